@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * ampsock.h - what POSIX has no word for: bring-up, links, progress, statistics,
+ * the log hook, zero-copy. Everything else is in <sys/socket.h> and its kin.
+ */
+#ifndef AMPSOCK_H
+#define AMPSOCK_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define AMPSOCK_VERSION "0.1.0"
+
+struct amp_vdev;
+
+/*
+ * Bring a virtio-vsock device up behind a transport that amp_mmio_init() or
+ * amp_vhost_frontend_open() prepared. Once per device, from thread context, before or
+ * after sockets exist. timeout_ms: how long to wait for the device (mmio: not at all).
+ * 0; -ENODEV no vsock device there; -ENOTSUP legacy device or missing features;
+ * -ENOBUFS no link slot (AMPSOCK_VSOCK_LINKS) or too little memory; -EPROTO.
+ */
+int amp_link_vsock(struct amp_vdev *vd);
+
+/* Link up or down: fn runs in thread context inside a socket call, lock held: set a flag. */
+void amp_link_callback(void (*fn)(void *arg, int link, int up), void *arg);
+/* Wait until some link is up. timeout_ms -1: for ever. 0 or -ETIMEDOUT. */
+int amp_link_wait(int timeout_ms);
+
+/*
+ * Let the stack make progress: look at every ring, deliver, answer, time out. Inside
+ * every socket call anyway; call it from a main loop or an idle hook when the program
+ * does other things for long. Thread context. Returns ms until it wants to run again,
+ * -1: not before something arrives.
+ */
+int amp_poll_links(void);
+
+struct amp_stats {
+	uint32_t rx_packets;
+	uint32_t tx_packets;
+	uint32_t rx_bad;	/* packets that broke a rule */
+	uint32_t resets;	/* connections reset for that */
+	uint32_t link_resets;	/* links reset: broken ring, device reset, dead proxy */
+	uint32_t kicks;		/* notifications sent to the device */
+	uint32_t dgram_drops;	/* datagrams that found no room */
+	uint32_t sockets_used;
+	uint32_t sockets_max;
+	uint32_t rings_used;
+};
+
+void amp_stats(struct amp_stats *st);
+
+/* One line of text, no newline. Default: none. Thread context, stack lock held: no socket calls. */
+void amp_log_hook(void (*fn)(const char *line));
+
+/*
+ * Zero-copy. reserve: *iov (two at most, *cnt of them) is transport memory for up to len
+ * bytes on this connected socket; returns the bytes it has. commit sends the first len of
+ * them; 0 gives the room back. Between the two the socket sends nothing else.
+ * borrow: received bytes where they lie; returns their number, 0 at EOF. give_back: the
+ * first len are done with. Blocking as send() and recv() are; -1 and errno as theirs, and
+ * EOPNOTSUPP, EBUSY (a reservation is open), EINVAL (len larger than reserved or borrowed).
+ */
+ssize_t amp_reserve(int fd, struct iovec iov[2], int *cnt, size_t len);
+ssize_t amp_commit(int fd, size_t len);
+ssize_t amp_borrow(int fd, struct iovec iov[2], int *cnt, size_t len);
+ssize_t amp_give_back(int fd, size_t len);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* AMPSOCK_H */

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Every knob of the library, each 0/1 or a number. A project overrides any of them
+ * with -DAMPSOCK_CONFIG='"my.h"' (or -DAMPSOCK_xxx=n) and leaves this file alone.
+ */
+#ifndef AMPSOCK_CONFIG_H
+#define AMPSOCK_CONFIG_H
+
+#ifdef AMPSOCK_CONFIG
+#include AMPSOCK_CONFIG
+#endif
+
+/* Families: a family that is 0 compiles out whole. */
+#ifndef AMPSOCK_VSOCK
+#define AMPSOCK_VSOCK 1
+#endif
+#ifndef AMPSOCK_INET
+#define AMPSOCK_INET 1
+#endif
+/* 1: CID 1 and socketpair() work without any link */
+#ifndef AMPSOCK_LOOP
+#define AMPSOCK_LOOP 1
+#endif
+
+/* Sockets in all, listeners and connections in a backlog included. */
+#ifndef AMPSOCK_SOCKETS
+#define AMPSOCK_SOCKETS 16
+#endif
+/* Receive rings: one per connected AF_VSOCK socket or per carrier of an AF_INET one. */
+#ifndef AMPSOCK_RINGS
+#define AMPSOCK_RINGS AMPSOCK_SOCKETS
+#endif
+/* Bytes per receive ring: a power of two. */
+#ifndef AMPSOCK_RING_LEN
+#define AMPSOCK_RING_LEN 4096
+#endif
+/* First descriptor handed out by socket(): 0..2 are the console. */
+#ifndef AMPSOCK_FD_BASE
+#define AMPSOCK_FD_BASE 3
+#endif
+
+/* virtio-vsock links, ring entries (a power of two) and transport buffers per ring. */
+#ifndef AMPSOCK_VSOCK_LINKS
+#define AMPSOCK_VSOCK_LINKS 1
+#endif
+#ifndef AMPSOCK_VSOCK_NUM
+#define AMPSOCK_VSOCK_NUM 8
+#endif
+/* Bytes per transport buffer, the 44-byte header included. */
+#ifndef AMPSOCK_VSOCK_BUF_LEN
+#define AMPSOCK_VSOCK_BUF_LEN 512
+#endif
+
+/* Hash buckets for connections: a power of two, 1 on a small core. */
+#ifndef AMPSOCK_HASH
+#define AMPSOCK_HASH 1
+#endif
+
+/* Addresses that getaddrinfo() can have lent out at any time. */
+#ifndef AMPSOCK_ADDRINFO
+#define AMPSOCK_ADDRINFO 4
+#endif
+
+/* connect() gives up after this without SO_SNDTIMEO. */
+#ifndef AMPSOCK_CONNECT_MS
+#define AMPSOCK_CONNECT_MS 30000
+#endif
+/* The control carrier asks this often whether the proxy lives; 0: never. */
+#ifndef AMPSOCK_PING_MS
+#define AMPSOCK_PING_MS 2000
+#endif
+
+#ifndef AMPSOCK_EVENT_IDX
+#define AMPSOCK_EVENT_IDX 1
+#endif
+#ifndef AMPSOCK_INDIRECT
+#define AMPSOCK_INDIRECT 1
+#endif
+#ifndef AMPSOCK_CACHE_HOOKS
+#define AMPSOCK_CACHE_HOOKS 0
+#endif
+
+#define AMP_IS_POW2(n) ((n) > 0 && ((n) & ((n)-1)) == 0)
+_Static_assert(AMP_IS_POW2(AMPSOCK_RING_LEN) && AMPSOCK_RING_LEN >= 512,
+	       "AMPSOCK_RING_LEN: a power of two of at least 512");
+_Static_assert(AMP_IS_POW2(AMPSOCK_VSOCK_NUM) && AMPSOCK_VSOCK_NUM <= 1024,
+	       "AMPSOCK_VSOCK_NUM: a power of two of at most 1024");
+_Static_assert(AMPSOCK_VSOCK_BUF_LEN >= 128 && AMPSOCK_VSOCK_BUF_LEN <= 65536 + 44,
+	       "AMPSOCK_VSOCK_BUF_LEN: 128 to 65580");
+_Static_assert(AMP_IS_POW2(AMPSOCK_HASH), "AMPSOCK_HASH: a power of two");
+_Static_assert(AMPSOCK_SOCKETS >= 2 && AMPSOCK_SOCKETS <= 4096, "AMPSOCK_SOCKETS: 2 to 4096");
+
+#endif /* AMPSOCK_CONFIG_H */

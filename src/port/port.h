@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The door to the operating system, or to the bare core: floor 0.
+ *
+ * The stack has one lock. Whoever runs stack code holds it; the only place that
+ * gives it up in the middle is amp_port_wait(). Interrupt handlers take no lock:
+ * they acknowledge their device and call amp_port_wake(), nothing more.
+ *
+ * No wake-up may be lost: amp_port_wake() leaves a mark that survives until the
+ * next amp_port_wait() sees it. The caller's loop is always
+ *
+ *	amp_port_lock();
+ *	for (;;) {
+ *		amp_links_run();              (look at the rings)
+ *		if (what I wait for is there)
+ *			break;
+ *		amp_port_wait(timeout_ms);    (sleep unless woken since the last wait)
+ *	}
+ *	amp_port_unlock();
+ *
+ * so a wake between the look and the sleep makes the sleep return at once.
+ */
+#ifndef AMP_PORT_H
+#define AMP_PORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../ampsock_config.h"
+
+/* Take and give the stack lock. Thread context only. Not recursive. */
+void amp_port_lock(void);
+void amp_port_unlock(void);
+
+/*
+ * Sleep until woken, at most timeout_ms (-1: for ever; 0: look only). Called with
+ * the stack lock held, releases it while asleep and holds it again on return.
+ * May return early for no reason. Returns 0, or -ETIMEDOUT when the time is up.
+ */
+int amp_port_wait(int32_t timeout_ms);
+
+/*
+ * Wake every waiter, now or at its next amp_port_wait(). From a thread (with or
+ * without the lock) or from an interrupt handler.
+ */
+void amp_port_wake(void);
+
+/* Monotonic milliseconds, free-running 32 bits: compare by signed difference. */
+uint32_t amp_port_now_ms(void);
+
+/*
+ * 1 where several threads may be inside the library at once: a thread that makes
+ * progress for others then wakes them as it leaves. On bare metal there are none.
+ */
+#ifndef AMP_PORT_THREADS
+#define AMP_PORT_THREADS 1
+#endif
+
+/*
+ * Barriers for memory shared with the peer. The peer may be another core, so these
+ * order normal memory for all observers even when our own build has one thread.
+ * Each use names its pair on the other side of the ring.
+ */
+static inline void amp_rmb(void)
+{
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+}
+
+static inline void amp_wmb(void)
+{
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+}
+
+static inline void amp_mb(void)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+/* Order earlier writes to shared memory before a later device register write. */
+static inline void amp_io_wmb(void)
+{
+#if defined(__riscv)
+	__asm__ volatile("fence w,o" ::: "memory");
+#elif defined(__aarch64__)
+	__asm__ volatile("dsb st" ::: "memory");
+#elif defined(__arm__) && defined(__ARM_ARCH) && __ARM_ARCH >= 7
+	__asm__ volatile("dsb" ::: "memory");
+#else
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+/*
+ * Cache maintenance for cores that are not coherent with their peer. Called at
+ * exactly the places where ownership of shared memory changes hands.
+ */
+#if AMPSOCK_CACHE_HOOKS
+void amp_port_cache_clean(const volatile void *addr, size_t len);
+void amp_port_cache_invalidate(const volatile void *addr, size_t len);
+#else
+static inline void amp_port_cache_clean(const volatile void *addr, size_t len)
+{
+	(void)addr;
+	(void)len;
+}
+
+static inline void amp_port_cache_invalidate(const volatile void *addr, size_t len)
+{
+	(void)addr;
+	(void)len;
+}
+#endif
+
+#endif /* AMP_PORT_H */

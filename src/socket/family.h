@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The door between the socket face (floor 4) and the families (floor 3), and the
+ * struct that both work on.
+ *
+ * Families never block: an operation does what it can now and returns a count, 0 or
+ * -errno, -EAGAIN for "not now". socket/api.c is the only place that waits, times out,
+ * knows MSG_DONTWAIT and O_NONBLOCK, and writes errno. After -EAGAIN api.c waits and
+ * calls the same operation again with the same arguments until it answers otherwise;
+ * for connect, bind, listen and option that is how a request that needs an answer from
+ * far away is made: the first call sends it, a later one returns the result. (On a
+ * non-blocking socket connect's -EAGAIN becomes EINPROGRESS; bind, listen and option
+ * are waited for all the same, bounded.)
+ *
+ * Everything here runs with the stack lock held.
+ */
+#ifndef AMP_FAMILY_H
+#define AMP_FAMILY_H
+
+#include <sys/types.h>
+#include <sys/socket.h>
+#include <poll.h>
+
+#include "../port/port.h"
+
+struct amp_sock;
+
+/* What sendmsg and recvmsg move. */
+struct amp_msg {
+	const struct iovec *iov;
+	size_t iov_cnt;
+	size_t len;	      /* bytes in iov together, summed and checked once by api.c */
+	size_t done;	      /* bytes moved by earlier calls for this same message (streams) */
+	struct sockaddr *name; /* send: destination or NULL; recv: filled in, or NULL */
+	socklen_t name_len;   /* recv: in room, out true length */
+	int flags;	      /* out of recv: MSG_TRUNC, MSG_EOR */
+};
+
+/* Where an AF_INET socket's carrier goes: data, so that af_inet needs no family's header. */
+struct amp_carrier {
+	const struct sockaddr *proxy;  /* connect here */
+	const struct sockaddr *accept; /* accepted connections arrive here */
+	socklen_t len;
+};
+
+enum amp_direct {
+	AMP_RESERVE, /* iov[0..cnt): room for up to len bytes to send; sets len; one reservation a socket */
+	AMP_COMMIT,  /* send the first len bytes of it, 0 gives it back */
+	AMP_BORROW,  /* iov[0..cnt): received bytes in place; sets len; -EAGAIN none, 0 EOF */
+	AMP_RETURN,  /* the first len of them are done with */
+};
+
+struct amp_direct_io {
+	struct iovec iov[2];
+	unsigned cnt;
+	size_t len;
+};
+
+struct amp_family {
+	int domain;
+	/* NULL when this family carries no AF_INET sockets. */
+	const struct amp_carrier *carrier;
+
+	/* At most 12 operations. NULL: EOPNOTSUPP (create must be there). */
+	int (*create)(struct amp_sock *s, int type, int protocol);
+	int (*bind)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
+	int (*connect)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
+	int (*listen)(struct amp_sock *s, int backlog);
+	/* A child taken off s's queue, or NULL with *err = -EAGAIN or another. */
+	struct amp_sock *(*accept)(struct amp_sock *s, int *err);
+	/* flags: MSG_EOR MSG_NOSIGNAL. Stream: a short count is progress, api.c calls again. */
+	ssize_t (*sendmsg)(struct amp_sock *s, const struct amp_msg *m, int flags);
+	/* flags: MSG_PEEK MSG_TRUNC. MSG_WAITALL and SO_RCVLOWAT are api.c's. */
+	ssize_t (*recvmsg)(struct amp_sock *s, struct amp_msg *m, int flags);
+	/* how: SHUT_RD SHUT_WR SHUT_RDWR, or AMP_SHUT_CLOSE: the descriptor is gone; the family
+	 * calls amp_sock_free() when it is done with the struct, now or later. */
+	int (*shutdown)(struct amp_sock *s, int how);
+	int (*name)(struct amp_sock *s, bool peer, struct sockaddr *addr, socklen_t *len);
+	/* Options that api.c does not answer itself. set: val in; else val out, *len in/out. */
+	int (*option)(struct amp_sock *s, bool set, int level, int name, void *val, socklen_t *len);
+	/* POLLIN POLLOUT POLLRDHUP POLLHUP (POLLERR comes from s->err); agrees with the calls. */
+	int (*poll)(struct amp_sock *s);
+	int (*direct)(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io);
+};
+
+#define AMP_SHUT_CLOSE 3
+
+/* Byte ring of a socket: free-running counters, size a power of two. */
+struct amp_rxring {
+	uint8_t *buf; /* NULL: this socket has none */
+	uint32_t size;
+	uint32_t head; /* bytes ever written */
+	uint32_t tail; /* bytes ever read */
+};
+
+/* flags of a socket */
+#define AMP_SF_NONBLOCK	 0x0001u
+#define AMP_SF_LISTEN	 0x0002u
+#define AMP_SF_BOUND	 0x0004u
+#define AMP_SF_CONNECTED 0x0008u
+#define AMP_SF_CONNECTING 0x0010u
+#define AMP_SF_RD_SHUT	 0x0020u /* I receive no more */
+#define AMP_SF_WR_SHUT	 0x0040u /* I send no more */
+#define AMP_SF_EOF	 0x0080u /* the peer sends no more: EOF once the ring is drained */
+#define AMP_SF_HUP	 0x0100u /* the peer receives no more: EPIPE */
+#define AMP_SF_ORPHAN	 0x0200u /* no descriptor: internal, queued for accept, or closing */
+#define AMP_SF_TRUSTED	 0x0400u /* the peer is the carrier's own end: the proxy itself */
+#define AMP_SF_RESET	 0x0800u /* the connection is dead; err was or will be told once */
+#define AMP_SF_REUSEADDR 0x1000u
+#define AMP_SF_EOR	 0x2000u
+#define AMP_SF_RESERVED	 0x4000u /* a reservation is open (AMP_RESERVE) */
+
+/* Room for a family's own part of a socket; each family asserts that it fits. */
+#define AMP_SOCK_PRIV_LEN (sizeof(void *) * 2 + 56)
+
+/* Locking: everything under the stack lock, except fam and type which never change. */
+struct amp_sock {
+	const struct amp_family *fam; /* NULL: free slot */
+	struct amp_sock *next;	/* accept queue of my listener, or free list */
+	struct amp_sock *queue; /* listener: children ready for accept, oldest first */
+	struct amp_rxring rx;
+	struct amp_rx_want *want; /* a caller waits in recv: copy straight to it */
+	uint32_t rcvtimeo_ms;	/* 0: for ever */
+	uint32_t sndtimeo_ms;
+	uint16_t flags;		/* AMP_SF_* */
+	uint16_t rcvlowat;
+	uint8_t type;		/* SOCK_* */
+	uint8_t domain;		/* AF_*: AF_INET and AF_INET6 share a family */
+	uint8_t gen;		/* changes at every reuse of the slot */
+	uint8_t err;		/* pending error (errno), reported once: SO_ERROR or a call */
+	uint8_t backlog;	/* listener */
+	uint8_t queued;		/* listener: children in queue */
+	uint8_t linger_s;	/* 255: not set */
+	uint8_t users;		/* calls inside: the slot is not reused before they leave */
+	union {
+		uint8_t bytes[AMP_SOCK_PRIV_LEN];
+		uint64_t align64;
+		void *align_ptr;
+	} priv;
+};
+
+/* A recv that waits: where its bytes go. Lives on the caller's stack. */
+struct amp_rx_want {
+	const struct iovec *iov;
+	size_t iov_cnt;
+	size_t skip; /* bytes of iov already filled */
+	size_t room; /* bytes still wanted */
+	size_t got;  /* bytes put there by amp_sock_rx() */
+};
+
+/* The family that serves a domain, or NULL (families.def). */
+const struct amp_family *amp_family_find(int domain);
+/* The first family that has a carrier whose link is up, else the first that has one. */
+const struct amp_family *amp_family_carrier(void);
+
+/* A socket without descriptor: fam->create() done. NULL with *err. */
+struct amp_sock *amp_sock_new(const struct amp_family *fam, int domain, int type, int protocol,
+			      int *err);
+/* Give the slot back (generation raised); its ring with it. */
+void amp_sock_free(struct amp_sock *s);
+/* Give the socket a receive ring / take it back. -ENOBUFS. */
+int amp_sock_ring(struct amp_sock *s);
+void amp_sock_ring_free(struct amp_sock *s);
+/* Listener's queue. push: -ENOBUFS when full. */
+int amp_sock_queue_push(struct amp_sock *listener, struct amp_sock *child);
+struct amp_sock *amp_sock_queue_pop(struct amp_sock *listener);
+
+/* Something that a waiter or poller may look for has happened to s. */
+void amp_sock_changed(struct amp_sock *s);
+/* Set the pending error and the RESET flag, wake. */
+void amp_sock_reset(struct amp_sock *s, int err);
+
+/* rxring.c: stream bytes. Put into a waiting caller's buffer first, then the ring.
+ * Returns bytes taken (all, unless the ring is full); *direct: bytes that went to the caller. */
+size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *direct);
+/* Copy out: up to m->len - m->done bytes; peek leaves them. */
+size_t amp_rxring_read(struct amp_rxring *r, const struct iovec *iov, size_t iov_cnt, size_t skip,
+		       size_t len, bool peek);
+static inline uint32_t amp_rxring_used(const struct amp_rxring *r)
+{
+	return r->head - r->tail;
+}
+
+static inline uint32_t amp_rxring_room(const struct amp_rxring *r)
+{
+	return r->size - amp_rxring_used(r);
+}
+/*
+ * Messages in the same ring: begin/append/end as fragments arrive (-ENOBUFS: no room);
+ * read one message: bytes copied, *full its true length, *eor; -EAGAIN none complete.
+ */
+int amp_rxring_msg_append(struct amp_rxring *r, const void *data, size_t len, bool first, bool last,
+			  bool eor);
+ssize_t amp_rxring_msg_read(struct amp_rxring *r, const struct iovec *iov, size_t iov_cnt, bool peek,
+			    size_t *full, bool *eor);
+
+/* Something that makes progress when the stack runs: links, the offload session. */
+struct amp_runner {
+	struct amp_runner *next;
+	/* Look at the device, move what can move. Returns ms until it wants to run again, -1: event only. */
+	int32_t (*run)(struct amp_runner *r, uint32_t now_ms);
+	/* About to sleep (arm: true) or awake: returns true when something came in meanwhile. NULL: none. */
+	bool (*arm)(struct amp_runner *r, bool on);
+	/* Leaving the stack: which queues want a kick (bits). Called with the lock. NULL: none. */
+	unsigned (*kick_due)(struct amp_runner *r);
+	/* Notify those queues. Called *without* the lock. */
+	void (*kick)(struct amp_runner *r, unsigned queues);
+};
+
+void amp_runner_add(struct amp_runner *r);
+void amp_runner_del(struct amp_runner *r);
+
+#endif /* AMP_FAMILY_H */

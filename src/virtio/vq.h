@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The door to a virtqueue: floor 1.
+ *
+ * One end of a queue, whichever end it is. An engine above sees a queue as *in*
+ * (buffers arrive full, go back empty) or *out* (buffers arrive empty, go away
+ * full), and calls the same four things on both, as driver or as device:
+ *
+ *	               in queue                      out queue
+ *	amp_vq_get     next full buffer              next empty buffer
+ *	amp_vq_put     give it back (len 0)          send it, len bytes filled
+ *	amp_vq_unget   take the last get back (last in, first out)
+ *
+ *	driver, in     used ring -> get, put -> reposted in the avail ring
+ *	driver, out    free list -> get, put -> avail ring; used entries refill the list
+ *	device, in     avail ring -> get, put -> used ring with length 0
+ *	device, out    avail ring -> get, put -> used ring with the length
+ *
+ * The driver's buffers are a pool in memory that the device can reach
+ * (amp_vq_pool()), one descriptor each; or any memory that the owner posts itself
+ * (amp_vq_post()), which then comes back from amp_vq_get() by its cookie.
+ *
+ * Everything in the ring is written by a stranger: each field is read once,
+ * checked, then used (virtio 1.2, 2.7). A queue that has been lied to is broken:
+ * get returns -EBADMSG from then on, until it is set up anew.
+ *
+ * No locking here: the owner serialises calls on a queue. Nothing here notifies;
+ * amp_vq_kick_due() says whether the peer wants it and the owner notifies, without
+ * its lock.
+ */
+#ifndef AMP_VQ_H
+#define AMP_VQ_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The layout of struct iovec, without its header. */
+struct amp_iov {
+	void *base;
+	size_t len;
+};
+
+enum amp_vq_role {
+	AMP_VQ_DRIVER,
+	AMP_VQ_DEVICE,
+};
+
+enum amp_vq_dir {
+	AMP_VQ_IN,  /* full buffers come to me */
+	AMP_VQ_OUT, /* full buffers go from me */
+};
+
+/* One buffer that is mine between get and put. */
+struct amp_vq_buf {
+	struct amp_iov *iov; /* caller: room for iov_max segments */
+	uint16_t iov_max;    /* caller */
+	uint16_t iov_cnt;    /* segments filled in by get: readable on an in queue, writable on out */
+	uint16_t id;         /* head descriptor */
+	uint32_t len;        /* bytes in all segments together */
+};
+
+struct vring_desc; /* virtio 1.2, 2.7.5 */
+struct vring_avail;
+struct vring_used;
+
+/*
+ * Device side: where the peer's addr..addr+len lies in my memory; NULL: refused.
+ * *len_io is the length wanted; a translation may shorten it when the range crosses
+ * a border between two mappings, and is then asked again for the rest.
+ */
+struct amp_vq_xlate {
+	void *(*translate)(void *ctx, uint64_t addr, uint32_t *len_io);
+	void *ctx;
+};
+
+struct amp_vq {
+	volatile struct vring_desc *desc;
+	volatile struct vring_avail *avail;
+	volatile struct vring_used *used;
+	uint16_t num;      /* entries, a power of two (virtio 1.2, 2.7) */
+	uint16_t get_idx;  /* device: next avail entry; driver: next used entry */
+	uint16_t put_idx;  /* device: next used entry; driver: next avail entry */
+	uint16_t kick_idx; /* put_idx when the peer was last considered for a kick */
+	uint8_t role;      /* enum amp_vq_role */
+	uint8_t dir;       /* enum amp_vq_dir */
+	bool event_idx;    /* VIRTIO_F_EVENT_IDX negotiated */
+	bool indirect;     /* VIRTIO_F_INDIRECT_DESC negotiated */
+	bool broken;       /* the peer lied: see amp_vq_broken() */
+	bool armed;        /* the peer is asked to notify me */
+	uint16_t out_cnt;  /* device: chains I hold; driver: chains the peer holds */
+	/* driver */
+	uint16_t *state;   /* private, num entries: free list, or what is out */
+	uint16_t free_head;
+	uint32_t buf_len;  /* bytes per pool buffer, 0: buffers are posted */
+	uint8_t *pool;
+	uint64_t bus_off;  /* bus address = pointer + bus_off */
+	/* device */
+	struct amp_vq_xlate xlate;
+	/* seen by ampsockctl and the statistics */
+	uint32_t kicks;
+	const char *why;   /* broken: what the peer did, with the section of the spec */
+};
+
+/* What set-up needs; desc, avail and used are already mapped and sized. */
+struct amp_vq_setup {
+	enum amp_vq_role role;
+	enum amp_vq_dir dir;
+	uint16_t num;
+	void *desc;
+	void *avail;
+	void *used;
+	bool event_idx;
+	bool indirect;
+	uint16_t *state;           /* driver: num entries of private memory */
+	uint64_t bus_off;          /* driver */
+	struct amp_vq_xlate xlate; /* device */
+	uint16_t start_idx;        /* device: avail index to start from (vhost SET_VRING_BASE) */
+};
+
+/* Bytes of ring memory for num entries, and the offset of each part (2.7: align 16/2/4). */
+size_t amp_vq_layout(uint16_t num, size_t *avail_off, size_t *used_off);
+
+/*
+ * 0, or -EINVAL when num is no power of two or a part is misaligned. The driver
+ * zeroes the ring; the device takes used->idx as it is.
+ */
+int amp_vq_init(struct amp_vq *vq, const struct amp_vq_setup *setup);
+
+/* Driver: give the queue cnt (<= num) buffers of buf_len bytes each at pool; an in queue posts them all. */
+int amp_vq_pool(struct amp_vq *vq, void *pool, uint32_t buf_len, uint16_t cnt);
+
+/* 1: *buf filled in; 0: none now; -EBADMSG: broken; -E2BIG never (a chain longer than iov_max is broken). */
+int amp_vq_get(struct amp_vq *vq, struct amp_vq_buf *buf);
+void amp_vq_put(struct amp_vq *vq, uint16_t id, uint32_t len);
+void amp_vq_unget(struct amp_vq *vq, uint16_t id);
+
+/*
+ * Driver with posted buffers: offer rd_cnt device-readable then wr_cnt
+ * device-writable segments as one chain. Returns its id or -EAGAIN. With
+ * indirect != NULL (room for rd_cnt + wr_cnt descriptors, in reach of the device)
+ * the chain takes one ring entry.
+ */
+int amp_vq_post(struct amp_vq *vq, const struct amp_iov *iov, uint16_t rd_cnt, uint16_t wr_cnt,
+		void *indirect);
+/* Driver with posted buffers: 1: *id came back with *len bytes written; 0; -EBADMSG. */
+int amp_vq_reap(struct amp_vq *vq, uint16_t *id, uint32_t *len);
+
+/* Does the peer want to be notified of what was put since the last call? (2.7.7, 2.7.10) */
+bool amp_vq_kick_due(struct amp_vq *vq);
+
+/*
+ * Ask the peer to notify me of its next buffer. Returns true when one came in the
+ * meantime: look again, the notification may never come. disarm: do not bother.
+ */
+bool amp_vq_arm(struct amp_vq *vq);
+void amp_vq_disarm(struct amp_vq *vq);
+
+/* Buffers that get could return now (a hint: the peer may lie). Never negative. */
+uint16_t amp_vq_avail(const struct amp_vq *vq);
+
+#endif /* AMP_VQ_H */

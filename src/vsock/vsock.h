@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The door to the virtio-vsock engine: floor 2 (virtio 1.2, 5.10).
+ *
+ * One struct amp_vsock is one end of one link: a guest with its driver queues, or a
+ * host with its device queues, the same code. It has no globals, no heap, no loop,
+ * no descriptors and no lock: the owner (af_vsock.c in the library, a link in the
+ * proxy) hands the memory in, serialises the calls and is told of events through
+ * struct amp_vsock_ops. Connections are structs inside the owner's own.
+ *
+ * Hooks are called from amp_vsock_run(), amp_vsock_tick() and amp_vsock_down() (and,
+ * on a loop, from amp_vsock_commit()). A hook may call any function of this door on
+ * its connection except run/tick/down.
+ */
+#ifndef AMP_VSOCK_H
+#define AMP_VSOCK_H
+
+#include "../conn/conn.h"
+#include "../virtio/vq.h"
+#include "../wire/vsock_hdr.h"
+
+struct amp_vsock;
+
+struct amp_vsock_addr {
+	uint32_t cid; /* the upper 32 bits of a CID are zero (5.10.4) */
+	uint32_t port;
+};
+
+/* Life: any -> FREE by amp_vsock_ops.event(AMP_VSOCK_EV_GONE); then the memory is the owner's again. */
+struct amp_vsock_conn {
+	struct amp_vsock_conn *hash_next; /* engine */
+	struct amp_vsock_conn *owed_next; /* engine: list of those with owed != 0 */
+	struct amp_vsock_addr local;
+	struct amp_vsock_addr peer;
+	struct amp_credit credit;
+	uint32_t buf_alloc;   /* owner's receive buffer in bytes, as advertised */
+	uint32_t deadline_ms; /* CLOSING, when has_deadline */
+	uint8_t state;	      /* enum amp_conn_state */
+	uint8_t owed;	      /* AMP_OWE_* */
+	uint8_t type;	      /* enum amp_vsock_type */
+	uint8_t shut;	      /* mine: AMP_VSOCK_SHUTDOWN_* */
+	uint8_t peer_shut;    /* the peer's */
+	uint8_t on_list : 1;  /* engine: linked in owed list */
+	uint8_t starved : 1;  /* a reserve found no credit: tell me with EV_WRITABLE */
+	uint8_t loop : 1;     /* peer is in this very engine (CID 1) */
+	uint8_t has_deadline : 1;
+	uint32_t reserved;    /* bytes promised by reserve, not yet committed */
+};
+
+/* Events rise. Several may come in one call. */
+#define AMP_VSOCK_EV_OPEN     0x01u /* RESPONSE arrived: connected */
+#define AMP_VSOCK_EV_WRITABLE 0x02u /* credit arrived after a reserve had found none */
+#define AMP_VSOCK_EV_SHUT     0x04u /* peer_shut changed */
+#define AMP_VSOCK_EV_RESET    0x08u /* RST from the peer, a lie, or the link went down */
+#define AMP_VSOCK_EV_GONE     0x10u /* the engine has let go: last call ever for this connection */
+
+/* One arrived packet's payload, in place. */
+struct amp_vsock_rx {
+	const struct amp_iov *iov; /* valid until the hook returns, or until released if held */
+	uint16_t iov_cnt;
+	uint16_t id;	/* what amp_vsock_release() takes */
+	uint32_t len;	/* bytes in iov */
+	uint32_t flags; /* AMP_VSOCK_SEQ_* on seqpacket */
+};
+
+struct amp_vsock_ops {
+	/*
+	 * REQUEST from peer to local of a known type; the local CID may be a foreign one.
+	 * Return a connection (all fields but buf_alloc are set by the engine: the owner sets
+	 * buf_alloc before it returns) and answer now or later with amp_vsock_respond() or
+	 * amp_vsock_abort(); or NULL: refused, the peer gets RST.
+	 */
+	struct amp_vsock_conn *(*request)(struct amp_vsock *vs, struct amp_vsock_addr local,
+					  struct amp_vsock_addr peer, uint8_t type);
+	/*
+	 * Payload within the advertised credit. The owner copies or keeps what it needs and
+	 * calls amp_vsock_consumed() when the bytes have left its buffer. Return 0: done with
+	 * the buffer; 1: held, the owner calls amp_vsock_release(vs, rx->id) later (before its
+	 * next sleep: held buffers are the whole link's); -errno: cannot take it, the
+	 * connection is reset.
+	 */
+	int (*data)(struct amp_vsock *vs, struct amp_vsock_conn *c, const struct amp_vsock_rx *rx);
+	void (*event)(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev);
+	/* Reserve had failed for want of a buffer and there are some again. May be NULL. */
+	void (*tx_ready)(struct amp_vsock *vs);
+};
+
+/* RSTs owed to nobody we know: bounded; when full, the in queue is left alone (5.10.6.1.2). */
+struct amp_vsock_stray {
+	struct amp_vsock_addr local;
+	struct amp_vsock_addr peer;
+	uint8_t type;
+};
+
+struct amp_vsock_stats {
+	uint32_t rx_packets;
+	uint32_t tx_packets;
+	uint32_t rx_bad;     /* malformed, wrong CID, unknown op: answered or dropped as the spec says */
+	uint32_t rst_strays; /* RST sent to unknown connections */
+	uint32_t resets;     /* connections reset because the peer broke a rule */
+};
+
+struct amp_vsock {
+	const struct amp_vsock_ops *ops;
+	void *owner;
+	struct amp_vq *in;  /* NULL: loop only */
+	struct amp_vq *out;
+	uint32_t local_cid; /* mine */
+	uint32_t peer_cid;  /* device side: what src_cid must be; driver side: 0, any */
+	bool seqpacket;	    /* VIRTIO_VSOCK_F_SEQPACKET negotiated */
+	bool tx_starved;    /* a reserve found no buffer */
+	struct amp_vsock_conn **hash; /* hash_len heads, zeroed by init */
+	uint32_t hash_len;  /* a power of two */
+	struct amp_vsock_conn *owed_head; /* first in, first out: round-robin between connections */
+	struct amp_vsock_conn *owed_tail;
+	struct amp_iov *iov; /* room to receive into: iov_max segments */
+	uint16_t iov_max;
+	uint16_t stray_len, stray_cnt, stray_head;
+	struct amp_vsock_stray *stray;
+	void *loop_buf; /* CID 1: one packet's payload, loop_len bytes; NULL: no loop */
+	uint32_t loop_len;
+	const char *why; /* last lie of the peer in words, for one log line; NULL: none */
+	struct amp_vsock_stats stats;
+};
+
+/* A piece of transport memory to fill: between reserve and commit or cancel. */
+#define AMP_VSOCK_TX_IOV 4
+struct amp_vsock_tx {
+	struct amp_iov *iov; /* caller: room for iov_max segments; set to the payload by reserve */
+	uint16_t iov_max;
+	uint16_t iov_cnt; /* payload segments */
+	uint32_t len;	  /* payload bytes promised: <= want */
+	uint16_t id;
+	void *hdr;	  /* where the header goes */
+};
+
+/* Fields that the caller sets first: ops owner in out local_cid peer_cid seqpacket hash
+ * hash_len iov iov_max stray stray_len loop_buf loop_len. */
+void amp_vsock_init(struct amp_vsock *vs);
+
+/*
+ * Look at the queues: at most budget packets in, owed packets out. Returns the number
+ * of packets handled (0: nothing to do), or -EBADMSG when a ring is broken: the owner
+ * resets the link. Call again while it returns budget.
+ */
+int amp_vsock_run(struct amp_vsock *vs, unsigned budget);
+
+/* The link is gone: every connection gets EV_RESET | EV_GONE, queues are forgotten. */
+void amp_vsock_down(struct amp_vsock *vs);
+
+/* Time-outs of closing connections. Returns ms until the next, -1: none. */
+int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms);
+
+/* Open towards peer: REQUEST goes out at the next run. c->buf_alloc is set by the caller. -EADDRINUSE. */
+int amp_vsock_connect(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_addr local,
+		      struct amp_vsock_addr peer, uint8_t type);
+/* Accept a REQUESTED connection: it is OPEN at once. */
+void amp_vsock_respond(struct amp_vsock *vs, struct amp_vsock_conn *c);
+/* RST and forget: EV_GONE follows when the RST is out (possibly within this call). */
+void amp_vsock_abort(struct amp_vsock *vs, struct amp_vsock_conn *c);
+/* I shall send / receive no more. flags: AMP_VSOCK_SHUTDOWN_*. Goes out after committed data. */
+void amp_vsock_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t flags);
+/*
+ * Orderly end: SHUTDOWN of both, then wait for the peer's RST until now + wait_ms;
+ * EV_GONE when over. Data that still arrives is thrown away.
+ */
+void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t now_ms, uint32_t wait_ms);
+
+/*
+ * Room for up to want bytes of payload on c. Returns bytes (> 0, tx->len), or
+ * -EAGAIN: no credit (EV_WRITABLE will come) or no buffer (tx_ready will come);
+ * -EPIPE: I shut down or the peer receives no more; -ENOTCONN, -ECONNRESET.
+ * Several reservations may be open at once; commit in order.
+ */
+int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t want,
+		      struct amp_vsock_tx *tx);
+/* Send the first len bytes of the reservation (0 < len <= tx->len). flags: AMP_VSOCK_SEQ_*. */
+void amp_vsock_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
+		      uint32_t len, uint32_t flags);
+/* Give it back unused: last reserved first. */
+void amp_vsock_cancel(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx);
+
+/* Bytes that reserve would give now, 0: none. Does not ask for events. */
+uint32_t amp_vsock_tx_space(const struct amp_vsock *vs, const struct amp_vsock_conn *c);
+/* Ask for EV_WRITABLE / tx_ready as a failed reserve would, and for credit from the peer. */
+void amp_vsock_want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c);
+
+/* n bytes have left the owner's receive buffer: the peer may send as many more. */
+void amp_vsock_consumed(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t n);
+/* A buffer held by ops->data goes back. */
+void amp_vsock_release(struct amp_vsock *vs, uint16_t id);
+
+#endif /* AMP_VSOCK_H */

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The offload protocol's bytes (docs/protocol.md is normative; DESIGN 6). Little-endian,
+ * no struct is copied as it lies. This header has the numbers and the offsets; offload.c
+ * has the codecs, used by the library (af_inet) and by the proxy.
+ *
+ * Two kinds of carrier, both reliable byte streams to the proxy's offload port:
+ *
+ *  data carrier     one per socket. Guest -> proxy: OPEN (fixed header, optional name).
+ *                   Proxy -> guest: ANSWER. Then raw bytes (TCP) or UDP frames.
+ *  control carrier  one per session. Guest -> proxy: OPEN with op HELLO; ANSWER; then
+ *                   control frames in both directions.
+ *  accept carrier   opened by the proxy to the guest's accept port. Proxy -> guest:
+ *                   ANSWER-shaped ACCEPT header, then raw bytes. The guest answers nothing:
+ *                   it keeps the carrier or resets it.
+ */
+#ifndef AMP_WIRE_OFFLOAD_H
+#define AMP_WIRE_OFFLOAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define AMP_OFF_MAGIC	0x50534d41u /* "AMSP" on the wire: 41 4d 53 50 */
+#define AMP_OFF_VERSION 1u
+#define AMP_OFF_PORT	0x414d5301u /* vsock port of the proxy (host CID): carriers connect here */
+#define AMP_OFF_ACCEPT_PORT 0x414d5302u /* vsock port in the guest: accept carriers connect here */
+
+#define AMP_OFF_NAME_MAX  255u
+#define AMP_OFF_ADDRS_MAX 16u
+
+/* Families and types on the wire: ours, not any libc's. */
+enum amp_off_family { AMP_OFF_INET = 1, AMP_OFF_INET6 = 2 };
+enum amp_off_type { AMP_OFF_STREAM = 1, AMP_OFF_DGRAM = 2 };
+
+/* An address: 24 bytes. */
+struct amp_off_addr {
+	uint8_t family;	   /* 0: u8, 0 = none */
+	uint16_t port;	   /* 2: u16, host order number, LE on the wire */
+	uint32_t scope_id; /* 4: u32 */
+	uint8_t addr[16];  /* 8: network order, IPv4 in the first four, rest zero */
+};
+#define AMP_OFF_ADDR_LEN 24u
+
+/* Operations of OPEN and of control frames. */
+enum amp_off_op {
+	AMP_OFF_HELLO = 1,    /* OPEN, control carrier */
+	AMP_OFF_CONNECT = 2,  /* OPEN, TCP: connect (bound_id: a socket bound before) */
+	AMP_OFF_UDP = 3,      /* OPEN, UDP: bind to local when it has a family, connect to peer when it has */
+	AMP_OFF_ACCEPT = 4,   /* header of an accept carrier */
+
+	AMP_OFF_PING = 16,    /* either way; answered PONG with the same seq */
+	AMP_OFF_PONG = 17,
+	AMP_OFF_BIND = 18,    /* family addr opts -> status id addr */
+	AMP_OFF_LISTEN = 19,  /* bound_id backlog credits -> status listener id, token, addr */
+	AMP_OFF_CREDIT = 20,  /* id, u32 more accepts allowed; no answer */
+	AMP_OFF_RELEASE = 21, /* id of a bound socket or listener: close it; no answer */
+	AMP_OFF_SETOPT = 22,  /* id opt value -> status */
+	AMP_OFF_GETOPT = 23,  /* id opt -> status value */
+	AMP_OFF_RESOLVE = 24, /* getaddrinfo */
+	AMP_OFF_RNAME = 25,   /* getnameinfo */
+	AMP_OFF_CLOSED = 26,  /* proxy -> guest: id, status: the true reason, before the carrier's RST */
+	AMP_OFF_UDP_CONNECT = 27, /* id addr (family 0: dissolve) -> status, local addr */
+	AMP_OFF_REPLY = 128,  /* set in op of the answer to a control frame */
+};
+
+/* Status on the wire: our own enumeration, mapped to errno at each end. */
+enum amp_off_status {
+	AMP_OFF_OK = 0,
+	AMP_OFF_EACCES, AMP_OFF_EADDRINUSE, AMP_OFF_EADDRNOTAVAIL, AMP_OFF_EAFNOSUPPORT,
+	AMP_OFF_ECONNABORTED, AMP_OFF_ECONNREFUSED, AMP_OFF_ECONNRESET, AMP_OFF_EHOSTUNREACH,
+	AMP_OFF_EINVAL, AMP_OFF_EMFILE, AMP_OFF_EMSGSIZE, AMP_OFF_ENETDOWN, AMP_OFF_ENETUNREACH,
+	AMP_OFF_ENOBUFS, AMP_OFF_ENOPROTOOPT, AMP_OFF_ENOTCONN, AMP_OFF_EOPNOTSUPP,
+	AMP_OFF_EPERM, AMP_OFF_EPIPE, AMP_OFF_EPROTO, AMP_OFF_EPROTONOSUPPORT,
+	AMP_OFF_ETIMEDOUT, AMP_OFF_EHOSTDOWN, AMP_OFF_EAGAIN, AMP_OFF_EIO, AMP_OFF_EISCONN,
+	AMP_OFF_EDESTADDRREQ, AMP_OFF_ESTALE, /* ESTALE: unknown session or token */
+	/* getaddrinfo */
+	AMP_OFF_EAI_AGAIN = 64, AMP_OFF_EAI_FAIL, AMP_OFF_EAI_FAMILY, AMP_OFF_EAI_NONAME,
+	AMP_OFF_EAI_SERVICE, AMP_OFF_EAI_SOCKTYPE, AMP_OFF_EAI_MEMORY,
+};
+
+/* Socket options on the wire. In OPEN: SETOPT-like list would cost; the common ones are bits. */
+enum amp_off_opt {
+	AMP_OFF_SO_REUSEADDR = 1, AMP_OFF_SO_KEEPALIVE, AMP_OFF_SO_BROADCAST,
+	AMP_OFF_TCP_NODELAY, AMP_OFF_TCP_KEEPIDLE, AMP_OFF_TCP_KEEPINTVL, AMP_OFF_TCP_KEEPCNT,
+	AMP_OFF_IPV6_V6ONLY, AMP_OFF_SO_LINGER, AMP_OFF_IP_TTL, AMP_OFF_IPV6_UNICAST_HOPS,
+	AMP_OFF_IP_MULTICAST_TTL, AMP_OFF_IP_MULTICAST_LOOP, AMP_OFF_IP_MULTICAST_IF,
+	AMP_OFF_IP_ADD_MEMBERSHIP, AMP_OFF_IP_DROP_MEMBERSHIP, AMP_OFF_IPV6_MULTICAST_HOPS,
+	AMP_OFF_IPV6_MULTICAST_LOOP, AMP_OFF_IPV6_MULTICAST_IF, AMP_OFF_IPV6_JOIN_GROUP,
+	AMP_OFF_IPV6_LEAVE_GROUP, AMP_OFF_SO_REUSEPORT,
+};
+
+/* opts bits of OPEN and BIND: 1u << amp_off_opt for the boolean ones set to 1 (numbers < 32).
+ * opts_set says which of them the guest set at all, so that 0 is a value too. */
+
+/*
+ * OPEN, 120 bytes + name:
+ *   0 u32 magic          4 u8 version   5 u8 op        6 u16 total length, name included
+ *   8 u64 token (0 in HELLO)
+ *  16 u8 family         17 u8 type     18 u16 flags (0)
+ *  20 u32 max_frame      largest UDP frame I can take (UDP); largest control frame (HELLO)
+ *  24 u32 bound_id       CONNECT: from BIND, 0 none
+ *  28 u32 features       HELLO: bits offered
+ *  32 u32 opts_set      36 u32 opts
+ *  40 u16 keepidle_s    42 u16 keepintvl_s  44 u16 keepcnt  46 u8 linger_s+1 (0: unset)  47 u8 0
+ *  48 addr peer (24)    72 addr local (24)
+ *  96 u8 name_len, 97 u8[23] zero
+ * 120 name (no NUL)
+ */
+#define AMP_OFF_OPEN_LEN 120u
+
+struct amp_off_open {
+	uint32_t magic;
+	uint8_t version;
+	uint8_t op;
+	uint16_t len; /* total */
+	uint64_t token;
+	uint8_t family;
+	uint8_t type;
+	uint32_t max_frame;
+	uint32_t bound_id;
+	uint32_t features;
+	uint32_t opts_set;
+	uint32_t opts;
+	uint16_t keepidle_s, keepintvl_s, keepcnt;
+	uint8_t linger;
+	struct amp_off_addr peer;
+	struct amp_off_addr local;
+	uint8_t name_len;
+};
+
+/*
+ * ANSWER, 88 bytes (also the header of an accept carrier):
+ *   0 u32 magic  4 u8 version  5 u8 op (that of OPEN; ACCEPT)  6 u16 status
+ *   8 u32 id      socket id; ACCEPT: the new socket's id
+ *  12 u32 arg     HELLO: features; ACCEPT: listener id
+ *  16 u64 token   HELLO: session token; ACCEPT: accept token; else 0
+ *  24 u32 max_frame  largest frame the proxy takes
+ *  28 u32 zero
+ *  32 u64 zero
+ *  40 addr local (24)   64 addr peer (24)
+ */
+#define AMP_OFF_ANSWER_LEN 88u
+
+struct amp_off_answer {
+	uint32_t magic;
+	uint8_t version;
+	uint8_t op;
+	uint16_t status;
+	uint32_t id;
+	uint32_t arg;
+	uint64_t token;
+	uint32_t max_frame;
+	struct amp_off_addr local;
+	struct amp_off_addr peer;
+};
+
+/* Control frame header, 8 bytes: u16 total length, u8 op, u8 status (replies), u32 seq. */
+#define AMP_OFF_CTL_LEN 8u
+#define AMP_OFF_CTL_MAX 768u /* every control frame fits */
+
+struct amp_off_ctl {
+	uint16_t len;
+	uint8_t op;
+	uint8_t status;
+	uint32_t seq;
+};
+
+/*
+ * Bodies behind the 8 bytes:
+ *  BIND     u8 family u8 type u16 0, u32 opts_set, u32 opts, addr       -> u32 id, addr
+ *  LISTEN   u32 bound_id, u32 backlog, u32 credits                      -> u32 id, u32 0, u64 token, addr
+ *  CREDIT   u32 id, u32 n
+ *  RELEASE  u32 id
+ *  SETOPT   u32 id, u16 opt, u16 value length, value                    -> -
+ *  GETOPT   u32 id, u16 opt, u16 0                                      -> u16 0, u16 value length, value
+ *           values: i32 LE; LINGER i32 onoff i32 seconds; membership: addr group, u32 ifindex, u32 0
+ *  RESOLVE  u8 family (0 any) u8 type u8 flags (1: numeric host not sent here, 2: canonname) u8 name_len,
+ *           u16 port, u8 service_len, u8 0, name, service               -> u8 count, u8 canon_len, u16 0, u32 lease_s, addrs, canonname
+ *  RNAME    u8 flags (1: NAMEREQD, 2: DGRAM) u8[3], addr                -> u8 host_len, u8 serv_len, u16 0, host, service
+ *  CLOSED   u32 id, u32 status
+ *  UDP_CONNECT u32 id, u32 0, addr                                      -> addr
+ */
+
+/*
+ * UDP frame, 32 bytes + payload: u16 total length, u8 kind, u8 flags,
+ * u32 true payload length (DATA) or status (ERROR), addr (24).
+ */
+#define AMP_OFF_UDP_LEN 32u
+enum amp_off_udp_kind { AMP_OFF_UDP_DATA = 0, AMP_OFF_UDP_ERROR = 1 };
+#define AMP_OFF_UDP_TRUNC 1u
+
+struct amp_off_udp {
+	uint16_t len;
+	uint8_t kind;
+	uint8_t flags;
+	uint32_t arg;
+	struct amp_off_addr addr;
+};
+
+/* Codecs: put writes the fixed part; get checks magic, version, op and lengths. */
+void amp_off_put_addr(uint8_t *p, const struct amp_off_addr *a);
+bool amp_off_get_addr(const uint8_t *p, struct amp_off_addr *a); /* false: malformed */
+void amp_off_put_open(uint8_t p[AMP_OFF_OPEN_LEN], const struct amp_off_open *o);
+/* AMP_OFF_OK, AMP_OFF_EPROTO (malformed), AMP_OFF_EPROTONOSUPPORT (version). */
+int amp_off_get_open(const uint8_t p[AMP_OFF_OPEN_LEN], struct amp_off_open *o);
+void amp_off_put_answer(uint8_t p[AMP_OFF_ANSWER_LEN], const struct amp_off_answer *a);
+int amp_off_get_answer(const uint8_t p[AMP_OFF_ANSWER_LEN], struct amp_off_answer *a);
+void amp_off_put_ctl(uint8_t p[AMP_OFF_CTL_LEN], const struct amp_off_ctl *c);
+bool amp_off_get_ctl(const uint8_t p[AMP_OFF_CTL_LEN], struct amp_off_ctl *c);
+void amp_off_put_udp(uint8_t p[AMP_OFF_UDP_LEN], const struct amp_off_udp *u);
+bool amp_off_get_udp(const uint8_t p[AMP_OFF_UDP_LEN], struct amp_off_udp *u);
+/* errno of this libc <-> status of the wire; unknown ones become EIO. */
+int amp_off_errno(unsigned status);
+unsigned amp_off_status(int err);
+
+#endif /* AMP_WIRE_OFFLOAD_H */
