@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Tests: tests/run does the work. Unit tests are cmocka programs under the sanitizers; one
+# that says `// build: src/x/y.c -DZ` in its first lines is compiled with that too, one that
+# says `// tsan` is also built and run under the thread sanitizer.
+
+UNIT_FLAGS = $(STD) -g -O1 $(WARN) -D_GNU_SOURCE -Isrc -idirafter include \
+	-fno-omit-frame-pointer -DAMPSOCK_TEST=1
+UNIT_DEPS := $(wildcard src/*/*.[ch] src/*/*.def src/*.h include/*.h include/*/*.h tests/unit/*.h)
+SAN_FLAGS  := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+TSAN_FLAGS := -fsanitize=thread
+UNIT_ASAN := $(patsubst tests/unit/%.c,$(BUILD)/check/asan/%,$(wildcard tests/unit/test_*.c))
+UNIT_TSAN := $(patsubst $(BUILD)/check/asan/%,$(BUILD)/check/tsan/%,$(UNIT_ASAN))
+
+# What the test asks for in its first lines.
+unit_extra = $$(sed -n '1,15s,^// build: *,,p' $<)
+
+.PHONY: check check-unit build-clang check-fuzz
+check: ## every test there is, packages first (about 10 minutes)
+	@$(MAKE) --no-print-directory deps
+	@tests/run --build $(BUILD) all
+
+check-unit: ## unit tests under the sanitizers (30 s)
+	@tests/run --build $(BUILD) unit
+
+# rm first: a failed compile must not leave an older program to be run instead.
+$(UNIT_ASAN): $(BUILD)/check/asan/%: tests/unit/%.c $(BUILD)/san/libampsock.a $(UNIT_DEPS)
+	@mkdir -p $(@D) && rm -f $@
+	$(CC) $(UNIT_FLAGS) $(SAN_FLAGS) -o $@ $< $(unit_extra) $(BUILD)/san/libampsock.a -lcmocka -pthread
+
+$(UNIT_TSAN): $(BUILD)/check/tsan/%: tests/unit/%.c $(BUILD)/tsan/libampsock.a $(UNIT_DEPS)
+	@mkdir -p $(@D) && rm -f $@
+	$(CC) $(UNIT_FLAGS) $(TSAN_FLAGS) -o $@ $< $(unit_extra) $(BUILD)/tsan/libampsock.a -lcmocka -pthread
