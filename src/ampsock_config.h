@@ -70,6 +70,17 @@
 #define AMPSOCK_PING_MS 2000
 #endif
 
+/* Which ends of a virtqueue are compiled in: a vsock guest is the driver. */
+#ifndef AMPSOCK_VQ_DRIVER
+#define AMPSOCK_VQ_DRIVER 1
+#endif
+#ifndef AMPSOCK_VQ_DEVICE
+#define AMPSOCK_VQ_DEVICE 0
+#endif
+/* 1: broken rings and lying peers are explained in words; 0: counted only */
+#ifndef AMPSOCK_WHY
+#define AMPSOCK_WHY 1
+#endif
 #ifndef AMPSOCK_EVENT_IDX
 #define AMPSOCK_EVENT_IDX 1
 #endif
@@ -78,6 +89,12 @@
 #endif
 #ifndef AMPSOCK_CACHE_HOOKS
 #define AMPSOCK_CACHE_HOOKS 0
+#endif
+
+#if AMPSOCK_WHY
+#define AMP_WHY(text) text
+#else
+#define AMP_WHY(text) ""
 #endif
 
 #define AMP_IS_POW2(n) ((n) > 0 && ((n) & ((n)-1)) == 0)

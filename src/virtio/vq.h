@@ -89,9 +89,11 @@ struct amp_vq {
 	bool broken;       /* the peer lied: see amp_vq_broken() */
 	bool armed;        /* the peer is asked to notify me */
 	uint16_t out_cnt;  /* device: chains I hold; driver: chains the peer holds */
+	uint16_t peer_idx; /* the peer's index as last read and checked */
 	/* driver */
 	uint16_t *state;   /* private, num entries: free list, or what is out */
 	uint16_t free_head;
+	uint16_t free_cnt;
 	uint32_t buf_len;  /* bytes per pool buffer, 0: buffers are posted */
 	uint8_t *pool;
 	uint64_t bus_off;  /* bus address = pointer + bus_off */
@@ -133,6 +135,7 @@ int amp_vq_pool(struct amp_vq *vq, void *pool, uint32_t buf_len, uint16_t cnt);
 /* 1: *buf filled in; 0: none now; -EBADMSG: broken; -E2BIG never (a chain longer than iov_max is broken). */
 int amp_vq_get(struct amp_vq *vq, struct amp_vq_buf *buf);
 void amp_vq_put(struct amp_vq *vq, uint16_t id, uint32_t len);
+/* Device: when another buffer was got since, id goes back to the driver unused (length 0). */
 void amp_vq_unget(struct amp_vq *vq, uint16_t id);
 
 /*

@@ -44,6 +44,7 @@ struct amp_vsock_conn {
 	uint8_t starved : 1;  /* a reserve found no credit: tell me with EV_WRITABLE */
 	uint8_t loop : 1;     /* peer is in this very engine (CID 1) */
 	uint8_t has_deadline : 1;
+	uint8_t asked : 1;    /* engine: CREDIT_REQUEST sent, no credit since */
 	uint32_t reserved;    /* bytes promised by reserve, not yet committed */
 };
 
@@ -56,7 +57,9 @@ struct amp_vsock_conn {
 
 /* One arrived packet's payload, in place. */
 struct amp_vsock_rx {
-	const struct amp_iov *iov; /* valid until the hook returns, or until released if held */
+	/* The memory is valid until the hook returns, or until released if held; the array itself
+	 * only until the hook returns: who holds copies the segments. Never held on a loop. */
+	const struct amp_iov *iov;
 	uint16_t iov_cnt;
 	uint16_t id;	/* what amp_vsock_release() takes */
 	uint32_t len;	/* bytes in iov */
@@ -66,9 +69,10 @@ struct amp_vsock_rx {
 struct amp_vsock_ops {
 	/*
 	 * REQUEST from peer to local of a known type; the local CID may be a foreign one.
-	 * Return a connection (all fields but buf_alloc are set by the engine: the owner sets
-	 * buf_alloc before it returns) and answer now or later with amp_vsock_respond() or
-	 * amp_vsock_abort(); or NULL: refused, the peer gets RST.
+	 * Return a connection whose state is FREE (all fields but buf_alloc are set by the
+	 * engine when the hook returns: the owner sets buf_alloc, and may call
+	 * amp_vsock_respond() inside the hook); answer otherwise later with
+	 * amp_vsock_respond() or amp_vsock_abort(). NULL: refused, the peer gets RST.
 	 */
 	struct amp_vsock_conn *(*request)(struct amp_vsock *vs, struct amp_vsock_addr local,
 					  struct amp_vsock_addr peer, uint8_t type);
@@ -109,6 +113,8 @@ struct amp_vsock {
 	uint32_t peer_cid;  /* device side: what src_cid must be; driver side: 0, any */
 	bool seqpacket;	    /* VIRTIO_VSOCK_F_SEQPACKET negotiated */
 	bool tx_starved;    /* a reserve found no buffer */
+	bool loop_busy;	    /* loop_buf is reserved */
+	uint16_t closing_cnt; /* connections with has_deadline */
 	struct amp_vsock_conn **hash; /* hash_len heads, zeroed by init */
 	uint32_t hash_len;  /* a power of two */
 	struct amp_vsock_conn *owed_head; /* first in, first out: round-robin between connections */
@@ -124,14 +130,13 @@ struct amp_vsock {
 };
 
 /* A piece of transport memory to fill: between reserve and commit or cancel. */
-#define AMP_VSOCK_TX_IOV 4
 struct amp_vsock_tx {
 	struct amp_iov *iov; /* caller: room for iov_max segments; set to the payload by reserve */
 	uint16_t iov_max;
 	uint16_t iov_cnt; /* payload segments */
 	uint32_t len;	  /* payload bytes promised: <= want */
 	uint16_t id;
-	void *hdr;	  /* where the header goes */
+	struct amp_iov hdr[3]; /* engine: where the header goes, in pieces (5.10.6: any legal chain) */
 };
 
 /* Fields that the caller sets first: ops owner in out local_cid peer_cid seqpacket hash
@@ -151,12 +156,15 @@ void amp_vsock_down(struct amp_vsock *vs);
 /* Time-outs of closing connections. Returns ms until the next, -1: none. */
 int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms);
 
-/* Open towards peer: REQUEST goes out at the next run. c->buf_alloc is set by the caller. -EADDRINUSE. */
+/*
+ * Open towards peer: REQUEST goes out at the next run. c->buf_alloc is set by the
+ * caller. -EADDRINUSE: that pair exists; -ENETDOWN: no link (and not CID 1).
+ */
 int amp_vsock_connect(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_addr local,
 		      struct amp_vsock_addr peer, uint8_t type);
 /* Accept a REQUESTED connection: it is OPEN at once. */
 void amp_vsock_respond(struct amp_vsock *vs, struct amp_vsock_conn *c);
-/* RST and forget: EV_GONE follows when the RST is out (possibly within this call). */
+/* RST and forget: EV_GONE follows from amp_vsock_run() when the RST is out. No EV_RESET. */
 void amp_vsock_abort(struct amp_vsock *vs, struct amp_vsock_conn *c);
 /* I shall send / receive no more. flags: AMP_VSOCK_SHUTDOWN_*. Goes out after committed data. */
 void amp_vsock_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t flags);
@@ -185,7 +193,11 @@ uint32_t amp_vsock_tx_space(const struct amp_vsock *vs, const struct amp_vsock_c
 /* Ask for EV_WRITABLE / tx_ready as a failed reserve would, and for credit from the peer. */
 void amp_vsock_want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c);
 
-/* n bytes have left the owner's receive buffer: the peer may send as many more. */
+/*
+ * n bytes have left the owner's receive buffer: the peer may send as many more. When
+ * the peer has shut down both ways and this was its last byte, the engine answers with
+ * RST as Linux does and lets go: EV_GONE without EV_RESET is an orderly end.
+ */
 void amp_vsock_consumed(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t n);
 /* A buffer held by ops->data goes back. */
 void amp_vsock_release(struct amp_vsock *vs, uint16_t id);

@@ -1,0 +1,836 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The virtio-vsock engine: packets, connections, credit (virtio 1.2, 5.10).
+ *
+ * Theory of operation
+ *
+ * amp_vsock_run() is the heart: it takes packets off the in queue, one at a time, and
+ * then sends what is owed. Nothing else calls the owner's hooks (but for a loop, whose
+ * commit delivers at once).
+ *
+ * In. The 44-byte header is copied out of shared memory once and only the copy is
+ * looked at. The payload is handed to the owner in place; it keeps, writes or holds it.
+ *
+ * Owed. A packet that the engine must send by itself (REQUEST, RESPONSE, credit,
+ * SHUTDOWN, RST) is a bit in the connection, so memory for it is there by
+ * construction. Connections with such bits form a list, served first come first
+ * served until the out queue is empty; the rest stays owed. So receiving never waits
+ * for sending, and a flood of REQUESTs costs connections, not memory. RSTs to
+ * connections that we do not know have no struct to live in: they go to a short array;
+ * while that is full the in queue is left alone (5.10.6.1.2, the one case where the
+ * spec lets receiving stop).
+ *
+ * End. Every connection ends the same way: it becomes DEAD, goes on the owed list
+ * (with or without an RST to send), and when the list is served it leaves the hash and
+ * the owner gets EV_GONE, from amp_vsock_run() and from nowhere else, so that no call
+ * of the owner pulls the struct away under its feet. Until then packets for it fall on
+ * the dead struct and are ignored, which also keeps the port pair from being reused
+ * while its RST is still to be sent.
+ *
+ * CID 1. A connection within this engine (loop) has no queue: reserve gives out one
+ * static buffer, commit delivers it to the other end's hook in the same call, and
+ * control packets are handed straight to input() when the owed list is served.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "../port/port.h"
+#include "vsock.h"
+
+/* ---- connections by address ---- */
+
+static struct amp_vsock_conn **bucket(const struct amp_vsock *vs, struct amp_vsock_addr local,
+				      struct amp_vsock_addr peer)
+{
+	uint32_t h = local.port * 31u ^ peer.port ^ peer.cid << 5;
+
+	return &vs->hash[(h ^ h >> 12) & (vs->hash_len - 1u)];
+}
+
+static struct amp_vsock_conn *find(const struct amp_vsock *vs, struct amp_vsock_addr local,
+				   struct amp_vsock_addr peer, uint8_t type)
+{
+	struct amp_vsock_conn *c = *bucket(vs, local, peer);
+
+	while (c && (c->local.port != local.port || c->peer.port != peer.port ||
+		     c->peer.cid != peer.cid || c->local.cid != local.cid || c->type != type))
+		c = c->hash_next;
+	return c;
+}
+
+static void hash_add(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	struct amp_vsock_conn **head = bucket(vs, c->local, c->peer);
+
+	c->hash_next = *head;
+	*head = c;
+}
+
+static void hash_del(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	struct amp_vsock_conn **at = bucket(vs, c->local, c->peer);
+
+	while (*at != c)
+		at = &(*at)->hash_next;
+	*at = c->hash_next;
+}
+
+/* A fresh connection; the owner's buf_alloc stays. */
+static void conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_addr local,
+		      struct amp_vsock_addr peer, uint8_t type, uint8_t state)
+{
+	uint32_t buf_alloc = c->buf_alloc;
+
+	memset(c, 0, sizeof(*c));
+	c->local = local;
+	c->peer = peer;
+	c->type = type;
+	c->state = state;
+	c->buf_alloc = buf_alloc;
+	c->loop = peer.cid == AMP_VSOCK_CID_LOCAL;
+	hash_add(vs, c);
+}
+
+/* ---- what is owed ---- */
+
+static void owe(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t bits)
+{
+	c->owed |= bits;
+	if (c->on_list)
+		return;
+	c->on_list = 1;
+	c->owed_next = NULL;
+	if (vs->owed_head)
+		vs->owed_tail->owed_next = c;
+	else
+		vs->owed_head = c;
+	vs->owed_tail = c;
+}
+
+static void no_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	if (c->has_deadline)
+		vs->closing_cnt--;
+	c->has_deadline = 0;
+}
+
+/* The end: with an RST, or without when the peer has sent one or knows nothing of us. */
+static void die(struct amp_vsock *vs, struct amp_vsock_conn *c, bool rst)
+{
+	if (c->state == AMP_CONN_DEAD)
+		return;
+	if (c->state == AMP_CONN_CONNECTING && (c->owed & AMP_OWE_REQUEST))
+		rst = false;
+	c->state = AMP_CONN_DEAD;
+	c->owed = 0;
+	no_deadline(vs, c);
+	owe(vs, c, rst ? AMP_OWE_RST : 0);
+}
+
+/* The peer broke a rule: its connection pays. */
+static void conn_lied(struct amp_vsock *vs, struct amp_vsock_conn *c, const char *why)
+{
+	bool told = c->state == AMP_CONN_CLOSING;
+
+	vs->why = why;
+	vs->stats.resets++;
+	die(vs, c, true);
+	if (!told)
+		vs->ops->event(vs, c, AMP_VSOCK_EV_RESET);
+}
+
+/* RST to an address that we know nothing of. There is room: run() saw to it. */
+static void stray_rst(struct amp_vsock *vs, struct amp_vsock_addr local, struct amp_vsock_addr peer,
+		      uint8_t type)
+{
+	struct amp_vsock_stray *s;
+
+	if (vs->stray_cnt == vs->stray_len)
+		return;
+	s = &vs->stray[(vs->stray_head + vs->stray_cnt) % vs->stray_len];
+	s->local = local;
+	s->peer = peer;
+	s->type = type;
+	vs->stray_cnt++;
+	vs->stats.rst_strays++;
+}
+
+/* ---- in ---- */
+
+static void input(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx,
+		  bool *held);
+
+/* The peer has closed both ways and everything of it is consumed: the orderly end. */
+static bool drained(const struct amp_vsock_conn *c)
+{
+	return c->peer_shut == (AMP_VSOCK_SHUTDOWN_RCV | AMP_VSOCK_SHUTDOWN_SEND) &&
+	       c->credit.rx_cnt == c->credit.fwd_cnt;
+}
+
+static void in_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t flags)
+{
+	uint8_t was = c->peer_shut;
+
+	c->peer_shut |= (uint8_t)(flags & (AMP_VSOCK_SHUTDOWN_RCV | AMP_VSOCK_SHUTDOWN_SEND));
+	if (c->state == AMP_CONN_CLOSING) {
+		if (c->peer_shut == (AMP_VSOCK_SHUTDOWN_RCV | AMP_VSOCK_SHUTDOWN_SEND))
+			die(vs, c, true);
+		return;
+	}
+	if (c->peer_shut != was)
+		vs->ops->event(vs, c, AMP_VSOCK_EV_SHUT);
+	if (c->state == AMP_CONN_OPEN && drained(c))
+		die(vs, c, true);
+}
+
+static bool in_data(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_rx *rx)
+{
+	int r;
+
+	if (c->state == AMP_CONN_CLOSING)
+		return false; /* nobody reads it any more */
+	if (c->state != AMP_CONN_OPEN || (c->peer_shut & AMP_VSOCK_SHUTDOWN_SEND)) {
+		conn_lied(vs, c, AMP_WHY("data on a connection that is not open (virtio 5.10.6.4)"));
+		return false;
+	}
+	if (!amp_credit_rx_ok(&c->credit, c->buf_alloc, rx->len)) {
+		conn_lied(vs, c, AMP_WHY("more data than credit (virtio 5.10.6.3)"));
+		return false;
+	}
+	c->credit.rx_cnt += rx->len;
+	if (c->shut & AMP_VSOCK_SHUTDOWN_RCV) {
+		amp_vsock_consumed(vs, c, rx->len);
+		return false;
+	}
+	if (rx->len == 0 && c->type == AMP_VSOCK_STREAM)
+		return false;
+	r = vs->ops->data(vs, c, rx);
+	if (r < 0)
+		conn_lied(vs, c, AMP_WHY("receive buffer overrun"));
+	return r > 0;
+}
+
+static void in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	/* after the peer's SHUTDOWN of both, or our own, an RST is the orderly end (5.10.6.5) */
+	bool orderly = c->state == AMP_CONN_CLOSING ||
+		       c->peer_shut == (AMP_VSOCK_SHUTDOWN_RCV | AMP_VSOCK_SHUTDOWN_SEND);
+
+	if (c->state == AMP_CONN_DEAD)
+		return;
+	die(vs, c, false);
+	if (!orderly)
+		vs->ops->event(vs, c, AMP_VSOCK_EV_RESET);
+}
+
+static void in_request(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
+		       struct amp_vsock_addr local, struct amp_vsock_addr peer)
+{
+	struct amp_vsock_conn *c = NULL;
+	bool answered;
+
+	if (h->type == AMP_VSOCK_STREAM || vs->seqpacket || peer.cid == AMP_VSOCK_CID_LOCAL)
+		c = vs->ops->request(vs, local, peer, (uint8_t)h->type);
+	if (!c) {
+		stray_rst(vs, local, peer, (uint8_t)h->type);
+		return;
+	}
+	answered = c->state == AMP_CONN_OPEN; /* amp_vsock_respond() inside the hook */
+	conn_init(vs, c, local, peer, (uint8_t)h->type, AMP_CONN_REQUESTED);
+	c->credit.peer_buf_alloc = h->buf_alloc;
+	c->credit.peer_fwd_cnt = h->fwd_cnt;
+	if (answered)
+		amp_vsock_respond(vs, c);
+}
+
+static void in_known(struct amp_vsock *vs, struct amp_vsock_conn *c, const struct amp_vsock_hdr *h,
+		     struct amp_vsock_rx *rx, bool *held)
+{
+	if (h->op == AMP_VSOCK_OP_RST) {
+		in_rst(vs, c);
+		return;
+	}
+	if (c->state == AMP_CONN_DEAD)
+		return;
+	if (c->state == AMP_CONN_CONNECTING) {
+		if (h->op != AMP_VSOCK_OP_RESPONSE) {
+			conn_lied(vs, c, AMP_WHY("no RESPONSE to a REQUEST (virtio 5.10.6.4)"));
+			return;
+		}
+		c->credit.peer_buf_alloc = h->buf_alloc;
+		c->credit.peer_fwd_cnt = h->fwd_cnt;
+		c->state = AMP_CONN_OPEN;
+		vs->ops->event(vs, c, AMP_VSOCK_EV_OPEN);
+		return;
+	}
+	if (!amp_credit_peer(&c->credit, h->buf_alloc, h->fwd_cnt)) {
+		conn_lied(vs, c, AMP_WHY("fwd_cnt beyond what was sent (virtio 5.10.6.3)"));
+		return;
+	}
+	switch (h->op) {
+	case AMP_VSOCK_OP_RW:
+		*held = in_data(vs, c, rx);
+		break;
+	case AMP_VSOCK_OP_SHUTDOWN:
+		in_shutdown(vs, c, h->flags);
+		break;
+	case AMP_VSOCK_OP_CREDIT_REQUEST:
+		owe(vs, c, AMP_OWE_CREDIT);
+		break;
+	case AMP_VSOCK_OP_CREDIT_UPDATE:
+		break;
+	default:
+		conn_lied(vs, c, AMP_WHY("operation out of place (virtio 5.10.6.4)"));
+		break;
+	}
+	if (c->starved && c->state == AMP_CONN_OPEN && amp_credit_tx_space(&c->credit)) {
+		c->starved = 0;
+		c->asked = 0;
+		vs->ops->event(vs, c, AMP_VSOCK_EV_WRITABLE);
+	}
+}
+
+static void input(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx,
+		  bool *held)
+{
+	struct amp_vsock_addr local = {(uint32_t)h->dst_cid, h->dst_port};
+	struct amp_vsock_addr peer = {(uint32_t)h->src_cid, h->src_port};
+	struct amp_vsock_conn *c = find(vs, local, peer, (uint8_t)h->type);
+
+	if (h->op == AMP_VSOCK_OP_INVALID || h->op > AMP_VSOCK_OP_CREDIT_REQUEST)
+		vs->stats.rx_bad++; /* a known connection pays below, an unknown one gets RST */
+	if (c)
+		in_known(vs, c, h, rx, held);
+	else if (h->op == AMP_VSOCK_OP_REQUEST)
+		in_request(vs, h, local, peer);
+	else if (h->op != AMP_VSOCK_OP_RST) /* an RST is never answered */
+		stray_rst(vs, local, peer, (uint8_t)h->type);
+}
+
+/* The first len bytes of a chain into dst; iov moves on behind them. */
+static void take(struct amp_iov **iov, uint16_t *cnt, void *dst, size_t len)
+{
+	uint8_t *to = dst;
+
+	while (len) {
+		size_t part = (*iov)->len < len ? (*iov)->len : len;
+
+		memcpy(to, (*iov)->base, part);
+		to += part;
+		len -= part;
+		(*iov)->base = (uint8_t *)(*iov)->base + part;
+		(*iov)->len -= part;
+		if ((*iov)->len == 0) {
+			(*iov)++;
+			(*cnt)--;
+		}
+	}
+}
+
+/* Cut a chain's segments down to len bytes in all. */
+static uint16_t trim(struct amp_iov *iov, uint16_t cnt, size_t len)
+{
+	uint16_t i = 0;
+
+	for (; i < cnt && len; i++) {
+		if (iov[i].len > len)
+			iov[i].len = len;
+		len -= iov[i].len;
+	}
+	return i;
+}
+
+static const char *bad_header(const struct amp_vsock *vs, const struct amp_vsock_hdr *h, uint32_t len)
+{
+	if (h->len > len)
+		return AMP_WHY("length beyond the buffer (virtio 5.10.6)");
+	if (h->src_cid >> 32 || h->dst_cid >> 32)
+		return AMP_WHY("upper half of a CID in use (virtio 5.10.4)");
+	if (vs->peer_cid ? h->src_cid != vs->peer_cid : h->dst_cid != vs->local_cid)
+		return AMP_WHY("foreign CID (virtio 5.10.6)");
+	if (h->src_cid == AMP_VSOCK_CID_LOCAL)
+		return AMP_WHY("CID 1 from outside (virtio 5.10.4)");
+	return NULL;
+}
+
+/* One packet. Returns whether the owner holds its buffer. */
+static bool packet(struct amp_vsock *vs, struct amp_vq_buf *buf)
+{
+	struct amp_vsock_hdr h;
+	struct amp_vsock_rx rx;
+	struct amp_iov *iov = buf->iov;
+	const char *why;
+	bool held = false;
+
+	vs->stats.rx_packets++;
+	if (buf->len < AMP_VSOCK_HDR_LEN) {
+		vs->stats.rx_bad++;
+		vs->why = AMP_WHY("packet shorter than its header (virtio 5.10.6)");
+		return false;
+	}
+	if (iov->len > AMP_VSOCK_HDR_LEN) {
+		memcpy(&h, iov->base, AMP_VSOCK_HDR_LEN);
+		iov->base = (uint8_t *)iov->base + AMP_VSOCK_HDR_LEN;
+		iov->len -= AMP_VSOCK_HDR_LEN;
+	} else {
+		take(&iov, &buf->iov_cnt, &h, AMP_VSOCK_HDR_LEN);
+	}
+	why = bad_header(vs, &h, buf->len - AMP_VSOCK_HDR_LEN);
+	if (why) {
+		vs->stats.rx_bad++;
+		vs->why = why;
+		return false;
+	}
+	if (h.type != AMP_VSOCK_STREAM && h.type != AMP_VSOCK_SEQPACKET) {
+		struct amp_vsock_addr local = {(uint32_t)h.dst_cid, h.dst_port};
+		struct amp_vsock_addr peer = {(uint32_t)h.src_cid, h.src_port};
+
+		/* 5.10.6.4: an unknown type is answered with RST of type stream */
+		vs->stats.rx_bad++;
+		if (h.op != AMP_VSOCK_OP_RST)
+			stray_rst(vs, local, peer, AMP_VSOCK_STREAM);
+		return false;
+	}
+	rx.iov = iov;
+	rx.iov_cnt = trim(iov, buf->iov_cnt, h.len);
+	rx.id = buf->id;
+	rx.len = h.len;
+	rx.flags = h.flags;
+	input(vs, &h, &rx, &held);
+	return held;
+}
+
+/* ---- out ---- */
+
+static void fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, uint16_t op, uint32_t len,
+			uint32_t flags)
+{
+	h->src_cid = c->local.cid;
+	h->dst_cid = c->peer.cid;
+	h->src_port = c->local.port;
+	h->dst_port = c->peer.port;
+	h->len = len;
+	h->type = c->type;
+	h->op = op;
+	h->flags = flags;
+	h->buf_alloc = c->buf_alloc;
+	h->fwd_cnt = c->credit.fwd_cnt;
+	c->credit.told_fwd_cnt = c->credit.fwd_cnt;
+	c->owed &= (uint8_t)~AMP_OWE_CREDIT;
+}
+
+/*
+ * A buffer to send in: its first 44 bytes are described by hdr[], iov is what follows.
+ * 1, 0 none, -EBADMSG.
+ */
+static int out_get(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint32_t *room)
+{
+	struct amp_vq_buf buf = {.iov = tx->iov, .iov_max = tx->iov_max};
+	struct amp_iov *iov = tx->iov;
+	uint32_t left = AMP_VSOCK_HDR_LEN;
+	unsigned k = 0;
+	int r;
+
+	if (!vs->out)
+		return 0;
+	r = amp_vq_get(vs->out, &buf);
+	if (r <= 0)
+		return r;
+	tx->id = buf.id;
+	tx->hdr[1].len = tx->hdr[2].len = 0;
+	while (left && buf.iov_cnt && k < 3) {
+		tx->hdr[k].base = iov->base;
+		tx->hdr[k].len = iov->len < left ? iov->len : left;
+		left -= (uint32_t)tx->hdr[k].len;
+		iov->base = (uint8_t *)iov->base + tx->hdr[k].len;
+		iov->len -= tx->hdr[k].len;
+		if (iov->len == 0) {
+			iov++;
+			buf.iov_cnt--;
+		}
+		k++;
+	}
+	if (left) {
+		vs->out->broken = true;
+		vs->out->why = AMP_WHY("receive buffer without room for a header (virtio 5.10.6.1)");
+		return -EBADMSG;
+	}
+	tx->iov = iov;
+	tx->iov_cnt = buf.iov_cnt;
+	*room = buf.len - AMP_VSOCK_HDR_LEN;
+	return 1;
+}
+
+static void out_put(struct amp_vsock *vs, struct amp_vsock_tx *tx, const struct amp_vsock_hdr *h)
+{
+	const uint8_t *from = (const uint8_t *)h;
+
+	if (tx->hdr[0].len == AMP_VSOCK_HDR_LEN) {
+		memcpy(tx->hdr[0].base, from, AMP_VSOCK_HDR_LEN);
+	} else {
+		for (unsigned k = 0; k < 3; from += tx->hdr[k].len, k++)
+			memcpy(tx->hdr[k].base, from, tx->hdr[k].len);
+	}
+	vs->stats.tx_packets++;
+	amp_vq_put(vs->out, tx->id, AMP_VSOCK_HDR_LEN + h->len);
+}
+
+/* The same packet seen from the other end of a loop. */
+static void loop_input(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx)
+{
+	bool held = false;
+
+	input(vs, h, rx, &held);
+}
+
+static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op, uint32_t flags)
+{
+	struct amp_vsock_tx tx = {.iov = vs->iov, .iov_max = vs->iov_max};
+	struct amp_vsock_rx none = {.iov = NULL};
+	struct amp_vsock_hdr h;
+	uint32_t room;
+
+	if (!c->loop && out_get(vs, &tx, &room) <= 0)
+		return false;
+	fill_header(c, &h, op, 0, flags);
+	if (c->loop)
+		loop_input(vs, &h, &none);
+	else
+		out_put(vs, &tx, &h);
+	return true;
+}
+
+static bool send_stray(struct amp_vsock *vs)
+{
+	const struct amp_vsock_stray *s = &vs->stray[vs->stray_head];
+	struct amp_vsock_conn c = {.local = s->local, .peer = s->peer, .type = s->type};
+
+	c.loop = s->peer.cid == AMP_VSOCK_CID_LOCAL;
+	/* take it out first: on a loop the RST comes straight back in */
+	if (!c.loop && !send_control(vs, &c, AMP_VSOCK_OP_RST, 0))
+		return false;
+	vs->stray_head = (uint16_t)((vs->stray_head + 1u) % vs->stray_len);
+	vs->stray_cnt--;
+	if (c.loop)
+		(void)send_control(vs, &c, AMP_VSOCK_OP_RST, 0);
+	return true;
+}
+
+/* Send one owed packet of c. False: no buffer. */
+static bool send_owed(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	static const uint8_t op_of[6] = {
+		AMP_VSOCK_OP_REQUEST,	     AMP_VSOCK_OP_RESPONSE, AMP_VSOCK_OP_CREDIT_UPDATE,
+		AMP_VSOCK_OP_CREDIT_REQUEST, AMP_VSOCK_OP_SHUTDOWN, AMP_VSOCK_OP_RST,
+	};
+	unsigned i = 0;
+
+	while (!(c->owed & 1u << i))
+		i++;
+	/* on a loop the answer may come back inside: the bit goes first */
+	c->owed &= (uint8_t)~(1u << i);
+	if (send_control(vs, c, op_of[i], op_of[i] == AMP_VSOCK_OP_SHUTDOWN ? c->shut : 0))
+		return true;
+	c->owed |= (uint8_t)(1u << i);
+	return false;
+}
+
+static void flush(struct amp_vsock *vs)
+{
+	struct amp_vsock_conn *c;
+
+	while (vs->stray_cnt) {
+		if (!send_stray(vs)) {
+			vs->tx_starved = true;
+			return;
+		}
+	}
+	while ((c = vs->owed_head) != NULL) {
+		while (c->owed) {
+			if (!send_owed(vs, c)) {
+				vs->tx_starved = true;
+				return;
+			}
+		}
+		vs->owed_head = c->owed_next;
+		c->on_list = 0;
+		if (c->state == AMP_CONN_DEAD) {
+			hash_del(vs, c);
+			c->state = AMP_CONN_FREE;
+			vs->ops->event(vs, c, AMP_VSOCK_EV_GONE);
+		}
+	}
+}
+
+/* ---- the door ---- */
+
+void amp_vsock_init(struct amp_vsock *vs)
+{
+	memset(vs->hash, 0, vs->hash_len * sizeof(*vs->hash));
+	vs->owed_head = vs->owed_tail = NULL;
+	vs->stray_cnt = vs->stray_head = 0;
+	vs->tx_starved = vs->loop_busy = false;
+	vs->closing_cnt = 0;
+	vs->why = NULL;
+	memset(&vs->stats, 0, sizeof(vs->stats));
+}
+
+int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
+{
+	struct amp_vq_buf buf;
+	unsigned n = 0;
+	int r = 0;
+
+	while (vs->in && n < budget && vs->stray_cnt < vs->stray_len) {
+		buf.iov = vs->iov;
+		buf.iov_max = vs->iov_max;
+		r = amp_vq_get(vs->in, &buf);
+		if (r <= 0)
+			break;
+		n++;
+		if (!packet(vs, &buf))
+			amp_vq_put(vs->in, buf.id, 0);
+	}
+	if (vs->owed_head || vs->stray_cnt)
+		flush(vs);
+	if (vs->tx_starved && vs->out && amp_vq_avail(vs->out)) {
+		vs->tx_starved = false;
+		if (vs->ops->tx_ready)
+			vs->ops->tx_ready(vs);
+	}
+	if (r < 0 || (vs->out && vs->out->broken))
+		return -EBADMSG;
+	return (int)n;
+}
+
+void amp_vsock_down(struct amp_vsock *vs)
+{
+	vs->in = vs->out = NULL;
+	vs->stray_cnt = 0;
+	vs->tx_starved = false;
+	for (uint32_t i = 0; i < vs->hash_len; i++) {
+		struct amp_vsock_conn *c, *next;
+
+		for (c = vs->hash[i]; c; c = next) {
+			bool told = c->state == AMP_CONN_CLOSING || c->state == AMP_CONN_DEAD;
+
+			next = c->hash_next;
+			if (c->loop)
+				continue;
+			/* nothing can be sent: on the list without an RST, whatever was owed */
+			die(vs, c, false);
+			c->owed = 0;
+			if (!told)
+				vs->ops->event(vs, c, AMP_VSOCK_EV_RESET);
+		}
+	}
+	flush(vs);
+}
+
+int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms)
+{
+	int32_t next = -1;
+
+	for (uint32_t i = 0; vs->closing_cnt && i < vs->hash_len; i++) {
+		for (struct amp_vsock_conn *c = vs->hash[i]; c; c = c->hash_next) {
+			int32_t left = (int32_t)(c->deadline_ms - now_ms);
+
+			if (!c->has_deadline)
+				continue;
+			if (left <= 0) {
+				die(vs, c, true);
+				left = 0;
+			}
+			if (next < 0 || left < next)
+				next = left;
+		}
+	}
+	return next;
+}
+
+int amp_vsock_connect(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_addr local,
+		      struct amp_vsock_addr peer, uint8_t type)
+{
+	bool loop = peer.cid == AMP_VSOCK_CID_LOCAL;
+
+	if (loop ? !vs->loop_buf : !vs->out)
+		return -ENETDOWN;
+	if (find(vs, local, peer, type))
+		return -EADDRINUSE;
+	conn_init(vs, c, local, peer, type, AMP_CONN_CONNECTING);
+	owe(vs, c, AMP_OWE_REQUEST);
+	return 0;
+}
+
+void amp_vsock_respond(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	if (c->state == AMP_CONN_REQUESTED)
+		owe(vs, c, AMP_OWE_RESPONSE);
+	else if (c->state != AMP_CONN_FREE) /* FREE: inside the request hook */
+		return;
+	c->state = AMP_CONN_OPEN;
+}
+
+void amp_vsock_abort(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	if (c->state != AMP_CONN_FREE)
+		die(vs, c, true);
+}
+
+void amp_vsock_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t flags)
+{
+	if (c->state != AMP_CONN_OPEN || (c->shut & flags) == flags)
+		return;
+	c->shut |= flags;
+	owe(vs, c, AMP_OWE_SHUTDOWN);
+}
+
+void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t now_ms, uint32_t wait_ms)
+{
+	if (c->state != AMP_CONN_OPEN ||
+	    c->peer_shut == (AMP_VSOCK_SHUTDOWN_RCV | AMP_VSOCK_SHUTDOWN_SEND)) {
+		if (c->state != AMP_CONN_CLOSING)
+			amp_vsock_abort(vs, c);
+		return;
+	}
+	amp_vsock_shutdown(vs, c, AMP_VSOCK_SHUTDOWN_RCV | AMP_VSOCK_SHUTDOWN_SEND);
+	c->state = AMP_CONN_CLOSING;
+	c->deadline_ms = now_ms + wait_ms;
+	c->has_deadline = 1;
+	vs->closing_cnt++;
+}
+
+static int may_send(const struct amp_vsock_conn *c)
+{
+	if ((c->shut & AMP_VSOCK_SHUTDOWN_SEND) || (c->peer_shut & AMP_VSOCK_SHUTDOWN_RCV))
+		return -EPIPE;
+	if (c->state == AMP_CONN_OPEN)
+		return 0;
+	return c->state == AMP_CONN_CONNECTING || c->state == AMP_CONN_REQUESTED ? -ENOTCONN
+										 : -ECONNRESET;
+}
+
+static uint32_t credit_left(const struct amp_vsock_conn *c)
+{
+	uint32_t space = amp_credit_tx_space(&c->credit);
+
+	return space > c->reserved ? space - c->reserved : 0;
+}
+
+static int loop_reserve(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint32_t *room)
+{
+	if (vs->loop_busy)
+		return 0;
+	vs->loop_busy = true;
+	tx->iov[0].base = vs->loop_buf;
+	tx->iov[0].len = vs->loop_len;
+	tx->iov_cnt = 1;
+	*room = vs->loop_len;
+	return 1;
+}
+
+int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t want,
+		      struct amp_vsock_tx *tx)
+{
+	uint32_t space = credit_left(c), room;
+	int r = may_send(c);
+
+	if (r)
+		return r;
+	if (space == 0) {
+		amp_vsock_want_tx(vs, c);
+		return -EAGAIN;
+	}
+	r = c->loop ? loop_reserve(vs, tx, &room) : out_get(vs, tx, &room);
+	if (r <= 0) {
+		vs->tx_starved = true;
+		return -EAGAIN;
+	}
+	if (room == 0) {
+		vs->out->broken = true;
+		vs->out->why = AMP_WHY("receive buffer without room for data (virtio 5.10.6.1)");
+		return -EAGAIN;
+	}
+	if (want > space)
+		want = space;
+	if (want > room)
+		want = room;
+	if (want > INT32_MAX)
+		want = INT32_MAX;
+	tx->len = want;
+	tx->iov_cnt = trim(tx->iov, tx->iov_cnt, want);
+	c->reserved += want;
+	return (int)want;
+}
+
+void amp_vsock_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
+		      uint32_t len, uint32_t flags)
+{
+	struct amp_vsock_rx rx = {.iov = tx->iov, .iov_cnt = 1, .len = len, .flags = flags};
+	struct amp_vsock_hdr h;
+
+	c->reserved -= tx->len;
+	c->credit.tx_cnt += len;
+	fill_header(c, &h, AMP_VSOCK_OP_RW, len, flags);
+	if (c->loop) {
+		tx->iov[0].len = len;
+		loop_input(vs, &h, &rx);
+		vs->loop_busy = false;
+	} else {
+		out_put(vs, tx, &h);
+	}
+}
+
+void amp_vsock_cancel(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx)
+{
+	c->reserved -= tx->len;
+	if (c->loop)
+		vs->loop_busy = false;
+	else if (vs->out)
+		amp_vq_unget(vs->out, tx->id);
+}
+
+uint32_t amp_vsock_tx_space(const struct amp_vsock *vs, const struct amp_vsock_conn *c)
+{
+	uint32_t space = credit_left(c);
+
+	if (may_send(c) || space == 0)
+		return 0;
+	if (c->loop)
+		return vs->loop_busy ? 0 : space;
+	return vs->out && amp_vq_avail(vs->out) ? space : 0;
+}
+
+void amp_vsock_want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	if (c->state != AMP_CONN_OPEN)
+		return;
+	if (credit_left(c)) {
+		vs->tx_starved = true;
+		return;
+	}
+	/* 5.10.6.3: ask once per drought, for peers that do not volunteer updates */
+	c->starved = 1;
+	if (!c->asked) {
+		c->asked = 1;
+		owe(vs, c, AMP_OWE_CREDIT_REQ);
+	}
+}
+
+void amp_vsock_consumed(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t n)
+{
+	c->credit.fwd_cnt += n;
+	if (c->state != AMP_CONN_OPEN)
+		return;
+	if (drained(c))
+		die(vs, c, true);
+	else if (!(c->peer_shut & AMP_VSOCK_SHUTDOWN_SEND) &&
+		 amp_credit_update_due(&c->credit, c->buf_alloc))
+		owe(vs, c, AMP_OWE_CREDIT);
+}
+
+void amp_vsock_release(struct amp_vsock *vs, uint16_t id)
+{
+	if (vs->in)
+		amp_vq_put(vs->in, id, 0);
+}
