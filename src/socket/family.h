@@ -24,6 +24,7 @@
 #include "../port/port.h"
 
 struct amp_sock;
+struct amp_stats;
 
 /* What sendmsg and recvmsg move. */
 struct amp_msg {
@@ -85,13 +86,32 @@ struct amp_family {
 
 #define AMP_SHUT_CLOSE 3
 
-/* Byte ring of a socket: free-running counters, size a power of two. */
+/*
+ * Said once for all families:
+ *  - pending errors (s->err) are api.c's: it reports them before a send and after the
+ *    last received byte; poll gets POLLERR from it.
+ *  - a connection that is over (AMP_SF_RESET) answers recvmsg with what is left, then 0,
+ *    and sendmsg with -EPIPE. connect() on it is -EISCONN or starts anew, as the family likes.
+ *  - connect: the family sets AMP_SF_CONNECTED when it is done, now or by an event; api.c
+ *    sets and clears AMP_SF_CONNECTING. Failure by event: amp_sock_reset(s, ECONNREFUSED).
+ *  - shutdown() of a socket with AMP_SF_CONNECTING gives the attempt up; api.c does that
+ *    at time-outs.
+ */
+
+/* Byte ring of a socket: AMPSOCK_RING_LEN bytes; the counters run free and wrap. */
+#if AMPSOCK_RING_LEN <= 32768
+#define AMP_RING_IDX uint16_t
+#else
+#define AMP_RING_IDX uint32_t
+#endif
 struct amp_rxring {
-	uint8_t *buf; /* NULL: this socket has none */
-	uint32_t size;
-	uint32_t head; /* bytes ever written */
-	uint32_t tail; /* bytes ever read */
+	uint8_t *buf;	   /* NULL: this socket has none */
+	AMP_RING_IDX head; /* bytes ever written */
+	AMP_RING_IDX tail; /* bytes ever read */
 };
+
+/* What a SOCK_SEQPACKET socket can promise its peer: message headers take the rest. */
+#define AMP_RING_MSG_ALLOC (AMPSOCK_RING_LEN / 2u - 8u)
 
 /* flags of a socket */
 #define AMP_SF_NONBLOCK	 0x0001u
@@ -111,25 +131,31 @@ struct amp_rxring {
 #define AMP_SF_RESERVED	 0x4000u /* a reservation is open (AMP_RESERVE) */
 
 /* Room for a family's own part of a socket; each family asserts that it fits. */
-#define AMP_SOCK_PRIV_LEN (sizeof(void *) * 2 + 56)
+#define AMP_SOCK_PRIV_LEN (sizeof(void *) * 2 + 64)
 
 /* Locking: everything under the stack lock, except fam and type which never change. */
 struct amp_sock {
 	const struct amp_family *fam; /* NULL: free slot */
-	struct amp_sock *next;	/* accept queue of my listener, or free list */
-	struct amp_sock *queue; /* listener: children ready for accept, oldest first */
+	union {
+		struct amp_sock *next;	/* waits in a listener's queue: the one behind me */
+		struct amp_sock *queue; /* listener: children ready for accept, oldest first */
+	};
 	struct amp_rxring rx;
 	struct amp_rx_want *want; /* a caller waits in recv: copy straight to it */
 	uint32_t rcvtimeo_ms;	/* 0: for ever */
 	uint32_t sndtimeo_ms;
 	uint16_t flags;		/* AMP_SF_* */
-	uint16_t rcvlowat;
+	union {
+		uint16_t rcvlowat; /* 0: as 1 */
+		struct {	   /* listener */
+			uint8_t backlog;
+			uint8_t queued; /* children in queue */
+		};
+	};
 	uint8_t type;		/* SOCK_* */
 	uint8_t domain;		/* AF_*: AF_INET and AF_INET6 share a family */
 	uint8_t gen;		/* changes at every reuse of the slot */
 	uint8_t err;		/* pending error (errno), reported once: SO_ERROR or a call */
-	uint8_t backlog;	/* listener */
-	uint8_t queued;		/* listener: children in queue */
 	uint8_t linger_s;	/* 255: not set */
 	uint8_t users;		/* calls inside: the slot is not reused before they leave */
 	union {
@@ -139,8 +165,14 @@ struct amp_sock {
 	} priv;
 };
 
-/* A recv that waits: where its bytes go. Lives on the caller's stack. */
+/*
+ * A recv that waits: where its bytes go. Lives on the caller's stack; s->want is set
+ * before recvmsg is called. A family whose bytes arrive on another socket (a carrier) may
+ * pass it on from recvmsg: carrier->want = s->want, s->want->at = carrier; api.c takes
+ * both back when the call ends.
+ */
 struct amp_rx_want {
+	struct amp_sock *at; /* NULL, or the other socket whose want points here */
 	const struct iovec *iov;
 	size_t iov_cnt;
 	size_t skip; /* bytes of iov already filled */
@@ -153,7 +185,7 @@ const struct amp_family *amp_family_find(int domain);
 /* The first family that has a carrier whose link is up, else the first that has one. */
 const struct amp_family *amp_family_carrier(void);
 
-/* A socket without descriptor: fam->create() done. NULL with *err. */
+/* A socket without descriptor (AMP_SF_ORPHAN): fam->create() done. NULL with *err = -errno. */
 struct amp_sock *amp_sock_new(const struct amp_family *fam, int domain, int type, int protocol,
 			      int *err);
 /* Give the slot back (generation raised); its ring with it. */
@@ -166,7 +198,13 @@ int amp_sock_queue_push(struct amp_sock *listener, struct amp_sock *child);
 struct amp_sock *amp_sock_queue_pop(struct amp_sock *listener);
 
 /* Something that a waiter or poller may look for has happened to s. */
-void amp_sock_changed(struct amp_sock *s);
+extern bool amp_changed;
+static inline void amp_sock_changed(struct amp_sock *s)
+{
+	(void)s;
+	amp_changed = true;
+}
+
 /* Set the pending error and the RESET flag, wake. */
 void amp_sock_reset(struct amp_sock *s, int err);
 
@@ -178,12 +216,12 @@ size_t amp_rxring_read(struct amp_rxring *r, const struct iovec *iov, size_t iov
 		       size_t len, bool peek);
 static inline uint32_t amp_rxring_used(const struct amp_rxring *r)
 {
-	return r->head - r->tail;
+	return (AMP_RING_IDX)(r->head - r->tail);
 }
 
 static inline uint32_t amp_rxring_room(const struct amp_rxring *r)
 {
-	return r->size - amp_rxring_used(r);
+	return AMPSOCK_RING_LEN - amp_rxring_used(r);
 }
 /*
  * Messages in the same ring: begin/append/end as fragments arrive (-ENOBUFS: no room);
@@ -205,9 +243,24 @@ struct amp_runner {
 	unsigned (*kick_due)(struct amp_runner *r);
 	/* Notify those queues. Called *without* the lock. */
 	void (*kick)(struct amp_runner *r, unsigned queues);
+	/* Add what you counted. NULL: nothing. */
+	void (*stats)(const struct amp_runner *r, struct amp_stats *st);
 };
 
+/* Adding twice is adding once. r lives for ever. */
 void amp_runner_add(struct amp_runner *r);
 void amp_runner_del(struct amp_runner *r);
+
+/* Link number `link` (the order of bring-up) is up or down: amp_link_wait(), the callback. */
+void amp_link_report(int link, bool up);
+/* A datagram was dropped, a link was reset: amp_stats(). */
+extern struct amp_stats amp_counts;
+/* One line for the application's log hook. */
+void amp_log(const char *line);
+
+/* What is left of the sockets: NULL at the end. For rare searches (a free port, a listener). */
+struct amp_sock *amp_sock_next(const struct amp_sock *s);
+/* One look at every runner, as a call that waits does. Not from a runner. */
+int32_t amp_links_run(void);
 
 #endif /* AMP_FAMILY_H */

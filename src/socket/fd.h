@@ -14,9 +14,11 @@ struct amp_fd_ops {
 	ssize_t (*read)(int fd, void *buf, size_t len);
 	ssize_t (*write)(int fd, const void *buf, size_t len);
 	int (*poll)(int fd); /* POLLIN POLLOUT now */
+	int (*close)(int fd); /* NULL: stays open, close() answers 0 */
 };
 
-/* Board code, once, before the first call: descriptors 0..2. NULL takes it away. */
+/* Board code, once, before the first call: all descriptors below AMPSOCK_FD_BASE, that is
+ * 0..2 on a board. NULL takes it away. */
 void amp_fd_console(const struct amp_fd_ops *ops);
 
 #endif /* AMP_FD_H */

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Knobs of the hosted library: a Linux process has memory, and pages that nobody touches cost nothing. */
+#ifndef AMP_HOSTED_CONFIG_H
+#define AMP_HOSTED_CONFIG_H
+
+/* Descriptors below this are the process's own; all of ours fit in an fd_set. */
+#define AMPSOCK_FD_BASE 64
+#ifndef AMPSOCK_SOCKETS
+#define AMPSOCK_SOCKETS 960
+#endif
+#ifndef AMPSOCK_RING_LEN
+#define AMPSOCK_RING_LEN 262144
+#endif
+#define AMPSOCK_VSOCK_LINKS   8
+#define AMPSOCK_VSOCK_NUM     128
+#define AMPSOCK_VSOCK_BUF_LEN 65580
+#define AMPSOCK_HASH	      256
+#define AMPSOCK_ADDRINFO      64
+#define AMPSOCK_VQ_DEVICE     1
+
+#endif /* AMP_HOSTED_CONFIG_H */
