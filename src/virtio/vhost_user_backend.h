@@ -80,7 +80,6 @@ struct amp_vhost_be_queue {
 	uint64_t desc, avail, used; /* front-end's addresses */
 	int kick_fd;		    /* -1: none */
 	int call_fd;
-	int err_fd;
 	uint16_t num;
 	uint16_t base; /* avail index to start from, kept while stopped */
 	bool has_addr;
@@ -89,6 +88,7 @@ struct amp_vhost_be_queue {
 	bool running;	/* told to the owner with queue_start */
 	bool call_sock; /* call_fd is a socket, not an eventfd (User-mode Linux) */
 	bool kick_sock;
+	uint8_t kicks; /* counted until the ring was seen in use, see amp_vhost_be_kicked() */
 };
 
 /* All of it belongs to one thread: the owner's loop. */
@@ -97,20 +97,20 @@ struct amp_vhost_be {
 	const struct amp_vhost_be_ops *ops;
 	void *owner;
 	uint64_t features; /* device's own feature bits; the transport's are added */
-	const enum amp_vq_dir
-		*dir;	    /* of each queue, as this side sees it: vsock rx is OUT, tx is IN */
+	/* of each queue as this side sees it: vsock rx is OUT, tx is IN */
+	const enum amp_vq_dir *dir;
 	unsigned queues;    /* <= AMP_VHOST_QUEUES */
 	const void *config; /* device configuration space, or NULL with ops->config_get */
 	uint32_t config_len;
 
 	int fd; /* the connection, -1: none */
 	int err;
-	const char *why; /* gone: what happened, in words; points to text of static life or
-			    whybuf */
+	const char *why; /* what happened, in words for the log: whybuf or static text */
 	uint64_t acked;	 /* features accepted by the driver */
 	uint64_t proto;	 /* protocol features accepted by the front-end */
 	bool has_acked;
-	bool over;		    /* gone was told */
+	bool over; /* gone was told */
+	bool busy; /* in amp_vhost_be_readable(): a failure waits for its end */
 	volatile sig_atomic_t dead; /* set by the SIGBUS handler */
 	struct amp_vhost_be_queue q[AMP_VHOST_QUEUES];
 	/* memory map; regions is read by the SIGBUS handler */
@@ -130,8 +130,10 @@ struct amp_vhost_be {
 int amp_vhost_be_init(struct amp_vhost_be *be);
 /* A front-end connected: fd is ours from now on (also when this fails). 0, -EBUSY, -ENFILE. */
 int amp_vhost_be_start(struct amp_vhost_be *be, int fd);
-/* Reads and handles what there is, never blocks. 0, or what ops->gone was told (be may be
- * reset). */
+/*
+ * Reads and handles what there is, never blocks. 0; negative: ops->gone was called (and
+ * be may have been reset or even started anew by it). Watch the descriptor level-triggered.
+ */
 int amp_vhost_be_readable(struct amp_vhost_be *be);
 /* Drains the kick fd. 0; -errno: it is unusable, the connection is over. */
 int amp_vhost_be_kicked(struct amp_vhost_be *be, unsigned q);
