@@ -168,13 +168,19 @@ struct amp_off_ctl {
 
 /*
  * Bodies behind the 8 bytes:
+ *  A bound id is used up by a CONNECT that names it, whatever comes of it, and by a LISTEN that
+ *  succeeds (the listener id replaces it). LISTEN always names a bound id. An id of a connected,
+ *  UDP or accepted socket ends with its carrier; RELEASE is for bound ids and listeners only.
+ *  Addresses of a socket are always of its own family (an AF_INET6 socket: ::ffff:a.b.c.d).
  *  BIND     u8 family u8 type u16 0, u32 opts_set, u32 opts, addr       -> u32 id, addr
  *  LISTEN   u32 bound_id, u32 backlog, u32 credits                      -> u32 id, u32 0, u64 token, addr
  *  CREDIT   u32 id, u32 n
  *  RELEASE  u32 id
  *  SETOPT   u32 id, u16 opt, u16 value length, value                    -> -
  *  GETOPT   u32 id, u16 opt, u16 0                                      -> u16 0, u16 value length, value
- *           values: i32 LE; LINGER i32 onoff i32 seconds; membership: addr group, u32 ifindex, u32 0
+ *           values: i32 LE; LINGER i32 onoff i32 seconds; membership: addr group, u32 ifindex,
+ *           IPv4 address of the interface (4 bytes, network order; 0: by ifindex, both 0: any);
+ *           IP_MULTICAST_IF: u32 ifindex, IPv4 address (4 bytes); IPV6_MULTICAST_IF: i32 ifindex
  *  RESOLVE  u8 family (0 any) u8 type u8 flags (1: numeric host not sent here, 2: canonname) u8 name_len,
  *           u16 port, u8 service_len, u8 0, name, service               -> u8 count, u8 canon_len, u16 0, u32 lease_s, addrs, canonname
  *  RNAME    u8 flags (1: NAMEREQD, 2: DGRAM) u8[3], addr                -> u8 host_len, u8 serv_len, u16 0, host, service
@@ -184,10 +190,17 @@ struct amp_off_ctl {
 
 /*
  * UDP frame, 32 bytes + payload: u16 total length, u8 kind, u8 flags,
- * u32 true payload length (DATA) or status (ERROR), addr (24).
+ * u32 true payload length (DATA) or status (ERROR) or count (DROPS), addr (24).
+ * Total length <= the receiver's max_frame. TRUNC (proxy -> guest only): the true length
+ * is larger than what follows; without it the two are equal. DATA guest -> proxy: addr is
+ * the destination, family 0: the connected peer; proxy -> guest: the true source.
  */
 #define AMP_OFF_UDP_LEN 32u
-enum amp_off_udp_kind { AMP_OFF_UDP_DATA = 0, AMP_OFF_UDP_ERROR = 1 };
+enum amp_off_udp_kind {
+	AMP_OFF_UDP_DATA = 0,
+	AMP_OFF_UDP_ERROR = 1, /* arg: status, addr: whom it was sent to; no payload */
+	AMP_OFF_UDP_DROPS = 2, /* arg: datagrams dropped since the last such frame; no addr, no payload */
+};
 #define AMP_OFF_UDP_TRUNC 1u
 
 struct amp_off_udp {
