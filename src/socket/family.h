@@ -49,6 +49,8 @@ enum amp_direct {
 	AMP_COMMIT,  /* send the first len bytes of it, 0 gives it back */
 	AMP_BORROW,  /* iov[0..cnt): received bytes in place; sets len; -EAGAIN none, 0 EOF */
 	AMP_RETURN,  /* the first len of them are done with */
+	AMP_SPACE,   /* sets len: bytes the peer's window takes now, though it may need several
+		      * transport buffers; 0: none, and the socket is told when there is room */
 };
 
 struct amp_direct_io {
@@ -69,7 +71,9 @@ struct amp_family {
 	int (*listen)(struct amp_sock *s, int backlog);
 	/* A child taken off s's queue, or NULL with *err = -EAGAIN or another. */
 	struct amp_sock *(*accept)(struct amp_sock *s, int *err);
-	/* flags: MSG_EOR MSG_NOSIGNAL. Stream: a short count is progress, api.c calls again. */
+	/* flags: MSG_EOR MSG_NOSIGNAL. A short count is progress, api.c calls again with done
+	 * raised; of a message (not SOCK_STREAM) until all is gone, non-blocking or not: its
+	 * beginning is out, and the window had room for the rest. */
 	ssize_t (*sendmsg)(struct amp_sock *s, const struct amp_msg *m, int flags);
 	/* flags: MSG_PEEK MSG_TRUNC. MSG_WAITALL and SO_RCVLOWAT are api.c's. */
 	ssize_t (*recvmsg)(struct amp_sock *s, struct amp_msg *m, int flags);
