@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Firmware for every board, hosted and native examples, the demo.
+#
+#   $(BUILD)/fw/BOARD/NAME.elf   firmware: NAME.c of examples/ on a bare core
+#   $(BUILD)/hosted/NAME         the same source as a Linux process with our library inside
+#   $(BUILD)/native/NAME         the same source as an ordinary Linux program: the peer
+
+BOARDS   := $(patsubst boards/%.mk,%,$(sort $(wildcard boards/*.mk)))
+BOARD    ?= qemu-virt-aarch64
+EXAMPLES := $(patsubst examples/%.c,%,$(sort $(filter-out examples/hosted_%.c,$(wildcard examples/*.c))))
+
+ifeq ($(filter $(BOARD),$(BOARDS)),)
+$(error BOARD=$(BOARD) is not one of: $(BOARDS))
+endif
+include $(BOARDS:%=boards/%.mk)
+
+FW_LIB_SRC := src/virtio/vq_split.c src/virtio/mmio.c src/port/baremetal.c \
+	$(wildcard src/vsock/*.c src/conn/*.c src/socket/*.c src/af_inet/*.c src/posix/*.c \
+	src/wire/*.c)
+FW_OPT    ?= -O2
+FW_CFLAGS := $(STD) $(FW_OPT) -g $(WARN) -ffunction-sections -fdata-sections -fno-common \
+	-fno-pie -fno-stack-protector -fno-asynchronous-unwind-tables \
+	-Iinclude -DAMP_PORT_THREADS=0 -DAMPSOCK_CONFIG='"../boards/config.h"'
+FW_LDFLAGS := -nostartfiles -static -no-pie -T boards/board.ld -Wl,--gc-sections \
+	-Wl,-z,max-page-size=4096 -Wl,--no-warn-rwx-segments -Wl,--build-id=none
+FW_STACK_LEN ?= 0x8000
+FW_RAM_LEN   ?= 0x2000000
+# picolibc everywhere (release: the other build type copies byte by byte); newlib for Arm
+# is kept linking by `make firmware-newlib`.
+FW_SPECS := --specs=picolibc.specs --picolibc-buildtype=release
+
+# $(call fw_board,BOARD,DIR,SPECS): objects and programs of one board
+define fw_board
+$(2)/lib/%.o: src/%.c
+	@mkdir -p $$(@D)
+	$($(1).cross)gcc $(3) $($(1).flags) $($(1).irq) $(FW_CFLAGS) $$(DEPFLAGS) -c $$< -o $$@
+
+$(2)/board/%.o: boards/%.c
+	@mkdir -p $$(@D)
+	$($(1).cross)gcc $(3) $($(1).flags) $($(1).irq) $($(1).early) $(FW_CFLAGS) \
+		-fno-tree-loop-distribute-patterns $$(DEPFLAGS) -c $$< -o $$@
+
+$(2)/board/%.o: boards/%.S
+	@mkdir -p $$(@D)
+	$($(1).cross)gcc $($(1).flags) -g -c $$< -o $$@
+
+$(2)/examples/%.o: examples/%.c
+	@mkdir -p $$(@D)
+	$($(1).cross)gcc $(3) $($(1).flags) $(FW_CFLAGS) $$(DEPFLAGS) -c $$< -o $$@
+
+$(2)/tests/%.o: tests/qemu/%.c
+	@mkdir -p $$(@D)
+	$($(1).cross)gcc $(3) $($(1).flags) $($(1).irq) $(FW_CFLAGS) $$(DEPFLAGS) -c $$< -o $$@
+
+$(2)/libampsock.a: $(FW_LIB_SRC:src/%.c=$(2)/lib/%.o)
+	@rm -f $$@
+	$($(1).cross)ar rcs $$@ $$^
+
+fw_objs.$(2) := $(addprefix $(2)/board/,$(addsuffix .o,$(1) main console semihost $($(1).parts)))
+
+# The archive twice: its members and the C library need each other.
+fw_link.$(2) = $($(1).cross)gcc $(3) $($(1).flags) $(FW_LDFLAGS) \
+	-Wl,--defsym=__load_addr=$($(1).load),--defsym=__ram_start=$($(1).ram) \
+	-Wl,--defsym=__ram_len=$(FW_RAM_LEN),--defsym=__stack_len=$(FW_STACK_LEN) \
+	$$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -lc -lgcc -Wl,--end-group -o $$@
+
+$(2)/selftest.elf: $(2)/tests/selftest.o $$(fw_objs.$(2)) $(2)/libampsock.a boards/board.ld
+	$$(fw_link.$(2))
+
+$(2)/%.elf: $(2)/examples/%.o $$(fw_objs.$(2)) $(2)/board/link.o $(2)/libampsock.a boards/board.ld
+	$$(fw_link.$(2))
+
+.PHONY: firmware-$(notdir $(2))
+firmware-$(notdir $(2)): $(EXAMPLES:%=$(2)/%.elf) $(2)/selftest.elf
+-include $$(wildcard $(2)/*/*.d $(2)/*/*/*.d)
+endef
+$(foreach b,$(BOARDS),$(eval $(call fw_board,$(b),$(BUILD)/fw/$(b),$(FW_SPECS))))
+
+.PHONY: firmware
+firmware: $(BOARDS:%=firmware-%) ## every example for every board
+.SECONDARY:

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Theory of operation: one core, one thread, interrupts.
+ *
+ * The lock is nothing: interrupt handlers run no stack code, they leave a mark and
+ * return. A wake-up would be lost if the interrupt came after the last look at the mark
+ * and before the wait instruction; so that look and the instruction run with interrupts
+ * masked. The wait instruction ends for a pending interrupt even though it is masked
+ * (Arm WFI, RISC-V Privileged 3.3.3), unmasking then lets its handler run.
+ *
+ * Milliseconds come from the board's counter by multiplication: per tick 2^32 * 1000 / hz
+ * parts of 2^32, the remainder is carried, so that nothing drifts by when it was asked.
+ */
+#include <errno.h>
+
+#include "port.h"
+#include "baremetal.h"
+
+#if defined(__riscv)
+static inline void irq_mask(void)
+{
+	__asm__ volatile("csrci mstatus, 8" ::: "memory");
+}
+
+static inline void irq_unmask(void)
+{
+	__asm__ volatile("csrsi mstatus, 8" ::: "memory");
+}
+
+static inline void core_sleep(void)
+{
+	__asm__ volatile("wfi" ::: "memory");
+}
+#elif defined(__aarch64__)
+static inline void irq_mask(void)
+{
+	__asm__ volatile("msr daifset, #2" ::: "memory");
+}
+
+static inline void irq_unmask(void)
+{
+	__asm__ volatile("msr daifclr, #2\n\tisb" ::: "memory");
+}
+
+static inline void core_sleep(void)
+{
+	__asm__ volatile("dsb sy\n\twfi" ::: "memory");
+}
+#elif defined(__arm__)
+static inline void irq_mask(void)
+{
+	__asm__ volatile("cpsid i" ::: "memory");
+}
+
+static inline void irq_unmask(void)
+{
+	__asm__ volatile("cpsie i\n\tisb" ::: "memory");
+}
+
+static inline void core_sleep(void)
+{
+	__asm__ volatile("dsb\n\twfi" ::: "memory");
+}
+#else
+#error "baremetal.c: say how this core masks interrupts and sleeps"
+#endif
+
+/* Fields: t thread only; i written by interrupt handlers too. */
+static struct {
+	const struct amp_baremetal_clock *clock; /* t */
+	uint32_t tick_frac;  /* t: 1 tick in ms * 2^32 */
+	uint32_t ms_ticks;   /* t: ticks per ms, rounded up */
+	uint64_t seen;	     /* t: ticks already turned into ms */
+	uint32_t now_ms;     /* t */
+	uint32_t frac;	     /* t: ms * 2^32 beyond now_ms */
+	uint32_t sleeps;     /* t */
+	volatile uint8_t woken; /* i */
+} bm;
+
+/* 2^32 * 1000 / hz, rounded down, by long division: this library divides no 64 bits. */
+static uint32_t tick_fraction(uint32_t hz)
+{
+	uint32_t q = 0, rest = 1000;
+	unsigned i;
+
+	for (i = 0; i < 32; i++) {
+		bool carry = rest >> 31;
+
+		rest <<= 1;
+		q <<= 1;
+		if (carry || rest >= hz) {
+			rest -= hz;
+			q |= 1;
+		}
+	}
+	return q;
+}
+
+void amp_baremetal_init(const struct amp_baremetal_clock *clock, uint32_t hz)
+{
+	if (hz <= 1000)
+		hz = 1001; /* such a counter can not tell milliseconds apart */
+	bm.clock = clock;
+	bm.tick_frac = tick_fraction(hz);
+	bm.ms_ticks = hz / 1000 + 1;
+	bm.seen = clock->ticks();
+}
+
+uint32_t amp_baremetal_sleeps(void)
+{
+	return bm.sleeps;
+}
+
+void amp_port_lock(void)
+{
+}
+
+void amp_port_unlock(void)
+{
+}
+
+void amp_port_wake(void)
+{
+	bm.woken = 1;
+}
+
+uint32_t amp_port_now_ms(void)
+{
+	uint64_t now = bm.clock->ticks();
+	uint64_t gone = now - bm.seen;
+	uint64_t part = (uint64_t)(uint32_t)gone * bm.tick_frac + bm.frac;
+
+	bm.seen = now;
+	bm.now_ms += (uint32_t)(gone >> 32) * bm.tick_frac + (uint32_t)(part >> 32);
+	bm.frac = (uint32_t)part;
+	return bm.now_ms;
+}
+
+int amp_port_wait(int32_t timeout_ms)
+{
+	uint64_t end = UINT64_MAX;
+
+	if (!bm.woken && timeout_ms != 0) {
+		if (timeout_ms > 0) {
+			end = bm.clock->ticks() + (uint64_t)(uint32_t)timeout_ms * bm.ms_ticks;
+			bm.clock->alarm(end);
+		}
+		irq_mask();
+		while (!bm.woken && (timeout_ms < 0 || bm.clock->ticks() < end)) {
+			bm.sleeps++;
+			core_sleep();
+			irq_unmask(); /* the handlers run here */
+			irq_mask();
+		}
+		irq_unmask();
+		if (timeout_ms > 0)
+			bm.clock->alarm(UINT64_MAX);
+	}
+	if (!bm.woken)
+		return -ETIMEDOUT;
+	bm.woken = 0; /* the caller looks at everything after this */
+	return 0;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The port for one core without an OS. A board hands in its clock and its one-shot
+ * timer; everything else is here. Build the library with -DAMP_PORT_THREADS=0.
+ */
+#ifndef AMP_BAREMETAL_H
+#define AMP_BAREMETAL_H
+
+#include <stdint.h>
+
+struct amp_baremetal_clock {
+	/* Free-running counter that never wraps in practice. Any context. */
+	uint64_t (*ticks)(void);
+	/*
+	 * Interrupt once when ticks() reaches at, at once if it has; UINT64_MAX: no more.
+	 * Called with interrupts enabled. The handler only silences the timer.
+	 */
+	void (*alarm)(uint64_t at);
+};
+
+/* Once, before the first call into the library. hz: ticks per second, 1001 to 4 GHz. */
+void amp_baremetal_init(const struct amp_baremetal_clock *clock, uint32_t hz);
+
+/* How often the core went to sleep: an idle system counts slowly. */
+uint32_t amp_baremetal_sleeps(void);
+
+#endif /* AMP_BAREMETAL_H */

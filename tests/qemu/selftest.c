@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Firmware that tests the board itself, no link needed: clock, timer interrupt, sleeping,
+ * receive interrupt, errno, and one virtio device (entropy) through the same transport
+ * and ring that vsock uses. Prints what tests/qemu/boards reads.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../../boards/board.h"
+#include "../../src/port/port.h"
+#include "../../src/virtio/mmio.h"
+
+#define VIRTIO_ID_RNG 4u
+#define RNG_NUM	      4u
+
+static struct amp_mmio mmio;
+static unsigned mmio_irq;
+static volatile unsigned interrupts;
+static uint8_t line[64];
+static size_t line_len;
+
+void board_prepare(void);
+bool board_link_irq(unsigned irq);
+void board_console_irq(void);
+int main(int argc, char **argv);
+
+/* In place of boards/link.c and console.c's receiver. */
+bool board_link_irq(unsigned irq)
+{
+	if (irq != mmio_irq)
+		return false;
+	interrupts++;
+	return amp_mmio_isr(&mmio);
+}
+
+void board_prepare(void)
+{
+}
+
+static void check(const char *what, int good)
+{
+	printf("%s %s\n", good ? "good" : "BAD", what);
+}
+
+static void test_clock(void)
+{
+	uint32_t sleeps = amp_baremetal_sleeps();
+	uint32_t start = amp_port_now_ms();
+	int ret = amp_port_wait(200);
+	uint32_t took = amp_port_now_ms() - start;
+
+	/* An emulator on a busy machine wakes late, never early. */
+	check("timer", ret == -ETIMEDOUT && took >= 199 && took < 5000);
+	check("sleeps", amp_baremetal_sleeps() - sleeps <= 5 && amp_baremetal_sleeps() != sleeps);
+	check("look only", amp_port_wait(0) == -ETIMEDOUT);
+	amp_port_wake();
+	check("wake is kept", amp_port_wait(-1) == 0);
+	errno = 0;
+	errno = ETIMEDOUT;
+	check("errno", errno == ETIMEDOUT);
+}
+
+static void test_memcpy(void)
+{
+	static uint8_t from[96], to[96];
+	unsigned a, b, n, i;
+	int good = 1;
+
+	for (i = 0; i < sizeof(from); i++)
+		from[i] = (uint8_t)(i * 7 + 1);
+	for (a = 0; a < 9; a++) {
+		for (b = 0; b < 9; b++) {
+			for (n = 0; n <= 80; n++) {
+				memset(to, 0, sizeof(to));
+				memcpy(to + a, from + b, n);
+				good &= memcmp(to + a, from + b, n) == 0 && to[a + n] == 0;
+			}
+		}
+	}
+	check("memcpy", good);
+}
+
+static int find_rng(void)
+{
+	unsigned i;
+	int err = -ENODEV;
+
+	for (i = 0; i < board.mmio_cnt; i++) {
+		err = amp_mmio_init(&mmio, board.mmio_base + i * board.mmio_stride);
+		if (err == -ENODEV)
+			continue;
+		mmio_irq = board.mmio_irq + i;
+		break;
+	}
+	return err;
+}
+
+static void test_rng(void)
+{
+	static _Alignas(16) uint8_t ring[512];
+	static uint16_t state[RNG_NUM];
+	static uint8_t entropy[64];
+	size_t avail, used;
+	struct amp_vq vq;
+	struct amp_vq_setup setup = {.role = AMP_VQ_DRIVER, .dir = AMP_VQ_IN, .num = RNG_NUM};
+	struct amp_iov iov = {entropy, sizeof(entropy)};
+	uint64_t features;
+	uint32_t len = 0, sleeps;
+	uint16_t id;
+	int err, i;
+
+	(void)amp_vq_layout(RNG_NUM, &avail, &used);
+	setup.desc = ring;
+	setup.avail = ring + avail;
+	setup.used = ring + used;
+	setup.state = state;
+	err = mmio.vd.ops->probe(&mmio.vd, AMP_VIRTIO_ID_VSOCK, &features);
+	check("another device's id", err == -ENODEV);
+	err = mmio.vd.ops->probe(&mmio.vd, VIRTIO_ID_RNG, &features);
+	check("probe", err == 0 && (features & AMP_VIRTIO_F_VERSION_1));
+	check("features", mmio.vd.ops->accept(&mmio.vd, AMP_VIRTIO_F_VERSION_1) == 0);
+	check("queue", mmio.vd.ops->queue_max(&mmio.vd, 0) >= RNG_NUM &&
+			       mmio.vd.ops->queue_max(&mmio.vd, 7) == 0);
+	board.intc->enable(mmio_irq);
+	check("ring", amp_vq_init(&vq, &setup) == 0);
+	check("queue set", mmio.vd.ops->queue_set(&mmio.vd, 0, &vq) == 0);
+	check("run", mmio.vd.ops->run(&mmio.vd) == 0);
+	check("post", amp_vq_post(&vq, &iov, 0, 1, NULL) >= 0);
+	(void)amp_vq_arm(&vq);
+	if (amp_vq_kick_due(&vq))
+		mmio.vd.ops->notify(&mmio.vd, 0);
+	sleeps = amp_baremetal_sleeps();
+	while ((err = amp_vq_reap(&vq, &id, &len)) == 0 && amp_port_wait(5000) == 0)
+		;
+	check("buffer came back", err == 1 && len > 0 && len <= sizeof(entropy));
+	check("by interrupt", interrupts > 0 && amp_baremetal_sleeps() - sleeps < 5);
+	for (err = 0, i = 0; i < (int)len; i++)
+		err |= entropy[i];
+	check("entropy", err != 0);
+	check("no event", mmio.vd.ops->events(&mmio.vd) == 0);
+	mmio.vd.ops->reset(&mmio.vd);
+	check("queue is free after reset", mmio.vd.ops->queue_set(&mmio.vd, 0, &vq) == 0);
+	mmio.vd.ops->reset(&mmio.vd);
+}
+
+static void test_input(void)
+{
+	int c;
+
+	printf("type\n");
+	while ((c = getchar()) != '\n' && line_len < sizeof(line))
+		line[line_len++] = (uint8_t)c;
+	check("input by interrupt", line_len == 5 && memcmp(line, "hello", 5) == 0);
+}
+
+int main(int argc, char **argv)
+{
+	int err;
+
+	printf("hello from %s, %d argument(s)\n", argv[0], argc - 1);
+	if (argc > 1 && strcmp(argv[1], "fault") == 0)
+		*(volatile uint32_t *)(uintptr_t)0x30000001 = 1;
+	test_clock();
+	test_memcpy();
+	err = find_rng();
+	if (err == 0)
+		test_rng();
+	else
+		printf("slot: %d %s\n", -err, err == -ENOTSUP ? mmio.why : "all empty");
+	if (argc > 1 && strcmp(argv[1], "input") == 0)
+		test_input();
+	printf("done\n");
+	return argc > 2 ? 42 : 0;
+}
