@@ -16,10 +16,6 @@
 #include <netdb.h>
 #include <poll.h>
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 /* api.c */
 int amp_socket(int domain, int type, int protocol);
 int amp_socketpair(int domain, int type, int protocol, int sv[2]);
@@ -77,9 +73,5 @@ char *amp_inet_ntoa(struct in_addr in);
 
 /* api.c: errno = err (a positive errno); returns -1. The one place that writes errno. */
 int amp_fail(int err);
-
-#ifdef __cplusplus
-}
-#endif
 
 #endif /* AMP_CALLS_H */

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * POSIX's names for the calls that make and use descriptors. They are in one file so that
+ * a program that makes a socket has our read, write and close too, whatever the order of
+ * the archives: the C library brings others, which know no sockets.
+ */
+#include <fcntl.h>
+#include <stdarg.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "../socket/amp_calls.h"
+
+int socket(int domain, int type, int protocol)
+{
+	return amp_socket(domain, type, protocol);
+}
+
+int socketpair(int domain, int type, int protocol, int sv[2])
+{
+	return amp_socketpair(domain, type, protocol, sv);
+}
+
+int accept(int fd, struct sockaddr *restrict addr, socklen_t *restrict len)
+{
+	return amp_accept(fd, addr, len);
+}
+
+int accept4(int fd, struct sockaddr *restrict addr, socklen_t *restrict len, int flags)
+{
+	return amp_accept4(fd, addr, len, flags);
+}
+
+ssize_t read(int fd, void *buf, size_t len)
+{
+	return amp_read(fd, buf, len);
+}
+
+ssize_t write(int fd, const void *buf, size_t len)
+{
+	return amp_write(fd, buf, len);
+}
+
+int close(int fd)
+{
+	return amp_close(fd);
+}
+
+/* newlib's stdio calls these; picolibc's calls the ones above. */
+ssize_t _read(int fd, void *buf, size_t len) __attribute__((alias("read")));
+ssize_t _write(int fd, const void *buf, size_t len) __attribute__((alias("write")));
+int _close(int fd) __attribute__((alias("close")));
+
+int fcntl(int fd, int cmd, ...)
+{
+	int arg = 0;
+	va_list ap;
+
+	va_start(ap, cmd);
+	if (cmd != F_GETFL && cmd != F_GETFD)
+		arg = va_arg(ap, int);
+	va_end(ap);
+	return amp_fcntl(fd, cmd, arg);
+}
+
+int ioctl(int fd, unsigned long request, ...)
+{
+	va_list ap;
+	void *arg;
+
+	va_start(ap, request);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	return amp_ioctl(fd, request, arg);
+}

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Addresses as text. Parsing is strict: what is not wholly an address is none, and a
+ * failed parse leaves the destination alone. No locks, no state but inet_ntoa's buffer.
+ */
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "amp_calls.h"
+
+/* Exactly four decimal numbers. A leading zero is refused: elsewhere it means octal. */
+static int pton4(const char *s, uint8_t out[4])
+{
+	for (unsigned i = 0; i < 4; i++) {
+		unsigned val = 0, digits = 0;
+
+		for (; *s >= '0' && *s <= '9'; s++, digits++) {
+			if (digits != 0 && val == 0)
+				return 0;
+			val = val * 10 + (unsigned)(*s - '0');
+			if (val > 255)
+				return 0;
+		}
+		if (digits == 0 || *s++ != (i < 3 ? '.' : '\0'))
+			return 0;
+		out[i] = (uint8_t)val;
+	}
+	return 1;
+}
+
+static unsigned digit(char c)
+{
+	unsigned low = (unsigned char)c | 0x20u;
+
+	if (c >= '0' && c <= '9')
+		return (unsigned)(c - '0');
+	return low >= 'a' && low <= 'f' ? low - 'a' + 10 : 16;
+}
+
+/* RFC 4291, 2.2: groups of 1 to 4 digits, one "::", the last 32 bits perhaps as IPv4. */
+static int pton6(const char *s, uint8_t out[16])
+{
+	unsigned at = 0, gap = 16; /* bytes so far; where "::" was, 16: nowhere */
+
+	if (s[0] == ':' && *++s != ':')
+		return 0;
+	for (;;) {
+		const char *group = s;
+		unsigned val = 0, d;
+
+		while ((d = digit(*s)) < 16) {
+			if (s++ - group == 4)
+				return 0;
+			val = val << 4 | d;
+		}
+		if (*s == '.') {
+			if (at > 12 || !pton4(group, out + at))
+				return 0;
+			at += 4;
+			break;
+		}
+		if (s == group) {
+			if (*s == '\0')
+				break;
+			if (*s++ != ':' || gap != 16)
+				return 0;
+			gap = at;
+			continue;
+		}
+		if (at > 14)
+			return 0;
+		out[at++] = (uint8_t)(val >> 8);
+		out[at++] = (uint8_t)val;
+		if (*s == '\0')
+			break;
+		if (*s++ != ':' || *s == '\0')
+			return 0;
+	}
+	/* "::" stands for one group at least. */
+	if ((gap == 16) != (at == 16))
+		return 0;
+	if (gap != 16) {
+		memmove(out + 16 - (at - gap), out + gap, at - gap);
+		memset(out + gap, 0, 16 - at);
+	}
+	return 1;
+}
+
+int amp_inet_pton(int af, const char *restrict src, void *restrict dst)
+{
+	uint8_t addr[16];
+	int ok;
+
+	if (af == AF_INET)
+		ok = pton4(src, addr);
+	else if (af == AF_INET6)
+		ok = pton6(src, addr);
+	else
+		return amp_fail(EAFNOSUPPORT);
+	if (ok)
+		memcpy(dst, addr, af == AF_INET ? 4 : 16);
+	return ok;
+}
+
+static char *ntop4(const uint8_t a[4], char *p)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		unsigned val = a[i];
+
+		if (val >= 100)
+			*p++ = (char)('0' + val / 100);
+		if (val >= 10)
+			*p++ = (char)('0' + val / 10 % 10);
+		*p++ = (char)('0' + val % 10);
+		*p++ = '.';
+	}
+	*--p = '\0';
+	return p;
+}
+
+/* Where the longest run of two or more zero groups begins (the first of equals); 8: none. */
+static unsigned zero_run(const uint8_t a[16], unsigned *len)
+{
+	unsigned best = 8, best_len = 1, run = 0;
+
+	for (unsigned i = 0; i < 8; i++) {
+		run = a[2 * i] | a[2 * i + 1] ? 0 : run + 1;
+		if (run > best_len) {
+			best_len = run;
+			best = i + 1 - run;
+		}
+	}
+	*len = best_len;
+	return best;
+}
+
+/*
+ * RFC 5952: lower case, no leading zeros, "::" for the longest run. The IPv4 addresses in
+ * ::ffff:0:0/96 and ::/96 (but not :: and ::1) end in dots, as everybody's inet_ntop has it.
+ */
+static char *ntop6(const uint8_t a[16], char *p)
+{
+	unsigned len, gap = zero_run(a, &len);
+	bool v4 = gap == 0 && (len == 6 || (len == 5 && (a[10] & a[11]) == 0xff));
+
+	for (unsigned i = 0; i < 8; i++) {
+		unsigned val = (unsigned)a[2 * i] << 8 | a[2 * i + 1];
+
+		if (i == gap) {
+			*p++ = ':';
+			i += len - 1;
+			if (i == 7)
+				*p++ = ':';
+			continue;
+		}
+		if (i != 0)
+			*p++ = ':';
+		if (v4 && i == 6)
+			return ntop4(a + 12, p);
+		for (unsigned shift = 12, seen = 0; shift < 16; shift -= 4) {
+			unsigned d = val >> shift & 15;
+
+			seen |= d;
+			if (seen != 0 || shift == 0)
+				*p++ = "0123456789abcdef"[d];
+		}
+	}
+	*p = '\0';
+	return p;
+}
+
+const char *amp_inet_ntop(int af, const void *restrict src, char *restrict dst, socklen_t size)
+{
+	char text[INET6_ADDRSTRLEN];
+	char *end;
+
+	if (af == AF_INET) {
+		end = ntop4(src, text);
+	} else if (af == AF_INET6) {
+		end = ntop6(src, text);
+	} else {
+		amp_fail(EAFNOSUPPORT);
+		return NULL;
+	}
+	if ((size_t)(end - text) >= size) {
+		amp_fail(ENOSPC);
+		return NULL;
+	}
+	return memcpy(dst, text, (size_t)(end - text) + 1);
+}
+
+/*
+ * a, a.b, a.b.c or a.b.c.d, the last number taking the bytes that are left; each decimal,
+ * octal (0) or hexadecimal (0x). Unlike BSD's nothing may follow, white space neither.
+ */
+int amp_inet_aton(const char *cp, struct in_addr *in)
+{
+	uint32_t addr = 0;
+
+	for (unsigned part = 0; part < 4; part++) {
+		uint32_t most = UINT32_MAX >> 8 * part;
+		unsigned base = 10, digits = 0, d;
+		uint64_t val = 0;
+
+		if (*cp == '0') {
+			base = (cp[1] | 0x20) == 'x' ? 16 : 8;
+			cp += base == 16 ? 2 : 0;
+		}
+		for (; (d = digit(*cp)) < base; cp++, digits++) {
+			val = val * base + d;
+			if (val > most)
+				return 0;
+		}
+		if (digits == 0)
+			return 0;
+		if (*cp == '\0') {
+			in->s_addr = htonl(addr | (uint32_t)val);
+			return 1;
+		}
+		if (*cp++ != '.' || val > 255)
+			return 0;
+		addr |= (uint32_t)val << (24 - 8 * part);
+	}
+	return 0;
+}
+
+in_addr_t amp_inet_addr(const char *cp)
+{
+	struct in_addr in;
+
+	return amp_inet_aton(cp, &in) ? in.s_addr : INADDR_NONE;
+}
+
+char *amp_inet_ntoa(struct in_addr in)
+{
+	static char text[INET_ADDRSTRLEN];
+
+	ntop4((const uint8_t *)&in.s_addr, text);
+	return text;
+}
