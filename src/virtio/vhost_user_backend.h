@@ -88,7 +88,6 @@ struct amp_vhost_be_queue {
 	bool running;	/* told to the owner with queue_start */
 	bool call_sock; /* call_fd is a socket, not an eventfd (User-mode Linux) */
 	bool kick_sock;
-	uint8_t kicks; /* counted until the ring was seen in use, see amp_vhost_be_kicked() */
 };
 
 /* All of it belongs to one thread: the owner's loop. */
@@ -109,8 +108,10 @@ struct amp_vhost_be {
 	uint64_t acked;	 /* features accepted by the driver */
 	uint64_t proto;	 /* protocol features accepted by the front-end */
 	bool has_acked;
-	bool over; /* gone was told */
-	bool busy; /* in amp_vhost_be_readable(): a failure waits for its end */
+	bool over;   /* gone was told */
+	bool busy;   /* in amp_vhost_be_readable(): a failure waits for its end */
+	bool mapped; /* a memory table has come */
+	bool blank;  /* it showed nothing but zeros: perhaps not shared at all */
 	volatile sig_atomic_t dead; /* set by the SIGBUS handler */
 	struct amp_vhost_be_queue q[AMP_VHOST_QUEUES];
 	/* memory map; regions is read by the SIGBUS handler */
