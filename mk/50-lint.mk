@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# What can be said about the code without running it: tests/lint/run does the work.
+
+# KIND:NM:PATH; the pieces add their archives.
+LINT_ARCHIVES += lib:nm:$(BUILD)/libampsock.a
+
+.PHONY: lint format
+lint: $(foreach a,$(LINT_ARCHIVES),$(lastword $(subst :, ,$(a)))) ## layers, symbols, words, format, cppcheck, man pages, scripts
+	@tests/lint/run $(LINT_ARCHIVES)
+
+format: ## reformat the C files in place
+	@git ls-files -z 'src/*.[ch]' 'boards/*.[ch]' 'examples/*.[ch]' 'include/*.h' 'tests/*.[ch]' | \
+		xargs -0 clang-format -i

@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Calls fall, events rise: who may include whom (docs/architecture.md, "The rule").
+
+A file may include its own room's headers, the door of the room above (to raise an event),
+the doors of the rooms on the floor below (to call), wire/, port.h and the configuration.
+Anything else is listed here with its reason, or it is an error.
+"""
+
+import glob
+import os
+import re
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SRC = os.path.join(ROOT, "src")
+
+# Everybody: formats, the configuration, the door to the operating system.
+EVERYBODY = ["wire/*", "ampsock_config.h", "port/port.h"]
+
+# Room -> doors it may open besides its own headers. The reason stands beside each.
+ROOMS = {
+	"socket": [],  # floor 4 calls families through family.h, its own header
+	"vsock": [
+		"socket/family.h",   # af_vsock.c raises events to floor 4
+		"conn/conn.h",       # floor 2: states, credit
+		"virtio/vq.h",       # floor 1
+		"virtio/vdev.h",     # floor 1: bring-up
+	],
+	"af_inet": [
+		"socket/family.h",   # its sockets, and its carrier like any other owner's
+	],
+	"af_rpmsg": [
+		"socket/family.h", "conn/conn.h", "virtio/vq.h", "virtio/vdev.h",
+	],
+	"conn": [],
+	"virtio": [],
+	"port": [],
+	"wire": [],
+	"posix": [
+		"socket/fd.h",       # the console's read and write
+	],
+	"proxy": [
+		"conn/conn.h",
+		"vsock/vsock.h",
+		"virtio/vq.h",
+		"virtio/vhost_user_backend.h",  # the device side's door
+	],
+}
+
+# Engines are shared by both buildings: no door upwards, no public socket header.
+ENGINES = ["vsock/vsock.c", "vsock/vsock.h", "vsock/xport_loop.c", "conn/*", "virtio/vq*",
+	   "virtio/vring.h", "virtio/vdev.h", "wire/*", "af_rpmsg/rpmsg.c", "af_rpmsg/rpmsg_stream.c"]
+ENGINES_MAY_NOT = ["socket/*", "<sys/socket.h>", "<sys/uio.h>", "<netinet/*>", "<poll.h>",
+		   "<netdb.h>", "<arpa/inet.h>", "<ampsock.h>"]
+
+# The freestanding part of the library: what a bare toolchain has, or include/ brings.
+HOSTED = ["proxy/*", "port/posix.*", "virtio/vhost_user_*"]
+LIBC = ["<stdbool.h>", "<stddef.h>", "<stdint.h>", "<stdarg.h>", "<limits.h>", "<string.h>",
+	"<errno.h>", "<sys/types.h>", "<sys/time.h>", "<fcntl.h>", "<signal.h>", "<time.h>"]
+
+# Single files with a reason of their own: file -> headers.
+SINGLE = {
+}
+
+INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|(<[^>]+>))', re.MULTILINE)
+
+
+def fits(name, patterns):
+	return any(name == p or (p.endswith("*") and name.startswith(p[:-1])) or
+		   (p.endswith("*>") and name.startswith(p[:-2])) for p in patterns)
+
+
+def resolve(path, name):
+	"""The quoted include as a path below src/, or None when it is not there."""
+	for base in (os.path.dirname(path), SRC):
+		full = os.path.normpath(os.path.join(base, name))
+		if os.path.exists(full) and full.startswith(SRC + os.sep):
+			return os.path.relpath(full, SRC)
+	return None
+
+
+def check_file(path, public):
+	rel = os.path.relpath(path, SRC)
+	room = rel.split(os.sep)[0] if os.sep in rel else ""
+	if room and room not in ROOMS:
+		yield rel, 1, "room %s is not in the table (tests/lint/layers.py)" % room
+		return
+	with open(path, encoding="utf-8") as f:
+		text = f.read()
+	for m in INCLUDE.finditer(text):
+		line = text.count("\n", 0, m.start()) + 1
+		if m.group(1):
+			name = resolve(path, m.group(1))
+			if name is None:
+				if "<%s>" % m.group(1) in public:
+					yield rel, line, 'public header "%s" in quotes' % m.group(1)
+				elif os.path.splitext(m.group(1))[1] != ".h" or not fits(rel, HOSTED):
+					yield rel, line, 'no such file below src/: "%s"' % m.group(1)
+				continue
+			other = name.split(os.sep)[0] if os.sep in name else ""
+			ok = other == room or fits(name, EVERYBODY) or fits(name, ROOMS.get(room, [])) or \
+				fits(name, SINGLE.get(rel, []))
+			if not ok:
+				yield rel, line, "%s may not include %s" % (room or "src", name)
+		else:
+			name = m.group(2)
+			if not fits(rel, HOSTED) and name not in LIBC and name not in public:
+				yield rel, line, "%s is no header of a freestanding library" % name
+		if fits(rel, ENGINES) and fits(name, ENGINES_MAY_NOT):
+			yield rel, line, "an engine may not include %s" % name
+
+
+def check_examples(public):
+	"""Examples see what an application sees, and nothing else."""
+	for path in sorted(glob.glob(os.path.join(ROOT, "examples/*.[ch]"))):
+		with open(path, encoding="utf-8") as f:
+			text = f.read()
+		for m in INCLUDE.finditer(text):
+			if m.group(1) and not os.path.exists(os.path.join(os.path.dirname(path), m.group(1))):
+				yield (os.path.relpath(path, ROOT), text.count("\n", 0, m.start()) + 1,
+				       'an example includes public headers only, not "%s"' % m.group(1))
+
+
+def main():
+	inc = os.path.join(ROOT, "include")
+	public = {"<%s>" % os.path.relpath(p, inc)
+		  for p in glob.glob(inc + "/**/*.h", recursive=True)}
+	bad = 0
+	files = sorted(p for ext in ("c", "h", "def", "S")
+		       for p in glob.glob(SRC + "/**/*." + ext, recursive=True))
+	for path in files:
+		for rel, line, what in check_file(path, public):
+			print("src/%s:%d: %s" % (rel, line, what))
+			bad += 1
+	for rel, line, what in check_examples(public):
+		print("%s:%d: %s" % (rel, line, what))
+		bad += 1
+	return 1 if bad or not files else 0
+
+
+if __name__ == "__main__":
+	sys.exit(main())

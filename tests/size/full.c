@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Every public function kept. */
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <ampsock.h>
+
+int main(void);
+
+typedef void (*any_fn)(void);
+#define F(name) (any_fn)name
+
+const volatile any_fn every[] = {
+	F(socket),	F(socketpair),	  F(bind),	       F(listen),	     F(accept),
+	F(connect),	F(send),	  F(sendto),	       F(sendmsg),	     F(recv),
+	F(recvfrom),	F(recvmsg),	  F(read),	       F(write),	     F(readv),
+	F(writev),	F(shutdown),	  F(close),	       F(getsockname),	     F(getpeername),
+	F(getsockopt),	F(setsockopt),	  F(poll),	       F(select),	     F(fcntl),
+	F(pselect),	F(ioctl),	  F(getaddrinfo),      F(freeaddrinfo),	     F(gai_strerror),
+	F(getnameinfo), F(if_nametoindex), F(if_indextoname),  F(inet_pton),	     F(inet_ntop),
+	F(accept4),	F(ppoll),	  F(amp_link_vsock),   F(amp_link_callback), F(amp_link_wait),
+	F(amp_reserve), F(amp_commit),	  F(amp_borrow),       F(amp_give_back),     F(amp_poll_links),
+	F(amp_stats),	F(amp_log_hook),
+};
+
+int main(void)
+{
+	unsigned i;
+
+	for (i = 0; i < sizeof(every) / sizeof(every[0]); i++)
+		every[i]();
+	return 0;
+}
