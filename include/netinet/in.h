@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* netinet/in.h (POSIX.1-2017, RFC 3493) for bare toolchains: numbers and layouts as on Linux. */
+/* netinet/in.h (POSIX.1-2017, RFC 3493) for bare toolchains: numbers and layouts as on Linux.
+ */
 #ifndef AMP_NETINET_IN_H
 #define AMP_NETINET_IN_H
 
@@ -65,8 +66,22 @@ struct ipv6_mreq {
 
 extern const struct in6_addr in6addr_any;
 extern const struct in6_addr in6addr_loopback;
-#define IN6ADDR_ANY_INIT {{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}}}
-#define IN6ADDR_LOOPBACK_INIT {{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}}}
+#define IN6ADDR_ANY_INIT                                                       \
+	{                                                                      \
+		{                                                              \
+			{                                                      \
+				0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 \
+			}                                                      \
+		}                                                              \
+	}
+#define IN6ADDR_LOOPBACK_INIT                                                  \
+	{                                                                      \
+		{                                                              \
+			{                                                      \
+				0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1 \
+			}                                                      \
+		}                                                              \
+	}
 
 /* Host byte order. */
 #define INADDR_ANY	 ((in_addr_t)0x00000000)
@@ -101,31 +116,31 @@ extern const struct in6_addr in6addr_loopback;
 #define IPV6_V6ONLY	    26
 
 #define __AMP_IN6(a)	       ((const struct in6_addr *)(a))
-#define __AMP_IN6_ZERO4(a, at) /* four bytes, whatever the address's alignment */           \
-	(!(__AMP_IN6(a)->s6_addr[at] | __AMP_IN6(a)->s6_addr[(at) + 1] |                       \
+#define __AMP_IN6_ZERO4(a, at) /* four bytes, whatever the address's alignment */ \
+	(!(__AMP_IN6(a)->s6_addr[at] | __AMP_IN6(a)->s6_addr[(at) + 1] |          \
 	   __AMP_IN6(a)->s6_addr[(at) + 2] | __AMP_IN6(a)->s6_addr[(at) + 3]))
 #define __AMP_IN6_ZERO8(a) (__AMP_IN6_ZERO4(a, 0) && __AMP_IN6_ZERO4(a, 4))
-#define __AMP_IN6_MC(a, scope)                                                                 \
+#define __AMP_IN6_MC(a, scope) \
 	(IN6_IS_ADDR_MULTICAST(a) && (__AMP_IN6(a)->s6_addr[1] & 0xf) == (scope))
 
-#define IN6_IS_ADDR_UNSPECIFIED(a)                                                             \
+#define IN6_IS_ADDR_UNSPECIFIED(a) \
 	(__AMP_IN6_ZERO8(a) && __AMP_IN6_ZERO4(a, 8) && __AMP_IN6_ZERO4(a, 12))
-#define IN6_IS_ADDR_LOOPBACK(a)                                                                \
-	(__AMP_IN6_ZERO8(a) && __AMP_IN6_ZERO4(a, 8) &&                                        \
-	 !(__AMP_IN6(a)->s6_addr[12] | __AMP_IN6(a)->s6_addr[13] |                             \
-	   __AMP_IN6(a)->s6_addr[14]) &&                                                       \
+#define IN6_IS_ADDR_LOOPBACK(a)                                    \
+	(__AMP_IN6_ZERO8(a) && __AMP_IN6_ZERO4(a, 8) &&            \
+	 !(__AMP_IN6(a)->s6_addr[12] | __AMP_IN6(a)->s6_addr[13] | \
+	   __AMP_IN6(a)->s6_addr[14]) &&                           \
 	 __AMP_IN6(a)->s6_addr[15] == 1)
 #define IN6_IS_ADDR_MULTICAST(a) (__AMP_IN6(a)->s6_addr[0] == 0xff)
-#define IN6_IS_ADDR_LINKLOCAL(a)                                                               \
+#define IN6_IS_ADDR_LINKLOCAL(a) \
 	(__AMP_IN6(a)->s6_addr[0] == 0xfe && (__AMP_IN6(a)->s6_addr[1] & 0xc0) == 0x80)
-#define IN6_IS_ADDR_SITELOCAL(a)                                                               \
+#define IN6_IS_ADDR_SITELOCAL(a) \
 	(__AMP_IN6(a)->s6_addr[0] == 0xfe && (__AMP_IN6(a)->s6_addr[1] & 0xc0) == 0xc0)
-#define IN6_IS_ADDR_V4MAPPED(a)                                                                \
-	(__AMP_IN6_ZERO8(a) && !(__AMP_IN6(a)->s6_addr[8] | __AMP_IN6(a)->s6_addr[9]) &&       \
+#define IN6_IS_ADDR_V4MAPPED(a)                                                          \
+	(__AMP_IN6_ZERO8(a) && !(__AMP_IN6(a)->s6_addr[8] | __AMP_IN6(a)->s6_addr[9]) && \
 	 __AMP_IN6(a)->s6_addr[10] == 0xff && __AMP_IN6(a)->s6_addr[11] == 0xff)
-#define IN6_IS_ADDR_V4COMPAT(a)                                                                \
-	(__AMP_IN6_ZERO8(a) && __AMP_IN6_ZERO4(a, 8) &&                                        \
-	 (__AMP_IN6(a)->s6_addr[12] || __AMP_IN6(a)->s6_addr[13] ||                            \
+#define IN6_IS_ADDR_V4COMPAT(a)                                     \
+	(__AMP_IN6_ZERO8(a) && __AMP_IN6_ZERO4(a, 8) &&             \
+	 (__AMP_IN6(a)->s6_addr[12] || __AMP_IN6(a)->s6_addr[13] || \
 	  __AMP_IN6(a)->s6_addr[14] || __AMP_IN6(a)->s6_addr[15] > 1))
 #define IN6_IS_ADDR_MC_NODELOCAL(a) __AMP_IN6_MC(a, 0x1)
 #define IN6_IS_ADDR_MC_LINKLOCAL(a) __AMP_IN6_MC(a, 0x2)

@@ -144,9 +144,9 @@ struct cmsghdr {
 #define CMSG_SPACE(len)	  (__CMSG_ALIGN(sizeof(struct cmsghdr)) + __CMSG_ALIGN(len))
 #define CMSG_LEN(len)	  (__CMSG_ALIGN(sizeof(struct cmsghdr)) + (len))
 #define CMSG_DATA(cmsg)	  ((unsigned char *)((struct cmsghdr *)(cmsg) + 1))
-#define CMSG_FIRSTHDR(mhdr)                                                                    \
-	((size_t)(mhdr)->msg_controllen >= sizeof(struct cmsghdr)                              \
-		 ? (struct cmsghdr *)(mhdr)->msg_control                                       \
+#define CMSG_FIRSTHDR(mhdr)                                       \
+	((size_t)(mhdr)->msg_controllen >= sizeof(struct cmsghdr) \
+		 ? (struct cmsghdr *)(mhdr)->msg_control          \
 		 : (struct cmsghdr *)NULL)
 #define CMSG_NXTHDR(mhdr, cmsg) __amp_cmsg_nxthdr((mhdr), (cmsg))
 

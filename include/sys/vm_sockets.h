@@ -12,12 +12,12 @@
 #include <linux/vm_sockets.h>
 #else
 
-#define VMADDR_CID_ANY		0xffffffffU /* bind: any of mine */
-#define VMADDR_CID_HYPERVISOR	0
-#define VMADDR_CID_LOCAL	1 /* this core itself: the in-core loop */
-#define VMADDR_CID_HOST		2 /* the host: the proxy's exposed ports */
-#define VMADDR_PORT_ANY		0xffffffffU /* bind: any free one */
-#define VMADDR_FLAG_TO_HOST	0x01
+#define VMADDR_CID_ANY		   0xffffffffU /* bind: any of mine */
+#define VMADDR_CID_HYPERVISOR	   0
+#define VMADDR_CID_LOCAL	   1	       /* this core itself: the in-core loop */
+#define VMADDR_CID_HOST		   2	       /* the host: the proxy's exposed ports */
+#define VMADDR_PORT_ANY		   0xffffffffU /* bind: any free one */
+#define VMADDR_FLAG_TO_HOST	   0x01
 #define VM_SOCKETS_INVALID_VERSION 0xffffffffU
 
 struct sockaddr_vm {

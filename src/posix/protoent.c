@@ -8,10 +8,13 @@
 
 static char *const no_alias[1];
 
-#define PROTO(name, number) {(char *)name, (char **)no_alias, number}
+#define PROTO(name, number)                             \
+	{                                               \
+		(char *)name, (char **)no_alias, number \
+	}
 static const struct protoent protos[] = {
-	PROTO("ip", IPPROTO_IP),     PROTO("icmp", IPPROTO_ICMP), PROTO("tcp", IPPROTO_TCP),
-	PROTO("udp", IPPROTO_UDP),   PROTO("ipv6", IPPROTO_IPV6),
+	PROTO("ip", IPPROTO_IP),   PROTO("icmp", IPPROTO_ICMP), PROTO("tcp", IPPROTO_TCP),
+	PROTO("udp", IPPROTO_UDP), PROTO("ipv6", IPPROTO_IPV6),
 };
 #define PROTOS (sizeof(protos) / sizeof(protos[0]))
 

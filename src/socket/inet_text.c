@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "amp_calls.h"
@@ -38,10 +39,12 @@ static unsigned digit(char c)
 	return low >= 'a' && low <= 'f' ? low - 'a' + 10 : 16;
 }
 
+#define NOWHERE 17
+
 /* RFC 4291, 2.2: groups of 1 to 4 digits, one "::", the last 32 bits perhaps as IPv4. */
 static int pton6(const char *s, uint8_t out[16])
 {
-	unsigned at = 0, gap = 16; /* bytes so far; where "::" was, 16: nowhere */
+	unsigned at = 0, gap = NOWHERE; /* bytes so far; where "::" was */
 
 	if (s[0] == ':' && *++s != ':')
 		return 0;
@@ -63,7 +66,7 @@ static int pton6(const char *s, uint8_t out[16])
 		if (s == group) {
 			if (*s == '\0')
 				break;
-			if (*s++ != ':' || gap != 16)
+			if (*s++ != ':' || gap != NOWHERE)
 				return 0;
 			gap = at;
 			continue;
@@ -78,9 +81,9 @@ static int pton6(const char *s, uint8_t out[16])
 			return 0;
 	}
 	/* "::" stands for one group at least. */
-	if ((gap == 16) != (at == 16))
+	if ((gap == NOWHERE) != (at == 16))
 		return 0;
-	if (gap != 16) {
+	if (at != 16) {
 		memmove(out + 16 - (at - gap), out + gap, at - gap);
 		memset(out + gap, 0, 16 - at);
 	}
