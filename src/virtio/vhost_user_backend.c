@@ -33,6 +33,7 @@
 #include "vdev.h"
 #include "vhost_user_backend.h"
 #include "vhost_user_inner.h"
+#include "vring.h"
 
 #define BURST 64 /* messages per call: then the owner's other links get their turn */
 
@@ -297,18 +298,14 @@ void amp_vhost_be_fail(struct amp_vhost_be *be, int err, const char *why)
  * for us every ring stays as empty as it was born. be->blank says that all of the memory
  * looked like that at first; a kick for a ring without a trace of use settles it.
  */
-static bool ring_untouched(const struct amp_vhost_be_queue *q)
+static bool ring_untouched(const struct amp_vq *vq)
 {
-	const volatile uint64_t *d =
-		(const volatile uint64_t *)(const volatile void *)q->vq.desc;
-	const volatile uint16_t *a =
-		(const volatile uint16_t *)(const volatile void *)q->vq.avail;
 	unsigned i;
 
-	if (a[1] != 0 || q->vq.get_idx != 0)
+	if (vq->avail->idx != 0 || vq->get_idx != 0)
 		return false;
-	for (i = 0; i < 2u * q->num; i++) {
-		if (d[i] != 0)
+	for (i = 0; i < vq->num; i++) {
+		if (vq->desc[i].addr != 0)
 			return false;
 	}
 	return true;
@@ -346,7 +343,7 @@ int amp_vhost_be_kicked(struct amp_vhost_be *be, unsigned i)
 	}
 	if (be->blank && q->running) {
 		be->blank = false;
-		if (ring_untouched(q)) {
+		if (ring_untouched(&q->vq)) {
 			amp_vhost_be_fail(be, -EFAULT, AMP_VHOST_NOT_SHARED);
 			return -EFAULT;
 		}

@@ -9,6 +9,8 @@
  *	-ENOENT, -ECONNREFUSED: nobody there yet, try again
  *	fe.vd is the device: rings and buffers must lie in fe.vd.mem, fe.vd.mem_len
  *	events() says AMP_VDEV_EV_GONE: amp_vhost_fe_close(), and open again
+ *
+ * Open and close are called without the stack lock.
  */
 #ifndef AMP_VHOST_USER_FRONTEND_H
 #define AMP_VHOST_USER_FRONTEND_H
@@ -24,14 +26,14 @@ struct amp_vhost_fe {
 	int mem_fd;
 	int kick_fd[AMP_VHOST_FE_QUEUES]; /* eventfds, -1: none */
 	int call_fd[AMP_VHOST_FE_QUEUES];
-	uint16_t base[AMP_VHOST_FE_QUEUES];
-	uint64_t features; /* offered */
-	uint64_t proto;	   /* protocol features in use */
-	uint32_t queues;   /* that the back-end has; without MQ: as many as we can */
-	uint32_t set;	   /* bit per queue: queue_set was done */
-	uint32_t running;  /* bit per queue: kick sent */
-	uint32_t device_id;
-	bool gone; /* the back-end hung up or broke the protocol */
+	uint64_t features;  /* offered */
+	uint64_t proto;	    /* protocol features in use */
+	uint32_t queues;    /* that the back-end has; without MQ: as many as we can */
+	uint32_t set;	    /* bit per queue: queue_set was done */
+	uint32_t running;   /* bit per queue: kick sent */
+	uint32_t looked_ms; /* when events() last looked at the socket */
+	bool watched;	    /* the port watches fd */
+	bool gone;	    /* the back-end hung up or broke the protocol */
 };
 
 /*
