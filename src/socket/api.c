@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The socket calls that open, name, connect and close. Each is: enter, the family's
+ * operation (again as long as it says "not now"), leave. What waits and what writes errno
+ * is in stack.c.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+
+#include "stack.h"
+
+/* An operation that needs an answer from far away: waited for, but not for ever. */
+static int far_again(struct amp_call *c, int r)
+{
+	if (r != -EAGAIN)
+		return 1;
+	c->block = true;
+	c->timeout_ms = AMPSOCK_CONNECT_MS;
+	return amp_again(c);
+}
+
+static int far_result(int r)
+{
+	return r == -EAGAIN ? -ETIMEDOUT : r;
+}
+
+int amp_socket(int domain, int type, int protocol)
+{
+	struct amp_call c;
+	struct amp_sock *s;
+	int r;
+
+	amp_enter_plain(&c);
+	s = amp_sock_open(domain, type, protocol, &r);
+	if (s) {
+		s->flags &= (uint16_t)~AMP_SF_ORPHAN;
+		r = amp_sock_fd(s);
+	}
+	return (int)amp_leave(&c, r);
+}
+
+int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	struct amp_call c;
+	int r = amp_enter(&c, fd);
+
+	if (r)
+		return amp_fail(-r);
+	if (!addr || len < sizeof(addr->sa_family)) {
+		r = -EINVAL;
+	} else {
+		do {
+			r = c.s->fam->bind ? c.s->fam->bind(c.s, addr, len) : -EOPNOTSUPP;
+		} while (!far_again(&c, r));
+	}
+	return (int)amp_leave(&c, far_result(r));
+}
+
+int amp_listen(int fd, int backlog)
+{
+	struct amp_call c;
+	struct amp_sock *s;
+	int r = amp_enter(&c, fd);
+
+	if (r)
+		return amp_fail(-r);
+	s = c.s;
+	backlog = backlog < 1 ? 1 : backlog > UINT8_MAX ? UINT8_MAX : backlog;
+	if (!s->fam->listen || s->type == SOCK_DGRAM) {
+		r = -EOPNOTSUPP;
+	} else if (s->flags & (AMP_SF_CONNECTED | AMP_SF_CONNECTING)) {
+		r = -EINVAL;
+	} else {
+		if (!(s->flags & AMP_SF_LISTEN))
+			s->rcvlowat = 0; /* its place is the queue's now */
+		s->backlog = (uint8_t)backlog;
+		do {
+			r = s->flags & AMP_SF_LISTEN ? 0 : s->fam->listen(s, backlog);
+		} while (!far_again(&c, r));
+		if (r == 0)
+			s->flags |= AMP_SF_LISTEN;
+	}
+	return (int)amp_leave(&c, far_result(r));
+}
+
+int amp_accept4(int fd, struct sockaddr *restrict addr, socklen_t *restrict len, int flags)
+{
+	struct amp_call c;
+	struct amp_sock *child = NULL;
+	int r = flags & ~AMP_TYPE_FLAGS ? -EINVAL : amp_enter(&c, fd);
+
+	if (r)
+		return amp_fail(-r);
+	c.timeout_ms = c.s->rcvtimeo_ms;
+	do {
+		if (!c.s->fam->accept || c.s->type == SOCK_DGRAM)
+			r = -EOPNOTSUPP;
+		else if (!(c.s->flags & AMP_SF_LISTEN))
+			r = -EINVAL;
+		else
+			child = c.s->fam->accept(c.s, &r);
+	} while (!child && r == -EAGAIN && (r = amp_again(&c)) == 0);
+	if (child) {
+		child->flags &= (uint16_t)~AMP_SF_ORPHAN;
+		if (flags & SOCK_NONBLOCK)
+			child->flags |= AMP_SF_NONBLOCK;
+		if (addr && len)
+			child->fam->name(child, true, addr, len);
+		r = amp_sock_fd(child);
+	}
+	return (int)amp_leave(&c, r);
+}
+
+int amp_accept(int fd, struct sockaddr *restrict addr, socklen_t *restrict len)
+{
+	return amp_accept4(fd, addr, len, 0);
+}
+
+/*
+ * Time's up. As on Linux: SO_SNDTIMEO on TCP leaves the attempt running (EINPROGRESS),
+ * everywhere else and with the default of AMPSOCK_CONNECT_MS it is given up.
+ */
+static int connect_late(struct amp_sock *s)
+{
+	if (s->sndtimeo_ms && s->domain != AF_VSOCK)
+		return -EINPROGRESS;
+	s->fam->shutdown(s, SHUT_RDWR);
+	s->flags &= (uint16_t)~AMP_SF_CONNECTING;
+	return -ETIMEDOUT;
+}
+
+static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen_t len)
+{
+	struct amp_sock *s = c->s;
+	bool before = (s->flags & AMP_SF_CONNECTING) != 0;
+	int r;
+
+	c->timeout_ms = s->sndtimeo_ms ? s->sndtimeo_ms : AMPSOCK_CONNECT_MS;
+	do {
+		if (s->err)
+			r = -amp_sock_take_err(s);
+		else if ((s->flags & AMP_SF_CONNECTED) && s->type != SOCK_DGRAM)
+			r = 0;
+		else
+			r = s->fam->connect(s, addr, len);
+		if (r != -EAGAIN) {
+			s->flags &= (uint16_t)~AMP_SF_CONNECTING;
+			return r;
+		}
+		s->flags |= AMP_SF_CONNECTING;
+		r = amp_again(c);
+	} while (r == 0);
+	if (r != -EAGAIN)
+		return r;
+	if (!c->block)
+		return before ? -EALREADY : -EINPROGRESS;
+	return connect_late(s);
+}
+
+int amp_connect(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	struct amp_call c;
+	int r = amp_enter(&c, fd);
+
+	if (r)
+		return amp_fail(-r);
+	if (!c.s->fam->connect || (c.s->flags & AMP_SF_LISTEN))
+		r = -EOPNOTSUPP;
+	else if (!addr || len < sizeof(addr->sa_family))
+		r = -EINVAL;
+	else if ((c.s->flags & AMP_SF_CONNECTED) && c.s->type != SOCK_DGRAM)
+		r = -EISCONN;
+	else
+		r = connect_loop(&c, addr, len);
+	return (int)amp_leave(&c, r);
+}
+
+int amp_shutdown(int fd, int how)
+{
+	struct amp_call c;
+	int r = amp_enter(&c, fd);
+
+	if (r)
+		return amp_fail(-r);
+	if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
+		r = -EINVAL;
+	else
+		r = c.s->fam->shutdown(c.s, how);
+	amp_sock_changed(c.s);
+	return (int)amp_leave(&c, r);
+}
+
+int amp_close(int fd)
+{
+	const struct amp_fd_ops *ops = amp_fd_own(fd);
+	struct amp_call c;
+	int r = 0;
+
+	if (ops) {
+		amp_enter_plain(&c);
+		r = ops->close ? ops->close(fd) : 0;
+		return (int)amp_leave(&c, r);
+	}
+	r = amp_enter(&c, fd);
+	if (r)
+		return amp_fail(-r);
+	amp_sock_close(c.s);
+	return (int)amp_leave(&c, 0);
+}
+
+static int get_name(int fd, bool peer, struct sockaddr *addr, socklen_t *len)
+{
+	struct amp_call c;
+	int r = amp_enter(&c, fd);
+
+	if (r)
+		return amp_fail(-r);
+	if (!addr || !len) {
+		r = -EINVAL;
+	} else if (c.s->domain == AF_UNIX) { /* socketpair(): no name */
+		sa_family_t af = AF_UNIX;
+
+		memcpy(addr, &af, *len < sizeof(af) ? *len : sizeof(af));
+		*len = sizeof(af);
+	} else {
+		r = c.s->fam->name(c.s, peer, addr, len);
+	}
+	return (int)amp_leave(&c, r);
+}
+
+int amp_getsockname(int fd, struct sockaddr *restrict addr, socklen_t *restrict len)
+{
+	return get_name(fd, false, addr, len);
+}
+
+int amp_getpeername(int fd, struct sockaddr *restrict addr, socklen_t *restrict len)
+{
+	return get_name(fd, true, addr, len);
+}
+
+/* ---- fcntl, ioctl ---- */
+
+static void set_nonblock(struct amp_sock *s, int fd, bool on)
+{
+	if (!s)
+		amp_fd_set_nonblock(fd, on);
+	else if (on)
+		s->flags |= AMP_SF_NONBLOCK;
+	else
+		s->flags &= (uint16_t)~AMP_SF_NONBLOCK;
+}
+
+/* A call on a socket or on a console descriptor: then c->s is NULL. */
+static int enter_any(struct amp_call *c, int fd)
+{
+	if (!amp_fd_own(fd))
+		return amp_enter(c, fd);
+	amp_enter_plain(c);
+	return 0;
+}
+
+int amp_fcntl(int fd, int cmd, ...)
+{
+	struct amp_call c;
+	va_list ap;
+	int arg = 0, r = enter_any(&c, fd);
+
+	if (r)
+		return amp_fail(-r);
+	va_start(ap, cmd);
+	if (cmd == F_SETFL || cmd == F_SETFD)
+		arg = va_arg(ap, int);
+	va_end(ap);
+	switch (cmd) {
+	case F_GETFL:
+		r = O_RDWR;
+		if (c.s ? c.s->flags & AMP_SF_NONBLOCK : amp_fd_nonblock(fd))
+			r |= O_NONBLOCK;
+		break;
+	case F_SETFL:
+		set_nonblock(c.s, fd, (arg & O_NONBLOCK) != 0);
+		break;
+	case F_GETFD:
+	case F_SETFD: /* there is nothing to exec */
+		break;
+	default:
+		r = -EINVAL;
+	}
+	return (int)amp_leave(&c, r);
+}
+
+/* Asked of the family as a peek without buffer, see family.h. */
+static int readable_len(struct amp_sock *s)
+{
+	struct amp_msg m = {.len = INT32_MAX};
+	ssize_t n = s->fam->recvmsg ? s->fam->recvmsg(s, &m, MSG_PEEK | MSG_TRUNC) : 0;
+
+	return n > 0 ? (int)n : 0;
+}
+
+int amp_ioctl(int fd, unsigned long request, ...)
+{
+	struct amp_call c;
+	va_list ap;
+	int *arg, r = enter_any(&c, fd);
+
+	if (r)
+		return amp_fail(-r);
+	va_start(ap, request);
+	arg = va_arg(ap, int *);
+	va_end(ap);
+	if (request == FIONBIO) {
+		set_nonblock(c.s, fd, *arg != 0);
+	} else if (request == FIONREAD && c.s) {
+		amp_links_run();
+		if (c.s->flags & AMP_SF_LISTEN)
+			r = -EINVAL;
+		else
+			*arg = readable_len(c.s);
+	} else {
+		r = -ENOTTY;
+	}
+	return (int)amp_leave(&c, r);
+}

@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Bytes in and out: send, recv, read, write and their relatives, and zero-copy. */
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#include "ampsock.h"
+#include "stack.h"
+
+#define AMP_IOV_MAX    1024
+#define AMP_SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_EOR)
+#define AMP_RECV_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_PEEK | MSG_WAITALL | MSG_TRUNC)
+
+/* ---- loops over a family's operation ---- */
+
+static ssize_t send_loop(struct amp_call *c, struct amp_msg *m, int flags)
+{
+	struct amp_sock *s = c->s;
+	ssize_t n;
+
+	if (!s->fam->sendmsg)
+		return -EOPNOTSUPP;
+	do {
+		if (s->err && m->done == 0)
+			return -amp_sock_take_err(s);
+		n = s->fam->sendmsg(s, m, flags);
+		if (n >= 0) {
+			m->done += (size_t)n;
+			if (m->done >= m->len)
+				return (ssize_t)m->done;
+			n = 0;
+			continue;
+		}
+		if (n != -EAGAIN)
+			break;
+		if (m->done && s->type != SOCK_STREAM) {
+			/* half a message is worse than waiting for the device */
+			c->block = true;
+			c->timeout_ms = 0;
+		}
+		n = amp_again(c);
+	} while (n == 0);
+	return m->done ? (ssize_t)m->done : n;
+}
+
+static void want_clear(struct amp_sock *s, struct amp_rx_want *w)
+{
+	if (s->want == w)
+		s->want = NULL;
+	if (w->at && w->at->want == w)
+		w->at->want = NULL;
+}
+
+/*
+ * Streams. The caller's buffer is registered before the first look at the links, so that
+ * what arrives then, or while this call sleeps, is copied only once.
+ */
+static ssize_t recv_stream(struct amp_call *c, struct amp_msg *m, int flags)
+{
+	struct amp_sock *s = c->s;
+	struct amp_rx_want w = {.iov = m->iov, .iov_cnt = m->iov_cnt};
+	size_t need = flags & MSG_WAITALL ? m->len : s->rcvlowat ? s->rcvlowat : 1;
+	bool peek = (flags & MSG_PEEK) != 0;
+	ssize_t n;
+
+	if (need > m->len)
+		need = m->len;
+	if (peek && need > AMPSOCK_RING_LEN)
+		need = AMPSOCK_RING_LEN;
+	do {
+		w.skip = m->done;
+		w.room = m->len - m->done;
+		if (!peek && !s->want)
+			s->want = &w;
+		n = s->fam->recvmsg(s, m, flags);
+		if (n > 0 && !peek) {
+			m->done += (size_t)n;
+			w.skip = m->done;
+			w.room = m->len - m->done;
+			n = -EAGAIN;
+		}
+		if (m->done >= need || (n != -EAGAIN && (n <= 0 || (size_t)n >= need)))
+			break;
+		n = amp_again(c);
+		m->done += w.got;
+		w.got = 0;
+		if (peek && n == -EAGAIN) /* less than asked for is better than nothing */
+			n = s->fam->recvmsg(s, m, flags);
+	} while (n == 0 && m->done < need);
+	want_clear(s, &w);
+	if (need == 0 && n == -EAGAIN)
+		n = 0; /* asked for nothing */
+	return m->done ? (ssize_t)m->done : n;
+}
+
+static ssize_t recv_loop(struct amp_call *c, struct amp_msg *m, int flags)
+{
+	struct amp_sock *s = c->s;
+	ssize_t n;
+
+	if (!s->fam->recvmsg)
+		return -EOPNOTSUPP;
+	do {
+		n = s->type == SOCK_STREAM ? recv_stream(c, m, flags)
+					   : s->fam->recvmsg(s, m, flags);
+		/* what had arrived comes first, then the error, once, then EOF */
+		if (s->err && (n == 0 || n == -EAGAIN))
+			return -amp_sock_take_err(s);
+		if (n != -EAGAIN || s->type == SOCK_STREAM)
+			break;
+		n = amp_again(c);
+	} while (n == 0);
+	return n;
+}
+
+/* ---- messages ---- */
+
+static int msg_init(struct amp_msg *m, const struct iovec *iov, size_t cnt, void *name,
+		    socklen_t name_len)
+{
+	memset(m, 0, sizeof(*m));
+	m->iov = iov;
+	m->iov_cnt = cnt;
+	m->name = name;
+	m->name_len = name_len;
+	if (cnt > AMP_IOV_MAX)
+		return -EMSGSIZE;
+	for (size_t i = 0; i < cnt; i++) {
+		if (iov[i].iov_len > SSIZE_MAX - m->len)
+			return -EINVAL;
+		m->len += iov[i].iov_len;
+	}
+	return 0;
+}
+
+static ssize_t do_send(int fd, struct amp_msg *m, int flags)
+{
+	struct amp_call c;
+	int r;
+
+	if (flags & ~AMP_SEND_FLAGS)
+		return amp_fail(EOPNOTSUPP);
+	r = amp_enter(&c, fd);
+	if (r)
+		return amp_fail(-r);
+	if (flags & MSG_DONTWAIT)
+		c.block = false;
+	c.timeout_ms = c.s->sndtimeo_ms;
+	return amp_leave(&c, send_loop(&c, m, flags));
+}
+
+static ssize_t do_recv(int fd, struct amp_msg *m, int flags)
+{
+	struct amp_call c;
+	int r;
+
+	if (flags & ~AMP_RECV_FLAGS)
+		return amp_fail(EOPNOTSUPP);
+	r = amp_enter(&c, fd);
+	if (r)
+		return amp_fail(-r);
+	if (flags & MSG_DONTWAIT)
+		c.block = false;
+	c.timeout_ms = c.s->rcvtimeo_ms;
+	return amp_leave(&c, recv_loop(&c, m, flags));
+}
+
+ssize_t amp_sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *dest,
+		   socklen_t dest_len)
+{
+	const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
+	struct amp_msg m;
+	int r = msg_init(&m, &iov, 1, (void *)(uintptr_t)dest, dest ? dest_len : 0);
+
+	return r ? amp_fail(-r) : do_send(fd, &m, flags);
+}
+
+ssize_t amp_send(int fd, const void *buf, size_t len, int flags)
+{
+	return amp_sendto(fd, buf, len, flags, NULL, 0);
+}
+
+ssize_t amp_sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+	struct amp_msg m;
+	int r = msg_init(&m, msg->msg_iov, (size_t)msg->msg_iovlen, msg->msg_name,
+			 msg->msg_name ? msg->msg_namelen : 0);
+
+	if (r == 0 && msg->msg_controllen)
+		r = -EOPNOTSUPP;
+	return r ? amp_fail(-r) : do_send(fd, &m, flags);
+}
+
+ssize_t amp_recvfrom(int fd, void *restrict buf, size_t len, int flags,
+		     struct sockaddr *restrict src, socklen_t *restrict src_len)
+{
+	const struct iovec iov = {.iov_base = buf, .iov_len = len};
+	struct amp_msg m;
+	int r = msg_init(&m, &iov, 1, src_len ? src : NULL, src && src_len ? *src_len : 0);
+	ssize_t n = r ? amp_fail(-r) : do_recv(fd, &m, flags);
+
+	if (n >= 0 && m.name)
+		*src_len = m.name_len;
+	return n;
+}
+
+ssize_t amp_recv(int fd, void *buf, size_t len, int flags)
+{
+	return amp_recvfrom(fd, buf, len, flags, NULL, NULL);
+}
+
+ssize_t amp_recvmsg(int fd, struct msghdr *msg, int flags)
+{
+	struct amp_msg m;
+	int r = msg_init(&m, msg->msg_iov, (size_t)msg->msg_iovlen, msg->msg_name,
+			 msg->msg_name ? msg->msg_namelen : 0);
+	ssize_t n = r ? amp_fail(-r) : do_recv(fd, &m, flags);
+
+	if (n >= 0) {
+		msg->msg_namelen = m.name ? m.name_len : 0;
+		msg->msg_controllen = 0;
+		msg->msg_flags = m.flags;
+	}
+	return n;
+}
+
+/* ---- read and write, which also reach the console ---- */
+
+static ssize_t own_read(const struct amp_fd_ops *ops, int fd, void *buf, size_t len)
+{
+	struct amp_call c;
+	ssize_t n;
+
+	amp_enter_plain(&c);
+	c.block = !amp_fd_nonblock(fd);
+	do {
+		n = ops->read(fd, buf, len);
+		if (n == -EAGAIN)
+			n = amp_again(&c) ? -EAGAIN : -EINTR;
+	} while (n == -EINTR);
+	return amp_leave(&c, n);
+}
+
+static ssize_t own_write(const struct amp_fd_ops *ops, int fd, const void *buf, size_t len)
+{
+	struct amp_call c;
+	size_t done = 0;
+	ssize_t n = 0;
+
+	amp_enter_plain(&c);
+	c.block = !amp_fd_nonblock(fd);
+	while (done < len) {
+		n = ops->write(fd, (const char *)buf + done, len - done);
+		if (n > 0)
+			done += (size_t)n;
+		else if (n != -EAGAIN || amp_again(&c))
+			break;
+	}
+	return amp_leave(&c, done ? (ssize_t)done : n);
+}
+
+ssize_t amp_read(int fd, void *buf, size_t len)
+{
+	const struct amp_fd_ops *ops = amp_fd_own(fd);
+
+	return ops ? own_read(ops, fd, buf, len) : amp_recv(fd, buf, len, 0);
+}
+
+ssize_t amp_write(int fd, const void *buf, size_t len)
+{
+	const struct amp_fd_ops *ops = amp_fd_own(fd);
+
+	return ops ? own_write(ops, fd, buf, len) : amp_send(fd, buf, len, 0);
+}
+
+ssize_t amp_readv(int fd, const struct iovec *iov, int iovcnt)
+{
+	const struct amp_fd_ops *ops = amp_fd_own(fd);
+	struct amp_msg m;
+
+	if (iovcnt <= 0 || iovcnt > AMP_IOV_MAX || msg_init(&m, iov, (size_t)iovcnt, NULL, 0))
+		return amp_fail(EINVAL);
+	return ops ? own_read(ops, fd, iov->iov_base, iov->iov_len) : do_recv(fd, &m, 0);
+}
+
+ssize_t amp_writev(int fd, const struct iovec *iov, int iovcnt)
+{
+	const struct amp_fd_ops *ops = amp_fd_own(fd);
+	struct amp_msg m;
+	ssize_t done = 0, n;
+
+	if (iovcnt <= 0 || iovcnt > AMP_IOV_MAX || msg_init(&m, iov, (size_t)iovcnt, NULL, 0))
+		return amp_fail(EINVAL);
+	if (!ops)
+		return do_send(fd, &m, 0);
+	for (int i = 0; i < iovcnt; i++) {
+		n = own_write(ops, fd, iov[i].iov_base, iov[i].iov_len);
+		if (n < 0)
+			return done ? done : n;
+		done += n;
+		if ((size_t)n < iov[i].iov_len)
+			break;
+	}
+	return done;
+}
+
+/* ---- zero-copy ---- */
+
+static ssize_t direct(int fd, enum amp_direct op, struct iovec iov[2], int *cnt, size_t len)
+{
+	struct amp_direct_io io = {.len = len};
+	struct amp_call c;
+	ssize_t n = amp_enter(&c, fd);
+
+	if (n)
+		return amp_fail((int)-n);
+	c.timeout_ms = op == AMP_RESERVE ? c.s->sndtimeo_ms : c.s->rcvtimeo_ms;
+	do {
+		if (op == AMP_RESERVE && c.s->err)
+			n = -amp_sock_take_err(c.s);
+		else
+			n = c.s->fam->direct ? c.s->fam->direct(c.s, op, &io) : -EOPNOTSUPP;
+		if (op == AMP_BORROW && c.s->err && (n == -EAGAIN || (n == 0 && io.len == 0)))
+			n = -amp_sock_take_err(c.s);
+	} while (n == -EAGAIN && (n = amp_again(&c)) == 0);
+	if (n == 0) {
+		n = (ssize_t)io.len;
+		if (iov) {
+			memcpy(iov, io.iov, sizeof(io.iov));
+			*cnt = (int)io.cnt;
+		}
+	}
+	return amp_leave(&c, n);
+}
+
+ssize_t amp_reserve(int fd, struct iovec iov[2], int *cnt, size_t len)
+{
+	return direct(fd, AMP_RESERVE, iov, cnt, len);
+}
+
+ssize_t amp_commit(int fd, size_t len)
+{
+	return direct(fd, AMP_COMMIT, NULL, NULL, len);
+}
+
+ssize_t amp_borrow(int fd, struct iovec iov[2], int *cnt, size_t len)
+{
+	return direct(fd, AMP_BORROW, iov, cnt, len);
+}
+
+ssize_t amp_give_back(int fd, size_t len)
+{
+	return direct(fd, AMP_RETURN, NULL, NULL, len);
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Receive rings: bytes, or whole messages.
+ *
+ * Theory of operation
+ *
+ * A message lies in the ring behind a header. Up to 63 bytes it is one byte long, EOR
+ * << 6 | length; else four, 0x80 | EOR << 6 and then the length in 24 bits, little-endian.
+ * A message that arrives in pieces starts with the long form, whose length grows; head
+ * stays in front of it until the last piece, so that nobody reads half a message. If it
+ * turns out short, its bytes move down to the short form. So a header never takes more
+ * than its message does (a message is at least one byte: a peer that sends empty ones
+ * runs into -ENOBUFS), and a peer that keeps to a credit of AMP_RING_MSG_ALLOC, half
+ * the ring less a little for the long header of an unfinished message, always fits.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "family.h"
+
+#define SHORT_MAX 63u
+#define LONG_LEN  4u
+#define H_LONG	  0x80u
+#define H_EOR	  0x40u
+
+_Static_assert(AMPSOCK_RING_LEN <= 1 << 23, "the long header has 24 bits");
+
+static uint8_t *ring_at(const struct amp_rxring *r, uint32_t pos)
+{
+	return r->buf + (pos & (AMPSOCK_RING_LEN - 1u));
+}
+
+/* Bytes from pos to the end of the buffer, at most len. */
+static size_t run_len(uint32_t pos, size_t len)
+{
+	size_t run = AMPSOCK_RING_LEN - (pos & (AMPSOCK_RING_LEN - 1u));
+
+	return run < len ? run : len;
+}
+
+static void ring_put(const struct amp_rxring *r, uint32_t pos, const void *data, size_t len)
+{
+	size_t run = run_len(pos, len);
+
+	memcpy(ring_at(r, pos), data, run);
+	if (run < len)
+		memcpy(r->buf, (const uint8_t *)data + run, len - run);
+}
+
+/* len bytes from data to behind the first skip bytes of iov. Returns what fitted. */
+static size_t iov_put(const struct iovec *iov, size_t cnt, size_t skip, const void *data, size_t len)
+{
+	const uint8_t *from = data;
+	size_t left = len;
+
+	for (; cnt && left; iov++, cnt--) {
+		size_t n = iov->iov_len;
+
+		if (skip >= n) {
+			skip -= n;
+			continue;
+		}
+		n -= skip;
+		if (n > left)
+			n = left;
+		memcpy((uint8_t *)iov->iov_base + skip, from, n);
+		from += n;
+		left -= n;
+		skip = 0;
+	}
+	return len - left;
+}
+
+static size_t copy_out(const struct amp_rxring *r, uint32_t pos, const struct iovec *iov,
+		       size_t iov_cnt, size_t skip, size_t len)
+{
+	size_t run = run_len(pos, len);
+	size_t n = iov_put(iov, iov_cnt, skip, ring_at(r, pos), run);
+
+	if (n == run && run < len)
+		n += iov_put(iov, iov_cnt, skip + n, r->buf, len - run);
+	return n;
+}
+
+size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *direct)
+{
+	struct amp_rx_want *w = s->want;
+	struct amp_rxring *r = &s->rx;
+	const uint8_t *from = data;
+	size_t n = 0;
+
+	/* in order: only when nothing older lies in the ring */
+	if (w && w->room && r->head == r->tail) {
+		n = len < w->room ? len : w->room;
+		n = iov_put(w->iov, w->iov_cnt, w->skip + w->got, from, n);
+		w->got += n;
+		w->room -= n;
+	}
+	*direct = n;
+	from += n;
+	len -= n;
+	if (len > amp_rxring_room(r))
+		len = amp_rxring_room(r);
+	if (len) {
+		ring_put(r, r->head, from, len);
+		r->head = (AMP_RING_IDX)(r->head + len);
+	}
+	return n + len;
+}
+
+size_t amp_rxring_read(struct amp_rxring *r, const struct iovec *iov, size_t iov_cnt, size_t skip,
+		       size_t len, bool peek)
+{
+	size_t n = amp_rxring_used(r);
+
+	if (n > len)
+		n = len;
+	if (n)
+		n = copy_out(r, r->tail, iov, iov_cnt, skip, n);
+	if (!peek)
+		r->tail = (AMP_RING_IDX)(r->tail + n);
+	return n;
+}
+
+/* ---- messages ---- */
+
+/* Length of the message at pos, long form or short; *hdr: of its header. */
+static uint32_t msg_len(const struct amp_rxring *r, uint32_t pos, uint32_t *hdr)
+{
+	uint8_t b = *ring_at(r, pos);
+
+	*hdr = 1;
+	if (!(b & H_LONG))
+		return b & SHORT_MAX;
+	*hdr = LONG_LEN;
+	return *ring_at(r, pos + 1) | (uint32_t)*ring_at(r, pos + 2) << 8 |
+	       (uint32_t)*ring_at(r, pos + 3) << 16;
+}
+
+static void msg_hdr_long(const struct amp_rxring *r, uint32_t pos, uint32_t len, uint8_t eor)
+{
+	*ring_at(r, pos) = H_LONG | eor;
+	*ring_at(r, pos + 1) = (uint8_t)len;
+	*ring_at(r, pos + 2) = (uint8_t)(len >> 8);
+	*ring_at(r, pos + 3) = (uint8_t)(len >> 16);
+}
+
+int amp_rxring_msg_append(struct amp_rxring *r, const void *data, size_t len, bool first, bool last,
+			  bool eor)
+{
+	uint8_t eor_bit = eor ? H_EOR : 0;
+	uint32_t room = amp_rxring_room(r), have = 0, hdr = LONG_LEN;
+
+	if (!first)
+		have = msg_len(r, r->head, &hdr);
+	else if (last && len <= SHORT_MAX)
+		hdr = 1;
+	if (room < hdr + have || len > room - hdr - have)
+		return -ENOBUFS;
+	if (len)
+		ring_put(r, r->head + hdr + have, data, len);
+	have += (uint32_t)len;
+	if (hdr == LONG_LEN && last && have <= SHORT_MAX) {
+		for (uint32_t i = 0; i < have; i++)
+			*ring_at(r, r->head + 1 + i) = *ring_at(r, r->head + LONG_LEN + i);
+		hdr = 1;
+	}
+	if (hdr == 1)
+		*ring_at(r, r->head) = (uint8_t)(eor_bit | have);
+	else
+		msg_hdr_long(r, r->head, have, eor_bit);
+	if (last)
+		r->head = (AMP_RING_IDX)(r->head + hdr + have);
+	return 0;
+}
+
+ssize_t amp_rxring_msg_read(struct amp_rxring *r, const struct iovec *iov, size_t iov_cnt, bool peek,
+			    size_t *full, bool *eor)
+{
+	uint32_t hdr, len;
+	size_t n = 0;
+
+	if (r->head == r->tail)
+		return -EAGAIN;
+	len = msg_len(r, r->tail, &hdr);
+	*eor = (*ring_at(r, r->tail) & H_EOR) != 0;
+	*full = len;
+	if (len)
+		n = copy_out(r, r->tail + hdr, iov, iov_cnt, 0, len);
+	if (!peek)
+		r->tail = (AMP_RING_IDX)(r->tail + hdr + len);
+	return (ssize_t)n;
+}

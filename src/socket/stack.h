@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the files of this room share: calls into the stack, and waiting inside them. */
+#ifndef AMP_STACK_H
+#define AMP_STACK_H
+
+#include "amp_calls.h"
+#include "family.h"
+#include "fd.h"
+
+/* Names that a bare libc may lack. */
+#ifndef SOCK_CLOEXEC
+#define SOCK_CLOEXEC 0
+#endif
+
+#define AMP_TYPE_FLAGS (SOCK_NONBLOCK | SOCK_CLOEXEC)
+
+/* One call on one socket, from amp_enter() to amp_leave(). On the caller's stack. */
+struct amp_call {
+	struct amp_sock *s; /* NULL: a call without socket */
+	uint32_t timeout_ms; /* 0: for ever */
+	uint32_t deadline_ms;
+	uint8_t gen;
+	bool block;
+	bool looked;  /* the links had their look */
+	bool started; /* deadline_ms is set */
+};
+
+/* Lock, find, hold. 0, -EBADF, -ENOTSOCK: then the lock is not held. */
+int amp_enter(struct amp_call *c, int fd);
+/* The same, but for a call that needs no descriptor. */
+void amp_enter_plain(struct amp_call *c);
+/*
+ * Let go, unlock, notify the peers. Returns r, or -1 with errno when r is negative: every
+ * public call ends here (or in amp_fail()).
+ */
+ssize_t amp_leave(struct amp_call *c, ssize_t r);
+/*
+ * An operation said -EAGAIN: look at the links, the second time sleep. 0: try it again.
+ * -EAGAIN: it may not block or its time is up; -EBADF: closed meanwhile.
+ */
+int amp_again(struct amp_call *c);
+
+/* socket() without the descriptor; type may have AMP_TYPE_FLAGS. NULL with *err. */
+struct amp_sock *amp_sock_open(int domain, int type, int protocol, int *err);
+/* The descriptor goes at once, whoever waits on it hears EBADF; the rest is the family's. */
+void amp_sock_close(struct amp_sock *s);
+/* The socket with this descriptor, or NULL with *err. Lock held. */
+struct amp_sock *amp_sock_find(int fd, int *err);
+int amp_sock_fd(const struct amp_sock *s);
+/* Console descriptors: NULL when fd is none. */
+const struct amp_fd_ops *amp_fd_own(int fd);
+bool amp_fd_nonblock(int fd);
+void amp_fd_set_nonblock(int fd, bool on);
+/* Every runner adds its counters. */
+void amp_runner_stats(struct amp_stats *st);
+/* errno's number of a pending error, cleared; 0. */
+int amp_sock_take_err(struct amp_sock *s);
+
+#endif /* AMP_STACK_H */
