@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Speed: tests/bench/bench.py does the work, from what is built here.
+
+BENCH := $(BUILD)/bench
+BENCH_FLAGS = $(STD) -O2 -g $(WARN) -D_GNU_SOURCE
+
+.PHONY: bench bench-smoke bench-bin
+bench: bench-bin ## every speed as a ratio, bench.json (5 minutes)
+	@python3 tests/bench/bench.py --build $(BUILD)
+
+bench-smoke: bench-bin
+	@python3 tests/bench/bench.py --build $(BUILD) --smoke --part insn --part tcp
+
+bench-bin: $(BENCH)/server $(BENCH)/load-native $(BENCH)/load-hosted $(BENCH)/insn
+
+$(BENCH)/server: tests/bench/server.c
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_FLAGS) -o $@ $<
+
+$(BENCH)/load-native: tests/bench/load.c
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_FLAGS) -o $@ $<
+
+# Two copies of the library in one program: the firmware's (g_*) and the device end (h_*).
+INSN_SRC := $(wildcard src/socket/*.c src/vsock/*.c src/conn/*.c src/wire/*.c src/af_inet/*.c) \
+	src/virtio/vq_split.c tests/bench/insn_side.c
+INSN_FLAGS = $(BENCH_FLAGS) -Isrc -idirafter include -DAMP_PORT_THREADS=0
+INSN_g :=
+INSN_h := -DAMPSOCK_VQ_DEVICE=1
+INSN_g_OBJ := $(INSN_SRC:%.c=$(BENCH)/g/%.o)
+INSN_h_OBJ := $(INSN_SRC:%.c=$(BENCH)/h/%.o)
+
+$(INSN_g_OBJ): $(BENCH)/g/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(INSN_FLAGS) $(INSN_g) $(DEPFLAGS) -c $< -o $@
+
+$(INSN_h_OBJ): $(BENCH)/h/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(INSN_FLAGS) $(INSN_h) $(DEPFLAGS) -c $< -o $@
+
+-include $(INSN_g_OBJ:.o=.d) $(INSN_h_OBJ:.o=.d)
+
+# Every amp_* name gets the copy's letter.
+$(BENCH)/g.o: $(INSN_g_OBJ)
+$(BENCH)/h.o: $(INSN_h_OBJ)
+$(BENCH)/g.o $(BENCH)/h.o:
+	$(LD) -r -o $@ $^
+	@nm $@ | sed -n 's/.* \(amp_[a-z0-9_]*\)$$/\1 $(basename $(@F))_\1/p' | sort -u > $@.names
+	objcopy --redefine-syms=$@.names $@
+
+$(BENCH)/insn: tests/bench/insn.c $(BENCH)/g.o $(BENCH)/h.o
+	$(CC) $(BENCH_FLAGS) -idirafter include -o $@ $^

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Instructions of a 16-byte message, from send() entered to recv() returned: both ends,
+ * memcpy included, the receiver already waiting, the kick hook empty. To be run under
+ *
+ *	valgrind --tool=callgrind --collect-atstart=no insn stream|stream-down|seqpacket|rt COUNT
+ *
+ * Two copies of the library in one process: g_* as firmware builds it (a driver), h_* as
+ * the hosted build (the device end), over real rings. Each has a stack of its own; the
+ * change between the two is not counted.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/vm_sockets.h>
+#include <ucontext.h>
+
+#include <valgrind/callgrind.h>
+
+#include "insn.h"
+
+#define MESSAGE 16
+#define PORT	1234
+
+#define DECLARE(p)                                                                             \
+	int p##_amp_side_up(uint32_t cid);                                                     \
+	struct amp_vq *p##_amp_side_queue(unsigned q);                                         \
+	int p##_amp_side_turn(unsigned q, const struct amp_vq *theirs);                        \
+	int p##_amp_socket(int domain, int type, int protocol);                                \
+	int p##_amp_bind(int fd, const struct sockaddr *addr, socklen_t len);                  \
+	int p##_amp_listen(int fd, int backlog);                                               \
+	int p##_amp_accept(int fd, struct sockaddr *addr, socklen_t *len);                     \
+	int p##_amp_connect(int fd, const struct sockaddr *addr, socklen_t len);               \
+	ssize_t p##_amp_send(int fd, const void *buf, size_t len, int flags);                  \
+	ssize_t p##_amp_recv(int fd, void *buf, size_t len, int flags);
+
+DECLARE(g)
+DECLARE(h)
+
+unsigned insn_kicks;
+
+static ucontext_t guest, host;
+static char host_stack[256 * 1024];
+static int in_host, counting;
+static int type = SOCK_STREAM;
+static unsigned long count;
+static unsigned kicks, kicks_counted;
+enum { ONE_WAY, DOWN, ROUND } what;
+
+static void need(int ok, const char *text)
+{
+	if (!ok) {
+		fprintf(stderr, "insn: %s\n", text);
+		exit(1);
+	}
+}
+
+static void count_on(void)
+{
+	counting = 1;
+	kicks = insn_kicks;
+	CALLGRIND_TOGGLE_COLLECT;
+}
+
+static void count_off(void)
+{
+	if (!counting)
+		return;
+	CALLGRIND_TOGGLE_COLLECT;
+	kicks_counted += insn_kicks - kicks;
+	counting = 0;
+}
+
+void insn_switch(void)
+{
+	/* Whoever comes back from the change may find that the count has begun or ended. */
+	if (counting)
+		CALLGRIND_TOGGLE_COLLECT;
+	in_host = !in_host;
+	if (in_host)
+		swapcontext(&guest, &host);
+	else
+		swapcontext(&host, &guest);
+	if (counting)
+		CALLGRIND_TOGGLE_COLLECT;
+}
+
+static void host_main(void)
+{
+	struct sockaddr_vm a = {.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = PORT};
+	char buf[MESSAGE];
+	int l = h_amp_socket(AF_VSOCK, type, 0), fd;
+
+	need(l >= 0 && h_amp_bind(l, (struct sockaddr *)&a, sizeof(a)) == 0 && h_amp_listen(l, 1) == 0,
+	     "the host's listener");
+	fd = h_amp_accept(l, NULL, NULL);
+	need(fd >= 0, "accept");
+	for (;;) {
+		if (what == DOWN) {
+			memset(buf, 'x', sizeof(buf));
+			count_on();
+			need(h_amp_send(fd, buf, sizeof(buf), 0) == sizeof(buf), "the host's send");
+			insn_switch();
+			continue;
+		}
+		need(h_amp_recv(fd, buf, sizeof(buf), 0) == sizeof(buf), "the host's recv");
+		if (what == ONE_WAY)
+			count_off();
+		else
+			need(h_amp_send(fd, buf, sizeof(buf), 0) == sizeof(buf), "the host's send");
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct sockaddr_vm a = {.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_HOST, .svm_port = PORT};
+	static const char *const modes[] = {"stream", "stream-down", "rt", "seqpacket"};
+	char buf[MESSAGE] = "0123456789abcde";
+	unsigned long i;
+	int fd, m;
+
+	for (m = 0; argc == 3 && m < 4 && strcmp(argv[1], modes[m]); m++)
+		;
+	need(argc == 3 && m < 4, "usage: insn stream|stream-down|seqpacket|rt COUNT");
+	what = m == 1 ? DOWN : m == 2 ? ROUND : ONE_WAY;
+	type = m == 3 ? SOCK_SEQPACKET : SOCK_STREAM;
+	count = strtoul(argv[2], NULL, 10);
+
+	need(g_amp_side_up(3) == 0 && h_amp_side_up(2) == 0, "links");
+	/* The guest's in queue is the host's out queue. */
+	need(h_amp_side_turn(0, g_amp_side_queue(1)) == 0 && h_amp_side_turn(1, g_amp_side_queue(0)) == 0,
+	     "the device's rings");
+	getcontext(&host);
+	host.uc_stack.ss_sp = host_stack;
+	host.uc_stack.ss_size = sizeof(host_stack);
+	makecontext(&host, host_main, 0);
+
+	fd = g_amp_socket(AF_VSOCK, type, 0);
+	need(fd >= 0, "socket");
+	insn_switch(); /* the host listens */
+	need(g_amp_connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0, "connect");
+	insn_switch(); /* the host has accepted and waits, or has sent its first */
+	for (i = 0; i < count; i++) {
+		switch (what) {
+		case ONE_WAY:
+			count_on();
+			need(g_amp_send(fd, buf, sizeof(buf), 0) == sizeof(buf), "send");
+			insn_switch();
+			need(!counting, "the host received nothing");
+			break;
+		case DOWN:
+			need(g_amp_recv(fd, buf, sizeof(buf), 0) == sizeof(buf), "recv");
+			count_off();
+			break;
+		case ROUND:
+			count_on();
+			need(g_amp_send(fd, buf, sizeof(buf), 0) == sizeof(buf), "send");
+			need(g_amp_recv(fd, buf, sizeof(buf), 0) == sizeof(buf), "recv");
+			count_off();
+			break;
+		}
+	}
+	printf("%lu messages, %u kicks\n", count, kicks_counted);
+	return 0;
+}
