@@ -3,7 +3,7 @@
  * From start-up to the main() of an ordinary program: memory map, interrupts, clock,
  * console, link, arguments; and its exit status back to whoever started the board.
  */
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #ifdef __PICOLIBC__
 #include <picotls.h>
@@ -16,16 +16,8 @@
 #define ARGC_MAX 32
 
 int main(int argc, char **argv);
-void exit(int code);
-void _exit(int code);
 void board_prepare(void);
 extern void (*__init_array_start[])(void), (*__init_array_end[])(void);
-
-/* newlib's exit() and abort() end here. */
-void _exit(int code)
-{
-	board_exit(code);
-}
 
 void board_fault(const char *what, uintptr_t cause, uintptr_t pc, uintptr_t addr)
 {

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What a C library asks of a board: the time and the way out. */
+#include <sys/time.h>
+
+#include "board.h"
+
+int gettimeofday(struct timeval *restrict tv, void *restrict tz);
+int _gettimeofday(struct timeval *tv, void *tz);
+void _exit(int code);
+
+/* There is no clock on the wall: time since the counter started. */
+int gettimeofday(struct timeval *restrict tv, void *restrict tz)
+{
+	uint64_t ticks = board.timer->clock.ticks();
+	uint32_t hz = board.timer_hz ? board.timer_hz : board.timer->hz();
+
+	(void)tz;
+	tv->tv_sec = (time_t)(ticks / hz);
+	tv->tv_usec = (suseconds_t)(ticks % hz * 1000000 / hz);
+	return 0;
+}
+
+/* newlib's */
+int _gettimeofday(struct timeval *tv, void *tz)
+{
+	return gettimeofday(tv, tz);
+}
+
+void _exit(int code)
+{
+	board_exit(code);
+}
