@@ -97,8 +97,7 @@ struct servent {
 int getaddrinfo(const char *__restrict node, const char *__restrict service,
 		const struct addrinfo *__restrict hints, struct addrinfo **__restrict res);
 
-/* freeaddrinfo - give back a list, or the rest of one, that getaddrinfo() lent. POSIX.1-2017.
- */
+/* freeaddrinfo - give back a list that getaddrinfo() lent, or its tail. POSIX.1-2017. */
 void freeaddrinfo(struct addrinfo *res);
 
 /* gai_strerror - a short constant text for an EAI_* value. Any context. POSIX.1-2017. */

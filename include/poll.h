@@ -23,6 +23,9 @@
 extern "C" {
 #endif
 
+/* Newer picolibc has this header too: whoever comes first defines these. */
+#ifndef _POLL_H_
+#define _POLL_H_
 typedef unsigned long nfds_t;
 
 struct pollfd {
@@ -30,6 +33,7 @@ struct pollfd {
 	short events;  /* asked for */
 	short revents; /* found; set by poll */
 };
+#endif
 
 /*
  * poll - wait until one of nfds descriptors is ready. timeout in milliseconds, -1: for

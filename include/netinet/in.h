@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* netinet/in.h (POSIX.1-2017, RFC 3493) for bare toolchains: numbers and layouts as on Linux.
- */
+/* netinet/in.h (POSIX.1-2017, RFC 3493) for bare toolchains: numbers and layouts as Linux. */
 #ifndef AMP_NETINET_IN_H
 #define AMP_NETINET_IN_H
 
@@ -66,22 +65,10 @@ struct ipv6_mreq {
 
 extern const struct in6_addr in6addr_any;
 extern const struct in6_addr in6addr_loopback;
-#define IN6ADDR_ANY_INIT                                                       \
-	{                                                                      \
-		{                                                              \
-			{                                                      \
-				0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 \
-			}                                                      \
-		}                                                              \
-	}
-#define IN6ADDR_LOOPBACK_INIT                                                  \
-	{                                                                      \
-		{                                                              \
-			{                                                      \
-				0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1 \
-			}                                                      \
-		}                                                              \
-	}
+/* clang-format off */
+#define IN6ADDR_ANY_INIT      {{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}}}
+#define IN6ADDR_LOOPBACK_INIT {{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}}}
+/* clang-format on */
 
 /* Host byte order. */
 #define INADDR_ANY	 ((in_addr_t)0x00000000)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* netinet/tcp.h (POSIX.1-2017) for bare toolchains: options at level IPPROTO_TCP, as on Linux.
- */
+/* netinet/tcp.h (POSIX.1-2017) for bare toolchains: level IPPROTO_TCP, as on Linux. */
 #ifndef AMP_NETINET_TCP_H
 #define AMP_NETINET_TCP_H
 

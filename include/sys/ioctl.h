@@ -10,12 +10,16 @@
 extern "C" {
 #endif
 
+/* Newer picolibc has this header too, with an ioctl of three arguments, no more, no less. */
+#ifndef _SYS_IOCTL_H_
+#define _SYS_IOCTL_H_
 /*
  * ioctl - FIONREAD, FIONBIO. The argument is an int pointer, borrowed for the call.
  * Returns 0, or -1 with errno EBADF, ENOTTY (no such request), EINVAL (FIONREAD on a
  * listener). Thread context. Source: Linux ioctl_tty(2); not in POSIX outside STREAMS.
  */
 int ioctl(int fd, unsigned long request, ...);
+#endif
 
 #ifdef __cplusplus
 }

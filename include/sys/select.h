@@ -4,12 +4,26 @@
  * it hides under -std=c11. Its <sys/types.h> may be what includes us: nothing here may
  * need more than its <sys/select.h> brings.
  */
+#pragma GCC system_header /* -pedantic: #include_next is no ISO C */
 #include_next <sys/select.h>
 
 #ifndef AMP_SYS_SELECT_H
 #define AMP_SYS_SELECT_H
 
+#include <stddef.h>
 #include <sys/cdefs.h>
+
+/* newlib 3's masks are signed, so that -Wconversion trips over every use. */
+#ifdef fd_set
+#undef FD_SET
+#undef FD_CLR
+#undef FD_ISSET
+#define __AMP_FD_WORD(n, p) ((p)->fds_bits[(size_t)(n) / NFDBITS])
+#define __AMP_FD_BIT(n)	    ((fd_mask)1 << ((size_t)(n) % NFDBITS))
+#define FD_SET(n, p)	    (__AMP_FD_WORD(n, p) |= __AMP_FD_BIT(n))
+#define FD_CLR(n, p)	    (__AMP_FD_WORD(n, p) &= ~__AMP_FD_BIT(n))
+#define FD_ISSET(n, p)	    ((__AMP_FD_WORD(n, p) & __AMP_FD_BIT(n)) != 0)
+#endif
 
 #ifdef __cplusplus
 extern "C" {

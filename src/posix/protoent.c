@@ -8,10 +8,9 @@
 
 static char *const no_alias[1];
 
-#define PROTO(name, number)                             \
-	{                                               \
-		(char *)name, (char **)no_alias, number \
-	}
+/* clang-format off */
+#define PROTO(name, number) {(char *)name, (char **)no_alias, number}
+/* clang-format on */
 static const struct protoent protos[] = {
 	PROTO("ip", IPPROTO_IP),   PROTO("icmp", IPPROTO_ICMP), PROTO("tcp", IPPROTO_TCP),
 	PROTO("udp", IPPROTO_UDP), PROTO("ipv6", IPPROTO_IPV6),
