@@ -111,3 +111,15 @@ hosted: $(EXAMPLES:%=$(BUILD)/hosted/%) ## the examples as Linux processes with 
 native: $(NATIVE:%=$(BUILD)/native/%)
 all: firmware hosted native
 -include $(wildcard $(BUILD)/hosted/*.d $(BUILD)/hosted/examples/*.d)
+
+# --- see it work --------------------------------------------------------------------------------
+.PHONY: demo run
+demo: ## firmware in QEMU reaches real servers through the proxy, and is reached (BOARD=)
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory -s $(BUILD)/ampsock-proxy $(BUILD)/fw/$(BOARD)/demo.elf
+	@boards/demo.sh $(BUILD) $(BOARD)
+
+run: ## the same, left up for a browser
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory -s $(BUILD)/ampsock-proxy $(BUILD)/fw/$(BOARD)/demo.elf
+	@boards/demo.sh $(BUILD) $(BOARD) --stay

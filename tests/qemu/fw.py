@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the firmware tests share: build, boot, talk to a console, end everything again."""
+
+import os
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("BUILD", "build")
+BOARDS = ["qemu-virt-aarch64", "qemu-virt-arm", "qemu-virt-riscv64", "qemu-virt-riscv32"]
+PATIENCE_S = 40 # for anything; an emulator on a busy machine is slow
+
+
+class Tap:
+	def __init__(self):
+		self.count = 0
+		self.failed = 0
+
+	def check(self, name, good, why=""):
+		self.count += 1
+		print(f"{'ok' if good else 'not ok'} {self.count} - {name}", flush=True)
+		if not good:
+			self.failed += 1
+			for line in str(why).splitlines()[-25:]:
+				print(f"#   {line}", flush=True)
+		return good
+
+	def done(self):
+		print(f"1..{self.count}", flush=True)
+		return 1 if self.failed else 0
+
+
+class Gone(Exception):
+	pass
+
+
+def make(*targets):
+	subprocess.run(["make", "-s", "--no-print-directory", f"BUILD={BUILD}"] +
+		       [f"{BUILD}/{t}" for t in targets], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+class Process:
+	"""A child whose output is kept and whose end is certain."""
+
+	def __init__(self, argv, **kw):
+		self.out = ""
+		self.status = None
+		self.proc = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+					     stderr=subprocess.STDOUT, **kw)
+
+	def __enter__(self):
+		return self
+
+	def __exit__(self, *_):
+		self.stop()
+
+	def pump(self, wait_s):
+		"""Take what has been printed; False at the end."""
+		ready, _, _ = select.select([self.proc.stdout], [], [], wait_s)
+		if not ready:
+			return True
+		data = os.read(self.proc.stdout.fileno(), 65536)
+		self.out += data.decode("latin-1").replace("\r", "")
+		return bool(data)
+
+	def expect(self, text, seconds=PATIENCE_S, since=0):
+		end = time.monotonic() + seconds
+		while text not in self.out[since:]:
+			left = end - time.monotonic()
+			if left <= 0 or not self.pump(left):
+				if text not in self.out[since:]:
+					raise Gone(f"no {text!r} in:\n{self.out}")
+		return self.out
+
+	def idle(self, seconds):
+		end = time.monotonic() + seconds
+		while time.monotonic() < end and self.pump(end - time.monotonic()):
+			pass
+
+	def type(self, text):
+		self.proc.stdin.write(text.encode())
+		self.proc.stdin.flush()
+
+	def finish(self, seconds=PATIENCE_S):
+		"""Wait for it to end by itself; all its output."""
+		end = time.monotonic() + seconds
+		while time.monotonic() < end and self.pump(end - time.monotonic()):
+			pass
+		try:
+			self.status = self.proc.wait(max(0.1, end - time.monotonic()))
+		except subprocess.TimeoutExpired:
+			self.out += "\n(did not end by itself)"
+		return self.out
+
+	def cpu_s(self):
+		with open(f"/proc/{self.proc.pid}/stat") as f:
+			words = f.read().rsplit(")", 1)[1].split()
+		return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+	def stop(self):
+		if self.proc.poll() is None:
+			self.proc.send_signal(signal.SIGTERM)
+			try:
+				self.proc.wait(5)
+			except subprocess.TimeoutExpired:
+				self.proc.kill()
+				self.proc.wait()
+		self.proc.stdin.close()
+		self.proc.stdout.close()
+
+
+class Qemu(Process):
+	def __init__(self, board, program, args, socket=None, qemu=""):
+		argv = ["boards/run-qemu.sh", board, f"{BUILD}/fw/{board}/{program}.elf"]
+		if socket:
+			argv += ["-s", socket]
+		if qemu:
+			argv += ["-q", qemu]
+		super().__init__(argv + ["--"] + [str(a) for a in args])
+
+
+class Scratch:
+	"""A private directory for sockets and files."""
+
+	def __enter__(self):
+		self.path = tempfile.mkdtemp(prefix="ampsock-")
+		return self.path
+
+	def __exit__(self, *_):
+		shutil.rmtree(self.path, ignore_errors=True)
