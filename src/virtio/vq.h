@@ -135,18 +135,22 @@ int amp_vq_pool(struct amp_vq *vq, void *pool, uint32_t buf_len, uint16_t cnt);
 /* 1: *buf filled in; 0: none now; -EBADMSG: broken; -E2BIG never (a chain longer than iov_max is broken). */
 int amp_vq_get(struct amp_vq *vq, struct amp_vq_buf *buf);
 void amp_vq_put(struct amp_vq *vq, uint16_t id, uint32_t len);
-/* Device: when another buffer was got since, id goes back to the driver unused (length 0). */
+/* When another buffer was got since: put with length 0 (a device's out queue: returned unused). */
 void amp_vq_unget(struct amp_vq *vq, uint16_t id);
 
 /*
  * Driver with posted buffers: offer rd_cnt device-readable then wr_cnt
- * device-writable segments as one chain. Returns its id or -EAGAIN. With
- * indirect != NULL (room for rd_cnt + wr_cnt descriptors, in reach of the device)
- * the chain takes one ring entry.
+ * device-writable segments as one chain. Returns its id or -EAGAIN; -EINVAL when it
+ * is longer than the queue. With indirect != NULL (room for rd_cnt + wr_cnt
+ * descriptors, aligned to 16, in reach of the device; negotiated) the chain takes one
+ * ring entry.
  */
 int amp_vq_post(struct amp_vq *vq, const struct amp_iov *iov, uint16_t rd_cnt, uint16_t wr_cnt,
 		void *indirect);
-/* Driver with posted buffers: 1: *id came back with *len bytes written; 0; -EBADMSG. */
+/*
+ * Driver with posted buffers: 1: *id came back with *len bytes written; 0; -EBADMSG.
+ * The length is the device's word: who posted knows how much it can be, and checks.
+ */
 int amp_vq_reap(struct amp_vq *vq, uint16_t *id, uint32_t *len);
 
 /* Does the peer want to be notified of what was put since the last call? (2.7.7, 2.7.10) */

@@ -122,16 +122,18 @@ int amp_vq_init(struct amp_vq *vq, const struct amp_vq_setup *s)
 	vq->state = s->state;
 	vq->bus_off = s->bus_off;
 	vq->xlate = s->xlate;
-	vq->armed = true;
-	if (s->role == AMP_VQ_DEVICE) {
+	if (is_device(vq)) {
 		vq->get_idx = vq->peer_idx = s->start_idx;
 		/*
 		 * vhost: a driver that goes on with a ring goes on with its used index (all
 		 * chains it had given out were returned before it stopped).
 		 */
 		vq->put_idx = vq->kick_idx = rd16(&vq->used->idx);
+		/* a back-end that died here before us may have left notifications off */
+		(void)amp_vq_arm(vq);
 		return 0;
 	}
+	vq->armed = true;
 	len = amp_vq_layout(s->num, &avail_off, &used_off);
 	memset(s->desc, 0, avail_off);
 	memset(s->avail, 0, used_off - avail_off);
@@ -337,19 +339,20 @@ static int add_segments(struct amp_vq *vq, struct amp_vq_buf *buf, uint64_t addr
 
 /* Device: the table that an indirect descriptor names (2.7.5.3). */
 static int indirect_table(struct amp_vq *vq, const struct vring_desc *d,
-			  volatile struct vring_desc **table, uint32_t *table_len)
+			  volatile struct vring_desc **table, uint32_t *table_len, bool *nested)
 {
 	uint32_t part = d->len;
 
 	if (!vq->indirect)
 		return lied(vq, AMP_WHY("indirect descriptor that was not negotiated (virtio 2.7.5.3)"));
-	if (d->flags & VRING_DESC_F_NEXT || *table != vq->desc)
+	if (d->flags & VRING_DESC_F_NEXT || *nested)
 		return lied(vq, AMP_WHY("indirect descriptor with next, or within a table (virtio 2.7.5.3.1)"));
+	*nested = true;
 	if (d->len == 0 || d->len % sizeof(struct vring_desc))
 		return lied(vq, AMP_WHY("indirect table of odd length (virtio 2.7.5.3.1)"));
 	*table = vq->xlate.translate(vq->xlate.ctx, d->addr, &part);
-	if (!*table || part < d->len)
-		return lied(vq, AMP_WHY("indirect table outside the shared memory"));
+	if (!*table || part < d->len || (uintptr_t)*table & 7)
+		return lied(vq, AMP_WHY("indirect table outside the shared memory, or askew"));
 	*table_len = d->len / (uint32_t)sizeof(struct vring_desc);
 	amp_port_cache_invalidate(*table, d->len);
 	return 0;
@@ -361,26 +364,26 @@ static int walk(struct amp_vq *vq, struct amp_vq_buf *buf, uint16_t head)
 	volatile struct vring_desc *table = vq->desc;
 	uint32_t table_len = vq->num, steps = 0, idx = head;
 	uint16_t want = vq->dir == AMP_VQ_OUT ? VRING_DESC_F_WRITE : 0;
+	bool nested = false;
 	struct vring_desc d;
 	int r;
 
 	for (;;) {
 		if (idx >= table_len)
 			return lied(vq, AMP_WHY("descriptor number beyond the table (virtio 2.7.5)"));
-		/* a chain is at most as long as its table: more steps are a loop */
-		if (steps++ >= table_len)
-			return lied(vq, AMP_WHY("descriptor loop (virtio 2.7.5.2)"));
+		/* no chain is longer than the queue, however large its table: more is a loop */
+		if (steps++ > vq->num)
+			return lied(vq, AMP_WHY("descriptor loop (virtio 2.7.5.2, 2.7.5.3.1)"));
 		amp_port_cache_invalidate(&table[idx], sizeof(d));
 		d.addr = table[idx].addr;
 		d.len = table[idx].len;
 		d.flags = table[idx].flags;
 		d.next = table[idx].next;
 		if (d.flags & VRING_DESC_F_INDIRECT) {
-			r = indirect_table(vq, &d, &table, &table_len);
+			r = indirect_table(vq, &d, &table, &table_len, &nested);
 			if (r)
 				return r;
 			idx = 0;
-			steps = 0;
 			continue;
 		}
 		if ((d.flags & VRING_DESC_F_WRITE) != want)
@@ -453,6 +456,11 @@ void amp_vq_unget(struct amp_vq *vq, uint16_t id)
 		vq->free_cnt++;
 		return;
 	}
+	/* as above: only compared */
+	if (vq->used->ring[mask(vq, (uint16_t)(vq->get_idx - 1u))].id != id) {
+		amp_vq_put(vq, id, 0);
+		return;
+	}
 	vq->state[id] = STATE_BUSY | STATE_END;
 	vq->get_idx--;
 	vq->out_cnt++;
@@ -464,7 +472,7 @@ int amp_vq_post(struct amp_vq *vq, const struct amp_iov *iov, uint16_t rd_cnt, u
 	volatile struct vring_desc *table = indirect ? indirect : vq->desc;
 	uint16_t cnt = (uint16_t)(rd_cnt + wr_cnt), head = vq->free_head, slot = head, last = head;
 
-	if (cnt == 0 || is_device(vq))
+	if (cnt == 0 || cnt > vq->num || (indirect && !vq->indirect) || is_device(vq))
 		return -EINVAL;
 	if (vq->free_cnt < (indirect ? 1 : cnt))
 		return -EAGAIN;
