@@ -5,12 +5,12 @@
  */
 #include "board.h"
 
-#define GIB	  0x40000000ull
-#define BLOCK	  1ull
+#define GIB	    0x40000000ull
+#define BLOCK	    1ull
 #define ATTR_NORMAL (1ull << 2) /* MAIR index 1 */
-#define SH_INNER  (3ull << 8)
-#define AF	  (1ull << 10)
-#define XN	  (1ull << 54 | 1ull << 53)
+#define SH_INNER    (3ull << 8)
+#define AF	    (1ull << 10)
+#define XN	    (1ull << 54 | 1ull << 53)
 
 void board_arch_irq(void);
 void board_arch_fault(uintptr_t esr, uintptr_t elr, uintptr_t far);
@@ -30,8 +30,8 @@ void board_mmu_on(void)
 	}
 	/* attribute 0: device nGnRE, 1: normal write-back; 4 KiB granule, 32-bit space */
 	__asm__ volatile("msr mair_el1, %0" ::"r"(0xff04ull));
-	__asm__ volatile("msr tcr_el1, %0" ::"r"(1ull << 23 | 3ull << 12 | 1ull << 10 | 1ull << 8 |
-						32ull));
+	__asm__ volatile("msr tcr_el1, %0" ::"r"(1ull << 23 | 3ull << 12 | 1ull << 10 |
+						 1ull << 8 | 32ull));
 	__asm__ volatile("msr ttbr0_el1, %0" ::"r"(map));
 	__asm__ volatile("dsb sy\n\ttlbi vmalle1\n\tdsb sy\n\tisb" ::: "memory");
 	__asm__ volatile("mrs %0, sctlr_el1" : "=r"(sctlr));

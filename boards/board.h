@@ -47,7 +47,7 @@ struct board {
 	uintptr_t mmio_base;  /* virtio-mmio slots */
 	uint32_t mmio_stride;
 	unsigned mmio_cnt;
-	unsigned mmio_irq;  /* of slot 0, the others follow */
+	unsigned mmio_irq; /* of slot 0, the others follow */
 };
 
 extern const struct board board;

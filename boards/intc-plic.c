@@ -2,10 +2,10 @@
 /* RISC-V platform-level interrupt controller, context 0 (hart 0, machine mode). */
 #include "board.h"
 
-#define PRIORITY 0x0u
-#define ENABLE	 0x2000u
+#define PRIORITY  0x0u
+#define ENABLE	  0x2000u
 #define THRESHOLD 0x0u /* from intc_cpu_base */
-#define CLAIM	 0x4u
+#define CLAIM	  0x4u
 
 static void plic_init(void)
 {

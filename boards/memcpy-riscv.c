@@ -66,7 +66,8 @@ void *memcpy(void *restrict dst, const void *restrict src, size_t len)
 			copy_alike(&dw, &sw, words);
 		} else {
 			copy_shifted((struct word *)(void *)d,
-				     (const struct word *)(const void *)(s - skew), words, skew * 8);
+				     (const struct word *)(const void *)(s - skew), words,
+				     skew * 8);
 		}
 		d += words * W;
 		s += words * W;

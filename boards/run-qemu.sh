@@ -24,12 +24,14 @@ qemu-virt-riscv32     qemu-system-riscv32  virt                    rv32
 board=$1
 firmware=$2
 shift 2
-socket= extra= show=
+socket=
+extra=
+show=
 while getopts s:q:n opt; do
 	case $opt in
 	s) socket=$OPTARG ;;
 	q) extra=$OPTARG ;;
-	n) show=echo ;;
+	n) show="echo" ;;
 	*) usage ;;
 	esac
 done

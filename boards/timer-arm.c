@@ -7,13 +7,13 @@
 #define GET_COUNT(v) __asm__ volatile("isb\n\tmrs %0, cntvct_el0" : "=r"(v))
 #define SET_CVAL(v)  __asm__ volatile("msr cntv_cval_el0, %0" ::"r"(v))
 #define SET_CTL(v)   __asm__ volatile("msr cntv_ctl_el0, %0\n\tisb" ::"r"((uint64_t)(v)))
-#define TIMER_WORD uint64_t
+#define TIMER_WORD   uint64_t
 #else
 #define GET_FREQ(v)  __asm__ volatile("mrc p15, 0, %0, c14, c0, 0" : "=r"(v))
 #define GET_COUNT(v) __asm__ volatile("isb\n\tmrrc p15, 1, %Q0, %R0, c14" : "=r"(v))
 #define SET_CVAL(v)  __asm__ volatile("mcrr p15, 3, %Q0, %R0, c14" ::"r"(v))
 #define SET_CTL(v)   __asm__ volatile("mcr p15, 0, %0, c14, c3, 1\n\tisb" ::"r"((uint32_t)(v)))
-#define TIMER_WORD uint32_t
+#define TIMER_WORD   uint32_t
 #endif
 
 static uint32_t arm_hz(void)

@@ -16,7 +16,7 @@ static volatile uint8_t *reg8(uintptr_t base, unsigned off)
 static void ns16550_init(uintptr_t base)
 {
 	*reg8(base, IER) = 0;
-	*reg8(base, LCR) = 3; /* 8 bits */
+	*reg8(base, LCR) = 3;	      /* 8 bits */
 	*reg8(base, FCR) = 1 | 2 | 4; /* FIFOs on and empty, interrupt from the first byte */
 	*reg8(base, IER) = 1;
 }

@@ -95,13 +95,15 @@ static int datagrams(struct sockaddr_in *to)
 static int serve_one(int fd)
 {
 	static const char ok[] = "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n";
-	static const char hello[] = "<!doctype html><title>ampsock</title><h1>Hello from bare metal"
-				    "</h1><p>This core has no network stack.\n";
+	static const char hello[] =
+		"<!doctype html><title>ampsock</title><h1>Hello from bare metal"
+		"</h1><p>This core has no network stack.\n";
 	unsigned long len, i, n;
 	size_t have = 0;
 	ssize_t r;
 
-	while (have < sizeof(buf) - 1 && (r = recv(fd, buf + have, sizeof(buf) - 1 - have, 0)) > 0) {
+	while (have < sizeof(buf) - 1 &&
+	       (r = recv(fd, buf + have, sizeof(buf) - 1 - have, 0)) > 0) {
 		have += (size_t)r;
 		buf[have] = '\0';
 		if (strstr((char *)buf, "\r\n\r\n"))

@@ -51,8 +51,8 @@ int main(int argc, char **argv)
 
 	if (fd < 0)
 		return 1;
-	n = snprintf(buf, sizeof(buf), "GET %s HTTP/1.0\r\nHost: %s\r\nConnection: close\r\n\r\n", path,
-		     host);
+	n = snprintf(buf, sizeof(buf),
+		     "GET %s HTTP/1.0\r\nHost: %s\r\nConnection: close\r\n\r\n", path, host);
 	if (n < 0 || (size_t)n >= sizeof(buf) || send_all(fd, buf, (size_t)n) != 0) {
 		perror("http_get: send");
 		return 1;

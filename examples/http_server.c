@@ -11,9 +11,10 @@
 
 #define CLIENTS 8
 
-static const char page[] = "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n"
-			   "<!doctype html><title>ampsock</title>\n"
-			   "<h1>Hello from a core without a network stack</h1>\n";
+static const char page[] =
+	"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n"
+	"<!doctype html><title>ampsock</title>\n"
+	"<h1>Hello from a core without a network stack</h1>\n";
 
 struct client {
 	char tail[4]; /* last bytes of the request: it ends with an empty line */
@@ -83,7 +84,8 @@ int main(int argc, char **argv)
 
 	fds[0] = (struct pollfd){.fd = socket(AF_INET, SOCK_STREAM, 0)};
 	(void)setsockopt(fds[0].fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (bind(fds[0].fd, (struct sockaddr *)&sin, sizeof(sin)) != 0 || listen(fds[0].fd, CLIENTS)) {
+	if (bind(fds[0].fd, (struct sockaddr *)&sin, sizeof(sin)) != 0 ||
+	    listen(fds[0].fd, CLIENTS)) {
 		perror("http_server");
 		return 1;
 	}

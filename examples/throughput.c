@@ -23,7 +23,8 @@ static int source(int fd, uint64_t left)
 	ssize_t n;
 
 	for (; left > 0; left -= (uint64_t)n) {
-		n = send(fd, buf, left < sizeof(buf) ? (size_t)left : sizeof(buf), MSG_NOSIGNAL);
+		n = send(fd, buf, left < sizeof(buf) ? (size_t)left : sizeof(buf),
+			 MSG_NOSIGNAL);
 		if (n < 0)
 			return -1;
 	}
@@ -53,7 +54,8 @@ static int handle(int fd, int server)
 	if (cmd == 'R')
 		return server ? source(fd, count) : sink(fd, count);
 	if (cmd == 'T')
-		return server ? sink(fd, count) || source(fd, 1) : source(fd, count) || sink(fd, 1);
+		return server ? sink(fd, count) || source(fd, 1)
+			      : source(fd, count) || sink(fd, 1);
 	for (; cmd == 'P' && count > 0 && !err; count--)
 		err = server ? sink(fd, 1) || source(fd, 1) : source(fd, 1) || sink(fd, 1);
 	return err;
@@ -96,12 +98,16 @@ static int measure(const struct addrinfo *ai, char cmd, uint64_t count)
 	err = source(fd, 9) || handle(fd, 0);
 	gettimeofday(&b, NULL);
 	close(fd);
-	us = (uint64_t)(b.tv_sec - a.tv_sec) * 1000000 + (uint64_t)b.tv_usec - (uint64_t)a.tv_usec;
+	us = (uint64_t)(b.tv_sec - a.tv_sec) * 1000000 + (uint64_t)b.tv_usec -
+	     (uint64_t)a.tv_usec;
 	us += us == 0;
 	if (!err)
 		printf("throughput: %c %lu in %lu us: %lu %s\n", cmd, (unsigned long)count,
-		       (unsigned long)us, (unsigned long)(cmd == 'P' ? count * 1000000 / us : count / us),
-		       cmd == 'P' ? "round trips/s" : cmd == 'R' ? "MB/s down" : "MB/s up");
+		       (unsigned long)us,
+		       (unsigned long)(cmd == 'P' ? count * 1000000 / us : count / us),
+		       cmd == 'P'   ? "round trips/s"
+		       : cmd == 'R' ? "MB/s down"
+				    : "MB/s up");
 	return err;
 }
 
@@ -119,7 +125,9 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	for (; *cmd; cmd++) {
-		uint64_t count = argc > 4 ? strtoull(argv[4], NULL, 0) : *cmd == 'P' ? 2000 : 16u << 20;
+		uint64_t count = argc > 4      ? strtoull(argv[4], NULL, 0)
+				 : *cmd == 'P' ? 2000
+					       : 16u << 20;
 
 		if (measure(ai, *cmd, count) != 0) {
 			perror("throughput");

@@ -55,7 +55,8 @@ static int ask(int fd, const struct addrinfo *to, size_t len)
 		if (n >= 0) {
 			if ((size_t)n == len && memcmp(in, out, len) == 0)
 				return 0;
-			printf("udp_echo: sent %lu bytes, got %ld others\n", (unsigned long)len, (long)n);
+			printf("udp_echo: sent %lu bytes, got %ld others\n", (unsigned long)len,
+			       (long)n);
 			return -1;
 		}
 	}

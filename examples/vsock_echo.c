@@ -19,7 +19,8 @@ static int serve(struct sockaddr_vm *vm, long clients)
 	ssize_t n, m, done;
 
 	vm->svm_cid = VMADDR_CID_ANY;
-	if (lfd < 0 || bind(lfd, (struct sockaddr *)vm, sizeof(*vm)) != 0 || listen(lfd, 4) != 0) {
+	if (lfd < 0 || bind(lfd, (struct sockaddr *)vm, sizeof(*vm)) != 0 ||
+	    listen(lfd, 4) != 0) {
 		perror("vsock_echo: listen");
 		return 1;
 	}
@@ -95,7 +96,8 @@ int main(int argc, char **argv)
 		return serve(&vm, argc > 3 ? atol(argv[3]) : -1);
 	vm.svm_cid = (unsigned)strtoul(argv[1], NULL, 0);
 	fd = socket(AF_VSOCK, SOCK_STREAM, 0);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&vm, sizeof(vm)) != 0 || ask(fd, len) != 0) {
+	if (fd < 0 || connect(fd, (struct sockaddr *)&vm, sizeof(vm)) != 0 ||
+	    ask(fd, len) != 0) {
 		perror("vsock_echo");
 		return 1;
 	}

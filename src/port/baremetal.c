@@ -68,13 +68,13 @@ static inline void core_sleep(void)
 /* Fields: t thread only; i written by interrupt handlers too. */
 static struct {
 	const struct amp_baremetal_clock *clock; /* t */
-	uint32_t tick_frac;  /* t: 1 tick in ms * 2^32 */
-	uint32_t ms_ticks;   /* t: ticks per ms, rounded up */
-	uint64_t seen;	     /* t: ticks already turned into ms */
-	uint32_t now_ms;     /* t */
-	uint32_t frac;	     /* t: ms * 2^32 beyond now_ms */
-	uint32_t sleeps;     /* t */
-	volatile uint8_t woken; /* i */
+	uint32_t tick_frac;			 /* t: 1 tick in ms * 2^32 */
+	uint32_t ms_ticks;			 /* t: ticks per ms, rounded up */
+	uint64_t seen;				 /* t: ticks already turned into ms */
+	uint32_t now_ms;			 /* t */
+	uint32_t frac;				 /* t: ms * 2^32 beyond now_ms */
+	uint32_t sleeps;			 /* t */
+	volatile uint8_t woken;			 /* i */
 } bm;
 
 /* 2^32 * 1000 / hz, rounded down, by long division: this library divides no 64 bits. */

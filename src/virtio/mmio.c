@@ -123,7 +123,8 @@ static uint16_t mmio_queue_max(struct amp_vdev *vd, unsigned q)
 	return num > 32768 ? 32768 : (uint16_t)num; /* 2.7: at most 2^15 */
 }
 
-static void mmio_put_addr(struct amp_mmio *m, unsigned reg, const volatile void *p, uint64_t bus_off)
+static void mmio_put_addr(struct amp_mmio *m, unsigned reg, const volatile void *p,
+			  uint64_t bus_off)
 {
 	uint64_t bus = (uint64_t)(uintptr_t)p + bus_off;
 

@@ -15,9 +15,9 @@
 struct amp_mmio {
 	struct amp_vdev vd;
 	volatile uint32_t *regs;
-	uint32_t device_id;  /* of what sits in the slot */
+	uint32_t device_id;	/* of what sits in the slot */
 	volatile uint8_t event; /* isr sets, thread clears: look at Status */
-	const char *why;     /* -ENOTSUP, -EPROTO: what is wrong and what to do, one line */
+	const char *why;	/* -ENOTSUP, -EPROTO: what is wrong and what to do, one line */
 };
 
 /*
@@ -27,7 +27,8 @@ struct amp_mmio {
  */
 int amp_mmio_init(struct amp_mmio *m, uintptr_t base);
 
-/* The slot's interrupt: acknowledges the device and wakes. Returns false when it was not ours. */
+/* The slot's interrupt: acknowledges the device and wakes. Returns false when it was not ours.
+ */
 bool amp_mmio_isr(struct amp_mmio *m);
 
 #endif /* AMP_MMIO_H */

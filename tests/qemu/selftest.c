@@ -55,14 +55,15 @@ static void test_clock(void)
 
 	/* An emulator on a busy machine wakes late, never early. */
 	check("timer", ret == -ETIMEDOUT && took >= 199 && took < 5000);
-	check("sleeps", amp_baremetal_sleeps() - sleeps <= 5 && amp_baremetal_sleeps() != sleeps);
+	check("sleeps",
+	      amp_baremetal_sleeps() - sleeps <= 5 && amp_baremetal_sleeps() != sleeps);
 	check("look only", amp_port_wait(0) == -ETIMEDOUT);
 	amp_port_wake();
 	check("wake is kept", amp_port_wait(-1) == 0);
 	errno = 0;
 	errno = ETIMEDOUT;
-	check("errno", errno == ETIMEDOUT && (char *)&errno >= __tls_base &&
-			       (char *)&errno < __tls_end);
+	check("errno",
+	      errno == ETIMEDOUT && (char *)&errno >= __tls_base && (char *)&errno < __tls_end);
 }
 
 static void test_memcpy(void)
