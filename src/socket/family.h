@@ -162,6 +162,8 @@ struct amp_sock {
 	uint8_t err;		/* pending error (errno), reported once: SO_ERROR or a call */
 	uint8_t linger_s;	/* 255: not set */
 	uint8_t users;		/* calls inside: the slot is not reused before they leave */
+	uint8_t link;		/* the family's own: on which link */
+	uint8_t sub;		/* the family's own: more flags */
 	union {
 		uint8_t bytes[AMP_SOCK_PRIV_LEN];
 		uint64_t align64;

@@ -246,6 +246,8 @@ static void in_request(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 static void in_known(struct amp_vsock *vs, struct amp_vsock_conn *c, const struct amp_vsock_hdr *h,
 		     struct amp_vsock_rx *rx, bool *held)
 {
+	uint32_t had;
+
 	if (h->op == AMP_VSOCK_OP_RST) {
 		in_rst(vs, c);
 		return;
@@ -263,6 +265,7 @@ static void in_known(struct amp_vsock *vs, struct amp_vsock_conn *c, const struc
 		vs->ops->event(vs, c, AMP_VSOCK_EV_OPEN);
 		return;
 	}
+	had = amp_credit_tx_space(&c->credit);
 	if (!amp_credit_peer(&c->credit, h->buf_alloc, h->fwd_cnt)) {
 		conn_lied(vs, c, AMP_WHY("fwd_cnt beyond what was sent (virtio 5.10.6.3)"));
 		return;
@@ -275,6 +278,7 @@ static void in_known(struct amp_vsock *vs, struct amp_vsock_conn *c, const struc
 		in_shutdown(vs, c, h->flags);
 		break;
 	case AMP_VSOCK_OP_CREDIT_REQUEST:
+		c->eager = 1; /* it waits for more than it has: tell it of the next byte, too */
 		owe(vs, c, AMP_OWE_CREDIT);
 		break;
 	case AMP_VSOCK_OP_CREDIT_UPDATE:
@@ -283,7 +287,7 @@ static void in_known(struct amp_vsock *vs, struct amp_vsock_conn *c, const struc
 		conn_lied(vs, c, AMP_WHY("operation out of place (virtio 5.10.6.4)"));
 		break;
 	}
-	if (c->starved && c->state == AMP_CONN_OPEN && amp_credit_tx_space(&c->credit)) {
+	if (c->starved && c->state == AMP_CONN_OPEN && amp_credit_tx_space(&c->credit) > had) {
 		c->starved = 0;
 		c->asked = 0;
 		vs->ops->event(vs, c, AMP_VSOCK_EV_WRITABLE);
@@ -801,20 +805,26 @@ uint32_t amp_vsock_tx_space(const struct amp_vsock *vs, const struct amp_vsock_c
 	return vs->out && amp_vq_avail(vs->out) ? space : 0;
 }
 
-void amp_vsock_want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c)
+void amp_vsock_want_credit(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
 	if (c->state != AMP_CONN_OPEN)
 		return;
-	if (credit_left(c)) {
-		vs->tx_starved = true;
-		return;
-	}
 	/* 5.10.6.3: ask once per drought, for peers that do not volunteer updates */
 	c->starved = 1;
 	if (!c->asked) {
 		c->asked = 1;
 		owe(vs, c, AMP_OWE_CREDIT_REQ);
 	}
+}
+
+void amp_vsock_want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	if (c->state != AMP_CONN_OPEN)
+		return;
+	if (credit_left(c))
+		vs->tx_starved = true;
+	else
+		amp_vsock_want_credit(vs, c);
 }
 
 void amp_vsock_consumed(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t n)
@@ -825,8 +835,10 @@ void amp_vsock_consumed(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t
 	if (drained(c))
 		die(vs, c, true);
 	else if (!(c->peer_shut & AMP_VSOCK_SHUTDOWN_SEND) &&
-		 amp_credit_update_due(&c->credit, c->buf_alloc))
+		 (c->eager || amp_credit_update_due(&c->credit, c->buf_alloc))) {
+		c->eager = 0;
 		owe(vs, c, AMP_OWE_CREDIT);
+	}
 }
 
 void amp_vsock_release(struct amp_vsock *vs, uint16_t id)

@@ -45,6 +45,7 @@ struct amp_vsock_conn {
 	uint8_t loop : 1;     /* peer is in this very engine (CID 1) */
 	uint8_t has_deadline : 1;
 	uint8_t asked : 1;    /* engine: CREDIT_REQUEST sent, no credit since */
+	uint8_t eager : 1;    /* engine: CREDIT_REQUEST came, nothing consumed since */
 	uint32_t reserved;    /* bytes promised by reserve, not yet committed */
 };
 
@@ -190,6 +191,8 @@ void amp_vsock_cancel(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp
 
 /* Bytes that reserve would give now, 0: none. Does not ask for events. */
 uint32_t amp_vsock_tx_space(const struct amp_vsock *vs, const struct amp_vsock_conn *c);
+/* Ask for EV_WRITABLE when there is more credit than now: a whole message needs it. */
+void amp_vsock_want_credit(struct amp_vsock *vs, struct amp_vsock_conn *c);
 /* Ask for EV_WRITABLE / tx_ready as a failed reserve would, and for credit from the peer. */
 void amp_vsock_want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c);
 

@@ -1,0 +1,888 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The AF_VSOCK family: sockets on connections of the engine.
+ *
+ * Theory of operation
+ *
+ * A socket's private part is its connection. While the engine knows it (state other than
+ * FREE) the engine may call the hooks below; EV_GONE is its last word, and only then can
+ * the slot be given back. So close() leaves an orphan behind (SUB_CLOSED) that ends by
+ * itself: the peer's RST, or a deadline.
+ *
+ * Received bytes go to a waiting caller or into the socket's ring, and the transport's
+ * buffer goes back at once. The advertised buffer is the ring, so the ring cannot
+ * overflow unless the peer lies; then the engine resets the connection.
+ *
+ * A message (SOCK_SEQPACKET) is only begun when the peer has credit for all of it. If
+ * transport buffers run out in its middle, SUB_TX_PART keeps other senders out until the
+ * rest is gone.
+ *
+ * A connection to CID 1, or to one of our own CIDs, runs in the in-core loop, whose
+ * addresses are all CID 1.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/vm_sockets.h>
+
+#include "ampsock.h"
+#include "af_vsock.h"
+
+#define SUB_RX_PART 1u /* the middle of a message is arriving */
+#define SUB_TX_PART 2u /* the middle of a message is to be sent */
+#define SUB_CLOSED  4u /* nobody but the engine holds it: freed at EV_GONE */
+
+#define CLOSE_WAIT_MS 8000u /* for the peer's RST, as Linux */
+
+_Static_assert(sizeof(struct amp_vsock_conn) <= AMP_SOCK_PRIV_LEN, "AMP_SOCK_PRIV_LEN");
+
+extern const struct amp_family amp_vsock_family;
+
+struct amp_vlink *amp_vlinks[AMP_VLINK_CNT];
+
+static struct amp_vsock_conn *conn_of(struct amp_sock *s)
+{
+	return (struct amp_vsock_conn *)(void *)&s->priv;
+}
+
+static struct amp_sock *sock_of(struct amp_vsock_conn *c)
+{
+	return (struct amp_sock *)(void *)((char *)c - offsetof(struct amp_sock, priv));
+}
+
+static struct amp_vsock *engine_of(const struct amp_sock *s)
+{
+	return &amp_vlinks[s->link]->vs;
+}
+
+static uint32_t buf_alloc(const struct amp_sock *s)
+{
+	return s->type == SOCK_STREAM ? AMPSOCK_RING_LEN : AMP_RING_MSG_ALLOC;
+}
+
+static uint8_t wire_type(const struct amp_sock *s)
+{
+	return s->type == SOCK_STREAM ? AMP_VSOCK_STREAM : AMP_VSOCK_SEQPACKET;
+}
+
+/* ---- zero-copy reservations ---- */
+
+/* A handful for all sockets: they are meant to be short. */
+#define RESERVATIONS 2
+static struct {
+	struct amp_sock *s; /* NULL: free */
+	struct amp_vsock_tx tx;
+	struct amp_iov iov[AMP_VLINK_IOV];
+} reserved[RESERVATIONS];
+
+static int reservation_of(const struct amp_sock *s)
+{
+	int i = 0;
+
+	while (i < RESERVATIONS && reserved[i].s != s)
+		i++;
+	return i < RESERVATIONS ? i : -1;
+}
+
+/* It goes back unused; the engine knows nothing of it when the connection is over. */
+static void reservation_drop(struct amp_sock *s, bool cancel)
+{
+	int i;
+
+	if (!(s->flags & AMP_SF_RESERVED))
+		return;
+	i = reservation_of(s);
+	if (cancel)
+		amp_vsock_cancel(engine_of(s), conn_of(s), &reserved[i].tx);
+	reserved[i].s = NULL;
+	s->flags &= (uint16_t)~AMP_SF_RESERVED;
+}
+
+/* ---- events from the engine ---- */
+
+static bool listens_on(struct amp_sock *s, struct amp_vsock_addr local, uint8_t type, bool loop)
+{
+	struct amp_vsock_addr *at = &conn_of(s)->local;
+
+	if (s->fam != &amp_vsock_family || !(s->flags & AMP_SF_LISTEN) || at->port != local.port ||
+	    wire_type(s) != type)
+		return false;
+	return at->cid == VMADDR_CID_ANY || at->cid == local.cid || loop;
+}
+
+static struct amp_vsock_conn *on_request(struct amp_vsock *vs, struct amp_vsock_addr local,
+					 struct amp_vsock_addr peer, uint8_t type)
+{
+	struct amp_vlink *l = vs->owner;
+	bool loop = !vs->in;
+	struct amp_sock *s = NULL, *child;
+	int err;
+
+	if (local.cid != vs->local_cid)
+		return NULL;
+	do {
+		s = amp_sock_next(s);
+	} while (s && !listens_on(s, local, type, loop));
+	if (!s || s->queued >= s->backlog)
+		return NULL;
+	child = amp_sock_new(&amp_vsock_family, AF_VSOCK, s->type, 0, &err);
+	if (!child)
+		return NULL;
+	if (amp_sock_ring(child)) {
+		amp_sock_free(child);
+		return NULL;
+	}
+	child->rcvtimeo_ms = s->rcvtimeo_ms;
+	child->sndtimeo_ms = s->sndtimeo_ms;
+	child->linger_s = s->linger_s;
+	child->link = l->index;
+	child->flags |= AMP_SF_CONNECTED;
+	if (!loop && peer.cid == VMADDR_CID_HOST)
+		child->flags |= AMP_SF_TRUSTED;
+	conn_of(child)->buf_alloc = buf_alloc(child);
+	amp_vsock_respond(vs, conn_of(child));
+	(void)amp_sock_queue_push(s, child);
+	return conn_of(child);
+}
+
+static int message_in(struct amp_sock *s, const struct amp_vsock_rx *rx)
+{
+	bool first = !(s->sub & SUB_RX_PART), last = (rx->flags & AMP_VSOCK_SEQ_EOM) != 0;
+	bool eor = (rx->flags & AMP_VSOCK_SEQ_EOR) != 0;
+	int r = 0;
+
+	if (last)
+		s->sub &= (uint8_t)~SUB_RX_PART;
+	else
+		s->sub |= SUB_RX_PART;
+	if (rx->iov_cnt == 0)
+		return amp_rxring_msg_append(&s->rx, "", 0, first, last, eor);
+	for (uint16_t i = 0; i < rx->iov_cnt && r == 0; i++)
+		r = amp_rxring_msg_append(&s->rx, rx->iov[i].base, rx->iov[i].len, first && i == 0,
+					  last && i == rx->iov_cnt - 1u, eor);
+	return r;
+}
+
+static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c, const struct amp_vsock_rx *rx)
+{
+	struct amp_sock *s = sock_of(c);
+	size_t direct = 0;
+
+	amp_sock_changed(s);
+	if (s->type != SOCK_STREAM)
+		return message_in(s, rx);
+	for (uint16_t i = 0; i < rx->iov_cnt; i++) {
+		size_t here;
+
+		if (amp_sock_rx(s, rx->iov[i].base, rx->iov[i].len, &here) != rx->iov[i].len)
+			return -ENOBUFS;
+		direct += here;
+	}
+	if (direct)
+		amp_vsock_consumed(vs, c, (uint32_t)direct);
+	return 0;
+}
+
+static void on_over(struct amp_sock *s)
+{
+	reservation_drop(s, false);
+	s->flags &= (uint16_t)~AMP_SF_CONNECTED;
+	s->sub &= SUB_CLOSED;
+}
+
+static void on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
+{
+	struct amp_sock *s = sock_of(c);
+	bool connecting = (s->flags & (AMP_SF_CONNECTED | AMP_SF_RESET)) == 0;
+
+	if (ev & AMP_VSOCK_EV_OPEN) {
+		s->flags |= AMP_SF_CONNECTED;
+		s->flags &= (uint16_t)~AMP_SF_CONNECTING;
+		if (c->has_deadline)
+			vs->closing_cnt--;
+		c->has_deadline = 0;
+	}
+	if ((ev & AMP_VSOCK_EV_SHUT) && (c->peer_shut & AMP_VSOCK_SHUTDOWN_SEND))
+		s->flags |= AMP_SF_EOF;
+	if ((ev & AMP_VSOCK_EV_SHUT) && (c->peer_shut & AMP_VSOCK_SHUTDOWN_RCV))
+		s->flags |= AMP_SF_HUP;
+	if (ev & AMP_VSOCK_EV_RESET) {
+		on_over(s);
+		amp_sock_reset(s, connecting ? ECONNREFUSED : ECONNRESET);
+		if (connecting)
+			amp_sock_ring_free(s);
+	}
+	if (ev & AMP_VSOCK_EV_GONE) {
+		if (s->sub & SUB_CLOSED) {
+			amp_sock_free(s);
+			return;
+		}
+		/* without a RESET before: an orderly end, or an attempt that got no answer */
+		if (connecting)
+			amp_sock_reset(s, ETIMEDOUT);
+		on_over(s);
+		s->flags |= AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP;
+	}
+	amp_sock_changed(s);
+}
+
+static void on_tx_ready(struct amp_vsock *vs)
+{
+	(void)vs;
+	amp_changed = true;
+}
+
+const struct amp_vsock_ops amp_vlink_ops = {
+	.request = on_request,
+	.data = on_data,
+	.event = on_event,
+	.tx_ready = on_tx_ready,
+};
+
+/* ---- links ---- */
+
+void amp_vlink_up(struct amp_vlink *l)
+{
+	struct amp_vsock *vs = &l->vs;
+
+	vs->ops = &amp_vlink_ops;
+	vs->owner = l;
+	vs->hash = l->hash;
+	vs->hash_len = AMPSOCK_HASH;
+	vs->iov = l->iov;
+	vs->iov_max = AMP_VLINK_IOV;
+	vs->stray = l->stray;
+	vs->stray_len = sizeof(l->stray) / sizeof(l->stray[0]);
+	amp_vlink_stats(&l->runner, &amp_counts); /* of the time before: init zeroes them */
+	amp_vsock_init(vs);
+	l->up = true;
+	amp_runner_add(&l->runner);
+	if (vs->in)
+		amp_link_report(l->index, true);
+}
+
+void amp_vlink_down(struct amp_vlink *l)
+{
+	if (!l->up)
+		return;
+	l->up = false;
+	amp_vsock_down(&l->vs);
+	amp_counts.link_resets++;
+	amp_link_report(l->index, false);
+}
+
+int32_t amp_vlink_turn(struct amp_vlink *l, uint32_t now_ms, bool *broken)
+{
+	int n;
+
+	/* bounded: a flood on one link must not keep a call from its socket */
+	n = amp_vsock_run(&l->vs, 64);
+	*broken = n < 0;
+	if (l->vs.why) {
+		amp_log(l->vs.why);
+		l->vs.why = NULL;
+	}
+	if (n == 64)
+		return 0;
+	return l->vs.closing_cnt ? amp_vsock_tick(&l->vs, now_ms) : -1;
+}
+
+void amp_vlink_stats(const struct amp_runner *r, struct amp_stats *st)
+{
+	const struct amp_vsock_stats *from = &((const struct amp_vlink *)(const void *)r)->vs.stats;
+
+	st->rx_packets += from->rx_packets;
+	st->tx_packets += from->tx_packets;
+	st->rx_bad += from->rx_bad;
+	st->resets += from->resets;
+}
+
+#if AMPSOCK_LOOP
+static struct amp_vlink loop_link;
+static uint8_t loop_buf[AMPSOCK_VSOCK_BUF_LEN];
+
+static int32_t loop_run(struct amp_runner *r, uint32_t now_ms)
+{
+	bool broken;
+
+	(void)r;
+	return amp_vlink_turn(&loop_link, now_ms, &broken);
+}
+
+static unsigned loop_flush(struct amp_runner *r)
+{
+	(void)r;
+	amp_vlink_flush(&loop_link);
+	return 0;
+}
+
+/* The loop comes up with the first socket that wants it. */
+static struct amp_vlink *loop_get(void)
+{
+	struct amp_vlink *l = &loop_link;
+
+	if (l->up)
+		return l;
+	l->runner.run = loop_run;
+	l->runner.kick_due = loop_flush;
+	l->runner.stats = amp_vlink_stats;
+	l->index = AMP_VLINK_LOOP;
+	l->vs.local_cid = VMADDR_CID_LOCAL;
+	l->vs.seqpacket = true;
+	l->vs.loop_buf = loop_buf;
+	l->vs.loop_len = sizeof(loop_buf);
+	amp_vlinks[AMP_VLINK_LOOP] = l;
+	amp_vlink_up(l);
+	return l;
+}
+#else
+static struct amp_vlink *loop_get(void)
+{
+	return NULL;
+}
+#endif
+
+static bool own_cid(uint32_t cid)
+{
+	for (unsigned i = 0; i < AMPSOCK_VSOCK_LINKS; i++) {
+		if (amp_vlinks[i] && amp_vlinks[i]->up && amp_vlinks[i]->vs.local_cid == cid)
+			return true;
+	}
+	return cid == VMADDR_CID_LOCAL;
+}
+
+/* The link towards cid: a device end knows its one guest, a driver end reaches everybody. */
+static struct amp_vlink *link_to(uint32_t cid)
+{
+	if (own_cid(cid))
+		return loop_get();
+	for (unsigned i = 0; i < AMPSOCK_VSOCK_LINKS; i++) {
+		struct amp_vlink *l = amp_vlinks[i];
+
+		if (l && l->up && (l->vs.peer_cid == 0 || l->vs.peer_cid == cid))
+			return l;
+	}
+	return NULL;
+}
+
+/* ---- the family's operations ---- */
+
+static int vsock_create(struct amp_sock *s, int type, int protocol)
+{
+	(void)s;
+	if (type != SOCK_STREAM && type != SOCK_SEQPACKET)
+		return -ESOCKTNOSUPPORT;
+	return protocol && protocol != AF_VSOCK ? -EPROTONOSUPPORT : 0;
+}
+
+static bool port_taken(uint32_t port)
+{
+	struct amp_sock *s = NULL;
+
+	while ((s = amp_sock_next(s)) != NULL) {
+		if (s->fam == &amp_vsock_family && (s->flags & AMP_SF_BOUND) &&
+		    conn_of(s)->local.port == port)
+			return true;
+	}
+	return false;
+}
+
+/* The next free one: they rotate, so that a just-closed pair does not come back at once. */
+static uint32_t port_any(void)
+{
+	static uint32_t last = 1023;
+
+	do {
+		if (++last < 1024 || last >= VMADDR_PORT_ANY)
+			last = 1024;
+	} while (port_taken(last));
+	return last;
+}
+
+static int get_addr(const struct sockaddr *addr, socklen_t len, struct amp_vsock_addr *to)
+{
+	struct sockaddr_vm vm;
+
+	if (addr->sa_family != AF_VSOCK)
+		return -EAFNOSUPPORT;
+	if (len < sizeof(vm))
+		return -EINVAL;
+	memcpy(&vm, addr, sizeof(vm));
+	to->cid = vm.svm_cid;
+	to->port = vm.svm_port;
+	return 0;
+}
+
+static int vsock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t len)
+{
+	struct amp_vsock_addr at;
+	int r = get_addr(addr, len, &at);
+
+	if (r)
+		return r;
+	if (s->flags & (AMP_SF_BOUND | AMP_SF_CONNECTED | AMP_SF_CONNECTING))
+		return -EINVAL;
+	if (at.cid != VMADDR_CID_ANY && !own_cid(at.cid))
+		return -EADDRNOTAVAIL;
+	if (at.port == VMADDR_PORT_ANY)
+		at.port = port_any();
+	else if (port_taken(at.port))
+		return -EADDRINUSE;
+	conn_of(s)->local = at;
+	s->flags |= AMP_SF_BOUND;
+	return 0;
+}
+
+static int vsock_listen(struct amp_sock *s, int backlog)
+{
+	(void)backlog;
+	(void)loop_get();
+	return s->flags & AMP_SF_BOUND ? 0 : -EINVAL;
+}
+
+static struct amp_sock *vsock_accept(struct amp_sock *s, int *err)
+{
+	struct amp_sock *child = amp_sock_queue_pop(s);
+
+	if (!child)
+		*err = -EAGAIN;
+	return child;
+}
+
+/* An attempt that nobody watches (O_NONBLOCK) ends, too. */
+static void connect_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	c->deadline_ms = amp_port_now_ms() + AMPSOCK_CONNECT_MS;
+	c->has_deadline = 1;
+	vs->closing_cnt++;
+}
+
+static int vsock_connect(struct amp_sock *s, const struct sockaddr *addr, socklen_t len)
+{
+	struct amp_vsock_conn *c = conn_of(s);
+	struct amp_vsock_addr to, local = {.port = c->local.port};
+	struct amp_vlink *l;
+	int r = get_addr(addr, len, &to);
+
+	if (r)
+		return r;
+	if (c->state != AMP_CONN_FREE) /* under way, or the last one is not quite gone */
+		return -EAGAIN;
+	if (to.cid == VMADDR_CID_ANY || to.port == VMADDR_PORT_ANY)
+		return -EINVAL;
+	l = link_to(to.cid);
+	if (!l)
+		return -ENETUNREACH;
+	if (own_cid(to.cid))
+		to.cid = VMADDR_CID_LOCAL;
+	r = amp_sock_ring(s);
+	if (r)
+		return r;
+	if (!(s->flags & AMP_SF_BOUND))
+		local.port = port_any();
+	local.cid = l->vs.local_cid;
+	s->rx.head = s->rx.tail = 0;
+	s->flags &= (uint16_t)~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_RD_SHUT |
+				AMP_SF_WR_SHUT);
+	s->sub = 0;
+	s->link = l->index;
+	c->buf_alloc = buf_alloc(s);
+	r = amp_vsock_connect(&l->vs, c, local, to, wire_type(s));
+	if (r)
+		return r;
+	s->flags |= AMP_SF_BOUND;
+	connect_deadline(&l->vs, c);
+	return -EAGAIN;
+}
+
+/* len bytes of the message from off on, into the pieces of a packet. */
+static void gather(const struct amp_vsock_tx *tx, const struct amp_msg *m, size_t off)
+{
+	const struct iovec *from = m->iov;
+
+	for (uint16_t i = 0; i < tx->iov_cnt; i++) {
+		uint8_t *to = tx->iov[i].base;
+		size_t left = tx->iov[i].len;
+
+		while (left) {
+			size_t n;
+
+			while (off >= from->iov_len) {
+				off -= from->iov_len;
+				from++;
+			}
+			n = from->iov_len - off;
+			if (n > left)
+				n = left;
+			memcpy(to, (const uint8_t *)from->iov_base + off, n);
+			to += n;
+			left -= n;
+			off += n;
+		}
+	}
+}
+
+static int message_may_start(struct amp_sock *s, struct amp_vsock_conn *c, const struct amp_msg *m)
+{
+	if (m->len > c->credit.peer_buf_alloc)
+		return -EMSGSIZE;
+	if (s->sub & SUB_TX_PART)
+		return -EAGAIN;
+	if (amp_credit_tx_space(&c->credit) - c->reserved >= m->len)
+		return 0;
+	amp_vsock_want_credit(engine_of(s), c);
+	return -EAGAIN;
+}
+
+static int may_send(const struct amp_sock *s, const struct amp_msg *m)
+{
+	if (s->flags & (AMP_SF_WR_SHUT | AMP_SF_HUP | AMP_SF_RESET))
+		return -EPIPE;
+	if (m->name)
+		return s->flags & AMP_SF_CONNECTED ? -EISCONN : -EOPNOTSUPP;
+	if (!(s->flags & AMP_SF_CONNECTED))
+		return -ENOTCONN;
+	return s->flags & AMP_SF_RESERVED ? -EBUSY : 0;
+}
+
+static ssize_t vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
+{
+	struct amp_vsock_conn *c = conn_of(s);
+	struct amp_vsock *vs = engine_of(s);
+	struct amp_iov iov[AMP_VLINK_IOV];
+	struct amp_vsock_tx tx;
+	bool message = s->type != SOCK_STREAM;
+	size_t done = m->done;
+	int r = may_send(s, m);
+
+	if (r == 0 && message && done == 0)
+		r = message_may_start(s, c, m);
+	while (r >= 0 && done < m->len) {
+		size_t want = m->len - done;
+		uint32_t seq = 0;
+
+		tx.iov = iov;
+		tx.iov_max = AMP_VLINK_IOV;
+		r = amp_vsock_reserve(vs, c, want > INT32_MAX ? INT32_MAX : (uint32_t)want, &tx);
+		if (r < 0)
+			break;
+		gather(&tx, m, done);
+		done += (size_t)r;
+		if (message && done == m->len)
+			seq = flags & MSG_EOR ? AMP_VSOCK_SEQ_EOM | AMP_VSOCK_SEQ_EOR
+					      : AMP_VSOCK_SEQ_EOM;
+		amp_vsock_commit(vs, c, &tx, (uint32_t)r, seq);
+	}
+	if (message && done) {
+		if (done < m->len && r == -EAGAIN)
+			s->sub |= SUB_TX_PART;
+		else
+			s->sub &= (uint8_t)~SUB_TX_PART;
+	}
+	done -= m->done;
+	if (done)
+		return (ssize_t)done;
+	return r == -ECONNRESET ? -EPIPE : r < 0 ? r : 0;
+}
+
+static ssize_t message_out(struct amp_sock *s, struct amp_msg *m, int flags)
+{
+	bool eor, peek = (flags & MSG_PEEK) != 0;
+	size_t full;
+	ssize_t n = amp_rxring_msg_read(&s->rx, m->iov, m->iov_cnt, peek, &full, &eor);
+
+	if (n < 0)
+		return n;
+	if (!peek)
+		amp_vsock_consumed(engine_of(s), conn_of(s), (uint32_t)full);
+	if ((size_t)n < full)
+		m->flags |= MSG_TRUNC;
+	if (eor)
+		m->flags |= MSG_EOR;
+	return flags & MSG_TRUNC ? (ssize_t)full : n;
+}
+
+static ssize_t vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
+{
+	ssize_t n = -EAGAIN;
+
+	m->name_len = 0;
+	if (!s->rx.buf || !(s->flags & (AMP_SF_CONNECTED | AMP_SF_RESET)))
+		return -ENOTCONN;
+	if (s->type != SOCK_STREAM) {
+		n = message_out(s, m, flags);
+	} else if (s->rx.head != s->rx.tail) {
+		if ((flags & MSG_PEEK) && !m->iov_cnt) /* FIONREAD */
+			return (ssize_t)amp_rxring_used(&s->rx);
+		n = (ssize_t)amp_rxring_read(&s->rx, m->iov, m->iov_cnt, m->done, m->len - m->done,
+					     (flags & MSG_PEEK) != 0);
+		if (!(flags & MSG_PEEK))
+			amp_vsock_consumed(engine_of(s), conn_of(s), (uint32_t)n);
+		return n;
+	}
+	if (n == -EAGAIN && (s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT)))
+		return 0;
+	return n;
+}
+
+/* What lies in the ring is thrown away. */
+static void discard(struct amp_sock *s)
+{
+	uint32_t held = conn_of(s)->credit.rx_cnt - conn_of(s)->credit.fwd_cnt;
+
+	s->rx.tail = s->rx.head;
+	s->sub &= (uint8_t)~SUB_RX_PART;
+	if (held)
+		amp_vsock_consumed(engine_of(s), conn_of(s), held);
+}
+
+static void close_one(struct amp_sock *s, bool abort)
+{
+	struct amp_vsock_conn *c = conn_of(s);
+
+	reservation_drop(s, c->state == AMP_CONN_OPEN);
+	amp_sock_ring_free(s);
+	s->flags |= AMP_SF_ORPHAN;
+	s->sub |= SUB_CLOSED;
+	if (c->state == AMP_CONN_FREE)
+		amp_sock_free(s);
+	else if (abort || s->linger_s == 0)
+		amp_vsock_abort(engine_of(s), c);
+	else
+		amp_vsock_close(engine_of(s), c, amp_port_now_ms(),
+				s->linger_s == 255 ? CLOSE_WAIT_MS : s->linger_s * 1000u);
+}
+
+static int vsock_shutdown(struct amp_sock *s, int how)
+{
+	struct amp_sock *child;
+	uint8_t bits = 0;
+
+	if (how == AMP_SHUT_CLOSE) {
+		while ((s->flags & AMP_SF_LISTEN) && (child = amp_sock_queue_pop(s)) != NULL)
+			close_one(child, true);
+		close_one(s, false);
+		return 0;
+	}
+	if (s->flags & AMP_SF_CONNECTING) {
+		s->flags |= AMP_SF_RESET; /* no error later: the caller knows */
+		amp_vsock_abort(engine_of(s), conn_of(s));
+		amp_sock_ring_free(s);
+		return 0;
+	}
+	if (!(s->flags & AMP_SF_CONNECTED))
+		return -ENOTCONN;
+	if (how != SHUT_WR) {
+		s->flags |= AMP_SF_RD_SHUT;
+		bits |= AMP_VSOCK_SHUTDOWN_RCV;
+		discard(s);
+	}
+	if (how != SHUT_RD) {
+		s->flags |= AMP_SF_WR_SHUT;
+		bits |= AMP_VSOCK_SHUTDOWN_SEND;
+	}
+	amp_vsock_shutdown(engine_of(s), conn_of(s), bits);
+	return 0;
+}
+
+static int vsock_name(struct amp_sock *s, bool peer, struct sockaddr *addr, socklen_t *len)
+{
+	const struct amp_vsock_addr *at = peer ? &conn_of(s)->peer : &conn_of(s)->local;
+	struct sockaddr_vm vm;
+
+	memset(&vm, 0, sizeof(vm));
+	vm.svm_family = AF_VSOCK;
+	vm.svm_cid = at->cid;
+	vm.svm_port = at->port;
+	if (peer && !(s->flags & AMP_SF_CONNECTED))
+		return -ENOTCONN;
+	if (!(s->flags & (AMP_SF_BOUND | AMP_SF_CONNECTED))) {
+		vm.svm_cid = VMADDR_CID_ANY;
+		vm.svm_port = VMADDR_PORT_ANY;
+	}
+	memcpy(addr, &vm, *len < sizeof(vm) ? *len : sizeof(vm));
+	*len = sizeof(vm);
+	return 0;
+}
+
+static int vsock_option(struct amp_sock *s, bool set, int level, int name, void *val, socklen_t *len)
+{
+	int v = 0;
+
+	if (level != SOL_SOCKET || (name != SO_REUSEADDR && (set || name != SO_PROTOCOL)))
+		return -ENOPROTOOPT;
+	if (*len < sizeof(v))
+		return -EINVAL;
+	if (set) {
+		memcpy(&v, val, sizeof(v));
+		s->flags &= (uint16_t)~AMP_SF_REUSEADDR;
+		if (v)
+			s->flags |= AMP_SF_REUSEADDR;
+		return 0;
+	}
+	if (name == SO_REUSEADDR)
+		v = (s->flags & AMP_SF_REUSEADDR) != 0;
+	memcpy(val, &v, sizeof(v));
+	*len = sizeof(v);
+	return 0;
+}
+
+static int vsock_poll(struct amp_sock *s)
+{
+	unsigned f = s->flags;
+	uint32_t used = amp_rxring_used(&s->rx);
+	bool rd_over = (f & (AMP_SF_EOF | AMP_SF_RD_SHUT)) != 0;
+	bool wr_over = (f & (AMP_SF_HUP | AMP_SF_WR_SHUT)) != 0;
+	int ev = 0;
+
+	if (f & AMP_SF_LISTEN)
+		return s->queue ? POLLIN : 0;
+	if (!(f & (AMP_SF_CONNECTED | AMP_SF_RESET)))
+		return f & AMP_SF_CONNECTING ? 0 : POLLOUT | POLLHUP;
+	if (rd_over || (used && (s->type != SOCK_STREAM || used >= s->rcvlowat)))
+		ev |= POLLIN;
+	if (rd_over)
+		ev |= POLLRDHUP;
+	if (wr_over || amp_vsock_tx_space(engine_of(s), conn_of(s)))
+		ev |= POLLOUT;
+	else
+		amp_vsock_want_tx(engine_of(s), conn_of(s));
+	if (rd_over && wr_over)
+		ev |= POLLHUP;
+	return ev;
+}
+
+/* ---- zero-copy ---- */
+
+static int direct_reserve(struct amp_sock *s, struct amp_direct_io *io)
+{
+	struct amp_msg none = {.len = 0};
+	struct amp_vsock_tx *tx;
+	int i = reservation_of(NULL), r = may_send(s, &none);
+
+	if (r)
+		return r;
+	if (i < 0)
+		return -ENOBUFS;
+	if (s->type != SOCK_STREAM) /* a message may not fit in one packet */
+		return -EOPNOTSUPP;
+	tx = &reserved[i].tx;
+	tx->iov = reserved[i].iov;
+	tx->iov_max = AMP_VLINK_IOV;
+	r = amp_vsock_reserve(engine_of(s), conn_of(s),
+			      io->len > INT32_MAX ? INT32_MAX : (uint32_t)io->len, tx);
+	if (r < 0)
+		return r == -ECONNRESET ? -EPIPE : r;
+	reserved[i].s = s;
+	s->flags |= AMP_SF_RESERVED;
+	io->len = 0;
+	for (io->cnt = 0; io->cnt < 2 && io->cnt < tx->iov_cnt; io->cnt++) {
+		io->iov[io->cnt].iov_base = tx->iov[io->cnt].base;
+		io->iov[io->cnt].iov_len = tx->iov[io->cnt].len;
+		io->len += tx->iov[io->cnt].len;
+	}
+	return 0;
+}
+
+static int direct_commit(struct amp_sock *s, struct amp_direct_io *io)
+{
+	struct amp_vsock_tx *tx;
+	int i;
+
+	if (!(s->flags & AMP_SF_RESERVED))
+		return s->flags & AMP_SF_RESET ? -EPIPE : -EINVAL;
+	i = reservation_of(s);
+	tx = &reserved[i].tx;
+	if (io->len > tx->len)
+		return -EINVAL;
+	if (io->len == 0) {
+		reservation_drop(s, true);
+		return 0;
+	}
+	amp_vsock_commit(engine_of(s), conn_of(s), tx, (uint32_t)io->len, 0);
+	reservation_drop(s, false);
+	return 0;
+}
+
+static int direct_borrow(struct amp_sock *s, struct amp_direct_io *io)
+{
+	uint32_t used = amp_rxring_used(&s->rx);
+	uint32_t off = s->rx.tail & (AMPSOCK_RING_LEN - 1u), run = AMPSOCK_RING_LEN - off;
+
+	if (s->type != SOCK_STREAM)
+		return -EOPNOTSUPP;
+	if (!s->rx.buf || !(s->flags & (AMP_SF_CONNECTED | AMP_SF_RESET)))
+		return -ENOTCONN;
+	if (!used && !(s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT)))
+		return -EAGAIN;
+	if (io->len > used)
+		io->len = used;
+	if (run > io->len)
+		run = (uint32_t)io->len;
+	io->iov[0].iov_base = s->rx.buf + off;
+	io->iov[0].iov_len = run;
+	io->iov[1].iov_base = s->rx.buf;
+	io->iov[1].iov_len = io->len - run;
+	io->cnt = io->len == 0 ? 0 : io->len > run ? 2 : 1;
+	return 0;
+}
+
+static int direct_return(struct amp_sock *s, struct amp_direct_io *io)
+{
+	if (!s->rx.buf || io->len > amp_rxring_used(&s->rx))
+		return -EINVAL;
+	s->rx.tail = (AMP_RING_IDX)(s->rx.tail + io->len);
+	if (io->len)
+		amp_vsock_consumed(engine_of(s), conn_of(s), (uint32_t)io->len);
+	return 0;
+}
+
+static int vsock_direct(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io)
+{
+	switch (op) {
+	case AMP_RESERVE:
+		return direct_reserve(s, io);
+	case AMP_COMMIT:
+		return direct_commit(s, io);
+	case AMP_BORROW:
+		return direct_borrow(s, io);
+	default:
+		return direct_return(s, io);
+	}
+}
+
+/* ---- what AF_INET's carriers need to know (docs/protocol.md) ---- */
+
+#include "../wire/offload.h"
+
+static const struct sockaddr_vm proxy_addr = {
+	.svm_family = AF_VSOCK,
+	.svm_port = AMP_OFF_PORT,
+	.svm_cid = VMADDR_CID_HOST,
+};
+static const struct sockaddr_vm accept_addr = {
+	.svm_family = AF_VSOCK,
+	.svm_port = AMP_OFF_ACCEPT_PORT,
+	.svm_cid = VMADDR_CID_ANY,
+};
+static const struct amp_carrier carrier = {
+	.proxy = (const struct sockaddr *)&proxy_addr,
+	.accept = (const struct sockaddr *)&accept_addr,
+	.len = sizeof(struct sockaddr_vm),
+};
+
+const struct amp_family amp_vsock_family = {
+	.domain = AF_VSOCK,
+	.carrier = &carrier,
+	.create = vsock_create,
+	.bind = vsock_bind,
+	.connect = vsock_connect,
+	.listen = vsock_listen,
+	.accept = vsock_accept,
+	.sendmsg = vsock_sendmsg,
+	.recvmsg = vsock_recvmsg,
+	.shutdown = vsock_shutdown,
+	.name = vsock_name,
+	.option = vsock_option,
+	.poll = vsock_poll,
+	.direct = vsock_direct,
+};
