@@ -30,3 +30,26 @@ $(UNIT_ASAN): $(BUILD)/check/asan/%: tests/unit/%.c $(BUILD)/san/libampsock.a $(
 $(UNIT_TSAN): $(BUILD)/check/tsan/%: tests/unit/%.c $(BUILD)/tsan/libampsock.a $(UNIT_DEPS)
 	@mkdir -p $(@D) && rm -f $@
 	$(CC) $(UNIT_FLAGS) $(TSAN_FLAGS) -o $@ $< $(unit_extra) $(BUILD)/tsan/libampsock.a -lcmocka -pthread
+
+# The other compiler: warnings only, nothing kept. Hosted, and as for a Cortex-M4.
+CLANG_HOST := $(filter-out src/posix/% src/port/baremetal.c,$(wildcard src/*/*.c))
+CLANG_BARE := $(filter-out src/port/posix.c src/proxy/% src/virtio/vhost_user_%.c,$(wildcard src/*/*.c))
+build-clang:
+	@rc=0; for f in $(CLANG_HOST); do \
+		clang -fsyntax-only $(STD) $(WARN) -D_GNU_SOURCE -idirafter include $$f || rc=1; \
+	done; for f in $(CLANG_BARE); do \
+		clang -fsyntax-only --target=arm-none-eabi -mcpu=cortex-m4 -ffreestanding $(STD) $(WARN) \
+		-DAMP_PORT_THREADS=0 -Iinclude -isystem /usr/include/newlib $$f || rc=1; \
+	done; exit $$rc
+
+# Fuzzers: libFuzzer programs tests/fuzz/fuzz_NAME.c, a bounded while each (FUZZ_S seconds).
+# What one finds is kept as tests/fuzz/crash-*: fix it, add a unit test, remove it.
+FUZZ_S ?= 20
+FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/check/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+$(FUZZ): $(BUILD)/check/fuzz/%: tests/fuzz/%.c $(UNIT_DEPS)
+	@mkdir -p $(@D) && rm -f $@
+	clang $(UNIT_FLAGS) -DAMPSOCK_VQ_DEVICE=1 -fsanitize=fuzzer,address,undefined \
+		-fno-sanitize-recover=undefined -o $@ $< $(unit_extra)
+
+check-fuzz: $(FUZZ) ## fuzzers, 20 s each (FUZZ_S=)
+	@tests/fuzz/run $(FUZZ_S) $(FUZZ)
