@@ -590,6 +590,7 @@ static void *il_consumer(void *arg)
 	(void)arg;
 	for (unsigned i = 0; i < 2 && !il.asleep; i++) {
 		il.got += drain(&il.rp);
+		il_point();
 		il.asleep = !amp_vq_arm(in_end(&il.rp));
 	}
 	il_end();
@@ -602,6 +603,7 @@ static void il_producer(void)
 	il_me = 0;
 	il_wait_turn();
 	put_one(&il.rp);
+	il_point();
 	il.kicked |= amp_vq_kick_due(out_end(&il.rp));
 	il_end();
 }
@@ -653,8 +655,8 @@ static void no_notification_lost(void **state)
 }
 
 /*
- * The same with two real processors, both ends sleeping for each other: here the barriers
- * count, which the turns above cannot show.
+ * The same with two real threads, both ends sleeping for each other: whole sleeps and
+ * wakes, and (on a machine that reorders enough) the barriers.
  */
 static struct {
 	struct ringpair rp;
