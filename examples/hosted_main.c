@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Before main() of an example that runs as a Linux process with the library inside:
+ * AMPSOCK_LINK=vhost-user:PATH brings a link up; without it only CID 1 exists.
+ * AMPSOCK_LOG=1 prints the library's log. Standard input and output become descriptors of
+ * the library, so that select() works over console and sockets.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../include/ampsock.h"
+#include "../include/ampsock_hosted.h"
+#include "../src/port/port.h"
+#include "../src/port/posix.h"
+#include "../src/socket/fd.h"
+
+/* Under the stack lock. */
+static struct {
+	char buf[4096];
+	size_t len, at;
+	int watched, eof;
+} in;
+
+/* Takes what is there, so that the watch does not fire for it again. */
+static void take(int fd)
+{
+	ssize_t n;
+
+	if (in.at < in.len || in.eof)
+		return;
+	n = read(fd, in.buf, sizeof(in.buf));
+	in.at = 0;
+	in.len = n > 0 ? (size_t)n : 0;
+	in.eof = n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN);
+	amp_port_unwatch(fd);
+	in.watched = 0;
+}
+
+static int console_poll(int fd)
+{
+	if (fd == 0 && in.at == in.len && !in.eof && !in.watched)
+		in.watched = amp_port_watch(0, take) == 0;
+	return POLLOUT | (fd == 0 && (in.at < in.len || in.eof) ? POLLIN : 0);
+}
+
+static ssize_t console_read(int fd, void *buf, size_t len)
+{
+	size_t n = in.len - in.at < len ? in.len - in.at : len;
+
+	memcpy(buf, in.buf + in.at, n);
+	in.at += n;
+	if (n > 0 || in.eof || len == 0)
+		return (ssize_t)n;
+	(void)console_poll(fd);
+	return -EAGAIN;
+}
+
+static ssize_t console_write(int fd, const void *buf, size_t len)
+{
+	ssize_t n = write(fd, buf, len);
+
+	return n < 0 ? -errno : n;
+}
+
+static const struct amp_fd_ops console_ops = {
+	.read = console_read,
+	.write = console_write,
+	.poll = console_poll,
+};
+
+static void print_log(const char *line)
+{
+	fprintf(stderr, "ampsock: %s\n", line);
+}
+
+__attribute__((constructor)) static void bring_up(void)
+{
+	const char *link = getenv("AMPSOCK_LINK");
+	int err;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (getenv("AMPSOCK_LOG"))
+		amp_log_hook(print_log);
+	amp_fd_console(&console_ops);
+	if (!link)
+		return;
+	if (strncmp(link, "vhost-user:", 11) != 0) {
+		fprintf(stderr, "AMPSOCK_LINK=%s: expected vhost-user:PATH\n", link);
+		exit(2);
+	}
+	err = amp_link_vhost_user(link + 11);
+	if (err) {
+		fprintf(stderr, "AMPSOCK_LINK=%s: %s\n", link, strerror(-err));
+		exit(126);
+	}
+}
