@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# The hosted library: amp_* calls for Linux processes. Plain, and for tests under sanitizers.
+
+comma := ,
+LIB_ROOMS := socket af_inet vsock conn virtio port wire
+LIB_BARE  := src/port/baremetal.c src/virtio/mmio.c
+LIB_SRCS  := $(sort $(filter-out $(LIB_BARE),$(wildcard $(LIB_ROOMS:%=src/%/*.c))))
+
+LIB_CPPFLAGS := -D_GNU_SOURCE '-DAMPSOCK_CONFIG="port/hosted_config.h"' -Isrc -idirafter include
+LIB_CFLAGS   := $(STD) $(WARN) -ffunction-sections -fdata-sections
+
+# $(1): directory, $(2): optimisation and sanitizers
+define hosted_lib
+$(1)_OBJS := $$(LIB_SRCS:src/%.c=$$(BUILD)/$(1)/%.o)
+$$(BUILD)/$(1)/%.o: src/%.c
+	@mkdir -p $$(@D)
+	$$(CC) $$(LIB_CPPFLAGS) $$(LIB_CFLAGS) $(2) $$(DEPFLAGS) -c -o $$@ $$<
+$$(BUILD)/$(1)/libampsock.a: $$($(1)_OBJS)
+	@rm -f $$@
+	$$(AR) rcs $$@ $$^
+-include $$($(1)_OBJS:.o=.d)
+endef
+
+$(eval $(call hosted_lib,hosted,$(CFLAGS)))
+$(eval $(call hosted_lib,san,-g -O1 -fno-omit-frame-pointer -fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined))
+$(eval $(call hosted_lib,tsan,-g -O1 -fno-omit-frame-pointer -fsanitize=thread))
+
+# What turns an unmodified program's object into one of ours (objcopy --redefine-syms).
+LIB_CALLS := socket socketpair bind listen accept accept4 connect send sendto sendmsg recv \
+	recvfrom recvmsg read write readv writev shutdown close getsockname getpeername \
+	getsockopt setsockopt fcntl ioctl poll ppoll select pselect getaddrinfo freeaddrinfo \
+	gai_strerror getnameinfo
+
+$(BUILD)/hosted/ampsock.redefine: mk/10-lib.mk
+	@mkdir -p $(@D)
+	@{ for f in $(LIB_CALLS); do echo "$$f amp_$$f"; done; echo "fcntl64 amp_fcntl"; } > $@
+
+.PHONY: lib
+lib: $(BUILD)/hosted/libampsock.a $(BUILD)/hosted/ampsock.redefine ## the hosted library
