@@ -37,7 +37,12 @@ clean_up() {
 	for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
 		kill "${pids[i]}" 2>/dev/null
 	done
+	for ((i = 0; i < 100; i++)); do # 5 s to go by themselves
+		kill -0 "${pids[@]}" 2>/dev/null || break
+		sleep 0.05
+	done
 	for ((i = 0; i < ${#pids[@]}; i++)); do
+		kill -KILL "${pids[i]}" 2>/dev/null
 		wait "${pids[i]}" 2>/dev/null
 	done
 	rm -rf "$dir"

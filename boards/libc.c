@@ -7,6 +7,7 @@
 int gettimeofday(struct timeval *restrict tv, void *restrict tz);
 int _gettimeofday(struct timeval *tv, void *tz);
 void _exit(int code);
+void _fini(void);
 
 /* There is no clock on the wall: time since the counter started. */
 int gettimeofday(struct timeval *restrict tv, void *restrict tz)
@@ -29,4 +30,9 @@ int _gettimeofday(struct timeval *tv, void *tz)
 void _exit(int code)
 {
 	board_exit(code);
+}
+
+/* newlib's exit() calls it where crti.o is linked, which is not here. */
+void _fini(void)
+{
 }

@@ -29,7 +29,7 @@ FW_LDFLAGS := -nostartfiles -static -no-pie -T boards/board.ld -Wl,--gc-sections
 FW_STACK_LEN ?= 0x8000
 FW_RAM_LEN   ?= 0x2000000
 # picolibc everywhere (release: the other build type copies byte by byte); newlib for Arm
-# is kept linking by `make firmware-newlib`.
+# besides, in a directory of its own.
 FW_SPECS := --specs=picolibc.specs --picolibc-buildtype=release
 
 # $(call fw_board,BOARD,DIR,SPECS): objects and programs of one board
@@ -78,9 +78,10 @@ firmware-$(notdir $(2)): $(EXAMPLES:%=$(2)/%.elf) $(2)/selftest.elf
 -include $$(wildcard $(2)/*/*.d $(2)/*/*/*.d)
 endef
 $(foreach b,$(BOARDS),$(eval $(call fw_board,$(b),$(BUILD)/fw/$(b),$(FW_SPECS))))
+$(eval $(call fw_board,qemu-virt-arm,$(BUILD)/fw/qemu-virt-arm-newlib,--specs=nosys.specs))
 
 .PHONY: firmware
-firmware: $(BOARDS:%=firmware-%) ## every example for every board
+firmware: $(BOARDS:%=firmware-%) firmware-qemu-virt-arm-newlib ## every example for every board
 .SECONDARY:
 
 # --- the same sources as Linux programs --------------------------------------------------------

@@ -4,6 +4,7 @@
 """Every board boots, keeps time, sleeps, takes interrupts, speaks virtio-mmio, and says what is wrong."""
 
 import sys
+sys.dont_write_bytecode = True
 sys.path.insert(0, __file__.rsplit("/", 1)[0])
 from fw import BOARDS, Qemu, Tap, make
 
@@ -47,6 +48,11 @@ def messages(tap, board):
 
 def main():
 	tap = Tap()
+	make("fw/qemu-virt-arm-newlib/selftest.elf")
+	with Qemu("qemu-virt-arm", "../qemu-virt-arm-newlib/selftest", ["x"], qemu=RNG) as vm:
+		out = vm.finish()
+		tap.check("qemu-virt-arm with newlib: self-test", "BAD" not in out and "done" in out and
+			  vm.status == 0, out)
 	for board in BOARDS:
 		make(f"fw/{board}/selftest.elf", f"fw/{board}/http_get.elf")
 		selftest(tap, board)

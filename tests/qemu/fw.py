@@ -5,8 +5,10 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -19,10 +21,11 @@ class Tap:
 	def __init__(self):
 		self.count = 0
 		self.failed = 0
+		self.prefix = ""
 
 	def check(self, name, good, why=""):
 		self.count += 1
-		print(f"{'ok' if good else 'not ok'} {self.count} - {name}", flush=True)
+		print(f"{'ok' if good else 'not ok'} {self.count} - {self.prefix}{name}", flush=True)
 		if not good:
 			self.failed += 1
 			for line in str(why).splitlines()[-25:]:
@@ -132,3 +135,95 @@ class Scratch:
 
 	def __exit__(self, *_):
 		shutil.rmtree(self.path, ignore_errors=True)
+
+
+def free_port(kind=socket.SOCK_STREAM):
+	with socket.socket(socket.AF_INET, kind) as s:
+		s.bind(("127.0.0.1", 0))
+		return s.getsockname()[1]
+
+
+class Proxy(Process):
+	"""ampsock-proxy with one link; ready when its socket is there."""
+
+	def __init__(self, path, *rules):
+		self.path = path
+		super().__init__([f"{BUILD}/ampsock-proxy", "--link", f"vhost-user-vsock:{path},cid=3", *rules])
+		end = time.monotonic() + PATIENCE_S
+		while not os.path.exists(path):
+			if self.proc.poll() is not None or time.monotonic() > end:
+				self.finish(1)
+				raise Gone(f"ampsock-proxy does not start:\n{self.out}")
+			time.sleep(0.02)
+
+
+class Server:
+	"""A server on loopback in threads of this process: handler(connection) for each client."""
+
+	def __init__(self, handler):
+		self.sock = socket.create_server(("127.0.0.1", 0))
+		self.port = self.sock.getsockname()[1]
+		self.handler = handler
+		threading.Thread(target=self.loop, daemon=True).start()
+
+	def loop(self):
+		while True:
+			try:
+				conn, _ = self.sock.accept()
+			except OSError:
+				return
+			threading.Thread(target=self.one, args=(conn,), daemon=True).start()
+
+	def one(self, conn):
+		with conn:
+			conn.settimeout(PATIENCE_S)
+			try:
+				self.handler(conn)
+			except OSError:
+				pass
+
+	def __enter__(self):
+		return self
+
+	def __exit__(self, *_):
+		self.sock.close()
+
+
+def echo(conn):
+	while data := conn.recv(65536):
+		conn.sendall(data)
+
+
+class UdpEcho:
+	def __init__(self):
+		self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+		self.sock.bind(("127.0.0.1", 0))
+		self.port = self.sock.getsockname()[1]
+		threading.Thread(target=self.loop, daemon=True).start()
+
+	def loop(self):
+		while True:
+			try:
+				data, peer = self.sock.recvfrom(65536)
+				self.sock.sendto(data, peer)
+			except OSError:
+				return
+
+	def __enter__(self):
+		return self
+
+	def __exit__(self, *_):
+		self.sock.close()
+
+
+def dial(port, seconds=PATIENCE_S):
+	conn = socket.create_connection(("127.0.0.1", port), timeout=seconds)
+	conn.settimeout(seconds)
+	return conn
+
+
+def read_all(conn):
+	data = b""
+	while piece := conn.recv(65536):
+		data += piece
+	return data
