@@ -87,12 +87,12 @@ struct servent {
 };
 
 /*
- * getaddrinfo - resolve a name (by the proxy) or a numeric address, and a numeric service.
- * node or service may be NULL, not both. *res is a list from a static pool
- * (AMPSOCK_ADDRINFO addresses in all): give it back with freeaddrinfo(). Blocks until the
- * proxy answers. 0, or EAI_NONAME, EAI_AGAIN (no link, time-out), EAI_FAIL, EAI_FAMILY,
- * EAI_SOCKTYPE, EAI_SERVICE (a service name: only numbers are known), EAI_BADFLAGS,
- * EAI_MEMORY (the pool is lent out), EAI_SYSTEM (errno). Thread context. POSIX.1-2017.
+ * getaddrinfo - addresses of a host and a port of a service. Numbers are read here, names
+ * are asked of the proxy: then it blocks until the proxy answers. node or service may be
+ * NULL, not both. *res is a list from a static pool (AMPSOCK_ADDRINFO addresses in all):
+ * give it back with freeaddrinfo(). 0, or EAI_NONAME, EAI_AGAIN (no link, time-out),
+ * EAI_FAIL, EAI_FAMILY, EAI_SOCKTYPE, EAI_SERVICE, EAI_BADFLAGS, EAI_MEMORY (the pool is
+ * lent out), EAI_SYSTEM (errno). Thread context. POSIX.1-2017.
  */
 int getaddrinfo(const char *__restrict node, const char *__restrict service,
 		const struct addrinfo *__restrict hints, struct addrinfo **__restrict res);
@@ -104,9 +104,10 @@ void freeaddrinfo(struct addrinfo *res);
 const char *gai_strerror(int ecode);
 
 /*
- * getnameinfo - address to numeric text. host and serv: room of host_len and serv_len
- * bytes, or NULL. There is no reverse look-up: EAI_NONAME with NI_NAMEREQD.
- * 0, or EAI_FAMILY, EAI_OVERFLOW, EAI_NONAME, EAI_BADFLAGS. Any context. POSIX.1-2017.
+ * getnameinfo - address to text, to host and serv: room of host_len and serv_len bytes, or
+ * NULL. Names are asked of the proxy (it blocks), numbers with NI_NUMERICHOST and
+ * NI_NUMERICSERV are not. 0, or EAI_FAMILY, EAI_OVERFLOW, EAI_NONAME, EAI_BADFLAGS,
+ * EAI_AGAIN, EAI_FAIL, EAI_SYSTEM. Thread context. POSIX.1-2017.
  */
 int getnameinfo(const struct sockaddr *__restrict addr, socklen_t len, char *__restrict host,
 		socklen_t host_len, char *__restrict serv, socklen_t serv_len, int flags);

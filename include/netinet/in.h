@@ -87,6 +87,7 @@ extern const struct in6_addr in6addr_loopback;
 #define IPPROTO_RAW  255
 
 /* Level IPPROTO_IP */
+#define IP_TTL		   2
 #define IP_MULTICAST_IF	   32
 #define IP_MULTICAST_TTL   33
 #define IP_MULTICAST_LOOP  34

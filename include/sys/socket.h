@@ -66,7 +66,7 @@
 /* Flags of send and receive. */
 #define MSG_OOB	      0x0001 /* EOPNOTSUPP */
 #define MSG_PEEK      0x0002
-#define MSG_DONTROUTE 0x0004 /* ignored: the proxy routes */
+#define MSG_DONTROUTE 0x0004 /* EOPNOTSUPP */
 #define MSG_CTRUNC    0x0008
 #define MSG_TRUNC     0x0020
 #define MSG_DONTWAIT  0x0040
@@ -180,8 +180,9 @@ struct linger {
 int socket(int domain, int type, int protocol);
 
 /*
- * socketpair - two connected AF_UNIX sockets (SOCK_STREAM, SOCK_SEQPACKET) over the in-core
- * loop, to sv[0] and sv[1]. 0, or -1 as socket(), EOPNOTSUPP (another family). POSIX.1-2017.
+ * socketpair - two connected sockets (AF_UNIX; SOCK_STREAM, SOCK_SEQPACKET) over the in-core
+ * loop, to sv[0] and sv[1]; a third slot is needed for a moment. 0, or -1 as socket(),
+ * EOPNOTSUPP (another family). POSIX.1-2017.
  */
 int socketpair(int domain, int type, int protocol, int sv[2]);
 
@@ -195,25 +196,26 @@ int bind(int fd, const struct sockaddr *addr, socklen_t len);
 
 /*
  * listen - make a SOCK_STREAM or SOCK_SEQPACKET socket accept connections. backlog is
- * bounded to 1..what the socket pool allows. 0, or -1 with EDESTADDRREQ (not bound),
- * EINVAL (connected), EOPNOTSUPP (type), EADDRINUSE, EACCES. POSIX.1-2017.
+ * bounded to 1..255 and by the pool of sockets. 0, or -1 with EINVAL (connected; AF_VSOCK:
+ * not bound), EOPNOTSUPP (type), EADDRINUSE, EACCES, ENETDOWN, ETIMEDOUT. POSIX.1-2017.
  */
 int listen(int fd, int backlog);
 
 /*
- * accept, accept4 - the oldest waiting connection as a new descriptor; blocks. addr may be
- * NULL, else filled in up to *len, and *len set to the true length. flags: SOCK_NONBLOCK,
- * SOCK_CLOEXEC. O_NONBLOCK is not inherited. -1 with EAGAIN, EINVAL (not listening, bad
- * flag), ECONNABORTED, EMFILE, ENOBUFS, EOPNOTSUPP. POSIX.1-2017; accept4: Linux, POSIX.1-2024.
+ * accept, accept4 - the oldest waiting connection as a new descriptor; blocks, at most
+ * SO_RCVTIMEO. addr may be NULL, else filled in up to *len, and *len set to the true length.
+ * flags: SOCK_NONBLOCK, SOCK_CLOEXEC; O_NONBLOCK is not inherited. -1 with EAGAIN, EINVAL
+ * (not listening, bad flag), EOPNOTSUPP (type). POSIX.1-2017; accept4: Linux, POSIX.1-2024.
  */
 int accept(int fd, struct sockaddr *__restrict addr, socklen_t *__restrict len);
 int accept4(int fd, struct sockaddr *__restrict addr, socklen_t *__restrict len, int flags);
 
 /*
  * connect - connect to addr, or set a datagram socket's peer (AF_UNSPEC takes it away).
- * Blocks, at most SO_SNDTIMEO or AMPSOCK_CONNECT_MS. 0, or -1 with EINPROGRESS
- * (O_NONBLOCK: wait for POLLOUT, then read SO_ERROR), EALREADY, EISCONN, ECONNREFUSED
- * (nobody listens, on every family), ETIMEDOUT, ENETDOWN (no link), ENETUNREACH,
+ * Blocks, at most SO_SNDTIMEO, else AMPSOCK_CONNECT_MS. 0, or -1 with EINPROGRESS
+ * (O_NONBLOCK, or AF_INET and SO_SNDTIMEO is over: wait for POLLOUT, then read SO_ERROR),
+ * EALREADY, EISCONN, ECONNREFUSED (nobody listens, on every family), ETIMEDOUT, ENETUNREACH
+ * (no way there; AF_VSOCK: no link), ENETDOWN (AF_INET: no link), EOPNOTSUPP (listening),
  * EHOSTUNREACH, EACCES (the proxy's rules), EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL,
  * ENOBUFS. POSIX.1-2017.
  */
@@ -260,8 +262,8 @@ int getpeername(int fd, struct sockaddr *__restrict addr, socklen_t *__restrict 
 
 /*
  * getsockopt, setsockopt - read or set an option; *len is the room and then the length.
- * 0, or -1 with ENOPROTOOPT (option not supported here: nothing is pretended), EINVAL
- * (length or value), EDOM (time-out out of range), EISCONN. POSIX.1-2017.
+ * 0, or -1 with ENOPROTOOPT (not supported, or read-only: nothing is pretended), EINVAL
+ * (length or value), EDOM (tv_usec out of range), EFAULT (NULL), ETIMEDOUT. POSIX.1-2017.
  */
 int getsockopt(int fd, int level, int name, void *__restrict val, socklen_t *__restrict len);
 int setsockopt(int fd, int level, int name, const void *val, socklen_t len);

@@ -46,10 +46,13 @@ int close(int fd)
 	return amp_close(fd);
 }
 
-/* newlib's stdio calls these; picolibc's calls the ones above. */
-ssize_t _read(int fd, void *buf, size_t len) __attribute__((alias("read")));
-ssize_t _write(int fd, const void *buf, size_t len) __attribute__((alias("write")));
-int _close(int fd) __attribute__((alias("close")));
+/*
+ * newlib's stdio calls these; picolibc's calls the ones above. Weak, because a C library's
+ * board support may come with all of its own in one object (rdimon): then stdio is its.
+ */
+ssize_t _read(int fd, void *buf, size_t len) __attribute__((weak, alias("read")));
+ssize_t _write(int fd, const void *buf, size_t len) __attribute__((weak, alias("write")));
+int _close(int fd) __attribute__((weak, alias("close")));
 
 int fcntl(int fd, int cmd, ...)
 {
