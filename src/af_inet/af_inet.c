@@ -196,7 +196,8 @@ void amp_inet_watch(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
 
-	if (i->state != AMP_INET_CONN || !(i->carrier->flags & AMP_SF_RESET))
+	/* no error: an orderly end, both halves were closed */
+	if (i->state != AMP_INET_CONN || !(i->carrier->flags & AMP_SF_RESET) || !i->carrier->err)
 		return;
 	if (s->type == SOCK_DGRAM) {
 		amp_inet_fail(s, ECONNRESET);
@@ -783,6 +784,7 @@ static int inet_poll(struct amp_sock *s)
 	amp_inet_watch(s);
 	switch (i->state) {
 	case AMP_INET_CONN:
+		i->carrier->rcvlowat = s->rcvlowat;
 		return i->carrier->fam->poll(i->carrier);
 	case AMP_INET_RSTWAIT:
 		return amp_rxring_used(&i->carrier->rx) ? POLLIN : 0;

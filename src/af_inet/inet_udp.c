@@ -23,10 +23,11 @@
 static int head(struct amp_sock *s, struct amp_off_udp *u)
 {
 	struct amp_sock *c = amp_inet(s)->carrier;
+	const uint32_t max_len = AMPSOCK_RING_LEN; /* the 65535 of the field may be less */
 	uint8_t p[AMP_OFF_UDP_LEN];
 
 	while (amp_inet_peek(c, p, sizeof(p))) {
-		if (!amp_off_get_udp(p, u) || u->len > AMPSOCK_RING_LEN) {
+		if (!amp_off_get_udp(p, u) || u->len > max_len) {
 			amp_inet_fail(s, EPROTO);
 			s->err = 0;
 			return -EPROTO;
@@ -65,6 +66,7 @@ static int send_frame(struct amp_sock *s, const struct amp_msg *m, size_t *n)
 	if (i->off)
 		return -EAGAIN; /* another thread is in the middle of its frame */
 	u.len = (uint16_t)(m->len + AMP_OFF_UDP_LEN);
+	io.len = u.len;
 	r = i->carrier->fam->direct(i->carrier, AMP_SPACE, &io);
 	if (r)
 		return (int)r;
@@ -147,7 +149,7 @@ ssize_t amp_inet_udp_recv(struct amp_sock *s, struct amp_msg *m, int flags)
 int amp_inet_udp_poll(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
-	struct amp_direct_io io = {.cnt = 0};
+	struct amp_direct_io io = {.len = AMP_OFF_UDP_LEN + 1};
 	struct amp_off_udp u;
 	int r, ev = 0;
 

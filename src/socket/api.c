@@ -139,6 +139,8 @@ static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen
 	int r;
 
 	c->timeout_ms = s->sndtimeo_ms ? s->sndtimeo_ms : AMPSOCK_CONNECT_MS;
+	if (s->type == SOCK_DGRAM) /* only names the peer: nobody expects EINPROGRESS of that */
+		c->block = true;
 	do {
 		if (s->err)
 			r = -amp_sock_take_err(s);

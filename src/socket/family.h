@@ -50,7 +50,7 @@ enum amp_direct {
 	AMP_BORROW,  /* iov[0..cnt): received bytes in place; sets len; -EAGAIN none, 0 EOF */
 	AMP_RETURN,  /* the first len of them are done with */
 	AMP_SPACE,   /* sets len: bytes the peer's window takes now, though it may need several
-		      * transport buffers; 0: none, and the socket is told when there is room */
+		      * transport buffers; less than the len asked for: the socket is told of more */
 };
 
 struct amp_direct_io {

@@ -275,12 +275,15 @@ void amp_fd_set_nonblock(int fd, bool on)
 
 void amp_runner_add(struct amp_runner *r)
 {
-	for (struct amp_runner *x = runners; x; x = x->next) {
-		if (x == r)
+	struct amp_runner **at = &runners;
+
+	/* at the end: who sits on links looks after they have brought something */
+	for (; *at; at = &(*at)->next) {
+		if (*at == r)
 			return;
 	}
-	r->next = runners;
-	runners = r;
+	r->next = NULL;
+	*at = r;
 }
 
 void amp_runner_del(struct amp_runner *r)

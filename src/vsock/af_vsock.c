@@ -836,6 +836,21 @@ static int direct_return(struct amp_sock *s, struct amp_direct_io *io)
 	return 0;
 }
 
+static int direct_space(struct amp_sock *s, struct amp_direct_io *io)
+{
+	struct amp_vsock_conn *c = conn_of(s);
+	struct amp_msg none = {.len = 0};
+	size_t want = io->len;
+	int r = may_send(s, &none);
+
+	if (r)
+		return r;
+	io->len = amp_credit_tx_space(&c->credit) - c->reserved;
+	if (io->len < want)
+		amp_vsock_want_credit(engine_of(s), c);
+	return 0;
+}
+
 static int vsock_direct(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io)
 {
 	switch (op) {
@@ -845,6 +860,8 @@ static int vsock_direct(struct amp_sock *s, enum amp_direct op, struct amp_direc
 		return direct_commit(s, io);
 	case AMP_BORROW:
 		return direct_borrow(s, io);
+	case AMP_SPACE:
+		return direct_space(s, io);
 	default:
 		return direct_return(s, io);
 	}
