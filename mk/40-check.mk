@@ -3,8 +3,7 @@
 # that says `// build: src/x/y.c -DZ` in its first lines is compiled with that too, one that
 # says `// tsan` is also built and run under the thread sanitizer.
 
-UNIT_FLAGS = $(STD) -g -O1 $(WARN) -D_GNU_SOURCE -Isrc -idirafter include \
-	-fno-omit-frame-pointer -DAMPSOCK_TEST=1
+UNIT_FLAGS = $(STD) -g -O1 $(WARN) $(LIB_CPPFLAGS) -fno-omit-frame-pointer
 UNIT_DEPS := $(wildcard src/*/*.[ch] src/*/*.def src/*.h include/*.h include/*/*.h tests/unit/*.h)
 SAN_FLAGS  := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 TSAN_FLAGS := -fsanitize=thread
@@ -36,19 +35,19 @@ CLANG_HOST := $(filter-out src/posix/% src/port/baremetal.c,$(wildcard src/*/*.c
 CLANG_BARE := $(filter-out src/port/posix.c src/proxy/% src/virtio/vhost_user_%.c,$(wildcard src/*/*.c))
 build-clang:
 	@rc=0; for f in $(CLANG_HOST); do \
-		clang -fsyntax-only $(STD) $(WARN) -D_GNU_SOURCE -idirafter include $$f || rc=1; \
+		clang -fsyntax-only $(STD) $(WARN) $(LIB_CPPFLAGS) $$f || rc=1; \
 	done; for f in $(CLANG_BARE); do \
 		clang -fsyntax-only --target=arm-none-eabi -mcpu=cortex-m4 -ffreestanding $(STD) $(WARN) \
 		-DAMP_PORT_THREADS=0 -Iinclude -isystem /usr/include/newlib $$f || rc=1; \
 	done; exit $$rc
 
 # Fuzzers: libFuzzer programs tests/fuzz/fuzz_NAME.c, a bounded while each (FUZZ_S seconds).
-# What one finds is kept as tests/fuzz/crash-*: fix it, add a unit test, remove it.
+# What one finds lies beside it (fuzz_NAME.crash-*): fix it and add a unit test.
 FUZZ_S ?= 20
 FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/check/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 $(FUZZ): $(BUILD)/check/fuzz/%: tests/fuzz/%.c $(UNIT_DEPS)
 	@mkdir -p $(@D) && rm -f $@
-	clang $(UNIT_FLAGS) -DAMPSOCK_VQ_DEVICE=1 -fsanitize=fuzzer,address,undefined \
+	clang $(UNIT_FLAGS) -fsanitize=fuzzer,address,undefined \
 		-fno-sanitize-recover=undefined -o $@ $< $(unit_extra)
 
 check-fuzz: $(FUZZ) ## fuzzers, 20 s each (FUZZ_S=)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # What can be said about the code without running it: tests/lint/run does the work.
 
-# KIND:NM:PATH; the pieces add their archives.
-LINT_ARCHIVES += lib:nm:$(BUILD)/libampsock.a
+# KIND:NM:PATH. lib: amp_* only; fw: the objects of src/posix are in it as well.
+LINT_ARCHIVES += lib:nm:$(BUILD)/hosted/libampsock.a $(BOARDS:%=fw:nm:$(BUILD)/fw/%/libampsock.a)
 
 .PHONY: lint format
 lint: $(foreach a,$(LINT_ARCHIVES),$(lastword $(subst :, ,$(a)))) ## layers, symbols, words, format, cppcheck, man pages, scripts

@@ -21,6 +21,15 @@ $(BENCH)/load-native: tests/bench/load.c
 	@mkdir -p $(@D)
 	$(CC) $(BENCH_FLAGS) -o $@ $<
 
+# As the hosted examples are made: compiled as for Linux, the calls renamed afterwards.
+$(BENCH)/load.o: tests/bench/load.c $(BUILD)/hosted/ampsock.redefine
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_FLAGS) -c $< -o $@.plain
+	objcopy --redefine-syms=$(BUILD)/hosted/ampsock.redefine $@.plain $@
+
+$(BENCH)/load-hosted: $(BENCH)/load.o $(BUILD)/hosted/hosted_main.o $(BUILD)/hosted/libampsock.a
+	$(CC) $(BENCH_FLAGS) -o $@ $^ -pthread
+
 # Two copies of the library in one program: the firmware's (g_*) and the device end (h_*).
 INSN_SRC := $(wildcard src/socket/*.c src/vsock/*.c src/conn/*.c src/wire/*.c src/af_inet/*.c) \
 	src/virtio/vq_split.c tests/bench/insn_side.c
@@ -66,4 +75,4 @@ bench-bin: $(BENCH)/throughput-$(2).elf $(BUILD)/fw/$(1)/throughput.elf
 endef
 $(foreach b,riscv64 aarch64,$(eval $(call bench_board,qemu-virt-$(b),$(b))))
 
-$(BENCH)/load-hosted: $(BUILD)/ampsock-proxy
+bench-bin: $(BUILD)/ampsock-proxy

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What the archives define and what they want from others.
 
-	symbols.py [--nm NM] [--posix] ARCHIVE
+	symbols.py [--nm NM] [--mixed] ARCHIVE
 
 It must link beside OpenAMP, lwIP or newlib without a clash: every external symbol of the
-library is amp_*, those of the archive of POSIX names are POSIX names. It must link without
+library is amp_*, and with --mixed (firmware) a POSIX name. It must link without
 an operating system: nothing is wanted but <string.h>, errno and compiler helpers, and no
 64-bit division (a helper of 1 KiB on Cortex-M). Hosted objects may call their libc.
 """
@@ -37,7 +37,7 @@ in6addr_any in6addr_loopback _read _write _close""".split()
 def main():
 	p = argparse.ArgumentParser()
 	p.add_argument("--nm", default="nm")
-	p.add_argument("--posix", action="store_true")
+	p.add_argument("--mixed", action="store_true")
 	p.add_argument("archive")
 	opt = p.parse_args()
 	text = subprocess.run([opt.nm, "-g", "-A", "-P", opt.archive], check=True,
@@ -54,17 +54,14 @@ def main():
 			defined[name] = obj
 	bad = []
 	for name, obj in sorted(defined.items()):
-		if opt.posix:
-			if name not in POSIX_NAMES:
-				bad.append("%s: %s is no POSIX name" % (obj, name))
-		elif not name.startswith("amp_") and not name.startswith("__odr_asan"):
+		if opt.mixed and name in POSIX_NAMES:
+			continue
+		if not name.startswith("amp_") and not name.startswith("__odr_asan"):
 			bad.append("%s: %s does not begin with amp_" % (obj, name))
 	for obj, name in wanted:
 		if name in defined or name in STRING_H or name in ERRNO or HELPERS.match(name):
 			continue
-		if opt.posix and name.startswith("amp_"):
-			continue
-		if HOSTED_OBJECTS.match(obj) and not opt.posix:
+		if HOSTED_OBJECTS.match(obj) and not opt.mixed:
 			continue
 		bad.append("%s: wants %s" % (obj, name))
 	for line in bad:
