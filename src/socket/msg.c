@@ -126,7 +126,7 @@ static int msg_init(struct amp_msg *m, const struct iovec *iov, size_t cnt, void
 	if (cnt > AMP_IOV_MAX)
 		return -EMSGSIZE;
 	for (size_t i = 0; i < cnt; i++) {
-		if (iov[i].iov_len > SSIZE_MAX - m->len)
+		if (iov[i].iov_len > (size_t)PTRDIFF_MAX - m->len)
 			return -EINVAL;
 		m->len += iov[i].iov_len;
 	}
