@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# ampsock-proxy: $(BUILD)/ampsock-proxy, and $(BUILD)/san/ampsock-proxy for the tests.
+
+PROXY_SRCS := $(sort $(wildcard src/proxy/*.c)) src/vsock/vsock.c src/virtio/vq_split.c \
+	src/virtio/vhost_user_backend.c src/virtio/vhost_user_map.c \
+	src/virtio/vhost_user_request.c src/wire/offload.c
+PROXY_CPPFLAGS := -D_GNU_SOURCE '-DAMPSOCK_CONFIG="proxy/proxy_config.h"' -Isrc -idirafter include
+PROXY_CFLAGS := $(STD) $(WARN) -fPIE -fstack-protector-strong -fno-common
+PROXY_HARDEN := -D_FORTIFY_SOURCE=2 -fstack-clash-protection -fcf-protection
+PROXY_LDFLAGS := -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
+PROXY_LIBS := -luv -linih -lbsd -lpthread
+PROXY_SAN := -g -O1 -fno-omit-frame-pointer -fsanitize=address$(comma)undefined \
+	-fno-sanitize-recover=undefined
+
+# -fcf-protection is for x86 alone
+ifeq ($(filter x86_64% i%86%,$(shell $(CC) -dumpmachine)),)
+PROXY_HARDEN := $(filter-out -fcf-protection,$(PROXY_HARDEN))
+endif
+
+# $(1): object directory, $(2): program, $(3): optimisation, hardening or sanitizers
+define proxy_program
+$(1)_OBJS := $$(PROXY_SRCS:src/%.c=$$(BUILD)/$(1)/%.o)
+$$(BUILD)/$(1)/%.o: src/%.c
+	@mkdir -p $$(@D)
+	$$(CC) $$(PROXY_CPPFLAGS) $$(PROXY_CFLAGS) $(3) $$(DEPFLAGS) -c -o $$@ $$<
+$$(BUILD)/$(2): $$($(1)_OBJS)
+	@mkdir -p $$(@D)
+	$$(CC) $$(PROXY_CFLAGS) $(3) $$(PROXY_LDFLAGS) -o $$@ $$^ $$(PROXY_LIBS)
+-include $$($(1)_OBJS:.o=.d)
+endef
+
+$(eval $(call proxy_program,proxy,ampsock-proxy,-O2 -g $(PROXY_HARDEN)))
+$(eval $(call proxy_program,proxy-san,san/ampsock-proxy,$(PROXY_SAN)))
+
+.PHONY: proxy
+proxy: $(BUILD)/ampsock-proxy ## ampsock-proxy
+all: proxy

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The descriptor end: a TCP or Unix stream socket of the host. Its descriptor is in the
+ * epoll set for all edges from birth to death; `readable` and `writable` remember the
+ * last edge until a call says that it is used up.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "end.h"
+#include "rule.h"
+
+struct end_fd {
+	struct amp_end end;
+	struct amp_watch watch;
+	struct amp_grave grave;
+	bool connecting;
+	bool readable;
+	bool hup;      /* an end or error is due: a short read proves nothing */
+	bool writable; /* false also before the connection is there */
+};
+
+static struct end_fd *of(struct amp_end *end)
+{
+	return amp_container_of(end, struct end_fd, end);
+}
+
+static void fd_free(struct amp_grave *grave)
+{
+	free(amp_container_of(grave, struct end_fd, grave));
+}
+
+static int socket_error(int fd)
+{
+	int err = 0;
+	socklen_t len = sizeof(err);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len))
+		return errno;
+	return err;
+}
+
+static void connected(struct end_fd *e, uint32_t events)
+{
+	int err = socket_error(e->watch.fd);
+
+	if (!err && !(events & EPOLLOUT))
+		return;
+	e->connecting = false;
+	e->writable = !err;
+	if (err) {
+		e->end.err = err;
+		e->end.user->event(&e->end, AMP_END_FAILED);
+		return;
+	}
+	e->readable = (events & EPOLLIN) != 0;
+	e->end.user->event(&e->end, AMP_END_OPEN);
+}
+
+static void ready(struct amp_watch *w, uint32_t events)
+{
+	struct end_fd *e = amp_container_of(w, struct end_fd, watch);
+
+	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		e->hup = true;
+	if (e->connecting) {
+		connected(e, events);
+		return;
+	}
+	if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+		e->readable = true;
+		e->end.user->event(&e->end, AMP_END_READABLE);
+	}
+	/* the user may have let go of the end meanwhile: then the watch is closed */
+	if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) && w->fd >= 0 && !e->writable) {
+		e->writable = true;
+		e->end.user->event(&e->end, AMP_END_WRITABLE);
+	}
+}
+
+static ssize_t fd_write(struct amp_end *end, const struct iovec *iov, int cnt, size_t len)
+{
+	struct end_fd *e = of(end);
+	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)cnt};
+	ssize_t n;
+
+	if (!e->writable)
+		return -EAGAIN;
+	do
+		n = sendmsg(e->watch.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n < 0) {
+		if (errno == EAGAIN)
+			e->writable = false;
+		return -errno;
+	}
+	/* a short write means a full socket, which has promised an edge */
+	if ((size_t)n < len)
+		e->writable = false;
+	return n;
+}
+
+static ssize_t fd_read(struct amp_end *end, const struct iovec *iov, int cnt, size_t len)
+{
+	struct end_fd *e = of(end);
+	ssize_t n;
+
+	if (!e->readable)
+		return -EAGAIN;
+	do
+		n = cnt == 1 ? recv(e->watch.fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT) :
+			       readv(e->watch.fd, iov, cnt);
+	while (n < 0 && errno == EINTR);
+	if (n < 0) {
+		if (errno == EAGAIN)
+			e->readable = false;
+		return -errno;
+	}
+	/* a short read means an empty socket: the next byte, or the end, is a new edge */
+	if ((size_t)n < len && !e->hup)
+		e->readable = false;
+	return n;
+}
+
+static void fd_shut(struct amp_end *end)
+{
+	shutdown(of(end)->watch.fd, SHUT_WR);
+}
+
+static void fd_close(struct amp_end *end)
+{
+	struct end_fd *e = of(end);
+
+	amp_watch_close(&e->watch);
+	amp_bury(&e->grave, fd_free);
+}
+
+static void fd_reset(struct amp_end *end)
+{
+	/* TCP: close() with a linger of 0 sends RST; on others it does no harm */
+	static const struct linger now = {.l_onoff = 1, .l_linger = 0};
+
+	setsockopt(of(end)->watch.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	fd_close(end);
+}
+
+static size_t fd_space(struct amp_end *end)
+{
+	return of(end)->writable ? SIZE_MAX : 0;
+}
+
+static void fd_text(const struct amp_end *end, char *dst, size_t len)
+{
+	struct sockaddr_storage ss = {.ss_family = AF_UNSPEC};
+	socklen_t ss_len = sizeof(ss);
+	char text[AMP_ADDR_TEXT];
+
+	if (getpeername(amp_end_fd_fd(end), (struct sockaddr *)&ss, &ss_len) || ss.ss_family == AF_UNIX)
+		snprintf(dst, len, "%s", ss.ss_family == AF_UNIX ? "unix" : "host");
+	else
+		snprintf(dst, len, "%s", amp_sockaddr_text((struct sockaddr *)&ss, text));
+}
+
+static const struct amp_end_ops fd_ops = {
+	.name = "fd",
+	.write = fd_write,
+	.read = fd_read,
+	.space = fd_space,
+	.shut = fd_shut,
+	.reset = fd_reset,
+	.close = fd_close,
+	.text = fd_text,
+};
+
+struct amp_end *amp_end_fd(int fd, bool connecting)
+{
+	struct end_fd *e = calloc(1, sizeof(*e));
+
+	if (!e) {
+		close(fd);
+		return NULL;
+	}
+	e->end.ops = &fd_ops;
+	e->watch.ready = ready;
+	e->connecting = connecting;
+	e->writable = !connecting;
+	if (amp_watch_start(&e->watch, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)) {
+		close(fd);
+		free(e);
+		return NULL;
+	}
+	return &e->end;
+}
+
+int amp_end_fd_fd(const struct amp_end *end)
+{
+	return ((const struct end_fd *)(const void *)((const char *)end - offsetof(struct end_fd, end)))
+		->watch.fd;
+}

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * A flow.
+ *
+ * Theory of operation
+ *
+ * Each direction has its own way. What a push end offers goes to the other end's
+ * write() at once; what that does not take stays with the push end, whose peer stops
+ * for want of credit, and resume() follows the writer's WRITABLE: a stalled receiver
+ * stalls this flow and nothing else. A pull end is read by the flow's work item into
+ * memory that the other end reserved, a bounded piece a turn.
+ *
+ * How much is reserved adapts: it doubles while reads fill it and shrinks to what they
+ * brought, so that a one-byte request takes one ring buffer and bulk takes many.
+ *
+ * EOF of one side becomes shut() of the other. When both sides have sent EOF (or take
+ * no more) both ends are closed in good order. An end that fails takes the other down
+ * with a reset.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "flow.h"
+#include "log.h"
+
+#define WANT_MIN  4096u
+#define WANT_MAX  (256u * 1024u)
+#define TURN_LEN  (512u * 1024u) /* bytes a flow may move before others have their turn */
+
+static void flow_free(struct amp_grave *grave)
+{
+	free(amp_container_of(grave, struct amp_flow, grave));
+}
+
+static void flow_gone(struct amp_flow *f)
+{
+	f->dead = true;
+	amp_work_cancel(&f->work);
+	TAILQ_REMOVE(&f->link->flows, f, entry);
+	f->link->flow_cnt--;
+	if (f->ops && f->ops->gone)
+		f->ops->gone(f);
+	amp_bury(&f->grave, flow_free);
+}
+
+static void flow_fail(struct amp_flow *f, unsigned side, int err)
+{
+	if (f->dead)
+		return;
+	if (f->ops && f->ops->failed)
+		f->ops->failed(f, side, err);
+	f->end[0]->ops->reset(f->end[0]);
+	f->end[1]->ops->reset(f->end[1]);
+	flow_gone(f);
+}
+
+void amp_flow_kill(struct amp_flow *f)
+{
+	if (f->dead)
+		return;
+	f->end[0]->ops->reset(f->end[0]);
+	f->end[1]->ops->reset(f->end[1]);
+	flow_gone(f);
+}
+
+/* Nothing more comes from side. */
+static void flow_eof(struct amp_flow *f, unsigned side)
+{
+	if (f->dead || f->eof[side])
+		return;
+	f->eof[side] = true;
+	if (!f->eof[!side]) {
+		f->end[!side]->ops->shut(f->end[!side]);
+		return;
+	}
+	f->end[0]->ops->close(f->end[0]);
+	f->end[1]->ops->close(f->end[1]);
+	flow_gone(f);
+}
+
+/*
+ * One read from side. Bytes moved, 0: no more now. `iov` is static: it is big, and
+ * nothing of it outlives the call.
+ */
+static ssize_t flow_pull(struct amp_flow *f, unsigned side)
+{
+	static struct iovec iov[AMP_END_IOV_MAX];
+	struct amp_end *from = f->end[side], *to = f->end[!side];
+	ssize_t room, n;
+	int cnt;
+
+	room = to->ops->reserve(to, f->want[side], iov, &cnt);
+	if (room == -EAGAIN)
+		return 0;
+	if (room == -EPIPE) { /* the guest takes no more; DEAF says the rest */
+		flow_eof(f, side);
+		return 0;
+	}
+	if (room < 0) {
+		flow_fail(f, !side, (int)-room);
+		return 0;
+	}
+	n = from->ops->read(from, iov, cnt, (size_t)room);
+	to->ops->commit(to, n > 0 ? (size_t)n : 0);
+	if (n == 0) {
+		flow_eof(f, side);
+	} else if (n == -EAGAIN) {
+		return 0;
+	} else if (n < 0) {
+		flow_fail(f, side, (int)-n);
+		return 0;
+	}
+	f->bytes[side] += (uint64_t)n;
+	if (n == room && f->want[side] < WANT_MAX)
+		f->want[side] *= 2;
+	else if (n < room)
+		f->want[side] = (uint32_t)n * 2u < WANT_MIN ? WANT_MIN : (uint32_t)n * 2u;
+	return n;
+}
+
+static void flow_run(struct amp_work *work)
+{
+	struct amp_flow *f = amp_container_of(work, struct amp_flow, work);
+	size_t moved = 0;
+
+	for (unsigned side = 0; side < 2; side++) {
+		while (!f->dead && !f->eof[side] && f->end[side]->ops->read) {
+			ssize_t n = flow_pull(f, side);
+
+			if (n <= 0)
+				break;
+			moved += (size_t)n;
+			if (moved >= TURN_LEN) {
+				amp_work_queue(&f->work);
+				return;
+			}
+		}
+	}
+}
+
+static void flow_opened(struct amp_flow *f, unsigned side)
+{
+	f->open[side] = true;
+	if (!f->open[!side]) {
+		struct amp_end *other = f->end[!side];
+
+		/* the target answers: now the guest's request is answered too */
+		if (!other->ops->accept)
+			return;
+		other->ops->accept(other);
+		f->open[!side] = true;
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		if (f->end[i]->ops->resume)
+			f->end[i]->ops->resume(f->end[i]);
+	}
+	amp_work_queue(&f->work);
+}
+
+static size_t flow_data(struct amp_end *end, const struct iovec *iov, int cnt, size_t len)
+{
+	struct amp_flow *f = end->owner;
+	unsigned side = end == f->end[1];
+	struct amp_end *to = f->end[!side];
+	ssize_t n;
+
+	if (f->dead || !f->open[!side])
+		return 0;
+	if (f->eof[side])
+		return len; /* told to be over already: nobody takes it */
+	n = to->ops->write(to, iov, cnt, len);
+	if (n >= 0) {
+		f->bytes[side] += (uint64_t)n;
+		return (size_t)n;
+	}
+	if (n != -EAGAIN)
+		flow_fail(f, !side, (int)-n);
+	return 0;
+}
+
+static void flow_event(struct amp_end *end, enum amp_end_event event)
+{
+	struct amp_flow *f = end->owner;
+	unsigned side = end == f->end[1];
+	struct amp_end *other = f->end[!side];
+
+	if (f->dead)
+		return;
+	switch (event) {
+	case AMP_END_OPEN:
+		flow_opened(f, side);
+		break;
+	case AMP_END_READABLE:
+		if (f->open[0] && f->open[1])
+			amp_work_queue(&f->work);
+		break;
+	case AMP_END_WRITABLE:
+		if (other->ops->resume)
+			other->ops->resume(other);
+		else
+			amp_work_queue(&f->work);
+		break;
+	case AMP_END_EOF:
+		flow_eof(f, side);
+		break;
+	case AMP_END_DEAF:
+		/* whatever the other side still sends has no reader */
+		flow_eof(f, !side);
+		break;
+	case AMP_END_FAILED:
+		flow_fail(f, side, end->err);
+		break;
+	}
+}
+
+static const struct amp_end_user flow_user = {
+	.data = flow_data,
+	.event = flow_event,
+};
+
+struct amp_flow *amp_flow_join(struct amp_link *link, struct amp_end *guest, bool guest_open,
+			       struct amp_end *host, bool host_open, const struct amp_flow_ops *ops,
+			       void *owner)
+{
+	struct amp_flow *f = calloc(1, sizeof(*f));
+
+	if (!f) {
+		guest->ops->reset(guest);
+		host->ops->reset(host);
+		return NULL;
+	}
+	f->link = link;
+	f->end[0] = guest;
+	f->end[1] = host;
+	f->open[0] = guest_open;
+	f->open[1] = host_open;
+	f->ops = ops;
+	f->owner = owner;
+	f->work.run = flow_run;
+	f->want[0] = f->want[1] = WANT_MIN;
+	guest->owner = host->owner = f;
+	guest->user = host->user = &flow_user;
+	TAILQ_INSERT_TAIL(&link->flows, f, entry);
+	link->flow_cnt++;
+	if (host_open && !guest_open && guest->ops->accept) {
+		guest->ops->accept(guest);
+		f->open[0] = guest_open = true;
+	}
+	if (guest_open && host_open) {
+		if (guest->ops->resume)
+			guest->ops->resume(guest);
+		amp_work_queue(&f->work);
+	}
+	return f;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A flow joins two ends and moves bytes both ways until both are through (DESIGN 7). */
+#ifndef AMP_PROXY_FLOW_H
+#define AMP_PROXY_FLOW_H
+
+#include "end.h"
+#include "link.h"
+
+struct amp_flow;
+
+/* Who wants to know of a flow's end: the offload protocol. NULL slots: nobody. */
+struct amp_flow_ops {
+	/* side's end broke with err (positive errno); the other end is reset right after. */
+	void (*failed)(struct amp_flow *flow, unsigned side, int err);
+	/* Last call: both ends are gone. */
+	void (*gone)(struct amp_flow *flow);
+};
+
+struct amp_flow {
+	TAILQ_ENTRY(amp_flow) entry; /* link->flows */
+	struct amp_link *link;
+	struct amp_end *end[2];	     /* 0: the guest's, 1: the host's */
+	const struct amp_flow_ops *ops;
+	void *owner;
+	struct amp_work work;	     /* moves bytes from pull ends */
+	struct amp_grave grave;
+	uint64_t bytes[2];	     /* from end i */
+	uint32_t want[2];	     /* pull end i: bytes to reserve for its next read */
+	bool open[2];
+	bool eof[2];		     /* end i sends no more: the other was told */
+	bool dead;
+};
+
+/*
+ * Joins guest and host ends of the same link. open: which are connected already.
+ * Both ends are the flow's from now on, also when it fails (NULL: no memory).
+ */
+struct amp_flow *amp_flow_join(struct amp_link *link, struct amp_end *guest, bool guest_open,
+			       struct amp_end *host, bool host_open, const struct amp_flow_ops *ops,
+			       void *owner);
+/* Abnormal end from outside: both ends see a reset. No ops->failed. */
+void amp_flow_kill(struct amp_flow *flow);
+
+#endif /* AMP_PROXY_FLOW_H */

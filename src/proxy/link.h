@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A link: one guest or one remote core, and everything that is its own: flows,
+ * offload sessions, rules, limits, counters. What carries it is behind amp_link_ops.
+ */
+#ifndef AMP_PROXY_LINK_H
+#define AMP_PROXY_LINK_H
+
+#include "config.h"
+#include "end.h"
+
+struct amp_flow;
+struct amp_link;
+struct amp_offload;
+
+/* One guest's share. A guest that wants more is told EMFILE, ENOBUFS or EAI_AGAIN. */
+#define AMP_LIMIT_ENDS	   4096u /* connections in the ring */
+#define AMP_LIMIT_SOCKETS  2048u /* offloaded: open, bound and listening */
+#define AMP_LIMIT_SESSIONS 64u
+#define AMP_LIMIT_WINDOW   (256u * 1024u) /* bytes that a push end keeps, as advertised */
+
+struct amp_link_ops {
+	const char *type;
+	/* Start listening, mapping, opening. 0 or -errno, with a log line said. */
+	int (*start)(struct amp_link *link);
+	void (*stop)(struct amp_link *link);
+	/* When the loop is over: the memory. */
+	void (*free)(struct amp_link *link);
+	/*
+	 * A connection to a service in the guest. OPEN or FAILED follows. NULL and *err
+	 * (positive errno): no guest, no room. The caller sets owner and user at once.
+	 */
+	struct amp_end *(*connect)(struct amp_link *link, uint32_t port, bool message, int *err);
+	/* Counters, one line. */
+	void (*stats)(const struct amp_link *link, char *dst, size_t len);
+};
+
+struct amp_link_stats {
+	uint64_t flows;	  /* since start */
+	uint64_t denied;  /* by policy */
+	uint64_t refused; /* by limits, or nobody there */
+	uint64_t stale;	  /* offload: unknown session or token */
+	uint64_t drops;	  /* datagrams */
+	uint64_t attached;
+};
+
+struct amp_link {
+	TAILQ_ENTRY(amp_link) entry;
+	const struct amp_link_ops *ops;
+	const struct amp_link_conf *conf;
+	TAILQ_HEAD(, amp_flow) flows;
+	unsigned flow_cnt;
+	bool up; /* a guest is attached */
+	struct amp_offload *offload;
+	struct amp_link_stats stats;
+	struct amp_log_rate log_denied;
+	struct amp_log_rate log_refused;
+	struct amp_log_rate log_guest;
+};
+
+TAILQ_HEAD(amp_links, amp_link);
+
+/* Each link type's own. NULL: no memory. */
+struct amp_link *amp_link_vhost_vsock(const struct amp_link_conf *conf);
+
+/* Common part, for link types. */
+int amp_link_init(struct amp_link *link, const struct amp_link_ops *ops, const struct amp_link_conf *conf);
+void amp_link_fini(struct amp_link *link);
+/* The guest is there; is gone: every flow and session of the link ends now. */
+void amp_link_up(struct amp_link *link);
+void amp_link_down(struct amp_link *link);
+
+/*
+ * The guest asks for a connection to port: is there anything? Then, later and outside
+ * of the engine, amp_link_incoming() with the end. message: seqpacket.
+ */
+bool amp_link_serves(struct amp_link *link, uint32_t port, bool message);
+void amp_link_incoming(struct amp_link *link, struct amp_end *end, uint32_t port);
+
+#endif /* AMP_PROXY_LINK_H */

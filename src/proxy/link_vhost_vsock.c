@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Link type vhost-user-vsock: a VMM (QEMU, UML, our own hosted front-end) connects to
+ * our Unix socket and shares its guest's memory; we are its virtio-vsock device.
+ *
+ * One VMM at a time. When it goes, the guest's flows go, and the next may come on the
+ * same path.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "../virtio/vhost_user_backend.h"
+#include "../wire/le.h"
+#include "listen.h"
+#include "vlink.h"
+
+/* virtio 1.2, 5.10.2: 0 receives (for the guest), 1 transmits, 2 tells events */
+#define Q_RX 0u
+#define Q_TX 1u
+#define QUEUES 3u
+#define F_STREAM (1ull << 0) /* virtio 1.2, 5.10.3 */
+
+struct link_vv;
+
+struct kick {
+	struct amp_watch watch;
+	struct link_vv *link;
+	unsigned q;
+};
+
+struct link_vv {
+	struct amp_vlink vl; /* first */
+	struct amp_vhost_be be;
+	struct amp_watch listen;
+	struct amp_watch conn;
+	struct kick kick[QUEUES];
+	struct amp_vq *vq[QUEUES];
+	uint16_t stopped_at[QUEUES]; /* ring position when the queue stopped */
+	bool ran[QUEUES];
+	uint8_t config[8];
+	dev_t sock_dev; /* which socket file is ours */
+	ino_t sock_ino;
+	struct amp_log_rate log_second;
+};
+
+static struct link_vv *of_link(struct amp_link *link)
+{
+	return amp_container_of(link, struct link_vv, vl.link);
+}
+
+static struct link_vv *of_be(struct amp_vhost_be *be)
+{
+	return be->owner;
+}
+
+static const char *name_of(const struct link_vv *l)
+{
+	return l->vl.link.conf->name;
+}
+
+/* ---- the pass ---- */
+
+static void fail(struct link_vv *l, int err, const char *why)
+{
+	amp_vhost_be_fail(&l->be, err, why);
+}
+
+static void run(struct amp_work *work)
+{
+	struct link_vv *l = amp_container_of(work, struct link_vv, vl.work);
+	struct amp_vsock *vs = &l->vl.vs;
+	int n;
+
+	if (!vs->in || !vs->out)
+		return;
+	amp_vq_disarm(vs->in);
+	amp_vq_disarm(vs->out);
+	n = amp_vlink_run(&l->vl);
+	if (amp_vhost_be_dead(&l->be)) {
+		fail(l, -EFAULT, NULL);
+		return;
+	}
+	if (n < 0) {
+		fail(l, -EBADMSG, vs->in->broken ? vs->in->why : vs->out->why);
+		return;
+	}
+	if (n == (int)AMP_VLINK_BATCH)
+		amp_work_queue(work);
+	/* asked again before sleep: what came in between has no kick (virtio 1.2, 2.7.13) */
+	else if (amp_vq_arm(vs->in) || (vs->tx_starved && amp_vq_arm(vs->out)))
+		amp_work_queue(work);
+	if (amp_vq_kick_due(vs->in))
+		amp_vhost_be_notify(&l->be, Q_TX);
+	if (amp_vq_kick_due(vs->out))
+		amp_vhost_be_notify(&l->be, Q_RX);
+}
+
+/* ---- the back-end's hooks ---- */
+
+static int hook_features(struct amp_vhost_be *be, uint64_t features)
+{
+	of_be(be)->vl.vs.seqpacket = (features & AMP_VSOCK_F_SEQPACKET) != 0;
+	return 0;
+}
+
+/* Everything of the guest ends; the engine is ready for the next. */
+static void detach(struct link_vv *l)
+{
+	bool seqpacket = l->vl.vs.seqpacket;
+
+	l->vl.vs.in = l->vl.vs.out = NULL;
+	amp_link_down(&l->vl.link);
+	amp_vlink_down(&l->vl);
+	l->vl.vs.seqpacket = seqpacket;
+}
+
+/*
+ * A queue that goes on where it stopped belongs to the same driver (its memory map
+ * changed, the VM was paused); one that starts anew belongs to a rebooted guest, whose
+ * old connections are dead.
+ */
+static void hook_queue_start(struct amp_vhost_be *be, unsigned q, struct amp_vq *vq)
+{
+	struct link_vv *l = of_be(be);
+
+	if (l->ran[q] && vq->get_idx != l->stopped_at[q]) {
+		memset(l->ran, 0, sizeof(l->ran));
+		amp_log(AMP_LOG_INFO, "link %s: the guest restarted", name_of(l));
+		detach(l);
+	}
+	l->vq[q] = vq;
+	l->ran[q] = true;
+	l->vl.vs.out = l->vq[Q_RX];
+	l->vl.vs.in = l->vq[Q_TX];
+	if (l->vl.vs.in && l->vl.vs.out) {
+		amp_link_up(&l->vl.link);
+		amp_work_queue(&l->vl.work);
+	}
+}
+
+static void hook_queue_stop(struct amp_vhost_be *be, unsigned q, struct amp_vq *vq)
+{
+	struct link_vv *l = of_be(be);
+
+	l->stopped_at[q] = vq->get_idx;
+	l->vq[q] = NULL;
+	l->vl.vs.out = l->vq[Q_RX];
+	l->vl.vs.in = l->vq[Q_TX];
+}
+
+/*
+ * An eventfd is watched for edges and never read: each kick is an edge, and a read less.
+ * A socket (User-mode Linux) must be emptied; the first kicks go through the back-end in
+ * any case, which looks for memory that is not shared.
+ */
+static void kicked(struct amp_watch *w, uint32_t events)
+{
+	struct kick *k = amp_container_of(w, struct kick, watch);
+	struct link_vv *l = k->link;
+
+	(void)events;
+	if ((l->be.blank || l->be.q[k->q].kick_sock) && amp_vhost_be_kicked(&l->be, k->q))
+		return;
+	amp_work_queue(&l->vl.work);
+}
+
+static void hook_kick_fd(struct amp_vhost_be *be, unsigned q, int fd)
+{
+	struct link_vv *l = of_be(be);
+
+	amp_watch_stop(&l->kick[q].watch);
+	if (fd >= 0 && amp_watch_start(&l->kick[q].watch, fd, EPOLLIN | EPOLLET))
+		fail(l, -EIO, "a kick descriptor that cannot be watched");
+}
+
+static void hook_gone(struct amp_vhost_be *be, int err)
+{
+	struct link_vv *l = of_be(be);
+
+	if (err)
+		amp_log(AMP_LOG_WARN, "link %s: link reset: %s", name_of(l), be->why);
+	else
+		amp_log(AMP_LOG_INFO, "link %s: guest detached", name_of(l));
+	amp_watch_stop(&l->conn);
+	detach(l);
+	memset(l->ran, 0, sizeof(l->ran));
+	l->vl.vs.seqpacket = false;
+	amp_vhost_be_reset(be);
+}
+
+static const struct amp_vhost_be_ops be_ops = {
+	.features = hook_features,
+	.queue_start = hook_queue_start,
+	.queue_stop = hook_queue_stop,
+	.kick_fd = hook_kick_fd,
+	.gone = hook_gone,
+};
+
+/* ---- the socket ---- */
+
+static void conn_ready(struct amp_watch *w, uint32_t events)
+{
+	struct link_vv *l = amp_container_of(w, struct link_vv, conn);
+
+	(void)events;
+	amp_vhost_be_readable(&l->be);
+}
+
+static void attach(struct link_vv *l, int fd)
+{
+	int r;
+
+	if (l->be.fd >= 0) {
+		amp_log_some(&l->log_second, AMP_LOG_WARN,
+			     "link %s: a second VMM connected to %s and was refused", name_of(l),
+			     l->vl.link.conf->path);
+		close(fd);
+		return;
+	}
+	r = amp_vhost_be_start(&l->be, fd);
+	if (!r)
+		r = amp_watch_start(&l->conn, fd, EPOLLIN);
+	if (r) {
+		amp_log(AMP_LOG_ERROR, "link %s: cannot attach a VMM: %s", name_of(l), strerror(-r));
+		amp_vhost_be_reset(&l->be);
+	}
+}
+
+static void listen_ready(struct amp_watch *w, uint32_t events)
+{
+	struct link_vv *l = amp_container_of(w, struct link_vv, listen);
+	int fd;
+
+	(void)events;
+	while ((fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
+		attach(l, fd);
+	if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+		amp_log_some(&l->log_second, AMP_LOG_ERROR, "link %s: accept: %s", name_of(l),
+			     strerror(errno));
+		amp_watch_retry(w);
+	}
+}
+
+static int start(struct amp_link *link)
+{
+	struct link_vv *l = of_link(link);
+	struct stat st;
+	int fd, r;
+
+	fd = amp_unix_listen(link->conf->path, link->conf->name);
+	if (fd < 0)
+		return fd;
+	if (stat(link->conf->path, &st) == 0) {
+		l->sock_dev = st.st_dev;
+		l->sock_ino = st.st_ino;
+	}
+	r = amp_watch_start(&l->listen, fd, EPOLLIN | EPOLLET);
+	if (r)
+		close(fd);
+	return r;
+}
+
+static void stop(struct amp_link *link)
+{
+	struct link_vv *l = of_link(link);
+	struct stat st;
+
+	if (l->be.fd >= 0) {
+		amp_watch_stop(&l->conn);
+		detach(l);
+		amp_vhost_be_reset(&l->be);
+	}
+	if (l->listen.fd >= 0 && stat(link->conf->path, &st) == 0 && st.st_dev == l->sock_dev &&
+	    st.st_ino == l->sock_ino)
+		unlink(link->conf->path);
+	amp_watch_close(&l->listen);
+	amp_vlink_fini(&l->vl);
+}
+
+static void vv_free(struct amp_link *link)
+{
+	free(of_link(link));
+}
+
+static const struct amp_link_ops vv_ops = {
+	.type = "vhost-user-vsock",
+	.start = start,
+	.stop = stop,
+	.free = vv_free,
+	.connect = amp_vlink_connect,
+	.stats = amp_vlink_stats,
+};
+
+struct amp_link *amp_link_vhost_vsock(const struct amp_link_conf *conf)
+{
+	static const enum amp_vq_dir dir[QUEUES] = {AMP_VQ_OUT, AMP_VQ_IN, AMP_VQ_OUT};
+	struct link_vv *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return NULL;
+	if (amp_vlink_init(&l->vl, &vv_ops, conf)) {
+		free(l);
+		return NULL;
+	}
+	l->vl.work.run = run;
+	l->listen.fd = l->conn.fd = -1;
+	l->listen.ready = listen_ready;
+	l->conn.ready = conn_ready;
+	for (unsigned q = 0; q < QUEUES; q++) {
+		l->kick[q].watch.fd = -1;
+		l->kick[q].watch.ready = kicked;
+		l->kick[q].link = l;
+		l->kick[q].q = q;
+	}
+	amp_put_le64(l->config, conf->cid); /* virtio 1.2, 5.10.4: guest_cid */
+	l->be.ops = &be_ops;
+	l->be.owner = l;
+	l->be.features = F_STREAM | AMP_VSOCK_F_SEQPACKET;
+	l->be.dir = dir;
+	l->be.queues = QUEUES;
+	l->be.config = l->config;
+	l->be.config_len = sizeof(l->config);
+	amp_vhost_be_init(&l->be);
+	return &l->vl.link;
+}

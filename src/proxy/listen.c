@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "listen.h"
+#include "log.h"
+
+#define BACKLOG 1024
+
+/* Does anybody listen there? */
+static bool alive(const struct sockaddr_un *un)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	bool r;
+
+	if (fd < 0)
+		return true; /* not known: leave it alone */
+	r = connect(fd, (const struct sockaddr *)un, sizeof(*un)) == 0 || errno == EAGAIN;
+	close(fd);
+	return r;
+}
+
+/* Removes a socket file that a dead process left. 0 or -errno, said. */
+static int clear_path(const struct sockaddr_un *un, const char *link)
+{
+	struct stat st;
+
+	if (lstat(un->sun_path, &st))
+		return 0;
+	if (!S_ISSOCK(st.st_mode)) {
+		amp_log(AMP_LOG_ERROR, "link %s: %s exists and is no socket: remove it or give another path",
+			link, un->sun_path);
+		return -EEXIST;
+	}
+	if (alive(un)) {
+		amp_log(AMP_LOG_ERROR, "link %s: %s is already in use by another process: stop it or give "
+			"another path", link, un->sun_path);
+		return -EADDRINUSE;
+	}
+	unlink(un->sun_path);
+	return 0;
+}
+
+static void say_why(const char *path, const char *link, int err)
+{
+	char dir[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	char *slash;
+
+	snprintf(dir, sizeof(dir), "%s", path);
+	slash = strrchr(dir, '/');
+	if (slash)
+		*slash = 0;
+	if (err == ENOENT && slash)
+		amp_log(AMP_LOG_ERROR, "link %s: directory %s does not exist: create it, or give a path in "
+			"one that does", link, dir[0] ? dir : "/");
+	else
+		amp_log(AMP_LOG_ERROR, "link %s: cannot listen on %s: %s", link, path, strerror(err));
+}
+
+int amp_unix_listen(const char *path, const char *link)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int fd, r;
+
+	memcpy(un.sun_path, path, strlen(path) + 1);
+	r = clear_path(&un, link);
+	if (r)
+		return r;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && bind(fd, (struct sockaddr *)&un, sizeof(un)) == 0 && listen(fd, BACKLOG) == 0)
+		return fd;
+	r = -errno;
+	say_why(path, link, -r);
+	if (fd >= 0)
+		close(fd);
+	return r;
+}
+
+static int inet_listen(const struct amp_target *t)
+{
+	static const int on = 1;
+	bool tcp = t->kind == AMP_TARGET_TCP;
+	int fd = socket(t->addr.sa.sa_family,
+			(tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	/* published ports come back at once after a restart; not for UDP, where it would share */
+	if (tcp) {
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* accepted ones inherit it */
+	}
+	if (t->addr.sa.sa_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+	if (bind(fd, &t->addr.sa, t->len) == 0 && (!tcp || listen(fd, BACKLOG) == 0))
+		return fd;
+	r = -errno;
+	close(fd);
+	return r;
+}
+
+int amp_target_listen(const struct amp_target *target, const char *link)
+{
+	char text[AMP_ADDR_TEXT];
+	int r;
+
+	if (target->kind == AMP_TARGET_UNIX)
+		return amp_unix_listen(target->addr.un.sun_path, link);
+	r = inet_listen(target);
+	if (r < 0)
+		amp_log(AMP_LOG_ERROR, "link %s: cannot publish %s %s: %s", link,
+			target->kind == AMP_TARGET_TCP ? "tcp" : "udp",
+			amp_sockaddr_text(&target->addr.sa, text),
+			r == -EADDRINUSE ? "the port is already in use by another process" : strerror(-r));
+	return r;
+}

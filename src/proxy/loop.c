@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Theory of operation: loop.h. One loop a process, so its state is static. */
+#include <errno.h>
+#include <unistd.h>
+
+#include "loop.h"
+
+#define EVENTS_MAX   64
+#define PASS_ITEMS   512u /* work items until descriptors and timers are looked at again */
+#define RETRY_MAX    64
+#define RETRY_MS     100u
+
+TAILQ_HEAD(work_head, amp_work);
+
+static uv_loop_t uv;
+static uv_poll_t ep_poll;
+static uv_check_t check;
+static uv_idle_t idle;
+static uv_timer_t retry_timer;
+static int ep = -1;
+static struct work_head work = TAILQ_HEAD_INITIALIZER(work);
+static struct amp_grave *graves;
+static struct epoll_event batch[EVENTS_MAX];
+static int batch_cnt;
+static int batch_at;
+static struct amp_watch *retry[RETRY_MAX];
+static unsigned retry_cnt;
+
+static void ep_ready(uv_poll_t *h, int status, int events)
+{
+	(void)h;
+	(void)status;
+	(void)events;
+	batch_cnt = epoll_wait(ep, batch, EVENTS_MAX, 0);
+	for (batch_at = 0; batch_at < batch_cnt; batch_at++) {
+		struct amp_watch *w = batch[batch_at].data.ptr;
+
+		if (w)
+			w->ready(w, batch[batch_at].events);
+	}
+	batch_cnt = 0;
+}
+
+static void bury_all(void)
+{
+	while (graves) {
+		struct amp_grave *g = graves;
+
+		graves = g->next;
+		g->free(g);
+	}
+}
+
+static void pass(uv_check_t *h)
+{
+	(void)h;
+	for (unsigned n = 0; n < PASS_ITEMS && !TAILQ_EMPTY(&work); n++) {
+		struct amp_work *item = TAILQ_FIRST(&work);
+
+		TAILQ_REMOVE(&work, item, entry);
+		item->queued = false;
+		item->run(item);
+	}
+	bury_all();
+	if (TAILQ_EMPTY(&work))
+		uv_idle_stop(&idle);
+}
+
+static void nothing(uv_idle_t *h)
+{
+	(void)h; /* an active idle handle keeps the loop from sleeping */
+}
+
+/* Whoever is called may stop any other watch: the list is walked in place. */
+static void retry_due(uv_timer_t *t)
+{
+	unsigned n = retry_cnt;
+	unsigned left = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct amp_watch *w = retry[i];
+
+		retry[i] = NULL;
+		if (w)
+			w->ready(w, EPOLLIN);
+	}
+	for (unsigned i = n; i < retry_cnt; i++)
+		retry[left++] = retry[i];
+	retry_cnt = left;
+	if (retry_cnt)
+		uv_timer_start(t, retry_due, RETRY_MS, 0);
+}
+
+int amp_loop_init(void)
+{
+	int r = uv_loop_init(&uv);
+
+	if (r)
+		return r;
+	ep = epoll_create1(EPOLL_CLOEXEC);
+	if (ep < 0)
+		return -errno;
+	r = uv_poll_init(&uv, &ep_poll, ep);
+	if (r)
+		return r;
+	uv_poll_start(&ep_poll, UV_READABLE, ep_ready);
+	uv_check_init(&uv, &check);
+	uv_check_start(&check, pass);
+	uv_idle_init(&uv, &idle);
+	uv_timer_init(&uv, &retry_timer);
+	return 0;
+}
+
+uv_loop_t *amp_loop_uv(void)
+{
+	return &uv;
+}
+
+void amp_loop_run(void)
+{
+	uv_run(&uv, UV_RUN_DEFAULT);
+}
+
+void amp_loop_stop(void)
+{
+	uv_stop(&uv);
+}
+
+void amp_loop_fini(void)
+{
+	uv_close((uv_handle_t *)&ep_poll, NULL);
+	uv_close((uv_handle_t *)&check, NULL);
+	uv_close((uv_handle_t *)&idle, NULL);
+	uv_close((uv_handle_t *)&retry_timer, NULL);
+	uv_run(&uv, UV_RUN_DEFAULT); /* lets every handle close and every request end */
+	bury_all();
+	uv_loop_close(&uv);
+	close(ep);
+	ep = -1;
+}
+
+int amp_watch_start(struct amp_watch *w, int fd, uint32_t events)
+{
+	struct epoll_event ev = {.events = events, .data.ptr = w};
+
+	if (epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev))
+		return -errno;
+	w->fd = fd;
+	return 0;
+}
+
+/* Events already fetched must not reach a watch that is no more. */
+static void forget(struct amp_watch *w)
+{
+	w->fd = -1;
+	for (int i = batch_at + 1; i < batch_cnt; i++) {
+		if (batch[i].data.ptr == w)
+			batch[i].data.ptr = NULL;
+	}
+	for (unsigned i = 0; i < retry_cnt; i++) {
+		if (retry[i] == w)
+			retry[i] = NULL;
+	}
+}
+
+void amp_watch_stop(struct amp_watch *w)
+{
+	if (w->fd < 0)
+		return;
+	epoll_ctl(ep, EPOLL_CTL_DEL, w->fd, NULL);
+	forget(w);
+}
+
+void amp_watch_close(struct amp_watch *w)
+{
+	int fd = w->fd;
+
+	if (fd < 0)
+		return;
+	forget(w);
+	close(fd); /* the last reference: the kernel takes it out of the set */
+}
+
+void amp_watch_retry(struct amp_watch *w)
+{
+	for (unsigned i = 0; i < retry_cnt; i++) {
+		if (retry[i] == w)
+			return;
+	}
+	if (retry_cnt == RETRY_MAX)
+		return;
+	retry[retry_cnt++] = w;
+	if (!uv_is_active((uv_handle_t *)&retry_timer))
+		uv_timer_start(&retry_timer, retry_due, RETRY_MS, 0);
+}
+
+void amp_work_queue(struct amp_work *item)
+{
+	if (item->queued)
+		return;
+	item->queued = true;
+	TAILQ_INSERT_TAIL(&work, item, entry);
+	if (!uv_is_active((uv_handle_t *)&idle))
+		uv_idle_start(&idle, nothing);
+}
+
+void amp_work_cancel(struct amp_work *item)
+{
+	if (!item->queued)
+		return;
+	item->queued = false;
+	TAILQ_REMOVE(&work, item, entry);
+}
+
+void amp_bury(struct amp_grave *grave, void (*free_fn)(struct amp_grave *grave))
+{
+	grave->free = free_fn;
+	grave->next = graves;
+	graves = grave;
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The loop: libuv's, with two things of our own on it.
+ *
+ * Theory of operation
+ *
+ * libuv has timers, signals, threads for the resolver and the sleep. Data descriptors
+ * are not uv_poll handles: changing what such a handle waits for costs two epoll_ctl()
+ * calls, and a flow changes its mind with every stall. They sit in one epoll set of
+ * ours, edge-triggered, added once and never changed; the set's own descriptor is the
+ * one thing that libuv polls for them. Whoever gets an edge remembers it until a call
+ * says EAGAIN.
+ *
+ * Work is done in passes, after libuv has polled: a FIFO of work items (a link whose
+ * rings have news, a flow that can move bytes). An item does a bounded piece and, when
+ * there is more, goes to the end of the queue: that is the round-robin between flows
+ * and links. A pass ends when the queue is empty or its budget is spent; then the loop
+ * looks at descriptors, timers and signals again, without sleeping while work is left.
+ *
+ * Memory of objects that end goes through amp_bury(): it is freed at the end of the
+ * pass, when no frame on the stack can still look at it.
+ */
+#ifndef AMP_PROXY_LOOP_H
+#define AMP_PROXY_LOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/queue.h>
+#include <uv.h>
+
+struct amp_watch {
+	int fd; /* -1: not watched */
+	void (*ready)(struct amp_watch *w, uint32_t events);
+};
+
+struct amp_work {
+	TAILQ_ENTRY(amp_work) entry;
+	void (*run)(struct amp_work *work);
+	bool queued;
+};
+
+struct amp_grave {
+	struct amp_grave *next;
+	void (*free)(struct amp_grave *grave);
+};
+
+#define amp_container_of(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+
+int amp_loop_init(void);
+uv_loop_t *amp_loop_uv(void);
+/* Runs until amp_loop_stop(). */
+void amp_loop_run(void);
+void amp_loop_stop(void);
+/* Closes what init opened; every other handle must be closed or closing. */
+void amp_loop_fini(void);
+
+/* Watch fd for events; EPOLLET for edges. 0 or -errno. ready may stop its own and other watches. */
+int amp_watch_start(struct amp_watch *w, int fd, uint32_t events);
+/* The descriptor stays open, or has duplicates. */
+void amp_watch_stop(struct amp_watch *w);
+/* Closes the descriptor, which has no duplicate: one call to the kernel fewer. */
+void amp_watch_close(struct amp_watch *w);
+
+void amp_work_queue(struct amp_work *work);
+void amp_work_cancel(struct amp_work *work);
+
+void amp_bury(struct amp_grave *grave, void (*free_fn)(struct amp_grave *grave));
+
+/* accept() had no descriptor left: w is called again (EPOLLIN) after a while. */
+void amp_watch_retry(struct amp_watch *w);
+
+#endif /* AMP_PROXY_LOOP_H */

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* ampsock-proxy: options, start, stop. ampsock-proxy(8) says what each option does. */
+#include <bsd/stdlib.h>
+#include <bsd/unistd.h>
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../virtio/vhost_user_backend.h"
+#include "config.h"
+#include "link.h"
+#include "loop.h"
+#include "offload.h"
+#include "publish.h"
+
+#ifndef AMPSOCK_VERSION
+#define AMPSOCK_VERSION "0.1.0"
+#endif
+
+/* sysexits of our own, few: 0 stopped in good order, 1 cannot run, 2 wrong option or line */
+#define EXIT_RUN   1
+#define EXIT_USAGE 2
+
+static struct amp_links links = TAILQ_HEAD_INITIALIZER(links);
+
+static const char help[] =
+	"usage: ampsock-proxy --link TYPE:PATH,cid=N[,name=NAME] [RULE ...] [--link ...]\n"
+	"       ampsock-proxy --config FILE\n"
+	"\n"
+	"Carries the sockets of guests without a network stack to real ones.\n"
+	"\n"
+	"  --link TYPE:PATH,cid=N[,name=NAME]\n"
+	"                       serve a guest; TYPE: vhost-user-vsock; PATH: socket for the VMM\n"
+	"rules for the --link before them:\n"
+	"  --allow RULE         let the guest reach RULE, e.g. 'out tcp 192.0.2.1:80',\n"
+	"                       'out udp 10.0.0.0/8:53', 'out tcp example.com:443',\n"
+	"                       'out any any:any', 'in tcp 127.0.0.1:8000-8999'\n"
+	"  --publish RULE       host port to guest, e.g. 'tcp 127.0.0.1:8080 -> vsock:5000',\n"
+	"                       'tcp 127.0.0.1:8080 -> inet:80', 'unix /run/x.sock -> vsock:5000'\n"
+	"  --expose RULE        guest to host target, e.g. 'vsock:6000 -> tcp 127.0.0.1:22'\n"
+	"\n"
+	"  --config FILE        read links and rules from FILE\n"
+	"  --check-config       read everything, complain, and exit\n"
+	"  --log-level LEVEL    error, warning, info (default) or debug\n"
+	"  --verbose            the same as --log-level debug\n"
+	"  --ready-fd N         write a byte to descriptor N and close it when all is up\n"
+	"  --version            print the version and exit\n"
+	"  --help               print this and exit\n"
+	"\n"
+	"Everything not allowed is denied. SIGUSR1 prints counters, SIGTERM and SIGINT stop.\n"
+	"Exit status: 0 stopped, 1 could not start, 2 wrong option, rule or file.\n";
+
+enum opt {
+	OPT_LINK = 256,
+	OPT_ALLOW,
+	OPT_PUBLISH,
+	OPT_EXPOSE,
+	OPT_CONFIG,
+	OPT_CHECK,
+	OPT_LOG,
+	OPT_VERBOSE,
+	OPT_READY,
+	OPT_VERSION,
+	OPT_HELP,
+};
+
+static const struct option options[] = {
+	{"link", required_argument, NULL, OPT_LINK},
+	{"allow", required_argument, NULL, OPT_ALLOW},
+	{"publish", required_argument, NULL, OPT_PUBLISH},
+	{"expose", required_argument, NULL, OPT_EXPOSE},
+	{"config", required_argument, NULL, OPT_CONFIG},
+	{"check-config", no_argument, NULL, OPT_CHECK},
+	{"log-level", required_argument, NULL, OPT_LOG},
+	{"verbose", no_argument, NULL, OPT_VERBOSE},
+	{"ready-fd", required_argument, NULL, OPT_READY},
+	{"version", no_argument, NULL, OPT_VERSION},
+	{"help", no_argument, NULL, OPT_HELP},
+	{NULL, 0, NULL, 0},
+};
+
+struct settings {
+	struct amp_config conf;
+	bool check;
+	int ready_fd;
+};
+
+/* The known option that is most like what was typed: the one with the longest common start. */
+static const char *nearest(const char *typed)
+{
+	const char *best = "help";
+	size_t best_len = 0;
+
+	for (const struct option *o = options; o->name; o++) {
+		size_t n = 0;
+
+		while (typed[n] && typed[n] == o->name[n])
+			n++;
+		if (n > best_len) {
+			best_len = n;
+			best = o->name;
+		}
+	}
+	return best;
+}
+
+static int bad_option(char **argv, int opt)
+{
+	const char *arg = optind > 0 ? argv[optind - 1] : "";
+
+	if (opt == ':')
+		fprintf(stderr, "ampsock-proxy: %s: expected a value behind it; see --help\n", arg);
+	else
+		fprintf(stderr, "ampsock-proxy: %s: no such option, or one that takes no value; did you mean "
+			"--%s? See --help\n", arg, nearest(arg + strspn(arg, "-")));
+	return EXIT_USAGE;
+}
+
+static int set_ready_fd(struct settings *set, const char *text)
+{
+	uint32_t fd;
+
+	if (!amp_parse_u32(text, 65535, &fd) || fd < 3) {
+		fprintf(stderr, "ampsock-proxy: --ready-fd: expected an open descriptor, 3 or higher, found `%s`\n",
+			text);
+		return EXIT_USAGE;
+	}
+	set->ready_fd = (int)fd;
+	return 0;
+}
+
+static int handle(struct settings *set, int opt, const char *arg)
+{
+	int r = 0;
+
+	switch (opt) {
+	case OPT_LINK:
+		r = amp_config_link(&set->conf, arg, stderr);
+		break;
+	case OPT_ALLOW:
+		r = amp_config_rule(&set->conf, "allow", arg, "--allow", stderr);
+		break;
+	case OPT_PUBLISH:
+		r = amp_config_rule(&set->conf, "publish", arg, "--publish", stderr);
+		break;
+	case OPT_EXPOSE:
+		r = amp_config_rule(&set->conf, "expose", arg, "--expose", stderr);
+		break;
+	case OPT_CONFIG:
+		r = amp_config_file(&set->conf, arg, stderr);
+		break;
+	case OPT_CHECK:
+		set->check = true;
+		break;
+	case OPT_VERBOSE:
+		set->conf.log_level = AMP_LOG_DEBUG;
+		break;
+	case OPT_LOG:
+		r = amp_log_level_parse(arg, &set->conf.log_level);
+		if (r)
+			fprintf(stderr, "ampsock-proxy: --log-level: expected error, warning, info or debug, "
+				"found `%s`\n", arg);
+		break;
+	case OPT_READY:
+		r = set_ready_fd(set, arg);
+		break;
+	}
+	return r ? EXIT_USAGE : 0;
+}
+
+/* 0: go on; 1 and *code: exit. */
+static int parse(int argc, char **argv, struct settings *set, int *code)
+{
+	int opt;
+
+	opterr = 0;
+	while ((opt = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+		if (opt == OPT_HELP || opt == OPT_VERSION) {
+			fputs(opt == OPT_HELP ? help : "ampsock-proxy " AMPSOCK_VERSION "\n", stdout);
+			*code = 0;
+			return 1;
+		}
+		*code = opt == '?' || opt == ':' ? bad_option(argv, opt) : handle(set, opt, optarg);
+		if (*code)
+			return 1;
+	}
+	if (optind < argc) {
+		fprintf(stderr, "ampsock-proxy: expected only options, found `%s`; see --help\n", argv[optind]);
+		*code = EXIT_USAGE;
+		return 1;
+	}
+	*code = EXIT_USAGE;
+	if (amp_config_check(&set->conf, stderr))
+		return 1;
+	*code = 0;
+	return set->check;
+}
+
+/* ---- running ---- */
+
+static void on_stop(uv_signal_t *s, int num)
+{
+	(void)s;
+	amp_log(AMP_LOG_INFO, "%s: stopping", num == SIGTERM ? "SIGTERM" : "SIGINT");
+	amp_loop_stop();
+}
+
+static void on_counters(uv_signal_t *s, int num)
+{
+	struct amp_link *l;
+	char text[300];
+
+	(void)s;
+	(void)num;
+	TAILQ_FOREACH(l, &links, entry) {
+		l->ops->stats(l, text, sizeof(text));
+		fprintf(stderr,
+			"ampsock-proxy: counters: link=%s up=%d flows=%u flows_total=%" PRIu64
+			" sockets=%u denied=%" PRIu64 " refused=%" PRIu64 " stale=%" PRIu64
+			" datagram_drops=%" PRIu64 " attached=%" PRIu64 " %s\n",
+			l->conf->name, l->up, l->flow_cnt, l->stats.flows, amp_offload_sockets(l->offload),
+			l->stats.denied, l->stats.refused, l->stats.stale, l->stats.drops,
+			l->stats.attached, text);
+	}
+}
+
+static int start_links(const struct amp_config *conf)
+{
+	const struct amp_link_conf *c;
+
+	TAILQ_FOREACH(c, &conf->links, entry) {
+		struct amp_link *l = amp_link_vhost_vsock(c);
+
+		if (!l)
+			return -ENOMEM;
+		TAILQ_INSERT_TAIL(&links, l, entry);
+		if (l->ops->start(l) || amp_publish_start(l))
+			return -EIO;
+		amp_log(AMP_LOG_INFO, "link %s: waiting for a VMM on %s (cid %" PRIu32 ")", c->name, c->path,
+			c->cid);
+	}
+	return 0;
+}
+
+static void stop_links(void)
+{
+	struct amp_link *l;
+
+	TAILQ_FOREACH(l, &links, entry) {
+		amp_publish_stop(l);
+		l->ops->stop(l);
+	}
+}
+
+static void tell_ready(int fd)
+{
+	if (fd < 0)
+		return;
+	if (write(fd, "\n", 1) != 1)
+		amp_log(AMP_LOG_WARN, "--ready-fd %d: %s", fd, strerror(errno));
+	close(fd);
+}
+
+static int run(struct settings *set)
+{
+	static uv_signal_t sig[3];
+	static const int nums[3] = {SIGTERM, SIGINT, SIGUSR1};
+	int r = amp_loop_init();
+
+	if (!r)
+		r = amp_vhost_be_sigbus_install();
+	if (r) {
+		amp_log(AMP_LOG_ERROR, "cannot start: %s", strerror(-r));
+		return EXIT_RUN;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	for (unsigned i = 0; i < 3; i++) {
+		uv_signal_init(amp_loop_uv(), &sig[i]);
+		uv_signal_start(&sig[i], nums[i] == SIGUSR1 ? on_counters : on_stop, nums[i]);
+	}
+	r = start_links(&set->conf);
+	if (!r) {
+		tell_ready(set->ready_fd);
+		amp_loop_run();
+	}
+	stop_links();
+	for (unsigned i = 0; i < 3; i++)
+		uv_close((uv_handle_t *)&sig[i], NULL);
+	amp_loop_fini();
+	while (!TAILQ_EMPTY(&links)) {
+		struct amp_link *l = TAILQ_FIRST(&links);
+
+		TAILQ_REMOVE(&links, l, entry);
+		l->ops->free(l);
+	}
+	return r ? EXIT_RUN : 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct settings set = {.ready_fd = -1};
+	int code;
+
+	amp_config_init(&set.conf);
+	if (parse(argc, argv, &set, &code) == 0) {
+		amp_log_level_set(set.conf.log_level);
+		code = run(&set);
+	}
+	amp_config_free(&set.conf);
+	return code;
+}

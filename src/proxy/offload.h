@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The offload protocol's host side: what link.c and publish.c call. */
+#ifndef AMP_PROXY_OFFLOAD_H
+#define AMP_PROXY_OFFLOAD_H
+
+#include "link.h"
+
+/* NULL: no memory. */
+struct amp_offload *amp_offload_new(struct amp_link *link);
+void amp_offload_free(struct amp_offload *off);
+/* The guest is gone: every session ends. */
+void amp_offload_down(struct amp_offload *off);
+/* A carrier from the guest itself. */
+void amp_offload_incoming(struct amp_offload *off, struct amp_end *end);
+/*
+ * publish to inet:PORT: the guest's own bind to PORT is served from fd (bound; for TCP
+ * listening). fd is ours from now on. 0 or -errno.
+ */
+int amp_offload_publish(struct amp_offload *off, const struct amp_forward *fwd, int fd);
+unsigned amp_offload_sockets(const struct amp_offload *off);
+
+#endif /* AMP_PROXY_OFFLOAD_H */

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "flow.h"
+#include "listen.h"
+#include "offload.h"
+#include "publish.h"
+#include "udp_relay.h"
+
+/* One publish rule at work. */
+struct publish {
+	TAILQ_ENTRY(publish) entry;
+	struct amp_link *link;
+	const struct amp_forward *fwd;
+	struct amp_acceptor acceptor;
+	struct amp_udp_relay *relay;
+};
+
+static TAILQ_HEAD(, publish) all = TAILQ_HEAD_INITIALIZER(all);
+
+static void refuse(struct publish *p, int fd, int err)
+{
+	static const struct linger now = {.l_onoff = 1, .l_linger = 0};
+
+	p->link->stats.refused++;
+	amp_log_some(&p->link->log_refused, AMP_LOG_WARN, "link %s: publish %s (%s): connection reset: %s",
+		     p->link->conf->name, p->fwd->text, p->fwd->where,
+		     err == ENETDOWN ? "no guest is attached" : strerror(err));
+	if (fd >= 0) {
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+		close(fd);
+	}
+}
+
+static void publish_failed(struct amp_flow *flow, unsigned side, int err)
+{
+	if (side == 0 && !flow->open[0])
+		refuse(flow->owner, -1, err);
+}
+
+static const struct amp_flow_ops publish_flow = {
+	.failed = publish_failed,
+};
+
+static void take(struct amp_acceptor *a, int fd, const struct sockaddr_storage *peer)
+{
+	struct publish *p = amp_container_of(a, struct publish, acceptor);
+	struct amp_end *guest, *host;
+	int err;
+
+	(void)peer;
+	guest = p->link->ops->connect(p->link, p->fwd->service.port, false, &err);
+	if (!guest) {
+		refuse(p, fd, err);
+		return;
+	}
+	host = amp_end_fd(fd, false);
+	if (!host) {
+		refuse(p, -1, ENOMEM);
+		guest->ops->reset(guest);
+		return;
+	}
+	p->link->stats.flows++;
+	amp_flow_join(p->link, guest, false, host, true, &publish_flow, p);
+}
+
+static int start_one(struct publish *p, int fd)
+{
+	int r;
+
+	if (p->fwd->service.kind == AMP_SERVICE_INET)
+		return amp_offload_publish(p->link->offload, p->fwd, fd);
+	if (p->fwd->target.kind == AMP_TARGET_UDP) {
+		p->relay = amp_udp_relay_publish(p->link, p->fwd, fd);
+		return p->relay ? 0 : -ENOMEM;
+	}
+	p->acceptor.take = take;
+	r = amp_acceptor_start(&p->acceptor, fd);
+	return r;
+}
+
+int amp_publish_start(struct amp_link *link)
+{
+	const struct amp_forward *fwd;
+
+	TAILQ_FOREACH(fwd, &link->conf->publish, entry) {
+		struct publish *p;
+		int r, fd = amp_target_listen(&fwd->target, link->conf->name);
+
+		if (fd < 0)
+			return fd;
+		p = calloc(1, sizeof(*p));
+		if (!p) {
+			close(fd);
+			return -ENOMEM;
+		}
+		p->link = link;
+		p->fwd = fwd;
+		p->acceptor.watch.fd = -1;
+		TAILQ_INSERT_TAIL(&all, p, entry);
+		r = start_one(p, fd);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+void amp_publish_stop(struct amp_link *link)
+{
+	struct publish *p, *next;
+
+	for (p = TAILQ_FIRST(&all); p; p = next) {
+		next = TAILQ_NEXT(p, entry);
+		if (p->link != link)
+			continue;
+		TAILQ_REMOVE(&all, p, entry);
+		if (p->acceptor.watch.fd >= 0 && p->fwd->target.kind == AMP_TARGET_UNIX)
+			unlink(p->fwd->target.addr.un.sun_path);
+		amp_acceptor_stop(&p->acceptor);
+		amp_udp_relay_free(p->relay);
+		free(p);
+	}
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Rules: what a link may reach, what is published to it and exposed to it. One
+ * grammar for the configuration file and the command line (ampsock-proxy(8)).
+ *
+ *	allow    in|out  tcp|udp|any  HOST:PORT
+ *	publish  tcp|udp ADDRESS:PORT | unix PATH   ->  vsock:PORT | inet:PORT
+ *	expose   vsock:PORT  ->  tcp|udp ADDRESS:PORT | unix PATH
+ *
+ *	HOST: any | local | address[/bits] | [v6 address[/bits]] | name | *.name
+ *	PORT: any | number | number-number (allow only); 0 in an `in` rule: an ephemeral port
+ *
+ * Nothing is allowed by default. Addresses have disguises: before a rule is asked an
+ * address is brought to its plain form (::ffff:a.b.c.d, NAT64, 6to4 and ::a.b.c.d are
+ * a.b.c.d; connecting to 0.0.0.0 or :: is connecting to loopback). What is local to the
+ * host (loopback, link-local, any address of its interfaces) is reached only by a rule
+ * that says so: `local`, or an address or prefix that lies itself inside that class.
+ */
+#ifndef AMP_PROXY_RULE_H
+#define AMP_PROXY_RULE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+enum amp_proto { AMP_PROTO_TCP = 1, AMP_PROTO_UDP = 2, AMP_PROTO_ANY = 3 };
+enum amp_dir { AMP_DIR_OUT, AMP_DIR_IN };
+enum amp_host_kind { AMP_HOST_ANY, AMP_HOST_LOCAL, AMP_HOST_PREFIX, AMP_HOST_NAME };
+
+#define AMP_RULE_NAME_MAX 255u
+
+/* Why a text is no rule: words, and where they stand in it. */
+struct amp_rule_error {
+	unsigned at;
+	char msg[200];
+};
+
+struct amp_rule {
+	TAILQ_ENTRY(amp_rule) entry;
+	enum amp_dir dir;
+	enum amp_proto proto;
+	enum amp_host_kind host;
+	uint8_t addr[16]; /* plain form: IPv4 as ::ffff:a.b.c.d */
+	uint8_t bits;	  /* of 128 */
+	bool wild;	  /* name: *.name */
+	uint16_t port_lo, port_hi;
+	char name[AMP_RULE_NAME_MAX + 1]; /* lower case, without the final dot */
+	char *text;			  /* as it was written */
+	char *where;			  /* file:line, or "command line" */
+	uint64_t hits;
+};
+
+TAILQ_HEAD(amp_rules, amp_rule);
+
+/* An address and port in plain form. */
+struct amp_dest {
+	uint8_t addr[16];
+	uint16_t port;
+	uint32_t scope_id;
+	bool local; /* to the host */
+	bool wildcard; /* 0.0.0.0 or :: as it was given */
+};
+
+enum amp_target_kind { AMP_TARGET_TCP = 1, AMP_TARGET_UDP, AMP_TARGET_UNIX };
+
+struct amp_target { /* on the host */
+	enum amp_target_kind kind;
+	socklen_t len;
+	union {
+		struct sockaddr sa;
+		struct sockaddr_storage ss;
+		struct sockaddr_un un;
+	} addr;
+};
+
+enum amp_service_kind { AMP_SERVICE_VSOCK = 1, AMP_SERVICE_INET };
+
+struct amp_service { /* in the guest */
+	enum amp_service_kind kind;
+	uint32_t port;
+};
+
+struct amp_forward { /* publish or expose */
+	TAILQ_ENTRY(amp_forward) entry;
+	struct amp_target target;
+	struct amp_service service;
+	char *text;
+	char *where;
+};
+
+TAILQ_HEAD(amp_forwards, amp_forward);
+
+/* 0 or -EINVAL and *err. text is not kept. */
+int amp_rule_parse(const char *text, struct amp_rule *rule, struct amp_rule_error *err);
+int amp_publish_parse(const char *text, struct amp_forward *fwd, struct amp_rule_error *err);
+int amp_expose_parse(const char *text, struct amp_forward *fwd, struct amp_rule_error *err);
+
+/* Decimal, no sign, no blanks, nothing behind it. */
+bool amp_parse_u32(const char *text, uint32_t max, uint32_t *value);
+
+/* The plain form of an address to connect or send to; for_bind: the wildcard stays itself. */
+void amp_dest_from(const struct sockaddr *sa, bool for_bind, struct amp_dest *dest);
+
+/* Does the rule, which names no name, cover dest? */
+bool amp_rule_covers(const struct amp_rule *rule, enum amp_dir dir, enum amp_proto proto,
+		     const struct amp_dest *dest);
+/* Does the rule cover this name as a name (any, or the name itself)? port 0: on some port. */
+bool amp_rule_names(const struct amp_rule *rule, enum amp_proto proto, const char *name, uint16_t port);
+bool amp_rule_port(const struct amp_rule *rule, uint16_t port);
+
+/* localhost and below: the one name that may stand for a local address (RFC 6761, 6.3). */
+bool amp_name_is_local(const char *name);
+
+/* Interface addresses are asked of the kernel anew when older than this. */
+#define AMP_IFADDRS_MS 5000u
+/* For tests: n addresses in plain form instead of the host's. */
+void amp_dest_set_host_addrs(const uint8_t (*addrs)[16], unsigned n);
+
+#define AMP_ADDR_TEXT 64u
+const char *amp_sockaddr_text(const struct sockaddr *sa, char dst[AMP_ADDR_TEXT]);
+
+#endif /* AMP_PROXY_RULE_H */

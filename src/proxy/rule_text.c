@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Words of a rule, and the forwards (publish, expose), which are words only. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../wire/offload.h"
+#include "rule_text.h"
+
+bool amp_text_word(struct amp_text *t)
+{
+	size_t n;
+
+	t->rest += strspn(t->rest, " \t");
+	t->at = t->rest;
+	n = strcspn(t->rest, " \t");
+	t->rest += n;
+	if (n >= sizeof(t->word))
+		n = 0;
+	memcpy(t->word, t->at, n);
+	t->word[n] = 0;
+	return n != 0;
+}
+
+int amp_text_error(struct amp_text *t, const char *msg)
+{
+	t->err->at = (unsigned)(t->at - t->all);
+	if (t->word[0])
+		snprintf(t->err->msg, sizeof(t->err->msg), "at `%.40s`: %s", t->at, msg);
+	else
+		snprintf(t->err->msg, sizeof(t->err->msg), "%s", msg);
+	return -EINVAL;
+}
+
+int amp_text_end(struct amp_text *t)
+{
+	if (!amp_text_word(t) && !*t->at)
+		return 0;
+	return amp_text_error(t, "expected nothing more here");
+}
+
+bool amp_text_split(const char *word, char *host, char *port, bool *brackets)
+{
+	const char *colon = strrchr(word, ':');
+	size_t n;
+
+	*brackets = word[0] == '[';
+	if (!colon || colon == word || !colon[1])
+		return false;
+	n = (size_t)(colon - word);
+	memcpy(host, word, n);
+	host[n] = 0;
+	strcpy(port, colon + 1);
+	if (*brackets) {
+		char *end = strchr(host, ']');
+
+		if (!end || (end[1] && end[1] != '/'))
+			return false;
+		memmove(end, end + 1, strlen(end));
+		memmove(host, host + 1, strlen(host));
+		return true;
+	}
+	return !strchr(host, ':');
+}
+
+static int parse_inet_target(struct amp_text *t, bool listen, struct amp_target *target)
+{
+	char host[AMP_TEXT_WORD], port[AMP_TEXT_WORD];
+	struct sockaddr_in *in = (void *)&target->addr;
+	struct sockaddr_in6 *in6 = (void *)&target->addr;
+	uint32_t num;
+	bool brackets;
+
+	if (!amp_text_word(t) || !amp_text_split(t->word, host, port, &brackets))
+		return amp_text_error(t, "expected ADDRESS:PORT, such as 127.0.0.1:8080 or [::1]:8080");
+	if (!amp_parse_u32(port, 65535, &num) || (num == 0 && !listen))
+		return amp_text_error(t, listen ? "expected a port from 0 (any free one) to 65535" :
+						  "expected a port from 1 to 65535");
+	if (brackets && inet_pton(AF_INET6, host, &in6->sin6_addr) == 1) {
+		in6->sin6_family = AF_INET6;
+		in6->sin6_port = htons((uint16_t)num);
+		target->len = sizeof(*in6);
+	} else if (!brackets && inet_pton(AF_INET, host, &in->sin_addr) == 1) {
+		in->sin_family = AF_INET;
+		in->sin_port = htons((uint16_t)num);
+		target->len = sizeof(*in);
+	} else {
+		return amp_text_error(t, "expected a numeric address: 127.0.0.1:8080 or [::1]:8080");
+	}
+	return 0;
+}
+
+static int parse_target(struct amp_text *t, bool listen, struct amp_target *target)
+{
+	memset(target, 0, sizeof(*target));
+	amp_text_word(t);
+	if (strcmp(t->word, "unix") == 0) {
+		target->kind = AMP_TARGET_UNIX;
+		if (!amp_text_word(t) || t->word[0] != '/' ||
+		    strlen(t->word) >= sizeof(target->addr.un.sun_path))
+			return amp_text_error(t, "expected an absolute path of at most 107 bytes");
+		target->addr.un.sun_family = AF_UNIX;
+		strcpy(target->addr.un.sun_path, t->word);
+		target->len = sizeof(target->addr.un);
+		return 0;
+	}
+	if (strcmp(t->word, "tcp") == 0)
+		target->kind = AMP_TARGET_TCP;
+	else if (strcmp(t->word, "udp") == 0)
+		target->kind = AMP_TARGET_UDP;
+	else
+		return amp_text_error(t, "expected tcp, udp or unix");
+	return parse_inet_target(t, listen, target);
+}
+
+static int parse_service(struct amp_text *t, bool inet, struct amp_service *service)
+{
+	const char *colon;
+	uint32_t max;
+
+	amp_text_word(t);
+	colon = strchr(t->word, ':');
+	if (strncmp(t->word, "vsock:", 6) == 0) {
+		service->kind = AMP_SERVICE_VSOCK;
+		max = UINT32_MAX - 1;
+	} else if (inet && strncmp(t->word, "inet:", 5) == 0) {
+		service->kind = AMP_SERVICE_INET;
+		max = 65535;
+	} else {
+		return amp_text_error(t, inet ? "expected vsock:PORT or inet:PORT" : "expected vsock:PORT");
+	}
+	if (!amp_parse_u32(colon + 1, max, &service->port) ||
+	    (service->kind == AMP_SERVICE_INET && service->port == 0))
+		return amp_text_error(t, service->kind == AMP_SERVICE_INET ?
+			"expected a port from 1 to 65535" : "expected a port from 0 to 4294967294");
+	/* offload ports belong to the proxy and its guest alone (DESIGN 6, Listen) */
+	if (service->kind == AMP_SERVICE_VSOCK &&
+	    (service->port == AMP_OFF_PORT || service->port == AMP_OFF_ACCEPT_PORT))
+		return amp_text_error(t, "this port is the proxy's own: expected another one");
+	return 0;
+}
+
+static int parse_arrow(struct amp_text *t)
+{
+	amp_text_word(t);
+	return strcmp(t->word, "->") ? amp_text_error(t, "expected `->`") : 0;
+}
+
+int amp_publish_parse(const char *text, struct amp_forward *fwd, struct amp_rule_error *err)
+{
+	struct amp_text t = {.all = text, .rest = text, .err = err};
+	int r;
+
+	memset(fwd, 0, sizeof(*fwd));
+	r = parse_target(&t, true, &fwd->target);
+	if (!r)
+		r = parse_arrow(&t);
+	if (!r)
+		r = parse_service(&t, true, &fwd->service);
+	if (!r && fwd->service.kind == AMP_SERVICE_INET && fwd->target.kind == AMP_TARGET_UNIX)
+		r = amp_text_error(&t, "a Unix socket has no address that AF_INET could show: "
+				       "expected vsock:PORT");
+	return r ? r : amp_text_end(&t);
+}
+
+int amp_expose_parse(const char *text, struct amp_forward *fwd, struct amp_rule_error *err)
+{
+	struct amp_text t = {.all = text, .rest = text, .err = err};
+	int r;
+
+	memset(fwd, 0, sizeof(*fwd));
+	r = parse_service(&t, false, &fwd->service);
+	if (!r)
+		r = parse_arrow(&t);
+	if (!r)
+		r = parse_target(&t, false, &fwd->target);
+	return r ? r : amp_text_end(&t);
+}

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Theory of operation: vlink.h. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vlink.h"
+
+/* Longest chain a queue of vhost-user's largest size can hold. */
+#define SEGMENTS 1024u
+/* Local ports of connections to the guest: above what services use, and walked round. */
+#define PORT_FIRST 0xc0000000u
+#define PORT_COUNT 0x10000000u
+
+struct amp_pass amp_pass;
+static struct amp_iov segments[SEGMENTS];
+
+static struct amp_vlink *vlink_of(struct amp_vsock *vs)
+{
+	return vs->owner;
+}
+
+static struct amp_end_vsock *end_of(struct amp_vsock_conn *c)
+{
+	return amp_container_of(c, struct amp_end_vsock, c);
+}
+
+/* ---- the engine's hooks ---- */
+
+static struct amp_vsock_conn *hook_request(struct amp_vsock *vs, struct amp_vsock_addr local,
+					   struct amp_vsock_addr peer, uint8_t type)
+{
+	struct amp_vlink *vl = vlink_of(vs);
+	struct amp_end_vsock *e;
+
+	(void)peer;
+	if (local.cid != vs->local_cid || !amp_link_serves(&vl->link, local.port, type == AMP_VSOCK_SEQPACKET))
+		return NULL;
+	e = amp_end_vsock_new(vl, true);
+	if (!e)
+		return NULL;
+	e->end.message = type == AMP_VSOCK_SEQPACKET;
+	amp_end_vsock_due(e);
+	return &e->c;
+}
+
+static int hook_data(struct amp_vsock *vs, struct amp_vsock_conn *c, const struct amp_vsock_rx *rx)
+{
+	(void)vs;
+	return amp_end_vsock_hold(end_of(c), rx);
+}
+
+static void hook_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
+{
+	struct amp_end_vsock *e = end_of(c);
+
+	(void)vs;
+	e->ev |= (uint8_t)ev;
+	amp_end_vsock_due(e);
+}
+
+static void hook_tx_ready(struct amp_vsock *vs)
+{
+	struct amp_vlink *vl = vlink_of(vs);
+	struct amp_end_vsock *e;
+
+	while ((e = TAILQ_FIRST(&vl->starved)) != NULL) {
+		TAILQ_REMOVE(&vl->starved, e, starved_entry);
+		e->on_starved = false;
+		e->writable = true;
+		amp_end_vsock_due(e);
+	}
+}
+
+static const struct amp_vsock_ops hooks = {
+	.request = hook_request,
+	.data = hook_data,
+	.event = hook_event,
+	.tx_ready = hook_tx_ready,
+};
+
+/* ---- the link ---- */
+
+static void engine_init(struct amp_vlink *vl)
+{
+	vl->vs.ops = &hooks;
+	vl->vs.owner = vl;
+	vl->vs.in = vl->vs.out = NULL;
+	vl->vs.local_cid = AMP_VSOCK_CID_HOST;
+	vl->vs.peer_cid = vl->link.conf->cid;
+	vl->vs.seqpacket = false;
+	vl->vs.hash = vl->hash;
+	vl->vs.hash_len = AMP_VLINK_HASH;
+	vl->vs.iov = segments;
+	vl->vs.iov_max = SEGMENTS;
+	vl->vs.stray = vl->stray;
+	vl->vs.stray_len = AMP_VLINK_STRAY;
+	amp_vsock_init(&vl->vs);
+}
+
+int amp_vlink_init(struct amp_vlink *vl, const struct amp_link_ops *ops, const struct amp_link_conf *conf)
+{
+	int r = amp_link_init(&vl->link, ops, conf);
+
+	if (r)
+		return r;
+	TAILQ_INIT(&vl->due);
+	TAILQ_INIT(&vl->starved);
+	uv_timer_init(amp_loop_uv(), &vl->tick);
+	vl->tick.data = vl;
+	engine_init(vl);
+	return 0;
+}
+
+/* Those due now; who becomes due meanwhile waits for the next pass. */
+static void serve_due(struct amp_vlink *vl)
+{
+	struct amp_end_vsock_list now = TAILQ_HEAD_INITIALIZER(now);
+	struct amp_end_vsock *e;
+
+	TAILQ_CONCAT(&now, &vl->due, due_entry);
+	while ((e = TAILQ_FIRST(&now)) != NULL) {
+		TAILQ_REMOVE(&now, e, due_entry);
+		e->on_due = false;
+		amp_end_vsock_serve(e);
+	}
+}
+
+static void complain(struct amp_vlink *vl)
+{
+	if (!vl->vs.why)
+		return;
+	amp_log_some(&vl->link.log_guest, AMP_LOG_WARN, "link %s: the guest broke a rule: %s",
+		     vl->link.conf->name, vl->vs.why);
+	vl->vs.why = NULL;
+}
+
+static void tick_start(struct amp_vlink *vl);
+
+int amp_vlink_run(struct amp_vlink *vl)
+{
+	int n, r;
+
+	amp_pass.held_cnt = 0;
+	amp_pass.iov_cnt = 0;
+	n = amp_vsock_run(&vl->vs, AMP_VLINK_BATCH);
+	serve_due(vl); /* also when the ring is broken: held packets are in it */
+	r = amp_vsock_run(&vl->vs, 0); /* what the users owe now */
+	complain(vl);
+	if (!TAILQ_EMPTY(&vl->due))
+		amp_work_queue(&vl->work);
+	if (vl->vs.closing_cnt)
+		tick_start(vl);
+	return r < 0 ? r : n;
+}
+
+void amp_vlink_down(struct amp_vlink *vl)
+{
+	amp_pass.held_cnt = 0;
+	amp_vsock_down(&vl->vs);
+	while (!TAILQ_EMPTY(&vl->due))
+		serve_due(vl);
+	uv_timer_stop(&vl->tick);
+	engine_init(vl);
+}
+
+void amp_vlink_fini(struct amp_vlink *vl)
+{
+	amp_work_cancel(&vl->work);
+	uv_close((uv_handle_t *)&vl->tick, NULL);
+	amp_link_fini(&vl->link);
+}
+
+static void tick_due(uv_timer_t *t)
+{
+	struct amp_vlink *vl = t->data;
+
+	if (amp_vsock_tick(&vl->vs, (uint32_t)amp_now_ms()) >= 0)
+		tick_start(vl);
+	amp_work_queue(&vl->work);
+}
+
+static void tick_start(struct amp_vlink *vl)
+{
+	if (!uv_is_active((uv_handle_t *)&vl->tick))
+		uv_timer_start(&vl->tick, tick_due, AMP_VLINK_CLOSE_MS / 4, 0);
+}
+
+struct amp_end *amp_vlink_connect(struct amp_link *link, uint32_t port, bool message, int *err)
+{
+	struct amp_vlink *vl = amp_container_of(link, struct amp_vlink, link);
+	struct amp_vsock_addr peer = {link->conf->cid, port};
+	struct amp_end_vsock *e;
+	int r = -EADDRINUSE;
+
+	*err = ENETDOWN;
+	if (!link->up)
+		return NULL;
+	*err = ENOBUFS;
+	e = amp_end_vsock_new(vl, false);
+	if (!e)
+		return NULL;
+	e->end.message = message;
+	for (unsigned i = 0; i < 64 && r == -EADDRINUSE; i++) {
+		struct amp_vsock_addr local = {AMP_VSOCK_CID_HOST, PORT_FIRST + vl->next_port};
+
+		vl->next_port = (vl->next_port + 1u) % PORT_COUNT;
+		r = message && !vl->vs.seqpacket ?
+			-EPROTONOSUPPORT :
+			amp_vsock_connect(&vl->vs, &e->c, local, peer,
+					  message ? AMP_VSOCK_SEQPACKET : AMP_VSOCK_STREAM);
+	}
+	if (r) {
+		*err = -r;
+		vl->end_cnt--;
+		free(e);
+		return NULL;
+	}
+	amp_work_queue(&vl->work);
+	return &e->end;
+}
+
+void amp_vlink_stats(const struct amp_link *link, char *dst, size_t len)
+{
+	const struct amp_vlink *vl =
+		(const void *)((const char *)link - offsetof(struct amp_vlink, link));
+	const struct amp_vsock_stats *s = &vl->vs.stats;
+
+	snprintf(dst, len,
+		 "cid=%" PRIu32 " ends=%u rx_packets=%" PRIu32 " tx_packets=%" PRIu32 " rx_bad=%" PRIu32
+		 " rst_strays=%" PRIu32 " resets=%" PRIu32,
+		 link->conf->cid, vl->end_cnt, s->rx_packets, s->tx_packets, s->rx_bad, s->rst_strays,
+		 s->resets);
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A link whose guest speaks virtio-vsock: the engine (src/vsock), its memory, and the
+ * ends on top of it. What moves the rings to us (vhost-user) is on the outside.
+ *
+ * Theory of operation
+ *
+ * The engine's hooks do nothing but take notes: a packet is held (its place in guest
+ * memory is written down), an event is a bit in the end, and the end goes on the list
+ * of those due. When amp_vsock_run() has returned the ends are served: all packets of
+ * one end go to its user in one call, straight from guest memory, so that sixteen
+ * packets of one flow become one sendmsg(). What the user does not take is copied to
+ * the end's buffer and every ring buffer goes back to the guest before the pass is over:
+ * a stalled flow holds none. Because no user runs inside the engine, users may do
+ * anything, also to other ends.
+ */
+#ifndef AMP_PROXY_VLINK_H
+#define AMP_PROXY_VLINK_H
+
+#include "../vsock/vsock.h"
+#include "buf.h"
+#include "link.h"
+
+#define AMP_VLINK_HASH	1024u
+#define AMP_VLINK_STRAY 64u
+#define AMP_VLINK_BATCH 64u   /* packets a pass: the rest of the link's turn comes later */
+#define AMP_VLINK_CLOSE_MS 2000u /* how long a closed connection waits for the guest's RST */
+
+struct amp_vlink;
+
+struct amp_end_vsock {
+	struct amp_end end;
+	struct amp_vsock_conn c;
+	struct amp_vlink *vl;
+	struct amp_grave grave;
+	TAILQ_ENTRY(amp_end_vsock) due_entry;
+	TAILQ_ENTRY(amp_end_vsock) starved_entry;
+	struct amp_buf buf;
+	uint16_t held_first; /* index + 1 into the pass's packets, 0: none */
+	uint16_t held_last;
+	uint8_t ev;	    /* AMP_VSOCK_EV_* not yet told */
+	bool on_due;
+	bool on_starved;
+	bool incoming;	    /* the guest asked; nobody has looked yet */
+	bool open;
+	bool writable;	    /* to be told */
+	bool eof_told;
+	bool deaf_told;
+	bool reset;	    /* the peer's RST has come */
+	bool let_go;	    /* by the user */
+	bool gone;	    /* the engine has let go */
+	bool broken;	    /* message too big, or no memory: to be told */
+};
+
+TAILQ_HEAD(amp_end_vsock_list, amp_end_vsock);
+
+struct amp_vlink {
+	struct amp_link link;
+	struct amp_vsock vs;
+	struct amp_work work; /* the pass: set up by the transport */
+	struct amp_end_vsock_list due;
+	struct amp_end_vsock_list starved; /* wait for ring buffers, in the order they will get them */
+	unsigned end_cnt;
+	uint32_t next_port; /* ours, for connections to the guest */
+	uv_timer_t tick;
+	struct amp_vsock_conn *hash[AMP_VLINK_HASH];
+	struct amp_vsock_stray stray[AMP_VLINK_STRAY];
+};
+
+int amp_vlink_init(struct amp_vlink *vl, const struct amp_link_ops *ops, const struct amp_link_conf *conf);
+/* Engine and deliveries, once. Packets handled, or -EBADMSG: the ring is broken. */
+int amp_vlink_run(struct amp_vlink *vl);
+/* The guest is gone: every end of its hears of it. The engine is fresh afterwards. */
+void amp_vlink_down(struct amp_vlink *vl);
+/* After down: closes the timer. */
+void amp_vlink_fini(struct amp_vlink *vl);
+struct amp_end *amp_vlink_connect(struct amp_link *link, uint32_t port, bool message, int *err);
+void amp_vlink_stats(const struct amp_link *link, char *dst, size_t len);
+
+/* ---- between vlink.c and end_vsock.c ---- */
+
+/* A packet that the engine let us hold until the pass is over. */
+struct amp_held {
+	uint32_t iov_at; /* in iov */
+	uint32_t len;
+	uint32_t flags;
+	uint16_t iov_cnt;
+	uint16_t id;
+	uint16_t next; /* of the same end, index + 1; 0: last */
+};
+
+#define AMP_HELD_IOV 2048u
+
+/* One pass at a time, whichever link's. */
+struct amp_pass {
+	struct amp_held held[AMP_VLINK_BATCH];
+	unsigned held_cnt;
+	unsigned iov_cnt;
+	struct iovec iov[AMP_HELD_IOV];
+};
+
+extern struct amp_pass amp_pass;
+
+struct amp_end_vsock *amp_end_vsock_new(struct amp_vlink *vl, bool incoming);
+void amp_end_vsock_due(struct amp_end_vsock *e);
+/* Tell the user what there is to tell. */
+void amp_end_vsock_serve(struct amp_end_vsock *e);
+/* From the engine's data hook: 0 or 1 as it wants, -errno. */
+int amp_end_vsock_hold(struct amp_end_vsock *e, const struct amp_vsock_rx *rx);
+
+#endif /* AMP_PROXY_VLINK_H */

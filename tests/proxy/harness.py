@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""TAP, the proxy under test, and peers on loopback for tests/proxy/*.py."""
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+TIMEOUT = float(os.environ.get("AMPSOCK_TEST_TIMEOUT", "20"))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("BUILD", os.path.join(ROOT, "build"))
+if not os.path.isabs(BUILD):
+    BUILD = os.path.join(ROOT, BUILD)
+
+
+def binary():
+    if "AMPSOCK_PROXY" in os.environ:
+        return os.environ["AMPSOCK_PROXY"]
+    san = os.path.join(BUILD, "san", "ampsock-proxy")
+    return san if os.path.exists(san) else os.path.join(BUILD, "ampsock-proxy")
+
+
+TESTS = []
+
+
+def test(fn):
+    TESTS.append(fn)
+    return fn
+
+
+def main():
+    """Runs every @test whose name contains one of the arguments."""
+    picked = [t for t in TESTS if len(sys.argv) < 2 or any(a in t.__name__ for a in sys.argv[1:])]
+    failed = 0
+    print(f"1..{len(picked)}")
+    for i, t in enumerate(picked, 1):
+        name = (t.__doc__ or t.__name__).strip().splitlines()[0]
+        signal.alarm(int(TIMEOUT * 6))
+        try:
+            t()
+            print(f"ok {i} - {name}")
+        except BaseException as e:  # noqa: B902: also a time-out must leave a line
+            failed += 1
+            for line in traceback.format_exc().splitlines():
+                print(f"# {line}")
+            print(f"not ok {i} - {name}")
+            if isinstance(e, KeyboardInterrupt):
+                break
+        finally:
+            signal.alarm(0)
+            sys.stdout.flush()
+            Proxy.stop_all()
+    sys.exit(1 if failed else 0)
+
+
+def alarm(_sig, _frame):
+    raise TimeoutError("the test took too long")
+
+
+signal.signal(signal.SIGALRM, alarm)
+
+
+class Proxy:
+    """The proxy with one link `g` at cid 3, unless args say else."""
+    running = []
+
+    def __init__(self, *rules, args=None, env=None):
+        self.dir = tempfile.TemporaryDirectory(prefix="ampsock-test-")
+        self.path = os.path.join(self.dir.name, "g.sock")
+        self.lines = []
+        self.cond = threading.Condition()
+        r, w = os.pipe()
+        argv = [binary(), "--ready-fd", str(w)]
+        argv += args(self) if args else ["--link", f"vhost-user-vsock:{self.path},cid=3,name=g"]
+        for rule in rules:
+            key, text = rule.split(" ", 1)
+            argv += ["--" + key, text.replace("DIR", self.dir.name)]
+        self.proc = subprocess.Popen(argv, pass_fds=[w], stderr=subprocess.PIPE, env={**os.environ, **(env or {})})
+        os.close(w)
+        self.thread = threading.Thread(target=self.read, daemon=True)
+        self.thread.start()
+        Proxy.running.append(self)
+        if os.read(r, 1) != b"\n":
+            self.proc.wait(TIMEOUT)
+            self.thread.join(TIMEOUT)
+            os.close(r)
+            raise AssertionError("the proxy did not start:\n" + "\n".join(self.lines))
+        os.close(r)
+
+    def read(self):
+        for line in self.proc.stderr:
+            with self.cond:
+                self.lines.append(line.decode(errors="replace").rstrip())
+                self.cond.notify_all()
+
+    def log(self, pattern, timeout=TIMEOUT, start=0):
+        """Waits for a line that matches; returns it."""
+        deadline = time.monotonic() + timeout
+        at = start
+        with self.cond:
+            while True:
+                while at < len(self.lines):
+                    if re.search(pattern, self.lines[at]):
+                        return self.lines[at]
+                    at += 1
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise AssertionError(f"no line /{pattern}/ in:\n" + "\n".join(self.lines))
+                self.cond.wait(left)
+
+    def counters(self):
+        n = len(self.lines)
+        self.proc.send_signal(signal.SIGUSR1)
+        line = self.log("counters:", start=n)
+        return {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", line)}
+
+    def wait_counter(self, name, value):
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            got = self.counters()[name]
+            if got == value:
+                return
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{name} is {got}, not {value}")
+
+    def fds(self):
+        return len(os.listdir(f"/proc/{self.proc.pid}/fd"))
+
+    def stop(self, sig=signal.SIGTERM):
+        if self in Proxy.running:
+            Proxy.running.remove(self)
+        if self.proc.poll() is None:
+            self.proc.send_signal(sig)
+        try:
+            code = self.proc.wait(TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self.proc.kill()
+            self.proc.wait()
+            raise AssertionError("the proxy did not stop") from None
+        self.thread.join(TIMEOUT)
+        self.proc.stderr.close()
+        left = os.listdir(self.dir.name) if os.path.isdir(self.dir.name) else []
+        self.dir.cleanup()
+        bad = [x for x in self.lines if "ERROR: " in x or "runtime error" in x or "AddressSanitizer" in x]
+        if bad:
+            raise AssertionError("\n".join(self.lines))
+        if sig == signal.SIGTERM and code != 0:
+            raise AssertionError(f"exit {code}:\n" + "\n".join(self.lines))
+        return left
+
+    @classmethod
+    def stop_all(cls):
+        while cls.running:
+            p = cls.running[-1]
+            try:
+                p.stop()
+            except AssertionError as e:
+                for line in str(e).splitlines():
+                    print(f"# stop: {line}")
+
+
+class Server:
+    """A TCP (or Unix) server on loopback: handler(sock) in a thread for each connection."""
+
+    def __init__(self, handler, path=None, family=socket.AF_INET, backlog=256, addr=None):
+        self.sock = socket.socket(socket.AF_UNIX if path else family, socket.SOCK_STREAM)
+        self.sock.bind(path or (addr or "127.0.0.1" if family == socket.AF_INET else "::1", 0))
+        self.sock.listen(backlog)
+        self.sock.settimeout(TIMEOUT)
+        self.port = None if path else self.sock.getsockname()[1]
+        self.handler = handler
+        self.threads = []
+        self.errors = []
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        while True:
+            try:
+                c, _ = self.sock.accept()
+            except OSError:
+                return
+            c.settimeout(TIMEOUT)
+            t = threading.Thread(target=self.one, args=(c,), daemon=True)
+            t.start()
+            self.threads.append(t)
+
+    def one(self, c):
+        try:
+            with c:
+                self.handler(c)
+        except Exception as e:  # told to the test by check()
+            self.errors.append(e)
+
+    def check(self):
+        for t in self.threads:
+            t.join(TIMEOUT)
+        if self.errors:
+            raise self.errors[0]
+
+    def close(self):
+        try:
+            self.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self.sock.close()
+
+
+def free_port(kind=socket.SOCK_STREAM, family=socket.AF_INET):
+    s = socket.socket(family, kind)
+    s.bind(("127.0.0.1" if family == socket.AF_INET else "::1", 0))
+    port = s.getsockname()[1]
+    s.close()
+    return port
+
+
+def eq(got, want, what=""):
+    if got != want:
+        raise AssertionError(f"{what}: got {got!r}, want {want!r}")
