@@ -330,13 +330,17 @@ static bool arm_all(bool on)
 	return news;
 }
 
-/* Send the kicks that are due, without the lock. Held or not on return, as told. */
+/*
+ * Send the kicks that are due, without the lock. Held or not on return, as told. True: the
+ * lock was free or something happened, so look again before sleeping.
+ */
 static bool flush_kicks(bool relock)
 {
 	struct amp_runner *due = NULL;
 	unsigned due_bits = 0, bits;
-	bool any = false;
+	bool any = false, changed = amp_changed;
 
+	amp_changed = false;
 	for (struct amp_runner *r = runners; r; r = r->next) {
 		bits = r->kick_due ? r->kick_due(r) : 0;
 		if (!bits)
@@ -350,11 +354,11 @@ static bool flush_kicks(bool relock)
 		due_bits = bits;
 		any = true;
 	}
-	if (AMP_PORT_THREADS && amp_changed) {
-		amp_changed = false;
-		if (waiters)
-			amp_port_wake();
-	}
+	any |= amp_changed; /* sending what was owed can be the end of a connection */
+	changed |= amp_changed;
+	amp_changed = false;
+	if (AMP_PORT_THREADS && changed && waiters)
+		amp_port_wake();
 	if (!relock || due)
 		amp_port_unlock();
 	if (due)

@@ -547,7 +547,6 @@ static int may_send(const struct amp_sock *s, const struct amp_msg *m)
 static ssize_t vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
 	struct amp_vsock_conn *c = conn_of(s);
-	struct amp_vsock *vs = engine_of(s);
 	struct amp_iov iov[AMP_VLINK_IOV];
 	struct amp_vsock_tx tx;
 	bool message = s->type != SOCK_STREAM;
@@ -562,7 +561,8 @@ static ssize_t vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int fl
 
 		tx.iov = iov;
 		tx.iov_max = AMP_VLINK_IOV;
-		r = amp_vsock_reserve(vs, c, want > INT32_MAX ? INT32_MAX : (uint32_t)want, &tx);
+		r = amp_vsock_reserve(engine_of(s), c,
+				      want > INT32_MAX ? INT32_MAX : (uint32_t)want, &tx);
 		if (r < 0)
 			break;
 		gather(&tx, m, done);
@@ -570,7 +570,7 @@ static ssize_t vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int fl
 		if (message && done == m->len)
 			seq = flags & MSG_EOR ? AMP_VSOCK_SEQ_EOM | AMP_VSOCK_SEQ_EOR
 					      : AMP_VSOCK_SEQ_EOM;
-		amp_vsock_commit(vs, c, &tx, (uint32_t)r, seq);
+		amp_vsock_commit(engine_of(s), c, &tx, (uint32_t)r, seq);
 	}
 	if (message && done) {
 		if (done < m->len && r == -EAGAIN)
