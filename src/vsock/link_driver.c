@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * AF_VSOCK links whose driver end we are: a virtio-vsock device behind a struct amp_vdev.
+ *
+ * Theory of operation
+ *
+ * Three queues (virtio 1.2, 5.10.2): what arrives, what leaves, events. Rings and buffers
+ * are carved from the transport's memory if it brings some, else from static memory.
+ *
+ * When the device asks for a reset, is gone, breaks a ring or says that its transport was
+ * reset (5.10.6.7: CIDs may have changed), every connection is reset and the device is
+ * brought up anew at once; listeners stay. If that fails the link is down until
+ * amp_link_vsock() is called again.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "ampsock.h"
+#include "../virtio/vdev.h"
+#include "../wire/le.h"
+#include "af_vsock.h"
+
+#define Q_RX	0u
+#define Q_TX	1u
+#define Q_EVENT 2u
+#define QUEUES	3u
+
+#define NUM	   AMPSOCK_VSOCK_NUM
+#define EVENT_NUM  2u
+#define EVENT_LEN  8u /* 5.10.6.7: le32 id, rounded up */
+#define EVENT_TRANSPORT_RESET 0u
+
+/* 2.7: 16 bytes a descriptor, 2 and 8 an entry in the rings, flags, indices and alignment. */
+#define RING_LEN(num) ((26u * (num) + 32u + 15u) & ~15u)
+#define BUF_LEN	      ((AMPSOCK_VSOCK_BUF_LEN + 3u) & ~3u)
+#define MEM_LEN                                                                                    \
+	(2u * RING_LEN(NUM) + RING_LEN(EVENT_NUM) + EVENT_NUM * EVENT_LEN + 2u * NUM * BUF_LEN)
+
+struct drv_link {
+	struct amp_vlink l; /* first */
+	struct amp_vdev *vd;
+	struct amp_vq q[QUEUES];
+	uint16_t state[2][NUM];
+	uint16_t event_state[EVENT_NUM];
+};
+
+static struct drv_link drv[AMPSOCK_VSOCK_LINKS];
+static uint8_t own_mem[AMPSOCK_VSOCK_LINKS][MEM_LEN] __attribute__((aligned(64)));
+
+static struct drv_link *drv_of(struct amp_runner *r)
+{
+	return (struct drv_link *)(void *)r;
+}
+
+/* The largest power of two that the device allows, and we have memory for. */
+static uint16_t queue_num(struct amp_vdev *vd, unsigned q, uint16_t num)
+{
+	uint16_t max = vd->ops->queue_max(vd, q);
+
+	while (num > max)
+		num >>= 1;
+	return num;
+}
+
+static int queue_up(struct drv_link *d, unsigned q, uint64_t features, uint8_t *mem)
+{
+	static const struct {
+		uint16_t num;
+		uint16_t ring;	    /* offset */
+		uint32_t pool;	    /* offset */
+		uint32_t buf_len;
+		enum amp_vq_dir dir;
+	} plan[QUEUES] = {
+		{NUM, 0, 2u * RING_LEN(NUM) + RING_LEN(EVENT_NUM) + EVENT_NUM * EVENT_LEN, BUF_LEN,
+		 AMP_VQ_IN},
+		{NUM, RING_LEN(NUM),
+		 2u * RING_LEN(NUM) + RING_LEN(EVENT_NUM) + EVENT_NUM * EVENT_LEN + NUM * BUF_LEN,
+		 BUF_LEN, AMP_VQ_OUT},
+		{EVENT_NUM, 2u * RING_LEN(NUM), 2u * RING_LEN(NUM) + RING_LEN(EVENT_NUM), EVENT_LEN,
+		 AMP_VQ_IN},
+	};
+	struct amp_vq_setup s = {.role = AMP_VQ_DRIVER, .dir = plan[q].dir};
+	size_t avail, used;
+	int r;
+
+	s.num = queue_num(d->vd, q, plan[q].num);
+	if (s.num == 0)
+		return q == Q_EVENT ? 0 : -ENODEV;
+	amp_vq_layout(s.num, &avail, &used);
+	s.desc = mem + plan[q].ring;
+	s.avail = mem + plan[q].ring + avail;
+	s.used = mem + plan[q].ring + used;
+	s.event_idx = (features & AMP_VIRTIO_F_EVENT_IDX) != 0;
+	s.state = q == Q_EVENT ? d->event_state : d->state[q];
+	s.bus_off = d->vd->bus_off;
+	r = amp_vq_init(&d->q[q], &s);
+	if (r == 0)
+		r = amp_vq_pool(&d->q[q], mem + plan[q].pool, plan[q].buf_len, s.num);
+	return r ? r : d->vd->ops->queue_set(d->vd, q, &d->q[q]);
+}
+
+/* 5.10.4: the upper half of a CID is zero; 0, 1, 2 and the broadcast are nobody's guest. */
+static int read_cid(struct drv_link *d)
+{
+	uint8_t raw[8];
+	int r = d->vd->ops->config(d->vd, 0, raw, sizeof(raw));
+
+	if (r)
+		return r;
+	if (amp_le32(raw + 4) || amp_le32(raw) <= AMP_VSOCK_CID_HOST ||
+	    amp_le32(raw) == UINT32_MAX) {
+		amp_log("vsock: the device's guest CID is not usable");
+		return -EPROTO;
+	}
+	d->l.vs.local_cid = amp_le32(raw);
+	return 0;
+}
+
+/* 3.1.1 */
+static int link_start(struct drv_link *d)
+{
+	const struct amp_vdev_ops *ops = d->vd->ops;
+	uint8_t *mem = d->vd->mem ? d->vd->mem : own_mem[d - drv];
+	uint64_t features;
+	int r = ops->probe(d->vd, AMP_VIRTIO_ID_VSOCK, &features);
+
+	if (r)
+		return r;
+	if (d->vd->mem && d->vd->mem_len < MEM_LEN)
+		return -ENOBUFS;
+	if (!(features & AMP_VIRTIO_F_VERSION_1))
+		return -ENOTSUP;
+	features &= AMP_VIRTIO_F_VERSION_1 | AMP_VSOCK_F_SEQPACKET |
+		    (AMPSOCK_EVENT_IDX ? AMP_VIRTIO_F_EVENT_IDX : 0);
+	memset(d->q, 0, sizeof(d->q));
+	r = ops->accept(d->vd, features);
+	if (r == 0)
+		r = read_cid(d);
+	for (unsigned q = 0; r == 0 && q < QUEUES; q++)
+		r = queue_up(d, q, features, mem);
+	if (r == 0)
+		r = ops->run(d->vd);
+	if (r) {
+		ops->reset(d->vd);
+		return r;
+	}
+	d->l.vs.in = &d->q[Q_RX];
+	d->l.vs.out = &d->q[Q_TX];
+	d->l.vs.seqpacket = (features & AMP_VSOCK_F_SEQPACKET) != 0;
+	amp_vlink_up(&d->l);
+	return 0;
+}
+
+static void link_restart(struct drv_link *d, const char *why)
+{
+	amp_log(why);
+	/* before the rings are forgotten: the device must not write there any more */
+	d->vd->ops->reset(d->vd);
+	amp_vlink_down(&d->l);
+	if (link_start(d))
+		amp_log("vsock: the device does not come back");
+}
+
+/* 5.10.6.7; anything else is unknown and ignored. True: the transport was reset. */
+static bool event_came(struct drv_link *d)
+{
+	struct amp_iov iov;
+	struct amp_vq_buf b = {.iov = &iov, .iov_max = 1};
+	bool reset = false;
+
+	while (d->q[Q_EVENT].num && amp_vq_get(&d->q[Q_EVENT], &b) > 0) {
+		if (b.len >= 4 && amp_le32(iov.base) == EVENT_TRANSPORT_RESET)
+			reset = true;
+		amp_vq_put(&d->q[Q_EVENT], b.id, 0);
+		b.iov = &iov;
+	}
+	return reset;
+}
+
+static int32_t drv_run(struct amp_runner *r, uint32_t now_ms)
+{
+	struct drv_link *d = drv_of(r);
+	int32_t ms;
+	bool broken;
+
+	if (!d->l.up)
+		return -1;
+	if (d->vd->ops->events(d->vd) & AMP_VDEV_EV_GONE) {
+		link_restart(d, "vsock: the device is gone or wants a reset");
+		return 0;
+	}
+	/* before anything is received: it may be for another CID */
+	if (event_came(d)) {
+		link_restart(d, "vsock: the host has reset the transport");
+		return 0;
+	}
+	ms = amp_vlink_turn(&d->l, now_ms, &broken);
+	if (broken) {
+		link_restart(d, d->q[Q_RX].broken ? d->q[Q_RX].why : d->q[Q_TX].why);
+		return 0;
+	}
+	return ms;
+}
+
+static bool drv_arm(struct amp_runner *r, bool on)
+{
+	struct drv_link *d = drv_of(r);
+	bool news;
+
+	if (!d->l.up)
+		return false;
+	if (!on) {
+		amp_vq_disarm(&d->q[Q_RX]);
+		amp_vq_disarm(&d->q[Q_TX]);
+		return false;
+	}
+	news = amp_vq_arm(&d->q[Q_RX]);
+	if (d->q[Q_EVENT].num)
+		news |= amp_vq_arm(&d->q[Q_EVENT]);
+	/* sent buffers are only waited for when there are none left */
+	if (d->l.vs.tx_starved)
+		news |= amp_vq_arm(&d->q[Q_TX]);
+	return news;
+}
+
+static unsigned drv_kick_due(struct amp_runner *r)
+{
+	struct drv_link *d = drv_of(r);
+	unsigned bits = 0;
+
+	if (!d->l.up)
+		return 0;
+	amp_vlink_flush(&d->l);
+	for (unsigned q = 0; q < QUEUES; q++) {
+		if (d->q[q].num && amp_vq_kick_due(&d->q[q]))
+			bits |= 1u << q;
+	}
+	return bits;
+}
+
+static void drv_kick(struct amp_runner *r, unsigned queues)
+{
+	struct drv_link *d = drv_of(r);
+
+	for (unsigned q = 0; q < QUEUES; q++) {
+		if (queues & 1u << q)
+			d->vd->ops->notify(d->vd, q);
+	}
+}
+
+static void drv_stats(const struct amp_runner *r, struct amp_stats *st)
+{
+	const struct drv_link *d = (const struct drv_link *)(const void *)r;
+
+	amp_vlink_stats(r, st);
+	for (unsigned q = 0; q < QUEUES; q++)
+		st->kicks += d->q[q].kicks;
+}
+
+/* This device's slot from before, or a free one, or one whose device is gone. */
+static struct drv_link *slot_for(struct amp_vdev *vd)
+{
+	struct drv_link *best = NULL;
+
+	for (unsigned i = 0; i < AMPSOCK_VSOCK_LINKS; i++) {
+		struct drv_link *d = &drv[i];
+
+		if (d->vd == vd)
+			return d;
+		if (amp_vlinks[i] && (amp_vlinks[i] != &d->l || d->l.up))
+			continue;
+		if (!best || (best->vd && !d->vd))
+			best = d;
+	}
+	return best;
+}
+
+int amp_link_vsock(struct amp_vdev *vd)
+{
+	struct drv_link *d;
+	unsigned kicks = 0;
+	int r = -ENOBUFS;
+
+	amp_port_lock();
+	d = slot_for(vd);
+	if (d) {
+		amp_vlink_down(&d->l);
+		d->vd = vd;
+		d->l.index = (uint8_t)(d - drv);
+		d->l.runner.run = drv_run;
+		d->l.runner.arm = drv_arm;
+		d->l.runner.kick_due = drv_kick_due;
+		d->l.runner.kick = drv_kick;
+		d->l.runner.stats = drv_stats;
+		amp_vlinks[d->l.index] = &d->l;
+		r = link_start(d);
+		if (r == 0)
+			kicks = drv_kick_due(&d->l.runner);
+		else
+			d->vd = NULL;
+	}
+	amp_port_unlock();
+	if (kicks)
+		drv_kick(&d->l.runner, kicks);
+	amp_port_wake(); /* amp_link_wait() */
+	return r;
+}
