@@ -154,13 +154,39 @@ static void packet_in(struct amp_vq *drv)
 	h.flags = h.op == AMP_VSOCK_OP_SHUTDOWN || odd & 4 ? edge() : 0;
 	h.buf_alloc = odd & 8 ? edge() : 4096;
 	h.fwd_cnt = odd & 16 ? edge() : 0;
-	len = h.op == AMP_VSOCK_OP_RW ? edge() % (BUF - 44u + 1) : 0;
+	len = h.op == AMP_VSOCK_OP_RW ? next() % (BUF - 44u + 1) : 0;
 	h.len = odd & 32 ? edge() : len;
 	if (odd & 64)
 		h.src_cid = (uint64_t)edge() << (odd & 128 ? 32 : 0);
 	memcpy(iov[0].base, &h, sizeof(h));
 	memset((uint8_t *)iov[0].base + sizeof(h), 0x5a, len);
 	amp_vq_put(drv, b.id, odd & 128 && !(odd & 64) ? next() % BUF : (uint32_t)sizeof(h) + len);
+}
+
+static void send_packet(struct amp_vq *drv, struct amp_vsock_hdr h, uint32_t len)
+{
+	struct amp_iov iov[2];
+	struct amp_vq_buf b = {.iov = iov, .iov_max = 2};
+
+	h.len = len;
+	must(amp_vq_get(drv, &b) == 1);
+	memcpy(iov[0].base, &h, sizeof(h));
+	memset((uint8_t *)iov[0].base + sizeof(h), 0x5a, len);
+	amp_vq_put(drv, b.id, (uint32_t)sizeof(h) + len);
+}
+
+/* Begin behind the first steps of every conversation: the interesting ones come later. */
+static void warm(struct amp_vq *drv, uint8_t how)
+{
+	struct amp_vsock_hdr h = {
+		.src_cid = GUEST, .dst_cid = 2, .src_port = 100, .dst_port = 3, .type = 1,
+		.op = AMP_VSOCK_OP_REQUEST, .buf_alloc = how & 8 ? 64 : 4096,
+	};
+
+	send_packet(drv, h, 0);
+	h.op = AMP_VSOCK_OP_RW;
+	for (how &= 3; how > 0; how--)
+		send_packet(drv, h, 200);
 }
 
 /* The guest takes what the host sent; each packet must be well-formed. */
@@ -260,6 +286,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.ops = &ops, .in = &in.dev, .out = &out.dev, .local_cid = 2, .peer_cid = GUEST,
 		.hash = hash, .hash_len = 2, .iov = iov, .iov_max = 4, .stray = stray, .stray_len = 4,
 	};
+	uint8_t setup;
 	int r;
 
 	if (size < 2)
@@ -269,8 +296,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	now_ms = 0xfffffff0u; /* wraps soon */
 	if (rp_init(&in, &to_host) || rp_init(&out, &to_guest))
 		abort();
-	vs.seqpacket = next() & 1;
+	setup = next();
+	vs.seqpacket = setup & 1;
 	amp_vsock_init(&vs);
+	if (setup & 2)
+		warm(&in.drv, setup >> 2);
 	while (left) {
 		uint8_t op = next();
 
