@@ -154,11 +154,12 @@ struct cmsghdr {
 static __inline struct cmsghdr *__amp_cmsg_nxthdr(const struct msghdr *m,
 						  const struct cmsghdr *c)
 {
-	size_t at = (size_t)((const char *)c - (const char *)m->msg_control);
-	size_t left = (size_t)m->msg_controllen - at;
+	size_t at, left;
 
 	if (c == NULL)
 		return CMSG_FIRSTHDR(m);
+	at = (size_t)((const char *)c - (const char *)m->msg_control);
+	left = (size_t)m->msg_controllen - at;
 	if (c->cmsg_len < sizeof(*c) || c->cmsg_len > left ||
 	    left - c->cmsg_len < __CMSG_ALIGN(c->cmsg_len) - c->cmsg_len + sizeof(*c))
 		return NULL;

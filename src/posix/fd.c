@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
 
 #include "../socket/amp_calls.h"
 

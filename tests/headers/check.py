@@ -282,6 +282,20 @@ def check_definitions(tc, spec, tmp):
 	return "no C linkage: " + " ".join(mangled) if mangled else None
 
 
+def check_behaviour(tc, tmp):
+	"""The macros compute what they should: the compiler folds every MUST() away."""
+	_, cc, _, flags, _, _ = tc
+	obj = os.path.join(tmp, "macros.o")
+	nm = "nm" if cc == "clang" else re.sub(r"-gcc$", "-nm", cc)
+	code, out = run([cc] + flags + WARN + ["-std=c11", "-O2", "-I", INC, "-c", "-o", obj,
+					       os.path.join(HERE, "macros.c")])
+	if code != 0:
+		return out
+	lines = [x.split()[-1] for x in run([nm, "-u", obj])[1].splitlines()]
+	return "macros.c: " + " ".join(x for x in lines if x.startswith("line_")) if any(
+		x.startswith("line_") for x in lines) else None
+
+
 def check_hosted(spec):
 	"""On Linux only what glibc lacks is ours, and it goes with the kernel's header."""
 	with open(os.path.join(HERE, "layout.h"), encoding="ascii") as f:
@@ -351,6 +365,7 @@ def main():
 			report(tc[0] + ": %d numbers as glibc's" % len(names),
 			       check_numbers(tc, c11, spec, names, numbers))
 			report(tc[0] + ": definitions and linkage", check_definitions(tc, spec, tmp))
+			report(tc[0] + ": macros", check_behaviour(tc, tmp))
 			report(tc[0] + ": a wrong header is noticed", check_checker(tc, c11))
 	print("1..%d" % len(results))
 	return 0 if all(results) else 1

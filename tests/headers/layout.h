@@ -3,9 +3,9 @@
  * Layouts of Linux's generic ABI, 64 and 32 bits. check.py compiles this against our
  * headers with every toolchain, and against glibc's on the host.
  */
-#define P sizeof(void *)
-#define IS(expr) LAYOUT_ASSERT(expr, #expr)
-#define SIZE(type, len) IS(sizeof(type) == (len))
+#define P		     sizeof(void *)
+#define IS(expr)	     LAYOUT_ASSERT(expr, #expr)
+#define SIZE(type, len)	     IS(sizeof(type) == (len))
 #define AT(type, member, at) IS(offsetof(type, member) == (at))
 
 SIZE(socklen_t, 4);
