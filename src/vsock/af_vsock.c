@@ -113,7 +113,7 @@ static struct amp_vsock_conn *on_request(struct amp_vsock *vs, struct amp_vsock_
 					 struct amp_vsock_addr peer, uint8_t type)
 {
 	struct amp_vlink *l = vs->owner;
-	bool loop = !vs->in;
+	bool loop = l->index == AMP_VLINK_LOOP;
 	struct amp_sock *s = NULL, *child;
 	int err;
 
@@ -256,8 +256,17 @@ void amp_vlink_up(struct amp_vlink *l)
 	amp_vsock_init(vs);
 	l->up = true;
 	amp_runner_add(&l->runner);
-	if (vs->in)
+	if (l->index != AMP_VLINK_LOOP)
 		amp_link_report(l->index, true);
+}
+
+void amp_vlink_pause(struct amp_vlink *l)
+{
+	for (int i = 0; i < RESERVATIONS; i++) {
+		if (reserved[i].s && amp_vlinks[reserved[i].s->link] == l)
+			reservation_drop(reserved[i].s, true);
+	}
+	l->vs.in = l->vs.out = NULL;
 }
 
 void amp_vlink_down(struct amp_vlink *l)

@@ -6,7 +6,7 @@
 #include "../socket/family.h"
 #include "vsock.h"
 
-#define AMP_VLINK_LOOP AMPSOCK_VSOCK_LINKS /* the in-core loop is the last link */
+#define AMP_VLINK_LOOP AMPSOCK_VSOCK_LINKS /* the in-core loop comes behind the links */
 #define AMP_VLINK_CNT  (AMPSOCK_VSOCK_LINKS + AMPSOCK_LOOP)
 
 /* Segments of a received chain: a driver's own buffers have one, a device takes any. */
@@ -34,6 +34,8 @@ extern struct amp_vlink *amp_vlinks[AMP_VLINK_CNT];
 void amp_vlink_up(struct amp_vlink *l);
 /* Every connection on it is reset; amp_link_report(). Nothing when it is down already. */
 void amp_vlink_down(struct amp_vlink *l);
+/* The queues stop for a while, connections stay: set vs.in and vs.out to go on. */
+void amp_vlink_pause(struct amp_vlink *l);
 /* The engine's turn: ms until it wants another, -1; *broken: a ring was lied about. */
 int32_t amp_vlink_turn(struct amp_vlink *l, uint32_t now_ms, bool *broken);
 /* Send what is owed, on the way out of the stack. */

@@ -19,6 +19,7 @@
 #include "../virtio/vdev.h"
 #include "../wire/le.h"
 #include "af_vsock.h"
+#include "hosted.h"
 
 #define Q_RX	0u
 #define Q_TX	1u
@@ -304,4 +305,18 @@ int amp_link_vsock(struct amp_vdev *vd)
 		drv_kick(&d->l.runner, kicks);
 	amp_port_wake(); /* amp_link_wait() */
 	return r;
+}
+
+size_t amp_vsock_driver_mem_len(void)
+{
+	return MEM_LEN;
+}
+
+bool amp_vsock_driver_up(const struct amp_vdev *vd)
+{
+	for (unsigned i = 0; i < AMPSOCK_VSOCK_LINKS; i++) {
+		if (drv[i].vd == vd && drv[i].l.up)
+			return true;
+	}
+	return false;
 }
