@@ -196,6 +196,24 @@ static void test_no_protocol_features(void **state)
 	rig_down(&r);
 }
 
+/* User-mode Linux after a reset of the guest's driver: nothing else says that it is over */
+static void test_features_anew(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	rig_up(&r);
+	rig_run(&r);
+	tell_u64(&r, AMP_VU_SET_FEATURES, ALL_FEATS, -1);
+	assert_int_equal(r.stops, 2);
+	assert_int_equal(r.starts, 2);
+	rig_memory(&r); /* rings that are not set up yet: stay away from them */
+	assert_int_equal(r.starts, 2);
+	assert_int_equal(rig_queue(&r, 0), 0);
+	assert_int_equal(r.starts, 3);
+	rig_down(&r);
+}
+
 static void test_any_order(void **state)
 {
 	struct rig r;
@@ -263,6 +281,43 @@ static void test_blank_but_used(void **state)
 	amp_vq_put(&drv, b.id, 5);
 	assert_int_equal(write(r.kick, &one, 8), 8);
 	assert_int_equal(amp_vhost_be_kicked(&r.be, 1), 0);
+	rig_down(&r);
+}
+
+static void test_translate(void **state)
+{
+	/* two regions that touch, the second at an offset that is not of a page */
+	const struct amp_vu_region reg[2] = {
+		{GUEST, 0x1000, USER, 0},
+		{GUEST + 0x1000, 0x1000, USER + 0x5000, 0x2010},
+	};
+	struct rig r;
+	int fds[2];
+	uint32_t len = 16;
+	uint8_t *p;
+
+	(void)state;
+	rig_up(&r);
+	fds[0] = fds[1] = r.mem_fd;
+	assert_int_equal(tell_mem(&r, reg, 2, fds, 2), 0);
+	r.mem[0x0ff8] = 1;
+	r.mem[0x2010] = 2;
+	p = amp_vhost_be_translate(&r.be, GUEST + 0xff8, &len);
+	assert_non_null(p);
+	assert_int_equal(*p, 1);
+	assert_int_equal(len, 8); /* up to the border */
+	len = 0xffffffffu;
+	p = amp_vhost_be_translate(&r.be, GUEST + 0x1000, &len);
+	assert_non_null(p);
+	assert_int_equal(*p, 2);
+	assert_int_equal(len, 0x1000);
+	len = 1;
+	assert_null(amp_vhost_be_translate(&r.be, GUEST + 0x2000, &len));
+	assert_null(amp_vhost_be_translate(&r.be, GUEST - 1, &len));
+	assert_null(amp_vhost_be_translate(&r.be, 0, &len));
+	assert_null(amp_vhost_be_translate(&r.be, UINT64_MAX, &len));
+	amp_vhost_be_reset(&r.be);
+	assert_null(amp_vhost_be_translate(&r.be, GUEST, &len));
 	rig_down(&r);
 }
 
@@ -479,10 +534,12 @@ int main(void)
 		cmocka_unit_test(test_ring_and_base),
 		cmocka_unit_test(test_uml),
 		cmocka_unit_test(test_no_protocol_features),
+		cmocka_unit_test(test_features_anew),
 		cmocka_unit_test(test_any_order),
 		cmocka_unit_test(test_legacy),
 		cmocka_unit_test(test_not_shared),
 		cmocka_unit_test(test_blank_but_used),
+		cmocka_unit_test(test_translate),
 		cmocka_unit_test(test_hang_up),
 		cmocka_unit_test(test_reuse),
 		cmocka_unit_test(test_owner_fails_it),
