@@ -197,7 +197,8 @@ void amp_inet_watch(struct amp_sock *s)
 	struct amp_inet *i = amp_inet(s);
 
 	/* no error: an orderly end, both halves were closed */
-	if (i->state != AMP_INET_CONN || !(i->carrier->flags & AMP_SF_RESET) || !i->carrier->err)
+	if (i->state != AMP_INET_CONN || !(i->carrier->flags & AMP_SF_RESET) ||
+	    !i->carrier->err)
 		return;
 	if (s->type == SOCK_DGRAM) {
 		amp_inet_fail(s, ECONNRESET);
@@ -229,7 +230,7 @@ void amp_inet_close(struct amp_sock *s)
 		i->state = AMP_INET_RELEASE;
 	} else {
 		amp_inet_req_forget(s);
-		drop_carrier(s, i->state == AMP_INET_HEADER ? 0 : s->linger_s);
+		drop_carrier(s, i->state >= AMP_INET_WAIT ? 0 : s->linger_s);
 		amp_sock_free(s);
 	}
 	amp_inet_poke(); /* somebody may be granted the room */

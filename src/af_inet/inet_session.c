@@ -234,6 +234,8 @@ static void session_down(int err)
 {
 	if (ses.ctl)
 		amp_inet_carrier_close(ses.ctl, 0);
+	if (ses.state == SES_UP)
+		amp_counts.link_resets++;
 	ses.ctl = NULL;
 	ses.state = SES_DOWN;
 	ses.err = (uint8_t)err;
@@ -248,8 +250,6 @@ static int session_start(void)
 {
 	int err = -ENETDOWN;
 
-	ses.runner.run = session_run;
-	ses.runner.arm = session_arm;
 	/* behind the links that came up since the last attempt */
 	amp_runner_del(&ses.runner);
 	amp_runner_add(&ses.runner);
@@ -265,7 +265,7 @@ static int session_start(void)
 	if (!ses.ctl)
 		session_down(err == -EMFILE ? ENOBUFS : -err);
 	amp_inet_poke();
-	return ses.ctl ? -EAGAIN : err;
+	return ses.ctl ? -EAGAIN : -ses.err;
 }
 
 int amp_inet_session(uint8_t *ticket)
@@ -287,11 +287,15 @@ void amp_inet_poke(void)
 {
 	ses.poked = true;
 	ses.busy = true;
+	ses.seen_used = ~0u; /* a listener may be new, a queue shorter */
 	amp_sock_changed(ses.ctl);
 }
 
 void amp_inet_opened(void)
 {
+	ses.runner.run = session_run;
+	ses.runner.arm = session_arm;
+	amp_runner_add(&ses.runner);
 	if (ses.pinging)
 		return;
 	ses.pinging = true;

@@ -1,0 +1,700 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* AF_INET's TCP side against a scripted proxy: connect, ends, bind, listen, options, session.
+ */
+// build: -DAMPSOCK_SOCKETS=12 -DAMPSOCK_RING_LEN=1024 src/socket/stack.c src/socket/api.c
+// build: src/socket/msg.c src/socket/option.c src/socket/poll.c src/socket/links.c
+// build: src/socket/rxring.c src/af_inet/af_inet.c src/af_inet/inet_session.c
+// build: src/af_inet/inet_udp.c src/af_inet/inet_opt.c src/wire/offload.c
+#include "inet_rig.h"
+
+static int so_error(int fd)
+{
+	int v = -1;
+	socklen_t len = sizeof(v);
+
+	assert_int_equal(amp_getsockopt(fd, SOL_SOCKET, SO_ERROR, &v, &len), 0);
+	return v;
+}
+
+static void connect_and_talk(void **state)
+{
+	struct sockaddr_in a;
+	socklen_t len = sizeof(a);
+	struct wire *w;
+	char buf[32];
+	int fd;
+
+	(void)state;
+	fd = tcp(80);
+	w = last_wire();
+	assert_int_equal(px.sessions, 1);
+	assert_int_equal(amp_getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	assert_int_equal(ntohs(a.sin_port), 40000);
+	assert_int_equal(amp_getpeername(fd, (struct sockaddr *)&a, &len), 0);
+	assert_int_equal(ntohs(a.sin_port), 80);
+	assert_int_equal(a.sin_addr.s_addr, inet_addr("192.0.2.7"));
+	assert_int_equal(len, sizeof(a));
+	assert_errno(try_connect(fd, 80), EISCONN);
+	assert_int_equal(amp_send(fd, "hello", 5, 0), 5);
+	assert_int_equal(w->in_len, 5);
+	assert_memory_equal(w->in, "hello", 5);
+	say(w, "good day", 8);
+	assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0), 8); /* waits: straight to buf */
+	assert_memory_equal(buf, "good day", 8);
+	assert_errno(amp_recv(fd, buf, 1, MSG_DONTWAIT), EAGAIN);
+	assert_int_equal(amp_shutdown(fd, SHUT_WR), 0);
+	assert_true(w->shut_wr);
+	assert_errno(amp_send(fd, "x", 1, MSG_NOSIGNAL), EPIPE);
+	say(w, "bye", 3);
+	w->eof = true;
+	assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0), 3);
+	assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0), 0);
+	assert_int_equal(amp_close(fd), 0);
+	assert_null(w->s);
+	assert_false(w->aborted);
+}
+
+static void connect_fails_truly(void **state)
+{
+	int fd = amp_socket(AF_INET, SOCK_STREAM, IPPROTO_TCP);
+	struct sockaddr_in6 a6 = {.sin6_family = AF_INET6};
+
+	(void)state;
+	assert_errno(try_connect(fd, 81), ECONNREFUSED);
+	assert_errno(try_connect(fd, 82), EACCES);
+	assert_errno(try_connect(fd, 83), ETIMEDOUT);
+	assert_int_equal(so_error(fd), 0); /* told once */
+	assert_errno(amp_send(fd, "x", 1, MSG_NOSIGNAL), ENOTCONN);
+	assert_int_equal(try_connect(fd, 80), 0); /* the same socket may try again */
+	assert_int_equal(amp_send(fd, "x", 1, 0), 1);
+	amp_close(fd);
+	fd = amp_socket(AF_INET, SOCK_STREAM, 0);
+	assert_errno(amp_connect(fd, (struct sockaddr *)&a6, sizeof(a6)), EAFNOSUPPORT);
+	a6.sin6_family = AF_INET;
+	assert_errno(amp_connect(fd, (struct sockaddr *)&a6, 4), EINVAL);
+	amp_close(fd);
+	assert_errno(amp_socket(AF_INET, SOCK_SEQPACKET, 0), ESOCKTNOSUPPORT);
+	assert_errno(amp_socket(AF_INET, SOCK_STREAM, IPPROTO_UDP), EPROTONOSUPPORT);
+}
+
+static void session_fails_truly(void **state)
+{
+	int fd = amp_socket(AF_INET, SOCK_STREAM, 0);
+
+	(void)state;
+	px.link_down = true;
+	assert_errno(try_connect(fd, 80), ENETUNREACH);
+	px.link_down = false;
+	px.nobody = true;
+	assert_errno(try_connect(fd, 80), ENETDOWN);
+	px.nobody = false;
+	px.version = 2;
+	assert_errno(try_connect(fd, 80), EPROTONOSUPPORT);
+	px.version = 1;
+	px.mute = true; /* takes the carrier and says nothing */
+	assert_errno(try_connect(fd, 80), ETIMEDOUT);
+	px.mute = false;
+	assert_int_equal(try_connect(fd, 80), 0); /* and at once when it is well again */
+	amp_close(fd);
+}
+
+static void session_garbage_hello(void **state)
+{
+	int fd = amp_socket(AF_INET, SOCK_STREAM, 0);
+
+	(void)state;
+	amp_fcntl(fd, F_SETFL, O_NONBLOCK);
+	px.mute = true;
+	assert_errno(try_connect(fd, 80), EINPROGRESS);
+	spin();
+	for (int i = 0; i < 88; i++)
+		say(px.ctl, "\xee", 1);
+	spin();
+	assert_int_equal(so_error(fd), EPROTO);
+	amp_close(fd);
+}
+
+static void answers_in_pieces(void **state)
+{
+	char buf[16];
+	int fd;
+
+	(void)state;
+	px.chop = 1;
+	px.mtu = 1;
+	fd = tcp(80);
+	say(last_wire(), "abc", 3);
+	assert_int_equal(amp_recv(fd, buf, 3, MSG_WAITALL), 3);
+	amp_close(fd);
+	px.chop = 0;
+	px.mtu = 50; /* OPEN goes in pieces */
+	fd = tcp(80);
+	amp_close(fd);
+	/* half an answer, and then nothing */
+	px.cut_answer = 60;
+	fd = amp_socket(AF_INET, SOCK_STREAM, 0);
+	assert_errno(try_connect(fd, 80), ETIMEDOUT);
+	assert_true(last_wire()->aborted);
+	/* half an answer, and then the end */
+	amp_fcntl(fd, F_SETFL, O_NONBLOCK);
+	assert_errno(try_connect(fd, 80), EINPROGRESS);
+	spin();
+	last_wire()->eof = true;
+	spin();
+	assert_int_equal(so_error(fd), ECONNRESET);
+	amp_close(fd);
+}
+
+static struct wire *wire_to(uint16_t port)
+{
+	unsigned i = 0;
+
+	while (wires[i].op != AMP_OFF_CONNECT || wires[i].open.peer.port != port)
+		assert_true(++i < 64);
+	return &wires[i];
+}
+
+static void nonblocking(void **state)
+{
+	struct pollfd p[2] = {{.events = POLLOUT}, {.events = POLLOUT}};
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		p[i].fd = amp_socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		assert_errno(try_connect(p[i].fd, (uint16_t)(80 + i)), EINPROGRESS);
+	}
+	/* one session for both who wait */
+	while (amp_poll(p, 2, 1000) < 2)
+		assert_true(sleeps < 1000);
+	assert_int_equal(px.sessions, 1);
+	assert_int_equal(p[0].revents, POLLOUT);
+	assert_int_equal(so_error(p[0].fd), 0);
+	assert_true(p[1].revents & POLLERR);
+	assert_int_equal(so_error(p[1].fd), ECONNREFUSED);
+	assert_errno(try_connect(p[0].fd, 80), EISCONN);
+	p[0].events = POLLIN;
+	assert_int_equal(amp_poll(p, 1, 100), 0);
+	say(wire_to(80), "x", 1);
+	assert_int_equal(amp_poll(p, 1, 100), 1);
+	amp_close(p[0].fd);
+	assert_errno(try_connect(p[1].fd, 85), EINPROGRESS);
+	spin();
+	assert_errno(try_connect(p[1].fd, 85), EALREADY);
+	amp_close(p[1].fd); /* gives up in the middle */
+	assert_true(last_wire()->aborted);
+}
+
+/* The true reason of an end, whichever comes first. */
+static void closed_tells_why(void **state)
+{
+	struct pollfd p = {.events = POLLIN};
+	uint32_t t0;
+	struct wire *w;
+	char buf[8];
+	int fd;
+
+	(void)state;
+	fd = tcp(80);
+	w = last_wire();
+	say(w, "last", 4);
+	say_closed(w->id, AMP_OFF_ETIMEDOUT);
+	w->rst = true;
+	spin();
+	assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0),
+			 4); /* what came before comes first */
+	assert_errno(amp_recv(fd, buf, sizeof(buf), 0), ETIMEDOUT);
+	assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0), 0);
+	assert_errno(amp_send(fd, "x", 1, MSG_NOSIGNAL), EPIPE);
+	amp_close(fd);
+
+	fd = tcp(80); /* RST first, the reason in time */
+	w = last_wire();
+	w->rst = true;
+	spin();
+	assert_errno(amp_recv(fd, buf, 1, MSG_DONTWAIT), EAGAIN);
+	assert_errno(amp_send(fd, buf, 1, MSG_DONTWAIT), EAGAIN);
+	say_closed(w->id, AMP_OFF_EHOSTUNREACH);
+	spin();
+	assert_errno(amp_recv(fd, buf, 1, 0), EHOSTUNREACH);
+	amp_close(fd);
+
+	fd = tcp(80); /* no reason at all: bounded */
+	w = last_wire();
+	w->rst = true;
+	t0 = clock_ms;
+	assert_errno(amp_recv(fd, buf, 1, 0), ECONNRESET);
+	assert_in_range(clock_ms - t0, 200, 400);
+	amp_close(fd);
+
+	p.fd = fd = tcp(80); /* a poller hears of it, too */
+	last_wire()->rst = true;
+	assert_int_equal(amp_poll(&p, 1, 5000), 1);
+	assert_true((p.revents & (POLLERR | POLLHUP)) == (POLLERR | POLLHUP));
+	assert_int_equal(so_error(fd), ECONNRESET);
+	amp_close(fd);
+
+	fd = tcp(80); /* an orderly end is none of this */
+	last_wire()->s->flags |= AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP;
+	assert_int_equal(amp_recv(fd, buf, 1, 0), 0);
+	amp_close(fd);
+}
+
+static void options(void **state)
+{
+	int one = 1, v = 0, fd = amp_socket(AF_INET, SOCK_STREAM, 0);
+	struct linger l = {.l_onoff = 1, .l_linger = 0};
+	socklen_t len = sizeof(v);
+	struct wire *w;
+
+	(void)state;
+	assert_int_equal(amp_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)), 0);
+	assert_int_equal(amp_setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &v, sizeof(v)), 0);
+	v = 77;
+	assert_int_equal(amp_setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &v, sizeof(v)), 0);
+	v = 0;
+	assert_errno(amp_setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &v, sizeof(v)), EINVAL);
+	assert_errno(amp_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &v, 2), EINVAL);
+	assert_errno(amp_setsockopt(fd, IPPROTO_TCP, 99, &v, sizeof(v)), ENOPROTOOPT);
+	assert_errno(amp_setsockopt(fd, IPPROTO_IP, IP_TTL, &one, sizeof(v)), ENOPROTOOPT);
+	assert_int_equal(amp_getsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &v, &len), 0);
+	assert_int_equal(v, 77);
+	assert_int_equal(amp_getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &v, &len), 0);
+	assert_int_equal(v, 1);
+	assert_int_equal(try_connect(fd, 80), 0);
+	w = last_wire();
+	assert_int_equal(w->open.opts_set,
+			 1u << AMP_OFF_TCP_NODELAY | 1u << AMP_OFF_SO_KEEPALIVE);
+	assert_int_equal(w->open.opts, 1u << AMP_OFF_TCP_NODELAY);
+	assert_int_equal(w->open.keepintvl_s, 77);
+	assert_int_equal(w->open.linger, 0);
+	/* and now the proxy is asked */
+	assert_int_equal(amp_setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &one, sizeof(one)), 0);
+	assert_int_equal(px.setopts, 1);
+	assert_int_equal(amp_le32(px.last_opt), w->id);
+	assert_int_equal(amp_le16(px.last_opt + 4), AMP_OFF_TCP_KEEPIDLE);
+	assert_int_equal(amp_le16(px.last_opt + 6), 4);
+	assert_int_equal(amp_le32(px.last_opt + 8), 1);
+	assert_int_equal(amp_getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &v, &len), 0);
+	assert_int_equal(v, 42);
+	px.opt_status = AMP_OFF_ENOPROTOOPT;
+	assert_errno(amp_setsockopt(fd, IPPROTO_IP, IP_TTL, &one, sizeof(one)), ENOPROTOOPT);
+	px.opt_status = AMP_OFF_EPERM;
+	assert_errno(amp_getsockopt(fd, IPPROTO_IP, IP_TTL, &one, &len), EPERM);
+	px.opt_status = 0;
+	assert_int_equal(amp_setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l)), 0);
+	assert_int_equal(amp_le16(px.last_opt + 4), AMP_OFF_SO_LINGER);
+	amp_close(fd);
+	assert_true(w->aborted); /* linger 0: reset */
+}
+
+static void bind_names_and_releases(void **state)
+{
+	struct sockaddr_in a = sin4("10.0.0.2", 0);
+	socklen_t len = sizeof(a);
+	int fd = amp_socket(AF_INET, SOCK_STREAM, 0);
+
+	(void)state;
+	assert_int_equal(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(amp_getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	assert_int_equal(ntohs(a.sin_port), 5555);
+	assert_errno(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), EINVAL);
+	assert_int_equal(try_connect(fd, 80), 0);
+	assert_int_equal(last_wire()->open.bound_id, px.bind_id);
+	amp_close(fd);
+	spin();
+	assert_int_equal(px.releases, 0); /* CONNECT used the id up */
+
+	fd = amp_socket(AF_INET, SOCK_STREAM, 0);
+	a = sin4("10.0.0.2", 84);
+	assert_errno(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), EADDRINUSE);
+	a = sin4("10.0.0.2", 82);
+	assert_errno(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), EACCES);
+	a = sin4("10.0.0.2", 1234);
+	assert_int_equal(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	amp_close(fd);
+	spin();
+	assert_int_equal(px.releases, 1);
+	assert_int_equal(px.released[0], px.bind_id);
+}
+
+static int listener(int backlog)
+{
+	struct sockaddr_in a = sin4("0.0.0.0", 8080);
+	int fd = amp_socket(AF_INET, SOCK_STREAM, 0);
+
+	assert_int_equal(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(amp_listen(fd, backlog), 0);
+	spin();
+	return fd;
+}
+
+static void listen_and_accept(void **state)
+{
+	struct pollfd p = {.events = POLLIN};
+	struct sockaddr_in a;
+	socklen_t len = sizeof(a);
+	struct wire *w;
+	char buf[8];
+	int fd, c;
+
+	(void)state;
+	p.fd = fd = listener(2);
+	assert_int_equal(px.credits, 2);
+	assert_int_equal(amp_poll(&p, 1, 0), 0);
+	w = visit(1111);
+	say(w, "GET", 3); /* right behind the header */
+	assert_int_equal(amp_poll(&p, 1, 0), 1);
+	c = amp_accept(fd, (struct sockaddr *)&a, &len);
+	assert_true(c >= 0);
+	assert_int_equal(ntohs(a.sin_port), 1111);
+	assert_int_equal(amp_getsockname(c, (struct sockaddr *)&a, &len), 0);
+	assert_int_equal(ntohs(a.sin_port), 8080);
+	assert_int_equal(amp_recv(c, buf, sizeof(buf), 0), 3);
+	assert_int_equal(amp_send(c, "200", 3, 0), 3);
+	assert_memory_equal(w->in, "200", 3);
+	spin();
+	assert_int_equal(px.credits, 3); /* granted again */
+	say_closed(w->id, AMP_OFF_ETIMEDOUT);
+	w->rst = true;
+	spin();
+	assert_errno(amp_recv(c, buf, 1, 0), ETIMEDOUT);
+	amp_close(c);
+	assert_int_equal(amp_fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+	assert_errno(amp_accept(fd, NULL, NULL), EAGAIN);
+	/* one waits unaccepted when the listener closes: reset */
+	w = visit(1112);
+	spin();
+	amp_close(fd);
+	assert_true(w->aborted);
+	spin();
+	assert_int_equal(px.released[0], px.listener);
+}
+
+static void listen_unbound_and_refused(void **state)
+{
+	int fd = amp_socket(AF_INET, SOCK_STREAM, 0);
+	struct sockaddr_in a;
+	socklen_t len = sizeof(a);
+
+	(void)state;
+	px.listen_status = AMP_OFF_EACCES;
+	assert_errno(amp_listen(fd, 1), EACCES);
+	px.listen_status = 0;
+	assert_int_equal(amp_listen(fd, 1), 0);
+	assert_int_equal(px.binds, 1); /* bound by the first try */
+	assert_int_equal(amp_getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	assert_int_equal(ntohs(a.sin_port), 5555);
+	assert_errno(try_connect(fd, 80), EOPNOTSUPP);
+	amp_close(fd);
+}
+
+/* Whoever cannot prove that the proxy accepted: reset, and the listener hears nothing. */
+static void forged_accepts(void **state)
+{
+	struct amp_off_addr l = addr4(0x0a000002, 8080), r = addr4(0x0a000009, 1), none = {0},
+			    six = {.family = AMP_OFF_INET6};
+	int fd = listener(4);
+	struct wire *w;
+	unsigned left = px.credits;
+
+	(void)state;
+	amp_fcntl(fd, F_SETFL, O_NONBLOCK);
+#define FORGE(op, status, arg, token, local, peer)                     \
+	do {                                                           \
+		w = knock(true);                                       \
+		say_answer(w, op, status, 1, arg, token, local, peer); \
+		spin();                                                \
+		assert_true(w->aborted);                               \
+		assert_errno(amp_accept(fd, NULL, NULL), EAGAIN);      \
+	} while (0)
+	FORGE(AMP_OFF_ACCEPT, 0, px.listener, DOOR_TOKEN ^ 1, l, r);
+	FORGE(AMP_OFF_ACCEPT, 0, px.listener + 1, DOOR_TOKEN, l, r);
+	FORGE(AMP_OFF_ACCEPT, 0, 0, 0, l, r);
+	FORGE(AMP_OFF_CONNECT, 0, px.listener, DOOR_TOKEN, l, r);
+	FORGE(AMP_OFF_ACCEPT, 5, px.listener, DOOR_TOKEN, l, r);
+	FORGE(AMP_OFF_ACCEPT, 0, px.listener, DOOR_TOKEN, none, r);
+	FORGE(AMP_OFF_ACCEPT, 0, px.listener, DOOR_TOKEN, l, six);
+	px.version = 2;
+	FORGE(AMP_OFF_ACCEPT, 0, px.listener, DOOR_TOKEN, l, r);
+	px.version = 1;
+	/* all is right, but it is not the proxy who speaks */
+	w = knock(false);
+	say_answer(w, AMP_OFF_ACCEPT, 0, 1, px.listener, DOOR_TOKEN, l, r);
+	spin();
+	assert_true(w->aborted);
+	/* half a header, and then silence */
+	px.cut_answer = 87;
+	w = knock(true);
+	say_answer(w, AMP_OFF_ACCEPT, 0, 1, px.listener, DOOR_TOKEN, l, r);
+	px.cut_answer = 0;
+	spin();
+	assert_false(w->aborted);
+	pass(1500);
+	assert_true(w->aborted);
+	assert_errno(amp_accept(fd, NULL, NULL), EAGAIN);
+	/* none of them cost a credit */
+	assert_int_equal(px.credits, left);
+	for (unsigned i = 0; i < left; i++)
+		assert_non_null(visit((uint16_t)(2000 + i)));
+	spin();
+	assert_int_equal(px.credits, left);
+	w = visit(3000); /* one more than granted */
+	spin();
+	assert_true(w->aborted);
+	amp_close(fd);
+	spin();
+}
+
+/* Twelve slots: control, door, listener; each connection takes two. */
+static void credits_follow_the_pools(void **state)
+{
+	int fd = listener(100), c[8], n = 0, more;
+
+	(void)state;
+	assert_int_equal(px.credits, 4); /* (12 - 3) / 2 */
+	for (unsigned granted = 0; granted < 4; granted++) {
+		assert_non_null(visit((uint16_t)(100 + granted)));
+		spin();
+	}
+	assert_int_equal(px.credits, 4);
+	amp_fcntl(fd, F_SETFL, O_NONBLOCK);
+	while ((more = amp_accept(fd, NULL, NULL)) >= 0)
+		c[n++] = more;
+	assert_int_equal(n, 4);
+	spin();
+	assert_int_equal(px.credits, 4); /* accepted, but the slots are still theirs */
+	amp_close(c[0]);
+	spin();
+	assert_int_equal(px.credits, 5);
+	amp_close(c[1]);
+	spin();
+	assert_int_equal(px.credits, 6);
+	while (n > 2)
+		amp_close(c[--n]);
+	amp_close(fd);
+	spin();
+}
+
+static void ping_finds_the_dead(void **state)
+{
+	struct wire *w;
+	char buf[4];
+	uint32_t t0;
+	int fd = tcp(80), lfd = listener(1), c;
+	struct amp_stats st;
+
+	(void)state;
+	pass(10000);
+	assert_in_range(px.pings, 4, 6);
+	say_ctl(AMP_OFF_PING, 0, 5, "", 0); /* the proxy may ask, too */
+	spin();
+	assert_int_equal(px.bind_port, 7777);
+	px.bind_port = 8080;
+	t0 = clock_ms;
+	px.mute = true;
+	assert_errno(amp_recv(fd, buf, 1, 0), ECONNRESET); /* idle in recv */
+	assert_in_range(clock_ms - t0, AMPSOCK_PING_MS, 3 * AMPSOCK_PING_MS + 500);
+	assert_int_equal(amp_recv(fd, buf, 1, 0), 0); /* once */
+	amp_close(fd);
+	amp_stats_get(&st);
+	assert_true(st.link_resets > 0);
+	/* it lives again: the listener registers itself, with the port it had */
+	px.mute = false;
+	px.binds = px.listens = 0;
+	pass(3000);
+	assert_int_equal(px.binds, 1);
+	assert_int_equal(px.listens, 1);
+	assert_int_equal(px.bind_port, 8080);
+	assert_true(px.credits > 0);
+	w = visit(4711);
+	c = amp_accept(lfd, NULL, NULL);
+	assert_true(c >= 0);
+	assert_int_equal(amp_send(c, "x", 1, 0), 1);
+	assert_int_equal(w->in_len, 1);
+	amp_close(c);
+	amp_close(lfd);
+	spin();
+	px.pings = 0;
+	pass(10000);
+	assert_int_equal(px.pings, 0); /* no sockets, no pings */
+}
+
+static void listener_keeps_trying(void **state)
+{
+	int lfd = listener(1);
+
+	(void)state;
+	px.ctl->rst = true;
+	px.nobody = true;
+	pass(5000);
+	px.nobody = false;
+	px.binds = px.listens = 0;
+	pass(1500);
+	assert_int_equal(px.listens, 1);
+	amp_close(lfd);
+}
+
+static void no_lies_on_the_control_carrier(void **state)
+{
+	static const struct {
+		uint8_t op, status;
+		uint32_t seq;
+		size_t len;
+	} lies[] = {
+		{AMP_OFF_BIND | AMP_OFF_REPLY, 0, 1, 28}, /* an answer to nothing */
+		{AMP_OFF_PING, 1, 0, 0},
+		{AMP_OFF_PONG, 0, 0, 4},
+		{AMP_OFF_CLOSED, 0, 0, 4},
+		{AMP_OFF_BIND, 0, 0, 28},
+		{77, 0, 0, 0},
+		{0, 0, 0, 0},
+	};
+	static const uint8_t body[64];
+	uint8_t huge[8] = {0xff, 0xff, AMP_OFF_PING}, tiny[8] = {7, 0, AMP_OFF_PING};
+	char buf[4];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]) + 2; i++) {
+		int fd = tcp(80);
+
+		say_closed(4, 4); /* of a socket that is gone: no lie */
+		spin();
+		assert_errno(amp_recv(fd, buf, 1, MSG_DONTWAIT), EAGAIN);
+		if (i == 0)
+			say(px.ctl, huge, 8);
+		else if (i == 1)
+			say(px.ctl, tiny, 8);
+		else
+			say_ctl(lies[i - 2].op, lies[i - 2].status, lies[i - 2].seq, body,
+				lies[i - 2].len);
+		spin();
+		assert_true(px.ctl->aborted);
+		assert_errno(amp_recv(fd, buf, 1, 0), ECONNRESET);
+		amp_close(fd);
+	}
+}
+
+/* The answer of a request that was answered already, and answers of the wrong length. */
+static bool odd_bind(const struct amp_off_ctl *c, const uint8_t *body, unsigned len)
+{
+	static const uint8_t ans[40];
+
+	(void)body;
+	(void)len;
+	if (c->op != AMP_OFF_BIND)
+		return false;
+	say_ctl(AMP_OFF_BIND | AMP_OFF_REPLY, 0, c->seq, ans, 27);
+	return true;
+}
+
+static bool twice(const struct amp_off_ctl *c, const uint8_t *body, unsigned len)
+{
+	(void)body;
+	(void)len;
+	if (c->op == AMP_OFF_SETOPT)
+		say_ctl(AMP_OFF_SETOPT | AMP_OFF_REPLY, 0, c->seq, "", 0);
+	return false;
+}
+
+static void odd_answers(void **state)
+{
+	struct sockaddr_in a = sin4("10.0.0.2", 1234);
+	int one = 1, fd = amp_socket(AF_INET, SOCK_STREAM, 0);
+	char buf[4];
+
+	(void)state;
+	px_resolver = odd_bind;
+	assert_errno(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), EPROTO);
+	px_resolver = twice;
+	amp_close(fd);
+	fd = tcp(80);
+	amp_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	assert_errno(amp_recv(fd, buf, 1, 0), ECONNRESET);
+	px_resolver = NULL;
+	amp_close(fd);
+}
+
+static void close_while_binding(void **state)
+{
+	struct sockaddr_in a = sin4("10.0.0.2", 1234);
+	int fd = amp_socket(AF_INET, SOCK_STREAM, 0);
+
+	(void)state;
+	amp_close(tcp(80)); /* session up */
+	px.stall_in = true;
+	assert_errno(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), ETIMEDOUT);
+	amp_close(fd);
+	px.stall_in = false;
+	spin();
+	if (px.ctl->s) { /* it came after all: given back */
+		assert_int_equal(px.releases, 1);
+		assert_int_equal(px.released[0], px.bind_id);
+	}
+}
+
+static void pool_runs_out(void **state)
+{
+	int fd[12], n = 0;
+
+	(void)state;
+	while ((fd[n] = amp_socket(AF_INET, SOCK_STREAM, 0)) >= 0)
+		n++;
+	assert_int_equal(errno, EMFILE);
+	assert_errno(try_connect(fd[0], 80), ENOBUFS);
+	amp_close(fd[--n]);
+	amp_close(fd[--n]);
+	assert_int_equal(try_connect(fd[0], 80), 0);
+	assert_errno(try_connect(fd[1], 80), ENOBUFS);
+	while (n)
+		amp_close(fd[--n]);
+}
+
+static void inet6(void **state)
+{
+	struct sockaddr_in6 a = {.sin6_family = AF_INET6,
+				 .sin6_port = htons(80),
+				 .sin6_addr = IN6ADDR_LOOPBACK_INIT,
+				 .sin6_scope_id = 3};
+	socklen_t len = sizeof(a);
+	int fd = amp_socket(AF_INET6, SOCK_STREAM, 0);
+
+	(void)state;
+	assert_int_equal(amp_connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(last_wire()->open.peer.scope_id, 3);
+	memset(&a, 0, sizeof(a));
+	assert_int_equal(amp_getpeername(fd, (struct sockaddr *)&a, &len), 0);
+	assert_int_equal(a.sin6_scope_id, 3);
+	assert_int_equal(a.sin6_addr.s6_addr[15], 1);
+	assert_int_equal(len, sizeof(a));
+	amp_close(fd);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, rig_up, rig_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(connect_and_talk),
+		T(connect_fails_truly),
+		T(session_fails_truly),
+		T(session_garbage_hello),
+		T(answers_in_pieces),
+		T(nonblocking),
+		T(closed_tells_why),
+		T(options),
+		T(bind_names_and_releases),
+		T(listen_and_accept),
+		T(listen_unbound_and_refused),
+		T(forged_accepts),
+		T(credits_follow_the_pools),
+		T(ping_finds_the_dead),
+		T(listener_keeps_trying),
+		T(no_lies_on_the_control_carrier),
+		T(odd_answers),
+		T(close_while_binding),
+		T(pool_runs_out),
+		T(inet6),
+	};
+
+	return cmocka_run_group_tests_name("inet", tests, NULL, NULL);
+}
