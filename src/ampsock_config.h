@@ -87,6 +87,10 @@
 #ifndef AMPSOCK_INDIRECT
 #define AMPSOCK_INDIRECT 1
 #endif
+/* 1: links over vhost-user, for a Linux process (src/port/hosted_config.h) */
+#ifndef AMPSOCK_HOSTED
+#define AMPSOCK_HOSTED 0
+#endif
 #ifndef AMPSOCK_CACHE_HOOKS
 #define AMPSOCK_CACHE_HOOKS 0
 #endif

@@ -3,6 +3,8 @@
 #ifndef AMP_HOSTED_CONFIG_H
 #define AMP_HOSTED_CONFIG_H
 
+#define AMPSOCK_HOSTED 1
+
 /* Descriptors below this are the process's own; all of ours fit in an fd_set. */
 #define AMPSOCK_FD_BASE 64
 #ifndef AMPSOCK_SOCKETS

@@ -10,6 +10,10 @@
  * The front-end may stop the queues and start them again when its memory map changes:
  * connections survive that. A new driver begins with SET_FEATURES: that resets them.
  */
+#include "../ampsock_config.h"
+
+#if AMPSOCK_HOSTED
+
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -302,3 +306,5 @@ int amp_link_vsock_device(const char *path, uint32_t guest_cid)
 	amp_port_unlock();
 	return 0;
 }
+
+#endif /* AMPSOCK_HOSTED */

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* The guest as a Linux process: a vhost-user front-end under amp_link_vsock(). */
+#include "../ampsock_config.h"
+
+#if AMPSOCK_HOSTED
+
 #include <errno.h>
 #include <time.h>
 
@@ -76,3 +80,5 @@ int amp_link_vhost_user(const char *path, int timeout_ms)
 	amp_port_unlock();
 	return r;
 }
+
+#endif /* AMPSOCK_HOSTED */
