@@ -33,7 +33,7 @@ LIB_CALLS := socket socketpair bind listen accept accept4 connect send sendto se
 
 $(BUILD)/hosted/ampsock.redefine: mk/10-lib.mk
 	@mkdir -p $(@D)
-	@{ for f in $(LIB_CALLS); do echo "$$f amp_$$f"; done; echo "fcntl64 amp_fcntl"; } > $@
+	@{ for f in $(LIB_CALLS); do echo "$$f amp_$$f"; done; } > $@
 
 .PHONY: lib
 lib: $(BUILD)/hosted/libampsock.a $(BUILD)/hosted/ampsock.redefine ## the hosted library
