@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Before main() of an example that runs as a Linux process with the library inside:
- * AMPSOCK_LINK=vhost-user:PATH brings a link up; without it only CID 1 exists.
+ * AMPSOCK_LINK=vhost-user:PATH brings a link up, vsock-device:PATH,CID waits for one;
+ * without it only CID 1 exists.
  * AMPSOCK_LOG=1 prints the library's log. Standard input and output become descriptors of
  * the library, so that select() works over console and sockets.
  */
@@ -77,6 +78,25 @@ static void print_log(const char *line)
 	fprintf(stderr, "ampsock: %s\n", line);
 }
 
+/* TYPE:PATH: the guest of a proxy or of another such process, or the host for one. */
+static int link_up(const char *link)
+{
+	char path[108];
+	const char *comma = strrchr(link, ',');
+	size_t len;
+
+	if (strncmp(link, "vhost-user:", 11) == 0)
+		return amp_link_vhost_user(link + 11, 10000);
+	if (strncmp(link, "vsock-device:", 13) != 0 || !comma)
+		return -EINVAL;
+	len = (size_t)(comma - link - 13);
+	if (len >= sizeof(path))
+		return -EINVAL;
+	memcpy(path, link + 13, len);
+	path[len] = '\0';
+	return amp_link_vsock_device(path, (uint32_t)strtoul(comma + 1, NULL, 10));
+}
+
 __attribute__((constructor)) static void bring_up(void)
 {
 	const char *link = getenv("AMPSOCK_LINK");
@@ -88,13 +108,11 @@ __attribute__((constructor)) static void bring_up(void)
 	amp_fd_console(&console_ops);
 	if (!link)
 		return;
-	if (strncmp(link, "vhost-user:", 11) != 0) {
-		fprintf(stderr, "AMPSOCK_LINK=%s: expected vhost-user:PATH\n", link);
-		exit(2);
-	}
-	err = amp_link_vhost_user(link + 11);
+	err = link_up(link);
 	if (err) {
-		fprintf(stderr, "AMPSOCK_LINK=%s: %s\n", link, strerror(-err));
+		fprintf(stderr, "AMPSOCK_LINK=%s: %s\n", link,
+			err == -EINVAL ? "expected vhost-user:PATH or vsock-device:PATH,CID"
+				       : strerror(-err));
 		exit(126);
 	}
 }

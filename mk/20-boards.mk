@@ -18,7 +18,7 @@ endif
 include $(BOARDS:%=boards/%.mk)
 
 FW_LIB_SRC := src/virtio/vq_split.c src/virtio/mmio.c src/port/baremetal.c \
-	$(wildcard src/vsock/*.c src/conn/*.c src/socket/*.c src/af_inet/*.c src/posix/*.c \
+	$(filter-out src/vsock/hosted_%,$(wildcard src/vsock/*.c)) $(wildcard src/conn/*.c src/socket/*.c src/af_inet/*.c src/posix/*.c \
 	src/wire/*.c)
 FW_OPT    ?= -O2
 FW_CFLAGS := $(STD) $(FW_OPT) -g $(WARN) -ffunction-sections -fdata-sections -fno-common \
