@@ -23,6 +23,8 @@
 
 #define MESSAGE 16
 #define PORT	1234
+/* Not 2: to its own stack this end is a guest like any other until its rings are turned round. */
+#define HOST_CID 4
 
 #define DECLARE(p)                                                                             \
 	int p##_amp_side_up(uint32_t cid);                                                     \
@@ -43,7 +45,7 @@ unsigned insn_kicks;
 
 static ucontext_t guest, host;
 static char host_stack[256 * 1024];
-static int in_host, counting;
+static int in_host, counting, started;
 static int type = SOCK_STREAM;
 static unsigned long count;
 static unsigned kicks, kicks_counted;
@@ -59,6 +61,7 @@ static void need(int ok, const char *text)
 
 static void count_on(void)
 {
+	need(!counting, "counting already");
 	counting = 1;
 	kicks = insn_kicks;
 	CALLGRIND_TOGGLE_COLLECT;
@@ -99,6 +102,10 @@ static void host_main(void)
 	need(fd >= 0, "accept");
 	for (;;) {
 		if (what == DOWN) {
+			if (!started) {
+				insn_switch();
+				continue;
+			}
 			memset(buf, 'x', sizeof(buf));
 			count_on();
 			need(h_amp_send(fd, buf, sizeof(buf), 0) == sizeof(buf), "the host's send");
@@ -115,7 +122,7 @@ static void host_main(void)
 
 int main(int argc, char **argv)
 {
-	struct sockaddr_vm a = {.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_HOST, .svm_port = PORT};
+	struct sockaddr_vm a = {.svm_family = AF_VSOCK, .svm_cid = HOST_CID, .svm_port = PORT};
 	static const char *const modes[] = {"stream", "stream-down", "rt", "seqpacket"};
 	char buf[MESSAGE] = "0123456789abcde";
 	unsigned long i;
@@ -128,7 +135,7 @@ int main(int argc, char **argv)
 	type = m == 3 ? SOCK_SEQPACKET : SOCK_STREAM;
 	count = strtoul(argv[2], NULL, 10);
 
-	need(g_amp_side_up(3) == 0 && h_amp_side_up(2) == 0, "links");
+	need(g_amp_side_up(3) == 0 && h_amp_side_up(HOST_CID) == 0, "links");
 	/* The guest's in queue is the host's out queue. */
 	need(h_amp_side_turn(0, g_amp_side_queue(1)) == 0 && h_amp_side_turn(1, g_amp_side_queue(0)) == 0,
 	     "the device's rings");
@@ -141,7 +148,8 @@ int main(int argc, char **argv)
 	need(fd >= 0, "socket");
 	insn_switch(); /* the host listens */
 	need(g_amp_connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0, "connect");
-	insn_switch(); /* the host has accepted and waits, or has sent its first */
+	insn_switch(); /* the host has accepted, and waits */
+	started = 1;
 	for (i = 0; i < count; i++) {
 		switch (what) {
 		case ONE_WAY:
