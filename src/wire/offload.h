@@ -181,8 +181,11 @@ struct amp_off_ctl {
  *           values: i32 LE; LINGER i32 onoff i32 seconds; membership: addr group, u32 ifindex,
  *           IPv4 address of the interface (4 bytes, network order; 0: by ifindex, both 0: any);
  *           IP_MULTICAST_IF: u32 ifindex, IPv4 address (4 bytes); IPV6_MULTICAST_IF: i32 ifindex
- *  RESOLVE  u8 family (0 any) u8 type u8 flags (1: numeric host not sent here, 2: canonname) u8 name_len,
- *           u16 port, u8 service_len, u8 0, name, service               -> u8 count, u8 canon_len, u16 0, u32 lease_s, addrs, canonname
+ *  RESOLVE  u8 family (0 any) u8 type (0 any) u8 flags (2: canonname, 4: AI_ADDRCONFIG, 8: AI_PASSIVE) u8 name_len,
+ *           u16 port (0 when there is a service), u8 service_len, u8 0, name, service
+ *                                                                       -> u8 count, u8 canon_len, u16 0, u32 lease_s, addrs, canonname
+ *           Numeric hosts are not sent. No name: only the service is asked for (what getaddrinfo() makes of
+ *           a NULL node). Each address once, its port filled in; as many as fit the guest's max_frame.
  *  RNAME    u8 flags (1: NAMEREQD, 2: DGRAM) u8[3], addr                -> u8 host_len, u8 serv_len, u16 0, host, service
  *  CLOSED   u32 id, u32 status
  *  UDP_CONNECT u32 id, u32 0, addr                                      -> addr
