@@ -44,19 +44,20 @@ int amp_poll_links(void);
 struct amp_stats {
 	uint32_t rx_packets;
 	uint32_t tx_packets;
-	uint32_t rx_bad;	/* packets that broke a rule */
-	uint32_t resets;	/* connections reset for that */
-	uint32_t link_resets;	/* links reset: broken ring, device reset, dead proxy */
-	uint32_t kicks;		/* notifications sent to the device */
-	uint32_t dgram_drops;	/* datagrams that found no room */
+	uint32_t rx_bad;      /* packets that broke a rule */
+	uint32_t resets;      /* connections reset for that */
+	uint32_t link_resets; /* links reset: broken ring, device reset, dead proxy */
+	uint32_t kicks;	      /* notifications sent to the device */
+	uint32_t dgram_drops; /* datagrams that found no room */
 	uint32_t sockets_used;
 	uint32_t sockets_max;
 	uint32_t rings_used;
 };
 
-void amp_stats(struct amp_stats *st);
+void amp_stats_get(struct amp_stats *st);
 
-/* One line of text, no newline. Default: none. Thread context, stack lock held: no socket calls. */
+/* One line of text, no newline. Default: none. Thread context, stack lock held: no socket
+ * calls. */
 void amp_log_hook(void (*fn)(const char *line));
 
 /*

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Knobs of the hosted library: a Linux process has memory, and pages that nobody touches cost nothing. */
+/* Knobs of the hosted library: a Linux process has memory, and pages that nobody touches cost
+ * nothing. */
 #ifndef AMP_HOSTED_CONFIG_H
 #define AMP_HOSTED_CONFIG_H
 

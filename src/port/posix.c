@@ -45,13 +45,13 @@ static int wake_fd = -1;	 /* written once before the first wait */
 static struct {
 	int fd;
 	void (*drain)(int fd);
-} watch[AMP_PORT_WATCHES];	     /* l */
-static unsigned watch_cnt;	     /* l */
-static unsigned follower_cnt;	     /* l */
-static uint64_t own_fds[2];	     /* l: POLLIN, POLLOUT wanted, bit per own descriptor */
-static uint64_t led_fds[2];	     /* l: what the present leader polls of them */
-static atomic_uint wake_cnt = 1;     /* grows with every wake */
-static atomic_bool leading;	     /* a leader polls; written under the lock */
+} watch[AMP_PORT_WATCHES];	    /* l */
+static unsigned watch_cnt;	    /* l */
+static unsigned follower_cnt;	    /* l */
+static uint64_t own_fds[2];	    /* l: POLLIN, POLLOUT wanted, bit per own descriptor */
+static uint64_t led_fds[2];	    /* l: what the present leader polls of them */
+static atomic_uint wake_cnt = 1;    /* grows with every wake */
+static atomic_bool leading;	    /* a leader polls; written under the lock */
 static _Thread_local unsigned seen; /* wake_cnt as this thread last saw it */
 
 _Static_assert(AMPSOCK_FD_BASE <= 64, "own descriptors are bits of 64");
@@ -230,7 +230,8 @@ int amp_port_wait(int32_t timeout_ms)
 	else
 		lead(timeout_ms);
 	seen = atomic_load(&wake_cnt);
-	if (timeout_ms >= 0 && (timeout_ms == 0 || amp_port_now_ms() - start >= (uint32_t)timeout_ms))
+	if (timeout_ms >= 0 &&
+	    (timeout_ms == 0 || amp_port_now_ms() - start >= (uint32_t)timeout_ms))
 		return -ETIMEDOUT;
 	return 0;
 }

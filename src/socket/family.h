@@ -30,11 +30,11 @@ struct amp_stats;
 struct amp_msg {
 	const struct iovec *iov;
 	size_t iov_cnt;
-	size_t len;	      /* bytes in iov together, summed and checked once by api.c */
-	size_t done;	      /* bytes moved by earlier calls for this same message (streams) */
+	size_t len;  /* bytes in iov together, summed and checked once by api.c */
+	size_t done; /* bytes moved by earlier calls for this same message (streams) */
 	struct sockaddr *name; /* send: destination or NULL; recv: filled in, or NULL */
-	socklen_t name_len;   /* recv: in room, out true length */
-	int flags;	      /* out of recv: MSG_TRUNC, MSG_EOR */
+	socklen_t name_len;    /* recv: in room, out true length */
+	int flags;	       /* out of recv: MSG_TRUNC, MSG_EOR */
 };
 
 /* Where an AF_INET socket's carrier goes: data, so that af_inet needs no family's header. */
@@ -45,12 +45,14 @@ struct amp_carrier {
 };
 
 enum amp_direct {
-	AMP_RESERVE, /* iov[0..cnt): room for up to len bytes to send; sets len; one reservation a socket */
+	AMP_RESERVE, /* iov[0..cnt): room for up to len bytes to send; sets len; one reservation
+			a socket */
 	AMP_COMMIT,  /* send the first len bytes of it, 0 gives it back */
 	AMP_BORROW,  /* iov[0..cnt): received bytes in place; sets len; -EAGAIN none, 0 EOF */
 	AMP_RETURN,  /* the first len of them are done with */
 	AMP_SPACE,   /* sets len: bytes the peer's window takes now, though it may need several
-		      * transport buffers; less than the len asked for: the socket is told of more */
+		      * transport buffers; less than the len asked for: the socket is told of more
+		      */
 };
 
 struct amp_direct_io {
@@ -82,8 +84,10 @@ struct amp_family {
 	int (*shutdown)(struct amp_sock *s, int how);
 	int (*name)(struct amp_sock *s, bool peer, struct sockaddr *addr, socklen_t *len);
 	/* Options that api.c does not answer itself. set: val in; else val out, *len in/out. */
-	int (*option)(struct amp_sock *s, bool set, int level, int name, void *val, socklen_t *len);
-	/* POLLIN POLLOUT POLLRDHUP POLLHUP (POLLERR comes from s->err); agrees with the calls. */
+	int (*option)(struct amp_sock *s, bool set, int level, int name, void *val,
+		      socklen_t *len);
+	/* POLLIN POLLOUT POLLRDHUP POLLHUP (POLLERR comes from s->err); agrees with the calls.
+	 */
 	int (*poll)(struct amp_sock *s);
 	int (*direct)(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io);
 };
@@ -118,21 +122,21 @@ struct amp_rxring {
 #define AMP_RING_MSG_ALLOC (AMPSOCK_RING_LEN / 2u - 8u)
 
 /* flags of a socket */
-#define AMP_SF_NONBLOCK	 0x0001u
-#define AMP_SF_LISTEN	 0x0002u
-#define AMP_SF_BOUND	 0x0004u
-#define AMP_SF_CONNECTED 0x0008u
+#define AMP_SF_NONBLOCK	  0x0001u
+#define AMP_SF_LISTEN	  0x0002u
+#define AMP_SF_BOUND	  0x0004u
+#define AMP_SF_CONNECTED  0x0008u
 #define AMP_SF_CONNECTING 0x0010u
-#define AMP_SF_RD_SHUT	 0x0020u /* I receive no more */
-#define AMP_SF_WR_SHUT	 0x0040u /* I send no more */
-#define AMP_SF_EOF	 0x0080u /* the peer sends no more: EOF once the ring is drained */
-#define AMP_SF_HUP	 0x0100u /* the peer receives no more: EPIPE */
-#define AMP_SF_ORPHAN	 0x0200u /* no descriptor: internal, queued for accept, or closing */
-#define AMP_SF_TRUSTED	 0x0400u /* the peer is the carrier's own end: the proxy itself */
-#define AMP_SF_RESET	 0x0800u /* the connection is dead; err was or will be told once */
-#define AMP_SF_REUSEADDR 0x1000u
-#define AMP_SF_EOR	 0x2000u
-#define AMP_SF_RESERVED	 0x4000u /* a reservation is open (AMP_RESERVE) */
+#define AMP_SF_RD_SHUT	  0x0020u /* I receive no more */
+#define AMP_SF_WR_SHUT	  0x0040u /* I send no more */
+#define AMP_SF_EOF	  0x0080u /* the peer sends no more: EOF once the ring is drained */
+#define AMP_SF_HUP	  0x0100u /* the peer receives no more: EPIPE */
+#define AMP_SF_ORPHAN	  0x0200u /* no descriptor: internal, queued for accept, or closing */
+#define AMP_SF_TRUSTED	  0x0400u /* the peer is the carrier's own end: the proxy itself */
+#define AMP_SF_RESET	  0x0800u /* the connection is dead; err was or will be told once */
+#define AMP_SF_REUSEADDR  0x1000u
+#define AMP_SF_EOR	  0x2000u
+#define AMP_SF_RESERVED	  0x4000u /* a reservation is open (AMP_RESERVE) */
 
 /* Room for a family's own part of a socket; each family asserts that it fits. */
 #define AMP_SOCK_PRIV_LEN (sizeof(void *) * 2 + 64)
@@ -146,9 +150,9 @@ struct amp_sock {
 	};
 	struct amp_rxring rx;
 	struct amp_rx_want *want; /* a caller waits in recv: copy straight to it */
-	uint32_t rcvtimeo_ms;	/* 0: for ever */
+	uint32_t rcvtimeo_ms;	  /* 0: for ever */
 	uint32_t sndtimeo_ms;
-	uint16_t flags;		/* AMP_SF_* */
+	uint16_t flags; /* AMP_SF_* */
 	union {
 		uint16_t rcvlowat; /* 0: as 1 */
 		struct {	   /* listener */
@@ -156,14 +160,14 @@ struct amp_sock {
 			uint8_t queued; /* children in queue */
 		};
 	};
-	uint8_t type;		/* SOCK_* */
-	uint8_t domain;		/* AF_*: AF_INET and AF_INET6 share a family */
-	uint8_t gen;		/* changes at every reuse of the slot */
-	uint8_t err;		/* pending error (errno), reported once: SO_ERROR or a call */
-	uint8_t linger_s;	/* 255: not set */
-	uint8_t users;		/* calls inside: the slot is not reused before they leave */
-	uint8_t link;		/* the family's own: on which link */
-	uint8_t sub;		/* the family's own: more flags */
+	uint8_t type;	  /* SOCK_* */
+	uint8_t domain;	  /* AF_*: AF_INET and AF_INET6 share a family */
+	uint8_t gen;	  /* changes at every reuse of the slot */
+	uint8_t err;	  /* pending error (errno), reported once: SO_ERROR or a call */
+	uint8_t linger_s; /* 255: not set */
+	uint8_t users;	  /* calls inside: the slot is not reused before they leave */
+	uint8_t link;	  /* the family's own: on which link */
+	uint8_t sub;	  /* the family's own: more flags */
 	union {
 		uint8_t bytes[AMP_SOCK_PRIV_LEN];
 		uint64_t align64;
@@ -215,11 +219,12 @@ static inline void amp_sock_changed(struct amp_sock *s)
 void amp_sock_reset(struct amp_sock *s, int err);
 
 /* rxring.c: stream bytes. Put into a waiting caller's buffer first, then the ring.
- * Returns bytes taken (all, unless the ring is full); *direct: bytes that went to the caller. */
+ * Returns bytes taken (all, unless the ring is full); *direct: bytes that went to the caller.
+ */
 size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *direct);
 /* Copy out: up to m->len - m->done bytes; peek leaves them. */
-size_t amp_rxring_read(struct amp_rxring *r, const struct iovec *iov, size_t iov_cnt, size_t skip,
-		       size_t len, bool peek);
+size_t amp_rxring_read(struct amp_rxring *r, const struct iovec *iov, size_t iov_cnt,
+		       size_t skip, size_t len, bool peek);
 static inline uint32_t amp_rxring_used(const struct amp_rxring *r)
 {
 	return (AMP_RING_IDX)(r->head - r->tail);
@@ -233,19 +238,22 @@ static inline uint32_t amp_rxring_room(const struct amp_rxring *r)
  * Messages in the same ring: begin/append/end as fragments arrive (-ENOBUFS: no room);
  * read one message: bytes copied, *full its true length, *eor; -EAGAIN none complete.
  */
-int amp_rxring_msg_append(struct amp_rxring *r, const void *data, size_t len, bool first, bool last,
-			  bool eor);
-ssize_t amp_rxring_msg_read(struct amp_rxring *r, const struct iovec *iov, size_t iov_cnt, bool peek,
-			    size_t *full, bool *eor);
+int amp_rxring_msg_append(struct amp_rxring *r, const void *data, size_t len, bool first,
+			  bool last, bool eor);
+ssize_t amp_rxring_msg_read(struct amp_rxring *r, const struct iovec *iov, size_t iov_cnt,
+			    bool peek, size_t *full, bool *eor);
 
 /* Something that makes progress when the stack runs: links, the offload session. */
 struct amp_runner {
 	struct amp_runner *next;
-	/* Look at the device, move what can move. Returns ms until it wants to run again, -1: event only. */
+	/* Look at the device, move what can move. Returns ms until it wants to run again, -1:
+	 * event only. */
 	int32_t (*run)(struct amp_runner *r, uint32_t now_ms);
-	/* About to sleep (arm: true) or awake: returns true when something came in meanwhile. NULL: none. */
+	/* About to sleep (arm: true) or awake: returns true when something came in meanwhile.
+	 * NULL: none. */
 	bool (*arm)(struct amp_runner *r, bool on);
-	/* Leaving the stack: which queues want a kick (bits). Called with the lock. NULL: none. */
+	/* Leaving the stack: which queues want a kick (bits). Called with the lock. NULL: none.
+	 */
 	unsigned (*kick_due)(struct amp_runner *r);
 	/* Notify those queues. Called *without* the lock. */
 	void (*kick)(struct amp_runner *r, unsigned queues);
@@ -259,7 +267,7 @@ void amp_runner_del(struct amp_runner *r);
 
 /* Link number `link` (the order of bring-up) is up or down: amp_link_wait(), the callback. */
 void amp_link_report(int link, bool up);
-/* A datagram was dropped, a link was reset: amp_stats(). */
+/* A datagram was dropped, a link was reset: amp_stats_get(). */
 extern struct amp_stats amp_counts;
 /* One line for the application's log hook. */
 void amp_log(const char *line);

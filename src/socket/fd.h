@@ -13,7 +13,7 @@
 struct amp_fd_ops {
 	ssize_t (*read)(int fd, void *buf, size_t len);
 	ssize_t (*write)(int fd, const void *buf, size_t len);
-	int (*poll)(int fd); /* POLLIN POLLOUT now */
+	int (*poll)(int fd);  /* POLLIN POLLOUT now */
 	int (*close)(int fd); /* NULL: stays open, close() answers 0 */
 };
 

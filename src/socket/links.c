@@ -5,10 +5,10 @@
 #include "ampsock.h"
 #include "stack.h"
 
-static uint32_t links_up;			       /* l: bit per link */
-static void (*link_fn)(void *arg, int link, int up);   /* l */
-static void *link_arg;				       /* l */
-static void (*log_fn)(const char *line);	       /* l */
+static uint32_t links_up;			     /* l: bit per link */
+static void (*link_fn)(void *arg, int link, int up); /* l */
+static void *link_arg;				     /* l */
+static void (*log_fn)(const char *line);	     /* l */
 
 void amp_link_report(int link, bool up)
 {
@@ -57,7 +57,7 @@ int amp_poll_links(void)
 	return ms;
 }
 
-void amp_stats(struct amp_stats *st)
+void amp_stats_get(struct amp_stats *st)
 {
 	struct amp_call c;
 

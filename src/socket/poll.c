@@ -77,7 +77,8 @@ int amp_poll(struct pollfd *fds, nfds_t nfds, int timeout)
 	return (int)amp_leave(&c, cnt);
 }
 
-/* Seconds and a fraction (per_ms of it are a millisecond), rounded up. -1: for ever; -2: EINVAL. */
+/* Seconds and a fraction (per_ms of it are a millisecond), rounded up. -1: for ever; -2:
+ * EINVAL. */
 static int32_t to_ms(bool given, time_t sec, long frac, long per_ms)
 {
 	if (!given)
@@ -92,8 +93,8 @@ static int32_t to_ms(bool given, time_t sec, long frac, long per_ms)
 int amp_ppoll(struct pollfd *fds, nfds_t nfds, const struct timespec *timeout,
 	      const sigset_t *sigmask)
 {
-	int32_t ms = to_ms(timeout, timeout ? timeout->tv_sec : 0, timeout ? timeout->tv_nsec : 0,
-			   1000000);
+	int32_t ms = to_ms(timeout, timeout ? timeout->tv_sec : 0,
+			   timeout ? timeout->tv_nsec : 0, 1000000);
 
 	(void)sigmask; /* nothing of ours is interrupted by signals */
 	return ms == -2 ? amp_fail(EINVAL) : amp_poll(fds, nfds, ms);
@@ -156,8 +157,9 @@ int amp_select(int nfds, fd_set *restrict readfds, fd_set *restrict writefds,
 {
 	fd_set *const in[3] = {readfds, writefds, errorfds};
 
-	return do_select(nfds, in, to_ms(timeout, timeout ? timeout->tv_sec : 0,
-					 timeout ? timeout->tv_usec : 0, 1000));
+	return do_select(nfds, in,
+			 to_ms(timeout, timeout ? timeout->tv_sec : 0,
+			       timeout ? timeout->tv_usec : 0, 1000));
 }
 
 int amp_pselect(int nfds, fd_set *restrict readfds, fd_set *restrict writefds,
@@ -167,6 +169,7 @@ int amp_pselect(int nfds, fd_set *restrict readfds, fd_set *restrict writefds,
 	fd_set *const in[3] = {readfds, writefds, errorfds};
 
 	(void)sigmask;
-	return do_select(nfds, in, to_ms(timeout, timeout ? timeout->tv_sec : 0,
-					 timeout ? timeout->tv_nsec : 0, 1000000));
+	return do_select(nfds, in,
+			 to_ms(timeout, timeout ? timeout->tv_sec : 0,
+			       timeout ? timeout->tv_nsec : 0, 1000000));
 }

@@ -48,7 +48,8 @@ static void ring_put(const struct amp_rxring *r, uint32_t pos, const void *data,
 }
 
 /* len bytes from data to behind the first skip bytes of iov. Returns what fitted. */
-static size_t iov_put(const struct iovec *iov, size_t cnt, size_t skip, const void *data, size_t len)
+static size_t iov_put(const struct iovec *iov, size_t cnt, size_t skip, const void *data,
+		      size_t len)
 {
 	const uint8_t *from = data;
 	size_t left = len;
@@ -108,8 +109,8 @@ size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *dir
 	return n + len;
 }
 
-size_t amp_rxring_read(struct amp_rxring *r, const struct iovec *iov, size_t iov_cnt, size_t skip,
-		       size_t len, bool peek)
+size_t amp_rxring_read(struct amp_rxring *r, const struct iovec *iov, size_t iov_cnt,
+		       size_t skip, size_t len, bool peek)
 {
 	size_t n = amp_rxring_used(r);
 
@@ -145,8 +146,8 @@ static void msg_hdr_long(const struct amp_rxring *r, uint32_t pos, uint32_t len,
 	*ring_at(r, pos + 3) = (uint8_t)(len >> 16);
 }
 
-int amp_rxring_msg_append(struct amp_rxring *r, const void *data, size_t len, bool first, bool last,
-			  bool eor)
+int amp_rxring_msg_append(struct amp_rxring *r, const void *data, size_t len, bool first,
+			  bool last, bool eor)
 {
 	uint8_t eor_bit = eor ? H_EOR : 0;
 	uint32_t room = amp_rxring_room(r), have = 0, hdr = LONG_LEN;
@@ -174,8 +175,8 @@ int amp_rxring_msg_append(struct amp_rxring *r, const void *data, size_t len, bo
 	return 0;
 }
 
-ssize_t amp_rxring_msg_read(struct amp_rxring *r, const struct iovec *iov, size_t iov_cnt, bool peek,
-			    size_t *full, bool *eor)
+ssize_t amp_rxring_msg_read(struct amp_rxring *r, const struct iovec *iov, size_t iov_cnt,
+			    bool peek, size_t *full, bool *eor)
 {
 	uint32_t hdr, len;
 	size_t n = 0;

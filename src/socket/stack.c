@@ -27,9 +27,9 @@
 #include "stack.h"
 
 /* l: everything here is under the stack lock */
-static struct amp_sock socks[AMPSOCK_SOCKETS];		       /* l */
+static struct amp_sock socks[AMPSOCK_SOCKETS];					   /* l */
 static uint8_t rings[AMPSOCK_RINGS][AMPSOCK_RING_LEN] __attribute__((aligned(8))); /* l */
-static bool ring_used[AMPSOCK_RINGS];			       /* l */
+static bool ring_used[AMPSOCK_RINGS];						   /* l */
 static unsigned first_free, first_ring; /* l: none free below these */
 static unsigned high;			/* l: no socket at or above it was ever used */
 static struct amp_runner *runners;	/* l */
@@ -80,7 +80,8 @@ struct amp_sock *amp_sock_new(const struct amp_family *fam, int domain, int type
 	struct amp_sock *s;
 	uint8_t gen;
 
-	while (first_free < AMPSOCK_SOCKETS && (socks[first_free].fam || socks[first_free].users))
+	while (first_free < AMPSOCK_SOCKETS &&
+	       (socks[first_free].fam || socks[first_free].users))
 		first_free++;
 	if (first_free == AMPSOCK_SOCKETS) {
 		*err = -EMFILE;

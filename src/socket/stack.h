@@ -16,7 +16,7 @@
 
 /* One call on one socket, from amp_enter() to amp_leave(). On the caller's stack. */
 struct amp_call {
-	struct amp_sock *s; /* NULL: a call without socket */
+	struct amp_sock *s;  /* NULL: a call without socket */
 	uint32_t timeout_ms; /* 0: for ever */
 	uint32_t deadline_ms;
 	uint8_t gen;

@@ -25,330 +25,10 @@
 #include <sys/vm_sockets.h>
 
 #include "ampsock.h"
+#include "../wire/offload.h"
 #include "af_vsock.h"
 
-#define SUB_RX_PART 1u /* the middle of a message is arriving */
-#define SUB_TX_PART 2u /* the middle of a message is to be sent */
-#define SUB_CLOSED  4u /* nobody but the engine holds it: freed at EV_GONE */
-
 #define CLOSE_WAIT_MS 8000u /* for the peer's RST, as Linux */
-
-_Static_assert(sizeof(struct amp_vsock_conn) <= AMP_SOCK_PRIV_LEN, "AMP_SOCK_PRIV_LEN");
-
-extern const struct amp_family amp_vsock_family;
-
-struct amp_vlink *amp_vlinks[AMP_VLINK_CNT];
-
-static struct amp_vsock_conn *conn_of(struct amp_sock *s)
-{
-	return (struct amp_vsock_conn *)(void *)&s->priv;
-}
-
-static struct amp_sock *sock_of(struct amp_vsock_conn *c)
-{
-	return (struct amp_sock *)(void *)((char *)c - offsetof(struct amp_sock, priv));
-}
-
-static struct amp_vsock *engine_of(const struct amp_sock *s)
-{
-	return &amp_vlinks[s->link]->vs;
-}
-
-static uint32_t buf_alloc(const struct amp_sock *s)
-{
-	return s->type == SOCK_STREAM ? AMPSOCK_RING_LEN : AMP_RING_MSG_ALLOC;
-}
-
-static uint8_t wire_type(const struct amp_sock *s)
-{
-	return s->type == SOCK_STREAM ? AMP_VSOCK_STREAM : AMP_VSOCK_SEQPACKET;
-}
-
-/* ---- zero-copy reservations ---- */
-
-/* A handful for all sockets: they are meant to be short. */
-#define RESERVATIONS 2
-static struct {
-	struct amp_sock *s; /* NULL: free */
-	struct amp_vsock_tx tx;
-	struct amp_iov iov[AMP_VLINK_IOV];
-} reserved[RESERVATIONS];
-
-static int reservation_of(const struct amp_sock *s)
-{
-	int i = 0;
-
-	while (i < RESERVATIONS && reserved[i].s != s)
-		i++;
-	return i < RESERVATIONS ? i : -1;
-}
-
-/* It goes back unused; the engine knows nothing of it when the connection is over. */
-static void reservation_drop(struct amp_sock *s, bool cancel)
-{
-	int i;
-
-	if (!(s->flags & AMP_SF_RESERVED))
-		return;
-	i = reservation_of(s);
-	if (cancel)
-		amp_vsock_cancel(engine_of(s), conn_of(s), &reserved[i].tx);
-	reserved[i].s = NULL;
-	s->flags &= (uint16_t)~AMP_SF_RESERVED;
-}
-
-/* ---- events from the engine ---- */
-
-static bool listens_on(struct amp_sock *s, struct amp_vsock_addr local, uint8_t type, bool loop)
-{
-	struct amp_vsock_addr *at = &conn_of(s)->local;
-
-	if (s->fam != &amp_vsock_family || !(s->flags & AMP_SF_LISTEN) || at->port != local.port ||
-	    wire_type(s) != type)
-		return false;
-	return at->cid == VMADDR_CID_ANY || at->cid == local.cid || loop;
-}
-
-static struct amp_vsock_conn *on_request(struct amp_vsock *vs, struct amp_vsock_addr local,
-					 struct amp_vsock_addr peer, uint8_t type)
-{
-	struct amp_vlink *l = vs->owner;
-	bool loop = l->index == AMP_VLINK_LOOP;
-	struct amp_sock *s = NULL, *child;
-	int err;
-
-	if (local.cid != vs->local_cid)
-		return NULL;
-	do {
-		s = amp_sock_next(s);
-	} while (s && !listens_on(s, local, type, loop));
-	if (!s || s->queued >= s->backlog)
-		return NULL;
-	child = amp_sock_new(&amp_vsock_family, AF_VSOCK, s->type, 0, &err);
-	if (!child)
-		return NULL;
-	if (amp_sock_ring(child)) {
-		amp_sock_free(child);
-		return NULL;
-	}
-	child->rcvtimeo_ms = s->rcvtimeo_ms;
-	child->sndtimeo_ms = s->sndtimeo_ms;
-	child->linger_s = s->linger_s;
-	child->link = l->index;
-	child->flags |= AMP_SF_CONNECTED;
-	if (!loop && peer.cid == VMADDR_CID_HOST)
-		child->flags |= AMP_SF_TRUSTED;
-	conn_of(child)->buf_alloc = buf_alloc(child);
-	amp_vsock_respond(vs, conn_of(child));
-	(void)amp_sock_queue_push(s, child);
-	return conn_of(child);
-}
-
-static int message_in(struct amp_sock *s, const struct amp_vsock_rx *rx)
-{
-	bool first = !(s->sub & SUB_RX_PART), last = (rx->flags & AMP_VSOCK_SEQ_EOM) != 0;
-	bool eor = (rx->flags & AMP_VSOCK_SEQ_EOR) != 0;
-	int r = 0;
-
-	if (last)
-		s->sub &= (uint8_t)~SUB_RX_PART;
-	else
-		s->sub |= SUB_RX_PART;
-	if (rx->iov_cnt == 0)
-		return amp_rxring_msg_append(&s->rx, "", 0, first, last, eor);
-	for (uint16_t i = 0; i < rx->iov_cnt && r == 0; i++)
-		r = amp_rxring_msg_append(&s->rx, rx->iov[i].base, rx->iov[i].len, first && i == 0,
-					  last && i == rx->iov_cnt - 1u, eor);
-	return r;
-}
-
-static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c, const struct amp_vsock_rx *rx)
-{
-	struct amp_sock *s = sock_of(c);
-	size_t direct = 0;
-
-	amp_sock_changed(s);
-	if (s->type != SOCK_STREAM)
-		return message_in(s, rx);
-	for (uint16_t i = 0; i < rx->iov_cnt; i++) {
-		size_t here;
-
-		if (amp_sock_rx(s, rx->iov[i].base, rx->iov[i].len, &here) != rx->iov[i].len)
-			return -ENOBUFS;
-		direct += here;
-	}
-	if (direct)
-		amp_vsock_consumed(vs, c, (uint32_t)direct);
-	return 0;
-}
-
-static void on_over(struct amp_sock *s)
-{
-	reservation_drop(s, false);
-	s->flags &= (uint16_t)~AMP_SF_CONNECTED;
-	s->sub &= SUB_CLOSED;
-}
-
-static void on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
-{
-	struct amp_sock *s = sock_of(c);
-	bool connecting = (s->flags & (AMP_SF_CONNECTED | AMP_SF_RESET)) == 0;
-
-	if (ev & AMP_VSOCK_EV_OPEN) {
-		s->flags |= AMP_SF_CONNECTED;
-		s->flags &= (uint16_t)~AMP_SF_CONNECTING;
-		if (c->has_deadline)
-			vs->closing_cnt--;
-		c->has_deadline = 0;
-	}
-	if ((ev & AMP_VSOCK_EV_SHUT) && (c->peer_shut & AMP_VSOCK_SHUTDOWN_SEND))
-		s->flags |= AMP_SF_EOF;
-	if ((ev & AMP_VSOCK_EV_SHUT) && (c->peer_shut & AMP_VSOCK_SHUTDOWN_RCV))
-		s->flags |= AMP_SF_HUP;
-	if (ev & AMP_VSOCK_EV_RESET) {
-		on_over(s);
-		amp_sock_reset(s, connecting ? ECONNREFUSED : ECONNRESET);
-		if (connecting)
-			amp_sock_ring_free(s);
-	}
-	if (ev & AMP_VSOCK_EV_GONE) {
-		if (s->sub & SUB_CLOSED) {
-			amp_sock_free(s);
-			return;
-		}
-		/* without a RESET before: an orderly end, or an attempt that got no answer */
-		if (connecting)
-			amp_sock_reset(s, ETIMEDOUT);
-		on_over(s);
-		s->flags |= AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP;
-	}
-	amp_sock_changed(s);
-}
-
-static void on_tx_ready(struct amp_vsock *vs)
-{
-	(void)vs;
-	amp_changed = true;
-}
-
-const struct amp_vsock_ops amp_vlink_ops = {
-	.request = on_request,
-	.data = on_data,
-	.event = on_event,
-	.tx_ready = on_tx_ready,
-};
-
-/* ---- links ---- */
-
-void amp_vlink_up(struct amp_vlink *l)
-{
-	struct amp_vsock *vs = &l->vs;
-
-	vs->ops = &amp_vlink_ops;
-	vs->owner = l;
-	vs->hash = l->hash;
-	vs->hash_len = AMPSOCK_HASH;
-	vs->iov = l->iov;
-	vs->iov_max = AMP_VLINK_IOV;
-	vs->stray = l->stray;
-	vs->stray_len = sizeof(l->stray) / sizeof(l->stray[0]);
-	amp_vlink_stats(&l->runner, &amp_counts); /* of the time before: init zeroes them */
-	amp_vsock_init(vs);
-	l->up = true;
-	amp_runner_add(&l->runner);
-	if (l->index != AMP_VLINK_LOOP)
-		amp_link_report(l->index, true);
-}
-
-void amp_vlink_pause(struct amp_vlink *l)
-{
-	for (int i = 0; i < RESERVATIONS; i++) {
-		if (reserved[i].s && amp_vlinks[reserved[i].s->link] == l)
-			reservation_drop(reserved[i].s, true);
-	}
-	l->vs.in = l->vs.out = NULL;
-}
-
-void amp_vlink_down(struct amp_vlink *l)
-{
-	if (!l->up)
-		return;
-	l->up = false;
-	amp_vsock_down(&l->vs);
-	amp_counts.link_resets++;
-	amp_link_report(l->index, false);
-}
-
-int32_t amp_vlink_turn(struct amp_vlink *l, uint32_t now_ms, bool *broken)
-{
-	int n;
-
-	/* bounded: a flood on one link must not keep a call from its socket */
-	n = amp_vsock_run(&l->vs, 64);
-	*broken = n < 0;
-	if (l->vs.why) {
-		amp_log(l->vs.why);
-		l->vs.why = NULL;
-	}
-	if (n == 64)
-		return 0;
-	return l->vs.closing_cnt ? amp_vsock_tick(&l->vs, now_ms) : -1;
-}
-
-void amp_vlink_stats(const struct amp_runner *r, struct amp_stats *st)
-{
-	const struct amp_vsock_stats *from = &((const struct amp_vlink *)(const void *)r)->vs.stats;
-
-	st->rx_packets += from->rx_packets;
-	st->tx_packets += from->tx_packets;
-	st->rx_bad += from->rx_bad;
-	st->resets += from->resets;
-}
-
-#if AMPSOCK_LOOP
-static struct amp_vlink loop_link;
-static uint8_t loop_buf[AMPSOCK_VSOCK_BUF_LEN];
-
-static int32_t loop_run(struct amp_runner *r, uint32_t now_ms)
-{
-	bool broken;
-
-	(void)r;
-	return amp_vlink_turn(&loop_link, now_ms, &broken);
-}
-
-static unsigned loop_flush(struct amp_runner *r)
-{
-	(void)r;
-	amp_vlink_flush(&loop_link);
-	return 0;
-}
-
-/* The loop comes up with the first socket that wants it. */
-static struct amp_vlink *loop_get(void)
-{
-	struct amp_vlink *l = &loop_link;
-
-	if (l->up)
-		return l;
-	l->runner.run = loop_run;
-	l->runner.kick_due = loop_flush;
-	l->runner.stats = amp_vlink_stats;
-	l->index = AMP_VLINK_LOOP;
-	l->vs.local_cid = VMADDR_CID_LOCAL;
-	l->vs.seqpacket = true;
-	l->vs.loop_buf = loop_buf;
-	l->vs.loop_len = sizeof(loop_buf);
-	amp_vlinks[AMP_VLINK_LOOP] = l;
-	amp_vlink_up(l);
-	return l;
-}
-#else
-static struct amp_vlink *loop_get(void)
-{
-	return NULL;
-}
-#endif
 
 static bool own_cid(uint32_t cid)
 {
@@ -363,7 +43,7 @@ static bool own_cid(uint32_t cid)
 static struct amp_vlink *link_to(uint32_t cid)
 {
 	if (own_cid(cid))
-		return loop_get();
+		return amp_vlink_loop();
 	for (unsigned i = 0; i < AMPSOCK_VSOCK_LINKS; i++) {
 		struct amp_vlink *l = amp_vlinks[i];
 
@@ -444,7 +124,7 @@ static int vsock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t
 static int vsock_listen(struct amp_sock *s, int backlog)
 {
 	(void)backlog;
-	(void)loop_get();
+	(void)amp_vlink_loop();
 	return s->flags & AMP_SF_BOUND ? 0 : -EINVAL;
 }
 
@@ -490,8 +170,8 @@ static int vsock_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 		local.port = port_any();
 	local.cid = l->vs.local_cid;
 	s->rx.head = s->rx.tail = 0;
-	s->flags &= (uint16_t)~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_RD_SHUT |
-				AMP_SF_WR_SHUT);
+	s->flags &= (uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_RD_SHUT |
+				 AMP_SF_WR_SHUT);
 	s->sub = 0;
 	s->link = l->index;
 	c->buf_alloc = buf_alloc(s);
@@ -530,7 +210,8 @@ static void gather(const struct amp_vsock_tx *tx, const struct amp_msg *m, size_
 	}
 }
 
-static int message_may_start(struct amp_sock *s, struct amp_vsock_conn *c, const struct amp_msg *m)
+static int message_may_start(struct amp_sock *s, struct amp_vsock_conn *c,
+			     const struct amp_msg *m)
 {
 	if (m->len > c->credit.peer_buf_alloc)
 		return -EMSGSIZE;
@@ -542,7 +223,7 @@ static int message_may_start(struct amp_sock *s, struct amp_vsock_conn *c, const
 	return -EAGAIN;
 }
 
-static int may_send(const struct amp_sock *s, const struct amp_msg *m)
+int amp_vsock_may_send(const struct amp_sock *s, const struct amp_msg *m)
 {
 	if (s->flags & (AMP_SF_WR_SHUT | AMP_SF_HUP | AMP_SF_RESET))
 		return -EPIPE;
@@ -560,7 +241,7 @@ static ssize_t vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int fl
 	struct amp_vsock_tx tx;
 	bool message = s->type != SOCK_STREAM;
 	size_t done = m->done;
-	int r = may_send(s, m);
+	int r = amp_vsock_may_send(s, m);
 
 	if (r == 0 && message && done == 0)
 		r = message_may_start(s, c, m);
@@ -622,8 +303,8 @@ static ssize_t vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 	} else if (s->rx.head != s->rx.tail) {
 		if ((flags & MSG_PEEK) && !m->iov_cnt) /* FIONREAD */
 			return (ssize_t)amp_rxring_used(&s->rx);
-		n = (ssize_t)amp_rxring_read(&s->rx, m->iov, m->iov_cnt, m->done, m->len - m->done,
-					     (flags & MSG_PEEK) != 0);
+		n = (ssize_t)amp_rxring_read(&s->rx, m->iov, m->iov_cnt, m->done,
+					     m->len - m->done, (flags & MSG_PEEK) != 0);
 		if (!(flags & MSG_PEEK))
 			amp_vsock_consumed(engine_of(s), conn_of(s), (uint32_t)n);
 		return n;
@@ -648,7 +329,7 @@ static void close_one(struct amp_sock *s, bool abort)
 {
 	struct amp_vsock_conn *c = conn_of(s);
 
-	reservation_drop(s, c->state == AMP_CONN_OPEN);
+	amp_vsock_unreserve(s, c->state == AMP_CONN_OPEN);
 	amp_sock_ring_free(s);
 	s->flags |= AMP_SF_ORPHAN;
 	s->sub |= SUB_CLOSED;
@@ -713,7 +394,8 @@ static int vsock_name(struct amp_sock *s, bool peer, struct sockaddr *addr, sock
 	return 0;
 }
 
-static int vsock_option(struct amp_sock *s, bool set, int level, int name, void *val, socklen_t *len)
+static int vsock_option(struct amp_sock *s, bool set, int level, int name, void *val,
+			socklen_t *len)
 {
 	int v = 0;
 
@@ -760,125 +442,7 @@ static int vsock_poll(struct amp_sock *s)
 	return ev;
 }
 
-/* ---- zero-copy ---- */
-
-static int direct_reserve(struct amp_sock *s, struct amp_direct_io *io)
-{
-	struct amp_msg none = {.len = 0};
-	struct amp_vsock_tx *tx;
-	int i = reservation_of(NULL), r = may_send(s, &none);
-
-	if (r)
-		return r;
-	if (i < 0)
-		return -ENOBUFS;
-	if (s->type != SOCK_STREAM) /* a message may not fit in one packet */
-		return -EOPNOTSUPP;
-	tx = &reserved[i].tx;
-	tx->iov = reserved[i].iov;
-	tx->iov_max = AMP_VLINK_IOV;
-	r = amp_vsock_reserve(engine_of(s), conn_of(s),
-			      io->len > INT32_MAX ? INT32_MAX : (uint32_t)io->len, tx);
-	if (r < 0)
-		return r == -ECONNRESET ? -EPIPE : r;
-	reserved[i].s = s;
-	s->flags |= AMP_SF_RESERVED;
-	io->len = 0;
-	for (io->cnt = 0; io->cnt < 2 && io->cnt < tx->iov_cnt; io->cnt++) {
-		io->iov[io->cnt].iov_base = tx->iov[io->cnt].base;
-		io->iov[io->cnt].iov_len = tx->iov[io->cnt].len;
-		io->len += tx->iov[io->cnt].len;
-	}
-	return 0;
-}
-
-static int direct_commit(struct amp_sock *s, struct amp_direct_io *io)
-{
-	struct amp_vsock_tx *tx;
-	int i;
-
-	if (!(s->flags & AMP_SF_RESERVED))
-		return s->flags & AMP_SF_RESET ? -EPIPE : -EINVAL;
-	i = reservation_of(s);
-	tx = &reserved[i].tx;
-	if (io->len > tx->len)
-		return -EINVAL;
-	if (io->len == 0) {
-		reservation_drop(s, true);
-		return 0;
-	}
-	amp_vsock_commit(engine_of(s), conn_of(s), tx, (uint32_t)io->len, 0);
-	reservation_drop(s, false);
-	return 0;
-}
-
-static int direct_borrow(struct amp_sock *s, struct amp_direct_io *io)
-{
-	uint32_t used = amp_rxring_used(&s->rx);
-	uint32_t off = s->rx.tail & (AMPSOCK_RING_LEN - 1u), run = AMPSOCK_RING_LEN - off;
-
-	if (s->type != SOCK_STREAM)
-		return -EOPNOTSUPP;
-	if (!s->rx.buf || !(s->flags & (AMP_SF_CONNECTED | AMP_SF_RESET)))
-		return -ENOTCONN;
-	if (!used && !(s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT)))
-		return -EAGAIN;
-	if (io->len > used)
-		io->len = used;
-	if (run > io->len)
-		run = (uint32_t)io->len;
-	io->iov[0].iov_base = s->rx.buf + off;
-	io->iov[0].iov_len = run;
-	io->iov[1].iov_base = s->rx.buf;
-	io->iov[1].iov_len = io->len - run;
-	io->cnt = io->len == 0 ? 0 : io->len > run ? 2 : 1;
-	return 0;
-}
-
-static int direct_return(struct amp_sock *s, struct amp_direct_io *io)
-{
-	if (!s->rx.buf || io->len > amp_rxring_used(&s->rx))
-		return -EINVAL;
-	s->rx.tail = (AMP_RING_IDX)(s->rx.tail + io->len);
-	if (io->len)
-		amp_vsock_consumed(engine_of(s), conn_of(s), (uint32_t)io->len);
-	return 0;
-}
-
-static int direct_space(struct amp_sock *s, struct amp_direct_io *io)
-{
-	struct amp_vsock_conn *c = conn_of(s);
-	struct amp_msg none = {.len = 0};
-	size_t want = io->len;
-	int r = may_send(s, &none);
-
-	if (r)
-		return r;
-	io->len = amp_credit_tx_space(&c->credit) - c->reserved;
-	if (io->len < want)
-		amp_vsock_want_credit(engine_of(s), c);
-	return 0;
-}
-
-static int vsock_direct(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io)
-{
-	switch (op) {
-	case AMP_RESERVE:
-		return direct_reserve(s, io);
-	case AMP_COMMIT:
-		return direct_commit(s, io);
-	case AMP_BORROW:
-		return direct_borrow(s, io);
-	case AMP_SPACE:
-		return direct_space(s, io);
-	default:
-		return direct_return(s, io);
-	}
-}
-
 /* ---- what AF_INET's carriers need to know (docs/protocol.md) ---- */
-
-#include "../wire/offload.h"
 
 static const struct sockaddr_vm proxy_addr = {
 	.svm_family = AF_VSOCK,
@@ -910,5 +474,5 @@ const struct amp_family amp_vsock_family = {
 	.name = vsock_name,
 	.option = vsock_option,
 	.poll = vsock_poll,
-	.direct = vsock_direct,
+	.direct = amp_vsock_direct,
 };

@@ -16,7 +16,8 @@
 #define AMP_VLINK_IOV 2
 #endif
 
-/* One link, whatever its transport: an engine and its memory. Everything under the stack lock. */
+/* One link, whatever its transport: an engine and its memory. Everything under the stack lock.
+ */
 struct amp_vlink {
 	struct amp_runner runner; /* first: found through it */
 	struct amp_vsock vs;
@@ -27,7 +28,7 @@ struct amp_vlink {
 	bool up;
 };
 
-extern const struct amp_vsock_ops amp_vlink_ops;
+extern const struct amp_family amp_vsock_family;
 extern struct amp_vlink *amp_vlinks[AMP_VLINK_CNT];
 
 /* Set vs.in, vs.out, vs.local_cid, vs.peer_cid, vs.seqpacket first; then the link is up. */
@@ -45,5 +46,46 @@ static inline void amp_vlink_flush(struct amp_vlink *l)
 		(void)amp_vsock_run(&l->vs, 0);
 }
 void amp_vlink_stats(const struct amp_runner *r, struct amp_stats *st);
+/* The in-core loop, brought up with the first socket that wants it; NULL without. */
+struct amp_vlink *amp_vlink_loop(void);
+
+/* ---- sockets ---- */
+
+/* s->sub */
+#define SUB_RX_PART 1u /* the middle of a message is arriving */
+#define SUB_TX_PART 2u /* the middle of a message is to be sent */
+#define SUB_CLOSED  4u /* nobody but the engine holds it: freed at EV_GONE */
+
+_Static_assert(sizeof(struct amp_vsock_conn) <= AMP_SOCK_PRIV_LEN, "AMP_SOCK_PRIV_LEN");
+
+static inline struct amp_vsock_conn *conn_of(struct amp_sock *s)
+{
+	return (struct amp_vsock_conn *)(void *)&s->priv;
+}
+
+static inline struct amp_sock *sock_of(struct amp_vsock_conn *c)
+{
+	return (struct amp_sock *)(void *)((char *)c - offsetof(struct amp_sock, priv));
+}
+
+static inline struct amp_vsock *engine_of(const struct amp_sock *s)
+{
+	return &amp_vlinks[s->link]->vs;
+}
+
+static inline uint32_t buf_alloc(const struct amp_sock *s)
+{
+	return s->type == SOCK_STREAM ? AMPSOCK_RING_LEN : AMP_RING_MSG_ALLOC;
+}
+
+static inline uint8_t wire_type(const struct amp_sock *s)
+{
+	return s->type == SOCK_STREAM ? AMP_VSOCK_STREAM : AMP_VSOCK_SEQPACKET;
+}
+
+/* A reservation ends; cancel: unused, and the engine still knows the connection. */
+void amp_vsock_unreserve(struct amp_sock *s, bool cancel);
+int amp_vsock_direct(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io);
+int amp_vsock_may_send(const struct amp_sock *s, const struct amp_msg *m);
 
 #endif /* AMP_AF_VSOCK_H */

@@ -246,8 +246,8 @@ static int listen_at(const char *path)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
-	if (stat(path, &st) == 0 && S_ISSOCK(st.st_mode) &&
-	    connect(fd, at, sizeof(sun)) < 0 && errno == ECONNREFUSED)
+	if (stat(path, &st) == 0 && S_ISSOCK(st.st_mode) && connect(fd, at, sizeof(sun)) < 0 &&
+	    errno == ECONNREFUSED)
 		unlink(path);
 	if (bind(fd, at, sizeof(sun)) < 0 || listen(fd, 4) < 0) {
 		r = errno == EINVAL || errno == EISCONN ? -EADDRINUSE : -errno;

@@ -34,8 +34,8 @@ static int open_retry(struct amp_vhost_fe *fe, const char *path, int timeout_ms)
 
 	for (;;) {
 		r = amp_vhost_fe_open(fe, path, amp_vsock_driver_mem_len());
-		if (!worth_retrying(r) || (timeout_ms >= 0 &&
-					   amp_port_now_ms() - start >= (uint32_t)timeout_ms))
+		if (!worth_retrying(r) ||
+		    (timeout_ms >= 0 && amp_port_now_ms() - start >= (uint32_t)timeout_ms))
 			return r;
 		nanosleep(&nap, NULL);
 	}

@@ -26,15 +26,15 @@
 #define Q_EVENT 2u
 #define QUEUES	3u
 
-#define NUM	   AMPSOCK_VSOCK_NUM
-#define EVENT_NUM  2u
-#define EVENT_LEN  8u /* 5.10.6.7: le32 id, rounded up */
+#define NUM		      AMPSOCK_VSOCK_NUM
+#define EVENT_NUM	      2u
+#define EVENT_LEN	      8u /* 5.10.6.7: le32 id, rounded up */
 #define EVENT_TRANSPORT_RESET 0u
 
 /* 2.7: 16 bytes a descriptor, 2 and 8 an entry in the rings, flags, indices and alignment. */
 #define RING_LEN(num) ((26u * (num) + 32u + 15u) & ~15u)
 #define BUF_LEN	      ((AMPSOCK_VSOCK_BUF_LEN + 3u) & ~3u)
-#define MEM_LEN                                                                                    \
+#define MEM_LEN \
 	(2u * RING_LEN(NUM) + RING_LEN(EVENT_NUM) + EVENT_NUM * EVENT_LEN + 2u * NUM * BUF_LEN)
 
 struct drv_link {
@@ -67,18 +67,19 @@ static int queue_up(struct drv_link *d, unsigned q, uint64_t features, uint8_t *
 {
 	static const struct {
 		uint16_t num;
-		uint16_t ring;	    /* offset */
-		uint32_t pool;	    /* offset */
+		uint16_t ring; /* offset */
+		uint32_t pool; /* offset */
 		uint32_t buf_len;
 		enum amp_vq_dir dir;
 	} plan[QUEUES] = {
-		{NUM, 0, 2u * RING_LEN(NUM) + RING_LEN(EVENT_NUM) + EVENT_NUM * EVENT_LEN, BUF_LEN,
-		 AMP_VQ_IN},
+		{NUM, 0, 2u * RING_LEN(NUM) + RING_LEN(EVENT_NUM) + EVENT_NUM * EVENT_LEN,
+		 BUF_LEN, AMP_VQ_IN},
 		{NUM, RING_LEN(NUM),
-		 2u * RING_LEN(NUM) + RING_LEN(EVENT_NUM) + EVENT_NUM * EVENT_LEN + NUM * BUF_LEN,
+		 2u * RING_LEN(NUM) + RING_LEN(EVENT_NUM) + EVENT_NUM * EVENT_LEN +
+			 NUM * BUF_LEN,
 		 BUF_LEN, AMP_VQ_OUT},
-		{EVENT_NUM, 2u * RING_LEN(NUM), 2u * RING_LEN(NUM) + RING_LEN(EVENT_NUM), EVENT_LEN,
-		 AMP_VQ_IN},
+		{EVENT_NUM, 2u * RING_LEN(NUM), 2u * RING_LEN(NUM) + RING_LEN(EVENT_NUM),
+		 EVENT_LEN, AMP_VQ_IN},
 	};
 	struct amp_vq_setup s = {.role = AMP_VQ_DRIVER, .dir = plan[q].dir};
 	size_t avail, used;

@@ -89,7 +89,7 @@ static int all_gone(void **state)
 	(void)state;
 	for (int i = 0; i < 10; i++)
 		amp_poll_links();
-	amp_stats(&st);
+	amp_stats_get(&st);
 	assert_int_equal(st.sockets_used, 0);
 	assert_int_equal(st.rings_used, 0);
 	return 0;

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* AF_VSOCK without copying: the engine's reservations and the socket's ring, lent to the
+ * caller. */
+#include <errno.h>
+#include <string.h>
+
+#include "af_vsock.h"
+
+/* A handful for all sockets: they are meant to be short. */
+#define RESERVATIONS 2
+static struct {
+	struct amp_sock *s; /* NULL: free */
+	struct amp_vsock_tx tx;
+	struct amp_iov iov[AMP_VLINK_IOV];
+} reserved[RESERVATIONS];
+
+static int reservation_of(const struct amp_sock *s)
+{
+	int i = 0;
+
+	while (i < RESERVATIONS && reserved[i].s != s)
+		i++;
+	return i < RESERVATIONS ? i : -1;
+}
+
+/* It goes back unused; the engine knows nothing of it when the connection is over. */
+void amp_vsock_unreserve(struct amp_sock *s, bool cancel)
+{
+	int i;
+
+	if (!(s->flags & AMP_SF_RESERVED))
+		return;
+	i = reservation_of(s);
+	if (cancel)
+		amp_vsock_cancel(engine_of(s), conn_of(s), &reserved[i].tx);
+	reserved[i].s = NULL;
+	s->flags &= (uint16_t)~AMP_SF_RESERVED;
+}
+
+static int direct_reserve(struct amp_sock *s, struct amp_direct_io *io)
+{
+	struct amp_msg none = {.len = 0};
+	struct amp_vsock_tx *tx;
+	int i = reservation_of(NULL), r = amp_vsock_may_send(s, &none);
+
+	if (r)
+		return r;
+	if (i < 0)
+		return -ENOBUFS;
+	if (s->type != SOCK_STREAM) /* a message may not fit in one packet */
+		return -EOPNOTSUPP;
+	tx = &reserved[i].tx;
+	tx->iov = reserved[i].iov;
+	tx->iov_max = AMP_VLINK_IOV;
+	r = amp_vsock_reserve(engine_of(s), conn_of(s),
+			      io->len > INT32_MAX ? INT32_MAX : (uint32_t)io->len, tx);
+	if (r < 0)
+		return r == -ECONNRESET ? -EPIPE : r;
+	reserved[i].s = s;
+	s->flags |= AMP_SF_RESERVED;
+	io->len = 0;
+	for (io->cnt = 0; io->cnt < 2 && io->cnt < tx->iov_cnt; io->cnt++) {
+		io->iov[io->cnt].iov_base = tx->iov[io->cnt].base;
+		io->iov[io->cnt].iov_len = tx->iov[io->cnt].len;
+		io->len += tx->iov[io->cnt].len;
+	}
+	return 0;
+}
+
+static int direct_commit(struct amp_sock *s, struct amp_direct_io *io)
+{
+	struct amp_vsock_tx *tx;
+	int i;
+
+	if (!(s->flags & AMP_SF_RESERVED))
+		return s->flags & AMP_SF_RESET ? -EPIPE : -EINVAL;
+	i = reservation_of(s);
+	tx = &reserved[i].tx;
+	if (io->len > tx->len)
+		return -EINVAL;
+	if (io->len == 0) {
+		amp_vsock_unreserve(s, true);
+		return 0;
+	}
+	amp_vsock_commit(engine_of(s), conn_of(s), tx, (uint32_t)io->len, 0);
+	amp_vsock_unreserve(s, false);
+	return 0;
+}
+
+static int direct_borrow(struct amp_sock *s, struct amp_direct_io *io)
+{
+	uint32_t used = amp_rxring_used(&s->rx);
+	uint32_t off = s->rx.tail & (AMPSOCK_RING_LEN - 1u), run = AMPSOCK_RING_LEN - off;
+
+	if (s->type != SOCK_STREAM)
+		return -EOPNOTSUPP;
+	if (!s->rx.buf || !(s->flags & (AMP_SF_CONNECTED | AMP_SF_RESET)))
+		return -ENOTCONN;
+	if (!used && !(s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT)))
+		return -EAGAIN;
+	if (io->len > used)
+		io->len = used;
+	if (run > io->len)
+		run = (uint32_t)io->len;
+	io->iov[0].iov_base = s->rx.buf + off;
+	io->iov[0].iov_len = run;
+	io->iov[1].iov_base = s->rx.buf;
+	io->iov[1].iov_len = io->len - run;
+	io->cnt = io->len == 0 ? 0 : io->len > run ? 2 : 1;
+	return 0;
+}
+
+static int direct_return(struct amp_sock *s, struct amp_direct_io *io)
+{
+	if (!s->rx.buf || io->len > amp_rxring_used(&s->rx))
+		return -EINVAL;
+	s->rx.tail = (AMP_RING_IDX)(s->rx.tail + io->len);
+	if (io->len)
+		amp_vsock_consumed(engine_of(s), conn_of(s), (uint32_t)io->len);
+	return 0;
+}
+
+static int direct_space(struct amp_sock *s, struct amp_direct_io *io)
+{
+	struct amp_vsock_conn *c = conn_of(s);
+	struct amp_msg none = {.len = 0};
+	size_t want = io->len;
+	int r = amp_vsock_may_send(s, &none);
+
+	if (r)
+		return r;
+	io->len = amp_credit_tx_space(&c->credit) - c->reserved;
+	if (io->len < want)
+		amp_vsock_want_credit(engine_of(s), c);
+	return 0;
+}
+
+int amp_vsock_direct(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io)
+{
+	switch (op) {
+	case AMP_RESERVE:
+		return direct_reserve(s, io);
+	case AMP_COMMIT:
+		return direct_commit(s, io);
+	case AMP_BORROW:
+		return direct_borrow(s, io);
+	case AMP_SPACE:
+		return direct_space(s, io);
+	default:
+		return direct_return(s, io);
+	}
+}

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Links of the AF_VSOCK family, whatever their transport, the in-core loop among them: what
+ * the engine tells, and what that means to a socket.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/vm_sockets.h>
+
+#include "ampsock.h"
+#include "af_vsock.h"
+
+struct amp_vlink *amp_vlinks[AMP_VLINK_CNT];
+
+/* ---- events from the engine ---- */
+
+static bool listens_on(struct amp_sock *s, struct amp_vsock_addr local, uint8_t type, bool loop)
+{
+	struct amp_vsock_addr *at = &conn_of(s)->local;
+
+	if (s->fam != &amp_vsock_family || !(s->flags & AMP_SF_LISTEN) ||
+	    at->port != local.port || wire_type(s) != type)
+		return false;
+	return at->cid == VMADDR_CID_ANY || at->cid == local.cid || loop;
+}
+
+static struct amp_vsock_conn *on_request(struct amp_vsock *vs, struct amp_vsock_addr local,
+					 struct amp_vsock_addr peer, uint8_t type)
+{
+	struct amp_vlink *l = vs->owner;
+	bool loop = l->index == AMP_VLINK_LOOP;
+	struct amp_sock *s = NULL, *child;
+	int err;
+
+	if (local.cid != vs->local_cid)
+		return NULL;
+	do {
+		s = amp_sock_next(s);
+	} while (s && !listens_on(s, local, type, loop));
+	if (!s || s->queued >= s->backlog)
+		return NULL;
+	child = amp_sock_new(&amp_vsock_family, AF_VSOCK, s->type, 0, &err);
+	if (!child)
+		return NULL;
+	if (amp_sock_ring(child)) {
+		amp_sock_free(child);
+		return NULL;
+	}
+	child->rcvtimeo_ms = s->rcvtimeo_ms;
+	child->sndtimeo_ms = s->sndtimeo_ms;
+	child->linger_s = s->linger_s;
+	child->link = l->index;
+	child->flags |= AMP_SF_CONNECTED;
+	if (!loop && peer.cid == VMADDR_CID_HOST)
+		child->flags |= AMP_SF_TRUSTED;
+	conn_of(child)->buf_alloc = buf_alloc(child);
+	amp_vsock_respond(vs, conn_of(child));
+	(void)amp_sock_queue_push(s, child);
+	return conn_of(child);
+}
+
+static int message_in(struct amp_sock *s, const struct amp_vsock_rx *rx)
+{
+	bool first = !(s->sub & SUB_RX_PART), last = (rx->flags & AMP_VSOCK_SEQ_EOM) != 0;
+	bool eor = (rx->flags & AMP_VSOCK_SEQ_EOR) != 0;
+	int r = 0;
+
+	if (last)
+		s->sub &= (uint8_t)~SUB_RX_PART;
+	else
+		s->sub |= SUB_RX_PART;
+	if (rx->iov_cnt == 0)
+		return amp_rxring_msg_append(&s->rx, "", 0, first, last, eor);
+	for (uint16_t i = 0; i < rx->iov_cnt && r == 0; i++)
+		r = amp_rxring_msg_append(&s->rx, rx->iov[i].base, rx->iov[i].len,
+					  first && i == 0, last && i == rx->iov_cnt - 1u, eor);
+	return r;
+}
+
+static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
+		   const struct amp_vsock_rx *rx)
+{
+	struct amp_sock *s = sock_of(c);
+	size_t direct = 0;
+
+	amp_sock_changed(s);
+	if (s->type != SOCK_STREAM)
+		return message_in(s, rx);
+	for (uint16_t i = 0; i < rx->iov_cnt; i++) {
+		size_t here;
+
+		if (amp_sock_rx(s, rx->iov[i].base, rx->iov[i].len, &here) != rx->iov[i].len)
+			return -ENOBUFS;
+		direct += here;
+	}
+	if (direct)
+		amp_vsock_consumed(vs, c, (uint32_t)direct);
+	return 0;
+}
+
+static void on_over(struct amp_sock *s)
+{
+	amp_vsock_unreserve(s, false);
+	s->flags &= (uint16_t)~AMP_SF_CONNECTED;
+	s->sub &= SUB_CLOSED;
+}
+
+static void on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
+{
+	struct amp_sock *s = sock_of(c);
+	bool connecting = (s->flags & (AMP_SF_CONNECTED | AMP_SF_RESET)) == 0;
+
+	if (ev & AMP_VSOCK_EV_OPEN) {
+		s->flags |= AMP_SF_CONNECTED;
+		s->flags &= (uint16_t)~AMP_SF_CONNECTING;
+		if (c->has_deadline)
+			vs->closing_cnt--;
+		c->has_deadline = 0;
+	}
+	if ((ev & AMP_VSOCK_EV_SHUT) && (c->peer_shut & AMP_VSOCK_SHUTDOWN_SEND))
+		s->flags |= AMP_SF_EOF;
+	if ((ev & AMP_VSOCK_EV_SHUT) && (c->peer_shut & AMP_VSOCK_SHUTDOWN_RCV))
+		s->flags |= AMP_SF_HUP;
+	if (ev & AMP_VSOCK_EV_RESET) {
+		on_over(s);
+		amp_sock_reset(s, connecting ? ECONNREFUSED : ECONNRESET);
+		if (connecting)
+			amp_sock_ring_free(s);
+	}
+	if (ev & AMP_VSOCK_EV_GONE) {
+		if (s->sub & SUB_CLOSED) {
+			amp_sock_free(s);
+			return;
+		}
+		/* without a RESET before: an orderly end, or an attempt that got no answer */
+		if (connecting)
+			amp_sock_reset(s, ETIMEDOUT);
+		on_over(s);
+		s->flags |= AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP;
+	}
+	amp_sock_changed(s);
+}
+
+static void on_tx_ready(struct amp_vsock *vs)
+{
+	(void)vs;
+	amp_changed = true;
+}
+
+static const struct amp_vsock_ops vlink_ops = {
+	.request = on_request,
+	.data = on_data,
+	.event = on_event,
+	.tx_ready = on_tx_ready,
+};
+
+/* ---- links ---- */
+
+void amp_vlink_up(struct amp_vlink *l)
+{
+	struct amp_vsock *vs = &l->vs;
+
+	vs->ops = &vlink_ops;
+	vs->owner = l;
+	vs->hash = l->hash;
+	vs->hash_len = AMPSOCK_HASH;
+	vs->iov = l->iov;
+	vs->iov_max = AMP_VLINK_IOV;
+	vs->stray = l->stray;
+	vs->stray_len = sizeof(l->stray) / sizeof(l->stray[0]);
+	amp_vlink_stats(&l->runner, &amp_counts); /* of the time before: init zeroes them */
+	amp_vsock_init(vs);
+	l->up = true;
+	amp_runner_add(&l->runner);
+	if (l->index != AMP_VLINK_LOOP)
+		amp_link_report(l->index, true);
+}
+
+void amp_vlink_pause(struct amp_vlink *l)
+{
+	struct amp_sock *s = NULL;
+
+	while ((s = amp_sock_next(s)) != NULL) {
+		if (s->fam == &amp_vsock_family && amp_vlinks[s->link] == l)
+			amp_vsock_unreserve(s, true);
+	}
+	l->vs.in = l->vs.out = NULL;
+}
+
+void amp_vlink_down(struct amp_vlink *l)
+{
+	if (!l->up)
+		return;
+	l->up = false;
+	amp_vsock_down(&l->vs);
+	amp_counts.link_resets++;
+	amp_link_report(l->index, false);
+}
+
+int32_t amp_vlink_turn(struct amp_vlink *l, uint32_t now_ms, bool *broken)
+{
+	int n;
+
+	/* bounded: a flood on one link must not keep a call from its socket */
+	n = amp_vsock_run(&l->vs, 64);
+	*broken = n < 0;
+	if (l->vs.why) {
+		amp_log(l->vs.why);
+		l->vs.why = NULL;
+	}
+	if (n == 64)
+		return 0;
+	return l->vs.closing_cnt ? amp_vsock_tick(&l->vs, now_ms) : -1;
+}
+
+void amp_vlink_stats(const struct amp_runner *r, struct amp_stats *st)
+{
+	const struct amp_vsock_stats *from =
+		&((const struct amp_vlink *)(const void *)r)->vs.stats;
+
+	st->rx_packets += from->rx_packets;
+	st->tx_packets += from->tx_packets;
+	st->rx_bad += from->rx_bad;
+	st->resets += from->resets;
+}
+
+#if AMPSOCK_LOOP
+static struct amp_vlink loop_link;
+static uint8_t loop_buf[AMPSOCK_VSOCK_BUF_LEN];
+
+static int32_t loop_run(struct amp_runner *r, uint32_t now_ms)
+{
+	bool broken;
+
+	(void)r;
+	return amp_vlink_turn(&loop_link, now_ms, &broken);
+}
+
+static unsigned loop_flush(struct amp_runner *r)
+{
+	(void)r;
+	amp_vlink_flush(&loop_link);
+	return 0;
+}
+
+/* The loop comes up with the first socket that wants it. */
+struct amp_vlink *amp_vlink_loop(void)
+{
+	struct amp_vlink *l = &loop_link;
+
+	if (l->up)
+		return l;
+	l->runner.run = loop_run;
+	l->runner.kick_due = loop_flush;
+	l->runner.stats = amp_vlink_stats;
+	l->index = AMP_VLINK_LOOP;
+	l->vs.local_cid = VMADDR_CID_LOCAL;
+	l->vs.seqpacket = true;
+	l->vs.loop_buf = loop_buf;
+	l->vs.loop_len = sizeof(loop_buf);
+	amp_vlinks[AMP_VLINK_LOOP] = l;
+	amp_vlink_up(l);
+	return l;
+}
+#else
+struct amp_vlink *amp_vlink_loop(void)
+{
+	return NULL;
+}
+#endif
