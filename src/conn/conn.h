@@ -64,12 +64,16 @@ static inline bool amp_credit_peer(struct amp_credit *c, uint32_t buf_alloc, uin
 
 /*
  * Must the peer hear of consumed bytes, or could it stall? Yes when what it believes
- * to be free has fallen to half the buffer and there is news. Half, not less: a peer
- * that waits for a low-water mark of its own still gets there.
+ * to be free has fallen to half the buffer and there is news worth a packet: an eighth of
+ * the buffer, or all there is. Half, not less: a peer that waits for a low-water mark of
+ * its own still gets there.
  */
 static inline bool amp_credit_update_due(const struct amp_credit *c, uint32_t buf_alloc)
 {
-	return c->fwd_cnt != c->told_fwd_cnt && c->rx_cnt - c->told_fwd_cnt >= buf_alloc / 2;
+	uint32_t news = c->fwd_cnt - c->told_fwd_cnt;
+
+	return news && c->rx_cnt - c->told_fwd_cnt >= buf_alloc / 2 &&
+	       (news >= buf_alloc / 8 || c->rx_cnt == c->fwd_cnt);
 }
 
 #endif /* AMP_CONN_H */

@@ -37,6 +37,8 @@
 #include "../port/port.h"
 #include "vsock.h"
 
+#define SHUT_BOTH (AMP_VSOCK_SHUTDOWN_RCV | AMP_VSOCK_SHUTDOWN_SEND)
+
 /* ---- connections by address ---- */
 
 static struct amp_vsock_conn **bucket(const struct amp_vsock *vs, struct amp_vsock_addr local,
@@ -127,24 +129,41 @@ static void die(struct amp_vsock *vs, struct amp_vsock_conn *c, bool rst)
 	owe(vs, c, rst ? AMP_OWE_RST : 0);
 }
 
-/* The peer broke a rule: its connection pays. */
-static void conn_lied(struct amp_vsock *vs, struct amp_vsock_conn *c, const char *why)
+/* The end, and not one that the owner asked for: it is told, once. */
+static void reset(struct amp_vsock *vs, struct amp_vsock_conn *c, bool rst)
 {
-	bool told = c->state == AMP_CONN_CLOSING;
+	bool told = c->state == AMP_CONN_CLOSING || c->state == AMP_CONN_DEAD;
 
-	vs->why = why;
-	vs->stats.resets++;
-	die(vs, c, true);
+	die(vs, c, rst);
 	if (!told)
 		vs->ops->event(vs, c, AMP_VSOCK_EV_RESET);
 }
 
-/* RST to an address that we know nothing of. There is room: run() saw to it. */
+/* The peer broke a rule: its connection pays. */
+static void conn_lied(struct amp_vsock *vs, struct amp_vsock_conn *c, const char *why)
+{
+	vs->why = why;
+	vs->stats.resets++;
+	reset(vs, c, true);
+}
+
+static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op, uint32_t flags);
+
+/*
+ * RST to an address that we know nothing of. There is room: run() saw to it. On a loop it
+ * needs none: the other end is here.
+ */
 static void stray_rst(struct amp_vsock *vs, struct amp_vsock_addr local, struct amp_vsock_addr peer,
 		      uint8_t type)
 {
 	struct amp_vsock_stray *s;
 
+	if (peer.cid == AMP_VSOCK_CID_LOCAL) {
+		struct amp_vsock_conn c = {.local = local, .peer = peer, .type = type, .loop = 1};
+
+		(void)send_control(vs, &c, AMP_VSOCK_OP_RST, 0);
+		return;
+	}
 	if (vs->stray_cnt == vs->stray_len)
 		return;
 	s = &vs->stray[(vs->stray_head + vs->stray_cnt) % vs->stray_len];
@@ -163,7 +182,7 @@ static void input(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct am
 /* The peer has closed both ways and everything of it is consumed: the orderly end. */
 static bool drained(const struct amp_vsock_conn *c)
 {
-	return c->peer_shut == (AMP_VSOCK_SHUTDOWN_RCV | AMP_VSOCK_SHUTDOWN_SEND) &&
+	return c->peer_shut == SHUT_BOTH &&
 	       c->credit.rx_cnt == c->credit.fwd_cnt;
 }
 
@@ -171,9 +190,9 @@ static void in_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t
 {
 	uint8_t was = c->peer_shut;
 
-	c->peer_shut |= (uint8_t)(flags & (AMP_VSOCK_SHUTDOWN_RCV | AMP_VSOCK_SHUTDOWN_SEND));
+	c->peer_shut |= (uint8_t)(flags & SHUT_BOTH);
 	if (c->state == AMP_CONN_CLOSING) {
-		if (c->peer_shut == (AMP_VSOCK_SHUTDOWN_RCV | AMP_VSOCK_SHUTDOWN_SEND))
+		if (c->peer_shut == SHUT_BOTH)
 			die(vs, c, true);
 		return;
 	}
@@ -212,15 +231,12 @@ static bool in_data(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_v
 
 static void in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
+	c->owed = 0; /* nothing more to say, not even an RST of ours */
 	/* after the peer's SHUTDOWN of both, or our own, an RST is the orderly end (5.10.6.5) */
-	bool orderly = c->state == AMP_CONN_CLOSING ||
-		       c->peer_shut == (AMP_VSOCK_SHUTDOWN_RCV | AMP_VSOCK_SHUTDOWN_SEND);
-
-	if (c->state == AMP_CONN_DEAD)
-		return;
-	die(vs, c, false);
-	if (!orderly)
-		vs->ops->event(vs, c, AMP_VSOCK_EV_RESET);
+	if (c->shut == SHUT_BOTH || c->peer_shut == SHUT_BOTH)
+		die(vs, c, false);
+	else
+		reset(vs, c, false);
 }
 
 static void in_request(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
@@ -238,7 +254,6 @@ static void in_request(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 	answered = c->state == AMP_CONN_OPEN; /* amp_vsock_respond() inside the hook */
 	conn_init(vs, c, local, peer, (uint8_t)h->type, AMP_CONN_REQUESTED);
 	c->credit.peer_buf_alloc = h->buf_alloc;
-	c->credit.peer_fwd_cnt = h->fwd_cnt;
 	if (answered)
 		amp_vsock_respond(vs, c);
 }
@@ -252,22 +267,23 @@ static void in_known(struct amp_vsock *vs, struct amp_vsock_conn *c, const struc
 		in_rst(vs, c);
 		return;
 	}
-	if (c->state == AMP_CONN_DEAD)
-		return;
-	if (c->state == AMP_CONN_CONNECTING) {
-		if (h->op != AMP_VSOCK_OP_RESPONSE) {
-			conn_lied(vs, c, AMP_WHY("no RESPONSE to a REQUEST (virtio 5.10.6.4)"));
-			return;
-		}
-		c->credit.peer_buf_alloc = h->buf_alloc;
-		c->credit.peer_fwd_cnt = h->fwd_cnt;
-		c->state = AMP_CONN_OPEN;
-		vs->ops->event(vs, c, AMP_VSOCK_EV_OPEN);
+	if (c->state == AMP_CONN_DEAD) {
+		/* as if unknown: who asks anew for a pair that is about to go must hear of it */
+		owe(vs, c, AMP_OWE_RST);
 		return;
 	}
 	had = amp_credit_tx_space(&c->credit);
 	if (!amp_credit_peer(&c->credit, h->buf_alloc, h->fwd_cnt)) {
 		conn_lied(vs, c, AMP_WHY("fwd_cnt beyond what was sent (virtio 5.10.6.3)"));
+		return;
+	}
+	if (c->state == AMP_CONN_CONNECTING) {
+		if (h->op != AMP_VSOCK_OP_RESPONSE || (c->owed & AMP_OWE_REQUEST)) {
+			conn_lied(vs, c, AMP_WHY("no RESPONSE to a REQUEST (virtio 5.10.6.4)"));
+			return;
+		}
+		c->state = AMP_CONN_OPEN;
+		vs->ops->event(vs, c, AMP_VSOCK_EV_OPEN);
 		return;
 	}
 	switch (h->op) {
@@ -472,7 +488,7 @@ static void out_put(struct amp_vsock *vs, struct amp_vsock_tx *tx, const struct 
 	if (tx->hdr[0].len == AMP_VSOCK_HDR_LEN) {
 		memcpy(tx->hdr[0].base, from, AMP_VSOCK_HDR_LEN);
 	} else {
-		for (unsigned k = 0; k < 3; from += tx->hdr[k].len, k++)
+		for (unsigned k = 0; k < 3 && tx->hdr[k].len; from += tx->hdr[k].len, k++)
 			memcpy(tx->hdr[k].base, from, tx->hdr[k].len);
 	}
 	vs->stats.tx_packets++;
@@ -509,14 +525,10 @@ static bool send_stray(struct amp_vsock *vs)
 	const struct amp_vsock_stray *s = &vs->stray[vs->stray_head];
 	struct amp_vsock_conn c = {.local = s->local, .peer = s->peer, .type = s->type};
 
-	c.loop = s->peer.cid == AMP_VSOCK_CID_LOCAL;
-	/* take it out first: on a loop the RST comes straight back in */
-	if (!c.loop && !send_control(vs, &c, AMP_VSOCK_OP_RST, 0))
+	if (!send_control(vs, &c, AMP_VSOCK_OP_RST, 0))
 		return false;
 	vs->stray_head = (uint16_t)((vs->stray_head + 1u) % vs->stray_len);
 	vs->stray_cnt--;
-	if (c.loop)
-		(void)send_control(vs, &c, AMP_VSOCK_OP_RST, 0);
 	return true;
 }
 
@@ -539,16 +551,24 @@ static bool send_owed(struct amp_vsock *vs, struct amp_vsock_conn *c)
 	return false;
 }
 
+/* False: no buffer. */
+static bool flush_strays(struct amp_vsock *vs)
+{
+	while (vs->stray_cnt) {
+		if (!send_stray(vs)) {
+			vs->tx_starved = true;
+			return false;
+		}
+	}
+	return true;
+}
+
 static void flush(struct amp_vsock *vs)
 {
 	struct amp_vsock_conn *c;
 
-	while (vs->stray_cnt) {
-		if (!send_stray(vs)) {
-			vs->tx_starved = true;
-			return;
-		}
-	}
+	if (!flush_strays(vs))
+		return;
 	while ((c = vs->owed_head) != NULL) {
 		while (c->owed) {
 			if (!send_owed(vs, c)) {
@@ -573,7 +593,7 @@ void amp_vsock_init(struct amp_vsock *vs)
 	memset(vs->hash, 0, vs->hash_len * sizeof(*vs->hash));
 	vs->owed_head = vs->owed_tail = NULL;
 	vs->stray_cnt = vs->stray_head = 0;
-	vs->tx_starved = vs->loop_busy = false;
+	vs->tx_starved = vs->loop_starved = vs->loop_busy = false;
 	vs->closing_cnt = 0;
 	vs->why = NULL;
 	memset(&vs->stats, 0, sizeof(vs->stats));
@@ -585,7 +605,9 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 	unsigned n = 0;
 	int r = 0;
 
-	while (vs->in && n < budget && vs->stray_cnt < vs->stray_len) {
+	while (vs->in && n < budget) {
+		if (vs->stray_cnt == vs->stray_len && !flush_strays(vs))
+			break;
 		buf.iov = vs->iov;
 		buf.iov_max = vs->iov_max;
 		r = amp_vq_get(vs->in, &buf);
@@ -597,14 +619,22 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 	}
 	if (vs->owed_head || vs->stray_cnt)
 		flush(vs);
-	if (vs->tx_starved && vs->out && amp_vq_avail(vs->out)) {
-		vs->tx_starved = false;
+	if ((vs->tx_starved && vs->out && amp_vq_avail(vs->out)) ||
+	    (vs->loop_starved && !vs->loop_busy)) {
+		vs->tx_starved = vs->loop_starved = false;
 		if (vs->ops->tx_ready)
 			vs->ops->tx_ready(vs);
 	}
 	if (r < 0 || (vs->out && vs->out->broken))
 		return -EBADMSG;
 	return (int)n;
+}
+
+bool amp_vsock_arm(struct amp_vsock *vs)
+{
+	bool more = vs->in && vs->stray_cnt < vs->stray_len && amp_vq_arm(vs->in);
+
+	return (vs->out && vs->tx_starved && amp_vq_arm(vs->out)) || more;
 }
 
 void amp_vsock_down(struct amp_vsock *vs)
@@ -616,16 +646,11 @@ void amp_vsock_down(struct amp_vsock *vs)
 		struct amp_vsock_conn *c, *next;
 
 		for (c = vs->hash[i]; c; c = next) {
-			bool told = c->state == AMP_CONN_CLOSING || c->state == AMP_CONN_DEAD;
-
 			next = c->hash_next;
 			if (c->loop)
 				continue;
-			/* nothing can be sent: on the list without an RST, whatever was owed */
-			die(vs, c, false);
-			c->owed = 0;
-			if (!told)
-				vs->ops->event(vs, c, AMP_VSOCK_EV_RESET);
+			reset(vs, c, false);
+			c->owed = 0; /* nothing can be sent */
 		}
 	}
 	flush(vs);
@@ -659,6 +684,8 @@ int amp_vsock_connect(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp
 
 	if (loop ? !vs->loop_buf : !vs->out)
 		return -ENETDOWN;
+	if (loop)
+		local.cid = AMP_VSOCK_CID_LOCAL;
 	if (find(vs, local, peer, type))
 		return -EADDRINUSE;
 	conn_init(vs, c, local, peer, type, AMP_CONN_CONNECTING);
@@ -673,6 +700,8 @@ void amp_vsock_respond(struct amp_vsock *vs, struct amp_vsock_conn *c)
 	else if (c->state != AMP_CONN_FREE) /* FREE: inside the request hook */
 		return;
 	c->state = AMP_CONN_OPEN;
+	if (drained(c)) /* it has given up while it waited for us */
+		die(vs, c, true);
 }
 
 void amp_vsock_abort(struct amp_vsock *vs, struct amp_vsock_conn *c)
@@ -691,21 +720,31 @@ void amp_vsock_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t 
 
 void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t now_ms, uint32_t wait_ms)
 {
-	if (c->state != AMP_CONN_OPEN ||
-	    c->peer_shut == (AMP_VSOCK_SHUTDOWN_RCV | AMP_VSOCK_SHUTDOWN_SEND)) {
+	if (c->state != AMP_CONN_OPEN || c->peer_shut == SHUT_BOTH) {
 		if (c->state != AMP_CONN_CLOSING)
 			amp_vsock_abort(vs, c);
 		return;
 	}
-	amp_vsock_shutdown(vs, c, AMP_VSOCK_SHUTDOWN_RCV | AMP_VSOCK_SHUTDOWN_SEND);
+	amp_vsock_shutdown(vs, c, SHUT_BOTH);
 	c->state = AMP_CONN_CLOSING;
 	c->deadline_ms = now_ms + wait_ms;
+	vs->closing_cnt += !c->has_deadline;
 	c->has_deadline = 1;
-	vs->closing_cnt++;
+}
+
+/* No buffer, or not now: tx_ready will say when to try again. */
+static void tx_starve(struct amp_vsock *vs, const struct amp_vsock_conn *c)
+{
+	if (c->loop)
+		vs->loop_starved = true;
+	else
+		vs->tx_starved = true;
 }
 
 static int may_send(const struct amp_vsock_conn *c)
 {
+	if (c->owed & AMP_OWE_RESPONSE) /* no data before it */
+		return -EAGAIN;
 	if ((c->shut & AMP_VSOCK_SHUTDOWN_SEND) || (c->peer_shut & AMP_VSOCK_SHUTDOWN_RCV))
 		return -EPIPE;
 	if (c->state == AMP_CONN_OPEN)
@@ -719,6 +758,12 @@ static uint32_t credit_left(const struct amp_vsock_conn *c)
 	uint32_t space = amp_credit_tx_space(&c->credit);
 
 	return space > c->reserved ? space - c->reserved : 0;
+}
+
+/* Owed packets found no buffer: the next ones are theirs, or data would starve them. */
+static bool must_queue(const struct amp_vsock *vs)
+{
+	return vs->tx_starved && (vs->owed_head || vs->stray_cnt);
 }
 
 static int loop_reserve(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint32_t *room)
@@ -739,15 +784,19 @@ int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t w
 	uint32_t space = credit_left(c), room;
 	int r = may_send(c);
 
-	if (r)
+	if (r == 0 && space == 0)
+		r = -EAGAIN;
+	if (r) {
+		if (r == -EAGAIN)
+			amp_vsock_want_tx(vs, c);
 		return r;
-	if (space == 0) {
-		amp_vsock_want_tx(vs, c);
-		return -EAGAIN;
 	}
-	r = c->loop ? loop_reserve(vs, tx, &room) : out_get(vs, tx, &room);
+	if (c->loop)
+		r = loop_reserve(vs, tx, &room);
+	else
+		r = must_queue(vs) ? 0 : out_get(vs, tx, &room);
 	if (r <= 0) {
-		vs->tx_starved = true;
+		tx_starve(vs, c);
 		return -EAGAIN;
 	}
 	if (room == 0) {
@@ -773,6 +822,10 @@ void amp_vsock_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp
 	struct amp_vsock_rx rx = {.iov = tx->iov, .iov_cnt = 1, .len = len, .flags = flags};
 	struct amp_vsock_hdr h;
 
+	if (may_send(c)) { /* over since it was reserved */
+		amp_vsock_cancel(vs, c, tx);
+		return;
+	}
 	c->reserved -= tx->len;
 	c->credit.tx_cnt += len;
 	fill_header(c, &h, AMP_VSOCK_OP_RW, len, flags);
@@ -802,7 +855,7 @@ uint32_t amp_vsock_tx_space(const struct amp_vsock *vs, const struct amp_vsock_c
 		return 0;
 	if (c->loop)
 		return vs->loop_busy ? 0 : space;
-	return vs->out && amp_vq_avail(vs->out) ? space : 0;
+	return vs->out && !must_queue(vs) && amp_vq_avail(vs->out) ? space : 0;
 }
 
 void amp_vsock_want_credit(struct amp_vsock *vs, struct amp_vsock_conn *c)
@@ -821,8 +874,9 @@ void amp_vsock_want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
 	if (c->state != AMP_CONN_OPEN)
 		return;
-	if (credit_left(c))
-		vs->tx_starved = true;
+	/* credit that is only reserved comes back here, not from the peer */
+	if (amp_credit_tx_space(&c->credit))
+		tx_starve(vs, c);
 	else
 		amp_vsock_want_credit(vs, c);
 }

@@ -114,8 +114,9 @@ struct amp_vsock {
 	uint32_t peer_cid;  /* device side: what src_cid must be; driver side: 0, any */
 	bool seqpacket;	    /* VIRTIO_VSOCK_F_SEQPACKET negotiated */
 	bool tx_starved;    /* a reserve found no buffer */
+	bool loop_starved;  /* a reserve found loop_buf busy */
 	bool loop_busy;	    /* loop_buf is reserved */
-	uint16_t closing_cnt; /* connections with has_deadline */
+	uint32_t closing_cnt; /* connections with has_deadline */
 	struct amp_vsock_conn **hash; /* hash_len heads, zeroed by init */
 	uint32_t hash_len;  /* a power of two */
 	struct amp_vsock_conn *owed_head; /* first in, first out: round-robin between connections */
@@ -151,6 +152,13 @@ void amp_vsock_init(struct amp_vsock *vs);
  */
 int amp_vsock_run(struct amp_vsock *vs, unsigned budget);
 
+/*
+ * Before sleep: ask to be notified of what run waits for. True: run again first, the
+ * notification may never come. While RSTs wait for the peer's buffers the in queue is not
+ * armed, full as it may be: its turn comes with the out queue's.
+ */
+bool amp_vsock_arm(struct amp_vsock *vs);
+
 /* The link is gone: every connection gets EV_RESET | EV_GONE, queues are forgotten. */
 void amp_vsock_down(struct amp_vsock *vs);
 
@@ -183,10 +191,16 @@ void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t no
  */
 int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t want,
 		      struct amp_vsock_tx *tx);
-/* Send the first len bytes of the reservation (0 < len <= tx->len). flags: AMP_VSOCK_SEQ_*. */
+/*
+ * Send the first len bytes of the reservation (0 < len <= tx->len). flags: AMP_VSOCK_SEQ_*.
+ * When the connection has ended since, or receives no more, it is cancelled instead.
+ */
 void amp_vsock_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
 		      uint32_t len, uint32_t flags);
-/* Give it back unused: last reserved first. */
+/*
+ * Give it back unused: last reserved first. Needed in every state, also inside EV_RESET and
+ * EV_GONE, or the buffer is lost until the link goes down.
+ */
 void amp_vsock_cancel(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx);
 
 /* Bytes that reserve would give now, 0: none. Does not ask for events. */
