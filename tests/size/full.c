@@ -29,7 +29,7 @@ const volatile any_fn every[] = {
 	F(getnameinfo), F(if_nametoindex), F(if_indextoname),  F(inet_pton),	     F(inet_ntop),
 	F(accept4),	F(ppoll),	  F(amp_link_vsock),   F(amp_link_callback), F(amp_link_wait),
 	F(amp_reserve), F(amp_commit),	  F(amp_borrow),       F(amp_give_back),     F(amp_poll_links),
-	F(amp_stats),	F(amp_log_hook),
+	F(amp_stats_get), F(amp_log_hook),
 };
 
 int main(void)

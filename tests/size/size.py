@@ -58,21 +58,30 @@ STRING_H = re.compile(r"mem(cpy|set|move|cmp|chr)|str(len|n?cmp|n?cpy|r?chr|nlen
 # pushes five registers, the division helpers four.
 FOREIGN_STACK = 24
 
-# Calls that the slot's name resolves too widely. (caller pattern, slot) -> targets pattern.
-NARROW = [
-	# AF_INET's carrier is a socket of another family, never of AF_INET itself.
-	(r"^src/af_inet/", None, r"^(?!amp_inet|inet_|src/af_inet/)"),
+# Which tables a call can mean, by what stands before the slot: (text, functions that may be
+# meant). Without it every function ever put into a slot of that name is a target.
+RECEIVERS = [
+	# On this core the only transport is virtio-mmio.
+	(r"^(vd|d->vd)->ops->|^ops->(probe|accept|queue_\w+|run|config|events|notify|reset)\b", r"^src/virtio/mmio"),
+	# The engine's owner is af_vsock.c.
+	(r"^vs->ops->", r"^src/vsock/(af_vsock|af_vlink|vlink|link_driver)"),
+	(r"(^|->)fam->", r"^(?!src/virtio/|src/vsock/link_driver)"),
+	# Runners: links and the session.
+	(r"^(r|runner|run)->(run|arm|kick_due|kick|stats)\b", r"^(?!src/virtio/)"),
 ]
-# Calls that are made, but never in this depth: (caller, callee) with the reason.
+# The same by caller: AF_INET's carrier is a socket of another family, never of AF_INET.
+NARROW = [
+	(r"^src/af_inet/", r"^(?!amp_inet|inet_|src/af_inet/)"),
+]
+# Calls that the graph has but that never come this deep: caller, callee, why.
 CUTS = [
 ]
-# Indirect calls without a slot's name: (caller, text at the call) -> functions; empty: the
-# application's own, whose stack is the application's.
-NAMED = {
-	"fn": [],	 # log hook, link callback
-	"log_fn": [],
-	"link_fn": [],
-}
+# Calls of functions that are not the library's: their stack is the board's or the program's.
+OUTSIDE = [
+	r"clock->(ticks|alarm)\(",	# the board's clock: reads a counter, writes a register
+	r"ops->(read|write|close|poll)\(fd",	# the board's console
+	r"^(link_fn|log_fn|fn)\(",	# the program's hooks
+]
 
 
 def sh(argv, **kw):
@@ -209,18 +218,21 @@ class Graph:
 			with open(os.path.join(ROOT, m.group(1)), encoding="utf-8") as f:
 				line = f.read().split("\n")[int(m.group(2)) - 1]
 			text = line[int(m.group(3)) - 1:]
+		if any(re.search(p, text) for p in OUTSIDE):
+			return
 		call = re.match(r"\(?\*?([\w\s>.\[\]-]*?)(\w+)\)?\s*\(", text)
-		slot = call.group(2) if call else ""
-		targets = self.slots.get(slot)
+		targets = self.slots.get(call.group(2) if call else "")
 		if targets is None:
-			if slot in NAMED:
-				targets = set(NAMED[slot])
-			else:
-				self.unresolved.append("%s: %s" % (where, text[:50]))
-				return
-		for who, what, keep in NARROW:
-			if re.search(who, where) and what in (None, slot):
+			self.unresolved.append("%s: %s" % (where, text[:50]))
+			return
+		for pattern, keep in RECEIVERS:
+			if re.search(pattern, text):
 				targets = {t for t in targets if re.search(keep, t)}
+		for who, keep in NARROW:
+			if re.search(who, where):
+				targets = {t for t in targets if re.search(keep, t)}
+		if not targets:
+			self.unresolved.append("%s: %s: no function fits" % (where, text[:50]))
 		self.edges.setdefault(caller, set()).update(targets)
 
 	def deepest(self, roots):
@@ -238,7 +250,7 @@ class Graph:
 			on_path.append(f)
 			best = (0, [])
 			for callee in sorted(self.edges.get(f, ())):
-				if not any(re.search(a, f) and re.search(b, callee) for a, b in CUTS):
+				if not any(re.search(a, f) and re.search(b, callee) for a, b, _ in CUTS):
 					best = max(best, walk(callee), key=lambda x: x[0])
 			on_path.pop()
 			memo[f] = (self.own[f] + best[0], [f] + best[1])
