@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Receive rings against a plain model: bytes, messages, wrap-around, hostile fragments. */
+#define AMPSOCK_CONFIG "port/hosted_config.h" /* as the library it is linked with */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "socket/family.h"
+
+static uint8_t ring_mem[AMPSOCK_RING_LEN];
+static struct amp_sock sk;
+static uint32_t seed;
+
+static uint32_t rnd(uint32_t below)
+{
+	seed = seed * 1664525u + 1013904223u;
+	return (seed >> 8) % below;
+}
+
+static int fresh(void **state)
+{
+	(void)state;
+	memset(&sk, 0, sizeof(sk));
+	sk.rx.buf = ring_mem;
+	/* just before the counters wrap */
+	sk.rx.head = sk.rx.tail = (AMP_RING_IDX)(0u - 1000u);
+	seed = 1;
+	return 0;
+}
+
+static uint8_t byte_at(size_t i)
+{
+	return (uint8_t)(i * 2654435761u >> 13);
+}
+
+static void test_bytes(void **state)
+{
+	static uint8_t tmp[5000];
+	size_t put = 0, got = 0, direct;
+
+	(void)state;
+	for (int k = 0; k < 20000; k++) {
+		size_t n = rnd(sizeof(tmp)), room = amp_rxring_room(&sk.rx);
+		struct iovec v[2] = {{tmp, n / 3}, {tmp + 2500, sizeof(tmp) - 2500}};
+
+		if (rnd(2)) {
+			for (size_t i = 0; i < n; i++)
+				tmp[i] = byte_at(put + i);
+			n = amp_sock_rx(&sk, tmp, n, &direct);
+			assert_int_equal(direct, 0);
+			assert_true(n <= room);
+			put += n;
+		} else {
+			size_t peeked = amp_rxring_read(&sk.rx, v, 2, 0, n, true), skip = rnd(50);
+
+			n = amp_rxring_read(&sk.rx, v, 2, skip, n, false);
+			assert_true(n <= peeked + skip);
+			for (size_t i = 0; i < n; i++) {
+				size_t at = skip + i;
+				uint8_t b = at < v[0].iov_len ? tmp[at]
+							      : tmp[2500 + at - v[0].iov_len];
+
+				assert_int_equal(b, byte_at(got + i));
+			}
+			got += n;
+		}
+		assert_int_equal(amp_rxring_used(&sk.rx), put - got);
+	}
+}
+
+static void test_want(void **state)
+{
+	uint8_t a[10], b[10];
+	struct iovec v[2] = {{a, 10}, {b, 10}};
+	struct amp_rx_want w = {.iov = v, .iov_cnt = 2, .skip = 3, .room = 12};
+	size_t direct;
+
+	(void)state;
+	sk.want = &w;
+	assert_int_equal(amp_sock_rx(&sk, "01234", 5, &direct), 5);
+	assert_int_equal(direct, 5);
+	assert_int_equal(amp_sock_rx(&sk, "56789abcdef", 11, &direct), 11);
+	assert_int_equal(direct, 7);
+	assert_int_equal(w.got, 12);
+	assert_memory_equal(a + 3, "0123456", 7);
+	assert_memory_equal(b, "789ab", 5);
+	/* in order: what follows older bytes goes behind them, whatever the caller's room */
+	w.room = 5;
+	assert_int_equal(amp_sock_rx(&sk, "gh", 2, &direct), 2);
+	assert_int_equal(direct, 0);
+	assert_int_equal(amp_rxring_used(&sk.rx), 6);
+}
+
+static void test_full(void **state)
+{
+	static uint8_t big[AMPSOCK_RING_LEN + 10];
+	size_t direct;
+
+	(void)state;
+	assert_int_equal(amp_sock_rx(&sk, big, sizeof(big), &direct), AMPSOCK_RING_LEN);
+	assert_int_equal(amp_sock_rx(&sk, big, 1, &direct), 0);
+	assert_int_equal(amp_rxring_room(&sk.rx), 0);
+}
+
+#define MODEL 4096
+static struct {
+	size_t len, at;
+	bool eor;
+} model[MODEL];
+
+/*
+ * A peer that keeps to its credit, but cuts messages as meanly as it can, never hits the
+ * end of the ring; and every message comes out as it went in.
+ */
+static void messages(uint32_t max_len, uint32_t max_piece)
+{
+	static uint8_t tmp[70000];
+	size_t first = 0, last = 0, sent = 0, credit = AMP_RING_MSG_ALLOC, left = 0;
+	bool start = true;
+
+	fresh(NULL);
+
+	for (int k = 0; k < 60000; k++) {
+		if (rnd(3) && last - first < MODEL - 1) {
+			size_t n;
+
+			if (left == 0 && start) {
+				left = 1 + rnd(max_len);
+				model[last % MODEL].at = sent;
+				model[last % MODEL].len = left;
+				model[last % MODEL].eor = rnd(2);
+			}
+			n = 1 + rnd(max_piece);
+			if (n > left)
+				n = left;
+			if (n > credit)
+				continue; /* no credit: the reader's turn */
+			for (size_t i = 0; i < n; i++)
+				tmp[i] = byte_at(sent + i);
+			left -= n;
+			assert_int_equal(amp_rxring_msg_append(&sk.rx, tmp, n, start, left == 0,
+							       left == 0 &&
+								       model[last % MODEL].eor),
+					 0);
+			credit -= n;
+			sent += n;
+			start = left == 0;
+			if (start)
+				last++;
+		} else {
+			struct iovec v = {tmp, sizeof(tmp)};
+			size_t full, want = model[first % MODEL].len;
+			bool eor, peek = rnd(2);
+			ssize_t n;
+
+			v.iov_len = rnd(4) ? sizeof(tmp) : rnd(100);
+			n = amp_rxring_msg_read(&sk.rx, &v, 1, peek, &full, &eor);
+			if (first == last) {
+				assert_int_equal(n, -EAGAIN);
+				continue;
+			}
+			assert_int_equal(full, want);
+			assert_int_equal(n, want < v.iov_len ? want : v.iov_len);
+			assert_int_equal(eor, model[first % MODEL].eor);
+			for (ssize_t i = 0; i < n; i++)
+				assert_int_equal(tmp[i],
+						 byte_at(model[first % MODEL].at + (size_t)i));
+			if (!peek) {
+				credit += full;
+				first++;
+			}
+		}
+	}
+}
+
+static void test_messages(void **state)
+{
+	(void)state;
+	messages(60000, 70000);
+	messages(70, 70);
+	messages(70, 3);
+	messages(3, 1);
+	messages(1, 1);
+	messages(5000, 7);
+}
+
+/* Empty ones cost a byte each without credit: refused when the ring is full, nothing breaks. */
+static void test_empty_flood(void **state)
+{
+	struct iovec v = {NULL, 0};
+	size_t full, n = 0;
+	bool eor;
+
+	(void)state;
+	while (amp_rxring_msg_append(&sk.rx, "", 0, true, true, false) == 0)
+		n++;
+	assert_int_equal(n, AMPSOCK_RING_LEN);
+	while (amp_rxring_msg_read(&sk.rx, &v, 1, false, &full, &eor) == 0)
+		n--;
+	assert_int_equal(n, 0);
+}
+
+#define T(f) cmocka_unit_test_setup(f, fresh)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_bytes), T(test_want), T(test_full), T(test_messages), T(test_empty_flood),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
