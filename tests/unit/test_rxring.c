@@ -107,7 +107,7 @@ static void test_full(void **state)
 	assert_int_equal(amp_rxring_room(&sk.rx), 0);
 }
 
-#define MODEL 4096
+#define MODEL (1 << 18)
 static struct {
 	size_t len, at;
 	bool eor;
@@ -117,7 +117,7 @@ static struct {
  * A peer that keeps to its credit, but cuts messages as meanly as it can, never hits the
  * end of the ring; and every message comes out as it went in.
  */
-static void messages(uint32_t max_len, uint32_t max_piece)
+static void messages(uint32_t max_len, uint32_t max_piece, int turns)
 {
 	static uint8_t tmp[70000];
 	size_t first = 0, last = 0, sent = 0, credit = AMP_RING_MSG_ALLOC, left = 0;
@@ -125,7 +125,7 @@ static void messages(uint32_t max_len, uint32_t max_piece)
 
 	fresh(NULL);
 
-	for (int k = 0; k < 60000; k++) {
+	for (int k = 0; k < turns; k++) {
 		if (rnd(3) && last - first < MODEL - 1) {
 			size_t n;
 
@@ -181,12 +181,12 @@ static void messages(uint32_t max_len, uint32_t max_piece)
 static void test_messages(void **state)
 {
 	(void)state;
-	messages(60000, 70000);
-	messages(70, 70);
-	messages(70, 3);
-	messages(3, 1);
-	messages(1, 1);
-	messages(5000, 7);
+	messages(60000, 70000, 20000);
+	messages(70, 70, 100000);
+	messages(70, 3, 400000);
+	messages(3, 1, 600000);
+	messages(1, 1, 600000);
+	messages(5000, 7, 200000);
 }
 
 /* Empty ones cost a byte each without credit: refused when the ring is full, nothing breaks. */
