@@ -260,6 +260,12 @@ static void test_not_shared(void **state)
 	assert_int_equal(tell_mem(&r, &whole, 1, NULL, 0), -EINVAL);
 	assert_gone(&r, "share=on");
 	rig_down(&r);
+	rig_up(&r); /* QEMU without a memory-backend complains itself, and gives up */
+	tell_u64(&r, AMP_VU_SET_FEATURES, ALL_FEATS, -1);
+	close_if(&r.fd);
+	assert_int_equal(amp_vhost_be_readable(&r.be), -ENOTCONN);
+	assert_gone(&r, "share=on");
+	rig_down(&r);
 }
 
 /* our own front-end's memory is all zero at first, too */
