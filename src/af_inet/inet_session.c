@@ -246,13 +246,20 @@ static void session_down(int err)
 	amp_inet_poke();
 }
 
+static void runner_on(void)
+{
+	ses.runner.run = session_run;
+	ses.runner.arm = session_arm;
+	amp_runner_add(&ses.runner);
+}
+
 static int session_start(void)
 {
 	int err = -ENETDOWN;
 
 	/* behind the links that came up since the last attempt */
 	amp_runner_del(&ses.runner);
-	amp_runner_add(&ses.runner);
+	runner_on();
 	if (++ses.attempt == 0)
 		ses.attempt = 1;
 	ses.fam = amp_family_carrier();
@@ -293,9 +300,7 @@ void amp_inet_poke(void)
 
 void amp_inet_opened(void)
 {
-	ses.runner.run = session_run;
-	ses.runner.arm = session_arm;
-	amp_runner_add(&ses.runner);
+	runner_on();
 	if (ses.pinging)
 		return;
 	ses.pinging = true;
