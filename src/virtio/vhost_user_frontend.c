@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -338,13 +339,34 @@ static unsigned fe_events(struct amp_vdev *vd)
 	return AMP_VDEV_EV_GONE;
 }
 
+/*
+ * Without the lock, so amp_vhost_fe_close() may be at work in another thread: fe->kicking
+ * keeps it from closing a descriptor that we are about to write to, which could be
+ * somebody else's by then. Pairs with kick_close(): both are sequentially consistent.
+ */
 static void fe_notify(struct amp_vdev *vd, unsigned q)
 {
 	static const uint64_t one = 1;
+	struct amp_vhost_fe *fe = fe_of(vd);
+	ssize_t n = 0;
+	int fd;
 
-	/* full means that the back-end has yet to look anyway */
-	if (write(fe_of(vd)->kick_fd[q], &one, sizeof(one)) < 0)
-		return;
+	__atomic_add_fetch(&fe->kicking, 1, __ATOMIC_SEQ_CST);
+	fd = __atomic_load_n(&fe->kick_fd[q], __ATOMIC_SEQ_CST);
+	if (fd >= 0) /* full means that the back-end has yet to look anyway */
+		n = write(fd, &one, sizeof(one));
+	(void)n;
+	__atomic_sub_fetch(&fe->kicking, 1, __ATOMIC_SEQ_CST);
+}
+
+static void kick_close(struct amp_vhost_fe *fe, unsigned q)
+{
+	int fd = __atomic_exchange_n(&fe->kick_fd[q], -1, __ATOMIC_SEQ_CST);
+
+	while (__atomic_load_n(&fe->kicking, __ATOMIC_SEQ_CST) != 0)
+		sched_yield(); /* a write that never blocks */
+	if (fd >= 0)
+		close(fd);
 }
 
 static const struct amp_vdev_ops fe_ops = {
@@ -417,12 +439,15 @@ int amp_vhost_fe_open_fd(struct amp_vhost_fe *fe, int fd, size_t mem_len)
 	unsigned q;
 	int rc;
 
-	memset(fe, 0, sizeof(*fe));
-	fe->vd.ops = &fe_ops;
+	/* not kicking: a late notify of the time before may still be counted there */
+	fe->vd = (struct amp_vdev){.ops = &fe_ops};
 	fe->fd = fd;
 	fe->mem_fd = -1;
 	for (q = 0; q < AMP_VHOST_FE_QUEUES; q++)
 		fe->kick_fd[q] = fe->call_fd[q] = -1;
+	fe->features = fe->proto = 0;
+	fe->queues = fe->set = fe->running = fe->looked_ms = 0;
+	fe->watched = fe->gone = false;
 	rc = get_memory(fe, mem_len);
 	if (rc == 0 && (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ||
 			setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0))
@@ -481,7 +506,7 @@ void amp_vhost_fe_close(struct amp_vhost_fe *fe)
 		if (fe->call_fd[q] >= 0)
 			amp_port_unwatch(fe->call_fd[q]);
 		drop(&fe->call_fd[q]);
-		drop(&fe->kick_fd[q]);
+		kick_close(fe, q);
 	}
 	drop(&fe->fd);
 	drop(&fe->mem_fd);

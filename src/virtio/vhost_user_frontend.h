@@ -19,12 +19,13 @@
 
 #define AMP_VHOST_FE_QUEUES 4u
 
-/* Fields belong to the stack lock, but for notify, which reads kick_fd without it. */
+/* All zero before the first open. Fields belong to the stack lock; a: atomic. */
 struct amp_vhost_fe {
 	struct amp_vdev vd; /* first: the ops find the rest through it */
 	int fd;		    /* connection, -1: closed */
 	int mem_fd;
-	int kick_fd[AMP_VHOST_FE_QUEUES]; /* eventfds, -1: none */
+	int kick_fd[AMP_VHOST_FE_QUEUES]; /* a: eventfds, -1: none */
+	uint32_t kicking;		  /* a: threads in notify */
 	int call_fd[AMP_VHOST_FE_QUEUES];
 	uint64_t features;  /* offered */
 	uint64_t proto;	    /* protocol features in use */
