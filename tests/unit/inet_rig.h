@@ -352,7 +352,7 @@ static void say_ctl(uint8_t op, uint8_t status, uint32_t seq, const void *body, 
 	say(px.ctl, body, len);
 }
 
-static void say_closed(uint32_t id, uint32_t status)
+static __attribute__((unused)) void say_closed(uint32_t id, uint32_t status)
 {
 	uint8_t p[8];
 
@@ -598,7 +598,7 @@ static struct wire *knock(bool trusted)
 }
 
 /* The proxy accepted a connection: header and all. */
-static struct wire *visit(uint16_t port)
+static __attribute__((unused)) struct wire *visit(uint16_t port)
 {
 	struct wire *w = knock(true);
 
@@ -617,7 +617,7 @@ static void spin(void)
 }
 
 /* Let ms pass, as a program that calls the stack now and then. */
-static void pass(uint32_t ms)
+static __attribute__((unused)) void pass(uint32_t ms)
 {
 	for (uint32_t t = 0; t < ms; t += 50) {
 		clock_ms += 50;
@@ -625,7 +625,7 @@ static void pass(uint32_t ms)
 	}
 }
 
-static struct wire *last_wire(void)
+static __attribute__((unused)) struct wire *last_wire(void)
 {
 	return &wires[(wire_cnt - 1) % 64];
 }
@@ -641,7 +641,7 @@ static struct sockaddr_in sin4(const char *ip, uint16_t port)
 	return a;
 }
 
-static int try_connect(int fd, uint16_t port)
+static __attribute__((unused)) int try_connect(int fd, uint16_t port)
 {
 	struct sockaddr_in a = sin4("192.0.2.7", port);
 
@@ -649,7 +649,7 @@ static int try_connect(int fd, uint16_t port)
 	return amp_connect(fd, (struct sockaddr *)&a, sizeof(a));
 }
 
-static int tcp(uint16_t port)
+static __attribute__((unused)) int tcp(uint16_t port)
 {
 	int fd = amp_socket(AF_INET, SOCK_STREAM, 0);
 

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* AF_INET's UDP side against a scripted proxy: frames, errors, options, reopening. */
+// build: -DAMPSOCK_SOCKETS=12 -DAMPSOCK_RING_LEN=1024 src/socket/stack.c src/socket/api.c
+// build: src/socket/msg.c src/socket/option.c src/socket/poll.c src/socket/links.c
+// build: src/socket/rxring.c src/af_inet/af_inet.c src/af_inet/inet_session.c
+// build: src/af_inet/inet_udp.c src/af_inet/inet_opt.c src/wire/offload.c
+#include <sys/ioctl.h>
+#include "inet_rig.h"
+
+static ssize_t send_to(int fd, const void *p, size_t len, int flags)
+{
+	struct sockaddr_in a = sin4("192.0.2.9", 53);
+
+	errno = 0;
+	return amp_sendto(fd, p, len, flags, (struct sockaddr *)&a, sizeof(a));
+}
+
+static int udp_bound(uint16_t port)
+{
+	struct sockaddr_in a = sin4("0.0.0.0", port);
+	int fd = amp_socket(AF_INET, SOCK_DGRAM, 0);
+
+	assert_int_equal(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	return fd;
+}
+
+/* The oldest frame in w->in, taken out. Returns its payload's length. */
+static size_t frame(struct wire *w, struct amp_off_udp *u, uint8_t *buf)
+{
+	size_t n;
+
+	assert_true(w->in_len >= AMP_OFF_UDP_LEN);
+	assert_true(amp_off_get_udp(w->in, u));
+	assert_true(w->in_len >= u->len); /* never a partial frame */
+	n = u->len - AMP_OFF_UDP_LEN;
+	memcpy(buf, w->in + AMP_OFF_UDP_LEN, n);
+	w->in_len -= u->len;
+	memmove(w->in, w->in + u->len, w->in_len);
+	return n;
+}
+
+static void there_and_back(void **state)
+{
+	static uint8_t buf[70000];
+	struct sockaddr_in a;
+	socklen_t len = sizeof(a);
+	struct amp_off_udp u;
+	struct wire *w;
+	int fd = amp_socket(AF_INET, SOCK_DGRAM, IPPROTO_UDP);
+
+	(void)state;
+	assert_errno(amp_send(fd, "x", 1, 0), EDESTADDRREQ);
+	assert_int_equal(send_to(fd, "query", 5, 0), 5); /* opened by now */
+	w = last_wire();
+	assert_int_equal(w->op, AMP_OFF_UDP);
+	assert_int_equal(w->open.max_frame, AMPSOCK_RING_LEN);
+	assert_int_equal(w->open.local.family, 0);
+	assert_int_equal(frame(w, &u, buf), 5);
+	assert_memory_equal(buf, "query", 5);
+	assert_int_equal(u.addr.port, 53);
+	assert_int_equal(send_to(fd, "", 0, 0), 0);
+	assert_int_equal(frame(w, &u, buf), 0);
+	assert_int_equal(amp_getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	assert_int_equal(ntohs(a.sin_port), 40000);
+	assert_errno(amp_getpeername(fd, (struct sockaddr *)&a, &len), ENOTCONN);
+	say_udp(w, AMP_OFF_UDP_DATA, 0, 6, addr4(0x7f000001, 99), "answer", 6);
+	say_udp(w, AMP_OFF_UDP_DATA, 0, 0, addr4(0x7f000001, 100), "", 0);
+	say_udp(w, AMP_OFF_UDP_DATA, 0, 3, addr4(0x7f000001, 101), "two", 3);
+	assert_int_equal(amp_recvfrom(fd, buf, 100, 0, (struct sockaddr *)&a, &len), 6);
+	assert_memory_equal(buf, "answer", 6);
+	assert_int_equal(ntohs(a.sin_port), 99);
+	assert_int_equal(a.sin_addr.s_addr, htonl(0x7f000001));
+	assert_int_equal(amp_recvfrom(fd, buf, 100, 0, (struct sockaddr *)&a, &len), 0);
+	assert_int_equal(ntohs(a.sin_port), 100);
+	assert_int_equal(amp_recv(fd, buf, 100, 0), 3); /* one datagram a call */
+	assert_errno(amp_recv(fd, buf, 100, MSG_DONTWAIT), EAGAIN);
+	amp_close(fd);
+	assert_null(w->s);
+}
+
+/* Whatever pieces they arrive in, nobody sees half a datagram. */
+static void split_everywhere(void **state)
+{
+	uint8_t data[100], buf[200];
+	struct pollfd p = {.events = POLLIN};
+	int fd = udp_bound(1);
+	struct wire *w = last_wire();
+
+	(void)state;
+	p.fd = fd;
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)i;
+	for (size_t cut = 1; cut < AMP_OFF_UDP_LEN + sizeof(data); cut++) {
+		size_t out_len;
+
+		say_udp(w, AMP_OFF_UDP_DATA, 0, sizeof(data), addr4(1, 1), data, sizeof(data));
+		out_len = w->out_len;
+		w->out_len = cut; /* the rest waits */
+		spin();
+		assert_int_equal(amp_poll(&p, 1, 0), 0);
+		assert_errno(amp_recv(fd, buf, sizeof(buf), MSG_DONTWAIT), EAGAIN);
+		memmove(w->out, w->out + cut,
+			out_len - cut); /* px_deliver moved nothing there */
+		w->out_len = out_len - cut;
+		assert_int_equal(amp_poll(&p, 1, 0), 1);
+		assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0), sizeof(data));
+		assert_memory_equal(buf, data, sizeof(data));
+	}
+	amp_close(fd);
+}
+
+static void truncated(void **state)
+{
+	uint8_t buf[200];
+	struct iovec iov[2] = {{buf, 2}, {buf + 100, 2}};
+	struct msghdr m = {.msg_iov = iov, .msg_iovlen = 2};
+	int n, fd = udp_bound(1);
+	struct wire *w = last_wire();
+
+	(void)state;
+	say_udp(w, AMP_OFF_UDP_DATA, 0, 6, addr4(1, 1), "abcdef", 6);
+	say_udp(w, AMP_OFF_UDP_DATA, 1, 5000, addr4(1, 1), "ghijkl", 6);
+	say_udp(w, AMP_OFF_UDP_DATA, 0, 2, addr4(1, 1), "zz", 2);
+	spin();
+	assert_int_equal(amp_ioctl(fd, FIONREAD, &n), 0);
+	assert_int_equal(n, 6);
+	assert_int_equal(amp_recvmsg(fd, &m, MSG_PEEK), 4);
+	assert_int_equal(m.msg_flags & MSG_TRUNC, MSG_TRUNC);
+	assert_int_equal(amp_recvmsg(fd, &m, 0), 4);
+	assert_memory_equal(buf, "ab", 2);
+	assert_memory_equal(buf + 100, "cd", 2);
+	assert_int_equal(m.msg_flags & MSG_TRUNC, MSG_TRUNC);
+	assert_int_equal(amp_recv(fd, buf, 200, MSG_PEEK | MSG_TRUNC),
+			 5000); /* cut by the proxy */
+	m.msg_iov[0].iov_len = 20;
+	m.msg_iovlen = 1;
+	assert_int_equal(amp_recvmsg(fd, &m, 0), 6);
+	assert_int_equal(m.msg_flags & MSG_TRUNC, MSG_TRUNC);
+	assert_int_equal(amp_recvmsg(fd, &m, 0), 2);
+	assert_int_equal(m.msg_flags & MSG_TRUNC, 0);
+	amp_close(fd);
+}
+
+static void errors_and_drops(void **state)
+{
+	struct amp_off_addr none = {.family = 0};
+	struct sockaddr_in a = sin4("192.0.2.9", 53);
+	struct pollfd p = {.events = POLLIN | POLLOUT};
+	struct amp_stats st0, st;
+	socklen_t len = sizeof(int);
+	char buf[4];
+	int v, fd = amp_socket(AF_INET, SOCK_DGRAM, 0);
+	struct wire *w;
+
+	(void)state;
+	p.fd = fd;
+	amp_stats_get(&st0);
+	amp_fcntl(fd, F_SETFL, O_NONBLOCK);
+	assert_int_equal(amp_connect(fd, (struct sockaddr *)&a, sizeof(a)),
+			 0); /* no EINPROGRESS */
+	assert_int_equal(px.udp_connects, 1);
+	w = last_wire();
+	assert_int_equal(amp_getpeername(fd, (struct sockaddr *)&a, &(socklen_t){sizeof(a)}),
+			 0);
+	say_udp(w, AMP_OFF_UDP_ERROR, 0, AMP_OFF_ECONNREFUSED, addr4(0xc0000209, 53), "", 0);
+	say_udp(w, AMP_OFF_UDP_DROPS, 0, 7, none, "", 0);
+	spin();
+	assert_errno(amp_recv(fd, buf, 4, 0), ECONNREFUSED);
+	assert_errno(amp_recv(fd, buf, 4, 0), EAGAIN); /* once */
+	amp_stats_get(&st);
+	assert_int_equal(st.dgram_drops - st0.dgram_drops, 7);
+	say_udp(w, AMP_OFF_UDP_ERROR, 0, AMP_OFF_EHOSTUNREACH, addr4(0xc0000209, 53), "", 0);
+	spin();
+	assert_errno(amp_send(fd, "x", 1, 0), EHOSTUNREACH);
+	assert_int_equal(amp_send(fd, "x", 1, 0), 1);
+	say_udp(w, AMP_OFF_UDP_ERROR, 0, AMP_OFF_ECONNREFUSED, addr4(0xc0000209, 53), "", 0);
+	assert_int_equal(amp_poll(&p, 1, 0), 1);
+	assert_true(p.revents & POLLERR);
+	assert_int_equal(amp_getsockopt(fd, SOL_SOCKET, SO_ERROR, &v, &len), 0);
+	assert_int_equal(v, ECONNREFUSED);
+	assert_int_equal(amp_poll(&p, 1, 0), 1);
+	assert_int_equal(p.revents, POLLOUT);
+	/* dissolved */
+	a.sin_family = AF_UNSPEC;
+	assert_int_equal(amp_connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_errno(amp_getpeername(fd, (struct sockaddr *)&a, &(socklen_t){sizeof(a)}),
+		     ENOTCONN);
+	assert_errno(amp_send(fd, "x", 1, 0), EDESTADDRREQ);
+	amp_close(fd);
+}
+
+static void whole_or_not_at_all(void **state)
+{
+	static uint8_t big[65508], buf[70000];
+	struct pollfd p = {.events = POLLOUT};
+	struct amp_off_udp u;
+	int fd = udp_bound(1);
+	struct wire *w = last_wire();
+
+	(void)state;
+	p.fd = fd;
+	for (size_t i = 0; i < sizeof(big); i++)
+		big[i] = (uint8_t)(i * 7);
+	assert_errno(send_to(fd, big, 65508, 0), EMSGSIZE);
+	assert_errno(send_to(fd, big, 65507, 0),
+		     EMSGSIZE); /* 32 more than a frame's length holds */
+	px.window = 100;
+	assert_errno(send_to(fd, big, 69, MSG_DONTWAIT), EAGAIN);
+	assert_int_equal(w->in_len, 0); /* not a byte of it */
+	assert_int_equal(send_to(fd, big, 68, MSG_DONTWAIT), 68);
+	assert_int_equal(amp_poll(&p, 1, 0), 0);
+	assert_int_equal(frame(w, &u, buf), 68);
+	assert_memory_equal(buf, big, 68);
+	assert_int_equal(amp_poll(&p, 1, 0), 1);
+	/* many transport buffers for one datagram, non-blocking or not */
+	px.window = 66000;
+	px.mtu = 40;
+	assert_int_equal(send_to(fd, big, 65503, MSG_DONTWAIT), 65503);
+	assert_int_equal(frame(w, &u, buf), 65503);
+	assert_memory_equal(buf, big, 65503);
+	px.mtu = 32; /* not even the header and a byte */
+	assert_errno(send_to(fd, big, 10, MSG_DONTWAIT), EAGAIN);
+	assert_int_equal(w->in_len, 0);
+	px.mtu = 2000;
+	px.udp_max = 200; /* a proxy that takes less */
+	amp_close(fd);
+	fd = udp_bound(1);
+	w = last_wire();
+	assert_errno(send_to(fd, big, 169, 0), EMSGSIZE);
+	assert_int_equal(send_to(fd, big, 168, 0), 168);
+	amp_close(fd);
+}
+
+static void liars_lose_the_socket(void **state)
+{
+	char buf[8];
+	int fd = udp_bound(4321);
+	struct wire *w = last_wire();
+	uint8_t bad[AMP_OFF_UDP_LEN] = {31, 0};
+
+	(void)state;
+	say(w, bad, sizeof(bad));
+	assert_errno(amp_recv(fd, buf, 8, 0), EPROTO);
+	assert_true(w->aborted);
+	assert_int_equal(send_to(fd, "x", 1, 0), 1); /* opened again, with the port it had */
+	w = last_wire();
+	assert_int_equal(w->open.local.port, 4321);
+	amp_put_le16(bad, AMPSOCK_RING_LEN + 1); /* longer than we said we can take */
+	amp_put_le32(bad + 4, AMPSOCK_RING_LEN + 1 - 32);
+	bad[8] = 1;
+	say(w, bad, sizeof(bad));
+	assert_errno(amp_recv(fd, buf, 8, 0), EPROTO);
+	assert_true(w->aborted);
+	amp_close(fd);
+}
+
+static void bind_and_names(void **state)
+{
+	struct sockaddr_in a = sin4("0.0.0.0", 0);
+	socklen_t len = sizeof(a);
+	struct wire *w;
+	char buf[4];
+	int fd = udp_bound(0);
+
+	(void)state;
+	assert_int_equal(amp_getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	assert_int_equal(ntohs(a.sin_port), 45678);
+	assert_errno(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), EINVAL);
+	assert_errno(amp_listen(fd, 1), EOPNOTSUPP);
+	assert_errno(amp_accept(fd, NULL, NULL), EOPNOTSUPP);
+	amp_close(fd);
+	fd = amp_socket(AF_INET, SOCK_DGRAM, 0);
+	a = sin4("0.0.0.0", 84);
+	assert_errno(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), EADDRINUSE);
+	a = sin4("0.0.0.0", 1000);
+	assert_int_equal(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	/* the session dies: told once, then the socket works again under its name */
+	w = last_wire();
+	px.ctl->rst = true;
+	w->rst = true;
+	assert_errno(amp_recv(fd, buf, 4, 0), ECONNRESET);
+	assert_int_equal(send_to(fd, "x", 1, 0), 1);
+	assert_ptr_not_equal(w, last_wire());
+	assert_int_equal(last_wire()->open.local.port, 1000);
+	assert_int_equal(px.sessions, 2);
+	amp_close(fd);
+	fd = amp_socket(AF_INET, SOCK_DGRAM, 0);
+	assert_int_equal(send_to(fd, "x", 1, 0), 1);
+	assert_errno(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), EINVAL);
+	amp_close(fd);
+}
+
+static void multicast_options(void **state)
+{
+	struct ip_mreq m = {.imr_multiaddr.s_addr = inet_addr("224.1.2.3"),
+			    .imr_interface.s_addr = inet_addr("10.0.0.2")};
+	struct in_addr ifaddr = {.s_addr = inet_addr("10.0.0.2")};
+	int one = 1, fd = amp_socket(AF_INET, SOCK_DGRAM, 0);
+	unsigned char ttl = 9;
+
+	(void)state;
+	assert_int_equal(amp_setsockopt(fd, SOL_SOCKET, SO_BROADCAST, &one, sizeof(one)), 0);
+	assert_int_equal(px.setopts, 0);
+	assert_int_equal(amp_setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &m, sizeof(m)), 0);
+	assert_int_equal(last_wire()->open.opts, 1u << AMP_OFF_SO_BROADCAST);
+	assert_int_equal(px.last_opt_len, 8 + 32);
+	assert_int_equal(px.last_opt[8], AMP_OFF_INET);
+	assert_memory_equal(px.last_opt + 16, &m.imr_multiaddr, 4);
+	assert_int_equal(amp_le32(px.last_opt + 32), 0);
+	assert_memory_equal(px.last_opt + 36, &m.imr_interface, 4);
+	assert_errno(amp_setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &m, 4), EINVAL);
+	assert_int_equal(amp_setsockopt(fd, IPPROTO_IP, IP_MULTICAST_TTL, &ttl, 1), 0);
+	assert_int_equal(amp_le32(px.last_opt + 8), 9);
+	assert_int_equal(amp_setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &ifaddr, 4), 0);
+	assert_int_equal(amp_le32(px.last_opt + 8), 0);
+	assert_memory_equal(px.last_opt + 12, &ifaddr, 4);
+	assert_errno(amp_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)),
+		     ENOPROTOOPT);
+	amp_close(fd);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, rig_up, rig_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(there_and_back),   T(split_everywhere),    T(truncated),
+		T(errors_and_drops), T(whole_or_not_at_all), T(liars_lose_the_socket),
+		T(bind_and_names),   T(multicast_options),
+	};
+
+	return cmocka_run_group_tests_name("inet_udp", tests, NULL, NULL);
+}
