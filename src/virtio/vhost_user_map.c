@@ -267,7 +267,7 @@ static bool bury(const uint8_t *addr)
 		struct amp_vhost_be *be = __atomic_load_n(&backend[i], __ATOMIC_ACQUIRE);
 		unsigned cnt = be ? __atomic_load_n(&be->regions, __ATOMIC_ACQUIRE) : 0;
 
-		if (!owns(be, cnt, addr))
+		if (!be || !owns(be, cnt, addr))
 			continue;
 		be->dead = 1;
 		for (k = 0; k < cnt; k++) {
