@@ -329,7 +329,7 @@ static void close_one(struct amp_sock *s, bool abort)
 {
 	struct amp_vsock_conn *c = conn_of(s);
 
-	amp_vsock_unreserve(s, c->state == AMP_CONN_OPEN);
+	amp_vsock_unreserve(s);
 	amp_sock_ring_free(s);
 	s->flags |= AMP_SF_ORPHAN;
 	s->sub |= SUB_CLOSED;

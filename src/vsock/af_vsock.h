@@ -83,8 +83,8 @@ static inline uint8_t wire_type(const struct amp_sock *s)
 	return s->type == SOCK_STREAM ? AMP_VSOCK_STREAM : AMP_VSOCK_SEQPACKET;
 }
 
-/* A reservation ends; cancel: unused, and the engine still knows the connection. */
-void amp_vsock_unreserve(struct amp_sock *s, bool cancel);
+/* The reservation, if there is one, goes back unused. */
+void amp_vsock_unreserve(struct amp_sock *s);
 int amp_vsock_direct(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io);
 int amp_vsock_may_send(const struct amp_sock *s, const struct amp_msg *m);
 

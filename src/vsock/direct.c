@@ -23,16 +23,14 @@ static int reservation_of(const struct amp_sock *s)
 	return i < RESERVATIONS ? i : -1;
 }
 
-/* It goes back unused; the engine knows nothing of it when the connection is over. */
-void amp_vsock_unreserve(struct amp_sock *s, bool cancel)
+void amp_vsock_unreserve(struct amp_sock *s)
 {
 	int i;
 
 	if (!(s->flags & AMP_SF_RESERVED))
 		return;
 	i = reservation_of(s);
-	if (cancel)
-		amp_vsock_cancel(engine_of(s), conn_of(s), &reserved[i].tx);
+	amp_vsock_cancel(engine_of(s), conn_of(s), &reserved[i].tx);
 	reserved[i].s = NULL;
 	s->flags &= (uint16_t)~AMP_SF_RESERVED;
 }
@@ -79,11 +77,12 @@ static int direct_commit(struct amp_sock *s, struct amp_direct_io *io)
 	if (io->len > tx->len)
 		return -EINVAL;
 	if (io->len == 0) {
-		amp_vsock_unreserve(s, true);
+		amp_vsock_unreserve(s);
 		return 0;
 	}
 	amp_vsock_commit(engine_of(s), conn_of(s), tx, (uint32_t)io->len, 0);
-	amp_vsock_unreserve(s, false);
+	reserved[i].s = NULL;
+	s->flags &= (uint16_t)~AMP_SF_RESERVED;
 	return 0;
 }
 

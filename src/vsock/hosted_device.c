@@ -199,7 +199,6 @@ static bool dev_arm(struct amp_runner *r, bool on)
 {
 	struct dev_link *d = (struct dev_link *)(void *)r;
 	struct amp_vsock *vs = &d->l.vs;
-	bool news = false;
 
 	if (!d->l.up || !vs->in)
 		return false;
@@ -208,10 +207,7 @@ static bool dev_arm(struct amp_runner *r, bool on)
 		amp_vq_disarm(vs->out);
 		return false;
 	}
-	news = amp_vq_arm(vs->in);
-	if (vs->tx_starved)
-		news |= amp_vq_arm(vs->out);
-	return news;
+	return amp_vsock_arm(vs);
 }
 
 /* The eventfd never blocks, and may not be closed meanwhile: the kick is sent here. */

@@ -216,12 +216,9 @@ static bool drv_arm(struct amp_runner *r, bool on)
 		amp_vq_disarm(&d->q[Q_TX]);
 		return false;
 	}
-	news = amp_vq_arm(&d->q[Q_RX]);
+	news = amp_vsock_arm(&d->l.vs);
 	if (d->q[Q_EVENT].num)
 		news |= amp_vq_arm(&d->q[Q_EVENT]);
-	/* sent buffers are only waited for when there are none left */
-	if (d->l.vs.tx_starved)
-		news |= amp_vq_arm(&d->q[Q_TX]);
 	return news;
 }
 

@@ -100,7 +100,7 @@ static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 
 static void on_over(struct amp_sock *s)
 {
-	amp_vsock_unreserve(s, false);
+	amp_vsock_unreserve(s);
 	s->flags &= (uint16_t)~AMP_SF_CONNECTED;
 	s->sub &= SUB_CLOSED;
 }
@@ -123,7 +123,8 @@ static void on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev
 		s->flags |= AMP_SF_HUP;
 	if (ev & AMP_VSOCK_EV_RESET) {
 		on_over(s);
-		amp_sock_reset(s, connecting ? ECONNREFUSED : ECONNRESET);
+		amp_sock_reset(s, connecting && amp_vlinks[s->link]->up ? ECONNREFUSED
+									: ECONNRESET);
 		if (connecting)
 			amp_sock_ring_free(s);
 	}
@@ -182,7 +183,7 @@ void amp_vlink_pause(struct amp_vlink *l)
 
 	while ((s = amp_sock_next(s)) != NULL) {
 		if (s->fam == &amp_vsock_family && amp_vlinks[s->link] == l)
-			amp_vsock_unreserve(s, true);
+			amp_vsock_unreserve(s);
 	}
 	l->vs.in = l->vs.out = NULL;
 }

@@ -131,7 +131,7 @@ static void guest_main(void)
 			if (fd < 0)
 				_exit(5);
 			if (i == 3)
-				_exit(0);
+				_exit(amp_recv(fd, b, 1, 0) == 1 ? 0 : 6);
 			if (i == 2)
 				guest_sink(fd);
 			else
@@ -289,6 +289,7 @@ static void test_death(void **state)
 
 	(void)state;
 	assert_true(fd >= 0);
+	assert_int_equal(amp_send(fd, "x", 1, 0), 1);
 	assert_int_equal(amp_recv(fd, b, 1, 0), -1);
 	assert_int_equal(errno, ECONNRESET);
 	assert_int_equal(amp_recv(fd, b, 1, 0), 0);
