@@ -62,8 +62,9 @@ struct amp_end_ops {
 	ssize_t (*read)(struct amp_end *end, const struct iovec *iov, int cnt, size_t len);
 	/* Push ends: offer again what was not taken. */
 	void (*resume)(struct amp_end *end);
-	/* Bytes that write() would take whole now. */
+	/* Bytes that write() could take now, a guess. want(): WRITABLE when there are more. */
 	size_t (*space)(struct amp_end *end);
+	void (*want)(struct amp_end *end);
 	/* Nothing more is written: the peer sees EOF behind what was. */
 	void (*shut)(struct amp_end *end);
 	/* The last calls: abnormal (the peer sees a reset), orderly. */

@@ -390,6 +390,8 @@ static void v_resume(struct amp_end *end)
 {
 	struct amp_end_vsock *e = of(end);
 
+	/* a new user hears of the peer's end too */
+	e->eof_told = e->deaf_told = false;
 	amp_end_vsock_due(e);
 	amp_work_queue(&e->vl->work);
 }
@@ -399,6 +401,16 @@ static size_t v_space(struct amp_end *end)
 	struct amp_end_vsock *e = of(end);
 
 	return e->gone ? 0 : amp_vsock_tx_space(&e->vl->vs, &e->c);
+}
+
+static void v_want(struct amp_end *end)
+{
+	struct amp_end_vsock *e = of(end);
+
+	if (e->gone)
+		return;
+	amp_vsock_want_tx(&e->vl->vs, &e->c);
+	starve(e);
 }
 
 static void v_shut(struct amp_end *end)
@@ -450,7 +462,7 @@ static void v_text(const struct amp_end *end, char *dst, size_t len)
 
 #define COMMON_OPS                                                                                 \
 	.name = "vsock", .write = v_write, .reserve = v_reserve, .commit = v_commit,               \
-	.resume = v_resume, .space = v_space, .shut = v_shut, .reset = v_reset, .close = v_close,  \
+	.resume = v_resume, .space = v_space, .want = v_want, .shut = v_shut, .reset = v_reset, .close = v_close,  \
 	.text = v_text
 
 static const struct amp_end_ops in_ops = {COMMON_OPS, .accept = v_accept};

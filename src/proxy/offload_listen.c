@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Offloaded bind and listen, and publish to inet:PORT.
+ *
+ * Without credit from the guest nothing is accepted: connections wait in the kernel's
+ * backlog, as they would for a slow program of the host.
+ *
+ * A published port is a *virtual* one: the host's socket exists from the start and belongs to
+ * the rule; the guest's bind to that port succeeds without a socket of its own, and its
+ * listener takes the published one's connections. Nobody listening: reset, and said.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "offload_tcp.h"
+
+#define BACKLOG_MAX 1024u
+#define CREDIT_MAX  65535u
+
+/* ---- bound ---- */
+
+static void bound_free(struct amp_grave *grave)
+{
+	free(amp_container_of(grave, struct amp_bound, o.grave));
+}
+
+int amp_bound_take(struct amp_bound *b)
+{
+	int fd = b->fd;
+
+	b->fd = -1;
+	amp_osock_del(&b->o);
+	amp_bury(&b->o.grave, bound_free);
+	return fd;
+}
+
+static void bound_kill(struct amp_osock *o)
+{
+	int fd = amp_bound_take((struct amp_bound *)o);
+
+	if (fd >= 0)
+		close(fd);
+}
+
+static int bound_fd(const struct amp_osock *o)
+{
+	return ((const struct amp_bound *)o)->fd;
+}
+
+static const struct amp_osock_ops bound_ops = {
+	.kill = bound_kill,
+	.fd = bound_fd,
+	.released = true,
+};
+
+struct amp_bound *amp_bound_find(struct amp_session *ses, uint32_t id)
+{
+	struct amp_osock *o = amp_osock_find(ses, id);
+
+	return o && o->ops == &bound_ops ? (struct amp_bound *)o : NULL;
+}
+
+static struct amp_virtual *virtual_find(struct amp_offload *off, enum amp_target_kind kind, uint16_t port)
+{
+	struct amp_virtual *v;
+
+	TAILQ_FOREACH(v, &off->virtuals, entry) {
+		if (v->fwd->target.kind == kind && v->fwd->service.port == port)
+			return v;
+	}
+	return NULL;
+}
+
+struct amp_virtual *amp_virtual_udp_find(struct amp_offload *off, uint16_t port)
+{
+	return virtual_find(off, AMP_TARGET_UDP, port);
+}
+
+static int bind_real(struct amp_bound *b, uint32_t opts_set, uint32_t opts, const struct amp_off_addr *addr)
+{
+	struct amp_offload *off = b->o.ses->off;
+	struct sockaddr_storage ss;
+	socklen_t len = amp_off_to_sa(addr, &ss);
+	int err = 0;
+
+	/* port 0 harms nobody until it listens: LISTEN asks then */
+	if (addr->port)
+		err = amp_policy_addr(off, AMP_DIR_IN, AMP_PROTO_TCP, (struct sockaddr *)&ss, "bind");
+	if (err)
+		return err;
+	b->fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (b->fd < 0)
+		return errno;
+	err = amp_tcp_defaults(&b->o, b->fd, opts_set, opts);
+	if (!err && bind(b->fd, (struct sockaddr *)&ss, len))
+		err = errno;
+	if (!err)
+		amp_off_local(b->fd, &b->local);
+	b->chosen = !addr->port;
+	return err;
+}
+
+int amp_tcp_bind(struct amp_session *ses, uint8_t family, uint32_t opts_set, uint32_t opts,
+		 const struct amp_off_addr *addr, uint32_t *id, struct amp_off_addr *bound)
+{
+	struct amp_bound *b;
+	int err = 0;
+
+	if (family != AMP_OFF_INET && family != AMP_OFF_INET6)
+		return EAFNOSUPPORT;
+	b = calloc(1, sizeof(*b));
+	if (!b)
+		return ENOBUFS;
+	b->o.ops = &bound_ops;
+	b->o.family = family;
+	b->o.type = AMP_OFF_STREAM;
+	b->fd = -1;
+	if (!amp_osock_add(ses, &b->o)) {
+		free(b);
+		return EMFILE;
+	}
+	b->virt = addr->port ? virtual_find(ses->off, AMP_TARGET_TCP, addr->port) : NULL;
+	if (b->virt)
+		b->local = *addr;
+	else
+		err = bind_real(b, opts_set, opts, addr);
+	if (err) {
+		bound_kill(&b->o);
+		return err;
+	}
+	*id = b->o.id;
+	*bound = b->local;
+	return 0;
+}
+
+/* ---- listeners ---- */
+
+static void listener_free(struct amp_grave *grave)
+{
+	free(amp_container_of(grave, struct amp_listener, o.grave));
+}
+
+static void listener_kill(struct amp_osock *o)
+{
+	struct amp_listener *l = (struct amp_listener *)o;
+
+	if (l->virt) {
+		l->virt->listener = NULL;
+		amp_acceptor_go(&l->virt->acceptor); /* who waits there is reset now */
+	} else {
+		amp_acceptor_stop(&l->acceptor);
+	}
+	amp_osock_del(&l->o);
+	amp_bury(&l->o.grave, listener_free);
+}
+
+static int listener_fd(const struct amp_osock *o)
+{
+	const struct amp_listener *l = (const struct amp_listener *)o;
+
+	return l->virt ? -1 : l->acceptor.watch.fd;
+}
+
+static const struct amp_osock_ops listener_ops = {
+	.kill = listener_kill,
+	.fd = listener_fd,
+	.released = true,
+};
+
+static bool may_take(const struct amp_listener *l)
+{
+	return l->credits > 0 && l->o.ses->off->sock_cnt < AMP_LIMIT_SOCKETS;
+}
+
+static bool listener_want(struct amp_acceptor *a)
+{
+	return may_take(amp_container_of(a, struct amp_listener, acceptor));
+}
+
+static void listener_take(struct amp_acceptor *a, int fd, const struct sockaddr_storage *peer)
+{
+	struct amp_listener *l = amp_container_of(a, struct amp_listener, acceptor);
+
+	l->credits--;
+	amp_tcp_accepted(l, fd, peer);
+}
+
+static int listen_real(struct amp_listener *l, struct amp_bound *b, uint32_t backlog)
+{
+	struct sockaddr_storage ss;
+	int err;
+
+	amp_off_to_sa(&b->local, &ss);
+	err = amp_policy_listen(l->o.ses->off, (struct sockaddr *)&ss, b->chosen);
+	if (err)
+		return err;
+	if (listen(b->fd, (int)(backlog < BACKLOG_MAX ? backlog : BACKLOG_MAX)))
+		return errno;
+	l->acceptor.want = listener_want;
+	l->acceptor.take = listener_take;
+	return 0;
+}
+
+static int listen_virtual(struct amp_listener *l)
+{
+	if (l->virt->listener)
+		return EADDRINUSE;
+	l->virt->listener = l;
+	amp_acceptor_go(&l->virt->acceptor);
+	return 0;
+}
+
+int amp_tcp_listen(struct amp_session *ses, uint32_t bound_id, uint32_t backlog, uint32_t credits,
+		   uint32_t *id, uint64_t *token, struct amp_off_addr *bound)
+{
+	struct amp_bound *b = amp_bound_find(ses, bound_id);
+	struct amp_listener *l;
+	int err;
+
+	if (!b)
+		return ESTALE;
+	l = calloc(1, sizeof(*l));
+	if (!l)
+		return ENOBUFS;
+	l->o.ops = &listener_ops;
+	l->o.family = b->o.family;
+	l->o.type = AMP_OFF_STREAM;
+	l->o.nodelay = b->o.nodelay;
+	l->virt = b->virt;
+	l->local = b->local;
+	l->token = amp_off_token();
+	l->credits = credits < CREDIT_MAX ? credits : CREDIT_MAX;
+	l->acceptor.watch.fd = -1;
+	if (!amp_osock_add(ses, &l->o)) {
+		free(l);
+		return EMFILE;
+	}
+	err = l->virt ? listen_virtual(l) : listen_real(l, b, backlog);
+	if (err) {
+		l->virt = NULL;
+		listener_kill(&l->o);
+		return err;
+	}
+	*id = l->o.id;
+	*token = l->token;
+	*bound = l->local;
+	/* the listener's id takes the bound one's place */
+	if (!l->virt && amp_acceptor_start(&l->acceptor, amp_bound_take(b))) {
+		listener_kill(&l->o);
+		return ENOBUFS;
+	}
+	if (l->virt)
+		amp_bound_take(b);
+	return 0;
+}
+
+void amp_tcp_credit(struct amp_session *ses, uint32_t id, uint32_t n)
+{
+	struct amp_osock *o = amp_osock_find(ses, id);
+	struct amp_listener *l = (struct amp_listener *)o;
+
+	if (!o || o->ops != &listener_ops)
+		return; /* released meanwhile */
+	if (n > CREDIT_MAX - l->credits)
+		n = CREDIT_MAX - l->credits;
+	l->credits += n;
+	amp_acceptor_go(l->virt ? &l->virt->acceptor : &l->acceptor);
+}
+
+/* ---- published ports ---- */
+
+/* Without a listener connections are taken too: to be reset. */
+static bool virtual_want(struct amp_acceptor *a)
+{
+	struct amp_virtual *v = amp_container_of(a, struct amp_virtual, acceptor);
+
+	return !v->listener || may_take(v->listener);
+}
+
+static void virtual_take(struct amp_acceptor *a, int fd, const struct sockaddr_storage *peer)
+{
+	static const struct linger now = {.l_onoff = 1, .l_linger = 0};
+	struct amp_virtual *v = amp_container_of(a, struct amp_virtual, acceptor);
+	struct amp_link *link = v->off->link;
+
+	if (v->listener) {
+		v->listener->credits--;
+		amp_tcp_accepted(v->listener, fd, peer);
+		return;
+	}
+	link->stats.refused++;
+	amp_log_some(&link->log_refused, AMP_LOG_WARN,
+		     "link %s: publish %s (%s): connection reset: %s", link->conf->name, v->fwd->text,
+		     v->fwd->where, link->up ? "the guest does not listen" : "no guest is attached");
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	close(fd);
+}
+
+static struct amp_virtual *virtual_new(struct amp_offload *off, const struct amp_forward *fwd)
+{
+	struct amp_virtual *v = calloc(1, sizeof(*v));
+
+	if (!v)
+		return NULL;
+	v->off = off;
+	v->fwd = fwd;
+	v->udp_fd = -1;
+	v->acceptor.watch.fd = -1;
+	TAILQ_INSERT_TAIL(&off->virtuals, v, entry);
+	return v;
+}
+
+int amp_virtual_tcp(struct amp_offload *off, const struct amp_forward *fwd, int fd)
+{
+	struct amp_virtual *v = virtual_new(off, fwd);
+
+	if (!v) {
+		close(fd);
+		return -ENOMEM;
+	}
+	v->acceptor.want = virtual_want;
+	v->acceptor.take = virtual_take;
+	return amp_acceptor_start(&v->acceptor, fd);
+}
+
+int amp_virtual_udp(struct amp_offload *off, const struct amp_forward *fwd, int fd)
+{
+	struct amp_virtual *v = virtual_new(off, fwd);
+
+	if (!v) {
+		close(fd);
+		return -ENOMEM;
+	}
+	v->udp_fd = fd;
+	return 0;
+}
+
+void amp_virtual_free(struct amp_virtual *v)
+{
+	amp_acceptor_stop(&v->acceptor);
+	if (v->udp_fd >= 0)
+		close(v->udp_fd);
+	free(v);
+}

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Socket options between the wire and the kernel.
+ *
+ * Two are not simply passed on. TCP_NODELAY: the kernel's socket has it on until the
+ * guest switches it off by name, because one send() of the guest reaches us as several ring
+ * buffers, and Nagle's algorithm would hold back the last of them for the peer's delayed
+ * acknowledgement, which no program expects of one send(). What the guest reads back is
+ * what it set. SO_LINGER: kept for the guest to read; a time-out makes close() wait, and
+ * this process waits for nobody (a linger of 0 reaches the peer as the guest's RST).
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "offload_inner.h"
+
+/* Options whose value is an int on both sides. */
+static const struct {
+	int level, name;
+} int_opt[] = {
+	[AMP_OFF_SO_REUSEADDR] = {SOL_SOCKET, SO_REUSEADDR},
+	[AMP_OFF_SO_KEEPALIVE] = {SOL_SOCKET, SO_KEEPALIVE},
+	[AMP_OFF_SO_BROADCAST] = {SOL_SOCKET, SO_BROADCAST},
+	[AMP_OFF_TCP_NODELAY] = {IPPROTO_TCP, TCP_NODELAY},
+	[AMP_OFF_TCP_KEEPIDLE] = {IPPROTO_TCP, TCP_KEEPIDLE},
+	[AMP_OFF_TCP_KEEPINTVL] = {IPPROTO_TCP, TCP_KEEPINTVL},
+	[AMP_OFF_TCP_KEEPCNT] = {IPPROTO_TCP, TCP_KEEPCNT},
+	[AMP_OFF_IPV6_V6ONLY] = {IPPROTO_IPV6, IPV6_V6ONLY},
+	[AMP_OFF_IP_TTL] = {IPPROTO_IP, IP_TTL},
+	[AMP_OFF_IPV6_UNICAST_HOPS] = {IPPROTO_IPV6, IPV6_UNICAST_HOPS},
+	[AMP_OFF_IP_MULTICAST_TTL] = {IPPROTO_IP, IP_MULTICAST_TTL},
+	[AMP_OFF_IP_MULTICAST_LOOP] = {IPPROTO_IP, IP_MULTICAST_LOOP},
+	[AMP_OFF_IPV6_MULTICAST_HOPS] = {IPPROTO_IPV6, IPV6_MULTICAST_HOPS},
+	[AMP_OFF_IPV6_MULTICAST_LOOP] = {IPPROTO_IPV6, IPV6_MULTICAST_LOOP},
+	[AMP_OFF_IPV6_MULTICAST_IF] = {IPPROTO_IPV6, IPV6_MULTICAST_IF},
+	[AMP_OFF_SO_REUSEPORT] = {SOL_SOCKET, SO_REUSEPORT},
+};
+
+#define INT_OPTS (sizeof(int_opt) / sizeof(*int_opt))
+
+static bool is_int(unsigned opt)
+{
+	return opt < INT_OPTS && int_opt[opt].name;
+}
+
+/* Does the option exist on this kind of socket? As Linux says it. */
+static bool fits(const struct amp_osock *s, unsigned opt)
+{
+	bool tcp = s->type == AMP_OFF_STREAM;
+
+	switch (opt) {
+	case AMP_OFF_TCP_NODELAY:
+	case AMP_OFF_TCP_KEEPIDLE:
+	case AMP_OFF_TCP_KEEPINTVL:
+	case AMP_OFF_TCP_KEEPCNT:
+		return tcp;
+	case AMP_OFF_IP_MULTICAST_TTL:
+	case AMP_OFF_IP_MULTICAST_LOOP:
+	case AMP_OFF_IP_MULTICAST_IF:
+	case AMP_OFF_IP_ADD_MEMBERSHIP:
+	case AMP_OFF_IP_DROP_MEMBERSHIP:
+		return !tcp;
+	case AMP_OFF_IPV6_V6ONLY:
+	case AMP_OFF_IPV6_UNICAST_HOPS:
+		return s->family == AMP_OFF_INET6;
+	case AMP_OFF_IPV6_MULTICAST_HOPS:
+	case AMP_OFF_IPV6_MULTICAST_LOOP:
+	case AMP_OFF_IPV6_MULTICAST_IF:
+	case AMP_OFF_IPV6_JOIN_GROUP:
+	case AMP_OFF_IPV6_LEAVE_GROUP:
+		return !tcp && s->family == AMP_OFF_INET6;
+	default:
+		return true;
+	}
+}
+
+static int set_int(struct amp_osock *s, int fd, unsigned opt, int value)
+{
+	if (!is_int(opt) || !fits(s, opt))
+		return ENOPROTOOPT;
+	/* two guests must not share a port that way */
+	if (opt == AMP_OFF_SO_REUSEPORT && s->type == AMP_OFF_STREAM)
+		return ENOPROTOOPT;
+	if (opt == AMP_OFF_TCP_NODELAY)
+		s->nodelay = value != 0;
+	return setsockopt(fd, int_opt[opt].level, int_opt[opt].name, &value, sizeof(value)) ? errno : 0;
+}
+
+int amp_off_set_bits(struct amp_osock *s, int fd, uint32_t opts_set, uint32_t opts)
+{
+	int err = 0;
+
+	for (unsigned opt = 1; opt < 32 && !err; opt++) {
+		if (opts_set & 1u << opt)
+			err = set_int(s, fd, opt, (opts & 1u << opt) != 0);
+	}
+	return err;
+}
+
+int amp_off_set_keep(int fd, const struct amp_off_open *o)
+{
+	const struct {
+		int name, value;
+	} keep[] = {
+		{TCP_KEEPIDLE, o->keepidle_s},
+		{TCP_KEEPINTVL, o->keepintvl_s},
+		{TCP_KEEPCNT, o->keepcnt},
+	};
+
+	for (unsigned i = 0; i < 3; i++) {
+		if (keep[i].value &&
+		    setsockopt(fd, IPPROTO_TCP, keep[i].name, &keep[i].value, sizeof(int)))
+			return errno;
+	}
+	return 0;
+}
+
+static int membership(struct amp_osock *s, int fd, unsigned opt, const uint8_t *v, size_t len)
+{
+	bool join = opt == AMP_OFF_IP_ADD_MEMBERSHIP || opt == AMP_OFF_IPV6_JOIN_GROUP;
+	bool v6 = opt == AMP_OFF_IPV6_JOIN_GROUP || opt == AMP_OFF_IPV6_LEAVE_GROUP;
+	struct sockaddr_storage ss;
+	struct amp_off_addr group;
+	int err;
+
+	if (len != AMP_OFF_ADDR_LEN + 8 || !amp_off_get_addr(v, &group) ||
+	    group.family != (v6 ? AMP_OFF_INET6 : AMP_OFF_INET))
+		return EINVAL;
+	amp_off_to_sa(&group, &ss);
+	if (join) {
+		err = amp_policy_group(s->ses->off, (struct sockaddr *)&ss);
+		if (err)
+			return err;
+	}
+	if (v6) {
+		struct ipv6_mreq m = {.ipv6mr_interface = amp_le32(v + AMP_OFF_ADDR_LEN)};
+
+		memcpy(&m.ipv6mr_multiaddr, group.addr, 16);
+		return setsockopt(fd, IPPROTO_IPV6, join ? IPV6_JOIN_GROUP : IPV6_LEAVE_GROUP, &m,
+				  sizeof(m)) ? errno : 0;
+	}
+	struct ip_mreqn m = {.imr_ifindex = (int)amp_le32(v + AMP_OFF_ADDR_LEN)};
+
+	memcpy(&m.imr_multiaddr, group.addr, 4);
+	memcpy(&m.imr_address, v + AMP_OFF_ADDR_LEN + 4, 4);
+	return setsockopt(fd, IPPROTO_IP, join ? IP_ADD_MEMBERSHIP : IP_DROP_MEMBERSHIP, &m, sizeof(m)) ?
+		       errno : 0;
+}
+
+static int multicast_if(int fd, const uint8_t *v, size_t len)
+{
+	struct ip_mreqn m = {.imr_ifindex = 0};
+
+	if (len != 8)
+		return EINVAL;
+	m.imr_ifindex = (int)amp_le32(v);
+	memcpy(&m.imr_address, v + 4, 4);
+	return setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &m, sizeof(m)) ? errno : 0;
+}
+
+int amp_off_setopt(struct amp_osock *s, unsigned opt, const uint8_t *value, size_t len)
+{
+	int fd = s->ops->fd(s);
+
+	if (fd < 0)
+		return ENOTCONN;
+	if (!fits(s, opt))
+		return ENOPROTOOPT;
+	switch (opt) {
+	case AMP_OFF_SO_LINGER:
+		if (len != 8)
+			return EINVAL;
+		s->linger_on = (int32_t)amp_le32(value);
+		s->linger_s = (int32_t)amp_le32(value + 4);
+		return 0;
+	case AMP_OFF_IP_ADD_MEMBERSHIP:
+	case AMP_OFF_IP_DROP_MEMBERSHIP:
+	case AMP_OFF_IPV6_JOIN_GROUP:
+	case AMP_OFF_IPV6_LEAVE_GROUP:
+		return membership(s, fd, opt, value, len);
+	case AMP_OFF_IP_MULTICAST_IF:
+		return multicast_if(fd, value, len);
+	default:
+		return len == 4 ? set_int(s, fd, opt, (int32_t)amp_le32(value)) : EINVAL;
+	}
+}
+
+int amp_off_getopt(struct amp_osock *s, unsigned opt, uint8_t *value, size_t *len)
+{
+	int fd = s->ops->fd(s), v = 0;
+	socklen_t v_len = sizeof(v);
+
+	if (fd < 0)
+		return ENOTCONN;
+	if (opt == AMP_OFF_SO_LINGER) {
+		amp_put_le32(value, (uint32_t)s->linger_on);
+		amp_put_le32(value + 4, (uint32_t)s->linger_s);
+		*len = 8;
+		return 0;
+	}
+	if (opt == AMP_OFF_IP_MULTICAST_IF && fits(s, opt)) {
+		memset(value, 0, 8);
+		v_len = 4;
+		if (getsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, value + 4, &v_len))
+			return errno;
+		*len = 8;
+		return 0;
+	}
+	if (!is_int(opt) || !fits(s, opt))
+		return ENOPROTOOPT;
+	if (opt == AMP_OFF_TCP_NODELAY)
+		v = s->nodelay;
+	else if (getsockopt(fd, int_opt[opt].level, int_opt[opt].name, &v, &v_len))
+		return errno;
+	amp_put_le32(value, (uint32_t)v);
+	*len = 4;
+	return 0;
+}
