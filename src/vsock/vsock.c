@@ -37,32 +37,35 @@
 #include "../port/port.h"
 #include "vsock.h"
 
+/* A driver's pool buffers are one piece; a device takes what the driver offers. */
+#define CHAINS AMPSOCK_VQ_DEVICE
+
 #define SHUT_BOTH (AMP_VSOCK_SHUTDOWN_RCV | AMP_VSOCK_SHUTDOWN_SEND)
 
 /* ---- connections by address ---- */
 
-static struct amp_vsock_conn **bucket(const struct amp_vsock *vs, struct amp_vsock_addr local,
-				      struct amp_vsock_addr peer)
+static struct amp_vsock_conn **bucket(const struct amp_vsock *vs, const struct amp_vsock_addr *local,
+				      const struct amp_vsock_addr *peer)
 {
-	uint32_t h = local.port * 31u ^ peer.port ^ peer.cid << 5;
+	uint32_t h = local->port * 31u ^ peer->port ^ peer->cid << 5;
 
 	return &vs->hash[(h ^ h >> 12) & (vs->hash_len - 1u)];
 }
 
-static struct amp_vsock_conn *find(const struct amp_vsock *vs, struct amp_vsock_addr local,
-				   struct amp_vsock_addr peer, uint8_t type)
+static struct amp_vsock_conn *find(const struct amp_vsock *vs, const struct amp_vsock_addr *local,
+				   const struct amp_vsock_addr *peer, unsigned type)
 {
 	struct amp_vsock_conn *c = *bucket(vs, local, peer);
 
-	while (c && (c->local.port != local.port || c->peer.port != peer.port ||
-		     c->peer.cid != peer.cid || c->local.cid != local.cid || c->type != type))
+	while (c && (c->local.port != local->port || c->peer.port != peer->port ||
+		     c->peer.cid != peer->cid || c->local.cid != local->cid || c->type != type))
 		c = c->hash_next;
 	return c;
 }
 
 static void hash_add(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
-	struct amp_vsock_conn **head = bucket(vs, c->local, c->peer);
+	struct amp_vsock_conn **head = bucket(vs, &c->local, &c->peer);
 
 	c->hash_next = *head;
 	*head = c;
@@ -70,7 +73,7 @@ static void hash_add(struct amp_vsock *vs, struct amp_vsock_conn *c)
 
 static void hash_del(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
-	struct amp_vsock_conn **at = bucket(vs, c->local, c->peer);
+	struct amp_vsock_conn **at = bucket(vs, &c->local, &c->peer);
 
 	while (*at != c)
 		at = &(*at)->hash_next;
@@ -78,18 +81,19 @@ static void hash_del(struct amp_vsock *vs, struct amp_vsock_conn *c)
 }
 
 /* A fresh connection; the owner's buf_alloc stays. */
-static void conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_addr local,
-		      struct amp_vsock_addr peer, uint8_t type, uint8_t state)
+static void conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
+		      const struct amp_vsock_addr *local, const struct amp_vsock_addr *peer,
+		      unsigned type, uint8_t state)
 {
 	uint32_t buf_alloc = c->buf_alloc;
 
 	memset(c, 0, sizeof(*c));
-	c->local = local;
-	c->peer = peer;
-	c->type = type;
+	c->local = *local;
+	c->peer = *peer;
+	c->type = (uint8_t)type;
 	c->state = state;
 	c->buf_alloc = buf_alloc;
-	c->loop = peer.cid == AMP_VSOCK_CID_LOCAL;
+	c->loop = peer->cid == AMP_VSOCK_CID_LOCAL;
 	hash_add(vs, c);
 }
 
@@ -153,13 +157,14 @@ static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_
  * RST to an address that we know nothing of. There is room: run() saw to it. On a loop it
  * needs none: the other end is here.
  */
-static void stray_rst(struct amp_vsock *vs, struct amp_vsock_addr local, struct amp_vsock_addr peer,
-		      uint8_t type)
+static void stray_rst(struct amp_vsock *vs, const struct amp_vsock_addr *local,
+		      const struct amp_vsock_addr *peer, unsigned type)
 {
 	struct amp_vsock_stray *s;
 
-	if (peer.cid == AMP_VSOCK_CID_LOCAL) {
-		struct amp_vsock_conn c = {.local = local, .peer = peer, .type = type, .loop = 1};
+	if (peer->cid == AMP_VSOCK_CID_LOCAL) {
+		struct amp_vsock_conn c = {
+			.local = *local, .peer = *peer, .type = (uint8_t)type, .loop = 1};
 
 		(void)send_control(vs, &c, AMP_VSOCK_OP_RST, 0);
 		return;
@@ -167,17 +172,14 @@ static void stray_rst(struct amp_vsock *vs, struct amp_vsock_addr local, struct 
 	if (vs->stray_cnt == vs->stray_len)
 		return;
 	s = &vs->stray[(vs->stray_head + vs->stray_cnt) % vs->stray_len];
-	s->local = local;
-	s->peer = peer;
-	s->type = type;
+	s->local = *local;
+	s->peer = *peer;
+	s->type = (uint8_t)type;
 	vs->stray_cnt++;
 	vs->stats.rst_strays++;
 }
 
 /* ---- in ---- */
-
-static void input(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx,
-		  bool *held);
 
 /* The peer has closed both ways and everything of it is consumed: the orderly end. */
 static bool drained(const struct amp_vsock_conn *c)
@@ -240,55 +242,57 @@ static void in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c)
 }
 
 static void in_request(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
-		       struct amp_vsock_addr local, struct amp_vsock_addr peer)
+		       const struct amp_vsock_addr *local, const struct amp_vsock_addr *peer)
 {
 	struct amp_vsock_conn *c = NULL;
 	bool answered;
 
-	if (h->type == AMP_VSOCK_STREAM || vs->seqpacket || peer.cid == AMP_VSOCK_CID_LOCAL)
-		c = vs->ops->request(vs, local, peer, (uint8_t)h->type);
+	if (h->type == AMP_VSOCK_STREAM || vs->seqpacket || peer->cid == AMP_VSOCK_CID_LOCAL)
+		c = vs->ops->request(vs, *local, *peer, (uint8_t)h->type);
 	if (!c) {
-		stray_rst(vs, local, peer, (uint8_t)h->type);
+		stray_rst(vs, local, peer, h->type);
 		return;
 	}
 	answered = c->state == AMP_CONN_OPEN; /* amp_vsock_respond() inside the hook */
-	conn_init(vs, c, local, peer, (uint8_t)h->type, AMP_CONN_REQUESTED);
+	conn_init(vs, c, local, peer, h->type, AMP_CONN_REQUESTED);
 	c->credit.peer_buf_alloc = h->buf_alloc;
 	if (answered)
 		amp_vsock_respond(vs, c);
 }
 
-static void in_known(struct amp_vsock *vs, struct amp_vsock_conn *c, const struct amp_vsock_hdr *h,
-		     struct amp_vsock_rx *rx, bool *held)
+/* Returns whether the owner holds the buffer. */
+static bool in_known(struct amp_vsock *vs, struct amp_vsock_conn *c, const struct amp_vsock_hdr *h,
+		     struct amp_vsock_rx *rx)
 {
+	bool held = false;
 	uint32_t had;
 
 	if (h->op == AMP_VSOCK_OP_RST) {
 		in_rst(vs, c);
-		return;
+		return false;
 	}
 	if (c->state == AMP_CONN_DEAD) {
 		/* as if unknown: who asks anew for a pair that is about to go must hear of it */
 		owe(vs, c, AMP_OWE_RST);
-		return;
+		return false;
 	}
 	had = amp_credit_tx_space(&c->credit);
 	if (!amp_credit_peer(&c->credit, h->buf_alloc, h->fwd_cnt)) {
 		conn_lied(vs, c, AMP_WHY("fwd_cnt beyond what was sent (virtio 5.10.6.3)"));
-		return;
+		return false;
 	}
 	if (c->state == AMP_CONN_CONNECTING) {
 		if (h->op != AMP_VSOCK_OP_RESPONSE || (c->owed & AMP_OWE_REQUEST)) {
 			conn_lied(vs, c, AMP_WHY("no RESPONSE to a REQUEST (virtio 5.10.6.4)"));
-			return;
+		} else {
+			c->state = AMP_CONN_OPEN;
+			vs->ops->event(vs, c, AMP_VSOCK_EV_OPEN);
 		}
-		c->state = AMP_CONN_OPEN;
-		vs->ops->event(vs, c, AMP_VSOCK_EV_OPEN);
-		return;
+		return false;
 	}
 	switch (h->op) {
 	case AMP_VSOCK_OP_RW:
-		*held = in_data(vs, c, rx);
+		held = in_data(vs, c, rx);
 		break;
 	case AMP_VSOCK_OP_SHUTDOWN:
 		in_shutdown(vs, c, h->flags);
@@ -308,23 +312,24 @@ static void in_known(struct amp_vsock *vs, struct amp_vsock_conn *c, const struc
 		c->asked = 0;
 		vs->ops->event(vs, c, AMP_VSOCK_EV_WRITABLE);
 	}
+	return held;
 }
 
-static void input(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx,
-		  bool *held)
+static bool input(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx)
 {
 	struct amp_vsock_addr local = {(uint32_t)h->dst_cid, h->dst_port};
 	struct amp_vsock_addr peer = {(uint32_t)h->src_cid, h->src_port};
-	struct amp_vsock_conn *c = find(vs, local, peer, (uint8_t)h->type);
+	struct amp_vsock_conn *c = find(vs, &local, &peer, h->type);
 
 	if (h->op == AMP_VSOCK_OP_INVALID || h->op > AMP_VSOCK_OP_CREDIT_REQUEST)
 		vs->stats.rx_bad++; /* a known connection pays below, an unknown one gets RST */
 	if (c)
-		in_known(vs, c, h, rx, held);
-	else if (h->op == AMP_VSOCK_OP_REQUEST)
-		in_request(vs, h, local, peer);
+		return in_known(vs, c, h, rx);
+	if (h->op == AMP_VSOCK_OP_REQUEST)
+		in_request(vs, h, &local, &peer);
 	else if (h->op != AMP_VSOCK_OP_RST) /* an RST is never answered */
-		stray_rst(vs, local, peer, (uint8_t)h->type);
+		stray_rst(vs, &local, &peer, h->type);
+	return false;
 }
 
 /* The first len bytes of a chain into dst; iov moves on behind them. */
@@ -352,6 +357,12 @@ static uint16_t trim(struct amp_iov *iov, uint16_t cnt, size_t len)
 {
 	uint16_t i = 0;
 
+	if (len == 0)
+		return 0;
+	if (!CHAINS || len <= iov->len) {
+		iov->len = len;
+		return 1;
+	}
 	for (; i < cnt && len; i++) {
 		if (iov[i].len > len)
 			iov[i].len = len;
@@ -380,7 +391,6 @@ static bool packet(struct amp_vsock *vs, struct amp_vq_buf *buf)
 	struct amp_vsock_rx rx;
 	struct amp_iov *iov = buf->iov;
 	const char *why;
-	bool held = false;
 
 	vs->stats.rx_packets++;
 	if (buf->len < AMP_VSOCK_HDR_LEN) {
@@ -388,7 +398,7 @@ static bool packet(struct amp_vsock *vs, struct amp_vq_buf *buf)
 		vs->why = AMP_WHY("packet shorter than its header (virtio 5.10.6)");
 		return false;
 	}
-	if (iov->len > AMP_VSOCK_HDR_LEN) {
+	if (!CHAINS || iov->len > AMP_VSOCK_HDR_LEN) {
 		memcpy(&h, iov->base, AMP_VSOCK_HDR_LEN);
 		iov->base = (uint8_t *)iov->base + AMP_VSOCK_HDR_LEN;
 		iov->len -= AMP_VSOCK_HDR_LEN;
@@ -408,7 +418,7 @@ static bool packet(struct amp_vsock *vs, struct amp_vq_buf *buf)
 		/* 5.10.6.4: an unknown type is answered with RST of type stream */
 		vs->stats.rx_bad++;
 		if (h.op != AMP_VSOCK_OP_RST)
-			stray_rst(vs, local, peer, AMP_VSOCK_STREAM);
+			stray_rst(vs, &local, &peer, AMP_VSOCK_STREAM);
 		return false;
 	}
 	rx.iov = iov;
@@ -416,8 +426,7 @@ static bool packet(struct amp_vsock *vs, struct amp_vq_buf *buf)
 	rx.id = buf->id;
 	rx.len = h.len;
 	rx.flags = h.flags;
-	input(vs, &h, &rx, &held);
-	return held;
+	return input(vs, &h, &rx);
 }
 
 /* ---- out ---- */
@@ -439,6 +448,34 @@ static void fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, uint1
 	c->owed &= (uint8_t)~AMP_OWE_CREDIT;
 }
 
+/* The header lies across up to three segments, the payload behind it. */
+static int header_pieces(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint16_t cnt)
+{
+	struct amp_iov *iov = tx->iov;
+	uint32_t left = AMP_VSOCK_HDR_LEN;
+
+	memset(tx->hdr, 0, sizeof(tx->hdr));
+	for (unsigned k = 0; left && cnt && k < 3; k++) {
+		tx->hdr[k].base = iov->base;
+		tx->hdr[k].len = iov->len < left ? iov->len : left;
+		left -= (uint32_t)tx->hdr[k].len;
+		iov->base = (uint8_t *)iov->base + tx->hdr[k].len;
+		iov->len -= tx->hdr[k].len;
+		if (iov->len == 0) {
+			iov++;
+			cnt--;
+		}
+	}
+	tx->iov = iov;
+	tx->iov_cnt = cnt;
+	if (left) {
+		vs->out->broken = true;
+		vs->out->why = AMP_WHY("receive buffer without room for a header (virtio 5.10.6.1)");
+		return -EBADMSG;
+	}
+	return 1;
+}
+
 /*
  * A buffer to send in: its first 44 bytes are described by hdr[], iov is what follows.
  * 1, 0 none, -EBADMSG.
@@ -446,9 +483,6 @@ static void fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, uint1
 static int out_get(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint32_t *room)
 {
 	struct amp_vq_buf buf = {.iov = tx->iov, .iov_max = tx->iov_max};
-	struct amp_iov *iov = tx->iov;
-	uint32_t left = AMP_VSOCK_HDR_LEN;
-	unsigned k = 0;
 	int r;
 
 	if (!vs->out)
@@ -457,35 +491,22 @@ static int out_get(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint32_t *room
 	if (r <= 0)
 		return r;
 	tx->id = buf.id;
-	tx->hdr[1].len = tx->hdr[2].len = 0;
-	while (left && buf.iov_cnt && k < 3) {
-		tx->hdr[k].base = iov->base;
-		tx->hdr[k].len = iov->len < left ? iov->len : left;
-		left -= (uint32_t)tx->hdr[k].len;
-		iov->base = (uint8_t *)iov->base + tx->hdr[k].len;
-		iov->len -= tx->hdr[k].len;
-		if (iov->len == 0) {
-			iov++;
-			buf.iov_cnt--;
-		}
-		k++;
-	}
-	if (left) {
-		vs->out->broken = true;
-		vs->out->why = AMP_WHY("receive buffer without room for a header (virtio 5.10.6.1)");
-		return -EBADMSG;
-	}
-	tx->iov = iov;
-	tx->iov_cnt = buf.iov_cnt;
 	*room = buf.len - AMP_VSOCK_HDR_LEN;
-	return 1;
+	if (!CHAINS || tx->iov->len > AMP_VSOCK_HDR_LEN) {
+		tx->hdr[0] = (struct amp_iov){tx->iov->base, AMP_VSOCK_HDR_LEN};
+		tx->iov->base = (uint8_t *)tx->iov->base + AMP_VSOCK_HDR_LEN;
+		tx->iov->len -= AMP_VSOCK_HDR_LEN;
+		tx->iov_cnt = buf.iov_cnt;
+		return 1;
+	}
+	return header_pieces(vs, tx, buf.iov_cnt);
 }
 
 static void out_put(struct amp_vsock *vs, struct amp_vsock_tx *tx, const struct amp_vsock_hdr *h)
 {
 	const uint8_t *from = (const uint8_t *)h;
 
-	if (tx->hdr[0].len == AMP_VSOCK_HDR_LEN) {
+	if (!CHAINS || tx->hdr[0].len == AMP_VSOCK_HDR_LEN) {
 		memcpy(tx->hdr[0].base, from, AMP_VSOCK_HDR_LEN);
 	} else {
 		for (unsigned k = 0; k < 3 && tx->hdr[k].len; from += tx->hdr[k].len, k++)
@@ -493,14 +514,6 @@ static void out_put(struct amp_vsock *vs, struct amp_vsock_tx *tx, const struct 
 	}
 	vs->stats.tx_packets++;
 	amp_vq_put(vs->out, tx->id, AMP_VSOCK_HDR_LEN + h->len);
-}
-
-/* The same packet seen from the other end of a loop. */
-static void loop_input(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx)
-{
-	bool held = false;
-
-	input(vs, h, rx, &held);
 }
 
 static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op, uint32_t flags)
@@ -514,7 +527,7 @@ static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_
 		return false;
 	fill_header(c, &h, op, 0, flags);
 	if (c->loop)
-		loop_input(vs, &h, &none);
+		(void)input(vs, &h, &none); /* the same packet seen from the other end */
 	else
 		out_put(vs, &tx, &h);
 	return true;
@@ -686,9 +699,9 @@ int amp_vsock_connect(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp
 		return -ENETDOWN;
 	if (loop)
 		local.cid = AMP_VSOCK_CID_LOCAL;
-	if (find(vs, local, peer, type))
+	if (find(vs, &local, &peer, type))
 		return -EADDRINUSE;
-	conn_init(vs, c, local, peer, type, AMP_CONN_CONNECTING);
+	conn_init(vs, c, &local, &peer, type, AMP_CONN_CONNECTING);
 	owe(vs, c, AMP_OWE_REQUEST);
 	return 0;
 }
@@ -831,7 +844,7 @@ void amp_vsock_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp
 	fill_header(c, &h, AMP_VSOCK_OP_RW, len, flags);
 	if (c->loop) {
 		tx->iov[0].len = len;
-		loop_input(vs, &h, &rx);
+		(void)input(vs, &h, &rx);
 		vs->loop_busy = false;
 	} else {
 		out_put(vs, tx, &h);
