@@ -126,6 +126,18 @@ class Qemu(Process):
 		super().__init__(argv + ["--"] + [str(a) for a in args])
 
 
+class Hosted(Process):
+	"""The same program as a Linux process with the library inside."""
+
+	def __init__(self, program, args, socket):
+		super().__init__([f"{BUILD}/hosted/{program}"] + [str(a) for a in args],
+				 env=dict(os.environ, AMPSOCK_LINK=f"vhost-user:{socket}", AMPSOCK_LOG="1"))
+
+
+def firmware(board, program, args, path):
+	return Hosted(program, args, path) if board == "hosted" else Qemu(board, program, args, path)
+
+
 class Scratch:
 	"""A private directory for sockets and files."""
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 # timeout: 400
-"""Every example on every board, through the proxy to real sockets and back."""
+"""Every example on every board, and hosted, through the proxy to real sockets and back."""
 
 import os
 import sys
@@ -9,8 +9,8 @@ import threading
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from fw import (BOARDS, Gone, Proxy, Qemu, Scratch, Server, Tap, UdpEcho, dial, echo, free_port, make,
-		read_all, socket)
+from fw import (BOARDS, Gone, Proxy, Scratch, Server, Tap, UdpEcho, dial, echo, firmware, free_port,
+		make, read_all, socket)
 
 PAGE = b"".join(b"line %d of a page\n" % i for i in range(3000))
 
@@ -25,7 +25,7 @@ def page(conn):
 def vsock_echo(tap, board, path):
 	port = free_port()
 	with Proxy(path, "--publish", f"tcp 127.0.0.1:{port} -> vsock:5000"), \
-			Qemu(board, "vsock_echo", ["serve", 5000, 1], path) as vm:
+			firmware(board, "vsock_echo", ["serve", 5000, 1], path) as vm:
 		vm.expect("port 5000")
 		data = bytes(range(256)) * 1000
 		with dial(port) as conn:
@@ -41,22 +41,22 @@ def vsock_echo(tap, board, path):
 			  f"{len(reader[0]) if reader else 'no'} bytes, status {vm.status}\n{vm.out}")
 	with Server(echo) as server, \
 			Proxy(path, "--expose", f"vsock:6000 -> tcp 127.0.0.1:{server.port}"), \
-			Qemu(board, "vsock_echo", [2, 6000, 100000], path) as vm:
+			firmware(board, "vsock_echo", [2, 6000, 100000], path) as vm:
 		tap.check("AF_VSOCK client, 100,000 bytes there and back",
 			  "100000 bytes there and back" in vm.finish() and vm.status == 0, vm.out)
 
 
 def http(tap, board, path):
 	with Server(page) as server, Proxy(path, "--allow", f"out tcp localhost:{server.port}"), \
-			Qemu(board, "http_get", ["localhost", server.port], path) as vm:
+			firmware(board, "http_get", ["localhost", server.port], path) as vm:
 		out = vm.finish()
 		tap.check("http_get prints the page", PAGE.decode() in out and vm.status == 0, out)
-	with Proxy(path), Qemu(board, "http_get", ["127.0.0.1", 1], path) as vm:
+	with Proxy(path), firmware(board, "http_get", ["127.0.0.1", 1], path) as vm:
 		out = vm.finish()
 		tap.check("what no rule allows is refused", vm.status == 1 and "ermission" in out, out)
 	port = free_port()
 	with Proxy(path, "--allow", "in tcp any:80", "--publish", f"tcp 127.0.0.1:{port} -> inet:80"), \
-			Qemu(board, "http_server", [80, 5], path) as vm:
+			firmware(board, "http_server", [80, 5], path) as vm:
 		vm.expect("port 80")
 		idle = [dial(port) for _ in range(3)] # slow clients hold nobody up
 		for _ in range(2):
@@ -75,12 +75,12 @@ def http(tap, board, path):
 
 def udp(tap, board, path):
 	with UdpEcho() as server, Proxy(path, "--allow", f"out udp 127.0.0.1:{server.port}"), \
-			Qemu(board, "udp_echo", ["127.0.0.1", server.port], path) as vm:
+			firmware(board, "udp_echo", ["127.0.0.1", server.port], path) as vm:
 		out = vm.finish()
 		tap.check("udp_echo, client", "20 datagrams there and back" in out and vm.status == 0, out)
 	port = free_port(socket.SOCK_DGRAM)
 	with Proxy(path, "--allow", f"in udp any:{port}", "--allow", "out udp local:any"), \
-			Qemu(board, "udp_echo", ["serve", port, 3], path) as vm, \
+			firmware(board, "udp_echo", ["serve", port, 3], path) as vm, \
 			socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
 		vm.expect(f"port {port}")
 		s.settimeout(20)
@@ -106,7 +106,7 @@ def others(tap, board, path):
 		conn.sendall(b"good night\n")
 
 	with Server(chatter) as server, Proxy(path, "--allow", f"out tcp 127.0.0.1:{server.port}"), \
-			Qemu(board, "chat", ["127.0.0.1", server.port], path) as vm:
+			firmware(board, "chat", ["127.0.0.1", server.port], path) as vm:
 		vm.expect("good evening")
 		before = vm.cpu_s()
 		vm.idle(1.0)
@@ -117,7 +117,7 @@ def others(tap, board, path):
 			  "good night\nchat: the peer has left" in out and vm.status == 0, f"{heard}\n{out}")
 		tap.check("chat sleeps while nothing happens", used < 0.3, f"{used:.2f} s of CPU in 1 s")
 	with Server(echo) as server, Proxy(path, "--allow", f"out tcp 127.0.0.1:{server.port}"), \
-			Qemu(board, "zero_copy", ["127.0.0.1", server.port], path) as vm:
+			firmware(board, "zero_copy", ["127.0.0.1", server.port], path) as vm:
 		out = vm.finish()
 		tap.check("zero_copy", "200000 bytes out, 200000 back" in out and vm.status == 0, out)
 
@@ -126,8 +126,8 @@ def main():
 	tap = Tap()
 	names = ["vsock_echo", "http_get", "http_server", "udp_echo", "chat", "zero_copy"]
 	make("ampsock-proxy")
-	for board in sys.argv[1:] or BOARDS:
-		make(*[f"fw/{board}/{name}.elf" for name in names])
+	for board in sys.argv[1:] or ["hosted", *BOARDS]:
+		make(*[f"hosted/{name}" if board == "hosted" else f"fw/{board}/{name}.elf" for name in names])
 		tap.prefix = f"{board}: "
 		for test in (vsock_echo, http, udp, others):
 			with Scratch() as scratch:
