@@ -198,7 +198,7 @@ def tcp_ways():
 		sock = os.path.join(TMP, "vsock.sock")
 		proxy = start_proxy(sock, port)
 		ways.append(Way("ours", OPT.build + "/bench/load-hosted", port, proxy,
-				{"AMPSOCK_VHOST_USER": sock}))
+				{"AMPSOCK_LINK": "vhost-user:" + sock}))
 	except (Fail, FileNotFoundError) as e:
 		problems.append(str(e))
 	ways.append(start_socat(port))
