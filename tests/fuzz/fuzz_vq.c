@@ -1,198 +1,130 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// build: src/virtio/vq_split.c -Itests/unit
+// libFuzzer: one end of a split ring, the other end is the input.
+// build: src/virtio/vq_split.c -DAMPSOCK_VQ_DEVICE=1
 /*
- * One end of a split ring against a peer that writes anything anywhere into the shared
- * memory, between any two calls. The input is a script: set-up, then one byte a step.
- *
- * What must hold whatever the peer does: every segment handed out lies in a mapping (each
- * byte is touched under the address sanitizer), the segments' sum is the length said, no
- * buffer is out twice, no more are out than the ring has, broken stays broken.
+ * Byte 0 and 1 choose role, direction, size and features. Then operations: what the owner
+ * does (get, put, unget, kick, arm) or a write of the peer: offset (u16) and value (u8)
+ * somewhere in the ring memory. Descriptor addresses are folded onto the two mappings, so
+ * that chains get anywhere.
  */
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
+#include <stdint.h>
+#include <stdio.h>
 
-#include "ringpair.h"
+#include "../unit/ringpair.h"
 
-#define NUM  8
-#define BUF  64
-#define SEGS 6
+#define CHECK(x) \
+	do {     \
+		if (!(x)) { \
+			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
+			abort(); \
+		} \
+	} while (0)
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static const uint8_t *script;
-static size_t left;
-
-static uint8_t next(void)
+static void check(const struct ringpair *rp, const struct amp_vq_buf *b, const struct rp_opt *o)
 {
-	if (!left)
-		return 0;
-	left--;
-	return *script++;
-}
+	uint64_t sum = 0;
 
-static void must(int ok)
-{
-	if (!ok)
-		abort();
-}
-
-struct out {
-	uint16_t id[NUM];
-	unsigned cnt;
-};
-
-static void touch(const struct amp_vq_buf *b, bool write)
-{
-	volatile uint8_t sum = 0;
-	uint64_t total = 0;
-
-	must(b->iov_cnt <= b->iov_max);
+	CHECK(b->id < o->num && b->iov_cnt <= b->iov_max);
 	for (unsigned i = 0; i < b->iov_cnt; i++) {
-		volatile uint8_t *p = b->iov[i].base;
+		const uint8_t *p = b->iov[i].base;
+		bool in = false;
 
-		total += b->iov[i].len;
-		for (size_t k = 0; k < b->iov[i].len; k++) {
-			if (write)
-				p[k] = (uint8_t)k;
-			else
-				sum = (uint8_t)(sum + p[k]);
-		}
+		for (unsigned m = 0; m < RP_MAPS; m++)
+			in |= rp->map[m].ptr && p >= rp->map[m].ptr &&
+			      p + b->iov[i].len <= rp->map[m].ptr + rp->map[m].len;
+		CHECK(in);
+		sum += b->iov[i].len;
 	}
-	must(total == b->len);
+	CHECK(sum == b->len);
 }
 
-static void get(struct amp_vq *vq, struct out *o)
+/* Some of the peer's writes as it would mean them, the rest as they come. */
+static void peer_writes(struct ringpair *rp, const uint8_t *d, bool driver)
 {
-	struct amp_iov iov[SEGS];
-	struct amp_vq_buf b = {.iov = iov, .iov_max = SEGS};
-	bool broken = vq->broken;
-	int r;
+	uint16_t slot = (uint16_t)(d[0] & (rp->num - 1u));
+	struct vring_desc *desc = &rp_desc(rp)[slot];
 
-	if (o->cnt == NUM)
-		return;
-	r = amp_vq_get(vq, &b);
-	must(r == 1 || r == 0 || r == -EBADMSG);
-	must(!broken || r == -EBADMSG);
-	must(r != -EBADMSG || (vq->broken && vq->why));
-	if (r != 1)
-		return;
-	must(b.id < NUM);
-	/* A lying driver may offer a chain twice to a device; it only cheats itself. */
-	for (unsigned i = 0; i < o->cnt && vq->role == AMP_VQ_DRIVER; i++)
-		must(o->id[i] != b.id);
-	touch(&b, vq->dir == AMP_VQ_OUT);
-	o->id[o->cnt++] = b.id;
-}
-
-static void scribble(struct ringpair *rp)
-{
-	unsigned at = next(), n = next() % 16u + 1u;
-
-	at = (at | (unsigned)next() << 8) % (unsigned)rp->mem_len;
-	for (; n && at < rp->mem_len; n--, at++)
-		rp->mem[at] = next();
-}
-
-/* What an honest but odd peer would write: a valid address, an index one ahead. */
-static void plausible(struct ringpair *rp, bool driver_is_peer)
-{
-	unsigned i = next() % NUM;
-
-	switch (next() % 5) {
+	switch (d[1] & 3) {
 	case 0:
-		rp_desc(rp)[i].addr = rp->map[0].bus + next();
-		rp_desc(rp)[i].len = next();
-		rp_desc(rp)[i].flags = next() & 7;
-		rp_desc(rp)[i].next = next() % (NUM + 1);
+		rp->mem[(d[0] | (unsigned)d[2] << 8) % rp->mem_len] = d[3];
 		break;
 	case 1:
-		rp_avail(rp)->ring[i] = next() % (NUM + 1);
+		if (driver) {
+			rp_used(rp)->ring[slot].id = d[2];
+			rp_used(rp)->ring[slot].len = d[3];
+		} else {
+			desc->addr = 0x1000u + (uint64_t)d[2] * 8;
+			desc->len = d[3];
+			desc->flags = d[1] >> 2 & 7;
+			desc->next = d[1] >> 5;
+		}
 		break;
 	case 2:
-		rp_used(rp)->ring[i].id = next() % (NUM + 1);
-		rp_used(rp)->ring[i].len = next();
-		break;
-	case 3:
-		if (driver_is_peer)
-			rp_avail(rp)->idx++;
-		else
-			rp_used(rp)->idx++;
+		rp_avail(rp)->ring[slot] = d[2];
 		break;
 	default:
-		/* an indirect table in the pool */
-		memset(rp->pool + (size_t)i * 16, next(), 16);
+		if (driver)
+			rp_used(rp)->idx++;
+		else
+			rp_avail(rp)->idx++;
 		break;
 	}
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+int LLVMFuzzerTestOneInput(const uint8_t *d, size_t len)
 {
-	struct out out = {.cnt = 0};
+	static uint8_t low[512], high[512];
 	struct ringpair rp;
+	struct rp_opt o;
+	struct amp_iov iov[4];
+	uint16_t held[16];
+	unsigned held_cnt = 0;
 	struct amp_vq *vq;
-	uint8_t setup;
+	bool driver;
 
-	if (size < 4)
+	if (len < 2)
 		return 0;
-	script = data;
-	left = size;
-	setup = next();
-	struct rp_opt opt = {
-		.num = NUM,
-		.drv_dir = setup & 1 ? AMP_VQ_IN : AMP_VQ_OUT,
-		.event_idx = setup & 2,
-		.indirect = setup & 4,
-		.buf_len = BUF,
-		.bus_off = setup & 8 ? 0x1000 : 0,
-	};
-	if (rp_init(&rp, &opt))
-		abort();
-	vq = setup & 16 ? &rp.drv : &rp.dev;
-	while (left) {
-		uint8_t op = next();
+	driver = d[0] & 1;
+	o = (struct rp_opt){.num = (uint16_t)(1u << (d[1] & 3)), .drv_dir = d[0] >> 1 & 1,
+			    .event_idx = d[0] & 4, .indirect = d[0] & 8, .buf_len = driver ? 64 : 0};
+	CHECK(rp_init(&rp, &o) == 0);
+	if (!driver) {
+		rp.map[0] = (struct rp_map){0x1000, 512, low};
+		rp.map[1] = (struct rp_map){0x1200, 512, high};
+		rp.map[2] = (struct rp_map){0x1400, (uint32_t)rp.avail_off, rp.mem};
+	}
+	vq = driver ? &rp.drv : &rp.dev;
+	for (d += 2, len -= 2; len >= 5; d += 5, len -= 5) {
+		struct amp_vq_buf b = {.iov = iov, .iov_max = 4};
 
-		switch (op & 15) {
+		switch (d[0] % 8) {
 		case 0:
+			if (held_cnt == 16 || amp_vq_get(vq, &b) <= 0)
+				break;
+			check(&rp, &b, &o);
+			for (unsigned i = 0; driver && i < held_cnt; i++)
+				CHECK(held[i] != b.id);
+			held[held_cnt++] = b.id;
+			CHECK(held_cnt <= o.num);
+			break;
 		case 1:
+			if (held_cnt)
+				amp_vq_put(vq, held[--held_cnt], 4);
+			break;
 		case 2:
-			scribble(&rp);
+			if (held_cnt)
+				amp_vq_unget(vq, held[--held_cnt]);
 			break;
 		case 3:
-		case 4:
-		case 5:
-			plausible(&rp, vq == &rp.dev);
-			break;
-		case 6:
-		case 7:
-		case 8:
-			get(vq, &out);
-			break;
-		case 9:
-		case 10:
-			if (out.cnt) {
-				unsigned i = (op >> 4) % out.cnt;
-				uint32_t len = vq->dir == AMP_VQ_OUT ? next() % (BUF + 1u) : 0;
-
-				amp_vq_put(vq, out.id[i], len);
-				out.id[i] = out.id[--out.cnt];
-			}
-			break;
-		case 11:
-			if (out.cnt)
-				amp_vq_unget(vq, out.id[--out.cnt]);
-			break;
-		case 12:
 			(void)amp_vq_kick_due(vq);
-			break;
-		case 13:
-			(void)amp_vq_arm(vq);
-			break;
-		case 14:
-			amp_vq_disarm(vq);
+			if (d[1] & 1)
+				(void)amp_vq_arm(vq);
+			else
+				amp_vq_disarm(vq);
+			CHECK(amp_vq_avail(vq) <= 2 * o.num);
 			break;
 		default:
-			(void)amp_vq_avail(vq); /* a hint: the peer may lie */
+			peer_writes(&rp, d + 1, driver);
 			break;
 		}
 	}

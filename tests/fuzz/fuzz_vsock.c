@@ -1,344 +1,310 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// build: src/virtio/vq_split.c src/vsock/vsock.c -Itests/unit
+// libFuzzer: the vsock engine as host or guest, its peer and its owner are the input.
+// build: src/vsock/vsock.c src/virtio/vq_split.c -DAMPSOCK_VQ_DEVICE=1
 /*
- * The vsock engine as the host's end, against a guest that sends any packet at any time
- * (the rings themselves are in order: fuzz_vq has them), while its owner connects,
- * answers, sends, consumes, closes. The input is a script, one byte a step.
- *
- * What must hold: never more bytes than were advertised, no data and no event after
- * EV_GONE, EV_GONE once and for every connection in the end, no reserved buffer lost,
- * a bounded number of packets out for one in, and the address sanitizer is content.
+ * Byte 0: role and features. Then records of 8 bytes: a packet of the peer (operation,
+ * ports, type, length, credit), or an act of the owner on one of its connections.
  */
-#include <stdlib.h>
-#include <string.h>
+#include <stdint.h>
+#include <stdio.h>
 
-#include "ringpair.h"
+#include "../unit/ringpair.h"
 #include "vsock/vsock.h"
 
-#define NUM   8
-#define BUF   256
-#define CONNS 4
-#define ALLOC 512u
-#define GUEST 3u
+#define CHECK(x) \
+	do {     \
+		if (!(x)) { \
+			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
+			abort(); \
+		} \
+	} while (0)
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#define CONNS 8
+#define BUFS  8
+#define ALLOC 300u
 
-struct conn {
-	struct amp_vsock_conn c; /* first: the engine's part */
-	bool used;
-	bool gone;
-	uint32_t held; /* bytes received and not consumed */
+struct end {
+	struct amp_vsock_conn c; /* first */
+	bool used, reset, hold;
+	uint32_t held_len;
+	uint16_t held;
+	bool has_held;
 };
 
-static const uint8_t *script;
-static size_t left;
-static struct conn *conns[CONNS]; /* each its own allocation: the sanitizer sees every touch */
-static struct conn *dead[CONNS * 4];
-static unsigned dead_cnt;
-static uint32_t now_ms;
+static struct {
+	struct amp_vsock vs;
+	struct end ends[CONNS];
+	struct amp_vsock_conn *hash[2];
+	struct amp_iov iov[8];
+	struct amp_vsock_stray stray[2];
+	uint8_t loop[64];
+	struct ringpair in, out; /* as the engine sees them */
+	uint32_t later;
+	bool running;
+} w;
 
-static uint8_t next(void)
-{
-	if (!left)
-		return 0;
-	left--;
-	return *script++;
-}
-
-static void must(int ok)
-{
-	if (!ok)
-		abort();
-}
-
-static struct conn *fresh(void)
+static struct end *end_new(void)
 {
 	for (unsigned i = 0; i < CONNS; i++) {
-		if (conns[i])
+		if (w.ends[i].used || w.ends[i].has_held)
 			continue;
-		conns[i] = calloc(1, sizeof(*conns[i]));
-		must(conns[i] != NULL);
-		conns[i]->used = true;
-		return conns[i];
+		memset(&w.ends[i], 0, sizeof(w.ends[i]));
+		w.ends[i].used = true;
+		w.ends[i].c.buf_alloc = ALLOC;
+		return &w.ends[i];
 	}
 	return NULL;
-}
-
-/* Memory goes when the engine's call is over: hooks run inside it. */
-static void bury(void)
-{
-	while (dead_cnt)
-		free(dead[--dead_cnt]);
 }
 
 static struct amp_vsock_conn *on_request(struct amp_vsock *vs, struct amp_vsock_addr local,
 					 struct amp_vsock_addr peer, uint8_t type)
 {
-	struct conn *k = local.port & 1 ? fresh() : NULL;
+	struct end *e = local.port == 80 ? end_new() : NULL;
 
-	must(type == AMP_VSOCK_STREAM || type == AMP_VSOCK_SEQPACKET);
-	must(peer.cid == GUEST);
-	if (!k)
+	(void)peer;
+	CHECK(type == AMP_VSOCK_STREAM || type == AMP_VSOCK_SEQPACKET);
+	if (!e)
 		return NULL;
-	k->c.buf_alloc = ALLOC;
-	if (local.port & 2)
-		amp_vsock_respond(vs, &k->c);
-	return &k->c;
+	if (!w.later)
+		amp_vsock_respond(vs, &e->c);
+	return &e->c;
 }
 
 static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c, const struct amp_vsock_rx *rx)
 {
-	struct conn *k = (struct conn *)c;
-	volatile uint8_t sum = 0;
-	uint32_t total = 0;
+	struct end *e = (struct end *)c;
+	uint32_t sum = 0;
+	volatile uint8_t byte = 0;
 
 	(void)vs;
-	must(k->used && !k->gone);
+	CHECK(e->used && !e->reset && c->state == AMP_CONN_OPEN);
 	for (unsigned i = 0; i < rx->iov_cnt; i++) {
-		total += (uint32_t)rx->iov[i].len;
-		for (size_t n = 0; n < rx->iov[i].len; n++)
-			sum = (uint8_t)(sum + ((uint8_t *)rx->iov[i].base)[n]);
+		for (size_t k = 0; k < rx->iov[i].len; k++)
+			byte ^= ((const uint8_t *)rx->iov[i].base)[k];
+		sum += (uint32_t)rx->iov[i].len;
 	}
-	must(total == rx->len);
-	k->held += rx->len;
-	must(k->held <= ALLOC);
+	(void)byte;
+	CHECK(sum == rx->len);
+	CHECK(c->credit.rx_cnt - c->credit.fwd_cnt <= ALLOC);
+	if (e->hold && !e->has_held && !c->loop) {
+		e->has_held = true;
+		e->held = rx->id;
+		return 1;
+	}
 	return 0;
 }
 
 static void on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
 {
-	struct conn *k = (struct conn *)c;
+	struct end *e = (struct end *)c;
 
 	(void)vs;
-	must(k->used && !k->gone);
-	if (!(ev & AMP_VSOCK_EV_GONE))
-		return;
-	k->gone = true;
-	for (unsigned i = 0; i < CONNS; i++)
-		if (conns[i] == k)
-			conns[i] = NULL;
-	must(dead_cnt < CONNS * 4);
-	dead[dead_cnt++] = k;
+	CHECK(e->used);
+	if (ev & AMP_VSOCK_EV_RESET) {
+		CHECK(!e->reset);
+		e->reset = true;
+	}
+	if (ev & AMP_VSOCK_EV_GONE) {
+		CHECK(w.running && c->state == AMP_CONN_FREE);
+		e->used = false;
+	}
 }
 
-static const struct amp_vsock_ops ops = {
-	.request = on_request,
-	.data = on_data,
-	.event = on_event,
-};
+static const struct amp_vsock_ops ops = {.request = on_request, .data = on_data, .event = on_event};
 
-/* Numbers at the edges more often than elsewhere. */
-static uint32_t edge(void)
+static void run(void)
 {
-	static const uint32_t edges[] = {0, 1, BUF - 44, BUF, ALLOC - 1, ALLOC, ALLOC + 1, 0x7fffffff,
-					 0x80000000, 0xffffffff};
-	uint8_t b = next();
+	int r;
 
-	return b < 128 ? b : edges[b % (sizeof(edges) / sizeof(edges[0]))];
+	w.running = true;
+	r = amp_vsock_run(&w.vs, 16);
+	w.running = false;
+	CHECK(r >= 0); /* these rings do not lie: fuzz_vq's do */
 }
 
-static void packet_in(struct amp_vq *drv)
+/* The peer: one packet into the engine's in queue, and its out queue emptied. */
+static void peer_packet(const uint8_t *d, bool host)
 {
+	struct amp_vq *mine = host ? &w.in.drv : &w.in.dev;
 	struct amp_iov iov[2];
 	struct amp_vq_buf b = {.iov = iov, .iov_max = 2};
-	struct amp_vsock_hdr h = {.src_cid = GUEST, .dst_cid = 2};
-	uint8_t odd = next(), ports = next();
-	uint32_t len;
+	struct amp_vsock_hdr h = {.src_cid = host ? 3 : 2, .dst_cid = host ? 2 : 3,
+				  .src_port = d[1] & 3, .dst_port = d[1] & 4 ? 80 : (d[1] >> 3 & 3) + 100u,
+				  .type = d[2] & 3, .op = d[0] & 15, .flags = d[2] >> 2 & 7,
+				  .len = d[3], .buf_alloc = d[4] * 4u, .fwd_cnt = d[5]};
 
-	if (amp_vq_get(drv, &b) != 1)
+	if (d[2] >> 5 == 7)
+		h.src_cid = (uint64_t)d[6] << (d[7] & 63);
+	for (unsigned i = 0; i < CONNS && d[2] >> 5 < 6; i++) {
+		const struct amp_vsock_conn *c = &w.ends[i].c;
+
+		if (w.ends[i].used && c->peer.port == h.src_port && c->local.port == h.dst_port)
+			h.fwd_cnt = c->credit.tx_cnt;
+	}
+	if (amp_vq_get(mine, &b) != 1)
 		return;
-	h.src_port = 100u + (ports & 3);
-	h.dst_port = 1u + (ports >> 2 & 3);
-	h.op = odd & 1 ? next() : ports >> 4 & 7;
-	h.type = odd & 2 ? next() : 1 + (ports >> 7);
-	h.flags = h.op == AMP_VSOCK_OP_SHUTDOWN || odd & 4 ? edge() : 0;
-	h.buf_alloc = odd & 8 ? edge() : 4096;
-	h.fwd_cnt = odd & 16 ? edge() : 0;
-	len = h.op == AMP_VSOCK_OP_RW ? next() % (BUF - 44u + 1) : 0;
-	h.len = odd & 32 ? edge() : len;
-	if (odd & 64)
-		h.src_cid = (uint64_t)edge() << (odd & 128 ? 32 : 0);
-	memcpy(iov[0].base, &h, sizeof(h));
-	memset((uint8_t *)iov[0].base + sizeof(h), 0x5a, len);
-	amp_vq_put(drv, b.id, odd & 128 && !(odd & 64) ? next() % BUF : (uint32_t)sizeof(h) + len);
+	memcpy(b.iov[0].base, &h, sizeof(h));
+	amp_vq_put(mine, b.id, d[6] & 1 ? (uint32_t)sizeof(h) + h.len : d[7]);
 }
 
-static void send_packet(struct amp_vq *drv, struct amp_vsock_hdr h, uint32_t len)
+static void peer_takes(bool host)
 {
-	struct amp_iov iov[2];
-	struct amp_vq_buf b = {.iov = iov, .iov_max = 2};
-
-	h.len = len;
-	must(amp_vq_get(drv, &b) == 1);
-	memcpy(iov[0].base, &h, sizeof(h));
-	memset((uint8_t *)iov[0].base + sizeof(h), 0x5a, len);
-	amp_vq_put(drv, b.id, (uint32_t)sizeof(h) + len);
-}
-
-/* Begin behind the first steps of every conversation: the interesting ones come later. */
-static void warm(struct amp_vq *drv, uint8_t how)
-{
-	struct amp_vsock_hdr h = {
-		.src_cid = GUEST, .dst_cid = 2, .src_port = 100, .dst_port = 3, .type = 1,
-		.op = AMP_VSOCK_OP_REQUEST, .buf_alloc = how & 8 ? 64 : 4096,
-	};
-
-	send_packet(drv, h, 0);
-	h.op = AMP_VSOCK_OP_RW;
-	for (how &= 3; how > 0; how--)
-		send_packet(drv, h, 200);
-}
-
-/* The guest takes what the host sent; each packet must be well-formed. */
-static unsigned drain(struct amp_vq *drv)
-{
+	struct amp_vq *mine = host ? &w.out.drv : &w.out.dev;
 	struct amp_iov iov[2];
 	struct amp_vq_buf b = {.iov = iov, .iov_max = 2};
 	struct amp_vsock_hdr h;
-	unsigned cnt = 0;
 
-	while (amp_vq_get(drv, &b) == 1) {
-		must(b.len >= sizeof(h));
-		memcpy(&h, iov[0].base, sizeof(h));
-		must(h.src_cid == 2 && h.op >= AMP_VSOCK_OP_REQUEST && h.op <= AMP_VSOCK_OP_CREDIT_REQUEST);
-		must(h.len == b.len - sizeof(h));
-		amp_vq_put(drv, b.id, 0);
-		cnt++;
+	while (amp_vq_get(mine, &b) == 1) {
+		if (b.len) { /* 0: a buffer that was given back */
+			CHECK(b.len >= sizeof(h));
+			memcpy(&h, b.iov[0].base, sizeof(h));
+			CHECK(h.len == b.len - sizeof(h) && h.op >= 1 && h.op <= 7);
+			CHECK(h.buf_alloc == ALLOC || h.op == AMP_VSOCK_OP_RST);
+		}
+		amp_vq_put(mine, b.id, 0);
 	}
-	return cnt;
 }
 
-static void owner_step(struct amp_vsock *vs, uint8_t op)
+static void owner_acts(const uint8_t *d, uint32_t now)
 {
-	struct conn *k = conns[op >> 4 & (CONNS - 1)];
-	struct amp_iov iov[4];
-	struct amp_vsock_tx tx = {.iov = iov, .iov_max = 4};
-	struct amp_vsock_addr local = {2, 50u + (op >> 4)}, peer = {GUEST, 100u + (op >> 6)};
-	uint32_t n;
-	int r;
+	struct end *e = &w.ends[d[1] % CONNS];
+	struct amp_iov iov[2];
+	struct amp_vsock_tx tx = {.iov = iov, .iov_max = 2};
+	struct amp_vsock_addr local = {w.vs.local_cid, 100u + (d[2] & 3)},
+			      peer = {d[3] & 8 ? 1 : 5 - w.vs.local_cid, d[3] & 4 ? 80 : d[3] & 3};
 
-	if ((op & 15) == 4) {
-		k = fresh();
-		if (!k)
-			return;
-		k->c.buf_alloc = ALLOC;
-		if (amp_vsock_connect(vs, &k->c, local, peer, 1 + (op >> 7)) != 0)
-			k->gone = true;
-		if (k->gone) {
-			for (unsigned i = 0; i < CONNS; i++)
-				if (conns[i] == k)
-					conns[i] = NULL;
-			free(k);
-		}
+	if (e->has_held && d[2] & 1) {
+		amp_vsock_release(&w.vs, e->held);
+		e->has_held = false;
+	}
+	if (d[0] % 12 == 0) {
+		struct end *n = end_new();
+
+		if (n && amp_vsock_connect(&w.vs, &n->c, local, peer, d[4] & 1 ? 1 : 2))
+			n->used = false;
 		return;
 	}
-	if (!k)
+	if (d[0] % 12 == 1) {
+		(void)amp_vsock_tick(&w.vs, now);
+		(void)amp_vsock_arm(&w.vs);
+		w.later = d[2] & 1;
 		return;
-	switch (op & 15) {
+	}
+	if (!e->used || e->c.state == AMP_CONN_FREE)
+		return;
+	switch (d[0] % 12) {
+	case 2:
+		amp_vsock_close(&w.vs, &e->c, now, d[2]);
+		break;
+	case 3:
+		amp_vsock_abort(&w.vs, &e->c);
+		break;
+	case 4:
+		amp_vsock_shutdown(&w.vs, &e->c, d[2] & 3);
+		break;
 	case 5:
-		if (k->c.state == AMP_CONN_REQUESTED)
-			amp_vsock_respond(vs, &k->c);
+		amp_vsock_respond(&w.vs, &e->c);
 		break;
 	case 6:
-		amp_vsock_abort(vs, &k->c);
+		amp_vsock_want_tx(&w.vs, &e->c);
+		amp_vsock_want_credit(&w.vs, &e->c);
 		break;
 	case 7:
-		amp_vsock_shutdown(vs, &k->c, next() & 3);
+	case 8: {
+		uint32_t held = e->c.credit.rx_cnt - e->c.credit.fwd_cnt;
+
+		if (held)
+			amp_vsock_consumed(&w.vs, &e->c, 1 + d[2] % held);
 		break;
-	case 8:
-		amp_vsock_close(vs, &k->c, now_ms, 100);
-		break;
+	}
 	case 9:
-	case 10:
-		r = amp_vsock_reserve(vs, &k->c, edge() % 1000 + 1, &tx);
-		if (r <= 0)
-			break;
-		must((uint32_t)r == tx.len && tx.iov_cnt > 0);
-		n = 0;
-		for (unsigned i = 0; i < tx.iov_cnt; i++) {
-			memset(iov[i].base, 1, iov[i].len);
-			n += (uint32_t)iov[i].len;
-		}
-		must(n == tx.len);
-		if (next() & 1)
-			amp_vsock_commit(vs, &k->c, &tx, tx.len, 0);
-		else
-			amp_vsock_cancel(vs, &k->c, &tx);
+		e->hold = d[2] & 1;
 		break;
 	default:
-		n = edge() % (k->held + 1);
-		k->held -= n;
-		if (n)
-			amp_vsock_consumed(vs, &k->c, n);
+		if (amp_vsock_reserve(&w.vs, &e->c, 1u + d[2], &tx) < 0)
+			break;
+		for (unsigned i = 0; i < tx.iov_cnt; i++)
+			memset(tx.iov[i].base, d[3], tx.iov[i].len);
+		if (d[3] & 1)
+			amp_vsock_commit(&w.vs, &e->c, &tx, 1 + d[4] % tx.len, d[5] & 3);
+		else
+			amp_vsock_cancel(&w.vs, &e->c, &tx);
 		break;
 	}
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void finish(void)
 {
-	struct rp_opt to_host = {.num = NUM, .drv_dir = AMP_VQ_OUT, .buf_len = BUF};
-	struct rp_opt to_guest = {.num = NUM, .drv_dir = AMP_VQ_IN, .buf_len = BUF};
-	struct amp_vsock_conn *hash[2];
-	struct amp_vsock_stray stray[4];
-	struct amp_iov iov[4];
-	struct ringpair in, out;
-	struct amp_vsock vs = {
-		.ops = &ops, .in = &in.dev, .out = &out.dev, .local_cid = 2, .peer_cid = GUEST,
-		.hash = hash, .hash_len = 2, .iov = iov, .iov_max = 4, .stray = stray, .stray_len = 4,
-	};
-	uint8_t setup;
-	int r;
+	for (unsigned i = 0; i < CONNS; i++) {
+		struct end *e = &w.ends[i];
 
-	if (size < 2)
+		if (e->has_held)
+			amp_vsock_release(&w.vs, e->held);
+		e->has_held = false;
+		if (e->used && e->c.state != AMP_CONN_FREE)
+			amp_vsock_abort(&w.vs, &e->c);
+	}
+	w.running = true;
+	amp_vsock_down(&w.vs);
+	w.running = false;
+	run();
+	for (unsigned i = 0; i < CONNS; i++)
+		CHECK(!w.ends[i].used);
+	CHECK(!w.vs.owed_head && w.vs.closing_cnt == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *d, size_t len)
+{
+	struct rp_opt o = {.num = BUFS, .buf_len = 320};
+	bool host;
+	uint32_t now = 0;
+
+	if (len < 1)
 		return 0;
-	script = data;
-	left = size;
-	now_ms = 0xfffffff0u; /* wraps soon */
-	if (rp_init(&in, &to_host) || rp_init(&out, &to_guest))
-		abort();
-	setup = next();
-	vs.seqpacket = setup & 1;
-	amp_vsock_init(&vs);
-	if (setup & 2)
-		warm(&in.drv, setup >> 2);
-	while (left) {
-		uint8_t op = next();
-
-		switch (op & 15) {
+	memset(&w, 0, sizeof(w));
+	host = d[0] & 1;
+	o.event_idx = d[0] & 2;
+	o.drv_dir = host ? AMP_VQ_OUT : AMP_VQ_IN;
+	CHECK(rp_init(&w.in, &o) == 0);
+	o.drv_dir = host ? AMP_VQ_IN : AMP_VQ_OUT;
+	CHECK(rp_init(&w.out, &o) == 0);
+	w.vs = (struct amp_vsock){.ops = &ops,
+				  .in = host ? &w.in.dev : &w.in.drv,
+				  .out = host ? &w.out.dev : &w.out.drv,
+				  .local_cid = host ? 2 : 3,
+				  .peer_cid = host ? 3 : 0,
+				  .seqpacket = d[0] & 4,
+				  .hash = w.hash,
+				  .hash_len = 2,
+				  .iov = w.iov,
+				  .iov_max = 8,
+				  .stray = w.stray,
+				  .stray_len = 2,
+				  .loop_buf = w.loop,
+				  .loop_len = sizeof(w.loop)};
+	amp_vsock_init(&w.vs);
+	for (d++, len--; len >= 9; d += 9, len -= 9) {
+		now += d[8];
+		switch (d[0] % 6) {
 		case 0:
 		case 1:
+			peer_packet(d + 1, host);
+			if (d[0] & 64)
+				run();
+			break;
 		case 2:
-			packet_in(&in.drv);
+			run();
 			break;
 		case 3:
-			r = amp_vsock_run(&vs, 4);
-			must(r >= 0 && r <= 64);
-			break;
-		case 12:
-			(void)drain(&out.drv);
-			break;
-		case 13:
-			now_ms += next();
-			(void)amp_vsock_tick(&vs, now_ms);
+			peer_takes(host);
 			break;
 		default:
-			owner_step(&vs, op);
+			owner_acts(d + 1, now);
 			break;
 		}
-		bury();
 	}
-	/* In the end everything drains: a guest that takes its packets hears of all there is. */
-	for (unsigned i = 0; i < 64; i++) {
-		must(amp_vsock_run(&vs, 16) >= 0);
-		(void)drain(&out.drv);
-		bury();
-	}
-	must(amp_vq_avail(&in.dev) == 0); /* nothing is left lying in the ring */
-	amp_vsock_down(&vs);
-	bury();
-	for (unsigned i = 0; i < CONNS; i++)
-		must(conns[i] == NULL);
-	rp_free(&in);
-	rp_free(&out);
+	finish();
+	rp_free(&w.in);
+	rp_free(&w.out);
 	return 0;
 }
