@@ -198,7 +198,8 @@ static void resolved(struct amp_resolve *r, unsigned status, const struct addrin
 		if (!addr.port)
 			addr.port = r->port;
 		amp_off_put_addr(out + len, &addr);
-		amp_policy_lease(ses->off, r->host, a->ai_addr);
+		if (r->host[0])
+			amp_policy_lease(ses->off, r->host, a->ai_addr);
 		len += AMP_OFF_ADDR_LEN;
 		n++;
 	}
@@ -231,7 +232,8 @@ static bool resolve_fill(struct amp_resolve *r, const struct frame *f)
 			     f->body[0] == AMP_OFF_INET6 ? AF_INET6 : AF_UNSPEC;
 	r->hints.ai_socktype = f->body[1] == AMP_OFF_DGRAM ? SOCK_DGRAM : SOCK_STREAM;
 	r->canon = (f->body[2] & 2u) != 0;
-	r->hints.ai_flags = r->canon ? AI_CANONNAME : 0;
+	r->hints.ai_flags = (r->canon ? AI_CANONNAME : 0) | (f->body[2] & 4u ? AI_ADDRCONFIG : 0) |
+			    (f->body[2] & 8u ? AI_PASSIVE : 0);
 	return service_len < sizeof(r->service) && take_text(r->host, f->body + 8, name_len) &&
 	       take_text(r->service, f->body + 8 + name_len, service_len);
 }
@@ -247,7 +249,7 @@ static bool do_resolve(const struct frame *f)
 	struct amp_resolve *r;
 	unsigned status = 0;
 
-	if (f->len < 8 || f->len != 8u + f->body[3] + f->body[6] || f->body[3] == 0 ||
+	if (f->len <= 8 || f->len != 8u + f->body[3] + f->body[6] ||
 	    f->body[0] > AMP_OFF_INET6 || f->body[1] > AMP_OFF_DGRAM)
 		return false;
 	r = amp_resolve_new();
@@ -255,7 +257,8 @@ static bool do_resolve(const struct frame *f)
 		status = AMP_OFF_EAI_MEMORY;
 	else if (!resolve_fill(r, f))
 		status = AMP_OFF_EAI_NONAME;
-	else if (amp_policy_name(f->ses->off, proto_of(f->body[1]), r->host, r->port))
+	else if (r->host[0] && /* no name: only the service is asked for */
+		 amp_policy_name(f->ses->off, proto_of(f->body[1]), r->host, r->port))
 		status = AMP_OFF_EACCES;
 	if (status) {
 		amp_resolve_drop(r);

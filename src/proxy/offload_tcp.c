@@ -237,8 +237,12 @@ static void guest_event(struct amp_end *end, enum amp_end_event event)
 		accepted_open(t);
 	else if (event == AMP_END_WRITABLE && t->answering)
 		header_write(t);
-	else if (event == AMP_END_FAILED || event == AMP_END_DEAF)
+	else if (event == AMP_END_FAILED || event == AMP_END_DEAF) {
+		/* the guest refused an accept carrier: its credit was not used */
+		if (t->accepted && !t->answering && !t->header_off)
+			amp_tcp_credit(t->o.ses, amp_le32(t->header + 12), 1);
 		tcp_kill(&t->o);
+	}
 	/* EOF is told again to the flow */
 }
 

@@ -174,7 +174,8 @@ struct amp_off_ctl {
  *  Addresses of a socket are always of its own family (an AF_INET6 socket: ::ffff:a.b.c.d).
  *  BIND     u8 family u8 type u16 0, u32 opts_set, u32 opts, addr       -> u32 id, addr
  *  LISTEN   u32 bound_id, u32 backlog, u32 credits                      -> u32 id, u32 0, u64 token, addr
- *  CREDIT   u32 id, u32 n
+ *  CREDIT   u32 id, u32 n: so many accepts more. A credit is used when the accept carrier opens; one whose
+ *           carrier the guest refuses (RST before RESPONSE) comes back
  *  RELEASE  u32 id
  *  SETOPT   u32 id, u16 opt, u16 value length, value                    -> -
  *  GETOPT   u32 id, u16 opt, u16 0                                      -> u16 0, u16 value length, value
