@@ -22,10 +22,10 @@ define proxy_program
 $(1)_OBJS := $$(PROXY_SRCS:src/%.c=$$(BUILD)/$(1)/%.o)
 $$(BUILD)/$(1)/%.o: src/%.c
 	@mkdir -p $$(@D)
-	$$(CC) $$(PROXY_CPPFLAGS) $$(PROXY_CFLAGS) $(3) $$(DEPFLAGS) -c -o $$@ $$<
+	$(Q)$$(CC) $$(PROXY_CPPFLAGS) $$(PROXY_CFLAGS) $(3) $$(DEPFLAGS) -c -o $$@ $$<
 $$(BUILD)/$(2): $$($(1)_OBJS)
 	@mkdir -p $$(@D)
-	$$(CC) $$(PROXY_CFLAGS) $(3) $$(PROXY_LDFLAGS) -o $$@ $$^ $$(PROXY_LIBS)
+	$(Q)$$(CC) $$(PROXY_CFLAGS) $(3) $$(PROXY_LDFLAGS) -o $$@ $$^ $$(PROXY_LIBS)
 -include $$($(1)_OBJS:.o=.d)
 endef
 

@@ -92,7 +92,7 @@ static void run(struct amp_work *work)
 	if (n == (int)AMP_VLINK_BATCH)
 		amp_work_queue(work);
 	/* asked again before sleep: what came in between has no kick (virtio 1.2, 2.7.13) */
-	else if (amp_vq_arm(vs->in) || (vs->tx_starved && amp_vq_arm(vs->out)))
+	else if (amp_vsock_arm(vs))
 		amp_work_queue(work);
 	if (amp_vq_kick_due(vs->in))
 		amp_vhost_be_notify(&l->be, Q_TX);
