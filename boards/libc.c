@@ -3,6 +3,8 @@
 #include <sys/time.h>
 
 #include "board.h"
+#include "../include/ampsock.h"
+#include "../src/port/port.h"
 
 int gettimeofday(struct timeval *restrict tv, void *restrict tz);
 int _gettimeofday(struct timeval *tv, void *tz);
@@ -27,8 +29,25 @@ int _gettimeofday(struct timeval *tv, void *tz)
 	return gettimeofday(tv, tz);
 }
 
+/* What was sent before the end is to arrive: the emulator dies with us. */
+static void linger(void)
+{
+	struct amp_stats st;
+	int tries = 500;
+
+	do {
+		(void)amp_poll_links();
+		amp_stats_get(&st);
+		amp_port_lock();
+		if (st.tx_pending)
+			(void)amp_port_wait(2);
+		amp_port_unlock();
+	} while (st.tx_pending && tries-- > 0);
+}
+
 void _exit(int code)
 {
+	linger();
 	board_exit(code);
 }
 

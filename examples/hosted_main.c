@@ -116,3 +116,17 @@ __attribute__((constructor)) static void bring_up(void)
 		exit(126);
 	}
 }
+
+/* The link ends with the process: what was sent before is to arrive. */
+__attribute__((destructor)) static void linger(void)
+{
+	struct amp_stats st;
+	int tries = 500;
+
+	do {
+		(void)amp_poll_links();
+		amp_stats_get(&st);
+		if (st.tx_pending)
+			usleep(2000);
+	} while (st.tx_pending && tries-- > 0);
+}

@@ -254,6 +254,9 @@ static void drv_stats(const struct amp_runner *r, struct amp_stats *st)
 	amp_vlink_stats(r, st);
 	for (unsigned q = 0; q < QUEUES; q++)
 		st->kicks += d->q[q].kicks;
+	if (d->l.up)
+		st->tx_pending += (uint32_t)d->q[Q_TX].num - amp_vq_avail(&d->q[Q_TX]) +
+				  (d->l.vs.owed_head != NULL);
 }
 
 /* This device's slot from before, or a free one, or one whose device is gone. */
