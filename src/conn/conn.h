@@ -20,12 +20,12 @@ enum amp_conn_state {
 };
 
 /* Owed packets: bits, not queue entries (DESIGN 5). In the order they are sent. */
-#define AMP_OWE_REQUEST	    0x01u
-#define AMP_OWE_RESPONSE    0x02u
-#define AMP_OWE_CREDIT	    0x04u
-#define AMP_OWE_CREDIT_REQ  0x08u
-#define AMP_OWE_SHUTDOWN    0x10u
-#define AMP_OWE_RST	    0x20u
+#define AMP_OWE_REQUEST	   0x01u
+#define AMP_OWE_RESPONSE   0x02u
+#define AMP_OWE_CREDIT	   0x04u
+#define AMP_OWE_CREDIT_REQ 0x08u
+#define AMP_OWE_SHUTDOWN   0x10u
+#define AMP_OWE_RST	   0x20u
 
 struct amp_credit {
 	uint32_t tx_cnt;	 /* bytes I sent */
@@ -45,7 +45,8 @@ static inline uint32_t amp_credit_tx_space(const struct amp_credit *c)
 }
 
 /* May the peer send len bytes more into a buffer of buf_alloc? */
-static inline bool amp_credit_rx_ok(const struct amp_credit *c, uint32_t buf_alloc, uint32_t len)
+static inline bool amp_credit_rx_ok(const struct amp_credit *c, uint32_t buf_alloc,
+				    uint32_t len)
 {
 	uint32_t held = c->rx_cnt - c->fwd_cnt;
 

@@ -55,9 +55,10 @@ enum amp_vq_dir {
 struct amp_vq_buf {
 	struct amp_iov *iov; /* caller: room for iov_max segments */
 	uint16_t iov_max;    /* caller */
-	uint16_t iov_cnt;    /* segments filled in by get: readable on an in queue, writable on out */
-	uint16_t id;         /* head descriptor */
-	uint32_t len;        /* bytes in all segments together */
+	uint16_t iov_cnt; /* segments filled in by get: readable on an in queue, writable on out
+			   */
+	uint16_t id;	  /* head descriptor */
+	uint32_t len;	  /* bytes in all segments together */
 };
 
 struct vring_desc; /* virtio 1.2, 2.7.5 */
@@ -78,30 +79,30 @@ struct amp_vq {
 	volatile struct vring_desc *desc;
 	volatile struct vring_avail *avail;
 	volatile struct vring_used *used;
-	uint16_t num;      /* entries, a power of two (virtio 1.2, 2.7) */
+	uint16_t num;	   /* entries, a power of two (virtio 1.2, 2.7) */
 	uint16_t get_idx;  /* device: next avail entry; driver: next used entry */
 	uint16_t put_idx;  /* device: next used entry; driver: next avail entry */
 	uint16_t kick_idx; /* put_idx when the peer was last considered for a kick */
-	uint8_t role;      /* enum amp_vq_role */
-	uint8_t dir;       /* enum amp_vq_dir */
-	bool event_idx;    /* VIRTIO_F_EVENT_IDX negotiated */
-	bool indirect;     /* VIRTIO_F_INDIRECT_DESC negotiated */
-	bool broken;       /* the peer lied: see amp_vq_broken() */
-	bool armed;        /* the peer is asked to notify me */
+	uint8_t role;	   /* enum amp_vq_role */
+	uint8_t dir;	   /* enum amp_vq_dir */
+	bool event_idx;	   /* VIRTIO_F_EVENT_IDX negotiated */
+	bool indirect;	   /* VIRTIO_F_INDIRECT_DESC negotiated */
+	bool broken;	   /* the peer lied: see amp_vq_broken() */
+	bool armed;	   /* the peer is asked to notify me */
 	uint16_t out_cnt;  /* device: chains I hold; driver: chains the peer holds */
 	uint16_t peer_idx; /* the peer's index as last read and checked */
 	/* driver */
-	uint16_t *state;   /* private, num entries: free list, or what is out */
+	uint16_t *state; /* private, num entries: free list, or what is out */
 	uint16_t free_head;
 	uint16_t free_cnt;
-	uint32_t buf_len;  /* bytes per pool buffer, 0: buffers are posted */
+	uint32_t buf_len; /* bytes per pool buffer, 0: buffers are posted */
 	uint8_t *pool;
-	uint64_t bus_off;  /* bus address = pointer + bus_off */
+	uint64_t bus_off; /* bus address = pointer + bus_off */
 	/* device */
 	struct amp_vq_xlate xlate;
 	/* seen by ampsockctl and the statistics */
 	uint32_t kicks;
-	const char *why;   /* broken: what the peer did, with the section of the spec */
+	const char *why; /* broken: what the peer did, with the section of the spec */
 };
 
 /* What set-up needs; desc, avail and used are already mapped and sized. */
@@ -114,10 +115,10 @@ struct amp_vq_setup {
 	void *used;
 	bool event_idx;
 	bool indirect;
-	uint16_t *state;           /* driver: num entries of private memory */
-	uint64_t bus_off;          /* driver */
+	uint16_t *state;	   /* driver: num entries of private memory */
+	uint64_t bus_off;	   /* driver */
 	struct amp_vq_xlate xlate; /* device */
-	uint16_t start_idx;        /* device: avail index to start from (vhost SET_VRING_BASE) */
+	uint16_t start_idx; /* device: avail index to start from (vhost SET_VRING_BASE) */
 };
 
 /* Bytes of ring memory for num entries, and the offset of each part (2.7: align 16/2/4). */
@@ -129,13 +130,16 @@ size_t amp_vq_layout(uint16_t num, size_t *avail_off, size_t *used_off);
  */
 int amp_vq_init(struct amp_vq *vq, const struct amp_vq_setup *setup);
 
-/* Driver: give the queue cnt (<= num) buffers of buf_len bytes each at pool; an in queue posts them all. */
+/* Driver: give the queue cnt (<= num) buffers of buf_len bytes each at pool; an in queue posts
+ * them all. */
 int amp_vq_pool(struct amp_vq *vq, void *pool, uint32_t buf_len, uint16_t cnt);
 
-/* 1: *buf filled in; 0: none now; -EBADMSG: broken; -E2BIG never (a chain longer than iov_max is broken). */
+/* 1: *buf filled in; 0: none now; -EBADMSG: broken; -E2BIG never (a chain longer than iov_max
+ * is broken). */
 int amp_vq_get(struct amp_vq *vq, struct amp_vq_buf *buf);
 void amp_vq_put(struct amp_vq *vq, uint16_t id, uint32_t len);
-/* When another buffer was got since: put with length 0 (a device's out queue: returned unused). */
+/* When another buffer was got since: put with length 0 (a device's out queue: returned unused).
+ */
 void amp_vq_unget(struct amp_vq *vq, uint16_t id);
 
 /*

@@ -57,7 +57,10 @@ static void wr16(volatile uint16_t *p, uint16_t v)
 	amp_port_cache_clean(p, sizeof(*p));
 }
 
-static int lied(struct amp_vq *vq, const char *why)
+/* Off the way of the usual buffer, or its registers are saved for nothing. */
+#define RARE __attribute__((noinline, cold))
+
+static RARE int lied(struct amp_vq *vq, const char *why)
 {
 	vq->broken = true;
 	vq->why = why;
@@ -148,8 +151,8 @@ int amp_vq_init(struct amp_vq *vq, const struct amp_vq_setup *s)
 	return 0;
 }
 
-static void write_desc(volatile struct vring_desc *d, uint64_t addr, uint32_t len, uint16_t flags,
-		       uint16_t next)
+static void write_desc(volatile struct vring_desc *d, uint64_t addr, uint32_t len,
+		       uint16_t flags, uint16_t next)
 {
 	d->addr = addr;
 	d->len = len;
@@ -222,7 +225,8 @@ static int peer_has(struct amp_vq *vq, uint16_t limit)
 	if (vq->peer_idx == vq->get_idx)
 		return 0;
 	if ((uint16_t)(vq->peer_idx - vq->get_idx) > limit)
-		return lied(vq, AMP_WHY("ring index ahead of what can be outstanding (virtio 2.7.6, 2.7.8)"));
+		return lied(vq, AMP_WHY("ring index ahead of what can be outstanding (virtio "
+					"2.7.6, 2.7.8)"));
 	amp_rmb(); /* pairs with wmb in the peer's put: entries after index */
 	return 1;
 }
@@ -264,49 +268,48 @@ static void free_chain(struct amp_vq *vq, uint16_t id)
 	vq->free_head = id;
 }
 
-static int driver_get_out(struct amp_vq *vq, struct amp_vq_buf *buf)
+/* Driver, out: everything that came back goes to the free list. */
+static __attribute__((noinline)) int refill(struct amp_vq *vq)
 {
 	uint16_t id;
 	uint32_t len;
 	int r;
 
-	if (vq->free_cnt == 0) {
-		while ((r = used_get(vq, &id, &len)) > 0)
-			free_chain(vq, id);
-		if (r < 0)
-			return r;
-	}
-	if (vq->free_cnt == 0 || vq->broken)
-		return vq->broken ? -EBADMSG : 0;
-	id = vq->free_head;
-	vq->free_head = vq->state[id];
-	vq->free_cnt--;
-	vq->state[id] = STATE_HELD;
-	buf->id = id;
-	buf->len = vq->buf_len;
-	return 1;
-}
-
-static int driver_get_in(struct amp_vq *vq, struct amp_vq_buf *buf)
-{
-	int r = used_get(vq, &buf->id, &buf->len);
-
-	if (r <= 0)
-		return r;
-	if (buf->len > vq->buf_len)
-		return lied(vq, AMP_WHY("used length beyond the buffer (virtio 2.7.8.2)"));
-	vq->state[buf->id] = STATE_HELD;
-	amp_port_cache_invalidate(vq->pool + (size_t)buf->id * vq->buf_len, buf->len);
-	return 1;
+	while ((r = used_get(vq, &id, &len)) > 0)
+		free_chain(vq, id);
+	return r;
 }
 
 static int driver_get(struct amp_vq *vq, struct amp_vq_buf *buf)
 {
-	int r = vq->dir == AMP_VQ_OUT ? driver_get_out(vq, buf) : driver_get_in(vq, buf);
+	uint8_t *p;
+	int r;
 
-	if (r <= 0)
-		return r;
-	buf->iov[0].base = vq->pool + (size_t)buf->id * vq->buf_len;
+	if (vq->dir == AMP_VQ_OUT) {
+		if (vq->free_cnt == 0) {
+			r = refill(vq);
+			if (vq->free_cnt == 0)
+				return r;
+		}
+		if (vq->broken)
+			return -EBADMSG;
+		buf->id = vq->free_head;
+		buf->len = vq->buf_len;
+		vq->free_head = vq->state[buf->id];
+		vq->free_cnt--;
+	} else {
+		r = used_get(vq, &buf->id, &buf->len);
+		if (r <= 0)
+			return r;
+		if (buf->len > vq->buf_len)
+			return lied(vq,
+				    AMP_WHY("used length beyond the buffer (virtio 2.7.8.2)"));
+	}
+	vq->state[buf->id] = STATE_HELD;
+	p = vq->pool + (size_t)buf->id * vq->buf_len;
+	if (vq->dir == AMP_VQ_IN)
+		amp_port_cache_invalidate(p, buf->len);
+	buf->iov[0].base = p;
 	buf->iov[0].len = buf->len;
 	buf->iov_cnt = 1;
 	return 1;
@@ -323,9 +326,12 @@ static int add_segments(struct amp_vq *vq, struct amp_vq_buf *buf, uint64_t addr
 		void *p = vq->xlate.translate(vq->xlate.ctx, addr, &part);
 
 		if (!p || part == 0 || part > len)
-			return lied(vq, AMP_WHY("descriptor address outside the shared memory"));
+			return lied(vq,
+				    AMP_WHY("descriptor address outside the shared memory"));
 		if (buf->iov_cnt == buf->iov_max)
-			return lied(vq, AMP_WHY("chain of too many descriptors (virtio 2.7.5.3.1)"));
+			return lied(
+				vq,
+				AMP_WHY("chain of too many descriptors (virtio 2.7.5.3.1)"));
 		if (vq->dir == AMP_VQ_IN)
 			amp_port_cache_invalidate(p, part);
 		buf->iov[buf->iov_cnt].base = p;
@@ -338,15 +344,18 @@ static int add_segments(struct amp_vq *vq, struct amp_vq_buf *buf, uint64_t addr
 }
 
 /* Device: the table that an indirect descriptor names (2.7.5.3). */
-static int indirect_table(struct amp_vq *vq, const struct vring_desc *d,
-			  volatile struct vring_desc **table, uint32_t *table_len, bool *nested)
+static RARE int indirect_table(struct amp_vq *vq, const struct vring_desc *d,
+			       volatile struct vring_desc **table, uint32_t *table_len,
+			       bool *nested)
 {
 	uint32_t part = d->len;
 
 	if (!vq->indirect)
-		return lied(vq, AMP_WHY("indirect descriptor that was not negotiated (virtio 2.7.5.3)"));
+		return lied(vq, AMP_WHY("indirect descriptor that was not negotiated (virtio "
+					"2.7.5.3)"));
 	if (d->flags & VRING_DESC_F_NEXT || *nested)
-		return lied(vq, AMP_WHY("indirect descriptor with next, or within a table (virtio 2.7.5.3.1)"));
+		return lied(vq, AMP_WHY("indirect descriptor with next, or within a table "
+					"(virtio 2.7.5.3.1)"));
 	*nested = true;
 	if (d->len == 0 || d->len % sizeof(struct vring_desc))
 		return lied(vq, AMP_WHY("indirect table of odd length (virtio 2.7.5.3.1)"));
@@ -358,8 +367,9 @@ static int indirect_table(struct amp_vq *vq, const struct vring_desc *d,
 	return 0;
 }
 
-/* Device: walk the chain at head, each descriptor copied once. */
-static int walk(struct amp_vq *vq, struct amp_vq_buf *buf, uint16_t head)
+/* Device: walk the chain at head, each descriptor copied once. Then it is held. */
+static __attribute__((noinline)) int walk(struct amp_vq *vq, struct amp_vq_buf *buf,
+					  uint16_t head)
 {
 	volatile struct vring_desc *table = vq->desc;
 	uint32_t table_len = vq->num, steps = 0, idx = head;
@@ -370,7 +380,9 @@ static int walk(struct amp_vq *vq, struct amp_vq_buf *buf, uint16_t head)
 
 	for (;;) {
 		if (idx >= table_len)
-			return lied(vq, AMP_WHY("descriptor number beyond the table (virtio 2.7.5)"));
+			return lied(
+				vq,
+				AMP_WHY("descriptor number beyond the table (virtio 2.7.5)"));
 		/* no chain is longer than the queue, however large its table: more is a loop */
 		if (steps++ > vq->num)
 			return lied(vq, AMP_WHY("descriptor loop (virtio 2.7.5.2, 2.7.5.3.1)"));
@@ -387,14 +399,19 @@ static int walk(struct amp_vq *vq, struct amp_vq_buf *buf, uint16_t head)
 			continue;
 		}
 		if ((d.flags & VRING_DESC_F_WRITE) != want)
-			return lied(vq, AMP_WHY("descriptor of the wrong direction (virtio 2.7.4.2)"));
+			return lied(
+				vq,
+				AMP_WHY("descriptor of the wrong direction (virtio 2.7.4.2)"));
 		r = add_segments(vq, buf, d.addr, d.len);
 		if (r)
 			return r;
 		if (!(d.flags & VRING_DESC_F_NEXT))
-			return 1;
+			break;
 		idx = d.next;
 	}
+	vq->get_idx++;
+	vq->out_cnt++;
+	return 1;
 }
 
 static int device_get(struct amp_vq *vq, struct amp_vq_buf *buf)
@@ -410,12 +427,7 @@ static int device_get(struct amp_vq *vq, struct amp_vq_buf *buf)
 	buf->iov_cnt = 0;
 	buf->len = 0;
 	buf->id = head;
-	r = walk(vq, buf, head);
-	if (r < 0)
-		return r;
-	vq->get_idx++;
-	vq->out_cnt++;
-	return 1;
+	return walk(vq, buf, head);
 }
 
 int amp_vq_get(struct amp_vq *vq, struct amp_vq_buf *buf)
@@ -470,7 +482,8 @@ int amp_vq_post(struct amp_vq *vq, const struct amp_iov *iov, uint16_t rd_cnt, u
 		void *indirect)
 {
 	volatile struct vring_desc *table = indirect ? indirect : vq->desc;
-	uint16_t cnt = (uint16_t)(rd_cnt + wr_cnt), head = vq->free_head, slot = head, last = head;
+	uint16_t cnt = (uint16_t)(rd_cnt + wr_cnt), head = vq->free_head, slot = head,
+		 last = head;
 
 	if (cnt == 0 || cnt > vq->num || (indirect && !vq->indirect) || is_device(vq))
 		return -EINVAL;
@@ -485,8 +498,8 @@ int amp_vq_post(struct amp_vq *vq, const struct amp_iov *iov, uint16_t rd_cnt, u
 			flags |= VRING_DESC_F_NEXT;
 		if (i < rd_cnt)
 			amp_port_cache_clean(iov[i].base, iov[i].len);
-		write_desc(&table[at], (uintptr_t)iov[i].base + vq->bus_off, (uint32_t)iov[i].len,
-			   flags, flags & VRING_DESC_F_NEXT ? next : 0);
+		write_desc(&table[at], (uintptr_t)iov[i].base + vq->bus_off,
+			   (uint32_t)iov[i].len, flags, flags & VRING_DESC_F_NEXT ? next : 0);
 		if (!indirect) {
 			last = slot;
 			slot = next;
@@ -495,7 +508,8 @@ int amp_vq_post(struct amp_vq *vq, const struct amp_iov *iov, uint16_t rd_cnt, u
 	if (indirect) {
 		slot = vq->state[head];
 		write_desc(&vq->desc[head], (uintptr_t)indirect + vq->bus_off,
-			   (uint32_t)(cnt * sizeof(struct vring_desc)), VRING_DESC_F_INDIRECT, 0);
+			   (uint32_t)(cnt * sizeof(struct vring_desc)), VRING_DESC_F_INDIRECT,
+			   0);
 	}
 	vq->free_head = slot;
 	vq->free_cnt = (uint16_t)(vq->free_cnt - (indirect ? 1u : cnt));

@@ -44,7 +44,8 @@
 
 /* ---- connections by address ---- */
 
-static struct amp_vsock_conn **bucket(const struct amp_vsock *vs, const struct amp_vsock_addr *local,
+static struct amp_vsock_conn **bucket(const struct amp_vsock *vs,
+				      const struct amp_vsock_addr *local,
 				      const struct amp_vsock_addr *peer)
 {
 	uint32_t h = local->port * 31u ^ peer->port ^ peer->cid << 5;
@@ -52,7 +53,8 @@ static struct amp_vsock_conn **bucket(const struct amp_vsock *vs, const struct a
 	return &vs->hash[(h ^ h >> 12) & (vs->hash_len - 1u)];
 }
 
-static struct amp_vsock_conn *find(const struct amp_vsock *vs, const struct amp_vsock_addr *local,
+static struct amp_vsock_conn *find(const struct amp_vsock *vs,
+				   const struct amp_vsock_addr *local,
 				   const struct amp_vsock_addr *peer, unsigned type)
 {
 	struct amp_vsock_conn *c = *bucket(vs, local, peer);
@@ -81,9 +83,10 @@ static void hash_del(struct amp_vsock *vs, struct amp_vsock_conn *c)
 }
 
 /* A fresh connection; the owner's buf_alloc stays. */
-static void conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
-		      const struct amp_vsock_addr *local, const struct amp_vsock_addr *peer,
-		      unsigned type, uint8_t state)
+static __attribute__((noinline)) void conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
+						const struct amp_vsock_addr *local,
+						const struct amp_vsock_addr *peer,
+						unsigned type, uint8_t state)
 {
 	uint32_t buf_alloc = c->buf_alloc;
 
@@ -144,21 +147,25 @@ static void reset(struct amp_vsock *vs, struct amp_vsock_conn *c, bool rst)
 }
 
 /* The peer broke a rule: its connection pays. */
-static void conn_lied(struct amp_vsock *vs, struct amp_vsock_conn *c, const char *why)
+static __attribute__((noinline, cold)) void conn_lied(struct amp_vsock *vs,
+						      struct amp_vsock_conn *c, const char *why)
 {
 	vs->why = why;
 	vs->stats.resets++;
 	reset(vs, c, true);
 }
 
-static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op, uint32_t flags);
+static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
+			 uint32_t flags);
 
 /*
  * RST to an address that we know nothing of. There is room: run() saw to it. On a loop it
  * needs none: the other end is here.
  */
-static void stray_rst(struct amp_vsock *vs, const struct amp_vsock_addr *local,
-		      const struct amp_vsock_addr *peer, unsigned type)
+static __attribute__((noinline, cold)) void stray_rst(struct amp_vsock *vs,
+						      const struct amp_vsock_addr *local,
+						      const struct amp_vsock_addr *peer,
+						      unsigned type)
 {
 	struct amp_vsock_stray *s;
 
@@ -184,8 +191,7 @@ static void stray_rst(struct amp_vsock *vs, const struct amp_vsock_addr *local,
 /* The peer has closed both ways and everything of it is consumed: the orderly end. */
 static bool drained(const struct amp_vsock_conn *c)
 {
-	return c->peer_shut == SHUT_BOTH &&
-	       c->credit.rx_cnt == c->credit.fwd_cnt;
+	return c->peer_shut == SHUT_BOTH && c->credit.rx_cnt == c->credit.fwd_cnt;
 }
 
 static void in_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t flags)
@@ -211,7 +217,8 @@ static bool in_data(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_v
 	if (c->state == AMP_CONN_CLOSING)
 		return false; /* nobody reads it any more */
 	if (c->state != AMP_CONN_OPEN || (c->peer_shut & AMP_VSOCK_SHUTDOWN_SEND)) {
-		conn_lied(vs, c, AMP_WHY("data on a connection that is not open (virtio 5.10.6.4)"));
+		conn_lied(vs, c,
+			  AMP_WHY("data on a connection that is not open (virtio 5.10.6.4)"));
 		return false;
 	}
 	if (!amp_credit_rx_ok(&c->credit, c->buf_alloc, rx->len)) {
@@ -234,7 +241,8 @@ static bool in_data(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_v
 static void in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
 	c->owed = 0; /* nothing more to say, not even an RST of ours */
-	/* after the peer's SHUTDOWN of both, or our own, an RST is the orderly end (5.10.6.5) */
+	/* after the peer's SHUTDOWN of both, or our own, an RST is the orderly end (5.10.6.5)
+	 */
 	if (c->shut == SHUT_BOTH || c->peer_shut == SHUT_BOTH)
 		die(vs, c, false);
 	else
@@ -261,8 +269,8 @@ static void in_request(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 }
 
 /* Returns whether the owner holds the buffer. */
-static bool in_known(struct amp_vsock *vs, struct amp_vsock_conn *c, const struct amp_vsock_hdr *h,
-		     struct amp_vsock_rx *rx)
+static bool in_known(struct amp_vsock *vs, struct amp_vsock_conn *c,
+		     const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx)
 {
 	bool held = false;
 	uint32_t had;
@@ -272,7 +280,8 @@ static bool in_known(struct amp_vsock *vs, struct amp_vsock_conn *c, const struc
 		return false;
 	}
 	if (c->state == AMP_CONN_DEAD) {
-		/* as if unknown: who asks anew for a pair that is about to go must hear of it */
+		/* as if unknown: who asks anew for a pair that is about to go must hear of it
+		 */
 		owe(vs, c, AMP_OWE_RST);
 		return false;
 	}
@@ -371,7 +380,8 @@ static uint16_t trim(struct amp_iov *iov, uint16_t cnt, size_t len)
 	return i;
 }
 
-static const char *bad_header(const struct amp_vsock *vs, const struct amp_vsock_hdr *h, uint32_t len)
+static const char *bad_header(const struct amp_vsock *vs, const struct amp_vsock_hdr *h,
+			      uint32_t len)
 {
 	if (h->len > len)
 		return AMP_WHY("length beyond the buffer (virtio 5.10.6)");
@@ -431,8 +441,8 @@ static bool packet(struct amp_vsock *vs, struct amp_vq_buf *buf)
 
 /* ---- out ---- */
 
-static void fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, uint16_t op, uint32_t len,
-			uint32_t flags)
+static void fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, uint16_t op,
+			uint32_t len, uint32_t flags)
 {
 	h->src_cid = c->local.cid;
 	h->dst_cid = c->peer.cid;
@@ -449,7 +459,8 @@ static void fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, uint1
 }
 
 /* The header lies across up to three segments, the payload behind it. */
-static int header_pieces(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint16_t cnt)
+static __attribute__((noinline, cold)) int header_pieces(struct amp_vsock *vs,
+							 struct amp_vsock_tx *tx, uint16_t cnt)
 {
 	struct amp_iov *iov = tx->iov;
 	uint32_t left = AMP_VSOCK_HDR_LEN;
@@ -470,7 +481,8 @@ static int header_pieces(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint16_t
 	tx->iov_cnt = cnt;
 	if (left) {
 		vs->out->broken = true;
-		vs->out->why = AMP_WHY("receive buffer without room for a header (virtio 5.10.6.1)");
+		vs->out->why =
+			AMP_WHY("receive buffer without room for a header (virtio 5.10.6.1)");
 		return -EBADMSG;
 	}
 	return 1;
@@ -502,7 +514,8 @@ static int out_get(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint32_t *room
 	return header_pieces(vs, tx, buf.iov_cnt);
 }
 
-static void out_put(struct amp_vsock *vs, struct amp_vsock_tx *tx, const struct amp_vsock_hdr *h)
+static void out_put(struct amp_vsock *vs, struct amp_vsock_tx *tx,
+		    const struct amp_vsock_hdr *h)
 {
 	const uint8_t *from = (const uint8_t *)h;
 
@@ -516,7 +529,8 @@ static void out_put(struct amp_vsock *vs, struct amp_vsock_tx *tx, const struct 
 	amp_vq_put(vs->out, tx->id, AMP_VSOCK_HDR_LEN + h->len);
 }
 
-static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op, uint32_t flags)
+static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
+			 uint32_t flags)
 {
 	struct amp_vsock_tx tx = {.iov = vs->iov, .iov_max = vs->iov_max};
 	struct amp_vsock_rx none = {.iov = NULL};
@@ -557,7 +571,7 @@ static bool send_owed(struct amp_vsock *vs, struct amp_vsock_conn *c)
 	while (!(c->owed & 1u << i))
 		i++;
 	/* on a loop the answer may come back inside: the bit goes first */
-	c->owed &= (uint8_t)~(1u << i);
+	c->owed &= (uint8_t) ~(1u << i);
 	if (send_control(vs, c, op_of[i], op_of[i] == AMP_VSOCK_OP_SHUTDOWN ? c->shut : 0))
 		return true;
 	c->owed |= (uint8_t)(1u << i);
@@ -690,8 +704,8 @@ int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms)
 	return next;
 }
 
-int amp_vsock_connect(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_addr local,
-		      struct amp_vsock_addr peer, uint8_t type)
+int amp_vsock_connect(struct amp_vsock *vs, struct amp_vsock_conn *c,
+		      struct amp_vsock_addr local, struct amp_vsock_addr peer, uint8_t type)
 {
 	bool loop = peer.cid == AMP_VSOCK_CID_LOCAL;
 
@@ -731,7 +745,8 @@ void amp_vsock_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t 
 	owe(vs, c, AMP_OWE_SHUTDOWN);
 }
 
-void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t now_ms, uint32_t wait_ms)
+void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t now_ms,
+		     uint32_t wait_ms)
 {
 	if (c->state != AMP_CONN_OPEN || c->peer_shut == SHUT_BOTH) {
 		if (c->state != AMP_CONN_CLOSING)
@@ -814,7 +829,8 @@ int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t w
 	}
 	if (room == 0) {
 		vs->out->broken = true;
-		vs->out->why = AMP_WHY("receive buffer without room for data (virtio 5.10.6.1)");
+		vs->out->why =
+			AMP_WHY("receive buffer without room for data (virtio 5.10.6.1)");
 		return -EAGAIN;
 	}
 	if (want > space)

@@ -26,7 +26,8 @@ struct amp_vsock_addr {
 	uint32_t port;
 };
 
-/* Life: any -> FREE by amp_vsock_ops.event(AMP_VSOCK_EV_GONE); then the memory is the owner's again. */
+/* Life: any -> FREE by amp_vsock_ops.event(AMP_VSOCK_EV_GONE); then the memory is the owner's
+ * again. */
 struct amp_vsock_conn {
 	struct amp_vsock_conn *hash_next; /* engine */
 	struct amp_vsock_conn *owed_next; /* engine: list of those with owed != 0 */
@@ -44,9 +45,9 @@ struct amp_vsock_conn {
 	uint8_t starved : 1;  /* a reserve found no credit: tell me with EV_WRITABLE */
 	uint8_t loop : 1;     /* peer is in this very engine (CID 1) */
 	uint8_t has_deadline : 1;
-	uint8_t asked : 1;    /* engine: CREDIT_REQUEST sent, no credit since */
-	uint8_t eager : 1;    /* engine: CREDIT_REQUEST came, nothing consumed since */
-	uint32_t reserved;    /* bytes promised by reserve, not yet committed */
+	uint8_t asked : 1; /* engine: CREDIT_REQUEST sent, no credit since */
+	uint8_t eager : 1; /* engine: CREDIT_REQUEST came, nothing consumed since */
+	uint32_t reserved; /* bytes promised by reserve, not yet committed */
 };
 
 /* Events rise. Several may come in one call. */
@@ -54,12 +55,14 @@ struct amp_vsock_conn {
 #define AMP_VSOCK_EV_WRITABLE 0x02u /* credit arrived after a reserve had found none */
 #define AMP_VSOCK_EV_SHUT     0x04u /* peer_shut changed */
 #define AMP_VSOCK_EV_RESET    0x08u /* RST from the peer, a lie, or the link went down */
-#define AMP_VSOCK_EV_GONE     0x10u /* the engine has let go: last call ever for this connection */
+#define AMP_VSOCK_EV_GONE     0x10u /* the engine has let go: last call ever for this connection \
+				     */
 
 /* One arrived packet's payload, in place. */
 struct amp_vsock_rx {
-	/* The memory is valid until the hook returns, or until released if held; the array itself
-	 * only until the hook returns: who holds copies the segments. Never held on a loop. */
+	/* The memory is valid until the hook returns, or until released if held; the array
+	 * itself only until the hook returns: who holds copies the segments. Never held on a
+	 * loop. */
 	const struct amp_iov *iov;
 	uint16_t iov_cnt;
 	uint16_t id;	/* what amp_vsock_release() takes */
@@ -84,7 +87,8 @@ struct amp_vsock_ops {
 	 * next sleep: held buffers are the whole link's); -errno: cannot take it, the
 	 * connection is reset.
 	 */
-	int (*data)(struct amp_vsock *vs, struct amp_vsock_conn *c, const struct amp_vsock_rx *rx);
+	int (*data)(struct amp_vsock *vs, struct amp_vsock_conn *c,
+		    const struct amp_vsock_rx *rx);
 	void (*event)(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev);
 	/* Reserve had failed for want of a buffer and there are some again. May be NULL. */
 	void (*tx_ready)(struct amp_vsock *vs);
@@ -100,7 +104,8 @@ struct amp_vsock_stray {
 struct amp_vsock_stats {
 	uint32_t rx_packets;
 	uint32_t tx_packets;
-	uint32_t rx_bad;     /* malformed, wrong CID, unknown op: answered or dropped as the spec says */
+	uint32_t rx_bad; /* malformed, wrong CID, unknown op: answered or dropped as the spec
+			    says */
 	uint32_t rst_strays; /* RST sent to unknown connections */
 	uint32_t resets;     /* connections reset because the peer broke a rule */
 };
@@ -108,18 +113,19 @@ struct amp_vsock_stats {
 struct amp_vsock {
 	const struct amp_vsock_ops *ops;
 	void *owner;
-	struct amp_vq *in;  /* NULL: loop only */
+	struct amp_vq *in; /* NULL: loop only */
 	struct amp_vq *out;
-	uint32_t local_cid; /* mine */
-	uint32_t peer_cid;  /* device side: what src_cid must be; driver side: 0, any */
-	bool seqpacket;	    /* VIRTIO_VSOCK_F_SEQPACKET negotiated */
-	bool tx_starved;    /* a reserve found no buffer */
-	bool loop_starved;  /* a reserve found loop_buf busy */
-	bool loop_busy;	    /* loop_buf is reserved */
+	uint32_t local_cid;   /* mine */
+	uint32_t peer_cid;    /* device side: what src_cid must be; driver side: 0, any */
+	bool seqpacket;	      /* VIRTIO_VSOCK_F_SEQPACKET negotiated */
+	bool tx_starved;      /* a reserve found no buffer */
+	bool loop_starved;    /* a reserve found loop_buf busy */
+	bool loop_busy;	      /* loop_buf is reserved */
 	uint32_t closing_cnt; /* connections with has_deadline */
 	struct amp_vsock_conn **hash; /* hash_len heads, zeroed by init */
-	uint32_t hash_len;  /* a power of two */
-	struct amp_vsock_conn *owed_head; /* first in, first out: round-robin between connections */
+	uint32_t hash_len;	      /* a power of two */
+	struct amp_vsock_conn
+		*owed_head; /* first in, first out: round-robin between connections */
 	struct amp_vsock_conn *owed_tail;
 	struct amp_iov *iov; /* room to receive into: iov_max segments */
 	uint16_t iov_max;
@@ -133,12 +139,14 @@ struct amp_vsock {
 
 /* A piece of transport memory to fill: between reserve and commit or cancel. */
 struct amp_vsock_tx {
-	struct amp_iov *iov; /* caller: room for iov_max segments; set to the payload by reserve */
+	struct amp_iov
+		*iov; /* caller: room for iov_max segments; set to the payload by reserve */
 	uint16_t iov_max;
 	uint16_t iov_cnt; /* payload segments */
 	uint32_t len;	  /* payload bytes promised: <= want */
 	uint16_t id;
-	struct amp_iov hdr[3]; /* engine: where the header goes, in pieces (5.10.6: any legal chain) */
+	struct amp_iov
+		hdr[3]; /* engine: where the header goes, in pieces (5.10.6: any legal chain) */
 };
 
 /* Fields that the caller sets first: ops owner in out local_cid peer_cid seqpacket hash
@@ -169,19 +177,21 @@ int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms);
  * Open towards peer: REQUEST goes out at the next run. c->buf_alloc is set by the
  * caller. -EADDRINUSE: that pair exists; -ENETDOWN: no link (and not CID 1).
  */
-int amp_vsock_connect(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_addr local,
-		      struct amp_vsock_addr peer, uint8_t type);
+int amp_vsock_connect(struct amp_vsock *vs, struct amp_vsock_conn *c,
+		      struct amp_vsock_addr local, struct amp_vsock_addr peer, uint8_t type);
 /* Accept a REQUESTED connection: it is OPEN at once. */
 void amp_vsock_respond(struct amp_vsock *vs, struct amp_vsock_conn *c);
 /* RST and forget: EV_GONE follows from amp_vsock_run() when the RST is out. No EV_RESET. */
 void amp_vsock_abort(struct amp_vsock *vs, struct amp_vsock_conn *c);
-/* I shall send / receive no more. flags: AMP_VSOCK_SHUTDOWN_*. Goes out after committed data. */
+/* I shall send / receive no more. flags: AMP_VSOCK_SHUTDOWN_*. Goes out after committed data.
+ */
 void amp_vsock_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t flags);
 /*
  * Orderly end: SHUTDOWN of both, then wait for the peer's RST until now + wait_ms;
  * EV_GONE when over. Data that still arrives is thrown away.
  */
-void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t now_ms, uint32_t wait_ms);
+void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t now_ms,
+		     uint32_t wait_ms);
 
 /*
  * Room for up to want bytes of payload on c. Returns bytes (> 0, tx->len), or

@@ -12,12 +12,12 @@
 
 #include "../unit/ringpair.h"
 
-#define CHECK(x) \
-	do {     \
-		if (!(x)) { \
+#define CHECK(x)                                                                \
+	do {                                                                    \
+		if (!(x)) {                                                     \
 			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-			abort(); \
-		} \
+			abort();                                                \
+		}                                                               \
 	} while (0)
 
 static void check(const struct ringpair *rp, const struct amp_vq_buf *b, const struct rp_opt *o)
@@ -85,8 +85,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *d, size_t len)
 	if (len < 2)
 		return 0;
 	driver = d[0] & 1;
-	o = (struct rp_opt){.num = (uint16_t)(1u << (d[1] & 3)), .drv_dir = d[0] >> 1 & 1,
-			    .event_idx = d[0] & 4, .indirect = d[0] & 8, .buf_len = driver ? 64 : 0};
+	o = (struct rp_opt){.num = (uint16_t)(1u << (d[1] & 3)),
+			    .drv_dir = d[0] >> 1 & 1,
+			    .event_idx = d[0] & 4,
+			    .indirect = d[0] & 8,
+			    .buf_len = driver ? 64 : 0};
 	CHECK(rp_init(&rp, &o) == 0);
 	if (!driver) {
 		rp.map[0] = (struct rp_map){0x1000, 512, low};

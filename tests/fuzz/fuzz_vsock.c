@@ -11,12 +11,12 @@
 #include "../unit/ringpair.h"
 #include "vsock/vsock.h"
 
-#define CHECK(x) \
-	do {     \
-		if (!(x)) { \
+#define CHECK(x)                                                                \
+	do {                                                                    \
+		if (!(x)) {                                                     \
 			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-			abort(); \
-		} \
+			abort();                                                \
+		}                                                               \
 	} while (0)
 
 #define CONNS 8
@@ -70,7 +70,8 @@ static struct amp_vsock_conn *on_request(struct amp_vsock *vs, struct amp_vsock_
 	return &e->c;
 }
 
-static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c, const struct amp_vsock_rx *rx)
+static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
+		   const struct amp_vsock_rx *rx)
 {
 	struct end *e = (struct end *)c;
 	uint32_t sum = 0;
@@ -110,7 +111,8 @@ static void on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev
 	}
 }
 
-static const struct amp_vsock_ops ops = {.request = on_request, .data = on_data, .event = on_event};
+static const struct amp_vsock_ops ops = {
+	.request = on_request, .data = on_data, .event = on_event};
 
 static void run(void)
 {
@@ -128,10 +130,16 @@ static void peer_packet(const uint8_t *d, bool host)
 	struct amp_vq *mine = host ? &w.in.drv : &w.in.dev;
 	struct amp_iov iov[2];
 	struct amp_vq_buf b = {.iov = iov, .iov_max = 2};
-	struct amp_vsock_hdr h = {.src_cid = host ? 3 : 2, .dst_cid = host ? 2 : 3,
-				  .src_port = d[1] & 3, .dst_port = d[1] & 4 ? 80 : (d[1] >> 3 & 3) + 100u,
-				  .type = d[2] & 3, .op = d[0] & 15, .flags = d[2] >> 2 & 7,
-				  .len = d[3], .buf_alloc = d[4] * 4u, .fwd_cnt = d[5]};
+	struct amp_vsock_hdr h = {.src_cid = host ? 3 : 2,
+				  .dst_cid = host ? 2 : 3,
+				  .src_port = d[1] & 3,
+				  .dst_port = d[1] & 4 ? 80 : (d[1] >> 3 & 3) + 100u,
+				  .type = d[2] & 3,
+				  .op = d[0] & 15,
+				  .flags = d[2] >> 2 & 7,
+				  .len = d[3],
+				  .buf_alloc = d[4] * 4u,
+				  .fwd_cnt = d[5]};
 
 	if (d[2] >> 5 == 7)
 		h.src_cid = (uint64_t)d[6] << (d[7] & 63);
@@ -171,7 +179,8 @@ static void owner_acts(const uint8_t *d, uint32_t now)
 	struct amp_iov iov[2];
 	struct amp_vsock_tx tx = {.iov = iov, .iov_max = 2};
 	struct amp_vsock_addr local = {w.vs.local_cid, 100u + (d[2] & 3)},
-			      peer = {d[3] & 8 ? 1 : 5 - w.vs.local_cid, d[3] & 4 ? 80 : d[3] & 3};
+			      peer = {d[3] & 8 ? 1 : 5 - w.vs.local_cid,
+				      d[3] & 4 ? 80 : d[3] & 3};
 
 	if (e->has_held && d[2] & 1) {
 		amp_vsock_release(&w.vs, e->held);

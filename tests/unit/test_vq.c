@@ -60,8 +60,11 @@ static void layout_figures(void **state)
 		uint16_t num;
 		size_t avail, used, len;
 	} want[] = {
-		{1, 16, 24, 38},	  {2, 32, 44, 66},	       {8, 128, 152, 222},
-		{256, 4096, 4616, 6670}, {1024, 16384, 18440, 26638},
+		{1, 16, 24, 38},
+		{2, 32, 44, 66},
+		{8, 128, 152, 222},
+		{256, 4096, 4616, 6670},
+		{1024, 16384, 18440, 26638},
 	};
 	size_t a, u;
 
@@ -85,8 +88,11 @@ static void init_refuses(void **state)
 
 	(void)state;
 	assert_int_equal(rp_init(&rp, &o), 0);
-	s = (struct amp_vq_setup){.num = 8, .desc = rp.mem, .avail = rp.mem + rp.avail_off,
-				  .used = rp.mem + rp.used_off, .state = rp.state};
+	s = (struct amp_vq_setup){.num = 8,
+				  .desc = rp.mem,
+				  .avail = rp.mem + rp.avail_off,
+				  .used = rp.mem + rp.used_off,
+				  .state = rp.state};
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		s.num = bad[i];
 		assert_int_equal(amp_vq_init(&vq, &s), -EINVAL);
@@ -155,7 +161,8 @@ static void traffic(const struct rp_opt *o, uint32_t total, uint32_t seed)
 			memcpy(&word, b.iov[0].base, 4);
 			assert_int_equal(word, seen);
 			if (b.len > 4)
-				assert_int_equal(((uint8_t *)b.iov[0].base)[b.len - 1], seen & 0xff);
+				assert_int_equal(((uint8_t *)b.iov[0].base)[b.len - 1],
+						 seen & 0xff);
 			amp_vq_put(in, b.id, 0);
 			seen++;
 		}
@@ -169,7 +176,9 @@ static void every_size_both_directions(void **state)
 	(void)state;
 	for (uint16_t num = 1; num <= 1024; num = (uint16_t)(num * 2)) {
 		for (unsigned k = 0; k < 8; k++) {
-			struct rp_opt o = {.num = num, .buf_len = 24, .bus_off = k & 4 ? 0x7000000000 : 0,
+			struct rp_opt o = {.num = num,
+					   .buf_len = 24,
+					   .bus_off = k & 4 ? 0x7000000000 : 0,
 					   .drv_dir = k & 1 ? AMP_VQ_IN : AMP_VQ_OUT,
 					   .event_idx = k & 2};
 
@@ -206,7 +215,9 @@ static void start_idx_not_zero(void **state)
 {
 	(void)state;
 	for (unsigned k = 0; k < 4; k++) {
-		struct rp_opt o = {.num = 4, .buf_len = 16, .event_idx = k & 1,
+		struct rp_opt o = {.num = 4,
+				   .buf_len = 16,
+				   .event_idx = k & 1,
 				   .drv_dir = k & 2 ? AMP_VQ_IN : AMP_VQ_OUT};
 		struct ringpair rp;
 		struct amp_iov iov[IOVS];
@@ -220,7 +231,8 @@ static void start_idx_not_zero(void **state)
 				(void)amp_vq_kick_due(&rp.drv);
 				assert_int_equal(rp_dev_init(&rp, &o, rp.dev.get_idx), 0);
 				assert_int_equal(rp.dev.put_idx, rp_used(&rp)->idx);
-				/* the new one must hear of the next buffer though it has not armed yet */
+				/* the new one must hear of the next buffer though it has not
+				 * armed yet */
 				if (o.drv_dir == AMP_VQ_OUT) {
 					assert_int_equal(amp_vq_get(&rp.drv, &b), 1);
 					amp_vq_put(&rp.drv, b.id, 1);
@@ -288,7 +300,8 @@ static void posted_chains(void **state)
 			h2 = amp_vq_post(&rp.drv, post, 3, 0, ind ? table : NULL);
 			assert_true(h2 >= 0 && h2 != h1);
 			if (!ind)
-				assert_int_equal(amp_vq_post(&rp.drv, post, 3, 0, NULL), -EAGAIN);
+				assert_int_equal(amp_vq_post(&rp.drv, post, 3, 0, NULL),
+						 -EAGAIN);
 			assert_int_equal(rp.drv.free_cnt, ind ? 6 : 2);
 			assert_int_equal(amp_vq_get(&rp.dev, &b), 1);
 			assert_int_equal(b.id, h1);
@@ -368,7 +381,8 @@ static void unget_gives_the_same_again(void **state)
 {
 	(void)state;
 	for (unsigned k = 0; k < 4; k++) {
-		struct rp_opt o = {.num = 4, .buf_len = 16, .drv_dir = k & 1 ? AMP_VQ_IN : AMP_VQ_OUT};
+		struct rp_opt o = {
+			.num = 4, .buf_len = 16, .drv_dir = k & 1 ? AMP_VQ_IN : AMP_VQ_OUT};
 		struct ringpair rp;
 		struct amp_iov iov[IOVS];
 		struct amp_vq_buf a = buf_on(iov, IOVS), b = buf_on(iov + 8, 8);
@@ -410,7 +424,8 @@ static void unget_out_of_order(void **state)
 {
 	(void)state;
 	for (unsigned k = 0; k < 4; k++) {
-		struct rp_opt o = {.num = 4, .buf_len = 16, .drv_dir = k & 1 ? AMP_VQ_IN : AMP_VQ_OUT};
+		struct rp_opt o = {
+			.num = 4, .buf_len = 16, .drv_dir = k & 1 ? AMP_VQ_IN : AMP_VQ_OUT};
 		struct ringpair rp;
 		struct amp_iov iov[IOVS];
 		struct amp_vq_buf a = buf_on(iov, 8), b = buf_on(iov + 8, 8);
@@ -426,7 +441,8 @@ static void unget_out_of_order(void **state)
 			assert_int_equal(amp_vq_get(vq, &b), 1);
 			amp_vq_unget(vq, a.id);
 			amp_vq_unget(vq, b.id);
-			/* a device's out queue sent an empty buffer: the driver takes and reposts it */
+			/* a device's out queue sent an empty buffer: the driver takes and
+			 * reposts it */
 			while (!(k & 2) && amp_vq_get(other, &a) == 1)
 				amp_vq_put(other, a.id, 0);
 			while (k & 2 && amp_vq_get(vq, &a) == 1)
@@ -470,7 +486,9 @@ static void kicks_per_burst(void **state)
 {
 	(void)state;
 	for (unsigned k = 0; k < 4; k++) {
-		struct rp_opt o = {.num = 16, .buf_len = 16, .event_idx = k & 1,
+		struct rp_opt o = {.num = 16,
+				   .buf_len = 16,
+				   .event_idx = k & 1,
 				   .drv_dir = k & 2 ? AMP_VQ_IN : AMP_VQ_OUT};
 		struct ringpair rp;
 		unsigned kicks;
@@ -504,7 +522,8 @@ static void kicks_per_burst(void **state)
 			assert_false(amp_vq_kick_due(out_end(&rp)));
 			drain(&rp);
 		}
-		/* the refills of a producer that does not wait for them: at most a stray or two */
+		/* the refills of a producer that does not wait for them: at most a stray or two
+		 */
 		assert_true(in_end(&rp)->kicks <= 3);
 		rp_free(&rp);
 	}
@@ -528,7 +547,8 @@ static void burst_then_kick(void **state)
 				put_one(&rp);
 			assert_true(amp_vq_kick_due(out_end(&rp)));
 			assert_false(amp_vq_kick_due(out_end(&rp)));
-			assert_true(amp_vq_arm(in_end(&rp))); /* came in the meantime: look again */
+			assert_true(
+				amp_vq_arm(in_end(&rp))); /* came in the meantime: look again */
 			assert_int_equal(drain(&rp), n);
 		}
 		rp_free(&rp);
@@ -546,7 +566,7 @@ static struct {
 	pthread_cond_t cond;
 	uint32_t schedule;
 	unsigned step;
-	int turn;    /* 0, 1 */
+	int turn; /* 0, 1 */
 	bool over[2];
 	struct ringpair rp;
 	bool kicked, asleep;
@@ -614,7 +634,9 @@ static void no_notification_lost(void **state)
 
 	(void)state;
 	for (uint32_t run = 0; run < 4u << 10; run++) {
-		struct rp_opt o = {.num = 2, .buf_len = 8, .event_idx = run & 1,
+		struct rp_opt o = {.num = 2,
+				   .buf_len = 8,
+				   .event_idx = run & 1,
 				   .drv_dir = run & 2 ? AMP_VQ_IN : AMP_VQ_OUT};
 		pthread_t t;
 
@@ -626,7 +648,8 @@ static void no_notification_lost(void **state)
 			(void)amp_vq_kick_due(in_end(&il.rp));
 		}
 		amp_vq_disarm(in_end(&il.rp));
-		/* ten bits decide, spread over the first twenty steps in each of several ways */
+		/* ten bits decide, spread over the first twenty steps in each of several ways
+		 */
 		il.schedule = (run >> 2) ^ (run >> 2) * 0x9e3779b1u << 10;
 		il.step = 0;
 		il.turn = (int)(run >> 11 & 1);
@@ -706,7 +729,9 @@ static void no_notification_lost_two_cores(void **state)
 {
 	(void)state;
 	for (unsigned k = 0; k < 4; k++) {
-		struct rp_opt o = {.num = 4, .buf_len = 8, .event_idx = k & 1,
+		struct rp_opt o = {.num = 4,
+				   .buf_len = 8,
+				   .event_idx = k & 1,
 				   .drv_dir = k & 2 ? AMP_VQ_IN : AMP_VQ_OUT};
 		struct amp_iov iov[2];
 		struct amp_vq_buf b = buf_on(iov, 2);
@@ -719,7 +744,8 @@ static void no_notification_lost_two_cores(void **state)
 		assert_int_equal(rp_init(&race.rp, &o), 0);
 		assert_int_equal(pthread_create(&t, NULL, race_consumer, NULL), 0);
 		vq = out_end(&race.rp);
-		for (uint32_t sent = 0; sent < RACE_TOTAL && !__atomic_load_n(&race.lost, __ATOMIC_RELAXED);) {
+		for (uint32_t sent = 0;
+		     sent < RACE_TOTAL && !__atomic_load_n(&race.lost, __ATOMIC_RELAXED);) {
 			if (amp_vq_get(vq, &b) == 1) {
 				memcpy(b.iov[0].base, &sent, 4);
 				amp_vq_put(vq, b.id, 4);
@@ -743,7 +769,7 @@ static void no_notification_lost_two_cores(void **state)
 struct dev_case {
 	const char *what;
 	void (*lie)(struct ringpair *rp);
-	bool out;      /* the device's queue is out */
+	bool out; /* the device's queue is out */
 	bool no_indirect;
 };
 
@@ -849,7 +875,8 @@ static void indirect_to(struct ringpair *rp, uint64_t at, uint32_t len, uint16_t
 {
 	for (unsigned i = 0; i < 16; i++)
 		fi_table[i] = (struct vring_desc){0x1000, 1, 0, 0};
-	rp_desc(rp)[0] = (struct vring_desc){at, len, (uint16_t)(VRING_DESC_F_INDIRECT | flags), 1};
+	rp_desc(rp)[0] =
+		(struct vring_desc){at, len, (uint16_t)(VRING_DESC_F_INDIRECT | flags), 1};
 	good_desc(rp, 1);
 	one_avail(rp, 0);
 }
@@ -911,7 +938,8 @@ static void l_ind_longer_than_queue(struct ringpair *rp)
 {
 	indirect_to(rp, TABLE_AT, sizeof(fi_table), 0);
 	for (uint16_t i = 0; i < 15; i++)
-		fi_table[i] = (struct vring_desc){0x1000, 0, VRING_DESC_F_NEXT, (uint16_t)(i + 1)};
+		fi_table[i] =
+			(struct vring_desc){0x1000, 0, VRING_DESC_F_NEXT, (uint16_t)(i + 1)};
 }
 static void l_ind_direction(struct ringpair *rp)
 {
@@ -923,8 +951,8 @@ static void l_iov_max(struct ringpair *rp)
 	uint16_t right = rp->dev.dir == AMP_VQ_OUT ? VRING_DESC_F_WRITE : 0;
 
 	for (uint16_t i = 0; i < 4; i++)
-		rp_desc(rp)[i] = (struct vring_desc){0x1000, 1, (uint16_t)(right | VRING_DESC_F_NEXT),
-						     (uint16_t)(i + 1)};
+		rp_desc(rp)[i] = (struct vring_desc){
+			0x1000, 1, (uint16_t)(right | VRING_DESC_F_NEXT), (uint16_t)(i + 1)};
 	rp_desc(rp)[3].flags = right;
 	one_avail(rp, 0);
 }
@@ -972,7 +1000,8 @@ static void device_sees_through(void **state)
 	(void)state;
 	for (unsigned i = 0; i < sizeof(dev_cases) / sizeof(dev_cases[0]); i++) {
 		const struct dev_case *dc = &dev_cases[i];
-		struct rp_opt o = {.num = 4, .indirect = !dc->no_indirect,
+		struct rp_opt o = {.num = 4,
+				   .indirect = !dc->no_indirect,
 				   .drv_dir = dc->out ? AMP_VQ_IN : AMP_VQ_OUT};
 		struct ringpair rp;
 		struct amp_iov iov[3];
@@ -1004,7 +1033,8 @@ static void device_sees_through(void **state)
 	}
 }
 
-/* What looks odd and is legal: empty descriptors, WRITE beside INDIRECT, indirect at the end. */
+/* What looks odd and is legal: empty descriptors, WRITE beside INDIRECT, indirect at the end.
+ */
 static void device_takes_what_is_legal(void **state)
 {
 	static uint8_t data[16];
@@ -1018,10 +1048,12 @@ static void device_takes_what_is_legal(void **state)
 	rp.map[0] = (struct rp_map){0x1000, sizeof(data), data};
 	rp.map[1] = (struct rp_map){TABLE_AT, sizeof(fi_table), (uint8_t *)fi_table};
 	for (uint16_t i = 0; i < 4; i++)
-		fi_table[i] = (struct vring_desc){0x1000, 2, VRING_DESC_F_NEXT, (uint16_t)(i + 1)};
+		fi_table[i] =
+			(struct vring_desc){0x1000, 2, VRING_DESC_F_NEXT, (uint16_t)(i + 1)};
 	fi_table[1].len = 0;
 	fi_table[3].flags = 0;
-	rp_desc(&rp)[2] = (struct vring_desc){TABLE_AT, 64, VRING_DESC_F_INDIRECT | VRING_DESC_F_WRITE, 0};
+	rp_desc(&rp)[2] = (struct vring_desc){TABLE_AT, 64,
+					      VRING_DESC_F_INDIRECT | VRING_DESC_F_WRITE, 0};
 	one_avail(&rp, 2);
 	assert_int_equal(amp_vq_get(&rp.dev, &b), 1);
 	assert_int_equal(b.id, 2);
@@ -1130,7 +1162,9 @@ static void driver_sees_through(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 2 * sizeof(cases) / sizeof(cases[0]); i++) {
-		struct rp_opt o = {.num = 4, .cnt = 3, .buf_len = 16,
+		struct rp_opt o = {.num = 4,
+				   .cnt = 3,
+				   .buf_len = 16,
 				   .drv_dir = i & 1 ? AMP_VQ_OUT : AMP_VQ_IN};
 		struct ringpair rp;
 		struct amp_iov iov[1];
@@ -1198,7 +1232,8 @@ static void driver_posted_sees_through(void **state)
 
 static void scribble(struct ringpair *rp, uint32_t *seed, bool driver_victim)
 {
-	uint32_t r = rp_rand(seed), v = rp_rand(seed) % 20 ? rp_rand(seed) % (rp->num + 1u) : rp_rand(seed);
+	uint32_t r = rp_rand(seed),
+		 v = rp_rand(seed) % 20 ? rp_rand(seed) % (rp->num + 1u) : rp_rand(seed);
 	uint16_t slot = (uint16_t)(rp_rand(seed) & (rp->num - 1u));
 	struct vring_desc *d = &rp_desc(rp)[slot];
 
@@ -1264,13 +1299,16 @@ static void random_peer(void **state)
 			rp_free(&rp);
 			driver = rp_rand(&seed) & 1;
 			o = (struct rp_opt){.num = (uint16_t)(1u << rp_rand(&seed) % 4),
-					    .drv_dir = rp_rand(&seed) & 1, .event_idx = rp_rand(&seed) & 1,
-					    .indirect = rp_rand(&seed) & 1, .buf_len = driver ? 64 : 0};
+					    .drv_dir = rp_rand(&seed) & 1,
+					    .event_idx = rp_rand(&seed) & 1,
+					    .indirect = rp_rand(&seed) & 1,
+					    .buf_len = driver ? 64 : 0};
 			assert_int_equal(rp_init(&rp, &o), 0);
 			if (!driver) {
 				rp.map[0] = (struct rp_map){0x1000, 256, low};
 				rp.map[1] = (struct rp_map){0x1100, 512, high};
-				rp.map[2] = (struct rp_map){0x1300, (uint32_t)rp.avail_off, rp.mem};
+				rp.map[2] =
+					(struct rp_map){0x1300, (uint32_t)rp.avail_off, rp.mem};
 			}
 			held_cnt = 0;
 			continue;

@@ -28,9 +28,9 @@ struct end {
 	uint64_t rx_all;
 	uint32_t msgs; /* packets with EOM */
 	bool used;
-	bool eat;   /* consume in the hook at once */
-	bool hold;  /* keep the transport's buffer */
-	bool deny;  /* -ENOBUFS */
+	bool eat;  /* consume in the hook at once */
+	bool hold; /* keep the transport's buffer */
+	bool deny; /* -ENOBUFS */
 	uint16_t held[32];
 	unsigned held_cnt;
 };
@@ -46,9 +46,9 @@ struct side {
 	uint32_t listen_port; /* 0: nobody */
 	uint32_t backlog;
 	uint32_t buf_alloc;
-	bool later;    /* accept outside the hook */
+	bool later; /* accept outside the hook */
 	unsigned requests, tx_ready;
-	bool in_run;   /* run or down is on the stack: the only place for EV_GONE */
+	bool in_run;	  /* run or down is on the stack: the only place for EV_GONE */
 	struct end *last; /* of the last request */
 	void (*on_data)(struct side *s, struct end *e);
 };
@@ -104,7 +104,8 @@ static struct amp_vsock_conn *on_request(struct amp_vsock *vs, struct amp_vsock_
 	return &e->c;
 }
 
-static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c, const struct amp_vsock_rx *rx)
+static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
+		   const struct amp_vsock_rx *rx)
 {
 	struct side *s = side_of(vs);
 	struct end *e = (struct end *)c;
@@ -198,7 +199,8 @@ static void side_init(struct side *s, struct amp_vq *in, struct amp_vq *out, uin
 
 static void world(uint16_t num, uint32_t buf_len)
 {
-	struct rp_opt o = {.num = num, .buf_len = buf_len, .drv_dir = AMP_VQ_OUT, .event_idx = true};
+	struct rp_opt o = {
+		.num = num, .buf_len = buf_len, .drv_dir = AMP_VQ_OUT, .event_idx = true};
 
 	rp_free(&w.up);
 	rp_free(&w.down);
@@ -491,14 +493,18 @@ static void address_in_use(void **state)
 	world(8, 512);
 	a = end_new(&w.guest, 64);
 	b = end_new(&w.guest, 64);
-	assert_int_equal(amp_vsock_connect(&w.guest.vs, &a->c, local, peer, AMP_VSOCK_STREAM), 0);
-	assert_int_equal(amp_vsock_connect(&w.guest.vs, &b->c, local, peer, AMP_VSOCK_STREAM), -EADDRINUSE);
+	assert_int_equal(amp_vsock_connect(&w.guest.vs, &a->c, local, peer, AMP_VSOCK_STREAM),
+			 0);
+	assert_int_equal(amp_vsock_connect(&w.guest.vs, &b->c, local, peer, AMP_VSOCK_STREAM),
+			 -EADDRINUSE);
 	settle();
 	/* "do not reuse a just-closed port pair at once": not until the RST is out */
 	amp_vsock_abort(&w.guest.vs, &a->c);
-	assert_int_equal(amp_vsock_connect(&w.guest.vs, &b->c, local, peer, AMP_VSOCK_STREAM), -EADDRINUSE);
+	assert_int_equal(amp_vsock_connect(&w.guest.vs, &b->c, local, peer, AMP_VSOCK_STREAM),
+			 -EADDRINUSE);
 	settle();
-	assert_int_equal(amp_vsock_connect(&w.guest.vs, &b->c, local, peer, AMP_VSOCK_STREAM), 0);
+	assert_int_equal(amp_vsock_connect(&w.guest.vs, &b->c, local, peer, AMP_VSOCK_STREAM),
+			 0);
 	settle();
 	assert_int_equal(b->open, 1);
 	amp_vsock_abort(&w.guest.vs, &b->c);
@@ -628,7 +634,8 @@ static void flow_send(struct flow *f, uint32_t len)
 	f->sent += (unsigned)r;
 }
 
-static void bulk(uint16_t num, uint32_t buf_len, uint32_t buf_alloc, uint64_t total, uint32_t seed)
+static void bulk(uint16_t num, uint32_t buf_len, uint32_t buf_alloc, uint64_t total,
+		 uint32_t seed)
 {
 	struct flow f[2];
 	uint64_t before = 0;
@@ -639,8 +646,10 @@ static void bulk(uint16_t num, uint32_t buf_len, uint32_t buf_alloc, uint64_t to
 	f[0] = (struct flow){.from = &w.guest, .to = &w.host};
 	f[1] = (struct flow){.from = &w.host, .to = &w.guest};
 	f[0].a = f[1].b = end_new(&w.guest, buf_alloc);
-	assert_int_equal(amp_vsock_connect(&w.guest.vs, &f[0].a->c, (struct amp_vsock_addr){GUEST, 9},
-					   (struct amp_vsock_addr){HOST, 80}, AMP_VSOCK_STREAM), 0);
+	assert_int_equal(amp_vsock_connect(&w.guest.vs, &f[0].a->c,
+					   (struct amp_vsock_addr){GUEST, 9},
+					   (struct amp_vsock_addr){HOST, 80}, AMP_VSOCK_STREAM),
+			 0);
 	settle();
 	f[0].b = f[1].a = w.host.last;
 	while (f[0].seen < total || f[1].seen < total) {
@@ -661,7 +670,9 @@ static void bulk(uint16_t num, uint32_t buf_len, uint32_t buf_alloc, uint64_t to
 			if (n && rp_rand(&seed) % 4) {
 				uint32_t r = rp_rand(&seed) % 8;
 
-				flow_check(&f[k], r == 0 ? 1 : r == 1 ? n : 1 + rp_rand(&seed) % n);
+				flow_check(&f[k], r == 0   ? 1
+						  : r == 1 ? n
+							   : 1 + rp_rand(&seed) % n);
 			}
 		}
 		idle = f[0].seen + f[1].seen == before ? idle + 1 : 0;
@@ -848,7 +859,8 @@ static void reservations_and_cancel(void **state)
 		assert_int_equal(b->rx_len, 410);
 		assert_int_equal(b->rx[9], 'a');
 		assert_int_equal(b->rx[10], 'b');
-		/* first reserved, first cancelled: allowed, though it costs the device a packet */
+		/* first reserved, first cancelled: allowed, though it costs the device a packet
+		 */
 		for (unsigned i = 0; i < 2; i++) {
 			tx[i] = (struct amp_vsock_tx){.iov = iov[i], .iov_max = 4};
 			assert_int_equal(amp_vsock_reserve(&s->vs, &a->c, 400, &tx[i]), 400);
@@ -1319,8 +1331,8 @@ static void both_rings_full_no_deadlock(void **state)
 	}
 	/* and replies owed on both sides on top */
 	for (unsigned i = 0; i < 8; i++)
-		more[i] = dial(i & 1 ? &w.guest : &w.host, i & 1 ? HOST : GUEST, i & 2 ? 80 : 81,
-			       AMP_VSOCK_STREAM);
+		more[i] = dial(i & 1 ? &w.guest : &w.host, i & 1 ? HOST : GUEST,
+			       i & 2 ? 80 : 81, AMP_VSOCK_STREAM);
 	assert_true(run(&w.guest) >= 0);
 	while (f[0].seen < 100000 || f[1].seen < 100000) {
 		uint64_t before = f[0].seen + f[1].seen;
@@ -1612,9 +1624,12 @@ static void wrong_cids_are_dropped(void **state)
 		uint64_t src, dst;
 		bool dropped;
 	} cases[] = {
-		{4, HOST, true},	       {GUEST | 1ull << 32, HOST, true},
-		{GUEST, HOST | 1ull << 40, true}, {AMP_VSOCK_CID_LOCAL, HOST, true},
-		{0, HOST, true},	       {GUEST, 99, false}, /* somebody else: refused */
+		{4, HOST, true},
+		{GUEST | 1ull << 32, HOST, true},
+		{GUEST, HOST | 1ull << 40, true},
+		{AMP_VSOCK_CID_LOCAL, HOST, true},
+		{0, HOST, true},
+		{GUEST, 99, false}, /* somebody else: refused */
 	};
 	struct raw p;
 
@@ -1730,9 +1745,10 @@ static void split_case(const uint32_t *part, unsigned cnt)
 
 static void receive_any_split(void **state)
 {
-	static const uint32_t two[] = {20, 24, 100}, three[] = {1, 42, 1, 50}, inside[] = {40, 60, 7},
-			      exact[] = {44}, linux_tx[] = {44, 30000, 30000}, one[] = {60000},
-			      all[] = {44, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000,
+	static const uint32_t two[] = {20, 24, 100}, three[] = {1, 42, 1, 50},
+			      inside[] = {40, 60, 7}, exact[] = {44},
+			      linux_tx[] = {44, 30000, 30000}, one[] = {60000},
+			      all[] = {44,   4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000,
 				       4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000};
 
 	(void)state;
@@ -1749,8 +1765,8 @@ static void receive_any_split(void **state)
 static void send_into_any_split(void **state)
 {
 	static const uint32_t parts[][4] = {
-		{44, 100, 0, 0}, {10, 34, 100, 0}, {10, 10, 124, 0}, {1, 1, 200, 0}, {20, 24, 50, 50},
-		{200, 0, 0, 0},	 {10, 134, 0, 0},
+		{44, 100, 0, 0},  {10, 34, 100, 0}, {10, 10, 124, 0}, {1, 1, 200, 0},
+		{20, 24, 50, 50}, {200, 0, 0, 0},   {10, 134, 0, 0},
 	};
 
 	(void)state;
@@ -1780,7 +1796,8 @@ static void send_into_any_split(void **state)
 
 			for (unsigned i = 0; i < sizeof(data); i++)
 				data[i] = pattern(i);
-			assert_int_equal(try_send(&w.host, b, data, sizeof(data)), sizeof(data));
+			assert_int_equal(try_send(&w.host, b, data, sizeof(data)),
+					 sizeof(data));
 		}
 		assert_int_equal(amp_vq_reap(&w.down.drv, &id, &len), 1);
 		assert_int_equal(len, 44 + 90);
@@ -1879,7 +1896,8 @@ static void loop_refused_and_self(void **state)
 	}
 	/* an end that is its own other end */
 	a[0] = end_new(&w.guest, 64);
-	assert_int_equal(amp_vsock_connect(&w.guest.vs, &a[0]->c, self, self, AMP_VSOCK_STREAM), 0);
+	assert_int_equal(amp_vsock_connect(&w.guest.vs, &a[0]->c, self, self, AMP_VSOCK_STREAM),
+			 0);
 	run(&w.guest);
 	assert_int_equal(a[0]->open, 0);
 	assert_int_equal(a[0]->reset, 1);
@@ -1904,8 +1922,10 @@ static void loop_without_a_link(void **state)
 	world(8, 512);
 	side_init(&w.guest, NULL, NULL, GUEST, 0);
 	a = end_new(&w.guest, 64);
-	assert_int_equal(amp_vsock_connect(&w.guest.vs, &a->c, (struct amp_vsock_addr){GUEST, 1},
-					   (struct amp_vsock_addr){HOST, 1}, AMP_VSOCK_STREAM), -ENETDOWN);
+	assert_int_equal(amp_vsock_connect(&w.guest.vs, &a->c,
+					   (struct amp_vsock_addr){GUEST, 1},
+					   (struct amp_vsock_addr){HOST, 1}, AMP_VSOCK_STREAM),
+			 -ENETDOWN);
 	a->used = false;
 	a = loop_pair(&w.guest, &b);
 	/* one reservation at a time; the second waits for tx_ready, which comes */
@@ -1998,7 +2018,8 @@ static void random_guest(void **state)
 	w.host.buf_alloc = 300;
 	w.host.vs.seqpacket = true;
 	for (uint32_t step = 0; step < 300000; step++) {
-		struct amp_vsock_hdr h = hdr((uint16_t)(rp_rand(&seed) % 9), 1 + rp_rand(&seed) % 5, 80);
+		struct amp_vsock_hdr h =
+			hdr((uint16_t)(rp_rand(&seed) % 9), 1 + rp_rand(&seed) % 5, 80);
 		struct end *e = &w.host.ends[rp_rand(&seed) % CONNS];
 		uint32_t r = rp_rand(&seed) % 24;
 		uint8_t data[200];
@@ -2008,10 +2029,14 @@ static void random_guest(void **state)
 
 			memset(data, (int)step, sizeof(data));
 			/* mostly what keeps a connection alive */
-			if (rp_rand(&seed) % 12 && (h.op < 1 || h.op == 2 || h.op == 3 || h.op == 4 || h.op == 8))
+			if (rp_rand(&seed) % 12 &&
+			    (h.op < 1 || h.op == 2 || h.op == 3 || h.op == 4 || h.op == 8))
 				h.op = AMP_VSOCK_OP_RW;
-			h.type = rp_rand(&seed) % 100 ? 1 + rp_rand(&seed) % 2 : (uint16_t)rp_rand(&seed);
-			h.len = h.op == AMP_VSOCK_OP_RW ? rp_rand(&seed) % (rp_rand(&seed) % 8 ? 20 : 200) : 0;
+			h.type = rp_rand(&seed) % 100 ? 1 + rp_rand(&seed) % 2
+						      : (uint16_t)rp_rand(&seed);
+			h.len = h.op == AMP_VSOCK_OP_RW
+					? rp_rand(&seed) % (rp_rand(&seed) % 8 ? 20 : 200)
+					: 0;
 			h.flags = rp_rand(&seed) % 4;
 			if (rp_rand(&seed) % 8 == 0)
 				h.buf_alloc = rp_rand(&seed) % 500;
@@ -2021,7 +2046,8 @@ static void random_guest(void **state)
 			for (unsigned i = 0; i < CONNS && h.op != AMP_VSOCK_OP_INVALID; i++) {
 				struct amp_vsock_conn *c = &w.host.ends[i].c;
 
-				if (w.host.ends[i].used && c->peer.port == h.src_port && c->type == h.type)
+				if (w.host.ends[i].used && c->peer.port == h.src_port &&
+				    c->type == h.type)
 					h.fwd_cnt = c->credit.tx_cnt;
 			}
 			(void)guest_raw(&h, data, h.len);
@@ -2051,7 +2077,8 @@ static void random_guest(void **state)
 				(void)try_send(&w.host, e, data, 1 + rp_rand(&seed) % 100);
 			} else if (r == 22) {
 				if (rp_rand(&seed) % 8 == 0)
-					amp_vsock_shutdown(&w.host.vs, &e->c, (uint8_t)(rp_rand(&seed) % 4));
+					amp_vsock_shutdown(&w.host.vs, &e->c,
+							   (uint8_t)(rp_rand(&seed) % 4));
 				else
 					amp_vsock_respond(&w.host.vs, &e->c);
 			} else if (e->rx_len) {
@@ -2110,7 +2137,8 @@ static void random_owners(void **state)
 		switch (rp_rand(&seed) % 10) {
 		case 0:
 			if (!e->used && !s->ends[CONNS - 20].used)
-				dial(s, o->vs.local_cid, rp_rand(&seed) % 8 ? 80 : 81, AMP_VSOCK_STREAM);
+				dial(s, o->vs.local_cid, rp_rand(&seed) % 8 ? 80 : 81,
+				     AMP_VSOCK_STREAM);
 			break;
 		case 1:
 			if (e->used && rp_rand(&seed) % 4 == 0)
@@ -2122,7 +2150,8 @@ static void random_owners(void **state)
 			break;
 		case 3:
 			if (e->used && rp_rand(&seed) % 4 == 0)
-				amp_vsock_shutdown(&s->vs, &e->c, (uint8_t)(1 + rp_rand(&seed) % 3));
+				amp_vsock_shutdown(&s->vs, &e->c,
+						   (uint8_t)(1 + rp_rand(&seed) % 3));
 			break;
 		case 4:
 			if (e->used)
