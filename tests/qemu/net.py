@@ -102,7 +102,7 @@ def others(tap, board, path):
 
 	def chatter(conn):
 		conn.sendall(b"good evening\n")
-		heard.append(conn.recv(100))
+		heard.append(conn.makefile("rb").readline()) # typed bytes may come one by one
 		conn.sendall(b"good night\n")
 
 	with Server(chatter) as server, Proxy(path, "--allow", f"out tcp 127.0.0.1:{server.port}"), \
