@@ -88,3 +88,25 @@ void amp_buf_drop(struct amp_buf *buf, size_t len)
 	if (buf->len == 0)
 		amp_buf_clear(buf);
 }
+
+bool amp_iov_copy(const struct iovec *iov, int cnt, size_t off, void *dst, size_t n)
+{
+	uint8_t *to = dst;
+
+	for (int i = 0; i < cnt && n; i++) {
+		size_t part = iov[i].iov_len;
+
+		if (off >= part) {
+			off -= part;
+			continue;
+		}
+		part -= off;
+		if (part > n)
+			part = n;
+		memcpy(to, (const uint8_t *)iov[i].iov_base + off, part);
+		to += part;
+		n -= part;
+		off = 0;
+	}
+	return n == 0;
+}

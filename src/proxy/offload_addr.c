@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Addresses between the wire and the kernel, and bytes out of iovecs. */
+/* Addresses between the wire and the kernel. */
 #include <netinet/in.h>
 #include <string.h>
 
@@ -69,26 +69,4 @@ void amp_off_local(int fd, struct amp_off_addr *a)
 
 	getsockname(fd, (struct sockaddr *)&ss, &len);
 	amp_off_from_sa((struct sockaddr *)&ss, a);
-}
-
-bool amp_iov_copy(const struct iovec *iov, int cnt, size_t off, void *dst, size_t n)
-{
-	uint8_t *to = dst;
-
-	for (int i = 0; i < cnt && n; i++) {
-		size_t part = iov[i].iov_len;
-
-		if (off >= part) {
-			off -= part;
-			continue;
-		}
-		part -= off;
-		if (part > n)
-			part = n;
-		memcpy(to, (const uint8_t *)iov[i].iov_base + off, part);
-		to += part;
-		n -= part;
-		off = 0;
-	}
-	return n == 0;
 }

@@ -117,8 +117,6 @@ void amp_off_from_sa(const struct sockaddr *sa, struct amp_off_addr *a);
 /* An AF_INET6 socket's addresses are IPv6 ones, also when IPv4 came in through a published port. */
 void amp_off_same_family(uint8_t family, struct amp_off_addr *a);
 void amp_off_local(int fd, struct amp_off_addr *a);
-/* n bytes from off on of an iovec into dst; false: there are fewer. */
-bool amp_iov_copy(const struct iovec *iov, int cnt, size_t off, void *dst, size_t n);
 
 /* ---- offload_opt.c ---- */
 /* positive errno or 0 */

@@ -1,7 +1,366 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Publish and expose for UDP. Theory of operation: a peer is a seqpacket connection in
+ * the guest's ring and an address (publish: all peers of a rule share its bound socket) or a
+ * connected socket (expose: one each). A datagram becomes a message and a message a
+ * datagram, whole or not at all.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "buf.h"
+#include "expose.h"
 #include "udp_relay.h"
+
+#define DGRAM_MAX 65536u
+#define EARLY_MAX 131072u
+#define TURN	  64u /* datagrams before others have their turn */
+
+struct peer {
+	TAILQ_ENTRY(peer) entry; /* relay->peers, least recently heard first */
+	struct amp_udp_relay *relay; /* NULL: exposed, has a socket of its own */
+	struct amp_link *link;
+	struct amp_end *end;
+	struct amp_watch watch;
+	struct amp_work work;
+	struct sockaddr_storage addr;
+	socklen_t addr_len;
+	uint64_t heard_ms;
+	bool open, readable, dead;
+	struct amp_buf early; /* datagrams from before the connection was open, u16 length each */
+	struct amp_grave grave;
+};
+
+struct amp_udp_relay {
+	struct amp_link *link;
+	const struct amp_forward *fwd;
+	struct amp_watch watch;
+	struct amp_work work;
+	uv_timer_t timer;
+	TAILQ_HEAD(peer_list, peer) peers;
+	unsigned peer_cnt;
+	bool readable;
+};
+
+static uint8_t datagram[DGRAM_MAX];
+
+static void peer_free(struct amp_grave *grave)
+{
+	free(amp_container_of(grave, struct peer, grave));
+}
+
+static void peer_gone(struct peer *p)
+{
+	if (p->dead)
+		return;
+	p->dead = true;
+	amp_work_cancel(&p->work);
+	amp_watch_close(&p->watch);
+	amp_buf_clear(&p->early);
+	if (p->relay) {
+		TAILQ_REMOVE(&p->relay->peers, p, entry);
+		p->relay->peer_cnt--;
+	}
+	amp_bury(&p->grave, peer_free);
+}
+
+static void peer_end(struct peer *p)
+{
+	if (p->dead)
+		return;
+	p->end->ops->close(p->end);
+	peer_gone(p);
+}
+
+/* ---- to the guest ---- */
+
+/* While the connection opens a few datagrams wait: the first of a peer is not lost. */
+static void to_guest(struct peer *p, size_t len)
+{
+	struct iovec iov = {datagram, len};
+	uint16_t n = (uint16_t)len;
+	struct iovec framed[2] = {{&n, sizeof(n)}, iov};
+
+	if (!p->open && p->early.len + len <= EARLY_MAX && len <= UINT16_MAX && len &&
+	    amp_buf_put(&p->early, framed, 2, 0))
+		return;
+	/* virtio-vsock has no empty message that its peer would tell from nothing */
+	if (!p->open || len == 0 || p->end->ops->write(p->end, &iov, 1, len) < 0)
+		p->link->stats.drops++;
+}
+
+static void send_early(struct peer *p)
+{
+	while (p->early.len && !p->dead) {
+		struct iovec iov[2];
+		uint16_t n = 0;
+
+		amp_iov_copy(iov, amp_buf_peek(&p->early, iov), 0, &n, sizeof(n));
+		amp_buf_drop(&p->early, sizeof(n));
+		amp_iov_copy(iov, amp_buf_peek(&p->early, iov), 0, datagram, n);
+		amp_buf_drop(&p->early, n);
+		to_guest(p, n);
+	}
+}
+
+/* An exposed peer's own socket. */
+static void peer_run(struct amp_work *work)
+{
+	struct peer *p = amp_container_of(work, struct peer, work);
+
+	for (unsigned n = 0; p->readable && !p->dead; n++) {
+		ssize_t len;
+
+		if (n == TURN) {
+			amp_work_queue(work);
+			return;
+		}
+		len = recv(p->watch.fd, datagram, sizeof(datagram), MSG_DONTWAIT);
+		if (len >= 0)
+			to_guest(p, (size_t)len);
+		else if (errno == EAGAIN)
+			p->readable = false;
+		/* else what ICMP said of an earlier datagram: a message has no word for it */
+	}
+}
+
+static void peer_ready(struct amp_watch *w, uint32_t events)
+{
+	struct peer *p = amp_container_of(w, struct peer, watch);
+
+	(void)events;
+	p->readable = true;
+	amp_work_queue(&p->work);
+}
+
+/* ---- from the guest ---- */
+
+static size_t peer_data(struct amp_end *end, const struct iovec *iov, int cnt, size_t len)
+{
+	struct peer *p = end->owner;
+	struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)cnt};
+
+	if (p->relay) {
+		m.msg_name = &p->addr;
+		m.msg_namelen = p->addr_len;
+	}
+	if (sendmsg(p->relay ? p->relay->watch.fd : p->watch.fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		p->link->stats.drops++;
+	p->heard_ms = amp_now_ms();
+	return len;
+}
+
+static void peer_event(struct amp_end *end, enum amp_end_event event)
+{
+	struct peer *p = end->owner;
+
+	switch (event) {
+	case AMP_END_OPEN:
+		p->open = true;
+		send_early(p);
+		break;
+	case AMP_END_FAILED:
+		if (p->relay && !p->open)
+			amp_log_some(&p->link->log_refused, AMP_LOG_WARN,
+				     "link %s: publish %s (%s): %s", p->link->conf->name, p->relay->fwd->text,
+				     p->relay->fwd->where, strerror(end->err));
+		end->ops->reset(end);
+		peer_gone(p);
+		break;
+	case AMP_END_EOF:
+	case AMP_END_DEAF:
+		peer_end(p);
+		break;
+	default:
+		break;
+	}
+}
+
+static const struct amp_end_user peer_user = {
+	.data = peer_data,
+	.event = peer_event,
+};
+
+static struct peer *peer_new(struct amp_link *link, struct amp_end *end)
+{
+	struct peer *p = calloc(1, sizeof(*p));
+
+	if (!p) {
+		end->ops->reset(end);
+		return NULL;
+	}
+	p->link = link;
+	p->end = end;
+	p->watch.fd = -1;
+	p->watch.ready = peer_ready;
+	p->work.run = peer_run;
+	p->heard_ms = amp_now_ms();
+	end->owner = p;
+	end->user = &peer_user;
+	return p;
+}
+
 void amp_udp_relay_expose(struct amp_link *link, struct amp_end *end, const struct amp_forward *fwd)
-{ (void)link; (void)fwd; end->ops->reset(end); }
+{
+	struct peer *p = peer_new(link, end);
+	int fd, r;
+
+	if (!p)
+		return;
+	r = amp_connect_start(&fwd->target, &fd);
+	if (r == 0) {
+		r = amp_watch_start(&p->watch, fd, EPOLLIN | EPOLLET);
+		if (r)
+			close(fd);
+	}
+	if (r) {
+		amp_log_some(&link->log_refused, AMP_LOG_WARN, "link %s: expose %s (%s): %s", link->conf->name,
+			     fwd->text, fwd->where, strerror(-r));
+		end->ops->reset(end);
+		peer_gone(p);
+		return;
+	}
+	link->stats.flows++;
+	p->open = true;
+	end->ops->accept(end);
+}
+
+/* ---- a published port ---- */
+
+static bool same_sa(const struct peer *p, const struct sockaddr_storage *from, socklen_t len)
+{
+	return p->addr_len == len && memcmp(&p->addr, from, len) == 0;
+}
+
+/* The peer that speaks from there, a new one if need be; NULL: refused. */
+static struct peer *find_peer(struct amp_udp_relay *r, const struct sockaddr_storage *from, socklen_t len)
+{
+	struct amp_end *end;
+	struct peer *p;
+	int err;
+
+	TAILQ_FOREACH_REVERSE(p, &r->peers, peer_list, entry) {
+		if (same_sa(p, from, len)) {
+			TAILQ_REMOVE(&r->peers, p, entry);
+			TAILQ_INSERT_TAIL(&r->peers, p, entry);
+			return p;
+		}
+	}
+	if (r->peer_cnt >= AMP_RELAY_PEERS)
+		peer_end(TAILQ_FIRST(&r->peers)); /* the one that has been silent longest */
+	end = r->link->ops->connect(r->link, r->fwd->service.port, true, &err);
+	if (!end) {
+		amp_log_some(&r->link->log_refused, AMP_LOG_WARN, "link %s: publish %s (%s): %s",
+			     r->link->conf->name, r->fwd->text, r->fwd->where,
+			     err == ENETDOWN ? "no guest is attached" : strerror(err));
+		return NULL;
+	}
+	p = peer_new(r->link, end);
+	if (!p)
+		return NULL;
+	p->relay = r;
+	memcpy(&p->addr, from, len);
+	p->addr_len = len;
+	TAILQ_INSERT_TAIL(&r->peers, p, entry);
+	r->peer_cnt++;
+	r->link->stats.flows++;
+	return p;
+}
+
+static void relay_run(struct amp_work *work)
+{
+	struct amp_udp_relay *r = amp_container_of(work, struct amp_udp_relay, work);
+
+	for (unsigned n = 0; r->readable; n++) {
+		struct sockaddr_storage from;
+		socklen_t len = sizeof(from);
+		struct peer *p;
+		ssize_t got;
+
+		if (n == TURN) {
+			amp_work_queue(work);
+			return;
+		}
+		memset(&from, 0, sizeof(from));
+		got = recvfrom(r->watch.fd, datagram, sizeof(datagram), MSG_DONTWAIT, (struct sockaddr *)&from,
+			       &len);
+		if (got < 0) {
+			r->readable = errno != EAGAIN;
+			continue;
+		}
+		p = find_peer(r, &from, len);
+		if (!p) {
+			r->link->stats.drops++;
+			continue;
+		}
+		p->heard_ms = amp_now_ms();
+		to_guest(p, (size_t)got);
+	}
+}
+
+static void relay_ready(struct amp_watch *w, uint32_t events)
+{
+	struct amp_udp_relay *r = amp_container_of(w, struct amp_udp_relay, watch);
+
+	(void)events;
+	r->readable = true;
+	amp_work_queue(&r->work);
+}
+
+static void on_timer(uv_timer_t *t)
+{
+	struct amp_udp_relay *r = t->data;
+	uint64_t now = amp_now_ms();
+	struct peer *p, *next;
+
+	for (p = TAILQ_FIRST(&r->peers); p; p = next) {
+		next = TAILQ_NEXT(p, entry);
+		if (now - p->heard_ms >= AMP_RELAY_IDLE_MS)
+			peer_end(p);
+	}
+}
+
 struct amp_udp_relay *amp_udp_relay_publish(struct amp_link *link, const struct amp_forward *fwd, int fd)
-{ (void)link; (void)fwd; (void)fd; return 0; }
-void amp_udp_relay_free(struct amp_udp_relay *relay) { (void)relay; }
+{
+	struct amp_udp_relay *r = calloc(1, sizeof(*r));
+
+	if (!r) {
+		close(fd);
+		return NULL;
+	}
+	r->link = link;
+	r->fwd = fwd;
+	r->watch.fd = -1;
+	r->watch.ready = relay_ready;
+	r->work.run = relay_run;
+	TAILQ_INIT(&r->peers);
+	uv_timer_init(amp_loop_uv(), &r->timer);
+	r->timer.data = r;
+	if (amp_watch_start(&r->watch, fd, EPOLLIN | EPOLLET))
+		close(fd);
+	else
+		uv_timer_start(&r->timer, on_timer, AMP_RELAY_IDLE_MS / 4, AMP_RELAY_IDLE_MS / 4);
+	return r;
+}
+
+static void timer_closed(uv_handle_t *h)
+{
+	free(h->data);
+}
+
+void amp_udp_relay_free(struct amp_udp_relay *r)
+{
+	struct peer *p;
+
+	if (!r)
+		return;
+	while ((p = TAILQ_FIRST(&r->peers)) != NULL)
+		peer_end(p);
+	amp_work_cancel(&r->work);
+	amp_watch_close(&r->watch);
+	uv_close((uv_handle_t *)&r->timer, timer_closed);
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* The proxy's configuration: what is taken, and what is said of what is not. */
+// build: src/proxy/config.c src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/log.c -linih -lbsd
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "proxy/config.h"
+
+static char said[4096];
+
+/* Reads text as a file; what was said is in said[], with the file's name as F. */
+static int read_file(const char *text, struct amp_config *conf)
+{
+	char path[] = "/tmp/ampsock-conf-XXXXXX", raw[4096], *at;
+	int fd = mkstemp(path), r;
+	FILE *err = fmemopen(raw, sizeof(raw), "w");
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	close(fd);
+	memset(raw, 0, sizeof(raw));
+	amp_config_init(conf);
+	r = amp_config_file(conf, path, err);
+	if (!r)
+		r = amp_config_check(conf, err);
+	fclose(err);
+	unlink(path);
+	said[0] = 0;
+	for (char *p = raw; (at = strstr(p, path)) != NULL; p = at + strlen(path)) {
+		strncat(said, p, (size_t)(at - p));
+		strcat(said, "F");
+		raw[0] = 0;
+		memmove(raw, at + strlen(path), strlen(at + strlen(path)) + 1);
+		at = raw - strlen(path);
+	}
+	strcat(said, raw);
+	return r;
+}
+
+#define LINK "[link m4]\ntype = vhost-user-vsock\npath = /run/m4.sock\ncid = 3\n"
+
+static void test_good(void **state)
+{
+	const struct amp_link_conf *l;
+	struct amp_config c;
+
+	(void)state;
+	assert_int_equal(read_file("# comment\n[proxy]\nlog-level = debug\n\n" LINK
+				   "allow = out tcp 10.0.0.0/8:80   ; why\nallow = out udp any:53\n"
+				   "publish = tcp 127.0.0.1:8080 -> inet:80\nexpose = vsock:1 -> unix /run/x\n"
+				   "[link other]\ntype=vhost-user-vsock\npath=/run/o.sock\ncid=4\n",
+				   &c),
+			 0);
+	assert_int_equal(c.log_level, AMP_LOG_DEBUG);
+	l = TAILQ_FIRST(&c.links);
+	assert_string_equal(l->name, "m4");
+	assert_string_equal(l->path, "/run/m4.sock");
+	assert_int_equal(l->cid, 3);
+	assert_string_equal(TAILQ_FIRST(&l->allow)->text, "out tcp 10.0.0.0/8:80");
+	assert_non_null(strstr(TAILQ_FIRST(&l->allow)->where, ":9"));
+	assert_non_null(TAILQ_NEXT(TAILQ_FIRST(&l->allow), entry));
+	assert_int_equal(TAILQ_FIRST(&l->publish)->service.port, 80);
+	assert_int_equal(TAILQ_FIRST(&l->expose)->service.port, 1);
+	l = TAILQ_NEXT(l, entry);
+	assert_string_equal(l->name, "other");
+	assert_true(TAILQ_EMPTY(&l->allow));
+	amp_config_free(&c);
+}
+
+/* text is refused and the message begins with where and contains what. */
+static void bad(const char *text, const char *where, const char *what)
+{
+	struct amp_config c;
+
+	assert_int_not_equal(read_file(text, &c), 0);
+	if (!strstr(said, where) || !strstr(said, what))
+		fail_msg("expected `%s` and `%s` in: %s", where, what, said);
+	amp_config_free(&c);
+}
+
+static void test_bad(void **state)
+{
+	(void)state;
+	bad("", "nothing to do", "--link");
+	bad(LINK "allow = out tcp 10.0.0.1:99999\n", "F:5: allow:", "0 to 65535");
+	bad(LINK "\n\nallow = out tpc 10.0.0.1:1\n", "F:7: allow:", "tcp, udp or any");
+	bad(LINK "publish = tcp 127.0.0.1:1 -> vsock:x\n", "F:5: publish:", "4294967294");
+	bad(LINK "expose = vsock:1 -> tcp x:1\n", "F:5: expose:", "numeric address");
+	bad(LINK "alow = x\n", "F:5:", "expected one of the keys");
+	bad(LINK "what is this\n", "F:5:", "key = value");
+	bad("[link m4]\ntype = vsock\n", "F:2:", "vhost-user-vsock");
+	bad("[link m4]\ntype = vhost-user-vsock\ncid = 3\n", "F:2:", "no path");
+	bad("[link m4]\ntype = vhost-user-vsock\npath = /x\n", "F:2:", "no CID");
+	bad("[link m4]\npath = /x\ncid = 3\n", "F:2:", "no type");
+	bad("[link m4]\ncid = 2\n", "F:2:", "3 to 4294967294");
+	bad("[link m4]\ncid = 4294967295\n", "F:2:", "3 to 4294967294");
+	bad("[link m4]\ncid = three\n", "F:2:", "found `three`");
+	bad("[link m 4]\ncid = 3\n", "F:2:", "link name");
+	bad("[lnk m4]\ncid = 3\n", "F:2:", "[link NAME]");
+	bad("cid = 3\n", "F:1:", "[proxy] or [link NAME]");
+	bad("[proxy]\nlog-level = loud\n" LINK, "F:2:", "error, warning, info or debug");
+	bad("[proxy]\nloglevel = info\n" LINK, "F:2:", "log-level");
+	bad(LINK "[proxy]\nlog-level = info\n" LINK, "F:8:", "there already");
+	bad(LINK "[link b]\ntype = vhost-user-vsock\npath = /b\ncid = 3\n", "F:6:", "same CID");
+	bad(LINK "[link b]\ntype = vhost-user-vsock\npath = /run/m4.sock\ncid = 4\n", "F:6:", "same path");
+	bad(LINK "expose = vsock:1 -> unix /a\nexpose = vsock:1 -> unix /b\n", "F:6:", "F:5");
+}
+
+static void test_long_lines(void **state)
+{
+	char text[2000];
+
+	(void)state;
+	strcpy(text, LINK "allow = out tcp ");
+	memset(text + strlen(text), 'a', 400);
+	text[strlen(LINK) + 16 + 400] = 0;
+	strcat(text, ".b:80\nallow = out tcp 10.0.0.1:80\n");
+	bad(text, "F:5:", "at most 197");
+}
+
+static int link_option(const char *text, struct amp_config *c)
+{
+	FILE *err = fmemopen(said, sizeof(said), "w");
+	int r;
+
+	memset(said, 0, sizeof(said));
+	amp_config_init(c);
+	r = amp_config_link(c, text, err);
+	if (!r)
+		r = amp_config_check(c, err);
+	fclose(err);
+	return r;
+}
+
+static void test_option(void **state)
+{
+	static const char *const wrong[] = {
+		"vhost-user-vsock",
+		"vsock:/x,cid=3",
+		"vhost-user-vsock:,cid=3",
+		"vhost-user-vsock:/x",
+		"vhost-user-vsock:/x,cid=2",
+		"vhost-user-vsock:/x,cid=",
+		"vhost-user-vsock:/x,cid=3,name=",
+		"vhost-user-vsock:/x,cid=3,nmae=x",
+		"vhost-user-vsock:/x,cid=3,",
+		"vhost-user-vsock:/x,cid=3,name=a/b",
+	};
+	struct amp_config c;
+
+	(void)state;
+	assert_int_equal(link_option("vhost-user-vsock:/run/a.sock,cid=7,name=g", &c), 0);
+	assert_string_equal(TAILQ_FIRST(&c.links)->name, "g");
+	assert_int_equal(TAILQ_FIRST(&c.links)->cid, 7);
+	amp_config_free(&c);
+	assert_int_equal(link_option("vhost-user-vsock:/run/a.sock,cid=7", &c), 0);
+	assert_string_equal(TAILQ_FIRST(&c.links)->name, "cid7");
+	amp_config_free(&c);
+	for (unsigned i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+		assert_int_not_equal(link_option(wrong[i], &c), 0);
+		assert_non_null(strstr(said, "--link: "));
+		amp_config_free(&c);
+	}
+}
+
+static void test_rule_needs_link(void **state)
+{
+	FILE *err = fmemopen(said, sizeof(said), "w");
+	struct amp_config c;
+
+	(void)state;
+	amp_config_init(&c);
+	assert_int_not_equal(amp_config_rule(&c, "allow", "out any any:any", "--allow", err), 0);
+	fclose(err);
+	assert_non_null(strstr(said, "--link before it"));
+	amp_config_free(&c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_good),	   cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_long_lines), cmocka_unit_test(test_option),
+		cmocka_unit_test(test_rule_needs_link),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Rules of the proxy: grammar, coverage, and every disguise of an address. */
+// build: src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/log.c
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "proxy/rule.h"
+
+/* The host of these tests: 192.0.2.10 and 2001:db8::10. */
+static int host_addrs(void **state)
+{
+	static const uint8_t addrs[2][16] = {
+		{[10] = 0xff, [11] = 0xff, [12] = 192, [13] = 0, [14] = 2, [15] = 10},
+		{0x20, 0x01, 0x0d, 0xb8, [15] = 0x10},
+	};
+
+	(void)state;
+	amp_dest_set_host_addrs(addrs, 2);
+	return 0;
+}
+
+static struct amp_rule rule(const char *text)
+{
+	struct amp_rule_error e = {.msg = ""};
+	struct amp_rule r;
+
+	if (amp_rule_parse(text, &r, &e))
+		fail_msg("%s: %s", text, e.msg);
+	return r;
+}
+
+static const char *refused(const char *text)
+{
+	static struct amp_rule_error e;
+	struct amp_rule r;
+
+	assert_int_not_equal(amp_rule_parse(text, &r, &e), 0);
+	assert_true(e.at <= strlen(text));
+	assert_true(strlen(e.msg) > 10);
+	return e.msg;
+}
+
+static socklen_t sa_of(const char *ip, uint16_t port, struct sockaddr_storage *ss)
+{
+	struct sockaddr_in *in = (void *)ss;
+	struct sockaddr_in6 *in6 = (void *)ss;
+
+	memset(ss, 0, sizeof(*ss));
+	if (inet_pton(AF_INET, ip, &in->sin_addr) == 1) {
+		in->sin_family = AF_INET;
+		in->sin_port = htons(port);
+		return sizeof(*in);
+	}
+	assert_int_equal(inet_pton(AF_INET6, ip, &in6->sin6_addr), 1);
+	in6->sin6_family = AF_INET6;
+	in6->sin6_port = htons(port);
+	return sizeof(*in6);
+}
+
+static bool covers(const char *text, enum amp_dir dir, enum amp_proto proto, const char *ip, uint16_t port)
+{
+	struct amp_rule r = rule(text);
+	struct sockaddr_storage ss;
+	struct amp_dest d;
+
+	sa_of(ip, port, &ss);
+	amp_dest_from((struct sockaddr *)&ss, dir == AMP_DIR_IN, &d);
+	return amp_rule_covers(&r, dir, proto, &d);
+}
+
+#define OUT(text, ip, port) covers(text, AMP_DIR_OUT, AMP_PROTO_TCP, ip, port)
+#define IN(text, ip, port)  covers(text, AMP_DIR_IN, AMP_PROTO_TCP, ip, port)
+
+static void test_plain(void **state)
+{
+	(void)state;
+	assert_true(OUT("out tcp 198.51.100.1:80", "198.51.100.1", 80));
+	assert_false(OUT("out tcp 198.51.100.1:80", "198.51.100.1", 81));
+	assert_false(OUT("out tcp 198.51.100.1:80", "198.51.100.2", 80));
+	assert_false(OUT("out udp 198.51.100.1:80", "198.51.100.1", 80));
+	assert_true(OUT("out any 198.51.100.1:80", "198.51.100.1", 80));
+	assert_false(IN("out tcp 198.51.100.1:80", "198.51.100.1", 80));
+	assert_true(OUT("out tcp 198.51.100.0/24:any", "198.51.100.255", 9));
+	assert_false(OUT("out tcp 198.51.100.0/24:any", "198.51.101.0", 9));
+	assert_true(OUT("out tcp 198.51.100.128/25:1-9", "198.51.100.200", 9));
+	assert_false(OUT("out tcp 198.51.100.128/25:1-9", "198.51.100.127", 9));
+	assert_true(OUT("out tcp [2001:db8:1::]/48:443", "2001:db8:1:2::3", 443));
+	assert_true(OUT("out tcp [2001:db8:1::/48]:443", "2001:db8:1:2::3", 443));
+	assert_false(OUT("out tcp [2001:db8:1::]/48:443", "2001:db8:2::3", 443));
+	assert_true(OUT("  out\ttcp   any:any  ", "203.0.113.9", 1));
+	assert_true(OUT("out tcp any:any", "2001:db8:5::1", 65535));
+}
+
+/* One address, many coats: a rule for it covers them all, a rule for another none. */
+static void test_disguises(void **state)
+{
+	static const char *const coats[] = {
+		"198.51.100.7",
+		"::ffff:198.51.100.7",
+		"::198.51.100.7",
+		"64:ff9b::198.51.100.7",
+		"64:ff9b:1::198.51.100.7",
+		"::ffff:0:198.51.100.7",
+		"2002:c633:6407::1",
+		"2002:c633:6407:ffff::",
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(coats) / sizeof(*coats); i++) {
+		assert_true(OUT("out tcp 198.51.100.7:80", coats[i], 80));
+		assert_true(OUT("out tcp [::ffff:198.51.100.7]:80", coats[i], 80));
+		assert_false(OUT("out tcp 198.51.100.8:80", coats[i], 80));
+		assert_false(OUT("out tcp [2000::]/3:80", coats[i], 80));
+	}
+}
+
+/* What is local to the host is not `any`, in whatever coat, nor inside a wide prefix. */
+static void test_local(void **state)
+{
+	static const char *const local[] = {
+		"127.0.0.1",	      "127.255.1.2",	     "0.0.0.0",		    "0.1.2.3",
+		"169.254.169.254",    "255.255.255.255",     "224.0.0.251",	    "::",
+		"::1",		      "fe80::1",	     "febf::1",		    "ff02::fb",
+		"ff01::1",	      "192.0.2.10",	     "2001:db8::10",	    "::ffff:127.0.0.1",
+		"::127.0.0.1",	      "64:ff9b::127.0.0.1",  "64:ff9b:1::127.0.0.1", "2002:7f00:1::",
+		"2002:7f00:1:5::99",  "::ffff:0:127.0.0.1",  "64:ff9b::169.254.169.254",
+		"::ffff:192.0.2.10",  "2002:c000:20a::1",    "64:ff9b::c000:20a",   "::ffff:0.0.0.0",
+		"2002:a9fe:a9fe::",
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(local) / sizeof(*local); i++) {
+		assert_false(OUT("out tcp any:any", local[i], 80));
+		assert_false(OUT("out tcp 0.0.0.0/0:any", local[i], 80));
+		assert_false(OUT("out tcp [::]/0:any", local[i], 80));
+		assert_false(OUT("out tcp 192.0.2.0/24:any", local[i], 80));
+		assert_false(OUT("out tcp [2001:db8::]/32:any", local[i], 80));
+		assert_true(OUT("out tcp local:any", local[i], 80));
+		assert_false(OUT("out udp local:any", local[i], 80));
+	}
+	assert_false(OUT("out tcp local:any", "198.51.100.7", 80));
+	assert_true(OUT("out tcp any:any", "224.0.1.1", 80)); /* multicast that is routed */
+	assert_true(OUT("out tcp 192.0.2.0/24:any", "192.0.2.11", 80)); /* a neighbour */
+}
+
+/* Rules that say a local address themselves. */
+static void test_local_named(void **state)
+{
+	(void)state;
+	assert_true(OUT("out tcp 127.0.0.1:80", "127.0.0.1", 80));
+	assert_true(OUT("out tcp 127.0.0.1:80", "::ffff:127.0.0.1", 80));
+	assert_true(OUT("out tcp 127.0.0.1:80", "0.0.0.0", 80)); /* connecting there is connecting here */
+	assert_false(OUT("out tcp 127.0.0.1:80", "::1", 80));
+	assert_true(OUT("out tcp [::1]:80", "::", 80));
+	assert_true(OUT("out tcp 127.0.0.0/8:80", "127.4.5.6", 80));
+	assert_false(OUT("out tcp 126.0.0.0/7:80", "127.4.5.6", 80));
+	assert_true(OUT("out tcp 192.0.2.10:80", "192.0.2.10", 80));
+	assert_true(OUT("out tcp 169.254.169.254:80", "169.254.169.254", 80));
+	assert_true(OUT("out tcp [fe80::]/10:80", "fe80::5", 80));
+	assert_true(OUT("out tcp [2001:db8::10]:80", "2001:db8::10", 80));
+	assert_true(OUT("out tcp [64:ff9b::127.0.0.1]:80", "127.0.0.1", 80));
+}
+
+/* Binding: the wildcard is itself, and `any` is every address there is. */
+static void test_in(void **state)
+{
+	(void)state;
+	assert_true(IN("in tcp 127.0.0.1:8000-8999", "127.0.0.1", 8000));
+	assert_true(IN("in tcp 127.0.0.1:8000-8999", "127.0.0.1", 8999));
+	assert_false(IN("in tcp 127.0.0.1:8000-8999", "127.0.0.1", 9000));
+	assert_false(IN("in tcp 127.0.0.1:8000-8999", "0.0.0.0", 8000));
+	assert_false(IN("in tcp 0.0.0.0/0:any", "0.0.0.0", 8000));
+	assert_false(IN("in tcp local:any", "0.0.0.0", 8000));
+	assert_true(IN("in tcp local:any", "127.0.0.1", 8000));
+	assert_true(IN("in tcp 0.0.0.0:8000", "0.0.0.0", 8000));
+	assert_true(IN("in tcp [::]:8000", "::", 8000));
+	assert_false(IN("in tcp [::]:8000", "::1", 8000));
+	assert_true(IN("in tcp any:any", "0.0.0.0", 8000));
+	assert_true(IN("in tcp any:any", "127.0.0.1", 0));
+	assert_true(IN("in tcp 127.0.0.1:0", "127.0.0.1", 0));
+	assert_false(IN("in tcp 127.0.0.1:1-65535", "127.0.0.1", 0));
+}
+
+static bool names(const char *text, const char *name, uint16_t port)
+{
+	struct amp_rule r = rule(text);
+
+	return amp_rule_names(&r, AMP_PROTO_TCP, name, port);
+}
+
+static void test_names(void **state)
+{
+	(void)state;
+	assert_true(names("out tcp example.com:443", "example.com", 443));
+	assert_true(names("out tcp Example.COM:443", "eXample.com.", 443));
+	assert_true(names("out tcp example.com.:443", "example.com", 443));
+	assert_false(names("out tcp example.com:443", "example.com", 80));
+	assert_true(names("out tcp example.com:443", "example.com", 0)); /* on some port */
+	assert_false(names("out udp example.com:443", "example.com", 443));
+	assert_false(names("out tcp example.com:443", "www.example.com", 443));
+	assert_false(names("out tcp example.com:443", "example.com.evil.test", 443));
+	assert_false(names("out tcp example.com:443", "badexample.com", 443));
+	assert_true(names("out tcp *.example.com:443", "www.example.com", 443));
+	assert_true(names("out tcp *.example.com:443", "a.b.example.com.", 443));
+	assert_false(names("out tcp *.example.com:443", "example.com", 443));
+	assert_false(names("out tcp *.example.com:443", "badexample.com", 443));
+	assert_false(names("out tcp *.example.com:443", ".example.com", 443));
+	assert_true(names("out tcp any:443", "whatever.test", 443));
+	assert_false(names("out tcp 10.0.0.0/8:443", "whatever.test", 443));
+	assert_true(names("out tcp local:any", "localhost", 1));
+	assert_false(names("out tcp local:any", "whatever.test", 1));
+	assert_true(amp_name_is_local("LOCALHOST"));
+	assert_true(amp_name_is_local("x.localhost."));
+	assert_false(amp_name_is_local("notlocalhost"));
+	assert_false(amp_name_is_local(""));
+	/* a name covers no address: leases do that */
+	assert_false(OUT("out tcp example.com:80", "198.51.100.1", 80));
+}
+
+static void test_refused(void **state)
+{
+	static const char *const bad[] = {
+		"",
+		"tcp 10.0.0.1:80",
+		"out",
+		"out tcp",
+		"out sctp 10.0.0.1:80",
+		"out tcp 10.0.0.1",
+		"out tcp 10.0.0.1:",
+		"out tcp :80",
+		"out tcp 10.0.0.1:http",
+		"out tcp 10.0.0.1:65536",
+		"out tcp 10.0.0.1:-1",
+		"out tcp 10.0.0.1:0",
+		"out tcp 10.0.0.1:0x50",
+		"out tcp 10.0.0.1:+80",
+		"out tcp 10.0.0.1:90-80",
+		"out tcp 10.0.0.1:80-",
+		"out tcp 10.0.0.1:80 81",
+		"out tcp 10.0.0.256:80",
+		"out tcp 10.0.0:80",
+		"out tcp 010.0.0.1:80",
+		"out tcp 10.0.0.1/33:80",
+		"out tcp 10.0.0.1/8:80",
+		"out tcp 10.0.0.0/:80",
+		"out tcp 10.0.0.0/8/8:80",
+		"out tcp 2001:db8::1:80",
+		"out tcp [2001:db8::1:80",
+		"out tcp [2001:db8::1]80",
+		"out tcp [2001:db8::g]:80",
+		"out tcp [2001:db8::1]/129:80",
+		"out tcp [2001:db8::1]/64:80",
+		"out tcp [10.0.0.1]:80",
+		"out tcp exa mple.com:80",
+		"out tcp ex*mple.com:80",
+		"out tcp *.:80",
+		"out tcp a..b:80",
+		"out tcp exämple.com:80",
+		"in tcp example.com:80",
+		"out tcp 4294967296:80",
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		assert_non_null(refused(bad[i]));
+	assert_non_null(strstr(refused("out tcp 10.0.0.1:99999"), "0 to 65535"));
+	assert_non_null(strstr(refused("out tpc 10.0.0.1:80"), "tcp, udp or any"));
+	assert_non_null(strstr(refused("out tcp 10.0.0.1:80 now"), "nothing more"));
+}
+
+static void test_long(void **state)
+{
+	char text[2000] = "out tcp ";
+	struct amp_rule_error e;
+	struct amp_rule r;
+
+	(void)state;
+	memset(text + 8, 'a', 1900);
+	strcpy(text + 1900, ":80");
+	assert_int_not_equal(amp_rule_parse(text, &r, &e), 0);
+}
+
+static void test_publish(void **state)
+{
+	struct amp_rule_error e;
+	struct amp_forward f;
+
+	(void)state;
+	assert_int_equal(amp_publish_parse("tcp 127.0.0.1:8080 -> vsock:5000", &f, &e), 0);
+	assert_int_equal(f.target.kind, AMP_TARGET_TCP);
+	assert_int_equal(f.service.kind, AMP_SERVICE_VSOCK);
+	assert_int_equal(f.service.port, 5000);
+	assert_int_equal(ntohs(((struct sockaddr_in *)&f.target.addr)->sin_port), 8080);
+	assert_int_equal(amp_publish_parse("tcp [::1]:8080 -> inet:80", &f, &e), 0);
+	assert_int_equal(f.service.kind, AMP_SERVICE_INET);
+	assert_int_equal(amp_publish_parse("udp 127.0.0.1:53 -> vsock:53", &f, &e), 0);
+	assert_int_equal(f.target.kind, AMP_TARGET_UDP);
+	assert_int_equal(amp_publish_parse("unix /run/x -> vsock:4294967294", &f, &e), 0);
+	assert_string_equal(f.target.addr.un.sun_path, "/run/x");
+	assert_int_not_equal(amp_publish_parse("unix /run/x -> inet:80", &f, &e), 0);
+	assert_int_not_equal(amp_publish_parse("unix run/x -> vsock:80", &f, &e), 0);
+	assert_int_not_equal(amp_publish_parse("tcp 127.0.0.1:80 vsock:80", &f, &e), 0);
+	assert_int_not_equal(amp_publish_parse("tcp 127.0.0.1:80 -> vsock:", &f, &e), 0);
+	assert_int_not_equal(amp_publish_parse("tcp 127.0.0.1:80 -> inet:0", &f, &e), 0);
+	assert_int_not_equal(amp_publish_parse("tcp 127.0.0.1:80 -> vsock:4294967295", &f, &e), 0);
+	assert_int_not_equal(amp_publish_parse("tcp localhost:80 -> vsock:1", &f, &e), 0);
+	/* the offload ports are nobody's but the proxy's */
+	assert_int_not_equal(amp_publish_parse("tcp 127.0.0.1:80 -> vsock:1095586562", &f, &e), 0);
+	assert_non_null(strstr(e.msg, "proxy's own"));
+}
+
+static void test_expose(void **state)
+{
+	struct amp_rule_error e;
+	struct amp_forward f;
+
+	(void)state;
+	assert_int_equal(amp_expose_parse("vsock:6000 -> tcp 127.0.0.1:22", &f, &e), 0);
+	assert_int_equal(f.service.port, 6000);
+	assert_int_equal(amp_expose_parse("vsock:6000 -> unix /run/x", &f, &e), 0);
+	assert_int_equal(amp_expose_parse("vsock:6000 -> udp [::1]:53", &f, &e), 0);
+	assert_int_not_equal(amp_expose_parse("inet:6000 -> tcp 127.0.0.1:22", &f, &e), 0);
+	assert_int_not_equal(amp_expose_parse("vsock:6000 -> tcp 127.0.0.1:0", &f, &e), 0);
+	assert_int_not_equal(amp_expose_parse("vsock:6000 -> tcp 127.0.0.1:22 x", &f, &e), 0);
+	assert_int_not_equal(amp_expose_parse("vsock:1095586561 -> tcp 127.0.0.1:22", &f, &e), 0);
+}
+
+static void test_numbers(void **state)
+{
+	uint32_t v;
+
+	(void)state;
+	assert_true(amp_parse_u32("0", 10, &v));
+	assert_true(amp_parse_u32("4294967295", UINT32_MAX, &v));
+	assert_int_equal(v, UINT32_MAX);
+	assert_false(amp_parse_u32("4294967296", UINT32_MAX, &v));
+	assert_false(amp_parse_u32("99999999999999999999", UINT32_MAX, &v));
+	assert_false(amp_parse_u32("", 10, &v));
+	assert_false(amp_parse_u32(" 1", 10, &v));
+	assert_false(amp_parse_u32("1 ", 10, &v));
+	assert_false(amp_parse_u32("-1", 10, &v));
+	assert_false(amp_parse_u32("11", 10, &v));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_plain),	    cmocka_unit_test(test_disguises),
+		cmocka_unit_test(test_local),	    cmocka_unit_test(test_local_named),
+		cmocka_unit_test(test_in),	    cmocka_unit_test(test_names),
+		cmocka_unit_test(test_refused),	    cmocka_unit_test(test_long),
+		cmocka_unit_test(test_publish),	    cmocka_unit_test(test_expose),
+		cmocka_unit_test(test_numbers),
+	};
+
+	return cmocka_run_group_tests(tests, host_addrs, NULL);
+}
