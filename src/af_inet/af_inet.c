@@ -143,6 +143,7 @@ void amp_inet_fail(struct amp_sock *s, int err)
 		i->id = 0;
 		if (i->carrier && !(i->carrier->flags & AMP_SF_RESET))
 			i->carrier->fam->shutdown(i->carrier, SHUT_RDWR);
+		s->flags &= (uint16_t)~AMP_SF_CONNECTED;
 		amp_sock_reset(s, err);
 		return;
 	}
