@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Guests for tests/e2e: the hosted library under a program that a test steers by text.
+#
+#   $(BUILD)/e2e/agent-plain    as it is shipped
+#   $(BUILD)/e2e/agent-san      under the sanitizers
+#   $(BUILD)/e2e/agent-small    under the sanitizers, with a small core's pools
+
+E2E_CPPFLAGS := -D_GNU_SOURCE '-DAMPSOCK_CONFIG="port/hosted_config.h"' -Isrc -idirafter include
+E2E_CFLAGS   := $(STD) $(WARN) $(E2E_CPPFLAGS)
+# One listener, its door, the control carrier, and room for four connections (two sockets each).
+E2E_SMALL    := -DAMPSOCK_SOCKETS=12 -DAMPSOCK_RING_LEN=4096
+
+$(BUILD)/e2e/agent-plain: tests/e2e/agent.c $(BUILD)/hosted/libampsock.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(E2E_CFLAGS) $(CFLAGS) -o $@ $^ -pthread
+
+$(BUILD)/e2e/agent-san: tests/e2e/agent.c $(BUILD)/san/libampsock.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(E2E_CFLAGS) -g -O1 $(SAN_FLAGS) -o $@ $^ -pthread
+
+$(BUILD)/e2e/agent-small: tests/e2e/agent.c $(BUILD)/e2e-small/libampsock.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(E2E_CFLAGS) $(E2E_SMALL) -g -O1 $(SAN_FLAGS) -o $@ $^ -pthread
+
+$(eval $(call hosted_lib,e2e-small,$(E2E_SMALL) -g -O1 -fno-omit-frame-pointer -fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined))
+
+.PHONY: e2e-programs check-e2e
+e2e-programs: $(BUILD)/e2e/agent-plain $(BUILD)/e2e/agent-san $(BUILD)/e2e/agent-small \
+	$(BUILD)/ampsock-proxy $(BUILD)/san/ampsock-proxy
+
+check-e2e: ## a hosted guest, the proxy, real peers, and attacks (2 min)
+	@tests/run --build $(BUILD) e2e
