@@ -216,6 +216,7 @@ void amp_inet_close(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
 	struct amp_sock *child;
+	bool unread;
 
 	while ((s->flags & AMP_SF_LISTEN) && (child = amp_sock_queue_pop(s)) != NULL) {
 		child->linger_s = 0; /* never accepted: reset, not closed */
@@ -231,7 +232,10 @@ void amp_inet_close(struct amp_sock *s)
 		i->state = AMP_INET_RELEASE;
 	} else {
 		amp_inet_req_forget(s);
-		drop_carrier(s, i->state >= AMP_INET_WAIT ? 0 : s->linger_s);
+		/* unread data: the TCP peer must hear of it (RFC 2525, 2.17) */
+		unread = s->type == SOCK_STREAM && i->carrier &&
+			 amp_rxring_used(&i->carrier->rx);
+		drop_carrier(s, i->state >= AMP_INET_WAIT || unread ? 0 : s->linger_s);
 		amp_sock_free(s);
 	}
 	amp_inet_poke(); /* somebody may be granted the room */

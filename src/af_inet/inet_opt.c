@@ -155,6 +155,15 @@ static int ask(struct amp_sock *s, bool set, unsigned k, void *val, socklen_t *l
 	return -EAGAIN;
 }
 
+/* What the proxy's socket has not is refused now, not by a connect() or bind() later. */
+static bool fits(const struct amp_sock *s, int level, unsigned opt)
+{
+	if (s->type == SOCK_STREAM ? opt == AMP_OFF_SO_BROADCAST || opt == AMP_OFF_SO_REUSEPORT :
+				     level == IPPROTO_TCP)
+		return false;
+	return level != IPPROTO_IPV6 || s->domain == AF_INET6;
+}
+
 int amp_inet_option(struct amp_sock *s, bool set, int level, int name, void *val,
 		    socklen_t *len)
 {
@@ -167,7 +176,7 @@ int amp_inet_option(struct amp_sock *s, bool set, int level, int name, void *val
 		if (k + 1 == sizeof(options) / sizeof(options[0]))
 			return -ENOPROTOOPT;
 	opt = options[k].opt;
-	if ((level == IPPROTO_TCP) != (s->type == SOCK_STREAM) && level == IPPROTO_TCP)
+	if (!fits(s, level, opt))
 		return -ENOPROTOOPT;
 	if (i->state >= AMP_INET_BUSY)
 		return -EAGAIN;

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "proxy"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "proxy", "lib"))
 import harness  # noqa: E402
 from harness import BUILD, TIMEOUT, Proxy, eq  # noqa: E402
 

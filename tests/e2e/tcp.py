@@ -359,9 +359,15 @@ def options():
         s.setopt(level, name, value)
         eq(s.getopt(level, name), value, f"set {level}/{name}")
     for level, name in ((tcp, socket.TCP_MAXSEG), (tcp, socket.TCP_CORK), (so, socket.SO_OOBINLINE),
-                        (so, socket.SO_MARK), (so, socket.SO_BROADCAST), (so, 25), (99, 1),
+                        (so, socket.SO_MARK), (so, socket.SO_BROADCAST), (so, socket.SO_REUSEPORT),
+                        (so, 25), (99, 1),
                         (socket.IPPROTO_IPV6, 26)):
-        fails(errno.ENOPROTOOPT, s.setopt, level, name, 1)
+        try:
+            s.setopt(level, name, 1)
+        except OSError as e:
+            eq(errno.errorcode[e.errno], "ENOPROTOOPT", f"{level}/{name}")
+        else:
+            raise AssertionError(f"{level}/{name} was set")
     for level, name in ((tcp, socket.TCP_INFO), (so, socket.SO_PEERCRED), (tcp, socket.TCP_MAXSEG)):
         fails(errno.ENOPROTOOPT, s.getopt, level, name)
     fails(errno.EINVAL, s.setopt, tcp, socket.TCP_NODELAY, b"\1")
@@ -395,11 +401,12 @@ def stalled():
     _, g = up()
     s, c = Peer().join(g)
     s.nonblock()
-    later = s.pump(1 << 30).wait()
-    eq(later.err, errno.EAGAIN)
-    sent = int(later.words[0])
-    assert sent < 64 << 20, sent
-    eq(g.poll(0, (s, OUT))[0], 0)
+    sent = 0
+    while g.poll(0.5, (s, OUT))[0]:  # the host's buffers take their share in the background
+        later = s.pump(1 << 30, sent).wait()
+        eq(later.err, errno.EAGAIN)
+        sent += int(later.words[0])
+        assert sent < 64 << 20, sent
     got = 0
     while got < sent:
         data = c.recv(1 << 16)
