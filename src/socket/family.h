@@ -218,6 +218,9 @@ static inline void amp_sock_changed(struct amp_sock *s)
 /* Set the pending error and the RESET flag, wake. */
 void amp_sock_reset(struct amp_sock *s, int err);
 
+/* Some want has got all of its room since the last look: the look ends early. */
+extern bool amp_rx_full;
+
 /* rxring.c: stream bytes. Put into a waiting caller's buffer first, then the ring.
  * Returns bytes taken (all, unless the ring is full); *direct: bytes that went to the caller.
  */
@@ -246,11 +249,12 @@ ssize_t amp_rxring_msg_read(struct amp_rxring *r, const struct iovec *iov, size_
 /* Something that makes progress when the stack runs: links, the offload session. */
 struct amp_runner {
 	struct amp_runner *next;
+	bool due;     /* amp_runner_due() */
+	bool untimed; /* constant: run() does without now_ms, which may be 0 then */
 	/* Look at the device, move what can move. Returns ms until it wants to run again, -1:
 	 * event only. */
 	int32_t (*run)(struct amp_runner *r, uint32_t now_ms);
-	/* About to sleep (arm: true) or awake: returns true when something came in meanwhile.
-	 * NULL: none. */
+	/* About to sleep: ask to be notified; true when something came in meanwhile. NULL. */
 	bool (*arm)(struct amp_runner *r, bool on);
 	/* Leaving the stack: which queues want a kick (bits). Called with the lock. NULL: none.
 	 */
@@ -260,6 +264,14 @@ struct amp_runner {
 	/* Add what you counted. NULL: nothing. */
 	void (*stats)(const struct amp_runner *r, struct amp_stats *st);
 };
+
+/* Ask r->kick_due() before the lock is given up: something was put into its queues. */
+extern bool amp_due;
+static inline void amp_runner_due(struct amp_runner *r)
+{
+	r->due = true;
+	amp_due = true;
+}
 
 /* Adding twice is adding once. r lives for ever. */
 void amp_runner_add(struct amp_runner *r);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Bytes in and out: send, recv, read, write and their relatives, and zero-copy. */
 #include <errno.h>
-#include <limits.h>
 #include <string.h>
 
 #include "ampsock.h"
 #include "stack.h"
 
 #define AMP_IOV_MAX    1024
+#define AMP_LEN_MAX    (SIZE_MAX / 2) /* SSIZE_MAX, where <limits.h> lacks it */
 #define AMP_SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_EOR)
 #define AMP_RECV_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_PEEK | MSG_WAITALL | MSG_TRUNC)
 
@@ -169,10 +169,15 @@ ssize_t amp_sendto(int fd, const void *buf, size_t len, int flags, const struct 
 		   socklen_t dest_len)
 {
 	const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
-	struct amp_msg m;
-	int r = msg_init(&m, &iov, 1, (void *)(uintptr_t)dest, dest ? dest_len : 0);
+	struct amp_msg m = {.iov = &iov, .iov_cnt = 1, .len = len};
 
-	return r ? amp_fail(-r) : do_send(fd, &m, flags);
+	if (len > AMP_LEN_MAX)
+		return amp_fail(EINVAL);
+	if (dest) {
+		m.name = (struct sockaddr *)(uintptr_t)dest;
+		m.name_len = dest_len;
+	}
+	return do_send(fd, &m, flags);
 }
 
 ssize_t amp_send(int fd, const void *buf, size_t len, int flags)
@@ -195,10 +200,16 @@ ssize_t amp_recvfrom(int fd, void *restrict buf, size_t len, int flags,
 		     struct sockaddr *restrict src, socklen_t *restrict src_len)
 {
 	const struct iovec iov = {.iov_base = buf, .iov_len = len};
-	struct amp_msg m;
-	int r = msg_init(&m, &iov, 1, src_len ? src : NULL, src && src_len ? *src_len : 0);
-	ssize_t n = r ? amp_fail(-r) : do_recv(fd, &m, flags);
+	struct amp_msg m = {.iov = &iov, .iov_cnt = 1, .len = len};
+	ssize_t n;
 
+	if (len > AMP_LEN_MAX)
+		return amp_fail(EINVAL);
+	if (src && src_len) {
+		m.name = src;
+		m.name_len = *src_len;
+	}
+	n = do_recv(fd, &m, flags);
 	if (n >= 0 && m.name)
 		*src_len = m.name_len;
 	return n;

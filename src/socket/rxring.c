@@ -83,6 +83,8 @@ static size_t copy_out(const struct amp_rxring *r, uint32_t pos, const struct io
 	return n;
 }
 
+bool amp_rx_full;
+
 size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *direct)
 {
 	struct amp_rx_want *w = s->want;
@@ -93,11 +95,17 @@ size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *dir
 	/* in order: only when nothing older lies in the ring */
 	if (w && w->room && r->head == r->tail) {
 		n = len < w->room ? len : w->room;
-		n = iov_put(w->iov, w->iov_cnt, w->skip + w->got, from, n);
+		if (w->iov_cnt == 1)
+			memcpy((uint8_t *)w->iov->iov_base + w->skip + w->got, from, n);
+		else
+			iov_put(w->iov, w->iov_cnt, w->skip + w->got, from, n);
 		w->got += n;
 		w->room -= n;
+		amp_rx_full = w->room == 0;
 	}
 	*direct = n;
+	if (n == len)
+		return n;
 	from += n;
 	len -= n;
 	if (len > amp_rxring_room(r))

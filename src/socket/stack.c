@@ -17,8 +17,9 @@
  * look again first.
  *
  * Whatever happens to a socket sets amp_changed. With threads, the one that made it happen
- * wakes the sleepers as it leaves or goes to sleep itself. Rings are disarmed only when
- * nobody sleeps any more.
+ * wakes the sleepers as it leaves or goes to sleep itself.
+ *
+ * Without threads nobody can close a socket under a call: no users, no generations.
  */
 #include <errno.h>
 #include <string.h>
@@ -38,6 +39,7 @@ static int32_t next_ms;			/* l: when a runner wants to run, as of the last look 
 static uint32_t own_nonblock[2];	/* l: bit per console descriptor */
 static const struct amp_fd_ops *own;	/* set once */
 bool amp_changed;			/* l */
+bool amp_due;				/* l: some runner's due is set */
 struct amp_stats amp_counts;		/* l */
 
 #define AMP_FAMILY(sym, af) extern const struct amp_family sym;
@@ -300,12 +302,18 @@ void amp_runner_del(struct amp_runner *r)
 
 int32_t amp_links_run(void)
 {
-	uint32_t now_ms = amp_port_now_ms();
+	uint32_t now_ms = 0;
+	bool asked = false;
 
 	next_ms = -1;
 	for (struct amp_runner *r = runners; r; r = r->next) {
-		int32_t ms = r->run(r, now_ms);
+		int32_t ms;
 
+		if (!r->untimed && !asked) {
+			now_ms = amp_port_now_ms();
+			asked = true;
+		}
+		ms = r->run(r, now_ms);
 		if (ms >= 0 && (next_ms < 0 || ms < next_ms))
 			next_ms = ms;
 	}
@@ -320,53 +328,72 @@ void amp_runner_stats(struct amp_stats *st)
 	}
 }
 
-static bool arm_all(bool on)
+/* Rings are not disarmed afterwards: with event indices they are so by themselves. */
+static bool arm_all(void)
 {
 	bool news = false;
 
 	for (struct amp_runner *r = runners; r; r = r->next) {
-		if (r->arm && r->arm(r, on))
+		if (r->arm && r->arm(r, true))
 			news = true;
 	}
 	return news;
 }
 
-/*
- * Send the kicks that are due, without the lock. Held or not on return, as told. True: the
- * lock was free or something happened, so look again before sleeping.
- */
-static bool flush_kicks(bool relock)
+static void wake_others(void)
 {
-	struct amp_runner *due = NULL;
-	unsigned due_bits = 0, bits;
-	bool any = false, changed = amp_changed;
-
+	if (AMP_PORT_THREADS && amp_changed && waiters)
+		amp_port_wake();
 	amp_changed = false;
+}
+
+/*
+ * Send what is owed and the kicks that are due, these without the lock. Held or not on
+ * return, as told. True: the lock was free or something happened, so look again before
+ * sleeping.
+ */
+static bool flush_due(bool relock)
+{
+	struct amp_runner *last = NULL;
+	unsigned last_bits = 0, bits;
+	bool any;
+
+	wake_others();
+	amp_due = false;
 	for (struct amp_runner *r = runners; r; r = r->next) {
-		bits = r->kick_due ? r->kick_due(r) : 0;
+		if (!r->due)
+			continue;
+		r->due = false;
+		bits = r->kick_due(r);
 		if (!bits)
 			continue;
-		if (due) { /* the last one is sent on the way out */
+		if (last) { /* that one's turn is on the way out */
 			amp_port_unlock();
-			due->kick(due, due_bits);
+			last->kick(last, last_bits);
 			amp_port_lock();
 		}
-		due = r;
-		due_bits = bits;
-		any = true;
+		last = r;
+		last_bits = bits;
 	}
-	any |= amp_changed; /* sending what was owed can be the end of a connection */
-	changed |= amp_changed;
-	amp_changed = false;
-	if (AMP_PORT_THREADS && changed && waiters)
-		amp_port_wake();
-	if (!relock || due)
+	any = last || amp_changed; /* sending an RST can be the end of a connection */
+	wake_others();
+	if (!relock || last)
 		amp_port_unlock();
-	if (due)
-		due->kick(due, due_bits);
-	if (relock && due)
+	if (last)
+		last->kick(last, last_bits);
+	if (relock && last)
 		amp_port_lock();
 	return any;
+}
+
+static bool flush(bool relock)
+{
+	if (amp_due)
+		return flush_due(relock);
+	wake_others();
+	if (!relock)
+		amp_port_unlock();
+	return false;
 }
 
 /* ---- a call ---- */
@@ -377,12 +404,14 @@ int amp_enter(struct amp_call *c, int fd)
 
 	amp_port_lock();
 	c->s = amp_sock_find(fd, &err);
-	if (!c->s || c->s->users == UINT8_MAX) {
+	if (!c->s || (AMP_PORT_THREADS && c->s->users == UINT8_MAX)) {
 		amp_port_unlock();
 		return c->s ? -ENOBUFS : err;
 	}
-	c->s->users++;
-	c->gen = c->s->gen;
+	if (AMP_PORT_THREADS) {
+		c->s->users++;
+		c->gen = c->s->gen;
+	}
 	c->block = !(c->s->flags & AMP_SF_NONBLOCK);
 	c->timeout_ms = 0;
 	c->looked = c->started = false;
@@ -403,9 +432,9 @@ int amp_fail(int err)
 
 ssize_t amp_leave(struct amp_call *c, ssize_t r)
 {
-	if (c->s && --c->s->users == 0 && !c->s->fam)
+	if (AMP_PORT_THREADS && c->s && --c->s->users == 0 && !c->s->fam)
 		slot_is_free(c->s);
-	flush_kicks(false);
+	flush(false);
 	return r < 0 ? amp_fail((int)-r) : r;
 }
 
@@ -426,13 +455,16 @@ static int amp_sleep(struct amp_call *c)
 	}
 	if (next_ms >= 0 && (left < 0 || next_ms < left))
 		left = next_ms;
-	if (flush_kicks(true))
+	for (struct amp_runner *r = runners; r; r = r->next) {
+		if (r->kick_due)
+			amp_runner_due(r);
+	}
+	if (flush(true))
 		return 0;
 	waiters++;
-	if (!arm_all(true))
+	if (!arm_all())
 		amp_port_wait(left);
-	if (--waiters == 0)
-		arm_all(false);
+	waiters--;
 	return 0;
 }
 
@@ -446,7 +478,7 @@ int amp_again(struct amp_call *c)
 		c->looked = true;
 		amp_links_run();
 	}
-	if (c->s && c->s->gen != c->gen)
+	if (AMP_PORT_THREADS && c->s && c->s->gen != c->gen)
 		return -EBADF;
 	return r ? -EAGAIN : 0;
 }

@@ -175,7 +175,7 @@ static int vsock_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 	s->sub = 0;
 	s->link = l->index;
 	c->buf_alloc = buf_alloc(s);
-	r = amp_vsock_connect(&l->vs, c, local, to, wire_type(s));
+	r = amp_vsock_connect(engine_of(s), c, local, to, wire_type(s));
 	if (r)
 		return r;
 	s->flags |= AMP_SF_BOUND;
@@ -183,29 +183,23 @@ static int vsock_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 	return -EAGAIN;
 }
 
-/* len bytes of the message from off on, into the pieces of a packet. */
+/* The message from off on, into the pieces of a packet. */
 static void gather(const struct amp_vsock_tx *tx, const struct amp_msg *m, size_t off)
 {
 	const struct iovec *from = m->iov;
+	const struct amp_iov *to = tx->iov;
 
-	for (uint16_t i = 0; i < tx->iov_cnt; i++) {
-		uint8_t *to = tx->iov[i].base;
-		size_t left = tx->iov[i].len;
-
-		while (left) {
-			size_t n;
-
+	for (unsigned left = tx->iov_cnt; left; left--, to++) {
+		for (size_t at = 0, n; at < to->len; at += n, off += n) {
 			while (off >= from->iov_len) {
 				off -= from->iov_len;
 				from++;
 			}
 			n = from->iov_len - off;
-			if (n > left)
-				n = left;
-			memcpy(to, (const uint8_t *)from->iov_base + off, n);
-			to += n;
-			left -= n;
-			off += n;
+			if (n > to->len - at)
+				n = to->len - at;
+			memcpy((uint8_t *)to->base + at, (const uint8_t *)from->iov_base + off,
+			       n);
 		}
 	}
 }
@@ -225,53 +219,73 @@ static int message_may_start(struct amp_sock *s, struct amp_vsock_conn *c,
 
 int amp_vsock_may_send(const struct amp_sock *s, const struct amp_msg *m)
 {
-	if (s->flags & (AMP_SF_WR_SHUT | AMP_SF_HUP | AMP_SF_RESET))
+	unsigned f = s->flags & (AMP_SF_CONNECTED | AMP_SF_WR_SHUT | AMP_SF_HUP | AMP_SF_RESET |
+				 AMP_SF_RESERVED);
+
+	if (f == AMP_SF_CONNECTED && !m->name)
+		return 0;
+	if (f & (AMP_SF_WR_SHUT | AMP_SF_HUP | AMP_SF_RESET))
 		return -EPIPE;
 	if (m->name)
-		return s->flags & AMP_SF_CONNECTED ? -EISCONN : -EOPNOTSUPP;
-	if (!(s->flags & AMP_SF_CONNECTED))
-		return -ENOTCONN;
-	return s->flags & AMP_SF_RESERVED ? -EBUSY : 0;
+		return f & AMP_SF_CONNECTED ? -EISCONN : -EOPNOTSUPP;
+	return f & AMP_SF_CONNECTED ? -EBUSY : -ENOTCONN;
+}
+
+/* As much as goes now of a message of len bytes, of which done are gone. -errno, or the new
+ * done. */
+static ssize_t send_some(struct amp_sock *s, const struct amp_msg *m, uint32_t eom)
+{
+	struct amp_vsock_conn *c = conn_of(s);
+	struct amp_vsock *vs = engine_of(s);
+	struct amp_iov iov[AMP_VLINK_IOV];
+	struct amp_vsock_tx tx;
+	size_t done = m->done;
+
+	while (done < m->len) {
+		size_t want = m->len - done;
+		int r;
+
+		tx.iov = iov;
+		tx.iov_max = AMP_VLINK_IOV;
+		r = amp_vsock_reserve(vs, c, want > INT32_MAX ? INT32_MAX : (uint32_t)want,
+				      &tx);
+		if (r < 0)
+			return done > m->done ? (ssize_t)done : r == -ECONNRESET ? -EPIPE : r;
+		if (m->iov_cnt == 1 && tx.iov_cnt == 1)
+			memcpy(tx.iov->base, (const uint8_t *)m->iov->iov_base + done,
+			       (size_t)r);
+		else
+			gather(&tx, m, done);
+		done += (size_t)r;
+		amp_vsock_commit(vs, c, &tx, (uint32_t)r, done == m->len ? eom : 0);
+	}
+	return (ssize_t)done;
+}
+
+static ssize_t send_message(struct amp_sock *s, const struct amp_msg *m, int flags)
+{
+	uint32_t eom =
+		flags & MSG_EOR ? AMP_VSOCK_SEQ_EOM | AMP_VSOCK_SEQ_EOR : AMP_VSOCK_SEQ_EOM;
+	ssize_t n = m->done ? 0 : message_may_start(s, conn_of(s), m);
+
+	if (n)
+		return n;
+	n = send_some(s, m, eom);
+	s->sub &= (uint8_t)~SUB_TX_PART;
+	if ((n == -EAGAIN && m->done) || (n > 0 && (size_t)n < m->len))
+		s->sub |= SUB_TX_PART;
+	else
+		amp_sock_changed(s); /* the next sender's turn */
+	return n;
 }
 
 static ssize_t vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
-	struct amp_vsock_conn *c = conn_of(s);
-	struct amp_iov iov[AMP_VLINK_IOV];
-	struct amp_vsock_tx tx;
-	bool message = s->type != SOCK_STREAM;
-	size_t done = m->done;
-	int r = amp_vsock_may_send(s, m);
+	ssize_t n = amp_vsock_may_send(s, m);
 
-	if (r == 0 && message && done == 0)
-		r = message_may_start(s, c, m);
-	while (r >= 0 && done < m->len) {
-		size_t want = m->len - done;
-		uint32_t seq = 0;
-
-		tx.iov = iov;
-		tx.iov_max = AMP_VLINK_IOV;
-		r = amp_vsock_reserve(engine_of(s), c,
-				      want > INT32_MAX ? INT32_MAX : (uint32_t)want, &tx);
-		if (r < 0)
-			break;
-		gather(&tx, m, done);
-		done += (size_t)r;
-		if (message && done == m->len)
-			seq = flags & MSG_EOR ? AMP_VSOCK_SEQ_EOM | AMP_VSOCK_SEQ_EOR
-					      : AMP_VSOCK_SEQ_EOM;
-		amp_vsock_commit(engine_of(s), c, &tx, (uint32_t)r, seq);
-	}
-	if (message && done) {
-		if (done < m->len && r == -EAGAIN)
-			s->sub |= SUB_TX_PART;
-		else
-			s->sub &= (uint8_t)~SUB_TX_PART;
-	}
-	done -= m->done;
-	if (done)
-		return (ssize_t)done;
-	return r == -ECONNRESET ? -EPIPE : r < 0 ? r : 0;
+	if (n == 0)
+		n = s->type == SOCK_STREAM ? send_some(s, m, 0) : send_message(s, m, flags);
+	return n < 0 ? n : n - (ssize_t)m->done;
 }
 
 static ssize_t message_out(struct amp_sock *s, struct amp_msg *m, int flags)
@@ -433,7 +447,7 @@ static int vsock_poll(struct amp_sock *s)
 		ev |= POLLIN;
 	if (rd_over)
 		ev |= POLLRDHUP;
-	if (wr_over || amp_vsock_tx_space(engine_of(s), conn_of(s)))
+	if (wr_over || amp_vsock_tx_space(peek_engine(s), conn_of(s)))
 		ev |= POLLOUT;
 	else
 		amp_vsock_want_tx(engine_of(s), conn_of(s));

@@ -24,6 +24,7 @@ struct amp_vlink {
 	struct amp_vsock_conn *hash[AMPSOCK_HASH];
 	struct amp_vsock_stray stray[4];
 	struct amp_iov iov[AMP_VLINK_IOV];
+	uint16_t in_cnt; /* packets taken since kick_due() was last asked: buffers that went back */
 	uint8_t index;
 	bool up;
 };
@@ -38,7 +39,7 @@ void amp_vlink_down(struct amp_vlink *l);
 /* The queues stop for a while, connections stay: set vs.in and vs.out to go on. */
 void amp_vlink_pause(struct amp_vlink *l);
 /* The engine's turn: ms until it wants another, -1; *broken: a ring was lied about. */
-int32_t amp_vlink_turn(struct amp_vlink *l, uint32_t now_ms, bool *broken);
+int32_t amp_vlink_turn(struct amp_vlink *l, bool *broken);
 /* Send what is owed, on the way out of the stack. */
 static inline void amp_vlink_flush(struct amp_vlink *l)
 {
@@ -68,9 +69,18 @@ static inline struct amp_sock *sock_of(struct amp_vsock_conn *c)
 	return (struct amp_sock *)(void *)((char *)c - offsetof(struct amp_sock, priv));
 }
 
-static inline struct amp_vsock *engine_of(const struct amp_sock *s)
+static inline const struct amp_vsock *peek_engine(const struct amp_sock *s)
 {
 	return &amp_vlinks[s->link]->vs;
+}
+
+/* The engine, to put something into it: what it then owes goes out before the lock does. */
+static inline struct amp_vsock *engine_of(const struct amp_sock *s)
+{
+	struct amp_vlink *l = amp_vlinks[s->link];
+
+	amp_runner_due(&l->runner);
+	return &l->vs;
 }
 
 static inline uint32_t buf_alloc(const struct amp_sock *s)

@@ -182,7 +182,7 @@ static int32_t dev_run(struct amp_runner *r, uint32_t now_ms)
 	}
 	if (!d->l.up)
 		return -1;
-	ms = amp_vlink_turn(&d->l, now_ms, &broken);
+	ms = amp_vlink_turn(&d->l, &broken);
 	if (amp_vhost_be_dead(&d->be)) {
 		amp_vhost_be_fail(&d->be, -EFAULT, NULL);
 		return 0;
@@ -218,6 +218,7 @@ static unsigned dev_kick_due(struct amp_runner *r)
 	if (!d->l.up || !d->l.vs.in)
 		return 0;
 	amp_vlink_flush(&d->l);
+	d->l.in_cnt = 0;
 	for (unsigned q = 0; q < 2; q++) {
 		if (amp_vq_kick_due(&d->be.q[q].vq))
 			amp_vhost_be_notify(&d->be, q);

@@ -30,6 +30,7 @@
 #define EVENT_NUM	      2u
 #define EVENT_LEN	      8u /* 5.10.6.7: le32 id, rounded up */
 #define EVENT_TRANSPORT_RESET 0u
+#define EVENT_EVERY	      64u
 
 /* 2.7: 16 bytes a descriptor, 2 and 8 an entry in the rings, flags, indices and alignment. */
 #define RING_LEN(num) ((26u * (num) + 32u + 15u) & ~15u)
@@ -41,6 +42,7 @@ struct drv_link {
 	struct amp_vlink l; /* first */
 	struct amp_vdev *vd;
 	struct amp_vq q[QUEUES];
+	uint8_t event_in; /* looks at the links until the event queue's turn */
 	uint16_t state[2][NUM];
 	uint16_t event_state[EVENT_NUM];
 };
@@ -111,7 +113,7 @@ static int read_cid(struct drv_link *d)
 		return r;
 	if (amp_le32(raw + 4) || amp_le32(raw) <= AMP_VSOCK_CID_HOST ||
 	    amp_le32(raw) == UINT32_MAX) {
-		amp_log("vsock: the device's guest CID is not usable");
+		amp_log(AMP_WHY("vsock: the device's guest CID is not usable"));
 		return -EPROTO;
 	}
 	d->l.vs.local_cid = amp_le32(raw);
@@ -149,7 +151,10 @@ static int link_start(struct drv_link *d)
 	d->l.vs.in = &d->q[Q_RX];
 	d->l.vs.out = &d->q[Q_TX];
 	d->l.vs.seqpacket = (features & AMP_VSOCK_F_SEQPACKET) != 0;
+	d->event_in = 1;
 	amp_vlink_up(&d->l);
+	d->l.in_cnt = NUM; /* the first buffers are news */
+	amp_runner_due(&d->l.runner);
 	return 0;
 }
 
@@ -160,7 +165,7 @@ static void link_restart(struct drv_link *d, const char *why)
 	d->vd->ops->reset(d->vd);
 	amp_vlink_down(&d->l);
 	if (link_start(d))
-		amp_log("vsock: the device does not come back");
+		amp_log(AMP_WHY("vsock: the device does not come back"));
 }
 
 /* 5.10.6.7; anything else is unknown and ignored. True: the transport was reset. */
@@ -176,6 +181,8 @@ static bool event_came(struct drv_link *d)
 		amp_vq_put(&d->q[Q_EVENT], b.id, 0);
 		b.iov = &iov;
 	}
+	if (d->q[Q_EVENT].num && amp_vq_kick_due(&d->q[Q_EVENT]))
+		d->vd->ops->notify(d->vd, Q_EVENT); /* rare: the lock does not matter */
 	return reset;
 }
 
@@ -185,18 +192,22 @@ static int32_t drv_run(struct amp_runner *r, uint32_t now_ms)
 	int32_t ms;
 	bool broken;
 
+	(void)now_ms;
 	if (!d->l.up)
 		return -1;
 	if (d->vd->ops->events(d->vd) & AMP_VDEV_EV_GONE) {
-		link_restart(d, "vsock: the device is gone or wants a reset");
+		link_restart(d, AMP_WHY("vsock: the device is gone or wants a reset"));
 		return 0;
 	}
-	/* before anything is received: it may be for another CID */
-	if (event_came(d)) {
-		link_restart(d, "vsock: the host has reset the transport");
-		return 0;
+	/* events come with an interrupt: looked for when one may have come, and now and then */
+	if (--d->event_in == 0) {
+		d->event_in = EVENT_EVERY;
+		if (event_came(d)) {
+			link_restart(d, AMP_WHY("vsock: the host has reset the transport"));
+			return 0;
+		}
 	}
-	ms = amp_vlink_turn(&d->l, now_ms, &broken);
+	ms = amp_vlink_turn(&d->l, &broken);
 	if (broken) {
 		link_restart(d, d->q[Q_RX].broken ? d->q[Q_RX].why : d->q[Q_TX].why);
 		return 0;
@@ -209,16 +220,14 @@ static bool drv_arm(struct amp_runner *r, bool on)
 	struct drv_link *d = drv_of(r);
 	bool news;
 
+	(void)on;
 	if (!d->l.up)
 		return false;
-	if (!on) {
-		amp_vq_disarm(&d->q[Q_RX]);
-		amp_vq_disarm(&d->q[Q_TX]);
-		return false;
-	}
 	news = amp_vsock_arm(&d->l.vs);
-	if (d->q[Q_EVENT].num)
-		news |= amp_vq_arm(&d->q[Q_EVENT]);
+	if (d->q[Q_EVENT].num && amp_vq_arm(&d->q[Q_EVENT])) {
+		d->event_in = 1;
+		news = true;
+	}
 	return news;
 }
 
@@ -230,21 +239,24 @@ static unsigned drv_kick_due(struct amp_runner *r)
 	if (!d->l.up)
 		return 0;
 	amp_vlink_flush(&d->l);
-	for (unsigned q = 0; q < QUEUES; q++) {
-		if (d->q[q].num && amp_vq_kick_due(&d->q[q]))
-			bits |= 1u << q;
-	}
+	if (d->l.in_cnt && amp_vq_kick_due(&d->q[Q_RX]))
+		bits |= 1u << Q_RX;
+	d->l.in_cnt = 0;
+	if (amp_vq_kick_due(&d->q[Q_TX]))
+		bits |= 1u << Q_TX;
 	return bits;
 }
 
 static void drv_kick(struct amp_runner *r, unsigned queues)
 {
-	struct drv_link *d = drv_of(r);
+	struct amp_vdev *vd = drv_of(r)->vd;
 
-	for (unsigned q = 0; q < QUEUES; q++) {
-		if (queues & 1u << q)
-			d->vd->ops->notify(d->vd, q);
-	}
+	if (queues & 1u << Q_RX)
+		vd->ops->notify(vd, Q_RX);
+	if (queues & 1u << Q_TX)
+		vd->ops->notify(vd, Q_TX);
+	if (queues & 1u << Q_EVENT)
+		vd->ops->notify(vd, Q_EVENT);
 }
 
 static void drv_stats(const struct amp_runner *r, struct amp_stats *st)
@@ -290,6 +302,7 @@ int amp_link_vsock(struct amp_vdev *vd)
 		d->vd = vd;
 		d->l.index = (uint8_t)(d - drv);
 		d->l.runner.run = drv_run;
+		d->l.runner.untimed = true;
 		d->l.runner.arm = drv_arm;
 		d->l.runner.kick_due = drv_kick_due;
 		d->l.runner.kick = drv_kick;

@@ -77,25 +77,33 @@ static int message_in(struct amp_sock *s, const struct amp_vsock_rx *rx)
 	return r;
 }
 
+static int stream_in(struct amp_sock *s, const struct amp_vsock_rx *rx, size_t *direct)
+{
+	const struct amp_iov *iov = rx->iov;
+	size_t here;
+
+	for (unsigned left = rx->iov_cnt; left; left--, iov++) {
+		if (amp_sock_rx(s, iov->base, iov->len, &here) != iov->len)
+			return -ENOBUFS;
+		*direct += here;
+	}
+	return 0;
+}
+
 static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 		   const struct amp_vsock_rx *rx)
 {
 	struct amp_sock *s = sock_of(c);
 	size_t direct = 0;
+	int r;
 
 	amp_sock_changed(s);
 	if (s->type != SOCK_STREAM)
 		return message_in(s, rx);
-	for (uint16_t i = 0; i < rx->iov_cnt; i++) {
-		size_t here;
-
-		if (amp_sock_rx(s, rx->iov[i].base, rx->iov[i].len, &here) != rx->iov[i].len)
-			return -ENOBUFS;
-		direct += here;
-	}
+	r = stream_in(s, rx, &direct);
 	if (direct)
 		amp_vsock_consumed(vs, c, (uint32_t)direct);
-	return 0;
+	return r;
 }
 
 static void on_over(struct amp_sock *s)
@@ -198,20 +206,38 @@ void amp_vlink_down(struct amp_vlink *l)
 	amp_link_report(l->index, false);
 }
 
-int32_t amp_vlink_turn(struct amp_vlink *l, uint32_t now_ms, bool *broken)
+int32_t amp_vlink_turn(struct amp_vlink *l, bool *broken)
 {
-	int n;
+	uint32_t sent = l->vs.stats.tx_packets;
+	int n, left = 64;
 
-	/* bounded: a flood on one link must not keep a call from its socket */
-	n = amp_vsock_run(&l->vs, 64);
+	/*
+	 * One at a time, and no more once a caller has all that it wanted: it is told sooner,
+	 * and what follows may be for its next buffer. Bounded: a flood on one link must not
+	 * keep a call from its socket.
+	 */
+	amp_rx_full = false;
+	do {
+		n = amp_vsock_run(&l->vs, 1);
+	} while (n > 0 && --left && !amp_rx_full);
 	*broken = n < 0;
+	/*
+	 * Buffers that went back need a kick at once only when the peer might have run out
+	 * of them: before half the ring has come in since the last time, it has not, or
+	 * there are unseen packets. Before sleep everybody is asked.
+	 */
+	l->in_cnt = (uint16_t)(l->in_cnt + 64 - left);
+	if (l->vs.stats.tx_packets != sent || (l->vs.in && l->in_cnt >= l->vs.in->num / 2u))
+		amp_runner_due(&l->runner);
 	if (l->vs.why) {
 		amp_log(l->vs.why);
 		l->vs.why = NULL;
 	}
-	if (n == 64)
+	if (n > 0) {
+		amp_changed = true; /* there may be more, for somebody who sleeps */
 		return 0;
-	return l->vs.closing_cnt ? amp_vsock_tick(&l->vs, now_ms) : -1;
+	}
+	return l->vs.closing_cnt ? amp_vsock_tick(&l->vs, amp_port_now_ms()) : -1;
 }
 
 void amp_vlink_stats(const struct amp_runner *r, struct amp_stats *st)
@@ -231,10 +257,14 @@ static uint8_t loop_buf[AMPSOCK_VSOCK_BUF_LEN];
 
 static int32_t loop_run(struct amp_runner *r, uint32_t now_ms)
 {
+	struct amp_vsock *vs = &loop_link.vs;
 	bool broken;
 
 	(void)r;
-	return amp_vlink_turn(&loop_link, now_ms, &broken);
+	(void)now_ms;
+	if (!vs->owed_head && !vs->stray_cnt && !vs->closing_cnt && !vs->loop_starved)
+		return -1;
+	return amp_vlink_turn(&loop_link, &broken);
 }
 
 static unsigned loop_flush(struct amp_runner *r)
@@ -252,6 +282,7 @@ struct amp_vlink *amp_vlink_loop(void)
 	if (l->up)
 		return l;
 	l->runner.run = loop_run;
+	l->runner.untimed = true;
 	l->runner.kick_due = loop_flush;
 	l->runner.stats = amp_vlink_stats;
 	l->index = AMP_VLINK_LOOP;
