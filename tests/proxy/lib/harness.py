@@ -12,7 +12,7 @@ import time
 import traceback
 
 TIMEOUT = float(os.environ.get("AMPSOCK_TEST_TIMEOUT", "20"))
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 BUILD = os.environ.get("BUILD", os.path.join(ROOT, "build"))
 if not os.path.isabs(BUILD):
     BUILD = os.path.join(ROOT, BUILD)
@@ -48,6 +48,9 @@ def main():
             failed += 1
             for line in traceback.format_exc().splitlines():
                 print(f"# {line}")
+            for p in Proxy.running:
+                for line in p.lines[-20:]:
+                    print(f"# {line}")
             print(f"not ok {i} - {name}")
             if isinstance(e, KeyboardInterrupt):
                 break

@@ -5,12 +5,12 @@ Shares no code with what it tests, and can lie in every field. One thread; every
 has a deadline. Sections are those of virtio 1.2 and of QEMU's vhost-user.rst.
 """
 import array
-import ctypes
 import mmap
 import os
 import select
 import socket
 import struct
+import threading
 import time
 
 HDR = struct.Struct("<QQIIIHHIII")  # 5.10.6
@@ -62,6 +62,8 @@ class Front:
         os.ftruncate(self.memfd, size)
         self.size = size
         self.mem = mmap.mmap(self.memfd, size)
+        # indices are read and written whole: struct's "<H" goes byte by byte
+        self.u16 = memoryview(self.mem).cast("H")
         self.base = 0x40000000  # guest-physical
         self.user = 0x7f0000000000  # front-end's address space: any number will do
         self.kick = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(2)]
@@ -153,9 +155,9 @@ class Front:
 
     def offer(self, q, head):
         _, avail, used = self.parts(q)
-        struct.pack_into("<H", self.mem, avail + 4 + 2 * (self.avail_idx[q] % self.num), head)
+        self.u16[avail // 2 + 2 + self.avail_idx[q] % self.num] = head
         self.avail_idx[q] = (self.avail_idx[q] + 1) & 0xffff
-        struct.pack_into("<H", self.mem, avail + 2, self.avail_idx[q])
+        self.u16[avail // 2 + 1] = self.avail_idx[q]
 
     def notify(self, q):
         self.kicks += 1
@@ -169,11 +171,11 @@ class Front:
         for q in range(2):
             _, avail, _ = self.parts(q)
             if self.event_idx:  # 2.7.7.2 used_event
-                struct.pack_into("<H", self.mem, avail + 4 + 2 * self.num, self.used_seen[q])
+                self.u16[avail // 2 + 2 + self.num] = self.used_seen[q]
 
     def used(self, q):
         _, _, used = self.parts(q)
-        idx, = struct.unpack_from("<H", self.mem, used + 2)
+        idx = self.u16[used // 2 + 1]
         while self.used_seen[q] != idx:
             i, n = struct.unpack_from("<II", self.mem, used + 4 + 8 * (self.used_seen[q] % self.num))
             self.used_seen[q] = (self.used_seen[q] + 1) & 0xffff
@@ -249,11 +251,13 @@ class Conn:
             self.post(RW, bytes(view[:n]), flags if last else 0)
             self.tx_cnt += n
             view = view[n:]
+        self.g.flush()
 
     def send_msg(self, data):
         self.wait(lambda: self.credit() >= len(data))
         self.post(RW, data, EOM)
         self.tx_cnt += len(data)
+        self.g.flush()
 
     def consumed(self, n):
         self.fwd_cnt += n
@@ -284,6 +288,7 @@ class Conn:
     def shutdown(self, flags):
         self.shut_flags |= flags
         self.post(SHUTDOWN, flags=self.shut_flags)
+        self.g.flush()
 
     def close(self):
         """Orderly; waits for the proxy's RST."""
@@ -297,6 +302,7 @@ class Conn:
 
     def reset(self):
         self.post(RST)
+        self.g.flush()
         self.state = "reset"
         self.g.conns.pop(self.key(), None)
 
@@ -403,6 +409,10 @@ class Guest(Front):
         elif op == CREDIT_REQUEST:
             c.post(CREDIT_UPDATE)
 
+    def pumped(self):
+        """with guest.pumped(): a thread answers for the guest meanwhile."""
+        return Pump(self)
+
     # -- sockets --
 
     def new(self, port, type_=STREAM, **kw):
@@ -421,3 +431,20 @@ class Guest(Front):
         if not self.wait(lambda: self.accepted.get(port), timeout):
             raise TimeoutError("no connection came")
         return self.accepted[port].pop(0)
+
+
+class Pump:
+    def __init__(self, guest):
+        self.guest, self.stop = guest, threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+
+    def run(self):
+        while not self.stop.is_set():
+            self.guest.poll(0.02)
+
+    def __enter__(self):
+        self.thread.start()
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join(TIMEOUT)
