@@ -52,7 +52,8 @@ struct amp_stats {
 	uint32_t sockets_used;
 	uint32_t sockets_max;
 	uint32_t rings_used;
-	uint32_t tx_pending; /* packets that the other end has not taken yet: 0 before power-off */
+	uint32_t tx_pending; /* packets that the other end has not taken yet: 0 before power-off
+			      */
 };
 
 void amp_stats_get(struct amp_stats *st);
