@@ -60,19 +60,21 @@ $(BENCH)/g.o $(BENCH)/h.o:
 $(BENCH)/insn: tests/bench/insn.c $(BENCH)/g.o $(BENCH)/h.o
 	$(CC) $(BENCH_FLAGS) -idirafter include -o $@ $^
 
-# The board's throughput once more, for -icount: see icount.c.
-# $(call bench_board,BOARD,SHORT NAME)
+# The board's throughput once more, for -icount: see icount.c and quiet_clint.c.
+# $(call bench_board,BOARD,SHORT NAME,OBJECTS REPLACED,BY)
 define bench_board
-$(BENCH)/icount-$(2).o: tests/bench/icount.c
+$(BENCH)/icount-$(2)/%.o: tests/bench/%.c
 	@mkdir -p $$(@D)
-	$($(1).cross)gcc $(FW_SPECS) $($(1).flags) $(FW_CFLAGS) -c $$< -o $$@
+	$($(1).cross)gcc $(FW_SPECS) $($(1).flags) $($(1).irq) $(FW_CFLAGS) -c $$< -o $$@
 
-$(BENCH)/throughput-$(2).elf: $(BUILD)/fw/$(1)/examples/throughput.o $$(fw_objs.$(BUILD)/fw/$(1)) \
-		$(BUILD)/fw/$(1)/board/link.o $(BENCH)/icount-$(2).o $(BUILD)/fw/$(1)/libampsock.a
+$(BENCH)/throughput-$(2).elf: $(BUILD)/fw/$(1)/examples/throughput.o $(BENCH)/icount-$(2)/icount.o \
+		$(4:%=$(BENCH)/icount-$(2)/%) $$(filter-out $(addprefix %/,$(3)),$$(fw_objs.$(BUILD)/fw/$(1))) \
+		$(BUILD)/fw/$(1)/board/link.o $(BUILD)/fw/$(1)/libampsock.a
 	$$(fw_link.$(BUILD)/fw/$(1)) -Wl,--wrap=amp_port_wait
 
 bench-bin: $(BENCH)/throughput-$(2).elf $(BUILD)/fw/$(1)/throughput.elf
 endef
-$(foreach b,riscv64 aarch64,$(eval $(call bench_board,qemu-virt-$(b),$(b))))
+$(eval $(call bench_board,qemu-virt-riscv64,riscv64,timer-clint.o,quiet_clint.o))
+$(eval $(call bench_board,qemu-virt-aarch64,aarch64))
 
 bench-bin: $(BUILD)/ampsock-proxy
