@@ -16,6 +16,9 @@
 #ifndef IP_TTL
 #define IP_TTL 2
 #endif
+#ifndef SO_PROTOCOL
+#define SO_PROTOCOL 38
+#endif
 #ifndef SO_REUSEPORT
 #define SO_REUSEPORT 15
 #endif
@@ -118,19 +121,24 @@ static int put_val(uint8_t *p, unsigned kind, const void *val, socklen_t len)
 	}
 }
 
+static int give(const int32_t *v, void *val, socklen_t *len)
+{
+	if (*len > sizeof(*v))
+		*len = sizeof(*v);
+	memcpy(val, v, *len);
+	return 0;
+}
+
 static int get_val(const uint8_t *p, unsigned got, unsigned kind, void *val, socklen_t *len)
 {
-	uint32_t v;
+	int32_t v;
 
 	if (got < 4u + (kind == V_IF4 ? 8u : 4u))
 		return -EPROTO;
-	v = amp_le32(p + 4);
+	v = (int32_t)amp_le32(p + 4);
 	if (kind == V_IF4)
 		memcpy(&v, p + 8, 4);
-	if (*len > 4)
-		*len = 4;
-	memcpy(val, &v, *len);
-	return 0;
+	return give(&v, val, len);
 }
 
 static int ask(struct amp_sock *s, bool set, unsigned k, void *val, socklen_t *len)
@@ -172,6 +180,10 @@ int amp_inet_option(struct amp_sock *s, bool set, int level, int name, void *val
 	int32_t v = 0;
 	int r;
 
+	if (level == SOL_SOCKET && name == SO_PROTOCOL && !set) {
+		v = s->type == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP;
+		return give(&v, val, len);
+	}
 	for (k = 0; options[k].level != level || options[k].name != name; k++)
 		if (k + 1 == sizeof(options) / sizeof(options[0]))
 			return -ENOPROTOOPT;
@@ -189,10 +201,7 @@ int amp_inet_option(struct amp_sock *s, bool set, int level, int name, void *val
 			r = preset(i, set, opt, &v);
 			if (r || set)
 				return r;
-			if (*len > sizeof(v))
-				*len = sizeof(v);
-			memcpy(val, &v, *len);
-			return 0;
+			return give(&v, val, len);
 		}
 	} else if (i->state == AMP_INET_IDLE && s->type == SOCK_DGRAM) {
 		amp_inet_open(s);
