@@ -249,7 +249,8 @@ ssize_t amp_rxring_msg_read(struct amp_rxring *r, const struct iovec *iov, size_
 /* Something that makes progress when the stack runs: links, the offload session. */
 struct amp_runner {
 	struct amp_runner *next;
-	bool due;     /* amp_runner_due() */
+	struct amp_runner *due_next;
+	bool due;     /* on the list amp_due */
 	bool untimed; /* constant: run() does without now_ms, which may be 0 then */
 	/* Look at the device, move what can move. Returns ms until it wants to run again, -1:
 	 * event only. */
@@ -266,11 +267,14 @@ struct amp_runner {
 };
 
 /* Ask r->kick_due() before the lock is given up: something was put into its queues. */
-extern bool amp_due;
+extern struct amp_runner *amp_due;
 static inline void amp_runner_due(struct amp_runner *r)
 {
+	if (r->due)
+		return;
 	r->due = true;
-	amp_due = true;
+	r->due_next = amp_due;
+	amp_due = r;
 }
 
 /* Adding twice is adding once. r lives for ever. */

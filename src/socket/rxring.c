@@ -101,7 +101,8 @@ size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *dir
 			iov_put(w->iov, w->iov_cnt, w->skip + w->got, from, n);
 		w->got += n;
 		w->room -= n;
-		amp_rx_full = w->room == 0;
+		if (w->room == 0)
+			amp_rx_full = true;
 	}
 	*direct = n;
 	if (n == len)

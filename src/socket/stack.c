@@ -39,7 +39,7 @@ static int32_t next_ms;			/* l: when a runner wants to run, as of the last look 
 static uint32_t own_nonblock[2];	/* l: bit per console descriptor */
 static const struct amp_fd_ops *own;	/* set once */
 bool amp_changed;			/* l */
-bool amp_due;				/* l: some runner's due is set */
+struct amp_runner *amp_due;		/* l: those with due set */
 struct amp_stats amp_counts;		/* l */
 
 #define AMP_FAMILY(sym, af) extern const struct amp_family sym;
@@ -354,35 +354,30 @@ static void wake_others(void)
  */
 static bool flush_due(bool relock)
 {
-	struct amp_runner *last = NULL;
-	unsigned last_bits = 0, bits;
-	bool any;
+	bool any = false, last;
 
 	wake_others();
-	amp_due = false;
-	for (struct amp_runner *r = runners; r; r = r->next) {
-		if (!r->due)
-			continue;
+	do {
+		struct amp_runner *r = amp_due;
+		unsigned bits;
+
+		amp_due = r->due_next;
 		r->due = false;
 		bits = r->kick_due(r);
 		if (!bits)
 			continue;
-		if (last) { /* that one's turn is on the way out */
-			amp_port_unlock();
-			last->kick(last, last_bits);
-			amp_port_lock();
-		}
-		last = r;
-		last_bits = bits;
-	}
-	any = last || amp_changed; /* sending an RST can be the end of a connection */
-	wake_others();
-	if (!relock || last)
+		any = true;
+		last = !relock && !amp_due && !amp_changed;
 		amp_port_unlock();
-	if (last)
-		last->kick(last, last_bits);
-	if (relock && last)
+		r->kick(r, bits);
+		if (last)
+			return true;
 		amp_port_lock();
+	} while (amp_due);
+	any |= amp_changed; /* sending an RST can be the end of a connection */
+	wake_others();
+	if (!relock)
+		amp_port_unlock();
 	return any;
 }
 
