@@ -172,7 +172,7 @@ static int mmio_config(struct amp_vdev *vd, uint32_t off, void *dst, uint32_t le
 	uint8_t *to = dst;
 	uint32_t gen, i, tries;
 
-	if (off > 0x100 || len > 0x100)
+	if (off > 0x100 || len > 0x100 - off) /* a slot has no more */
 		return -EINVAL;
 	for (tries = 0; tries < 16; tries++) {
 		gen = m->regs[R_CONFIG_GEN];
