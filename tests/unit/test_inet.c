@@ -445,6 +445,26 @@ static void forged_accepts(void **state)
 	spin();
 }
 
+/* All that the pools can hold is granted to the first: the second must not be visited. */
+static void no_credit_no_visit(void **state)
+{
+	int a = listener(4), b = listener(4);
+	struct wire *w;
+
+	(void)state;
+	assert_int_equal(px.credits, 0);
+	w = visit(1);
+	spin();
+	assert_true(w->aborted);
+	amp_close(a); /* its credits are for others now */
+	spin();
+	assert_true(px.credits > 0);
+	w = visit(2);
+	spin();
+	assert_false(w->aborted);
+	amp_close(b);
+}
+
 /* Twelve slots: control, door, listener; each connection takes two. */
 static void credits_follow_the_pools(void **state)
 {
@@ -591,6 +611,18 @@ static bool odd_bind(const struct amp_off_ctl *c, const uint8_t *body, unsigned 
 	return true;
 }
 
+static bool late_seq(const struct amp_off_ctl *c, const uint8_t *body, unsigned len)
+{
+	static const uint8_t ans[28];
+
+	(void)body;
+	(void)len;
+	if (c->op != AMP_OFF_BIND)
+		return false;
+	say_ctl(AMP_OFF_BIND | AMP_OFF_REPLY, AMP_OFF_EACCES, c->seq - 1, ans, 0);
+	return true;
+}
+
 static bool twice(const struct amp_off_ctl *c, const uint8_t *body, unsigned len)
 {
 	(void)body;
@@ -608,6 +640,8 @@ static void odd_answers(void **state)
 
 	(void)state;
 	px_resolver = odd_bind;
+	assert_errno(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), EPROTO);
+	px_resolver = late_seq;
 	assert_errno(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), EPROTO);
 	px_resolver = twice;
 	amp_close(fd);
@@ -691,6 +725,7 @@ int main(void)
 		T(listen_unbound_and_refused),
 		T(forged_accepts),
 		T(credits_follow_the_pools),
+		T(no_credit_no_visit),
 		T(ping_finds_the_dead),
 		T(listener_keeps_trying),
 		T(no_lies_on_the_control_carrier),

@@ -231,6 +231,44 @@ static void whole_or_not_at_all(void **state)
 	amp_close(fd);
 }
 
+/* Two threads send on one socket: the second waits until the first one's frame is whole. */
+static void frames_do_not_mix(void **state)
+{
+	static uint8_t big[200], buf[400];
+	struct iovec iov = {big, 200};
+	struct sockaddr_in to = sin4("192.0.2.9", 53);
+	struct amp_msg first = {.iov = &iov,
+				.iov_cnt = 1,
+				.len = 200,
+				.name = (struct sockaddr *)&to,
+				.name_len = sizeof(to)};
+	struct amp_msg second = first;
+	struct amp_off_udp u;
+	struct amp_sock *s = NULL;
+	int fd = udp_bound(1);
+	struct wire *w = last_wire();
+	ssize_t n;
+
+	(void)state;
+	while ((s = amp_sock_next(s)) != NULL && s->domain != AF_INET)
+		;
+	px.mtu = 60;
+	n = s->fam->sendmsg(s, &first, 0);
+	assert_int_equal(n, 28);
+	assert_int_equal(s->fam->sendmsg(s, &second, 0), -EAGAIN);
+	assert_int_equal(amp_poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, 0), 0);
+	for (first.done = (size_t)n; first.done < 200; first.done += (size_t)n) {
+		n = s->fam->sendmsg(s, &first, 0);
+		assert_true(n > 0);
+	}
+	px.mtu = 2000;
+	assert_int_equal(s->fam->sendmsg(s, &second, 0), 200);
+	assert_int_equal(frame(w, &u, buf), 200);
+	assert_int_equal(frame(w, &u, buf), 200);
+	assert_int_equal(w->in_len, 0);
+	amp_close(fd);
+}
+
 static void liars_lose_the_socket(void **state)
 {
 	char buf[8];
@@ -324,9 +362,9 @@ static void multicast_options(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(there_and_back),   T(split_everywhere),    T(truncated),
-		T(errors_and_drops), T(whole_or_not_at_all), T(liars_lose_the_socket),
-		T(bind_and_names),   T(multicast_options),
+		T(there_and_back),	  T(split_everywhere),	  T(truncated),
+		T(errors_and_drops),	  T(whole_or_not_at_all), T(frames_do_not_mix),
+		T(liars_lose_the_socket), T(bind_and_names),	  T(multicast_options),
 	};
 
 	return cmocka_run_group_tests_name("inet_udp", tests, NULL, NULL);

@@ -14,6 +14,7 @@ static uint8_t answer_status;
 static uint8_t answer[AMP_OFF_CTL_MAX];
 static size_t answer_len;
 static bool only_v4, silent;
+static uint32_t last_seq;
 
 static void put_list(unsigned cnt, const struct amp_off_addr *a, const char *name)
 {
@@ -32,6 +33,7 @@ static bool resolver(const struct amp_off_ctl *c, const uint8_t *body, unsigned 
 	if (c->op != AMP_OFF_RESOLVE && c->op != AMP_OFF_RNAME)
 		return false;
 	asked++;
+	last_seq = c->seq;
 	memcpy(question, body, len);
 	question_len = len;
 	if (silent)
@@ -201,6 +203,7 @@ static void no_answers(void **state)
 		{AMP_OFF_EAI_MEMORY, EAI_MEMORY},     {AMP_OFF_EAI_MEMORY + 1, EAI_AGAIN},
 		{AMP_OFF_EACCES, EAI_FAIL},
 	};
+	struct amp_off_addr a;
 	struct addrinfo *r;
 	uint32_t t0;
 
@@ -214,6 +217,16 @@ static void no_answers(void **state)
 	assert_int_equal(get("x.example", "80", 0, 0, 0, &r), EAI_AGAIN);
 	assert_true(clock_ms - t0 >= AMPSOCK_CONNECT_MS);
 	silent = false;
+	/* the answer comes after all, and must not be taken for that of another question */
+	a = addr4(0x01010101, 80);
+	put_list(1, &a, "");
+	say_ctl(AMP_OFF_RESOLVE | AMP_OFF_REPLY, 0, last_seq, answer, answer_len);
+	a = addr4(0x02020202, 80);
+	put_list(1, &a, "");
+	answer_status = 0;
+	assert_int_equal(get("y.example", "80", 0, SOCK_STREAM, 0, &r), 0);
+	assert_int_equal(in4(r)->sin_addr.s_addr, 0x02020202);
+	amp_freeaddrinfo(r);
 	px.ctl->rst = true;
 	spin();
 	px.link_down = true;
@@ -229,7 +242,8 @@ static void lying_answers(void **state)
 	struct addrinfo *r;
 
 	(void)state;
-	for (int i = 0; i < 5; i++) {
+	for (int i = 0; i < 6; i++) {
+		a[1].family = i == 5 ? AMP_OFF_INET6 : AMP_OFF_INET; /* not asked for */
 		put_list(2, a, "name");
 		if (i == 0)
 			answer[0] = 3;
