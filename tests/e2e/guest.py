@@ -356,16 +356,15 @@ _stop_proxies = Proxy.stop_all.__func__
 
 def _stop_all(cls):
     while Guest.running:
+        g = Guest.running[-1]
         try:
-            Guest.running[-1].stop()
+            g.stop()
+            print("\n".join("# guest: " + x for x in g.lines[-20:]))
         except AssertionError as e:
-            for line in str(e).splitlines():
-                print(f"# stop: {line}")
-            PROBLEMS.append(str(e))
+            print("\n".join("# stop: " + x for x in str(e).splitlines()))
     _stop_proxies(cls)
 
 
-PROBLEMS = []
 Proxy.stop_all = classmethod(_stop_all)
 
 
