@@ -49,6 +49,7 @@ struct udp {
 	bool in_ok;	/* takes datagrams from anybody */
 	bool connected;
 	bool dead;
+	struct amp_off_addr local; /* as bound */
 	struct sockaddr_storage good; /* may be sent to until good_until_ms */
 	uint64_t good_until_ms;
 	struct sockaddr_storage good_in;
@@ -494,6 +495,19 @@ static int udp_socket(struct udp *u, const struct amp_off_open *o)
 	return fd;
 }
 
+/* Linux gives up a port that it chose itself when the peer goes: the guest keeps its own. */
+static int rebind(struct udp *u)
+{
+	struct amp_off_addr now;
+	struct sockaddr_storage ss;
+	socklen_t len = amp_off_to_sa(&u->local, &ss);
+
+	amp_off_local(u->watch.fd, &now);
+	if (now.port)
+		return 0;
+	return bind(u->watch.fd, (struct sockaddr *)&ss, len) ? errno : 0;
+}
+
 int amp_udp_connect(struct amp_osock *s, const struct amp_off_addr *peer, struct amp_off_addr *local)
 {
 	struct udp *u = (struct udp *)s;
@@ -512,6 +526,8 @@ int amp_udp_connect(struct amp_osock *s, const struct amp_off_addr *peer, struct
 	}
 	if (!err && connect(u->watch.fd, (struct sockaddr *)&ss, len))
 		err = errno;
+	if (!err && !peer->family)
+		err = rebind(u);
 	if (err)
 		return err;
 	u->connected = peer->family != 0;
@@ -543,10 +559,11 @@ static int udp_start(struct udp *u, const struct amp_off_open *o, struct amp_off
 			close(fd);
 		return err;
 	}
+	if (!u->virt)
+		amp_off_local(fd, &a->local);
+	u->local = a->local;
 	if (o->peer.family)
 		err = amp_udp_connect(&u->o, &o->peer, &a->local);
-	else if (!u->virt)
-		amp_off_local(fd, &a->local);
 	a->peer = o->peer;
 	return err;
 }

@@ -48,7 +48,9 @@ def unaddr(b):
     family, _, port, scope = struct.unpack("<BBHI", b[:8])
     if not family:
         return None
-    return (str(ipaddress.ip_address(b[8:12] if family == INET else b[8:24])), port)
+    ip = ipaddress.ip_address(b[8:12] if family == INET else b[8:24])
+    mapped = ip.ipv4_mapped if family == INET6 else None
+    return (f"::ffff:{mapped}" if mapped else str(ip), port)
 
 
 def open_header(op, token=0, family=0, type_=0, max_frame=0, bound=0, features=0, opts_set=0, opts=0,
