@@ -56,7 +56,8 @@ static void test_bytes(void **state)
 			assert_true(n <= room);
 			put += n;
 		} else {
-			size_t peeked = amp_rxring_read(&sk.rx, v, 2, 0, n, true), skip = rnd(50);
+			size_t peeked = amp_rxring_read(&sk.rx, v, 2, 0, n, true),
+			       skip = rnd(50);
 
 			n = amp_rxring_read(&sk.rx, v, 2, skip, n, false);
 			assert_true(n <= peeked + skip);
@@ -143,10 +144,10 @@ static void messages(uint32_t max_len, uint32_t max_piece, int turns)
 			for (size_t i = 0; i < n; i++)
 				tmp[i] = byte_at(sent + i);
 			left -= n;
-			assert_int_equal(amp_rxring_msg_append(&sk.rx, tmp, n, start, left == 0,
-							       left == 0 &&
-								       model[last % MODEL].eor),
-					 0);
+			assert_int_equal(
+				amp_rxring_msg_append(&sk.rx, tmp, n, start, left == 0,
+						      left == 0 && model[last % MODEL].eor),
+				0);
 			credit -= n;
 			sent += n;
 			start = left == 0;
@@ -210,7 +211,8 @@ static void test_empty_flood(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_bytes), T(test_want), T(test_full), T(test_messages), T(test_empty_flood),
+		T(test_bytes),	  T(test_want),	       T(test_full),
+		T(test_messages), T(test_empty_flood),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

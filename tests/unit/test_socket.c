@@ -22,11 +22,11 @@
 
 #include "socket/amp_calls.h"
 
-#define assert_errno(expr, err)                                                                    \
-	do {                                                                                       \
-		errno = 0;                                                                         \
-		assert_int_equal((int)(expr), -1);                                                 \
-		assert_int_equal(errno, err);                                                      \
+#define assert_errno(expr, err)                    \
+	do {                                       \
+		errno = 0;                         \
+		assert_int_equal((int)(expr), -1); \
+		assert_int_equal(errno, err);      \
 	} while (0)
 
 static struct sockaddr_vm vm_addr(uint32_t cid, uint32_t port)
@@ -244,7 +244,8 @@ static void test_stream(void **state)
 	assert_true(poll_now(s, POLLIN | POLLRDHUP) & POLLIN);
 	assert_int_equal(amp_recv(s, buf, 8, 0), 1);
 	assert_int_equal(amp_recv(s, buf, 8, 0), 0);
-	assert_int_equal(poll_now(s, POLLIN | POLLRDHUP | POLLOUT), POLLIN | POLLRDHUP | POLLOUT);
+	assert_int_equal(poll_now(s, POLLIN | POLLRDHUP | POLLOUT),
+			 POLLIN | POLLRDHUP | POLLOUT);
 	assert_int_equal(amp_send(s, "back", 4, 0), 4);
 	assert_int_equal(amp_recv(c, buf, 8, 0), 4);
 	assert_int_equal(amp_close(s), 0);
@@ -392,7 +393,8 @@ static void test_timeouts(void **state)
 	clock_gettime(CLOCK_MONOTONIC, &t0);
 	assert_errno(amp_recv(sv[0], b, 1, 0), EAGAIN);
 	clock_gettime(CLOCK_MONOTONIC, &t1);
-	assert_true((t1.tv_sec - t0.tv_sec) * 1000000 + (t1.tv_nsec - t0.tv_nsec) / 1000 > 28000);
+	assert_true((t1.tv_sec - t0.tv_sec) * 1000000 + (t1.tv_nsec - t0.tv_nsec) / 1000 >
+		    28000);
 	/* a part of what was asked for is better than nothing */
 	assert_int_equal(amp_send(sv[1], "xy", 2, 0), 2);
 	assert_int_equal(amp_recv(sv[0], b, 4, MSG_WAITALL), 2);
@@ -503,7 +505,8 @@ static void test_poll_select(void **state)
 	FD_SET(sv[0], &rd);
 	FD_SET(sv[1], &rd);
 	FD_SET(sv[1], &wr);
-	assert_int_equal(amp_select(sv[0] > sv[1] ? sv[0] + 1 : sv[1] + 1, &rd, &wr, NULL, &tv), 2);
+	assert_int_equal(amp_select(sv[0] > sv[1] ? sv[0] + 1 : sv[1] + 1, &rd, &wr, NULL, &tv),
+			 2);
 	assert_true(FD_ISSET(sv[0], &rd));
 	assert_false(FD_ISSET(sv[1], &rd));
 	assert_true(FD_ISSET(sv[1], &wr));
@@ -745,11 +748,12 @@ static void test_console(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_socket),	  T(test_bind),	      T(test_refused),	     T(test_stream),
-		T(test_vectors),  T(test_messages),   T(test_backlog),	     T(test_linger_zero),
-		T(test_timeouts), T(test_options),    T(test_lowat),	     T(test_socketpair),
-		T(test_zero_copy), T(test_poll_select), T(test_threads_echo), T(test_close_wakes),
-		T(test_console),  T(test_threads_pingpong),
+		T(test_socket),	     T(test_bind),	  T(test_refused),
+		T(test_stream),	     T(test_vectors),	  T(test_messages),
+		T(test_backlog),     T(test_linger_zero), T(test_timeouts),
+		T(test_options),     T(test_lowat),	  T(test_socketpair),
+		T(test_zero_copy),   T(test_poll_select), T(test_threads_echo),
+		T(test_close_wakes), T(test_console),	  T(test_threads_pingpong),
 	};
 
 	alarm(60);

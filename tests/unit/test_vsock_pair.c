@@ -115,7 +115,8 @@ static void guest_main(void)
 	p[2].fd = listen_on(SOCK_STREAM, SINK_PORT);
 	p[3].fd = listen_on(SOCK_STREAM, DIE_PORT);
 	back = dial_any(SOCK_STREAM, VMADDR_CID_HOST, BACK_PORT);
-	if (back < 0 || amp_send(back, "ready", 5, 0) != 5 || amp_recv(back, b, 5, MSG_WAITALL) != 5)
+	if (back < 0 || amp_send(back, "ready", 5, 0) != 5 ||
+	    amp_recv(back, b, 5, MSG_WAITALL) != 5)
 		_exit(3);
 	for (;;) {
 		for (int i = 0; i < 4; i++)

@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * amp_link_vsock() against a device made for the test: bring-up and its refusals, resets from
+ * the device, the event queue, a broken ring, a device that stays away and comes back.
+ */
+#define AMPSOCK_CONFIG "port/hosted_config.h" /* as the library it is linked with */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include <ampsock.h>
+#include <sys/vm_sockets.h>
+
+#include "port/port.h"
+#include "socket/amp_calls.h"
+#include "virtio/vdev.h"
+#include "vsock/vsock.h"
+#include "wire/le.h"
+
+/* ---- the device ---- */
+
+static struct {
+	struct amp_vdev vd;
+	uint64_t features;
+	uint64_t accepted;
+	uint64_t cid;
+	uint16_t max[3];
+	int fail; /* what probe says */
+	int probes, resets, runs;
+	unsigned events;
+	struct amp_vq q[3]; /* our ends */
+	struct amp_vsock vs;
+	struct amp_vsock_conn *hash[1];
+	struct amp_vsock_stray stray[4];
+	struct amp_iov iov[8];
+	struct amp_vsock_conn conn;
+	unsigned seen; /* events of conn */
+	uint32_t got;
+} dev;
+
+static uint8_t dev_mem[32 << 20] __attribute__((aligned(64)));
+
+static int dev_probe(struct amp_vdev *vd, uint32_t id, uint64_t *features)
+{
+	(void)vd;
+	assert_int_equal(id, AMP_VIRTIO_ID_VSOCK);
+	dev.probes++;
+	*features = dev.features;
+	return dev.fail;
+}
+
+static int dev_accept(struct amp_vdev *vd, uint64_t features)
+{
+	(void)vd;
+	assert_int_equal(features & ~dev.features, 0);
+	dev.accepted = features;
+	return 0;
+}
+
+static uint16_t dev_max(struct amp_vdev *vd, unsigned q)
+{
+	(void)vd;
+	return dev.max[q];
+}
+
+static void *same(void *ctx, uint64_t addr, uint32_t *len)
+{
+	(void)ctx;
+	(void)len;
+	return (void *)(uintptr_t)addr;
+}
+
+static int dev_queue(struct amp_vdev *vd, unsigned q, const struct amp_vq *vq)
+{
+	struct amp_vq_setup s = {
+		.role = AMP_VQ_DEVICE,
+		.dir = q == 1 ? AMP_VQ_IN : AMP_VQ_OUT,
+		.num = vq->num,
+		.desc = (void *)(uintptr_t)vq->desc,
+		.avail = (void *)(uintptr_t)vq->avail,
+		.used = (void *)(uintptr_t)vq->used,
+		.event_idx = (dev.accepted & AMP_VIRTIO_F_EVENT_IDX) != 0,
+		.xlate = {.translate = same},
+	};
+
+	(void)vd;
+	assert_true(vq->num <= dev.max[q]);
+	return amp_vq_init(&dev.q[q], &s);
+}
+
+static struct amp_vsock_conn *on_request(struct amp_vsock *vs, struct amp_vsock_addr local,
+					 struct amp_vsock_addr peer, uint8_t type)
+{
+	(void)vs;
+	(void)peer;
+	(void)type;
+	if (local.port != 1 || dev.conn.state != AMP_CONN_FREE)
+		return NULL;
+	dev.conn.buf_alloc = 4096;
+	amp_vsock_respond(vs, &dev.conn);
+	return &dev.conn;
+}
+
+static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
+		   const struct amp_vsock_rx *rx)
+{
+	dev.got += rx->len;
+	amp_vsock_consumed(vs, c, rx->len);
+	return 0;
+}
+
+static void on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
+{
+	(void)vs;
+	(void)c;
+	dev.seen |= ev;
+}
+
+static const struct amp_vsock_ops host_ops = {
+	.request = on_request,
+	.data = on_data,
+	.event = on_event,
+};
+
+static int dev_run(struct amp_vdev *vd)
+{
+	(void)vd;
+	dev.runs++;
+	memset(&dev.vs, 0, sizeof(dev.vs));
+	memset(&dev.conn, 0, sizeof(dev.conn));
+	dev.vs.ops = &host_ops;
+	dev.vs.in = &dev.q[1];
+	dev.vs.out = &dev.q[0];
+	dev.vs.local_cid = 2;
+	dev.vs.peer_cid = (uint32_t)dev.cid;
+	dev.vs.hash = dev.hash;
+	dev.vs.hash_len = 1;
+	dev.vs.iov = dev.iov;
+	dev.vs.iov_max = 8;
+	dev.vs.stray = dev.stray;
+	dev.vs.stray_len = 4;
+	amp_vsock_init(&dev.vs);
+	return 0;
+}
+
+static int dev_config(struct amp_vdev *vd, uint32_t off, void *dst, uint32_t len)
+{
+	uint8_t raw[8];
+
+	(void)vd;
+	amp_put_le64(raw, dev.cid);
+	assert_true(off + len <= 8);
+	memcpy(dst, raw + off, len);
+	return 0;
+}
+
+static unsigned dev_events(struct amp_vdev *vd)
+{
+	unsigned ev = dev.events;
+
+	(void)vd;
+	dev.events = 0;
+	return ev;
+}
+
+/* A kick: the host's engine has its turn, and its answers are there at once. */
+static void dev_notify(struct amp_vdev *vd, unsigned q)
+{
+	(void)vd;
+	(void)q;
+	while (dev.vs.in && (amp_vsock_run(&dev.vs, 100) > 0 || amp_vsock_arm(&dev.vs)))
+		;
+	amp_port_wake(); /* the interrupt */
+}
+
+static void dev_reset(struct amp_vdev *vd)
+{
+	(void)vd;
+	dev.resets++;
+	dev.vs.in = dev.vs.out = NULL;
+}
+
+static const struct amp_vdev_ops dev_ops = {
+	.probe = dev_probe,
+	.accept = dev_accept,
+	.queue_max = dev_max,
+	.queue_set = dev_queue,
+	.run = dev_run,
+	.config = dev_config,
+	.events = dev_events,
+	.notify = dev_notify,
+	.reset = dev_reset,
+};
+
+/* ---- the tests ---- */
+
+static int ups, downs;
+
+static void on_link(void *arg, int link, int up)
+{
+	(void)arg;
+	(void)link;
+	if (up)
+		ups++;
+	else
+		downs++;
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	memset(&dev, 0, sizeof(dev));
+	dev.vd.ops = &dev_ops;
+	dev.vd.mem = dev_mem;
+	dev.vd.mem_len = sizeof(dev_mem);
+	dev.features = AMP_VIRTIO_F_VERSION_1 | AMP_VIRTIO_F_EVENT_IDX | AMP_VSOCK_F_SEQPACKET |
+		       AMP_VIRTIO_F_RING_PACKED | 1;
+	dev.cid = 3;
+	dev.max[0] = dev.max[1] = 64;
+	dev.max[2] = 64;
+	ups = downs = 0;
+	amp_link_callback(on_link, NULL);
+	return 0;
+}
+
+static int dial(void)
+{
+	struct sockaddr_vm a = {.svm_family = AF_VSOCK, .svm_cid = 2, .svm_port = 1};
+	int fd = amp_socket(AF_VSOCK, SOCK_STREAM, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(amp_connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	return fd;
+}
+
+/* One reset, told once; then the end. */
+static void is_reset(int fd)
+{
+	char b;
+
+	errno = 0;
+	assert_int_equal(amp_recv(fd, &b, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(errno, ECONNRESET);
+	assert_int_equal(amp_recv(fd, &b, 1, 0), 0);
+	assert_int_equal(amp_close(fd), 0);
+}
+
+static void test_refused(void **state)
+{
+	(void)state;
+	dev.fail = -ENODEV;
+	assert_int_equal(amp_link_vsock(&dev.vd), -ENODEV);
+	dev.fail = 0;
+	dev.features &= ~AMP_VIRTIO_F_VERSION_1;
+	assert_int_equal(amp_link_vsock(&dev.vd), -ENOTSUP);
+	dev.features |= AMP_VIRTIO_F_VERSION_1;
+	for (uint64_t cid = 0; cid < 3; cid++) {
+		dev.cid = cid;
+		assert_int_equal(amp_link_vsock(&dev.vd), -EPROTO);
+	}
+	dev.cid = 3 | 1ull << 32;
+	assert_int_equal(amp_link_vsock(&dev.vd), -EPROTO);
+	dev.cid = 3;
+	dev.max[1] = 0;
+	assert_int_equal(amp_link_vsock(&dev.vd), -ENODEV);
+	dev.max[1] = 64;
+	dev.vd.mem_len = 4096;
+	assert_int_equal(amp_link_vsock(&dev.vd), -ENOBUFS);
+	assert_int_equal(amp_link_wait(0), -ETIMEDOUT);
+	assert_int_equal(ups, 0);
+}
+
+static void test_up(void **state)
+{
+	struct sockaddr_vm a;
+	socklen_t len = sizeof(a);
+	int fd;
+
+	(void)state;
+	dev.max[2] = 0; /* a device without an event queue will do */
+	assert_int_equal(amp_link_vsock(&dev.vd), 0);
+	assert_int_equal(dev.accepted, AMP_VIRTIO_F_VERSION_1 | AMP_VIRTIO_F_EVENT_IDX |
+					       AMP_VSOCK_F_SEQPACKET);
+	assert_int_equal(amp_link_wait(0), 0);
+	assert_int_equal(ups, 1);
+	fd = dial();
+	assert_int_equal(amp_getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	assert_int_equal(a.svm_cid, 3);
+	for (int i = 0; i < 1000; i++)
+		assert_int_equal(amp_send(fd, "0123456789", 10, 0), 10);
+	assert_int_equal(dev.got, 10000);
+	assert_int_equal(amp_close(fd), 0);
+	amp_poll_links();
+	assert_int_equal(dev.seen & AMP_VSOCK_EV_RESET, 0);
+}
+
+/* The device says that it must be reset: everything anew, listeners stay. */
+static void test_needs_reset(void **state)
+{
+	struct sockaddr_vm a = {
+		.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = 70};
+	struct pollfd p = {.events = POLLIN};
+	int fd, l = amp_socket(AF_VSOCK, SOCK_STREAM, 0);
+
+	(void)state;
+	assert_int_equal(amp_link_vsock(&dev.vd), 0);
+	ups = downs = 0;
+	assert_int_equal(amp_bind(l, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(amp_listen(l, 1), 0);
+	fd = dial();
+	dev.events = AMP_VDEV_EV_GONE;
+	p.fd = fd;
+	assert_int_equal(amp_poll(&p, 1, 1000), 1);
+	assert_true(p.revents & POLLERR && p.revents & POLLHUP);
+	is_reset(fd);
+	assert_int_equal(dev.probes, 2);
+	assert_int_equal(downs, 1);
+	assert_int_equal(ups, 1);
+	/* the host dials the old listener over the new link */
+	dev.conn.buf_alloc = 4096;
+	assert_int_equal(amp_vsock_connect(&dev.vs, &dev.conn, (struct amp_vsock_addr){2, 900},
+					   (struct amp_vsock_addr){3, 70}, AMP_VSOCK_STREAM),
+			 0);
+	dev_notify(&dev.vd, 0);
+	fd = amp_accept(l, NULL, NULL);
+	assert_true(fd >= 0);
+	assert_int_equal(amp_close(fd), 0);
+	assert_int_equal(amp_close(l), 0);
+}
+
+/* 5.10.6.7: connections end, and the CID is another one afterwards. */
+static void test_transport_reset(void **state)
+{
+	struct amp_iov iov[2];
+	struct amp_vq_buf b = {.iov = iov, .iov_max = 2};
+	struct sockaddr_vm a;
+	socklen_t len = sizeof(a);
+	int fd;
+
+	(void)state;
+	assert_int_equal(amp_link_vsock(&dev.vd), 0);
+	fd = dial();
+	/* an event of another kind is nobody's business */
+	assert_int_equal(amp_vq_get(&dev.q[2], &b), 1);
+	amp_put_le32(iov[0].base, 77);
+	amp_vq_put(&dev.q[2], b.id, 4);
+	for (int i = 0; i < 200; i++)
+		amp_poll_links();
+	assert_int_equal(dev.probes, 1);
+	b.iov = iov;
+	assert_int_equal(amp_vq_get(&dev.q[2], &b), 1);
+	amp_put_le32(iov[0].base, 0);
+	amp_vq_put(&dev.q[2], b.id, 4);
+	dev.cid = 5;
+	for (int i = 0; i < 200 && dev.probes == 1; i++)
+		amp_poll_links();
+	assert_int_equal(dev.probes, 2);
+	is_reset(fd);
+	fd = dial();
+	assert_int_equal(amp_getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	assert_int_equal(a.svm_cid, 5);
+	assert_int_equal(amp_close(fd), 0);
+}
+
+/* A lie in the ring costs the link, once. */
+static void test_broken_ring(void **state)
+{
+	struct amp_stats before, after;
+	int fd;
+
+	(void)state;
+	assert_int_equal(amp_link_vsock(&dev.vd), 0);
+	fd = dial();
+	amp_stats_get(&before);
+	*(volatile uint16_t *)((uint8_t *)(uintptr_t)dev.q[0].used + 2) += 1000;
+	is_reset(fd);
+	amp_stats_get(&after);
+	assert_int_equal(after.link_resets, before.link_resets + 1);
+	fd = dial();
+	assert_int_equal(amp_close(fd), 0);
+}
+
+/* It stays away; the owner brings it back. */
+static void test_away_and_back(void **state)
+{
+	struct sockaddr_vm a = {.svm_family = AF_VSOCK, .svm_cid = 2, .svm_port = 1};
+	int fd;
+
+	(void)state;
+	assert_int_equal(amp_link_vsock(&dev.vd), 0);
+	fd = dial();
+	dev.fail = -ENODEV;
+	dev.events = AMP_VDEV_EV_GONE;
+	is_reset(fd);
+	assert_int_equal(amp_link_wait(0), -ETIMEDOUT);
+	fd = amp_socket(AF_VSOCK, SOCK_STREAM, 0);
+	assert_int_equal(amp_connect(fd, (struct sockaddr *)&a, sizeof(a)), -1);
+	assert_int_equal(errno, ENETUNREACH);
+	dev.fail = 0;
+	assert_int_equal(amp_link_vsock(&dev.vd), 0);
+	assert_int_equal(amp_connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(amp_close(fd), 0);
+}
+
+/* Zero-copy survives a reset between reserve and commit. */
+static void test_reserved_reset(void **state)
+{
+	struct iovec v[2];
+	int fd, cnt;
+
+	(void)state;
+	assert_int_equal(amp_link_vsock(&dev.vd), 0);
+	fd = dial();
+	assert_int_equal(amp_reserve(fd, v, &cnt, 100), 100);
+	dev.events = AMP_VDEV_EV_GONE;
+	amp_poll_links();
+	memset(v[0].iov_base, 0, 100);
+	assert_int_equal(amp_commit(fd, 100), -1);
+	assert_int_equal(errno, EPIPE);
+	is_reset(fd);
+}
+
+#define T(f) cmocka_unit_test_setup(f, set_up)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_refused),	 T(test_up),	      T(test_needs_reset),
+		T(test_transport_reset), T(test_broken_ring), T(test_away_and_back),
+		T(test_reserved_reset),
+	};
+
+	alarm(60);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
