@@ -37,9 +37,11 @@ static int head(struct amp_sock *s, struct amp_off_udp *u)
 		if (u->kind == AMP_OFF_UDP_DATA)
 			return 0;
 		amp_inet_drop(c, u->len);
-		if (u->kind == AMP_OFF_UDP_ERROR)
+		if (u->kind == AMP_OFF_UDP_DROPS)
+			amp_counts.dgram_drops += u->arg;
+		/* one of many peers is not there: no error of an unconnected socket (as Linux) */
+		else if (u->arg != AMP_OFF_ECONNREFUSED || amp_inet(s)->peer.family)
 			return -amp_off_errno(u->arg);
-		amp_counts.dgram_drops += u->arg;
 	}
 	amp_inet_watch(s);
 	if (amp_inet(s)->state == AMP_INET_CONN && (c->flags & AMP_SF_EOF))
