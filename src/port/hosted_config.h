@@ -15,8 +15,13 @@
 #define AMPSOCK_RING_LEN 262144
 #endif
 #define AMPSOCK_VSOCK_LINKS   8
-#define AMPSOCK_VSOCK_NUM     128
-#define AMPSOCK_VSOCK_BUF_LEN 65580
+/*
+ * 1 MiB per direction, 16 KiB and a header each: rings go round, so all of it is touched
+ * again and again, and it is a core's second-level cache that ought to hold it (8 MiB cost
+ * a quarter of the throughput). Four windows' worth, and one entry each for 64 messages.
+ */
+#define AMPSOCK_VSOCK_NUM     64
+#define AMPSOCK_VSOCK_BUF_LEN 16428
 #define AMPSOCK_HASH	      256
 #define AMPSOCK_ADDRINFO      64
 #define AMPSOCK_VQ_DEVICE     1
