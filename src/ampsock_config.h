@@ -77,9 +77,9 @@
 #ifndef AMPSOCK_VQ_DEVICE
 #define AMPSOCK_VQ_DEVICE 0
 #endif
-/* 1: broken rings and lying peers are explained in words; 0: counted only */
+/* 1: broken rings and lying peers are explained in words (about 1 KiB); 0: counted only */
 #ifndef AMPSOCK_WHY
-#define AMPSOCK_WHY 1
+#define AMPSOCK_WHY 0
 #endif
 #ifndef AMPSOCK_EVENT_IDX
 #define AMPSOCK_EVENT_IDX 1
@@ -106,8 +106,9 @@ _Static_assert(AMP_IS_POW2(AMPSOCK_RING_LEN) && AMPSOCK_RING_LEN >= 512,
 	       "AMPSOCK_RING_LEN: a power of two of at least 512");
 _Static_assert(AMP_IS_POW2(AMPSOCK_VSOCK_NUM) && AMPSOCK_VSOCK_NUM <= 1024,
 	       "AMPSOCK_VSOCK_NUM: a power of two of at most 1024");
-_Static_assert(AMPSOCK_VSOCK_BUF_LEN >= 128 && AMPSOCK_VSOCK_BUF_LEN <= 65536 + 44,
-	       "AMPSOCK_VSOCK_BUF_LEN: 128 to 65580");
+_Static_assert(AMPSOCK_VSOCK_BUF_LEN >= 128 && AMPSOCK_VSOCK_BUF_LEN <= 65536 + 44 &&
+		       AMPSOCK_VSOCK_BUF_LEN % 4 == 0,
+	       "AMPSOCK_VSOCK_BUF_LEN: 128 to 65580, a multiple of 4");
 _Static_assert(AMP_IS_POW2(AMPSOCK_HASH), "AMPSOCK_HASH: a power of two");
 _Static_assert(AMPSOCK_SOCKETS >= 2 && AMPSOCK_SOCKETS <= 4096, "AMPSOCK_SOCKETS: 2 to 4096");
 

@@ -268,15 +268,19 @@ static void free_chain(struct amp_vq *vq, uint16_t id)
 	vq->free_head = id;
 }
 
-/* Driver, out: everything that came back goes to the free list. */
+/* Driver, out: everything that came back goes to the free list. Pool buffers are chains of one.
+ */
 static __attribute__((noinline)) int refill(struct amp_vq *vq)
 {
 	uint16_t id;
 	uint32_t len;
 	int r;
 
-	while ((r = used_get(vq, &id, &len)) > 0)
-		free_chain(vq, id);
+	while ((r = used_get(vq, &id, &len)) > 0) {
+		vq->state[id] = vq->free_head;
+		vq->free_head = id;
+		vq->free_cnt++;
+	}
 	return r;
 }
 
@@ -416,17 +420,39 @@ static __attribute__((noinline)) int walk(struct amp_vq *vq, struct amp_vq_buf *
 
 static int device_get(struct amp_vq *vq, struct amp_vq_buf *buf)
 {
-	uint16_t head;
+	uint16_t want = vq->dir == AMP_VQ_OUT ? VRING_DESC_F_WRITE : 0, head;
 	int r = peer_has(vq, (uint16_t)(vq->num - vq->out_cnt));
+	uint32_t len, part;
+	uint64_t addr;
+	void *p;
 
 	if (r <= 0)
 		return r;
 	head = rd16(&vq->avail->ring[mask(vq, vq->get_idx)]);
 	if (head >= vq->num)
 		return lied(vq, AMP_WHY("avail entry beyond the queue (virtio 2.7.6)"));
+	buf->id = head;
+	/* nearly always one direct descriptor in one mapping; what it is otherwise, walk()
+	 * reads anew */
+	amp_port_cache_invalidate(&vq->desc[head], sizeof(vq->desc[head]));
+	part = len = vq->desc[head].len;
+	addr = vq->desc[head].addr;
+	if (vq->desc[head].flags == want && len && buf->iov_max) {
+		p = vq->xlate.translate(vq->xlate.ctx, addr, &part);
+		if (p && part == len) {
+			if (vq->dir == AMP_VQ_IN)
+				amp_port_cache_invalidate(p, len);
+			buf->iov[0].base = p;
+			buf->iov[0].len = len;
+			buf->iov_cnt = 1;
+			buf->len = len;
+			vq->get_idx++;
+			vq->out_cnt++;
+			return 1;
+		}
+	}
 	buf->iov_cnt = 0;
 	buf->len = 0;
-	buf->id = head;
 	return walk(vq, buf, head);
 }
 

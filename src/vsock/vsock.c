@@ -42,6 +42,19 @@
 
 #define SHUT_BOTH (AMP_VSOCK_SHUTDOWN_RCV | AMP_VSOCK_SHUTDOWN_SEND)
 
+/*
+ * Most packets belong to a connection that is open and that nobody has shut: one look at
+ * its four state bytes says so (little-endian, as vsock_hdr.h asserts). USUAL_SEND also
+ * wants that no RESPONSE is owed, which goes before any data.
+ */
+#define USUAL	   0x00ffffffu
+#define USUAL_SEND (USUAL | AMP_OWE_RESPONSE << 24)
+
+static inline bool usual(const struct amp_vsock_conn *c, uint32_t which)
+{
+	return (c->standing & which) == AMP_CONN_OPEN;
+}
+
 /* ---- connections by address ---- */
 
 static struct amp_vsock_conn **bucket(const struct amp_vsock *vs,
@@ -285,7 +298,7 @@ static bool in_known(struct amp_vsock *vs, struct amp_vsock_conn *c,
 		owe(vs, c, AMP_OWE_RST);
 		return false;
 	}
-	had = amp_credit_tx_space(&c->credit);
+	had = c->starved ? amp_credit_tx_space(&c->credit) : 0;
 	if (!amp_credit_peer(&c->credit, h->buf_alloc, h->fwd_cnt)) {
 		conn_lied(vs, c, AMP_WHY("fwd_cnt beyond what was sent (virtio 5.10.6.3)"));
 		return false;
@@ -324,11 +337,12 @@ static bool in_known(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	return held;
 }
 
-static bool input(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx)
+/* A good packet for c, or for nobody we know. */
+static __attribute__((noinline)) bool input(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
+					    struct amp_vsock_rx *rx, struct amp_vsock_conn *c)
 {
 	struct amp_vsock_addr local = {(uint32_t)h->dst_cid, h->dst_port};
 	struct amp_vsock_addr peer = {(uint32_t)h->src_cid, h->src_port};
-	struct amp_vsock_conn *c = find(vs, &local, &peer, h->type);
 
 	if (h->op == AMP_VSOCK_OP_INVALID || h->op > AMP_VSOCK_OP_CREDIT_REQUEST)
 		vs->stats.rx_bad++; /* a known connection pays below, an unknown one gets RST */
@@ -380,27 +394,54 @@ static uint16_t trim(struct amp_iov *iov, uint16_t cnt, size_t len)
 	return i;
 }
 
-static const char *bad_header(const struct amp_vsock *vs, const struct amp_vsock_hdr *h,
-			      uint32_t len)
+/* A header that breaks a rule: counted, explained, answered where the spec wants that. */
+static __attribute__((noinline, cold)) void bad_header(struct amp_vsock *vs,
+						       const struct amp_vsock_hdr *h,
+						       uint32_t len)
 {
+	struct amp_vsock_addr local = {(uint32_t)h->dst_cid, h->dst_port};
+	struct amp_vsock_addr peer = {(uint32_t)h->src_cid, h->src_port};
+
+	vs->stats.rx_bad++;
 	if (h->len > len)
-		return AMP_WHY("length beyond the buffer (virtio 5.10.6)");
-	if (h->src_cid >> 32 || h->dst_cid >> 32)
-		return AMP_WHY("upper half of a CID in use (virtio 5.10.4)");
-	if (vs->peer_cid ? h->src_cid != vs->peer_cid : h->dst_cid != vs->local_cid)
-		return AMP_WHY("foreign CID (virtio 5.10.6)");
-	if (h->src_cid == AMP_VSOCK_CID_LOCAL)
-		return AMP_WHY("CID 1 from outside (virtio 5.10.4)");
-	return NULL;
+		vs->why = AMP_WHY("length beyond the buffer (virtio 5.10.6)");
+	else if ((h->src_cid | h->dst_cid) >> 32)
+		vs->why = AMP_WHY("upper half of a CID in use (virtio 5.10.4)");
+	else if (h->src_cid == AMP_VSOCK_CID_LOCAL)
+		vs->why = AMP_WHY("CID 1 from outside (virtio 5.10.4)");
+	else if (vs->peer_cid ? peer.cid != vs->peer_cid : local.cid != vs->local_cid)
+		vs->why = AMP_WHY("foreign CID (virtio 5.10.6)");
+	else if (h->op != AMP_VSOCK_OP_RST) /* 5.10.6.4: unknown type: RST of type stream */
+		stray_rst(vs, &local, &peer, AMP_VSOCK_STREAM);
+}
+
+static inline bool good_header(const struct amp_vsock *vs, const struct amp_vsock_hdr *h,
+			       uint32_t len)
+{
+	if (h->len > len || (h->src_cid | h->dst_cid) >> 32 || h->type - 1u > 1u ||
+	    (uint32_t)h->src_cid == AMP_VSOCK_CID_LOCAL)
+		return false;
+	return vs->peer_cid ? (uint32_t)h->src_cid == vs->peer_cid
+			    : (uint32_t)h->dst_cid == vs->local_cid;
+}
+
+/* Data on an open connection: what nearly every packet is. The rest is input()'s. */
+static inline bool usual_data(struct amp_vsock_conn *c, const struct amp_vsock_hdr *h)
+{
+	return usual(c, USUAL) && h->op == AMP_VSOCK_OP_RW && h->len && !c->starved &&
+	       amp_credit_rx_ok(&c->credit, c->buf_alloc, h->len) &&
+	       amp_credit_peer(&c->credit, h->buf_alloc, h->fwd_cnt);
 }
 
 /* One packet. Returns whether the owner holds its buffer. */
-static bool packet(struct amp_vsock *vs, struct amp_vq_buf *buf)
+static inline bool packet(struct amp_vsock *vs, struct amp_vq_buf *buf)
 {
 	struct amp_vsock_hdr h;
 	struct amp_vsock_rx rx;
 	struct amp_iov *iov = buf->iov;
-	const char *why;
+	struct amp_vsock_addr local, peer;
+	struct amp_vsock_conn *c;
+	int r;
 
 	vs->stats.rx_packets++;
 	if (buf->len < AMP_VSOCK_HDR_LEN) {
@@ -415,20 +456,8 @@ static bool packet(struct amp_vsock *vs, struct amp_vq_buf *buf)
 	} else {
 		take(&iov, &buf->iov_cnt, &h, AMP_VSOCK_HDR_LEN);
 	}
-	why = bad_header(vs, &h, buf->len - AMP_VSOCK_HDR_LEN);
-	if (why) {
-		vs->stats.rx_bad++;
-		vs->why = why;
-		return false;
-	}
-	if (h.type != AMP_VSOCK_STREAM && h.type != AMP_VSOCK_SEQPACKET) {
-		struct amp_vsock_addr local = {(uint32_t)h.dst_cid, h.dst_port};
-		struct amp_vsock_addr peer = {(uint32_t)h.src_cid, h.src_port};
-
-		/* 5.10.6.4: an unknown type is answered with RST of type stream */
-		vs->stats.rx_bad++;
-		if (h.op != AMP_VSOCK_OP_RST)
-			stray_rst(vs, &local, &peer, AMP_VSOCK_STREAM);
+	if (!good_header(vs, &h, buf->len - AMP_VSOCK_HDR_LEN)) {
+		bad_header(vs, &h, buf->len - AMP_VSOCK_HDR_LEN);
 		return false;
 	}
 	rx.iov = iov;
@@ -436,7 +465,16 @@ static bool packet(struct amp_vsock *vs, struct amp_vq_buf *buf)
 	rx.id = buf->id;
 	rx.len = h.len;
 	rx.flags = h.flags;
-	return input(vs, &h, &rx);
+	local = (struct amp_vsock_addr){(uint32_t)h.dst_cid, h.dst_port};
+	peer = (struct amp_vsock_addr){(uint32_t)h.src_cid, h.src_port};
+	c = find(vs, &local, &peer, h.type);
+	if (!c || !usual_data(c, &h))
+		return input(vs, &h, &rx, c);
+	c->credit.rx_cnt += rx.len;
+	r = vs->ops->data(vs, c, &rx);
+	if (r < 0)
+		conn_lied(vs, c, AMP_WHY("receive buffer overrun"));
+	return r > 0;
 }
 
 /* ---- out ---- */
@@ -514,19 +552,34 @@ static int out_get(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint32_t *room
 	return header_pieces(vs, tx, buf.iov_cnt);
 }
 
-static void out_put(struct amp_vsock *vs, struct amp_vsock_tx *tx,
-		    const struct amp_vsock_hdr *h)
+/* Header into its place, packet to the peer. What lies in shared memory is not read back. */
+static inline void out_put(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			   struct amp_vsock_tx *tx, uint16_t op, uint32_t len, uint32_t flags)
 {
-	const uint8_t *from = (const uint8_t *)h;
+	struct amp_vsock_hdr h;
 
-	if (!CHAINS || tx->hdr[0].len == AMP_VSOCK_HDR_LEN) {
-		memcpy(tx->hdr[0].base, from, AMP_VSOCK_HDR_LEN);
+	if (!CHAINS ||
+	    (tx->hdr[0].len == AMP_VSOCK_HDR_LEN && !((uintptr_t)tx->hdr[0].base & 3))) {
+		fill_header(c, tx->hdr[0].base, op, len, flags);
 	} else {
+		const uint8_t *from = (const uint8_t *)&h;
+
+		fill_header(c, &h, op, len, flags);
 		for (unsigned k = 0; k < 3 && tx->hdr[k].len; from += tx->hdr[k].len, k++)
 			memcpy(tx->hdr[k].base, from, tx->hdr[k].len);
 	}
 	vs->stats.tx_packets++;
-	amp_vq_put(vs->out, tx->id, AMP_VSOCK_HDR_LEN + h->len);
+	amp_vq_put(vs->out, tx->id, AMP_VSOCK_HDR_LEN + len);
+}
+
+/* On a loop: the same packet seen from the other end. */
+static void loop_input(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
+		       struct amp_vsock_rx *rx)
+{
+	struct amp_vsock_addr local = {(uint32_t)h->dst_cid, h->dst_port};
+	struct amp_vsock_addr peer = {(uint32_t)h->src_cid, h->src_port};
+
+	(void)input(vs, h, rx, find(vs, &local, &peer, h->type));
 }
 
 static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
@@ -539,11 +592,12 @@ static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_
 
 	if (!c->loop && out_get(vs, &tx, &room) <= 0)
 		return false;
-	fill_header(c, &h, op, 0, flags);
-	if (c->loop)
-		(void)input(vs, &h, &none); /* the same packet seen from the other end */
-	else
-		out_put(vs, &tx, &h);
+	if (c->loop) {
+		fill_header(c, &h, op, 0, flags);
+		loop_input(vs, &h, &none);
+	} else {
+		out_put(vs, c, &tx, op, 0, flags);
+	}
 	return true;
 }
 
@@ -810,7 +864,7 @@ int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t w
 		      struct amp_vsock_tx *tx)
 {
 	uint32_t space = credit_left(c), room;
-	int r = may_send(c);
+	int r = usual(c, USUAL_SEND) ? 0 : may_send(c);
 
 	if (r == 0 && space == 0)
 		r = -EAGAIN;
@@ -845,26 +899,34 @@ int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t w
 	return (int)want;
 }
 
-void amp_vsock_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
-		      uint32_t len, uint32_t flags)
+static __attribute__((noinline)) void loop_commit(struct amp_vsock *vs,
+						  struct amp_vsock_conn *c,
+						  struct amp_vsock_tx *tx, uint32_t len,
+						  uint32_t flags)
 {
 	struct amp_vsock_rx rx = {.iov = tx->iov, .iov_cnt = 1, .len = len, .flags = flags};
 	struct amp_vsock_hdr h;
 
-	if (may_send(c)) { /* over since it was reserved */
+	fill_header(c, &h, AMP_VSOCK_OP_RW, len, flags);
+	tx->iov[0].len = len;
+	loop_input(vs, &h, &rx);
+	vs->loop_busy = false;
+}
+
+void amp_vsock_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
+		      uint32_t len, uint32_t flags)
+{
+	if (!usual(c, USUAL_SEND) && may_send(c)) { /* over since it was reserved */
 		amp_vsock_cancel(vs, c, tx);
 		return;
 	}
 	c->reserved -= tx->len;
 	c->credit.tx_cnt += len;
-	fill_header(c, &h, AMP_VSOCK_OP_RW, len, flags);
-	if (c->loop) {
-		tx->iov[0].len = len;
-		(void)input(vs, &h, &rx);
-		vs->loop_busy = false;
-	} else {
-		out_put(vs, tx, &h);
+	if (!c->loop) {
+		out_put(vs, c, tx, AMP_VSOCK_OP_RW, len, flags);
+		return;
 	}
+	loop_commit(vs, c, tx, len, flags);
 }
 
 void amp_vsock_cancel(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx)

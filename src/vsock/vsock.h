@@ -36,14 +36,19 @@ struct amp_vsock_conn {
 	struct amp_credit credit;
 	uint32_t buf_alloc;   /* owner's receive buffer in bytes, as advertised */
 	uint32_t deadline_ms; /* CLOSING, when has_deadline */
-	uint8_t state;	      /* enum amp_conn_state */
-	uint8_t owed;	      /* AMP_OWE_* */
-	uint8_t type;	      /* enum amp_vsock_type */
-	uint8_t shut;	      /* mine: AMP_VSOCK_SHUTDOWN_* */
-	uint8_t peer_shut;    /* the peer's */
-	uint8_t on_list : 1;  /* engine: linked in owed list */
-	uint8_t starved : 1;  /* a reserve found no credit: tell me with EV_WRITABLE */
-	uint8_t loop : 1;     /* peer is in this very engine (CID 1) */
+	union {
+		struct {
+			uint8_t state;	   /* enum amp_conn_state */
+			uint8_t shut;	   /* mine: AMP_VSOCK_SHUTDOWN_* */
+			uint8_t peer_shut; /* the peer's */
+			uint8_t owed;	   /* AMP_OWE_* */
+		};
+		uint32_t standing; /* engine: all four at once */
+	};
+	uint8_t type;	     /* enum amp_vsock_type */
+	uint8_t on_list : 1; /* engine: linked in owed list */
+	uint8_t starved : 1; /* a reserve found no credit: tell me with EV_WRITABLE */
+	uint8_t loop : 1;    /* peer is in this very engine (CID 1) */
 	uint8_t has_deadline : 1;
 	uint8_t asked : 1; /* engine: CREDIT_REQUEST sent, no credit since */
 	uint8_t eager : 1; /* engine: CREDIT_REQUEST came, nothing consumed since */
@@ -55,8 +60,9 @@ struct amp_vsock_conn {
 #define AMP_VSOCK_EV_WRITABLE 0x02u /* credit arrived after a reserve had found none */
 #define AMP_VSOCK_EV_SHUT     0x04u /* peer_shut changed */
 #define AMP_VSOCK_EV_RESET    0x08u /* RST from the peer, a lie, or the link went down */
-#define AMP_VSOCK_EV_GONE     0x10u /* the engine has let go: last call ever for this connection \
-				     */
+#define AMP_VSOCK_EV_GONE                                                  \
+	0x10u /* the engine has let go: last call ever for this connection \
+	       */
 
 /* One arrived packet's payload, in place. */
 struct amp_vsock_rx {
