@@ -3,7 +3,9 @@
 # timeout: 300
 """Every board boots, keeps time, sleeps, takes interrupts, speaks virtio-mmio, and says what is wrong."""
 
+import re
 import sys
+import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, __file__.rsplit("/", 1)[0])
 from fw import BOARDS, Qemu, Tap, make
@@ -17,7 +19,7 @@ def selftest(tap, board):
 		out = vm.finish()
 		bad = [line for line in out.splitlines() if line.startswith("BAD")]
 		good = out.count("good ")
-		tap.check(f"{board}: self-test, {good} checks", not bad and good >= 18 and "done" in out, out)
+		tap.check(f"{board}: self-test, {good} checks", not bad and good >= 30 and "done" in out, out)
 		tap.check(f"{board}: arguments arrive", "hello from selftest, 2 argument(s)" in out, out)
 		tap.check(f"{board}: main's status is QEMU's", vm.status == 42, f"status {vm.status}")
 	with Qemu(board, "selftest", ["input"]) as vm:
@@ -29,6 +31,21 @@ def selftest(tap, board):
 		vm.type("hello\n")
 		out = vm.finish()
 		tap.check(f"{board}: the receive interrupt wakes it", "good input by interrupt" in out, out)
+	with Qemu(board, "selftest", ["clock"]) as vm:
+		vm.expect("now ")
+		vm.type("\n")
+		vm.expect("now ", since=vm.out.rindex("now ") + 4)
+		start = time.monotonic()
+		vm.idle(1.0)
+		vm.type("\n")
+		vm.expect("now ", since=vm.out.rindex("now ") + 4)
+		here = (time.monotonic() - start) * 1000
+		vm.type("\n")
+		out = vm.finish()
+		times = [int(t) for t in re.findall(r"now (\d+)\n", out)]
+		there = times[2] - times[1]
+		tap.check(f"{board}: its second is ours", 0.8 * here < there + 50 < 1.2 * here + 100,
+			  f"{there} ms there, {here:.0f} ms here\n{out}")
 	with Qemu(board, "selftest", ["fault"]) as vm:
 		out = vm.finish()
 		tap.check(f"{board}: an exception is reported and ends it",
