@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Links of a Linux process that has the library inside: the firmware, or its peer, without a machine. */
+/* Links of a Linux process that has the library inside: the firmware, or its peer, without a
+ * machine. */
 #ifndef AMPSOCK_HOSTED_H
 #define AMPSOCK_HOSTED_H
 

@@ -14,7 +14,7 @@
 #ifndef AMPSOCK_RING_LEN
 #define AMPSOCK_RING_LEN 262144
 #endif
-#define AMPSOCK_VSOCK_LINKS   8
+#define AMPSOCK_VSOCK_LINKS 8
 /*
  * 1 MiB per direction, 16 KiB and a header each: rings go round, so all of it is touched
  * again and again, and it is a core's second-level cache that ought to hold it (8 MiB cost

@@ -184,7 +184,8 @@ static int vsock_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 }
 
 /* The message from off on, into the pieces of a packet. */
-static void gather(const struct amp_vsock_tx *tx, const struct amp_msg *m, size_t off)
+static __attribute__((noinline)) void gather(const struct amp_vsock_tx *tx,
+					     const struct amp_msg *m, size_t off)
 {
 	const struct iovec *from = m->iov;
 	const struct amp_iov *to = tx->iov;
