@@ -46,7 +46,7 @@ def main():
             print(f"ok {i} - {name}")
         except BaseException as e:  # noqa: B902: also a time-out must leave a line
             failed += 1
-            for line in traceback.format_exc().splitlines():
+            for line in traceback.format_exc().splitlines()[-40:]:
                 print(f"# {line}")
             for p in Proxy.running:
                 for line in p.lines[-20:]:
@@ -174,7 +174,6 @@ class Server:
         self.sock = socket.socket(socket.AF_UNIX if path else family, socket.SOCK_STREAM)
         self.sock.bind(path or (addr or "127.0.0.1" if family == socket.AF_INET else "::1", 0))
         self.sock.listen(backlog)
-        self.sock.settimeout(TIMEOUT)
         self.port = None if path else self.sock.getsockname()[1]
         self.handler = handler
         self.threads = []

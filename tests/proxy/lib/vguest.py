@@ -5,6 +5,7 @@ Shares no code with what it tests, and can lie in every field. One thread; every
 has a deadline. Sections are those of virtio 1.2 and of QEMU's vhost-user.rst.
 """
 import array
+import collections
 import mmap
 import os
 import select
@@ -315,10 +316,14 @@ class Guest(Front):
         self.strays = []
         self.next_port = 1024
         self.tx_dirty = False
-        self.kick_now = True
+        self.looking = False
+        self.owed = collections.deque()
         super().__init__(path, **kw)
 
     def send_packet(self, packet):
+        if self.looking:  # an answer to what came: goes when there is room
+            self.owed.append(packet)
+            return
         deadline = time.monotonic() + TIMEOUT
         while not self.raw_send(packet):
             self.flush()
@@ -327,6 +332,8 @@ class Guest(Front):
             self.poll(0.05)
 
     def flush(self):
+        while self.owed and self.raw_send(self.owed[0]):
+            self.owed.popleft()
         if self.tx_dirty:
             self.tx_dirty = False
             self.notify(1)
@@ -350,6 +357,7 @@ class Guest(Front):
 
     def look(self):
         n = 0
+        self.looking = True
         for i, _ in self.used(1):
             self.tx_free.append(i)
             n += 1
@@ -359,6 +367,7 @@ class Guest(Front):
             self.post_rx(i)
             n += 1
             self.input(packet)
+        self.looking = False
         if n:
             self.notify(0)
             self.flush()

@@ -1,0 +1,513 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+# timeout: 120
+"""Links: VMMs that come, go and vanish, guests that lie, and the neighbours that must not notice."""
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
+import offload as off  # noqa: E402
+from harness import Proxy, Server, eq, free_port, main, test  # noqa: E402
+from vguest import (CREDIT_UPDATE, HDR, HOST, REQUEST, RW, SEND, Conn, Gone, Guest,  # noqa: E402
+                    GET_FEATURES, SET_MEM_TABLE, Reset)
+
+MIB = 1 << 20
+
+
+def echo(s):
+    while True:
+        data = s.recv(65536)
+        if not data:
+            return
+        s.sendall(data)
+
+
+def forever(s):
+    while True:
+        s.sendall(b"f" * 65536)
+
+
+def two(p):
+    return ["--link", f"vhost-user-vsock:{p.path},cid=3,name=g", "--link",
+            f"vhost-user-vsock:{p.path}2,cid=4,name=h"]
+
+
+class Pair:
+    """Two links in one proxy; h carries a flow that must not notice what g does."""
+
+    def __init__(self, *rules):
+        self.srv = Server(echo)
+        self.p = Proxy(args=lambda p: two(p) + ["--expose", f"vsock:6000 -> tcp 127.0.0.1:{self.srv.port}"] +
+                       [x for r in rules for x in ("--" + r.split(" ", 1)[0], r.split(" ", 1)[1])])
+        self.h = Guest(self.p.path + "2")
+        eq(self.h.cid, 4)
+        self.c = self.h.connect(6000)
+        self.check()
+
+    def check(self):
+        for n in (1, 5000):
+            self.c.send(b"h" * n)
+            eq(self.c.recv_exact(n), b"h" * n)
+
+    def end(self):
+        self.check()
+        self.c.close()
+        self.h.close()
+        self.p.stop()
+        self.srv.close()
+
+
+def gone(g):
+    """The proxy ends the link."""
+    try:
+        g.wait(lambda: False, 10)
+    except (Gone, ConnectionResetError):
+        return
+    raise AssertionError("the link lives")
+
+
+@test
+def vanish():
+    """a VMM that vanishes in mid-transfer: its flows end, TCP peers see a reset, the next VMM is served"""
+    ends = []
+
+    def serve(s):
+        try:
+            forever(s)
+        except OSError as e:
+            ends.append(type(e).__name__)
+    srv = Server(serve)
+    ok = Server(echo)
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", f"expose vsock:6001 -> tcp 127.0.0.1:{ok.port}",
+              f"allow out tcp 127.0.0.1:{srv.port}")
+    before = None
+    for i in range(10):
+        g = Guest(p.path)
+        p.wait_counter("attached", i + 1)
+        if before is None:
+            before = p.fds()
+        s = off.Session(g)
+        for c in (g.connect(6000), s.connect("127.0.0.1", srv.port)):
+            g.wait(lambda c=c: len(c.rx) > 200000)
+        c = g.connect(6001)
+        c.send(b"still good")
+        eq(c.recv_exact(10), b"still good")
+        g.close()
+        p.wait_counter("flows", 0)
+        p.wait_counter("sockets", 0)
+        p.wait_counter("ends", 0)
+    for t in srv.threads:
+        t.join(10)
+    eq(len(ends), 20)
+    eq(p.counters()["up"], 0)
+    g = Guest(p.path)
+    p.wait_counter("attached", 11)
+    eq(p.fds(), before, "descriptors")
+    g.close()
+    srv.close()
+    ok.close()
+
+
+@test
+def second_vmm():
+    """a second VMM on the same path is refused with a line; the first goes on"""
+    srv = Server(echo)
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
+    g = Guest(p.path)
+    c = g.connect(6000)
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(10)
+    s.connect(p.path)
+    eq(s.recv(1), b"")
+    p.log("second VMM connected .*refused")
+    c.send(b"still here")
+    eq(c.recv_exact(10), b"still here")
+    g.close()
+    srv.close()
+
+
+@test
+def reboot():
+    """a guest that reboots under its VMM: old flows end, the new driver starts from nothing"""
+    srv = Server(echo)
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
+    g = Guest(p.path)
+    c = g.connect(6000)
+    c.send(b"x")
+    eq(c.recv_exact(1), b"x")
+    for q in range(2):
+        g.stop_queue(q)
+    g.mem[:] = bytes(g.size)
+    g.avail_idx, g.used_seen, g.tx_free = [0, 0], [0, 0], list(range(g.num))
+    g.conns.clear()
+    g.mem_table()
+    for q in range(2):
+        g.start_queue(q)
+    for i in range(g.num):
+        g.post_rx(i)
+    g.notify(0)
+    p.log("the guest restarted")
+    p.wait_counter("flows", 0)
+    g.next_port = 1024  # the same port again: the old connection must be forgotten
+    c = g.connect(6000)
+    c.send(b"y")
+    eq(c.recv_exact(1), b"y")
+    g.close()
+    srv.close()
+
+
+@test
+def paused():
+    """a VM that is paused and goes on (rings stop and start where they were) keeps its flows"""
+    srv = Server(echo)
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
+    g = Guest(p.path)
+    c = g.connect(6000)
+    c.send(b"x" * 1000)
+    eq(c.recv_exact(1000), b"x" * 1000)
+    bases = [g.stop_queue(q) for q in range(2)]
+    g.mem_table()
+    for q in range(2):
+        g.start_queue(q, bases[q])
+    c.send(b"y" * 1000)
+    eq(c.recv_exact(1000), b"y" * 1000)
+    g.close()
+    srv.close()
+
+
+@test
+def isolated():
+    """two links: one guest cannot use the other's rules, CID or sessions"""
+    pair = Pair()
+    g = Guest(pair.p.path)
+    eq(g.cid, 3)
+    try:
+        g.connect(6000)  # h's rule, not g's
+        raise AssertionError("reached h's expose")
+    except Reset:
+        pass
+    hs, gs = off.Session(pair.h), off.Session(g)
+    gs.token = hs.token
+    try:
+        gs.connect("127.0.0.1", pair.srv.port)
+        raise AssertionError("used h's session")
+    except off.Refused as e:
+        eq(e.status, "ESTALE")
+    # packets that claim to come from h
+    c = Conn(g, pair.c.local, 6000)
+    c.post(RW, b"forged", src_cid=4)
+    c.post(REQUEST, src_cid=4)
+    c.post(RW, b"to h", dst_cid=4)
+    g.flush()
+    pair.check()
+    g.close()
+    pair.end()
+
+
+@test
+def lies():
+    """connections that break the protocol are reset, one by one; the link goes on"""
+    srv = Server(echo)
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
+    g = Guest(p.path)
+
+    def reset(fn):
+        c = g.connect(6000)
+        fn(c)
+        c.wait(lambda: c.state == "reset")
+
+    def flood(c):
+        for _ in range(8):
+            c.post(RW, bytes(65536))
+    slow = socket.socket()
+    slow.bind(("127.0.0.1", 0))
+    reset(lambda c: c.post(CREDIT_UPDATE, fwd_cnt=5))      # consumed what was never sent
+    reset(lambda c: c.post(REQUEST))                       # again
+    reset(lambda c: (c.shutdown(SEND), c.post(RW, b"x")))  # data behind EOF
+    reset(lambda c: c.post(77))                            # no such operation
+    c = g.new(6000)
+    c.post(REQUEST, type=7)                                # no such type
+    c.post(RW, b"short", len=5000)                         # longer than its buffer
+    c.post(REQUEST, src_cid=1 << 32 | 3)                   # upper half of a CID
+    g.send_packet(b"x" * 10)                               # no header at all
+    g.flush()
+    p.log("the guest broke a rule")
+    ok = g.connect(6000)
+    ok.send(b"ok")
+    eq(ok.recv_exact(2), b"ok")
+    eq(p.counters()["rx_bad"] >= 4, True)
+    slow.close()
+    g.close()
+    srv.close()
+
+
+@test
+def credit_overrun():
+    """more data than the advertised window: that connection is reset, memory stays bounded"""
+    slow = socket.socket()
+    slow.bind(("127.0.0.1", 0))
+    slow.listen()
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{slow.getsockname()[1]}")
+    g = Guest(p.path)
+    c = g.connect(6000)
+    for _ in range(400):
+        c.post(RW, bytes(65536))
+        if c.state == "reset":
+            break
+    c.wait(lambda: c.state == "reset")
+    p.wait_counter("ends", 0)
+    slow.close()
+    g.close()
+
+
+def broken(name, fn, why):
+    """One way to break a ring: the link goes, with one line; the neighbour stays; the next VMM works."""
+    pair = Pair()
+    g = Guest(pair.p.path)
+    g.wait(lambda: True)
+    fn(g)
+    gone(g)
+    pair.p.log(f"link g: link reset: .*{why}")
+    g.close()
+    g = Guest(pair.p.path)
+    g.close()
+    pair.end()
+
+
+def ring_lies():
+    def avail_jump(g):
+        _, avail, _ = g.parts(1)
+        g.u16[avail // 2 + 1] = (g.avail_idx[1] + 5000) & 0xffff
+        g.notify(1)
+
+    def head_range(g):
+        g.offer(1, 60000)
+        g.notify(1)
+
+    def loop(g):
+        g.put_desc(1, 0, g.base + g.tx_base, 64, 1, 1)
+        g.put_desc(1, 1, g.base + g.tx_base, 64, 1, 0)
+        g.offer(1, 0)
+        g.notify(1)
+
+    def outside(g):
+        g.put_desc(1, 0, 0xdead0000, 64, 0)
+        g.offer(1, 0)
+        g.notify(1)
+
+    def overflow(g):
+        g.put_desc(1, 0, (1 << 64) - 8, 64, 0)
+        g.offer(1, 0)
+        g.notify(1)
+
+    def over_end(g):
+        g.put_desc(1, 0, g.base + g.size - 32, 64, 0)
+        g.offer(1, 0)
+        g.notify(1)
+
+    def writable(g):
+        g.put_desc(1, 0, g.base + g.tx_base, 64, 2)
+        g.offer(1, 0)
+        g.notify(1)
+
+    def rx_readable(g):
+        for i in range(g.num):
+            g.put_desc(0, i, g.base + g.rx_base, 64, 0)
+        c = g.new(6000)
+        c.post(REQUEST)
+        g.flush()
+
+    def rx_tiny(g):
+        for i in range(g.num):
+            g.put_desc(0, i, g.base + g.rx_base, 20, 2)
+        c = g.new(6000)
+        c.post(REQUEST)
+        g.flush()
+
+    def indirect(g):
+        g.put_desc(1, 0, g.base + g.tx_base, 7, 4)
+        g.offer(1, 0)
+        g.notify(1)
+    return [(f.__name__, f) for f in (avail_jump, head_range, loop, outside, overflow, over_end, writable,
+                                      rx_readable, rx_tiny, indirect)]
+
+
+for _name, _fn in ring_lies():
+    def _test(name=_name, fn=_fn):
+        broken(name, fn, "")
+    _test.__doc__ = f"a ring that lies ({_name}) costs its own link only"
+    _test.__name__ = "ring_" + _name
+    test(_test)
+
+
+@test
+def truncated_memory():
+    """memory taken away in mid-transfer: no crash, the link is reset, the neighbour stays"""
+    pair = Pair(f"expose vsock:6001 -> tcp 127.0.0.1:{free_port()}")
+    flood = Server(forever)
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{flood.port}")
+    for _ in range(3):
+        g = Guest(p.path)
+        c = g.connect(6000)
+        g.wait(lambda c=c: len(c.rx) > 100000)
+        g.u16.release()
+        os.ftruncate(g.memfd, 4096)
+        os.eventfd_write(g.kick[0], 1)
+        os.eventfd_write(g.kick[1], 1)
+        g.sock.settimeout(10)
+        try:
+            eq(g.sock.recv(1), b"")
+        except ConnectionResetError:
+            pass
+        g.close()
+    p.log("link reset")
+    p.wait_counter("flows", 0)
+    pair.end()
+    flood.close()
+
+
+@test
+def hostile_front_ends():
+    """front-ends that talk nonsense lose their connection with one line; the next is served"""
+    p = Proxy()
+
+    def talk(data, fds=()):
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(10)
+        s.connect(p.path)
+        s.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("%di" % len(fds), *fds))]
+                  if fds else [])
+        try:
+            while s.recv(4096):
+                pass
+        except ConnectionResetError:
+            pass
+        s.close()
+    n = 0
+    for data in (os.urandom(4096), struct.pack("<III", 9999, 1, 0), struct.pack("<III", GET_FEATURES, 1, 1 << 31),
+                 struct.pack("<III", SET_MEM_TABLE, 1, 8) + struct.pack("<II", 4000, 0),
+                 struct.pack("<III", SET_MEM_TABLE, 1, 72) + bytes(72),
+                 struct.pack("<III", 12, 1, 8) + struct.pack("<Q", 200)):
+        talk(data)
+        n += 1
+        deadline = time.monotonic() + 10
+        while len([x for x in p.lines if "link reset" in x]) < n and time.monotonic() < deadline:
+            time.sleep(0.01)
+        eq(len([x for x in p.lines if "link reset" in x]), n, "lines")
+    g = Guest(p.path)
+    p.log("guest attached")
+    g.close()
+
+
+@test
+def not_shared():
+    """memory that is not shared (QEMU without share=on): the line says what to add"""
+    p = Proxy()
+    g = Guest(p.path, handshake=False)
+    real = g.memfd
+    blank = os.memfd_create("blank")
+    os.ftruncate(blank, g.size)
+    g.memfd = blank  # what a private mapping looks like from outside
+    try:
+        g.handshake()
+        g.notify(1)
+        gone(g)
+    except (Gone, BrokenPipeError, ConnectionResetError):
+        pass
+    p.log("share=on")
+    g.memfd = real
+    os.close(blank)
+    g.close()
+
+
+@test
+def request_flood():
+    """connection requests without end: bounded, and the neighbour is served"""
+    pair = Pair()
+    slow = socket.socket()
+    slow.bind(("127.0.0.1", 0))
+    slow.listen(1)
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{slow.getsockname()[1]}")
+    g = Guest(p.path)
+    for port in range(6000):
+        g.send_packet(HDR.pack(3, HOST, port + 1, off.PORT, 0, 1, REQUEST, 0, 65536, 0))
+    g.wait(lambda: False, 0.5)
+    eq(p.counters()["ends"] <= 4096, True)
+    pair.end()
+    g.close()
+    p.wait_counter("ends", 0)
+    slow.close()
+
+
+@test
+def fair():
+    """32 bulk flows share the link: none starves"""
+    srv = Server(forever)
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
+    g = Guest(p.path, num=64)
+    conns = [g.connect(6000) for _ in range(32)]
+    total = [0] * 32
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        g.poll(0.1)
+        for i, c in enumerate(conns):
+            total[i] += len(c.rx)
+            c.consumed(len(c.rx))
+            c.rx.clear()
+    if min(total) * 10 < max(total):
+        raise AssertionError(total)
+    g.close()
+    srv.close()
+
+
+@test
+def killed_proxy():
+    """a proxy killed with SIGKILL leaves a stale socket that the next one takes over"""
+    p = Proxy()
+    path = p.path
+    p.proc.kill()
+    p.proc.wait()
+    Proxy.running.remove(p)
+    eq(os.path.exists(path), True)
+    q = Proxy(args=lambda _: ["--link", f"vhost-user-vsock:{path},cid=3"])
+    g = Guest(path)
+    q.log("guest attached")
+    g.close()
+    q.stop()
+    eq(os.path.exists(path), False)
+
+
+@test
+def stop_busy():
+    """SIGTERM with flows in full swing: exit 0, sockets removed, TCP peers told"""
+    srv = Server(lambda s: forever(s))
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", "publish unix DIR/pub -> vsock:1")
+    g = Guest(p.path)
+    c = g.connect(6000)
+    g.wait(lambda: len(c.rx) > 200000)
+    left = p.stop(signal.SIGTERM)
+    eq(left, [])
+    g.close()
+    srv.close()
+
+
+@test
+def legacy():
+    """a driver without VERSION_1 (legacy virtio-mmio): the line says what to change"""
+    p = Proxy()
+    g = Guest(p.path, handshake=False)
+    g.features &= ~(1 << 32)
+    try:
+        g.handshake()
+        gone(g)
+    except (Gone, BrokenPipeError, ConnectionResetError):
+        pass
+    p.log("force-legacy=false")
+    g.close()
+
+
+main()
