@@ -17,7 +17,8 @@ static void failed(struct amp_acceptor *a)
 	case ENOBUFS:
 	case ENOMEM:
 		/* nothing frees itself by our trying again at once: wait for others to close */
-		amp_log_some(&a->log, AMP_LOG_ERROR, "accept: %s: connections wait", strerror(errno));
+		amp_log_some(&a->log, AMP_LOG_ERROR, "accept: %s: connections wait",
+			     strerror(errno));
 		amp_watch_retry(&a->watch);
 		break;
 	default:
@@ -42,7 +43,8 @@ static void acceptor_run(struct amp_work *work)
 			amp_work_queue(work);
 			return;
 		}
-		fd = accept4(a->watch.fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		fd = accept4(a->watch.fd, (struct sockaddr *)&peer, &len,
+			     SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0) {
 			failed(a);
 			return;

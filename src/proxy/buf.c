@@ -17,7 +17,8 @@ static bool get(struct amp_buf *buf)
 		buf->mem = cache[--cache_cnt];
 		return true;
 	}
-	mem = mmap(NULL, AMP_BUF_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	mem = mmap(NULL, AMP_BUF_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		   0);
 	if (mem == MAP_FAILED)
 		return false;
 	buf->mem = mem;

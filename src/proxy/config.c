@@ -125,9 +125,12 @@ static int set_name(struct amp_link_conf *link, const char *text, const char *wh
 	size_t len = strlen(text);
 
 	if (len == 0 || len > AMP_LINK_NAME_MAX ||
-	    text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")])
-		return complain(err, where,
-				"expected a link name of at most 31 letters, digits, `-`, `_` and `.`", text);
+	    text[strspn(text,
+			"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")])
+		return complain(
+			err, where,
+			"expected a link name of at most 31 letters, digits, `-`, `_` and `.`",
+			text);
 	memcpy(link->name, text, len + 1);
 	return 0;
 }
@@ -185,8 +188,10 @@ int amp_config_link(struct amp_config *conf, const char *text, FILE *err)
 	int r;
 
 	if (!colon) {
-		r = complain(err, "--link", "expected TYPE:PATH,cid=N[,name=NAME], such as "
-			     "vhost-user-vsock:/run/ampsock/g3.sock,cid=3", text);
+		r = complain(err, "--link",
+			     "expected TYPE:PATH,cid=N[,name=NAME], such as "
+			     "vhost-user-vsock:/run/ampsock/g3.sock,cid=3",
+			     text);
 		goto out;
 	}
 	*colon = 0;
@@ -203,7 +208,8 @@ out:
 	return r;
 }
 
-static int bad_rule(const char *where, const char *key, const struct amp_rule_error *e, FILE *err)
+static int bad_rule(const char *where, const char *key, const struct amp_rule_error *e,
+		    FILE *err)
 {
 	fprintf(err, "%s: %s: %s\n", where, key, e->msg);
 	return -EINVAL;
@@ -224,8 +230,8 @@ static int add_allow(struct amp_link_conf *link, const char *text, const char *w
 	return 0;
 }
 
-static int add_forward(struct amp_link_conf *link, bool publish, const char *text, const char *where,
-		       FILE *err)
+static int add_forward(struct amp_link_conf *link, bool publish, const char *text,
+		       const char *where, FILE *err)
 {
 	struct amp_forward *fwd = must(malloc(sizeof(*fwd)));
 	struct amp_forward *other;
@@ -235,7 +241,8 @@ static int add_forward(struct amp_link_conf *link, bool publish, const char *tex
 		free(fwd);
 		return bad_rule(where, publish ? "publish" : "expose", &e, err);
 	}
-	TAILQ_FOREACH(other, &link->expose, entry) {
+	TAILQ_FOREACH(other, &link->expose, entry)
+	{
 		if (!publish && other->service.port == fwd->service.port) {
 			fprintf(err, "%s: expose: vsock:%u is exposed already at %s\n", where,
 				fwd->service.port, other->where);
@@ -252,22 +259,24 @@ static int add_forward(struct amp_link_conf *link, bool publish, const char *tex
 	return 0;
 }
 
-static int link_rule(struct amp_link_conf *link, const char *key, const char *text, const char *where,
-		     FILE *err)
+static int link_rule(struct amp_link_conf *link, const char *key, const char *text,
+		     const char *where, FILE *err)
 {
 	if (strcmp(key, "allow") == 0)
 		return add_allow(link, text, where, err);
 	return add_forward(link, key[0] == 'p', text, where, err);
 }
 
-int amp_config_rule(struct amp_config *conf, const char *key, const char *text, const char *where,
-		    FILE *err)
+int amp_config_rule(struct amp_config *conf, const char *key, const char *text,
+		    const char *where, FILE *err)
 {
 	struct amp_link_conf *link = TAILQ_LAST(&conf->links, amp_link_confs);
 
 	if (!link)
-		return complain(err, where, "expected a --link before it: rules belong to the last link given",
-				NULL);
+		return complain(
+			err, where,
+			"expected a --link before it: rules belong to the last link given",
+			NULL);
 	return link_rule(link, key, text, where, err);
 }
 
@@ -287,8 +296,8 @@ static char *read_line(char *str, int num, void *stream)
 	if (len > INI_LINE_LEN && str[len - 1] != '\n' && !feof(f->in)) {
 		int ch;
 
-		fprintf(f->err, "%s:%d: expected a line of at most %d bytes\n", f->path, f->line,
-			INI_LINE_LEN);
+		fprintf(f->err, "%s:%d: expected a line of at most %d bytes\n", f->path,
+			f->line, INI_LINE_LEN);
 		f->failed = true;
 		while ((ch = fgetc(f->in)) != EOF && ch != '\n')
 			;
@@ -306,13 +315,15 @@ static int file_section(struct file *f, const char *section, const char *where)
 	if (strcmp(section, "proxy") == 0)
 		return 0;
 	if (strncmp(section, "link ", 5))
-		return complain(f->err, where, "expected a key inside of [proxy] or [link NAME]",
+		return complain(f->err, where,
+				"expected a key inside of [proxy] or [link NAME]",
 				section[0] ? section : NULL);
 	section += 5 + strspn(section + 5, " \t");
-	TAILQ_FOREACH(link, &f->conf->links, entry) {
+	TAILQ_FOREACH(link, &f->conf->links, entry)
+	{
 		if (strcmp(link->name, section) == 0) {
-			fprintf(f->err, "%s: [link %s] is there already, from %s\n", where, section,
-				link->where);
+			fprintf(f->err, "%s: [link %s] is there already, from %s\n", where,
+				section, link->where);
 			return -EINVAL;
 		}
 	}
@@ -328,9 +339,11 @@ static int link_key(struct file *f, const char *name, const char *value, const c
 		return set_path(f->link, value, where, f->err);
 	if (strcmp(name, "cid") == 0)
 		return set_cid(f->link, value, where, f->err);
-	if (strcmp(name, "allow") == 0 || strcmp(name, "publish") == 0 || strcmp(name, "expose") == 0)
+	if (strcmp(name, "allow") == 0 || strcmp(name, "publish") == 0 ||
+	    strcmp(name, "expose") == 0)
 		return link_rule(f->link, name, value, where, f->err);
-	return complain(f->err, where, "expected one of the keys type, path, cid, allow, publish, expose",
+	return complain(f->err, where,
+			"expected one of the keys type, path, cid, allow, publish, expose",
 			name);
 }
 
@@ -338,7 +351,8 @@ static int proxy_key(struct file *f, const char *name, const char *value, const 
 {
 	if (strcmp(name, "log-level") == 0) {
 		if (amp_log_level_parse(value, &f->conf->log_level))
-			return complain(f->err, where, "expected error, warning, info or debug", value);
+			return complain(f->err, where, "expected error, warning, info or debug",
+					value);
 		return 0;
 	}
 	return complain(f->err, where, "expected the key log-level in [proxy]", name);
@@ -378,7 +392,9 @@ int amp_config_file(struct amp_config *conf, const char *path, FILE *err)
 	r = ini_parse_stream(read_line, &f, file_key, &f);
 	fclose(f.in);
 	if (r > 0)
-		fprintf(err, "%s:%d: expected [section], key = value, or a comment that begins with # or ;\n",
+		fprintf(err,
+			"%s:%d: expected [section], key = value, or a comment that begins with "
+			"# or ;\n",
 			path, r);
 	return r || f.failed ? -EINVAL : 0;
 }
@@ -388,12 +404,15 @@ int amp_config_file(struct amp_config *conf, const char *path, FILE *err)
 static int check_link(const struct amp_link_conf *link, FILE *err)
 {
 	if (link->type == AMP_LINK_NONE)
-		return complain(err, link->where, "this link has no type: expected type = vhost-user-vsock",
+		return complain(err, link->where,
+				"this link has no type: expected type = vhost-user-vsock",
 				NULL);
 	if (!link->path[0])
-		return complain(err, link->where, "this link has no path: expected path = SOCKET", NULL);
+		return complain(err, link->where,
+				"this link has no path: expected path = SOCKET", NULL);
 	if (!link->cid)
-		return complain(err, link->where, "this link has no CID: expected cid = N (3 or more)", NULL);
+		return complain(err, link->where,
+				"this link has no CID: expected cid = N (3 or more)", NULL);
 	return 0;
 }
 
@@ -403,21 +422,24 @@ int amp_config_check(const struct amp_config *conf, FILE *err)
 	int r = 0;
 
 	if (TAILQ_EMPTY(&conf->links)) {
-		fprintf(err, "nothing to do: expected --link or a [link NAME] section in --config\n");
+		fprintf(err, "nothing to do: expected --link or a [link NAME] section in "
+			     "--config\n");
 		return -EINVAL;
 	}
-	TAILQ_FOREACH(a, &conf->links, entry) {
+	TAILQ_FOREACH(a, &conf->links, entry)
+	{
 		if (check_link(a, err))
 			r = -EINVAL;
 		for (b = TAILQ_NEXT(a, entry); b; b = TAILQ_NEXT(b, entry)) {
-			const char *same = strcmp(a->name, b->name) == 0 ? "name" :
-					   strcmp(a->path, b->path) == 0 ? "path" :
-					   a->cid == b->cid		 ? "CID" : NULL;
+			const char *same = strcmp(a->name, b->name) == 0   ? "name"
+					   : strcmp(a->path, b->path) == 0 ? "path"
+					   : a->cid == b->cid		   ? "CID"
+									   : NULL;
 
 			if (!same)
 				continue;
-			fprintf(err, "%s: link %s has the same %s as link %s at %s\n", b->where, b->name,
-				same, a->name, a->where);
+			fprintf(err, "%s: link %s has the same %s as link %s at %s\n", b->where,
+				b->name, same, a->name, a->where);
 			r = -EINVAL;
 		}
 	}

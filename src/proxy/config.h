@@ -34,13 +34,15 @@ struct amp_config {
 void amp_config_init(struct amp_config *conf);
 void amp_config_free(struct amp_config *conf);
 
-/* Each of these writes its complaint, with place and what was expected, to err. 0 or -EINVAL. */
+/* Each of these writes its complaint, with place and what was expected, to err. 0 or -EINVAL.
+ */
 int amp_config_file(struct amp_config *conf, const char *path, FILE *err);
 /* TYPE:PATH,cid=N[,name=X] */
 int amp_config_link(struct amp_config *conf, const char *text, FILE *err);
-/* key: allow, publish or expose; for the last link given. where: file:line or an option's name */
-int amp_config_rule(struct amp_config *conf, const char *key, const char *text, const char *where,
-		    FILE *err);
+/* key: allow, publish or expose; for the last link given. where: file:line or an option's name
+ */
+int amp_config_rule(struct amp_config *conf, const char *key, const char *text,
+		    const char *where, FILE *err);
 /* What only the whole can show: no two links with one name, CID or path. */
 int amp_config_check(const struct amp_config *conf, FILE *err);
 

@@ -33,14 +33,15 @@ enum amp_end_event {
 	AMP_END_WRITABLE, /* after write() or reserve() had said -EAGAIN */
 	AMP_END_EOF,	  /* the peer sends no more, and all it sent was taken */
 	AMP_END_DEAF,	  /* the peer takes no more */
-	AMP_END_FAILED,	  /* abnormal end or failed to connect: end->err; only reset() makes sense now */
+	AMP_END_FAILED, /* abnormal end or failed to connect: end->err; only reset() makes sense
+			   now */
 };
 
 struct amp_end_user {
 	/*
 	 * Push ends: len bytes arrived. Returns how many were taken. What is left is offered
-	 * again with the next arrival and after ops->resume(). Message ends: a whole message, which is gone
-	 * whatever is returned.
+	 * again with the next arrival and after ops->resume(). Message ends: a whole message,
+	 * which is gone whatever is returned.
 	 */
 	size_t (*data)(struct amp_end *end, const struct iovec *iov, int cnt, size_t len);
 	void (*event)(struct amp_end *end, enum amp_end_event event);
@@ -50,7 +51,8 @@ struct amp_end_ops {
 	const char *name;
 	/* A requested connection: take it. NULL: it was ours to open. */
 	void (*accept)(struct amp_end *end);
-	/* Send what goes now. Bytes; -EAGAIN: WRITABLE will come; -errno. A message end: all or nothing. */
+	/* Send what goes now. Bytes; -EAGAIN: WRITABLE will come; -errno. A message end: all or
+	 * nothing. */
 	ssize_t (*write)(struct amp_end *end, const struct iovec *iov, int cnt, size_t len);
 	/*
 	 * Memory to read into: up to want bytes in *cnt <= AMP_END_IOV_MAX pieces. Bytes, or as
@@ -77,12 +79,13 @@ struct amp_end_ops {
 struct amp_end {
 	const struct amp_end_ops *ops;
 	const struct amp_end_user *user;
-	void *owner; /* the user's */
-	int err;     /* positive errno of FAILED */
+	void *owner;  /* the user's */
+	int err;      /* positive errno of FAILED */
 	bool message; /* boundaries are kept */
 };
 
-/* A stream socket of the host. Owns fd, which is non-blocking, from now on. NULL: no memory (fd closed). */
+/* A stream socket of the host. Owns fd, which is non-blocking, from now on. NULL: no memory (fd
+ * closed). */
 struct amp_end *amp_end_fd(int fd, bool connecting);
 int amp_end_fd_fd(const struct amp_end *end);
 

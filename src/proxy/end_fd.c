@@ -85,7 +85,8 @@ static void ready(struct amp_watch *w, uint32_t events)
 static ssize_t fd_write(struct amp_end *end, const struct iovec *iov, int cnt, size_t len)
 {
 	struct end_fd *e = of(end);
-	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)cnt};
+	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov,
+			     .msg_iovlen = (size_t)cnt};
 	ssize_t n;
 
 	if (!e->writable)
@@ -112,8 +113,8 @@ static ssize_t fd_read(struct amp_end *end, const struct iovec *iov, int cnt, si
 	if (!e->readable)
 		return -EAGAIN;
 	do
-		n = cnt == 1 ? recv(e->watch.fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT) :
-			       readv(e->watch.fd, iov, cnt);
+		n = cnt == 1 ? recv(e->watch.fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT)
+			     : readv(e->watch.fd, iov, cnt);
 	while (n < 0 && errno == EINTR);
 	if (n < 0) {
 		if (errno == EAGAIN)
@@ -159,7 +160,8 @@ static void fd_text(const struct amp_end *end, char *dst, size_t len)
 	socklen_t ss_len = sizeof(ss);
 	char text[AMP_ADDR_TEXT];
 
-	if (getpeername(amp_end_fd_fd(end), (struct sockaddr *)&ss, &ss_len) || ss.ss_family == AF_UNIX)
+	if (getpeername(amp_end_fd_fd(end), (struct sockaddr *)&ss, &ss_len) ||
+	    ss.ss_family == AF_UNIX)
 		snprintf(dst, len, "%s", ss.ss_family == AF_UNIX ? "unix" : "host");
 	else
 		snprintf(dst, len, "%s", amp_sockaddr_text((struct sockaddr *)&ss, text));
@@ -198,6 +200,7 @@ struct amp_end *amp_end_fd(int fd, bool connecting)
 
 int amp_end_fd_fd(const struct amp_end *end)
 {
-	return ((const struct end_fd *)(const void *)((const char *)end - offsetof(struct end_fd, end)))
+	return ((const struct end_fd *)(const void *)((const char *)end -
+						      offsetof(struct end_fd, end)))
 		->watch.fd;
 }

@@ -90,7 +90,8 @@ static int hold_copy(struct amp_end_vsock *e, const struct amp_vsock_rx *rx)
 		return -EMSGSIZE;
 	spill(e);
 	amp_end_vsock_due(e);
-	return keep(e, (const struct iovec *)(const void *)rx->iov, rx->iov_cnt, 0) ? 0 : -ENOBUFS;
+	return keep(e, (const struct iovec *)(const void *)rx->iov, rx->iov_cnt, 0) ? 0
+										    : -ENOBUFS;
 }
 
 int amp_end_vsock_hold(struct amp_end_vsock *e, const struct amp_vsock_rx *rx)
@@ -101,7 +102,8 @@ int amp_end_vsock_hold(struct amp_end_vsock *e, const struct amp_vsock_rx *rx)
 	if (e->let_go)
 		return 0;
 	_Static_assert(sizeof(struct iovec) == sizeof(struct amp_iov), "same layout");
-	if (rx->iov_cnt > AMP_HELD_IOV - amp_pass.iov_cnt || amp_pass.held_cnt == AMP_VLINK_BATCH)
+	if (rx->iov_cnt > AMP_HELD_IOV - amp_pass.iov_cnt ||
+	    amp_pass.held_cnt == AMP_VLINK_BATCH)
 		return hold_copy(e, rx);
 	memcpy(to, rx->iov, rx->iov_cnt * sizeof(*to));
 	h->iov_at = amp_pass.iov_cnt;
@@ -148,7 +150,8 @@ static void serve_stream(struct amp_end_vsock *e)
 	if (taken < len)
 		keep(e, iov + first, cnt - first, taken > old ? taken - old : 0);
 	for (; i; i = amp_pass.held[i - 1].next) /* what found no room in iov */
-		keep(e, &amp_pass.iov[amp_pass.held[i - 1].iov_at], amp_pass.held[i - 1].iov_cnt, 0);
+		keep(e, &amp_pass.iov[amp_pass.held[i - 1].iov_at],
+		     amp_pass.held[i - 1].iov_cnt, 0);
 	amp_buf_drop(&e->buf, taken < old ? taken : old);
 	release_held(e);
 	consumed(e, taken);
@@ -284,7 +287,8 @@ static ssize_t v_reserve(struct amp_end *end, size_t want, struct iovec *iov, in
 
 	*cnt = 0;
 	open_tx.cnt = 0;
-	while (!e->gone && open_tx.cnt < TX_MAX && total < want && used + AMP_END_IOV_MAX <= TX_IOV) {
+	while (!e->gone && open_tx.cnt < TX_MAX && total < want &&
+	       used + AMP_END_IOV_MAX <= TX_IOV) {
 		struct amp_vsock_tx *tx = &open_tx.tx[open_tx.cnt];
 
 		tx->iov = &open_tx.iov[used];
@@ -460,10 +464,10 @@ static void v_text(const struct amp_end *end, char *dst, size_t len)
 	snprintf(dst, len, "vsock:%u:%u", e->c.peer.cid, e->c.peer.port);
 }
 
-#define COMMON_OPS                                                                                 \
-	.name = "vsock", .write = v_write, .reserve = v_reserve, .commit = v_commit,               \
-	.resume = v_resume, .space = v_space, .want = v_want, .shut = v_shut, .reset = v_reset, .close = v_close,  \
-	.text = v_text
+#define COMMON_OPS                                                                   \
+	.name = "vsock", .write = v_write, .reserve = v_reserve, .commit = v_commit, \
+	.resume = v_resume, .space = v_space, .want = v_want, .shut = v_shut,        \
+	.reset = v_reset, .close = v_close, .text = v_text
 
 static const struct amp_end_ops in_ops = {COMMON_OPS, .accept = v_accept};
 static const struct amp_end_ops out_ops = {COMMON_OPS};

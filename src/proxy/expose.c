@@ -10,11 +10,13 @@
 #include "flow.h"
 #include "udp_relay.h"
 
-const struct amp_forward *amp_expose_find(const struct amp_link *link, uint32_t port, bool message)
+const struct amp_forward *amp_expose_find(const struct amp_link *link, uint32_t port,
+					  bool message)
 {
 	const struct amp_forward *fwd;
 
-	TAILQ_FOREACH(fwd, &link->conf->expose, entry) {
+	TAILQ_FOREACH(fwd, &link->conf->expose, entry)
+	{
 		if (fwd->service.port == port)
 			return (fwd->target.kind == AMP_TARGET_UDP) == message ? fwd : NULL;
 	}
@@ -63,8 +65,8 @@ int amp_connect_start(const struct amp_target *target, int *fd)
 static void refused(struct amp_link *link, const struct amp_forward *fwd, int err)
 {
 	link->stats.refused++;
-	amp_log_some(&link->log_refused, AMP_LOG_WARN, "link %s: expose %s (%s): %s", link->conf->name,
-		     fwd->text, fwd->where, strerror(err));
+	amp_log_some(&link->log_refused, AMP_LOG_WARN, "link %s: expose %s (%s): %s",
+		     link->conf->name, fwd->text, fwd->where, strerror(err));
 }
 
 static void expose_failed(struct amp_flow *flow, unsigned side, int err)
@@ -77,7 +79,8 @@ static const struct amp_flow_ops expose_flow = {
 	.failed = expose_failed,
 };
 
-void amp_expose_incoming(struct amp_link *link, struct amp_end *end, const struct amp_forward *fwd)
+void amp_expose_incoming(struct amp_link *link, struct amp_end *end,
+			 const struct amp_forward *fwd)
 {
 	struct amp_end *host;
 	int fd, r;

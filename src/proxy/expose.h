@@ -6,8 +6,10 @@
 #include "link.h"
 
 /* NULL: nothing is exposed at port (for messages: to UDP; for streams: to TCP or Unix). */
-const struct amp_forward *amp_expose_find(const struct amp_link *link, uint32_t port, bool message);
-void amp_expose_incoming(struct amp_link *link, struct amp_end *end, const struct amp_forward *fwd);
+const struct amp_forward *amp_expose_find(const struct amp_link *link, uint32_t port,
+					  bool message);
+void amp_expose_incoming(struct amp_link *link, struct amp_end *end,
+			 const struct amp_forward *fwd);
 
 /*
  * Connect a new non-blocking socket. *fd; 0: connected, 1: under way, or -errno. The

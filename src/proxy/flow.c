@@ -23,9 +23,9 @@
 #include "flow.h"
 #include "log.h"
 
-#define WANT_MIN  4096u
-#define WANT_MAX  (256u * 1024u)
-#define TURN_LEN  (512u * 1024u) /* bytes a flow may move before others have their turn */
+#define WANT_MIN 4096u
+#define WANT_MAX (256u * 1024u)
+#define TURN_LEN (512u * 1024u) /* bytes a flow may move before others have their turn */
 
 static void flow_free(struct amp_grave *grave)
 {
@@ -219,8 +219,8 @@ static const struct amp_end_user flow_user = {
 };
 
 struct amp_flow *amp_flow_join(struct amp_link *link, struct amp_end *guest, bool guest_open,
-			       struct amp_end *host, bool host_open, const struct amp_flow_ops *ops,
-			       void *owner)
+			       struct amp_end *host, bool host_open,
+			       const struct amp_flow_ops *ops, void *owner)
 {
 	struct amp_flow *f = calloc(1, sizeof(*f));
 

@@ -19,15 +19,15 @@ struct amp_flow_ops {
 struct amp_flow {
 	TAILQ_ENTRY(amp_flow) entry; /* link->flows */
 	struct amp_link *link;
-	struct amp_end *end[2];	     /* 0: the guest's, 1: the host's */
+	struct amp_end *end[2]; /* 0: the guest's, 1: the host's */
 	const struct amp_flow_ops *ops;
 	void *owner;
-	struct amp_work work;	     /* moves bytes from pull ends */
+	struct amp_work work; /* moves bytes from pull ends */
 	struct amp_grave grave;
-	uint64_t bytes[2];	     /* from end i */
-	uint32_t want[2];	     /* pull end i: bytes to reserve for its next read */
+	uint64_t bytes[2]; /* from end i */
+	uint32_t want[2];  /* pull end i: bytes to reserve for its next read */
 	bool open[2];
-	bool eof[2];		     /* end i sends no more: the other was told */
+	bool eof[2]; /* end i sends no more: the other was told */
 	bool dead;
 };
 
@@ -36,8 +36,8 @@ struct amp_flow {
  * Both ends are the flow's from now on, also when it fails (NULL: no memory).
  */
 struct amp_flow *amp_flow_join(struct amp_link *link, struct amp_end *guest, bool guest_open,
-			       struct amp_end *host, bool host_open, const struct amp_flow_ops *ops,
-			       void *owner);
+			       struct amp_end *host, bool host_open,
+			       const struct amp_flow_ops *ops, void *owner);
 /* Abnormal end from outside: both ends see a reset. No ops->failed. */
 void amp_flow_kill(struct amp_flow *flow);
 

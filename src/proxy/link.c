@@ -7,7 +7,8 @@
 #include "flow.h"
 #include "offload.h"
 
-int amp_link_init(struct amp_link *link, const struct amp_link_ops *ops, const struct amp_link_conf *conf)
+int amp_link_init(struct amp_link *link, const struct amp_link_ops *ops,
+		  const struct amp_link_conf *conf)
 {
 	link->ops = ops;
 	link->conf = conf;
@@ -48,9 +49,10 @@ bool amp_link_serves(struct amp_link *link, uint32_t port, bool message)
 	if (amp_expose_find(link, port, message))
 		return true;
 	link->stats.refused++;
-	amp_log_some(&link->log_refused, AMP_LOG_WARN,
-		     "link %s: the guest asked for vsock port %u (%s), which no expose rule has",
-		     link->conf->name, port, message ? "seqpacket" : "stream");
+	amp_log_some(
+		&link->log_refused, AMP_LOG_WARN,
+		"link %s: the guest asked for vsock port %u (%s), which no expose rule has",
+		link->conf->name, port, message ? "seqpacket" : "stream");
 	return false;
 }
 

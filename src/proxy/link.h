@@ -30,7 +30,8 @@ struct amp_link_ops {
 	 * A connection to a service in the guest. OPEN or FAILED follows. NULL and *err
 	 * (positive errno): no guest, no room. The caller sets owner and user at once.
 	 */
-	struct amp_end *(*connect)(struct amp_link *link, uint32_t port, bool message, int *err);
+	struct amp_end *(*connect)(struct amp_link *link, uint32_t port, bool message,
+				   int *err);
 	/* Counters, one line. */
 	void (*stats)(const struct amp_link *link, char *dst, size_t len);
 };
@@ -64,7 +65,8 @@ TAILQ_HEAD(amp_links, amp_link);
 struct amp_link *amp_link_vhost_vsock(const struct amp_link_conf *conf);
 
 /* Common part, for link types. */
-int amp_link_init(struct amp_link *link, const struct amp_link_ops *ops, const struct amp_link_conf *conf);
+int amp_link_init(struct amp_link *link, const struct amp_link_ops *ops,
+		  const struct amp_link_conf *conf);
 void amp_link_fini(struct amp_link *link);
 /* The guest is there; is gone: every flow and session of the link ends now. */
 void amp_link_up(struct amp_link *link);

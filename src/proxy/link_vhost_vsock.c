@@ -20,9 +20,9 @@
 #include "vlink.h"
 
 /* virtio 1.2, 5.10.2: 0 receives (for the guest), 1 transmits, 2 tells events */
-#define Q_RX 0u
-#define Q_TX 1u
-#define QUEUES 3u
+#define Q_RX	 0u
+#define Q_TX	 1u
+#define QUEUES	 3u
 #define F_STREAM (1ull << 0) /* virtio 1.2, 5.10.3 */
 
 struct link_vv;
@@ -217,8 +217,8 @@ static void attach(struct link_vv *l, int fd)
 
 	if (l->be.fd >= 0) {
 		amp_log_some(&l->log_second, AMP_LOG_WARN,
-			     "link %s: a second VMM connected to %s and was refused", name_of(l),
-			     l->vl.link.conf->path);
+			     "link %s: a second VMM connected to %s and was refused",
+			     name_of(l), l->vl.link.conf->path);
 		close(fd);
 		return;
 	}
@@ -226,7 +226,8 @@ static void attach(struct link_vv *l, int fd)
 	if (!r)
 		r = amp_watch_start(&l->conn, fd, EPOLLIN);
 	if (r) {
-		amp_log(AMP_LOG_ERROR, "link %s: cannot attach a VMM: %s", name_of(l), strerror(-r));
+		amp_log(AMP_LOG_ERROR, "link %s: cannot attach a VMM: %s", name_of(l),
+			strerror(-r));
 		amp_vhost_be_reset(&l->be);
 	}
 }

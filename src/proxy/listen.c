@@ -36,13 +36,16 @@ static int clear_path(const struct sockaddr_un *un, const char *link)
 	if (lstat(un->sun_path, &st))
 		return 0;
 	if (!S_ISSOCK(st.st_mode)) {
-		amp_log(AMP_LOG_ERROR, "link %s: %s exists and is no socket: remove it or give another path",
+		amp_log(AMP_LOG_ERROR,
+			"link %s: %s exists and is no socket: remove it or give another path",
 			link, un->sun_path);
 		return -EEXIST;
 	}
 	if (alive(un)) {
-		amp_log(AMP_LOG_ERROR, "link %s: %s is already in use by another process: stop it or give "
-			"another path", link, un->sun_path);
+		amp_log(AMP_LOG_ERROR,
+			"link %s: %s is already in use by another process: stop it or give "
+			"another path",
+			link, un->sun_path);
 		return -EADDRINUSE;
 	}
 	unlink(un->sun_path);
@@ -59,10 +62,13 @@ static void say_why(const char *path, const char *link, int err)
 	if (slash)
 		*slash = 0;
 	if (err == ENOENT && slash)
-		amp_log(AMP_LOG_ERROR, "link %s: directory %s does not exist: create it, or give a path in "
-			"one that does", link, dir[0] ? dir : "/");
+		amp_log(AMP_LOG_ERROR,
+			"link %s: directory %s does not exist: create it, or give a path in "
+			"one that does",
+			link, dir[0] ? dir : "/");
 	else
-		amp_log(AMP_LOG_ERROR, "link %s: cannot listen on %s: %s", link, path, strerror(err));
+		amp_log(AMP_LOG_ERROR, "link %s: cannot listen on %s: %s", link, path,
+			strerror(err));
 }
 
 int amp_unix_listen(const char *path, const char *link)
@@ -75,7 +81,8 @@ int amp_unix_listen(const char *path, const char *link)
 	if (r)
 		return r;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd >= 0 && bind(fd, (struct sockaddr *)&un, sizeof(un)) == 0 && listen(fd, BACKLOG) == 0)
+	if (fd >= 0 && bind(fd, (struct sockaddr *)&un, sizeof(un)) == 0 &&
+	    listen(fd, BACKLOG) == 0)
 		return fd;
 	r = -errno;
 	say_why(path, link, -r);
@@ -94,10 +101,12 @@ static int inet_listen(const struct amp_target *t)
 
 	if (fd < 0)
 		return -errno;
-	/* published ports come back at once after a restart; not for UDP, where it would share */
+	/* published ports come back at once after a restart; not for UDP, where it would share
+	 */
 	if (tcp) {
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* accepted ones inherit it */
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on,
+			   sizeof(on)); /* accepted ones inherit it */
 	}
 	if (t->addr.sa.sa_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
@@ -120,6 +129,7 @@ int amp_target_listen(const struct amp_target *target, const char *link)
 		amp_log(AMP_LOG_ERROR, "link %s: cannot publish %s %s: %s", link,
 			target->kind == AMP_TARGET_TCP ? "tcp" : "udp",
 			amp_sockaddr_text(&target->addr.sa, text),
-			r == -EADDRINUSE ? "the port is already in use by another process" : strerror(-r));
+			r == -EADDRINUSE ? "the port is already in use by another process"
+					 : strerror(-r));
 	return r;
 }

@@ -81,7 +81,8 @@ void amp_log_some(struct amp_log_rate *rate, enum amp_log_level level, const cha
 		return;
 	if (now - rate->since_ms >= AMP_LOG_WINDOW_MS) {
 		if (rate->held_back)
-			amp_log(level, "%u more lines like the next one were held back", rate->held_back);
+			amp_log(level, "%u more lines like the next one were held back",
+				rate->held_back);
 		rate->since_ms = now;
 		rate->cnt = 0;
 		rate->held_back = 0;

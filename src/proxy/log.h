@@ -23,7 +23,8 @@ enum amp_log_level amp_log_level_get(void);
 /* -EINVAL: no such level. */
 int amp_log_level_parse(const char *text, enum amp_log_level *level);
 
-void amp_log(enum amp_log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void amp_log(enum amp_log_level level, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 void amp_log_some(struct amp_log_rate *rate, enum amp_log_level level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 

@@ -5,10 +5,10 @@
 
 #include "loop.h"
 
-#define EVENTS_MAX   64
-#define PASS_ITEMS   512u /* work items until descriptors and timers are looked at again */
-#define RETRY_MAX    64
-#define RETRY_MS     100u
+#define EVENTS_MAX 64
+#define PASS_ITEMS 512u /* work items until descriptors and timers are looked at again */
+#define RETRY_MAX  64
+#define RETRY_MS   100u
 
 TAILQ_HEAD(work_head, amp_work);
 

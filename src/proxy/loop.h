@@ -45,7 +45,8 @@ struct amp_grave {
 	void (*free)(struct amp_grave *grave);
 };
 
-#define amp_container_of(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define amp_container_of(ptr, type, member) \
+	((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 int amp_loop_init(void);
 uv_loop_t *amp_loop_uv(void);
@@ -55,7 +56,8 @@ void amp_loop_stop(void);
 /* Closes what init opened; every other handle must be closed or closing. */
 void amp_loop_fini(void);
 
-/* Watch fd for events; EPOLLET for edges. 0 or -errno. ready may stop its own and other watches. */
+/* Watch fd for events; EPOLLET for edges. 0 or -errno. ready may stop its own and other
+ * watches. */
 int amp_watch_start(struct amp_watch *w, int fd, uint32_t events);
 /* The descriptor stays open, or has duplicates. */
 void amp_watch_stop(struct amp_watch *w);

@@ -35,13 +35,15 @@ static const char help[] =
 	"Carries the sockets of guests without a network stack to real ones.\n"
 	"\n"
 	"  --link TYPE:PATH,cid=N[,name=NAME]\n"
-	"                       serve a guest; TYPE: vhost-user-vsock; PATH: socket for the VMM\n"
+	"                       serve a guest; TYPE: vhost-user-vsock; PATH: socket for the "
+	"VMM\n"
 	"rules for the --link before them:\n"
 	"  --allow RULE         let the guest reach RULE, e.g. 'out tcp 192.0.2.1:80',\n"
 	"                       'out udp 10.0.0.0/8:53', 'out tcp example.com:443',\n"
 	"                       'out any any:any', 'in tcp 127.0.0.1:8000-8999'\n"
 	"  --publish RULE       host port to guest, e.g. 'tcp 127.0.0.1:8080 -> vsock:5000',\n"
-	"                       'tcp 127.0.0.1:8080 -> inet:80', 'unix /run/x.sock -> vsock:5000'\n"
+	"                       'tcp 127.0.0.1:8080 -> inet:80', 'unix /run/x.sock -> "
+	"vsock:5000'\n"
 	"  --expose RULE        guest to host target, e.g. 'vsock:6000 -> tcp 127.0.0.1:22'\n"
 	"\n"
 	"  --config FILE        read links and rules from FILE\n"
@@ -114,10 +116,14 @@ static int bad_option(char **argv, int opt)
 	const char *arg = optind > 0 ? argv[optind - 1] : "";
 
 	if (opt == ':')
-		fprintf(stderr, "ampsock-proxy: %s: expected a value behind it; see --help\n", arg);
+		fprintf(stderr, "ampsock-proxy: %s: expected a value behind it; see --help\n",
+			arg);
 	else
-		fprintf(stderr, "ampsock-proxy: %s: no such option, or one that takes no value; did you mean "
-			"--%s? See --help\n", arg, nearest(arg + strspn(arg, "-")));
+		fprintf(stderr,
+			"ampsock-proxy: %s: no such option, or one that takes no value; did "
+			"you mean "
+			"--%s? See --help\n",
+			arg, nearest(arg + strspn(arg, "-")));
 	return EXIT_USAGE;
 }
 
@@ -126,7 +132,9 @@ static int set_ready_fd(struct settings *set, const char *text)
 	uint32_t fd;
 
 	if (!amp_parse_u32(text, 65535, &fd) || fd < 3) {
-		fprintf(stderr, "ampsock-proxy: --ready-fd: expected an open descriptor, 3 or higher, found `%s`\n",
+		fprintf(stderr,
+			"ampsock-proxy: --ready-fd: expected an open descriptor, 3 or higher, "
+			"found `%s`\n",
 			text);
 		return EXIT_USAGE;
 	}
@@ -163,8 +171,11 @@ static int handle(struct settings *set, int opt, const char *arg)
 	case OPT_LOG:
 		r = amp_log_level_parse(arg, &set->conf.log_level);
 		if (r)
-			fprintf(stderr, "ampsock-proxy: --log-level: expected error, warning, info or debug, "
-				"found `%s`\n", arg);
+			fprintf(stderr,
+				"ampsock-proxy: --log-level: expected error, warning, info or "
+				"debug, "
+				"found `%s`\n",
+				arg);
 		break;
 	case OPT_READY:
 		r = set_ready_fd(set, arg);
@@ -181,16 +192,20 @@ static int parse(int argc, char **argv, struct settings *set, int *code)
 	opterr = 0;
 	while ((opt = getopt_long(argc, argv, ":", options, NULL)) != -1) {
 		if (opt == OPT_HELP || opt == OPT_VERSION) {
-			fputs(opt == OPT_HELP ? help : "ampsock-proxy " AMPSOCK_VERSION "\n", stdout);
+			fputs(opt == OPT_HELP ? help : "ampsock-proxy " AMPSOCK_VERSION "\n",
+			      stdout);
 			*code = 0;
 			return 1;
 		}
-		*code = opt == '?' || opt == ':' ? bad_option(argv, opt) : handle(set, opt, optarg);
+		*code = opt == '?' || opt == ':' ? bad_option(argv, opt)
+						 : handle(set, opt, optarg);
 		if (*code)
 			return 1;
 	}
 	if (optind < argc) {
-		fprintf(stderr, "ampsock-proxy: expected only options, found `%s`; see --help\n", argv[optind]);
+		fprintf(stderr,
+			"ampsock-proxy: expected only options, found `%s`; see --help\n",
+			argv[optind]);
 		*code = EXIT_USAGE;
 		return 1;
 	}
@@ -217,15 +232,16 @@ static void on_counters(uv_signal_t *s, int num)
 
 	(void)s;
 	(void)num;
-	TAILQ_FOREACH(l, &links, entry) {
+	TAILQ_FOREACH(l, &links, entry)
+	{
 		l->ops->stats(l, text, sizeof(text));
 		fprintf(stderr,
 			"ampsock-proxy: counters: link=%s up=%d flows=%u flows_total=%" PRIu64
 			" sockets=%u denied=%" PRIu64 " refused=%" PRIu64 " stale=%" PRIu64
 			" datagram_drops=%" PRIu64 " attached=%" PRIu64 " %s\n",
-			l->conf->name, l->up, l->flow_cnt, l->stats.flows, amp_offload_sockets(l->offload),
-			l->stats.denied, l->stats.refused, l->stats.stale, l->stats.drops,
-			l->stats.attached, text);
+			l->conf->name, l->up, l->flow_cnt, l->stats.flows,
+			amp_offload_sockets(l->offload), l->stats.denied, l->stats.refused,
+			l->stats.stale, l->stats.drops, l->stats.attached, text);
 	}
 }
 
@@ -233,7 +249,8 @@ static int start_links(const struct amp_config *conf)
 {
 	const struct amp_link_conf *c;
 
-	TAILQ_FOREACH(c, &conf->links, entry) {
+	TAILQ_FOREACH(c, &conf->links, entry)
+	{
 		struct amp_link *l = amp_link_vhost_vsock(c);
 
 		if (!l)
@@ -241,8 +258,8 @@ static int start_links(const struct amp_config *conf)
 		TAILQ_INSERT_TAIL(&links, l, entry);
 		if (l->ops->start(l) || amp_publish_start(l))
 			return -EIO;
-		amp_log(AMP_LOG_INFO, "link %s: waiting for a VMM on %s (cid %" PRIu32 ")", c->name, c->path,
-			c->cid);
+		amp_log(AMP_LOG_INFO, "link %s: waiting for a VMM on %s (cid %" PRIu32 ")",
+			c->name, c->path, c->cid);
 	}
 	return 0;
 }
@@ -251,7 +268,8 @@ static void stop_links(void)
 {
 	struct amp_link *l;
 
-	TAILQ_FOREACH(l, &links, entry) {
+	TAILQ_FOREACH(l, &links, entry)
+	{
 		amp_publish_stop(l);
 		l->ops->stop(l);
 	}
@@ -291,6 +309,9 @@ static int run(struct settings *set)
 	stop_links();
 	for (unsigned i = 0; i < 3; i++)
 		uv_close((uv_handle_t *)&sig[i], NULL);
+	/* a name that still resolves in a thread can take as long as it likes: not with us */
+	if (amp_resolve_busy())
+		_exit(r ? EXIT_RUN : 0);
 	amp_loop_fini();
 	while (!TAILQ_EMPTY(&links)) {
 		struct amp_link *l = TAILQ_FIRST(&links);

@@ -49,8 +49,9 @@ bool amp_osock_add(struct amp_session *ses, struct amp_osock *s)
 
 	if (off->sock_cnt >= AMP_LIMIT_SOCKETS) {
 		off->link->stats.refused++;
-		amp_log_some(&off->link->log_refused, AMP_LOG_WARN, "link %s: more than %u sockets: refused",
-			     off->link->conf->name, AMP_LIMIT_SOCKETS);
+		amp_log_some(&off->link->log_refused, AMP_LOG_WARN,
+			     "link %s: more than %u sockets: refused", off->link->conf->name,
+			     AMP_LIMIT_SOCKETS);
 		return false;
 	}
 	if (++off->next_id == 0)
@@ -186,9 +187,12 @@ static const struct amp_end_user session_user = {
 	.event = session_event,
 };
 
-void amp_carrier_refuse(struct amp_offload *off, struct amp_end *end, uint8_t op, unsigned status)
+void amp_carrier_refuse(struct amp_offload *off, struct amp_end *end, uint8_t op,
+			unsigned status)
 {
-	struct amp_off_answer a = {.magic = AMP_OFF_MAGIC, .version = AMP_OFF_VERSION, .op = op,
+	struct amp_off_answer a = {.magic = AMP_OFF_MAGIC,
+				   .version = AMP_OFF_VERSION,
+				   .op = op,
 				   .status = (uint16_t)status};
 	uint8_t p[AMP_OFF_ANSWER_LEN];
 	struct iovec iov = {p, sizeof(p)};
@@ -203,8 +207,10 @@ void amp_carrier_refuse(struct amp_offload *off, struct amp_end *end, uint8_t op
 
 static void hello(struct amp_offload *off, struct amp_end *end, const struct amp_off_open *o)
 {
-	struct amp_off_answer a = {.magic = AMP_OFF_MAGIC, .version = AMP_OFF_VERSION,
-				   .op = AMP_OFF_HELLO, .max_frame = AMP_OFF_CTL_MAX};
+	struct amp_off_answer a = {.magic = AMP_OFF_MAGIC,
+				   .version = AMP_OFF_VERSION,
+				   .op = AMP_OFF_HELLO,
+				   .max_frame = AMP_OFF_CTL_MAX};
 	struct amp_session *ses;
 	uint8_t p[AMP_OFF_ANSWER_LEN];
 
@@ -236,7 +242,8 @@ static struct amp_session *session_by_token(struct amp_offload *off, uint64_t to
 {
 	struct amp_session *ses;
 
-	TAILQ_FOREACH(ses, &off->sessions, entry) {
+	TAILQ_FOREACH(ses, &off->sessions, entry)
+	{
 		if (ses->token == token)
 			return ses;
 	}
@@ -265,12 +272,13 @@ static void carrier_bad(struct amp_carrier *c, const char *why)
 	struct amp_end *end = carrier_done(c);
 
 	link->stats.refused++;
-	amp_log_some(&c->off->log_bad, AMP_LOG_WARN, "link %s: offload carrier reset: %s", link->conf->name,
-		     why);
+	amp_log_some(&c->off->log_bad, AMP_LOG_WARN, "link %s: offload carrier reset: %s",
+		     link->conf->name, why);
 	end->ops->reset(end);
 }
 
-static void carrier_opened(struct amp_carrier *c, const struct amp_off_open *o, const char *name)
+static void carrier_opened(struct amp_carrier *c, const struct amp_off_open *o,
+			   const char *name)
 {
 	struct amp_offload *off = c->off;
 	struct amp_session *ses;
@@ -283,7 +291,8 @@ static void carrier_opened(struct amp_carrier *c, const struct amp_off_open *o, 
 	ses = session_by_token(off, o->token);
 	if (!ses) {
 		off->link->stats.stale++;
-		amp_log_some(&off->log_bad, AMP_LOG_WARN, "link %s: offload carrier with an unknown token",
+		amp_log_some(&off->log_bad, AMP_LOG_WARN,
+			     "link %s: offload carrier with an unknown token",
 			     off->link->conf->name);
 		amp_carrier_refuse(off, end, o->op, AMP_OFF_ESTALE);
 		return;
@@ -303,11 +312,13 @@ static size_t carrier_data(struct amp_end *end, const struct iovec *iov, int cnt
 	unsigned status;
 
 	/* of another version even the length may differ: its first bytes decide */
-	if (amp_iov_copy(iov, cnt, 0, p, 8) && amp_le32(p) == AMP_OFF_MAGIC && p[4] != AMP_OFF_VERSION) {
+	if (amp_iov_copy(iov, cnt, 0, p, 8) && amp_le32(p) == AMP_OFF_MAGIC &&
+	    p[4] != AMP_OFF_VERSION) {
 		struct amp_offload *off = c->off;
 
 		amp_log_some(&off->log_bad, AMP_LOG_WARN,
-			     "link %s: the guest speaks version %u of the offload protocol, this proxy %u",
+			     "link %s: the guest speaks version %u of the offload protocol, "
+			     "this proxy %u",
 			     off->link->conf->name, p[4], AMP_OFF_VERSION);
 		amp_carrier_refuse(off, carrier_done(c), p[5], AMP_OFF_EPROTONOSUPPORT);
 		return len;
@@ -428,8 +439,8 @@ void amp_offload_free(struct amp_offload *off)
 
 int amp_offload_publish(struct amp_offload *off, const struct amp_forward *fwd, int fd)
 {
-	return fwd->target.kind == AMP_TARGET_UDP ? amp_virtual_udp(off, fwd, fd) :
-						    amp_virtual_tcp(off, fwd, fd);
+	return fwd->target.kind == AMP_TARGET_UDP ? amp_virtual_udp(off, fwd, fd)
+						  : amp_virtual_tcp(off, fwd, fd);
 }
 
 unsigned amp_offload_sockets(const struct amp_offload *off)

@@ -67,8 +67,8 @@ static bool do_bind(const struct frame *f)
 	if (f->body[1] != AMP_OFF_STREAM || addr.family != f->body[0])
 		err = EINVAL;
 	else
-		err = amp_tcp_bind(f->ses, f->body[0], amp_le32(f->body + 4), amp_le32(f->body + 8), &addr,
-				   &id, &bound);
+		err = amp_tcp_bind(f->ses, f->body[0], amp_le32(f->body + 4),
+				   amp_le32(f->body + 8), &addr, &id, &bound);
 	if (!err) {
 		amp_put_le32(out, id);
 		amp_off_put_addr(out + 4, &bound);
@@ -87,8 +87,8 @@ static bool do_listen(const struct frame *f)
 
 	if (f->len != 12)
 		return false;
-	err = amp_tcp_listen(f->ses, amp_le32(f->body), amp_le32(f->body + 4), amp_le32(f->body + 8), &id,
-			     &token, &bound);
+	err = amp_tcp_listen(f->ses, amp_le32(f->body), amp_le32(f->body + 4),
+			     amp_le32(f->body + 8), &id, &token, &bound);
 	if (!err) {
 		amp_put_le32(out, id);
 		amp_put_le32(out + 4, 0);
@@ -130,7 +130,8 @@ static bool do_setopt(const struct frame *f)
 	if (f->len != 8 + len)
 		return false;
 	s = amp_osock_find(f->ses, amp_le32(f->body));
-	reply(f, s ? amp_off_setopt(s, amp_le16(f->body + 4), f->body + 8, len) : ESTALE, NULL, 0);
+	reply(f, s ? amp_off_setopt(s, amp_le16(f->body + 4), f->body + 8, len) : ESTALE, NULL,
+	      0);
 	return true;
 }
 
@@ -228,11 +229,13 @@ static bool resolve_fill(struct amp_resolve *r, const struct frame *f)
 	size_t name_len = f->body[3], service_len = f->body[6];
 
 	r->port = amp_le16(f->body + 4);
-	r->hints.ai_family = f->body[0] == AMP_OFF_INET ? AF_INET :
-			     f->body[0] == AMP_OFF_INET6 ? AF_INET6 : AF_UNSPEC;
+	r->hints.ai_family = f->body[0] == AMP_OFF_INET	   ? AF_INET
+			     : f->body[0] == AMP_OFF_INET6 ? AF_INET6
+							   : AF_UNSPEC;
 	r->hints.ai_socktype = f->body[1] == AMP_OFF_DGRAM ? SOCK_DGRAM : SOCK_STREAM;
 	r->canon = (f->body[2] & 2u) != 0;
-	r->hints.ai_flags = (r->canon ? AI_CANONNAME : 0) | (f->body[2] & 4u ? AI_ADDRCONFIG : 0) |
+	r->hints.ai_flags = (r->canon ? AI_CANONNAME : 0) |
+			    (f->body[2] & 4u ? AI_ADDRCONFIG : 0) |
 			    (f->body[2] & 8u ? AI_PASSIVE : 0);
 	return service_len < sizeof(r->service) && take_text(r->host, f->body + 8, name_len) &&
 	       take_text(r->service, f->body + 8 + name_len, service_len);
@@ -240,8 +243,9 @@ static bool resolve_fill(struct amp_resolve *r, const struct frame *f)
 
 static enum amp_proto proto_of(uint8_t type)
 {
-	return type == AMP_OFF_STREAM ? AMP_PROTO_TCP : type == AMP_OFF_DGRAM ? AMP_PROTO_UDP :
-										AMP_PROTO_ANY;
+	return type == AMP_OFF_STREAM  ? AMP_PROTO_TCP
+	       : type == AMP_OFF_DGRAM ? AMP_PROTO_UDP
+				       : AMP_PROTO_ANY;
 }
 
 static bool do_resolve(const struct frame *f)
@@ -286,7 +290,8 @@ static void rnamed(struct amp_resolve *r, unsigned status, const struct addrinfo
 	out[1] = (uint8_t)service;
 	memcpy(out + 4, r->host, host);
 	memcpy(out + 4 + host, r->service, service);
-	amp_session_reply(r->owner, AMP_OFF_RNAME, r->seq, status, out, status ? 0 : 4 + host + service);
+	amp_session_reply(r->owner, AMP_OFF_RNAME, r->seq, status, out,
+			  status ? 0 : 4 + host + service);
 }
 
 static bool do_rname(const struct frame *f)
@@ -295,7 +300,8 @@ static bool do_rname(const struct frame *f)
 	struct amp_resolve *r;
 	struct amp_offload *off = f->ses->off;
 
-	if (f->len != 4 + AMP_OFF_ADDR_LEN || !amp_off_get_addr(f->body + 4, &addr) || !addr.family)
+	if (f->len != 4 + AMP_OFF_ADDR_LEN || !amp_off_get_addr(f->body + 4, &addr) ||
+	    !addr.family)
 		return false;
 	r = amp_resolve_new();
 	if (!r) {
@@ -369,8 +375,11 @@ size_t amp_session_input(struct amp_session *ses, const uint8_t *p, size_t len)
 		}
 		if (len - done < c.len)
 			break;
-		f = (struct frame){.ses = ses, .body = p + done + AMP_OFF_CTL_LEN,
-				   .len = c.len - AMP_OFF_CTL_LEN, .seq = c.seq, .op = c.op};
+		f = (struct frame){.ses = ses,
+				   .body = p + done + AMP_OFF_CTL_LEN,
+				   .len = c.len - AMP_OFF_CTL_LEN,
+				   .seq = c.seq,
+				   .op = c.op};
 		if (!handle(&f)) {
 			amp_session_end(ses, "control frame of unknown kind or wrong length");
 			break;

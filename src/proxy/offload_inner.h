@@ -65,7 +65,7 @@ struct amp_virtual {
 	TAILQ_ENTRY(amp_virtual) entry;
 	struct amp_offload *off;
 	const struct amp_forward *fwd;
-	struct amp_acceptor acceptor; /* TCP */
+	struct amp_acceptor acceptor;  /* TCP */
 	struct amp_listener *listener; /* the guest's, when there is one */
 	int udp_fd;
 	struct amp_osock *udp_user;
@@ -102,7 +102,8 @@ void amp_session_closed(struct amp_session *ses, uint32_t id, int err);
 void amp_session_end(struct amp_session *ses, const char *why);
 uint64_t amp_off_token(void);
 /* An ANSWER with status, and the end of the carrier. */
-void amp_carrier_refuse(struct amp_offload *off, struct amp_end *end, uint8_t op, unsigned status);
+void amp_carrier_refuse(struct amp_offload *off, struct amp_end *end, uint8_t op,
+			unsigned status);
 
 /* ---- offload_ctl.c ---- */
 /* Bytes of whole frames that were handled; may end the session. */
@@ -114,7 +115,8 @@ void amp_session_reply(struct amp_session *ses, uint8_t op, uint32_t seq, unsign
 /* ---- offload_addr.c ---- */
 socklen_t amp_off_to_sa(const struct amp_off_addr *a, struct sockaddr_storage *ss);
 void amp_off_from_sa(const struct sockaddr *sa, struct amp_off_addr *a);
-/* An AF_INET6 socket's addresses are IPv6 ones, also when IPv4 came in through a published port. */
+/* An AF_INET6 socket's addresses are IPv6 ones, also when IPv4 came in through a published
+ * port. */
 void amp_off_same_family(uint8_t family, struct amp_off_addr *a);
 void amp_off_local(int fd, struct amp_off_addr *a);
 
@@ -126,19 +128,21 @@ int amp_off_setopt(struct amp_osock *s, unsigned opt, const uint8_t *value, size
 int amp_off_getopt(struct amp_osock *s, unsigned opt, uint8_t *value, size_t *len);
 
 /* ---- offload_tcp.c ---- */
-void amp_tcp_open(struct amp_session *ses, struct amp_end *carrier, const struct amp_off_open *o,
-		  const char *name);
+void amp_tcp_open(struct amp_session *ses, struct amp_end *carrier,
+		  const struct amp_off_open *o, const char *name);
 int amp_tcp_bind(struct amp_session *ses, uint8_t family, uint32_t opts_set, uint32_t opts,
 		 const struct amp_off_addr *addr, uint32_t *id, struct amp_off_addr *bound);
-int amp_tcp_listen(struct amp_session *ses, uint32_t bound_id, uint32_t backlog, uint32_t credits,
-		   uint32_t *id, uint64_t *token, struct amp_off_addr *bound);
+int amp_tcp_listen(struct amp_session *ses, uint32_t bound_id, uint32_t backlog,
+		   uint32_t credits, uint32_t *id, uint64_t *token, struct amp_off_addr *bound);
 void amp_tcp_credit(struct amp_session *ses, uint32_t id, uint32_t n);
 int amp_virtual_tcp(struct amp_offload *off, const struct amp_forward *fwd, int fd);
 void amp_virtual_free(struct amp_virtual *v);
 
 /* ---- offload_udp.c ---- */
-void amp_udp_open(struct amp_session *ses, struct amp_end *carrier, const struct amp_off_open *o);
-int amp_udp_connect(struct amp_osock *s, const struct amp_off_addr *peer, struct amp_off_addr *local);
+void amp_udp_open(struct amp_session *ses, struct amp_end *carrier,
+		  const struct amp_off_open *o);
+int amp_udp_connect(struct amp_osock *s, const struct amp_off_addr *peer,
+		    struct amp_off_addr *local);
 /* NULL: port is not published. */
 struct amp_virtual *amp_virtual_udp_find(struct amp_offload *off, uint16_t port);
 int amp_virtual_udp(struct amp_offload *off, const struct amp_forward *fwd, int fd);
@@ -151,7 +155,8 @@ int amp_policy_addr(struct amp_offload *off, enum amp_dir dir, enum amp_proto pr
 bool amp_policy_quiet(struct amp_offload *off, enum amp_dir dir, enum amp_proto proto,
 		      const struct sockaddr *sa);
 /* May the guest use this name at all (port 0: on some port)? */
-int amp_policy_name(struct amp_offload *off, enum amp_proto proto, const char *name, uint16_t port);
+int amp_policy_name(struct amp_offload *off, enum amp_proto proto, const char *name,
+		    uint16_t port);
 /* sa was given to the guest for name. */
 void amp_policy_lease(struct amp_offload *off, const char *name, const struct sockaddr *sa);
 /* LISTEN: the port may be one that the kernel chose (rule: `any`, or port 0). */
@@ -163,7 +168,8 @@ int amp_policy_group(struct amp_offload *off, const struct sockaddr *sa);
 struct amp_resolve {
 	TAILQ_ENTRY(amp_resolve) entry;
 	struct amp_offload *off; /* NULL: the link is gone */
-	/* res is freed by the caller; status: enum amp_off_status. NULL done: nobody waits any more */
+	/* res is freed by the caller; status: enum amp_off_status. NULL done: nobody waits any
+	 * more */
 	void (*done)(struct amp_resolve *r, unsigned status, const struct addrinfo *res);
 	void *owner;
 	union {
@@ -189,7 +195,5 @@ struct amp_resolve *amp_resolve_new(void);
 void amp_resolve_drop(struct amp_resolve *r); /* one that was not started */
 /* The owner does not wait any more. NULL: the link's memory goes. */
 void amp_resolve_forget(struct amp_offload *off, void *owner);
-/* Jobs that still run in threads. */
-unsigned amp_resolve_busy(void);
 
 #endif /* AMP_PROXY_OFFLOAD_INNER_H */

@@ -64,11 +64,13 @@ struct amp_bound *amp_bound_find(struct amp_session *ses, uint32_t id)
 	return o && o->ops == &bound_ops ? (struct amp_bound *)o : NULL;
 }
 
-static struct amp_virtual *virtual_find(struct amp_offload *off, enum amp_target_kind kind, uint16_t port)
+static struct amp_virtual *virtual_find(struct amp_offload *off, enum amp_target_kind kind,
+					uint16_t port)
 {
 	struct amp_virtual *v;
 
-	TAILQ_FOREACH(v, &off->virtuals, entry) {
+	TAILQ_FOREACH(v, &off->virtuals, entry)
+	{
 		if (v->fwd->target.kind == kind && v->fwd->service.port == port)
 			return v;
 	}
@@ -80,7 +82,8 @@ struct amp_virtual *amp_virtual_udp_find(struct amp_offload *off, uint16_t port)
 	return virtual_find(off, AMP_TARGET_UDP, port);
 }
 
-static int bind_real(struct amp_bound *b, uint32_t opts_set, uint32_t opts, const struct amp_off_addr *addr)
+static int bind_real(struct amp_bound *b, uint32_t opts_set, uint32_t opts,
+		     const struct amp_off_addr *addr)
 {
 	struct amp_offload *off = b->o.ses->off;
 	struct sockaddr_storage ss;
@@ -89,7 +92,8 @@ static int bind_real(struct amp_bound *b, uint32_t opts_set, uint32_t opts, cons
 
 	/* port 0 harms nobody until it listens: LISTEN asks then */
 	if (addr->port)
-		err = amp_policy_addr(off, AMP_DIR_IN, AMP_PROTO_TCP, (struct sockaddr *)&ss, "bind");
+		err = amp_policy_addr(off, AMP_DIR_IN, AMP_PROTO_TCP, (struct sockaddr *)&ss,
+				      "bind");
 	if (err)
 		return err;
 	b->fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -214,8 +218,8 @@ static int listen_virtual(struct amp_listener *l)
 	return 0;
 }
 
-int amp_tcp_listen(struct amp_session *ses, uint32_t bound_id, uint32_t backlog, uint32_t credits,
-		   uint32_t *id, uint64_t *token, struct amp_off_addr *bound)
+int amp_tcp_listen(struct amp_session *ses, uint32_t bound_id, uint32_t backlog,
+		   uint32_t credits, uint32_t *id, uint64_t *token, struct amp_off_addr *bound)
 {
 	struct amp_bound *b = amp_bound_find(ses, bound_id);
 	struct amp_listener *l;
@@ -294,8 +298,9 @@ static void virtual_take(struct amp_acceptor *a, int fd, const struct sockaddr_s
 	}
 	link->stats.refused++;
 	amp_log_some(&link->log_refused, AMP_LOG_WARN,
-		     "link %s: publish %s (%s): connection reset: %s", link->conf->name, v->fwd->text,
-		     v->fwd->where, link->up ? "the guest does not listen" : "no guest is attached");
+		     "link %s: publish %s (%s): connection reset: %s", link->conf->name,
+		     v->fwd->text, v->fwd->where,
+		     link->up ? "the guest does not listen" : "no guest is attached");
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	close(fd);
 }

@@ -86,7 +86,9 @@ static int set_int(struct amp_osock *s, int fd, unsigned opt, int value)
 		return ENOPROTOOPT;
 	if (opt == AMP_OFF_TCP_NODELAY)
 		s->nodelay = value != 0;
-	return setsockopt(fd, int_opt[opt].level, int_opt[opt].name, &value, sizeof(value)) ? errno : 0;
+	return setsockopt(fd, int_opt[opt].level, int_opt[opt].name, &value, sizeof(value))
+		       ? errno
+		       : 0;
 }
 
 int amp_off_set_bits(struct amp_osock *s, int fd, uint32_t opts_set, uint32_t opts)
@@ -139,15 +141,19 @@ static int membership(struct amp_osock *s, int fd, unsigned opt, const uint8_t *
 		struct ipv6_mreq m = {.ipv6mr_interface = amp_le32(v + AMP_OFF_ADDR_LEN)};
 
 		memcpy(&m.ipv6mr_multiaddr, group.addr, 16);
-		return setsockopt(fd, IPPROTO_IPV6, join ? IPV6_JOIN_GROUP : IPV6_LEAVE_GROUP, &m,
-				  sizeof(m)) ? errno : 0;
+		return setsockopt(fd, IPPROTO_IPV6, join ? IPV6_JOIN_GROUP : IPV6_LEAVE_GROUP,
+				  &m, sizeof(m))
+			       ? errno
+			       : 0;
 	}
 	struct ip_mreqn m = {.imr_ifindex = (int)amp_le32(v + AMP_OFF_ADDR_LEN)};
 
 	memcpy(&m.imr_multiaddr, group.addr, 4);
 	memcpy(&m.imr_address, v + AMP_OFF_ADDR_LEN + 4, 4);
-	return setsockopt(fd, IPPROTO_IP, join ? IP_ADD_MEMBERSHIP : IP_DROP_MEMBERSHIP, &m, sizeof(m)) ?
-		       errno : 0;
+	return setsockopt(fd, IPPROTO_IP, join ? IP_ADD_MEMBERSHIP : IP_DROP_MEMBERSHIP, &m,
+			  sizeof(m))
+		       ? errno
+		       : 0;
 }
 
 static int multicast_if(int fd, const uint8_t *v, size_t len)

@@ -32,7 +32,7 @@ struct tcp {
 	struct amp_end *guest;
 	struct amp_end *host;
 	struct amp_flow *flow;
-	int fd; /* a bound socket that waits for its name to resolve */
+	int fd;	       /* a bound socket that waits for its name to resolve */
 	uint16_t port; /* connect by name */
 	bool accepted;
 	bool answering; /* header[] is on its way */
@@ -179,7 +179,8 @@ static void header_start(struct tcp *t, struct amp_off_answer *a)
 
 static void answer(struct tcp *t, int err)
 {
-	struct amp_off_answer a = {.op = AMP_OFF_CONNECT, .status = (uint16_t)amp_off_status(err)};
+	struct amp_off_answer a = {.op = AMP_OFF_CONNECT,
+				   .status = (uint16_t)amp_off_status(err)};
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof(ss);
 
@@ -308,7 +309,8 @@ static int connect_socket(struct tcp *t)
 static int connect_one(struct tcp *t, const struct sockaddr *sa)
 {
 	int r, fd = connect_socket(t);
-	socklen_t len = sa->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+	socklen_t len = sa->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+						  : sizeof(struct sockaddr_in);
 
 	if (fd < 0)
 		return -fd;
@@ -418,8 +420,8 @@ static int take_bound(struct tcp *t)
 	return amp_off_set_bits(&t->o, t->fd, t->open.opts_set, t->open.opts);
 }
 
-void amp_tcp_open(struct amp_session *ses, struct amp_end *carrier, const struct amp_off_open *o,
-		  const char *name)
+void amp_tcp_open(struct amp_session *ses, struct amp_end *carrier,
+		  const struct amp_off_open *o, const char *name)
 {
 	struct tcp *t = tcp_new(ses, o->family);
 	int err = 0;
@@ -478,8 +480,8 @@ void amp_tcp_accepted(struct amp_listener *l, int fd, const struct sockaddr_stor
 		t->guest = link->ops->connect(link, AMP_OFF_ACCEPT_PORT, false, &err);
 	}
 	if (!t->guest) {
-		amp_log_some(&link->log_refused, AMP_LOG_WARN, "link %s: accept: %s", link->conf->name,
-			     strerror(err));
+		amp_log_some(&link->log_refused, AMP_LOG_WARN, "link %s: accept: %s",
+			     link->conf->name, strerror(err));
 		tcp_kill(&t->o);
 		return;
 	}

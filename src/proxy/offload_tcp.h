@@ -15,7 +15,7 @@ struct amp_bound {
 };
 
 struct amp_listener {
-	struct amp_osock o; /* first */
+	struct amp_osock o;	      /* first */
 	struct amp_acceptor acceptor; /* unless virtual */
 	struct amp_virtual *virt;
 	struct amp_off_addr local;

@@ -43,13 +43,13 @@ struct udp {
 	struct amp_virtual *virt;
 	struct amp_buf spill;
 	uint32_t max_payload;
-	uint32_t drops; /* not yet told */
+	uint32_t drops;	       /* not yet told */
 	uint32_t kernel_drops; /* as SO_RXQ_OVFL last said */
 	bool readable, writable, errors;
-	bool in_ok;	/* takes datagrams from anybody */
+	bool in_ok; /* takes datagrams from anybody */
 	bool connected;
 	bool dead;
-	struct amp_off_addr local; /* as bound */
+	struct amp_off_addr local;    /* as bound */
 	struct sockaddr_storage good; /* may be sent to until good_until_ms */
 	uint64_t good_until_ms;
 	struct sockaddr_storage good_in;
@@ -112,14 +112,16 @@ static bool same_sa(const struct sockaddr_storage *a, const struct sockaddr_stor
 {
 	if (a->ss_family != b->ss_family)
 		return false;
-	return memcmp(a, b, a->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) :
-						       sizeof(struct sockaddr_in)) == 0;
+	return memcmp(a, b,
+		      a->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+					       : sizeof(struct sockaddr_in)) == 0;
 }
 
 /* ---- host to guest ---- */
 
 /* A frame: out now, or into the spill. False: no room at all. */
-static bool put_frame(struct udp *u, const struct amp_off_udp *h, const void *payload, size_t len)
+static bool put_frame(struct udp *u, const struct amp_off_udp *h, const void *payload,
+		      size_t len)
 {
 	uint8_t p[AMP_OFF_UDP_LEN];
 	struct iovec iov[2] = {{p, sizeof(p)}, {(void *)(uintptr_t)payload, len}};
@@ -139,8 +141,8 @@ static bool put_frame(struct udp *u, const struct amp_off_udp *h, const void *pa
 
 static void put_error(struct udp *u, int err, const struct sockaddr *to)
 {
-	struct amp_off_udp h = {.len = AMP_OFF_UDP_LEN, .kind = AMP_OFF_UDP_ERROR,
-				.arg = amp_off_status(err)};
+	struct amp_off_udp h = {
+		.len = AMP_OFF_UDP_LEN, .kind = AMP_OFF_UDP_ERROR, .arg = amp_off_status(err)};
 
 	if (to)
 		amp_off_from_sa(to, &h.addr);
@@ -149,7 +151,8 @@ static void put_error(struct udp *u, int err, const struct sockaddr *to)
 
 static void put_drops(struct udp *u)
 {
-	struct amp_off_udp h = {.len = AMP_OFF_UDP_LEN, .kind = AMP_OFF_UDP_DROPS, .arg = u->drops};
+	struct amp_off_udp h = {
+		.len = AMP_OFF_UDP_LEN, .kind = AMP_OFF_UDP_DROPS, .arg = u->drops};
 
 	if (u->drops && put_frame(u, &h, NULL, 0))
 		u->drops = 0;
@@ -180,7 +183,8 @@ static bool admit(struct udp *u, const struct sockaddr_storage *from)
 	now = amp_now_ms();
 	if (now < u->good_in_until_ms && same_sa(&u->good_in, from))
 		return true;
-	if (!amp_policy_quiet(u->o.ses->off, AMP_DIR_OUT, AMP_PROTO_UDP, (const struct sockaddr *)from))
+	if (!amp_policy_quiet(u->o.ses->off, AMP_DIR_OUT, AMP_PROTO_UDP,
+			      (const struct sockaddr *)from))
 		return false;
 	u->good_in = *from;
 	u->good_in_until_ms = now + CACHE_MS;
@@ -244,7 +248,8 @@ static unsigned receive(struct udp *u)
 	if (n < 0) {
 		if (errno == EAGAIN)
 			u->readable = false;
-		/* else a pending error of the socket: cleared by being reported, the queue has it */
+		/* else a pending error of the socket: cleared by being reported, the queue has
+		 * it */
 		return errno == EAGAIN ? 0 : 1;
 	}
 	for (int i = 0; i < n && !u->dead; i++)
@@ -259,8 +264,12 @@ static void read_errors(struct udp *u)
 		struct sockaddr_storage to;
 		uint8_t control[512], byte;
 		struct iovec iov = {&byte, 1};
-		struct msghdr m = {.msg_name = &to, .msg_namelen = sizeof(to), .msg_iov = &iov, .msg_iovlen = 1,
-				   .msg_control = control, .msg_controllen = sizeof(control)};
+		struct msghdr m = {.msg_name = &to,
+				   .msg_namelen = sizeof(to),
+				   .msg_iov = &iov,
+				   .msg_iovlen = 1,
+				   .msg_control = control,
+				   .msg_controllen = sizeof(control)};
 
 		to.ss_family = AF_UNSPEC;
 		if (recvmsg(u->watch.fd, &m, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) {
@@ -345,7 +354,8 @@ static int may_send(struct udp *u, const struct sockaddr_storage *to)
 		if (same_sa(&u->peers[i], to))
 			return 0;
 	}
-	err = amp_policy_addr(u->o.ses->off, AMP_DIR_OUT, AMP_PROTO_UDP, (const struct sockaddr *)to, "send");
+	err = amp_policy_addr(u->o.ses->off, AMP_DIR_OUT, AMP_PROTO_UDP,
+			      (const struct sockaddr *)to, "send");
 	if (!err) {
 		u->good = *to;
 		u->good_until_ms = now + CACHE_MS;
@@ -397,7 +407,8 @@ static int send_frame(struct udp *u, const struct amp_off_udp *h, struct iovec *
 			return 0;
 		if (errno == EAGAIN)
 			return -EAGAIN;
-		if (i == 1 || (errno != ECONNREFUSED && errno != EHOSTUNREACH && errno != ENETUNREACH))
+		if (i == 1 ||
+		    (errno != ECONNREFUSED && errno != EHOSTUNREACH && errno != ENETUNREACH))
 			err = errno;
 	}
 	return err;
@@ -475,8 +486,8 @@ static int udp_socket(struct udp *u, const struct amp_off_open *o)
 	u->in_ok = local.port && amp_policy_quiet(u->o.ses->off, AMP_DIR_IN, AMP_PROTO_UDP,
 						  (struct sockaddr *)&ss);
 	if (local.port && !u->in_ok)
-		return -amp_policy_addr(u->o.ses->off, AMP_DIR_IN, AMP_PROTO_UDP, (struct sockaddr *)&ss,
-					"bind");
+		return -amp_policy_addr(u->o.ses->off, AMP_DIR_IN, AMP_PROTO_UDP,
+					(struct sockaddr *)&ss, "bind");
 	fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
@@ -508,7 +519,8 @@ static int rebind(struct udp *u)
 	return bind(u->watch.fd, (struct sockaddr *)&ss, len) ? errno : 0;
 }
 
-int amp_udp_connect(struct amp_osock *s, const struct amp_off_addr *peer, struct amp_off_addr *local)
+int amp_udp_connect(struct amp_osock *s, const struct amp_off_addr *peer,
+		    struct amp_off_addr *local)
 {
 	struct udp *u = (struct udp *)s;
 	struct sockaddr_storage ss;
@@ -568,9 +580,12 @@ static int udp_start(struct udp *u, const struct amp_off_open *o, struct amp_off
 	return err;
 }
 
-void amp_udp_open(struct amp_session *ses, struct amp_end *carrier, const struct amp_off_open *o)
+void amp_udp_open(struct amp_session *ses, struct amp_end *carrier,
+		  const struct amp_off_open *o)
 {
-	struct amp_off_answer a = {.magic = AMP_OFF_MAGIC, .version = AMP_OFF_VERSION, .op = AMP_OFF_UDP,
+	struct amp_off_answer a = {.magic = AMP_OFF_MAGIC,
+				   .version = AMP_OFF_VERSION,
+				   .op = AMP_OFF_UDP,
 				   .max_frame = UINT16_MAX};
 	struct udp *u = calloc(1, sizeof(*u));
 	uint8_t p[AMP_OFF_ANSWER_LEN];
@@ -578,7 +593,8 @@ void amp_udp_open(struct amp_session *ses, struct amp_end *carrier, const struct
 	int err;
 
 	if (!u || o->max_frame <= AMP_OFF_UDP_LEN) {
-		amp_carrier_refuse(ses->off, carrier, AMP_OFF_UDP, u ? AMP_OFF_EINVAL : AMP_OFF_ENOBUFS);
+		amp_carrier_refuse(ses->off, carrier, AMP_OFF_UDP,
+				   u ? AMP_OFF_EINVAL : AMP_OFF_ENOBUFS);
 		free(u);
 		return;
 	}
@@ -588,7 +604,8 @@ void amp_udp_open(struct amp_session *ses, struct amp_end *carrier, const struct
 	u->watch.fd = -1;
 	u->work.run = udp_run;
 	u->end = carrier;
-	u->max_payload = (o->max_frame < UINT16_MAX ? o->max_frame : UINT16_MAX) - AMP_OFF_UDP_LEN;
+	u->max_payload =
+		(o->max_frame < UINT16_MAX ? o->max_frame : UINT16_MAX) - AMP_OFF_UDP_LEN;
 	if (!amp_osock_add(ses, &u->o)) {
 		amp_carrier_refuse(ses->off, carrier, AMP_OFF_UDP, AMP_OFF_EMFILE);
 		free(u);

@@ -27,8 +27,9 @@ static void refuse(struct publish *p, int fd, int err)
 	static const struct linger now = {.l_onoff = 1, .l_linger = 0};
 
 	p->link->stats.refused++;
-	amp_log_some(&p->link->log_refused, AMP_LOG_WARN, "link %s: publish %s (%s): connection reset: %s",
-		     p->link->conf->name, p->fwd->text, p->fwd->where,
+	amp_log_some(&p->link->log_refused, AMP_LOG_WARN,
+		     "link %s: publish %s (%s): connection reset: %s", p->link->conf->name,
+		     p->fwd->text, p->fwd->where,
 		     err == ENETDOWN ? "no guest is attached" : strerror(err));
 	if (fd >= 0) {
 		setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
@@ -87,7 +88,8 @@ int amp_publish_start(struct amp_link *link)
 {
 	const struct amp_forward *fwd;
 
-	TAILQ_FOREACH(fwd, &link->conf->publish, entry) {
+	TAILQ_FOREACH(fwd, &link->conf->publish, entry)
+	{
 		struct publish *p;
 		int r, fd = amp_target_listen(&fwd->target, link->conf->name);
 

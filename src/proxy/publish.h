@@ -13,7 +13,8 @@ void amp_publish_stop(struct amp_link *link);
 
 #define AMP_ACCEPT_TURN 32u /* connections taken before others have their turn */
 
-/* Accepts from an edge-triggered listening socket, a few at a time, with a pause when descriptors are out. */
+/* Accepts from an edge-triggered listening socket, a few at a time, with a pause when
+ * descriptors are out. */
 struct amp_acceptor {
 	struct amp_watch watch;
 	struct amp_work work;

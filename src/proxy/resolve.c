@@ -86,7 +86,8 @@ static int run(struct amp_resolve *r)
 	uv_loop_t *uv = amp_loop_uv();
 
 	if (r->reverse)
-		return uv_getnameinfo(uv, &r->req.name, on_name, (struct sockaddr *)&r->sa, r->flags);
+		return uv_getnameinfo(uv, &r->req.name, on_name, (struct sockaddr *)&r->sa,
+				      r->flags);
 	return uv_getaddrinfo(uv, &r->req.addr, on_addr, r->host[0] ? r->host : NULL,
 			      r->service[0] ? r->service : NULL, &r->hints);
 }
@@ -95,7 +96,8 @@ static void start_next(struct amp_offload *off)
 {
 	struct amp_resolve *r;
 
-	while (off->resolving < AMP_OFF_RESOLVING && (r = TAILQ_FIRST(&off->resolves)) != NULL) {
+	while (off->resolving < AMP_OFF_RESOLVING &&
+	       (r = TAILQ_FIRST(&off->resolves)) != NULL) {
 		int err;
 
 		TAILQ_REMOVE(&off->resolves, r, entry);
@@ -143,7 +145,8 @@ void amp_resolve_forget(struct amp_offload *off, void *owner)
 		off->resolve_cnt--;
 		free(r);
 	}
-	TAILQ_FOREACH(r, &running, entry) {
+	TAILQ_FOREACH(r, &running, entry)
+	{
 		if (r->off != off || (owner && r->owner != owner))
 			continue;
 		r->done = NULL;

@@ -94,10 +94,12 @@ static int parse_host(struct amp_text *t, char *host, bool brackets, struct amp_
 	if (brackets || looks_numeric(host) || strchr(host, '/')) {
 		rule->host = AMP_HOST_PREFIX;
 		if (!parse_prefix(host, brackets, rule))
-			return amp_text_error(t, brackets ?
-				"expected an IPv6 address or prefix in brackets, such as [2001:db8::]/32" :
-				"expected an IPv4 address or prefix, such as 192.0.2.1 or 10.0.0.0/8 "
-				"(no bits set behind the prefix)");
+			return amp_text_error(t,
+					      brackets ? "expected an IPv6 address or prefix "
+							 "in brackets, such as [2001:db8::]/32"
+						       : "expected an IPv4 address or prefix, "
+							 "such as 192.0.2.1 or 10.0.0.0/8 "
+							 "(no bits set behind the prefix)");
 		return 0;
 	}
 	rule->host = AMP_HOST_NAME;
@@ -106,9 +108,12 @@ static int parse_host(struct amp_text *t, char *host, bool brackets, struct amp_
 		host += 2;
 	}
 	if (!valid_name(host) || rule->dir == AMP_DIR_IN)
-		return amp_text_error(t, rule->dir == AMP_DIR_IN ?
-			"expected any, local or an address of this host (names are for `out` rules)" :
-			"expected any, local, an address, a prefix or a host name");
+		return amp_text_error(
+			t,
+			rule->dir == AMP_DIR_IN
+				? "expected any, local or an address of this host (names are "
+				  "for `out` rules)"
+				: "expected any, local, an address, a prefix or a host name");
 	for (char *p = rule->name; *host; host++)
 		*p++ = (char)tolower((unsigned char)*host);
 	if (rule->name[strlen(rule->name) - 1] == '.')
@@ -128,13 +133,15 @@ static int parse_ports(struct amp_text *t, char *text, struct amp_rule *rule)
 	if (dash)
 		*dash++ = 0;
 	if (!amp_parse_u32(text, 65535, &lo) || (dash && !amp_parse_u32(dash, 65535, &hi)))
-		return amp_text_error(t, "expected a port: any, a number from 0 to 65535, or a range such "
-					 "as 8000-8999");
+		return amp_text_error(
+			t, "expected a port: any, a number from 0 to 65535, or a range such "
+			   "as 8000-8999");
 	if (!dash)
 		hi = lo;
 	if (hi < lo || (rule->dir == AMP_DIR_OUT && lo == 0))
-		return amp_text_error(t, hi < lo ? "expected the smaller port of the range first" :
-						   "port 0 cannot be reached: expected 1 to 65535");
+		return amp_text_error(
+			t, hi < lo ? "expected the smaller port of the range first"
+				   : "port 0 cannot be reached: expected 1 to 65535");
 	rule->port_lo = (uint16_t)lo;
 	rule->port_hi = (uint16_t)hi;
 	return 0;
@@ -150,7 +157,8 @@ int amp_rule_parse(const char *text, struct amp_rule *rule, struct amp_rule_erro
 
 	memset(rule, 0, sizeof(*rule));
 	if (!amp_text_word(&t) || (strcmp(t.word, "in") && strcmp(t.word, "out")))
-		return amp_text_error(&t, "expected `in` or `out`, as in: out tcp 192.0.2.1:80");
+		return amp_text_error(&t,
+				      "expected `in` or `out`, as in: out tcp 192.0.2.1:80");
 	rule->dir = t.word[0] == 'i' ? AMP_DIR_IN : AMP_DIR_OUT;
 	amp_text_word(&t);
 	for (unsigned i = 1; i < 4; i++) {
@@ -160,8 +168,9 @@ int amp_rule_parse(const char *text, struct amp_rule *rule, struct amp_rule_erro
 	if (!rule->proto)
 		return amp_text_error(&t, "expected tcp, udp or any");
 	if (!amp_text_word(&t) || !amp_text_split(t.word, host, port, &brackets))
-		return amp_text_error(&t, "expected HOST:PORT, such as 192.0.2.1:80, [2001:db8::1]:80, "
-					  "example.com:443 or any:any");
+		return amp_text_error(
+			&t, "expected HOST:PORT, such as 192.0.2.1:80, [2001:db8::1]:80, "
+			    "example.com:443 or any:any");
 	r = parse_host(&t, host, brackets, rule);
 	if (!r)
 		r = parse_ports(&t, port, rule);
@@ -176,7 +185,8 @@ static bool in_prefix(const uint8_t addr[16], const uint8_t prefix[16], unsigned
 
 	if (memcmp(addr, prefix, bytes))
 		return false;
-	return bits % 8 == 0 || ((addr[bytes] ^ prefix[bytes]) & (0xff00u >> bits % 8) & 0xffu) == 0;
+	return bits % 8 == 0 ||
+	       ((addr[bytes] ^ prefix[bytes]) & (0xff00u >> bits % 8) & 0xffu) == 0;
 }
 
 /*
@@ -220,11 +230,13 @@ bool amp_rule_covers(const struct amp_rule *rule, enum amp_dir dir, enum amp_pro
 	}
 }
 
-bool amp_rule_names(const struct amp_rule *rule, enum amp_proto proto, const char *name, uint16_t port)
+bool amp_rule_names(const struct amp_rule *rule, enum amp_proto proto, const char *name,
+		    uint16_t port)
 {
 	size_t len = strlen(name), own = strlen(rule->name);
 
-	if (rule->dir != AMP_DIR_OUT || !(rule->proto & proto) || (port && !amp_rule_port(rule, port)))
+	if (rule->dir != AMP_DIR_OUT || !(rule->proto & proto) ||
+	    (port && !amp_rule_port(rule, port)))
 		return false;
 	if (rule->host == AMP_HOST_ANY)
 		return true;

@@ -59,7 +59,7 @@ struct amp_dest {
 	uint8_t addr[16];
 	uint16_t port;
 	uint32_t scope_id;
-	bool local; /* to the host */
+	bool local;    /* to the host */
 	bool wildcard; /* 0.0.0.0 or :: as it was given */
 };
 
@@ -107,7 +107,8 @@ void amp_dest_from(const struct sockaddr *sa, bool for_bind, struct amp_dest *de
 bool amp_rule_covers(const struct amp_rule *rule, enum amp_dir dir, enum amp_proto proto,
 		     const struct amp_dest *dest);
 /* Does the rule cover this name as a name (any, or the name itself)? port 0: on some port. */
-bool amp_rule_names(const struct amp_rule *rule, enum amp_proto proto, const char *name, uint16_t port);
+bool amp_rule_names(const struct amp_rule *rule, enum amp_proto proto, const char *name,
+		    uint16_t port);
 bool amp_rule_port(const struct amp_rule *rule, uint16_t port);
 
 /* localhost and below: the one name that may stand for a local address (RFC 6761, 6.3). */

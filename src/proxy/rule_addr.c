@@ -26,20 +26,23 @@ struct range {
 	uint8_t bits;
 };
 
-#define V4(a, b, c, d) {[10] = 0xff, [11] = 0xff, [12] = a, [13] = b, [14] = c, [15] = d}
+#define V4(a, b, c, d)                                                           \
+	{                                                                        \
+		[10] = 0xff, [11] = 0xff, [12] = a, [13] = b, [14] = c, [15] = d \
+	}
 
 /* Loopback, unspecified, link-local, and what never leaves the link. */
 static const struct range local_ranges[] = {
-	{V4(127, 0, 0, 0), 104},	  /* RFC 1122 3.2.1.3 */
-	{V4(0, 0, 0, 0), 104},		  /* this host, RFC 1122 3.2.1.3 */
-	{V4(169, 254, 0, 0), 112},	  /* RFC 3927; clouds keep their metadata here */
-	{V4(224, 0, 0, 0), 120},	  /* RFC 5771: never forwarded */
+	{V4(127, 0, 0, 0), 104},   /* RFC 1122 3.2.1.3 */
+	{V4(0, 0, 0, 0), 104},	   /* this host, RFC 1122 3.2.1.3 */
+	{V4(169, 254, 0, 0), 112}, /* RFC 3927; clouds keep their metadata here */
+	{V4(224, 0, 0, 0), 120},   /* RFC 5771: never forwarded */
 	{V4(255, 255, 255, 255), 128},
-	{{[15] = 0}, 128},		  /* :: */
-	{{[15] = 1}, 128},		  /* ::1 */
-	{{0xfe, 0x80}, 10},		  /* RFC 4291 2.5.6 */
-	{{0xff, 0x01}, 16},		  /* RFC 4291 2.7: interface-local */
-	{{0xff, 0x02}, 16},		  /* link-local multicast */
+	{{[15] = 0}, 128},  /* :: */
+	{{[15] = 1}, 128},  /* ::1 */
+	{{0xfe, 0x80}, 10}, /* RFC 4291 2.5.6 */
+	{{0xff, 0x01}, 16}, /* RFC 4291 2.7: interface-local */
+	{{0xff, 0x02}, 16}, /* link-local multicast */
 };
 
 static bool prefix_match(const uint8_t addr[16], const struct range *r)
@@ -89,7 +92,8 @@ void amp_addr_plain(uint8_t addr[16])
 	}
 }
 
-static bool to_plain(const struct sockaddr *sa, uint8_t addr[16], uint16_t *port, uint32_t *scope)
+static bool to_plain(const struct sockaddr *sa, uint8_t addr[16], uint16_t *port,
+		     uint32_t *scope)
 {
 	memset(addr, 0, 16);
 	*port = 0;
@@ -169,7 +173,8 @@ void amp_dest_from(const struct sockaddr *sa, bool for_bind, struct amp_dest *de
 		dest->local = true;
 		return;
 	}
-	dest->wildcard = memcmp(dest->addr, v4_any, 16) == 0 || memcmp(dest->addr, v6_any, 16) == 0;
+	dest->wildcard =
+		memcmp(dest->addr, v4_any, 16) == 0 || memcmp(dest->addr, v6_any, 16) == 0;
 	if (dest->wildcard && !for_bind) {
 		/* connecting to the unspecified address reaches this host */
 		if (dest->addr[10])

@@ -74,10 +74,12 @@ static int parse_inet_target(struct amp_text *t, bool listen, struct amp_target 
 	bool brackets;
 
 	if (!amp_text_word(t) || !amp_text_split(t->word, host, port, &brackets))
-		return amp_text_error(t, "expected ADDRESS:PORT, such as 127.0.0.1:8080 or [::1]:8080");
+		return amp_text_error(
+			t, "expected ADDRESS:PORT, such as 127.0.0.1:8080 or [::1]:8080");
 	if (!amp_parse_u32(port, 65535, &num) || (num == 0 && !listen))
-		return amp_text_error(t, listen ? "expected a port from 0 (any free one) to 65535" :
-						  "expected a port from 1 to 65535");
+		return amp_text_error(t,
+				      listen ? "expected a port from 0 (any free one) to 65535"
+					     : "expected a port from 1 to 65535");
 	if (brackets && inet_pton(AF_INET6, host, &in6->sin6_addr) == 1) {
 		in6->sin6_family = AF_INET6;
 		in6->sin6_port = htons((uint16_t)num);
@@ -87,7 +89,8 @@ static int parse_inet_target(struct amp_text *t, bool listen, struct amp_target 
 		in->sin_port = htons((uint16_t)num);
 		target->len = sizeof(*in);
 	} else {
-		return amp_text_error(t, "expected a numeric address: 127.0.0.1:8080 or [::1]:8080");
+		return amp_text_error(
+			t, "expected a numeric address: 127.0.0.1:8080 or [::1]:8080");
 	}
 	return 0;
 }
@@ -100,7 +103,8 @@ static int parse_target(struct amp_text *t, bool listen, struct amp_target *targ
 		target->kind = AMP_TARGET_UNIX;
 		if (!amp_text_word(t) || t->word[0] != '/' ||
 		    strlen(t->word) >= sizeof(target->addr.un.sun_path))
-			return amp_text_error(t, "expected an absolute path of at most 107 bytes");
+			return amp_text_error(t,
+					      "expected an absolute path of at most 107 bytes");
 		target->addr.un.sun_family = AF_UNIX;
 		strcpy(target->addr.un.sun_path, t->word);
 		target->len = sizeof(target->addr.un);
@@ -129,12 +133,14 @@ static int parse_service(struct amp_text *t, bool inet, struct amp_service *serv
 		service->kind = AMP_SERVICE_INET;
 		max = 65535;
 	} else {
-		return amp_text_error(t, inet ? "expected vsock:PORT or inet:PORT" : "expected vsock:PORT");
+		return amp_text_error(t, inet ? "expected vsock:PORT or inet:PORT"
+					      : "expected vsock:PORT");
 	}
 	if (!amp_parse_u32(colon + 1, max, &service->port) ||
 	    (service->kind == AMP_SERVICE_INET && service->port == 0))
-		return amp_text_error(t, service->kind == AMP_SERVICE_INET ?
-			"expected a port from 1 to 65535" : "expected a port from 0 to 4294967294");
+		return amp_text_error(t, service->kind == AMP_SERVICE_INET
+						 ? "expected a port from 1 to 65535"
+						 : "expected a port from 0 to 4294967294");
 	/* offload ports belong to the proxy and its guest alone (DESIGN 6, Listen) */
 	if (service->kind == AMP_SERVICE_VSOCK &&
 	    (service->port == AMP_OFF_PORT || service->port == AMP_OFF_ACCEPT_PORT))

@@ -21,7 +21,8 @@ bool amp_text_word(struct amp_text *t);
 int amp_text_error(struct amp_text *t, const char *msg);
 /* Nothing more must follow. */
 int amp_text_end(struct amp_text *t);
-/* "host:port", "[v6]:port", "[v6]/bits:port", "[v6/bits]:port". host and port: AMP_TEXT_WORD each. */
+/* "host:port", "[v6]:port", "[v6]/bits:port", "[v6/bits]:port". host and port: AMP_TEXT_WORD
+ * each. */
 bool amp_text_split(const char *word, char *host, char *port, bool *brackets);
 
 /* Every address of the prefix is loopback, unspecified or link-local. */

@@ -21,7 +21,7 @@
 #define TURN	  64u /* datagrams before others have their turn */
 
 struct peer {
-	TAILQ_ENTRY(peer) entry; /* relay->peers, least recently heard first */
+	TAILQ_ENTRY(peer) entry;     /* relay->peers, least recently heard first */
 	struct amp_udp_relay *relay; /* NULL: exposed, has a socket of its own */
 	struct amp_link *link;
 	struct amp_end *end;
@@ -31,7 +31,8 @@ struct peer {
 	socklen_t addr_len;
 	uint64_t heard_ms;
 	bool open, readable, dead;
-	struct amp_buf early; /* datagrams from before the connection was open, u16 length each */
+	struct amp_buf
+		early; /* datagrams from before the connection was open, u16 length each */
 	struct amp_grave grave;
 };
 
@@ -142,13 +143,15 @@ static void peer_ready(struct amp_watch *w, uint32_t events)
 static size_t peer_data(struct amp_end *end, const struct iovec *iov, int cnt, size_t len)
 {
 	struct peer *p = end->owner;
-	struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)cnt};
+	struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov,
+			   .msg_iovlen = (size_t)cnt};
 
 	if (p->relay) {
 		m.msg_name = &p->addr;
 		m.msg_namelen = p->addr_len;
 	}
-	if (sendmsg(p->relay ? p->relay->watch.fd : p->watch.fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+	if (sendmsg(p->relay ? p->relay->watch.fd : p->watch.fd, &m,
+		    MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		p->link->stats.drops++;
 	p->heard_ms = amp_now_ms();
 	return len;
@@ -166,8 +169,9 @@ static void peer_event(struct amp_end *end, enum amp_end_event event)
 	case AMP_END_FAILED:
 		if (p->relay && !p->open)
 			amp_log_some(&p->link->log_refused, AMP_LOG_WARN,
-				     "link %s: publish %s (%s): %s", p->link->conf->name, p->relay->fwd->text,
-				     p->relay->fwd->where, strerror(end->err));
+				     "link %s: publish %s (%s): %s", p->link->conf->name,
+				     p->relay->fwd->text, p->relay->fwd->where,
+				     strerror(end->err));
 		end->ops->reset(end);
 		peer_gone(p);
 		break;
@@ -204,7 +208,8 @@ static struct peer *peer_new(struct amp_link *link, struct amp_end *end)
 	return p;
 }
 
-void amp_udp_relay_expose(struct amp_link *link, struct amp_end *end, const struct amp_forward *fwd)
+void amp_udp_relay_expose(struct amp_link *link, struct amp_end *end,
+			  const struct amp_forward *fwd)
 {
 	struct peer *p = peer_new(link, end);
 	int fd, r;
@@ -218,8 +223,8 @@ void amp_udp_relay_expose(struct amp_link *link, struct amp_end *end, const stru
 			close(fd);
 	}
 	if (r) {
-		amp_log_some(&link->log_refused, AMP_LOG_WARN, "link %s: expose %s (%s): %s", link->conf->name,
-			     fwd->text, fwd->where, strerror(-r));
+		amp_log_some(&link->log_refused, AMP_LOG_WARN, "link %s: expose %s (%s): %s",
+			     link->conf->name, fwd->text, fwd->where, strerror(-r));
 		end->ops->reset(end);
 		peer_gone(p);
 		return;
@@ -237,13 +242,15 @@ static bool same_sa(const struct peer *p, const struct sockaddr_storage *from, s
 }
 
 /* The peer that speaks from there, a new one if need be; NULL: refused. */
-static struct peer *find_peer(struct amp_udp_relay *r, const struct sockaddr_storage *from, socklen_t len)
+static struct peer *find_peer(struct amp_udp_relay *r, const struct sockaddr_storage *from,
+			      socklen_t len)
 {
 	struct amp_end *end;
 	struct peer *p;
 	int err;
 
-	TAILQ_FOREACH_REVERSE(p, &r->peers, peer_list, entry) {
+	TAILQ_FOREACH_REVERSE(p, &r->peers, peer_list, entry)
+	{
 		if (same_sa(p, from, len)) {
 			TAILQ_REMOVE(&r->peers, p, entry);
 			TAILQ_INSERT_TAIL(&r->peers, p, entry);
@@ -254,8 +261,9 @@ static struct peer *find_peer(struct amp_udp_relay *r, const struct sockaddr_sto
 		peer_end(TAILQ_FIRST(&r->peers)); /* the one that has been silent longest */
 	end = r->link->ops->connect(r->link, r->fwd->service.port, true, &err);
 	if (!end) {
-		amp_log_some(&r->link->log_refused, AMP_LOG_WARN, "link %s: publish %s (%s): %s",
-			     r->link->conf->name, r->fwd->text, r->fwd->where,
+		amp_log_some(&r->link->log_refused, AMP_LOG_WARN,
+			     "link %s: publish %s (%s): %s", r->link->conf->name, r->fwd->text,
+			     r->fwd->where,
 			     err == ENETDOWN ? "no guest is attached" : strerror(err));
 		return NULL;
 	}
@@ -286,8 +294,8 @@ static void relay_run(struct amp_work *work)
 			return;
 		}
 		memset(&from, 0, sizeof(from));
-		got = recvfrom(r->watch.fd, datagram, sizeof(datagram), MSG_DONTWAIT, (struct sockaddr *)&from,
-			       &len);
+		got = recvfrom(r->watch.fd, datagram, sizeof(datagram), MSG_DONTWAIT,
+			       (struct sockaddr *)&from, &len);
 		if (got < 0) {
 			r->readable = errno != EAGAIN;
 			continue;
@@ -324,7 +332,8 @@ static void on_timer(uv_timer_t *t)
 	}
 }
 
-struct amp_udp_relay *amp_udp_relay_publish(struct amp_link *link, const struct amp_forward *fwd, int fd)
+struct amp_udp_relay *amp_udp_relay_publish(struct amp_link *link,
+					    const struct amp_forward *fwd, int fd)
 {
 	struct amp_udp_relay *r = calloc(1, sizeof(*r));
 
@@ -343,7 +352,8 @@ struct amp_udp_relay *amp_udp_relay_publish(struct amp_link *link, const struct 
 	if (amp_watch_start(&r->watch, fd, EPOLLIN | EPOLLET))
 		close(fd);
 	else
-		uv_timer_start(&r->timer, on_timer, AMP_RELAY_IDLE_MS / 4, AMP_RELAY_IDLE_MS / 4);
+		uv_timer_start(&r->timer, on_timer, AMP_RELAY_IDLE_MS / 4,
+			       AMP_RELAY_IDLE_MS / 4);
 	return r;
 }
 

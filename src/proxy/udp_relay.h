@@ -15,9 +15,11 @@
 struct amp_udp_relay;
 
 /* The guest connected to an exposed port. */
-void amp_udp_relay_expose(struct amp_link *link, struct amp_end *end, const struct amp_forward *fwd);
+void amp_udp_relay_expose(struct amp_link *link, struct amp_end *end,
+			  const struct amp_forward *fwd);
 /* A published port: fd is bound. NULL: no memory. */
-struct amp_udp_relay *amp_udp_relay_publish(struct amp_link *link, const struct amp_forward *fwd, int fd);
+struct amp_udp_relay *amp_udp_relay_publish(struct amp_link *link,
+					    const struct amp_forward *fwd, int fd);
 void amp_udp_relay_free(struct amp_udp_relay *relay);
 
 #endif /* AMP_PROXY_UDP_RELAY_H */

@@ -36,7 +36,8 @@ static struct amp_vsock_conn *hook_request(struct amp_vsock *vs, struct amp_vsoc
 	struct amp_end_vsock *e;
 
 	(void)peer;
-	if (local.cid != vs->local_cid || !amp_link_serves(&vl->link, local.port, type == AMP_VSOCK_SEQPACKET))
+	if (local.cid != vs->local_cid ||
+	    !amp_link_serves(&vl->link, local.port, type == AMP_VSOCK_SEQPACKET))
 		return NULL;
 	e = amp_end_vsock_new(vl, true);
 	if (!e)
@@ -46,7 +47,8 @@ static struct amp_vsock_conn *hook_request(struct amp_vsock *vs, struct amp_vsoc
 	return &e->c;
 }
 
-static int hook_data(struct amp_vsock *vs, struct amp_vsock_conn *c, const struct amp_vsock_rx *rx)
+static int hook_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
+		     const struct amp_vsock_rx *rx)
 {
 	(void)vs;
 	return amp_end_vsock_hold(end_of(c), rx);
@@ -100,7 +102,8 @@ static void engine_init(struct amp_vlink *vl)
 	amp_vsock_init(&vl->vs);
 }
 
-int amp_vlink_init(struct amp_vlink *vl, const struct amp_link_ops *ops, const struct amp_link_conf *conf)
+int amp_vlink_init(struct amp_vlink *vl, const struct amp_link_ops *ops,
+		   const struct amp_link_conf *conf)
 {
 	int r = amp_link_init(&vl->link, ops, conf);
 
@@ -207,10 +210,11 @@ struct amp_end *amp_vlink_connect(struct amp_link *link, uint32_t port, bool mes
 		struct amp_vsock_addr local = {AMP_VSOCK_CID_HOST, PORT_FIRST + vl->next_port};
 
 		vl->next_port = (vl->next_port + 1u) % PORT_COUNT;
-		r = message && !vl->vs.seqpacket ?
-			-EPROTONOSUPPORT :
-			amp_vsock_connect(&vl->vs, &e->c, local, peer,
-					  message ? AMP_VSOCK_SEQPACKET : AMP_VSOCK_STREAM);
+		r = message && !vl->vs.seqpacket
+			    ? -EPROTONOSUPPORT
+			    : amp_vsock_connect(&vl->vs, &e->c, local, peer,
+						message ? AMP_VSOCK_SEQPACKET
+							: AMP_VSOCK_STREAM);
 	}
 	if (r) {
 		*err = -r;
@@ -229,8 +233,8 @@ void amp_vlink_stats(const struct amp_link *link, char *dst, size_t len)
 	const struct amp_vsock_stats *s = &vl->vs.stats;
 
 	snprintf(dst, len,
-		 "cid=%" PRIu32 " ends=%u rx_packets=%" PRIu32 " tx_packets=%" PRIu32 " rx_bad=%" PRIu32
-		 " rst_strays=%" PRIu32 " resets=%" PRIu32,
-		 link->conf->cid, vl->end_cnt, s->rx_packets, s->tx_packets, s->rx_bad, s->rst_strays,
-		 s->resets);
+		 "cid=%" PRIu32 " ends=%u rx_packets=%" PRIu32 " tx_packets=%" PRIu32
+		 " rx_bad=%" PRIu32 " rst_strays=%" PRIu32 " resets=%" PRIu32,
+		 link->conf->cid, vl->end_cnt, s->rx_packets, s->tx_packets, s->rx_bad,
+		 s->rst_strays, s->resets);
 }

@@ -21,9 +21,9 @@
 #include "buf.h"
 #include "link.h"
 
-#define AMP_VLINK_HASH	1024u
-#define AMP_VLINK_STRAY 64u
-#define AMP_VLINK_BATCH 64u   /* packets a pass: the rest of the link's turn comes later */
+#define AMP_VLINK_HASH	   1024u
+#define AMP_VLINK_STRAY	   64u
+#define AMP_VLINK_BATCH	   64u	 /* packets a pass: the rest of the link's turn comes later */
 #define AMP_VLINK_CLOSE_MS 2000u /* how long a closed connection waits for the guest's RST */
 
 struct amp_vlink;
@@ -38,18 +38,18 @@ struct amp_end_vsock {
 	struct amp_buf buf;
 	uint16_t held_first; /* index + 1 into the pass's packets, 0: none */
 	uint16_t held_last;
-	uint8_t ev;	    /* AMP_VSOCK_EV_* not yet told */
+	uint8_t ev; /* AMP_VSOCK_EV_* not yet told */
 	bool on_due;
 	bool on_starved;
-	bool incoming;	    /* the guest asked; nobody has looked yet */
+	bool incoming; /* the guest asked; nobody has looked yet */
 	bool open;
-	bool writable;	    /* to be told */
+	bool writable; /* to be told */
 	bool eof_told;
 	bool deaf_told;
-	bool reset;	    /* the peer's RST has come */
-	bool let_go;	    /* by the user */
-	bool gone;	    /* the engine has let go */
-	bool broken;	    /* message too big, or no memory: to be told */
+	bool reset;  /* the peer's RST has come */
+	bool let_go; /* by the user */
+	bool gone;   /* the engine has let go */
+	bool broken; /* message too big, or no memory: to be told */
 };
 
 TAILQ_HEAD(amp_end_vsock_list, amp_end_vsock);
@@ -59,7 +59,8 @@ struct amp_vlink {
 	struct amp_vsock vs;
 	struct amp_work work; /* the pass: set up by the transport */
 	struct amp_end_vsock_list due;
-	struct amp_end_vsock_list starved; /* wait for ring buffers, in the order they will get them */
+	struct amp_end_vsock_list
+		starved; /* wait for ring buffers, in the order they will get them */
 	unsigned end_cnt;
 	uint32_t next_port; /* ours, for connections to the guest */
 	uv_timer_t tick;
@@ -67,7 +68,8 @@ struct amp_vlink {
 	struct amp_vsock_stray stray[AMP_VLINK_STRAY];
 };
 
-int amp_vlink_init(struct amp_vlink *vl, const struct amp_link_ops *ops, const struct amp_link_conf *conf);
+int amp_vlink_init(struct amp_vlink *vl, const struct amp_link_ops *ops,
+		   const struct amp_link_conf *conf);
 /* Engine and deliveries, once. Packets handled, or -EBADMSG: the ring is broken. */
 int amp_vlink_run(struct amp_vlink *vl);
 /* The guest is gone: every end of its hears of it. The engine is fresh afterwards. */

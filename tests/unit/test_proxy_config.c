@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* The proxy's configuration: what is taken, and what is said of what is not. */
-// build: src/proxy/config.c src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/log.c -linih -lbsd
+// build: src/proxy/config.c src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c
+// src/proxy/log.c -linih -lbsd
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -52,12 +53,14 @@ static void test_good(void **state)
 	struct amp_config c;
 
 	(void)state;
-	assert_int_equal(read_file("# comment\n[proxy]\nlog-level = debug\n\n" LINK
-				   "allow = out tcp 10.0.0.0/8:80   ; why\nallow = out udp any:53\n"
-				   "publish = tcp 127.0.0.1:8080 -> inet:80\nexpose = vsock:1 -> unix /run/x\n"
-				   "[link other]\ntype=vhost-user-vsock\npath=/run/o.sock\ncid=4\n",
-				   &c),
-			 0);
+	assert_int_equal(
+		read_file("# comment\n[proxy]\nlog-level = debug\n\n" LINK
+			  "allow = out tcp 10.0.0.0/8:80   ; why\nallow = out udp any:53\n"
+			  "publish = tcp 127.0.0.1:8080 -> inet:80\nexpose = vsock:1 -> unix "
+			  "/run/x\n"
+			  "[link other]\ntype=vhost-user-vsock\npath=/run/o.sock\ncid=4\n",
+			  &c),
+		0);
 	assert_int_equal(c.log_level, AMP_LOG_DEBUG);
 	l = TAILQ_FIRST(&c.links);
 	assert_string_equal(l->name, "m4");
@@ -109,7 +112,8 @@ static void test_bad(void **state)
 	bad("[proxy]\nloglevel = info\n" LINK, "F:2:", "log-level");
 	bad(LINK "[proxy]\nlog-level = info\n" LINK, "F:8:", "there already");
 	bad(LINK "[link b]\ntype = vhost-user-vsock\npath = /b\ncid = 3\n", "F:6:", "same CID");
-	bad(LINK "[link b]\ntype = vhost-user-vsock\npath = /run/m4.sock\ncid = 4\n", "F:6:", "same path");
+	bad(LINK "[link b]\ntype = vhost-user-vsock\npath = /run/m4.sock\ncid = 4\n",
+	    "F:6:", "same path");
 	bad(LINK "expose = vsock:1 -> unix /a\nexpose = vsock:1 -> unix /b\n", "F:6:", "F:5");
 }
 
@@ -177,7 +181,8 @@ static void test_rule_needs_link(void **state)
 
 	(void)state;
 	amp_config_init(&c);
-	assert_int_not_equal(amp_config_rule(&c, "allow", "out any any:any", "--allow", err), 0);
+	assert_int_not_equal(amp_config_rule(&c, "allow", "out any any:any", "--allow", err),
+			     0);
 	fclose(err);
 	assert_non_null(strstr(said, "--link before it"));
 	amp_config_free(&c);
@@ -186,8 +191,10 @@ static void test_rule_needs_link(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),	   cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_long_lines), cmocka_unit_test(test_option),
+		cmocka_unit_test(test_good),
+		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_long_lines),
+		cmocka_unit_test(test_option),
 		cmocka_unit_test(test_rule_needs_link),
 	};
 

@@ -63,7 +63,8 @@ static socklen_t sa_of(const char *ip, uint16_t port, struct sockaddr_storage *s
 	return sizeof(*in6);
 }
 
-static bool covers(const char *text, enum amp_dir dir, enum amp_proto proto, const char *ip, uint16_t port)
+static bool covers(const char *text, enum amp_dir dir, enum amp_proto proto, const char *ip,
+		   uint16_t port)
 {
 	struct amp_rule r = rule(text);
 	struct sockaddr_storage ss;
@@ -101,14 +102,9 @@ static void test_plain(void **state)
 static void test_disguises(void **state)
 {
 	static const char *const coats[] = {
-		"198.51.100.7",
-		"::ffff:198.51.100.7",
-		"::198.51.100.7",
-		"64:ff9b::198.51.100.7",
-		"64:ff9b:1::198.51.100.7",
-		"::ffff:0:198.51.100.7",
-		"2002:c633:6407::1",
-		"2002:c633:6407:ffff::",
+		"198.51.100.7",		 "::ffff:198.51.100.7",	    "::198.51.100.7",
+		"64:ff9b::198.51.100.7", "64:ff9b:1::198.51.100.7", "::ffff:0:198.51.100.7",
+		"2002:c633:6407::1",	 "2002:c633:6407:ffff::",
 	};
 
 	(void)state;
@@ -124,13 +120,33 @@ static void test_disguises(void **state)
 static void test_local(void **state)
 {
 	static const char *const local[] = {
-		"127.0.0.1",	      "127.255.1.2",	     "0.0.0.0",		    "0.1.2.3",
-		"169.254.169.254",    "255.255.255.255",     "224.0.0.251",	    "::",
-		"::1",		      "fe80::1",	     "febf::1",		    "ff02::fb",
-		"ff01::1",	      "192.0.2.10",	     "2001:db8::10",	    "::ffff:127.0.0.1",
-		"::127.0.0.1",	      "64:ff9b::127.0.0.1",  "64:ff9b:1::127.0.0.1", "2002:7f00:1::",
-		"2002:7f00:1:5::99",  "::ffff:0:127.0.0.1",  "64:ff9b::169.254.169.254",
-		"::ffff:192.0.2.10",  "2002:c000:20a::1",    "64:ff9b::c000:20a",   "::ffff:0.0.0.0",
+		"127.0.0.1",
+		"127.255.1.2",
+		"0.0.0.0",
+		"0.1.2.3",
+		"169.254.169.254",
+		"255.255.255.255",
+		"224.0.0.251",
+		"::",
+		"::1",
+		"fe80::1",
+		"febf::1",
+		"ff02::fb",
+		"ff01::1",
+		"192.0.2.10",
+		"2001:db8::10",
+		"::ffff:127.0.0.1",
+		"::127.0.0.1",
+		"64:ff9b::127.0.0.1",
+		"64:ff9b:1::127.0.0.1",
+		"2002:7f00:1::",
+		"2002:7f00:1:5::99",
+		"::ffff:0:127.0.0.1",
+		"64:ff9b::169.254.169.254",
+		"::ffff:192.0.2.10",
+		"2002:c000:20a::1",
+		"64:ff9b::c000:20a",
+		"::ffff:0.0.0.0",
 		"2002:a9fe:a9fe::",
 	};
 
@@ -155,7 +171,8 @@ static void test_local_named(void **state)
 	(void)state;
 	assert_true(OUT("out tcp 127.0.0.1:80", "127.0.0.1", 80));
 	assert_true(OUT("out tcp 127.0.0.1:80", "::ffff:127.0.0.1", 80));
-	assert_true(OUT("out tcp 127.0.0.1:80", "0.0.0.0", 80)); /* connecting there is connecting here */
+	assert_true(OUT("out tcp 127.0.0.1:80", "0.0.0.0",
+			80)); /* connecting there is connecting here */
 	assert_false(OUT("out tcp 127.0.0.1:80", "::1", 80));
 	assert_true(OUT("out tcp [::1]:80", "::", 80));
 	assert_true(OUT("out tcp 127.0.0.0/8:80", "127.4.5.6", 80));
@@ -308,10 +325,12 @@ static void test_publish(void **state)
 	assert_int_not_equal(amp_publish_parse("tcp 127.0.0.1:80 vsock:80", &f, &e), 0);
 	assert_int_not_equal(amp_publish_parse("tcp 127.0.0.1:80 -> vsock:", &f, &e), 0);
 	assert_int_not_equal(amp_publish_parse("tcp 127.0.0.1:80 -> inet:0", &f, &e), 0);
-	assert_int_not_equal(amp_publish_parse("tcp 127.0.0.1:80 -> vsock:4294967295", &f, &e), 0);
+	assert_int_not_equal(amp_publish_parse("tcp 127.0.0.1:80 -> vsock:4294967295", &f, &e),
+			     0);
 	assert_int_not_equal(amp_publish_parse("tcp localhost:80 -> vsock:1", &f, &e), 0);
 	/* the offload ports are nobody's but the proxy's */
-	assert_int_not_equal(amp_publish_parse("tcp 127.0.0.1:80 -> vsock:1095586562", &f, &e), 0);
+	assert_int_not_equal(amp_publish_parse("tcp 127.0.0.1:80 -> vsock:1095586562", &f, &e),
+			     0);
 	assert_non_null(strstr(e.msg, "proxy's own"));
 }
 
@@ -328,7 +347,8 @@ static void test_expose(void **state)
 	assert_int_not_equal(amp_expose_parse("inet:6000 -> tcp 127.0.0.1:22", &f, &e), 0);
 	assert_int_not_equal(amp_expose_parse("vsock:6000 -> tcp 127.0.0.1:0", &f, &e), 0);
 	assert_int_not_equal(amp_expose_parse("vsock:6000 -> tcp 127.0.0.1:22 x", &f, &e), 0);
-	assert_int_not_equal(amp_expose_parse("vsock:1095586561 -> tcp 127.0.0.1:22", &f, &e), 0);
+	assert_int_not_equal(amp_expose_parse("vsock:1095586561 -> tcp 127.0.0.1:22", &f, &e),
+			     0);
 }
 
 static void test_numbers(void **state)
@@ -351,11 +371,11 @@ static void test_numbers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_plain),	    cmocka_unit_test(test_disguises),
-		cmocka_unit_test(test_local),	    cmocka_unit_test(test_local_named),
-		cmocka_unit_test(test_in),	    cmocka_unit_test(test_names),
-		cmocka_unit_test(test_refused),	    cmocka_unit_test(test_long),
-		cmocka_unit_test(test_publish),	    cmocka_unit_test(test_expose),
+		cmocka_unit_test(test_plain),	cmocka_unit_test(test_disguises),
+		cmocka_unit_test(test_local),	cmocka_unit_test(test_local_named),
+		cmocka_unit_test(test_in),	cmocka_unit_test(test_names),
+		cmocka_unit_test(test_refused), cmocka_unit_test(test_long),
+		cmocka_unit_test(test_publish), cmocka_unit_test(test_expose),
 		cmocka_unit_test(test_numbers),
 	};
 
