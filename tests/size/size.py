@@ -73,12 +73,10 @@ RECEIVERS = [
 NARROW = [
 	(r"^src/af_inet/", r"^(?!amp_inet|inet_|src/af_inet/)"),
 ]
-# Recursion that ends after one more turn, and why. The turn is counted twice.
-ONCE_MORE = {
-	"src/vsock/vsock.c:send_control":	# on the loop what is sent is received at once
-		"an RST is never answered",
-	"amp_inet_close":
-		"a listener closes its children, which are no listeners",
+# Recursion that ends: how often a function can be on the way, and why.
+RECURSION = {
+	"src/vsock/vsock.c:stray_rst": (1, "on the loop an RST is received at once, and never answered"),
+	"amp_inet_close": (2, "a listener closes its children, which are no listeners"),
 }
 # Calls of functions that are not the library's: their stack is the board's or the program's.
 OUTSIDE = [
@@ -240,29 +238,37 @@ class Graph:
 		self.edges.setdefault(caller, set()).update(targets)
 
 	def deepest(self, roots):
-		"""(bytes, path). A cycle that CUTS does not break is an error."""
+		"""(bytes, path). A cycle that RECURSION does not bound is an error."""
 		memo, on_path, cycles = {}, [], set()
+		bounded = sorted(RECURSION)
 
-		def walk(f):
-			if f in memo:
-				return memo[f]
-			if f in on_path:
-				turn = on_path[on_path.index(f):]
-				if any(g in ONCE_MORE for g in turn):
-					return sum(self.own[g] for g in turn), ["%s (once more)" % g for g in turn]
+		def walk(f, entered):
+			"""entered: how often each bounded function is on the way here."""
+			if f in bounded:
+				i = bounded.index(f)
+				if entered[i] == RECURSION[f][0]:
+					return 0, []
+				entered = entered[:i] + (entered[i] + 1,) + entered[i + 1:]
+			state = (f, entered)
+			if state in memo:
+				return memo[state]
+			if state in on_path:
+				turn = [g for g, _ in on_path[on_path.index(state):]]
 				cycles.add(" -> ".join(turn + [f]))
 				return 0, []
 			if f not in self.own:
 				return (0, [f]) if f.startswith("amp_") else (FOREIGN_STACK, [f])
-			on_path.append(f)
+			on_path.append(state)
 			best = (0, [])
 			for callee in sorted(self.edges.get(f, ())):
-				best = max(best, walk(callee), key=lambda x: x[0])
+				best = max(best, walk(callee, entered), key=lambda x: x[0])
 			on_path.pop()
-			memo[f] = (self.own[f] + best[0], [f] + best[1])
-			return memo[f]
+			memo[state] = (self.own[f] + best[0], [f] + best[1])
+			return memo[state]
 
-		deep = max((walk(r) for r in roots if r in self.own), key=lambda x: x[0], default=(0, []))
+		none = (0,) * len(bounded)
+		deep = max((walk(r, none) for r in sorted(roots) if r in self.own), key=lambda x: x[0],
+			   default=(0, []))
 		return deep, sorted(cycles)
 
 
@@ -307,8 +313,7 @@ def show(result, modules, stack):
 		print("  %-34s %7d %7d %7d" % (module, m["text"], m["data"], m["bss"]))
 	print("  deepest path:")
 	for f in stack["path"]:
-		own = stack["own"].get(f.replace(" (once more)", ""), FOREIGN_STACK)
-		print("    %4d %s" % (own, f.replace("src/", "")))
+		print("    %4d %s" % (stack["own"].get(f, FOREIGN_STACK), f.replace("src/", "")))
 	for f in stack["dynamic"]:
 		print("  note: dynamic stack in " + f)
 	for what in ("cycles", "unresolved"):
