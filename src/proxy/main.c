@@ -3,6 +3,7 @@
 #include <bsd/stdlib.h>
 #include <bsd/unistd.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -131,7 +132,7 @@ static int set_ready_fd(struct settings *set, const char *text)
 {
 	uint32_t fd;
 
-	if (!amp_parse_u32(text, 65535, &fd) || fd < 3) {
+	if (!amp_parse_u32(text, 65535, &fd) || fd < 3 || fcntl((int)fd, F_GETFD) < 0) {
 		fprintf(stderr,
 			"ampsock-proxy: --ready-fd: expected an open descriptor, 3 or higher, "
 			"found `%s`\n",
