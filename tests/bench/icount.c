@@ -2,8 +2,9 @@
 /*
  * Under -icount the guest's clock counts its instructions, and stands still while it
  * sleeps, provided that no timer is armed (QEMU would let it run on towards the timer).
- * So this build of throughput knows no far time-outs (the ping's, connect's); the near ones
- * of its end, after the measurement, stay. Linked with --wrap=amp_port_wait.
+ * So this build of throughput knows no far time-outs (the ping's, connect's) and does not
+ * sleep for near ones (those of its end, after the measurement). Linked with
+ * --wrap=amp_port_wait.
  */
 #include <stdint.h>
 
@@ -14,5 +15,5 @@ int __real_amp_port_wait(int32_t timeout_ms);
 
 int __wrap_amp_port_wait(int32_t timeout_ms)
 {
-	return __real_amp_port_wait(timeout_ms >= FAR_MS ? -1 : timeout_ms);
+	return __real_amp_port_wait(timeout_ms < 0 || timeout_ms >= FAR_MS ? -1 : 0);
 }
