@@ -331,8 +331,18 @@ static int file_section(struct file *f, const char *section, const char *where)
 	return set_name(f->link, section, where, f->err);
 }
 
+/* Also tells two sections of one name, one behind the other: inih makes one of them. */
+static bool given(const struct amp_link_conf *link, const char *name)
+{
+	return strcmp(name, "type") == 0 ? link->type != AMP_LINK_NONE :
+	       strcmp(name, "path") == 0 ? link->path[0] != 0 :
+					   strcmp(name, "cid") == 0 && link->cid != 0;
+}
+
 static int link_key(struct file *f, const char *name, const char *value, const char *where)
 {
+	if (given(f->link, name))
+		return complain(f->err, where, "expected this key once in a link", name);
 	if (strcmp(name, "type") == 0)
 		return set_type(f->link, value, where, f->err);
 	if (strcmp(name, "path") == 0)

@@ -136,7 +136,9 @@ def files():
             ("[elsewhere]\na = b\n", 2, r"expected a key inside of \[proxy\] or \[link NAME\]"),
             ("cid = 3\n", 1, "expected a key inside"),
             (head + "nonsense\n", 5, "expected .section., key = value"),
-            (head + head, 6, r"\[link a\] is there already"),
+            (head + head, 6, "expected this key once in a link, found `type`"),
+            (head + "cid = 4\n", 5, "expected this key once in a link, found `cid`"),
+            (head + "[link b]\ncid = 4\n" + head, 8, r"\[link a\] is there already"),
             (head + "allow = out tcp " + "x" * 400 + ":80\n", 5, "expected a line of at most")):
         path = c.file(text)
         c.wrong(2, rf"{re.escape(path)}:{line}: .*{what}", "--config", path)
