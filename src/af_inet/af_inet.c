@@ -22,6 +22,15 @@
 #include "inet.h"
 #include "../wire/le.h"
 
+AMP_OPTIONAL(amp_inet_listen);
+AMP_OPTIONAL(amp_inet_accept);
+AMP_OPTIONAL(amp_inet_name);
+AMP_OPTIONAL(amp_inet_option);
+AMP_OPTIONAL(amp_inet_direct);
+/* Without listen() no socket comes into their states. */
+AMP_OPTIONAL(amp_inet_listen_step);
+AMP_OPTIONAL(amp_inet_header_step);
+
 #define RST_WAIT_MS 200
 #define RETRY_MS    500 /* listeners of a lost session: between attempts */
 
@@ -87,14 +96,14 @@ void amp_inet_to_sa(int domain, const struct amp_off_addr *a, struct sockaddr *s
 }
 
 /* An address that the proxy says is s's: of its family, or none at all (protocol.md 2.3). */
-static bool own_addr(const struct amp_sock *s, const struct amp_off_addr *a)
+bool amp_inet_own_addr(const struct amp_sock *s, const struct amp_off_addr *a)
 {
 	return a->family == amp_inet_wire(s->domain);
 }
 
 /* ---- ends ---- */
 
-static void drop_carrier(struct amp_sock *s, uint8_t linger_s)
+void amp_inet_drop_carrier(struct amp_sock *s, uint8_t linger_s)
 {
 	struct amp_inet *i = amp_inet(s);
 
@@ -112,7 +121,7 @@ static void drop_carrier(struct amp_sock *s, uint8_t linger_s)
 /* An attempt to open came to nothing; the socket may try again. A bound id is used up. */
 static void give_up(struct amp_sock *s, int err)
 {
-	drop_carrier(s, 0);
+	amp_inet_drop_carrier(s, 0);
 	if (s->type == SOCK_STREAM) {
 		s->flags &= (uint16_t)~AMP_SF_BOUND;
 		amp_sock_reset(s, err);
@@ -132,7 +141,7 @@ void amp_inet_fail(struct amp_sock *s, int err)
 		return;
 	}
 	if (s->type == SOCK_DGRAM) { /* opens again at its next use, with the same names */
-		drop_carrier(s, 0);
+		amp_inet_drop_carrier(s, 0);
 		s->err = (uint8_t)err;
 		amp_sock_changed(s);
 		return;
@@ -235,7 +244,7 @@ void amp_inet_close(struct amp_sock *s)
 		/* unread data: the TCP peer must hear of it (RFC 2525, 2.17) */
 		unread = s->type == SOCK_STREAM && i->carrier &&
 			 amp_rxring_used(&i->carrier->rx);
-		drop_carrier(s, i->state >= AMP_INET_WAIT || unread ? 0 : s->linger_s);
+		amp_inet_drop_carrier(s, i->state >= AMP_INET_WAIT || unread ? 0 : s->linger_s);
 		amp_sock_free(s);
 	}
 	amp_inet_poke(); /* somebody may be granted the room */
@@ -253,7 +262,7 @@ static void put_opts(const struct amp_sock *s, uint32_t *set, uint32_t *opts)
 
 /* 1: answered, the body is *len bytes; else as amp_inet_req(). A wrong length ends the session.
  */
-static int fetch(struct amp_sock *s, unsigned op, uint8_t **p, unsigned want_len)
+int amp_inet_fetch(struct amp_sock *s, unsigned op, uint8_t **p, unsigned want_len)
 {
 	struct amp_inet *i = amp_inet(s);
 	unsigned len;
@@ -269,18 +278,18 @@ static int fetch(struct amp_sock *s, unsigned op, uint8_t **p, unsigned want_len
 }
 
 /* 0: bound; -EAGAIN; -errno. */
-static int step_bind(struct amp_sock *s)
+int amp_inet_bind_step(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
 	struct amp_off_addr a = {.family = 0};
 	uint32_t set, opts;
 	uint8_t *p;
-	int r = fetch(s, AMP_OFF_BIND, &p, 4 + AMP_OFF_ADDR_LEN);
+	int r = amp_inet_fetch(s, AMP_OFF_BIND, &p, 4 + AMP_OFF_ADDR_LEN);
 
 	if (r < 0)
 		return r;
 	if (r) {
-		if (!amp_off_get_addr(p + 4, &a) || !own_addr(s, &a)) {
+		if (!amp_off_get_addr(p + 4, &a) || !amp_inet_own_addr(s, &a)) {
 			amp_inet_violation();
 			return -EPROTO;
 		}
@@ -295,37 +304,6 @@ static int step_bind(struct amp_sock *s)
 	amp_put_le32(p + 8, opts);
 	amp_off_put_addr(p + 12, &i->local);
 	amp_inet_req_send(12 + AMP_OFF_ADDR_LEN);
-	return -EAGAIN;
-}
-
-static int step_listen(struct amp_sock *s)
-{
-	struct amp_inet *i = amp_inet(s);
-	struct amp_off_addr a;
-	uint8_t *p;
-	int r = amp_inet_door();
-
-	if (!r)
-		r = fetch(s, AMP_OFF_LISTEN, &p, 16 + AMP_OFF_ADDR_LEN);
-	if (r < 0)
-		return r;
-	if (r) {
-		if (!amp_off_get_addr(p + 16, &a) || !own_addr(s, &a)) {
-			amp_inet_violation();
-			return -EPROTO;
-		}
-		i->id = amp_le32(p);
-		i->local = a;
-		i->door.token = amp_le64(p + 8);
-		i->door.credits = 0;
-		i->state = AMP_INET_LISTENING;
-		amp_inet_poke();
-		return 0;
-	}
-	amp_put_le32(p, i->id);
-	amp_put_le32(p + 4, s->backlog);
-	amp_put_le32(p + 8, 0); /* credits are granted when there is a listener to queue at */
-	amp_inet_req_send(12);
 	return -EAGAIN;
 }
 
@@ -356,7 +334,7 @@ static void step_again(struct amp_sock *s)
 	if ((int16_t)(now_ms - i->until) < 0)
 		return;
 	i->until = now_ms;
-	r = i->state == AMP_INET_BIND ? step_bind(s) : step_listen(s);
+	r = i->state == AMP_INET_BIND ? amp_inet_bind_step(s) : amp_inet_listen_step(s);
 	if (r && r != -EAGAIN) {
 		i->until = (uint16_t)(now_ms + RETRY_MS);
 		i->off = 0;
@@ -394,7 +372,7 @@ static int take_open_answer(struct amp_sock *s)
 
 	if (r)
 		return r;
-	if (!own_addr(s, &a->local) || (tcp && !own_addr(s, &a->peer)))
+	if (!amp_inet_own_addr(s, &a->local) || (tcp && !amp_inet_own_addr(s, &a->peer)))
 		return -EPROTO;
 	if (!i->local.family) /* nobody asked to bind it, nobody else can */
 		s->flags |= AMP_SF_BOUND;
@@ -447,48 +425,6 @@ static int step_open(struct amp_sock *s)
 	}
 }
 
-/* protocol.md 6: a carrier that claims to be an accepted connection must prove it. */
-static bool header_ok(struct amp_sock *s, const struct amp_off_answer *a)
-{
-	struct amp_inet *i = amp_inet(s), *li;
-	struct amp_sock *l = NULL;
-
-	while ((l = amp_sock_next(l)) != NULL) {
-		li = amp_inet(l);
-		if (l->fam == &amp_inet_family && li->state == AMP_INET_LISTENING &&
-		    li->id == a->arg && li->door.token == a->token)
-			break;
-	}
-	if (!l || !li->door.credits)
-		return false;
-	s->domain = l->domain;
-	if (!own_addr(s, &a->local) || !own_addr(s, &a->peer))
-		return false;
-	i->id = a->id;
-	i->local = a->local;
-	i->peer = a->peer;
-	i->state = AMP_INET_CONN;
-	s->flags |= AMP_SF_CONNECTED | AMP_SF_BOUND;
-	li->door.credits--;
-	amp_inet_poke();
-	return amp_sock_queue_push(l, s) == 0;
-}
-
-static void step_header(struct amp_sock *s)
-{
-	struct amp_inet *i = amp_inet(s);
-	const struct amp_off_answer *a;
-	int r = amp_inet_recv_answer(i->carrier, AMP_OFF_ACCEPT, &a);
-
-	if (r == -EAGAIN && (int16_t)((uint16_t)amp_port_now_ms() - i->until) < 0)
-		return;
-	if (r == 0 && header_ok(s, a))
-		return;
-	amp_log("offload: an accept carrier that nobody asked for, reset");
-	s->linger_s = 0;
-	amp_inet_close(s);
-}
-
 void amp_inet_step(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
@@ -512,7 +448,7 @@ void amp_inet_step(struct amp_sock *s)
 			amp_inet_fail(s, ECONNRESET);
 		return;
 	case AMP_INET_HEADER:
-		step_header(s);
+		amp_inet_header_step(s);
 		return;
 	default:
 		r = step_open(s);
@@ -584,44 +520,11 @@ static int inet_bind(struct amp_sock *s, const struct sockaddr *sa, socklen_t le
 	}
 	if (i->state != AMP_INET_BIND || (s->flags & AMP_SF_BOUND))
 		return -EINVAL;
-	r = step_bind(s);
+	r = amp_inet_bind_step(s);
 	if (r == 0)
 		s->flags |= AMP_SF_BOUND;
 	else if (r != -EAGAIN)
-		drop_carrier(s, 0);
-	return r;
-}
-
-static int inet_listen(struct amp_sock *s, int backlog)
-{
-	struct amp_inet *i = amp_inet(s);
-	int r;
-
-	(void)backlog;			 /* s->backlog */
-	if (i->state == AMP_INET_IDLE) { /* any address, any port */
-		memset(&i->local, 0, sizeof(i->local));
-		i->local.family = amp_inet_wire(s->domain);
-		i->state = AMP_INET_BIND;
-		i->off = 0;
-	}
-	if (i->state == AMP_INET_BIND) {
-		r = step_bind(s);
-		if (r == 0)
-			s->flags |= AMP_SF_BOUND;
-		else if (r != -EAGAIN)
-			drop_carrier(s, 0);
-		if (r)
-			return r;
-	}
-	if (i->state == AMP_INET_BOUND) {
-		i->state = AMP_INET_LISTEN;
-		i->off = 0;
-	}
-	if (i->state != AMP_INET_LISTEN)
-		return -EINVAL;
-	r = step_listen(s);
-	if (r && r != -EAGAIN)
-		i->state = AMP_INET_BOUND;
+		amp_inet_drop_carrier(s, 0);
 	return r;
 }
 
@@ -653,7 +556,7 @@ static int udp_connect(struct amp_sock *s, const struct sockaddr *sa, socklen_t 
 	if (r < 0)
 		return r;
 	i->peer = a;
-	if (got != AMP_OFF_ADDR_LEN || !amp_off_get_addr(p, &a) || !own_addr(s, &a)) {
+	if (got != AMP_OFF_ADDR_LEN || !amp_off_get_addr(p, &a) || !amp_inet_own_addr(s, &a)) {
 		amp_inet_violation();
 		return -EPROTO;
 	}
@@ -680,25 +583,15 @@ static int inet_connect(struct amp_sock *s, const struct sockaddr *sa, socklen_t
 	if (r)
 		return r;
 	if (i->state == AMP_INET_DEAD)
-		drop_carrier(s, 0);
+		amp_inet_drop_carrier(s, 0);
 	i->peer = a;
 	s->flags &= (uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_CONNECTED);
 	amp_inet_open(s);
 	return -EAGAIN;
 }
 
-static struct amp_sock *inet_accept(struct amp_sock *s, int *err)
-{
-	struct amp_sock *child = amp_sock_queue_pop(s);
-
-	*err = -EAGAIN;
-	if (child)
-		amp_inet_poke(); /* room in the queue: credit */
-	return child;
-}
-
 /* The carrier of a connected TCP socket, or NULL with what to answer instead. */
-static struct amp_sock *stream(struct amp_sock *s, int *err)
+struct amp_sock *amp_inet_stream(struct amp_sock *s, int *err)
 {
 	struct amp_inet *i = amp_inet(s);
 
@@ -717,7 +610,7 @@ static ssize_t inet_sendmsg(struct amp_sock *s, const struct amp_msg *m, int fla
 
 	if (s->type == SOCK_DGRAM)
 		return amp_inet_udp_send(s, m, flags);
-	c = stream(s, &err);
+	c = amp_inet_stream(s, &err);
 	if (!c)
 		return err;
 	if (amp_inet(s)->state == AMP_INET_RSTWAIT)
@@ -733,7 +626,7 @@ static ssize_t inet_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 
 	if (s->type == SOCK_DGRAM)
 		return amp_inet_udp_recv(s, m, flags);
-	c = stream(s, &err);
+	c = amp_inet_stream(s, &err);
 	if (!c)
 		return err;
 	c->want = s->want;
@@ -769,16 +662,6 @@ static int inet_shutdown(struct amp_sock *s, int how)
 	return r;
 }
 
-static int inet_name(struct amp_sock *s, bool peer, struct sockaddr *addr, socklen_t *len)
-{
-	struct amp_inet *i = amp_inet(s);
-
-	if (peer && !(s->flags & AMP_SF_CONNECTED))
-		return -ENOTCONN;
-	amp_inet_to_sa(s->domain, peer ? &i->peer : &i->local, addr, len);
-	return 0;
-}
-
 static int inet_poll(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
@@ -803,35 +686,18 @@ static int inet_poll(struct amp_sock *s)
 	}
 }
 
-static int inet_direct(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io)
-{
-	struct amp_sock *c;
-	int r;
-
-	if (s->type != SOCK_STREAM)
-		return -EOPNOTSUPP;
-	c = stream(s, &r);
-	if (!c)
-		return r;
-	r = c->fam->direct(c, op, io);
-	if (amp_inet(s)->state == AMP_INET_RSTWAIT &&
-	    (op == AMP_RESERVE || (op == AMP_BORROW && (r || !io->len))))
-		return -EAGAIN;
-	return r;
-}
-
 const struct amp_family amp_inet_family = {
 	.domain = AF_INET,
 	.create = inet_create,
 	.bind = inet_bind,
 	.connect = inet_connect,
-	.listen = inet_listen,
-	.accept = inet_accept,
+	.listen = amp_inet_listen,
+	.accept = amp_inet_accept,
 	.sendmsg = inet_sendmsg,
 	.recvmsg = inet_recvmsg,
 	.shutdown = inet_shutdown,
-	.name = inet_name,
+	.name = amp_inet_name,
 	.option = amp_inet_option,
 	.poll = inet_poll,
-	.direct = inet_direct,
+	.direct = amp_inet_direct,
 };

@@ -87,7 +87,29 @@ static inline uint8_t amp_inet_wire(int domain)
 	return domain == AF_INET6 ? AMP_OFF_INET6 : AMP_OFF_INET;
 }
 
-/* ---- inet_opt.c ---- */
+/* Shared with the files below, see there. */
+bool amp_inet_own_addr(const struct amp_sock *s, const struct amp_off_addr *a);
+void amp_inet_drop_carrier(struct amp_sock *s, uint8_t linger_s);
+int amp_inet_fetch(struct amp_sock *s, unsigned op, uint8_t **p, unsigned want_len);
+int amp_inet_bind_step(struct amp_sock *s);
+struct amp_sock *amp_inet_stream(struct amp_sock *s, int *err);
+
+/* ---- inet_listen.c, linked with listen() ---- */
+
+int amp_inet_listen(struct amp_sock *s, int backlog);
+struct amp_sock *amp_inet_accept(struct amp_sock *s, int *err);
+/* LISTEN's answer; an accept carrier's header. */
+int amp_inet_listen_step(struct amp_sock *s);
+void amp_inet_header_step(struct amp_sock *s);
+/* Accept carriers in, credits out when there is reason to look. True: something came. */
+bool amp_inet_door_work(bool up, bool look);
+
+/* ---- inet_name.c, inet_direct.c, linked with their calls ---- */
+
+int amp_inet_name(struct amp_sock *s, bool peer, struct sockaddr *addr, socklen_t *len);
+int amp_inet_direct(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io);
+
+/* ---- inet_opt.c, linked with its calls ---- */
 
 int amp_inet_option(struct amp_sock *s, bool set, int level, int name, void *val,
 		    socklen_t *len);
@@ -127,6 +149,8 @@ struct amp_off_open *amp_inet_new_open(uint8_t op);
 /* len bytes of hdr and then of m's payload as one: payload bytes taken; -EAGAIN: nothing went.
  */
 ssize_t amp_inet_put(struct amp_sock *c, const void *hdr, size_t len, const struct amp_msg *m);
+/* 0: the window has room for len bytes. -EAGAIN, -errno. */
+int amp_inet_space(struct amp_sock *c, size_t len);
 /* First len bytes that arrived: false when there are fewer. */
 bool amp_inet_peek(struct amp_sock *c, void *buf, size_t len);
 void amp_inet_drop(struct amp_sock *c, size_t len);
@@ -152,7 +176,7 @@ int amp_inet_note(uint8_t op, uint32_t a, uint32_t b);
 void amp_inet_poke(void);
 /* Sockets' numbers have changed. */
 void amp_inet_opened(void);
-/* The internal listener for accept carriers: 0, -errno. */
-int amp_inet_door(void);
+/* A socket is in a state above AMP_INET_BUSY. */
+void amp_inet_busy(void);
 
 #endif /* AMP_INET_H */

@@ -29,11 +29,12 @@
 #include "inet.h"
 #include "../wire/le.h"
 
+AMP_OPTIONAL(amp_inet_door_work);
+
 #define PING_MS	     (AMPSOCK_PING_MS ? AMPSOCK_PING_MS : 2000)
 #define PINGS_MISSED 2
 #define STALE_MS     1000 /* an answer that nobody fetched */
 #define TICK_MS	     50	  /* while something waits for time to pass */
-#define DOOR_BACKLOG 16
 
 enum { SES_DOWN, SES_CARRIER, SES_HELLO, SES_ANSWER, SES_UP };
 enum { REQ_IDLE, REQ_SENT, REQ_DONE };
@@ -45,10 +46,8 @@ static struct {
 	struct amp_runner runner;
 	const struct amp_family *fam;
 	struct amp_sock *ctl;
-	struct amp_sock *door;
 	uint64_t token;
-	uint32_t ping_ms;   /* next tick */
-	uint32_t seen_used; /* sockets in use when credits were last looked at */
+	uint32_t ping_ms; /* next tick */
 	uint32_t pong_seq;
 	uint32_t seq;
 	const void *owner; /* of the request; NULL: nobody wants its answer */
@@ -113,57 +112,41 @@ bool amp_inet_peek(struct amp_sock *c, void *buf, size_t len)
 
 void amp_inet_drop(struct amp_sock *c, size_t len)
 {
-	struct amp_direct_io io = {.len = len};
+	struct amp_msg m = {.len = len};
 
-	c->fam->direct(c, AMP_RETURN, &io);
-}
-
-static void io_fill(const struct amp_direct_io *io, size_t at, const void *p, size_t len)
-{
-	const uint8_t *from = p;
-	unsigned i;
-
-	for (i = 0; i < io->cnt && len; i++) {
-		size_t run = io->iov[i].iov_len;
-
-		if (at >= run) {
-			at -= run;
-			continue;
-		}
-		run -= at;
-		if (run > len)
-			run = len;
-		memcpy((uint8_t *)io->iov[i].iov_base + at, from, run);
-		from += run;
-		len -= run;
-		at = 0;
-	}
+	c->fam->recvmsg(c, &m, 0);
 }
 
 ssize_t amp_inet_put(struct amp_sock *c, const void *hdr, size_t len, const struct amp_msg *m)
 {
-	size_t payload = m ? m->len : 0, at = len, i;
-	struct amp_direct_io io = {.len = len + payload};
-	int r = c->fam->direct(c, AMP_RESERVE, &io);
+	struct iovec iov[2] = {{.iov_base = (void *)(uintptr_t)hdr, .iov_len = len}};
+	struct amp_msg w = {.iov = iov, .iov_cnt = 1, .len = len, .whole = len};
+	const struct iovec *from = m ? m->iov : NULL;
+	ssize_t n;
 
-	if (r)
-		return r;
-	if (io.len < len + (payload != 0)) {
-		io.len = 0;
-		c->fam->direct(c, AMP_COMMIT, &io);
-		return -EAGAIN;
+	if (m && m->len) {
+		while (!from->iov_len)
+			from++;
+		iov[1] = *from;
+		w.iov_cnt = 2;
+		w.len += from->iov_len;
+		w.whole += m->len;
 	}
-	io_fill(&io, 0, hdr, len);
-	for (i = 0; at < io.len; i++) {
-		size_t n = m->iov[i].iov_len;
+	n = c->fam->sendmsg(c, &w, MSG_NOSIGNAL);
+	if (n < 0)
+		return n;
+	if ((size_t)n < len + (w.iov_cnt - 1)) { /* buffers too small for a header: not ours */
+		c->fam->shutdown(c, SHUT_RDWR);
+		return -EPIPE;
+	}
+	return n - (ssize_t)len;
+}
 
-		if (n > io.len - at)
-			n = io.len - at;
-		io_fill(&io, at, m->iov[i].iov_base, n);
-		at += n;
-	}
-	c->fam->direct(c, AMP_COMMIT, &io);
-	return (ssize_t)(at - len);
+int amp_inet_space(struct amp_sock *c, size_t len)
+{
+	struct amp_msg m = {.whole = len};
+
+	return (int)c->fam->sendmsg(c, &m, MSG_NOSIGNAL);
 }
 
 /* Send len bytes from off on, as far as it goes. 0: all out. */
@@ -294,8 +277,12 @@ void amp_inet_poke(void)
 {
 	ses.poked = true;
 	ses.busy = true;
-	ses.seen_used = ~0u; /* a listener may be new, a queue shorter */
 	amp_sock_changed(ses.ctl);
+}
+
+void amp_inet_busy(void)
+{
+	ses.busy = true;
 }
 
 void amp_inet_opened(void)
@@ -510,97 +497,6 @@ static void ctl_output(void)
 		ses.ping_owed = false;
 }
 
-/* ---- accept carriers and credits ---- */
-
-int amp_inet_door(void)
-{
-	const struct amp_carrier *to = ses.fam->carrier;
-	struct amp_sock *d;
-	int r = 0;
-
-	if (ses.door)
-		return 0;
-	d = amp_sock_new(ses.fam, ses.fam->domain, SOCK_STREAM, 0, &r);
-	if (!d)
-		return -ENOBUFS;
-	d->backlog = DOOR_BACKLOG;
-	r = ses.fam->bind(d, to->accept, to->len);
-	if (!r)
-		r = ses.fam->listen(d, DOOR_BACKLOG);
-	if (r) {
-		amp_inet_carrier_close(d, 0);
-		return r;
-	}
-	d->flags |= AMP_SF_LISTEN;
-	ses.door = d;
-	return 0;
-}
-
-/* Only the proxy's own end may knock; the header is judged when it is whole (protocol.md 6). */
-static bool door_input(void)
-{
-	struct amp_sock *c, *s;
-	bool any = false;
-	int err;
-
-	while (ses.door && (c = ses.door->fam->accept(ses.door, &err)) != NULL) {
-		any = true;
-		s = NULL;
-		if ((c->flags & AMP_SF_TRUSTED) && ses.state == SES_UP)
-			s = amp_sock_new(&amp_inet_family, AF_INET, SOCK_STREAM, 0, &err);
-		if (!s) {
-			amp_inet_carrier_close(c, 0);
-			continue;
-		}
-		amp_inet(s)->carrier = c;
-		amp_inet(s)->state = AMP_INET_HEADER;
-		amp_inet(s)->until = (uint16_t)(amp_port_now_ms() + STALE_MS);
-		ses.busy = true;
-	}
-	return any;
-}
-
-/* Connections that the pools have room for now: an AF_INET slot, a carrier's, a ring. */
-static unsigned room(void)
-{
-	unsigned slots = (AMPSOCK_SOCKETS - amp_counts.sockets_used) / 2;
-	unsigned rings = AMPSOCK_RINGS - amp_counts.rings_used;
-
-	return slots < rings ? slots : rings;
-}
-
-/* Grant what can be held, to all listeners together never more than there is room for. */
-static void grant(void)
-{
-	unsigned left = room(), n;
-	struct amp_sock *s = NULL;
-
-	while ((s = amp_sock_next(s)) != NULL)
-		if (s->fam == &amp_inet_family && amp_inet(s)->state == AMP_INET_LISTENING) {
-			n = amp_inet(s)->door.credits;
-			left = n < left ? left - n : 0;
-		}
-	ses.seen_used = amp_counts.sockets_used;
-	while (left && (s = amp_sock_next(s)) != NULL) {
-		struct amp_inet *i = amp_inet(s);
-
-		if (s->fam != &amp_inet_family || i->state != AMP_INET_LISTENING)
-			continue;
-		n = (unsigned)s->queued + i->door.credits;
-		n = n < s->backlog ? s->backlog - n : 0;
-		if (n > left)
-			n = left;
-		if (!n)
-			continue;
-		if (amp_inet_note(AMP_OFF_CREDIT, i->id, n)) {
-			ses.seen_used = ~0u; /* try again */
-			return;
-		}
-		i->door.credits = (uint8_t)(i->door.credits + n);
-		left -= n;
-	}
-}
-
 /* ---- the runner ---- */
 
 static bool has_sockets(void)
@@ -670,14 +566,13 @@ static bool session_work(uint32_t now_ms, bool *timed)
 		if (r && r != -EAGAIN)
 			session_down(-r);
 	}
-	any |= door_input();
+	if (amp_inet_door_work)
+		any |= amp_inet_door_work(ses.state == SES_UP, any || ses.poked);
 	*timed = step_all();
 	if (ses.state == SES_UP)
 		any |= ctl_input();
 	ping_tick(now_ms);
 	if (ses.state == SES_UP) {
-		if (ses.door && ses.seen_used != amp_counts.sockets_used)
-			grant();
 		ctl_output();
 	}
 	return any || ses.poked;

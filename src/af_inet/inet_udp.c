@@ -39,7 +39,8 @@ static int head(struct amp_sock *s, struct amp_off_udp *u)
 		amp_inet_drop(c, u->len);
 		if (u->kind == AMP_OFF_UDP_DROPS)
 			amp_counts.dgram_drops += u->arg;
-		/* one of many peers is not there: no error of an unconnected socket (as Linux) */
+		/* one of many peers is not there: no error of an unconnected socket (as Linux)
+		 */
 		else if (u->arg != AMP_OFF_ECONNREFUSED || amp_inet(s)->peer.family)
 			return -amp_off_errno(u->arg);
 	}
@@ -53,7 +54,6 @@ static int send_frame(struct amp_sock *s, const struct amp_msg *m, size_t *n)
 {
 	struct amp_inet *i = amp_inet(s);
 	struct amp_off_udp u = {.kind = AMP_OFF_UDP_DATA, .arg = (uint32_t)m->len};
-	struct amp_direct_io io = {.cnt = 0};
 	uint8_t p[AMP_OFF_UDP_LEN];
 	ssize_t r = 0;
 
@@ -68,12 +68,6 @@ static int send_frame(struct amp_sock *s, const struct amp_msg *m, size_t *n)
 	if (i->off)
 		return -EAGAIN; /* another thread is in the middle of its frame */
 	u.len = (uint16_t)(m->len + AMP_OFF_UDP_LEN);
-	io.len = u.len;
-	r = i->carrier->fam->direct(i->carrier, AMP_SPACE, &io);
-	if (r)
-		return (int)r;
-	if (io.len < u.len)
-		return -EAGAIN;
 	amp_off_put_udp(p, &u);
 	r = amp_inet_put(i->carrier, p, sizeof(p), m);
 	if (r < 0)
@@ -151,7 +145,6 @@ ssize_t amp_inet_udp_recv(struct amp_sock *s, struct amp_msg *m, int flags)
 int amp_inet_udp_poll(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
-	struct amp_direct_io io = {.len = AMP_OFF_UDP_LEN + 1};
 	struct amp_off_udp u;
 	int r, ev = 0;
 
@@ -165,8 +158,7 @@ int amp_inet_udp_poll(struct amp_sock *s)
 	else if (r != -EAGAIN)
 		s->err = (uint8_t)-r;
 	if (i->state == AMP_INET_CONN && !i->off &&
-	    i->carrier->fam->direct(i->carrier, AMP_SPACE, &io) == 0 &&
-	    io.len > AMP_OFF_UDP_LEN)
+	    amp_inet_space(i->carrier, AMP_OFF_UDP_LEN + 1) == 0)
 		ev |= POLLOUT;
 	return ev;
 }

@@ -15,21 +15,6 @@ int socket(int domain, int type, int protocol)
 	return amp_socket(domain, type, protocol);
 }
 
-int socketpair(int domain, int type, int protocol, int sv[2])
-{
-	return amp_socketpair(domain, type, protocol, sv);
-}
-
-int accept(int fd, struct sockaddr *restrict addr, socklen_t *restrict len)
-{
-	return amp_accept(fd, addr, len);
-}
-
-int accept4(int fd, struct sockaddr *restrict addr, socklen_t *restrict len, int flags)
-{
-	return amp_accept4(fd, addr, len, flags);
-}
-
 ssize_t read(int fd, void *buf, size_t len)
 {
 	return amp_read(fd, buf, len);

@@ -7,11 +7,6 @@ int bind(int fd, const struct sockaddr *addr, socklen_t len)
 	return amp_bind(fd, addr, len);
 }
 
-int listen(int fd, int backlog)
-{
-	return amp_listen(fd, backlog);
-}
-
 int connect(int fd, const struct sockaddr *addr, socklen_t len)
 {
 	return amp_connect(fd, addr, len);
@@ -52,24 +47,4 @@ ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 int shutdown(int fd, int how)
 {
 	return amp_shutdown(fd, how);
-}
-
-int getsockname(int fd, struct sockaddr *restrict addr, socklen_t *restrict len)
-{
-	return amp_getsockname(fd, addr, len);
-}
-
-int getpeername(int fd, struct sockaddr *restrict addr, socklen_t *restrict len)
-{
-	return amp_getpeername(fd, addr, len);
-}
-
-int getsockopt(int fd, int level, int name, void *restrict val, socklen_t *restrict len)
-{
-	return amp_getsockopt(fd, level, name, val, len);
-}
-
-int setsockopt(int fd, int level, int name, const void *val, socklen_t len)
-{
-	return amp_setsockopt(fd, level, name, val, len);
 }

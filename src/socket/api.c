@@ -12,19 +12,13 @@
 
 #include "stack.h"
 
-/* An operation that needs an answer from far away: waited for, but not for ever. */
-static int far_again(struct amp_call *c, int r)
+bool amp_far_again(struct amp_call *c, int r)
 {
 	if (r != -EAGAIN)
-		return 1;
+		return false;
 	c->block = true;
 	c->timeout_ms = AMPSOCK_CONNECT_MS;
-	return amp_again(c);
-}
-
-static int far_result(int r)
-{
-	return r == -EAGAIN ? -ETIMEDOUT : r;
+	return amp_again(c) == 0;
 }
 
 int amp_socket(int domain, int type, int protocol)
@@ -54,69 +48,9 @@ int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
 	} else {
 		do {
 			r = c.s->fam->bind ? c.s->fam->bind(c.s, addr, len) : -EOPNOTSUPP;
-		} while (!far_again(&c, r));
+		} while (amp_far_again(&c, r));
 	}
-	return (int)amp_leave(&c, far_result(r));
-}
-
-int amp_listen(int fd, int backlog)
-{
-	struct amp_call c;
-	struct amp_sock *s;
-	int r = amp_enter(&c, fd);
-
-	if (r)
-		return amp_fail(-r);
-	s = c.s;
-	backlog = backlog < 1 ? 1 : backlog > UINT8_MAX ? UINT8_MAX : backlog;
-	if (!s->fam->listen || s->type == SOCK_DGRAM) {
-		r = -EOPNOTSUPP;
-	} else if (s->flags & (AMP_SF_CONNECTED | AMP_SF_CONNECTING)) {
-		r = -EINVAL;
-	} else {
-		if (!(s->flags & AMP_SF_LISTEN))
-			s->rcvlowat = 0; /* its place is the queue's now */
-		s->backlog = (uint8_t)backlog;
-		do {
-			r = s->flags & AMP_SF_LISTEN ? 0 : s->fam->listen(s, backlog);
-		} while (!far_again(&c, r));
-		if (r == 0)
-			s->flags |= AMP_SF_LISTEN;
-	}
-	return (int)amp_leave(&c, far_result(r));
-}
-
-int amp_accept4(int fd, struct sockaddr *restrict addr, socklen_t *restrict len, int flags)
-{
-	struct amp_call c;
-	struct amp_sock *child = NULL;
-	int r = flags & ~AMP_TYPE_FLAGS ? -EINVAL : amp_enter(&c, fd);
-
-	if (r)
-		return amp_fail(-r);
-	c.timeout_ms = c.s->rcvtimeo_ms;
-	do {
-		if (!c.s->fam->accept || c.s->type == SOCK_DGRAM)
-			r = -EOPNOTSUPP;
-		else if (!(c.s->flags & AMP_SF_LISTEN))
-			r = -EINVAL;
-		else
-			child = c.s->fam->accept(c.s, &r);
-	} while (!child && r == -EAGAIN && (r = amp_again(&c)) == 0);
-	if (child) {
-		child->flags &= (uint16_t)~AMP_SF_ORPHAN;
-		if (flags & SOCK_NONBLOCK)
-			child->flags |= AMP_SF_NONBLOCK;
-		if (addr && len)
-			child->fam->name(child, true, addr, len);
-		r = amp_sock_fd(child);
-	}
-	return (int)amp_leave(&c, r);
-}
-
-int amp_accept(int fd, struct sockaddr *restrict addr, socklen_t *restrict len)
-{
-	return amp_accept4(fd, addr, len, 0);
+	return (int)amp_leave(&c, amp_far_result(r));
 }
 
 /*
@@ -211,36 +145,6 @@ int amp_close(int fd)
 		return amp_fail(-r);
 	amp_sock_close(c.s);
 	return (int)amp_leave(&c, 0);
-}
-
-static int get_name(int fd, bool peer, struct sockaddr *addr, socklen_t *len)
-{
-	struct amp_call c;
-	int r = amp_enter(&c, fd);
-
-	if (r)
-		return amp_fail(-r);
-	if (!addr || !len) {
-		r = -EINVAL;
-	} else if (c.s->domain == AF_UNIX) { /* socketpair(): no name */
-		sa_family_t af = AF_UNIX;
-
-		memcpy(addr, &af, *len < sizeof(af) ? *len : sizeof(af));
-		*len = sizeof(af);
-	} else {
-		r = c.s->fam->name(c.s, peer, addr, len);
-	}
-	return (int)amp_leave(&c, r);
-}
-
-int amp_getsockname(int fd, struct sockaddr *restrict addr, socklen_t *restrict len)
-{
-	return get_name(fd, false, addr, len);
-}
-
-int amp_getpeername(int fd, struct sockaddr *restrict addr, socklen_t *restrict len)
-{
-	return get_name(fd, true, addr, len);
 }
 
 /* ---- fcntl, ioctl ---- */

@@ -30,8 +30,9 @@ struct amp_stats;
 struct amp_msg {
 	const struct iovec *iov;
 	size_t iov_cnt;
-	size_t len;  /* bytes in iov together, summed and checked once by api.c */
-	size_t done; /* bytes moved by earlier calls for this same message (streams) */
+	size_t len;   /* bytes in iov together, summed and checked once by api.c */
+	size_t done;  /* bytes moved by earlier calls for this same message (streams) */
+	size_t whole; /* send: not 0: begin only when the window has room for so many bytes */
 	struct sockaddr *name; /* send: destination or NULL; recv: filled in, or NULL */
 	socklen_t name_len;    /* recv: in room, out true length */
 	int flags;	       /* out of recv: MSG_TRUNC, MSG_EOR */
@@ -50,9 +51,6 @@ enum amp_direct {
 	AMP_COMMIT,  /* send the first len bytes of it, 0 gives it back */
 	AMP_BORROW,  /* iov[0..cnt): received bytes in place; sets len; -EAGAIN none, 0 EOF */
 	AMP_RETURN,  /* the first len of them are done with */
-	AMP_SPACE,   /* sets len: bytes the peer's window takes now, though it may need several
-		      * transport buffers; less than the len asked for: the socket is told of more
-		      */
 };
 
 struct amp_direct_io {
@@ -77,7 +75,8 @@ struct amp_family {
 	 * raised; of a message (not SOCK_STREAM) until all is gone, non-blocking or not: its
 	 * beginning is out, and the window had room for the rest. */
 	ssize_t (*sendmsg)(struct amp_sock *s, const struct amp_msg *m, int flags);
-	/* flags: MSG_PEEK MSG_TRUNC. MSG_WAITALL and SO_RCVLOWAT are api.c's. */
+	/* Of a stream without iov, not peeking: len bytes are thrown away.
+	 * flags: MSG_PEEK MSG_TRUNC. MSG_WAITALL and SO_RCVLOWAT are api.c's. */
 	ssize_t (*recvmsg)(struct amp_sock *s, struct amp_msg *m, int flags);
 	/* how: SHUT_RD SHUT_WR SHUT_RDWR, or AMP_SHUT_CLOSE: the descriptor is gone; the family
 	 * calls amp_sock_free() when it is done with the struct, now or later. */
@@ -93,6 +92,17 @@ struct amp_family {
 };
 
 #define AMP_SHUT_CLOSE 3
+
+/*
+ * Pay for what you link. A table of operations would keep all of them in every program, so
+ * five are optional: listen, accept, name, option and direct. A family
+ *  - defines each as prefix_listen and so on, in files that hold nothing else;
+ *  - names them in its table's file after AMP_OPTIONAL(prefix_listen), a weak reference:
+ *    the linker takes no member out of an archive for its sake.
+ * The public call that needs the operation asks for it by including need.h; so a program
+ * that calls listen() has every family's listen, and in one that does not the slot is NULL.
+ */
+#define AMP_OPTIONAL(fn) extern __typeof__(fn) fn __attribute__((weak))
 
 /*
  * Said once for all families:

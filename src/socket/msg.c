@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Bytes in and out: send, recv, read, write and their relatives, and zero-copy. */
+/* Bytes in and out: send, recv, read, write and their relatives. */
 #include <errno.h>
 #include <string.h>
 
@@ -313,53 +313,4 @@ ssize_t amp_writev(int fd, const struct iovec *iov, int iovcnt)
 			break;
 	}
 	return done;
-}
-
-/* ---- zero-copy ---- */
-
-static ssize_t direct(int fd, enum amp_direct op, struct iovec iov[2], int *cnt, size_t len)
-{
-	struct amp_direct_io io = {.len = len};
-	struct amp_call c;
-	ssize_t n = amp_enter(&c, fd);
-
-	if (n)
-		return amp_fail((int)-n);
-	c.timeout_ms = op == AMP_RESERVE ? c.s->sndtimeo_ms : c.s->rcvtimeo_ms;
-	do {
-		if (op == AMP_RESERVE && c.s->err)
-			n = -amp_sock_take_err(c.s);
-		else
-			n = c.s->fam->direct ? c.s->fam->direct(c.s, op, &io) : -EOPNOTSUPP;
-		if (op == AMP_BORROW && c.s->err && (n == -EAGAIN || (n == 0 && io.len == 0)))
-			n = -amp_sock_take_err(c.s);
-	} while (n == -EAGAIN && (n = amp_again(&c)) == 0);
-	if (n == 0) {
-		n = (ssize_t)io.len;
-		if (iov) {
-			memcpy(iov, io.iov, sizeof(io.iov));
-			*cnt = (int)io.cnt;
-		}
-	}
-	return amp_leave(&c, n);
-}
-
-ssize_t amp_reserve(int fd, struct iovec iov[2], int *cnt, size_t len)
-{
-	return direct(fd, AMP_RESERVE, iov, cnt, len);
-}
-
-ssize_t amp_commit(int fd, size_t len)
-{
-	return direct(fd, AMP_COMMIT, NULL, NULL, len);
-}
-
-ssize_t amp_borrow(int fd, struct iovec iov[2], int *cnt, size_t len)
-{
-	return direct(fd, AMP_BORROW, iov, cnt, len);
-}
-
-ssize_t amp_give_back(int fd, size_t len)
-{
-	return direct(fd, AMP_RETURN, NULL, NULL, len);
 }

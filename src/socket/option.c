@@ -10,6 +10,9 @@
 
 #include "stack.h"
 
+#define AMP_NEED option
+#include "need.h"
+
 static int give(void *val, socklen_t *len, const void *from, socklen_t size)
 {
 	if (*len > size)

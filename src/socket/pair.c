@@ -6,6 +6,13 @@
 
 #include "stack.h"
 
+#define AMP_NEED listen
+#include "need.h"
+#define AMP_NEED accept
+#include "need.h"
+#define AMP_NEED name
+#include "need.h"
+
 /* Connects a to a listener that nobody else knows. Its child, or NULL with *err. */
 static struct amp_sock *pair_connect(struct amp_sock *listener, struct amp_sock *a, int *err)
 {

@@ -42,7 +42,7 @@ bool amp_changed;			/* l */
 struct amp_runner *amp_due;		/* l: those with due set */
 struct amp_stats amp_counts;		/* l */
 
-#define AMP_FAMILY(sym, af) extern const struct amp_family sym;
+#define AMP_FAMILY(prefix, af) extern const struct amp_family prefix##_family;
 #include "families.def"
 #undef AMP_FAMILY
 
@@ -50,7 +50,7 @@ static const struct {
 	const struct amp_family *fam;
 	int domain;
 } families[] = {
-#define AMP_FAMILY(sym, af) {&sym, af},
+#define AMP_FAMILY(prefix, af) {&prefix##_family, af},
 #include "families.def"
 #undef AMP_FAMILY
 };

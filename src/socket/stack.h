@@ -3,6 +3,8 @@
 #ifndef AMP_STACK_H
 #define AMP_STACK_H
 
+#include <errno.h>
+
 #include "amp_calls.h"
 #include "family.h"
 #include "fd.h"
@@ -39,6 +41,15 @@ ssize_t amp_leave(struct amp_call *c, ssize_t r);
  * -EAGAIN: it may not block or its time is up; -EBADF: closed meanwhile.
  */
 int amp_again(struct amp_call *c);
+
+/* An operation that needs an answer from far away: waited for, but not for ever. False: over.
+ */
+bool amp_far_again(struct amp_call *c, int r);
+/* What it came to. */
+static inline int amp_far_result(int r)
+{
+	return r == -EAGAIN ? -ETIMEDOUT : r;
+}
 
 /* socket() without the descriptor; type may have AMP_TYPE_FLAGS. NULL with *err. */
 struct amp_sock *amp_sock_open(int domain, int type, int protocol, int *err);

@@ -28,6 +28,14 @@
 #include "../wire/offload.h"
 #include "af_vsock.h"
 
+AMP_OPTIONAL(amp_vlink_loop);
+AMP_OPTIONAL(amp_vsock_listen);
+AMP_OPTIONAL(amp_vsock_accept);
+AMP_OPTIONAL(amp_vsock_name);
+AMP_OPTIONAL(amp_vsock_option);
+AMP_OPTIONAL(amp_vsock_direct);
+AMP_OPTIONAL(amp_vsock_unreserve);
+
 #define CLOSE_WAIT_MS 8000u /* for the peer's RST, as Linux */
 
 static bool own_cid(uint32_t cid)
@@ -43,7 +51,7 @@ static bool own_cid(uint32_t cid)
 static struct amp_vlink *link_to(uint32_t cid)
 {
 	if (own_cid(cid))
-		return amp_vlink_loop();
+		return amp_vlink_loop ? amp_vlink_loop() : NULL;
 	for (unsigned i = 0; i < AMPSOCK_VSOCK_LINKS; i++) {
 		struct amp_vlink *l = amp_vlinks[i];
 
@@ -121,22 +129,6 @@ static int vsock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t
 	return 0;
 }
 
-static int vsock_listen(struct amp_sock *s, int backlog)
-{
-	(void)backlog;
-	(void)amp_vlink_loop();
-	return s->flags & AMP_SF_BOUND ? 0 : -EINVAL;
-}
-
-static struct amp_sock *vsock_accept(struct amp_sock *s, int *err)
-{
-	struct amp_sock *child = amp_sock_queue_pop(s);
-
-	if (!child)
-		*err = -EAGAIN;
-	return child;
-}
-
 /* An attempt that nobody watches (O_NONBLOCK) ends, too. */
 static void connect_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
@@ -159,8 +151,8 @@ static int vsock_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 	if (to.cid == VMADDR_CID_ANY || to.port == VMADDR_PORT_ANY)
 		return -EINVAL;
 	l = link_to(to.cid);
-	if (!l)
-		return -ENETUNREACH;
+	if (!l) /* on this very core nobody listens: that is linked with listen() */
+		return own_cid(to.cid) ? -ECONNREFUSED : -ENETUNREACH;
 	if (own_cid(to.cid))
 		to.cid = VMADDR_CID_LOCAL;
 	r = amp_sock_ring(s);
@@ -205,31 +197,15 @@ static __attribute__((noinline)) void gather(const struct amp_vsock_tx *tx,
 	}
 }
 
-static int message_may_start(struct amp_sock *s, struct amp_vsock_conn *c,
-			     const struct amp_msg *m)
+/* Has the peer credit for len bytes? Else it is asked for more. */
+static int window_for(struct amp_sock *s, size_t len)
 {
-	if (m->len > c->credit.peer_buf_alloc)
-		return -EMSGSIZE;
-	if (s->sub & SUB_TX_PART)
-		return -EAGAIN;
-	if (amp_credit_tx_space(&c->credit) - c->reserved >= m->len)
+	struct amp_vsock_conn *c = conn_of(s);
+
+	if (amp_credit_tx_space(&c->credit) - c->reserved >= len)
 		return 0;
 	amp_vsock_want_credit(engine_of(s), c);
 	return -EAGAIN;
-}
-
-int amp_vsock_may_send(const struct amp_sock *s, const struct amp_msg *m)
-{
-	unsigned f = s->flags & (AMP_SF_CONNECTED | AMP_SF_WR_SHUT | AMP_SF_HUP | AMP_SF_RESET |
-				 AMP_SF_RESERVED);
-
-	if (f == AMP_SF_CONNECTED && !m->name)
-		return 0;
-	if (f & (AMP_SF_WR_SHUT | AMP_SF_HUP | AMP_SF_RESET))
-		return -EPIPE;
-	if (m->name)
-		return f & AMP_SF_CONNECTED ? -EISCONN : -EOPNOTSUPP;
-	return f & AMP_SF_CONNECTED ? -EBUSY : -ENOTCONN;
 }
 
 /* As much as goes now of a message of len bytes, of which done are gone. -errno, or the new
@@ -267,10 +243,15 @@ static ssize_t send_message(struct amp_sock *s, const struct amp_msg *m, int fla
 {
 	uint32_t eom =
 		flags & MSG_EOR ? AMP_VSOCK_SEQ_EOM | AMP_VSOCK_SEQ_EOR : AMP_VSOCK_SEQ_EOM;
-	ssize_t n = m->done ? 0 : message_may_start(s, conn_of(s), m);
+	ssize_t n;
 
-	if (n)
-		return n;
+	if (!m->done) {
+		if (m->len > conn_of(s)->credit.peer_buf_alloc)
+			return -EMSGSIZE;
+		n = s->sub & SUB_TX_PART ? -EAGAIN : window_for(s, m->len);
+		if (n)
+			return n;
+	}
 	n = send_some(s, m, eom);
 	s->sub &= (uint8_t)~SUB_TX_PART;
 	if ((n == -EAGAIN && m->done) || (n > 0 && (size_t)n < m->len))
@@ -284,6 +265,8 @@ static ssize_t vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int fl
 {
 	ssize_t n = amp_vsock_may_send(s, m);
 
+	if (n == 0 && m->whole)
+		n = window_for(s, m->whole);
 	if (n == 0)
 		n = s->type == SOCK_STREAM ? send_some(s, m, 0) : send_message(s, m, flags);
 	return n < 0 ? n : n - (ssize_t)m->done;
@@ -306,6 +289,20 @@ static ssize_t message_out(struct amp_sock *s, struct amp_msg *m, int flags)
 	return flags & MSG_TRUNC ? (ssize_t)full : n;
 }
 
+/* FIONREAD, or len bytes are thrown away. */
+static ssize_t nowhere(struct amp_sock *s, size_t len, int flags)
+{
+	size_t n = amp_rxring_used(&s->rx);
+
+	if (flags & MSG_PEEK)
+		return (ssize_t)n;
+	if (n > len)
+		n = len;
+	s->rx.tail = (AMP_RING_IDX)(s->rx.tail + n);
+	amp_vsock_consumed(engine_of(s), conn_of(s), (uint32_t)n);
+	return (ssize_t)n;
+}
+
 static ssize_t vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 {
 	ssize_t n = -EAGAIN;
@@ -316,8 +313,8 @@ static ssize_t vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 	if (s->type != SOCK_STREAM) {
 		n = message_out(s, m, flags);
 	} else if (s->rx.head != s->rx.tail) {
-		if ((flags & MSG_PEEK) && !m->iov_cnt) /* FIONREAD */
-			return (ssize_t)amp_rxring_used(&s->rx);
+		if (!m->iov_cnt)
+			return nowhere(s, m->len, flags);
 		n = (ssize_t)amp_rxring_read(&s->rx, m->iov, m->iov_cnt, m->done,
 					     m->len - m->done, (flags & MSG_PEEK) != 0);
 		if (!(flags & MSG_PEEK))
@@ -344,7 +341,7 @@ static void close_one(struct amp_sock *s, bool abort)
 {
 	struct amp_vsock_conn *c = conn_of(s);
 
-	amp_vsock_unreserve(s);
+	unreserve(s);
 	amp_sock_ring_free(s);
 	s->flags |= AMP_SF_ORPHAN;
 	s->sub |= SUB_CLOSED;
@@ -386,49 +383,6 @@ static int vsock_shutdown(struct amp_sock *s, int how)
 		bits |= AMP_VSOCK_SHUTDOWN_SEND;
 	}
 	amp_vsock_shutdown(engine_of(s), conn_of(s), bits);
-	return 0;
-}
-
-static int vsock_name(struct amp_sock *s, bool peer, struct sockaddr *addr, socklen_t *len)
-{
-	const struct amp_vsock_addr *at = peer ? &conn_of(s)->peer : &conn_of(s)->local;
-	struct sockaddr_vm vm;
-
-	memset(&vm, 0, sizeof(vm));
-	vm.svm_family = AF_VSOCK;
-	vm.svm_cid = at->cid;
-	vm.svm_port = at->port;
-	if (peer && !(s->flags & AMP_SF_CONNECTED))
-		return -ENOTCONN;
-	if (!(s->flags & (AMP_SF_BOUND | AMP_SF_CONNECTED))) {
-		vm.svm_cid = VMADDR_CID_ANY;
-		vm.svm_port = VMADDR_PORT_ANY;
-	}
-	memcpy(addr, &vm, *len < sizeof(vm) ? *len : sizeof(vm));
-	*len = sizeof(vm);
-	return 0;
-}
-
-static int vsock_option(struct amp_sock *s, bool set, int level, int name, void *val,
-			socklen_t *len)
-{
-	int v = 0;
-
-	if (level != SOL_SOCKET || (name != SO_REUSEADDR && (set || name != SO_PROTOCOL)))
-		return -ENOPROTOOPT;
-	if (*len < sizeof(v))
-		return -EINVAL;
-	if (set) {
-		memcpy(&v, val, sizeof(v));
-		s->flags &= (uint16_t)~AMP_SF_REUSEADDR;
-		if (v)
-			s->flags |= AMP_SF_REUSEADDR;
-		return 0;
-	}
-	if (name == SO_REUSEADDR)
-		v = (s->flags & AMP_SF_REUSEADDR) != 0;
-	memcpy(val, &v, sizeof(v));
-	*len = sizeof(v);
 	return 0;
 }
 
@@ -481,13 +435,13 @@ const struct amp_family amp_vsock_family = {
 	.create = vsock_create,
 	.bind = vsock_bind,
 	.connect = vsock_connect,
-	.listen = vsock_listen,
-	.accept = vsock_accept,
+	.listen = amp_vsock_listen,
+	.accept = amp_vsock_accept,
 	.sendmsg = vsock_sendmsg,
 	.recvmsg = vsock_recvmsg,
 	.shutdown = vsock_shutdown,
-	.name = vsock_name,
-	.option = vsock_option,
+	.name = amp_vsock_name,
+	.option = amp_vsock_option,
 	.poll = vsock_poll,
 	.direct = amp_vsock_direct,
 };

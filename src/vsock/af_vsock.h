@@ -24,7 +24,8 @@ struct amp_vlink {
 	struct amp_vsock_conn *hash[AMPSOCK_HASH];
 	struct amp_vsock_stray stray[4];
 	struct amp_iov iov[AMP_VLINK_IOV];
-	uint16_t in_cnt; /* packets taken since kick_due() was last asked: buffers that went back */
+	uint16_t in_cnt; /* packets taken since kick_due() was last asked: buffers that went
+			    back */
 	uint8_t index;
 	bool up;
 };
@@ -93,9 +94,26 @@ static inline uint8_t wire_type(const struct amp_sock *s)
 	return s->type == SOCK_STREAM ? AMP_VSOCK_STREAM : AMP_VSOCK_SEQPACKET;
 }
 
-/* The reservation, if there is one, goes back unused. */
+/* The reservation, which there is, goes back unused. */
 void amp_vsock_unreserve(struct amp_sock *s);
-int amp_vsock_direct(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io);
+static inline void unreserve(struct amp_sock *s)
+{
+	if (s->flags & AMP_SF_RESERVED) /* else direct.c may not even be linked */
+		amp_vsock_unreserve(s);
+}
+
 int amp_vsock_may_send(const struct amp_sock *s, const struct amp_msg *m);
+
+/* ---- linked when they are called for (family.h) ---- */
+
+int amp_vsock_listen(struct amp_sock *s, int backlog);
+struct amp_sock *amp_vsock_accept(struct amp_sock *s, int *err);
+int amp_vsock_name(struct amp_sock *s, bool peer, struct sockaddr *addr, socklen_t *len);
+int amp_vsock_option(struct amp_sock *s, bool set, int level, int name, void *val,
+		     socklen_t *len);
+int amp_vsock_direct(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io);
+/* The engine's hook: a REQUEST for one of our listeners. */
+struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs, struct amp_vsock_addr local,
+					 struct amp_vsock_addr peer, uint8_t type);
 
 #endif /* AMP_AF_VSOCK_H */

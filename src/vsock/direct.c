@@ -25,11 +25,8 @@ static int reservation_of(const struct amp_sock *s)
 
 void amp_vsock_unreserve(struct amp_sock *s)
 {
-	int i;
+	int i = reservation_of(s);
 
-	if (!(s->flags & AMP_SF_RESERVED))
-		return;
-	i = reservation_of(s);
 	amp_vsock_cancel(engine_of(s), conn_of(s), &reserved[i].tx);
 	reserved[i].s = NULL;
 	s->flags &= (uint16_t)~AMP_SF_RESERVED;
@@ -119,21 +116,6 @@ static int direct_return(struct amp_sock *s, struct amp_direct_io *io)
 	return 0;
 }
 
-static int direct_space(struct amp_sock *s, struct amp_direct_io *io)
-{
-	struct amp_vsock_conn *c = conn_of(s);
-	struct amp_msg none = {.len = 0};
-	size_t want = io->len;
-	int r = amp_vsock_may_send(s, &none);
-
-	if (r)
-		return r;
-	io->len = amp_credit_tx_space(&c->credit) - c->reserved;
-	if (io->len < want)
-		amp_vsock_want_credit(engine_of(s), c);
-	return 0;
-}
-
 int amp_vsock_direct(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io)
 {
 	switch (op) {
@@ -143,8 +125,6 @@ int amp_vsock_direct(struct amp_sock *s, enum amp_direct op, struct amp_direct_i
 		return direct_commit(s, io);
 	case AMP_BORROW:
 		return direct_borrow(s, io);
-	case AMP_SPACE:
-		return direct_space(s, io);
 	default:
 		return direct_return(s, io);
 	}

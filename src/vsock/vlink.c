@@ -10,53 +10,25 @@
 #include "ampsock.h"
 #include "af_vsock.h"
 
+AMP_OPTIONAL(amp_vsock_request);
+AMP_OPTIONAL(amp_vsock_unreserve);
+
 struct amp_vlink *amp_vlinks[AMP_VLINK_CNT];
 
 /* ---- events from the engine ---- */
 
-static bool listens_on(struct amp_sock *s, struct amp_vsock_addr local, uint8_t type, bool loop)
+int amp_vsock_may_send(const struct amp_sock *s, const struct amp_msg *m)
 {
-	struct amp_vsock_addr *at = &conn_of(s)->local;
+	unsigned f = s->flags & (AMP_SF_CONNECTED | AMP_SF_WR_SHUT | AMP_SF_HUP | AMP_SF_RESET |
+				 AMP_SF_RESERVED);
 
-	if (s->fam != &amp_vsock_family || !(s->flags & AMP_SF_LISTEN) ||
-	    at->port != local.port || wire_type(s) != type)
-		return false;
-	return at->cid == VMADDR_CID_ANY || at->cid == local.cid || loop;
-}
-
-static struct amp_vsock_conn *on_request(struct amp_vsock *vs, struct amp_vsock_addr local,
-					 struct amp_vsock_addr peer, uint8_t type)
-{
-	struct amp_vlink *l = vs->owner;
-	bool loop = l->index == AMP_VLINK_LOOP;
-	struct amp_sock *s = NULL, *child;
-	int err;
-
-	if (local.cid != vs->local_cid)
-		return NULL;
-	do {
-		s = amp_sock_next(s);
-	} while (s && !listens_on(s, local, type, loop));
-	if (!s || s->queued >= s->backlog)
-		return NULL;
-	child = amp_sock_new(&amp_vsock_family, AF_VSOCK, s->type, 0, &err);
-	if (!child)
-		return NULL;
-	if (amp_sock_ring(child)) {
-		amp_sock_free(child);
-		return NULL;
-	}
-	child->rcvtimeo_ms = s->rcvtimeo_ms;
-	child->sndtimeo_ms = s->sndtimeo_ms;
-	child->linger_s = s->linger_s;
-	child->link = l->index;
-	child->flags |= AMP_SF_CONNECTED;
-	if (!loop && peer.cid == VMADDR_CID_HOST)
-		child->flags |= AMP_SF_TRUSTED;
-	conn_of(child)->buf_alloc = buf_alloc(child);
-	amp_vsock_respond(vs, conn_of(child));
-	(void)amp_sock_queue_push(s, child);
-	return conn_of(child);
+	if (f == AMP_SF_CONNECTED && !m->name)
+		return 0;
+	if (f & (AMP_SF_WR_SHUT | AMP_SF_HUP | AMP_SF_RESET))
+		return -EPIPE;
+	if (m->name)
+		return f & AMP_SF_CONNECTED ? -EISCONN : -EOPNOTSUPP;
+	return f & AMP_SF_CONNECTED ? -EBUSY : -ENOTCONN;
 }
 
 static int message_in(struct amp_sock *s, const struct amp_vsock_rx *rx)
@@ -120,7 +92,7 @@ static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 
 static void on_over(struct amp_sock *s)
 {
-	amp_vsock_unreserve(s);
+	unreserve(s);
 	s->flags &= (uint16_t)~AMP_SF_CONNECTED;
 	s->sub &= SUB_CLOSED;
 }
@@ -169,7 +141,7 @@ static void on_tx_ready(struct amp_vsock *vs)
 }
 
 static const struct amp_vsock_ops vlink_ops = {
-	.request = on_request,
+	.request = amp_vsock_request,
 	.data = on_data,
 	.event = on_event,
 	.tx_ready = on_tx_ready,
@@ -203,7 +175,7 @@ void amp_vlink_pause(struct amp_vlink *l)
 
 	while ((s = amp_sock_next(s)) != NULL) {
 		if (s->fam == &amp_vsock_family && amp_vlinks[s->link] == l)
-			amp_vsock_unreserve(s);
+			unreserve(s);
 	}
 	l->vs.in = l->vs.out = NULL;
 }
@@ -262,53 +234,3 @@ void amp_vlink_stats(const struct amp_runner *r, struct amp_stats *st)
 	st->rx_bad += from->rx_bad;
 	st->resets += from->resets;
 }
-
-#if AMPSOCK_LOOP
-static struct amp_vlink loop_link;
-static uint8_t loop_buf[AMPSOCK_VSOCK_BUF_LEN];
-
-static int32_t loop_run(struct amp_runner *r, uint32_t now_ms)
-{
-	struct amp_vsock *vs = &loop_link.vs;
-	bool broken;
-
-	(void)r;
-	(void)now_ms;
-	if (!vs->owed_head && !vs->stray_cnt && !vs->closing_cnt && !vs->loop_starved)
-		return -1;
-	return amp_vlink_turn(&loop_link, &broken);
-}
-
-static unsigned loop_flush(struct amp_runner *r)
-{
-	(void)r;
-	amp_vlink_flush(&loop_link);
-	return 0;
-}
-
-/* The loop comes up with the first socket that wants it. */
-struct amp_vlink *amp_vlink_loop(void)
-{
-	struct amp_vlink *l = &loop_link;
-
-	if (l->up)
-		return l;
-	l->runner.run = loop_run;
-	l->runner.untimed = true;
-	l->runner.kick_due = loop_flush;
-	l->runner.stats = amp_vlink_stats;
-	l->index = AMP_VLINK_LOOP;
-	l->vs.local_cid = VMADDR_CID_LOCAL;
-	l->vs.seqpacket = true;
-	l->vs.loop_buf = loop_buf;
-	l->vs.loop_len = sizeof(loop_buf);
-	amp_vlinks[AMP_VLINK_LOOP] = l;
-	amp_vlink_up(l);
-	return l;
-}
-#else
-struct amp_vlink *amp_vlink_loop(void)
-{
-	return NULL;
-}
-#endif

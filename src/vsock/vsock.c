@@ -168,9 +168,6 @@ static __attribute__((noinline, cold)) void conn_lied(struct amp_vsock *vs,
 	reset(vs, c, true);
 }
 
-static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
-			 uint32_t flags);
-
 /*
  * RST to an address that we know nothing of. There is room: run() saw to it. On a loop it
  * needs none: the other end is here.
@@ -183,10 +180,7 @@ static __attribute__((noinline, cold)) void stray_rst(struct amp_vsock *vs,
 	struct amp_vsock_stray *s;
 
 	if (peer->cid == AMP_VSOCK_CID_LOCAL) {
-		struct amp_vsock_conn c = {
-			.local = *local, .peer = *peer, .type = (uint8_t)type, .loop = 1};
-
-		(void)send_control(vs, &c, AMP_VSOCK_OP_RST, 0);
+		vs->loop->refuse(vs, local, peer, type);
 		return;
 	}
 	if (vs->stray_cnt == vs->stray_len)
@@ -479,8 +473,8 @@ static inline bool packet(struct amp_vsock *vs, struct amp_vq_buf *buf)
 
 /* ---- out ---- */
 
-static void fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, uint16_t op,
-			uint32_t len, uint32_t flags)
+void amp_vsock_fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, uint16_t op,
+			   uint32_t len, uint32_t flags)
 {
 	h->src_cid = c->local.cid;
 	h->dst_cid = c->peer.cid;
@@ -494,6 +488,15 @@ static void fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, uint1
 	h->fwd_cnt = c->credit.fwd_cnt;
 	c->credit.told_fwd_cnt = c->credit.fwd_cnt;
 	c->owed &= (uint8_t)~AMP_OWE_CREDIT;
+}
+
+void amp_vsock_input(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
+		     struct amp_vsock_rx *rx)
+{
+	struct amp_vsock_addr local = {(uint32_t)h->dst_cid, h->dst_port};
+	struct amp_vsock_addr peer = {(uint32_t)h->src_cid, h->src_port};
+
+	(void)input(vs, h, rx, find(vs, &local, &peer, h->type));
 }
 
 /* The header lies across up to three segments, the payload behind it. */
@@ -560,11 +563,11 @@ static inline void out_put(struct amp_vsock *vs, struct amp_vsock_conn *c,
 
 	if (!CHAINS ||
 	    (tx->hdr[0].len == AMP_VSOCK_HDR_LEN && !((uintptr_t)tx->hdr[0].base & 3))) {
-		fill_header(c, tx->hdr[0].base, op, len, flags);
+		amp_vsock_fill_header(c, tx->hdr[0].base, op, len, flags);
 	} else {
 		const uint8_t *from = (const uint8_t *)&h;
 
-		fill_header(c, &h, op, len, flags);
+		amp_vsock_fill_header(c, &h, op, len, flags);
 		for (unsigned k = 0; k < 3 && tx->hdr[k].len; from += tx->hdr[k].len, k++)
 			memcpy(tx->hdr[k].base, from, tx->hdr[k].len);
 	}
@@ -572,32 +575,19 @@ static inline void out_put(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	amp_vq_put(vs->out, tx->id, AMP_VSOCK_HDR_LEN + len);
 }
 
-/* On a loop: the same packet seen from the other end. */
-static void loop_input(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
-		       struct amp_vsock_rx *rx)
-{
-	struct amp_vsock_addr local = {(uint32_t)h->dst_cid, h->dst_port};
-	struct amp_vsock_addr peer = {(uint32_t)h->src_cid, h->src_port};
-
-	(void)input(vs, h, rx, find(vs, &local, &peer, h->type));
-}
-
 static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
 			 uint32_t flags)
 {
 	struct amp_vsock_tx tx = {.iov = vs->iov, .iov_max = vs->iov_max};
-	struct amp_vsock_rx none = {.iov = NULL};
-	struct amp_vsock_hdr h;
 	uint32_t room;
 
-	if (!c->loop && out_get(vs, &tx, &room) <= 0)
-		return false;
 	if (c->loop) {
-		fill_header(c, &h, op, 0, flags);
-		loop_input(vs, &h, &none);
-	} else {
-		out_put(vs, c, &tx, op, 0, flags);
+		vs->loop->send(vs, c, op, flags);
+		return true;
 	}
+	if (out_get(vs, &tx, &room) <= 0)
+		return false;
+	out_put(vs, c, &tx, op, 0, flags);
 	return true;
 }
 
@@ -763,7 +753,7 @@ int amp_vsock_connect(struct amp_vsock *vs, struct amp_vsock_conn *c,
 {
 	bool loop = peer.cid == AMP_VSOCK_CID_LOCAL;
 
-	if (loop ? !vs->loop_buf : !vs->out)
+	if (loop ? !vs->loop : !vs->out)
 		return -ENETDOWN;
 	if (loop)
 		local.cid = AMP_VSOCK_CID_LOCAL;
@@ -848,18 +838,6 @@ static bool must_queue(const struct amp_vsock *vs)
 	return vs->tx_starved && (vs->owed_head || vs->stray_cnt);
 }
 
-static int loop_reserve(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint32_t *room)
-{
-	if (vs->loop_busy)
-		return 0;
-	vs->loop_busy = true;
-	tx->iov[0].base = vs->loop_buf;
-	tx->iov[0].len = vs->loop_len;
-	tx->iov_cnt = 1;
-	*room = vs->loop_len;
-	return 1;
-}
-
 int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t want,
 		      struct amp_vsock_tx *tx)
 {
@@ -874,7 +852,7 @@ int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t w
 		return r;
 	}
 	if (c->loop)
-		r = loop_reserve(vs, tx, &room);
+		r = vs->loop->reserve(vs, tx, &room);
 	else
 		r = must_queue(vs) ? 0 : out_get(vs, tx, &room);
 	if (r <= 0) {
@@ -899,20 +877,6 @@ int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t w
 	return (int)want;
 }
 
-static __attribute__((noinline)) void loop_commit(struct amp_vsock *vs,
-						  struct amp_vsock_conn *c,
-						  struct amp_vsock_tx *tx, uint32_t len,
-						  uint32_t flags)
-{
-	struct amp_vsock_rx rx = {.iov = tx->iov, .iov_cnt = 1, .len = len, .flags = flags};
-	struct amp_vsock_hdr h;
-
-	fill_header(c, &h, AMP_VSOCK_OP_RW, len, flags);
-	tx->iov[0].len = len;
-	loop_input(vs, &h, &rx);
-	vs->loop_busy = false;
-}
-
 void amp_vsock_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
 		      uint32_t len, uint32_t flags)
 {
@@ -926,7 +890,7 @@ void amp_vsock_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp
 		out_put(vs, c, tx, AMP_VSOCK_OP_RW, len, flags);
 		return;
 	}
-	loop_commit(vs, c, tx, len, flags);
+	vs->loop->commit(vs, c, tx, len, flags);
 }
 
 void amp_vsock_cancel(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx)

@@ -137,7 +137,8 @@ struct amp_vsock {
 	uint16_t iov_max;
 	uint16_t stray_len, stray_cnt, stray_head;
 	struct amp_vsock_stray *stray;
-	void *loop_buf; /* CID 1: one packet's payload, loop_len bytes; NULL: no loop */
+	const struct amp_vsock_loop *loop; /* CID 1: &amp_vsock_loop, or NULL: no loop */
+	void *loop_buf;			   /* one packet's payload, loop_len bytes */
 	uint32_t loop_len;
 	const char *why; /* last lie of the peer in words, for one log line; NULL: none */
 	struct amp_vsock_stats stats;
@@ -156,7 +157,7 @@ struct amp_vsock_tx {
 };
 
 /* Fields that the caller sets first: ops owner in out local_cid peer_cid seqpacket hash
- * hash_len iov iov_max stray stray_len loop_buf loop_len. */
+ * hash_len iov iov_max stray stray_len loop loop_buf loop_len. */
 void amp_vsock_init(struct amp_vsock *vs);
 
 /*
@@ -234,5 +235,28 @@ void amp_vsock_want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c);
 void amp_vsock_consumed(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t n);
 /* A buffer held by ops->data goes back. */
 void amp_vsock_release(struct amp_vsock *vs, uint16_t id);
+
+/* ---- CID 1 (xport_loop.c): the engine's other half, of its own so that it can be left out
+ * ---- */
+
+struct amp_vsock_loop {
+	/* Deliver a packet without payload to the other end. */
+	void (*send)(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
+		     uint32_t flags);
+	/* RST to peer from nobody. */
+	void (*refuse)(struct amp_vsock *vs, const struct amp_vsock_addr *local,
+		       const struct amp_vsock_addr *peer, unsigned type);
+	/* 1 with *room set, 0: the buffer is in use. */
+	int (*reserve)(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint32_t *room);
+	void (*commit)(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
+		       uint32_t len, uint32_t flags);
+};
+extern const struct amp_vsock_loop amp_vsock_loop;
+
+/* For xport_loop.c alone: the header of c's next packet; a good packet has arrived. */
+void amp_vsock_fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, uint16_t op,
+			   uint32_t len, uint32_t flags);
+void amp_vsock_input(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
+		     struct amp_vsock_rx *rx);
 
 #endif /* AMP_VSOCK_H */

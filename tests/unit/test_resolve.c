@@ -4,7 +4,9 @@
 // build: src/socket/msg.c src/socket/option.c src/socket/poll.c src/socket/links.c
 // build: src/socket/rxring.c src/socket/resolve.c src/socket/inet_text.c
 // build: src/af_inet/af_inet.c src/af_inet/inet_session.c src/af_inet/inet_udp.c
-// build: src/af_inet/inet_opt.c src/wire/offload.c
+// build: src/af_inet/inet_opt.c src/wire/offload.c src/af_inet/inet_listen.c
+// build: src/af_inet/inet_name.c src/af_inet/inet_direct.c src/socket/listen.c
+// build: src/socket/name.c src/socket/direct.c
 #include "inet_rig.h"
 
 static unsigned asked;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The vsock engine: a guest (driver ends, CID 3) and a host (device ends, CID 2) in one
 // process, then each of them against packets made by hand.
-// build: src/vsock/vsock.c src/virtio/vq_split.c -DAMPSOCK_VQ_DEVICE=1
+// build: src/vsock/vsock.c src/vsock/xport_loop.c src/virtio/vq_split.c -DAMPSOCK_VQ_DEVICE=1
 // timeout: 60
 #include <errno.h>
 #include <setjmp.h>
@@ -192,6 +192,7 @@ static void side_init(struct side *s, struct amp_vq *in, struct amp_vq *out, uin
 	s->vs.iov_max = 24;
 	s->vs.stray = s->stray;
 	s->vs.stray_len = 4;
+	s->vs.loop = &amp_vsock_loop;
 	s->vs.loop_buf = s->loop;
 	s->vs.loop_len = sizeof(s->loop);
 	amp_vsock_init(&s->vs);

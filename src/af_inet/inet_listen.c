@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Listeners: what listen() and accept() link (protocol.md 5, 6).
+ *
+ * Theory of operation: the proxy knows the listener (LISTEN) and connects a carrier of its
+ * own for each connection that it accepted, as many as it has credits for. All of these
+ * arrive at one internal listener, the door. A carrier that came in is a socket in the
+ * state HEADER until its header has proved whose child it is. Credits are what the pools
+ * have room for, over all listeners.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "inet.h"
+#include "ampsock.h"
+#include "../wire/le.h"
+
+#define HEADER_MS    1000
+#define DOOR_BACKLOG 16
+
+static struct amp_sock *door; /* l */
+static uint32_t seen_used;    /* l: sockets in use when credits were last looked at */
+
+/* ---- accept carriers ---- */
+
+static int door_open(void)
+{
+	const struct amp_family *fam = amp_inet_carrier_family();
+	struct amp_sock *d;
+	int r = 0;
+
+	if (door)
+		return 0;
+	d = amp_sock_new(fam, fam->domain, SOCK_STREAM, 0, &r);
+	if (!d)
+		return -ENOBUFS;
+	d->backlog = DOOR_BACKLOG;
+	r = fam->bind(d, fam->carrier->accept, fam->carrier->len);
+	if (!r)
+		r = fam->listen(d, DOOR_BACKLOG);
+	if (r) {
+		amp_inet_carrier_close(d, 0);
+		return r;
+	}
+	d->flags |= AMP_SF_LISTEN;
+	door = d;
+	return 0;
+}
+
+/* Only the proxy's own end may knock; the header is judged when it is whole (protocol.md 6). */
+static bool door_input(bool up)
+{
+	struct amp_sock *c, *s;
+	bool any = false;
+	int err;
+
+	while (door && (c = door->fam->accept(door, &err)) != NULL) {
+		any = true;
+		s = NULL;
+		if ((c->flags & AMP_SF_TRUSTED) && up)
+			s = amp_sock_new(&amp_inet_family, AF_INET, SOCK_STREAM, 0, &err);
+		if (!s) {
+			amp_inet_carrier_close(c, 0);
+			continue;
+		}
+		amp_inet(s)->carrier = c;
+		amp_inet(s)->state = AMP_INET_HEADER;
+		amp_inet(s)->until = (uint16_t)(amp_port_now_ms() + HEADER_MS);
+		amp_inet_busy();
+	}
+	return any;
+}
+
+/* ---- credits ---- */
+
+/* Connections that the pools have room for now: an AF_INET slot, a carrier's, a ring. */
+static unsigned room(void)
+{
+	unsigned slots = (AMPSOCK_SOCKETS - amp_counts.sockets_used) / 2;
+	unsigned rings = AMPSOCK_RINGS - amp_counts.rings_used;
+
+	return slots < rings ? slots : rings;
+}
+
+/* Grant what can be held, to all listeners together never more than there is room for. */
+static void grant(void)
+{
+	unsigned left = room(), n;
+	struct amp_sock *s = NULL;
+
+	while ((s = amp_sock_next(s)) != NULL)
+		if (s->fam == &amp_inet_family && amp_inet(s)->state == AMP_INET_LISTENING) {
+			n = amp_inet(s)->door.credits;
+			left = n < left ? left - n : 0;
+		}
+	seen_used = amp_counts.sockets_used;
+	while (left && (s = amp_sock_next(s)) != NULL) {
+		struct amp_inet *i = amp_inet(s);
+
+		if (s->fam != &amp_inet_family || i->state != AMP_INET_LISTENING)
+			continue;
+		n = (unsigned)s->queued + i->door.credits;
+		n = n < s->backlog ? s->backlog - n : 0;
+		if (n > left)
+			n = left;
+		if (!n)
+			continue;
+		if (amp_inet_note(AMP_OFF_CREDIT, i->id, n)) {
+			seen_used = ~0u; /* try again */
+			return;
+		}
+		i->door.credits = (uint8_t)(i->door.credits + n);
+		left -= n;
+	}
+}
+
+bool amp_inet_door_work(bool up, bool look)
+{
+	bool any = door_input(up);
+
+	if (up && door && (look || any || seen_used != amp_counts.sockets_used))
+		grant();
+	return any;
+}
+
+/* ---- listen ---- */
+
+int amp_inet_listen_step(struct amp_sock *s)
+{
+	struct amp_inet *i = amp_inet(s);
+	struct amp_off_addr a;
+	uint8_t *p;
+	int r = door_open();
+
+	if (!r)
+		r = amp_inet_fetch(s, AMP_OFF_LISTEN, &p, 16 + AMP_OFF_ADDR_LEN);
+	if (r < 0)
+		return r;
+	if (r) {
+		if (!amp_off_get_addr(p + 16, &a) || !amp_inet_own_addr(s, &a)) {
+			amp_inet_violation();
+			return -EPROTO;
+		}
+		i->id = amp_le32(p);
+		i->local = a;
+		i->door.token = amp_le64(p + 8);
+		i->door.credits = 0;
+		i->state = AMP_INET_LISTENING;
+		amp_inet_poke();
+		return 0;
+	}
+	amp_put_le32(p, i->id);
+	amp_put_le32(p + 4, s->backlog);
+	amp_put_le32(p + 8, 0); /* credits are granted when there is a listener to queue at */
+	amp_inet_req_send(12);
+	return -EAGAIN;
+}
+
+int amp_inet_listen(struct amp_sock *s, int backlog)
+{
+	struct amp_inet *i = amp_inet(s);
+	int r;
+
+	(void)backlog;			 /* s->backlog */
+	if (i->state == AMP_INET_IDLE) { /* any address, any port */
+		memset(&i->local, 0, sizeof(i->local));
+		i->local.family = amp_inet_wire(s->domain);
+		i->state = AMP_INET_BIND;
+		i->off = 0;
+	}
+	if (i->state == AMP_INET_BIND) {
+		r = amp_inet_bind_step(s);
+		if (r == 0)
+			s->flags |= AMP_SF_BOUND;
+		else if (r != -EAGAIN)
+			amp_inet_drop_carrier(s, 0);
+		if (r)
+			return r;
+	}
+	if (i->state == AMP_INET_BOUND) {
+		i->state = AMP_INET_LISTEN;
+		i->off = 0;
+	}
+	if (i->state != AMP_INET_LISTEN)
+		return -EINVAL;
+	r = amp_inet_listen_step(s);
+	if (r && r != -EAGAIN)
+		i->state = AMP_INET_BOUND;
+	return r;
+}
+
+struct amp_sock *amp_inet_accept(struct amp_sock *s, int *err)
+{
+	struct amp_sock *child = amp_sock_queue_pop(s);
+
+	*err = -EAGAIN;
+	if (child)
+		amp_inet_poke(); /* room in the queue: credit */
+	return child;
+}
+
+/* ---- the header of an accept carrier ---- */
+
+/* protocol.md 6: a carrier that claims to be an accepted connection must prove it. */
+static bool header_ok(struct amp_sock *s, const struct amp_off_answer *a)
+{
+	struct amp_inet *i = amp_inet(s), *li;
+	struct amp_sock *l = NULL;
+
+	while ((l = amp_sock_next(l)) != NULL) {
+		li = amp_inet(l);
+		if (l->fam == &amp_inet_family && li->state == AMP_INET_LISTENING &&
+		    li->id == a->arg && li->door.token == a->token)
+			break;
+	}
+	if (!l || !li->door.credits)
+		return false;
+	s->domain = l->domain;
+	if (!amp_inet_own_addr(s, &a->local) || !amp_inet_own_addr(s, &a->peer))
+		return false;
+	i->id = a->id;
+	i->local = a->local;
+	i->peer = a->peer;
+	i->state = AMP_INET_CONN;
+	s->flags |= AMP_SF_CONNECTED | AMP_SF_BOUND;
+	li->door.credits--;
+	amp_inet_poke();
+	return amp_sock_queue_push(l, s) == 0;
+}
+
+void amp_inet_header_step(struct amp_sock *s)
+{
+	struct amp_inet *i = amp_inet(s);
+	const struct amp_off_answer *a;
+	int r = amp_inet_recv_answer(i->carrier, AMP_OFF_ACCEPT, &a);
+
+	if (r == -EAGAIN && (int16_t)((uint16_t)amp_port_now_ms() - i->until) < 0)
+		return;
+	if (r == 0 && header_ok(s, a))
+		return;
+	amp_log("offload: an accept carrier that nobody asked for, reset");
+	s->linger_s = 0;
+	amp_inet_close(s);
+}

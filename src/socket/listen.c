@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* listen() and accept(): apart, because a program that only connects needs none of it. */
+#include <errno.h>
+
+#include "stack.h"
+
+#define AMP_NEED listen
+#include "need.h"
+#define AMP_NEED accept
+#include "need.h"
+#define AMP_NEED name
+#include "need.h"
+
+int amp_listen(int fd, int backlog)
+{
+	struct amp_call c;
+	struct amp_sock *s;
+	int r = amp_enter(&c, fd);
+
+	if (r)
+		return amp_fail(-r);
+	s = c.s;
+	backlog = backlog < 1 ? 1 : backlog > UINT8_MAX ? UINT8_MAX : backlog;
+	if (!s->fam->listen || s->type == SOCK_DGRAM) {
+		r = -EOPNOTSUPP;
+	} else if (s->flags & (AMP_SF_CONNECTED | AMP_SF_CONNECTING)) {
+		r = -EINVAL;
+	} else {
+		if (!(s->flags & AMP_SF_LISTEN))
+			s->rcvlowat = 0; /* its place is the queue's now */
+		s->backlog = (uint8_t)backlog;
+		do {
+			r = s->flags & AMP_SF_LISTEN ? 0 : s->fam->listen(s, backlog);
+		} while (amp_far_again(&c, r));
+		if (r == 0)
+			s->flags |= AMP_SF_LISTEN;
+	}
+	return (int)amp_leave(&c, amp_far_result(r));
+}
+
+int amp_accept4(int fd, struct sockaddr *restrict addr, socklen_t *restrict len, int flags)
+{
+	struct amp_call c;
+	struct amp_sock *child = NULL;
+	int r = flags & ~AMP_TYPE_FLAGS ? -EINVAL : amp_enter(&c, fd);
+
+	if (r)
+		return amp_fail(-r);
+	c.timeout_ms = c.s->rcvtimeo_ms;
+	do {
+		if (!c.s->fam->accept || c.s->type == SOCK_DGRAM)
+			r = -EOPNOTSUPP;
+		else if (!(c.s->flags & AMP_SF_LISTEN))
+			r = -EINVAL;
+		else
+			child = c.s->fam->accept(c.s, &r);
+	} while (!child && r == -EAGAIN && (r = amp_again(&c)) == 0);
+	if (child) {
+		child->flags &= (uint16_t)~AMP_SF_ORPHAN;
+		if (flags & SOCK_NONBLOCK)
+			child->flags |= AMP_SF_NONBLOCK;
+		if (addr && len)
+			child->fam->name(child, true, addr, len);
+		r = amp_sock_fd(child);
+	}
+	return (int)amp_leave(&c, r);
+}
+
+int amp_accept(int fd, struct sockaddr *restrict addr, socklen_t *restrict len)
+{
+	return amp_accept4(fd, addr, len, 0);
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* getsockname() and getpeername(). */
+#include <errno.h>
+#include <string.h>
+
+#include "stack.h"
+
+#define AMP_NEED name
+#include "need.h"
+
+static int get_name(int fd, bool peer, struct sockaddr *addr, socklen_t *len)
+{
+	struct amp_call c;
+	int r = amp_enter(&c, fd);
+
+	if (r)
+		return amp_fail(-r);
+	if (!addr || !len) {
+		r = -EINVAL;
+	} else if (c.s->domain == AF_UNIX) { /* socketpair(): no name */
+		sa_family_t af = AF_UNIX;
+
+		memcpy(addr, &af, *len < sizeof(af) ? *len : sizeof(af));
+		*len = sizeof(af);
+	} else {
+		r = c.s->fam->name(c.s, peer, addr, len);
+	}
+	return (int)amp_leave(&c, r);
+}
+
+int amp_getsockname(int fd, struct sockaddr *restrict addr, socklen_t *restrict len)
+{
+	return get_name(fd, false, addr, len);
+}
+
+int amp_getpeername(int fd, struct sockaddr *restrict addr, socklen_t *restrict len)
+{
+	return get_name(fd, true, addr, len);
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The in-core loop of the AF_VSOCK family: CID 1. Linked with listen() and socketpair():
+ * without a listener on this core there is nobody to reach.
+ */
+#include <sys/vm_sockets.h>
+
+#include "af_vsock.h"
+
+#if AMPSOCK_LOOP
+static struct amp_vlink loop_link;
+static uint8_t loop_buf[AMPSOCK_VSOCK_BUF_LEN];
+
+static int32_t loop_run(struct amp_runner *r, uint32_t now_ms)
+{
+	struct amp_vsock *vs = &loop_link.vs;
+	bool broken;
+
+	(void)r;
+	(void)now_ms;
+	if (!vs->owed_head && !vs->stray_cnt && !vs->closing_cnt && !vs->loop_starved)
+		return -1;
+	return amp_vlink_turn(&loop_link, &broken);
+}
+
+static unsigned loop_flush(struct amp_runner *r)
+{
+	(void)r;
+	amp_vlink_flush(&loop_link);
+	return 0;
+}
+
+/* The loop comes up with the first socket that wants it. */
+struct amp_vlink *amp_vlink_loop(void)
+{
+	struct amp_vlink *l = &loop_link;
+
+	if (l->up)
+		return l;
+	l->runner.run = loop_run;
+	l->runner.untimed = true;
+	l->runner.kick_due = loop_flush;
+	l->runner.stats = amp_vlink_stats;
+	l->index = AMP_VLINK_LOOP;
+	l->vs.local_cid = VMADDR_CID_LOCAL;
+	l->vs.seqpacket = true;
+	l->vs.loop = &amp_vsock_loop;
+	l->vs.loop_buf = loop_buf;
+	l->vs.loop_len = sizeof(loop_buf);
+	amp_vlinks[AMP_VLINK_LOOP] = l;
+	amp_vlink_up(l);
+	return l;
+}
+#else
+struct amp_vlink *amp_vlink_loop(void)
+{
+	return NULL;
+}
+#endif

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* AF_VSOCK listeners: what listen() and accept() link. */
+#include <errno.h>
+#include <sys/vm_sockets.h>
+
+#include "af_vsock.h"
+
+static bool listens_on(struct amp_sock *s, struct amp_vsock_addr local, uint8_t type, bool loop)
+{
+	struct amp_vsock_addr *at = &conn_of(s)->local;
+
+	if (s->fam != &amp_vsock_family || !(s->flags & AMP_SF_LISTEN) ||
+	    at->port != local.port || wire_type(s) != type)
+		return false;
+	return at->cid == VMADDR_CID_ANY || at->cid == local.cid || loop;
+}
+
+struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs, struct amp_vsock_addr local,
+					 struct amp_vsock_addr peer, uint8_t type)
+{
+	struct amp_vlink *l = vs->owner;
+	bool loop = l->index == AMP_VLINK_LOOP;
+	struct amp_sock *s = NULL, *child;
+	int err;
+
+	if (local.cid != vs->local_cid)
+		return NULL;
+	do {
+		s = amp_sock_next(s);
+	} while (s && !listens_on(s, local, type, loop));
+	if (!s || s->queued >= s->backlog)
+		return NULL;
+	child = amp_sock_new(&amp_vsock_family, AF_VSOCK, s->type, 0, &err);
+	if (!child)
+		return NULL;
+	if (amp_sock_ring(child)) {
+		amp_sock_free(child);
+		return NULL;
+	}
+	child->rcvtimeo_ms = s->rcvtimeo_ms;
+	child->sndtimeo_ms = s->sndtimeo_ms;
+	child->linger_s = s->linger_s;
+	child->link = l->index;
+	child->flags |= AMP_SF_CONNECTED;
+	if (!loop && peer.cid == VMADDR_CID_HOST)
+		child->flags |= AMP_SF_TRUSTED;
+	conn_of(child)->buf_alloc = buf_alloc(child);
+	amp_vsock_respond(vs, conn_of(child));
+	(void)amp_sock_queue_push(s, child);
+	return conn_of(child);
+}
+
+int amp_vsock_listen(struct amp_sock *s, int backlog)
+{
+	(void)backlog;
+	(void)amp_vlink_loop();
+	return s->flags & AMP_SF_BOUND ? 0 : -EINVAL;
+}
+
+struct amp_sock *amp_vsock_accept(struct amp_sock *s, int *err)
+{
+	struct amp_sock *child = amp_sock_queue_pop(s);
+
+	if (!child)
+		*err = -EAGAIN;
+	return child;
+}
