@@ -13,10 +13,10 @@
 TAILQ_HEAD(work_head, amp_work);
 
 static uv_loop_t uv;
-static uv_poll_t ep_poll;
-static uv_check_t check;
-static uv_idle_t idle;
+static struct amp_watch uv_watch = {.fd = -1};
 static uv_timer_t retry_timer;
+static bool uv_due;
+static bool stopped;
 static int ep = -1;
 static struct work_head work = TAILQ_HEAD_INITIALIZER(work);
 static struct amp_grave *graves;
@@ -26,12 +26,16 @@ static int batch_at;
 static struct amp_watch *retry[RETRY_MAX];
 static unsigned retry_cnt;
 
-static void ep_ready(uv_poll_t *h, int status, int events)
+static void uv_ready(struct amp_watch *w, uint32_t events)
 {
-	(void)h;
-	(void)status;
+	(void)w;
 	(void)events;
-	batch_cnt = epoll_wait(ep, batch, EVENTS_MAX, 0);
+	uv_due = true;
+}
+
+static void dispatch(int timeout_ms)
+{
+	batch_cnt = epoll_wait(ep, batch, EVENTS_MAX, timeout_ms);
 	for (batch_at = 0; batch_at < batch_cnt; batch_at++) {
 		struct amp_watch *w = batch[batch_at].data.ptr;
 
@@ -51,9 +55,8 @@ static void bury_all(void)
 	}
 }
 
-static void pass(uv_check_t *h)
+static void pass(void)
 {
-	(void)h;
 	for (unsigned n = 0; n < PASS_ITEMS && !TAILQ_EMPTY(&work); n++) {
 		struct amp_work *item = TAILQ_FIRST(&work);
 
@@ -62,13 +65,6 @@ static void pass(uv_check_t *h)
 		item->run(item);
 	}
 	bury_all();
-	if (TAILQ_EMPTY(&work))
-		uv_idle_stop(&idle);
-}
-
-static void nothing(uv_idle_t *h)
-{
-	(void)h; /* an active idle handle keeps the loop from sleeping */
 }
 
 /* Whoever is called may stop any other watch: the list is walked in place. */
@@ -100,15 +96,9 @@ int amp_loop_init(void)
 	ep = epoll_create1(EPOLL_CLOEXEC);
 	if (ep < 0)
 		return -errno;
-	r = uv_poll_init(&uv, &ep_poll, ep);
-	if (r)
-		return r;
-	uv_poll_start(&ep_poll, UV_READABLE, ep_ready);
-	uv_check_init(&uv, &check);
-	uv_check_start(&check, pass);
-	uv_idle_init(&uv, &idle);
 	uv_timer_init(&uv, &retry_timer);
-	return 0;
+	uv_watch.ready = uv_ready;
+	return amp_watch_start(&uv_watch, uv_backend_fd(&uv), EPOLLIN);
 }
 
 uv_loop_t *amp_loop_uv(void)
@@ -118,19 +108,27 @@ uv_loop_t *amp_loop_uv(void)
 
 void amp_loop_run(void)
 {
-	uv_run(&uv, UV_RUN_DEFAULT);
+	uv_run(&uv, UV_RUN_NOWAIT); /* puts the descriptors of its handles into its set */
+	while (!stopped) {
+		uv_update_time(&uv);
+		dispatch(TAILQ_EMPTY(&work) ? uv_backend_timeout(&uv) : 0);
+		/* its descriptor, a timer that is due, or a handle that waits to be closed */
+		if (uv_due || uv_backend_timeout(&uv) == 0) {
+			uv_due = false;
+			uv_run(&uv, UV_RUN_NOWAIT);
+		}
+		pass();
+	}
 }
 
 void amp_loop_stop(void)
 {
-	uv_stop(&uv);
+	stopped = true;
 }
 
 void amp_loop_fini(void)
 {
-	uv_close((uv_handle_t *)&ep_poll, NULL);
-	uv_close((uv_handle_t *)&check, NULL);
-	uv_close((uv_handle_t *)&idle, NULL);
+	amp_watch_stop(&uv_watch);
 	uv_close((uv_handle_t *)&retry_timer, NULL);
 	uv_run(&uv, UV_RUN_DEFAULT); /* lets every handle close and every request end */
 	bury_all();
@@ -200,8 +198,6 @@ void amp_work_queue(struct amp_work *item)
 		return;
 	item->queued = true;
 	TAILQ_INSERT_TAIL(&work, item, entry);
-	if (!uv_is_active((uv_handle_t *)&idle))
-		uv_idle_start(&idle, nothing);
 }
 
 void amp_work_cancel(struct amp_work *item)

@@ -4,14 +4,14 @@
  *
  * Theory of operation
  *
- * libuv has timers, signals, threads for the resolver and the sleep. Data descriptors
- * are not uv_poll handles: changing what such a handle waits for costs two epoll_ctl()
- * calls, and a flow changes its mind with every stall. They sit in one epoll set of
- * ours, edge-triggered, added once and never changed; the set's own descriptor is the
- * one thing that libuv polls for them. Whoever gets an edge remembers it until a call
- * says EAGAIN.
+ * libuv has timers, signals and the resolver's threads. Data descriptors are not uv_poll
+ * handles: changing what such a handle waits for costs two epoll_ctl() calls, and a flow
+ * changes its mind with every stall. They sit in one epoll set of ours, edge-triggered,
+ * added once and never changed. Whoever gets an edge remembers it until a call says EAGAIN.
+ * libuv's own descriptor sits in the same set (that is what uv_backend_fd() is for): libuv
+ * runs when it has something to do, and a round trip of data costs one epoll_wait() a wake-up.
  *
- * Work is done in passes, after libuv has polled: a FIFO of work items (a link whose
+ * Work is done in passes, after each wake-up: a FIFO of work items (a link whose
  * rings have news, a flow that can move bytes). An item does a bounded piece and, when
  * there is more, goes to the end of the queue: that is the round-robin between flows
  * and links. A pass ends when the queue is empty or its budget is spent; then the loop
@@ -50,7 +50,7 @@ struct amp_grave {
 
 int amp_loop_init(void);
 uv_loop_t *amp_loop_uv(void);
-/* Runs until amp_loop_stop(). */
+/* Runs until amp_loop_stop(). libuv handles with descriptors are to be started before it. */
 void amp_loop_run(void);
 void amp_loop_stop(void);
 /* Closes what init opened; every other handle must be closed or closing. */
