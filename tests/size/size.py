@@ -64,14 +64,14 @@ RECEIVERS = [
 	# On this core the only transport is virtio-mmio.
 	(r"^(vd|d->vd)->ops->|^ops->(probe|accept|queue_\w+|run|config|events|notify|reset)\b", r"^src/virtio/mmio"),
 	# The engine's owner is af_vsock.c.
-	(r"^vs->ops->", r"^src/vsock/(af_vsock|af_vlink|vlink|link_driver)"),
+	(r"^vs->ops->", r"^src/vsock/(?!vsock\.c)"),
 	(r"(^|->)fam->", r"^(?!src/virtio/|src/vsock/link_driver)"),
 	# Runners: links and the session.
 	(r"^(r|runner|run)->(run|arm|kick_due|kick|stats)\b", r"^(?!src/virtio/)"),
 ]
 # The same by caller: AF_INET's carrier is a socket of another family, never of AF_INET.
 NARROW = [
-	(r"^src/af_inet/", r"^(?!amp_inet|inet_|src/af_inet/)"),
+	(r"^src/af_inet/", r"^(?!src/af_inet/)"),
 ]
 # Recursion that ends: how often a function can be on the way, and why.
 RECURSION = {
@@ -163,15 +163,29 @@ def read_map(path):
 	return modules
 
 
+def kept_functions(path):
+	"""(source file, function) of every function that the linker kept."""
+	with open(os.path.join(ROOT, path), encoding="utf-8") as f:
+		text = f.read()
+	text = text[text.index("Linker script and memory map"):]
+	text = re.sub(r"\n (\.\S+)\n\s+(0x)", r"\n \1 \2", text)
+	return {("src/" + m.group(2).replace("@", "/") + ".c", m.group(1)) for m in re.finditer(
+		r"^ \.text\.(?:unlikely\.|hot\.|startup\.)?(\S+)\s+0x0*[1-9a-f][0-9a-f]*\s+0x[0-9a-f]+ "
+		r"\S*lib\.a\((\S+)\.o\)$", text, re.MULTILINE)}
+
+
 def total(modules, *kinds):
 	return sum(m[k] for m in modules.values() for k in kinds)
 
 
 class Graph:
-	"""The compiler's call graph of every object, indirect calls resolved."""
+	"""The compiler's call graph of what was linked, indirect calls resolved."""
 
-	def __init__(self, out):
+	def __init__(self, out, kept):
 		self.own, self.edges, self.indirect, self.dynamic = {}, {}, [], []
+		self.kept, self.kept_names = kept, {name for _, name in kept}
+		self.where = {}  # function -> file:function
+		self.all_names = set()  # linked or not
 		for path in sorted(glob.glob(os.path.join(ROOT, out, "*.ci"))):
 			if os.path.basename(path) in ("board.ci", "program.ci"):
 				continue
@@ -184,18 +198,29 @@ class Graph:
 
 	def read(self, text):
 		for m in re.finditer(r'^node: { title: "([^"]+)" label: "([^"]*)"(.*)}', text, re.MULTILINE):
+			self.all_names.add(m.group(1).split(":")[-1])
 			size = re.search(r"\\n(\d+) bytes \((\w+)", m.group(2))
-			if size:
-				self.own[m.group(1)] = int(size.group(1))
+			if size and self.is_kept(m.group(1)):
+				title = m.group(1)
+				self.own[title] = int(size.group(1))
+				origin = re.search(r"\\n(src/[^:]+):\d+:\d+\\n", m.group(2))
+				self.where[title] = "%s:%s" % (origin.group(1) if origin else "", title.split(":")[-1])
 				if size.group(2) != "static":
 					self.dynamic.append(m.group(1))
 		for m in re.finditer(r'^edge: { sourcename: "([^"]+)" targetname: "([^"]+)"(?: label: "([^"]*)")?',
 				     text, re.MULTILINE):
 			caller, callee, where = m.groups()
+			if not self.is_kept(caller):
+				continue
 			if callee == "__indirect_call":
 				self.indirect.append((caller, where or ""))
 			else:
 				self.edges.setdefault(caller, set()).add(callee)
+
+	def is_kept(self, title):
+		"""Static functions carry their file's name: src/socket/msg.c:do_recv."""
+		path, colon, name = title.rpartition(":")
+		return (path, name) in self.kept if colon else name in self.kept_names
 
 	def find_slots(self):
 		"""slot name -> functions that are ever put into a slot of that name."""
@@ -207,10 +232,13 @@ class Graph:
 			with open(os.path.join(ROOT, path), encoding="utf-8") as f:
 				text = f.read()
 			for m in re.finditer(r"[.>](\w+)\s*=\s*&?(\w+)\s*[,;}]", text):
+				# Known even if nothing of it is linked: then the slot is NULL.
+				if m.group(2) in self.all_names:
+					slots.setdefault(m.group(1), set())
 				for title in names.get(m.group(2), []):
 					# A static function is meant in its own file only.
 					if ":" not in title or title.split(":")[0] == path:
-						slots.setdefault(m.group(1), set()).add(title)
+						slots[m.group(1)].add(title)
 		return slots
 
 	def resolve(self, caller, where):
@@ -229,12 +257,10 @@ class Graph:
 			return
 		for pattern, keep in RECEIVERS:
 			if re.search(pattern, text):
-				targets = {t for t in targets if re.search(keep, t)}
+				targets = {t for t in targets if re.search(keep, self.where[t])}
 		for who, keep in NARROW:
 			if re.search(who, where):
-				targets = {t for t in targets if re.search(keep, t)}
-		if not targets:
-			self.unresolved.append("%s: %s: no function fits" % (where, text[:50]))
+				targets = {t for t in targets if re.search(keep, self.where[t])}
 		self.edges.setdefault(caller, set()).update(targets)
 
 	def deepest(self, roots):
@@ -284,10 +310,8 @@ def measure(name, cfg, build):
 	base = "%s/size/%s" % (build, name)
 	objects = compile_all(base, cfg["flags"], cfg["program"])
 	modules = read_map(link(base, objects))
-	kept = set(re.findall(r"^ \.text\.(\w+)", open(os.path.join(ROOT, base, "a.map"),
-						       encoding="utf-8").read(), re.MULTILINE))
-	graph = Graph(base)
-	roots = [r for r in public(graph) if r in kept]
+	graph = Graph(base, kept_functions(base + "/a.map"))
+	roots = public(graph)
 	(stack, path), cycles = graph.deepest(roots)
 
 	ram = base + "-ram"
