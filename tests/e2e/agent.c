@@ -83,7 +83,7 @@ static void word_hex(struct job *j, const void *data, size_t len)
 /* Bytes of an argument; its own text is overwritten. */
 static uint8_t *hex(struct job *j, int i, size_t *len)
 {
-	char *s = i < j->argc ? j->arg[i] : (char *)(uintptr_t)"-";
+	char *s = i < j->argc ? j->arg[i] : (char *)(uintptr_t) "-";
 	uint8_t *p = (uint8_t *)s;
 	size_t n = 0;
 
@@ -163,8 +163,8 @@ static long do_recvmsg(struct job *j)
 	struct sockaddr_storage ss;
 	size_t room = (size_t)num(j, 3);
 	struct iovec iov = {.iov_base = malloc(room + 1), .iov_len = room};
-	struct msghdr m = {.msg_name = &ss, .msg_namelen = sizeof(ss), .msg_iov = &iov,
-			   .msg_iovlen = 1};
+	struct msghdr m = {
+		.msg_name = &ss, .msg_namelen = sizeof(ss), .msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t n = amp_recvmsg((int)num(j, 2), &m, (int)num(j, 4));
 	int err = errno;
 
@@ -192,8 +192,8 @@ static long do_name(struct job *j)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof(ss);
-	int r = num(j, 3) ? amp_getpeername((int)num(j, 2), (struct sockaddr *)&ss, &len) :
-			    amp_getsockname((int)num(j, 2), (struct sockaddr *)&ss, &len);
+	int r = num(j, 3) ? amp_getpeername((int)num(j, 2), (struct sockaddr *)&ss, &len)
+			  : amp_getsockname((int)num(j, 2), (struct sockaddr *)&ss, &len);
 
 	if (r == 0)
 		word_hex(j, &ss, len);
@@ -217,7 +217,8 @@ static long do_setsockopt(struct job *j)
 	uint8_t *val = hex(j, 5, &len), copy[64];
 
 	memcpy(copy, val, len);
-	return amp_setsockopt((int)num(j, 2), (int)num(j, 3), (int)num(j, 4), copy, (socklen_t)len);
+	return amp_setsockopt((int)num(j, 2), (int)num(j, 3), (int)num(j, 4), copy,
+			      (socklen_t)len);
 }
 
 static long do_fcntl(struct job *j)
@@ -249,7 +250,8 @@ static long do_poll(struct job *j)
 /* getaddrinfo NODE SERVICE FAMILY TYPE FLAGS -> canonical name, addresses */
 static long do_getaddrinfo(struct job *j)
 {
-	struct addrinfo hints = {.ai_family = (int)num(j, 4), .ai_socktype = (int)num(j, 5),
+	struct addrinfo hints = {.ai_family = (int)num(j, 4),
+				 .ai_socktype = (int)num(j, 5),
 				 .ai_flags = (int)num(j, 6)};
 	struct addrinfo *res, *a;
 	int r = amp_getaddrinfo(strcmp(j->arg[2], "-") ? j->arg[2] : NULL,
@@ -398,13 +400,28 @@ static const struct {
 	const char *name;
 	long (*fn)(struct job *j);
 } calls[] = {
-	{"socket", do_socket}, {"bind", do_bind}, {"connect", do_connect}, {"listen", do_listen},
-	{"accept", do_accept}, {"sendto", do_sendto}, {"recvmsg", do_recvmsg},
-	{"shutdown", do_shutdown}, {"close", do_close}, {"name", do_name},
-	{"getsockopt", do_getsockopt}, {"setsockopt", do_setsockopt}, {"fcntl", do_fcntl},
-	{"readable", do_readable}, {"poll", do_poll}, {"getaddrinfo", do_getaddrinfo},
-	{"getnameinfo", do_getnameinfo}, {"link", do_link}, {"stats", do_stats},
-	{"pump", do_pump}, {"drain", do_drain}, {"serve", do_serve},
+	{"socket", do_socket},
+	{"bind", do_bind},
+	{"connect", do_connect},
+	{"listen", do_listen},
+	{"accept", do_accept},
+	{"sendto", do_sendto},
+	{"recvmsg", do_recvmsg},
+	{"shutdown", do_shutdown},
+	{"close", do_close},
+	{"name", do_name},
+	{"getsockopt", do_getsockopt},
+	{"setsockopt", do_setsockopt},
+	{"fcntl", do_fcntl},
+	{"readable", do_readable},
+	{"poll", do_poll},
+	{"getaddrinfo", do_getaddrinfo},
+	{"getnameinfo", do_getnameinfo},
+	{"link", do_link},
+	{"stats", do_stats},
+	{"pump", do_pump},
+	{"drain", do_drain},
+	{"serve", do_serve},
 };
 
 static void answer(const char *text, size_t len)

@@ -3,8 +3,11 @@
 # timeout: 120
 """AF_INET datagrams: library, proxy, real sockets."""
 import errno
+import os
+import signal
 import socket
 import struct
+import threading
 
 from guest import (DGRAM, ERR, IN, INET, INET6, MSG_DONTWAIT, MSG_PEEK, MSG_TRUNC, NONBLOCK, OUT, Guest, fails, main,
                    pattern, test)
@@ -29,6 +32,14 @@ def peer(family=socket.AF_INET, port=0):
 
 def udp(g, family=INET, flags=0):
     return g.socket(family, DGRAM | flags)
+
+
+def roomy(s):
+    """A receive buffer that takes a burst: loss in the peer's own kernel is not what is tested."""
+    try:
+        s.setsockopt(socket.SOL_SOCKET, 33, 1 << 22)  # SO_RCVBUFFORCE: root alone
+    except PermissionError:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
 
 
 @test
@@ -229,7 +240,7 @@ def pressure():
     """many datagrams out: a non-blocking socket may say EAGAIN, POLLOUT follows; all those taken arrive whole"""
     _, g = up()
     a = peer()
-    a.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+    roomy(a)
     s = udp(g, flags=NONBLOCK)
     s.connect(a.getsockname())
     s.wait(OUT)
@@ -244,6 +255,43 @@ def pressure():
         data = a.recv(2000)
         eq(data[4:] == pattern(struct.unpack("<I", data[:4])[0], 1000), True)
     assert sent > 300, sent
+
+
+@test
+def proxy_stands_still():
+    """a proxy that takes nothing for a while: EAGAIN, a blocking send waits; all of them arrive"""
+    p, g = up()
+    a = peer()
+    roomy(a)
+    got = []
+
+    def reader():
+        while len(got) < 1 or got[-1] != 0xFFFFFFFF:
+            got.append(struct.unpack("<I", a.recv(70000)[:4])[0])
+
+    t = threading.Thread(target=reader, daemon=True)
+    t.start()
+    s = udp(g)
+    s.connect(a.getsockname())
+    sent = 0
+    os.kill(p.proc.pid, signal.SIGSTOP)
+    try:
+        while sent < 1000:
+            s.send(struct.pack("<I", sent) + bytes(20000), MSG_DONTWAIT)
+            sent += 1
+        raise AssertionError("nothing stops the sender")
+    except BlockingIOError:
+        later = g.go("sendto", s.fd, struct.pack("<I", 0xFFFFFFFF) + bytes(60000), 0, b"")
+        g.poll(0.3)
+        assert not later.done.is_set(), "a blocking send waits"
+    finally:
+        os.kill(p.proc.pid, signal.SIGCONT)
+    eq(later.get(), 60004)
+    t.join(TIMEOUT)
+    assert not t.is_alive()
+    if a.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= 1 << 22:  # else the host may have dropped some
+        eq(got, list(range(sent)) + [0xFFFFFFFF])
+    eq(got, sorted(got))
 
 
 @test
