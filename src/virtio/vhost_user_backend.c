@@ -209,7 +209,7 @@ static int receive_some(struct amp_vhost_be *be, uint32_t want)
 	if (n == 0 && be->have > 0)
 		return amp_vhost_be_why(be, -EPROTO, "the front-end is gone in mid-message");
 	if (n == 0 && be->has_acked && !be->mapped) /* QEMU without any memory-backend */
-		return amp_vhost_be_why(be, -ENOTCONN, AMP_VHOST_NOT_SHARED);
+		return amp_vhost_be_why(be, -EFAULT, AMP_VHOST_NOT_SHARED);
 	if (n == 0)
 		return amp_vhost_be_why(be, -ENOTCONN, "the front-end closed the connection");
 	be->have += (uint32_t)n;

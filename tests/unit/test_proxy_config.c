@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* The proxy's configuration: what is taken, and what is said of what is not. */
 // build: src/proxy/config.c src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c
-// src/proxy/log.c -linih -lbsd
+// build: src/proxy/log.c -linih -lbsd
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
