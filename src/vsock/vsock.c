@@ -262,7 +262,8 @@ static void in_request(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 	struct amp_vsock_conn *c = NULL;
 	bool answered;
 
-	if (h->type == AMP_VSOCK_STREAM || vs->seqpacket || peer->cid == AMP_VSOCK_CID_LOCAL)
+	if (vs->ops->request && (h->type == AMP_VSOCK_STREAM || vs->seqpacket ||
+				 peer->cid == AMP_VSOCK_CID_LOCAL))
 		c = vs->ops->request(vs, *local, *peer, (uint8_t)h->type);
 	if (!c) {
 		stray_rst(vs, local, peer, h->type);

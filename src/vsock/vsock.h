@@ -82,7 +82,8 @@ struct amp_vsock_ops {
 	 * Return a connection whose state is FREE (all fields but buf_alloc are set by the
 	 * engine when the hook returns: the owner sets buf_alloc, and may call
 	 * amp_vsock_respond() inside the hook); answer otherwise later with
-	 * amp_vsock_respond() or amp_vsock_abort(). NULL: refused, the peer gets RST.
+	 * amp_vsock_respond() or amp_vsock_abort(). NULL: refused, the peer gets RST; so is
+	 * everybody without this hook (a program that never listens).
 	 */
 	struct amp_vsock_conn *(*request)(struct amp_vsock *vs, struct amp_vsock_addr local,
 					  struct amp_vsock_addr peer, uint8_t type);

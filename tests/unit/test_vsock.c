@@ -2187,6 +2187,26 @@ static void random_owners(void **state)
 	assert_int_equal(w.guest.vs.stats.resets + w.host.vs.stats.resets, 0);
 }
 
+/* A program without listen(): no hook, and whoever knocks is refused. */
+static void no_request_hook(void **state)
+{
+	struct amp_vsock_ops deaf = ops;
+	struct end *e;
+
+	(void)state;
+	world(8, 1024);
+	deaf.request = NULL;
+	w.guest.vs.ops = &deaf;
+	e = dial(&w.host, GUEST, 80, AMP_VSOCK_STREAM);
+	settle();
+	assert_int_equal(e->reset, 1);
+	assert_int_equal(w.guest.vs.stats.rst_strays, 1);
+	e = dial(&w.guest, AMP_VSOCK_CID_LOCAL, 80, AMP_VSOCK_STREAM);
+	settle();
+	assert_int_equal(e->reset, 1);
+	all_home();
+}
+
 static int fini(void **state)
 {
 	(void)state;
@@ -2202,6 +2222,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(connect_accept_both_ways),
 		cmocka_unit_test(nobody_there_is_refused),
+		cmocka_unit_test(no_request_hook),
 		cmocka_unit_test(accept_later_or_abort),
 		cmocka_unit_test(no_data_before_our_response),
 		cmocka_unit_test(address_in_use),
