@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* AF_INET's UDP side against a scripted proxy: frames, errors, options, reopening. */
-// build: -DAMPSOCK_SOCKETS=12 -DAMPSOCK_RING_LEN=1024 src/socket/stack.c src/socket/api.c
-// build: src/socket/msg.c src/socket/option.c src/socket/poll.c src/socket/links.c
-// build: src/socket/rxring.c src/af_inet/af_inet.c src/af_inet/inet_session.c
-// build: src/af_inet/inet_udp.c src/af_inet/inet_opt.c src/wire/offload.c
-// src/af_inet/inet_listen.c build: src/af_inet/inet_name.c src/af_inet/inet_direct.c
-// src/socket/listen.c build: src/socket/name.c src/socket/direct.c
+// build: -DAMPSOCK_SOCKETS=12 -DAMPSOCK_RING_LEN=1024 src/socket/stack.c
+// build: src/socket/api.c src/socket/msg.c src/socket/option.c src/socket/poll.c
+// build: src/socket/links.c src/socket/rxring.c src/af_inet/af_inet.c
+// build: src/af_inet/inet_session.c src/af_inet/inet_udp.c src/af_inet/inet_opt.c
+// build: src/wire/offload.c src/af_inet/inet_listen.c src/af_inet/inet_name.c
+// build: src/af_inet/inet_direct.c src/socket/listen.c src/socket/name.c
+// build: src/socket/direct.c
 #include <sys/ioctl.h>
 #include "inet_rig.h"
 
