@@ -213,13 +213,15 @@ static void serve_end(struct amp_end_vsock *e)
 		fail(e, e->open ? ECONNRESET : ECONNREFUSED);
 		return;
 	}
-	if (eof && !e->eof_told && (e->buf.len == 0 || e->end.message)) {
-		e->eof_told = true;
-		tell(e, AMP_END_EOF);
-	}
+	/* first: when both are due, the host's socket is closed, not shut down before. If it has
+	 * unread bytes, the kernel then sends RST and no FIN that would call them read. */
 	if (deaf && !e->deaf_told) {
 		e->deaf_told = true;
 		tell(e, AMP_END_DEAF);
+	}
+	if (eof && !e->eof_told && (e->buf.len == 0 || e->end.message)) {
+		e->eof_told = true;
+		tell(e, AMP_END_EOF);
 	}
 }
 
