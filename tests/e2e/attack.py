@@ -9,7 +9,7 @@ import socket
 import struct
 import time
 
-from guest import INET, VSOCK, Guest, fails, links, main, path_of, test
+from guest import INET, VSOCK, Guest, fails, links, main, path_of, settle, test
 from harness import TIMEOUT, Proxy, Server, eq
 from offload import (BIND, CLOSED, CONNECT, CREDIT, DGRAM, GETOPT, HELLO, LISTEN, MAGIC, PING, PONG, PORT, RELEASE,
                      REPLY, RESOLVE, RNAME, SETOPT, STREAM, UDP, UDP_CONNECT, Answer, addr, name, open_header)
@@ -43,6 +43,7 @@ class Stage:
         self.server = Server(echo)
         self.idle = self.good.tcp((LOOP, self.server.port))
         self.work()
+        settle(self.p, 1)
         self.fds = self.p.fds()
 
     def work(self):

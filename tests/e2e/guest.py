@@ -5,11 +5,14 @@ E2E=plain in the environment: library and proxy as they are shipped; else both s
 """
 import errno
 import os
+import re
+import signal
 import socket
 import struct
 import subprocess
 import sys
 import threading
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "proxy", "lib"))
 import harness  # noqa: E402
@@ -348,6 +351,26 @@ def links(*names):
 
 def path_of(p, name):
     return os.path.join(p.dir.name, name + ".sock")
+
+
+def settle(p, n=0):
+    """Waits until the links of p together have n offloaded sockets, and no flow if n is 0."""
+    deadline = time.monotonic() + TIMEOUT
+    links_cnt = sum("--link" == a for a in p.proc.args)
+    while True:
+        start = len(p.lines)
+        p.proc.send_signal(signal.SIGUSR1)
+        while True:
+            told = [x for x in p.lines[start:] if "counters:" in x]
+            if len(told) == links_cnt:
+                break
+            with p.cond:
+                p.cond.wait(0.2)
+            assert time.monotonic() < deadline, "no counters"
+        got = [sum(int(x) for x in re.findall(rf" {k}=([0-9]+)", " ".join(told))) for k in ("sockets", "flows")]
+        if got[0] == n and (n or not got[1]):
+            return
+        assert time.monotonic() < deadline, f"sockets, flows: {got}, not {n}"
 
 
 # Both halves of a test's machinery end with it.

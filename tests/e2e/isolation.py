@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 
-from guest import (ANY_CID, INET, INET6, OUT, STREAM, VSOCK, Guest, fails, links, main, path_of, pattern, test)
+from guest import (ANY_CID, INET, INET6, OUT, STREAM, VSOCK, Guest, fails, links, main, path_of, pattern, settle, test)
 from harness import TIMEOUT, Proxy, Server, eq, free_port
 import offload
 import vguest
@@ -133,7 +133,7 @@ def guest_killed():
     b = Guest(path_of(p, "b"))
     l, server = listening(), Server(echo)
     ping(b, server)
-    p.wait_counter("sockets", 0)
+    settle(p)
     fds = p.fds()
     for _ in range(3):
         a = Guest(path_of(p, "a"))
@@ -161,7 +161,7 @@ def guest_killed():
                 pass
             sock.close()
         fails(errno.ECONNREFUSED, socket.create_connection, (LOOP, port))
-        p.wait_counter("sockets", 0)
+        settle(p)
         eq(p.fds(), fds)
         ping(b, server)
         del s, t
@@ -320,7 +320,7 @@ def churn():
     b = Guest(path_of(p, "b"))
     server = Server(echo)
     ping(b, server)
-    p.wait_counter("sockets", 0)
+    settle(p)
     fds = p.fds()
     stop = threading.Event()
     work = []
@@ -344,7 +344,7 @@ def churn():
     stop.set()
     t.join(TIMEOUT)
     assert not t.is_alive() and len(work) > 20, len(work)
-    p.wait_counter("sockets", 0)
+    settle(p)
     eq(p.fds(), fds)
     assert INET6 and STREAM
     server.close()
