@@ -15,11 +15,13 @@ int amp_listen(int fd, int backlog)
 {
 	struct amp_call c;
 	struct amp_sock *s;
+	uint16_t low;
 	int r = amp_enter(&c, fd);
 
 	if (r)
 		return amp_fail(-r);
 	s = c.s;
+	low = s->rcvlowat;
 	backlog = backlog < 1 ? 1 : backlog > UINT8_MAX ? UINT8_MAX : backlog;
 	if (!s->fam->listen || s->type == SOCK_DGRAM) {
 		r = -EOPNOTSUPP;
@@ -27,13 +29,15 @@ int amp_listen(int fd, int backlog)
 		r = -EINVAL;
 	} else {
 		if (!(s->flags & AMP_SF_LISTEN))
-			s->rcvlowat = 0; /* its place is the queue's now */
+			s->rcvlowat = 0; /* its place is the queue's, when all goes well */
 		s->backlog = (uint8_t)backlog;
 		do {
 			r = s->flags & AMP_SF_LISTEN ? 0 : s->fam->listen(s, backlog);
 		} while (amp_far_again(&c, r));
 		if (r == 0)
 			s->flags |= AMP_SF_LISTEN;
+		else if (!(s->flags & AMP_SF_LISTEN))
+			s->rcvlowat = low;
 	}
 	return (int)amp_leave(&c, amp_far_result(r));
 }

@@ -743,6 +743,28 @@ static void test_console(void **state)
 	close_both(sv);
 }
 
+/* listen() keeps its queue where SO_RCVLOWAT lies: one that fails leaves no trace of it. */
+static void test_listen_fails(void **state)
+{
+	struct sockaddr_vm at;
+	int l = listener(SOCK_STREAM, 1, &at), c = amp_socket(AF_VSOCK, SOCK_STREAM, 0), s, v = 3;
+	socklen_t len = sizeof(v);
+	char b[4];
+
+	(void)state;
+	assert_int_equal(amp_setsockopt(c, SOL_SOCKET, SO_RCVLOWAT, &v, len), 0);
+	assert_errno(amp_listen(c, 200), EINVAL);
+	assert_int_equal(get_int(c, SO_RCVLOWAT), 3);
+	assert_int_equal(amp_connect(c, (struct sockaddr *)&at, sizeof(at)), 0);
+	s = amp_accept(l, NULL, NULL);
+	assert_int_equal(amp_send(s, "abc", 3, 0), 3);
+	assert_int_equal(poll_now(c, POLLIN), POLLIN);
+	assert_int_equal(amp_recv(c, b, 4, 0), 3);
+	assert_int_equal(amp_close(s), 0);
+	assert_int_equal(amp_close(c), 0);
+	assert_int_equal(amp_close(l), 0);
+}
+
 #define T(f) cmocka_unit_test_teardown(f, all_gone)
 
 int main(void)
@@ -754,6 +776,7 @@ int main(void)
 		T(test_options),     T(test_lowat),	  T(test_socketpair),
 		T(test_zero_copy),   T(test_poll_select), T(test_threads_echo),
 		T(test_close_wakes), T(test_console),	  T(test_threads_pingpong),
+		T(test_listen_fails),
 	};
 
 	alarm(60);
