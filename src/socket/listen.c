@@ -63,8 +63,13 @@ int amp_accept4(int fd, struct sockaddr *restrict addr, socklen_t *restrict len,
 		child->flags &= (uint16_t)~AMP_SF_ORPHAN;
 		if (flags & SOCK_NONBLOCK)
 			child->flags |= AMP_SF_NONBLOCK;
-		if (addr && len)
+		if (addr && len) { /* who it was is told, though it may be gone already */
+			uint16_t flags_now = child->flags;
+
+			child->flags |= AMP_SF_CONNECTED;
 			child->fam->name(child, true, addr, len);
+			child->flags = flags_now;
+		}
 		r = amp_sock_fd(child);
 	}
 	return (int)amp_leave(&c, r);

@@ -765,6 +765,28 @@ static void test_listen_fails(void **state)
 	assert_int_equal(amp_close(l), 0);
 }
 
+/* Who it was is told, gone or not. */
+static void test_accept_the_gone(void **state)
+{
+	struct sockaddr_vm at, a, me;
+	socklen_t len = sizeof(a);
+	int l = listener(SOCK_STREAM, 1, &at), c = dial(SOCK_STREAM, &at), s;
+
+	(void)state;
+	assert_int_equal(amp_getsockname(c, (struct sockaddr *)&me, &len), 0);
+	assert_int_equal(amp_close(c), 0);
+	amp_poll_links();
+	memset(&a, 0xee, sizeof(a));
+	s = amp_accept(l, (struct sockaddr *)&a, &len);
+	assert_true(s >= 0);
+	assert_int_equal(len, sizeof(a));
+	assert_int_equal(a.svm_family, AF_VSOCK);
+	assert_int_equal(a.svm_port, me.svm_port);
+	assert_errno(amp_getpeername(s, (struct sockaddr *)&a, &len), ENOTCONN);
+	assert_int_equal(amp_close(s), 0);
+	assert_int_equal(amp_close(l), 0);
+}
+
 #define T(f) cmocka_unit_test_teardown(f, all_gone)
 
 int main(void)
@@ -776,7 +798,7 @@ int main(void)
 		T(test_options),     T(test_lowat),	  T(test_socketpair),
 		T(test_zero_copy),   T(test_poll_select), T(test_threads_echo),
 		T(test_close_wakes), T(test_console),	  T(test_threads_pingpong),
-		T(test_listen_fails),
+		T(test_listen_fails),   T(test_accept_the_gone),
 	};
 
 	alarm(60);
