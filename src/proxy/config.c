@@ -334,9 +334,9 @@ static int file_section(struct file *f, const char *section, const char *where)
 /* Also tells two sections of one name, one behind the other: inih makes one of them. */
 static bool given(const struct amp_link_conf *link, const char *name)
 {
-	return strcmp(name, "type") == 0 ? link->type != AMP_LINK_NONE :
-	       strcmp(name, "path") == 0 ? link->path[0] != 0 :
-					   strcmp(name, "cid") == 0 && link->cid != 0;
+	return strcmp(name, "type") == 0   ? link->type != AMP_LINK_NONE
+	       : strcmp(name, "path") == 0 ? link->path[0] != 0
+					   : strcmp(name, "cid") == 0 && link->cid != 0;
 }
 
 static int link_key(struct file *f, const char *name, const char *value, const char *where)

@@ -36,6 +36,13 @@ void amp_end_vsock_due(struct amp_end_vsock *e)
 	TAILQ_INSERT_TAIL(&e->vl->due, e, due_entry);
 }
 
+void amp_end_vsock_connected(struct amp_end_vsock *e)
+{
+	if (e->connecting)
+		TAILQ_REMOVE(&e->vl->connecting, e, connecting_entry);
+	e->connecting = false;
+}
+
 /* Both the user and the engine have let go. */
 static void end_over(struct amp_end_vsock *e)
 {
@@ -44,6 +51,7 @@ static void end_over(struct amp_end_vsock *e)
 	if (e->on_starved)
 		TAILQ_REMOVE(&e->vl->starved, e, starved_entry);
 	e->on_due = e->on_starved = false;
+	amp_end_vsock_connected(e);
 	amp_buf_clear(&e->buf);
 	e->vl->end_cnt--;
 	amp_bury(&e->grave, end_free);
@@ -232,6 +240,8 @@ void amp_end_vsock_serve(struct amp_end_vsock *e)
 	e->ev = 0;
 	e->gone |= (ev & AMP_VSOCK_EV_GONE) != 0;
 	e->reset |= (ev & AMP_VSOCK_EV_RESET) != 0;
+	if (ev & (AMP_VSOCK_EV_OPEN | AMP_VSOCK_EV_RESET | AMP_VSOCK_EV_GONE))
+		amp_end_vsock_connected(e);
 	if (e->incoming) {
 		e->incoming = false;
 		amp_link_incoming(&e->vl->link, &e->end, e->c.local.port);

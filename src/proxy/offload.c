@@ -214,6 +214,10 @@ static void hello(struct amp_offload *off, struct amp_end *end, const struct amp
 	struct amp_session *ses;
 	uint8_t p[AMP_OFF_ANSWER_LEN];
 
+	if (o->max_frame < AMP_OFF_CTL_MIN) {
+		amp_carrier_refuse(off, end, o->op, AMP_OFF_EINVAL);
+		return;
+	}
 	if (off->session_cnt >= AMP_LIMIT_SESSIONS) {
 		amp_carrier_refuse(off, end, o->op, AMP_OFF_ENOBUFS);
 		return;
@@ -312,7 +316,7 @@ static size_t carrier_data(struct amp_end *end, const struct iovec *iov, int cnt
 	unsigned status;
 
 	/* of another version even the length may differ: its first bytes decide */
-	if (amp_iov_copy(iov, cnt, 0, p, 8) && amp_le32(p) == AMP_OFF_MAGIC &&
+	if (amp_iov_copy(iov, cnt, 0, p, 6) && amp_le32(p) == AMP_OFF_MAGIC &&
 	    p[4] != AMP_OFF_VERSION) {
 		struct amp_offload *off = c->off;
 
@@ -320,7 +324,7 @@ static size_t carrier_data(struct amp_end *end, const struct iovec *iov, int cnt
 			     "link %s: the guest speaks version %u of the offload protocol, "
 			     "this proxy %u",
 			     off->link->conf->name, p[4], AMP_OFF_VERSION);
-		amp_carrier_refuse(off, carrier_done(c), p[5], AMP_OFF_EPROTONOSUPPORT);
+		amp_carrier_refuse(off, carrier_done(c), 0, AMP_OFF_EPROTONOSUPPORT);
 		return len;
 	}
 	if (!amp_iov_copy(iov, cnt, 0, p, AMP_OFF_OPEN_LEN))

@@ -4,6 +4,7 @@
  * length first; a frame that could not have been written by a guest that knows the protocol
  * ends the session, a request that cannot be met is answered with a status.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
 #include <string.h>
@@ -27,8 +28,12 @@ void amp_session_reply(struct amp_session *ses, uint8_t op, uint32_t seq, unsign
 				.status = (uint8_t)status,
 				.seq = seq};
 
+	if (c.len > ses->max_frame) {
+		c.len = AMP_OFF_CTL_LEN;
+		c.status = AMP_OFF_EMSGSIZE;
+	}
 	amp_off_put_ctl(p, &c);
-	if (body_len)
+	if (c.len > AMP_OFF_CTL_LEN)
 		memcpy(p + AMP_OFF_CTL_LEN, body, body_len);
 	amp_session_send(ses, p, c.len);
 }
@@ -175,6 +180,16 @@ static bool do_udp_connect(const struct frame *f)
 
 /* ---- names ---- */
 
+/* Is the address among the n at list? The resolver says it once for each socket type. */
+static bool given(const uint8_t *list, unsigned n, const uint8_t *addr)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (memcmp(list + i * AMP_OFF_ADDR_LEN, addr, AMP_OFF_ADDR_LEN) == 0)
+			return true;
+	}
+	return false;
+}
+
 /*
  * count u8, canon_len u8, u16 0, lease_s u32, addrs, canonname. As many addresses as the
  * guest's largest frame takes.
@@ -199,6 +214,8 @@ static void resolved(struct amp_resolve *r, unsigned status, const struct addrin
 		if (!addr.port)
 			addr.port = r->port;
 		amp_off_put_addr(out + len, &addr);
+		if (given(out + 8, n, out + len))
+			continue;
 		if (r->host[0])
 			amp_policy_lease(ses->off, r->host, a->ai_addr);
 		len += AMP_OFF_ADDR_LEN;
@@ -232,8 +249,10 @@ static bool resolve_fill(struct amp_resolve *r, const struct frame *f)
 	r->hints.ai_family = f->body[0] == AMP_OFF_INET	   ? AF_INET
 			     : f->body[0] == AMP_OFF_INET6 ? AF_INET6
 							   : AF_UNSPEC;
-	r->hints.ai_socktype = f->body[1] == AMP_OFF_DGRAM ? SOCK_DGRAM : SOCK_STREAM;
-	r->canon = (f->body[2] & 2u) != 0;
+	r->hints.ai_socktype = f->body[1] == AMP_OFF_DGRAM    ? SOCK_DGRAM
+			       : f->body[1] == AMP_OFF_STREAM ? SOCK_STREAM
+							      : 0;
+	r->canon = name_len && (f->body[2] & 2u);
 	r->hints.ai_flags = (r->canon ? AI_CANONNAME : 0) |
 			    (f->body[2] & 4u ? AI_ADDRCONFIG : 0) |
 			    (f->body[2] & 8u ? AI_PASSIVE : 0);
@@ -277,14 +296,27 @@ static bool do_resolve(const struct frame *f)
 	return true;
 }
 
+/* getnameinfo() gives the number where there is no name; the guest can do that itself. */
+static bool is_numeric(const char *host)
+{
+	char text[INET6_ADDRSTRLEN];
+	uint8_t addr[16];
+
+	if (strcspn(host, "%") >= sizeof(text))
+		return false;
+	memcpy(text, host, strcspn(host, "%"));
+	text[strcspn(host, "%")] = 0;
+	return inet_pton(AF_INET, text, addr) == 1 || inet_pton(AF_INET6, text, addr) == 1;
+}
+
 static void rnamed(struct amp_resolve *r, unsigned status, const struct addrinfo *res)
 {
 	uint8_t out[4 + 256 + 64];
-	size_t host = strlen(r->host), service = strlen(r->service);
+	size_t host = is_numeric(r->host) ? 0 : strlen(r->host), service = strlen(r->service);
 
 	(void)res;
 	if (host > AMP_OFF_NAME_MAX)
-		host = AMP_OFF_NAME_MAX;
+		host = 0;
 	memset(out, 0, 4);
 	out[0] = (uint8_t)host;
 	out[1] = (uint8_t)service;
@@ -310,17 +342,10 @@ static bool do_rname(const struct frame *f)
 	}
 	amp_off_to_sa(&addr, &r->sa);
 	r->reverse = true;
-	r->flags = (f->body[0] & 1u ? NI_NAMEREQD : 0) | (f->body[0] & 2u ? NI_DGRAM : 0);
+	r->flags = f->body[0] & 2u ? NI_DGRAM : 0;
 	/* who may not talk to an address learns nothing about it */
-	if (!amp_policy_quiet(off, AMP_DIR_OUT, AMP_PROTO_TCP, (struct sockaddr *)&r->sa) &&
-	    !amp_policy_quiet(off, AMP_DIR_OUT, AMP_PROTO_UDP, (struct sockaddr *)&r->sa)) {
-		if (r->flags & NI_NAMEREQD) {
-			amp_resolve_drop(r);
-			amp_session_reply(f->ses, f->op, f->seq, AMP_OFF_EAI_NONAME, NULL, 0);
-			return true;
-		}
+	if (!amp_policy_host(off, (struct sockaddr *)&r->sa))
 		r->flags |= NI_NUMERICHOST;
-	}
 	r->owner = f->ses;
 	r->done = rnamed;
 	r->seq = f->seq;

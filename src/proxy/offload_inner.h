@@ -12,6 +12,7 @@
 #define AMP_OFF_HEADER_MS 10000u /* a carrier must say what it is within this */
 #define AMP_OFF_IDS	  256u	 /* hash heads */
 #define AMP_OFF_CTL_QUEUE 16384u /* bytes of answers that a guest may leave unread */
+#define AMP_OFF_CTL_MIN	  64u	 /* every fixed answer fits: a guest that takes less is none */
 #define AMP_OFF_LEASES	  256u
 #define AMP_OFF_LEASE_S	  300u
 #define AMP_OFF_RESOLVING 2u  /* of one link, in the resolver's threads at once */
@@ -161,6 +162,8 @@ int amp_policy_name(struct amp_offload *off, enum amp_proto proto, const char *n
 void amp_policy_lease(struct amp_offload *off, const char *name, const struct sockaddr *sa);
 /* LISTEN: the port may be one that the kernel chose (rule: `any`, or port 0). */
 int amp_policy_listen(struct amp_offload *off, const struct sockaddr *sa, bool chosen);
+/* May the guest talk to this host at all, on whatever port? */
+bool amp_policy_host(struct amp_offload *off, const struct sockaddr *sa);
 /* Some udp rule covers the group, on whatever port. */
 int amp_policy_group(struct amp_offload *off, const struct sockaddr *sa);
 

@@ -159,6 +159,7 @@ static void listener_kill(struct amp_osock *o)
 		amp_acceptor_stop(&l->acceptor);
 	}
 	amp_osock_del(&l->o);
+	amp_tcp_orphans(l->o.ses, l->o.id);
 	amp_bury(&l->o.grave, listener_free);
 }
 

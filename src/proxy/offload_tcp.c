@@ -32,11 +32,11 @@ struct tcp {
 	struct amp_end *guest;
 	struct amp_end *host;
 	struct amp_flow *flow;
-	int fd;	       /* a bound socket that waits for its name to resolve */
-	uint16_t port; /* connect by name */
-	bool accepted;
-	bool answering; /* header[] is on its way */
-	bool refused;	/* ... and nothing follows it */
+	int fd;		   /* a bound socket that waits for its name to resolve */
+	uint16_t port;	   /* connect by name */
+	uint32_t listener; /* accepted: id of its listener, until the guest took the carrier */
+	bool answering;	   /* header[] is on its way */
+	bool refused;	   /* ... and nothing follows it */
 	bool dead;
 	uint8_t header_off;
 	uint8_t header[AMP_OFF_ANSWER_LEN];
@@ -240,8 +240,8 @@ static void guest_event(struct amp_end *end, enum amp_end_event event)
 		header_write(t);
 	else if (event == AMP_END_FAILED || event == AMP_END_DEAF) {
 		/* the guest refused an accept carrier: its credit was not used */
-		if (t->accepted && !t->answering && !t->header_off)
-			amp_tcp_credit(t->o.ses, amp_le32(t->header + 12), 1);
+		if (t->listener)
+			amp_tcp_credit(t->o.ses, t->listener, 1);
 		tcp_kill(&t->o);
 	}
 	/* EOF is told again to the flow */
@@ -412,10 +412,10 @@ static int take_bound(struct tcp *t)
 {
 	struct amp_bound *b = amp_bound_find(t->o.ses, t->open.bound_id);
 
-	if (!b || b->o.family != t->o.family)
+	if (!b)
 		return ESTALE;
 	t->fd = amp_bound_take(b);
-	if (t->fd < 0)
+	if (t->fd < 0 || b->o.family != t->o.family)
 		return EINVAL; /* virtual: there is no socket behind it */
 	return amp_off_set_bits(&t->o, t->fd, t->open.opts_set, t->open.opts);
 }
@@ -432,6 +432,8 @@ void amp_tcp_open(struct amp_session *ses, struct amp_end *carrier,
 	}
 	t->guest = carrier;
 	t->open = *o;
+	t->o.linger_on = o->linger != 0;
+	t->o.linger_s = o->linger ? o->linger - 1 : 0;
 	carrier->owner = t;
 	carrier->user = &guest_user;
 	if (o->bound_id)
@@ -464,7 +466,7 @@ void amp_tcp_accepted(struct amp_listener *l, int fd, const struct sockaddr_stor
 		close(fd);
 		return;
 	}
-	t->accepted = true;
+	t->listener = l->o.id;
 	t->o.nodelay = l->o.nodelay;
 	amp_off_from_sa((const struct sockaddr *)peer, &a.peer);
 	amp_off_local(fd, &a.local);
@@ -497,6 +499,18 @@ void amp_tcp_accepted(struct amp_listener *l, int fd, const struct sockaddr_stor
 /* The guest's accept port answered: the header first. */
 static void accepted_open(struct tcp *t)
 {
+	t->listener = 0;
 	t->answering = true;
 	header_write(t);
+}
+
+void amp_tcp_orphans(struct amp_session *ses, uint32_t listener)
+{
+	struct amp_osock *o, *next;
+
+	for (o = TAILQ_FIRST(&ses->socks); o; o = next) {
+		next = TAILQ_NEXT(o, entry);
+		if (o->ops == &tcp_ops && tcp_of(o)->listener == listener)
+			tcp_kill(o);
+	}
 }

@@ -28,6 +28,8 @@ struct amp_bound *amp_bound_find(struct amp_session *ses, uint32_t id);
 int amp_bound_take(struct amp_bound *b);
 /* fd is an accepted connection; one credit of l is spent already. */
 void amp_tcp_accepted(struct amp_listener *l, int fd, const struct sockaddr_storage *peer);
+/* The listener ends: connections of its that the guest has not taken yet end with it. */
+void amp_tcp_orphans(struct amp_session *ses, uint32_t listener);
 /* Our defaults and the guest's options on a new socket. Positive errno or 0. */
 int amp_tcp_defaults(struct amp_osock *o, int fd, uint32_t opts_set, uint32_t opts);
 

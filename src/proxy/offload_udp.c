@@ -50,6 +50,7 @@ struct udp {
 	bool connected;
 	bool dead;
 	struct amp_off_addr local;    /* as bound */
+	struct sockaddr_storage peer; /* virtual and connected: the filter is ours */
 	struct sockaddr_storage good; /* may be sent to until good_until_ms */
 	uint64_t good_until_ms;
 	struct sockaddr_storage good_in;
@@ -169,6 +170,8 @@ static bool admit(struct udp *u, const struct sockaddr_storage *from)
 {
 	uint64_t now;
 
+	if (u->virt && u->connected && !same_sa(&u->peer, from))
+		return false;
 	if (u->in_ok) {
 		for (unsigned i = 0; i < PEERS; i++) {
 			if (same_sa(&u->peers[i], from))
@@ -400,6 +403,9 @@ static int send_frame(struct udp *u, const struct amp_off_udp *h, struct iovec *
 		err = may_send(u, &to);
 	} else if (!u->connected) {
 		err = EDESTADDRREQ;
+	} else if (u->virt) {
+		m.msg_name = &u->peer;
+		m.msg_namelen = sizeof(u->peer);
 	}
 	/* twice: the first call may only report what ICMP said of an earlier datagram */
 	for (unsigned i = 0; i < 2 && !err; i++) {
@@ -527,8 +533,6 @@ int amp_udp_connect(struct amp_osock *s, const struct amp_off_addr *peer,
 	socklen_t len = sizeof(ss.ss_family);
 	int err = 0;
 
-	if (u->virt)
-		return EOPNOTSUPP;
 	memset(&ss, 0, sizeof(ss));
 	if (peer->family) {
 		if (peer->family != s->family)
@@ -536,14 +540,17 @@ int amp_udp_connect(struct amp_osock *s, const struct amp_off_addr *peer,
 		len = amp_off_to_sa(peer, &ss);
 		err = may_send(u, &ss);
 	}
-	if (!err && connect(u->watch.fd, (struct sockaddr *)&ss, len))
+	if (!err && !u->virt && connect(u->watch.fd, (struct sockaddr *)&ss, len))
 		err = errno;
-	if (!err && !peer->family)
+	if (!err && !u->virt && !peer->family)
 		err = rebind(u);
 	if (err)
 		return err;
 	u->connected = peer->family != 0;
-	amp_off_local(u->watch.fd, local);
+	u->peer = ss;
+	*local = u->local;
+	if (!u->virt)
+		amp_off_local(u->watch.fd, local);
 	return 0;
 }
 

@@ -146,6 +146,25 @@ void amp_policy_lease(struct amp_offload *off, const char *name, const struct so
 	}
 }
 
+bool amp_policy_host(struct amp_offload *off, const struct sockaddr *sa)
+{
+	struct amp_dest dest;
+	struct amp_rule *r;
+
+	amp_dest_from(sa, false, &dest);
+	TAILQ_FOREACH(r, &off->link->conf->allow, entry)
+	{
+		dest.port = r->port_lo;
+		if (amp_rule_covers(r, AMP_DIR_OUT, r->proto, &dest))
+			return true;
+	}
+	for (unsigned i = 0; i < AMP_OFF_LEASES; i++) {
+		if (off->leases[i].rule && memcmp(off->leases[i].addr, dest.addr, 16) == 0)
+			return true;
+	}
+	return false;
+}
+
 int amp_policy_group(struct amp_offload *off, const struct sockaddr *sa)
 {
 	struct amp_dest dest;

@@ -111,6 +111,7 @@ int amp_vlink_init(struct amp_vlink *vl, const struct amp_link_ops *ops,
 		return r;
 	TAILQ_INIT(&vl->due);
 	TAILQ_INIT(&vl->starved);
+	TAILQ_INIT(&vl->connecting);
 	uv_timer_init(amp_loop_uv(), &vl->tick);
 	vl->tick.data = vl;
 	engine_init(vl);
@@ -179,8 +180,16 @@ void amp_vlink_fini(struct amp_vlink *vl)
 static void tick_due(uv_timer_t *t)
 {
 	struct amp_vlink *vl = t->data;
+	uint64_t now = amp_now_ms();
+	struct amp_end_vsock *e;
 
-	if (amp_vsock_tick(&vl->vs, (uint32_t)amp_now_ms()) >= 0)
+	while ((e = TAILQ_FIRST(&vl->connecting)) != NULL && e->deadline_ms <= now) {
+		amp_end_vsock_connected(e);
+		amp_vsock_abort(&vl->vs, &e->c);
+		e->ev |= AMP_VSOCK_EV_RESET;
+		amp_end_vsock_due(e);
+	}
+	if (amp_vsock_tick(&vl->vs, (uint32_t)now) >= 0 || !TAILQ_EMPTY(&vl->connecting))
 		tick_start(vl);
 	amp_work_queue(&vl->work);
 }
@@ -222,6 +231,10 @@ struct amp_end *amp_vlink_connect(struct amp_link *link, uint32_t port, bool mes
 		free(e);
 		return NULL;
 	}
+	e->connecting = true;
+	e->deadline_ms = amp_now_ms() + AMP_VLINK_CONNECT_MS;
+	TAILQ_INSERT_TAIL(&vl->connecting, e, connecting_entry);
+	tick_start(vl);
 	amp_work_queue(&vl->work);
 	return &e->end;
 }

@@ -21,9 +21,11 @@
 #include "buf.h"
 #include "link.h"
 
-#define AMP_VLINK_HASH	   1024u
-#define AMP_VLINK_STRAY	   64u
-#define AMP_VLINK_BATCH	   64u	 /* packets a pass: the rest of the link's turn comes later */
+#define AMP_VLINK_HASH	1024u
+#define AMP_VLINK_STRAY 64u
+#define AMP_VLINK_BATCH 64u /* packets a pass: the rest of the link's turn comes later */
+#define AMP_VLINK_CONNECT_MS \
+	10000u /* a guest that does not answer a REQUEST in this time refuses */
 #define AMP_VLINK_CLOSE_MS 2000u /* how long a closed connection waits for the guest's RST */
 
 struct amp_vlink;
@@ -35,6 +37,8 @@ struct amp_end_vsock {
 	struct amp_grave grave;
 	TAILQ_ENTRY(amp_end_vsock) due_entry;
 	TAILQ_ENTRY(amp_end_vsock) starved_entry;
+	TAILQ_ENTRY(amp_end_vsock) connecting_entry;
+	uint64_t deadline_ms; /* connecting */
 	struct amp_buf buf;
 	uint16_t held_first; /* index + 1 into the pass's packets, 0: none */
 	uint16_t held_last;
@@ -43,7 +47,8 @@ struct amp_end_vsock {
 	bool on_starved;
 	bool incoming; /* the guest asked; nobody has looked yet */
 	bool open;
-	bool writable; /* to be told */
+	bool connecting; /* on vl->connecting */
+	bool writable;	 /* to be told */
 	bool eof_told;
 	bool deaf_told;
 	bool reset;  /* the peer's RST has come */
@@ -61,6 +66,7 @@ struct amp_vlink {
 	struct amp_end_vsock_list due;
 	struct amp_end_vsock_list
 		starved; /* wait for ring buffers, in the order they will get them */
+	struct amp_end_vsock_list connecting; /* to the guest, oldest first */
 	unsigned end_cnt;
 	uint32_t next_port; /* ours, for connections to the guest */
 	uv_timer_t tick;
@@ -103,6 +109,8 @@ struct amp_pass {
 
 extern struct amp_pass amp_pass;
 
+/* Answered, or never will be. */
+void amp_end_vsock_connected(struct amp_end_vsock *e);
 struct amp_end_vsock *amp_end_vsock_new(struct amp_vlink *vl, bool incoming);
 void amp_end_vsock_due(struct amp_end_vsock *e);
 /* Tell the user what there is to tell. */

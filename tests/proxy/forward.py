@@ -4,6 +4,7 @@
 """publish and expose: TCP, Unix and UDP between a guest's AF_VSOCK and the host."""
 import hashlib
 import os
+import resource
 import socket
 import struct
 import sys
@@ -182,6 +183,48 @@ def publish_nobody():
         try_it("Connection refused")
     g.close()
     p.stop()
+
+
+@test
+def silent_guest():
+    """publish: a guest that never answers: the connection is reset after ten seconds"""
+    port = free_port()
+    p = Proxy(f"publish tcp 127.0.0.1:{port} -> vsock:5000")
+    g = Guest(p.path)
+    p.log("guest attached")
+    t = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as k:
+        try:
+            raise AssertionError(f"got {k.recv(1)!r}")
+        except ConnectionResetError:
+            pass
+    eq(9 < time.monotonic() - t < 13, True)
+    g.poll(0.1)  # takes the REQUEST and the RST behind it
+    p.wait_counter("ends", 0)
+    g.close()
+
+
+@test
+def descriptors_out():
+    """no descriptors left: accepted connections go on, new ones wait and are served later"""
+    port = free_port()
+    p = Proxy(f"publish tcp 127.0.0.1:{port} -> vsock:5000")
+    g = Guest(p.path)
+    g.listen(5000)
+    p.log("guest attached")
+    limit = p.fds() + 3
+    resource.prlimit(p.proc.pid, resource.RLIMIT_NOFILE, (limit, limit))
+    socks = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(8)]
+    for i, k in enumerate(socks):
+        k.sendall(b"%d" % i)
+    served = 0
+    p.log("accept: Too many open files")
+    while served < 8:
+        c = g.accept(5000)
+        c.recv_exact(1)
+        c.close()
+        served += 1
+    g.close()
 
 
 @test

@@ -199,8 +199,12 @@ class Server:
         except Exception as e:  # told to the test by check()
             self.errors.append(e)
 
-    def check(self):
-        for t in self.threads:
+    def check(self, served=1):
+        """Waits until `served` connections were served to their end."""
+        deadline = time.monotonic() + TIMEOUT
+        while len(self.threads) < served and time.monotonic() < deadline:
+            time.sleep(0.005)
+        for t in list(self.threads):
             t.join(TIMEOUT)
         if self.errors:
             raise self.errors[0]
