@@ -25,7 +25,7 @@ bool board_link(void)
 	for (i = 0; i < board.mmio_cnt; i++) {
 		err = amp_mmio_init(&mmio, board.mmio_base + i * board.mmio_stride);
 		if (err == -ENOTSUP) {
-			board_puts(mmio.why);
+			board_puts(amp_mmio_why(&mmio));
 			board_puts("\n");
 			return false;
 		}
@@ -36,7 +36,8 @@ bool board_link(void)
 		err = amp_link_vsock(&mmio.vd);
 		if (err == 0)
 			return true;
-		board_puts(mmio.why ? mmio.why : "the virtio-vsock device can not be used");
+		board_puts(mmio.why ? amp_mmio_why(&mmio)
+				    : "the virtio-vsock device can not be used");
 		board_puts("\n");
 		return false;
 	}

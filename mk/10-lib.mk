@@ -3,7 +3,7 @@
 
 comma := ,
 LIB_ROOMS := socket af_inet vsock conn virtio port wire
-LIB_BARE  := src/port/baremetal.c src/virtio/mmio.c
+LIB_BARE  := src/port/baremetal.c src/virtio/mmio.c src/virtio/mmio_why.c
 LIB_SRCS  := $(sort $(filter-out $(LIB_BARE),$(wildcard $(LIB_ROOMS:%=src/%/*.c))))
 
 LIB_CPPFLAGS := -D_GNU_SOURCE '-DAMPSOCK_CONFIG="port/hosted_config.h"' -Isrc -idirafter include

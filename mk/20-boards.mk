@@ -17,7 +17,7 @@ $(error BOARD=$(BOARD) is not one of: $(BOARDS))
 endif
 include $(BOARDS:%=boards/%.mk)
 
-FW_LIB_SRC := src/virtio/vq_split.c src/virtio/mmio.c src/port/baremetal.c \
+FW_LIB_SRC := src/virtio/vq_split.c src/virtio/mmio.c src/virtio/mmio_why.c src/port/baremetal.c \
 	$(filter-out src/vsock/hosted_%,$(wildcard src/vsock/*.c)) $(wildcard src/conn/*.c src/socket/*.c src/af_inet/*.c src/posix/*.c \
 	src/wire/*.c)
 FW_OPT    ?= -O2

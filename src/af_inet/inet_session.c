@@ -41,6 +41,7 @@ enum { REQ_IDLE, REQ_SENT, REQ_DONE };
 
 static int32_t session_run(struct amp_runner *r, uint32_t now_ms);
 static bool session_arm(struct amp_runner *r, bool on);
+static unsigned session_due(struct amp_runner *r);
 
 static struct {
 	struct amp_runner runner;
@@ -65,6 +66,7 @@ static struct {
 	bool pinging; /* there are sockets */
 	bool busy;    /* some socket is in a state above AMP_INET_BUSY */
 	bool poked;
+	bool violated; /* the proxy broke the protocol */
 	uint8_t buf[AMP_INET_CTL_MAX];
 	uint8_t raw[AMP_OFF_OPEN_LEN];
 	union {
@@ -224,7 +226,7 @@ static void session_down(int err)
 	ses.err = (uint8_t)err;
 	ses.req = REQ_IDLE;
 	ses.len = ses.off = 0;
-	ses.ping_owed = ses.pong_owed = false;
+	ses.ping_owed = ses.pong_owed = ses.violated = false;
 	for_all(amp_inet_lost);
 	amp_inet_poke();
 }
@@ -233,6 +235,7 @@ static void runner_on(void)
 {
 	ses.runner.run = session_run;
 	ses.runner.arm = session_arm;
+	ses.runner.kick_due = session_due;
 	amp_runner_add(&ses.runner);
 }
 
@@ -252,8 +255,10 @@ static int session_start(void)
 	ses.ping_ms = amp_port_now_ms() + PING_MS;
 	ses.pinging = true;
 	ses.state = SES_CARRIER;
-	if (!ses.ctl)
-		session_down(err == -EMFILE ? ENOBUFS : -err);
+	if (!ses.ctl) { /* nobody had a session: nobody is told but who asks with this ticket */
+		ses.state = SES_DOWN;
+		ses.err = (uint8_t)(err == -EMFILE ? ENOBUFS : -err);
+	}
 	amp_inet_poke();
 	return ses.ctl ? -EAGAIN : -ses.err;
 }
@@ -401,10 +406,21 @@ int amp_inet_note(uint8_t op, uint32_t a, uint32_t b)
 	return 0;
 }
 
+/* Not here: who finds it stands deep, on a socket of the session. On the way out. */
 void amp_inet_violation(void)
 {
-	amp_log("offload: the proxy broke the protocol, session reset");
-	session_down(EPROTO);
+	ses.violated = true;
+	amp_runner_due(&ses.runner);
+}
+
+static unsigned session_due(struct amp_runner *r)
+{
+	(void)r;
+	if (ses.violated) {
+		amp_log("offload: the proxy broke the protocol, session reset");
+		session_down(EPROTO);
+	}
+	return 0;
 }
 
 /* ---- control frames ---- */
@@ -465,7 +481,7 @@ static bool ctl_input(void)
 	struct amp_off_ctl c;
 	bool any = false;
 
-	while (ses.ctl && amp_inet_peek(ses.ctl, p, sizeof(p))) {
+	while (!ses.violated && amp_inet_peek(ses.ctl, p, sizeof(p))) {
 		bool ok = amp_off_get_ctl(p, &c) && c.len <= AMP_INET_CTL_MAX;
 
 		if (ok && amp_rxring_used(&ses.ctl->rx) < c.len)
@@ -473,11 +489,13 @@ static bool ctl_input(void)
 		ses.missed = 0;
 		any = true;
 		if (!ok || !take_frame(&c))
-			amp_inet_violation();
+			ses.violated = true;
 		else
 			amp_inet_drop(ses.ctl, c.len);
 	}
-	if (ses.ctl && (ses.ctl->flags & (AMP_SF_RESET | AMP_SF_EOF)))
+	if (ses.violated)
+		session_due(NULL);
+	else if (ses.ctl->flags & (AMP_SF_RESET | AMP_SF_EOF))
 		session_down(ECONNRESET);
 	return any;
 }

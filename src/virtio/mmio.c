@@ -10,6 +10,7 @@
  * which arrives the same way, 2.1.2) is left in m->event for the next look.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "mmio.h"
 #include "../port/port.h"
@@ -72,7 +73,7 @@ static int mmio_forget(struct amp_mmio *m)
 			return 0;
 		}
 	}
-	m->why = "virtio-mmio: the device does not finish its reset";
+	m->why = AMP_MMIO_STUCK_RESET;
 	return -EIO;
 }
 
@@ -109,7 +110,7 @@ static int mmio_accept(struct amp_vdev *vd, uint64_t features)
 	m->regs[R_STATUS] = S_ACKNOWLEDGE | S_DRIVER | S_FEATURES_OK;
 	if (m->regs[R_STATUS] & S_FEATURES_OK)
 		return 0;
-	m->why = "virtio-mmio: the device refuses the features (FEATURES_OK did not stay)";
+	m->why = AMP_MMIO_REFUSED;
 	return -ENOTSUP;
 }
 
@@ -185,15 +186,13 @@ static int mmio_config(struct amp_vdev *vd, uint32_t off, void *dst, uint32_t le
 				continue;
 			}
 			word = m->regs[R_CONFIG + (off + i) / 4];
-			to[i++] = (uint8_t)word;
-			to[i++] = (uint8_t)(word >> 8);
-			to[i++] = (uint8_t)(word >> 16);
-			to[i++] = (uint8_t)(word >> 24);
+			memcpy(to + i, &word, sizeof(word));
+			i += 4;
 		}
 		if (m->regs[R_CONFIG_GEN] == gen)
 			return 0;
 	}
-	m->why = "virtio-mmio: the device's configuration never stands still";
+	m->why = AMP_MMIO_RESTLESS;
 	return -EIO;
 }
 
@@ -245,9 +244,7 @@ int amp_mmio_init(struct amp_mmio *m, uintptr_t base)
 	version = regs[R_VERSION];
 	if (version == 2)
 		return 0;
-	m->why = version == 1 ? "virtio-mmio: legacy device; start QEMU with "
-				"-global virtio-mmio.force-legacy=false"
-			      : "virtio-mmio: unknown register layout version";
+	m->why = version == 1 ? AMP_MMIO_LEGACY : AMP_MMIO_VERSION;
 	return -ENOTSUP;
 }
 

@@ -3,9 +3,9 @@
  * virtio-mmio, modern (version 2), driver side (virtio 1.2, 4.2): a transport behind
  * struct amp_vdev_ops. Board code finds the device and owns the interrupt line:
  *
- *	err = amp_mmio_init(&m, slot_base);     0, or -ENODEV: empty slot, -ENOTSUP: m.why
- *	(route the slot's interrupt to a handler that calls amp_mmio_isr(&m))
- *	err = amp_link_vsock(&m.vd);
+ *	err = amp_mmio_init(&m, slot_base);     0, or -ENODEV: empty slot, -ENOTSUP:
+ *amp_mmio_why() (route the slot's interrupt to a handler that calls amp_mmio_isr(&m)) err =
+ *amp_link_vsock(&m.vd);
  */
 #ifndef AMP_MMIO_H
 #define AMP_MMIO_H
@@ -17,18 +17,30 @@ struct amp_mmio {
 	volatile uint32_t *regs;
 	uint32_t device_id;	/* of what sits in the slot */
 	volatile uint8_t event; /* isr sets, thread clears: look at Status */
-	const char *why;	/* -ENOTSUP, -EPROTO: what is wrong and what to do, one line */
+	uint8_t why;		/* 0, or the last error: amp_mmio_why() */
 };
 
 /*
  * Look at the slot at base. Touches no register that changes the device. 0; -ENODEV no
- * virtio-mmio there or the slot is empty; -ENOTSUP legacy device, m->why says what to do.
- * m->vd.mem stays empty: the rings lie in the owner's memory, bus address = address.
+ * virtio-mmio there or the slot is empty; -ENOTSUP legacy device, amp_mmio_why() says what to
+ * do. m->vd.mem stays empty: the rings lie in the owner's memory, bus address = address.
  */
 int amp_mmio_init(struct amp_mmio *m, uintptr_t base);
 
 /* The slot's interrupt: acknowledges the device and wakes. Returns false when it was not ours.
  */
 bool amp_mmio_isr(struct amp_mmio *m);
+
+/* The last error in words, what is wrong and what to do, one line; NULL: none. */
+const char *amp_mmio_why(const struct amp_mmio *m);
+
+/* m->why */
+enum {
+	AMP_MMIO_STUCK_RESET = 1,
+	AMP_MMIO_REFUSED,
+	AMP_MMIO_RESTLESS,
+	AMP_MMIO_LEGACY,
+	AMP_MMIO_VERSION,
+};
 
 #endif /* AMP_MMIO_H */

@@ -168,31 +168,6 @@ static __attribute__((noinline, cold)) void conn_lied(struct amp_vsock *vs,
 	reset(vs, c, true);
 }
 
-/*
- * RST to an address that we know nothing of. There is room: run() saw to it. On a loop it
- * needs none: the other end is here.
- */
-static __attribute__((noinline, cold)) void stray_rst(struct amp_vsock *vs,
-						      const struct amp_vsock_addr *local,
-						      const struct amp_vsock_addr *peer,
-						      unsigned type)
-{
-	struct amp_vsock_stray *s;
-
-	if (peer->cid == AMP_VSOCK_CID_LOCAL) {
-		vs->loop->refuse(vs, local, peer, type);
-		return;
-	}
-	if (vs->stray_cnt == vs->stray_len)
-		return;
-	s = &vs->stray[(vs->stray_head + vs->stray_cnt) % vs->stray_len];
-	s->local = *local;
-	s->peer = *peer;
-	s->type = (uint8_t)type;
-	vs->stray_cnt++;
-	vs->stats.rst_strays++;
-}
-
 /* ---- in ---- */
 
 /* The peer has closed both ways and everything of it is consumed: the orderly end. */
@@ -256,14 +231,42 @@ static void in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c)
 		reset(vs, c, false);
 }
 
+/*
+ * RST to an address that we know nothing of. There is room: run() saw to it. On a loop it
+ * needs none: the other end is here, and hears of it at once.
+ */
+static __attribute__((noinline, cold)) void stray_rst(struct amp_vsock *vs,
+						      const struct amp_vsock_addr *local,
+						      const struct amp_vsock_addr *peer,
+						      unsigned type)
+{
+	struct amp_vsock_stray *s;
+
+	if (peer->cid == AMP_VSOCK_CID_LOCAL) {
+		struct amp_vsock_conn *c = find(vs, peer, local, type);
+
+		if (c)
+			in_rst(vs, c);
+		return;
+	}
+	if (vs->stray_cnt == vs->stray_len)
+		return;
+	s = &vs->stray[(vs->stray_head + vs->stray_cnt) % vs->stray_len];
+	s->local = *local;
+	s->peer = *peer;
+	s->type = (uint8_t)type;
+	vs->stray_cnt++;
+	vs->stats.rst_strays++;
+}
+
 static void in_request(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 		       const struct amp_vsock_addr *local, const struct amp_vsock_addr *peer)
 {
 	struct amp_vsock_conn *c = NULL;
 	bool answered;
 
-	if (vs->ops->request && (h->type == AMP_VSOCK_STREAM || vs->seqpacket ||
-				 peer->cid == AMP_VSOCK_CID_LOCAL))
+	if (vs->ops->request &&
+	    (h->type == AMP_VSOCK_STREAM || vs->seqpacket || peer->cid == AMP_VSOCK_CID_LOCAL))
 		c = vs->ops->request(vs, *local, *peer, (uint8_t)h->type);
 	if (!c) {
 		stray_rst(vs, local, peer, h->type);

@@ -15,6 +15,7 @@
 #ifndef AMP_VSOCK_H
 #define AMP_VSOCK_H
 
+#include "../ampsock_config.h"
 #include "../conn/conn.h"
 #include "../virtio/vq.h"
 #include "../wire/vsock_hdr.h"
@@ -153,8 +154,8 @@ struct amp_vsock_tx {
 	uint16_t iov_cnt; /* payload segments */
 	uint32_t len;	  /* payload bytes promised: <= want */
 	uint16_t id;
-	struct amp_iov
-		hdr[3]; /* engine: where the header goes, in pieces (5.10.6: any legal chain) */
+	/* engine: where the header goes, in pieces (5.10.6: any legal chain) */
+	struct amp_iov hdr[AMPSOCK_VQ_DEVICE ? 3 : 1];
 };
 
 /* Fields that the caller sets first: ops owner in out local_cid peer_cid seqpacket hash
@@ -244,9 +245,6 @@ struct amp_vsock_loop {
 	/* Deliver a packet without payload to the other end. */
 	void (*send)(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
 		     uint32_t flags);
-	/* RST to peer from nobody. */
-	void (*refuse)(struct amp_vsock *vs, const struct amp_vsock_addr *local,
-		       const struct amp_vsock_addr *peer, unsigned type);
 	/* 1 with *room set, 0: the buffer is in use. */
 	int (*reserve)(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint32_t *room);
 	void (*commit)(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,

@@ -5,8 +5,6 @@
  * packets go straight in when the owed list is served. The addresses are checked by nobody,
  * for they come from our own structs.
  */
-#include <string.h>
-
 #include "vsock.h"
 
 static void loop_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
@@ -16,23 +14,6 @@ static void loop_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t o
 	struct amp_vsock_hdr h;
 
 	amp_vsock_fill_header(c, &h, op, 0, flags);
-	amp_vsock_input(vs, &h, &none);
-}
-
-/* An RST is never answered, so this does not come back here. */
-static void loop_refuse(struct amp_vsock *vs, const struct amp_vsock_addr *local,
-			const struct amp_vsock_addr *peer, unsigned type)
-{
-	struct amp_vsock_rx none = {.iov = NULL};
-	struct amp_vsock_hdr h;
-
-	memset(&h, 0, sizeof(h));
-	h.src_cid = local->cid;
-	h.src_port = local->port;
-	h.dst_cid = peer->cid;
-	h.dst_port = peer->port;
-	h.type = (uint16_t)type;
-	h.op = AMP_VSOCK_OP_RST;
 	amp_vsock_input(vs, &h, &none);
 }
 
@@ -62,7 +43,6 @@ static void loop_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct a
 
 const struct amp_vsock_loop amp_vsock_loop = {
 	.send = loop_send,
-	.refuse = loop_refuse,
 	.reserve = loop_reserve,
 	.commit = loop_commit,
 };

@@ -211,7 +211,8 @@ int main(int argc, char **argv)
 	if (err == 0)
 		test_rng();
 	else
-		printf("slot: %d %s\n", -err, err == -ENOTSUP ? mmio.why : "all empty");
+		printf("slot: %d %s\n", -err,
+		       err == -ENOTSUP ? amp_mmio_why(&mmio) : "all empty");
 	if (argc > 1 && strcmp(argv[1], "input") == 0)
 		test_input();
 	if (argc > 1 && strcmp(argv[1], "clock") == 0)

@@ -32,7 +32,7 @@ FLAGS = ["-Os", "-mcpu=cortex-m4", "-mthumb", "-std=c11", "-Wall", "-Wextra", "-
 	 "-ffunction-sections", "-fdata-sections", "-fno-common", "-fstack-usage",
 	 "-fcallgraph-info=su,da", "-DAMP_PORT_THREADS=0", "-Iinclude", "-Isrc"]
 SOURCES = ["src/socket/*.c", "src/af_inet/*.c", "src/vsock/*.c", "src/conn/*.c", "src/wire/*.c",
-	   "src/virtio/vq_split.c", "src/virtio/mmio.c", "src/port/baremetal.c", "src/posix/*.c"]
+	   "src/virtio/vq_split.c", "src/virtio/mmio.c", "src/virtio/mmio_why.c", "src/port/baremetal.c", "src/posix/*.c"]
 
 # Four sockets of the application: an AF_INET one has a carrier, and the session has one more.
 CONFIGS = {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// build: src/virtio/mmio.c
+// build: src/virtio/mmio.c src/virtio/mmio_why.c
 /* virtio-mmio over registers that are plain memory: what is refused, written and reported. */
 #include <errno.h>
 #include <setjmp.h>
@@ -38,11 +38,11 @@ static void test_init(void **state)
 	assert_int_equal(slot(0x74726976, 2, 0), -ENODEV);
 	assert_int_equal(slot(0x74726976, 1, 0),
 			 -ENODEV); /* an empty slot may be a legacy one */
-	assert_null(m.why);
+	assert_null(amp_mmio_why(&m));
 	assert_int_equal(slot(0x74726976, 1, 19), -ENOTSUP);
-	assert_non_null(strstr(m.why, "-global virtio-mmio.force-legacy=false"));
+	assert_non_null(strstr(amp_mmio_why(&m), "-global virtio-mmio.force-legacy=false"));
 	assert_int_equal(slot(0x74726976, 3, 19), -ENOTSUP);
-	assert_non_null(m.why);
+	assert_non_null(amp_mmio_why(&m));
 	assert_int_equal(good(), 0);
 	assert_int_equal(m.device_id, 19);
 	assert_int_equal(REG(0x70), 0); /* looking changes nothing */
