@@ -47,6 +47,18 @@ static int door_open(void)
 	return 0;
 }
 
+/* Credits that the proxy holds, of all listeners together. */
+static unsigned granted(void)
+{
+	struct amp_sock *s = NULL;
+	unsigned n = 0;
+
+	while ((s = amp_sock_next(s)) != NULL)
+		if (s->fam == &amp_inet_family && amp_inet(s)->state == AMP_INET_LISTENING)
+			n += amp_inet(s)->door.credits;
+	return n;
+}
+
 /* Only the proxy's own end may knock; the header is judged when it is whole (protocol.md 6). */
 static bool door_input(bool up)
 {
@@ -54,11 +66,15 @@ static bool door_input(bool up)
 	bool any = false;
 	int err;
 
-	while (door && (c = door->fam->accept(door, &err)) != NULL) {
-		any = true;
+	while (door && (c = door->queue) != NULL) {
 		s = NULL;
-		if ((c->flags & AMP_SF_TRUSTED) && up)
+		if ((c->flags & AMP_SF_TRUSTED) && up) {
 			s = amp_sock_new(&amp_inet_family, AF_INET, SOCK_STREAM, 0, &err);
+			if (!s && granted()) /* refused now, its credit would be lost */
+				break;
+		}
+		any = true;
+		(void)door->fam->accept(door, &err);
 		if (!s) {
 			amp_inet_carrier_close(c, 0);
 			continue;
@@ -85,14 +101,10 @@ static unsigned room(void)
 /* Grant what can be held, to all listeners together never more than there is room for. */
 static void grant(void)
 {
-	unsigned left = room(), n;
+	unsigned left = room(), n = granted();
 	struct amp_sock *s = NULL;
 
-	while ((s = amp_sock_next(s)) != NULL)
-		if (s->fam == &amp_inet_family && amp_inet(s)->state == AMP_INET_LISTENING) {
-			n = amp_inet(s)->door.credits;
-			left = n < left ? left - n : 0;
-		}
+	left = n < left ? left - n : 0;
 	seen_used = amp_counts.sockets_used;
 	while (left && (s = amp_sock_next(s)) != NULL) {
 		struct amp_inet *i = amp_inet(s);

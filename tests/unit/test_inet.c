@@ -710,6 +710,35 @@ static void inet6(void **state)
 	amp_close(fd);
 }
 
+/* The slot that a credit stood for is somebody else's now: the visitor waits, or the credit
+ * would be lost, and with it the listener. */
+static void visitor_waits_for_a_slot(void **state)
+{
+	int fd = listener(1), s[9], c;
+	struct wire *w;
+
+	(void)state;
+	assert_int_equal(px.credits, 1);
+	for (int n = 0; n < 8; n++)
+		s[n] = amp_socket(AF_INET, SOCK_STREAM, 0);
+	w = visit(1111); /* the carrier takes the last one */
+	assert_non_null(w);
+	spin();
+	assert_false(w->aborted);
+	assert_errno(amp_socket(AF_INET, SOCK_STREAM, 0), EMFILE);
+	for (int n = 0; n < 8; n++)
+		amp_close(s[n]);
+	amp_fcntl(fd, F_SETFL, O_NONBLOCK);
+	spin();
+	c = amp_accept(fd, NULL, NULL);
+	assert_true(c >= 0);
+	spin();
+	assert_int_equal(px.credits, 2);
+	amp_close(c);
+	amp_close(fd);
+	spin();
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, rig_up, rig_down)
 
 int main(void)
@@ -736,6 +765,7 @@ int main(void)
 		T(close_while_binding),
 		T(pool_runs_out),
 		T(inet6),
+		T(visitor_waits_for_a_slot),
 	};
 
 	return cmocka_run_group_tests_name("inet", tests, NULL, NULL);
