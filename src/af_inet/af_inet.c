@@ -150,8 +150,10 @@ void amp_inet_fail(struct amp_sock *s, int err)
 		i->state =
 			AMP_INET_DEAD; /* the carrier stays: what arrived can still be read */
 		i->id = 0;
-		if (i->carrier && !(i->carrier->flags & AMP_SF_RESET))
-			i->carrier->fam->shutdown(i->carrier, SHUT_RDWR);
+		if (i->carrier && !(i->carrier->flags & AMP_SF_RESET)) {
+			i->carrier->fam->shutdown(i->carrier, SHUT_WR);
+			i->carrier->flags |= AMP_SF_EOF; /* SHUT_RD throws away */
+		}
 		s->flags &= (uint16_t)~AMP_SF_CONNECTED;
 		amp_sock_reset(s, err);
 		return;

@@ -233,8 +233,10 @@ static int fk_shutdown(struct amp_sock *s, int how)
 		s->flags |= AMP_SF_WR_SHUT;
 		w->shut_wr = true;
 	}
-	if (how != SHUT_WR)
+	if (how != SHUT_WR) { /* what lies in the ring is thrown away, as AF_VSOCK does */
 		s->flags |= AMP_SF_RD_SHUT;
+		s->rx.tail = s->rx.head;
+	}
 	return 0;
 }
 

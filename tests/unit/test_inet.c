@@ -739,6 +739,25 @@ static void visitor_waits_for_a_slot(void **state)
 	spin();
 }
 
+/* What had arrived can be read, then the error is told, then EOF. */
+static void lost_session_leaves_the_data(void **state)
+{
+	int fd = tcp(80);
+	char buf[8];
+
+	(void)state;
+	say(last_wire(), "last", 4);
+	spin();
+	px.ctl->rst = true;
+	spin();
+	assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0), 4);
+	assert_memory_equal(buf, "last", 4);
+	assert_errno(amp_recv(fd, buf, 1, 0), ECONNRESET);
+	assert_int_equal(amp_recv(fd, buf, 1, 0), 0);
+	assert_errno(amp_send(fd, "x", 1, MSG_NOSIGNAL), EPIPE);
+	amp_close(fd);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, rig_up, rig_down)
 
 int main(void)
@@ -766,6 +785,7 @@ int main(void)
 		T(pool_runs_out),
 		T(inet6),
 		T(visitor_waits_for_a_slot),
+		T(lost_session_leaves_the_data),
 	};
 
 	return cmocka_run_group_tests_name("inet", tests, NULL, NULL);
