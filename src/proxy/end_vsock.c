@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../wire/offload.h"
 #include "vlink.h"
 
 #define TX_MAX 32u /* ring buffers reserved for one read */
@@ -36,6 +37,13 @@ void amp_end_vsock_due(struct amp_end_vsock *e)
 	TAILQ_INSERT_TAIL(&e->vl->due, e, due_entry);
 }
 
+static void unmeter(struct amp_end_vsock *e)
+{
+	if (e->on_metered)
+		TAILQ_REMOVE(&e->vl->metered, e, metered_entry);
+	e->on_metered = false;
+}
+
 void amp_end_vsock_connected(struct amp_end_vsock *e)
 {
 	if (e->connecting)
@@ -51,6 +59,7 @@ static void end_over(struct amp_end_vsock *e)
 	if (e->on_starved)
 		TAILQ_REMOVE(&e->vl->starved, e, starved_entry);
 	e->on_due = e->on_starved = false;
+	unmeter(e);
 	amp_end_vsock_connected(e);
 	amp_buf_clear(&e->buf);
 	e->vl->end_cnt--;
@@ -256,6 +265,8 @@ void amp_end_vsock_serve(struct amp_end_vsock *e)
 		serve_stream(e);
 	else
 		release_held(e);
+	if (e->gone || e->reset || e->let_go || (ev & AMP_VSOCK_EV_WRITABLE))
+		unmeter(e);
 	if ((e->writable || (ev & AMP_VSOCK_EV_WRITABLE)) && !e->gone && !e->reset) {
 		e->writable = false;
 		tell(e, AMP_END_WRITABLE);
@@ -290,10 +301,40 @@ static void starve(struct amp_end_vsock *e)
 	TAILQ_INSERT_TAIL(&e->vl->starved, e, starved_entry);
 }
 
+/* At the other end of the offload ports is our own library, whose bytes are bytes. */
+static bool is_offload(const struct amp_end_vsock *e)
+{
+	return e->c.local.port == AMP_OFF_PORT || e->c.peer.port == AMP_OFF_ACCEPT_PORT;
+}
+
+static uint32_t meter_room(struct amp_end_vsock *e, uint32_t open, size_t len)
+{
+	return is_offload(e) ? UINT32_MAX
+			     : amp_meter_room(&e->meter, &e->c.credit, open, (uint32_t)len);
+}
+
+/* The guest has unread packets enough (meter.h). */
+static void metered(struct amp_end_vsock *e)
+{
+	amp_vsock_want_credit(&e->vl->vs, &e->c);
+	amp_work_queue(&e->vl->work);
+	if (!e->on_metered)
+		TAILQ_INSERT_TAIL(&e->vl->metered, e, metered_entry);
+	e->on_metered = true;
+	amp_vlink_metered(e->vl);
+}
+
+void amp_end_vsock_ask(struct amp_end_vsock *e)
+{
+	e->c.asked = 0; /* the answer may have come before there was news */
+	amp_vsock_want_credit(&e->vl->vs, &e->c);
+}
+
 static ssize_t v_reserve(struct amp_end *end, size_t want, struct iovec *iov, int *cnt)
 {
 	struct amp_end_vsock *e = of(end);
 	unsigned used = 0;
+	uint32_t room = UINT32_MAX;
 	size_t total = 0;
 	int r = -ECONNRESET;
 
@@ -305,7 +346,12 @@ static ssize_t v_reserve(struct amp_end *end, size_t want, struct iovec *iov, in
 
 		tx->iov = &open_tx.iov[used];
 		tx->iov_max = AMP_END_IOV_MAX;
-		r = amp_vsock_reserve(&e->vl->vs, &e->c, (uint32_t)(want - total), tx);
+		room = meter_room(e, open_tx.cnt, total);
+		if (room > want - total)
+			room = (uint32_t)(want - total);
+		if (room == 0)
+			break;
+		r = amp_vsock_reserve(&e->vl->vs, &e->c, room, tx);
 		if (r < 0)
 			break;
 		if (*cnt + tx->iov_cnt > AMP_END_IOV_MAX) {
@@ -320,6 +366,10 @@ static ssize_t v_reserve(struct amp_end *end, size_t want, struct iovec *iov, in
 	}
 	if (total)
 		return (ssize_t)total;
+	if (room == 0 && want) {
+		metered(e);
+		return -EAGAIN;
+	}
 	if (r == -EAGAIN)
 		starve(e);
 	return r;
@@ -345,6 +395,7 @@ static void commit(struct amp_end_vsock *e, size_t len, uint32_t flags)
 		amp_vsock_commit(&e->vl->vs, &e->c, tx, part, i + 1 == used ? flags : 0);
 	}
 	open_tx.cnt = 0;
+	amp_meter_sent(&e->meter, used);
 	if (used)
 		amp_work_queue(&e->vl->work);
 }
@@ -389,6 +440,10 @@ static ssize_t v_write(struct amp_end *end, const struct iovec *iov, int cnt, si
 		/* a message that does not fit whole is not begun */
 		if (n > 0 && end->message && (size_t)n < len) {
 			commit(e, 0, 0);
+			if (meter_room(e, 0, 0) < len) {
+				metered(e);
+				return -EAGAIN;
+			}
 			amp_vsock_want_tx(&e->vl->vs, &e->c);
 			starve(e);
 			return -EAGAIN;

@@ -111,6 +111,7 @@ int amp_vlink_init(struct amp_vlink *vl, const struct amp_link_ops *ops,
 		return r;
 	TAILQ_INIT(&vl->due);
 	TAILQ_INIT(&vl->starved);
+	TAILQ_INIT(&vl->metered);
 	TAILQ_INIT(&vl->connecting);
 	uv_timer_init(amp_loop_uv(), &vl->tick);
 	vl->tick.data = vl;
@@ -177,6 +178,25 @@ void amp_vlink_fini(struct amp_vlink *vl)
 	amp_link_fini(&vl->link);
 }
 
+static void tick_due(uv_timer_t *t);
+
+void amp_vlink_metered(struct amp_vlink *vl)
+{
+	if (!uv_is_active((uv_handle_t *)&vl->tick) ||
+	    uv_timer_get_due_in(&vl->tick) > AMP_METER_MS)
+		uv_timer_start(&vl->tick, tick_due, AMP_METER_MS, 0);
+}
+
+static void ask_metered(struct amp_vlink *vl)
+{
+	struct amp_end_vsock *e;
+
+	TAILQ_FOREACH(e, &vl->metered, metered_entry)
+	amp_end_vsock_ask(e);
+	if (!TAILQ_EMPTY(&vl->metered))
+		amp_vlink_metered(vl);
+}
+
 static void tick_due(uv_timer_t *t)
 {
 	struct amp_vlink *vl = t->data;
@@ -191,6 +211,7 @@ static void tick_due(uv_timer_t *t)
 	}
 	if (amp_vsock_tick(&vl->vs, (uint32_t)now) >= 0 || !TAILQ_EMPTY(&vl->connecting))
 		tick_start(vl);
+	ask_metered(vl);
 	amp_work_queue(&vl->work);
 }
 

@@ -20,6 +20,7 @@
 #include "../vsock/vsock.h"
 #include "buf.h"
 #include "link.h"
+#include "meter.h"
 
 #define AMP_VLINK_HASH	1024u
 #define AMP_VLINK_STRAY 64u
@@ -37,6 +38,8 @@ struct amp_end_vsock {
 	struct amp_grave grave;
 	TAILQ_ENTRY(amp_end_vsock) due_entry;
 	TAILQ_ENTRY(amp_end_vsock) starved_entry;
+	TAILQ_ENTRY(amp_end_vsock) metered_entry;
+	struct amp_meter meter;
 	TAILQ_ENTRY(amp_end_vsock) connecting_entry;
 	uint64_t deadline_ms; /* connecting */
 	struct amp_buf buf;
@@ -45,6 +48,7 @@ struct amp_end_vsock {
 	uint8_t ev; /* AMP_VSOCK_EV_* not yet told */
 	bool on_due;
 	bool on_starved;
+	bool on_metered;
 	bool incoming; /* the guest asked; nobody has looked yet */
 	bool open;
 	bool connecting; /* on vl->connecting */
@@ -66,6 +70,7 @@ struct amp_vlink {
 	struct amp_end_vsock_list due;
 	struct amp_end_vsock_list
 		starved; /* wait for ring buffers, in the order they will get them */
+	struct amp_end_vsock_list metered;    /* wait for the guest to read packets */
 	struct amp_end_vsock_list connecting; /* to the guest, oldest first */
 	unsigned end_cnt;
 	uint32_t next_port; /* ours, for connections to the guest */
@@ -113,6 +118,10 @@ extern struct amp_pass amp_pass;
 void amp_end_vsock_connected(struct amp_end_vsock *e);
 struct amp_end_vsock *amp_end_vsock_new(struct amp_vlink *vl, bool incoming);
 void amp_end_vsock_due(struct amp_end_vsock *e);
+/* Ask the guest once more how far it has read. */
+void amp_end_vsock_ask(struct amp_end_vsock *e);
+/* Somebody is metered: look again soon. */
+void amp_vlink_metered(struct amp_vlink *vl);
 /* Tell the user what there is to tell. */
 void amp_end_vsock_serve(struct amp_end_vsock *e);
 /* From the engine's data hook: 0 or 1 as it wants, -errno. */

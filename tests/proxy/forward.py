@@ -505,6 +505,7 @@ def deaf_guest():
     c.wait(lambda: c.state == "reset")
     p.wait_counter("ends", 0)
     srv.check()
+    g.wait(lambda: got, 10)  # the server may have been slow to begin
     eq(got, [5000])
     srv.close()
     g.close()
