@@ -333,7 +333,7 @@ static void step_again(struct amp_sock *s)
 	uint16_t now_ms = (uint16_t)amp_port_now_ms();
 	int r;
 
-	if ((int16_t)(now_ms - i->until) < 0)
+	if (!amp_inet_due(i))
 		return;
 	i->until = now_ms;
 	r = i->state == AMP_INET_BIND ? amp_inet_bind_step(s) : amp_inet_listen_step(s);
@@ -446,7 +446,7 @@ void amp_inet_step(struct amp_sock *s)
 			amp_sock_free(s);
 		return;
 	case AMP_INET_RSTWAIT:
-		if ((int16_t)((uint16_t)amp_port_now_ms() - i->until) >= 0)
+		if (amp_inet_due(i))
 			amp_inet_fail(s, ECONNRESET);
 		return;
 	case AMP_INET_HEADER:

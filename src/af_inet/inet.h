@@ -60,6 +60,17 @@ static inline struct amp_inet *amp_inet(struct amp_sock *s)
 	return (struct amp_inet *)(void *)s->priv.bytes;
 }
 
+/* No deadline lies further ahead than this. */
+#define AMP_INET_WAIT_MS 1000u
+
+/* Is it over? So it is for a program that was away for longer than 16 bits can tell. */
+static inline bool amp_inet_due(const struct amp_inet *i)
+{
+	uint16_t left = (uint16_t)(i->until - amp_port_now_ms());
+
+	return (uint16_t)(left - 1u) >= AMP_INET_WAIT_MS;
+}
+
 extern const struct amp_family amp_inet_family;
 
 /* ---- af_inet.c ---- */

@@ -15,7 +15,7 @@
 #include "ampsock.h"
 #include "../wire/le.h"
 
-#define HEADER_MS    1000
+#define HEADER_MS    AMP_INET_WAIT_MS
 #define DOOR_BACKLOG 16
 
 static struct amp_sock *door; /* l */
@@ -184,8 +184,10 @@ int amp_inet_listen(struct amp_sock *s, int backlog)
 		r = amp_inet_bind_step(s);
 		if (r == 0)
 			s->flags |= AMP_SF_BOUND;
-		else if (r != -EAGAIN)
+		else if (r != -EAGAIN && !(s->flags & AMP_SF_BOUND))
 			amp_inet_drop_carrier(s, 0);
+		else if (r != -EAGAIN)
+			i->off = 0; /* bound in a session that was lost: the name stays */
 		if (r)
 			return r;
 	}
@@ -246,11 +248,11 @@ void amp_inet_header_step(struct amp_sock *s)
 	const struct amp_off_answer *a;
 	int r = amp_inet_recv_answer(i->carrier, AMP_OFF_ACCEPT, &a);
 
-	if (r == -EAGAIN && (int16_t)((uint16_t)amp_port_now_ms() - i->until) < 0)
+	if (r == -EAGAIN && !amp_inet_due(i))
 		return;
 	if (r == 0 && header_ok(s, a))
 		return;
-	amp_log("offload: an accept carrier that nobody asked for, reset");
+	amp_log(AMP_WHY("offload: an accept carrier that nobody asked for, reset"));
 	s->linger_s = 0;
 	amp_inet_close(s);
 }

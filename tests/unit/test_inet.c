@@ -758,6 +758,45 @@ static void lost_session_leaves_the_data(void **state)
 	amp_close(fd);
 }
 
+/* Whatever becomes of listen(): the address that bind() gave is not exchanged for another. */
+static void lost_session_leaves_the_name(void **state)
+{
+	struct sockaddr_in a = sin4("0.0.0.0", 8080);
+	socklen_t len = sizeof(a);
+	int fd = amp_socket(AF_INET, SOCK_STREAM, 0);
+
+	(void)state;
+	assert_int_equal(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	px.ctl->rst = true;
+	px.nobody = true;
+	spin();
+	assert_errno(amp_listen(fd, 1), ENETDOWN);
+	px.nobody = false;
+	assert_int_equal(amp_listen(fd, 1), 0);
+	assert_int_equal(px.bind_port, 8080);
+	memset(&a, 0, sizeof(a));
+	assert_int_equal(amp_getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	assert_int_equal(ntohs(a.sin_port), 8080);
+	amp_close(fd);
+	spin();
+}
+
+/* Deadlines are 16 bits: a program that was away for longer finds them over, not to come. */
+static void away_for_long(void **state)
+{
+	char buf[4];
+	int fd = tcp(80);
+
+	(void)state;
+	last_wire()->rst = true;
+	spin();
+	assert_errno(amp_recv(fd, buf, 1, MSG_DONTWAIT), EAGAIN); /* CLOSED may tell why */
+	clock_ms += 40000;
+	spin();
+	assert_errno(amp_recv(fd, buf, 1, MSG_DONTWAIT), ECONNRESET);
+	amp_close(fd);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, rig_up, rig_down)
 
 int main(void)
@@ -786,6 +825,8 @@ int main(void)
 		T(inet6),
 		T(visitor_waits_for_a_slot),
 		T(lost_session_leaves_the_data),
+		T(lost_session_leaves_the_name),
+		T(away_for_long),
 	};
 
 	return cmocka_run_group_tests_name("inet", tests, NULL, NULL);
