@@ -228,9 +228,6 @@ static inline void amp_sock_changed(struct amp_sock *s)
 /* Set the pending error and the RESET flag, wake. */
 void amp_sock_reset(struct amp_sock *s, int err);
 
-/* Some want has got all of its room since the last look: the look ends early. */
-extern bool amp_rx_full;
-
 /* rxring.c: stream bytes. Put into a waiting caller's buffer first, then the ring.
  * Returns bytes taken (all, unless the ring is full); *direct: bytes that went to the caller.
  */

@@ -83,8 +83,6 @@ static size_t copy_out(const struct amp_rxring *r, uint32_t pos, const struct io
 	return n;
 }
 
-bool amp_rx_full;
-
 size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *direct)
 {
 	struct amp_rx_want *w = s->want;
@@ -101,8 +99,6 @@ size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *dir
 			iov_put(w->iov, w->iov_cnt, w->skip + w->got, from, n);
 		w->got += n;
 		w->room -= n;
-		if (w->room == 0)
-			amp_rx_full = true;
 	}
 	*direct = n;
 	if (n == len)

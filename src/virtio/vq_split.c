@@ -215,7 +215,7 @@ int amp_vq_pool(struct amp_vq *vq, void *pool, uint32_t buf_len, uint16_t cnt)
  * Is there anything from the peer beyond get_idx? limit: how many entries it can have
  * published at most. Reads the shared index only when what was known is used up.
  */
-static int peer_has(struct amp_vq *vq, uint16_t limit)
+static inline int peer_has(struct amp_vq *vq, uint16_t limit)
 {
 	if (vq->broken)
 		return -EBADMSG;
@@ -268,20 +268,35 @@ static void free_chain(struct amp_vq *vq, uint16_t id)
 	vq->free_head = id;
 }
 
-/* Driver, out: everything that came back goes to the free list. Pool buffers are chains of one.
+/*
+ * Driver, out: everything that came back goes to the free list, as used_get() would take it
+ * one by one. Pool buffers are chains of one.
  */
 static __attribute__((noinline)) int refill(struct amp_vq *vq)
 {
-	uint16_t id;
-	uint32_t len;
-	int r;
+	int r = peer_has(vq, vq->out_cnt);
+	uint16_t at = vq->get_idx, head = vq->free_head;
 
-	while ((r = used_get(vq, &id, &len)) > 0) {
-		vq->state[id] = vq->free_head;
-		vq->free_head = id;
-		vq->free_cnt++;
+	if (r <= 0)
+		return r;
+	for (; at != vq->peer_idx; at++) {
+		volatile struct vring_used_elem *e = &vq->used->ring[mask(vq, at)];
+		uint32_t id;
+
+		amp_port_cache_invalidate(e, sizeof(*e));
+		id = e->id;
+		if (id >= vq->num || !(vq->state[id] & STATE_BUSY))
+			return lied(vq,
+				    AMP_WHY("used id that is not outstanding (virtio 2.7.8)"));
+		vq->state[id] = head;
+		head = (uint16_t)id;
 	}
-	return r;
+	at = (uint16_t)(at - vq->get_idx);
+	vq->get_idx = vq->peer_idx;
+	vq->free_cnt = (uint16_t)(vq->free_cnt + at);
+	vq->out_cnt = (uint16_t)(vq->out_cnt - at);
+	vq->free_head = head;
+	return 1;
 }
 
 static int driver_get(struct amp_vq *vq, struct amp_vq_buf *buf)

@@ -267,6 +267,9 @@ static ssize_t vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int fl
 
 	if (n == 0 && m->whole)
 		n = window_for(s, m->whole);
+	if (n == 0 && s->type == SOCK_STREAM && m->iov_cnt == 1 && m->done == 0 && m->len &&
+	    amp_vsock_send(engine_of(s), conn_of(s), m->iov->iov_base, m->len, 0))
+		return (ssize_t)m->len;
 	if (n == 0)
 		n = s->type == SOCK_STREAM ? send_some(s, m, 0) : send_message(s, m, flags);
 	return n < 0 ? n : n - (ssize_t)m->done;

@@ -80,13 +80,13 @@ static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 		direct = rx->len;
 		w->got += direct;
 		w->room -= direct;
-		if (w->room == 0)
-			amp_rx_full = true;
 	} else {
 		r = stream_in(s, rx, &direct);
 	}
-	if (direct)
+	if (direct) {
+		vs->enough = w->room == 0;
 		amp_vsock_consumed(vs, c, (uint32_t)direct);
+	}
 	return r;
 }
 
@@ -190,34 +190,34 @@ void amp_vlink_down(struct amp_vlink *l)
 	amp_link_report(l->index, false);
 }
 
+#define TURN 64
+
 int32_t amp_vlink_turn(struct amp_vlink *l, bool *broken)
 {
 	uint32_t sent = l->vs.stats.tx_packets;
-	int n, left = 64;
+	int n;
 
 	/*
-	 * One at a time, and no more once a caller has all that it wanted: it is told sooner,
+	 * No more once a caller has all that it wanted: it is told sooner,
 	 * and what follows may be for its next buffer. Bounded: a flood on one link must not
 	 * keep a call from its socket.
 	 */
-	amp_rx_full = false;
-	do {
-		n = amp_vsock_run(&l->vs, 1);
-	} while (n > 0 && --left && !amp_rx_full);
+	n = amp_vsock_run(&l->vs, TURN);
 	*broken = n < 0;
 	/*
 	 * Buffers that went back need a kick at once only when the peer might have run out
 	 * of them: before half the ring has come in since the last time, it has not, or
 	 * there are unseen packets. Before sleep everybody is asked.
 	 */
-	l->in_cnt = (uint16_t)(l->in_cnt + 64 - left);
+	if (n > 0)
+		l->in_cnt = (uint16_t)(l->in_cnt + n);
 	if (l->vs.stats.tx_packets != sent || (l->vs.in && l->in_cnt >= l->vs.in->num / 2u))
 		amp_runner_due(&l->runner);
 	if (l->vs.why) {
 		amp_log(l->vs.why);
 		l->vs.why = NULL;
 	}
-	if (n > 0) {
+	if (n == TURN || l->vs.enough) {
 		amp_changed = true; /* there may be more, for somebody who sleeps */
 		return 0;
 	}

@@ -93,6 +93,8 @@ static void hash_del(struct amp_vsock *vs, struct amp_vsock_conn *c)
 	while (*at != c)
 		at = &(*at)->hash_next;
 	*at = c->hash_next;
+	if (vs->recent == c)
+		vs->recent = NULL;
 }
 
 /* A fresh connection; the owner's buf_alloc stays. */
@@ -431,14 +433,38 @@ static inline bool usual_data(struct amp_vsock_conn *c, const struct amp_vsock_h
 	       amp_credit_peer(&c->credit, h->buf_alloc, h->fwd_cnt);
 }
 
+/* For the connection that got the last one? Whole CIDs are compared, so they are good ones. */
+static inline bool same_again(const struct amp_vsock_conn *c, const struct amp_vsock_hdr *h)
+{
+	return c && h->src_port == c->peer.port && h->dst_port == c->local.port &&
+	       h->src_cid == c->peer.cid && h->dst_cid == c->local.cid && h->type == c->type;
+}
+
+/* Its connection, or NULL. False: a bad header; it is answered where the spec wants that. */
+static __attribute__((noinline)) bool look_up(struct amp_vsock *vs,
+					      const struct amp_vsock_hdr *h, uint32_t len,
+					      struct amp_vsock_conn **c)
+{
+	struct amp_vsock_addr local = {(uint32_t)h->dst_cid, h->dst_port};
+	struct amp_vsock_addr peer = {(uint32_t)h->src_cid, h->src_port};
+
+	if (!good_header(vs, h, len)) {
+		bad_header(vs, h, len);
+		return false;
+	}
+	*c = find(vs, &local, &peer, h->type);
+	if (*c)
+		vs->recent = *c;
+	return true;
+}
+
 /* One packet. Returns whether the owner holds its buffer. */
 static inline bool packet(struct amp_vsock *vs, struct amp_vq_buf *buf)
 {
 	struct amp_vsock_hdr h;
 	struct amp_vsock_rx rx;
 	struct amp_iov *iov = buf->iov;
-	struct amp_vsock_addr local, peer;
-	struct amp_vsock_conn *c;
+	struct amp_vsock_conn *c = vs->recent;
 	int r;
 
 	vs->stats.rx_packets++;
@@ -454,18 +480,14 @@ static inline bool packet(struct amp_vsock *vs, struct amp_vq_buf *buf)
 	} else {
 		take(&iov, &buf->iov_cnt, &h, AMP_VSOCK_HDR_LEN);
 	}
-	if (!good_header(vs, &h, buf->len - AMP_VSOCK_HDR_LEN)) {
-		bad_header(vs, &h, buf->len - AMP_VSOCK_HDR_LEN);
+	if ((h.len > buf->len - AMP_VSOCK_HDR_LEN || !same_again(c, &h)) &&
+	    !look_up(vs, &h, buf->len - AMP_VSOCK_HDR_LEN, &c))
 		return false;
-	}
 	rx.iov = iov;
 	rx.iov_cnt = trim(iov, buf->iov_cnt, h.len);
 	rx.id = buf->id;
 	rx.len = h.len;
 	rx.flags = h.flags;
-	local = (struct amp_vsock_addr){(uint32_t)h.dst_cid, h.dst_port};
-	peer = (struct amp_vsock_addr){(uint32_t)h.src_cid, h.src_port};
-	c = find(vs, &local, &peer, h.type);
 	if (!c || !usual_data(c, &h))
 		return input(vs, &h, &rx, c);
 	c->credit.rx_cnt += rx.len;
@@ -666,7 +688,7 @@ static void flush(struct amp_vsock *vs)
 void amp_vsock_init(struct amp_vsock *vs)
 {
 	memset(vs->hash, 0, vs->hash_len * sizeof(*vs->hash));
-	vs->owed_head = vs->owed_tail = NULL;
+	vs->owed_head = vs->owed_tail = vs->recent = NULL;
 	vs->stray_cnt = vs->stray_head = 0;
 	vs->tx_starved = vs->loop_starved = vs->loop_busy = false;
 	vs->closing_cnt = 0;
@@ -680,7 +702,8 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 	unsigned n = 0;
 	int r = 0;
 
-	while (vs->in && n < budget) {
+	vs->enough = false;
+	while (vs->in && n < budget && !vs->enough) {
 		if (vs->stray_cnt == vs->stray_len && !flush_strays(vs))
 			break;
 		buf.iov = vs->iov;
@@ -879,6 +902,29 @@ int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t w
 	tx->iov_cnt = trim(tx->iov, tx->iov_cnt, want);
 	c->reserved += want;
 	return (int)want;
+}
+
+bool amp_vsock_send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *data,
+		    size_t len, uint32_t flags)
+{
+	struct amp_vq_buf buf = {.iov = vs->iov, .iov_max = vs->iov_max};
+	uint8_t *to;
+
+	if (!usual(c, USUAL_SEND) || c->loop || vs->tx_starved || !vs->out ||
+	    len > credit_left(c) || amp_vq_get(vs->out, &buf) <= 0)
+		return false;
+	to = buf.iov->base;
+	if (buf.iov->len < AMP_VSOCK_HDR_LEN + len || (CHAINS && ((uintptr_t)to & 3))) {
+		amp_vq_unget(vs->out, buf.id);
+		return false;
+	}
+	memcpy(to + AMP_VSOCK_HDR_LEN, data, len);
+	c->credit.tx_cnt += (uint32_t)len;
+	amp_vsock_fill_header(c, (struct amp_vsock_hdr *)(void *)to, AMP_VSOCK_OP_RW,
+			      (uint32_t)len, flags);
+	vs->stats.tx_packets++;
+	amp_vq_put(vs->out, buf.id, AMP_VSOCK_HDR_LEN + (uint32_t)len);
+	return true;
 }
 
 void amp_vsock_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,

@@ -128,6 +128,7 @@ struct amp_vsock {
 	bool seqpacket;	      /* VIRTIO_VSOCK_F_SEQPACKET negotiated */
 	bool tx_starved;      /* a reserve found no buffer */
 	bool loop_starved;    /* a reserve found loop_buf busy */
+	bool enough;	      /* set by a hook: run takes no more packets now */
 	bool loop_busy;	      /* loop_buf is reserved */
 	uint32_t closing_cnt; /* connections with has_deadline */
 	struct amp_vsock_conn **hash; /* hash_len heads, zeroed by init */
@@ -135,6 +136,7 @@ struct amp_vsock {
 	struct amp_vsock_conn
 		*owed_head; /* first in, first out: round-robin between connections */
 	struct amp_vsock_conn *owed_tail;
+	struct amp_vsock_conn *recent; /* engine: got the last packet; never one of a loop */
 	struct amp_iov *iov; /* room to receive into: iov_max segments */
 	uint16_t iov_max;
 	uint16_t stray_len, stray_cnt, stray_head;
@@ -210,6 +212,13 @@ void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t no
  */
 int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t want,
 		      struct amp_vsock_tx *tx);
+/*
+ * reserve, copy and commit in one, for the usual case: the connection is open, the peer has
+ * credit for all of it and a buffer that it fits in. False: nothing has happened, reserve
+ * says why. Not from the data hook.
+ */
+bool amp_vsock_send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *data,
+		    size_t len, uint32_t flags);
 /*
  * Send the first len bytes of the reservation (0 < len <= tx->len). flags: AMP_VSOCK_SEQ_*.
  * When the connection has ended since, or receives no more, it is cancelled instead.

@@ -1665,6 +1665,115 @@ static void wrong_cids_are_dropped(void **state)
 	}
 }
 
+/* amp_vsock_send(): all of it or nothing at all. */
+static void send_in_one(void **state)
+{
+	uint8_t data[512] = {1, 2, 3};
+
+	(void)state;
+	for (unsigned k = 0; k < 2; k++) {
+		struct side *s = k ? &w.host : &w.guest, *o = k ? &w.guest : &w.host;
+		struct end *a, *b, *l;
+
+		world(8, 256);
+		o->buf_alloc = 300;
+		a = pair(s, o, &b);
+		assert_true(amp_vsock_send(&s->vs, &a->c, data, 50, 0));
+		settle();
+		assert_int_equal(b->rx_len, 50);
+		assert_memory_equal(b->rx, data, 50);
+		/* more than a buffer holds */
+		assert_false(amp_vsock_send(&s->vs, &a->c, data, 213, 0));
+		assert_int_equal(a->c.credit.tx_cnt, 50);
+		assert_true(amp_vsock_send(&s->vs, &a->c, data, 212, 0));
+		/* more than the peer's window holds */
+		assert_false(amp_vsock_send(&s->vs, &a->c, data, 39, 0));
+		/* who waits for a buffer comes first */
+		s->vs.tx_starved = true;
+		assert_false(amp_vsock_send(&s->vs, &a->c, data, 38, 0));
+		s->vs.tx_starved = false;
+		assert_true(amp_vsock_send(&s->vs, &a->c, data, 38, 0));
+		settle();
+		assert_int_equal(b->rx_len, 300);
+		eat(o, b, 300);
+		settle();
+		/* no buffer */
+		for (unsigned i = 0; i < 8; i++)
+			assert_true(amp_vsock_send(&s->vs, &a->c, data, 1, 0));
+		assert_false(amp_vsock_send(&s->vs, &a->c, data, 1, 0));
+		settle();
+		assert_int_equal(b->rx_len, 8);
+		eat(o, b, 8);
+		/* a loop has no queue */
+		l = dial(s, AMP_VSOCK_CID_LOCAL, 80, AMP_VSOCK_STREAM);
+		settle();
+		assert_int_equal(l->open, 1);
+		assert_false(amp_vsock_send(&s->vs, &l->c, data, 1, 0));
+		amp_vsock_abort(&s->vs, &l->c);
+		amp_vsock_shutdown(&s->vs, &a->c, AMP_VSOCK_SHUTDOWN_SEND);
+		assert_false(amp_vsock_send(&s->vs, &a->c, data, 1, 0));
+		amp_vsock_abort(&s->vs, &a->c);
+		all_home();
+	}
+}
+
+/* What is like the last packet in all but one thing is not of its connection. */
+static void nearly_the_same_again(void **state)
+{
+	struct end *e;
+
+	(void)state;
+	world(8, 512);
+	e = raw_open(5);
+	for (unsigned i = 0; i < 6; i++) {
+		struct amp_vsock_hdr h = hdr(AMP_VSOCK_OP_RW, 5, 80);
+		uint32_t bad = w.host.vs.stats.rx_bad;
+
+		assert_int_equal(raw_rw(5, 10), 1);
+		assert_int_equal(e->rx_len, 10);
+		h.len = 10;
+		h.src_cid = i == 0 ? 4 : i == 1 ? GUEST | 1ull << 32 : GUEST;
+		h.dst_cid = i == 2 ? HOST | 1ull << 32 : HOST;
+		h.src_port = i == 3 ? 6 : 5;
+		h.dst_port = i == 4 ? 81 : 80;
+		h.type = i == 5 ? AMP_VSOCK_SEQPACKET : AMP_VSOCK_STREAM;
+		assert_true(guest_raw(&h, "0123456789", 10));
+		assert_int_equal(run(&w.host), 1);
+		assert_int_equal(e->rx_len, 10);
+		assert_int_equal(w.host.vs.stats.rx_bad, bad + (i < 3));
+		assert_int_equal(guest_sees_op(), i < 3 ? 0 : AMP_VSOCK_OP_RST);
+		eat(&w.host, e, 10);
+	}
+}
+
+static void enough_for_now(struct side *s, struct end *e)
+{
+	(void)e;
+	s->vs.enough = true;
+}
+
+/* The owner has what it waited for: the next packets stay where they are. */
+static void enough_ends_the_run(void **state)
+{
+	struct end *e;
+
+	(void)state;
+	world(8, 512);
+	e = raw_open(5);
+	w.host.on_data = enough_for_now;
+	for (unsigned i = 0; i < 3; i++) {
+		struct amp_vsock_hdr h = hdr(AMP_VSOCK_OP_RW, 5, 80);
+
+		h.len = 10;
+		assert_true(guest_raw(&h, "0123456789", 10));
+	}
+	for (unsigned i = 1; i <= 3; i++) {
+		assert_int_equal(run(&w.host), 1);
+		assert_int_equal(e->rx_len, 10 * i);
+	}
+	assert_int_equal(run(&w.host), 0);
+}
+
 static void short_and_long_packets(void **state)
 {
 	struct amp_vsock_hdr h = hdr(AMP_VSOCK_OP_REQUEST, 5, 80);
@@ -2267,6 +2376,9 @@ int main(void)
 		cmocka_unit_test(unknown_type_gets_rst),
 		cmocka_unit_test(unknown_connection_gets_rst),
 		cmocka_unit_test(wrong_cids_are_dropped),
+		cmocka_unit_test(send_in_one),
+		cmocka_unit_test(nearly_the_same_again),
+		cmocka_unit_test(enough_ends_the_run),
 		cmocka_unit_test(short_and_long_packets),
 		cmocka_unit_test(receive_any_split),
 		cmocka_unit_test(send_into_any_split),
