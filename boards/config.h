@@ -3,3 +3,4 @@
 #define AMPSOCK_RING_LEN      65536
 #define AMPSOCK_VSOCK_NUM     64
 #define AMPSOCK_VSOCK_BUF_LEN 4096
+#define AMPSOCK_WHY	      1

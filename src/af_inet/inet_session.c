@@ -417,7 +417,7 @@ static unsigned session_due(struct amp_runner *r)
 {
 	(void)r;
 	if (ses.violated) {
-		amp_log("offload: the proxy broke the protocol, session reset");
+		amp_log(AMP_WHY("offload: the proxy broke the protocol, session reset"));
 		session_down(EPROTO);
 	}
 	return 0;
@@ -536,7 +536,7 @@ static void ping_tick(uint32_t now_ms)
 		ses.pinging = false;
 	} else if (ses.missed++ >= PINGS_MISSED ||
 		   (ses.req == REQ_SENT && now_ms - ses.req_ms > AMPSOCK_CONNECT_MS)) {
-		amp_log("offload: the proxy does not answer, session reset");
+		amp_log(AMP_WHY("offload: the proxy does not answer, session reset"));
 		session_down(ETIMEDOUT);
 	} else {
 		ses.ping_owed = true;

@@ -78,6 +78,6 @@ void amp_log_hook(void (*fn)(const char *line))
 
 void amp_log(const char *line)
 {
-	if (log_fn)
+	if (log_fn && *line) /* without AMPSOCK_WHY there are no words */
 		log_fn(line);
 }

@@ -38,6 +38,9 @@
 #define MEM_LEN \
 	(2u * RING_LEN(NUM) + RING_LEN(EVENT_NUM) + EVENT_NUM * EVENT_LEN + 2u * NUM * BUF_LEN)
 
+/* Where the pools begin: rx, tx, events. */
+#define POOLS (2u * RING_LEN(NUM) + RING_LEN(EVENT_NUM))
+
 struct drv_link {
 	struct amp_vlink l; /* first */
 	struct amp_vdev *vd;
@@ -65,41 +68,32 @@ static uint16_t queue_num(struct amp_vdev *vd, unsigned q, uint16_t num)
 	return num;
 }
 
+/* The memory: the rings, one behind the other, then the pools. */
 static int queue_up(struct drv_link *d, unsigned q, uint64_t features, uint8_t *mem)
 {
-	static const struct {
-		uint16_t num;
-		uint16_t ring; /* offset */
-		uint32_t pool; /* offset */
-		uint32_t buf_len;
-		enum amp_vq_dir dir;
-	} plan[QUEUES] = {
-		{NUM, 0, 2u * RING_LEN(NUM) + RING_LEN(EVENT_NUM) + EVENT_NUM * EVENT_LEN,
-		 BUF_LEN, AMP_VQ_IN},
-		{NUM, RING_LEN(NUM),
-		 2u * RING_LEN(NUM) + RING_LEN(EVENT_NUM) + EVENT_NUM * EVENT_LEN +
-			 NUM * BUF_LEN,
-		 BUF_LEN, AMP_VQ_OUT},
-		{EVENT_NUM, 2u * RING_LEN(NUM), 2u * RING_LEN(NUM) + RING_LEN(EVENT_NUM),
-		 EVENT_LEN, AMP_VQ_IN},
+	bool event = q == Q_EVENT;
+	uint8_t *ring = mem + q * RING_LEN(NUM), *pool = mem + POOLS;
+	struct amp_vq_setup s = {
+		.role = AMP_VQ_DRIVER,
+		.dir = q == Q_TX ? AMP_VQ_OUT : AMP_VQ_IN,
+		.num = queue_num(d->vd, q, event ? EVENT_NUM : NUM),
+		.event_idx = (features & AMP_VIRTIO_F_EVENT_IDX) != 0,
+		.state = event ? d->event_state : d->state[q],
+		.bus_off = d->vd->bus_off,
+		.desc = ring,
 	};
-	struct amp_vq_setup s = {.role = AMP_VQ_DRIVER, .dir = plan[q].dir};
 	size_t avail, used;
 	int r;
 
-	s.num = queue_num(d->vd, q, plan[q].num);
 	if (s.num == 0)
-		return q == Q_EVENT ? 0 : -ENODEV;
+		return event ? 0 : -ENODEV;
 	amp_vq_layout(s.num, &avail, &used);
-	s.desc = mem + plan[q].ring;
-	s.avail = mem + plan[q].ring + avail;
-	s.used = mem + plan[q].ring + used;
-	s.event_idx = (features & AMP_VIRTIO_F_EVENT_IDX) != 0;
-	s.state = q == Q_EVENT ? d->event_state : d->state[q];
-	s.bus_off = d->vd->bus_off;
+	s.avail = ring + avail;
+	s.used = ring + used;
+	pool += q * (NUM * BUF_LEN);
 	r = amp_vq_init(&d->q[q], &s);
 	if (r == 0)
-		r = amp_vq_pool(&d->q[q], mem + plan[q].pool, plan[q].buf_len, s.num);
+		r = amp_vq_pool(&d->q[q], pool, event ? EVENT_LEN : BUF_LEN, s.num);
 	return r ? r : d->vd->ops->queue_set(d->vd, q, &d->q[q]);
 }
 

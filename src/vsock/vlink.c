@@ -90,47 +90,50 @@ static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	return r;
 }
 
-static void on_over(struct amp_sock *s)
+/* The connection is over, or the attempt: what is told of it. */
+static int over_err(const struct amp_sock *s, unsigned ev, bool connecting)
 {
-	unreserve(s);
-	s->flags &= (uint16_t)~AMP_SF_CONNECTED;
-	s->sub &= SUB_CLOSED;
+	if (ev & AMP_VSOCK_EV_RESET)
+		return connecting && amp_vlinks[s->link]->up ? ECONNREFUSED : ECONNRESET;
+	/* without a RESET before: an orderly end, or an attempt that got no answer */
+	return connecting ? ETIMEDOUT : 0;
 }
 
 static void on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
 {
 	struct amp_sock *s = sock_of(c);
-	bool connecting = (s->flags & (AMP_SF_CONNECTED | AMP_SF_RESET)) == 0;
+	unsigned over = ev & (AMP_VSOCK_EV_RESET | AMP_VSOCK_EV_GONE), f;
+	int err;
 
+	if (over)
+		unreserve(s);
+	f = s->flags;
 	if (ev & AMP_VSOCK_EV_OPEN) {
-		s->flags |= AMP_SF_CONNECTED;
-		s->flags &= (uint16_t)~AMP_SF_CONNECTING;
+		f = (f | AMP_SF_CONNECTED) & ~AMP_SF_CONNECTING;
 		if (c->has_deadline)
 			vs->closing_cnt--;
 		c->has_deadline = 0;
 	}
 	if ((ev & AMP_VSOCK_EV_SHUT) && (c->peer_shut & AMP_VSOCK_SHUTDOWN_SEND))
-		s->flags |= AMP_SF_EOF;
+		f |= AMP_SF_EOF;
 	if ((ev & AMP_VSOCK_EV_SHUT) && (c->peer_shut & AMP_VSOCK_SHUTDOWN_RCV))
-		s->flags |= AMP_SF_HUP;
-	if (ev & AMP_VSOCK_EV_RESET) {
-		on_over(s);
-		amp_sock_reset(s, connecting && amp_vlinks[s->link]->up ? ECONNREFUSED
-									: ECONNRESET);
-		if (connecting)
-			amp_sock_ring_free(s);
-	}
-	if (ev & AMP_VSOCK_EV_GONE) {
-		if (s->sub & SUB_CLOSED) {
-			amp_sock_free(s);
-			return;
+		f |= AMP_SF_HUP;
+	if (over) {
+		bool connecting = !(f & (AMP_SF_CONNECTED | AMP_SF_RESET));
+
+		err = over_err(s, ev, connecting);
+		if (err) {
+			s->err = (uint8_t)err;
+			f &= ~AMP_SF_CONNECTING;
 		}
-		/* without a RESET before: an orderly end, or an attempt that got no answer */
-		if (connecting)
-			amp_sock_reset(s, ETIMEDOUT);
-		on_over(s);
-		s->flags |= AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP;
+		if (connecting && (ev & AMP_VSOCK_EV_RESET))
+			amp_sock_ring_free(s);
+		f = (f & ~AMP_SF_CONNECTED) | AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP;
+		s->sub &= SUB_CLOSED;
 	}
+	s->flags = (uint16_t)f;
+	if ((ev & AMP_VSOCK_EV_GONE) && (s->sub & SUB_CLOSED))
+		amp_sock_free(s);
 	amp_sock_changed(s);
 }
 

@@ -4,44 +4,41 @@
 #define AMP_WIRE_LE_H
 
 #include <stdint.h>
+#include <string.h>
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "little-endian cores: add swaps");
+
+/* Copies, for the pieces may lie anywhere: one instruction where the core allows it. */
 
 static inline uint16_t amp_le16(const void *p)
 {
-	const uint8_t *b = p;
+	uint16_t v;
 
-	return (uint16_t)(b[0] | b[1] << 8);
+	memcpy(&v, p, sizeof(v));
+	return v;
 }
 
 static inline uint32_t amp_le32(const void *p)
 {
-	const uint8_t *b = p;
+	uint32_t v;
 
-	return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+	memcpy(&v, p, sizeof(v));
+	return v;
 }
 
 static inline uint64_t amp_le64(const void *p)
 {
-	const uint8_t *b = p;
-
-	return amp_le32(b) | (uint64_t)amp_le32(b + 4) << 32;
+	return amp_le32(p) | (uint64_t)amp_le32((const uint8_t *)p + 4) << 32;
 }
 
 static inline void amp_put_le16(void *p, uint16_t v)
 {
-	uint8_t *b = p;
-
-	b[0] = (uint8_t)v;
-	b[1] = (uint8_t)(v >> 8);
+	memcpy(p, &v, sizeof(v));
 }
 
 static inline void amp_put_le32(void *p, uint32_t v)
 {
-	uint8_t *b = p;
-
-	b[0] = (uint8_t)v;
-	b[1] = (uint8_t)(v >> 8);
-	b[2] = (uint8_t)(v >> 16);
-	b[3] = (uint8_t)(v >> 24);
+	memcpy(p, &v, sizeof(v));
 }
 
 static inline void amp_put_le64(void *p, uint64_t v)
