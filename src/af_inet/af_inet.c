@@ -653,6 +653,10 @@ static int inet_shutdown(struct amp_sock *s, int how)
 		give_up(s, 0);
 		return 0;
 	}
+	if (s->type == SOCK_DGRAM && (s->flags & AMP_SF_CONNECTING)) {
+		amp_inet_req_forget(s); /* the next one must not take its answer */
+		return 0;
+	}
 	if (!(s->flags & AMP_SF_CONNECTED))
 		return -ENOTCONN;
 	if (s->type == SOCK_STREAM && i->carrier)

@@ -59,7 +59,7 @@ int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
  */
 static int connect_late(struct amp_sock *s)
 {
-	if (s->sndtimeo_ms && s->domain != AF_VSOCK)
+	if (s->sndtimeo_ms && s->domain != AF_VSOCK && s->type != SOCK_DGRAM)
 		return -EINPROGRESS;
 	s->fam->shutdown(s, SHUT_RDWR);
 	s->flags &= (uint16_t)~AMP_SF_CONNECTING;

@@ -360,6 +360,35 @@ static void multicast_options(void **state)
 	amp_close(fd);
 }
 
+/* connect() that was not answered in time: that, and no answer of its for the next one. */
+static void connect_times_out(void **state)
+{
+	struct sockaddr_in a = sin4("192.0.2.9", 53), b = sin4("192.0.2.10", 54);
+	struct timeval soon = {.tv_usec = 100000};
+	struct amp_off_addr at;
+	socklen_t len = sizeof(b);
+	int fd = udp_bound(1);
+	struct wire *w = last_wire();
+
+	(void)state;
+	assert_int_equal(amp_connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	amp_setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &soon, sizeof(soon));
+	px.stall_in = true;
+	a.sin_port = htons(99);
+	assert_errno(amp_connect(fd, (struct sockaddr *)&a, sizeof(a)), ETIMEDOUT);
+	assert_int_equal(amp_send(fd, "x", 1, 0), 1); /* nobody shut the socket down */
+	px.stall_in = false;
+	spin(); /* now it comes */
+	assert_int_equal(amp_connect(fd, (struct sockaddr *)&b, sizeof(b)), 0);
+	assert_int_equal(px.udp_connects, 3);
+	assert_true(amp_off_get_addr(px.frame + 8, &at));
+	assert_int_equal(at.port, 54);
+	assert_int_equal(amp_getpeername(fd, (struct sockaddr *)&a, &len), 0);
+	assert_int_equal(ntohs(a.sin_port), 54);
+	assert_false(w->shut_wr);
+	amp_close(fd);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, rig_up, rig_down)
 
 int main(void)
@@ -368,6 +397,7 @@ int main(void)
 		T(there_and_back),	  T(split_everywhere),	  T(truncated),
 		T(errors_and_drops),	  T(whole_or_not_at_all), T(frames_do_not_mix),
 		T(liars_lose_the_socket), T(bind_and_names),	  T(multicast_options),
+		T(connect_times_out),
 	};
 
 	return cmocka_run_group_tests_name("inet_udp", tests, NULL, NULL);
