@@ -281,10 +281,14 @@ static void udp_lengths_agree(void **state)
 		{40, AMP_OFF_UDP_DATA, 0, 7, false},
 		{40, AMP_OFF_UDP_DATA, 1, 9, true},
 		{40, AMP_OFF_UDP_DATA, 1, 8, false}, /* TRUNC, and nothing is missing */
+		{40, AMP_OFF_UDP_DATA, 1, 65535, true},
+		{40, AMP_OFF_UDP_DATA, 1, 65536, false}, /* no datagram is that long */
+		{40, AMP_OFF_UDP_DATA, 1, 0xfffffff5, false},
 		{40, AMP_OFF_UDP_DATA, 3, 9, false}, /* unknown flag */
 		{65535, AMP_OFF_UDP_DATA, 0, 65503, true},
 		{32, AMP_OFF_UDP_ERROR, 0, 6, true},
 		{33, AMP_OFF_UDP_ERROR, 0, 6, false},
+		{32, AMP_OFF_UDP_ERROR, 0, 0, false}, /* an error that is none */
 		{32, AMP_OFF_UDP_DROPS, 0, 1000, true},
 		{32, 3, 0, 0, false}, /* unknown kind */
 	};
