@@ -177,6 +177,8 @@ void amp_inet_req_send(unsigned len);
 bool amp_inet_req_mine(const void *owner);
 /* owner is gone or no longer interested. */
 void amp_inet_req_forget(const void *owner);
+/* The proxy's word as -errno. EAGAIN (over a limit) would mean "not now" to api.c: ENOBUFS. */
+int amp_inet_err(unsigned status);
 /* Status of the last answer, as it was on the wire. */
 extern uint8_t amp_inet_req_status;
 /* The answer makes no sense: the session ends. */

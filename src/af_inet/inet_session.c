@@ -167,6 +167,11 @@ static int send_rest(struct amp_sock *c, const uint8_t *p, size_t len, size_t *o
 	return 0;
 }
 
+int amp_inet_err(unsigned status)
+{
+	return status == AMP_OFF_EAGAIN ? -ENOBUFS : -amp_off_errno(status);
+}
+
 struct amp_off_open *amp_inet_new_open(uint8_t op)
 {
 	memset(&ses.open, 0, sizeof(ses.open));
@@ -201,7 +206,7 @@ int amp_inet_recv_answer(struct amp_sock *c, uint8_t op, const struct amp_off_an
 	if (status == AMP_OFF_OK)
 		status = ses.answer.op == op ? ses.answer.status : AMP_OFF_EPROTO;
 	*a = &ses.answer;
-	return -amp_off_errno((unsigned)status);
+	return amp_inet_err((unsigned)status);
 }
 
 /* ---- up and down ---- */
@@ -351,7 +356,7 @@ int amp_inet_req(const void *owner, unsigned key, uint8_t **body, unsigned *len)
 		amp_sock_changed(ses.ctl); /* others may wait for their turn */
 		*len = ses.len - AMP_OFF_CTL_LEN;
 		ses.len = ses.off = 0;
-		return amp_inet_req_status ? -amp_off_errno(amp_inet_req_status) : 1;
+		return amp_inet_req_status ? amp_inet_err(amp_inet_req_status) : 1;
 	}
 	if (ses.req != REQ_IDLE && !req_stale())
 		return -EAGAIN;

@@ -42,7 +42,7 @@ static int head(struct amp_sock *s, struct amp_off_udp *u)
 		/* one of many peers is not there: no error of an unconnected socket (as Linux)
 		 */
 		else if (u->arg != AMP_OFF_ECONNREFUSED || amp_inet(s)->peer.family)
-			return -amp_off_errno(u->arg);
+			return amp_inet_err(u->arg);
 	}
 	amp_inet_watch(s);
 	if (amp_inet(s)->state == AMP_INET_CONN && (c->flags & AMP_SF_EOF))

@@ -425,6 +425,8 @@ static unsigned verdict(uint16_t port)
 		return AMP_OFF_ETIMEDOUT;
 	case 84:
 		return AMP_OFF_EADDRINUSE;
+	case 86:
+		return AMP_OFF_EAGAIN;
 	default:
 		return AMP_OFF_OK;
 	}

@@ -797,6 +797,20 @@ static void away_for_long(void **state)
 	amp_close(fd);
 }
 
+/* A limit of the proxy's says EAGAIN, which here would mean: wait for the answer. */
+static void over_a_limit(void **state)
+{
+	struct sockaddr_in a = sin4("0.0.0.0", 86);
+	int fd = amp_socket(AF_INET, SOCK_STREAM, 0);
+
+	(void)state;
+	assert_errno(try_connect(fd, 86), ENOBUFS);
+	assert_errno(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), ENOBUFS);
+	assert_int_equal(px.binds, 1);
+	assert_int_equal(try_connect(fd, 80), 0);
+	amp_close(fd);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, rig_up, rig_down)
 
 int main(void)
@@ -827,6 +841,7 @@ int main(void)
 		T(lost_session_leaves_the_data),
 		T(lost_session_leaves_the_name),
 		T(away_for_long),
+		T(over_a_limit),
 	};
 
 	return cmocka_run_group_tests_name("inet", tests, NULL, NULL);
