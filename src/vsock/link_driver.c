@@ -303,10 +303,8 @@ int amp_link_vsock(struct amp_vdev *vd)
 		d->l.runner.stats = drv_stats;
 		amp_vlinks[d->l.index] = &d->l;
 		r = link_start(d);
-		if (r == 0)
+		if (r == 0) /* else vd stays: a thread may be on its way to notify it */
 			kicks = drv_kick_due(&d->l.runner);
-		else
-			d->vd = NULL;
 	}
 	amp_port_unlock();
 	if (kicks)
