@@ -135,10 +135,13 @@ int amp_inet_udp_poll(struct amp_sock *s);
 
 /* Largest control frame that we take: the answer to RESOLVE. */
 #define AMP_INET_ANSWER_MAX (16u + AMP_OFF_ADDR_LEN * AMPSOCK_ADDRINFO + 256u)
-#define AMP_INET_CTL_MAX                                           \
-	(AMP_INET_ANSWER_MAX < 320u		 ? 320u            \
-	 : AMP_INET_ANSWER_MAX > AMP_OFF_CTL_MAX ? AMP_OFF_CTL_MAX \
-						 : AMP_INET_ANSWER_MAX)
+#define AMP_INET_CTL_TOP \
+	(AMPSOCK_RING_LEN < AMP_OFF_CTL_MAX ? AMPSOCK_RING_LEN + 0u : AMP_OFF_CTL_MAX)
+#define AMP_INET_CTL_MAX                                             \
+	(AMP_INET_ANSWER_MAX < 320u		  ? 320u             \
+	 : AMP_INET_ANSWER_MAX > AMP_INET_CTL_TOP ? AMP_INET_CTL_TOP \
+						  : AMP_INET_ANSWER_MAX)
+_Static_assert(AMP_INET_CTL_MAX <= AMPSOCK_RING_LEN, "a frame is looked at when it is whole");
 
 /*
  * 0: the session is up. Else it is on its way (-EAGAIN), or the attempt that *ticket waited
