@@ -93,7 +93,7 @@ size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *dir
 	/* in order: only when nothing older lies in the ring */
 	if (w && w->room && r->head == r->tail) {
 		n = len < w->room ? len : w->room;
-		if (w->iov_cnt == 1)
+		if (AMPSOCK_FAST && w->iov_cnt == 1)
 			memcpy((uint8_t *)w->iov->iov_base + w->skip + w->got, from, n);
 		else
 			iov_put(w->iov, w->iov_cnt, w->skip + w->got, from, n);

@@ -21,6 +21,7 @@
  * addresses are all CID 1.
  */
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/vm_sockets.h>
 
@@ -47,11 +48,10 @@ static bool own_cid(uint32_t cid)
 	return cid == VMADDR_CID_LOCAL;
 }
 
-/* The link towards cid: a device end knows its one guest, a driver end reaches everybody. */
+/* The link towards cid, no CID of ours: a device end knows its one guest, a driver end reaches
+ * everybody. */
 static struct amp_vlink *link_to(uint32_t cid)
 {
-	if (own_cid(cid))
-		return amp_vlink_loop ? amp_vlink_loop() : NULL;
 	for (unsigned i = 0; i < AMPSOCK_VSOCK_LINKS; i++) {
 		struct amp_vlink *l = amp_vlinks[i];
 
@@ -97,15 +97,14 @@ static uint32_t port_any(void)
 
 static int get_addr(const struct sockaddr *addr, socklen_t len, struct amp_vsock_addr *to)
 {
-	struct sockaddr_vm vm;
+	const uint8_t *p = (const uint8_t *)addr; /* the caller's may lie anywhere */
 
 	if (addr->sa_family != AF_VSOCK)
 		return -EAFNOSUPPORT;
-	if (len < sizeof(vm))
+	if (len < sizeof(struct sockaddr_vm))
 		return -EINVAL;
-	memcpy(&vm, addr, sizeof(vm));
-	to->cid = vm.svm_cid;
-	to->port = vm.svm_port;
+	memcpy(&to->cid, p + offsetof(struct sockaddr_vm, svm_cid), sizeof(to->cid));
+	memcpy(&to->port, p + offsetof(struct sockaddr_vm, svm_port), sizeof(to->port));
 	return 0;
 }
 
@@ -150,11 +149,16 @@ static int vsock_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 		return -EAGAIN;
 	if (to.cid == VMADDR_CID_ANY || to.port == VMADDR_PORT_ANY)
 		return -EINVAL;
-	l = link_to(to.cid);
-	if (!l) /* on this very core nobody listens: that is linked with listen() */
-		return own_cid(to.cid) ? -ECONNREFUSED : -ENETUNREACH;
-	if (own_cid(to.cid))
+	if (own_cid(to.cid)) {
 		to.cid = VMADDR_CID_LOCAL;
+		if (!amp_vlink_loop) /* linked with listen(): here nobody listens */
+			return -ECONNREFUSED;
+		l = amp_vlink_loop();
+	} else {
+		l = link_to(to.cid);
+	}
+	if (!l)
+		return -ENETUNREACH;
 	r = amp_sock_ring(s);
 	if (r)
 		return r;
@@ -228,7 +232,7 @@ static ssize_t send_some(struct amp_sock *s, const struct amp_msg *m, uint32_t e
 				      &tx);
 		if (r < 0)
 			return done > m->done ? (ssize_t)done : r == -ECONNRESET ? -EPIPE : r;
-		if (m->iov_cnt == 1 && tx.iov_cnt == 1)
+		if (AMPSOCK_FAST && m->iov_cnt == 1 && tx.iov_cnt == 1)
 			memcpy(tx.iov->base, (const uint8_t *)m->iov->iov_base + done,
 			       (size_t)r);
 		else
@@ -267,7 +271,8 @@ static ssize_t vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int fl
 
 	if (n == 0 && m->whole)
 		n = window_for(s, m->whole);
-	if (n == 0 && s->type == SOCK_STREAM && m->iov_cnt == 1 && m->done == 0 && m->len &&
+	if (AMPSOCK_FAST && n == 0 && s->type == SOCK_STREAM && m->iov_cnt == 1 &&
+	    m->done == 0 && m->len &&
 	    amp_vsock_send(engine_of(s), conn_of(s), m->iov->iov_base, m->len, 0))
 		return (ssize_t)m->len;
 	if (n == 0)

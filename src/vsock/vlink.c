@@ -74,7 +74,7 @@ static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	if (s->type != SOCK_STREAM)
 		return message_in(s, rx);
 	/* the usual case: one piece, all of it wanted by somebody who waits */
-	if (w && rx->iov_cnt == 1 && rx->len <= w->room && w->iov_cnt == 1 &&
+	if (AMPSOCK_FAST && w && rx->iov_cnt == 1 && rx->len <= w->room && w->iov_cnt == 1 &&
 	    s->rx.head == s->rx.tail) {
 		memcpy((uint8_t *)w->iov->iov_base + w->skip + w->got, rx->iov->base, rx->len);
 		direct = rx->len;
