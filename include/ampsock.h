@@ -20,11 +20,12 @@ extern "C" {
 struct amp_vdev;
 
 /*
- * Bring a virtio-vsock device up behind a transport that amp_mmio_init() or
- * amp_vhost_frontend_open() prepared. Once per device, from thread context, before or
- * after sockets exist. timeout_ms: how long to wait for the device (mmio: not at all).
- * 0; -ENODEV no vsock device there; -ENOTSUP legacy device or missing features;
- * -ENOBUFS no link slot (AMPSOCK_VSOCK_LINKS) or too little memory; -EPROTO.
+ * Bring a virtio-vsock device up behind a transport that amp_mmio_init() prepared (a Linux
+ * process calls amp_link_vhost_user() instead). vd must stay where it is for ever. From
+ * thread context, before or after sockets exist; again when the link went down, or to
+ * begin anew: connections are reset then, listeners stay. 0; -ENODEV no vsock device there;
+ * -ENOTSUP missing features; -EIO, -EBUSY the device does not do as it should; -EPROTO no
+ * usable CID; -ENOBUFS no link slot (AMPSOCK_VSOCK_LINKS) or too little memory.
  */
 int amp_link_vsock(struct amp_vdev *vd);
 

@@ -32,7 +32,8 @@ extern "C" {
 /*
  * select - wait until a descriptor is ready (POSIX.1-2017; sockets and the console).
  * nfds: highest descriptor + 1, at most FD_SETSIZE. The sets are in/out and may be NULL;
- * errorfds reports a pending socket error. timeout NULL: for ever; zero: look only; it is
+ * errorfds never reports anything (there is no urgent data): a pending socket error makes
+ * a descriptor readable and writable. timeout NULL: for ever; zero: look only; it is
  * not changed. Level-triggered, agrees with what the call then does.
  * Returns ready descriptors over all sets, 0 when the time is up, -1 with errno EBADF
  * (a set descriptor is not open), EINVAL (nfds or timeout out of range).

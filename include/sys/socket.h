@@ -191,7 +191,8 @@ int socketpair(int domain, int type, int protocol, int sv[2]);
  * bind - give the socket a local address. Port 0: any free one; getsockname() tells which.
  * On AF_INET the proxy answers, so this waits for it even on an O_NONBLOCK socket.
  * 0, or -1 with EADDRINUSE, EADDRNOTAVAIL, EACCES (the proxy's rules), EAFNOSUPPORT,
- * EINVAL (already bound, bad length), ENETDOWN (no link), ETIMEDOUT. POSIX.1-2017.
+ * EINVAL (already bound, bad length), ENETUNREACH (no link), ENETDOWN (no proxy there),
+ * ETIMEDOUT. POSIX.1-2017.
  */
 int bind(int fd, const struct sockaddr *addr, socklen_t len);
 
@@ -216,9 +217,9 @@ int accept4(int fd, struct sockaddr *__restrict addr, socklen_t *__restrict len,
  * Blocks, at most SO_SNDTIMEO, else AMPSOCK_CONNECT_MS. 0, or -1 with EINPROGRESS
  * (O_NONBLOCK, or AF_INET and SO_SNDTIMEO is over: wait for POLLOUT, then read SO_ERROR),
  * EALREADY, EISCONN, ECONNREFUSED (nobody listens, on every family), ETIMEDOUT, ENETUNREACH
- * (no way there; AF_VSOCK: no link), ENETDOWN (AF_INET: no link), EOPNOTSUPP (listening),
+ * (no way there, no link), ENETDOWN (AF_INET: no proxy there), EOPNOTSUPP (listening),
  * EHOSTUNREACH, EACCES (the proxy's rules), EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL,
- * ENOBUFS. POSIX.1-2017.
+ * ENOBUFS (pools, limits of the proxy). POSIX.1-2017.
  */
 int connect(int fd, const struct sockaddr *addr, socklen_t len);
 
