@@ -573,6 +573,26 @@ def seqpacket_refused():
 
 
 @test
+def ports_go_round():
+    """a port pair that was just closed is not used again: a late packet would hit the next connection"""
+    port = free_port()
+    p = Proxy(f"publish tcp 127.0.0.1:{port} -> vsock:5000")
+    g = Guest(p.path)
+    g.listen(5000)
+    p.log("guest attached")
+    seen = set()
+    for _ in range(50):
+        s = socket.create_connection(("127.0.0.1", port), 10)
+        c = g.accept(5000)
+        eq(c.peer in seen, False, f"port {c.peer} again")
+        seen.add(c.peer)
+        s.close()
+        g.wait(lambda c=c: c.peer_shut & SEND, 10)
+        c.close()
+    g.close()
+
+
+@test
 def stray_packets():
     """packets of unknown connections: RST for each, none for an RST"""
     p = Proxy("expose vsock:6000 -> tcp 127.0.0.1:9")

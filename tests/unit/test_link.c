@@ -407,6 +407,27 @@ static void test_away_and_back(void **state)
 	assert_int_equal(amp_close(fd), 0);
 }
 
+/* A packet of an old connection that comes late must not hit a new one. */
+static void test_ports_go_round(void **state)
+{
+	unsigned last = 0;
+
+	(void)state;
+	for (int i = 0; i < 100; i++) {
+		struct sockaddr_vm a = {.svm_family = AF_VSOCK,
+					.svm_cid = VMADDR_CID_ANY,
+					.svm_port = VMADDR_PORT_ANY};
+		socklen_t len = sizeof(a);
+		int fd = amp_socket(AF_VSOCK, SOCK_STREAM, 0);
+
+		assert_int_equal(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+		assert_int_equal(amp_getsockname(fd, (struct sockaddr *)&a, &len), 0);
+		assert_true(a.svm_port > last); /* never one that was used before */
+		last = a.svm_port;
+		assert_int_equal(amp_close(fd), 0);
+	}
+}
+
 /* Zero-copy survives a reset between reserve and commit. */
 static void test_reserved_reset(void **state)
 {
@@ -430,9 +451,10 @@ static void test_reserved_reset(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_refused),	 T(test_up),	      T(test_needs_reset),
-		T(test_transport_reset), T(test_broken_ring), T(test_away_and_back),
-		T(test_reserved_reset),
+		T(test_refused),	T(test_up),
+		T(test_needs_reset),	T(test_transport_reset),
+		T(test_broken_ring),	T(test_away_and_back),
+		T(test_reserved_reset), T(test_ports_go_round),
 	};
 
 	alarm(60);
