@@ -240,6 +240,7 @@ void amp_inet_close(struct amp_sock *s)
 		i->state = AMP_INET_ZOMBIE;
 	} else if (i->id && (i->state == AMP_INET_BOUND || i->state == AMP_INET_LISTENING ||
 			     i->state == AMP_INET_LISTEN)) {
+		amp_inet_req_forget(s); /* an option: the slot's next socket is another */
 		i->state = AMP_INET_RELEASE;
 	} else {
 		amp_inet_req_forget(s);

@@ -53,6 +53,7 @@ static struct {
 	uint32_t seq;
 	const void *owner; /* of the request; NULL: nobody wants its answer */
 	uint32_t req_ms;   /* when it was sent or answered */
+	uint32_t req_seq;
 	uint16_t key;
 	uint16_t len;	 /* of the request, then of the answer */
 	uint16_t off;	 /* bytes of the request that are out */
@@ -376,6 +377,7 @@ void amp_inet_req_send(unsigned len)
 	ses.len = c.len;
 	ses.off = 0;
 	ses.req = REQ_SENT;
+	ses.req_seq = c.seq; /* frames without answer take numbers, too */
 	ses.req_ms = amp_port_now_ms();
 	amp_inet_poke();
 }
@@ -433,7 +435,7 @@ static unsigned session_due(struct amp_runner *r)
 /* The answer to the request in flight, whole, and to nothing else (protocol.md 5). */
 static bool take_answer(const struct amp_off_ctl *c)
 {
-	if (ses.req != REQ_SENT || ses.off < ses.len || c->seq != ses.seq ||
+	if (ses.req != REQ_SENT || ses.off < ses.len || c->seq != ses.req_seq ||
 	    c->op != ((ses.key & 0xffu) | AMP_OFF_REPLY))
 		return false;
 	amp_inet_peek(ses.ctl, ses.buf, c->len);

@@ -811,6 +811,33 @@ static void over_a_limit(void **state)
 	amp_close(fd);
 }
 
+/* One thread sets an option while another closes the socket: the answer is not for the next
+ * socket in that slot. */
+static void answers_of_the_closed(void **state)
+{
+	struct sockaddr_in a = sin4("0.0.0.0", 8080);
+	struct amp_sock *s = NULL;
+	socklen_t len = sizeof(int);
+	int one = 1, fd = amp_socket(AF_INET, SOCK_STREAM, 0);
+
+	(void)state;
+	assert_int_equal(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	while ((s = amp_sock_next(s)) != NULL && s->domain != AF_INET)
+		;
+	assert_non_null(s);
+	assert_int_equal(s->fam->option(s, true, IPPROTO_IP, IP_TTL, &one, &len), -EAGAIN);
+	amp_close(fd);
+	spin();
+	assert_int_equal(px.setopts, 1);
+	assert_int_equal(px.releases, 1); /* went between the request and its answer */
+	assert_int_equal(amp_socket(AF_INET, SOCK_STREAM, 0), fd);
+	assert_int_equal(try_connect(fd, 80), 0);
+	assert_int_equal(amp_setsockopt(fd, IPPROTO_IP, IP_TTL, &one, sizeof(one)), 0);
+	assert_int_equal(px.setopts, 2);
+	assert_int_equal(px.sessions, 1);
+	amp_close(fd);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, rig_up, rig_down)
 
 int main(void)
@@ -842,6 +869,7 @@ int main(void)
 		T(lost_session_leaves_the_name),
 		T(away_for_long),
 		T(over_a_limit),
+		T(answers_of_the_closed),
 	};
 
 	return cmocka_run_group_tests_name("inet", tests, NULL, NULL);
