@@ -199,9 +199,8 @@ bool amp_off_get_udp(const uint8_t p[AMP_OFF_UDP_LEN], struct amp_off_udp *u)
 		uint32_t carried = u->len - AMP_OFF_UDP_LEN;
 
 		/* no datagram is longer than 65535: the length becomes a return value */
-		return u->flags == AMP_OFF_UDP_TRUNC
-			       ? u->arg > carried && u->arg <= UINT16_MAX
-			       : !u->flags && u->arg == carried;
+		return u->flags == AMP_OFF_UDP_TRUNC ? u->arg > carried && u->arg <= UINT16_MAX
+						     : !u->flags && u->arg == carried;
 	}
 	if (u->kind == AMP_OFF_UDP_ERROR && u->arg == AMP_OFF_OK)
 		return false;

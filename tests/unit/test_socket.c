@@ -747,7 +747,8 @@ static void test_console(void **state)
 static void test_listen_fails(void **state)
 {
 	struct sockaddr_vm at;
-	int l = listener(SOCK_STREAM, 1, &at), c = amp_socket(AF_VSOCK, SOCK_STREAM, 0), s, v = 3;
+	int l = listener(SOCK_STREAM, 1, &at), c = amp_socket(AF_VSOCK, SOCK_STREAM, 0), s,
+	    v = 3;
 	socklen_t len = sizeof(v);
 	char b[4];
 
@@ -792,13 +793,16 @@ static void test_accept_the_gone(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_socket),	     T(test_bind),	  T(test_refused),
-		T(test_stream),	     T(test_vectors),	  T(test_messages),
-		T(test_backlog),     T(test_linger_zero), T(test_timeouts),
-		T(test_options),     T(test_lowat),	  T(test_socketpair),
-		T(test_zero_copy),   T(test_poll_select), T(test_threads_echo),
-		T(test_close_wakes), T(test_console),	  T(test_threads_pingpong),
-		T(test_listen_fails),   T(test_accept_the_gone),
+		T(test_socket),	      T(test_bind),
+		T(test_refused),      T(test_stream),
+		T(test_vectors),      T(test_messages),
+		T(test_backlog),      T(test_linger_zero),
+		T(test_timeouts),     T(test_options),
+		T(test_lowat),	      T(test_socketpair),
+		T(test_zero_copy),    T(test_poll_select),
+		T(test_threads_echo), T(test_close_wakes),
+		T(test_console),      T(test_threads_pingpong),
+		T(test_listen_fails), T(test_accept_the_gone),
 	};
 
 	alarm(60);
