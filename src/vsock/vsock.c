@@ -793,10 +793,11 @@ int amp_vsock_connect(struct amp_vsock *vs, struct amp_vsock_conn *c,
 
 void amp_vsock_respond(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
-	if (c->state == AMP_CONN_REQUESTED)
-		owe(vs, c, AMP_OWE_RESPONSE);
-	else if (c->state != AMP_CONN_FREE) /* FREE: inside the request hook */
+	if (c->state == AMP_CONN_FREE) /* in the request hook: the rest is its last life */
+		c->state = AMP_CONN_OPEN;
+	if (c->state != AMP_CONN_REQUESTED)
 		return;
+	owe(vs, c, AMP_OWE_RESPONSE);
 	c->state = AMP_CONN_OPEN;
 	if (drained(c)) /* it has given up while it waited for us */
 		die(vs, c, true);
