@@ -10,7 +10,7 @@
 #define XN	(1u << 4)
 #define AP_RW	(1u << 10)
 #define DEVICE	(1u << 2) /* TEX 0, C 0, B 1 */
-#define NORMAL                                                                        \
+#define NORMAL \
 	(1u << 12 | 1u << 3 | 1u << 2) /* TEX 1, C 1, B 1: write-back, write-allocate \
 					*/
 #define SHARED (1u << 16)

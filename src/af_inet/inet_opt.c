@@ -166,8 +166,8 @@ static int ask(struct amp_sock *s, bool set, unsigned k, void *val, socklen_t *l
 /* What the proxy's socket has not is refused now, not by a connect() or bind() later. */
 static bool fits(const struct amp_sock *s, int level, unsigned opt)
 {
-	if (s->type == SOCK_STREAM ? opt == AMP_OFF_SO_BROADCAST || opt == AMP_OFF_SO_REUSEPORT :
-				     level == IPPROTO_TCP)
+	if (s->type == SOCK_STREAM ? opt == AMP_OFF_SO_BROADCAST || opt == AMP_OFF_SO_REUSEPORT
+				   : level == IPPROTO_TCP)
 		return false;
 	return level != IPPROTO_IPV6 || s->domain == AF_INET6;
 }

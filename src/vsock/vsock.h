@@ -61,7 +61,7 @@ struct amp_vsock_conn {
 #define AMP_VSOCK_EV_WRITABLE 0x02u /* credit arrived after a reserve had found none */
 #define AMP_VSOCK_EV_SHUT     0x04u /* peer_shut changed */
 #define AMP_VSOCK_EV_RESET    0x08u /* RST from the peer, a lie, or the link went down */
-#define AMP_VSOCK_EV_GONE                                                  \
+#define AMP_VSOCK_EV_GONE \
 	0x10u /* the engine has let go: last call ever for this connection \
 	       */
 
@@ -137,7 +137,7 @@ struct amp_vsock {
 		*owed_head; /* first in, first out: round-robin between connections */
 	struct amp_vsock_conn *owed_tail;
 	struct amp_vsock_conn *recent; /* engine: got the last packet; never one of a loop */
-	struct amp_iov *iov; /* room to receive into: iov_max segments */
+	struct amp_iov *iov;	       /* room to receive into: iov_max segments */
 	uint16_t iov_max;
 	uint16_t stray_len, stray_cnt, stray_head;
 	struct amp_vsock_stray *stray;

@@ -24,7 +24,8 @@
 #define AMP_OFF_MAGIC	0x50534d41u /* "AMSP" on the wire: 41 4d 53 50 */
 #define AMP_OFF_VERSION 1u
 #define AMP_OFF_PORT	0x414d5301u /* vsock port of the proxy (host CID): carriers connect here */
-#define AMP_OFF_ACCEPT_PORT 0x414d5302u /* vsock port in the guest: accept carriers connect here */
+#define AMP_OFF_ACCEPT_PORT \
+	0x414d5302u /* vsock port in the guest: accept carriers connect here */
 
 #define AMP_OFF_NAME_MAX  255u
 #define AMP_OFF_ADDRS_MAX 16u
@@ -44,12 +45,13 @@ struct amp_off_addr {
 
 /* Operations of OPEN and of control frames. */
 enum amp_off_op {
-	AMP_OFF_HELLO = 1,    /* OPEN, control carrier */
-	AMP_OFF_CONNECT = 2,  /* OPEN, TCP: connect (bound_id: a socket bound before) */
-	AMP_OFF_UDP = 3,      /* OPEN, UDP: bind to local when it has a family, connect to peer when it has */
-	AMP_OFF_ACCEPT = 4,   /* header of an accept carrier */
+	AMP_OFF_HELLO = 1,   /* OPEN, control carrier */
+	AMP_OFF_CONNECT = 2, /* OPEN, TCP: connect (bound_id: a socket bound before) */
+	AMP_OFF_UDP =
+		3, /* OPEN, UDP: bind to local when it has a family, connect to peer when it has */
+	AMP_OFF_ACCEPT = 4, /* header of an accept carrier */
 
-	AMP_OFF_PING = 16,    /* either way; answered PONG with the same seq */
+	AMP_OFF_PING = 16, /* either way; answered PONG with the same seq */
 	AMP_OFF_PONG = 17,
 	AMP_OFF_BIND = 18,    /* family addr opts -> status id addr */
 	AMP_OFF_LISTEN = 19,  /* bound_id backlog credits -> status listener id, token, addr */
@@ -59,35 +61,77 @@ enum amp_off_op {
 	AMP_OFF_GETOPT = 23,  /* id opt -> status value */
 	AMP_OFF_RESOLVE = 24, /* getaddrinfo */
 	AMP_OFF_RNAME = 25,   /* getnameinfo */
-	AMP_OFF_CLOSED = 26,  /* proxy -> guest: id, status: the true reason, before the carrier's RST */
+	AMP_OFF_CLOSED =
+		26, /* proxy -> guest: id, status: the true reason, before the carrier's RST */
 	AMP_OFF_UDP_CONNECT = 27, /* id addr (family 0: dissolve) -> status, local addr */
-	AMP_OFF_REPLY = 128,  /* set in op of the answer to a control frame */
+	AMP_OFF_REPLY = 128,	  /* set in op of the answer to a control frame */
 };
 
 /* Status on the wire: our own enumeration, mapped to errno at each end. */
 enum amp_off_status {
 	AMP_OFF_OK = 0,
-	AMP_OFF_EACCES, AMP_OFF_EADDRINUSE, AMP_OFF_EADDRNOTAVAIL, AMP_OFF_EAFNOSUPPORT,
-	AMP_OFF_ECONNABORTED, AMP_OFF_ECONNREFUSED, AMP_OFF_ECONNRESET, AMP_OFF_EHOSTUNREACH,
-	AMP_OFF_EINVAL, AMP_OFF_EMFILE, AMP_OFF_EMSGSIZE, AMP_OFF_ENETDOWN, AMP_OFF_ENETUNREACH,
-	AMP_OFF_ENOBUFS, AMP_OFF_ENOPROTOOPT, AMP_OFF_ENOTCONN, AMP_OFF_EOPNOTSUPP,
-	AMP_OFF_EPERM, AMP_OFF_EPIPE, AMP_OFF_EPROTO, AMP_OFF_EPROTONOSUPPORT,
-	AMP_OFF_ETIMEDOUT, AMP_OFF_EHOSTDOWN, AMP_OFF_EAGAIN, AMP_OFF_EIO, AMP_OFF_EISCONN,
-	AMP_OFF_EDESTADDRREQ, AMP_OFF_ESTALE, /* ESTALE: unknown session or token */
+	AMP_OFF_EACCES,
+	AMP_OFF_EADDRINUSE,
+	AMP_OFF_EADDRNOTAVAIL,
+	AMP_OFF_EAFNOSUPPORT,
+	AMP_OFF_ECONNABORTED,
+	AMP_OFF_ECONNREFUSED,
+	AMP_OFF_ECONNRESET,
+	AMP_OFF_EHOSTUNREACH,
+	AMP_OFF_EINVAL,
+	AMP_OFF_EMFILE,
+	AMP_OFF_EMSGSIZE,
+	AMP_OFF_ENETDOWN,
+	AMP_OFF_ENETUNREACH,
+	AMP_OFF_ENOBUFS,
+	AMP_OFF_ENOPROTOOPT,
+	AMP_OFF_ENOTCONN,
+	AMP_OFF_EOPNOTSUPP,
+	AMP_OFF_EPERM,
+	AMP_OFF_EPIPE,
+	AMP_OFF_EPROTO,
+	AMP_OFF_EPROTONOSUPPORT,
+	AMP_OFF_ETIMEDOUT,
+	AMP_OFF_EHOSTDOWN,
+	AMP_OFF_EAGAIN,
+	AMP_OFF_EIO,
+	AMP_OFF_EISCONN,
+	AMP_OFF_EDESTADDRREQ,
+	AMP_OFF_ESTALE, /* ESTALE: unknown session or token */
 	/* getaddrinfo */
-	AMP_OFF_EAI_AGAIN = 64, AMP_OFF_EAI_FAIL, AMP_OFF_EAI_FAMILY, AMP_OFF_EAI_NONAME,
-	AMP_OFF_EAI_SERVICE, AMP_OFF_EAI_SOCKTYPE, AMP_OFF_EAI_MEMORY,
+	AMP_OFF_EAI_AGAIN = 64,
+	AMP_OFF_EAI_FAIL,
+	AMP_OFF_EAI_FAMILY,
+	AMP_OFF_EAI_NONAME,
+	AMP_OFF_EAI_SERVICE,
+	AMP_OFF_EAI_SOCKTYPE,
+	AMP_OFF_EAI_MEMORY,
 };
 
 /* Socket options on the wire. In OPEN: SETOPT-like list would cost; the common ones are bits. */
 enum amp_off_opt {
-	AMP_OFF_SO_REUSEADDR = 1, AMP_OFF_SO_KEEPALIVE, AMP_OFF_SO_BROADCAST,
-	AMP_OFF_TCP_NODELAY, AMP_OFF_TCP_KEEPIDLE, AMP_OFF_TCP_KEEPINTVL, AMP_OFF_TCP_KEEPCNT,
-	AMP_OFF_IPV6_V6ONLY, AMP_OFF_SO_LINGER, AMP_OFF_IP_TTL, AMP_OFF_IPV6_UNICAST_HOPS,
-	AMP_OFF_IP_MULTICAST_TTL, AMP_OFF_IP_MULTICAST_LOOP, AMP_OFF_IP_MULTICAST_IF,
-	AMP_OFF_IP_ADD_MEMBERSHIP, AMP_OFF_IP_DROP_MEMBERSHIP, AMP_OFF_IPV6_MULTICAST_HOPS,
-	AMP_OFF_IPV6_MULTICAST_LOOP, AMP_OFF_IPV6_MULTICAST_IF, AMP_OFF_IPV6_JOIN_GROUP,
-	AMP_OFF_IPV6_LEAVE_GROUP, AMP_OFF_SO_REUSEPORT,
+	AMP_OFF_SO_REUSEADDR = 1,
+	AMP_OFF_SO_KEEPALIVE,
+	AMP_OFF_SO_BROADCAST,
+	AMP_OFF_TCP_NODELAY,
+	AMP_OFF_TCP_KEEPIDLE,
+	AMP_OFF_TCP_KEEPINTVL,
+	AMP_OFF_TCP_KEEPCNT,
+	AMP_OFF_IPV6_V6ONLY,
+	AMP_OFF_SO_LINGER,
+	AMP_OFF_IP_TTL,
+	AMP_OFF_IPV6_UNICAST_HOPS,
+	AMP_OFF_IP_MULTICAST_TTL,
+	AMP_OFF_IP_MULTICAST_LOOP,
+	AMP_OFF_IP_MULTICAST_IF,
+	AMP_OFF_IP_ADD_MEMBERSHIP,
+	AMP_OFF_IP_DROP_MEMBERSHIP,
+	AMP_OFF_IPV6_MULTICAST_HOPS,
+	AMP_OFF_IPV6_MULTICAST_LOOP,
+	AMP_OFF_IPV6_MULTICAST_IF,
+	AMP_OFF_IPV6_JOIN_GROUP,
+	AMP_OFF_IPV6_LEAVE_GROUP,
+	AMP_OFF_SO_REUSEPORT,
 };
 
 /* opts bits of OPEN and BIND: 1u << amp_off_opt for the boolean ones set to 1 (numbers < 32).
@@ -203,7 +247,8 @@ struct amp_off_ctl {
 enum amp_off_udp_kind {
 	AMP_OFF_UDP_DATA = 0,
 	AMP_OFF_UDP_ERROR = 1, /* arg: status, addr: whom it was sent to; no payload */
-	AMP_OFF_UDP_DROPS = 2, /* arg: datagrams dropped since the last such frame; no addr, no payload */
+	AMP_OFF_UDP_DROPS =
+		2, /* arg: datagrams dropped since the last such frame; no addr, no payload */
 };
 #define AMP_OFF_UDP_TRUNC 1u
 

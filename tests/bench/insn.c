@@ -26,16 +26,16 @@
 /* Not 2: to its own stack this end is a guest like any other until its rings are turned round. */
 #define HOST_CID 4
 
-#define DECLARE(p)                                                                             \
-	int p##_amp_side_up(uint32_t cid);                                                     \
-	struct amp_vq *p##_amp_side_queue(unsigned q);                                         \
-	int p##_amp_side_turn(unsigned q, const struct amp_vq *theirs);                        \
-	int p##_amp_socket(int domain, int type, int protocol);                                \
-	int p##_amp_bind(int fd, const struct sockaddr *addr, socklen_t len);                  \
-	int p##_amp_listen(int fd, int backlog);                                               \
-	int p##_amp_accept(int fd, struct sockaddr *addr, socklen_t *len);                     \
-	int p##_amp_connect(int fd, const struct sockaddr *addr, socklen_t len);               \
-	ssize_t p##_amp_send(int fd, const void *buf, size_t len, int flags);                  \
+#define DECLARE(p)                                                               \
+	int p##_amp_side_up(uint32_t cid);                                       \
+	struct amp_vq *p##_amp_side_queue(unsigned q);                           \
+	int p##_amp_side_turn(unsigned q, const struct amp_vq *theirs);          \
+	int p##_amp_socket(int domain, int type, int protocol);                  \
+	int p##_amp_bind(int fd, const struct sockaddr *addr, socklen_t len);    \
+	int p##_amp_listen(int fd, int backlog);                                 \
+	int p##_amp_accept(int fd, struct sockaddr *addr, socklen_t *len);       \
+	int p##_amp_connect(int fd, const struct sockaddr *addr, socklen_t len); \
+	ssize_t p##_amp_send(int fd, const void *buf, size_t len, int flags);    \
 	ssize_t p##_amp_recv(int fd, void *buf, size_t len, int flags);
 
 DECLARE(g)
@@ -92,11 +92,13 @@ void insn_switch(void)
 
 static void host_main(void)
 {
-	struct sockaddr_vm a = {.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = PORT};
+	struct sockaddr_vm a = {
+		.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = PORT};
 	char buf[MESSAGE];
 	int l = h_amp_socket(AF_VSOCK, type, 0), fd;
 
-	need(l >= 0 && h_amp_bind(l, (struct sockaddr *)&a, sizeof(a)) == 0 && h_amp_listen(l, 1) == 0,
+	need(l >= 0 && h_amp_bind(l, (struct sockaddr *)&a, sizeof(a)) == 0 &&
+		     h_amp_listen(l, 1) == 0,
 	     "the host's listener");
 	fd = h_amp_accept(l, NULL, NULL);
 	need(fd >= 0, "accept");
@@ -108,7 +110,8 @@ static void host_main(void)
 			}
 			memset(buf, 'x', sizeof(buf));
 			count_on();
-			need(h_amp_send(fd, buf, sizeof(buf), 0) == sizeof(buf), "the host's send");
+			need(h_amp_send(fd, buf, sizeof(buf), 0) == sizeof(buf),
+			     "the host's send");
 			insn_switch();
 			continue;
 		}
@@ -116,7 +119,8 @@ static void host_main(void)
 		if (what == ONE_WAY)
 			count_off();
 		else
-			need(h_amp_send(fd, buf, sizeof(buf), 0) == sizeof(buf), "the host's send");
+			need(h_amp_send(fd, buf, sizeof(buf), 0) == sizeof(buf),
+			     "the host's send");
 	}
 }
 
@@ -137,7 +141,8 @@ int main(int argc, char **argv)
 
 	need(g_amp_side_up(3) == 0 && h_amp_side_up(HOST_CID) == 0, "links");
 	/* The guest's in queue is the host's out queue. */
-	need(h_amp_side_turn(0, g_amp_side_queue(1)) == 0 && h_amp_side_turn(1, g_amp_side_queue(0)) == 0,
+	need(h_amp_side_turn(0, g_amp_side_queue(1)) == 0 &&
+		     h_amp_side_turn(1, g_amp_side_queue(0)) == 0,
 	     "the device's rings");
 	getcontext(&host);
 	host.uc_stack.ss_sp = host_stack;

@@ -32,7 +32,7 @@ struct stream {
 	int fd;
 	enum state state;
 	unsigned head_sent;
-	uint64_t left;	/* bytes, or round trips */
+	uint64_t left; /* bytes, or round trips */
 	uint8_t head[9];
 	uint8_t waiting; /* rt: the byte is on its way */
 };
@@ -123,21 +123,27 @@ static int turn(struct stream *s)
 		s->state = HEAD;
 		return 1;
 	case HEAD:
-		n = moved(send(s->fd, s->head + s->head_sent, sizeof(s->head) - s->head_sent, 0), "send");
+		n = moved(
+			send(s->fd, s->head + s->head_sent, sizeof(s->head) - s->head_sent, 0),
+			"send");
 		s->head_sent += (unsigned)n;
 		if (s->head_sent == sizeof(s->head))
 			s->state = RUN;
 		return n > 0;
 	case RUN:
 		if (s->head[0] == 'T') {
-			n = moved(send(s->fd, buf, s->left < BUF_LEN ? (size_t)s->left : BUF_LEN, 0), "send");
+			n = moved(send(s->fd, buf,
+				       s->left < BUF_LEN ? (size_t)s->left : BUF_LEN, 0),
+				  "send");
 			s->left -= n;
 			if (s->left == 0)
 				s->state = ANSWER;
 			return n > 0;
 		}
 		if (s->head[0] == 'R') {
-			n = moved(recv(s->fd, buf, s->left < BUF_LEN ? (size_t)s->left : BUF_LEN, 0), "recv");
+			n = moved(recv(s->fd, buf,
+				       s->left < BUF_LEN ? (size_t)s->left : BUF_LEN, 0),
+				  "recv");
 			s->left -= n;
 			if (s->left == 0)
 				close_stream(s);
@@ -241,7 +247,8 @@ int main(int argc, char **argv)
 	to_open = mode == 3 ? count - streams : 0;
 	drive(streams);
 	clock_gettime(CLOCK_MONOTONIC, &to);
-	printf("%llu %.6f\n", (unsigned long long)(mode == 3 ? count : count / streams * streams),
+	printf("%llu %.6f\n",
+	       (unsigned long long)(mode == 3 ? count : count / streams * streams),
 	       (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9);
 	return 0;
 }

@@ -112,7 +112,8 @@ static int output(struct conn *c)
 		return 0;
 	}
 	while (c->left) {
-		n = send(c->fd, buf, c->left < sizeof(buf) ? c->left : sizeof(buf), MSG_NOSIGNAL);
+		n = send(c->fd, buf, c->left < sizeof(buf) ? c->left : sizeof(buf),
+			 MSG_NOSIGNAL);
 		if (n < 0)
 			return errno == EAGAIN ? 0 : -1;
 		c->left -= (uint64_t)n;
@@ -123,7 +124,8 @@ static int output(struct conn *c)
 
 int main(int argc, char **argv)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in a = {.sin_family = AF_INET,
+				.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct rlimit files = {65536, 65536};
 	socklen_t len = sizeof(a);
 	int one = 1, l = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -156,7 +158,8 @@ int main(int argc, char **argv)
 				take(l);
 				continue;
 			}
-			if (((ev[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) && input(c) < 0) ||
+			if (((ev[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) &&
+			     input(c) < 0) ||
 			    (c->head_len == sizeof(c->head) && output(c) < 0)) {
 				close(c->fd);
 				free(c);

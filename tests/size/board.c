@@ -68,7 +68,21 @@ void reset(void)
 }
 
 __attribute__((section(".vectors"), used)) static void *const vectors[] = {
-	&__stack_top, (void *)reset, NULL, NULL, NULL, NULL, NULL, NULL,
-	NULL,	      NULL,	     NULL, NULL, NULL, NULL, NULL, NULL,
+	&__stack_top,
+	(void *)reset,
+	NULL,
+	NULL,
+	NULL,
+	NULL,
+	NULL,
+	NULL,
+	NULL,
+	NULL,
+	NULL,
+	NULL,
+	NULL,
+	NULL,
+	NULL,
+	NULL,
 	(void *)slot_interrupt,
 };

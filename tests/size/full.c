@@ -17,18 +17,24 @@
 int main(void);
 
 typedef void (*any_fn)(void);
-#define F(name) (any_fn)name
+#define F(name) (any_fn) name
 
 const volatile any_fn every[] = {
-	F(socket),	F(socketpair),	  F(bind),	       F(listen),	     F(accept),
-	F(connect),	F(send),	  F(sendto),	       F(sendmsg),	     F(recv),
-	F(recvfrom),	F(recvmsg),	  F(read),	       F(write),	     F(readv),
-	F(writev),	F(shutdown),	  F(close),	       F(getsockname),	     F(getpeername),
-	F(getsockopt),	F(setsockopt),	  F(poll),	       F(select),	     F(fcntl),
-	F(pselect),	F(ioctl),	  F(getaddrinfo),      F(freeaddrinfo),	     F(gai_strerror),
-	F(getnameinfo), F(if_nametoindex), F(if_indextoname),  F(inet_pton),	     F(inet_ntop),
-	F(accept4),	F(ppoll),	  F(amp_link_vsock),   F(amp_link_callback), F(amp_link_wait),
-	F(amp_reserve), F(amp_commit),	  F(amp_borrow),       F(amp_give_back),     F(amp_poll_links),
+	F(socket),	  F(socketpair),     F(bind),
+	F(listen),	  F(accept),	     F(connect),
+	F(send),	  F(sendto),	     F(sendmsg),
+	F(recv),	  F(recvfrom),	     F(recvmsg),
+	F(read),	  F(write),	     F(readv),
+	F(writev),	  F(shutdown),	     F(close),
+	F(getsockname),	  F(getpeername),    F(getsockopt),
+	F(setsockopt),	  F(poll),	     F(select),
+	F(fcntl),	  F(pselect),	     F(ioctl),
+	F(getaddrinfo),	  F(freeaddrinfo),   F(gai_strerror),
+	F(getnameinfo),	  F(if_nametoindex), F(if_indextoname),
+	F(inet_pton),	  F(inet_ntop),	     F(accept4),
+	F(ppoll),	  F(amp_link_vsock), F(amp_link_callback),
+	F(amp_link_wait), F(amp_reserve),    F(amp_commit),
+	F(amp_borrow),	  F(amp_give_back),  F(amp_poll_links),
 	F(amp_stats_get), F(amp_log_hook),
 };
 
