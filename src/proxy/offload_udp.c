@@ -388,6 +388,23 @@ static int slice(const struct iovec *iov, int cnt, size_t off, size_t len, struc
 	return n;
 }
 
+/*
+ * The address as the kernel's socket knows it: behind a port published on IPv4 that socket is
+ * an AF_INET one, also when the guest's is AF_INET6 and says ::ffff:a.b.c.d.
+ */
+static socklen_t to_kernel(const struct udp *u, const struct amp_off_addr *a,
+			   struct sockaddr_storage *ss)
+{
+	static const uint8_t v4_mapped[12] = {[10] = 0xff, [11] = 0xff};
+	struct amp_off_addr four = {.family = AMP_OFF_INET, .port = a->port};
+
+	if (!u->virt || u->virt->fwd->target.addr.sa.sa_family != AF_INET ||
+	    a->family != AMP_OFF_INET6 || memcmp(a->addr, v4_mapped, sizeof(v4_mapped)))
+		return amp_off_to_sa(a, ss);
+	memcpy(four.addr, a->addr + 12, 4);
+	return amp_off_to_sa(&four, ss);
+}
+
 /* 0, positive errno, or -EAGAIN: the socket is full. */
 static int send_frame(struct udp *u, const struct amp_off_udp *h, struct iovec *iov, int cnt)
 {
@@ -399,7 +416,7 @@ static int send_frame(struct udp *u, const struct amp_off_udp *h, struct iovec *
 		if (h->addr.family != u->o.family)
 			return EAFNOSUPPORT;
 		m.msg_name = &to;
-		m.msg_namelen = amp_off_to_sa(&h->addr, &to);
+		m.msg_namelen = to_kernel(u, &h->addr, &to);
 		err = may_send(u, &to);
 	} else if (!u->connected) {
 		err = EDESTADDRREQ;
@@ -537,7 +554,7 @@ int amp_udp_connect(struct amp_osock *s, const struct amp_off_addr *peer,
 	if (peer->family) {
 		if (peer->family != s->family)
 			return EAFNOSUPPORT;
-		len = amp_off_to_sa(peer, &ss);
+		len = to_kernel(u, peer, &ss);
 		err = may_send(u, &ss);
 	}
 	if (!err && !u->virt && connect(u->watch.fd, (struct sockaddr *)&ss, len))

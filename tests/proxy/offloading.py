@@ -522,6 +522,29 @@ def published_udp():
 
 
 @test
+def published_udp6():
+    """an AF_INET6 UDP socket behind a port published on IPv4 answers whom it hears"""
+    port = free_port(socket.SOCK_DGRAM)
+    r = Rig(f"publish udp 127.0.0.1:{port} -> inet:53")
+    u = r.s.udp(local=("::", 53), family=off.INET6)
+    k = udp_sock()
+    k.sendto(b"query", ("127.0.0.1", port))
+    data, src = u.recvfrom()
+    eq((data, src), (b"query", ("::ffff:127.0.0.1", k.getsockname()[1])))
+    u.sendto(b"reply", src)
+    u.sendto(b"lost", ("2001:db8::1", 9))  # no IPv4 word for it
+    eq(off.name(u.frame()[2]), "EACCES")
+    eq(k.recvfrom(100), (b"reply", ("127.0.0.1", port)))
+    u.connect(*src)
+    udp_sock().sendto(b"stranger", ("127.0.0.1", port))
+    k.sendto(b"friend", ("127.0.0.1", port))
+    eq(u.recvfrom()[0], b"friend")
+    u.sendto(b"to you")
+    eq(k.recvfrom(100)[0], b"to you")
+    r.end()
+
+
+@test
 def udp():
     """UDP: boundaries, sizes from 0 to the largest, true source addresses, IPv6"""
     a, b = udp_sock(), udp_sock("::1")
