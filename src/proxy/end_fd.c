@@ -20,7 +20,7 @@ struct end_fd {
 	struct amp_grave grave;
 	bool connecting;
 	bool readable;
-	bool hup;      /* an end or error is due: a short read proves nothing */
+	bool hup;      /* an end, an error or urgent data is due: a short read proves nothing */
 	bool writable; /* false also before the connection is there */
 };
 
@@ -65,7 +65,8 @@ static void ready(struct amp_watch *w, uint32_t events)
 {
 	struct end_fd *e = amp_container_of(w, struct end_fd, watch);
 
-	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+	/* a read stops at the mark of urgent data (tcp(7)), and what lies behind has no edge */
+	if (events & (EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 		e->hup = true;
 	if (e->connecting) {
 		connected(e, events);
@@ -190,7 +191,8 @@ struct amp_end *amp_end_fd(int fd, bool connecting)
 	e->watch.ready = ready;
 	e->connecting = connecting;
 	e->writable = !connecting;
-	if (amp_watch_start(&e->watch, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)) {
+	if (amp_watch_start(&e->watch, fd,
+			    EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET)) {
 		close(fd);
 		free(e);
 		return NULL;

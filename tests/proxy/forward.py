@@ -150,6 +150,24 @@ def publish_unix():
 
 
 @test
+def urgent():
+    """urgent data from a TCP peer: the bytes behind it come too, though the read before it was short"""
+    port = free_port()
+    p = Proxy(f"publish tcp 127.0.0.1:{port} -> vsock:5000")
+    g = Guest(p.path)
+    g.listen(5000)
+    k = socket.create_connection(("127.0.0.1", port), timeout=20)
+    k.sendall(b"before")
+    k.send(b"!", socket.MSG_OOB)
+    k.sendall(b"behind")
+    p.wait_counter("ends", 1)  # the proxy has its last edge before the guest answers
+    c = g.accept(5000)
+    eq(c.recv_exact(12), b"beforebehind")
+    g.close()
+    p.stop()
+
+
+@test
 def publish_ipv6():
     """publish on ::1"""
     port = free_port(family=socket.AF_INET6)
