@@ -12,7 +12,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import offload as off  # noqa: E402
 from harness import Proxy, Server, eq, free_port, main, test  # noqa: E402
-from vguest import SEND, Guest, Reset  # noqa: E402
+from vguest import REQUEST, SEND, Guest, Reset  # noqa: E402
 
 MIB = 1 << 20
 
@@ -451,6 +451,31 @@ def published_inet():
     r.s.listen(bid, 4, 2)
     k = socket.create_connection(("127.0.0.1", port), timeout=20)
     r.s.accept()
+    r.end()
+
+
+@test
+def accept_without_room():
+    """a connection accepted while the ring has no room for its carrier is reset; the credit is good again"""
+    r = Rig("allow in tcp 127.0.0.1:0")
+    bid, name = r.s.bind("127.0.0.1", 0)
+    r.s.listen(bid, 4, 1)
+    many = [r.g.new(off.PORT) for _ in range(4095)]
+    for c in many:
+        c.post(REQUEST)
+    r.g.flush()
+    r.p.wait_counter("ends", 4096)
+    k = socket.create_connection(name, timeout=20)
+    try:
+        eq(k.recv(1), b"?")
+    except ConnectionResetError:
+        pass
+    r.p.log("accept: ")
+    for c in many:
+        c.reset()
+    r.p.wait_counter("ends", 1)
+    k = socket.create_connection(name, timeout=20)
+    eq(r.s.accept().peername, k.getsockname())
     r.end()
 
 
