@@ -181,8 +181,9 @@ static bool admit(struct udp *u, const struct sockaddr_storage *from)
 		u->peer_next = (u->peer_next + 1u) % PEERS;
 		return true;
 	}
-	if (u->connected)
-		return true; /* the kernel lets in no other */
+	/* others' can still wait in the queue from before connect(), which filters what comes */
+	if (u->connected && same_sa(&u->peer, from))
+		return true;
 	now = amp_now_ms();
 	if (now < u->good_in_until_ms && same_sa(&u->good_in, from))
 		return true;

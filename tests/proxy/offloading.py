@@ -570,6 +570,26 @@ def published_udp6():
 
 
 @test
+def udp_before_connect():
+    """UDP connect lets nobody in whose datagram waited before it and whom no rule covers"""
+    a, stranger = udp_sock(), udp_sock()
+    r = Rig(f"allow out udp 127.0.0.1:{a.getsockname()[1]}")
+    u = r.s.udp()
+    here = ("127.0.0.1", u.name[1])
+    for n in range(6):  # more than the guest's window: the proxy stops reading
+        a.sendto(b"B" * 60000, here)
+        r.g.wait(lambda n=n: len(u.c.rx) >= min((n + 1) * 60032, 262144))
+    stranger.sendto(b"stranger", here)
+    u.connect(*a.getsockname())
+    a.sendto(b"friend", here)
+    data = b"B"
+    while data[:1] == b"B":
+        data, _ = u.recvfrom()
+    eq(data, b"friend")
+    r.end()
+
+
+@test
 def udp():
     """UDP: boundaries, sizes from 0 to the largest, true source addresses, IPv6"""
     a, b = udp_sock(), udp_sock("::1")
