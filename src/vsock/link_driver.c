@@ -46,6 +46,7 @@ struct drv_link {
 	struct amp_vdev *vd;
 	struct amp_vq q[QUEUES];
 	uint8_t event_in; /* looks at the links until the event queue's turn */
+	bool event_put;	  /* event buffers went back: a kick may be due */
 	uint16_t state[2][NUM];
 	uint16_t event_state[EVENT_NUM];
 };
@@ -162,22 +163,26 @@ static void link_restart(struct drv_link *d, const char *why)
 		amp_log(AMP_WHY("vsock: the device does not come back"));
 }
 
-/* 5.10.6.7; anything else is unknown and ignored. True: the transport was reset. */
+/*
+ * 5.10.6.7; anything else is unknown and ignored. True: the transport was reset, or the
+ * ring is broken, which comes to the same. Bounded: a device can fill buffers as fast as
+ * they go back; what is left is seen before sleep.
+ */
 static bool event_came(struct drv_link *d)
 {
 	struct amp_iov iov;
 	struct amp_vq_buf b = {.iov = &iov, .iov_max = 1};
+	struct amp_vq *q = &d->q[Q_EVENT];
 	bool reset = false;
 
-	while (d->q[Q_EVENT].num && amp_vq_get(&d->q[Q_EVENT], &b) > 0) {
+	for (unsigned i = 0; q->num && i < EVENT_NUM && amp_vq_get(q, &b) > 0; i++) {
 		if (b.len >= 4 && amp_le32(iov.base) == EVENT_TRANSPORT_RESET)
 			reset = true;
-		amp_vq_put(&d->q[Q_EVENT], b.id, 0);
-		b.iov = &iov;
+		amp_vq_put(q, b.id, 0);
+		d->event_put = true;
+		amp_runner_due(&d->l.runner);
 	}
-	if (d->q[Q_EVENT].num && amp_vq_kick_due(&d->q[Q_EVENT]))
-		d->vd->ops->notify(d->vd, Q_EVENT); /* rare: the lock does not matter */
-	return reset;
+	return reset || q->broken;
 }
 
 static int32_t drv_run(struct amp_runner *r, uint32_t now_ms)
@@ -238,6 +243,9 @@ static unsigned drv_kick_due(struct amp_runner *r)
 	d->l.in_cnt = 0;
 	if (amp_vq_kick_due(&d->q[Q_TX]))
 		bits |= 1u << Q_TX;
+	if (d->event_put && amp_vq_kick_due(&d->q[Q_EVENT]))
+		bits |= 1u << Q_EVENT;
+	d->event_put = false;
 	return bits;
 }
 

@@ -61,9 +61,7 @@ struct amp_vsock_conn {
 #define AMP_VSOCK_EV_WRITABLE 0x02u /* credit arrived after a reserve had found none */
 #define AMP_VSOCK_EV_SHUT     0x04u /* peer_shut changed */
 #define AMP_VSOCK_EV_RESET    0x08u /* RST from the peer, a lie, or the link went down */
-#define AMP_VSOCK_EV_GONE \
-	0x10u /* the engine has let go: last call ever for this connection \
-	       */
+#define AMP_VSOCK_EV_GONE     0x10u /* the engine has let go: the last call about it */
 
 /* One arrived packet's payload, in place. */
 struct amp_vsock_rx {
