@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "../virtio/vhost_user_backend.h"
@@ -285,6 +286,19 @@ static void tell_ready(int fd)
 	close(fd);
 }
 
+/* A socket of a guest is a descriptor of ours: take all that we may have, as no select() is used. */
+static void raise_descriptors(void)
+{
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl) || rl.rlim_cur == rl.rlim_max)
+		return;
+	rl.rlim_cur = rl.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &rl))
+		amp_log(AMP_LOG_WARN, "cannot raise the limit of open files: %s",
+			strerror(errno));
+}
+
 static int run(struct settings *set)
 {
 	static uv_signal_t sig[3];
@@ -298,6 +312,7 @@ static int run(struct settings *set)
 		return EXIT_RUN;
 	}
 	signal(SIGPIPE, SIG_IGN);
+	raise_descriptors();
 	for (unsigned i = 0; i < 3; i++) {
 		uv_signal_init(amp_loop_uv(), &sig[i]);
 		uv_signal_start(&sig[i], nums[i] == SIGUSR1 ? on_counters : on_stop, nums[i]);

@@ -11,7 +11,9 @@
  * message.
  *
  * Nothing here blocks, whatever the front-end does with its end of the descriptors:
- * sockets are used with MSG_DONTWAIT, eventfds read with RWF_NOWAIT. Failure is always
+ * sockets are used with MSG_DONTWAIT, eventfds read with RWF_NOWAIT. One exception: a call
+ * eventfd is set non-blocking, but a front-end that clears this again and fills the counter
+ * makes our write() wait; writes to eventfds know no RWF_NOWAIT. Failure is always
  * the whole connection's: the handler returns -errno with be->why set, and
  * amp_vhost_be_fail() stops the queues and tells the owner.
  *

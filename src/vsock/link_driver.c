@@ -170,7 +170,7 @@ static void link_restart(struct drv_link *d, const char *why)
  */
 static bool event_came(struct drv_link *d)
 {
-	struct amp_iov iov;
+	struct amp_iov iov = {NULL, 0};
 	struct amp_vq_buf b = {.iov = &iov, .iov_max = 1};
 	struct amp_vq *q = &d->q[Q_EVENT];
 	bool reset = false;
