@@ -89,7 +89,7 @@ static bool door_input(bool up)
 
 /* ---- credits ---- */
 
-/* Connections that the pools have room for now: an AF_INET slot, a carrier's, a ring. */
+/* Connections that the pools can hold besides those there are: each takes two slots and a ring. */
 static unsigned room(void)
 {
 	unsigned slots = (AMPSOCK_SOCKETS - amp_counts.sockets_used) / 2;
