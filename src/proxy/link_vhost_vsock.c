@@ -94,10 +94,13 @@ static void run(struct amp_work *work)
 	/* asked again before sleep: what came in between has no kick (virtio 1.2, 2.7.13) */
 	else if (amp_vsock_arm(vs))
 		amp_work_queue(work);
+	n = 0;
 	if (amp_vq_kick_due(vs->in))
-		amp_vhost_be_notify(&l->be, Q_TX);
-	if (amp_vq_kick_due(vs->out))
-		amp_vhost_be_notify(&l->be, Q_RX);
+		n = amp_vhost_be_notify(&l->be, Q_TX);
+	if (amp_vq_kick_due(vs->out) && n == 0)
+		n = amp_vhost_be_notify(&l->be, Q_RX);
+	if (n) /* the alarm has ended the wait (loop.h) */
+		fail(l, n, "a call descriptor that makes the writer wait");
 }
 
 /* ---- the back-end's hooks ---- */

@@ -57,8 +57,9 @@ static void line(enum amp_log_level level, const char *fmt, va_list ap)
 	if (n > LINE_MAX_LEN - 2)
 		n = LINE_MAX_LEN - 2;
 	buf[n] = '\n';
-	r = write(STDERR_FILENO, buf, (size_t)n + 1);
-	(void)r; /* a log that nobody reads stops nothing */
+	do
+		r = write(STDERR_FILENO, buf, (size_t)n + 1);
+	while (r < 0 && errno == EINTR); /* the loop's alarm */
 }
 
 void amp_log(enum amp_log_level level, const char *fmt, ...)

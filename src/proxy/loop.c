@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Theory of operation: loop.h. One loop a process, so its state is static. */
 #include <errno.h>
+#include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "loop.h"
@@ -25,6 +27,51 @@ static int batch_cnt;
 static int batch_at;
 static struct amp_watch *retry[RETRY_MAX];
 static unsigned retry_cnt;
+static timer_t alarm_timer;
+static volatile sig_atomic_t alarms; /* that went off */
+static sig_atomic_t alarms_seen;
+static bool alarm_on, awake; /* awake: something happened since the last alarm */
+
+static void on_alarm(int num)
+{
+	(void)num;
+	alarms++;
+}
+
+/* Not with SA_RESTART: it is there to end a wait. To this thread, not to the resolver's. */
+static int alarm_init(void)
+{
+	struct sigaction sa = {.sa_handler = on_alarm};
+	struct sigevent to = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGALRM};
+
+	to._sigev_un._tid = gettid();
+	if (sigaction(SIGALRM, &sa, NULL) || timer_create(CLOCK_MONOTONIC, &to, &alarm_timer))
+		return -errno;
+	return 0;
+}
+
+static void alarm_set(bool on)
+{
+	const struct timespec every = {.tv_nsec = on ? AMP_LOOP_ALARM_MS * 1000000L : 0};
+	const struct itimerspec when = {.it_interval = every, .it_value = every};
+
+	timer_settime(alarm_timer, 0, &when, NULL);
+	alarm_on = on;
+}
+
+/* Before sleep and after: the alarm runs while there is work, and a little longer. */
+static void alarm_check(bool work_came)
+{
+	if (work_came && !alarm_on)
+		alarm_set(true);
+	awake |= work_came;
+	if (alarms == alarms_seen)
+		return;
+	alarms_seen = alarms;
+	if (!awake)
+		alarm_set(false);
+	awake = false;
+}
 
 static void uv_ready(struct amp_watch *w, uint32_t events)
 {
@@ -36,6 +83,7 @@ static void uv_ready(struct amp_watch *w, uint32_t events)
 static void dispatch(int timeout_ms)
 {
 	batch_cnt = epoll_wait(ep, batch, EVENTS_MAX, timeout_ms);
+	alarm_check(batch_cnt > 0);
 	for (batch_at = 0; batch_at < batch_cnt; batch_at++) {
 		struct amp_watch *w = batch[batch_at].data.ptr;
 
@@ -96,6 +144,9 @@ int amp_loop_init(void)
 	ep = epoll_create1(EPOLL_CLOEXEC);
 	if (ep < 0)
 		return -errno;
+	r = alarm_init();
+	if (r)
+		return r;
 	uv_timer_init(&uv, &retry_timer);
 	uv_watch.ready = uv_ready;
 	return amp_watch_start(&uv_watch, uv_backend_fd(&uv), EPOLLIN);
@@ -135,6 +186,7 @@ void amp_loop_fini(void)
 	uv_loop_close(&uv);
 	close(ep);
 	ep = -1;
+	timer_delete(alarm_timer);
 }
 
 int amp_watch_start(struct amp_watch *w, int fd, uint32_t events)

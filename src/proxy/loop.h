@@ -17,6 +17,12 @@
  * and links. A pass ends when the queue is empty or its budget is spent; then the loop
  * looks at descriptors, timers and signals again, without sleeping while work is left.
  *
+ * Nothing in a pass may wait, and one call can be made to: a front-end that shares an eventfd
+ * can clear O_NONBLOCK on it and fill it, and then write() sleeps. While the loop is awake an
+ * alarm goes off every AMP_LOOP_ALARM_MS; its handler does nothing but end such a wait with
+ * EINTR, which the writer takes for the lie that it is. The alarm stops when nothing
+ * happened between two of them: an idle proxy is not woken.
+ *
  * Memory of objects that end goes through amp_bury(): it is freed at the end of the
  * pass, when no frame on the stack can still look at it.
  */
@@ -28,6 +34,8 @@
 #include <sys/epoll.h>
 #include <sys/queue.h>
 #include <uv.h>
+
+#define AMP_LOOP_ALARM_MS 100
 
 struct amp_watch {
 	int fd; /* -1: not watched */

@@ -13,7 +13,8 @@
  * Nothing here blocks, whatever the front-end does with its end of the descriptors:
  * sockets are used with MSG_DONTWAIT, eventfds read with RWF_NOWAIT. One exception: a call
  * eventfd is set non-blocking, but a front-end that clears this again and fills the counter
- * makes our write() wait; writes to eventfds know no RWF_NOWAIT. Failure is always
+ * makes our write() wait, until a signal of the owner's ends it (the proxy's loop has an
+ * alarm for that): writes to eventfds know no RWF_NOWAIT. Failure is always
  * the whole connection's: the handler returns -errno with be->why set, and
  * amp_vhost_be_fail() stops the queues and tells the owner.
  *
@@ -74,7 +75,7 @@ void amp_vhost_be_queue_pause(struct amp_vhost_be *be, unsigned i)
 	q->running = false;
 	be->ops->queue_stop(be, i, &q->vq);
 	if (amp_vq_kick_due(&q->vq))
-		amp_vhost_be_notify(be, i);
+		(void)amp_vhost_be_notify(be, i);
 	q->base = q->vq.get_idx;
 }
 
@@ -355,18 +356,18 @@ int amp_vhost_be_kicked(struct amp_vhost_be *be, unsigned i)
 	return 0;
 }
 
-void amp_vhost_be_notify(struct amp_vhost_be *be, unsigned i)
+int amp_vhost_be_notify(struct amp_vhost_be *be, unsigned i)
 {
 	static const uint64_t one = 1;
 	const struct amp_vhost_be_queue *q = &be->q[i];
 	ssize_t n;
 
 	if (q->call_fd < 0)
-		return;
+		return 0;
 	/* full: notifications enough wait there already. EPIPE: hang-up follows on be->fd. */
 	n = q->call_sock ? send(q->call_fd, &one, sizeof(one), MSG_DONTWAIT | MSG_NOSIGNAL)
 			 : write(q->call_fd, &one, sizeof(one));
-	(void)n;
+	return n < 0 && errno == EINTR ? -EINTR : 0;
 }
 
 int amp_vhost_be_init(struct amp_vhost_be *be)

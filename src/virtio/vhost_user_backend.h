@@ -138,8 +138,12 @@ int amp_vhost_be_start(struct amp_vhost_be *be, int fd);
 int amp_vhost_be_readable(struct amp_vhost_be *be);
 /* Drains the kick fd. 0; -errno: it is unusable, the connection is over. */
 int amp_vhost_be_kicked(struct amp_vhost_be *be, unsigned q);
-/* Tell the driver that queue q has news. Never blocks. */
-void amp_vhost_be_notify(struct amp_vhost_be *be, unsigned q);
+/*
+ * Tell the driver that queue q has news. 0; -EINTR: the front-end has made its call eventfd
+ * blocking, filled it, and a signal of ours ended the wait (an owner that serves others sees
+ * to it that one comes: nothing else bounds that write). The driver was not told.
+ */
+int amp_vhost_be_notify(struct amp_vhost_be *be, unsigned q);
 /*
  * End the connection as if the front-end had: stops queues, calls ops->gone(err) unless
  * that has happened. why: static text, or NULL when amp_vhost_be_dead().

@@ -221,7 +221,7 @@ static unsigned dev_kick_due(struct amp_runner *r)
 	d->l.in_cnt = 0;
 	for (unsigned q = 0; q < 2; q++) {
 		if (amp_vq_kick_due(&d->be.q[q].vq))
-			amp_vhost_be_notify(&d->be, q);
+			(void)amp_vhost_be_notify(&d->be, q);
 	}
 	return 0;
 }

@@ -371,6 +371,51 @@ def truncated_memory():
 
 
 @test
+def blocking_call():
+    """a call eventfd made blocking and filled: the wait is ended, the link is reset, the neighbour stays"""
+    pair = Pair()
+    g = Guest(pair.p.path, event_idx=False)
+    g.request(GET_FEATURES, reply=True)  # all that came before it is done, O_NONBLOCK set
+    for fd in g.call:
+        try:
+            os.eventfd_read(fd)
+        except BlockingIOError:
+            pass
+        os.eventfd_write(fd, 2**64 - 2)
+        os.set_blocking(fd, True)
+    g.new(6000).post(REQUEST)  # the answer, an RST, wants a call
+    g.flush()
+    pair.p.log("link g: link reset: a call descriptor that makes the writer wait")
+    pair.check()
+    g.close()
+    g = Guest(pair.p.path)
+    try:
+        g.connect(6000)
+    except Reset:
+        pass  # nobody there, said by a link that lives
+    g.close()
+    pair.end()
+
+
+@test
+def asleep():
+    """an idle proxy with a guest attached is not woken: the alarm stops with the work"""
+    pair = Pair()
+
+    def switches():
+        with open(f"/proc/{pair.p.proc.pid}/status", encoding="ascii") as f:
+            return [line for line in f if "ctxt_switches" in line]
+
+    deadline = time.monotonic() + 20
+    before = None
+    while before != switches():  # two alarms after the last work it sleeps: look until it does
+        assert time.monotonic() < deadline, "woken while idle"
+        before = switches()
+        time.sleep(1)  # that nothing happens has no event
+    pair.end()
+
+
+@test
 def hostile_front_ends():
     """front-ends that talk nonsense lose their connection with one line; the next is served"""
     p = Proxy()
