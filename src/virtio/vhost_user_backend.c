@@ -342,7 +342,7 @@ int amp_vhost_be_kicked(struct amp_vhost_be *be, unsigned i)
 	n = drain(q);
 	if (n == 0) { /* a socket whose other end is closed: readable for ever */
 		amp_vhost_be_kick_drop(be, i);
-	} else if (n < 0 && errno != EAGAIN && errno != EINTR) {
+	} else if (n < 0 && errno != EAGAIN) { /* EINTR: only a read that had to wait */
 		amp_vhost_be_fail(be, -EIO, "a kick descriptor that cannot be read");
 		return -EIO;
 	}
