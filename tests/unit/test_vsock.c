@@ -295,8 +295,8 @@ static void all_home(void)
 	settle();
 	assert_int_equal(amp_vq_avail(&w.up.drv), w.num);
 	assert_int_equal(amp_vq_avail(&w.down.dev), w.num);
-	assert_int_equal(w.up.dev.out_cnt, 0);
-	assert_int_equal(w.down.dev.out_cnt, 0);
+	assert_int_equal(ring_out_cnt(&w.up.dev), 0);
+	assert_int_equal(ring_out_cnt(&w.down.dev), 0);
 	assert_null(w.guest.vs.owed_head);
 	assert_null(w.host.vs.owed_head);
 	assert_int_equal(w.guest.vs.closing_cnt + w.host.vs.closing_cnt, 0);
@@ -2228,7 +2228,7 @@ static void random_guest(void **state)
 		assert_false(w.host.ends[i].used);
 	assert_null(w.host.vs.owed_head);
 	assert_int_equal(w.host.vs.closing_cnt, 0);
-	assert_int_equal(w.up.dev.out_cnt + w.down.dev.out_cnt, 0);
+	assert_int_equal(ring_out_cnt(&w.up.dev) + ring_out_cnt(&w.down.dev), 0);
 }
 
 /* Two honest engines with random owners: nothing is ever a lie, nothing is left behind. */
