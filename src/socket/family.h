@@ -189,15 +189,15 @@ struct amp_sock {
  * A recv that waits: where its bytes go. Lives on the caller's stack; s->want is set
  * before recvmsg is called. A family whose bytes arrive on another socket (a carrier) may
  * pass it on from recvmsg: carrier->want = s->want, s->want->at = carrier; api.c takes
- * both back when the call ends.
+ * both back when the call ends. Only what comes when nothing older lies in the ring may go
+ * here. Of messages it takes one whole, or its beginning: who puts it there sets full.
  */
 struct amp_rx_want {
 	struct amp_sock *at; /* NULL, or the other socket whose want points here */
-	const struct iovec *iov;
-	size_t iov_cnt;
-	size_t skip; /* bytes of iov already filled */
-	size_t room; /* bytes still wanted */
-	size_t got;  /* bytes put there by amp_sock_rx() */
+	uint8_t *to;	     /* the next byte's place: whoever puts some there moves it on */
+	uint8_t *end;	     /* of all that is wanted, or of the piece under way */
+	size_t full;	     /* SOCK_SEQPACKET: not 0: a message came, and this long it was */
+	bool eor;	     /* SOCK_SEQPACKET: it ends a record */
 };
 
 /* The family that serves a domain, or NULL (families.def). */
@@ -259,6 +259,7 @@ struct amp_runner {
 	struct amp_runner *due_next;
 	bool due;     /* on the list amp_due */
 	bool untimed; /* constant: run() does without now_ms, which may be 0 then */
+	bool calm;    /* set by the owner: nothing to run for until it is due again */
 	/* Look at the device, move what can move. Returns ms until it wants to run again, -1:
 	 * event only. */
 	int32_t (*run)(struct amp_runner *r, uint32_t now_ms);
@@ -280,6 +281,7 @@ static inline void amp_runner_due(struct amp_runner *r)
 	if (r->due)
 		return;
 	r->due = true;
+	r->calm = false;
 	r->due_next = amp_due;
 	amp_due = r;
 }

@@ -84,6 +84,7 @@ struct amp_vq {
 	uint8_t dir;	/* enum amp_vq_dir */
 	bool indirect;	/* VIRTIO_F_INDIRECT_DESC negotiated */
 	uint16_t num;	/* entries, a power of two (virtio 1.2, 2.7) */
+	uint16_t mask;	/* num - 1 */
 	volatile struct vring_desc *desc;
 	volatile struct vring_avail *avail;
 	volatile struct vring_used *used;

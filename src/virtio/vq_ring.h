@@ -19,6 +19,15 @@
 /* Off the way of the usual buffer, or its registers are saved for nothing. */
 #define AMP_VQ_RARE __attribute__((noinline, cold))
 
+static inline int ring_lied(struct amp_vq *vq, const char *why)
+{
+	int r = amp_vq_break(vq, why);
+
+	if (r >= 0)
+		__builtin_unreachable(); /* else every caller's caller is warned of */
+	return r;
+}
+
 /* Device: the chain at head, whatever it is made of (vq_split.c). As amp_vq_get(). */
 AMP_VQ_RARE int amp_vq_walk(struct amp_vq *vq, struct amp_vq_buf *buf, uint16_t head);
 
@@ -34,9 +43,9 @@ static inline void ring_wr16(volatile uint16_t *p, uint16_t v)
 	amp_port_cache_clean(p, sizeof(*p));
 }
 
-static inline uint16_t ring_mask(const struct amp_vq *vq, uint16_t idx)
+static inline unsigned ring_mask(const struct amp_vq *vq, unsigned idx)
 {
-	return (uint16_t)(idx & (vq->num - 1u));
+	return idx & vq->mask;
 }
 
 static inline bool ring_device(const struct amp_vq *vq)
@@ -71,23 +80,26 @@ static inline volatile uint16_t *ring_avail_event(const struct amp_vq *vq)
 /* Driver: hand chain id to the device. */
 static inline void ring_avail_put(struct amp_vq *vq, uint16_t id)
 {
-	ring_wr16(&vq->avail->ring[ring_mask(vq, vq->put_idx)], id);
+	unsigned at = vq->put_idx;
+
+	ring_wr16(&vq->avail->ring[ring_mask(vq, at)], id);
+	vq->put_idx = (uint16_t)(at + 1u);
 	amp_wmb(); /* pairs with rmb in the device's get */
-	vq->put_idx++;
-	ring_wr16(&vq->avail->idx, vq->put_idx);
+	ring_wr16(&vq->avail->idx, (uint16_t)(at + 1u));
 }
 
 /* Device: hand chain id back. */
 static inline void ring_used_put(struct amp_vq *vq, uint16_t id, uint32_t len)
 {
-	volatile struct vring_used_elem *e = &vq->used->ring[ring_mask(vq, vq->put_idx)];
+	unsigned at = vq->put_idx;
+	volatile struct vring_used_elem *e = &vq->used->ring[ring_mask(vq, at)];
 
 	e->id = id;
 	e->len = len;
 	amp_port_cache_clean(e, sizeof(*e));
+	vq->put_idx = (uint16_t)(at + 1u);
 	amp_wmb(); /* pairs with rmb in the driver's get */
-	vq->put_idx++;
-	ring_wr16(&vq->used->idx, vq->put_idx);
+	ring_wr16(&vq->used->idx, (uint16_t)(at + 1u));
 }
 
 /*
@@ -110,15 +122,23 @@ static inline int ring_peer_has(struct amp_vq *vq)
 	if (ring_device(vq))
 		limit = (uint16_t)(vq->num - limit);
 	if ((uint16_t)(now - vq->get_idx) > limit)
-		return amp_vq_break(vq, AMP_WHY("ring index ahead of what can be outstanding "
-						"(virtio 2.7.6, 2.7.8)"));
+		return ring_lied(vq, AMP_WHY("ring index ahead of what can be outstanding "
+					     "(virtio 2.7.6, 2.7.8)"));
 	vq->peer_idx = now;
 	amp_rmb(); /* pairs with wmb in the peer's put: entries after index */
 	return 1;
 }
 
-/* Driver: the next used entry, checked against what is really out. */
-static inline int ring_used_get(struct amp_vq *vq, uint16_t *id, uint32_t *len)
+/* A buffer in one piece. */
+struct ring_buf {
+	void *p;
+	uint32_t len;
+	uint16_t id;
+	bool fresh; /* driver, out: from the free list */
+};
+
+/* Driver: the next used entry, checked against what is really out; it stays where it is. */
+static inline int ring_used_peek(struct amp_vq *vq, uint16_t *id, uint32_t *len)
 {
 	volatile struct vring_used_elem *e;
 	uint32_t raw;
@@ -131,89 +151,98 @@ static inline int ring_used_get(struct amp_vq *vq, uint16_t *id, uint32_t *len)
 	raw = e->id;
 	*len = e->len;
 	if (raw >= vq->num || !(vq->state[raw] & RING_BUSY))
-		return amp_vq_break(vq,
-				    AMP_WHY("used id that is not outstanding (virtio 2.7.8)"));
+		return ring_lied(vq, AMP_WHY("used id that is not outstanding (virtio 2.7.8)"));
 	*id = (uint16_t)raw;
-	vq->get_idx++;
 	return 1;
 }
 
-static inline int ring_driver_get(struct amp_vq *vq, enum amp_vq_dir dir,
-				  struct amp_vq_buf *buf)
+/* What amp_vq_get() would give next, checked, without taking it. */
+static inline int ring_driver_peek(struct amp_vq *vq, enum amp_vq_dir dir, struct ring_buf *b)
 {
-	uint32_t len;
-	uint16_t id;
-	uint8_t *p;
 	int r;
 
-	if (dir == AMP_VQ_OUT && vq->free_cnt) {
-		if (vq->broken)
-			return -EBADMSG;
-		id = vq->free_head;
-		vq->free_head = vq->state[id];
-		vq->free_cnt--;
+	b->fresh = dir == AMP_VQ_OUT && vq->free_cnt && !vq->broken;
+	if (b->fresh) {
+		b->id = vq->free_head;
 	} else {
-		r = ring_used_get(vq, &id, &len);
+		r = ring_used_peek(vq, &b->id, &b->len);
 		if (r <= 0)
 			return r;
 	}
 	if (dir == AMP_VQ_OUT)
-		len = vq->buf_len;
-	else if (len > vq->buf_len)
-		return amp_vq_break(vq,
-				    AMP_WHY("used length beyond the buffer (virtio 2.7.8.2)"));
-	vq->state[id] = RING_HELD;
-	p = vq->pool + (size_t)id * vq->buf_len;
+		b->len = vq->buf_len;
+	else if (b->len > vq->buf_len)
+		return ring_lied(vq, AMP_WHY("used length beyond the buffer (virtio 2.7.8.2)"));
+	b->p = vq->pool + (size_t)b->id * vq->buf_len;
 	if (dir == AMP_VQ_IN)
-		amp_port_cache_invalidate(p, len);
-	buf->id = id;
-	buf->len = len;
-	buf->iov[0].base = p;
-	buf->iov[0].len = len;
-	buf->iov_cnt = 1;
+		amp_port_cache_invalidate(b->p, b->len);
 	return 1;
 }
 
-static inline int ring_device_get(struct amp_vq *vq, enum amp_vq_dir dir,
-				  struct amp_vq_buf *buf)
+/* 2: more than one piece, b->id is its head. */
+static inline int ring_device_peek(struct amp_vq *vq, enum amp_vq_dir dir, struct ring_buf *b)
 {
-	uint16_t want = dir == AMP_VQ_OUT ? VRING_DESC_F_WRITE : 0, head;
+	uint16_t want = dir == AMP_VQ_OUT ? VRING_DESC_F_WRITE : 0;
 	volatile struct vring_desc *d;
 	int r = ring_peer_has(vq);
-	uint32_t len, part;
-	uint64_t addr;
-	void *p;
+	uint32_t len;
 
 	if (r <= 0)
 		return r;
-	head = ring_rd16(&vq->avail->ring[ring_mask(vq, vq->get_idx)]);
-	if (head >= vq->num)
-		return amp_vq_break(vq, AMP_WHY("avail entry beyond the queue (virtio 2.7.6)"));
-	/* nearly always one direct descriptor in one mapping; what it is otherwise, walk()
-	 * reads anew */
-	d = &vq->desc[head];
+	b->fresh = false;
+	b->id = ring_rd16(&vq->avail->ring[ring_mask(vq, vq->get_idx)]);
+	if (b->id >= vq->num)
+		return ring_lied(vq, AMP_WHY("avail entry beyond the queue (virtio 2.7.6)"));
+	/* nearly always one direct descriptor in one mapping */
+	d = &vq->desc[b->id];
 	amp_port_cache_invalidate(d, sizeof(*d));
-	part = len = d->len;
-	addr = d->addr;
-	if (d->flags != want || !len || !buf->iov_max)
-		return amp_vq_walk(vq, buf, head);
-	p = vq->xlate.translate(vq->xlate.ctx, addr, &part);
-	if (!p || part != len)
-		return amp_vq_walk(vq, buf, head);
+	b->len = len = d->len;
+	if (d->flags != want || !len)
+		return 2;
+	b->p = vq->xlate.translate(vq->xlate.ctx, d->addr, &len);
+	if (!b->p || len != b->len)
+		return 2;
 	if (dir == AMP_VQ_IN)
-		amp_port_cache_invalidate(p, len);
-	buf->iov[0].base = p;
-	buf->iov[0].len = len;
-	buf->iov_cnt = 1;
-	buf->id = head;
-	buf->len = len;
-	vq->get_idx++;
+		amp_port_cache_invalidate(b->p, len);
 	return 1;
+}
+
+/* For the way of the usual buffer: false also when there is none, or not in one piece. */
+static inline bool ring_peek(struct amp_vq *vq, enum amp_vq_dir dir, struct ring_buf *b)
+{
+	return (ring_device(vq) ? ring_device_peek(vq, dir, b)
+				: ring_driver_peek(vq, dir, b)) == 1;
+}
+
+/* It is mine now. */
+static inline void ring_took(struct amp_vq *vq, enum amp_vq_dir dir, const struct ring_buf *b)
+{
+	if (dir == AMP_VQ_OUT && !ring_device(vq) && b->fresh) {
+		vq->free_head = vq->state[b->id];
+		vq->free_cnt--;
+	} else {
+		vq->get_idx++;
+	}
+	if (!ring_device(vq))
+		vq->state[b->id] = RING_HELD;
 }
 
 static inline int ring_get(struct amp_vq *vq, enum amp_vq_dir dir, struct amp_vq_buf *buf)
 {
-	return ring_device(vq) ? ring_device_get(vq, dir, buf) : ring_driver_get(vq, dir, buf);
+	struct ring_buf b = {.p = NULL};
+	int r = ring_device(vq) ? ring_device_peek(vq, dir, &b) : ring_driver_peek(vq, dir, &b);
+
+	if (r <= 0)
+		return r;
+	if (AMPSOCK_VQ_DEVICE && (r == 2 || !buf->iov_max))
+		return amp_vq_walk(vq, buf, b.id); /* which reads all of it anew */
+	ring_took(vq, dir, &b);
+	buf->id = b.id;
+	buf->len = b.len;
+	buf->iov[0].base = b.p;
+	buf->iov[0].len = b.len;
+	buf->iov_cnt = 1;
+	return 1;
 }
 
 static inline void ring_put(struct amp_vq *vq, enum amp_vq_dir dir, uint16_t id, uint32_t len)
@@ -229,6 +258,16 @@ static inline void ring_put(struct amp_vq *vq, enum amp_vq_dir dir, uint16_t id,
 		amp_port_cache_clean(&vq->desc[id], sizeof(vq->desc[id]));
 	}
 	ring_avail_put(vq, id);
+}
+
+/* ring_took() and ring_put() at once, of an in queue: its buffer goes back. */
+static inline void ring_give_back(struct amp_vq *vq, const struct ring_buf *b)
+{
+	vq->get_idx++;
+	if (ring_device(vq))
+		ring_used_put(vq, b->id, 0);
+	else
+		ring_avail_put(vq, b->id); /* its state says BUSY still */
 }
 
 static inline bool ring_kick_due(struct amp_vq *vq)

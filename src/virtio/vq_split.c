@@ -74,6 +74,7 @@ int amp_vq_init(struct amp_vq *vq, const struct amp_vq_setup *s)
 	vq->avail = s->avail;
 	vq->used = s->used;
 	vq->num = s->num;
+	vq->mask = (uint16_t)(s->num - 1u);
 	vq->role = (uint8_t)s->role;
 	vq->dir = (uint8_t)s->dir;
 	vq->event_idx = s->event_idx;
@@ -164,18 +165,17 @@ static void free_chain(struct amp_vq *vq, uint16_t id)
 static int add_segments(struct amp_vq *vq, struct amp_vq_buf *buf, uint64_t addr, uint32_t len)
 {
 	if ((uint64_t)buf->len + len > UINT32_MAX)
-		return amp_vq_break(vq,
-				    AMP_WHY("chain longer than 2^32 bytes (virtio 2.7.5.2)"));
+		return ring_lied(vq, AMP_WHY("chain longer than 2^32 bytes (virtio 2.7.5.2)"));
 	buf->len += len;
 	while (len) {
 		uint32_t part = len;
 		void *p = vq->xlate.translate(vq->xlate.ctx, addr, &part);
 
 		if (!p || part == 0 || part > len)
-			return amp_vq_break(
+			return ring_lied(
 				vq, AMP_WHY("descriptor address outside the shared memory"));
 		if (buf->iov_cnt == buf->iov_max)
-			return amp_vq_break(
+			return ring_lied(
 				vq,
 				AMP_WHY("chain of too many descriptors (virtio 2.7.5.3.1)"));
 		if (vq->dir == AMP_VQ_IN)
@@ -197,21 +197,20 @@ static AMP_VQ_RARE int indirect_table(struct amp_vq *vq, const struct vring_desc
 	uint32_t part = d->len;
 
 	if (!vq->indirect)
-		return amp_vq_break(
-			vq, AMP_WHY("indirect descriptor that was not negotiated (virtio "
-				    "2.7.5.3)"));
+		return ring_lied(vq,
+				 AMP_WHY("indirect descriptor that was not negotiated (virtio "
+					 "2.7.5.3)"));
 	if (d->flags & VRING_DESC_F_NEXT || *nested)
-		return amp_vq_break(vq,
-				    AMP_WHY("indirect descriptor with next, or within a table "
-					    "(virtio 2.7.5.3.1)"));
+		return ring_lied(vq, AMP_WHY("indirect descriptor with next, or within a table "
+					     "(virtio 2.7.5.3.1)"));
 	*nested = true;
 	if (d->len == 0 || d->len % sizeof(struct vring_desc))
-		return amp_vq_break(vq,
-				    AMP_WHY("indirect table of odd length (virtio 2.7.5.3.1)"));
+		return ring_lied(vq,
+				 AMP_WHY("indirect table of odd length (virtio 2.7.5.3.1)"));
 	*table = vq->xlate.translate(vq->xlate.ctx, d->addr, &part);
 	if (!*table || part < d->len || (uintptr_t)*table & 7)
-		return amp_vq_break(
-			vq, AMP_WHY("indirect table outside the shared memory, or askew"));
+		return ring_lied(vq,
+				 AMP_WHY("indirect table outside the shared memory, or askew"));
 	*table_len = d->len / (uint32_t)sizeof(struct vring_desc);
 	amp_port_cache_invalidate(*table, d->len);
 	return 0;
@@ -232,12 +231,12 @@ int amp_vq_walk(struct amp_vq *vq, struct amp_vq_buf *buf, uint16_t head)
 	buf->len = 0;
 	for (;;) {
 		if (idx >= table_len)
-			return amp_vq_break(
+			return ring_lied(
 				vq,
 				AMP_WHY("descriptor number beyond the table (virtio 2.7.5)"));
 		/* no chain is longer than the queue, however large its table: more is a loop */
 		if (steps++ > vq->num)
-			return amp_vq_break(
+			return ring_lied(
 				vq, AMP_WHY("descriptor loop (virtio 2.7.5.2, 2.7.5.3.1)"));
 		amp_port_cache_invalidate(&table[idx], sizeof(d));
 		d.addr = table[idx].addr;
@@ -252,7 +251,7 @@ int amp_vq_walk(struct amp_vq *vq, struct amp_vq_buf *buf, uint16_t head)
 			continue;
 		}
 		if ((d.flags & VRING_DESC_F_WRITE) != want)
-			return amp_vq_break(
+			return ring_lied(
 				vq,
 				AMP_WHY("descriptor of the wrong direction (virtio 2.7.4.2)"));
 		r = add_segments(vq, buf, d.addr, d.len);
@@ -346,10 +345,12 @@ int amp_vq_post(struct amp_vq *vq, const struct amp_iov *iov, uint16_t rd_cnt, u
 
 int amp_vq_reap(struct amp_vq *vq, uint16_t *id, uint32_t *len)
 {
-	int r = ring_used_get(vq, id, len);
+	int r = ring_used_peek(vq, id, len);
 
-	if (r > 0)
+	if (r > 0) {
+		vq->get_idx++;
 		free_chain(vq, *id);
+	}
 	return r;
 }
 

@@ -4,7 +4,7 @@
 #define AMP_AF_VSOCK_H
 
 #include "../socket/family.h"
-#include "vsock.h"
+#include "vsock_fast.h"
 
 #define AMP_VLINK_LOOP AMPSOCK_VSOCK_LINKS /* the in-core loop comes behind the links */
 #define AMP_VLINK_CNT  (AMPSOCK_VSOCK_LINKS + AMPSOCK_LOOP)
@@ -24,7 +24,7 @@ struct amp_vlink {
 	struct amp_vsock_conn *hash[AMPSOCK_HASH];
 	struct amp_vsock_stray stray[4];
 	struct amp_iov iov[AMP_VLINK_IOV];
-	uint16_t in_cnt; /* packets taken since kick_due() was last asked: buffers that went
+	int32_t in_left; /* packets more, and the peer may want to hear of the buffers that went
 			    back */
 	uint8_t index;
 	bool up;
@@ -39,12 +39,61 @@ void amp_vlink_up(struct amp_vlink *l);
 void amp_vlink_down(struct amp_vlink *l);
 /* The queues stop for a while, connections stay: set vs.in and vs.out to go on. */
 void amp_vlink_pause(struct amp_vlink *l);
-/* The engine's turn: ms until it wants another, -1; *broken: a ring was lied about. */
-int32_t amp_vlink_turn(struct amp_vlink *l, bool *broken);
+#define AMP_VLINK_TURN	 64
+#define AMP_VLINK_BROKEN INT32_MIN
+
+/*
+ * The engine's turn: ms until it wants another, -1, or AMP_VLINK_BROKEN: a ring was lied about.
+ *
+ * No more once a caller has all that it wanted: it is told sooner, and what follows may be
+ * for its next buffer. Bounded: a flood on one link must not keep a call from its socket.
+ *
+ * Buffers that went back need a kick at once only when the peer might have run out of them:
+ * before half the ring has come in since the last time, it has not, or there are unseen
+ * packets. Before sleep everybody is asked.
+ */
+static inline int32_t amp_vlink_turn(struct amp_vlink *l)
+{
+	struct amp_vsock *vs = &l->vs;
+	bool enough;
+	int n = 0, r;
+
+	vs->enough = false;
+	if (amp_vsock_packet_fast(vs))
+		n = 1;
+	enough = vs->enough;
+	if (!enough || vs->owed_head) {
+		r = amp_vsock_run(vs, enough ? 0 : AMP_VLINK_TURN);
+		if (r < 0)
+			return AMP_VLINK_BROKEN;
+		enough |= vs->enough | (r == AMP_VLINK_TURN);
+		n += r;
+	}
+	l->in_left -= n;
+	if (l->in_left <= 0 || vs->settled)
+		amp_runner_due(&l->runner);
+	if (AMPSOCK_WHY && vs->why) {
+		amp_log(vs->why);
+		vs->why = NULL;
+	}
+	if (enough) {
+		amp_changed = true; /* there may be more, for somebody who sleeps */
+		return 0;
+	}
+	return vs->closing_cnt ? amp_vsock_tick(vs, amp_port_now_ms()) : -1;
+}
+
+/* kick_due() asks about all that went back: so much may come in until it must again. */
+static inline void amp_vlink_asked(struct amp_vlink *l)
+{
+	l->vs.settled = false;
+	l->in_left = l->vs.in ? l->vs.in->num / 2 : 0;
+}
+
 /* Send what is owed, on the way out of the stack. */
 static inline void amp_vlink_flush(struct amp_vlink *l)
 {
-	if (l->vs.owed_head || l->vs.stray_cnt)
+	if (l->vs.owed_head || l->vs.to_do)
 		(void)amp_vsock_run(&l->vs, 0);
 }
 void amp_vlink_stats(const struct amp_runner *r, struct amp_stats *st);
@@ -102,6 +151,9 @@ static inline void unreserve(struct amp_sock *s)
 		amp_vsock_unreserve(s);
 }
 
+/* What may be said of a socket that sends: CONNECTED alone, else amp_vsock_may_send() objects. */
+#define SEND_FLAGS \
+	(AMP_SF_CONNECTED | AMP_SF_WR_SHUT | AMP_SF_HUP | AMP_SF_RESET | AMP_SF_RESERVED)
 int amp_vsock_may_send(const struct amp_sock *s, const struct amp_msg *m);
 
 /* ---- linked when they are called for (family.h) ---- */

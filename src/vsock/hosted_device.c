@@ -170,7 +170,6 @@ static int32_t dev_run(struct amp_runner *r, uint32_t now_ms)
 {
 	struct dev_link *d = (struct dev_link *)(void *)r;
 	const char *why;
-	bool broken;
 	int32_t ms;
 
 	if (now_ms != d->looked_ms) {
@@ -182,12 +181,12 @@ static int32_t dev_run(struct amp_runner *r, uint32_t now_ms)
 	}
 	if (!d->l.up)
 		return -1;
-	ms = amp_vlink_turn(&d->l, &broken);
+	ms = amp_vlink_turn(&d->l);
 	if (amp_vhost_be_dead(&d->be)) {
 		amp_vhost_be_fail(&d->be, -EFAULT, NULL);
 		return 0;
 	}
-	if (broken) {
+	if (ms == AMP_VLINK_BROKEN) {
 		why = d->be.q[Q_IN].vq.broken ? d->be.q[Q_IN].vq.why : d->be.q[Q_OUT].vq.why;
 		amp_vhost_be_fail(&d->be, -EBADMSG, why);
 		return 0;
@@ -218,7 +217,7 @@ static unsigned dev_kick_due(struct amp_runner *r)
 	if (!d->l.up || !d->l.vs.in)
 		return 0;
 	amp_vlink_flush(&d->l);
-	d->l.in_cnt = 0;
+	amp_vlink_asked(&d->l);
 	for (unsigned q = 0; q < 2; q++) {
 		if (amp_vq_kick_due(&d->be.q[q].vq))
 			amp_vhost_be_notify(&d->be, q);
