@@ -34,6 +34,7 @@ static __attribute__((noinline)) ssize_t send_rest(struct amp_sock *s, struct am
 	for (;;) {
 		if (n >= 0) {
 			m->done += (size_t)n;
+			m->plain = NULL;
 			if (m->done >= m->len)
 				return (ssize_t)m->done;
 		} else {
@@ -122,12 +123,12 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 		from = w.to;
 		n = amp_again(&c);
 		m->done += (size_t)(w.to - from);
-		if (w.full)
+		if (w.full || m->done >= need)
 			break;
 		if (stream && peek &&
 		    n == -EAGAIN) /* less than asked for is better than nothing */
 			n = s->fam->recvmsg(s, m, flags);
-	} while (n == 0 && m->done < need);
+	} while (n == 0);
 	want_clear(s, &w);
 	if (w.full) {
 		if (w.full > m->done)
@@ -168,7 +169,8 @@ static int msg_init(struct amp_msg *m, const struct iovec *iov, size_t cnt, void
 	return 0;
 }
 
-static inline ssize_t do_send(int fd, struct amp_msg *m, int flags)
+/* Inlined once, where speed matters. */
+static AMP_INLINE ssize_t send_now(int fd, struct amp_msg *m, int flags)
 {
 	struct amp_sock *s;
 	int err = EOPNOTSUPP;
@@ -183,6 +185,11 @@ static inline ssize_t do_send(int fd, struct amp_msg *m, int flags)
 	if (n != (ssize_t)m->len)
 		n = send_rest(s, m, flags, n);
 	return amp_release(s, n);
+}
+
+static __attribute__((noinline)) ssize_t do_send(int fd, struct amp_msg *m, int flags)
+{
+	return send_now(fd, m, flags);
 }
 
 static ssize_t do_recv(int fd, struct amp_msg *m, int flags)
@@ -215,7 +222,12 @@ ssize_t amp_sendto(int fd, const void *buf, size_t len, int flags, const struct 
 
 ssize_t amp_send(int fd, const void *buf, size_t len, int flags)
 {
-	return amp_sendto(fd, buf, len, flags, NULL, 0);
+	const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
+	struct amp_msg m = {.iov = &iov, .iov_cnt = 1, .len = len, .plain = buf};
+
+	if (!AMPSOCK_FAST || len - 1 > AMP_LEN_MAX - 1)
+		return amp_sendto(fd, buf, len, flags, NULL, 0);
+	return send_now(fd, &m, flags);
 }
 
 ssize_t amp_sendmsg(int fd, const struct msghdr *msg, int flags)

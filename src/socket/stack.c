@@ -34,6 +34,7 @@ static bool ring_used[AMPSOCK_RINGS];						   /* l */
 static unsigned first_free, first_ring; /* l: none free below these */
 static unsigned high;			/* l: no socket at or above it was ever used */
 static struct amp_runner *runners;	/* l */
+static unsigned timed;			/* l: runners that want to know the time */
 static unsigned waiters;		/* l: threads in amp_port_wait() */
 static int32_t next_ms;			/* l: when a runner wants to run, as of the last look */
 static uint32_t own_nonblock[2];	/* l: bit per console descriptor */
@@ -287,6 +288,7 @@ void amp_runner_add(struct amp_runner *r)
 	}
 	r->next = NULL;
 	*at = r;
+	timed += !r->untimed;
 }
 
 void amp_runner_del(struct amp_runner *r)
@@ -295,29 +297,31 @@ void amp_runner_del(struct amp_runner *r)
 	for (struct amp_runner **at = &runners; *at; at = &(*at)->next) {
 		if (*at == r) {
 			*at = r->next;
+			timed -= !r->untimed;
 			return;
 		}
 	}
 }
 
-int32_t amp_links_run(void)
+static AMP_INLINE int32_t look(void)
 {
-	uint32_t now_ms = 0, next = UINT32_MAX, ms; /* -1 is more than any time */
-	bool asked = false;
+	uint32_t now_ms = timed ? amp_port_now_ms() : 0;
+	uint32_t next = UINT32_MAX, ms; /* -1 is more than any time */
 
 	for (struct amp_runner *r = runners; r; r = r->next) {
 		if (r->calm)
 			continue;
-		if (!r->untimed && !asked) {
-			now_ms = amp_port_now_ms();
-			asked = true;
-		}
 		ms = (uint32_t)r->run(r, now_ms);
 		if (ms < next)
 			next = ms;
 	}
 	next_ms = (int32_t)next;
 	return next_ms;
+}
+
+int32_t amp_links_run(void)
+{
+	return look();
 }
 
 void amp_runner_stats(struct amp_stats *st)
@@ -347,6 +351,21 @@ static inline void wake_others(void)
 	amp_changed = false;
 }
 
+/* The first of those that are due: it is no longer. Returns the queues to be kicked. */
+static inline unsigned take_due(struct amp_runner *r)
+{
+	unsigned bits = r->bits;
+
+	amp_due = r->due_next;
+	r->listed = false;
+	r->bits = 0;
+	if (r->due) {
+		r->due = false;
+		bits |= r->kick_due(r);
+	}
+	return bits;
+}
+
 /*
  * Send what is owed and the kicks that are due, these without the lock, which is held
  * again on return. True: the lock was free or something happened, so look again before
@@ -359,11 +378,8 @@ static bool flush(void)
 	wake_others();
 	while (amp_due) {
 		struct amp_runner *r = amp_due;
-		unsigned bits;
+		unsigned bits = take_due(r);
 
-		amp_due = r->due_next;
-		r->due = false;
-		bits = r->kick_due(r);
 		if (bits) {
 			any = true;
 			amp_port_unlock();
@@ -376,29 +392,24 @@ static bool flush(void)
 	return any;
 }
 
-/* The same on the way out: the lock is not held on return, nor taken for the last kick. */
+/* The same on the way out: the lock is not held on return, nor taken again for one kick. */
 void amp_flush_out(void)
 {
-	for (;;) {
-		struct amp_runner *r = amp_due;
-		unsigned bits;
+	struct amp_runner *r = amp_due;
+	unsigned bits;
 
-		wake_others();
-		if (!r)
-			break;
-		amp_due = r->due_next;
-		r->due = false;
-		bits = r->kick_due(r);
-		if (!bits)
-			continue;
-		if (!amp_due && !amp_changed) {
+	wake_others();
+	if (r) {
+		bits = take_due(r);
+		if (bits && !amp_due && !amp_changed) {
 			amp_port_unlock();
 			r->kick(r, bits);
 			return;
 		}
-		amp_port_unlock();
-		r->kick(r, bits);
-		amp_port_lock();
+		r->bits = bits;
+		if (bits)
+			amp_runner_list(r);
+		(void)flush();
 	}
 	amp_port_unlock();
 }
@@ -490,7 +501,7 @@ int amp_again(struct amp_call *c)
 		r = c->block ? amp_sleep(c) : -EAGAIN;
 	if (r == 0) {
 		c->looked = true;
-		amp_links_run();
+		(void)look();
 	}
 	if (AMP_PORT_THREADS && c->s && c->s->gen != c->gen)
 		return -EBADF;

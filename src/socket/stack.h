@@ -16,6 +16,13 @@
 
 #define AMP_TYPE_FLAGS (SOCK_NONBLOCK | SOCK_CLOEXEC)
 
+/* One more copy of a function is worth it where speed matters. */
+#if AMPSOCK_FAST
+#define AMP_INLINE inline __attribute__((always_inline))
+#else
+#define AMP_INLINE inline
+#endif
+
 /* One call on one socket, from amp_enter() to amp_leave(). On the caller's stack. */
 struct amp_call {
 	struct amp_sock *s;  /* NULL: a call without socket */

@@ -163,6 +163,12 @@ int amp_vq_reap(struct amp_vq *vq, uint16_t *id, uint32_t *len);
 /* Does the peer want to be notified of what was put since the last call? (2.7.7, 2.7.10) */
 bool amp_vq_kick_due(struct amp_vq *vq);
 
+/* Was anything put since? Without, kick_due has nothing to ask. */
+static inline bool amp_vq_news(const struct amp_vq *vq)
+{
+	return vq->kick_idx != vq->put_idx;
+}
+
 /*
  * Ask the peer to notify me of its next buffer. Returns true when one came in the
  * meantime: look again, the notification may never come. disarm: do not bother.

@@ -260,14 +260,28 @@ static inline void ring_put(struct amp_vq *vq, enum amp_vq_dir dir, uint16_t id,
 	ring_avail_put(vq, id);
 }
 
-/* ring_took() and ring_put() at once, of an in queue: its buffer goes back. */
-static inline void ring_give_back(struct amp_vq *vq, const struct ring_buf *b)
+/* ring_took() and ring_put() at once: what was peeked at goes (back) to the peer. */
+static inline void ring_pass(struct amp_vq *vq, enum amp_vq_dir dir, const struct ring_buf *b,
+			     uint32_t len)
 {
-	vq->get_idx++;
-	if (ring_device(vq))
-		ring_used_put(vq, b->id, 0);
-	else
-		ring_avail_put(vq, b->id); /* its state says BUSY still */
+	if (ring_device(vq)) {
+		vq->get_idx++;
+		ring_used_put(vq, b->id, len);
+		return;
+	}
+	if (dir == AMP_VQ_OUT && b->fresh) {
+		vq->free_head = vq->state[b->id];
+		vq->free_cnt--;
+		vq->state[b->id] = RING_BUSY | RING_END;
+	} else {
+		vq->get_idx++; /* its state says BUSY still */
+	}
+	if (dir == AMP_VQ_OUT) {
+		amp_port_cache_clean(b->p, len);
+		vq->desc[b->id].len = len;
+		amp_port_cache_clean(&vq->desc[b->id], sizeof(vq->desc[b->id]));
+	}
+	ring_avail_put(vq, b->id);
 }
 
 static inline bool ring_kick_due(struct amp_vq *vq)

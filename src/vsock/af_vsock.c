@@ -247,12 +247,19 @@ static __attribute__((noinline)) ssize_t send_any(struct amp_sock *s, const stru
 
 static ssize_t vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
-	if (AMPSOCK_FAST && m->iov_cnt == 1 && m->len && !(m->done | m->whole) && !m->name &&
-	    (s->flags & SEND_FLAGS) == AMP_SF_CONNECTED && !(s->sub & SUB_TX_PART) &&
-	    !(flags & MSG_EOR) &&
-	    amp_vsock_send_fast(engine_of(s), conn_of(s), m->iov->iov_base, m->len,
-				s->type == SOCK_STREAM ? 0 : AMP_VSOCK_SEQ_EOM))
+	struct amp_vlink *l = amp_vlinks[s->link];
+	bool kick;
+
+	if (AMPSOCK_FAST && m->plain && (s->flags & SEND_FLAGS) == AMP_SF_CONNECTED &&
+	    !(s->sub & SUB_TX_PART) && !(flags & MSG_EOR) &&
+	    amp_vsock_send_fast(&l->vs, conn_of(s), m->plain, m->len,
+				s->type == SOCK_STREAM ? 0 : AMP_VSOCK_SEQ_EOM, &kick)) {
+		if (kick) {
+			l->runner.bits |= l->out_bit;
+			amp_runner_list(&l->runner);
+		}
 		return (ssize_t)m->len;
+	}
 	return send_any(s, m, flags);
 }
 

@@ -225,6 +225,18 @@ static unsigned dev_kick_due(struct amp_runner *r)
 	return 0;
 }
 
+/* A kick that a sender found due: with the lock after all, for the same reason. */
+static void dev_kick(struct amp_runner *r, unsigned queues)
+{
+	struct dev_link *d = (struct dev_link *)(void *)r;
+
+	(void)queues; /* Q_OUT: no other is asked for */
+	amp_port_lock();
+	if (d->l.up && d->l.vs.out)
+		amp_vhost_be_notify(&d->be, Q_OUT);
+	amp_port_unlock();
+}
+
 /* ---- bring-up ---- */
 
 /* A socket file that nobody listens on is removed; anything else is left alone. */
@@ -296,6 +308,8 @@ int amp_link_vsock_device(const char *path, uint32_t guest_cid)
 	d->l.runner.run = dev_run;
 	d->l.runner.arm = dev_arm;
 	d->l.runner.kick_due = dev_kick_due;
+	d->l.runner.kick = dev_kick;
+	d->l.out_bit = 1u << Q_OUT;
 	d->l.runner.stats = amp_vlink_stats;
 	amp_vlinks[d->l.index] = &d->l;
 	amp_runner_add(&d->l.runner);

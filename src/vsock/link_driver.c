@@ -231,8 +231,12 @@ static unsigned drv_kick_due(struct amp_runner *r)
 		return 0;
 	amp_vlink_flush(&d->l);
 	amp_vlink_asked(&d->l);
-	for (unsigned q = 0; q < QUEUES; q++)
-		bits |= (unsigned)AMP_VQ_KICK_DUE(&d->q[q]) << q;
+	if (AMP_VQ_KICK_DUE(&d->q[Q_TX]))
+		bits = 1u << Q_TX;
+	if (amp_vq_news(&d->q[Q_RX]) && amp_vq_kick_due(&d->q[Q_RX]))
+		bits |= 1u << Q_RX;
+	if (amp_vq_news(&d->q[Q_EVENT]) && amp_vq_kick_due(&d->q[Q_EVENT]))
+		bits |= 1u << Q_EVENT;
 	return bits;
 }
 
@@ -240,6 +244,10 @@ static void drv_kick(struct amp_runner *r, unsigned queues)
 {
 	struct amp_vdev *vd = drv_of(r)->vd;
 
+	if (AMPSOCK_FAST && queues == 1u << Q_TX) {
+		vd->ops->notify(vd, Q_TX);
+		return;
+	}
 	for (unsigned q = 0; queues; q++, queues >>= 1) {
 		if (queues & 1)
 			vd->ops->notify(vd, q);
@@ -288,6 +296,7 @@ int amp_link_vsock(struct amp_vdev *vd)
 		amp_vlink_down(&d->l);
 		d->vd = vd;
 		d->l.index = (uint8_t)(d - drv);
+		d->l.out_bit = 1u << Q_TX;
 		d->l.runner.run = drv_run;
 		d->l.runner.untimed = true;
 		d->l.runner.arm = drv_arm;

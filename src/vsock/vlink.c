@@ -58,37 +58,6 @@ static int pieces_in(struct amp_sock *s, const struct amp_vsock_rx *rx, size_t *
 	return 0;
 }
 
-#if AMPSOCK_FAST
-/* All of it wanted by somebody who waits, and nothing older in the ring. */
-static bool on_piece(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *data,
-		     uint32_t len, uint32_t flags)
-{
-	struct amp_sock *s = sock_of(c);
-	struct amp_rx_want *w = s->want;
-	size_t n = len, room;
-
-	if (!w || s->rx.head != s->rx.tail)
-		return false;
-	room = (size_t)(w->end - w->to);
-	if (s->type != SOCK_STREAM) {
-		if (w->full || (s->sub & SUB_RX_PART) || !(flags & AMP_VSOCK_SEQ_EOM))
-			return false;
-		if (n > room)
-			n = room;
-		w->full = len;
-		w->eor = (flags & AMP_VSOCK_SEQ_EOR) != 0;
-		room = n;
-	} else if (n > room) {
-		return false;
-	}
-	memcpy(w->to, data, n);
-	w->to += n;
-	vs->enough = n == room;
-	amp_changed = true;
-	return true;
-}
-#endif
-
 static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 		   const struct amp_vsock_rx *rx)
 {
@@ -161,7 +130,7 @@ static const struct amp_vsock_ops vlink_ops = {
 	.request = amp_vsock_request,
 	.data = on_data,
 #if AMPSOCK_FAST
-	.piece = on_piece,
+	.piece = amp_vlink_piece,
 #endif
 	.event = on_event,
 	.tx_ready = on_tx_ready,
@@ -183,6 +152,7 @@ void amp_vlink_up(struct amp_vlink *l)
 	vs->stray_len = sizeof(l->stray) / sizeof(l->stray[0]);
 	amp_vlink_stats(&l->runner, &amp_counts); /* of the time before: init zeroes them */
 	amp_vsock_init(vs);
+	l->in_half = vs->in ? vs->in->num / 2 : 1;
 	l->in_left = 0;
 	l->up = true;
 	amp_runner_add(&l->runner);

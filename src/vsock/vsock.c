@@ -353,7 +353,7 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 	while (n < budget && vs->in && !vs->enough) {
 		if (vs->stray_cnt == vs->stray_len && !flush_strays(vs))
 			break;
-		if (amp_vsock_packet_fast(vs)) {
+		if (amp_vsock_packet_fast(vs, vs->ops->piece)) {
 			n++;
 			continue;
 		}

@@ -90,6 +90,9 @@ struct amp_vsock_rx {
 	uint32_t flags; /* AMP_VSOCK_SEQ_* on seqpacket */
 };
 
+typedef bool amp_vsock_piece_fn(struct amp_vsock *vs, struct amp_vsock_conn *c,
+				const void *data, uint32_t len, uint32_t flags);
+
 struct amp_vsock_ops {
 	/*
 	 * REQUEST from peer to local of a known type; the local CID may be a foreign one.
@@ -114,8 +117,7 @@ struct amp_vsock_ops {
 	 * Called before data(), for a payload that lies in one piece: true when it has been
 	 * copied to where it is consumed. False: it is offered again, to data(). May be NULL.
 	 */
-	bool (*piece)(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *data,
-		      uint32_t len, uint32_t flags);
+	amp_vsock_piece_fn *piece;
 	void (*event)(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev);
 	/* Reserve had failed for want of a buffer and there are some again. May be NULL. */
 	void (*tx_ready)(struct amp_vsock *vs);
