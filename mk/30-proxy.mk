@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # ampsock-proxy: $(BUILD)/ampsock-proxy, and $(BUILD)/san/ampsock-proxy for the tests.
 
-PROXY_SRCS := $(sort $(wildcard src/proxy/*.c)) src/vsock/vsock.c src/virtio/vq_split.c \
+PROXY_SRCS := $(sort $(wildcard src/proxy/*.c)) src/vsock/vsock.c src/vsock/vsock_conn.c src/vsock/vsock_request.c src/virtio/vq_split.c \
 	src/virtio/vhost_user_backend.c src/virtio/vhost_user_map.c \
 	src/virtio/vhost_user_request.c src/wire/offload.c
 PROXY_CPPFLAGS := -D_GNU_SOURCE '-DAMPSOCK_CONFIG="proxy/proxy_config.h"' -Isrc -idirafter include

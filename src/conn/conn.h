@@ -29,9 +29,9 @@ enum amp_conn_state {
 
 struct amp_credit {
 	uint32_t tx_cnt;	 /* bytes I sent */
-	uint32_t peer_buf_alloc; /* the peer's buffer, as it last said */
 	uint32_t peer_fwd_cnt;	 /* bytes the peer consumed, as it last said */
 	uint32_t rx_cnt;	 /* bytes I received */
+	uint32_t peer_buf_alloc; /* the peer's buffer, as it last said */
 	uint32_t fwd_cnt;	 /* bytes my owner consumed */
 	uint32_t told_fwd_cnt;	 /* fwd_cnt as the peer last heard it */
 };

@@ -28,6 +28,8 @@ struct amp_stats;
 
 /* What sendmsg and recvmsg move. */
 struct amp_msg {
+	/* send: not NULL: all of it lies here, len is not 0, but name, done and whole are */
+	const void *plain;
 	const struct iovec *iov;
 	size_t iov_cnt;
 	size_t len;   /* bytes in iov together, summed and checked once by api.c */
@@ -189,15 +191,15 @@ struct amp_sock {
  * A recv that waits: where its bytes go. Lives on the caller's stack; s->want is set
  * before recvmsg is called. A family whose bytes arrive on another socket (a carrier) may
  * pass it on from recvmsg: carrier->want = s->want, s->want->at = carrier; api.c takes
- * both back when the call ends.
+ * both back when the call ends. Only what comes when nothing older lies in the ring may go
+ * here. Of messages it takes one whole, or its beginning: who puts it there sets full.
  */
 struct amp_rx_want {
 	struct amp_sock *at; /* NULL, or the other socket whose want points here */
-	const struct iovec *iov;
-	size_t iov_cnt;
-	size_t skip; /* bytes of iov already filled */
-	size_t room; /* bytes still wanted */
-	size_t got;  /* bytes put there by amp_sock_rx() */
+	uint8_t *to;	     /* the next byte's place: whoever puts some there moves it on */
+	uint8_t *end;	     /* of all that is wanted, or of the piece under way */
+	size_t full;	     /* SOCK_SEQPACKET: not 0: a message came, and this long it was */
+	bool eor;	     /* SOCK_SEQPACKET: it ends a record */
 };
 
 /* The family that serves a domain, or NULL (families.def). */
@@ -257,8 +259,11 @@ ssize_t amp_rxring_msg_read(struct amp_rxring *r, const struct iovec *iov, size_
 struct amp_runner {
 	struct amp_runner *next;
 	struct amp_runner *due_next;
-	bool due;     /* on the list amp_due */
-	bool untimed; /* constant: run() does without now_ms, which may be 0 then */
+	bool due;      /* ask kick_due() before the lock is given up */
+	bool listed;   /* on the list amp_due: due, or bits */
+	bool untimed;  /* constant: run() does without now_ms, which may be 0 then */
+	bool calm;     /* set by the owner: nothing to run for until it is due again */
+	unsigned bits; /* queues whose kick is due already: no need to ask */
 	/* Look at the device, move what can move. Returns ms until it wants to run again, -1:
 	 * event only. */
 	int32_t (*run)(struct amp_runner *r, uint32_t now_ms);
@@ -273,15 +278,25 @@ struct amp_runner {
 	void (*stats)(const struct amp_runner *r, struct amp_stats *st);
 };
 
-/* Ask r->kick_due() before the lock is given up: something was put into its queues. */
+/* Those with due or bits: seen to before the lock is given up. */
 extern struct amp_runner *amp_due;
+static inline void amp_runner_list(struct amp_runner *r)
+{
+	if (r->listed)
+		return;
+	r->listed = true;
+	r->due_next = amp_due;
+	amp_due = r;
+}
+
+/* Ask r->kick_due() before the lock is given up: something was put into its queues. */
 static inline void amp_runner_due(struct amp_runner *r)
 {
 	if (r->due)
 		return;
 	r->due = true;
-	r->due_next = amp_due;
-	amp_due = r;
+	r->calm = false;
+	amp_runner_list(r);
 }
 
 /* Adding twice is adding once. r lives for ever. */

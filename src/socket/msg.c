@@ -13,34 +13,61 @@
 
 /* ---- loops over a family's operation ---- */
 
-static ssize_t send_loop(struct amp_call *c, struct amp_msg *m, int flags)
+static inline ssize_t send_once(struct amp_sock *s, struct amp_msg *m, int flags)
 {
-	struct amp_sock *s = c->s;
-	ssize_t n;
-
 	if (!s->fam->sendmsg)
 		return -EOPNOTSUPP;
-	do {
-		if (s->err && m->done == 0)
-			return -amp_sock_take_err(s);
-		n = s->fam->sendmsg(s, m, flags);
+	if (s->err && m->done == 0)
+		return -amp_sock_take_err(s);
+	return s->fam->sendmsg(s, m, flags);
+}
+
+/* n is what the first attempt brought: not all, or an error. */
+static __attribute__((noinline)) ssize_t send_rest(struct amp_sock *s, struct amp_msg *m,
+						   int flags, ssize_t n)
+{
+	struct amp_call c;
+
+	amp_call_init(&c, s, s->sndtimeo_ms);
+	if (flags & MSG_DONTWAIT)
+		c.block = false;
+	for (;;) {
 		if (n >= 0) {
 			m->done += (size_t)n;
+			m->plain = NULL;
 			if (m->done >= m->len)
 				return (ssize_t)m->done;
-			n = 0;
-			continue;
+		} else {
+			if (n != -EAGAIN)
+				break;
+			if (m->done && s->type != SOCK_STREAM) {
+				/* half a message is worse than waiting for the device */
+				c.block = true;
+				c.timeout_ms = 0;
+			}
+			n = amp_again(&c);
+			if (n)
+				break;
 		}
-		if (n != -EAGAIN)
-			break;
-		if (m->done && s->type != SOCK_STREAM) {
-			/* half a message is worse than waiting for the device */
-			c->block = true;
-			c->timeout_ms = 0;
-		}
-		n = amp_again(c);
-	} while (n == 0);
+		n = send_once(s, m, flags);
+	}
 	return m->done ? (ssize_t)m->done : n;
+}
+
+static void want_set(struct amp_sock *s, struct amp_rx_want *w, const struct amp_msg *m)
+{
+	const struct iovec *v = m->iov;
+	size_t left = m->iov_cnt, skip = m->done;
+
+	for (; left && skip >= v->iov_len; left--, v++)
+		skip -= v->iov_len;
+	w->to = w->end = NULL;
+	if (!left || s->type == SOCK_DGRAM || (m->iov_cnt > 1 && s->type != SOCK_STREAM))
+		return;
+	w->to = (uint8_t *)v->iov_base + skip;
+	w->end = (uint8_t *)v->iov_base + v->iov_len;
+	if (!s->want)
+		s->want = w;
 }
 
 static void want_clear(struct amp_sock *s, struct amp_rx_want *w)
@@ -51,65 +78,74 @@ static void want_clear(struct amp_sock *s, struct amp_rx_want *w)
 		w->at->want = NULL;
 }
 
-/*
- * Streams. The caller's buffer is registered before the first look at the links, so that
- * what arrives then, or while this call sleeps, is copied only once.
- */
-static ssize_t recv_stream(struct amp_call *c, struct amp_msg *m, int flags)
+/* Streams: fewer bytes than these are worth waiting for more. */
+static size_t least(const struct amp_sock *s, const struct amp_msg *m, int flags)
 {
-	struct amp_sock *s = c->s;
-	struct amp_rx_want w = {.iov = m->iov, .iov_cnt = m->iov_cnt};
 	size_t need = flags & MSG_WAITALL ? m->len : s->rcvlowat ? s->rcvlowat : 1;
-	bool peek = (flags & MSG_PEEK) != 0;
-	ssize_t n;
 
 	if (need > m->len)
 		need = m->len;
-	if (peek && need > AMPSOCK_RING_LEN)
+	if ((flags & MSG_PEEK) && need > AMPSOCK_RING_LEN)
 		need = AMPSOCK_RING_LEN;
-	do {
-		w.skip = m->done;
-		w.room = m->len - m->done;
-		if (!peek && !s->want)
-			s->want = &w;
-		n = s->fam->recvmsg(s, m, flags);
-		if (n > 0 && !peek) {
-			m->done += (size_t)n;
-			w.skip = m->done;
-			w.room = m->len - m->done;
-			n = -EAGAIN;
-		}
-		if (m->done >= need || (n != -EAGAIN && (n <= 0 || (size_t)n >= need)))
-			break;
-		n = amp_again(c);
-		m->done += w.got;
-		w.got = 0;
-		if (peek && n == -EAGAIN) /* less than asked for is better than nothing */
-			n = s->fam->recvmsg(s, m, flags);
-	} while (n == 0 && m->done < need);
-	want_clear(s, &w);
-	if (need == 0 && n == -EAGAIN)
-		n = 0; /* asked for nothing */
-	return m->done ? (ssize_t)m->done : n;
+	return s->type == SOCK_STREAM ? need : 1;
 }
 
-static ssize_t recv_loop(struct amp_call *c, struct amp_msg *m, int flags)
+/*
+ * The caller's buffer is registered before the first look at the links, so that what arrives
+ * then, or while this call sleeps, is copied only once.
+ */
+static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 {
-	struct amp_sock *s = c->s;
+	size_t need = least(s, m, flags);
+	bool stream = s->type == SOCK_STREAM, peek = (flags & MSG_PEEK) != 0;
+	struct amp_rx_want w = {.full = 0};
+	uint8_t *from;
+	struct amp_call c;
 	ssize_t n;
 
 	if (!s->fam->recvmsg)
 		return -EOPNOTSUPP;
+	amp_call_init(&c, s, s->rcvtimeo_ms);
+	if (flags & MSG_DONTWAIT)
+		c.block = false;
 	do {
-		n = s->type == SOCK_STREAM ? recv_stream(c, m, flags)
-					   : s->fam->recvmsg(s, m, flags);
-		/* what had arrived comes first, then the error, once, then EOF */
-		if (s->err && (n == 0 || n == -EAGAIN))
-			return -amp_sock_take_err(s);
-		if (n != -EAGAIN || s->type == SOCK_STREAM)
+		if (!peek)
+			want_set(s, &w, m);
+		n = s->fam->recvmsg(s, m, flags);
+		if (stream && n > 0 && !peek) {
+			m->done += (size_t)n;
+			want_set(s, &w, m);
+			n = -EAGAIN;
+		}
+		if (m->done >= need || (n == -EAGAIN ? s->err && !m->done
+						     : !stream || n <= 0 || (size_t)n >= need))
 			break;
-		n = amp_again(c);
+		from = w.to;
+		n = amp_again(&c);
+		m->done += (size_t)(w.to - from);
+		if (w.full || m->done >= need)
+			break;
+		if (stream && peek &&
+		    n == -EAGAIN) /* less than asked for is better than nothing */
+			n = s->fam->recvmsg(s, m, flags);
 	} while (n == 0);
+	want_clear(s, &w);
+	if (w.full) {
+		if (w.full > m->done)
+			m->flags |= MSG_TRUNC;
+		if (w.eor)
+			m->flags |= MSG_EOR;
+		return flags & MSG_TRUNC ? (ssize_t)w.full : (ssize_t)m->done;
+	}
+	if (m->done)
+		return (ssize_t)m->done;
+	if (n == -EAGAIN || n == 0) {
+		/* what had arrived comes first, then the error, once, then EOF */
+		if (s->err)
+			return -amp_sock_take_err(s);
+		if (need == 0) /* asked for nothing */
+			return 0;
+	}
 	return n;
 }
 
@@ -133,36 +169,40 @@ static int msg_init(struct amp_msg *m, const struct iovec *iov, size_t cnt, void
 	return 0;
 }
 
-static ssize_t do_send(int fd, struct amp_msg *m, int flags)
+/* Inlined once, where speed matters. */
+static AMP_INLINE ssize_t send_now(int fd, struct amp_msg *m, int flags)
 {
-	struct amp_call c;
-	int r;
+	struct amp_sock *s;
+	int err = EOPNOTSUPP;
+	ssize_t n;
 
 	if (flags & ~AMP_SEND_FLAGS)
 		return amp_fail(EOPNOTSUPP);
-	r = amp_enter(&c, fd);
-	if (r)
-		return amp_fail(-r);
-	if (flags & MSG_DONTWAIT)
-		c.block = false;
-	c.timeout_ms = c.s->sndtimeo_ms;
-	return amp_leave(&c, send_loop(&c, m, flags));
+	s = amp_hold(fd, &err);
+	if (!s)
+		return amp_fail(-err);
+	n = send_once(s, m, flags);
+	if (n != (ssize_t)m->len)
+		n = send_rest(s, m, flags, n);
+	return amp_release(s, n);
+}
+
+static __attribute__((noinline)) ssize_t do_send(int fd, struct amp_msg *m, int flags)
+{
+	return send_now(fd, m, flags);
 }
 
 static ssize_t do_recv(int fd, struct amp_msg *m, int flags)
 {
-	struct amp_call c;
-	int r;
+	struct amp_sock *s;
+	int err;
 
 	if (flags & ~AMP_RECV_FLAGS)
 		return amp_fail(EOPNOTSUPP);
-	r = amp_enter(&c, fd);
-	if (r)
-		return amp_fail(-r);
-	if (flags & MSG_DONTWAIT)
-		c.block = false;
-	c.timeout_ms = c.s->rcvtimeo_ms;
-	return amp_leave(&c, recv_loop(&c, m, flags));
+	s = amp_hold(fd, &err);
+	if (!s)
+		return amp_fail(-err);
+	return amp_release(s, recv_loop(s, m, flags));
 }
 
 ssize_t amp_sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *dest,
@@ -182,7 +222,12 @@ ssize_t amp_sendto(int fd, const void *buf, size_t len, int flags, const struct 
 
 ssize_t amp_send(int fd, const void *buf, size_t len, int flags)
 {
-	return amp_sendto(fd, buf, len, flags, NULL, 0);
+	const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
+	struct amp_msg m = {.iov = &iov, .iov_cnt = 1, .len = len, .plain = buf};
+
+	if (!AMPSOCK_FAST || len - 1 > AMP_LEN_MAX - 1)
+		return amp_sendto(fd, buf, len, flags, NULL, 0);
+	return send_now(fd, &m, flags);
 }
 
 ssize_t amp_sendmsg(int fd, const struct msghdr *msg, int flags)

@@ -91,14 +91,12 @@ size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *dir
 	size_t n = 0;
 
 	/* in order: only when nothing older lies in the ring */
-	if (w && w->room && r->head == r->tail) {
-		n = len < w->room ? len : w->room;
-		if (AMPSOCK_FAST && w->iov_cnt == 1)
-			memcpy((uint8_t *)w->iov->iov_base + w->skip + w->got, from, n);
-		else
-			iov_put(w->iov, w->iov_cnt, w->skip + w->got, from, n);
-		w->got += n;
-		w->room -= n;
+	if (w && r->head == r->tail) {
+		n = (size_t)(w->end - w->to);
+		if (n > len)
+			n = len;
+		memcpy(w->to, from, n);
+		w->to += n;
 	}
 	*direct = n;
 	if (n == len)

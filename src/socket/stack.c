@@ -28,12 +28,13 @@
 #include "stack.h"
 
 /* l: everything here is under the stack lock */
-static struct amp_sock socks[AMPSOCK_SOCKETS];					   /* l */
+struct amp_sock amp_socks[AMPSOCK_SOCKETS];					   /* l */
 static uint8_t rings[AMPSOCK_RINGS][AMPSOCK_RING_LEN] __attribute__((aligned(8))); /* l */
 static bool ring_used[AMPSOCK_RINGS];						   /* l */
 static unsigned first_free, first_ring; /* l: none free below these */
 static unsigned high;			/* l: no socket at or above it was ever used */
 static struct amp_runner *runners;	/* l */
+static unsigned timed;			/* l: runners that want to know the time */
 static unsigned waiters;		/* l: threads in amp_port_wait() */
 static int32_t next_ms;			/* l: when a runner wants to run, as of the last look */
 static uint32_t own_nonblock[2];	/* l: bit per console descriptor */
@@ -83,13 +84,13 @@ struct amp_sock *amp_sock_new(const struct amp_family *fam, int domain, int type
 	uint8_t gen;
 
 	while (first_free < AMPSOCK_SOCKETS &&
-	       (socks[first_free].fam || socks[first_free].users))
+	       (amp_socks[first_free].fam || amp_socks[first_free].users))
 		first_free++;
 	if (first_free == AMPSOCK_SOCKETS) {
 		*err = -EMFILE;
 		return NULL;
 	}
-	s = &socks[first_free];
+	s = &amp_socks[first_free];
 	gen = s->gen;
 	memset(s, 0, sizeof(*s));
 	s->gen = gen;
@@ -110,8 +111,8 @@ struct amp_sock *amp_sock_new(const struct amp_family *fam, int domain, int type
 
 static void slot_is_free(const struct amp_sock *s)
 {
-	if ((unsigned)(s - socks) < first_free)
-		first_free = (unsigned)(s - socks);
+	if ((unsigned)(s - amp_socks) < first_free)
+		first_free = (unsigned)(s - amp_socks);
 }
 
 void amp_sock_free(struct amp_sock *s)
@@ -142,9 +143,9 @@ struct amp_sock *amp_sock_open(int domain, int type, int protocol, int *err)
 
 struct amp_sock *amp_sock_next(const struct amp_sock *s)
 {
-	for (unsigned i = s ? (unsigned)(s - socks) + 1 : 0; i < high; i++) {
-		if (socks[i].fam)
-			return &socks[i];
+	for (unsigned i = s ? (unsigned)(s - amp_socks) + 1 : 0; i < high; i++) {
+		if (amp_socks[i].fam)
+			return &amp_socks[i];
 	}
 	return NULL;
 }
@@ -236,15 +237,15 @@ int amp_sock_take_err(struct amp_sock *s)
 
 int amp_sock_fd(const struct amp_sock *s)
 {
-	return AMPSOCK_FD_BASE + (int)(s - socks);
+	return AMPSOCK_FD_BASE + (int)(s - amp_socks);
 }
 
 struct amp_sock *amp_sock_find(int fd, int *err)
 {
 	unsigned i = (unsigned)fd - AMPSOCK_FD_BASE;
 
-	if (i < AMPSOCK_SOCKETS && socks[i].fam && !(socks[i].flags & AMP_SF_ORPHAN))
-		return &socks[i];
+	if (i < AMPSOCK_SOCKETS && amp_socks[i].fam && !(amp_socks[i].flags & AMP_SF_ORPHAN))
+		return &amp_socks[i];
 	*err = amp_fd_own(fd) ? -ENOTSOCK : -EBADF;
 	return NULL;
 }
@@ -287,6 +288,7 @@ void amp_runner_add(struct amp_runner *r)
 	}
 	r->next = NULL;
 	*at = r;
+	timed += !r->untimed;
 }
 
 void amp_runner_del(struct amp_runner *r)
@@ -295,29 +297,31 @@ void amp_runner_del(struct amp_runner *r)
 	for (struct amp_runner **at = &runners; *at; at = &(*at)->next) {
 		if (*at == r) {
 			*at = r->next;
+			timed -= !r->untimed;
 			return;
 		}
 	}
 }
 
+static AMP_INLINE int32_t look(void)
+{
+	uint32_t now_ms = timed ? amp_port_now_ms() : 0;
+	uint32_t next = UINT32_MAX, ms; /* -1 is more than any time */
+
+	for (struct amp_runner *r = runners; r; r = r->next) {
+		if (r->calm)
+			continue;
+		ms = (uint32_t)r->run(r, now_ms);
+		if (ms < next)
+			next = ms;
+	}
+	next_ms = (int32_t)next;
+	return next_ms;
+}
+
 int32_t amp_links_run(void)
 {
-	uint32_t now_ms = 0;
-	bool asked = false;
-
-	next_ms = -1;
-	for (struct amp_runner *r = runners; r; r = r->next) {
-		int32_t ms;
-
-		if (!r->untimed && !asked) {
-			now_ms = amp_port_now_ms();
-			asked = true;
-		}
-		ms = r->run(r, now_ms);
-		if (ms >= 0 && (next_ms < 0 || ms < next_ms))
-			next_ms = ms;
-	}
-	return next_ms;
+	return look();
 }
 
 void amp_runner_stats(struct amp_stats *st)
@@ -340,77 +344,103 @@ static bool arm_all(void)
 	return news;
 }
 
-static void wake_others(void)
+static inline void wake_others(void)
 {
 	if (AMP_PORT_THREADS && amp_changed && waiters)
 		amp_port_wake();
 	amp_changed = false;
 }
 
+/* The first of those that are due: it is no longer. Returns the queues to be kicked. */
+static inline unsigned take_due(struct amp_runner *r)
+{
+	unsigned bits = r->bits;
+
+	amp_due = r->due_next;
+	r->listed = false;
+	r->bits = 0;
+	if (r->due) {
+		r->due = false;
+		bits |= r->kick_due(r);
+	}
+	return bits;
+}
+
 /*
- * Send what is owed and the kicks that are due, these without the lock. Held or not on
- * return, as told. True: the lock was free or something happened, so look again before
+ * Send what is owed and the kicks that are due, these without the lock, which is held
+ * again on return. True: the lock was free or something happened, so look again before
  * sleeping.
  */
-static bool flush_due(bool relock)
+static bool flush(void)
 {
-	bool any = false, last;
+	bool any = false;
 
 	wake_others();
-	do {
+	while (amp_due) {
 		struct amp_runner *r = amp_due;
-		unsigned bits;
+		unsigned bits = take_due(r);
 
-		amp_due = r->due_next;
-		r->due = false;
-		bits = r->kick_due(r);
-		if (!bits)
-			continue;
-		any = true;
-		last = !relock && !amp_due && !amp_changed;
-		amp_port_unlock();
-		r->kick(r, bits);
-		if (last)
-			return true;
-		amp_port_lock();
-	} while (amp_due);
-	any |= amp_changed; /* sending an RST can be the end of a connection */
-	wake_others();
-	if (!relock)
-		amp_port_unlock();
+		if (bits) {
+			any = true;
+			amp_port_unlock();
+			r->kick(r, bits);
+			amp_port_lock();
+		}
+		any |= amp_changed; /* sending an RST can be the end of a connection */
+		wake_others();
+	}
 	return any;
 }
 
-static bool flush(bool relock)
+/* The same on the way out: the lock is not held on return, nor taken again for one kick. */
+void amp_flush_out(void)
 {
-	if (amp_due)
-		return flush_due(relock);
+	struct amp_runner *r = amp_due;
+	unsigned bits;
+
 	wake_others();
-	if (!relock)
-		amp_port_unlock();
-	return false;
+	if (r) {
+		bits = take_due(r);
+		if (bits && !amp_due && !amp_changed) {
+			amp_port_unlock();
+			r->kick(r, bits);
+			return;
+		}
+		r->bits = bits;
+		if (bits)
+			amp_runner_list(r);
+		(void)flush();
+	}
+	amp_port_unlock();
 }
 
 /* ---- a call ---- */
 
+struct amp_sock *amp_hold_slow(int fd, int *err)
+{
+	struct amp_sock *s;
+
+	amp_port_lock();
+	s = amp_sock_find(fd, err);
+	if (AMP_PORT_THREADS && s && s->users == UINT8_MAX) {
+		*err = -ENOBUFS;
+		s = NULL;
+	}
+	if (!s)
+		amp_port_unlock();
+	else if (AMP_PORT_THREADS)
+		s->users++;
+	return s;
+}
+
 int amp_enter(struct amp_call *c, int fd)
 {
 	int err = 0;
+	struct amp_sock *s = amp_hold(fd, &err);
 
-	amp_port_lock();
-	c->s = amp_sock_find(fd, &err);
-	if (!c->s || (AMP_PORT_THREADS && c->s->users == UINT8_MAX)) {
-		amp_port_unlock();
-		return c->s ? -ENOBUFS : err;
-	}
-	if (AMP_PORT_THREADS) {
-		c->s->users++;
-		c->gen = c->s->gen;
-	}
-	c->block = !(c->s->flags & AMP_SF_NONBLOCK);
-	c->timeout_ms = 0;
-	c->looked = c->started = false;
-	return 0;
+	if (s)
+		amp_call_init(c, s, 0);
+	return err;
 }
 
 void amp_enter_plain(struct amp_call *c)
@@ -425,11 +455,11 @@ int amp_fail(int err)
 	return -1;
 }
 
-ssize_t amp_leave(struct amp_call *c, ssize_t r)
+ssize_t amp_release_slow(struct amp_sock *s, ssize_t r)
 {
-	if (AMP_PORT_THREADS && c->s && --c->s->users == 0 && !c->s->fam)
-		slot_is_free(c->s);
-	flush(false);
+	if (AMP_PORT_THREADS && s && --s->users == 0 && !s->fam)
+		slot_is_free(s);
+	amp_flush_out();
 	return r < 0 ? amp_fail((int)-r) : r;
 }
 
@@ -454,7 +484,7 @@ static int amp_sleep(struct amp_call *c)
 		if (r->kick_due)
 			amp_runner_due(r);
 	}
-	if (flush(true))
+	if (flush())
 		return 0;
 	waiters++;
 	if (!arm_all())
@@ -471,7 +501,7 @@ int amp_again(struct amp_call *c)
 		r = c->block ? amp_sleep(c) : -EAGAIN;
 	if (r == 0) {
 		c->looked = true;
-		amp_links_run();
+		(void)look();
 	}
 	if (AMP_PORT_THREADS && c->s && c->s->gen != c->gen)
 		return -EBADF;

@@ -16,6 +16,13 @@
 
 #define AMP_TYPE_FLAGS (SOCK_NONBLOCK | SOCK_CLOEXEC)
 
+/* One more copy of a function is worth it where speed matters. */
+#if AMPSOCK_FAST
+#define AMP_INLINE inline __attribute__((always_inline))
+#else
+#define AMP_INLINE inline
+#endif
+
 /* One call on one socket, from amp_enter() to amp_leave(). On the caller's stack. */
 struct amp_call {
 	struct amp_sock *s;  /* NULL: a call without socket */
@@ -27,7 +34,32 @@ struct amp_call {
 	bool started; /* deadline_ms is set */
 };
 
-/* Lock, find, hold. 0, -EBADF, -ENOTSOCK: then the lock is not held. */
+extern struct amp_sock amp_socks[AMPSOCK_SOCKETS];
+
+/* Lock, find, hold. NULL with *err: -EBADF, -ENOTSOCK, and the lock is not held. */
+struct amp_sock *amp_hold_slow(int fd, int *err);
+static inline struct amp_sock *amp_hold(int fd, int *err)
+{
+	unsigned i = (unsigned)fd - AMPSOCK_FD_BASE;
+
+	if (!AMPSOCK_FAST || AMP_PORT_THREADS || i >= AMPSOCK_SOCKETS)
+		return amp_hold_slow(fd, err);
+	amp_port_lock();
+	if (amp_socks[i].fam && !(amp_socks[i].flags & AMP_SF_ORPHAN))
+		return &amp_socks[i];
+	amp_port_unlock();
+	return amp_hold_slow(fd, err); /* which says why not */
+}
+/* What amp_again() needs to know about a call on a socket that is held. */
+static inline void amp_call_init(struct amp_call *c, struct amp_sock *s, uint32_t timeout_ms)
+{
+	c->s = s;
+	c->timeout_ms = timeout_ms;
+	c->gen = s->gen;
+	c->block = !(s->flags & AMP_SF_NONBLOCK);
+	c->looked = c->started = false;
+}
+/* Both. 0, or -errno. */
 int amp_enter(struct amp_call *c, int fd);
 /* The same, but for a call that needs no descriptor. */
 void amp_enter_plain(struct amp_call *c);
@@ -35,7 +67,24 @@ void amp_enter_plain(struct amp_call *c);
  * Let go, unlock, notify the peers. Returns r, or -1 with errno when r is negative: every
  * public call ends here (or in amp_fail()).
  */
-ssize_t amp_leave(struct amp_call *c, ssize_t r);
+ssize_t amp_release_slow(struct amp_sock *s, ssize_t r);
+void amp_flush_out(void);
+static inline ssize_t amp_release(struct amp_sock *s, ssize_t r)
+{
+	if (!AMPSOCK_FAST || AMP_PORT_THREADS || r < 0)
+		return amp_release_slow(s, r);
+	if (amp_due) {
+		amp_flush_out();
+	} else {
+		amp_changed = false; /* nobody else to wake */
+		amp_port_unlock();
+	}
+	return r;
+}
+static inline ssize_t amp_leave(struct amp_call *c, ssize_t r)
+{
+	return amp_release_slow(c->s, r);
+}
 /*
  * An operation said -EAGAIN: look at the links, the second time sleep. 0: try it again.
  * -EAGAIN: it may not block or its time is up; -EBADF: closed meanwhile.

@@ -75,29 +75,32 @@ struct amp_vq_xlate {
 	void *ctx;
 };
 
+/* Small and busy fields first: short offsets are short instructions on Thumb. */
 struct amp_vq {
+	bool broken;	/* the peer lied: amp_vq_break(), why */
+	bool event_idx; /* VIRTIO_F_EVENT_IDX negotiated */
+	bool armed;	/* the peer is asked to notify me */
+	uint8_t role;	/* enum amp_vq_role */
+	uint8_t dir;	/* enum amp_vq_dir */
+	bool indirect;	/* VIRTIO_F_INDIRECT_DESC negotiated */
+	uint16_t num;	/* entries, a power of two (virtio 1.2, 2.7) */
+	uint16_t mask;	/* num - 1 */
 	volatile struct vring_desc *desc;
 	volatile struct vring_avail *avail;
 	volatile struct vring_used *used;
-	uint16_t num;	   /* entries, a power of two (virtio 1.2, 2.7) */
-	uint16_t get_idx;  /* device: next avail entry; driver: next used entry */
-	uint16_t put_idx;  /* device: next used entry; driver: next avail entry */
-	uint16_t kick_idx; /* put_idx when the peer was last considered for a kick */
-	uint8_t role;	   /* enum amp_vq_role */
-	uint8_t dir;	   /* enum amp_vq_dir */
-	bool event_idx;	   /* VIRTIO_F_EVENT_IDX negotiated */
-	bool indirect;	   /* VIRTIO_F_INDIRECT_DESC negotiated */
-	bool broken;	   /* the peer lied: see amp_vq_broken() */
-	bool armed;	   /* the peer is asked to notify me */
-	uint16_t out_cnt;  /* device: chains I hold; driver: chains the peer holds */
-	uint16_t peer_idx; /* the peer's index as last read and checked */
 	/* driver */
 	uint16_t *state; /* private, num entries: free list, or what is out */
+	uint8_t *pool;
+	uint32_t buf_len; /* bytes per pool buffer, 0: buffers are posted */
 	uint16_t free_head;
 	uint16_t free_cnt;
-	uint32_t buf_len; /* bytes per pool buffer, 0: buffers are posted */
-	uint8_t *pool;
-	uint64_t bus_off; /* bus address = pointer + bus_off */
+	/* both */
+	uint16_t get_idx;  /* device: next avail entry; driver: next used entry */
+	uint16_t put_idx;  /* device: next used entry; driver: next avail entry */
+	uint16_t peer_idx; /* the peer's index as last read and checked */
+	uint16_t kick_idx; /* put_idx when the peer was last considered for a kick */
+	uint16_t skew;	   /* put_idx - get_idx when nothing is outstanding */
+	uint64_t bus_off;  /* driver: bus address = pointer + bus_off */
 	/* device */
 	struct amp_vq_xlate xlate;
 	/* seen by ampsockctl and the statistics */
@@ -160,12 +163,24 @@ int amp_vq_reap(struct amp_vq *vq, uint16_t *id, uint32_t *len);
 /* Does the peer want to be notified of what was put since the last call? (2.7.7, 2.7.10) */
 bool amp_vq_kick_due(struct amp_vq *vq);
 
+/* Was anything put since? Without, kick_due has nothing to ask. */
+static inline bool amp_vq_news(const struct amp_vq *vq)
+{
+	return vq->kick_idx != vq->put_idx;
+}
+
 /*
  * Ask the peer to notify me of its next buffer. Returns true when one came in the
  * meantime: look again, the notification may never come. disarm: do not bother.
  */
 bool amp_vq_arm(struct amp_vq *vq);
 void amp_vq_disarm(struct amp_vq *vq);
+
+/*
+ * Whoever reads what lies in the buffers finds a lie, too: the queue is broken. Returns
+ * -EBADMSG.
+ */
+int amp_vq_break(struct amp_vq *vq, const char *why);
 
 /* Buffers that get could return now (a hint: the peer may lie). Never negative. */
 uint16_t amp_vq_avail(const struct amp_vq *vq);

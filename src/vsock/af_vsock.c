@@ -179,28 +179,6 @@ static int vsock_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 	return -EAGAIN;
 }
 
-/* The message from off on, into the pieces of a packet. */
-static __attribute__((noinline)) void gather(const struct amp_vsock_tx *tx,
-					     const struct amp_msg *m, size_t off)
-{
-	const struct iovec *from = m->iov;
-	const struct amp_iov *to = tx->iov;
-
-	for (unsigned left = tx->iov_cnt; left; left--, to++) {
-		for (size_t at = 0, n; at < to->len; at += n, off += n) {
-			while (off >= from->iov_len) {
-				off -= from->iov_len;
-				from++;
-			}
-			n = from->iov_len - off;
-			if (n > to->len - at)
-				n = to->len - at;
-			memcpy((uint8_t *)to->base + at, (const uint8_t *)from->iov_base + off,
-			       n);
-		}
-	}
-}
-
 /* Has the peer credit for len bytes? Else it is asked for more. */
 static int window_for(struct amp_sock *s, size_t len)
 {
@@ -212,72 +190,77 @@ static int window_for(struct amp_sock *s, size_t len)
 	return -EAGAIN;
 }
 
-/* As much as goes now of a message of len bytes, of which done are gone. -errno, or the new
- * done. */
-static ssize_t send_some(struct amp_sock *s, const struct amp_msg *m, uint32_t eom)
+/* A message's beginning: is its time now? 0 or -errno. */
+static ssize_t message_begin(struct amp_sock *s, const struct amp_msg *m)
 {
-	struct amp_vsock_conn *c = conn_of(s);
-	struct amp_vsock *vs = engine_of(s);
-	struct amp_iov iov[AMP_VLINK_IOV];
-	struct amp_vsock_tx tx;
-	size_t done = m->done;
-
-	while (done < m->len) {
-		size_t want = m->len - done;
-		int r;
-
-		tx.iov = iov;
-		tx.iov_max = AMP_VLINK_IOV;
-		r = amp_vsock_reserve(vs, c, want > INT32_MAX ? INT32_MAX : (uint32_t)want,
-				      &tx);
-		if (r < 0)
-			return done > m->done ? (ssize_t)done : r == -ECONNRESET ? -EPIPE : r;
-		if (AMPSOCK_FAST && m->iov_cnt == 1 && tx.iov_cnt == 1)
-			memcpy(tx.iov->base, (const uint8_t *)m->iov->iov_base + done,
-			       (size_t)r);
-		else
-			gather(&tx, m, done);
-		done += (size_t)r;
-		amp_vsock_commit(vs, c, &tx, (uint32_t)r, done == m->len ? eom : 0);
-	}
-	return (ssize_t)done;
+	if (m->len > conn_of(s)->credit.peer_buf_alloc)
+		return -EMSGSIZE;
+	return s->sub & SUB_TX_PART ? -EAGAIN : window_for(s, m->len);
 }
 
-static ssize_t send_message(struct amp_sock *s, const struct amp_msg *m, int flags)
+/* n as vsock_sendmsg() returns it. */
+static void message_sent(struct amp_sock *s, const struct amp_msg *m, ssize_t n)
 {
-	uint32_t eom =
-		flags & MSG_EOR ? AMP_VSOCK_SEQ_EOM | AMP_VSOCK_SEQ_EOR : AMP_VSOCK_SEQ_EOM;
-	ssize_t n;
-
-	if (!m->done) {
-		if (m->len > conn_of(s)->credit.peer_buf_alloc)
-			return -EMSGSIZE;
-		n = s->sub & SUB_TX_PART ? -EAGAIN : window_for(s, m->len);
-		if (n)
-			return n;
-	}
-	n = send_some(s, m, eom);
 	s->sub &= (uint8_t)~SUB_TX_PART;
-	if ((n == -EAGAIN && m->done) || (n > 0 && (size_t)n < m->len))
+	if ((n == -EAGAIN && m->done) || (n > 0 && m->done + (size_t)n < m->len))
 		s->sub |= SUB_TX_PART;
 	else
 		amp_sock_changed(s); /* the next sender's turn */
+}
+
+static __attribute__((noinline)) ssize_t send_any(struct amp_sock *s, const struct amp_msg *m,
+						  int flags)
+{
+	bool stream = s->type == SOCK_STREAM;
+	struct amp_vsock *vs;
+	size_t done = m->done;
+	uint32_t eom = 0;
+	ssize_t n;
+
+	n = amp_vsock_may_send(s, m);
+
+	if (n == 0 && m->whole)
+		n = window_for(s, m->whole);
+	if (n == 0 && !stream) {
+		eom = flags & MSG_EOR ? AMP_VSOCK_SEQ_EOM | AMP_VSOCK_SEQ_EOR
+				      : AMP_VSOCK_SEQ_EOM;
+		if (!done)
+			n = message_begin(s, m);
+	}
+	if (n)
+		return n;
+	vs = engine_of(s);
+	while (done < m->len) {
+		n = amp_vsock_send(vs, conn_of(s), m->iov, done, m->len - done, eom);
+		if (n < 0)
+			break;
+		done += (size_t)n;
+	}
+	if (done > m->done || n >= 0)
+		n = (ssize_t)(done - m->done);
+	else if (n == -ECONNRESET)
+		n = -EPIPE;
+	if (!stream)
+		message_sent(s, m, n);
 	return n;
 }
 
 static ssize_t vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
-	ssize_t n = amp_vsock_may_send(s, m);
+	struct amp_vlink *l = amp_vlinks[s->link];
+	bool kick;
 
-	if (n == 0 && m->whole)
-		n = window_for(s, m->whole);
-	if (AMPSOCK_FAST && n == 0 && s->type == SOCK_STREAM && m->iov_cnt == 1 &&
-	    m->done == 0 && m->len &&
-	    amp_vsock_send(engine_of(s), conn_of(s), m->iov->iov_base, m->len, 0))
+	if (AMPSOCK_FAST && m->plain && (s->flags & SEND_FLAGS) == AMP_SF_CONNECTED &&
+	    !(s->sub & SUB_TX_PART) && !(flags & MSG_EOR) &&
+	    amp_vsock_send_fast(&l->vs, conn_of(s), m->plain, m->len,
+				s->type == SOCK_STREAM ? 0 : AMP_VSOCK_SEQ_EOM, &kick)) {
+		if (kick) {
+			l->runner.bits |= l->out_bit;
+			amp_runner_list(&l->runner);
+		}
 		return (ssize_t)m->len;
-	if (n == 0)
-		n = s->type == SOCK_STREAM ? send_some(s, m, 0) : send_message(s, m, flags);
-	return n < 0 ? n : n - (ssize_t)m->done;
+	}
+	return send_any(s, m, flags);
 }
 
 static ssize_t message_out(struct amp_sock *s, struct amp_msg *m, int flags)

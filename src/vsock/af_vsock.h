@@ -3,8 +3,10 @@
 #ifndef AMP_AF_VSOCK_H
 #define AMP_AF_VSOCK_H
 
+#include <string.h>
+
 #include "../socket/family.h"
-#include "vsock.h"
+#include "vsock_fast.h"
 
 #define AMP_VLINK_LOOP AMPSOCK_VSOCK_LINKS /* the in-core loop comes behind the links */
 #define AMP_VLINK_CNT  (AMPSOCK_VSOCK_LINKS + AMPSOCK_LOOP)
@@ -24,9 +26,11 @@ struct amp_vlink {
 	struct amp_vsock_conn *hash[AMPSOCK_HASH];
 	struct amp_vsock_stray stray[4];
 	struct amp_iov iov[AMP_VLINK_IOV];
-	uint16_t in_cnt; /* packets taken since kick_due() was last asked: buffers that went
+	int32_t in_half; /* half the in queue's entries */
+	int32_t in_left; /* packets more, and the peer may want to hear of the buffers that went
 			    back */
 	uint8_t index;
+	uint8_t out_bit; /* of the queue that leaves, for runner.kick() */
 	bool up;
 };
 
@@ -39,12 +43,17 @@ void amp_vlink_up(struct amp_vlink *l);
 void amp_vlink_down(struct amp_vlink *l);
 /* The queues stop for a while, connections stay: set vs.in and vs.out to go on. */
 void amp_vlink_pause(struct amp_vlink *l);
-/* The engine's turn: ms until it wants another, -1; *broken: a ring was lied about. */
-int32_t amp_vlink_turn(struct amp_vlink *l, bool *broken);
+/* kick_due() asks about all that went back: so much may come in until it must again. */
+static inline void amp_vlink_asked(struct amp_vlink *l)
+{
+	l->vs.settled = false;
+	l->in_left = l->in_half;
+}
+
 /* Send what is owed, on the way out of the stack. */
 static inline void amp_vlink_flush(struct amp_vlink *l)
 {
-	if (l->vs.owed_head || l->vs.stray_cnt)
+	if (l->vs.owed_head || l->vs.to_do)
 		(void)amp_vsock_run(&l->vs, 0);
 }
 void amp_vlink_stats(const struct amp_runner *r, struct amp_stats *st);
@@ -84,6 +93,83 @@ static inline struct amp_vsock *engine_of(const struct amp_sock *s)
 	return &l->vs;
 }
 
+/* All of it wanted by somebody who waits, and nothing older in the ring. */
+static inline bool amp_vlink_piece(struct amp_vsock *vs, struct amp_vsock_conn *c,
+				   const void *data, uint32_t len, uint32_t flags)
+{
+	struct amp_sock *s = sock_of(c);
+	struct amp_rx_want *w = s->want;
+	size_t n = len, room;
+
+	if (!w || s->rx.head != s->rx.tail)
+		return false;
+	room = (size_t)(w->end - w->to);
+	if (s->type == SOCK_STREAM) {
+		if (n > room)
+			return false;
+	} else {
+		if (w->full || (s->sub & SUB_RX_PART) || !(flags & AMP_VSOCK_SEQ_EOM))
+			return false;
+		if (n > room)
+			n = room;
+		w->full = len;
+		w->eor = (flags & AMP_VSOCK_SEQ_EOR) != 0;
+		room = n;
+	}
+	memcpy(w->to, data, n);
+	w->to += n;
+	vs->enough = n == room;
+	amp_changed = true;
+	return true;
+}
+
+#define AMP_VLINK_TURN	 64
+#define AMP_VLINK_BROKEN INT32_MIN
+
+/*
+ * The engine's turn: ms until it wants another, -1, or AMP_VLINK_BROKEN: a ring was lied about.
+ *
+ * No more once a caller has all that it wanted: it is told sooner, and what follows may be
+ * for its next buffer. Bounded: a flood on one link must not keep a call from its socket.
+ *
+ * Buffers that went back need a kick at once only when the peer might have run out of them:
+ * before half the ring has come in since the last time, it has not, or there are unseen
+ * packets. Before sleep everybody is asked.
+ */
+static inline int32_t amp_vlink_turn(struct amp_vlink *l)
+{
+	struct amp_vsock *vs = &l->vs;
+	bool enough;
+	int n = 0, r;
+
+	vs->enough = false;
+	if (amp_vsock_packet_fast(vs, amp_vlink_piece)) {
+		n = 1;
+		if (vs->enough && !vs->owed_head) { /* the usual turn */
+			if (--l->in_left <= 0)
+				amp_runner_due(&l->runner);
+			return 0;
+		}
+	}
+	enough = vs->enough;
+	r = amp_vsock_run(vs, enough ? 0 : AMP_VLINK_TURN);
+	if (r < 0)
+		return AMP_VLINK_BROKEN;
+	enough |= vs->enough | (r == AMP_VLINK_TURN);
+	l->in_left -= n + r;
+	if (l->in_left <= 0 || vs->settled)
+		amp_runner_due(&l->runner);
+	if (AMPSOCK_WHY && vs->why) {
+		amp_log(vs->why);
+		vs->why = NULL;
+	}
+	if (enough) {
+		amp_changed = true; /* there may be more, for somebody who sleeps */
+		return 0;
+	}
+	return vs->closing_cnt ? amp_vsock_tick(vs, amp_port_now_ms()) : -1;
+}
+
 static inline uint32_t buf_alloc(const struct amp_sock *s)
 {
 	return s->type == SOCK_STREAM ? AMPSOCK_RING_LEN : AMP_RING_MSG_ALLOC;
@@ -102,6 +188,9 @@ static inline void unreserve(struct amp_sock *s)
 		amp_vsock_unreserve(s);
 }
 
+/* What may be said of a socket that sends: CONNECTED alone, else amp_vsock_may_send() objects. */
+#define SEND_FLAGS \
+	(AMP_SF_CONNECTED | AMP_SF_WR_SHUT | AMP_SF_HUP | AMP_SF_RESET | AMP_SF_RESERVED)
 int amp_vsock_may_send(const struct amp_sock *s, const struct amp_msg *m);
 
 /* ---- linked when they are called for (family.h) ---- */

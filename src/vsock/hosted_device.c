@@ -170,7 +170,6 @@ static int32_t dev_run(struct amp_runner *r, uint32_t now_ms)
 {
 	struct dev_link *d = (struct dev_link *)(void *)r;
 	const char *why;
-	bool broken;
 	int32_t ms;
 
 	if (now_ms != d->looked_ms) {
@@ -182,12 +181,12 @@ static int32_t dev_run(struct amp_runner *r, uint32_t now_ms)
 	}
 	if (!d->l.up)
 		return -1;
-	ms = amp_vlink_turn(&d->l, &broken);
+	ms = amp_vlink_turn(&d->l);
 	if (amp_vhost_be_dead(&d->be)) {
 		amp_vhost_be_fail(&d->be, -EFAULT, NULL);
 		return 0;
 	}
-	if (broken) {
+	if (ms == AMP_VLINK_BROKEN) {
 		why = d->be.q[Q_IN].vq.broken ? d->be.q[Q_IN].vq.why : d->be.q[Q_OUT].vq.why;
 		amp_vhost_be_fail(&d->be, -EBADMSG, why);
 		return 0;
@@ -218,12 +217,24 @@ static unsigned dev_kick_due(struct amp_runner *r)
 	if (!d->l.up || !d->l.vs.in)
 		return 0;
 	amp_vlink_flush(&d->l);
-	d->l.in_cnt = 0;
+	amp_vlink_asked(&d->l);
 	for (unsigned q = 0; q < 2; q++) {
 		if (amp_vq_kick_due(&d->be.q[q].vq))
 			(void)amp_vhost_be_notify(&d->be, q);
 	}
 	return 0;
+}
+
+/* A kick that a sender found due: with the lock after all, for the same reason. */
+static void dev_kick(struct amp_runner *r, unsigned queues)
+{
+	struct dev_link *d = (struct dev_link *)(void *)r;
+
+	(void)queues; /* Q_OUT: no other is asked for */
+	amp_port_lock();
+	if (d->l.up && d->l.vs.out)
+		amp_vhost_be_notify(&d->be, Q_OUT);
+	amp_port_unlock();
 }
 
 /* ---- bring-up ---- */
@@ -297,6 +308,8 @@ int amp_link_vsock_device(const char *path, uint32_t guest_cid)
 	d->l.runner.run = dev_run;
 	d->l.runner.arm = dev_arm;
 	d->l.runner.kick_due = dev_kick_due;
+	d->l.runner.kick = dev_kick;
+	d->l.out_bit = 1u << Q_OUT;
 	d->l.runner.stats = amp_vlink_stats;
 	amp_vlinks[d->l.index] = &d->l;
 	amp_runner_add(&d->l.runner);

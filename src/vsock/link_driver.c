@@ -46,7 +46,6 @@ struct drv_link {
 	struct amp_vdev *vd;
 	struct amp_vq q[QUEUES];
 	uint8_t event_in; /* looks at the links until the event queue's turn */
-	bool event_put;	  /* event buffers went back: a kick may be due */
 	uint16_t state[2][NUM];
 	uint16_t event_state[EVENT_NUM];
 };
@@ -108,7 +107,8 @@ static int read_cid(struct drv_link *d)
 		return r;
 	if (amp_le32(raw + 4) || amp_le32(raw) <= AMP_VSOCK_CID_HOST ||
 	    amp_le32(raw) == UINT32_MAX) {
-		amp_log(AMP_WHY("vsock: the device's guest CID is not usable"));
+		if (AMPSOCK_WHY)
+			amp_log("vsock: the device's guest CID is not usable");
 		return -EPROTO;
 	}
 	d->l.vs.local_cid = amp_le32(raw);
@@ -148,19 +148,21 @@ static int link_start(struct drv_link *d)
 	d->l.vs.seqpacket = (features & AMP_VSOCK_F_SEQPACKET) != 0;
 	d->event_in = 1;
 	amp_vlink_up(&d->l);
-	d->l.in_cnt = NUM; /* the first buffers are news */
 	amp_runner_due(&d->l.runner);
 	return 0;
 }
 
-static void link_restart(struct drv_link *d, const char *why)
+/* Returns when to run again: at once. */
+static int32_t link_restart(struct drv_link *d, const char *why)
 {
-	amp_log(why);
+	if (AMPSOCK_WHY)
+		amp_log(why);
 	/* before the rings are forgotten: the device must not write there any more */
 	d->vd->ops->reset(d->vd);
 	amp_vlink_down(&d->l);
-	if (link_start(d))
-		amp_log(AMP_WHY("vsock: the device does not come back"));
+	if (link_start(d) && AMPSOCK_WHY)
+		amp_log("vsock: the device does not come back");
+	return 0;
 }
 
 /*
@@ -168,18 +170,18 @@ static void link_restart(struct drv_link *d, const char *why)
  * ring is broken, which comes to the same. Bounded: a device can fill buffers as fast as
  * they go back; what is left is seen before sleep.
  */
-static bool event_came(struct drv_link *d)
+static __attribute__((noinline)) bool event_came(struct drv_link *d)
 {
 	struct amp_iov iov = {NULL, 0};
 	struct amp_vq_buf b = {.iov = &iov, .iov_max = 1};
 	struct amp_vq *q = &d->q[Q_EVENT];
 	bool reset = false;
 
+	d->event_in = EVENT_EVERY;
 	for (unsigned i = 0; q->num && i < EVENT_NUM && amp_vq_get(q, &b) > 0; i++) {
 		if (b.len >= 4 && amp_le32(iov.base) == EVENT_TRANSPORT_RESET)
 			reset = true;
 		amp_vq_put(q, b.id, 0);
-		d->event_put = true;
 		amp_runner_due(&d->l.runner);
 	}
 	return reset || q->broken;
@@ -189,29 +191,19 @@ static int32_t drv_run(struct amp_runner *r, uint32_t now_ms)
 {
 	struct drv_link *d = drv_of(r);
 	int32_t ms;
-	bool broken;
 
 	(void)now_ms;
 	if (!d->l.up)
 		return -1;
-	if (d->vd->ops->events(d->vd) & AMP_VDEV_EV_GONE) {
-		link_restart(d, AMP_WHY("vsock: the device is gone or wants a reset"));
-		return 0;
-	}
+	if (d->vd->ops->events(d->vd) & AMP_VDEV_EV_GONE)
+		return link_restart(d, AMP_WHY("vsock: the device is gone or wants a reset"));
 	/* events come with an interrupt: looked for when one may have come, and now and then */
-	if (--d->event_in == 0) {
-		d->event_in = EVENT_EVERY;
-		if (event_came(d)) {
-			link_restart(d, AMP_WHY("vsock: the host has reset the transport"));
-			return 0;
-		}
-	}
-	ms = amp_vlink_turn(&d->l, &broken);
-	if (broken) {
-		link_restart(d, d->q[Q_RX].broken ? d->q[Q_RX].why : d->q[Q_TX].why);
-		return 0;
-	}
-	return ms;
+	if (--d->event_in == 0 && event_came(d))
+		return link_restart(d, AMP_WHY("vsock: the host has reset the transport"));
+	ms = amp_vlink_turn(&d->l);
+	if (ms != AMP_VLINK_BROKEN)
+		return ms;
+	return link_restart(d, d->q[Q_RX].broken ? d->q[Q_RX].why : d->q[Q_TX].why);
 }
 
 static bool drv_arm(struct amp_runner *r, bool on)
@@ -238,14 +230,13 @@ static unsigned drv_kick_due(struct amp_runner *r)
 	if (!d->l.up)
 		return 0;
 	amp_vlink_flush(&d->l);
-	if (d->l.in_cnt && amp_vq_kick_due(&d->q[Q_RX]))
+	amp_vlink_asked(&d->l);
+	if (AMP_VQ_KICK_DUE(&d->q[Q_TX]))
+		bits = 1u << Q_TX;
+	if (amp_vq_news(&d->q[Q_RX]) && amp_vq_kick_due(&d->q[Q_RX]))
 		bits |= 1u << Q_RX;
-	d->l.in_cnt = 0;
-	if (amp_vq_kick_due(&d->q[Q_TX]))
-		bits |= 1u << Q_TX;
-	if (d->event_put && amp_vq_kick_due(&d->q[Q_EVENT]))
+	if (amp_vq_news(&d->q[Q_EVENT]) && amp_vq_kick_due(&d->q[Q_EVENT]))
 		bits |= 1u << Q_EVENT;
-	d->event_put = false;
 	return bits;
 }
 
@@ -253,12 +244,14 @@ static void drv_kick(struct amp_runner *r, unsigned queues)
 {
 	struct amp_vdev *vd = drv_of(r)->vd;
 
-	if (queues & 1u << Q_RX)
-		vd->ops->notify(vd, Q_RX);
-	if (queues & 1u << Q_TX)
+	if (AMPSOCK_FAST && queues == 1u << Q_TX) {
 		vd->ops->notify(vd, Q_TX);
-	if (queues & 1u << Q_EVENT)
-		vd->ops->notify(vd, Q_EVENT);
+		return;
+	}
+	for (unsigned q = 0; queues; q++, queues >>= 1) {
+		if (queues & 1)
+			vd->ops->notify(vd, q);
+	}
 }
 
 static void drv_stats(const struct amp_runner *r, struct amp_stats *st)
@@ -303,6 +296,7 @@ int amp_link_vsock(struct amp_vdev *vd)
 		amp_vlink_down(&d->l);
 		d->vd = vd;
 		d->l.index = (uint8_t)(d - drv);
+		d->l.out_bit = 1u << Q_TX;
 		d->l.runner.run = drv_run;
 		d->l.runner.untimed = true;
 		d->l.runner.arm = drv_arm;

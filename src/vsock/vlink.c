@@ -19,8 +19,7 @@ struct amp_vlink *amp_vlinks[AMP_VLINK_CNT];
 
 int amp_vsock_may_send(const struct amp_sock *s, const struct amp_msg *m)
 {
-	unsigned f = s->flags & (AMP_SF_CONNECTED | AMP_SF_WR_SHUT | AMP_SF_HUP | AMP_SF_RESET |
-				 AMP_SF_RESERVED);
+	unsigned f = s->flags & SEND_FLAGS;
 
 	if (f == AMP_SF_CONNECTED && !m->name)
 		return 0;
@@ -31,34 +30,31 @@ int amp_vsock_may_send(const struct amp_sock *s, const struct amp_msg *m)
 	return f & AMP_SF_CONNECTED ? -EBUSY : -ENOTCONN;
 }
 
-static int message_in(struct amp_sock *s, const struct amp_vsock_rx *rx)
+/* A packet's pieces to where they belong. */
+static int pieces_in(struct amp_sock *s, const struct amp_vsock_rx *rx, size_t *direct)
 {
 	bool first = !(s->sub & SUB_RX_PART), last = (rx->flags & AMP_VSOCK_SEQ_EOM) != 0;
 	bool eor = (rx->flags & AMP_VSOCK_SEQ_EOR) != 0;
-	int r = 0;
-
-	if (last)
-		s->sub &= (uint8_t)~SUB_RX_PART;
-	else
-		s->sub |= SUB_RX_PART;
-	if (rx->iov_cnt == 0)
-		return amp_rxring_msg_append(&s->rx, "", 0, first, last, eor);
-	for (uint16_t i = 0; i < rx->iov_cnt && r == 0; i++)
-		r = amp_rxring_msg_append(&s->rx, rx->iov[i].base, rx->iov[i].len,
-					  first && i == 0, last && i == rx->iov_cnt - 1u, eor);
-	return r;
-}
-
-static int stream_in(struct amp_sock *s, const struct amp_vsock_rx *rx, size_t *direct)
-{
-	const struct amp_iov *iov = rx->iov;
+	static const struct amp_iov none = {"", 0};
+	const struct amp_iov *iov = rx->iov_cnt ? rx->iov : &none;
+	unsigned left = rx->iov_cnt ? rx->iov_cnt : 1;
 	size_t here;
+	int r;
 
-	for (unsigned left = rx->iov_cnt; left; left--, iov++) {
-		if (amp_sock_rx(s, iov->base, iov->len, &here) != iov->len)
-			return -ENOBUFS;
-		*direct += here;
+	for (; left; left--, iov++) {
+		if (s->type == SOCK_STREAM) {
+			if (amp_sock_rx(s, iov->base, iov->len, &here) != iov->len)
+				return -ENOBUFS;
+			*direct += here;
+			continue;
+		}
+		r = amp_rxring_msg_append(&s->rx, iov->base, iov->len, first, last && left == 1,
+					  eor);
+		if (r)
+			return r;
+		first = false;
 	}
+	s->sub = (uint8_t)((s->sub & ~SUB_RX_PART) | (last ? 0 : SUB_RX_PART));
 	return 0;
 }
 
@@ -66,25 +62,12 @@ static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 		   const struct amp_vsock_rx *rx)
 {
 	struct amp_sock *s = sock_of(c);
-	struct amp_rx_want *w = s->want;
 	size_t direct = 0;
-	int r = 0;
+	int r = pieces_in(s, rx, &direct);
 
 	amp_changed = true;
-	if (s->type != SOCK_STREAM)
-		return message_in(s, rx);
-	/* the usual case: one piece, all of it wanted by somebody who waits */
-	if (AMPSOCK_FAST && w && rx->iov_cnt == 1 && rx->len <= w->room && w->iov_cnt == 1 &&
-	    s->rx.head == s->rx.tail) {
-		memcpy((uint8_t *)w->iov->iov_base + w->skip + w->got, rx->iov->base, rx->len);
-		direct = rx->len;
-		w->got += direct;
-		w->room -= direct;
-	} else {
-		r = stream_in(s, rx, &direct);
-	}
 	if (direct) {
-		vs->enough = w->room == 0;
+		vs->enough = s->want->to == s->want->end;
 		amp_vsock_consumed(vs, c, (uint32_t)direct);
 	}
 	return r;
@@ -146,6 +129,9 @@ static void on_tx_ready(struct amp_vsock *vs)
 static const struct amp_vsock_ops vlink_ops = {
 	.request = amp_vsock_request,
 	.data = on_data,
+#if AMPSOCK_FAST
+	.piece = amp_vlink_piece,
+#endif
 	.event = on_event,
 	.tx_ready = on_tx_ready,
 };
@@ -166,6 +152,8 @@ void amp_vlink_up(struct amp_vlink *l)
 	vs->stray_len = sizeof(l->stray) / sizeof(l->stray[0]);
 	amp_vlink_stats(&l->runner, &amp_counts); /* of the time before: init zeroes them */
 	amp_vsock_init(vs);
+	l->in_half = vs->in ? vs->in->num / 2 : 1;
+	l->in_left = 0;
 	l->up = true;
 	amp_runner_add(&l->runner);
 	if (l->index != AMP_VLINK_LOOP)
@@ -191,40 +179,6 @@ void amp_vlink_down(struct amp_vlink *l)
 	amp_vsock_down(&l->vs);
 	amp_counts.link_resets++;
 	amp_link_report(l->index, false);
-}
-
-#define TURN 64
-
-int32_t amp_vlink_turn(struct amp_vlink *l, bool *broken)
-{
-	uint32_t sent = l->vs.stats.tx_packets;
-	int n;
-
-	/*
-	 * No more once a caller has all that it wanted: it is told sooner,
-	 * and what follows may be for its next buffer. Bounded: a flood on one link must not
-	 * keep a call from its socket.
-	 */
-	n = amp_vsock_run(&l->vs, TURN);
-	*broken = n < 0;
-	/*
-	 * Buffers that went back need a kick at once only when the peer might have run out
-	 * of them: before half the ring has come in since the last time, it has not, or
-	 * there are unseen packets. Before sleep everybody is asked.
-	 */
-	if (n > 0)
-		l->in_cnt = (uint16_t)(l->in_cnt + n);
-	if (l->vs.stats.tx_packets != sent || (l->vs.in && l->in_cnt >= l->vs.in->num / 2u))
-		amp_runner_due(&l->runner);
-	if (l->vs.why) {
-		amp_log(l->vs.why);
-		l->vs.why = NULL;
-	}
-	if (n == TURN || l->vs.enough) {
-		amp_changed = true; /* there may be more, for somebody who sleeps */
-		return 0;
-	}
-	return l->vs.closing_cnt ? amp_vsock_tick(&l->vs, amp_port_now_ms()) : -1;
 }
 
 void amp_vlink_stats(const struct amp_runner *r, struct amp_stats *st)

@@ -11,22 +11,28 @@
 static struct amp_vlink loop_link;
 static uint8_t loop_buf[AMPSOCK_VSOCK_BUF_LEN];
 
+/* Calm when nothing is owed, waits or closes: most of the time. */
+static void loop_calm(struct amp_runner *r)
+{
+	const struct amp_vsock *vs = &loop_link.vs;
+
+	r->calm = !r->due && !vs->owed_head && !vs->to_do && !vs->closing_cnt;
+}
+
 static int32_t loop_run(struct amp_runner *r, uint32_t now_ms)
 {
-	struct amp_vsock *vs = &loop_link.vs;
-	bool broken;
+	int32_t ms = amp_vlink_turn(&loop_link);
 
-	(void)r;
 	(void)now_ms;
-	if (!vs->owed_head && !vs->stray_cnt && !vs->closing_cnt && !vs->loop_starved)
-		return -1;
-	return amp_vlink_turn(&loop_link, &broken);
+	loop_calm(r);
+	return ms;
 }
 
 static unsigned loop_flush(struct amp_runner *r)
 {
-	(void)r;
 	amp_vlink_flush(&loop_link);
+	amp_vlink_asked(&loop_link);
+	loop_calm(r);
 	return 0;
 }
 

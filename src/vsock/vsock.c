@@ -27,6 +27,11 @@
  * the dead struct and are ignored, which also keeps the port pair from being reused
  * while its RST is still to be sent.
  *
+ * The usual way. Data on an open connection with room for it is what nearly every packet
+ * is: packet() and amp_vsock_send() go straight through for it (AMPSOCK_FAST), by one look
+ * at the word where everything out of the ordinary would show. All the rest is
+ * vsock_conn.c's, which does the usual packet, too, only not as fast.
+ *
  * CID 1. A connection within this engine (loop) has no queue: reserve gives out one
  * static buffer, commit delivers it to the other end's hook in the same call, and
  * control packets are handed straight to input() when the owed list is served.
@@ -35,325 +40,10 @@
 #include <string.h>
 
 #include "../port/port.h"
-#include "vsock.h"
-
-/* A driver's pool buffers are one piece; a device takes what the driver offers. */
-#define CHAINS AMPSOCK_VQ_DEVICE
-
-#define SHUT_BOTH (AMP_VSOCK_SHUTDOWN_RCV | AMP_VSOCK_SHUTDOWN_SEND)
-
-/*
- * Most packets belong to a connection that is open and that nobody has shut: one look at
- * its four state bytes says so (little-endian, as vsock_hdr.h asserts). USUAL_SEND also
- * wants that no RESPONSE is owed, which goes before any data.
- */
-#define USUAL	   0x00ffffffu
-#define USUAL_SEND (USUAL | AMP_OWE_RESPONSE << 24)
-
-static inline bool usual(const struct amp_vsock_conn *c, uint32_t which)
-{
-	return AMPSOCK_FAST && (c->standing & which) == AMP_CONN_OPEN;
-}
-
-/* ---- connections by address ---- */
-
-static struct amp_vsock_conn **bucket(const struct amp_vsock *vs,
-				      const struct amp_vsock_addr *local,
-				      const struct amp_vsock_addr *peer)
-{
-	uint32_t h = local->port * 31u ^ peer->port ^ peer->cid << 5;
-
-	return &vs->hash[(h ^ h >> 12) & (vs->hash_len - 1u)];
-}
-
-static struct amp_vsock_conn *find(const struct amp_vsock *vs,
-				   const struct amp_vsock_addr *local,
-				   const struct amp_vsock_addr *peer, unsigned type)
-{
-	struct amp_vsock_conn *c = *bucket(vs, local, peer);
-
-	while (c && (c->local.port != local->port || c->peer.port != peer->port ||
-		     c->peer.cid != peer->cid || c->local.cid != local->cid || c->type != type))
-		c = c->hash_next;
-	return c;
-}
-
-static void hash_add(struct amp_vsock *vs, struct amp_vsock_conn *c)
-{
-	struct amp_vsock_conn **head = bucket(vs, &c->local, &c->peer);
-
-	c->hash_next = *head;
-	*head = c;
-}
-
-static void hash_del(struct amp_vsock *vs, struct amp_vsock_conn *c)
-{
-	struct amp_vsock_conn **at = bucket(vs, &c->local, &c->peer);
-
-	while (*at != c)
-		at = &(*at)->hash_next;
-	*at = c->hash_next;
-	if (vs->recent == c)
-		vs->recent = NULL;
-}
-
-/* A fresh connection; the owner's buf_alloc stays. */
-static __attribute__((noinline)) void conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
-						const struct amp_vsock_addr *local,
-						const struct amp_vsock_addr *peer,
-						unsigned type, uint8_t state)
-{
-	uint32_t buf_alloc = c->buf_alloc;
-
-	memset(c, 0, sizeof(*c));
-	c->local = *local;
-	c->peer = *peer;
-	c->type = (uint8_t)type;
-	c->state = state;
-	c->buf_alloc = buf_alloc;
-	c->loop = peer->cid == AMP_VSOCK_CID_LOCAL;
-	hash_add(vs, c);
-}
-
-/* ---- what is owed ---- */
-
-static void owe(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t bits)
-{
-	c->owed |= bits;
-	if (c->on_list)
-		return;
-	c->on_list = 1;
-	c->owed_next = NULL;
-	if (vs->owed_head)
-		vs->owed_tail->owed_next = c;
-	else
-		vs->owed_head = c;
-	vs->owed_tail = c;
-}
-
-static void no_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c)
-{
-	if (c->has_deadline)
-		vs->closing_cnt--;
-	c->has_deadline = 0;
-}
-
-/* The end: with an RST, or without when the peer has sent one or knows nothing of us. */
-static void die(struct amp_vsock *vs, struct amp_vsock_conn *c, bool rst)
-{
-	if (c->state == AMP_CONN_DEAD)
-		return;
-	if (c->state == AMP_CONN_CONNECTING && (c->owed & AMP_OWE_REQUEST))
-		rst = false;
-	c->state = AMP_CONN_DEAD;
-	c->owed = 0;
-	no_deadline(vs, c);
-	owe(vs, c, rst ? AMP_OWE_RST : 0);
-}
-
-/* The end, and not one that the owner asked for: it is told, once. */
-static void reset(struct amp_vsock *vs, struct amp_vsock_conn *c, bool rst)
-{
-	bool told = c->state == AMP_CONN_CLOSING || c->state == AMP_CONN_DEAD;
-
-	die(vs, c, rst);
-	if (!told)
-		vs->ops->event(vs, c, AMP_VSOCK_EV_RESET);
-}
-
-/* The peer broke a rule: its connection pays. */
-static __attribute__((noinline, cold)) void conn_lied(struct amp_vsock *vs,
-						      struct amp_vsock_conn *c, const char *why)
-{
-	vs->why = why;
-	vs->stats.resets++;
-	reset(vs, c, true);
-}
+#include "vsock_fast.h"
+#include "vsock_inner.h"
 
 /* ---- in ---- */
-
-/* The peer has closed both ways and everything of it is consumed: the orderly end. */
-static bool drained(const struct amp_vsock_conn *c)
-{
-	return c->peer_shut == SHUT_BOTH && c->credit.rx_cnt == c->credit.fwd_cnt;
-}
-
-static void in_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t flags)
-{
-	uint8_t was = c->peer_shut;
-
-	c->peer_shut |= (uint8_t)(flags & SHUT_BOTH);
-	if (c->state == AMP_CONN_CLOSING) {
-		if (c->peer_shut == SHUT_BOTH)
-			die(vs, c, true);
-		return;
-	}
-	if (c->peer_shut != was)
-		vs->ops->event(vs, c, AMP_VSOCK_EV_SHUT);
-	if (c->state == AMP_CONN_OPEN && drained(c))
-		die(vs, c, true);
-}
-
-static bool in_data(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_rx *rx)
-{
-	int r;
-
-	if (c->state == AMP_CONN_CLOSING)
-		return false; /* nobody reads it any more */
-	if (c->state != AMP_CONN_OPEN || (c->peer_shut & AMP_VSOCK_SHUTDOWN_SEND)) {
-		conn_lied(vs, c,
-			  AMP_WHY("data on a connection that is not open (virtio 5.10.6.4)"));
-		return false;
-	}
-	if (!amp_credit_rx_ok(&c->credit, c->buf_alloc, rx->len)) {
-		conn_lied(vs, c, AMP_WHY("more data than credit (virtio 5.10.6.3)"));
-		return false;
-	}
-	c->credit.rx_cnt += rx->len;
-	if (c->shut & AMP_VSOCK_SHUTDOWN_RCV) {
-		amp_vsock_consumed(vs, c, rx->len);
-		return false;
-	}
-	if (rx->len == 0 && c->type == AMP_VSOCK_STREAM)
-		return false;
-	r = vs->ops->data(vs, c, rx);
-	if (r < 0)
-		conn_lied(vs, c, AMP_WHY("receive buffer overrun"));
-	return r > 0;
-}
-
-static void in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c)
-{
-	c->owed = 0; /* nothing more to say, not even an RST of ours */
-	/* after the peer's SHUTDOWN of both, or our own, an RST is the orderly end (5.10.6.5)
-	 */
-	if (c->shut == SHUT_BOTH || c->peer_shut == SHUT_BOTH)
-		die(vs, c, false);
-	else
-		reset(vs, c, false);
-}
-
-/*
- * RST to an address that we know nothing of. There is room: run() saw to it. On a loop it
- * needs none: the other end is here, and hears of it at once.
- */
-static __attribute__((noinline, cold)) void stray_rst(struct amp_vsock *vs,
-						      const struct amp_vsock_addr *local,
-						      const struct amp_vsock_addr *peer,
-						      unsigned type)
-{
-	struct amp_vsock_stray *s;
-
-	if (peer->cid == AMP_VSOCK_CID_LOCAL) {
-		struct amp_vsock_conn *c = find(vs, peer, local, type);
-
-		if (c)
-			in_rst(vs, c);
-		return;
-	}
-	if (vs->stray_cnt == vs->stray_len)
-		return;
-	s = &vs->stray[(vs->stray_head + vs->stray_cnt) % vs->stray_len];
-	s->local = *local;
-	s->peer = *peer;
-	s->type = (uint8_t)type;
-	vs->stray_cnt++;
-	vs->stats.rst_strays++;
-}
-
-static void in_request(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
-		       const struct amp_vsock_addr *local, const struct amp_vsock_addr *peer)
-{
-	struct amp_vsock_conn *c = NULL;
-	bool answered;
-
-	if (vs->ops->request &&
-	    (h->type == AMP_VSOCK_STREAM || vs->seqpacket || peer->cid == AMP_VSOCK_CID_LOCAL))
-		c = vs->ops->request(vs, *local, *peer, (uint8_t)h->type);
-	if (!c) {
-		stray_rst(vs, local, peer, h->type);
-		return;
-	}
-	answered = c->state == AMP_CONN_OPEN; /* amp_vsock_respond() inside the hook */
-	conn_init(vs, c, local, peer, h->type, AMP_CONN_REQUESTED);
-	c->credit.peer_buf_alloc = h->buf_alloc;
-	if (answered)
-		amp_vsock_respond(vs, c);
-}
-
-/* Returns whether the owner holds the buffer. */
-static bool in_known(struct amp_vsock *vs, struct amp_vsock_conn *c,
-		     const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx)
-{
-	bool held = false;
-	uint32_t had;
-
-	if (h->op == AMP_VSOCK_OP_RST) {
-		in_rst(vs, c);
-		return false;
-	}
-	if (c->state == AMP_CONN_DEAD) {
-		/* as if unknown: who asks anew for a pair that is about to go must hear of it
-		 */
-		owe(vs, c, AMP_OWE_RST);
-		return false;
-	}
-	had = c->starved ? amp_credit_tx_space(&c->credit) : 0;
-	if (!amp_credit_peer(&c->credit, h->buf_alloc, h->fwd_cnt)) {
-		conn_lied(vs, c, AMP_WHY("fwd_cnt beyond what was sent (virtio 5.10.6.3)"));
-		return false;
-	}
-	if (c->state == AMP_CONN_CONNECTING) {
-		if (h->op != AMP_VSOCK_OP_RESPONSE || (c->owed & AMP_OWE_REQUEST)) {
-			conn_lied(vs, c, AMP_WHY("no RESPONSE to a REQUEST (virtio 5.10.6.4)"));
-		} else {
-			c->state = AMP_CONN_OPEN;
-			vs->ops->event(vs, c, AMP_VSOCK_EV_OPEN);
-		}
-		return false;
-	}
-	switch (h->op) {
-	case AMP_VSOCK_OP_RW:
-		held = in_data(vs, c, rx);
-		break;
-	case AMP_VSOCK_OP_SHUTDOWN:
-		in_shutdown(vs, c, h->flags);
-		break;
-	case AMP_VSOCK_OP_CREDIT_REQUEST:
-		c->eager = 1; /* it waits for more than it has: tell it of the next byte, too */
-		owe(vs, c, AMP_OWE_CREDIT);
-		break;
-	case AMP_VSOCK_OP_CREDIT_UPDATE:
-		break;
-	default:
-		conn_lied(vs, c, AMP_WHY("operation out of place (virtio 5.10.6.4)"));
-		break;
-	}
-	if (c->starved && c->state == AMP_CONN_OPEN && amp_credit_tx_space(&c->credit) > had) {
-		c->starved = 0;
-		c->asked = 0;
-		vs->ops->event(vs, c, AMP_VSOCK_EV_WRITABLE);
-	}
-	return held;
-}
-
-/* A good packet for c, or for nobody we know. */
-static __attribute__((noinline)) bool input(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
-					    struct amp_vsock_rx *rx, struct amp_vsock_conn *c)
-{
-	struct amp_vsock_addr local = {(uint32_t)h->dst_cid, h->dst_port};
-	struct amp_vsock_addr peer = {(uint32_t)h->src_cid, h->src_port};
-
-	if (h->op == AMP_VSOCK_OP_INVALID || h->op > AMP_VSOCK_OP_CREDIT_REQUEST)
-		vs->stats.rx_bad++; /* a known connection pays below, an unknown one gets RST */
-	if (c)
-		return in_known(vs, c, h, rx);
-	if (h->op == AMP_VSOCK_OP_REQUEST)
-		in_request(vs, h, &local, &peer);
-	else if (h->op != AMP_VSOCK_OP_RST) /* an RST is never answered */
-		stray_rst(vs, &local, &peer, h->type);
-	return false;
-}
 
 /* The first len bytes of a chain into dst; iov moves on behind them. */
 static void take(struct amp_iov **iov, uint16_t *cnt, void *dst, size_t len)
@@ -376,7 +66,7 @@ static void take(struct amp_iov **iov, uint16_t *cnt, void *dst, size_t len)
 }
 
 /* Cut a chain's segments down to len bytes in all. */
-static uint16_t trim(struct amp_iov *iov, uint16_t cnt, size_t len)
+static inline uint16_t trim(struct amp_iov *iov, uint16_t cnt, size_t len)
 {
 	uint16_t i = 0;
 
@@ -394,83 +84,75 @@ static uint16_t trim(struct amp_iov *iov, uint16_t cnt, size_t len)
 	return i;
 }
 
-/* A header that breaks a rule: counted, explained, answered where the spec wants that. */
-static __attribute__((noinline, cold)) void bad_header(struct amp_vsock *vs,
-						       const struct amp_vsock_hdr *h,
-						       uint32_t len)
+/* What is wrong with a header whose type is good, in words; NULL: nothing. */
+static const char *header_fault(const struct amp_vsock *vs, const struct amp_vsock_hdr *h,
+				uint32_t len)
 {
-	struct amp_vsock_addr local = {(uint32_t)h->dst_cid, h->dst_port};
-	struct amp_vsock_addr peer = {(uint32_t)h->src_cid, h->src_port};
+	uint32_t src = (uint32_t)h->src_cid;
 
-	vs->stats.rx_bad++;
 	if (h->len > len)
-		vs->why = AMP_WHY("length beyond the buffer (virtio 5.10.6)");
-	else if ((h->src_cid | h->dst_cid) >> 32)
-		vs->why = AMP_WHY("upper half of a CID in use (virtio 5.10.4)");
-	else if (h->src_cid == AMP_VSOCK_CID_LOCAL)
-		vs->why = AMP_WHY("CID 1 from outside (virtio 5.10.4)");
-	else if (vs->peer_cid ? peer.cid != vs->peer_cid : local.cid != vs->local_cid)
-		vs->why = AMP_WHY("foreign CID (virtio 5.10.6)");
-	else if (h->op != AMP_VSOCK_OP_RST) /* 5.10.6.4: unknown type: RST of type stream */
-		stray_rst(vs, &local, &peer, AMP_VSOCK_STREAM);
+		return "length beyond the buffer (virtio 5.10.6)";
+	if ((h->src_cid | h->dst_cid) >> 32)
+		return "upper half of a CID in use (virtio 5.10.4)";
+	if (src == AMP_VSOCK_CID_LOCAL)
+		return "CID 1 from outside (virtio 5.10.4)";
+	if (vs->peer_cid ? src != vs->peer_cid : (uint32_t)h->dst_cid != vs->local_cid)
+		return "foreign CID (virtio 5.10.6)";
+	return NULL;
 }
 
-static inline bool good_header(const struct amp_vsock *vs, const struct amp_vsock_hdr *h,
-			       uint32_t len)
+/*
+ * Any packet: its header is checked, its connection looked for. What breaks a rule is
+ * counted, explained, answered where the spec wants that. Returns whether the owner holds
+ * the buffer.
+ */
+static bool look_up(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
+		    struct amp_vsock_rx *rx, uint32_t len)
 {
-	if (h->len > len || (h->src_cid | h->dst_cid) >> 32 || h->type - 1u > 1u ||
-	    (uint32_t)h->src_cid == AMP_VSOCK_CID_LOCAL)
-		return false;
-	return vs->peer_cid ? (uint32_t)h->src_cid == vs->peer_cid
-			    : (uint32_t)h->dst_cid == vs->local_cid;
-}
+	struct amp_vsock_addr ends[2] = {{(uint32_t)h->dst_cid, h->dst_port},
+					 {(uint32_t)h->src_cid, h->src_port}};
+	const char *fault = header_fault(vs, h, len);
+	struct amp_vsock_conn *c;
 
-/* Data on an open connection: what nearly every packet is. The rest is input()'s. */
-static inline bool usual_data(struct amp_vsock_conn *c, const struct amp_vsock_hdr *h)
-{
-	return usual(c, USUAL) && h->op == AMP_VSOCK_OP_RW && h->len && !c->starved &&
-	       amp_credit_rx_ok(&c->credit, c->buf_alloc, h->len) &&
-	       amp_credit_peer(&c->credit, h->buf_alloc, h->fwd_cnt);
-}
-
-/* For the connection that got the last one? Whole CIDs are compared, so they are good ones. */
-static inline bool same_again(const struct amp_vsock_conn *c, const struct amp_vsock_hdr *h)
-{
-	return c && h->src_port == c->peer.port && h->dst_port == c->local.port &&
-	       h->src_cid == c->peer.cid && h->dst_cid == c->local.cid && h->type == c->type;
-}
-
-/* Its connection, or NULL. False: a bad header; it is answered where the spec wants that. */
-static __attribute__((noinline)) bool look_up(struct amp_vsock *vs,
-					      const struct amp_vsock_hdr *h, uint32_t len,
-					      struct amp_vsock_conn **c)
-{
-	struct amp_vsock_addr local = {(uint32_t)h->dst_cid, h->dst_port};
-	struct amp_vsock_addr peer = {(uint32_t)h->src_cid, h->src_port};
-
-	if (!good_header(vs, h, len)) {
-		bad_header(vs, h, len);
+	if (fault) {
+		vs->stats.rx_bad++;
+		blame(vs, fault);
 		return false;
 	}
-	*c = find(vs, &local, &peer, h->type);
-	if (*c)
-		vs->recent = *c;
-	return true;
+	if (h->type - 1u > 1u) {
+		vs->stats.rx_bad++;
+		if (h->op != AMP_VSOCK_OP_RST) /* 5.10.6.4: RST of type stream */
+			amp_vsock_stray_rst(vs, ends, AMP_VSOCK_STREAM);
+		return false;
+	}
+	rx->iov_cnt = trim((struct amp_iov *)(uintptr_t)rx->iov, rx->iov_cnt, h->len);
+	c = amp_vsock_find(vs, ends, h->type);
+	if (AMPSOCK_FAST && c && vs->ops->piece)
+		vs->recent = c;
+	return amp_vsock_in(vs, h, rx, c, ends);
+}
+
+void amp_vsock_input(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
+		     struct amp_vsock_rx *rx)
+{
+	struct amp_vsock_addr ends[2] = {{(uint32_t)h->dst_cid, h->dst_port},
+					 {(uint32_t)h->src_cid, h->src_port}};
+
+	(void)amp_vsock_in(vs, h, rx, amp_vsock_find(vs, ends, h->type), ends);
 }
 
 /* One packet. Returns whether the owner holds its buffer. */
-static inline bool packet(struct amp_vsock *vs, struct amp_vq_buf *buf)
+static __attribute__((noinline)) bool packet(struct amp_vsock *vs, struct amp_vq_buf *buf)
 {
+	uint32_t len = buf->len - AMP_VSOCK_HDR_LEN;
+	struct amp_iov *iov = buf->iov;
 	struct amp_vsock_hdr h;
 	struct amp_vsock_rx rx;
-	struct amp_iov *iov = buf->iov;
-	struct amp_vsock_conn *c = AMPSOCK_FAST ? vs->recent : NULL;
-	int r;
 
 	vs->stats.rx_packets++;
 	if (buf->len < AMP_VSOCK_HDR_LEN) {
 		vs->stats.rx_bad++;
-		vs->why = AMP_WHY("packet shorter than its header (virtio 5.10.6)");
+		blame(vs, "packet shorter than its header (virtio 5.10.6)");
 		return false;
 	}
 	if (!CHAINS || iov->len > AMP_VSOCK_HDR_LEN) {
@@ -480,21 +162,13 @@ static inline bool packet(struct amp_vsock *vs, struct amp_vq_buf *buf)
 	} else {
 		take(&iov, &buf->iov_cnt, &h, AMP_VSOCK_HDR_LEN);
 	}
-	if ((h.len > buf->len - AMP_VSOCK_HDR_LEN || !same_again(c, &h)) &&
-	    !look_up(vs, &h, buf->len - AMP_VSOCK_HDR_LEN, &c))
-		return false;
+	__atomic_signal_fence(__ATOMIC_ACQUIRE); /* the copy, not the original again */
 	rx.iov = iov;
-	rx.iov_cnt = trim(iov, buf->iov_cnt, h.len);
+	rx.iov_cnt = buf->iov_cnt;
 	rx.id = buf->id;
 	rx.len = h.len;
 	rx.flags = h.flags;
-	if (!c || !usual_data(c, &h))
-		return input(vs, &h, &rx, c);
-	c->credit.rx_cnt += rx.len;
-	r = vs->ops->data(vs, c, &rx);
-	if (r < 0)
-		conn_lied(vs, c, AMP_WHY("receive buffer overrun"));
-	return r > 0;
+	return look_up(vs, &h, &rx, len);
 }
 
 /* ---- out ---- */
@@ -502,32 +176,11 @@ static inline bool packet(struct amp_vsock *vs, struct amp_vq_buf *buf)
 void amp_vsock_fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, uint16_t op,
 			   uint32_t len, uint32_t flags)
 {
-	h->src_cid = c->local.cid;
-	h->dst_cid = c->peer.cid;
-	h->src_port = c->local.port;
-	h->dst_port = c->peer.port;
-	h->len = len;
-	h->type = c->type;
-	h->op = op;
-	h->flags = flags;
-	h->buf_alloc = c->buf_alloc;
-	h->fwd_cnt = c->credit.fwd_cnt;
-	c->credit.told_fwd_cnt = c->credit.fwd_cnt;
-	c->owed &= (uint8_t)~AMP_OWE_CREDIT;
-}
-
-void amp_vsock_input(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
-		     struct amp_vsock_rx *rx)
-{
-	struct amp_vsock_addr local = {(uint32_t)h->dst_cid, h->dst_port};
-	struct amp_vsock_addr peer = {(uint32_t)h->src_cid, h->src_port};
-
-	(void)input(vs, h, rx, find(vs, &local, &peer, h->type));
+	vsock_fill(c, h, op, len, flags);
 }
 
 /* The header lies across up to three segments, the payload behind it. */
-static __attribute__((noinline, cold)) int header_pieces(struct amp_vsock *vs,
-							 struct amp_vsock_tx *tx, uint16_t cnt)
+static RARE int header_pieces(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint16_t cnt)
 {
 	struct amp_iov *iov = tx->iov;
 	uint32_t left = AMP_VSOCK_HDR_LEN;
@@ -546,12 +199,10 @@ static __attribute__((noinline, cold)) int header_pieces(struct amp_vsock *vs,
 	}
 	tx->iov = iov;
 	tx->iov_cnt = cnt;
-	if (left) {
-		vs->out->broken = true;
-		vs->out->why =
-			AMP_WHY("receive buffer without room for a header (virtio 5.10.6.1)");
-		return -EBADMSG;
-	}
+	if (left)
+		return amp_vq_break(
+			vs->out,
+			AMP_WHY("receive buffer without room for a header (virtio 5.10.6.1)"));
 	return 1;
 }
 
@@ -559,7 +210,7 @@ static __attribute__((noinline, cold)) int header_pieces(struct amp_vsock *vs,
  * A buffer to send in: its first 44 bytes are described by hdr[], iov is what follows.
  * 1, 0 none, -EBADMSG.
  */
-static int out_get(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint32_t *room)
+static inline int out_get(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint32_t *room)
 {
 	struct amp_vq_buf buf = {.iov = tx->iov, .iov_max = tx->iov_max};
 	int r;
@@ -567,18 +218,21 @@ static int out_get(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint32_t *room
 	if (!vs->out)
 		return 0;
 	r = amp_vq_get(vs->out, &buf);
-	if (r <= 0)
-		return r;
-	tx->id = buf.id;
-	*room = buf.len - AMP_VSOCK_HDR_LEN;
-	if (!CHAINS || tx->iov->len > AMP_VSOCK_HDR_LEN) {
-		tx->hdr[0] = (struct amp_iov){tx->iov->base, AMP_VSOCK_HDR_LEN};
-		tx->iov->base = (uint8_t *)tx->iov->base + AMP_VSOCK_HDR_LEN;
-		tx->iov->len -= AMP_VSOCK_HDR_LEN;
-		tx->iov_cnt = buf.iov_cnt;
-		return 1;
+	if (r > 0) {
+		tx->id = buf.id;
+		*room = buf.len - AMP_VSOCK_HDR_LEN;
+		if (!CHAINS || tx->iov->len > AMP_VSOCK_HDR_LEN) {
+			tx->hdr[0] = (struct amp_iov){tx->iov->base, AMP_VSOCK_HDR_LEN};
+			tx->iov->base = (uint8_t *)tx->iov->base + AMP_VSOCK_HDR_LEN;
+			tx->iov->len -= AMP_VSOCK_HDR_LEN;
+			tx->iov_cnt = buf.iov_cnt;
+			return 1;
+		}
+		r = header_pieces(vs, tx, buf.iov_cnt);
 	}
-	return header_pieces(vs, tx, buf.iov_cnt);
+	if (r < 0)
+		vs->torn = true;
+	return r;
 }
 
 /* Header into its place, packet to the peer. What lies in shared memory is not read back. */
@@ -611,21 +265,27 @@ static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_
 		vs->loop->send(vs, c, op, flags);
 		return true;
 	}
-	if (out_get(vs, &tx, &room) <= 0)
+	if (out_get(vs, &tx, &room) <= 0) {
+		vs->tx_starved = true;
 		return false;
+	}
 	out_put(vs, c, &tx, op, 0, flags);
 	return true;
 }
 
-static bool send_stray(struct amp_vsock *vs)
+/* False: no buffer. */
+static bool flush_strays(struct amp_vsock *vs)
 {
-	const struct amp_vsock_stray *s = &vs->stray[vs->stray_head];
-	struct amp_vsock_conn c = {.local = s->local, .peer = s->peer, .type = s->type};
+	while (vs->stray_cnt) {
+		const struct amp_vsock_stray *s = &vs->stray[vs->stray_head];
+		struct amp_vsock_conn c = {.type = (uint8_t)s->type};
 
-	if (!send_control(vs, &c, AMP_VSOCK_OP_RST, 0))
-		return false;
-	vs->stray_head = (uint16_t)((vs->stray_head + 1u) % vs->stray_len);
-	vs->stray_cnt--;
+		memcpy(c.ends, s->ends, sizeof(c.ends));
+		if (!send_control(vs, &c, AMP_VSOCK_OP_RST, 0))
+			return false;
+		vs->stray_head = (uint8_t)((vs->stray_head + 1u) % vs->stray_len);
+		vs->stray_cnt--;
+	}
 	return true;
 }
 
@@ -636,64 +296,51 @@ static bool send_owed(struct amp_vsock *vs, struct amp_vsock_conn *c)
 		AMP_VSOCK_OP_REQUEST,	     AMP_VSOCK_OP_RESPONSE, AMP_VSOCK_OP_CREDIT_UPDATE,
 		AMP_VSOCK_OP_CREDIT_REQUEST, AMP_VSOCK_OP_SHUTDOWN, AMP_VSOCK_OP_RST,
 	};
-	unsigned i = 0;
+	unsigned i = (unsigned)__builtin_ctz(c->owed);
 
-	while (!(c->owed & 1u << i))
-		i++;
 	/* on a loop the answer may come back inside: the bit goes first */
-	c->owed &= (uint8_t) ~(1u << i);
+	c->owed = (c->owed & ~(1u << i)) & 0x3fu;
 	if (send_control(vs, c, op_of[i], op_of[i] == AMP_VSOCK_OP_SHUTDOWN ? c->shut : 0))
 		return true;
-	c->owed |= (uint8_t)(1u << i);
+	c->owed = (c->owed | 1u << i) & 0x3fu;
 	return false;
 }
 
-/* False: no buffer. */
-static bool flush_strays(struct amp_vsock *vs)
-{
-	while (vs->stray_cnt) {
-		if (!send_stray(vs)) {
-			vs->tx_starved = true;
-			return false;
-		}
-	}
-	return true;
-}
-
-static void flush(struct amp_vsock *vs)
+bool amp_vsock_flush(struct amp_vsock *vs)
 {
 	struct amp_vsock_conn *c;
 
 	if (!flush_strays(vs))
-		return;
+		return false;
 	while ((c = vs->owed_head) != NULL) {
 		while (c->owed) {
-			if (!send_owed(vs, c)) {
-				vs->tx_starved = true;
-				return;
-			}
+			if (!send_owed(vs, c))
+				return false;
 		}
 		vs->owed_head = c->owed_next;
 		c->on_list = 0;
-		if (c->state == AMP_CONN_DEAD) {
-			hash_del(vs, c);
-			c->state = AMP_CONN_FREE;
-			vs->ops->event(vs, c, AMP_VSOCK_EV_GONE);
-		}
+		if (c->state == AMP_CONN_DEAD)
+			amp_vsock_forget(vs, c);
 	}
+	return true;
 }
 
 /* ---- the door ---- */
 
-void amp_vsock_init(struct amp_vsock *vs)
+/* What is owed goes out, who waited for a buffer hears of one. False: a ring is broken. */
+static RARE bool settle(struct amp_vsock *vs)
 {
-	memset(vs->hash, 0, vs->hash_len * sizeof(*vs->hash));
-	vs->owed_head = vs->owed_tail = vs->recent = NULL;
-	vs->stray_cnt = vs->stray_head = 0;
-	vs->tx_starved = vs->loop_starved = vs->loop_busy = false;
-	vs->closing_cnt = 0;
-	vs->why = NULL;
-	memset(&vs->stats, 0, sizeof(vs->stats));
+	(void)amp_vsock_flush(vs);
+	vs->settled = true;
+	if ((vs->tx_starved && vs->out && amp_vq_avail(vs->out)) ||
+	    (vs->loop_starved && !vs->loop_busy)) {
+		vs->tx_starved = vs->loop_starved = false;
+		if (vs->ops->tx_ready)
+			vs->ops->tx_ready(vs);
+	}
+	/* it may have been set up anew since */
+	vs->torn = (vs->in && vs->in->broken) || (vs->out && vs->out->broken);
+	return !vs->torn;
 }
 
 int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
@@ -703,9 +350,13 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 	int r = 0;
 
 	vs->enough = false;
-	while (vs->in && n < budget && !vs->enough) {
+	while (n < budget && vs->in && !vs->enough) {
 		if (vs->stray_cnt == vs->stray_len && !flush_strays(vs))
 			break;
+		if (amp_vsock_packet_fast(vs, vs->ops->piece)) {
+			n++;
+			continue;
+		}
 		buf.iov = vs->iov;
 		buf.iov_max = vs->iov_max;
 		r = amp_vq_get(vs->in, &buf);
@@ -715,15 +366,9 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 		if (!packet(vs, &buf))
 			amp_vq_put(vs->in, buf.id, 0);
 	}
-	if (vs->owed_head || vs->stray_cnt)
-		flush(vs);
-	if ((vs->tx_starved && vs->out && amp_vq_avail(vs->out)) ||
-	    (vs->loop_starved && !vs->loop_busy)) {
-		vs->tx_starved = vs->loop_starved = false;
-		if (vs->ops->tx_ready)
-			vs->ops->tx_ready(vs);
-	}
-	if (r < 0 || (vs->out && vs->out->broken))
+	if (r < 0)
+		vs->torn = true;
+	if ((vs->owed_head || vs->to_do) && !settle(vs))
 		return -EBADMSG;
 	return (int)n;
 }
@@ -735,142 +380,12 @@ bool amp_vsock_arm(struct amp_vsock *vs)
 	return (vs->out && vs->tx_starved && amp_vq_arm(vs->out)) || more;
 }
 
-void amp_vsock_down(struct amp_vsock *vs)
-{
-	vs->in = vs->out = NULL;
-	vs->stray_cnt = 0;
-	vs->tx_starved = false;
-	for (uint32_t i = 0; i < vs->hash_len; i++) {
-		struct amp_vsock_conn *c, *next;
-
-		for (c = vs->hash[i]; c; c = next) {
-			next = c->hash_next;
-			if (c->loop)
-				continue;
-			reset(vs, c, false);
-			c->owed = 0; /* nothing can be sent */
-		}
-	}
-	flush(vs);
-}
-
-int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms)
-{
-	int32_t next = -1;
-
-	for (uint32_t i = 0; vs->closing_cnt && i < vs->hash_len; i++) {
-		for (struct amp_vsock_conn *c = vs->hash[i]; c; c = c->hash_next) {
-			int32_t left = (int32_t)(c->deadline_ms - now_ms);
-
-			if (!c->has_deadline)
-				continue;
-			if (left <= 0) {
-				die(vs, c, true);
-				left = 0;
-			}
-			if (next < 0 || left < next)
-				next = left;
-		}
-	}
-	return next;
-}
-
-int amp_vsock_connect(struct amp_vsock *vs, struct amp_vsock_conn *c,
-		      struct amp_vsock_addr local, struct amp_vsock_addr peer, uint8_t type)
-{
-	bool loop = peer.cid == AMP_VSOCK_CID_LOCAL;
-
-	if (loop ? !vs->loop : !vs->out)
-		return -ENETDOWN;
-	if (loop)
-		local.cid = AMP_VSOCK_CID_LOCAL;
-	if (find(vs, &local, &peer, type))
-		return -EADDRINUSE;
-	conn_init(vs, c, &local, &peer, type, AMP_CONN_CONNECTING);
-	owe(vs, c, AMP_OWE_REQUEST);
-	return 0;
-}
-
-void amp_vsock_respond(struct amp_vsock *vs, struct amp_vsock_conn *c)
-{
-	if (c->state == AMP_CONN_FREE) /* in the request hook: the rest is its last life */
-		c->state = AMP_CONN_OPEN;
-	if (c->state != AMP_CONN_REQUESTED)
-		return;
-	owe(vs, c, AMP_OWE_RESPONSE);
-	c->state = AMP_CONN_OPEN;
-	if (drained(c)) /* it has given up while it waited for us */
-		die(vs, c, true);
-}
-
-void amp_vsock_abort(struct amp_vsock *vs, struct amp_vsock_conn *c)
-{
-	if (c->state != AMP_CONN_FREE)
-		die(vs, c, true);
-}
-
-void amp_vsock_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t flags)
-{
-	if (c->state != AMP_CONN_OPEN || (c->shut & flags) == flags)
-		return;
-	c->shut |= flags;
-	owe(vs, c, AMP_OWE_SHUTDOWN);
-}
-
-void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t now_ms,
-		     uint32_t wait_ms)
-{
-	if (c->state != AMP_CONN_OPEN || c->peer_shut == SHUT_BOTH) {
-		if (c->state != AMP_CONN_CLOSING)
-			amp_vsock_abort(vs, c);
-		return;
-	}
-	amp_vsock_shutdown(vs, c, SHUT_BOTH);
-	c->state = AMP_CONN_CLOSING;
-	c->deadline_ms = now_ms + wait_ms;
-	vs->closing_cnt += !c->has_deadline;
-	c->has_deadline = 1;
-}
-
-/* No buffer, or not now: tx_ready will say when to try again. */
-static void tx_starve(struct amp_vsock *vs, const struct amp_vsock_conn *c)
-{
-	if (c->loop)
-		vs->loop_starved = true;
-	else
-		vs->tx_starved = true;
-}
-
-static int may_send(const struct amp_vsock_conn *c)
-{
-	if (c->owed & AMP_OWE_RESPONSE) /* no data before it */
-		return -EAGAIN;
-	if ((c->shut & AMP_VSOCK_SHUTDOWN_SEND) || (c->peer_shut & AMP_VSOCK_SHUTDOWN_RCV))
-		return -EPIPE;
-	if (c->state == AMP_CONN_OPEN)
-		return 0;
-	return c->state == AMP_CONN_CONNECTING || c->state == AMP_CONN_REQUESTED ? -ENOTCONN
-										 : -ECONNRESET;
-}
-
-static uint32_t credit_left(const struct amp_vsock_conn *c)
-{
-	uint32_t space = amp_credit_tx_space(&c->credit);
-
-	return space > c->reserved ? space - c->reserved : 0;
-}
-
-/* Owed packets found no buffer: the next ones are theirs, or data would starve them. */
-static bool must_queue(const struct amp_vsock *vs)
-{
-	return vs->tx_starved && (vs->owed_head || vs->stray_cnt);
-}
-
-int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t want,
-		      struct amp_vsock_tx *tx)
+/* amp_vsock_reserve(), but c->reserved is the caller's affair. */
+static inline int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
+			  struct amp_vsock_tx *tx)
 {
 	uint32_t space = credit_left(c), room;
-	int r = usual(c, USUAL_SEND) ? 0 : may_send(c);
+	int r = usual(c, AMP_VSOCK_USUAL_OUT) ? 0 : amp_vsock_may_send_on(c);
 
 	if (r == 0 && space == 0)
 		r = -EAGAIN;
@@ -883,65 +398,101 @@ int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t w
 		r = vs->loop->reserve(vs, tx, &room);
 	else
 		r = must_queue(vs) ? 0 : out_get(vs, tx, &room);
+	if (r > 0 && room == 0) {
+		r = amp_vq_break(
+			vs->out,
+			AMP_WHY("receive buffer without room for data (virtio 5.10.6.1)"));
+		vs->torn = true;
+	}
 	if (r <= 0) {
-		tx_starve(vs, c);
+		amp_vsock_tx_starve(vs, c);
 		return -EAGAIN;
 	}
-	if (room == 0) {
-		vs->out->broken = true;
-		vs->out->why =
-			AMP_WHY("receive buffer without room for data (virtio 5.10.6.1)");
-		return -EAGAIN;
-	}
-	if (want > space)
-		want = space;
-	if (want > room)
-		want = room;
-	if (want > INT32_MAX)
-		want = INT32_MAX;
-	tx->len = want;
-	tx->iov_cnt = trim(tx->iov, tx->iov_cnt, want);
-	c->reserved += want;
-	return (int)want;
+	if (room > space)
+		room = space;
+	if (room > INT32_MAX)
+		room = INT32_MAX;
+	if (room > want)
+		room = (uint32_t)want;
+	tx->iov_cnt = trim(tx->iov, tx->iov_cnt, room);
+	return (int)room;
 }
 
-bool amp_vsock_send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *data,
-		    size_t len, uint32_t flags)
+static inline void commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			  struct amp_vsock_tx *tx, uint32_t len, uint32_t flags)
 {
-	struct amp_vq_buf buf = {.iov = vs->iov, .iov_max = vs->iov_max};
-	uint8_t *to;
+	c->credit.tx_cnt += len;
+	if (c->loop)
+		vs->loop->commit(vs, c, tx, len, flags);
+	else
+		out_put(vs, c, tx, AMP_VSOCK_OP_RW, len, flags);
+}
 
-	if (!usual(c, USUAL_SEND) || c->loop || vs->tx_starved || !vs->out ||
-	    len > credit_left(c) || amp_vq_get(vs->out, &buf) <= 0)
-		return false;
-	to = buf.iov->base;
-	if (buf.iov->len < AMP_VSOCK_HDR_LEN + len || (CHAINS && ((uintptr_t)to & 3))) {
-		amp_vq_unget(vs->out, buf.id);
-		return false;
+int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t want,
+		      struct amp_vsock_tx *tx)
+{
+	int r = reserve(vs, c, want, tx);
+
+	if (r > 0) {
+		tx->len = (uint32_t)r;
+		c->reserved += tx->len;
 	}
-	memcpy(to + AMP_VSOCK_HDR_LEN, data, len);
-	c->credit.tx_cnt += (uint32_t)len;
-	amp_vsock_fill_header(c, (struct amp_vsock_hdr *)(void *)to, AMP_VSOCK_OP_RW,
-			      (uint32_t)len, flags);
-	vs->stats.tx_packets++;
-	amp_vq_put(vs->out, buf.id, AMP_VSOCK_HDR_LEN + (uint32_t)len);
-	return true;
+	return r;
+}
+
+/* len bytes of what lies from off on in the pieces at from, into those at to. */
+static __attribute__((noinline)) void gather(const struct amp_iov *to, const void *from,
+					     size_t off, size_t len)
+{
+	const struct amp_iov *at = from;
+	struct amp_iov piece;
+	size_t n, done = 0;
+
+	for (; len; len -= n, off += n, done += n) {
+		/* by copy: it is the caller's type, another one in name */
+		memcpy(&piece, at, sizeof(piece));
+		n = 0;
+		if (off >= piece.len) {
+			off -= piece.len;
+			at++;
+			continue;
+		}
+		if (CHAINS && done == to->len) {
+			to++;
+			done = 0;
+		}
+		n = piece.len - off;
+		if (n > len)
+			n = len;
+		if (CHAINS && n > to->len - done)
+			n = to->len - done;
+		memcpy((uint8_t *)to->base + done, (const uint8_t *)piece.base + off, n);
+	}
+}
+
+int amp_vsock_send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *iov, size_t off,
+		   size_t len, uint32_t flags)
+{
+	struct amp_vsock_tx tx = {.iov = vs->iov, .iov_max = vs->iov_max};
+	int r = reserve(vs, c, len, &tx);
+
+	if (r < 0)
+		return r;
+	gather(tx.iov, iov, off, (size_t)r);
+	commit(vs, c, &tx, (uint32_t)r, (size_t)r == len ? flags : 0);
+	return r;
 }
 
 void amp_vsock_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
 		      uint32_t len, uint32_t flags)
 {
-	if (!usual(c, USUAL_SEND) && may_send(c)) { /* over since it was reserved */
+	/* over since it was reserved? */
+	if (!usual(c, AMP_VSOCK_USUAL_OUT) && amp_vsock_may_send_on(c)) {
 		amp_vsock_cancel(vs, c, tx);
 		return;
 	}
 	c->reserved -= tx->len;
-	c->credit.tx_cnt += len;
-	if (!c->loop) {
-		out_put(vs, c, tx, AMP_VSOCK_OP_RW, len, flags);
-		return;
-	}
-	vs->loop->commit(vs, c, tx, len, flags);
+	commit(vs, c, tx, len, flags);
 }
 
 void amp_vsock_cancel(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx)
@@ -951,54 +502,6 @@ void amp_vsock_cancel(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp
 		vs->loop_busy = false;
 	else if (vs->out)
 		amp_vq_unget(vs->out, tx->id);
-}
-
-uint32_t amp_vsock_tx_space(const struct amp_vsock *vs, const struct amp_vsock_conn *c)
-{
-	uint32_t space = credit_left(c);
-
-	if (may_send(c) || space == 0)
-		return 0;
-	if (c->loop)
-		return vs->loop_busy ? 0 : space;
-	return vs->out && !must_queue(vs) && amp_vq_avail(vs->out) ? space : 0;
-}
-
-void amp_vsock_want_credit(struct amp_vsock *vs, struct amp_vsock_conn *c)
-{
-	if (c->state != AMP_CONN_OPEN)
-		return;
-	/* 5.10.6.3: ask once per drought, for peers that do not volunteer updates */
-	c->starved = 1;
-	if (!c->asked) {
-		c->asked = 1;
-		owe(vs, c, AMP_OWE_CREDIT_REQ);
-	}
-}
-
-void amp_vsock_want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c)
-{
-	if (c->state != AMP_CONN_OPEN)
-		return;
-	/* credit that is only reserved comes back here, not from the peer */
-	if (amp_credit_tx_space(&c->credit))
-		tx_starve(vs, c);
-	else
-		amp_vsock_want_credit(vs, c);
-}
-
-void amp_vsock_consumed(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t n)
-{
-	c->credit.fwd_cnt += n;
-	if (c->state != AMP_CONN_OPEN)
-		return;
-	if (drained(c))
-		die(vs, c, true);
-	else if (!(c->peer_shut & AMP_VSOCK_SHUTDOWN_SEND) &&
-		 (c->eager || amp_credit_update_due(&c->credit, c->buf_alloc))) {
-		c->eager = 0;
-		owe(vs, c, AMP_OWE_CREDIT);
-	}
 }
 
 void amp_vsock_release(struct amp_vsock *vs, uint16_t id)

@@ -27,34 +27,49 @@ struct amp_vsock_addr {
 	uint32_t port;
 };
 
-/* Life: any -> FREE by amp_vsock_ops.event(AMP_VSOCK_EV_GONE); then the memory is the owner's
- * again. */
+/*
+ * Life: any -> FREE by amp_vsock_ops.event(AMP_VSOCK_EV_GONE); then the memory is the owner's
+ * again. What a packet's way asks of it is one word, so that one look answers.
+ */
 struct amp_vsock_conn {
-	struct amp_vsock_conn *hash_next; /* engine */
-	struct amp_vsock_conn *owed_next; /* engine: list of those with owed != 0 */
-	struct amp_vsock_addr local;
-	struct amp_vsock_addr peer;
-	struct amp_credit credit;
-	uint32_t buf_alloc;   /* owner's receive buffer in bytes, as advertised */
-	uint32_t deadline_ms; /* CLOSING, when has_deadline */
 	union {
 		struct {
-			uint8_t state;	   /* enum amp_conn_state */
-			uint8_t shut;	   /* mine: AMP_VSOCK_SHUTDOWN_* */
-			uint8_t peer_shut; /* the peer's */
-			uint8_t owed;	   /* AMP_OWE_* */
+			uint8_t state;		  /* enum amp_conn_state */
+			uint8_t type;		  /* enum amp_vsock_type */
+			uint8_t owed : 6;	  /* AMP_OWE_* */
+			uint8_t on_list : 1;	  /* engine: linked in owed list */
+			uint8_t has_deadline : 1; /* deadline_ms is set */
+			uint8_t shut : 2;	  /* mine: AMP_VSOCK_SHUTDOWN_* */
+			uint8_t peer_shut : 2;	  /* the peer's */
+			uint8_t starved : 1;	  /* out of credit: tell me with EV_WRITABLE */
+			uint8_t eager : 1; /* engine: CREDIT_REQUEST came, nothing consumed */
+			uint8_t asked : 1; /* engine: CREDIT_REQUEST sent, no credit since */
+			uint8_t loop : 1;  /* peer is in this very engine (CID 1) */
 		};
-		uint32_t standing; /* engine: all four at once */
+		uint32_t standing; /* all of these at once, AMP_VSOCK_USUAL_* */
 	};
-	uint8_t type;	     /* enum amp_vsock_type */
-	uint8_t on_list : 1; /* engine: linked in owed list */
-	uint8_t starved : 1; /* a reserve found no credit: tell me with EV_WRITABLE */
-	uint8_t loop : 1;    /* peer is in this very engine (CID 1) */
-	uint8_t has_deadline : 1;
-	uint8_t asked : 1; /* engine: CREDIT_REQUEST sent, no credit since */
-	uint8_t eager : 1; /* engine: CREDIT_REQUEST came, nothing consumed since */
-	uint32_t reserved; /* bytes promised by reserve, not yet committed */
+	union {
+		struct {
+			struct amp_vsock_addr local;
+			struct amp_vsock_addr peer;
+		};
+		struct amp_vsock_addr ends[2]; /* engine: both at once */
+	};
+	struct amp_credit credit;
+	uint32_t buf_alloc;		  /* owner's receive buffer in bytes, as advertised */
+	uint32_t reserved;		  /* bytes promised by reserve, not yet committed */
+	uint32_t deadline_ms;		  /* CLOSING, when has_deadline */
+	struct amp_vsock_conn *hash_next; /* engine */
+	struct amp_vsock_conn *owed_next; /* engine: list of those with owed != 0 */
 };
+
+/*
+ * Most packets belong to a connection that is open and that nobody has shut, with nothing out
+ * of the ordinary: then standing & these is AMP_CONN_OPEN (little-endian, as vsock_hdr.h
+ * asserts). To send, no RESPONSE may be owed, which goes before any data; nor is a loop usual.
+ */
+#define AMP_VSOCK_USUAL_IN  0x3f0000ffu
+#define AMP_VSOCK_USUAL_OUT (0x8f0000ffu | AMP_OWE_RESPONSE << 16)
 
 /* Events rise. Several may come in one call. */
 #define AMP_VSOCK_EV_OPEN     0x01u /* RESPONSE arrived: connected */
@@ -74,6 +89,9 @@ struct amp_vsock_rx {
 	uint32_t len;	/* bytes in iov */
 	uint32_t flags; /* AMP_VSOCK_SEQ_* on seqpacket */
 };
+
+typedef bool amp_vsock_piece_fn(struct amp_vsock *vs, struct amp_vsock_conn *c,
+				const void *data, uint32_t len, uint32_t flags);
 
 struct amp_vsock_ops {
 	/*
@@ -95,6 +113,11 @@ struct amp_vsock_ops {
 	 */
 	int (*data)(struct amp_vsock *vs, struct amp_vsock_conn *c,
 		    const struct amp_vsock_rx *rx);
+	/*
+	 * Called before data(), for a payload that lies in one piece: true when it has been
+	 * copied to where it is consumed. False: it is offered again, to data(). May be NULL.
+	 */
+	amp_vsock_piece_fn *piece;
 	void (*event)(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev);
 	/* Reserve had failed for want of a buffer and there are some again. May be NULL. */
 	void (*tx_ready)(struct amp_vsock *vs);
@@ -102,9 +125,8 @@ struct amp_vsock_ops {
 
 /* RSTs owed to nobody we know: bounded; when full, the in queue is left alone (5.10.6.1.2). */
 struct amp_vsock_stray {
-	struct amp_vsock_addr local;
-	struct amp_vsock_addr peer;
-	uint8_t type;
+	struct amp_vsock_addr ends[2]; /* local, peer */
+	uint32_t type;
 };
 
 struct amp_vsock_stats {
@@ -121,14 +143,23 @@ struct amp_vsock {
 	void *owner;
 	struct amp_vq *in; /* NULL: loop only */
 	struct amp_vq *out;
-	uint32_t local_cid;   /* mine */
-	uint32_t peer_cid;    /* device side: what src_cid must be; driver side: 0, any */
-	bool seqpacket;	      /* VIRTIO_VSOCK_F_SEQPACKET negotiated */
-	bool tx_starved;      /* a reserve found no buffer */
-	bool loop_starved;    /* a reserve found loop_buf busy */
-	bool enough;	      /* set by a hook: run takes no more packets now */
-	bool loop_busy;	      /* loop_buf is reserved */
-	uint32_t closing_cnt; /* connections with has_deadline */
+	uint32_t local_cid; /* mine */
+	uint32_t peer_cid;  /* device side: what src_cid must be; driver side: 0, any */
+	union {
+		struct {
+			uint8_t stray_cnt;
+			bool tx_starved;   /* a reserve found no buffer */
+			bool loop_starved; /* a reserve found loop_buf busy */
+			bool torn;	   /* a ring is broken */
+		};
+		uint32_t to_do; /* engine: any of these at once */
+	};
+	bool enough;	/* set by a hook: run takes no more packets now */
+	bool settled;	/* set by run: it may have sent something */
+	bool loop_busy; /* loop_buf is reserved */
+	bool seqpacket; /* VIRTIO_VSOCK_F_SEQPACKET negotiated */
+	uint8_t stray_len, stray_head;
+	uint32_t closing_cnt;	      /* connections with has_deadline */
 	struct amp_vsock_conn **hash; /* hash_len heads, zeroed by init */
 	uint32_t hash_len;	      /* a power of two */
 	struct amp_vsock_conn
@@ -137,7 +168,6 @@ struct amp_vsock {
 	struct amp_vsock_conn *recent; /* engine: got the last packet; never one of a loop */
 	struct amp_iov *iov;	       /* room to receive into: iov_max segments */
 	uint16_t iov_max;
-	uint16_t stray_len, stray_cnt, stray_head;
 	struct amp_vsock_stray *stray;
 	const struct amp_vsock_loop *loop; /* CID 1: &amp_vsock_loop, or NULL: no loop */
 	void *loop_buf;			   /* one packet's payload, loop_len bytes */
@@ -211,12 +241,12 @@ void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t no
 int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t want,
 		      struct amp_vsock_tx *tx);
 /*
- * reserve, copy and commit in one, for the usual case: the connection is open, the peer has
- * credit for all of it and a buffer that it fits in. False: nothing has happened, reserve
- * says why. Not from the data hook.
+ * reserve, copy and commit in one: up to len bytes of what lies from off on in the pieces
+ * at iov (the layout of struct iovec), in one packet. flags: AMP_VSOCK_SEQ_*, they go with
+ * the last of the len bytes. Returns bytes sent, or -errno as amp_vsock_reserve().
  */
-bool amp_vsock_send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *data,
-		    size_t len, uint32_t flags);
+int amp_vsock_send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *iov, size_t off,
+		   size_t len, uint32_t flags);
 /*
  * Send the first len bytes of the reservation (0 < len <= tx->len). flags: AMP_VSOCK_SEQ_*.
  * When the connection has ended since, or receives no more, it is cancelled instead.

@@ -9,7 +9,8 @@ tcp    tests/bench/load.c against tests/bench/server.c over loopback, four ways:
        socat and haproxy (plain TCP to TCP, haproxy with splice). Ways take turns in every
        round, the median of the rounds counts.
 insn   tests/bench/insn.c under callgrind: one 16-byte message from send() entered to recv()
-       returned with the receiver waiting, and a round trip; driver end to device end.
+       returned with the receiver waiting, and a round trip; driver end to device end. What
+       that program itself needs to switch the count on and off is measured and subtracted.
 qemu   examples/throughput.c in QEMU (TCG) through the proxy: MB/s and round trips, and once
        more under -icount shift=0, where guest time counts guest instructions.
 
@@ -271,18 +272,22 @@ def callgrind(what, count):
 
 def measure_insn():
 	few, many = 100, 300
-	for name, what, peer, value in (
-			("insn_vsock_16", "stream", "rpmsg-lite raw callback", 443),
-			("insn_vsock_16_device", "stream-down", "rpmsg-lite raw callback", 443),
-			("insn_vsock_16_seqpacket", "seqpacket", "rpmsg-lite raw callback", 443),
-			("insn_vsock_rt", "rt", None, None)):
+
+	def each(what):
+		"""The difference of two runs leaves set-up out."""
+		return (callgrind(what, many) - callgrind(what, few)) / (many - few)
+
+	for name, what, nothing, peer, value in (
+			("insn_vsock_16", "stream", "nothing", "rpmsg-lite raw callback", 443),
+			("insn_vsock_16_device", "stream-down", "nothing", "rpmsg-lite raw callback", 443),
+			("insn_vsock_16_seqpacket", "seqpacket", "nothing", "rpmsg-lite raw callback", 443),
+			("insn_vsock_rt", "rt", "nothing-rt", None, None)):
 		try:
-			# The difference of two runs leaves set-up out.
-			each = (callgrind(what, many) - callgrind(what, few)) / (many - few)
+			insns = each(what) - each(nothing)
 		except (Fail, OSError, subprocess.TimeoutExpired) as e:
 			problems.append(str(e))
 			continue
-		emit(name, round(each, 1), "instructions", None, peer, value)
+		emit(name, round(insns, 1), "instructions", None, peer, value)
 
 
 # --- qemu --------------------------------------------------------------------------------

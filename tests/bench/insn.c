@@ -3,11 +3,18 @@
  * Instructions of a 16-byte message, from send() entered to recv() returned: both ends,
  * memcpy included, the receiver already waiting, the kick hook empty. To be run under
  *
- *	valgrind --tool=callgrind --collect-atstart=no insn stream|stream-down|seqpacket|rt COUNT
+ *	valgrind --tool=callgrind --collect-atstart=no insn MODE COUNT
+ *
+ * MODE: stream, stream-down, seqpacket (one way), rt (there and back).
  *
  * Two copies of the library in one process: g_* as firmware builds it (a driver), h_* as
  * the hosted build (the device end), over real rings. Each has a stack of its own; the
  * change between the two is not counted.
+ *
+ * Switching the count on and off takes instructions that are counted, though they are this
+ * program's and not the library's. MODE nothing and nothing-rt do all the switching of a
+ * message one way and of a round trip, without a message: bench.py subtracts what they cost.
+ * The arguments of the calls, and the lock and wait of insn_side.c, stay in the figure.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,7 +56,7 @@ static int in_host, counting, started;
 static int type = SOCK_STREAM;
 static unsigned long count;
 static unsigned kicks, kicks_counted;
-enum { ONE_WAY, DOWN, ROUND } what;
+enum { ONE_WAY, DOWN, ROUND, NOTHING, NOTHING_ROUND } what;
 
 static void need(int ok, const char *text)
 {
@@ -102,6 +109,11 @@ static void host_main(void)
 	     "the host's listener");
 	fd = h_amp_accept(l, NULL, NULL);
 	need(fd >= 0, "accept");
+	while (what >= NOTHING) {
+		insn_switch();
+		if (what == NOTHING)
+			count_off();
+	}
 	for (;;) {
 		if (what == DOWN) {
 			if (!started) {
@@ -127,16 +139,18 @@ static void host_main(void)
 int main(int argc, char **argv)
 {
 	struct sockaddr_vm a = {.svm_family = AF_VSOCK, .svm_cid = HOST_CID, .svm_port = PORT};
-	static const char *const modes[] = {"stream", "stream-down", "rt", "seqpacket"};
+	static const char *const modes[] = {"stream",  "stream-down", "rt",
+					    "nothing", "nothing-rt",  "seqpacket"};
 	char buf[MESSAGE] = "0123456789abcde";
 	unsigned long i;
 	int fd, m;
 
-	for (m = 0; argc == 3 && m < 4 && strcmp(argv[1], modes[m]); m++)
+	for (m = 0; argc == 3 && m < 6 && strcmp(argv[1], modes[m]); m++)
 		;
-	need(argc == 3 && m < 4, "usage: insn stream|stream-down|seqpacket|rt COUNT");
-	what = m == 1 ? DOWN : m == 2 ? ROUND : ONE_WAY;
-	type = m == 3 ? SOCK_SEQPACKET : SOCK_STREAM;
+	need(argc == 3 && m < 6,
+	     "usage: insn stream|stream-down|seqpacket|rt|nothing|nothing-rt COUNT");
+	what = m == 5 ? ONE_WAY : m;
+	type = m == 5 ? SOCK_SEQPACKET : SOCK_STREAM;
 	count = strtoul(argv[2], NULL, 10);
 
 	need(g_amp_side_up(3) == 0 && h_amp_side_up(HOST_CID) == 0, "links");
@@ -165,6 +179,16 @@ int main(int argc, char **argv)
 			break;
 		case DOWN:
 			need(g_amp_recv(fd, buf, sizeof(buf), 0) == sizeof(buf), "recv");
+			count_off();
+			break;
+		case NOTHING:
+			count_on();
+			insn_switch();
+			need(!counting, "the host did not run");
+			break;
+		case NOTHING_ROUND:
+			count_on();
+			insn_switch();
 			count_off();
 			break;
 		case ROUND:

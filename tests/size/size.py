@@ -64,7 +64,7 @@ RECEIVERS = [
 	# On this core the only transport is virtio-mmio.
 	(r"^(vd|d->vd)->ops->|^ops->(probe|accept|queue_\w+|run|config|events|notify|reset)\b", r"^src/virtio/mmio"),
 	# The engine's owner is af_vsock.c.
-	(r"^vs->ops->", r"^src/vsock/(?!vsock\.c)"),
+	(r"^vs->ops->", r"^src/vsock/(?!vsock(_conn|_request)?\.c)"),
 	(r"(^|->)fam->", r"^(?!src/virtio/|src/vsock/link_driver)"),
 	# Runners: links and the session.
 	(r"^(r|runner|run)->(run|arm|kick_due|kick|stats)\b", r"^(?!src/virtio/)"),
@@ -75,7 +75,7 @@ NARROW = [
 ]
 # Recursion that ends: how often a function can be on the way, and why.
 RECURSION = {
-	"src/vsock/vsock.c:stray_rst": (1, "on the loop an RST is received at once, and never answered"),
+	"amp_vsock_stray_rst": (1, "on the loop an RST is received at once, and never answered"),
 	"amp_inet_close": (2, "a listener closes its children, which are no listeners"),
 }
 # Calls of functions that are not the library's: their stack is the board's or the program's.

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "virtio/vq.h"
-#include "virtio/vring.h"
+#include "virtio/vq_ring.h"
 
 #define RP_MAPS 4
 

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The busy half of vq_split.c, whose theory of operation it is part of: get, put and
+ * kick_due of one buffer. Private to this room and to vq_fast.h.
+ */
+#ifndef AMP_VQ_RING_H
+#define AMP_VQ_RING_H
+
+#include <errno.h>
+
+#include "../port/port.h"
+#include "vq.h"
+#include "vring.h"
+
+#define RING_BUSY 0x8000u /* the peer has the chain that starts here */
+#define RING_END  0x7fffu /* end of the free list or of a chain */
+#define RING_HELD 0x7ffeu /* got, not yet put */
+
+/* Off the way of the usual buffer, or its registers are saved for nothing. */
+#define AMP_VQ_RARE __attribute__((noinline, cold))
+
+static inline int ring_lied(struct amp_vq *vq, const char *why)
+{
+	int r = amp_vq_break(vq, why);
+
+	if (r >= 0)
+		__builtin_unreachable(); /* else every caller's caller is warned of */
+	return r;
+}
+
+/* Device: the chain at head, whatever it is made of (vq_split.c). As amp_vq_get(). */
+AMP_VQ_RARE int amp_vq_walk(struct amp_vq *vq, struct amp_vq_buf *buf, uint16_t head);
+
+static inline uint16_t ring_rd16(const volatile uint16_t *p)
+{
+	amp_port_cache_invalidate(p, sizeof(*p));
+	return *p;
+}
+
+static inline void ring_wr16(volatile uint16_t *p, uint16_t v)
+{
+	*p = v;
+	amp_port_cache_clean(p, sizeof(*p));
+}
+
+static inline unsigned ring_mask(const struct amp_vq *vq, unsigned idx)
+{
+	return idx & vq->mask;
+}
+
+static inline bool ring_device(const struct amp_vq *vq)
+{
+	return AMPSOCK_VQ_DEVICE && (!AMPSOCK_VQ_DRIVER || vq->role == AMP_VQ_DEVICE);
+}
+
+/* Chains that are out. Device: that I hold; driver: that the peer holds. */
+static inline uint16_t ring_out_cnt(const struct amp_vq *vq)
+{
+	uint16_t ahead = (uint16_t)(vq->put_idx - vq->get_idx);
+
+	return ring_device(vq) ? (uint16_t)(vq->skew - ahead) : ahead;
+}
+
+/* The index that the peer publishes, and where each side asks for notifications. */
+static inline const volatile uint16_t *ring_peer_idx(const struct amp_vq *vq)
+{
+	return ring_device(vq) ? &vq->avail->idx : &vq->used->idx;
+}
+
+static inline volatile uint16_t *ring_used_event(const struct amp_vq *vq)
+{
+	return &vq->avail->ring[vq->num];
+}
+
+static inline volatile uint16_t *ring_avail_event(const struct amp_vq *vq)
+{
+	return (volatile uint16_t *)&vq->used->ring[vq->num];
+}
+
+/* Driver: hand chain id to the device. */
+static inline void ring_avail_put(struct amp_vq *vq, uint16_t id)
+{
+	unsigned at = vq->put_idx;
+
+	ring_wr16(&vq->avail->ring[ring_mask(vq, at)], id);
+	vq->put_idx = (uint16_t)(at + 1u);
+	amp_wmb(); /* pairs with rmb in the device's get */
+	ring_wr16(&vq->avail->idx, (uint16_t)(at + 1u));
+}
+
+/* Device: hand chain id back. */
+static inline void ring_used_put(struct amp_vq *vq, uint16_t id, uint32_t len)
+{
+	unsigned at = vq->put_idx;
+	volatile struct vring_used_elem *e = &vq->used->ring[ring_mask(vq, at)];
+
+	e->id = id;
+	e->len = len;
+	amp_port_cache_clean(e, sizeof(*e));
+	vq->put_idx = (uint16_t)(at + 1u);
+	amp_wmb(); /* pairs with rmb in the driver's get */
+	ring_wr16(&vq->used->idx, (uint16_t)(at + 1u));
+}
+
+/*
+ * Is there anything from the peer beyond get_idx? It can not have published more than is
+ * out (driver), or than the queue has beyond what I hold (device). The shared index is
+ * read only when what was known is used up.
+ */
+static inline int ring_peer_has(struct amp_vq *vq)
+{
+	uint16_t limit, now;
+
+	if (vq->broken)
+		return -EBADMSG;
+	if (vq->peer_idx != vq->get_idx)
+		return 1;
+	now = ring_rd16(ring_peer_idx(vq));
+	if (now == vq->get_idx)
+		return 0;
+	limit = ring_out_cnt(vq);
+	if (ring_device(vq))
+		limit = (uint16_t)(vq->num - limit);
+	if ((uint16_t)(now - vq->get_idx) > limit)
+		return ring_lied(vq, AMP_WHY("ring index ahead of what can be outstanding "
+					     "(virtio 2.7.6, 2.7.8)"));
+	vq->peer_idx = now;
+	amp_rmb(); /* pairs with wmb in the peer's put: entries after index */
+	return 1;
+}
+
+/* A buffer in one piece. */
+struct ring_buf {
+	void *p;
+	uint32_t len;
+	uint16_t id;
+	bool fresh; /* driver, out: from the free list */
+};
+
+/* Driver: the next used entry, checked against what is really out; it stays where it is. */
+static inline int ring_used_peek(struct amp_vq *vq, uint16_t *id, uint32_t *len)
+{
+	volatile struct vring_used_elem *e;
+	uint32_t raw;
+	int r = ring_peer_has(vq);
+
+	if (r <= 0)
+		return r;
+	e = &vq->used->ring[ring_mask(vq, vq->get_idx)];
+	amp_port_cache_invalidate(e, sizeof(*e));
+	raw = e->id;
+	*len = e->len;
+	if (raw >= vq->num || !(vq->state[raw] & RING_BUSY))
+		return ring_lied(vq, AMP_WHY("used id that is not outstanding (virtio 2.7.8)"));
+	*id = (uint16_t)raw;
+	return 1;
+}
+
+/* What amp_vq_get() would give next, checked, without taking it. */
+static inline int ring_driver_peek(struct amp_vq *vq, enum amp_vq_dir dir, struct ring_buf *b)
+{
+	int r;
+
+	b->fresh = dir == AMP_VQ_OUT && vq->free_cnt && !vq->broken;
+	if (b->fresh) {
+		b->id = vq->free_head;
+	} else {
+		r = ring_used_peek(vq, &b->id, &b->len);
+		if (r <= 0)
+			return r;
+	}
+	if (dir == AMP_VQ_OUT)
+		b->len = vq->buf_len;
+	else if (b->len > vq->buf_len)
+		return ring_lied(vq, AMP_WHY("used length beyond the buffer (virtio 2.7.8.2)"));
+	b->p = vq->pool + (size_t)b->id * vq->buf_len;
+	if (dir == AMP_VQ_IN)
+		amp_port_cache_invalidate(b->p, b->len);
+	return 1;
+}
+
+/* 2: more than one piece, b->id is its head. */
+static inline int ring_device_peek(struct amp_vq *vq, enum amp_vq_dir dir, struct ring_buf *b)
+{
+	uint16_t want = dir == AMP_VQ_OUT ? VRING_DESC_F_WRITE : 0;
+	volatile struct vring_desc *d;
+	int r = ring_peer_has(vq);
+	uint32_t len;
+
+	if (r <= 0)
+		return r;
+	b->fresh = false;
+	b->id = ring_rd16(&vq->avail->ring[ring_mask(vq, vq->get_idx)]);
+	if (b->id >= vq->num)
+		return ring_lied(vq, AMP_WHY("avail entry beyond the queue (virtio 2.7.6)"));
+	/* nearly always one direct descriptor in one mapping */
+	d = &vq->desc[b->id];
+	amp_port_cache_invalidate(d, sizeof(*d));
+	b->len = len = d->len;
+	if (d->flags != want || !len)
+		return 2;
+	b->p = vq->xlate.translate(vq->xlate.ctx, d->addr, &len);
+	if (!b->p || len != b->len)
+		return 2;
+	if (dir == AMP_VQ_IN)
+		amp_port_cache_invalidate(b->p, len);
+	return 1;
+}
+
+/* For the way of the usual buffer: false also when there is none, or not in one piece. */
+static inline bool ring_peek(struct amp_vq *vq, enum amp_vq_dir dir, struct ring_buf *b)
+{
+	return (ring_device(vq) ? ring_device_peek(vq, dir, b)
+				: ring_driver_peek(vq, dir, b)) == 1;
+}
+
+/* It is mine now. */
+static inline void ring_took(struct amp_vq *vq, enum amp_vq_dir dir, const struct ring_buf *b)
+{
+	if (dir == AMP_VQ_OUT && !ring_device(vq) && b->fresh) {
+		vq->free_head = vq->state[b->id];
+		vq->free_cnt--;
+	} else {
+		vq->get_idx++;
+	}
+	if (!ring_device(vq))
+		vq->state[b->id] = RING_HELD;
+}
+
+static inline int ring_get(struct amp_vq *vq, enum amp_vq_dir dir, struct amp_vq_buf *buf)
+{
+	struct ring_buf b = {.p = NULL};
+	int r = ring_device(vq) ? ring_device_peek(vq, dir, &b) : ring_driver_peek(vq, dir, &b);
+
+	if (r <= 0)
+		return r;
+	if (AMPSOCK_VQ_DEVICE && (r == 2 || !buf->iov_max))
+		return amp_vq_walk(vq, buf, b.id); /* which reads all of it anew */
+	ring_took(vq, dir, &b);
+	buf->id = b.id;
+	buf->len = b.len;
+	buf->iov[0].base = b.p;
+	buf->iov[0].len = b.len;
+	buf->iov_cnt = 1;
+	return 1;
+}
+
+static inline void ring_put(struct amp_vq *vq, enum amp_vq_dir dir, uint16_t id, uint32_t len)
+{
+	if (ring_device(vq)) {
+		ring_used_put(vq, id, len);
+		return;
+	}
+	vq->state[id] = RING_BUSY | RING_END;
+	if (dir == AMP_VQ_OUT) {
+		amp_port_cache_clean(vq->pool + (size_t)id * vq->buf_len, len);
+		vq->desc[id].len = len;
+		amp_port_cache_clean(&vq->desc[id], sizeof(vq->desc[id]));
+	}
+	ring_avail_put(vq, id);
+}
+
+/* ring_took() and ring_put() at once: what was peeked at goes (back) to the peer. */
+static inline void ring_pass(struct amp_vq *vq, enum amp_vq_dir dir, const struct ring_buf *b,
+			     uint32_t len)
+{
+	if (ring_device(vq)) {
+		vq->get_idx++;
+		ring_used_put(vq, b->id, len);
+		return;
+	}
+	if (dir == AMP_VQ_OUT && b->fresh) {
+		vq->free_head = vq->state[b->id];
+		vq->free_cnt--;
+		vq->state[b->id] = RING_BUSY | RING_END;
+	} else {
+		vq->get_idx++; /* its state says BUSY still */
+	}
+	if (dir == AMP_VQ_OUT) {
+		amp_port_cache_clean(b->p, len);
+		vq->desc[b->id].len = len;
+		amp_port_cache_clean(&vq->desc[b->id], sizeof(vq->desc[b->id]));
+	}
+	ring_avail_put(vq, b->id);
+}
+
+static inline bool ring_kick_due(struct amp_vq *vq)
+{
+	uint16_t old = vq->kick_idx, now = vq->put_idx;
+	bool due;
+
+	if (old == now || vq->broken)
+		return false;
+	vq->kick_idx = now;
+	amp_mb(); /* pairs with mb in the peer's arm: index before event index */
+	if (vq->event_idx) {
+		uint16_t ev =
+			ring_rd16(ring_device(vq) ? ring_used_event(vq) : ring_avail_event(vq));
+
+		/* 2.7.7.2, 2.7.10.2: has the index passed the event? */
+		due = (uint16_t)(now - ev - 1u) < (uint16_t)(now - old);
+	} else if (ring_device(vq)) {
+		due = !(ring_rd16(&vq->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
+	} else {
+		due = !(ring_rd16(&vq->used->flags) & VRING_USED_F_NO_NOTIFY);
+	}
+	vq->kicks += due;
+	return due;
+}
+
+#endif /* AMP_VQ_RING_H */

@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The engine's connections: by address, what they owe, and what the packets do that carry no
+ * data (vsock.c has the theory of operation).
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "vsock_inner.h"
+
+extern __typeof__(amp_vsock_take_request) amp_vsock_take_request __attribute__((weak));
+
+/* ---- by address ---- */
+
+static struct amp_vsock_conn **bucket(const struct amp_vsock *vs,
+				      const struct amp_vsock_addr *ends)
+{
+	uint32_t h = ends[0].port * 31u ^ ends[1].port ^ ends[1].cid << 5;
+
+	return &vs->hash[(h ^ h >> 12) & (vs->hash_len - 1u)];
+}
+
+struct amp_vsock_conn *amp_vsock_find(const struct amp_vsock *vs,
+				      const struct amp_vsock_addr *ends, unsigned type)
+{
+	struct amp_vsock_conn *c = *bucket(vs, ends);
+
+	while (c && (memcmp(c->ends, ends, sizeof(c->ends)) || c->type != type))
+		c = c->hash_next;
+	return c;
+}
+
+void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			 const struct amp_vsock_addr *ends, unsigned type, uint8_t state)
+{
+	struct amp_vsock_conn **head = bucket(vs, ends);
+	uint32_t buf_alloc = c->buf_alloc;
+
+	memset(c, 0, sizeof(*c));
+	memcpy(c->ends, ends, sizeof(c->ends));
+	c->type = (uint8_t)type;
+	c->state = state;
+	c->buf_alloc = buf_alloc;
+	c->loop = ends[1].cid == AMP_VSOCK_CID_LOCAL;
+	c->hash_next = *head;
+	*head = c;
+}
+
+void amp_vsock_forget(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	struct amp_vsock_conn **at = bucket(vs, c->ends);
+
+	while (*at != c)
+		at = &(*at)->hash_next;
+	*at = c->hash_next;
+	if (vs->recent == c)
+		vs->recent = NULL;
+	c->state = AMP_CONN_FREE;
+	vs->ops->event(vs, c, AMP_VSOCK_EV_GONE);
+}
+
+/* ---- what is owed, and the end ---- */
+
+void amp_vsock_owe(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t bits)
+{
+	c->owed = (c->owed | bits) & 0x3fu;
+	if (c->on_list)
+		return;
+	c->on_list = 1;
+	c->owed_next = NULL;
+	if (vs->owed_head)
+		vs->owed_tail->owed_next = c;
+	else
+		vs->owed_head = c;
+	vs->owed_tail = c;
+}
+
+/* The end: with an RST, or without when the peer has sent one or knows nothing of us. */
+static void die(struct amp_vsock *vs, struct amp_vsock_conn *c, bool rst)
+{
+	if (c->state == AMP_CONN_DEAD)
+		return;
+	if (c->state == AMP_CONN_CONNECTING && (c->owed & AMP_OWE_REQUEST))
+		rst = false;
+	c->state = AMP_CONN_DEAD;
+	c->owed = 0;
+	vs->closing_cnt -= c->has_deadline;
+	c->has_deadline = 0;
+	amp_vsock_owe(vs, c, rst ? AMP_OWE_RST : 0);
+}
+
+/* The end, and not one that the owner asked for: it is told, once. */
+static void reset(struct amp_vsock *vs, struct amp_vsock_conn *c, bool rst)
+{
+	bool told = c->state == AMP_CONN_CLOSING || c->state == AMP_CONN_DEAD;
+
+	die(vs, c, rst);
+	if (!told)
+		vs->ops->event(vs, c, AMP_VSOCK_EV_RESET);
+}
+
+void amp_vsock_conn_lied(struct amp_vsock *vs, struct amp_vsock_conn *c, const char *why)
+{
+	blame(vs, why);
+	vs->stats.resets++;
+	reset(vs, c, true);
+}
+
+/* ---- in ---- */
+
+/* The peer has closed both ways and everything of it is consumed: the orderly end. */
+static bool drained(const struct amp_vsock_conn *c)
+{
+	return c->peer_shut == SHUT_BOTH && c->credit.rx_cnt == c->credit.fwd_cnt;
+}
+
+static void in_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t flags)
+{
+	uint8_t was = c->peer_shut;
+
+	c->peer_shut = (c->peer_shut | flags) & SHUT_BOTH;
+	if (c->state == AMP_CONN_CLOSING) {
+		if (c->peer_shut == SHUT_BOTH)
+			die(vs, c, true);
+		return;
+	}
+	if (c->peer_shut != was)
+		vs->ops->event(vs, c, AMP_VSOCK_EV_SHUT);
+	if (c->state == AMP_CONN_OPEN && drained(c))
+		die(vs, c, true);
+}
+
+static bool in_data(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_rx *rx)
+{
+	int r;
+
+	if (c->state == AMP_CONN_CLOSING)
+		return false; /* nobody reads it any more */
+	if (c->state != AMP_CONN_OPEN || (c->peer_shut & AMP_VSOCK_SHUTDOWN_SEND)) {
+		amp_vsock_conn_lied(
+			vs, c,
+			AMP_WHY("data on a connection that is not open (virtio 5.10.6.4)"));
+		return false;
+	}
+	if (!amp_credit_rx_ok(&c->credit, c->buf_alloc, rx->len)) {
+		amp_vsock_conn_lied(vs, c, AMP_WHY("more data than credit (virtio 5.10.6.3)"));
+		return false;
+	}
+	c->credit.rx_cnt += rx->len;
+	if (c->shut & AMP_VSOCK_SHUTDOWN_RCV) {
+		amp_vsock_consumed(vs, c, rx->len);
+		return false;
+	}
+	if (rx->len == 0 && c->type == AMP_VSOCK_STREAM)
+		return false;
+	r = vs->ops->data(vs, c, rx);
+	if (r < 0)
+		amp_vsock_conn_lied(vs, c, AMP_WHY("receive buffer overrun"));
+	return r > 0;
+}
+
+static void in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	c->owed = 0; /* nothing more to say, not even an RST of ours */
+	/* after the peer's SHUTDOWN of both, or our own, an RST is the orderly end (5.10.6.5)
+	 */
+	if (c->shut == SHUT_BOTH || c->peer_shut == SHUT_BOTH)
+		die(vs, c, false);
+	else
+		reset(vs, c, false);
+}
+
+void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_addr *ends, unsigned type)
+{
+	struct amp_vsock_stray *s;
+
+	if (ends[1].cid == AMP_VSOCK_CID_LOCAL) {
+		struct amp_vsock_addr turned[2] = {ends[1], ends[0]};
+		struct amp_vsock_conn *c = amp_vsock_find(vs, turned, type);
+
+		if (c)
+			in_rst(vs, c);
+		return;
+	}
+	if (vs->stray_cnt == vs->stray_len)
+		return;
+	s = &vs->stray[(vs->stray_head + vs->stray_cnt) % vs->stray_len];
+	memcpy(s->ends, ends, sizeof(s->ends));
+	s->type = type;
+	vs->stray_cnt++;
+	vs->stats.rst_strays++;
+}
+
+/* Of a connection that is known, and neither over nor still to be answered. */
+static bool in_open(struct amp_vsock *vs, struct amp_vsock_conn *c,
+		    const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx)
+{
+	switch (h->op) {
+	case AMP_VSOCK_OP_RW:
+		return in_data(vs, c, rx);
+	case AMP_VSOCK_OP_SHUTDOWN:
+		in_shutdown(vs, c, h->flags);
+		break;
+	case AMP_VSOCK_OP_CREDIT_REQUEST:
+		c->eager = 1; /* it waits for more than it has: tell it of the next byte, too */
+		amp_vsock_owe(vs, c, AMP_OWE_CREDIT);
+		break;
+	case AMP_VSOCK_OP_CREDIT_UPDATE:
+		break;
+	default:
+		amp_vsock_conn_lied(vs, c, AMP_WHY("operation out of place (virtio 5.10.6.4)"));
+		break;
+	}
+	return false;
+}
+
+/* Returns whether the owner holds the buffer. */
+static bool in_known(struct amp_vsock *vs, struct amp_vsock_conn *c,
+		     const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx)
+{
+	uint32_t had = amp_credit_tx_space(&c->credit);
+	bool held;
+
+	if (h->op == AMP_VSOCK_OP_RST) {
+		in_rst(vs, c);
+		return false;
+	}
+	if (c->state == AMP_CONN_DEAD) {
+		/* as if unknown: who asks anew for a pair that is about to go must hear of it
+		 */
+		amp_vsock_owe(vs, c, AMP_OWE_RST);
+		return false;
+	}
+	if (!amp_credit_peer(&c->credit, h->buf_alloc, h->fwd_cnt)) {
+		amp_vsock_conn_lied(vs, c,
+				    AMP_WHY("fwd_cnt beyond what was sent (virtio 5.10.6.3)"));
+		return false;
+	}
+	if (c->state == AMP_CONN_CONNECTING) {
+		if (h->op != AMP_VSOCK_OP_RESPONSE || (c->owed & AMP_OWE_REQUEST)) {
+			amp_vsock_conn_lied(
+				vs, c, AMP_WHY("no RESPONSE to a REQUEST (virtio 5.10.6.4)"));
+		} else {
+			c->state = AMP_CONN_OPEN;
+			vs->ops->event(vs, c, AMP_VSOCK_EV_OPEN);
+		}
+		return false;
+	}
+	held = in_open(vs, c, h, rx);
+	if (c->starved && c->state == AMP_CONN_OPEN && amp_credit_tx_space(&c->credit) > had) {
+		c->starved = 0;
+		c->asked = 0;
+		vs->ops->event(vs, c, AMP_VSOCK_EV_WRITABLE);
+	}
+	return held;
+}
+
+bool amp_vsock_in(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx,
+		  struct amp_vsock_conn *c, const struct amp_vsock_addr *ends)
+{
+	if (h->op == AMP_VSOCK_OP_INVALID || h->op > AMP_VSOCK_OP_CREDIT_REQUEST)
+		vs->stats.rx_bad++; /* a known connection pays below, an unknown one gets RST */
+	if (c)
+		return in_known(vs, c, h, rx);
+	if (h->op == AMP_VSOCK_OP_REQUEST && amp_vsock_take_request &&
+	    amp_vsock_take_request(vs, h, ends))
+		return false;
+	if (h->op != AMP_VSOCK_OP_RST) /* an RST is never answered */
+		amp_vsock_stray_rst(vs, ends, h->type);
+	return false;
+}
+
+/* ---- the door ---- */
+
+void amp_vsock_init(struct amp_vsock *vs)
+{
+	memset(vs->hash, 0, vs->hash_len * sizeof(*vs->hash));
+	vs->owed_head = vs->recent = NULL;
+	vs->to_do = 0;
+	vs->stray_head = 0;
+	vs->loop_busy = false;
+	vs->closing_cnt = 0;
+	vs->why = NULL;
+	memset(&vs->stats, 0, sizeof(vs->stats));
+}
+
+void amp_vsock_down(struct amp_vsock *vs)
+{
+	vs->in = vs->out = NULL;
+	vs->stray_cnt = 0;
+	vs->tx_starved = false;
+	for (uint32_t i = 0; i < vs->hash_len; i++) {
+		struct amp_vsock_conn *c, *next;
+
+		for (c = vs->hash[i]; c; c = next) {
+			next = c->hash_next;
+			if (c->loop)
+				continue;
+			reset(vs, c, false);
+			c->owed = 0; /* nothing can be sent */
+		}
+	}
+	(void)amp_vsock_flush(vs);
+}
+
+int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms)
+{
+	int32_t next = -1;
+
+	for (uint32_t i = 0; vs->closing_cnt && i < vs->hash_len; i++) {
+		for (struct amp_vsock_conn *c = vs->hash[i]; c; c = c->hash_next) {
+			int32_t left = (int32_t)(c->deadline_ms - now_ms);
+
+			if (!c->has_deadline)
+				continue;
+			if (left <= 0) {
+				die(vs, c, true);
+				left = 0;
+			}
+			if (next < 0 || left < next)
+				next = left;
+		}
+	}
+	return next;
+}
+
+int amp_vsock_connect(struct amp_vsock *vs, struct amp_vsock_conn *c,
+		      struct amp_vsock_addr local, struct amp_vsock_addr peer, uint8_t type)
+{
+	struct amp_vsock_addr ends[2] = {local, peer};
+	bool loop = peer.cid == AMP_VSOCK_CID_LOCAL;
+
+	if (loop ? !vs->loop : !vs->out)
+		return -ENETDOWN;
+	if (loop)
+		ends[0].cid = AMP_VSOCK_CID_LOCAL;
+	if (amp_vsock_find(vs, ends, type))
+		return -EADDRINUSE;
+	amp_vsock_conn_init(vs, c, ends, type, AMP_CONN_CONNECTING);
+	amp_vsock_owe(vs, c, AMP_OWE_REQUEST);
+	return 0;
+}
+
+void amp_vsock_abort(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	if (c->state != AMP_CONN_FREE)
+		die(vs, c, true);
+}
+
+void amp_vsock_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t flags)
+{
+	if (c->state != AMP_CONN_OPEN || (c->shut & flags) == flags)
+		return;
+	c->shut = (c->shut | flags) & SHUT_BOTH;
+	amp_vsock_owe(vs, c, AMP_OWE_SHUTDOWN);
+}
+
+void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t now_ms,
+		     uint32_t wait_ms)
+{
+	if (c->state != AMP_CONN_OPEN || c->peer_shut == SHUT_BOTH) {
+		if (c->state != AMP_CONN_CLOSING)
+			amp_vsock_abort(vs, c);
+		return;
+	}
+	amp_vsock_shutdown(vs, c, SHUT_BOTH);
+	c->state = AMP_CONN_CLOSING;
+	c->deadline_ms = now_ms + wait_ms;
+	vs->closing_cnt += !c->has_deadline;
+	c->has_deadline = 1;
+}
+
+void amp_vsock_tx_starve(struct amp_vsock *vs, const struct amp_vsock_conn *c)
+{
+	if (c->loop)
+		vs->loop_starved = true;
+	else
+		vs->tx_starved = true;
+}
+
+int amp_vsock_may_send_on(const struct amp_vsock_conn *c)
+{
+	if (c->owed & AMP_OWE_RESPONSE) /* no data before it */
+		return -EAGAIN;
+	if ((c->shut & AMP_VSOCK_SHUTDOWN_SEND) || (c->peer_shut & AMP_VSOCK_SHUTDOWN_RCV))
+		return -EPIPE;
+	if (c->state == AMP_CONN_OPEN)
+		return 0;
+	return c->state == AMP_CONN_CONNECTING || c->state == AMP_CONN_REQUESTED ? -ENOTCONN
+										 : -ECONNRESET;
+}
+
+uint32_t amp_vsock_tx_space(const struct amp_vsock *vs, const struct amp_vsock_conn *c)
+{
+	uint32_t space = credit_left(c);
+
+	if (amp_vsock_may_send_on(c) || space == 0)
+		return 0;
+	if (c->loop)
+		return vs->loop_busy ? 0 : space;
+	return vs->out && !must_queue(vs) && amp_vq_avail(vs->out) ? space : 0;
+}
+
+void amp_vsock_want_credit(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	if (c->state != AMP_CONN_OPEN)
+		return;
+	/* 5.10.6.3: ask once per drought, for peers that do not volunteer updates */
+	c->starved = 1;
+	if (!c->asked) {
+		c->asked = 1;
+		amp_vsock_owe(vs, c, AMP_OWE_CREDIT_REQ);
+	}
+}
+
+void amp_vsock_want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	if (c->state != AMP_CONN_OPEN)
+		return;
+	/* credit that is only reserved comes back here, not from the peer */
+	if (amp_credit_tx_space(&c->credit))
+		amp_vsock_tx_starve(vs, c);
+	else
+		amp_vsock_want_credit(vs, c);
+}
+
+void amp_vsock_consumed(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t n)
+{
+	c->credit.fwd_cnt += n;
+	if (c->state != AMP_CONN_OPEN)
+		return;
+	if (drained(c))
+		die(vs, c, true);
+	else if (!(c->peer_shut & AMP_VSOCK_SHUTDOWN_SEND) && n &&
+		 (c->eager || amp_credit_update_due(&c->credit, c->buf_alloc))) {
+		c->eager = 0;
+		amp_vsock_owe(vs, c, AMP_OWE_CREDIT);
+	}
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The usual packet, straight through (AMPSOCK_FAST): inlined where it is called for. It means
+ * what vsock.c means by it, and refuses whatever is out of the ordinary.
+ */
+#ifndef AMP_VSOCK_FAST_H
+#define AMP_VSOCK_FAST_H
+
+#include <string.h>
+
+#include "../virtio/vq_fast.h"
+#include "vsock.h"
+
+/* The header of c's next packet. */
+static inline void vsock_fill(struct amp_vsock_conn *c, volatile struct amp_vsock_hdr *h,
+			      uint16_t op, uint32_t len, uint32_t flags)
+{
+	h->src_cid = c->local.cid;
+	h->dst_cid = c->peer.cid;
+	h->src_port = c->local.port;
+	h->dst_port = c->peer.port;
+	h->len = len;
+	h->type = c->type;
+	h->op = op;
+	h->flags = flags;
+	h->buf_alloc = c->buf_alloc;
+	h->fwd_cnt = c->credit.fwd_cnt;
+	c->credit.told_fwd_cnt = c->credit.fwd_cnt;
+	c->owed &= 0x3fu & ~AMP_OWE_CREDIT;
+}
+
+#if AMPSOCK_FAST
+/*
+ * Takes the next packet, if it is data in one piece for the connection that got the last one,
+ * all is well with both, and the owner takes it at once. False: it is looked at again, from
+ * its beginning, by amp_vsock_run(). Here, too, a field is read once, straight out of shared
+ * memory, and compared or kept. piece: as in struct amp_vsock_ops.
+ */
+static inline __attribute__((always_inline)) bool amp_vsock_packet_fast(
+	struct amp_vsock *vs, amp_vsock_piece_fn *piece)
+{
+	struct amp_vsock_conn *c = vs->recent;
+	const volatile struct amp_vsock_hdr *h;
+	uint32_t len, fwd;
+	struct ring_buf b = {.p = NULL};
+
+	if (!c || (c->standing & AMP_VSOCK_USUAL_IN) != AMP_CONN_OPEN || vs->to_do || !vs->in ||
+	    !ring_peek(vs->in, AMP_VQ_IN, &b) || b.len <= AMP_VSOCK_HDR_LEN ||
+	    (AMPSOCK_VQ_DEVICE && ((uintptr_t)b.p & 3)))
+		return false;
+	h = b.p; /* type and op are its eighth word */
+	len = h->len;
+	/* whole CIDs are compared, so they are good ones (5.10.4) */
+	if (h->src_port != c->peer.port || h->src_cid != c->peer.cid ||
+	    h->dst_port != c->local.port || h->dst_cid != c->local.cid ||
+	    ((const volatile uint32_t *)b.p)[7] != (c->type | AMP_VSOCK_OP_RW << 16) ||
+	    len - 1u >= b.len - AMP_VSOCK_HDR_LEN ||
+	    !amp_credit_rx_ok(&c->credit, c->buf_alloc, len))
+		return false;
+	fwd = h->fwd_cnt;
+	/* once more by amp_vsock_run() if the owner will not have it: that changes nothing */
+	if (!amp_credit_peer(&c->credit, h->buf_alloc, fwd) ||
+	    !piece(vs, c, (const uint8_t *)b.p + AMP_VSOCK_HDR_LEN, len, h->flags))
+		return false;
+	vs->stats.rx_packets++;
+	ring_pass(vs->in, AMP_VQ_IN, &b, 0);
+	c->credit.rx_cnt += len;
+	if (c->credit.rx_cnt - c->credit.told_fwd_cnt < c->buf_alloc / 2)
+		c->credit.fwd_cnt += len;
+	else
+		amp_vsock_consumed(vs, c, len);
+	return true;
+}
+
+/*
+ * All len bytes at data in one packet; the owner has no reservation open. False: nothing has
+ * happened, amp_vsock_send() says what can. *kick: the peer wants to hear of it.
+ */
+static inline bool amp_vsock_send_fast(struct amp_vsock *vs, struct amp_vsock_conn *c,
+				       const void *data, size_t len, uint32_t flags, bool *kick)
+{
+	uint32_t in_flight = c->credit.tx_cnt - c->credit.peer_fwd_cnt;
+	uint32_t alloc = c->credit.peer_buf_alloc;
+	struct ring_buf b = {.p = NULL};
+
+	if ((c->standing & AMP_VSOCK_USUAL_OUT) != AMP_CONN_OPEN || vs->to_do || !vs->out ||
+	    in_flight > alloc || len > alloc - in_flight ||
+	    !ring_peek(vs->out, AMP_VQ_OUT, &b) || b.len < AMP_VSOCK_HDR_LEN + len ||
+	    (AMPSOCK_VQ_DEVICE && ((uintptr_t)b.p & 3)))
+		return false;
+	vsock_fill(c, b.p, AMP_VSOCK_OP_RW, (uint32_t)len, flags);
+	memcpy((uint8_t *)b.p + AMP_VSOCK_HDR_LEN, data, len);
+	c->credit.tx_cnt += (uint32_t)len;
+	vs->stats.tx_packets++;
+	ring_pass(vs->out, AMP_VQ_OUT, &b, AMP_VSOCK_HDR_LEN + (uint32_t)len);
+	*kick = ring_kick_due(vs->out);
+	return true;
+}
+#else
+static inline bool amp_vsock_packet_fast(struct amp_vsock *vs, amp_vsock_piece_fn *piece)
+{
+	(void)vs;
+	(void)piece;
+	return false;
+}
+
+static inline bool amp_vsock_send_fast(struct amp_vsock *vs, struct amp_vsock_conn *c,
+				       const void *data, size_t len, uint32_t flags, bool *kick)
+{
+	(void)vs;
+	(void)c;
+	(void)data;
+	(void)len;
+	(void)flags;
+	(void)kick;
+	return false;
+}
+#endif
+
+#endif /* AMP_VSOCK_FAST_H */

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the engine's files share: vsock.c (packets), vsock_conn.c (connections), vsock_request.c. */
+#ifndef AMP_VSOCK_INNER_H
+#define AMP_VSOCK_INNER_H
+
+#include "vsock.h"
+
+/* A driver's pool buffers are one piece; a device takes what the driver offers. */
+#define CHAINS AMPSOCK_VQ_DEVICE
+
+#define SHUT_BOTH (AMP_VSOCK_SHUTDOWN_RCV | AMP_VSOCK_SHUTDOWN_SEND)
+
+/* Off the way of the usual packet, or its registers are saved for nothing. */
+#define RARE __attribute__((noinline, cold))
+
+static inline bool usual(const struct amp_vsock_conn *c, uint32_t which)
+{
+	return AMPSOCK_FAST && (c->standing & which) == AMP_CONN_OPEN;
+}
+
+/* What the peer did, in words for the log, where words are compiled in. */
+static inline void blame(struct amp_vsock *vs, const char *what)
+{
+	if (AMPSOCK_WHY)
+		vs->why = what;
+}
+
+/* ends: local, peer, and so everywhere. */
+struct amp_vsock_conn *amp_vsock_find(const struct amp_vsock *vs,
+				      const struct amp_vsock_addr *ends, unsigned type);
+/* A fresh connection; the owner's buf_alloc stays. */
+void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			 const struct amp_vsock_addr *ends, unsigned type, uint8_t state);
+/* Out of the hash, then the owner's last word about it. */
+void amp_vsock_forget(struct amp_vsock *vs, struct amp_vsock_conn *c);
+void amp_vsock_owe(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t bits);
+/* The peer broke a rule: its connection pays. */
+RARE void amp_vsock_conn_lied(struct amp_vsock *vs, struct amp_vsock_conn *c, const char *why);
+/*
+ * A packet with a good header for c, or (NULL) for nobody we know. Returns whether the
+ * owner holds the buffer.
+ */
+bool amp_vsock_in(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx,
+		  struct amp_vsock_conn *c, const struct amp_vsock_addr *ends);
+/*
+ * RST to an address that we know nothing of. There is room: run() saw to it. On a loop it
+ * needs none: the other end is here, and hears of it at once.
+ */
+RARE void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_addr *ends,
+			      unsigned type);
+/* Send what is owed. False: no buffer for all of it. */
+bool amp_vsock_flush(struct amp_vsock *vs);
+/* 0, or why nothing can be sent on c. */
+int amp_vsock_may_send_on(const struct amp_vsock_conn *c);
+/* No buffer, or not now: tx_ready will say when to try again. */
+void amp_vsock_tx_starve(struct amp_vsock *vs, const struct amp_vsock_conn *c);
+
+/*
+ * A REQUEST: the owner's hook is asked. Returns its connection or NULL. In a file of its own:
+ * a program without listeners is without it, and refuses everybody.
+ */
+struct amp_vsock_conn *amp_vsock_take_request(struct amp_vsock *vs,
+					      const struct amp_vsock_hdr *h,
+					      const struct amp_vsock_addr *ends);
+
+static inline uint32_t credit_left(const struct amp_vsock_conn *c)
+{
+	uint32_t space = amp_credit_tx_space(&c->credit);
+
+	return space > c->reserved ? space - c->reserved : 0;
+}
+
+/* Owed packets found no buffer: the next ones are theirs, or data would starve them. */
+static inline bool must_queue(const struct amp_vsock *vs)
+{
+	return vs->tx_starved && (vs->owed_head || vs->stray_cnt);
+}
+
+#endif /* AMP_VSOCK_INNER_H */

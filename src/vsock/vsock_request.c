@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* The engine's half of listening: what a REQUEST becomes (vsock_inner.h). */
+#include "vsock_inner.h"
+
+struct amp_vsock_conn *amp_vsock_take_request(struct amp_vsock *vs,
+					      const struct amp_vsock_hdr *h,
+					      const struct amp_vsock_addr *ends)
+{
+	struct amp_vsock_conn *c;
+	bool answered;
+
+	if (!vs->ops->request || (h->type != AMP_VSOCK_STREAM && !vs->seqpacket &&
+				  ends[1].cid != AMP_VSOCK_CID_LOCAL))
+		return NULL;
+	c = vs->ops->request(vs, ends[0], ends[1], (uint8_t)h->type);
+	if (!c)
+		return NULL;
+	answered = c->state == AMP_CONN_OPEN; /* amp_vsock_respond() inside the hook */
+	amp_vsock_conn_init(vs, c, ends, h->type, AMP_CONN_REQUESTED);
+	c->credit.peer_buf_alloc = h->buf_alloc;
+	if (answered)
+		amp_vsock_respond(vs, c);
+	return c;
+}
+
+void amp_vsock_respond(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	if (c->state == AMP_CONN_FREE) /* in the request hook: the rest is its last life */
+		c->state = AMP_CONN_OPEN;
+	if (c->state != AMP_CONN_REQUESTED)
+		return;
+	amp_vsock_owe(vs, c, AMP_OWE_RESPONSE);
+	c->state = AMP_CONN_OPEN;
+	amp_vsock_consumed(vs, c, 0); /* it may have given up while it waited for us */
+}
