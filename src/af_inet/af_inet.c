@@ -30,6 +30,7 @@ AMP_OPTIONAL(amp_inet_direct);
 /* Without listen() no socket comes into their states. */
 AMP_OPTIONAL(amp_inet_listen_step);
 AMP_OPTIONAL(amp_inet_header_step);
+AMP_OPTIONAL(amp_inet_listen_end);
 
 #define RST_WAIT_MS 200
 #define RETRY_MS    500 /* listeners of a lost session: between attempts */
@@ -114,15 +115,17 @@ bool amp_inet_take_addr(const struct amp_sock *s, uint8_t *to, const uint8_t *a)
 
 void amp_inet_drop_carrier(struct amp_inet *i, uint8_t linger_s)
 {
-	if (i->id && (i->state == AMP_INET_WAIT || i->state == AMP_INET_CARRIER))
-		/* bound for a connect that never left */
-		amp_inet_note(AMP_OFF_RELEASE, 12, i->id, 0);
+	/* bound, a listener, or bound for a connect that never left */
+	bool owes = i->id && i->state >= AMP_INET_BOUND && i->state <= AMP_INET_CARRIER;
+
 	if (i->carrier)
 		amp_inet_carrier_close(i->carrier, linger_s);
 	i->carrier = NULL;
-	i->id = 0;
 	i->off = 0;
-	i->state = AMP_INET_IDLE;
+	i->state = owes ? AMP_INET_RELEASE : AMP_INET_IDLE;
+	if (!owes)
+		i->id = 0;
+	amp_inet_poke();
 }
 
 void amp_inet_fail(struct amp_sock *s, int err)
@@ -157,6 +160,15 @@ void amp_inet_fail(struct amp_sock *s, int err)
 	amp_sock_changed(s);
 }
 
+/* The proxy has its id back, or is gone itself. */
+static void released(struct amp_sock *s)
+{
+	amp_inet(s)->id = 0;
+	amp_inet(s)->state = AMP_INET_IDLE;
+	if (s->flags & AMP_SF_ORPHAN)
+		amp_sock_free(s);
+}
+
 void amp_inet_lost(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
@@ -171,7 +183,7 @@ void amp_inet_lost(struct amp_sock *s)
 		amp_inet_start(s, AMP_INET_BIND); /* the next session hears of it again */
 		break;
 	case AMP_INET_RELEASE:
-		amp_sock_free(s);
+		released(s);
 		break;
 	case AMP_INET_IDLE:
 	case AMP_INET_DEAD:
@@ -215,23 +227,19 @@ void amp_inet_watch(struct amp_sock *s)
 void amp_inet_close(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
-	bool unread;
+	uint8_t linger_s = s->linger_s;
 
 	if (s->flags & AMP_SF_LISTEN) /* else it may not even be linked */
 		amp_inet_listen_end(s);
 	s->flags |= AMP_SF_ORPHAN;
 	amp_inet_req_forget(s); /* the slot's next socket is another */
-	if (i->id && (i->state == AMP_INET_BOUND || i->state == AMP_INET_LISTENING ||
-		      i->state == AMP_INET_LISTEN)) {
-		i->state = AMP_INET_RELEASE;
-	} else {
-		/* unread data: the TCP peer must hear of it (RFC 2525, 2.17) */
-		unread = s->type == SOCK_STREAM && i->carrier &&
-			 amp_rxring_used(&i->carrier->rx);
-		amp_inet_drop_carrier(i, i->state >= AMP_INET_WAIT || unread ? 0 : s->linger_s);
+	/* unread data: the TCP peer must hear of it (RFC 2525, 2.17) */
+	if (i->state >= AMP_INET_WAIT ||
+	    (s->type == SOCK_STREAM && i->carrier && amp_rxring_used(&i->carrier->rx)))
+		linger_s = 0;
+	amp_inet_drop_carrier(i, linger_s); /* somebody may be granted the room */
+	if (i->state != AMP_INET_RELEASE)
 		amp_sock_free(s);
-	}
-	amp_inet_poke(); /* somebody may be granted the room */
 }
 
 /* ---- bind and listen ---- */
@@ -341,7 +349,7 @@ void amp_inet_step(struct amp_sock *s)
 		return;
 	case AMP_INET_RELEASE:
 		if (!amp_inet_note(AMP_OFF_RELEASE, 12, i->id, 0))
-			amp_sock_free(s);
+			released(s);
 		return;
 	case AMP_INET_RSTWAIT:
 		if (due)
@@ -415,7 +423,7 @@ static int inet_bind(struct amp_sock *s, const struct sockaddr *sa, socklen_t le
 	if (s->type == SOCK_DGRAM)
 		return udp_bind(s);
 	if (i->state != AMP_INET_BIND)
-		return -EINVAL;
+		return i->state == AMP_INET_RELEASE ? -EAGAIN : -EINVAL;
 	r = amp_inet_bind_step(s);
 	if (r == 0)
 		s->flags |= AMP_SF_BOUND;

@@ -16,13 +16,13 @@
 enum amp_inet_state {
 	AMP_INET_IDLE = 0,  /* the proxy does not know it */
 	AMP_INET_DEAD,	    /* over; the carrier may hold bytes to read */
-	AMP_INET_BOUND,	    /* id: bound */
-	AMP_INET_LISTENING, /* id: listener */
 	AMP_INET_CONN,	    /* id: connected or UDP; the carrier is the data's */
+	AMP_INET_BOUND,	    /* id: bound. From here to CARRIER an id is to be given back */
+	AMP_INET_LISTENING, /* id: listener */
 	AMP_INET_BUSY,
 	AMP_INET_BIND = AMP_INET_BUSY, /* BIND asked for, or owed to a new session */
 	AMP_INET_LISTEN,	       /* the same with LISTEN; id: bound */
-	AMP_INET_RELEASE,	       /* closed; RELEASE is owed */
+	AMP_INET_RELEASE,	       /* RELEASE is owed; then IDLE, or free when closed */
 	AMP_INET_WAIT,		       /* the session comes up first */
 	AMP_INET_CARRIER,	       /* the carrier connects */
 	AMP_INET_OPEN,		       /* OPEN is being sent, off bytes are out */
@@ -90,7 +90,7 @@ void amp_inet_closed(struct amp_sock *s, int err);
 /* From now on in this state, in which the session steps it. -EAGAIN */
 int amp_inet_start(struct amp_sock *s, enum amp_inet_state state);
 void amp_inet_close(struct amp_sock *s);
-/* Back to IDLE: the carrier closed, what was bound for it released. */
+/* Back to IDLE, the carrier closed; RELEASE on the way there when the proxy holds an id for it. */
 void amp_inet_drop_carrier(struct amp_inet *i, uint8_t linger_s);
 /* sockaddr to wire and back; -EINVAL, -EAFNOSUPPORT: nothing was written. */
 int amp_inet_from_sa(int domain, const struct sockaddr *sa, socklen_t len, uint8_t *a);
@@ -170,11 +170,9 @@ int amp_inet_up(struct amp_inet *i, const struct amp_sock *s);
 /* Receive an ANSWER to op: its status as -errno; -EAGAIN. 0: it lies in amp_inet_answer. */
 int amp_inet_recv_answer(struct amp_sock *c, unsigned op);
 extern uint8_t amp_inet_answer[AMP_OFF_OPEN_LEN]; /* until the next one */
-/*
- * First bytes of a UDP frame or a control frame: hdr and then m's payload (NULL: none) as
- * one. Payload bytes taken; -EAGAIN: nothing went.
- */
-ssize_t amp_inet_put(struct amp_sock *c, const void *hdr, size_t len, const struct amp_msg *m);
+/* len bytes at p, of which done are out: how many more are now; -EAGAIN: the window has no room
+ * for all the rest; -errno. */
+int amp_inet_send(struct amp_sock *c, void *p, size_t len, size_t done);
 /* The first len bytes that arrived; flags: 0 or MSG_PEEK; buf NULL: away with them. False:
  * there are fewer. */
 bool amp_inet_take(struct amp_sock *c, void *buf, size_t len, int flags);

@@ -200,13 +200,14 @@ struct amp_sock *amp_inet_accept(struct amp_sock *s, int *err)
 	return child;
 }
 
+/* Never accepted: reset, not closed. */
 void amp_inet_listen_end(struct amp_sock *s)
 {
 	struct amp_sock *child;
 
 	while ((child = amp_sock_queue_pop(s)) != NULL) {
-		child->linger_s = 0; /* never accepted: reset, not closed */
-		amp_inet_close(child);
+		amp_inet_drop_carrier(amp_inet(child), 0);
+		amp_sock_free(child);
 	}
 }
 

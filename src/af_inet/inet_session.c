@@ -107,37 +107,12 @@ bool amp_inet_take(struct amp_sock *c, void *buf, size_t len, int flags)
 	return amp_rxring_used(&c->rx) >= len && (size_t)c->fam->recvmsg(c, &m, flags) == len;
 }
 
-ssize_t amp_inet_put(struct amp_sock *c, const void *hdr, size_t len, const struct amp_msg *m)
-{
-	struct iovec iov[2] = {{.iov_base = (void *)(uintptr_t)hdr, .iov_len = len}};
-	struct amp_msg w = {.iov = iov, .iov_cnt = 1, .len = len, .whole = len};
-	const struct iovec *from;
-	ssize_t n;
-
-	if (m && m->len) {
-		for (from = m->iov; !from->iov_len;)
-			from++;
-		iov[1] = *from;
-		w.iov_cnt = 2;
-		w.len += from->iov_len;
-		w.whole += m->len;
-	}
-	n = c->fam->sendmsg(c, &w, 0);
-	if (n < 0)
-		return n;
-	n -= (ssize_t)len;
-	if (n < (ssize_t)w.iov_cnt - 1) { /* buffers too small for a header: not ours */
-		c->fam->shutdown(c, SHUT_RDWR);
-		return -EPIPE;
-	}
-	return n;
-}
-
-/* Send len bytes from off on, as far as it goes. 0: all out. */
-static int send_rest(struct amp_sock *c, uint8_t *p, size_t len, size_t off)
+int amp_inet_send(struct amp_sock *c, void *p, size_t len, size_t done)
 {
 	struct iovec iov = {.iov_base = p, .iov_len = len};
-	struct amp_msg m = {.iov = &iov, .iov_cnt = 1, .len = len, .done = off};
+	struct amp_msg m = {
+		.iov = &iov, .iov_cnt = 1, .len = len, .done = done, .whole = len - done};
+
 	ssize_t n = c->fam->sendmsg(c, &m, 0);
 
 	if (n > 0)
@@ -221,7 +196,7 @@ int amp_inet_up(struct amp_inet *i, const struct amp_sock *s)
 	}
 	if (i->state == AMP_INET_OPEN) {
 		put_open(op, i, s);
-		r = send_rest(i->carrier, amp_inet_answer, AMP_OFF_OPEN_LEN, i->off);
+		r = amp_inet_send(i->carrier, amp_inet_answer, AMP_OFF_OPEN_LEN, i->off);
 		if (r < 0)
 			return r;
 		i->off = (uint8_t)(i->off + r);
@@ -281,8 +256,8 @@ int amp_inet_session(uint8_t *ticket)
 {
 	int r = -EAGAIN;
 
-	if (ses.violated)
-		session_down(EPROTO);
+	if (ses.violated) /* the next one */
+		return r;
 	if (ses.ctl.state == AMP_INET_CONN)
 		return 0;
 	if (ses.ctl.state == AMP_INET_IDLE) {
@@ -371,6 +346,7 @@ void amp_inet_req_forget(const void *owner)
 int amp_inet_note(unsigned op, unsigned len, uint32_t a, uint32_t b)
 {
 	uint8_t p[AMP_OFF_CTL_LEN + 8];
+	int r;
 
 	if (ses.ctl.state != AMP_INET_CONN || /* or: a request is half out */
 	    (ses.req == REQ_SENT && ses.off < amp_le16(amp_inet_frame)))
@@ -378,8 +354,8 @@ int amp_inet_note(unsigned op, unsigned len, uint32_t a, uint32_t b)
 	put_ctl(p, op, len, len == AMP_OFF_CTL_LEN ? a : ++ses.seq);
 	amp_put_le32(p + 8, a);
 	amp_put_le32(p + 12, b);
-	ses.poked = true; /* the link has something to send */
-	return (int)amp_inet_put(ses.ctl.carrier, p, len, NULL);
+	r = amp_inet_send(ses.ctl.carrier, p, len, 0);
+	return r < 0 ? r : 0; /* a transport buffer holds more than that */
 }
 
 /* Not here: who finds it stands deep, on a socket of the session. When the session next runs,
@@ -475,8 +451,8 @@ static void ctl_output(void)
 	int n;
 
 	if (ses.req == REQ_SENT && ses.off < amp_le16(amp_inet_frame)) {
-		n = send_rest(ses.ctl.carrier, amp_inet_frame, amp_le16(amp_inet_frame),
-			      ses.off);
+		n = amp_inet_send(ses.ctl.carrier, amp_inet_frame, amp_le16(amp_inet_frame),
+				  ses.off);
 		if (n > 0)
 			ses.off = (uint16_t)(ses.off + n);
 	}

@@ -56,36 +56,56 @@ static int head(struct amp_sock *s, uint8_t p[AMP_OFF_UDP_LEN])
 	return -EAGAIN;
 }
 
-static ssize_t send_frame(struct amp_sock *s, const struct amp_msg *m, uint8_t *p)
+/* The header of m's frame. */
+static int put_header(struct amp_sock *s, const struct amp_msg *m, uint8_t *p)
 {
 	struct amp_inet *i = amp_inet(s);
-	int r;
+	int r = 0;
 
 	memset(p, 0, AMP_OFF_UDP_LEN);
-	if (m->name) {
+	if (m->name)
 		r = amp_inet_from_sa(s->domain, m->name, m->name_len, p + ADDR);
-		if (r)
-			return r;
-	} else if (!i->peer[0]) {
-		return -EDESTADDRREQ;
-	}
+	else if (!i->peer[0])
+		r = -EDESTADDRREQ;
 	/* what the proxy takes is never more than a frame's length can say */
-	if (m->len + AMP_OFF_UDP_LEN > i->until)
-		return -EMSGSIZE;
-	if (i->off)
-		return -EAGAIN; /* another thread is in the middle of its frame */
+	if (!r && m->len + AMP_OFF_UDP_LEN > i->until)
+		r = -EMSGSIZE;
+	if (!r && i->off)
+		r = -EAGAIN; /* another thread is in the middle of its frame */
 	amp_put_le16(p, (uint16_t)(m->len + AMP_OFF_UDP_LEN));
 	amp_put_le32(p + ARG, (uint32_t)m->len);
-	return amp_inet_put(i->carrier, p, AMP_OFF_UDP_LEN, m);
+	return r;
+}
+
+/* w, which is a whole datagram, becomes the beginning of its frame: the header and a piece. */
+static void begin(struct amp_msg *w, struct iovec iov[2], uint8_t *p)
+{
+	const struct iovec *from = w->iov;
+
+	iov[0].iov_base = p;
+	iov[0].iov_len = AMP_OFF_UDP_LEN;
+	w->iov = iov;
+	w->iov_cnt = 1;
+	w->whole = AMP_OFF_UDP_LEN + w->len;
+	if (w->len) {
+		while (!from->iov_len)
+			from++;
+		iov[1] = *from;
+		w->iov_cnt = 2;
+		w->len = from->iov_len;
+	}
+	w->len += AMP_OFF_UDP_LEN;
 }
 
 ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
 	struct amp_inet *i = amp_inet(s);
 	uint8_t p[AMP_OFF_UDP_LEN];
-	struct amp_msg rest;
+	struct iovec iov[2];
+	struct amp_msg w = *m;
 	ssize_t r;
 
+	(void)flags;
 	if (s->flags & AMP_SF_WR_SHUT)
 		return -EPIPE;
 	if (i->state != AMP_INET_CONN) {
@@ -95,19 +115,27 @@ ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m, int flags
 			amp_inet_start(s, AMP_INET_WAIT);
 		return -EAGAIN;
 	}
-	if (m->done == 0) {
+	w.name = NULL;
+	if (!m->done) {
 		r = head(s, p); /* an ICMP error is told before the next datagram goes */
 		if (r == 0 || (r == -EAGAIN && i->state == AMP_INET_CONN))
-			r = send_frame(s, m, p);
-	} else {
-		rest = *m;
-		rest.name = NULL;
-		r = i->carrier->fam->sendmsg(i->carrier, &rest, flags & ~MSG_EOR);
-		if (r < 0 && r != -EAGAIN)
-			amp_inet_fail(s, ECONNRESET);
+			r = put_header(s, m, p);
+		if (r)
+			return r;
+		begin(&w, iov, p);
+	}
+	r = i->carrier->fam->sendmsg(i->carrier, &w, 0);
+	if (!m->done && r >= 0) {
+		r -= (ssize_t)AMP_OFF_UDP_LEN;
+		if (r < (m->len != 0)) { /* buffers too small for a header: not ours */
+			i->carrier->fam->shutdown(i->carrier, SHUT_RDWR);
+			return -EPIPE;
+		}
 	}
 	if (r >= 0)
 		i->off = m->done + (size_t)r < m->len;
+	else if (r != -EAGAIN && m->done)
+		amp_inet_fail(s, ECONNRESET);
 	return r;
 }
 
