@@ -36,7 +36,9 @@ AMP_OPTIONAL(amp_inet_listen_end);
 #define RETRY_MS    500 /* listeners of a lost session: between attempts */
 
 /* Where the port is, and the family before it, in both kinds of address. */
-#define PORT offsetof(struct sockaddr_in, sin_port)
+#define PORT  offsetof(struct sockaddr_in, sin_port)
+#define ADDR4 offsetof(struct sockaddr_in, sin_addr)
+#define ADDR6 offsetof(struct sockaddr_in6, sin6_addr)
 _Static_assert(offsetof(struct sockaddr_in6, sin6_port) == PORT, "from_sa, to_sa");
 _Static_assert(offsetof(struct sockaddr_in6, sin6_family) ==
 		       offsetof(struct sockaddr_in, sin_family),
@@ -56,43 +58,36 @@ _Static_assert(offsetof(struct sockaddr_in6, sin6_family) ==
 int amp_inet_from_sa(int domain, const struct sockaddr *sa, socklen_t len, uint8_t *a)
 {
 	const uint8_t *p = (const uint8_t *)sa;
-	bool v4 = domain == AF_INET;
+	bool v6 = domain == AF_INET6;
 
 	if (sa->sa_family != domain)
 		return -EAFNOSUPPORT;
-	if (len < (v4 ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6)))
+	if (len < (v6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in)))
 		return -EINVAL;
 	memset(a, 0, AMP_OFF_ADDR_LEN);
-	a[0] = amp_inet_wire(domain);
+	a[0] = v6 ? AMP_OFF_INET6 : AMP_OFF_INET;
 	a[2] = p[PORT + 1];
 	a[3] = p[PORT];
-	if (v4) {
-		memcpy(a + 8, p + offsetof(struct sockaddr_in, sin_addr), 4);
-	} else {
+	if (v6)
 		memcpy(a + 4, p + offsetof(struct sockaddr_in6, sin6_scope_id), 4);
-		memcpy(a + 8, p + offsetof(struct sockaddr_in6, sin6_addr), 16);
-	}
+	memcpy(a + 8, p + (v6 ? ADDR6 : ADDR4), v6 ? 16 : 4);
 	return 0;
 }
 
 void amp_inet_to_sa(int domain, const uint8_t *a, struct sockaddr *sa, socklen_t *len)
 {
+	bool v6 = domain == AF_INET6;
+	socklen_t size = v6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
 	struct sockaddr_in6 in6;
 	uint8_t *p = (uint8_t *)&in6;
-	socklen_t size;
 
 	memset(p, 0, sizeof(in6));
 	in6.sin6_family = (sa_family_t)domain;
 	p[PORT] = a[3];
 	p[PORT + 1] = a[2];
-	if (domain == AF_INET) {
-		size = sizeof(struct sockaddr_in);
-		memcpy(p + offsetof(struct sockaddr_in, sin_addr), a + 8, 4);
-	} else {
-		size = sizeof(in6);
+	if (v6)
 		memcpy(&in6.sin6_scope_id, a + 4, 4);
-		memcpy(&in6.sin6_addr, a + 8, 16);
-	}
+	memcpy(p + (v6 ? ADDR6 : ADDR4), a + 8, v6 ? 16 : 4);
 	memcpy(sa, p, *len < size ? *len : size);
 	*len = size;
 }
@@ -136,9 +131,8 @@ void amp_inet_fail(struct amp_sock *s, int err)
 		amp_inet_close(s);
 		return;
 	}
-	if (s->type == SOCK_DGRAM) { /* opens again at its next use, with the same names */
-		amp_inet_drop_carrier(i, 0);
-	} else if (i->state < AMP_INET_BUSY || i->state == AMP_INET_RSTWAIT) {
+	if (s->type == SOCK_STREAM &&
+	    (i->state < AMP_INET_BUSY || i->state == AMP_INET_RSTWAIT)) {
 		/* the carrier stays: what arrived can still be read */
 		i->state = AMP_INET_DEAD;
 		i->id = 0;
@@ -149,8 +143,10 @@ void amp_inet_fail(struct amp_sock *s, int err)
 		s->flags &= (uint16_t)~AMP_SF_CONNECTED;
 		amp_sock_reset(s, err);
 		return;
-	} else { /* the socket may try again; a bound id is used up */
-		amp_inet_drop_carrier(i, 0);
+	}
+	/* it may try again; UDP does so at its next use, with the same names */
+	amp_inet_drop_carrier(i, 0);
+	if (s->type == SOCK_STREAM) { /* a bound id is used up */
 		s->flags &= (uint16_t)~AMP_SF_BOUND;
 		amp_sock_reset(s, err);
 	}

@@ -215,26 +215,26 @@ int amp_inet_aton(const char *cp, struct in_addr *in)
 	for (unsigned part = 0; part < 4; part++) {
 		uint32_t most = UINT32_MAX >> 8 * part;
 		unsigned base = 10, digits = 0, d;
-		uint64_t val = 0;
+		uint32_t val = 0;
 
 		if (*cp == '0') {
 			base = (cp[1] | 0x20) == 'x' ? 16 : 8;
 			cp += base == 16 ? 2 : 0;
 		}
 		for (; (d = digit(*cp)) < base; cp++, digits++) {
-			val = val * base + d;
-			if (val > most)
+			if (val > (most - d) / base)
 				return 0;
+			val = val * base + d;
 		}
 		if (digits == 0)
 			return 0;
 		if (*cp == '\0') {
-			in->s_addr = htonl(addr | (uint32_t)val);
+			in->s_addr = htonl(addr | val);
 			return 1;
 		}
 		if (*cp++ != '.' || val > 255)
 			return 0;
-		addr |= (uint32_t)val << (24 - 8 * part);
+		addr |= val << (24 - 8 * part);
 	}
 	return 0;
 }

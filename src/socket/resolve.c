@@ -206,12 +206,15 @@ struct question {
 static int ask(struct amp_call *c, const struct question *to, void *what)
 {
 	uint8_t ticket = 0;
+	unsigned len;
 	int r;
 
 	do {
 		r = amp_inet_req(c, &ticket, to->op);
-		if (r == 0)
-			r = amp_inet_req_send(to->fill(what));
+		if (r == 0) {
+			len = to->fill(what);
+			r = amp_inet_req_send(len);
+		}
 	} while (amp_far_again(c, r));
 	if (r == 1 && !to->take(what))
 		r = amp_inet_violation();
@@ -428,7 +431,8 @@ static const struct question names_of = {
 };
 
 /* Text of len bytes to where the caller wants it, with its end. */
-static int give(char *to, socklen_t room, const void *text, size_t len)
+static __attribute__((noinline)) int give(char *to, socklen_t room, const void *text,
+					  size_t len)
 {
 	if (len >= room)
 		return EAI_OVERFLOW;
@@ -438,7 +442,8 @@ static int give(char *to, socklen_t room, const void *text, size_t len)
 }
 
 /* v in decimal behind prefix (0: none), to where the caller wants it. */
-static int give_number(char *to, socklen_t room, char prefix, uint32_t v)
+static __attribute__((noinline)) int give_number(char *to, socklen_t room, char prefix,
+						 uint32_t v)
 {
 	char text[12], *p = text + sizeof(text);
 
@@ -468,35 +473,37 @@ int amp_getnameinfo(const struct sockaddr *restrict addr, socklen_t len, char *r
 		    socklen_t host_len, char *restrict serv, socklen_t serv_len, int flags)
 {
 	const uint8_t *p = amp_inet_body;
-	unsigned host_got = 0, serv_got = 0; /* bytes of the proxy's texts that are wanted */
 	struct reverse v = {.flags = flags};
-	bool by_name = host && host_len && !(flags & NI_NUMERICHOST);
-	bool serv_by_name = serv && serv_len && !(flags & NI_NUMERICSERV);
+	unsigned host_got, serv_got; /* bytes of the proxy's texts that are wanted */
 	struct amp_call c;
 	int r = 0;
 
 	if ((addr->sa_family != AF_INET && addr->sa_family != AF_INET6) ||
 	    amp_inet_from_sa(addr->sa_family, addr, len, v.a))
 		return EAI_FAMILY;
-	if (!((host && host_len) || (serv && serv_len)) ||
-	    ((flags & NI_NAMEREQD) && host && !by_name))
+	if (!host)
+		host_len = 0;
+	if (!serv)
+		serv_len = 0;
+	if (!(host_len | serv_len) ||
+	    (host && (flags & NI_NAMEREQD) && (!host_len || (flags & NI_NUMERICHOST))))
 		return EAI_NONAME;
+	host_got = flags & NI_NUMERICHOST ? 0 : host_len;
+	serv_got = flags & NI_NUMERICSERV ? 0 : serv_len;
 	amp_enter_plain(&c);
-	if (by_name || serv_by_name) {
+	if (host_got | serv_got) {
 		r = ask(&c, &names_of, &v);
-		if (!r) {
-			host_got = by_name ? p[0] : 0;
-			serv_got = serv_by_name ? p[1] : 0;
-		}
+		host_got = host_got && !r ? p[0] : 0;
+		serv_got = serv_got && !r ? p[1] : 0;
 	}
-	if (!(flags & NI_NAMEREQD) || !by_name) /* a number will do */
+	if (!(flags & NI_NAMEREQD) || !host_len) /* a number will do */
 		r = 0;
 	else if (!r && !host_got)
 		r = EAI_NONAME;
-	if (!r && host && host_len)
+	if (!r && host_len)
 		r = host_got ? give(host, host_len, p + 4, host_got)
 			     : numeric_name(v.a, host, host_len);
-	if (!r && serv && serv_len)
+	if (!r && serv_len)
 		r = serv_got ? give(serv, serv_len, p + 4 + p[0], serv_got)
 			     : give_number(serv, serv_len, 0, amp_le16(v.a + PORT));
 	amp_leave(&c, 0);
