@@ -16,11 +16,11 @@
  * comes as CLOSED on the control carrier, usually before, at most RST_WAIT_MS later.
  */
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <netinet/in.h>
 
 #include "inet.h"
-#include "../wire/le.h"
 
 AMP_OPTIONAL(amp_inet_listen);
 AMP_OPTIONAL(amp_inet_accept);
@@ -30,9 +30,19 @@ AMP_OPTIONAL(amp_inet_direct);
 /* Without listen() no socket comes into their states. */
 AMP_OPTIONAL(amp_inet_listen_step);
 AMP_OPTIONAL(amp_inet_header_step);
+AMP_OPTIONAL(amp_inet_listen_end);
 
 #define RST_WAIT_MS 200
 #define RETRY_MS    500 /* listeners of a lost session: between attempts */
+
+/* Where the port is, and the family before it, in both kinds of address. */
+#define PORT  offsetof(struct sockaddr_in, sin_port)
+#define ADDR4 offsetof(struct sockaddr_in, sin_addr)
+#define ADDR6 offsetof(struct sockaddr_in6, sin6_addr)
+_Static_assert(offsetof(struct sockaddr_in6, sin6_port) == PORT, "from_sa, to_sa");
+_Static_assert(offsetof(struct sockaddr_in6, sin6_family) ==
+		       offsetof(struct sockaddr_in, sin_family),
+	       "from_sa, to_sa");
 
 /* Not everybody's <poll.h> and <errno.h> have these. */
 #ifndef POLLRDHUP
@@ -44,92 +54,73 @@ AMP_OPTIONAL(amp_inet_header_step);
 
 /* ---- addresses ---- */
 
-int amp_inet_from_sa(int domain, const struct sockaddr *sa, socklen_t len,
-		     struct amp_off_addr *a)
+/* Byte by byte: the caller's may lie anywhere. Ports travel little-endian. */
+int amp_inet_from_sa(int domain, const struct sockaddr *sa, socklen_t len, uint8_t *a)
 {
-	struct sockaddr_in6 in6;
-	struct sockaddr_in in;
+	const uint8_t *p = (const uint8_t *)sa;
+	bool v6 = domain == AF_INET6;
 
-	memset(a, 0, sizeof(*a));
 	if (sa->sa_family != domain)
 		return -EAFNOSUPPORT;
-	a->family = amp_inet_wire(domain);
-	if (domain == AF_INET) {
-		if (len < sizeof(in))
-			return -EINVAL;
-		memcpy(&in, sa, sizeof(in)); /* the caller's may lie anywhere */
-		memcpy(a->addr, &in.sin_addr, 4);
-		a->port = ntohs(in.sin_port);
-	} else {
-		if (len < sizeof(in6))
-			return -EINVAL;
-		memcpy(&in6, sa, sizeof(in6));
-		memcpy(a->addr, &in6.sin6_addr, 16);
-		a->port = ntohs(in6.sin6_port);
-		a->scope_id = in6.sin6_scope_id;
-	}
+	if (len < (v6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in)))
+		return -EINVAL;
+	memset(a, 0, AMP_OFF_ADDR_LEN);
+	a[0] = v6 ? AMP_OFF_INET6 : AMP_OFF_INET;
+	a[2] = p[PORT + 1];
+	a[3] = p[PORT];
+	if (v6)
+		memcpy(a + 4, p + offsetof(struct sockaddr_in6, sin6_scope_id), 4);
+	memcpy(a + 8, p + (v6 ? ADDR6 : ADDR4), v6 ? 16 : 4);
 	return 0;
 }
 
-void amp_inet_to_sa(int domain, const struct amp_off_addr *a, struct sockaddr *sa,
-		    socklen_t *len)
+void amp_inet_to_sa(int domain, const uint8_t *a, struct sockaddr *sa, socklen_t *len)
 {
-	union {
-		struct sockaddr_in in;
-		struct sockaddr_in6 in6;
-	} u;
-	socklen_t size = domain == AF_INET ? sizeof(u.in) : sizeof(u.in6);
+	bool v6 = domain == AF_INET6;
+	socklen_t size = v6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+	struct sockaddr_in6 in6;
+	uint8_t *p = (uint8_t *)&in6;
 
-	memset(&u, 0, sizeof(u));
-	if (domain == AF_INET) {
-		u.in.sin_family = AF_INET;
-		u.in.sin_port = htons(a->port);
-		memcpy(&u.in.sin_addr, a->addr, 4);
-	} else {
-		u.in6.sin6_family = AF_INET6;
-		u.in6.sin6_port = htons(a->port);
-		memcpy(&u.in6.sin6_addr, a->addr, 16);
-		u.in6.sin6_scope_id = a->scope_id;
-	}
-	memcpy(sa, &u, *len < size ? *len : size);
+	memset(p, 0, sizeof(in6));
+	in6.sin6_family = (sa_family_t)domain;
+	p[PORT] = a[3];
+	p[PORT + 1] = a[2];
+	if (v6)
+		memcpy(&in6.sin6_scope_id, a + 4, 4);
+	memcpy(p + (v6 ? ADDR6 : ADDR4), a + 8, v6 ? 16 : 4);
+	memcpy(sa, p, *len < size ? *len : size);
 	*len = size;
 }
 
-/* An address that the proxy says is s's: of its family, or none at all (protocol.md 2.3). */
-bool amp_inet_own_addr(const struct amp_sock *s, const struct amp_off_addr *a)
+/* A function: inline, each copy would be as long as three calls. */
+__attribute__((noinline)) void amp_inet_addr_copy(uint8_t *to, const uint8_t *a)
 {
-	return a->family == amp_inet_wire(s->domain);
+	memcpy(to, a, AMP_OFF_ADDR_LEN);
+}
+
+bool amp_inet_take_addr(const struct amp_sock *s, uint8_t *to, const uint8_t *a)
+{
+	if (a[0] != amp_inet_wire(s->domain) || !amp_off_addr_ok(a))
+		return false;
+	amp_inet_addr_copy(to, a);
+	return true;
 }
 
 /* ---- ends ---- */
 
-void amp_inet_drop_carrier(struct amp_sock *s, uint8_t linger_s)
+void amp_inet_drop_carrier(struct amp_inet *i, uint8_t linger_s)
 {
-	struct amp_inet *i = amp_inet(s);
+	/* bound, a listener, or bound for a connect that never left */
+	bool owes = i->id && i->state >= AMP_INET_BOUND && i->state <= AMP_INET_CARRIER;
 
-	if (i->id && (i->state == AMP_INET_WAIT || i->state == AMP_INET_CARRIER))
-		amp_inet_note(AMP_OFF_RELEASE, i->id,
-			      0); /* bound for a connect that never left */
 	if (i->carrier)
 		amp_inet_carrier_close(i->carrier, linger_s);
 	i->carrier = NULL;
-	i->id = 0;
 	i->off = 0;
-	i->state = AMP_INET_IDLE;
-}
-
-/* An attempt to open came to nothing; the socket may try again. A bound id is used up. */
-static void give_up(struct amp_sock *s, int err)
-{
-	amp_inet_drop_carrier(s, 0);
-	if (s->type == SOCK_STREAM) {
-		s->flags &= (uint16_t)~AMP_SF_BOUND;
-		amp_sock_reset(s, err);
-	}
-	if (!(s->flags & AMP_SF_BOUND))
-		amp_inet(s)->local.family = 0;
-	s->err = (uint8_t)err;
-	amp_sock_changed(s);
+	i->state = owes ? AMP_INET_RELEASE : AMP_INET_IDLE;
+	if (!owes)
+		i->id = 0;
+	amp_inet_poke();
 }
 
 void amp_inet_fail(struct amp_sock *s, int err)
@@ -140,15 +131,10 @@ void amp_inet_fail(struct amp_sock *s, int err)
 		amp_inet_close(s);
 		return;
 	}
-	if (s->type == SOCK_DGRAM) { /* opens again at its next use, with the same names */
-		amp_inet_drop_carrier(s, 0);
-		s->err = (uint8_t)err;
-		amp_sock_changed(s);
-		return;
-	}
-	if (i->state < AMP_INET_BUSY || i->state == AMP_INET_RSTWAIT) {
-		i->state =
-			AMP_INET_DEAD; /* the carrier stays: what arrived can still be read */
+	if (s->type == SOCK_STREAM &&
+	    (i->state < AMP_INET_BUSY || i->state == AMP_INET_RSTWAIT)) {
+		/* the carrier stays: what arrived can still be read */
+		i->state = AMP_INET_DEAD;
 		i->id = 0;
 		if (i->carrier && !(i->carrier->flags & AMP_SF_RESET)) {
 			i->carrier->fam->shutdown(i->carrier, SHUT_WR);
@@ -158,7 +144,25 @@ void amp_inet_fail(struct amp_sock *s, int err)
 		amp_sock_reset(s, err);
 		return;
 	}
-	give_up(s, err);
+	/* it may try again; UDP does so at its next use, with the same names */
+	amp_inet_drop_carrier(i, 0);
+	if (s->type == SOCK_STREAM) { /* a bound id is used up */
+		s->flags &= (uint16_t)~AMP_SF_BOUND;
+		amp_sock_reset(s, err);
+	}
+	if (!(s->flags & AMP_SF_BOUND))
+		i->local[0] = 0;
+	s->err = (uint8_t)err;
+	amp_sock_changed(s);
+}
+
+/* The proxy has its id back, or is gone itself. */
+static void released(struct amp_sock *s)
+{
+	amp_inet(s)->id = 0;
+	amp_inet(s)->state = AMP_INET_IDLE;
+	if (s->flags & AMP_SF_ORPHAN)
+		amp_sock_free(s);
 }
 
 void amp_inet_lost(struct amp_sock *s)
@@ -169,27 +173,21 @@ void amp_inet_lost(struct amp_sock *s)
 	case AMP_INET_BOUND:
 	case AMP_INET_LISTENING:
 	case AMP_INET_LISTEN:
-		memset(&i->door, 0, sizeof(i->door));
-		i->state = AMP_INET_BIND; /* the next session hears of it again */
-		i->until = (uint16_t)amp_port_now_ms();
+		memset(i->peer, 0, sizeof(i->peer));
 		i->id = 0;
-		i->off = 0;
-		amp_inet_poke();
+		i->until = (uint16_t)amp_port_now_ms();
+		amp_inet_start(s, AMP_INET_BIND); /* the next session hears of it again */
 		break;
-	case AMP_INET_ZOMBIE:
 	case AMP_INET_RELEASE:
-		amp_sock_free(s);
+		released(s);
 		break;
-	case AMP_INET_CONN:
-	case AMP_INET_CARRIER:
-	case AMP_INET_OPEN:
-	case AMP_INET_ANSWER:
-	case AMP_INET_RSTWAIT:
-	case AMP_INET_HEADER:
+	case AMP_INET_IDLE:
+	case AMP_INET_DEAD:
+	case AMP_INET_BIND: /* those that wait for the session have a ticket */
+	case AMP_INET_WAIT:
+		break;
+	default:
 		amp_inet_fail(s, ECONNRESET);
-		break;
-	default: /* those that wait for the session have a ticket */
-		break;
 	}
 }
 
@@ -197,198 +195,119 @@ void amp_inet_closed(struct amp_sock *s, int err)
 {
 	struct amp_inet *i = amp_inet(s);
 
+	if (!err)
+		err = ECONNRESET;
 	if (i->state == AMP_INET_CONN && s->type == SOCK_STREAM)
-		i->off = (uint8_t)(err ? err
-				       : ECONNRESET); /* data still comes before the reset */
+		i->off = (uint8_t)err; /* data still comes before the reset */
 	else if (i->state < AMP_INET_BUSY || i->state == AMP_INET_RSTWAIT)
-		amp_inet_fail(s, err ? err : ECONNRESET);
+		amp_inet_fail(s, err);
 }
 
 void amp_inet_watch(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
+	int why = s->type == SOCK_DGRAM ? ECONNRESET : i->off;
 
 	/* no error: an orderly end, both halves were closed */
 	if (i->state != AMP_INET_CONN || !(i->carrier->flags & AMP_SF_RESET) ||
 	    !i->carrier->err)
 		return;
-	if (s->type == SOCK_DGRAM) {
-		amp_inet_fail(s, ECONNRESET);
-	} else if (i->off) {
-		amp_inet_fail(s, i->off);
+	if (why) {
+		amp_inet_fail(s, why);
 	} else {
-		i->state = AMP_INET_RSTWAIT;
 		i->until = (uint16_t)(amp_port_now_ms() + RST_WAIT_MS);
-		amp_inet_poke();
+		amp_inet_start(s, AMP_INET_RSTWAIT);
 	}
 }
 
 void amp_inet_close(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
-	struct amp_sock *child;
-	bool unread;
+	uint8_t linger_s = s->linger_s;
 
-	while ((s->flags & AMP_SF_LISTEN) && (child = amp_sock_queue_pop(s)) != NULL) {
-		child->linger_s = 0; /* never accepted: reset, not closed */
-		amp_inet_close(child);
-	}
+	if (s->flags & AMP_SF_LISTEN) /* else it may not even be linked */
+		amp_inet_listen_end(s);
 	s->flags |= AMP_SF_ORPHAN;
-	if ((i->state == AMP_INET_BIND || i->state == AMP_INET_LISTEN) &&
-	    amp_inet_req_mine(s)) {
-		i->off = i->state == AMP_INET_BIND ? AMP_OFF_BIND : AMP_OFF_LISTEN;
-		i->state = AMP_INET_ZOMBIE;
-	} else if (i->id && (i->state == AMP_INET_BOUND || i->state == AMP_INET_LISTENING ||
-			     i->state == AMP_INET_LISTEN)) {
-		amp_inet_req_forget(s); /* an option: the slot's next socket is another */
-		i->state = AMP_INET_RELEASE;
-	} else {
-		amp_inet_req_forget(s);
-		/* unread data: the TCP peer must hear of it (RFC 2525, 2.17) */
-		unread = s->type == SOCK_STREAM && i->carrier &&
-			 amp_rxring_used(&i->carrier->rx);
-		amp_inet_drop_carrier(s, i->state >= AMP_INET_WAIT || unread ? 0 : s->linger_s);
+	amp_inet_req_forget(s); /* the slot's next socket is another */
+	/* unread data: the TCP peer must hear of it (RFC 2525, 2.17) */
+	if (i->state >= AMP_INET_WAIT ||
+	    (s->type == SOCK_STREAM && i->carrier && amp_rxring_used(&i->carrier->rx)))
+		linger_s = 0;
+	amp_inet_drop_carrier(i, linger_s); /* somebody may be granted the room */
+	if (i->state != AMP_INET_RELEASE)
 		amp_sock_free(s);
-	}
-	amp_inet_poke(); /* somebody may be granted the room */
 }
 
 /* ---- bind and listen ---- */
 
-static void put_opts(const struct amp_sock *s, uint32_t *set, uint32_t *opts)
-{
-	const struct amp_inet *i = (const struct amp_inet *)(const void *)s->priv.bytes;
-
-	*set = (uint32_t)i->opts_set << 1;
-	*opts = (uint32_t)i->opts << 1;
-}
-
-/* 1: answered, the body is *len bytes; else as amp_inet_req(). A wrong length ends the session.
- */
-int amp_inet_fetch(struct amp_sock *s, unsigned op, uint8_t **p, unsigned want_len)
+/* A request whose answer has s's address at `at`, the last thing in it. 1: s has it now; else
+ * as amp_inet_req(). */
+int amp_inet_fetch(struct amp_sock *s, unsigned op, unsigned at)
 {
 	struct amp_inet *i = amp_inet(s);
-	unsigned len;
-	int r = amp_inet_session(&i->off);
+	int r = amp_inet_req(s, &i->off, op);
 
-	if (r)
-		return r;
-	r = amp_inet_req(s, op, p, &len);
-	if (r != 1 || len == want_len)
-		return r;
-	amp_inet_violation();
-	return -EPROTO;
+	if (r == 1 && (amp_inet_body_len() != at + AMP_OFF_ADDR_LEN ||
+		       !amp_inet_take_addr(s, i->local, amp_inet_body + at)))
+		return amp_inet_violation();
+	return r;
 }
 
 /* 0: bound; -EAGAIN; -errno. */
 int amp_inet_bind_step(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
-	struct amp_off_addr a = {.family = 0};
-	uint32_t set, opts;
-	uint8_t *p;
-	int r = amp_inet_fetch(s, AMP_OFF_BIND, &p, 4 + AMP_OFF_ADDR_LEN);
+	uint8_t *p = amp_inet_body;
+	int r = amp_inet_fetch(s, AMP_OFF_BIND, 4);
 
 	if (r < 0)
 		return r;
 	if (r) {
-		if (!amp_off_get_addr(p + 4, &a) || !amp_inet_own_addr(s, &a)) {
-			amp_inet_violation();
-			return -EPROTO;
-		}
 		i->id = amp_le32(p);
-		i->local = a;
 		i->state = s->flags & AMP_SF_LISTEN ? AMP_INET_LISTEN : AMP_INET_BOUND;
 		return 0;
 	}
-	put_opts(s, &set, &opts);
 	amp_put_le32(p, (uint32_t)amp_inet_wire(s->domain) | AMP_OFF_STREAM << 8);
-	amp_put_le32(p + 4, set);
-	amp_put_le32(p + 8, opts);
-	amp_off_put_addr(p + 12, &i->local);
-	amp_inet_req_send(12 + AMP_OFF_ADDR_LEN);
-	return -EAGAIN;
-}
-
-/* A request of a closed socket: give back what it got. */
-static void step_zombie(struct amp_sock *s)
-{
-	struct amp_inet *i = amp_inet(s);
-	unsigned len;
-	uint8_t *p;
-	int r = amp_inet_req(s, i->off, &p, &len);
-
-	if (r == -EAGAIN)
-		return;
-	if (r == 1 && len >= 4)
-		i->id = amp_le32(p);
-	i->state = AMP_INET_RELEASE;
-	if (!i->id)
-		amp_sock_free(s);
+	amp_put_le32(p + 4, (uint32_t)i->opts_set << 1);
+	amp_put_le32(p + 8, (uint32_t)i->opts << 1);
+	amp_inet_addr_copy(p + 12, i->local);
+	return amp_inet_req_send(12 + AMP_OFF_ADDR_LEN);
 }
 
 /* A listener or bound socket that a new session must hear of. */
 static void step_again(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
-	uint16_t now_ms = (uint16_t)amp_port_now_ms();
-	int r;
+	int r = i->state == AMP_INET_BIND ? amp_inet_bind_step(s) : amp_inet_listen_step(s);
 
-	if (!amp_inet_due(i))
-		return;
-	i->until = now_ms;
-	r = i->state == AMP_INET_BIND ? amp_inet_bind_step(s) : amp_inet_listen_step(s);
 	if (r && r != -EAGAIN) {
-		i->until = (uint16_t)(now_ms + RETRY_MS);
+		i->until = (uint16_t)(amp_port_now_ms() + RETRY_MS);
 		i->off = 0;
 	}
 }
 
 /* ---- connect ---- */
 
-static int send_open(struct amp_sock *s)
-{
-	struct amp_inet *i = amp_inet(s);
-	bool tcp = s->type == SOCK_STREAM;
-	struct amp_off_open *o = amp_inet_new_open(tcp ? AMP_OFF_CONNECT : AMP_OFF_UDP);
-
-	o->family = amp_inet_wire(s->domain);
-	o->type = tcp ? AMP_OFF_STREAM : AMP_OFF_DGRAM;
-	o->max_frame = AMPSOCK_RING_LEN < UINT16_MAX ? AMPSOCK_RING_LEN : UINT16_MAX;
-	o->bound_id = i->id;
-	put_opts(s, &o->opts_set, &o->opts);
-	o->keepidle_s = i->keep[0];
-	o->keepintvl_s = i->keep[1];
-	o->keepcnt = i->keep[2];
-	o->linger = (uint8_t)(s->linger_s + 1); /* 255, not set, becomes 0 */
-	o->peer = i->peer;
-	o->local = i->local;
-	return amp_inet_send_open(i->carrier, o, &i->off);
-}
-
 static int take_open_answer(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
-	const struct amp_off_answer *a;
-	bool tcp = s->type == SOCK_STREAM;
-	int r = amp_inet_recv_answer(i->carrier, tcp ? AMP_OFF_CONNECT : AMP_OFF_UDP, &a);
+	const uint8_t *a = amp_inet_answer;
+	bool named = i->local[0];
+	uint32_t max_frame = amp_le32(a + AMP_OFF_A_MAX_FRAME);
 
-	if (r)
-		return r;
-	if (!amp_inet_own_addr(s, &a->local) || (tcp && !amp_inet_own_addr(s, &a->peer)))
+	if (!amp_inet_take_addr(s, i->local, a + AMP_OFF_A_LOCAL))
 		return -EPROTO;
-	if (!i->local.family) /* nobody asked to bind it, nobody else can */
+	if (s->type == SOCK_STREAM) {
+		if (!amp_inet_take_addr(s, i->peer, a + AMP_OFF_A_PEER))
+			return -EPROTO;
+		s->flags |= AMP_SF_CONNECTED;
+	}
+	if (!named) /* nobody asked to bind it, nobody else can */
 		s->flags |= AMP_SF_BOUND;
-	i->local = a->local;
-	i->id = a->id;
+	i->until = (uint16_t)(max_frame < UINT16_MAX ? max_frame : UINT16_MAX);
+	i->id = amp_le32(a + AMP_OFF_A_ID);
 	i->off = 0;
 	i->state = AMP_INET_CONN;
-	if (tcp) {
-		i->peer = a->peer;
-		s->flags |= AMP_SF_CONNECTED;
-	} else {
-		i->until = (uint16_t)(a->max_frame < UINT16_MAX ? a->max_frame : UINT16_MAX);
-	}
 	amp_sock_changed(s);
 	return 0;
 }
@@ -396,67 +315,49 @@ static int take_open_answer(struct amp_sock *s)
 static int step_open(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
-	const struct amp_family *fam;
 	int r;
 
-	switch (i->state) {
-	case AMP_INET_WAIT:
+	if (i->state == AMP_INET_WAIT) {
 		r = amp_inet_session(&i->off);
 		if (r)
 			return r;
-		fam = amp_inet_carrier_family();
-		i->carrier = amp_sock_new(fam, fam->domain, SOCK_STREAM, 0, &r);
+		i->carrier = amp_inet_carrier_new();
 		if (!i->carrier)
 			return -ENOBUFS;
 		i->state = AMP_INET_CARRIER;
-		/* fall through */
-	case AMP_INET_CARRIER:
-		r = amp_inet_carrier_connect(i->carrier);
-		if (r)
-			return r;
-		i->off = 0;
-		i->state = AMP_INET_OPEN;
-		/* fall through */
-	case AMP_INET_OPEN:
-		r = send_open(s);
-		if (r)
-			return r;
-		i->state = AMP_INET_ANSWER;
-		/* fall through */
-	default:
-		return take_open_answer(s);
 	}
+	r = amp_inet_up(i, s);
+	return r ? r : take_open_answer(s);
 }
 
 void amp_inet_step(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
+	bool due = amp_inet_due(i);
 	uint8_t before = i->state;
 	int r;
 
 	switch (before) {
 	case AMP_INET_BIND:
 	case AMP_INET_LISTEN:
-		step_again(s);
-		return;
-	case AMP_INET_ZOMBIE:
-		step_zombie(s);
+		if (due)
+			step_again(s);
 		return;
 	case AMP_INET_RELEASE:
-		if (!amp_inet_note(AMP_OFF_RELEASE, i->id, 0))
-			amp_sock_free(s);
+		if (!amp_inet_note(AMP_OFF_RELEASE, 12, i->id, 0))
+			released(s);
 		return;
 	case AMP_INET_RSTWAIT:
-		if (amp_inet_due(i))
+		if (due)
 			amp_inet_fail(s, ECONNRESET);
 		return;
 	case AMP_INET_HEADER:
-		amp_inet_header_step(s);
+		amp_inet_header_step(s, due);
 		return;
 	default:
 		r = step_open(s);
 		if (r && r != -EAGAIN)
-			give_up(s, -r);
+			amp_inet_fail(s, -r);
 		else if (i->state != before)
 			amp_inet_poke(); /* the link has something to send */
 	}
@@ -475,36 +376,25 @@ static int inet_create(struct amp_sock *s, int type, int protocol)
 	return 0;
 }
 
-void amp_inet_open(struct amp_sock *s)
+int amp_inet_start(struct amp_sock *s, enum amp_inet_state state)
 {
 	struct amp_inet *i = amp_inet(s);
 
-	i->state = AMP_INET_WAIT;
+	i->state = (uint8_t)state;
 	i->off = 0;
 	amp_inet_poke();
+	return -EAGAIN;
 }
 
-static int udp_bind(struct amp_sock *s, const struct sockaddr *sa, socklen_t len)
+/* UDP sockets bind by being opened. */
+static int udp_bind(struct amp_sock *s)
 {
-	struct amp_inet *i = amp_inet(s);
-	int r = -s->err;
-
-	if (s->flags & AMP_SF_BOUND)
-		return -EINVAL;
-	s->err = 0;
-	if (i->state >= AMP_INET_BUSY)
+	if (amp_inet(s)->state == AMP_INET_IDLE)
+		return amp_inet_start(s, AMP_INET_WAIT);
+	if (amp_inet(s)->state != AMP_INET_CONN)
 		return -EAGAIN;
-	if (i->state == AMP_INET_CONN) {
-		s->flags |= AMP_SF_BOUND;
-		return 0;
-	}
-	if (!r)
-		r = amp_inet_from_sa(s->domain, sa, len, &i->local);
-	if (!r) {
-		amp_inet_open(s);
-		r = -EAGAIN;
-	}
-	return r;
+	s->flags |= AMP_SF_BOUND;
+	return 0;
 }
 
 static int inet_bind(struct amp_sock *s, const struct sockaddr *sa, socklen_t len)
@@ -512,60 +402,53 @@ static int inet_bind(struct amp_sock *s, const struct sockaddr *sa, socklen_t le
 	struct amp_inet *i = amp_inet(s);
 	int r;
 
-	if (s->type == SOCK_DGRAM)
-		return udp_bind(s, sa, len);
+	if (s->flags & AMP_SF_BOUND)
+		return -EINVAL;
+	if (s->type == SOCK_DGRAM && s->err) {
+		r = -s->err;
+		s->err = 0;
+		return r;
+	}
 	if (i->state == AMP_INET_IDLE) {
-		r = amp_inet_from_sa(s->domain, sa, len, &i->local);
+		r = amp_inet_from_sa(s->domain, sa, len, i->local);
 		if (r)
 			return r;
-		i->state = AMP_INET_BIND;
-		i->off = 0;
+		if (s->type == SOCK_STREAM)
+			amp_inet_start(s, AMP_INET_BIND);
 	}
-	if (i->state != AMP_INET_BIND || (s->flags & AMP_SF_BOUND))
-		return -EINVAL;
+	if (s->type == SOCK_DGRAM)
+		return udp_bind(s);
+	if (i->state != AMP_INET_BIND)
+		return i->state == AMP_INET_RELEASE ? -EAGAIN : -EINVAL;
 	r = amp_inet_bind_step(s);
 	if (r == 0)
 		s->flags |= AMP_SF_BOUND;
 	else if (r != -EAGAIN)
-		amp_inet_drop_carrier(s, 0);
+		amp_inet_drop_carrier(i, 0);
 	return r;
 }
 
-static int udp_connect(struct amp_sock *s, const struct sockaddr *sa, socklen_t len)
+/* a: 24 bytes, zero: the name is dissolved. */
+static int udp_connect(struct amp_sock *s, const uint8_t *a)
 {
 	struct amp_inet *i = amp_inet(s);
-	struct amp_off_addr a = {.family = 0};
-	unsigned got;
-	uint8_t *p;
-	int r = 0;
+	uint8_t *p = amp_inet_body;
+	int r;
 
-	if (sa->sa_family != AF_UNSPEC)
-		r = amp_inet_from_sa(s->domain, sa, len, &a);
-	if (r)
+	if (i->state == AMP_INET_IDLE) /* a trip more, once */
+		return amp_inet_start(s, AMP_INET_WAIT);
+	r = amp_inet_fetch(s, AMP_OFF_UDP_CONNECT, 0);
+	if (r < 0)
 		return r;
-	if (i->state != AMP_INET_CONN) { /* a trip more, once */
-		if (i->state == AMP_INET_IDLE)
-			amp_inet_open(s);
-		return -EAGAIN;
-	}
-	r = amp_inet_req(s, AMP_OFF_UDP_CONNECT, &p, &got);
 	if (r == 0) {
 		amp_put_le32(p, i->id);
 		amp_put_le32(p + 4, 0);
-		amp_off_put_addr(p + 8, &a);
-		amp_inet_req_send(8 + AMP_OFF_ADDR_LEN);
-		return -EAGAIN;
+		amp_inet_addr_copy(p + 8, a);
+		return amp_inet_req_send(8 + AMP_OFF_ADDR_LEN);
 	}
-	if (r < 0)
-		return r;
-	i->peer = a;
-	if (got != AMP_OFF_ADDR_LEN || !amp_off_get_addr(p, &a) || !amp_inet_own_addr(s, &a)) {
-		amp_inet_violation();
-		return -EPROTO;
-	}
-	i->local = a;
+	amp_inet_addr_copy(i->peer, a);
 	s->flags &= (uint16_t)~AMP_SF_CONNECTED;
-	if (i->peer.family)
+	if (a[0])
 		s->flags |= AMP_SF_CONNECTED;
 	return 0;
 }
@@ -573,24 +456,27 @@ static int udp_connect(struct amp_sock *s, const struct sockaddr *sa, socklen_t 
 static int inet_connect(struct amp_sock *s, const struct sockaddr *sa, socklen_t len)
 {
 	struct amp_inet *i = amp_inet(s);
-	struct amp_off_addr a;
-	int r;
+	bool udp = s->type == SOCK_DGRAM;
+	uint8_t a[AMP_OFF_ADDR_LEN];
+	int r = 0;
 
-	if (s->type == SOCK_DGRAM)
-		return udp_connect(s, sa, len);
 	if (i->state >= AMP_INET_BUSY)
 		return -EAGAIN;
-	if (i->state == AMP_INET_CONN || i->state == AMP_INET_LISTENING)
-		return -EISCONN;
-	r = amp_inet_from_sa(s->domain, sa, len, &a);
+	if (udp && sa->sa_family == AF_UNSPEC)
+		memset(a, 0, sizeof(a));
+	else
+		r = amp_inet_from_sa(s->domain, sa, len, a);
 	if (r)
 		return r;
+	if (udp)
+		return udp_connect(s, a);
+	if (i->state == AMP_INET_CONN || i->state == AMP_INET_LISTENING)
+		return -EISCONN;
 	if (i->state == AMP_INET_DEAD)
-		amp_inet_drop_carrier(s, 0);
-	i->peer = a;
+		amp_inet_drop_carrier(i, 0);
+	amp_inet_addr_copy(i->peer, a);
 	s->flags &= (uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_CONNECTED);
-	amp_inet_open(s);
-	return -EAGAIN;
+	return amp_inet_start(s, AMP_INET_WAIT);
 }
 
 /* The carrier of a connected TCP socket, or NULL with what to answer instead. */
@@ -651,7 +537,7 @@ static int inet_shutdown(struct amp_sock *s, int how)
 	}
 	if (s->type == SOCK_STREAM && i->state >= AMP_INET_WAIT &&
 	    i->state <= AMP_INET_ANSWER) {
-		give_up(s, 0);
+		amp_inet_fail(s, 0);
 		return 0;
 	}
 	if (s->type == SOCK_DGRAM && (s->flags & AMP_SF_CONNECTING)) {

@@ -9,20 +9,20 @@
 #define AMP_INET_H
 
 #include "../socket/family.h"
+#include "../wire/le.h"
 #include "../wire/offload.h"
 
 /* Where a socket is. Those above AMP_INET_BUSY move by themselves: the session steps them. */
 enum amp_inet_state {
 	AMP_INET_IDLE = 0,  /* the proxy does not know it */
-	AMP_INET_BOUND,	    /* id: bound */
-	AMP_INET_LISTENING, /* id: listener */
-	AMP_INET_CONN,	    /* id: connected or UDP; the carrier is the data's */
 	AMP_INET_DEAD,	    /* over; the carrier may hold bytes to read */
+	AMP_INET_CONN,	    /* id: connected or UDP; the carrier is the data's */
+	AMP_INET_BOUND,	    /* id: bound. From here to CARRIER an id is to be given back */
+	AMP_INET_LISTENING, /* id: listener */
 	AMP_INET_BUSY,
 	AMP_INET_BIND = AMP_INET_BUSY, /* BIND asked for, or owed to a new session */
 	AMP_INET_LISTEN,	       /* the same with LISTEN; id: bound */
-	AMP_INET_ZOMBIE,	       /* closed while BIND or LISTEN was on its way */
-	AMP_INET_RELEASE,	       /* closed; RELEASE is owed */
+	AMP_INET_RELEASE,	       /* RELEASE is owed; then IDLE, or free when closed */
 	AMP_INET_WAIT,		       /* the session comes up first */
 	AMP_INET_CARRIER,	       /* the carrier connects */
 	AMP_INET_OPEN,		       /* OPEN is being sent, off bytes are out */
@@ -31,26 +31,30 @@ enum amp_inet_state {
 	AMP_INET_HEADER,	       /* accept carrier, its header is awaited */
 };
 
-/* A socket's own part. 72 bytes on 32-bit machines. */
+/*
+ * A socket's own part: 68 bytes on 32-bit machines, what is looked at most in front, where
+ * Thumb reaches it with short instructions. Addresses are kept as they travel (protocol.md
+ * 2.3): they come from there, and go there.
+ */
 struct amp_inet {
+	uint8_t state;	  /* enum amp_inet_state */
+	uint8_t off;	  /* WAIT, BIND, LISTEN: session ticket; OPEN: bytes out; CONN: errno
+			   * from CLOSED; UDP: 1 in the middle of a frame */
+	uint8_t opts_set; /* bit n - 1: AMP_OFF_ option n <= 8 */
+	uint8_t opts;
+	uint16_t until; /* BIND, LISTEN: not before; RSTWAIT, HEADER: deadline: low bits of ms;
+			 * UDP: proxy's max_frame */
+	uint16_t keep[3]; /* TCP_KEEPIDLE, KEEPINTVL, KEEPCNT: travel in OPEN */
 	struct amp_sock *carrier;
 	uint32_t id;
-	struct amp_off_addr local;
+	uint8_t local[AMP_OFF_ADDR_LEN];
 	union {
-		struct amp_off_addr peer;
+		uint8_t peer[AMP_OFF_ADDR_LEN];
 		struct { /* listener */
-			uint64_t token;
+			uint8_t token[8];
 			uint8_t credits; /* granted, not used yet */
 		} door;
 	};
-	uint16_t keep[3]; /* TCP_KEEPIDLE, KEEPINTVL, KEEPCNT: travel in OPEN */
-	uint16_t until; /* BIND, LISTEN: not before; RSTWAIT, HEADER: deadline: low bits of ms;
-			 * UDP: proxy's max_frame */
-	uint8_t state;	/* enum amp_inet_state */
-	uint8_t off;	/* WAIT, BIND, LISTEN: session ticket; ZOMBIE: operation; OPEN: bytes
-			 * out; CONN: errno from CLOSED; UDP: 1 in the middle of a frame */
-	uint8_t opts_set; /* bit n - 1: AMP_OFF_ option n <= 8 */
-	uint8_t opts;
 };
 
 _Static_assert(sizeof(struct amp_inet) <= AMP_SOCK_PRIV_LEN, "AF_INET's part of a socket");
@@ -77,20 +81,23 @@ extern const struct amp_family amp_inet_family;
 
 /* Go on as far as possible. */
 void amp_inet_step(struct amp_sock *s);
-/* The session is gone: err for those that were connected. */
+/* The session is gone: those that were connected hear of it. */
 void amp_inet_lost(struct amp_sock *s);
-/* The connection is over: err is told once. */
+/* The connection, or the attempt at one, is over: err is told once. */
 void amp_inet_fail(struct amp_sock *s, int err);
 /* CLOSED arrived for s. */
 void amp_inet_closed(struct amp_sock *s, int err);
-/* Begin to open a carrier: the session does the rest. */
-void amp_inet_open(struct amp_sock *s);
+/* From now on in this state, in which the session steps it. -EAGAIN */
+int amp_inet_start(struct amp_sock *s, enum amp_inet_state state);
 void amp_inet_close(struct amp_sock *s);
-/* sockaddr to wire and back; -EINVAL, -EAFNOSUPPORT. */
-int amp_inet_from_sa(int domain, const struct sockaddr *sa, socklen_t len,
-		     struct amp_off_addr *a);
-void amp_inet_to_sa(int domain, const struct amp_off_addr *a, struct sockaddr *sa,
-		    socklen_t *len);
+/* Back to IDLE, the carrier closed; RELEASE on the way there when the proxy holds an id for it. */
+void amp_inet_drop_carrier(struct amp_inet *i, uint8_t linger_s);
+/* sockaddr to wire and back; -EINVAL, -EAFNOSUPPORT: nothing was written. */
+int amp_inet_from_sa(int domain, const struct sockaddr *sa, socklen_t len, uint8_t *a);
+void amp_inet_to_sa(int domain, const uint8_t *a, struct sockaddr *sa, socklen_t *len);
+void amp_inet_addr_copy(uint8_t *to, const uint8_t *a);
+/* The address that the proxy says is s's. False: it is none of its family (protocol.md 2.3). */
+bool amp_inet_take_addr(const struct amp_sock *s, uint8_t *to, const uint8_t *a);
 /* Did the carrier break? Then CLOSED is waited for. */
 void amp_inet_watch(struct amp_sock *s);
 static inline uint8_t amp_inet_wire(int domain)
@@ -99,9 +106,7 @@ static inline uint8_t amp_inet_wire(int domain)
 }
 
 /* Shared with the files below, see there. */
-bool amp_inet_own_addr(const struct amp_sock *s, const struct amp_off_addr *a);
-void amp_inet_drop_carrier(struct amp_sock *s, uint8_t linger_s);
-int amp_inet_fetch(struct amp_sock *s, unsigned op, uint8_t **p, unsigned want_len);
+int amp_inet_fetch(struct amp_sock *s, unsigned op, unsigned at);
 int amp_inet_bind_step(struct amp_sock *s);
 struct amp_sock *amp_inet_stream(struct amp_sock *s, int *err);
 
@@ -111,7 +116,9 @@ int amp_inet_listen(struct amp_sock *s, int backlog);
 struct amp_sock *amp_inet_accept(struct amp_sock *s, int *err);
 /* LISTEN's answer; an accept carrier's header. */
 int amp_inet_listen_step(struct amp_sock *s);
-void amp_inet_header_step(struct amp_sock *s);
+void amp_inet_header_step(struct amp_sock *s, bool late);
+/* A listener closes: those whom nobody accepted are reset. */
+void amp_inet_listen_end(struct amp_sock *s);
 /* Accept carriers in, credits out when there is reason to look. True: something came. */
 bool amp_inet_door_work(bool up, bool look);
 
@@ -143,56 +150,60 @@ int amp_inet_udp_poll(struct amp_sock *s);
 						  : AMP_INET_ANSWER_MAX)
 _Static_assert(AMP_INET_CTL_MAX <= AMPSOCK_RING_LEN, "a frame is looked at when it is whole");
 
+/* The next of this family's sockets, NULL behind the last. */
+struct amp_sock *amp_inet_next(const struct amp_sock *s);
+
 /*
  * 0: the session is up. Else it is on its way (-EAGAIN), or the attempt that *ticket waited
  * for has failed (-errno; a ticket of 0 begins a new one).
  */
 int amp_inet_session(uint8_t *ticket);
-/* The family that carries the session's sockets. */
-const struct amp_family *amp_inet_carrier_family(void);
-/* Connect, once and again: 0, -EAGAIN, -errno. */
-int amp_inet_carrier_connect(struct amp_sock *c);
+/* A socket that becomes a carrier, of the family that carries the session. NULL: none left. */
+struct amp_sock *amp_inet_carrier_new(void);
 /* A carrier is no longer needed. */
 void amp_inet_carrier_close(struct amp_sock *c, uint8_t linger_s);
-/* Send what o says: 0 all out, -EAGAIN (*off bytes are), -errno. name: o->name_len bytes. */
-int amp_inet_send_open(struct amp_sock *c, struct amp_off_open *o, uint8_t *off);
-/* Receive an ANSWER to op: its status as -errno; -EAGAIN. The struct is the session's. */
-int amp_inet_recv_answer(struct amp_sock *c, uint8_t op, const struct amp_off_answer **a);
-/* The session's scratch struct, zeroed, with magic, version and token. */
-struct amp_off_open *amp_inet_new_open(uint8_t op);
-/* len bytes of hdr and then of m's payload as one: payload bytes taken; -EAGAIN: nothing went.
+/*
+ * i's carrier on its way up, states CARRIER to ANSWER: connect, OPEN for s (NULL: HELLO),
+ * the answer. 0: it is here and says yes; -EAGAIN; -errno.
  */
-ssize_t amp_inet_put(struct amp_sock *c, const void *hdr, size_t len, const struct amp_msg *m);
-/* 0: the window has room for len bytes. -EAGAIN, -errno. */
-int amp_inet_space(struct amp_sock *c, size_t len);
-/* First len bytes that arrived: false when there are fewer. */
-bool amp_inet_peek(struct amp_sock *c, void *buf, size_t len);
-void amp_inet_drop(struct amp_sock *c, size_t len);
+int amp_inet_up(struct amp_inet *i, const struct amp_sock *s);
+/* Receive an ANSWER to op: its status as -errno; -EAGAIN. 0: it lies in amp_inet_answer. */
+int amp_inet_recv_answer(struct amp_sock *c, unsigned op);
+extern uint8_t amp_inet_answer[AMP_OFF_OPEN_LEN]; /* until the next one */
+/* len bytes at p, of which done are out: how many more are now; -EAGAIN: the window has no room
+ * for all the rest; -errno. */
+int amp_inet_send(struct amp_sock *c, void *p, size_t len, size_t done);
+/* The first len bytes that arrived; flags: 0 or MSG_PEEK; buf NULL: away with them. False:
+ * there are fewer. */
+bool amp_inet_take(struct amp_sock *c, void *buf, size_t len, int flags);
 
 /*
- * A control request, one at a time. key: operation | option << 8. 0: fill *body, then
- * amp_inet_req_send(its length); 1: answered, *body has *len bytes; -EAGAIN; else what the
- * proxy said. Only with the session up.
+ * A control request, one at a time. key: operation | option << 8. 0: fill amp_inet_body, then
+ * amp_inet_req_send(its length); 1: answered, amp_inet_body has amp_inet_body_len() bytes;
+ * -EAGAIN; else what became of the session (see there) or what the proxy said.
  */
-int amp_inet_req(const void *owner, unsigned key, uint8_t **body, unsigned *len);
-void amp_inet_req_send(unsigned len);
-/* Is owner's request on its way, or its answer here? */
-bool amp_inet_req_mine(const void *owner);
-/* owner is gone or no longer interested. */
+int amp_inet_req(const void *owner, uint8_t *ticket, unsigned key);
+int amp_inet_req_send(unsigned len); /* -EAGAIN */
+/* The request's frame, and then its answer's. */
+extern uint8_t amp_inet_frame[AMP_INET_CTL_MAX];
+#define amp_inet_body (amp_inet_frame + AMP_OFF_CTL_LEN)
+static inline unsigned amp_inet_body_len(void)
+{
+	return amp_le16(amp_inet_frame) - AMP_OFF_CTL_LEN;
+}
+/* owner is gone or no longer interested. What the answer gives it is given back. */
 void amp_inet_req_forget(const void *owner);
 /* The proxy's word as -errno. EAGAIN (over a limit) would mean "not now" to api.c: ENOBUFS. */
 int amp_inet_err(unsigned status);
-/* Status of the last answer, as it was on the wire. */
-extern uint8_t amp_inet_req_status;
-/* The answer makes no sense: the session ends. */
-void amp_inet_violation(void);
-/* A frame without answer: 0 or -EAGAIN. */
-int amp_inet_note(uint8_t op, uint32_t a, uint32_t b);
-/* Look again before sleeping. */
+/* The answer makes no sense: the session ends, before anything else of it is looked at.
+ * -EPROTO. */
+int amp_inet_violation(void);
+/* A frame of len bytes without answer: 0 or -EAGAIN. PING and PONG (8 bytes): a is the number.
+ */
+int amp_inet_note(unsigned op, unsigned len, uint32_t a, uint32_t b);
+/* Look again before sleeping: at the sockets that move by themselves, too. */
 void amp_inet_poke(void);
-/* Sockets' numbers have changed. */
+/* There is a socket. */
 void amp_inet_opened(void);
-/* A socket is in a state above AMP_INET_BUSY. */
-void amp_inet_busy(void);
 
 #endif /* AMP_INET_H */

@@ -13,7 +13,6 @@
 
 #include "inet.h"
 #include "ampsock.h"
-#include "../wire/le.h"
 
 #define HEADER_MS    AMP_INET_WAIT_MS
 #define DOOR_BACKLOG 16
@@ -25,19 +24,18 @@ static uint32_t seen_used;    /* l: sockets in use when credits were last looked
 
 static int door_open(void)
 {
-	const struct amp_family *fam = amp_inet_carrier_family();
 	struct amp_sock *d;
-	int r = 0;
+	int r;
 
 	if (door)
 		return 0;
-	d = amp_sock_new(fam, fam->domain, SOCK_STREAM, 0, &r);
+	d = amp_inet_carrier_new();
 	if (!d)
 		return -ENOBUFS;
 	d->backlog = DOOR_BACKLOG;
-	r = fam->bind(d, fam->carrier->accept, fam->carrier->len);
+	r = d->fam->bind(d, d->fam->carrier->accept, d->fam->carrier->len);
 	if (!r)
-		r = fam->listen(d, DOOR_BACKLOG);
+		r = d->fam->listen(d, DOOR_BACKLOG);
 	if (r) {
 		amp_inet_carrier_close(d, 0);
 		return r;
@@ -53,8 +51,8 @@ static unsigned granted(void)
 	struct amp_sock *s = NULL;
 	unsigned n = 0;
 
-	while ((s = amp_sock_next(s)) != NULL)
-		if (s->fam == &amp_inet_family && amp_inet(s)->state == AMP_INET_LISTENING)
+	while ((s = amp_inet_next(s)) != NULL)
+		if (amp_inet(s)->state == AMP_INET_LISTENING)
 			n += amp_inet(s)->door.credits;
 	return n;
 }
@@ -80,9 +78,8 @@ static bool door_input(bool up)
 			continue;
 		}
 		amp_inet(s)->carrier = c;
-		amp_inet(s)->state = AMP_INET_HEADER;
 		amp_inet(s)->until = (uint16_t)(amp_port_now_ms() + HEADER_MS);
-		amp_inet_busy();
+		amp_inet_start(s, AMP_INET_HEADER);
 	}
 	return any;
 }
@@ -106,10 +103,10 @@ static void grant(void)
 
 	left = n < left ? left - n : 0;
 	seen_used = amp_counts.sockets_used;
-	while (left && (s = amp_sock_next(s)) != NULL) {
+	while (left && (s = amp_inet_next(s)) != NULL) {
 		struct amp_inet *i = amp_inet(s);
 
-		if (s->fam != &amp_inet_family || i->state != AMP_INET_LISTENING)
+		if (i->state != AMP_INET_LISTENING)
 			continue;
 		n = (unsigned)s->queued + i->door.credits;
 		n = n < s->backlog ? s->backlog - n : 0;
@@ -117,7 +114,7 @@ static void grant(void)
 			n = left;
 		if (!n)
 			continue;
-		if (amp_inet_note(AMP_OFF_CREDIT, i->id, n)) {
+		if (amp_inet_note(AMP_OFF_CREDIT, 16, i->id, n)) {
 			seen_used = ~0u; /* try again */
 			return;
 		}
@@ -140,22 +137,16 @@ bool amp_inet_door_work(bool up, bool look)
 int amp_inet_listen_step(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
-	struct amp_off_addr a;
-	uint8_t *p;
+	uint8_t *p = amp_inet_body;
 	int r = door_open();
 
 	if (!r)
-		r = amp_inet_fetch(s, AMP_OFF_LISTEN, &p, 16 + AMP_OFF_ADDR_LEN);
+		r = amp_inet_fetch(s, AMP_OFF_LISTEN, 16);
 	if (r < 0)
 		return r;
 	if (r) {
-		if (!amp_off_get_addr(p + 16, &a) || !amp_inet_own_addr(s, &a)) {
-			amp_inet_violation();
-			return -EPROTO;
-		}
 		i->id = amp_le32(p);
-		i->local = a;
-		i->door.token = amp_le64(p + 8);
+		memcpy(i->door.token, p + 8, 8);
 		i->door.credits = 0;
 		i->state = AMP_INET_LISTENING;
 		amp_inet_poke();
@@ -164,8 +155,7 @@ int amp_inet_listen_step(struct amp_sock *s)
 	amp_put_le32(p, i->id);
 	amp_put_le32(p + 4, s->backlog);
 	amp_put_le32(p + 8, 0); /* credits are granted when there is a listener to queue at */
-	amp_inet_req_send(12);
-	return -EAGAIN;
+	return amp_inet_req_send(12);
 }
 
 int amp_inet_listen(struct amp_sock *s, int backlog)
@@ -175,26 +165,23 @@ int amp_inet_listen(struct amp_sock *s, int backlog)
 
 	(void)backlog;			 /* s->backlog */
 	if (i->state == AMP_INET_IDLE) { /* any address, any port */
-		memset(&i->local, 0, sizeof(i->local));
-		i->local.family = amp_inet_wire(s->domain);
-		i->state = AMP_INET_BIND;
-		i->off = 0;
+		memset(i->local, 0, sizeof(i->local));
+		i->local[0] = amp_inet_wire(s->domain);
+		amp_inet_start(s, AMP_INET_BIND);
 	}
 	if (i->state == AMP_INET_BIND) {
 		r = amp_inet_bind_step(s);
 		if (r == 0)
 			s->flags |= AMP_SF_BOUND;
 		else if (r != -EAGAIN && !(s->flags & AMP_SF_BOUND))
-			amp_inet_drop_carrier(s, 0);
+			amp_inet_drop_carrier(i, 0);
 		else if (r != -EAGAIN)
 			i->off = 0; /* bound in a session that was lost: the name stays */
 		if (r)
 			return r;
 	}
-	if (i->state == AMP_INET_BOUND) {
-		i->state = AMP_INET_LISTEN;
-		i->off = 0;
-	}
+	if (i->state == AMP_INET_BOUND)
+		amp_inet_start(s, AMP_INET_LISTEN);
 	if (i->state != AMP_INET_LISTEN)
 		return -EINVAL;
 	r = amp_inet_listen_step(s);
@@ -213,46 +200,53 @@ struct amp_sock *amp_inet_accept(struct amp_sock *s, int *err)
 	return child;
 }
 
+/* Never accepted: reset, not closed. */
+void amp_inet_listen_end(struct amp_sock *s)
+{
+	struct amp_sock *child;
+
+	while ((child = amp_sock_queue_pop(s)) != NULL) {
+		amp_inet_drop_carrier(amp_inet(child), 0);
+		amp_sock_free(child);
+	}
+}
+
 /* ---- the header of an accept carrier ---- */
 
 /* protocol.md 6: a carrier that claims to be an accepted connection must prove it. */
-static bool header_ok(struct amp_sock *s, const struct amp_off_answer *a)
+static bool header_ok(struct amp_sock *s)
 {
+	const uint8_t *a = amp_inet_answer;
 	struct amp_inet *i = amp_inet(s), *li;
 	struct amp_sock *l = NULL;
 
-	while ((l = amp_sock_next(l)) != NULL) {
+	do {
+		l = amp_inet_next(l);
+		if (!l)
+			return false;
 		li = amp_inet(l);
-		if (l->fam == &amp_inet_family && li->state == AMP_INET_LISTENING &&
-		    li->id == a->arg && li->door.token == a->token)
-			break;
-	}
-	if (!l || !li->door.credits)
+	} while (li->state != AMP_INET_LISTENING || li->id != amp_le32(a + AMP_OFF_A_ARG) ||
+		 memcmp(li->door.token, a + AMP_OFF_A_TOKEN, 8) != 0);
+	if (!li->door.credits || !amp_inet_take_addr(l, i->local, a + AMP_OFF_A_LOCAL) ||
+	    !amp_inet_take_addr(l, i->peer, a + AMP_OFF_A_PEER))
 		return false;
 	s->domain = l->domain;
-	if (!amp_inet_own_addr(s, &a->local) || !amp_inet_own_addr(s, &a->peer))
-		return false;
-	i->id = a->id;
-	i->local = a->local;
-	i->peer = a->peer;
-	i->state = AMP_INET_CONN;
 	s->flags |= AMP_SF_CONNECTED | AMP_SF_BOUND;
+	i->id = amp_le32(a + AMP_OFF_A_ID);
+	i->state = AMP_INET_CONN;
 	li->door.credits--;
 	amp_inet_poke();
 	return amp_sock_queue_push(l, s) == 0;
 }
 
-void amp_inet_header_step(struct amp_sock *s)
+void amp_inet_header_step(struct amp_sock *s, bool late)
 {
-	struct amp_inet *i = amp_inet(s);
-	const struct amp_off_answer *a;
-	int r = amp_inet_recv_answer(i->carrier, AMP_OFF_ACCEPT, &a);
+	int r = amp_inet_recv_answer(amp_inet(s)->carrier, AMP_OFF_ACCEPT);
 
-	if (r == -EAGAIN && !amp_inet_due(i))
+	if ((r == -EAGAIN && !late) || (r == 0 && header_ok(s)))
 		return;
-	if (r == 0 && header_ok(s, a))
-		return;
-	amp_log(AMP_WHY("offload: an accept carrier that nobody asked for, reset"));
+	if (AMPSOCK_WHY)
+		amp_log("offload: an accept carrier that nobody asked for, reset");
 	s->linger_s = 0;
 	amp_inet_close(s);
 }

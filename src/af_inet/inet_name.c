@@ -10,6 +10,6 @@ int amp_inet_name(struct amp_sock *s, bool peer, struct sockaddr *addr, socklen_
 
 	if (peer && !(s->flags & AMP_SF_CONNECTED))
 		return -ENOTCONN;
-	amp_inet_to_sa(s->domain, peer ? &i->peer : &i->local, addr, len);
+	amp_inet_to_sa(s->domain, peer ? i->peer : i->local, addr, len);
 	return 0;
 }

@@ -10,7 +10,6 @@
 #include <netinet/tcp.h>
 
 #include "inet.h"
-#include "../wire/le.h"
 
 /* Linux's numbers, where a header hides them. */
 #ifndef IP_TTL
@@ -23,33 +22,32 @@
 #define SO_REUSEPORT 15
 #endif
 
-enum { V_INT, V_LINGER, V_MEMBER4, V_MEMBER6, V_IF4 };
-
-static const struct {
-	uint8_t level, name, opt, val;
-} options[] = {
-	{SOL_SOCKET, SO_REUSEADDR, AMP_OFF_SO_REUSEADDR, V_INT},
-	{SOL_SOCKET, SO_KEEPALIVE, AMP_OFF_SO_KEEPALIVE, V_INT},
-	{SOL_SOCKET, SO_BROADCAST, AMP_OFF_SO_BROADCAST, V_INT},
-	{SOL_SOCKET, SO_REUSEPORT, AMP_OFF_SO_REUSEPORT, V_INT},
-	{SOL_SOCKET, SO_LINGER, AMP_OFF_SO_LINGER, V_LINGER},
-	{IPPROTO_TCP, TCP_NODELAY, AMP_OFF_TCP_NODELAY, V_INT},
-	{IPPROTO_TCP, TCP_KEEPIDLE, AMP_OFF_TCP_KEEPIDLE, V_INT},
-	{IPPROTO_TCP, TCP_KEEPINTVL, AMP_OFF_TCP_KEEPINTVL, V_INT},
-	{IPPROTO_TCP, TCP_KEEPCNT, AMP_OFF_TCP_KEEPCNT, V_INT},
-	{IPPROTO_IPV6, IPV6_V6ONLY, AMP_OFF_IPV6_V6ONLY, V_INT},
-	{IPPROTO_IPV6, IPV6_UNICAST_HOPS, AMP_OFF_IPV6_UNICAST_HOPS, V_INT},
-	{IPPROTO_IPV6, IPV6_MULTICAST_HOPS, AMP_OFF_IPV6_MULTICAST_HOPS, V_INT},
-	{IPPROTO_IPV6, IPV6_MULTICAST_LOOP, AMP_OFF_IPV6_MULTICAST_LOOP, V_INT},
-	{IPPROTO_IPV6, IPV6_MULTICAST_IF, AMP_OFF_IPV6_MULTICAST_IF, V_INT},
-	{IPPROTO_IPV6, IPV6_JOIN_GROUP, AMP_OFF_IPV6_JOIN_GROUP, V_MEMBER6},
-	{IPPROTO_IPV6, IPV6_LEAVE_GROUP, AMP_OFF_IPV6_LEAVE_GROUP, V_MEMBER6},
-	{IPPROTO_IP, IP_TTL, AMP_OFF_IP_TTL, V_INT},
-	{IPPROTO_IP, IP_MULTICAST_TTL, AMP_OFF_IP_MULTICAST_TTL, V_INT},
-	{IPPROTO_IP, IP_MULTICAST_LOOP, AMP_OFF_IP_MULTICAST_LOOP, V_INT},
-	{IPPROTO_IP, IP_MULTICAST_IF, AMP_OFF_IP_MULTICAST_IF, V_IF4},
-	{IPPROTO_IP, IP_ADD_MEMBERSHIP, AMP_OFF_IP_ADD_MEMBERSHIP, V_MEMBER4},
-	{IPPROTO_IP, IP_DROP_MEMBERSHIP, AMP_OFF_IP_DROP_MEMBERSHIP, V_MEMBER4},
+/* Level and name by number on the wire; number 1 comes first. */
+static const uint8_t options[][2] = {
+#define OPT(opt, level, name) [(opt)-1] = {level, name}
+	OPT(AMP_OFF_SO_REUSEADDR, SOL_SOCKET, SO_REUSEADDR),
+	OPT(AMP_OFF_SO_KEEPALIVE, SOL_SOCKET, SO_KEEPALIVE),
+	OPT(AMP_OFF_SO_BROADCAST, SOL_SOCKET, SO_BROADCAST),
+	OPT(AMP_OFF_SO_REUSEPORT, SOL_SOCKET, SO_REUSEPORT),
+	OPT(AMP_OFF_SO_LINGER, SOL_SOCKET, SO_LINGER),
+	OPT(AMP_OFF_TCP_NODELAY, IPPROTO_TCP, TCP_NODELAY),
+	OPT(AMP_OFF_TCP_KEEPIDLE, IPPROTO_TCP, TCP_KEEPIDLE),
+	OPT(AMP_OFF_TCP_KEEPINTVL, IPPROTO_TCP, TCP_KEEPINTVL),
+	OPT(AMP_OFF_TCP_KEEPCNT, IPPROTO_TCP, TCP_KEEPCNT),
+	OPT(AMP_OFF_IPV6_V6ONLY, IPPROTO_IPV6, IPV6_V6ONLY),
+	OPT(AMP_OFF_IPV6_UNICAST_HOPS, IPPROTO_IPV6, IPV6_UNICAST_HOPS),
+	OPT(AMP_OFF_IPV6_MULTICAST_HOPS, IPPROTO_IPV6, IPV6_MULTICAST_HOPS),
+	OPT(AMP_OFF_IPV6_MULTICAST_LOOP, IPPROTO_IPV6, IPV6_MULTICAST_LOOP),
+	OPT(AMP_OFF_IPV6_MULTICAST_IF, IPPROTO_IPV6, IPV6_MULTICAST_IF),
+	OPT(AMP_OFF_IPV6_JOIN_GROUP, IPPROTO_IPV6, IPV6_JOIN_GROUP),
+	OPT(AMP_OFF_IPV6_LEAVE_GROUP, IPPROTO_IPV6, IPV6_LEAVE_GROUP),
+	OPT(AMP_OFF_IP_TTL, IPPROTO_IP, IP_TTL),
+	OPT(AMP_OFF_IP_MULTICAST_TTL, IPPROTO_IP, IP_MULTICAST_TTL),
+	OPT(AMP_OFF_IP_MULTICAST_LOOP, IPPROTO_IP, IP_MULTICAST_LOOP),
+	OPT(AMP_OFF_IP_MULTICAST_IF, IPPROTO_IP, IP_MULTICAST_IF),
+	OPT(AMP_OFF_IP_ADD_MEMBERSHIP, IPPROTO_IP, IP_ADD_MEMBERSHIP),
+	OPT(AMP_OFF_IP_DROP_MEMBERSHIP, IPPROTO_IP, IP_DROP_MEMBERSHIP),
+#undef OPT
 };
 
 /* Numbers up to 8 fit the bits that a socket remembers. */
@@ -57,57 +55,58 @@ static const struct {
 
 static int preset(struct amp_inet *i, bool set, unsigned opt, int32_t *v)
 {
-	bool keep = opt >= AMP_OFF_TCP_KEEPIDLE && opt <= AMP_OFF_TCP_KEEPCNT;
+	unsigned keep = opt - AMP_OFF_TCP_KEEPIDLE; /* and two behind it */
 	uint8_t bit = (uint8_t)(1u << (opt - 1));
 
-	if (!set) {
-		*v = keep ? i->keep[opt - AMP_OFF_TCP_KEEPIDLE] : (i->opts & bit) != 0;
-		return 0;
-	}
-	if (keep) {
-		if (*v < 1 || *v > 32767) /* as Linux */
+	if (keep < 3) {
+		if (!set)
+			*v = i->keep[keep];
+		else if (*v < 1 || *v > 32767) /* as Linux */
 			return -EINVAL;
-		i->keep[opt - AMP_OFF_TCP_KEEPIDLE] = (uint16_t)*v;
-		return 0;
+		else
+			i->keep[keep] = (uint16_t)*v;
+	} else if (!set) {
+		*v = (i->opts & bit) != 0;
+	} else {
+		i->opts_set |= bit;
+		i->opts = (uint8_t)(*v ? i->opts | bit : i->opts & ~bit);
 	}
-	i->opts_set |= bit;
-	i->opts = (uint8_t)(*v ? i->opts | bit : i->opts & ~bit);
 	return 0;
 }
 
-/* The value as it travels: its length, or -EINVAL. */
-static int put_val(uint8_t *p, unsigned kind, const void *val, socklen_t len)
+/* The value as it travels (protocol.md 5.6): its length, or -EINVAL. */
+static int put_val(uint8_t *p, unsigned opt, const uint8_t *val, socklen_t len)
 {
-	struct amp_off_addr a = {.family = AMP_OFF_INET6};
 	uint32_t v[3] = {0, 0, 0};
 
 	memcpy(v, val, len < sizeof(v) ? len : sizeof(v));
-	switch (kind) {
-	case V_MEMBER4: /* struct ip_mreq, or ip_mreqn with an index behind it */
+	switch (opt) {
+	case AMP_OFF_IP_ADD_MEMBERSHIP: /* struct ip_mreq, or ip_mreqn: an index behind it */
+	case AMP_OFF_IP_DROP_MEMBERSHIP:
 		if (len < 8)
 			return -EINVAL;
-		a.family = AMP_OFF_INET;
-		memcpy(a.addr, &v[0], 4);
-		amp_off_put_addr(p, &a);
+		memset(p, 0, AMP_OFF_ADDR_LEN);
+		p[0] = AMP_OFF_INET;
+		amp_put_le32(p + 8, v[0]);
 		amp_put_le32(p + AMP_OFF_ADDR_LEN, v[2]);
-		memcpy(p + AMP_OFF_ADDR_LEN + 4, &v[1], 4);
+		amp_put_le32(p + AMP_OFF_ADDR_LEN + 4, v[1]);
 		return AMP_OFF_ADDR_LEN + 8;
-	case V_MEMBER6:
+	case AMP_OFF_IPV6_JOIN_GROUP:
+	case AMP_OFF_IPV6_LEAVE_GROUP:
 		if (len < 20)
 			return -EINVAL;
-		memcpy(a.addr, val, 16);
-		memcpy(v, (const uint8_t *)val + 16, 4);
-		amp_off_put_addr(p, &a);
-		amp_put_le32(p + AMP_OFF_ADDR_LEN, v[0]);
-		amp_put_le32(p + AMP_OFF_ADDR_LEN + 4, 0);
+		memset(p, 0, AMP_OFF_ADDR_LEN + 8);
+		p[0] = AMP_OFF_INET6;
+		memcpy(p + 8, val, 16);
+		memcpy(p + AMP_OFF_ADDR_LEN, val + 16, 4);
 		return AMP_OFF_ADDR_LEN + 8;
-	case V_IF4: /* struct in_addr, or ip_mreqn */
+	case AMP_OFF_IP_MULTICAST_IF: /* struct in_addr, or ip_mreqn */
 		if (len < 4)
 			return -EINVAL;
 		amp_put_le32(p, v[2]);
-		memcpy(p + 4, &v[len >= 8], 4);
+		amp_put_le32(p + 4, v[len >= 8]);
 		return 8;
-	case V_LINGER:
+	case AMP_OFF_SO_LINGER:
 		if (len < 8)
 			return -EINVAL;
 		amp_put_le32(p, v[0]);
@@ -116,51 +115,41 @@ static int put_val(uint8_t *p, unsigned kind, const void *val, socklen_t len)
 	default: /* one byte will do for IP_MULTICAST_TTL, where BSD has it so */
 		if (len < 1)
 			return -EINVAL;
-		amp_put_le32(p, len < 4 ? *(const uint8_t *)val : v[0]);
+		amp_put_le32(p, len < 4 ? val[0] : v[0]);
 		return 4;
 	}
 }
 
-static int give(const int32_t *v, void *val, socklen_t *len)
+static int give(const void *v, void *val, socklen_t *len)
 {
-	if (*len > sizeof(*v))
-		*len = sizeof(*v);
+	if (*len > 4)
+		*len = 4;
 	memcpy(val, v, *len);
 	return 0;
 }
 
-static int get_val(const uint8_t *p, unsigned got, unsigned kind, void *val, socklen_t *len)
-{
-	int32_t v;
-
-	if (got < 4u + (kind == V_IF4 ? 8u : 4u))
-		return -EPROTO;
-	v = (int32_t)amp_le32(p + 4);
-	if (kind == V_IF4)
-		memcpy(&v, p + 8, 4);
-	return give(&v, val, len);
-}
-
-static int ask(struct amp_sock *s, bool set, unsigned k, void *val, socklen_t *len)
+static int ask(struct amp_sock *s, bool set, unsigned opt, void *val, socklen_t *len)
 {
 	struct amp_inet *i = amp_inet(s);
-	unsigned op = set ? AMP_OFF_SETOPT : AMP_OFF_GETOPT, opt = options[k].opt, got;
-	uint8_t *p;
-	int n = 0, r = amp_inet_req(s, op | opt << 8, &p, &got);
+	unsigned op = set ? AMP_OFF_SETOPT : AMP_OFF_GETOPT;
+	/* behind u16 0, u16 length; of an interface the address, which is behind its index */
+	unsigned at = opt == AMP_OFF_IP_MULTICAST_IF ? 8 : 4;
+	uint8_t *p = amp_inet_body;
+	int n = 0, r = amp_inet_req(s, &i->off, op | opt << 8);
 
 	if (r < 0)
 		return r;
+	if (r && set)
+		return 0;
 	if (r)
-		return set ? 0 : get_val(p, got, options[k].val, val, len);
+		return amp_inet_body_len() < at + 4 ? -EPROTO : give(p + at, val, len);
 	if (set)
-		n = put_val(p + 8, options[k].val, val, *len);
+		n = put_val(p + 8, opt, val, *len);
 	if (n < 0)
 		return n;
 	amp_put_le32(p, i->id);
-	amp_put_le16(p + 4, (uint16_t)opt);
-	amp_put_le16(p + 6, (uint16_t)n);
-	amp_inet_req_send(8 + (unsigned)n);
-	return -EAGAIN;
+	amp_put_le32(p + 4, opt | (uint32_t)n << 16);
+	return amp_inet_req_send(8 + (unsigned)n);
 }
 
 /* What the proxy's socket has not is refused now, not by a connect() or bind() later. */
@@ -176,7 +165,7 @@ int amp_inet_option(struct amp_sock *s, bool set, int level, int name, void *val
 		    socklen_t *len)
 {
 	struct amp_inet *i = amp_inet(s);
-	unsigned k, opt;
+	unsigned opt = 0;
 	int32_t v = 0;
 	int r;
 
@@ -184,10 +173,11 @@ int amp_inet_option(struct amp_sock *s, bool set, int level, int name, void *val
 		v = s->type == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP;
 		return give(&v, val, len);
 	}
-	for (k = 0; options[k].level != level || options[k].name != name; k++)
-		if (k + 1 == sizeof(options) / sizeof(options[0]))
+	do {
+		if (opt == sizeof(options) / sizeof(options[0]))
 			return -ENOPROTOOPT;
-	opt = options[k].opt;
+		opt++;
+	} while (options[opt - 1][0] != level || options[opt - 1][1] != name);
 	if (!fits(s, level, opt))
 		return -ENOPROTOOPT;
 	if (i->state >= AMP_INET_BUSY)
@@ -199,14 +189,11 @@ int amp_inet_option(struct amp_sock *s, bool set, int level, int name, void *val
 			if (set)
 				memcpy(&v, val, sizeof(v));
 			r = preset(i, set, opt, &v);
-			if (r || set)
-				return r;
-			return give(&v, val, len);
+			return r || set ? r : give(&v, val, len);
 		}
 	} else if (i->state == AMP_INET_IDLE && s->type == SOCK_DGRAM) {
-		amp_inet_open(s);
-		return -EAGAIN;
+		return amp_inet_start(s, AMP_INET_WAIT);
 	}
 	/* SO_LINGER of a socket without connection is in s->linger_s; OPEN takes it along */
-	return i->id ? ask(s, set, k, val, len) : -ENOPROTOOPT;
+	return i->id ? ask(s, set, opt, val, len) : -ENOPROTOOPT;
 }

@@ -10,10 +10,16 @@
  * ticket, the number of the attempt, and so hears of that attempt's failure and of no
  * older one.
  *
+ * The control carrier comes up as a data carrier does, and by the same code (amp_inet_up):
+ * the session has a struct amp_inet of its own, of whose states it uses IDLE (down), CARRIER,
+ * OPEN, ANSWER and CONN (up).
+ *
  * Requests go one at a time through one buffer: the request lies there until its answer
  * overwrites it. The answer waits for its owner, but not for ever: an owner that was timed
- * out never comes. Frames without answer need no buffer: that they are owed is a bit
- * or a state somewhere, and they go when the carrier has room for a whole one.
+ * out never comes. Of an owner that is closed meanwhile nothing is left; what BIND or LISTEN
+ * then gives it is released as soon as the answer comes. Frames without answer need no
+ * buffer: that they are owed is a bit or a state somewhere, and they go when the carrier has
+ * room for a whole one.
  *
  * The session is a runner. It moves what moves by itself: connecting sockets, listeners
  * that a new session must hear of, arrived control frames and accept carriers. It comes
@@ -27,7 +33,6 @@
 
 #include "ampsock.h"
 #include "inet.h"
-#include "../wire/le.h"
 
 AMP_OPTIONAL(amp_inet_door_work);
 
@@ -36,67 +41,56 @@ AMP_OPTIONAL(amp_inet_door_work);
 #define STALE_MS     1000 /* an answer that nobody fetched */
 #define TICK_MS	     50	  /* while something waits for time to pass */
 
-enum { SES_DOWN, SES_CARRIER, SES_HELLO, SES_ANSWER, SES_UP };
-enum { REQ_IDLE, REQ_SENT, REQ_DONE };
+/* GIVE_BACK: the answer came and nobody wants what it has. */
+enum { REQ_IDLE, REQ_SENT, REQ_DONE, REQ_GIVE_BACK };
 
 static int32_t session_run(struct amp_runner *r, uint32_t now_ms);
 static bool session_arm(struct amp_runner *r, bool on);
-static unsigned session_due(struct amp_runner *r);
 
+/* The small fields first: Thumb's short instructions reach no further. */
 static struct {
-	struct amp_runner runner;
-	const struct amp_family *fam;
-	struct amp_sock *ctl;
-	uint64_t token;
+	uint16_t key;
+	uint16_t off;	 /* bytes of the request that are out */
+	uint8_t req;	 /* REQ_* */
+	uint8_t err;	 /* why the last attempt failed */
+	uint8_t attempt; /* never 0 once there was one */
+	uint8_t missed;
+	bool ping_owed, pong_owed;
+	bool busy;  /* some socket is in a state above AMP_INET_BUSY */
+	bool timed; /* some of them wait for time to pass */
+	bool poked;
+	bool violated; /* the proxy broke the protocol */
+	struct amp_inet ctl;
 	uint32_t ping_ms; /* next tick */
 	uint32_t pong_seq;
 	uint32_t seq;
 	const void *owner; /* of the request; NULL: nobody wants its answer */
 	uint32_t req_ms;   /* when it was sent or answered */
-	uint32_t req_seq;
-	uint16_t key;
-	uint16_t len;	 /* of the request, then of the answer */
-	uint16_t off;	 /* bytes of the request that are out */
-	uint8_t req;	 /* REQ_* */
-	uint8_t state;	 /* SES_* */
-	uint8_t err;	 /* why the last attempt failed */
-	uint8_t attempt; /* never 0 once there was one */
-	uint8_t hello_off;
-	uint8_t missed;
-	bool ping_owed, pong_owed;
-	bool pinging; /* there are sockets */
-	bool busy;    /* some socket is in a state above AMP_INET_BUSY */
-	bool poked;
-	bool violated; /* the proxy broke the protocol */
-	uint8_t buf[AMP_INET_CTL_MAX];
-	uint8_t raw[AMP_OFF_OPEN_LEN];
-	union {
-		struct amp_off_open open;
-		struct amp_off_answer answer;
-	};
+	const struct amp_family *fam;
+	uint8_t token[8];
+	struct amp_runner runner;
 } ses;
 
-uint8_t amp_inet_req_status;
+uint8_t amp_inet_frame[AMP_INET_CTL_MAX] __attribute__((aligned(4)));
+/* OPEN is put together where its answer will lie: one of both at a time. */
+uint8_t amp_inet_answer[AMP_OFF_OPEN_LEN] __attribute__((aligned(4)));
+
+struct amp_sock *amp_inet_next(const struct amp_sock *s)
+{
+	struct amp_sock *t = amp_sock_next(s);
+
+	while (t && t->fam != &amp_inet_family)
+		t = amp_sock_next(t);
+	return t;
+}
 
 /* ---- carriers ---- */
 
-const struct amp_family *amp_inet_carrier_family(void)
+struct amp_sock *amp_inet_carrier_new(void)
 {
-	return ses.fam;
-}
+	int err;
 
-int amp_inet_carrier_connect(struct amp_sock *c)
-{
-	int r = 0;
-
-	if (c->flags & AMP_SF_RESET)
-		r = c->err ? -c->err : -ECONNRESET;
-	else if (!(c->flags & AMP_SF_CONNECTED))
-		r = c->fam->connect(c, c->fam->carrier->proxy, c->fam->carrier->len);
-	if (r == -EAGAIN)
-		c->flags |= AMP_SF_CONNECTING;
-	/* the carrier's refusal is not the peer's: there is no proxy at the offload port */
-	return r == -ECONNREFUSED ? -ENETDOWN : r;
+	return amp_sock_new(ses.fam, ses.fam->domain, SOCK_STREAM, 0, &err);
 }
 
 void amp_inet_carrier_close(struct amp_sock *c, uint8_t linger_s)
@@ -105,67 +99,25 @@ void amp_inet_carrier_close(struct amp_sock *c, uint8_t linger_s)
 	c->fam->shutdown(c, AMP_SHUT_CLOSE);
 }
 
-bool amp_inet_peek(struct amp_sock *c, void *buf, size_t len)
+bool amp_inet_take(struct amp_sock *c, void *buf, size_t len, int flags)
 {
 	struct iovec iov = {.iov_base = buf, .iov_len = len};
+	struct amp_msg m = {.iov = &iov, .iov_cnt = buf != NULL, .len = len};
 
-	return amp_rxring_used(&c->rx) >= len &&
-	       amp_rxring_read(&c->rx, &iov, 1, 0, len, true) == len;
+	return amp_rxring_used(&c->rx) >= len && (size_t)c->fam->recvmsg(c, &m, flags) == len;
 }
 
-void amp_inet_drop(struct amp_sock *c, size_t len)
+int amp_inet_send(struct amp_sock *c, void *p, size_t len, size_t done)
 {
-	struct amp_msg m = {.len = len};
+	struct iovec iov = {.iov_base = p, .iov_len = len};
+	struct amp_msg m = {
+		.iov = &iov, .iov_cnt = 1, .len = len, .done = done, .whole = len - done};
 
-	c->fam->recvmsg(c, &m, 0);
-}
+	ssize_t n = c->fam->sendmsg(c, &m, 0);
 
-ssize_t amp_inet_put(struct amp_sock *c, const void *hdr, size_t len, const struct amp_msg *m)
-{
-	struct iovec iov[2] = {{.iov_base = (void *)(uintptr_t)hdr, .iov_len = len}};
-	struct amp_msg w = {.iov = iov, .iov_cnt = 1, .len = len, .whole = len};
-	const struct iovec *from = m ? m->iov : NULL;
-	ssize_t n;
-
-	if (m && m->len) {
-		while (!from->iov_len)
-			from++;
-		iov[1] = *from;
-		w.iov_cnt = 2;
-		w.len += from->iov_len;
-		w.whole += m->len;
-	}
-	n = c->fam->sendmsg(c, &w, MSG_NOSIGNAL);
-	if (n < 0)
-		return n;
-	if ((size_t)n < len + (w.iov_cnt - 1)) { /* buffers too small for a header: not ours */
-		c->fam->shutdown(c, SHUT_RDWR);
-		return -EPIPE;
-	}
-	return n - (ssize_t)len;
-}
-
-int amp_inet_space(struct amp_sock *c, size_t len)
-{
-	struct amp_msg m = {.whole = len};
-
-	return (int)c->fam->sendmsg(c, &m, MSG_NOSIGNAL);
-}
-
-/* Send len bytes from off on, as far as it goes. 0: all out. */
-static int send_rest(struct amp_sock *c, const uint8_t *p, size_t len, size_t *off)
-{
-	while (*off < len) {
-		struct iovec iov = {.iov_base = (void *)(uintptr_t)(p + *off),
-				    .iov_len = len - *off};
-		struct amp_msg m = {.iov = &iov, .iov_cnt = 1, .len = iov.iov_len};
-		ssize_t n = c->fam->sendmsg(c, &m, MSG_NOSIGNAL);
-
-		if (n <= 0)
-			return n ? (int)n : -EAGAIN;
-		*off += (size_t)n;
-	}
-	return 0;
+	if (n > 0)
+		ses.poked = true; /* the link has something to send */
+	return (int)n;
 }
 
 int amp_inet_err(unsigned status)
@@ -173,109 +125,142 @@ int amp_inet_err(unsigned status)
 	return status == AMP_OFF_EAGAIN ? -ENOBUFS : -amp_off_errno(status);
 }
 
-struct amp_off_open *amp_inet_new_open(uint8_t op)
+/* protocol.md 2.4. s: NULL: HELLO. */
+static void put_open(unsigned op, const struct amp_inet *i, const struct amp_sock *s)
 {
-	memset(&ses.open, 0, sizeof(ses.open));
-	ses.open.magic = AMP_OFF_MAGIC;
-	ses.open.version = AMP_OFF_VERSION;
-	ses.open.op = op;
-	ses.open.len = AMP_OFF_OPEN_LEN;
-	return &ses.open;
+	uint8_t *p = amp_inet_answer;
+
+	memset(p, 0, AMP_OFF_OPEN_LEN);
+	amp_put_le32(p, AMP_OFF_MAGIC);
+	amp_put_le32(p + 4, AMP_OFF_VERSION | op << 8 | AMP_OFF_OPEN_LEN << 16);
+	amp_put_le32(p + AMP_OFF_O_MAX_FRAME, AMP_INET_CTL_MAX);
+	if (!s)
+		return;
+	memcpy(p + AMP_OFF_O_TOKEN, ses.token, sizeof(ses.token));
+	p[AMP_OFF_O_FAMILY] = amp_inet_wire(s->domain);
+	p[AMP_OFF_O_FAMILY + 1] = s->type == SOCK_STREAM ? AMP_OFF_STREAM : AMP_OFF_DGRAM;
+	amp_put_le32(p + AMP_OFF_O_MAX_FRAME,
+		     AMPSOCK_RING_LEN < UINT16_MAX ? AMPSOCK_RING_LEN : UINT16_MAX);
+	amp_put_le32(p + AMP_OFF_O_BOUND_ID, i->id);
+	amp_put_le32(p + AMP_OFF_O_OPTS_SET, (uint32_t)i->opts_set << 1);
+	amp_put_le32(p + AMP_OFF_O_OPTS, (uint32_t)i->opts << 1);
+	for (unsigned k = 0; k < 3; k++)
+		amp_put_le16(p + AMP_OFF_O_KEEP + 2 * k, i->keep[k]);
+	p[AMP_OFF_O_LINGER] = (uint8_t)(s->linger_s + 1); /* 255, not set, becomes 0 */
+	amp_inet_addr_copy(p + AMP_OFF_O_PEER, i->peer);
+	amp_inet_addr_copy(p + AMP_OFF_O_LOCAL, i->local);
 }
 
-int amp_inet_send_open(struct amp_sock *c, struct amp_off_open *o, uint8_t *off)
+int amp_inet_recv_answer(struct amp_sock *c, unsigned op)
 {
-	size_t at = *off;
+	unsigned status;
+
+	if (!amp_inet_take(c, amp_inet_answer, AMP_OFF_ANSWER_LEN, 0))
+		return c->flags & (AMP_SF_RESET | AMP_SF_EOF) ? -ECONNRESET : -EAGAIN;
+	status = (unsigned)amp_off_answer_ok(amp_inet_answer);
+	if (status == AMP_OFF_OK)
+		status = amp_inet_answer[AMP_OFF_A_OP] == op
+				 ? amp_le16(amp_inet_answer + AMP_OFF_A_STATUS)
+				 : AMP_OFF_EPROTO;
+	return amp_inet_err(status);
+}
+
+/* Connect, once and again: 0, -EAGAIN, -errno. */
+static int carrier_connect(struct amp_sock *c)
+{
 	int r;
 
-	if (o->op != AMP_OFF_HELLO)
-		o->token = ses.token;
-	amp_off_put_open(ses.raw, o);
-	r = send_rest(c, ses.raw, AMP_OFF_OPEN_LEN, &at);
-	*off = (uint8_t)at;
-	return r;
+	if (c->flags & AMP_SF_RESET)
+		r = c->err ? -c->err : -ECONNRESET;
+	else if (c->flags & AMP_SF_CONNECTED)
+		return 0;
+	else
+		r = c->fam->connect(c, c->fam->carrier->proxy, c->fam->carrier->len);
+	/* the carrier's refusal is not the peer's: there is no proxy at the offload port */
+	return r == -ECONNREFUSED ? -ENETDOWN : r;
 }
 
-int amp_inet_recv_answer(struct amp_sock *c, uint8_t op, const struct amp_off_answer **a)
+int amp_inet_up(struct amp_inet *i, const struct amp_sock *s)
 {
-	int status;
+	unsigned op = !s		       ? AMP_OFF_HELLO
+		      : s->type == SOCK_STREAM ? AMP_OFF_CONNECT
+					       : AMP_OFF_UDP;
+	int r;
 
-	if (!amp_inet_peek(c, ses.raw, AMP_OFF_ANSWER_LEN))
-		return c->flags & (AMP_SF_RESET | AMP_SF_EOF) ? -ECONNRESET : -EAGAIN;
-	amp_inet_drop(c, AMP_OFF_ANSWER_LEN);
-	status = amp_off_get_answer(ses.raw, &ses.answer);
-	if (status == AMP_OFF_OK)
-		status = ses.answer.op == op ? ses.answer.status : AMP_OFF_EPROTO;
-	*a = &ses.answer;
-	return amp_inet_err((unsigned)status);
+	if (i->state == AMP_INET_CARRIER) {
+		r = carrier_connect(i->carrier);
+		if (r)
+			return r;
+		i->off = 0;
+		i->state = AMP_INET_OPEN;
+	}
+	if (i->state == AMP_INET_OPEN) {
+		put_open(op, i, s);
+		r = amp_inet_send(i->carrier, amp_inet_answer, AMP_OFF_OPEN_LEN, i->off);
+		if (r < 0)
+			return r;
+		i->off = (uint8_t)(i->off + r);
+		if (i->off < AMP_OFF_OPEN_LEN)
+			return -EAGAIN;
+		i->state = AMP_INET_ANSWER;
+	}
+	return amp_inet_recv_answer(i->carrier, op);
 }
 
 /* ---- up and down ---- */
 
-static void for_all(void (*fn)(struct amp_sock *s))
+static void session_down(int err)
 {
 	struct amp_sock *s = NULL;
 
-	while ((s = amp_sock_next(s)) != NULL)
-		if (s->fam == &amp_inet_family)
-			fn(s);
-}
-
-static void session_down(int err)
-{
-	if (ses.ctl)
-		amp_inet_carrier_close(ses.ctl, 0);
-	if (ses.state == SES_UP)
+	if (AMPSOCK_WHY && err == EPROTO)
+		amp_log("offload: the proxy broke the protocol, session reset");
+	if (AMPSOCK_WHY && err == ETIMEDOUT)
+		amp_log("offload: the proxy does not answer, session reset");
+	if (ses.ctl.state == AMP_INET_CONN)
 		amp_counts.link_resets++;
-	ses.ctl = NULL;
-	ses.state = SES_DOWN;
+	amp_inet_drop_carrier(&ses.ctl, 0);
 	ses.err = (uint8_t)err;
 	ses.req = REQ_IDLE;
-	ses.len = ses.off = 0;
 	ses.ping_owed = ses.pong_owed = ses.violated = false;
-	for_all(amp_inet_lost);
+	while ((s = amp_inet_next(s)) != NULL)
+		amp_inet_lost(s);
 	amp_inet_poke();
-}
-
-static void runner_on(void)
-{
-	ses.runner.run = session_run;
-	ses.runner.arm = session_arm;
-	ses.runner.kick_due = session_due;
-	amp_runner_add(&ses.runner);
 }
 
 static int session_start(void)
 {
-	int err = -ENETDOWN;
+	int err = ENETDOWN;
 
-	/* behind the links that came up since the last attempt */
-	amp_runner_del(&ses.runner);
-	runner_on();
+	amp_inet_opened();
 	if (++ses.attempt == 0)
 		ses.attempt = 1;
-	ses.fam = amp_family_carrier();
-	if (ses.fam)
-		ses.ctl = amp_sock_new(ses.fam, ses.fam->domain, SOCK_STREAM, 0, &err);
 	ses.missed = 0;
 	ses.ping_ms = amp_port_now_ms() + PING_MS;
-	ses.pinging = true;
-	ses.state = SES_CARRIER;
-	if (!ses.ctl) { /* nobody had a session: nobody is told but who asks with this ticket */
-		ses.state = SES_DOWN;
-		ses.err = (uint8_t)(err == -EMFILE ? ENOBUFS : -err);
+	ses.fam = amp_family_carrier();
+	if (ses.fam) {
+		ses.ctl.carrier = amp_inet_carrier_new();
+		err = ENOBUFS;
 	}
 	amp_inet_poke();
-	return ses.ctl ? -EAGAIN : -ses.err;
+	if (ses.ctl.carrier) {
+		ses.ctl.state = AMP_INET_CARRIER;
+		return -EAGAIN;
+	}
+	/* nobody had a session: nobody is told but who asks with this ticket */
+	ses.err = (uint8_t)err;
+	return -err;
 }
 
 int amp_inet_session(uint8_t *ticket)
 {
 	int r = -EAGAIN;
 
-	if (ses.state == SES_UP)
+	if (ses.violated) /* the next one */
+		return r;
+	if (ses.ctl.state == AMP_INET_CONN)
 		return 0;
-	if (ses.state == SES_DOWN) {
+	if (ses.ctl.state == AMP_INET_IDLE) {
 		if (*ticket && *ticket == ses.attempt)
 			return -ses.err;
 		r = session_start();
@@ -288,194 +273,150 @@ void amp_inet_poke(void)
 {
 	ses.poked = true;
 	ses.busy = true;
-	amp_sock_changed(ses.ctl);
+	amp_sock_changed(ses.ctl.carrier);
 }
 
-void amp_inet_busy(void)
-{
-	ses.busy = true;
-}
-
+/* At the end of the list: behind the links that came up since the last time. */
 void amp_inet_opened(void)
 {
-	runner_on();
-	if (ses.pinging)
-		return;
-	ses.pinging = true;
-	ses.missed = 0;
-	ses.ping_ms = amp_port_now_ms() + PING_MS;
-}
-
-/* The control carrier on its way up. -EAGAIN, 0 when up, -errno. */
-static int session_step(void)
-{
-	const struct amp_off_answer *a;
-	struct amp_off_open *o;
-	int r;
-
-	switch (ses.state) {
-	case SES_CARRIER:
-		r = amp_inet_carrier_connect(ses.ctl);
-		if (r)
-			return r;
-		ses.hello_off = 0;
-		ses.state = SES_HELLO;
-		/* fall through */
-	case SES_HELLO:
-		o = amp_inet_new_open(AMP_OFF_HELLO);
-		o->max_frame = AMP_INET_CTL_MAX;
-		r = amp_inet_send_open(ses.ctl, o, &ses.hello_off);
-		if (r)
-			return r;
-		ses.state = SES_ANSWER;
-		/* fall through */
-	default:
-		r = amp_inet_recv_answer(ses.ctl, AMP_OFF_HELLO, &a);
-		if (r)
-			return r;
-		ses.token = a->token;
-		ses.state = SES_UP;
-		amp_inet_poke();
-		return 0;
-	}
+	amp_runner_del(&ses.runner);
+	ses.runner.run = session_run;
+	ses.runner.arm = session_arm;
+	amp_runner_add(&ses.runner);
 }
 
 /* ---- requests ---- */
 
-static bool req_stale(void)
+/* An answer that nobody wants: is there an id in it that is nobody's now? */
+static void abandon(void)
 {
-	return ses.req == REQ_DONE && (!ses.owner || amp_port_now_ms() - ses.req_ms > STALE_MS);
+	bool id = (uint8_t)ses.key == AMP_OFF_BIND || (uint8_t)ses.key == AMP_OFF_LISTEN;
+
+	ses.req = id && !amp_inet_frame[3] ? REQ_GIVE_BACK : REQ_IDLE;
+	ses.poked = true;
 }
 
-int amp_inet_req(const void *owner, unsigned key, uint8_t **body, unsigned *len)
+int amp_inet_req(const void *owner, uint8_t *ticket, unsigned key)
 {
-	*body = ses.buf + AMP_OFF_CTL_LEN;
-	if (ses.state != SES_UP)
-		return -ENETDOWN;
-	if (ses.req == REQ_DONE && ses.owner == owner && ses.key == key) {
-		ses.req = REQ_IDLE;
-		amp_sock_changed(ses.ctl); /* others may wait for their turn */
-		*len = ses.len - AMP_OFF_CTL_LEN;
-		ses.len = ses.off = 0;
-		return amp_inet_req_status ? amp_inet_err(amp_inet_req_status) : 1;
+	int r = amp_inet_session(ticket);
+
+	if (r)
+		return r;
+	if (ses.req == REQ_DONE) {
+		if (ses.owner == owner && ses.key == key) {
+			ses.req = REQ_IDLE;
+			amp_sock_changed(ses.ctl.carrier); /* others may wait for their turn */
+			return amp_inet_frame[3] ? amp_inet_err(amp_inet_frame[3]) : 1;
+		}
+		if (amp_port_now_ms() - ses.req_ms > STALE_MS)
+			abandon();
 	}
-	if (ses.req != REQ_IDLE && !req_stale())
+	if (ses.req != REQ_IDLE)
 		return -EAGAIN;
-	ses.req = REQ_IDLE;
 	ses.owner = owner;
 	ses.key = (uint16_t)key;
 	return 0;
 }
 
-void amp_inet_req_send(unsigned len)
+static void put_ctl(uint8_t *p, unsigned op, unsigned len, uint32_t seq)
 {
-	struct amp_off_ctl c = {.len = (uint16_t)(len + AMP_OFF_CTL_LEN),
-				.op = (uint8_t)ses.key,
-				.seq = ++ses.seq};
-
-	amp_off_put_ctl(ses.buf, &c);
-	ses.len = c.len;
-	ses.off = 0;
-	ses.req = REQ_SENT;
-	ses.req_seq = c.seq; /* frames without answer take numbers, too */
-	ses.req_ms = amp_port_now_ms();
-	amp_inet_poke();
+	amp_put_le32(p, len | (op & 0xffu) << 16);
+	amp_put_le32(p + 4, seq);
 }
 
-bool amp_inet_req_mine(const void *owner)
+int amp_inet_req_send(unsigned len)
 {
-	return ses.req != REQ_IDLE && ses.owner == owner;
+	put_ctl(amp_inet_frame, ses.key, len + AMP_OFF_CTL_LEN, ++ses.seq);
+	ses.off = 0;
+	ses.req = REQ_SENT;
+	ses.req_ms = amp_port_now_ms();
+	amp_inet_poke();
+	return -EAGAIN;
 }
 
 void amp_inet_req_forget(const void *owner)
 {
-	if (ses.owner == owner)
-		ses.owner = NULL;
+	if (ses.owner != owner)
+		return;
+	ses.owner = NULL;
+	if (ses.req == REQ_DONE)
+		abandon();
 }
 
-int amp_inet_note(uint8_t op, uint32_t a, uint32_t b)
+int amp_inet_note(unsigned op, unsigned len, uint32_t a, uint32_t b)
 {
 	uint8_t p[AMP_OFF_CTL_LEN + 8];
-	struct amp_off_ctl c = {.op = op};
-	ssize_t r;
+	int r;
 
-	if (ses.state != SES_UP || ses.off < ses.len) /* or: a request is half out */
+	if (ses.ctl.state != AMP_INET_CONN || /* or: a request is half out */
+	    (ses.req == REQ_SENT && ses.off < amp_le16(amp_inet_frame)))
 		return -EAGAIN;
-	c.len = op == AMP_OFF_CREDIT ? 16 : op == AMP_OFF_RELEASE ? 12 : 8;
-	c.seq = c.len == 8 ? a : ++ses.seq;
-	amp_off_put_ctl(p, &c);
+	put_ctl(p, op, len, len == AMP_OFF_CTL_LEN ? a : ++ses.seq);
 	amp_put_le32(p + 8, a);
 	amp_put_le32(p + 12, b);
-	r = amp_inet_put(ses.ctl, p, c.len, NULL);
-	if (r < 0)
-		return (int)r;
-	ses.poked = true; /* the link has something to send */
-	return 0;
+	r = amp_inet_send(ses.ctl.carrier, p, len, 0);
+	return r < 0 ? r : 0; /* a transport buffer holds more than that */
 }
 
-/* Not here: who finds it stands deep, on a socket of the session. On the way out. */
-void amp_inet_violation(void)
+/* Not here: who finds it stands deep, on a socket of the session. When the session next runs,
+ * or is wanted. */
+int amp_inet_violation(void)
 {
 	ses.violated = true;
-	amp_runner_due(&ses.runner);
-}
-
-static unsigned session_due(struct amp_runner *r)
-{
-	(void)r;
-	if (ses.violated) {
-		amp_log(AMP_WHY("offload: the proxy broke the protocol, session reset"));
-		session_down(EPROTO);
-	}
-	return 0;
+	amp_inet_poke();
+	return -EPROTO;
 }
 
 /* ---- control frames ---- */
 
 /* The answer to the request in flight, whole, and to nothing else (protocol.md 5). */
-static bool take_answer(const struct amp_off_ctl *c)
+static bool take_answer(const uint8_t *h, unsigned len)
 {
-	if (ses.req != REQ_SENT || ses.off < ses.len || c->seq != ses.req_seq ||
-	    c->op != ((ses.key & 0xffu) | AMP_OFF_REPLY))
+	if (ses.req != REQ_SENT || ses.off < amp_le16(amp_inet_frame) ||
+	    h[2] != (amp_inet_frame[2] | AMP_OFF_REPLY) ||
+	    amp_le32(h + 4) != amp_le32(amp_inet_frame + 4))
 		return false;
-	amp_inet_peek(ses.ctl, ses.buf, c->len);
-	ses.req = ses.owner ? REQ_DONE : REQ_IDLE;
+	amp_inet_take(ses.ctl.carrier, amp_inet_frame, len, 0);
+	ses.req = REQ_DONE;
 	ses.req_ms = amp_port_now_ms();
-	ses.len = ses.off = c->len;
-	amp_inet_req_status = c->status;
-	amp_sock_changed(ses.ctl);
+	if (!ses.owner)
+		abandon();
+	amp_sock_changed(ses.ctl.carrier);
 	return true;
 }
 
-static bool take_closed(const struct amp_off_ctl *c)
+/* Of a socket that we closed meanwhile: nothing to tell. */
+static void take_closed(uint32_t id, unsigned status)
 {
-	uint8_t p[AMP_OFF_CTL_LEN + 8];
 	struct amp_sock *s = NULL;
 
-	if (c->len != sizeof(p))
-		return false;
-	amp_inet_peek(ses.ctl, p, sizeof(p));
-	while ((s = amp_sock_next(s)) != NULL)
-		if (s->fam == &amp_inet_family && amp_inet(s)->id == amp_le32(p + 8))
-			amp_inet_closed(s, amp_off_errno(amp_le32(p + 12)));
-	return true; /* of a socket that we closed meanwhile: nothing to tell */
+	while ((s = amp_inet_next(s)) != NULL)
+		if (amp_inet(s)->id == id)
+			amp_inet_closed(s, amp_off_errno(status));
 }
 
-static bool take_frame(const struct amp_off_ctl *c)
+/* A frame of len bytes, which are here; h: the first eight. */
+static bool take_frame(const uint8_t *h, unsigned len)
 {
-	if (c->op & AMP_OFF_REPLY)
-		return take_answer(c);
-	if (c->status)
+	uint8_t p[AMP_OFF_CTL_LEN + 8];
+
+	if (h[2] & AMP_OFF_REPLY)
+		return take_answer(h, len);
+	if (h[3] || len > sizeof(p))
 		return false;
-	switch (c->op) {
+	amp_inet_take(ses.ctl.carrier, p, len, 0);
+	switch (p[2]) {
 	case AMP_OFF_PING:
 		ses.pong_owed = true;
-		ses.pong_seq = c->seq;
-		return c->len == AMP_OFF_CTL_LEN;
+		ses.pong_seq = amp_le32(p + 4);
+		/* fall through */
 	case AMP_OFF_PONG:
-		return c->len == AMP_OFF_CTL_LEN;
+		return len == AMP_OFF_CTL_LEN;
 	case AMP_OFF_CLOSED:
-		return take_closed(c);
+		if (len != sizeof(p))
+			return false;
+		take_closed(amp_le32(p + 8), amp_le32(p + 12));
+		return true;
 	default:
 		return false;
 	}
@@ -484,144 +425,134 @@ static bool take_frame(const struct amp_off_ctl *c)
 /* True: something came. */
 static bool ctl_input(void)
 {
-	uint8_t p[AMP_OFF_CTL_LEN];
-	struct amp_off_ctl c;
+	struct amp_sock *c = ses.ctl.carrier;
+	uint8_t h[AMP_OFF_CTL_LEN];
 	bool any = false;
 
-	while (!ses.violated && amp_inet_peek(ses.ctl, p, sizeof(p))) {
-		bool ok = amp_off_get_ctl(p, &c) && c.len <= AMP_INET_CTL_MAX;
+	while (!ses.violated && amp_inet_take(c, h, sizeof(h), MSG_PEEK)) {
+		unsigned len = amp_le16(h);
+		bool ok = len >= sizeof(h) && len <= AMP_INET_CTL_MAX;
 
-		if (ok && amp_rxring_used(&ses.ctl->rx) < c.len)
+		if (ok && amp_rxring_used(&c->rx) < len)
 			break;
 		ses.missed = 0;
 		any = true;
-		if (!ok || !take_frame(&c))
-			ses.violated = true;
-		else
-			amp_inet_drop(ses.ctl, c.len);
+		ses.violated = !ok || !take_frame(h, len);
 	}
 	if (ses.violated)
-		session_due(NULL);
-	else if (ses.ctl->flags & (AMP_SF_RESET | AMP_SF_EOF))
+		session_down(EPROTO);
+	else if (c->flags & (AMP_SF_RESET | AMP_SF_EOF))
 		session_down(ECONNRESET);
 	return any;
 }
 
 static void ctl_output(void)
 {
-	size_t off = ses.off;
+	int n;
 
-	if (ses.req == REQ_SENT) {
-		send_rest(ses.ctl, ses.buf, ses.len, &off);
-		ses.poked |= off != ses.off;
-		ses.off = (uint16_t)off;
+	if (ses.req == REQ_SENT && ses.off < amp_le16(amp_inet_frame)) {
+		n = amp_inet_send(ses.ctl.carrier, amp_inet_frame, amp_le16(amp_inet_frame),
+				  ses.off);
+		if (n > 0)
+			ses.off = (uint16_t)(ses.off + n);
 	}
-	if (ses.pong_owed && !amp_inet_note(AMP_OFF_PONG, ses.pong_seq, 0))
+	if (ses.req == REQ_GIVE_BACK &&
+	    !amp_inet_note(AMP_OFF_RELEASE, 12, amp_le32(amp_inet_body), 0))
+		ses.req = REQ_IDLE;
+	if (ses.pong_owed && !amp_inet_note(AMP_OFF_PONG, 8, ses.pong_seq, 0))
 		ses.pong_owed = false;
-	if (ses.ping_owed && !amp_inet_note(AMP_OFF_PING, ses.ping_ms, 0))
+	if (ses.ping_owed && !amp_inet_note(AMP_OFF_PING, 8, ses.ping_ms, 0))
 		ses.ping_owed = false;
 }
 
 /* ---- the runner ---- */
 
-static bool has_sockets(void)
+/* Is there nobody who needs to know whether the proxy lives? */
+static bool quiet(void)
 {
-	struct amp_sock *s = NULL;
-
-	while ((s = amp_sock_next(s)) != NULL)
-		if (s->fam == &amp_inet_family)
-			return true;
-	return false;
+	return ses.ctl.state == AMP_INET_IDLE ||
+	       (ses.ctl.state == AMP_INET_CONN && (!AMPSOCK_PING_MS || !amp_inet_next(NULL)));
 }
 
 static void ping_tick(uint32_t now_ms)
 {
-	if (!ses.pinging || ses.state == SES_DOWN || (int32_t)(now_ms - ses.ping_ms) < 0)
+	/* no tick lies further ahead than PING_MS, however long nobody looked */
+	if (ses.ping_ms - now_ms - 1 < PING_MS || quiet())
 		return;
 	ses.ping_ms = now_ms + PING_MS;
-	if (ses.state == SES_UP && (!AMPSOCK_PING_MS || !has_sockets())) {
-		ses.pinging = false;
-	} else if (ses.missed++ >= PINGS_MISSED ||
-		   (ses.req == REQ_SENT && now_ms - ses.req_ms > AMPSOCK_CONNECT_MS)) {
-		amp_log(AMP_WHY("offload: the proxy does not answer, session reset"));
+	if (ses.missed++ >= PINGS_MISSED ||
+	    (ses.req == REQ_SENT && now_ms - ses.req_ms > AMPSOCK_CONNECT_MS))
 		session_down(ETIMEDOUT);
-	} else {
+	else
 		ses.ping_owed = true;
-	}
 }
 
-/* bind() and listen() ask for themselves the first time; a new session hears of it from us. */
-static bool steps_itself(const struct amp_sock *s, unsigned state)
-{
-	if (state == AMP_INET_BIND)
-		return s->flags & AMP_SF_BOUND;
-	return state != AMP_INET_LISTEN || (s->flags & AMP_SF_LISTEN);
-}
-
-/* Sockets that move by themselves. True: some wait for time to pass. */
-static bool step_all(void)
+/* Sockets that move by themselves. */
+static void step_all(void)
 {
 	struct amp_sock *s = NULL;
-	bool timed = false;
+	bool timed = false, busy = false;
 
 	if (!ses.busy)
-		return false;
+		return;
 	ses.busy = false;
-	while ((s = amp_sock_next(s)) != NULL) {
+	while ((s = amp_inet_next(s)) != NULL) {
 		unsigned state = amp_inet(s)->state;
 
-		if (s->fam != &amp_inet_family || state < AMP_INET_BUSY ||
-		    !steps_itself(s, state))
+		/* bind() and listen() ask for themselves the first time; a new session hears
+		 * of it from us */
+		if (state < AMP_INET_BUSY ||
+		    (state == AMP_INET_BIND && !(s->flags & AMP_SF_BOUND)) ||
+		    (state == AMP_INET_LISTEN && !(s->flags & AMP_SF_LISTEN)))
 			continue;
-		ses.busy = true; /* one look more than needed */
+		busy = true; /* one look more than needed */
 		amp_inet_step(s);
 		timed |= state <= AMP_INET_LISTEN || state >= AMP_INET_RSTWAIT;
 	}
-	return timed;
+	ses.busy |= busy;
+	ses.timed = timed;
 }
 
-static bool session_work(uint32_t now_ms, bool *timed)
+static bool session_work(uint32_t now_ms)
 {
 	bool any = ses.poked;
 	int r;
 
 	ses.poked = false;
-	if (ses.state != SES_DOWN && ses.state != SES_UP) {
-		r = session_step();
-		if (r && r != -EAGAIN)
+	if (ses.ctl.state > AMP_INET_BUSY) {
+		r = amp_inet_up(&ses.ctl, NULL);
+		if (!r) {
+			memcpy(ses.token, amp_inet_answer + AMP_OFF_A_TOKEN, 8);
+			ses.ctl.state = AMP_INET_CONN;
+			amp_inet_poke();
+		} else if (r != -EAGAIN) {
 			session_down(-r);
+		}
 	}
 	if (amp_inet_door_work)
-		any |= amp_inet_door_work(ses.state == SES_UP, any || ses.poked);
-	*timed = step_all();
-	if (ses.state == SES_UP)
+		any |= amp_inet_door_work(ses.ctl.state == AMP_INET_CONN, any || ses.poked);
+	step_all();
+	if (ses.ctl.state == AMP_INET_CONN)
 		any |= ctl_input();
 	ping_tick(now_ms);
-	if (ses.state == SES_UP) {
+	if (ses.ctl.state == AMP_INET_CONN)
 		ctl_output();
-	}
 	return any || ses.poked;
 }
 
 static int32_t session_run(struct amp_runner *r, uint32_t now_ms)
 {
-	bool timed;
-
 	(void)r;
-	if (session_work(now_ms, &timed))
+	if (session_work(now_ms))
 		return 0;
-	if (timed)
+	if (ses.timed)
 		return TICK_MS;
-	if (!ses.pinging || ses.state == SES_DOWN)
-		return -1;
-	return (int32_t)(ses.ping_ms - now_ms);
+	return quiet() ? -1 : (int32_t)(ses.ping_ms - now_ms);
 }
 
 /* A link may have run after us and have brought something. */
 static bool session_arm(struct amp_runner *r, bool on)
 {
-	bool timed;
-
 	(void)r;
-	return on && session_work(amp_port_now_ms(), &timed);
+	return on && session_work(amp_port_now_ms());
 }

@@ -10,104 +10,131 @@
  * so one that is longer is a lie.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "ampsock.h"
 #include "inet.h"
 
-#define UDP_MAX 65507u /* RFC 768 over IPv4 */
+/* Where the fields of a frame are (protocol.md 7). */
+#define KIND 2
+#define ARG  4
+#define ADDR 8
 
 /*
- * The oldest whole frame, DROPS taken out. 0: *u is it; -EAGAIN: none; -errno: it was an
- * ERROR and is gone, or the carrier is.
+ * The oldest whole frame, DROPS taken out. 0: p is its header; -EAGAIN: none; -errno: it was
+ * an ERROR and is gone, or the carrier is.
  */
-static int head(struct amp_sock *s, struct amp_off_udp *u)
+static int head(struct amp_sock *s, uint8_t p[AMP_OFF_UDP_LEN])
 {
-	struct amp_sock *c = amp_inet(s)->carrier;
+	struct amp_inet *i = amp_inet(s);
+	struct amp_sock *c = i->carrier;
 	const uint32_t max_len = AMPSOCK_RING_LEN; /* the 65535 of the field may be less */
-	uint8_t p[AMP_OFF_UDP_LEN];
 
-	while (amp_inet_peek(c, p, sizeof(p))) {
-		if (!amp_off_get_udp(p, u) || u->len > max_len) {
+	while (amp_inet_take(c, p, AMP_OFF_UDP_LEN, MSG_PEEK)) {
+		uint32_t len = amp_le16(p), arg = amp_le32(p + ARG);
+
+		if (!amp_off_udp_ok(p) || len > max_len) {
 			amp_inet_fail(s, EPROTO);
 			s->err = 0;
 			return -EPROTO;
 		}
-		if (amp_rxring_used(&c->rx) < u->len)
+		if (amp_rxring_used(&c->rx) < len)
 			break;
-		if (u->kind == AMP_OFF_UDP_DATA)
+		if (p[KIND] == AMP_OFF_UDP_DATA)
 			return 0;
-		amp_inet_drop(c, u->len);
-		if (u->kind == AMP_OFF_UDP_DROPS)
-			amp_counts.dgram_drops += u->arg;
+		amp_inet_take(c, NULL, len, 0);
+		if (p[KIND] == AMP_OFF_UDP_DROPS)
+			amp_counts.dgram_drops += arg;
 		/* one of many peers is not there: no error of an unconnected socket (as Linux)
 		 */
-		else if (u->arg != AMP_OFF_ECONNREFUSED || amp_inet(s)->peer.family)
-			return amp_inet_err(u->arg);
+		else if (arg != AMP_OFF_ECONNREFUSED || i->peer[0])
+			return amp_inet_err(arg);
 	}
 	amp_inet_watch(s);
-	if (amp_inet(s)->state == AMP_INET_CONN && (c->flags & AMP_SF_EOF))
+	if (i->state == AMP_INET_CONN && (c->flags & AMP_SF_EOF))
 		amp_inet_fail(s, ECONNRESET);
 	return -EAGAIN;
 }
 
-static int send_frame(struct amp_sock *s, const struct amp_msg *m, size_t *n)
+/* The header of m's frame. */
+static int put_header(struct amp_sock *s, const struct amp_msg *m, uint8_t *p)
 {
 	struct amp_inet *i = amp_inet(s);
-	struct amp_off_udp u = {.kind = AMP_OFF_UDP_DATA, .arg = (uint32_t)m->len};
-	uint8_t p[AMP_OFF_UDP_LEN];
-	ssize_t r = 0;
+	int r = 0;
 
+	memset(p, 0, AMP_OFF_UDP_LEN);
 	if (m->name)
-		r = amp_inet_from_sa(s->domain, m->name, m->name_len, &u.addr);
-	else if (!i->peer.family)
+		r = amp_inet_from_sa(s->domain, m->name, m->name_len, p + ADDR);
+	else if (!i->peer[0])
 		r = -EDESTADDRREQ;
-	if (!r && (m->len > UDP_MAX || m->len + AMP_OFF_UDP_LEN > i->until))
+	/* what the proxy takes is never more than a frame's length can say */
+	if (!r && m->len + AMP_OFF_UDP_LEN > i->until)
 		r = -EMSGSIZE;
-	if (r)
-		return (int)r;
-	if (i->off)
-		return -EAGAIN; /* another thread is in the middle of its frame */
-	u.len = (uint16_t)(m->len + AMP_OFF_UDP_LEN);
-	amp_off_put_udp(p, &u);
-	r = amp_inet_put(i->carrier, p, sizeof(p), m);
-	if (r < 0)
-		return (int)r;
-	*n = (size_t)r;
-	return 0;
+	if (!r && i->off)
+		r = -EAGAIN; /* another thread is in the middle of its frame */
+	amp_put_le16(p, (uint16_t)(m->len + AMP_OFF_UDP_LEN));
+	amp_put_le32(p + ARG, (uint32_t)m->len);
+	return r;
+}
+
+/* w, which is a whole datagram, becomes the beginning of its frame: the header and a piece. */
+static void begin(struct amp_msg *w, struct iovec iov[2], uint8_t *p)
+{
+	const struct iovec *from = w->iov;
+
+	iov[0].iov_base = p;
+	iov[0].iov_len = AMP_OFF_UDP_LEN;
+	w->iov = iov;
+	w->iov_cnt = 1;
+	w->whole = AMP_OFF_UDP_LEN + w->len;
+	if (w->len) {
+		while (!from->iov_len)
+			from++;
+		iov[1] = *from;
+		w->iov_cnt = 2;
+		w->len = from->iov_len;
+	}
+	w->len += AMP_OFF_UDP_LEN;
 }
 
 ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
 	struct amp_inet *i = amp_inet(s);
-	struct amp_off_udp u;
-	struct amp_msg rest;
-	size_t n = 0;
+	uint8_t p[AMP_OFF_UDP_LEN];
+	struct iovec iov[2];
+	struct amp_msg w = *m;
 	ssize_t r;
 
+	(void)flags;
 	if (s->flags & AMP_SF_WR_SHUT)
 		return -EPIPE;
 	if (i->state != AMP_INET_CONN) {
 		if (m->done)
 			return -ECONNRESET; /* half a datagram went down with its carrier */
 		if (i->state == AMP_INET_IDLE)
-			amp_inet_open(s);
+			amp_inet_start(s, AMP_INET_WAIT);
 		return -EAGAIN;
 	}
-	if (m->done == 0) {
-		r = head(s, &u); /* an ICMP error is told before the next datagram goes */
+	w.name = NULL;
+	if (!m->done) {
+		r = head(s, p); /* an ICMP error is told before the next datagram goes */
 		if (r == 0 || (r == -EAGAIN && i->state == AMP_INET_CONN))
-			r = send_frame(s, m, &n);
+			r = put_header(s, m, p);
 		if (r)
 			return r;
-		i->off = n < m->len;
-		return (ssize_t)n;
+		begin(&w, iov, p);
 	}
-	rest = *m;
-	rest.name = NULL;
-	r = i->carrier->fam->sendmsg(i->carrier, &rest, flags & ~MSG_EOR);
-	if (r > 0)
+	r = i->carrier->fam->sendmsg(i->carrier, &w, 0);
+	if (!m->done && r >= 0) {
+		r -= (ssize_t)AMP_OFF_UDP_LEN;
+		if (r < (m->len != 0)) { /* buffers too small for a header: not ours */
+			i->carrier->fam->shutdown(i->carrier, SHUT_RDWR);
+			return -EPIPE;
+		}
+	}
+	if (r >= 0)
 		i->off = m->done + (size_t)r < m->len;
-	else if (r != -EAGAIN)
+	else if (r != -EAGAIN && m->done)
 		amp_inet_fail(s, ECONNRESET);
 	return r;
 }
@@ -115,8 +142,9 @@ ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m, int flags
 ssize_t amp_inet_udp_recv(struct amp_sock *s, struct amp_msg *m, int flags)
 {
 	struct amp_inet *i = amp_inet(s);
-	struct amp_off_udp u;
+	uint8_t p[AMP_OFF_UDP_LEN];
 	struct amp_rxring r;
+	uint32_t arg;
 	size_t n;
 	int err;
 
@@ -124,41 +152,44 @@ ssize_t amp_inet_udp_recv(struct amp_sock *s, struct amp_msg *m, int flags)
 		return 0;
 	if (i->state != AMP_INET_CONN)
 		return -EAGAIN;
-	err = head(s, &u);
+	err = head(s, p);
 	if (err)
 		return err;
-	n = (size_t)u.len - AMP_OFF_UDP_LEN;
+	arg = amp_le32(p + ARG);
+	n = (size_t)amp_le16(p) - AMP_OFF_UDP_LEN;
 	if (n > m->len)
 		n = m->len;
 	r = i->carrier->rx; /* a second reader, behind the header */
 	r.tail = (AMP_RING_IDX)(r.tail + AMP_OFF_UDP_LEN);
 	n = amp_rxring_read(&r, m->iov, m->iov_cnt, 0, n, true);
 	if (m->name)
-		amp_inet_to_sa(s->domain, &u.addr, m->name, &m->name_len);
-	if (u.arg > n)
+		amp_inet_to_sa(s->domain, p + ADDR, m->name, &m->name_len);
+	if (arg > n)
 		m->flags |= MSG_TRUNC;
 	if (!(flags & MSG_PEEK))
-		amp_inet_drop(i->carrier, u.len);
-	return flags & MSG_TRUNC ? (ssize_t)u.arg : (ssize_t)n;
+		amp_inet_take(i->carrier, NULL, amp_le16(p), 0);
+	return flags & MSG_TRUNC ? (ssize_t)arg : (ssize_t)n;
 }
 
 int amp_inet_udp_poll(struct amp_sock *s)
 {
+	/* room for a header and something: more than that cannot be known */
+	const struct amp_msg probe = {.whole = AMP_OFF_UDP_LEN + 1};
 	struct amp_inet *i = amp_inet(s);
-	struct amp_off_udp u;
+	uint8_t p[AMP_OFF_UDP_LEN];
 	int r, ev = 0;
 
 	if (i->state == AMP_INET_IDLE && !s->err)
-		amp_inet_open(s); /* until it is open, nothing can be sent */
+		amp_inet_start(s, AMP_INET_WAIT); /* until it is open, nothing can be sent */
 	if (i->state != AMP_INET_CONN)
 		return 0;
-	r = head(s, &u);
+	r = head(s, p);
 	if (r == 0 || (s->flags & AMP_SF_RD_SHUT))
 		ev = POLLIN;
 	else if (r != -EAGAIN)
 		s->err = (uint8_t)-r;
 	if (i->state == AMP_INET_CONN && !i->off &&
-	    amp_inet_space(i->carrier, AMP_OFF_UDP_LEN + 1) == 0)
+	    i->carrier->fam->sendmsg(i->carrier, &probe, 0) == 0)
 		ev |= POLLOUT;
 	return ev;
 }

@@ -9,25 +9,32 @@
 #include <string.h>
 
 #include "amp_calls.h"
+#include "inet_text.h"
+
+/* Where an address may end; '%' is before the zone of an IPv6 one. */
+static bool at_end(char c)
+{
+	return c == '\0' || c == '%';
+}
 
 /* Exactly four decimal numbers. A leading zero is refused: elsewhere it means octal. */
-static int pton4(const char *s, uint8_t out[4])
+static const char *parse4(const char *s, uint8_t *out)
 {
 	for (unsigned i = 0; i < 4; i++) {
 		unsigned val = 0, digits = 0;
 
 		for (; *s >= '0' && *s <= '9'; s++, digits++) {
 			if (digits != 0 && val == 0)
-				return 0;
+				return NULL;
 			val = val * 10 + (unsigned)(*s - '0');
 			if (val > 255)
-				return 0;
+				return NULL;
 		}
-		if (digits == 0 || *s++ != (i < 3 ? '.' : '\0'))
-			return 0;
+		if (digits == 0 || (i < 3 && *s++ != '.'))
+			return NULL;
 		out[i] = (uint8_t)val;
 	}
-	return 1;
+	return at_end(*s) ? s : NULL;
 }
 
 static unsigned digit(char c)
@@ -42,68 +49,72 @@ static unsigned digit(char c)
 #define NOWHERE 17
 
 /* RFC 4291, 2.2: groups of 1 to 4 digits, one "::", the last 32 bits perhaps as IPv4. */
-static int pton6(const char *s, uint8_t out[16])
+static const char *parse6(const char *s, uint8_t *out)
 {
 	unsigned at = 0, gap = NOWHERE; /* bytes so far; where "::" was */
 
 	if (s[0] == ':' && *++s != ':')
-		return 0;
+		return NULL;
 	for (;;) {
 		const char *group = s;
 		unsigned val = 0, d;
 
 		while ((d = digit(*s)) < 16) {
 			if (s++ - group == 4)
-				return 0;
+				return NULL;
 			val = val << 4 | d;
 		}
 		if (*s == '.') {
-			if (at > 12 || !pton4(group, out + at))
-				return 0;
+			s = at > 12 ? NULL : parse4(group, out + at);
+			if (!s)
+				return NULL;
 			at += 4;
 			break;
 		}
 		if (s == group) {
-			if (*s == '\0')
+			if (at_end(*s))
 				break;
 			if (*s++ != ':' || gap != NOWHERE)
-				return 0;
+				return NULL;
 			gap = at;
 			continue;
 		}
 		if (at > 14)
-			return 0;
+			return NULL;
 		out[at++] = (uint8_t)(val >> 8);
 		out[at++] = (uint8_t)val;
-		if (*s == '\0')
+		if (at_end(*s))
 			break;
-		if (*s++ != ':' || *s == '\0')
-			return 0;
+		if (*s++ != ':' || at_end(*s))
+			return NULL;
 	}
 	/* "::" stands for one group at least. */
 	if ((gap == NOWHERE) != (at == 16))
-		return 0;
+		return NULL;
 	if (at != 16) {
 		memmove(out + 16 - (at - gap), out + gap, at - gap);
 		memset(out + gap, 0, 16 - at);
 	}
-	return 1;
+	return s;
+}
+
+const char *amp_inet_parse(int af, const char *s, uint8_t *out)
+{
+	return af == AF_INET ? parse4(s, out) : parse6(s, out);
 }
 
 int amp_inet_pton(int af, const char *restrict src, void *restrict dst)
 {
 	uint8_t addr[16];
-	int ok;
+	const char *end;
 
-	if (af == AF_INET)
-		ok = pton4(src, addr);
-	else if (af == AF_INET6)
-		ok = pton6(src, addr);
-	else
+	if (af != AF_INET && af != AF_INET6)
 		return amp_fail(EAFNOSUPPORT);
-	if (ok)
-		memcpy(dst, addr, af == AF_INET ? 4 : 16);
-	return ok;
+	end = amp_inet_parse(af, src, addr);
+	if (!end || *end)
+		return 0;
+	memcpy(dst, addr, af == AF_INET ? 4 : 16);
+	return 1;
 }
 
 static char *ntop4(const uint8_t a[4], char *p)
@@ -204,26 +215,26 @@ int amp_inet_aton(const char *cp, struct in_addr *in)
 	for (unsigned part = 0; part < 4; part++) {
 		uint32_t most = UINT32_MAX >> 8 * part;
 		unsigned base = 10, digits = 0, d;
-		uint64_t val = 0;
+		uint32_t val = 0;
 
 		if (*cp == '0') {
 			base = (cp[1] | 0x20) == 'x' ? 16 : 8;
 			cp += base == 16 ? 2 : 0;
 		}
 		for (; (d = digit(*cp)) < base; cp++, digits++) {
-			val = val * base + d;
-			if (val > most)
+			if (val > (most - d) / base)
 				return 0;
+			val = val * base + d;
 		}
 		if (digits == 0)
 			return 0;
 		if (*cp == '\0') {
-			in->s_addr = htonl(addr | (uint32_t)val);
+			in->s_addr = htonl(addr | val);
 			return 1;
 		}
 		if (*cp++ != '.' || val > 255)
 			return 0;
-		addr |= (uint32_t)val << (24 - 8 * part);
+		addr |= val << (24 - 8 * part);
 	}
 	return 0;
 }

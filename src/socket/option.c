@@ -13,111 +13,107 @@
 #define AMP_NEED option
 #include "need.h"
 
-static int give(void *val, socklen_t *len, const void *from, socklen_t size)
-{
-	if (*len > size)
-		*len = size;
-	memcpy(val, from, *len);
-	return 0;
-}
+union value {
+	int v;
+	struct linger l;
+	struct timeval tv;
+};
 
-static int get_int(const struct amp_sock *s, int name, int *v)
+/* The size of an option's value when it is answered here, else 0. */
+static socklen_t size_of(int level, int name)
 {
+	if (level != SOL_SOCKET)
+		return 0;
 	switch (name) {
 	case SO_TYPE:
-		*v = s->type;
-		break;
 	case SO_DOMAIN:
-		*v = s->domain;
-		break;
 	case SO_ACCEPTCONN:
-		*v = (s->flags & AMP_SF_LISTEN) != 0;
-		break;
-	case SO_RCVLOWAT:
-		*v = s->flags & AMP_SF_LISTEN || !s->rcvlowat ? 1 : s->rcvlowat;
-		break;
+	case SO_ERROR:
 	case SO_RCVBUF:
-		*v = s->type == SOCK_SEQPACKET ? (int)AMP_RING_MSG_ALLOC : AMPSOCK_RING_LEN;
-		break;
 	case SO_SNDBUF:
-		*v = AMPSOCK_RING_LEN;
-		break;
+	case SO_RCVLOWAT:
+		return sizeof(int);
+	case SO_LINGER:
+		return sizeof(struct linger);
+	case SO_RCVTIMEO:
+	case SO_SNDTIMEO:
+		return sizeof(struct timeval);
 	default:
-		return -ENOPROTOOPT;
+		return 0;
 	}
-	return 0;
 }
 
-static int get_sol(struct amp_sock *s, int name, void *val, socklen_t *len)
+static uint32_t *timeout_of(struct amp_sock *s, int name)
 {
-	uint32_t ms = name == SO_RCVTIMEO ? s->rcvtimeo_ms : s->sndtimeo_ms;
-	struct timeval tv = {.tv_sec = ms / 1000u};
-	struct linger l = {.l_onoff = s->linger_s != 255,
-			   .l_linger = s->linger_s != 255 ? s->linger_s : 0};
-	int v, r;
+	return name == SO_RCVTIMEO ? &s->rcvtimeo_ms : &s->sndtimeo_ms;
+}
+
+/* u: all zero before. */
+static void get_sol(struct amp_sock *s, int name, union value *u)
+{
+	uint32_t ms;
 
 	switch (name) {
 	case SO_RCVTIMEO:
 	case SO_SNDTIMEO:
-		tv.tv_usec = (int)(ms % 1000u * 1000u);
-		return give(val, len, &tv, sizeof(tv));
+		ms = *timeout_of(s, name);
+		u->tv.tv_sec = ms / 1000u;
+		u->tv.tv_usec = (int)(ms % 1000u * 1000u);
+		break;
 	case SO_LINGER:
-		return give(val, len, &l, sizeof(l));
+		if (s->linger_s != 255) {
+			u->l.l_onoff = 1;
+			u->l.l_linger = s->linger_s;
+		}
+		break;
 	case SO_ERROR:
-		v = amp_sock_take_err(s);
-		return give(val, len, &v, sizeof(v));
-	default:
-		r = get_int(s, name, &v);
-		return r ? r : give(val, len, &v, sizeof(v));
+		if (!s->err)
+			amp_links_run(); /* it may have just come */
+		u->v = amp_sock_take_err(s);
+		break;
+	case SO_TYPE:
+		u->v = s->type;
+		break;
+	case SO_DOMAIN:
+		u->v = s->domain;
+		break;
+	case SO_ACCEPTCONN:
+		u->v = (s->flags & AMP_SF_LISTEN) != 0;
+		break;
+	case SO_RCVLOWAT:
+		u->v = s->flags & AMP_SF_LISTEN || !s->rcvlowat ? 1 : s->rcvlowat;
+		break;
+	default: /* SO_RCVBUF, SO_SNDBUF */
+		u->v = name == SO_RCVBUF && s->type == SOCK_SEQPACKET ? (int)AMP_RING_MSG_ALLOC
+								      : AMPSOCK_RING_LEN;
 	}
 }
 
-static int set_timeout(struct amp_sock *s, int name, const void *val, socklen_t len)
+static int set_timeout(uint32_t *ms, const struct timeval *tv)
 {
-	struct timeval tv;
-	uint32_t ms;
-
-	if (len < sizeof(tv))
-		return -EINVAL;
-	memcpy(&tv, val, sizeof(tv));
-	if (tv.tv_usec < 0 || tv.tv_usec >= 1000000)
+	if (tv->tv_usec < 0 || tv->tv_usec >= 1000000)
 		return -EDOM;
-	if (tv.tv_sec < 0)
-		ms = 1; /* Linux: do not wait at all */
-	else if (tv.tv_sec >= INT32_MAX / 1000)
-		ms = INT32_MAX;
+	if (tv->tv_sec < 0)
+		*ms = 1; /* Linux: do not wait at all */
+	else if (tv->tv_sec >= INT32_MAX / 1000)
+		*ms = INT32_MAX;
 	else
-		ms = (uint32_t)tv.tv_sec * 1000u + ((uint32_t)tv.tv_usec + 999u) / 1000u;
-	*(name == SO_RCVTIMEO ? &s->rcvtimeo_ms : &s->sndtimeo_ms) = ms;
+		*ms = (uint32_t)tv->tv_sec * 1000u + ((uint32_t)tv->tv_usec + 999u) / 1000u;
 	return 0;
 }
 
-static int set_linger(struct amp_sock *s, const void *val, socklen_t len)
+static int set_sol(struct amp_sock *s, int name, const union value *u)
 {
-	struct linger l;
+	int v = u->v;
 
-	if (len < sizeof(l))
-		return -EINVAL;
-	memcpy(&l, val, sizeof(l));
-	if (!l.l_onoff)
-		s->linger_s = 255;
-	else
-		s->linger_s = (uint8_t)(l.l_linger < 0 || l.l_linger > 254 ? 254 : l.l_linger);
-	return 0;
-}
-
-static int set_sol(struct amp_sock *s, int name, const void *val, socklen_t len)
-{
-	int v;
-
-	if (name == SO_RCVTIMEO || name == SO_SNDTIMEO)
-		return set_timeout(s, name, val, len);
-	if (name == SO_LINGER)
-		return set_linger(s, val, len);
-	if (len < sizeof(v))
-		return -EINVAL;
-	memcpy(&v, val, sizeof(v));
 	switch (name) {
+	case SO_RCVTIMEO:
+	case SO_SNDTIMEO:
+		return set_timeout(timeout_of(s, name), &u->tv);
+	case SO_LINGER:
+		v = u->l.l_linger;
+		s->linger_s = (uint8_t)(!u->l.l_onoff ? 255 : v < 0 || v > 254 ? 254 : v);
+		return 0;
 	case SO_RCVLOWAT:
 		if (v < 0)
 			return -EINVAL;
@@ -134,80 +130,57 @@ static int set_sol(struct amp_sock *s, int name, const void *val, socklen_t len)
 	}
 }
 
-/* Is this one answered here? */
-static bool common(int level, int name)
-{
-	if (level != SOL_SOCKET)
-		return false;
-	switch (name) {
-	case SO_TYPE:
-	case SO_DOMAIN:
-	case SO_ACCEPTCONN:
-	case SO_ERROR:
-	case SO_RCVTIMEO:
-	case SO_SNDTIMEO:
-	case SO_RCVBUF:
-	case SO_SNDBUF:
-	case SO_RCVLOWAT:
-	case SO_LINGER:
-		return true;
-	default:
-		return false;
-	}
-}
-
 /* The family's answer may have to come from far away: waited for, bounded. */
 static int family_option(struct amp_call *c, bool set, int level, int name, void *val,
 			 socklen_t *len)
 {
 	int r;
 
-	c->block = true;
-	c->timeout_ms = AMPSOCK_CONNECT_MS;
 	do {
 		r = c->s->fam->option ? c->s->fam->option(c->s, set, level, name, val, len)
 				      : -ENOPROTOOPT;
-	} while (r == -EAGAIN && (r = amp_again(c)) == 0);
-	return r == -EAGAIN ? -ETIMEDOUT : r;
+	} while (amp_far_again(c, r));
+	return amp_far_result(r);
 }
 
-int amp_getsockopt(int fd, int level, int name, void *restrict val, socklen_t *restrict len)
+static int option(int fd, bool set, int level, int name, void *val, socklen_t *len)
 {
+	socklen_t size = size_of(level, name);
 	struct amp_call c;
+	union value u;
 	int r = amp_enter(&c, fd);
 
 	if (r)
 		return amp_fail(-r);
 	if (!val || !len) {
 		r = -EFAULT;
-	} else if (common(level, name)) {
-		if (name == SO_ERROR && !c.s->err)
-			amp_links_run(); /* it may have just come */
-		r = get_sol(c.s, name, val, len);
+	} else if (!size) {
+		r = family_option(&c, set, level, name, val, len);
+	} else if (!set) {
+		memset(&u, 0, sizeof(u));
+		get_sol(c.s, name, &u);
+		if (*len > size)
+			*len = size;
+		memcpy(val, &u, *len);
+	} else if (*len < size) {
+		r = -EINVAL;
 	} else {
-		r = family_option(&c, false, level, name, val, len);
+		memcpy(&u, val, size);
+		r = set_sol(c.s, name, &u);
+		if (r == 0 && name == SO_LINGER) { /* the family may have to tell somebody */
+			r = family_option(&c, true, level, name, val, len);
+			r = r == -ENOPROTOOPT ? 0 : r;
+		}
 	}
 	return (int)amp_leave(&c, r);
 }
 
+int amp_getsockopt(int fd, int level, int name, void *restrict val, socklen_t *restrict len)
+{
+	return option(fd, false, level, name, val, len);
+}
+
 int amp_setsockopt(int fd, int level, int name, const void *val, socklen_t len)
 {
-	struct amp_call c;
-	int r = amp_enter(&c, fd);
-
-	if (r)
-		return amp_fail(-r);
-	if (!val)
-		r = -EFAULT;
-	else if (common(level, name))
-		r = set_sol(c.s, name, val, len);
-	else
-		r = family_option(&c, true, level, name, (void *)(uintptr_t)val, &len);
-	if (r == 0 && level == SOL_SOCKET && name == SO_LINGER) {
-		/* the family may have to tell somebody */
-		int f = family_option(&c, true, level, name, (void *)(uintptr_t)val, &len);
-
-		r = f == -ENOPROTOOPT ? 0 : f;
-	}
-	return (int)amp_leave(&c, r);
+	return option(fd, true, level, name, (void *)(uintptr_t)val, &len);
 }

@@ -15,6 +15,7 @@
 #include <netinet/in.h>
 
 #include "stack.h"
+#include "inet_text.h"
 #include "../wire/le.h"
 
 #if AMPSOCK_INET
@@ -28,6 +29,10 @@
 	(AI_PASSIVE | AI_CANONNAME | AI_NUMERICHOST | AI_NUMERICSERV | AI_V4MAPPED | AI_ALL | \
 	 AI_ADDRCONFIG)
 #define CANON_MAX 255u
+/* An address as it travels, protocol.md 2.3: family, port, scope, bytes. */
+#define PORT  2
+#define SCOPE 4
+#define BYTES 8
 
 /* l: under the stack lock; a cell that is lent out is the caller's to read */
 struct cell {
@@ -47,24 +52,23 @@ static bool canon_used;			   /* l */
 struct query {
 	const char *node, *service;
 	struct addrinfo *first, **last;
+	int family, flags, type; /* type: SOCK_*, 0: both */
+	int asked;		 /* the family that the proxy is asked for */
 	uint16_t port;
 	uint8_t node_len, service_len; /* of what the proxy is asked; 0: nothing */
-	uint8_t type;		       /* SOCK_*, 0: both */
-	uint8_t ticket;
-	int family, flags;
 };
 
 /* ---- the pool ---- */
 
 static struct cell *cell_new(void)
 {
-	unsigned i;
+	struct cell *c;
 
-	for (i = 0; i < AMPSOCK_ADDRINFO; i++)
-		if (!pool[i].used) {
-			memset(&pool[i], 0, sizeof(pool[i]));
-			pool[i].used = true;
-			return &pool[i];
+	for (c = pool; c < pool + AMPSOCK_ADDRINFO; c++)
+		if (!c->used) {
+			memset(c, 0, sizeof(*c));
+			c->used = true;
+			return c;
 		}
 	return NULL;
 }
@@ -81,14 +85,25 @@ static void list_free(struct addrinfo *ai)
 	}
 }
 
-/* One address; both types when neither was asked for, as elsewhere. */
-static void add(struct query *q, const struct amp_off_addr *a)
+/* ::ffff:a.b.c.d */
+static void map_v4(uint8_t *a)
 {
-	uint8_t type = q->type ? q->type : SOCK_STREAM;
+	memcpy(a + BYTES + 12, a + BYTES, 4);
+	memset(a + BYTES, 0, 10);
+	a[BYTES + 10] = a[BYTES + 11] = 0xff;
+	a[0] = AMP_OFF_INET6;
+}
+
+/* One address, mapped if need be; both types when neither was asked for, as elsewhere. */
+static void add(struct query *q, uint8_t *a)
+{
+	int type = q->type ? q->type : SOCK_STREAM;
 	struct cell *c;
 
+	if (q->family == AF_INET6 && a[0] == AMP_OFF_INET)
+		map_v4(a);
 	while ((c = cell_new()) != NULL) {
-		c->ai.ai_family = a->family == AMP_OFF_INET ? AF_INET : AF_INET6;
+		c->ai.ai_family = a[0] == AMP_OFF_INET ? AF_INET : AF_INET6;
 		c->ai.ai_socktype = type;
 		c->ai.ai_protocol = type == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP;
 		c->ai.ai_flags = q->flags;
@@ -113,15 +128,6 @@ static void set_canon(struct query *q, const void *name, size_t len)
 	q->first->ai_canonname = canon;
 }
 
-/* ::ffff:a.b.c.d */
-static void map_v4(struct amp_off_addr *a)
-{
-	memcpy(a->addr + 12, a->addr, 4);
-	memset(a->addr, 0, 10);
-	a->addr[10] = a->addr[11] = 0xff;
-	a->family = AMP_OFF_INET6;
-}
-
 /* ---- numbers ---- */
 
 /* A decimal number of at most max, and nothing else. */
@@ -140,65 +146,38 @@ static bool number(const char *s, uint32_t max, uint32_t *v)
 	return !*s;
 }
 
-static bool numeric6(const char *node, struct amp_off_addr *a)
+/* Is the host a number? a, all zero before, becomes it. */
+static bool numeric_host(const char *node, uint8_t *a)
 {
-	const char *zone = strchr(node, '%');
-	char text[INET6_ADDRSTRLEN];
-	size_t len = zone ? (size_t)(zone - node) : strlen(node);
+	uint32_t scope = 0;
+	const char *end = amp_inet_parse(AF_INET, node, a + BYTES);
 
-	if (len >= sizeof(text) ||
-	    (zone && !number(zone + 1, UINT32_MAX / 10 - 1, &a->scope_id)))
+	a[0] = AMP_OFF_INET;
+	if (end && !*end)
+		return true;
+	a[0] = AMP_OFF_INET6;
+	end = amp_inet_parse(AF_INET6, node, a + BYTES);
+	if (!end || (*end && !number(end + 1, UINT32_MAX / 10 - 1, &scope)))
 		return false;
-	memcpy(text, node, len);
-	text[len] = '\0';
-	return amp_inet_pton(AF_INET6, text, a->addr) == 1;
-}
-
-/* 0: it was a number, and is in the list; 1: it is none; EAI_*. */
-static int numeric_host(struct query *q)
-{
-	struct amp_off_addr a;
-
-	memset(&a, 0, sizeof(a));
-	a.port = q->port;
-	if (amp_inet_pton(AF_INET, q->node, a.addr) == 1) {
-		a.family = AMP_OFF_INET;
-		if (q->family == AF_INET6) {
-			if (!(q->flags & AI_V4MAPPED))
-				return EAI_ADDRFAMILY;
-			map_v4(&a);
-		}
-	} else if (numeric6(q->node, &a)) {
-		a.family = AMP_OFF_INET6;
-		if (q->family == AF_INET)
-			return EAI_ADDRFAMILY;
-	} else {
-		return 1;
-	}
-	add(q, &a);
-	return 0;
+	amp_put_le32(a + SCOPE, scope);
+	return true;
 }
 
 /* No node: every address of this host, or its loopback; IPv4 first. */
-static void no_host(struct query *q)
+static void no_host(struct query *q, uint8_t *a)
 {
-	struct amp_off_addr a;
-	bool passive = q->flags & AI_PASSIVE;
+	bool loop = !(q->flags & AI_PASSIVE);
 
-	memset(&a, 0, sizeof(a));
-	a.port = q->port;
-	a.family = AMP_OFF_INET;
-	if (!passive) {
-		a.addr[0] = 127;
-		a.addr[3] = 1;
-	}
+	a[0] = AMP_OFF_INET;
+	a[BYTES] = loop ? 127 : 0;
+	a[BYTES + 3] = loop;
 	if (q->family != AF_INET6)
-		add(q, &a);
-	memset(a.addr, 0, 4);
-	a.family = AMP_OFF_INET6;
-	a.addr[15] = !passive;
+		add(q, a);
+	a[0] = AMP_OFF_INET6;
+	a[BYTES] = a[BYTES + 3] = 0;
+	a[BYTES + 15] = loop;
 	if (q->family != AF_INET)
-		add(q, &a);
+		add(q, a);
 }
 
 /* ---- the proxy's answers ---- */
@@ -207,176 +186,181 @@ static int eai_of(int r)
 {
 	static const int8_t eai[] = {EAI_AGAIN,	  EAI_FAIL,	EAI_FAMILY, EAI_NONAME,
 				     EAI_SERVICE, EAI_SOCKTYPE, EAI_MEMORY};
-	unsigned status = amp_inet_req_status;
+	unsigned n = amp_inet_frame[3] - (unsigned)AMP_OFF_EAI_AGAIN;
 
-	if (r == -EPROTO)
-		return EAI_FAIL;
-	if (r == -EIO && status >= AMP_OFF_EAI_AGAIN &&
-	    status - AMP_OFF_EAI_AGAIN < sizeof(eai))
-		return eai[status - AMP_OFF_EAI_AGAIN];
-	return r == -EACCES ? EAI_FAIL : EAI_AGAIN;
+	if (r == -EIO && n < sizeof(eai))
+		return eai[n];
+	return r == -EACCES || r == -EPROTO ? EAI_FAIL : EAI_AGAIN;
 }
 
-/* The list that the answer holds; -EPROTO when it is none (protocol.md 5.9). */
-static int take_addrs(struct query *q, const uint8_t *p, unsigned len, int family)
-{
-	unsigned n, cnt = p[0], canon_len = p[1];
-	struct amp_off_addr a;
+/* What can be asked: how the request is put together, and its answer looked at. */
+struct question {
+	unsigned op;
+	/* Into amp_inet_body; its length. */
+	unsigned (*fill)(const void *what);
+	/* What is in amp_inet_body; false: nonsense. */
+	bool (*take)(void *what);
+};
 
-	if (len < 8 || len != 8 + cnt * AMP_OFF_ADDR_LEN + canon_len || cnt > AMP_OFF_ADDRS_MAX)
-		return -EPROTO;
-	for (n = 0, p += 8; n < cnt; n++, p += AMP_OFF_ADDR_LEN) {
-		if (!amp_off_get_addr(p, &a) || !a.family ||
-		    (family != AF_UNSPEC && a.family != amp_inet_wire(family)))
-			return -EPROTO;
-		if (!q->node_len) { /* only the service was asked for */
-			q->port = a.port;
-			return 0;
-		}
-		if (q->family == AF_INET6 && a.family == AMP_OFF_INET)
-			map_v4(&a);
-		add(q, &a);
-	}
-	if (canon_len)
-		set_canon(q, p, canon_len);
-	return 0;
-}
-
-/* Once and again. 0; -EAGAIN; -errno with the status where eai_of() finds it. */
-static int ask(struct query *q, const struct amp_call *owner, int family)
+/* Ask and wait. 0 or EAI_*. */
+static int ask(struct amp_call *c, const struct question *to, void *what)
 {
-	uint8_t *p, flags = 0;
+	uint8_t ticket = 0;
 	unsigned len;
-	int r = amp_inet_session(&q->ticket);
+	int r;
 
-	if (!r)
-		r = amp_inet_req(owner, AMP_OFF_RESOLVE, &p, &len);
-	if (r < 0)
-		return r;
-	if (r) {
-		r = take_addrs(q, p, len, family);
-		if (r)
-			amp_inet_violation();
-		return r;
-	}
+	do {
+		r = amp_inet_req(c, &ticket, to->op);
+		if (r == 0) {
+			len = to->fill(what);
+			r = amp_inet_req_send(len);
+		}
+	} while (amp_far_again(c, r));
+	if (r == 1 && !to->take(what))
+		r = amp_inet_violation();
+	if (r == 1)
+		return 0;
+	amp_inet_req_forget(c);
+	return eai_of(r);
+}
+
+/* ---- by name ---- */
+
+static unsigned fill_query(const void *what)
+{
+	const struct query *q = what;
+	uint8_t *p = amp_inet_body;
+	unsigned flags = 0;
+
 	if (q->flags & AI_CANONNAME)
 		flags |= 2;
 	if (q->flags & AI_ADDRCONFIG)
 		flags |= 4;
 	if (q->flags & AI_PASSIVE)
 		flags |= 8;
-	p[0] = family == AF_UNSPEC ? 0 : amp_inet_wire(family);
+	p[0] = q->asked == AF_UNSPEC ? 0 : amp_inet_wire(q->asked);
 	p[1] = q->type == SOCK_STREAM ? AMP_OFF_STREAM : q->type ? AMP_OFF_DGRAM : 0;
-	p[2] = flags;
+	p[2] = (uint8_t)flags;
 	p[3] = q->node_len;
-	amp_put_le16(p + 4, q->port);
-	p[6] = q->service_len;
-	p[7] = 0;
+	amp_put_le32(p + 4, q->port | (uint32_t)q->service_len << 16);
+	p += 8;
 	if (q->node_len)
-		memcpy(p + 8, q->node, q->node_len);
+		memcpy(p, q->node, q->node_len);
 	if (q->service_len)
-		memcpy(p + 8 + q->node_len, q->service, q->service_len);
-	amp_inet_req_send(8u + q->node_len + q->service_len);
-	return -EAGAIN;
+		memcpy(p + q->node_len, q->service, q->service_len);
+	return 8u + q->node_len + q->service_len;
 }
 
-/* Ask and wait. 0 or EAI_*. */
-static int ask_wait(struct query *q, struct amp_call *c, int family)
+/* The list that the answer holds (protocol.md 5.8). */
+static bool take_list(void *what)
 {
-	int r;
+	struct query *q = what;
+	uint8_t *p = amp_inet_body;
+	unsigned len = amp_inet_body_len(), cnt = p[0], canon_len = p[1];
 
-	do {
-		r = ask(q, c, family);
-	} while (r == -EAGAIN && amp_again(c) == 0);
-	if (!r)
-		return 0;
-	amp_inet_req_forget(c);
-	return eai_of(r);
+	if (len < 8 || len != 8 + cnt * AMP_OFF_ADDR_LEN + canon_len || cnt > AMP_OFF_ADDRS_MAX)
+		return false;
+	for (p += 8; cnt; cnt--, p += AMP_OFF_ADDR_LEN) {
+		if (!p[0] || !amp_off_addr_ok(p) ||
+		    (q->asked != AF_UNSPEC && p[0] != amp_inet_wire(q->asked)))
+			return false;
+		if (!q->node_len) { /* only the service was asked for */
+			q->port = amp_le16(p + PORT);
+			return true;
+		}
+		add(q, p);
+	}
+	if (canon_len)
+		set_canon(q, p, canon_len);
+	return true;
 }
+
+static const struct question list_of = {
+	.op = AMP_OFF_RESOLVE,
+	.fill = fill_query,
+	.take = take_list,
+};
 
 static int names(struct query *q, struct amp_call *c)
 {
-	bool map = q->family == AF_INET6 && (q->flags & AI_V4MAPPED);
-	int r = ask_wait(q, c, q->family);
+	int r = ask(c, &list_of, q);
 
-	if (map && (r == EAI_NONAME || r == EAI_FAMILY || (!r && (q->flags & AI_ALL)))) {
-		int r4 = ask_wait(q, c, AF_INET);
-
-		r = q->first ? 0 : r4;
+	if (q->family == AF_INET6 && (q->flags & AI_V4MAPPED) &&
+	    (r == EAI_NONAME || r == EAI_FAMILY || (!r && (q->flags & AI_ALL)))) {
+		q->asked = AF_INET;
+		r = ask(c, &list_of, q);
+		if (q->first)
+			r = 0;
 	}
 	return r;
 }
 
 static int lookup(struct query *q, struct amp_call *c)
 {
-	uint8_t node_len = q->node_len;
+	uint8_t a[AMP_OFF_ADDR_LEN] = {0}, node_len = q->node_len;
+	bool numeric = q->node && numeric_host(q->node, a);
 	int r;
 
-	if (q->service_len && (!node_len || (q->node && numeric_host(q) != 1))) {
-		/* the host is no question: only the service is */
-		list_free(q->first);
-		q->first = NULL;
-		q->last = &q->first;
-		q->node_len = 0;
-		r = ask_wait(q, c, q->family);
+	if (q->service_len && (!q->node || numeric)) {
+		q->node_len = 0; /* the host is no question: only the service is */
+		r = ask(c, &list_of, q);
 		q->node_len = node_len;
 		if (r)
 			return r;
 	}
-	if (!q->node) {
-		no_host(q);
-		return 0;
-	}
-	r = numeric_host(q);
-	if (r != 1)
-		return r;
-	return q->flags & AI_NUMERICHOST ? EAI_NONAME : names(q, c);
+	if (q->node && !numeric)
+		return q->flags & AI_NUMERICHOST ? EAI_NONAME : names(q, c);
+	amp_put_le16(a + PORT, q->port);
+	if (!q->node)
+		no_host(q, a);
+	else if (a[0] == AMP_OFF_INET6 ? q->family == AF_INET
+				       : q->family == AF_INET6 && !(q->flags & AI_V4MAPPED))
+		return EAI_ADDRFAMILY;
+	else
+		add(q, a);
+	return 0;
 }
 
-static int check(struct query *q, const struct addrinfo *hints)
+static int check_hints(struct query *q, const struct addrinfo *hints)
 {
-	uint32_t port = 0;
-	size_t len;
+	int proto = hints->ai_protocol, type = hints->ai_socktype;
 
-	if (hints) {
-		q->flags = hints->ai_flags;
-		q->family = hints->ai_family;
-		if (hints->ai_protocol == IPPROTO_TCP)
-			q->type = SOCK_STREAM;
-		else if (hints->ai_protocol == IPPROTO_UDP)
-			q->type = SOCK_DGRAM;
-		if (hints->ai_socktype) {
-			if ((hints->ai_socktype != SOCK_STREAM &&
-			     hints->ai_socktype != SOCK_DGRAM) ||
-			    (q->type && q->type != hints->ai_socktype) ||
-			    (hints->ai_protocol && !q->type))
-				return EAI_SOCKTYPE;
-			q->type = (uint8_t)hints->ai_socktype;
-		} else if (hints->ai_protocol && !q->type) {
-			return EAI_SOCKTYPE;
-		}
-	}
+	q->flags = hints->ai_flags;
+	q->family = q->asked = hints->ai_family;
+	q->type = proto == IPPROTO_TCP ? SOCK_STREAM : proto == IPPROTO_UDP ? SOCK_DGRAM : type;
+	if ((type && type != q->type) || (proto && q->type == type && !type) ||
+	    (q->type && q->type != SOCK_STREAM && q->type != SOCK_DGRAM))
+		return EAI_SOCKTYPE;
 	if ((q->flags & ~KNOWN_FLAGS) || ((q->flags & AI_CANONNAME) && !q->node))
 		return EAI_BADFLAGS;
 	if (q->family != AF_UNSPEC && q->family != AF_INET && q->family != AF_INET6)
 		return EAI_FAMILY;
-	if (!q->node && !q->service)
+	return 0;
+}
+
+static int check(struct query *q)
+{
+	uint32_t port = 0;
+	size_t len;
+
+	if (q->node) {
+		len = strlen(q->node);
+		if (!len || len > AMP_OFF_NAME_MAX)
+			return EAI_NONAME;
+		q->node_len = (uint8_t)len;
+	} else if (!q->service) {
 		return EAI_NONAME;
-	len = q->node ? strlen(q->node) : 0;
-	if (len > AMP_OFF_NAME_MAX || (q->node && !len))
-		return EAI_NONAME;
-	q->node_len = (uint8_t)len;
-	if (!q->service)
-		return 0;
-	if (number(q->service, UINT16_MAX, &port)) {
-		q->port = (uint16_t)port;
-		return 0;
 	}
-	len = strlen(q->service);
-	if ((q->flags & AI_NUMERICSERV) || !len)
-		return EAI_NONAME;
-	q->service_len = (uint8_t)len;
-	return len > NI_MAXSERV ? EAI_SERVICE : 0;
+	if (q->service && !number(q->service, UINT16_MAX, &port)) {
+		len = strlen(q->service);
+		if ((q->flags & AI_NUMERICSERV) || !len)
+			return EAI_NONAME;
+		if (len > NI_MAXSERV)
+			return EAI_SERVICE;
+		q->service_len = (uint8_t)len;
+	}
+	q->port = (uint16_t)port;
+	return 0;
 }
 
 int amp_getaddrinfo(const char *restrict node, const char *restrict service,
@@ -384,24 +368,24 @@ int amp_getaddrinfo(const char *restrict node, const char *restrict service,
 {
 	struct query q = {.node = node, .service = service};
 	struct amp_call c;
-	int r = check(&q, hints);
+	int r = hints ? check_hints(&q, hints) : 0;
 
+	if (!r)
+		r = check(&q);
 	if (r)
 		return r;
 	q.last = &q.first;
 	amp_enter_plain(&c);
-	c.block = true;
-	c.timeout_ms = AMPSOCK_CONNECT_MS;
 	r = (q.flags & AI_CANONNAME) && canon_used ? EAI_MEMORY : lookup(&q, &c);
 	if (!r && !q.first)
 		r = EAI_MEMORY;
-	if (r)
+	if (r) {
 		list_free(q.first);
-	else
+	} else {
 		set_canon(&q, node, q.node_len);
-	amp_leave(&c, 0);
-	if (!r)
 		*res = q.first;
+	}
+	amp_leave(&c, 0);
 	return r;
 }
 
@@ -416,11 +400,40 @@ void amp_freeaddrinfo(struct addrinfo *res)
 
 /* ---- the other way ---- */
 
-/* Text of len bytes to where the caller wants it, with its end. */
-static int give(char *to, socklen_t room, const void *text, size_t len)
+struct reverse {
+	uint8_t a[AMP_OFF_ADDR_LEN];
+	int flags;
+};
+
+static unsigned fill_reverse(const void *what)
 {
-	if (!to || !room)
-		return 0;
+	const struct reverse *v = what;
+	uint8_t *p = amp_inet_body;
+
+	amp_put_le32(p, (v->flags & NI_NAMEREQD ? 1u : 0) | (v->flags & NI_DGRAM ? 2u : 0));
+	memcpy(p + 4, v->a, AMP_OFF_ADDR_LEN);
+	return 4 + AMP_OFF_ADDR_LEN;
+}
+
+static bool take_reverse(void *what)
+{
+	const uint8_t *p = amp_inet_body;
+	unsigned len = amp_inet_body_len();
+
+	(void)what;
+	return len >= 4 && len == 4u + p[0] + p[1];
+}
+
+static const struct question names_of = {
+	.op = AMP_OFF_RNAME,
+	.fill = fill_reverse,
+	.take = take_reverse,
+};
+
+/* Text of len bytes to where the caller wants it, with its end. */
+static __attribute__((noinline)) int give(char *to, socklen_t room, const void *text,
+					  size_t len)
+{
 	if (len >= room)
 		return EAI_OVERFLOW;
 	memcpy(to, text, len);
@@ -428,127 +441,73 @@ static int give(char *to, socklen_t room, const void *text, size_t len)
 	return 0;
 }
 
-/* v in decimal, at the end of text; returns where it begins. */
-static char *decimal(char *end, uint32_t v)
+/* v in decimal behind prefix (0: none), to where the caller wants it. */
+static __attribute__((noinline)) int give_number(char *to, socklen_t room, char prefix,
+						 uint32_t v)
 {
-	*--end = '\0';
+	char text[12], *p = text + sizeof(text);
+
 	do {
-		*--end = (char)('0' + v % 10);
+		*--p = (char)('0' + v % 10);
 		v /= 10;
 	} while (v);
-	return end;
+	if (prefix)
+		*--p = prefix;
+	return give(to, room, p, (size_t)(text + sizeof(text) - p));
 }
 
-static int numeric_name(const struct amp_off_addr *a, char *host, socklen_t host_len)
+static int numeric_name(const uint8_t *a, char *host, socklen_t room)
 {
-	char text[INET6_ADDRSTRLEN + 12], zone[12], *z;
+	int af = a[0] == AMP_OFF_INET ? AF_INET : AF_INET6;
 	size_t len;
 
-	if (!amp_inet_ntop(a->family == AMP_OFF_INET ? AF_INET : AF_INET6, a->addr, text,
-			   sizeof(text)))
-		return EAI_FAIL;
-	len = strlen(text);
-	if (a->scope_id) {
-		z = decimal(zone + sizeof(zone), a->scope_id);
-		text[len++] = '%';
-		memcpy(text + len, z, strlen(z));
-		len += strlen(z);
-	}
-	return give(host, host_len, text, len);
-}
-
-/* Where the proxy's texts go. */
-struct reverse {
-	struct amp_off_addr a;
-	char *host, *serv; /* NULL: not wanted, or a number will do */
-	socklen_t host_len, serv_len;
-	int flags;
-	uint8_t ticket;
-	bool host_done, serv_done;
-};
-
-static int take_names(struct reverse *v, const uint8_t *p, unsigned len)
-{
-	unsigned host_len = p[0], serv_len = p[1];
-	int r = 0;
-
-	if (len < 4 || len != 4 + host_len + serv_len)
-		return -EPROTO;
-	if (host_len && v->host) {
-		v->host_done = true;
-		r = give(v->host, v->host_len, p + 4, host_len);
-	}
-	if (serv_len && v->serv && !r) {
-		v->serv_done = true;
-		r = give(v->serv, v->serv_len, p + 4 + host_len, serv_len);
-	}
-	return r ? -EMSGSIZE : 0;
-}
-
-static int ask_name(struct reverse *v, const struct amp_call *owner)
-{
-	unsigned len;
-	uint8_t *p;
-	int r = amp_inet_session(&v->ticket);
-
-	if (!r)
-		r = amp_inet_req(owner, AMP_OFF_RNAME, &p, &len);
-	if (r < 0)
-		return r;
-	if (r) {
-		r = take_names(v, p, len);
-		if (r == -EPROTO)
-			amp_inet_violation();
-		return r;
-	}
-	amp_put_le32(p, (v->flags & NI_NAMEREQD ? 1u : 0) | (v->flags & NI_DGRAM ? 2u : 0));
-	amp_off_put_addr(p + 4, &v->a);
-	amp_inet_req_send(4 + AMP_OFF_ADDR_LEN);
-	return -EAGAIN;
+	if (!amp_inet_ntop(af, a + BYTES, host, room))
+		return EAI_OVERFLOW;
+	if (!amp_le32(a + SCOPE))
+		return 0;
+	len = strlen(host);
+	return give_number(host + len, (socklen_t)(room - len), '%', amp_le32(a + SCOPE));
 }
 
 int amp_getnameinfo(const struct sockaddr *restrict addr, socklen_t len, char *restrict host,
 		    socklen_t host_len, char *restrict serv, socklen_t serv_len, int flags)
 {
-	struct reverse v = {.host = flags & NI_NUMERICHOST || !host_len ? NULL : host,
-			    .serv = flags & NI_NUMERICSERV || !serv_len ? NULL : serv,
-			    .host_len = host_len,
-			    .serv_len = serv_len,
-			    .flags = flags};
+	const uint8_t *p = amp_inet_body;
+	struct reverse v = {.flags = flags};
+	unsigned host_got, serv_got; /* bytes of the proxy's texts that are wanted */
 	struct amp_call c;
-	char text[8], *t;
-	int r;
+	int r = 0;
 
 	if ((addr->sa_family != AF_INET && addr->sa_family != AF_INET6) ||
-	    amp_inet_from_sa(addr->sa_family, addr, len, &v.a))
+	    amp_inet_from_sa(addr->sa_family, addr, len, v.a))
 		return EAI_FAMILY;
-	if (!((host && host_len) || (serv && serv_len)) ||
-	    (flags & NI_NAMEREQD && !v.host && host))
+	if (!host)
+		host_len = 0;
+	if (!serv)
+		serv_len = 0;
+	if (!(host_len | serv_len) ||
+	    (host && (flags & NI_NAMEREQD) && (!host_len || (flags & NI_NUMERICHOST))))
 		return EAI_NONAME;
-	if (v.host || v.serv) {
-		amp_enter_plain(&c);
-		c.block = true;
-		c.timeout_ms = AMPSOCK_CONNECT_MS;
-		do {
-			r = ask_name(&v, &c);
-		} while (r == -EAGAIN && amp_again(&c) == 0);
-		if (r)
-			amp_inet_req_forget(&c);
-		amp_leave(&c, 0);
-		if (r == -EMSGSIZE)
-			return EAI_OVERFLOW;
-		if ((flags & NI_NAMEREQD) && v.host && !v.host_done)
-			return r ? eai_of(r) : EAI_NONAME;
+	host_got = flags & NI_NUMERICHOST ? 0 : host_len;
+	serv_got = flags & NI_NUMERICSERV ? 0 : serv_len;
+	amp_enter_plain(&c);
+	if (host_got | serv_got) {
+		r = ask(&c, &names_of, &v);
+		host_got = host_got && !r ? p[0] : 0;
+		serv_got = serv_got && !r ? p[1] : 0;
 	}
-	if (!v.host_done) {
-		r = numeric_name(&v.a, host, host_len);
-		if (r)
-			return r;
-	}
-	if (v.serv_done)
-		return 0;
-	t = decimal(text + sizeof(text), v.a.port);
-	return give(serv, serv_len, t, strlen(t));
+	if (!(flags & NI_NAMEREQD) || !host_len) /* a number will do */
+		r = 0;
+	else if (!r && !host_got)
+		r = EAI_NONAME;
+	if (!r && host_len)
+		r = host_got ? give(host, host_len, p + 4, host_got)
+			     : numeric_name(v.a, host, host_len);
+	if (!r && serv_len)
+		r = serv_got ? give(serv, serv_len, p + 4 + p[0], serv_got)
+			     : give_number(serv, serv_len, 0, amp_le16(v.a + PORT));
+	amp_leave(&c, 0);
+	return r;
 }
 #endif
 
@@ -558,23 +517,23 @@ const char *amp_gai_strerror(int ecode)
 	case 0:
 		return "no error";
 	case EAI_AGAIN:
-		return "no answer at present, try again";
+		return "no answer, try again";
 	case EAI_BADFLAGS:
-		return "flags do not fit together";
+		return "wrong flags";
 	case EAI_FAIL:
-		return "the name cannot be resolved";
+		return "cannot be resolved";
 	case EAI_FAMILY:
-		return "address family not supported";
+		return "family not supported";
 	case EAI_MEMORY:
-		return "no room for the result";
+		return "out of memory";
 	case EAI_NONAME:
-		return "name or service not known";
+		return "unknown name";
 	case EAI_SERVICE:
-		return "service not known for this socket type";
+		return "unknown service";
 	case EAI_SOCKTYPE:
-		return "socket type not supported";
+		return "type not supported";
 	case EAI_SYSTEM:
-		return "system error, see errno";
+		return "system error";
 	case EAI_OVERFLOW:
 		return "buffer too small";
 	default:

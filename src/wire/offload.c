@@ -41,17 +41,22 @@ void amp_off_put_addr(uint8_t *p, const struct amp_off_addr *a)
 }
 
 /* protocol.md 2.3: no address is 24 zero bytes; IPv4 leaves scope and 12 bytes zero. */
+bool amp_off_addr_ok(const uint8_t *p)
+{
+	if (p[0] == AMP_OFF_INET6)
+		return !p[1];
+	if (p[0] == AMP_OFF_INET)
+		return !p[1] && all_zero(p + 4, 4) && all_zero(p + 12, 12);
+	return all_zero(p, AMP_OFF_ADDR_LEN);
+}
+
 bool amp_off_get_addr(const uint8_t *p, struct amp_off_addr *a)
 {
 	a->family = p[0];
 	a->port = amp_le16(p + 2);
 	a->scope_id = amp_le32(p + 4);
 	memcpy(a->addr, p + 8, 16);
-	if (p[1])
-		return false;
-	if (p[0] == AMP_OFF_INET)
-		return !a->scope_id && all_zero(p + 12, 12);
-	return p[0] == AMP_OFF_INET6 || all_zero(p, AMP_OFF_ADDR_LEN);
+	return amp_off_addr_ok(p);
 }
 
 void amp_off_put_open(uint8_t p[AMP_OFF_OPEN_LEN], const struct amp_off_open *o)
@@ -140,6 +145,18 @@ void amp_off_put_answer(uint8_t p[AMP_OFF_ANSWER_LEN], const struct amp_off_answ
 	amp_off_put_addr(p + 64, &a->peer);
 }
 
+int amp_off_answer_ok(const uint8_t p[AMP_OFF_ANSWER_LEN])
+{
+	if (amp_le32(p) != AMP_OFF_MAGIC)
+		return AMP_OFF_EPROTO;
+	if (p[4] != AMP_OFF_VERSION)
+		return AMP_OFF_EPROTONOSUPPORT;
+	return all_zero(p + 28, 12) && amp_off_addr_ok(p + AMP_OFF_A_LOCAL) &&
+			       amp_off_addr_ok(p + AMP_OFF_A_PEER)
+		       ? AMP_OFF_OK
+		       : AMP_OFF_EPROTO;
+}
+
 int amp_off_get_answer(const uint8_t p[AMP_OFF_ANSWER_LEN], struct amp_off_answer *a)
 {
 	a->magic = amp_le32(p);
@@ -150,14 +167,9 @@ int amp_off_get_answer(const uint8_t p[AMP_OFF_ANSWER_LEN], struct amp_off_answe
 	a->arg = amp_le32(p + 12);
 	a->token = amp_le64(p + 16);
 	a->max_frame = amp_le32(p + 24);
-	if (a->magic != AMP_OFF_MAGIC)
-		return AMP_OFF_EPROTO;
-	if (a->version != AMP_OFF_VERSION)
-		return AMP_OFF_EPROTONOSUPPORT;
-	if (!all_zero(p + 28, 12) || !amp_off_get_addr(p + 40, &a->local) ||
-	    !amp_off_get_addr(p + 64, &a->peer))
-		return AMP_OFF_EPROTO;
-	return AMP_OFF_OK;
+	amp_off_get_addr(p + AMP_OFF_A_LOCAL, &a->local);
+	amp_off_get_addr(p + AMP_OFF_A_PEER, &a->peer);
+	return amp_off_answer_ok(p);
 }
 
 void amp_off_put_ctl(uint8_t p[AMP_OFF_CTL_LEN], const struct amp_off_ctl *c)
@@ -187,24 +199,29 @@ void amp_off_put_udp(uint8_t p[AMP_OFF_UDP_LEN], const struct amp_off_udp *u)
 }
 
 /* protocol.md 7: lengths must agree, or everything behind this frame is garbage. */
+bool amp_off_udp_ok(const uint8_t p[AMP_OFF_UDP_LEN])
+{
+	uint32_t carried = amp_le16(p) - AMP_OFF_UDP_LEN; /* wraps: below 32 is too short */
+	uint32_t arg = amp_le32(p + 4);
+
+	if (carried > UINT16_MAX || !amp_off_addr_ok(p + 8))
+		return false;
+	if (p[2] == AMP_OFF_UDP_DATA) /* no datagram is longer: it becomes a return value */
+		return p[3] == AMP_OFF_UDP_TRUNC ? arg > carried && arg <= UINT16_MAX
+						 : !p[3] && arg == carried;
+	if (p[2] == AMP_OFF_UDP_ERROR && arg == AMP_OFF_OK)
+		return false;
+	return p[2] <= AMP_OFF_UDP_DROPS && !p[3] && !carried;
+}
+
 bool amp_off_get_udp(const uint8_t p[AMP_OFF_UDP_LEN], struct amp_off_udp *u)
 {
 	u->len = amp_le16(p);
 	u->kind = p[2];
 	u->flags = p[3];
 	u->arg = amp_le32(p + 4);
-	if (u->len < AMP_OFF_UDP_LEN || !amp_off_get_addr(p + 8, &u->addr))
-		return false;
-	if (u->kind == AMP_OFF_UDP_DATA) {
-		uint32_t carried = u->len - AMP_OFF_UDP_LEN;
-
-		/* no datagram is longer than 65535: the length becomes a return value */
-		return u->flags == AMP_OFF_UDP_TRUNC ? u->arg > carried && u->arg <= UINT16_MAX
-						     : !u->flags && u->arg == carried;
-	}
-	if (u->kind == AMP_OFF_UDP_ERROR && u->arg == AMP_OFF_OK)
-		return false;
-	return u->kind <= AMP_OFF_UDP_DROPS && !u->flags && u->len == AMP_OFF_UDP_LEN;
+	amp_off_get_addr(p + 8, &u->addr);
+	return amp_off_udp_ok(p);
 }
 
 /* By enum amp_off_status. Every errno here is below 256 on Linux, newlib and picolibc. */

@@ -186,6 +186,27 @@ struct amp_off_open {
  */
 #define AMP_OFF_ANSWER_LEN 88u
 
+/* Where the fields are, for who fills or reads the bytes as they lie (the library). */
+#define AMP_OFF_O_TOKEN	    8
+#define AMP_OFF_O_FAMILY    16 /* and type, 17 */
+#define AMP_OFF_O_MAX_FRAME 20
+#define AMP_OFF_O_BOUND_ID  24
+#define AMP_OFF_O_OPTS_SET  32
+#define AMP_OFF_O_OPTS	    36
+#define AMP_OFF_O_KEEP	    40 /* three times u16 */
+#define AMP_OFF_O_LINGER    46
+#define AMP_OFF_O_PEER	    48
+#define AMP_OFF_O_LOCAL	    72
+
+#define AMP_OFF_A_OP	    5
+#define AMP_OFF_A_STATUS    6
+#define AMP_OFF_A_ID	    8
+#define AMP_OFF_A_ARG	    12
+#define AMP_OFF_A_TOKEN	    16
+#define AMP_OFF_A_MAX_FRAME 24
+#define AMP_OFF_A_LOCAL	    40
+#define AMP_OFF_A_PEER	    64
+
 struct amp_off_answer {
 	uint32_t magic;
 	uint8_t version;
@@ -260,7 +281,13 @@ struct amp_off_udp {
 	struct amp_off_addr addr;
 };
 
-/* Codecs: put writes the fixed part; get checks magic, version, op and lengths. */
+/*
+ * Codecs: put writes the fixed part; get checks magic, version, op and lengths. The checks
+ * alone (ok), for who leaves the bytes where they are: what get refuses, they refuse.
+ */
+bool amp_off_addr_ok(const uint8_t *p);
+int amp_off_answer_ok(const uint8_t p[AMP_OFF_ANSWER_LEN]); /* as amp_off_get_answer() */
+bool amp_off_udp_ok(const uint8_t p[AMP_OFF_UDP_LEN]);
 void amp_off_put_addr(uint8_t *p, const struct amp_off_addr *a);
 bool amp_off_get_addr(const uint8_t *p, struct amp_off_addr *a); /* false: malformed */
 void amp_off_put_open(uint8_t p[AMP_OFF_OPEN_LEN], const struct amp_off_open *o);
