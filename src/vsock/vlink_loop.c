@@ -18,7 +18,7 @@ static int32_t loop_run(struct amp_runner *r, uint32_t now_ms)
 
 	(void)r;
 	(void)now_ms;
-	if (!vs->owed_head && !vs->stray_cnt && !vs->closing_cnt && !vs->loop_starved)
+	if (!vs->owed_head && !vs->stray_cnt && !vs->closing_cnt && !vs->path_starved)
 		return -1;
 	return amp_vlink_turn(&loop_link, &broken);
 }
@@ -44,7 +44,7 @@ struct amp_vlink *amp_vlink_loop(void)
 	l->index = AMP_VLINK_LOOP;
 	l->vs.local_cid = VMADDR_CID_LOCAL;
 	l->vs.seqpacket = true;
-	l->vs.loop = &amp_vsock_loop;
+	l->vs.path = &amp_vsock_loop;
 	l->vs.loop_buf = loop_buf;
 	l->vs.loop_len = sizeof(loop_buf);
 	amp_vlinks[AMP_VLINK_LOOP] = l;

@@ -234,8 +234,8 @@ static void in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c)
 }
 
 /*
- * RST to an address that we know nothing of. There is room: run() saw to it. On a loop it
- * needs none: the other end is here, and hears of it at once.
+ * RST to an address that we know nothing of. There is room: run() saw to it. A path sends it
+ * its own way.
  */
 static __attribute__((noinline, cold)) void stray_rst(struct amp_vsock *vs,
 						      const struct amp_vsock_addr *local,
@@ -245,10 +245,7 @@ static __attribute__((noinline, cold)) void stray_rst(struct amp_vsock *vs,
 	struct amp_vsock_stray *s;
 
 	if (peer->cid == AMP_VSOCK_CID_LOCAL) {
-		struct amp_vsock_conn *c = find(vs, peer, local, type);
-
-		if (c)
-			in_rst(vs, c);
+		vs->path->stray(vs, local, peer, type);
 		return;
 	}
 	if (vs->stray_cnt == vs->stray_len)
@@ -261,24 +258,31 @@ static __attribute__((noinline, cold)) void stray_rst(struct amp_vsock *vs,
 	vs->stats.rst_strays++;
 }
 
+void amp_vsock_requested(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			 const struct amp_vsock_addr *local, const struct amp_vsock_addr *peer,
+			 unsigned type, uint32_t peer_buf_alloc)
+{
+	/* amp_vsock_respond() inside the hook */
+	bool answered = c->state == AMP_CONN_OPEN;
+
+	conn_init(vs, c, local, peer, type, AMP_CONN_REQUESTED);
+	c->credit.peer_buf_alloc = peer_buf_alloc;
+	if (answered)
+		amp_vsock_respond(vs, c);
+}
+
 static void in_request(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 		       const struct amp_vsock_addr *local, const struct amp_vsock_addr *peer)
 {
 	struct amp_vsock_conn *c = NULL;
-	bool answered;
 
 	if (vs->ops->request &&
 	    (h->type == AMP_VSOCK_STREAM || vs->seqpacket || peer->cid == AMP_VSOCK_CID_LOCAL))
 		c = vs->ops->request(vs, *local, *peer, (uint8_t)h->type);
-	if (!c) {
+	if (c)
+		amp_vsock_requested(vs, c, local, peer, h->type, h->buf_alloc);
+	else
 		stray_rst(vs, local, peer, h->type);
-		return;
-	}
-	answered = c->state == AMP_CONN_OPEN; /* amp_vsock_respond() inside the hook */
-	conn_init(vs, c, local, peer, h->type, AMP_CONN_REQUESTED);
-	c->credit.peer_buf_alloc = h->buf_alloc;
-	if (answered)
-		amp_vsock_respond(vs, c);
 }
 
 /* Returns whether the owner holds the buffer. */
@@ -512,8 +516,20 @@ void amp_vsock_fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, ui
 	h->flags = flags;
 	h->buf_alloc = c->buf_alloc;
 	h->fwd_cnt = c->credit.fwd_cnt;
-	c->credit.told_fwd_cnt = c->credit.fwd_cnt;
-	c->owed &= (uint8_t)~AMP_OWE_CREDIT;
+	amp_vsock_told(c);
+}
+
+bool amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			 const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx)
+{
+	return input(vs, h, rx, c);
+}
+
+void amp_vsock_rekey(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t peer_port)
+{
+	hash_del(vs, c);
+	c->peer.port = peer_port;
+	hash_add(vs, c);
 }
 
 void amp_vsock_input(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
@@ -607,10 +623,8 @@ static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_
 	struct amp_vsock_tx tx = {.iov = vs->iov, .iov_max = vs->iov_max};
 	uint32_t room;
 
-	if (c->loop) {
-		vs->loop->send(vs, c, op, flags);
-		return true;
-	}
+	if (c->loop)
+		return vs->path->send(vs, c, op, flags);
 	if (out_get(vs, &tx, &room) <= 0)
 		return false;
 	out_put(vs, c, &tx, op, 0, flags);
@@ -660,6 +674,15 @@ static bool flush_strays(struct amp_vsock *vs)
 	return true;
 }
 
+/* No buffer, or not now: tx_ready will say when to try again. */
+static void tx_starve(struct amp_vsock *vs, const struct amp_vsock_conn *c)
+{
+	if (c->loop)
+		vs->path_starved = true;
+	else
+		vs->tx_starved = true;
+}
+
 static void flush(struct amp_vsock *vs)
 {
 	struct amp_vsock_conn *c;
@@ -669,7 +692,7 @@ static void flush(struct amp_vsock *vs)
 	while ((c = vs->owed_head) != NULL) {
 		while (c->owed) {
 			if (!send_owed(vs, c)) {
-				vs->tx_starved = true;
+				tx_starve(vs, c);
 				return;
 			}
 		}
@@ -690,7 +713,7 @@ void amp_vsock_init(struct amp_vsock *vs)
 	memset(vs->hash, 0, vs->hash_len * sizeof(*vs->hash));
 	vs->owed_head = vs->owed_tail = vs->recent = NULL;
 	vs->stray_cnt = vs->stray_head = 0;
-	vs->tx_starved = vs->loop_starved = vs->loop_busy = false;
+	vs->tx_starved = vs->path_starved = vs->loop_busy = false;
 	vs->closing_cnt = 0;
 	vs->why = NULL;
 	memset(&vs->stats, 0, sizeof(vs->stats));
@@ -718,8 +741,8 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 	if (vs->owed_head || vs->stray_cnt)
 		flush(vs);
 	if ((vs->tx_starved && vs->out && amp_vq_avail(vs->out)) ||
-	    (vs->loop_starved && !vs->loop_busy)) {
-		vs->tx_starved = vs->loop_starved = false;
+	    (vs->path_starved && vs->path->ready(vs))) {
+		vs->tx_starved = vs->path_starved = false;
 		if (vs->ops->tx_ready)
 			vs->ops->tx_ready(vs);
 	}
@@ -745,7 +768,7 @@ void amp_vsock_down(struct amp_vsock *vs)
 
 		for (c = vs->hash[i]; c; c = next) {
 			next = c->hash_next;
-			if (c->loop)
+			if (c->loop && vs->path->stays)
 				continue;
 			reset(vs, c, false);
 			c->owed = 0; /* nothing can be sent */
@@ -780,7 +803,7 @@ int amp_vsock_connect(struct amp_vsock *vs, struct amp_vsock_conn *c,
 {
 	bool loop = peer.cid == AMP_VSOCK_CID_LOCAL;
 
-	if (loop ? !vs->loop : !vs->out)
+	if (loop ? !vs->path : !vs->out)
 		return -ENETDOWN;
 	if (loop)
 		local.cid = AMP_VSOCK_CID_LOCAL;
@@ -832,15 +855,6 @@ void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t no
 	c->has_deadline = 1;
 }
 
-/* No buffer, or not now: tx_ready will say when to try again. */
-static void tx_starve(struct amp_vsock *vs, const struct amp_vsock_conn *c)
-{
-	if (c->loop)
-		vs->loop_starved = true;
-	else
-		vs->tx_starved = true;
-}
-
 static int may_send(const struct amp_vsock_conn *c)
 {
 	if (c->owed & AMP_OWE_RESPONSE) /* no data before it */
@@ -861,8 +875,10 @@ static uint32_t credit_left(const struct amp_vsock_conn *c)
 }
 
 /* Owed packets found no buffer: the next ones are theirs, or data would starve them. */
-static bool must_queue(const struct amp_vsock *vs)
+static bool must_queue(const struct amp_vsock *vs, const struct amp_vsock_conn *c)
 {
+	if (c->loop)
+		return vs->path_starved && vs->owed_head && !vs->path->stays;
 	return vs->tx_starved && (vs->owed_head || vs->stray_cnt);
 }
 
@@ -879,10 +895,10 @@ int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t w
 			amp_vsock_want_tx(vs, c);
 		return r;
 	}
-	if (c->loop)
-		r = vs->loop->reserve(vs, tx, &room);
+	if (must_queue(vs, c))
+		r = 0;
 	else
-		r = must_queue(vs) ? 0 : out_get(vs, tx, &room);
+		r = c->loop ? vs->path->reserve(vs, c, tx, &room) : out_get(vs, tx, &room);
 	if (r <= 0) {
 		tx_starve(vs, c);
 		return -EAGAIN;
@@ -941,14 +957,14 @@ void amp_vsock_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp
 		out_put(vs, c, tx, AMP_VSOCK_OP_RW, len, flags);
 		return;
 	}
-	vs->loop->commit(vs, c, tx, len, flags);
+	vs->path->commit(vs, c, tx, len, flags);
 }
 
 void amp_vsock_cancel(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx)
 {
 	c->reserved -= tx->len;
 	if (c->loop)
-		vs->loop_busy = false;
+		vs->path->cancel(vs, tx);
 	else if (vs->out)
 		amp_vq_unget(vs->out, tx->id);
 }
@@ -957,11 +973,11 @@ uint32_t amp_vsock_tx_space(const struct amp_vsock *vs, const struct amp_vsock_c
 {
 	uint32_t space = credit_left(c);
 
-	if (may_send(c) || space == 0)
+	if (may_send(c) || space == 0 || must_queue(vs, c))
 		return 0;
 	if (c->loop)
-		return vs->loop_busy ? 0 : space;
-	return vs->out && !must_queue(vs) && amp_vq_avail(vs->out) ? space : 0;
+		return vs->path->ready(vs) ? space : 0;
+	return vs->out && amp_vq_avail(vs->out) ? space : 0;
 }
 
 void amp_vsock_want_credit(struct amp_vsock *vs, struct amp_vsock_conn *c)
