@@ -50,7 +50,7 @@ struct amp_vlink *amp_vlink_loop(void)
 	l->index = AMP_VLINK_LOOP;
 	l->vs.local_cid = VMADDR_CID_LOCAL;
 	l->vs.seqpacket = true;
-	l->vs.loop = &amp_vsock_loop;
+	l->vs.path = &amp_vsock_loop;
 	l->vs.loop_buf = loop_buf;
 	l->vs.loop_len = sizeof(loop_buf);
 	amp_vlinks[AMP_VLINK_LOOP] = l;

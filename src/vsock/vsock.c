@@ -261,16 +261,13 @@ static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_
 	struct amp_vsock_tx tx = {.iov = vs->iov, .iov_max = vs->iov_max};
 	uint32_t room;
 
-	if (c->loop) {
-		vs->loop->send(vs, c, op, flags);
+	if (c->loop ? vs->path->send(vs, c, op, flags) : out_get(vs, &tx, &room) > 0) {
+		if (!c->loop)
+			out_put(vs, c, &tx, op, 0, flags);
 		return true;
 	}
-	if (out_get(vs, &tx, &room) <= 0) {
-		vs->tx_starved = true;
-		return false;
-	}
-	out_put(vs, c, &tx, op, 0, flags);
-	return true;
+	amp_vsock_tx_starve(vs, c);
+	return false;
 }
 
 /* False: no buffer. */
@@ -333,8 +330,8 @@ static RARE bool settle(struct amp_vsock *vs)
 	(void)amp_vsock_flush(vs);
 	vs->settled = true;
 	if ((vs->tx_starved && vs->out && amp_vq_avail(vs->out)) ||
-	    (vs->loop_starved && !vs->loop_busy)) {
-		vs->tx_starved = vs->loop_starved = false;
+	    (vs->path_starved && vs->path->ready(vs))) {
+		vs->tx_starved = vs->path_starved = false;
 		if (vs->ops->tx_ready)
 			vs->ops->tx_ready(vs);
 	}
@@ -394,10 +391,10 @@ static inline int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t
 			amp_vsock_want_tx(vs, c);
 		return r;
 	}
-	if (c->loop)
-		r = vs->loop->reserve(vs, tx, &room);
+	if (must_queue(vs, c))
+		r = 0;
 	else
-		r = must_queue(vs) ? 0 : out_get(vs, tx, &room);
+		r = c->loop ? vs->path->reserve(vs, c, tx, &room) : out_get(vs, tx, &room);
 	if (r > 0 && room == 0) {
 		r = amp_vq_break(
 			vs->out,
@@ -423,7 +420,7 @@ static inline void commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
 {
 	c->credit.tx_cnt += len;
 	if (c->loop)
-		vs->loop->commit(vs, c, tx, len, flags);
+		vs->path->commit(vs, c, tx, len, flags);
 	else
 		out_put(vs, c, tx, AMP_VSOCK_OP_RW, len, flags);
 }
@@ -499,7 +496,7 @@ void amp_vsock_cancel(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp
 {
 	c->reserved -= tx->len;
 	if (c->loop)
-		vs->loop_busy = false;
+		vs->path->cancel(vs, tx);
 	else if (vs->out)
 		amp_vq_unget(vs->out, tx->id);
 }

@@ -44,7 +44,7 @@ struct amp_vsock_conn {
 			uint8_t starved : 1;	  /* out of credit: tell me with EV_WRITABLE */
 			uint8_t eager : 1; /* engine: CREDIT_REQUEST came, nothing consumed */
 			uint8_t asked : 1; /* engine: CREDIT_REQUEST sent, no credit since */
-			uint8_t loop : 1;  /* peer is in this very engine (CID 1) */
+			uint8_t loop : 1;  /* peer.cid is CID 1: its packets take vs->path */
 		};
 		uint32_t standing; /* all of these at once, AMP_VSOCK_USUAL_* */
 	};
@@ -149,7 +149,7 @@ struct amp_vsock {
 		struct {
 			uint8_t stray_cnt;
 			bool tx_starved;   /* a reserve found no buffer */
-			bool loop_starved; /* a reserve found loop_buf busy */
+			bool path_starved; /* a reserve found nothing on the path */
 			bool torn;	   /* a ring is broken */
 		};
 		uint32_t to_do; /* engine: any of these at once */
@@ -169,8 +169,8 @@ struct amp_vsock {
 	struct amp_iov *iov;	       /* room to receive into: iov_max segments */
 	uint16_t iov_max;
 	struct amp_vsock_stray *stray;
-	const struct amp_vsock_loop *loop; /* CID 1: &amp_vsock_loop, or NULL: no loop */
-	void *loop_buf;			   /* one packet's payload, loop_len bytes */
+	const struct amp_vsock_path *path; /* of connections to CID 1; NULL: there are none */
+	void *loop_buf; /* amp_vsock_loop: one packet's payload, loop_len bytes */
 	uint32_t loop_len;
 	const char *why; /* last lie of the peer in words, for one log line; NULL: none */
 	struct amp_vsock_stats stats;
@@ -189,7 +189,7 @@ struct amp_vsock_tx {
 };
 
 /* Fields that the caller sets first: ops owner in out local_cid peer_cid seqpacket hash
- * hash_len iov iov_max stray stray_len loop loop_buf loop_len. */
+ * hash_len iov iov_max stray stray_len path loop_buf loop_len. */
 void amp_vsock_init(struct amp_vsock *vs);
 
 /*
@@ -275,24 +275,60 @@ void amp_vsock_consumed(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t
 /* A buffer held by ops->data goes back. */
 void amp_vsock_release(struct amp_vsock *vs, uint16_t id);
 
-/* ---- CID 1 (xport_loop.c): the engine's other half, of its own so that it can be left out
- * ---- */
+/* ---- ways for packets that are not the engine's two queues ---- */
 
-struct amp_vsock_loop {
-	/* Deliver a packet without payload to the other end. */
-	void (*send)(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
+/*
+ * Connections to CID 1 take such a way: into this very core (xport_loop.c), or as rpmsg
+ * messages (af_rpmsg/rpmsg_stream.c: the CID then says nothing, the ports are endpoint
+ * addresses). What travels is the same: states, credit and owed packets are the engine's.
+ */
+struct amp_vsock_path {
+	bool stays; /* connections outlive amp_vsock_down() */
+	/* A packet without payload. False: no buffer now, it stays owed until the next run. */
+	bool (*send)(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
 		     uint32_t flags);
-	/* 1 with *room set, 0: the buffer is in use. */
-	int (*reserve)(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint32_t *room);
+	/* RST from local to a peer that we know nothing of. NULL: all packets of this path come
+	 * in by amp_vsock_input_for(). */
+	void (*stray)(struct amp_vsock *vs, const struct amp_vsock_addr *local,
+		      const struct amp_vsock_addr *peer, unsigned type);
+	/* 1 with *room set (not 0), 0: none now. */
+	int (*reserve)(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
+		       uint32_t *room);
 	void (*commit)(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
 		       uint32_t len, uint32_t flags);
+	void (*cancel)(struct amp_vsock *vs, struct amp_vsock_tx *tx);
+	/* Would reserve give something now? */
+	bool (*ready)(const struct amp_vsock *vs);
+	/* The engine has let go of c; the owner hears of it next, by EV_GONE. May be NULL. */
+	void (*gone)(struct amp_vsock *vs, struct amp_vsock_conn *c);
 };
-extern const struct amp_vsock_loop amp_vsock_loop;
+extern const struct amp_vsock_path amp_vsock_loop;
 
-/* For xport_loop.c alone: the header of c's next packet; a good packet has arrived. */
+/* For paths alone. The header of c's next packet. */
 void amp_vsock_fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, uint16_t op,
 			   uint32_t len, uint32_t flags);
+/* The peer has been told of all that was consumed. */
+static inline void amp_vsock_told(struct amp_vsock_conn *c)
+{
+	c->credit.told_fwd_cnt = c->credit.fwd_cnt;
+	c->owed &= 0x3fu & ~AMP_OWE_CREDIT;
+}
+/*
+ * A good packet has arrived; for c, when the path knows it: of the header then only len, op,
+ * flags, buf_alloc and fwd_cnt count. True: the owner holds its buffer.
+ */
 void amp_vsock_input(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 		     struct amp_vsock_rx *rx);
+bool amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			 const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx);
+/*
+ * REQUEST, for which the owner gave c (state FREE, or OPEN: amp_vsock_respond() in its hook):
+ * the same as after amp_vsock_ops.request, for a path that has a request hook of its own.
+ */
+void amp_vsock_requested(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			 const struct amp_vsock_addr *local, const struct amp_vsock_addr *peer,
+			 unsigned type, uint32_t peer_buf_alloc);
+/* The peer's RESPONSE names another port than the one that was asked. */
+void amp_vsock_rekey(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t peer_port);
 
 #endif /* AMP_VSOCK_H */

@@ -30,10 +30,26 @@ struct amp_vsock_conn *amp_vsock_find(const struct amp_vsock *vs,
 	return c;
 }
 
+static void hash_add(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	struct amp_vsock_conn **head = bucket(vs, c->ends);
+
+	c->hash_next = *head;
+	*head = c;
+}
+
+static void hash_del(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	struct amp_vsock_conn **at = bucket(vs, c->ends);
+
+	while (*at != c)
+		at = &(*at)->hash_next;
+	*at = c->hash_next;
+}
+
 void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			 const struct amp_vsock_addr *ends, unsigned type, uint8_t state)
 {
-	struct amp_vsock_conn **head = bucket(vs, ends);
 	uint32_t buf_alloc = c->buf_alloc;
 
 	memset(c, 0, sizeof(*c));
@@ -42,20 +58,17 @@ void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	c->state = state;
 	c->buf_alloc = buf_alloc;
 	c->loop = ends[1].cid == AMP_VSOCK_CID_LOCAL;
-	c->hash_next = *head;
-	*head = c;
+	hash_add(vs, c);
 }
 
 void amp_vsock_forget(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
-	struct amp_vsock_conn **at = bucket(vs, c->ends);
-
-	while (*at != c)
-		at = &(*at)->hash_next;
-	*at = c->hash_next;
+	hash_del(vs, c);
 	if (vs->recent == c)
 		vs->recent = NULL;
 	c->state = AMP_CONN_FREE;
+	if (c->loop && vs->path->gone)
+		vs->path->gone(vs, c);
 	vs->ops->event(vs, c, AMP_VSOCK_EV_GONE);
 }
 
@@ -175,11 +188,7 @@ void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_addr *ends
 	struct amp_vsock_stray *s;
 
 	if (ends[1].cid == AMP_VSOCK_CID_LOCAL) {
-		struct amp_vsock_addr turned[2] = {ends[1], ends[0]};
-		struct amp_vsock_conn *c = amp_vsock_find(vs, turned, type);
-
-		if (c)
-			in_rst(vs, c);
+		vs->path->stray(vs, &ends[0], &ends[1], type);
 		return;
 	}
 	if (vs->stray_cnt == vs->stray_len)
@@ -270,6 +279,21 @@ bool amp_vsock_in(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct am
 	return false;
 }
 
+/* ---- for paths (vsock.h) ---- */
+
+bool amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			 const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx)
+{
+	return in_known(vs, c, h, rx);
+}
+
+void amp_vsock_rekey(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t peer_port)
+{
+	hash_del(vs, c);
+	c->peer.port = peer_port;
+	hash_add(vs, c);
+}
+
 /* ---- the door ---- */
 
 void amp_vsock_init(struct amp_vsock *vs)
@@ -294,7 +318,7 @@ void amp_vsock_down(struct amp_vsock *vs)
 
 		for (c = vs->hash[i]; c; c = next) {
 			next = c->hash_next;
-			if (c->loop)
+			if (c->loop && vs->path->stays)
 				continue;
 			reset(vs, c, false);
 			c->owed = 0; /* nothing can be sent */
@@ -330,7 +354,7 @@ int amp_vsock_connect(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	struct amp_vsock_addr ends[2] = {local, peer};
 	bool loop = peer.cid == AMP_VSOCK_CID_LOCAL;
 
-	if (loop ? !vs->loop : !vs->out)
+	if (loop ? !vs->path : !vs->out)
 		return -ENETDOWN;
 	if (loop)
 		ends[0].cid = AMP_VSOCK_CID_LOCAL;
@@ -373,7 +397,7 @@ void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t no
 void amp_vsock_tx_starve(struct amp_vsock *vs, const struct amp_vsock_conn *c)
 {
 	if (c->loop)
-		vs->loop_starved = true;
+		vs->path_starved = true;
 	else
 		vs->tx_starved = true;
 }
@@ -394,11 +418,11 @@ uint32_t amp_vsock_tx_space(const struct amp_vsock *vs, const struct amp_vsock_c
 {
 	uint32_t space = credit_left(c);
 
-	if (amp_vsock_may_send_on(c) || space == 0)
+	if (amp_vsock_may_send_on(c) || space == 0 || must_queue(vs, c))
 		return 0;
 	if (c->loop)
-		return vs->loop_busy ? 0 : space;
-	return vs->out && !must_queue(vs) && amp_vq_avail(vs->out) ? space : 0;
+		return vs->path->ready(vs) ? space : 0;
+	return vs->out && amp_vq_avail(vs->out) ? space : 0;
 }
 
 void amp_vsock_want_credit(struct amp_vsock *vs, struct amp_vsock_conn *c)

@@ -43,8 +43,8 @@ RARE void amp_vsock_conn_lied(struct amp_vsock *vs, struct amp_vsock_conn *c, co
 bool amp_vsock_in(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx,
 		  struct amp_vsock_conn *c, const struct amp_vsock_addr *ends);
 /*
- * RST to an address that we know nothing of. There is room: run() saw to it. On a loop it
- * needs none: the other end is here, and hears of it at once.
+ * RST to an address that we know nothing of. There is room: run() saw to it. A path sends it
+ * its own way.
  */
 RARE void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_addr *ends,
 			      unsigned type);
@@ -71,8 +71,10 @@ static inline uint32_t credit_left(const struct amp_vsock_conn *c)
 }
 
 /* Owed packets found no buffer: the next ones are theirs, or data would starve them. */
-static inline bool must_queue(const struct amp_vsock *vs)
+static inline bool must_queue(const struct amp_vsock *vs, const struct amp_vsock_conn *c)
 {
+	if (c->loop)
+		return vs->path_starved && vs->owed_head && !vs->path->stays;
 	return vs->tx_starved && (vs->owed_head || vs->stray_cnt);
 }
 

@@ -7,20 +7,27 @@ struct amp_vsock_conn *amp_vsock_take_request(struct amp_vsock *vs,
 					      const struct amp_vsock_addr *ends)
 {
 	struct amp_vsock_conn *c;
-	bool answered;
 
 	if (!vs->ops->request || (h->type != AMP_VSOCK_STREAM && !vs->seqpacket &&
 				  ends[1].cid != AMP_VSOCK_CID_LOCAL))
 		return NULL;
 	c = vs->ops->request(vs, ends[0], ends[1], (uint8_t)h->type);
-	if (!c)
-		return NULL;
-	answered = c->state == AMP_CONN_OPEN; /* amp_vsock_respond() inside the hook */
-	amp_vsock_conn_init(vs, c, ends, h->type, AMP_CONN_REQUESTED);
-	c->credit.peer_buf_alloc = h->buf_alloc;
+	if (c)
+		amp_vsock_requested(vs, c, &ends[0], &ends[1], h->type, h->buf_alloc);
+	return c;
+}
+
+void amp_vsock_requested(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			 const struct amp_vsock_addr *local, const struct amp_vsock_addr *peer,
+			 unsigned type, uint32_t peer_buf_alloc)
+{
+	struct amp_vsock_addr ends[2] = {*local, *peer};
+	bool answered = c->state == AMP_CONN_OPEN; /* amp_vsock_respond() inside the hook */
+
+	amp_vsock_conn_init(vs, c, ends, type, AMP_CONN_REQUESTED);
+	c->credit.peer_buf_alloc = peer_buf_alloc;
 	if (answered)
 		amp_vsock_respond(vs, c);
-	return c;
 }
 
 void amp_vsock_respond(struct amp_vsock *vs, struct amp_vsock_conn *c)

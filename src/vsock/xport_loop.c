@@ -7,7 +7,7 @@
  */
 #include "vsock.h"
 
-static void loop_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
+static bool loop_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
 		      uint32_t flags)
 {
 	struct amp_vsock_rx none = {.iov = NULL};
@@ -15,10 +15,22 @@ static void loop_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t o
 
 	amp_vsock_fill_header(c, &h, op, 0, flags);
 	amp_vsock_input(vs, &h, &none);
+	return true;
 }
 
-static int loop_reserve(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint32_t *room)
+/* The other end is here, and hears of it at once. */
+static void loop_stray(struct amp_vsock *vs, const struct amp_vsock_addr *local,
+		       const struct amp_vsock_addr *peer, unsigned type)
 {
+	struct amp_vsock_conn c = {.local = *local, .peer = *peer, .type = (uint8_t)type};
+
+	(void)loop_send(vs, &c, AMP_VSOCK_OP_RST, 0);
+}
+
+static int loop_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
+			uint32_t *room)
+{
+	(void)c;
 	if (vs->loop_busy)
 		return 0;
 	vs->loop_busy = true;
@@ -41,8 +53,23 @@ static void loop_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct a
 	vs->loop_busy = false;
 }
 
-const struct amp_vsock_loop amp_vsock_loop = {
+static void loop_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx)
+{
+	(void)tx;
+	vs->loop_busy = false;
+}
+
+static bool loop_ready(const struct amp_vsock *vs)
+{
+	return !vs->loop_busy;
+}
+
+const struct amp_vsock_path amp_vsock_loop = {
+	.stays = true,
 	.send = loop_send,
+	.stray = loop_stray,
 	.reserve = loop_reserve,
 	.commit = loop_commit,
+	.cancel = loop_cancel,
+	.ready = loop_ready,
 };

@@ -289,7 +289,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *d, size_t len)
 				  .iov_max = 8,
 				  .stray = w.stray,
 				  .stray_len = 2,
-				  .loop = &amp_vsock_loop,
+				  .path = &amp_vsock_loop,
 				  .loop_buf = w.loop,
 				  .loop_len = sizeof(w.loop)};
 	amp_vsock_init(&w.vs);

@@ -192,7 +192,7 @@ static void side_init(struct side *s, struct amp_vq *in, struct amp_vq *out, uin
 	s->vs.iov_max = 24;
 	s->vs.stray = s->stray;
 	s->vs.stray_len = 4;
-	s->vs.loop = &amp_vsock_loop;
+	s->vs.path = &amp_vsock_loop;
 	s->vs.loop_buf = s->loop;
 	s->vs.loop_len = sizeof(s->loop);
 	amp_vsock_init(&s->vs);

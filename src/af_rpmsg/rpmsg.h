@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The door to the rpmsg bus: floor 2.
+ *
+ * One struct amp_rpmsg is one end of one link: a remote core with its device queues, or a
+ * host with its driver queues, the same code. It has no globals, no heap, no loop and no
+ * lock: the owner (af_rpmsg's links in the library, a link in the proxy) hands the memory
+ * in, serialises the calls and is told of events through struct amp_rpmsg_ops. Endpoints
+ * are structs inside the owner's own.
+ *
+ *	                 vring0 (remote to host)    vring1 (host to remote)
+ *	remote (device)  out: AMP_VQ_DEVICE         in: AMP_VQ_DEVICE
+ *	host (driver)    in:  AMP_VQ_DRIVER, pool   out: AMP_VQ_DRIVER, pool
+ *
+ * A message lies in one buffer, header and payload in one piece. Nothing here notifies the
+ * peer: the owner asks amp_vq_kick_due() of the two queues when it leaves, which makes it
+ * one kick a burst.
+ *
+ * Hooks are called from amp_rpmsg_run() and from nowhere else. A hook may call any function
+ * of this door except run.
+ */
+#ifndef AMP_RPMSG_H
+#define AMP_RPMSG_H
+
+#include "../ampsock_config.h"
+#include "../virtio/vq.h"
+#include "../wire/rpmsg_hdr.h"
+
+struct amp_rpmsg;
+
+/* Life: amp_rpmsg_open() .. amp_rpmsg_close() true, or amp_rpmsg_ops.gone(). */
+struct amp_rpmsg_ept {
+	struct amp_rpmsg_ept *hash_next; /* bus */
+	struct amp_rpmsg_ept *owed_next; /* bus: list of those with an announcement owed */
+	const char *name; /* owner's, at most 31 characters, valid while it lives; NULL: none */
+	uint32_t addr;
+	uint8_t kind; /* the owner's own: what this is to it */
+	uint8_t owed; /* bus: announcements to send */
+	bool on_list; /* bus */
+	bool told;    /* bus: announced in this life of the link */
+};
+
+/* One arrived message, in place. */
+struct amp_rpmsg_rx {
+	void *data; /* the payload; valid until the hook returns, or until released if held */
+	uint32_t len;
+	uint32_t src;
+	uint32_t dst;
+	uint16_t id; /* what amp_rpmsg_release() takes */
+};
+
+struct amp_rpmsg_ops {
+	/*
+	 * A message for ept. Return 0: done with the buffer; 1: held, the owner calls
+	 * amp_rpmsg_release(bus, rx->id) later. It may hold only while amp_rpmsg_may_hold().
+	 */
+	int (*data)(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
+		    const struct amp_rpmsg_rx *rx);
+	/*
+	 * The peer announces a service or withdraws it. name: NUL-terminated, checked, not
+	 * empty, valid until the hook returns. NULL: nobody wants to know.
+	 */
+	void (*service)(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone);
+	/* A reserve had failed for want of a buffer and there are some again. May be NULL. */
+	void (*tx_ready)(struct amp_rpmsg *bus);
+	/* The withdrawal of a closed endpoint is out, or the link is down: the struct is free. */
+	void (*gone)(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept);
+};
+
+struct amp_rpmsg_stats {
+	uint32_t rx_messages;
+	uint32_t tx_messages;
+	uint32_t rx_bad;     /* header or length that lies, malformed name-service message */
+	uint32_t rx_nobody;  /* to an address that nobody has */
+	uint32_t ns_ignored; /* name-service messages with nothing in them for us */
+};
+
+struct amp_rpmsg {
+	const struct amp_rpmsg_ops *ops;
+	void *owner;
+	struct amp_vq *in; /* NULL: down */
+	struct amp_vq *out;
+	bool ns;			 /* VIRTIO_RPMSG_F_NS negotiated */
+	bool tx_starved;		 /* a reserve found no buffer */
+	bool enough;			 /* set by a hook: run takes no more messages now */
+	uint16_t held_cnt;		 /* receive buffers held */
+	uint16_t held_max;		 /* set by up(): the rest is for everybody else */
+	uint32_t next_addr;		 /* dynamic addresses rotate */
+	struct amp_rpmsg_ept **hash;	 /* hash_len heads, zeroed by init */
+	uint32_t hash_len;		 /* a power of two */
+	struct amp_rpmsg_ept *owed_head; /* first in, first out */
+	struct amp_rpmsg_ept *owed_tail;
+	const char *why; /* last lie of the peer in words, for one log line; NULL: none */
+	struct amp_rpmsg_stats stats;
+};
+
+/* Room for one message: between reserve and commit or cancel. */
+struct amp_rpmsg_tx {
+	uint8_t *data; /* payload, aligned to 4 where the peer's buffers are */
+	uint32_t room; /* bytes of payload */
+	uint16_t id;
+};
+
+/* Fields that the caller sets first: ops owner hash hash_len. Down, without endpoints. */
+void amp_rpmsg_init(struct amp_rpmsg *bus);
+
+/*
+ * The link works (DRIVER_OK): in, out and ns say with what. Every named endpoint is announced,
+ * also those that were there before. held_max becomes three quarters of the in queue.
+ */
+void amp_rpmsg_up(struct amp_rpmsg *bus, struct amp_vq *in, struct amp_vq *out, bool ns);
+
+/*
+ * The link is gone: queues and held buffers are forgotten, announcements owed again at the
+ * next up(). Endpoints stay; those being closed are gone (ops->gone from here, the one
+ * exception).
+ */
+void amp_rpmsg_down(struct amp_rpmsg *bus);
+
+/*
+ * Look at the queues: at most budget messages in, owed announcements out. Returns the number
+ * of messages handled (0: nothing to do), or -EBADMSG when a ring is broken: the owner resets
+ * the link. Call again while it returns budget.
+ */
+int amp_rpmsg_run(struct amp_rpmsg *bus, unsigned budget);
+
+/* Before sleep: ask to be notified of what run waits for. True: run again first. */
+bool amp_rpmsg_arm(struct amp_rpmsg *bus);
+
+/*
+ * An endpoint at addr (AMP_RPMSG_ADDR_ANY: a free one from 1024 up, a just-freed one not soon
+ * again). With a name it is announced, now and whenever the link comes up. 0; -EADDRINUSE;
+ * -EINVAL: the name is empty, or the address is the name service's own.
+ */
+int amp_rpmsg_open(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint32_t addr,
+		   const char *name);
+/*
+ * Withdraw and forget. No more data for it. True: the struct is the owner's again; false:
+ * ops->gone() will say when.
+ */
+bool amp_rpmsg_close(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept);
+/* The endpoint with this address, NULL: none. */
+struct amp_rpmsg_ept *amp_rpmsg_find(const struct amp_rpmsg *bus, uint32_t addr);
+
+/*
+ * A buffer for one message: 0 with *tx filled in; -EAGAIN: none now (tx_ready will come);
+ * -ENETDOWN. Several may be open at once; commit in order, cancel the last first.
+ */
+int amp_rpmsg_reserve(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx);
+/* Send the first len <= tx->room bytes. */
+void amp_rpmsg_commit(struct amp_rpmsg *bus, const struct amp_rpmsg_tx *tx, uint32_t src,
+		      uint32_t dst, uint32_t len);
+void amp_rpmsg_cancel(struct amp_rpmsg *bus, const struct amp_rpmsg_tx *tx);
+/* Would reserve succeed? (A hint.) */
+static inline bool amp_rpmsg_tx_ready(const struct amp_rpmsg *bus)
+{
+	return bus->out && amp_vq_avail(bus->out);
+}
+
+static inline bool amp_rpmsg_may_hold(const struct amp_rpmsg *bus)
+{
+	return bus->held_cnt < bus->held_max;
+}
+/* A buffer held by ops->data goes back. Nothing when the link went down since: see gen. */
+void amp_rpmsg_release(struct amp_rpmsg *bus, uint16_t id);
+
+#endif /* AMP_RPMSG_H */

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The door to byte streams over rpmsg endpoints: floor 2.
+ *
+ * A stream connection is a pair of endpoints of its own and the protocol of docs/protocol.md.
+ * Its states, its credit and what it owes are those of the vsock engine (vsock/vsock.h): a
+ * struct amp_rstream is a struct amp_vsock whose packets take another way (struct
+ * amp_vsock_path), so reserve, commit, consumed, shutdown, close, abort, events and
+ * everything that is built on them (sockets, the proxy's ends) serve both.
+ * Only opening is different: addresses are endpoints, the answer names a new one.
+ *
+ * Messages come and go through struct amp_rstream_door_ops: the bus (rpmsg.h) or, over
+ * /dev/rpmsgN, a descriptor for each endpoint.
+ */
+#ifndef AMP_RPMSG_STREAM_H
+#define AMP_RPMSG_STREAM_H
+
+#include "../vsock/vsock.h"
+#include "rpmsg.h"
+
+struct amp_rstream;
+
+/* c.local.port and c.peer.port are the endpoints' addresses, both CIDs AMP_VSOCK_CID_LOCAL. */
+struct amp_rstream_conn {
+	struct amp_vsock_conn c;  /* first */
+	struct amp_rpmsg_ept ept; /* c.local.port; open while the engine knows c */
+	uint16_t rx_tag;	  /* mine: what messages to me carry */
+	uint16_t tx_tag;	  /* the peer's, 0: not known yet */
+};
+
+static inline struct amp_rstream_conn *amp_rstream_conn(struct amp_vsock_conn *c)
+{
+	return (struct amp_rstream_conn *)(void *)c;
+}
+
+struct amp_rstream_door_ops {
+	/* An endpoint for rc (addr AMP_RPMSG_ADDR_ANY: any), set rc->ept.addr. dst: the only
+	 * address it will send to, where the door must know. 0 or -errno. */
+	int (*open)(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32_t dst);
+	/* The engine has let go of rc, whose event EV_GONE follows. */
+	void (*close)(struct amp_rstream *rs, struct amp_rstream_conn *rc);
+	/* A buffer for one message. rc NULL: from an endpoint without connection. 0, -EAGAIN. */
+	int (*reserve)(struct amp_rstream *rs, struct amp_rstream_conn *rc,
+		       struct amp_rpmsg_tx *tx);
+	/* Send it. rc NULL: from src. */
+	void (*commit)(struct amp_rstream *rs, struct amp_rstream_conn *rc,
+		       const struct amp_rpmsg_tx *tx, uint32_t src, uint32_t dst, uint32_t len);
+	void (*cancel)(struct amp_rstream *rs, const struct amp_rpmsg_tx *tx);
+	bool (*ready)(const struct amp_rstream *rs);
+};
+
+struct amp_rstream_ops {
+	/*
+	 * REQUEST at a service's endpoint `local`. Return a connection whose state is FREE and
+	 * whose c.buf_alloc is set (amp_vsock_respond() may be called inside); NULL: refused.
+	 */
+	struct amp_rstream_conn *(*request)(struct amp_rstream *rs, uint32_t local,
+					    uint32_t peer);
+	/* SERVICE at a front door: as amp_rpmsg_ops.service. NULL: nobody wants to know. */
+	void (*service)(struct amp_rstream *rs, const char *name, uint32_t addr, bool gone);
+};
+
+/* RSTs owed to nobody we know: bounded, the rest is counted (a peer that hears nothing times
+ * out). */
+struct amp_rstream_stray {
+	uint32_t local, peer;
+	uint16_t tag;
+};
+#define AMP_RSTREAM_STRAYS 4u
+
+struct amp_rstream {
+	struct amp_vsock
+		vs; /* first. The owner sets vs.ops (data, event, tx_ready), hash, iov */
+	const struct amp_rstream_ops *ops;
+	const struct amp_rstream_door_ops *door;
+	void *door_ctx;
+	uint16_t next_tag;
+	uint16_t stray_cnt;
+	struct amp_rstream_stray stray[AMP_RSTREAM_STRAYS];
+};
+
+/* Fields that the caller sets first: vs.{ops owner hash hash_len iov iov_max}, ops, door,
+ * door_ctx. */
+void amp_rstream_init(struct amp_rstream *rs);
+
+/*
+ * A message has arrived for rc's endpoint, or (rc NULL) at the endpoint `local` of a service.
+ * peer: its source, 0 where the door cannot see it. True: the owner holds the buffer.
+ */
+bool amp_rstream_input(struct amp_rstream *rs, struct amp_rstream_conn *rc,
+		       const struct amp_rpmsg_rx *rx);
+
+/* REQUEST to the service at addr. rc->c.buf_alloc is set by the caller. 0 or -errno. */
+int amp_rstream_connect(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32_t addr);
+
+/* Send what is owed (and strays): amp_vsock_run(&rs->vs, 0) and more. Returns as it does. */
+int amp_rstream_run(struct amp_rstream *rs);
+
+/* Tell a front door of a service of ours. 0, -EAGAIN: no buffer now. */
+int amp_rstream_tell(struct amp_rstream *rs, uint32_t src, uint32_t door, const char *name,
+		     uint32_t addr, bool gone);
+
+/* Is this the name of a stream service ("x~s")? Length of the name without the suffix, 0: no. */
+size_t amp_rstream_name_len(const char *name);
+
+/* The door onto a bus: door_ctx is a struct amp_rpmsg *. */
+extern const struct amp_rstream_door_ops amp_rstream_bus_door;
+
+#endif /* AMP_RPMSG_STREAM_H */
