@@ -172,7 +172,7 @@ static bool in_data(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_v
 	return r > 0;
 }
 
-static void in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c)
+void amp_vsock_in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
 	c->owed = 0; /* nothing more to say, not even an RST of ours */
 	/* after the peer's SHUTDOWN of both, or our own, an RST is the orderly end (5.10.6.5)
@@ -231,7 +231,7 @@ static bool in_known(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	bool held;
 
 	if (h->op == AMP_VSOCK_OP_RST) {
-		in_rst(vs, c);
+		amp_vsock_in_rst(vs, c);
 		return false;
 	}
 	if (c->state == AMP_CONN_DEAD) {

@@ -48,6 +48,8 @@ bool amp_vsock_in(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct am
  */
 RARE void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_addr *ends,
 			      unsigned type);
+/* RST for c. */
+void amp_vsock_in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c);
 /* Send what is owed. False: no buffer for all of it. */
 bool amp_vsock_flush(struct amp_vsock *vs);
 /* 0, or why nothing can be sent on c. */

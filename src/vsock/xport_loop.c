@@ -5,7 +5,7 @@
  * packets go straight in when the owed list is served. The addresses are checked by nobody,
  * for they come from our own structs.
  */
-#include "vsock.h"
+#include "vsock_inner.h"
 
 static bool loop_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
 		      uint32_t flags)
@@ -22,9 +22,11 @@ static bool loop_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t o
 static void loop_stray(struct amp_vsock *vs, const struct amp_vsock_addr *local,
 		       const struct amp_vsock_addr *peer, unsigned type)
 {
-	struct amp_vsock_conn c = {.local = *local, .peer = *peer, .type = (uint8_t)type};
+	struct amp_vsock_addr turned[2] = {*peer, *local};
+	struct amp_vsock_conn *c = amp_vsock_find(vs, turned, type);
 
-	(void)loop_send(vs, &c, AMP_VSOCK_OP_RST, 0);
+	if (c)
+		amp_vsock_in_rst(vs, c);
 }
 
 static int loop_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
