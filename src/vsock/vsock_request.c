@@ -4,15 +4,15 @@
 
 struct amp_vsock_conn *amp_vsock_take_request(struct amp_vsock *vs,
 					      const struct amp_vsock_hdr *h,
-					      const struct amp_vsock_addr *ends)
+					      const struct amp_vsock_ends *ends)
 {
 	struct amp_vsock_conn *c;
 	bool answered;
 
 	if (!vs->ops->request || (h->type != AMP_VSOCK_STREAM && !vs->seqpacket &&
-				  ends[1].cid != AMP_VSOCK_CID_LOCAL))
+				  ends->peer.cid != AMP_VSOCK_CID_LOCAL))
 		return NULL;
-	c = vs->ops->request(vs, ends[0], ends[1], (uint8_t)h->type);
+	c = vs->ops->request(vs, ends->local, ends->peer, (uint8_t)h->type);
 	if (!c)
 		return NULL;
 	answered = c->state == AMP_CONN_OPEN; /* amp_vsock_respond() inside the hook */

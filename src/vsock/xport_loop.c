@@ -5,7 +5,7 @@
  * packets go straight in when the owed list is served. The addresses are checked by nobody,
  * for they come from our own structs.
  */
-#include "vsock.h"
+#include "vsock_inner.h"
 
 static void loop_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
 		      uint32_t flags)
@@ -15,6 +15,15 @@ static void loop_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t o
 
 	amp_vsock_fill_header(c, &h, op, 0, flags);
 	amp_vsock_input(vs, &h, &none);
+}
+
+static void loop_stray(struct amp_vsock *vs, const struct amp_vsock_ends *ends, unsigned type)
+{
+	struct amp_vsock_ends turned = {ends->peer, ends->local};
+	struct amp_vsock_conn *c = amp_vsock_find(vs, &turned, type);
+
+	if (c)
+		amp_vsock_in_rst(vs, c);
 }
 
 static int loop_reserve(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint32_t *room)
@@ -43,6 +52,7 @@ static void loop_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct a
 
 const struct amp_vsock_loop amp_vsock_loop = {
 	.send = loop_send,
+	.stray = loop_stray,
 	.reserve = loop_reserve,
 	.commit = loop_commit,
 };
