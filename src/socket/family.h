@@ -160,19 +160,7 @@ struct amp_sock {
 		struct amp_sock *next;	/* waits in a listener's queue: the one behind me */
 		struct amp_sock *queue; /* listener: children ready for accept, oldest first */
 	};
-	struct amp_rxring rx;
-	struct amp_rx_want *want; /* a caller waits in recv: copy straight to it */
-	uint32_t rcvtimeo_ms;	  /* 0: for ever */
-	uint32_t sndtimeo_ms;
-	uint16_t flags; /* AMP_SF_* */
-	union {
-		uint16_t rcvlowat; /* 0: as 1 */
-		struct {	   /* listener */
-			uint8_t backlog;
-			uint8_t queued; /* children in queue */
-		};
-	};
-	uint8_t type;	  /* SOCK_* */
+	uint8_t type;	  /* SOCK_*; bytes early: short offsets are short instructions */
 	uint8_t domain;	  /* AF_*: AF_INET and AF_INET6 share a family */
 	uint8_t gen;	  /* changes at every reuse of the slot */
 	uint8_t err;	  /* pending error (errno), reported once: SO_ERROR or a call */
@@ -180,6 +168,18 @@ struct amp_sock {
 	uint8_t users;	  /* calls inside: the slot is not reused before they leave */
 	uint8_t link;	  /* the family's own: on which link */
 	uint8_t sub;	  /* the family's own: more flags */
+	uint16_t flags;	  /* AMP_SF_* */
+	union {
+		uint16_t rcvlowat; /* 0: as 1 */
+		struct {	   /* listener */
+			uint8_t backlog;
+			uint8_t queued; /* children in queue */
+		};
+	};
+	struct amp_rx_want *want; /* a caller waits in recv: copy straight to it */
+	struct amp_rxring rx;
+	uint32_t rcvtimeo_ms; /* 0: for ever */
+	uint32_t sndtimeo_ms;
 	union {
 		uint8_t bytes[AMP_SOCK_PRIV_LEN];
 		uint64_t align64;

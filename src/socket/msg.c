@@ -70,6 +70,12 @@ static void want_set(struct amp_sock *s, struct amp_rx_want *w, const struct amp
 		s->want = w;
 }
 
+/* Has a message come straight to the caller? Only the short ways do that. */
+static inline bool w_full(const struct amp_rx_want *w)
+{
+	return AMPSOCK_FAST && w->full;
+}
+
 static void want_clear(struct amp_sock *s, struct amp_rx_want *w)
 {
 	if (s->want == w)
@@ -123,14 +129,14 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 		from = w.to;
 		n = amp_again(&c);
 		m->done += (size_t)(w.to - from);
-		if (w.full || m->done >= need)
+		if (w_full(&w) || m->done >= need)
 			break;
 		if (stream && peek &&
 		    n == -EAGAIN) /* less than asked for is better than nothing */
 			n = s->fam->recvmsg(s, m, flags);
 	} while (n == 0);
 	want_clear(s, &w);
-	if (w.full) {
+	if (w_full(&w)) {
 		if (w.full > m->done)
 			m->flags |= MSG_TRUNC;
 		if (w.eor)

@@ -354,7 +354,7 @@ static inline void wake_others(void)
 /* The first of those that are due: it is no longer. Returns the queues to be kicked. */
 static inline unsigned take_due(struct amp_runner *r)
 {
-	unsigned bits = r->bits;
+	unsigned bits = AMPSOCK_FAST ? r->bits : 0;
 
 	amp_due = r->due_next;
 	r->listed = false;
@@ -399,7 +399,9 @@ void amp_flush_out(void)
 	unsigned bits;
 
 	wake_others();
-	if (r) {
+	if (!AMPSOCK_FAST) {
+		(void)flush();
+	} else if (r) {
 		bits = take_due(r);
 		if (bits && !amp_due && !amp_changed) {
 			amp_port_unlock();

@@ -163,31 +163,29 @@ static int mmio_run(struct amp_vdev *vd)
 
 /*
  * 4.2.2.2: fields wider than 32 bits are read in pieces, and again if ConfigGeneration
- * moved. Bytes are read as bytes where off or len is not a whole word (4.2.2.2 wants
- * accesses of a field's own width).
+ * moved. Bytes are read as bytes unless off and len are whole words (4.2.2.2 wants accesses
+ * of a field's own width).
  */
 static int mmio_config(struct amp_vdev *vd, uint32_t off, void *dst, uint32_t len)
 {
 	struct amp_mmio *m = mmio_of(vd);
 	const volatile uint8_t *bytes = (const volatile uint8_t *)&m->regs[R_CONFIG];
 	uint8_t *to = dst;
-	uint32_t gen, i, tries;
+	uint32_t gen, i, tries, word;
 
 	if (off > 0x100 || len > 0x100 - off) /* a slot has no more */
 		return -EINVAL;
 	for (tries = 0; tries < 16; tries++) {
 		gen = m->regs[R_CONFIG_GEN];
 		for (i = 0; i < len;) {
-			uint32_t word;
-
-			if ((off + i) % 4 != 0 || len - i < 4) {
+			if ((off | i | len) % 4 != 0) {
 				to[i] = bytes[off + i];
 				i++;
-				continue;
+			} else {
+				word = m->regs[R_CONFIG + (off + i) / 4];
+				memcpy(to + i, &word, sizeof(word));
+				i += 4;
 			}
-			word = m->regs[R_CONFIG + (off + i) / 4];
-			memcpy(to + i, &word, sizeof(word));
-			i += 4;
 		}
 		if (m->regs[R_CONFIG_GEN] == gen)
 			return 0;

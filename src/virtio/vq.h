@@ -128,6 +128,13 @@ struct amp_vq_setup {
 size_t amp_vq_layout(uint16_t num, size_t *avail_off, size_t *used_off);
 
 /*
+ * A driver's queue with its pool, set up whole: num (a power of two, at most 1024), dir,
+ * state, pool, buf_len (num buffers of it), bus_off and event_idx are set by the caller, the
+ * rest of *vq is zero. ring: amp_vq_layout() bytes, aligned to 16.
+ */
+void amp_vq_driver(struct amp_vq *vq, void *ring);
+
+/*
  * 0, or -EINVAL when num is no power of two or a part is misaligned. The driver
  * zeroes the ring; the device takes used->idx as it is.
  */
@@ -178,9 +185,9 @@ void amp_vq_disarm(struct amp_vq *vq);
 
 /*
  * Whoever reads what lies in the buffers finds a lie, too: the queue is broken. Returns
- * -EBADMSG.
+ * -EBADMSG. vq->why is the caller's to set, where words are compiled in.
  */
-int amp_vq_break(struct amp_vq *vq, const char *why);
+int amp_vq_break(struct amp_vq *vq);
 
 /* Buffers that get could return now (a hint: the peer may lie). Never negative. */
 uint16_t amp_vq_avail(const struct amp_vq *vq);

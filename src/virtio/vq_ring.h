@@ -21,8 +21,10 @@
 
 static inline int ring_lied(struct amp_vq *vq, const char *why)
 {
-	int r = amp_vq_break(vq, why);
+	int r = amp_vq_break(vq);
 
+	if (AMPSOCK_WHY)
+		vq->why = why;
 	if (r >= 0)
 		__builtin_unreachable(); /* else every caller's caller is warned of */
 	return r;
@@ -122,8 +124,8 @@ static inline int ring_peer_has(struct amp_vq *vq)
 	if (ring_device(vq))
 		limit = (uint16_t)(vq->num - limit);
 	if ((uint16_t)(now - vq->get_idx) > limit)
-		return ring_lied(vq, AMP_WHY("ring index ahead of what can be outstanding "
-					     "(virtio 2.7.6, 2.7.8)"));
+		return ring_lied(vq, "ring index ahead of what can be outstanding "
+				     "(virtio 2.7.6, 2.7.8)");
 	vq->peer_idx = now;
 	amp_rmb(); /* pairs with wmb in the peer's put: entries after index */
 	return 1;
@@ -151,7 +153,7 @@ static inline int ring_used_peek(struct amp_vq *vq, uint16_t *id, uint32_t *len)
 	raw = e->id;
 	*len = e->len;
 	if (raw >= vq->num || !(vq->state[raw] & RING_BUSY))
-		return ring_lied(vq, AMP_WHY("used id that is not outstanding (virtio 2.7.8)"));
+		return ring_lied(vq, "used id that is not outstanding (virtio 2.7.8)");
 	*id = (uint16_t)raw;
 	return 1;
 }
@@ -172,7 +174,7 @@ static inline int ring_driver_peek(struct amp_vq *vq, enum amp_vq_dir dir, struc
 	if (dir == AMP_VQ_OUT)
 		b->len = vq->buf_len;
 	else if (b->len > vq->buf_len)
-		return ring_lied(vq, AMP_WHY("used length beyond the buffer (virtio 2.7.8.2)"));
+		return ring_lied(vq, "used length beyond the buffer (virtio 2.7.8.2)");
 	b->p = vq->pool + (size_t)b->id * vq->buf_len;
 	if (dir == AMP_VQ_IN)
 		amp_port_cache_invalidate(b->p, b->len);
@@ -192,7 +194,7 @@ static inline int ring_device_peek(struct amp_vq *vq, enum amp_vq_dir dir, struc
 	b->fresh = false;
 	b->id = ring_rd16(&vq->avail->ring[ring_mask(vq, vq->get_idx)]);
 	if (b->id >= vq->num)
-		return ring_lied(vq, AMP_WHY("avail entry beyond the queue (virtio 2.7.6)"));
+		return ring_lied(vq, "avail entry beyond the queue (virtio 2.7.6)");
 	/* nearly always one direct descriptor in one mapping */
 	d = &vq->desc[b->id];
 	amp_port_cache_invalidate(d, sizeof(*d));

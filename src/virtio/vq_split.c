@@ -42,10 +42,9 @@
 #include "../port/port.h"
 #include "vq_ring.h"
 
-int amp_vq_break(struct amp_vq *vq, const char *why)
+int amp_vq_break(struct amp_vq *vq)
 {
 	vq->broken = true;
-	vq->why = why;
 	return -EBADMSG;
 }
 
@@ -145,6 +144,34 @@ int amp_vq_pool(struct amp_vq *vq, void *pool, uint32_t buf_len, uint16_t cnt)
 	return 0;
 }
 
+void amp_vq_driver(struct amp_vq *vq, void *ring)
+{
+	bool in = vq->dir == AMP_VQ_IN;
+	size_t avail, used, len = amp_vq_layout(vq->num, &avail, &used);
+	uint8_t *p = vq->pool;
+
+	memset(ring, 0, len);
+	vq->desc = ring;
+	vq->avail = (void *)((uint8_t *)ring + avail);
+	vq->used = (void *)((uint8_t *)ring + used);
+	vq->mask = (uint16_t)(vq->num - 1u);
+	vq->armed = true;
+	for (uint16_t i = 0; i < vq->num; i++, p += vq->buf_len) {
+		write_desc(&vq->desc[i], (uintptr_t)p + vq->bus_off, vq->buf_len,
+			   in ? VRING_DESC_F_WRITE : 0, 0);
+		vq->state[i] = (uint16_t)(i + 1u);
+		if (in)
+			ring_put(vq, AMP_VQ_IN, i, 0);
+	}
+	if (in) {
+		amp_port_cache_clean(vq->pool, (size_t)vq->num * vq->buf_len);
+	} else {
+		vq->state[vq->mask] = RING_END;
+		vq->free_cnt = vq->num;
+	}
+	amp_port_cache_clean(ring, len);
+}
+
 /* Driver: the chain that starts at id goes back to the free list, by its private links. */
 static void free_chain(struct amp_vq *vq, uint16_t id)
 {
@@ -165,19 +192,17 @@ static void free_chain(struct amp_vq *vq, uint16_t id)
 static int add_segments(struct amp_vq *vq, struct amp_vq_buf *buf, uint64_t addr, uint32_t len)
 {
 	if ((uint64_t)buf->len + len > UINT32_MAX)
-		return ring_lied(vq, AMP_WHY("chain longer than 2^32 bytes (virtio 2.7.5.2)"));
+		return ring_lied(vq, "chain longer than 2^32 bytes (virtio 2.7.5.2)");
 	buf->len += len;
 	while (len) {
 		uint32_t part = len;
 		void *p = vq->xlate.translate(vq->xlate.ctx, addr, &part);
 
 		if (!p || part == 0 || part > len)
-			return ring_lied(
-				vq, AMP_WHY("descriptor address outside the shared memory"));
+			return ring_lied(vq, "descriptor address outside the shared memory");
 		if (buf->iov_cnt == buf->iov_max)
-			return ring_lied(
-				vq,
-				AMP_WHY("chain of too many descriptors (virtio 2.7.5.3.1)"));
+			return ring_lied(vq,
+					 "chain of too many descriptors (virtio 2.7.5.3.1)");
 		if (vq->dir == AMP_VQ_IN)
 			amp_port_cache_invalidate(p, part);
 		buf->iov[buf->iov_cnt].base = p;
@@ -197,20 +222,17 @@ static AMP_VQ_RARE int indirect_table(struct amp_vq *vq, const struct vring_desc
 	uint32_t part = d->len;
 
 	if (!vq->indirect)
-		return ring_lied(vq,
-				 AMP_WHY("indirect descriptor that was not negotiated (virtio "
-					 "2.7.5.3)"));
+		return ring_lied(vq, "indirect descriptor that was not negotiated (virtio "
+				     "2.7.5.3)");
 	if (d->flags & VRING_DESC_F_NEXT || *nested)
-		return ring_lied(vq, AMP_WHY("indirect descriptor with next, or within a table "
-					     "(virtio 2.7.5.3.1)"));
+		return ring_lied(vq, "indirect descriptor with next, or within a table "
+				     "(virtio 2.7.5.3.1)");
 	*nested = true;
 	if (d->len == 0 || d->len % sizeof(struct vring_desc))
-		return ring_lied(vq,
-				 AMP_WHY("indirect table of odd length (virtio 2.7.5.3.1)"));
+		return ring_lied(vq, "indirect table of odd length (virtio 2.7.5.3.1)");
 	*table = vq->xlate.translate(vq->xlate.ctx, d->addr, &part);
 	if (!*table || part < d->len || (uintptr_t)*table & 7)
-		return ring_lied(vq,
-				 AMP_WHY("indirect table outside the shared memory, or askew"));
+		return ring_lied(vq, "indirect table outside the shared memory, or askew");
 	*table_len = d->len / (uint32_t)sizeof(struct vring_desc);
 	amp_port_cache_invalidate(*table, d->len);
 	return 0;
@@ -231,13 +253,11 @@ int amp_vq_walk(struct amp_vq *vq, struct amp_vq_buf *buf, uint16_t head)
 	buf->len = 0;
 	for (;;) {
 		if (idx >= table_len)
-			return ring_lied(
-				vq,
-				AMP_WHY("descriptor number beyond the table (virtio 2.7.5)"));
+			return ring_lied(vq,
+					 "descriptor number beyond the table (virtio 2.7.5)");
 		/* no chain is longer than the queue, however large its table: more is a loop */
 		if (steps++ > vq->num)
-			return ring_lied(
-				vq, AMP_WHY("descriptor loop (virtio 2.7.5.2, 2.7.5.3.1)"));
+			return ring_lied(vq, "descriptor loop (virtio 2.7.5.2, 2.7.5.3.1)");
 		amp_port_cache_invalidate(&table[idx], sizeof(d));
 		d.addr = table[idx].addr;
 		d.len = table[idx].len;
@@ -251,9 +271,8 @@ int amp_vq_walk(struct amp_vq *vq, struct amp_vq_buf *buf, uint16_t head)
 			continue;
 		}
 		if ((d.flags & VRING_DESC_F_WRITE) != want)
-			return ring_lied(
-				vq,
-				AMP_WHY("descriptor of the wrong direction (virtio 2.7.4.2)"));
+			return ring_lied(vq,
+					 "descriptor of the wrong direction (virtio 2.7.4.2)");
 		r = add_segments(vq, buf, d.addr, d.len);
 		if (r)
 			return r;

@@ -36,6 +36,7 @@ AMP_OPTIONAL(amp_vsock_name);
 AMP_OPTIONAL(amp_vsock_option);
 AMP_OPTIONAL(amp_vsock_direct);
 AMP_OPTIONAL(amp_vsock_unreserve);
+AMP_OPTIONAL(amp_vsock_unlisten);
 
 #define CLOSE_WAIT_MS 8000u /* for the peer's RST, as Linux */
 
@@ -128,14 +129,6 @@ static int vsock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t
 	return 0;
 }
 
-/* An attempt that nobody watches (O_NONBLOCK) ends, too. */
-static void connect_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c)
-{
-	c->deadline_ms = amp_port_now_ms() + AMPSOCK_CONNECT_MS;
-	c->has_deadline = 1;
-	vs->closing_cnt++;
-}
-
 static int vsock_connect(struct amp_sock *s, const struct sockaddr *addr, socklen_t len)
 {
 	struct amp_vsock_conn *c = conn_of(s);
@@ -175,7 +168,8 @@ static int vsock_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 	if (r)
 		return r;
 	s->flags |= AMP_SF_BOUND;
-	connect_deadline(&l->vs, c);
+	/* an attempt that nobody watches (O_NONBLOCK) ends, too */
+	amp_vsock_deadline(&l->vs, c, amp_port_now_ms() + AMPSOCK_CONNECT_MS);
 	return -EAGAIN;
 }
 
@@ -238,8 +232,6 @@ static __attribute__((noinline)) ssize_t send_any(struct amp_sock *s, const stru
 	}
 	if (done > m->done || n >= 0)
 		n = (ssize_t)(done - m->done);
-	else if (n == -ECONNRESET)
-		n = -EPIPE;
 	if (!stream)
 		message_sent(s, m, n);
 	return n;
@@ -328,7 +320,7 @@ static void discard(struct amp_sock *s)
 		amp_vsock_consumed(engine_of(s), conn_of(s), held);
 }
 
-static void close_one(struct amp_sock *s, bool abort)
+void amp_vsock_close_one(struct amp_sock *s, bool abort)
 {
 	struct amp_vsock_conn *c = conn_of(s);
 
@@ -347,13 +339,12 @@ static void close_one(struct amp_sock *s, bool abort)
 
 static int vsock_shutdown(struct amp_sock *s, int how)
 {
-	struct amp_sock *child;
 	uint8_t bits = 0;
 
 	if (how == AMP_SHUT_CLOSE) {
-		while ((s->flags & AMP_SF_LISTEN) && (child = amp_sock_queue_pop(s)) != NULL)
-			close_one(child, true);
-		close_one(s, false);
+		if (s->flags & AMP_SF_LISTEN)
+			amp_vsock_unlisten(s);
+		amp_vsock_close_one(s, false);
 		return 0;
 	}
 	if (s->flags & AMP_SF_CONNECTING) {
@@ -404,6 +395,7 @@ static int vsock_poll(struct amp_sock *s)
 
 /* ---- what AF_INET's carriers need to know (docs/protocol.md) ---- */
 
+#if AMPSOCK_INET
 static const struct sockaddr_vm proxy_addr = {
 	.svm_family = AF_VSOCK,
 	.svm_port = AMP_OFF_PORT,
@@ -419,10 +411,13 @@ static const struct amp_carrier carrier = {
 	.accept = (const struct sockaddr *)&accept_addr,
 	.len = sizeof(struct sockaddr_vm),
 };
+#endif
 
 const struct amp_family amp_vsock_family = {
 	.domain = AF_VSOCK,
+#if AMPSOCK_INET
 	.carrier = &carrier,
+#endif
 	.create = vsock_create,
 	.bind = vsock_bind,
 	.connect = vsock_connect,

@@ -192,10 +192,14 @@ static inline void unreserve(struct amp_sock *s)
 #define SEND_FLAGS \
 	(AMP_SF_CONNECTED | AMP_SF_WR_SHUT | AMP_SF_HUP | AMP_SF_RESET | AMP_SF_RESERVED)
 int amp_vsock_may_send(const struct amp_sock *s, const struct amp_msg *m);
+/* Its descriptor is gone; abort: not in an orderly way either. */
+void amp_vsock_close_one(struct amp_sock *s, bool abort);
 
 /* ---- linked when they are called for (family.h) ---- */
 
 int amp_vsock_listen(struct amp_sock *s, int backlog);
+/* A listener closes: so do those that nobody has accepted. */
+void amp_vsock_unlisten(struct amp_sock *s);
 struct amp_sock *amp_vsock_accept(struct amp_sock *s, int *err);
 int amp_vsock_name(struct amp_sock *s, bool peer, struct sockaddr *addr, socklen_t *len);
 int amp_vsock_option(struct amp_sock *s, bool set, int level, int name, void *val,

@@ -46,8 +46,7 @@ struct drv_link {
 	struct amp_vdev *vd;
 	struct amp_vq q[QUEUES];
 	uint8_t event_in; /* looks at the links until the event queue's turn */
-	uint16_t state[2][NUM];
-	uint16_t event_state[EVENT_NUM];
+	uint16_t state[2 * NUM + EVENT_NUM];
 };
 
 static struct drv_link drv[AMPSOCK_VSOCK_LINKS];
@@ -72,29 +71,19 @@ static uint16_t queue_num(struct amp_vdev *vd, unsigned q, uint16_t num)
 static int queue_up(struct drv_link *d, unsigned q, uint64_t features, uint8_t *mem)
 {
 	bool event = q == Q_EVENT;
-	uint8_t *ring = mem + q * RING_LEN(NUM), *pool = mem + POOLS;
-	struct amp_vq_setup s = {
-		.role = AMP_VQ_DRIVER,
-		.dir = q == Q_TX ? AMP_VQ_OUT : AMP_VQ_IN,
-		.num = queue_num(d->vd, q, event ? EVENT_NUM : NUM),
-		.event_idx = (features & AMP_VIRTIO_F_EVENT_IDX) != 0,
-		.state = event ? d->event_state : d->state[q],
-		.bus_off = d->vd->bus_off,
-		.desc = ring,
-	};
-	size_t avail, used;
-	int r;
+	struct amp_vq *vq = &d->q[q];
 
-	if (s.num == 0)
+	vq->num = queue_num(d->vd, q, event ? EVENT_NUM : NUM);
+	if (vq->num == 0)
 		return event ? 0 : -ENODEV;
-	amp_vq_layout(s.num, &avail, &used);
-	s.avail = ring + avail;
-	s.used = ring + used;
-	pool += q * (NUM * BUF_LEN);
-	r = amp_vq_init(&d->q[q], &s);
-	if (r == 0)
-		r = amp_vq_pool(&d->q[q], pool, event ? EVENT_LEN : BUF_LEN, s.num);
-	return r ? r : d->vd->ops->queue_set(d->vd, q, &d->q[q]);
+	vq->dir = q == Q_TX ? AMP_VQ_OUT : AMP_VQ_IN;
+	vq->event_idx = (features & AMP_VIRTIO_F_EVENT_IDX) != 0;
+	vq->bus_off = d->vd->bus_off;
+	vq->state = d->state + q * NUM;
+	vq->pool = mem + POOLS + q * (NUM * BUF_LEN);
+	vq->buf_len = event ? EVENT_LEN : BUF_LEN;
+	amp_vq_driver(vq, mem + q * RING_LEN(NUM));
+	return d->vd->ops->queue_set(d->vd, q, vq);
 }
 
 /* 5.10.4: the upper half of a CID is zero; 0, 1, 2 and the broadcast are nobody's guest. */

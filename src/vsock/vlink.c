@@ -30,47 +30,46 @@ int amp_vsock_may_send(const struct amp_sock *s, const struct amp_msg *m)
 	return f & AMP_SF_CONNECTED ? -EBUSY : -ENOTCONN;
 }
 
-/* A packet's pieces to where they belong. */
-static int pieces_in(struct amp_sock *s, const struct amp_vsock_rx *rx, size_t *direct)
+static int message_in(struct amp_sock *s, const struct amp_vsock_rx *rx)
 {
-	bool first = !(s->sub & SUB_RX_PART), last = (rx->flags & AMP_VSOCK_SEQ_EOM) != 0;
+	bool last = (rx->flags & AMP_VSOCK_SEQ_EOM) != 0;
 	bool eor = (rx->flags & AMP_VSOCK_SEQ_EOR) != 0;
-	static const struct amp_iov none = {"", 0};
-	const struct amp_iov *iov = rx->iov_cnt ? rx->iov : &none;
-	unsigned left = rx->iov_cnt ? rx->iov_cnt : 1;
-	size_t here;
+	unsigned i = 0;
 	int r;
 
-	for (; left; left--, iov++) {
-		if (s->type == SOCK_STREAM) {
-			if (amp_sock_rx(s, iov->base, iov->len, &here) != iov->len)
-				return -ENOBUFS;
-			*direct += here;
-			continue;
-		}
-		r = amp_rxring_msg_append(&s->rx, iov->base, iov->len, first, last && left == 1,
-					  eor);
-		if (r)
-			return r;
-		first = false;
-	}
-	s->sub = (uint8_t)((s->sub & ~SUB_RX_PART) | (last ? 0 : SUB_RX_PART));
-	return 0;
+	do { /* an empty packet has no pieces, but may be the last */
+		bool none = i >= rx->iov_cnt;
+
+		r = amp_rxring_msg_append(&s->rx, none ? NULL : rx->iov[i].base,
+					  none ? 0 : rx->iov[i].len, !(s->sub & SUB_RX_PART),
+					  last && i + 1u >= rx->iov_cnt, eor);
+		s->sub |= SUB_RX_PART;
+	} while (r == 0 && ++i < rx->iov_cnt);
+	if (last)
+		s->sub &= (uint8_t)~SUB_RX_PART;
+	return r;
 }
 
 static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 		   const struct amp_vsock_rx *rx)
 {
 	struct amp_sock *s = sock_of(c);
-	size_t direct = 0;
-	int r = pieces_in(s, rx, &direct);
+	size_t direct = 0, here, n;
 
 	amp_changed = true;
+	if (s->type != SOCK_STREAM)
+		return message_in(s, rx);
+	for (unsigned i = 0; i < rx->iov_cnt; i++) {
+		n = rx->iov[i].len;
+		if (amp_sock_rx(s, rx->iov[i].base, n, &here) != n)
+			return -ENOBUFS;
+		direct += here;
+	}
 	if (direct) {
 		vs->enough = s->want->to == s->want->end;
 		amp_vsock_consumed(vs, c, (uint32_t)direct);
 	}
-	return r;
+	return 0;
 }
 
 /* The connection is over, or the attempt: what is told of it. */
@@ -93,9 +92,7 @@ static void on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev
 	f = s->flags;
 	if (ev & AMP_VSOCK_EV_OPEN) {
 		f = (f | AMP_SF_CONNECTED) & ~AMP_SF_CONNECTING;
-		if (c->has_deadline)
-			vs->closing_cnt--;
-		c->has_deadline = 0;
+		amp_vsock_no_deadline(vs, c);
 	}
 	if ((ev & AMP_VSOCK_EV_SHUT) && (c->peer_shut & AMP_VSOCK_SHUTDOWN_SEND))
 		f |= AMP_SF_EOF;

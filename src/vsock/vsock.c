@@ -70,7 +70,7 @@ static inline uint16_t trim(struct amp_iov *iov, uint16_t cnt, size_t len)
 {
 	uint16_t i = 0;
 
-	if (len == 0)
+	if (CHAINS && len == 0)
 		return 0;
 	if (!CHAINS || len <= iov->len) {
 		iov->len = len;
@@ -109,8 +109,8 @@ static const char *header_fault(const struct amp_vsock *vs, const struct amp_vso
 static bool look_up(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 		    struct amp_vsock_rx *rx, uint32_t len)
 {
-	struct amp_vsock_addr ends[2] = {{(uint32_t)h->dst_cid, h->dst_port},
-					 {(uint32_t)h->src_cid, h->src_port}};
+	struct amp_vsock_ends ends = {{(uint32_t)h->dst_cid, h->dst_port},
+				      {(uint32_t)h->src_cid, h->src_port}};
 	const char *fault = header_fault(vs, h, len);
 	struct amp_vsock_conn *c;
 
@@ -122,23 +122,23 @@ static bool look_up(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 	if (h->type - 1u > 1u) {
 		vs->stats.rx_bad++;
 		if (h->op != AMP_VSOCK_OP_RST) /* 5.10.6.4: RST of type stream */
-			amp_vsock_stray_rst(vs, ends, AMP_VSOCK_STREAM);
+			amp_vsock_stray_rst(vs, &ends, AMP_VSOCK_STREAM);
 		return false;
 	}
 	rx->iov_cnt = trim((struct amp_iov *)(uintptr_t)rx->iov, rx->iov_cnt, h->len);
-	c = amp_vsock_find(vs, ends, h->type);
+	c = amp_vsock_find(vs, &ends, h->type);
 	if (AMPSOCK_FAST && c && vs->ops->piece)
 		vs->recent = c;
-	return amp_vsock_in(vs, h, rx, c, ends);
+	return amp_vsock_in(vs, h, rx, c, &ends);
 }
 
 void amp_vsock_input(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 		     struct amp_vsock_rx *rx)
 {
-	struct amp_vsock_addr ends[2] = {{(uint32_t)h->dst_cid, h->dst_port},
-					 {(uint32_t)h->src_cid, h->src_port}};
+	struct amp_vsock_ends ends = {{(uint32_t)h->dst_cid, h->dst_port},
+				      {(uint32_t)h->src_cid, h->src_port}};
 
-	(void)amp_vsock_in(vs, h, rx, amp_vsock_find(vs, ends, h->type), ends);
+	(void)amp_vsock_in(vs, h, rx, amp_vsock_find(vs, &ends, h->type), &ends);
 }
 
 /* One packet. Returns whether the owner holds its buffer. */
@@ -179,6 +179,15 @@ void amp_vsock_fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, ui
 	vsock_fill(c, h, op, len, flags);
 }
 
+/* The out queue is: see there. */
+static RARE int torn(struct amp_vsock *vs, const char *why)
+{
+	vs->torn = true;
+	if (AMPSOCK_WHY)
+		vs->out->why = why;
+	return amp_vq_break(vs->out);
+}
+
 /* The header lies across up to three segments, the payload behind it. */
 static RARE int header_pieces(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint16_t cnt)
 {
@@ -200,9 +209,7 @@ static RARE int header_pieces(struct amp_vsock *vs, struct amp_vsock_tx *tx, uin
 	tx->iov = iov;
 	tx->iov_cnt = cnt;
 	if (left)
-		return amp_vq_break(
-			vs->out,
-			AMP_WHY("receive buffer without room for a header (virtio 5.10.6.1)"));
+		return torn(vs, "receive buffer without room for a header (virtio 5.10.6.1)");
 	return 1;
 }
 
@@ -210,13 +217,15 @@ static RARE int header_pieces(struct amp_vsock *vs, struct amp_vsock_tx *tx, uin
  * A buffer to send in: its first 44 bytes are described by hdr[], iov is what follows.
  * 1, 0 none, -EBADMSG.
  */
-static inline int out_get(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint32_t *room)
+static int out_get(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint32_t *room)
 {
-	struct amp_vq_buf buf = {.iov = tx->iov, .iov_max = tx->iov_max};
+	struct amp_vq_buf buf;
 	int r;
 
 	if (!vs->out)
 		return 0;
+	buf.iov = tx->iov;
+	buf.iov_max = tx->iov_max;
 	r = amp_vq_get(vs->out, &buf);
 	if (r > 0) {
 		tx->id = buf.id;
@@ -236,8 +245,8 @@ static inline int out_get(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint32_
 }
 
 /* Header into its place, packet to the peer. What lies in shared memory is not read back. */
-static inline void out_put(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			   struct amp_vsock_tx *tx, uint16_t op, uint32_t len, uint32_t flags)
+static void out_put(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
+		    uint16_t op, uint32_t len, uint32_t flags)
 {
 	struct amp_vsock_hdr h;
 
@@ -258,16 +267,18 @@ static inline void out_put(struct amp_vsock *vs, struct amp_vsock_conn *c,
 static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
 			 uint32_t flags)
 {
-	struct amp_vsock_tx tx = {.iov = vs->iov, .iov_max = vs->iov_max};
+	struct amp_vsock_tx tx;
 	uint32_t room;
 
-	if (c->loop ? vs->path->send(vs, c, op, flags) : out_get(vs, &tx, &room) > 0) {
-		if (!c->loop)
-			out_put(vs, c, &tx, op, 0, flags);
-		return true;
+	tx.iov = vs->iov;
+	tx.iov_max = vs->iov_max;
+	if (c->loop ? !vs->path->send(vs, c, op, flags) : out_get(vs, &tx, &room) <= 0) {
+		amp_vsock_tx_starve(vs, c);
+		return false;
 	}
-	amp_vsock_tx_starve(vs, c);
-	return false;
+	if (!c->loop)
+		out_put(vs, c, &tx, op, 0, flags);
+	return true;
 }
 
 /* False: no buffer. */
@@ -277,7 +288,7 @@ static bool flush_strays(struct amp_vsock *vs)
 		const struct amp_vsock_stray *s = &vs->stray[vs->stray_head];
 		struct amp_vsock_conn c = {.type = (uint8_t)s->type};
 
-		memcpy(c.ends, s->ends, sizeof(c.ends));
+		c.ends = s->ends;
 		if (!send_control(vs, &c, AMP_VSOCK_OP_RST, 0))
 			return false;
 		vs->stray_head = (uint8_t)((vs->stray_head + 1u) % vs->stray_len);
@@ -293,13 +304,13 @@ static bool send_owed(struct amp_vsock *vs, struct amp_vsock_conn *c)
 		AMP_VSOCK_OP_REQUEST,	     AMP_VSOCK_OP_RESPONSE, AMP_VSOCK_OP_CREDIT_UPDATE,
 		AMP_VSOCK_OP_CREDIT_REQUEST, AMP_VSOCK_OP_SHUTDOWN, AMP_VSOCK_OP_RST,
 	};
-	unsigned i = (unsigned)__builtin_ctz(c->owed);
+	unsigned i = (unsigned)__builtin_ctz(c->owed), bit = 1u << i;
 
 	/* on a loop the answer may come back inside: the bit goes first */
-	c->owed = (c->owed & ~(1u << i)) & 0x3fu;
+	c->owed &= (uint8_t)~bit;
 	if (send_control(vs, c, op_of[i], op_of[i] == AMP_VSOCK_OP_SHUTDOWN ? c->shut : 0))
 		return true;
-	c->owed = (c->owed | 1u << i) & 0x3fu;
+	c->owed |= (uint8_t)bit;
 	return false;
 }
 
@@ -310,12 +321,12 @@ bool amp_vsock_flush(struct amp_vsock *vs)
 	if (!flush_strays(vs))
 		return false;
 	while ((c = vs->owed_head) != NULL) {
-		while (c->owed) {
+		while (c->owed != AMP_VSOCK_LISTED) {
 			if (!send_owed(vs, c))
 				return false;
 		}
 		vs->owed_head = c->owed_next;
-		c->on_list = 0;
+		c->owed = 0;
 		if (c->state == AMP_CONN_DEAD)
 			amp_vsock_forget(vs, c);
 	}
@@ -378,8 +389,8 @@ bool amp_vsock_arm(struct amp_vsock *vs)
 }
 
 /* amp_vsock_reserve(), but c->reserved is the caller's affair. */
-static inline int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
-			  struct amp_vsock_tx *tx)
+static int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
+		   struct amp_vsock_tx *tx)
 {
 	uint32_t space = credit_left(c), room;
 	int r = usual(c, AMP_VSOCK_USUAL_OUT) ? 0 : amp_vsock_may_send_on(c);
@@ -396,10 +407,7 @@ static inline int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t
 	else
 		r = c->loop ? vs->path->reserve(vs, c, tx, &room) : out_get(vs, tx, &room);
 	if (r > 0 && room == 0) {
-		r = amp_vq_break(
-			vs->out,
-			AMP_WHY("receive buffer without room for data (virtio 5.10.6.1)"));
-		vs->torn = true;
+		r = torn(vs, "receive buffer without room for data (virtio 5.10.6.1)");
 	}
 	if (r <= 0) {
 		amp_vsock_tx_starve(vs, c);
@@ -407,7 +415,7 @@ static inline int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t
 	}
 	if (room > space)
 		room = space;
-	if (room > INT32_MAX)
+	if (CHAINS && room > INT32_MAX)
 		room = INT32_MAX;
 	if (room > want)
 		room = (uint32_t)want;
@@ -415,8 +423,8 @@ static inline int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t
 	return (int)room;
 }
 
-static inline void commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			  struct amp_vsock_tx *tx, uint32_t len, uint32_t flags)
+static void commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
+		   uint32_t len, uint32_t flags)
 {
 	c->credit.tx_cnt += len;
 	if (c->loop)
@@ -470,9 +478,12 @@ static __attribute__((noinline)) void gather(const struct amp_iov *to, const voi
 int amp_vsock_send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *iov, size_t off,
 		   size_t len, uint32_t flags)
 {
-	struct amp_vsock_tx tx = {.iov = vs->iov, .iov_max = vs->iov_max};
-	int r = reserve(vs, c, len, &tx);
+	struct amp_vsock_tx tx;
+	int r;
 
+	tx.iov = vs->iov;
+	tx.iov_max = vs->iov_max;
+	r = reserve(vs, c, len, &tx);
 	if (r < 0)
 		return r;
 	gather(tx.iov, iov, off, (size_t)r);

@@ -27,6 +27,13 @@ struct amp_vsock_addr {
 	uint32_t port;
 };
 
+struct amp_vsock_ends {
+	struct amp_vsock_addr local;
+	struct amp_vsock_addr peer;
+};
+
+#define AMP_VSOCK_LISTED 0x40u /* engine, in owed: linked in the owed list */
+
 /*
  * Life: any -> FREE by amp_vsock_ops.event(AMP_VSOCK_EV_GONE); then the memory is the owner's
  * again. What a packet's way asks of it is one word, so that one look answers.
@@ -34,14 +41,12 @@ struct amp_vsock_addr {
 struct amp_vsock_conn {
 	union {
 		struct {
-			uint8_t state;		  /* enum amp_conn_state */
-			uint8_t type;		  /* enum amp_vsock_type */
-			uint8_t owed : 6;	  /* AMP_OWE_* */
-			uint8_t on_list : 1;	  /* engine: linked in owed list */
-			uint8_t has_deadline : 1; /* deadline_ms is set */
-			uint8_t shut : 2;	  /* mine: AMP_VSOCK_SHUTDOWN_* */
-			uint8_t peer_shut : 2;	  /* the peer's */
-			uint8_t starved : 1;	  /* out of credit: tell me with EV_WRITABLE */
+			uint8_t state;	       /* enum amp_conn_state */
+			uint8_t type;	       /* enum amp_vsock_type */
+			uint8_t owed;	       /* AMP_OWE_*, AMP_VSOCK_LISTED */
+			uint8_t shut : 2;      /* mine: AMP_VSOCK_SHUTDOWN_* */
+			uint8_t peer_shut : 2; /* the peer's */
+			uint8_t starved : 1;   /* out of credit: tell me with EV_WRITABLE */
 			uint8_t eager : 1; /* engine: CREDIT_REQUEST came, nothing consumed */
 			uint8_t asked : 1; /* engine: CREDIT_REQUEST sent, no credit since */
 			uint8_t loop : 1;  /* peer.cid is CID 1: its packets take vs->path */
@@ -53,12 +58,12 @@ struct amp_vsock_conn {
 			struct amp_vsock_addr local;
 			struct amp_vsock_addr peer;
 		};
-		struct amp_vsock_addr ends[2]; /* engine: both at once */
+		struct amp_vsock_ends ends; /* engine: both at once */
 	};
 	struct amp_credit credit;
 	uint32_t buf_alloc;		  /* owner's receive buffer in bytes, as advertised */
 	uint32_t reserved;		  /* bytes promised by reserve, not yet committed */
-	uint32_t deadline_ms;		  /* CLOSING, when has_deadline */
+	uint32_t deadline_ms;		  /* of CONNECTING or CLOSING, 0: none */
 	struct amp_vsock_conn *hash_next; /* engine */
 	struct amp_vsock_conn *owed_next; /* engine: list of those with owed != 0 */
 };
@@ -125,7 +130,7 @@ struct amp_vsock_ops {
 
 /* RSTs owed to nobody we know: bounded; when full, the in queue is left alone (5.10.6.1.2). */
 struct amp_vsock_stray {
-	struct amp_vsock_addr ends[2]; /* local, peer */
+	struct amp_vsock_ends ends;
 	uint32_t type;
 };
 
@@ -159,7 +164,7 @@ struct amp_vsock {
 	bool loop_busy; /* loop_buf is reserved */
 	bool seqpacket; /* VIRTIO_VSOCK_F_SEQPACKET negotiated */
 	uint8_t stray_len, stray_head;
-	uint32_t closing_cnt;	      /* connections with has_deadline */
+	uint32_t closing_cnt;	      /* connections with a deadline */
 	struct amp_vsock_conn **hash; /* hash_len heads, zeroed by init */
 	uint32_t hash_len;	      /* a power of two */
 	struct amp_vsock_conn
@@ -225,6 +230,18 @@ void amp_vsock_abort(struct amp_vsock *vs, struct amp_vsock_conn *c);
 /* I shall send / receive no more. flags: AMP_VSOCK_SHUTDOWN_*. Goes out after committed data.
  */
 void amp_vsock_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t flags);
+/* c is aborted by amp_vsock_tick() when this time has come (0 means 1). */
+static inline void amp_vsock_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c,
+				      uint32_t at_ms)
+{
+	vs->closing_cnt += !c->deadline_ms;
+	c->deadline_ms = at_ms + !at_ms;
+}
+static inline void amp_vsock_no_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	vs->closing_cnt -= c->deadline_ms != 0;
+	c->deadline_ms = 0;
+}
 /*
  * Orderly end: SHUTDOWN of both, then wait for the peer's RST until now + wait_ms;
  * EV_GONE when over. Data that still arrives is thrown away.
@@ -287,10 +304,9 @@ struct amp_vsock_path {
 	/* A packet without payload. False: no buffer now, it stays owed until the next run. */
 	bool (*send)(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
 		     uint32_t flags);
-	/* RST from local to a peer that we know nothing of. NULL: all packets of this path come
-	 * in by amp_vsock_input_for(). */
-	void (*stray)(struct amp_vsock *vs, const struct amp_vsock_addr *local,
-		      const struct amp_vsock_addr *peer, unsigned type);
+	/* RST to an end that the engine knows nothing of. NULL: all packets of this path come in
+	 * by amp_vsock_input_for(). */
+	void (*stray)(struct amp_vsock *vs, const struct amp_vsock_ends *ends, unsigned type);
 	/* 1 with *room set (not 0), 0: none now. */
 	int (*reserve)(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
 		       uint32_t *room);
@@ -311,7 +327,7 @@ void amp_vsock_fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, ui
 static inline void amp_vsock_told(struct amp_vsock_conn *c)
 {
 	c->credit.told_fwd_cnt = c->credit.fwd_cnt;
-	c->owed &= 0x3fu & ~AMP_OWE_CREDIT;
+	c->owed &= (uint8_t)~AMP_OWE_CREDIT;
 }
 /*
  * A good packet has arrived; for c, when the path knows it: of the header then only len, op,
@@ -326,8 +342,8 @@ bool amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
  * the same as after amp_vsock_ops.request, for a path that has a request hook of its own.
  */
 void amp_vsock_requested(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			 const struct amp_vsock_addr *local, const struct amp_vsock_addr *peer,
-			 unsigned type, uint32_t peer_buf_alloc);
+			 const struct amp_vsock_ends *ends, unsigned type,
+			 uint32_t peer_buf_alloc);
 /* The peer's RESPONSE names another port than the one that was asked. */
 void amp_vsock_rekey(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t peer_port);
 

@@ -12,27 +12,31 @@ extern __typeof__(amp_vsock_take_request) amp_vsock_take_request __attribute__((
 
 /* ---- by address ---- */
 
-static struct amp_vsock_conn **bucket(const struct amp_vsock *vs,
-				      const struct amp_vsock_addr *ends)
-{
-	uint32_t h = ends[0].port * 31u ^ ends[1].port ^ ends[1].cid << 5;
+/* A small core's links have one bucket: no arithmetic. */
+#define ONE_BUCKET (AMPSOCK_HASH == 1 && !AMPSOCK_VQ_DEVICE)
+#define BUCKETS	   (ONE_BUCKET ? 1u : vs->hash_len)
 
-	return &vs->hash[(h ^ h >> 12) & (vs->hash_len - 1u)];
+static struct amp_vsock_conn **bucket(const struct amp_vsock *vs,
+				      const struct amp_vsock_ends *ends)
+{
+	uint32_t h = ends->local.port * 31u ^ ends->peer.port ^ ends->peer.cid << 5;
+
+	return &vs->hash[ONE_BUCKET ? 0 : (h ^ h >> 12) & (vs->hash_len - 1u)];
 }
 
 struct amp_vsock_conn *amp_vsock_find(const struct amp_vsock *vs,
-				      const struct amp_vsock_addr *ends, unsigned type)
+				      const struct amp_vsock_ends *ends, unsigned type)
 {
 	struct amp_vsock_conn *c = *bucket(vs, ends);
 
-	while (c && (memcmp(c->ends, ends, sizeof(c->ends)) || c->type != type))
+	while (c && (memcmp(&c->ends, ends, sizeof(c->ends)) || c->type != type))
 		c = c->hash_next;
 	return c;
 }
 
 static void hash_add(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
-	struct amp_vsock_conn **head = bucket(vs, c->ends);
+	struct amp_vsock_conn **head = bucket(vs, &c->ends);
 
 	c->hash_next = *head;
 	*head = c;
@@ -40,7 +44,7 @@ static void hash_add(struct amp_vsock *vs, struct amp_vsock_conn *c)
 
 static void hash_del(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
-	struct amp_vsock_conn **at = bucket(vs, c->ends);
+	struct amp_vsock_conn **at = bucket(vs, &c->ends);
 
 	while (*at != c)
 		at = &(*at)->hash_next;
@@ -48,16 +52,16 @@ static void hash_del(struct amp_vsock *vs, struct amp_vsock_conn *c)
 }
 
 void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			 const struct amp_vsock_addr *ends, unsigned type, uint8_t state)
+			 const struct amp_vsock_ends *ends, unsigned type, uint8_t state)
 {
 	uint32_t buf_alloc = c->buf_alloc;
 
 	memset(c, 0, sizeof(*c));
-	memcpy(c->ends, ends, sizeof(c->ends));
+	c->ends = *ends;
 	c->type = (uint8_t)type;
 	c->state = state;
 	c->buf_alloc = buf_alloc;
-	c->loop = ends[1].cid == AMP_VSOCK_CID_LOCAL;
+	c->loop = ends->peer.cid == AMP_VSOCK_CID_LOCAL;
 	hash_add(vs, c);
 }
 
@@ -76,10 +80,11 @@ void amp_vsock_forget(struct amp_vsock *vs, struct amp_vsock_conn *c)
 
 void amp_vsock_owe(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t bits)
 {
-	c->owed = (c->owed | bits) & 0x3fu;
-	if (c->on_list)
+	bool listed = (c->owed & AMP_VSOCK_LISTED) != 0;
+
+	c->owed |= bits | AMP_VSOCK_LISTED;
+	if (listed)
 		return;
-	c->on_list = 1;
 	c->owed_next = NULL;
 	if (vs->owed_head)
 		vs->owed_tail->owed_next = c;
@@ -96,9 +101,8 @@ static void die(struct amp_vsock *vs, struct amp_vsock_conn *c, bool rst)
 	if (c->state == AMP_CONN_CONNECTING && (c->owed & AMP_OWE_REQUEST))
 		rst = false;
 	c->state = AMP_CONN_DEAD;
-	c->owed = 0;
-	vs->closing_cnt -= c->has_deadline;
-	c->has_deadline = 0;
+	c->owed &= AMP_VSOCK_LISTED;
+	amp_vsock_no_deadline(vs, c);
 	amp_vsock_owe(vs, c, rst ? AMP_OWE_RST : 0);
 }
 
@@ -112,9 +116,8 @@ static void reset(struct amp_vsock *vs, struct amp_vsock_conn *c, bool rst)
 		vs->ops->event(vs, c, AMP_VSOCK_EV_RESET);
 }
 
-void amp_vsock_conn_lied(struct amp_vsock *vs, struct amp_vsock_conn *c, const char *why)
+void amp_vsock_conn_lied(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
-	blame(vs, why);
 	vs->stats.resets++;
 	reset(vs, c, true);
 }
@@ -150,13 +153,11 @@ static bool in_data(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_v
 	if (c->state == AMP_CONN_CLOSING)
 		return false; /* nobody reads it any more */
 	if (c->state != AMP_CONN_OPEN || (c->peer_shut & AMP_VSOCK_SHUTDOWN_SEND)) {
-		amp_vsock_conn_lied(
-			vs, c,
-			AMP_WHY("data on a connection that is not open (virtio 5.10.6.4)"));
+		conn_lied(vs, c, "data on a connection that is not open (virtio 5.10.6.4)");
 		return false;
 	}
 	if (!amp_credit_rx_ok(&c->credit, c->buf_alloc, rx->len)) {
-		amp_vsock_conn_lied(vs, c, AMP_WHY("more data than credit (virtio 5.10.6.3)"));
+		conn_lied(vs, c, "more data than credit (virtio 5.10.6.3)");
 		return false;
 	}
 	c->credit.rx_cnt += rx->len;
@@ -168,13 +169,13 @@ static bool in_data(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_v
 		return false;
 	r = vs->ops->data(vs, c, rx);
 	if (r < 0)
-		amp_vsock_conn_lied(vs, c, AMP_WHY("receive buffer overrun"));
+		conn_lied(vs, c, "receive buffer overrun");
 	return r > 0;
 }
 
 void amp_vsock_in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
-	c->owed = 0; /* nothing more to say, not even an RST of ours */
+	c->owed &= AMP_VSOCK_LISTED; /* nothing more to say, not even an RST of ours */
 	/* after the peer's SHUTDOWN of both, or our own, an RST is the orderly end (5.10.6.5)
 	 */
 	if (c->shut == SHUT_BOTH || c->peer_shut == SHUT_BOTH)
@@ -183,18 +184,18 @@ void amp_vsock_in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c)
 		reset(vs, c, false);
 }
 
-void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_addr *ends, unsigned type)
+void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends, unsigned type)
 {
 	struct amp_vsock_stray *s;
 
-	if (ends[1].cid == AMP_VSOCK_CID_LOCAL) {
-		vs->path->stray(vs, &ends[0], &ends[1], type);
+	if (ends->peer.cid == AMP_VSOCK_CID_LOCAL) {
+		vs->path->stray(vs, ends, type);
 		return;
 	}
 	if (vs->stray_cnt == vs->stray_len)
 		return;
 	s = &vs->stray[(vs->stray_head + vs->stray_cnt) % vs->stray_len];
-	memcpy(s->ends, ends, sizeof(s->ends));
+	s->ends = *ends;
 	s->type = type;
 	vs->stray_cnt++;
 	vs->stats.rst_strays++;
@@ -217,7 +218,7 @@ static bool in_open(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	case AMP_VSOCK_OP_CREDIT_UPDATE:
 		break;
 	default:
-		amp_vsock_conn_lied(vs, c, AMP_WHY("operation out of place (virtio 5.10.6.4)"));
+		conn_lied(vs, c, "operation out of place (virtio 5.10.6.4)");
 		break;
 	}
 	return false;
@@ -241,14 +242,12 @@ static bool in_known(struct amp_vsock *vs, struct amp_vsock_conn *c,
 		return false;
 	}
 	if (!amp_credit_peer(&c->credit, h->buf_alloc, h->fwd_cnt)) {
-		amp_vsock_conn_lied(vs, c,
-				    AMP_WHY("fwd_cnt beyond what was sent (virtio 5.10.6.3)"));
+		conn_lied(vs, c, "fwd_cnt beyond what was sent (virtio 5.10.6.3)");
 		return false;
 	}
 	if (c->state == AMP_CONN_CONNECTING) {
 		if (h->op != AMP_VSOCK_OP_RESPONSE || (c->owed & AMP_OWE_REQUEST)) {
-			amp_vsock_conn_lied(
-				vs, c, AMP_WHY("no RESPONSE to a REQUEST (virtio 5.10.6.4)"));
+			conn_lied(vs, c, "no RESPONSE to a REQUEST (virtio 5.10.6.4)");
 		} else {
 			c->state = AMP_CONN_OPEN;
 			vs->ops->event(vs, c, AMP_VSOCK_EV_OPEN);
@@ -265,7 +264,7 @@ static bool in_known(struct amp_vsock *vs, struct amp_vsock_conn *c,
 }
 
 bool amp_vsock_in(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx,
-		  struct amp_vsock_conn *c, const struct amp_vsock_addr *ends)
+		  struct amp_vsock_conn *c, const struct amp_vsock_ends *ends)
 {
 	if (h->op == AMP_VSOCK_OP_INVALID || h->op > AMP_VSOCK_OP_CREDIT_REQUEST)
 		vs->stats.rx_bad++; /* a known connection pays below, an unknown one gets RST */
@@ -298,7 +297,7 @@ void amp_vsock_rekey(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t pe
 
 void amp_vsock_init(struct amp_vsock *vs)
 {
-	memset(vs->hash, 0, vs->hash_len * sizeof(*vs->hash));
+	memset(vs->hash, 0, BUCKETS * sizeof(*vs->hash));
 	vs->owed_head = vs->recent = NULL;
 	vs->to_do = 0;
 	vs->stray_head = 0;
@@ -313,7 +312,7 @@ void amp_vsock_down(struct amp_vsock *vs)
 	vs->in = vs->out = NULL;
 	vs->stray_cnt = 0;
 	vs->tx_starved = false;
-	for (uint32_t i = 0; i < vs->hash_len; i++) {
+	for (uint32_t i = 0; i < BUCKETS; i++) {
 		struct amp_vsock_conn *c, *next;
 
 		for (c = vs->hash[i]; c; c = next) {
@@ -321,7 +320,7 @@ void amp_vsock_down(struct amp_vsock *vs)
 			if (c->loop && vs->path->stays)
 				continue;
 			reset(vs, c, false);
-			c->owed = 0; /* nothing can be sent */
+			c->owed = AMP_VSOCK_LISTED; /* nothing can be sent */
 		}
 	}
 	(void)amp_vsock_flush(vs);
@@ -331,11 +330,11 @@ int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms)
 {
 	int32_t next = -1;
 
-	for (uint32_t i = 0; vs->closing_cnt && i < vs->hash_len; i++) {
+	for (uint32_t i = 0; vs->closing_cnt && i < BUCKETS; i++) {
 		for (struct amp_vsock_conn *c = vs->hash[i]; c; c = c->hash_next) {
 			int32_t left = (int32_t)(c->deadline_ms - now_ms);
 
-			if (!c->has_deadline)
+			if (!c->deadline_ms)
 				continue;
 			if (left <= 0) {
 				die(vs, c, true);
@@ -351,16 +350,16 @@ int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms)
 int amp_vsock_connect(struct amp_vsock *vs, struct amp_vsock_conn *c,
 		      struct amp_vsock_addr local, struct amp_vsock_addr peer, uint8_t type)
 {
-	struct amp_vsock_addr ends[2] = {local, peer};
+	struct amp_vsock_ends ends = {local, peer};
 	bool loop = peer.cid == AMP_VSOCK_CID_LOCAL;
 
 	if (loop ? !vs->path : !vs->out)
 		return -ENETDOWN;
 	if (loop)
-		ends[0].cid = AMP_VSOCK_CID_LOCAL;
-	if (amp_vsock_find(vs, ends, type))
+		ends.local.cid = AMP_VSOCK_CID_LOCAL;
+	if (amp_vsock_find(vs, &ends, type))
 		return -EADDRINUSE;
-	amp_vsock_conn_init(vs, c, ends, type, AMP_CONN_CONNECTING);
+	amp_vsock_conn_init(vs, c, &ends, type, AMP_CONN_CONNECTING);
 	amp_vsock_owe(vs, c, AMP_OWE_REQUEST);
 	return 0;
 }
@@ -389,9 +388,7 @@ void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t no
 	}
 	amp_vsock_shutdown(vs, c, SHUT_BOTH);
 	c->state = AMP_CONN_CLOSING;
-	c->deadline_ms = now_ms + wait_ms;
-	vs->closing_cnt += !c->has_deadline;
-	c->has_deadline = 1;
+	amp_vsock_deadline(vs, c, now_ms + wait_ms);
 }
 
 void amp_vsock_tx_starve(struct amp_vsock *vs, const struct amp_vsock_conn *c)

@@ -26,7 +26,7 @@ static inline void vsock_fill(struct amp_vsock_conn *c, volatile struct amp_vsoc
 	h->buf_alloc = c->buf_alloc;
 	h->fwd_cnt = c->credit.fwd_cnt;
 	c->credit.told_fwd_cnt = c->credit.fwd_cnt;
-	c->owed &= 0x3fu & ~AMP_OWE_CREDIT;
+	c->owed &= (uint8_t)~AMP_OWE_CREDIT;
 }
 
 #if AMPSOCK_FAST

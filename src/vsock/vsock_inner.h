@@ -25,31 +25,35 @@ static inline void blame(struct amp_vsock *vs, const char *what)
 		vs->why = what;
 }
 
-/* ends: local, peer, and so everywhere. */
 struct amp_vsock_conn *amp_vsock_find(const struct amp_vsock *vs,
-				      const struct amp_vsock_addr *ends, unsigned type);
+				      const struct amp_vsock_ends *ends, unsigned type);
 /* A fresh connection; the owner's buf_alloc stays. */
 void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			 const struct amp_vsock_addr *ends, unsigned type, uint8_t state);
+			 const struct amp_vsock_ends *ends, unsigned type, uint8_t state);
 /* Out of the hash, then the owner's last word about it. */
 void amp_vsock_forget(struct amp_vsock *vs, struct amp_vsock_conn *c);
 void amp_vsock_owe(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t bits);
 /* The peer broke a rule: its connection pays. */
-RARE void amp_vsock_conn_lied(struct amp_vsock *vs, struct amp_vsock_conn *c, const char *why);
+RARE void amp_vsock_conn_lied(struct amp_vsock *vs, struct amp_vsock_conn *c);
+static inline void conn_lied(struct amp_vsock *vs, struct amp_vsock_conn *c, const char *why)
+{
+	blame(vs, why);
+	amp_vsock_conn_lied(vs, c);
+}
 /*
  * A packet with a good header for c, or (NULL) for nobody we know. Returns whether the
  * owner holds the buffer.
  */
 bool amp_vsock_in(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx,
-		  struct amp_vsock_conn *c, const struct amp_vsock_addr *ends);
+		  struct amp_vsock_conn *c, const struct amp_vsock_ends *ends);
+/* The peer's RST. */
+void amp_vsock_in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c);
 /*
  * RST to an address that we know nothing of. There is room: run() saw to it. A path sends it
  * its own way.
  */
-RARE void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_addr *ends,
+RARE void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
 			      unsigned type);
-/* RST for c. */
-void amp_vsock_in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c);
 /* Send what is owed. False: no buffer for all of it. */
 bool amp_vsock_flush(struct amp_vsock *vs);
 /* 0, or why nothing can be sent on c. */
@@ -63,7 +67,7 @@ void amp_vsock_tx_starve(struct amp_vsock *vs, const struct amp_vsock_conn *c);
  */
 struct amp_vsock_conn *amp_vsock_take_request(struct amp_vsock *vs,
 					      const struct amp_vsock_hdr *h,
-					      const struct amp_vsock_addr *ends);
+					      const struct amp_vsock_ends *ends);
 
 static inline uint32_t credit_left(const struct amp_vsock_conn *c)
 {

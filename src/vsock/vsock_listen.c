@@ -65,3 +65,11 @@ struct amp_sock *amp_vsock_accept(struct amp_sock *s, int *err)
 		*err = -EAGAIN;
 	return child;
 }
+
+void amp_vsock_unlisten(struct amp_sock *s)
+{
+	struct amp_sock *child;
+
+	while ((child = amp_sock_queue_pop(s)) != NULL)
+		amp_vsock_close_one(child, true);
+}

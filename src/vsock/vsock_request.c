@@ -4,24 +4,23 @@
 
 struct amp_vsock_conn *amp_vsock_take_request(struct amp_vsock *vs,
 					      const struct amp_vsock_hdr *h,
-					      const struct amp_vsock_addr *ends)
+					      const struct amp_vsock_ends *ends)
 {
 	struct amp_vsock_conn *c;
 
 	if (!vs->ops->request || (h->type != AMP_VSOCK_STREAM && !vs->seqpacket &&
-				  ends[1].cid != AMP_VSOCK_CID_LOCAL))
+				  ends->peer.cid != AMP_VSOCK_CID_LOCAL))
 		return NULL;
-	c = vs->ops->request(vs, ends[0], ends[1], (uint8_t)h->type);
+	c = vs->ops->request(vs, ends->local, ends->peer, (uint8_t)h->type);
 	if (c)
-		amp_vsock_requested(vs, c, &ends[0], &ends[1], h->type, h->buf_alloc);
+		amp_vsock_requested(vs, c, ends, h->type, h->buf_alloc);
 	return c;
 }
 
 void amp_vsock_requested(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			 const struct amp_vsock_addr *local, const struct amp_vsock_addr *peer,
-			 unsigned type, uint32_t peer_buf_alloc)
+			 const struct amp_vsock_ends *ends, unsigned type,
+			 uint32_t peer_buf_alloc)
 {
-	struct amp_vsock_addr ends[2] = {*local, *peer};
 	bool answered = c->state == AMP_CONN_OPEN; /* amp_vsock_respond() inside the hook */
 
 	amp_vsock_conn_init(vs, c, ends, type, AMP_CONN_REQUESTED);

@@ -19,11 +19,10 @@ static bool loop_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t o
 }
 
 /* The other end is here, and hears of it at once. */
-static void loop_stray(struct amp_vsock *vs, const struct amp_vsock_addr *local,
-		       const struct amp_vsock_addr *peer, unsigned type)
+static void loop_stray(struct amp_vsock *vs, const struct amp_vsock_ends *ends, unsigned type)
 {
-	struct amp_vsock_addr turned[2] = {*peer, *local};
-	struct amp_vsock_conn *c = amp_vsock_find(vs, turned, type);
+	struct amp_vsock_ends turned = {ends->peer, ends->local};
+	struct amp_vsock_conn *c = amp_vsock_find(vs, &turned, type);
 
 	if (c)
 		amp_vsock_in_rst(vs, c);
