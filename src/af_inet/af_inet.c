@@ -191,16 +191,21 @@ void amp_inet_lost(struct amp_sock *s)
 	}
 }
 
-void amp_inet_closed(struct amp_sock *s, int err)
+void amp_inet_closed(uint32_t id, unsigned status)
 {
-	struct amp_inet *i = amp_inet(s);
+	int err = status ? amp_off_errno(status) : ECONNRESET;
+	struct amp_sock *s = NULL;
 
-	if (!err)
-		err = ECONNRESET;
-	if (i->state == AMP_INET_CONN && s->type == SOCK_STREAM)
-		i->off = (uint8_t)err; /* data still comes before the reset */
-	else if (i->state < AMP_INET_BUSY || i->state == AMP_INET_RSTWAIT)
-		amp_inet_fail(s, err);
+	while ((s = amp_inet_next(s)) != NULL) {
+		struct amp_inet *i = amp_inet(s);
+
+		if (i->id != id)
+			continue;
+		if (i->state == AMP_INET_CONN && s->type == SOCK_STREAM)
+			i->off = (uint8_t)err; /* data still comes before the reset */
+		else if (i->state < AMP_INET_BUSY || i->state == AMP_INET_RSTWAIT)
+			amp_inet_fail(s, err);
+	}
 }
 
 void amp_inet_watch(struct amp_sock *s)
@@ -564,19 +569,15 @@ static int inet_poll(struct amp_sock *s)
 	if (s->flags & AMP_SF_LISTEN)
 		return s->queue ? POLLIN : 0;
 	amp_inet_watch(s);
-	switch (i->state) {
-	case AMP_INET_CONN:
+	if (i->state == AMP_INET_CONN) {
 		i->carrier->rcvlowat = s->rcvlowat;
 		return i->carrier->fam->poll(i->carrier);
-	case AMP_INET_RSTWAIT:
-		return amp_rxring_used(&i->carrier->rx) ? POLLIN : 0;
-	case AMP_INET_IDLE:
-	case AMP_INET_BOUND:
-	case AMP_INET_DEAD:
-		return POLLOUT | POLLHUP | (s->flags & AMP_SF_RESET ? POLLIN | POLLRDHUP : 0);
-	default:
-		return 0;
 	}
+	if (i->state == AMP_INET_RSTWAIT)
+		return amp_rxring_used(&i->carrier->rx) ? POLLIN : 0;
+	if (i->state >= AMP_INET_BUSY)
+		return 0;
+	return POLLOUT | POLLHUP | (s->flags & AMP_SF_RESET ? POLLIN | POLLRDHUP : 0);
 }
 
 const struct amp_family amp_inet_family = {

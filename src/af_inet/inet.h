@@ -85,8 +85,8 @@ void amp_inet_step(struct amp_sock *s);
 void amp_inet_lost(struct amp_sock *s);
 /* The connection, or the attempt at one, is over: err is told once. */
 void amp_inet_fail(struct amp_sock *s, int err);
-/* CLOSED arrived for s. */
-void amp_inet_closed(struct amp_sock *s, int err);
+/* CLOSED arrived. Of a socket that we closed meanwhile: nobody is told. */
+void amp_inet_closed(uint32_t id, unsigned status);
 /* From now on in this state, in which the session steps it. -EAGAIN */
 int amp_inet_start(struct amp_sock *s, enum amp_inet_state state);
 void amp_inet_close(struct amp_sock *s);

@@ -74,18 +74,36 @@ static int preset(struct amp_inet *i, bool set, unsigned opt, int32_t *v)
 	return 0;
 }
 
+/* The least that a value of the program's is long. */
+static socklen_t val_min(unsigned opt)
+{
+	switch (opt) {
+	case AMP_OFF_IPV6_JOIN_GROUP:
+	case AMP_OFF_IPV6_LEAVE_GROUP:
+		return 20;		/* struct ipv6_mreq */
+	case AMP_OFF_IP_ADD_MEMBERSHIP: /* struct ip_mreq, or ip_mreqn: an index behind it */
+	case AMP_OFF_IP_DROP_MEMBERSHIP:
+	case AMP_OFF_SO_LINGER:
+		return 8;
+	case AMP_OFF_IP_MULTICAST_IF: /* struct in_addr, or ip_mreqn */
+		return 4;
+	default: /* one byte will do for IP_MULTICAST_TTL, where BSD has it so */
+		return 1;
+	}
+}
+
 /* The value as it travels (protocol.md 5.6): its length, or -EINVAL. */
 static int put_val(uint8_t *p, unsigned opt, const uint8_t *val, socklen_t len)
 {
 	uint32_t v[3] = {0, 0, 0};
 
+	if (len < val_min(opt))
+		return -EINVAL;
 	memcpy(v, val, len < sizeof(v) ? len : sizeof(v));
+	memset(p, 0, AMP_OFF_ADDR_LEN + 8);
 	switch (opt) {
-	case AMP_OFF_IP_ADD_MEMBERSHIP: /* struct ip_mreq, or ip_mreqn: an index behind it */
+	case AMP_OFF_IP_ADD_MEMBERSHIP:
 	case AMP_OFF_IP_DROP_MEMBERSHIP:
-		if (len < 8)
-			return -EINVAL;
-		memset(p, 0, AMP_OFF_ADDR_LEN);
 		p[0] = AMP_OFF_INET;
 		amp_put_le32(p + 8, v[0]);
 		amp_put_le32(p + AMP_OFF_ADDR_LEN, v[2]);
@@ -93,31 +111,23 @@ static int put_val(uint8_t *p, unsigned opt, const uint8_t *val, socklen_t len)
 		return AMP_OFF_ADDR_LEN + 8;
 	case AMP_OFF_IPV6_JOIN_GROUP:
 	case AMP_OFF_IPV6_LEAVE_GROUP:
-		if (len < 20)
-			return -EINVAL;
-		memset(p, 0, AMP_OFF_ADDR_LEN + 8);
 		p[0] = AMP_OFF_INET6;
-		memcpy(p + 8, val, 16);
-		memcpy(p + AMP_OFF_ADDR_LEN, val + 16, 4);
+		memcpy(p + 8, val,
+		       20); /* the index is right behind the address, here and there */
 		return AMP_OFF_ADDR_LEN + 8;
-	case AMP_OFF_IP_MULTICAST_IF: /* struct in_addr, or ip_mreqn */
-		if (len < 4)
-			return -EINVAL;
-		amp_put_le32(p, v[2]);
-		amp_put_le32(p + 4, v[len >= 8]);
-		return 8;
+	case AMP_OFF_IP_MULTICAST_IF:
+		v[1] = v[len >= 8];
+		v[0] = v[2];
+		break;
 	case AMP_OFF_SO_LINGER:
-		if (len < 8)
-			return -EINVAL;
-		amp_put_le32(p, v[0]);
-		amp_put_le32(p + 4, v[1]);
-		return 8;
-	default: /* one byte will do for IP_MULTICAST_TTL, where BSD has it so */
-		if (len < 1)
-			return -EINVAL;
+		break;
+	default:
 		amp_put_le32(p, len < 4 ? val[0] : v[0]);
 		return 4;
 	}
+	amp_put_le32(p, v[0]);
+	amp_put_le32(p + 4, v[1]);
+	return 8;
 }
 
 static int give(const void *v, void *val, socklen_t *len)

@@ -385,16 +385,6 @@ static bool take_answer(const uint8_t *h, unsigned len)
 	return true;
 }
 
-/* Of a socket that we closed meanwhile: nothing to tell. */
-static void take_closed(uint32_t id, unsigned status)
-{
-	struct amp_sock *s = NULL;
-
-	while ((s = amp_inet_next(s)) != NULL)
-		if (amp_inet(s)->id == id)
-			amp_inet_closed(s, amp_off_errno(status));
-}
-
 /* A frame of len bytes, which are here; h: the first eight. */
 static bool take_frame(const uint8_t *h, unsigned len)
 {
@@ -413,9 +403,9 @@ static bool take_frame(const uint8_t *h, unsigned len)
 	case AMP_OFF_PONG:
 		return len == AMP_OFF_CTL_LEN;
 	case AMP_OFF_CLOSED:
-		if (len != sizeof(p))
+		if (len != sizeof(p) || !amp_le32(p + 8)) /* 5.1: no id is 0 */
 			return false;
-		take_closed(amp_le32(p + 8), amp_le32(p + 12));
+		amp_inet_closed(amp_le32(p + 8), amp_le32(p + 12));
 		return true;
 	default:
 		return false;

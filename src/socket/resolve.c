@@ -327,8 +327,12 @@ static int check_hints(struct query *q, const struct addrinfo *hints)
 
 	q->flags = hints->ai_flags;
 	q->family = q->asked = hints->ai_family;
-	q->type = proto == IPPROTO_TCP ? SOCK_STREAM : proto == IPPROTO_UDP ? SOCK_DGRAM : type;
-	if ((type && type != q->type) || (proto && q->type == type && !type) ||
+	q->type = type;
+	if (proto)
+		q->type = proto == IPPROTO_TCP	 ? SOCK_STREAM
+			  : proto == IPPROTO_UDP ? SOCK_DGRAM
+						 : -1;
+	if ((type && type != q->type) ||
 	    (q->type && q->type != SOCK_STREAM && q->type != SOCK_DGRAM))
 		return EAI_SOCKTYPE;
 	if ((q->flags & ~KNOWN_FLAGS) || ((q->flags & AI_CANONNAME) && !q->node))

@@ -572,6 +572,7 @@ static void no_lies_on_the_control_carrier(void **state)
 		{AMP_OFF_PING, 1, 0, 0},
 		{AMP_OFF_PONG, 0, 0, 4},
 		{AMP_OFF_CLOSED, 0, 0, 4},
+		{AMP_OFF_CLOSED, 0, 0, 8}, /* of nobody: no id is 0 */
 		{AMP_OFF_BIND, 0, 0, 28},
 		{77, 0, 0, 0},
 		{0, 0, 0, 0},

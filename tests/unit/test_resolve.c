@@ -133,6 +133,15 @@ static void wrong_questions(void **state)
 	assert_int_equal(get("1.2.3.4", "65536", 0, 0, AI_NUMERICSERV, &r), EAI_NONAME);
 	assert_int_equal(get("1.2.3.4", "80", 77, 0, 0, &r), EAI_FAMILY);
 	assert_int_equal(get("1.2.3.4", "80", 0, 77, 0, &r), EAI_SOCKTYPE);
+	for (int type = 0; type <= SOCK_DGRAM; type++) {
+		struct addrinfo h = {.ai_socktype = type, .ai_protocol = 99};
+
+		assert_int_equal(amp_getaddrinfo("1.2.3.4", "80", &h, &r), EAI_SOCKTYPE);
+		h.ai_protocol = type == SOCK_DGRAM ? IPPROTO_TCP : IPPROTO_UDP;
+		if (type)
+			assert_int_equal(amp_getaddrinfo("1.2.3.4", "80", &h, &r),
+					 EAI_SOCKTYPE);
+	}
 	assert_int_equal(get("1.2.3.4", "80", 0, 0, 0x10000, &r), EAI_BADFLAGS);
 	assert_int_equal(get(NULL, "80", 0, 0, AI_CANONNAME, &r), EAI_BADFLAGS);
 	assert_int_not_equal(get("::1", "80", AF_INET, 0, 0, &r), 0);
