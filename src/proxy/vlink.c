@@ -99,6 +99,7 @@ static void engine_init(struct amp_vlink *vl)
 	vl->vs.iov_max = SEGMENTS;
 	vl->vs.stray = vl->stray;
 	vl->vs.stray_len = AMP_VLINK_STRAY;
+	memset(&vl->vs.stats, 0, sizeof(vl->vs.stats));
 	amp_vsock_init(&vl->vs);
 }
 

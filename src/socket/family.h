@@ -290,14 +290,7 @@ static inline void amp_runner_list(struct amp_runner *r)
 }
 
 /* Ask r->kick_due() before the lock is given up: something was put into its queues. */
-static inline void amp_runner_due(struct amp_runner *r)
-{
-	if (r->due)
-		return;
-	r->due = true;
-	r->calm = false;
-	amp_runner_list(r);
-}
+void amp_runner_due(struct amp_runner *r);
 
 /* Adding twice is adding once. r lives for ever. */
 void amp_runner_add(struct amp_runner *r);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What ampsock.h has beside the sockets: links up and down, progress, statistics, the log. */
+/* What ampsock.h has beside the sockets: links up and down, progress, the log. */
 #include <errno.h>
 
 #include "ampsock.h"
@@ -55,16 +55,6 @@ int amp_poll_links(void)
 	ms = amp_links_run();
 	amp_leave(&c, 0);
 	return ms;
-}
-
-void amp_stats_get(struct amp_stats *st)
-{
-	struct amp_call c;
-
-	amp_enter_plain(&c);
-	*st = amp_counts;
-	amp_runner_stats(st);
-	amp_leave(&c, 0);
 }
 
 void amp_log_hook(void (*fn)(const char *line))

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "../wire/le.h"
 #include "family.h"
 
 #define SHORT_MAX 63u
@@ -42,7 +43,8 @@ static void ring_put(const struct amp_rxring *r, uint32_t pos, const void *data,
 {
 	size_t run = run_len(pos, len);
 
-	memcpy(ring_at(r, pos), data, run);
+	if (run)
+		memcpy(ring_at(r, pos), data, run);
 	if (run < len)
 		memcpy(r->buf, (const uint8_t *)data + run, len - run);
 }
@@ -131,29 +133,23 @@ size_t amp_rxring_read(struct amp_rxring *r, const struct iovec *iov, size_t iov
 /* Length of the message at pos, long form or short; *hdr: of its header. */
 static uint32_t msg_len(const struct amp_rxring *r, uint32_t pos, uint32_t *hdr)
 {
-	uint8_t b = *ring_at(r, pos);
+	uint32_t b = *ring_at(r, pos), len = 0;
 
 	*hdr = 1;
 	if (!(b & H_LONG))
 		return b & SHORT_MAX;
-	*hdr = LONG_LEN;
-	return *ring_at(r, pos + 1) | (uint32_t)*ring_at(r, pos + 2) << 8 |
-	       (uint32_t)*ring_at(r, pos + 3) << 16;
-}
-
-static void msg_hdr_long(const struct amp_rxring *r, uint32_t pos, uint32_t len, uint8_t eor)
-{
-	*ring_at(r, pos) = H_LONG | eor;
-	*ring_at(r, pos + 1) = (uint8_t)len;
-	*ring_at(r, pos + 2) = (uint8_t)(len >> 8);
-	*ring_at(r, pos + 3) = (uint8_t)(len >> 16);
+	b = LONG_LEN - 1;
+	for (*hdr = LONG_LEN; b--;)
+		len = len << 8 | *ring_at(r, pos + b + 1);
+	return len;
 }
 
 int amp_rxring_msg_append(struct amp_rxring *r, const void *data, size_t len, bool first,
 			  bool last, bool eor)
 {
-	uint8_t eor_bit = eor ? H_EOR : 0;
 	uint32_t room = amp_rxring_room(r), have = 0, hdr = LONG_LEN;
+	uint32_t mark = eor ? H_EOR : 0;
+	uint8_t h[LONG_LEN];
 
 	if (!first)
 		have = msg_len(r, r->head, &hdr);
@@ -161,18 +157,15 @@ int amp_rxring_msg_append(struct amp_rxring *r, const void *data, size_t len, bo
 		hdr = 1;
 	if (room < hdr + have || len > room - hdr - have)
 		return -ENOBUFS;
-	if (len)
-		ring_put(r, r->head + hdr + have, data, len);
+	ring_put(r, r->head + hdr + have, data, len);
 	have += (uint32_t)len;
 	if (hdr == LONG_LEN && last && have <= SHORT_MAX) {
 		for (uint32_t i = 0; i < have; i++)
 			*ring_at(r, r->head + 1 + i) = *ring_at(r, r->head + LONG_LEN + i);
 		hdr = 1;
 	}
-	if (hdr == 1)
-		*ring_at(r, r->head) = (uint8_t)(eor_bit | have);
-	else
-		msg_hdr_long(r, r->head, have, eor_bit);
+	amp_put_le32(h, hdr == 1 ? mark | have : H_LONG | mark | have << 8);
+	ring_put(r, r->head, h, hdr);
 	if (last)
 		r->head = (AMP_RING_IDX)(r->head + hdr + have);
 	return 0;

@@ -277,6 +277,13 @@ void amp_fd_set_nonblock(int fd, bool on)
 
 /* ---- runners ---- */
 
+void amp_runner_due(struct amp_runner *r)
+{
+	r->due = true;
+	r->calm = false;
+	amp_runner_list(r);
+}
+
 void amp_runner_add(struct amp_runner *r)
 {
 	struct amp_runner **at = &runners;
@@ -324,12 +331,9 @@ int32_t amp_links_run(void)
 	return look();
 }
 
-void amp_runner_stats(struct amp_stats *st)
+struct amp_runner *amp_runner_next(const struct amp_runner *r)
 {
-	for (struct amp_runner *r = runners; r; r = r->next) {
-		if (r->stats)
-			r->stats(r, st);
-	}
+	return r ? r->next : runners;
 }
 
 /* Rings are not disarmed afterwards: with event indices they are so by themselves. */
@@ -488,10 +492,10 @@ static int amp_sleep(struct amp_call *c)
 	}
 	if (flush())
 		return 0;
-	waiters++;
+	waiters += AMP_PORT_THREADS;
 	if (!arm_all())
 		amp_port_wait(left);
-	waiters--;
+	waiters -= AMP_PORT_THREADS;
 	return 0;
 }
 

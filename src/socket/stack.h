@@ -55,7 +55,7 @@ static inline void amp_call_init(struct amp_call *c, struct amp_sock *s, uint32_
 {
 	c->s = s;
 	c->timeout_ms = timeout_ms;
-	c->gen = s->gen;
+	c->gen = AMP_PORT_THREADS ? s->gen : 0;
 	c->block = !(s->flags & AMP_SF_NONBLOCK);
 	c->looked = c->started = false;
 }
@@ -111,8 +111,8 @@ int amp_sock_fd(const struct amp_sock *s);
 const struct amp_fd_ops *amp_fd_own(int fd);
 bool amp_fd_nonblock(int fd);
 void amp_fd_set_nonblock(int fd, bool on);
-/* Every runner adds its counters. */
-void amp_runner_stats(struct amp_stats *st);
+/* The runner behind r, the first for NULL; NULL at the end. */
+struct amp_runner *amp_runner_next(const struct amp_runner *r);
 /* errno's number of a pending error, cleared; 0. */
 int amp_sock_take_err(struct amp_sock *s);
 

@@ -29,6 +29,8 @@ struct amp_vlink {
 	int32_t in_half; /* half the in queue's entries */
 	int32_t in_left; /* packets more, and the peer may want to hear of the buffers that went
 			    back */
+	const struct amp_vq *q; /* a driver's queues, for the statistics */
+	uint8_t q_cnt;
 	uint8_t index;
 	uint8_t out_bit; /* of the queue that leaves, for runner.kick() */
 	bool up;

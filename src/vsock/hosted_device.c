@@ -42,6 +42,8 @@ struct dev_link {
 	bool seqpacket;
 };
 
+AMP_OPTIONAL(amp_vlink_stats);
+
 static struct dev_link devs[AMPSOCK_VSOCK_LINKS]; /* l.runner.run: in use */
 
 /* ---- the back-end's hooks ---- */

@@ -21,6 +21,8 @@
 #include "af_vsock.h"
 #include "hosted.h"
 
+AMP_OPTIONAL(amp_vlink_stats);
+
 #define Q_RX	0u
 #define Q_TX	1u
 #define Q_EVENT 2u
@@ -243,18 +245,6 @@ static void drv_kick(struct amp_runner *r, unsigned queues)
 	}
 }
 
-static void drv_stats(const struct amp_runner *r, struct amp_stats *st)
-{
-	const struct drv_link *d = (const struct drv_link *)(const void *)r;
-
-	amp_vlink_stats(r, st);
-	for (unsigned q = 0; q < QUEUES; q++)
-		st->kicks += d->q[q].kicks;
-	if (d->l.up)
-		st->tx_pending += (uint32_t)d->q[Q_TX].num - amp_vq_avail(&d->q[Q_TX]) +
-				  (d->l.vs.owed_head != NULL);
-}
-
 /* This device's slot from before, or a free one, or one whose device is gone. */
 static struct drv_link *slot_for(struct amp_vdev *vd)
 {
@@ -291,7 +281,9 @@ int amp_link_vsock(struct amp_vdev *vd)
 		d->l.runner.arm = drv_arm;
 		d->l.runner.kick_due = drv_kick_due;
 		d->l.runner.kick = drv_kick;
-		d->l.runner.stats = drv_stats;
+		d->l.runner.stats = amp_vlink_stats;
+		d->l.q = d->q;
+		d->l.q_cnt = QUEUES;
 		amp_vlinks[d->l.index] = &d->l;
 		r = link_start(d);
 		if (r == 0) /* else vd stays: a thread may be on its way to notify it */

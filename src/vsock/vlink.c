@@ -147,7 +147,6 @@ void amp_vlink_up(struct amp_vlink *l)
 	vs->iov_max = AMP_VLINK_IOV;
 	vs->stray = l->stray;
 	vs->stray_len = sizeof(l->stray) / sizeof(l->stray[0]);
-	amp_vlink_stats(&l->runner, &amp_counts); /* of the time before: init zeroes them */
 	amp_vsock_init(vs);
 	l->in_half = vs->in ? vs->in->num / 2 : 1;
 	l->in_left = 0;
@@ -176,15 +175,4 @@ void amp_vlink_down(struct amp_vlink *l)
 	amp_vsock_down(&l->vs);
 	amp_counts.link_resets++;
 	amp_link_report(l->index, false);
-}
-
-void amp_vlink_stats(const struct amp_runner *r, struct amp_stats *st)
-{
-	const struct amp_vsock_stats *from =
-		&((const struct amp_vlink *)(const void *)r)->vs.stats;
-
-	st->rx_packets += from->rx_packets;
-	st->tx_packets += from->tx_packets;
-	st->rx_bad += from->rx_bad;
-	st->resets += from->resets;
 }

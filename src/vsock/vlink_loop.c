@@ -8,6 +8,8 @@
 #include "af_vsock.h"
 
 #if AMPSOCK_LOOP
+AMP_OPTIONAL(amp_vlink_stats);
+
 static struct amp_vlink loop_link;
 static uint8_t loop_buf[AMPSOCK_VSOCK_BUF_LEN];
 

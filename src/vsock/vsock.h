@@ -194,7 +194,7 @@ struct amp_vsock_tx {
 };
 
 /* Fields that the caller sets first: ops owner in out local_cid peer_cid seqpacket hash
- * hash_len iov iov_max stray stray_len path loop_buf loop_len. */
+ * hash_len iov iov_max stray stray_len path loop_buf loop_len. What stats counts goes on. */
 void amp_vsock_init(struct amp_vsock *vs);
 
 /*

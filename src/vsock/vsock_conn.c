@@ -304,7 +304,6 @@ void amp_vsock_init(struct amp_vsock *vs)
 	vs->loop_busy = false;
 	vs->closing_cnt = 0;
 	vs->why = NULL;
-	memset(&vs->stats, 0, sizeof(vs->stats));
 }
 
 void amp_vsock_down(struct amp_vsock *vs)

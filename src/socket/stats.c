@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * amp_stats_get(). Who does not call it has nothing of it: a runner's stats() is named weakly
+ * where the runner is filled in, and linked from here.
+ */
+#include "ampsock.h"
+#include "stack.h"
+
+typedef void stats_fn(const struct amp_runner *r, struct amp_stats *st);
+
+#if AMPSOCK_VSOCK
+extern stats_fn amp_vlink_stats;
+#endif
+
+/* For the linker's eyes only, as need.h's table. */
+static stats_fn *const wanted[] __attribute__((used)) = {
+#if AMPSOCK_VSOCK
+	amp_vlink_stats,
+#endif
+	0,
+};
+
+void amp_stats_get(struct amp_stats *st)
+{
+	struct amp_runner *r = NULL;
+	struct amp_call c;
+
+	amp_enter_plain(&c);
+	*st = amp_counts;
+	while ((r = amp_runner_next(r)) != NULL) {
+		if (r->stats)
+			r->stats(r, st);
+	}
+	amp_leave(&c, 0);
+}
