@@ -137,7 +137,7 @@ static int path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, struct a
 
 static struct amp_rpmsg_tx door_tx(const struct amp_vsock_tx *tx)
 {
-	return (struct amp_rpmsg_tx){.data = tx->hdr[0].base, .id = (uint16_t)tx->hdr[0].len};
+	return (struct amp_rpmsg_tx){.data = tx->hdr[0].base, .id = (uint32_t)tx->hdr[0].len};
 }
 
 static void path_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
