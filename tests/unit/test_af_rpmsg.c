@@ -1130,7 +1130,7 @@ static void test_host_away(void **state)
 	amp_rproc_host_down(&host.h);
 	host_bus_down();
 	host.deaf = true;
-	pthread_mutex_unlock(&host.lock);
+	amp_port_unlock();
 	amp_poll_links();
 	assert_int_equal(amp_link_wait(0), -ETIMEDOUT);
 	assert_errno(do_connect(q, at(500)), ENETUNREACH);
@@ -1174,7 +1174,7 @@ static void test_broken_ring(void **state)
 			((volatile uint16_t *)(void *)host.q[AMP_RPROC_TX].avail)[1] += 1000;
 			break;
 		}
-		pthread_mutex_unlock(&host.lock);
+		amp_port_unlock();
 		if (i == 2) { /* found by who sends */
 			int d = sock(SOCK_DGRAM);
 			struct sockaddr_rpmsg to = at(500);
@@ -1258,7 +1258,7 @@ static void test_kicks(void **state)
 	assert_in_range(host.kicks[AMP_RPROC_TX] - before, 0, 20);
 	host_lock();
 	amp_vq_disarm(&host.q[AMP_RPROC_TX]);
-	pthread_mutex_unlock(&host.lock);
+	amp_port_unlock();
 	before = host.kicks[AMP_RPROC_TX];
 	for (int i = 0; i < 20; i++)
 		assert_int_equal(amp_send(fd, "x", 1, 0), 1);
