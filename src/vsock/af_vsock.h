@@ -86,6 +86,13 @@ static inline struct amp_vsock *engine_of(const struct amp_sock *s)
 	return &l->vs;
 }
 
+/* Of those that are connections of the engine. Without AF_VSOCK there is no SOCK_SEQPACKET
+ * among them. */
+static inline bool is_stream(const struct amp_sock *s)
+{
+	return !AMPSOCK_VSOCK || s->type == SOCK_STREAM;
+}
+
 static inline uint32_t buf_alloc(const struct amp_sock *s)
 {
 	return s->type == SOCK_STREAM ? AMPSOCK_RING_LEN : AMP_RING_MSG_ALLOC;
