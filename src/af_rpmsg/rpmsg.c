@@ -230,7 +230,7 @@ void amp_rpmsg_init(struct amp_rpmsg *bus)
 void amp_rpmsg_down(struct amp_rpmsg *bus)
 {
 	bus->in = bus->out = NULL;
-	bus->gen++;
+	bus->gen |= 1u;
 	bus->held_cnt = 0;
 	bus->tx_starved = false;
 	while (bus->owed_head)
@@ -240,6 +240,7 @@ void amp_rpmsg_down(struct amp_rpmsg *bus)
 void amp_rpmsg_up(struct amp_rpmsg *bus, struct amp_vq *in, struct amp_vq *out, bool ns)
 {
 	amp_rpmsg_down(bus);
+	bus->gen++; /* even: down is odd, so that no id is of a time without queues */
 	bus->in = in;
 	bus->out = out;
 	bus->ns = ns;
