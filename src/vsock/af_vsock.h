@@ -6,7 +6,7 @@
 #include "../socket/family.h"
 #include "vsock.h"
 
-#define AMP_VLINK_LOOP AMPSOCK_VSOCK_LINKS /* the in-core loop comes behind the links */
+#define AMP_VLINK_LOOP	AMPSOCK_VSOCK_LINKS /* the in-core loop comes behind the links */
 #define AMP_VLINK_RPMSG (AMPSOCK_VSOCK_LINKS + AMPSOCK_LOOP) /* and AF_RPMSG's behind it */
 #define AMP_VLINK_CNT	(AMP_VLINK_RPMSG + AMPSOCK_RPMSG)
 
