@@ -17,8 +17,10 @@ $(error BOARD=$(BOARD) is not one of: $(BOARDS))
 endif
 include $(BOARDS:%=boards/%.mk)
 
-FW_LIB_SRC := src/virtio/vq_split.c src/virtio/mmio.c src/virtio/mmio_why.c src/port/baremetal.c \
-	$(filter-out src/vsock/hosted_%,$(wildcard src/vsock/*.c)) $(wildcard src/conn/*.c src/socket/*.c src/af_inet/*.c src/posix/*.c \
+FW_LIB_SRC := src/virtio/vq_split.c src/virtio/mmio.c src/virtio/mmio_why.c src/virtio/remoteproc.c \
+	src/port/baremetal.c \
+	$(filter-out %/hosted_bell.c %/hosted_device.c %/hosted_driver.c %/hosted_host.c %/hosted_remote.c, \
+	$(wildcard src/vsock/*.c src/af_rpmsg/*.c)) $(wildcard src/conn/*.c src/socket/*.c src/af_inet/*.c src/posix/*.c \
 	src/wire/*.c)
 FW_OPT    ?= -O2
 FW_CFLAGS := $(STD) $(FW_OPT) -g $(WARN) -ffunction-sections -fdata-sections -fno-common \
@@ -101,8 +103,8 @@ $(EXAMPLES:%=$(BUILD)/hosted/%): $(BUILD)/hosted/%: $(BUILD)/hosted/examples/%.o
 		$(BUILD)/hosted/hosted_main.o $(BUILD)/hosted/libampsock.a
 	$(Q)$(CC) $(CFLAGS) $^ -pthread -o $@
 
-# Native: whatever is plain POSIX. The peers of the tests, and proof that it is plain POSIX.
-NATIVE := $(filter-out zero_copy,$(EXAMPLES))
+# Native: whatever is plain POSIX, or Linux has. The peers of the tests, and proof that it is.
+NATIVE := $(filter-out zero_copy rpmsg_%,$(EXAMPLES))
 $(NATIVE:%=$(BUILD)/native/%): $(BUILD)/native/%: examples/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(HOSTED_CFLAGS) $< -o $@

@@ -14,12 +14,16 @@
 #ifndef AMPSOCK_VSOCK
 #define AMPSOCK_VSOCK 1
 #endif
+/* AF_RPMSG: the number of rpmsg links there can be, 0: none */
+#ifndef AMPSOCK_RPMSG
+#define AMPSOCK_RPMSG 0
+#endif
 #ifndef AMPSOCK_INET
 #define AMPSOCK_INET 1
 #endif
 /* 1: CID 1 and socketpair() work without any link */
 #ifndef AMPSOCK_LOOP
-#define AMPSOCK_LOOP 1
+#define AMPSOCK_LOOP AMPSOCK_VSOCK
 #endif
 
 /* Sockets in all, listeners and connections in a backlog included. */
@@ -51,6 +55,15 @@
 #define AMPSOCK_VSOCK_BUF_LEN 512
 #endif
 
+/* Services of the peer that an rpmsg link remembers. */
+#ifndef AMPSOCK_RPMSG_NAMES
+#define AMPSOCK_RPMSG_NAMES 8
+#endif
+/* Receive buffers that a raw SOCK_SEQPACKET socket may hold; all of a link: twice as many. */
+#ifndef AMPSOCK_RPMSG_HOLD
+#define AMPSOCK_RPMSG_HOLD 8
+#endif
+
 /* Hash buckets for connections: a power of two, 1 on a small core. */
 #ifndef AMPSOCK_HASH
 #define AMPSOCK_HASH 1
@@ -70,22 +83,24 @@
 #define AMPSOCK_PING_MS 2000
 #endif
 
-/* Which ends of a virtqueue are compiled in: a vsock guest is the driver. */
+/* Which ends of a virtqueue are compiled in: a vsock guest is the driver, a remote core of an
+ * rpmsg link the device. */
 #ifndef AMPSOCK_VQ_DRIVER
-#define AMPSOCK_VQ_DRIVER 1
+#define AMPSOCK_VQ_DRIVER AMPSOCK_VSOCK
 #endif
 #ifndef AMPSOCK_VQ_DEVICE
-#define AMPSOCK_VQ_DEVICE 0
+#define AMPSOCK_VQ_DEVICE (AMPSOCK_RPMSG > 0)
 #endif
 /* 1: broken rings and lying peers are explained in words (about 1 KiB); 0: counted only */
 #ifndef AMPSOCK_WHY
 #define AMPSOCK_WHY 0
 #endif
+/* rpmsg links have neither */
 #ifndef AMPSOCK_EVENT_IDX
-#define AMPSOCK_EVENT_IDX 1
+#define AMPSOCK_EVENT_IDX AMPSOCK_VSOCK
 #endif
 #ifndef AMPSOCK_INDIRECT
-#define AMPSOCK_INDIRECT 1
+#define AMPSOCK_INDIRECT AMPSOCK_VSOCK
 #endif
 /* 1: short ways for what most packets are; 0: they are all alike, and 600 bytes are saved */
 #ifndef AMPSOCK_FAST
@@ -117,6 +132,11 @@ _Static_assert(AMP_IS_POW2(AMPSOCK_VSOCK_NUM) && AMPSOCK_VSOCK_NUM <= 1024,
 _Static_assert(AMPSOCK_VSOCK_BUF_LEN >= 128 && AMPSOCK_VSOCK_BUF_LEN <= 65536 + 44 &&
 		       AMPSOCK_VSOCK_BUF_LEN % 4 == 0,
 	       "AMPSOCK_VSOCK_BUF_LEN: 128 to 65580, a multiple of 4");
+_Static_assert(AMPSOCK_RPMSG >= 0 && AMPSOCK_RPMSG <= 16, "AMPSOCK_RPMSG: 0 to 16");
+_Static_assert(AMPSOCK_RPMSG_NAMES >= 2 && AMPSOCK_RPMSG_NAMES <= 255,
+	       "AMPSOCK_RPMSG_NAMES: 2 to 255");
+_Static_assert(AMPSOCK_RPMSG_HOLD >= 1 && AMPSOCK_RPMSG_HOLD <= 127,
+	       "AMPSOCK_RPMSG_HOLD: 1 to 127");
 _Static_assert(AMP_IS_POW2(AMPSOCK_HASH), "AMPSOCK_HASH: a power of two");
 _Static_assert(AMPSOCK_SOCKETS >= 2 && AMPSOCK_SOCKETS <= 4096, "AMPSOCK_SOCKETS: 2 to 4096");
 

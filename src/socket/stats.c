@@ -11,11 +11,17 @@ typedef void stats_fn(const struct amp_runner *r, struct amp_stats *st);
 #if AMPSOCK_VSOCK
 extern stats_fn amp_vlink_stats;
 #endif
+#if AMPSOCK_RPMSG
+extern stats_fn amp_rlink_stats;
+#endif
 
 /* For the linker's eyes only, as need.h's table. */
 static stats_fn *const wanted[] __attribute__((used)) = {
 #if AMPSOCK_VSOCK
 	amp_vlink_stats,
+#endif
+#if AMPSOCK_RPMSG
+	amp_rlink_stats,
 #endif
 	0,
 };

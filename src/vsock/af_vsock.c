@@ -205,7 +205,7 @@ static void message_sent(struct amp_sock *s, const struct amp_msg *m, ssize_t n)
 static __attribute__((noinline)) ssize_t send_any(struct amp_sock *s, const struct amp_msg *m,
 						  int flags)
 {
-	bool stream = s->type == SOCK_STREAM;
+	bool stream = is_stream(s);
 	struct amp_vsock *vs;
 	size_t done = m->done;
 	uint32_t eom = 0;
@@ -237,7 +237,7 @@ static __attribute__((noinline)) ssize_t send_any(struct amp_sock *s, const stru
 	return n;
 }
 
-static ssize_t vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
+ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
 	struct amp_vlink *l = amp_vlinks[s->link];
 	bool kick;
@@ -245,7 +245,7 @@ static ssize_t vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int fl
 	if (AMPSOCK_FAST && m->plain && (s->flags & SEND_FLAGS) == AMP_SF_CONNECTED &&
 	    !(s->sub & SUB_TX_PART) && !(flags & MSG_EOR) &&
 	    amp_vsock_send_fast(&l->vs, conn_of(s), m->plain, m->len,
-				s->type == SOCK_STREAM ? 0 : AMP_VSOCK_SEQ_EOM, &kick)) {
+				is_stream(s) ? 0 : AMP_VSOCK_SEQ_EOM, &kick)) {
 		if (kick) {
 			l->runner.bits |= l->out_bit;
 			amp_runner_list(&l->runner);
@@ -286,14 +286,14 @@ static ssize_t nowhere(struct amp_sock *s, size_t len, int flags)
 	return (ssize_t)n;
 }
 
-static ssize_t vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
+ssize_t amp_vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 {
 	ssize_t n = -EAGAIN;
 
 	m->name_len = 0;
 	if (!s->rx.buf || !(s->flags & (AMP_SF_CONNECTED | AMP_SF_RESET)))
 		return -ENOTCONN;
-	if (s->type != SOCK_STREAM) {
+	if (!is_stream(s)) {
 		n = message_out(s, m, flags);
 	} else if (s->rx.head != s->rx.tail) {
 		if (!m->iov_cnt)
@@ -337,7 +337,7 @@ void amp_vsock_close_one(struct amp_sock *s, bool abort)
 				s->linger_s == 255 ? CLOSE_WAIT_MS : s->linger_s * 1000u);
 }
 
-static int vsock_shutdown(struct amp_sock *s, int how)
+int amp_vsock_sock_shutdown(struct amp_sock *s, int how)
 {
 	uint8_t bits = 0;
 
@@ -368,7 +368,7 @@ static int vsock_shutdown(struct amp_sock *s, int how)
 	return 0;
 }
 
-static int vsock_poll(struct amp_sock *s)
+int amp_vsock_poll(struct amp_sock *s)
 {
 	unsigned f = s->flags;
 	uint32_t used = amp_rxring_used(&s->rx);
@@ -406,10 +406,20 @@ static const struct sockaddr_vm accept_addr = {
 	.svm_port = AMP_OFF_ACCEPT_PORT,
 	.svm_cid = VMADDR_CID_ANY,
 };
+static bool carrier_up(void)
+{
+	for (unsigned i = 0; i < AMPSOCK_VSOCK_LINKS; i++) {
+		if (amp_vlinks[i] && amp_vlinks[i]->up)
+			return true;
+	}
+	return false;
+}
+
 static const struct amp_carrier carrier = {
 	.proxy = (const struct sockaddr *)&proxy_addr,
 	.accept = (const struct sockaddr *)&accept_addr,
 	.len = sizeof(struct sockaddr_vm),
+	.up = carrier_up,
 };
 #endif
 
@@ -423,11 +433,11 @@ const struct amp_family amp_vsock_family = {
 	.connect = vsock_connect,
 	.listen = amp_vsock_listen,
 	.accept = amp_vsock_accept,
-	.sendmsg = vsock_sendmsg,
-	.recvmsg = vsock_recvmsg,
-	.shutdown = vsock_shutdown,
+	.sendmsg = amp_vsock_sendmsg,
+	.recvmsg = amp_vsock_recvmsg,
+	.shutdown = amp_vsock_sock_shutdown,
 	.name = amp_vsock_name,
 	.option = amp_vsock_option,
-	.poll = vsock_poll,
+	.poll = amp_vsock_poll,
 	.direct = amp_vsock_direct,
 };

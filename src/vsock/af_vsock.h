@@ -8,11 +8,12 @@
 #include "../socket/family.h"
 #include "vsock_fast.h"
 
-#define AMP_VLINK_LOOP AMPSOCK_VSOCK_LINKS /* the in-core loop comes behind the links */
-#define AMP_VLINK_CNT  (AMPSOCK_VSOCK_LINKS + AMPSOCK_LOOP)
+#define AMP_VLINK_LOOP	AMPSOCK_VSOCK_LINKS /* the in-core loop comes behind the links */
+#define AMP_VLINK_RPMSG (AMPSOCK_VSOCK_LINKS + AMPSOCK_LOOP) /* and AF_RPMSG's behind it */
+#define AMP_VLINK_CNT	(AMP_VLINK_RPMSG + AMPSOCK_RPMSG)
 
 /* Segments of a received chain: a driver's own buffers have one, a device takes any. */
-#if AMPSOCK_VQ_DEVICE
+#if AMPSOCK_VQ_DEVICE && AMPSOCK_VSOCK
 #define AMP_VLINK_IOV 66
 #else
 #define AMP_VLINK_IOV 2
@@ -22,7 +23,6 @@
  */
 struct amp_vlink {
 	struct amp_runner runner; /* first: found through it */
-	struct amp_vsock vs;
 	struct amp_vsock_conn *hash[AMPSOCK_HASH];
 	struct amp_vsock_stray stray[4];
 	struct amp_iov iov[AMP_VLINK_IOV];
@@ -34,8 +34,10 @@ struct amp_vlink {
 	uint8_t index;
 	uint8_t out_bit; /* of the queue that leaves, for runner.kick() */
 	bool up;
+	struct amp_vsock vs; /* last: an rpmsg link has more of it (struct amp_rstream) */
 };
 
+extern const struct amp_vsock_ops amp_vlink_ops;
 extern const struct amp_family amp_vsock_family;
 extern struct amp_vlink *amp_vlinks[AMP_VLINK_CNT];
 
@@ -95,6 +97,13 @@ static inline struct amp_vsock *engine_of(const struct amp_sock *s)
 	return &l->vs;
 }
 
+/* Of those that are connections of the engine. Without AF_VSOCK there is no SOCK_SEQPACKET
+ * among them. */
+static inline bool is_stream(const struct amp_sock *s)
+{
+	return !AMPSOCK_VSOCK || s->type == SOCK_STREAM;
+}
+
 /* All of it wanted by somebody who waits, and nothing older in the ring. */
 static inline bool amp_vlink_piece(struct amp_vsock *vs, struct amp_vsock_conn *c,
 				   const void *data, uint32_t len, uint32_t flags)
@@ -106,7 +115,7 @@ static inline bool amp_vlink_piece(struct amp_vsock *vs, struct amp_vsock_conn *
 	if (!w || s->rx.head != s->rx.tail)
 		return false;
 	room = (size_t)(w->end - w->to);
-	if (s->type == SOCK_STREAM) {
+	if (is_stream(s)) {
 		if (n > room)
 			return false;
 	} else {
@@ -196,6 +205,12 @@ static inline void unreserve(struct amp_sock *s)
 int amp_vsock_may_send(const struct amp_sock *s, const struct amp_msg *m);
 /* Its descriptor is gone; abort: not in an orderly way either. */
 void amp_vsock_close_one(struct amp_sock *s, bool abort);
+
+/* What a socket does that is a connection of the engine: AF_VSOCK's, and AF_RPMSG's streams. */
+ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags);
+ssize_t amp_vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags);
+int amp_vsock_sock_shutdown(struct amp_sock *s, int how);
+int amp_vsock_poll(struct amp_sock *s);
 
 /* ---- linked when they are called for (family.h) ---- */
 

@@ -28,6 +28,7 @@
 #include "../virtio/vhost_user_backend.h"
 #include "../wire/le.h"
 #include "af_vsock.h"
+#include "hosted.h"
 
 #define Q_OUT 0u /* the guest's receive queue */
 #define Q_IN  1u
@@ -241,8 +242,7 @@ static void dev_kick(struct amp_runner *r, unsigned queues)
 
 /* ---- bring-up ---- */
 
-/* A socket file that nobody listens on is removed; anything else is left alone. */
-static int listen_at(const char *path)
+int amp_hosted_listen(const char *path)
 {
 	struct sockaddr_un sun = {.sun_family = AF_UNIX};
 	const struct sockaddr *at = (const struct sockaddr *)&sun;
@@ -286,7 +286,7 @@ int amp_link_vsock_device(const char *path, uint32_t guest_cid)
 
 	if (guest_cid <= AMP_VSOCK_CID_HOST || guest_cid == UINT32_MAX)
 		return -EINVAL;
-	fd = listen_at(path);
+	fd = amp_hosted_listen(path);
 	if (fd < 0)
 		return fd;
 	amp_vhost_be_sigbus_install();

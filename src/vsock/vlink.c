@@ -57,7 +57,7 @@ static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	size_t direct = 0, here, n;
 
 	amp_changed = true;
-	if (s->type != SOCK_STREAM)
+	if (!is_stream(s))
 		return message_in(s, rx);
 	for (unsigned i = 0; i < rx->iov_cnt; i++) {
 		n = rx->iov[i].len;
@@ -123,7 +123,7 @@ static void on_tx_ready(struct amp_vsock *vs)
 	amp_changed = true;
 }
 
-static const struct amp_vsock_ops vlink_ops = {
+const struct amp_vsock_ops amp_vlink_ops = {
 	.request = amp_vsock_request,
 	.data = on_data,
 #if AMPSOCK_FAST
@@ -139,7 +139,7 @@ void amp_vlink_up(struct amp_vlink *l)
 {
 	struct amp_vsock *vs = &l->vs;
 
-	vs->ops = &vlink_ops;
+	vs->ops = &amp_vlink_ops;
 	vs->owner = l;
 	vs->hash = l->hash;
 	vs->hash_len = AMPSOCK_HASH;

@@ -272,11 +272,11 @@ static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_
 
 	tx.iov = vs->iov;
 	tx.iov_max = vs->iov_max;
-	if (c->loop ? !vs->path->send(vs, c, op, flags) : out_get(vs, &tx, &room) <= 0) {
+	if (LOOP(c) ? !vs->path->send(vs, c, op, flags) : out_get(vs, &tx, &room) <= 0) {
 		amp_vsock_tx_starve(vs, c);
 		return false;
 	}
-	if (!c->loop)
+	if (!LOOP(c))
 		out_put(vs, c, &tx, op, 0, flags);
 	return true;
 }
@@ -284,7 +284,7 @@ static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_
 /* False: no buffer. */
 static bool flush_strays(struct amp_vsock *vs)
 {
-	while (vs->stray_cnt) {
+	while (QUEUES && vs->stray_cnt) {
 		const struct amp_vsock_stray *s = &vs->stray[vs->stray_head];
 		struct amp_vsock_conn c = {.type = (uint8_t)s->type};
 
@@ -340,14 +340,14 @@ static RARE bool settle(struct amp_vsock *vs)
 {
 	(void)amp_vsock_flush(vs);
 	vs->settled = true;
-	if ((vs->tx_starved && vs->out && amp_vq_avail(vs->out)) ||
+	if ((QUEUES && vs->tx_starved && vs->out && amp_vq_avail(vs->out)) ||
 	    (vs->path_starved && vs->path->ready(vs))) {
 		vs->tx_starved = vs->path_starved = false;
 		if (vs->ops->tx_ready)
 			vs->ops->tx_ready(vs);
 	}
 	/* it may have been set up anew since */
-	vs->torn = (vs->in && vs->in->broken) || (vs->out && vs->out->broken);
+	vs->torn = QUEUES && ((vs->in && vs->in->broken) || (vs->out && vs->out->broken));
 	return !vs->torn;
 }
 
@@ -358,7 +358,7 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 	int r = 0;
 
 	vs->enough = false;
-	while (n < budget && vs->in && !vs->enough) {
+	while (QUEUES && n < budget && vs->in && !vs->enough) {
 		if (vs->stray_cnt == vs->stray_len && !flush_strays(vs))
 			break;
 		if (amp_vsock_packet_fast(vs, vs->ops->piece)) {
@@ -405,8 +405,8 @@ static int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
 	if (must_queue(vs, c))
 		r = 0;
 	else
-		r = c->loop ? vs->path->reserve(vs, c, tx, &room) : out_get(vs, tx, &room);
-	if (r > 0 && room == 0) {
+		r = LOOP(c) ? vs->path->reserve(vs, c, tx, &room) : out_get(vs, tx, &room);
+	if (QUEUES && r > 0 && room == 0) {
 		r = torn(vs, "receive buffer without room for data (virtio 5.10.6.1)");
 	}
 	if (r <= 0) {
@@ -427,7 +427,7 @@ static void commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vs
 		   uint32_t len, uint32_t flags)
 {
 	c->credit.tx_cnt += len;
-	if (c->loop)
+	if (LOOP(c))
 		vs->path->commit(vs, c, tx, len, flags);
 	else
 		out_put(vs, c, tx, AMP_VSOCK_OP_RW, len, flags);
@@ -506,7 +506,7 @@ void amp_vsock_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp
 void amp_vsock_cancel(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx)
 {
 	c->reserved -= tx->len;
-	if (c->loop)
+	if (LOOP(c))
 		vs->path->cancel(vs, tx);
 	else if (vs->out)
 		amp_vq_unget(vs->out, tx->id);

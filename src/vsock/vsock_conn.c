@@ -71,7 +71,7 @@ void amp_vsock_forget(struct amp_vsock *vs, struct amp_vsock_conn *c)
 	if (vs->recent == c)
 		vs->recent = NULL;
 	c->state = AMP_CONN_FREE;
-	if (c->loop && vs->path->gone)
+	if (LOOP(c) && vs->path->gone)
 		vs->path->gone(vs, c);
 	vs->ops->event(vs, c, AMP_VSOCK_EV_GONE);
 }
@@ -316,7 +316,7 @@ void amp_vsock_down(struct amp_vsock *vs)
 
 		for (c = vs->hash[i]; c; c = next) {
 			next = c->hash_next;
-			if (c->loop && vs->path->stays)
+			if (LOOP(c) && vs->path->stays)
 				continue;
 			reset(vs, c, false);
 			c->owed = AMP_VSOCK_LISTED; /* nothing can be sent */
@@ -392,7 +392,7 @@ void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t no
 
 void amp_vsock_tx_starve(struct amp_vsock *vs, const struct amp_vsock_conn *c)
 {
-	if (c->loop)
+	if (LOOP(c))
 		vs->path_starved = true;
 	else
 		vs->tx_starved = true;
@@ -416,7 +416,7 @@ uint32_t amp_vsock_tx_space(const struct amp_vsock *vs, const struct amp_vsock_c
 
 	if (amp_vsock_may_send_on(c) || space == 0 || must_queue(vs, c))
 		return 0;
-	if (c->loop)
+	if (LOOP(c))
 		return vs->path->ready(vs) ? space : 0;
 	return vs->out && amp_vq_avail(vs->out) ? space : 0;
 }

@@ -5,8 +5,12 @@
 
 #include "vsock.h"
 
+/* Without AF_VSOCK all connections take a path; the engine has no queues of its own. */
+#define QUEUES	AMPSOCK_VSOCK
+#define LOOP(c) (!QUEUES || (c)->loop)
+
 /* A driver's pool buffers are one piece; a device takes what the driver offers. */
-#define CHAINS AMPSOCK_VQ_DEVICE
+#define CHAINS (AMPSOCK_VQ_DEVICE && QUEUES)
 
 #define SHUT_BOTH (AMP_VSOCK_SHUTDOWN_RCV | AMP_VSOCK_SHUTDOWN_SEND)
 
@@ -79,7 +83,7 @@ static inline uint32_t credit_left(const struct amp_vsock_conn *c)
 /* Owed packets found no buffer: the next ones are theirs, or data would starve them. */
 static inline bool must_queue(const struct amp_vsock *vs, const struct amp_vsock_conn *c)
 {
-	if (c->loop)
+	if (LOOP(c))
 		return vs->path_starved && vs->owed_head && !vs->path->stays;
 	return vs->tx_starved && (vs->owed_head || vs->stray_cnt);
 }

@@ -34,6 +34,8 @@ ROOMS = {
 	],
 	"af_rpmsg": [
 		"socket/family.h", "conn/conn.h", "virtio/vq.h", "virtio/vdev.h",
+		"vsock/vsock.h",  # floor 2: a stream over rpmsg is a connection of that engine
+		"virtio/remoteproc.h",  # floor 1: bring-up
 	],
 	"conn": [],
 	"virtio": [],
@@ -51,13 +53,16 @@ ROOMS = {
 }
 
 # Engines are shared by both buildings: no door upwards, no public socket header.
-ENGINES = ["vsock/vsock.c", "vsock/vsock.h", "vsock/vsock_inner.h", "vsock/vsock_conn.c", "vsock/vsock_request.c", "vsock/xport_loop.c", "conn/*", "virtio/vq*",
-	   "virtio/vring.h", "virtio/vdev.h", "wire/*", "af_rpmsg/rpmsg.c", "af_rpmsg/rpmsg_stream.c"]
+ENGINES = ["vsock/vsock.c", "vsock/vsock.h", "vsock/vsock_inner.h", "vsock/vsock_fast.h",
+	   "vsock/vsock_conn.c", "vsock/vsock_request.c", "vsock/xport_loop.c", "conn/*", "virtio/vq*",
+	   "virtio/vring.h", "virtio/vdev.h", "virtio/remoteproc*", "wire/*", "af_rpmsg/rpmsg.c",
+	   "af_rpmsg/rpmsg_stream*", "af_rpmsg/rpmsg_serve.c", "af_rpmsg/rpmsg_told.c"]
 ENGINES_MAY_NOT = ["socket/*", "<sys/socket.h>", "<sys/uio.h>", "<netinet/*>", "<poll.h>",
 		   "<netdb.h>", "<arpa/inet.h>", "<ampsock.h>"]
 
 # The freestanding part of the library: what a bare toolchain has, or include/ brings.
-HOSTED = ["proxy/*", "port/posix.*", "virtio/vhost_user_*", "vsock/hosted_*"]
+HOSTED = ["proxy/*", "port/posix.*", "virtio/vhost_user_*", "vsock/hosted_*",
+	  "af_rpmsg/hosted_*"]
 LIBC = ["<stdbool.h>", "<stddef.h>", "<stdint.h>", "<stdarg.h>", "<limits.h>", "<string.h>",
 	"<errno.h>", "<sys/types.h>", "<sys/time.h>", "<fcntl.h>", "<signal.h>", "<time.h>"]
 
@@ -70,6 +75,10 @@ SINGLE = {
 	# Hosted bring-up: what board code does for firmware, for a Linux process.
 	"vsock/hosted_driver.c": ["virtio/vhost_user_frontend.h"],
 	"vsock/hosted_device.c": ["virtio/vhost_user_backend.h", "port/posix.h"],
+	# Sockets that are connections of the engine: the operations are the same for both.
+	"af_rpmsg/af_rpmsg.h": ["vsock/af_vsock.h"],
+	# As vsock/hosted_*, and one way to listen at a path for all of them.
+	"af_rpmsg/hosted_bell.c": ["port/posix.h", "vsock/hosted.h"],
 	# getaddrinfo() asks the proxy, and the session is af_inet's: floor 4 calls its door.
 	"socket/resolve.c": ["af_inet/inet.h"],
 }

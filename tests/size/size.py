@@ -31,8 +31,12 @@ CROSS = "arm-none-eabi-"
 FLAGS = ["-Os", "-mcpu=cortex-m4", "-mthumb", "-std=c11", "-Wall", "-Wextra", "-Werror",
 	 "-ffunction-sections", "-fdata-sections", "-fno-common", "-fstack-usage",
 	 "-fcallgraph-info=su,da", "-DAMP_PORT_THREADS=0", "-Iinclude", "-Isrc"]
-SOURCES = ["src/socket/*.c", "src/af_inet/*.c", "src/vsock/*.c", "src/conn/*.c", "src/wire/*.c",
-	   "src/virtio/vq_split.c", "src/virtio/mmio.c", "src/virtio/mmio_why.c", "src/port/baremetal.c", "src/posix/*.c"]
+SOURCES = ["src/socket/*.c", "src/af_inet/*.c", "src/af_rpmsg/*.c", "src/vsock/*.c", "src/conn/*.c",
+	   "src/wire/*.c", "src/virtio/vq_split.c", "src/virtio/mmio.c", "src/virtio/mmio_why.c",
+	   "src/virtio/remoteproc.c", "src/port/baremetal.c", "src/posix/*.c"]
+
+# A remote core: the device's end of its two vrings.
+RPMSG = ["-DAMPSOCK_RPMSG=1", "-DAMPSOCK_VSOCK=0"]
 
 # Four sockets of the application: an AF_INET one has a carrier, and the session has one more.
 CONFIGS = {
@@ -51,6 +55,21 @@ CONFIGS = {
 		"ram": ["-DAMPSOCK_SOCKETS=9", "-DAMPSOCK_RINGS=5", "-DAMPSOCK_RING_LEN=1024"],
 		"budget": {"text": 16384, "ram_static": 12288, "ram_per_socket": 192, "stack_max": 512},
 	},
+	"rpmsg-small": {
+		"program": "small.c", "flags": RPMSG + ["-DAMPSOCK_INET=0", "-DSMALL_RPMSG"], "each": 1,
+		"ram": ["-DAMPSOCK_SOCKETS=4", "-DAMPSOCK_RINGS=4", "-DAMPSOCK_RING_LEN=1024"],
+		"budget": {"text": 6144, "ram_static": 12288, "ram_per_socket": 96, "stack_max": 512},
+	},
+	"rpmsg-inet-small": {
+		"program": "small.c", "flags": RPMSG + ["-DSMALL_INET"], "each": 2,
+		"ram": ["-DAMPSOCK_SOCKETS=9", "-DAMPSOCK_RINGS=5", "-DAMPSOCK_RING_LEN=1024"],
+		"budget": {"text": 9216, "ram_static": 12288, "ram_per_socket": 192, "stack_max": 512},
+	},
+	"rpmsg-inet-full": {
+		"program": "full.c", "flags": RPMSG, "each": 2,
+		"ram": ["-DAMPSOCK_SOCKETS=9", "-DAMPSOCK_RINGS=5", "-DAMPSOCK_RING_LEN=1024"],
+		"budget": {"text": 16384, "ram_static": 12288, "ram_per_socket": 192, "stack_max": 512},
+	},
 }
 
 STRING_H = re.compile(r"mem(cpy|set|move|cmp|chr)|str(len|n?cmp|n?cpy|r?chr|nlen)")
@@ -63,8 +82,11 @@ FOREIGN_STACK = 24
 RECEIVERS = [
 	# On this core the only transport is virtio-mmio.
 	(r"^(vd|d->vd)->ops->|^ops->(probe|accept|queue_\w+|run|config|events|notify|reset)\b", r"^src/virtio/mmio"),
-	# The engine's owner is af_vsock.c.
+	# The engine's owner is af_vsock.c, or af_rpmsg's links.
 	(r"^vs->ops->", r"^src/vsock/(?!vsock(_conn|_request)?\.c)"),
+	(r"^(vs->)?path->|^vs->path->", r"^src/(vsock/xport_loop|af_rpmsg/rpmsg_stream)"),
+	(r"^(rs->)?door->|^rs->door->", r"^src/af_rpmsg/rpmsg_stream"),
+	(r"^(bus|rs)->ops->", r"^src/af_rpmsg/(?!rpmsg\.c|rpmsg_stream)"),
 	(r"(^|->)fam->", r"^(?!src/virtio/|src/vsock/link_driver)"),
 	# Runners: links and the session.
 	(r"^(r|runner|run)->(run|arm|kick_due|kick|stats)\b", r"^(?!src/virtio/)"),

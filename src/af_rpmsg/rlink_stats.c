@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* What a link has counted: linked with amp_stats_get(). */
+#include "ampsock.h"
+#include "af_rpmsg.h"
+
+#if AMPSOCK_RPMSG
+
+void amp_rlink_stats(const struct amp_runner *r, struct amp_stats *st)
+{
+	const struct amp_rlink *l = (const struct amp_rlink *)(const void *)r;
+	uint16_t avail;
+
+	st->rx_packets += l->bus.stats.rx_messages;
+	st->tx_packets += l->bus.stats.tx_messages;
+	st->rx_bad += l->bus.stats.rx_bad + l->rs.vs.stats.rx_bad;
+	st->resets += l->rs.vs.stats.resets;
+	st->dgram_drops += l->bus.stats.rx_nobody;
+	if (!l->l.up)
+		return;
+	avail = amp_vq_avail(l->bus.out);
+	st->kicks += l->bus.in->kicks + l->bus.out->kicks;
+	st->tx_pending += (l->out_cnt > avail ? (uint32_t)(l->out_cnt - avail) : 0) +
+			  (l->rs.vs.owed_head != NULL) + (l->bus.owed_head != NULL);
+}
+
+#endif /* AMPSOCK_RPMSG */

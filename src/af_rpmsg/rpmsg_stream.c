@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Byte streams over rpmsg endpoints (docs/protocol.md, "Streams over rpmsg").
+ *
+ * Theory of operation
+ *
+ * This is an adapter. What a stream is (states, credit, what is owed, how it ends) is the
+ * vsock engine's affair; here its packets become messages and messages its packets. A
+ * message has 8 bytes of header where a packet has 44: who it is from and for is in the
+ * rpmsg header already, the window never changes, and what remains is an operation, a tag and
+ * fwd_cnt.
+ *
+ * In. A message for a connection must carry the connection's tag, and come from the peer's
+ * endpoint where the door can see that. One that does not is from an earlier life of the
+ * address, or forged: dropped and counted. It is not answered: an RST would have to carry the
+ * tag that its sender wants to see, and the only one who knows that is the connection that it
+ * was not for. A message that is right in both and wrong otherwise costs its connection, by
+ * the engine's own rules. What arrives at a service's address is rpmsg_serve.c's.
+ *
+ * Out. Owed packets are bits in the connection (vsock.c). They wait for buffers, and then data
+ * waits behind them.
+ *
+ * Buffers. Nothing is held here. What arrives is copied out by the owner's hook and the buffer
+ * goes back at once, so a receiver that stalls ties up its own window and no buffer of the
+ * link: bytes bound it, and messages need no meter of their own.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "rpmsg_stream_inner.h"
+
+/* Defined in a file that need not be there: then nobody owes any. */
+extern __typeof__(amp_rstream_answer) amp_rstream_answer __attribute__((weak));
+
+/* The engine's numbers of the operations and those on the wire, four bits each. */
+#define VSOCK_OP(op) (0x34765210u >> 4 * (op)&15u)
+#define WIRE_OP(op)  (0x54367210u >> 4 * (op)&15u)
+
+#define SAME(wire, vsock) (VSOCK_OP(wire) == (vsock) && WIRE_OP(vsock) == (wire))
+_Static_assert(SAME(AMP_RSTREAM_REQUEST, AMP_VSOCK_OP_REQUEST) &&
+		       SAME(AMP_RSTREAM_RESPONSE, AMP_VSOCK_OP_RESPONSE) &&
+		       SAME(AMP_RSTREAM_DATA, AMP_VSOCK_OP_RW) &&
+		       SAME(AMP_RSTREAM_CREDIT, AMP_VSOCK_OP_CREDIT_UPDATE) &&
+		       SAME(AMP_RSTREAM_CREDIT_REQUEST, AMP_VSOCK_OP_CREDIT_REQUEST) &&
+		       SAME(AMP_RSTREAM_SHUTDOWN, AMP_VSOCK_OP_SHUTDOWN) &&
+		       SAME(AMP_RSTREAM_RST, AMP_VSOCK_OP_RST),
+	       "the two numberings");
+
+static struct amp_rstream *rs_of(struct amp_vsock *vs)
+{
+	return (struct amp_rstream *)(void *)vs;
+}
+
+/* ---- out: the engine's path ---- */
+
+/* The peer aligns a device's buffers as it likes: words are put, not assigned. */
+static void send(struct amp_rstream *rs, struct amp_rstream_conn *rc,
+		 const struct amp_rpmsg_tx *tx, uint32_t word, uint32_t len)
+{
+	amp_put_le32(tx->data, word | AMP_RSTREAM_WORD(0, 0, rc->tx_tag));
+	amp_put_le32(tx->data + offsetof(struct amp_rstream_hdr, fwd_cnt),
+		     rc->c.credit.fwd_cnt);
+	amp_vsock_told(&rc->c);
+	rs->vs.stats.tx_packets++;
+	rs->door->commit(rs, rc, tx, rc->c.local.port, rc->c.peer.port, len);
+}
+
+static bool path_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
+		      uint32_t flags)
+{
+	struct amp_rstream *rs = rs_of(vs);
+	struct amp_rstream_conn *rc = amp_rstream_conn(c);
+	uint32_t len = AMP_RSTREAM_HDR_LEN;
+	struct amp_rpmsg_tx tx;
+
+	if (rs->door->reserve(rs, rc, &tx))
+		return false;
+	/* an RST without the peer's tag takes a REQUEST back: it says whose */
+	if (op == AMP_VSOCK_OP_RESPONSE || !rc->tx_tag) {
+		uint8_t *hello = tx.data + AMP_RSTREAM_HDR_LEN;
+
+		amp_put_le32(hello, AMP_RSTREAM_MAGIC);
+		amp_put_le32(hello + 4, AMP_RSTREAM_WORD(AMP_RSTREAM_VERSION, 0, rc->rx_tag));
+		amp_put_le32(hello + 8, c->local.port);
+		amp_put_le32(hello + 12, c->buf_alloc);
+		len = AMP_RSTREAM_LONG;
+	}
+	if (op == AMP_VSOCK_OP_REQUEST)
+		flags = rs->door->request_flags;
+	send(rs, rc, &tx, AMP_RSTREAM_WORD(WIRE_OP(op), flags, 0), len);
+	return true;
+}
+
+/* The door's buffer in between is in tx->hdr: where it begins, and its id for the length. */
+static int path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
+			uint32_t *room)
+{
+	struct amp_rstream *rs = rs_of(vs);
+	struct amp_rpmsg_tx t;
+
+	if (rs->stray_cnt || rs->door->reserve(rs, amp_rstream_conn(c), &t))
+		return 0;
+	tx->hdr[0].base = t.data;
+	tx->hdr[0].len = t.id;
+	*room = t.room - AMP_RSTREAM_HDR_LEN;
+	tx->iov[0].base = t.data + AMP_RSTREAM_HDR_LEN;
+	tx->iov[0].len = *room;
+	tx->iov_cnt = 1;
+	return 1;
+}
+
+static void path_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
+			uint32_t len, uint32_t flags)
+{
+	struct amp_rpmsg_tx t = {.data = tx->hdr[0].base, .id = (uint32_t)tx->hdr[0].len};
+
+	(void)flags; /* of messages, which a stream has not */
+	send(rs_of(vs), amp_rstream_conn(c), &t, AMP_RSTREAM_DATA, AMP_RSTREAM_HDR_LEN + len);
+}
+
+static void path_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx)
+{
+	struct amp_rpmsg_tx t = {.data = tx->hdr[0].base, .id = (uint32_t)tx->hdr[0].len};
+
+	rs_of(vs)->door->cancel(rs_of(vs), &t);
+}
+
+static bool path_ready(const struct amp_vsock *vs)
+{
+	const struct amp_rstream *rs = (const struct amp_rstream *)(const void *)vs;
+
+	return !rs->stray_cnt && rs->door->ready(rs);
+}
+
+static void path_gone(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	struct amp_rstream_conn *rc = amp_rstream_conn(c);
+
+	if (rc->ept.addr != AMP_RPMSG_ADDR_ANY)
+		rs_of(vs)->door->close(rs_of(vs), rc);
+	rc->ept.addr = AMP_RPMSG_ADDR_ANY;
+}
+
+static const struct amp_vsock_path rstream_path = {
+	.send = path_send,
+	.reserve = path_reserve,
+	.commit = path_commit,
+	.cancel = path_cancel,
+	.ready = path_ready,
+	.gone = path_gone,
+};
+
+/* ---- in ---- */
+
+enum amp_hello amp_rstream_hello(const struct amp_rpmsg_rx *rx, struct amp_rstream_hello *hello)
+{
+	const uint8_t *at = (const uint8_t *)rx->data + AMP_RSTREAM_HDR_LEN;
+	uint32_t word;
+
+	if (rx->len < AMP_RSTREAM_LONG || amp_le32(at) != AMP_RSTREAM_MAGIC)
+		return AMP_HELLO_NOBODY;
+	word = amp_le32(at + offsetof(struct amp_rstream_hello, version));
+	hello->addr = amp_le32(at + offsetof(struct amp_rstream_hello, addr));
+	hello->window = amp_le32(at + offsetof(struct amp_rstream_hello, window));
+	amp_rstream_read();
+	hello->version = (uint8_t)word;
+	hello->tag = (uint16_t)(word >> 16);
+	if (!hello->tag || !hello->addr || hello->addr == AMP_RPMSG_ADDR_ANY ||
+	    (rx->src && rx->src != hello->addr))
+		return AMP_HELLO_NOBODY;
+	return (uint16_t)word == AMP_RSTREAM_VERSION && rx->len == AMP_RSTREAM_LONG
+		       ? AMP_HELLO_GOOD
+		       : AMP_HELLO_OTHER;
+}
+
+/* The first word of who was asked. It is none when it is not what it should be. */
+static void in_response(struct amp_rstream *rs, struct amp_rstream_conn *rc,
+			const struct amp_rpmsg_rx *rx, struct amp_vsock_hdr *v)
+{
+	struct amp_rstream_hello hello;
+
+	if (rc->tx_tag || (rc->c.owed & AMP_OWE_REQUEST) ||
+	    amp_rstream_hello(rx, &hello) != AMP_HELLO_GOOD ||
+	    (rs->door->redirect && rs->door->redirect(rs, rc, hello.addr))) {
+		v->op = AMP_VSOCK_OP_INVALID;
+		return;
+	}
+	rc->tx_tag = hello.tag;
+	v->buf_alloc = hello.window;
+	amp_vsock_rekey(&rs->vs, &rc->c, hello.addr);
+}
+
+/*
+ * Another source than the peer's endpoint: a REQUEST is answered from a new one, or refused
+ * from wherever the peer can; and there is who said in its REQUEST that it would.
+ */
+static bool may_come_from_elsewhere(const struct amp_rstream_conn *rc, unsigned op)
+{
+	return rc->ept.mark ||
+	       (!rc->tx_tag && (op == AMP_VSOCK_OP_RESPONSE || op == AMP_VSOCK_OP_RST));
+}
+
+bool amp_rstream_input(struct amp_rstream *rs, struct amp_rstream_conn *rc,
+		       const struct amp_rpmsg_rx *rx)
+{
+	const uint8_t *data = rx->data;
+	struct amp_vsock_hdr v;
+	struct amp_rstream_rx r;
+	struct amp_iov iov;
+	uint32_t word;
+
+	rs->vs.stats.rx_packets++;
+	if (rx->len < AMP_RSTREAM_HDR_LEN) {
+		rs->vs.stats.rx_bad++;
+		return false;
+	}
+	word = amp_le32(data);
+	v.fwd_cnt = amp_le32(data + offsetof(struct amp_rstream_hdr, fwd_cnt));
+	amp_rstream_read();
+	v.op = AMP_VSOCK_OP_INVALID;
+	if ((uint8_t)word <= AMP_RSTREAM_RST)
+		v.op = (uint16_t)VSOCK_OP((uint8_t)word);
+	if (word >> 16 != rc->rx_tag ||
+	    (rx->src != rc->c.peer.port && rx->src && !may_come_from_elsewhere(rc, v.op))) {
+		rs->stats.foreign++;
+		return false;
+	}
+	v.flags = word >> 8; /* the engine looks at SHUTDOWN's alone, and there at two bits */
+	v.buf_alloc = rc->c.credit.peer_buf_alloc;
+	if (v.op == AMP_VSOCK_OP_RESPONSE)
+		in_response(rs, rc, rx, &v);
+	iov.base = (void *)(uintptr_t)(data + AMP_RSTREAM_HDR_LEN);
+	iov.len = v.len = r.v.len = rx->len - AMP_RSTREAM_HDR_LEN;
+	r.v.iov = &iov;
+	r.v.iov_cnt = 1;
+	r.v.flags = 0;
+	r.id = rx->id;
+	return amp_vsock_input_for(&rs->vs, &rc->c, &v, &r.v);
+}
+
+/* ---- the door ---- */
+
+void amp_rstream_init(struct amp_rstream *rs)
+{
+	rs->vs.in = rs->vs.out = NULL;
+	rs->vs.path = &rstream_path;
+	rs->stray_cnt = 0;
+	memset(&rs->stats, 0, sizeof(rs->stats));
+	amp_vsock_init(&rs->vs);
+}
+
+void amp_rstream_down(struct amp_rstream *rs)
+{
+	/* their tags mean something else to the peer's next life */
+	rs->stray_cnt = 0;
+	amp_vsock_down(&rs->vs);
+	rs->vs.path_starved = false;
+}
+
+int amp_rstream_connect(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32_t addr)
+{
+	struct amp_vsock_addr me = {AMP_VSOCK_CID_LOCAL, 0}, peer = {AMP_VSOCK_CID_LOCAL, addr};
+	int r;
+
+	if (rc->ept.addr == 0)
+		rc->ept.addr = AMP_RPMSG_ADDR_ANY;
+	r = rs->door->open(rs, rc, addr);
+	if (r)
+		return r;
+	me.port = rc->ept.addr;
+	rc->rx_tag = amp_rstream_new_tag(rs);
+	rc->tx_tag = 0;
+	/* its endpoint is new, and so is the pair */
+	return amp_vsock_connect(&rs->vs, &rc->c, me, peer, AMP_VSOCK_STREAM);
+}
+
+int amp_rstream_run(struct amp_rstream *rs)
+{
+	if (rs->stray_cnt && !amp_rstream_answer(rs))
+		rs->vs.path_starved = true;
+	return amp_vsock_run(&rs->vs, 0);
+}
+
+size_t amp_rstream_name_len(const char *name)
+{
+	const size_t suffix = sizeof(AMP_RSTREAM_SUFFIX) - 1;
+	size_t len = strlen(name);
+
+	if (len <= suffix || memcmp(name + len - suffix, AMP_RSTREAM_SUFFIX, suffix) != 0)
+		return 0;
+	return len - suffix;
+}
+
+/* ---- the door onto a bus ---- */
+
+static struct amp_rpmsg *bus_of(const struct amp_rstream *rs)
+{
+	return rs->door_ctx;
+}
+
+static int bus_open(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32_t dst)
+{
+	(void)dst;
+	if (!bus_of(rs)->out)
+		return -ENETDOWN;
+	return amp_rpmsg_open(bus_of(rs), &rc->ept, rc->ept.addr, NULL);
+}
+
+static void bus_close(struct amp_rstream *rs, struct amp_rstream_conn *rc)
+{
+	(void)amp_rpmsg_close(bus_of(rs), &rc->ept); /* it has no name to withdraw */
+}
+
+static int bus_reserve(struct amp_rstream *rs, struct amp_rstream_conn *rc,
+		       struct amp_rpmsg_tx *tx)
+{
+	struct amp_rpmsg *bus = bus_of(rs);
+
+	(void)rc;
+	if (amp_rpmsg_reserve(bus, tx))
+		return -EAGAIN;
+	if (tx->room >= AMP_RSTREAM_ROOM)
+		return 0;
+	amp_rpmsg_cancel(bus, tx);
+	bus->out->broken = true;
+	bus->out->why = AMP_WHY("buffer without room for a stream's messages");
+	return -EAGAIN;
+}
+
+static void bus_commit(struct amp_rstream *rs, struct amp_rstream_conn *rc,
+		       const struct amp_rpmsg_tx *tx, uint32_t src, uint32_t dst, uint32_t len)
+{
+	(void)rc;
+	amp_rpmsg_commit(bus_of(rs), tx, src, dst, len);
+}
+
+static void bus_cancel(struct amp_rstream *rs, const struct amp_rpmsg_tx *tx)
+{
+	amp_rpmsg_cancel(bus_of(rs), tx);
+}
+
+static bool bus_ready(const struct amp_rstream *rs)
+{
+	return amp_rpmsg_tx_ready(bus_of(rs));
+}
+
+const struct amp_rstream_door_ops amp_rstream_bus_door = {
+	.open = bus_open,
+	.close = bus_close,
+	.reserve = bus_reserve,
+	.commit = bus_commit,
+	.cancel = bus_cancel,
+	.ready = bus_ready,
+};
