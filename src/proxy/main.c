@@ -260,8 +260,6 @@ static int start_links(const struct amp_config *conf)
 		TAILQ_INSERT_TAIL(&links, l, entry);
 		if (l->ops->start(l) || amp_publish_start(l))
 			return -EIO;
-		amp_log(AMP_LOG_INFO, "link %s: waiting for a VMM on %s (cid %" PRIu32 ")",
-			c->name, c->path, c->cid);
 	}
 	return 0;
 }
