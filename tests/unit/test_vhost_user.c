@@ -535,7 +535,7 @@ static void huge_case(int fd, blksize_t page, size_t want)
 	claimed_page = 0;
 	m = amp_vhost_be_translate(&r.be, GUEST, &len);
 	assert_int_equal(*m, 5);
-	assert_int_equal(r.be.region[0].map_len, want);
+	assert_int_equal(r.be.guard.area[0].len, want);
 	rig_down(&r);
 	munmap(p, 4096);
 }
