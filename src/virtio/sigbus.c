@@ -16,7 +16,7 @@
 
 #include "sigbus.h"
 
-#define GUARDS 512
+#define GUARDS 256
 
 static struct amp_sigbus *guard[GUARDS]; /* atomic */
 
