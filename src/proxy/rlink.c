@@ -274,12 +274,16 @@ static int open_service(struct amp_rlink *rl, const struct amp_forward *fwd)
 	struct amp_rservice *s = &rl->services[rl->service_cnt];
 	const char *name = fwd ? fwd->service.name : DOOR;
 	bool raw = fwd && fwd->target.kind == AMP_TARGET_UDP;
+	uint32_t addr = AMP_RPMSG_ADDR_ANY;
 	int r;
 
+	if (fwd && !*name) {
+		addr = fwd->service.port;
+		name = NULL;
+	}
 	s->fwd = fwd;
 	s->ept.kind = raw ? AMP_EPT_RAW : AMP_EPT_STREAM;
-	r = amp_rpmsg_open(&rl->bus, &s->ept, *name ? AMP_RPMSG_ADDR_ANY : fwd->service.port,
-			   *name ? name : NULL);
+	r = amp_rpmsg_open(&rl->bus, &s->ept, addr, name);
 	if (!r)
 		rl->service_cnt++;
 	return r;
