@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// timeout: 60
 /*
  * remoteproc: tables as they may be and as they may not, in memory of exactly its size. What the
  * host makes of a table must lie within the memory and on nothing else, whatever the
@@ -300,6 +301,9 @@ static void test_refused_vrings(void **state)
 		T_(vdev.vring[r].align) = 65536; /* may be, but has no room */
 		refused(-ENOSPC, "no room");
 		T_(vdev.vring[r].da) = (uint32_t)rr.o.da + 0x20;
+		refused(-EINVAL, "not aligned");
+		T_(vdev.vring[r].align) = 4; /* descriptors want 16 */
+		T_(vdev.vring[r].da) = (uint32_t)rr.o.da + 0x28;
 		refused(-EINVAL, "not aligned");
 		T_(vdev.vring[r].da) = (uint32_t)rr.o.da - 0x40;
 		refused(-EINVAL, "vring beyond");
