@@ -647,6 +647,16 @@ static void own_address(void **state)
 	o = rig.b.last;
 	assert_int_equal(o->rc.c.peer.port, 77);
 	close_both(&rig.a, e, o);
+	/* the same memory again, as it is: an address of its own choice */
+	e->used = true;
+	e->open = e->gone = 0;
+	e->rx_pos = e->tx_pos = 0;
+	assert_int_equal(amp_rstream_connect(&rig.a.rs, &e->rc, 20), 0);
+	assert_int_not_equal(e->rc.ept.addr, 77);
+	rig_settle();
+	assert_int_equal(e->open, 1);
+	o = rig.b.last;
+	close_both(&rig.a, e, o);
 	end();
 }
 
@@ -677,6 +687,7 @@ static void link_down(void **state)
 	e[3] = rig_dial(&rig.a, 100, 20); /* REQUEST owed */
 	rig_down(&rig.a);
 	rig_down(&rig.b);
+	assert_int_equal(rig.b.rs.stray_cnt, 0);
 	for (unsigned i = 0; i < 4; i++) {
 		assert_int_equal(e[i]->reset, 1);
 		assert_int_equal(e[i]->gone, 1);
@@ -1015,6 +1026,16 @@ static void duplicate_request(void **state)
 	told(500, 20, m, put_hello(m, AMP_RSTREAM_RST, 0, 10, 500, 100));
 	assert_int_equal(e->reset, 0);
 	assert_int_equal(rig.b.rs.stats.foreign, 1);
+	/* nothing else takes it back */
+	for (unsigned op = AMP_RSTREAM_RESPONSE; op <= AMP_RSTREAM_RST; op++) {
+		put_hello(m, op, op == AMP_RSTREAM_RST, 9, 500, 100);
+		told(500, 20, m, 24);
+		m[1] = 1;
+		m[2] = 0;
+		told(500, 20, m, 24);
+	}
+	assert_int_equal(e->reset, 0);
+	assert_int_equal(rig.b.rs.stats.foreign, 1 + 2 * 6);
 	/* another tag: the endpoint has begun anew, and knows nothing of its last connection */
 	told(500, 20, m, put_hello(m, AMP_RSTREAM_REQUEST, 0, 10, 500, 100));
 	assert_int_equal(rig.b.requests, 2);
