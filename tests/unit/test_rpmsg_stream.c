@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Streams over rpmsg: two ends on a door made for it, then on two buses; then each of them
 // against messages made by hand, and against its own with one byte changed.
-// build: src/af_rpmsg/rpmsg_stream.c src/af_rpmsg/rpmsg_serve.c src/af_rpmsg/rpmsg.c
+// build: src/af_rpmsg/rpmsg_stream.c src/af_rpmsg/rpmsg_serve.c src/af_rpmsg/rpmsg_told.c src/af_rpmsg/rpmsg.c
 // build: src/vsock/vsock.c src/vsock/xport_loop.c src/virtio/vq_split.c -DAMPSOCK_VQ_DEVICE=1
 // timeout: 120
 #include <setjmp.h>
@@ -252,6 +252,56 @@ static void both_close_at_once(void **state)
 	assert_int_equal(e->gone + o->gone, 2);
 	assert_int_equal(e->reset + o->reset, 0);
 	end();
+}
+
+/* Whatever one side ends with crosses whatever the other does; messages go out, then come in. */
+static void ends_that_cross(void **state)
+{
+	for (unsigned how = 0; how < 16; how++) {
+		struct rig_end *e, *o;
+
+		start(state);
+		e = rig_pair(&rig.a, &o);
+		for (unsigned k = 0; k < 2; k++) {
+			struct rig_side *s = k ? &rig.a : &rig.b;
+			struct rig_end *x = k ? e : o;
+
+			assert_int_equal(rig_send(s, x, 10), 10);
+			switch (how >> 2 * k & 3) {
+			case 0:
+				amp_vsock_abort(&s->rs.vs, &x->rc.c);
+				break;
+			case 1:
+				amp_vsock_close(&s->rs.vs, &x->rc.c, 0, 1000);
+				break;
+			case 2:
+				amp_vsock_shutdown(&s->rs.vs, &x->rc.c,
+						   AMP_VSOCK_SHUTDOWN_SEND);
+				break;
+			default:
+				amp_vsock_shutdown(&s->rs.vs, &x->rc.c, AMP_VSOCK_SHUTDOWN_RCV);
+				break;
+			}
+			s->in_run = true;
+			amp_rstream_run(&s->rs);
+			s->in_run = false;
+		}
+		rig_settle();
+		if (!e->gone)
+			rig_eat(&rig.a, e, e->held);
+		if (!o->gone)
+			rig_eat(&rig.b, o, o->held);
+		rig_settle();
+		/* an abort is over at once, a close is when what was sent is read */
+		if (how % 4 == 0 || how >> 2 == 0 || how % 4 == 1 || how >> 2 == 1)
+			assert_int_equal(e->gone + o->gone, 2);
+		else
+			close_both(&rig.a, e, o);
+		/* told of it: who has not ended it, unless both had */
+		assert_int_equal(e->reset, how % 4 == 0 && how >> 2 > 1);
+		assert_int_equal(o->reset, how >> 2 == 0 && how % 4 > 1);
+		end();
+	}
 }
 
 static void reset_by_abort(void **state)
@@ -1275,6 +1325,14 @@ static void lies_on_a_connection(void **state)
 		amp_vsock_abort(&rig.b.rs.vs, &e->rc.c);
 		rig_settle();
 	}
+	/* in another order than they were sent: data behind its end */
+	e = by_hand(100);
+	told(500, e->rc.ept.addr, m,
+	     put(m, AMP_RSTREAM_SHUTDOWN, AMP_VSOCK_SHUTDOWN_SEND, e->rc.rx_tag, 0));
+	assert_int_equal(e->shut, 1);
+	told(500, e->rc.ept.addr, m, put(m, AMP_RSTREAM_DATA, 0, e->rc.rx_tag, 0) + 1);
+	assert_int_equal(e->reset, 1);
+	rig_settle();
 	/* shorter than a header: whose could it be? */
 	e = by_hand(100);
 	for (uint32_t len = 0; len < 8; len++)
@@ -1657,6 +1715,7 @@ int main(void)
 		BOTH(end_behind_data),
 		BOTH(both_close_at_once),
 		BOTH(reset_by_abort),
+		BOTH(ends_that_cross),
 		BOTH(closing_deadline),
 		BOTH(window_full_and_credit),
 		BOTH(updates_are_not_per_read),
