@@ -58,7 +58,7 @@ struct amp_rstream_door_ops {
 	/* Of REQUESTs: AMP_RSTREAM_F_ANY_SRC when an endpoint can send to one address only. */
 	uint8_t request_flags;
 	/* An endpoint for rc at rc->ept.addr (AMP_RPMSG_ADDR_ANY: any), set rc->ept.addr. dst:
-	 * the address it will send to, where the door must know. 0 or -errno. */
+	 * the address it will send to, where the door must know. 0; -errno, nothing set. */
 	int (*open)(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32_t dst);
 	/* The peer has named the endpoint that rc sends to from now on; it still receives at
 	 * its own. 0; -errno: rc is reset. NULL: commit's dst is enough. */
@@ -143,6 +143,11 @@ bool amp_rstream_input(struct amp_rstream *rs, struct amp_rstream_conn *rc,
  * no connection's. In a file of its own (rpmsg_serve.c): who never listens has none of it.
  */
 void amp_rstream_serve(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx);
+/*
+ * The same at a front door, for who never listens: SERVICE, and nothing else (rpmsg_told.c).
+ * REQUESTs count as malformed then: their senders time out.
+ */
+void amp_rstream_told(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx);
 
 /*
  * REQUEST to the service at addr goes out at the next run. rc->c.buf_alloc is set by the
