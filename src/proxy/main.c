@@ -13,7 +13,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "../virtio/vhost_user_backend.h"
+#include "../virtio/sigbus.h"
 #include "config.h"
 #include "link.h"
 #include "loop.h"
@@ -31,14 +31,19 @@
 static struct amp_links links = TAILQ_HEAD_INITIALIZER(links);
 
 static const char help[] =
-	"usage: ampsock-proxy --link TYPE:PATH,cid=N[,name=NAME] [RULE ...] [--link ...]\n"
+	"usage: ampsock-proxy --link TYPE:PATH[,KEY=VALUE ...] [RULE ...] [--link ...]\n"
 	"       ampsock-proxy --config FILE\n"
 	"\n"
 	"Carries the sockets of guests without a network stack to real ones.\n"
 	"\n"
-	"  --link TYPE:PATH,cid=N[,name=NAME]\n"
-	"                       serve a guest; TYPE: vhost-user-vsock; PATH: socket for the "
-	"VMM\n"
+	"  --link vhost-user-vsock:PATH,cid=N[,name=NAME]\n"
+	"                       serve a guest; PATH: socket for the VMM\n"
+	"  --link rpmsg-shm:PATH,bell=unix:PATH|eventfd:RX,TX|poll:MS[,da=ADDR]\n"
+	"         [,elf=FILE|,table=ADDR][,offset=N][,size=N][,carveout=ADDR:SIZE]\n"
+	"         [,buffer=N][,buffers=N][,name=NAME]\n"
+	"                       serve a remote core; PATH: the file that has its memory\n"
+	"  --link rpmsg-char:/dev/rpmsg_ctrlN[,buffer=N][,sysfs=DIR][,name=NAME]\n"
+	"                       serve a remote core whose rpmsg host is the kernel\n"
 	"rules for the --link before them:\n"
 	"  --allow RULE         let the guest reach RULE, e.g. 'out tcp 192.0.2.1:80',\n"
 	"                       'out udp 10.0.0.0/8:53', 'out tcp example.com:443',\n"
@@ -47,6 +52,7 @@ static const char help[] =
 	"                       'tcp 127.0.0.1:8080 -> inet:80', 'unix /run/x.sock -> "
 	"vsock:5000'\n"
 	"  --expose RULE        guest to host target, e.g. 'vsock:6000 -> tcp 127.0.0.1:22'\n"
+	"                       (on rpmsg links: rpmsg:NAME or rpmsg:@ADDRESS for vsock:PORT)\n"
 	"\n"
 	"  --config FILE        read links and rules from FILE\n"
 	"  --check-config       read everything, complain, and exit\n"
@@ -253,15 +259,15 @@ static int start_links(const struct amp_config *conf)
 
 	TAILQ_FOREACH(c, &conf->links, entry)
 	{
-		struct amp_link *l = amp_link_vhost_vsock(c);
+		struct amp_link *l = c->type == AMP_LINK_RPMSG_SHM    ? amp_link_rpmsg_shm(c)
+				     : c->type == AMP_LINK_RPMSG_CHAR ? amp_link_rpmsg_char(c)
+								      : amp_link_vhost_vsock(c);
 
 		if (!l)
 			return -ENOMEM;
 		TAILQ_INSERT_TAIL(&links, l, entry);
 		if (l->ops->start(l) || amp_publish_start(l))
 			return -EIO;
-		amp_log(AMP_LOG_INFO, "link %s: waiting for a VMM on %s (cid %" PRIu32 ")",
-			c->name, c->path, c->cid);
 	}
 	return 0;
 }
@@ -306,7 +312,7 @@ static int run(struct settings *set)
 	int r = amp_loop_init();
 
 	if (!r)
-		r = amp_vhost_be_sigbus_install();
+		r = amp_sigbus_install();
 	if (r) {
 		amp_log(AMP_LOG_ERROR, "cannot start: %s", strerror(-r));
 		return EXIT_RUN;
