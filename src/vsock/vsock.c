@@ -404,11 +404,12 @@ static int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
 	}
 	if (must_queue(vs, c))
 		r = 0;
+	else if (LOOP(c))
+		r = vs->path->reserve(vs, c, tx, &room);
 	else
-		r = LOOP(c) ? vs->path->reserve(vs, c, tx, &room) : out_get(vs, tx, &room);
-	if (QUEUES && r > 0 && room == 0) {
+		r = out_get(vs, tx, &room);
+	if (QUEUES && r > 0 && room == 0)
 		r = torn(vs, "receive buffer without room for data (virtio 5.10.6.1)");
-	}
 	if (r <= 0) {
 		amp_vsock_tx_starve(vs, c);
 		return -EAGAIN;

@@ -84,8 +84,9 @@ RECEIVERS = [
 	(r"^(vd|d->vd)->ops->|^ops->(probe|accept|queue_\w+|run|config|events|notify|reset)\b", r"^src/virtio/mmio"),
 	# The engine's owner is af_vsock.c, or af_rpmsg's links.
 	(r"^vs->ops->", r"^src/vsock/(?!vsock(_conn|_request)?\.c)"),
-	(r"^(vs->)?path->|^vs->path->", r"^src/(vsock/xport_loop|af_rpmsg/rpmsg_stream)"),
-	(r"^(rs->)?door->|^rs->door->", r"^src/af_rpmsg/rpmsg_stream"),
+	# Ways of the engine, and the one door of its streams.
+	(r"^vs->path->", r"^src/(vsock/xport_loop|af_rpmsg/rpmsg_stream)\.c:(loop|path)_"),
+	(r"^rs->door->", r"^src/af_rpmsg/rpmsg_stream\.c:bus_"),
 	(r"^(bus|rs)->ops->", r"^src/af_rpmsg/(?!rpmsg\.c|rpmsg_stream)"),
 	(r"(^|->)fam->", r"^(?!src/virtio/|src/vsock/link_driver)"),
 	# Runners: links and the session.
@@ -94,16 +95,20 @@ RECEIVERS = [
 # The same by caller: AF_INET's carrier is a socket of another family, never of AF_INET.
 NARROW = [
 	(r"^src/af_inet/", r"^(?!src/af_inet/)"),
+	(r"^src/af_rpmsg/rpmsg_listen", r"^src/af_rpmsg/"),
 ]
 # Recursion that ends: how often a function can be on the way, and why.
 RECURSION = {
 	"amp_vsock_stray_rst": (1, "on the loop an RST is received at once, and never answered"),
+	"amp_rpmsg_close_family": (2, "a listener closes its children, which are no listeners"),
 }
 # Calls of functions that are not the library's: their stack is the board's or the program's.
 OUTSIDE = [
 	r"clock->(ticks|alarm)\(",	# the board's clock: reads a counter, writes a register
 	r"ops->(read|write|close|poll)\(fd",	# the board's console
 	r"^(link_fn|log_fn|fn)\(",	# the program's hooks
+	r"rs->door->redirect\(",	# a bus has none
+	r"rp->ops->notify\(",	# the board's mailbox
 ]
 
 
