@@ -700,7 +700,7 @@ static int check_vsock(const struct amp_link_conf *link, FILE *err)
 		return complain(err, link->where,
 				"this link has no CID: expected cid = N (3 or more)", NULL);
 	if (strlen(link->path) >= AMP_SUN_PATH)
-		return complain(err, link->where, "expected a socket path of at most 107 bytes",
+		return complain(err, link->where, "expected a socket path of 1 to 107 bytes",
 				link->path);
 	return 0;
 }
