@@ -22,35 +22,33 @@ static inline ssize_t send_once(struct amp_sock *s, struct amp_msg *m, int flags
 	return s->fam->sendmsg(s, m, flags);
 }
 
-/* n is what the first attempt brought: not all, or an error. */
-static __attribute__((noinline)) ssize_t send_rest(struct amp_sock *s, struct amp_msg *m,
-						   int flags, ssize_t n)
+static AMP_OUTLINE ssize_t send_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 {
 	struct amp_call c;
+	ssize_t n;
 
 	amp_call_init(&c, s, s->sndtimeo_ms);
 	if (flags & MSG_DONTWAIT)
 		c.block = false;
-	for (;;) {
+	do {
+		n = send_once(s, m, flags);
 		if (n >= 0) {
 			m->done += (size_t)n;
 			m->plain = NULL;
 			if (m->done >= m->len)
 				return (ssize_t)m->done;
-		} else {
-			if (n != -EAGAIN)
-				break;
-			if (m->done && s->type != SOCK_STREAM) {
-				/* half a message is worse than waiting for the device */
-				c.block = true;
-				c.timeout_ms = 0;
-			}
-			n = amp_again(&c);
-			if (n)
-				break;
+			n = 0;
+			continue;
 		}
-		n = send_once(s, m, flags);
-	}
+		if (n != -EAGAIN)
+			break;
+		if (m->done && s->type != SOCK_STREAM) {
+			/* half a message is worse than waiting for the device */
+			c.block = true;
+			c.timeout_ms = 0;
+		}
+		n = amp_again(&c);
+	} while (n == 0);
 	return m->done ? (ssize_t)m->done : n;
 }
 
@@ -129,6 +127,10 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 		from = w.to;
 		n = amp_again(&c);
 		m->done += (size_t)(w.to - from);
+		if (AMPSOCK_FAST && m->done >= need && !w.full) {
+			want_clear(s, &w);
+			return (ssize_t)m->done;
+		}
 		if (w_full(&w) || m->done >= need)
 			break;
 		if (stream && peek &&
@@ -175,32 +177,41 @@ static int msg_init(struct amp_msg *m, const struct iovec *iov, size_t cnt, void
 	return 0;
 }
 
-/* Inlined once, where speed matters. */
-static AMP_INLINE ssize_t send_now(int fd, struct amp_msg *m, int flags)
+/* Inlined where speed matters. at_once: it may be that one call of the family is all. */
+static AMP_INLINE ssize_t send_now(int fd, struct amp_msg *m, int flags, bool at_once)
 {
 	struct amp_sock *s;
-	int err = EOPNOTSUPP;
 	ssize_t n;
+	int err;
 
 	if (flags & ~AMP_SEND_FLAGS)
 		return amp_fail(EOPNOTSUPP);
 	s = amp_hold(fd, &err);
 	if (!s)
 		return amp_fail(-err);
-	n = send_once(s, m, flags);
-	if (n != (ssize_t)m->len)
-		n = send_rest(s, m, flags, n);
-	return amp_release(s, n);
+	if (AMPSOCK_FAST && at_once) {
+		n = send_once(s, m, flags);
+		if (n == (ssize_t)m->len)
+			return amp_release(s, n);
+		if (n < 0 && n != -EAGAIN)
+			return amp_release_slow(s, n);
+		if (n > 0) {
+			m->done = (size_t)n;
+			m->plain = NULL;
+		}
+	}
+	return amp_release_slow(s, send_loop(s, m, flags));
 }
 
-static __attribute__((noinline)) ssize_t do_send(int fd, struct amp_msg *m, int flags)
+static AMP_OUTLINE ssize_t do_send(int fd, struct amp_msg *m, int flags)
 {
-	return send_now(fd, m, flags);
+	return send_now(fd, m, flags, false);
 }
 
 static ssize_t do_recv(int fd, struct amp_msg *m, int flags)
 {
 	struct amp_sock *s;
+	ssize_t n;
 	int err;
 
 	if (flags & ~AMP_RECV_FLAGS)
@@ -208,7 +219,8 @@ static ssize_t do_recv(int fd, struct amp_msg *m, int flags)
 	s = amp_hold(fd, &err);
 	if (!s)
 		return amp_fail(-err);
-	return amp_release(s, recv_loop(s, m, flags));
+	n = recv_loop(s, m, flags);
+	return n > 0 ? amp_release(s, n) : amp_release_slow(s, n);
 }
 
 ssize_t amp_sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *dest,
@@ -233,7 +245,7 @@ ssize_t amp_send(int fd, const void *buf, size_t len, int flags)
 
 	if (!AMPSOCK_FAST || len - 1 > AMP_LEN_MAX - 1)
 		return amp_sendto(fd, buf, len, flags, NULL, 0);
-	return send_now(fd, &m, flags);
+	return send_now(fd, &m, flags, true);
 }
 
 ssize_t amp_sendmsg(int fd, const struct msghdr *msg, int flags)
@@ -268,7 +280,12 @@ ssize_t amp_recvfrom(int fd, void *restrict buf, size_t len, int flags,
 
 ssize_t amp_recv(int fd, void *buf, size_t len, int flags)
 {
-	return amp_recvfrom(fd, buf, len, flags, NULL, NULL);
+	const struct iovec iov = {.iov_base = buf, .iov_len = len};
+	struct amp_msg m = {.iov = &iov, .iov_cnt = 1, .len = len};
+
+	if (!AMPSOCK_FAST || len > AMP_LEN_MAX)
+		return amp_recvfrom(fd, buf, len, flags, NULL, NULL);
+	return do_recv(fd, &m, flags);
 }
 
 ssize_t amp_recvmsg(int fd, struct msghdr *msg, int flags)

@@ -414,6 +414,14 @@ void amp_flush_out(void)
 	wake_others();
 	if (!AMPSOCK_FAST) {
 		(void)flush();
+	} else if (r && !r->due && !r->due_next) { /* one kick and no more */
+		bits = r->bits;
+		amp_due = NULL;
+		r->listed = false;
+		r->bits = 0;
+		amp_port_unlock();
+		r->kick(r, bits);
+		return;
 	} else if (r) {
 		bits = take_due(r);
 		if (bits && !amp_due && !amp_changed) {

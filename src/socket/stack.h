@@ -18,9 +18,11 @@
 
 /* One more copy of a function is worth it where speed matters. */
 #if AMPSOCK_FAST
-#define AMP_INLINE inline __attribute__((always_inline))
+#define AMP_INLINE  inline __attribute__((always_inline))
+#define AMP_OUTLINE __attribute__((noinline))
 #else
 #define AMP_INLINE inline
+#define AMP_OUTLINE
 #endif
 
 /* One call on one socket, from amp_enter() to amp_leave(). On the caller's stack. */
@@ -69,9 +71,10 @@ void amp_enter_plain(struct amp_call *c);
  */
 ssize_t amp_release_slow(struct amp_sock *s, ssize_t r);
 void amp_flush_out(void);
+/* The same, of a call that did well. */
 static inline ssize_t amp_release(struct amp_sock *s, ssize_t r)
 {
-	if (!AMPSOCK_FAST || AMP_PORT_THREADS || r < 0)
+	if (!AMPSOCK_FAST || AMP_PORT_THREADS)
 		return amp_release_slow(s, r);
 	if (amp_due) {
 		amp_flush_out();

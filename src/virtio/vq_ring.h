@@ -306,8 +306,10 @@ static inline bool ring_kick_due(struct amp_vq *vq)
 	} else {
 		due = !(ring_rd16(&vq->used->flags) & VRING_USED_F_NO_NOTIFY);
 	}
-	vq->kicks += due;
-	return due;
+	if (!due)
+		return false;
+	vq->kicks++;
+	return true;
 }
 
 #endif /* AMP_VQ_RING_H */

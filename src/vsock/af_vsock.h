@@ -26,8 +26,9 @@ struct amp_vlink {
 	struct amp_vsock_conn *hash[AMPSOCK_HASH];
 	struct amp_vsock_stray stray[4];
 	struct amp_iov iov[AMP_VLINK_IOV];
-	int32_t in_half; /* half the in queue's entries */
-	int32_t in_left; /* packets more, and the peer may want to hear of the buffers that went
+	uint32_t in_half; /* half the in queue's entries */
+	uint32_t
+		in_left; /* packets more, and the peer may want to hear of the buffers that went
 			    back */
 	const struct amp_vq *q; /* a driver's queues, for the statistics */
 	uint8_t q_cnt;
@@ -157,7 +158,7 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 	if (amp_vsock_packet_fast(vs, amp_vlink_piece)) {
 		n = 1;
 		if (vs->enough && !vs->owed_head) { /* the usual turn */
-			if (--l->in_left <= 0)
+			if (--l->in_left == 0)
 				amp_runner_due(&l->runner);
 			return 0;
 		}
@@ -167,9 +168,10 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 	if (r < 0)
 		return AMP_VLINK_BROKEN;
 	enough |= vs->enough | (r == AMP_VLINK_TURN);
-	l->in_left -= n + r;
-	if (l->in_left <= 0 || vs->settled)
+	if (l->in_left <= (unsigned)(n + r) || vs->settled)
 		amp_runner_due(&l->runner);
+	else
+		l->in_left -= (unsigned)(n + r);
 	if (AMPSOCK_WHY && vs->why) {
 		amp_log(vs->why);
 		vs->why = NULL;

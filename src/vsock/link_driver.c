@@ -231,18 +231,22 @@ static unsigned drv_kick_due(struct amp_runner *r)
 	return bits;
 }
 
-static void drv_kick(struct amp_runner *r, unsigned queues)
+static __attribute__((noinline)) void kick_all(struct amp_vdev *vd, unsigned queues)
 {
-	struct amp_vdev *vd = drv_of(r)->vd;
-
-	if (AMPSOCK_FAST && queues == 1u << Q_TX) {
-		vd->ops->notify(vd, Q_TX);
-		return;
-	}
 	for (unsigned q = 0; queues; q++, queues >>= 1) {
 		if (queues & 1)
 			vd->ops->notify(vd, q);
 	}
+}
+
+static void drv_kick(struct amp_runner *r, unsigned queues)
+{
+	struct amp_vdev *vd = drv_of(r)->vd;
+
+	if (AMPSOCK_FAST && queues == 1u << Q_TX)
+		vd->ops->notify(vd, Q_TX);
+	else
+		kick_all(vd, queues);
 }
 
 /* This device's slot from before, or a free one, or one whose device is gone. */

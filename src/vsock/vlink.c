@@ -148,8 +148,8 @@ void amp_vlink_up(struct amp_vlink *l)
 	vs->stray = l->stray;
 	vs->stray_len = sizeof(l->stray) / sizeof(l->stray[0]);
 	amp_vsock_init(vs);
-	l->in_half = vs->in ? vs->in->num / 2 : 1;
-	l->in_left = 0;
+	l->in_half = vs->in ? (vs->in->num + 1u) / 2 : 1;
+	l->in_left = 1;
 	l->up = true;
 	amp_runner_add(&l->runner);
 	if (l->index != AMP_VLINK_LOOP)

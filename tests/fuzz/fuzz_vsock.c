@@ -95,6 +95,22 @@ static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	return 0;
 }
 
+static bool on_piece(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *data,
+		     uint32_t len, uint32_t flags)
+{
+	struct end *e = (struct end *)c;
+	volatile uint8_t byte = 0;
+
+	(void)vs;
+	(void)flags;
+	CHECK(e->used && !e->reset && c->state == AMP_CONN_OPEN && len);
+	for (uint32_t k = 0; k < len; k++)
+		byte ^= ((const uint8_t *)data)[k];
+	(void)byte;
+	CHECK(c->credit.rx_cnt - c->credit.fwd_cnt + len <= ALLOC);
+	return !e->hold;
+}
+
 static void on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
 {
 	struct end *e = (struct end *)c;
@@ -112,7 +128,7 @@ static void on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev
 }
 
 static const struct amp_vsock_ops ops = {
-	.request = on_request, .data = on_data, .event = on_event};
+	.request = on_request, .data = on_data, .piece = on_piece, .event = on_event};
 
 static void run(void)
 {

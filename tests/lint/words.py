@@ -13,7 +13,7 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CODE = (".c", ".h", ".S", ".def", ".ld")
 SPDX = CODE + (".mk", ".sh", ".py", ".lds")
-FILE_LINES = 1050  # 600 is the aim; between the two it is for a reviewer to say
+FILE_LINES = 900  # 600 is the aim; between the two it is for a reviewer to say
 
 # (pattern, files it holds for, why). The brackets keep this file from matching itself.
 WORDS = [

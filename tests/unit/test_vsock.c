@@ -47,7 +47,7 @@ struct side {
 	uint32_t backlog;
 	uint32_t buf_alloc;
 	bool later; /* accept outside the hook */
-	unsigned requests, tx_ready;
+	unsigned requests, tx_ready, pieces;
 	bool in_run;	  /* run or down is on the stack: the only place for EV_GONE */
 	struct end *last; /* of the last request */
 	void (*on_data)(struct side *s, struct end *e);
@@ -138,6 +138,27 @@ static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	return 0;
 }
 
+/* The usual way: who eats at once takes it so, too. */
+static bool on_piece(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *data,
+		     uint32_t len, uint32_t flags)
+{
+	struct side *s = side_of(vs);
+	struct end *e = (struct end *)c;
+
+	assert_int_equal(c->state, AMP_CONN_OPEN);
+	assert_int_equal(e->gone + e->reset, 0);
+	assert_true(len > 0 && len <= c->buf_alloc);
+	if (!e->eat || e->deny || e->hold)
+		return false;
+	memcpy(e->rx, data, len);
+	e->rx_all += len;
+	e->msgs += flags & AMP_VSOCK_SEQ_EOM;
+	s->pieces++;
+	if (s->on_data)
+		s->on_data(s, e);
+	return true;
+}
+
 static void on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
 {
 	struct side *s = side_of(vs);
@@ -166,6 +187,7 @@ static void on_tx_ready(struct amp_vsock *vs)
 static const struct amp_vsock_ops ops = {
 	.request = on_request,
 	.data = on_data,
+	.piece = on_piece,
 	.event = on_event,
 	.tx_ready = on_tx_ready,
 };
@@ -1449,10 +1471,14 @@ static void lies_on_an_open_connection(void **state)
 		{"fwd_cnt far ahead", AMP_VSOCK_OP_CREDIT_UPDATE, 0, 0, 0x80000000},
 		{"fwd_cnt behind", AMP_VSOCK_OP_CREDIT_UPDATE, 0, 0, UINT32_MAX},
 		{"credit overrun", AMP_VSOCK_OP_RW, 0, 101, 0},
+		{"data, fwd_cnt ahead", AMP_VSOCK_OP_RW, 0, 10, 1},
+		{"data, fwd_cnt behind", AMP_VSOCK_OP_RW, 0, 10, UINT32_MAX},
 	};
 
 	(void)state;
-	for (unsigned i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
+	/* the second time after a good packet, which opens the usual way */
+	for (unsigned k = 0; k < 2 * sizeof(lies) / sizeof(lies[0]); k++) {
+		unsigned i = k / 2, warm = k & 1;
 		struct amp_vsock_hdr h = hdr(lies[i].op, 1, 80);
 		uint8_t data[200] = {0};
 		struct end *b, *other;
@@ -1461,6 +1487,12 @@ static void lies_on_an_open_connection(void **state)
 		other = raw_open(2);
 		w.host.buf_alloc = 100;
 		b = raw_open(1);
+		b->eat = warm;
+		if (warm) {
+			assert_int_equal(raw_rw(1, 5), 1); /* whose it is, is known now */
+			assert_int_equal(raw_rw(1, 5), 1);
+			assert_int_equal(w.host.pieces, 1);
+		}
 		h.flags = lies[i].flags;
 		h.fwd_cnt = lies[i].fwd_cnt;
 		h.len = lies[i].len;
@@ -1469,7 +1501,8 @@ static void lies_on_an_open_connection(void **state)
 		if (b->reset != 1 || b->gone != 1 || guest_sees_op() != AMP_VSOCK_OP_RST)
 			fail_msg("not seen: %s", lies[i].what);
 		assert_non_null(w.host.vs.why);
-		assert_int_equal(b->rx_all, 0);
+		assert_int_equal(b->rx_all, 10 * warm);
+		assert_int_equal(w.host.pieces, warm);
 		assert_int_equal(w.host.vs.stats.resets, 1);
 		/* nobody else pays */
 		assert_int_equal(other->reset, 0);
@@ -1740,13 +1773,16 @@ static void nearly_the_same_again(void **state)
 	(void)state;
 	world(8, 512);
 	e = raw_open(5);
-	for (unsigned i = 0; i < 6; i++) {
+	e->eat = true;
+	assert_int_equal(raw_rw(5, 10), 1); /* whose it is, is known now */
+	for (unsigned i = 0; i < 9; i++) {
 		struct amp_vsock_hdr h = hdr(AMP_VSOCK_OP_RW, 5, 80);
 		uint32_t bad = w.host.vs.stats.rx_bad;
 
 		assert_int_equal(raw_rw(5, 10), 1);
-		assert_int_equal(e->rx_len, 10);
-		h.len = 10;
+		assert_int_equal(w.host.pieces, i + 1);
+		assert_int_equal(e->rx_all, 10 * (i + 2));
+		h.len = i == 6 ? 11 : i == 7 ? UINT32_MAX : i == 8 ? 0 : 10;
 		h.src_cid = i == 0 ? 4 : i == 1 ? GUEST | 1ull << 32 : GUEST;
 		h.dst_cid = i == 2 ? HOST | 1ull << 32 : HOST;
 		h.src_port = i == 3 ? 6 : 5;
@@ -1754,10 +1790,46 @@ static void nearly_the_same_again(void **state)
 		h.type = i == 5 ? AMP_VSOCK_SEQPACKET : AMP_VSOCK_STREAM;
 		assert_true(guest_raw(&h, "0123456789", 10));
 		assert_int_equal(run(&w.host), 1);
-		assert_int_equal(e->rx_len, 10);
-		assert_int_equal(w.host.vs.stats.rx_bad, bad + (i < 3));
-		assert_int_equal(guest_sees_op(), i < 3 ? 0 : AMP_VSOCK_OP_RST);
-		eat(&w.host, e, 10);
+		assert_int_equal(w.host.pieces, i + 1);
+		assert_int_equal(e->rx_all, 10 * (i + 2));
+		assert_int_equal(w.host.vs.stats.rx_bad, bad + (i < 3 || i == 6 || i == 7));
+		assert_int_equal(guest_sees_op(), i < 3 || i > 5 ? 0 : AMP_VSOCK_OP_RST);
+	}
+}
+
+/* What is out of the ordinary with the connection, or the engine, closes the usual way. */
+static void usual_way_closes(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 6; i++) {
+		struct end *e;
+		unsigned open;
+
+		world(8, 512);
+		e = raw_open(5);
+		e->eat = true;
+		assert_int_equal(raw_rw(5, 10), 1);
+		assert_int_equal(raw_rw(5, 10), 1);
+		assert_int_equal(w.host.pieces, 1);
+		if (i == 0)
+			guest_op(AMP_VSOCK_OP_CREDIT_REQUEST, 5, 0);
+		else if (i == 1)
+			guest_op(AMP_VSOCK_OP_SHUTDOWN, 5, AMP_VSOCK_SHUTDOWN_RCV);
+		else if (i == 2)
+			amp_vsock_shutdown(&w.host.vs, &e->c, AMP_VSOCK_SHUTDOWN_SEND);
+		else if (i == 3)
+			amp_vsock_want_credit(&w.host.vs, &e->c);
+		else if (i == 4)
+			w.host.vs.tx_starved = true;
+		else
+			(void)raw_open(6);
+		open = w.host.pieces;
+		assert_int_equal(raw_rw(5, 10), 1);
+		/* somebody else's packet in between closes nothing that one packet does not open */
+		assert_int_equal(w.host.pieces, open + (i == 5));
+		assert_int_equal(e->rx_all, 30);
+		assert_int_equal(e->c.credit.rx_cnt, 30);
+		assert_int_equal(e->c.credit.fwd_cnt, 30);
 	}
 }
 
@@ -2395,6 +2467,7 @@ int main(void)
 		cmocka_unit_test(wrong_cids_are_dropped),
 		cmocka_unit_test(send_in_one),
 		cmocka_unit_test(nearly_the_same_again),
+		cmocka_unit_test(usual_way_closes),
 		cmocka_unit_test(enough_ends_the_run),
 		cmocka_unit_test(short_and_long_packets),
 		cmocka_unit_test(receive_any_split),

@@ -260,6 +260,53 @@ static void test_messages(void **state)
 	assert_int_equal(amp_close(fd), 0);
 }
 
+/* What comes while a caller waits goes straight to it: whole, cut, in pieces. */
+static void test_waiting(void **state)
+{
+	int msg = dial_any(SOCK_SEQPACKET, GUEST_CID, MSG_PORT), str;
+	char out[64], in[64], a[7], b[1], c[40];
+	struct iovec v = {in, sizeof(in)}, vs[4] = {{a, 7}, {NULL, 0}, {b, 1}, {c, 40}};
+	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
+
+	(void)state;
+	assert_true(msg >= 0);
+	for (int i = 0; i < 300; i++) {
+		size_t n = 1 + (size_t)(i % 60), room = 1 + (size_t)(i * 7 % 64);
+		size_t fits = n < room ? n : room;
+
+		memset(out, i, sizeof(out));
+		memset(in, ~i, sizeof(in));
+		v.iov_len = room;
+		assert_int_equal(amp_send(msg, out, n, 0), n);
+		assert_int_equal(amp_recvmsg(msg, &m, 0), fits);
+		assert_int_equal(m.msg_flags, MSG_EOR | (room < n ? MSG_TRUNC : 0));
+		assert_memory_equal(in, out, fits);
+		assert_true(fits == sizeof(in) || in[fits] == (char)~i);
+		assert_int_equal(amp_send(msg, out, n, 0), n);
+		assert_int_equal(amp_recv(msg, in, room, MSG_TRUNC), n);
+		/* nothing of the last one is left */
+		assert_int_equal(amp_recv(msg, in, room, MSG_DONTWAIT), -1);
+		assert_int_equal(errno, EAGAIN);
+	}
+	assert_int_equal(amp_close(msg), 0);
+	str = dial_any(SOCK_STREAM, GUEST_CID, ECHO_PORT);
+	assert_true(str >= 0);
+	for (int i = 0; i < 300; i++) {
+		for (size_t k = 0; k < 48; k++)
+			out[k] = (char)(i + (int)k);
+		/* the end comes by itself */
+		assert_int_equal(amp_send(str, out, 5 + (size_t)(i % 40), 0), 5 + i % 40);
+		assert_int_equal(amp_send(str, out + 5 + i % 40, 43 - (size_t)(i % 40), 0),
+				 43 - i % 40);
+		m = (struct msghdr){.msg_iov = vs, .msg_iovlen = 4};
+		assert_int_equal(amp_recvmsg(str, &m, MSG_WAITALL), 48);
+		assert_memory_equal(a, out, 7);
+		assert_int_equal(b[0], out[7]);
+		assert_memory_equal(c, out + 8, 40);
+	}
+	assert_int_equal(amp_close(str), 0);
+}
+
 static void test_bulk(void **state)
 {
 	static uint8_t buf[200000];
@@ -314,8 +361,8 @@ static void test_death(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_names),	  T(test_refused), T(test_round_trips),
-		T(test_messages), T(test_bulk),	   T(test_death),
+		T(test_names),	 T(test_refused), T(test_round_trips), T(test_messages),
+		T(test_waiting), T(test_bulk),	  T(test_death),
 	};
 
 	alarm(60);
