@@ -65,11 +65,11 @@ $(BENCH)/insn: tests/bench/insn.c $(BENCH)/g.o $(BENCH)/h.o
 define bench_board
 $(BENCH)/icount-$(2)/%.o: tests/bench/%.c
 	@mkdir -p $$(@D)
-	$($(1).cross)gcc $(FW_SPECS) $($(1).flags) $($(1).irq) $(FW_CFLAGS) -c $$< -o $$@
+	$($(1).cross)gcc $$(fw_cflags.$(BUILD)/fw/$(1)) $($(1).irq) -c $$< -o $$@
 
 $(BENCH)/throughput-$(2).elf: $(BUILD)/fw/$(1)/examples/throughput.o $(BENCH)/icount-$(2)/icount.o \
 		$(4:%=$(BENCH)/icount-$(2)/%) $$(filter-out $(addprefix %/,$(3)),$$(fw_objs.$(BUILD)/fw/$(1))) \
-		$(BUILD)/fw/$(1)/board/link.o $(BUILD)/fw/$(1)/libampsock.a
+		$$(fw_link_obj.$(BUILD)/fw/$(1)) $(BUILD)/fw/$(1)/libampsock.a
 	$$(fw_link.$(BUILD)/fw/$(1)) -Wl,--wrap=amp_port_wait
 
 bench-bin: $(BENCH)/throughput-$(2).elf $(BUILD)/fw/$(1)/throughput.elf

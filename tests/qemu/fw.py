@@ -13,7 +13,8 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("BUILD", "build")
-BOARDS = ["qemu-virt-aarch64", "qemu-virt-arm", "qemu-virt-riscv64", "qemu-virt-riscv32"]
+BOARDS = ["qemu-virt-aarch64", "qemu-virt-arm", "qemu-virt-riscv64", "qemu-virt-riscv32"] # vsock links
+RPMSG_BOARDS = ["qemu-mps2"]
 PATIENCE_S = 40 # for anything; an emulator on a busy machine is slow
 
 
