@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Theory of operation: the remote's side of a resource table.
+ *
+ * The handshake is the door's (remoteproc.h). Here is what makes it safe on this side:
+ *
+ *  - the host writes addresses after this core may already run, so none is read before
+ *    DRIVER_OK is seen, and each then once, into a local;
+ *  - of all that the table says of a vring only da is the host's to say. num and align are
+ *    the firmware's own constants, and a ring and every buffer must lie within the window;
+ *  - status and host_epoch are compared and never counted with.
+ *
+ * Order. boot: status, then remote_epoch (wmb, pairs with the rmb of the host's look): a host
+ * that sees the answer sees the status gone, and what it writes then comes later. look:
+ * status, then host_epoch and the rest (rmb, pairs with the wmb before the host's
+ * DRIVER_OK): what DRIVER_OK promises is there.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "../port/port.h"
+#include "remoteproc.h"
+
+#if AMPSOCK_VQ_DEVICE
+
+static volatile struct amp_rsc_table *table_of(const struct amp_rproc *rp)
+{
+	amp_port_cache_invalidate(&rp->table->vdev, sizeof(rp->table->vdev));
+	return rp->table;
+}
+
+void amp_rproc_boot(struct amp_rproc *rp)
+{
+	volatile struct amp_rsc_table *t = table_of(rp);
+
+	rp->epoch = t->vdev.config.host_epoch;
+	if (rp->epoch) {
+		rp->up = false;
+		t->vdev.status = 0;
+		amp_port_cache_clean(&t->vdev.status, 1);
+	}
+	amp_wmb(); /* pairs with rmb in the host's look: the status before the answer */
+	t->vdev.config.remote_epoch = rp->epoch;
+	amp_port_cache_clean(&t->vdev.config.remote_epoch, sizeof(uint32_t));
+}
+
+enum amp_rproc_event amp_rproc_look(struct amp_rproc *rp)
+{
+	volatile struct amp_rsc_table *t = table_of(rp);
+	bool ok = t->vdev.status & AMP_RPROC_DRIVER_OK, was = rp->up;
+
+	amp_rmb(); /* pairs with wmb in the host's up: what it wrote before DRIVER_OK */
+	if (t->vdev.config.host_epoch != rp->epoch) {
+		rp->up = false;
+		return AMP_RPROC_DOWN;
+	}
+	rp->up = ok;
+	if (ok == was)
+		return AMP_RPROC_NOTHING;
+	return ok ? AMP_RPROC_UP : AMP_RPROC_DOWN;
+}
+
+uint32_t amp_rproc_features(const struct amp_rproc *rp)
+{
+	return table_of(rp)->vdev.gfeatures & (uint32_t)AMP_RPMSG_F_NS;
+}
+
+/* A descriptor's address (64 bits) within the window; no sum that could overflow. */
+static void *translate(void *ctx, uint64_t addr, uint32_t *len)
+{
+	const struct amp_rproc *rp = ctx;
+	uint64_t off = addr - rp->shm_da;
+
+	if (off > rp->shm_len || *len > rp->shm_len - (size_t)off)
+		return NULL;
+	return rp->shm + (size_t)off;
+}
+
+int amp_rproc_queue(struct amp_rproc *rp, unsigned vring, struct amp_vq *vq)
+{
+	uint32_t da = table_of(rp)->vdev.vring[vring].da, mask = rp->align - 1u;
+	uint32_t off = da - (uint32_t)rp->shm_da; /* a da is the lower half of an address */
+	/* virtio 1.2, 2.7.2 (legacy layout): used_event is counted, then used is aligned */
+	size_t avail = 16u * (size_t)rp->num;
+	size_t used = (avail + 2u * rp->num + 6u + mask) & ~(size_t)mask;
+	size_t len = used + 8u * (size_t)rp->num + 6u;
+	struct amp_vq_setup s = {
+		.role = AMP_VQ_DEVICE,
+		.dir = vring == AMP_RPROC_TX ? AMP_VQ_OUT : AMP_VQ_IN,
+		.num = rp->num,
+		.xlate = {translate, rp},
+	};
+
+	if (da & mask || off > rp->shm_len || len > rp->shm_len - off)
+		return -EINVAL;
+	s.desc = rp->shm + off;
+	s.avail = rp->shm + off + avail;
+	s.used = rp->shm + off + used;
+	return amp_vq_init(vq, &s);
+}
+
+#endif /* AMPSOCK_VQ_DEVICE */
+
+void amp_rproc_trace(struct amp_rproc_trace *t, const char *text, size_t len)
+{
+	while (len--) {
+		t->buf[t->at] = *text++;
+		amp_port_cache_clean(&t->buf[t->at], 1);
+		if (++t->at >= t->len - 1u)
+			t->at = 0;
+		t->buf[t->at] = 0;
+	}
+	amp_port_cache_clean(&t->buf[t->at], 1);
+}
