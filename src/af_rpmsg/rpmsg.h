@@ -16,8 +16,8 @@
  * peer: the owner asks amp_vq_kick_due() of the two queues when it leaves, which makes it
  * one kick a burst.
  *
- * Hooks are called from amp_rpmsg_run() and from nowhere else. A hook may call any function
- * of this door except run.
+ * Hooks are called from amp_rpmsg_run() and from nowhere else (but for gone). A hook may call
+ * any function of this door except run, up and down.
  */
 #ifndef AMP_RPMSG_H
 #define AMP_RPMSG_H
@@ -31,22 +31,26 @@ struct amp_rpmsg;
 /* Life: amp_rpmsg_open() .. amp_rpmsg_close() true, or amp_rpmsg_ops.gone(). */
 struct amp_rpmsg_ept {
 	struct amp_rpmsg_ept *hash_next; /* bus */
-	struct amp_rpmsg_ept *owed_next; /* bus: list of those with an announcement owed */
+	struct amp_rpmsg_ept *owed_next; /* bus: list of those with owed != 0 */
 	const char *name; /* owner's, at most 31 characters, valid while it lives; NULL: none */
 	uint32_t addr;
 	uint8_t kind; /* the owner's own: what this is to it */
-	uint8_t owed; /* bus: announcements to send */
-	bool on_list; /* bus */
+	uint8_t owed; /* bus: an announcement to send */
 	bool told;    /* bus: announced in this life of the link */
 };
 
 /* One arrived message, in place. */
 struct amp_rpmsg_rx {
-	void *data; /* the payload; valid until the hook returns, or until released if held */
+	/*
+	 * The payload: valid until the hook returns, or until released if held. The peer may
+	 * still write to it (copy, then look), and on a device aligns it as it likes. To read
+	 * only: what is written here may come out anywhere when the core has a cache.
+	 */
+	void *data;
 	uint32_t len;
 	uint32_t src;
 	uint32_t dst;
-	uint16_t id; /* what amp_rpmsg_release() takes */
+	uint32_t id; /* what amp_rpmsg_release() takes: never the same in two lives of a link */
 };
 
 struct amp_rpmsg_ops {
@@ -70,9 +74,9 @@ struct amp_rpmsg_ops {
 struct amp_rpmsg_stats {
 	uint32_t rx_messages;
 	uint32_t tx_messages;
-	uint32_t rx_bad;     /* header or length that lies, malformed name-service message */
+	uint32_t rx_bad;     /* header or length that lies, malformed name service message */
 	uint32_t rx_nobody;  /* to an address that nobody has */
-	uint32_t ns_ignored; /* name-service messages with nothing in them for us */
+	uint32_t ns_ignored; /* announcements that nobody wants to know of */
 };
 
 struct amp_rpmsg {
@@ -85,11 +89,11 @@ struct amp_rpmsg {
 	bool enough;			 /* set by a hook: run takes no more messages now */
 	uint16_t held_cnt;		 /* receive buffers held */
 	uint16_t held_max;		 /* set by up(): the rest is for everybody else */
+	uint16_t gen;			 /* number of this life of the link, in every id */
 	uint32_t next_addr;		 /* dynamic addresses rotate */
 	struct amp_rpmsg_ept **hash;	 /* hash_len heads, zeroed by init */
 	uint32_t hash_len;		 /* a power of two */
 	struct amp_rpmsg_ept *owed_head; /* first in, first out */
-	struct amp_rpmsg_ept *owed_tail;
 	const char *why; /* last lie of the peer in words, for one log line; NULL: none */
 	struct amp_rpmsg_stats stats;
 };
@@ -97,8 +101,8 @@ struct amp_rpmsg {
 /* Room for one message: between reserve and commit or cancel. */
 struct amp_rpmsg_tx {
 	uint8_t *data; /* payload, aligned to 4 where the peer's buffers are */
-	uint32_t room; /* bytes of payload */
-	uint16_t id;
+	uint32_t room; /* bytes of payload: a longer message is the caller's to refuse */
+	uint32_t id;
 };
 
 /* Fields that the caller sets first: ops owner hash hash_len. Down, without endpoints. */
@@ -106,21 +110,22 @@ void amp_rpmsg_init(struct amp_rpmsg *bus);
 
 /*
  * The link works (DRIVER_OK): in, out and ns say with what. Every named endpoint is announced,
- * also those that were there before. held_max becomes three quarters of the in queue.
+ * also those that were there before. held_max becomes three quarters of the in queue: who
+ * knows that fewer buffers go round than it has entries sets it lower.
  */
 void amp_rpmsg_up(struct amp_rpmsg *bus, struct amp_vq *in, struct amp_vq *out, bool ns);
 
 /*
- * The link is gone: queues and held buffers are forgotten, announcements owed again at the
- * next up(). Endpoints stay; those being closed are gone (ops->gone from here, the one
- * exception).
+ * The link is gone: queues, held and reserved buffers are forgotten (what lies in them is
+ * readable as long as the owner keeps the memory), announcements owed again at the next up().
+ * Endpoints stay; those being closed are gone (ops->gone from here, the one exception).
  */
 void amp_rpmsg_down(struct amp_rpmsg *bus);
 
 /*
  * Look at the queues: at most budget messages in, owed announcements out. Returns the number
- * of messages handled (0: nothing to do), or -EBADMSG when a ring is broken: the owner resets
- * the link. Call again while it returns budget.
+ * of messages handled (0: nothing to do, or down), or -EBADMSG when the peer has broken a ring
+ * or a header (why says how): the owner resets the link. Call again while it returns budget.
  */
 int amp_rpmsg_run(struct amp_rpmsg *bus, unsigned budget);
 
@@ -129,8 +134,9 @@ bool amp_rpmsg_arm(struct amp_rpmsg *bus);
 
 /*
  * An endpoint at addr (AMP_RPMSG_ADDR_ANY: a free one from 1024 up, a just-freed one not soon
- * again). With a name it is announced, now and whenever the link comes up. 0; -EADDRINUSE;
- * -EINVAL: the name is empty, or the address is the name service's own.
+ * again). With a name it is announced, at the next run and whenever the link comes up. 0;
+ * -EADDRINUSE; -EINVAL: the name is empty or longer than 31, or the address is the name
+ * service's own.
  */
 int amp_rpmsg_open(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint32_t addr,
 		   const char *name);
@@ -144,24 +150,30 @@ struct amp_rpmsg_ept *amp_rpmsg_find(const struct amp_rpmsg *bus, uint32_t addr)
 
 /*
  * A buffer for one message: 0 with *tx filled in; -EAGAIN: none now (tx_ready will come);
- * -ENETDOWN. Several may be open at once; commit in order, cancel the last first.
+ * -ENETDOWN. Several may be open at once; cancel the last first (a device's other ones go to
+ * the peer unused). When the link went down since, commit and cancel do nothing.
  */
 int amp_rpmsg_reserve(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx);
 /* Send the first len <= tx->room bytes. */
 void amp_rpmsg_commit(struct amp_rpmsg *bus, const struct amp_rpmsg_tx *tx, uint32_t src,
 		      uint32_t dst, uint32_t len);
 void amp_rpmsg_cancel(struct amp_rpmsg *bus, const struct amp_rpmsg_tx *tx);
+/* Announcements found no buffer: the next ones are theirs, or data would starve them. */
+static inline bool amp_rpmsg_must_queue(const struct amp_rpmsg *bus)
+{
+	return bus->tx_starved && bus->owed_head;
+}
 /* Would reserve succeed? (A hint.) */
 static inline bool amp_rpmsg_tx_ready(const struct amp_rpmsg *bus)
 {
-	return bus->out && amp_vq_avail(bus->out);
+	return bus->out && !amp_rpmsg_must_queue(bus) && amp_vq_avail(bus->out);
 }
 
 static inline bool amp_rpmsg_may_hold(const struct amp_rpmsg *bus)
 {
 	return bus->held_cnt < bus->held_max;
 }
-/* A buffer held by ops->data goes back. Nothing when the link went down since: see gen. */
-void amp_rpmsg_release(struct amp_rpmsg *bus, uint16_t id);
+/* A buffer held by ops->data goes back. Does nothing when the link went down since. */
+void amp_rpmsg_release(struct amp_rpmsg *bus, uint32_t id);
 
 #endif /* AMP_RPMSG_H */

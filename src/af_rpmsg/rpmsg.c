@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The rpmsg bus: endpoints, name service, messages in place (the wire is that of Linux's
+ * virtio_rpmsg_bus, OpenAMP and rpmsg-lite: wire/rpmsg_hdr.h).
+ *
+ * Theory of operation
+ *
+ * amp_rpmsg_run() is the heart: it takes messages off the in queue, one at a time, hands
+ * each in place to the endpoint that has its address, and then sends what is owed. Nothing
+ * else calls the owner's hooks (but for down(), which gives closed endpoints back).
+ *
+ * Nothing of ours lies in shared memory. Of a header that the peer wrote, each field is read
+ * once and the copy is checked; a name is copied before anybody sees it. A header that claims
+ * more than its buffer holds breaks the queue, and with it the link: no peer writes one by
+ * accident, and the rest of its ring is not worth reading. Messages to nobody and malformed
+ * announcements do happen between honest programs: counted, dropped.
+ *
+ * Owed. An announcement is a bit in the endpoint, so memory for it is there by construction.
+ * Endpoints with such a bit form a list, served first come first served while the out queue
+ * has buffers: a withdrawal goes out before the announcement of whoever has the address next.
+ * While the list waits for buffers nobody else gets one, or senders of data would starve it.
+ *
+ * Lives. Each coming up of the link is a life of its own, with a number (gen) that is part
+ * of every buffer's id: what was held or reserved in an earlier life is given back to nobody.
+ * The peer has forgotten what it was told, too, so up() owes every announcement again.
+ *
+ * Kicks. The out queue is armed only while somebody waits for a buffer of it, the in queue
+ * only between arm() and the next message: a peer that is awake is not called, nor does it
+ * call.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "../port/port.h"
+#include "../wire/le.h"
+#include "rpmsg.h"
+
+/* struct amp_rpmsg_ept.owed: one of these, or 0 when it is not on the list */
+#define OWE_CREATE  1u
+#define OWE_DESTROY 2u /* and then it is gone */
+
+#define RARE __attribute__((noinline, cold))
+
+/* ---- endpoints by address ---- */
+
+static struct amp_rpmsg_ept **bucket(const struct amp_rpmsg *bus, uint32_t addr)
+{
+	/* dynamic addresses follow one another: they spread by themselves */
+	return &bus->hash[addr & (bus->hash_len - 1u)];
+}
+
+struct amp_rpmsg_ept *amp_rpmsg_find(const struct amp_rpmsg *bus, uint32_t addr)
+{
+	struct amp_rpmsg_ept *ept = *bucket(bus, addr);
+
+	while (ept && ept->addr != addr)
+		ept = ept->hash_next;
+	return ept;
+}
+
+/* ---- what is owed ---- */
+
+static void owe(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint8_t what)
+{
+	struct amp_rpmsg_ept **at = &bus->owed_head;
+
+	while (*at)
+		at = &(*at)->owed_next;
+	*at = ept;
+	ept->owed_next = NULL;
+	ept->owed = what;
+}
+
+/* The first of the list is served, or never will be. */
+static void served(struct amp_rpmsg *bus)
+{
+	struct amp_rpmsg_ept *ept = bus->owed_head;
+	uint8_t what = ept->owed;
+
+	bus->owed_head = ept->owed_next;
+	ept->owed = 0;
+	ept->told = what == OWE_CREATE;
+	if (what == OWE_DESTROY)
+		bus->ops->gone(bus, ept);
+}
+
+/* ---- in ---- */
+
+static RARE void lied(struct amp_rpmsg *bus, struct amp_vq *vq, const char *why)
+{
+	vq->broken = true;
+	vq->why = why;
+	bus->stats.rx_bad++;
+}
+
+/* To an address without endpoint: the name service's, or nobody's. */
+static __attribute__((noinline)) void to_nobody(struct amp_rpmsg *bus,
+						const struct amp_rpmsg_rx *rx)
+{
+	struct amp_rpmsg_ns ns;
+
+	if (rx->dst != AMP_RPMSG_NS_ADDR || !bus->ns) {
+		bus->stats.rx_nobody++;
+		return;
+	}
+	ns.name[0] = '\0';
+	if (rx->len >= AMP_RPMSG_NS_LEN)
+		memcpy(&ns, rx->data, AMP_RPMSG_NS_LEN);
+	if (ns.name[0] == '\0' || !memchr(ns.name, '\0', AMP_RPMSG_NAME_LEN) ||
+	    ns.addr == AMP_RPMSG_ADDR_ANY) {
+		bus->stats.rx_bad++;
+		bus->why = AMP_WHY("malformed name service message");
+	} else if (!bus->ops->service) {
+		bus->stats.ns_ignored++;
+	} else {
+		bus->ops->service(bus, ns.name, ns.addr, ns.flags & AMP_RPMSG_NS_DESTROY);
+	}
+}
+
+static uint32_t id_of(const struct amp_rpmsg *bus, uint16_t id)
+{
+	return (uint32_t)bus->gen << 16 | id;
+}
+
+static bool stale(const struct amp_rpmsg *bus, uint32_t id)
+{
+	return id >> 16 != bus->gen;
+}
+
+/* One message. Returns whether the owner holds its buffer. */
+static inline bool message(struct amp_rpmsg *bus, const struct amp_vq_buf *buf)
+{
+	struct amp_rpmsg_ept *ept;
+	struct amp_rpmsg_rx rx;
+	uint8_t *hdr;
+
+	if (buf->len < AMP_RPMSG_HDR_LEN) {
+		if (buf->len) /* 0: a device gave back what it had reserved */
+			lied(bus, bus->in, AMP_WHY("message shorter than its header"));
+		return false;
+	}
+	hdr = buf->iov->base; /* aligned as the peer likes */
+	rx.src = amp_le32(hdr + offsetof(struct amp_rpmsg_hdr, src));
+	rx.dst = amp_le32(hdr + offsetof(struct amp_rpmsg_hdr, dst));
+	rx.len = amp_le16(hdr + offsetof(struct amp_rpmsg_hdr, len));
+	__atomic_signal_fence(__ATOMIC_SEQ_CST); /* from here on the copies only */
+	if (rx.len > buf->len - AMP_RPMSG_HDR_LEN) {
+		lied(bus, bus->in, AMP_WHY("length in the header beyond the buffer"));
+		return false;
+	}
+	rx.data = hdr + AMP_RPMSG_HDR_LEN;
+	rx.id = id_of(bus, buf->id);
+	bus->stats.rx_messages++;
+	ept = amp_rpmsg_find(bus, rx.dst);
+	if (!ept) {
+		to_nobody(bus, &rx);
+		return false;
+	}
+	if (bus->ops->data(bus, ept, &rx) == 0)
+		return false;
+	bus->held_cnt++;
+	return true;
+}
+
+/* ---- out ---- */
+
+/* A buffer with room for a header and need bytes more. False: none now. */
+static bool out_get(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, uint32_t need)
+{
+	struct amp_iov iov;
+	struct amp_vq_buf buf = {.iov = &iov, .iov_max = 1};
+
+	if (amp_vq_get(bus->out, &buf) > 0) {
+		if (buf.len >= AMP_RPMSG_HDR_LEN + need) {
+			buf.len -= AMP_RPMSG_HDR_LEN;
+			tx->data = (uint8_t *)iov.base + AMP_RPMSG_HDR_LEN;
+			/* the header has 16 bits for it */
+			tx->room = buf.len < UINT16_MAX ? buf.len : UINT16_MAX;
+			tx->id = id_of(bus, buf.id);
+			return true;
+		}
+		lied(bus, bus->out, AMP_WHY("buffer without room for a message"));
+	}
+	bus->tx_starved = true;
+	return false;
+}
+
+static void fill_header(const struct amp_rpmsg_tx *tx, uint32_t src, uint32_t dst, uint32_t len)
+{
+	uint8_t *hdr = tx->data - AMP_RPMSG_HDR_LEN;
+
+	amp_put_le32(hdr + offsetof(struct amp_rpmsg_hdr, src), src);
+	amp_put_le32(hdr + offsetof(struct amp_rpmsg_hdr, dst), dst);
+	amp_put_le32(hdr + offsetof(struct amp_rpmsg_hdr, reserved), 0);
+	amp_put_le32(hdr + offsetof(struct amp_rpmsg_hdr, len), len); /* flags: 0 */
+}
+
+static void flush(struct amp_rpmsg *bus)
+{
+	const struct amp_rpmsg_ept *ept;
+	struct amp_rpmsg_tx tx;
+
+	while ((ept = bus->owed_head) != NULL) {
+		if (!out_get(bus, &tx, AMP_RPMSG_NS_LEN))
+			return;
+		memset(tx.data, 0, AMP_RPMSG_NAME_LEN);
+		memcpy(tx.data, ept->name, strlen(ept->name));
+		amp_put_le32(tx.data + offsetof(struct amp_rpmsg_ns, addr), ept->addr);
+		amp_put_le32(tx.data + offsetof(struct amp_rpmsg_ns, flags),
+			     ept->owed == OWE_DESTROY ? AMP_RPMSG_NS_DESTROY
+						      : AMP_RPMSG_NS_CREATE);
+		amp_rpmsg_commit(bus, &tx, ept->addr, AMP_RPMSG_NS_ADDR, AMP_RPMSG_NS_LEN);
+		served(bus);
+	}
+}
+
+/* ---- the door ---- */
+
+void amp_rpmsg_init(struct amp_rpmsg *bus)
+{
+	memset(bus->hash, 0, bus->hash_len * sizeof(*bus->hash));
+	memset(&bus->stats, 0, sizeof(bus->stats));
+	bus->in = bus->out = NULL;
+	bus->owed_head = NULL;
+	bus->next_addr = AMP_RPMSG_DYNAMIC;
+	bus->gen = 0;
+	bus->why = NULL;
+}
+
+void amp_rpmsg_down(struct amp_rpmsg *bus)
+{
+	bus->in = bus->out = NULL;
+	bus->gen++;
+	bus->held_cnt = 0;
+	bus->tx_starved = false;
+	while (bus->owed_head)
+		served(bus);
+}
+
+void amp_rpmsg_up(struct amp_rpmsg *bus, struct amp_vq *in, struct amp_vq *out, bool ns)
+{
+	amp_rpmsg_down(bus);
+	bus->in = in;
+	bus->out = out;
+	bus->ns = ns;
+	bus->held_max = (uint16_t)(in->num * 3u / 4u);
+	amp_vq_disarm(out);
+	for (uint32_t i = 0; i < bus->hash_len; i++) {
+		for (struct amp_rpmsg_ept *e = bus->hash[i]; e; e = e->hash_next) {
+			e->told = false;
+			if (ns && e->name)
+				owe(bus, e, OWE_CREATE);
+		}
+	}
+}
+
+int amp_rpmsg_run(struct amp_rpmsg *bus, unsigned budget)
+{
+	struct amp_iov iov;
+	struct amp_vq_buf buf = {.iov = &iov, .iov_max = 1};
+	unsigned n = 0;
+
+	if (!bus->in)
+		return 0;
+	bus->enough = false;
+	while (n < budget && !bus->enough && amp_vq_get(bus->in, &buf) > 0) {
+		n++;
+		if (!message(bus, &buf))
+			amp_vq_put(bus->in, buf.id, 0);
+	}
+	if (n)
+		amp_vq_disarm(bus->in);
+	if (bus->owed_head)
+		flush(bus);
+	if (bus->tx_starved && amp_vq_avail(bus->out)) {
+		bus->tx_starved = false;
+		amp_vq_disarm(bus->out);
+		if (bus->ops->tx_ready)
+			bus->ops->tx_ready(bus);
+	}
+	if (!bus->in->broken && !bus->out->broken)
+		return (int)n;
+	bus->why = bus->in->broken ? bus->in->why : bus->out->why;
+	return -EBADMSG;
+}
+
+bool amp_rpmsg_arm(struct amp_rpmsg *bus)
+{
+	bool more = bus->in && amp_vq_arm(bus->in);
+
+	return (bus->out && bus->tx_starved && amp_vq_arm(bus->out)) || more;
+}
+
+int amp_rpmsg_open(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint32_t addr,
+		   const char *name)
+{
+	struct amp_rpmsg_ept **at;
+
+	if (addr == AMP_RPMSG_NS_ADDR || (name && strlen(name) - 1u >= AMP_RPMSG_NAME_LEN - 1u))
+		return -EINVAL;
+	if (addr == AMP_RPMSG_ADDR_ANY) {
+		/* ends: there are fewer endpoints than addresses */
+		do {
+			addr = bus->next_addr++;
+			if (bus->next_addr == AMP_RPMSG_ADDR_ANY)
+				bus->next_addr = AMP_RPMSG_DYNAMIC;
+		} while (amp_rpmsg_find(bus, addr));
+	} else if (amp_rpmsg_find(bus, addr)) {
+		return -EADDRINUSE;
+	}
+	ept->name = name;
+	ept->addr = addr;
+	ept->owed = 0;
+	ept->told = false;
+	ept->hash_next = NULL;
+	for (at = bucket(bus, addr); *at; at = &(*at)->hash_next)
+		;
+	*at = ept; /* behind the others: announced anew in the order of opening */
+	if (name && bus->out && bus->ns)
+		owe(bus, ept, OWE_CREATE);
+	return 0;
+}
+
+bool amp_rpmsg_close(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
+{
+	struct amp_rpmsg_ept **at = bucket(bus, ept->addr);
+
+	while (*at != ept)
+		at = &(*at)->hash_next;
+	*at = ept->hash_next;
+	if (ept->owed) { /* never announced */
+		for (at = &bus->owed_head; *at != ept; at = &(*at)->owed_next)
+			;
+		*at = ept->owed_next;
+		return true;
+	}
+	if (!ept->told || !bus->out)
+		return true;
+	owe(bus, ept, OWE_DESTROY);
+	return false;
+}
+
+int amp_rpmsg_reserve(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx)
+{
+	if (!bus->out)
+		return -ENETDOWN;
+	if (amp_rpmsg_must_queue(bus) || !out_get(bus, tx, 0))
+		return -EAGAIN;
+	return 0;
+}
+
+void amp_rpmsg_commit(struct amp_rpmsg *bus, const struct amp_rpmsg_tx *tx, uint32_t src,
+		      uint32_t dst, uint32_t len)
+{
+	if (stale(bus, tx->id))
+		return;
+	fill_header(tx, src, dst, len);
+	bus->stats.tx_messages++;
+	amp_vq_put(bus->out, (uint16_t)tx->id, AMP_RPMSG_HDR_LEN + len);
+}
+
+void amp_rpmsg_cancel(struct amp_rpmsg *bus, const struct amp_rpmsg_tx *tx)
+{
+	if (stale(bus, tx->id))
+		return;
+	/*
+	 * A device that got another buffer since can only give it to the driver, with length 0.
+	 * There are drivers that do not look at it: let them find a message to nobody.
+	 */
+	fill_header(tx, AMP_RPMSG_ADDR_ANY, AMP_RPMSG_ADDR_ANY, 0);
+	amp_vq_unget(bus->out, (uint16_t)tx->id);
+}
+
+void amp_rpmsg_release(struct amp_rpmsg *bus, uint32_t id)
+{
+	if (stale(bus, id))
+		return;
+	bus->held_cnt--;
+	amp_vq_put(bus->in, (uint16_t)id, 0);
+}
