@@ -15,6 +15,8 @@
 #ifndef AMP_RPMSG_STREAM_H
 #define AMP_RPMSG_STREAM_H
 
+#include <stddef.h>
+
 #include "../vsock/vsock.h"
 #include "rpmsg.h"
 
@@ -22,10 +24,12 @@ struct amp_rstream;
 
 /* c.local.port and c.peer.port are the endpoints' addresses, both CIDs AMP_VSOCK_CID_LOCAL. */
 struct amp_rstream_conn {
-	struct amp_vsock_conn c;  /* first */
-	struct amp_rpmsg_ept ept; /* c.local.port; open while the engine knows c */
-	uint16_t rx_tag;	  /* mine: what messages to me carry */
-	uint16_t tx_tag;	  /* the peer's, 0: not known yet */
+	struct amp_vsock_conn c; /* first */
+	/* At c.local.port, open while the engine knows c; else its addr is
+	 * AMP_RPMSG_ADDR_ANY. */
+	struct amp_rpmsg_ept ept;
+	uint16_t rx_tag; /* mine: what messages to me carry */
+	uint16_t tx_tag; /* the peer's, 0: not known yet */
 };
 
 static inline struct amp_rstream_conn *amp_rstream_conn(struct amp_vsock_conn *c)
@@ -33,13 +37,36 @@ static inline struct amp_rstream_conn *amp_rstream_conn(struct amp_vsock_conn *c
 	return (struct amp_rstream_conn *)(void *)c;
 }
 
+/* Of an endpoint whose kind says that it is a connection's. */
+static inline struct amp_rstream_conn *amp_rstream_of(struct amp_rpmsg_ept *ept)
+{
+	return (struct amp_rstream_conn *)(void *)((uint8_t *)ept -
+						   offsetof(struct amp_rstream_conn, ept));
+}
+
+/* What is in the data hook's hands: struct amp_vsock_rx, and what its own id has no room for. */
+struct amp_rstream_rx {
+	struct amp_vsock_rx v; /* first */
+	uint32_t
+		id; /* of the message: a hook that holds it (returns 1) releases it at the bus */
+};
+
+/* A message has room for the longest that is no data: SERVICE. */
+#define AMP_RSTREAM_ROOM (AMP_RSTREAM_HDR_LEN + AMP_RSTREAM_SERVICE_LEN)
+
 struct amp_rstream_door_ops {
-	/* An endpoint for rc (addr AMP_RPMSG_ADDR_ANY: any), set rc->ept.addr. dst: the only
-	 * address it will send to, where the door must know. 0 or -errno. */
+	/* Of REQUESTs: AMP_RSTREAM_F_ANY_SRC when an endpoint can send to one address only. */
+	uint8_t request_flags;
+	/* An endpoint for rc at rc->ept.addr (AMP_RPMSG_ADDR_ANY: any), set rc->ept.addr. dst:
+	 * the address it will send to, where the door must know. 0 or -errno. */
 	int (*open)(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32_t dst);
+	/* The peer has named the endpoint that rc sends to from now on; it still receives at
+	 * its own. 0; -errno: rc is reset. NULL: commit's dst is enough. */
+	int (*redirect)(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32_t dst);
 	/* The engine has let go of rc, whose event EV_GONE follows. */
 	void (*close)(struct amp_rstream *rs, struct amp_rstream_conn *rc);
-	/* A buffer for one message. rc NULL: from an endpoint without connection. 0, -EAGAIN. */
+	/* A buffer for one message, of AMP_RSTREAM_ROOM bytes or more. rc NULL: from an
+	 * endpoint without connection. 0; -EAGAIN: none now, or the link is down. */
 	int (*reserve)(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 		       struct amp_rpmsg_tx *tx);
 	/* Send it. rc NULL: from src. */
@@ -60,13 +87,22 @@ struct amp_rstream_ops {
 	void (*service)(struct amp_rstream *rs, const char *name, uint32_t addr, bool gone);
 };
 
-/* RSTs owed to nobody we know: bounded, the rest is counted (a peer that hears nothing times
- * out). */
+/* RSTs to REQUESTs that nobody takes: bounded, the rest is counted (a peer that hears nothing
+ * times out). */
 struct amp_rstream_stray {
 	uint32_t local, peer;
 	uint16_t tag;
+	uint8_t flags; /* of the RST */
 };
 #define AMP_RSTREAM_STRAYS 4u
+
+/* Beside those of the engine: rx_bad there counts what is malformed. */
+struct amp_rstream_stats {
+	uint32_t foreign;    /* tag or source of no connection here: dropped, not answered */
+	uint32_t duplicates; /* REQUESTs whose connection lives: dropped */
+	uint32_t versions;   /* REQUESTs of other versions: refused */
+	uint32_t unanswered; /* REQUESTs whose RST found no room */
+};
 
 struct amp_rstream {
 	struct amp_vsock
@@ -74,9 +110,10 @@ struct amp_rstream {
 	const struct amp_rstream_ops *ops;
 	const struct amp_rstream_door_ops *door;
 	void *door_ctx;
-	uint16_t next_tag;
+	uint16_t next_tag; /* goes on over init and down */
 	uint16_t stray_cnt;
 	struct amp_rstream_stray stray[AMP_RSTREAM_STRAYS];
+	struct amp_rstream_stats stats;
 };
 
 /* Fields that the caller sets first: vs.{ops owner hash hash_len iov iov_max}, ops, door,
@@ -84,19 +121,36 @@ struct amp_rstream {
 void amp_rstream_init(struct amp_rstream *rs);
 
 /*
- * A message has arrived for rc's endpoint, or (rc NULL) at the endpoint `local` of a service.
- * peer: its source, 0 where the door cannot see it. True: the owner holds the buffer.
+ * The link is gone, as amp_vsock_down(): every connection gets EV_RESET | EV_GONE and its
+ * endpoint is closed. The bus goes down first, so that hooks cannot open anew.
+ */
+void amp_rstream_down(struct amp_rstream *rs);
+
+/*
+ * A message has arrived for rc's endpoint, or (rc NULL) at the endpoint rx->dst of a service
+ * or front door. rx->src: 0 where the door cannot see it. Hooks are called from here, too,
+ * except for EV_GONE. True: the owner holds the buffer.
  */
 bool amp_rstream_input(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 		       const struct amp_rpmsg_rx *rx);
 
-/* REQUEST to the service at addr. rc->c.buf_alloc is set by the caller. 0 or -errno. */
+/*
+ * REQUEST to the service at addr goes out at the next run. rc->c.buf_alloc is set by the
+ * caller, and rc->ept.addr (AMP_RPMSG_ADDR_ANY or 0: any). 0; what the door says: -ENETDOWN,
+ * -EADDRINUSE. A refusal is EV_RESET before any EV_OPEN.
+ */
 int amp_rstream_connect(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32_t addr);
 
-/* Send what is owed (and strays): amp_vsock_run(&rs->vs, 0) and more. Returns as it does. */
+/*
+ * Send what is owed (and RSTs to strangers): amp_vsock_run(&rs->vs, 0) and more. After calls
+ * and hooks, and from the bus's tx_ready: it raises the engine's. Returns 0.
+ */
 int amp_rstream_run(struct amp_rstream *rs);
 
-/* Tell a front door of a service of ours. 0, -EAGAIN: no buffer now. */
+/*
+ * Tell a front door of a service of ours: name (1 to 31 characters, as the name service would
+ * announce it) at addr, from our endpoint src. 0; -EAGAIN: no buffer now; -EINVAL: the name.
+ */
 int amp_rstream_tell(struct amp_rstream *rs, uint32_t src, uint32_t door, const char *name,
 		     uint32_t addr, bool gone);
 

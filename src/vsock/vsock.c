@@ -701,6 +701,8 @@ static void flush(struct amp_vsock *vs)
 		if (c->state == AMP_CONN_DEAD) {
 			hash_del(vs, c);
 			c->state = AMP_CONN_FREE;
+			if (c->loop && vs->path->gone)
+				vs->path->gone(vs, c);
 			vs->ops->event(vs, c, AMP_VSOCK_EV_GONE);
 		}
 	}

@@ -53,6 +53,7 @@ struct amp_vsock_conn {
 	uint8_t has_deadline : 1;
 	uint8_t asked : 1; /* engine: CREDIT_REQUEST sent, no credit since */
 	uint8_t eager : 1; /* engine: CREDIT_REQUEST came, nothing consumed since */
+	uint8_t any_src : 1; /* a path's own (af_rpmsg/rpmsg_stream.c) */
 	uint32_t reserved; /* bytes promised by reserve, not yet committed */
 };
 
@@ -257,10 +258,11 @@ struct amp_vsock_path {
 	/* A packet without payload. False: no buffer now, it stays owed until the next run. */
 	bool (*send)(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
 		     uint32_t flags);
-	/* RST from local to a peer that we know nothing of. */
+	/* RST from local to a peer that we know nothing of. NULL: all packets of this path come
+	 * in by amp_vsock_input_for(). */
 	void (*stray)(struct amp_vsock *vs, const struct amp_vsock_addr *local,
 		      const struct amp_vsock_addr *peer, unsigned type);
-	/* 1 with *room set, 0: none now. */
+	/* 1 with *room set (not 0), 0: none now. */
 	int (*reserve)(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
 		       uint32_t *room);
 	void (*commit)(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
@@ -268,6 +270,8 @@ struct amp_vsock_path {
 	void (*cancel)(struct amp_vsock *vs, struct amp_vsock_tx *tx);
 	/* Would reserve give something now? */
 	bool (*ready)(const struct amp_vsock *vs);
+	/* The engine has let go of c; the owner hears of it next, by EV_GONE. May be NULL. */
+	void (*gone)(struct amp_vsock *vs, struct amp_vsock_conn *c);
 };
 extern const struct amp_vsock_path amp_vsock_loop;
 

@@ -57,7 +57,7 @@ enum amp_rstream_op {
 
 struct amp_rstream_hdr {
 	uint8_t op;	  /* 0: enum amp_rstream_op */
-	uint8_t flags;	  /* 1 */
+	uint8_t flags;	  /* 1: SHUTDOWN, REQUEST, RST: see there; 0 */
 	uint16_t tag;	  /* 2 */
 	uint32_t fwd_cnt; /* 4 */
 } __attribute__((packed, aligned(4)));
@@ -65,7 +65,11 @@ struct amp_rstream_hdr {
 #define AMP_RSTREAM_MAGIC   0x53504d41u /* "AMPS" */
 #define AMP_RSTREAM_VERSION 1u
 
-/* Behind the header of REQUEST and RESPONSE. */
+/* REQUEST's flags. What comes after it may come from other addresses than the one it names. */
+#define AMP_RSTREAM_F_ANY_SRC 1u
+/* An RST's flags: 0, or the highest version of who refuses a REQUEST in another one. */
+
+/* Behind the header of REQUEST and RESPONSE, and of the RST that takes a REQUEST back. */
 #define AMP_RSTREAM_HELLO_LEN 16u
 struct amp_rstream_hello {
 	uint32_t magic;	  /* 0 */

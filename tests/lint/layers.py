@@ -33,6 +33,7 @@ ROOMS = {
 	],
 	"af_rpmsg": [
 		"socket/family.h", "conn/conn.h", "virtio/vq.h", "virtio/vdev.h",
+		"vsock/vsock.h",  # floor 2: a stream over rpmsg is a connection of that engine
 	],
 	"conn": [],
 	"virtio": [],
