@@ -14,6 +14,10 @@
 #ifndef AMPSOCK_VSOCK
 #define AMPSOCK_VSOCK 1
 #endif
+/* AF_RPMSG: the number of rpmsg links there can be, 0: none */
+#ifndef AMPSOCK_RPMSG
+#define AMPSOCK_RPMSG 0
+#endif
 #ifndef AMPSOCK_INET
 #define AMPSOCK_INET 1
 #endif
@@ -49,6 +53,15 @@
 /* Bytes per transport buffer, the 44-byte header included. */
 #ifndef AMPSOCK_VSOCK_BUF_LEN
 #define AMPSOCK_VSOCK_BUF_LEN 512
+#endif
+
+/* Services of the peer that an rpmsg link remembers. */
+#ifndef AMPSOCK_RPMSG_NAMES
+#define AMPSOCK_RPMSG_NAMES 8
+#endif
+/* Receive buffers that a raw SOCK_SEQPACKET socket may hold; all of a link: twice as many. */
+#ifndef AMPSOCK_RPMSG_HOLD
+#define AMPSOCK_RPMSG_HOLD 8
 #endif
 
 /* Hash buckets for connections: a power of two, 1 on a small core. */
@@ -117,6 +130,11 @@ _Static_assert(AMP_IS_POW2(AMPSOCK_VSOCK_NUM) && AMPSOCK_VSOCK_NUM <= 1024,
 _Static_assert(AMPSOCK_VSOCK_BUF_LEN >= 128 && AMPSOCK_VSOCK_BUF_LEN <= 65536 + 44 &&
 		       AMPSOCK_VSOCK_BUF_LEN % 4 == 0,
 	       "AMPSOCK_VSOCK_BUF_LEN: 128 to 65580, a multiple of 4");
+_Static_assert(AMPSOCK_RPMSG >= 0 && AMPSOCK_RPMSG <= 16, "AMPSOCK_RPMSG: 0 to 16");
+_Static_assert(AMPSOCK_RPMSG_NAMES >= 2 && AMPSOCK_RPMSG_NAMES <= 255,
+	       "AMPSOCK_RPMSG_NAMES: 2 to 255");
+_Static_assert(AMPSOCK_RPMSG_HOLD >= 1 && AMPSOCK_RPMSG_HOLD <= 127,
+	       "AMPSOCK_RPMSG_HOLD: 1 to 127");
 _Static_assert(AMP_IS_POW2(AMPSOCK_HASH), "AMPSOCK_HASH: a power of two");
 _Static_assert(AMPSOCK_SOCKETS >= 2 && AMPSOCK_SOCKETS <= 4096, "AMPSOCK_SOCKETS: 2 to 4096");
 

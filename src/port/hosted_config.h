@@ -15,6 +15,9 @@
 #define AMPSOCK_RING_LEN 262144
 #endif
 #define AMPSOCK_VSOCK_LINKS 8
+#define AMPSOCK_RPMSG	    4
+#define AMPSOCK_RPMSG_NAMES 64
+#define AMPSOCK_RPMSG_HOLD  32
 /*
  * 1 MiB per direction, 16 KiB and a header each: rings go round, so all of it is touched
  * again and again, and it is a core's second-level cache that ought to hold it (8 MiB cost

@@ -59,11 +59,12 @@ int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
  */
 static int connect_late(struct amp_sock *s)
 {
-	if (s->sndtimeo_ms && s->domain != AF_VSOCK && s->type != SOCK_DGRAM)
+	if (s->sndtimeo_ms && (s->domain == AF_INET || s->domain == AF_INET6) &&
+	    s->type != SOCK_DGRAM)
 		return -EINPROGRESS;
 	s->fam->shutdown(s, SHUT_RDWR);
 	s->flags &= (uint16_t)~AMP_SF_CONNECTING;
-	return -ETIMEDOUT;
+	return s->err ? -amp_sock_take_err(s) : -ETIMEDOUT;
 }
 
 static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen_t len)

@@ -43,6 +43,7 @@ struct amp_carrier {
 	const struct sockaddr *proxy;  /* connect here */
 	const struct sockaddr *accept; /* accepted connections arrive here */
 	socklen_t len;
+	bool (*up)(void); /* is one of its links up? NULL: always */
 };
 
 enum amp_direct {
@@ -148,8 +149,14 @@ struct amp_rxring {
 #define AMP_SF_EOR	  0x2000u
 #define AMP_SF_RESERVED	  0x4000u /* a reservation is open (AMP_RESERVE) */
 
-/* Room for a family's own part of a socket; each family asserts that it fits. */
+/* Room for a family's own part of a socket; each family asserts that it fits. AF_RPMSG has an
+ * endpoint and two names in it, or a connection with its endpoint. */
+#if AMPSOCK_RPMSG
+#define AMP_SOCK_PRIV_LEN \
+	(AMPSOCK_RPMSG * (sizeof(void *) * 3 + 8) + sizeof(void *) * 4 + 56)
+#else
 #define AMP_SOCK_PRIV_LEN (sizeof(void *) * 2 + 64)
+#endif
 
 /* Locking: everything under the stack lock, except fam and type which never change. */
 struct amp_sock {

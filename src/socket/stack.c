@@ -67,11 +67,20 @@ const struct amp_family *amp_family_find(int domain)
 
 const struct amp_family *amp_family_carrier(void)
 {
+	const struct amp_family *first = NULL;
+
 	for (size_t i = 0; i < FAMILY_CNT; i++) {
-		if (families[i].fam->carrier)
-			return families[i].fam;
+		const struct amp_family *fam = families[i].fam;
+
+		if (!fam->carrier)
+			continue;
+		if (!(AMPSOCK_VSOCK && AMPSOCK_RPMSG) || !fam->carrier->up ||
+		    fam->carrier->up())
+			return fam;
+		if (!first)
+			first = fam;
 	}
-	return NULL;
+	return first;
 }
 
 /* ---- sockets ---- */

@@ -129,7 +129,7 @@ static int vsock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t
 }
 
 /* An attempt that nobody watches (O_NONBLOCK) ends, too. */
-static void connect_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c)
+void amp_vsock_connect_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
 	c->deadline_ms = amp_port_now_ms() + AMPSOCK_CONNECT_MS;
 	c->has_deadline = 1;
@@ -175,7 +175,7 @@ static int vsock_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 	if (r)
 		return r;
 	s->flags |= AMP_SF_BOUND;
-	connect_deadline(&l->vs, c);
+	amp_vsock_connect_deadline(&l->vs, c);
 	return -EAGAIN;
 }
 
@@ -265,7 +265,7 @@ static ssize_t send_message(struct amp_sock *s, const struct amp_msg *m, int fla
 	return n;
 }
 
-static ssize_t vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
+ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
 	ssize_t n = amp_vsock_may_send(s, m);
 
@@ -311,7 +311,7 @@ static ssize_t nowhere(struct amp_sock *s, size_t len, int flags)
 	return (ssize_t)n;
 }
 
-static ssize_t vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
+ssize_t amp_vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 {
 	ssize_t n = -EAGAIN;
 
@@ -362,7 +362,7 @@ static void close_one(struct amp_sock *s, bool abort)
 				s->linger_s == 255 ? CLOSE_WAIT_MS : s->linger_s * 1000u);
 }
 
-static int vsock_shutdown(struct amp_sock *s, int how)
+int amp_vsock_sock_shutdown(struct amp_sock *s, int how)
 {
 	struct amp_sock *child;
 	uint8_t bits = 0;
@@ -394,7 +394,7 @@ static int vsock_shutdown(struct amp_sock *s, int how)
 	return 0;
 }
 
-static int vsock_poll(struct amp_sock *s)
+int amp_vsock_poll(struct amp_sock *s)
 {
 	unsigned f = s->flags;
 	uint32_t used = amp_rxring_used(&s->rx);
@@ -431,10 +431,20 @@ static const struct sockaddr_vm accept_addr = {
 	.svm_port = AMP_OFF_ACCEPT_PORT,
 	.svm_cid = VMADDR_CID_ANY,
 };
+static bool carrier_up(void)
+{
+	for (unsigned i = 0; i < AMPSOCK_VSOCK_LINKS; i++) {
+		if (amp_vlinks[i] && amp_vlinks[i]->up)
+			return true;
+	}
+	return false;
+}
+
 static const struct amp_carrier carrier = {
 	.proxy = (const struct sockaddr *)&proxy_addr,
 	.accept = (const struct sockaddr *)&accept_addr,
 	.len = sizeof(struct sockaddr_vm),
+	.up = carrier_up,
 };
 
 const struct amp_family amp_vsock_family = {
@@ -445,11 +455,11 @@ const struct amp_family amp_vsock_family = {
 	.connect = vsock_connect,
 	.listen = amp_vsock_listen,
 	.accept = amp_vsock_accept,
-	.sendmsg = vsock_sendmsg,
-	.recvmsg = vsock_recvmsg,
-	.shutdown = vsock_shutdown,
+	.sendmsg = amp_vsock_sendmsg,
+	.recvmsg = amp_vsock_recvmsg,
+	.shutdown = amp_vsock_sock_shutdown,
 	.name = amp_vsock_name,
 	.option = amp_vsock_option,
-	.poll = vsock_poll,
+	.poll = amp_vsock_poll,
 	.direct = amp_vsock_direct,
 };

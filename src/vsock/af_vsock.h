@@ -7,10 +7,11 @@
 #include "vsock.h"
 
 #define AMP_VLINK_LOOP AMPSOCK_VSOCK_LINKS /* the in-core loop comes behind the links */
-#define AMP_VLINK_CNT  (AMPSOCK_VSOCK_LINKS + AMPSOCK_LOOP)
+#define AMP_VLINK_RPMSG (AMPSOCK_VSOCK_LINKS + AMPSOCK_LOOP) /* and AF_RPMSG's behind it */
+#define AMP_VLINK_CNT	(AMP_VLINK_RPMSG + AMPSOCK_RPMSG)
 
 /* Segments of a received chain: a driver's own buffers have one, a device takes any. */
-#if AMPSOCK_VQ_DEVICE
+#if AMPSOCK_VQ_DEVICE && AMPSOCK_VSOCK
 #define AMP_VLINK_IOV 66
 #else
 #define AMP_VLINK_IOV 2
@@ -20,7 +21,6 @@
  */
 struct amp_vlink {
 	struct amp_runner runner; /* first: found through it */
-	struct amp_vsock vs;
 	struct amp_vsock_conn *hash[AMPSOCK_HASH];
 	struct amp_vsock_stray stray[4];
 	struct amp_iov iov[AMP_VLINK_IOV];
@@ -28,8 +28,10 @@ struct amp_vlink {
 			    back */
 	uint8_t index;
 	bool up;
+	struct amp_vsock vs; /* last: an rpmsg link has more of it (struct amp_rstream) */
 };
 
+extern const struct amp_vsock_ops amp_vlink_ops;
 extern const struct amp_family amp_vsock_family;
 extern struct amp_vlink *amp_vlinks[AMP_VLINK_CNT];
 
@@ -103,6 +105,14 @@ static inline void unreserve(struct amp_sock *s)
 }
 
 int amp_vsock_may_send(const struct amp_sock *s, const struct amp_msg *m);
+
+/* What a socket does that is a connection of the engine: AF_VSOCK's, and AF_RPMSG's streams. */
+ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags);
+ssize_t amp_vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags);
+int amp_vsock_sock_shutdown(struct amp_sock *s, int how);
+int amp_vsock_poll(struct amp_sock *s);
+/* An attempt that nobody watches (O_NONBLOCK) ends, too. */
+void amp_vsock_connect_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c);
 
 /* ---- linked when they are called for (family.h) ---- */
 

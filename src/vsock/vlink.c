@@ -143,7 +143,7 @@ static void on_tx_ready(struct amp_vsock *vs)
 	amp_changed = true;
 }
 
-static const struct amp_vsock_ops vlink_ops = {
+const struct amp_vsock_ops amp_vlink_ops = {
 	.request = amp_vsock_request,
 	.data = on_data,
 	.event = on_event,
@@ -156,7 +156,7 @@ void amp_vlink_up(struct amp_vlink *l)
 {
 	struct amp_vsock *vs = &l->vs;
 
-	vs->ops = &vlink_ops;
+	vs->ops = &amp_vlink_ops;
 	vs->owner = l;
 	vs->hash = l->hash;
 	vs->hash_len = AMPSOCK_HASH;

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The AF_RPMSG family: its links and its sockets, for the files of this room. */
+#ifndef AMP_AF_RPMSG_H
+#define AMP_AF_RPMSG_H
+
+#include "../socket/family.h"
+#include "../vsock/af_vsock.h"
+#include "rpmsg.h"
+#include "rpmsg_stream.h"
+
+#if AMPSOCK_RPMSG
+
+#define AMP_RLINK_ANY 0xffu /* in a byte: RPMSG_LINK_ANY */
+
+/* Queues of a link, as in the resource table: vring0 is the remote's to send. */
+#define AMP_RLINK_IN  1u
+#define AMP_RLINK_OUT 2u
+
+/* A receive buffer that a raw SOCK_SEQPACKET socket holds. */
+struct amp_rheld {
+	const void *data; /* in shared memory; len is ours */
+	uint16_t len;
+	uint16_t id;
+	uint8_t next;
+};
+#define AMP_RHELD_CNT (2u * AMPSOCK_RPMSG_HOLD)
+#define AMP_RHELD_END 0xffu
+
+/* A service that the peer has announced. */
+struct amp_rname {
+	char name[AMP_RPMSG_NAME_LEN];
+	uint32_t addr;
+};
+
+/* One link, whatever its transport: a bus, the streams on it, and their memory. Everything
+ * under the stack lock. */
+struct amp_rlink {
+	union {
+		struct amp_vlink l; /* first: found through its runner; index in amp_vlinks */
+		struct {
+			uint8_t vlink_head[offsetof(struct amp_vlink, vs)];
+			struct amp_rstream rs; /* rs.vs is l.vs */
+		};
+	};
+	struct amp_rpmsg bus;
+	struct amp_rpmsg_ept *ept_hash[AMPSOCK_HASH];
+	struct amp_rpmsg_ept door; /* front door, kind 0: none (protocol.md) */
+	uint32_t seen_tx;	   /* messages sent, as of the last turn */
+	uint16_t out_cnt;	   /* buffers to send in, as of up */
+	uint8_t held_free;	   /* first free one */
+	uint8_t name_cnt;	   /* oldest first */
+	bool names_full;	   /* said once */
+	struct amp_rheld held[AMP_RHELD_CNT];
+	struct amp_rname names[AMPSOCK_RPMSG_NAMES];
+};
+
+_Static_assert(offsetof(struct amp_rlink, rs.vs) == offsetof(struct amp_rlink, l.vs),
+	       "a link's engine is the beginning of its streams");
+
+extern struct amp_rlink amp_rlinks[AMPSOCK_RPMSG];
+extern const struct amp_family amp_rpmsg_family;
+
+static inline unsigned amp_rlink_index(const struct amp_rlink *l)
+{
+	return (unsigned)(l - amp_rlinks);
+}
+
+/* Link number i, its bus ready for endpoints whether it is up or not. */
+struct amp_rlink *amp_rlink_get(unsigned i);
+/* Was it ever brought up? */
+static inline bool amp_rlink_exists(unsigned i)
+{
+	return amp_rlinks[i].l.runner.run != NULL;
+}
+
+/* ---- for the files that bring a link up ---- */
+
+/* Where a remote hears of the host's services; announced whenever the link is up. */
+int amp_rlink_door(struct amp_rlink *l);
+/* The queues work (DRIVER_OK). ns: VIRTIO_RPMSG_F_NS. */
+void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bool ns);
+/* Every connection on it is reset; amp_link_report(). Nothing when it is down already. */
+void amp_rlink_down(struct amp_rlink *l);
+/* Its turn: ms until it wants another, -1; *broken: a ring was lied about. */
+int32_t amp_rlink_turn(struct amp_rlink *l, bool *broken);
+/* amp_runner.arm, .kick_due (AMP_RLINK_IN, AMP_RLINK_OUT) and .stats */
+bool amp_rlink_arm(struct amp_runner *r, bool on);
+unsigned amp_rlink_kick_due(struct amp_runner *r);
+void amp_rlink_stats(const struct amp_runner *r, struct amp_stats *st);
+
+/* ---- sockets ---- */
+
+/* s->sub, besides SUB_CLOSED */
+#define SUB_DOOR  8u  /* the carriers' listener: what comes to the front door is its */
+#define SUB_WAIT  16u /* connect() by name, and nobody has announced it yet */
+#define SUB_CHILD 32u /* raw, accepted: its endpoint is its listener's */
+
+/* kind of an endpoint; 0: not open */
+enum {
+	AMP_REPT_BOUND = 1, /* in struct amp_rsock */
+	AMP_REPT_GOING,	    /* the same, closed: its withdrawal is still to be sent */
+	AMP_REPT_CONN,	    /* in struct amp_rstream_conn */
+	AMP_REPT_DOOR,	    /* in struct amp_rlink */
+};
+
+/*
+ * A socket's private part: struct amp_rstream_conn while it is a connection of the engine, or
+ * was one (a stream whose s->link is not 0); else this. s->link of a raw socket: its peer's
+ * link, 0: it has none.
+ */
+struct amp_rsock {
+	struct amp_rpmsg_ept ept[AMPSOCK_RPMSG]; /* by link. A child: its listener's address */
+	char name[AMP_RPMSG_NAME_LEN];		 /* bound to, as announced */
+	union {
+		char wait[AMP_RPMSG_NAME_LEN]; /* SUB_WAIT: for whom */
+		struct {
+			uint32_t peer;
+			union {
+				struct amp_sock *parent; /* child */
+				struct amp_sock *recent; /* listener: who got the last one */
+			};
+			uint16_t children; /* listener: living ones, accepted or not */
+			struct amp_rpmsg_tx tx; /* AMP_SF_RESERVED */
+		};
+	};
+	uint32_t deadline_ms; /* SUB_WAIT */
+	uint8_t bound_on;     /* AMP_SF_BOUND: a link or AMP_RLINK_ANY */
+	union {
+		uint8_t held_head;
+		uint8_t wait_on; /* SUB_WAIT: a link or AMP_RLINK_ANY */
+	};
+	uint8_t held_tail;
+	uint8_t held_cnt;
+};
+
+_Static_assert(sizeof(struct amp_rsock) <= AMP_SOCK_PRIV_LEN, "AMP_SOCK_PRIV_LEN");
+_Static_assert(sizeof(struct amp_rstream_conn) <= AMP_SOCK_PRIV_LEN, "AMP_SOCK_PRIV_LEN");
+_Static_assert(AMP_VLINK_RPMSG > 0, "s->link 0: on no link");
+
+static inline struct amp_rsock *amp_rsock(struct amp_sock *s)
+{
+	return (struct amp_rsock *)(void *)&s->priv;
+}
+
+/* The socket whose endpoint on l this is. */
+static inline struct amp_sock *amp_rsock_of(const struct amp_rlink *l,
+					    struct amp_rpmsg_ept *ept)
+{
+	return (struct amp_sock *)(void *)((char *)(ept - amp_rlink_index(l)) -
+					   offsetof(struct amp_sock, priv));
+}
+
+static inline struct amp_rlink *amp_rsock_link(const struct amp_sock *s)
+{
+	return &amp_rlinks[s->link - AMP_VLINK_RPMSG];
+}
+
+/* Is the private part a connection of the engine? */
+static inline bool amp_rsock_is_conn(const struct amp_sock *s)
+{
+	return s->type == SOCK_STREAM && s->link;
+}
+
+/* The checked address: name as it goes over the wire, address 0 for any. */
+struct amp_raddr {
+	uint8_t link; /* or AMP_RLINK_ANY */
+	uint32_t addr;
+	char name[AMP_RPMSG_NAME_LEN]; /* "": none */
+};
+int amp_raddr_get(const struct amp_sock *s, const struct sockaddr *addr, socklen_t len,
+		  struct amp_raddr *to);
+/* Who is meant: its link, with to->addr. NULL with *err: -EAGAIN: not announced (yet). */
+struct amp_rlink *amp_raddr_find(struct amp_raddr *to, int *err);
+
+/* Endpoints of s on link on, or on all, with its name or without. */
+int amp_rsock_open(struct amp_sock *s, unsigned on, uint32_t addr, bool announce);
+/* Tell the peer of the name that s is bound to: now it listens, or talks. */
+int amp_rsock_announce(struct amp_sock *s);
+/* A service has come or gone: connect()s wait for it. */
+void amp_rsock_service(struct amp_rlink *l, const char *name, uint32_t addr, bool gone);
+/* Deadlines of those. ms until the next, -1: none. */
+int32_t amp_rsock_tick(void);
+/* The withdrawal of an endpoint is out. */
+void amp_rsock_gone(struct amp_sock *s, struct amp_rpmsg_ept *ept);
+/* l is down: what that means to raw sockets. */
+void amp_rsock_link_down(struct amp_rlink *l);
+
+/* ---- raw messages ---- */
+
+/* A message for s. 1: it holds the buffer. */
+int amp_rraw_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg_rx *rx);
+ssize_t amp_rraw_send(struct amp_sock *s, const struct amp_msg *m);
+ssize_t amp_rraw_recv(struct amp_sock *s, struct amp_msg *m, int flags);
+int amp_rraw_poll(struct amp_sock *s);
+/* Give the oldest buffer back, all of them; or forget them: the link is gone. */
+void amp_rraw_pop(struct amp_sock *s, bool give_back);
+void amp_rraw_drop(struct amp_sock *s, bool give_back);
+/* The connection is over; err is told once. */
+void amp_rraw_over(struct amp_sock *s, int err);
+
+/* ---- linked when they are called for (family.h) ---- */
+
+int amp_rpmsg_listen(struct amp_sock *s, int backlog);
+struct amp_sock *amp_rpmsg_accept(struct amp_sock *s, int *err);
+int amp_rpmsg_name(struct amp_sock *s, bool peer, struct sockaddr *addr, socklen_t *len);
+int amp_rpmsg_option(struct amp_sock *s, bool set, int level, int name, void *val,
+		     socklen_t *len);
+int amp_rpmsg_direct(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io);
+/* amp_rstream_ops.request */
+struct amp_rstream_conn *amp_rpmsg_request(struct amp_rstream *rs, uint32_t local,
+					   uint32_t peer);
+/* Whose message from src this is, of a raw listener: a child of it, new or not; NULL: nobody's.
+ */
+struct amp_sock *amp_rpmsg_child(struct amp_rlink *l, struct amp_sock *s, uint32_t src);
+/* A listener, or a child of one, is closed. True: the rest is done when the last child is. */
+bool amp_rpmsg_close_family(struct amp_sock *s);
+
+#endif /* AMPSOCK_RPMSG */
+#endif /* AMP_AF_RPMSG_H */
