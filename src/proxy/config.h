@@ -8,16 +8,42 @@
 #include "log.h"
 #include "rule.h"
 
-enum amp_link_type { AMP_LINK_NONE, AMP_LINK_VHOST_USER_VSOCK };
+enum amp_link_type { AMP_LINK_NONE, AMP_LINK_VHOST_USER_VSOCK, AMP_LINK_RPMSG_SHM };
 
 #define AMP_LINK_NAME_MAX 31u
+#define AMP_SUN_PATH	  108u /* what sun_path takes, its NUL included */
+
+enum amp_bell_kind { AMP_BELL_NONE, AMP_BELL_UNIX, AMP_BELL_EVENTFD, AMP_BELL_POLL };
+
+/* How a remote and we wake each other. */
+struct amp_bell_conf {
+	enum amp_bell_kind kind;
+	char path[AMP_SUN_PATH]; /* UNIX */
+	int rx, tx;		 /* EVENTFD */
+	uint32_t poll_ms;	 /* POLL */
+};
+
+/* rpmsg-shm. Addresses are the remote's. */
+struct amp_shm_conf {
+	char elf[256];		       /* "": no file to look the table up in */
+	uint64_t da;		       /* of the file's first byte */
+	uint64_t offset;	       /* into the file: where the window begins */
+	uint64_t size;		       /* of the window, 0: to the end of the file */
+	uint64_t table;		       /* address of the resource table */
+	bool has_table;		       /* 0 is an address, too */
+	uint64_t carveout, carve_size; /* for tables that have none; size 0: not given */
+	uint32_t buf_len, buf_cnt;     /* 0: the usual */
+	struct amp_bell_conf bell;
+};
 
 struct amp_link_conf {
 	TAILQ_ENTRY(amp_link_conf) entry;
 	char name[AMP_LINK_NAME_MAX + 1];
 	enum amp_link_type type;
-	char path[108]; /* vhost-user: what sun_path takes */
-	uint32_t cid;
+	char path[256];
+	uint32_t cid; /* vsock */
+	struct amp_shm_conf shm;
+	unsigned given; /* keys, for complaints: config.c */
 	char *where;
 	struct amp_rules allow;
 	struct amp_forwards publish;
@@ -37,13 +63,14 @@ void amp_config_free(struct amp_config *conf);
 /* Each of these writes its complaint, with place and what was expected, to err. 0 or -EINVAL.
  */
 int amp_config_file(struct amp_config *conf, const char *path, FILE *err);
-/* TYPE:PATH,cid=N[,name=X] */
+/* TYPE:PATH[,KEY=VALUE ...][,name=X] */
 int amp_config_link(struct amp_config *conf, const char *text, FILE *err);
 /* key: allow, publish or expose; for the last link given. where: file:line or an option's name
  */
 int amp_config_rule(struct amp_config *conf, const char *key, const char *text,
 		    const char *where, FILE *err);
-/* What only the whole can show: no two links with one name, CID or path. */
+/* What only the whole can show: no two links with one name, CID or path, no rule
+ * that the link's type cannot serve. */
 int amp_config_check(const struct amp_config *conf, FILE *err);
 
 #endif /* AMP_PROXY_CONFIG_H */

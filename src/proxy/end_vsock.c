@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../wire/offload.h"
 #include "vlink.h"
 
 #define TX_MAX 32u /* ring buffers reserved for one read */
@@ -77,7 +76,7 @@ static void consumed(struct amp_end_vsock *e, size_t len)
 static void release_held(struct amp_end_vsock *e)
 {
 	for (unsigned i = e->held_first; i; i = amp_pass.held[i - 1].next)
-		amp_vsock_release(&e->vl->vs, amp_pass.held[i - 1].id);
+		e->vl->ops->release(e->vl, amp_pass.held[i - 1].id);
 	e->held_first = e->held_last = 0;
 }
 
@@ -111,17 +110,15 @@ static int hold_copy(struct amp_end_vsock *e, const struct amp_vsock_rx *rx)
 										    : -ENOBUFS;
 }
 
-int amp_end_vsock_hold(struct amp_end_vsock *e, const struct amp_vsock_rx *rx)
+unsigned amp_pass_hold(const struct amp_vsock_rx *rx, uint16_t *first, uint16_t *last)
 {
 	struct amp_held *h = &amp_pass.held[amp_pass.held_cnt];
 	struct iovec *to = &amp_pass.iov[amp_pass.iov_cnt];
 
-	if (e->let_go)
-		return 0;
 	_Static_assert(sizeof(struct iovec) == sizeof(struct amp_iov), "same layout");
 	if (rx->iov_cnt > AMP_HELD_IOV - amp_pass.iov_cnt ||
 	    amp_pass.held_cnt == AMP_VLINK_BATCH)
-		return hold_copy(e, rx);
+		return 0;
 	memcpy(to, rx->iov, rx->iov_cnt * sizeof(*to));
 	h->iov_at = amp_pass.iov_cnt;
 	h->iov_cnt = rx->iov_cnt;
@@ -131,11 +128,20 @@ int amp_end_vsock_hold(struct amp_end_vsock *e, const struct amp_vsock_rx *rx)
 	h->next = 0;
 	amp_pass.held_cnt++;
 	amp_pass.iov_cnt += rx->iov_cnt;
-	if (e->held_last)
-		amp_pass.held[e->held_last - 1].next = (uint16_t)amp_pass.held_cnt;
+	if (*last)
+		amp_pass.held[*last - 1].next = (uint16_t)amp_pass.held_cnt;
 	else
-		e->held_first = (uint16_t)amp_pass.held_cnt;
-	e->held_last = (uint16_t)amp_pass.held_cnt;
+		*first = (uint16_t)amp_pass.held_cnt;
+	*last = (uint16_t)amp_pass.held_cnt;
+	return amp_pass.held_cnt;
+}
+
+int amp_end_vsock_hold(struct amp_end_vsock *e, const struct amp_vsock_rx *rx)
+{
+	if (e->let_go)
+		return 0;
+	if (!amp_pass_hold(rx, &e->held_first, &e->held_last))
+		return hold_copy(e, rx);
 	amp_end_vsock_due(e);
 	return 1;
 }
@@ -253,7 +259,7 @@ void amp_end_vsock_serve(struct amp_end_vsock *e)
 		amp_end_vsock_connected(e);
 	if (e->incoming) {
 		e->incoming = false;
-		amp_link_incoming(&e->vl->link, &e->end, e->c.local.port);
+		amp_link_incoming(&e->vl->link, &e->end, e->fwd);
 	}
 	if (ev & AMP_VSOCK_EV_OPEN) {
 		e->open = true;
@@ -301,16 +307,11 @@ static void starve(struct amp_end_vsock *e)
 	TAILQ_INSERT_TAIL(&e->vl->starved, e, starved_entry);
 }
 
-/* At the other end of the offload ports is our own library, whose bytes are bytes. */
-static bool is_offload(const struct amp_end_vsock *e)
-{
-	return e->c.local.port == AMP_OFF_PORT || e->c.peer.port == AMP_OFF_ACCEPT_PORT;
-}
-
+/* At the other end of the carriers is our own library, whose bytes are bytes. */
 static uint32_t meter_room(struct amp_end_vsock *e, uint32_t open, size_t len)
 {
-	return is_offload(e) ? UINT32_MAX
-			     : amp_meter_room(&e->meter, &e->c.credit, open, (uint32_t)len);
+	return e->carrier ? UINT32_MAX
+			  : amp_meter_room(&e->meter, &e->c.credit, open, (uint32_t)len);
 }
 
 /* The guest has unread packets enough (meter.h). */
@@ -528,7 +529,10 @@ static void v_text(const struct amp_end *end, char *dst, size_t len)
 	const struct amp_end_vsock *e =
 		(const void *)((const char *)end - offsetof(struct amp_end_vsock, end));
 
-	snprintf(dst, len, "vsock:%u:%u", e->c.peer.cid, e->c.peer.port);
+	if (e->c.loop) /* not the engine's own queues: rpmsg */
+		snprintf(dst, len, "rpmsg:@%u", e->c.peer.port);
+	else
+		snprintf(dst, len, "vsock:%u:%u", e->c.peer.cid, e->c.peer.port);
 }
 
 #define COMMON_OPS                                                                   \

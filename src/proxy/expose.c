@@ -10,14 +10,14 @@
 #include "flow.h"
 #include "udp_relay.h"
 
-const struct amp_forward *amp_expose_find(const struct amp_link *link, uint32_t port,
-					  bool message)
+const struct amp_forward *amp_expose_find(const struct amp_link *link,
+					  const struct amp_service *service, bool message)
 {
 	const struct amp_forward *fwd;
 
 	TAILQ_FOREACH(fwd, &link->conf->expose, entry)
 	{
-		if (fwd->service.port == port)
+		if (amp_service_same(&fwd->service, service))
 			return (fwd->target.kind == AMP_TARGET_UDP) == message ? fwd : NULL;
 	}
 	return NULL;

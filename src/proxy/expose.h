@@ -5,9 +5,9 @@
 
 #include "link.h"
 
-/* NULL: nothing is exposed at port (for messages: to UDP; for streams: to TCP or Unix). */
-const struct amp_forward *amp_expose_find(const struct amp_link *link, uint32_t port,
-					  bool message);
+/* NULL: nothing is exposed there (for messages: to UDP; for streams: to TCP or Unix). */
+const struct amp_forward *amp_expose_find(const struct amp_link *link,
+					  const struct amp_service *service, bool message);
 void amp_expose_incoming(struct amp_link *link, struct amp_end *end,
 			 const struct amp_forward *fwd);
 

@@ -29,7 +29,7 @@ void amp_link_up(struct amp_link *link)
 		return;
 	link->up = true;
 	link->stats.attached++;
-	amp_log(AMP_LOG_INFO, "link %s: guest attached", link->conf->name);
+	amp_log(AMP_LOG_INFO, "link %s: %s attached", link->conf->name, link->ops->peer);
 }
 
 void amp_link_down(struct amp_link *link)
@@ -42,31 +42,33 @@ void amp_link_down(struct amp_link *link)
 		amp_flow_kill(f);
 }
 
-bool amp_link_serves(struct amp_link *link, uint32_t port, bool message)
+const struct amp_service amp_service_accept = {.kind = AMP_SERVICE_ACCEPT,
+					       .port = AMP_OFF_ACCEPT_PORT};
+
+bool amp_link_serves(struct amp_link *link, const struct amp_service *service, bool message,
+		     const struct amp_forward **fwd)
 {
-	if (port == AMP_OFF_PORT)
+	char text[AMP_SERVICE_TEXT];
+
+	*fwd = NULL;
+	if (service->kind == AMP_SERVICE_VSOCK && service->port == AMP_OFF_PORT)
 		return !message;
-	if (amp_expose_find(link, port, message))
+	*fwd = amp_expose_find(link, service, message);
+	if (*fwd)
 		return true;
 	link->stats.refused++;
-	amp_log_some(
-		&link->log_refused, AMP_LOG_WARN,
-		"link %s: the guest asked for vsock port %u (%s), which no expose rule has",
-		link->conf->name, port, message ? "seqpacket" : "stream");
+	amp_log_some(&link->log_refused, AMP_LOG_WARN,
+		     "link %s: the guest asked for %s (%s), which no expose rule has",
+		     link->conf->name, amp_service_text(service, text),
+		     message ? "seqpacket" : "stream");
 	return false;
 }
 
-void amp_link_incoming(struct amp_link *link, struct amp_end *end, uint32_t port)
+void amp_link_incoming(struct amp_link *link, struct amp_end *end,
+		       const struct amp_forward *fwd)
 {
-	const struct amp_forward *fwd;
-
-	if (port == AMP_OFF_PORT) {
-		amp_offload_incoming(link->offload, end);
-		return;
-	}
-	fwd = amp_expose_find(link, port, end->message);
 	if (fwd)
 		amp_expose_incoming(link, end, fwd);
 	else
-		end->ops->reset(end);
+		amp_offload_incoming(link->offload, end);
 }

@@ -21,6 +21,7 @@ struct amp_offload;
 
 struct amp_link_ops {
 	const char *type;
+	const char *peer; /* what is at the other end, in words: guest, remote */
 	/* Start listening, mapping, opening. 0 or -errno, with a log line said. */
 	int (*start)(struct amp_link *link);
 	void (*stop)(struct amp_link *link);
@@ -30,8 +31,8 @@ struct amp_link_ops {
 	 * A connection to a service in the guest. OPEN or FAILED follows. NULL and *err
 	 * (positive errno): no guest, no room. The caller sets owner and user at once.
 	 */
-	struct amp_end *(*connect)(struct amp_link *link, uint32_t port, bool message,
-				   int *err);
+	struct amp_end *(*connect)(struct amp_link *link, const struct amp_service *service,
+				   bool message, int *err);
 	/* Counters, one line. */
 	void (*stats)(const struct amp_link *link, char *dst, size_t len);
 };
@@ -73,10 +74,16 @@ void amp_link_up(struct amp_link *link);
 void amp_link_down(struct amp_link *link);
 
 /*
- * The guest asks for a connection to port: is there anything? Then, later and outside
- * of the engine, amp_link_incoming() with the end. message: seqpacket.
+ * The guest asks for a connection to a service: is there anything? *fwd: the expose rule,
+ * NULL: the offload protocol. Then, later and outside of the engine, amp_link_incoming() with
+ * the end and what was found. message: seqpacket.
  */
-bool amp_link_serves(struct amp_link *link, uint32_t port, bool message);
-void amp_link_incoming(struct amp_link *link, struct amp_end *end, uint32_t port);
+bool amp_link_serves(struct amp_link *link, const struct amp_service *service, bool message,
+		     const struct amp_forward **fwd);
+void amp_link_incoming(struct amp_link *link, struct amp_end *end,
+		       const struct amp_forward *fwd);
+
+/* Where the guest takes accept carriers. */
+extern const struct amp_service amp_service_accept;
 
 #endif /* AMP_PROXY_LINK_H */

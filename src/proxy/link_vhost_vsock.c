@@ -7,6 +7,7 @@
  * same path.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -263,6 +264,9 @@ static int start(struct amp_link *link)
 	r = amp_watch_start(&l->listen, fd, EPOLLIN | EPOLLET);
 	if (r)
 		close(fd);
+	else
+		amp_log(AMP_LOG_INFO, "link %s: waiting for a VMM on %s (cid %" PRIu32 ")",
+			name_of(l), link->conf->path, link->conf->cid);
 	return r;
 }
 
@@ -290,6 +294,7 @@ static void vv_free(struct amp_link *link)
 
 static const struct amp_link_ops vv_ops = {
 	.type = "vhost-user-vsock",
+	.peer = "guest",
 	.start = start,
 	.stop = stop,
 	.free = vv_free,
@@ -304,7 +309,7 @@ struct amp_link *amp_link_vhost_vsock(const struct amp_link_conf *conf)
 
 	if (!l)
 		return NULL;
-	if (amp_vlink_init(&l->vl, &vv_ops, conf)) {
+	if (amp_vlink_init(&l->vl, &vv_ops, &amp_vlink_vsock, conf)) {
 		free(l);
 		return NULL;
 	}

@@ -13,7 +13,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "../virtio/vhost_user_backend.h"
+#include "../virtio/sigbus.h"
 #include "config.h"
 #include "link.h"
 #include "loop.h"
@@ -260,8 +260,6 @@ static int start_links(const struct amp_config *conf)
 		TAILQ_INSERT_TAIL(&links, l, entry);
 		if (l->ops->start(l) || amp_publish_start(l))
 			return -EIO;
-		amp_log(AMP_LOG_INFO, "link %s: waiting for a VMM on %s (cid %" PRIu32 ")",
-			c->name, c->path, c->cid);
 	}
 	return 0;
 }
@@ -306,7 +304,7 @@ static int run(struct settings *set)
 	int r = amp_loop_init();
 
 	if (!r)
-		r = amp_vhost_be_sigbus_install();
+		r = amp_sigbus_install();
 	if (r) {
 		amp_log(AMP_LOG_ERROR, "cannot start: %s", strerror(-r));
 		return EXIT_RUN;

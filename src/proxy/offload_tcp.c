@@ -479,7 +479,7 @@ void amp_tcp_accepted(struct amp_listener *l, int fd, const struct sockaddr_stor
 	if (t->host) {
 		t->host->owner = t;
 		t->host->user = &host_user;
-		t->guest = link->ops->connect(link, AMP_OFF_ACCEPT_PORT, false, &err);
+		t->guest = link->ops->connect(link, &amp_service_accept, false, &err);
 	}
 	if (!t->guest) {
 		amp_log_some(&link->log_refused, AMP_LOG_WARN, "link %s: accept: %s",

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Knobs of the shared engines as the proxy uses them: device side only, words for the log. */
+/* Knobs of the shared engines as the proxy uses them: a vsock device, an rpmsg host (the
+ * driver), words for the log. */
 #ifndef AMP_PROXY_ENGINE_CONFIG_H
 #define AMP_PROXY_ENGINE_CONFIG_H
 
 #define AMPSOCK_VQ_DEVICE 1
-#define AMPSOCK_VQ_DRIVER 0
+#define AMPSOCK_VQ_DRIVER 1
 #define AMPSOCK_WHY	  1
 
 #endif /* AMP_PROXY_ENGINE_CONFIG_H */

@@ -54,7 +54,7 @@ static void take(struct amp_acceptor *a, int fd, const struct sockaddr_storage *
 	int err;
 
 	(void)peer;
-	guest = p->link->ops->connect(p->link, p->fwd->service.port, false, &err);
+	guest = p->link->ops->connect(p->link, &p->fwd->service, false, &err);
 	if (!guest) {
 		refuse(p, fd, err);
 		return;

@@ -28,6 +28,33 @@ bool amp_parse_u32(const char *text, uint32_t max, uint32_t *value)
 	return true;
 }
 
+bool amp_parse_u64(const char *text, uint64_t max, uint64_t *value)
+{
+	static const char units[] = "kMG", digits[] = "0123456789abcdef";
+	bool hex = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
+	const char *p = hex ? text + 2 : text, *first = p;
+	uint64_t v = 0;
+	const char *at;
+
+	for (; *p && (at = memchr(digits, tolower((unsigned char)*p), hex ? 16 : 10)); p++) {
+		if (__builtin_mul_overflow(v, hex ? 16u : 10u, &v) ||
+		    __builtin_add_overflow(v, (unsigned)(at - digits), &v))
+			return false;
+	}
+	if (p == first)
+		return false;
+	at = *p ? strchr(units, *p == 'K' ? 'k' : *p) : NULL;
+	if (at) {
+		if (__builtin_mul_overflow(v, 1ull << 10u * (unsigned)(at - units + 1), &v))
+			return false;
+		p++;
+	}
+	if (*p || v > max)
+		return false;
+	*value = v;
+	return true;
+}
+
 static bool valid_name(const char *name)
 {
 	size_t len = strlen(name), label = 0;

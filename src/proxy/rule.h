@@ -4,9 +4,11 @@
  * grammar for the configuration file and the command line (ampsock-proxy(8)).
  *
  *	allow    in|out  tcp|udp|any  HOST:PORT
- *	publish  tcp|udp ADDRESS:PORT | unix PATH   ->  vsock:PORT | inet:PORT
- *	expose   vsock:PORT  ->  tcp|udp ADDRESS:PORT | unix PATH
+ *	publish  tcp|udp ADDRESS:PORT | unix PATH   ->  SERVICE | inet:PORT
+ *	expose   SERVICE  ->  tcp|udp ADDRESS:PORT | unix PATH
  *
+ *	SERVICE: vsock:PORT on a vsock link; rpmsg:NAME or rpmsg:@ADDRESS on an rpmsg link, for
+ *	         tcp and unix a byte stream (announced as NAME~s), for udp raw messages
  *	HOST: any | local | address[/bits] | [v6 address[/bits]] | name | *.name
  *	PORT: any | number | number-number (allow only); 0 in an `in` rule: an ephemeral port
  *
@@ -75,11 +77,19 @@ struct amp_target { /* on the host */
 	} addr;
 };
 
-enum amp_service_kind { AMP_SERVICE_VSOCK = 1, AMP_SERVICE_INET };
+enum amp_service_kind {
+	AMP_SERVICE_VSOCK = 1,
+	AMP_SERVICE_INET,
+	AMP_SERVICE_RPMSG,
+	AMP_SERVICE_ACCEPT, /* the guest's own for accept carriers: in no rule */
+};
+
+#define AMP_SERVICE_NAME 32u /* the terminating NUL included */
 
 struct amp_service { /* in the guest */
 	enum amp_service_kind kind;
-	uint32_t port;
+	uint32_t port;		     /* RPMSG without a name: the endpoint's address */
+	char name[AMP_SERVICE_NAME]; /* RPMSG; as it is announced, with the suffix of streams */
 };
 
 struct amp_forward { /* publish or expose */
@@ -97,8 +107,16 @@ int amp_rule_parse(const char *text, struct amp_rule *rule, struct amp_rule_erro
 int amp_publish_parse(const char *text, struct amp_forward *fwd, struct amp_rule_error *err);
 int amp_expose_parse(const char *text, struct amp_forward *fwd, struct amp_rule_error *err);
 
+/* Do both mean the same service? */
+bool amp_service_same(const struct amp_service *a, const struct amp_service *b);
+/* As in a rule, without the suffix of streams. Returns dst. */
+#define AMP_SERVICE_TEXT 48u
+const char *amp_service_text(const struct amp_service *s, char dst[AMP_SERVICE_TEXT]);
+
 /* Decimal, no sign, no blanks, nothing behind it. */
 bool amp_parse_u32(const char *text, uint32_t max, uint32_t *value);
+/* Decimal, or hexadecimal behind 0x; k, M or G behind it multiply by 1024 and so on. */
+bool amp_parse_u64(const char *text, uint64_t max, uint64_t *value);
 
 /* The plain form of an address to connect or send to; for_bind: the wildcard stays itself. */
 void amp_dest_from(const struct sockaddr *sa, bool for_bind, struct amp_dest *dest);

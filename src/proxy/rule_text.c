@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../wire/offload.h"
+#include "../wire/rpmsg_hdr.h"
 #include "rule_text.h"
 
 bool amp_text_word(struct amp_text *t)
@@ -119,33 +120,110 @@ static int parse_target(struct amp_text *t, bool listen, struct amp_target *targ
 	return parse_inet_target(t, listen, target);
 }
 
-static int parse_service(struct amp_text *t, bool inet, struct amp_service *service)
+/* What a service is called: the complaint when it is not right. */
+static int parse_port(struct amp_text *t, const char *text, struct amp_service *service)
 {
-	const char *colon;
-	uint32_t max;
+	bool inet = service->kind == AMP_SERVICE_INET;
 
-	amp_text_word(t);
-	colon = strchr(t->word, ':');
-	if (strncmp(t->word, "vsock:", 6) == 0) {
-		service->kind = AMP_SERVICE_VSOCK;
-		max = UINT32_MAX - 1;
-	} else if (inet && strncmp(t->word, "inet:", 5) == 0) {
-		service->kind = AMP_SERVICE_INET;
-		max = 65535;
-	} else {
-		return amp_text_error(t, inet ? "expected vsock:PORT or inet:PORT"
-					      : "expected vsock:PORT");
-	}
-	if (!amp_parse_u32(colon + 1, max, &service->port) ||
-	    (service->kind == AMP_SERVICE_INET && service->port == 0))
-		return amp_text_error(t, service->kind == AMP_SERVICE_INET
-						 ? "expected a port from 1 to 65535"
-						 : "expected a port from 0 to 4294967294");
+	if (!amp_parse_u32(text, inet ? 65535 : UINT32_MAX - 1, &service->port) ||
+	    (inet && service->port == 0))
+		return amp_text_error(t, inet ? "expected a port from 1 to 65535"
+					      : "expected a port from 0 to 4294967294");
 	/* offload ports belong to the proxy and its guest alone (DESIGN 6, Listen) */
-	if (service->kind == AMP_SERVICE_VSOCK &&
-	    (service->port == AMP_OFF_PORT || service->port == AMP_OFF_ACCEPT_PORT))
+	if (!inet && (service->port == AMP_OFF_PORT || service->port == AMP_OFF_ACCEPT_PORT))
 		return amp_text_error(t, "this port is the proxy's own: expected another one");
 	return 0;
+}
+
+static bool ends_in_suffix(const char *name, size_t len)
+{
+	size_t n = strlen(AMP_RSTREAM_SUFFIX);
+
+	return len > n && strcmp(name + len - n, AMP_RSTREAM_SUFFIX) == 0;
+}
+
+/*
+ * NAME or @ADDRESS. A stream's name has the suffix behind it from here on: it is announced
+ * and looked up as it is in service->name.
+ */
+static int parse_rpmsg(struct amp_text *t, const char *text, bool stream,
+		       struct amp_service *service)
+{
+	size_t len = strlen(text), max = AMP_SERVICE_NAME - 1u;
+	uint64_t addr;
+
+	if (stream)
+		max -= strlen(AMP_RSTREAM_SUFFIX);
+	if (text[0] == '@') {
+		if (!amp_parse_u64(text + 1, AMP_RPMSG_ADDR_ANY - 1u, &addr) || addr == 0 ||
+		    addr == AMP_RPMSG_NS_ADDR)
+			return amp_text_error(t, "expected the address of an endpoint, such as "
+						 "@30 or @0x400 (53 is the name service's)");
+		service->port = (uint32_t)addr;
+		return 0;
+	}
+	if (len == 0 || len > max)
+		return amp_text_error(t, stream ? "expected a service's name of 1 to 29 "
+						  "characters, or @ADDRESS"
+						: "expected a service's name of 1 to 31 "
+						  "characters, or @ADDRESS");
+	for (const char *p = text; *p; p++) {
+		if (*p < '!' || *p > '~')
+			return amp_text_error(t, "expected a name of printable characters");
+	}
+	if (ends_in_suffix(text, len))
+		return amp_text_error(t, "the ending " AMP_RSTREAM_SUFFIX " is the proxy's own "
+					 "mark of streams: expected the name without it");
+	if (strcmp(text, AMP_RSTREAM_DOOR) == 0)
+		return amp_text_error(t, "the name " AMP_RSTREAM_DOOR
+					 " is the proxy's own: expected another one");
+	strcpy(service->name, text);
+	if (stream)
+		strcat(service->name, AMP_RSTREAM_SUFFIX);
+	return 0;
+}
+
+/* The word only: what it means may depend on the other side of the arrow. */
+static int parse_service(struct amp_text *t, bool inet, bool stream,
+			 struct amp_service *service)
+{
+	if (strncmp(t->word, "vsock:", 6) == 0) {
+		service->kind = AMP_SERVICE_VSOCK;
+		return parse_port(t, t->word + 6, service);
+	}
+	if (inet && strncmp(t->word, "inet:", 5) == 0) {
+		service->kind = AMP_SERVICE_INET;
+		return parse_port(t, t->word + 5, service);
+	}
+	if (strncmp(t->word, "rpmsg:", 6) == 0) {
+		service->kind = AMP_SERVICE_RPMSG;
+		return parse_rpmsg(t, t->word + 6, stream, service);
+	}
+	return amp_text_error(
+		t, inet ? "expected vsock:PORT, rpmsg:NAME, rpmsg:@ADDRESS or inet:PORT"
+			: "expected vsock:PORT, rpmsg:NAME or rpmsg:@ADDRESS");
+}
+
+bool amp_service_same(const struct amp_service *a, const struct amp_service *b)
+{
+	return a->kind == b->kind && a->port == b->port && strcmp(a->name, b->name) == 0;
+}
+
+const char *amp_service_text(const struct amp_service *s, char dst[AMP_SERVICE_TEXT])
+{
+	size_t len = strlen(s->name);
+
+	if (ends_in_suffix(s->name, len))
+		len -= strlen(AMP_RSTREAM_SUFFIX);
+	if (s->kind == AMP_SERVICE_RPMSG && len)
+		snprintf(dst, AMP_SERVICE_TEXT, "rpmsg:%.*s", (int)len, s->name);
+	else
+		snprintf(dst, AMP_SERVICE_TEXT, "%s%u",
+			 s->kind == AMP_SERVICE_RPMSG  ? "rpmsg:@"
+			 : s->kind == AMP_SERVICE_INET ? "inet:"
+						       : "vsock:",
+			 s->port);
+	return dst;
 }
 
 static int parse_arrow(struct amp_text *t)
@@ -163,24 +241,35 @@ int amp_publish_parse(const char *text, struct amp_forward *fwd, struct amp_rule
 	r = parse_target(&t, true, &fwd->target);
 	if (!r)
 		r = parse_arrow(&t);
-	if (!r)
-		r = parse_service(&t, true, &fwd->service);
+	if (!r) {
+		amp_text_word(&t);
+		r = parse_service(&t, true, fwd->target.kind != AMP_TARGET_UDP, &fwd->service);
+	}
 	if (!r && fwd->service.kind == AMP_SERVICE_INET && fwd->target.kind == AMP_TARGET_UNIX)
 		r = amp_text_error(&t, "a Unix socket has no address that AF_INET could show: "
-				       "expected vsock:PORT");
+				       "expected vsock:PORT or rpmsg:NAME");
 	return r ? r : amp_text_end(&t);
 }
 
 int amp_expose_parse(const char *text, struct amp_forward *fwd, struct amp_rule_error *err)
 {
-	struct amp_text t = {.all = text, .rest = text, .err = err};
+	struct amp_text t = {.all = text, .rest = text, .err = err}, first;
 	int r;
 
 	memset(fwd, 0, sizeof(*fwd));
-	r = parse_service(&t, false, &fwd->service);
+	amp_text_word(&t);
+	first = t;
+	r = parse_service(&t, false, false, &fwd->service);
 	if (!r)
 		r = parse_arrow(&t);
 	if (!r)
 		r = parse_target(&t, false, &fwd->target);
-	return r ? r : amp_text_end(&t);
+	if (!r)
+		r = amp_text_end(&t);
+	/* once more, with what the target says about it: a stream has a shorter name */
+	if (!r && fwd->target.kind != AMP_TARGET_UDP) {
+		memset(&fwd->service, 0, sizeof(fwd->service));
+		r = parse_service(&first, false, true, &fwd->service);
+	}
+	return r;
 }

@@ -259,7 +259,7 @@ static struct peer *find_peer(struct amp_udp_relay *r, const struct sockaddr_sto
 	}
 	if (r->peer_cnt >= AMP_RELAY_PEERS)
 		peer_end(TAILQ_FIRST(&r->peers)); /* the one that has been silent longest */
-	end = r->link->ops->connect(r->link, r->fwd->service.port, true, &err);
+	end = r->link->ops->connect(r->link, &r->fwd->service, true, &err);
 	if (!end) {
 		amp_log_some(&r->link->log_refused, AMP_LOG_WARN,
 			     "link %s: publish %s (%s): %s", r->link->conf->name, r->fwd->text,

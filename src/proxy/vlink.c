@@ -32,16 +32,20 @@ static struct amp_end_vsock *end_of(struct amp_vsock_conn *c)
 static struct amp_vsock_conn *hook_request(struct amp_vsock *vs, struct amp_vsock_addr local,
 					   struct amp_vsock_addr peer, uint8_t type)
 {
+	struct amp_service service = {.kind = AMP_SERVICE_VSOCK, .port = local.port};
 	struct amp_vlink *vl = vlink_of(vs);
+	const struct amp_forward *fwd;
 	struct amp_end_vsock *e;
 
 	(void)peer;
 	if (local.cid != vs->local_cid ||
-	    !amp_link_serves(&vl->link, local.port, type == AMP_VSOCK_SEQPACKET))
+	    !amp_link_serves(&vl->link, &service, type == AMP_VSOCK_SEQPACKET, &fwd))
 		return NULL;
 	e = amp_end_vsock_new(vl, true);
 	if (!e)
 		return NULL;
+	e->fwd = fwd;
+	e->carrier = !fwd;
 	e->end.message = type == AMP_VSOCK_SEQPACKET;
 	amp_end_vsock_due(e);
 	return &e->c;
@@ -83,39 +87,91 @@ static const struct amp_vsock_ops hooks = {
 	.tx_ready = hook_tx_ready,
 };
 
-/* ---- the link ---- */
-
-static void engine_init(struct amp_vlink *vl)
+void amp_vlink_engine(struct amp_vlink *vl)
 {
 	vl->vs.ops = &hooks;
 	vl->vs.owner = vl;
 	vl->vs.in = vl->vs.out = NULL;
-	vl->vs.local_cid = AMP_VSOCK_CID_HOST;
-	vl->vs.peer_cid = vl->link.conf->cid;
-	vl->vs.seqpacket = false;
 	vl->vs.hash = vl->hash;
 	vl->vs.hash_len = AMP_VLINK_HASH;
 	vl->vs.iov = segments;
 	vl->vs.iov_max = SEGMENTS;
 	vl->vs.stray = vl->stray;
 	vl->vs.stray_len = AMP_VLINK_STRAY;
+}
+
+/* ---- packets that are the engine's own ---- */
+
+static void vsock_init(struct amp_vlink *vl)
+{
+	amp_vlink_engine(vl);
+	vl->vs.local_cid = AMP_VSOCK_CID_HOST;
+	vl->vs.peer_cid = vl->link.conf->cid;
+	vl->vs.seqpacket = false;
 	amp_vsock_init(&vl->vs);
 }
 
+static int vsock_run(struct amp_vlink *vl, unsigned budget)
+{
+	return amp_vsock_run(&vl->vs, budget);
+}
+
+static void vsock_release(struct amp_vlink *vl, uint16_t id)
+{
+	amp_vsock_release(&vl->vs, id);
+}
+
+static int vsock_connect(struct amp_vlink *vl, struct amp_end_vsock *e,
+			 const struct amp_service *service)
+{
+	struct amp_vsock_addr peer = {vl->link.conf->cid, service->port};
+	uint8_t type = e->end.message ? AMP_VSOCK_SEQPACKET : AMP_VSOCK_STREAM;
+	int r = -EADDRINUSE;
+
+	if (e->end.message && !vl->vs.seqpacket)
+		return -EPROTONOSUPPORT;
+	for (unsigned i = 0; i < 64 && r == -EADDRINUSE; i++) {
+		struct amp_vsock_addr local = {AMP_VSOCK_CID_HOST, PORT_FIRST + vl->next_port};
+
+		vl->next_port = (vl->next_port + 1u) % PORT_COUNT;
+		r = amp_vsock_connect(&vl->vs, &e->c, local, peer, type);
+	}
+	return r;
+}
+
+static const char *vsock_why(struct amp_vlink *vl)
+{
+	const char *why = vl->vs.why;
+
+	vl->vs.why = NULL;
+	return why;
+}
+
+const struct amp_vlink_ops amp_vlink_vsock = {
+	.init = vsock_init,
+	.run = vsock_run,
+	.release = vsock_release,
+	.connect = vsock_connect,
+	.why = vsock_why,
+};
+
+/* ---- the link ---- */
+
 int amp_vlink_init(struct amp_vlink *vl, const struct amp_link_ops *ops,
-		   const struct amp_link_conf *conf)
+		   const struct amp_vlink_ops *vops, const struct amp_link_conf *conf)
 {
 	int r = amp_link_init(&vl->link, ops, conf);
 
 	if (r)
 		return r;
+	vl->ops = vops;
 	TAILQ_INIT(&vl->due);
 	TAILQ_INIT(&vl->starved);
 	TAILQ_INIT(&vl->metered);
 	TAILQ_INIT(&vl->connecting);
 	uv_timer_init(amp_loop_uv(), &vl->tick);
 	vl->tick.data = vl;
-	engine_init(vl);
+	vops->init(vl);
 	return 0;
 }
 
@@ -135,26 +191,29 @@ static void serve_due(struct amp_vlink *vl)
 
 static void complain(struct amp_vlink *vl)
 {
-	if (!vl->vs.why)
-		return;
-	amp_log_some(&vl->link.log_guest, AMP_LOG_WARN, "link %s: the guest broke a rule: %s",
-		     vl->link.conf->name, vl->vs.why);
-	vl->vs.why = NULL;
+	const char *why = vl->ops->why(vl);
+
+	if (why)
+		amp_log_some(&vl->link.log_guest, AMP_LOG_WARN,
+			     "link %s: the %s broke a rule: %s", vl->link.conf->name,
+			     vl->link.ops->peer, why);
 }
 
 static void tick_start(struct amp_vlink *vl);
 
 int amp_vlink_run(struct amp_vlink *vl)
 {
+	bool more;
 	int n, r;
 
 	amp_pass.held_cnt = 0;
 	amp_pass.iov_cnt = 0;
-	n = amp_vsock_run(&vl->vs, AMP_VLINK_BATCH);
+	n = vl->ops->run(vl, AMP_VLINK_BATCH);
 	serve_due(vl); /* also when the ring is broken: held packets are in it */
-	r = amp_vsock_run(&vl->vs, 0); /* what the users owe now */
+	more = vl->ops->serve && vl->ops->serve(vl);
+	r = vl->ops->run(vl, 0); /* what the users owe now */
 	complain(vl);
-	if (!TAILQ_EMPTY(&vl->due))
+	if (more || !TAILQ_EMPTY(&vl->due))
 		amp_work_queue(&vl->work);
 	if (vl->vs.closing_cnt)
 		tick_start(vl);
@@ -168,7 +227,7 @@ void amp_vlink_down(struct amp_vlink *vl)
 	while (!TAILQ_EMPTY(&vl->due))
 		serve_due(vl);
 	uv_timer_stop(&vl->tick);
-	engine_init(vl);
+	vl->ops->init(vl);
 }
 
 void amp_vlink_fini(struct amp_vlink *vl)
@@ -221,12 +280,12 @@ static void tick_start(struct amp_vlink *vl)
 		uv_timer_start(&vl->tick, tick_due, AMP_VLINK_CLOSE_MS / 4, 0);
 }
 
-struct amp_end *amp_vlink_connect(struct amp_link *link, uint32_t port, bool message, int *err)
+struct amp_end *amp_vlink_connect(struct amp_link *link, const struct amp_service *service,
+				  bool message, int *err)
 {
 	struct amp_vlink *vl = amp_container_of(link, struct amp_vlink, link);
-	struct amp_vsock_addr peer = {link->conf->cid, port};
 	struct amp_end_vsock *e;
-	int r = -EADDRINUSE;
+	int r;
 
 	*err = ENETDOWN;
 	if (!link->up)
@@ -236,16 +295,8 @@ struct amp_end *amp_vlink_connect(struct amp_link *link, uint32_t port, bool mes
 	if (!e)
 		return NULL;
 	e->end.message = message;
-	for (unsigned i = 0; i < 64 && r == -EADDRINUSE; i++) {
-		struct amp_vsock_addr local = {AMP_VSOCK_CID_HOST, PORT_FIRST + vl->next_port};
-
-		vl->next_port = (vl->next_port + 1u) % PORT_COUNT;
-		r = message && !vl->vs.seqpacket
-			    ? -EPROTONOSUPPORT
-			    : amp_vsock_connect(&vl->vs, &e->c, local, peer,
-						message ? AMP_VSOCK_SEQPACKET
-							: AMP_VSOCK_STREAM);
-	}
+	e->carrier = service->kind == AMP_SERVICE_ACCEPT;
+	r = vl->ops->connect(vl, e, service);
 	if (r) {
 		*err = -r;
 		vl->end_cnt--;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A link whose guest speaks virtio-vsock: the engine (src/vsock), its memory, and the
- * ends on top of it. What moves the rings to us (vhost-user) is on the outside.
+ * A link whose guest speaks virtio-vsock, or byte streams over rpmsg, which are the same
+ * engine's (src/vsock, af_rpmsg/rpmsg_stream.h): the engine, its memory, and the ends on top
+ * of it. How packets come and go is behind struct amp_vlink_ops; what moves the rings to
+ * us (vhost-user, shared memory) is on the outside.
  *
  * Theory of operation
  *
@@ -17,7 +19,7 @@
 #ifndef AMP_PROXY_VLINK_H
 #define AMP_PROXY_VLINK_H
 
-#include "../vsock/vsock.h"
+#include "../af_rpmsg/rpmsg_stream.h"
 #include "buf.h"
 #include "link.h"
 #include "meter.h"
@@ -33,8 +35,12 @@ struct amp_vlink;
 
 struct amp_end_vsock {
 	struct amp_end end;
-	struct amp_vsock_conn c;
+	union {
+		struct amp_vsock_conn c;
+		struct amp_rstream_conn rc; /* begins with c */
+	};
 	struct amp_vlink *vl;
+	const struct amp_forward *fwd; /* incoming: what it asked for, NULL: offload */
 	struct amp_grave grave;
 	TAILQ_ENTRY(amp_end_vsock) due_entry;
 	TAILQ_ENTRY(amp_end_vsock) starved_entry;
@@ -50,6 +56,7 @@ struct amp_end_vsock {
 	bool on_starved;
 	bool on_metered;
 	bool incoming; /* the guest asked; nobody has looked yet */
+	bool carrier;  /* of the offload protocol */
 	bool open;
 	bool connecting; /* on vl->connecting */
 	bool writable;	 /* to be told */
@@ -63,9 +70,29 @@ struct amp_end_vsock {
 
 TAILQ_HEAD(amp_end_vsock_list, amp_end_vsock);
 
+struct amp_vlink_ops {
+	/* The engine without its connections, as before the first guest. */
+	void (*init)(struct amp_vlink *vl);
+	/* Packets in, at most budget, and owed ones out: as amp_vsock_run(). */
+	int (*run)(struct amp_vlink *vl, unsigned budget);
+	/* A packet that was held goes back. */
+	void (*release)(struct amp_vlink *vl, uint16_t id);
+	/* e asks for a service. 0 or -errno. */
+	int (*connect)(struct amp_vlink *vl, struct amp_end_vsock *e,
+		       const struct amp_service *service);
+	/* Ends of another kind that are due. True: more are due already. NULL: there are none. */
+	bool (*serve)(struct amp_vlink *vl);
+	/* What the peer did that it must not, in words, once; NULL: nothing. */
+	const char *(*why)(struct amp_vlink *vl);
+};
+
 struct amp_vlink {
 	struct amp_link link;
-	struct amp_vsock vs;
+	const struct amp_vlink_ops *ops;
+	union {
+		struct amp_vsock vs;
+		struct amp_rstream rs; /* begins with vs */
+	};
 	struct amp_work work; /* the pass: set up by the transport */
 	struct amp_end_vsock_list due;
 	struct amp_end_vsock_list
@@ -80,14 +107,18 @@ struct amp_vlink {
 };
 
 int amp_vlink_init(struct amp_vlink *vl, const struct amp_link_ops *ops,
-		   const struct amp_link_conf *conf);
+		   const struct amp_vlink_ops *vops, const struct amp_link_conf *conf);
+/* The engine's hooks and memory that do not depend on the way of its packets. */
+void amp_vlink_engine(struct amp_vlink *vl);
+extern const struct amp_vlink_ops amp_vlink_vsock;
 /* Engine and deliveries, once. Packets handled, or -EBADMSG: the ring is broken. */
 int amp_vlink_run(struct amp_vlink *vl);
 /* The guest is gone: every end of its hears of it. The engine is fresh afterwards. */
 void amp_vlink_down(struct amp_vlink *vl);
 /* After down: closes the timer. */
 void amp_vlink_fini(struct amp_vlink *vl);
-struct amp_end *amp_vlink_connect(struct amp_link *link, uint32_t port, bool message, int *err);
+struct amp_end *amp_vlink_connect(struct amp_link *link, const struct amp_service *service,
+				  bool message, int *err);
 void amp_vlink_stats(const struct amp_link *link, char *dst, size_t len);
 
 /* ---- between vlink.c and end_vsock.c ---- */
@@ -113,6 +144,9 @@ struct amp_pass {
 };
 
 extern struct amp_pass amp_pass;
+
+/* Write a held packet down: its number + 1, linked behind *last; 0: no room in the pass. */
+unsigned amp_pass_hold(const struct amp_vsock_rx *rx, uint16_t *first, uint16_t *last);
 
 /* Answered, or never will be. */
 void amp_end_vsock_connected(struct amp_end_vsock *e);

@@ -253,10 +253,10 @@ static void finish(struct amp_vhost_be *be, int err)
 	unsigned i;
 
 	be->over = true;
-	if (be->dead)
+	if (be->guard.dead)
 		amp_vhost_be_why(be, -EFAULT,
 				 "the front-end took away memory that it had shared");
-	be->err = be->dead ? -EFAULT : err;
+	be->err = be->guard.dead ? -EFAULT : err;
 	amp_vhost_be_queues_pause(be);
 	for (i = 0; i < be->queues; i++)
 		amp_vhost_be_kick_drop(be, i);
@@ -270,7 +270,7 @@ int amp_vhost_be_readable(struct amp_vhost_be *be)
 	if (be->fd < 0 || be->over)
 		return -ENOTCONN;
 	be->busy = true;
-	for (n = 0; n < BURST && rc == 0 && !be->err && !be->dead; n++) {
+	for (n = 0; n < BURST && rc == 0 && !be->err && !be->guard.dead; n++) {
 		rc = receive(be);
 		if (rc <= 0)
 			break;
@@ -280,7 +280,7 @@ int amp_vhost_be_readable(struct amp_vhost_be *be)
 	}
 	be->busy = false;
 	if (rc == 0)
-		rc = be->dead ? -EFAULT : be->err;
+		rc = be->guard.dead ? -EFAULT : be->err;
 	if (rc < 0)
 		finish(be, rc);
 	return rc;
@@ -377,6 +377,7 @@ int amp_vhost_be_init(struct amp_vhost_be *be)
 		return -EINVAL;
 	be->fd = be->req_fd = -1;
 	be->fd_cnt = be->regions = 0;
+	memset(&be->guard, 0, sizeof(be->guard));
 	be->why = "";
 	memset(be->q, 0, sizeof(be->q));
 	for (i = 0; i < AMP_VHOST_QUEUES; i++)
@@ -387,7 +388,7 @@ int amp_vhost_be_init(struct amp_vhost_be *be)
 
 int amp_vhost_be_start(struct amp_vhost_be *be, int fd)
 {
-	int rc = be->fd >= 0 ? -EBUSY : amp_vhost_be_enter(be);
+	int rc = be->fd >= 0 ? -EBUSY : amp_sigbus_enter(&be->guard);
 
 	if (rc < 0)
 		close(fd);
@@ -412,10 +413,12 @@ void amp_vhost_be_reset(struct amp_vhost_be *be)
 	close_msg_fds(be);
 	amp_vhost_be_close(&be->req_fd);
 	amp_vhost_be_close(&be->fd);
-	amp_vhost_be_leave(be);
+	be->regions = be->last = 0;
+	amp_sigbus_leave(&be->guard);
+	memset(be->region, 0, sizeof(be->region));
 	be->acked = be->proto = 0;
 	be->has_acked = be->over = be->busy = be->blank = be->mapped = false;
 	be->have = 0;
 	be->err = 0;
-	be->dead = 0;
+	be->guard.dead = 0;
 }

@@ -28,8 +28,7 @@
 #ifndef AMP_VHOST_USER_BACKEND_H
 #define AMP_VHOST_USER_BACKEND_H
 
-#include <signal.h>
-
+#include "sigbus.h"
 #include "vhost_user_msg.h"
 #include "vq.h"
 
@@ -71,8 +70,6 @@ struct amp_vhost_be_region {
 	uint64_t user;	/* front-end's address */
 	uint64_t len;
 	uint8_t *mem; /* where guest lies here */
-	uint8_t *map; /* what munmap() takes; NULL: unused */
-	size_t map_len;
 };
 
 struct amp_vhost_be_queue {
@@ -112,9 +109,9 @@ struct amp_vhost_be {
 	bool busy;   /* in amp_vhost_be_readable(): a failure waits for its end */
 	bool mapped; /* a memory table has come */
 	bool blank;  /* it showed nothing but zeros: perhaps not shared at all */
-	volatile sig_atomic_t dead; /* set by the SIGBUS handler */
 	struct amp_vhost_be_queue q[AMP_VHOST_QUEUES];
-	/* memory map; regions is read by the SIGBUS handler */
+	/* memory map */
+	struct amp_sigbus guard;
 	struct amp_vhost_be_region region[AMP_VU_REGIONS];
 	unsigned regions;
 	unsigned last; /* region that matched last */
@@ -154,16 +151,10 @@ void amp_vhost_be_reset(struct amp_vhost_be *be);
 /* Guest memory at addr for *len_io bytes or fewer (shortened at a region's end); NULL: none. */
 void *amp_vhost_be_translate(void *be, uint64_t addr, uint32_t *len_io);
 
-/*
- * A front-end can shrink the file whose memory it shared: then an access here gets
- * SIGBUS (or EFAULT from readv() and friends: treat that as dead, too). The handler
- * puts zero pages in place of all the back-end's memory and marks it dead; a SIGBUS
- * anywhere else ends the process as before. 0 or -errno.
- */
-int amp_vhost_be_sigbus_install(void);
+/* A front-end can shrink the file whose memory it shared: sigbus.h, which is to be installed. */
 static inline bool amp_vhost_be_dead(const struct amp_vhost_be *be)
 {
-	return be->dead != 0;
+	return be->guard.dead != 0;
 }
 
 #endif /* AMP_VHOST_USER_BACKEND_H */

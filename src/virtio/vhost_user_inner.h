@@ -30,8 +30,5 @@ int amp_vhost_be_handle(struct amp_vhost_be *be);
 int amp_vhost_be_map(struct amp_vhost_be *be);
 /* Where the front-end's own address lies here, len bytes in one piece; NULL: nowhere. */
 void *amp_vhost_be_user(struct amp_vhost_be *be, uint64_t addr, uint32_t len);
-/* The SIGBUS handler looks after be from enter to leave; leave unmaps all. */
-int amp_vhost_be_enter(struct amp_vhost_be *be);
-void amp_vhost_be_leave(struct amp_vhost_be *be);
 
 #endif /* AMP_VHOST_USER_INNER_H */

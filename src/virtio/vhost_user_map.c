@@ -7,21 +7,16 @@
  * the file's offset 0 on, because mmap() wants offsets on the file's own page size and
  * a front-end may name any (User-mode Linux does; huge pages make it worse).
  *
- * The file can shrink under the map at any time: then an access here gets SIGBUS. The
- * handler, which serves all back-ends of the process, finds the back-end by the
- * address, lays zero pages over all its regions so that the interrupted code runs to
- * its end on harmless data, and marks it dead; the owner looks at the mark after each
- * run. The table of back-ends is the only global; slots and region counts change with
- * release stores, so that the handler sees whole entries only.
+ * The file can shrink under the map at any time: then an access here gets SIGBUS, which
+ * sigbus.c turns into a dead back-end.
  *
- * System calls: mmap munmap fstat lseek pread64 rt_sigaction.
+ * System calls: mmap fstat lseek pread64.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -29,14 +24,11 @@
 
 #include "vhost_user_inner.h"
 
-#define BACKENDS 256
 /* Of one back-end: it could use up the address space of the process for all others. */
 #define MAP_MAX (sizeof(size_t) > 4 ? 1ull << 40 : 1ull << 30)
 
 /* Looked at once per connection to tell whether the memory is shared at all. */
 #define BLANK_PAGES 1024
-
-static struct amp_vhost_be *backend[BACKENDS]; /* atomic */
 
 /* --- translation --- */
 
@@ -83,12 +75,8 @@ void *amp_vhost_be_user(struct amp_vhost_be *be, uint64_t addr, uint32_t len)
 
 static void unmap(struct amp_vhost_be *be)
 {
-	unsigned i, cnt = be->regions;
-
-	__atomic_store_n(&be->regions, 0, __ATOMIC_RELEASE);
-	be->last = 0;
-	for (i = 0; i < cnt; i++)
-		munmap(be->region[i].map, be->region[i].map_len);
+	be->regions = be->last = 0;
+	amp_sigbus_unmap(&be->guard);
 	memset(be->region, 0, sizeof(be->region));
 }
 
@@ -150,13 +138,12 @@ static int map_region(struct amp_vhost_be *be, unsigned i)
 	if (map == MAP_FAILED)
 		return amp_vhost_be_why(be, -errno, "memory region %u: cannot map: %s", i,
 					strerror(errno));
-	r->map = map;
-	r->map_len = len;
-	r->mem = r->map + m.mmap_offset;
+	amp_sigbus_add(&be->guard, map, len);
+	r->mem = (uint8_t *)map + m.mmap_offset;
 	r->guest = m.guest_addr;
 	r->user = m.user_addr;
 	r->len = m.size;
-	__atomic_store_n(&be->regions, i + 1, __ATOMIC_RELEASE);
+	be->regions = i + 1;
 	return 0;
 }
 
@@ -218,88 +205,4 @@ int amp_vhost_be_map(struct amp_vhost_be *be)
 	for (i = 0; i < cnt && rc == 0; i++)
 		rc = map_region(be, i);
 	return rc;
-}
-
-/* --- SIGBUS --- */
-
-int amp_vhost_be_enter(struct amp_vhost_be *be)
-{
-	unsigned i;
-
-	for (i = 0; i < BACKENDS; i++) {
-		struct amp_vhost_be *none = NULL;
-
-		if (__atomic_compare_exchange_n(&backend[i], &none, be, false, __ATOMIC_ACQ_REL,
-						__ATOMIC_RELAXED))
-			return 0;
-	}
-	return -ENFILE;
-}
-
-void amp_vhost_be_leave(struct amp_vhost_be *be)
-{
-	unsigned i;
-
-	unmap(be);
-	for (i = 0; i < BACKENDS; i++) {
-		if (__atomic_load_n(&backend[i], __ATOMIC_RELAXED) == be)
-			__atomic_store_n(&backend[i], NULL, __ATOMIC_RELEASE);
-	}
-}
-
-static bool owns(const struct amp_vhost_be *be, unsigned cnt, const uint8_t *addr)
-{
-	unsigned i;
-
-	for (i = 0; i < cnt; i++) {
-		if ((size_t)(addr - be->region[i].map) < be->region[i].map_len)
-			return true;
-	}
-	return false;
-}
-
-/* Async-signal-safe: mmap() is a bare system call. false: not ours, or no way out. */
-static bool bury(const uint8_t *addr)
-{
-	unsigned i, k;
-
-	for (i = 0; i < BACKENDS; i++) {
-		struct amp_vhost_be *be = __atomic_load_n(&backend[i], __ATOMIC_ACQUIRE);
-		unsigned cnt = be ? __atomic_load_n(&be->regions, __ATOMIC_ACQUIRE) : 0;
-
-		if (!be || !owns(be, cnt, addr))
-			continue;
-		be->dead = 1;
-		for (k = 0; k < cnt; k++) {
-			if (mmap(be->region[k].map, be->region[k].map_len,
-				 PROT_READ | PROT_WRITE,
-				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
-				 0) == MAP_FAILED)
-				return false;
-		}
-		return true;
-	}
-	return false;
-}
-
-static void on_sigbus(int sig, siginfo_t *info, void *ctx)
-{
-	int saved = errno;
-
-	(void)ctx;
-	/* a SIGBUS that somebody sent has a code <= 0 and no address */
-	if (info->si_code <= 0 || !bury(info->si_addr)) {
-		/* blocked until we return: then the process ends with the default action */
-		signal(sig, SIG_DFL);
-		raise(sig);
-	}
-	errno = saved;
-}
-
-int amp_vhost_be_sigbus_install(void)
-{
-	struct sigaction sa = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
-
-	sigemptyset(&sa.sa_mask);
-	return sigaction(SIGBUS, &sa, NULL) < 0 ? -errno : 0;
 }

@@ -276,7 +276,7 @@ int amp_link_vsock_device(const char *path, uint32_t guest_cid)
 	fd = listen_at(path);
 	if (fd < 0)
 		return fd;
-	amp_vhost_be_sigbus_install();
+	amp_sigbus_install();
 	amp_port_lock();
 	d = dev_slot();
 	if (!d || amp_port_watch(fd, listen_drain)) {

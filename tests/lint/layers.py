@@ -47,6 +47,10 @@ ROOMS = {
 		"vsock/vsock.h",
 		"virtio/vq.h",
 		"virtio/vhost_user_backend.h",  # the device side's door
+		"virtio/sigbus.h",              # memory that its owner may take away
+		"virtio/remoteproc.h",          # the rpmsg host's door
+		"af_rpmsg/rpmsg.h",
+		"af_rpmsg/rpmsg_stream.h",
 	],
 }
 
@@ -57,7 +61,7 @@ ENGINES_MAY_NOT = ["socket/*", "<sys/socket.h>", "<sys/uio.h>", "<netinet/*>", "
 		   "<netdb.h>", "<arpa/inet.h>", "<ampsock.h>"]
 
 # The freestanding part of the library: what a bare toolchain has, or include/ brings.
-HOSTED = ["proxy/*", "port/posix.*", "virtio/vhost_user_*", "vsock/hosted_*"]
+HOSTED = ["proxy/*", "port/posix.*", "virtio/vhost_user_*", "virtio/sigbus.*", "vsock/hosted_*"]
 LIBC = ["<stdbool.h>", "<stddef.h>", "<stdint.h>", "<stdarg.h>", "<limits.h>", "<string.h>",
 	"<errno.h>", "<sys/types.h>", "<sys/time.h>", "<fcntl.h>", "<signal.h>", "<time.h>"]
 

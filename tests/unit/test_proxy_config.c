@@ -117,6 +117,92 @@ static void test_bad(void **state)
 	bad(LINK "expose = vsock:1 -> unix /a\nexpose = vsock:1 -> unix /b\n", "F:6:", "F:5");
 }
 
+#define SHM "[link m4]\ntype = rpmsg-shm\npath = /dev/shm/m4\nbell = unix:/run/m4.bell\n"
+
+static void test_shm(void **state)
+{
+	const struct amp_link_conf *l;
+	struct amp_config c;
+
+	(void)state;
+	assert_int_equal(read_file("[link m4]\ntype = rpmsg-shm\npath = /dev/shm/m4\n"
+				   "da = 0x21000000\noffset = 0x1000\nsize = 16M\n"
+				   "table = 0x21001000\ncarveout = 0x21080000:256k\n"
+				   "buffer = 2048\nbuffers = 16\nbell = eventfd:7,8\n"
+				   "allow = out any any:any\n"
+				   "publish = tcp 127.0.0.1:8080 -> inet:80\n"
+				   "publish = udp 127.0.0.1:8080 -> rpmsg:@0x400\n"
+				   "expose = rpmsg:a -> unix /a\n"
+				   "expose = rpmsg:a -> udp 127.0.0.1:5\n"
+				   "[link m5]\ntype = rpmsg-shm\npath = /dev/shm/m4\n"
+				   "elf = /fw/m5.elf\nbell = poll:10\n"
+				   "[link m6]\ntype = rpmsg-shm\npath = /dev/shm/m4\n"
+				   "elf = /fw/m6.elf\nbell = unix:/run/b\n",
+				   &c),
+			 0);
+	l = TAILQ_FIRST(&c.links);
+	assert_int_equal(l->type, AMP_LINK_RPMSG_SHM);
+	assert_int_equal(l->shm.da, 0x21000000);
+	assert_int_equal(l->shm.offset, 0x1000);
+	assert_int_equal(l->shm.size, 16 << 20);
+	assert_true(l->shm.has_table);
+	assert_int_equal(l->shm.table, 0x21001000);
+	assert_int_equal(l->shm.carveout, 0x21080000);
+	assert_int_equal(l->shm.carve_size, 256 << 10);
+	assert_int_equal(l->shm.buf_len, 2048);
+	assert_int_equal(l->shm.buf_cnt, 16);
+	assert_int_equal(l->shm.bell.kind, AMP_BELL_EVENTFD);
+	assert_int_equal(l->shm.bell.rx, 7);
+	assert_int_equal(l->shm.bell.tx, 8);
+	l = TAILQ_NEXT(l, entry);
+	assert_string_equal(l->shm.elf, "/fw/m5.elf");
+	assert_int_equal(l->shm.bell.poll_ms, 10);
+	l = TAILQ_NEXT(l, entry);
+	assert_string_equal(l->shm.bell.path, "/run/b");
+	amp_config_free(&c);
+}
+
+static void test_bad_shm(void **state)
+{
+	(void)state;
+	bad("[link a]\ntype = rpmsg-shm\nbell = poll:1\n", "F:2:", "path = FILE");
+	bad("[link a]\ntype = rpmsg-shm\npath = /x\n", "F:2:", "no doorbell");
+	bad(SHM "bell = poll:1\n", "F:5:", "once in a link");
+	bad("[link a]\nbell = bong\n", "F:2:", "unix:PATH");
+	bad("[link a]\nbell = unix:\n", "F:2:", "unix:PATH");
+	bad("[link a]\nbell = eventfd:3\n", "F:2:", "eventfd:RX,TX");
+	bad("[link a]\nbell = eventfd:2,3\n", "F:2:", "eventfd:RX,TX");
+	bad("[link a]\nbell = poll:0\n", "F:2:", "poll:MS");
+	bad("[link a]\nbell = poll:1001\n", "F:2:", "poll:MS");
+	bad(SHM "da = here\n", "F:5:", "0x21000000");
+	bad(SHM "offset = -1\n", "F:5:", "offset");
+	bad(SHM "size = 0\n", "F:5:", "16M");
+	bad(SHM "table = x\n", "F:5:", "resource table's address");
+	bad(SHM "table = 1\nelf = /x\n", "F:2:", "either elf");
+	bad(SHM "carveout = 1\n", "F:5:", "ADDRESS:SIZE");
+	bad(SHM "carveout = 1:0\n", "F:5:", "ADDRESS:SIZE");
+	bad(SHM "buffer = 30\n", "F:5:", "multiple of 4");
+	bad(SHM "buffer = 514\n", "F:5:", "multiple of 4");
+	bad(SHM "buffers = 0\n", "F:5:", "1 to 1024");
+	bad(SHM "da = 0xffffffffffffffff\nsize = 1\n", "F:2:", "64 bits");
+	/* what belongs to the other type, and what would be right */
+	bad(SHM "cid = 3\n", "F:2:", "rpmsg-shm has no key cid: expected one of da, ");
+	bad(LINK "da = 3\n", "F:2:", "vhost-user-vsock has no key da: expected one of cid");
+	bad(SHM "publish = tcp 127.0.0.1:1 -> vsock:5\n", "F:5: publish: vsock:5",
+	    "type rpmsg-shm: expected rpmsg:NAME or rpmsg:@ADDRESS");
+	bad(SHM "\nexpose = vsock:5 -> unix /a\n", "F:6: expose: vsock:5", "rpmsg:NAME");
+	bad(LINK "publish = tcp 127.0.0.1:1 -> rpmsg:a\n", "F:5: publish: rpmsg:a",
+	    "type vhost-user-vsock: expected vsock:PORT");
+	bad(LINK "expose = rpmsg:@9 -> unix /a\n", "F:5: expose: rpmsg:@9", "vsock:PORT");
+	bad(SHM "expose = rpmsg:ampsock -> unix /a\n", "F:5: expose:", "proxy's own");
+	bad(SHM "expose = rpmsg:a -> unix /a\nexpose = rpmsg:a -> tcp 127.0.0.1:1\n",
+	    "F:6: expose: rpmsg:a", "F:5");
+	bad(SHM "[link b]\ntype = rpmsg-shm\npath = /dev/shm/m4\nbell = poll:5\n",
+	    "F:6:", "same resource table");
+	bad(SHM "[link b]\ntype = rpmsg-shm\npath = /b\nbell = unix:/run/m4.bell\n",
+	    "F:6:", "same doorbell");
+}
+
 static void test_long_lines(void **state)
 {
 	char text[2000];
@@ -156,6 +242,15 @@ static void test_option(void **state)
 		"vhost-user-vsock:/x,cid=3,nmae=x",
 		"vhost-user-vsock:/x,cid=3,",
 		"vhost-user-vsock:/x,cid=3,name=a/b",
+		"vhost-user-vsock:/x,cid=3,da=1",
+		"vhost-user-vsock:/x,cid=3,path=/y",
+		"rpmsg-shm:/x",
+		"rpmsg-shm:/x,bell=poll:1,cid=3",
+		"rpmsg-shm:/x,bell=eventfd:3",
+		"rpmsg-shm:/x,bell=eventfd:3,",
+		"rpmsg-shm:/x,bell=eventfd:3,x",
+		"rpmsg-shm:/x,bell=poll:1,bell=poll:1",
+		"rpmsg-shm:/x,bell=poll:1,ding=1",
 	};
 	struct amp_config c;
 
@@ -166,6 +261,14 @@ static void test_option(void **state)
 	amp_config_free(&c);
 	assert_int_equal(link_option("vhost-user-vsock:/run/a.sock,cid=7", &c), 0);
 	assert_string_equal(TAILQ_FIRST(&c.links)->name, "cid7");
+	amp_config_free(&c);
+	assert_int_equal(link_option("rpmsg-shm:/run/a,bell=eventfd:3,4,da=0x10", &c), 0);
+	assert_string_equal(TAILQ_FIRST(&c.links)->name, "rpmsg0");
+	assert_int_equal(TAILQ_FIRST(&c.links)->shm.bell.tx, 4);
+	assert_int_equal(TAILQ_FIRST(&c.links)->shm.da, 16);
+	amp_config_free(&c);
+	assert_int_equal(link_option("rpmsg-shm:/run/a,bell=eventfd:3,4", &c), 0);
+	assert_int_equal(TAILQ_FIRST(&c.links)->shm.bell.tx, 4);
 	amp_config_free(&c);
 	for (unsigned i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
 		assert_int_not_equal(link_option(wrong[i], &c), 0);
@@ -193,6 +296,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good),
 		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_shm),
+		cmocka_unit_test(test_bad_shm),
 		cmocka_unit_test(test_long_lines),
 		cmocka_unit_test(test_option),
 		cmocka_unit_test(test_rule_needs_link),

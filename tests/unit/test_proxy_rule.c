@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -351,6 +352,81 @@ static void test_expose(void **state)
 			     0);
 }
 
+/* text is refused with these words. */
+static void no_service(int (*parse)(const char *, struct amp_forward *,
+				    struct amp_rule_error *),
+		       const char *text, const char *words)
+{
+	struct amp_rule_error e = {.msg = ""};
+	struct amp_forward f;
+
+	assert_int_not_equal(parse(text, &f, &e), 0);
+	if (!strstr(e.msg, words))
+		fail_msg("%s: expected `%s` in: %s", text, words, e.msg);
+	assert_true(e.at <= strlen(text));
+}
+
+static void test_rpmsg(void **state)
+{
+	static const struct {
+		const char *text, *name;
+		uint32_t addr;
+		enum amp_target_kind kind;
+	} good[] = {
+		{"tcp 127.0.0.1:80 -> rpmsg:web", "web~s", 0, AMP_TARGET_TCP},
+		{"unix /run/x -> rpmsg:web", "web~s", 0, AMP_TARGET_UNIX},
+		{"udp 127.0.0.1:80 -> rpmsg:web", "web", 0, AMP_TARGET_UDP},
+		{"udp 127.0.0.1:80 -> rpmsg:@30", "", 30, AMP_TARGET_UDP},
+		{"tcp 127.0.0.1:80 -> rpmsg:@0xfffffffe", "", 0xfffffffe, AMP_TARGET_TCP},
+		{"tcp 127.0.0.1:80 -> rpmsg:12345678901234567890123456789",
+		 "12345678901234567890123456789~s", 0, AMP_TARGET_TCP},
+		{"udp 127.0.0.1:80 -> rpmsg:1234567890123456789012345678901",
+		 "1234567890123456789012345678901", 0, AMP_TARGET_UDP},
+	};
+	struct amp_rule_error e;
+	struct amp_forward f, g;
+	char text[AMP_SERVICE_TEXT];
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(good) / sizeof(*good); i++) {
+		char turned[128];
+		const char *arrow = strstr(good[i].text, " -> ");
+
+		assert_int_equal(amp_publish_parse(good[i].text, &f, &e), 0);
+		assert_int_equal(f.service.kind, AMP_SERVICE_RPMSG);
+		assert_int_equal(f.target.kind, good[i].kind);
+		assert_string_equal(f.service.name, good[i].name);
+		assert_int_equal(f.service.port, good[i].addr);
+		snprintf(turned, sizeof(turned), "%s -> %.*s", arrow + 4,
+			 (int)(arrow - good[i].text), good[i].text);
+		assert_int_equal(amp_expose_parse(turned, &g, &e), 0);
+		assert_true(amp_service_same(&f.service, &g.service));
+		if (good[i].name[0])
+			assert_string_equal(amp_service_text(&f.service, text), arrow + 4);
+	}
+	/* the suffix is the proxy's, the name too; a raw service may be called like that */
+	no_service(amp_publish_parse, "tcp 127.0.0.1:80 -> rpmsg:ampsock", "proxy's own");
+	no_service(amp_publish_parse, "udp 127.0.0.1:80 -> rpmsg:ampsock", "proxy's own");
+	no_service(amp_expose_parse, "rpmsg:ampsock -> tcp 127.0.0.1:80", "proxy's own");
+	no_service(amp_expose_parse, "rpmsg:ampsock -> udp 127.0.0.1:80", "proxy's own");
+	no_service(amp_expose_parse, "rpmsg:ampsock~s -> tcp 127.0.0.1:80", "without it");
+	no_service(amp_publish_parse, "tcp 127.0.0.1:80 -> rpmsg:web~s", "without it");
+	no_service(amp_publish_parse, "tcp 127.0.0.1:80 -> rpmsg:", "1 to 29");
+	no_service(amp_publish_parse,
+		   "tcp 127.0.0.1:80 -> rpmsg:123456789012345678901234567890", "1 to 29");
+	no_service(amp_expose_parse, "rpmsg:123456789012345678901234567890 -> tcp 127.0.0.1:80",
+		   "1 to 29");
+	no_service(amp_publish_parse,
+		   "udp 127.0.0.1:80 -> rpmsg:12345678901234567890123456789012", "1 to 31");
+	no_service(amp_publish_parse, "udp 127.0.0.1:80 -> rpmsg:w\xc3\xa9", "printable");
+	no_service(amp_publish_parse, "udp 127.0.0.1:80 -> rpmsg:@", "address of an endpoint");
+	no_service(amp_publish_parse, "udp 127.0.0.1:80 -> rpmsg:@53", "name service");
+	no_service(amp_publish_parse, "udp 127.0.0.1:80 -> rpmsg:@0xffffffff", "address");
+	no_service(amp_publish_parse, "udp 127.0.0.1:80 -> rpmsg:@x", "address");
+	no_service(amp_publish_parse, "udp 127.0.0.1:80 -> rpmsg", "rpmsg:NAME");
+	no_service(amp_expose_parse, "rpmsg:a b -> tcp 127.0.0.1:80", "expected `->`");
+}
+
 static void test_numbers(void **state)
 {
 	uint32_t v;
@@ -368,15 +444,43 @@ static void test_numbers(void **state)
 	assert_false(amp_parse_u32("11", 10, &v));
 }
 
+static void test_big_numbers(void **state)
+{
+	static const char *const wrong[] = {"",	 "0x",	"x1", "-1", "1 ",  " 1",  "1kk",
+					    "g", "0xg", "1t", "1b", "1.5", "0x1z"};
+	uint64_t v;
+
+	(void)state;
+	assert_true(amp_parse_u64("0", 10, &v));
+	assert_int_equal(v, 0);
+	assert_true(amp_parse_u64("0x21000000", UINT64_MAX, &v));
+	assert_int_equal(v, 0x21000000);
+	assert_true(amp_parse_u64("0xFFFFFFFFFFFFFFFF", UINT64_MAX, &v));
+	assert_true(v == UINT64_MAX);
+	assert_true(amp_parse_u64("18446744073709551615", UINT64_MAX, &v));
+	assert_true(amp_parse_u64("16M", UINT64_MAX, &v));
+	assert_int_equal(v, 16 << 20);
+	assert_true(amp_parse_u64("0x10k", UINT64_MAX, &v));
+	assert_int_equal(v, 16 << 10);
+	assert_true(amp_parse_u64("3G", UINT64_MAX, &v));
+	assert_false(amp_parse_u64("18446744073709551616", UINT64_MAX, &v));
+	assert_false(amp_parse_u64("0x10000000000000000", UINT64_MAX, &v));
+	assert_false(amp_parse_u64("18446744073709551615k", UINT64_MAX, &v));
+	assert_false(amp_parse_u64("11", 10, &v));
+	for (unsigned i = 0; i < sizeof(wrong) / sizeof(*wrong); i++)
+		assert_false(amp_parse_u64(wrong[i], UINT64_MAX, &v));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_plain),	cmocka_unit_test(test_disguises),
-		cmocka_unit_test(test_local),	cmocka_unit_test(test_local_named),
-		cmocka_unit_test(test_in),	cmocka_unit_test(test_names),
-		cmocka_unit_test(test_refused), cmocka_unit_test(test_long),
-		cmocka_unit_test(test_publish), cmocka_unit_test(test_expose),
-		cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_plain),	    cmocka_unit_test(test_disguises),
+		cmocka_unit_test(test_local),	    cmocka_unit_test(test_local_named),
+		cmocka_unit_test(test_in),	    cmocka_unit_test(test_names),
+		cmocka_unit_test(test_refused),	    cmocka_unit_test(test_long),
+		cmocka_unit_test(test_publish),	    cmocka_unit_test(test_expose),
+		cmocka_unit_test(test_rpmsg),	    cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_big_numbers),
 	};
 
 	return cmocka_run_group_tests(tests, host_addrs, NULL);

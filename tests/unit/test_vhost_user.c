@@ -445,7 +445,7 @@ static void test_sigbus(void **state)
 	uint32_t len = 1;
 
 	(void)state;
-	assert_int_equal(amp_vhost_be_sigbus_install(), 0);
+	assert_int_equal(amp_sigbus_install(), 0);
 	rig_up(&r);
 	rig_up(&other);
 	rig_run(&r);
@@ -492,7 +492,7 @@ static void test_sigbus_elsewhere(void **state)
 			int fd = memfd_create("x", 0);
 			volatile uint8_t *p;
 
-			amp_vhost_be_sigbus_install();
+			amp_sigbus_install();
 			if (sent) {
 				raise(SIGBUS);
 				_exit(0);
@@ -535,7 +535,7 @@ static void huge_case(int fd, blksize_t page, size_t want)
 	claimed_page = 0;
 	m = amp_vhost_be_translate(&r.be, GUEST, &len);
 	assert_int_equal(*m, 5);
-	assert_int_equal(r.be.region[0].map_len, want);
+	assert_int_equal(r.be.guard.area[0].len, want);
 	rig_down(&r);
 	munmap(p, 4096);
 }
