@@ -49,12 +49,13 @@ struct amp_stats {
 	uint32_t resets;      /* connections reset for that */
 	uint32_t link_resets; /* links reset: broken ring, device reset, dead proxy */
 	uint32_t kicks;	      /* notifications sent to the device */
-	uint32_t dgram_drops; /* datagrams that found no room */
+	uint32_t dgram_drops; /* datagrams and raw messages that found no room, or nobody */
 	uint32_t sockets_used;
 	uint32_t sockets_max;
 	uint32_t rings_used;
 	uint32_t tx_pending; /* packets that the other end has not taken yet: 0 before power-off
 			      */
+	uint32_t names_lost; /* AF_RPMSG: announcements that found no room */
 };
 
 void amp_stats_get(struct amp_stats *st);

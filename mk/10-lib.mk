@@ -2,7 +2,7 @@
 # The hosted library: amp_* calls for Linux processes. Plain, and for tests under sanitizers.
 
 comma := ,
-LIB_ROOMS := socket af_inet vsock conn virtio port wire
+LIB_ROOMS := socket af_inet af_rpmsg vsock conn virtio port wire
 LIB_BARE  := src/port/baremetal.c src/virtio/mmio.c src/virtio/mmio_why.c
 LIB_SRCS  := $(sort $(filter-out $(LIB_BARE),$(wildcard $(LIB_ROOMS:%=src/%/*.c))))
 

@@ -19,8 +19,8 @@
 /* A receive buffer that a raw SOCK_SEQPACKET socket holds. */
 struct amp_rheld {
 	const void *data; /* in shared memory; len is ours */
+	uint32_t id;
 	uint16_t len;
-	uint16_t id;
 	uint8_t next;
 };
 #define AMP_RHELD_CNT (2u * AMPSOCK_RPMSG_HOLD)
@@ -180,6 +180,8 @@ int amp_rsock_announce(struct amp_sock *s);
 void amp_rsock_service(struct amp_rlink *l, const char *name, uint32_t addr, bool gone);
 /* Deadlines of those. ms until the next, -1: none. */
 int32_t amp_rsock_tick(void);
+/* The last of a closed socket: its endpoints. */
+void amp_rsock_finish(struct amp_sock *s);
 /* The withdrawal of an endpoint is out. */
 void amp_rsock_gone(struct amp_sock *s, struct amp_rpmsg_ept *ept);
 /* l is down: what that means to raw sockets. */
@@ -206,13 +208,16 @@ int amp_rpmsg_name(struct amp_sock *s, bool peer, struct sockaddr *addr, socklen
 int amp_rpmsg_option(struct amp_sock *s, bool set, int level, int name, void *val,
 		     socklen_t *len);
 int amp_rpmsg_direct(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io);
+/* The reservation of a raw socket, which there is, goes back unused. */
+void amp_rpmsg_unreserve(struct amp_sock *s);
 /* amp_rstream_ops.request */
 struct amp_rstream_conn *amp_rpmsg_request(struct amp_rstream *rs, uint32_t local,
 					   uint32_t peer);
 /* Whose message from src this is, of a raw listener: a child of it, new or not; NULL: nobody's.
  */
 struct amp_sock *amp_rpmsg_child(struct amp_rlink *l, struct amp_sock *s, uint32_t src);
-/* A listener, or a child of one, is closed. True: the rest is done when the last child is. */
+/* A listener, or a child of one, is closed. True: its endpoint stays until the last child is
+ * closed, too. */
 bool amp_rpmsg_close_family(struct amp_sock *s);
 
 #endif /* AMPSOCK_RPMSG */

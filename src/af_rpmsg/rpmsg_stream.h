@@ -127,12 +127,17 @@ void amp_rstream_init(struct amp_rstream *rs);
 void amp_rstream_down(struct amp_rstream *rs);
 
 /*
- * A message has arrived for rc's endpoint, or (rc NULL) at the endpoint rx->dst of a service
- * or front door. rx->src: 0 where the door cannot see it. Hooks are called from here, too,
- * except for EV_GONE. True: the owner holds the buffer.
+ * A message has arrived for rc's endpoint; rx->src: 0 where the door cannot see it. Hooks are
+ * called from here, too, except for EV_GONE. True: the owner holds the buffer.
  */
 bool amp_rstream_input(struct amp_rstream *rs, struct amp_rstream_conn *rc,
-		       const struct amp_rpmsg_rx *rx);
+		       const struct amp_rpmsg_rx *rx) __attribute__((nonnull));
+
+/*
+ * A message has arrived at the endpoint rx->dst of a stream service or a front door, which is
+ * no connection's. In a file of its own (rpmsg_serve.c): who never listens has none of it.
+ */
+void amp_rstream_serve(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx);
 
 /*
  * REQUEST to the service at addr goes out at the next run. rc->c.buf_alloc is set by the

@@ -522,7 +522,15 @@ void amp_vsock_fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, ui
 bool amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			 const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx)
 {
-	return input(vs, h, rx, c);
+	int r;
+
+	if (!usual_data(c, h))
+		return in_known(vs, c, h, rx);
+	c->credit.rx_cnt += rx->len;
+	r = vs->ops->data(vs, c, rx);
+	if (r < 0)
+		conn_lied(vs, c, AMP_WHY("receive buffer overrun"));
+	return r > 0;
 }
 
 void amp_vsock_rekey(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t peer_port)

@@ -284,7 +284,10 @@ static inline void amp_vsock_told(struct amp_vsock_conn *c)
 	c->credit.told_fwd_cnt = c->credit.fwd_cnt;
 	c->owed &= (uint8_t)~AMP_OWE_CREDIT;
 }
-/* A good packet has arrived; for c, when the path knows it. True: the owner holds its buffer. */
+/*
+ * A good packet has arrived; for c, when the path knows it: of the header then only len, op,
+ * flags, buf_alloc and fwd_cnt count. True: the owner holds its buffer.
+ */
 void amp_vsock_input(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 		     struct amp_vsock_rx *rx);
 bool amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,

@@ -34,6 +34,7 @@ ROOMS = {
 	"af_rpmsg": [
 		"socket/family.h", "conn/conn.h", "virtio/vq.h", "virtio/vdev.h",
 		"vsock/vsock.h",  # floor 2: a stream over rpmsg is a connection of that engine
+		"virtio/remoteproc.h",  # floor 1: bring-up
 	],
 	"conn": [],
 	"virtio": [],
@@ -56,12 +57,14 @@ ROOMS = {
 
 # Engines are shared by both buildings: no door upwards, no public socket header.
 ENGINES = ["vsock/vsock.c", "vsock/vsock.h", "vsock/xport_loop.c", "conn/*", "virtio/vq*",
-	   "virtio/vring.h", "virtio/vdev.h", "virtio/remoteproc*", "wire/*", "af_rpmsg/rpmsg.c", "af_rpmsg/rpmsg_stream.c"]
+	   "virtio/vring.h", "virtio/vdev.h", "virtio/remoteproc*", "wire/*", "af_rpmsg/rpmsg.c",
+	   "af_rpmsg/rpmsg_stream*", "af_rpmsg/rpmsg_serve.c"]
 ENGINES_MAY_NOT = ["socket/*", "<sys/socket.h>", "<sys/uio.h>", "<netinet/*>", "<poll.h>",
 		   "<netdb.h>", "<arpa/inet.h>", "<ampsock.h>"]
 
 # The freestanding part of the library: what a bare toolchain has, or include/ brings.
-HOSTED = ["proxy/*", "port/posix.*", "virtio/vhost_user_*", "virtio/sigbus.*", "vsock/hosted_*"]
+HOSTED = ["proxy/*", "port/posix.*", "virtio/vhost_user_*", "vsock/hosted_*",
+	  "af_rpmsg/hosted_*"]
 LIBC = ["<stdbool.h>", "<stddef.h>", "<stdint.h>", "<stdarg.h>", "<limits.h>", "<string.h>",
 	"<errno.h>", "<sys/types.h>", "<sys/time.h>", "<fcntl.h>", "<signal.h>", "<time.h>"]
 
@@ -74,6 +77,9 @@ SINGLE = {
 	# Hosted bring-up: what board code does for firmware, for a Linux process.
 	"vsock/hosted_driver.c": ["virtio/vhost_user_frontend.h"],
 	"vsock/hosted_device.c": ["virtio/vhost_user_backend.h", "port/posix.h"],
+	# Sockets that are connections of the engine: the operations are the same for both.
+	"af_rpmsg/af_rpmsg.h": ["vsock/af_vsock.h"],
+	"af_rpmsg/hosted_bell.c": ["port/posix.h"],
 	# getaddrinfo() asks the proxy, and the session is af_inet's: floor 4 calls its door.
 	"socket/resolve.c": ["af_inet/inet.h"],
 }

@@ -1,0 +1,603 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The AF_RPMSG family: sockets on rpmsg endpoints.
+ *
+ * Theory of operation
+ *
+ * A bound socket has an endpoint on its link, or on each of them (RPMSG_LINK_ANY), with the
+ * same address. The name is announced when the socket can take what comes: of a datagram
+ * socket at once, of the others when they listen or are connected, so no peer is invited
+ * before its first message has a place to go.
+ *
+ * A stream that connects is a connection of the engine (rpmsg_stream.c) from then on, with an
+ * endpoint of its own, and the operations are those of AF_VSOCK's streams (vsock/af_vsock.c).
+ * Raw sockets are in rpmsg_raw.c, listeners in rpmsg_listen.c.
+ *
+ * connect() by name looks into the link's table. If the name is not there the socket waits
+ * (SUB_WAIT) for the announcement, whether its caller does or not: the hook that hears of it
+ * goes on with the connect, a deadline ends it with ECONNREFUSED.
+ *
+ * close() takes the endpoints with it. A named one must be withdrawn, which takes a buffer,
+ * so the slot may stay for a while (SUB_CLOSED) until the bus says that it is out.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/rpmsg_socket.h>
+
+#include "ampsock.h"
+#include "af_rpmsg.h"
+
+#if AMPSOCK_RPMSG
+
+AMP_OPTIONAL(amp_rpmsg_listen);
+AMP_OPTIONAL(amp_rpmsg_accept);
+AMP_OPTIONAL(amp_rpmsg_name);
+AMP_OPTIONAL(amp_rpmsg_option);
+AMP_OPTIONAL(amp_rpmsg_direct);
+AMP_OPTIONAL(amp_rpmsg_close_family);
+AMP_OPTIONAL(amp_rpmsg_unreserve);
+
+/* families.def has the number, because it is read where no header knows the name. */
+_Static_assert(AF_RPMSG == 65, "families.def");
+_Static_assert(RPMSG_NAME_LEN == AMP_RPMSG_NAME_LEN && RPMSG_ADDR_ANY == AMP_RPMSG_ADDR_ANY,
+	       "sys/rpmsg_socket.h and wire/rpmsg_hdr.h");
+
+static unsigned waiting; /* l: sockets with SUB_WAIT */
+
+static int rpmsg_create(struct amp_sock *s, int type, int protocol)
+{
+	(void)s;
+	if (type != SOCK_STREAM && type != SOCK_SEQPACKET && type != SOCK_DGRAM)
+		return -ESOCKTNOSUPPORT;
+	return protocol && protocol != AF_RPMSG ? -EPROTONOSUPPORT : 0;
+}
+
+/* ---- addresses ---- */
+
+/*
+ * The suffix of streams is ours, and the front door's name only a carrier's: nobody but this
+ * library makes a socket without descriptor.
+ */
+static bool reserved_name(const struct amp_sock *s, const char *name)
+{
+	size_t len = strlen(name);
+
+	if (len >= 2 && memcmp(name + len - 2, AMP_RSTREAM_SUFFIX, 2) == 0)
+		return true;
+	return strcmp(name, AMP_RSTREAM_DOOR) == 0 && !(s->flags & AMP_SF_ORPHAN);
+}
+
+int amp_raddr_get(const struct amp_sock *s, const struct sockaddr *addr, socklen_t len,
+		  struct amp_raddr *to)
+{
+	struct sockaddr_rpmsg a; /* the caller's may lie anywhere */
+	size_t max = RPMSG_NAME_LEN - 1, n;
+	const char *end;
+
+	if (addr->sa_family != AF_RPMSG)
+		return -EAFNOSUPPORT;
+	if (len < sizeof(a))
+		return -EINVAL;
+	memcpy(&a, addr, sizeof(a));
+	end = memchr(a.rp_name, '\0', sizeof(a.rp_name));
+	if (s->type == SOCK_STREAM)
+		max -= sizeof(AMP_RSTREAM_SUFFIX) - 1;
+	if (!end || (n = (size_t)(end - a.rp_name)) > max)
+		return -ENAMETOOLONG;
+	if (reserved_name(s, a.rp_name))
+		return -EINVAL;
+	if (a.rp_link != RPMSG_LINK_ANY && a.rp_link >= AMPSOCK_RPMSG)
+		return -ENODEV;
+	memcpy(to->name, a.rp_name, sizeof(to->name));
+	if (n && s->type == SOCK_STREAM)
+		memcpy(to->name + n, AMP_RSTREAM_SUFFIX, sizeof(AMP_RSTREAM_SUFFIX));
+	to->link = a.rp_link == RPMSG_LINK_ANY ? AMP_RLINK_ANY : (uint8_t)a.rp_link;
+	to->addr = a.rp_addr == RPMSG_ADDR_ANY ? 0 : a.rp_addr;
+	return 0;
+}
+
+static bool meant(unsigned link, unsigned i)
+{
+	return link == AMP_RLINK_ANY || link == i;
+}
+
+/* The newest announcement of to->name on l. */
+static bool name_find(const struct amp_rlink *l, struct amp_raddr *to)
+{
+	for (unsigned k = l->name_cnt; k-- > 0;) {
+		if (strcmp(l->names[k].name, to->name) == 0) {
+			to->addr = l->names[k].addr;
+			return true;
+		}
+	}
+	return false;
+}
+
+struct amp_rlink *amp_raddr_find(struct amp_raddr *to, int *err)
+{
+	*err = -ENETUNREACH;
+	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
+		struct amp_rlink *l = &amp_rlinks[i];
+
+		if (!meant(to->link, i) || !amp_rlink_exists(i))
+			continue;
+		if (to->name[0]) {
+			/* it may yet come, also when the peer is late */
+			*err = -EAGAIN;
+			if (l->l.up && name_find(l, to))
+				return l;
+		} else if (l->l.up) {
+			return l;
+		}
+	}
+	return NULL;
+}
+
+/* ---- endpoints ---- */
+
+/* Of all links, those that s has an endpoint on are closed. True: nothing is still to be sent.
+ */
+static bool close_all(struct amp_sock *s)
+{
+	struct amp_rsock *p = amp_rsock(s);
+	bool done = true;
+
+	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
+		struct amp_rpmsg_ept *e = &p->ept[i];
+
+		if (e->kind == AMP_REPT_BOUND) {
+			e->kind = 0;
+			if (!amp_rpmsg_close(&amp_rlinks[i].bus, e)) {
+				e->kind = AMP_REPT_GOING;
+				amp_runner_due(&amp_rlinks[i].l.runner);
+			}
+		}
+		done = done && e->kind == 0;
+	}
+	return done;
+}
+
+void amp_rsock_finish(struct amp_sock *s)
+{
+	s->flags &= (uint16_t)~AMP_SF_BOUND; /* its name is free */
+	if (close_all(s))
+		amp_sock_free(s);
+}
+
+void amp_rsock_gone(struct amp_sock *s, struct amp_rpmsg_ept *ept)
+{
+	ept->kind = 0;
+	if ((s->sub & SUB_CLOSED) && close_all(s))
+		amp_sock_free(s);
+}
+
+/* One on each link meant, all at the same address. */
+static int open_some(struct amp_sock *s, unsigned on, uint32_t addr, const char *name)
+{
+	struct amp_rsock *p = amp_rsock(s);
+	int r;
+
+	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
+		struct amp_rlink *l;
+
+		if (!meant(on, i) || p->ept[i].kind)
+			continue;
+		l = amp_rlink_get(i);
+		r = amp_rpmsg_open(&l->bus, &p->ept[i], addr, name);
+		if (r) {
+			(void)close_all(s); /* without a name, or never announced: at once */
+			return r;
+		}
+		p->ept[i].kind = AMP_REPT_BOUND;
+		addr = p->ept[i].addr;
+		if (name && l->l.up)
+			amp_runner_due(&l->l.runner);
+	}
+	return 0;
+}
+
+int amp_rsock_open(struct amp_sock *s, unsigned on, uint32_t addr, bool announce)
+{
+	struct amp_rsock *p = amp_rsock(s);
+	const char *name = announce && p->name[0] ? p->name : NULL;
+	int r = s->type == SOCK_DGRAM ? amp_sock_ring(s) : 0;
+
+	if (r || addr)
+		return r ? r : open_some(s, on, addr, name);
+	do { /* what is free on one link may not be on the next */
+		r = open_some(s, on, AMP_RPMSG_ADDR_ANY, name);
+	} while (AMPSOCK_RPMSG > 1 && r == -EADDRINUSE);
+	return r;
+}
+
+int amp_rsock_announce(struct amp_sock *s)
+{
+	struct amp_rsock *p = amp_rsock(s);
+	uint32_t addr = 0;
+
+	if (!(s->flags & AMP_SF_BOUND) || !p->name[0])
+		return 0;
+	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
+		if (p->ept[i].kind && p->ept[i].name)
+			return 0; /* it is known already */
+		if (p->ept[i].kind)
+			addr = p->ept[i].addr;
+	}
+	(void)close_all(s);
+	return open_some(s, p->bound_on, addr, p->name);
+}
+
+static bool name_taken(const struct amp_raddr *at)
+{
+	struct amp_sock *s = NULL;
+
+	while ((s = amp_sock_next(s)) != NULL) {
+		const struct amp_rsock *p = amp_rsock(s);
+
+		if (s->fam == &amp_rpmsg_family && (s->flags & AMP_SF_BOUND) &&
+		    !amp_rsock_is_conn(s) && strcmp(p->name, at->name) == 0 &&
+		    (p->bound_on == AMP_RLINK_ANY || meant(at->link, p->bound_on)))
+			return true;
+	}
+	return false;
+}
+
+static int rpmsg_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t len)
+{
+	struct amp_rsock *p = amp_rsock(s);
+	struct amp_raddr at;
+	int r = amp_raddr_get(s, addr, len, &at);
+
+	if (r)
+		return r;
+	if ((s->flags & (AMP_SF_BOUND | AMP_SF_CONNECTED | AMP_SF_CONNECTING)) ||
+	    amp_rsock_is_conn(s))
+		return -EINVAL;
+	if (at.name[0] && name_taken(&at))
+		return -EADDRINUSE;
+	(void)close_all(s); /* one that a datagram was sent from */
+	memcpy(p->name, at.name, sizeof(p->name));
+	p->bound_on = at.link;
+	if (strcmp(at.name, AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX) == 0)
+		s->sub |= SUB_DOOR;
+	else
+		r = amp_rsock_open(s, at.link, at.addr, s->type == SOCK_DGRAM);
+	if (r)
+		p->name[0] = '\0';
+	else
+		s->flags |= AMP_SF_BOUND;
+	return r;
+}
+
+/* ---- connect ---- */
+
+#define FRESH \
+	((uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_RD_SHUT | AMP_SF_WR_SHUT))
+
+static void unwait(struct amp_sock *s)
+{
+	struct amp_rsock *p = amp_rsock(s);
+
+	if (!(s->sub & SUB_WAIT))
+		return;
+	s->sub &= (uint8_t)~SUB_WAIT;
+	waiting--;
+	memset(p->wait, 0, sizeof(p->wait));
+	p->peer = 0;
+	p->parent = NULL;
+	p->children = 0;
+	p->held_cnt = 0;
+}
+
+/* Its buffers go back. */
+static void raw_release(struct amp_sock *s)
+{
+	if (!s->link)
+		return;
+	if (s->flags & AMP_SF_RESERVED)
+		amp_rpmsg_unreserve(s);
+	amp_rraw_drop(s, true);
+}
+
+/* No peer: what of the last one is left goes. */
+static void disconnect(struct amp_sock *s)
+{
+	raw_release(s);
+	s->link = 0;
+	s->flags &= FRESH & (uint16_t)~AMP_SF_CONNECTED;
+}
+
+/* A connect() has come to nothing, and its caller may not be there to hear it. */
+static void failed(struct amp_sock *s, int err)
+{
+	if (s->type != SOCK_DGRAM) {
+		amp_sock_reset(s, err);
+		return;
+	}
+	s->flags &= (uint16_t)~AMP_SF_CONNECTING;
+	s->err = (uint8_t)err;
+	amp_sock_changed(s);
+}
+
+static int wait_for(struct amp_sock *s, const struct amp_raddr *to)
+{
+	struct amp_rsock *p = amp_rsock(s);
+
+	if (!(s->sub & SUB_WAIT)) {
+		disconnect(s);
+		s->sub |= SUB_WAIT;
+		waiting++;
+		p->deadline_ms = amp_port_now_ms() +
+				 (s->sndtimeo_ms ? s->sndtimeo_ms : AMPSOCK_CONNECT_MS);
+	}
+	memcpy(p->wait, to->name, sizeof(p->wait));
+	p->wait_on = to->link;
+	return -EAGAIN;
+}
+
+/* It is a connection of the engine from now on. */
+static int start_stream(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
+{
+	struct amp_rstream_conn *rc = amp_rstream_conn(conn_of(s));
+	uint32_t local = s->flags & AMP_SF_BOUND ? amp_rsock(s)->ept[amp_rlink_index(l)].addr
+						  : AMP_RPMSG_ADDR_ANY;
+	int r = amp_sock_ring(s);
+
+	if (r)
+		return r;
+	(void)close_all(s);
+	memset(&s->priv, 0, sizeof(s->priv));
+	s->rx.head = s->rx.tail = 0;
+	s->flags &= FRESH;
+	s->sub = 0;
+	s->link = l->l.index;
+	rc->ept.addr = local;
+	rc->ept.kind = AMP_REPT_CONN;
+	rc->c.buf_alloc = AMPSOCK_RING_LEN;
+	r = amp_rstream_connect(&l->rs, rc, addr);
+	if (r) {
+		memset(&s->priv, 0, sizeof(s->priv));
+		s->flags &= (uint16_t)~AMP_SF_BOUND;
+		s->link = 0;
+		return r;
+	}
+	amp_runner_due(&l->l.runner);
+	amp_vsock_connect_deadline(&l->rs.vs, &rc->c);
+	return -EAGAIN;
+}
+
+static int start_raw(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
+{
+	int r = amp_rsock_open(s, amp_rlink_index(l), 0, false);
+
+	if (r == 0)
+		r = amp_rsock_announce(s);
+	if (r)
+		return r;
+	disconnect(s);
+	amp_rsock(s)->peer = addr;
+	s->link = l->l.index;
+	s->flags |= AMP_SF_CONNECTED;
+	s->flags &= (uint16_t)~AMP_SF_CONNECTING;
+	amp_sock_changed(s);
+	return 0;
+}
+
+static int start(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
+{
+	const struct amp_rsock *p = amp_rsock(s);
+
+	unwait(s);
+	if ((s->flags & AMP_SF_BOUND) && !meant(p->bound_on, amp_rlink_index(l)))
+		return -ENETUNREACH;
+	return s->type == SOCK_STREAM ? start_stream(s, l, addr) : start_raw(s, l, addr);
+}
+
+static int rpmsg_connect(struct amp_sock *s, const struct sockaddr *addr, socklen_t len)
+{
+	struct amp_rlink *l;
+	struct amp_raddr to;
+	int r;
+
+	if (s->type == SOCK_DGRAM && addr->sa_family == AF_UNSPEC) {
+		unwait(s);
+		disconnect(s);
+		return 0;
+	}
+	r = amp_raddr_get(s, addr, len, &to);
+	if (r)
+		return r;
+	if (amp_rsock_is_conn(s)) {
+		if (conn_of(s)->state != AMP_CONN_FREE)
+			return -EAGAIN; /* under way, or the last one is not quite gone */
+		memset(&s->priv, 0, sizeof(s->priv));
+		amp_sock_ring_free(s);
+		s->flags &= FRESH & (uint16_t)~AMP_SF_BOUND;
+		s->link = 0;
+	}
+	if (!to.name[0] && !to.addr)
+		return -EINVAL;
+	/* a service is announced for who connects to it, not from */
+	if (s->type == SOCK_STREAM && (s->flags & AMP_SF_BOUND) && amp_rsock(s)->name[0])
+		return -EINVAL;
+	l = amp_raddr_find(&to, &r);
+	if (l)
+		return start(s, l, to.addr);
+	return r == -EAGAIN ? wait_for(s, &to) : r;
+}
+
+void amp_rsock_service(struct amp_rlink *l, const char *name, uint32_t addr, bool gone)
+{
+	unsigned i = amp_rlink_index(l);
+	struct amp_sock *s = NULL;
+	int r;
+
+	while ((s = amp_sock_next(s)) != NULL) {
+		struct amp_rsock *p = amp_rsock(s);
+
+		if (s->fam != &amp_rpmsg_family)
+			continue;
+		if (gone) {
+			/* the end of who is connected to it; a stream has an end of its own */
+			if (s->type == SOCK_SEQPACKET && (s->flags & AMP_SF_CONNECTED) &&
+			    s->link == l->l.index && p->peer == addr)
+				s->flags |= AMP_SF_EOF | AMP_SF_HUP;
+			continue;
+		}
+		if (!(s->sub & SUB_WAIT) || !meant(p->wait_on, i) || strcmp(p->wait, name) != 0)
+			continue;
+		r = start(s, l, addr);
+		if (r && r != -EAGAIN)
+			failed(s, -r);
+	}
+}
+
+int32_t amp_rsock_tick(void)
+{
+	struct amp_sock *s = NULL;
+	uint32_t now_ms;
+	int32_t next = -1, left;
+
+	if (!waiting)
+		return -1;
+	now_ms = amp_port_now_ms();
+	while ((s = amp_sock_next(s)) != NULL) {
+		if (s->fam != &amp_rpmsg_family || !(s->sub & SUB_WAIT))
+			continue;
+		left = (int32_t)(amp_rsock(s)->deadline_ms - now_ms);
+		if (left <= 0) {
+			unwait(s);
+			failed(s, ECONNREFUSED);
+		} else if (next < 0 || left < next) {
+			next = left;
+		}
+	}
+	return next;
+}
+
+/* ---- the end ---- */
+
+void amp_rsock_link_down(struct amp_rlink *l)
+{
+	struct amp_sock *s = NULL;
+
+	while ((s = amp_sock_next(s)) != NULL) {
+		if (s->fam != &amp_rpmsg_family || s->type == SOCK_STREAM ||
+		    s->link != l->l.index)
+			continue;
+		amp_rraw_drop(s, false);
+		if (!(s->flags & AMP_SF_CONNECTED))
+			continue; /* over already, and told */
+		s->flags &= (uint16_t) ~(AMP_SF_CONNECTED | AMP_SF_RESERVED);
+		if (s->type == SOCK_DGRAM) {
+			/* its address stays, its peer's may be another next time */
+			s->link = 0;
+			s->err = ECONNRESET;
+			amp_sock_changed(s);
+		} else {
+			amp_sock_reset(s, ECONNRESET);
+		}
+	}
+}
+
+static void close_raw(struct amp_sock *s)
+{
+	bool wait = false;
+
+	unwait(s);
+	raw_release(s);
+	amp_sock_ring_free(s);
+	s->flags |= AMP_SF_ORPHAN;
+	/* only who listens has children, or is one */
+	if (amp_rpmsg_close_family)
+		wait = amp_rpmsg_close_family(s);
+	s->sub |= SUB_CLOSED;
+	if (!wait)
+		amp_rsock_finish(s);
+}
+
+static int rpmsg_shutdown(struct amp_sock *s, int how)
+{
+	if (amp_rsock_is_conn(s))
+		return amp_vsock_sock_shutdown(s, how);
+	if (how == AMP_SHUT_CLOSE) {
+		close_raw(s);
+		return 0;
+	}
+	if (s->flags & AMP_SF_CONNECTING) { /* nobody has announced it in time */
+		unwait(s);
+		failed(s, ECONNREFUSED);
+		return 0;
+	}
+	if (!(s->flags & AMP_SF_CONNECTED))
+		return -ENOTCONN;
+	if (how != SHUT_WR) {
+		s->flags |= AMP_SF_RD_SHUT;
+		amp_rraw_drop(s, true);
+		s->rx.tail = s->rx.head;
+	}
+	if (how != SHUT_RD)
+		s->flags |= AMP_SF_WR_SHUT;
+	return 0;
+}
+
+/* ---- bytes ---- */
+
+static ssize_t rpmsg_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
+{
+	return s->type == SOCK_STREAM ? amp_vsock_sendmsg(s, m, flags) : amp_rraw_send(s, m);
+}
+
+static ssize_t rpmsg_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
+{
+	return s->type == SOCK_STREAM ? amp_vsock_recvmsg(s, m, flags)
+				      : amp_rraw_recv(s, m, flags);
+}
+
+static int rpmsg_poll(struct amp_sock *s)
+{
+	return s->type == SOCK_STREAM ? amp_vsock_poll(s) : amp_rraw_poll(s);
+}
+
+/* ---- what AF_INET's carriers need to know (docs/protocol.md) ---- */
+
+static bool carrier_up(void)
+{
+	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
+		if (amp_rlinks[i].l.up)
+			return true;
+	}
+	return false;
+}
+
+static const struct sockaddr_rpmsg door_addr = {
+	.rp_family = AF_RPMSG,
+	.rp_link = RPMSG_LINK_ANY,
+	.rp_addr = RPMSG_ADDR_ANY,
+	.rp_name = AMP_RSTREAM_DOOR,
+};
+static const struct amp_carrier carrier = {
+	.proxy = (const struct sockaddr *)&door_addr,
+	.accept = (const struct sockaddr *)&door_addr,
+	.len = sizeof(door_addr),
+	.up = carrier_up,
+};
+
+const struct amp_family amp_rpmsg_family = {
+	.domain = AF_RPMSG,
+	.carrier = &carrier,
+	.create = rpmsg_create,
+	.bind = rpmsg_bind,
+	.connect = rpmsg_connect,
+	.listen = amp_rpmsg_listen,
+	.accept = amp_rpmsg_accept,
+	.sendmsg = rpmsg_sendmsg,
+	.recvmsg = rpmsg_recvmsg,
+	.shutdown = rpmsg_shutdown,
+	.name = amp_rpmsg_name,
+	.option = amp_rpmsg_option,
+	.poll = rpmsg_poll,
+	.direct = amp_rpmsg_direct,
+};
+
+#endif /* AMPSOCK_RPMSG */

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Links of the AF_RPMSG family, whatever their transport: what the bus and the streams on it
+ * tell, and what that means to a socket.
+ *
+ * Theory of operation
+ *
+ * A link is a bus (rpmsg.c) and an engine for streams (rpmsg_stream.c) whose door the bus is.
+ * Buses are there from the first use on, up or not: sockets are bound, and a listener's
+ * address is its own, before the peer runs and while it restarts. What brings a link up and
+ * sees it go down (link_remote.c, hosted_host.c) hands its two queues in.
+ *
+ * What arrives is looked at in the order of the ring, and goes by the kind of its endpoint:
+ * to a connection of the engine, to a service of it, or, raw, to a socket (rpmsg_raw.c).
+ *
+ * Names. The peer announces services by the name service, or, where a kernel does not let it,
+ * by SERVICE at our front door (protocol.md); they are kept in a short table, the newest
+ * first to be found. When it is full further ones are counted, said once, and only heard by
+ * who waits for them at that moment.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "ampsock.h"
+#include "af_rpmsg.h"
+
+#if AMPSOCK_RPMSG
+
+AMP_OPTIONAL(amp_rpmsg_request);
+
+#define TURN 64
+
+struct amp_rlink amp_rlinks[AMPSOCK_RPMSG]; /* l */
+
+static const char door_name[] = AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX;
+
+/* ---- names ---- */
+
+static void name_lost(struct amp_rlink *l)
+{
+	amp_counts.names_lost++;
+	if (!l->names_full)
+		amp_log(AMP_WHY("rpmsg: too many services (AMPSOCK_RPMSG_NAMES)"));
+	l->names_full = true;
+}
+
+static void on_service(struct amp_rlink *l, const char *name, uint32_t addr, bool gone)
+{
+	unsigned i = 0;
+
+	while (i < l->name_cnt &&
+	       (l->names[i].addr != addr || strcmp(l->names[i].name, name) != 0))
+		i++;
+	if (i < l->name_cnt && gone) {
+		l->name_cnt--;
+		memmove(&l->names[i], &l->names[i + 1],
+			(l->name_cnt - i) * sizeof(l->names[0]));
+	} else if (!gone && i == AMPSOCK_RPMSG_NAMES) {
+		name_lost(l);
+	} else if (!gone && i == l->name_cnt) {
+		memcpy(l->names[i].name, name, strlen(name) + 1);
+		l->names[i].addr = addr;
+		l->name_cnt++;
+	}
+	amp_rsock_service(l, name, addr, gone);
+	amp_changed = true;
+}
+
+/* ---- events from the bus and from the streams ---- */
+
+static int on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
+		   const struct amp_rpmsg_rx *rx)
+{
+	struct amp_rlink *l = bus->owner;
+	struct amp_rstream_conn *rc = NULL;
+	struct amp_sock *s;
+
+	if (ept->kind == AMP_REPT_CONN) {
+		rc = amp_rstream_of(ept);
+	} else if (ept->kind == AMP_REPT_BOUND) {
+		s = amp_rsock_of(l, ept);
+		if (s->type != SOCK_STREAM)
+			return amp_rraw_in(l, s, rx);
+	}
+	l->rs.vs.enough = false;
+	(void)amp_rstream_input(&l->rs, rc, rx); /* our hook holds nothing */
+	bus->enough = l->rs.vs.enough; /* a caller has all that it wanted */
+	return 0;
+}
+
+static void bus_service(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone)
+{
+	on_service(bus->owner, name, addr, gone);
+}
+
+static void on_tx_ready(struct amp_rpmsg *bus)
+{
+	struct amp_rlink *l = bus->owner;
+
+	amp_changed = true;
+	(void)amp_rstream_run(&l->rs);
+}
+
+static void on_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
+{
+	amp_rsock_gone(amp_rsock_of(bus->owner, ept), ept);
+}
+
+static const struct amp_rpmsg_ops bus_ops = {
+	.data = on_data,
+	.service = bus_service,
+	.tx_ready = on_tx_ready,
+	.gone = on_gone,
+};
+
+static void stream_service(struct amp_rstream *rs, const char *name, uint32_t addr, bool gone)
+{
+	on_service(rs->vs.owner, name, addr, gone);
+}
+
+static const struct amp_rstream_ops stream_ops = {
+	.request = amp_rpmsg_request,
+	.service = stream_service,
+};
+
+/* ---- life ---- */
+
+struct amp_rlink *amp_rlink_get(unsigned i)
+{
+	struct amp_rlink *l = &amp_rlinks[i];
+
+	if (l->bus.ops)
+		return l;
+	l->bus.ops = &bus_ops;
+	l->bus.owner = l;
+	l->bus.hash = l->ept_hash;
+	l->bus.hash_len = AMPSOCK_HASH;
+	amp_rpmsg_init(&l->bus);
+	l->l.index = (uint8_t)(AMP_VLINK_RPMSG + i);
+	l->rs.vs.ops = &amp_vlink_ops;
+	l->rs.vs.owner = l;
+	l->rs.vs.hash = l->l.hash;
+	l->rs.vs.hash_len = AMPSOCK_HASH;
+	l->rs.vs.iov = l->l.iov;
+	l->rs.vs.iov_max = AMP_VLINK_IOV;
+	l->rs.ops = &stream_ops;
+	l->rs.door = &amp_rstream_bus_door;
+	l->rs.door_ctx = &l->bus;
+	amp_rstream_init(&l->rs);
+	for (unsigned k = 0; k < AMP_RHELD_CNT; k++)
+		l->held[k].next = (uint8_t)(k + 1 < AMP_RHELD_CNT ? k + 1 : AMP_RHELD_END);
+	amp_vlinks[l->l.index] = &l->l;
+	return l;
+}
+
+int amp_rlink_door(struct amp_rlink *l)
+{
+	if (l->door.kind)
+		return 0;
+	l->door.kind = AMP_REPT_DOOR;
+	return amp_rpmsg_open(&l->bus, &l->door, AMP_RPMSG_ADDR_ANY, door_name);
+}
+
+void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bool ns)
+{
+	amp_rpmsg_up(&l->bus, in, out, ns);
+	l->out_cnt = amp_vq_avail(out);
+	l->l.in_cnt = 0;
+	l->l.up = true;
+	amp_runner_add(&l->l.runner);
+	amp_runner_due(&l->l.runner); /* announcements */
+	amp_link_report(l->l.index, true);
+}
+
+void amp_rlink_down(struct amp_rlink *l)
+{
+	if (!l->l.up)
+		return;
+	l->l.up = false;
+	l->name_cnt = 0;
+	l->names_full = false;
+	amp_counts.kicks += l->bus.in->kicks + l->bus.out->kicks; /* the next queues count anew */
+	/* first the bus, so that nothing is opened anew from the hooks */
+	amp_rpmsg_down(&l->bus);
+	amp_rstream_down(&l->rs);
+	amp_rsock_link_down(l);
+	amp_counts.link_resets++;
+	amp_link_report(l->l.index, false);
+}
+
+/* ---- turns ---- */
+
+static void say(const char **why)
+{
+	if (*why)
+		amp_log(*why);
+	*why = NULL;
+}
+
+/* Announcements, and what the streams owe. */
+static int flush(struct amp_rlink *l)
+{
+	int r = amp_rpmsg_run(&l->bus, 0);
+
+	if (l->rs.vs.owed_head || l->rs.stray_cnt)
+		(void)amp_rstream_run(&l->rs);
+	return r;
+}
+
+int32_t amp_rlink_turn(struct amp_rlink *l, bool *broken)
+{
+	int32_t ms = -1, tick;
+	int n = amp_rpmsg_run(&l->bus, TURN);
+	bool more = n == TURN || l->bus.enough;
+
+	if (n >= 0 && (l->rs.vs.owed_head || l->rs.stray_cnt))
+		(void)amp_rstream_run(&l->rs);
+	*broken = n < 0 || (l->bus.out && l->bus.out->broken);
+	say(&l->bus.why);
+	say(&l->rs.vs.why);
+	/* as amp_vlink_turn(): buffers that went back are no news while the peer has enough */
+	if (n > 0)
+		l->l.in_cnt = (uint16_t)(l->l.in_cnt + n);
+	if (l->bus.stats.tx_messages != l->seen_tx ||
+	    (l->bus.in && l->l.in_cnt >= l->bus.in->num / 2u))
+		amp_runner_due(&l->l.runner);
+	l->seen_tx = l->bus.stats.tx_messages;
+	if (more) {
+		amp_changed = true; /* there may be more, for somebody who sleeps */
+		return 0;
+	}
+	if (l->rs.vs.closing_cnt)
+		ms = amp_vsock_tick(&l->rs.vs, amp_port_now_ms());
+	tick = amp_rsock_tick();
+	return tick >= 0 && (ms < 0 || tick < ms) ? tick : ms;
+}
+
+bool amp_rlink_arm(struct amp_runner *r, bool on)
+{
+	struct amp_rlink *l = (struct amp_rlink *)(void *)r;
+
+	(void)on;
+	return l->l.up && amp_rpmsg_arm(&l->bus);
+}
+
+unsigned amp_rlink_kick_due(struct amp_runner *r)
+{
+	struct amp_rlink *l = (struct amp_rlink *)(void *)r;
+	unsigned bits = 0;
+
+	if (!l->l.up)
+		return 0;
+	(void)flush(l); /* a broken ring is the next turn's */
+	if (l->l.in_cnt && amp_vq_kick_due(l->bus.in))
+		bits |= AMP_RLINK_IN;
+	l->l.in_cnt = 0;
+	if (amp_vq_kick_due(l->bus.out))
+		bits |= AMP_RLINK_OUT;
+	return bits;
+}
+
+void amp_rlink_stats(const struct amp_runner *r, struct amp_stats *st)
+{
+	const struct amp_rlink *l = (const struct amp_rlink *)(const void *)r;
+	uint16_t avail;
+
+	st->rx_packets += l->bus.stats.rx_messages;
+	st->tx_packets += l->bus.stats.tx_messages;
+	st->rx_bad += l->bus.stats.rx_bad + l->rs.vs.stats.rx_bad;
+	st->resets += l->rs.vs.stats.resets;
+	st->dgram_drops += l->bus.stats.rx_nobody;
+	if (!l->l.up)
+		return;
+	avail = amp_vq_avail(l->bus.out);
+	st->kicks += l->bus.in->kicks + l->bus.out->kicks;
+	st->tx_pending += (l->out_cnt > avail ? (uint32_t)(l->out_cnt - avail) : 0) +
+			  (l->rs.vs.owed_head != NULL) + (l->bus.owed_head != NULL);
+}
+
+#endif /* AMPSOCK_RPMSG */

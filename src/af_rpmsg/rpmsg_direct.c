@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * AF_RPMSG without copying. Streams: as AF_VSOCK's. SOCK_SEQPACKET: a message is written into
+ * the transport's buffer and read out of it, where the peer may still write; who looks twice
+ * at a byte that it borrowed may see two values.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "af_rpmsg.h"
+
+#if AMPSOCK_RPMSG
+
+static int seq_reserve(struct amp_sock *s, struct amp_direct_io *io)
+{
+	struct amp_rsock *p = amp_rsock(s);
+	struct amp_msg none = {.len = 0};
+	int r = amp_vsock_may_send(s, &none);
+
+	if (r)
+		return r;
+	r = amp_rpmsg_reserve(&amp_rsock_link(s)->bus, &p->tx);
+	if (r)
+		return r;
+	if (io->len > p->tx.room) { /* a message is never split */
+		amp_rpmsg_cancel(&amp_rsock_link(s)->bus, &p->tx);
+		return -EMSGSIZE;
+	}
+	s->flags |= AMP_SF_RESERVED;
+	p->tx.room = (uint32_t)io->len;
+	io->iov[0].iov_base = p->tx.data;
+	io->iov[0].iov_len = io->len;
+	io->cnt = 1;
+	return 0;
+}
+
+void amp_rpmsg_unreserve(struct amp_sock *s)
+{
+	amp_rpmsg_cancel(&amp_rsock_link(s)->bus, &amp_rsock(s)->tx);
+	s->flags &= (uint16_t)~AMP_SF_RESERVED;
+	amp_runner_due(&amp_rsock_link(s)->l.runner);
+}
+
+static int seq_commit(struct amp_sock *s, struct amp_direct_io *io)
+{
+	struct amp_rsock *p = amp_rsock(s);
+	struct amp_rlink *l;
+
+	if (!(s->flags & AMP_SF_RESERVED))
+		return s->flags & AMP_SF_RESET ? -EPIPE : -EINVAL;
+	if (io->len > p->tx.room)
+		return -EINVAL;
+	if (io->len == 0 || (s->flags & (AMP_SF_HUP | AMP_SF_WR_SHUT))) {
+		amp_rpmsg_unreserve(s);
+		return io->len ? -EPIPE : 0;
+	}
+	l = amp_rsock_link(s);
+	amp_rpmsg_commit(&l->bus, &p->tx, p->ept[amp_rlink_index(l)].addr, p->peer,
+			 (uint32_t)io->len);
+	s->flags &= (uint16_t)~AMP_SF_RESERVED;
+	amp_runner_due(&l->l.runner);
+	return 0;
+}
+
+/* A whole message, however little was asked for. */
+static int seq_borrow(struct amp_sock *s, struct amp_direct_io *io)
+{
+	const struct amp_rheld *h;
+
+	if (!(s->flags & (AMP_SF_CONNECTED | AMP_SF_RESET)) || (s->sub & SUB_WAIT))
+		return -ENOTCONN;
+	io->len = 0;
+	io->cnt = 0;
+	if (!amp_rsock(s)->held_cnt)
+		return s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT) ? 0 : -EAGAIN;
+	h = &amp_rsock_link(s)->held[amp_rsock(s)->held_head];
+	io->iov[0].iov_base = (void *)(uintptr_t)h->data;
+	io->iov[0].iov_len = io->len = h->len;
+	io->cnt = 1;
+	return 0;
+}
+
+/* The message goes back, however much of it was looked at. */
+static int seq_return(struct amp_sock *s, const struct amp_direct_io *io)
+{
+	if ((s->sub & SUB_WAIT) || !s->link || !amp_rsock(s)->held_cnt ||
+	    io->len > amp_rsock_link(s)->held[amp_rsock(s)->held_head].len)
+		return -EINVAL;
+	amp_rraw_pop(s, true);
+	return 0;
+}
+
+int amp_rpmsg_direct(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io)
+{
+	if (s->type == SOCK_STREAM)
+		return amp_vsock_direct(s, op, io);
+	if (s->type == SOCK_DGRAM)
+		return -EOPNOTSUPP;
+	switch (op) {
+	case AMP_RESERVE:
+		return seq_reserve(s, io);
+	case AMP_COMMIT:
+		return seq_commit(s, io);
+	case AMP_BORROW:
+		return seq_borrow(s, io);
+	default:
+		return seq_return(s, io);
+	}
+}
+
+#endif /* AMPSOCK_RPMSG */

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* The addresses of an AF_RPMSG socket. */
+#include <errno.h>
+#include <string.h>
+#include <sys/rpmsg_socket.h>
+
+#include "af_rpmsg.h"
+
+#if AMPSOCK_RPMSG
+
+static uint16_t link_of(unsigned on)
+{
+	return on == AMP_RLINK_ANY ? RPMSG_LINK_ANY : (uint16_t)on;
+}
+
+/* Not a connection of the engine: what it is bound to, or has an endpoint for. */
+static void local_name(struct amp_sock *s, struct sockaddr_rpmsg *a)
+{
+	const struct amp_rsock *p = amp_rsock(s);
+	size_t len;
+
+	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
+		if (!p->ept[i].kind && !(s->sub & SUB_CHILD && s->link == AMP_VLINK_RPMSG + i))
+			continue;
+		a->rp_link = (uint16_t)i;
+		a->rp_addr = p->ept[i].addr;
+	}
+	if (!(s->flags & AMP_SF_BOUND))
+		return;
+	a->rp_link = link_of(p->bound_on);
+	len = amp_rstream_name_len(p->name);
+	memcpy(a->rp_name, p->name, len ? len : strlen(p->name));
+}
+
+int amp_rpmsg_name(struct amp_sock *s, bool peer, struct sockaddr *addr, socklen_t *len)
+{
+	bool stream = amp_rsock_is_conn(s);
+	struct sockaddr_rpmsg a;
+
+	memset(&a, 0, sizeof(a));
+	a.rp_family = AF_RPMSG;
+	a.rp_link = RPMSG_LINK_ANY;
+	a.rp_addr = RPMSG_ADDR_ANY;
+	if (peer && !(s->flags & AMP_SF_CONNECTED))
+		return -ENOTCONN;
+	if (s->link)
+		a.rp_link = (uint16_t)(s->link - AMP_VLINK_RPMSG);
+	if (stream)
+		a.rp_addr = peer ? conn_of(s)->peer.port : conn_of(s)->local.port;
+	else if (peer)
+		a.rp_addr = amp_rsock(s)->peer;
+	else
+		local_name(s, &a);
+	memcpy(addr, &a, *len < sizeof(a) ? *len : sizeof(a));
+	*len = sizeof(a);
+	return 0;
+}
+
+#endif /* AMPSOCK_RPMSG */

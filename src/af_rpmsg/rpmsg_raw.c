@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Raw rpmsg messages: SOCK_SEQPACKET and SOCK_DGRAM.
+ *
+ * Theory of operation
+ *
+ * Nothing is added to a message, so there is no credit in it, and the bus has none: the only
+ * thing that stops a sender is that it runs out of buffers, and those are the whole link's.
+ *
+ * SOCK_SEQPACKET may not lose a message, so a socket whose reader is behind keeps the
+ * transport's buffers: at most AMPSOCK_RPMSG_HOLD of them, and all sockets together leave a
+ * quarter of the ring to the others (amp_rpmsg_may_hold()). One more, and the socket is over:
+ * what it holds can be read, then ENOBUFS, once. Buffers are held in an array of our own,
+ * with the length as it was checked; of the peer's memory only payload is read later.
+ *
+ * SOCK_DGRAM may lose messages: they are copied into the socket's ring, behind eight bytes
+ * that say whose they are, and what does not fit is dropped and counted.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/rpmsg_socket.h>
+
+#include "ampsock.h"
+#include "af_rpmsg.h"
+
+#if AMPSOCK_RPMSG
+
+AMP_OPTIONAL(amp_rpmsg_child);
+
+/* Before each datagram in the ring. */
+struct dgram_hdr {
+	uint32_t src;
+	uint16_t len;
+	uint16_t link;
+};
+
+/* ---- held buffers ---- */
+
+void amp_rraw_pop(struct amp_sock *s, bool give_back)
+{
+	struct amp_rlink *l = amp_rsock_link(s);
+	struct amp_rsock *p = amp_rsock(s);
+	uint8_t i = p->held_head;
+	struct amp_rheld *h = &l->held[i];
+
+	p->held_head = h->next;
+	p->held_cnt--;
+	h->next = l->held_free;
+	l->held_free = i;
+	if (!give_back)
+		return;
+	amp_rpmsg_release(&l->bus, h->id);
+	l->l.in_cnt++;
+	if (l->l.up && l->l.in_cnt >= l->bus.in->num / 2u)
+		amp_runner_due(&l->l.runner);
+}
+
+void amp_rraw_drop(struct amp_sock *s, bool give_back)
+{
+	while (!(s->sub & SUB_WAIT) && amp_rsock(s)->held_cnt)
+		amp_rraw_pop(s, give_back);
+}
+
+void amp_rraw_over(struct amp_sock *s, int err)
+{
+	s->flags &= (uint16_t)~AMP_SF_CONNECTED;
+	amp_sock_reset(s, err);
+}
+
+/* ---- in ---- */
+
+static int dropped(void)
+{
+	amp_counts.dgram_drops++;
+	return 0;
+}
+
+static int seq_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg_rx *rx)
+{
+	struct amp_rsock *p = amp_rsock(s);
+	uint8_t i = l->held_free;
+
+	if (s->flags & AMP_SF_RD_SHUT)
+		return 0;
+	if (s->flags & AMP_SF_RESET) /* a child that is over already */
+		return dropped();
+	if (p->held_cnt == AMPSOCK_RPMSG_HOLD || i == AMP_RHELD_END ||
+	    !amp_rpmsg_may_hold(&l->bus)) {
+		amp_log(AMP_WHY("rpmsg: a SOCK_SEQPACKET socket is not read, ENOBUFS"));
+		amp_rraw_over(s, ENOBUFS);
+		return dropped();
+	}
+	l->held_free = l->held[i].next;
+	l->held[i].data = rx->data;
+	l->held[i].len = (uint16_t)rx->len; /* the header has 16 bits for it */
+	l->held[i].id = rx->id;
+	if (p->held_cnt++)
+		l->held[p->held_tail].next = i;
+	else
+		p->held_head = i;
+	p->held_tail = i;
+	amp_sock_changed(s);
+	return 1;
+}
+
+static int dgram_in(const struct amp_rlink *l, struct amp_sock *s,
+		    const struct amp_rpmsg_rx *rx)
+{
+	struct dgram_hdr h = {
+		.src = rx->src,
+		.len = (uint16_t)rx->len,
+		.link = (uint16_t)amp_rlink_index(l),
+	};
+	size_t direct;
+
+	if (s->flags & AMP_SF_RD_SHUT)
+		return 0;
+	if ((s->flags & AMP_SF_CONNECTED) &&
+	    (s->link != l->l.index || amp_rsock(s)->peer != rx->src))
+		return dropped();
+	if (!s->rx.buf || amp_rxring_room(&s->rx) < sizeof(h) + h.len)
+		return dropped();
+	(void)amp_sock_rx(s, &h, sizeof(h), &direct);
+	(void)amp_sock_rx(s, rx->data, h.len, &direct);
+	amp_sock_changed(s);
+	return 0;
+}
+
+int amp_rraw_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg_rx *rx)
+{
+	struct amp_rsock *p = amp_rsock(s);
+
+	if (s->type == SOCK_DGRAM)
+		return dgram_in(l, s, rx);
+	if (s->flags & AMP_SF_CONNECTED) {
+		if (s->link != l->l.index || p->peer != rx->src)
+			return dropped();
+		return seq_in(l, s, rx);
+	}
+	if (s->sub & SUB_WAIT || !amp_rpmsg_child)
+		return dropped();
+	s = amp_rpmsg_child(l, s, rx->src);
+	return s ? seq_in(l, s, rx) : dropped();
+}
+
+/* ---- receive ---- */
+
+/* len bytes at from into the pieces of m, as far as they go. */
+static size_t scatter(const struct amp_msg *m, const void *from, size_t len)
+{
+	size_t done = 0;
+
+	for (size_t i = 0; i < m->iov_cnt && done < len; i++) {
+		size_t n = m->iov[i].iov_len;
+
+		if (n > len - done)
+			n = len - done;
+		memcpy(m->iov[i].iov_base, (const uint8_t *)from + done, n);
+		done += n;
+	}
+	return done;
+}
+
+/* What a recv that finds nothing says. */
+static ssize_t nothing(const struct amp_sock *s)
+{
+	if (!(s->flags & (AMP_SF_CONNECTED | AMP_SF_RESET)) && s->type != SOCK_DGRAM)
+		return -ENOTCONN;
+	return s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT) ? 0 : -EAGAIN;
+}
+
+static ssize_t received(struct amp_msg *m, int flags, size_t n, size_t full)
+{
+	if (n < full)
+		m->flags |= MSG_TRUNC;
+	return (ssize_t)(flags & MSG_TRUNC ? full : n);
+}
+
+static ssize_t seq_recv(struct amp_sock *s, struct amp_msg *m, int flags)
+{
+	const struct amp_rheld *h;
+	size_t n, full;
+
+	m->name_len = 0;
+	if ((s->sub & SUB_WAIT) || !amp_rsock(s)->held_cnt)
+		return nothing(s);
+	h = &amp_rsock_link(s)->held[amp_rsock(s)->held_head];
+	full = h->len;
+	n = scatter(m, h->data, full);
+	if (!(flags & MSG_PEEK))
+		amp_rraw_pop(s, true);
+	return received(m, flags, n, full);
+}
+
+static void give_source(struct amp_msg *m, const struct dgram_hdr *h)
+{
+	struct sockaddr_rpmsg a;
+
+	if (!m->name)
+		return;
+	memset(&a, 0, sizeof(a));
+	a.rp_family = AF_RPMSG;
+	a.rp_link = h->link;
+	a.rp_addr = h->src;
+	memcpy(m->name, &a, m->name_len < sizeof(a) ? m->name_len : sizeof(a));
+	m->name_len = sizeof(a);
+}
+
+static ssize_t dgram_recv(struct amp_sock *s, struct amp_msg *m, int flags)
+{
+	struct amp_rxring r = s->rx; /* a second reader */
+	struct dgram_hdr h;
+	struct iovec hdr = {.iov_base = &h, .iov_len = sizeof(h)};
+	size_t n;
+
+	if (!amp_rxring_used(&r))
+		return nothing(s);
+	(void)amp_rxring_read(&r, &hdr, 1, 0, sizeof(h), false);
+	n = m->iov_cnt && h.len ? amp_rxring_read(&r, m->iov, m->iov_cnt, 0, h.len, true) : 0;
+	give_source(m, &h);
+	if (!(flags & MSG_PEEK))
+		s->rx.tail = (AMP_RING_IDX)(r.tail + h.len);
+	return received(m, flags, n, h.len);
+}
+
+ssize_t amp_rraw_recv(struct amp_sock *s, struct amp_msg *m, int flags)
+{
+	return s->type == SOCK_DGRAM ? dgram_recv(s, m, flags) : seq_recv(s, m, flags);
+}
+
+/* ---- send ---- */
+
+static void gather(uint8_t *to, const struct amp_msg *m)
+{
+	for (size_t i = 0; i < m->iov_cnt; to += m->iov[i].iov_len, i++)
+		if (m->iov[i].iov_len)
+			memcpy(to, m->iov[i].iov_base, m->iov[i].iov_len);
+}
+
+/* Where a datagram goes: its link, with *dst; NULL with *err. */
+static struct amp_rlink *dgram_to(struct amp_sock *s, const struct amp_msg *m, uint32_t *dst,
+				  int *err)
+{
+	struct amp_rlink *l;
+	struct amp_raddr to;
+
+	*err = -EPIPE;
+	if (s->flags & AMP_SF_WR_SHUT)
+		return NULL;
+	if (!m->name) {
+		*err = -EDESTADDRREQ;
+		*dst = s->sub & SUB_WAIT ? 0 : amp_rsock(s)->peer;
+		return s->flags & AMP_SF_CONNECTED ? amp_rsock_link(s) : NULL;
+	}
+	*err = amp_raddr_get(s, m->name, m->name_len, &to);
+	if (*err)
+		return NULL;
+	l = amp_raddr_find(&to, err);
+	if (!l) {
+		/* nobody has announced it, and a datagram does not wait until somebody does */
+		*err = *err == -EAGAIN ? -ECONNREFUSED : *err;
+		return NULL;
+	}
+	*dst = to.addr;
+	*err = amp_rsock_open(s, amp_rlink_index(l), 0, true);
+	return *err ? NULL : l;
+}
+
+ssize_t amp_rraw_send(struct amp_sock *s, const struct amp_msg *m)
+{
+	struct amp_rlink *l;
+	struct amp_rpmsg_tx tx;
+	uint32_t dst;
+	int r = 0;
+
+	if (s->type == SOCK_DGRAM) {
+		l = dgram_to(s, m, &dst, &r);
+		if (!l)
+			return r;
+	} else {
+		r = amp_vsock_may_send(s, m);
+		if (r)
+			return r;
+		l = amp_rsock_link(s);
+		dst = amp_rsock(s)->peer;
+	}
+	r = amp_rpmsg_reserve(&l->bus, &tx);
+	if (r)
+		return r == -ENETDOWN ? -ENETUNREACH : r;
+	if (m->len > tx.room) {
+		amp_rpmsg_cancel(&l->bus, &tx);
+		return -EMSGSIZE;
+	}
+	gather(tx.data, m);
+	amp_rpmsg_commit(&l->bus, &tx, amp_rsock(s)->ept[amp_rlink_index(l)].addr, dst,
+			 (uint32_t)m->len);
+	amp_runner_due(&l->l.runner);
+	return (ssize_t)m->len;
+}
+
+/* ---- poll ---- */
+
+/* Would a send find a buffer? Else it is asked for. */
+static bool tx_ready(const struct amp_sock *s)
+{
+	bool ready = true;
+
+	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
+		struct amp_rlink *l = &amp_rlinks[i];
+
+		/* of an unconnected datagram socket the next one may go to any link */
+		if (!l->l.up || amp_rpmsg_tx_ready(&l->bus) ||
+		    ((s->flags & AMP_SF_CONNECTED) && s->link != l->l.index))
+			continue;
+		l->bus.tx_starved = true;
+		ready = false;
+	}
+	return ready;
+}
+
+int amp_rraw_poll(struct amp_sock *s)
+{
+	unsigned f = s->flags;
+	bool rd_over = (f & (AMP_SF_EOF | AMP_SF_RD_SHUT)) != 0;
+	bool wr_over = (f & (AMP_SF_HUP | AMP_SF_WR_SHUT)) != 0;
+	bool dgram = s->type == SOCK_DGRAM;
+	int ev = 0;
+
+	if (f & AMP_SF_LISTEN)
+		return s->queue ? POLLIN : 0;
+	if (!dgram && !(f & (AMP_SF_CONNECTED | AMP_SF_RESET)))
+		return f & AMP_SF_CONNECTING ? 0 : POLLOUT | POLLHUP;
+	if (rd_over || amp_rxring_used(&s->rx) ||
+	    (!dgram && !(s->sub & SUB_WAIT) && amp_rsock(s)->held_cnt))
+		ev |= POLLIN;
+	if (rd_over)
+		ev |= POLLRDHUP;
+	if (wr_over || tx_ready(s))
+		ev |= POLLOUT;
+	if (rd_over && wr_over)
+		ev |= POLLHUP;
+	return ev;
+}
+
+#endif /* AMPSOCK_RPMSG */

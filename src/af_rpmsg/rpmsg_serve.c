@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * What arrives at the address of a stream service or a front door (docs/protocol.md, "Streams
+ * over rpmsg"): REQUESTs, the RSTs that take them back, and SERVICE. They name their sender's
+ * endpoint and tag in the payload, because not every door shows the source.
+ *
+ * An accepted REQUEST gets an endpoint of its own, and from there on is a connection like any
+ * other (rpmsg_stream.c). The RST to one that nobody takes has no connection to be owed by: it
+ * is kept in a short array until there is a buffer, and data waits behind it.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "rpmsg_stream_inner.h"
+
+static __attribute__((noinline, cold)) void malformed(struct amp_rstream *rs, const char *why)
+{
+	rs->vs.stats.rx_bad++;
+	rs->vs.why = why;
+}
+
+/* The connection whose peer has said so in its REQUEST. */
+static struct amp_rstream_conn *find_peer(const struct amp_rstream *rs,
+					  const struct amp_rstream_hello *hello)
+{
+	for (uint32_t i = 0; i < rs->vs.hash_len; i++) {
+		for (struct amp_vsock_conn *c = rs->vs.hash[i]; c; c = c->hash_next) {
+			if (c->peer.port == hello->addr &&
+			    amp_rstream_conn(c)->tx_tag == hello->tag)
+				return amp_rstream_conn(c);
+		}
+	}
+	return NULL;
+}
+
+static void refuse(struct amp_rstream *rs, uint32_t local,
+		   const struct amp_rstream_hello *hello, uint8_t flags)
+{
+	struct amp_rstream_stray *s = &rs->stray[rs->stray_cnt];
+
+	if (rs->stray_cnt == AMP_RSTREAM_STRAYS) {
+		rs->stats.unanswered++;
+		return;
+	}
+	rs->stray_cnt++;
+	s->local = local;
+	s->peer = hello->addr;
+	s->tag = hello->tag;
+	s->flags = flags;
+}
+
+bool amp_rstream_answer(struct amp_rstream *rs)
+{
+	const struct amp_rstream_stray *s = &rs->stray[0];
+	struct amp_rpmsg_tx tx;
+
+	while (rs->stray_cnt) {
+		if (rs->door->reserve(rs, NULL, &tx))
+			return false;
+		amp_put_le32(tx.data, AMP_RSTREAM_WORD(AMP_RSTREAM_RST, s->flags, s->tag));
+		amp_put_le32(tx.data + 4, 0);
+		rs->vs.stats.tx_packets++;
+		rs->vs.stats.rst_strays++;
+		rs->door->commit(rs, NULL, &tx, s->local, s->peer, AMP_RSTREAM_HDR_LEN);
+		rs->stray_cnt--;
+		memmove(&rs->stray[0], &rs->stray[1], rs->stray_cnt * sizeof(*s));
+	}
+	return true;
+}
+
+/* The owner has taken it: an endpoint of its own, or else its end. */
+static void accepted(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32_t local,
+		     const struct amp_rstream_hello *hello)
+{
+	struct amp_vsock_addr me = {AMP_VSOCK_CID_LOCAL, local};
+	struct amp_vsock_addr peer = {AMP_VSOCK_CID_LOCAL, hello->addr};
+	int r;
+
+	rc->ept.addr = AMP_RPMSG_ADDR_ANY;
+	r = rs->door->open(rs, rc, hello->addr);
+	if (r)
+		rc->ept.addr = AMP_RPMSG_ADDR_ANY; /* the RST comes from the service */
+	else
+		me.port = rc->ept.addr;
+	rc->rx_tag = amp_rstream_new_tag(rs);
+	rc->tx_tag = hello->tag;
+	amp_vsock_requested(&rs->vs, &rc->c, &me, &peer, AMP_VSOCK_STREAM, hello->window);
+	if (r)
+		amp_vsock_abort(&rs->vs, &rc->c);
+}
+
+static void in_request(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx, uint32_t word,
+		       uint32_t fwd_cnt)
+{
+	struct amp_rstream_conn *rc = NULL;
+	struct amp_rstream_hello hello;
+	enum amp_hello h = amp_rstream_hello(rx, &hello);
+
+	if (h == AMP_HELLO_NOBODY) {
+		malformed(rs, AMP_WHY("REQUEST of nobody (docs/protocol.md 10.3)"));
+		return;
+	}
+	if (hello.version != AMP_RSTREAM_VERSION) {
+		rs->stats.versions++;
+		refuse(rs, rx->dst, &hello, AMP_RSTREAM_VERSION);
+		return;
+	}
+	if (find_peer(rs, &hello)) {
+		rs->stats.duplicates++;
+		return;
+	}
+	word -= AMP_RSTREAM_REQUEST;
+	if (h == AMP_HELLO_OTHER || (word & ~AMP_RSTREAM_WORD(0, AMP_RSTREAM_F_ANY_SRC, 0)) ||
+	    fwd_cnt)
+		malformed(rs, AMP_WHY("malformed REQUEST (docs/protocol.md 10.3)"));
+	else if (rs->ops->request)
+		rc = rs->ops->request(rs, rx->dst, hello.addr);
+	if (!rc) {
+		refuse(rs, rx->dst, &hello, 0);
+		return;
+	}
+	accepted(rs, rc, rx->dst, &hello);
+	rc->c.any_src = word != 0;
+}
+
+/* A REQUEST is taken back, by who had not heard of an answer. */
+static void in_rst(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx, uint32_t word)
+{
+	struct amp_vsock_hdr v = {.op = AMP_VSOCK_OP_RST};
+	struct amp_vsock_rx none = {.iov = NULL};
+	struct amp_rstream_conn *rc = NULL;
+	struct amp_rstream_hello hello;
+
+	if (word == AMP_RSTREAM_RST && amp_rstream_hello(rx, &hello) == AMP_HELLO_GOOD)
+		rc = find_peer(rs, &hello);
+	if (rc)
+		(void)amp_vsock_input_for(&rs->vs, &rc->c, &v, &none);
+	else
+		rs->stats.foreign++;
+}
+
+static void in_service(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx, uint32_t word)
+{
+	struct amp_rstream_service s;
+
+	if (rx->len != AMP_RSTREAM_ROOM || word != AMP_RSTREAM_SERVICE)
+		goto bad;
+	memcpy(&s, (const uint8_t *)rx->data + AMP_RSTREAM_HDR_LEN, sizeof(s));
+	amp_rstream_read();
+	if (s.magic != AMP_RSTREAM_MAGIC || s.version != AMP_RSTREAM_VERSION || s.gone > 1 ||
+	    s.reserved || !s.addr || s.addr == AMP_RPMSG_ADDR_ANY || !s.name[0] ||
+	    !memchr(s.name, 0, sizeof(s.name)))
+		goto bad;
+	if (rs->ops->service)
+		rs->ops->service(rs, s.name, s.addr, s.gone);
+	return;
+bad:
+	malformed(rs, AMP_WHY("malformed SERVICE (docs/protocol.md 10.6)"));
+}
+
+void amp_rstream_serve(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx)
+{
+	const uint8_t *data = rx->data;
+	uint32_t word, fwd_cnt;
+
+	rs->vs.stats.rx_packets++;
+	if (rx->len < AMP_RSTREAM_HDR_LEN) {
+		malformed(rs, AMP_WHY("message without header (docs/protocol.md 10.2)"));
+		return;
+	}
+	word = amp_le32(data);
+	fwd_cnt = amp_le32(data + offsetof(struct amp_rstream_hdr, fwd_cnt));
+	amp_rstream_read();
+	switch ((uint8_t)word) {
+	case AMP_RSTREAM_REQUEST:
+		in_request(rs, rx, word, fwd_cnt);
+		break;
+	case AMP_RSTREAM_SERVICE:
+		in_service(rs, rx, word);
+		break;
+	default:
+		in_rst(rs, rx, word);
+		break;
+	}
+}
+
+int amp_rstream_tell(struct amp_rstream *rs, uint32_t src, uint32_t door, const char *name,
+		     uint32_t addr, bool gone)
+{
+	struct amp_rstream_service s = {
+		.magic = AMP_RSTREAM_MAGIC,
+		.version = AMP_RSTREAM_VERSION,
+		.gone = gone,
+		.addr = addr,
+	};
+	size_t len = strlen(name);
+	struct amp_rpmsg_tx tx;
+
+	if (len - 1 >= AMP_RPMSG_NAME_LEN - 1)
+		return -EINVAL;
+	memcpy(s.name, name, len);
+	if (rs->stray_cnt || rs->door->reserve(rs, NULL, &tx))
+		return -EAGAIN;
+	amp_put_le32(tx.data, AMP_RSTREAM_SERVICE);
+	amp_put_le32(tx.data + 4, 0);
+	memcpy(tx.data + AMP_RSTREAM_HDR_LEN, &s, sizeof(s));
+	rs->vs.stats.tx_packets++;
+	rs->door->commit(rs, NULL, &tx, src, door, AMP_RSTREAM_ROOM);
+	return 0;
+}
