@@ -82,6 +82,7 @@ intptr_t board_semihost(uintptr_t op, const void *block);
 /* main.c, called by the above */
 _Noreturn void board_start(void);
 void board_irq(unsigned irq);
+void board_log(const char *line);
 _Noreturn void board_fault(const char *what, uintptr_t cause, uintptr_t pc, uintptr_t addr);
 
 /* console.c */

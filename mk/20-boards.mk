@@ -21,8 +21,9 @@ include $(BOARDS:%=boards/%.mk)
 # what every link takes, and its configuration.
 FW_LIB_SRC := src/virtio/vq_split.c src/port/baremetal.c \
 	$(wildcard src/conn/*.c src/socket/*.c src/af_inet/*.c src/posix/*.c src/wire/*.c)
-FW_LIB_mmio  := src/virtio/mmio.c src/virtio/mmio_why.c $(filter-out src/vsock/hosted_%,$(wildcard src/vsock/*.c))
-FW_LIB_rpmsg := $(wildcard src/virtio/remoteproc.c) src/vsock/vsock.c $(filter-out src/af_rpmsg/hosted_%,$(wildcard src/af_rpmsg/*.c))
+FW_LIB_SRC += $(filter-out src/vsock/hosted_%,$(wildcard src/vsock/*.c)) # AF_RPMSG has its engine
+FW_LIB_mmio  := src/virtio/mmio.c src/virtio/mmio_why.c
+FW_LIB_rpmsg := src/virtio/remoteproc.c $(filter-out src/af_rpmsg/hosted_%,$(wildcard src/af_rpmsg/*.c))
 FW_CONFIG_mmio  := boards/config.h
 FW_CONFIG_rpmsg := boards/config-rpmsg.h
 fw_link_of = $(or $($(1).link),mmio)

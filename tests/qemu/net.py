@@ -24,7 +24,7 @@ def page(conn):
 
 def vsock_echo(tap, board, path):
 	port = free_port()
-	with Proxy(path, "--publish", f"tcp 127.0.0.1:{port} -> vsock:5000"), \
+	with Proxy(path, "--publish", f"tcp 127.0.0.1:{port} -> vsock:5000", board=board), \
 			firmware(board, "vsock_echo", ["serve", 5000, 1], path) as vm:
 		vm.expect("port 5000")
 		data = bytes(range(256)) * 1000
@@ -40,22 +40,22 @@ def vsock_echo(tap, board, path):
 			  reader and reader[0] == data and vm.status == 0,
 			  f"{len(reader[0]) if reader else 'no'} bytes, status {vm.status}\n{vm.out}")
 	with Server(echo) as server, \
-			Proxy(path, "--expose", f"vsock:6000 -> tcp 127.0.0.1:{server.port}"), \
+			Proxy(path, "--expose", f"vsock:6000 -> tcp 127.0.0.1:{server.port}", board=board), \
 			firmware(board, "vsock_echo", [2, 6000, 100000], path) as vm:
 		tap.check("AF_VSOCK client, 100,000 bytes there and back",
 			  "100000 bytes there and back" in vm.finish() and vm.status == 0, vm.out)
 
 
 def http(tap, board, path):
-	with Server(page) as server, Proxy(path, "--allow", f"out tcp localhost:{server.port}"), \
+	with Server(page) as server, Proxy(path, "--allow", f"out tcp localhost:{server.port}", board=board), \
 			firmware(board, "http_get", ["localhost", server.port], path) as vm:
 		out = vm.finish()
 		tap.check("http_get prints the page", PAGE.decode() in out and vm.status == 0, out)
-	with Proxy(path), firmware(board, "http_get", ["127.0.0.1", 1], path) as vm:
+	with Proxy(path, board=board), firmware(board, "http_get", ["127.0.0.1", 1], path) as vm:
 		out = vm.finish()
 		tap.check("what no rule allows is refused", vm.status == 1 and "ermission" in out, out)
 	port = free_port()
-	with Proxy(path, "--allow", "in tcp any:80", "--publish", f"tcp 127.0.0.1:{port} -> inet:80"), \
+	with Proxy(path, "--allow", "in tcp any:80", "--publish", f"tcp 127.0.0.1:{port} -> inet:80", board=board), \
 			firmware(board, "http_server", [80, 5], path) as vm:
 		vm.expect("port 80")
 		idle = [dial(port) for _ in range(3)] # slow clients hold nobody up
@@ -74,12 +74,12 @@ def http(tap, board, path):
 
 
 def udp(tap, board, path):
-	with UdpEcho() as server, Proxy(path, "--allow", f"out udp 127.0.0.1:{server.port}"), \
+	with UdpEcho() as server, Proxy(path, "--allow", f"out udp 127.0.0.1:{server.port}", board=board), \
 			firmware(board, "udp_echo", ["127.0.0.1", server.port], path) as vm:
 		out = vm.finish()
 		tap.check("udp_echo, client", "20 datagrams there and back" in out and vm.status == 0, out)
 	port = free_port(socket.SOCK_DGRAM)
-	with Proxy(path, "--allow", f"in udp any:{port}", "--allow", "out udp local:any"), \
+	with Proxy(path, "--allow", f"in udp any:{port}", "--allow", "out udp local:any", board=board), \
 			firmware(board, "udp_echo", ["serve", port, 3], path) as vm, \
 			socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
 		vm.expect(f"port {port}")
@@ -105,7 +105,7 @@ def others(tap, board, path):
 		heard.append(conn.makefile("rb").readline()) # typed bytes may come one by one
 		conn.sendall(b"good night\n")
 
-	with Server(chatter) as server, Proxy(path, "--allow", f"out tcp 127.0.0.1:{server.port}"), \
+	with Server(chatter) as server, Proxy(path, "--allow", f"out tcp 127.0.0.1:{server.port}", board=board), \
 			firmware(board, "chat", ["127.0.0.1", server.port], path) as vm:
 		vm.expect("good evening")
 		before = vm.cpu_s()
@@ -116,7 +116,7 @@ def others(tap, board, path):
 		tap.check("chat: console and socket in one select()", heard == [b"hello there\n"] and
 			  "good night\nchat: the peer has left" in out and vm.status == 0, f"{heard}\n{out}")
 		tap.check("chat sleeps while nothing happens", used < 0.3, f"{used:.2f} s of CPU in 1 s")
-	with Server(echo) as server, Proxy(path, "--allow", f"out tcp 127.0.0.1:{server.port}"), \
+	with Server(echo) as server, Proxy(path, "--allow", f"out tcp 127.0.0.1:{server.port}", board=board), \
 			firmware(board, "zero_copy", ["127.0.0.1", server.port], path) as vm:
 		out = vm.finish()
 		tap.check("zero_copy", "200000 bytes out, 200000 back" in out and vm.status == 0, out)
