@@ -18,6 +18,7 @@ extern "C" {
 #define AMPSOCK_VERSION "0.1.0"
 
 struct amp_vdev;
+struct amp_rproc;
 
 /*
  * Bring a virtio-vsock device up behind a transport that amp_mmio_init() prepared (a Linux
@@ -28,6 +29,26 @@ struct amp_vdev;
  * usable CID; -ENOBUFS no link slot (AMPSOCK_VSOCK_LINKS) or too little memory.
  */
 int amp_link_vsock(struct amp_vdev *vd);
+
+/*
+ * Be the remote core of an rpmsg link: rp is a resource table and its window (ops, table,
+ * shm, shm_da, shm_len, num and align are set) and must stay where it is for ever. Returns at
+ * once; the link is up when the host has set DRIVER_OK, down when it takes that back or
+ * breaks a ring, and up again, by itself, when it serves anew: connected sockets report
+ * ECONNRESET, listeners and bound sockets are announced again. The host's doorbell must end in
+ * amp_port_wake(); without one call amp_poll_links() now and then. From thread context, before
+ * or after sockets exist; a second time for the same rp begins anew. 0; -EINVAL a table that
+ * can not be: num no power of two up to 1024, align no power of two of at least 4, the window
+ * not aligned; -ENOBUFS no link slot (AMPSOCK_RPMSG).
+ */
+int amp_link_rpmsg(struct amp_rproc *rp);
+
+/*
+ * Links have numbers: AF_VSOCK's from 0 up, then CID 1 (never reported), then AF_RPMSG's:
+ * the link of sockaddr_rpmsg.rp_link n is number AMP_LINK_RPMSG + n when the knobs
+ * AMPSOCK_VSOCK_LINKS and AMPSOCK_LOOP are what this file is compiled with.
+ */
+#define AMP_LINK_RPMSG (AMPSOCK_VSOCK_LINKS + AMPSOCK_LOOP)
 
 /* Link up or down: fn runs in thread context inside a socket call, lock held: set a flag. */
 void amp_link_callback(void (*fn)(void *arg, int link, int up), void *arg);

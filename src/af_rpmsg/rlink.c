@@ -72,19 +72,20 @@ static int on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
 		   const struct amp_rpmsg_rx *rx)
 {
 	struct amp_rlink *l = bus->owner;
-	struct amp_rstream_conn *rc = NULL;
 	struct amp_sock *s;
 
 	if (ept->kind == AMP_REPT_CONN) {
-		rc = amp_rstream_of(ept);
-	} else if (ept->kind == AMP_REPT_BOUND) {
+		l->rs.vs.enough = false;
+		(void)amp_rstream_input(&l->rs, amp_rstream_of(ept), rx); /* holds nothing */
+		bus->enough = l->rs.vs.enough; /* a caller has all that it wanted */
+		return 0;
+	}
+	if (ept->kind == AMP_REPT_BOUND) {
 		s = amp_rsock_of(l, ept);
 		if (s->type != SOCK_STREAM)
 			return amp_rraw_in(l, s, rx);
 	}
-	l->rs.vs.enough = false;
-	(void)amp_rstream_input(&l->rs, rc, rx); /* our hook holds nothing */
-	bus->enough = l->rs.vs.enough; /* a caller has all that it wanted */
+	amp_rstream_serve(&l->rs, rx);
 	return 0;
 }
 

@@ -217,8 +217,9 @@ bool amp_rstream_input(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 	word = amp_le32(data);
 	v.fwd_cnt = amp_le32(data + offsetof(struct amp_rstream_hdr, fwd_cnt));
 	amp_rstream_read();
-	v.op = (uint8_t)word <= AMP_RSTREAM_RST ? (uint16_t)VSOCK_OP((uint8_t)word)
-						: AMP_VSOCK_OP_INVALID;
+	v.op = AMP_VSOCK_OP_INVALID;
+	if ((uint8_t)word <= AMP_RSTREAM_RST)
+		v.op = VSOCK_OP((uint8_t)word) & UINT16_MAX;
 	if (word >> 16 != rc->rx_tag ||
 	    (rx->src != rc->c.peer.port && rx->src && !may_come_from_elsewhere(rc, v.op))) {
 		rs->stats.foreign++;

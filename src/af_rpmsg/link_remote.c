@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * An rpmsg link whose remote we are: the vdev of a resource table, the device's end of its
+ * two vrings.
+ *
+ * Theory of operation
+ *
+ * What the host does with the link is in memory, and every turn looks at it (remoteproc.c);
+ * kicks only make turns happen. DRIVER_OK: the vrings are where the table says, and the
+ * link is up. DRIVER_OK gone, or the host asks for another life: everything of this one is
+ * reset, and the host is answered. Rings that it breaks end the life from our side.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "ampsock.h"
+#include "../virtio/remoteproc.h"
+#include "af_rpmsg.h"
+
+#if AMPSOCK_RPMSG && AMPSOCK_VQ_DEVICE
+
+struct remote {
+	struct amp_rproc *rp; /* NULL: free slot */
+	struct amp_vq q[AMP_RPROC_VRINGS];
+	bool answer; /* the host is to look at what we wrote: a kick is due */
+};
+
+static struct remote remotes[AMPSOCK_RPMSG]; /* l */
+
+static struct remote *remote_of(const struct amp_runner *r)
+{
+	return &remotes[amp_rlink_index((const struct amp_rlink *)(const void *)r)];
+}
+
+/* Another life: nothing is up here, and the host can see it. */
+static void begin(struct amp_rlink *l, struct remote *m)
+{
+	amp_rlink_down(l);
+	amp_rproc_boot(m->rp);
+	m->answer = true;
+	amp_runner_due(&l->l.runner);
+}
+
+static void served(struct amp_rlink *l, struct remote *m)
+{
+	memset(m->q, 0, sizeof(m->q));
+	if (amp_rproc_queue(m->rp, AMP_RPROC_TX, &m->q[AMP_RPROC_TX]) ||
+	    amp_rproc_queue(m->rp, AMP_RPROC_RX, &m->q[AMP_RPROC_RX]))
+		amp_log(AMP_WHY("rpmsg: vrings beyond the shared memory, or askew"));
+	else
+		amp_rlink_up(l, &m->q[AMP_RPROC_RX], &m->q[AMP_RPROC_TX],
+			     amp_rproc_features(m->rp) & AMP_RPMSG_F_NS);
+}
+
+static int32_t remote_run(struct amp_runner *r, uint32_t now_ms)
+{
+	struct amp_rlink *l = (struct amp_rlink *)(void *)r;
+	struct remote *m = remote_of(r);
+	bool broken;
+	int32_t ms;
+
+	(void)now_ms;
+	switch (amp_rproc_look(m->rp)) {
+	case AMP_RPROC_UP:
+		served(l, m);
+		break;
+	case AMP_RPROC_DOWN:
+		begin(l, m);
+		break;
+	default:
+		break;
+	}
+	ms = amp_rlink_turn(l, &broken);
+	if (broken)
+		begin(l, m);
+	return ms;
+}
+
+static unsigned remote_kick_due(struct amp_runner *r)
+{
+	struct remote *m = remote_of(r);
+	unsigned bits = amp_rlink_kick_due(r);
+
+	if (m->answer)
+		bits |= AMP_RLINK_OUT;
+	m->answer = false;
+	return bits;
+}
+
+static void remote_kick(struct amp_runner *r, unsigned queues)
+{
+	struct amp_rproc *rp = remote_of(r)->rp;
+
+	if (queues & AMP_RLINK_OUT)
+		rp->ops->notify(rp, AMP_RPROC_TX);
+	if (queues & AMP_RLINK_IN)
+		rp->ops->notify(rp, AMP_RPROC_RX);
+}
+
+/* Its slot from before, or a free one that no other kind of link has. */
+static int slot_for(const struct amp_rproc *rp)
+{
+	for (int i = 0; i < AMPSOCK_RPMSG; i++) {
+		if (remotes[i].rp == rp)
+			return i;
+	}
+	for (int i = 0; i < AMPSOCK_RPMSG; i++) {
+		if (!amp_rlink_exists((unsigned)i))
+			return i;
+	}
+	return -ENOBUFS;
+}
+
+static bool possible(const struct amp_rproc *rp)
+{
+	return AMP_IS_POW2(rp->num) && rp->num <= 1024 && rp->align >= 4 &&
+	       AMP_IS_POW2(rp->align) && !((uintptr_t)rp->shm & 15) && !(rp->shm_da & 15);
+}
+
+int amp_link_rpmsg(struct amp_rproc *rp)
+{
+	struct amp_rlink *l;
+	unsigned kicks;
+	int i;
+
+	if (!possible(rp))
+		return -EINVAL;
+	amp_port_lock();
+	i = slot_for(rp);
+	if (i < 0) {
+		amp_port_unlock();
+		return i;
+	}
+	l = amp_rlink_get((unsigned)i);
+	remotes[i].rp = rp;
+	l->l.runner.run = remote_run;
+	l->l.runner.untimed = true;
+	l->l.runner.arm = amp_rlink_arm;
+	l->l.runner.kick_due = remote_kick_due;
+	l->l.runner.kick = remote_kick;
+	l->l.runner.stats = amp_rlink_stats;
+	(void)amp_rlink_door(l); /* a dynamic address: there is one */
+	amp_runner_add(&l->l.runner);
+	begin(l, &remotes[i]);
+	kicks = remote_kick_due(&l->l.runner);
+	amp_port_unlock();
+	remote_kick(&l->l.runner, kicks);
+	amp_port_wake(); /* who waits for the link looks again */
+	return 0;
+}
+
+#endif /* AMPSOCK_RPMSG && AMPSOCK_VQ_DEVICE */
