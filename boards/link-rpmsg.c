@@ -16,8 +16,8 @@
 #include "../src/port/port.h"
 #include "../src/virtio/remoteproc.h"
 
-#define ENTRIES 64
-#define ALIGN	16
+#define ENTRIES	    64
+#define ALIGN	    16
 #define PATIENCE_MS 2000
 
 /* board-rom.ld */

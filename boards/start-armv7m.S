@@ -6,7 +6,7 @@
  */
 	.syntax unified
 	.thumb
-	.section .text.start, "ax"
+	.section .vectors, "a"
 	.balign	512			/* VTOR: the table's size, rounded up */
 board_vectors:
 	.word	__stack_top

@@ -60,7 +60,8 @@ void insn_start(void (*other)(void))
 	empty = (uint32_t)((uint64_t)ticks * TICK_INSN * 256 / counts);
 	ticks = 0;
 	counts = 0;
-	other_sp = (uint32_t *)(void *)&stack[STACK_LEN / 8] - 10; /* 9 registers, aligned to 8 */
+	other_sp =
+		(uint32_t *)(void *)&stack[STACK_LEN / 8] - 10; /* 9 registers, aligned to 8 */
 	other_sp[8] = (uint32_t)(uintptr_t)other;
 }
 
@@ -71,6 +72,5 @@ void insn_turn(void)
 
 unsigned long insn_counted(void)
 {
-	return (unsigned long)((uint64_t)ticks * TICK_INSN -
-			       ((uint64_t)counts * empty >> 8));
+	return (unsigned long)((uint64_t)ticks * TICK_INSN - ((uint64_t)counts * empty >> 8));
 }

@@ -67,9 +67,9 @@ static struct amp_rproc rproc = {
 
 int amp_side_up(void)
 {
-	static const struct amp_rsc_table table = AMP_RSC_TABLE_INIT(
-		INSN_SHM_DA + INSN_TABLE_LEN, INSN_SHM_LEN - INSN_TABLE_LEN, 0, 0,
-		INSN_ENTRIES, 16, AMP_RSC_ADDR_ANY, AMP_RSC_ADDR_ANY);
+	static const struct amp_rsc_table table =
+		AMP_RSC_TABLE_INIT(INSN_SHM_DA + INSN_TABLE_LEN, INSN_SHM_LEN - INSN_TABLE_LEN,
+				   0, 0, INSN_ENTRIES, 16, AMP_RSC_ADDR_ANY, AMP_RSC_ADDR_ANY);
 
 	memcpy(insn_shm, &table, sizeof(table));
 	return amp_link_rpmsg(&rproc);
