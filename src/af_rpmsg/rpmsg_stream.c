@@ -219,7 +219,7 @@ bool amp_rstream_input(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 	amp_rstream_read();
 	v.op = AMP_VSOCK_OP_INVALID;
 	if ((uint8_t)word <= AMP_RSTREAM_RST)
-		v.op = VSOCK_OP((uint8_t)word) & UINT16_MAX;
+		v.op = (uint16_t)VSOCK_OP((uint8_t)word);
 	if (word >> 16 != rc->rx_tag ||
 	    (rx->src != rc->c.peer.port && rx->src && !may_come_from_elsewhere(rc, v.op))) {
 		rs->stats.foreign++;
