@@ -82,6 +82,7 @@ struct amp_end {
 	void *owner;  /* the user's */
 	int err;      /* positive errno of FAILED */
 	bool message; /* boundaries are kept */
+	bool empty;   /* and a message of no bytes is one */
 };
 
 /* A stream socket of the host. Owns fd, which is non-blocking, from now on. NULL: no memory (fd

@@ -110,7 +110,8 @@ static int hold_copy(struct amp_end_vsock *e, const struct amp_vsock_rx *rx)
 										    : -ENOBUFS;
 }
 
-unsigned amp_pass_hold(const struct amp_vsock_rx *rx, uint16_t *first, uint16_t *last)
+unsigned amp_pass_hold(const struct amp_vsock_rx *rx, uint32_t id, uint16_t *first,
+		       uint16_t *last)
 {
 	struct amp_held *h = &amp_pass.held[amp_pass.held_cnt];
 	struct iovec *to = &amp_pass.iov[amp_pass.iov_cnt];
@@ -124,7 +125,7 @@ unsigned amp_pass_hold(const struct amp_vsock_rx *rx, uint16_t *first, uint16_t 
 	h->iov_cnt = rx->iov_cnt;
 	h->len = rx->len;
 	h->flags = rx->flags;
-	h->id = rx->id;
+	h->id = id;
 	h->next = 0;
 	amp_pass.held_cnt++;
 	amp_pass.iov_cnt += rx->iov_cnt;
@@ -138,9 +139,13 @@ unsigned amp_pass_hold(const struct amp_vsock_rx *rx, uint16_t *first, uint16_t 
 
 int amp_end_vsock_hold(struct amp_end_vsock *e, const struct amp_vsock_rx *rx)
 {
+	uint32_t id = rx->id;
+
 	if (e->let_go)
 		return 0;
-	if (!amp_pass_hold(rx, &e->held_first, &e->held_last))
+	if (e->c.loop) /* a message's buffer is the bus's */
+		id = ((const struct amp_rstream_rx *)(const void *)rx)->id;
+	if (!amp_pass_hold(rx, id, &e->held_first, &e->held_last))
 		return hold_copy(e, rx);
 	amp_end_vsock_due(e);
 	return 1;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* What every link does, whatever carries it. */
 #include <errno.h>
+#include <string.h>
 
 #include "../wire/offload.h"
 #include "expose.h"
@@ -29,7 +30,8 @@ void amp_link_up(struct amp_link *link)
 		return;
 	link->up = true;
 	link->stats.attached++;
-	amp_log(AMP_LOG_INFO, "link %s: %s attached", link->conf->name, link->ops->peer);
+	amp_log_some(&link->log_attached, AMP_LOG_INFO, "link %s: %s attached",
+		     link->conf->name, link->ops->peer);
 }
 
 void amp_link_down(struct amp_link *link)
@@ -40,6 +42,16 @@ void amp_link_down(struct amp_link *link)
 	amp_offload_down(link->offload);
 	while ((f = TAILQ_FIRST(&link->flows)) != NULL)
 		amp_flow_kill(f);
+}
+
+const char *amp_link_why(const struct amp_link *link, int err)
+{
+	if (err == ENETDOWN)
+		return strcmp(link->ops->peer, "guest") == 0 ? "no guest is attached"
+							     : "no remote is attached";
+	if (err == ENOENT)
+		return "the remote has not announced it";
+	return strerror(err);
 }
 
 const struct amp_service amp_service_accept = {.kind = AMP_SERVICE_ACCEPT,

@@ -58,12 +58,14 @@ struct amp_link {
 	struct amp_log_rate log_denied;
 	struct amp_log_rate log_refused;
 	struct amp_log_rate log_guest;
+	struct amp_log_rate log_attached;
 };
 
 TAILQ_HEAD(amp_links, amp_link);
 
 /* Each link type's own. NULL: no memory. */
 struct amp_link *amp_link_vhost_vsock(const struct amp_link_conf *conf);
+struct amp_link *amp_link_rpmsg_shm(const struct amp_link_conf *conf);
 
 /* Common part, for link types. */
 int amp_link_init(struct amp_link *link, const struct amp_link_ops *ops,
@@ -82,6 +84,9 @@ bool amp_link_serves(struct amp_link *link, const struct amp_service *service, b
 		     const struct amp_forward **fwd);
 void amp_link_incoming(struct amp_link *link, struct amp_end *end,
 		       const struct amp_forward *fwd);
+
+/* Why ops->connect() failed, in words. */
+const char *amp_link_why(const struct amp_link *link, int err);
 
 /* Where the guest takes accept carriers. */
 extern const struct amp_service amp_service_accept;

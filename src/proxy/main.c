@@ -253,7 +253,8 @@ static int start_links(const struct amp_config *conf)
 
 	TAILQ_FOREACH(c, &conf->links, entry)
 	{
-		struct amp_link *l = amp_link_vhost_vsock(c);
+		struct amp_link *l = c->type == AMP_LINK_RPMSG_SHM ? amp_link_rpmsg_shm(c)
+								   : amp_link_vhost_vsock(c);
 
 		if (!l)
 			return -ENOMEM;

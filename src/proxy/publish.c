@@ -29,8 +29,7 @@ static void refuse(struct publish *p, int fd, int err)
 	p->link->stats.refused++;
 	amp_log_some(&p->link->log_refused, AMP_LOG_WARN,
 		     "link %s: publish %s (%s): connection reset: %s", p->link->conf->name,
-		     p->fwd->text, p->fwd->where,
-		     err == ENETDOWN ? "no guest is attached" : strerror(err));
+		     p->fwd->text, p->fwd->where, amp_link_why(p->link, err));
 	if (fd >= 0) {
 		setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 		close(fd);

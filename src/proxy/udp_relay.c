@@ -86,11 +86,13 @@ static void to_guest(struct peer *p, size_t len)
 	uint16_t n = (uint16_t)len;
 	struct iovec framed[2] = {{&n, sizeof(n)}, iov};
 
-	if (!p->open && p->early.len + len <= EARLY_MAX && len <= UINT16_MAX && len &&
+	/* virtio-vsock has no empty message that its peer would tell from nothing */
+	bool good = len || p->end->empty;
+
+	if (good && !p->open && p->early.len + len <= EARLY_MAX && len <= UINT16_MAX &&
 	    amp_buf_put(&p->early, framed, 2, 0))
 		return;
-	/* virtio-vsock has no empty message that its peer would tell from nothing */
-	if (!p->open || len == 0 || p->end->ops->write(p->end, &iov, 1, len) < 0)
+	if (!p->open || !good || p->end->ops->write(p->end, &iov, 1, len) < 0)
 		p->link->stats.drops++;
 }
 
@@ -263,8 +265,7 @@ static struct peer *find_peer(struct amp_udp_relay *r, const struct sockaddr_sto
 	if (!end) {
 		amp_log_some(&r->link->log_refused, AMP_LOG_WARN,
 			     "link %s: publish %s (%s): %s", r->link->conf->name, r->fwd->text,
-			     r->fwd->where,
-			     err == ENETDOWN ? "no guest is attached" : strerror(err));
+			     r->fwd->where, amp_link_why(r->link, err));
 		return NULL;
 	}
 	p = peer_new(r->link, end);

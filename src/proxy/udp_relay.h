@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * UDP for publish and expose: a datagram is a SOCK_SEQPACKET message on AF_VSOCK, one
- * vsock connection for each peer. A datagram that the other side has no room for is
+ * vsock connection for each peer; or an rpmsg message, one endpoint for each peer. A datagram that the other side has no room for is
  * dropped and counted, as UDP does.
  */
 #ifndef AMP_PROXY_UDP_RELAY_H

@@ -116,9 +116,9 @@ static int vsock_run(struct amp_vlink *vl, unsigned budget)
 	return amp_vsock_run(&vl->vs, budget);
 }
 
-static void vsock_release(struct amp_vlink *vl, uint16_t id)
+static void vsock_release(struct amp_vlink *vl, uint32_t id)
 {
-	amp_vsock_release(&vl->vs, id);
+	amp_vsock_release(&vl->vs, (uint16_t)id);
 }
 
 static int vsock_connect(struct amp_vlink *vl, struct amp_end_vsock *e,

@@ -76,7 +76,7 @@ struct amp_vlink_ops {
 	/* Packets in, at most budget, and owed ones out: as amp_vsock_run(). */
 	int (*run)(struct amp_vlink *vl, unsigned budget);
 	/* A packet that was held goes back. */
-	void (*release)(struct amp_vlink *vl, uint16_t id);
+	void (*release)(struct amp_vlink *vl, uint32_t id);
 	/* e asks for a service. 0 or -errno. */
 	int (*connect)(struct amp_vlink *vl, struct amp_end_vsock *e,
 		       const struct amp_service *service);
@@ -128,8 +128,8 @@ struct amp_held {
 	uint32_t iov_at; /* in iov */
 	uint32_t len;
 	uint32_t flags;
+	uint32_t id; /* what amp_vlink_ops.release() takes */
 	uint16_t iov_cnt;
-	uint16_t id;
 	uint16_t next; /* of the same end, index + 1; 0: last */
 };
 
@@ -146,7 +146,8 @@ struct amp_pass {
 extern struct amp_pass amp_pass;
 
 /* Write a held packet down: its number + 1, linked behind *last; 0: no room in the pass. */
-unsigned amp_pass_hold(const struct amp_vsock_rx *rx, uint16_t *first, uint16_t *last);
+unsigned amp_pass_hold(const struct amp_vsock_rx *rx, uint32_t id, uint16_t *first,
+		       uint16_t *last);
 
 /* Answered, or never will be. */
 void amp_end_vsock_connected(struct amp_end_vsock *e);

@@ -72,7 +72,7 @@ class Proxy:
     """The proxy with one link `g` at cid 3, unless args say else."""
     running = []
 
-    def __init__(self, *rules, args=None, env=None):
+    def __init__(self, *rules, args=None, env=None, fds=None):
         self.dir = tempfile.TemporaryDirectory(prefix="ampsock-test-")
         self.path = os.path.join(self.dir.name, "g.sock")
         self.lines = []
@@ -83,7 +83,7 @@ class Proxy:
         for rule in rules:
             key, text = rule.split(" ", 1)
             argv += ["--" + key, text.replace("DIR", self.dir.name)]
-        self.proc = subprocess.Popen(argv, pass_fds=[w], stderr=subprocess.PIPE, env={**os.environ, **(env or {})})
+        self.proc = subprocess.Popen(argv, pass_fds=[w] + (fds() if fds else []), stderr=subprocess.PIPE, env={**os.environ, **(env or {})})
         os.close(w)
         self.thread = threading.Thread(target=self.read, daemon=True)
         self.thread.start()

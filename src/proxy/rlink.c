@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Theory of operation: rlink.h. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "rlink.h"
+
+#define DOOR AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX
+
+static struct amp_rlink *of_bus(struct amp_rpmsg *bus)
+{
+	return bus->owner;
+}
+
+static struct amp_rlink *of_vlink(struct amp_vlink *vl)
+{
+	return amp_container_of(vl, struct amp_rlink, vl);
+}
+
+static struct amp_rservice *of_ept(struct amp_rpmsg_ept *ept)
+{
+	return amp_container_of(ept, struct amp_rservice, ept);
+}
+
+/* ---- the bus's hooks ---- */
+
+static int bus_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
+		    const struct amp_rpmsg_rx *rx)
+{
+	struct amp_rlink *rl = of_bus(bus);
+
+	switch (ept->kind) {
+	case AMP_EPT_CONN:
+		return amp_rstream_input(&rl->vl.rs, amp_rstream_of(ept), rx);
+	case AMP_EPT_STREAM:
+		amp_rstream_serve(&rl->vl.rs, rx);
+		return 0;
+	case AMP_EPT_RAW:
+		return amp_end_rpmsg_to_service(rl, of_ept(ept), rx);
+	default:
+		return amp_end_rpmsg_to_end(rl, ept, rx);
+	}
+}
+
+static void bus_service(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone)
+{
+	struct amp_rlink *rl = of_bus(bus);
+	struct amp_rname *n = NULL;
+
+	for (unsigned i = 0; i < rl->name_cnt && !n; i++) {
+		if (strcmp(rl->names[i].name, name) == 0)
+			n = &rl->names[i];
+	}
+	if (!n) {
+		bus->stats.ns_ignored++;
+		return;
+	}
+	if (gone && (!n->known || n->addr != addr))
+		return; /* another one of that name has come since */
+	if (n->known && (gone || n->addr != addr))
+		amp_end_rpmsg_withdrawn(rl, n->addr);
+	n->known = !gone;
+	n->addr = addr;
+	if (n == &rl->names[0]) { /* a new front door knows nothing */
+		for (unsigned i = 0; i < rl->service_cnt; i++)
+			rl->services[i].told = false;
+	}
+}
+
+static void bus_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
+{
+	(void)bus;
+	(void)ept; /* services are never withdrawn while there is a remote */
+}
+
+static const struct amp_rpmsg_ops bus_ops = {
+	.data = bus_data,
+	.service = bus_service,
+	.gone = bus_gone,
+};
+
+/* ---- streams ---- */
+
+static struct amp_rstream_conn *hook_request(struct amp_rstream *rs, uint32_t local,
+					     uint32_t peer)
+{
+	struct amp_vlink *vl = amp_container_of(rs, struct amp_vlink, rs);
+	struct amp_rlink *rl = of_vlink(vl);
+	struct amp_rpmsg_ept *ept = amp_rpmsg_find(&rl->bus, local);
+	struct amp_end_vsock *e;
+
+	(void)peer;
+	if (!ept || ept->kind != AMP_EPT_STREAM)
+		return NULL;
+	e = amp_end_vsock_new(vl, true);
+	if (!e)
+		return NULL;
+	e->fwd = of_ept(ept)->fwd;
+	e->carrier = !e->fwd;
+	amp_end_vsock_due(e);
+	return &e->rc;
+}
+
+static const struct amp_rstream_ops stream_ops = {
+	.request = hook_request,
+};
+
+static void stream_init(struct amp_vlink *vl)
+{
+	amp_vlink_engine(vl);
+	vl->rs.ops = &stream_ops;
+	vl->rs.door = &amp_rstream_bus_door;
+	vl->rs.door_ctx = &of_vlink(vl)->bus;
+	amp_rstream_init(&vl->rs);
+}
+
+/* SERVICE to the front door, as far as there are buffers. */
+static void tell_door(struct amp_rlink *rl)
+{
+	if (!rl->names[0].known)
+		return;
+	for (unsigned i = 0; i < rl->service_cnt; i++) {
+		struct amp_rservice *s = &rl->services[i];
+
+		if (s->told || !s->ept.name)
+			continue;
+		if (amp_rstream_tell(&rl->vl.rs, s->ept.addr, rl->names[0].addr, s->ept.name,
+				     s->ept.addr, false))
+			return;
+		s->told = true;
+	}
+}
+
+static int stream_run(struct amp_vlink *vl, unsigned budget)
+{
+	struct amp_rlink *rl = of_vlink(vl);
+	int n = amp_rpmsg_run(&rl->bus, budget);
+
+	if (n < 0)
+		return n;
+	tell_door(rl);
+	amp_rstream_run(&vl->rs);
+	return rl->bus.out && rl->bus.out->broken ? -EBADMSG : n;
+}
+
+static void stream_release(struct amp_vlink *vl, uint32_t id)
+{
+	amp_rpmsg_release(&of_vlink(vl)->bus, id);
+}
+
+/* Where the remote has the service. 0 or -errno. */
+static int look_up(const struct amp_rlink *rl, const struct amp_service *service,
+		   uint32_t *addr)
+{
+	const char *name = service->kind == AMP_SERVICE_ACCEPT ? DOOR : service->name;
+
+	*addr = service->port;
+	if (!*name)
+		return 0;
+	for (unsigned i = 0; i < rl->name_cnt; i++) {
+		if (!rl->names[i].known || strcmp(rl->names[i].name, name))
+			continue;
+		*addr = rl->names[i].addr;
+		return 0;
+	}
+	return -ENOENT;
+}
+
+static int stream_connect(struct amp_vlink *vl, struct amp_end_vsock *e,
+			  const struct amp_service *service)
+{
+	uint32_t addr;
+	int r = look_up(of_vlink(vl), service, &addr);
+
+	return r ? r : amp_rstream_connect(&vl->rs, &e->rc, addr);
+}
+
+static bool stream_serve(struct amp_vlink *vl)
+{
+	return amp_end_rpmsg_serve(of_vlink(vl));
+}
+
+static const char *stream_why(struct amp_vlink *vl)
+{
+	struct amp_rpmsg *bus = &of_vlink(vl)->bus;
+	const char *why = vl->rs.vs.why;
+
+	/* a broken ring ends the link, which has a line of its own */
+	if (!why && bus->in && !bus->in->broken && !bus->out->broken)
+		why = bus->why;
+	vl->rs.vs.why = bus->why = NULL;
+	return why;
+}
+
+static const struct amp_vlink_ops stream_vops = {
+	.init = stream_init,
+	.run = stream_run,
+	.release = stream_release,
+	.connect = stream_connect,
+	.serve = stream_serve,
+	.why = stream_why,
+};
+
+struct amp_end *amp_rlink_connect(struct amp_link *link, const struct amp_service *service,
+				  bool message, int *err)
+{
+	struct amp_rlink *rl = amp_container_of(link, struct amp_rlink, vl.link);
+	uint32_t addr;
+	int r;
+
+	if (!message)
+		return amp_vlink_connect(link, service, false, err);
+	*err = ENETDOWN;
+	if (!link->up)
+		return NULL;
+	r = look_up(rl, service, &addr);
+	if (r) {
+		*err = -r;
+		return NULL;
+	}
+	return amp_end_rpmsg_open(rl, addr, err);
+}
+
+/* ---- the link ---- */
+
+static void idle_due(uv_timer_t *t)
+{
+	struct amp_rlink *rl = t->data;
+
+	if (!amp_end_rpmsg_idle(rl))
+		uv_timer_stop(t);
+	amp_work_queue(&rl->vl.work);
+}
+
+void amp_rlink_up(struct amp_rlink *rl, struct amp_vq *in, struct amp_vq *out, bool ns)
+{
+	amp_rpmsg_up(&rl->bus, in, out, ns);
+	/* what is held is held for one pass only */
+	rl->bus.held_max = UINT16_MAX;
+	uv_timer_start(&rl->idle, idle_due, AMP_RLINK_IDLE_MS / 4, AMP_RLINK_IDLE_MS / 4);
+	amp_link_up(&rl->vl.link);
+	amp_work_queue(&rl->vl.work);
+}
+
+void amp_rlink_down(struct amp_rlink *rl)
+{
+	amp_rpmsg_down(&rl->bus);
+	for (unsigned i = 0; i < rl->name_cnt; i++)
+		rl->names[i].known = false;
+	for (unsigned i = 0; i < rl->service_cnt; i++)
+		rl->services[i].told = false;
+	amp_link_down(&rl->vl.link);
+	amp_end_rpmsg_down(rl);
+	amp_vlink_down(&rl->vl);
+	while (amp_end_rpmsg_serve(rl))
+		;
+	uv_timer_stop(&rl->idle);
+}
+
+static void want_name(struct amp_rlink *rl, const char *name)
+{
+	for (unsigned i = 0; i < rl->name_cnt; i++) {
+		if (strcmp(rl->names[i].name, name) == 0)
+			return;
+	}
+	rl->names[rl->name_cnt++].name = name;
+}
+
+static int open_service(struct amp_rlink *rl, const struct amp_forward *fwd)
+{
+	struct amp_rservice *s = &rl->services[rl->service_cnt];
+	const char *name = fwd ? fwd->service.name : DOOR;
+	bool raw = fwd && fwd->target.kind == AMP_TARGET_UDP;
+	int r;
+
+	s->fwd = fwd;
+	s->ept.kind = raw ? AMP_EPT_RAW : AMP_EPT_STREAM;
+	r = amp_rpmsg_open(&rl->bus, &s->ept, *name ? AMP_RPMSG_ADDR_ANY : fwd->service.port,
+			   *name ? name : NULL);
+	if (!r)
+		rl->service_cnt++;
+	return r;
+}
+
+/* Fixed addresses first, before a chosen one takes their place. */
+static int open_services(struct amp_rlink *rl, bool named)
+{
+	const struct amp_forward *fwd;
+	int r = 0;
+
+	TAILQ_FOREACH(fwd, &rl->vl.link.conf->expose, entry)
+	{
+		if (!r && named == (fwd->service.name[0] != 0))
+			r = open_service(rl, fwd);
+	}
+	return r;
+}
+
+static int count(const struct amp_forwards *list)
+{
+	const struct amp_forward *f;
+	int n = 0;
+
+	TAILQ_FOREACH(f, list, entry)
+	n++;
+	return n;
+}
+
+static int make_names(struct amp_rlink *rl, const struct amp_link_conf *conf)
+{
+	const struct amp_forward *f;
+	int r;
+
+	rl->names = calloc((size_t)count(&conf->publish) + 1, sizeof(*rl->names));
+	rl->services = calloc((size_t)count(&conf->expose) + 1, sizeof(*rl->services));
+	if (!rl->names || !rl->services)
+		return -ENOMEM;
+	want_name(rl, DOOR);
+	TAILQ_FOREACH(f, &conf->publish, entry)
+	{
+		if (f->service.name[0])
+			want_name(rl, f->service.name);
+	}
+	r = open_services(rl, false);
+	if (!r)
+		r = open_service(rl, NULL);
+	return r ? r : open_services(rl, true);
+}
+
+int amp_rlink_init(struct amp_rlink *rl, const struct amp_link_ops *ops,
+		   const struct amp_link_conf *conf)
+{
+	int r;
+
+	rl->bus.ops = &bus_ops;
+	rl->bus.owner = rl;
+	rl->bus.hash = rl->hash;
+	rl->bus.hash_len = AMP_RLINK_HASH;
+	amp_rpmsg_init(&rl->bus);
+	TAILQ_INIT(&rl->raws);
+	TAILQ_INIT(&rl->raws_due);
+	r = amp_vlink_init(&rl->vl, ops, &stream_vops, conf);
+	if (r)
+		return r;
+	uv_timer_init(amp_loop_uv(), &rl->idle);
+	rl->idle.data = rl;
+	return make_names(rl, conf);
+}
+
+void amp_rlink_fini(struct amp_rlink *rl)
+{
+	uv_close((uv_handle_t *)&rl->idle, NULL);
+	amp_vlink_fini(&rl->vl);
+}
+
+void amp_rlink_free(struct amp_rlink *rl)
+{
+	free(rl->names);
+	free(rl->services);
+}
+
+size_t amp_rlink_stats(const struct amp_rlink *rl, char *dst, size_t len)
+{
+	const struct amp_rpmsg_stats *b = &rl->bus.stats;
+	const struct amp_vsock_stats *s = &rl->vl.vs.stats;
+	int n = snprintf(dst, len,
+			 "ends=%u rx_messages=%" PRIu32 " tx_messages=%" PRIu32
+			 " rx_bad=%" PRIu32 " rx_nobody=%" PRIu32 " resets=%" PRIu32,
+			 rl->vl.end_cnt, b->rx_messages, b->tx_messages, b->rx_bad + s->rx_bad,
+			 b->rx_nobody, s->resets);
+
+	return n < 0 ? 0 : (size_t)n < len ? (size_t)n : len - 1;
+}

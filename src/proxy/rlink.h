@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A link whose remote speaks rpmsg, on a bus that is this process's (af_rpmsg/rpmsg.h): who is
+ * the host of its rings (shared memory) is on the outside.
+ *
+ * Theory of operation
+ *
+ * Four kinds of endpoint are on the bus: those of stream connections, which are ends as over
+ * vsock (vlink.h); our stream services, where REQUESTs arrive; our raw services; and those of
+ * raw ends, which are connected to one address of the remote (end_rpmsg.c).
+ *
+ * Our services are the offload protocol's and what is exposed. The remote hears of them twice:
+ * from the name service, and, when it has a front door, by SERVICE (docs/protocol.md); the
+ * name service may not be spoken on the link, and a front door may be all that it listens at.
+ * Of what the remote announces only the names that a rule asks for are remembered, so a
+ * remote can announce as much as it likes.
+ */
+#ifndef AMP_PROXY_RLINK_H
+#define AMP_PROXY_RLINK_H
+
+#include "vlink.h"
+
+#define AMP_RLINK_HASH	  1024u
+#define AMP_RLINK_SOURCES 256u	 /* that one raw service listens to at a time */
+#define AMP_RLINK_IDLE_MS 60000u /* a source that is silent this long is forgotten */
+
+struct amp_rlink;
+
+enum amp_ept_kind {
+	AMP_EPT_CONN,	/* of a stream connection */
+	AMP_EPT_STREAM, /* our stream service */
+	AMP_EPT_RAW,	/* our raw service */
+	AMP_EPT_END,	/* of a raw end */
+};
+
+/* A service of ours. */
+struct amp_rservice {
+	struct amp_rpmsg_ept ept;
+	const struct amp_forward *fwd; /* NULL: the offload protocol */
+	unsigned sources;	       /* RAW: ends */
+	bool told;		       /* the front door */
+};
+
+/* A name that a rule wants, and where the remote has it. */
+struct amp_rname {
+	const char *name;
+	uint32_t addr;
+	bool known;
+};
+
+/* A raw end: messages as they are between us and one address of the remote. */
+struct amp_end_rpmsg {
+	struct amp_end end;
+	struct amp_rlink *rl;
+	TAILQ_ENTRY(amp_end_rpmsg) entry; /* rl->raws, longest silent first */
+	TAILQ_ENTRY(amp_end_rpmsg) due_entry;
+	struct amp_rpmsg_ept ept;     /* unless it shares its service's */
+	struct amp_rservice *service; /* incoming; NULL: we opened it */
+	uint32_t peer;
+	uint64_t heard_ms;
+	struct amp_grave grave;
+	uint16_t held_first, held_last; /* as in struct amp_end_vsock */
+	bool on_due;
+	bool incoming; /* nobody has looked yet */
+	bool opening;  /* OPEN is to be told */
+	bool eof;      /* the remote has withdrawn the service, or is silent */
+	bool failed;   /* the link went down */
+	bool let_go;   /* by the user */
+};
+
+TAILQ_HEAD(amp_end_rpmsg_list, amp_end_rpmsg);
+
+struct amp_rlink {
+	struct amp_vlink vl; /* first */
+	struct amp_rpmsg bus;
+	struct amp_rservice *services;
+	unsigned service_cnt;
+	struct amp_rname *names; /* the first: the front door */
+	unsigned name_cnt;
+	struct amp_end_rpmsg_list raws;
+	struct amp_end_rpmsg_list raws_due;
+	uv_timer_t idle;
+	struct amp_rpmsg_ept *hash[AMP_RLINK_HASH];
+};
+
+int amp_rlink_init(struct amp_rlink *rl, const struct amp_link_ops *ops,
+		   const struct amp_link_conf *conf);
+/* The remote is there. */
+void amp_rlink_up(struct amp_rlink *rl, struct amp_vq *in, struct amp_vq *out, bool ns);
+/* It is gone: every end of its hears of it. */
+void amp_rlink_down(struct amp_rlink *rl);
+void amp_rlink_fini(struct amp_rlink *rl);
+void amp_rlink_free(struct amp_rlink *rl);
+/* struct amp_link_ops */
+struct amp_end *amp_rlink_connect(struct amp_link *link, const struct amp_service *service,
+				  bool message, int *err);
+/* Bytes written to dst. */
+size_t amp_rlink_stats(const struct amp_rlink *rl, char *dst, size_t len);
+
+/* ---- between rlink.c and end_rpmsg.c ---- */
+
+/* NULL and *err: no room. The end is OPEN as soon as somebody can be told. */
+struct amp_end *amp_end_rpmsg_open(struct amp_rlink *rl, uint32_t peer, int *err);
+/* A message for a raw service, or for a raw end's own endpoint. As the bus's data hook. */
+int amp_end_rpmsg_to_service(struct amp_rlink *rl, struct amp_rservice *s,
+			     const struct amp_rpmsg_rx *rx);
+int amp_end_rpmsg_to_end(struct amp_rlink *rl, struct amp_rpmsg_ept *ept,
+			 const struct amp_rpmsg_rx *rx);
+/* Those connected to addr hear EOF: the service there was withdrawn. */
+void amp_end_rpmsg_withdrawn(struct amp_rlink *rl, uint32_t addr);
+void amp_end_rpmsg_down(struct amp_rlink *rl);
+/* Those silent for too long hear EOF. False: nobody is left to look after. */
+bool amp_end_rpmsg_idle(struct amp_rlink *rl);
+/* The due ones. True: more are due. */
+bool amp_end_rpmsg_serve(struct amp_rlink *rl);
+
+#endif /* AMP_PROXY_RLINK_H */
