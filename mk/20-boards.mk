@@ -131,11 +131,14 @@ all: firmware hosted native
 -include $(wildcard $(BUILD)/hosted/*.d $(BUILD)/hosted/examples/*.d)
 
 # --- see it work --------------------------------------------------------------------------------
-.PHONY: demo run
+.PHONY: demo demo-rpmsg run
 demo: ## firmware in QEMU reaches real servers through the proxy, and is reached (BOARD=)
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory -s $(BUILD)/ampsock-proxy $(BUILD)/fw/$(BOARD)/demo.elf
 	@boards/demo.sh $(BUILD) $(BOARD)
+
+demo-rpmsg: ## the same on a Cortex-M3 that shares memory with Linux (BOARD=qemu-mps2)
+	@$(MAKE) --no-print-directory demo BOARD=qemu-mps2
 
 run: ## the same, left up for a browser
 	@$(MAKE) --no-print-directory deps

@@ -9,7 +9,7 @@ import threading
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from fw import (BOARDS, Gone, Proxy, Scratch, Server, Tap, UdpEcho, dial, echo, firmware, free_port,
+from fw import (BOARDS, RPMSG_BOARDS, Gone, Proxy, Scratch, Server, Tap, UdpEcho, dial, echo, firmware, free_port,
 		make, read_all, socket)
 
 PAGE = b"".join(b"line %d of a page\n" % i for i in range(3000))
@@ -124,15 +124,19 @@ def others(tap, board, path):
 
 def main():
 	tap = Tap()
-	names = ["vsock_echo", "http_get", "http_server", "udp_echo", "chat", "zero_copy"]
+	names = ["http_get", "http_server", "udp_echo", "chat", "zero_copy"]
 	make("ampsock-proxy")
-	for board in sys.argv[1:] or ["hosted", *BOARDS]:
-		make(*[f"hosted/{name}" if board == "hosted" else f"fw/{board}/{name}.elf" for name in names])
+	for board in sys.argv[1:] or ["hosted", *BOARDS, *RPMSG_BOARDS]:
+		if board in RPMSG_BOARDS:
+			own, tests = [], (http, udp, others)
+		else:
+			own, tests = ["vsock_echo"], (vsock_echo, http, udp, others)
+		make(*[f"hosted/{name}" if board == "hosted" else f"fw/{board}/{name}.elf" for name in names + own])
 		tap.prefix = f"{board}: "
-		for test in (vsock_echo, http, udp, others):
+		for test in tests:
 			with Scratch() as scratch:
 				try:
-					test(tap, board, os.path.join(scratch, "vsock.sock"))
+					test(tap, board, os.path.join(scratch, "link"))
 				except (Gone, OSError) as err:
 					tap.check(f"{test.__name__} runs to its end", False, f"{err!r} {err}")
 	return tap.done()
