@@ -159,6 +159,8 @@ static void raw_free(struct amp_grave *grave)
 
 static void end_over(struct amp_end_rpmsg *e)
 {
+	if (e->on_due)
+		TAILQ_REMOVE(&e->rl->raws_due, e, due_entry);
 	release_held(e);
 	TAILQ_REMOVE(&e->rl->raws, e, entry);
 	if (e->service)

@@ -258,7 +258,7 @@ def refused():
         except Reset:
             pass
     p.log(r"expose vsock:6000 -> tcp .*refused")
-    p.log("vsock port 6001 .*no expose rule")
+    p.log("vsock:6001 .*no expose rule")
     try:
         g.connect(6000, SEQPACKET)
         raise AssertionError("a stream target took seqpacket")

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A proxy with rpmsg-shm links and their remotes, for tests/proxy/r*.py."""
+import os
+
+from harness import Proxy, eq
+from rpmsgguest import DA, EventBell, NoBell, Remote, UnixBell
+
+
+def echo(s):
+    while True:
+        data = s.recv(65536)
+        if not data:
+            return
+        s.sendall(data)
+
+
+class Rig:
+    """A proxy with one rpmsg-shm link `g`, and its remote. more: keys of the link."""
+
+    def __init__(self, *rules, bell="unix", more="", start=True, **kw):
+        self.p = None
+        self.bell = None
+
+        def args(p):
+            path = os.path.join(p.dir.name, "ram")
+            self.bell = {"unix": lambda: UnixBell(os.path.join(p.dir.name, "bell")), "eventfd": EventBell,
+                         "poll": NoBell}[bell]()
+            return ["--link", f"rpmsg-shm:{path},da={DA:#x},bell={self.bell.arg()},name=g{more}"]
+        self.p = Proxy(*rules, args=args, fds=lambda: self.bell.fds() if bell == "eventfd" else [])
+        self.r = Remote(os.path.join(self.p.dir.name, "ram"), self.bell, start=start, **kw)
+
+    def close(self, ends=0):
+        """ends: raw ones stay, for they have no goodbye."""
+        self.p.wait_counter("ends", ends)
+        self.r.close()
+        os.unlink(self.r.path)
+        eq(self.p.stop(), [], "left behind")
