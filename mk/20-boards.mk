@@ -89,6 +89,10 @@ $(2)/selftest.elf: $(2)/tests/selftest.o $(2)/tests/selftest-$(fw_link_of).o $$(
 $(2)/%.elf: $(2)/examples/%.o $$(fw_objs.$(2)) $$(fw_link_obj.$(2)) $(2)/libampsock.a $$(fw_script.$(2))
 	$$(fw_link.$(2))
 
+# Firmware of the tests, with the board's link.
+$(2)/%.elf: $(2)/tests/%.o $$(fw_objs.$(2)) $$(fw_link_obj.$(2)) $(2)/libampsock.a $$(fw_script.$(2))
+	$$(fw_link.$(2))
+
 .PHONY: firmware-$(notdir $(2))
 firmware-$(notdir $(2)): $(EXAMPLES:%=$(2)/%.elf) $(2)/selftest.elf
 -include $$(wildcard $(2)/*/*.d $(2)/*/*/*.d)
