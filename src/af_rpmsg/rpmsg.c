@@ -43,19 +43,20 @@
 
 /* ---- endpoints by address ---- */
 
-static struct amp_rpmsg_ept **bucket(const struct amp_rpmsg *bus, uint32_t addr)
+/* Where the endpoint with this address hangs, or else where it would. */
+static inline struct amp_rpmsg_ept **slot(const struct amp_rpmsg *bus, uint32_t addr)
 {
 	/* dynamic addresses follow one another: they spread by themselves */
-	return &bus->hash[addr & (bus->hash_len - 1u)];
+	struct amp_rpmsg_ept **at = &bus->hash[addr & (bus->hash_len - 1u)];
+
+	while (*at && (*at)->addr != addr)
+		at = &(*at)->hash_next;
+	return at;
 }
 
 struct amp_rpmsg_ept *amp_rpmsg_find(const struct amp_rpmsg *bus, uint32_t addr)
 {
-	struct amp_rpmsg_ept *ept = *bucket(bus, addr);
-
-	while (ept && ept->addr != addr)
-		ept = ept->hash_next;
-	return ept;
+	return *slot(bus, addr);
 }
 
 /* ---- what is owed ---- */
@@ -151,7 +152,7 @@ static inline bool message(struct amp_rpmsg *bus, const struct amp_vq_buf *buf)
 	rx.data = hdr + AMP_RPMSG_HDR_LEN;
 	rx.id = id_of(bus, buf->id);
 	bus->stats.rx_messages++;
-	ept = amp_rpmsg_find(bus, rx.dst);
+	ept = *slot(bus, rx.dst);
 	if (!ept) {
 		to_nobody(bus, &rx);
 		return false;
@@ -167,9 +168,11 @@ static inline bool message(struct amp_rpmsg *bus, const struct amp_vq_buf *buf)
 /* A buffer with room for a header and need bytes more. False: none now. */
 static bool out_get(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, uint32_t need)
 {
+	struct amp_vq_buf buf;
 	struct amp_iov iov;
-	struct amp_vq_buf buf = {.iov = &iov, .iov_max = 1};
 
+	buf.iov = &iov;
+	buf.iov_max = 1; /* header and payload in one piece */
 	if (amp_vq_get(bus->out, &buf) > 0) {
 		if (buf.len >= AMP_RPMSG_HDR_LEN + need) {
 			buf.len -= AMP_RPMSG_HDR_LEN;
@@ -195,7 +198,7 @@ static void fill_header(const struct amp_rpmsg_tx *tx, uint32_t src, uint32_t ds
 	amp_put_le32(hdr + offsetof(struct amp_rpmsg_hdr, len), len); /* flags: 0 */
 }
 
-static void flush(struct amp_rpmsg *bus)
+static RARE void flush(struct amp_rpmsg *bus)
 {
 	const struct amp_rpmsg_ept *ept;
 	struct amp_rpmsg_tx tx;
@@ -230,7 +233,7 @@ void amp_rpmsg_init(struct amp_rpmsg *bus)
 void amp_rpmsg_down(struct amp_rpmsg *bus)
 {
 	bus->in = bus->out = NULL;
-	bus->gen++;
+	bus->gen |= 1u;
 	bus->held_cnt = 0;
 	bus->tx_starved = false;
 	while (bus->owed_head)
@@ -240,6 +243,7 @@ void amp_rpmsg_down(struct amp_rpmsg *bus)
 void amp_rpmsg_up(struct amp_rpmsg *bus, struct amp_vq *in, struct amp_vq *out, bool ns)
 {
 	amp_rpmsg_down(bus);
+	bus->gen++; /* even: down is odd, so that no id is of a time without queues */
 	bus->in = in;
 	bus->out = out;
 	bus->ns = ns;
@@ -256,19 +260,21 @@ void amp_rpmsg_up(struct amp_rpmsg *bus, struct amp_vq *in, struct amp_vq *out, 
 
 int amp_rpmsg_run(struct amp_rpmsg *bus, unsigned budget)
 {
+	struct amp_vq_buf buf;
 	struct amp_iov iov;
-	struct amp_vq_buf buf = {.iov = &iov, .iov_max = 1};
 	unsigned n = 0;
 
 	if (!bus->in)
 		return 0;
 	bus->enough = false;
+	buf.iov = &iov;
+	buf.iov_max = 1; /* header and payload in one piece */
 	while (n < budget && !bus->enough && amp_vq_get(bus->in, &buf) > 0) {
 		n++;
 		if (!message(bus, &buf))
 			amp_vq_put(bus->in, buf.id, 0);
 	}
-	if (n)
+	if (n && bus->in->armed)
 		amp_vq_disarm(bus->in);
 	if (bus->owed_head)
 		flush(bus);
@@ -288,7 +294,9 @@ bool amp_rpmsg_arm(struct amp_rpmsg *bus)
 {
 	bool more = bus->in && amp_vq_arm(bus->in);
 
-	return (bus->out && bus->tx_starved && amp_vq_arm(bus->out)) || more;
+	if (bus->tx_starved)
+		more |= amp_vq_arm(bus->out);
+	return more;
 }
 
 int amp_rpmsg_open(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint32_t addr,
@@ -298,23 +306,23 @@ int amp_rpmsg_open(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint32_t ad
 
 	if (addr == AMP_RPMSG_NS_ADDR || (name && strlen(name) - 1u >= AMP_RPMSG_NAME_LEN - 1u))
 		return -EINVAL;
+	at = slot(bus, addr);
 	if (addr == AMP_RPMSG_ADDR_ANY) {
 		/* ends: there are fewer endpoints than addresses */
 		do {
 			addr = bus->next_addr++;
 			if (bus->next_addr == AMP_RPMSG_ADDR_ANY)
 				bus->next_addr = AMP_RPMSG_DYNAMIC;
-		} while (amp_rpmsg_find(bus, addr));
-	} else if (amp_rpmsg_find(bus, addr)) {
-		return -EADDRINUSE;
+			at = slot(bus, addr);
+		} while (*at);
 	}
+	if (*at)
+		return -EADDRINUSE;
 	ept->name = name;
 	ept->addr = addr;
 	ept->owed = 0;
 	ept->told = false;
 	ept->hash_next = NULL;
-	for (at = bucket(bus, addr); *at; at = &(*at)->hash_next)
-		;
 	*at = ept; /* behind the others: announced anew in the order of opening */
 	if (name && bus->out && bus->ns)
 		owe(bus, ept, OWE_CREATE);
@@ -323,10 +331,8 @@ int amp_rpmsg_open(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint32_t ad
 
 bool amp_rpmsg_close(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
 {
-	struct amp_rpmsg_ept **at = bucket(bus, ept->addr);
+	struct amp_rpmsg_ept **at = slot(bus, ept->addr);
 
-	while (*at != ept)
-		at = &(*at)->hash_next;
 	*at = ept->hash_next;
 	if (ept->owed) { /* never announced */
 		for (at = &bus->owed_head; *at != ept; at = &(*at)->owed_next)

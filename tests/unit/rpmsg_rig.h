@@ -198,14 +198,16 @@ static inline struct rig_side *rig_other(const struct rig_side *s)
 /* Until neither side has anything more to do. */
 static inline int rig_settle(void)
 {
-	int a, b;
+	/* twice: what is owed goes out behind what came in */
+	for (unsigned idle = 0; idle < 2; idle++) {
+		int a = amp_rpmsg_run(&rig.host.bus, 64);
+		int b = amp_rpmsg_run(&rig.remote.bus, 64);
 
-	do {
-		a = amp_rpmsg_run(&rig.host.bus, 64);
-		b = amp_rpmsg_run(&rig.remote.bus, 64);
 		if (a < 0 || b < 0)
 			return -1;
-	} while (a || b);
+		if (a || b)
+			idle = 0;
+	}
 	return 0;
 }
 
