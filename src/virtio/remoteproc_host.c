@@ -385,13 +385,13 @@ int amp_rproc_host_begin(struct amp_rproc_host *h)
 	h->phase = AMP_RPROC_WAITING;
 	if (!h->epochs)
 		return 0;
-	/* new: neither the remote's, nor what it may be about to take, nor the last of mine */
+	/* new: neither what the remote has answered nor what it may be about to answer */
 	host = rd32(h, h->vdev_off + AT_VDEV(config.host_epoch));
 	remote = rd32(h, h->vdev_off + AT_VDEV(config.remote_epoch));
 	next = host;
 	do
 		next++;
-	while (next == 0 || next == remote || next == h->epoch);
+	while (next == 0 || next == remote);
 	h->epoch = next;
 	amp_wmb(); /* pairs with rmb in the remote's look: the status before the question */
 	wr32(h, h->vdev_off + AT_VDEV(config.host_epoch), next);

@@ -161,6 +161,8 @@ static void test_reload_between_answer_and_service(void **state)
 	assert_int_equal(amp_rproc_host_look(&rr.h), AMP_RPROC_UP);
 	rr_reload_reset();
 	assert_int_equal(amp_rproc_host_up(&rr.h, rr.host.vq), -EAGAIN);
+	for (size_t i = 0; i < rr.h.ring[0].len; i++)
+		assert_int_equal(rr.ram[rr.h.ring[0].off + i], 0xa5); /* nothing is done */
 	rr_works();
 	assert_int_equal(rr.remote.ups, 1);
 }
@@ -210,6 +212,7 @@ static void test_host_is_killed_and_starts_again(void **state)
 	rr_host_kill();
 	assert_int_equal(rr_host_start(), 0);
 	assert_true(rr.remote.up); /* has not looked yet */
+	assert_int_equal(rr_table()->vdev.status, 0);
 	rr_works();
 	assert_int_equal(rr.remote.downs, 1);
 	assert_int_equal(rr.remote.ups, 2);
@@ -532,6 +535,26 @@ static void test_linux_host_layouts(void **state)
 	}
 }
 
+/* The same of ours: where Linux would put the used ring, and the remote finds it. */
+static void test_our_layouts_are_linux_layouts(void **state)
+{
+	(void)state;
+	for (uint16_t align = 4; align <= 4096; align = (uint16_t)(align * 2)) {
+		for (uint16_t num = 1; num <= 128; num = (uint16_t)(num * 2)) {
+			rr_free();
+			rr_init(&(struct rr_opt){
+				.mem_len = 0x40000, .num = num, .align = align});
+			served();
+			for (unsigned i = 0; i < 2; i++) {
+				const struct amp_rproc_ring *r = &rr.h.ring[i];
+
+				assert_ptr_equal(rr.ram + r->off + r->used_off,
+						 linux_used((uint32_t)r->off, num, align));
+			}
+		}
+	}
+}
+
 /* rpmsg-lite's master fills the used ring first; a device starts at 0 and goes on behind that. */
 static void test_host_that_prefills_used_buffers(void **state)
 {
@@ -597,6 +620,12 @@ static void test_foreign_remote_is_served_once_and_again_when_told(void **state)
 	rr_host_run();
 	assert_int_equal(rr.host.downs, 2);
 	assert_int_equal(rr.host.ups, 3);
+	openamp_up();
+	rr_traffic(20);
+	/* or by an address alone */
+	rr_table()->vdev.vring[1].da = AMP_RSC_ADDR_ANY;
+	rr_host_run();
+	assert_int_equal(rr.host.downs, 3);
 	openamp_up();
 	rr_traffic(20);
 }
@@ -753,6 +782,7 @@ int main(void)
 		T(test_linux_host_and_broken_rings_stay_down),
 		T(test_linux_host_and_ours_take_turns),
 		T(test_linux_host_layouts),
+		T(test_our_layouts_are_linux_layouts),
 		T(test_host_that_prefills_used_buffers),
 		T(test_foreign_remote_is_served_once_and_again_when_told),
 		T(test_foreign_remote_by_its_magic),

@@ -330,9 +330,10 @@ static unsigned long tell(const struct story *s)
 static int teardown(void **state)
 {
 	(void)state;
-	if (!race.story)
+	if (!rr.ram)
 		return 0;
-	print_message("# %s%s:", race.story, race.views ? ", with caches" : "");
+	print_message("# %s%s:", race.story ? race.story : "no story",
+		      race.views ? ", with caches" : "");
 	for (unsigned i = 0; i < race.plan_next; i++)
 		print_message(" event %d at %lu", race.plan[i].event, race.plan[i].at);
 	print_message("\n");
@@ -410,6 +411,49 @@ static void test_more_events_with_caches(void **state)
 		more_events(&stories[i], 0x7654321 + i, 2000);
 }
 
+static int up_result;
+
+static void host_up(void)
+{
+	up_result = amp_rproc_host_up(&rr.h, rr.host.vq);
+}
+
+/* Loaded again while it is being served: the host notices before it says that it serves. */
+static void test_reload_while_served_is_undone(void **state)
+{
+	unsigned long at = 0;
+	unsigned refused = 0;
+	bool last;
+
+	(void)state;
+	race.views = false;
+	do {
+		rr_init(&(struct rr_opt){.mem_len = 0x2000, .num = 4, .buf_len = {64, 64}});
+		race.plan_cnt = race.plan_next = race.depth = 0;
+		rr_reload_reset();
+		assert_int_equal(rr_host_start(), 0);
+		rr_remote_run();
+		assert_int_equal(amp_rproc_host_look(&rr.h), AMP_RPROC_UP);
+		race.clock = 0;
+		race.plan[0].at = ++at;
+		race.plan[0].event = RELOAD_BOOT_LATER;
+		race.plan_cnt = 1;
+		step(HOST, host_up);
+		race.plan_cnt = 0;
+		if (up_result) {
+			refused++;
+			assert_int_equal(rr_table()->vdev.status, 0);
+		}
+		last = !race.plan_next; /* too late: nothing has happened */
+		assert_int_equal(amp_rproc_look(&rr.rp), last ? AMP_RPROC_UP : AMP_RPROC_DOWN);
+		rr_remote_boot();
+		rr_works();
+		rr_free();
+	} while (!last);
+	assert_true(at > 50);
+	assert_int_equal(refused, at - 1);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, NULL, teardown)
 
 int main(void)
@@ -418,6 +462,7 @@ int main(void)
 		T(test_one_event_at_every_point),
 		T(test_one_event_at_every_point_with_caches),
 		T(test_more_events),
+		T(test_reload_while_served_is_undone),
 		T(test_more_events_with_caches),
 	};
 
