@@ -19,18 +19,25 @@ static __attribute__((noinline, cold)) void malformed(struct amp_rstream *rs, co
 	rs->vs.why = why;
 }
 
-/* The connection whose peer has said so in its REQUEST. */
-static struct amp_rstream_conn *find_peer(const struct amp_rstream *rs,
-					  const struct amp_rstream_hello *hello)
+/* The connection with this peer; it has told us its tag. */
+static struct amp_rstream_conn *find_peer(const struct amp_rstream *rs, uint32_t addr)
 {
 	for (uint32_t i = 0; i < rs->vs.hash_len; i++) {
 		for (struct amp_vsock_conn *c = rs->vs.hash[i]; c; c = c->hash_next) {
-			if (c->peer.port == hello->addr &&
-			    amp_rstream_conn(c)->tx_tag == hello->tag)
+			if (c->peer.port == addr && amp_rstream_conn(c)->tx_tag)
 				return amp_rstream_conn(c);
 		}
 	}
 	return NULL;
+}
+
+/* The peer has let go of it, in words or not. */
+static void forgotten(struct amp_rstream *rs, struct amp_rstream_conn *rc)
+{
+	struct amp_vsock_hdr rst = {.op = AMP_VSOCK_OP_RST};
+	struct amp_vsock_rx none = {.iov = NULL};
+
+	(void)amp_vsock_input_for(&rs->vs, &rc->c, &rst, &none);
 }
 
 static void refuse(struct amp_rstream *rs, uint32_t local,
@@ -92,7 +99,7 @@ static void accepted(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32
 static void in_request(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx, uint32_t word,
 		       uint32_t fwd_cnt)
 {
-	struct amp_rstream_conn *rc = NULL;
+	struct amp_rstream_conn *rc;
 	struct amp_rstream_hello hello;
 	enum amp_hello h = amp_rstream_hello(rx, &hello);
 
@@ -105,10 +112,15 @@ static void in_request(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx, ui
 		refuse(rs, rx->dst, &hello, AMP_RSTREAM_VERSION);
 		return;
 	}
-	if (find_peer(rs, &hello)) {
+	rc = find_peer(rs, hello.addr);
+	if (rc && rc->tx_tag == hello.tag) {
 		rs->stats.duplicates++;
 		return;
 	}
+	/* an endpoint has one connection: its last was of an earlier life of the address */
+	if (rc)
+		forgotten(rs, rc);
+	rc = NULL;
 	word -= AMP_RSTREAM_REQUEST;
 	if (h == AMP_HELLO_OTHER || (word & ~AMP_RSTREAM_WORD(0, AMP_RSTREAM_F_ANY_SRC, 0)) ||
 	    fwd_cnt)
@@ -126,15 +138,13 @@ static void in_request(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx, ui
 /* A REQUEST is taken back, by who had not heard of an answer. */
 static void in_rst(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx, uint32_t word)
 {
-	struct amp_vsock_hdr v = {.op = AMP_VSOCK_OP_RST};
-	struct amp_vsock_rx none = {.iov = NULL};
 	struct amp_rstream_conn *rc = NULL;
 	struct amp_rstream_hello hello;
 
 	if (word == AMP_RSTREAM_RST && amp_rstream_hello(rx, &hello) == AMP_HELLO_GOOD)
-		rc = find_peer(rs, &hello);
-	if (rc)
-		(void)amp_vsock_input_for(&rs->vs, &rc->c, &v, &none);
+		rc = find_peer(rs, hello.addr);
+	if (rc && rc->tx_tag == hello.tag)
+		forgotten(rs, rc);
 	else
 		rs->stats.foreign++;
 }

@@ -65,11 +65,13 @@ struct amp_rstream_door_ops {
 	int (*redirect)(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32_t dst);
 	/* The engine has let go of rc, whose event EV_GONE follows. */
 	void (*close)(struct amp_rstream *rs, struct amp_rstream_conn *rc);
-	/* A buffer for one message, of AMP_RSTREAM_ROOM bytes or more. rc NULL: from an
-	 * endpoint without connection. 0; -EAGAIN: none now, or the link is down. */
+	/* A buffer for one message, of AMP_RSTREAM_ROOM bytes or more. rc NULL, or its
+	 * ept.addr AMP_RPMSG_ADDR_ANY: from another endpoint. 0; -EAGAIN: none now, or the
+	 * link is down. */
 	int (*reserve)(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 		       struct amp_rpmsg_tx *tx);
-	/* Send it. rc NULL: from src. */
+	/* Send it to dst, and from src (but for the refusal of a REQUEST, rc as above, where a
+	 * door that cannot may use any endpoint). */
 	void (*commit)(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 		       const struct amp_rpmsg_tx *tx, uint32_t src, uint32_t dst, uint32_t len);
 	void (*cancel)(struct amp_rstream *rs, const struct amp_rpmsg_tx *tx);
@@ -110,7 +112,9 @@ struct amp_rstream {
 	const struct amp_rstream_ops *ops;
 	const struct amp_rstream_door_ops *door;
 	void *door_ctx;
-	uint16_t next_tag; /* goes on over init and down */
+	/* Goes on over init and down. Who may come back while a peer still has connections
+	 * with its last life (/dev/rpmsgN) starts it at random. */
+	uint16_t next_tag;
 	uint16_t stray_cnt;
 	struct amp_rstream_stray stray[AMP_RSTREAM_STRAYS];
 	struct amp_rstream_stats stats;
@@ -128,7 +132,8 @@ void amp_rstream_down(struct amp_rstream *rs);
 
 /*
  * A message has arrived for rc's endpoint; rx->src: 0 where the door cannot see it. Hooks are
- * called from here, too, except for EV_GONE. True: the owner holds the buffer.
+ * called from here, too, except for EV_GONE; vs.enough, which they may set, is the owner's to
+ * look at. True: the owner holds the buffer.
  */
 bool amp_rstream_input(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 		       const struct amp_rpmsg_rx *rx) __attribute__((nonnull));

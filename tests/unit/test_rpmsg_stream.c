@@ -1011,21 +1011,29 @@ static void duplicate_request(void **state)
 	assert_int_equal(rig.b.rs.stats.duplicates, 1);
 	assert_int_equal(said(&a), 0);
 	assert_int_equal(e->rc.c.state, AMP_CONN_OPEN);
-	/* another tag: another connection */
+	/* the RST that takes it back is for this one: or it would be, with another tag */
+	told(500, 20, m, put_hello(m, AMP_RSTREAM_RST, 0, 10, 500, 100));
+	assert_int_equal(e->reset, 0);
+	assert_int_equal(rig.b.rs.stats.foreign, 1);
+	/* another tag: the endpoint has begun anew, and knows nothing of its last connection */
 	told(500, 20, m, put_hello(m, AMP_RSTREAM_REQUEST, 0, 10, 500, 100));
 	assert_int_equal(rig.b.requests, 2);
+	assert_int_equal(e->reset, 1);
 	f = rig.b.last;
 	assert_int_equal(said(&a), 24);
-	/* the RST that takes it back is for this one */
+	assert_int_equal(said(&a), 0);
+	assert_int_equal(e->gone, 1);
 	told(500, 20, m, put_hello(m, AMP_RSTREAM_RST, 0, 10, 500, 100));
 	assert_int_equal(f->reset, 1);
+	/* its service is no endpoint of a connection: who asks it is not done with */
+	e = rig_dial(&rig.b, 100, 30);
+	assert_int_equal(said(&a), 24);
+	told(30, 20, m, put_hello(m, AMP_RSTREAM_REQUEST, 0, 11, 30, 100));
 	assert_int_equal(e->reset, 0);
-	/* the same endpoint and tag when the first has gone */
+	f = rig.b.last;
+	assert_int_equal(f->rc.tx_tag, 11);
 	amp_vsock_abort(&rig.b.rs.vs, &e->rc.c);
-	rig_settle();
-	e = by_hand(100);
-	assert_int_equal(rig.b.requests, 3);
-	amp_vsock_abort(&rig.b.rs.vs, &e->rc.c);
+	amp_vsock_abort(&rig.b.rs.vs, &f->rc.c);
 	end();
 }
 
