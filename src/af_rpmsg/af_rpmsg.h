@@ -24,7 +24,6 @@ struct amp_rheld {
 	uint8_t next;
 };
 #define AMP_RHELD_CNT (2u * AMPSOCK_RPMSG_HOLD)
-#define AMP_RHELD_END 0xffu
 
 /* A service that the peer has announced. */
 struct amp_rname {
@@ -47,7 +46,7 @@ struct amp_rlink {
 	struct amp_rpmsg_ept door; /* front door, kind 0: none (protocol.md) */
 	uint32_t seen_tx;	   /* messages sent, as of the last turn */
 	uint16_t out_cnt;	   /* buffers to send in, as of up */
-	uint8_t held_free;	   /* first free one */
+	uint8_t held_free;	   /* first free one, as long as bus.held_cnt says that there is */
 	uint8_t name_cnt;	   /* oldest first */
 	bool names_full;	   /* said once */
 	struct amp_rheld held[AMP_RHELD_CNT];

@@ -149,7 +149,7 @@ struct amp_rlink *amp_rlink_get(unsigned i)
 	l->rs.door_ctx = &l->bus;
 	amp_rstream_init(&l->rs);
 	for (unsigned k = 0; k < AMP_RHELD_CNT; k++)
-		l->held[k].next = (uint8_t)(k + 1 < AMP_RHELD_CNT ? k + 1 : AMP_RHELD_END);
+		l->held[k].next = (uint8_t)(k + 1);
 	amp_vlinks[l->l.index] = &l->l;
 	return l;
 }
@@ -165,6 +165,8 @@ int amp_rlink_door(struct amp_rlink *l)
 void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bool ns)
 {
 	amp_rpmsg_up(&l->bus, in, out, ns);
+	if (l->bus.held_max > AMP_RHELD_CNT)
+		l->bus.held_max = AMP_RHELD_CNT;
 	l->out_cnt = amp_vq_avail(out);
 	l->l.in_cnt = 0;
 	l->l.up = true;

@@ -8,10 +8,12 @@
  * thing that stops a sender is that it runs out of buffers, and those are the whole link's.
  *
  * SOCK_SEQPACKET may not lose a message, so a socket whose reader is behind keeps the
- * transport's buffers: at most AMPSOCK_RPMSG_HOLD of them, and all sockets together leave a
- * quarter of the ring to the others (amp_rpmsg_may_hold()). One more, and the socket is over:
- * what it holds can be read, then ENOBUFS, once. Buffers are held in an array of our own,
- * with the length as it was checked; of the peer's memory only payload is read later.
+ * transport's buffers: at most AMPSOCK_RPMSG_HOLD of them, and at most twice as many as are
+ * still free to be held, so that however many sockets stall, one that holds none finds some
+ * (together they leave a quarter of the ring to streams, datagrams and who is quick). One
+ * more, and the socket is over: what it holds can be read, then ENOBUFS, once. Buffers are
+ * held in an array of our own, with the length as it was checked; of the peer's memory only
+ * payload is read later.
  *
  * SOCK_DGRAM may lose messages: they are copied into the socket's ring, behind eight bytes
  * that say whose they are, and what does not fit is dropped and counted.
@@ -84,8 +86,9 @@ static int seq_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpms
 		return 0;
 	if (s->flags & AMP_SF_RESET) /* a child that is over already */
 		return dropped();
-	if (p->held_cnt == AMPSOCK_RPMSG_HOLD || i == AMP_RHELD_END ||
-	    !amp_rpmsg_may_hold(&l->bus)) {
+	/* of the array there is a free one as long as the bus allows it: see amp_rlink_up() */
+	if (p->held_cnt == AMPSOCK_RPMSG_HOLD ||
+	    p->held_cnt >= 2 * (l->bus.held_max - l->bus.held_cnt)) {
 		amp_log(AMP_WHY("rpmsg: a SOCK_SEQPACKET socket is not read, ENOBUFS"));
 		amp_rraw_over(s, ENOBUFS);
 		return dropped();
@@ -164,7 +167,7 @@ static size_t scatter(const struct amp_msg *m, const void *from, size_t len)
 /* What a recv that finds nothing says. */
 static ssize_t nothing(const struct amp_sock *s)
 {
-	if (!(s->flags & (AMP_SF_CONNECTED | AMP_SF_RESET)) && s->type != SOCK_DGRAM)
+	if (!s->link && s->type != SOCK_DGRAM)
 		return -ENOTCONN;
 	return s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT) ? 0 : -EAGAIN;
 }
