@@ -247,13 +247,13 @@ static int set_buffer(struct amp_link_conf *link, const char *text, const char *
 		      FILE *err)
 {
 	static const char what[] =
-		"expected bytes a buffer: 64 to 65536, a multiple of 4 (512 is usual)";
+		"expected bytes a buffer: 128 to 65536, a multiple of 4 (512 is usual)";
 	uint64_t v;
 
 	if (set_number(&v, 65536, what, text, where, err))
 		return -EINVAL;
 	link->shm.buf_len = (uint32_t)v;
-	return v < 64 || v % 4 ? complain(err, where, what, text) : 0;
+	return v < 128 || v % 4 ? complain(err, where, what, text) : 0;
 }
 
 static int set_buffers(struct amp_link_conf *link, const char *text, const char *where,

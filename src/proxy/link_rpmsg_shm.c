@@ -57,7 +57,7 @@ struct link_rs {
 	struct amp_vq vq[AMP_RPROC_VRINGS];
 	uint16_t state[AMP_RPROC_VRINGS][RING_MAX];
 	char said[300]; /* what the link waits for, as it was last logged */
-	struct amp_log_rate log_reset;
+	struct amp_log_rate log_reset, log_waits;
 };
 
 static struct link_rs *of_link(struct amp_link *link)
@@ -90,7 +90,8 @@ __attribute__((format(printf, 2, 3))) static int waits(struct link_rs *l, const 
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	if (strcmp(text, l->said))
-		amp_log(AMP_LOG_INFO, "link %s: waiting: %s", name_of(l), text);
+		amp_log_some(&l->log_waits, AMP_LOG_INFO, "link %s: waiting: %s", name_of(l),
+			     text);
 	memcpy(l->said, text, sizeof(text));
 	return -EAGAIN;
 }
@@ -120,7 +121,10 @@ static int window(struct link_rs *l, const struct stat *st, uint64_t *len)
 				       path);
 	if (!S_ISREG(st->st_mode))
 		return waits(l, "%s is neither a file nor a memory device", path);
-	if ((uint64_t)st->st_size < end || (uint64_t)st->st_size <= shm->offset)
+	if ((uint64_t)st->st_size <= shm->offset)
+		return waits(l, "%s has %lld bytes, none at offset %" PRIu64, path,
+			     (long long)st->st_size, shm->offset);
+	if ((uint64_t)st->st_size < end)
 		return waits(l,
 			     "%s has %lld bytes, less than offset and size say (%" PRIu64 ")",
 			     path, (long long)st->st_size, end);
@@ -176,8 +180,14 @@ static bool file_stands(const struct link_rs *l)
 		return false;
 	if (stat(conf_of(l)->path, &st)) /* unlinked by whoever has it mapped: its affair */
 		return true;
-	return st.st_dev == l->dev && st.st_ino == l->ino &&
-	       (!S_ISREG(st.st_mode) || (uint64_t)st.st_size >= shm->offset + l->map_len);
+	if (st.st_dev != l->dev || st.st_ino != l->ino)
+		return false;
+	if (!S_ISREG(st.st_mode))
+		return true;
+	/* one that is still being made may grow */
+	if (!shm->size && !is_up(l))
+		return (uint64_t)st.st_size == shm->offset + l->map_len;
+	return (uint64_t)st.st_size >= shm->offset + l->map_len;
 }
 
 /* ---- the table ---- */
@@ -336,6 +346,8 @@ static void look(struct link_rs *l)
 		if (!l->begun && begin(l))
 			return;
 		ev = amp_rproc_host_look(&l->host);
+		if (l->guard.dead) /* what was seen is not the remote's: see run() */
+			return;
 		if (ev == AMP_RPROC_DOWN)
 			left(l); /* and once more: it wants a new epoch */
 		else if (ev == AMP_RPROC_UP)
@@ -385,8 +397,12 @@ static void timer_due(uv_timer_t *t)
 {
 	struct link_rs *l = t->data;
 
-	if (l->map && !file_stands(l))
-		lose_memory(l);
+	if (l->map && !file_stands(l)) {
+		if (is_up(l))
+			lose_memory(l);
+		else
+			unmap(l);
+	}
 	if (!l->map)
 		look(l);
 	amp_work_queue(&l->rl.vl.work);

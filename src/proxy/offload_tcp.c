@@ -483,7 +483,7 @@ void amp_tcp_accepted(struct amp_listener *l, int fd, const struct sockaddr_stor
 	}
 	if (!t->guest) {
 		amp_log_some(&link->log_refused, AMP_LOG_WARN, "link %s: accept: %s",
-			     link->conf->name, strerror(err));
+			     link->conf->name, amp_link_why(link, err));
 		/* the guest never hears of it: its credit was not used */
 		amp_tcp_credit(ses, l->o.id, 1);
 		tcp_kill(&t->o);

@@ -1006,4 +1006,5 @@ def parallel_connects():
     r.end()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -99,7 +99,7 @@ def publish_nobody():
         reset_at(port, g.p, "the remote has not announced it")
     s = g.r.listen("web")
     g.r.wait(lambda: False, 0.05)
-    s.refuse = True
+    g.r.listening.clear()
     with g.r.pumped():
         reset_at(port, g.p, "Connection refused")
     g.r.announce("web~s", s, gone=True)

@@ -251,8 +251,8 @@ class Shared:
 class Conn:
     """A stream connection; the same calls as vguest.Conn."""
 
-    def __init__(self, remote, peer, window=65536):
-        self.g, self.peer, self.window = remote, peer, window
+    def __init__(self, remote, peer, buf_alloc=262144):
+        self.g, self.peer, self.window = remote, peer, buf_alloc
         self.addr, self.tag = remote.new_addr(self), remote.new_tag()
         self.peer_tag = self.peer_window = self.peer_fwd = 0
         self.tx_cnt = self.fwd_cnt = self.told = 0
@@ -384,8 +384,10 @@ class Raw:
 class Service:
     """A stream service, or the front door."""
 
-    def __init__(self, remote, **kw):
-        self.g, self.kw, self.accepted, self.refuse = remote, kw, [], False
+    def __init__(self, remote, port=None):
+        self.g, self.port, self.accepted = remote, port, []
+        if port is not None:
+            self.accepted = remote.accepted.setdefault(port, [])
         self.addr = remote.new_addr(self)
 
     def input(self, src, data):
@@ -397,10 +399,10 @@ class Service:
         if op != REQUEST:
             return
         _, _, _, tag, addr, window = HELLO.unpack(data[8:])
-        if self.refuse:
+        if self.port is not None and self.port not in self.g.listening:
             self.g.post(self.addr, addr, HDR.pack(RST, 0, tag, 0))
             return
-        c = Conn(self.g, addr, **self.kw)
+        c = Conn(self.g, addr, **self.g.listening.get(self.port, {}))
         c.peer_tag, c.peer_window, c.state = tag, window, "open"
         c.post(RESPONSE, c.hello())
         self.accepted.append(c)
@@ -420,6 +422,7 @@ class Remote(Shared):
     def fresh(self):
         self.eps = {}
         self.next_addr = 0x400
+        self.listening, self.accepted = {}, {}
         self.announced = []  # (name, endpoint): again in every life
         self.services = {}
         self.heard = []
@@ -582,12 +585,17 @@ class Remote(Shared):
             port = self.lookup(DOOR)
         return Conn(self, port, **kw).open()
 
+    def new(self, port, **kw):
+        return Conn(self, self.lookup(DOOR) if port == PORT else port, **kw)
+
     def listen(self, port, **kw):
+        """A service; its REQUESTs are refused while port is not in self.listening."""
+        self.listening[port] = kw
         name = DOOR if port == ACCEPT_PORT else port + "~s"
         for n, s in self.announced:
             if n == name:
                 return s
-        s = Service(self, **kw)
+        s = Service(self, port)
         self.announce(name, s)
         return s
 

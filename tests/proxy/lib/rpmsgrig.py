@@ -25,7 +25,7 @@ class Rig:
             path = os.path.join(p.dir.name, "ram")
             self.bell = {"unix": lambda: UnixBell(os.path.join(p.dir.name, "bell")), "eventfd": EventBell,
                          "poll": NoBell}[bell]()
-            return ["--link", f"rpmsg-shm:{path},da={DA:#x},bell={self.bell.arg()},name=g{more}"]
+            return ["--link", f"rpmsg-shm:{path},da={kw.get('da', DA):#x},bell={self.bell.arg()},name=g{more}"]
         self.p = Proxy(*rules, args=args, fds=lambda: self.bell.fds() if bell == "eventfd" else [])
         self.r = Remote(os.path.join(self.p.dir.name, "ram"), self.bell, start=start, **kw)
 
