@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Before main() of an example that runs as a Linux process with the library inside:
- * AMPSOCK_LINK=vhost-user:PATH brings a link up, vsock-device:PATH,CID waits for one;
- * without it only CID 1 exists.
+ * AMPSOCK_LINK=vhost-user:PATH brings a link up, vsock-device:PATH,CID waits for one,
+ * rpmsg-remote:FILE,BELL and rpmsg-host:FILE,BELL are the two ends of another kind; without
+ * it only CID 1 exists.
  * AMPSOCK_LOG=1 prints the library's log. Standard input and output become descriptors of
  * the library, so that select() works over console and sockets.
  */
@@ -78,6 +79,22 @@ static void print_log(const char *line)
 	fprintf(stderr, "ampsock: %s\n", line);
 }
 
+/* remote:FILE,BELL or host:FILE,BELL */
+static int rpmsg_up(const char *link)
+{
+	const char *file = strchr(link, ':'), *bell = file ? strchr(file, ',') : NULL;
+	char path[4096];
+	size_t len;
+
+	if (!bell || (len = (size_t)(bell - file - 1)) >= sizeof(path))
+		return -EINVAL;
+	memcpy(path, file + 1, len);
+	path[len] = '\0';
+	if (strncmp(link, "remote:", 7) == 0)
+		return amp_link_rpmsg_remote(path, bell + 1);
+	return strncmp(link, "host:", 5) == 0 ? amp_link_rpmsg_host(path, bell + 1) : -EINVAL;
+}
+
 /* TYPE:PATH: the guest of a proxy or of another such process, or the host for one. */
 static int link_up(const char *link)
 {
@@ -87,6 +104,8 @@ static int link_up(const char *link)
 
 	if (strncmp(link, "vhost-user:", 11) == 0)
 		return amp_link_vhost_user(link + 11, 10000);
+	if (strncmp(link, "rpmsg-", 6) == 0)
+		return rpmsg_up(link + 6);
 	if (strncmp(link, "vsock-device:", 13) != 0 || !comma)
 		return -EINVAL;
 	len = (size_t)(comma - link - 13);
@@ -111,7 +130,8 @@ __attribute__((constructor)) static void bring_up(void)
 	err = link_up(link);
 	if (err) {
 		fprintf(stderr, "AMPSOCK_LINK=%s: %s\n", link,
-			err == -EINVAL ? "expected vhost-user:PATH or vsock-device:PATH,CID"
+			err == -EINVAL ? "expected vhost-user:PATH, vsock-device:PATH,CID, "
+					 "rpmsg-remote:FILE,BELL or rpmsg-host:FILE,BELL"
 				       : strerror(-err));
 		exit(126);
 	}

@@ -27,6 +27,27 @@ int amp_link_vhost_user(const char *path, int timeout_ms);
  */
 int amp_link_vsock_device(const char *path, uint32_t guest_cid);
 
+/*
+ * rpmsg between two Linux processes, or one and a machine whose memory is a file: file is the
+ * shared memory, made or taken as it is, with the resource table at its beginning (its
+ * addresses count from the beginning of the file); bell is how the two wake each other: the
+ * path of a Unix stream socket on which a byte is a kick, both ways, as QEMU's chardevs have
+ * it; or "fd:IN,OUT", two inherited eventfds, non-blocking. Both calls return at once; the
+ * link is up when both sides run, whoever is first, and comes up again when one comes back.
+ *
+ * Be the remote: write the table, listen at bell. 0; -ENOBUFS no link slot (AMPSOCK_RPMSG), or
+ * too many descriptors; -ENAMETOOLONG, -EADDRINUSE the bell; -EINVAL "fd:" with no numbers
+ * behind it; -errno of the file.
+ */
+int amp_link_rpmsg_remote(const char *file, const char *bell);
+
+/*
+ * Be the host: find the table, connect to bell. Neither need be there yet: both are tried
+ * every 100 ms. Buffers have 512 bytes each way, as Linux's have. 0; -ENOBUFS; -ENAMETOOLONG;
+ * -EINVAL as above.
+ */
+int amp_link_rpmsg_host(const char *file, const char *bell);
+
 #ifdef __cplusplus
 }
 #endif

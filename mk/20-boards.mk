@@ -21,8 +21,8 @@ include $(BOARDS:%=boards/%.mk)
 # what every link takes, and its configuration.
 FW_LIB_SRC := src/virtio/vq_split.c src/port/baremetal.c \
 	$(wildcard src/conn/*.c src/socket/*.c src/af_inet/*.c src/posix/*.c src/wire/*.c)
-FW_LIB_SRC += $(filter-out src/vsock/hosted_%,$(wildcard src/vsock/*.c)) # AF_RPMSG has its engine
-FW_LIB_mmio  := src/virtio/mmio.c src/virtio/mmio_why.c
+FW_LIB_SRC += $(filter-out %/link_driver.c src/vsock/hosted_%,$(wildcard src/vsock/*.c)) # AF_RPMSG has its engine
+FW_LIB_mmio  := src/virtio/mmio.c src/virtio/mmio_why.c src/vsock/link_driver.c
 FW_LIB_rpmsg := src/virtio/remoteproc.c $(filter-out src/af_rpmsg/hosted_%,$(wildcard src/af_rpmsg/*.c))
 FW_CONFIG_mmio  := boards/config.h
 FW_CONFIG_rpmsg := boards/config-rpmsg.h
@@ -122,8 +122,8 @@ $(EXAMPLES:%=$(BUILD)/hosted/%): $(BUILD)/hosted/%: $(BUILD)/hosted/examples/%.o
 		$(BUILD)/hosted/hosted_main.o $(BUILD)/hosted/libampsock.a
 	$(Q)$(CC) $(CFLAGS) $^ -pthread -o $@
 
-# Native: whatever is plain POSIX. The peers of the tests, and proof that it is plain POSIX.
-NATIVE := $(filter-out zero_copy,$(EXAMPLES))
+# Native: whatever is plain POSIX, or Linux has. The peers of the tests, and proof that it is.
+NATIVE := $(filter-out zero_copy rpmsg_%,$(EXAMPLES))
 $(NATIVE:%=$(BUILD)/native/%): $(BUILD)/native/%: examples/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(HOSTED_CFLAGS) $< -o $@

@@ -28,6 +28,7 @@
 #include "../virtio/vhost_user_backend.h"
 #include "../wire/le.h"
 #include "af_vsock.h"
+#include "hosted.h"
 
 #define Q_OUT 0u /* the guest's receive queue */
 #define Q_IN  1u
@@ -228,8 +229,7 @@ static unsigned dev_kick_due(struct amp_runner *r)
 
 /* ---- bring-up ---- */
 
-/* A socket file that nobody listens on is removed; anything else is left alone. */
-static int listen_at(const char *path)
+int amp_hosted_listen(const char *path)
 {
 	struct sockaddr_un sun = {.sun_family = AF_UNIX};
 	const struct sockaddr *at = (const struct sockaddr *)&sun;
@@ -273,7 +273,7 @@ int amp_link_vsock_device(const char *path, uint32_t guest_cid)
 
 	if (guest_cid <= AMP_VSOCK_CID_HOST || guest_cid == UINT32_MAX)
 		return -EINVAL;
-	fd = listen_at(path);
+	fd = amp_hosted_listen(path);
 	if (fd < 0)
 		return fd;
 	amp_sigbus_install();

@@ -4,6 +4,7 @@
  * test makes by text.
  *
  *	agent [PATH]        brings the link at PATH up first (none: only `link` does)
+ *	agent rpmsg-remote:FILE,BELL | rpmsg-host:FILE,BELL      a link of the other kind
  *
  * A line of standard input is "ID CALL ARGUMENT...", with numbers in decimal and bytes in
  * hexadecimal ("-": none); each runs in a thread of its own and answers one line on standard
@@ -485,6 +486,19 @@ static void print_log(const char *line)
 	fprintf(stderr, "ampsock: %s\n", line);
 }
 
+static int link_up(char *link)
+{
+	char *file = strchr(link, ':'), *bell = file ? strchr(file, ',') : NULL;
+
+	if (strncmp(link, "rpmsg-", 6) != 0)
+		return amp_link_vhost_user(link, 10000);
+	if (!bell)
+		return -EINVAL;
+	*bell++ = '\0';
+	return strncmp(link, "rpmsg-host", 10) == 0 ? amp_link_rpmsg_host(file + 1, bell)
+						     : amp_link_rpmsg_remote(file + 1, bell);
+}
+
 int main(int argc, char **argv)
 {
 	static char in[1 << 20];
@@ -498,7 +512,7 @@ int main(int argc, char **argv)
 	}
 	amp_log_hook(print_log);
 	if (argc > 1) {
-		int r = amp_link_vhost_user(argv[1], 10000);
+		int r = link_up(argv[1]);
 
 		if (r) {
 			fprintf(stderr, "agent: %s: %s\n", argv[1], strerror(-r));

@@ -25,7 +25,7 @@ SAN_ENV = {"ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks
            "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}
 os.environ.update(SAN_ENV)
 
-INET, INET6, VSOCK = 2, 10, 40
+INET, INET6, VSOCK, RPMSG = 2, 10, 40, 65
 STREAM, DGRAM, SEQPACKET = 1, 2, 5
 NONBLOCK = os.O_NONBLOCK
 IN, OUT, ERR, HUP, RDHUP = 1, 4, 8, 16, 0x2000
@@ -60,6 +60,8 @@ def sa_of(family, addr):
     if family == VSOCK:
         cid, port = addr
         return struct.pack("<HHIIB3x", VSOCK, 0, port, cid, 0)
+    if family == RPMSG:  # link, address, name
+        return struct.pack("<HHI32s", RPMSG, addr[0], addr[1], addr[2].encode())
     host, port = addr[:2]
     if family == INET:
         return struct.pack("<H", INET) + struct.pack("!H", port) + socket.inet_pton(socket.AF_INET, host) + bytes(8)
@@ -74,6 +76,9 @@ def sa_to(raw):
     if family == VSOCK:
         port, cid = struct.unpack("<II", raw[4:12])
         return cid, port
+    if family == RPMSG:
+        link, addr, name = struct.unpack("<HHI32s", raw)[1:]
+        return link, addr, name.rstrip(b"\0").decode()
     port = struct.unpack("!H", raw[2:4])[0]
     if family == INET:
         return socket.inet_ntop(socket.AF_INET, raw[4:8]), port

@@ -79,7 +79,8 @@ SINGLE = {
 	"vsock/hosted_device.c": ["virtio/vhost_user_backend.h", "port/posix.h"],
 	# Sockets that are connections of the engine: the operations are the same for both.
 	"af_rpmsg/af_rpmsg.h": ["vsock/af_vsock.h"],
-	"af_rpmsg/hosted_bell.c": ["port/posix.h"],
+	# As vsock/hosted_*, and one way to listen at a path for all of them.
+	"af_rpmsg/hosted_bell.c": ["port/posix.h", "vsock/hosted.h"],
 	# getaddrinfo() asks the proxy, and the session is af_inet's: floor 4 calls its door.
 	"socket/resolve.c": ["af_inet/inet.h"],
 }

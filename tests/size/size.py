@@ -31,42 +31,43 @@ CROSS = "arm-none-eabi-"
 FLAGS = ["-Os", "-mcpu=cortex-m4", "-mthumb", "-std=c11", "-Wall", "-Wextra", "-Werror",
 	 "-ffunction-sections", "-fdata-sections", "-fno-common", "-fstack-usage",
 	 "-fcallgraph-info=su,da", "-DAMP_PORT_THREADS=0", "-Iinclude", "-Isrc"]
-SOURCES = ["src/socket/*.c", "src/af_inet/*.c", "src/vsock/*.c", "src/conn/*.c", "src/wire/*.c",
-	   "src/virtio/vq_split.c", "src/port/baremetal.c", "src/posix/*.c"]
-# What a carrier takes besides, its board, and its flags.
-VSOCK = {"sources": ["src/virtio/mmio.c", "src/virtio/mmio_why.c"], "board": "board.c", "carrier": []}
-RPMSG = {"sources": ["src/virtio/remoteproc.c", "src/af_rpmsg/*.c"], "board": "board_rpmsg.c",
-	 "carrier": ["-DAMPSOCK_VSOCK=0", "-DAMPSOCK_RPMSG=1", "-DAMPSOCK_VQ_DRIVER=0", "-DAMPSOCK_VQ_DEVICE=1"]}
+SOURCES = ["src/socket/*.c", "src/af_inet/*.c", "src/af_rpmsg/*.c", "src/vsock/*.c", "src/conn/*.c",
+	   "src/wire/*.c", "src/virtio/vq_split.c", "src/virtio/mmio.c", "src/virtio/mmio_why.c",
+	   "src/virtio/remoteproc.c", "src/port/baremetal.c", "src/posix/*.c"]
+
+# A remote core: the device's end of its two vrings, and no other family than is asked for.
+RPMSG = ["-DAMPSOCK_RPMSG=1", "-DAMPSOCK_VSOCK=0", "-DAMPSOCK_LOOP=0", "-DAMPSOCK_VQ_DEVICE=1",
+	 "-DAMPSOCK_VQ_DRIVER=0"]
 
 # Four sockets of the application: an AF_INET one has a carrier, and the session has one more.
 CONFIGS = {
 	"vsock-small": {
-		**VSOCK, "program": "small.c", "flags": ["-DAMPSOCK_INET=0"], "each": 1,
+		"program": "small.c", "flags": ["-DAMPSOCK_INET=0"], "each": 1,
 		"ram": ["-DAMPSOCK_SOCKETS=4", "-DAMPSOCK_RINGS=4", "-DAMPSOCK_RING_LEN=1024"],
 		"budget": {"text": 6144, "ram_static": 12288, "ram_per_socket": 96, "stack_max": 512},
 	},
 	"vsock-inet-small": {
-		**VSOCK, "program": "small.c", "flags": ["-DSMALL_INET"], "each": 2,
+		"program": "small.c", "flags": ["-DSMALL_INET"], "each": 2,
 		"ram": ["-DAMPSOCK_SOCKETS=9", "-DAMPSOCK_RINGS=5", "-DAMPSOCK_RING_LEN=1024"],
 		"budget": {"text": 9216, "ram_static": 12288, "ram_per_socket": 192, "stack_max": 512},
 	},
 	"vsock-inet-full": {
-		**VSOCK, "program": "full.c", "flags": [], "each": 2,
+		"program": "full.c", "flags": [], "each": 2,
 		"ram": ["-DAMPSOCK_SOCKETS=9", "-DAMPSOCK_RINGS=5", "-DAMPSOCK_RING_LEN=1024"],
 		"budget": {"text": 16384, "ram_static": 12288, "ram_per_socket": 192, "stack_max": 512},
 	},
 	"rpmsg-small": {
-		**RPMSG, "program": "small.c", "flags": ["-DSMALL_RPMSG", "-DAMPSOCK_INET=0"], "each": 1,
+		"program": "small.c", "flags": RPMSG + ["-DAMPSOCK_INET=0", "-DSMALL_RPMSG"], "each": 1,
 		"ram": ["-DAMPSOCK_SOCKETS=4", "-DAMPSOCK_RINGS=4", "-DAMPSOCK_RING_LEN=1024"],
 		"budget": {"text": 6144, "ram_static": 12288, "ram_per_socket": 96, "stack_max": 512},
 	},
 	"rpmsg-inet-small": {
-		**RPMSG, "program": "small.c", "flags": ["-DSMALL_INET"], "each": 2,
+		"program": "small.c", "flags": RPMSG + ["-DSMALL_INET"], "each": 2,
 		"ram": ["-DAMPSOCK_SOCKETS=9", "-DAMPSOCK_RINGS=5", "-DAMPSOCK_RING_LEN=1024"],
 		"budget": {"text": 9216, "ram_static": 12288, "ram_per_socket": 192, "stack_max": 512},
 	},
 	"rpmsg-inet-full": {
-		**RPMSG, "program": "full.c", "flags": ["-DLINK=amp_link_rpmsg"], "each": 2,
+		"program": "full.c", "flags": RPMSG, "each": 2,
 		"ram": ["-DAMPSOCK_SOCKETS=9", "-DAMPSOCK_RINGS=5", "-DAMPSOCK_RING_LEN=1024"],
 		"budget": {"text": 16384, "ram_static": 12288, "ram_per_socket": 192, "stack_max": 512},
 	},
@@ -82,8 +83,11 @@ FOREIGN_STACK = 24
 RECEIVERS = [
 	# On this core the only transport is virtio-mmio.
 	(r"^(vd|d->vd)->ops->|^ops->(probe|accept|queue_\w+|run|config|events|notify|reset)\b", r"^src/virtio/mmio"),
-	# The engine's owner is af_vsock.c.
+	# The engine's owner is af_vsock.c, or af_rpmsg's links.
 	(r"^vs->ops->", r"^src/vsock/(?!vsock\.c)"),
+	(r"^(vs->)?path->|^vs->path->", r"^src/(vsock/xport_loop|af_rpmsg/rpmsg_stream)"),
+	(r"^(rs->)?door->|^rs->door->", r"^src/af_rpmsg/rpmsg_stream"),
+	(r"^(bus|rs)->ops->", r"^src/af_rpmsg/(?!rpmsg\.c|rpmsg_stream)"),
 	(r"(^|->)fam->", r"^(?!src/virtio/|src/vsock/link_driver)"),
 	# Runners: links and the session.
 	(r"^(r|runner|run)->(run|arm|kick_due|kick|stats)\b", r"^(?!src/virtio/)"),
@@ -114,24 +118,22 @@ class Fail(Exception):
 	pass
 
 
-def sources(cfg=None):
-	"""Of one configuration, or of all."""
+def sources():
 	found = []
-	for pattern in SOURCES + (cfg["sources"] if cfg else VSOCK["sources"] + RPMSG["sources"]):
+	for pattern in SOURCES:
 		found += sorted(glob.glob(os.path.join(ROOT, pattern)))
 	# The hosted port and what belongs to it stay out.
 	return [os.path.relpath(p, ROOT) for p in found if "/posix.c" not in p or "/port/" not in p]
 
 
-def compile_all(out, cfg, flags):
+def compile_all(out, flags, program):
 	"""Objects of one configuration; program and board keep their names, the library its rooms'."""
 	os.makedirs(os.path.join(ROOT, out), exist_ok=True)
 	for stale in glob.glob(os.path.join(ROOT, out, "*")):
 		os.unlink(stale)
-	jobs = [(src, "%s/%s.o" % (out, src[4:-2].replace("/", "@"))) for src in sources(cfg)
+	jobs = [(src, "%s/%s.o" % (out, src[4:-2].replace("/", "@"))) for src in sources()
 		if "-DAMPSOCK_INET=0" not in flags or not src.startswith("src/af_inet/")]
-	jobs += [("tests/size/" + cfg["board"], out + "/board.o"),
-		 ("tests/size/" + cfg["program"], out + "/program.o")]
+	jobs += [("tests/size/board.c", out + "/board.o"), ("tests/size/" + program, out + "/program.o")]
 
 	def one(job):
 		src, obj = job
@@ -329,20 +331,19 @@ def public(graph):
 
 def measure(name, cfg, build):
 	base = "%s/size/%s" % (build, name)
-	flags = cfg["carrier"] + cfg["flags"]
-	objects = compile_all(base, cfg, flags)
+	objects = compile_all(base, cfg["flags"], cfg["program"])
 	modules = read_map(link(base, objects))
 	graph = Graph(base, kept_functions(base + "/a.map"))
 	roots = public(graph)
 	(stack, path), cycles = graph.deepest(roots)
 
 	ram = base + "-ram"
-	objects = compile_all(ram, cfg, flags + cfg["ram"])
+	objects = compile_all(ram, cfg["flags"] + cfg["ram"], cfg["program"])
 	static = total(read_map(link(ram, objects)), "data", "bss")
 	count = int(re.search(r"SOCKETS=(\d+)", " ".join(cfg["ram"])).group(1))
 	more = base + "-more"
-	flags += [f for f in cfg["ram"] if "SOCKETS" not in f] + ["-DAMPSOCK_SOCKETS=%d" % (count + 4)]
-	objects = compile_all(more, cfg, flags)
+	flags = [f for f in cfg["ram"] if "SOCKETS" not in f] + ["-DAMPSOCK_SOCKETS=%d" % (count + 4)]
+	objects = compile_all(more, cfg["flags"] + flags, cfg["program"])
 	# Four more, so that what is rounded to words is not lost.
 	each = (total(read_map(link(more, objects)), "data", "bss") - static) / 4 * cfg["each"]
 	return {

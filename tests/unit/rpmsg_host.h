@@ -43,6 +43,7 @@ struct host_conn {
 	struct amp_rstream_conn rc; /* first */
 	unsigned events;
 	size_t got, sent; /* bytes */
+	unsigned stage;	  /* serve's own */
 	uint8_t *bytes;
 	bool hold; /* nothing is consumed */
 	bool echo;
@@ -74,6 +75,7 @@ static struct {
 	unsigned seen_cnt;
 	unsigned ups, downs;
 	uint32_t refuse; /* endpoint whose REQUESTs are refused */
+	void (*serve)(struct host_conn *c); /* instead of the echo */
 } host;
 
 /* ---- what arrives ---- */
@@ -216,7 +218,11 @@ static void host_echo(void)
 	for (unsigned i = 0; i < HOST_CONNS; i++) {
 		struct host_conn *c = &host.conn[i];
 
-		if (!c->echo || c->rc.c.state != AMP_CONN_OPEN)
+		if (c->rc.c.state != AMP_CONN_OPEN)
+			continue;
+		if (host.serve)
+			host.serve(c);
+		if (!c->echo || host.serve)
 			continue;
 		c->sent += host_stream_send(c, c->bytes + c->sent, c->got - c->sent);
 		if (c->sent == c->got && (c->rc.c.peer_shut & AMP_VSOCK_SHUTDOWN_SEND))
