@@ -8,8 +8,6 @@
 
 #include "rlink.h"
 
-#define DOOR AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX
-
 static struct amp_rlink *of_bus(struct amp_rpmsg *bus)
 {
 	return bus->owner;
@@ -48,26 +46,12 @@ static int bus_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
 static void bus_service(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone)
 {
 	struct amp_rlink *rl = of_bus(bus);
-	struct amp_rname *n = NULL;
+	uint32_t left;
 
-	for (unsigned i = 0; i < rl->name_cnt && !n; i++) {
-		if (strcmp(rl->names[i].name, name) == 0)
-			n = &rl->names[i];
-	}
-	if (!n) {
+	if (!amp_rnames_heard(&rl->names, name, addr, gone, &left))
 		bus->stats.ns_ignored++;
-		return;
-	}
-	if (gone && (!n->known || n->addr != addr))
-		return; /* another one of that name has come since */
-	if (n->known && (gone || n->addr != addr))
-		amp_end_rpmsg_withdrawn(rl, n->addr);
-	n->known = !gone;
-	n->addr = addr;
-	if (n == &rl->names[0]) { /* a new front door knows nothing */
-		for (unsigned i = 0; i < rl->service_cnt; i++)
-			rl->services[i].told = false;
-	}
+	else if (left != AMP_RPMSG_ADDR_ANY)
+		amp_end_rpmsg_withdrawn(rl, left);
 }
 
 static void bus_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
@@ -117,23 +101,6 @@ static void stream_init(struct amp_vlink *vl)
 	amp_rstream_init(&vl->rs);
 }
 
-/* SERVICE to the front door, as far as there are buffers. */
-static void tell_door(struct amp_rlink *rl)
-{
-	if (!rl->names[0].known)
-		return;
-	for (unsigned i = 0; i < rl->service_cnt; i++) {
-		struct amp_rservice *s = &rl->services[i];
-
-		if (s->told || !s->ept.name)
-			continue;
-		if (amp_rstream_tell(&rl->vl.rs, s->ept.addr, rl->names[0].addr, s->ept.name,
-				     s->ept.addr, false))
-			return;
-		s->told = true;
-	}
-}
-
 static int stream_run(struct amp_vlink *vl, unsigned budget)
 {
 	struct amp_rlink *rl = of_vlink(vl);
@@ -141,7 +108,7 @@ static int stream_run(struct amp_vlink *vl, unsigned budget)
 
 	if (n < 0)
 		return n;
-	tell_door(rl);
+	amp_rnames_tell(&rl->names, &vl->rs);
 	amp_rstream_run(&vl->rs);
 	return rl->bus.out && rl->bus.out->broken ? -EBADMSG : n;
 }
@@ -151,29 +118,11 @@ static void stream_release(struct amp_vlink *vl, uint32_t id)
 	amp_rpmsg_release(&of_vlink(vl)->bus, id);
 }
 
-/* Where the remote has the service. 0 or -errno. */
-static int look_up(const struct amp_rlink *rl, const struct amp_service *service,
-		   uint32_t *addr)
-{
-	const char *name = service->kind == AMP_SERVICE_ACCEPT ? DOOR : service->name;
-
-	*addr = service->port;
-	if (!*name)
-		return 0;
-	for (unsigned i = 0; i < rl->name_cnt; i++) {
-		if (!rl->names[i].known || strcmp(rl->names[i].name, name))
-			continue;
-		*addr = rl->names[i].addr;
-		return 0;
-	}
-	return -ENOENT;
-}
-
 static int stream_connect(struct amp_vlink *vl, struct amp_end_vsock *e,
 			  const struct amp_service *service)
 {
 	uint32_t addr;
-	int r = look_up(of_vlink(vl), service, &addr);
+	int r = amp_rnames_find(&of_vlink(vl)->names, service, &addr);
 
 	return r ? r : amp_rstream_connect(&vl->rs, &e->rc, addr);
 }
@@ -216,7 +165,7 @@ struct amp_end *amp_rlink_connect(struct amp_link *link, const struct amp_servic
 	*err = ENETDOWN;
 	if (!link->up)
 		return NULL;
-	r = look_up(rl, service, &addr);
+	r = amp_rnames_find(&rl->names, service, &addr);
 	if (r) {
 		*err = -r;
 		return NULL;
@@ -248,10 +197,7 @@ void amp_rlink_up(struct amp_rlink *rl, struct amp_vq *in, struct amp_vq *out, b
 void amp_rlink_down(struct amp_rlink *rl)
 {
 	amp_rpmsg_down(&rl->bus);
-	for (unsigned i = 0; i < rl->name_cnt; i++)
-		rl->names[i].known = false;
-	for (unsigned i = 0; i < rl->service_cnt; i++)
-		rl->services[i].told = false;
+	amp_rnames_forget(&rl->names);
 	amp_link_down(&rl->vl.link);
 	amp_end_rpmsg_down(rl);
 	amp_vlink_down(&rl->vl);
@@ -260,74 +206,18 @@ void amp_rlink_down(struct amp_rlink *rl)
 	uv_timer_stop(&rl->idle);
 }
 
-static void want_name(struct amp_rlink *rl, const char *name)
+static int open_services(struct amp_rlink *rl)
 {
-	for (unsigned i = 0; i < rl->name_cnt; i++) {
-		if (strcmp(rl->names[i].name, name) == 0)
-			return;
-	}
-	rl->names[rl->name_cnt++].name = name;
-}
-
-static int open_service(struct amp_rlink *rl, const struct amp_forward *fwd)
-{
-	struct amp_rservice *s = &rl->services[rl->service_cnt];
-	const char *name = fwd ? fwd->service.name : DOOR;
-	bool raw = fwd && fwd->target.kind == AMP_TARGET_UDP;
-	int r;
-
-	s->fwd = fwd;
-	s->ept.kind = raw ? AMP_EPT_RAW : AMP_EPT_STREAM;
-	r = amp_rpmsg_open(&rl->bus, &s->ept, *name ? AMP_RPMSG_ADDR_ANY : fwd->service.port,
-			   *name ? name : NULL);
-	if (!r)
-		rl->service_cnt++;
-	return r;
-}
-
-/* Fixed addresses first, before a chosen one takes their place. */
-static int open_services(struct amp_rlink *rl, bool named)
-{
-	const struct amp_forward *fwd;
 	int r = 0;
 
-	TAILQ_FOREACH(fwd, &rl->vl.link.conf->expose, entry)
-	{
-		if (!r && named == (fwd->service.name[0] != 0))
-			r = open_service(rl, fwd);
+	for (unsigned i = 0; i < rl->names.service_cnt && !r; i++) {
+		struct amp_rservice *s = &rl->names.services[i];
+		bool raw = s->fwd && s->fwd->target.kind == AMP_TARGET_UDP;
+
+		s->ept.kind = raw ? AMP_EPT_RAW : AMP_EPT_STREAM;
+		r = amp_rpmsg_open(&rl->bus, &s->ept, s->ept.addr, s->ept.name);
 	}
 	return r;
-}
-
-static int count(const struct amp_forwards *list)
-{
-	const struct amp_forward *f;
-	int n = 0;
-
-	TAILQ_FOREACH(f, list, entry)
-	n++;
-	return n;
-}
-
-static int make_names(struct amp_rlink *rl, const struct amp_link_conf *conf)
-{
-	const struct amp_forward *f;
-	int r;
-
-	rl->names = calloc((size_t)count(&conf->publish) + 1, sizeof(*rl->names));
-	rl->services = calloc((size_t)count(&conf->expose) + 1, sizeof(*rl->services));
-	if (!rl->names || !rl->services)
-		return -ENOMEM;
-	want_name(rl, DOOR);
-	TAILQ_FOREACH(f, &conf->publish, entry)
-	{
-		if (f->service.name[0])
-			want_name(rl, f->service.name);
-	}
-	r = open_services(rl, false);
-	if (!r)
-		r = open_service(rl, NULL);
-	return r ? r : open_services(rl, true);
 }
 
 int amp_rlink_init(struct amp_rlink *rl, const struct amp_link_ops *ops,
@@ -347,7 +237,8 @@ int amp_rlink_init(struct amp_rlink *rl, const struct amp_link_ops *ops,
 		return r;
 	uv_timer_init(amp_loop_uv(), &rl->idle);
 	rl->idle.data = rl;
-	return make_names(rl, conf);
+	r = amp_rnames_init(&rl->names, conf);
+	return r ? r : open_services(rl);
 }
 
 void amp_rlink_fini(struct amp_rlink *rl)
@@ -358,8 +249,7 @@ void amp_rlink_fini(struct amp_rlink *rl)
 
 void amp_rlink_free(struct amp_rlink *rl)
 {
-	free(rl->names);
-	free(rl->services);
+	amp_rnames_free(&rl->names);
 }
 
 size_t amp_rlink_stats(const struct amp_rlink *rl, char *dst, size_t len)

@@ -8,16 +8,11 @@
  * Four kinds of endpoint are on the bus: those of stream connections, which are ends as over
  * vsock (vlink.h); our stream services, where REQUESTs arrive; our raw services; and those of
  * raw ends, which are connected to one address of the remote (end_rpmsg.c).
- *
- * Our services are the offload protocol's and what is exposed. The remote hears of them twice:
- * from the name service, and, when it has a front door, by SERVICE (docs/protocol.md); the
- * name service may not be spoken on the link, and a front door may be all that it listens at.
- * Of what the remote announces only the names that a rule asks for are remembered, so a
- * remote can announce as much as it likes.
  */
 #ifndef AMP_PROXY_RLINK_H
 #define AMP_PROXY_RLINK_H
 
+#include "rnames.h"
 #include "vlink.h"
 
 #define AMP_RLINK_HASH	  1024u
@@ -31,21 +26,6 @@ enum amp_ept_kind {
 	AMP_EPT_STREAM, /* our stream service */
 	AMP_EPT_RAW,	/* our raw service */
 	AMP_EPT_END,	/* of a raw end */
-};
-
-/* A service of ours. */
-struct amp_rservice {
-	struct amp_rpmsg_ept ept;
-	const struct amp_forward *fwd; /* NULL: the offload protocol */
-	unsigned sources;	       /* RAW: ends */
-	bool told;		       /* the front door */
-};
-
-/* A name that a rule wants, and where the remote has it. */
-struct amp_rname {
-	const char *name;
-	uint32_t addr;
-	bool known;
 };
 
 /* A raw end: messages as they are between us and one address of the remote. */
@@ -73,10 +53,7 @@ TAILQ_HEAD(amp_end_rpmsg_list, amp_end_rpmsg);
 struct amp_rlink {
 	struct amp_vlink vl; /* first */
 	struct amp_rpmsg bus;
-	struct amp_rservice *services;
-	unsigned service_cnt;
-	struct amp_rname *names; /* the first: the front door */
-	unsigned name_cnt;
+	struct amp_rnames names;
 	struct amp_end_rpmsg_list raws;
 	struct amp_end_rpmsg_list raws_due;
 	uv_timer_t idle;
