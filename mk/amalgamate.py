@@ -24,13 +24,12 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PUBLIC = ["errno.h", "sys/select.h", "sys/uio.h", "sys/socket.h", "sys/ioctl.h", "sys/un.h", "netinet/in.h",
 	  "netinet/tcp.h", "arpa/inet.h", "net/if.h", "netdb.h", "poll.h", "sys/vm_sockets.h",
 	  "sys/rpmsg_socket.h", "ampsock.h"]
-BOARD = ["port/baremetal.h", "virtio/mmio.h", "virtio/remoteproc.h", "socket/fd.h"]
+BOARD = ["port/port.h", "port/baremetal.h", "virtio/mmio.h", "virtio/remoteproc.h", "socket/fd.h"]
 
 # What is never part of a firmware: Linux processes, and the linker's eyes (need.h).
 LEFT_OUT = re.compile(r"hosted|vhost_user|port/posix\.|socket/need\.h")
 
-# (file, condition), the first that fits counts. In the order of the floors, so that a table of operations
-# stands before the optional operations that it names weakly.
+# (file, condition), the first that fits counts.
 VSOCK, RPMSG, INET = "AMPSOCK_VSOCK", "AMPSOCK_RPMSG", "AMPSOCK_INET"
 ROOMS = [
 	("port/baremetal.c", "AMPSOCK_BAREMETAL"),
@@ -39,9 +38,8 @@ ROOMS = [
 	("virtio/vq_split.c", None),
 	("virtio/mmio*.c", VSOCK),
 	("virtio/remoteproc.c", RPMSG),
-	("virtio/remoteproc_why.c", RPMSG),
-	("vsock/vsock.c", None),
-	("vsock/*.c", VSOCK),
+	("vsock/link_driver.c", VSOCK),
+	("vsock/*.c", None), # its engine and its sockets are those of rpmsg streams too
 	("af_rpmsg/*.c", RPMSG),
 	("af_inet/*.c", INET),
 	("socket/*.c", None),
@@ -280,7 +278,31 @@ def sources():
 			rel = os.path.relpath(full, os.path.join(ROOT, "src"))
 			if not LEFT_OUT.search(rel) and rel not in [r for r, _, _ in found]:
 				found.append((rel, condition, Source(full)))
-	return found
+	return weak_first(found)
+
+
+def weak_first(files):
+	"""A name that one file mentions weakly is declared so before it is defined."""
+	weak, defined = {}, {}
+	for f in files:
+		text = read(f[2].path)
+		for name in re.findall(r"^AMP_OPTIONAL\((\w+)\)|^extern __typeof__\(\w+\) (\w+) __attribute__\(\(weak\)\)",
+				       text, re.M):
+			weak.setdefault(name[0] or name[1], []).append(f[0])
+		for name in re.findall(r"^[a-z][\w *]*?(\w+)\([^;{]*\)\n\{", text, re.M):
+			defined[name] = f[0]
+	before = {f[0]: set() for f in files}
+	for name, users in weak.items():
+		if name in defined:
+			before[defined[name]] |= set(users) - {defined[name]}
+	out, left = [], list(files)
+	while left:
+		ready = next((f for f in left if not before[f[0]] & {g[0] for g in left}), None)
+		if not ready:
+			sys.exit("amalgamate: no order of " + ", ".join(f[0] for f in left))
+		left.remove(ready)
+		out.append(ready)
+	return out
 
 
 def renames(files):
@@ -313,8 +335,10 @@ def write_source(path, public, done):
 	book.out += ["/* SPDX-License-Identifier: BSD-3-Clause */",
 		     "/* ampsock in two files: see docs/porting.md. Made by mk/amalgamate.py: do not edit. */",
 		     '#include "ampsock.h"', "",
-		     "/* Here everything that an archive has as an option is there. */",
-		     '#pragma GCC diagnostic ignored "-Waddress"']
+		     "/* Here everything that an archive has as an option is there; and what headers define",
+		     " * for others stands in a source. */",
+		     '#pragma GCC diagnostic ignored "-Waddress"',
+		     '#pragma GCC diagnostic ignored "-Wunused-function"']
 	for rel, condition, s in files:
 		book.out += banner("src/" + rel)
 		if condition:

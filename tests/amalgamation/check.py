@@ -22,12 +22,13 @@ WARN = ["-Wall", "-Wextra", "-Wundef", "-Wshadow", "-Wconversion", "-Werror"]
 GCC = ["arm-none-eabi-gcc", "-std=c11", "-mthumb", "-ffunction-sections", "-fdata-sections", "-fno-common"]
 CLANG = ["clang", "-std=c11", "--target=arm-none-eabi", "-mthumb", "-ffreestanding",
 	 "-isystem", "/usr/include/newlib"]
-LINK = ["-nostartfiles", "-Wl,--gc-sections", "-Wl,--no-warn-rwx-segments", "-T", "board.ld"]
+LINK = ["-nostartfiles", "-Wl,--gc-sections", "-Wl,--no-warn-rwx-segments", "-T", "board.ld",
+	"-Wl,--defsym=end=__stack_top"]
 RPMSG = ["-DAMPSOCK_VSOCK=0", "-DAMPSOCK_RPMSG=1", "-DAMPSOCK_VQ_DRIVER=0", "-DAMPSOCK_VQ_DEVICE=1"]
-# name, board, flags
+# name, flags
 CONFIGS = [
-	("vsock on a Cortex-M4", "tests/size/board.c", ["-mcpu=cortex-m4"]),
-	("rpmsg on a Cortex-M3", "tests/size/board_rpmsg.c", ["-mcpu=cortex-m3"] + RPMSG),
+	("vsock on a Cortex-M4", ["-mcpu=cortex-m4"]),
+	("rpmsg on a Cortex-M3", ["-mcpu=cortex-m3"] + RPMSG),
 ]
 LIBC = [("newlib", ["--specs=nosys.specs"]), ("picolibc", ["--specs=picolibc.specs"])]
 EXAMPLES = ["http_get", "http_server", "udp_echo"]
@@ -81,21 +82,24 @@ def put(where, name, text):
 		f.write(text)
 
 
-def one(build, config, libc, example):
-	"""Compile and link one example; what went wrong, or nothing."""
-	name, board, flags = config
+def one(build, config, libc):
+	"""Compile the library once, link every example with it: [(example, what went wrong)]."""
+	_, flags = config
+	results = []
 	with tempfile.TemporaryDirectory(prefix="ampsock-") as where:
 		for f in ("ampsock.c", "ampsock.h"):
 			put(where, f, read(os.path.join(build, f)))
-		put(where, "board.c", without_our_headers(read(board)))
-		put(where, "example.c", without_our_headers(read("examples/%s.c" % example)))
+		put(where, "board.c", without_our_headers(read("tests/size/board.c")))
+		put(where, "console.c", read("tests/amalgamation/console.c"))
 		put(where, "board.ld", read("tests/size/board.ld"))
-		for opt in ("-Os", "-O2") if example == EXAMPLES[0] else ("-Os",):
-			problem = run(GCC + [opt] + WARN + flags + libc[1] + LINK +
-				      ["ampsock.c", "example.c", "board.c", "-o", "a.elf"], where)
-			if problem:
-				return problem
-		return ""
+		problem = ""
+		for opt in ("-O2", "-Os"):
+			problem += run(GCC + [opt] + WARN + flags + libc[1] + ["-c", "ampsock.c"], where)
+		for example in EXAMPLES:
+			put(where, "example.c", without_our_headers(read("examples/%s.c" % example)))
+			results.append((example, problem or run(GCC + ["-Os"] + WARN + flags + libc[1] + LINK +
+				["ampsock.o", "example.c", "board.c", "console.c", "-o", "a.elf"], where)))
+	return results
 
 
 def symbols(build, name, flags, archive):
@@ -123,11 +127,12 @@ def main():
 	problem = make(build, ["-B", "amalgamation"])
 	again = [read(os.path.join(build, f)) for f in ("ampsock.c", "ampsock.h")]
 	report("the same sources give the same bytes", problem or ("" if first == again else "they do not"))
-	jobs = [(c, l, e) for c in CONFIGS for l in LIBC for e in EXAMPLES]
+	jobs = [(c, l) for c in CONFIGS for l in LIBC]
 	with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 2) as pool:
-		for (c, l, e), problem in zip(jobs, pool.map(lambda j: one(build, *j), jobs)):
-			report("%s, %s: %s from the two files alone" % (c[0], l[0], e), problem)
-	for name, _, flags in CONFIGS:
+		for (c, l), results in zip(jobs, pool.map(lambda j: one(build, *j), jobs)):
+			for example, problem in results:
+				report("%s, %s: %s from the two files alone" % (c[0], l[0], example), problem)
+	for name, flags in CONFIGS:
 		report("%s: clang" % name, run(CLANG + WARN + flags +
 		       ["-fsyntax-only", os.path.join(build, "ampsock.c")], ROOT))
 	for name, flags, board in (("vsock", ["-mcpu=cortex-m4", "-DAMPSOCK_WHY=1"], "qemu-virt-arm"),

@@ -122,13 +122,79 @@ def others(tap, board, path):
 		tap.check("zero_copy", "200000 bytes out, 200000 back" in out and vm.status == 0, out)
 
 
+def counter(conn):
+	conn.sendall(b"%d" % len(read_all(conn)))
+
+
+def udp_client(port, messages):
+	"""What comes back for each message."""
+	with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+		s.settimeout(20)
+		s.connect(("127.0.0.1", port))
+		got = []
+		for m in messages:
+			s.send(m)
+			got.append(s.recv(2000) if m else b"")
+		return got
+
+
+def rpmsg(tap, board, path):
+	"""Services of the firmware's own, and services that it finds by name."""
+	port, raw, talk = free_port(), free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
+	with Proxy(path, "--publish", f"tcp 127.0.0.1:{port} -> rpmsg:count",
+		   "--publish", f"udp 127.0.0.1:{raw} -> rpmsg:echo",
+		   "--publish", f"udp 127.0.0.1:{talk} -> rpmsg:talk", board=board):
+		with firmware(board, "rpmsg_stream", ["serve", "count", 1], path) as vm:
+			vm.expect("service count")
+			with dial(port) as conn:
+				conn.sendall(b"s" * 150000)
+				conn.shutdown(socket.SHUT_WR)
+				said = read_all(conn)
+			vm.finish()
+			tap.check("rpmsg_stream, a published service: 150,000 bytes and a half-close",
+				  said == b"150000" and vm.status == 0, f"{said}\n{vm.out}")
+		with firmware(board, "rpmsg_echo", ["serve", "echo", 1], path) as vm:
+			vm.expect("service echo")
+			sent = [b"m" * n for n in (1, 100, 496)] + [b""]
+			got = udp_client(raw, sent)
+			vm.finish()
+			tap.check("rpmsg_echo, a published raw service: messages whole, the empty one ends it",
+				  got == sent and vm.status == 0, f"{got}\n{vm.out}")
+		with firmware(board, "rpmsg_dgram", ["serve", "talk", 3], path) as vm:
+			vm.expect("service talk")
+			got = udp_client(talk, [b"one", b"two", b"three"])
+			vm.finish()
+			tap.check("rpmsg_dgram, a published raw service", [g.split()[-1] for g in got] ==
+				  [b"one", b"two", b"three"] and vm.status == 0, f"{got}\n{vm.out}")
+	with Server(counter) as count, UdpEcho() as echo_server:
+		with Proxy(path, "--expose", f"rpmsg:count -> tcp 127.0.0.1:{count.port}",
+			   "--expose", f"rpmsg:echo -> udp 127.0.0.1:{echo_server.port}", board=board):
+			for program, args, said in (("rpmsg_stream", ["count", 150000], "150000 bytes arrived"),
+						    ("rpmsg_echo", ["echo", 200], "200 messages there and back"),
+						    ("rpmsg_dgram", ["echo", 20], "this is number 20")):
+				with firmware(board, program, args, path) as vm:
+					out = vm.finish()
+					tap.check(f"{program} finds what the host exposes", said in out and vm.status == 0, out)
+
+
+def two_files(tap, board, path):
+	"""The library as one object made of build/ampsock.c."""
+	with Server(page) as server, Proxy(path, "--allow", f"out tcp localhost:{server.port}", board=board), \
+			firmware(board, "../amalgamation/http_get", ["localhost", server.port], path) as vm:
+		out = vm.finish()
+		tap.check("http_get, linked with ampsock.c alone, prints the page", PAGE.decode() in out and
+			  vm.status == 0, out)
+
+
 def main():
 	tap = Tap()
 	names = ["http_get", "http_server", "udp_echo", "chat", "zero_copy"]
 	make("ampsock-proxy")
 	for board in sys.argv[1:] or ["hosted", *BOARDS, *RPMSG_BOARDS]:
 		if board in RPMSG_BOARDS:
-			own, tests = [], (http, udp, others)
+			own = ["rpmsg_echo", "rpmsg_stream", "rpmsg_dgram"]
+			tests = (http, udp, others, rpmsg, two_files)
+			make("fw/amalgamation/http_get.elf")
 		else:
 			own, tests = ["vsock_echo"], (vsock_echo, http, udp, others)
 		make(*[f"hosted/{name}" if board == "hosted" else f"fw/{board}/{name}.elf" for name in names + own])
