@@ -9,10 +9,10 @@ bench: bench-bin ## every speed as a ratio, bench.json (5 minutes)
 	@python3 tests/bench/bench.py --build $(BUILD)
 
 bench-smoke: bench-bin
-	@python3 tests/bench/bench.py --build $(BUILD) --smoke --part insn --part tcp
+	@python3 tests/bench/bench.py --build $(BUILD) --smoke --part insn --part tcp --part rpmsg
 
 bench-bin: $(BENCH)/server $(BENCH)/load-native $(BENCH)/load-hosted $(BENCH)/insn $(BENCH)/insn_rpmsg \
-	$(BENCH)/insn_rpmsg-m3.elf
+	$(BENCH)/insn_rpmsg-m3.elf $(BENCH)/rload $(BUILD)/fw/qemu-mps2/throughput.elf
 
 $(BENCH)/server: tests/bench/server.c
 	@mkdir -p $(@D)
@@ -29,6 +29,15 @@ $(BENCH)/load.o: tests/bench/load.c $(BUILD)/hosted/ampsock.redefine
 	objcopy --redefine-syms=$(BUILD)/hosted/ampsock.redefine $@.plain $@
 
 $(BENCH)/load-hosted: $(BENCH)/load.o $(BUILD)/hosted/hosted_main.o $(BUILD)/hosted/libampsock.a
+	$(CC) $(BENCH_FLAGS) -o $@ $^ -pthread
+
+# Two of these over rpmsg.
+$(BENCH)/rload.o: tests/bench/rload.c $(BUILD)/hosted/ampsock.redefine
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_FLAGS) -idirafter include -c $< -o $@.plain
+	objcopy --redefine-syms=$(BUILD)/hosted/ampsock.redefine $@.plain $@
+
+$(BENCH)/rload: $(BENCH)/rload.o $(BUILD)/hosted/hosted_main.o $(BUILD)/hosted/libampsock.a
 	$(CC) $(BENCH_FLAGS) -o $@ $^ -pthread
 
 # Two copies of the library in one program: the firmware's (g_*) and the device end (h_*).

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Every figure as a ratio to something measured in the same run.
 
-	bench.py --build DIR [--part insn|tcp|qemu ...] [--smoke]
+	bench.py --build DIR [--part insn|tcp|qemu|rpmsg ...] [--smoke]
 
 tcp    tests/bench/load.c against tests/bench/server.c over loopback, four ways: directly;
        through us (the load on the hosted library, vhost-user rings, ampsock-proxy); through
@@ -14,6 +14,10 @@ insn   tests/bench/insn.c under callgrind: one 16-byte message from send() enter
        the same (_m3) as Cortex-M3 firmware under QEMU -icount.
 qemu   examples/throughput.c in QEMU (TCG) through the proxy: MB/s and round trips, and once
        more under -icount shift=0, where guest time counts guest instructions.
+rpmsg  tests/bench/rload.c between two processes over shared memory, buffers of 512 bytes:
+       MB/s of a stream from the remote to the host (_down: the other way), round trips of a
+       raw 16-byte message; and throughput.c on the Cortex-M3 under TCG, through the proxy:
+       MB/s from the firmware (_down: to it), round trips of a byte.
 
 Writes DIR/bench.json. --smoke is short and prints TAP: does everything run at all.
 """
@@ -156,12 +160,14 @@ def start_server():
 	return int(p.stdout.readline())
 
 
-def start_proxy(sock, port):
+def start_proxy(sock, port, link=None):
 	"""Our proxy with one link on sock that may reach the server, and nothing else."""
 	log = open(os.path.join(TMP, "proxy.log"), "ab")
 	p = start([OPT.build + "/ampsock-proxy",
-		   "--link", "vhost-user-vsock:%s,cid=3" % sock,
+		   "--link", link or "vhost-user-vsock:%s,cid=3" % sock,
 		   "--allow", "out tcp 127.0.0.1:%d" % port], stdout=log, stderr=log)
+	if link:
+		return p # the other end makes what it waits for
 	wait_for("ampsock-proxy (%s/proxy.log)" % TMP, lambda: os.path.exists(sock) or p.poll() is not None)
 	if p.poll() is not None:
 		raise Fail("ampsock-proxy exits: " + open(os.path.join(TMP, "proxy.log"), encoding="utf-8").read()[-500:])
@@ -328,10 +334,10 @@ BOARDS = ["riscv64", "aarch64"]
 LWIP = {"rx_insn_kib": 8953, "tx_insn_kib": 10258, "rt_insn": 4095}
 
 
-def throughput(board, elf, sock, port, commands, count, icount):
+def throughput(board, elf, sock, port, commands, count, counted):
 	"""{command: (count, microseconds)} as the guest's own clock saw it."""
-	argv = ["boards/run-qemu.sh", "qemu-virt-" + board, elf, "-s", sock]
-	if icount:
+	argv = ["boards/run-qemu.sh", board, elf, "-s", sock]
+	if counted:
 		argv += ["-q", "-icount shift=0"]
 	argv += ["127.0.0.1", str(port), commands, str(count)]
 	p = start(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -359,14 +365,14 @@ def measure_qemu():
 		name = "qemu_%s_" % board
 		try:
 			# Under TCG the guest is the slow side; the first run warms nothing, two settle it.
-			runs = [throughput(board, fw, sock, port, "RT", 96 << 20, False) for _ in range(3)]
-			trips = [throughput(board, fw, sock, port, "P", 20000, False) for _ in range(3)]
+			runs = [throughput("qemu-virt-" + board, fw, sock, port, "RT", 96 << 20, False) for _ in range(3)]
+			trips = [throughput("qemu-virt-" + board, fw, sock, port, "P", 20000, False) for _ in range(3)]
 			for key, op in (("down_mbs", "R"), ("up_mbs", "T")):
 				emit(name + key, round(statistics.median(r[op][0] / r[op][1] for r in runs), 1), "MB/s")
 			emit(name + "rt_s", round(statistics.median(r["P"][0] / r["P"][1] * 1e6 for r in trips)), "1/s")
 			# shift=0: an instruction is a nanosecond of the guest's time.
-			bulk = throughput(board, counted, sock, port, "RT", 16 << 20, True)
-			trip = throughput(board, counted, sock, port, "P", 1000, True)
+			bulk = throughput("qemu-virt-" + board, counted, sock, port, "RT", 16 << 20, True)
+			trip = throughput("qemu-virt-" + board, counted, sock, port, "P", 1000, True)
 			for key, op in (("rx_insn_kib", "R"), ("tx_insn_kib", "T")):
 				emit(name + key, round(bulk[op][1] * 1000 / (bulk[op][0] / 1024)), "instructions", None,
 				     "lwIP raw (riscv64)", LWIP[key])
@@ -374,6 +380,37 @@ def measure_qemu():
 			     "lwIP raw (riscv64)", LWIP["rt_insn"])
 		except (Fail, OSError) as e:
 			problems.append(str(e))
+
+
+# --- rpmsg -------------------------------------------------------------------------------
+
+def rload(where, what, count):
+	r = subprocess.run([OPT.build + "/bench/rload", what, str(count)], stdout=subprocess.PIPE,
+			   stderr=subprocess.STDOUT, text=True, timeout=60, check=False, cwd=ROOT,
+			   env=dict(os.environ, AMPSOCK_LINK="rpmsg-host:" + where))
+	if r.returncode:
+		raise Fail("rload %s: %s" % (what, r.stdout.strip()[-300:]))
+	done, seconds = r.stdout.split()
+	return float(done) / float(seconds)
+
+
+def measure_rpmsg():
+	rounds = 1 if OPT.smoke else OPT.rounds
+	where = "%s/rload.ram,%s/rload.bell" % (TMP, TMP)
+	start([OPT.build + "/bench/rload", "serve"], env=dict(os.environ, AMPSOCK_LINK="rpmsg-remote:" + where))
+	for name, what, count, div, unit in (("mbs", "up", 64 << 20, 1e6, "MB/s"),
+					     ("down_mbs", "down", 64 << 20, 1e6, "MB/s"), ("rt_s", "rt", 20000, 1, "1/s")):
+		rates = [rload(where, what, count // (16 if OPT.smoke else 1)) / div for _ in range(rounds)]
+		emit("rpmsg_hosted_" + name, round(statistics.median(rates), 1), unit)
+	port = start_server()
+	sock = os.path.join(TMP, "m3")
+	start_proxy(sock, port, "rpmsg-shm:%s.ram,da=0x21000000,table=0x21000000,bell=unix:%s" % (sock, sock))
+	elf = OPT.build + "/fw/qemu-mps2/throughput.elf"
+	runs = [throughput("qemu-mps2", elf, sock, port, "RT", (1 if OPT.smoke else 16) << 20, False) for _ in range(rounds)]
+	trips = [throughput("qemu-mps2", elf, sock, port, "P", 500 if OPT.smoke else 5000, False) for _ in range(rounds)]
+	for key, op in (("mbs", "T"), ("down_mbs", "R")):
+		emit("rpmsg_m3_" + key, round(statistics.median(r[op][0] / r[op][1] for r in runs), 2), "MB/s")
+	emit("rpmsg_m3_rt_s", round(statistics.median(r["P"][0] / r["P"][1] * 1e6 for r in trips)), "1/s")
 
 
 # --- report ------------------------------------------------------------------------------
@@ -392,15 +429,15 @@ def main():
 	global OPT, TMP
 	p = argparse.ArgumentParser()
 	p.add_argument("--build", default="build")
-	p.add_argument("--part", action="append", choices=("insn", "tcp", "qemu"))
+	p.add_argument("--part", action="append", choices=("insn", "tcp", "qemu", "rpmsg"))
 	p.add_argument("--rounds", type=int, default=3)
 	p.add_argument("--smoke", action="store_true")
 	OPT = p.parse_args()
 	TMP = tempfile.mkdtemp(prefix="ampsock-bench-")
 	n = 0
-	parts = {"insn": measure_insn, "tcp": measure_tcp, "qemu": measure_qemu}
+	parts = {"insn": measure_insn, "tcp": measure_tcp, "qemu": measure_qemu, "rpmsg": measure_rpmsg}
 	try:
-		for part in OPT.part or ["insn", "tcp", "qemu"]:
+		for part in OPT.part or ["insn", "tcp", "qemu", "rpmsg"]:
 			before = len(problems)
 			if not OPT.smoke:
 				print("bench: %s ..." % part, file=sys.stderr, flush=True)
