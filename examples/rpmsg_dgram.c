@@ -35,8 +35,8 @@ static int serve(const struct sockaddr_rpmsg *at, long left)
 			continue;
 		}
 		question[n] = '\0';
-		n = snprintf(text, sizeof(text), "you are %lu, and %s", (unsigned long)who.rp_addr,
-			     question);
+		n = snprintf(text, sizeof(text), "you are %lu, and %s",
+			     (unsigned long)who.rp_addr, question);
 		if (sendto(fd, text, (size_t)n, 0, (struct sockaddr *)&who, len) != n)
 			perror("rpmsg_dgram: sendto");
 	}

@@ -23,7 +23,7 @@
 #endif
 /* 1: CID 1 and socketpair() work without any link */
 #ifndef AMPSOCK_LOOP
-#define AMPSOCK_LOOP 1
+#define AMPSOCK_LOOP AMPSOCK_VSOCK
 #endif
 
 /* Sockets in all, listeners and connections in a backlog included. */
@@ -83,22 +83,24 @@
 #define AMPSOCK_PING_MS 2000
 #endif
 
-/* Which ends of a virtqueue are compiled in: a vsock guest is the driver. */
+/* Which ends of a virtqueue are compiled in: a vsock guest is the driver, a remote core of an
+ * rpmsg link the device. */
 #ifndef AMPSOCK_VQ_DRIVER
-#define AMPSOCK_VQ_DRIVER 1
+#define AMPSOCK_VQ_DRIVER AMPSOCK_VSOCK
 #endif
 #ifndef AMPSOCK_VQ_DEVICE
-#define AMPSOCK_VQ_DEVICE 0
+#define AMPSOCK_VQ_DEVICE (AMPSOCK_RPMSG > 0)
 #endif
 /* 1: broken rings and lying peers are explained in words (about 1 KiB); 0: counted only */
 #ifndef AMPSOCK_WHY
 #define AMPSOCK_WHY 0
 #endif
+/* rpmsg links have neither */
 #ifndef AMPSOCK_EVENT_IDX
-#define AMPSOCK_EVENT_IDX 1
+#define AMPSOCK_EVENT_IDX AMPSOCK_VSOCK
 #endif
 #ifndef AMPSOCK_INDIRECT
-#define AMPSOCK_INDIRECT 1
+#define AMPSOCK_INDIRECT AMPSOCK_VSOCK
 #endif
 /* 1: short ways for what most packets are; 0: they are all alike, and 600 bytes are saved */
 #ifndef AMPSOCK_FAST

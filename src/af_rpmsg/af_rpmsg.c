@@ -340,7 +340,7 @@ static int start_stream(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 {
 	struct amp_rstream_conn *rc = amp_rstream_conn(conn_of(s));
 	uint32_t local = s->flags & AMP_SF_BOUND ? amp_rsock(s)->ept[amp_rlink_index(l)].addr
-						  : AMP_RPMSG_ADDR_ANY;
+						 : AMP_RPMSG_ADDR_ANY;
 	int r = amp_sock_ring(s);
 
 	if (r)

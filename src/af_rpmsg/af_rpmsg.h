@@ -46,9 +46,9 @@ struct amp_rlink {
 	struct amp_rpmsg_ept door; /* front door, kind 0: none (protocol.md) */
 	uint32_t seen_tx;	   /* messages sent, as of the last turn */
 	uint16_t out_cnt;	   /* buffers to send in, as of up */
-	uint8_t held_free;	   /* first free one, as long as bus.held_cnt says that there is */
-	uint8_t name_cnt;	   /* oldest first */
-	bool names_full;	   /* said once */
+	uint8_t held_free; /* first free one, as long as bus.held_cnt says that there is */
+	uint8_t name_cnt;  /* oldest first */
+	bool names_full;   /* said once */
 	struct amp_rheld held[AMP_RHELD_CNT];
 	struct amp_rname names[AMPSOCK_RPMSG_NAMES];
 };
@@ -118,7 +118,7 @@ struct amp_rsock {
 				struct amp_sock *parent; /* child */
 				struct amp_sock *recent; /* listener: who got the last one */
 			};
-			uint16_t children; /* listener: living ones, accepted or not */
+			uint16_t children;	/* listener: living ones, accepted or not */
 			struct amp_rpmsg_tx tx; /* AMP_SF_RESERVED */
 		};
 	};
@@ -209,6 +209,8 @@ int amp_rpmsg_option(struct amp_sock *s, bool set, int level, int name, void *va
 int amp_rpmsg_direct(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io);
 /* The reservation of a raw socket, which there is, goes back unused. */
 void amp_rpmsg_unreserve(struct amp_sock *s);
+/* A message at the address of a stream service, or at the front door. */
+void amp_rpmsg_serve(struct amp_rlink *l, const struct amp_rpmsg_rx *rx);
 /* amp_rstream_ops.request */
 struct amp_rstream_conn *amp_rpmsg_request(struct amp_rstream *rs, uint32_t local,
 					   uint32_t peer);

@@ -34,8 +34,7 @@ static struct remote remotes[AMPSOCK_RPMSG]; /* l: used, bell */
 
 static void remote_notify(struct amp_rproc *rp, unsigned vring)
 {
-	struct remote *m =
-		(struct remote *)(void *)((char *)rp - offsetof(struct remote, rp));
+	struct remote *m = (struct remote *)(void *)((char *)rp - offsetof(struct remote, rp));
 
 	(void)vring;
 	amp_port_lock(); /* it may be hung up meanwhile */

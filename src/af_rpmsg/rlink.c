@@ -27,6 +27,7 @@
 #if AMPSOCK_RPMSG
 
 AMP_OPTIONAL(amp_rpmsg_request);
+AMP_OPTIONAL(amp_rpmsg_serve);
 
 #define TURN 64
 
@@ -85,7 +86,10 @@ static int on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
 		if (s->type != SOCK_STREAM)
 			return amp_rraw_in(l, s, rx);
 	}
-	amp_rstream_serve(&l->rs, rx);
+	if (amp_rpmsg_serve)
+		amp_rpmsg_serve(l, rx);
+	else
+		amp_rstream_told(&l->rs, rx);
 	return 0;
 }
 
@@ -182,7 +186,8 @@ void amp_rlink_down(struct amp_rlink *l)
 	l->l.up = false;
 	l->name_cnt = 0;
 	l->names_full = false;
-	amp_counts.kicks += l->bus.in->kicks + l->bus.out->kicks; /* the next queues count anew */
+	amp_counts.kicks +=
+		l->bus.in->kicks + l->bus.out->kicks; /* the next queues count anew */
 	/* first the bus, so that nothing is opened anew from the hooks */
 	amp_rpmsg_down(&l->bus);
 	amp_rstream_down(&l->rs);

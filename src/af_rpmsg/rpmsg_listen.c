@@ -57,6 +57,11 @@ static struct amp_sock *new_child(struct amp_sock *s, const struct amp_rlink *l)
 
 /* ---- streams ---- */
 
+void amp_rpmsg_serve(struct amp_rlink *l, const struct amp_rpmsg_rx *rx)
+{
+	amp_rstream_serve(&l->rs, rx);
+}
+
 static struct amp_sock *door_listener(void)
 {
 	struct amp_sock *s = NULL;
@@ -101,8 +106,8 @@ struct amp_rstream_conn *amp_rpmsg_request(struct amp_rstream *rs, uint32_t loca
 static bool is_child(struct amp_sock *c, const struct amp_rlink *l, const struct amp_sock *s,
 		     uint32_t src)
 {
-	return c->fam == &amp_rpmsg_family && (c->sub & SUB_CHILD) &&
-	       c->link == l->l.index && amp_rsock(c)->parent == s && amp_rsock(c)->peer == src;
+	return c->fam == &amp_rpmsg_family && (c->sub & SUB_CHILD) && c->link == l->l.index &&
+	       amp_rsock(c)->parent == s && amp_rsock(c)->peer == src;
 }
 
 struct amp_sock *amp_rpmsg_child(struct amp_rlink *l, struct amp_sock *s, uint32_t src)

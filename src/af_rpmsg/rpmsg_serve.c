@@ -149,31 +149,11 @@ static void in_rst(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx, uint32
 		rs->stats.foreign++;
 }
 
-static void in_service(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx, uint32_t word)
-{
-	struct amp_rstream_service s;
-
-	if (rx->len != AMP_RSTREAM_ROOM || word != AMP_RSTREAM_SERVICE)
-		goto bad;
-	memcpy(&s, (const uint8_t *)rx->data + AMP_RSTREAM_HDR_LEN, sizeof(s));
-	amp_rstream_read();
-	if (s.magic != AMP_RSTREAM_MAGIC || s.version != AMP_RSTREAM_VERSION || s.gone > 1 ||
-	    s.reserved || !s.addr || s.addr == AMP_RPMSG_ADDR_ANY || !s.name[0] ||
-	    !memchr(s.name, 0, sizeof(s.name)))
-		goto bad;
-	if (rs->ops->service)
-		rs->ops->service(rs, s.name, s.addr, s.gone);
-	return;
-bad:
-	malformed(rs, AMP_WHY("malformed SERVICE (docs/protocol.md 10.6)"));
-}
-
 void amp_rstream_serve(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx)
 {
 	const uint8_t *data = rx->data;
 	uint32_t word, fwd_cnt;
 
-	rs->vs.stats.rx_packets++;
 	if (rx->len < AMP_RSTREAM_HDR_LEN) {
 		malformed(rs, AMP_WHY("message without header (docs/protocol.md 10.2)"));
 		return;
@@ -183,12 +163,14 @@ void amp_rstream_serve(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx)
 	amp_rstream_read();
 	switch ((uint8_t)word) {
 	case AMP_RSTREAM_REQUEST:
+		rs->vs.stats.rx_packets++;
 		in_request(rs, rx, word, fwd_cnt);
 		break;
 	case AMP_RSTREAM_SERVICE:
-		in_service(rs, rx, word);
+		amp_rstream_told(rs, rx);
 		break;
 	default:
+		rs->vs.stats.rx_packets++;
 		in_rst(rs, rx, word);
 		break;
 	}

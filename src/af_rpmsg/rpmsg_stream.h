@@ -143,6 +143,11 @@ bool amp_rstream_input(struct amp_rstream *rs, struct amp_rstream_conn *rc,
  * no connection's. In a file of its own (rpmsg_serve.c): who never listens has none of it.
  */
 void amp_rstream_serve(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx);
+/*
+ * The same at a front door, for who never listens: SERVICE, and nothing else (rpmsg_told.c).
+ * REQUESTs count as malformed then: their senders time out.
+ */
+void amp_rstream_told(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx);
 
 /*
  * REQUEST to the service at addr goes out at the next run. rc->c.buf_alloc is set by the

@@ -271,12 +271,12 @@ ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags
 
 	if (n == 0 && m->whole)
 		n = window_for(s, m->whole);
-	if (AMPSOCK_FAST && n == 0 && s->type == SOCK_STREAM && m->iov_cnt == 1 &&
+	if (AMPSOCK_FAST && n == 0 && is_stream(s) && m->iov_cnt == 1 &&
 	    m->done == 0 && m->len &&
 	    amp_vsock_send(engine_of(s), conn_of(s), m->iov->iov_base, m->len, 0))
 		return (ssize_t)m->len;
 	if (n == 0)
-		n = s->type == SOCK_STREAM ? send_some(s, m, 0) : send_message(s, m, flags);
+		n = is_stream(s) ? send_some(s, m, 0) : send_message(s, m, flags);
 	return n < 0 ? n : n - (ssize_t)m->done;
 }
 
@@ -318,7 +318,7 @@ ssize_t amp_vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 	m->name_len = 0;
 	if (!s->rx.buf || !(s->flags & (AMP_SF_CONNECTED | AMP_SF_RESET)))
 		return -ENOTCONN;
-	if (s->type != SOCK_STREAM) {
+	if (!is_stream(s)) {
 		n = message_out(s, m, flags);
 	} else if (s->rx.head != s->rx.tail) {
 		if (!m->iov_cnt)

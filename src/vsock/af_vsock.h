@@ -6,7 +6,7 @@
 #include "../socket/family.h"
 #include "vsock.h"
 
-#define AMP_VLINK_LOOP AMPSOCK_VSOCK_LINKS /* the in-core loop comes behind the links */
+#define AMP_VLINK_LOOP	AMPSOCK_VSOCK_LINKS /* the in-core loop comes behind the links */
 #define AMP_VLINK_RPMSG (AMPSOCK_VSOCK_LINKS + AMPSOCK_LOOP) /* and AF_RPMSG's behind it */
 #define AMP_VLINK_CNT	(AMP_VLINK_RPMSG + AMPSOCK_RPMSG)
 
@@ -84,6 +84,13 @@ static inline struct amp_vsock *engine_of(const struct amp_sock *s)
 
 	amp_runner_due(&l->runner);
 	return &l->vs;
+}
+
+/* Of those that are connections of the engine. Without AF_VSOCK there is no SOCK_SEQPACKET
+ * among them. */
+static inline bool is_stream(const struct amp_sock *s)
+{
+	return !AMPSOCK_VSOCK || s->type == SOCK_STREAM;
 }
 
 static inline uint32_t buf_alloc(const struct amp_sock *s)

@@ -71,7 +71,7 @@ static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	int r = 0;
 
 	amp_changed = true;
-	if (s->type != SOCK_STREAM)
+	if (!is_stream(s))
 		return message_in(s, rx);
 	/* the usual case: one piece, all of it wanted by somebody who waits */
 	if (AMPSOCK_FAST && w && rx->iov_cnt == 1 && rx->len <= w->room && w->iov_cnt == 1 &&

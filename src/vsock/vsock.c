@@ -37,8 +37,12 @@
 #include "../port/port.h"
 #include "vsock.h"
 
+/* Without AF_VSOCK all connections take a path; the engine has no queues of its own. */
+#define QUEUES	AMPSOCK_VSOCK
+#define LOOP(c) (!QUEUES || (c)->loop)
+
 /* A driver's pool buffers are one piece; a device takes what the driver offers. */
-#define CHAINS AMPSOCK_VQ_DEVICE
+#define CHAINS (AMPSOCK_VQ_DEVICE && QUEUES)
 
 #define SHUT_BOTH (AMP_VSOCK_SHUTDOWN_RCV | AMP_VSOCK_SHUTDOWN_SEND)
 
@@ -631,7 +635,7 @@ static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_
 	struct amp_vsock_tx tx = {.iov = vs->iov, .iov_max = vs->iov_max};
 	uint32_t room;
 
-	if (c->loop)
+	if (LOOP(c))
 		return vs->path->send(vs, c, op, flags);
 	if (out_get(vs, &tx, &room) <= 0)
 		return false;
@@ -673,7 +677,7 @@ static bool send_owed(struct amp_vsock *vs, struct amp_vsock_conn *c)
 /* False: no buffer. */
 static bool flush_strays(struct amp_vsock *vs)
 {
-	while (vs->stray_cnt) {
+	while (QUEUES && vs->stray_cnt) {
 		if (!send_stray(vs)) {
 			vs->tx_starved = true;
 			return false;
@@ -685,7 +689,7 @@ static bool flush_strays(struct amp_vsock *vs)
 /* No buffer, or not now: tx_ready will say when to try again. */
 static void tx_starve(struct amp_vsock *vs, const struct amp_vsock_conn *c)
 {
-	if (c->loop)
+	if (LOOP(c))
 		vs->path_starved = true;
 	else
 		vs->tx_starved = true;
@@ -736,7 +740,7 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 	int r = 0;
 
 	vs->enough = false;
-	while (vs->in && n < budget && !vs->enough) {
+	while (QUEUES && vs->in && n < budget && !vs->enough) {
 		if (vs->stray_cnt == vs->stray_len && !flush_strays(vs))
 			break;
 		buf.iov = vs->iov;
@@ -750,13 +754,13 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 	}
 	if (vs->owed_head || vs->stray_cnt)
 		flush(vs);
-	if ((vs->tx_starved && vs->out && amp_vq_avail(vs->out)) ||
+	if ((QUEUES && vs->tx_starved && vs->out && amp_vq_avail(vs->out)) ||
 	    (vs->path_starved && vs->path->ready(vs))) {
 		vs->tx_starved = vs->path_starved = false;
 		if (vs->ops->tx_ready)
 			vs->ops->tx_ready(vs);
 	}
-	if (r < 0 || (vs->out && vs->out->broken))
+	if (QUEUES && (r < 0 || (vs->out && vs->out->broken)))
 		return -EBADMSG;
 	return (int)n;
 }
@@ -887,7 +891,7 @@ static uint32_t credit_left(const struct amp_vsock_conn *c)
 /* Owed packets found no buffer: the next ones are theirs, or data would starve them. */
 static bool must_queue(const struct amp_vsock *vs, const struct amp_vsock_conn *c)
 {
-	if (c->loop)
+	if (LOOP(c))
 		return vs->path_starved && vs->owed_head && !vs->path->stays;
 	return vs->tx_starved && (vs->owed_head || vs->stray_cnt);
 }
@@ -908,12 +912,12 @@ int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t w
 	if (must_queue(vs, c))
 		r = 0;
 	else
-		r = c->loop ? vs->path->reserve(vs, c, tx, &room) : out_get(vs, tx, &room);
+		r = LOOP(c) ? vs->path->reserve(vs, c, tx, &room) : out_get(vs, tx, &room);
 	if (r <= 0) {
 		tx_starve(vs, c);
 		return -EAGAIN;
 	}
-	if (room == 0) {
+	if (QUEUES && room == 0) {
 		vs->out->broken = true;
 		vs->out->why =
 			AMP_WHY("receive buffer without room for data (virtio 5.10.6.1)");
@@ -963,7 +967,7 @@ void amp_vsock_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp
 	}
 	c->reserved -= tx->len;
 	c->credit.tx_cnt += len;
-	if (!c->loop) {
+	if (!LOOP(c)) {
 		out_put(vs, c, tx, AMP_VSOCK_OP_RW, len, flags);
 		return;
 	}
@@ -973,7 +977,7 @@ void amp_vsock_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp
 void amp_vsock_cancel(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx)
 {
 	c->reserved -= tx->len;
-	if (c->loop)
+	if (LOOP(c))
 		vs->path->cancel(vs, tx);
 	else if (vs->out)
 		amp_vq_unget(vs->out, tx->id);
@@ -985,7 +989,7 @@ uint32_t amp_vsock_tx_space(const struct amp_vsock *vs, const struct amp_vsock_c
 
 	if (may_send(c) || space == 0 || must_queue(vs, c))
 		return 0;
-	if (c->loop)
+	if (LOOP(c))
 		return vs->path->ready(vs) ? space : 0;
 	return vs->out && amp_vq_avail(vs->out) ? space : 0;
 }

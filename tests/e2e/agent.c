@@ -496,7 +496,7 @@ static int link_up(char *link)
 		return -EINVAL;
 	*bell++ = '\0';
 	return strncmp(link, "rpmsg-host", 10) == 0 ? amp_link_rpmsg_host(file + 1, bell)
-						     : amp_link_rpmsg_remote(file + 1, bell);
+						    : amp_link_rpmsg_remote(file + 1, bell);
 }
 
 int main(int argc, char **argv)

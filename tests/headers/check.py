@@ -7,6 +7,7 @@ For each toolchain and language: every header alone, all of them together in fou
 with the C library's own, every pair in both orders, each time with everything that
 POSIX.1-2017 requires of them (posix.txt) used; layouts (layout.h); constants equal to
 glibc's; nothing taken from a hosted libc; C linkage; a definition behind every prototype.
+And what AMP_RSC_TABLE() emits (rsc_table.py).
 
 	tests/headers/check.py [-v]
 """
@@ -19,6 +20,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+
+sys.dont_write_bytecode = True  # nothing beside the sources
+import rsc_table
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 HERE = os.path.join(ROOT, "tests", "headers")
@@ -346,6 +350,8 @@ def main():
 			concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 2) as pool:
 		names, numbers = glibc_numbers(spec, tmp)
 		report("glibc's layouts, and its headers win on Linux", check_hosted(spec))
+		for cc in ("gcc", "clang"):
+			report("hosted %s: resource table" % cc, rsc_table.check(cc, [], tmp))
 		for tc in TOOLCHAINS:
 			if not shutil.which(tc[1]) or not os.path.isdir(tc[4]):
 				results.append(True)
@@ -366,6 +372,7 @@ def main():
 			       check_numbers(tc, c11, spec, names, numbers))
 			report(tc[0] + ": definitions and linkage", check_definitions(tc, spec, tmp))
 			report(tc[0] + ": macros", check_behaviour(tc, tmp))
+			report(tc[0] + ": resource table", rsc_table.check(tc[1], tc[3], tmp))
 			report(tc[0] + ": a wrong header is noticed", check_checker(tc, c11))
 	print("1..%d" % len(results))
 	return 0 if all(results) else 1

@@ -35,9 +35,8 @@ SOURCES = ["src/socket/*.c", "src/af_inet/*.c", "src/af_rpmsg/*.c", "src/vsock/*
 	   "src/wire/*.c", "src/virtio/vq_split.c", "src/virtio/mmio.c", "src/virtio/mmio_why.c",
 	   "src/virtio/remoteproc.c", "src/port/baremetal.c", "src/posix/*.c"]
 
-# A remote core: the device's end of its two vrings, and no other family than is asked for.
-RPMSG = ["-DAMPSOCK_RPMSG=1", "-DAMPSOCK_VSOCK=0", "-DAMPSOCK_LOOP=0", "-DAMPSOCK_VQ_DEVICE=1",
-	 "-DAMPSOCK_VQ_DRIVER=0"]
+# A remote core: the device's end of its two vrings.
+RPMSG = ["-DAMPSOCK_RPMSG=1", "-DAMPSOCK_VSOCK=0"]
 
 # Four sockets of the application: an AF_INET one has a carrier, and the session has one more.
 CONFIGS = {

@@ -74,7 +74,7 @@ static struct {
 	} seen[HOST_NAMES];
 	unsigned seen_cnt;
 	unsigned ups, downs;
-	uint32_t refuse; /* endpoint whose REQUESTs are refused */
+	uint32_t refuse;		    /* endpoint whose REQUESTs are refused */
 	void (*serve)(struct host_conn *c); /* instead of the echo */
 } host;
 
@@ -331,9 +331,9 @@ static void host_bus_init(void)
 /* The memory as it is when both sides boot, the host first. */
 static inline void host_boot(void)
 {
-	static const struct amp_rsc_table table = AMP_RSC_TABLE_INIT(
-		HOST_DA + 4096, HOST_MEM - 4096, 0, 0, HOST_NUM, 64, AMP_RSC_ADDR_ANY,
-		AMP_RSC_ADDR_ANY);
+	static const struct amp_rsc_table table =
+		AMP_RSC_TABLE_INIT(HOST_DA + 4096, HOST_MEM - 4096, 0, 0, HOST_NUM, 64,
+				   AMP_RSC_ADDR_ANY, AMP_RSC_ADDR_ANY);
 
 	memset(host.mem, 0, sizeof(host.mem));
 	memcpy(host.mem, &table, sizeof(table));

@@ -61,6 +61,8 @@ struct rr {
 	unsigned bad_queue; /* amp_rproc_queue() refused */
 	unsigned bad_up;    /* amp_rproc_host_up() refused */
 	int begin_err;	    /* the last amp_rproc_host_begin() */
+	/* a side is up or no longer: instead of first messages, where a bus lies on top */
+	void (*changed)(struct rr_side *s);
 };
 
 static struct rr rr;
@@ -121,7 +123,9 @@ static inline void rr_came_up(struct rr_side *s, struct rr_side *peer, unsigned 
 	s->ups++;
 	s->life = ++lives;
 	s->sent = s->taken = 0;
-	if (rr_send(s, out, s->sent))
+	if (rr.changed)
+		rr.changed(s);
+	else if (rr_send(s, out, s->sent))
 		s->sent++;
 	peer->kicked = true;
 }
@@ -130,9 +134,12 @@ static inline void rr_came_up(struct rr_side *s, struct rr_side *peer, unsigned 
 
 static inline void rr_gone(struct rr_side *s)
 {
-	if (s->up)
-		s->downs++;
+	if (!s->up)
+		return;
+	s->downs++;
 	s->up = false;
+	if (rr.changed)
+		rr.changed(s);
 }
 
 /* Both volatile: a test may leave a side in the middle of anything. */

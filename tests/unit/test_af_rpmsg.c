@@ -690,19 +690,19 @@ static void test_dgram(void **state)
 	assert_int_equal(host_send(500, local_addr(fd), "five", 4), 0);
 	assert_int_equal(host_send(501, local_addr(fd), "", 0), 0);
 	assert_int_equal(host_send(501, local_addr(fd), "six", 3), 0);
-	assert_int_equal(amp_recvfrom(fd, buf, 2, MSG_TRUNC | MSG_PEEK,
-				      (struct sockaddr *)&got, &len),
-			 4);
+	assert_int_equal(
+		amp_recvfrom(fd, buf, 2, MSG_TRUNC | MSG_PEEK, (struct sockaddr *)&got, &len),
+		4);
 	assert_int_equal(amp_ioctl(fd, FIONREAD, &n), 0);
 	assert_int_equal(n, 4);
-	assert_int_equal(
-		amp_recvfrom(fd, buf, sizeof(buf), 0, (struct sockaddr *)&got, &len), 4);
+	assert_int_equal(amp_recvfrom(fd, buf, sizeof(buf), 0, (struct sockaddr *)&got, &len),
+			 4);
 	assert_int_equal(len, sizeof(got));
 	assert_int_equal(got.rp_family, AF_RPMSG);
 	assert_int_equal(got.rp_addr, 500);
 	assert_int_equal(got.rp_link, 0);
-	assert_int_equal(
-		amp_recvfrom(fd, buf, sizeof(buf), 0, (struct sockaddr *)&got, &len), 0);
+	assert_int_equal(amp_recvfrom(fd, buf, sizeof(buf), 0, (struct sockaddr *)&got, &len),
+			 0);
 	assert_int_equal(got.rp_addr, 501);
 	/* an address that came in can be answered */
 	assert_int_equal(amp_sendto(fd, "yes", 3, 0, (struct sockaddr *)&got, sizeof(got)), 3);
@@ -1212,7 +1212,8 @@ static void test_garbage(void **state)
 	s = dial(SOCK_STREAM, named("good"));
 	fd_addr = local_addr(fd);
 	for (int i = 0; i < 20000; i++) {
-		uint32_t to[] = {53, host_seen("ampsock~s"), local_addr(l), local_addr(s), 9999};
+		uint32_t to[] = {53, host_seen("ampsock~s"), local_addr(l), local_addr(s),
+				 9999};
 		uint32_t len;
 
 		seed ^= seed << 13;
@@ -1296,12 +1297,13 @@ static void test_no_buffers(void **state)
 
 static atomic_int thread_fails;
 
-#define CHECK(x)                                                                 \
-	do {                                                                     \
-		if (!(x)) {                                                      \
-			fprintf(stderr, "%s:%d: %s, errno %d\n", __FILE__, __LINE__, #x, errno); \
-			atomic_fetch_add(&thread_fails, 1);                      \
-		}                                                                \
+#define CHECK(x)                                                                         \
+	do {                                                                             \
+		if (!(x)) {                                                              \
+			fprintf(stderr, "%s:%d: %s, errno %d\n", __FILE__, __LINE__, #x, \
+				errno);                                                  \
+			atomic_fetch_add(&thread_fails, 1);                              \
+		}                                                                        \
 	} while (0)
 
 static void *talk_seq(void *arg)
@@ -1382,38 +1384,14 @@ static void test_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(socket),
-		T(bad_addresses),
-		T(in_use),
-		T(many_addresses),
-		T(all_links),
-		T(seq),
-		T(seq_eof),
-		T(seq_by_address),
-		T(late_name),
-		T(no_name),
-		T(wait_given_up),
-		T(seq_listen),
-		T(seq_again),
-		T(stalled),
-		T(stalled_together),
-		T(dgram),
-		T(dgram_full),
-		T(stream),
-		T(stream_refused),
-		T(stream_credit),
-		T(stream_listen),
-		T(front_door),
-		T(too_many_names),
-		T(direct),
-		T(restart),
-		T(restart_wakes),
-		T(host_away),
-		T(broken_ring),
-		T(garbage),
-		T(kicks),
-		T(no_buffers),
-		T(threads),
+		T(socket),	  T(bad_addresses), T(in_use),		 T(many_addresses),
+		T(all_links),	  T(seq),	    T(seq_eof),		 T(seq_by_address),
+		T(late_name),	  T(no_name),	    T(wait_given_up),	 T(seq_listen),
+		T(seq_again),	  T(stalled),	    T(stalled_together), T(dgram),
+		T(dgram_full),	  T(stream),	    T(stream_refused),	 T(stream_credit),
+		T(stream_listen), T(front_door),    T(too_many_names),	 T(direct),
+		T(restart),	  T(restart_wakes), T(host_away),	 T(broken_ring),
+		T(garbage),	  T(kicks),	    T(no_buffers),	 T(threads),
 	};
 
 	alarm(120);

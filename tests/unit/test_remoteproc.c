@@ -654,6 +654,39 @@ static void test_foreign_remote_by_its_magic(void **state)
 	assert_true(rr.host.up);
 }
 
+/* One of ours is loaded over it between the look and the service: it has not been asked. */
+static void test_foreign_remote_becomes_ours_before_it_is_served(void **state)
+{
+	(void)state;
+	rr_free();
+	rr_init(&(struct rr_opt){.foreign = true});
+	rr_load();
+	rr_host_start();
+	amp_rproc_host_down(&rr.h);
+	assert_int_equal(amp_rproc_host_look(&rr.h), AMP_RPROC_DOWN);
+	assert_int_equal(amp_rproc_host_begin(&rr.h), 0);
+	assert_int_equal(amp_rproc_host_look(&rr.h), AMP_RPROC_UP);
+	rr.o.foreign = false;
+	rr_make_image();
+	rr_reload_reset();
+	assert_int_equal(amp_rproc_host_up(&rr.h, rr.host.vq), -EAGAIN);
+	rr_works();
+}
+
+/* A stale answer that happens to be the next number is none. */
+static void test_an_answer_before_the_question(void **state)
+{
+	(void)state;
+	served();
+	rr_remote_off();
+	rr_table()->vdev.config.remote_epoch = rr.h.epoch + 1;
+	assert_int_equal(rr_host_start(), 0);
+	rr_settle();
+	assert_false(rr.host.up);
+	rr_warm_reset();
+	rr_works();
+}
+
 /* ---- a thousand times ---- */
 
 static void rounds(const struct rr_opt *o)
@@ -786,6 +819,8 @@ int main(void)
 		T(test_host_that_prefills_used_buffers),
 		T(test_foreign_remote_is_served_once_and_again_when_told),
 		T(test_foreign_remote_by_its_magic),
+		T(test_foreign_remote_becomes_ours_before_it_is_served),
+		T(test_an_answer_before_the_question),
 		T(test_1000_restarts_of_each_side_lose_no_buffer),
 		T(test_1000_restarts_with_large_buffers),
 		T(test_epochs_wrap),

@@ -301,6 +301,9 @@ static void test_refused_vrings(void **state)
 		refused(-ENOSPC, "no room");
 		T_(vdev.vring[r].da) = (uint32_t)rr.o.da + 0x20;
 		refused(-EINVAL, "not aligned");
+		T_(vdev.vring[r].align) = 4; /* descriptors want 16 */
+		T_(vdev.vring[r].da) = (uint32_t)rr.o.da + 0x28;
+		refused(-EINVAL, "not aligned");
 		T_(vdev.vring[r].da) = (uint32_t)rr.o.da - 0x40;
 		refused(-EINVAL, "vring beyond");
 		T_(vdev.vring[r].da) = (uint32_t)rr.o.da + 0x4000;
