@@ -33,9 +33,10 @@ static const struct {
 } link_types[] = {
 	{"vhost-user-vsock", AMP_LINK_VHOST_USER_VSOCK},
 	{"rpmsg-shm", AMP_LINK_RPMSG_SHM},
+	{"rpmsg-char", AMP_LINK_RPMSG_CHAR},
 };
 
-static const char link_type_list[] = "vhost-user-vsock or rpmsg-shm";
+static const char link_type_list[] = "vhost-user-vsock, rpmsg-shm or rpmsg-char";
 
 static enum amp_link_type link_type(const char *text)
 {
@@ -223,6 +224,15 @@ static int set_elf(struct amp_link_conf *link, const char *text, const char *whe
 	return 0;
 }
 
+static int set_sysfs(struct amp_link_conf *link, const char *text, const char *where, FILE *err)
+{
+	if (!*text || strlen(text) >= sizeof(link->sysfs))
+		return complain(err, where, "expected the directory where sysfs is mounted",
+				text);
+	strcpy(link->sysfs, text);
+	return 0;
+}
+
 /* ADDRESS:SIZE */
 static int set_carveout(struct amp_link_conf *link, const char *text, const char *where,
 			FILE *err)
@@ -313,6 +323,7 @@ static int set_bell(struct amp_link_conf *link, const char *text, const char *wh
 
 #define VSOCK (1u << AMP_LINK_VHOST_USER_VSOCK)
 #define SHM   (1u << AMP_LINK_RPMSG_SHM)
+#define CHAR  (1u << AMP_LINK_RPMSG_CHAR)
 
 /* What a link can have once: the same word in the file and behind --link. */
 static const struct key {
@@ -320,19 +331,26 @@ static const struct key {
 	unsigned types;
 	int (*set)(struct amp_link_conf *link, const char *text, const char *where, FILE *err);
 } keys[] = {
-	{"type", VSOCK | SHM, set_type}, {"path", VSOCK | SHM, set_path},
-	{"cid", VSOCK, set_cid},	 {"da", SHM, set_da},
-	{"offset", SHM, set_offset},	 {"size", SHM, set_size},
-	{"table", SHM, set_table},	 {"elf", SHM, set_elf},
-	{"carveout", SHM, set_carveout}, {"buffer", SHM, set_buffer},
-	{"buffers", SHM, set_buffers},	 {"bell", SHM, set_bell},
+	{"type", VSOCK | SHM | CHAR, set_type},
+	{"path", VSOCK | SHM | CHAR, set_path},
+	{"cid", VSOCK, set_cid},
+	{"da", SHM, set_da},
+	{"offset", SHM, set_offset},
+	{"size", SHM, set_size},
+	{"table", SHM, set_table},
+	{"elf", SHM, set_elf},
+	{"carveout", SHM, set_carveout},
+	{"buffer", SHM | CHAR, set_buffer},
+	{"buffers", SHM, set_buffers},
+	{"bell", SHM, set_bell},
+	{"sysfs", CHAR, set_sysfs},
 };
 #define KEYS (sizeof(keys) / sizeof(*keys))
 
 /* The keys of a type (0: of all) in words, without type and path. */
 static const char *key_list(unsigned types)
 {
-	static char text[160];
+	static char text[192];
 	size_t len = 0;
 
 	text[0] = 0;
@@ -404,7 +422,7 @@ static void default_name(const struct amp_config *conf, struct amp_link_conf *li
 		return;
 	}
 	TAILQ_FOREACH(l, &conf->links, entry)
-	n += l->type == link->type && l != link;
+	n += l->type != AMP_LINK_VHOST_USER_VSOCK && l != link;
 	snprintf(link->name, sizeof(link->name), "rpmsg%u", n);
 }
 
@@ -632,6 +650,27 @@ int amp_config_file(struct amp_config *conf, const char *path, FILE *err)
 
 /* ---- the whole ---- */
 
+/* Over /dev/rpmsg nobody knows who sent a raw message, so nobody could be answered. */
+static int check_raw(const struct amp_link_conf *link, FILE *err)
+{
+	const struct amp_forward *f;
+	char text[AMP_SERVICE_TEXT];
+	int r = 0;
+
+	TAILQ_FOREACH(f, &link->expose, entry)
+	{
+		if (f->target.kind != AMP_TARGET_UDP || f->service.kind != AMP_SERVICE_RPMSG)
+			continue;
+		fprintf(err,
+			"%s: expose: %s to udp cannot be on a link of type rpmsg-char, which "
+			"does "
+			"not see who sends: expected a tcp or unix target\n",
+			f->where, amp_service_text(&f->service, text));
+		r = -EINVAL;
+	}
+	return r;
+}
+
 /* Does the link's type have such services? Said at the rule. */
 static int check_services(const struct amp_link_conf *link, const struct amp_forwards *list,
 			  const char *key, FILE *err)
@@ -707,13 +746,16 @@ static int check_link(const struct amp_link_conf *link, FILE *err)
 			 type_text(link->type), keys[i].name, key_list(1u << link->type));
 		return complain(err, link->where, what, NULL);
 	}
-	if (!link->path[0])
-		return complain(err, link->where,
-				link->type == AMP_LINK_RPMSG_SHM
-					? "this link has no path: expected path = FILE"
-					: "this link has no path: expected path = SOCKET",
-				NULL);
-	r = link->type == AMP_LINK_RPMSG_SHM ? check_shm(link, err) : check_vsock(link, err);
+	if (!link->path[0]) {
+		snprintf(what, sizeof(what), "this link has no path: expected path = %s",
+			 link->type == AMP_LINK_RPMSG_SHM    ? "FILE"
+			 : link->type == AMP_LINK_RPMSG_CHAR ? "/dev/rpmsg_ctrlN"
+							     : "SOCKET");
+		return complain(err, link->where, what, NULL);
+	}
+	r = link->type == AMP_LINK_RPMSG_SHM	? check_shm(link, err)
+	    : link->type == AMP_LINK_RPMSG_CHAR ? check_raw(link, err)
+						: check_vsock(link, err);
 	if (check_services(link, &link->publish, "publish", err) ||
 	    check_services(link, &link->expose, "expose", err))
 		r = -EINVAL;
@@ -727,6 +769,8 @@ static const char *clash(const struct amp_link_conf *a, const struct amp_link_co
 		return "name";
 	if (a->type != b->type)
 		return NULL;
+	if (a->type == AMP_LINK_RPMSG_CHAR)
+		return strcmp(a->path, b->path) == 0 ? "path" : NULL;
 	if (a->type == AMP_LINK_VHOST_USER_VSOCK)
 		return strcmp(a->path, b->path) == 0 ? "path" : a->cid == b->cid ? "CID" : NULL;
 	if (a->shm.bell.kind == AMP_BELL_UNIX && b->shm.bell.kind == AMP_BELL_UNIX &&

@@ -8,7 +8,12 @@
 #include "log.h"
 #include "rule.h"
 
-enum amp_link_type { AMP_LINK_NONE, AMP_LINK_VHOST_USER_VSOCK, AMP_LINK_RPMSG_SHM };
+enum amp_link_type {
+	AMP_LINK_NONE,
+	AMP_LINK_VHOST_USER_VSOCK,
+	AMP_LINK_RPMSG_SHM,
+	AMP_LINK_RPMSG_CHAR
+};
 
 #define AMP_LINK_NAME_MAX 31u
 #define AMP_SUN_PATH	  108u /* what sun_path takes, its NUL included */
@@ -32,7 +37,7 @@ struct amp_shm_conf {
 	uint64_t table;		       /* address of the resource table */
 	bool has_table;		       /* 0 is an address, too */
 	uint64_t carveout, carve_size; /* for tables that have none; size 0: not given */
-	uint32_t buf_len, buf_cnt;     /* 0: the usual */
+	uint32_t buf_len, buf_cnt;     /* 0: the usual; buf_len also for rpmsg-char */
 	struct amp_bell_conf bell;
 };
 
@@ -41,7 +46,8 @@ struct amp_link_conf {
 	char name[AMP_LINK_NAME_MAX + 1];
 	enum amp_link_type type;
 	char path[256];
-	uint32_t cid; /* vsock */
+	uint32_t cid;	 /* vsock */
+	char sysfs[256]; /* rpmsg-char: "": /sys */
 	struct amp_shm_conf shm;
 	unsigned given; /* keys, for complaints: config.c */
 	char *where;

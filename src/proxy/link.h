@@ -66,6 +66,7 @@ TAILQ_HEAD(amp_links, amp_link);
 /* Each link type's own. NULL: no memory. */
 struct amp_link *amp_link_vhost_vsock(const struct amp_link_conf *conf);
 struct amp_link *amp_link_rpmsg_shm(const struct amp_link_conf *conf);
+struct amp_link *amp_link_rpmsg_char(const struct amp_link_conf *conf);
 
 /* Common part, for link types. */
 int amp_link_init(struct amp_link *link, const struct amp_link_ops *ops,

@@ -215,8 +215,6 @@ static int init_host(struct link_rs *l, size_t off)
 {
 	const struct amp_shm_conf *shm = &conf_of(l)->shm;
 	struct amp_rproc_host *h = &l->host;
-	uint32_t epoch = h->epoch;
-	int r;
 
 	memset(h, 0, sizeof(*h));
 	h->mem = l->map;
@@ -238,10 +236,7 @@ static int init_host(struct link_rs *l, size_t off)
 		h->state[q] = l->state[q];
 	}
 	h->state_len = RING_MAX;
-	r = amp_rproc_host_init(h, off);
-	/* a reloaded table knows of no epoch: the last one's number must not come again */
-	h->epoch = epoch;
-	if (r)
+	if (amp_rproc_host_init(h, off))
 		return waits(l, "no good resource table at 0x%" PRIx64 " in %s: %s",
 			     h->mem_da + off, conf_of(l)->path, h->why);
 	return 0;

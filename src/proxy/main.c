@@ -42,6 +42,8 @@ static const char help[] =
 	"         [,elf=FILE|,table=ADDR][,offset=N][,size=N][,carveout=ADDR:SIZE]\n"
 	"         [,buffer=N][,buffers=N][,name=NAME]\n"
 	"                       serve a remote core; PATH: the file that has its memory\n"
+	"  --link rpmsg-char:/dev/rpmsg_ctrlN[,buffer=N][,sysfs=DIR][,name=NAME]\n"
+	"                       serve a remote core whose rpmsg host is the kernel\n"
 	"rules for the --link before them:\n"
 	"  --allow RULE         let the guest reach RULE, e.g. 'out tcp 192.0.2.1:80',\n"
 	"                       'out udp 10.0.0.0/8:53', 'out tcp example.com:443',\n"
@@ -257,8 +259,9 @@ static int start_links(const struct amp_config *conf)
 
 	TAILQ_FOREACH(c, &conf->links, entry)
 	{
-		struct amp_link *l = c->type == AMP_LINK_RPMSG_SHM ? amp_link_rpmsg_shm(c)
-								   : amp_link_vhost_vsock(c);
+		struct amp_link *l = c->type == AMP_LINK_RPMSG_SHM    ? amp_link_rpmsg_shm(c)
+				     : c->type == AMP_LINK_RPMSG_CHAR ? amp_link_rpmsg_char(c)
+								      : amp_link_vhost_vsock(c);
 
 		if (!l)
 			return -ENOMEM;

@@ -40,6 +40,7 @@ struct amp_end_vsock {
 		struct amp_rstream_conn rc; /* begins with c */
 	};
 	struct amp_vlink *vl;
+	void *door_in, *door_out;      /* rpmsg-char: its endpoints */
 	const struct amp_forward *fwd; /* incoming: what it asked for, NULL: offload */
 	struct amp_grave grave;
 	TAILQ_ENTRY(amp_end_vsock) due_entry;

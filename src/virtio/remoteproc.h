@@ -201,6 +201,7 @@ enum amp_rproc_event { AMP_RPROC_NOTHING, AMP_RPROC_UP, AMP_RPROC_DOWN };
  * A look at status and epoch, cheap. UP: the host serves this epoch: set the queues up
  * (amp_rproc_queue()). DOWN: it does no longer, or asks for a new epoch (so it may
  * come when nothing is up): forget the queues, if any, then amp_rproc_boot() and a kick.
+ * Look again after either, but not for ever: the host may change its mind all the time.
  */
 enum amp_rproc_event amp_rproc_look(struct amp_rproc *rp);
 /*
@@ -284,7 +285,8 @@ int amp_rproc_host_begin(struct amp_rproc_host *h);
 /*
  * A look at the epochs. DOWN: not served, or no longer: forget the queues, if any, then
  * amp_rproc_host_begin() and a kick. UP: amp_rproc_host_up(). Look again after either (a remote
- * without epochs is UP at once), and whenever the remote kicks.
+ * without epochs is UP at once), but not for ever (a hostile one is UP and DOWN by turns), and
+ * whenever the remote kicks.
  */
 enum amp_rproc_event amp_rproc_host_look(struct amp_rproc_host *h);
 /*

@@ -8,7 +8,8 @@
  *    really mapped, each word read once into a local; what the walk finds is kept in struct
  *    amp_rproc_host, private memory, and nothing is fetched from the table a second time;
  *  - later reads of the table (status, epochs, addresses) are compared with what this side
- *    wrote, for equality, and serve for nothing else;
+ *    wrote, for equality, and serve for nothing else (but that a new number is neither of
+ *    the two that stand there);
  *  - the table is walked anew whenever a new epoch is asked for or served: the remote may
  *    have been loaded with another program, whose table lies and looks different. What is
  *    written always goes where the last walk said, and that is within the memory;

@@ -124,6 +124,12 @@ def restarts(times, act, **kw):
         g.p.wait_counter("attached", lives + 1)
         for name in ("flows", "sockets", "ends"):
             g.p.wait_counter(name, 0)
+        try:  # the new life has announced nothing yet
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as k:
+                raise AssertionError(f"got {k.recv(1)!r}")
+        except ConnectionResetError:
+            pass
+        g.p.log("the remote has not announced it")
     ping(g.r.connect("e"))
     for t in srv.threads:
         t.join(10)

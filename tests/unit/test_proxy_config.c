@@ -203,6 +203,36 @@ static void test_bad_shm(void **state)
 	    "F:6:", "same doorbell");
 }
 
+#define CHAR "[link m4]\ntype = rpmsg-char\npath = /dev/rpmsg_ctrl0\n"
+
+static void test_char(void **state)
+{
+	const struct amp_link_conf *l;
+	struct amp_config c;
+
+	(void)state;
+	assert_int_equal(read_file(CHAR
+				   "sysfs = /s\nbuffer = 1024\nexpose = rpmsg:a -> unix /a\n"
+				   "publish = udp 127.0.0.1:1 -> rpmsg:b\n"
+				   "publish = tcp 127.0.0.1:1 -> inet:80\n",
+				   &c),
+			 0);
+	l = TAILQ_FIRST(&c.links);
+	assert_int_equal(l->type, AMP_LINK_RPMSG_CHAR);
+	assert_string_equal(l->sysfs, "/s");
+	assert_int_equal(l->shm.buf_len, 1024);
+	amp_config_free(&c);
+	bad("[link a]\ntype = rpmsg-char\nbuffer = 512\n", "F:2:", "path = /dev/rpmsg_ctrlN");
+	bad(CHAR "bell = poll:1\n", "F:2:", "rpmsg-char has no key bell");
+	bad(CHAR "sysfs =\n", "F:4:", "sysfs");
+	bad(CHAR "expose = rpmsg:a -> udp 127.0.0.1:1\n", "F:4: expose: rpmsg:a",
+	    "does not see who sends");
+	bad(CHAR "expose = vsock:1 -> unix /a\n", "F:4: expose: vsock:1",
+	    "type rpmsg-char: expected rpmsg:NAME");
+	bad(CHAR "[link b]\ntype = rpmsg-char\npath = /dev/rpmsg_ctrl0\n", "F:5:", "same path");
+	bad(SHM "sysfs = /s\n", "F:2:", "rpmsg-shm has no key sysfs");
+}
+
 static void test_long_lines(void **state)
 {
 	char text[2000];
@@ -294,13 +324,10 @@ static void test_rule_needs_link(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),
-		cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_shm),
-		cmocka_unit_test(test_bad_shm),
-		cmocka_unit_test(test_long_lines),
-		cmocka_unit_test(test_option),
-		cmocka_unit_test(test_rule_needs_link),
+		cmocka_unit_test(test_good),   cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_shm),    cmocka_unit_test(test_bad_shm),
+		cmocka_unit_test(test_char),   cmocka_unit_test(test_long_lines),
+		cmocka_unit_test(test_option), cmocka_unit_test(test_rule_needs_link),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

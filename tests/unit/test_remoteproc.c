@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// timeout: 60
 /*
  * remoteproc: both sides around one table, in every order of events (docs/protocol.md, "remoteproc and
  * epochs"). Tables that lie: test_remoteproc_table.c. Events in the middle of a step, and cores with

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// timeout: 60
 /*
  * remoteproc: tables as they may be and as they may not, in memory of exactly its size. What the
  * host makes of a table must lie within the memory and on nothing else, whatever the

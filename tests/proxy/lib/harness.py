@@ -79,11 +79,12 @@ class Proxy:
         self.cond = threading.Condition()
         r, w = os.pipe()
         argv = [binary(), "--ready-fd", str(w)]
+        self.env = env or {}
         argv += args(self) if args else ["--link", f"vhost-user-vsock:{self.path},cid=3,name=g"]
         for rule in rules:
             key, text = rule.split(" ", 1)
             argv += ["--" + key, text.replace("DIR", self.dir.name)]
-        self.proc = subprocess.Popen(argv, pass_fds=[w] + (fds() if fds else []), stderr=subprocess.PIPE, env={**os.environ, **(env or {})})
+        self.proc = subprocess.Popen(argv, pass_fds=[w] + (fds() if fds else []), stderr=subprocess.PIPE, env={**os.environ, **self.env})
         os.close(w)
         self.thread = threading.Thread(target=self.read, daemon=True)
         self.thread.start()

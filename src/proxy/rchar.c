@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* What rchar.h says. What the kernel writes into sysfs is believed, but bounded. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/rpmsg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "rchar.h"
+
+#define SCAN_MAX 4096u /* entries of a directory */
+
+static const char *base_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+/* One line of an attribute, without its end. */
+static bool attribute(char *dst, size_t len, const char *sysfs, const char *dir,
+		      const char *entry, const char *attr)
+{
+	char path[512];
+	ssize_t n;
+	int fd;
+
+	if (snprintf(path, sizeof(path), "%s/%s/%s/%s", sysfs, dir, entry, attr) >=
+	    (int)sizeof(path))
+		return false;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	n = read(fd, dst, len - 1);
+	close(fd);
+	if (n < 0)
+		return false;
+	dst[n] = 0;
+	dst[strcspn(dst, "\n")] = 0;
+	return true;
+}
+
+/* Calls fn for each entry that begins with prefix, until it says true. */
+static bool each(const char *sysfs, const char *dir, const char *prefix,
+		 bool (*fn)(void *ctx, const char *entry), void *ctx)
+{
+	char path[512];
+	struct dirent *d;
+	bool found = false;
+	DIR *all;
+
+	snprintf(path, sizeof(path), "%s/%s", sysfs, dir);
+	all = opendir(path);
+	if (!all)
+		return false;
+	for (unsigned i = 0; !found && i < SCAN_MAX && (d = readdir(all)) != NULL; i++)
+		found = strncmp(d->d_name, prefix, strlen(prefix)) == 0 && fn(ctx, d->d_name);
+	closedir(all);
+	return found;
+}
+
+/* ---- the control device ---- */
+
+/* "virtio0." of "../../../virtio0.rpmsg_ctrl.0.0". */
+static int find_bus(struct amp_rchar *rc)
+{
+	char path[512], link[256], *dot;
+	const char *base;
+	ssize_t n;
+
+	if (snprintf(path, sizeof(path), "%s/class/rpmsg/%s/device", rc->sysfs,
+		     base_of(rc->path)) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	n = readlink(path, link, sizeof(link) - 1);
+	if (n < 0)
+		return -errno;
+	link[n] = 0;
+	base = base_of(link);
+	dot = strchr(base, '.');
+	if (!dot || (size_t)(dot - base) + 2 > sizeof(rc->bus))
+		return -EINVAL;
+	dot[1] = 0;
+	strcpy(rc->bus, base);
+	return 0;
+}
+
+static int open_endpoint(const struct amp_rchar *rc, const char *entry)
+{
+	char path[512];
+	int fd, dir_len = (int)(base_of(rc->path) - rc->path);
+
+	if (snprintf(path, sizeof(path), "%.*s%s", dir_len, rc->path, entry) >=
+	    (int)sizeof(path))
+		return -ENAMETOOLONG;
+	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static void own_prefix(const struct amp_rchar *rc, char dst[32])
+{
+	snprintf(dst, 32, "amp:%.15s:", base_of(rc->path));
+}
+
+static bool is_endpoint(const char *entry)
+{
+	return entry[5] && entry[5 + strspn(entry + 5, "0123456789")] == 0;
+}
+
+static bool sweep_one(void *ctx, const char *entry)
+{
+	const struct amp_rchar *rc = ctx;
+	char name[64], own[32];
+	int fd;
+
+	own_prefix(rc, own);
+	if (!is_endpoint(entry) ||
+	    !attribute(name, sizeof(name), rc->sysfs, "class/rpmsg", entry, "name") ||
+	    strncmp(name, own, strlen(own)))
+		return false;
+	fd = open_endpoint(rc, entry);
+	if (fd >= 0)
+		amp_rchar_destroy(fd);
+	return false;
+}
+
+int amp_rchar_open(struct amp_rchar *rc)
+{
+	struct stat st;
+	int r;
+
+	rc->fd = open(rc->path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (rc->fd < 0)
+		return -errno;
+	r = find_bus(rc);
+	if (!r && stat(rc->path, &st))
+		r = -errno;
+	if (r) {
+		amp_rchar_close(rc);
+		return r;
+	}
+	rc->dev = st.st_dev;
+	rc->ino = st.st_ino;
+	each(rc->sysfs, "class/rpmsg", "rpmsg", sweep_one, rc);
+	return 0;
+}
+
+bool amp_rchar_stands(const struct amp_rchar *rc)
+{
+	struct stat st;
+
+	return stat(rc->path, &st) == 0 && st.st_dev == rc->dev && st.st_ino == rc->ino;
+}
+
+void amp_rchar_close(struct amp_rchar *rc)
+{
+	if (rc->fd >= 0)
+		close(rc->fd);
+	rc->fd = -1;
+}
+
+/* ---- endpoints ---- */
+
+struct search {
+	const struct amp_rchar *rc;
+	const char *name;
+	char entry[32];
+};
+
+static bool has_name(void *ctx, const char *entry)
+{
+	struct search *s = ctx;
+	char name[64];
+
+	if (strlen(entry) >= sizeof(s->entry) || !is_endpoint(entry) ||
+	    !attribute(name, sizeof(name), s->rc->sysfs, "class/rpmsg", entry, "name") ||
+	    strcmp(name, s->name))
+		return false;
+	strcpy(s->entry, entry);
+	return true;
+}
+
+int amp_rchar_create(struct amp_rchar *rc, uint32_t src, uint32_t dst)
+{
+	struct rpmsg_endpoint_info info = {.src = src, .dst = dst};
+	struct search s = {.rc = rc, .name = info.name};
+	char own[32], guess[32];
+	int fd;
+
+	own_prefix(rc, own);
+	/* at most 4 + 15 + 1 characters, and ten more */
+	if (snprintf(info.name, sizeof(info.name), "%.20s%u", own, rc->next++) >=
+	    (int)sizeof(info.name))
+		return -ENAMETOOLONG;
+	if (ioctl(rc->fd, RPMSG_CREATE_EPT_IOCTL, &info) < 0)
+		return -errno;
+	/* the call does not say which it is: the lowest free number, more often than not */
+	snprintf(guess, sizeof(guess), "rpmsg%u", rc->likely);
+	if (!has_name(&s, guess) && !each(rc->sysfs, "class/rpmsg", "rpmsg", has_name, &s))
+		return -ENODEV;
+	rc->likely = (unsigned)strtoul(s.entry + 5, NULL, 10) + 1;
+	fd = open_endpoint(rc, s.entry);
+	return fd;
+}
+
+void amp_rchar_destroy(int fd)
+{
+	ioctl(fd, RPMSG_DESTROY_EPT_IOCTL);
+	close(fd);
+}
+
+/* ---- services ---- */
+
+struct scan {
+	const struct amp_rchar *rc;
+	void (*heard)(void *ctx, const char *name, uint32_t addr);
+	void *ctx;
+};
+
+static bool scan_one(void *ctx, const char *entry)
+{
+	static const char dir[] = "bus/rpmsg/devices";
+	const struct scan *s = ctx;
+	char name[64], dst[32], *end;
+	long long addr;
+
+	if (!attribute(name, sizeof(name), s->rc->sysfs, dir, entry, "name") ||
+	    !attribute(dst, sizeof(dst), s->rc->sysfs, dir, entry, "dst"))
+		return false;
+	addr = strtoll(dst, &end, 0); /* 0x400 here, 1024 or -1 there */
+	if (end != dst && !*end && addr > 0 && addr < UINT32_MAX)
+		s->heard(s->ctx, name, (uint32_t)addr);
+	return false;
+}
+
+void amp_rchar_scan(const struct amp_rchar *rc,
+		    void (*heard)(void *ctx, const char *name, uint32_t addr), void *ctx)
+{
+	struct scan s = {rc, heard, ctx};
+
+	each(rc->sysfs, "bus/rpmsg/devices", rc->bus, scan_one, &s);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Linux's rpmsg character devices, where the kernel is the rpmsg host of a remote.
+ *
+ *	/dev/rpmsg_ctrlN   one for each remote; RPMSG_CREATE_EPT_IOCTL makes an endpoint with a
+ *	                   source and a destination address, as a device of its own
+ *	/dev/rpmsgN        an endpoint: a read is a message (who sent it is not told), a write
+ *	                   is one to the destination. poll() never says POLLOUT, and a write
+ *	                   without a free buffer is ENOMEM. RPMSG_DESTROY_EPT_IOCTL ends it
+ *	/sys/bus/rpmsg/    what the remote has announced: <bus>.<name>.<src>.<dst>
+ *	/sys/class/rpmsg/  the devices: name, src, dst of each endpoint
+ *
+ * An endpoint's device outlives the process that made it. Ours are called
+ * "amp:<control device>:<number>", and those of an earlier life are swept away.
+ */
+#ifndef AMP_PROXY_RCHAR_H
+#define AMP_PROXY_RCHAR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct amp_rchar {
+	const char *path;  /* of the control device */
+	const char *sysfs; /* usually /sys */
+	int fd;		   /* -1: not open */
+	char bus[64];	   /* "virtio0.": how its remote's channels begin */
+	dev_t dev;
+	ino_t ino;
+	unsigned next;	 /* number of the next endpoint */
+	unsigned likely; /* which rpmsgN it may be */
+};
+
+/* Opens the control device and finds its remote; sweeps. 0 or -errno. */
+int amp_rchar_open(struct amp_rchar *rc);
+/* Is it still the same device? A remote that restarts has another. */
+bool amp_rchar_stands(const struct amp_rchar *rc);
+void amp_rchar_close(struct amp_rchar *rc);
+
+/* A new endpoint's descriptor, non-blocking; -errno. */
+int amp_rchar_create(struct amp_rchar *rc, uint32_t src, uint32_t dst);
+void amp_rchar_destroy(int fd);
+
+/* Each service that the remote has announced. */
+void amp_rchar_scan(const struct amp_rchar *rc,
+		    void (*heard)(void *ctx, const char *name, uint32_t addr), void *ctx);
+
+#endif /* AMP_PROXY_RCHAR_H */

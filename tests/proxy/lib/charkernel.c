@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Preloaded under the proxy in tests of rpmsg-char: what is opened below $CHARKERNEL/dev is a
+ * connection to charkernel.py, which plays the kernel's part. A message is a packet of a Unix
+ * socket, as it is one read or write of /dev/rpmsgN.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/rpmsg.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define FDS 65536
+
+static char device[FDS][32];
+
+/* Asks the kernel. The connection, with its answer in errno; -1. */
+static int ask(const char *what, const char *name, const void *more, size_t len)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	const char *dir = getenv("CHARKERNEL");
+	int (*real_close)(int) = dlsym(RTLD_NEXT, "close");
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	char text[256] = "";
+	int answer = EIO, n;
+
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s/kernel", dir);
+	n = snprintf(text, sizeof(text), "%s %s ", what, name);
+	memcpy(text + n, more, len);
+	if (connect(fd, (struct sockaddr *)&un, sizeof(un)) ||
+	    send(fd, text, (size_t)n + len, 0) < 0 ||
+	    recv(fd, &answer, sizeof(answer), 0) != sizeof(answer) || answer) {
+		real_close(fd);
+		errno = answer;
+		return -1;
+	}
+	return fd;
+}
+
+static int open_any(const char *sym, const char *path, int flags, mode_t mode)
+{
+	int (*real)(const char *, int, ...) = dlsym(RTLD_NEXT, sym);
+	const char *dir = getenv("CHARKERNEL");
+	size_t len = dir ? strlen(dir) : 0;
+	int fd;
+
+	if (!len || strncmp(path, dir, len) || strncmp(path + len, "/dev/", 5))
+		return real(path, flags, mode);
+	fd = ask("open", path + len + 5, "", 0);
+	if (fd < 0 || fd >= FDS)
+		return -1;
+	snprintf(device[fd], sizeof(device[fd]), "%s", path + len + 5);
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	return fd;
+}
+
+int open(const char *path, int flags, ...)
+{
+	va_list ap;
+	mode_t mode;
+
+	va_start(ap, flags);
+	mode = va_arg(ap, mode_t);
+	va_end(ap);
+	return open_any("open", path, flags, mode);
+}
+
+int open64(const char *path, int flags, ...)
+{
+	va_list ap;
+	mode_t mode;
+
+	va_start(ap, flags);
+	mode = va_arg(ap, mode_t);
+	va_end(ap);
+	return open_any("open64", path, flags, mode);
+}
+
+int close(int fd)
+{
+	int (*real)(int) = dlsym(RTLD_NEXT, "close");
+
+	if (fd >= 0 && fd < FDS)
+		device[fd][0] = 0;
+	return real(fd);
+}
+
+int ioctl(int fd, unsigned long req, ...)
+{
+	int (*real)(int, unsigned long, ...) = dlsym(RTLD_NEXT, "ioctl");
+	int (*real_close)(int) = dlsym(RTLD_NEXT, "close");
+	va_list ap;
+	void *arg;
+	int r;
+
+	va_start(ap, req);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	if (fd < 0 || fd >= FDS || !device[fd][0])
+		return real(fd, req, arg);
+	if (req == RPMSG_CREATE_EPT_IOCTL)
+		r = ask("create", device[fd], arg, sizeof(struct rpmsg_endpoint_info));
+	else
+		r = ask("destroy", device[fd], "", 0);
+	if (r < 0)
+		return -1;
+	real_close(r);
+	return 0;
+}
