@@ -4,7 +4,7 @@
 PROXY_SRCS := $(sort $(wildcard src/proxy/*.c)) src/vsock/vsock.c src/virtio/vq_split.c \
 	src/virtio/vhost_user_backend.c src/virtio/vhost_user_map.c \
 	src/virtio/vhost_user_request.c src/virtio/sigbus.c src/virtio/remoteproc_host.c \
-	src/af_rpmsg/rpmsg.c src/af_rpmsg/rpmsg_stream.c src/af_rpmsg/rpmsg_serve.c \
+	src/af_rpmsg/rpmsg.c src/af_rpmsg/rpmsg_stream.c src/af_rpmsg/rpmsg_serve.c src/af_rpmsg/rpmsg_told.c \
 	src/wire/offload.c
 PROXY_CPPFLAGS := -D_GNU_SOURCE '-DAMPSOCK_CONFIG="proxy/proxy_config.h"' -Isrc -idirafter include
 PROXY_CFLAGS := $(STD) $(WARN) -fPIE -fstack-protector-strong -fno-common
