@@ -88,7 +88,7 @@ int amp_rproc_queue(struct amp_rproc *rp, unsigned vring, struct amp_vq *vq)
 		.role = AMP_VQ_DEVICE,
 		.dir = vring == AMP_RPROC_TX ? AMP_VQ_OUT : AMP_VQ_IN,
 		.num = rp->num,
-		.xlate = {translate, rp},
+		.xlate = {.translate = translate, .ctx = rp},
 	};
 
 	if (da & mask || off > rp->shm_len || len > rp->shm_len - off)
