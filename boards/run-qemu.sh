@@ -53,9 +53,9 @@ for arg in "$@"; do
 done
 
 # Memory that another process can map, by descriptor or, for qemu-mps2's PSRAM, by name.
-backend=memory-backend-memfd
+backend='memory-backend-memfd'
 case $board,$socket in
-qemu-mps2,?*) backend=memory-backend-file,mem-path=$socket.ram ;;
+qemu-mps2,?*) backend="memory-backend-file,mem-path=$socket.ram" ;;
 esac
 set -- "$qemu" -M "$machine,memory-backend=m" -cpu "$cpu" \
 	-object "$backend,id=m,size=$memory,share=on" \
