@@ -41,6 +41,12 @@ AMP_OPTIONAL(amp_rpmsg_unreserve);
 _Static_assert(AF_RPMSG == 65, "families.def");
 _Static_assert(RPMSG_NAME_LEN == AMP_RPMSG_NAME_LEN && RPMSG_ADDR_ANY == AMP_RPMSG_ADDR_ANY,
 	       "sys/rpmsg_socket.h and wire/rpmsg_hdr.h");
+_Static_assert(
+	sizeof(struct sockaddr_rpmsg) == sizeof(struct amp_raddr) &&
+		offsetof(struct sockaddr_rpmsg, rp_link) == offsetof(struct amp_raddr, link) &&
+		offsetof(struct sockaddr_rpmsg, rp_addr) == offsetof(struct amp_raddr, addr) &&
+		offsetof(struct sockaddr_rpmsg, rp_name) == offsetof(struct amp_raddr, name),
+	"struct amp_raddr");
 
 static unsigned waiting; /* l: sockets with SUB_WAIT */
 
@@ -54,51 +60,41 @@ static int rpmsg_create(struct amp_sock *s, int type, int protocol)
 
 /* ---- addresses ---- */
 
-/*
- * The suffix of streams is ours, and the front door's name only a carrier's: nobody but this
- * library makes a socket without descriptor.
- */
-static bool reserved_name(const struct amp_sock *s, const char *name)
-{
-	size_t len = strlen(name);
-
-	if (len >= 2 && memcmp(name + len - 2, AMP_RSTREAM_SUFFIX, 2) == 0)
-		return true;
-	return strcmp(name, AMP_RSTREAM_DOOR) == 0 && !(s->flags & AMP_SF_ORPHAN);
-}
+#define SUFFIX_LEN (sizeof(AMP_RSTREAM_SUFFIX) - 1)
 
 int amp_raddr_get(const struct amp_sock *s, const struct sockaddr *addr, socklen_t len,
 		  struct amp_raddr *to)
 {
-	struct sockaddr_rpmsg a; /* the caller's may lie anywhere */
-	size_t max = RPMSG_NAME_LEN - 1, n;
-	const char *end;
+	size_t max = s->type == SOCK_STREAM ? RPMSG_NAME_LEN - SUFFIX_LEN : RPMSG_NAME_LEN;
+	char *end;
 
 	if (addr->sa_family != AF_RPMSG)
 		return -EAFNOSUPPORT;
-	if (len < sizeof(a))
+	if (len < sizeof(*to))
 		return -EINVAL;
-	memcpy(&a, addr, sizeof(a));
-	end = memchr(a.rp_name, '\0', sizeof(a.rp_name));
-	if (s->type == SOCK_STREAM)
-		max -= sizeof(AMP_RSTREAM_SUFFIX) - 1;
-	if (!end || (n = (size_t)(end - a.rp_name)) > max)
+	memcpy(to, addr, sizeof(*to)); /* the caller's may lie anywhere */
+	end = memchr(to->name, '\0', max);
+	if (!end)
 		return -ENAMETOOLONG;
-	if (reserved_name(s, a.rp_name))
+	/* The suffix of streams is ours, the front door's name only a carrier's: nobody but this
+	 * library makes a socket without descriptor. */
+	if ((end >= to->name + SUFFIX_LEN &&
+	     strcmp(end - SUFFIX_LEN, AMP_RSTREAM_SUFFIX) == 0) ||
+	    (!(s->flags & AMP_SF_ORPHAN) && strcmp(to->name, AMP_RSTREAM_DOOR) == 0))
 		return -EINVAL;
-	if (a.rp_link != RPMSG_LINK_ANY && a.rp_link >= AMPSOCK_RPMSG)
+	if (to->link != RPMSG_LINK_ANY && to->link >= AMPSOCK_RPMSG)
 		return -ENODEV;
-	memcpy(to->name, a.rp_name, sizeof(to->name));
-	if (n && s->type == SOCK_STREAM)
-		memcpy(to->name + n, AMP_RSTREAM_SUFFIX, sizeof(AMP_RSTREAM_SUFFIX));
-	to->link = a.rp_link == RPMSG_LINK_ANY ? AMP_RLINK_ANY : (uint8_t)a.rp_link;
-	to->addr = a.rp_addr == RPMSG_ADDR_ANY ? 0 : a.rp_addr;
+	if (to->name[0] && s->type == SOCK_STREAM)
+		memcpy(end, AMP_RSTREAM_SUFFIX, SUFFIX_LEN + 1);
+	if (to->addr == RPMSG_ADDR_ANY)
+		to->addr = 0;
 	return 0;
 }
 
+/* Is link i meant? A byte has AMP_RLINK_ANY for any. */
 static bool meant(unsigned link, unsigned i)
 {
-	return link == AMP_RLINK_ANY || link == i;
+	return (uint8_t)link == AMP_RLINK_ANY || link == i;
 }
 
 /* The newest announcement of to->name on l. */
@@ -257,7 +253,7 @@ static int rpmsg_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t
 		return -EADDRINUSE;
 	(void)close_all(s); /* one that a datagram was sent from */
 	memcpy(p->name, at.name, sizeof(p->name));
-	p->bound_on = at.link;
+	p->bound_on = (uint8_t)at.link;
 	if (strcmp(at.name, AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX) == 0)
 		s->sub |= SUB_DOOR;
 	else
@@ -331,7 +327,7 @@ static int wait_for(struct amp_sock *s, const struct amp_raddr *to)
 				 (s->sndtimeo_ms ? s->sndtimeo_ms : AMPSOCK_CONNECT_MS);
 	}
 	memcpy(p->wait, to->name, sizeof(p->wait));
-	p->wait_on = to->link;
+	p->wait_on = (uint8_t)to->link;
 	return -EAGAIN;
 }
 

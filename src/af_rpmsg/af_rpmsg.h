@@ -59,9 +59,10 @@ _Static_assert(offsetof(struct amp_rlink, rs.vs) == offsetof(struct amp_rlink, l
 extern struct amp_rlink amp_rlinks[AMPSOCK_RPMSG];
 extern const struct amp_family amp_rpmsg_family;
 
+/* Mostly there is one, and then nothing is to be computed. */
 static inline unsigned amp_rlink_index(const struct amp_rlink *l)
 {
-	return (unsigned)(l - amp_rlinks);
+	return AMPSOCK_RPMSG == 1 ? 0 : (unsigned)(l - amp_rlinks);
 }
 
 /* Link number i, its bus ready for endpoints whether it is up or not. */
@@ -151,7 +152,7 @@ static inline struct amp_sock *amp_rsock_of(const struct amp_rlink *l,
 
 static inline struct amp_rlink *amp_rsock_link(const struct amp_sock *s)
 {
-	return &amp_rlinks[s->link - AMP_VLINK_RPMSG];
+	return &amp_rlinks[AMPSOCK_RPMSG == 1 ? 0 : s->link - AMP_VLINK_RPMSG];
 }
 
 /* Is the private part a connection of the engine? */
@@ -160,9 +161,11 @@ static inline bool amp_rsock_is_conn(const struct amp_sock *s)
 	return s->type == SOCK_STREAM && s->link;
 }
 
-/* The checked address: name as it goes over the wire, address 0 for any. */
+/* The checked address: struct sockaddr_rpmsg, with the name as it goes over the wire, the
+ * address 0 for any. */
 struct amp_raddr {
-	uint8_t link; /* or AMP_RLINK_ANY */
+	uint16_t family;
+	uint16_t link; /* or 0xffff: any */
 	uint32_t addr;
 	char name[AMP_RPMSG_NAME_LEN]; /* "": none */
 };

@@ -120,9 +120,10 @@ static void path_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct a
 
 static void path_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx)
 {
+	struct amp_rstream *rs = rs_of(vs);
 	struct amp_rpmsg_tx t = {.data = tx->hdr[0].base, .id = (uint32_t)tx->hdr[0].len};
 
-	rs_of(vs)->door->cancel(rs_of(vs), &t);
+	rs->door->cancel(rs, &t);
 }
 
 static bool path_ready(const struct amp_vsock *vs)
@@ -135,9 +136,10 @@ static bool path_ready(const struct amp_vsock *vs)
 static void path_gone(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
 	struct amp_rstream_conn *rc = amp_rstream_conn(c);
+	struct amp_rstream *rs = rs_of(vs);
 
 	if (rc->ept.addr != AMP_RPMSG_ADDR_ANY)
-		rs_of(vs)->door->close(rs_of(vs), rc);
+		rs->door->close(rs, rc);
 	rc->ept.addr = AMP_RPMSG_ADDR_ANY;
 }
 

@@ -15,7 +15,9 @@
 #define AMPSOCK_RING_LEN 262144
 #endif
 #define AMPSOCK_VSOCK_LINKS 8
-#define AMPSOCK_RPMSG	    4
+#ifndef AMPSOCK_RPMSG
+#define AMPSOCK_RPMSG 4
+#endif
 #define AMPSOCK_RPMSG_NAMES 64
 #define AMPSOCK_RPMSG_HOLD  32
 /*

@@ -74,7 +74,7 @@ const struct amp_family *amp_family_carrier(void)
 
 		if (!fam->carrier)
 			continue;
-		if (!(AMPSOCK_VSOCK && AMPSOCK_RPMSG) || !fam->carrier->up ||
+		if (!(AMPSOCK_VSOCK && AMPSOCK_RPMSG > 0) || !fam->carrier->up ||
 		    fam->carrier->up())
 			return fam;
 		if (!first)

@@ -911,8 +911,10 @@ int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t w
 	}
 	if (must_queue(vs, c))
 		r = 0;
+	else if (LOOP(c))
+		r = vs->path->reserve(vs, c, tx, &room);
 	else
-		r = LOOP(c) ? vs->path->reserve(vs, c, tx, &room) : out_get(vs, tx, &room);
+		r = out_get(vs, tx, &room);
 	if (r <= 0) {
 		tx_starve(vs, c);
 		return -EAGAIN;

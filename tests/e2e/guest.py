@@ -113,10 +113,10 @@ class Guest:
     """One process. Calls as in C; a failed one is an OSError with the guest's errno."""
     running = []
 
-    def __init__(self, path=None, kind=None):
+    def __init__(self, path=None, kind=None, fds=()):
         argv = [os.path.join(BUILD, "e2e", "agent-" + (kind or KIND))] + ([path] if path else [])
         self.proc = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                     stderr=subprocess.PIPE)
+                                     stderr=subprocess.PIPE, pass_fds=fds)
         self.lock = threading.Lock()
         self.seq = 0
         self.pending = {0: Later("start")}

@@ -188,6 +188,29 @@ def host_dies():
 
 
 @test
+def eventfds():
+    """two inherited eventfds are as good a bell"""
+    with tempfile.TemporaryDirectory() as d:
+        a, b = os.eventfd(0, os.EFD_NONBLOCK), os.eventfd(0, os.EFD_NONBLOCK)
+        remote = Guest(f"rpmsg-remote:{d}/shm,fd:{a},{b}", fds=(a, b))
+        host = Guest(f"rpmsg-host:{d}/shm,fd:{b},{a}", fds=(a, b))
+        os.close(a)
+        os.close(b)
+        ls = listener(remote, STREAM, "bytes")
+        c = dial(host, STREAM, "bytes")
+        s, _ = ls.accept()
+        for i in range(50):
+            c.send(b"ping %d" % i)
+            eq(s.recv(), b"ping %d" % i)
+            s.send(b"pong %d" % i)
+            eq(c.recv(), b"pong %d" % i)
+        for x in (c, s, ls):
+            x.close()
+        remote.stop()
+        host.stop()
+
+
+@test
 def stalled():
     """a raw socket that is not read fails loudly, and the link goes on"""
     p = Pair()

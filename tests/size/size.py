@@ -84,9 +84,9 @@ RECEIVERS = [
 	(r"^(vd|d->vd)->ops->|^ops->(probe|accept|queue_\w+|run|config|events|notify|reset)\b", r"^src/virtio/mmio"),
 	# The engine's owner is af_vsock.c, or af_rpmsg's links.
 	(r"^vs->ops->", r"^src/vsock/(?!vsock\.c)"),
-	(r"^(vs->)?path->|^vs->path->", r"^src/(vsock/xport_loop|af_rpmsg/rpmsg_stream.*:path_)"),
-	# The only door of a core is the bus.
-	(r"^(rs->|rs_of\(vs\)->)?door->", r"^src/af_rpmsg/rpmsg_stream.*:bus_"),
+	# Ways of the engine, and the one door of its streams.
+	(r"^vs->path->", r"^src/(vsock/xport_loop|af_rpmsg/rpmsg_stream)\.c:(loop|path)_"),
+	(r"^rs->door->", r"^src/af_rpmsg/rpmsg_stream\.c:bus_"),
 	(r"^(bus|rs)->ops->", r"^src/af_rpmsg/(?!rpmsg\.c|rpmsg_stream)"),
 	(r"(^|->)fam->", r"^(?!src/virtio/|src/vsock/link_driver)"),
 	# Runners: links and the session.
@@ -95,22 +95,21 @@ RECEIVERS = [
 # The same by caller: AF_INET's carrier is a socket of another family, never of AF_INET.
 NARROW = [
 	(r"^src/af_inet/", r"^(?!src/af_inet/)"),
-	# A listener's children are of its own family.
 	(r"^src/af_rpmsg/rpmsg_listen", r"^src/af_rpmsg/"),
 ]
 # Recursion that ends: how often a function can be on the way, and why.
 RECURSION = {
 	"src/vsock/vsock.c:stray_rst": (1, "on the loop an RST is received at once, and never answered"),
+	"amp_rpmsg_close_family": (2, "a listener closes its children, which are no listeners"),
 	"amp_inet_close": (2, "a listener closes its children, which are no listeners"),
-	"amp_rpmsg_close_family": (2, "the same"),
 }
 # Calls of functions that are not the library's: their stack is the board's or the program's.
 OUTSIDE = [
 	r"clock->(ticks|alarm)\(",	# the board's clock: reads a counter, writes a register
 	r"ops->(read|write|close|poll)\(fd",	# the board's console
 	r"^(link_fn|log_fn|fn)\(",	# the program's hooks
-	r"^rp->ops->notify\(",	# the board's mailbox
-	r"^rs->door->redirect\(",	# no bus has it: the proxy's, over the kernel's devices
+	r"rs->door->redirect\(",	# a bus has none
+	r"rp->ops->notify\(",	# the board's mailbox
 ]
 
 
@@ -271,20 +270,15 @@ class Graph:
 
 	def resolve(self, caller, where):
 		m = re.match(r"(.*):(\d+):(\d+)$", where)
-		text = line = ""
+		text = ""
 		if m and os.path.exists(os.path.join(ROOT, m.group(1))):
 			with open(os.path.join(ROOT, m.group(1)), encoding="utf-8") as f:
 				line = f.read().split("\n")[int(m.group(2)) - 1]
 			text = line[int(m.group(3)) - 1:]
 		if any(re.search(p, text) for p in OUTSIDE):
 			return
-		call = re.match(r"\(?\*?((?:\w+\([^()]*\)->)?[\w\s>.\[\]-]*?)(\w+)\)?\s*\(", text)
+		call = re.match(r"\(?\*?([\w\s>.\[\]-]*?)(\w+)\)?\s*\(", text)
 		targets = self.slots.get(call.group(2) if call else "")
-		if targets is None:
-			# The compiler may point into the middle of a conditional expression.
-			call = re.search(r"[\w.\[\]]+(?:->[\w.\[\]]+)*->(\w+)\(", line)
-			text = line[call.start():] if call else text
-			targets = self.slots.get(call.group(1) if call else "")
 		if targets is None:
 			self.unresolved.append("%s: %s" % (where, text[:50]))
 			return

@@ -1379,19 +1379,22 @@ static void test_threads(void **state)
 	assert_int_equal(thread_fails, 0);
 }
 
-#define T(name) cmocka_unit_test_teardown(test_##name, all_gone)
+#define T(fn) cmocka_unit_test_teardown(fn, all_gone)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(socket),	  T(bad_addresses), T(in_use),		 T(many_addresses),
-		T(all_links),	  T(seq),	    T(seq_eof),		 T(seq_by_address),
-		T(late_name),	  T(no_name),	    T(wait_given_up),	 T(seq_listen),
-		T(seq_again),	  T(stalled),	    T(stalled_together), T(dgram),
-		T(dgram_full),	  T(stream),	    T(stream_refused),	 T(stream_credit),
-		T(stream_listen), T(front_door),    T(too_many_names),	 T(direct),
-		T(restart),	  T(restart_wakes), T(host_away),	 T(broken_ring),
-		T(garbage),	  T(kicks),	    T(no_buffers),	 T(threads),
+		T(test_socket),		T(test_bad_addresses),	T(test_in_use),
+		T(test_many_addresses), T(test_all_links),	T(test_seq),
+		T(test_seq_eof),	T(test_seq_by_address), T(test_late_name),
+		T(test_no_name),	T(test_wait_given_up),	T(test_seq_listen),
+		T(test_seq_again),	T(test_stalled),	T(test_stalled_together),
+		T(test_dgram),		T(test_dgram_full),	T(test_stream),
+		T(test_stream_refused), T(test_stream_credit),	T(test_stream_listen),
+		T(test_front_door),	T(test_too_many_names), T(test_direct),
+		T(test_restart),	T(test_restart_wakes),	T(test_host_away),
+		T(test_broken_ring),	T(test_garbage),	T(test_kicks),
+		T(test_no_buffers),	T(test_threads),
 	};
 
 	alarm(120);
