@@ -32,6 +32,13 @@ struct board_timer {
 	void (*silence)(void); /* in its interrupt */
 };
 
+/* How two cores that share memory call each other. */
+struct board_mbox {
+	void (*init)(uintptr_t base); /* interrupt on */
+	void (*ring)(uintptr_t base); /* never waits: thread context */
+	void (*take)(uintptr_t base); /* in its interrupt: acknowledge */
+};
+
 struct board {
 	const char *name;
 	const struct board_uart *uart;
@@ -48,12 +55,16 @@ struct board {
 	uint32_t mmio_stride;
 	unsigned mmio_cnt;
 	unsigned mmio_irq; /* of slot 0, the others follow */
+	const struct board_mbox *mbox;
+	uintptr_t mbox_base;
+	unsigned mbox_irq;
 };
 
 extern const struct board board;
-extern const struct board_uart board_pl011, board_ns16550;
-extern const struct board_intc board_gicv2, board_plic;
-extern const struct board_timer board_timer_arm, board_timer_clint;
+extern const struct board_uart board_pl011, board_ns16550, board_uart_cmsdk;
+extern const struct board_intc board_gicv2, board_plic, board_nvic;
+extern const struct board_timer board_timer_arm, board_timer_clint, board_timer_sp804;
+extern const struct board_mbox board_mbox_cmsdk;
 
 static inline volatile uint32_t *board_reg(uintptr_t base, uintptr_t off)
 {
@@ -64,11 +75,14 @@ static inline volatile uint32_t *board_reg(uintptr_t base, uintptr_t off)
 extern char __ram_start[], __ram_end[], __tls_base[];
 void board_mmu_on(void);
 void board_irq_on(void);
+uintptr_t board_irq_save(void); /* mask, arch-armv7m.c alone: what to restore */
+void board_irq_restore(uintptr_t masked);
 intptr_t board_semihost(uintptr_t op, const void *block);
 
 /* main.c, called by the above */
 _Noreturn void board_start(void);
 void board_irq(unsigned irq);
+void board_log(const char *line);
 _Noreturn void board_fault(const char *what, uintptr_t cause, uintptr_t pc, uintptr_t addr);
 
 /* console.c */
@@ -82,7 +96,7 @@ void board_stdio(void);
 int board_args(char *line, size_t len); /* length, -1: none */
 _Noreturn void board_exit(int code);
 
-/* link.c: find the vsock device and bring the link up; false: a message has been printed. */
+/* link-*.c: bring the board's link up; false: a message has been printed. */
 bool board_link(void);
 bool board_link_irq(unsigned irq);
 

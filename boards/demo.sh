@@ -99,21 +99,28 @@ udp=$port
 public=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 
 # --- the proxy: the guest may reach these two, and is published at one port -------------------
+# (QEMU asks for its virtio-vsock device; it is the proxy that asks for the memory that it shares.)
+case $board in
+qemu-mps2) link=rpmsg-shm:$dir/link.ram,da=0x21000000,elf=$firmware,bell=unix:$dir/link ;;
+*) link=vhost-user-vsock:$dir/link,cid=3 ;;
+esac
 say "proxy: allows tcp localhost:$web and udp 127.0.0.1:$udp, publishes 127.0.0.1:$public"
 "$build/ampsock-proxy" \
-	--link "vhost-user-vsock:$dir/vsock.sock,cid=3" \
+	--link "$link" \
 	--allow "out tcp localhost:$web" \
 	--allow "out udp 127.0.0.1:$udp" \
 	--allow "in tcp any:80" \
 	--publish "tcp 127.0.0.1:$public -> inet:80" >"$dir/proxy.log" 2>&1 &
 pids+=($!)
 proxy=$!
-watch=$proxy until_true "ampsock-proxy" test -S "$dir/vsock.sock"
+case $link in
+vhost-user-vsock:*) watch=$proxy until_true "ampsock-proxy" test -S "$dir/link" ;;
+esac
 
 # --- the firmware ---------------------------------------------------------------------------
 say "firmware: $firmware ($(wc -c <"$firmware") bytes) on $board"
 : >"$dir/console.log"
-boards/run-qemu.sh "$board" "$firmware" -s "$dir/vsock.sock" \
+boards/run-qemu.sh "$board" "$firmware" -s "$dir/link" \
 	localhost "$web" "$udp" 80 </dev/null >"$dir/console.log" 2>&1 &
 pids+=($!)
 qemu=$!

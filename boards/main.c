@@ -61,7 +61,7 @@ static int split(char *line, char **argv, int max)
 	return argc;
 }
 
-static void print_log(const char *line)
+void board_log(const char *line)
 {
 	board_puts("ampsock: ");
 	board_puts(line);
@@ -71,7 +71,7 @@ static void print_log(const char *line)
 /* A program with its own idea of a link (a test of the board itself) defines this. */
 __attribute__((weak)) void board_prepare(void)
 {
-	amp_log_hook(print_log);
+	amp_log_hook(board_log);
 	board_stdio();
 	if (!board_link())
 		board_exit(126);

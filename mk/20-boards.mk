@@ -17,16 +17,25 @@ $(error BOARD=$(BOARD) is not one of: $(BOARDS))
 endif
 include $(BOARDS:%=boards/%.mk)
 
-FW_LIB_SRC := src/virtio/vq_split.c src/virtio/mmio.c src/virtio/mmio_why.c src/virtio/remoteproc.c \
-	src/port/baremetal.c \
-	$(filter-out %/hosted_bell.c %/hosted_device.c %/hosted_driver.c %/hosted_host.c %/hosted_remote.c, \
-	$(wildcard src/vsock/*.c src/af_rpmsg/*.c)) $(wildcard src/conn/*.c src/socket/*.c src/af_inet/*.c src/posix/*.c \
-	src/wire/*.c)
+# What a board's link (BOARD.link, mmio unless it says otherwise) takes of the library besides
+# what every link takes, and its configuration.
+FW_LIB_SRC := src/virtio/vq_split.c src/port/baremetal.c \
+	$(wildcard src/conn/*.c src/socket/*.c src/af_inet/*.c src/posix/*.c src/wire/*.c)
+FW_LIB_SRC += $(filter-out %/link_driver.c src/vsock/hosted_%,$(wildcard src/vsock/*.c)) # AF_RPMSG has its engine
+FW_LIB_mmio  := src/virtio/mmio.c src/virtio/mmio_why.c src/vsock/link_driver.c
+FW_LIB_rpmsg := src/virtio/remoteproc.c $(filter-out src/af_rpmsg/hosted_%,$(wildcard src/af_rpmsg/*.c))
+FW_CONFIG_mmio  := boards/config.h
+FW_CONFIG_rpmsg := boards/config-rpmsg.h
+fw_link_of = $(or $($(1).link),mmio)
+fw_symbols = -Wl,--defsym=__load_addr=$($(1).load),--defsym=__ram_start=$($(1).ram) \
+	-Wl,--defsym=__ram_len=$(or $($(1).ram_len),$(FW_RAM_LEN)),--defsym=__stack_len=$(FW_STACK_LEN) \
+	$(if $($(1).rom_len),-Wl$(comma)--defsym=__rom_len=$($(1).rom_len)) \
+	$(if $($(1).shm),-Wl$(comma)--defsym=__shm_start=$($(1).shm)$(comma)--defsym=__shm_len=$($(1).shm_len))
 FW_OPT    ?= -O2
 FW_CFLAGS := $(STD) $(FW_OPT) -g $(WARN) -ffunction-sections -fdata-sections -fno-common \
 	-fno-pie -fno-stack-protector -fno-asynchronous-unwind-tables \
-	-Iinclude $(FW_EXTRA) -DAMP_PORT_THREADS=0 -DAMPSOCK_CONFIG='"../boards/config.h"'
-FW_LDFLAGS := -nostartfiles -static -no-pie -T boards/board.ld -Wl,--gc-sections \
+	-Iinclude $(FW_EXTRA) -DAMP_PORT_THREADS=0
+FW_LDFLAGS := -nostartfiles -static -no-pie -Wl,--gc-sections \
 	-Wl,-z,max-page-size=4096 -Wl,--no-warn-rwx-segments -Wl,--build-id=none
 FW_STACK_LEN ?= 0x8000
 FW_RAM_LEN   ?= 0x2000000
@@ -36,13 +45,16 @@ FW_SPECS := --specs=picolibc.specs --picolibc-buildtype=release
 
 # $(call fw_board,BOARD,DIR,SPECS): objects and programs of one board
 define fw_board
+fw_cflags.$(2) := $(3) $($(1).flags) $(FW_CFLAGS) '-DAMPSOCK_CONFIG="../$(FW_CONFIG_$(fw_link_of))"'
+fw_script.$(2) := boards/$(or $($(1).script),board.ld)
+
 $(2)/lib/%.o: src/%.c
 	@mkdir -p $$(@D)
-	$(Q)$($(1).cross)gcc $(3) $($(1).flags) $($(1).irq) $(FW_CFLAGS) $$(DEPFLAGS) -c $$< -o $$@
+	$(Q)$($(1).cross)gcc $$(fw_cflags.$(2)) $($(1).irq) $$(DEPFLAGS) -c $$< -o $$@
 
 $(2)/board/%.o: boards/%.c
 	@mkdir -p $$(@D)
-	$(Q)$($(1).cross)gcc $(3) $($(1).flags) $($(1).irq) $($(1).early) $(FW_CFLAGS) \
+	$(Q)$($(1).cross)gcc $$(fw_cflags.$(2)) $($(1).irq) $($(1).early) \
 		-fno-tree-loop-distribute-patterns $$(DEPFLAGS) -c $$< -o $$@
 
 $(2)/board/%.o: boards/%.S
@@ -51,28 +63,34 @@ $(2)/board/%.o: boards/%.S
 
 $(2)/examples/%.o: examples/%.c
 	@mkdir -p $$(@D)
-	$(Q)$($(1).cross)gcc $(3) $($(1).flags) $(FW_CFLAGS) $$(DEPFLAGS) -c $$< -o $$@
+	$(Q)$($(1).cross)gcc $$(fw_cflags.$(2)) $$(DEPFLAGS) -c $$< -o $$@
 
 $(2)/tests/%.o: tests/qemu/%.c
 	@mkdir -p $$(@D)
-	$(Q)$($(1).cross)gcc $(3) $($(1).flags) $($(1).irq) $(FW_CFLAGS) $$(DEPFLAGS) -c $$< -o $$@
+	$(Q)$($(1).cross)gcc $$(fw_cflags.$(2)) $($(1).irq) $$(DEPFLAGS) -c $$< -o $$@
 
-$(2)/libampsock.a: $(FW_LIB_SRC:src/%.c=$(2)/lib/%.o)
+fw_lib.$(2) := $(patsubst src/%.c,$(2)/lib/%.o,$(FW_LIB_SRC) $(FW_LIB_$(fw_link_of)))
+$(2)/libampsock.a: $$(fw_lib.$(2))
 	@rm -f $$@
 	$(Q)$($(1).cross)ar rcs $$@ $$^
 
 fw_objs.$(2) := $(addprefix $(2)/board/,$(addsuffix .o,$(1) main console semihost libc $($(1).parts)))
+fw_link_obj.$(2) := $(2)/board/link-$(fw_link_of).o
 
 # The archive twice: its members and the C library need each other.
-fw_link.$(2) = $(Q)$($(1).cross)gcc $(3) $($(1).flags) $(FW_LDFLAGS) \
-	-Wl,--defsym=__load_addr=$($(1).load),--defsym=__ram_start=$($(1).ram) \
-	-Wl,--defsym=__ram_len=$(FW_RAM_LEN),--defsym=__stack_len=$(FW_STACK_LEN) \
-	$$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -lc -lgcc -Wl,--end-group -o $$@
+fw_link.$(2) = $(Q)$($(1).cross)gcc $(3) $($(1).flags) $(FW_LDFLAGS) -T $$(fw_script.$(2)) \
+	$(call fw_symbols,$(1)) $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -lc -lgcc \
+	-Wl,--end-group -o $$@
 
-$(2)/selftest.elf: $(2)/tests/selftest.o $$(fw_objs.$(2)) $(2)/libampsock.a boards/board.ld
+$(2)/selftest.elf: $(2)/tests/selftest.o $(2)/tests/selftest-$(fw_link_of).o $$(fw_objs.$(2)) \
+		$(2)/libampsock.a $$(fw_script.$(2))
 	$$(fw_link.$(2))
 
-$(2)/%.elf: $(2)/examples/%.o $$(fw_objs.$(2)) $(2)/board/link.o $(2)/libampsock.a boards/board.ld
+$(2)/%.elf: $(2)/examples/%.o $$(fw_objs.$(2)) $$(fw_link_obj.$(2)) $(2)/libampsock.a $$(fw_script.$(2))
+	$$(fw_link.$(2))
+
+# Firmware of the tests, with the board's link.
+$(2)/%.elf: $(2)/tests/%.o $$(fw_objs.$(2)) $$(fw_link_obj.$(2)) $(2)/libampsock.a $$(fw_script.$(2))
 	$$(fw_link.$(2))
 
 .PHONY: firmware-$(notdir $(2))
@@ -80,10 +98,11 @@ firmware-$(notdir $(2)): $(EXAMPLES:%=$(2)/%.elf) $(2)/selftest.elf
 -include $$(wildcard $(2)/*/*.d $(2)/*/*/*.d)
 endef
 $(foreach b,$(BOARDS),$(eval $(call fw_board,$(b),$(BUILD)/fw/$(b),$(FW_SPECS))))
-$(eval $(call fw_board,qemu-virt-arm,$(BUILD)/fw/qemu-virt-arm-newlib,--specs=nosys.specs))
+FW_NEWLIB := qemu-virt-arm qemu-mps2
+$(foreach b,$(FW_NEWLIB),$(eval $(call fw_board,$(b),$(BUILD)/fw/$(b)-newlib,--specs=nosys.specs)))
 
 .PHONY: firmware
-firmware: $(BOARDS:%=firmware-%) firmware-qemu-virt-arm-newlib ## every example for every board
+firmware: $(BOARDS:%=firmware-%) $(FW_NEWLIB:%=firmware-%-newlib) ## every example for every board
 .SECONDARY:
 
 # --- the same sources as Linux programs --------------------------------------------------------
@@ -116,11 +135,14 @@ all: firmware hosted native
 -include $(wildcard $(BUILD)/hosted/*.d $(BUILD)/hosted/examples/*.d)
 
 # --- see it work --------------------------------------------------------------------------------
-.PHONY: demo run
+.PHONY: demo demo-rpmsg run
 demo: ## firmware in QEMU reaches real servers through the proxy, and is reached (BOARD=)
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory -s $(BUILD)/ampsock-proxy $(BUILD)/fw/$(BOARD)/demo.elf
 	@boards/demo.sh $(BUILD) $(BOARD)
+
+demo-rpmsg: ## the same on a Cortex-M3 that shares memory with Linux (BOARD=qemu-mps2)
+	@$(MAKE) --no-print-directory demo BOARD=qemu-mps2
 
 run: ## the same, left up for a browser
 	@$(MAKE) --no-print-directory deps

@@ -13,13 +13,16 @@ UNIT_TSAN := $(patsubst $(BUILD)/check/asan/%,$(BUILD)/check/tsan/%,$(UNIT_ASAN)
 # What the test asks for in its first lines.
 unit_extra = $$(sed -n '1,15s,^// build: *,,p' $<)
 
-.PHONY: check check-unit build-clang check-fuzz
+.PHONY: check check-unit check-restarts build-clang check-fuzz
 check: ## every test there is, packages first (about 10 minutes)
 	@$(MAKE) --no-print-directory deps
 	@tests/run --build $(BUILD) all
 
 check-unit: ## unit tests under the sanitizers (30 s)
 	@tests/run --build $(BUILD) unit
+
+check-restarts: ## 1,000 restarts of a remote core, or of its host (1 min)
+	@tests/qemu/restarts.py 1000
 
 # rm first: a failed compile must not leave an older program to be run instead.
 $(UNIT_ASAN): $(BUILD)/check/asan/%: tests/unit/%.c $(BUILD)/san/libampsock.a $(UNIT_DEPS)

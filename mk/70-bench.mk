@@ -9,9 +9,10 @@ bench: bench-bin ## every speed as a ratio, bench.json (5 minutes)
 	@python3 tests/bench/bench.py --build $(BUILD)
 
 bench-smoke: bench-bin
-	@python3 tests/bench/bench.py --build $(BUILD) --smoke --part insn --part tcp
+	@python3 tests/bench/bench.py --build $(BUILD) --smoke --part insn --part tcp --part rpmsg
 
-bench-bin: $(BENCH)/server $(BENCH)/load-native $(BENCH)/load-hosted $(BENCH)/insn
+bench-bin: $(BENCH)/server $(BENCH)/load-native $(BENCH)/load-hosted $(BENCH)/insn $(BENCH)/insn_rpmsg \
+	$(BENCH)/insn_rpmsg-m3.elf $(BENCH)/rload $(BUILD)/fw/qemu-mps2/throughput.elf
 
 $(BENCH)/server: tests/bench/server.c
 	@mkdir -p $(@D)
@@ -28,6 +29,15 @@ $(BENCH)/load.o: tests/bench/load.c $(BUILD)/hosted/ampsock.redefine
 	objcopy --redefine-syms=$(BUILD)/hosted/ampsock.redefine $@.plain $@
 
 $(BENCH)/load-hosted: $(BENCH)/load.o $(BUILD)/hosted/hosted_main.o $(BUILD)/hosted/libampsock.a
+	$(CC) $(BENCH_FLAGS) -o $@ $^ -pthread
+
+# Two of these over rpmsg.
+$(BENCH)/rload.o: tests/bench/rload.c $(BUILD)/hosted/ampsock.redefine
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_FLAGS) -idirafter include -c $< -o $@.plain
+	objcopy --redefine-syms=$(BUILD)/hosted/ampsock.redefine $@.plain $@
+
+$(BENCH)/rload: $(BENCH)/rload.o $(BUILD)/hosted/hosted_main.o $(BUILD)/hosted/libampsock.a
 	$(CC) $(BENCH_FLAGS) -o $@ $^ -pthread
 
 # Two copies of the library in one program: the firmware's (g_*) and the device end (h_*).
@@ -60,16 +70,52 @@ $(BENCH)/g.o $(BENCH)/h.o:
 $(BENCH)/insn: tests/bench/insn.c $(BENCH)/g.o $(BENCH)/h.o
 	$(CC) $(BENCH_FLAGS) -idirafter include -o $@ $^
 
+# The same over rpmsg: the remote's copy (r_*) and the host's (h_*), natively and, both in one
+# firmware, on a Cortex-M3. $(call insn_rpmsg,DIRECTORY,TOOLS,FLAGS)
+INSN_RPMSG_SRC := $(wildcard src/socket/*.c src/vsock/*.c src/conn/*.c src/wire/*.c src/af_inet/*.c) \
+	$(filter-out src/af_rpmsg/hosted_%,$(wildcard src/af_rpmsg/*.c)) src/virtio/vq_split.c \
+	src/virtio/remoteproc.c src/virtio/remoteproc_host.c tests/bench/insn_rpmsg_side.c
+INSN_RPMSG_r := -DAMPSOCK_VQ_DRIVER=0 -DAMPSOCK_VQ_DEVICE=1
+INSN_RPMSG_h := -DAMPSOCK_VQ_DRIVER=1 -DAMPSOCK_VQ_DEVICE=0
+define insn_rpmsg_copy
+$(1)/$(2)/%.o: %.c
+	@mkdir -p $$(@D)
+	$(3)gcc $(4) $(INSN_RPMSG_$(2)) $$(DEPFLAGS) -c $$< -o $$@
+
+$(1)/$(2).o: $(INSN_RPMSG_SRC:%.c=$(1)/$(2)/%.o)
+	$(3)ld -r -o $$@ $$^
+	@nm $$@ | sed -n 's/.* \(amp_[a-z0-9_]*\)$$$$/\1 $(2)_\1/p' | sort -u > $$@.names
+	$(3)objcopy --redefine-syms=$$@.names $$@
+
+-include $(INSN_RPMSG_SRC:%.c=$(1)/$(2)/%.d)
+endef
+insn_rpmsg = $(foreach c,r h,$(eval $(call insn_rpmsg_copy,$(1),$(c),$(2),$(3))))
+INSN_RPMSG_FLAGS := -DAMP_PORT_THREADS=0 -DAMPSOCK_VSOCK=0 -DAMPSOCK_RPMSG=1
+
+$(call insn_rpmsg,$(BENCH)/rpmsg,,$(BENCH_FLAGS) -Isrc -idirafter include $(INSN_RPMSG_FLAGS))
+$(BENCH)/insn_rpmsg: tests/bench/insn_rpmsg.c tests/bench/insn_host.c $(BENCH)/rpmsg/r.o $(BENCH)/rpmsg/h.o
+	$(CC) $(BENCH_FLAGS) -idirafter include -o $@ $^
+
+$(call insn_rpmsg,$(BENCH)/rpmsg-m3,$(qemu-mps2.cross),$(FW_SPECS) $(qemu-mps2.flags) $(FW_CFLAGS) -Isrc $(INSN_RPMSG_FLAGS))
+$(BENCH)/rpmsg-m3/%.o: tests/bench/%.c
+	@mkdir -p $(@D)
+	$(qemu-mps2.cross)gcc $(fw_cflags.$(BUILD)/fw/qemu-mps2) -c $< -o $@
+
+# The board without the library's port: its own is in the copies.
+$(BENCH)/insn_rpmsg-m3.elf: $(addprefix $(BENCH)/rpmsg-m3/,insn_rpmsg.o insn_m3.o insn_m3_board.o r.o h.o) \
+		$(filter-out %/main.o %/console.o %/libc.o,$(fw_objs.$(BUILD)/fw/qemu-mps2)) $(fw_script.$(BUILD)/fw/qemu-mps2)
+	$(fw_link.$(BUILD)/fw/qemu-mps2)
+
 # The board's throughput once more, for -icount: see icount.c and quiet_clint.c.
 # $(call bench_board,BOARD,SHORT NAME,OBJECTS REPLACED,BY)
 define bench_board
 $(BENCH)/icount-$(2)/%.o: tests/bench/%.c
 	@mkdir -p $$(@D)
-	$($(1).cross)gcc $(FW_SPECS) $($(1).flags) $($(1).irq) $(FW_CFLAGS) -c $$< -o $$@
+	$($(1).cross)gcc $$(fw_cflags.$(BUILD)/fw/$(1)) $($(1).irq) -c $$< -o $$@
 
 $(BENCH)/throughput-$(2).elf: $(BUILD)/fw/$(1)/examples/throughput.o $(BENCH)/icount-$(2)/icount.o \
 		$(4:%=$(BENCH)/icount-$(2)/%) $$(filter-out $(addprefix %/,$(3)),$$(fw_objs.$(BUILD)/fw/$(1))) \
-		$(BUILD)/fw/$(1)/board/link.o $(BUILD)/fw/$(1)/libampsock.a
+		$$(fw_link_obj.$(BUILD)/fw/$(1)) $(BUILD)/fw/$(1)/libampsock.a
 	$$(fw_link.$(BUILD)/fw/$(1)) -Wl,--wrap=amp_port_wait
 
 bench-bin: $(BENCH)/throughput-$(2).elf $(BUILD)/fw/$(1)/throughput.elf

@@ -11,7 +11,7 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from fw import BOARDS, BUILD, ROOT, Gone, Process, Proxy, Qemu, Scratch, Server, Tap, dial, free_port, make
+from fw import BOARDS, BUILD, RPMSG_BOARDS, ROOT, Gone, Process, Proxy, Qemu, Scratch, Server, Tap, dial, free_port, make
 
 
 def killed_proxy(tap, board, path):
@@ -22,7 +22,7 @@ def killed_proxy(tap, board, path):
 		while conn.recv(4096):
 			asked.set()
 
-	with Server(silent) as server, Proxy(path, "--allow", f"out tcp 127.0.0.1:{server.port}") as proxy, \
+	with Server(silent) as server, Proxy(path, "--allow", f"out tcp 127.0.0.1:{server.port}", board=board) as proxy, \
 			Qemu(board, "http_get", ["127.0.0.1", server.port], path) as vm:
 		asleep = asked.wait(40)
 		vm.idle(0.5) # time to fall asleep
@@ -127,11 +127,13 @@ def main():
 	tap = Tap()
 	no_such_board(tap)
 	make("ampsock-proxy")
-	for board in sys.argv[1:] or BOARDS:
+	for board in sys.argv[1:] or BOARDS + RPMSG_BOARDS:
 		make(*[f"fw/{board}/{name}.elf" for name in ("http_get", "vsock_echo")])
 		tap.prefix = f"{board}: "
 		tests = [killed_proxy, legacy]
-		if board == BOARDS[0] or len(sys.argv) > 1: # QEMU's and the proxy's affair, not the board's
+		if board in RPMSG_BOARDS: # its restarts: restarts.py
+			tests = [killed_proxy]
+		elif board == BOARDS[0] or len(sys.argv) > 1: # QEMU's and the proxy's affair, not the board's
 			tests += [not_shared, second_vmm]
 		for test in tests:
 			with Scratch() as scratch:

@@ -13,7 +13,8 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("BUILD", "build")
-BOARDS = ["qemu-virt-aarch64", "qemu-virt-arm", "qemu-virt-riscv64", "qemu-virt-riscv32"]
+BOARDS = ["qemu-virt-aarch64", "qemu-virt-arm", "qemu-virt-riscv64", "qemu-virt-riscv32"] # vsock links
+RPMSG_BOARDS = ["qemu-mps2"]
 PATIENCE_S = 40 # for anything; an emulator on a busy machine is slow
 
 
@@ -155,12 +156,21 @@ def free_port(kind=socket.SOCK_STREAM):
 		return s.getsockname()[1]
 
 
-class Proxy(Process):
-	"""ampsock-proxy with one link; ready when its socket is there."""
+def link_of(board, path):
+	"""The proxy's end of what run-qemu.sh -s makes for the board."""
+	if board in RPMSG_BOARDS:
+		return f"rpmsg-shm:{path}.ram,da=0x21000000,table=0x21000000,bell=unix:{path}"
+	return f"vhost-user-vsock:{path},cid=3"
 
-	def __init__(self, path, *rules):
+
+class Proxy(Process):
+	"""ampsock-proxy with one link; ready when its socket is there, if it is the one to make it."""
+
+	def __init__(self, path, *rules, board=None):
 		self.path = path
-		super().__init__([f"{BUILD}/ampsock-proxy", "--link", f"vhost-user-vsock:{path},cid=3", *rules])
+		super().__init__([f"{BUILD}/ampsock-proxy", "--link", link_of(board, path), *rules])
+		if board in RPMSG_BOARDS:
+			return
 		end = time.monotonic() + PATIENCE_S
 		while not os.path.exists(path):
 			if self.proc.poll() is not None or time.monotonic() > end:

@@ -16,6 +16,12 @@
 
 int main(void);
 
+#if AMPSOCK_RPMSG
+#define LINK amp_link_rpmsg
+#else
+#define LINK amp_link_vsock
+#endif
+
 typedef void (*any_fn)(void);
 #define F(name) (any_fn) name
 
@@ -32,7 +38,7 @@ const volatile any_fn every[] = {
 	F(getaddrinfo),	  F(freeaddrinfo),   F(gai_strerror),
 	F(getnameinfo),	  F(if_nametoindex), F(if_indextoname),
 	F(inet_pton),	  F(inet_ntop),	     F(accept4),
-	F(ppoll),	  F(amp_link_vsock), F(amp_link_callback),
+	F(ppoll),	  F(LINK),	     F(amp_link_callback),
 	F(amp_link_wait), F(amp_reserve),    F(amp_commit),
 	F(amp_borrow),	  F(amp_give_back),  F(amp_poll_links),
 	F(amp_stats_get), F(amp_log_hook),

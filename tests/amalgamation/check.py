@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+# timeout: 120
+"""The two files of `make amalgamation` are enough: prints TAP.
+
+	check.py BUILD
+
+In a directory that holds ampsock.c, ampsock.h, an example and a board file and nothing else
+of ours, for each configuration and C library: everything compiles with the project's
+warnings and links for a Cortex-M. What the object exports is what the archive exports.
+"""
+
+import concurrent.futures
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+WARN = ["-Wall", "-Wextra", "-Wundef", "-Wshadow", "-Wconversion", "-Werror"]
+GCC = ["arm-none-eabi-gcc", "-std=c11", "-mthumb", "-ffunction-sections", "-fdata-sections", "-fno-common"]
+CLANG = ["clang", "-std=c11", "--target=arm-none-eabi", "-mthumb", "-ffreestanding",
+	 "-isystem", "/usr/include/newlib"]
+LINK = ["-nostartfiles", "-Wl,--gc-sections", "-Wl,--no-warn-rwx-segments", "-T", "board.ld",
+	"-Wl,--defsym=end=__stack_top"]
+RPMSG = ["-DAMPSOCK_VSOCK=0", "-DAMPSOCK_RPMSG=1", "-DAMPSOCK_VQ_DRIVER=0", "-DAMPSOCK_VQ_DEVICE=1"]
+# name, flags
+CONFIGS = [
+	("vsock on a Cortex-M4", ["-mcpu=cortex-m4"]),
+	("rpmsg on a Cortex-M3", ["-mcpu=cortex-m3"] + RPMSG),
+]
+LIBC = [("newlib", ["--specs=nosys.specs"]), ("picolibc", ["--specs=picolibc.specs"])]
+EXAMPLES = ["http_get", "http_server", "udp_echo"]
+
+failed = 0
+count = 0
+
+
+def report(name, problem):
+	global failed, count
+	count += 1
+	failed += bool(problem)
+	print("%s %d - %s" % ("not ok" if problem else "ok", count, name), flush=True)
+	for line in (problem or "").splitlines()[:30]:
+		print("# " + line)
+
+
+def run(argv, cwd):
+	r = subprocess.run(argv, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+			   timeout=100, check=False)
+	return r.stdout + "\nexit status %d of %s" % (r.returncode, " ".join(argv)) if r.returncode else ""
+
+
+def make(build, what):
+	return run(["make", "-s", "--no-print-directory", "BUILD=" + build] + what, ROOT)
+
+
+def read(path):
+	with open(os.path.join(ROOT, path), encoding="utf-8") as f:
+		return f.read()
+
+
+def without_our_headers(text):
+	"""What a project does to its sources: one include in place of those that it lacks."""
+	ours = {os.path.relpath(os.path.join(d, f), os.path.join(ROOT, "include"))
+		for d, _, files in os.walk(os.path.join(ROOT, "include")) for f in files}
+	lines, done = [], False
+	for line in text.split("\n"):
+		m = re.fullmatch(r'#include (?:<([^>]+)>|"([^"]+)")', line)
+		if m and (m.group(1) in ours or m.group(2)):
+			if not done:
+				lines.append('#include "ampsock.h"')
+			done = True
+		else:
+			lines.append(line)
+	return "\n".join(lines)
+
+
+def put(where, name, text):
+	with open(os.path.join(where, name), "w", encoding="utf-8") as f:
+		f.write(text)
+
+
+def one(build, config, libc):
+	"""Compile the library once, link every example with it: [(example, what went wrong)]."""
+	_, flags = config
+	results = []
+	with tempfile.TemporaryDirectory(prefix="ampsock-") as where:
+		for f in ("ampsock.c", "ampsock.h"):
+			put(where, f, read(os.path.join(build, f)))
+		put(where, "board.c", without_our_headers(read("tests/size/board.c")))
+		put(where, "console.c", read("tests/amalgamation/console.c"))
+		put(where, "board.ld", read("tests/size/board.ld"))
+		problem = ""
+		for opt in ("-O2", "-Os"):
+			problem += run(GCC + [opt] + WARN + flags + libc[1] + ["-c", "ampsock.c"], where)
+		for example in EXAMPLES:
+			put(where, "example.c", without_our_headers(read("examples/%s.c" % example)))
+			results.append((example, problem or run(GCC + ["-Os"] + WARN + flags + libc[1] + LINK +
+				["ampsock.o", "example.c", "board.c", "console.c", "-o", "a.elf"], where)))
+	return results
+
+
+def symbols(build, name, flags, archive):
+	"""What the one object exports, and what the archive of the same configuration does."""
+	def exported(path):
+		out = subprocess.run(["arm-none-eabi-nm", "-g", "--defined-only", path], cwd=ROOT, check=True,
+				     stdout=subprocess.PIPE, text=True, timeout=60).stdout
+		return {line.split()[2] for line in out.splitlines() if len(line.split()) == 3}
+
+	with tempfile.TemporaryDirectory(prefix="ampsock-") as where:
+		obj = os.path.join(where, "ampsock.o")
+		problem = run(GCC + ["-Os"] + WARN + flags + ["-I" + build, "-c", os.path.join(build, "ampsock.c"), "-o", obj], ROOT)
+		if problem:
+			return problem
+		mine, theirs = exported(obj), exported(archive)
+	return "" if mine == theirs else "only here: %s\nonly in the archive: %s" % (
+		sorted(mine - theirs), sorted(theirs - mine))
+
+
+def main():
+	build = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("BUILD", "build")
+	problem = make(build, ["amalgamation"])
+	first = [read(os.path.join(build, f)) for f in ("ampsock.c", "ampsock.h")]
+	report("make amalgamation", problem)
+	problem = make(build, ["-B", "amalgamation"])
+	again = [read(os.path.join(build, f)) for f in ("ampsock.c", "ampsock.h")]
+	report("the same sources give the same bytes", problem or ("" if first == again else "they do not"))
+	jobs = [(c, l) for c in CONFIGS for l in LIBC]
+	with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 2) as pool:
+		for (c, l), results in zip(jobs, pool.map(lambda j: one(build, *j), jobs)):
+			for example, problem in results:
+				report("%s, %s: %s from the two files alone" % (c[0], l[0], example), problem)
+	for name, flags in CONFIGS:
+		report("%s: clang" % name, run(CLANG + WARN + flags +
+		       ["-fsyntax-only", os.path.join(build, "ampsock.c")], ROOT))
+	for name, flags, board in (("vsock", ["-mcpu=cortex-m4", "-DAMPSOCK_WHY=1"], "qemu-virt-arm"),
+				   ("rpmsg", ["-mcpu=cortex-m3", "-DAMPSOCK_WHY=1"] + RPMSG, "qemu-mps2")):
+		archive = "%s/fw/%s-newlib/libampsock.a" % (build, board)
+		report("%s: exports what %s exports" % (name, archive),
+		       make(build, [archive]) or symbols(build, name, flags, archive))
+	print("1..%d" % count)
+	return 1 if failed else 0
+
+
+if __name__ == "__main__":
+	sys.exit(main())

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One virtio device (entropy) through the same transport and ring that vsock uses. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "../../boards/board.h"
+#include "../../src/port/port.h"
+#include "../../src/virtio/mmio.h"
+#include "selftest.h"
+
+#define VIRTIO_ID_RNG 4u
+#define RNG_NUM	      4u
+
+static struct amp_mmio mmio;
+static unsigned mmio_irq;
+static volatile unsigned interrupts;
+
+bool board_link_irq(unsigned irq)
+{
+	if (irq != mmio_irq)
+		return false;
+	interrupts++;
+	return amp_mmio_isr(&mmio);
+}
+
+static int find_rng(void)
+{
+	unsigned i;
+	int err = -ENODEV;
+
+	for (i = 0; i < board.mmio_cnt; i++) {
+		err = amp_mmio_init(&mmio, board.mmio_base + i * board.mmio_stride);
+		if (err == -ENODEV)
+			continue;
+		mmio_irq = board.mmio_irq + i;
+		break;
+	}
+	return err;
+}
+
+/* The second and third only come if the first interrupt was acknowledged everywhere. */
+static void test_request(struct amp_vq *vq)
+{
+	static uint8_t entropy[64];
+	struct amp_iov iov = {entropy, sizeof(entropy)};
+	uint32_t len = 0, i, sleeps = amp_baremetal_sleeps();
+	uint16_t id;
+	int woken, any = 0;
+
+	interrupts = 0;
+	check("post", amp_vq_post(vq, &iov, 0, 1, NULL) >= 0);
+	check("nothing before its time", !amp_vq_arm(vq));
+	if (amp_vq_kick_due(vq))
+		mmio.vd.ops->notify(&mmio.vd, 0);
+	/* one interrupt leaves one mark, and the first wait after it takes it, asleep or not */
+	do
+		woken = amp_port_wait(5000);
+	while (interrupts == 0 && woken == 0);
+	check("woken by interrupt", interrupts > 0 && woken == 0);
+	check("asleep until then", amp_baremetal_sleeps() - sleeps < 5);
+	check("buffer came back",
+	      amp_vq_reap(vq, &id, &len) == 1 && len > 0 && len <= sizeof(entropy));
+	for (i = 0; i < len && i < sizeof(entropy); i++)
+		any |= entropy[i];
+	check("entropy", any != 0);
+}
+
+static void test_rng(void)
+{
+	static _Alignas(16) uint8_t ring[512];
+	static uint16_t state[RNG_NUM];
+	size_t avail, used;
+	struct amp_vq vq;
+	struct amp_vq_setup setup = {.role = AMP_VQ_DRIVER, .dir = AMP_VQ_IN, .num = RNG_NUM};
+	uint64_t features;
+	int err, round;
+
+	(void)amp_vq_layout(RNG_NUM, &avail, &used);
+	setup.desc = ring;
+	setup.avail = ring + avail;
+	setup.used = ring + used;
+	setup.state = state;
+	err = mmio.vd.ops->probe(&mmio.vd, AMP_VIRTIO_ID_VSOCK, &features);
+	check("another device's id", err == -ENODEV);
+	err = mmio.vd.ops->probe(&mmio.vd, VIRTIO_ID_RNG, &features);
+	check("probe", err == 0 && (features & AMP_VIRTIO_F_VERSION_1));
+	check("features", mmio.vd.ops->accept(&mmio.vd, AMP_VIRTIO_F_VERSION_1) == 0);
+	check("queue", mmio.vd.ops->queue_max(&mmio.vd, 0) >= RNG_NUM &&
+			       mmio.vd.ops->queue_max(&mmio.vd, 7) == 0);
+	board.intc->enable(mmio_irq);
+	check("ring", amp_vq_init(&vq, &setup) == 0);
+	check("queue set", mmio.vd.ops->queue_set(&mmio.vd, 0, &vq) == 0);
+	check("run", mmio.vd.ops->run(&mmio.vd) == 0);
+	for (round = 0; round < 3; round++)
+		test_request(&vq);
+	check("no event", mmio.vd.ops->events(&mmio.vd) == 0);
+	mmio.vd.ops->reset(&mmio.vd);
+	check("queue is free after reset", mmio.vd.ops->queue_set(&mmio.vd, 0, &vq) == 0);
+	mmio.vd.ops->reset(&mmio.vd);
+}
+
+void selftest_link(const char *what)
+{
+	int err = find_rng();
+
+	(void)what;
+	if (err == 0)
+		test_rng();
+	else
+		printf("slot: %d %s\n", -err,
+		       err == -ENOTSUP ? amp_mmio_why(&mmio) : "all empty");
+}
