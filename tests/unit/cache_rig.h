@@ -22,7 +22,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "port/port.h"
+#include "cache_site.h"
 #include "ringpair.h"
 
 #define CR_MEM	 (96u * 1024)
@@ -33,7 +33,8 @@ enum cr_core { CR_DRIVER, CR_DEVICE };
 
 /* One call of a hook in the run that is compared with. */
 struct cr_call {
-	const void *site; /* where it was made */
+	const char *file;
+	int line;
 	const char *excuse;
 	const char *step; /* of the test's script */
 	bool clean;
@@ -111,7 +112,7 @@ static inline void cr_unrest(void)
 	}
 }
 
-static inline void cr_hook(const volatile void *addr, size_t len, bool clean, const void *site)
+void cr_hook(const volatile void *addr, size_t len, bool clean, const char *file, int line)
 {
 	const uint8_t *p = (const uint8_t *)addr;
 	enum cr_core who = p >= cr.copy[1] && p < cr.copy[1] + CR_MEM ? CR_DEVICE : CR_DRIVER;
@@ -148,7 +149,8 @@ static inline void cr_hook(const volatile void *addr, size_t len, bool clean, co
 	}
 	if (cr.recording && cr.calls < CR_CALLS)
 		cr.call[cr.calls] = (struct cr_call){
-			.site = site,
+			.file = file,
+			.line = line,
 			.step = cr.step,
 			.clean = clean,
 			.effect = effect,
@@ -161,16 +163,6 @@ static inline void cr_hook(const volatile void *addr, size_t len, bool clean, co
 		else
 			cr_line_in(who, at);
 	}
-}
-
-void amp_port_cache_clean(const volatile void *addr, size_t len)
-{
-	cr_hook(addr, len, true, (const char *)__builtin_return_address(0) - 1);
-}
-
-void amp_port_cache_invalidate(const volatile void *addr, size_t len)
-{
-	cr_hook(addr, len, false, (const char *)__builtin_return_address(0) - 1);
 }
 
 /*
@@ -193,6 +185,14 @@ static inline void cr_forget(enum cr_core who, size_t off, size_t len)
 		memcpy(cr.copy[who] + at, noise[cr.noise] + rnd % 960, cr.line);
 		memcpy(cr.seen[who] + at, cr.copy[who] + at, cr.line);
 	}
+}
+
+/* An older thing that this core has written there, and memory has it. */
+static inline void cr_was(enum cr_core who, size_t off, int byte, size_t len)
+{
+	memset(cr.copy[who] + off, byte, len);
+	memset(cr.seen[who] + off, byte, len);
+	memset(cr.mem + off, byte, len);
 }
 
 /* From now on who may write there. */

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Cache maintenance: host and remote on cores that do not share a cache (cache_rig.h).
-// build: src/af_rpmsg/rpmsg.c src/virtio/vq_split.c -DAMPSOCK_VQ_DEVICE=1 -DAMPSOCK_CACHE_HOOKS=1 -O2 -fno-optimize-sibling-calls
+// build: src/af_rpmsg/rpmsg.c src/virtio/vq_split.c -DAMPSOCK_VQ_DEVICE=1 -DAMPSOCK_CACHE_HOOKS=1 -include tests/unit/cache_site.h
 // timeout: 120
 /*
  * One script of all that a bus does, checked at every step. It must succeed with lines of
  * any length, whatever the caches do of themselves; and it must fail as soon as any one
  * call of a hook is left out, or that call has no business in the code. Where lines are
  * shared by both sides it must fail, too: docs/porting.md says what a board has to do.
- *
- * Which call is told by its return address, so the code is compiled with its small functions
- * inlined and without tail calls. What a failure prints is for addr2line -fi.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -25,8 +22,6 @@
 
 #define BUS_BASE 0x40000000u /* where memory lies for a device's DMA, so to speak */
 #define NUM_MAX	 64u
-
-extern const char __executable_start[];
 
 enum { UP, DOWN }; /* vring0: remote to host; vring1 */
 
@@ -351,8 +346,7 @@ static const char *cancel(enum cr_core from)
 	amp_rpmsg_cancel(&c->bus, &tx);
 	WANT(amp_rpmsg_reserve(&c->bus, &tx) == 0);
 	hdr = tx.data - AMP_RPMSG_HDR_LEN;
-	memset(hdr, 0x11, AMP_RPMSG_HDR_LEN); /* an older message */
-	amp_port_cache_clean(hdr, AMP_RPMSG_HDR_LEN);
+	cr_was(from, (size_t)(hdr - cr.copy[from]), 0x11, AMP_RPMSG_HDR_LEN);
 	DO(send_one(from));
 	amp_rpmsg_cancel(&c->bus, &tx);
 	if (from == CR_DRIVER)
@@ -630,20 +624,21 @@ static void shared_lines_do_not_work(void **state)
 /* ---- without any one of them: it does not ---- */
 
 static struct site {
-	const void *at;
-	bool clean;
+	const char *file; /* NULL: the end */
+	int line;
 	bool needed, needed_here; /* somewhere; with the lines in hand */
 } sites[CR_SITES];
 
 static struct site *site_of(const struct cr_call *c)
 {
+	const char *file = strrchr(c->file, '/') + 1; /* whoever includes it */
 	struct site *s = sites;
 
-	while (s->at && s->at != c->site)
+	while (s->file && (s->line != c->line || strcmp(s->file, file)))
 		s++;
-	assert_true(s < &sites[CR_SITES]);
-	s->at = c->site;
-	s->clean = c->clean;
+	assert_true(s < &sites[CR_SITES - 1]);
+	s->file = file;
+	s->line = c->line;
 	return s;
 }
 
@@ -674,16 +669,6 @@ static bool fails_without(const struct config *c, unsigned call)
 	return fails;
 }
 
-static const char *kind(const struct site *s)
-{
-	return s->clean ? "clean" : "invalidate";
-}
-
-static size_t place(const struct site *s)
-{
-	return (size_t)((const char *)s->at - __executable_start);
-}
-
 /* Lines so short that no call does another one's work: each single call is needed. */
 static void each_call(const struct config *c)
 {
@@ -703,8 +688,7 @@ static void each_call(const struct config *c)
 		} else if (call->excuse) {
 			excused++;
 		} else {
-			print_error("call %u in %s: %s, addr2line %#zx\n", i, call->step,
-				    kind(s), place(s));
+			print_error("call %u in %s: %s:%d\n", i, call->step, s->file, s->line);
 			useless++;
 		}
 	}
@@ -759,11 +743,11 @@ static void every_place_is_needed(void **state)
 			if (cr.call[i].effect && !s->needed_here)
 				s->needed_here = fails_without(&c, i);
 		}
-		for (struct site *s = sites; chains && s->at; s++) {
+		for (struct site *s = sites; chains && s->file; s++) {
 			places++;
 			needed += s->needed_here;
 			if (!s->needed_here && !s->needed) {
-				print_error("%s, addr2line %#zx\n", kind(s), place(s));
+				print_error("%s:%d\n", s->file, s->line);
 				useless++;
 			}
 			s->needed_here = false;
