@@ -98,7 +98,7 @@ int amp_vq_init(struct amp_vq *vq, const struct amp_vq_setup *s)
 	memset(s->desc, 0, avail_off);
 	memset(s->avail, 0, used_off - avail_off);
 	memset(s->used, 0, len - used_off);
-	amp_port_cache_clean(s->desc, avail_off);
+	/* a descriptor is cleaned when it is written: none is looked at before */
 	amp_port_cache_clean(s->avail, used_off - avail_off);
 	amp_port_cache_clean(s->used, len - used_off);
 	for (uint16_t i = 0; i < s->num; i++)
@@ -234,7 +234,6 @@ static AMP_VQ_RARE int indirect_table(struct amp_vq *vq, const struct vring_desc
 	if (!*table || part < d->len || (uintptr_t)*table & 7)
 		return ring_lied(vq, "indirect table outside the shared memory, or askew");
 	*table_len = d->len / (uint32_t)sizeof(struct vring_desc);
-	amp_port_cache_invalidate(*table, d->len);
 	return 0;
 }
 
@@ -298,8 +297,7 @@ void amp_vq_unget(struct amp_vq *vq, uint16_t id)
 {
 	if (ring_device(vq)) {
 		/* the entry is compared only: whoever changed it meanwhile harms itself */
-		if (ring_rd16(&vq->avail->ring[ring_mask(vq, (uint16_t)(vq->get_idx - 1u))]) !=
-		    id) {
+		if (vq->avail->ring[ring_mask(vq, (uint16_t)(vq->get_idx - 1u))] != id) {
 			ring_used_put(vq, id, 0);
 			return;
 		}
@@ -339,8 +337,8 @@ int amp_vq_post(struct amp_vq *vq, const struct amp_iov *iov, uint16_t rd_cnt, u
 
 		if (i + 1u < cnt)
 			flags |= VRING_DESC_F_NEXT;
-		if (i < rd_cnt)
-			amp_port_cache_clean(iov[i].base, iov[i].len);
+		/* what is to be written must not come out of this cache over it */
+		amp_port_cache_clean(iov[i].base, iov[i].len);
 		write_desc(&table[at], (uintptr_t)iov[i].base + vq->bus_off,
 			   (uint32_t)iov[i].len, flags, flags & VRING_DESC_F_NEXT ? next : 0);
 		if (!indirect) {
