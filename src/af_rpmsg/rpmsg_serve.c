@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * What arrives at the address of a stream service or a front door (docs/protocol.md, "Streams
- * over rpmsg"): REQUESTs, the RSTs that take them back, and SERVICE. They name their sender's
- * endpoint and tag in the payload, because not every door shows the source.
+ * What arrives at the address of a stream service or a front door (docs/protocol.md 10):
+ * REQUESTs, the RSTs that take them back, and SERVICE. They name their sender's endpoint and
+ * tag in the payload, because not every door shows the source.
  *
  * An accepted REQUEST gets an endpoint of its own, and from there on is a connection like any
  * other (rpmsg_stream.c). The RST to one that nobody takes has no connection to be owed by: it
@@ -56,14 +56,12 @@ static void refuse(struct amp_rstream *rs, uint32_t local,
 	s->flags = flags;
 }
 
-bool amp_rstream_answer(struct amp_rstream *rs)
+void amp_rstream_answer(struct amp_rstream *rs)
 {
 	const struct amp_rstream_stray *s = &rs->stray[0];
 	struct amp_rpmsg_tx tx;
 
-	while (rs->stray_cnt) {
-		if (rs->door->reserve(rs, NULL, &tx))
-			return false;
+	while (rs->stray_cnt && rs->door->reserve(rs, NULL, &tx) == 0) {
 		amp_put_le32(tx.data, AMP_RSTREAM_WORD(AMP_RSTREAM_RST, s->flags, s->tag));
 		amp_put_le32(tx.data + 4, 0);
 		rs->vs.stats.tx_packets++;
@@ -72,7 +70,6 @@ bool amp_rstream_answer(struct amp_rstream *rs)
 		rs->stray_cnt--;
 		memmove(&rs->stray[0], &rs->stray[1], rs->stray_cnt * sizeof(*s));
 	}
-	return true;
 }
 
 /* The owner has taken it: an endpoint of its own, or else its end. */
@@ -85,9 +82,7 @@ static void accepted(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32
 
 	rc->ept.addr = AMP_RPMSG_ADDR_ANY;
 	r = rs->door->open(rs, rc, hello->addr);
-	if (r)
-		rc->ept.addr = AMP_RPMSG_ADDR_ANY; /* the RST comes from the service */
-	else
+	if (r == 0) /* else the RST comes from the service */
 		me.port = rc->ept.addr;
 	rc->rx_tag = amp_rstream_new_tag(rs);
 	rc->tx_tag = hello->tag;
@@ -104,7 +99,7 @@ static void in_request(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx, ui
 	enum amp_hello h = amp_rstream_hello(rx, &hello);
 
 	if (h == AMP_HELLO_NOBODY) {
-		malformed(rs, AMP_WHY("REQUEST of nobody (docs/protocol.md 10.3)"));
+		malformed(rs, AMP_WHY("REQUEST of nobody (protocol.md 10.3)"));
 		return;
 	}
 	if (hello.version != AMP_RSTREAM_VERSION) {
@@ -124,7 +119,7 @@ static void in_request(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx, ui
 	word -= AMP_RSTREAM_REQUEST;
 	if (h == AMP_HELLO_OTHER || (word & ~AMP_RSTREAM_WORD(0, AMP_RSTREAM_F_ANY_SRC, 0)) ||
 	    fwd_cnt)
-		malformed(rs, AMP_WHY("malformed REQUEST (docs/protocol.md 10.3)"));
+		malformed(rs, AMP_WHY("malformed REQUEST (protocol.md 10.3)"));
 	else if (rs->ops->request)
 		rc = rs->ops->request(rs, rx->dst, hello.addr);
 	if (!rc) {
@@ -155,7 +150,7 @@ void amp_rstream_serve(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx)
 	uint32_t word, fwd_cnt;
 
 	if (rx->len < AMP_RSTREAM_HDR_LEN) {
-		malformed(rs, AMP_WHY("message without header (docs/protocol.md 10.2)"));
+		malformed(rs, AMP_WHY("message without header (protocol.md 10.2)"));
 		return;
 	}
 	word = amp_le32(data);

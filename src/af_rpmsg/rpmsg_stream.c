@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Byte streams over rpmsg endpoints (docs/protocol.md, "Streams over rpmsg").
+ * Byte streams over rpmsg endpoints (docs/protocol.md 10).
  *
  * Theory of operation
  *
@@ -181,8 +181,7 @@ static void in_response(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 {
 	struct amp_rstream_hello hello;
 
-	if (rc->tx_tag || (rc->c.owed & AMP_OWE_REQUEST) ||
-	    amp_rstream_hello(rx, &hello) != AMP_HELLO_GOOD ||
+	if (rc->tx_tag || amp_rstream_hello(rx, &hello) != AMP_HELLO_GOOD ||
 	    (rs->door->redirect && rs->door->redirect(rs, rc, hello.addr))) {
 		v->op = AMP_VSOCK_OP_INVALID;
 		return;
@@ -278,8 +277,8 @@ int amp_rstream_connect(struct amp_rstream *rs, struct amp_rstream_conn *rc, uin
 
 int amp_rstream_run(struct amp_rstream *rs)
 {
-	if (rs->stray_cnt && !amp_rstream_answer(rs))
-		rs->vs.path_starved = true;
+	if (rs->stray_cnt)
+		amp_rstream_answer(rs);
 	return amp_vsock_run(&rs->vs, 0);
 }
 

@@ -58,7 +58,7 @@ struct amp_rstream_door_ops {
 	/* Of REQUESTs: AMP_RSTREAM_F_ANY_SRC when an endpoint can send to one address only. */
 	uint8_t request_flags;
 	/* An endpoint for rc at rc->ept.addr (AMP_RPMSG_ADDR_ANY: any), set rc->ept.addr. dst:
-	 * the address it will send to, where the door must know. 0 or -errno. */
+	 * the address it will send to, where the door must know. 0; -errno, nothing set. */
 	int (*open)(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32_t dst);
 	/* The peer has named the endpoint that rc sends to from now on; it still receives at
 	 * its own. 0; -errno: rc is reset. NULL: commit's dst is enough. */

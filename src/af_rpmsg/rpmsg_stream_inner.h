@@ -35,7 +35,7 @@ static inline uint16_t amp_rstream_new_tag(struct amp_rstream *rs)
 	return rs->next_tag;
 }
 
-/* RSTs of refusals: true when none is left, false: no buffer. Linked with amp_rstream_serve(). */
-bool amp_rstream_answer(struct amp_rstream *rs);
+/* Send the RSTs of refusals, while there are buffers. Linked with amp_rstream_serve(). */
+void amp_rstream_answer(struct amp_rstream *rs);
 
 #endif /* AMP_RPMSG_STREAM_INNER_H */

@@ -51,10 +51,10 @@ struct amp_vsock_conn {
 	uint8_t starved : 1; /* a reserve found no credit: tell me with EV_WRITABLE */
 	uint8_t loop : 1;    /* peer.cid is CID 1: its packets take vs->path, not the queues */
 	uint8_t has_deadline : 1;
-	uint8_t asked : 1; /* engine: CREDIT_REQUEST sent, no credit since */
-	uint8_t eager : 1; /* engine: CREDIT_REQUEST came, nothing consumed since */
+	uint8_t asked : 1;   /* engine: CREDIT_REQUEST sent, no credit since */
+	uint8_t eager : 1;   /* engine: CREDIT_REQUEST came, nothing consumed since */
 	uint8_t any_src : 1; /* a path's own (af_rpmsg/rpmsg_stream.c) */
-	uint32_t reserved; /* bytes promised by reserve, not yet committed */
+	uint32_t reserved;   /* bytes promised by reserve, not yet committed */
 };
 
 /* Events rise. Several may come in one call. */

@@ -76,7 +76,7 @@ struct rig_side {
 	unsigned opened;     /* endpoints of connections */
 	uint32_t next_addr;
 	bool no_open, no_redirect, down;
-	bool chardev; /* sees no source, sends to one address from an endpoint */
+	bool chardev; /* sees no source */
 	unsigned queue_len;
 	struct rig_msg queue[RIG_MSGS]; /* to this side */
 	void (*tap)(struct rig_side *to, struct rig_msg *m);
@@ -337,12 +337,11 @@ static inline void made_commit(struct amp_rstream *rs, struct amp_rstream_conn *
 
 	RIG_CHECK(len >= AMP_RSTREAM_HDR_LEN && len <= RIG_ROOM && dst != AMP_RPMSG_ADDR_ANY);
 	RIG_CHECK(!rc || rc->c.state != AMP_CONN_FREE);
-	if (s->chardev && (!rc || rc->ept.addr == AMP_RPMSG_ADDR_ANY))
+	if (rs->door->redirect && (!rc || rc->ept.addr == AMP_RPMSG_ADDR_ANY)) {
 		src = s->next_addr++; /* a descriptor for this one message */
-	if (s->chardev && rc && rc->ept.addr != AMP_RPMSG_ADDR_ANY) {
+	} else if (rs->door->redirect) {
 		RIG_CHECK(dst == e->dst[e->dst[1] != 0]);
-		if (e->dst[1])
-			src += 100000; /* a second descriptor */
+		src += e->dst[1] ? 100000 : 0; /* a second descriptor */
 	}
 	rig_post(rig_other(s), src, dst, tx->data, len);
 	made_cancel(rs, tx);

@@ -254,6 +254,56 @@ static void both_close_at_once(void **state)
 	end();
 }
 
+/* Whatever one side ends with crosses whatever the other does; messages go out, then come in. */
+static void ends_that_cross(void **state)
+{
+	for (unsigned how = 0; how < 16; how++) {
+		struct rig_end *e, *o;
+
+		start(state);
+		e = rig_pair(&rig.a, &o);
+		for (unsigned k = 0; k < 2; k++) {
+			struct rig_side *s = k ? &rig.a : &rig.b;
+			struct rig_end *x = k ? e : o;
+
+			assert_int_equal(rig_send(s, x, 10), 10);
+			switch (how >> 2 * k & 3) {
+			case 0:
+				amp_vsock_abort(&s->rs.vs, &x->rc.c);
+				break;
+			case 1:
+				amp_vsock_close(&s->rs.vs, &x->rc.c, 0, 1000);
+				break;
+			case 2:
+				amp_vsock_shutdown(&s->rs.vs, &x->rc.c,
+						   AMP_VSOCK_SHUTDOWN_SEND);
+				break;
+			default:
+				amp_vsock_shutdown(&s->rs.vs, &x->rc.c, AMP_VSOCK_SHUTDOWN_RCV);
+				break;
+			}
+			s->in_run = true;
+			amp_rstream_run(&s->rs);
+			s->in_run = false;
+		}
+		rig_settle();
+		if (!e->gone)
+			rig_eat(&rig.a, e, e->held);
+		if (!o->gone)
+			rig_eat(&rig.b, o, o->held);
+		rig_settle();
+		/* an abort is over at once, a close is when what was sent is read */
+		if (how % 4 == 0 || how >> 2 == 0 || how % 4 == 1 || how >> 2 == 1)
+			assert_int_equal(e->gone + o->gone, 2);
+		else
+			close_both(&rig.a, e, o);
+		/* told of it: who has not ended it, unless both had */
+		assert_int_equal(e->reset, how % 4 == 0 && how >> 2 > 1);
+		assert_int_equal(o->reset, how >> 2 == 0 && how % 4 > 1);
+		end();
+	}
+}
+
 static void reset_by_abort(void **state)
 {
 	struct rig_end *e, *o;
@@ -647,6 +697,16 @@ static void own_address(void **state)
 	o = rig.b.last;
 	assert_int_equal(o->rc.c.peer.port, 77);
 	close_both(&rig.a, e, o);
+	/* the same memory again, as it is: an address of its own choice */
+	e->used = true;
+	e->open = e->gone = 0;
+	e->rx_pos = e->tx_pos = 0;
+	assert_int_equal(amp_rstream_connect(&rig.a.rs, &e->rc, 20), 0);
+	assert_int_not_equal(e->rc.ept.addr, 77);
+	rig_settle();
+	assert_int_equal(e->open, 1);
+	o = rig.b.last;
+	close_both(&rig.a, e, o);
 	end();
 }
 
@@ -677,6 +737,7 @@ static void link_down(void **state)
 	e[3] = rig_dial(&rig.a, 100, 20); /* REQUEST owed */
 	rig_down(&rig.a);
 	rig_down(&rig.b);
+	assert_int_equal(rig.b.rs.stray_cnt, 0);
 	for (unsigned i = 0; i < 4; i++) {
 		assert_int_equal(e[i]->reset, 1);
 		assert_int_equal(e[i]->gone, 1);
@@ -1015,6 +1076,16 @@ static void duplicate_request(void **state)
 	told(500, 20, m, put_hello(m, AMP_RSTREAM_RST, 0, 10, 500, 100));
 	assert_int_equal(e->reset, 0);
 	assert_int_equal(rig.b.rs.stats.foreign, 1);
+	/* nothing else takes it back */
+	for (unsigned op = AMP_RSTREAM_RESPONSE; op <= AMP_RSTREAM_RST; op++) {
+		put_hello(m, op, op == AMP_RSTREAM_RST, 9, 500, 100);
+		told(500, 20, m, 24);
+		m[1] = 1;
+		m[2] = 0;
+		told(500, 20, m, 24);
+	}
+	assert_int_equal(e->reset, 0);
+	assert_int_equal(rig.b.rs.stats.foreign, 1 + 2 * 6);
 	/* another tag: the endpoint has begun anew, and knows nothing of its last connection */
 	told(500, 20, m, put_hello(m, AMP_RSTREAM_REQUEST, 0, 10, 500, 100));
 	assert_int_equal(rig.b.requests, 2);
@@ -1254,6 +1325,14 @@ static void lies_on_a_connection(void **state)
 		amp_vsock_abort(&rig.b.rs.vs, &e->rc.c);
 		rig_settle();
 	}
+	/* in another order than they were sent: data behind its end */
+	e = by_hand(100);
+	told(500, e->rc.ept.addr, m,
+	     put(m, AMP_RSTREAM_SHUTDOWN, AMP_VSOCK_SHUTDOWN_SEND, e->rc.rx_tag, 0));
+	assert_int_equal(e->shut, 1);
+	told(500, e->rc.ept.addr, m, put(m, AMP_RSTREAM_DATA, 0, e->rc.rx_tag, 0) + 1);
+	assert_int_equal(e->reset, 1);
+	rig_settle();
 	/* shorter than a header: whose could it be? */
 	e = by_hand(100);
 	for (uint32_t len = 0; len < 8; len++)
@@ -1636,6 +1715,7 @@ int main(void)
 		BOTH(end_behind_data),
 		BOTH(both_close_at_once),
 		BOTH(reset_by_abort),
+		BOTH(ends_that_cross),
 		BOTH(closing_deadline),
 		BOTH(window_full_and_credit),
 		BOTH(updates_are_not_per_read),
