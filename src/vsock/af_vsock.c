@@ -419,7 +419,7 @@ static const struct amp_carrier carrier = {
 	.proxy = (const struct sockaddr *)&proxy_addr,
 	.accept = (const struct sockaddr *)&accept_addr,
 	.len = sizeof(struct sockaddr_vm),
-	.up = carrier_up,
+	.up = AMPSOCK_RPMSG ? carrier_up : NULL, /* else nobody asks */
 };
 #endif
 
