@@ -44,13 +44,10 @@ int amp_link_vsock(struct amp_vdev *vd);
 int amp_link_rpmsg(struct amp_rproc *rp);
 
 /*
- * Links have numbers: AF_VSOCK's from 0 up, then CID 1 (never reported), then AF_RPMSG's:
- * the link of sockaddr_rpmsg.rp_link n is number AMP_LINK_RPMSG + n when the knobs
- * AMPSOCK_VSOCK_LINKS and AMPSOCK_LOOP are what this file is compiled with.
+ * Link up or down: fn runs in thread context inside a socket call, lock held: set a flag.
+ * link: AF_VSOCK's links have numbers from 0 up, AF_RPMSG's come behind them and the in-core
+ * loop: sockaddr_rpmsg.rp_link + AMPSOCK_VSOCK_LINKS + AMPSOCK_LOOP.
  */
-#define AMP_LINK_RPMSG (AMPSOCK_VSOCK_LINKS + AMPSOCK_LOOP)
-
-/* Link up or down: fn runs in thread context inside a socket call, lock held: set a flag. */
 void amp_link_callback(void (*fn)(void *arg, int link, int up), void *arg);
 /* Wait until some link is up. timeout_ms -1: for ever. 0 or -ETIMEDOUT. */
 int amp_link_wait(int timeout_ms);

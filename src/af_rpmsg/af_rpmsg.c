@@ -576,7 +576,7 @@ static const struct amp_carrier carrier = {
 	.proxy = (const struct sockaddr *)&door_addr,
 	.accept = (const struct sockaddr *)&door_addr,
 	.len = sizeof(door_addr),
-	.up = carrier_up,
+	.up = AMPSOCK_VSOCK ? carrier_up : NULL, /* else nobody asks */
 };
 
 const struct amp_family amp_rpmsg_family = {

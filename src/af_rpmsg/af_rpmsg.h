@@ -161,6 +161,13 @@ static inline bool amp_rsock_is_conn(const struct amp_sock *s)
 	return s->type == SOCK_STREAM && s->link;
 }
 
+/* What the streams owe found no buffer: the next ones are theirs, or raw messages would starve
+ * them. */
+static inline bool amp_rlink_must_queue(const struct amp_rlink *l)
+{
+	return l->rs.vs.path_starved && l->rs.vs.owed_head;
+}
+
 /* The checked address: struct sockaddr_rpmsg, with the name as it goes over the wire, the
  * address 0 for any. */
 struct amp_raddr {

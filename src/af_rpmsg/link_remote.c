@@ -56,19 +56,17 @@ static int32_t remote_run(struct amp_runner *r, uint32_t now_ms)
 {
 	struct amp_rlink *l = (struct amp_rlink *)(void *)r;
 	struct remote *m = remote_of(r);
+	enum amp_rproc_event ev;
 	bool broken;
 	int32_t ms;
 
 	(void)now_ms;
-	switch (amp_rproc_look(m->rp)) {
-	case AMP_RPROC_UP:
-		served(l, m);
-		break;
-	case AMP_RPROC_DOWN:
-		begin(l, m);
-		break;
-	default:
-		break;
+	/* again after each, but not for ever: a host may change its mind all the time */
+	for (int i = 0; i < 3 && (ev = amp_rproc_look(m->rp)) != AMP_RPROC_NOTHING; i++) {
+		if (ev == AMP_RPROC_UP)
+			served(l, m);
+		else
+			begin(l, m);
 	}
 	ms = amp_rlink_turn(l, &broken);
 	if (broken)

@@ -104,18 +104,20 @@ static __attribute__((noinline)) void to_nobody(struct amp_rpmsg *bus,
 		bus->stats.rx_nobody++;
 		return;
 	}
-	ns.name[0] = '\0';
-	if (rx->len >= AMP_RPMSG_NS_LEN)
+	if (rx->len >= AMP_RPMSG_NS_LEN) {
 		memcpy(&ns, rx->data, AMP_RPMSG_NS_LEN);
-	if (ns.name[0] == '\0' || !memchr(ns.name, '\0', AMP_RPMSG_NAME_LEN) ||
-	    ns.addr == AMP_RPMSG_ADDR_ANY) {
-		bus->stats.rx_bad++;
-		bus->why = AMP_WHY("malformed name service message");
-	} else if (!bus->ops->service) {
-		bus->stats.ns_ignored++;
-	} else {
-		bus->ops->service(bus, ns.name, ns.addr, ns.flags & AMP_RPMSG_NS_DESTROY);
+		if (ns.name[0] != '\0' && memchr(ns.name, '\0', AMP_RPMSG_NAME_LEN) &&
+		    ns.addr != AMP_RPMSG_ADDR_ANY) {
+			if (bus->ops->service)
+				bus->ops->service(bus, ns.name, ns.addr,
+						  ns.flags & AMP_RPMSG_NS_DESTROY);
+			else
+				bus->stats.ns_ignored++;
+			return;
+		}
 	}
+	bus->stats.rx_bad++;
+	bus->why = AMP_WHY("malformed name service message");
 }
 
 static uint32_t id_of(const struct amp_rpmsg *bus, uint16_t id)
@@ -188,7 +190,8 @@ static bool out_get(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, uint32_t nee
 	return false;
 }
 
-static void fill_header(const struct amp_rpmsg_tx *tx, uint32_t src, uint32_t dst, uint32_t len)
+static void fill_header(const struct amp_rpmsg *bus, const struct amp_rpmsg_tx *tx,
+			uint32_t src, uint32_t dst, uint32_t len)
 {
 	uint8_t *hdr = tx->data - AMP_RPMSG_HDR_LEN;
 
@@ -196,6 +199,9 @@ static void fill_header(const struct amp_rpmsg_tx *tx, uint32_t src, uint32_t ds
 	amp_put_le32(hdr + offsetof(struct amp_rpmsg_hdr, dst), dst);
 	amp_put_le32(hdr + offsetof(struct amp_rpmsg_hdr, reserved), 0);
 	amp_put_le32(hdr + offsetof(struct amp_rpmsg_hdr, len), len); /* flags: 0 */
+	/* a driver's queue knows its buffers and does that itself */
+	if (bus->out->role == AMP_VQ_DEVICE)
+		amp_port_cache_clean(hdr, AMP_RPMSG_HDR_LEN + len);
 }
 
 static RARE void flush(struct amp_rpmsg *bus)
@@ -360,7 +366,7 @@ void amp_rpmsg_commit(struct amp_rpmsg *bus, const struct amp_rpmsg_tx *tx, uint
 {
 	if (stale(bus, tx->id))
 		return;
-	fill_header(tx, src, dst, len);
+	fill_header(bus, tx, src, dst, len);
 	bus->stats.tx_messages++;
 	amp_vq_put(bus->out, (uint16_t)tx->id, AMP_RPMSG_HDR_LEN + len);
 }
@@ -373,7 +379,7 @@ void amp_rpmsg_cancel(struct amp_rpmsg *bus, const struct amp_rpmsg_tx *tx)
 	 * A device that got another buffer since can only give it to the driver, with length 0.
 	 * There are drivers that do not look at it: let them find a message to nobody.
 	 */
-	fill_header(tx, AMP_RPMSG_ADDR_ANY, AMP_RPMSG_ADDR_ANY, 0);
+	fill_header(bus, tx, AMP_RPMSG_ADDR_ANY, AMP_RPMSG_ADDR_ANY, 0);
 	amp_vq_unget(bus->out, (uint16_t)tx->id);
 }
 

@@ -19,7 +19,9 @@ static int seq_reserve(struct amp_sock *s, struct amp_direct_io *io)
 
 	if (r)
 		return r;
-	r = amp_rpmsg_reserve(&amp_rsock_link(s)->bus, &p->tx);
+	r = amp_rlink_must_queue(amp_rsock_link(s))
+		    ? -EAGAIN
+		    : amp_rpmsg_reserve(&amp_rsock_link(s)->bus, &p->tx);
 	if (r)
 		return r;
 	if (io->len > p->tx.room) { /* a message is never split */

@@ -287,7 +287,7 @@ ssize_t amp_rraw_send(struct amp_sock *s, const struct amp_msg *m)
 		l = amp_rsock_link(s);
 		dst = amp_rsock(s)->peer;
 	}
-	r = amp_rpmsg_reserve(&l->bus, &tx);
+	r = amp_rlink_must_queue(l) ? -EAGAIN : amp_rpmsg_reserve(&l->bus, &tx);
 	if (r)
 		return r == -ENETDOWN ? -ENETUNREACH : r;
 	if (m->len > tx.room) {
@@ -312,7 +312,7 @@ static bool tx_ready(const struct amp_sock *s)
 		struct amp_rlink *l = &amp_rlinks[i];
 
 		/* of an unconnected datagram socket the next one may go to any link */
-		if (!l->l.up || amp_rpmsg_tx_ready(&l->bus) ||
+		if (!l->l.up || (amp_rpmsg_tx_ready(&l->bus) && !amp_rlink_must_queue(l)) ||
 		    ((s->flags & AMP_SF_CONNECTED) && s->link != l->l.index))
 			continue;
 		l->bus.tx_starved = true;

@@ -93,7 +93,11 @@ static inline void amp_io_wmb(void)
 
 /*
  * Cache maintenance for cores that are not coherent with their peer. Called at
- * exactly the places where ownership of shared memory changes hands.
+ * exactly the places where ownership of shared memory changes hands (a test fails when
+ * one is missing, or not needed). addr and len are as they come: every line that they
+ * touch is meant. Done when they return (a DSB on Arm): what follows says that it is.
+ * clean: what was written goes to memory. invalidate: the next read comes from memory;
+ * the line has not been written, if docs/porting.md was followed.
  */
 #if AMPSOCK_CACHE_HOOKS
 void amp_port_cache_clean(const volatile void *addr, size_t len);

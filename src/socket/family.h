@@ -152,8 +152,7 @@ struct amp_rxring {
 /* Room for a family's own part of a socket; each family asserts that it fits. AF_RPMSG has an
  * endpoint and two names in it, or a connection with its endpoint. */
 #if AMPSOCK_RPMSG
-#define AMP_SOCK_PRIV_LEN \
-	(AMPSOCK_RPMSG * (sizeof(void *) * 3 + 8) + sizeof(void *) * 4 + 56)
+#define AMP_SOCK_PRIV_LEN (AMPSOCK_RPMSG * (sizeof(void *) * 3 + 8) + sizeof(void *) * 4 + 56)
 #else
 #define AMP_SOCK_PRIV_LEN (sizeof(void *) * 2 + 64)
 #endif

@@ -24,6 +24,11 @@
  * checked, then used (virtio 1.2, 2.7). A queue that has been lied to is broken:
  * get returns -EBADMSG from then on, until it is set up anew.
  *
+ * Caches that are not coherent with the peer's (AMPSOCK_CACHE_HOOKS): the rings and a
+ * pool's buffers are seen to here. Buffers that the queue does not know are their filler's
+ * and reader's: a device's out buffer is cleaned by whoever filled it before it is put, and
+ * what a device wrote to a posted buffer is invalidated by whoever reaps it.
+ *
  * No locking here: the owner serialises calls on a queue. Nothing here notifies;
  * amp_vq_kick_due() says whether the peer wants it and the owner notifies, without
  * its lock.

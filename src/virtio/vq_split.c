@@ -141,7 +141,7 @@ int amp_vq_init(struct amp_vq *vq, const struct amp_vq_setup *s)
 	memset(s->desc, 0, avail_off);
 	memset(s->avail, 0, used_off - avail_off);
 	memset(s->used, 0, len - used_off);
-	amp_port_cache_clean(s->desc, avail_off);
+	/* a descriptor is cleaned when it is written: none is looked at before */
 	amp_port_cache_clean(s->avail, used_off - avail_off);
 	amp_port_cache_clean(s->used, len - used_off);
 	for (uint16_t i = 0; i < s->num; i++)
@@ -382,7 +382,6 @@ static RARE int indirect_table(struct amp_vq *vq, const struct vring_desc *d,
 	if (!*table || part < d->len || (uintptr_t)*table & 7)
 		return lied(vq, AMP_WHY("indirect table outside the shared memory, or askew"));
 	*table_len = d->len / (uint32_t)sizeof(struct vring_desc);
-	amp_port_cache_invalidate(*table, d->len);
 	return 0;
 }
 
@@ -495,7 +494,7 @@ void amp_vq_unget(struct amp_vq *vq, uint16_t id)
 {
 	if (is_device(vq)) {
 		/* the entry is compared only: whoever changed it meanwhile harms itself */
-		if (rd16(&vq->avail->ring[mask(vq, (uint16_t)(vq->get_idx - 1u))]) != id) {
+		if (vq->avail->ring[mask(vq, (uint16_t)(vq->get_idx - 1u))] != id) {
 			used_put(vq, id, 0);
 			return;
 		}
@@ -537,8 +536,8 @@ int amp_vq_post(struct amp_vq *vq, const struct amp_iov *iov, uint16_t rd_cnt, u
 
 		if (i + 1u < cnt)
 			flags |= VRING_DESC_F_NEXT;
-		if (i < rd_cnt)
-			amp_port_cache_clean(iov[i].base, iov[i].len);
+		/* what is to be written must not come out of this cache over it */
+		amp_port_cache_clean(iov[i].base, iov[i].len);
 		write_desc(&table[at], (uintptr_t)iov[i].base + vq->bus_off,
 			   (uint32_t)iov[i].len, flags, flags & VRING_DESC_F_NEXT ? next : 0);
 		if (!indirect) {

@@ -271,9 +271,8 @@ ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags
 
 	if (n == 0 && m->whole)
 		n = window_for(s, m->whole);
-	if (AMPSOCK_FAST && n == 0 && is_stream(s) && m->iov_cnt == 1 &&
-	    m->done == 0 && m->len &&
-	    amp_vsock_send(engine_of(s), conn_of(s), m->iov->iov_base, m->len, 0))
+	if (AMPSOCK_FAST && n == 0 && is_stream(s) && m->iov_cnt == 1 && m->done == 0 &&
+	    m->len && amp_vsock_send(engine_of(s), conn_of(s), m->iov->iov_base, m->len, 0))
 		return (ssize_t)m->len;
 	if (n == 0)
 		n = is_stream(s) ? send_some(s, m, 0) : send_message(s, m, flags);
@@ -444,7 +443,7 @@ static const struct amp_carrier carrier = {
 	.proxy = (const struct sockaddr *)&proxy_addr,
 	.accept = (const struct sockaddr *)&accept_addr,
 	.len = sizeof(struct sockaddr_vm),
-	.up = carrier_up,
+	.up = AMPSOCK_RPMSG ? carrier_up : NULL, /* else nobody asks */
 };
 
 const struct amp_family amp_vsock_family = {

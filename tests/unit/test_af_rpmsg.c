@@ -1101,6 +1101,30 @@ static void test_restart(void **state)
 	close_ok(sl);
 }
 
+/* What the last host had announced is nothing to the next one. */
+static void test_stale_names(void **state)
+{
+	struct host_ept *e = host_open(0, 500, "old");
+	int fd;
+
+	(void)state;
+	fd = dial(SOCK_SEQPACKET, named("old"));
+	close_ok(fd);
+	host_lock();
+	host_bus_down();
+	assert_true(amp_rpmsg_close(&host.bus, &e->e)); /* it dies: nobody withdraws */
+	e->open = false;
+	assert_int_equal(amp_rproc_host_init(&host.h, 0), 0);
+	host_unlock();
+	for (int i = 0; i < 4; i++)
+		amp_poll_links();
+	assert_int_equal(amp_link_wait(5000), 0);
+	fd = sock(SOCK_SEQPACKET);
+	set_timeout(fd, SO_SNDTIMEO, 20);
+	assert_errno(do_connect(fd, named("old")), ECONNREFUSED);
+	close_ok(fd);
+}
+
 /* A thread that sleeps in a call hears of it. */
 static void test_restart_wakes(void **state)
 {
@@ -1271,6 +1295,27 @@ static void test_kicks(void **state)
 	close_ok(fd);
 }
 
+/* A host that has run out of buffers hears when they come back, and only then. */
+static void test_kicks_back(void **state)
+{
+	int fd = sock(SOCK_DGRAM);
+	unsigned before, n = 0;
+
+	(void)state;
+	assert_int_equal(do_bind(fd, at(700)), 0);
+	before = host.kicks[AMP_RPROC_RX];
+	assert_int_equal(host_send(500, 700, "x", 1), 0);
+	amp_poll_links();
+	assert_int_equal(host.kicks[AMP_RPROC_RX], before); /* it has enough */
+	while (host_send(500, 700, "x", 1) == 0)
+		n++;
+	assert_int_equal(n, HOST_NUM);
+	amp_poll_links();
+	assert_int_equal(host.kicks[AMP_RPROC_RX], before + 1); /* one for all of them */
+	assert_int_equal(host_send(500, 700, "x", 1), 0);
+	close_ok(fd);
+}
+
 /* ---- the device runs out of buffers ---- */
 
 static void test_no_buffers(void **state)
@@ -1392,9 +1437,10 @@ int main(void)
 		T(test_dgram),		T(test_dgram_full),	T(test_stream),
 		T(test_stream_refused), T(test_stream_credit),	T(test_stream_listen),
 		T(test_front_door),	T(test_too_many_names), T(test_direct),
-		T(test_restart),	T(test_restart_wakes),	T(test_host_away),
-		T(test_broken_ring),	T(test_garbage),	T(test_kicks),
-		T(test_no_buffers),	T(test_threads),
+		T(test_restart),	T(test_stale_names),	T(test_restart_wakes),
+		T(test_host_away),	T(test_broken_ring),	T(test_garbage),
+		T(test_kicks),		T(test_kicks_back),	T(test_no_buffers),
+		T(test_threads),
 	};
 
 	alarm(120);

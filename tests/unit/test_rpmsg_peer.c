@@ -351,12 +351,14 @@ static void back_ahead(void)
 }
 static void back_twice(void)
 {
+	struct amp_rpmsg_tx tx;
+
 	for (unsigned i = 0; i < NUM; i++)
 		assert_int_equal(rig_send(&rig.host, 1, 20, 4, 0), 0);
 	give(&rig.down, 2, 0);
 	give(&rig.down, 2, 0);
-	(void)rig_send(&rig.host, 1, 20, 4, 0);
-	(void)rig_send(&rig.host, 1, 20, 4, 0);
+	(void)amp_rpmsg_reserve(&rig.host.bus, &tx);
+	(void)amp_rpmsg_reserve(&rig.host.bus, &tx);
 }
 
 static const struct lie {
