@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* The proxy's configuration: what is taken, and what is said of what is not. */
-// build: src/proxy/config.c src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c
+// build: src/proxy/config.c src/proxy/config_link.c src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c
 // build: src/proxy/log.c -linih -lbsd
 #include <setjmp.h>
 #include <stdarg.h>
