@@ -248,7 +248,11 @@ bool amp_rlink_arm(struct amp_runner *r, bool on)
 	struct amp_rlink *l = (struct amp_rlink *)(void *)r;
 
 	(void)on;
-	return l->l.up && amp_rpmsg_arm(&l->bus);
+	if (!l->l.up)
+		return false;
+	/* a poll() that found no buffer has asked the engine, not the bus */
+	l->bus.tx_starved |= l->rs.vs.path_starved;
+	return amp_rpmsg_arm(&l->bus);
 }
 
 unsigned amp_rlink_kick_due(struct amp_runner *r)

@@ -598,6 +598,57 @@ static void test_seq_again(void **state)
 	close_ok(l);
 }
 
+/* A child that is over stays a child: it becomes nothing else. */
+static void test_seq_child_over(void **state)
+{
+	int l = listener(SOCK_SEQPACKET, "srv", 4), a;
+	char buf[4];
+
+	(void)state;
+	assert_int_equal(host_send(900, local_addr(l), "x", 1), 0);
+	a = amp_accept(l, NULL, NULL);
+	assert_true(a >= 0);
+	assert_int_equal(amp_recv(a, buf, sizeof(buf), 0), 1);
+	host_restart();
+	assert_errno(amp_recv(a, buf, sizeof(buf), 0), ECONNRESET);
+	nonblock(a);
+	assert_errno(do_connect(a, named("nobody")), EISCONN);
+	assert_errno(do_connect(a, at(900)), EISCONN);
+	assert_errno(do_bind(a, named("other")), EINVAL);
+	close_ok(l);
+	close_ok(a);
+}
+
+/* A child of the link's last life that nobody has closed yet is not in the way of who comes
+ * from the same address now. */
+static void test_seq_new_life(void **state)
+{
+	int l = listener(SOCK_SEQPACKET, "srv", 4), a, b;
+	struct amp_stats before;
+	char buf[4];
+
+	(void)state;
+	assert_int_equal(host_send(900, local_addr(l), "x", 1), 0);
+	a = amp_accept(l, NULL, NULL);
+	assert_true(a >= 0);
+	before = stats();
+	host_restart();
+	assert_int_equal(amp_link_wait(5000), 0);
+	for (int i = 0; i < 4; i++)
+		amp_poll_links();
+	assert_int_equal(host_send(900, host_seen("srv"), "new", 3), 0);
+	assert_int_equal(poll_for(l, POLLIN, 1000), POLLIN);
+	b = amp_accept(l, NULL, NULL);
+	assert_true(b >= 0);
+	assert_int_equal(amp_recv(b, buf, sizeof(buf), 0), 3);
+	assert_int_equal(stats().dgram_drops, before.dgram_drops);
+	close_ok(a);
+	assert_int_equal(host_send(900, local_addr(l), "more", 4), 0);
+	assert_int_equal(amp_recv(b, buf, sizeof(buf), 0), 4);
+	close_ok(l);
+	close_ok(b);
+}
+
 /* A reader that does not read: its socket pays, loudly, and nobody else. */
 static void test_stalled(void **state)
 {
@@ -1338,6 +1389,34 @@ static void test_no_buffers(void **state)
 	close_ok(fd);
 }
 
+/* The same of a stream that has sent with the last one: who then waits in poll() hears. */
+static void test_no_buffers_stream(void **state)
+{
+	int fd, n = 0;
+	bool kick;
+
+	(void)state;
+	(void)host_open(1, 501, "str~s");
+	fd = dial(SOCK_STREAM, named("str"));
+	host_turn();
+	host.deaf = true;
+	for (unsigned i = 0; i < HOST_NUM; i++)
+		n += (int)amp_send(fd, "x", 1, MSG_DONTWAIT);
+	assert_int_equal(n, HOST_NUM);
+	assert_int_equal(poll_for(fd, POLLOUT, 20), 0);
+	/* nobody was refused a buffer, and yet somebody waits for one */
+	host_lock();
+	for (unsigned i = 0; i < HOST_CONNS; i++)
+		host.conn[i].echo = false;
+	kick = host_run();
+	amp_port_unlock();
+	assert_true(kick);
+	host.deaf = false;
+	amp_port_wake();
+	assert_int_equal(poll_for(fd, POLLOUT, 5000), POLLOUT);
+	close_ok(fd);
+}
+
 /* ---- threads ---- */
 
 static atomic_int thread_fails;
@@ -1440,6 +1519,7 @@ int main(void)
 		T(test_restart),	T(test_stale_names),	T(test_restart_wakes),
 		T(test_host_away),	T(test_broken_ring),	T(test_garbage),
 		T(test_kicks),		T(test_kicks_back),	T(test_no_buffers),
+		T(test_seq_child_over), T(test_seq_new_life),	T(test_no_buffers_stream),
 		T(test_threads),
 	};
 
