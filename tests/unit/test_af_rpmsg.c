@@ -27,6 +27,7 @@
 
 #include "rpmsg_host.h"
 #include "socket/amp_calls.h"
+#include "virtio/vring.h"
 
 #define assert_errno(expr, err)                    \
 	do {                                       \
@@ -1367,6 +1368,95 @@ static void test_kicks_back(void **state)
 	close_ok(fd);
 }
 
+/* The same when fewer buffers go round than the ring has entries, and nobody ever sleeps. */
+static void test_kicks_few(void **state)
+{
+	int fd = sock(SOCK_DGRAM);
+	unsigned before;
+	char c;
+
+	(void)state;
+	nonblock(fd);
+	host.h.buf_cnt = HOST_NUM / 4;
+	host_restart();
+	amp_poll_links();
+	assert_int_equal(amp_link_wait(5000), 0);
+	assert_int_equal(do_bind(fd, at(700)), 0);
+	while (amp_recv(fd, &c, 1, 0) == 1)
+		;
+	for (unsigned i = 0; i < HOST_NUM / 4; i++)
+		assert_int_equal(host_send(500, 700, "x", 1), 0);
+	assert_int_equal(host_send(500, 700, "x", 1), -EAGAIN);
+	before = host.kicks[AMP_RPROC_RX];
+	for (unsigned i = 0; i < HOST_NUM / 4; i++)
+		assert_int_equal(amp_recv(fd, &c, 1, 0), 1);
+	for (int i = 0; i < 3; i++)
+		assert_errno(amp_recv(fd, &c, 1, 0), EAGAIN);
+	assert_int_equal(host.kicks[AMP_RPROC_RX], before + 1);
+	host.h.buf_cnt = 0;
+	host_restart();
+	amp_poll_links();
+	close_ok(fd);
+}
+
+static void *wait_one(void *arg)
+{
+	char c;
+
+	return amp_recv(*(int *)arg, &c, 1, 0) == 1 ? arg : NULL;
+}
+
+/*
+ * One thread sleeps; another takes a message that is nobody's before its sender has looked
+ * whether it must ring. The next one is the sleeper's.
+ */
+static void test_kick_taken(void **state)
+{
+	struct amp_rpmsg_tx tx;
+	int fd = sock(SOCK_DGRAM);
+	struct timespec late;
+	pthread_t th;
+	void *ok;
+
+	(void)state;
+	assert_int_equal(do_bind(fd, at(700)), 0);
+	assert_int_equal(host_send(500, 702, "x", 1), 0);
+	amp_poll_links(); /* not armed */
+	assert_int_equal(pthread_create(&th, NULL, wait_one, &fd), 0);
+	for (bool armed = false; !armed;) { /* it sleeps */
+		host_lock();
+		armed = !(*(volatile uint16_t *)&host.q[AMP_RPROC_RX].used->flags & 1);
+		amp_port_unlock();
+	}
+	for (int i = 0; i < 2; i++) {
+		host_lock();
+		assert_int_equal(amp_rpmsg_reserve(&host.bus, &tx), 0);
+		tx.data[0] = 'x';
+		amp_rpmsg_commit(&host.bus, &tx, 500, 701 - (uint32_t)i, 1);
+		if (i == 0) {
+			amp_port_unlock();
+			amp_poll_links();
+			for (int k = 0; k < 20; k++) { /* the sleeper may have its turn */
+				struct timespec ts = {.tv_nsec = 1000000};
+
+				nanosleep(&ts, NULL);
+			}
+			host_lock();
+		}
+		if (host_run()) {
+			amp_port_unlock();
+			amp_port_wake();
+		} else {
+			amp_port_unlock();
+		}
+	}
+	clock_gettime(CLOCK_REALTIME, &late);
+	late.tv_sec += 5;
+	assert_int_equal(pthread_timedjoin_np(th, &ok, &late), 0);
+	assert_non_null(ok);
+	close_ok(fd);
+}
+
 /* ---- the device runs out of buffers ---- */
 
 static void test_no_buffers(void **state)
@@ -1520,7 +1610,7 @@ int main(void)
 		T(test_host_away),	T(test_broken_ring),	T(test_garbage),
 		T(test_kicks),		T(test_kicks_back),	T(test_no_buffers),
 		T(test_seq_child_over), T(test_seq_new_life),	T(test_no_buffers_stream),
-		T(test_threads),
+		T(test_kicks_few),	T(test_kick_taken),	T(test_threads),
 	};
 
 	alarm(120);
