@@ -650,6 +650,34 @@ static void test_seq_new_life(void **state)
 	close_ok(b);
 }
 
+/* A message without bytes is one, also when an error waits behind it. */
+static void test_seq_empty(void **state)
+{
+	struct host_ept *e = host_open(0, 500, "echo");
+	int fd = dial(SOCK_SEQPACKET, named("echo")), n;
+	char buf[4];
+
+	(void)state;
+	(void)e;
+	assert_int_equal(host_send(500, local_addr(fd), NULL, 0), 0);
+	for (n = 1; so_error(fd) == 0; n++) {
+		assert_int_equal(host_send(500, local_addr(fd), "x", 1), 0);
+		amp_poll_links();
+	}
+	close_ok(fd);
+	fd = dial(SOCK_SEQPACKET, named("echo"));
+	assert_int_equal(host_send(500, local_addr(fd), NULL, 0), 0);
+	for (int i = 1; i < n; i++)
+		assert_int_equal(host_send(500, local_addr(fd), "x", 1), 0);
+	amp_poll_links();
+	assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0), 0);
+	for (int i = 2; i < n; i++)
+		assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0), 1);
+	assert_errno(amp_recv(fd, buf, sizeof(buf), 0), ENOBUFS);
+	assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0), 0);
+	close_ok(fd);
+}
+
 /* A reader that does not read: its socket pays, loudly, and nobody else. */
 static void test_stalled(void **state)
 {
@@ -1598,19 +1626,46 @@ static void test_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_socket),		T(test_bad_addresses),	T(test_in_use),
-		T(test_many_addresses), T(test_all_links),	T(test_seq),
-		T(test_seq_eof),	T(test_seq_by_address), T(test_late_name),
-		T(test_no_name),	T(test_wait_given_up),	T(test_seq_listen),
-		T(test_seq_again),	T(test_stalled),	T(test_stalled_together),
-		T(test_dgram),		T(test_dgram_full),	T(test_stream),
-		T(test_stream_refused), T(test_stream_credit),	T(test_stream_listen),
-		T(test_front_door),	T(test_too_many_names), T(test_direct),
-		T(test_restart),	T(test_stale_names),	T(test_restart_wakes),
-		T(test_host_away),	T(test_broken_ring),	T(test_garbage),
-		T(test_kicks),		T(test_kicks_back),	T(test_no_buffers),
-		T(test_seq_child_over), T(test_seq_new_life),	T(test_no_buffers_stream),
-		T(test_kicks_few),	T(test_kick_taken),	T(test_threads),
+		T(test_socket),
+		T(test_bad_addresses),
+		T(test_in_use),
+		T(test_many_addresses),
+		T(test_all_links),
+		T(test_seq),
+		T(test_seq_eof),
+		T(test_seq_by_address),
+		T(test_late_name),
+		T(test_no_name),
+		T(test_wait_given_up),
+		T(test_seq_listen),
+		T(test_seq_again),
+		T(test_stalled),
+		T(test_stalled_together),
+		T(test_dgram),
+		T(test_dgram_full),
+		T(test_stream),
+		T(test_stream_refused),
+		T(test_stream_credit),
+		T(test_stream_listen),
+		T(test_front_door),
+		T(test_too_many_names),
+		T(test_direct),
+		T(test_restart),
+		T(test_stale_names),
+		T(test_restart_wakes),
+		T(test_host_away),
+		T(test_broken_ring),
+		T(test_garbage),
+		T(test_kicks),
+		T(test_kicks_back),
+		T(test_no_buffers),
+		T(test_seq_child_over),
+		T(test_seq_empty),
+		T(test_seq_new_life),
+		T(test_no_buffers_stream),
+		T(test_kicks_few),
+		T(test_kick_taken),
+		T(test_threads),
 	};
 
 	alarm(120);
