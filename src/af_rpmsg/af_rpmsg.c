@@ -247,7 +247,7 @@ static int rpmsg_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t
 	if (r)
 		return r;
 	if ((s->flags & (AMP_SF_BOUND | AMP_SF_CONNECTED | AMP_SF_CONNECTING)) ||
-	    amp_rsock_is_conn(s))
+	    (s->sub & SUB_CHILD) || amp_rsock_is_conn(s))
 		return -EINVAL;
 	if (at.name[0] && name_taken(&at))
 		return -EADDRINUSE;
@@ -401,6 +401,8 @@ static int rpmsg_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 		disconnect(s);
 		return 0;
 	}
+	if (s->sub & SUB_CHILD) /* over, and its listener's for ever */
+		return -EISCONN;
 	r = amp_raddr_get(s, addr, len, &to);
 	if (r)
 		return r;
@@ -483,6 +485,8 @@ void amp_rsock_link_down(struct amp_rlink *l)
 		    s->link != l->l.index)
 			continue;
 		amp_rraw_drop(s, false);
+		if (s->sub & SUB_CHILD)
+			s->sub |= SUB_STALE;
 		if (!(s->flags & AMP_SF_CONNECTED))
 			continue; /* over already, and told */
 		s->flags &= (uint16_t) ~(AMP_SF_CONNECTED | AMP_SF_RESERVED);

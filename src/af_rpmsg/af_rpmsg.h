@@ -96,6 +96,7 @@ void amp_rlink_stats(const struct amp_runner *r, struct amp_stats *st);
 #define SUB_DOOR  8u  /* the carriers' listener: what comes to the front door is its */
 #define SUB_WAIT  16u /* connect() by name, and nobody has announced it yet */
 #define SUB_CHILD 32u /* raw, accepted: its endpoint is its listener's */
+#define SUB_STALE 64u /* of an earlier life of the link: its source may be another's now */
 
 /* kind of an endpoint; 0: not open */
 enum {

@@ -226,10 +226,15 @@ int32_t amp_rlink_turn(struct amp_rlink *l, bool *broken)
 	*broken = n < 0 || (l->bus.out && l->bus.out->broken);
 	say(&l->bus.why);
 	say(&l->rs.vs.why);
-	/* as amp_vlink_turn(): buffers that went back are no news while the peer has enough */
-	if (n > 0)
+	/*
+	 * As amp_vlink_turn(): buffers that went back are no news while the peer has enough. It
+	 * may have when they were half the ring, or when nothing more comes: fewer may go round.
+	 */
+	if (n > 0) {
 		l->in_cnt = (uint16_t)(l->in_cnt + n);
-	if (l->bus.stats.tx_messages != l->seen_tx ||
+		amp_changed = true; /* who sleeps arms the ring anew */
+	}
+	if (l->bus.stats.tx_messages != l->seen_tx || (n == 0 && l->in_cnt) ||
 	    (l->bus.in && l->in_cnt >= l->bus.in->num / 2u))
 		amp_runner_due(&l->l.runner);
 	l->seen_tx = l->bus.stats.tx_messages;
@@ -248,7 +253,11 @@ bool amp_rlink_arm(struct amp_runner *r, bool on)
 	struct amp_rlink *l = (struct amp_rlink *)(void *)r;
 
 	(void)on;
-	return l->l.up && amp_rpmsg_arm(&l->bus);
+	if (!l->l.up)
+		return false;
+	/* a poll() that found no buffer has asked the engine, not the bus */
+	l->bus.tx_starved |= l->rs.vs.path_starved;
+	return amp_rpmsg_arm(&l->bus);
 }
 
 unsigned amp_rlink_kick_due(struct amp_runner *r)

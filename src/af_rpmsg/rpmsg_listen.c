@@ -106,8 +106,8 @@ struct amp_rstream_conn *amp_rpmsg_request(struct amp_rstream *rs, uint32_t loca
 static bool is_child(struct amp_sock *c, const struct amp_rlink *l, const struct amp_sock *s,
 		     uint32_t src)
 {
-	return c->fam == &amp_rpmsg_family && (c->sub & SUB_CHILD) && c->link == l->l.index &&
-	       amp_rsock(c)->parent == s && amp_rsock(c)->peer == src;
+	return c->fam == &amp_rpmsg_family && (c->sub & (SUB_CHILD | SUB_STALE)) == SUB_CHILD &&
+	       c->link == l->l.index && amp_rsock(c)->parent == s && amp_rsock(c)->peer == src;
 }
 
 struct amp_sock *amp_rpmsg_child(struct amp_rlink *l, struct amp_sock *s, uint32_t src)

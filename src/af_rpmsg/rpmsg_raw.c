@@ -169,7 +169,7 @@ static ssize_t nothing(const struct amp_sock *s)
 {
 	if (!s->link && s->type != SOCK_DGRAM)
 		return -ENOTCONN;
-	return s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT) ? 0 : -EAGAIN;
+	return (s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT)) && !s->err ? 0 : -EAGAIN;
 }
 
 static ssize_t received(struct amp_msg *m, int flags, size_t n, size_t full)

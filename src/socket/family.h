@@ -78,7 +78,8 @@ struct amp_family {
 	 * raised; of a message (not SOCK_STREAM) until all is gone, non-blocking or not: its
 	 * beginning is out, and the window had room for the rest. */
 	ssize_t (*sendmsg)(struct amp_sock *s, const struct amp_msg *m, int flags);
-	/* Of a stream without iov, not peeking: len bytes are thrown away.
+	/* 0: EOF, or a message without bytes: so while s->err is set, a message socket that has
+	 * none says -EAGAIN. Of a stream without iov, not peeking: len bytes are thrown away.
 	 * flags: MSG_PEEK MSG_TRUNC. MSG_WAITALL and SO_RCVLOWAT are api.c's. */
 	ssize_t (*recvmsg)(struct amp_sock *s, struct amp_msg *m, int flags);
 	/* how: SHUT_RD SHUT_WR SHUT_RDWR, or AMP_SHUT_CLOSE: the descriptor is gone; the family

@@ -147,7 +147,7 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 	}
 	if (m->done)
 		return (ssize_t)m->done;
-	if (n == -EAGAIN || n == 0) {
+	if (n == -EAGAIN || (n == 0 && stream)) {
 		/* what had arrived comes first, then the error, once, then EOF */
 		if (s->err)
 			return -amp_sock_take_err(s);

@@ -304,7 +304,8 @@ ssize_t amp_vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 			amp_vsock_consumed(engine_of(s), conn_of(s), (uint32_t)n);
 		return n;
 	}
-	if (n == -EAGAIN && (s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT)))
+	if (n == -EAGAIN && (s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT)) &&
+	    (is_stream(s) || !s->err))
 		return 0;
 	return n;
 }

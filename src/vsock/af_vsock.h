@@ -146,7 +146,8 @@ static inline bool amp_vlink_piece(struct amp_vsock *vs, struct amp_vsock_conn *
  *
  * Buffers that went back need a kick at once only when the peer might have run out of them:
  * before half the ring has come in since the last time, it has not, or there are unseen
- * packets. Before sleep everybody is asked.
+ * packets (whose buffers may be few, of many descriptors each: so also when none is left).
+ * Before sleep everybody is asked.
  */
 static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 {
@@ -168,7 +169,8 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 	if (r < 0)
 		return AMP_VLINK_BROKEN;
 	enough |= vs->enough | (r == AMP_VLINK_TURN);
-	if (l->in_left <= (unsigned)(n + r) || vs->settled)
+	if (l->in_left <= (unsigned)(n + r) || vs->settled ||
+	    (n + r == 0 && l->in_left < l->in_half))
 		amp_runner_due(&l->runner);
 	else
 		l->in_left -= (unsigned)(n + r);

@@ -27,6 +27,7 @@
 
 #include "rpmsg_host.h"
 #include "socket/amp_calls.h"
+#include "virtio/vring.h"
 
 #define assert_errno(expr, err)                    \
 	do {                                       \
@@ -596,6 +597,85 @@ static void test_seq_again(void **state)
 		close_ok(a);
 	}
 	close_ok(l);
+}
+
+/* A child that is over stays a child: it becomes nothing else. */
+static void test_seq_child_over(void **state)
+{
+	int l = listener(SOCK_SEQPACKET, "srv", 4), a;
+	char buf[4];
+
+	(void)state;
+	assert_int_equal(host_send(900, local_addr(l), "x", 1), 0);
+	a = amp_accept(l, NULL, NULL);
+	assert_true(a >= 0);
+	assert_int_equal(amp_recv(a, buf, sizeof(buf), 0), 1);
+	host_restart();
+	assert_errno(amp_recv(a, buf, sizeof(buf), 0), ECONNRESET);
+	nonblock(a);
+	assert_errno(do_connect(a, named("nobody")), EISCONN);
+	assert_errno(do_connect(a, at(900)), EISCONN);
+	assert_errno(do_bind(a, named("other")), EINVAL);
+	close_ok(l);
+	close_ok(a);
+}
+
+/* A child of the link's last life that nobody has closed yet is not in the way of who comes
+ * from the same address now. */
+static void test_seq_new_life(void **state)
+{
+	int l = listener(SOCK_SEQPACKET, "srv", 4), a, b;
+	struct amp_stats before;
+	char buf[4];
+
+	(void)state;
+	assert_int_equal(host_send(900, local_addr(l), "x", 1), 0);
+	a = amp_accept(l, NULL, NULL);
+	assert_true(a >= 0);
+	before = stats();
+	host_restart();
+	assert_int_equal(amp_link_wait(5000), 0);
+	for (int i = 0; i < 4; i++)
+		amp_poll_links();
+	assert_int_equal(host_send(900, host_seen("srv"), "new", 3), 0);
+	assert_int_equal(poll_for(l, POLLIN, 1000), POLLIN);
+	b = amp_accept(l, NULL, NULL);
+	assert_true(b >= 0);
+	assert_int_equal(amp_recv(b, buf, sizeof(buf), 0), 3);
+	assert_int_equal(stats().dgram_drops, before.dgram_drops);
+	close_ok(a);
+	assert_int_equal(host_send(900, local_addr(l), "more", 4), 0);
+	assert_int_equal(amp_recv(b, buf, sizeof(buf), 0), 4);
+	close_ok(l);
+	close_ok(b);
+}
+
+/* A message without bytes is one, also when an error waits behind it. */
+static void test_seq_empty(void **state)
+{
+	struct host_ept *e = host_open(0, 500, "echo");
+	int fd = dial(SOCK_SEQPACKET, named("echo")), n;
+	char buf[4];
+
+	(void)state;
+	(void)e;
+	assert_int_equal(host_send(500, local_addr(fd), NULL, 0), 0);
+	for (n = 1; so_error(fd) == 0; n++) {
+		assert_int_equal(host_send(500, local_addr(fd), "x", 1), 0);
+		amp_poll_links();
+	}
+	close_ok(fd);
+	fd = dial(SOCK_SEQPACKET, named("echo"));
+	assert_int_equal(host_send(500, local_addr(fd), NULL, 0), 0);
+	for (int i = 1; i < n; i++)
+		assert_int_equal(host_send(500, local_addr(fd), "x", 1), 0);
+	amp_poll_links();
+	assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0), 0);
+	for (int i = 2; i < n; i++)
+		assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0), 1);
+	assert_errno(amp_recv(fd, buf, sizeof(buf), 0), ENOBUFS);
+	assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0), 0);
+	close_ok(fd);
 }
 
 /* A reader that does not read: its socket pays, loudly, and nobody else. */
@@ -1316,6 +1396,95 @@ static void test_kicks_back(void **state)
 	close_ok(fd);
 }
 
+/* The same when fewer buffers go round than the ring has entries, and nobody ever sleeps. */
+static void test_kicks_few(void **state)
+{
+	int fd = sock(SOCK_DGRAM);
+	unsigned before;
+	char c;
+
+	(void)state;
+	nonblock(fd);
+	host.h.buf_cnt = HOST_NUM / 4;
+	host_restart();
+	amp_poll_links();
+	assert_int_equal(amp_link_wait(5000), 0);
+	assert_int_equal(do_bind(fd, at(700)), 0);
+	while (amp_recv(fd, &c, 1, 0) == 1)
+		;
+	for (unsigned i = 0; i < HOST_NUM / 4; i++)
+		assert_int_equal(host_send(500, 700, "x", 1), 0);
+	assert_int_equal(host_send(500, 700, "x", 1), -EAGAIN);
+	before = host.kicks[AMP_RPROC_RX];
+	for (unsigned i = 0; i < HOST_NUM / 4; i++)
+		assert_int_equal(amp_recv(fd, &c, 1, 0), 1);
+	for (int i = 0; i < 3; i++)
+		assert_errno(amp_recv(fd, &c, 1, 0), EAGAIN);
+	assert_int_equal(host.kicks[AMP_RPROC_RX], before + 1);
+	host.h.buf_cnt = 0;
+	host_restart();
+	amp_poll_links();
+	close_ok(fd);
+}
+
+static void *wait_one(void *arg)
+{
+	char c;
+
+	return amp_recv(*(int *)arg, &c, 1, 0) == 1 ? arg : NULL;
+}
+
+/*
+ * One thread sleeps; another takes a message that is nobody's before its sender has looked
+ * whether it must ring. The next one is the sleeper's.
+ */
+static void test_kick_taken(void **state)
+{
+	struct amp_rpmsg_tx tx;
+	int fd = sock(SOCK_DGRAM);
+	struct timespec late;
+	pthread_t th;
+	void *ok;
+
+	(void)state;
+	assert_int_equal(do_bind(fd, at(700)), 0);
+	assert_int_equal(host_send(500, 702, "x", 1), 0);
+	amp_poll_links(); /* not armed */
+	assert_int_equal(pthread_create(&th, NULL, wait_one, &fd), 0);
+	for (bool armed = false; !armed;) { /* it sleeps */
+		host_lock();
+		armed = !(*(volatile uint16_t *)&host.q[AMP_RPROC_RX].used->flags & 1);
+		amp_port_unlock();
+	}
+	for (int i = 0; i < 2; i++) {
+		host_lock();
+		assert_int_equal(amp_rpmsg_reserve(&host.bus, &tx), 0);
+		tx.data[0] = 'x';
+		amp_rpmsg_commit(&host.bus, &tx, 500, 701 - (uint32_t)i, 1);
+		if (i == 0) {
+			amp_port_unlock();
+			amp_poll_links();
+			for (int k = 0; k < 20; k++) { /* the sleeper may have its turn */
+				struct timespec ts = {.tv_nsec = 1000000};
+
+				nanosleep(&ts, NULL);
+			}
+			host_lock();
+		}
+		if (host_run()) {
+			amp_port_unlock();
+			amp_port_wake();
+		} else {
+			amp_port_unlock();
+		}
+	}
+	clock_gettime(CLOCK_REALTIME, &late);
+	late.tv_sec += 5;
+	assert_int_equal(pthread_timedjoin_np(th, &ok, &late), 0);
+	assert_non_null(ok);
+	close_ok(fd);
+}
+
 /* ---- the device runs out of buffers ---- */
 
 static void test_no_buffers(void **state)
@@ -1335,6 +1504,34 @@ static void test_no_buffers(void **state)
 	host_turn();
 	assert_int_equal(poll_for(fd, POLLOUT, 5000), POLLOUT);
 	assert_int_equal(e->got, HOST_NUM);
+	close_ok(fd);
+}
+
+/* The same of a stream that has sent with the last one: who then waits in poll() hears. */
+static void test_no_buffers_stream(void **state)
+{
+	int fd, n = 0;
+	bool kick;
+
+	(void)state;
+	(void)host_open(1, 501, "str~s");
+	fd = dial(SOCK_STREAM, named("str"));
+	host_turn();
+	host.deaf = true;
+	for (unsigned i = 0; i < HOST_NUM; i++)
+		n += (int)amp_send(fd, "x", 1, MSG_DONTWAIT);
+	assert_int_equal(n, HOST_NUM);
+	assert_int_equal(poll_for(fd, POLLOUT, 20), 0);
+	/* nobody was refused a buffer, and yet somebody waits for one */
+	host_lock();
+	for (unsigned i = 0; i < HOST_CONNS; i++)
+		host.conn[i].echo = false;
+	kick = host_run();
+	amp_port_unlock();
+	assert_true(kick);
+	host.deaf = false;
+	amp_port_wake();
+	assert_int_equal(poll_for(fd, POLLOUT, 5000), POLLOUT);
 	close_ok(fd);
 }
 
@@ -1429,17 +1626,45 @@ static void test_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_socket),		T(test_bad_addresses),	T(test_in_use),
-		T(test_many_addresses), T(test_all_links),	T(test_seq),
-		T(test_seq_eof),	T(test_seq_by_address), T(test_late_name),
-		T(test_no_name),	T(test_wait_given_up),	T(test_seq_listen),
-		T(test_seq_again),	T(test_stalled),	T(test_stalled_together),
-		T(test_dgram),		T(test_dgram_full),	T(test_stream),
-		T(test_stream_refused), T(test_stream_credit),	T(test_stream_listen),
-		T(test_front_door),	T(test_too_many_names), T(test_direct),
-		T(test_restart),	T(test_stale_names),	T(test_restart_wakes),
-		T(test_host_away),	T(test_broken_ring),	T(test_garbage),
-		T(test_kicks),		T(test_kicks_back),	T(test_no_buffers),
+		T(test_socket),
+		T(test_bad_addresses),
+		T(test_in_use),
+		T(test_many_addresses),
+		T(test_all_links),
+		T(test_seq),
+		T(test_seq_eof),
+		T(test_seq_by_address),
+		T(test_late_name),
+		T(test_no_name),
+		T(test_wait_given_up),
+		T(test_seq_listen),
+		T(test_seq_again),
+		T(test_stalled),
+		T(test_stalled_together),
+		T(test_dgram),
+		T(test_dgram_full),
+		T(test_stream),
+		T(test_stream_refused),
+		T(test_stream_credit),
+		T(test_stream_listen),
+		T(test_front_door),
+		T(test_too_many_names),
+		T(test_direct),
+		T(test_restart),
+		T(test_stale_names),
+		T(test_restart_wakes),
+		T(test_host_away),
+		T(test_broken_ring),
+		T(test_garbage),
+		T(test_kicks),
+		T(test_kicks_back),
+		T(test_no_buffers),
+		T(test_seq_child_over),
+		T(test_seq_empty),
+		T(test_seq_new_life),
+		T(test_no_buffers_stream),
+		T(test_kicks_few),
+		T(test_kick_taken),
 		T(test_threads),
 	};
 
