@@ -103,6 +103,7 @@ static void unmap(struct link_rs *l)
 	amp_sigbus_unmap(&l->guard);
 	l->guard.dead = 0;
 	l->map = NULL;
+	l->host.mem = NULL; /* and with it what was found there: the next table may not be */
 	l->begun = false;
 }
 
