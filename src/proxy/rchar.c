@@ -184,27 +184,44 @@ static bool has_name(void *ctx, const char *entry)
 	return true;
 }
 
+/* Two descriptors: a directory and an attribute are open at once. */
+static int look_for(struct amp_rchar *rc, struct search *s)
+{
+	char guess[32];
+
+	/* the call does not say which it is: the lowest free number, more often than not */
+	snprintf(guess, sizeof(guess), "rpmsg%u", rc->likely);
+	if (!has_name(s, guess) && !each(rc->sysfs, "class/rpmsg", "rpmsg", has_name, s))
+		return -ENODEV;
+	rc->likely = (unsigned)strtoul(s->entry + 5, NULL, 10) + 1;
+	return open_endpoint(rc, s->entry);
+}
+
 int amp_rchar_create(struct amp_rchar *rc, uint32_t src, uint32_t dst)
 {
 	struct rpmsg_endpoint_info info = {.src = src, .dst = dst};
 	struct search s = {.rc = rc, .name = info.name};
-	char own[32], guess[32];
-	int fd;
+	char own[32];
+	int r = 0, spare[2];
 
 	own_prefix(rc, own);
 	/* at most 4 + 15 + 1 characters, and ten more */
 	if (snprintf(info.name, sizeof(info.name), "%.20s%u", own, rc->next++) >=
 	    (int)sizeof(info.name))
 		return -ENAMETOOLONG;
-	if (ioctl(rc->fd, RPMSG_CREATE_EPT_IOCTL, &info) < 0)
-		return -errno;
-	/* the call does not say which it is: the lowest free number, more often than not */
-	snprintf(guess, sizeof(guess), "rpmsg%u", rc->likely);
-	if (!has_name(&s, guess) && !each(rc->sysfs, "class/rpmsg", "rpmsg", has_name, &s))
-		return -ENODEV;
-	rc->likely = (unsigned)strtoul(s.entry + 5, NULL, 10) + 1;
-	fd = open_endpoint(rc, s.entry);
-	return fd;
+	/*
+	 * Only who has opened an endpoint can end it. So what it takes to find and open it is had
+	 * before it is made: without descriptors, each try would leave one in the kernel.
+	 */
+	spare[0] = fcntl(rc->fd, F_DUPFD_CLOEXEC, 0);
+	spare[1] = fcntl(rc->fd, F_DUPFD_CLOEXEC, 0);
+	if (spare[1] < 0 || ioctl(rc->fd, RPMSG_CREATE_EPT_IOCTL, &info) < 0)
+		r = -errno;
+	for (unsigned i = 0; i < 2; i++) {
+		if (spare[i] >= 0)
+			close(spare[i]);
+	}
+	return r ? r : look_for(rc, &s);
 }
 
 void amp_rchar_destroy(int fd)

@@ -4,6 +4,7 @@
 """rpmsg-char: the kernel is the rpmsg host, with an endpoint device for each connection."""
 import hashlib
 import os
+import resource
 import signal
 import socket
 import sys
@@ -324,6 +325,63 @@ def lies():
     if not [x for x in g.r.unknown if x[1] >= 0x1000 and x[2][0] == RST]:
         raise AssertionError("nobody was refused")
     g.p.wait_counter("endpoints", before)
+    g.r.reboot()
+    g.r.wait_up()
+    g.close()
+    srv.close()
+
+
+@test
+def no_descriptors():
+    """REQUESTs while the process has no descriptor left: refused, and no endpoint stays in the kernel for them"""
+    srv = Server(echo)
+    g = CharRig(f"expose rpmsg:e -> tcp 127.0.0.1:{srv.port}")
+    e = g.r.lookup("e~s")
+    c = g.r.connect("e")
+    ping(c)
+    pid, before = g.p.proc.pid, set(g.k.eps)
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    for free in (0, 1, 2):
+        top = max(int(x) for x in os.listdir(f"/proc/{pid}/fd")) + 1
+        used = len(os.listdir(f"/proc/{pid}/fd"))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (top + free, hard))
+        for i in range(50 + top - used):
+            g.r.post(1, e, HDR.pack(REQUEST, 0, 0, 0) + HELLO.pack(MAGIC, 1, 0, 5, 0x2000 + i, 1000))
+        ping(c)
+        left = [x for x in g.k.eps.values() if not x.sock]
+        eq(left, [], "endpoints that nobody has")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+        for i in range(50 + top - used):  # whoever got in goes
+            g.r.post(1, e, HDR.pack(RST, 0, 0, 0) + HELLO.pack(MAGIC, 1, 0, 5, 0x2000 + i, 1000))
+        g.p.wait_counter("ends", 1)
+    eq(set(g.k.eps), before)
+    ping(g.r.connect("e"))
+    g.r.reboot()
+    g.r.wait_up()
+    g.close()
+    srv.close()
+
+
+@test
+def longer_than_buffer():
+    """messages longer than buffer= says, which a read cuts: said, counted, and a stream ends instead of missing bytes"""
+    srv = Server(echo)
+    g = CharRig(f"expose rpmsg:e -> tcp 127.0.0.1:{srv.port}", more=",buffer=256")
+    c = g.r.connect("e")
+    g.r.room = 240
+    ping(c, os.urandom(5000))
+    d = g.r.connect("e")
+    ping(d)
+    g.r.room = 241
+    try:
+        d.send(bytes(1000))
+        d.recv_exact(1000)
+        raise AssertionError("arrived")
+    except Reset:
+        pass
+    g.p.log("the remote broke a rule: a message longer than this link's buffers")
+    g.r.room = 240
+    ping(c)
     g.r.reboot()
     g.r.wait_up()
     g.close()
