@@ -448,8 +448,9 @@ def used_len(r):
 
 
 def rx_id(r):
-    """the other ring: a buffer back that was not sent"""
-    r.u16[r.base[RX][2] // 2 + 1] = (r.used_idx[RX] + 3) & 0xffff
+    """the other ring: more buffers back than there are"""
+    # fewer would be believed, if late: by then as many are out, and the old entries name some of them
+    r.u16[r.base[RX][2] // 2 + 1] = (r.used_idx[RX] + r.num + 3) & 0xffff
     for i in range(40):  # each is answered at that door, until the proxy wants buffers back
         r.raw_post(RPMSG.pack(i + 1, NS_ADDR, 0, 40, 0) + NS.pack(b"ampsock~s", i + 1, 0))
         r.ring()
