@@ -343,6 +343,30 @@ def replaced_by_less():
 
 
 @test
+def two_hosts():
+    """a second link or process at the same table: it waits and says so, the first is not disturbed"""
+    srv = Server(echo)
+    g = Rig(f"expose rpmsg:e -> tcp 127.0.0.1:{srv.port}", bell="poll")
+    c = g.r.connect("e")
+    ping(c)
+    os.symlink(g.r.path, g.r.path + "2")
+    p = Proxy(args=lambda _: link(g.r.path, "poll:1", "second") +
+              link(g.r.path + "2", "poll:1", "third", f",table={DA:#x}"))
+    p.log("link second: waiting: another link or process serves the resource table in")
+    p.log("link third: waiting: another link or process serves the resource table in")
+    lives = g.r.lives
+    for _ in range(50):
+        ping(c)
+    eq(g.r.lives, lives)
+    g.p.stop(signal.SIGKILL)
+    g.r.wait(lambda: g.r.lives > lives)  # one of them has it now
+    eq(sum("remote attached" in x for x in p.lines), 1)
+    g.r.close()
+    p.stop()
+    srv.close()
+
+
+@test
 def full_bell():
     """a remote that fills the eventfd that we ring: it alone hears nothing, neighbours go on"""
     srv = Server(echo)
