@@ -42,7 +42,8 @@ static int ask(const char *what, const char *name, const void *more, size_t len)
 	    send(fd, text, (size_t)n + len, 0) >= 0) {
 		do
 			got = recv(fd, &answer, sizeof(answer), 0);
-		while (got < 0 && errno == EINTR); /* the loop's alarm: no call of the kernel's */
+		while (got < 0 &&
+		       errno == EINTR); /* the loop's alarm: no call of the kernel's */
 	}
 	if (got != sizeof(answer) || answer) {
 		real_close(fd);
