@@ -74,7 +74,7 @@ static int find_bus(struct amp_rchar *rc)
 	ssize_t n;
 
 	if (snprintf(path, sizeof(path), "%s/class/rpmsg/%s/device", rc->sysfs,
-		     base_of(rc->path)) >= (int)sizeof(path))
+		     base_of(rc->real)) >= (int)sizeof(path))
 		return -ENAMETOOLONG;
 	n = readlink(path, link, sizeof(link) - 1);
 	if (n < 0)
@@ -92,9 +92,9 @@ static int find_bus(struct amp_rchar *rc)
 static int open_endpoint(const struct amp_rchar *rc, const char *entry)
 {
 	char path[512];
-	int fd, dir_len = (int)(base_of(rc->path) - rc->path);
+	int fd, dir_len = (int)(base_of(rc->real) - rc->real);
 
-	if (snprintf(path, sizeof(path), "%.*s%s", dir_len, rc->path, entry) >=
+	if (snprintf(path, sizeof(path), "%.*s%s", dir_len, rc->real, entry) >=
 	    (int)sizeof(path))
 		return -ENAMETOOLONG;
 	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
@@ -103,7 +103,7 @@ static int open_endpoint(const struct amp_rchar *rc, const char *entry)
 
 static void own_prefix(const struct amp_rchar *rc, char dst[32])
 {
-	snprintf(dst, 32, "amp:%.15s:", base_of(rc->path));
+	snprintf(dst, 32, "amp:%.15s:", base_of(rc->real));
 }
 
 static bool is_endpoint(const char *entry)
@@ -128,16 +128,32 @@ static bool sweep_one(void *ctx, const char *entry)
 	return false;
 }
 
+/* udev's links name a remote, whatever number it has today. */
+static int resolve(struct amp_rchar *rc)
+{
+	char *real = realpath(rc->path, NULL);
+	int r = -errno;
+
+	if (real)
+		r = strlen(real) < sizeof(rc->real) ? 0 : -ENAMETOOLONG;
+	if (!r)
+		strcpy(rc->real, real);
+	free(real);
+	return r;
+}
+
 int amp_rchar_open(struct amp_rchar *rc)
 {
 	struct stat st;
-	int r;
+	int r = resolve(rc);
 
-	rc->fd = open(rc->path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (r)
+		return r;
+	rc->fd = open(rc->real, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	if (rc->fd < 0)
 		return -errno;
 	r = find_bus(rc);
-	if (!r && stat(rc->path, &st))
+	if (!r && stat(rc->real, &st))
 		r = -errno;
 	if (r) {
 		amp_rchar_close(rc);

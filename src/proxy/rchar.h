@@ -21,7 +21,8 @@
 #include <sys/types.h>
 
 struct amp_rchar {
-	const char *path;  /* of the control device */
+	const char *path;  /* of the control device, or of a link to it */
+	char real[256];	   /* of the device itself: its numbers change when remotes restart */
 	const char *sysfs; /* usually /sys */
 	int fd;		   /* -1: not open */
 	char bus[64];	   /* "virtio0.": how its remote's channels begin */

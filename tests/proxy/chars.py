@@ -332,6 +332,36 @@ def lies():
 
 
 @test
+def named_by_link():
+    """a link to the control device, as udev makes them: followed, also to another number after a restart"""
+    srv = Server(echo)
+    k = []
+
+    def args(p):
+        k.append(Kernel(f"{p.dir.name}/k"))
+        p.env = k[0].env()
+        os.symlink("k/dev/rpmsg_ctrl0", f"{p.dir.name}/m4")
+        return ["--link", f"rpmsg-char:{p.dir.name}/m4,sysfs={k[0].root}/sys,name=g"]
+    p = Proxy(f"expose rpmsg:e -> tcp 127.0.0.1:{srv.port}", args=args)
+    r = KernelRemote(k[0])
+    ping(r.wait_up().connect("e"))
+    k[0].detach()
+    p.log("remote detached")
+    r.went_down()
+    r.fresh()
+    os.unlink(f"{p.dir.name}/m4")
+    os.symlink("k/dev/rpmsg_ctrl7", f"{p.dir.name}/m4")
+    attach = k[0].attach
+    k[0].attach = lambda: attach(7)
+    r.boot()
+    ping(r.wait_up().connect("e"))
+    os.unlink(f"{p.dir.name}/m4")
+    p.stop()
+    r.close()
+    srv.close()
+
+
+@test
 def no_descriptors():
     """REQUESTs while the process has no descriptor left: refused, and no endpoint stays in the kernel for them"""
     srv = Server(echo)
