@@ -236,6 +236,22 @@ static void detach(struct amp_clink *cl)
 
 /* ---- what the remote announces ---- */
 
+static bool wants(void *ctx, const char *text)
+{
+	const struct amp_clink *cl = ctx;
+
+	for (unsigned i = 0; i < cl->names.name_cnt; i++) {
+		const char *name = cl->names.names[i].name;
+		unsigned at = 0;
+
+		while (name[at] && text[at] == (name[at] == '/' ? '!' : name[at]))
+			at++;
+		if (!name[at] && text[at] == '.')
+			return true;
+	}
+	return false;
+}
+
 static void heard(void *ctx, const char *name, uint32_t addr)
 {
 	struct amp_clink *cl = ctx;
@@ -256,8 +272,10 @@ static void heard(void *ctx, const char *name, uint32_t addr)
 
 static void scan(struct amp_clink *cl)
 {
+	static const struct amp_rchar_ops ops = {.wants = wants, .heard = heard};
+
 	memset(cl->seen, 0, cl->names.name_cnt * sizeof(*cl->seen));
-	amp_rchar_scan(&cl->dev, heard, cl);
+	amp_rchar_scan(&cl->dev, &ops, cl);
 	for (unsigned i = 0; i < cl->names.name_cnt; i++) {
 		struct amp_rname *n = &cl->names.names[i];
 		uint32_t left;

@@ -250,7 +250,7 @@ void amp_rchar_destroy(int fd)
 
 struct scan {
 	const struct amp_rchar *rc;
-	void (*heard)(void *ctx, const char *name, uint32_t addr);
+	const struct amp_rchar_ops *ops;
 	void *ctx;
 };
 
@@ -261,19 +261,19 @@ static bool scan_one(void *ctx, const char *entry)
 	char name[64], dst[32], *end;
 	long long addr;
 
-	if (!attribute(name, sizeof(name), s->rc->sysfs, dir, entry, "name") ||
+	if (!s->ops->wants(s->ctx, entry + strlen(s->rc->bus)) ||
+	    !attribute(name, sizeof(name), s->rc->sysfs, dir, entry, "name") ||
 	    !attribute(dst, sizeof(dst), s->rc->sysfs, dir, entry, "dst"))
 		return false;
 	addr = strtoll(dst, &end, 0); /* 0x400 here, 1024 or -1 there */
 	if (end != dst && !*end && addr > 0 && addr < UINT32_MAX)
-		s->heard(s->ctx, name, (uint32_t)addr);
+		s->ops->heard(s->ctx, name, (uint32_t)addr);
 	return false;
 }
 
-void amp_rchar_scan(const struct amp_rchar *rc,
-		    void (*heard)(void *ctx, const char *name, uint32_t addr), void *ctx)
+void amp_rchar_scan(const struct amp_rchar *rc, const struct amp_rchar_ops *ops, void *ctx)
 {
-	struct scan s = {rc, heard, ctx};
+	struct scan s = {rc, ops, ctx};
 
 	each(rc->sysfs, "bus/rpmsg/devices", rc->bus, scan_one, &s);
 }

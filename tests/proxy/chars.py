@@ -332,6 +332,39 @@ def lies():
 
 
 @test
+def many_announced():
+    """thousands of services that nobody asked for: they cost no time to speak of; a wanted one among them is found"""
+    port, srv = free_port(), Server(echo)
+    g = CharRig(f"expose rpmsg:e -> tcp 127.0.0.1:{srv.port}", f"publish tcp 127.0.0.1:{port} -> rpmsg:a/w.x")
+    c = g.r.connect("e")
+    for i in range(3000):
+        g.k.announce(f"svc{i}", 0x10000 + i)
+
+    def cpu():
+        with open(f"/proc/{g.p.proc.pid}/stat", encoding="ascii") as f:
+            v = f.read().rsplit(")", 1)[1].split()
+        return (int(v[11]) + int(v[12])) / os.sysconf("SC_CLK_TCK")
+    before = cpu()
+    time.sleep(2)
+    used = cpu() - before
+    if used > 0.2:
+        raise AssertionError(f"{used} s of 2")
+    ping(c)
+    g.k.announce("a!w.x~s", 0x5555)  # as the kernel calls the device; the attribute has the name
+    with open(f"{g.k.root}/sys/bus/rpmsg/devices/virtio0.a!w.x~s.-1.{0x5555}/name", "w", encoding="ascii") as f:
+        f.write("a/w.x~s\n")
+    time.sleep(0.6)
+    k = socket.create_connection(("127.0.0.1", port), timeout=20)
+    if not g.r.wait(lambda: any(m[1] == 0x5555 for m in g.r.unknown), 5):
+        raise AssertionError("not found")
+    k.close()
+    g.r.reboot()
+    g.r.wait_up()
+    g.close()
+    srv.close()
+
+
+@test
 def named_by_link():
     """a link to the control device, as udev makes them: followed, also to another number after a restart"""
     srv = Server(echo)
