@@ -2,6 +2,7 @@
 /* Doorbells: bell.h says what they are. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -162,9 +163,25 @@ int amp_bell_start(struct amp_bell *b)
 	}
 }
 
-void amp_bell_ring(struct amp_bell *b)
+/*
+ * Full: rings enough wait there already. It is asked first, for whoever shares the descriptor
+ * can have cleared its O_NONBLOCK (or never set it) and filled it, and write() would sleep. One
+ * who does that in between is left to the loop's alarm.
+ */
+static void ring_eventfd(const struct amp_bell *b)
 {
 	static const uint64_t one = 1;
+	struct pollfd p = {.fd = b->tx, .events = POLLOUT};
+	ssize_t n;
+
+	if (poll(&p, 1, 0) != 1)
+		return;
+	n = write(b->tx, &one, sizeof(one));
+	(void)n;
+}
+
+void amp_bell_ring(struct amp_bell *b)
+{
 	static const uint8_t byte = 1;
 	ssize_t n;
 
@@ -172,9 +189,7 @@ void amp_bell_ring(struct amp_bell *b)
 		return;
 	b->tx_cnt++;
 	if (b->conf->kind == AMP_BELL_EVENTFD) {
-		/* full: rings enough wait there already */
-		n = write(b->tx, &one, sizeof(one));
-		(void)n;
+		ring_eventfd(b);
 	} else if (b->conf->kind == AMP_BELL_UNIX) {
 		n = send(b->watch.fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 		(void)n; /* full: likewise; broken: the watch says so */

@@ -25,6 +25,8 @@
 #include "vlink.h"
 
 #define AMP_CEPT_SLOTS 8u
+/* In the arena: a byte more than a message may have shows the one that has more. */
+#define AMP_CLINK_PLACE(cl) ((size_t)(cl)->room + 4u)
 
 struct amp_clink;
 
@@ -89,7 +91,8 @@ void amp_cept_close(struct amp_cept *c);
 struct amp_cept *amp_cept_new(struct amp_clink *cl);
 /* Try those that wait. */
 void amp_cept_retry(struct amp_clink *cl);
-/* One readable message, round-robin, into at: its length, -1: none now. *c: whose. */
+/* One readable message, round-robin, into at (AMP_CLINK_PLACE(cl) bytes): its length, -1: none
+ * now. cl->room + 1: it was longer, and is cut. *c: whose. */
 ssize_t amp_cept_read(struct amp_clink *cl, uint8_t *at, struct amp_cept **c);
 
 /* ---- end_char.c ---- */

@@ -297,6 +297,9 @@ static int link_option(struct amp_link_conf *link, char *opt, FILE *err)
 
 	if (value)
 		*value++ = 0;
+	if (value && strcmp(opt, "name") == 0 && link->name[0])
+		return amp_config_complain(err, link->where, "expected this key once in a link",
+					   opt);
 	if (value && strcmp(opt, "name") == 0)
 		return amp_link_set_name(link, value, link->where, err);
 	if (value && strcmp(opt, "type") && strcmp(opt, "path"))
@@ -448,6 +451,9 @@ static int check_shm(const struct amp_link_conf *link, FILE *err)
 	    __builtin_add_overflow(shm->carveout, shm->carve_size, &end))
 		return amp_config_complain(err, link->where,
 					   "expected da + offset + size within 64 bits", NULL);
+	if (shm->offset % 16 || shm->da % 16)
+		return amp_config_complain(
+			err, link->where, "expected da and offset to be multiples of 16", NULL);
 	return 0;
 }
 

@@ -120,7 +120,7 @@ ssize_t amp_cept_read(struct amp_clink *cl, uint8_t *at, struct amp_cept **out)
 
 	while ((c = TAILQ_FIRST(&cl->readable)) != NULL) {
 		TAILQ_REMOVE(&cl->readable, c, readable_entry);
-		n = read(c->watch.fd, at, cl->room);
+		n = read(c->watch.fd, at, cl->room + 1);
 		if (n > 0 || (n == 0 && !c->hup)) {
 			TAILQ_INSERT_TAIL(&cl->readable, c, readable_entry);
 			*out = c;

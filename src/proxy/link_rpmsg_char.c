@@ -64,12 +64,33 @@ static void char_init(struct amp_vlink *vl)
 	amp_rstream_init(&vl->rs);
 }
 
+/* The kernel's buffers are larger than buffer= says, and what was read is not all of it. */
+static void too_long(struct amp_clink *cl, struct amp_cept *c)
+{
+	cl->vl.vs.why = AMP_WHY("a message longer than this link's buffers (see buffer=)");
+	if (c->kind == AMP_CEPT_CONN) { /* whose bytes would be missing */
+		struct amp_end_vsock *e = amp_container_of(c->rc, struct amp_end_vsock, rc);
+
+		amp_vsock_abort(&cl->vl.vs, &e->c);
+		e->ev |= AMP_VSOCK_EV_RESET;
+		amp_end_vsock_due(e);
+	}
+	if (c->kind == AMP_CEPT_RAW)
+		cl->vl.link.stats.drops++;
+	else
+		cl->vl.vs.stats.rx_bad++;
+}
+
 static void input(struct amp_clink *cl, struct amp_cept *c, uint8_t *at, uint32_t len)
 {
 	struct amp_rpmsg_rx rx = {.data = at, .len = len, .dst = c->src};
 	struct amp_iov iov = {at, len};
 	struct amp_vsock_rx raw = {.iov = &iov, .iov_cnt = 1, .len = len};
 
+	if (len > cl->room) {
+		too_long(cl, c);
+		return;
+	}
 	switch (c->kind) {
 	case AMP_CEPT_SERVICE:
 		amp_rstream_serve(&cl->vl.rs, &rx);
@@ -95,7 +116,7 @@ static int char_run(struct amp_vlink *vl, unsigned budget)
 
 	/* the arena has a place for each message of a pass: what is held stays there */
 	for (; n < budget; n++) {
-		uint8_t *at = cl->arena + (size_t)n * cl->room;
+		uint8_t *at = cl->arena + n * AMP_CLINK_PLACE(cl);
 
 		len = amp_cept_read(cl, at, &c);
 		if (len < 0)
@@ -215,6 +236,22 @@ static void detach(struct amp_clink *cl)
 
 /* ---- what the remote announces ---- */
 
+static bool wants(void *ctx, const char *text)
+{
+	const struct amp_clink *cl = ctx;
+
+	for (unsigned i = 0; i < cl->names.name_cnt; i++) {
+		const char *name = cl->names.names[i].name;
+		unsigned at = 0;
+
+		while (name[at] && text[at] == (name[at] == '/' ? '!' : name[at]))
+			at++;
+		if (!name[at] && text[at] == '.')
+			return true;
+	}
+	return false;
+}
+
 static void heard(void *ctx, const char *name, uint32_t addr)
 {
 	struct amp_clink *cl = ctx;
@@ -235,8 +272,10 @@ static void heard(void *ctx, const char *name, uint32_t addr)
 
 static void scan(struct amp_clink *cl)
 {
+	static const struct amp_rchar_ops ops = {.wants = wants, .heard = heard};
+
 	memset(cl->seen, 0, cl->names.name_cnt * sizeof(*cl->seen));
-	amp_rchar_scan(&cl->dev, heard, cl);
+	amp_rchar_scan(&cl->dev, &ops, cl);
 	for (unsigned i = 0; i < cl->names.name_cnt; i++) {
 		struct amp_rname *n = &cl->names.names[i];
 		uint32_t left;
@@ -375,7 +414,7 @@ static bool memory(struct amp_clink *cl, const struct amp_link_conf *conf)
 	uint32_t len = conf->shm.buf_len ? conf->shm.buf_len : AMP_RPMSG_BUF_LEN;
 
 	cl->room = len - AMP_RPMSG_HDR_LEN;
-	cl->arena = malloc((size_t)AMP_VLINK_BATCH * cl->room);
+	cl->arena = malloc(AMP_VLINK_BATCH * AMP_CLINK_PLACE(cl));
 	cl->loose = amp_cept_new(cl);
 	if (!cl->arena || !cl->loose || amp_rnames_init(&cl->names, conf))
 		return false;

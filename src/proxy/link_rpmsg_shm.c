@@ -49,6 +49,7 @@ struct link_rs {
 	struct amp_sigbus guard; /* has the mapping */
 	uint8_t *map;		 /* NULL: not mapped */
 	size_t map_len;
+	int fd; /* has the lock on the table; -1: not mapped */
 	dev_t dev;
 	ino_t ino;
 	bool begun;
@@ -103,6 +104,10 @@ static void unmap(struct link_rs *l)
 	amp_sigbus_unmap(&l->guard);
 	l->guard.dead = 0;
 	l->map = NULL;
+	l->host.mem = NULL; /* and with it what was found there: the next table may not be */
+	if (l->fd >= 0)
+		close(l->fd);
+	l->fd = -1;
 	l->begun = false;
 }
 
@@ -166,7 +171,10 @@ static int map_file(struct link_rs *l)
 	if (fd < 0)
 		return waits(l, "%s: %s", conf_of(l)->path, strerror(errno));
 	r = map_fd(l, fd);
-	close(fd);
+	if (r)
+		close(fd);
+	else
+		l->fd = fd;
 	return r;
 }
 
@@ -211,6 +219,25 @@ static int find_table(struct link_rs *l, size_t *off)
 	return 0;
 }
 
+/*
+ * Two hosts of one table would take the remote from each other without end, whichever way
+ * each was told of it (another path, another process): the first keeps it. The lock is
+ * the descriptor's and goes with it.
+ */
+static int lock_table(struct link_rs *l, size_t off)
+{
+	struct flock at = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
+	fcntl(l->fd, F_OFD_SETLK, &at); /* where a table was before */
+	at.l_type = F_WRLCK;
+	at.l_start = (off_t)(conf_of(l)->shm.offset + off);
+	at.l_len = 1;
+	if (fcntl(l->fd, F_OFD_SETLK, &at) == 0 || (errno != EAGAIN && errno != EACCES))
+		return 0; /* a file system without locks */
+	return waits(l, "another link or process serves the resource table in %s",
+		     conf_of(l)->path);
+}
+
 static int init_host(struct link_rs *l, size_t off)
 {
 	const struct amp_shm_conf *shm = &conf_of(l)->shm;
@@ -249,7 +276,7 @@ static int begin(struct link_rs *l)
 
 	if (amp_now_ms() < l->not_before_ms)
 		return -EAGAIN;
-	if (find_table(l, &off) || init_host(l, off))
+	if (find_table(l, &off) || lock_table(l, off) || init_host(l, off))
 		return -EAGAIN;
 	if (amp_rproc_host_begin(&l->host))
 		return waits(l, "no good resource table in %s: %s", conf_of(l)->path,
@@ -418,8 +445,8 @@ static void lost(struct amp_bell *b)
 	struct link_rs *l = amp_container_of(b, struct link_rs, bell);
 
 	if (is_up(l)) {
-		amp_log(AMP_LOG_INFO, "link %s: remote detached: its doorbell is gone",
-			name_of(l));
+		amp_log_some(&l->rl.vl.link.log_attached, AMP_LOG_INFO,
+			     "link %s: remote detached: its doorbell is gone", name_of(l));
 		detach(l);
 		amp_rproc_host_down(&l->host);
 	}
@@ -452,6 +479,7 @@ static void stop(struct amp_link *link)
 	amp_bell_ring(&l->bell);
 	amp_bell_stop(&l->bell);
 	uv_close((uv_handle_t *)&l->timer, NULL);
+	unmap(l);
 	amp_sigbus_leave(&l->guard);
 	amp_rlink_fini(&l->rl);
 }
@@ -490,6 +518,7 @@ struct amp_link *amp_link_rpmsg_shm(const struct amp_link_conf *conf)
 
 	if (!l)
 		return NULL;
+	l->fd = -1;
 	if (amp_rlink_init(&l->rl, &rs_ops, conf) || amp_sigbus_enter(&l->guard)) {
 		amp_rlink_free(&l->rl);
 		free(l);

@@ -83,7 +83,7 @@ static void uv_ready(struct amp_watch *w, uint32_t events)
 static void dispatch(int timeout_ms)
 {
 	batch_cnt = epoll_wait(ep, batch, EVENTS_MAX, timeout_ms);
-	alarm_check(batch_cnt > 0);
+	alarm_check(batch_cnt >= 0); /* 0: a timer, or work that waits: these can hang, too */
 	for (batch_at = 0; batch_at < batch_cnt; batch_at++) {
 		struct amp_watch *w = batch[batch_at].data.ptr;
 

@@ -263,8 +263,13 @@ static int start_links(const struct amp_config *conf)
 				     : c->type == AMP_LINK_RPMSG_CHAR ? amp_link_rpmsg_char(c)
 								      : amp_link_vhost_vsock(c);
 
-		if (!l)
+		if (!l) {
+			amp_log(AMP_LOG_ERROR,
+				"link %s: no memory, or more links than one "
+				"process serves (256)",
+				c->name);
 			return -ENOMEM;
+		}
 		TAILQ_INSERT_TAIL(&links, l, entry);
 		if (l->ops->start(l) || amp_publish_start(l))
 			return -EIO;

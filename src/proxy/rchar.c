@@ -74,7 +74,7 @@ static int find_bus(struct amp_rchar *rc)
 	ssize_t n;
 
 	if (snprintf(path, sizeof(path), "%s/class/rpmsg/%s/device", rc->sysfs,
-		     base_of(rc->path)) >= (int)sizeof(path))
+		     base_of(rc->real)) >= (int)sizeof(path))
 		return -ENAMETOOLONG;
 	n = readlink(path, link, sizeof(link) - 1);
 	if (n < 0)
@@ -92,9 +92,9 @@ static int find_bus(struct amp_rchar *rc)
 static int open_endpoint(const struct amp_rchar *rc, const char *entry)
 {
 	char path[512];
-	int fd, dir_len = (int)(base_of(rc->path) - rc->path);
+	int fd, dir_len = (int)(base_of(rc->real) - rc->real);
 
-	if (snprintf(path, sizeof(path), "%.*s%s", dir_len, rc->path, entry) >=
+	if (snprintf(path, sizeof(path), "%.*s%s", dir_len, rc->real, entry) >=
 	    (int)sizeof(path))
 		return -ENAMETOOLONG;
 	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
@@ -103,7 +103,7 @@ static int open_endpoint(const struct amp_rchar *rc, const char *entry)
 
 static void own_prefix(const struct amp_rchar *rc, char dst[32])
 {
-	snprintf(dst, 32, "amp:%.15s:", base_of(rc->path));
+	snprintf(dst, 32, "amp:%.15s:", base_of(rc->real));
 }
 
 static bool is_endpoint(const char *entry)
@@ -128,16 +128,32 @@ static bool sweep_one(void *ctx, const char *entry)
 	return false;
 }
 
+/* udev's links name a remote, whatever number it has today. */
+static int resolve(struct amp_rchar *rc)
+{
+	char *real = realpath(rc->path, NULL);
+	int r = -errno;
+
+	if (real)
+		r = strlen(real) < sizeof(rc->real) ? 0 : -ENAMETOOLONG;
+	if (!r)
+		strcpy(rc->real, real);
+	free(real);
+	return r;
+}
+
 int amp_rchar_open(struct amp_rchar *rc)
 {
 	struct stat st;
-	int r;
+	int r = resolve(rc);
 
-	rc->fd = open(rc->path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (r)
+		return r;
+	rc->fd = open(rc->real, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	if (rc->fd < 0)
 		return -errno;
 	r = find_bus(rc);
-	if (!r && stat(rc->path, &st))
+	if (!r && stat(rc->real, &st))
 		r = -errno;
 	if (r) {
 		amp_rchar_close(rc);
@@ -184,27 +200,44 @@ static bool has_name(void *ctx, const char *entry)
 	return true;
 }
 
+/* Two descriptors: a directory and an attribute are open at once. */
+static int look_for(struct amp_rchar *rc, struct search *s)
+{
+	char guess[32];
+
+	/* the call does not say which it is: the lowest free number, more often than not */
+	snprintf(guess, sizeof(guess), "rpmsg%u", rc->likely);
+	if (!has_name(s, guess) && !each(rc->sysfs, "class/rpmsg", "rpmsg", has_name, s))
+		return -ENODEV;
+	rc->likely = (unsigned)strtoul(s->entry + 5, NULL, 10) + 1;
+	return open_endpoint(rc, s->entry);
+}
+
 int amp_rchar_create(struct amp_rchar *rc, uint32_t src, uint32_t dst)
 {
 	struct rpmsg_endpoint_info info = {.src = src, .dst = dst};
 	struct search s = {.rc = rc, .name = info.name};
-	char own[32], guess[32];
-	int fd;
+	char own[32];
+	int r = 0, spare[2];
 
 	own_prefix(rc, own);
 	/* at most 4 + 15 + 1 characters, and ten more */
 	if (snprintf(info.name, sizeof(info.name), "%.20s%u", own, rc->next++) >=
 	    (int)sizeof(info.name))
 		return -ENAMETOOLONG;
-	if (ioctl(rc->fd, RPMSG_CREATE_EPT_IOCTL, &info) < 0)
-		return -errno;
-	/* the call does not say which it is: the lowest free number, more often than not */
-	snprintf(guess, sizeof(guess), "rpmsg%u", rc->likely);
-	if (!has_name(&s, guess) && !each(rc->sysfs, "class/rpmsg", "rpmsg", has_name, &s))
-		return -ENODEV;
-	rc->likely = (unsigned)strtoul(s.entry + 5, NULL, 10) + 1;
-	fd = open_endpoint(rc, s.entry);
-	return fd;
+	/*
+	 * Only who has opened an endpoint can end it. So what it takes to find and open it is had
+	 * before it is made: without descriptors, each try would leave one in the kernel.
+	 */
+	spare[0] = fcntl(rc->fd, F_DUPFD_CLOEXEC, 0);
+	spare[1] = fcntl(rc->fd, F_DUPFD_CLOEXEC, 0);
+	if (spare[1] < 0 || ioctl(rc->fd, RPMSG_CREATE_EPT_IOCTL, &info) < 0)
+		r = -errno;
+	for (unsigned i = 0; i < 2; i++) {
+		if (spare[i] >= 0)
+			close(spare[i]);
+	}
+	return r ? r : look_for(rc, &s);
 }
 
 void amp_rchar_destroy(int fd)
@@ -217,7 +250,7 @@ void amp_rchar_destroy(int fd)
 
 struct scan {
 	const struct amp_rchar *rc;
-	void (*heard)(void *ctx, const char *name, uint32_t addr);
+	const struct amp_rchar_ops *ops;
 	void *ctx;
 };
 
@@ -228,19 +261,19 @@ static bool scan_one(void *ctx, const char *entry)
 	char name[64], dst[32], *end;
 	long long addr;
 
-	if (!attribute(name, sizeof(name), s->rc->sysfs, dir, entry, "name") ||
+	if (!s->ops->wants(s->ctx, entry + strlen(s->rc->bus)) ||
+	    !attribute(name, sizeof(name), s->rc->sysfs, dir, entry, "name") ||
 	    !attribute(dst, sizeof(dst), s->rc->sysfs, dir, entry, "dst"))
 		return false;
 	addr = strtoll(dst, &end, 0); /* 0x400 here, 1024 or -1 there */
 	if (end != dst && !*end && addr > 0 && addr < UINT32_MAX)
-		s->heard(s->ctx, name, (uint32_t)addr);
+		s->ops->heard(s->ctx, name, (uint32_t)addr);
 	return false;
 }
 
-void amp_rchar_scan(const struct amp_rchar *rc,
-		    void (*heard)(void *ctx, const char *name, uint32_t addr), void *ctx)
+void amp_rchar_scan(const struct amp_rchar *rc, const struct amp_rchar_ops *ops, void *ctx)
 {
-	struct scan s = {rc, heard, ctx};
+	struct scan s = {rc, ops, ctx};
 
 	each(rc->sysfs, "bus/rpmsg/devices", rc->bus, scan_one, &s);
 }

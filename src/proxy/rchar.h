@@ -21,7 +21,8 @@
 #include <sys/types.h>
 
 struct amp_rchar {
-	const char *path;  /* of the control device */
+	const char *path;  /* of the control device, or of a link to it */
+	char real[256];	   /* of the device itself: its numbers change when remotes restart */
 	const char *sysfs; /* usually /sys */
 	int fd;		   /* -1: not open */
 	char bus[64];	   /* "virtio0.": how its remote's channels begin */
@@ -41,8 +42,16 @@ void amp_rchar_close(struct amp_rchar *rc);
 int amp_rchar_create(struct amp_rchar *rc, uint32_t src, uint32_t dst);
 void amp_rchar_destroy(int fd);
 
-/* Each service that the remote has announced. */
-void amp_rchar_scan(const struct amp_rchar *rc,
-		    void (*heard)(void *ctx, const char *name, uint32_t addr), void *ctx);
+/*
+ * Each service of that name that the remote has announced. A remote announces as many as it
+ * likes: those of other names cost a look at their device's name, and no file is opened.
+ */
+struct amp_rchar_ops {
+	/* Does anybody want a service whose name begins text, up to a dot? As the kernel
+	 * names devices: `!` for `/`. */
+	bool (*wants)(void *ctx, const char *text);
+	void (*heard)(void *ctx, const char *name, uint32_t addr);
+};
+void amp_rchar_scan(const struct amp_rchar *rc, const struct amp_rchar_ops *ops, void *ctx);
 
 #endif /* AMP_PROXY_RCHAR_H */

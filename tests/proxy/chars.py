@@ -4,6 +4,7 @@
 """rpmsg-char: the kernel is the rpmsg host, with an endpoint device for each connection."""
 import hashlib
 import os
+import resource
 import signal
 import socket
 import sys
@@ -324,6 +325,126 @@ def lies():
     if not [x for x in g.r.unknown if x[1] >= 0x1000 and x[2][0] == RST]:
         raise AssertionError("nobody was refused")
     g.p.wait_counter("endpoints", before)
+    g.r.reboot()
+    g.r.wait_up()
+    g.close()
+    srv.close()
+
+
+@test
+def many_announced():
+    """thousands of services that nobody asked for: they cost no time to speak of; a wanted one among them is found"""
+    port, srv = free_port(), Server(echo)
+    g = CharRig(f"expose rpmsg:e -> tcp 127.0.0.1:{srv.port}", f"publish tcp 127.0.0.1:{port} -> rpmsg:a/w.x")
+    c = g.r.connect("e")
+    for i in range(3000):
+        g.k.announce(f"svc{i}", 0x10000 + i)
+
+    def cpu():
+        with open(f"/proc/{g.p.proc.pid}/stat", encoding="ascii") as f:
+            v = f.read().rsplit(")", 1)[1].split()
+        return (int(v[11]) + int(v[12])) / os.sysconf("SC_CLK_TCK")
+    before = cpu()
+    time.sleep(2)
+    used = cpu() - before
+    if used > 0.2:
+        raise AssertionError(f"{used} s of 2")
+    ping(c)
+    g.k.announce("a!w.x~s", 0x5555)  # as the kernel calls the device; the attribute has the name
+    with open(f"{g.k.root}/sys/bus/rpmsg/devices/virtio0.a!w.x~s.-1.{0x5555}/name", "w", encoding="ascii") as f:
+        f.write("a/w.x~s\n")
+    time.sleep(0.6)
+    k = socket.create_connection(("127.0.0.1", port), timeout=20)
+    if not g.r.wait(lambda: any(m[1] == 0x5555 for m in g.r.unknown), 5):
+        raise AssertionError("not found")
+    k.close()
+    g.r.reboot()
+    g.r.wait_up()
+    g.close()
+    srv.close()
+
+
+@test
+def named_by_link():
+    """a link to the control device, as udev makes them: followed, also to another number after a restart"""
+    srv = Server(echo)
+    k = []
+
+    def args(p):
+        k.append(Kernel(f"{p.dir.name}/k"))
+        p.env = k[0].env()
+        os.symlink("k/dev/rpmsg_ctrl0", f"{p.dir.name}/m4")
+        return ["--link", f"rpmsg-char:{p.dir.name}/m4,sysfs={k[0].root}/sys,name=g"]
+    p = Proxy(f"expose rpmsg:e -> tcp 127.0.0.1:{srv.port}", args=args)
+    r = KernelRemote(k[0])
+    ping(r.wait_up().connect("e"))
+    k[0].detach()
+    p.log("remote detached")
+    r.went_down()
+    r.fresh()
+    os.unlink(f"{p.dir.name}/m4")
+    os.symlink("k/dev/rpmsg_ctrl7", f"{p.dir.name}/m4")
+    attach = k[0].attach
+    k[0].attach = lambda: attach(7)
+    r.boot()
+    ping(r.wait_up().connect("e"))
+    os.unlink(f"{p.dir.name}/m4")
+    p.stop()
+    r.close()
+    srv.close()
+
+
+@test
+def no_descriptors():
+    """REQUESTs while the process has no descriptor left: refused, and no endpoint stays in the kernel for them"""
+    srv = Server(echo)
+    g = CharRig(f"expose rpmsg:e -> tcp 127.0.0.1:{srv.port}")
+    e = g.r.lookup("e~s")
+    c = g.r.connect("e")
+    ping(c)
+    pid, before = g.p.proc.pid, set(g.k.eps)
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    for free in (0, 1, 2):
+        top = max(int(x) for x in os.listdir(f"/proc/{pid}/fd")) + 1
+        used = len(os.listdir(f"/proc/{pid}/fd"))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (top + free, hard))
+        for i in range(50 + top - used):
+            g.r.post(1, e, HDR.pack(REQUEST, 0, 0, 0) + HELLO.pack(MAGIC, 1, 0, 5, 0x2000 + i, 1000))
+        ping(c)
+        left = [x for x in g.k.eps.values() if not x.sock]
+        eq(left, [], "endpoints that nobody has")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+        for i in range(50 + top - used):  # whoever got in goes
+            g.r.post(1, e, HDR.pack(RST, 0, 0, 0) + HELLO.pack(MAGIC, 1, 0, 5, 0x2000 + i, 1000))
+        g.p.wait_counter("ends", 1)
+    eq(set(g.k.eps), before)
+    ping(g.r.connect("e"))
+    g.r.reboot()
+    g.r.wait_up()
+    g.close()
+    srv.close()
+
+
+@test
+def longer_than_buffer():
+    """messages longer than buffer= says, which a read cuts: said, counted, and a stream ends instead of missing bytes"""
+    srv = Server(echo)
+    g = CharRig(f"expose rpmsg:e -> tcp 127.0.0.1:{srv.port}", more=",buffer=256")
+    c = g.r.connect("e")
+    g.r.room = 240
+    ping(c, os.urandom(5000))
+    d = g.r.connect("e")
+    ping(d)
+    g.r.room = 241
+    try:
+        d.send(bytes(1000))
+        d.recv_exact(1000)
+        raise AssertionError("arrived")
+    except Reset:
+        pass
+    g.p.log("the remote broke a rule: a message longer than this link's buffers")
+    g.r.room = 240
+    ping(c)
     g.r.reboot()
     g.r.wait_up()
     g.close()

@@ -3,6 +3,7 @@
 # timeout: 120
 """Links: VMMs that come, go and vanish, guests that lie, and the neighbours that must not notice."""
 import os
+import select
 import signal
 import socket
 import struct
@@ -395,6 +396,29 @@ def blocking_call():
         pass  # nobody there, said by a link that lives
     g.close()
     pair.end()
+
+
+@test
+def blocking_call_asleep():
+    """the same when it is a timer that wants the call, while the loop sleeps without its alarm"""
+    port = free_port()
+    p = Proxy(f"publish tcp 127.0.0.1:{port} -> vsock:5000")
+    g = Guest(p.path, event_idx=False)
+    k = socket.create_connection(("127.0.0.1", port), timeout=20)
+    while not select.select(g.call, [], [], 20)[0]:
+        pass
+    time.sleep(1)  # REQUEST has come; nobody answers, and what is told when its time is up is an RST
+    for fd in g.call:
+        try:
+            os.eventfd_read(fd)
+        except BlockingIOError:
+            pass
+        os.eventfd_write(fd, 2**64 - 2)
+        os.set_blocking(fd, True)
+    p.log("link g: link reset: a call descriptor that makes the writer wait")
+    k.close()
+    g.close()
+    p.stop()
 
 
 @test

@@ -13,7 +13,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import offload as off  # noqa: E402
 from harness import Proxy, Server, eq, free_port, main, test  # noqa: E402
-from rpmsgguest import (ANY, CREDIT, DA, DATA, HDR, NS, NS_ADDR, REQUEST, RPMSG, RX, TX, NoBell, Raw,  # noqa: E402
+from rpmsgguest import (ANY, CREDIT, DA, DATA, HDR, NS, NS_ADDR, REQUEST, RPMSG, RX, TX, EventBell, NoBell, Raw,  # noqa: E402
                         Remote, UnixBell)
 from rpmsgrig import Rig, echo  # noqa: E402
 from vguest import Reset  # noqa: E402
@@ -320,6 +320,85 @@ def replaced():
     r.wait_up()
     r.close()
     g.close()
+    srv.close()
+
+
+@test
+def replaced_by_less():
+    """a smaller file before the remote started, in which the table cannot be: it waits, and stops in good order"""
+    path = []
+
+    def args(p):
+        path.append(f"{p.dir.name}/ram")
+        return link(path[0], "poll:1", "g", f",table={DA + 0x800000:#x}")
+    p = Proxy(args=args)
+    r = Remote(path[0], NoBell(), start=False, table=0x800000, size=16 << 20)
+    p.log("waiting: the remote to start")
+    os.unlink(path[0])
+    with open(path[0], "wb") as f:
+        f.truncate(4096)
+    p.log("the resource table's address .* is outside of the window")
+    r.close()
+    p.stop()
+
+
+@test
+def two_hosts():
+    """a second link or process at the same table: it waits and says so, the first is not disturbed"""
+    srv = Server(echo)
+    g = Rig(f"expose rpmsg:e -> tcp 127.0.0.1:{srv.port}", bell="poll")
+    c = g.r.connect("e")
+    ping(c)
+    os.symlink(g.r.path, g.r.path + "2")
+    p = Proxy(args=lambda _: link(g.r.path, "poll:1", "second") +
+              link(g.r.path + "2", "poll:1", "third", f",table={DA:#x}"))
+    p.log("link second: waiting: another link or process serves the resource table in")
+    p.log("link third: waiting: another link or process serves the resource table in")
+    lives = g.r.lives
+    for _ in range(50):
+        ping(c)
+    eq(g.r.lives, lives)
+    g.p.stop(signal.SIGKILL)
+    g.r.wait(lambda: g.r.lives > lives)  # one of them has it now
+    eq(sum("remote attached" in x for x in p.lines), 1)
+    g.r.close()
+    p.stop()
+    srv.close()
+
+
+@test
+def full_bell():
+    """a remote that fills the eventfd that we ring: it alone hears nothing, neighbours go on"""
+    srv = Server(echo)
+    bells = []
+
+    def args(p):
+        bells.extend([EventBell(), UnixBell(f"{p.dir.name}/b1")])
+        os.set_blocking(bells[0].rx, True)
+        return link(f"{p.dir.name}/g", bells[0].arg(), "g") + link(f"{p.dir.name}/h", bells[1].arg(), "h") + \
+            ["--expose", f"rpmsg:e -> tcp 127.0.0.1:{srv.port}"]
+    p = Proxy(args=args, fds=lambda: bells[0].fds())
+    h = Remote(f"{p.dir.name}/h", bells[1])
+    c = h.connect("e")
+    ping(c)
+    bells[0].wait(0)
+    os.eventfd_write(bells[0].rx, 0xfffffffffffffffe)
+    time.sleep(0.5)  # the loop sleeps, its alarm, too
+    g = Remote(f"{p.dir.name}/g", bells[0], start=False)  # it is asked to start, and the bell is rung
+    p.log("link g: waiting: the remote to start")
+    deadline = time.monotonic() + 1.5
+    n, t, most = 0, time.monotonic(), 0
+    while time.monotonic() < deadline:
+        g.u32[g.vdev(g.CONFIG + 8) // 4] = random.getrandbits(32)
+        g.ring()
+        ping(c)
+        most = max(most, time.monotonic() - t)
+        t, n = time.monotonic(), n + 1
+    if most > 0.05 or n < 50:
+        raise AssertionError(f"{n} answers, one after {most} s")
+    g.close()
+    h.close()
+    p.stop()
     srv.close()
 
 

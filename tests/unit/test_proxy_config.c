@@ -185,6 +185,8 @@ static void test_bad_shm(void **state)
 	bad(SHM "buffer = 514\n", "F:5:", "multiple of 4");
 	bad(SHM "buffers = 0\n", "F:5:", "1 to 1024");
 	bad(SHM "da = 0xffffffffffffffff\nsize = 1\n", "F:2:", "64 bits");
+	bad(SHM "da = 0x21000008\n", "F:2:", "multiples of 16");
+	bad(SHM "offset = 1\n", "F:2:", "multiples of 16");
 	/* what belongs to the other type, and what would be right */
 	bad(SHM "cid = 3\n", "F:2:", "rpmsg-shm has no key cid: expected one of da, ");
 	bad(LINK "da = 3\n", "F:2:", "vhost-user-vsock has no key da: expected one of cid");

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -31,13 +32,21 @@ static int ask_once(const char *what, const char *name, const void *more, size_t
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	char text[256] = "";
 	int answer = EIO, n;
+	ssize_t got = -1;
 
 	snprintf(un.sun_path, sizeof(un.sun_path), "%s/kernel", dir);
 	n = snprintf(text, sizeof(text), "%s %s ", what, name);
 	memcpy(text + n, more, len);
-	if (connect(fd, (struct sockaddr *)&un, sizeof(un)) ||
-	    send(fd, text, (size_t)n + len, 0) < 0 ||
-	    recv(fd, &answer, sizeof(answer), 0) != sizeof(answer) || answer) {
+	if (fd < 0)
+		return -1;
+	if (connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0 &&
+	    send(fd, text, (size_t)n + len, 0) >= 0) {
+		do
+			got = recv(fd, &answer, sizeof(answer), 0);
+		while (got < 0 &&
+		       errno == EINTR); /* the loop's alarm: no call of the kernel's */
+	}
+	if (got != sizeof(answer) || answer) {
 		real_close(fd);
 		errno = answer;
 		return -1;
@@ -112,6 +121,7 @@ int ioctl(int fd, unsigned long req, ...)
 {
 	int (*real)(int, unsigned long, ...) = dlsym(RTLD_NEXT, "ioctl");
 	int (*real_close)(int) = dlsym(RTLD_NEXT, "close");
+	struct rlimit soft, hard;
 	va_list ap;
 	void *arg;
 	int r;
@@ -121,10 +131,15 @@ int ioctl(int fd, unsigned long req, ...)
 	va_end(ap);
 	if (fd < 0 || fd >= FDS || !device[fd][0])
 		return real(fd, req, arg);
+	/* the kernel's call takes no descriptor: what we need for it does not count */
+	getrlimit(RLIMIT_NOFILE, &soft);
+	hard = (struct rlimit){soft.rlim_max, soft.rlim_max};
+	setrlimit(RLIMIT_NOFILE, &hard);
 	if (req == RPMSG_CREATE_EPT_IOCTL)
 		r = ask("create", device[fd], arg, sizeof(struct rpmsg_endpoint_info));
 	else
 		r = ask("destroy", device[fd], "", 0);
+	setrlimit(RLIMIT_NOFILE, &soft);
 	if (r < 0)
 		return -1;
 	real_close(r);

@@ -292,11 +292,11 @@ class KernelRemote(Remote):
 class CharRig:
     """A proxy with one rpmsg-char link `g`, and its remote."""
 
-    def __init__(self, *rules, start=True):
+    def __init__(self, *rules, start=True, more=""):
         def args(p):
             self.k = Kernel(os.path.join(p.dir.name, "k"))
             p.env = self.k.env()
-            return ["--link", self.k.args()]
+            return ["--link", self.k.args() + more]
         self.p = Proxy(*rules, args=args)
         self.r = self.g = KernelRemote(self.k) if start else None
         if start:
