@@ -25,7 +25,7 @@
 #include <sys/rpmsg_socket.h>
 
 #include "ampsock.h"
-#include "af_rpmsg.h"
+#include "rpmsg_fast.h"
 
 #if AMPSOCK_RPMSG
 
@@ -542,6 +542,8 @@ static int rpmsg_shutdown(struct amp_sock *s, int how)
 
 static ssize_t rpmsg_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
+	if (AMPSOCK_FAST && m->plain && amp_rlink_send_fast(s, m))
+		return (ssize_t)m->len;
 	return s->type == SOCK_STREAM ? amp_vsock_sendmsg(s, m, flags) : amp_rraw_send(s, m);
 }
 

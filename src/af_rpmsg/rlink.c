@@ -22,7 +22,7 @@
 #include <string.h>
 
 #include "ampsock.h"
-#include "af_rpmsg.h"
+#include "rpmsg_fast.h"
 
 #if AMPSOCK_RPMSG
 
@@ -217,10 +217,18 @@ static int flush(struct amp_rlink *l)
 
 int32_t amp_rlink_turn(struct amp_rlink *l, bool *broken)
 {
+	int fast = amp_rlink_turn_fast(l), n;
 	int32_t ms = -1, tick;
-	int n = amp_rpmsg_run(&l->bus, TURN);
-	bool more = n == TURN || l->bus.enough;
+	bool more = fast == 1 && l->bus.enough;
 
+	if (fast == 2) {
+		*broken = false;
+		return 0;
+	}
+	n = amp_rpmsg_run(&l->bus, more ? 0 : TURN);
+	more |= n == TURN || l->bus.enough;
+	if (n >= 0 && fast)
+		n++;
 	if (n >= 0 && (l->rs.vs.owed_head || l->rs.stray_cnt))
 		(void)amp_rstream_run(&l->rs);
 	*broken = n < 0 || (l->bus.out && l->bus.out->broken);
