@@ -31,6 +31,13 @@ AMP_OPTIONAL(amp_rpmsg_serve);
 
 #define TURN 64
 
+/* Its registers are not saved for the usual turn. */
+#if AMPSOCK_FAST
+#define RLINK_OUTLINE __attribute__((noinline))
+#else
+#define RLINK_OUTLINE inline
+#endif
+
 struct amp_rlink amp_rlinks[AMPSOCK_RPMSG]; /* l */
 
 static const char door_name[] = AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX;
@@ -215,20 +222,16 @@ static int flush(struct amp_rlink *l)
 	return r;
 }
 
-int32_t amp_rlink_turn(struct amp_rlink *l, bool *broken)
+/* The turn, or its rest: taken messages are behind it already, of whose callers each has got
+ * all that it wanted if `more` is true. */
+static RLINK_OUTLINE int32_t turn(struct amp_rlink *l, bool *broken, int taken, bool more)
 {
-	int fast = amp_rlink_turn_fast(l), n;
 	int32_t ms = -1, tick;
-	bool more = fast == 1 && l->bus.enough;
+	int n = amp_rpmsg_run(&l->bus, more ? 0 : TURN);
 
-	if (fast == 2) {
-		*broken = false;
-		return 0;
-	}
-	n = amp_rpmsg_run(&l->bus, more ? 0 : TURN);
 	more |= n == TURN || l->bus.enough;
-	if (n >= 0 && fast)
-		n++;
+	if (n >= 0)
+		n += taken;
 	if (n >= 0 && (l->rs.vs.owed_head || l->rs.stray_cnt))
 		(void)amp_rstream_run(&l->rs);
 	*broken = n < 0 || (l->bus.out && l->bus.out->broken);
@@ -249,6 +252,16 @@ int32_t amp_rlink_turn(struct amp_rlink *l, bool *broken)
 		ms = amp_vsock_tick(&l->rs.vs, amp_port_now_ms());
 	tick = amp_rsock_tick();
 	return tick >= 0 && (ms < 0 || tick < ms) ? tick : ms;
+}
+
+int32_t amp_rlink_turn(struct amp_rlink *l, bool *broken)
+{
+	int fast = amp_rlink_turn_fast(l);
+
+	if (fast != 2)
+		return turn(l, broken, fast, fast && l->bus.enough);
+	*broken = false;
+	return 0;
 }
 
 bool amp_rlink_arm(struct amp_runner *r, bool on)

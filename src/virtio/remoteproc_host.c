@@ -400,47 +400,41 @@ int amp_rproc_host_begin(struct amp_rproc_host *h)
 }
 
 /* Is it all as this side left it, and repeated by the remote? */
-static bool agreed(const struct amp_rproc_host *h)
+static inline bool agreed(const struct amp_rproc_host *h)
 {
-	bool same = true;
+	uint32_t wrong = 0;
 
 	if (h->epochs) {
-		same = h->epoch &&
-		       rd32(h, h->vdev_off + AT_VDEV(config.remote_epoch)) == h->epoch;
+		wrong = !h->epoch;
+		wrong |= rd32(h, h->vdev_off + AT_VDEV(config.remote_epoch)) ^ h->epoch;
 		amp_rmb(); /* pairs with wmb in the remote's boot: its answer, then the rest */
-		same &= rd32(h, h->vdev_off + AT_VDEV(config.host_epoch)) == h->epoch;
+		wrong |= rd32(h, h->vdev_off + AT_VDEV(config.host_epoch)) ^ h->epoch;
 	}
-	return same;
+	return !wrong;
 }
 
-/* Also: status and addresses. */
-static bool serving(const struct amp_rproc_host *h)
+/* Also: status and addresses. At every look: no branch for each word. */
+static inline bool serving(const struct amp_rproc_host *h)
 {
-	if (!agreed(h) ||
-	    rd_status(h) != (AMP_RPROC_ACKNOWLEDGE | AMP_RPROC_DRIVER | AMP_RPROC_DRIVER_OK))
-		return false;
-	for (unsigned i = 0; i < AMP_RPROC_VRINGS; i++)
-		if (rd32(h, h->vdev_off + AT_VDEV(vring) + i * sizeof(struct amp_rsc_vring)) !=
-		    h->ring[i].da)
-			return false;
-	return true;
+	uint32_t wrong = !agreed(h);
+
+	wrong |=
+		rd_status(h) ^ (AMP_RPROC_ACKNOWLEDGE | AMP_RPROC_DRIVER | AMP_RPROC_DRIVER_OK);
+	wrong |= rd32(h, h->vdev_off + AT_VDEV(vring[0].da)) ^ h->ring[0].da;
+	wrong |= rd32(h, h->vdev_off + AT_VDEV(vring[1].da)) ^ h->ring[1].da;
+	return !wrong;
 }
 
 enum amp_rproc_event amp_rproc_host_look(struct amp_rproc_host *h)
 {
-	switch (h->phase) {
-	case AMP_RPROC_WAITING:
+	if (h->phase == AMP_RPROC_SERVING && serving(h))
+		return AMP_RPROC_NOTHING;
+	if (h->phase == AMP_RPROC_WAITING) {
 		if (agreed(h))
 			return AMP_RPROC_UP;
 		if (rd32(h, h->vdev_off + AT_VDEV(config.host_epoch)) == h->epoch)
 			return AMP_RPROC_NOTHING;
-		break; /* the question is gone: a table was loaded over it */
-	case AMP_RPROC_SERVING:
-		if (serving(h))
-			return AMP_RPROC_NOTHING;
-		break;
-	default:
-		break;
+		/* the question is gone: a table was loaded over it */
 	}
 	h->phase = AMP_RPROC_IDLE;
 	return AMP_RPROC_DOWN;

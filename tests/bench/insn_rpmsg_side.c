@@ -122,6 +122,7 @@ int amp_side_up(void)
 
 	l->l.runner = (struct amp_runner){
 		.run = run,
+		.untimed = true,
 		.arm = amp_rlink_arm,
 		.kick_due = amp_rlink_kick_due,
 		.kick = kick,
