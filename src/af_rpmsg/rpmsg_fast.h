@@ -27,8 +27,9 @@
 /* Nobody waits for a buffer to send in, nor is anything to be sent first. */
 static inline bool rfast_calm(const struct amp_rlink *l)
 {
-	return !l->bus.tx_starved && !l->bus.owed_head && !l->rs.vs.owed_head &&
-	       !l->rs.vs.to_do && !l->rs.stray_cnt;
+	uintptr_t owed = (uintptr_t)l->bus.owed_head | (uintptr_t)l->rs.vs.owed_head;
+
+	return !(owed | l->rs.vs.to_do | l->rs.stray_cnt | l->bus.tx_starved);
 }
 
 /* Buffers of a queue went to the peer, who wants to hear of it. */
