@@ -259,7 +259,7 @@ int32_t amp_rlink_turn(struct amp_rlink *l, bool *broken)
 	int fast = amp_rlink_turn_fast(l);
 
 	if (fast != 2)
-		return turn(l, broken, fast, fast && l->bus.enough);
+		return turn(l, broken, fast, fast && l->rs.vs.enough);
 	*broken = false;
 	return 0;
 }

@@ -159,7 +159,7 @@ static inline bool rfast_stream_in(struct amp_rlink *l, struct amp_rstream_conn 
 
 /*
  * Takes the next message, if all of it goes to a caller who waits. False: it is looked at by
- * amp_rpmsg_run(). Here, too, a field is read once, and the copy is checked. l->bus.enough: the
+ * amp_rpmsg_run(). Here, too, a field is read once, and the copy is checked. l->rs.vs.enough: the
  * caller has all that he wanted.
  */
 static inline __attribute__((always_inline)) bool amp_rlink_message_fast(struct amp_rlink *l)
@@ -185,15 +185,13 @@ static inline __attribute__((always_inline)) bool amp_rlink_message_fast(struct 
 	if (!ept)
 		return false;
 	data += AMP_RPMSG_HDR_LEN;
-	if (ept->kind == AMP_REPT_CONN) {
-		if (!rfast_stream_in(l, amp_rstream_of(ept), src, data, len))
+	if (ept->kind == AMP_REPT_BOUND) {
+		if (!rfast_raw_in(l, amp_rsock_of(l, ept), src, data, len))
 			return false;
-		bus->enough = l->rs.vs.enough;
-	} else {
-		if (ept->kind != AMP_REPT_BOUND ||
-		    !rfast_raw_in(l, amp_rsock_of(l, ept), src, data, len))
-			return false;
-		bus->enough = true;
+		l->rs.vs.enough = true;
+	} else if (ept->kind != AMP_REPT_CONN ||
+		   !rfast_stream_in(l, amp_rstream_of(ept), src, data, len)) {
+		return false;
 	}
 	amp_changed = true;
 	bus->stats.rx_messages++;
@@ -214,7 +212,7 @@ static inline __attribute__((always_inline)) int amp_rlink_turn_fast(struct amp_
 		return 0;
 	if (in->armed)
 		amp_vq_disarm(in);
-	if (!l->bus.enough || l->rs.vs.owed_head)
+	if (!l->rs.vs.enough || l->rs.vs.owed_head)
 		return 1;
 	if (++l->in_cnt >= in->num / 2u) {
 		l->in_cnt = 0;

@@ -244,7 +244,8 @@ static AMP_INLINE ssize_t recv_now(int fd, struct amp_msg *m, void *buf)
 	s = amp_hold(fd, &err);
 	if (!s)
 		return amp_fail(-err);
-	if (s->want || s->rcvlowat > 1 || s->type == SOCK_DGRAM || !s->fam->recvmsg)
+	if ((AMP_PORT_THREADS && s->want) || s->rcvlowat > 1 || s->type == SOCK_DGRAM ||
+	    !s->fam->recvmsg)
 		return recv_rest(s, m, false);
 	s->want = &w;
 	n = s->fam->recvmsg(s, m, 0);

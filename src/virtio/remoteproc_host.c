@@ -399,30 +399,38 @@ int amp_rproc_host_begin(struct amp_rproc_host *h)
 	return 0;
 }
 
-/* Is it all as this side left it, and repeated by the remote? */
-static inline bool agreed(const struct amp_rproc_host *h)
+static inline uint32_t differs(const uint8_t *vdev, size_t off, uint32_t from)
 {
-	uint32_t wrong = 0;
+	const volatile uint32_t *p = (const volatile void *)(vdev + off);
 
-	if (h->epochs) {
-		wrong = !h->epoch;
-		wrong |= rd32(h, h->vdev_off + AT_VDEV(config.remote_epoch)) ^ h->epoch;
-		amp_rmb(); /* pairs with wmb in the remote's boot: its answer, then the rest */
-		wrong |= rd32(h, h->vdev_off + AT_VDEV(config.host_epoch)) ^ h->epoch;
-	}
-	return !wrong;
+	amp_port_cache_invalidate(p, sizeof(*p));
+	return *p ^ from;
 }
 
-/* Also: status and addresses. At every look: no branch for each word. */
+/* Is it all as this side left it, and repeated by the remote? At every look: few branches. */
+static inline bool agreed(const struct amp_rproc_host *h)
+{
+	const uint8_t *vdev = h->mem + h->vdev_off;
+	uint32_t epoch = h->epoch, wrong;
+
+	if (!h->epochs)
+		return true;
+	wrong = differs(vdev, AT_VDEV(config.remote_epoch), epoch);
+	amp_rmb(); /* pairs with wmb in the remote's boot: its answer, then the rest */
+	wrong |= differs(vdev, AT_VDEV(config.host_epoch), epoch);
+	return epoch && !wrong;
+}
+
+/* Also: status and addresses. */
 static inline bool serving(const struct amp_rproc_host *h)
 {
-	uint32_t wrong = !agreed(h);
+	const uint8_t *vdev = h->mem + h->vdev_off;
 
-	wrong |=
-		rd_status(h) ^ (AMP_RPROC_ACKNOWLEDGE | AMP_RPROC_DRIVER | AMP_RPROC_DRIVER_OK);
-	wrong |= rd32(h, h->vdev_off + AT_VDEV(vring[0].da)) ^ h->ring[0].da;
-	wrong |= rd32(h, h->vdev_off + AT_VDEV(vring[1].da)) ^ h->ring[1].da;
-	return !wrong;
+	if (!agreed(h) ||
+	    rd_status(h) != (AMP_RPROC_ACKNOWLEDGE | AMP_RPROC_DRIVER | AMP_RPROC_DRIVER_OK))
+		return false;
+	return !(differs(vdev, AT_VDEV(vring[0].da), h->ring[0].da) |
+		 differs(vdev, AT_VDEV(vring[1].da), h->ring[1].da));
 }
 
 enum amp_rproc_event amp_rproc_host_look(struct amp_rproc_host *h)
