@@ -256,7 +256,13 @@ static AMP_INLINE ssize_t recv_now(int fd, struct amp_msg *m, void *buf)
 	want_clear(s, &w);
 	if (w.to != buf)
 		n = w.to - (uint8_t *)buf;
-	return n > 0 ? amp_release(s, n) : recv_rest(s, m, looked);
+	if (n > 0)
+		return amp_release(s, n);
+	if (n == -EAGAIN)
+		return recv_rest(s, m, looked);
+	if (n == 0 && s->err) /* as recv_loop(): once, before EOF */
+		n = -amp_sock_take_err(s);
+	return amp_release_slow(s, n);
 }
 
 /* All of m, field by field: a compiler would call memset() for it. */
