@@ -549,8 +549,12 @@ static ssize_t rpmsg_sendmsg(struct amp_sock *s, const struct amp_msg *m, int fl
 
 static ssize_t rpmsg_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 {
-	return s->type == SOCK_STREAM ? amp_vsock_recvmsg(s, m, flags)
-				      : amp_rraw_recv(s, m, flags);
+	ssize_t n = s->type == SOCK_STREAM ? amp_vsock_recvmsg(s, m, flags)
+					   : amp_rraw_recv(s, m, flags);
+
+	if (AMPSOCK_FAST && n == -EAGAIN && m->want)
+		amp_rlink_next(amp_rsock_link(s));
+	return n;
 }
 
 static int rpmsg_poll(struct amp_sock *s)

@@ -201,8 +201,8 @@ static inline __attribute__((always_inline)) bool amp_rlink_message_fast(struct 
 
 /*
  * The usual turn, which is one message: the caller has what he waited for. As in
- * amp_rlink_turn() buffers that went back are no news while the peer has enough. 0: it is
- * not over; 1: nor is it, but a message was taken; 2: it is.
+ * amp_rlink_turn() buffers that went back are no news while the peer has enough. 0: it is not
+ * over; 1: nor is it, but a message was taken; 2: it is.
  */
 static inline __attribute__((always_inline)) int amp_rlink_turn_fast(struct amp_rlink *l)
 {
@@ -212,13 +212,11 @@ static inline __attribute__((always_inline)) int amp_rlink_turn_fast(struct amp_
 		return 0;
 	if (in->armed)
 		amp_vq_disarm(in);
-	if (!l->rs.vs.enough || l->rs.vs.owed_head)
-		return 1;
 	if (++l->in_cnt >= in->num / 2u) {
 		l->in_cnt = 0;
 		rfast_kick(l, in, AMP_RLINK_IN);
 	}
-	return 2;
+	return l->rs.vs.enough && !l->rs.vs.owed_head ? 2 : 1;
 }
 
 #else

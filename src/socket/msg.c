@@ -247,12 +247,13 @@ static AMP_INLINE ssize_t recv_now(int fd, struct amp_msg *m, void *buf)
 	if ((AMP_PORT_THREADS && s->want) || s->rcvlowat > 1 || s->type == SOCK_DGRAM ||
 	    !s->fam->recvmsg)
 		return recv_rest(s, m, false);
-	s->want = &w;
+	s->want = m->want = &w;
 	n = s->fam->recvmsg(s, m, 0);
-	if (n == -EAGAIN && !s->err) {
+	if (n == -EAGAIN && w.to == buf && !s->err) {
 		looked = true;
 		(void)amp_links_run();
 	}
+	m->want = NULL;
 	want_clear(s, &w);
 	if (w.to != buf)
 		n = w.to - (uint8_t *)buf;
