@@ -209,10 +209,18 @@ static AMP_OUTLINE ssize_t do_send(int fd, struct amp_msg *m, int flags)
 	return send_now(fd, m, flags, false);
 }
 
+/* recv_loop(), and out of the stack. */
+static AMP_OUTLINE ssize_t recv_held(struct amp_sock *s, struct amp_msg *m, int flags,
+				     bool looked)
+{
+	ssize_t n = recv_loop(s, m, flags, looked);
+
+	return n > 0 ? amp_release(s, n) : amp_release_slow(s, n);
+}
+
 static ssize_t do_recv(int fd, struct amp_msg *m, int flags)
 {
 	struct amp_sock *s;
-	ssize_t n;
 	int err;
 
 	if (flags & ~AMP_RECV_FLAGS)
@@ -220,15 +228,7 @@ static ssize_t do_recv(int fd, struct amp_msg *m, int flags)
 	s = amp_hold(fd, &err);
 	if (!s)
 		return amp_fail(-err);
-	n = recv_loop(s, m, flags, false);
-	return n > 0 ? amp_release(s, n) : amp_release_slow(s, n);
-}
-
-static AMP_OUTLINE ssize_t recv_rest(struct amp_sock *s, struct amp_msg *m, bool looked)
-{
-	ssize_t n = recv_loop(s, m, 0, looked);
-
-	return n > 0 ? amp_release(s, n) : amp_release_slow(s, n);
+	return recv_held(s, m, flags, false);
 }
 
 /* What is there, or comes by one look at the links: of a socket as most are, to a buffer of
@@ -236,7 +236,6 @@ static AMP_OUTLINE ssize_t recv_rest(struct amp_sock *s, struct amp_msg *m, bool
 static AMP_INLINE ssize_t recv_now(int fd, struct amp_msg *m, void *buf)
 {
 	struct amp_rx_want w = {.to = buf, .end = (uint8_t *)buf + m->len};
-	bool looked = false;
 	struct amp_sock *s;
 	ssize_t n;
 	int err;
@@ -246,13 +245,11 @@ static AMP_INLINE ssize_t recv_now(int fd, struct amp_msg *m, void *buf)
 		return amp_fail(-err);
 	if ((AMP_PORT_THREADS && s->want) || s->rcvlowat > 1 || s->type == SOCK_DGRAM ||
 	    !s->fam->recvmsg)
-		return recv_rest(s, m, false);
+		return recv_held(s, m, 0, false);
 	s->want = m->want = &w;
 	n = s->fam->recvmsg(s, m, 0);
-	if (n == -EAGAIN && w.to == buf && !s->err) {
-		looked = true;
+	if (n == -EAGAIN && w.to == buf && !s->err)
 		(void)amp_links_run();
-	}
 	m->want = NULL;
 	want_clear(s, &w);
 	if (w.to != buf)
@@ -260,8 +257,8 @@ static AMP_INLINE ssize_t recv_now(int fd, struct amp_msg *m, void *buf)
 	if (n > 0)
 		return amp_release(s, n);
 	if (n == -EAGAIN)
-		return recv_rest(s, m, looked);
-	if (n == 0 && s->err) /* as recv_loop(): once, before EOF */
+		return recv_held(s, m, 0, true); /* or there is an error, which comes first */
+	if (n == 0 && s->err)			 /* as recv_loop(): once, before EOF */
 		n = -amp_sock_take_err(s);
 	return amp_release_slow(s, n);
 }
