@@ -25,7 +25,7 @@
 #include <sys/rpmsg_socket.h>
 
 #include "ampsock.h"
-#include "af_rpmsg.h"
+#include "rpmsg_fast.h"
 
 #if AMPSOCK_RPMSG
 
@@ -546,13 +546,19 @@ static int rpmsg_shutdown(struct amp_sock *s, int how)
 
 static ssize_t rpmsg_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
+	if (AMPSOCK_FAST && m->plain && amp_rlink_send_fast(s, m))
+		return (ssize_t)m->len;
 	return s->type == SOCK_STREAM ? amp_vsock_sendmsg(s, m, flags) : amp_rraw_send(s, m);
 }
 
 static ssize_t rpmsg_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 {
-	return s->type == SOCK_STREAM ? amp_vsock_recvmsg(s, m, flags)
-				      : amp_rraw_recv(s, m, flags);
+	ssize_t n = s->type == SOCK_STREAM ? amp_vsock_recvmsg(s, m, flags)
+					   : amp_rraw_recv(s, m, flags);
+
+	if (AMPSOCK_FAST && n == -EAGAIN && m->want)
+		amp_rlink_next(amp_rsock_link(s));
+	return n;
 }
 
 static int rpmsg_poll(struct amp_sock *s)

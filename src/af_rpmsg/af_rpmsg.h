@@ -85,6 +85,8 @@ void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bo
 void amp_rlink_down(struct amp_rlink *l);
 /* Its turn: ms until it wants another, -1; *broken: a ring was lied about. */
 int32_t amp_rlink_turn(struct amp_rlink *l, bool *broken);
+/* AMPSOCK_FAST: the next message, if it is for a caller who waits; else nothing. */
+void amp_rlink_next(struct amp_rlink *l);
 /* amp_runner.arm, .kick_due (AMP_RLINK_IN, AMP_RLINK_OUT) and .stats */
 bool amp_rlink_arm(struct amp_runner *r, bool on);
 unsigned amp_rlink_kick_due(struct amp_runner *r);

@@ -22,7 +22,7 @@
 #include <string.h>
 
 #include "ampsock.h"
-#include "af_rpmsg.h"
+#include "rpmsg_fast.h"
 
 #if AMPSOCK_RPMSG
 
@@ -30,6 +30,13 @@ AMP_OPTIONAL(amp_rpmsg_request);
 AMP_OPTIONAL(amp_rpmsg_serve);
 
 #define TURN 64
+
+/* Its registers are not saved for the usual turn. */
+#if AMPSOCK_FAST
+#define RLINK_OUTLINE __attribute__((noinline))
+#else
+#define RLINK_OUTLINE inline
+#endif
 
 struct amp_rlink amp_rlinks[AMPSOCK_RPMSG]; /* l */
 
@@ -215,12 +222,14 @@ static int flush(struct amp_rlink *l)
 	return r;
 }
 
-int32_t amp_rlink_turn(struct amp_rlink *l, bool *broken)
+/* The turn, or its rest: more is true when a message was taken for a caller who has all that
+ * he wanted. */
+static RLINK_OUTLINE int32_t turn(struct amp_rlink *l, bool *broken, bool more)
 {
 	int32_t ms = -1, tick;
-	int n = amp_rpmsg_run(&l->bus, TURN);
-	bool more = n == TURN || l->bus.enough;
+	int n = amp_rpmsg_run(&l->bus, more ? 0 : TURN);
 
+	more |= n == TURN || l->bus.enough;
 	if (n >= 0 && (l->rs.vs.owed_head || l->rs.stray_cnt))
 		(void)amp_rstream_run(&l->rs);
 	*broken = n < 0 || (l->bus.out && l->bus.out->broken);
@@ -247,6 +256,29 @@ int32_t amp_rlink_turn(struct amp_rlink *l, bool *broken)
 	tick = amp_rsock_tick();
 	return tick >= 0 && (ms < 0 || tick < ms) ? tick : ms;
 }
+
+int32_t amp_rlink_turn(struct amp_rlink *l, bool *broken)
+{
+	int fast = amp_rlink_turn_fast(l);
+
+	if (fast != 2)
+		return turn(l, broken, fast && l->rs.vs.enough);
+	*broken = false;
+	return 0;
+}
+
+#if AMPSOCK_FAST
+/*
+ * For a call that would find nothing and look at all links: mostly what it wants is what comes
+ * next. What else there is to look at, the peer's life and other links, is looked at when
+ * nothing comes, and before the peer may want to hear of its buffers: that bounds it.
+ */
+void amp_rlink_next(struct amp_rlink *l)
+{
+	if (l->bus.in && l->in_cnt + 1u < l->bus.in->num / 2u && amp_rlink_turn_fast(l) == 1)
+		amp_runner_due(&l->l.runner); /* what is owed now */
+}
+#endif
 
 bool amp_rlink_arm(struct amp_runner *r, bool on)
 {

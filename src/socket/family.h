@@ -28,8 +28,13 @@ struct amp_stats;
 
 /* What sendmsg and recvmsg move. */
 struct amp_msg {
-	/* send: not NULL: all of it lies here, len is not 0, but name, done and whole are */
-	const void *plain;
+	union {
+		/* send: not NULL: all of it lies here, len is not 0, but name, done and whole
+		 * are */
+		const void *plain;
+		/* recv: not NULL: it is s->want, too. What came is found there by who called */
+		struct amp_rx_want *want;
+	};
 	const struct iovec *iov;
 	size_t iov_cnt;
 	size_t len;   /* bytes in iov together, summed and checked once by api.c */

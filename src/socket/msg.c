@@ -96,9 +96,9 @@ static size_t least(const struct amp_sock *s, const struct amp_msg *m, int flags
 
 /*
  * The caller's buffer is registered before the first look at the links, so that what arrives
- * then, or while this call sleeps, is copied only once.
+ * then, or while this call sleeps, is copied only once. looked: they had their look.
  */
-static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
+static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool looked)
 {
 	size_t need = least(s, m, flags);
 	bool stream = s->type == SOCK_STREAM, peek = (flags & MSG_PEEK) != 0;
@@ -110,6 +110,7 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 	if (!s->fam->recvmsg)
 		return -EOPNOTSUPP;
 	amp_call_init(&c, s, s->rcvtimeo_ms);
+	c.looked = looked;
 	if (flags & MSG_DONTWAIT)
 		c.block = false;
 	do {
@@ -208,10 +209,18 @@ static AMP_OUTLINE ssize_t do_send(int fd, struct amp_msg *m, int flags)
 	return send_now(fd, m, flags, false);
 }
 
+/* recv_loop(), and out of the stack. */
+static AMP_OUTLINE ssize_t recv_held(struct amp_sock *s, struct amp_msg *m, int flags,
+				     bool looked)
+{
+	ssize_t n = recv_loop(s, m, flags, looked);
+
+	return n > 0 ? amp_release(s, n) : amp_release_slow(s, n);
+}
+
 static ssize_t do_recv(int fd, struct amp_msg *m, int flags)
 {
 	struct amp_sock *s;
-	ssize_t n;
 	int err;
 
 	if (flags & ~AMP_RECV_FLAGS)
@@ -219,8 +228,52 @@ static ssize_t do_recv(int fd, struct amp_msg *m, int flags)
 	s = amp_hold(fd, &err);
 	if (!s)
 		return amp_fail(-err);
-	n = recv_loop(s, m, flags);
-	return n > 0 ? amp_release(s, n) : amp_release_slow(s, n);
+	return recv_held(s, m, flags, false);
+}
+
+/* What is there, or comes by one look at the links: of a socket as most are, to a buffer of
+ * len bytes, which are not 0. The rest is recv_loop()'s. */
+static AMP_INLINE ssize_t recv_now(int fd, struct amp_msg *m, void *buf)
+{
+	struct amp_rx_want w = {.to = buf, .end = (uint8_t *)buf + m->len};
+	struct amp_sock *s;
+	ssize_t n;
+	int err;
+
+	s = amp_hold(fd, &err);
+	if (!s)
+		return amp_fail(-err);
+	if ((AMP_PORT_THREADS && s->want) || s->rcvlowat > 1 || s->type == SOCK_DGRAM ||
+	    !s->fam->recvmsg)
+		return recv_held(s, m, 0, false);
+	s->want = m->want = &w;
+	n = s->fam->recvmsg(s, m, 0);
+	if (n == -EAGAIN && w.to == buf && !s->err)
+		(void)amp_links_run();
+	m->want = NULL;
+	want_clear(s, &w);
+	if (w.to != buf)
+		n = w.to - (uint8_t *)buf;
+	if (n > 0)
+		return amp_release(s, n);
+	if (n == -EAGAIN)
+		return recv_held(s, m, 0, true); /* or there is an error, which comes first */
+	if (n == 0 && s->err)			 /* as recv_loop(): once, before EOF */
+		n = -amp_sock_take_err(s);
+	return amp_release_slow(s, n);
+}
+
+/* All of m, field by field: a compiler would call memset() for it. */
+static AMP_INLINE void msg_simple(struct amp_msg *m, const struct iovec *iov, const void *plain)
+{
+	m->plain = plain;
+	m->iov = iov;
+	m->iov_cnt = 1;
+	m->len = iov->iov_len;
+	m->done = m->whole = 0;
+	m->name = NULL;
+	m->name_len = 0;
+	m->flags = 0;
 }
 
 ssize_t amp_sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *dest,
@@ -241,10 +294,11 @@ ssize_t amp_sendto(int fd, const void *buf, size_t len, int flags, const struct 
 ssize_t amp_send(int fd, const void *buf, size_t len, int flags)
 {
 	const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
-	struct amp_msg m = {.iov = &iov, .iov_cnt = 1, .len = len, .plain = buf};
+	struct amp_msg m;
 
 	if (!AMPSOCK_FAST || len - 1 > AMP_LEN_MAX - 1)
 		return amp_sendto(fd, buf, len, flags, NULL, 0);
+	msg_simple(&m, &iov, buf);
 	return send_now(fd, &m, flags, true);
 }
 
@@ -281,11 +335,12 @@ ssize_t amp_recvfrom(int fd, void *restrict buf, size_t len, int flags,
 ssize_t amp_recv(int fd, void *buf, size_t len, int flags)
 {
 	const struct iovec iov = {.iov_base = buf, .iov_len = len};
-	struct amp_msg m = {.iov = &iov, .iov_cnt = 1, .len = len};
+	struct amp_msg m;
 
-	if (!AMPSOCK_FAST || len > AMP_LEN_MAX)
+	if (!AMPSOCK_FAST || flags || len - 1 > AMP_LEN_MAX - 1)
 		return amp_recvfrom(fd, buf, len, flags, NULL, NULL);
-	return do_recv(fd, &m, flags);
+	msg_simple(&m, &iov, NULL);
+	return recv_now(fd, &m, buf);
 }
 
 ssize_t amp_recvmsg(int fd, struct msghdr *msg, int flags)

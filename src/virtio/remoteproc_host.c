@@ -399,48 +399,50 @@ int amp_rproc_host_begin(struct amp_rproc_host *h)
 	return 0;
 }
 
-/* Is it all as this side left it, and repeated by the remote? */
-static bool agreed(const struct amp_rproc_host *h)
+static inline uint32_t differs(const uint8_t *vdev, size_t off, uint32_t from)
 {
-	bool same = true;
+	const volatile uint32_t *p = (const volatile void *)(vdev + off);
 
-	if (h->epochs) {
-		same = h->epoch &&
-		       rd32(h, h->vdev_off + AT_VDEV(config.remote_epoch)) == h->epoch;
-		amp_rmb(); /* pairs with wmb in the remote's boot: its answer, then the rest */
-		same &= rd32(h, h->vdev_off + AT_VDEV(config.host_epoch)) == h->epoch;
-	}
-	return same;
+	amp_port_cache_invalidate(p, sizeof(*p));
+	return *p ^ from;
+}
+
+/* Is it all as this side left it, and repeated by the remote? At every look: few branches. */
+static inline bool agreed(const struct amp_rproc_host *h)
+{
+	const uint8_t *vdev = h->mem + h->vdev_off;
+	uint32_t epoch = h->epoch, wrong;
+
+	if (!h->epochs)
+		return true;
+	wrong = differs(vdev, AT_VDEV(config.remote_epoch), epoch);
+	amp_rmb(); /* pairs with wmb in the remote's boot: its answer, then the rest */
+	wrong |= differs(vdev, AT_VDEV(config.host_epoch), epoch);
+	return epoch && !wrong;
 }
 
 /* Also: status and addresses. */
-static bool serving(const struct amp_rproc_host *h)
+static inline bool serving(const struct amp_rproc_host *h)
 {
+	const uint8_t *vdev = h->mem + h->vdev_off;
+
 	if (!agreed(h) ||
 	    rd_status(h) != (AMP_RPROC_ACKNOWLEDGE | AMP_RPROC_DRIVER | AMP_RPROC_DRIVER_OK))
 		return false;
-	for (unsigned i = 0; i < AMP_RPROC_VRINGS; i++)
-		if (rd32(h, h->vdev_off + AT_VDEV(vring) + i * sizeof(struct amp_rsc_vring)) !=
-		    h->ring[i].da)
-			return false;
-	return true;
+	return !(differs(vdev, AT_VDEV(vring[0].da), h->ring[0].da) |
+		 differs(vdev, AT_VDEV(vring[1].da), h->ring[1].da));
 }
 
 enum amp_rproc_event amp_rproc_host_look(struct amp_rproc_host *h)
 {
-	switch (h->phase) {
-	case AMP_RPROC_WAITING:
+	if (h->phase == AMP_RPROC_SERVING && serving(h))
+		return AMP_RPROC_NOTHING;
+	if (h->phase == AMP_RPROC_WAITING) {
 		if (agreed(h))
 			return AMP_RPROC_UP;
 		if (rd32(h, h->vdev_off + AT_VDEV(config.host_epoch)) == h->epoch)
 			return AMP_RPROC_NOTHING;
-		break; /* the question is gone: a table was loaded over it */
-	case AMP_RPROC_SERVING:
-		if (serving(h))
-			return AMP_RPROC_NOTHING;
-		break;
-	default:
-		break;
+		/* the question is gone: a table was loaded over it */
 	}
 	h->phase = AMP_RPROC_IDLE;
 	return AMP_RPROC_DOWN;

@@ -3,9 +3,11 @@
  * Instructions of an rpmsg message, from send() entered on the remote to recv() returned on the
  * host: both ends, memcpy included, the receiver already waiting, the kick hook empty.
  *
- *	insn_rpmsg seq|stream LENGTH BURST COUNT
+ *	insn_rpmsg seq|stream|nothing LENGTH BURST COUNT
  *
- * COUNT times BURST messages of LENGTH bytes. Two copies of the library in one program: r_*
+ * COUNT times BURST messages of LENGTH bytes. Switching the count on and off takes instructions
+ * that are counted, though they are this program's: nothing does all the switching of a burst,
+ * without a message, and bench.py subtracts what that costs. Two copies of the library in one program: r_*
  * as firmware builds it (the remote, device of the rings), h_* as the host (their driver), over
  * a resource table and vrings in memory that both see. Each has a stack of its own; the
  * change between the two is not counted.
@@ -42,7 +44,7 @@ uint8_t insn_shm[INSN_SHM_LEN] __attribute__((aligned(4096)));
 
 static const struct sockaddr_rpmsg bench = {
 	.rp_family = AF_RPMSG, .rp_addr = RPMSG_ADDR_ANY, .rp_name = "bench"};
-static int counting, type;
+static int counting, type, nothing;
 static unsigned long len, burst, count;
 static unsigned kicks, kicks_counted;
 static char host_buf[LEN_MAX], remote_buf[LEN_MAX];
@@ -91,6 +93,10 @@ static void host_main(void)
 	need(h_amp_connect(fd, (const struct sockaddr *)&bench, sizeof(bench)) == 0,
 	     "the host's connect");
 	need(h_amp_send(fd, "x", 1, 0) == 1, "the host's first message");
+	while (nothing) {
+		insn_switch();
+		count_off();
+	}
 	for (;;) {
 		for (i = 0; i < burst; i++)
 			need(h_amp_recv(fd, host_buf, len, 0) == (ssize_t)len,
@@ -104,7 +110,8 @@ int main(int argc, char **argv)
 	unsigned long i, k;
 	int l, fd;
 
-	need(argc == 5, "usage: insn_rpmsg seq|stream LENGTH BURST COUNT");
+	need(argc == 5, "usage: insn_rpmsg seq|stream|nothing LENGTH BURST COUNT");
+	nothing = strcmp(argv[1], "nothing") == 0;
 	type = strcmp(argv[1], "seq") == 0 ? SOCK_SEQPACKET : SOCK_STREAM;
 	len = strtoul(argv[2], NULL, 10);
 	burst = strtoul(argv[3], NULL, 10);
@@ -124,7 +131,7 @@ int main(int argc, char **argv)
 	insn_switch(); /* the host waits in recv */
 	for (i = 0; i < count; i++) {
 		count_on();
-		for (k = 0; k < burst; k++)
+		for (k = 0; k < burst && !nothing; k++)
 			need(r_amp_send(fd, remote_buf, len, 0) == (ssize_t)len, "send");
 		insn_switch();
 		need(!counting, "the host received nothing");

@@ -88,11 +88,10 @@ static struct amp_vq vq[AMP_RPROC_VRINGS];
 /* What a host's link does at every look: has the remote gone? */
 static int32_t run(struct amp_runner *r, uint32_t now_ms)
 {
-	struct amp_rlink *l = amp_rlink_get(0);
+	struct amp_rlink *l = (struct amp_rlink *)(void *)r;
 	bool broken = false;
 	int32_t ms = -1;
 
-	(void)r;
 	(void)now_ms;
 	switch (amp_rproc_host_look(&host)) {
 	case AMP_RPROC_DOWN:
@@ -123,6 +122,7 @@ int amp_side_up(void)
 
 	l->l.runner = (struct amp_runner){
 		.run = run,
+		.untimed = true,
 		.arm = amp_rlink_arm,
 		.kick_due = amp_rlink_kick_due,
 		.kick = kick,

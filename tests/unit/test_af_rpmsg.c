@@ -1485,6 +1485,121 @@ static void test_kick_taken(void **state)
 	close_ok(fd);
 }
 
+/* ---- straight out of the ring to the caller, and what must not go that way ---- */
+
+static void test_straight(void **state)
+{
+	int fd = dial(SOCK_SEQPACKET, at(500));
+	uint32_t to = local_addr(fd);
+	struct iovec v = {.iov_len = 2};
+	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
+	char buf[16] = "";
+
+	(void)state;
+	v.iov_base = buf;
+	amp_poll_links();
+	assert_int_equal(host_send(500, to, "abc", 3), 0);
+	assert_int_equal(host_send(501, to, "nobody's", 8), 0);
+	assert_int_equal(host_send(500, to, "", 0), 0);
+	assert_int_equal(host_send(500, to, "defg", 4), 0);
+	assert_int_equal(host_send(500, to, "hi", 2), 0);
+	assert_int_equal(host_send(500, to, "jkl", 3), 0);
+	assert_int_equal(amp_recv(fd, buf, 2, 0), 2); /* cut, and the rest is gone */
+	assert_memory_equal(buf, "ab\0", 3);
+	assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0), 0);
+	assert_int_equal(amp_recvmsg(fd, &m, 0), 2);
+	assert_int_equal(m.msg_flags, MSG_TRUNC);
+	assert_memory_equal(buf, "de", 2);
+	assert_int_equal(amp_recv(fd, buf, 1, MSG_TRUNC), 2);
+	assert_int_equal(buf[0], 'h');
+	/* what is held already comes first */
+	assert_int_equal(poll_for(fd, POLLIN, 0), POLLIN);
+	assert_int_equal(host_send(500, to, "mno", 3), 0);
+	assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0), 3);
+	assert_memory_equal(buf, "jkl", 3);
+	assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0), 3);
+	assert_memory_equal(buf, "mno", 3);
+	/* who receives no more gets nothing */
+	assert_int_equal(host_send(500, to, "p", 1), 0);
+	assert_int_equal(amp_shutdown(fd, SHUT_RD), 0);
+	assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0), 0);
+	close_ok(fd);
+}
+
+/* Of several children, and with messages for others before. */
+static void test_straight_child(void **state)
+{
+	int l = listener(SOCK_SEQPACKET, "srv", 2), a, b;
+	uint32_t addr = local_addr(l);
+	char buf[4];
+
+	(void)state;
+	assert_int_equal(host_send(801, addr, "a", 1), 0);
+	assert_int_equal(host_send(802, addr, "b", 1), 0);
+	a = amp_accept(l, NULL, NULL);
+	b = amp_accept(l, NULL, NULL);
+	assert_int_equal(amp_recv(a, buf, 4, 0), 1);
+	assert_int_equal(amp_recv(b, buf, 4, 0), 1);
+	for (int i = 0; i < 200; i++) {
+		char c[3] = {(char)i, (char)(i + 1), (char)(i + 2)};
+
+		assert_int_equal(host_send(801, addr, &c[0], 1), 0);
+		assert_int_equal(host_send(802, addr, &c[1], 1), 0);
+		assert_int_equal(host_send(801, addr, &c[2], 1), 0);
+		assert_int_equal(amp_recv(b, buf, 4, 0), 1);
+		assert_int_equal(buf[0], c[1]);
+		assert_int_equal(amp_recv(a, buf, 4, 0), 1);
+		assert_int_equal(buf[0], c[0]);
+		assert_int_equal(amp_recv(a, buf, 4, 0), 1);
+		assert_int_equal(buf[0], c[2]);
+	}
+	close_ok(a);
+	close_ok(b);
+	close_ok(l);
+}
+
+/*
+ * A host without buffers is kicked when half of the ring has gone back. One that has sent and
+ * sent, and gone: that is noticed before all of it is read.
+ */
+static void test_straight_bounded(void **state)
+{
+	int fd = dial(SOCK_SEQPACKET, at(500));
+	uint32_t to = local_addr(fd);
+	unsigned before = host.kicks[AMP_RPROC_RX], n = 0;
+	char c;
+
+	(void)state;
+	amp_poll_links();
+	for (int i = 0; i < 320; i++) {
+		assert_int_equal(host_send(500, to, "x", 1), 0);
+		assert_int_equal(amp_recv(fd, &c, 1, 0), 1);
+	}
+	assert_int_equal(host.kicks[AMP_RPROC_RX], before); /* it has enough */
+	while (host_send(500, to, "x", 1) == 0)
+		n++;
+	assert_int_equal(n, HOST_NUM);
+	for (n = 0; host.kicks[AMP_RPROC_RX] == before; n++)
+		assert_int_equal(amp_recv(fd, &c, 1, 0), 1);
+	assert_in_range(n, 1, HOST_NUM / 2);
+	while (host_send(500, to, "x", 1) == 0)
+		;
+	n = 0;
+	host_lock();
+	amp_rproc_host_down(&host.h);
+	host_bus_down();
+	host.deaf = true;
+	amp_port_unlock();
+	while (amp_recv(fd, &c, 1, 0) == 1)
+		n++;
+	assert_int_equal(errno, ECONNRESET);
+	assert_in_range(n, 1, HOST_NUM / 2);
+	host.deaf = false;
+	host_turn();
+	assert_int_equal(amp_link_wait(5000), 0);
+	close_ok(fd);
+}
+
 /* ---- the device runs out of buffers ---- */
 
 static void test_no_buffers(void **state)
@@ -1666,6 +1781,9 @@ int main(void)
 		T(test_kicks_few),
 		T(test_kick_taken),
 		T(test_threads),
+		T(test_straight),
+		T(test_straight_child),
+		T(test_straight_bounded),
 	};
 
 	alarm(120);
