@@ -227,12 +227,25 @@ struct amp_sock *amp_sock_queue_pop(struct amp_sock *listener);
 
 /* Something that a waiter or poller may look for has happened to s. */
 extern bool amp_changed;
+#if AMPSOCK_FAST
+static inline void amp_change(void)
+{
+	amp_changed = true;
+}
+#else
+void amp_change(void); /* a call is less than half as long */
+#endif
 static inline void amp_sock_changed(struct amp_sock *s)
 {
 	(void)s;
-	amp_changed = true;
+	amp_change();
 }
 
+/*
+ * poll() of who goes by the flags above; readable: something lies here to be received. Negative:
+ * ~ of it, and whether s is writable is still to be seen; if it is not, asked for.
+ */
+int amp_sock_poll(const struct amp_sock *s, bool readable);
 /* Set the pending error and the RESET flag, wake. */
 void amp_sock_reset(struct amp_sock *s, int err);
 
@@ -240,6 +253,9 @@ void amp_sock_reset(struct amp_sock *s, int err);
  * Returns bytes taken (all, unless the ring is full); *direct: bytes that went to the caller.
  */
 size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *direct);
+/* len bytes from data to behind the first skip bytes of iov. Returns what fitted. */
+size_t amp_iov_put(const struct iovec *iov, size_t cnt, size_t skip, const void *data,
+		   size_t len);
 /* Copy out: up to m->len - m->done bytes; peek leaves them. */
 size_t amp_rxring_read(struct amp_rxring *r, const struct iovec *iov, size_t iov_cnt,
 		       size_t skip, size_t len, bool peek);
@@ -265,11 +281,12 @@ ssize_t amp_rxring_msg_read(struct amp_rxring *r, const struct iovec *iov, size_
 struct amp_runner {
 	struct amp_runner *next;
 	struct amp_runner *due_next;
-	bool due;      /* ask kick_due() before the lock is given up */
-	bool listed;   /* on the list amp_due: due, or bits */
-	bool untimed;  /* constant: run() does without now_ms, which may be 0 then */
-	bool calm;     /* set by the owner: nothing to run for until it is due again */
-	unsigned bits; /* queues whose kick is due already: no need to ask */
+	bool due;	/* ask kick_due() before the lock is given up */
+	bool listed;	/* on the list amp_due: due, or bits */
+	bool untimed;	/* constant: run() does without now_ms, which may be 0 then */
+	bool calm;	/* set by the owner: nothing to run for until it is due again */
+	uint8_t own[4]; /* the owner's own: early, short offsets are short instructions */
+	unsigned bits;	/* queues whose kick is due already: no need to ask */
 	/* Look at the device, move what can move. Returns ms until it wants to run again, -1:
 	 * event only. */
 	int32_t (*run)(struct amp_runner *r, uint32_t now_ms);
@@ -308,6 +325,12 @@ void amp_link_report(int link, bool up);
 extern struct amp_stats amp_counts;
 /* One line for the application's log hook. */
 void amp_log(const char *line);
+/* The same, where words are compiled in (AMPSOCK_WHY). */
+static inline void amp_explain(const char *line)
+{
+	if (AMPSOCK_WHY)
+		amp_log(line);
+}
 
 /* What is left of the sockets: NULL at the end. For rare searches (a free port, a listener). */
 struct amp_sock *amp_sock_next(const struct amp_sock *s);

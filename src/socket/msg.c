@@ -182,13 +182,12 @@ static AMP_INLINE ssize_t send_now(int fd, struct amp_msg *m, int flags, bool at
 {
 	struct amp_sock *s;
 	ssize_t n;
-	int err;
 
 	if (flags & ~AMP_SEND_FLAGS)
 		return amp_fail(EOPNOTSUPP);
-	s = amp_hold(fd, &err);
+	s = amp_hold(fd);
 	if (!s)
-		return amp_fail(-err);
+		return -1;
 	if (AMPSOCK_FAST && at_once) {
 		n = send_once(s, m, flags);
 		if (n == (ssize_t)m->len)
@@ -212,13 +211,12 @@ static ssize_t do_recv(int fd, struct amp_msg *m, int flags)
 {
 	struct amp_sock *s;
 	ssize_t n;
-	int err;
 
 	if (flags & ~AMP_RECV_FLAGS)
 		return amp_fail(EOPNOTSUPP);
-	s = amp_hold(fd, &err);
+	s = amp_hold(fd);
 	if (!s)
-		return amp_fail(-err);
+		return -1;
 	n = recv_loop(s, m, flags);
 	return n > 0 ? amp_release(s, n) : amp_release_slow(s, n);
 }

@@ -378,7 +378,7 @@ bool amp_vq_kick_due(struct amp_vq *vq)
 
 bool amp_vq_arm(struct amp_vq *vq)
 {
-	if (vq->event_idx)
+	if (ring_event_idx(vq))
 		ring_wr16(ring_device(vq) ? ring_avail_event(vq) : ring_used_event(vq),
 			  vq->get_idx);
 	else if (!vq->armed)
@@ -391,7 +391,7 @@ bool amp_vq_arm(struct amp_vq *vq)
 void amp_vq_disarm(struct amp_vq *vq)
 {
 	/* With event index nothing is to do: past the event there are no notifications. */
-	if (!vq->event_idx && vq->armed)
+	if (!ring_event_idx(vq) && vq->armed)
 		ring_wr16(ring_device(vq) ? &vq->used->flags : &vq->avail->flags,
 			  ring_device(vq) ? VRING_USED_F_NO_NOTIFY
 					  : VRING_AVAIL_F_NO_INTERRUPT);

@@ -370,27 +370,15 @@ int amp_vsock_sock_shutdown(struct amp_sock *s, int how)
 
 int amp_vsock_poll(struct amp_sock *s)
 {
-	unsigned f = s->flags;
 	uint32_t used = amp_rxring_used(&s->rx);
-	bool rd_over = (f & (AMP_SF_EOF | AMP_SF_RD_SHUT)) != 0;
-	bool wr_over = (f & (AMP_SF_HUP | AMP_SF_WR_SHUT)) != 0;
-	int ev = 0;
+	int ev = amp_sock_poll(s, used && (!is_stream(s) || used >= s->rcvlowat));
 
-	if (f & AMP_SF_LISTEN)
-		return s->queue ? POLLIN : 0;
-	if (!(f & (AMP_SF_CONNECTED | AMP_SF_RESET)))
-		return f & AMP_SF_CONNECTING ? 0 : POLLOUT | POLLHUP;
-	if (rd_over || (used && (s->type != SOCK_STREAM || used >= s->rcvlowat)))
-		ev |= POLLIN;
-	if (rd_over)
-		ev |= POLLRDHUP;
-	if (wr_over || amp_vsock_tx_space(peek_engine(s), conn_of(s)))
-		ev |= POLLOUT;
-	else
-		amp_vsock_want_tx(engine_of(s), conn_of(s));
-	if (rd_over && wr_over)
-		ev |= POLLHUP;
-	return ev;
+	if (ev >= 0)
+		return ev;
+	if (amp_vsock_tx_space(peek_engine(s), conn_of(s)))
+		return ~ev | POLLOUT;
+	amp_vsock_want_tx(engine_of(s), conn_of(s));
+	return ~ev;
 }
 
 /* ---- what AF_INET's carriers need to know (docs/protocol.md) ---- */

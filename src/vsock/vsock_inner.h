@@ -80,11 +80,17 @@ static inline uint32_t credit_left(const struct amp_vsock_conn *c)
 	return space > c->reserved ? space - c->reserved : 0;
 }
 
+/* Only a loop does, and that takes AF_VSOCK. */
+static inline bool path_stays(const struct amp_vsock *vs)
+{
+	return QUEUES && vs->path->stays;
+}
+
 /* Owed packets found no buffer: the next ones are theirs, or data would starve them. */
 static inline bool must_queue(const struct amp_vsock *vs, const struct amp_vsock_conn *c)
 {
 	if (LOOP(c))
-		return vs->path_starved && vs->owed_head && !vs->path->stays;
+		return vs->path_starved && vs->owed_head && !path_stays(vs);
 	return vs->tx_starved && (vs->owed_head || vs->stray_cnt);
 }
 
