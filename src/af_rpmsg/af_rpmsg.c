@@ -267,7 +267,8 @@ static int rpmsg_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t
 	(void)close_all(s); /* one that a datagram was sent from */
 	memcpy(p->name, at.name, sizeof(p->name));
 	p->bound_on = (uint8_t)at.link;
-	if (strcmp(at.name, AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX) == 0)
+	/* a carrier's listener, or else such a name has been refused */
+	if (AMPSOCK_INET && strcmp(at.name, AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX) == 0)
 		s->sub |= SUB_DOOR;
 	else
 		r = amp_rsock_open(s, at.link, at.addr, s->type == SOCK_DGRAM);

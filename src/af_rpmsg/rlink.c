@@ -33,8 +33,6 @@ AMP_OPTIONAL(amp_rpmsg_serve);
 
 struct amp_rlink amp_rlinks[AMPSOCK_RPMSG]; /* l */
 
-static const char door_name[] = AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX;
-
 /* ---- names ---- */
 
 static void name_lost(struct amp_rlink *l)
@@ -168,7 +166,8 @@ int amp_rlink_door(struct amp_rlink *l)
 	if (l->door.kind)
 		return 0;
 	l->door.kind = AMP_REPT_DOOR;
-	return amp_rpmsg_open(&l->bus, &l->door, AMP_RPMSG_ADDR_ANY, door_name);
+	return amp_rpmsg_open(&l->bus, &l->door, AMP_RPMSG_ADDR_ANY,
+			      AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX);
 }
 
 void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bool ns)

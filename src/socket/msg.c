@@ -78,7 +78,7 @@ static void want_clear(struct amp_sock *s, struct amp_rx_want *w)
 {
 	if (s->want == w)
 		s->want = NULL;
-	if (w->at && w->at->want == w)
+	if (AMPSOCK_INET && w->at && w->at->want == w)
 		w->at->want = NULL;
 }
 

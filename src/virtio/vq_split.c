@@ -59,6 +59,21 @@ size_t amp_vq_layout(uint16_t num, size_t *avail_off, size_t *used_off)
 	return used + sizeof(struct vring_used) + sizeof(struct vring_used_elem) * num + 2u;
 }
 
+void amp_vq_device(struct amp_vq *vq)
+{
+	vq->role = AMP_VQ_DEVICE;
+	vq->mask = (uint16_t)(vq->num - 1u);
+	vq->peer_idx = vq->get_idx;
+	/*
+	 * vhost: a driver that goes on with a ring goes on with its used index (all chains it
+	 * had given out were returned before it stopped).
+	 */
+	vq->put_idx = vq->kick_idx = ring_rd16(&vq->used->idx);
+	vq->skew = (uint16_t)(vq->put_idx - vq->get_idx);
+	/* a back-end that died here before us may have left notifications off */
+	(void)amp_vq_arm(vq);
+}
+
 int amp_vq_init(struct amp_vq *vq, const struct amp_vq_setup *s)
 {
 	size_t avail_off, used_off, len;
@@ -82,15 +97,8 @@ int amp_vq_init(struct amp_vq *vq, const struct amp_vq_setup *s)
 	vq->bus_off = s->bus_off;
 	vq->xlate = s->xlate;
 	if (ring_device(vq)) {
-		vq->get_idx = vq->peer_idx = s->start_idx;
-		/*
-		 * vhost: a driver that goes on with a ring goes on with its used index (all
-		 * chains it had given out were returned before it stopped).
-		 */
-		vq->put_idx = vq->kick_idx = ring_rd16(&vq->used->idx);
-		vq->skew = (uint16_t)(vq->put_idx - vq->get_idx);
-		/* a back-end that died here before us may have left notifications off */
-		(void)amp_vq_arm(vq);
+		vq->get_idx = s->start_idx;
+		amp_vq_device(vq);
 		return 0;
 	}
 	vq->armed = true;

@@ -213,7 +213,7 @@ static __attribute__((noinline)) ssize_t send_any(struct amp_sock *s, const stru
 
 	n = amp_vsock_may_send(s, m);
 
-	if (n == 0 && m->whole)
+	if (AMPSOCK_INET && n == 0 && m->whole)
 		n = window_for(s, m->whole);
 	if (n == 0 && !stream) {
 		eom = flags & MSG_EOR ? AMP_VSOCK_SEQ_EOM | AMP_VSOCK_SEQ_EOR

@@ -190,7 +190,7 @@ struct amp_vsock_tx {
 	uint32_t len;	  /* payload bytes promised: <= want */
 	uint16_t id;
 	/* engine: where the header goes, in pieces (5.10.6: any legal chain) */
-	struct amp_iov hdr[AMPSOCK_VQ_DEVICE ? 3 : 1];
+	struct amp_iov hdr[AMPSOCK_VQ_DEVICE && AMPSOCK_VSOCK ? 3 : 1];
 };
 
 /* Fields that the caller sets first: ops owner in out local_cid peer_cid seqpacket hash

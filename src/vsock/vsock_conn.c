@@ -62,7 +62,8 @@ void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	c->type = (uint8_t)type;
 	c->state = state;
 	c->buf_alloc = buf_alloc;
-	c->loop = ends->peer.cid == AMP_VSOCK_CID_LOCAL;
+	if (QUEUES)
+		c->loop = ends->peer.cid == AMP_VSOCK_CID_LOCAL;
 	hash_add(vs, c);
 }
 
@@ -352,11 +353,11 @@ int amp_vsock_connect(struct amp_vsock *vs, struct amp_vsock_conn *c,
 		      struct amp_vsock_addr local, struct amp_vsock_addr peer, uint8_t type)
 {
 	struct amp_vsock_ends ends = {local, peer};
-	bool loop = peer.cid == AMP_VSOCK_CID_LOCAL;
+	bool loop = !QUEUES || peer.cid == AMP_VSOCK_CID_LOCAL;
 
-	if (loop ? !vs->path : !vs->out)
+	if (QUEUES && (loop ? !vs->path : !vs->out))
 		return -ENETDOWN;
-	if (loop)
+	if (QUEUES && loop)
 		ends.local.cid = AMP_VSOCK_CID_LOCAL;
 	/* a path that is alone has no two connections from one port */
 	if (QUEUES && amp_vsock_find(vs, &ends, type))
@@ -391,14 +392,6 @@ void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t no
 	amp_vsock_shutdown(vs, c, SHUT_BOTH);
 	c->state = AMP_CONN_CLOSING;
 	amp_vsock_deadline(vs, c, now_ms + wait_ms);
-}
-
-void amp_vsock_tx_starve(struct amp_vsock *vs, const struct amp_vsock_conn *c)
-{
-	if (LOOP(c))
-		vs->path_starved = true;
-	else
-		vs->tx_starved = true;
 }
 
 int amp_vsock_may_send_on(const struct amp_vsock_conn *c)
@@ -442,7 +435,7 @@ void amp_vsock_want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c)
 		return;
 	/* credit that is only reserved comes back here, not from the peer */
 	if (amp_credit_tx_space(&c->credit))
-		amp_vsock_tx_starve(vs, c);
+		tx_starve(vs, c);
 	else
 		amp_vsock_want_credit(vs, c);
 }
