@@ -48,6 +48,9 @@ _Static_assert(
 		offsetof(struct sockaddr_rpmsg, rp_name) == offsetof(struct amp_raddr, name),
 	"struct amp_raddr");
 
+/* Not worth a copy wherever it is called. */
+#define RARE __attribute__((noinline, cold))
+
 static unsigned waiting; /* l: sockets with SUB_WAIT */
 
 static int rpmsg_create(struct amp_sock *s, int type, int protocol)
@@ -304,7 +307,7 @@ static void raw_release(struct amp_sock *s)
 }
 
 /* No peer: what of the last one is left goes. */
-static void disconnect(struct amp_sock *s)
+static RARE void disconnect(struct amp_sock *s)
 {
 	raw_release(s);
 	s->link = 0;
@@ -312,7 +315,7 @@ static void disconnect(struct amp_sock *s)
 }
 
 /* A connect() has come to nothing, and its caller may not be there to hear it. */
-static void failed(struct amp_sock *s, int err)
+static RARE void failed(struct amp_sock *s, int err)
 {
 	if (s->type != SOCK_DGRAM) {
 		amp_sock_reset(s, err);
@@ -529,13 +532,11 @@ static int rpmsg_shutdown(struct amp_sock *s, int how)
 	}
 	if (!(s->flags & AMP_SF_CONNECTED))
 		return -ENOTCONN;
+	s->flags |= AMP_SHUT_FLAGS(how);
 	if (how != SHUT_WR) {
-		s->flags |= AMP_SF_RD_SHUT;
 		amp_rraw_drop(s, true);
 		s->rx.tail = s->rx.head;
 	}
-	if (how != SHUT_RD)
-		s->flags |= AMP_SF_WR_SHUT;
 	return 0;
 }
 

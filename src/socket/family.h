@@ -142,14 +142,21 @@ struct amp_rxring {
 #define AMP_SF_CONNECTING 0x0010u
 #define AMP_SF_RD_SHUT	  0x0020u /* I receive no more */
 #define AMP_SF_WR_SHUT	  0x0040u /* I send no more */
-#define AMP_SF_EOF	  0x0080u /* the peer sends no more: EOF once the ring is drained */
-#define AMP_SF_HUP	  0x0100u /* the peer receives no more: EPIPE */
+#define AMP_SF_HUP	  0x0080u /* the peer receives no more: EPIPE */
+#define AMP_SF_EOF	  0x0100u /* the peer sends no more: EOF once the ring is drained */
 #define AMP_SF_ORPHAN	  0x0200u /* no descriptor: internal, queued for accept, or closing */
 #define AMP_SF_TRUSTED	  0x0400u /* the peer is the carrier's own end: the proxy itself */
 #define AMP_SF_RESET	  0x0800u /* the connection is dead; err was or will be told once */
 #define AMP_SF_REUSEADDR  0x1000u
 #define AMP_SF_EOR	  0x2000u
 #define AMP_SF_RESERVED	  0x4000u /* a reservation is open (AMP_RESERVE) */
+
+/* shutdown(how) as AMP_SF_RD_SHUT and AMP_SF_WR_SHUT, and as virtio has it (5.10.6.4). */
+#define AMP_SHUT_BITS(how)  ((unsigned)(how) + 1u)
+#define AMP_SHUT_FLAGS(how) (AMP_SHUT_BITS(how) * AMP_SF_RD_SHUT)
+_Static_assert(SHUT_RD == 0 && SHUT_WR == 1 && SHUT_RDWR == 2 &&
+		       AMP_SF_WR_SHUT == 2 * AMP_SF_RD_SHUT,
+	       "AMP_SHUT_BITS");
 
 /* Room for a family's own part of a socket; each family asserts that it fits. AF_RPMSG has an
  * endpoint and two names in it, or a connection with its endpoint. */

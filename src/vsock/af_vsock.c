@@ -339,8 +339,6 @@ void amp_vsock_close_one(struct amp_sock *s, bool abort)
 
 int amp_vsock_sock_shutdown(struct amp_sock *s, int how)
 {
-	uint8_t bits = 0;
-
 	if (how == AMP_SHUT_CLOSE) {
 		if (s->flags & AMP_SF_LISTEN)
 			amp_vsock_unlisten(s);
@@ -355,16 +353,10 @@ int amp_vsock_sock_shutdown(struct amp_sock *s, int how)
 	}
 	if (!(s->flags & AMP_SF_CONNECTED))
 		return -ENOTCONN;
-	if (how != SHUT_WR) {
-		s->flags |= AMP_SF_RD_SHUT;
-		bits |= AMP_VSOCK_SHUTDOWN_RCV;
+	s->flags |= AMP_SHUT_FLAGS(how);
+	if (how != SHUT_WR)
 		discard(s);
-	}
-	if (how != SHUT_RD) {
-		s->flags |= AMP_SF_WR_SHUT;
-		bits |= AMP_VSOCK_SHUTDOWN_SEND;
-	}
-	amp_vsock_shutdown(engine_of(s), conn_of(s), bits);
+	amp_vsock_shutdown(engine_of(s), conn_of(s), AMP_SHUT_BITS(how));
 	return 0;
 }
 

@@ -17,6 +17,10 @@ struct amp_vlink *amp_vlinks[AMP_VLINK_CNT];
 
 /* ---- events from the engine ---- */
 
+_Static_assert(AMP_VSOCK_SHUTDOWN_RCV *AMP_SF_HUP == AMP_SF_HUP &&
+		       AMP_VSOCK_SHUTDOWN_SEND * AMP_SF_HUP == AMP_SF_EOF,
+	       "what the peer shuts, in flags");
+
 int amp_vsock_may_send(const struct amp_sock *s, const struct amp_msg *m)
 {
 	unsigned f = s->flags & SEND_FLAGS;
@@ -96,10 +100,8 @@ static __attribute__((noinline)) void event(struct amp_vsock *vs, struct amp_soc
 		f = (f | AMP_SF_CONNECTED) & ~AMP_SF_CONNECTING;
 		amp_vsock_no_deadline(vs, c);
 	}
-	if ((ev & AMP_VSOCK_EV_SHUT) && (c->peer_shut & AMP_VSOCK_SHUTDOWN_SEND))
-		f |= AMP_SF_EOF;
-	if ((ev & AMP_VSOCK_EV_SHUT) && (c->peer_shut & AMP_VSOCK_SHUTDOWN_RCV))
-		f |= AMP_SF_HUP;
+	if (ev & AMP_VSOCK_EV_SHUT)
+		f |= c->peer_shut * AMP_SF_HUP;
 	if (over) {
 		bool connecting = !(f & (AMP_SF_CONNECTED | AMP_SF_RESET));
 
