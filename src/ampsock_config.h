@@ -64,7 +64,8 @@
 #define AMPSOCK_RPMSG_HOLD 8
 #endif
 
-/* Hash buckets for connections: a power of two, 1 on a small core. */
+/* Hash buckets for connections: a power of two, 1 on a small core: then there is nothing to
+ * compute, and whoever hands tables to the engines hands some of one bucket. */
 #ifndef AMPSOCK_HASH
 #define AMPSOCK_HASH 1
 #endif

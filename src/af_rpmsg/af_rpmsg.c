@@ -48,6 +48,9 @@ _Static_assert(
 		offsetof(struct sockaddr_rpmsg, rp_name) == offsetof(struct amp_raddr, name),
 	"struct amp_raddr");
 
+/* Not worth a copy wherever it is called. */
+#define RARE __attribute__((noinline, cold))
+
 static unsigned waiting; /* l: sockets with SUB_WAIT */
 
 static int rpmsg_create(struct amp_sock *s, int type, int protocol)
@@ -56,6 +59,16 @@ static int rpmsg_create(struct amp_sock *s, int type, int protocol)
 	if (type != SOCK_STREAM && type != SOCK_SEQPACKET && type != SOCK_DGRAM)
 		return -ESOCKTNOSUPPORT;
 	return protocol && protocol != AF_RPMSG ? -EPROTONOSUPPORT : 0;
+}
+
+/* The next socket of this family: as amp_sock_next(). */
+static struct amp_sock *next_of_us(const struct amp_sock *s)
+{
+	struct amp_sock *next = amp_sock_next(s);
+
+	while (next && next->fam != &amp_rpmsg_family)
+		next = amp_sock_next(next);
+	return next;
 }
 
 /* ---- addresses ---- */
@@ -79,7 +92,7 @@ int amp_raddr_get(const struct amp_sock *s, const struct sockaddr *addr, socklen
 	/* The suffix of streams is ours, the front door's name only a carrier's: nobody but this
 	 * library makes a socket without descriptor. */
 	if ((end >= to->name + SUFFIX_LEN &&
-	     strcmp(end - SUFFIX_LEN, AMP_RSTREAM_SUFFIX) == 0) ||
+	     memcmp(end - SUFFIX_LEN, AMP_RSTREAM_SUFFIX, SUFFIX_LEN) == 0) ||
 	    (!(s->flags & AMP_SF_ORPHAN) && strcmp(to->name, AMP_RSTREAM_DOOR) == 0))
 		return -EINVAL;
 	if (to->link != RPMSG_LINK_ANY && to->link >= AMPSOCK_RPMSG)
@@ -91,18 +104,21 @@ int amp_raddr_get(const struct amp_sock *s, const struct sockaddr *addr, socklen
 	return 0;
 }
 
-/* Is link i meant? A byte has AMP_RLINK_ANY for any. */
+/* Is link i meant? A byte has AMP_RLINK_ANY for any; checked addresses name no other. */
 static bool meant(unsigned link, unsigned i)
 {
-	return (uint8_t)link == AMP_RLINK_ANY || link == i;
+	return AMPSOCK_RPMSG == 1 || (uint8_t)link == AMP_RLINK_ANY || link == i;
 }
 
 /* The newest announcement of to->name on l. */
 static bool name_find(const struct amp_rlink *l, struct amp_raddr *to)
 {
-	for (unsigned k = l->name_cnt; k-- > 0;) {
-		if (strcmp(l->names[k].name, to->name) == 0) {
-			to->addr = l->names[k].addr;
+	const struct amp_rname *n = l->names + l->name_cnt;
+
+	while (n > l->names) {
+		n--;
+		if (strcmp(n->name, to->name) == 0) {
+			to->addr = n->addr;
 			return true;
 		}
 	}
@@ -227,12 +243,12 @@ static bool name_taken(const struct amp_raddr *at)
 {
 	struct amp_sock *s = NULL;
 
-	while ((s = amp_sock_next(s)) != NULL) {
+	while ((s = next_of_us(s)) != NULL) {
 		const struct amp_rsock *p = amp_rsock(s);
 
-		if (s->fam == &amp_rpmsg_family && (s->flags & AMP_SF_BOUND) &&
-		    !amp_rsock_is_conn(s) && strcmp(p->name, at->name) == 0 &&
-		    (p->bound_on == AMP_RLINK_ANY || meant(at->link, p->bound_on)))
+		if ((s->flags & AMP_SF_BOUND) && !amp_rsock_is_conn(s) &&
+		    strcmp(p->name, at->name) == 0 &&
+		    (meant(p->bound_on, at->link) || meant(at->link, p->bound_on)))
 			return true;
 	}
 	return false;
@@ -254,7 +270,8 @@ static int rpmsg_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t
 	(void)close_all(s); /* one that a datagram was sent from */
 	memcpy(p->name, at.name, sizeof(p->name));
 	p->bound_on = (uint8_t)at.link;
-	if (strcmp(at.name, AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX) == 0)
+	/* a carrier's listener, or else such a name has been refused */
+	if (AMPSOCK_INET && strcmp(at.name, AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX) == 0)
 		s->sub |= SUB_DOOR;
 	else
 		r = amp_rsock_open(s, at.link, at.addr, s->type == SOCK_DGRAM);
@@ -278,25 +295,19 @@ static void unwait(struct amp_sock *s)
 		return;
 	s->sub &= (uint8_t)~SUB_WAIT;
 	waiting--;
-	memset(p->wait, 0, sizeof(p->wait));
-	p->peer = 0;
-	p->parent = NULL;
-	p->children = 0;
-	p->held_cnt = 0;
+	memset(p->wait, 0, sizeof(p->wait)); /* and with it what lies there else */
 }
 
-/* Its buffers go back. */
+/* Its buffers go back, and what it had reserved: there are some only with a link. */
 static void raw_release(struct amp_sock *s)
 {
-	if (!s->link)
-		return;
 	if (s->flags & AMP_SF_RESERVED)
 		amp_rpmsg_unreserve(s);
 	amp_rraw_drop(s, true);
 }
 
 /* No peer: what of the last one is left goes. */
-static void disconnect(struct amp_sock *s)
+static RARE void disconnect(struct amp_sock *s)
 {
 	raw_release(s);
 	s->link = 0;
@@ -304,7 +315,7 @@ static void disconnect(struct amp_sock *s)
 }
 
 /* A connect() has come to nothing, and its caller may not be there to hear it. */
-static void failed(struct amp_sock *s, int err)
+static RARE void failed(struct amp_sock *s, int err)
 {
 	if (s->type != SOCK_DGRAM) {
 		amp_sock_reset(s, err);
@@ -331,30 +342,34 @@ static int wait_for(struct amp_sock *s, const struct amp_raddr *to)
 	return -EAGAIN;
 }
 
+/* As after socket(). */
+static void stream_anew(struct amp_sock *s)
+{
+	memset(&s->priv, 0, sizeof(s->priv));
+	s->flags &= FRESH & (uint16_t)~AMP_SF_BOUND;
+	s->sub = 0;
+	s->link = 0;
+}
+
 /* It is a connection of the engine from now on. */
 static int start_stream(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 {
 	struct amp_rstream_conn *rc = amp_rstream_conn(conn_of(s));
-	uint32_t local = s->flags & AMP_SF_BOUND ? amp_rsock(s)->ept[amp_rlink_index(l)].addr
-						 : AMP_RPMSG_ADDR_ANY;
+	uint32_t local =
+		s->flags & AMP_SF_BOUND ? amp_rsock(s)->ept[amp_rlink_index(l)].addr : 0;
 	int r = amp_sock_ring(s);
 
 	if (r)
 		return r;
 	(void)close_all(s);
-	memset(&s->priv, 0, sizeof(s->priv));
-	s->rx.head = s->rx.tail = 0;
-	s->flags &= FRESH;
-	s->sub = 0;
+	stream_anew(s);
 	s->link = l->l.index;
 	rc->ept.addr = local;
 	rc->ept.kind = AMP_REPT_CONN;
 	rc->c.buf_alloc = AMPSOCK_RING_LEN;
 	r = amp_rstream_connect(&l->rs, rc, addr);
 	if (r) {
-		memset(&s->priv, 0, sizeof(s->priv));
-		s->flags &= (uint16_t)~AMP_SF_BOUND;
-		s->link = 0;
+		stream_anew(s);
 		return r;
 	}
 	amp_runner_due(&l->l.runner);
@@ -409,10 +424,8 @@ static int rpmsg_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 	if (amp_rsock_is_conn(s)) {
 		if (conn_of(s)->state != AMP_CONN_FREE)
 			return -EAGAIN; /* under way, or the last one is not quite gone */
-		memset(&s->priv, 0, sizeof(s->priv));
+		stream_anew(s);
 		amp_sock_ring_free(s);
-		s->flags &= FRESH & (uint16_t)~AMP_SF_BOUND;
-		s->link = 0;
 	}
 	if (!to.name[0] && !to.addr)
 		return -EINVAL;
@@ -425,51 +438,43 @@ static int rpmsg_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 	return r == -EAGAIN ? wait_for(s, &to) : r;
 }
 
-void amp_rsock_service(struct amp_rlink *l, const char *name, uint32_t addr, bool gone)
+void amp_rsock_withdrawn(struct amp_rlink *l, uint32_t addr)
 {
-	unsigned i = amp_rlink_index(l);
 	struct amp_sock *s = NULL;
-	int r;
 
-	while ((s = amp_sock_next(s)) != NULL) {
-		struct amp_rsock *p = amp_rsock(s);
-
-		if (s->fam != &amp_rpmsg_family)
-			continue;
-		if (gone) {
-			/* the end of who is connected to it; a stream has an end of its own */
-			if (s->type == SOCK_SEQPACKET && (s->flags & AMP_SF_CONNECTED) &&
-			    s->link == l->l.index && p->peer == addr)
-				s->flags |= AMP_SF_EOF | AMP_SF_HUP;
-			continue;
-		}
-		if (!(s->sub & SUB_WAIT) || !meant(p->wait_on, i) || strcmp(p->wait, name) != 0)
-			continue;
-		r = start(s, l, addr);
-		if (r && r != -EAGAIN)
-			failed(s, -r);
+	while ((s = next_of_us(s)) != NULL) {
+		/* a stream has an end of its own */
+		if (s->type == SOCK_SEQPACKET && (s->flags & AMP_SF_CONNECTED) &&
+		    s->link == l->l.index && amp_rsock(s)->peer == addr)
+			s->flags |= AMP_SF_EOF | AMP_SF_HUP;
 	}
 }
 
-int32_t amp_rsock_tick(void)
+int32_t amp_rsock_wait(struct amp_rlink *l, const char *name, uint32_t addr)
 {
 	struct amp_sock *s = NULL;
-	uint32_t now_ms;
 	int32_t next = -1, left;
+	uint32_t now_ms;
+	int r;
 
 	if (!waiting)
 		return -1;
 	now_ms = amp_port_now_ms();
-	while ((s = amp_sock_next(s)) != NULL) {
-		if (s->fam != &amp_rpmsg_family || !(s->sub & SUB_WAIT))
+	while ((s = next_of_us(s)) != NULL) {
+		struct amp_rsock *p = amp_rsock(s);
+
+		if (!(s->sub & SUB_WAIT))
 			continue;
-		left = (int32_t)(amp_rsock(s)->deadline_ms - now_ms);
-		if (left <= 0) {
+		left = (int32_t)(p->deadline_ms - now_ms);
+		r = -ECONNREFUSED;
+		if (name && meant(p->wait_on, amp_rlink_index(l)) && strcmp(p->wait, name) == 0)
+			r = start(s, l, addr);
+		else if (left <= 0)
 			unwait(s);
-			failed(s, ECONNREFUSED);
-		} else if (next < 0 || left < next) {
-			next = left;
-		}
+		else
+			next = amp_sooner(next, left);
+		if (!(s->sub & SUB_WAIT) && r && r != -EAGAIN)
+			failed(s, -r);
 	}
 	return next;
 }
@@ -480,9 +485,8 @@ void amp_rsock_link_down(struct amp_rlink *l)
 {
 	struct amp_sock *s = NULL;
 
-	while ((s = amp_sock_next(s)) != NULL) {
-		if (s->fam != &amp_rpmsg_family || s->type == SOCK_STREAM ||
-		    s->link != l->l.index)
+	while ((s = next_of_us(s)) != NULL) {
+		if (s->type == SOCK_STREAM || s->link != l->l.index)
 			continue;
 		amp_rraw_drop(s, false);
 		if (s->sub & SUB_CHILD)
@@ -532,13 +536,11 @@ static int rpmsg_shutdown(struct amp_sock *s, int how)
 	}
 	if (!(s->flags & AMP_SF_CONNECTED))
 		return -ENOTCONN;
+	s->flags |= AMP_SHUT_FLAGS(how);
 	if (how != SHUT_WR) {
-		s->flags |= AMP_SF_RD_SHUT;
 		amp_rraw_drop(s, true);
 		s->rx.tail = s->rx.head;
 	}
-	if (how != SHUT_RD)
-		s->flags |= AMP_SF_WR_SHUT;
 	return 0;
 }
 
@@ -568,6 +570,7 @@ static int rpmsg_poll(struct amp_sock *s)
 
 /* ---- what AF_INET's carriers need to know (docs/protocol.md) ---- */
 
+#if AMPSOCK_INET
 static bool carrier_up(void)
 {
 	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
@@ -589,10 +592,13 @@ static const struct amp_carrier carrier = {
 	.len = sizeof(door_addr),
 	.up = AMPSOCK_VSOCK ? carrier_up : NULL, /* else nobody asks */
 };
+#endif
 
 const struct amp_family amp_rpmsg_family = {
 	.domain = AF_RPMSG,
+#if AMPSOCK_INET
 	.carrier = &carrier,
+#endif
 	.create = rpmsg_create,
 	.bind = rpmsg_bind,
 	.connect = rpmsg_connect,

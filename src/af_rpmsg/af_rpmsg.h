@@ -190,10 +190,13 @@ struct amp_rlink *amp_raddr_find(struct amp_raddr *to, int *err);
 int amp_rsock_open(struct amp_sock *s, unsigned on, uint32_t addr, bool announce);
 /* Tell the peer of the name that s is bound to: now it listens, or talks. */
 int amp_rsock_announce(struct amp_sock *s);
-/* A service has come or gone: connect()s wait for it. */
-void amp_rsock_service(struct amp_rlink *l, const char *name, uint32_t addr, bool gone);
-/* Deadlines of those. ms until the next, -1: none. */
-int32_t amp_rsock_tick(void);
+/* A service is gone: the end of who is connected to it. */
+void amp_rsock_withdrawn(struct amp_rlink *l, uint32_t addr);
+/*
+ * connect()s that wait: one has come, with this name on l; or (name NULL) only their deadlines
+ * are looked at. ms until the next of these, -1: none.
+ */
+int32_t amp_rsock_wait(struct amp_rlink *l, const char *name, uint32_t addr);
 /* The last of a closed socket: its endpoints. */
 void amp_rsock_finish(struct amp_sock *s);
 /* The withdrawal of an endpoint is out. */

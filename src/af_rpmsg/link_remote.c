@@ -45,10 +45,9 @@ static void begin(struct amp_rlink *l, struct remote *m)
 
 static void served(struct amp_rlink *l, struct remote *m)
 {
-	memset(m->q, 0, sizeof(m->q));
 	if (amp_rproc_queue(m->rp, AMP_RPROC_TX, &m->q[AMP_RPROC_TX]) ||
 	    amp_rproc_queue(m->rp, AMP_RPROC_RX, &m->q[AMP_RPROC_RX]))
-		amp_log(AMP_WHY("rpmsg: vrings beyond the shared memory, or askew"));
+		amp_explain("rpmsg: vrings beyond the shared memory, or askew");
 	else
 		amp_rlink_up(l, &m->q[AMP_RPROC_RX], &m->q[AMP_RPROC_TX],
 			     amp_rproc_features(m->rp) & AMP_RPMSG_F_NS);

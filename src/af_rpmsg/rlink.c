@@ -40,38 +40,40 @@ AMP_OPTIONAL(amp_rpmsg_serve);
 
 struct amp_rlink amp_rlinks[AMPSOCK_RPMSG]; /* l */
 
-static const char door_name[] = AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX;
-
 /* ---- names ---- */
 
 static void name_lost(struct amp_rlink *l)
 {
 	amp_counts.names_lost++;
-	if (!l->names_full)
-		amp_log(AMP_WHY("rpmsg: too many services (AMPSOCK_RPMSG_NAMES)"));
-	l->names_full = true;
+	if (AMPSOCK_WHY && !l->names_full) {
+		amp_log("rpmsg: too many services (AMPSOCK_RPMSG_NAMES)");
+		l->names_full = true;
+	}
 }
 
 static void on_service(struct amp_rlink *l, const char *name, uint32_t addr, bool gone)
 {
-	unsigned i = 0;
+	struct amp_rname *n = l->names, *end = n + l->name_cnt;
 
-	while (i < l->name_cnt &&
-	       (l->names[i].addr != addr || strcmp(l->names[i].name, name) != 0))
-		i++;
-	if (i < l->name_cnt && gone) {
-		l->name_cnt--;
-		memmove(&l->names[i], &l->names[i + 1],
-			(l->name_cnt - i) * sizeof(l->names[0]));
-	} else if (!gone && i == AMPSOCK_RPMSG_NAMES) {
-		name_lost(l);
-	} else if (!gone && i == l->name_cnt) {
-		memcpy(l->names[i].name, name, strlen(name) + 1);
-		l->names[i].addr = addr;
-		l->name_cnt++;
+	while (n < end && (n->addr != addr || strcmp(n->name, name) != 0))
+		n++;
+	if (gone) {
+		if (n < end) {
+			l->name_cnt--;
+			memmove(n, n + 1, (size_t)((char *)end - (char *)(n + 1)));
+		}
+		amp_rsock_withdrawn(l, addr);
+	} else {
+		if (n == l->names + AMPSOCK_RPMSG_NAMES) {
+			name_lost(l);
+		} else if (n == end) {
+			memcpy(n->name, name, strlen(name) + 1);
+			n->addr = addr;
+			l->name_cnt++;
+		}
+		(void)amp_rsock_wait(l, name, addr);
 	}
-	amp_rsock_service(l, name, addr, gone);
-	amp_changed = true;
+	amp_change();
 }
 
 /* ---- events from the bus and from the streams ---- */
@@ -109,7 +111,7 @@ static void on_tx_ready(struct amp_rpmsg *bus)
 {
 	struct amp_rlink *l = bus->owner;
 
-	amp_changed = true;
+	amp_change();
 	(void)amp_rstream_run(&l->rs);
 }
 
@@ -139,7 +141,7 @@ static const struct amp_rstream_ops stream_ops = {
 
 struct amp_rlink *amp_rlink_get(unsigned i)
 {
-	struct amp_rlink *l = &amp_rlinks[i];
+	struct amp_rlink *l = &amp_rlinks[AMPSOCK_RPMSG == 1 ? 0 : i];
 
 	if (l->bus.ops)
 		return l;
@@ -156,7 +158,8 @@ struct amp_rlink *amp_rlink_get(unsigned i)
 	l->rs.vs.iov = l->l.iov;
 	l->rs.vs.iov_max = AMP_VLINK_IOV;
 	l->rs.ops = &stream_ops;
-	l->rs.door = &amp_rstream_bus_door;
+	if (AMPSOCK_VSOCK) /* else there is no other: nobody looks */
+		l->rs.door = &amp_rstream_bus_door;
 	l->rs.door_ctx = &l->bus;
 	amp_rstream_init(&l->rs);
 	for (unsigned k = 0; k < AMP_RHELD_CNT; k++)
@@ -170,7 +173,8 @@ int amp_rlink_door(struct amp_rlink *l)
 	if (l->door.kind)
 		return 0;
 	l->door.kind = AMP_REPT_DOOR;
-	return amp_rpmsg_open(&l->bus, &l->door, AMP_RPMSG_ADDR_ANY, door_name);
+	return amp_rpmsg_open(&l->bus, &l->door, AMP_RPMSG_ADDR_ANY,
+			      AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX);
 }
 
 void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bool ns)
@@ -207,31 +211,29 @@ void amp_rlink_down(struct amp_rlink *l)
 
 static void say(const char **why)
 {
-	if (*why)
+	if (AMPSOCK_WHY && *why) {
 		amp_log(*why);
-	*why = NULL;
+		*why = NULL;
+	}
 }
 
-/* Announcements, and what the streams owe. */
-static int flush(struct amp_rlink *l)
+/* What the streams owe. Nothing is quickly sent; but where speed matters no call is quicker. */
+static inline void flush(struct amp_rlink *l)
 {
-	int r = amp_rpmsg_run(&l->bus, 0);
-
-	if (l->rs.vs.owed_head || l->rs.stray_cnt)
+	if (!AMPSOCK_FAST || l->rs.vs.owed_head || l->rs.stray_cnt)
 		(void)amp_rstream_run(&l->rs);
-	return r;
 }
 
 /* The turn, or its rest: more is true when a message was taken for a caller who has all that
  * he wanted. */
 static RLINK_OUTLINE int32_t turn(struct amp_rlink *l, bool *broken, bool more)
 {
-	int32_t ms = -1, tick;
+	int32_t ms = -1;
 	int n = amp_rpmsg_run(&l->bus, more ? 0 : TURN);
 
 	more |= n == TURN || l->bus.enough;
-	if (n >= 0 && (l->rs.vs.owed_head || l->rs.stray_cnt))
-		(void)amp_rstream_run(&l->rs);
+	if (n >= 0)
+		flush(l);
 	*broken = n < 0 || (l->bus.out && l->bus.out->broken);
 	say(&l->bus.why);
 	say(&l->rs.vs.why);
@@ -248,13 +250,12 @@ static RLINK_OUTLINE int32_t turn(struct amp_rlink *l, bool *broken, bool more)
 		amp_runner_due(&l->l.runner);
 	l->seen_tx = l->bus.stats.tx_messages;
 	if (more) {
-		amp_changed = true; /* there may be more, for somebody who sleeps */
+		amp_change(); /* there may be more, for somebody who sleeps */
 		return 0;
 	}
 	if (l->rs.vs.closing_cnt)
 		ms = amp_vsock_tick(&l->rs.vs, amp_port_now_ms());
-	tick = amp_rsock_tick();
-	return tick >= 0 && (ms < 0 || tick < ms) ? tick : ms;
+	return amp_sooner(ms, amp_rsock_wait(l, NULL, 0));
 }
 
 int32_t amp_rlink_turn(struct amp_rlink *l, bool *broken)
@@ -299,7 +300,8 @@ unsigned amp_rlink_kick_due(struct amp_runner *r)
 
 	if (!l->l.up)
 		return 0;
-	(void)flush(l); /* a broken ring is the next turn's */
+	(void)amp_rpmsg_run(&l->bus, 0); /* announcements; a broken ring is the next turn's */
+	flush(l);
 	if (l->in_cnt && amp_vq_kick_due(l->bus.in))
 		bits |= AMP_RLINK_IN;
 	l->in_cnt = 0;

@@ -41,13 +41,16 @@
 
 #define RARE __attribute__((noinline, cold))
 
+/* A small core's links have one bucket: no arithmetic. */
+#define BUCKETS (AMPSOCK_HASH == 1 ? 1u : bus->hash_len)
+
 /* ---- endpoints by address ---- */
 
 /* Where the endpoint with this address hangs, or else where it would. */
 static inline struct amp_rpmsg_ept **slot(const struct amp_rpmsg *bus, uint32_t addr)
 {
 	/* dynamic addresses follow one another: they spread by themselves */
-	struct amp_rpmsg_ept **at = &bus->hash[addr & (bus->hash_len - 1u)];
+	struct amp_rpmsg_ept **at = &bus->hash[addr & (BUCKETS - 1u)];
 
 	while (*at && (*at)->addr != addr)
 		at = &(*at)->hash_next;
@@ -90,7 +93,8 @@ static void served(struct amp_rpmsg *bus)
 static RARE void lied(struct amp_rpmsg *bus, struct amp_vq *vq, const char *why)
 {
 	vq->broken = true;
-	vq->why = why;
+	if (AMPSOCK_WHY)
+		vq->why = why;
 	bus->stats.rx_bad++;
 }
 
@@ -117,7 +121,8 @@ static __attribute__((noinline)) void to_nobody(struct amp_rpmsg *bus,
 		}
 	}
 	bus->stats.rx_bad++;
-	bus->why = AMP_WHY("malformed name service message");
+	if (AMPSOCK_WHY)
+		bus->why = "malformed name service message";
 }
 
 static uint32_t id_of(const struct amp_rpmsg *bus, uint16_t id)
@@ -227,7 +232,7 @@ static RARE void flush(struct amp_rpmsg *bus)
 
 void amp_rpmsg_init(struct amp_rpmsg *bus)
 {
-	memset(bus->hash, 0, bus->hash_len * sizeof(*bus->hash));
+	memset(bus->hash, 0, BUCKETS * sizeof(*bus->hash));
 	memset(&bus->stats, 0, sizeof(bus->stats));
 	bus->in = bus->out = NULL;
 	bus->owed_head = NULL;
@@ -255,7 +260,7 @@ void amp_rpmsg_up(struct amp_rpmsg *bus, struct amp_vq *in, struct amp_vq *out, 
 	bus->ns = ns;
 	bus->held_max = (uint16_t)(in->num * 3u / 4u);
 	amp_vq_disarm(out);
-	for (uint32_t i = 0; i < bus->hash_len; i++) {
+	for (uint32_t i = 0; i < BUCKETS; i++) {
 		for (struct amp_rpmsg_ept *e = bus->hash[i]; e; e = e->hash_next) {
 			e->told = false;
 			if (ns && e->name)
@@ -292,7 +297,8 @@ int amp_rpmsg_run(struct amp_rpmsg *bus, unsigned budget)
 	}
 	if (!bus->in->broken && !bus->out->broken)
 		return (int)n;
-	bus->why = bus->in->broken ? bus->in->why : bus->out->why;
+	if (AMPSOCK_WHY)
+		bus->why = bus->in->broken ? bus->in->why : bus->out->why;
 	return -EBADMSG;
 }
 

@@ -66,7 +66,7 @@ void amp_rraw_pop(struct amp_sock *s, bool give_back)
 
 void amp_rraw_drop(struct amp_sock *s, bool give_back)
 {
-	while (!(s->sub & SUB_WAIT) && amp_rsock(s)->held_cnt)
+	while (amp_rsock(s)->held_cnt)
 		amp_rraw_pop(s, give_back);
 }
 
@@ -96,7 +96,7 @@ static int seq_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpms
 	/* of the array there is a free one as long as the bus allows it: see amp_rlink_up() */
 	if (p->held_cnt == AMPSOCK_RPMSG_HOLD ||
 	    p->held_cnt >= 2 * (l->bus.held_max - l->bus.held_cnt)) {
-		amp_log(AMP_WHY("rpmsg: a SOCK_SEQPACKET socket is not read, ENOBUFS"));
+		amp_explain("rpmsg: a SOCK_SEQPACKET socket is not read, ENOBUFS");
 		amp_rraw_over(s, ENOBUFS);
 		return dropped();
 	}
@@ -155,22 +155,6 @@ int amp_rraw_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg_
 
 /* ---- receive ---- */
 
-/* len bytes at from into the pieces of m, as far as they go. */
-static size_t scatter(const struct amp_msg *m, const void *from, size_t len)
-{
-	size_t done = 0;
-
-	for (size_t i = 0; i < m->iov_cnt && done < len; i++) {
-		size_t n = m->iov[i].iov_len;
-
-		if (n > len - done)
-			n = len - done;
-		memcpy(m->iov[i].iov_base, (const uint8_t *)from + done, n);
-		done += n;
-	}
-	return done;
-}
-
 /* What a recv that finds nothing says. */
 static ssize_t nothing(const struct amp_sock *s)
 {
@@ -194,7 +178,7 @@ static RRAW_OUTLINE ssize_t seq_recv(struct amp_sock *s, struct amp_msg *m, int 
 
 	h = &amp_rsock_link(s)->held[amp_rsock(s)->held_head];
 	full = h->len;
-	n = scatter(m, h->data, full);
+	n = amp_iov_put(m->iov, m->iov_cnt, 0, h->data, full);
 	if (!(flags & MSG_PEEK))
 		amp_rraw_pop(s, true);
 	return received(m, flags, n, full);
@@ -262,7 +246,7 @@ static struct amp_rlink *dgram_to(struct amp_sock *s, const struct amp_msg *m, u
 		return NULL;
 	if (!m->name) {
 		*err = -EDESTADDRREQ;
-		*dst = s->sub & SUB_WAIT ? 0 : amp_rsock(s)->peer;
+		*dst = amp_rsock(s)->peer; /* of who is connected */
 		return s->flags & AMP_SF_CONNECTED ? amp_rsock_link(s) : NULL;
 	}
 	*err = amp_raddr_get(s, m->name, m->name_len, &to);
@@ -333,26 +317,12 @@ static bool tx_ready(const struct amp_sock *s)
 
 int amp_rraw_poll(struct amp_sock *s)
 {
-	unsigned f = s->flags;
-	bool rd_over = (f & (AMP_SF_EOF | AMP_SF_RD_SHUT)) != 0;
-	bool wr_over = (f & (AMP_SF_HUP | AMP_SF_WR_SHUT)) != 0;
-	bool dgram = s->type == SOCK_DGRAM;
-	int ev = 0;
+	/* of the two one is always empty */
+	int ev = amp_sock_poll(s, amp_rxring_used(&s->rx) || amp_rsock(s)->held_cnt);
 
-	if (f & AMP_SF_LISTEN)
-		return s->queue ? POLLIN : 0;
-	if (!dgram && !(f & (AMP_SF_CONNECTED | AMP_SF_RESET)))
-		return f & AMP_SF_CONNECTING ? 0 : POLLOUT | POLLHUP;
-	if (rd_over || amp_rxring_used(&s->rx) ||
-	    (!dgram && !(s->sub & SUB_WAIT) && amp_rsock(s)->held_cnt))
-		ev |= POLLIN;
-	if (rd_over)
-		ev |= POLLRDHUP;
-	if (wr_over || tx_ready(s))
-		ev |= POLLOUT;
-	if (rd_over && wr_over)
-		ev |= POLLHUP;
-	return ev;
+	if (ev >= 0)
+		return ev;
+	return tx_ready(s) ? ~ev | POLLOUT : ~ev;
 }
 
 #endif /* AMPSOCK_RPMSG */

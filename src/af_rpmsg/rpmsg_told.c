@@ -22,7 +22,8 @@ void amp_rstream_told(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx)
 	    s.version != AMP_RSTREAM_VERSION || s.gone > 1 || s.reserved || !s.addr ||
 	    s.addr == AMP_RPMSG_ADDR_ANY || !s.name[0] || !memchr(s.name, 0, sizeof(s.name))) {
 		rs->vs.stats.rx_bad++;
-		rs->vs.why = AMP_WHY("malformed SERVICE (docs/protocol.md 10.6)");
+		if (AMPSOCK_WHY)
+			rs->vs.why = "malformed SERVICE (docs/protocol.md 10.6)";
 	} else if (rs->ops->service) {
 		rs->ops->service(rs, s.name, s.addr, s.gone);
 	}

@@ -111,14 +111,6 @@ uint32_t amp_baremetal_sleeps(void)
 	return bm.sleeps;
 }
 
-void amp_port_lock(void)
-{
-}
-
-void amp_port_unlock(void)
-{
-}
-
 void amp_port_wake(void)
 {
 	bm.woken = 1;

@@ -29,10 +29,6 @@
 
 #include "../ampsock_config.h"
 
-/* Take and give the stack lock. Thread context only. Not recursive. */
-void amp_port_lock(void);
-void amp_port_unlock(void);
-
 /*
  * Sleep until woken, at most timeout_ms (-1: for ever; 0: look only). Called with
  * the stack lock held, releases it while asleep and holds it again on return.
@@ -49,12 +45,33 @@ void amp_port_wake(void);
 /* Monotonic milliseconds, free-running 32 bits: compare by signed difference. */
 uint32_t amp_port_now_ms(void);
 
+/* The earlier of two times from now, in ms; -1: never, which is more than any. */
+static inline int32_t amp_sooner(int32_t a, int32_t b)
+{
+	return (uint32_t)a < (uint32_t)b ? a : b;
+}
+
 /*
  * 1 where several threads may be inside the library at once: a thread that makes
  * progress for others then wakes them as it leaves. On bare metal there are none.
  */
 #ifndef AMP_PORT_THREADS
 #define AMP_PORT_THREADS 1
+#endif
+
+/* Take and give the stack lock. Thread context only. Not recursive. Without threads it is
+ * nothing: interrupt handlers run no stack code. */
+#if AMP_PORT_THREADS
+void amp_port_lock(void);
+void amp_port_unlock(void);
+#else
+static inline void amp_port_lock(void)
+{
+}
+
+static inline void amp_port_unlock(void)
+{
+}
 #endif
 
 /*

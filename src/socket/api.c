@@ -42,7 +42,7 @@ int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
 	int r = amp_enter(&c, fd);
 
 	if (r)
-		return amp_fail(-r);
+		return r;
 	if (!addr || len < sizeof(addr->sa_family)) {
 		r = -EINVAL;
 	} else {
@@ -59,7 +59,7 @@ int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
  */
 static int connect_late(struct amp_sock *s)
 {
-	if (s->sndtimeo_ms && (s->domain == AF_INET || s->domain == AF_INET6) &&
+	if (AMPSOCK_INET && s->sndtimeo_ms && (s->domain == AF_INET || s->domain == AF_INET6) &&
 	    s->type != SOCK_DGRAM)
 		return -EINPROGRESS;
 	s->fam->shutdown(s, SHUT_RDWR);
@@ -103,7 +103,7 @@ int amp_connect(int fd, const struct sockaddr *addr, socklen_t len)
 	int r = amp_enter(&c, fd);
 
 	if (r)
-		return amp_fail(-r);
+		return r;
 	if (!c.s->fam->connect || (c.s->flags & AMP_SF_LISTEN))
 		r = -EOPNOTSUPP;
 	else if (!addr || len < sizeof(addr->sa_family))
@@ -121,7 +121,7 @@ int amp_shutdown(int fd, int how)
 	int r = amp_enter(&c, fd);
 
 	if (r)
-		return amp_fail(-r);
+		return r;
 	if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
 		r = -EINVAL;
 	else
@@ -143,7 +143,7 @@ int amp_close(int fd)
 	}
 	r = amp_enter(&c, fd);
 	if (r)
-		return amp_fail(-r);
+		return r;
 	amp_sock_close(c.s);
 	return (int)amp_leave(&c, 0);
 }
@@ -176,7 +176,7 @@ int amp_fcntl(int fd, int cmd, ...)
 	int arg = 0, r = enter_any(&c, fd);
 
 	if (r)
-		return amp_fail(-r);
+		return r;
 	va_start(ap, cmd);
 	if (cmd == F_SETFL || cmd == F_SETFD)
 		arg = va_arg(ap, int);
@@ -215,7 +215,7 @@ int amp_ioctl(int fd, unsigned long request, ...)
 	int *arg, r = enter_any(&c, fd);
 
 	if (r)
-		return amp_fail(-r);
+		return r;
 	va_start(ap, request);
 	arg = va_arg(ap, int *);
 	va_end(ap);

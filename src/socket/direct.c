@@ -16,7 +16,7 @@ static ssize_t direct(int fd, enum amp_direct op, struct iovec iov[2], int *cnt,
 	ssize_t n = amp_enter(&c, fd);
 
 	if (n)
-		return amp_fail((int)-n);
+		return n;
 	c.timeout_ms = op == AMP_RESERVE ? c.s->sndtimeo_ms : c.s->rcvtimeo_ms;
 	do {
 		if (op == AMP_RESERVE && c.s->err)

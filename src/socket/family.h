@@ -148,14 +148,21 @@ struct amp_rxring {
 #define AMP_SF_CONNECTING 0x0010u
 #define AMP_SF_RD_SHUT	  0x0020u /* I receive no more */
 #define AMP_SF_WR_SHUT	  0x0040u /* I send no more */
-#define AMP_SF_EOF	  0x0080u /* the peer sends no more: EOF once the ring is drained */
-#define AMP_SF_HUP	  0x0100u /* the peer receives no more: EPIPE */
+#define AMP_SF_HUP	  0x0080u /* the peer receives no more: EPIPE */
+#define AMP_SF_EOF	  0x0100u /* the peer sends no more: EOF once the ring is drained */
 #define AMP_SF_ORPHAN	  0x0200u /* no descriptor: internal, queued for accept, or closing */
 #define AMP_SF_TRUSTED	  0x0400u /* the peer is the carrier's own end: the proxy itself */
 #define AMP_SF_RESET	  0x0800u /* the connection is dead; err was or will be told once */
 #define AMP_SF_REUSEADDR  0x1000u
 #define AMP_SF_EOR	  0x2000u
 #define AMP_SF_RESERVED	  0x4000u /* a reservation is open (AMP_RESERVE) */
+
+/* shutdown(how) as AMP_SF_RD_SHUT and AMP_SF_WR_SHUT, and as virtio has it (5.10.6.4). */
+#define AMP_SHUT_BITS(how)  ((uint8_t)((unsigned)(how) + 1u))
+#define AMP_SHUT_FLAGS(how) ((uint16_t)(AMP_SHUT_BITS(how) * AMP_SF_RD_SHUT))
+_Static_assert(SHUT_RD == 0 && SHUT_WR == 1 && SHUT_RDWR == 2 &&
+		       AMP_SF_WR_SHUT == 2 * AMP_SF_RD_SHUT,
+	       "AMP_SHUT_BITS");
 
 /* Room for a family's own part of a socket; each family asserts that it fits. AF_RPMSG has an
  * endpoint and two names in it, or a connection with its endpoint. */
@@ -233,12 +240,25 @@ struct amp_sock *amp_sock_queue_pop(struct amp_sock *listener);
 
 /* Something that a waiter or poller may look for has happened to s. */
 extern bool amp_changed;
+#if AMPSOCK_FAST
+static inline void amp_change(void)
+{
+	amp_changed = true;
+}
+#else
+void amp_change(void); /* a call is less than half as long */
+#endif
 static inline void amp_sock_changed(struct amp_sock *s)
 {
 	(void)s;
-	amp_changed = true;
+	amp_change();
 }
 
+/*
+ * poll() of who goes by the flags above; readable: something lies here to be received. Negative:
+ * ~ of it, and whether s is writable is still to be seen; if it is not, asked for.
+ */
+int amp_sock_poll(const struct amp_sock *s, bool readable);
 /* Set the pending error and the RESET flag, wake. */
 void amp_sock_reset(struct amp_sock *s, int err);
 
@@ -246,6 +266,9 @@ void amp_sock_reset(struct amp_sock *s, int err);
  * Returns bytes taken (all, unless the ring is full); *direct: bytes that went to the caller.
  */
 size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *direct);
+/* len bytes from data to behind the first skip bytes of iov. Returns what fitted. */
+size_t amp_iov_put(const struct iovec *iov, size_t cnt, size_t skip, const void *data,
+		   size_t len);
 /* Copy out: up to m->len - m->done bytes; peek leaves them. */
 size_t amp_rxring_read(struct amp_rxring *r, const struct iovec *iov, size_t iov_cnt,
 		       size_t skip, size_t len, bool peek);
@@ -271,11 +294,12 @@ ssize_t amp_rxring_msg_read(struct amp_rxring *r, const struct iovec *iov, size_
 struct amp_runner {
 	struct amp_runner *next;
 	struct amp_runner *due_next;
-	bool due;      /* ask kick_due() before the lock is given up */
-	bool listed;   /* on the list amp_due: due, or bits */
-	bool untimed;  /* constant: run() does without now_ms, which may be 0 then */
-	bool calm;     /* set by the owner: nothing to run for until it is due again */
-	unsigned bits; /* queues whose kick is due already: no need to ask */
+	bool due;	/* ask kick_due() before the lock is given up */
+	bool listed;	/* on the list amp_due: due, or bits */
+	bool untimed;	/* constant: run() does without now_ms, which may be 0 then */
+	bool calm;	/* set by the owner: nothing to run for until it is due again */
+	uint8_t own[4]; /* the owner's own: early, short offsets are short instructions */
+	unsigned bits;	/* queues whose kick is due already: no need to ask */
 	/* Look at the device, move what can move. Returns ms until it wants to run again, -1:
 	 * event only. */
 	int32_t (*run)(struct amp_runner *r, uint32_t now_ms);
@@ -314,6 +338,12 @@ void amp_link_report(int link, bool up);
 extern struct amp_stats amp_counts;
 /* One line for the application's log hook. */
 void amp_log(const char *line);
+/* The same, where words are compiled in (AMPSOCK_WHY). */
+static inline void amp_explain(const char *line)
+{
+	if (AMPSOCK_WHY)
+		amp_log(line);
+}
 
 /* What is left of the sockets: NULL at the end. For rare searches (a free port, a listener). */
 struct amp_sock *amp_sock_next(const struct amp_sock *s);

@@ -17,7 +17,7 @@ void amp_link_report(int link, bool up)
 	if (((links_up & bit) != 0) == up)
 		return;
 	links_up ^= bit;
-	amp_changed = true;
+	amp_change();
 	if (link_fn)
 		link_fn(link_arg, link, up);
 }

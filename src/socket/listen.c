@@ -19,7 +19,7 @@ int amp_listen(int fd, int backlog)
 	int r = amp_enter(&c, fd);
 
 	if (r)
-		return amp_fail(-r);
+		return r;
 	s = c.s;
 	low = s->rcvlowat;
 	backlog = backlog < 1 ? 1 : backlog > UINT8_MAX ? UINT8_MAX : backlog;
@@ -46,10 +46,10 @@ int amp_accept4(int fd, struct sockaddr *restrict addr, socklen_t *restrict len,
 {
 	struct amp_call c;
 	struct amp_sock *child = NULL;
-	int r = flags & ~AMP_TYPE_FLAGS ? -EINVAL : amp_enter(&c, fd);
+	int r = flags & ~AMP_TYPE_FLAGS ? amp_fail(EINVAL) : amp_enter(&c, fd);
 
 	if (r)
-		return amp_fail(-r);
+		return r;
 	c.timeout_ms = c.s->rcvtimeo_ms;
 	do {
 		if (!c.s->fam->accept || c.s->type == SOCK_DGRAM)

@@ -78,7 +78,7 @@ static void want_clear(struct amp_sock *s, struct amp_rx_want *w)
 {
 	if (s->want == w)
 		s->want = NULL;
-	if (w->at && w->at->want == w)
+	if (AMPSOCK_INET && w->at && w->at->want == w)
 		w->at->want = NULL;
 }
 
@@ -183,13 +183,12 @@ static AMP_INLINE ssize_t send_now(int fd, struct amp_msg *m, int flags, bool at
 {
 	struct amp_sock *s;
 	ssize_t n;
-	int err;
 
 	if (flags & ~AMP_SEND_FLAGS)
 		return amp_fail(EOPNOTSUPP);
-	s = amp_hold(fd, &err);
+	s = amp_hold(fd);
 	if (!s)
-		return amp_fail(-err);
+		return -1;
 	if (AMPSOCK_FAST && at_once) {
 		n = send_once(s, m, flags);
 		if (n == (ssize_t)m->len)
@@ -221,13 +220,12 @@ static AMP_OUTLINE ssize_t recv_held(struct amp_sock *s, struct amp_msg *m, int 
 static ssize_t do_recv(int fd, struct amp_msg *m, int flags)
 {
 	struct amp_sock *s;
-	int err;
 
 	if (flags & ~AMP_RECV_FLAGS)
 		return amp_fail(EOPNOTSUPP);
-	s = amp_hold(fd, &err);
+	s = amp_hold(fd);
 	if (!s)
-		return amp_fail(-err);
+		return -1;
 	return recv_held(s, m, flags, false);
 }
 
@@ -238,11 +236,10 @@ static AMP_INLINE ssize_t recv_now(int fd, struct amp_msg *m, void *buf)
 	struct amp_rx_want w = {.to = buf, .end = (uint8_t *)buf + m->len};
 	struct amp_sock *s;
 	ssize_t n;
-	int err;
 
-	s = amp_hold(fd, &err);
+	s = amp_hold(fd);
 	if (!s)
-		return amp_fail(-err);
+		return -1;
 	if ((AMP_PORT_THREADS && s->want) || s->rcvlowat > 1 || s->type == SOCK_DGRAM ||
 	    !s->fam->recvmsg)
 		return recv_held(s, m, 0, false);
@@ -258,7 +255,7 @@ static AMP_INLINE ssize_t recv_now(int fd, struct amp_msg *m, void *buf)
 		return amp_release(s, n);
 	if (n == -EAGAIN)
 		return recv_held(s, m, 0, true); /* or there is an error, which comes first */
-	if (n == 0 && s->err)			 /* as recv_loop(): once, before EOF */
+	if (n == 0 && s->err && s->type == SOCK_STREAM) /* as recv_loop(): before EOF */
 		n = -amp_sock_take_err(s);
 	return amp_release_slow(s, n);
 }

@@ -14,7 +14,7 @@ static int get_name(int fd, bool peer, struct sockaddr *addr, socklen_t *len)
 	int r = amp_enter(&c, fd);
 
 	if (r)
-		return amp_fail(-r);
+		return r;
 	if (!addr || !len) {
 		r = -EINVAL;
 	} else if (c.s->domain == AF_UNIX) { /* socketpair(): no name */

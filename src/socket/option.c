@@ -151,7 +151,7 @@ static int option(int fd, bool set, int level, int name, void *val, socklen_t *l
 	int r = amp_enter(&c, fd);
 
 	if (r)
-		return amp_fail(-r);
+		return r;
 	if (!val || !len) {
 		r = -EFAULT;
 	} else if (!size) {

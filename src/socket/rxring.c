@@ -49,9 +49,8 @@ static void ring_put(const struct amp_rxring *r, uint32_t pos, const void *data,
 		memcpy(r->buf, (const uint8_t *)data + run, len - run);
 }
 
-/* len bytes from data to behind the first skip bytes of iov. Returns what fitted. */
-static size_t iov_put(const struct iovec *iov, size_t cnt, size_t skip, const void *data,
-		      size_t len)
+size_t amp_iov_put(const struct iovec *iov, size_t cnt, size_t skip, const void *data,
+		   size_t len)
 {
 	const uint8_t *from = data;
 	size_t left = len;
@@ -78,10 +77,10 @@ static size_t copy_out(const struct amp_rxring *r, uint32_t pos, const struct io
 		       size_t iov_cnt, size_t skip, size_t len)
 {
 	size_t run = run_len(pos, len);
-	size_t n = iov_put(iov, iov_cnt, skip, ring_at(r, pos), run);
+	size_t n = amp_iov_put(iov, iov_cnt, skip, ring_at(r, pos), run);
 
 	if (n == run && run < len)
-		n += iov_put(iov, iov_cnt, skip + n, r->buf, len - run);
+		n += amp_iov_put(iov, iov_cnt, skip + n, r->buf, len - run);
 	return n;
 }
 

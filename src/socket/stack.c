@@ -30,18 +30,21 @@
 /* l: everything here is under the stack lock */
 struct amp_sock amp_socks[AMPSOCK_SOCKETS];					   /* l */
 static uint8_t rings[AMPSOCK_RINGS][AMPSOCK_RING_LEN] __attribute__((aligned(8))); /* l */
-static bool ring_used[AMPSOCK_RINGS];						   /* l */
-static unsigned first_free, first_ring; /* l: none free below these */
-static unsigned high;			/* l: no socket at or above it was ever used */
-static struct amp_runner *runners;	/* l */
-static unsigned timed;			/* l: runners that want to know the time */
-static unsigned waiters;		/* l: threads in amp_port_wait() */
-static int32_t next_ms;			/* l: when a runner wants to run, as of the last look */
-static uint32_t own_nonblock[2];	/* l: bit per console descriptor */
-static const struct amp_fd_ops *own;	/* set once */
-bool amp_changed;			/* l */
-struct amp_runner *amp_due;		/* l: those with due set */
-struct amp_stats amp_counts;		/* l */
+static struct {
+	struct amp_runner *runners;
+	unsigned first_ring;	     /* none free below it */
+	struct amp_sock *first_free; /* the same; NULL: none was ever used */
+	const struct amp_sock *high; /* no socket at or above it was ever used */
+	unsigned timed;		     /* runners that want to know the time */
+	unsigned waiters;	     /* threads in amp_port_wait() */
+	int32_t next_ms;	     /* when a runner wants to run, as of the last look */
+	bool ring_used[AMPSOCK_RINGS];
+} st;				     /* l. Together: one address to load */
+static uint32_t own_nonblock[2];     /* l: bit per console descriptor */
+static const struct amp_fd_ops *own; /* set once */
+bool amp_changed;		     /* l */
+struct amp_runner *amp_due;	     /* l: those with due set */
+struct amp_stats amp_counts;	     /* l */
 
 #define AMP_FAMILY(prefix, af) extern const struct amp_family prefix##_family;
 #include "families.def"
@@ -84,6 +87,13 @@ const struct amp_family *amp_family_carrier(void)
 	return first;
 }
 
+#if !AMPSOCK_FAST
+void amp_change(void)
+{
+	amp_changed = true;
+}
+#endif
+
 /* ---- sockets ---- */
 
 struct amp_sock *amp_sock_new(const struct amp_family *fam, int domain, int type, int protocol,
@@ -92,14 +102,14 @@ struct amp_sock *amp_sock_new(const struct amp_family *fam, int domain, int type
 	struct amp_sock *s;
 	uint8_t gen;
 
-	while (first_free < AMPSOCK_SOCKETS &&
-	       (amp_socks[first_free].fam || amp_socks[first_free].users))
-		first_free++;
-	if (first_free == AMPSOCK_SOCKETS) {
+	s = st.first_free ? st.first_free : amp_socks;
+	while (s < amp_socks + AMPSOCK_SOCKETS && (s->fam || s->users))
+		s++;
+	st.first_free = s;
+	if (s == amp_socks + AMPSOCK_SOCKETS) {
 		*err = -EMFILE;
 		return NULL;
 	}
-	s = &amp_socks[first_free];
 	gen = s->gen;
 	memset(s, 0, sizeof(*s));
 	s->gen = gen;
@@ -111,17 +121,17 @@ struct amp_sock *amp_sock_new(const struct amp_family *fam, int domain, int type
 	if (*err)
 		return NULL;
 	s->fam = fam;
-	if (first_free >= high)
-		high = first_free + 1;
+	if (s >= st.high)
+		st.high = s + 1;
 	if (++amp_counts.sockets_used > amp_counts.sockets_max)
 		amp_counts.sockets_max = amp_counts.sockets_used;
 	return s;
 }
 
-static void slot_is_free(const struct amp_sock *s)
+static void slot_is_free(struct amp_sock *s)
 {
-	if ((unsigned)(s - amp_socks) < first_free)
-		first_free = (unsigned)(s - amp_socks);
+	if (s < st.first_free)
+		st.first_free = s;
 }
 
 void amp_sock_free(struct amp_sock *s)
@@ -152,9 +162,11 @@ struct amp_sock *amp_sock_open(int domain, int type, int protocol, int *err)
 
 struct amp_sock *amp_sock_next(const struct amp_sock *s)
 {
-	for (unsigned i = s ? (unsigned)(s - amp_socks) + 1 : 0; i < high; i++) {
-		if (amp_socks[i].fam)
-			return &amp_socks[i];
+	struct amp_sock *next = s ? (struct amp_sock *)(uintptr_t)s + 1 : amp_socks;
+
+	for (; next < st.high; next++) {
+		if (next->fam)
+			return next;
 	}
 	return NULL;
 }
@@ -163,13 +175,13 @@ int amp_sock_ring(struct amp_sock *s)
 {
 	if (s->rx.buf)
 		return 0;
-	while (first_ring < AMPSOCK_RINGS && ring_used[first_ring])
-		first_ring++;
-	if (first_ring == AMPSOCK_RINGS)
+	while (st.first_ring < AMPSOCK_RINGS && st.ring_used[st.first_ring])
+		st.first_ring++;
+	if (st.first_ring == AMPSOCK_RINGS)
 		return -ENOBUFS;
-	ring_used[first_ring] = true;
+	st.ring_used[st.first_ring] = true;
 	amp_counts.rings_used++;
-	s->rx.buf = rings[first_ring];
+	s->rx.buf = rings[st.first_ring];
 	s->rx.head = s->rx.tail = 0;
 	return 0;
 }
@@ -181,9 +193,9 @@ void amp_sock_ring_free(struct amp_sock *s)
 	if (!s->rx.buf)
 		return;
 	i = (unsigned)((size_t)(s->rx.buf - rings[0]) / AMPSOCK_RING_LEN);
-	ring_used[i] = false;
-	if (i < first_ring)
-		first_ring = i;
+	st.ring_used[i] = false;
+	if (i < st.first_ring)
+		st.first_ring = i;
 	amp_counts.rings_used--;
 	s->rx.buf = NULL;
 	s->rx.head = s->rx.tail = 0;
@@ -222,6 +234,22 @@ void amp_sock_reset(struct amp_sock *s, int err)
 	s->flags &= (uint16_t)~AMP_SF_CONNECTING;
 	s->err = (uint8_t)err;
 	amp_sock_changed(s);
+}
+
+int amp_sock_poll(const struct amp_sock *s, bool readable)
+{
+	unsigned f = s->flags;
+	int ev = readable ? POLLIN : 0;
+
+	if (f & AMP_SF_LISTEN)
+		return s->queue ? POLLIN : 0;
+	if (s->type != SOCK_DGRAM && !(f & (AMP_SF_CONNECTED | AMP_SF_RESET)))
+		return f & AMP_SF_CONNECTING ? 0 : POLLOUT | POLLHUP;
+	if (f & (AMP_SF_EOF | AMP_SF_RD_SHUT))
+		ev = POLLIN | POLLRDHUP;
+	if (!(f & (AMP_SF_HUP | AMP_SF_WR_SHUT)))
+		return ~ev;
+	return ev & POLLRDHUP ? ev | POLLOUT | POLLHUP : ev | POLLOUT;
 }
 
 /* The descriptor goes at once, whoever waits on it hears EBADF; the rest is the family's. */
@@ -295,7 +323,7 @@ void amp_runner_due(struct amp_runner *r)
 
 void amp_runner_add(struct amp_runner *r)
 {
-	struct amp_runner **at = &runners;
+	struct amp_runner **at = &st.runners;
 
 	/* at the end: who sits on links looks after they have brought something */
 	for (; *at; at = &(*at)->next) {
@@ -304,16 +332,16 @@ void amp_runner_add(struct amp_runner *r)
 	}
 	r->next = NULL;
 	*at = r;
-	timed += !r->untimed;
+	st.timed += !r->untimed;
 }
 
 void amp_runner_del(struct amp_runner *r)
 {
 	/* r->next stays: whoever walks the list stands on it */
-	for (struct amp_runner **at = &runners; *at; at = &(*at)->next) {
+	for (struct amp_runner **at = &st.runners; *at; at = &(*at)->next) {
 		if (*at == r) {
 			*at = r->next;
-			timed -= !r->untimed;
+			st.timed -= !r->untimed;
 			return;
 		}
 	}
@@ -321,18 +349,18 @@ void amp_runner_del(struct amp_runner *r)
 
 static AMP_INLINE int32_t look(void)
 {
-	uint32_t now_ms = timed ? amp_port_now_ms() : 0;
+	uint32_t now_ms = st.timed ? amp_port_now_ms() : 0;
 	uint32_t next = UINT32_MAX, ms; /* -1 is more than any time */
 
-	for (struct amp_runner *r = runners; r; r = r->next) {
+	for (struct amp_runner *r = st.runners; r; r = r->next) {
 		if (r->calm)
 			continue;
 		ms = (uint32_t)r->run(r, now_ms);
 		if (ms < next)
 			next = ms;
 	}
-	next_ms = (int32_t)next;
-	return next_ms;
+	st.next_ms = (int32_t)next;
+	return st.next_ms;
 }
 
 int32_t amp_links_run(void)
@@ -342,7 +370,7 @@ int32_t amp_links_run(void)
 
 struct amp_runner *amp_runner_next(const struct amp_runner *r)
 {
-	return r ? r->next : runners;
+	return r ? r->next : st.runners;
 }
 
 /* Rings are not disarmed afterwards: with event indices they are so by themselves. */
@@ -350,7 +378,7 @@ static bool arm_all(void)
 {
 	bool news = false;
 
-	for (struct amp_runner *r = runners; r; r = r->next) {
+	for (struct amp_runner *r = st.runners; r; r = r->next) {
 		if (r->arm && r->arm(r, true))
 			news = true;
 	}
@@ -359,7 +387,7 @@ static bool arm_all(void)
 
 static inline void wake_others(void)
 {
-	if (AMP_PORT_THREADS && amp_changed && waiters)
+	if (AMP_PORT_THREADS && amp_changed && st.waiters)
 		amp_port_wake();
 	amp_changed = false;
 }
@@ -439,31 +467,34 @@ void amp_flush_out(void)
 
 /* ---- a call ---- */
 
-struct amp_sock *amp_hold_slow(int fd, int *err)
+struct amp_sock *amp_hold_slow(int fd)
 {
 	struct amp_sock *s;
+	int err;
 
 	amp_port_lock();
-	s = amp_sock_find(fd, err);
+	s = amp_sock_find(fd, &err);
 	if (AMP_PORT_THREADS && s && s->users == UINT8_MAX) {
-		*err = -ENOBUFS;
+		err = -ENOBUFS;
 		s = NULL;
 	}
-	if (!s)
-		amp_port_unlock();
-	else if (AMP_PORT_THREADS)
+	if (AMP_PORT_THREADS && s)
 		s->users++;
-	return s;
+	if (s)
+		return s;
+	amp_port_unlock();
+	(void)amp_fail(-err);
+	return NULL;
 }
 
 int amp_enter(struct amp_call *c, int fd)
 {
-	int err = 0;
-	struct amp_sock *s = amp_hold(fd, &err);
+	struct amp_sock *s = amp_hold(fd);
 
-	if (s)
-		amp_call_init(c, s, 0);
-	return err;
+	if (!s)
+		return -1;
+	amp_call_init(c, s, 0);
+	return 0;
 }
 
 void amp_enter_plain(struct amp_call *c)
@@ -501,18 +532,17 @@ static int amp_sleep(struct amp_call *c)
 		if (left <= 0)
 			return -ETIMEDOUT;
 	}
-	if (next_ms >= 0 && (left < 0 || next_ms < left))
-		left = next_ms;
-	for (struct amp_runner *r = runners; r; r = r->next) {
+	left = amp_sooner(left, st.next_ms);
+	for (struct amp_runner *r = st.runners; r; r = r->next) {
 		if (r->kick_due)
 			amp_runner_due(r);
 	}
 	if (flush())
 		return 0;
-	waiters += AMP_PORT_THREADS;
+	st.waiters += AMP_PORT_THREADS;
 	if (!arm_all())
 		amp_port_wait(left);
-	waiters -= AMP_PORT_THREADS;
+	st.waiters -= AMP_PORT_THREADS;
 	return 0;
 }
 

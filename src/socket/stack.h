@@ -38,19 +38,19 @@ struct amp_call {
 
 extern struct amp_sock amp_socks[AMPSOCK_SOCKETS];
 
-/* Lock, find, hold. NULL with *err: -EBADF, -ENOTSOCK, and the lock is not held. */
-struct amp_sock *amp_hold_slow(int fd, int *err);
-static inline struct amp_sock *amp_hold(int fd, int *err)
+/* Lock, find, hold. NULL with errno EBADF, ENOTSOCK, and the lock is not held. */
+struct amp_sock *amp_hold_slow(int fd);
+static inline struct amp_sock *amp_hold(int fd)
 {
 	unsigned i = (unsigned)fd - AMPSOCK_FD_BASE;
 
 	if (!AMPSOCK_FAST || AMP_PORT_THREADS || i >= AMPSOCK_SOCKETS)
-		return amp_hold_slow(fd, err);
+		return amp_hold_slow(fd);
 	amp_port_lock();
 	if (amp_socks[i].fam && !(amp_socks[i].flags & AMP_SF_ORPHAN))
 		return &amp_socks[i];
 	amp_port_unlock();
-	return amp_hold_slow(fd, err); /* which says why not */
+	return amp_hold_slow(fd); /* which says why not */
 }
 /* What amp_again() needs to know about a call on a socket that is held. */
 static inline void amp_call_init(struct amp_call *c, struct amp_sock *s, uint32_t timeout_ms)
@@ -61,7 +61,7 @@ static inline void amp_call_init(struct amp_call *c, struct amp_sock *s, uint32_
 	c->block = !(s->flags & AMP_SF_NONBLOCK);
 	c->looked = c->started = false;
 }
-/* Both. 0, or -errno. */
+/* Both. 0, or -1 with errno. */
 int amp_enter(struct amp_call *c, int fd);
 /* The same, but for a call that needs no descriptor. */
 void amp_enter_plain(struct amp_call *c);

@@ -84,19 +84,21 @@ int amp_rproc_queue(struct amp_rproc *rp, unsigned vring, struct amp_vq *vq)
 	size_t avail = 16u * (size_t)rp->num;
 	size_t used = (avail + 2u * rp->num + 6u + mask) & ~(size_t)mask;
 	size_t len = used + 8u * (size_t)rp->num + 6u;
-	struct amp_vq_setup s = {
-		.role = AMP_VQ_DEVICE,
-		.dir = vring == AMP_RPROC_TX ? AMP_VQ_OUT : AMP_VQ_IN,
-		.num = rp->num,
-		.xlate = {.translate = translate, .ctx = rp},
-	};
+	uint8_t *at = rp->shm + off;
 
-	if (da & mask || off > rp->shm_len || len > rp->shm_len - off)
+	/* virtio 1.2, 2.7: descriptors at 16; shm and its da are so aligned, num a power of two */
+	if (da & (mask | 15u) || off > rp->shm_len || len > rp->shm_len - off)
 		return -EINVAL;
-	s.desc = rp->shm + off;
-	s.avail = rp->shm + off + avail;
-	s.used = rp->shm + off + used;
-	return amp_vq_init(vq, &s);
+	memset(vq, 0, sizeof(*vq));
+	vq->dir = vring == AMP_RPROC_TX ? AMP_VQ_OUT : AMP_VQ_IN;
+	vq->num = rp->num;
+	vq->xlate.translate = translate;
+	vq->xlate.ctx = rp;
+	vq->desc = (void *)at;
+	vq->avail = (void *)(at + avail);
+	vq->used = (void *)(at + used);
+	amp_vq_device(vq);
+	return 0;
 }
 
 #endif /* AMPSOCK_VQ_DEVICE */

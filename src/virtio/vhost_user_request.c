@@ -24,12 +24,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../ampsock_config.h"
 #include "vdev.h"
 #include "vhost_user_inner.h"
 
-#define FEATURES                                                                        \
-	(AMP_VIRTIO_F_VERSION_1 | AMP_VIRTIO_F_EVENT_IDX | AMP_VIRTIO_F_INDIRECT_DESC | \
-	 AMP_VU_F_PROTOCOL_FEATURES)
+#define FEATURES                                                                     \
+	(AMP_VIRTIO_F_VERSION_1 | (AMPSOCK_EVENT_IDX ? AMP_VIRTIO_F_EVENT_IDX : 0) | \
+	 AMP_VIRTIO_F_INDIRECT_DESC | AMP_VU_F_PROTOCOL_FEATURES)
 /* BACKEND_REQ and REPLY_ACK for User-mode Linux, CONFIG for QEMU: neither works without. */
 #define PROTO_FEATURES                                                         \
 	(AMP_VU_PROTO_MQ | AMP_VU_PROTO_REPLY_ACK | AMP_VU_PROTO_BACKEND_REQ | \

@@ -140,6 +140,13 @@ size_t amp_vq_layout(uint16_t num, size_t *avail_off, size_t *used_off);
 void amp_vq_driver(struct amp_vq *vq, void *ring);
 
 /*
+ * A device's queue, set up whole: desc, avail, used, num (a power of two, at most 1024), dir
+ * and xlate are set by the caller, who has checked that they are aligned; get_idx is where to
+ * start, the rest of *vq is zero. The used ring is taken as it is.
+ */
+void amp_vq_device(struct amp_vq *vq);
+
+/*
  * 0, or -EINVAL when num is no power of two or a part is misaligned. The driver
  * zeroes the ring; the device takes used->idx as it is.
  */

@@ -16,6 +16,10 @@
 #define RING_END  0x7fffu /* end of the free list or of a chain */
 #define RING_HELD 0x7ffeu /* got, not yet put */
 
+/* vsock takes any legal chain (5.10.6); a host of rpmsg offers buffers of one descriptor each,
+ * and to a program that has nothing but rpmsg everything else is a lie. */
+#define RING_CHAINS (AMPSOCK_VQ_DEVICE && AMPSOCK_VSOCK)
+
 /* Off the way of the usual buffer, or its registers are saved for nothing. */
 #define AMP_VQ_RARE __attribute__((noinline, cold))
 
@@ -48,6 +52,11 @@ static inline void ring_wr16(volatile uint16_t *p, uint16_t v)
 static inline unsigned ring_mask(const struct amp_vq *vq, unsigned idx)
 {
 	return idx & vq->mask;
+}
+
+static inline bool ring_event_idx(const struct amp_vq *vq)
+{
+	return AMPSOCK_EVENT_IDX && vq->event_idx;
 }
 
 static inline bool ring_device(const struct amp_vq *vq)
@@ -236,8 +245,10 @@ static inline int ring_get(struct amp_vq *vq, enum amp_vq_dir dir, struct amp_vq
 
 	if (r <= 0)
 		return r;
-	if (AMPSOCK_VQ_DEVICE && (r == 2 || !buf->iov_max))
+	if (RING_CHAINS && (r == 2 || !buf->iov_max))
 		return amp_vq_walk(vq, buf, b.id); /* which reads all of it anew */
+	if (AMPSOCK_VQ_DEVICE && r == 2)
+		return ring_lied(vq, "buffer that is not one descriptor in the shared memory");
 	ring_took(vq, dir, &b);
 	buf->id = b.id;
 	buf->len = b.len;
@@ -295,7 +306,7 @@ static inline bool ring_kick_due(struct amp_vq *vq)
 		return false;
 	vq->kick_idx = now;
 	amp_mb(); /* pairs with mb in the peer's arm: index before event index */
-	if (vq->event_idx) {
+	if (ring_event_idx(vq)) {
 		uint16_t ev =
 			ring_rd16(ring_device(vq) ? ring_used_event(vq) : ring_avail_event(vq));
 

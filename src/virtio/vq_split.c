@@ -59,6 +59,21 @@ size_t amp_vq_layout(uint16_t num, size_t *avail_off, size_t *used_off)
 	return used + sizeof(struct vring_used) + sizeof(struct vring_used_elem) * num + 2u;
 }
 
+void amp_vq_device(struct amp_vq *vq)
+{
+	vq->role = AMP_VQ_DEVICE;
+	vq->mask = (uint16_t)(vq->num - 1u);
+	vq->peer_idx = vq->get_idx;
+	/*
+	 * vhost: a driver that goes on with a ring goes on with its used index (all chains it
+	 * had given out were returned before it stopped).
+	 */
+	vq->put_idx = vq->kick_idx = ring_rd16(&vq->used->idx);
+	vq->skew = (uint16_t)(vq->put_idx - vq->get_idx);
+	/* a back-end that died here before us may have left notifications off */
+	(void)amp_vq_arm(vq);
+}
+
 int amp_vq_init(struct amp_vq *vq, const struct amp_vq_setup *s)
 {
 	size_t avail_off, used_off, len;
@@ -82,15 +97,8 @@ int amp_vq_init(struct amp_vq *vq, const struct amp_vq_setup *s)
 	vq->bus_off = s->bus_off;
 	vq->xlate = s->xlate;
 	if (ring_device(vq)) {
-		vq->get_idx = vq->peer_idx = s->start_idx;
-		/*
-		 * vhost: a driver that goes on with a ring goes on with its used index (all
-		 * chains it had given out were returned before it stopped).
-		 */
-		vq->put_idx = vq->kick_idx = ring_rd16(&vq->used->idx);
-		vq->skew = (uint16_t)(vq->put_idx - vq->get_idx);
-		/* a back-end that died here before us may have left notifications off */
-		(void)amp_vq_arm(vq);
+		vq->get_idx = s->start_idx;
+		amp_vq_device(vq);
 		return 0;
 	}
 	vq->armed = true;
@@ -378,7 +386,7 @@ bool amp_vq_kick_due(struct amp_vq *vq)
 
 bool amp_vq_arm(struct amp_vq *vq)
 {
-	if (vq->event_idx)
+	if (ring_event_idx(vq))
 		ring_wr16(ring_device(vq) ? ring_avail_event(vq) : ring_used_event(vq),
 			  vq->get_idx);
 	else if (!vq->armed)
@@ -391,7 +399,7 @@ bool amp_vq_arm(struct amp_vq *vq)
 void amp_vq_disarm(struct amp_vq *vq)
 {
 	/* With event index nothing is to do: past the event there are no notifications. */
-	if (!vq->event_idx && vq->armed)
+	if (!ring_event_idx(vq) && vq->armed)
 		ring_wr16(ring_device(vq) ? &vq->used->flags : &vq->avail->flags,
 			  ring_device(vq) ? VRING_USED_F_NO_NOTIFY
 					  : VRING_AVAIL_F_NO_INTERRUPT);

@@ -213,7 +213,7 @@ static __attribute__((noinline)) ssize_t send_any(struct amp_sock *s, const stru
 
 	n = amp_vsock_may_send(s, m);
 
-	if (n == 0 && m->whole)
+	if (AMPSOCK_INET && n == 0 && m->whole)
 		n = window_for(s, m->whole);
 	if (n == 0 && !stream) {
 		eom = flags & MSG_EOR ? AMP_VSOCK_SEQ_EOM | AMP_VSOCK_SEQ_EOR
@@ -340,8 +340,6 @@ void amp_vsock_close_one(struct amp_sock *s, bool abort)
 
 int amp_vsock_sock_shutdown(struct amp_sock *s, int how)
 {
-	uint8_t bits = 0;
-
 	if (how == AMP_SHUT_CLOSE) {
 		if (s->flags & AMP_SF_LISTEN)
 			amp_vsock_unlisten(s);
@@ -356,42 +354,24 @@ int amp_vsock_sock_shutdown(struct amp_sock *s, int how)
 	}
 	if (!(s->flags & AMP_SF_CONNECTED))
 		return -ENOTCONN;
-	if (how != SHUT_WR) {
-		s->flags |= AMP_SF_RD_SHUT;
-		bits |= AMP_VSOCK_SHUTDOWN_RCV;
+	s->flags |= AMP_SHUT_FLAGS(how);
+	if (how != SHUT_WR)
 		discard(s);
-	}
-	if (how != SHUT_RD) {
-		s->flags |= AMP_SF_WR_SHUT;
-		bits |= AMP_VSOCK_SHUTDOWN_SEND;
-	}
-	amp_vsock_shutdown(engine_of(s), conn_of(s), bits);
+	amp_vsock_shutdown(engine_of(s), conn_of(s), AMP_SHUT_BITS(how));
 	return 0;
 }
 
 int amp_vsock_poll(struct amp_sock *s)
 {
-	unsigned f = s->flags;
 	uint32_t used = amp_rxring_used(&s->rx);
-	bool rd_over = (f & (AMP_SF_EOF | AMP_SF_RD_SHUT)) != 0;
-	bool wr_over = (f & (AMP_SF_HUP | AMP_SF_WR_SHUT)) != 0;
-	int ev = 0;
+	int ev = amp_sock_poll(s, used && (!is_stream(s) || used >= s->rcvlowat));
 
-	if (f & AMP_SF_LISTEN)
-		return s->queue ? POLLIN : 0;
-	if (!(f & (AMP_SF_CONNECTED | AMP_SF_RESET)))
-		return f & AMP_SF_CONNECTING ? 0 : POLLOUT | POLLHUP;
-	if (rd_over || (used && (s->type != SOCK_STREAM || used >= s->rcvlowat)))
-		ev |= POLLIN;
-	if (rd_over)
-		ev |= POLLRDHUP;
-	if (wr_over || amp_vsock_tx_space(peek_engine(s), conn_of(s)))
-		ev |= POLLOUT;
-	else
-		amp_vsock_want_tx(engine_of(s), conn_of(s));
-	if (rd_over && wr_over)
-		ev |= POLLHUP;
-	return ev;
+	if (ev >= 0)
+		return ev;
+	if (amp_vsock_tx_space(peek_engine(s), conn_of(s)))
+		return ~ev | POLLOUT;
+	amp_vsock_want_tx(engine_of(s), conn_of(s));
+	return ~ev;
 }
 
 /* ---- what AF_INET's carriers need to know (docs/protocol.md) ---- */

@@ -19,23 +19,31 @@
 #define AMP_VLINK_IOV 2
 #endif
 
+/* RSTs to nobody we know; a path has its own. */
+#define AMP_VLINK_STRAYS (AMPSOCK_VSOCK ? 4 : 1)
+
 /* One link, whatever its transport: an engine and its memory. Everything under the stack lock.
  */
 struct amp_vlink {
-	struct amp_runner runner; /* first: found through it */
+	union {
+		struct amp_runner runner; /* first: found through it */
+		struct {
+			uint8_t runner_head[offsetof(struct amp_runner, own)];
+			uint8_t index;
+			uint8_t out_bit; /* of the queue that leaves, for runner.kick() */
+			uint8_t q_cnt;
+			bool up;
+		};
+	};
 	struct amp_vsock_conn *hash[AMPSOCK_HASH];
-	struct amp_vsock_stray stray[4];
+	struct amp_vsock_stray stray[AMP_VLINK_STRAYS];
 	struct amp_iov iov[AMP_VLINK_IOV];
 	uint32_t in_half; /* half the in queue's entries */
 	uint32_t
 		in_left; /* packets more, and the peer may want to hear of the buffers that went
 			    back */
 	const struct amp_vq *q; /* a driver's queues, for the statistics */
-	uint8_t q_cnt;
-	uint8_t index;
-	uint8_t out_bit; /* of the queue that leaves, for runner.kick() */
-	bool up;
-	struct amp_vsock vs; /* last: an rpmsg link has more of it (struct amp_rstream) */
+	struct amp_vsock vs;	/* last: an rpmsg link has more of it (struct amp_rstream) */
 };
 
 extern const struct amp_vsock_ops amp_vlink_ops;
@@ -131,7 +139,7 @@ static inline bool amp_vlink_piece(struct amp_vsock *vs, struct amp_vsock_conn *
 	memcpy(w->to, data, n);
 	w->to += n;
 	vs->enough = n == room;
-	amp_changed = true;
+	amp_change();
 	return true;
 }
 
@@ -179,7 +187,7 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 		vs->why = NULL;
 	}
 	if (enough) {
-		amp_changed = true; /* there may be more, for somebody who sleeps */
+		amp_change(); /* there may be more, for somebody who sleeps */
 		return 0;
 	}
 	return vs->closing_cnt ? amp_vsock_tick(vs, amp_port_now_ms()) : -1;

@@ -17,6 +17,10 @@ struct amp_vlink *amp_vlinks[AMP_VLINK_CNT];
 
 /* ---- events from the engine ---- */
 
+_Static_assert(AMP_VSOCK_SHUTDOWN_RCV *AMP_SF_HUP == AMP_SF_HUP &&
+		       AMP_VSOCK_SHUTDOWN_SEND * AMP_SF_HUP == AMP_SF_EOF,
+	       "what the peer shuts, in flags");
+
 int amp_vsock_may_send(const struct amp_sock *s, const struct amp_msg *m)
 {
 	unsigned f = s->flags & SEND_FLAGS;
@@ -56,7 +60,7 @@ static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	struct amp_sock *s = sock_of(c);
 	size_t direct = 0, here, n;
 
-	amp_changed = true;
+	amp_change();
 	if (!is_stream(s))
 		return message_in(s, rx);
 	for (unsigned i = 0; i < rx->iov_cnt; i++) {
@@ -81,9 +85,11 @@ static int over_err(const struct amp_sock *s, unsigned ev, bool connecting)
 	return connecting ? ETIMEDOUT : 0;
 }
 
-static void on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
+/* on_event(), by the socket: its fields are near its beginning, and so short offsets. */
+static __attribute__((noinline)) void event(struct amp_vsock *vs, struct amp_sock *s,
+					    unsigned ev)
 {
-	struct amp_sock *s = sock_of(c);
+	struct amp_vsock_conn *c = conn_of(s);
 	unsigned over = ev & (AMP_VSOCK_EV_RESET | AMP_VSOCK_EV_GONE), f;
 	int err;
 
@@ -94,10 +100,8 @@ static void on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev
 		f = (f | AMP_SF_CONNECTED) & ~AMP_SF_CONNECTING;
 		amp_vsock_no_deadline(vs, c);
 	}
-	if ((ev & AMP_VSOCK_EV_SHUT) && (c->peer_shut & AMP_VSOCK_SHUTDOWN_SEND))
-		f |= AMP_SF_EOF;
-	if ((ev & AMP_VSOCK_EV_SHUT) && (c->peer_shut & AMP_VSOCK_SHUTDOWN_RCV))
-		f |= AMP_SF_HUP;
+	if (ev & AMP_VSOCK_EV_SHUT)
+		f |= c->peer_shut * AMP_SF_HUP;
 	if (over) {
 		bool connecting = !(f & (AMP_SF_CONNECTED | AMP_SF_RESET));
 
@@ -117,10 +121,15 @@ static void on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev
 	amp_sock_changed(s);
 }
 
+static void on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
+{
+	event(vs, sock_of(c), ev);
+}
+
 static void on_tx_ready(struct amp_vsock *vs)
 {
 	(void)vs;
-	amp_changed = true;
+	amp_change();
 }
 
 const struct amp_vsock_ops amp_vlink_ops = {

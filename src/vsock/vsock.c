@@ -273,7 +273,7 @@ static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_
 	tx.iov = vs->iov;
 	tx.iov_max = vs->iov_max;
 	if (LOOP(c) ? !vs->path->send(vs, c, op, flags) : out_get(vs, &tx, &room) <= 0) {
-		amp_vsock_tx_starve(vs, c);
+		tx_starve(vs, c);
 		return false;
 	}
 	if (!LOOP(c))
@@ -411,7 +411,7 @@ static int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
 	if (QUEUES && r > 0 && room == 0)
 		r = torn(vs, "receive buffer without room for data (virtio 5.10.6.1)");
 	if (r <= 0) {
-		amp_vsock_tx_starve(vs, c);
+		tx_starve(vs, c);
 		return -EAGAIN;
 	}
 	if (room > space)

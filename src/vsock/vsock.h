@@ -148,8 +148,9 @@ struct amp_vsock {
 	void *owner;
 	struct amp_vq *in; /* NULL: loop only */
 	struct amp_vq *out;
-	uint32_t local_cid; /* mine */
-	uint32_t peer_cid;  /* device side: what src_cid must be; driver side: 0, any */
+	struct amp_vsock_conn
+		*owed_head;   /* first in, first out: round-robin between connections */
+	uint32_t closing_cnt; /* connections with a deadline */
 	union {
 		struct {
 			uint8_t stray_cnt;
@@ -164,11 +165,10 @@ struct amp_vsock {
 	bool loop_busy; /* loop_buf is reserved */
 	bool seqpacket; /* VIRTIO_VSOCK_F_SEQPACKET negotiated */
 	uint8_t stray_len, stray_head;
-	uint32_t closing_cnt;	      /* connections with a deadline */
+	uint32_t local_cid; /* mine */
+	uint32_t peer_cid;  /* device side: what src_cid must be; driver side: 0, any */
 	struct amp_vsock_conn **hash; /* hash_len heads, zeroed by init */
 	uint32_t hash_len;	      /* a power of two */
-	struct amp_vsock_conn
-		*owed_head; /* first in, first out: round-robin between connections */
 	struct amp_vsock_conn *owed_tail;
 	struct amp_vsock_conn *recent; /* engine: got the last packet; never one of a loop */
 	struct amp_iov *iov;	       /* room to receive into: iov_max segments */
@@ -190,7 +190,7 @@ struct amp_vsock_tx {
 	uint32_t len;	  /* payload bytes promised: <= want */
 	uint16_t id;
 	/* engine: where the header goes, in pieces (5.10.6: any legal chain) */
-	struct amp_iov hdr[AMPSOCK_VQ_DEVICE ? 3 : 1];
+	struct amp_iov hdr[AMPSOCK_VQ_DEVICE && AMPSOCK_VSOCK ? 3 : 1];
 };
 
 /* Fields that the caller sets first: ops owner in out local_cid peer_cid seqpacket hash

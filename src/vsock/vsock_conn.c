@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "../port/port.h"
 #include "vsock_inner.h"
 
 extern __typeof__(amp_vsock_take_request) amp_vsock_take_request __attribute__((weak));
@@ -13,7 +14,7 @@ extern __typeof__(amp_vsock_take_request) amp_vsock_take_request __attribute__((
 /* ---- by address ---- */
 
 /* A small core's links have one bucket: no arithmetic. */
-#define ONE_BUCKET (AMPSOCK_HASH == 1 && !AMPSOCK_VQ_DEVICE)
+#define ONE_BUCKET (AMPSOCK_HASH == 1)
 #define BUCKETS	   (ONE_BUCKET ? 1u : vs->hash_len)
 
 static struct amp_vsock_conn **bucket(const struct amp_vsock *vs,
@@ -61,7 +62,8 @@ void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	c->type = (uint8_t)type;
 	c->state = state;
 	c->buf_alloc = buf_alloc;
-	c->loop = ends->peer.cid == AMP_VSOCK_CID_LOCAL;
+	if (QUEUES)
+		c->loop = ends->peer.cid == AMP_VSOCK_CID_LOCAL;
 	hash_add(vs, c);
 }
 
@@ -71,7 +73,7 @@ void amp_vsock_forget(struct amp_vsock *vs, struct amp_vsock_conn *c)
 	if (vs->recent == c)
 		vs->recent = NULL;
 	c->state = AMP_CONN_FREE;
-	if (LOOP(c) && vs->path->gone)
+	if (LOOP(c) && (!QUEUES || vs->path->gone))
 		vs->path->gone(vs, c);
 	vs->ops->event(vs, c, AMP_VSOCK_EV_GONE);
 }
@@ -288,9 +290,11 @@ bool amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
 
 void amp_vsock_rekey(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t peer_port)
 {
-	hash_del(vs, c);
+	if (!ONE_BUCKET)
+		hash_del(vs, c);
 	c->peer.port = peer_port;
-	hash_add(vs, c);
+	if (!ONE_BUCKET)
+		hash_add(vs, c);
 }
 
 /* ---- the door ---- */
@@ -316,7 +320,7 @@ void amp_vsock_down(struct amp_vsock *vs)
 
 		for (c = vs->hash[i]; c; c = next) {
 			next = c->hash_next;
-			if (LOOP(c) && vs->path->stays)
+			if (LOOP(c) && path_stays(vs))
 				continue;
 			reset(vs, c, false);
 			c->owed = AMP_VSOCK_LISTED; /* nothing can be sent */
@@ -339,8 +343,7 @@ int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms)
 				die(vs, c, true);
 				left = 0;
 			}
-			if (next < 0 || left < next)
-				next = left;
+			next = amp_sooner(next, left);
 		}
 	}
 	return next;
@@ -350,13 +353,14 @@ int amp_vsock_connect(struct amp_vsock *vs, struct amp_vsock_conn *c,
 		      struct amp_vsock_addr local, struct amp_vsock_addr peer, uint8_t type)
 {
 	struct amp_vsock_ends ends = {local, peer};
-	bool loop = peer.cid == AMP_VSOCK_CID_LOCAL;
+	bool loop = !QUEUES || peer.cid == AMP_VSOCK_CID_LOCAL;
 
-	if (loop ? !vs->path : !vs->out)
+	if (QUEUES && (loop ? !vs->path : !vs->out))
 		return -ENETDOWN;
-	if (loop)
+	if (QUEUES && loop)
 		ends.local.cid = AMP_VSOCK_CID_LOCAL;
-	if (amp_vsock_find(vs, &ends, type))
+	/* a path that is alone has no two connections from one port */
+	if (QUEUES && amp_vsock_find(vs, &ends, type))
 		return -EADDRINUSE;
 	amp_vsock_conn_init(vs, c, &ends, type, AMP_CONN_CONNECTING);
 	amp_vsock_owe(vs, c, AMP_OWE_REQUEST);
@@ -388,14 +392,6 @@ void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t no
 	amp_vsock_shutdown(vs, c, SHUT_BOTH);
 	c->state = AMP_CONN_CLOSING;
 	amp_vsock_deadline(vs, c, now_ms + wait_ms);
-}
-
-void amp_vsock_tx_starve(struct amp_vsock *vs, const struct amp_vsock_conn *c)
-{
-	if (LOOP(c))
-		vs->path_starved = true;
-	else
-		vs->tx_starved = true;
 }
 
 int amp_vsock_may_send_on(const struct amp_vsock_conn *c)
@@ -439,7 +435,7 @@ void amp_vsock_want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c)
 		return;
 	/* credit that is only reserved comes back here, not from the peer */
 	if (amp_credit_tx_space(&c->credit))
-		amp_vsock_tx_starve(vs, c);
+		tx_starve(vs, c);
 	else
 		amp_vsock_want_credit(vs, c);
 }

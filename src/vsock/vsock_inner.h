@@ -63,7 +63,13 @@ bool amp_vsock_flush(struct amp_vsock *vs);
 /* 0, or why nothing can be sent on c. */
 int amp_vsock_may_send_on(const struct amp_vsock_conn *c);
 /* No buffer, or not now: tx_ready will say when to try again. */
-void amp_vsock_tx_starve(struct amp_vsock *vs, const struct amp_vsock_conn *c);
+static inline void tx_starve(struct amp_vsock *vs, const struct amp_vsock_conn *c)
+{
+	if (LOOP(c))
+		vs->path_starved = true;
+	else
+		vs->tx_starved = true;
+}
 
 /*
  * A REQUEST: the owner's hook is asked. Returns its connection or NULL. In a file of its own:
@@ -80,11 +86,17 @@ static inline uint32_t credit_left(const struct amp_vsock_conn *c)
 	return space > c->reserved ? space - c->reserved : 0;
 }
 
+/* Only a loop does, and that takes AF_VSOCK. */
+static inline bool path_stays(const struct amp_vsock *vs)
+{
+	return QUEUES && vs->path->stays;
+}
+
 /* Owed packets found no buffer: the next ones are theirs, or data would starve them. */
 static inline bool must_queue(const struct amp_vsock *vs, const struct amp_vsock_conn *c)
 {
 	if (LOOP(c))
-		return vs->path_starved && vs->owed_head && !vs->path->stays;
+		return vs->path_starved && vs->owed_head && !path_stays(vs);
 	return vs->tx_starved && (vs->owed_head || vs->stray_cnt);
 }
 
