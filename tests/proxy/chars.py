@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-# timeout: 120
+# timeout: 180
 """rpmsg-char: the kernel is the rpmsg host, with an endpoint device for each connection."""
 import hashlib
 import os
