@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-# timeout: 120
+# timeout: 180
 """Links: VMMs that come, go and vanish, guests that lie, and the neighbours that must not notice."""
 import os
 import select
