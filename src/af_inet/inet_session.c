@@ -77,11 +77,7 @@ uint8_t amp_inet_answer[AMP_OFF_OPEN_LEN] __attribute__((aligned(4)));
 
 struct amp_sock *amp_inet_next(const struct amp_sock *s)
 {
-	struct amp_sock *t = amp_sock_next(s);
-
-	while (t && t->fam != &amp_inet_family)
-		t = amp_sock_next(t);
-	return t;
+	return amp_sock_next(s, &amp_inet_family);
 }
 
 /* ---- carriers ---- */

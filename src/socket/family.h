@@ -152,8 +152,8 @@ struct amp_rxring {
 #define AMP_SF_RESERVED	  0x4000u /* a reservation is open (AMP_RESERVE) */
 
 /* shutdown(how) as AMP_SF_RD_SHUT and AMP_SF_WR_SHUT, and as virtio has it (5.10.6.4). */
-#define AMP_SHUT_BITS(how)  ((unsigned)(how) + 1u)
-#define AMP_SHUT_FLAGS(how) (AMP_SHUT_BITS(how) * AMP_SF_RD_SHUT)
+#define AMP_SHUT_BITS(how)  ((uint8_t)((how) + 1))
+#define AMP_SHUT_FLAGS(how) ((uint16_t)(AMP_SHUT_BITS(how) * AMP_SF_RD_SHUT))
 _Static_assert(SHUT_RD == 0 && SHUT_WR == 1 && SHUT_RDWR == 2 &&
 		       AMP_SF_WR_SHUT == 2 * AMP_SF_RD_SHUT,
 	       "AMP_SHUT_BITS");
@@ -339,8 +339,9 @@ static inline void amp_explain(const char *line)
 		amp_log(line);
 }
 
-/* What is left of the sockets: NULL at the end. For rare searches (a free port, a listener). */
-struct amp_sock *amp_sock_next(const struct amp_sock *s);
+/* The family's next socket behind s, its first for NULL; NULL at the end. For rare searches (a
+ * free port, a listener). */
+struct amp_sock *amp_sock_next(const struct amp_sock *s, const struct amp_family *fam);
 /* One look at every runner, as a call that waits does. Not from a runner. */
 int32_t amp_links_run(void);
 

@@ -63,7 +63,7 @@ static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	amp_change();
 	if (!is_stream(s))
 		return message_in(s, rx);
-	for (unsigned i = 0; i < rx->iov_cnt; i++) {
+	for (unsigned i = 0; i < (AMP_VLINK_IOV > 2 ? rx->iov_cnt : 1u); i++) {
 		n = rx->iov[i].len;
 		if (amp_sock_rx(s, rx->iov[i].base, n, &here) != n)
 			return -ENOBUFS;
@@ -169,8 +169,8 @@ void amp_vlink_pause(struct amp_vlink *l)
 {
 	struct amp_sock *s = NULL;
 
-	while ((s = amp_sock_next(s)) != NULL) {
-		if (s->fam == &amp_vsock_family && amp_vlinks[s->link] == l)
+	while ((s = amp_sock_next(s, &amp_vsock_family)) != NULL) {
+		if (amp_vlinks[s->link] == l)
 			unreserve(s);
 	}
 	l->vs.in = l->vs.out = NULL;

@@ -9,8 +9,7 @@ static bool listens_on(struct amp_sock *s, struct amp_vsock_addr local, uint8_t 
 {
 	struct amp_vsock_addr *at = &conn_of(s)->local;
 
-	if (s->fam != &amp_vsock_family || !(s->flags & AMP_SF_LISTEN) ||
-	    at->port != local.port || wire_type(s) != type)
+	if (!(s->flags & AMP_SF_LISTEN) || at->port != local.port || wire_type(s) != type)
 		return false;
 	return at->cid == VMADDR_CID_ANY || at->cid == local.cid || loop;
 }
@@ -26,7 +25,7 @@ struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs, struct amp_vsock_
 	if (local.cid != vs->local_cid)
 		return NULL;
 	do {
-		s = amp_sock_next(s);
+		s = amp_sock_next(s, &amp_vsock_family);
 	} while (s && !listens_on(s, local, type, loop));
 	if (!s || s->queued >= s->backlog)
 		return NULL;
