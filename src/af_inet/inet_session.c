@@ -77,7 +77,11 @@ uint8_t amp_inet_answer[AMP_OFF_OPEN_LEN] __attribute__((aligned(4)));
 
 struct amp_sock *amp_inet_next(const struct amp_sock *s)
 {
-	return amp_sock_next(s, &amp_inet_family);
+	struct amp_sock *t = amp_sock_next(s);
+
+	while (t && t->fam != &amp_inet_family)
+		t = amp_sock_next(t);
+	return t;
 }
 
 /* ---- carriers ---- */

@@ -61,9 +61,14 @@ static int rpmsg_create(struct amp_sock *s, int type, int protocol)
 	return protocol && protocol != AF_RPMSG ? -EPROTONOSUPPORT : 0;
 }
 
+/* The next socket of this family: as amp_sock_next(). */
 static struct amp_sock *next_of_us(const struct amp_sock *s)
 {
-	return amp_sock_next(s, &amp_rpmsg_family);
+	struct amp_sock *next = amp_sock_next(s);
+
+	while (next && next->fam != &amp_rpmsg_family)
+		next = amp_sock_next(next);
+	return next;
 }
 
 /* ---- addresses ---- */

@@ -339,9 +339,8 @@ static inline void amp_explain(const char *line)
 		amp_log(line);
 }
 
-/* The family's next socket behind s, its first for NULL; NULL at the end. For rare searches (a
- * free port, a listener). */
-struct amp_sock *amp_sock_next(const struct amp_sock *s, const struct amp_family *fam);
+/* What is left of the sockets: NULL at the end. For rare searches (a free port, a listener). */
+struct amp_sock *amp_sock_next(const struct amp_sock *s);
 /* One look at every runner, as a call that waits does. Not from a runner. */
 int32_t amp_links_run(void);
 

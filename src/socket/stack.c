@@ -160,12 +160,12 @@ struct amp_sock *amp_sock_open(int domain, int type, int protocol, int *err)
 	return s;
 }
 
-struct amp_sock *amp_sock_next(const struct amp_sock *s, const struct amp_family *fam)
+struct amp_sock *amp_sock_next(const struct amp_sock *s)
 {
 	struct amp_sock *next = s ? (struct amp_sock *)(uintptr_t)s + 1 : amp_socks;
 
 	for (; next < st.high; next++) {
-		if (next->fam == fam)
+		if (next->fam)
 			return next;
 	}
 	return NULL;

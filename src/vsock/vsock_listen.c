@@ -9,7 +9,8 @@ static bool listens_on(struct amp_sock *s, struct amp_vsock_addr local, uint8_t 
 {
 	struct amp_vsock_addr *at = &conn_of(s)->local;
 
-	if (!(s->flags & AMP_SF_LISTEN) || at->port != local.port || wire_type(s) != type)
+	if (s->fam != &amp_vsock_family || !(s->flags & AMP_SF_LISTEN) ||
+	    at->port != local.port || wire_type(s) != type)
 		return false;
 	return at->cid == VMADDR_CID_ANY || at->cid == local.cid || loop;
 }
@@ -25,7 +26,7 @@ struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs, struct amp_vsock_
 	if (local.cid != vs->local_cid)
 		return NULL;
 	do {
-		s = amp_sock_next(s, &amp_vsock_family);
+		s = amp_sock_next(s);
 	} while (s && !listens_on(s, local, type, loop));
 	if (!s || s->queued >= s->backlog)
 		return NULL;
