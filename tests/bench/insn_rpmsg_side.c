@@ -19,14 +19,6 @@ int amp_side_up(void);
 
 static int woken;
 
-void amp_port_lock(void)
-{
-}
-
-void amp_port_unlock(void)
-{
-}
-
 int amp_port_wait(int32_t timeout_ms)
 {
 	(void)timeout_ms;
