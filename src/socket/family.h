@@ -292,7 +292,8 @@ struct amp_runner {
 	bool listed;	/* on the list amp_due: due, or bits */
 	bool untimed;	/* constant: run() does without now_ms, which may be 0 then */
 	bool calm;	/* set by the owner: nothing to run for until it is due again */
-	uint8_t own[4]; /* the owner's own: early, short offsets are short instructions */
+	uint8_t own[4]; /* the owner's own, not to be overwritten with the rest: early, short
+			 * offsets are short instructions */
 	unsigned bits;	/* queues whose kick is due already: no need to ask */
 	/* Look at the device, move what can move. Returns ms until it wants to run again, -1:
 	 * event only. */
