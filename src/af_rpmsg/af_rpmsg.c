@@ -268,7 +268,7 @@ static int rpmsg_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t
 	if (at.name[0] && name_taken(&at))
 		return -EADDRINUSE;
 	(void)close_all(s); /* one that a datagram was sent from */
-	memcpy(p->name, at.name, sizeof(p->name));
+	strcpy(p->name, at.name);
 	p->bound_on = (uint8_t)at.link;
 	/* a carrier's listener, or else such a name has been refused */
 	if (AMPSOCK_INET && strcmp(at.name, AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX) == 0)
@@ -337,7 +337,7 @@ static int wait_for(struct amp_sock *s, const struct amp_raddr *to)
 		p->deadline_ms = amp_port_now_ms() +
 				 (s->sndtimeo_ms ? s->sndtimeo_ms : AMPSOCK_CONNECT_MS);
 	}
-	memcpy(p->wait, to->name, sizeof(p->wait));
+	strcpy(p->wait, to->name);
 	p->wait_on = (uint8_t)to->link;
 	return -EAGAIN;
 }

@@ -67,7 +67,7 @@ static void on_service(struct amp_rlink *l, const char *name, uint32_t addr, boo
 		if (n == l->names + AMPSOCK_RPMSG_NAMES) {
 			name_lost(l);
 		} else if (n == end) {
-			memcpy(n->name, name, strlen(name) + 1);
+			strcpy(n->name, name); /* checked by who tells */
 			n->addr = addr;
 			l->name_cnt++;
 		}

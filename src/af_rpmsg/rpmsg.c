@@ -64,7 +64,7 @@ struct amp_rpmsg_ept *amp_rpmsg_find(const struct amp_rpmsg *bus, uint32_t addr)
 
 /* ---- what is owed ---- */
 
-static void owe(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint8_t what)
+static RARE void owe(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint8_t what)
 {
 	struct amp_rpmsg_ept **at = &bus->owed_head;
 

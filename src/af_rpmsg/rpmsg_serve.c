@@ -61,12 +61,13 @@ void amp_rstream_answer(struct amp_rstream *rs)
 	const struct amp_rstream_stray *s = &rs->stray[0];
 	struct amp_rpmsg_tx tx;
 
-	while (rs->stray_cnt && rs->door->reserve(rs, NULL, &tx) == 0) {
+	while (rs->stray_cnt && amp_rstream_door(rs)->reserve(rs, NULL, &tx) == 0) {
 		amp_put_le32(tx.data, AMP_RSTREAM_WORD(AMP_RSTREAM_RST, s->flags, s->tag));
 		amp_put_le32(tx.data + 4, 0);
 		rs->vs.stats.tx_packets++;
 		rs->vs.stats.rst_strays++;
-		rs->door->commit(rs, NULL, &tx, s->local, s->peer, AMP_RSTREAM_HDR_LEN);
+		amp_rstream_door(rs)->commit(rs, NULL, &tx, s->local, s->peer,
+					     AMP_RSTREAM_HDR_LEN);
 		rs->stray_cnt--;
 		memmove(&rs->stray[0], &rs->stray[1], rs->stray_cnt * sizeof(*s));
 	}
@@ -81,7 +82,7 @@ static void accepted(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32
 	int r;
 
 	rc->ept.addr = AMP_RPMSG_ADDR_ANY;
-	r = rs->door->open(rs, rc, hello->addr);
+	r = amp_rstream_door(rs)->open(rs, rc, hello->addr);
 	if (r == 0) /* else the RST comes from the service */
 		ends.local.port = rc->ept.addr;
 	rc->rx_tag = amp_rstream_new_tag(rs);
@@ -186,12 +187,12 @@ int amp_rstream_tell(struct amp_rstream *rs, uint32_t src, uint32_t door, const 
 	if (len - 1 >= AMP_RPMSG_NAME_LEN - 1)
 		return -EINVAL;
 	memcpy(s.name, name, len);
-	if (rs->stray_cnt || rs->door->reserve(rs, NULL, &tx))
+	if (rs->stray_cnt || amp_rstream_door(rs)->reserve(rs, NULL, &tx))
 		return -EAGAIN;
 	amp_put_le32(tx.data, AMP_RSTREAM_SERVICE);
 	amp_put_le32(tx.data + 4, 0);
 	memcpy(tx.data + AMP_RSTREAM_HDR_LEN, &s, sizeof(s));
 	rs->vs.stats.tx_packets++;
-	rs->door->commit(rs, NULL, &tx, src, door, AMP_RSTREAM_ROOM);
+	amp_rstream_door(rs)->commit(rs, NULL, &tx, src, door, AMP_RSTREAM_ROOM);
 	return 0;
 }

@@ -46,12 +46,6 @@ _Static_assert(SAME(AMP_RSTREAM_REQUEST, AMP_VSOCK_OP_REQUEST) &&
 		       SAME(AMP_RSTREAM_RST, AMP_VSOCK_OP_RST),
 	       "the two numberings");
 
-/* A program's own links have one kind of door, and then calls through it are plain calls. */
-static inline const struct amp_rstream_door_ops *door_of(const struct amp_rstream *rs)
-{
-	return AMPSOCK_VSOCK ? rs->door : &amp_rstream_bus_door;
-}
-
 static struct amp_rstream *rs_of(struct amp_vsock *vs)
 {
 	return (struct amp_rstream *)(void *)vs;
@@ -68,7 +62,7 @@ static void send(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 		     rc->c.credit.fwd_cnt);
 	amp_vsock_told(&rc->c);
 	rs->vs.stats.tx_packets++;
-	door_of(rs)->commit(rs, rc, tx, rc->c.local.port, rc->c.peer.port, len);
+	amp_rstream_door(rs)->commit(rs, rc, tx, rc->c.local.port, rc->c.peer.port, len);
 }
 
 static bool path_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
@@ -79,7 +73,7 @@ static bool path_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t o
 	uint32_t len = AMP_RSTREAM_HDR_LEN;
 	struct amp_rpmsg_tx tx;
 
-	if (door_of(rs)->reserve(rs, rc, &tx))
+	if (amp_rstream_door(rs)->reserve(rs, rc, &tx))
 		return false;
 	/* an RST without the peer's tag takes a REQUEST back: it says whose */
 	if (op == AMP_VSOCK_OP_RESPONSE || !rc->tx_tag) {
@@ -92,7 +86,7 @@ static bool path_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t o
 		len = AMP_RSTREAM_LONG;
 	}
 	if (op == AMP_VSOCK_OP_REQUEST)
-		flags = door_of(rs)->request_flags;
+		flags = amp_rstream_door(rs)->request_flags;
 	send(rs, rc, &tx, AMP_RSTREAM_WORD(WIRE_OP(op), flags, 0), len);
 	return true;
 }
@@ -104,7 +98,7 @@ static int path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, struct a
 	struct amp_rstream *rs = rs_of(vs);
 	struct amp_rpmsg_tx t;
 
-	if (rs->stray_cnt || door_of(rs)->reserve(rs, amp_rstream_conn(c), &t))
+	if (rs->stray_cnt || amp_rstream_door(rs)->reserve(rs, amp_rstream_conn(c), &t))
 		return 0;
 	tx->hdr[0].base = t.data;
 	tx->hdr[0].len = t.id;
@@ -129,14 +123,14 @@ static void path_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx)
 	struct amp_rstream *rs = rs_of(vs);
 	struct amp_rpmsg_tx t = {.data = tx->hdr[0].base, .id = (uint32_t)tx->hdr[0].len};
 
-	door_of(rs)->cancel(rs, &t);
+	amp_rstream_door(rs)->cancel(rs, &t);
 }
 
 static bool path_ready(const struct amp_vsock *vs)
 {
 	const struct amp_rstream *rs = (const struct amp_rstream *)(const void *)vs;
 
-	return !rs->stray_cnt && door_of(rs)->ready(rs);
+	return !rs->stray_cnt && amp_rstream_door(rs)->ready(rs);
 }
 
 static void path_gone(struct amp_vsock *vs, struct amp_vsock_conn *c)
@@ -145,7 +139,7 @@ static void path_gone(struct amp_vsock *vs, struct amp_vsock_conn *c)
 	struct amp_rstream *rs = rs_of(vs);
 
 	if (rc->ept.addr != AMP_RPMSG_ADDR_ANY)
-		door_of(rs)->close(rs, rc);
+		amp_rstream_door(rs)->close(rs, rc);
 	rc->ept.addr = AMP_RPMSG_ADDR_ANY;
 }
 
@@ -188,7 +182,8 @@ static void in_response(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 	struct amp_rstream_hello hello;
 
 	if (rc->tx_tag || amp_rstream_hello(rx, &hello) != AMP_HELLO_GOOD ||
-	    (door_of(rs)->redirect && door_of(rs)->redirect(rs, rc, hello.addr))) {
+	    (amp_rstream_door(rs)->redirect &&
+	     amp_rstream_door(rs)->redirect(rs, rc, hello.addr))) {
 		v->op = AMP_VSOCK_OP_INVALID;
 		return;
 	}
@@ -271,7 +266,7 @@ int amp_rstream_connect(struct amp_rstream *rs, struct amp_rstream_conn *rc, uin
 
 	if (rc->ept.addr == 0)
 		rc->ept.addr = AMP_RPMSG_ADDR_ANY;
-	r = door_of(rs)->open(rs, rc, addr);
+	r = amp_rstream_door(rs)->open(rs, rc, addr);
 	if (r)
 		return r;
 	me.port = rc->ept.addr;

@@ -18,6 +18,12 @@ static inline void amp_rstream_read(void)
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
+/* A program's own links have one kind of door, and then calls through it are plain calls. */
+static inline const struct amp_rstream_door_ops *amp_rstream_door(const struct amp_rstream *rs)
+{
+	return AMPSOCK_VSOCK ? rs->door : &amp_rstream_bus_door;
+}
+
 enum amp_hello {
 	AMP_HELLO_NOBODY, /* there is nobody to answer */
 	AMP_HELLO_OTHER,  /* of another version, or broken behind what all versions have */

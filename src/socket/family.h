@@ -158,7 +158,7 @@ struct amp_rxring {
 #define AMP_SF_RESERVED	  0x4000u /* a reservation is open (AMP_RESERVE) */
 
 /* shutdown(how) as AMP_SF_RD_SHUT and AMP_SF_WR_SHUT, and as virtio has it (5.10.6.4). */
-#define AMP_SHUT_BITS(how)  ((uint8_t)((unsigned)(how) + 1u))
+#define AMP_SHUT_BITS(how)  ((uint8_t)((how) + 1))
 #define AMP_SHUT_FLAGS(how) ((uint16_t)(AMP_SHUT_BITS(how) * AMP_SF_RD_SHUT))
 _Static_assert(SHUT_RD == 0 && SHUT_WR == 1 && SHUT_RDWR == 2 &&
 		       AMP_SF_WR_SHUT == 2 * AMP_SF_RD_SHUT,
@@ -298,7 +298,8 @@ struct amp_runner {
 	bool listed;	/* on the list amp_due: due, or bits */
 	bool untimed;	/* constant: run() does without now_ms, which may be 0 then */
 	bool calm;	/* set by the owner: nothing to run for until it is due again */
-	uint8_t own[4]; /* the owner's own: early, short offsets are short instructions */
+	uint8_t own[4]; /* the owner's own, not to be overwritten with the rest: early, short
+			 * offsets are short instructions */
 	unsigned bits;	/* queues whose kick is due already: no need to ask */
 	/* Look at the device, move what can move. Returns ms until it wants to run again, -1:
 	 * event only. */

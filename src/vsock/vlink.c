@@ -63,7 +63,7 @@ static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	amp_change();
 	if (!is_stream(s))
 		return message_in(s, rx);
-	for (unsigned i = 0; i < rx->iov_cnt; i++) {
+	for (unsigned i = 0; i < (AMP_VLINK_IOV > 2 ? rx->iov_cnt : 1u); i++) {
 		n = rx->iov[i].len;
 		if (amp_sock_rx(s, rx->iov[i].base, n, &here) != n)
 			return -ENOBUFS;

@@ -19,14 +19,6 @@ int amp_side_up(void);
 
 static int woken;
 
-void amp_port_lock(void)
-{
-}
-
-void amp_port_unlock(void)
-{
-}
-
 int amp_port_wait(int32_t timeout_ms)
 {
 	(void)timeout_ms;
@@ -120,14 +112,12 @@ int amp_side_up(void)
 {
 	struct amp_rlink *l = amp_rlink_get(0);
 
-	l->l.runner = (struct amp_runner){
-		.run = run,
-		.untimed = true,
-		.arm = amp_rlink_arm,
-		.kick_due = amp_rlink_kick_due,
-		.kick = kick,
-		.stats = amp_rlink_stats,
-	};
+	l->l.runner.run = run;
+	l->l.runner.untimed = true;
+	l->l.runner.arm = amp_rlink_arm;
+	l->l.runner.kick_due = amp_rlink_kick_due;
+	l->l.runner.kick = kick;
+	l->l.runner.stats = amp_rlink_stats;
 	amp_runner_add(&l->l.runner);
 	return amp_rproc_host_init(&host, 0);
 }

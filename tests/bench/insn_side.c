@@ -24,14 +24,6 @@ static uint32_t cid;
 static int woken;
 static uint8_t mem[1 << 20] __attribute__((aligned(4096)));
 
-void amp_port_lock(void)
-{
-}
-
-void amp_port_unlock(void)
-{
-}
-
 int amp_port_wait(int32_t timeout_ms)
 {
 	(void)timeout_ms;
