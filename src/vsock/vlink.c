@@ -90,10 +90,10 @@ static void on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev
 	if (over)
 		unreserve(s);
 	f = s->flags;
-	if (ev & AMP_VSOCK_EV_OPEN) {
+	if (ev & (AMP_VSOCK_EV_OPEN | AMP_VSOCK_EV_WRITABLE))
+		amp_vsock_no_deadline(vs, c); /* of the attempt, or of the meter */
+	if (ev & AMP_VSOCK_EV_OPEN)
 		f = (f | AMP_SF_CONNECTED) & ~AMP_SF_CONNECTING;
-		amp_vsock_no_deadline(vs, c);
-	}
 	if ((ev & AMP_VSOCK_EV_SHUT) && (c->peer_shut & AMP_VSOCK_SHUTDOWN_SEND))
 		f |= AMP_SF_EOF;
 	if ((ev & AMP_VSOCK_EV_SHUT) && (c->peer_shut & AMP_VSOCK_SHUTDOWN_RCV))
