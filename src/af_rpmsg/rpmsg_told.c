@@ -9,7 +9,7 @@
 
 void amp_rstream_told(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx)
 {
-	struct amp_rstream_service s;
+	struct amp_rstream_service s = {.magic = 0};
 	uint32_t word = 0;
 
 	rs->vs.stats.rx_packets++;

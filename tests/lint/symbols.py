@@ -23,7 +23,7 @@ HELPERS = re.compile(r"^(__aeabi_(?!.*div)|__gnu_thumb|__stack_chk|__clz|__ctz|_
 		     r"__sanitizer_|__ashldi3|__lshrdi3|__ashrdi3|__muldi3|__mulsi3|__tls_get_addr|"
 		     r"__aeabi_u?idiv|__u?divsi3|__u?modsi3|__aarch64_|__fentry__|__gcov)")
 # 32-bit division is a helper on cores without the instruction (Cortex-M0): allowed.
-HOSTED_OBJECTS = re.compile(r"^(posix|vhost_user_\w+|hosted_\w+)\.o$")
+HOSTED_OBJECTS = re.compile(r"^(posix|sigbus|vhost_user_\w+|hosted_\w+)\.o$")
 
 POSIX_NAMES = """socket socketpair bind listen accept accept4 connect send sendto sendmsg recv
 recvfrom recvmsg shutdown getsockname getpeername getsockopt setsockopt sockatmark

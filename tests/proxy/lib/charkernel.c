@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/rpmsg.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,8 +22,8 @@
 
 static char device[FDS][32];
 
-/* Asks the kernel. The connection, with its answer in errno; -1. */
-static int ask(const char *what, const char *name, const void *more, size_t len)
+/* Asks the kernel. The connection, or -1 with its answer in errno. */
+static int ask_once(const char *what, const char *name, const void *more, size_t len)
 {
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	const char *dir = getenv("CHARKERNEL");
@@ -41,6 +42,21 @@ static int ask(const char *what, const char *name, const void *more, size_t len)
 		errno = answer;
 		return -1;
 	}
+	return fd;
+}
+
+/* What waits here would not wait in a kernel: the proxy's alarm must not end it (loop.h). */
+static int ask(const char *what, const char *name, const void *more, size_t len)
+{
+	sigset_t all, old;
+	int fd, err;
+
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, &old);
+	fd = ask_once(what, name, more, len);
+	err = errno;
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	errno = err;
 	return fd;
 }
 
