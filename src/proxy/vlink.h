@@ -22,7 +22,7 @@
 #include "../af_rpmsg/rpmsg_stream.h"
 #include "buf.h"
 #include "link.h"
-#include "meter.h"
+#include "../conn/meter.h"
 
 #define AMP_VLINK_HASH	1024u
 #define AMP_VLINK_STRAY 64u

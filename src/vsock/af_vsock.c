@@ -173,6 +173,39 @@ static int vsock_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 	return -EAGAIN;
 }
 
+/*
+ * meter.h. At the offload ports is our own proxy, whose bytes are bytes. A message is begun
+ * when there is room for all of its packets: half a message is not read, however long one
+ * waits for that.
+ */
+int amp_vsock_meter(struct amp_sock *s, uint32_t *len)
+{
+	struct amp_vsock_sock *v = (struct amp_vsock_sock *)(void *)&s->priv;
+	uint32_t more = is_stream(s) ? 0 : *len / (AMPSOCK_VSOCK_BUF_LEN - AMP_VSOCK_HDR_LEN);
+	uint32_t room;
+
+	if (!metered(s) || v->c.peer.port == AMP_OFF_PORT ||
+	    v->c.local.port == AMP_OFF_ACCEPT_PORT)
+		return 0;
+	room = amp_meter_room(&v->meter, &v->c.credit, more, v->c.reserved);
+	if (room >= *len)
+		return 0;
+	if (room && is_stream(s)) {
+		*len = room;
+		return 0;
+	}
+	amp_vsock_want_credit(engine_of(s), &v->c);
+	if (!v->c.deadline_ms) /* asked again then, see amp_vsock_tick() */
+		amp_vsock_deadline(engine_of(s), &v->c, amp_port_now_ms() + AMP_METER_MS);
+	return -EAGAIN;
+}
+
+void amp_vsock_metered(struct amp_sock *s)
+{
+	if (metered(s))
+		amp_meter_sent(&((struct amp_vsock_sock *)(void *)&s->priv)->meter, 1);
+}
+
 /* Has the peer credit for len bytes? Else it is asked for more. */
 static int window_for(struct amp_sock *s, size_t len)
 {
@@ -225,9 +258,16 @@ static __attribute__((noinline)) ssize_t send_any(struct amp_sock *s, const stru
 		return n;
 	vs = engine_of(s);
 	while (done < m->len) {
-		n = amp_vsock_send(vs, conn_of(s), m->iov, done, m->len - done, eom);
+		uint32_t part =
+			m->len - done < INT32_MAX ? (uint32_t)(m->len - done) : INT32_MAX;
+
+		n = stream || !done ? amp_vsock_meter(s, &part) : 0;
+		if (n == 0)
+			n = amp_vsock_send(vs, conn_of(s), m->iov, done,
+					   stream ? part : m->len - done, eom);
 		if (n < 0)
 			break;
+		amp_vsock_metered(s);
 		done += (size_t)n;
 	}
 	if (done > m->done || n >= 0)
@@ -237,19 +277,29 @@ static __attribute__((noinline)) ssize_t send_any(struct amp_sock *s, const stru
 	return n;
 }
 
+/* In one packet, as far as the meter says. */
+static inline bool fits(struct amp_sock *s, size_t len)
+{
+	uint32_t part = (uint32_t)len;
+
+	return !metered(s) || (amp_vsock_meter(s, &part) == 0 && part == len);
+}
+
 ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
 	struct amp_vlink *l = amp_vlinks[s->link];
 	bool kick;
 
 	if (AMPSOCK_FAST && m->plain && (s->flags & SEND_FLAGS) == AMP_SF_CONNECTED &&
-	    !(s->sub & SUB_TX_PART) && !(flags & MSG_EOR) &&
+	    !(s->sub & SUB_TX_PART) && !(flags & MSG_EOR) && fits(s, m->len) &&
 	    amp_vsock_send_fast(&l->vs, conn_of(s), m->plain, m->len,
 				is_stream(s) ? 0 : AMP_VSOCK_SEQ_EOM, &kick)) {
 		if (kick) {
 			l->runner.bits |= l->out_bit;
 			amp_runner_list(&l->runner);
 		}
+		if (metered(s))
+			amp_vsock_metered(s);
 		return (ssize_t)m->len;
 	}
 	return send_any(s, m, flags);
@@ -365,12 +415,14 @@ int amp_vsock_poll(struct amp_sock *s)
 {
 	uint32_t used = amp_rxring_used(&s->rx);
 	int ev = amp_sock_poll(s, used && (!is_stream(s) || used >= s->rcvlowat));
+	uint32_t one = 1;
 
 	if (ev >= 0)
 		return ev;
-	if (amp_vsock_tx_space(peek_engine(s), conn_of(s)))
+	if (!amp_vsock_tx_space(peek_engine(s), conn_of(s)))
+		amp_vsock_want_tx(engine_of(s), conn_of(s));
+	else if (amp_vsock_meter(s, &one) == 0)
 		return ~ev | POLLOUT;
-	amp_vsock_want_tx(engine_of(s), conn_of(s));
 	return ~ev;
 }
 

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "../conn/meter.h"
 #include "../socket/family.h"
 #include "vsock_fast.h"
 
@@ -80,7 +81,13 @@ struct amp_vlink *amp_vlink_loop(void);
 #define SUB_TX_PART 2u /* the middle of a message is to be sent */
 #define SUB_CLOSED  4u /* nobody but the engine holds it: freed at EV_GONE */
 
-_Static_assert(sizeof(struct amp_vsock_conn) <= AMP_SOCK_PRIV_LEN, "AMP_SOCK_PRIV_LEN");
+/* An AF_VSOCK socket's own part. AF_RPMSG's streams begin alike, and have no meter. */
+struct amp_vsock_sock {
+	struct amp_vsock_conn c;
+	struct amp_meter meter;
+};
+
+_Static_assert(sizeof(struct amp_vsock_sock) <= AMP_SOCK_PRIV_LEN, "AMP_SOCK_PRIV_LEN");
 
 static inline struct amp_vsock_conn *conn_of(struct amp_sock *s)
 {
@@ -215,6 +222,19 @@ static inline void unreserve(struct amp_sock *s)
 #define SEND_FLAGS \
 	(AMP_SF_CONNECTED | AMP_SF_WR_SHUT | AMP_SF_HUP | AMP_SF_RESET | AMP_SF_RESERVED)
 int amp_vsock_may_send(const struct amp_sock *s, const struct amp_msg *m);
+
+/* Is the peer's buffer one that is measured in packets, too (meter.h)? */
+static inline bool metered(const struct amp_sock *s)
+{
+	const struct amp_vsock_conn *c = (const struct amp_vsock_conn *)(const void *)&s->priv;
+
+	return AMPSOCK_VSOCK && c->credit.peer_buf_alloc >= AMP_METER_BUF_MIN && !c->loop;
+}
+
+/* Then: has it room for *len bytes, or (a stream) how many? 0, or -EAGAIN and it is asked. */
+int amp_vsock_meter(struct amp_sock *s, uint32_t *len);
+/* A packet was sent. */
+void amp_vsock_metered(struct amp_sock *s);
 /* Its descriptor is gone; abort: not in an orderly way either. */
 void amp_vsock_close_one(struct amp_sock *s, bool abort);
 

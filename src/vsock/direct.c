@@ -37,6 +37,7 @@ static int direct_reserve(struct amp_sock *s, struct amp_direct_io *io)
 	struct amp_msg none = {.len = 0};
 	struct amp_vsock_tx *tx;
 	int i = reservation_of(NULL), r = amp_vsock_may_send(s, &none);
+	uint32_t want = io->len > INT32_MAX ? INT32_MAX : (uint32_t)io->len;
 
 	if (r)
 		return r;
@@ -47,8 +48,9 @@ static int direct_reserve(struct amp_sock *s, struct amp_direct_io *io)
 	tx = &reserved[i].tx;
 	tx->iov = reserved[i].iov;
 	tx->iov_max = AMP_VLINK_IOV;
-	r = amp_vsock_reserve(engine_of(s), conn_of(s),
-			      io->len > INT32_MAX ? INT32_MAX : (uint32_t)io->len, tx);
+	r = amp_vsock_meter(s, &want);
+	if (r == 0)
+		r = amp_vsock_reserve(engine_of(s), conn_of(s), want, tx);
 	if (r < 0)
 		return r == -ECONNRESET ? -EPIPE : r;
 	reserved[i].s = s;
@@ -78,6 +80,7 @@ static int direct_commit(struct amp_sock *s, struct amp_direct_io *io)
 		return 0;
 	}
 	amp_vsock_commit(engine_of(s), conn_of(s), tx, (uint32_t)io->len, 0);
+	amp_vsock_metered(s);
 	reserved[i].s = NULL;
 	s->flags &= (uint16_t)~AMP_SF_RESERVED;
 	return 0;

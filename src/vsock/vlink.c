@@ -96,10 +96,10 @@ static __attribute__((noinline)) void event(struct amp_vsock *vs, struct amp_soc
 	if (over)
 		unreserve(s);
 	f = s->flags;
-	if (ev & AMP_VSOCK_EV_OPEN) {
+	if (ev & (AMP_VSOCK_EV_OPEN | AMP_VSOCK_EV_WRITABLE))
+		amp_vsock_no_deadline(vs, c); /* of the attempt, or of the meter */
+	if (ev & AMP_VSOCK_EV_OPEN)
 		f = (f | AMP_SF_CONNECTED) & ~AMP_SF_CONNECTING;
-		amp_vsock_no_deadline(vs, c);
-	}
 	if (ev & AMP_VSOCK_EV_SHUT)
 		f |= c->peer_shut * AMP_SF_HUP;
 	if (over) {

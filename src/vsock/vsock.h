@@ -61,9 +61,10 @@ struct amp_vsock_conn {
 		struct amp_vsock_ends ends; /* engine: both at once */
 	};
 	struct amp_credit credit;
-	uint32_t buf_alloc;		  /* owner's receive buffer in bytes, as advertised */
-	uint32_t reserved;		  /* bytes promised by reserve, not yet committed */
-	uint32_t deadline_ms;		  /* of CONNECTING or CLOSING, 0: none */
+	uint32_t buf_alloc; /* owner's receive buffer in bytes, as advertised */
+	uint32_t reserved;  /* bytes promised by reserve, not yet committed */
+	/* CONNECTING, CLOSING: the end; OPEN: the peer is asked for credit again. 0: none */
+	uint32_t deadline_ms;
 	struct amp_vsock_conn *hash_next; /* engine */
 	struct amp_vsock_conn *owed_next; /* engine: list of those with owed != 0 */
 };

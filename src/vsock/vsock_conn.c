@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "../conn/meter.h"
 #include "../port/port.h"
 #include "vsock_inner.h"
 
@@ -339,7 +340,13 @@ int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms)
 
 			if (!c->deadline_ms)
 				continue;
-			if (left <= 0) {
+			if (left <= 0 && c->state == AMP_CONN_OPEN) {
+				c->asked =
+					0; /* the answer may have come before there was news */
+				amp_vsock_want_credit(vs, c);
+				left = AMP_METER_MS;
+				amp_vsock_deadline(vs, c, now_ms + AMP_METER_MS);
+			} else if (left <= 0) {
 				die(vs, c, true);
 				left = 0;
 			}

@@ -23,7 +23,7 @@ ROOMS = {
 	"socket": [],  # floor 4 calls families through family.h, its own header
 	"vsock": [
 		"socket/family.h",   # af_vsock.c raises events to floor 4
-		"conn/conn.h",       # floor 2: states, credit
+		"conn/conn.h", "conn/meter.h",  # floor 2: states, credit
 		"virtio/vq.h",       # floor 1
 		"virtio/vq_fast.h",  # the same, inlined where speed matters
 		"virtio/vdev.h",     # floor 1: bring-up
@@ -46,7 +46,7 @@ ROOMS = {
 		"socket/amp_calls.h",  # what the POSIX names jump to
 	],
 	"proxy": [
-		"conn/conn.h",
+		"conn/conn.h", "conn/meter.h",
 		"vsock/vsock.h",
 		"virtio/vq.h",
 		"virtio/vhost_user_backend.h",  # the device side's door

@@ -41,6 +41,11 @@ static struct {
 	struct amp_vsock_conn conn;
 	unsigned seen; /* events of conn */
 	uint32_t got;
+	uint32_t alloc;	  /* 0: 4096 */
+	bool kernel;	  /* keeps what comes unread, and charges packets as Linux does */
+	uint32_t unread;  /* bytes */
+	uint32_t packets; /* of those */
+	bool overrun;	  /* where Linux resets with ENOBUFS */
 } dev;
 
 static uint8_t dev_mem[32 << 20] __attribute__((aligned(64)));
@@ -101,7 +106,7 @@ static struct amp_vsock_conn *on_request(struct amp_vsock *vs, struct amp_vsock_
 	(void)type;
 	if (local.port != 1 || dev.conn.state != AMP_CONN_FREE)
 		return NULL;
-	dev.conn.buf_alloc = 4096;
+	dev.conn.buf_alloc = dev.alloc ? dev.alloc : 4096;
 	amp_vsock_respond(vs, &dev.conn);
 	return &dev.conn;
 }
@@ -110,7 +115,13 @@ static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 		   const struct amp_vsock_rx *rx)
 {
 	dev.got += rx->len;
-	amp_vsock_consumed(vs, c, rx->len);
+	if (dev.kernel) {
+		dev.unread += rx->len;
+		dev.packets++;
+		dev.overrun |= dev.unread + 576 * dev.packets > dev.alloc;
+	} else {
+		amp_vsock_consumed(vs, c, rx->len);
+	}
 	return 0;
 }
 
@@ -138,6 +149,7 @@ static int dev_run(struct amp_vdev *vd)
 	dev.vs.out = &dev.q[0];
 	dev.vs.local_cid = 2;
 	dev.vs.peer_cid = (uint32_t)dev.cid;
+	dev.vs.seqpacket = true;
 	dev.vs.hash = dev.hash;
 	dev.vs.hash_len = 1;
 	dev.vs.iov = dev.iov;
@@ -459,15 +471,73 @@ static void test_reserved_reset(void **state)
 	is_reset(fd);
 }
 
+/* What a host's kernel, newer than 6.12.92, can keep: bytes, and 576 for every packet. */
+static void flood_kernel(int type, size_t len)
+{
+	static char msg[8192];
+	struct sockaddr_vm a = {.svm_family = AF_VSOCK, .svm_cid = 2, .svm_port = 1};
+	struct pollfd p = {.events = POLLOUT};
+	uint32_t sent = 0;
+
+	dev.alloc = 262144;
+	dev.kernel = true;
+	assert_int_equal(amp_link_vsock(&dev.vd), 0);
+	p.fd = amp_socket(AF_VSOCK, type, 0);
+	assert_int_equal(amp_connect(p.fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	for (int round = 0; round < 20; round++) {
+		uint32_t before = sent;
+
+		assert_int_equal(amp_poll(&p, 1, 5000), 1); /* it is asked, and has news */
+		assert_int_equal(p.revents, POLLOUT);
+		while (amp_send(p.fd, msg, len, MSG_DONTWAIT) == (ssize_t)len)
+			sent++;
+		assert_int_equal(errno, EAGAIN);
+		assert_false(dev.overrun);
+		assert_true(sent - before >= (len < 576 ? 200 : 20)); /* half of what fits */
+		assert_int_equal(amp_poll(&p, 1, 0), 0);
+		/* read, and as older ones do it, not a word about it */
+		dev.conn.credit.fwd_cnt += dev.unread;
+		dev.unread = dev.packets = 0;
+	}
+	assert_int_equal(dev.got, sent * len);
+	assert_int_equal(amp_close(p.fd), 0);
+	amp_poll_links();
+}
+
+static void test_packets_are_metered(void **state)
+{
+	(void)state;
+	flood_kernel(SOCK_STREAM, 1);
+}
+
+static void test_messages_are_metered(void **state)
+{
+	(void)state;
+	flood_kernel(SOCK_SEQPACKET, 1);
+}
+
+static void test_larger_ones_are_metered(void **state)
+{
+	(void)state;
+	flood_kernel(SOCK_SEQPACKET, 5000);
+}
+
 #define T(f) cmocka_unit_test_setup(f, set_up)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_refused),	T(test_up),
-		T(test_needs_reset),	T(test_transport_reset),
-		T(test_broken_ring),	T(test_away_and_back),
-		T(test_reserved_reset), T(test_ports_go_round),
+		T(test_refused),
+		T(test_up),
+		T(test_needs_reset),
+		T(test_transport_reset),
+		T(test_broken_ring),
+		T(test_away_and_back),
+		T(test_reserved_reset),
+		T(test_ports_go_round),
+		T(test_packets_are_metered),
+		T(test_messages_are_metered),
+		T(test_larger_ones_are_metered),
 	};
 
 	alarm(60);
