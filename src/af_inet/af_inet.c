@@ -44,10 +44,7 @@ _Static_assert(offsetof(struct sockaddr_in6, sin6_family) ==
 		       offsetof(struct sockaddr_in, sin_family),
 	       "from_sa, to_sa");
 
-/* Not everybody's <poll.h> and <errno.h> have these. */
-#ifndef POLLRDHUP
-#define POLLRDHUP 0
-#endif
+/* Not everybody's <errno.h> has this. */
 #ifndef ESOCKTNOSUPPORT
 #define ESOCKTNOSUPPORT 124
 #endif

@@ -58,16 +58,16 @@ static void refuse(struct amp_rstream *rs, uint32_t local,
 
 void amp_rstream_answer(struct amp_rstream *rs)
 {
+	const struct amp_rstream_door_ops *way = amp_rstream_door(rs);
 	const struct amp_rstream_stray *s = &rs->stray[0];
 	struct amp_rpmsg_tx tx;
 
-	while (rs->stray_cnt && amp_rstream_door(rs)->reserve(rs, NULL, &tx) == 0) {
+	while (rs->stray_cnt && way->reserve(rs, NULL, &tx) == 0) {
 		amp_put_le32(tx.data, AMP_RSTREAM_WORD(AMP_RSTREAM_RST, s->flags, s->tag));
 		amp_put_le32(tx.data + 4, 0);
 		rs->vs.stats.tx_packets++;
 		rs->vs.stats.rst_strays++;
-		amp_rstream_door(rs)->commit(rs, NULL, &tx, s->local, s->peer,
-					     AMP_RSTREAM_HDR_LEN);
+		way->commit(rs, NULL, &tx, s->local, s->peer, AMP_RSTREAM_HDR_LEN);
 		rs->stray_cnt--;
 		memmove(&rs->stray[0], &rs->stray[1], rs->stray_cnt * sizeof(*s));
 	}
@@ -77,12 +77,13 @@ void amp_rstream_answer(struct amp_rstream *rs)
 static void accepted(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32_t local,
 		     const struct amp_rstream_hello *hello)
 {
+	const struct amp_rstream_door_ops *way = amp_rstream_door(rs);
 	struct amp_vsock_ends ends = {{AMP_VSOCK_CID_LOCAL, local},
 				      {AMP_VSOCK_CID_LOCAL, hello->addr}};
 	int r;
 
 	rc->ept.addr = AMP_RPMSG_ADDR_ANY;
-	r = amp_rstream_door(rs)->open(rs, rc, hello->addr);
+	r = way->open(rs, rc, hello->addr);
 	if (r == 0) /* else the RST comes from the service */
 		ends.local.port = rc->ept.addr;
 	rc->rx_tag = amp_rstream_new_tag(rs);
@@ -175,6 +176,7 @@ void amp_rstream_serve(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx)
 int amp_rstream_tell(struct amp_rstream *rs, uint32_t src, uint32_t door, const char *name,
 		     uint32_t addr, bool gone)
 {
+	const struct amp_rstream_door_ops *way = amp_rstream_door(rs);
 	struct amp_rstream_service s = {
 		.magic = AMP_RSTREAM_MAGIC,
 		.version = AMP_RSTREAM_VERSION,
@@ -187,12 +189,12 @@ int amp_rstream_tell(struct amp_rstream *rs, uint32_t src, uint32_t door, const 
 	if (len - 1 >= AMP_RPMSG_NAME_LEN - 1)
 		return -EINVAL;
 	memcpy(s.name, name, len);
-	if (rs->stray_cnt || amp_rstream_door(rs)->reserve(rs, NULL, &tx))
+	if (rs->stray_cnt || way->reserve(rs, NULL, &tx))
 		return -EAGAIN;
 	amp_put_le32(tx.data, AMP_RSTREAM_SERVICE);
 	amp_put_le32(tx.data + 4, 0);
 	memcpy(tx.data + AMP_RSTREAM_HDR_LEN, &s, sizeof(s));
 	rs->vs.stats.tx_packets++;
-	amp_rstream_door(rs)->commit(rs, NULL, &tx, src, door, AMP_RSTREAM_ROOM);
+	way->commit(rs, NULL, &tx, src, door, AMP_RSTREAM_ROOM);
 	return 0;
 }

@@ -23,6 +23,10 @@
 
 #include "../port/port.h"
 
+#ifndef POLLRDHUP
+#define POLLRDHUP 0
+#endif
+
 struct amp_sock;
 struct amp_stats;
 

@@ -8,9 +8,6 @@
 
 #include "stack.h"
 
-#ifndef POLLRDHUP
-#define POLLRDHUP 0
-#endif
 #ifndef POLLRDNORM
 #define POLLRDNORM POLLIN
 #endif

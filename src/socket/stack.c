@@ -39,7 +39,7 @@ static struct {
 	unsigned waiters;	     /* threads in amp_port_wait() */
 	int32_t next_ms;	     /* when a runner wants to run, as of the last look */
 	bool ring_used[AMPSOCK_RINGS];
-} st;				     /* l. Together: one address to load */
+} stack;			     /* l. Together: one address to load */
 static uint32_t own_nonblock[2];     /* l: bit per console descriptor */
 static const struct amp_fd_ops *own; /* set once */
 bool amp_changed;		     /* l */
@@ -102,10 +102,10 @@ struct amp_sock *amp_sock_new(const struct amp_family *fam, int domain, int type
 	struct amp_sock *s;
 	uint8_t gen;
 
-	s = st.first_free ? st.first_free : amp_socks;
+	s = stack.first_free ? stack.first_free : amp_socks;
 	while (s < amp_socks + AMPSOCK_SOCKETS && (s->fam || s->users))
 		s++;
-	st.first_free = s;
+	stack.first_free = s;
 	if (s == amp_socks + AMPSOCK_SOCKETS) {
 		*err = -EMFILE;
 		return NULL;
@@ -121,8 +121,8 @@ struct amp_sock *amp_sock_new(const struct amp_family *fam, int domain, int type
 	if (*err)
 		return NULL;
 	s->fam = fam;
-	if (s >= st.high)
-		st.high = s + 1;
+	if (s >= stack.high)
+		stack.high = s + 1;
 	if (++amp_counts.sockets_used > amp_counts.sockets_max)
 		amp_counts.sockets_max = amp_counts.sockets_used;
 	return s;
@@ -130,8 +130,8 @@ struct amp_sock *amp_sock_new(const struct amp_family *fam, int domain, int type
 
 static void slot_is_free(struct amp_sock *s)
 {
-	if (s < st.first_free)
-		st.first_free = s;
+	if (s < stack.first_free)
+		stack.first_free = s;
 }
 
 void amp_sock_free(struct amp_sock *s)
@@ -164,7 +164,7 @@ struct amp_sock *amp_sock_next(const struct amp_sock *s)
 {
 	struct amp_sock *next = s ? (struct amp_sock *)(uintptr_t)s + 1 : amp_socks;
 
-	for (; next < st.high; next++) {
+	for (; next < stack.high; next++) {
 		if (next->fam)
 			return next;
 	}
@@ -175,13 +175,13 @@ int amp_sock_ring(struct amp_sock *s)
 {
 	if (s->rx.buf)
 		return 0;
-	while (st.first_ring < AMPSOCK_RINGS && st.ring_used[st.first_ring])
-		st.first_ring++;
-	if (st.first_ring == AMPSOCK_RINGS)
+	while (stack.first_ring < AMPSOCK_RINGS && stack.ring_used[stack.first_ring])
+		stack.first_ring++;
+	if (stack.first_ring == AMPSOCK_RINGS)
 		return -ENOBUFS;
-	st.ring_used[st.first_ring] = true;
+	stack.ring_used[stack.first_ring] = true;
 	amp_counts.rings_used++;
-	s->rx.buf = rings[st.first_ring];
+	s->rx.buf = rings[stack.first_ring];
 	s->rx.head = s->rx.tail = 0;
 	return 0;
 }
@@ -193,9 +193,9 @@ void amp_sock_ring_free(struct amp_sock *s)
 	if (!s->rx.buf)
 		return;
 	i = (unsigned)((size_t)(s->rx.buf - rings[0]) / AMPSOCK_RING_LEN);
-	st.ring_used[i] = false;
-	if (i < st.first_ring)
-		st.first_ring = i;
+	stack.ring_used[i] = false;
+	if (i < stack.first_ring)
+		stack.first_ring = i;
 	amp_counts.rings_used--;
 	s->rx.buf = NULL;
 	s->rx.head = s->rx.tail = 0;
@@ -239,17 +239,17 @@ void amp_sock_reset(struct amp_sock *s, int err)
 int amp_sock_poll(const struct amp_sock *s, bool readable)
 {
 	unsigned f = s->flags;
-	int ev = readable ? POLLIN : 0;
+	int ev = readable ? POLLIN : 0, both = 0;
 
 	if (f & AMP_SF_LISTEN)
 		return s->queue ? POLLIN : 0;
 	if (s->type != SOCK_DGRAM && !(f & (AMP_SF_CONNECTED | AMP_SF_RESET)))
 		return f & AMP_SF_CONNECTING ? 0 : POLLOUT | POLLHUP;
-	if (f & (AMP_SF_EOF | AMP_SF_RD_SHUT))
+	if (f & (AMP_SF_EOF | AMP_SF_RD_SHUT)) {
 		ev = POLLIN | POLLRDHUP;
-	if (!(f & (AMP_SF_HUP | AMP_SF_WR_SHUT)))
-		return ~ev;
-	return ev & POLLRDHUP ? ev | POLLOUT | POLLHUP : ev | POLLOUT;
+		both = POLLHUP;
+	}
+	return f & (AMP_SF_HUP | AMP_SF_WR_SHUT) ? ev | POLLOUT | both : ~ev;
 }
 
 /* The descriptor goes at once, whoever waits on it hears EBADF; the rest is the family's. */
@@ -323,7 +323,7 @@ void amp_runner_due(struct amp_runner *r)
 
 void amp_runner_add(struct amp_runner *r)
 {
-	struct amp_runner **at = &st.runners;
+	struct amp_runner **at = &stack.runners;
 
 	/* at the end: who sits on links looks after they have brought something */
 	for (; *at; at = &(*at)->next) {
@@ -332,16 +332,16 @@ void amp_runner_add(struct amp_runner *r)
 	}
 	r->next = NULL;
 	*at = r;
-	st.timed += !r->untimed;
+	stack.timed += !r->untimed;
 }
 
 void amp_runner_del(struct amp_runner *r)
 {
 	/* r->next stays: whoever walks the list stands on it */
-	for (struct amp_runner **at = &st.runners; *at; at = &(*at)->next) {
+	for (struct amp_runner **at = &stack.runners; *at; at = &(*at)->next) {
 		if (*at == r) {
 			*at = r->next;
-			st.timed -= !r->untimed;
+			stack.timed -= !r->untimed;
 			return;
 		}
 	}
@@ -349,18 +349,18 @@ void amp_runner_del(struct amp_runner *r)
 
 static AMP_INLINE int32_t look(void)
 {
-	uint32_t now_ms = st.timed ? amp_port_now_ms() : 0;
+	uint32_t now_ms = stack.timed ? amp_port_now_ms() : 0;
 	uint32_t next = UINT32_MAX, ms; /* -1 is more than any time */
 
-	for (struct amp_runner *r = st.runners; r; r = r->next) {
+	for (struct amp_runner *r = stack.runners; r; r = r->next) {
 		if (r->calm)
 			continue;
 		ms = (uint32_t)r->run(r, now_ms);
 		if (ms < next)
 			next = ms;
 	}
-	st.next_ms = (int32_t)next;
-	return st.next_ms;
+	stack.next_ms = (int32_t)next;
+	return stack.next_ms;
 }
 
 int32_t amp_links_run(void)
@@ -370,7 +370,7 @@ int32_t amp_links_run(void)
 
 struct amp_runner *amp_runner_next(const struct amp_runner *r)
 {
-	return r ? r->next : st.runners;
+	return r ? r->next : stack.runners;
 }
 
 /* Rings are not disarmed afterwards: with event indices they are so by themselves. */
@@ -378,7 +378,7 @@ static bool arm_all(void)
 {
 	bool news = false;
 
-	for (struct amp_runner *r = st.runners; r; r = r->next) {
+	for (struct amp_runner *r = stack.runners; r; r = r->next) {
 		if (r->arm && r->arm(r, true))
 			news = true;
 	}
@@ -387,7 +387,7 @@ static bool arm_all(void)
 
 static inline void wake_others(void)
 {
-	if (AMP_PORT_THREADS && amp_changed && st.waiters)
+	if (AMP_PORT_THREADS && amp_changed && stack.waiters)
 		amp_port_wake();
 	amp_changed = false;
 }
@@ -532,17 +532,17 @@ static int amp_sleep(struct amp_call *c)
 		if (left <= 0)
 			return -ETIMEDOUT;
 	}
-	left = amp_sooner(left, st.next_ms);
-	for (struct amp_runner *r = st.runners; r; r = r->next) {
+	left = amp_sooner(left, stack.next_ms);
+	for (struct amp_runner *r = stack.runners; r; r = r->next) {
 		if (r->kick_due)
 			amp_runner_due(r);
 	}
 	if (flush())
 		return 0;
-	st.waiters += AMP_PORT_THREADS;
+	stack.waiters += AMP_PORT_THREADS;
 	if (!arm_all())
 		amp_port_wait(left);
-	st.waiters -= AMP_PORT_THREADS;
+	stack.waiters -= AMP_PORT_THREADS;
 	return 0;
 }
 

@@ -86,7 +86,7 @@ RECEIVERS = [
 	(r"^vs->ops->", r"^src/vsock/(?!vsock(_conn|_request)?\.c)"),
 	# Ways of the engine, and the one door of its streams.
 	(r"^vs->path->", r"^src/(vsock/xport_loop|af_rpmsg/rpmsg_stream)\.c:(loop|path)_"),
-	(r"^rs->door->", r"^src/af_rpmsg/rpmsg_stream\.c:bus_"),
+	(r"^(rs->door|way)->", r"^src/af_rpmsg/rpmsg_stream\.c:bus_"),
 	(r"^(bus|rs)->ops->", r"^src/af_rpmsg/(?!rpmsg\.c|rpmsg_stream)"),
 	(r"(^|->)fam->", r"^(?!src/virtio/|src/vsock/link_driver)"),
 	# Runners: links and the session.
