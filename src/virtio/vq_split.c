@@ -293,6 +293,14 @@ void amp_vq_put(struct amp_vq *vq, uint16_t id, uint32_t len)
 	ring_put(vq, (enum amp_vq_dir)vq->dir, id, len);
 }
 
+uint32_t amp_vq_desc_len(const struct amp_vq *vq, uint16_t id)
+{
+	const volatile struct vring_desc *d = &vq->desc[id];
+
+	amp_port_cache_invalidate(d, sizeof(*d));
+	return d->len;
+}
+
 void amp_vq_unget(struct amp_vq *vq, uint16_t id)
 {
 	if (ring_device(vq)) {
