@@ -108,6 +108,8 @@ struct amp_vq {
 	uint64_t bus_off;  /* driver: bus address = pointer + bus_off */
 	/* device */
 	struct amp_vq_xlate xlate;
+	bool any_dir; /* owner: descriptors may say the wrong direction */
+	bool eager;   /* owner: notify a driver that says that it need not be, too */
 	/* seen by ampsockctl and the statistics */
 	uint32_t kicks;
 	const char *why; /* broken: what the peer did, with the section of the spec */

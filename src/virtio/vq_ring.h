@@ -302,7 +302,7 @@ static inline bool ring_kick_due(struct amp_vq *vq)
 		/* 2.7.7.2, 2.7.10.2: has the index passed the event? */
 		due = (uint16_t)(now - ev - 1u) < (uint16_t)(now - old);
 	} else if (ring_device(vq)) {
-		due = !(ring_rd16(&vq->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
+		due = !(ring_rd16(&vq->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT) || vq->eager;
 	} else {
 		due = !(ring_rd16(&vq->used->flags) & VRING_USED_F_NO_NOTIFY);
 	}

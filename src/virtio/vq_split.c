@@ -269,7 +269,7 @@ int amp_vq_walk(struct amp_vq *vq, struct amp_vq_buf *buf, uint16_t head)
 			idx = 0;
 			continue;
 		}
-		if ((d.flags & VRING_DESC_F_WRITE) != want)
+		if ((d.flags & VRING_DESC_F_WRITE) != want && !vq->any_dir)
 			return ring_lied(vq,
 					 "descriptor of the wrong direction (virtio 2.7.4.2)");
 		r = add_segments(vq, buf, d.addr, d.len);
