@@ -4,7 +4,6 @@
  * full from the beginning, all of its descriptors say WRITE, notifications of both vrings are
  * suppressed for ever and wanted all the same, and it counts on used lengths.
  */
-// tsan
 #define AMPSOCK_CONFIG "port/hosted_config.h" /* as the library it is linked with */
 #include <errno.h>
 #include <setjmp.h>
