@@ -43,14 +43,30 @@ static void begin(struct amp_rlink *l, struct remote *m)
 	amp_runner_due(&l->l.runner);
 }
 
+/*
+ * rpmsg-lite's master keeps the buffers that it may send in the used ring from the beginning, as
+ * if they had come back: no other host starts with a used index. It marks them as buffers
+ * that it receives (WRITE), and suppresses notifications of both vrings once and for all,
+ * which its own remotes never look at.
+ */
+static void see_rpmsg_lite(struct remote *m)
+{
+	bool lite = m->q[AMP_RPROC_RX].skew != 0;
+
+	m->q[AMP_RPROC_RX].any_dir = lite;
+	m->q[AMP_RPROC_TX].eager = lite;
+}
+
 static void served(struct amp_rlink *l, struct remote *m)
 {
 	if (amp_rproc_queue(m->rp, AMP_RPROC_TX, &m->q[AMP_RPROC_TX]) ||
-	    amp_rproc_queue(m->rp, AMP_RPROC_RX, &m->q[AMP_RPROC_RX]))
+	    amp_rproc_queue(m->rp, AMP_RPROC_RX, &m->q[AMP_RPROC_RX])) {
 		amp_explain("rpmsg: vrings beyond the shared memory, or askew");
-	else
-		amp_rlink_up(l, &m->q[AMP_RPROC_RX], &m->q[AMP_RPROC_TX],
-			     amp_rproc_features(m->rp) & AMP_RPMSG_F_NS);
+		return;
+	}
+	see_rpmsg_lite(m);
+	amp_rlink_up(l, &m->q[AMP_RPROC_RX], &m->q[AMP_RPROC_TX],
+		     amp_rproc_features(m->rp) & AMP_RPMSG_F_NS);
 }
 
 static int32_t remote_run(struct amp_runner *r, uint32_t now_ms)

@@ -135,6 +135,12 @@ static bool stale(const struct amp_rpmsg *bus, uint32_t id)
 	return id >> 16 != bus->gen;
 }
 
+/*
+ * A device's used length is that of what it wrote (virtio 1.2, 2.7.8): 0 for a buffer that it
+ * read. Not so in rpmsg: OpenAMP's host takes the used length of a buffer that comes back for
+ * the room in it, and OpenAMP's and rpmsg-lite's remotes return the descriptor's. So do we.
+ */
+
 /* One message. Returns whether the owner holds its buffer. */
 static inline bool message(struct amp_rpmsg *bus, const struct amp_vq_buf *buf)
 {
@@ -283,7 +289,7 @@ int amp_rpmsg_run(struct amp_rpmsg *bus, unsigned budget)
 	while (n < budget && !bus->enough && amp_vq_get(bus->in, &buf) > 0) {
 		n++;
 		if (!message(bus, &buf))
-			amp_vq_put(bus->in, buf.id, 0);
+			amp_vq_put(bus->in, buf.id, buf.len);
 	}
 	if (n && bus->in->armed)
 		amp_vq_disarm(bus->in);
@@ -394,5 +400,5 @@ void amp_rpmsg_release(struct amp_rpmsg *bus, uint32_t id)
 	if (stale(bus, id))
 		return;
 	bus->held_cnt--;
-	amp_vq_put(bus->in, (uint16_t)id, 0);
+	amp_vq_put(bus->in, (uint16_t)id, amp_vq_desc_len(bus->in, (uint16_t)id));
 }

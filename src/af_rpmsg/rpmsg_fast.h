@@ -195,7 +195,8 @@ static inline __attribute__((always_inline)) bool amp_rlink_message_fast(struct 
 	}
 	amp_changed = true;
 	bus->stats.rx_messages++;
-	ring_pass(in, AMP_VQ_IN, &b, 0);
+	/* its whole length: OpenAMP takes that for the room in it (amp_rpmsg_release()) */
+	ring_pass(in, AMP_VQ_IN, &b, b.len);
 	return true;
 }
 

@@ -13,7 +13,7 @@
  *
  *	driver, in     used ring -> get, put -> reposted in the avail ring
  *	driver, out    free list -> get, put -> avail ring; used entries refill the list
- *	device, in     avail ring -> get, put -> used ring with length 0
+ *	device, in     avail ring -> get, put -> used ring with length 0, or as put says
  *	device, out    avail ring -> get, put -> used ring with the length
  *
  * The driver's buffers are a pool in memory that the device can reach
@@ -108,6 +108,8 @@ struct amp_vq {
 	uint64_t bus_off;  /* driver: bus address = pointer + bus_off */
 	/* device */
 	struct amp_vq_xlate xlate;
+	bool any_dir; /* owner: descriptors may say the wrong direction */
+	bool eager;   /* owner: notify a driver that says that it need not be, too */
 	/* seen by ampsockctl and the statistics */
 	uint32_t kicks;
 	const char *why; /* broken: what the peer did, with the section of the spec */
@@ -160,6 +162,11 @@ int amp_vq_pool(struct amp_vq *vq, void *pool, uint32_t buf_len, uint16_t cnt);
  * is broken). */
 int amp_vq_get(struct amp_vq *vq, struct amp_vq_buf *buf);
 void amp_vq_put(struct amp_vq *vq, uint16_t id, uint32_t len);
+/*
+ * The length of head descriptor id, between get and put: what the ring says now, of a device's
+ * queue a stranger's word. Good for saying it back, with put, and for nothing else.
+ */
+uint32_t amp_vq_desc_len(const struct amp_vq *vq, uint16_t id);
 /* When another buffer was got since: put with length 0 (a device's out queue: returned unused).
  */
 void amp_vq_unget(struct amp_vq *vq, uint16_t id);

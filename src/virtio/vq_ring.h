@@ -193,7 +193,7 @@ static inline int ring_driver_peek(struct amp_vq *vq, enum amp_vq_dir dir, struc
 /* 2: more than one piece, b->id is its head. */
 static inline int ring_device_peek(struct amp_vq *vq, enum amp_vq_dir dir, struct ring_buf *b)
 {
-	uint16_t want = dir == AMP_VQ_OUT ? VRING_DESC_F_WRITE : 0;
+	uint16_t want = dir == AMP_VQ_OUT ? VRING_DESC_F_WRITE : 0, flags;
 	volatile struct vring_desc *d;
 	int r = ring_peer_has(vq);
 	uint32_t len;
@@ -208,7 +208,8 @@ static inline int ring_device_peek(struct amp_vq *vq, enum amp_vq_dir dir, struc
 	d = &vq->desc[b->id];
 	amp_port_cache_invalidate(d, sizeof(*d));
 	b->len = len = d->len;
-	if (d->flags != want || !len)
+	flags = d->flags;
+	if ((flags != want && (!vq->any_dir || (flags ^ want) != VRING_DESC_F_WRITE)) || !len)
 		return 2;
 	b->p = vq->xlate.translate(vq->xlate.ctx, d->addr, &len);
 	if (!b->p || len != b->len)
@@ -313,7 +314,7 @@ static inline bool ring_kick_due(struct amp_vq *vq)
 		/* 2.7.7.2, 2.7.10.2: has the index passed the event? */
 		due = (uint16_t)(now - ev - 1u) < (uint16_t)(now - old);
 	} else if (ring_device(vq)) {
-		due = !(ring_rd16(&vq->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
+		due = !(ring_rd16(&vq->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT) || vq->eager;
 	} else {
 		due = !(ring_rd16(&vq->used->flags) & VRING_USED_F_NO_NOTIFY);
 	}

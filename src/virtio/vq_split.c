@@ -277,7 +277,7 @@ int amp_vq_walk(struct amp_vq *vq, struct amp_vq_buf *buf, uint16_t head)
 			idx = 0;
 			continue;
 		}
-		if ((d.flags & VRING_DESC_F_WRITE) != want)
+		if ((d.flags & VRING_DESC_F_WRITE) != want && !vq->any_dir)
 			return ring_lied(vq,
 					 "descriptor of the wrong direction (virtio 2.7.4.2)");
 		r = add_segments(vq, buf, d.addr, d.len);
@@ -299,6 +299,11 @@ int amp_vq_get(struct amp_vq *vq, struct amp_vq_buf *buf)
 void amp_vq_put(struct amp_vq *vq, uint16_t id, uint32_t len)
 {
 	ring_put(vq, (enum amp_vq_dir)vq->dir, id, len);
+}
+
+uint32_t amp_vq_desc_len(const struct amp_vq *vq, uint16_t id)
+{
+	return vq->desc[id].len; /* as get saw it: nobody honest writes it meanwhile */
 }
 
 void amp_vq_unget(struct amp_vq *vq, uint16_t id)

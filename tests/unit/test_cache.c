@@ -401,6 +401,9 @@ static const char *excuse(enum cr_core who, bool clean, uint32_t off, uint32_t l
 			if ((uint16_t)(amp_le16(was) - vq->get_idx - 1) < w.cfg.num)
 				return "an index that is behind shows some of the news";
 		}
+		if (r == DOWN && off >= w.used[r] && off < w.used_end[r] && len == 8 &&
+		    memcmp(was, now, 4) == 0)
+			return "a used length that our host, unlike OpenAMP's, does not read";
 		if (off < w.desc[r] || off >= w.avail[r] || len != 16)
 			continue;
 		if (memcmp(was, now, 8) == 0 && amp_le32(was + 8) > amp_le32(now + 8))

@@ -701,6 +701,35 @@ static void held_is_not_overwritten(void **state)
 	rig_free();
 }
 
+/*
+ * A remote gives the host's buffers back with their descriptors' length, not with the 0 bytes
+ * that it wrote: OpenAMP's host takes the used length for the room in the buffer.
+ */
+static void buffers_come_back_whole(void **state)
+{
+	static const uint32_t dst[] = {20, 99, 21}; /* read, for nobody, held */
+
+	(void)state;
+	rig_init(4, 512, 512, false);
+	rig_open(&rig.remote, 0, 20, NULL);
+	rig_open(&rig.remote, 1, 21, NULL);
+	rig.remote.ept[1].hold = true;
+	rig_up();
+	for (uint32_t i = 0; i < 3; i++) {
+		assert_int_equal(rig_send(&rig.host, 1, dst[i], 8, i), 0);
+		rp_desc(&rig.down)[i].len = 512; /* as that host has it */
+		assert_int_equal(rig_settle(), 0);
+	}
+	assert_int_equal(rig.remote.held_cnt, 1);
+	release_all(&rig.remote);
+	for (uint32_t i = 0; i < 3; i++) {
+		assert_int_equal(rp_used(&rig.down)->ring[i].id, i);
+		assert_int_equal(rp_used(&rig.down)->ring[i].len, 512);
+	}
+	all_home();
+	rig_free();
+}
+
 /* Released, committed or cancelled in another life of the link: as if it had not been. */
 static void stale_ids_are_harmless(void **state)
 {
@@ -1046,6 +1075,7 @@ int main(void)
 		cmocka_unit_test(messages_to_nobody),
 		cmocka_unit_test(holder_leaves_a_reserve),
 		cmocka_unit_test(held_is_not_overwritten),
+		cmocka_unit_test(buffers_come_back_whole),
 		cmocka_unit_test(stale_ids_are_harmless),
 		cmocka_unit_test(cancel_gives_back),
 		cmocka_unit_test(cancelled_is_no_old_message),

@@ -112,7 +112,7 @@ static void used_ring_that_starts_full(void **state)
 		/* the answer goes behind them, not over them */
 		assert_int_equal(rp_used(&rig.down)->idx, NUM + i + 1);
 		assert_int_equal(rp_used(&rig.down)->ring[(NUM + i) % NUM].id, 0);
-		assert_int_equal(rp_used(&rig.down)->ring[(NUM + i) % NUM].len, 0);
+		assert_int_equal(rp_used(&rig.down)->ring[(NUM + i) % NUM].len, LEN);
 	}
 	rig_free();
 }
