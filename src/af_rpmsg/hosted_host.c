@@ -142,6 +142,17 @@ static unsigned host_kick_due(struct amp_runner *r)
 	return 0;
 }
 
+/* One that a message's straight way has found due already. */
+static void host_kick(struct amp_runner *r, unsigned queues)
+{
+	struct host *m = host_of(r);
+
+	(void)queues;
+	amp_port_lock();
+	amp_bell_ring(&m->bell);
+	amp_port_unlock();
+}
+
 static int slot(void)
 {
 	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
@@ -182,6 +193,7 @@ int amp_link_rpmsg_host(const char *file, const char *bell)
 		l->l.runner.run = host_run;
 		l->l.runner.arm = amp_rlink_arm;
 		l->l.runner.kick_due = host_kick_due;
+		l->l.runner.kick = host_kick;
 		l->l.runner.stats = amp_rlink_stats;
 		amp_runner_add(&l->l.runner);
 	}

@@ -111,7 +111,7 @@ def symbols(build, name, flags, archive):
 
 	with tempfile.TemporaryDirectory(prefix="ampsock-") as where:
 		obj = os.path.join(where, "ampsock.o")
-		problem = run(GCC + ["-Os"] + WARN + flags + ["-I" + build, "-c", os.path.join(build, "ampsock.c"), "-o", obj], ROOT)
+		problem = run(GCC + ["-O2"] + WARN + flags + ["-I" + build, "-c", os.path.join(build, "ampsock.c"), "-o", obj], ROOT)
 		if problem:
 			return problem
 		mine, theirs = exported(obj), exported(archive)
