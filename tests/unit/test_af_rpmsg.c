@@ -1360,6 +1360,42 @@ static void test_garbage(void **state)
 	close_ok(s);
 }
 
+static unsigned lines;
+
+static void count_line(const char *line)
+{
+	lines += strstr(line, "malformed") != NULL;
+}
+
+/* Whoever writes nonsense all the time has it counted, and said once in a life of the link. */
+static void test_nonsense_is_said_once(void **state)
+{
+	char junk[BUF_MAX] = "\x8";
+	uint32_t bad = stats().rx_bad;
+
+	(void)state;
+	lines = 0;
+	amp_log_hook(count_line);
+	for (unsigned life = 1; life <= 2; life++) {
+		uint32_t door;
+
+		host_restart();
+		amp_poll_links();
+		assert_int_equal(amp_link_wait(5000), 0);
+		host_turn();
+		door = host_seen("ampsock~s");
+		for (int i = 0; i < 20; i++) {
+			assert_int_equal(host_send(500, AMP_RPMSG_NS_ADDR, junk, 39), 0);
+			amp_poll_links();
+			assert_int_equal(host_send(500, door, junk, 51), 0);
+			amp_poll_links();
+		}
+		assert_int_equal(stats().rx_bad, bad + 40 * life);
+		assert_int_equal(lines, 2 * life); /* of the one, of the other */
+	}
+	amp_log_hook(NULL);
+}
+
 /* ---- kicks ---- */
 
 static void test_kicks(void **state)
@@ -1792,6 +1828,7 @@ int main(void)
 		T(test_host_away),
 		T(test_broken_ring),
 		T(test_garbage),
+		T(test_nonsense_is_said_once),
 		T(test_kicks),
 		T(test_kicks_back),
 		T(test_no_buffers),
