@@ -698,6 +698,30 @@ static void test_seq_empty(void **state)
 	close_ok(fd);
 }
 
+/* Borrowed: the same order, and an empty message is not the end. */
+static void test_borrow_empty(void **state)
+{
+	int fd = dial(SOCK_SEQPACKET, at(500)), cnt = 9, n = 0;
+	struct iovec iov[2];
+
+	(void)state;
+	while (n < 40) {
+		assert_int_equal(host_send(500, local_addr(fd), "x", n++ & 1), 0);
+		amp_poll_links();
+	}
+	for (n = 0; n < 32; n++) { /* AMPSOCK_RPMSG_HOLD */
+		assert_int_equal(amp_borrow(fd, iov, &cnt, 10), n & 1);
+		assert_int_equal(cnt, 1);
+		assert_int_equal(iov[0].iov_len, n & 1);
+		assert_int_equal(amp_give_back(fd, (size_t)(n & 1)), n & 1);
+	}
+	assert_errno(amp_borrow(fd, iov, &cnt, 10), ENOBUFS);
+	assert_int_equal(amp_borrow(fd, iov, &cnt, 10), 0);
+	assert_int_equal(cnt, 0);
+	assert_errno(amp_give_back(fd, 0), EINVAL);
+	close_ok(fd);
+}
+
 /* A reader that does not read: its socket pays, loudly, and nobody else. */
 static void test_stalled(void **state)
 {
@@ -1834,6 +1858,7 @@ int main(void)
 		T(test_no_buffers),
 		T(test_seq_child_over),
 		T(test_seq_empty),
+		T(test_borrow_empty),
 		T(test_seq_new_life),
 		T(test_no_buffers_stream),
 		T(test_kicks_few),
