@@ -50,8 +50,7 @@ struct amp_rlink {
 			    back */
 	uint8_t held_free; /* first free one, as long as bus.held_cnt says that there is */
 	uint8_t name_cnt;  /* oldest first */
-	bool names_full;   /* said once, in a life of the link; and so, of what the peer did: */
-	bool bus_said, streams_said;
+	uint8_t said;	   /* what the log has had in this life of the link */
 	struct amp_rheld held[AMP_RHELD_CNT];
 	struct amp_rname names[AMPSOCK_RPMSG_NAMES];
 };

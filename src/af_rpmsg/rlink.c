@@ -31,6 +31,11 @@ AMP_OPTIONAL(amp_rpmsg_serve);
 
 #define TURN 64
 
+/* struct amp_rlink.said */
+#define SAID_NAMES   1u
+#define SAID_BUS     2u
+#define SAID_STREAMS 4u
+
 /* Its registers are not saved for the usual turn. */
 #if AMPSOCK_FAST
 #define RLINK_OUTLINE __attribute__((noinline))
@@ -45,10 +50,10 @@ struct amp_rlink amp_rlinks[AMPSOCK_RPMSG]; /* l */
 static void name_lost(struct amp_rlink *l)
 {
 	amp_counts.names_lost++;
-	if (AMPSOCK_WHY && !l->names_full) {
+	if (AMPSOCK_WHY && !(l->said & SAID_NAMES))
 		amp_log("rpmsg: too many services (AMPSOCK_RPMSG_NAMES)");
-		l->names_full = true;
-	}
+	if (AMPSOCK_WHY)
+		l->said |= SAID_NAMES;
 }
 
 static void on_service(struct amp_rlink *l, const char *name, uint32_t addr, bool gone)
@@ -196,7 +201,7 @@ void amp_rlink_down(struct amp_rlink *l)
 		return;
 	l->l.up = false;
 	l->name_cnt = 0;
-	l->names_full = l->bus_said = l->streams_said = false;
+	l->said = 0;
 	amp_counts.kicks +=
 		l->bus.in->kicks + l->bus.out->kicks; /* the next queues count anew */
 	/* first the bus, so that nothing is opened anew from the hooks */
@@ -213,13 +218,13 @@ void amp_rlink_down(struct amp_rlink *l)
  * What the peer did is counted each time, and said the first time: of the bus and of the streams,
  * once in a life of the link. (What ends that life is always said: there is another one then.)
  */
-static void say(const char **why, bool *said, bool broken)
+static void say(struct amp_rlink *l, const char **why, uint8_t bit, bool broken)
 {
 	if (!AMPSOCK_WHY || !*why)
 		return;
-	if (!*said || broken)
+	if (!(l->said & bit) || broken)
 		amp_log(*why);
-	*said = true;
+	l->said |= bit;
 	*why = NULL;
 }
 
@@ -241,8 +246,8 @@ static RLINK_OUTLINE int32_t turn(struct amp_rlink *l, bool *broken, bool more)
 	if (n >= 0)
 		flush(l);
 	*broken = n < 0 || (l->bus.out && l->bus.out->broken);
-	say(&l->bus.why, &l->bus_said, *broken);
-	say(&l->rs.vs.why, &l->streams_said, false);
+	say(l, &l->bus.why, SAID_BUS, *broken);
+	say(l, &l->rs.vs.why, SAID_STREAMS, false);
 	/*
 	 * As amp_vlink_turn(): buffers that went back are no news while the peer has enough. It
 	 * may have when they were half the ring, or when nothing more comes: fewer may go round.
@@ -255,13 +260,15 @@ static RLINK_OUTLINE int32_t turn(struct amp_rlink *l, bool *broken, bool more)
 	    (l->bus.in && l->in_cnt >= l->bus.in->num / 2u))
 		amp_runner_due(&l->l.runner);
 	l->seen_tx = l->bus.stats.tx_messages;
-	if (more) {
-		amp_change(); /* there may be more, for somebody who sleeps */
-		return 0;
-	}
+	/* a peer who never pauses does not stop the clock */
 	if (l->rs.vs.closing_cnt)
 		ms = amp_vsock_tick(&l->rs.vs, amp_port_now_ms());
-	return amp_sooner(ms, amp_rsock_wait(l, NULL, 0));
+	ms = amp_sooner(ms, amp_rsock_wait(l, NULL, 0));
+	if (more) {
+		amp_change(); /* there may be more, for somebody who sleeps */
+		ms = 0;
+	}
+	return ms;
 }
 
 int32_t amp_rlink_turn(struct amp_rlink *l, bool *broken)

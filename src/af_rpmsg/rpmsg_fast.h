@@ -213,9 +213,10 @@ static inline __attribute__((always_inline)) int amp_rlink_turn_fast(struct amp_
 		return 0;
 	if (in->armed)
 		amp_vq_disarm(in);
-	if (++l->in_cnt >= in->num / 2u) {
+	if (++l->in_cnt >= in->num / 2u) { /* and now and then the time is looked at */
 		l->in_cnt = 0;
 		rfast_kick(l, in, AMP_RLINK_IN);
+		return 1;
 	}
 	return l->rs.vs.enough && !l->rs.vs.owed_head ? 2 : 1;
 }
