@@ -54,11 +54,12 @@ static void send_rst(struct amp_join_way *w, const struct amp_join_pair *p)
 	amp_join_send(w, &h, NULL, 0);
 }
 
-/* The sender broke a rule, or there is no room: both ends hear of it, the sender from the
- * engine. */
+/* The sender broke a rule (why), or there is no room (NULL, and said): both ends hear of it,
+ * the sender from the engine. */
 static bool end_pair(struct amp_join_way *w, struct amp_join_pair *p, const char *why)
 {
-	w->from->vs.why = why;
+	if (why)
+		w->from->vs.why = why;
 	w->join->resets++;
 	send_rst(w, p);
 	forget(w->join, p);
@@ -173,7 +174,17 @@ static const char *known_fault(struct amp_join_way *w, struct amp_join_pair *p,
 	    e->sent - p->end[!me].fwd > p->end[!me].alloc - len)
 		return "more data than credit (virtio 5.10.6.3)";
 	e->sent += len;
-	return amp_join_room(w, len) ? NULL : "too much waits for the joined guest";
+	return NULL;
+}
+
+/* Nobody's fault, or that of the guest that takes nothing. */
+static const char *say_full(struct amp_join_way *w)
+{
+	amp_log_some(&w->from->link.log_refused, AMP_LOG_WARN,
+		     "link %s: a connection to joined guest %s is reset: %zu bytes wait for that "
+		     "already",
+		     w->from->link.conf->name, w->to->link.conf->name, w->queued);
+	return NULL;
 }
 
 static struct amp_join_way *way_to(struct amp_vlink *vl, uint64_t cid)
@@ -195,7 +206,7 @@ bool amp_join_packet(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 	struct amp_join_way *w = way_to(vl, h->dst_cid);
 	bool data = h->op == AMP_VSOCK_OP_RW;
 	struct amp_join_pair *p;
-	uint32_t port[2];
+	uint32_t port[2], len;
 	const char *why;
 
 	if (!w) {
@@ -215,10 +226,13 @@ bool amp_join_packet(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 		forget(w->join, p);
 		return true;
 	}
-	why = known_fault(w, p, h, data ? rx->len : 0);
+	len = data ? rx->len : 0;
+	why = known_fault(w, p, h, len);
 	if (why)
 		return end_pair(w, p, why);
-	amp_join_send(w, h, data ? rx->iov : NULL, data ? rx->len : 0);
+	if (!amp_join_room(w, len))
+		return end_pair(w, p, say_full(w));
+	amp_join_send(w, h, data ? rx->iov : NULL, len);
 	return true;
 }
 

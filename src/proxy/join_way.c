@@ -104,7 +104,10 @@ bool amp_join_room(const struct amp_join_way *w, uint32_t len)
 	return w->queued < limit && AMP_VSOCK_HDR_LEN + len <= limit - w->queued;
 }
 
-/* Stream data behind stream data of the same connection: one record. */
+/*
+ * Stream data behind stream data of the same connection is one record, and of what only says
+ * how far somebody has read the last word counts.
+ */
 static bool append(struct amp_join_way *w, const struct amp_vsock_hdr *h, struct cursor *from,
 		   uint32_t len)
 {
@@ -113,8 +116,9 @@ static bool append(struct amp_join_way *w, const struct amp_vsock_hdr *h, struct
 	struct amp_iov to_iov;
 	struct cursor to = {&to_iov, 0};
 
-	if (!c || len > c->len - c->put || h->op != AMP_VSOCK_OP_RW ||
-	    h->type != AMP_VSOCK_STREAM)
+	if (!c || len > c->len - c->put ||
+	    !(h->op == AMP_VSOCK_OP_CREDIT_UPDATE || h->op == AMP_VSOCK_OP_CREDIT_REQUEST ||
+	      (h->op == AMP_VSOCK_OP_RW && h->type == AMP_VSOCK_STREAM)))
 		return false;
 	memcpy(&last, c->mem + c->last, sizeof(last));
 	if (last.op != h->op || last.type != h->type || last.src_port != h->src_port ||
@@ -265,8 +269,10 @@ void amp_join_deliver(struct amp_vlink *vl, bool last)
 	if (last && vl->vs.tx_starved)
 		return;
 	avail = amp_vq_avail(vl->vs.out);
-	if (!last)
-		avail = (avail + 1u) / 2u;
+	if (!last) {
+		vl->join_odd = !vl->join_odd;
+		avail = (avail + vl->join_odd) / 2u;
+	}
 	while (avail && w) {
 		int n = w->lost ? torn(vl, "no memory for its packets")
 				: turn(w, avail < TURN ? avail : TURN);
