@@ -107,6 +107,12 @@ static bool said_before(const struct amp_config *conf, const struct amp_join_con
 	return false;
 }
 
+/* A link without a type was complained of already: not for this, too. */
+static bool can_join(enum amp_link_type type)
+{
+	return type != AMP_LINK_RPMSG_CHAR;
+}
+
 static int check(const struct amp_config *conf, struct amp_join_conf *j, FILE *err)
 {
 	for (unsigned i = 0; i < 2; i++) {
@@ -122,11 +128,10 @@ static int check(const struct amp_config *conf, struct amp_join_conf *j, FILE *e
 					   "join: expected two different links: a guest "
 					   "reaches itself without us",
 					   j->name[0]);
-	if (j->link[0]->type != AMP_LINK_VHOST_USER_VSOCK ||
-	    j->link[1]->type != AMP_LINK_VHOST_USER_VSOCK) {
+	if (j->link[0]->type != j->link[1]->type || !can_join(j->link[0]->type)) {
 		fprintf(err,
 			"%s: join: %s and %s cannot be joined: expected two links of type "
-			"vhost-user-vsock\n",
+			"vhost-user-vsock, or two of type rpmsg-shm\n",
 			j->where, j->name[0], j->name[1]);
 		return -EINVAL;
 	}

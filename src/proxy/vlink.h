@@ -42,7 +42,9 @@ struct amp_end_vsock {
 	};
 	struct amp_vlink *vl;
 	void *door_in, *door_out;      /* rpmsg-char: its endpoints */
-	const struct amp_forward *fwd; /* incoming: what it asked for, NULL: offload */
+	const struct amp_forward *fwd; /* incoming: what it asked for, NULL: offload, or: */
+	struct amp_link *joined;       /* a service of this link's remote, at: */
+	uint32_t joined_addr;
 	struct amp_grave grave;
 	TAILQ_ENTRY(amp_end_vsock) due_entry;
 	TAILQ_ENTRY(amp_end_vsock) starved_entry;
