@@ -63,8 +63,8 @@ int amp_config_join(struct amp_config *conf, const char *text, const char *where
 	int r;
 
 	if (!b || next_name(&rest))
-		r = amp_config_complain(
-			err, where, "expected the names of two links, such as g3,g4", text);
+		r = amp_config_complain(err, where,
+					"expected the names of two links, such as g3,g4", text);
 	else
 		r = add(conf, a, b, where, err);
 	free(copy);
@@ -107,12 +107,6 @@ static bool said_before(const struct amp_config *conf, const struct amp_join_con
 	return false;
 }
 
-/* A link without a type was complained of already: not for this, too. */
-static bool can_join(enum amp_link_type type)
-{
-	return type != AMP_LINK_RPMSG_CHAR;
-}
-
 static int check(const struct amp_config *conf, struct amp_join_conf *j, FILE *err)
 {
 	for (unsigned i = 0; i < 2; i++) {
@@ -128,7 +122,7 @@ static int check(const struct amp_config *conf, struct amp_join_conf *j, FILE *e
 					   "join: expected two different links: a guest "
 					   "reaches itself without us",
 					   j->name[0]);
-	if (j->link[0]->type != j->link[1]->type || !can_join(j->link[0]->type)) {
+	if (j->link[0]->type != j->link[1]->type || j->link[0]->type == AMP_LINK_RPMSG_CHAR) {
 		fprintf(err,
 			"%s: join: %s and %s cannot be joined: expected two links of type "
 			"vhost-user-vsock, or two of type rpmsg-shm\n",

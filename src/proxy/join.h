@@ -64,7 +64,7 @@ struct amp_join_way {
 	uint32_t done;			    /* payload bytes of the first that are sent */
 	uint32_t pairs;			    /* that `from` asked for */
 	size_t queued;			    /* bytes, headers and all */
-	bool lost; /* no memory for something that must not be lost */
+	bool lost;			    /* no memory for something that must not be lost */
 	uint64_t packets;
 	uint64_t bytes;
 };

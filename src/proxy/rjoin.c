@@ -146,24 +146,27 @@ static void announced(struct amp_rjoin_side *s, const char *name, uint32_t addr)
 	amp_log_clean(text, sizeof(text), name, strlen(name));
 	if (!printable(name)) {
 		link->stats.refused++;
-		amp_log_some(&link->log_refused, AMP_LOG_WARN,
-			     "link %s: its service %s is not passed on to link %s: a name of more "
-			     "than letters, digits and signs",
-			     name_of(s), text, name_of(s->other));
+		amp_log_some(
+			&link->log_refused, AMP_LOG_WARN,
+			"link %s: its service %s is not passed on to link %s: a name of more "
+			"than letters, digits and signs",
+			name_of(s), text, name_of(s->other));
 		return;
 	}
 	if (taken(s->other->rl, name)) {
-		amp_log_some(&link->log_guest, AMP_LOG_WARN,
-			     "link %s: its service %s is not passed on to link %s, which has one "
-			     "of that name by an expose rule",
-			     name_of(s), text, name_of(s->other));
+		amp_log_some(
+			&link->log_guest, AMP_LOG_WARN,
+			"link %s: its service %s is not passed on to link %s, which has one "
+			"of that name by an expose rule",
+			name_of(s), text, name_of(s->other));
 		return;
 	}
 	if (s->name_cnt >= AMP_RJOIN_NAMES || !alias_new(s, addr, name)) {
 		link->stats.refused++;
-		amp_log_some(&link->log_refused, AMP_LOG_WARN,
-			     "link %s: its service %s is not passed on to link %s: more than %u",
-			     name_of(s), text, name_of(s->other), AMP_RJOIN_NAMES);
+		amp_log_some(
+			&link->log_refused, AMP_LOG_WARN,
+			"link %s: its service %s is not passed on to link %s: more than %u",
+			name_of(s), text, name_of(s->other), AMP_RJOIN_NAMES);
 		return;
 	}
 	amp_log(AMP_LOG_DEBUG, "link %s: its service %s is announced to link %s", name_of(s),
@@ -212,7 +215,8 @@ static bool put(struct amp_rjoin_side *to, uint32_t src, uint32_t dst, const voi
 		amp_rpmsg_cancel(bus, &tx);
 		drop(to);
 		amp_log_some(&to->rl->vl.link.log_guest, AMP_LOG_WARN,
-			     "link %s: a message of %" PRIu32 " bytes from link %s does not fit "
+			     "link %s: a message of %" PRIu32
+			     " bytes from link %s does not fit "
 			     "its buffers",
 			     name_of(to), len, name_of(to->other));
 		return true;
@@ -225,7 +229,7 @@ static bool put(struct amp_rjoin_side *to, uint32_t src, uint32_t dst, const voi
 }
 
 static void forward(struct amp_rjoin_side *to, uint32_t src, uint32_t dst,
-		 const struct amp_rpmsg_rx *rx)
+		    const struct amp_rpmsg_rx *rx)
 {
 	size_t need = sizeof(struct amp_rjoin_message) + rx->len;
 	struct amp_rjoin_message *m;
@@ -302,7 +306,8 @@ void amp_rjoin_flush(struct amp_rlink *rl, bool last)
 	TAILQ_FOREACH(s, &rl->joined, entry)
 	{
 		if (last && rl->bus.out && !STAILQ_EMPTY(&s->queue))
-			rl->bus.tx_starved = true; /* the remote is to say when it has buffers */
+			rl->bus.tx_starved =
+				true; /* the remote is to say when it has buffers */
 	}
 }
 
@@ -311,8 +316,9 @@ void amp_rjoin_flush(struct amp_rlink *rl, bool last)
 static void refuse(struct amp_link *link, const struct amp_link *to, const char *why)
 {
 	link->stats.refused++;
-	amp_log_some(&link->log_refused, AMP_LOG_WARN, "link %s: a stream to joined link %s: %s",
-		     link->conf->name, to->conf->name, why);
+	amp_log_some(&link->log_refused, AMP_LOG_WARN,
+		     "link %s: a stream to joined link %s: %s", link->conf->name,
+		     to->conf->name, why);
 }
 
 void amp_rjoin_stream(struct amp_rpmsg_ept *ept, struct amp_end_vsock *e)
