@@ -228,6 +228,12 @@ static bool put(struct amp_rjoin_side *to, uint32_t src, uint32_t dst, const voi
 	return true;
 }
 
+/* The remote's own connections come first with what is there. */
+static bool flows_wait(const struct amp_rlink *rl)
+{
+	return rl->vl.vs.path_starved || rl->vl.promised;
+}
+
 static void forward(struct amp_rjoin_side *to, uint32_t src, uint32_t dst,
 		    const struct amp_rpmsg_rx *rx)
 {
@@ -235,7 +241,8 @@ static void forward(struct amp_rjoin_side *to, uint32_t src, uint32_t dst,
 	struct amp_rjoin_message *m;
 
 	amp_work_queue(&to->rl->vl.work); /* rings, and flushes */
-	if (STAILQ_EMPTY(&to->queue) && put(to, src, dst, rx->data, rx->len))
+	if (STAILQ_EMPTY(&to->queue) && !flows_wait(to->rl) &&
+	    put(to, src, dst, rx->data, rx->len))
 		return;
 	m = need <= AMP_RJOIN_QUEUE - to->queued ? malloc(need) : NULL;
 	if (!m) {
@@ -282,10 +289,12 @@ static void pop(struct amp_rjoin_side *to)
 
 void amp_rjoin_flush(struct amp_rlink *rl, bool last)
 {
-	unsigned left = rl->bus.out ? amp_vq_avail(rl->bus.out) / (last ? 1u : 2u) : 0;
+	unsigned left = rl->bus.out ? amp_vq_avail(rl->bus.out) : 0;
 	struct amp_rjoin_side *s, *next;
 
-	if (last && rl->vl.vs.path_starved)
+	if (!last)
+		left = amp_vlink_share(&rl->vl, left);
+	else if (flows_wait(rl))
 		left = 0;
 	for (s = TAILQ_FIRST(&rl->joined); s && left; s = next) {
 		const struct amp_rjoin_message *m = STAILQ_FIRST(&s->queue);
@@ -305,7 +314,11 @@ void amp_rjoin_flush(struct amp_rlink *rl, bool last)
 	}
 	TAILQ_FOREACH(s, &rl->joined, entry)
 	{
-		if (last && rl->bus.out && !STAILQ_EMPTY(&s->queue))
+		if (!last || STAILQ_EMPTY(&s->queue))
+			continue;
+		if (rl->vl.promised)
+			amp_work_queue(&rl->vl.work); /* what they leave */
+		else if (rl->bus.out)
 			rl->bus.tx_starved =
 				true; /* the remote is to say when it has buffers */
 	}

@@ -334,6 +334,77 @@ def stalled():
     j.end()
 
 
+def forever(s):
+    try:
+        while True:
+            s.sendall(b"f" * 65536)
+    except OSError:
+        pass
+
+
+@test
+def shares():
+    """few receive buffers: what is joined and what the guest's own flows bring get their shares"""
+    for num in (1, 2, 8):
+        srv = Server(forever)
+        j = Joined(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", joins=("x,g", "h,x"))
+        j.x.close()
+        j.p.log("link x: guest detached")
+        mark = len(j.p.lines)
+        j.x = x = Guest(j.p.path + "2", num=num)  # the rule is of the last link
+        j.p.log("link x: guest attached", start=mark)
+        x.listen(1)
+        own, got = x.connect(6000), [0, 0, 0]
+        j.g.others, j.h.others = [x], [x]
+        ends = [j.g.connect(1, cid=5), j.h.connect(1, cid=5)]
+        conns = [own] + [x.accept(1) for _ in ends]
+        j.g.others, j.h.others, x.others = [], [], [j.g, j.h]
+        while min(got) < 300000 and max(got) < 30 * MIB:
+            for e in ends:
+                while e.credit() > 0 and e.g.tx_free:
+                    n = min(e.credit(), 60000)
+                    e.post(RW, bytes(n))
+                    e.tx_cnt += n
+                e.g.flush()
+            x.poll(1)
+            for i, c in enumerate(conns):
+                if c.rx:
+                    got[i] += len(c.recv())
+                    c.post(CREDIT_UPDATE)
+        eq(max(got) < 20 * min(got), True, f"{num} buffers: {got}")
+        for g in (j.g, j.h, x):
+            g.close()
+        j.p.stop()
+        srv.close()
+
+
+@test
+def quiet():
+    """a guest that takes nothing, of joined guests or of its own flows, costs no processor time"""
+    srv = Server(forever)
+    j = Joined(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", joins=("x,g",), num=16)
+    j.x.listen(1)
+    own = j.x.connect(6000)
+    j.g.others = [j.x]
+    a, b = j.g.connect(1, cid=5), j.g.connect(1, cid=5)
+    j.g.others = []
+    for c in (a, b):
+        c.send(bytes(262144))
+    j.g.wait(lambda: len(j.g.tx_free) == j.g.num)
+
+    def cpu():
+        with open(f"/proc/{j.p.proc.pid}/stat", encoding="ascii") as f:
+            return sum(map(int, f.read().rpartition(")")[2].split()[11:13])) / os.sysconf("SC_CLK_TCK")
+    j.g.wait(lambda: False, 0.2)
+    before = cpu()
+    j.g.wait(lambda: False, 0.6)
+    eq(cpu() - before < 0.1, True, f"{cpu() - before} s")
+    j.g.others = [j.x]
+    j.g.wait(lambda: len(own.rx) > 100000 and sum(len(c.rx) for c in j.x.accepted[1]) == 2 * 262144)
+    j.end()
+    srv.close()
+
+
 def dead(*ends):
     for e in ends:
         if not e.g.wait(lambda e=e: e.state == "reset"):
