@@ -169,8 +169,42 @@ static void announced(struct amp_rjoin_side *s, const char *name, uint32_t addr)
 			name_of(s), text, name_of(s->other), AMP_RJOIN_NAMES);
 		return;
 	}
-	amp_log(AMP_LOG_DEBUG, "link %s: its service %s is announced to link %s", name_of(s),
-		text, name_of(s->other));
+	amp_log_some(&link->log_guest, AMP_LOG_DEBUG,
+		     "link %s: its service %s is announced to link %s", name_of(s), text,
+		     name_of(s->other));
+}
+
+static void close_all(struct amp_rjoin_aliases *list)
+{
+	struct amp_rjoin_alias *a;
+
+	while ((a = TAILQ_FIRST(list)) != NULL)
+		alias_close(a);
+}
+
+/* One more announcement or withdrawal for the other remote? */
+static bool news(struct amp_rjoin_side *s)
+{
+	struct amp_link *link = &s->rl->vl.link;
+	uint64_t now = amp_now_ms(), more = (now - s->news_ms) / AMP_RJOIN_NEWS_MS;
+
+	s->news_ms += more * AMP_RJOIN_NEWS_MS;
+	s->news = more < AMP_RJOIN_NEWS - s->news ? s->news + (unsigned)more : AMP_RJOIN_NEWS;
+	if (s->muted)
+		return false;
+	if (s->news) {
+		s->news--;
+		return true;
+	}
+	s->muted = true;
+	link->stats.refused++;
+	amp_log_some(
+		&link->log_refused, AMP_LOG_WARN,
+		"link %s: it announces and withdraws services without end: link %s is told "
+		"of none, until it starts anew",
+		name_of(s), name_of(s->other));
+	close_all(&s->names);
+	return false;
 }
 
 bool amp_rjoin_service(struct amp_rlink *rl, const char *name, uint32_t addr, bool gone)
@@ -186,9 +220,11 @@ bool amp_rjoin_service(struct amp_rlink *rl, const char *name, uint32_t addr, bo
 			if (a->addr == addr && strcmp(a->name, name) == 0)
 				break;
 		}
-		if (a && gone)
+		if (!a == gone || !news(s)) /* it changes nothing */
+			continue;
+		if (gone)
 			alias_close(a);
-		else if (!a && !gone)
+		else
 			announced(s, name, addr);
 	}
 	return !TAILQ_EMPTY(&rl->joined);
@@ -382,6 +418,8 @@ int amp_rjoin_new(struct amp_link *a, struct amp_link *b)
 
 		s->rl = rl[i];
 		s->other = &j->side[!i];
+		s->news = AMP_RJOIN_NEWS;
+		s->news_ms = amp_now_ms();
 		TAILQ_INIT(&s->names);
 		TAILQ_INIT(&s->sources);
 		STAILQ_INIT(&s->queue);
@@ -391,20 +429,13 @@ int amp_rjoin_new(struct amp_link *a, struct amp_link *b)
 	return 0;
 }
 
-static void close_all(struct amp_rjoin_aliases *list)
-{
-	struct amp_rjoin_alias *a;
-
-	while ((a = TAILQ_FIRST(list)) != NULL)
-		alias_close(a);
-}
-
 void amp_rjoin_down(struct amp_rlink *rl)
 {
 	struct amp_rjoin_side *s;
 
 	TAILQ_FOREACH(s, &rl->joined, entry)
 	{
+		s->muted = false;
 		close_all(&s->names);
 		close_all(&s->sources);
 		close_all(&s->other->sources); /* nobody here knows them any more */

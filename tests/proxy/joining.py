@@ -18,6 +18,11 @@ def links(p):
             ("--link", f"vhost-user-vsock:{p.path}{i},cid={3 + i},name={n}")]
 
 
+def till(g, cond, timeout=None):
+    if not g.wait(cond, timeout):
+        raise AssertionError("it does not come")
+
+
 class Joined:
     """g (CID 3) and h (CID 4) are joined, x (CID 5) is not."""
 
@@ -38,9 +43,9 @@ class Joined:
         return c, self.h.accept(port)
 
     def counters(self):
-        n = len(self.p.lines)
         self.p.counters()
-        return self.p.log("counters: join=", start=n)
+        at = max(i for i, x in enumerate(self.p.lines) if f"counters: link={self.p.first}" in x)
+        return self.p.log("counters: join=", start=at)
 
     def end(self):
         for g in (self.g, self.h, self.x):
@@ -80,7 +85,7 @@ def stream():
     d.wait(lambda: d.peer_shut == RCV | SEND)
     b.reset()
     d.reset()
-    a.g.wait(lambda: a.state == c.state == "reset")
+    till(a.g, lambda: a.state == c.state == "reset")
     eq("pairs=0 " in j.counters(), True, "pairs after the end")
     j.end()
 
@@ -188,7 +193,7 @@ def half_close():
         a.shutdown(SEND | RCV)
         b.wait(lambda: b.peer_shut == SEND | RCV)
         b.reset()
-        a.g.wait(lambda: a.state == "reset")
+        till(a.g, lambda: a.state == "reset")
         j.end()
 
 
@@ -202,7 +207,7 @@ def ends():
         a, b = j.pair()[::turn]
         a.send(b"last words" * 1000)
         a.reset()
-        b.g.wait(lambda: b.state == "reset")
+        till(b.g, lambda: b.state == "reset")
         eq(bytes(b.rx), b"last words" * 1000)
     j.h.close()
     j.g.others = []
@@ -224,10 +229,10 @@ def death():
         for _ in range(3):
             b.post(RW, bytes([i]) * 60000)
         b.g.flush()
-    j.h.wait(lambda: len(j.h.tx_free) == j.h.num)
+    till(j.h, lambda: len(j.h.tx_free) == j.h.num)
     j.h.close()
     j.p.log("link h: guest detached")
-    j.g.wait(lambda: all(a.state == "reset" for a, _ in pairs))
+    till(j.g, lambda: all(a.state == "reset" for a, _ in pairs))
     for i, (a, _) in enumerate(pairs):
         eq(bytes(a.rx), bytes([i]) * 180000)
     eq("pairs=0 " in j.counters(), True)
@@ -266,7 +271,7 @@ def reboot():
         h.post_rx(i)
     h.notify(0)
     j.p.log("link h: the guest restarted")
-    j.g.wait(lambda: a.state == "reset")
+    till(j.g, lambda: a.state == "reset")
     j.g.next_port = 1024
     a, b = j.pair()
     b.send(b"anew")
@@ -282,7 +287,7 @@ def paused():
     a, b = j.pair()
     bases = [j.h.stop_queue(q) for q in range(2)]
     a.send(b"z" * 200000)
-    j.g.wait(lambda: len(j.g.tx_free) == j.g.num)
+    till(j.g, lambda: len(j.g.tx_free) == j.g.num)
     j.h.mem_table()
     for q in range(2):
         j.h.start_queue(q, bases[q])
@@ -390,7 +395,7 @@ def quiet():
     j.g.others = []
     for c in (a, b):
         c.send(bytes(262144))
-    j.g.wait(lambda: len(j.g.tx_free) == j.g.num)
+    till(j.g, lambda: len(j.g.tx_free) == j.g.num)
 
     def cpu():
         with open(f"/proc/{j.p.proc.pid}/stat", encoding="ascii") as f:
@@ -400,7 +405,7 @@ def quiet():
     j.g.wait(lambda: False, 0.6)
     eq(cpu() - before < 0.1, True, f"{cpu() - before} s")
     j.g.others = [j.x]
-    j.g.wait(lambda: len(own.rx) > 100000 and sum(len(c.rx) for c in j.x.accepted[1]) == 2 * 262144)
+    till(j.g, lambda: len(own.rx) > 100000 and sum(len(c.rx) for c in j.x.accepted[1]) == 2 * 262144)
     j.end()
     srv.close()
 
@@ -436,7 +441,7 @@ def liars():
     a, b = j.pair(buf_alloc=1000)
     b.post(CREDIT_UPDATE, buf_alloc=10)
     j.h.flush()
-    j.g.wait(lambda: a.peer_alloc == 10)
+    till(j.g, lambda: a.peer_alloc == 10)
     a.post(RW, bytes(1000))
     j.g.flush()
     eq(len(b.recv_exact(1000)), 1000)
@@ -500,7 +505,7 @@ def bounded():
     j.p.log("link g: a connection to joined guest h is reset: 3.* bytes wait")
     eq(rss(j.p) - before < 160 * MIB, True, f"{rss(j.p) - before} bytes")  # sanitizers quarantine
     j.g.others = [j.h]
-    b.g.wait(lambda: b.state == "reset", 60)
+    till(b.g, lambda: b.state == "reset", 60)
     a, b = j.pair(port=5001)
     a.send(b"new")
     eq(b.recv_exact(3), b"new")
