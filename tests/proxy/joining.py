@@ -339,6 +339,40 @@ def stalled():
     j.end()
 
 
+@test
+def gathered():
+    """small packets that wait cost their bytes and come as few, each on its own connection"""
+    j = Joined(num=16)
+    (a, b), (c, d) = j.pair(), j.pair()
+    seen = []
+    take = j.h.input
+    j.h.input = lambda packet: (seen.append(packet), take(packet))
+    j.g.others = []
+    want = [bytearray(), bytearray()]
+    for i in range(3000):
+        for k, e in enumerate((a, c)[:2 if i % 500 == 0 else 1]):
+            data = bytes([i & 255]) * (1 + i % 7)
+            e.post(RW, data)
+            e.tx_cnt += len(data)
+            want[k] += data
+        if i % 100 == 0:
+            a.post(CREDIT_REQUEST)
+            a.post(CREDIT_REQUEST)
+        if i % 10 == 0:
+            j.g.poll(0)
+    j.g.flush()
+    till(j.g, lambda: len(j.g.tx_free) == j.g.num)
+    line = j.counters()
+    eq("waiting=0,0" in line, False, line)
+    eq(int(line.split("waiting=")[1].split(",")[0]) < 25000, True, line)
+    j.g.others = [j.h]
+    eq(b.recv_exact(len(want[0])), bytes(want[0]))
+    eq(d.recv_exact(len(want[1])), bytes(want[1]))
+    eq(len(seen) < 150, True, len(seen))
+    eq("waiting=0,0" in j.counters(), True, j.counters())
+    j.end()
+
+
 def forever(s):
     try:
         while True:
