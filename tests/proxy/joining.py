@@ -523,6 +523,59 @@ def rss(p):
 
 
 @test
+def truncated():
+    """a guest that takes its memory away while its neighbour sends to it, or it to its neighbour"""
+    for who in (0, 1):
+        j = Joined()
+        (a, b), (c, d) = j.pair(), j.pair(port=5001)
+        bad, good, mine, theirs = (j.g, j.h, a, b) if who else (j.h, j.g, b, a)
+        j.g.others = j.h.others = []
+        for _ in range(4):
+            mine.post(RW, bytes(60000))
+        os.ftruncate(bad.memfd, 0)  # nothing of it may be touched from here on
+        try:
+            os.eventfd_write(bad.kick[1], 1)
+            for _ in range(4):
+                theirs.post(RW, bytes(60000))
+            good.flush()
+        except Gone:
+            pass
+        till(good, lambda: theirs.state == "reset" and (d if who else c).state == "reset")
+        j.p.log(f"link {'g' if who else 'h'}: link reset")
+        good.others = [j.x]
+        eq("pairs=0 " in j.counters(), True, j.counters())
+        good.close()
+        j.x.close()
+        j.p.stop()
+
+
+@test
+def bad_buffers():
+    """receive buffers without room, or outside of the memory: the link of the guest that offers them ends"""
+    for length, addr in ((44, 0), (43, 0), (0, 0), (4096, 1 << 40)):
+        j = Joined(num=4)
+        a, b = j.pair()
+        j.g.others = []
+
+        def post(i, length=length, addr=addr, h=j.h):
+            h.put_desc(0, i, h.base + h.rx_base + i * h.rx_len + addr, length, 2)
+            h.offer(0, i)
+        j.h.post_rx = post
+        try:
+            for _ in range(8):
+                a.post(RW, bytes(3000))
+                j.g.flush()
+                j.h.poll(0.05)
+        except (Gone, ConnectionResetError):
+            pass
+        till(j.g, lambda: a.state == "reset")
+        j.p.log("link h: link reset: (receive buffer without room|descriptor address outside)")
+        j.g.close()
+        j.x.close()
+        j.p.stop()
+
+
+@test
 def bounded():
     """a receiver that gives a gigabyte of credit and takes nothing: 32 MiB wait, then RST"""
     j = Joined()
