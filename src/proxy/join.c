@@ -116,6 +116,7 @@ static bool request(struct amp_join_way *w, const struct amp_vsock_hdr *h,
 		if (!p)
 			why = "no memory";
 	} else if (why && p) {
+		send_rst(w, p); /* it may have answered meanwhile */
 		forget(w->join, p);
 	}
 	if (why) {

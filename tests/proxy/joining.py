@@ -479,6 +479,15 @@ def liars():
     a.post(RW, bytes(1000))
     j.g.flush()
     eq(len(b.recv_exact(1000)), 1000)
+    # asked twice: the first was forgotten
+    j.h.listening.clear()
+    twice = j.g.new(5001, cid=4)
+    take, asked = j.h.input, []
+    j.h.input = lambda packet: asked.append(HDR.unpack(packet[:44])[6])
+    twice.post(REQUEST)
+    twice.post(REQUEST, buf_alloc=99)
+    till(j.g, lambda: asked == [REQUEST, REQUEST])
+    j.h.input = take
     # before it was answered
     j.h.listening.clear()
     j.h.input = lambda packet: None  # h says nothing
