@@ -585,6 +585,28 @@ def bad_buffers():
 
 
 @test
+def long_packets():
+    """packets and receive buffers far longer than any driver's: a bounded piece at a time, a bounded packet"""
+    j = Joined(num=8, tx_len=2 * MIB + 44, rx_len=3 * MIB)
+    a, b = j.pair(buf_alloc=64 * MIB)
+    data = os.urandom(MIB)
+    j.g.others = []
+    for _ in range(6):
+        a.post(RW, data)
+        a.post(CREDIT_REQUEST)
+        till(j.g, lambda: len(j.g.tx_free) >= 4)
+    j.g.flush()
+    j.g.others = [j.h]
+    for _ in range(6):
+        eq(b.recv_exact(MIB) == data, True)
+    a.post(RW, bytes(MIB + 1))
+    j.g.flush()
+    dead(a, b)
+    j.p.log("link g: the guest broke a rule: a packet of more than 1 MiB")
+    j.end()
+
+
+@test
 def bounded():
     """a receiver that gives a gigabyte of credit and takes nothing: 32 MiB wait, then RST"""
     j = Joined()
