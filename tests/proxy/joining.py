@@ -381,6 +381,38 @@ def forever(s):
         pass
 
 
+class Quiet(Guest):
+    """Kicks only when it is asked to (virtio 1.2, 2.7.10), as Linux does."""
+    kicked = None
+
+    def notify(self, q):
+        self.kicked = self.kicked or [0, 0]
+        event = self.u16[(self.parts(q)[2] + 4 + 8 * self.num) // 2]
+        new, old = self.avail_idx[q], self.kicked[q]
+        self.kicked[q] = new
+        if (new - event - 1) & 0xffff < (new - old) & 0xffff:
+            super().notify(q)
+
+
+@test
+def unkicked():
+    """a receiver that only gives new buffers, and only kicks when asked: it is asked"""
+    for ev in (True, False):
+        j = Joined()
+        j.h.close()
+        j.p.log("link h: guest detached")
+        mark = len(j.p.lines)
+        j.h = (Quiet if ev else Guest)(j.p.path + "1", num=4, event_idx=ev)
+        j.p.log("link h: guest attached", start=mark)
+        j.g.others, j.h.others = [j.h], [j.g]
+        a, b = j.pair()
+        j.g.others = []
+        a.send(bytes(200000))
+        j.h.others = []
+        till(j.h, lambda b=b: len(b.rx) == 200000)
+        j.end()
+
+
 @test
 def shares():
     """few receive buffers: what is joined and what the guest's own flows bring get their shares"""
