@@ -22,16 +22,15 @@ class Joined:
 
     def __init__(self, *rules, joins=("a,b",), keys=("", "", ""), **kw):
         self.bells = [EventBell() for _ in range(3)]
-        path = "/dev/shm/ampsock-test-%d-" % os.getpid()
 
-        def args(_):
+        def args(p):
             out = []
             for n, b, k in zip("abc", self.bells, keys):
-                out += ["--link", f"rpmsg-shm:{path}{n},da={DA:#x},bell={b.arg()},name={n}{k}"]
+                out += ["--link", f"rpmsg-shm:{p.dir.name}/{n},da={DA:#x},bell={b.arg()},name={n}{k}"]
             return out + [y for j in joins for y in ("--join", j)] + \
                 [x for r in rules for x in ("--" + r.split(" ", 1)[0], r.split(" ", 1)[1])]
         self.p = Proxy(args=args, fds=lambda: [fd for b in self.bells for fd in b.fds()])
-        self.a, self.b, self.c = self.all = [Remote(path + n, b, **kw) for n, b in zip("abc", self.bells)]
+        self.a, self.b, self.c = self.all = [Remote(f"{self.p.dir.name}/{n}", b, **kw) for n, b in zip("abc", self.bells)]
         for r in self.all:
             r.others = [x for x in self.all if x is not r]
 
