@@ -18,3 +18,14 @@ $(BUILD)/linux/init: tests/linux/lib/init.c
 
 .PHONY: linux-base
 linux-base: $(BUILD)/linux/libumlfp.so $(BUILD)/linux/init
+
+# tests/e2e's agent on Linux's own sockets: each amp_NAME becomes NAME again.
+$(BUILD)/linux/agent.redefine: mk/10-lib.mk
+	@mkdir -p $(@D)
+	@{ for f in $(LIB_CALLS); do echo "amp_$$f $$f"; done; } > $@
+
+$(BUILD)/linux/agent-linux: tests/e2e/agent.c tests/linux/lib/agent_linux.c $(BUILD)/linux/agent.redefine
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(STD) -O2 -g $(WARN) $(LIB_CPPFLAGS) -c -o $@.o $<
+	$(Q)objcopy --redefine-syms=$(BUILD)/linux/agent.redefine $@.o
+	$(Q)$(CC) $(STD) -O2 -g $(WARN) $(LIB_CPPFLAGS) -o $@ $@.o tests/linux/lib/agent_linux.c -pthread
