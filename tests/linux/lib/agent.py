@@ -73,10 +73,11 @@ _stop_proxies = harness.Proxy.stop_all.__func__
 
 
 def _stop_all(cls):
-    _stop_proxies(cls)
+    # Machines first: their kernel does not survive the end of its device.
     for g in uml.Guest.running:
         print("\n".join("# " + x for x in g.tail().splitlines()))
     uml.Guest.stop_all()
+    _stop_proxies(cls)
 
 
 harness.Proxy.stop_all = classmethod(_stop_all)
