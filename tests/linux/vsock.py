@@ -381,7 +381,7 @@ def killed_and_rebooted():
         g.kill()
         p.log("link g: guest detached", start=start)
         server.check(i + 1)
-        eq(len(resets), i + 1)
+        eq(resets[i:], [errno.ECONNRESET])
         g.boot()
     eq(g.run(f"socat -u VSOCK-CONNECT:{HOST}:6000 - | head -c 70000 | wc -c").strip(), "70000")
     pump.get(TIMEOUT)
@@ -407,7 +407,7 @@ def module_reloaded():
     server, other = Server(endless), Server(echo)
     p, g = up(f"expose vsock:6000 -> tcp {LOOP}:{server.port}", f"expose vsock:6001 -> tcp {LOOP}:{other.port}")
     for i in range(3):
-        a = Agent(g)
+        a, start = Agent(g), len(p.lines)
         # A socket that is in use holds the module: the transport is unbound from the device
         # instead, as a hot-unplug does it.
         s, e = vsock(a, 6000), vsock(a, 6001)
@@ -418,10 +418,12 @@ def module_reloaded():
         dev = g.run("ls /sys/bus/virtio/drivers/vmw_vsock_virtio_transport | grep virtio").strip()
         g.run(f"echo {dev} >/sys/bus/virtio/drivers/vmw_vsock_virtio_transport/unbind")
         fails(errno.ECONNRESET, waits.get)
-        server.check(i + 1)
-        eq(len(resets), i + 1)
         a.stop()
         g.run("rmmod vmw_vsock_virtio_transport && modprobe vmw_vsock_virtio_transport")
+        # Until the next driver starts the queues it could be a machine that is paused.
+        p.log("link g: the guest restarted", start=start)
+        server.check(i + 1)
+        eq(resets[i:], [errno.ECONNRESET])
     a = Agent(g)
     e = vsock(a, 6001)
     e.send(b"again")
