@@ -63,8 +63,8 @@ int amp_config_join(struct amp_config *conf, const char *text, const char *where
 	int r;
 
 	if (!b || next_name(&rest))
-		r = amp_config_complain(
-			err, where, "expected the names of two links, such as g3,g4", text);
+		r = amp_config_complain(err, where,
+					"expected the names of two links, such as g3,g4", text);
 	else
 		r = add(conf, a, b, where, err);
 	free(copy);
@@ -122,11 +122,10 @@ static int check(const struct amp_config *conf, struct amp_join_conf *j, FILE *e
 					   "join: expected two different links: a guest "
 					   "reaches itself without us",
 					   j->name[0]);
-	if (j->link[0]->type != AMP_LINK_VHOST_USER_VSOCK ||
-	    j->link[1]->type != AMP_LINK_VHOST_USER_VSOCK) {
+	if (j->link[0]->type != j->link[1]->type || j->link[0]->type == AMP_LINK_RPMSG_CHAR) {
 		fprintf(err,
 			"%s: join: %s and %s cannot be joined: expected two links of type "
-			"vhost-user-vsock\n",
+			"vhost-user-vsock, or two of type rpmsg-shm\n",
 			j->where, j->name[0], j->name[1]);
 		return -EINVAL;
 	}

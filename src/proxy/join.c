@@ -107,7 +107,8 @@ static bool request(struct amp_join_way *w, const struct amp_vsock_hdr *h,
 	const char *why;
 
 	if (p && (p->open || p->opener != w->side))
-		return end_pair(w, p, "REQUEST on a connection that is there (virtio 5.10.6.4)");
+		return end_pair(w, p,
+				"REQUEST on a connection that is there (virtio 5.10.6.4)");
 	why = request_fault(w, h);
 	if (!why && !p) {
 		p = calloc(1, sizeof(*p));
@@ -170,8 +171,7 @@ static const char *known_fault(struct amp_join_way *w, struct amp_join_pair *p,
 	} else if (h->op == AMP_VSOCK_OP_INVALID || h->op > AMP_VSOCK_OP_CREDIT_REQUEST) {
 		return "unknown operation (virtio 5.10.6.4)";
 	}
-	if (len > p->end[!me].alloc ||
-	    e->sent - p->end[!me].fwd > p->end[!me].alloc - len)
+	if (len > p->end[!me].alloc || e->sent - p->end[!me].fwd > p->end[!me].alloc - len)
 		return "more data than credit (virtio 5.10.6.3)";
 	e->sent += len;
 	return NULL;
@@ -180,10 +180,11 @@ static const char *known_fault(struct amp_join_way *w, struct amp_join_pair *p,
 /* Nobody's fault, or that of the guest that takes nothing. */
 static const char *say_full(struct amp_join_way *w)
 {
-	amp_log_some(&w->from->link.log_refused, AMP_LOG_WARN,
-		     "link %s: a connection to joined guest %s is reset: %zu bytes wait for that "
-		     "already",
-		     w->from->link.conf->name, w->to->link.conf->name, w->queued);
+	amp_log_some(
+		&w->from->link.log_refused, AMP_LOG_WARN,
+		"link %s: a connection to joined guest %s is reset: %zu bytes wait for that "
+		"already",
+		w->from->link.conf->name, w->to->link.conf->name, w->queued);
 	return NULL;
 }
 
@@ -301,8 +302,8 @@ void amp_join_stats(FILE *to)
 
 		fprintf(to,
 			"ampsock-proxy: counters: join=%s,%s pairs=%" PRIu32 " packets=%" PRIu64
-			",%" PRIu64 " bytes=%" PRIu64 ",%" PRIu64 " waiting=%zu,%zu resets=%" PRIu64
-			"\n",
+			",%" PRIu64 " bytes=%" PRIu64 ",%" PRIu64
+			" waiting=%zu,%zu resets=%" PRIu64 "\n",
 			a->from->link.conf->name, b->from->link.conf->name, a->pairs + b->pairs,
 			a->packets, b->packets, a->bytes, b->bytes, a->queued, b->queued,
 			j->resets);

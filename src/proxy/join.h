@@ -44,6 +44,7 @@
 #define AMP_JOIN_PAIRS 2048u
 #define AMP_JOIN_QUEUE (32u << 20) /* bytes that wait for one guest, of all ways to it */
 
+struct amp_end;
 struct amp_link;
 struct amp_vlink;
 struct amp_vsock;
@@ -63,7 +64,7 @@ struct amp_join_way {
 	uint32_t done;			    /* payload bytes of the first that are sent */
 	uint32_t pairs;			    /* that `from` asked for */
 	size_t queued;			    /* bytes, headers and all */
-	bool lost; /* no memory for something that must not be lost */
+	bool lost;			    /* no memory for something that must not be lost */
 	uint64_t packets;
 	uint64_t bytes;
 };
@@ -77,7 +78,7 @@ void amp_joins_free(void);
 /* A line of counters for each. */
 void amp_join_stats(FILE *to);
 
-/* ---- for vlink.c ---- */
+/* ---- for vlink.c and end_vsock.c ---- */
 
 /* The engine's hook for packets to other CIDs (vsock.h). */
 bool amp_join_packet(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
@@ -85,6 +86,9 @@ bool amp_join_packet(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 /* What waits for vl's guest, into its buffers: before its own flows have their turn (last:
  * false) and after. */
 void amp_join_deliver(struct amp_vlink *vl, bool last);
+/* A stream of link's remote to a service at addr of a joined one (rjoin.h). */
+void amp_join_incoming(struct amp_link *link, struct amp_end *end, struct amp_link *to,
+		       uint32_t addr);
 /* vl's guest is gone: the others' connections to it end. */
 void amp_join_down(struct amp_vlink *vl);
 

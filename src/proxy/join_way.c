@@ -19,9 +19,9 @@
 
 struct amp_join_chunk {
 	struct amp_join_chunk *next;
-	size_t len; /* of mem */
-	size_t put; /* bytes written */
-	size_t get; /* bytes sent: whole records */
+	size_t len;  /* of mem */
+	size_t put;  /* bytes written */
+	size_t get;  /* bytes sent: whole records */
 	size_t last; /* where the last record begins */
 	uint8_t mem[];
 };

@@ -20,6 +20,7 @@
 #include "loop.h"
 #include "offload.h"
 #include "publish.h"
+#include "rjoin.h"
 
 #ifndef AMPSOCK_VERSION
 #define AMPSOCK_VERSION "0.1.0"
@@ -260,6 +261,7 @@ static void on_counters(uv_signal_t *s, int num)
 			l->stats.stale, l->stats.drops, l->stats.attached, text);
 	}
 	amp_join_stats(stderr);
+	amp_rjoin_stats(stderr);
 }
 
 static int start_links(const struct amp_config *conf)
@@ -303,7 +305,8 @@ static int join_links(const struct amp_config *conf)
 	{
 		if (j->again)
 			continue;
-		if (amp_join_new(link_of(j->link[0]), link_of(j->link[1]))) {
+		if ((j->link[0]->type == AMP_LINK_RPMSG_SHM ? amp_rjoin_new : amp_join_new)(
+			    link_of(j->link[0]), link_of(j->link[1]))) {
 			amp_log(AMP_LOG_ERROR, "join %s,%s: no memory", j->name[0], j->name[1]);
 			return -ENOMEM;
 		}
@@ -377,6 +380,7 @@ static int run(struct settings *set)
 		_exit(r ? EXIT_RUN : 0);
 	amp_loop_fini();
 	amp_joins_free();
+	amp_rjoins_free();
 	while (!TAILQ_EMPTY(&links)) {
 		struct amp_link *l = TAILQ_FIRST(&links);
 

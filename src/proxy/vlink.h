@@ -42,7 +42,9 @@ struct amp_end_vsock {
 	};
 	struct amp_vlink *vl;
 	void *door_in, *door_out;      /* rpmsg-char: its endpoints */
-	const struct amp_forward *fwd; /* incoming: what it asked for, NULL: offload */
+	const struct amp_forward *fwd; /* incoming: what it asked for, NULL: offload, or: */
+	struct amp_link *joined;       /* a service of this link's remote, at: */
+	uint32_t joined_addr;
 	struct amp_grave grave;
 	TAILQ_ENTRY(amp_end_vsock) due_entry;
 	TAILQ_ENTRY(amp_end_vsock) starved_entry;
@@ -101,10 +103,10 @@ struct amp_vlink {
 		starved; /* wait for ring buffers, in the order they will get them */
 	struct amp_end_vsock_list metered;    /* wait for the guest to read packets */
 	struct amp_end_vsock_list connecting; /* to the guest, oldest first */
-	struct amp_join_ways joined;  /* out of here: a way for each joined guest */
+	struct amp_join_ways joined;	      /* out of here: a way for each joined guest */
 	struct amp_join_ways waiting; /* to here: with packets, in the order of their turns */
-	unsigned join_cnt; /* of joined */
-	bool join_odd;	   /* whose turn it is at the odd buffer */
+	unsigned join_cnt;	      /* of joined */
+	bool join_odd;		      /* whose turn it is at the odd buffer */
 	unsigned end_cnt;
 	uint32_t next_port; /* ours, for connections to the guest */
 	uv_timer_t tick;

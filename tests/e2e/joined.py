@@ -4,11 +4,12 @@
 """Joined guests with our own sockets at both ends: streams and messages, ends, bulk both ways at once."""
 import errno
 
-from guest import (ANY_CID, IN, MSG_EOR, NONBLOCK, OUT, RDHUP, SEQPACKET, STREAM, VSOCK, Guest, fails, links, main,
+from guest import (ANY_CID, DGRAM, IN, MSG_EOR, OUT, RPMSG, SEQPACKET, STREAM, VSOCK, Guest, fails, links, main,
                    path_of, test)
-from harness import TIMEOUT, Proxy, eq
+from harness import Proxy, eq
 
 MIB = 1 << 20
+ANY = 0xFFFFFFFF
 
 
 def joined():
@@ -117,6 +118,69 @@ def killed():
     s, t, _ = pair(a, b)
     s.send(b"again")
     eq(t.recvall(5), b"again")
+
+
+@test
+def remotes():
+    """two rpmsg remotes, joined: bulk both ways at once, raw messages, discovery, the end of one"""
+    def args(p):
+        return [x for n in "ab" for x in
+                ("--link", f"rpmsg-shm:{p.dir.name}/{n}.shm,bell=unix:{p.dir.name}/{n}.bell,name={n}")] + \
+            ["--join", "a,b"]
+    p = Proxy(args=args)
+
+    def remote(n):
+        return Guest(f"rpmsg-remote:{p.dir.name}/{n}.shm,{p.dir.name}/{n}.bell")
+    a, b = remote("a"), remote("b")
+
+    def listener(g, kind, text):
+        return g.socket(RPMSG, kind).bind((0, ANY, text)).listen()
+
+    def dial(g, kind, text):
+        s = g.socket(RPMSG, kind)
+        s.connect((0, ANY, text))  # waits for the announcement
+        return s
+    for x, y, n in ((a, b, "one"), (b, a, "two")):
+        lis = listener(y, STREAM, n)
+        later = lis.go_accept()
+        s = dial(x, STREAM, n)
+        t, _ = lis.accept(later=later)
+        size = 8 * MIB
+        laters = [t.drain(size, 1), s.drain(size, 2), s.pump(size, 1), t.pump(size, 2)]
+        for later in laters:
+            later.get(100)
+        eq([z.words for z in laters[:2]], [[str(size), "-1"]] * 2)
+        s.shutdown(1)
+        eq(t.recv(), b"")
+        t.send(b"last")
+        eq(s.recv(), b"last")
+        t.close()
+        eq(s.recv(), b"")
+        raw = listener(y, SEQPACKET, n + "raw")
+        c = dial(x, SEQPACKET, n + "raw")
+        c.send(b"first")
+        d, _ = raw.accept()
+        eq(d.recv(), b"first")
+        for k in (1, 16, 496):
+            d.send(bytes(k))
+            eq(len(c.recv()), k)
+        g = y.socket(RPMSG, DGRAM).bind((0, ANY, n + "time"))
+        e = dial(x, DGRAM, n + "time")
+        e.send(b"what time is it?")
+        _, data, who, _ = g.recvmsg()
+        g.sendto(b"late", who)
+        eq((data, e.recv()), (b"what time is it?", b"late"))
+    s = dial(a, STREAM, "one")
+    b.kill()
+    fails(errno.ECONNRESET, s.recv)
+    s = a.socket(RPMSG, STREAM)
+    waits = s.go_connect((0, ANY, "one"))
+    b = remote("b")
+    lis = listener(b, STREAM, "one")
+    waits.get()
+    t, _ = lis.accept()
+    t.send(b"again")
+    eq(s.recvall(5), b"again")
 
 
 if __name__ == "__main__":
