@@ -126,7 +126,8 @@ static void test_uml(void **state)
 	struct amp_vu_addr a = ring_addr(0);
 	struct amp_vu_state s = {0, NUM};
 	int sv[2], slave[2];
-	uint64_t q0 = 0, proto = AMP_VU_PROTO_BACKEND_REQ | AMP_VU_PROTO_REPLY_ACK | AMP_VU_PROTO_CONFIG;
+	uint64_t q0 = 0, proto = AMP_VU_PROTO_BACKEND_REQ | AMP_VU_PROTO_REPLY_ACK |
+				 AMP_VU_PROTO_CONFIG;
 
 	(void)state;
 	rig_up(&r);
