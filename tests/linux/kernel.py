@@ -21,6 +21,7 @@ from harness import Proxy, eq  # noqa: E402
 HERE = os.path.dirname(os.path.abspath(__file__))
 CASE = re.compile(r"^(\d+) - (.*?)\.\.\.(ok|skipped)?", re.MULTILINE)
 PORT = 1234
+TIMEOUT = 40
 
 
 def initrd():
@@ -36,18 +37,19 @@ def once(program, server, client, skip):
     s.expect("listening")
     c = client[0].go(f"exec {program} --mode=client --control-host={server[2]} --control-port={PORT} "
                      f"--peer-cid={server[1]}{skips}")
-    try:
-        # The programs have an alarm of 10 s for each step; a failed one's peer is not told.
-        for job in (c, s):
-            job.wait(60)
-            if job.status:
-                (s if job is c else c).kill()
-        return [(j.status, j.out.decode() + j.err.decode()) for j in (s, c)]
-    finally:
-        for job in (s, c):
-            if not job.ended():
-                job.kill()
-                job.wait()
+    for job in (c, s):
+        # They have an alarm of 10 s for each step, but not for all; and a failed one's peer is not told.
+        if not job.within(TIMEOUT):
+            job.kill()
+            job.wait()
+        if job.status:
+            (s if job is c else c).kill()
+    return [(j.status, j.out.decode() + j.err.decode()) for j in (s, c)]
+
+
+def cases(text):
+    """{number: (name, result)} of what a program printed; the result of the last may be None."""
+    return {int(m[1]): (m[2], m[3]) for m in CASE.finditer(text)}
 
 
 def both(program, server, client):
@@ -55,17 +57,21 @@ def both(program, server, client):
     found, skip = {}, []
     while True:
         (s_status, s_out), (c_status, c_out) = once(program, server, client, skip)
-        cases = {m[2]: (int(m[1]), m[3]) for m in CASE.finditer(c_out)}
-        if not cases:
+        lists = cases(s_out), cases(c_out)
+        if not lists[0] or not lists[1]:
             raise AssertionError(f"{program} does not run:\n{s_out}{c_out}")
-        found.update({n: "ok" for n, (_, r) in cases.items() if r == "ok"})
+        # One end may be content and in the next case when the other has failed.
+        bad = min((n for x in lists for n, (_, r) in x.items() if r is None), default=None)
+        for n, (name, r) in lists[0].items():
+            if r == "ok" and (bad is None or n < bad):
+                found[name] = "ok"
         if s_status == 0 and c_status == 0:
             return found
-        name, (number, _) = list(cases.items())[-1]
-        if number in skip:
+        if bad is None:
             raise AssertionError(f"{program} fails without a case:\n{s_out}{c_out}")
-        found[name] = "server: " + s_out.splitlines()[-1] + "; client: " + c_out.splitlines()[-1]
-        skip.append(number)
+        name = next(x[bad][0] for x in lists if bad in x)
+        found[name] = f"server: {s_out.splitlines()[-1]} ({s_status}); client: {c_out.splitlines()[-1]} ({c_status})"
+        skip.append(bad)
 
 
 def show(what, found):

@@ -101,6 +101,12 @@ class Job:
         self.until(self.ended, "its end", timeout)
         return self.status
 
+    def within(self, seconds):
+        """Whether it ends in that time."""
+        with self.cond:
+            self.cond.wait_for(lambda: self.lost or self.ended(), seconds)
+        return self.ended()
+
     def ok(self, timeout=None):
         """Its output; anything but status 0 is an AssertionError."""
         if self.wait(timeout) != 0:
