@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Theory of operation: join.h. */
+#include <bsd/stdlib.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "../wire/offload.h"
@@ -12,11 +12,12 @@ static TAILQ_HEAD(, amp_join) joins = TAILQ_HEAD_INITIALIZER(joins);
 
 /* ---- pairs ---- */
 
+/* Multiplied with what no guest knows: ports chosen to share a bucket are not to be had. */
 static struct amp_join_pair **bucket(struct amp_join *j, const uint32_t port[2])
 {
-	uint32_t h = port[0] * 31u ^ port[1];
+	uint64_t h = j->key[0] * port[0] + j->key[1] * port[1];
 
-	return &j->hash[(h ^ h >> 12) & (AMP_JOIN_HASH - 1u)];
+	return &j->hash[h >> (64u - AMP_JOIN_HASH_BITS)];
 }
 
 static struct amp_join_pair *find(struct amp_join *j, const uint32_t port[2], unsigned type)
@@ -115,6 +116,7 @@ static bool request(struct amp_join_way *w, const struct amp_vsock_hdr *h,
 		if (!p)
 			why = "no memory";
 	} else if (why && p) {
+		send_rst(w, p); /* it may have answered meanwhile */
 		forget(w->join, p);
 	}
 	if (why) {
@@ -247,6 +249,7 @@ int amp_join_new(struct amp_link *a, struct amp_link *b)
 
 	if (!j)
 		return -ENOMEM;
+	arc4random_buf(j->key, sizeof(j->key));
 	for (unsigned i = 0; i < 2; i++) {
 		struct amp_join_way *w = &j->way[i];
 

@@ -5,7 +5,8 @@
 
 #include "vlink.h"
 
-#define AMP_JOIN_HASH 1024u
+#define AMP_JOIN_HASH_BITS 10u
+#define AMP_JOIN_HASH	   (1u << AMP_JOIN_HASH_BITS)
 
 /* One end of a pair. Counters are free-running, as on the wire. */
 struct amp_join_end {
@@ -28,6 +29,7 @@ struct amp_join {
 	TAILQ_ENTRY(amp_join) entry;
 	struct amp_join_way way[2];
 	uint64_t resets; /* pairs ended by us: a broken rule, or no room */
+	uint64_t key[2]; /* random */
 	struct amp_join_pair *hash[AMP_JOIN_HASH];
 };
 

@@ -205,7 +205,7 @@ void amp_join_send(struct amp_join_way *w, const struct amp_vsock_hdr *h,
 	w->packets++;
 	w->bytes += len;
 	amp_work_queue(&to->work); /* kicks, and delivers */
-	if (to->vs.out && !to->vs.tx_starved && TAILQ_EMPTY(&to->waiting)) {
+	if (to->vs.out && !to->vs.tx_starved && !to->promised && TAILQ_EMPTY(&to->waiting)) {
 		do
 			r = put_packet(to, &out, &from, &left);
 		while (r > 0 && left);
@@ -266,13 +266,14 @@ void amp_join_deliver(struct amp_vlink *vl, bool last)
 
 	if (!w || !vl->vs.out)
 		return;
-	if (last && vl->vs.tx_starved)
+	if (last && (vl->vs.tx_starved || vl->promised)) {
+		if (vl->promised)
+			amp_work_queue(&vl->work); /* what the guest's own flows leave */
 		return;
-	avail = amp_vq_avail(vl->vs.out);
-	if (!last) {
-		vl->join_odd = !vl->join_odd;
-		avail = (avail + vl->join_odd) / 2u;
 	}
+	avail = amp_vq_avail(vl->vs.out);
+	if (!last)
+		avail = amp_vlink_share(vl, avail);
 	while (avail && w) {
 		int n = w->lost ? torn(vl, "no memory for its packets")
 				: turn(w, avail < TURN ? avail : TURN);

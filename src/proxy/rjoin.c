@@ -169,8 +169,42 @@ static void announced(struct amp_rjoin_side *s, const char *name, uint32_t addr)
 			name_of(s), text, name_of(s->other), AMP_RJOIN_NAMES);
 		return;
 	}
-	amp_log(AMP_LOG_DEBUG, "link %s: its service %s is announced to link %s", name_of(s),
-		text, name_of(s->other));
+	amp_log_some(&link->log_guest, AMP_LOG_DEBUG,
+		     "link %s: its service %s is announced to link %s", name_of(s), text,
+		     name_of(s->other));
+}
+
+static void close_all(struct amp_rjoin_aliases *list)
+{
+	struct amp_rjoin_alias *a;
+
+	while ((a = TAILQ_FIRST(list)) != NULL)
+		alias_close(a);
+}
+
+/* One more announcement or withdrawal for the other remote? */
+static bool news(struct amp_rjoin_side *s)
+{
+	struct amp_link *link = &s->rl->vl.link;
+	uint64_t now = amp_now_ms(), more = (now - s->news_ms) / AMP_RJOIN_NEWS_MS;
+
+	s->news_ms += more * AMP_RJOIN_NEWS_MS;
+	s->news = more < AMP_RJOIN_NEWS - s->news ? s->news + (unsigned)more : AMP_RJOIN_NEWS;
+	if (s->muted)
+		return false;
+	if (s->news) {
+		s->news--;
+		return true;
+	}
+	s->muted = true;
+	link->stats.refused++;
+	amp_log_some(
+		&link->log_refused, AMP_LOG_WARN,
+		"link %s: it announces and withdraws services without end: link %s is told "
+		"of none, until it starts anew",
+		name_of(s), name_of(s->other));
+	close_all(&s->names);
+	return false;
 }
 
 bool amp_rjoin_service(struct amp_rlink *rl, const char *name, uint32_t addr, bool gone)
@@ -186,9 +220,11 @@ bool amp_rjoin_service(struct amp_rlink *rl, const char *name, uint32_t addr, bo
 			if (a->addr == addr && strcmp(a->name, name) == 0)
 				break;
 		}
-		if (a && gone)
+		if (!a == gone || !news(s)) /* it changes nothing */
+			continue;
+		if (gone)
 			alias_close(a);
-		else if (!a && !gone)
+		else
 			announced(s, name, addr);
 	}
 	return !TAILQ_EMPTY(&rl->joined);
@@ -228,6 +264,12 @@ static bool put(struct amp_rjoin_side *to, uint32_t src, uint32_t dst, const voi
 	return true;
 }
 
+/* The remote's own connections come first with what is there. */
+static bool flows_wait(const struct amp_rlink *rl)
+{
+	return rl->vl.vs.path_starved || rl->vl.promised;
+}
+
 static void forward(struct amp_rjoin_side *to, uint32_t src, uint32_t dst,
 		    const struct amp_rpmsg_rx *rx)
 {
@@ -235,7 +277,8 @@ static void forward(struct amp_rjoin_side *to, uint32_t src, uint32_t dst,
 	struct amp_rjoin_message *m;
 
 	amp_work_queue(&to->rl->vl.work); /* rings, and flushes */
-	if (STAILQ_EMPTY(&to->queue) && put(to, src, dst, rx->data, rx->len))
+	if (STAILQ_EMPTY(&to->queue) && !flows_wait(to->rl) &&
+	    put(to, src, dst, rx->data, rx->len))
 		return;
 	m = need <= AMP_RJOIN_QUEUE - to->queued ? malloc(need) : NULL;
 	if (!m) {
@@ -282,10 +325,12 @@ static void pop(struct amp_rjoin_side *to)
 
 void amp_rjoin_flush(struct amp_rlink *rl, bool last)
 {
-	unsigned left = rl->bus.out ? amp_vq_avail(rl->bus.out) / (last ? 1u : 2u) : 0;
+	unsigned left = rl->bus.out ? amp_vq_avail(rl->bus.out) : 0;
 	struct amp_rjoin_side *s, *next;
 
-	if (last && rl->vl.vs.path_starved)
+	if (!last)
+		left = amp_vlink_share(&rl->vl, left);
+	else if (flows_wait(rl))
 		left = 0;
 	for (s = TAILQ_FIRST(&rl->joined); s && left; s = next) {
 		const struct amp_rjoin_message *m = STAILQ_FIRST(&s->queue);
@@ -305,7 +350,11 @@ void amp_rjoin_flush(struct amp_rlink *rl, bool last)
 	}
 	TAILQ_FOREACH(s, &rl->joined, entry)
 	{
-		if (last && rl->bus.out && !STAILQ_EMPTY(&s->queue))
+		if (!last || STAILQ_EMPTY(&s->queue))
+			continue;
+		if (rl->vl.promised)
+			amp_work_queue(&rl->vl.work); /* what they leave */
+		else if (rl->bus.out)
 			rl->bus.tx_starved =
 				true; /* the remote is to say when it has buffers */
 	}
@@ -369,6 +418,8 @@ int amp_rjoin_new(struct amp_link *a, struct amp_link *b)
 
 		s->rl = rl[i];
 		s->other = &j->side[!i];
+		s->news = AMP_RJOIN_NEWS;
+		s->news_ms = amp_now_ms();
 		TAILQ_INIT(&s->names);
 		TAILQ_INIT(&s->sources);
 		STAILQ_INIT(&s->queue);
@@ -378,20 +429,13 @@ int amp_rjoin_new(struct amp_link *a, struct amp_link *b)
 	return 0;
 }
 
-static void close_all(struct amp_rjoin_aliases *list)
-{
-	struct amp_rjoin_alias *a;
-
-	while ((a = TAILQ_FIRST(list)) != NULL)
-		alias_close(a);
-}
-
 void amp_rjoin_down(struct amp_rlink *rl)
 {
 	struct amp_rjoin_side *s;
 
 	TAILQ_FOREACH(s, &rl->joined, entry)
 	{
+		s->muted = false;
 		close_all(&s->names);
 		close_all(&s->sources);
 		close_all(&s->other->sources); /* nobody here knows them any more */

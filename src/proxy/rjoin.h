@@ -23,7 +23,9 @@
  * bytes a direction, and one that finds no room there is dropped and counted, as is one longer
  * than the receiver's buffers: a remote that takes nothing stops nobody else.
  *
- * When a remote goes, its names are withdrawn from the other, and its aliases with them.
+ * When a remote goes, its names are withdrawn from the other, and its aliases with them. One
+ * that announces and withdraws without end would fill the other's buffers with that: above a
+ * rate that no honest one needs its names are withdrawn, until it starts anew.
  */
 #ifndef AMP_PROXY_RJOIN_H
 #define AMP_PROXY_RJOIN_H
@@ -32,6 +34,8 @@
 
 #define AMP_RJOIN_NAMES	  64u
 #define AMP_RJOIN_SOURCES 256u
+#define AMP_RJOIN_NEWS	  512u /* announcements and withdrawals at once, and then one: */
+#define AMP_RJOIN_NEWS_MS 5u   /* in this time */
 #define AMP_RJOIN_QUEUE	  (256u * 1024u)
 
 struct amp_rjoin_side;
@@ -64,6 +68,9 @@ struct amp_rjoin_side {
 	struct amp_rjoin_aliases names;
 	struct amp_rjoin_aliases sources; /* longest silent first */
 	unsigned name_cnt, source_cnt;
+	unsigned news; /* that are still allowed */
+	uint64_t news_ms;
+	bool muted; /* it has no names for the other any more, in this life */
 	STAILQ_HEAD(, amp_rjoin_message) queue; /* to this remote */
 	size_t queued;
 	uint64_t messages, bytes, drops; /* to this remote */

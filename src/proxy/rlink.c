@@ -117,10 +117,11 @@ static int stream_run(struct amp_vlink *vl, unsigned budget)
 
 	if (n < 0)
 		return n;
-	amp_rjoin_flush(rl, false);
+	if (budget)
+		amp_rjoin_flush(rl, false);
 	amp_rnames_tell(&rl->names, &vl->rs);
 	amp_rstream_run(&vl->rs);
-	if (budget == 0) /* the last of this pass */
+	if (!budget) /* the last of this pass */
 		amp_rjoin_flush(rl, true);
 	return rl->bus.out && rl->bus.out->broken ? -EBADMSG : n;
 }

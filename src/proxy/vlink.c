@@ -76,6 +76,7 @@ static void hook_tx_ready(struct amp_vsock *vs)
 		TAILQ_REMOVE(&vl->starved, e, starved_entry);
 		e->on_starved = false;
 		e->writable = true;
+		vl->promised = true;
 		amp_end_vsock_due(e);
 	}
 }
@@ -205,6 +206,13 @@ static void complain(struct amp_vlink *vl)
 
 static void tick_start(struct amp_vlink *vl);
 
+unsigned amp_vlink_share(struct amp_vlink *vl, unsigned avail)
+{
+	if (avail & 1u)
+		vl->join_odd = !vl->join_odd;
+	return avail / 2u + (avail & vl->join_odd);
+}
+
 int amp_vlink_run(struct amp_vlink *vl)
 {
 	bool more;
@@ -212,6 +220,7 @@ int amp_vlink_run(struct amp_vlink *vl)
 
 	amp_pass.held_cnt = 0;
 	amp_pass.iov_cnt = 0;
+	vl->promised = false;
 	amp_join_deliver(vl, false);
 	n = vl->ops->run(vl, AMP_VLINK_BATCH);
 	serve_due(vl); /* also when the ring is broken: held packets are in it */

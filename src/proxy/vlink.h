@@ -107,6 +107,7 @@ struct amp_vlink {
 	struct amp_join_ways waiting; /* to here: with packets, in the order of their turns */
 	unsigned join_cnt;	      /* of joined */
 	bool join_odd;		      /* whose turn it is at the odd buffer */
+	bool promised; /* starved ends were told of buffers in this pass, or since */
 	unsigned end_cnt;
 	uint32_t next_port; /* ours, for connections to the guest */
 	uv_timer_t tick;
@@ -165,6 +166,8 @@ void amp_end_vsock_due(struct amp_end_vsock *e);
 void amp_end_vsock_ask(struct amp_end_vsock *e);
 /* Somebody is metered: look again soon. */
 void amp_vlink_metered(struct amp_vlink *vl);
+/* Joined peers' part of the buffers that there are now. */
+unsigned amp_vlink_share(struct amp_vlink *vl, unsigned avail);
 /* Tell the user what there is to tell. */
 void amp_end_vsock_serve(struct amp_end_vsock *e);
 /* From the engine's data hook: 0 or 1 as it wants, -errno. */

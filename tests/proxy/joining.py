@@ -18,6 +18,11 @@ def links(p):
             ("--link", f"vhost-user-vsock:{p.path}{i},cid={3 + i},name={n}")]
 
 
+def till(g, cond, timeout=None):
+    if not g.wait(cond, timeout):
+        raise AssertionError("it does not come")
+
+
 class Joined:
     """g (CID 3) and h (CID 4) are joined, x (CID 5) is not."""
 
@@ -38,9 +43,9 @@ class Joined:
         return c, self.h.accept(port)
 
     def counters(self):
-        n = len(self.p.lines)
         self.p.counters()
-        return self.p.log("counters: join=", start=n)
+        at = max(i for i, x in enumerate(self.p.lines) if f"counters: link={self.p.first}" in x)
+        return self.p.log("counters: join=", start=at)
 
     def end(self):
         for g in (self.g, self.h, self.x):
@@ -80,7 +85,7 @@ def stream():
     d.wait(lambda: d.peer_shut == RCV | SEND)
     b.reset()
     d.reset()
-    a.g.wait(lambda: a.state == c.state == "reset")
+    till(a.g, lambda: a.state == c.state == "reset")
     eq("pairs=0 " in j.counters(), True, "pairs after the end")
     j.end()
 
@@ -188,7 +193,7 @@ def half_close():
         a.shutdown(SEND | RCV)
         b.wait(lambda: b.peer_shut == SEND | RCV)
         b.reset()
-        a.g.wait(lambda: a.state == "reset")
+        till(a.g, lambda: a.state == "reset")
         j.end()
 
 
@@ -202,7 +207,7 @@ def ends():
         a, b = j.pair()[::turn]
         a.send(b"last words" * 1000)
         a.reset()
-        b.g.wait(lambda: b.state == "reset")
+        till(b.g, lambda: b.state == "reset")
         eq(bytes(b.rx), b"last words" * 1000)
     j.h.close()
     j.g.others = []
@@ -224,10 +229,10 @@ def death():
         for _ in range(3):
             b.post(RW, bytes([i]) * 60000)
         b.g.flush()
-    j.h.wait(lambda: len(j.h.tx_free) == j.h.num)
+    till(j.h, lambda: len(j.h.tx_free) == j.h.num)
     j.h.close()
     j.p.log("link h: guest detached")
-    j.g.wait(lambda: all(a.state == "reset" for a, _ in pairs))
+    till(j.g, lambda: all(a.state == "reset" for a, _ in pairs))
     for i, (a, _) in enumerate(pairs):
         eq(bytes(a.rx), bytes([i]) * 180000)
     eq("pairs=0 " in j.counters(), True)
@@ -266,7 +271,7 @@ def reboot():
         h.post_rx(i)
     h.notify(0)
     j.p.log("link h: the guest restarted")
-    j.g.wait(lambda: a.state == "reset")
+    till(j.g, lambda: a.state == "reset")
     j.g.next_port = 1024
     a, b = j.pair()
     b.send(b"anew")
@@ -282,7 +287,7 @@ def paused():
     a, b = j.pair()
     bases = [j.h.stop_queue(q) for q in range(2)]
     a.send(b"z" * 200000)
-    j.g.wait(lambda: len(j.g.tx_free) == j.g.num)
+    till(j.g, lambda: len(j.g.tx_free) == j.g.num)
     j.h.mem_table()
     for q in range(2):
         j.h.start_queue(q, bases[q])
@@ -334,6 +339,111 @@ def stalled():
     j.end()
 
 
+@test
+def gathered():
+    """small packets that wait cost their bytes and come as few, each on its own connection"""
+    j = Joined(num=16)
+    (a, b), (c, d) = j.pair(), j.pair()
+    seen = []
+    take = j.h.input
+    j.h.input = lambda packet: (seen.append(packet), take(packet))
+    j.g.others = []
+    want = [bytearray(), bytearray()]
+    for i in range(3000):
+        for k, e in enumerate((a, c)[:2 if i % 500 == 0 else 1]):
+            data = bytes([i & 255]) * (1 + i % 7)
+            e.post(RW, data)
+            e.tx_cnt += len(data)
+            want[k] += data
+        if i % 100 == 0:
+            a.post(CREDIT_REQUEST)
+            a.post(CREDIT_REQUEST)
+        if i % 10 == 0:
+            j.g.poll(0)
+    j.g.flush()
+    till(j.g, lambda: len(j.g.tx_free) == j.g.num)
+    line = j.counters()
+    eq("waiting=0,0" in line, False, line)
+    eq(int(line.split("waiting=")[1].split(",")[0]) < 25000, True, line)
+    j.g.others = [j.h]
+    eq(b.recv_exact(len(want[0])), bytes(want[0]))
+    eq(d.recv_exact(len(want[1])), bytes(want[1]))
+    eq(len(seen) < 150, True, len(seen))
+    eq("waiting=0,0" in j.counters(), True, j.counters())
+    j.end()
+
+
+def forever(s):
+    try:
+        while True:
+            s.sendall(b"f" * 65536)
+    except OSError:
+        pass
+
+
+@test
+def shares():
+    """few receive buffers: what is joined and what the guest's own flows bring get their shares"""
+    for num in (1, 2, 8):
+        srv = Server(forever)
+        j = Joined(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", joins=("x,g", "h,x"))
+        j.x.close()
+        j.p.log("link x: guest detached")
+        mark = len(j.p.lines)
+        j.x = x = Guest(j.p.path + "2", num=num)  # the rule is of the last link
+        j.p.log("link x: guest attached", start=mark)
+        x.listen(1)
+        own, got = x.connect(6000), [0, 0, 0]
+        j.g.others, j.h.others = [x], [x]
+        ends = [j.g.connect(1, cid=5), j.h.connect(1, cid=5)]
+        conns = [own] + [x.accept(1) for _ in ends]
+        j.g.others, j.h.others, x.others = [], [], [j.g, j.h]
+        while min(got) < 300000 and max(got) < 30 * MIB:
+            for e in ends:
+                while e.credit() > 0 and e.g.tx_free:
+                    n = min(e.credit(), 60000)
+                    e.post(RW, bytes(n))
+                    e.tx_cnt += n
+                e.g.flush()
+            x.poll(1)
+            for i, c in enumerate(conns):
+                if c.rx:
+                    got[i] += len(c.recv())
+                    c.post(CREDIT_UPDATE)
+        eq(max(got) < 20 * min(got), True, f"{num} buffers: {got}")
+        for g in (j.g, j.h, x):
+            g.close()
+        j.p.stop()
+        srv.close()
+
+
+@test
+def quiet():
+    """a guest that takes nothing, of joined guests or of its own flows, costs no processor time"""
+    srv = Server(forever)
+    j = Joined(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", joins=("x,g",), num=16)
+    j.x.listen(1)
+    own = j.x.connect(6000)
+    j.g.others = [j.x]
+    a, b = j.g.connect(1, cid=5), j.g.connect(1, cid=5)
+    j.g.others = []
+    for c in (a, b):
+        c.send(bytes(262144))
+    till(j.g, lambda: len(j.g.tx_free) == j.g.num)
+
+    def cpu():
+        with open(f"/proc/{j.p.proc.pid}/stat", encoding="ascii") as f:
+            return sum(map(int, f.read().rpartition(")")[2].split()[11:13])) / os.sysconf("SC_CLK_TCK")
+    j.g.wait(lambda: False, 0.2)
+    before = cpu()
+    j.g.wait(lambda: False, 0.6)
+    eq(cpu() - before < 0.1, True, f"{cpu() - before} s")
+    j.g.others = [j.x]
+    till(j.g, lambda: len(own.rx) > 100000 and sum(len(c.rx) for c in j.x.accepted[1]) == 2 * 262144)
+    j.end()
+    srv.close()
+
+
 def dead(*ends):
     for e in ends:
         if not e.g.wait(lambda e=e: e.state == "reset"):
@@ -365,10 +475,19 @@ def liars():
     a, b = j.pair(buf_alloc=1000)
     b.post(CREDIT_UPDATE, buf_alloc=10)
     j.h.flush()
-    j.g.wait(lambda: a.peer_alloc == 10)
+    till(j.g, lambda: a.peer_alloc == 10)
     a.post(RW, bytes(1000))
     j.g.flush()
     eq(len(b.recv_exact(1000)), 1000)
+    # asked twice: the first was forgotten
+    j.h.listening.clear()
+    twice = j.g.new(5001, cid=4)
+    take, asked = j.h.input, []
+    j.h.input = lambda packet: asked.append(HDR.unpack(packet[:44])[6])
+    twice.post(REQUEST)
+    twice.post(REQUEST, buf_alloc=99)
+    till(j.g, lambda: asked == [REQUEST, REQUEST])
+    j.h.input = take
     # before it was answered
     j.h.listening.clear()
     j.h.input = lambda packet: None  # h says nothing
@@ -413,6 +532,59 @@ def rss(p):
 
 
 @test
+def truncated():
+    """a guest that takes its memory away while its neighbour sends to it, or it to its neighbour"""
+    for who in (0, 1):
+        j = Joined()
+        (a, b), (c, d) = j.pair(), j.pair(port=5001)
+        bad, good, mine, theirs = (j.g, j.h, a, b) if who else (j.h, j.g, b, a)
+        j.g.others = j.h.others = []
+        for _ in range(4):
+            mine.post(RW, bytes(60000))
+        os.ftruncate(bad.memfd, 0)  # nothing of it may be touched from here on
+        try:
+            os.eventfd_write(bad.kick[1], 1)
+            for _ in range(4):
+                theirs.post(RW, bytes(60000))
+            good.flush()
+        except Gone:
+            pass
+        till(good, lambda: theirs.state == "reset" and (d if who else c).state == "reset")
+        j.p.log(f"link {'g' if who else 'h'}: link reset")
+        good.others = [j.x]
+        eq("pairs=0 " in j.counters(), True, j.counters())
+        good.close()
+        j.x.close()
+        j.p.stop()
+
+
+@test
+def bad_buffers():
+    """receive buffers without room, or outside of the memory: the link of the guest that offers them ends"""
+    for length, addr in ((44, 0), (43, 0), (0, 0), (4096, 1 << 40)):
+        j = Joined(num=4)
+        a, b = j.pair()
+        j.g.others = []
+
+        def post(i, length=length, addr=addr, h=j.h):
+            h.put_desc(0, i, h.base + h.rx_base + i * h.rx_len + addr, length, 2)
+            h.offer(0, i)
+        j.h.post_rx = post
+        try:
+            for _ in range(8):
+                a.post(RW, bytes(3000))
+                j.g.flush()
+                j.h.poll(0.05)
+        except (Gone, ConnectionResetError):
+            pass
+        till(j.g, lambda: a.state == "reset")
+        j.p.log("link h: link reset: (receive buffer without room|descriptor address outside)")
+        j.g.close()
+        j.x.close()
+        j.p.stop()
+
+
+@test
 def bounded():
     """a receiver that gives a gigabyte of credit and takes nothing: 32 MiB wait, then RST"""
     j = Joined()
@@ -429,7 +601,7 @@ def bounded():
     j.p.log("link g: a connection to joined guest h is reset: 3.* bytes wait")
     eq(rss(j.p) - before < 160 * MIB, True, f"{rss(j.p) - before} bytes")  # sanitizers quarantine
     j.g.others = [j.h]
-    b.g.wait(lambda: b.state == "reset", 60)
+    till(b.g, lambda: b.state == "reset", 60)
     a, b = j.pair(port=5001)
     a.send(b"new")
     eq(b.recv_exact(3), b"new")

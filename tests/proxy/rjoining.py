@@ -7,15 +7,20 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 from harness import Proxy, Server, eq, main, test  # noqa: E402
-from rpmsgguest import (ACCEPT_PORT, DA, DOOR, NS, NS_ADDR, RPMSG, EventBell, Raw, Remote, Service)  # noqa: E402
+from rpmsgguest import ACCEPT_PORT, DA, DATA, DOOR, HDR, NS, NS_ADDR, RPMSG, EventBell, Raw, Remote  # noqa: E402
 from rpmsgrig import echo  # noqa: E402
-from vguest import RCV, SEND, Reset  # noqa: E402
+from vguest import SEND, Reset  # noqa: E402
+
+
+def till(g, cond, timeout=None):
+    if not g.wait(cond, timeout):
+        raise AssertionError("it does not come")
 
 
 class Joined:
     """Remotes a and b are joined, c is not."""
 
-    def __init__(self, *rules, joins=("a,b",), keys=("", "", "")):
+    def __init__(self, *rules, joins=("a,b",), keys=("", "", ""), **kw):
         self.bells = [EventBell() for _ in range(3)]
         path = "/dev/shm/ampsock-test-%d-" % os.getpid()
 
@@ -26,14 +31,14 @@ class Joined:
             return out + [y for j in joins for y in ("--join", j)] + \
                 [x for r in rules for x in ("--" + r.split(" ", 1)[0], r.split(" ", 1)[1])]
         self.p = Proxy(args=args, fds=lambda: [fd for b in self.bells for fd in b.fds()])
-        self.a, self.b, self.c = self.all = [Remote(path + n, b) for n, b in zip("abc", self.bells)]
+        self.a, self.b, self.c = self.all = [Remote(path + n, b, **kw) for n, b in zip("abc", self.bells)]
         for r in self.all:
             r.others = [x for x in self.all if x is not r]
 
     def counters(self):
-        n = len(self.p.lines)
         self.p.counters()
-        return self.p.log("counters: join=", start=n)
+        at = max(i for i, x in enumerate(self.p.lines) if f"counters: link={self.p.first}" in x)
+        return self.p.log("counters: join=", start=at)
 
     def end(self):
         for r in self.all:
@@ -58,22 +63,22 @@ def announced():
     j.b.lookup("bytes~s")
     eq((names(j.b), names(j.c)), (["bytes~s", "raw"], []))
     j.a.announce("raw", raw, gone=True)
-    j.b.wait(lambda: names(j.b) == ["bytes~s"])
+    till(j.b, lambda: names(j.b) == ["bytes~s"])
     j.b.listen("other")
     j.a.lookup("other~s")
     j.b.reboot()  # and with it everything that it knew and had
     j.b.wait_up()
     j.b.lookup("bytes~s")
-    j.a.wait(lambda: names(j.a) == [])
+    till(j.a, lambda: names(j.a) == [])
     eq("services=1,0 " in j.counters(), True, j.counters())
     j.a.reboot()
     j.a.wait_up()
-    j.b.wait(lambda: names(j.b) == [])
+    till(j.b, lambda: names(j.b) == [])
     for bad in (b"a b", b"tab\t", b"\xff\xfe"):
         j.a.post(0x77, NS_ADDR, NS.pack(bad, 0x77, 0))
     j.a.post(0x77, NS_ADDR, NS.pack(b"good", 0x77, 0))
     j.a.flush()
-    j.b.wait(lambda: names(j.b))
+    till(j.b, lambda: names(j.b))
     eq(names(j.b), ["good"])
     j.end()
 
@@ -103,7 +108,7 @@ def stream():
         s = x.connect(n)
         t = y.accept(n)
         t.reset()
-        s.g.wait(lambda s=s: s.state == "reset")
+        till(s.g, lambda s=s: s.state == "reset")
         y.listening.clear()
         try:
             x.connect(n)
@@ -172,7 +177,7 @@ def raw():
     line = j.counters()
     eq("services=0,1 " in line and "drops=0,0" in line, True, line)
     j.b.announce("raw", srv, gone=True)
-    j.a.wait(lambda: "raw" not in j.a.services)
+    till(j.a, lambda: "raw" not in j.a.services)
     one.send(at, b"too late")
     j.a.wait(lambda: False, 0.05)
     eq(srv.msgs, [])
@@ -193,13 +198,13 @@ def many_sources():
     eq(len({s for s, _ in got}), 700)
     eq("sources=256,0 " in j.counters(), True, j.counters())
     srv.send(got[699][0], b"back")
-    j.a.wait(lambda: j.a.unknown)
+    till(j.a, lambda: j.a.unknown)
     eq(j.a.unknown, [(at, 5699, b"back")])
     for _ in range(3):  # names: 64 of them
         for i in range(100):
             j.a.post(900 + i, NS_ADDR, NS.pack(b"n%d" % i, 900 + i, 0))
     j.a.flush()
-    j.b.wait(lambda: len(names(j.b)) == 64)
+    till(j.b, lambda: len(names(j.b)) == 64)
     eq("services=64,1 " in j.counters(), True, j.counters())
     j.p.log("link a: its service n64 is not passed on to link b: more than 64")
     for src in (NS_ADDR, 0xffffffff):
@@ -207,6 +212,70 @@ def many_sources():
     j.a.post(77, at, b"end")
     eq(srv.recv()[1], b"end")
     j.end()
+
+
+@test
+def restless():
+    """a remote that announces and withdraws without end has no names any more, until it starts anew"""
+    j = Joined()
+    j.a.listen("good")
+    j.b.lookup("good~s")
+    ep = Raw(j.a)
+    for _ in range(2000):
+        j.a.announce("flap", ep)
+        j.a.announce("flap", ep, gone=True)
+    j.p.log("link a: it announces and withdraws services without end: link b is told of none")
+    till(j.b, lambda: not names(j.b))
+    eq("services=0,0 " in j.counters(), True, j.counters())
+    j.b.listen("mine")  # the other way it works
+    s = j.a.connect("mine")
+    t = j.b.accept("mine")
+    s.send(b"x")
+    eq(t.recv(), b"x")
+    j.a.reboot()
+    j.a.wait_up()
+    j.a.listen("good")
+    j.b.lookup("good~s")
+    j.end()
+
+
+@test
+def shares():
+    """few buffers: raw messages, joined streams and the remote's own flows all get some"""
+    def forever(s):
+        try:
+            while True:
+                s.sendall(b"f" * 65536)
+        except OSError:
+            pass
+    for num in (1, 2, 8):
+        srv = Server(forever)
+        j = Joined(f"expose rpmsg:own -> tcp 127.0.0.1:{srv.port}", joins=("a,c", "c,b"), num=num)
+        raw = Raw(j.c, 0x30)
+        j.c.announce("raw", raw)
+        j.c.listen("bytes")
+        at = j.a.lookup("raw")
+        send = j.b.connect("bytes")
+        take = j.c.accept("bytes")
+        own = j.c.connect("own")
+        got = [0, 0, 0]
+        while min(got) < 20000 and max(got) < 2000000:
+            if j.a.raw_post(RPMSG.pack(0x500, at, 0, 400, 0) + bytes(400)):
+                j.a.flush()
+            n = min(send.credit(), 400)
+            if n > 0 and j.b.raw_post(RPMSG.pack(send.addr, send.peer, 0, n + 8, 0) +
+                                      HDR.pack(DATA, 0, send.peer_tag, send.fwd_cnt) + bytes(n)):
+                send.tx_cnt += n
+                j.b.flush()
+            j.c.poll(0.01)
+            got[0] += sum(len(d) for _, d in raw.msgs)
+            raw.msgs.clear()
+            for i, c in ((1, take), (2, own)):
+                if c.rx:
+                    got[i] += len(c.recv())
+        eq(max(got) < 50 * min(got), True, f"{num} buffers: {got}")
+        j.end()
+        srv.close()
 
 
 @test
@@ -227,7 +296,7 @@ def stalled():
     eq(1000 < drops < 1400, True, drops)
     j.a.others = [j.b, j.c]
     n = 2000 - drops
-    j.a.wait(lambda: len(srv.msgs) == n)
+    till(j.a, lambda: len(srv.msgs) == n)
     eq([int(d[:4]) for _, d in srv.msgs], list(range(n)))
     j.end()
 
@@ -259,8 +328,8 @@ def death():
         c.send(b"x" * 3000)
     peers[0].send(b"y")
     j.b.reboot()
-    j.a.wait(lambda: all(c.state == "reset" for c in conns))
-    j.a.wait(lambda: names(j.a) == [])
+    till(j.a, lambda: all(c.state == "reset" for c in conns))
+    till(j.a, lambda: names(j.a) == [])
     j.b.wait_up()
     j.b.lookup("mine~s")
     j.b.listen("svc")
@@ -317,7 +386,7 @@ def garbage():
     eq(t.recv_exact(5), b"alive")
     d = j.a.connect("svc")
     d.send(b"a, too")
-    j.b.wait(lambda: any(bytes(x.rx) == b"a, too" for x in j.b.accepted["svc"]))
+    till(j.b, lambda: any(bytes(x.rx) == b"a, too" for x in j.b.accepted["svc"]))
     j.end()
 
 
