@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-# timeout: 170
+# timeout: 300
 """Two Linux guests, joined: bulk, messages, ends, and what a guest that stalls or dies does to the other."""
 import errno
 import os

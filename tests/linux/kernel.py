@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-# timeout: 170
+# timeout: 300
 """The kernel's own two-ended AF_VSOCK tests: over its loopback, and between two joined guests.
 
 vsock_test and vsock_diag_test are the kernel's, built from Debian's source package. A case that

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-# timeout: 170
+# timeout: 300
 """Linux's virtio-vsock driver as the guest: ordinary programs and the kernel's own sockets."""
 import errno
 import hashlib
 import os
 import select
+import signal
 import socket
 import struct
 import sys
@@ -432,6 +433,28 @@ def module_reloaded():
     p.wait_counter("flows", 0)
     server.close()
     other.close()
+
+
+@test
+def proxy_killed():
+    """a proxy that is killed: the guest's kernel is told, its sockets fail, none hangs; CID 1 goes on"""
+    server = Server(echo)
+    p, g = up(f"expose vsock:6000 -> tcp {LOOP}:{server.port}")
+    a = Agent(g)
+    g.run("modprobe vsock_loopback")
+    s = vsock(a, 6000)
+    s.send(b"x")
+    eq(s.recv(), b"x")
+    waits = s.go_recv(1)
+    p.stop(signal.SIGKILL)
+    fails(errno.ECONNRESET, waits.get, TIMEOUT)
+    fails(errno.ENODEV, a.socket(VSOCK).connect, (HOST, 6000))
+    ls = listener(a, 9000)
+    later = ls.go_accept()
+    u = vsock(a, 9000, cid=1)
+    ls.accept(later=later)
+    u.close()
+    server.close()
 
 
 @test

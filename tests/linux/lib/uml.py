@@ -38,10 +38,20 @@ RUN, IN, KILL, OUT, ERR, EXIT, UP, GOT = range(1, 9)
 PIECE = 1024
 WINDOW = 2048  # see init.c
 PR_SET_CHILD_SUBREAPER = 36
+SHM = "/dev/shm"  # must be a tmpfs that may hold programs
+SHM_NEEDED = 512 << 20
 
 
 def subreaper():
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def check_shm():
+    """Guest memory is taken as it is touched: a file system that is full kills the guest."""
+    st = os.statvfs(SHM)
+    if st.f_bavail * st.f_frsize < SHM_NEEDED:
+        raise SystemExit(f"{SHM} has less than {SHM_NEEDED >> 20} MiB free, which the guests' memory needs "
+                         f"(mount -o remount,size=1G {SHM}; with docker: --shm-size=1g)")
 
 
 def ethernet():
@@ -188,15 +198,15 @@ class Guest:
     def boot(self):
         """Returns when the guest takes commands."""
         subreaper()
-        shm = "/dev/shm"
+        check_shm()
         # For uml_dir: the names of its sockets must be short. Guest memory is no name's.
-        self.dir = tempfile.mkdtemp(prefix="uml-", dir=shm)
+        self.dir = tempfile.mkdtemp(prefix="uml-", dir=SHM)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         r, w = os.pipe()
         self.line, self.lock = ours, threading.Condition()
         self.unread = 0
         self.seq, self.jobs, self.up = 0, {}, Job(self, 0, "boot")
-        env = dict(os.environ, TMPDIR=shm, LD_PRELOAD=SHIM)
+        env = dict(os.environ, TMPDIR=SHM, LD_PRELOAD=SHIM)
         fds = [theirs.fileno(), w] + ([self.net] if self.net is not None else [])
         self.proc = subprocess.Popen(self.command(theirs.fileno(), w), stdin=subprocess.DEVNULL, stdout=w,
                                      stderr=w, pass_fds=fds, env=env, process_group=0)
