@@ -4,7 +4,12 @@
 """Two Linux guests, joined: bulk, messages, ends, and what a guest that stalls or dies does to the other."""
 import errno
 import os
+import re
+import signal
+import struct
 import sys
+import threading
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import initramfs  # noqa: E402
@@ -16,6 +21,8 @@ from harness import Proxy, Server, eq  # noqa: E402
 TIMEOUT = uml.TIMEOUT
 MSG_NOSIGNAL = 0x4000
 MIB = 1 << 20
+BUFFER_SIZE = 0  # SO_VM_SOCKETS_BUFFER_SIZE
+ROOM = 16384  # messages: each takes 4 KiB of the guest
 
 
 def initrd():
@@ -29,8 +36,11 @@ def joined(*rules, names=("a", "b"), joins=("a,b",)):
     return p, machines, [Agent(m) for m in machines]
 
 
-def pair(a, b, kind=STREAM, port=5000, cid=4):
-    lis = b.socket(VSOCK, kind).bind((ANY_CID, port)).listen(16)
+def pair(a, b, kind=STREAM, port=5000, cid=4, room=None):
+    lis = b.socket(VSOCK, kind).bind((ANY_CID, port))
+    if room:
+        lis.setopt(VSOCK, BUFFER_SIZE, struct.pack("<Q", room))
+    lis.listen(16)
     later = lis.go_accept()
     s = a.socket(VSOCK, kind)
     s.connect((cid, port))
@@ -168,6 +178,52 @@ def killed():
     s, t, _ = pair(a, b)
     s.send(b"again")
     eq(t.recvall(5), b"again")
+
+
+def pairs(p):
+    """Connections that the join knows."""
+    n = len(p.lines)
+    p.proc.send_signal(signal.SIGUSR1)
+    return int(re.search(r" pairs=(\d+)", p.log("counters: join=", start=n))[1])
+
+
+@test
+def small():
+    """writes of 1 to 7 bytes into a reader that waits, stream and messages: nothing is lost, nothing reset"""
+    _, _, (a, b) = joined()
+    for kind, port in ((STREAM, 5000), (SEQPACKET, 5001)):
+        s, t, _ = pair(a, b, kind, port, room=ROOM)
+        s.nonblock()
+        sent = int(s.pump(1 << 20, 0, 1).wait().words[0])
+        eq(sent, ROOM, "to the end of the peer's credit")
+        s.nonblock(False)
+        later, pump = t.drain(EVER, 0), s.pump(20000, sent, 7)
+        pump.get(TIMEOUT)
+        s.shutdown(1)
+        later.get(TIMEOUT)
+        eq(later.words, [str(sent + 20000), "-1"], f"type {kind}")
+        s.close()
+        t.close()
+
+
+@test
+def come_and_go():
+    """1,000 connections one after the other, closed by either end: no state is left"""
+    p, _, (a, b) = joined()
+    lis = b.socket(VSOCK).bind((ANY_CID, 5000)).listen(16)
+    for i in range(1000):
+        s = a.socket(VSOCK)
+        s.connect((4, 5000))
+        t, _ = lis.accept()
+        if i % 3 == 0:
+            s.send(b"unread")
+        first, last = (s, t) if i % 2 else (t, s)
+        first.close()
+        last.close()
+    deadline = time.monotonic() + TIMEOUT
+    while pairs(p) and time.monotonic() < deadline:  # Linux waits 8 s for the end of a close
+        threading.Event().wait(0.1)
+    eq(pairs(p), 0)
 
 
 @test
