@@ -80,6 +80,7 @@ def announced():
     j.a.flush()
     till(j.b, lambda: names(j.b))
     eq(names(j.b), ["good"])
+    eq([x for x in j.p.lines if "not passed on" in x and DOOR in x], [])  # a matter of course
     j.end()
 
 
@@ -174,8 +175,13 @@ def raw():
     stranger.send(at, b"hello?")
     j.c.wait(lambda: False, 0.05)
     eq(srv.msgs, [])
+    svc = j.b.listen("bytes")  # what serves streams sends no raw messages, nor is sent any
+    j.b.post(svc.addr, who1, b"not raw")
+    child.send(who1, b"raw")
+    eq(one.recv()[1], b"raw")
+    eq(one.msgs, [])
     line = j.counters()
-    eq("services=0,1 " in line and "drops=0,0" in line, True, line)
+    eq("services=0,2 " in line and "drops=0,1" in line, True, line)
     j.b.announce("raw", srv, gone=True)
     till(j.a, lambda: "raw" not in j.a.services)
     one.send(at, b"too late")
@@ -232,6 +238,12 @@ def restless():
     t = j.b.accept("mine")
     s.send(b"x")
     eq(t.recv(), b"x")
+    j.a.wait(lambda: False, 0.1)
+    j.a.listen("late")
+    s.send(b"y")
+    eq(t.recv(), b"y")
+    j.b.wait(lambda: False, 0.1)
+    eq(names(j.b), [])
     j.a.reboot()
     j.a.wait_up()
     j.a.listen("good")
@@ -326,10 +338,16 @@ def death():
     peers = [j.b.accept("svc") for _ in conns]
     for c in conns:
         c.send(b"x" * 3000)
+    raws = Raw(j.b, 0x30)
+    j.b.announce("raw", raws)
+    Raw(j.a).send(j.a.lookup("raw"), b"hello")
+    raws.send(raws.recv()[0], b"hello")
+    eq("sources=1,0 " in j.counters(), True, j.counters())
     peers[0].send(b"y")
     j.b.reboot()
     till(j.a, lambda: all(c.state == "reset" for c in conns))
     till(j.a, lambda: names(j.a) == [])
+    eq("sources=0,0 " in j.counters(), True, j.counters())
     j.b.wait_up()
     j.b.lookup("mine~s")
     j.b.listen("svc")
