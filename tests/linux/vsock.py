@@ -211,6 +211,34 @@ def stream_ends():
 
 
 @test
+def guest_closes():
+    """a guest that closes in mid-stream: its host peer is reset, whether the guest's program read all or died"""
+    resets = []
+
+    def endless(c):
+        try:
+            while True:
+                c.sendall(bytes(65536))
+        except OSError as e:
+            resets.append(e.errno)
+
+    server = Server(endless)
+    p, g = up(f"expose vsock:6000 -> tcp {LOOP}:{server.port}")
+    a = Agent(g)
+    s = vsock(a, 6000)
+    eq(len(s.recvall(1000)), 1000)
+    s.close()
+    server.check(1)
+    job = g.go(f"exec socat -u VSOCK-CONNECT:{HOST}:6000 -")
+    job.until(lambda: len(job.out) > 100000, "data", TIMEOUT)
+    job.kill()
+    server.check(2)
+    eq(resets, [errno.ECONNRESET] * 2)
+    p.wait_counter("flows", 0)
+    server.close()
+
+
+@test
 def both_ways_at_once():
     """16 MiB each way at the same time on each of four streams, with the pattern checked"""
     server = Server(echo)
