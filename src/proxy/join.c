@@ -173,6 +173,8 @@ static const char *known_fault(struct amp_join_way *w, struct amp_join_pair *p,
 	} else if (h->op == AMP_VSOCK_OP_INVALID || h->op > AMP_VSOCK_OP_CREDIT_REQUEST) {
 		return "unknown operation (virtio 5.10.6.4)";
 	}
+	if (len > AMP_JOIN_PACKET)
+		return "a packet of more than 1 MiB";
 	if (len > p->end[!me].alloc || e->sent - p->end[!me].fwd > p->end[!me].alloc - len)
 		return "more data than credit (virtio 5.10.6.3)";
 	e->sent += len;
@@ -236,6 +238,9 @@ bool amp_join_packet(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 	if (!amp_join_room(w, len))
 		return end_pair(w, p, say_full(w));
 	amp_join_send(w, h, data ? rx->iov : NULL, len);
+	vl->join_moved += len;
+	if (vl->join_moved >= AMP_JOIN_TURN)
+		vs->enough = true;
 	return true;
 }
 

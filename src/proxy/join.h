@@ -30,6 +30,9 @@
  * put together, so that small packets cost no more than their bytes. RSTs are exempt, as
  * there is one for a pair at most, and no pair without its REQUEST's place.
  *
+ * Two guests that work together can make each packet as long as their memory: how much is
+ * copied in one go is bounded, too, or all the others would wait for it.
+ *
  * Ways take turns on their receiver's buffers, and all of them together get half of those
  * when the receiver's own flows want buffers, too.
  */
@@ -41,8 +44,10 @@
 #include <stdio.h>
 #include <sys/queue.h>
 
-#define AMP_JOIN_PAIRS 2048u
-#define AMP_JOIN_QUEUE (32u << 20) /* bytes that wait for one guest, of all ways to it */
+#define AMP_JOIN_PAIRS	2048u
+#define AMP_JOIN_QUEUE	(32u << 20) /* bytes that wait for one guest, of all ways to it */
+#define AMP_JOIN_TURN	(1u << 20)  /* bytes copied in a pass of a link: the rest comes later */
+#define AMP_JOIN_PACKET (1u << 20)  /* payload of one packet; Linux's have 64 KiB at most */
 
 struct amp_end;
 struct amp_link;

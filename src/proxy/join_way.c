@@ -253,6 +253,7 @@ static int turn(struct amp_join_way *w, unsigned max)
 		r = put_packet(w->to, &h, &from, &left);
 		n += r > 0;
 	} while (r > 0 && left && n < max);
+	w->to->join_moved += len - w->done - left;
 	w->done = len - left;
 	if (n && !left)
 		pop(w, len);
@@ -274,7 +275,7 @@ void amp_join_deliver(struct amp_vlink *vl, bool last)
 	avail = amp_vq_avail(vl->vs.out);
 	if (!last)
 		avail = amp_vlink_share(vl, avail);
-	while (avail && w) {
+	while (avail && w && vl->join_moved < AMP_JOIN_TURN) {
 		int n = w->lost ? torn(vl, "no memory for its packets")
 				: turn(w, avail < TURN ? avail : TURN);
 
@@ -287,7 +288,9 @@ void amp_join_deliver(struct amp_vlink *vl, bool last)
 		}
 		w = TAILQ_FIRST(&vl->waiting);
 	}
-	if (w && last)
+	if (w && last && vl->join_moved >= AMP_JOIN_TURN)
+		amp_work_queue(&vl->work);
+	else if (w && last)
 		vl->vs.tx_starved = true; /* the driver is to say when it has new ones */
 }
 

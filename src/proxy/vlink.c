@@ -221,6 +221,7 @@ int amp_vlink_run(struct amp_vlink *vl)
 	amp_pass.held_cnt = 0;
 	amp_pass.iov_cnt = 0;
 	vl->promised = false;
+	vl->join_moved = 0;
 	amp_join_deliver(vl, false);
 	n = vl->ops->run(vl, AMP_VLINK_BATCH);
 	serve_due(vl); /* also when the ring is broken: held packets are in it */

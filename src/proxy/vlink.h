@@ -106,6 +106,7 @@ struct amp_vlink {
 	struct amp_join_ways joined;	      /* out of here: a way for each joined guest */
 	struct amp_join_ways waiting; /* to here: with packets, in the order of their turns */
 	unsigned join_cnt;	      /* of joined */
+	size_t join_moved;	      /* bytes from and to joined guests in this pass */
 	bool join_odd;		      /* whose turn it is at the odd buffer */
 	bool promised; /* starved ends were told of buffers in this pass, or since */
 	unsigned end_cnt;

@@ -381,6 +381,38 @@ def forever(s):
         pass
 
 
+class Quiet(Guest):
+    """Kicks only when it is asked to (virtio 1.2, 2.7.10), as Linux does."""
+    kicked = None
+
+    def notify(self, q):
+        self.kicked = self.kicked or [0, 0]
+        event = self.u16[(self.parts(q)[2] + 4 + 8 * self.num) // 2]
+        new, old = self.avail_idx[q], self.kicked[q]
+        self.kicked[q] = new
+        if (new - event - 1) & 0xffff < (new - old) & 0xffff:
+            super().notify(q)
+
+
+@test
+def unkicked():
+    """a receiver that only gives new buffers, and only kicks when asked: it is asked"""
+    for ev in (True, False):
+        j = Joined()
+        j.h.close()
+        j.p.log("link h: guest detached")
+        mark = len(j.p.lines)
+        j.h = (Quiet if ev else Guest)(j.p.path + "1", num=4, event_idx=ev)
+        j.p.log("link h: guest attached", start=mark)
+        j.g.others, j.h.others = [j.h], [j.g]
+        a, b = j.pair()
+        j.g.others = []
+        a.send(bytes(200000))
+        j.h.others = []
+        till(j.h, lambda b=b: len(b.rx) == 200000)
+        j.end()
+
+
 @test
 def shares():
     """few receive buffers: what is joined and what the guest's own flows bring get their shares"""
@@ -582,6 +614,28 @@ def bad_buffers():
         j.g.close()
         j.x.close()
         j.p.stop()
+
+
+@test
+def long_packets():
+    """packets and receive buffers far longer than any driver's: a bounded piece at a time, a bounded packet"""
+    j = Joined(num=8, tx_len=2 * MIB + 44, rx_len=3 * MIB)
+    a, b = j.pair(buf_alloc=64 * MIB)
+    data = os.urandom(MIB)
+    j.g.others = []
+    for _ in range(6):
+        a.post(RW, data)
+        a.post(CREDIT_REQUEST)
+        till(j.g, lambda: len(j.g.tx_free) >= 4)
+    j.g.flush()
+    j.g.others = [j.h]
+    for _ in range(6):
+        eq(b.recv_exact(MIB) == data, True)
+    a.post(RW, bytes(MIB + 1))
+    j.g.flush()
+    dead(a, b)
+    j.p.log("link g: the guest broke a rule: a packet of more than 1 MiB")
+    j.end()
 
 
 @test
