@@ -201,10 +201,11 @@ def boot(cases):
 	with Scratch() as scratch:
 		log = f"{scratch}/console"
 		start = time.monotonic()
-		initrd = initramfs(scratch, kernel(), cases)
+		kdir = kernel()
+		initrd = initramfs(scratch, kdir, cases)
 		print(f"# initramfs: {os.path.getsize(initrd) >> 20} MiB, {time.monotonic() - start:.0f} s", flush=True)
 		plan, bad = False, 0
-		with Linux(os.path.dirname(initrd) and kernel(), initrd, log) as vm:
+		with Linux(kdir, initrd, log) as vm:
 			for line in vm.lines():
 				if line is None:
 					print("# it says nothing any more", flush=True)
@@ -224,7 +225,7 @@ def main():
 		make(f"fw/{inside.BOARD}/vhost.elf")
 		return boot(sys.argv[1:])
 	except Trouble as e:
-		print("not ok 999 - " + str(e).replace("\n", "\n#   "), flush=True)
+		print("not ok - " + str(e).replace("\n", "\n#   "), flush=True)
 		return 1
 
 
