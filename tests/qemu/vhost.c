@@ -464,10 +464,11 @@ static unsigned reap(unsigned i)
 }
 
 /* many TYPE CID PORT COUNT LEN CHUNK: so many connections, each its bytes there and back ->
- * how many were right */
+ * how many were right; bytes sent and received by one that was not */
 static void do_many(void)
 {
-	unsigned cnt = arg[3] < CONNS ? (unsigned)arg[3] : CONNS, over = 0, right = 0;
+	unsigned cnt = arg[3] < CONNS ? (unsigned)arg[3] : CONNS, over = 0, right = 0,
+		 bad = CONNS;
 
 	for (unsigned i = 0; i < cnt; i++)
 		add_conn(i, dial(type_of(arg[0]), arg[1], arg[2], SOCK_NONBLOCK),
@@ -480,6 +481,7 @@ static void do_many(void)
 				continue;
 			turn_active(&fds[i], &conns[i], arg[4], arg[5]);
 			right += conns[i].over && conns[i].same;
+			bad = conns[i].over && !conns[i].same ? i : bad;
 			over += reap(i);
 		}
 	}
@@ -488,6 +490,9 @@ static void do_many(void)
 		(void)reap(i);
 	}
 	result((long)right);
+	if (bad < CONNS)
+		printf(" %lu %lu", (unsigned long)conns[bad].sent,
+		       (unsigned long)conns[bad].got);
 }
 
 /* serve FD COUNT: echoes to so many connections of a listener, at once -> how many ended well */
