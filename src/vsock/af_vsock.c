@@ -369,8 +369,7 @@ static void discard(struct amp_sock *s)
 
 	s->rx.tail = s->rx.head;
 	s->sub &= (uint8_t)~SUB_RX_PART;
-	if (held)
-		amp_vsock_consumed(engine_of(s), conn_of(s), held);
+	amp_vsock_consumed(engine_of(s), conn_of(s), held);
 }
 
 void amp_vsock_close_one(struct amp_sock *s, bool abort)

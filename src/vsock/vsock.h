@@ -47,7 +47,7 @@ struct amp_vsock_conn {
 			uint8_t shut : 2;      /* mine: AMP_VSOCK_SHUTDOWN_* */
 			uint8_t peer_shut : 2; /* the peer's */
 			uint8_t starved : 1;   /* out of credit: tell me with EV_WRITABLE */
-			uint8_t eager : 1; /* engine: CREDIT_REQUEST came, nothing consumed */
+			uint8_t eager : 1; /* engine: it waits for credit: tell of any byte */
 			uint8_t asked : 1; /* engine: CREDIT_REQUEST sent, no credit since */
 			uint8_t loop : 1;  /* peer.cid is CID 1: its packets take vs->path */
 		};

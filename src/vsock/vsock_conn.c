@@ -145,8 +145,7 @@ static void in_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t
 	}
 	if (c->peer_shut != was)
 		vs->ops->event(vs, c, AMP_VSOCK_EV_SHUT);
-	if (c->state == AMP_CONN_OPEN && drained(c))
-		die(vs, c, true);
+	amp_vsock_consumed(vs, c, 0); /* perhaps all was, before */
 }
 
 static bool in_data(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_rx *rx)
@@ -168,8 +167,18 @@ static bool in_data(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_v
 		amp_vsock_consumed(vs, c, rx->len);
 		return false;
 	}
-	if (rx->len == 0 && c->type == AMP_VSOCK_STREAM)
-		return false;
+	if (c->type == AMP_VSOCK_STREAM) {
+		if (rx->len == 0)
+			return false;
+	} else if (!(rx->flags & AMP_VSOCK_SEQ_EOM)) {
+		/*
+		 * Nobody reads half a message, and it may be longer than the credit that its
+		 * sender knows of (Linux begins it nevertheless): what was read before it, or
+		 * is read now, is told at once, however little, or both wait for ever.
+		 */
+		c->eager = 1;
+		amp_vsock_consumed(vs, c, 0);
+	}
 	r = vs->ops->data(vs, c, rx);
 	if (r < 0)
 		conn_lied(vs, c, "receive buffer overrun");
@@ -452,10 +461,11 @@ void amp_vsock_consumed(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t
 	c->credit.fwd_cnt += n;
 	if (c->state != AMP_CONN_OPEN)
 		return;
-	if (drained(c))
-		die(vs, c, true);
-	else if (!(c->peer_shut & AMP_VSOCK_SHUTDOWN_SEND) && n &&
-		 (c->eager || amp_credit_update_due(&c->credit, c->buf_alloc))) {
+	if (c->peer_shut & AMP_VSOCK_SHUTDOWN_SEND) {
+		if (drained(c))
+			die(vs, c, true);
+	} else if (c->credit.fwd_cnt != c->credit.told_fwd_cnt &&
+		   (c->eager || amp_credit_update_due(&c->credit, c->buf_alloc))) {
 		c->eager = 0;
 		amp_vsock_owe(vs, c, AMP_OWE_CREDIT);
 	}

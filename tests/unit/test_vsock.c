@@ -804,6 +804,54 @@ static void updates_are_volunteered_not_per_read(void **state)
 	assert_true(b->c.credit.rx_cnt - b->c.credit.told_fwd_cnt < 2048);
 }
 
+/*
+ * A sender that begins a message without the credit for all of it, as Linux does: nobody can
+ * read half a message, so what was read before it is told although it is little, whether that
+ * was before (k == 0) or comes now.
+ */
+static void half_a_message_does_not_stall(void **state)
+{
+	static const uint8_t data[468];
+
+	(void)state;
+	for (unsigned k = 0; k < 2; k++) {
+		struct end *a, *b;
+		uint32_t sent = 0;
+
+		world(32, 512);
+		w.guest.vs.seqpacket = w.host.vs.seqpacket = true;
+		a = dial(&w.guest, HOST, 80, AMP_VSOCK_SEQPACKET);
+		settle();
+		b = w.host.last;
+		assert_int_equal(try_send(&w.guest, a, data, 10), 10);
+		settle();
+		if (k == 0)
+			eat(&w.host, b, 10);
+		while (sent < 4096) {
+			uint32_t len = 4096 - sent < 468 ? 4096 - sent : 468;
+			int r = try_send(&w.guest, a, data, len);
+
+			if (r == -EAGAIN) { /* Linux does not ask, it sleeps */
+				a->c.owed &= (uint8_t)~AMP_OWE_CREDIT_REQ;
+				assert_int_equal(sent, 4086);
+				if (k == 1)
+					eat(&w.host, b, 10);
+				settle();
+				assert_int_equal(a->writable, 1);
+				r = try_send(&w.guest, a, data, 10);
+			}
+			assert_true(r > 0);
+			sent += (uint32_t)r;
+			settle();
+			/* and not one a packet: there is no news */
+			assert_true(w.host.vs.stats.tx_packets <= 3);
+		}
+		assert_int_equal(b->rx_len, 4096);
+		amp_vsock_abort(&w.guest.vs, &a->c);
+		all_home();
+	}
+}
+
 static void credit_request_is_answered(void **state)
 {
 	struct raw p;
@@ -2433,6 +2481,7 @@ int main(void)
 		cmocka_unit_test(counters_wrap),
 		cmocka_unit_test(credit_stops_and_starts),
 		cmocka_unit_test(updates_are_volunteered_not_per_read),
+		cmocka_unit_test(half_a_message_does_not_stall),
 		cmocka_unit_test(credit_request_is_answered),
 		cmocka_unit_test(updates_after_own_shutdown_send),
 		cmocka_unit_test(reservations_and_cancel),
