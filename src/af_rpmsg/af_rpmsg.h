@@ -229,9 +229,6 @@ int amp_rpmsg_direct(struct amp_sock *s, enum amp_direct op, struct amp_direct_i
 void amp_rpmsg_unreserve(struct amp_sock *s);
 /* A message at the address of a stream service, or at the front door. */
 void amp_rpmsg_serve(struct amp_rlink *l, const struct amp_rpmsg_rx *rx);
-/* amp_rstream_ops.request */
-struct amp_rstream_conn *amp_rpmsg_request(struct amp_rstream *rs, uint32_t local,
-					   uint32_t peer);
 /* Whose message from src this is, of a raw listener: a child of it, new or not; NULL: nobody's.
  */
 struct amp_sock *amp_rpmsg_child(struct amp_rlink *l, struct amp_sock *s, uint32_t src);

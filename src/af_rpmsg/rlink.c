@@ -51,8 +51,9 @@ static void name_lost(struct amp_rlink *l)
 	}
 }
 
-static void on_service(struct amp_rlink *l, const char *name, uint32_t addr, bool gone)
+void amp_rlink_on_service(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone)
 {
+	struct amp_rlink *l = bus->owner;
 	struct amp_rname *n = l->names, *end = n + l->name_cnt;
 
 	while (n < end && (n->addr != addr || strcmp(n->name, name) != 0))
@@ -78,8 +79,8 @@ static void on_service(struct amp_rlink *l, const char *name, uint32_t addr, boo
 
 /* ---- events from the bus and from the streams ---- */
 
-static int on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
-		   const struct amp_rpmsg_rx *rx)
+int amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
+		      const struct amp_rpmsg_rx *rx)
 {
 	struct amp_rlink *l = bus->owner;
 	struct amp_sock *s;
@@ -102,12 +103,7 @@ static int on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
 	return 0;
 }
 
-static void bus_service(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone)
-{
-	on_service(bus->owner, name, addr, gone);
-}
-
-static void on_tx_ready(struct amp_rpmsg *bus)
+void amp_rlink_on_tx_ready(struct amp_rpmsg *bus)
 {
 	struct amp_rlink *l = bus->owner;
 
@@ -115,21 +111,21 @@ static void on_tx_ready(struct amp_rpmsg *bus)
 	(void)amp_rstream_run(&l->rs);
 }
 
-static void on_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
+void amp_rlink_on_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
 {
 	amp_rsock_gone(amp_rsock_of(bus->owner, ept), ept);
 }
 
 static const struct amp_rpmsg_ops bus_ops = {
-	.data = on_data,
-	.service = bus_service,
-	.tx_ready = on_tx_ready,
-	.gone = on_gone,
+	.data = amp_rlink_on_data,
+	.service = amp_rlink_on_service,
+	.tx_ready = amp_rlink_on_tx_ready,
+	.gone = amp_rlink_on_gone,
 };
 
 static void stream_service(struct amp_rstream *rs, const char *name, uint32_t addr, bool gone)
 {
-	on_service(rs->vs.owner, name, addr, gone);
+	amp_rlink_on_service(rs->door_ctx, name, addr, gone);
 }
 
 static const struct amp_rstream_ops stream_ops = {
@@ -143,21 +139,24 @@ struct amp_rlink *amp_rlink_get(unsigned i)
 {
 	struct amp_rlink *l = &amp_rlinks[AMPSOCK_RPMSG == 1 ? 0 : i];
 
-	if (l->bus.ops)
+	if (l->bus.owner)
 		return l;
-	l->bus.ops = &bus_ops;
+	if (AMPSOCK_VSOCK) /* else nobody asks */
+		l->bus.ops = &bus_ops;
 	l->bus.owner = l;
 	l->bus.hash = l->ept_hash;
 	l->bus.hash_len = AMPSOCK_HASH;
 	amp_rpmsg_init(&l->bus);
 	l->l.index = (uint8_t)(AMP_VLINK_RPMSG + i);
-	l->rs.vs.ops = &amp_vlink_ops;
+	if (AMPSOCK_VSOCK)
+		l->rs.vs.ops = &amp_vlink_ops;
 	l->rs.vs.owner = l;
 	l->rs.vs.hash = l->l.hash;
 	l->rs.vs.hash_len = AMPSOCK_HASH;
 	l->rs.vs.iov = l->l.iov;
 	l->rs.vs.iov_max = AMP_VLINK_IOV;
-	l->rs.ops = &stream_ops;
+	if (AMPSOCK_VSOCK)
+		l->rs.ops = &stream_ops;
 	if (AMPSOCK_VSOCK) /* else there is no other: nobody looks */
 		l->rs.door = &amp_rstream_bus_door;
 	l->rs.door_ctx = &l->bus;

@@ -44,6 +44,47 @@
 /* A small core's links have one bucket: no arithmetic. */
 #define BUCKETS (AMPSOCK_HASH == 1 ? 1u : bus->hash_len)
 
+/* ---- hooks ---- */
+
+/* Other buses than a library's own links, which are called by name. */
+#define OTHERS AMPSOCK_VSOCK
+
+static inline int tell_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
+			    const struct amp_rpmsg_rx *rx)
+{
+	if (OTHERS)
+		return bus->ops->data(bus, ept, rx);
+	return amp_rlink_on_data(bus, ept, rx);
+}
+
+static inline void tell_service(struct amp_rpmsg *bus, const struct amp_rpmsg_ns *ns)
+{
+	bool gone = ns->flags & AMP_RPMSG_NS_DESTROY;
+
+	if (!OTHERS)
+		amp_rlink_on_service(bus, ns->name, ns->addr, gone);
+	else if (bus->ops->service)
+		bus->ops->service(bus, ns->name, ns->addr, gone);
+	else
+		bus->stats.ns_ignored++;
+}
+
+static inline void tell_tx_ready(struct amp_rpmsg *bus)
+{
+	if (!OTHERS)
+		amp_rlink_on_tx_ready(bus);
+	else if (bus->ops->tx_ready)
+		bus->ops->tx_ready(bus);
+}
+
+static inline void tell_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
+{
+	if (OTHERS)
+		bus->ops->gone(bus, ept);
+	else
+		amp_rlink_on_gone(bus, ept);
+}
+
 /* ---- endpoints by address ---- */
 
 /* Where the endpoint with this address hangs, or else where it would. */
@@ -85,7 +126,7 @@ static void served(struct amp_rpmsg *bus)
 	ept->owed = 0;
 	ept->told = what == OWE_CREATE;
 	if (what == OWE_DESTROY)
-		bus->ops->gone(bus, ept);
+		tell_gone(bus, ept);
 }
 
 /* ---- in ---- */
@@ -112,11 +153,7 @@ static __attribute__((noinline)) void to_nobody(struct amp_rpmsg *bus,
 		memcpy(&ns, rx->data, AMP_RPMSG_NS_LEN);
 		if (ns.name[0] != '\0' && memchr(ns.name, '\0', AMP_RPMSG_NAME_LEN) &&
 		    ns.addr != AMP_RPMSG_ADDR_ANY) {
-			if (bus->ops->service)
-				bus->ops->service(bus, ns.name, ns.addr,
-						  ns.flags & AMP_RPMSG_NS_DESTROY);
-			else
-				bus->stats.ns_ignored++;
+			tell_service(bus, &ns);
 			return;
 		}
 	}
@@ -170,7 +207,7 @@ static inline bool message(struct amp_rpmsg *bus, const struct amp_vq_buf *buf)
 		to_nobody(bus, &rx);
 		return false;
 	}
-	if (bus->ops->data(bus, ept, &rx) == 0)
+	if (tell_data(bus, ept, &rx) == 0)
 		return false;
 	bus->held_cnt++;
 	return true;
@@ -298,8 +335,7 @@ int amp_rpmsg_run(struct amp_rpmsg *bus, unsigned budget)
 	if (bus->tx_starved && amp_vq_avail(bus->out)) {
 		bus->tx_starved = false;
 		amp_vq_disarm(bus->out);
-		if (bus->ops->tx_ready)
-			bus->ops->tx_ready(bus);
+		tell_tx_ready(bus);
 	}
 	if (!bus->in->broken && !bus->out->broken)
 		return (int)n;

@@ -72,6 +72,16 @@ struct amp_rpmsg_ops {
 	void (*gone)(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept);
 };
 
+/*
+ * A library's own links (rlink.c). In a program without AF_VSOCK no bus has another owner, so
+ * they are called by name and bus->ops is nobody's.
+ */
+int amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
+		      const struct amp_rpmsg_rx *rx);
+void amp_rlink_on_service(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone);
+void amp_rlink_on_tx_ready(struct amp_rpmsg *bus);
+void amp_rlink_on_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept);
+
 struct amp_rpmsg_stats {
 	uint32_t rx_messages;
 	uint32_t tx_messages;

@@ -65,8 +65,8 @@ static void send(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 	amp_rstream_door(rs)->commit(rs, rc, tx, rc->c.local.port, rc->c.peer.port, len);
 }
 
-static bool path_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
-		      uint32_t flags)
+bool amp_rstream_path_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
+			   uint32_t flags)
 {
 	struct amp_rstream *rs = rs_of(vs);
 	struct amp_rstream_conn *rc = amp_rstream_conn(c);
@@ -92,8 +92,8 @@ static bool path_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t o
 }
 
 /* The door's buffer in between is in tx->hdr: where it begins, and its id for the length. */
-static int path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
-			uint32_t *room)
+int amp_rstream_path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			     struct amp_vsock_tx *tx, uint32_t *room)
 {
 	struct amp_rstream *rs = rs_of(vs);
 	struct amp_rpmsg_tx t;
@@ -109,8 +109,8 @@ static int path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, struct a
 	return 1;
 }
 
-static void path_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
-			uint32_t len, uint32_t flags)
+void amp_rstream_path_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			     struct amp_vsock_tx *tx, uint32_t len, uint32_t flags)
 {
 	struct amp_rpmsg_tx t = {.data = tx->hdr[0].base, .id = (uint32_t)tx->hdr[0].len};
 
@@ -118,7 +118,7 @@ static void path_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct a
 	send(rs_of(vs), amp_rstream_conn(c), &t, AMP_RSTREAM_DATA, AMP_RSTREAM_HDR_LEN + len);
 }
 
-static void path_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx)
+void amp_rstream_path_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx)
 {
 	struct amp_rstream *rs = rs_of(vs);
 	struct amp_rpmsg_tx t = {.data = tx->hdr[0].base, .id = (uint32_t)tx->hdr[0].len};
@@ -126,14 +126,14 @@ static void path_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx)
 	amp_rstream_door(rs)->cancel(rs, &t);
 }
 
-static bool path_ready(const struct amp_vsock *vs)
+bool amp_rstream_path_ready(const struct amp_vsock *vs)
 {
 	const struct amp_rstream *rs = (const struct amp_rstream *)(const void *)vs;
 
 	return !rs->stray_cnt && amp_rstream_door(rs)->ready(rs);
 }
 
-static void path_gone(struct amp_vsock *vs, struct amp_vsock_conn *c)
+void amp_rstream_path_gone(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
 	struct amp_rstream_conn *rc = amp_rstream_conn(c);
 	struct amp_rstream *rs = rs_of(vs);
@@ -144,12 +144,12 @@ static void path_gone(struct amp_vsock *vs, struct amp_vsock_conn *c)
 }
 
 static const struct amp_vsock_path rstream_path = {
-	.send = path_send,
-	.reserve = path_reserve,
-	.commit = path_commit,
-	.cancel = path_cancel,
-	.ready = path_ready,
-	.gone = path_gone,
+	.send = amp_rstream_path_send,
+	.reserve = amp_rstream_path_reserve,
+	.commit = amp_rstream_path_commit,
+	.cancel = amp_rstream_path_cancel,
+	.ready = amp_rstream_path_ready,
+	.gone = amp_rstream_path_gone,
 };
 
 /* ---- in ---- */
@@ -245,7 +245,8 @@ bool amp_rstream_input(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 void amp_rstream_init(struct amp_rstream *rs)
 {
 	rs->vs.in = rs->vs.out = NULL;
-	rs->vs.path = &rstream_path;
+	if (AMPSOCK_VSOCK) /* else it is called by its name */
+		rs->vs.path = &rstream_path;
 	rs->stray_cnt = 0;
 	memset(&rs->stats, 0, sizeof(rs->stats));
 	amp_vsock_init(&rs->vs);

@@ -24,6 +24,8 @@ void amp_rstream_told(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx)
 		rs->vs.stats.rx_bad++;
 		if (AMPSOCK_WHY)
 			rs->vs.why = "malformed SERVICE (docs/protocol.md 10.6)";
+	} else if (!AMPSOCK_VSOCK) { /* as all that a link hears of (rpmsg.h) */
+		amp_rlink_on_service(rs->door_ctx, s.name, s.addr, s.gone);
 	} else if (rs->ops->service) {
 		rs->ops->service(rs, s.name, s.addr, s.gone);
 	}

@@ -54,8 +54,8 @@ static int message_in(struct amp_sock *s, const struct amp_vsock_rx *rx)
 	return r;
 }
 
-static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
-		   const struct amp_vsock_rx *rx)
+int amp_vlink_on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
+		      const struct amp_vsock_rx *rx)
 {
 	struct amp_sock *s = sock_of(c);
 	size_t direct = 0, here, n;
@@ -85,7 +85,7 @@ static int over_err(const struct amp_sock *s, unsigned ev, bool connecting)
 	return connecting ? ETIMEDOUT : 0;
 }
 
-/* on_event(), by the socket: its fields are near its beginning, and so short offsets. */
+/* amp_vlink_on_event(), by the socket: its fields are near its beginning, and so short offsets. */
 static __attribute__((noinline)) void event(struct amp_vsock *vs, struct amp_sock *s,
 					    unsigned ev)
 {
@@ -121,12 +121,12 @@ static __attribute__((noinline)) void event(struct amp_vsock *vs, struct amp_soc
 	amp_sock_changed(s);
 }
 
-static void on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
+void amp_vlink_on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
 {
 	event(vs, sock_of(c), ev);
 }
 
-static void on_tx_ready(struct amp_vsock *vs)
+void amp_vlink_on_tx_ready(struct amp_vsock *vs)
 {
 	(void)vs;
 	amp_change();
@@ -134,12 +134,12 @@ static void on_tx_ready(struct amp_vsock *vs)
 
 const struct amp_vsock_ops amp_vlink_ops = {
 	.request = amp_vsock_request,
-	.data = on_data,
+	.data = amp_vlink_on_data,
 #if AMPSOCK_FAST
 	.piece = amp_vlink_piece,
 #endif
-	.event = on_event,
-	.tx_ready = on_tx_ready,
+	.event = amp_vlink_on_event,
+	.tx_ready = amp_vlink_on_tx_ready,
 };
 
 /* ---- links ---- */

@@ -272,7 +272,7 @@ static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_
 
 	tx.iov = vs->iov;
 	tx.iov_max = vs->iov_max;
-	if (LOOP(c) ? !vs->path->send(vs, c, op, flags) : out_get(vs, &tx, &room) <= 0) {
+	if (LOOP(c) ? !path_send(vs, c, op, flags) : out_get(vs, &tx, &room) <= 0) {
 		tx_starve(vs, c);
 		return false;
 	}
@@ -341,10 +341,9 @@ static RARE bool settle(struct amp_vsock *vs)
 	(void)amp_vsock_flush(vs);
 	vs->settled = true;
 	if ((QUEUES && vs->tx_starved && vs->out && amp_vq_avail(vs->out)) ||
-	    (vs->path_starved && vs->path->ready(vs))) {
+	    (vs->path_starved && path_ready(vs))) {
 		vs->tx_starved = vs->path_starved = false;
-		if (vs->ops->tx_ready)
-			vs->ops->tx_ready(vs);
+		tell_tx_ready(vs);
 	}
 	/* it may have been set up anew since */
 	vs->torn = QUEUES && ((vs->in && vs->in->broken) || (vs->out && vs->out->broken));
@@ -405,7 +404,7 @@ static int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
 	if (must_queue(vs, c))
 		r = 0;
 	else if (LOOP(c))
-		r = vs->path->reserve(vs, c, tx, &room);
+		r = path_reserve(vs, c, tx, &room);
 	else
 		r = out_get(vs, tx, &room);
 	if (QUEUES && r > 0 && room == 0)
@@ -429,7 +428,7 @@ static void commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vs
 {
 	c->credit.tx_cnt += len;
 	if (LOOP(c))
-		vs->path->commit(vs, c, tx, len, flags);
+		path_commit(vs, c, tx, len, flags);
 	else
 		out_put(vs, c, tx, AMP_VSOCK_OP_RW, len, flags);
 }
@@ -508,7 +507,7 @@ void amp_vsock_cancel(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp
 {
 	c->reserved -= tx->len;
 	if (LOOP(c))
-		vs->path->cancel(vs, tx);
+		path_cancel(vs, tx);
 	else if (vs->out)
 		amp_vq_unget(vs->out, tx->id);
 }

@@ -321,6 +321,25 @@ struct amp_vsock_path {
 };
 extern const struct amp_vsock_path amp_vsock_loop;
 
+/*
+ * AF_RPMSG's path, and what a library's own links hear (vsock/vlink.c). In a program without
+ * AF_VSOCK there is no other of either, so the engine calls them by name, and what of them
+ * nobody calls is not linked.
+ */
+bool amp_rstream_path_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
+			   uint32_t flags);
+int amp_rstream_path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			     struct amp_vsock_tx *tx, uint32_t *room);
+void amp_rstream_path_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			     struct amp_vsock_tx *tx, uint32_t len, uint32_t flags);
+void amp_rstream_path_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx);
+bool amp_rstream_path_ready(const struct amp_vsock *vs);
+void amp_rstream_path_gone(struct amp_vsock *vs, struct amp_vsock_conn *c);
+int amp_vlink_on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
+		      const struct amp_vsock_rx *rx);
+void amp_vlink_on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev);
+void amp_vlink_on_tx_ready(struct amp_vsock *vs);
+
 /* For paths alone. The header of c's next packet. */
 void amp_vsock_fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, uint16_t op,
 			   uint32_t len, uint32_t flags);

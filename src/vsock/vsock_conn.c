@@ -74,9 +74,9 @@ void amp_vsock_forget(struct amp_vsock *vs, struct amp_vsock_conn *c)
 	if (vs->recent == c)
 		vs->recent = NULL;
 	c->state = AMP_CONN_FREE;
-	if (LOOP(c) && (!QUEUES || vs->path->gone))
-		vs->path->gone(vs, c);
-	vs->ops->event(vs, c, AMP_VSOCK_EV_GONE);
+	if (LOOP(c))
+		path_gone(vs, c);
+	tell_event(vs, c, AMP_VSOCK_EV_GONE);
 }
 
 /* ---- what is owed, and the end ---- */
@@ -116,7 +116,7 @@ static void reset(struct amp_vsock *vs, struct amp_vsock_conn *c, bool rst)
 
 	die(vs, c, rst);
 	if (!told)
-		vs->ops->event(vs, c, AMP_VSOCK_EV_RESET);
+		tell_event(vs, c, AMP_VSOCK_EV_RESET);
 }
 
 void amp_vsock_conn_lied(struct amp_vsock *vs, struct amp_vsock_conn *c)
@@ -144,7 +144,7 @@ static void in_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t
 		return;
 	}
 	if (c->peer_shut != was)
-		vs->ops->event(vs, c, AMP_VSOCK_EV_SHUT);
+		tell_event(vs, c, AMP_VSOCK_EV_SHUT);
 	if (c->state == AMP_CONN_OPEN && drained(c))
 		die(vs, c, true);
 }
@@ -170,7 +170,7 @@ static bool in_data(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_v
 	}
 	if (rx->len == 0 && c->type == AMP_VSOCK_STREAM)
 		return false;
-	r = vs->ops->data(vs, c, rx);
+	r = tell_data(vs, c, rx);
 	if (r < 0)
 		conn_lied(vs, c, "receive buffer overrun");
 	return r > 0;
@@ -253,7 +253,7 @@ static bool in_known(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			conn_lied(vs, c, "no RESPONSE to a REQUEST (virtio 5.10.6.4)");
 		} else {
 			c->state = AMP_CONN_OPEN;
-			vs->ops->event(vs, c, AMP_VSOCK_EV_OPEN);
+			tell_event(vs, c, AMP_VSOCK_EV_OPEN);
 		}
 		return false;
 	}
@@ -261,7 +261,7 @@ static bool in_known(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	if (c->starved && c->state == AMP_CONN_OPEN && amp_credit_tx_space(&c->credit) > had) {
 		c->starved = 0;
 		c->asked = 0;
-		vs->ops->event(vs, c, AMP_VSOCK_EV_WRITABLE);
+		tell_event(vs, c, AMP_VSOCK_EV_WRITABLE);
 	}
 	return held;
 }
@@ -420,7 +420,7 @@ uint32_t amp_vsock_tx_space(const struct amp_vsock *vs, const struct amp_vsock_c
 	if (amp_vsock_may_send_on(c) || space == 0 || must_queue(vs, c))
 		return 0;
 	if (LOOP(c))
-		return vs->path->ready(vs) ? space : 0;
+		return path_ready(vs) ? space : 0;
 	return vs->out && amp_vq_avail(vs->out) ? space : 0;
 }
 
