@@ -211,7 +211,8 @@ static int open_some(struct amp_sock *s, unsigned on, uint32_t addr, const char 
 int amp_rsock_open(struct amp_sock *s, unsigned on, uint32_t addr, bool announce)
 {
 	struct amp_rsock *p = amp_rsock(s);
-	const char *name = announce && p->name[0] ? p->name : NULL;
+	/* a datagram may go out on a link that the socket is not bound to */
+	const char *name = announce && p->name[0] && meant(p->bound_on, on) ? p->name : NULL;
 	int r = s->type == SOCK_DGRAM ? amp_sock_ring(s) : 0;
 
 	if (r || addr)

@@ -19,13 +19,20 @@ static __attribute__((noinline, cold)) void malformed(struct amp_rstream *rs, co
 	rs->vs.why = why;
 }
 
-/* The connection with this peer; it has told us its tag. */
+/*
+ * The living connection with this peer; it has told us its tag. One that is dead has an RST at
+ * most to send, and who speaks of a REQUEST, or takes one back, does not wait for it: sent later,
+ * it would meet whoever has that endpoint, and perhaps that tag, by then.
+ */
 static struct amp_rstream_conn *find_peer(const struct amp_rstream *rs, uint32_t addr)
 {
 	for (uint32_t i = 0; i < rs->vs.hash_len; i++) {
 		for (struct amp_vsock_conn *c = rs->vs.hash[i]; c; c = c->hash_next) {
-			if (c->peer.port == addr && amp_rstream_conn(c)->tx_tag)
+			if (c->peer.port != addr || !amp_rstream_conn(c)->tx_tag)
+				continue;
+			if (c->state != AMP_CONN_DEAD)
 				return amp_rstream_conn(c);
+			c->owed &= AMP_VSOCK_LISTED;
 		}
 	}
 	return NULL;

@@ -329,6 +329,26 @@ static void test_all_links(void **state)
 	close_ok(t);
 }
 
+/* Bound to another link, with a name: what it sends here does not tell that name here. */
+static void test_other_link(void **state)
+{
+	struct host_ept *e = host_open(0, 500, NULL);
+	struct sockaddr_rpmsg a = named("elsewhere"), to = at(500);
+	int fd = sock(SOCK_DGRAM);
+
+	(void)state;
+	a.rp_link = 1;
+	a.rp_addr = 700;
+	assert_int_equal(do_bind(fd, a), 0);
+	assert_int_equal(amp_sendto(fd, "x", 1, 0, (struct sockaddr *)&to, sizeof(to)), 1);
+	amp_poll_links();
+	host_turn();
+	assert_int_equal(e->got, 1);
+	assert_int_equal(host_seen("elsewhere"), 0);
+	assert_int_equal(local_addr(fd), 700);
+	close_ok(fd);
+}
+
 /* ---- SOCK_SEQPACKET ---- */
 
 static void test_seq(void **state)
@@ -1746,6 +1766,7 @@ int main(void)
 		T(test_in_use),
 		T(test_many_addresses),
 		T(test_all_links),
+		T(test_other_link),
 		T(test_seq),
 		T(test_seq_eof),
 		T(test_seq_by_address),

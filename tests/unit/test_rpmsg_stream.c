@@ -1106,6 +1106,45 @@ static void duplicate_request(void **state)
 	end();
 }
 
+/*
+ * The connection is over on this side, and its RST waits for a buffer. The peer, which has begun
+ * anew at the same address and with whatever tag, gets a new one, and never that RST.
+ */
+static void request_of_the_dead(void **state)
+{
+	uint8_t m[24];
+	struct rig_end *e, *f;
+	struct rig_msg a;
+
+	start(state);
+	for (uint16_t tag = 9; tag < 11; tag++) {
+		rig.b.requests = 0;
+		rig.b.rs.stats.duplicates = 0;
+		e = by_hand(100); /* with tag 9 */
+		rig.b.bufs = 0;
+		amp_vsock_abort(&rig.b.rs.vs, &e->rc.c);
+		told(500, 20, m, put_hello(m, AMP_RSTREAM_REQUEST, 0, tag, 500, 100));
+		assert_int_equal(rig.b.requests, 2);
+		f = rig.b.last;
+		assert_ptr_not_equal(e, f);
+		/* and this is its duplicate, dead ones or not */
+		told(500, 20, m, put_hello(m, AMP_RSTREAM_REQUEST, 0, tag, 500, 100));
+		assert_int_equal(rig.b.requests, 2);
+		assert_int_equal(rig.b.rs.stats.duplicates, 1);
+		rig.b.bufs = 4;
+		assert_int_equal(said(&a), 24);
+		assert_int_equal(a.mem[0], AMP_RSTREAM_RESPONSE);
+		assert_int_equal(said(&a), 0);
+		assert_int_equal(e->gone, 1);
+		assert_int_equal(e->reset, 0); /* its owner has ended it */
+		assert_int_equal(f->rc.c.state, AMP_CONN_OPEN);
+		told(500, 20, m, put_hello(m, AMP_RSTREAM_RST, 0, tag, 500, 100));
+		assert_int_equal(f->reset, 1);
+		rig_settle();
+	}
+	end();
+}
+
 static void bad_requests(void **state)
 {
 	static const struct {
@@ -1735,6 +1774,7 @@ int main(void)
 		MADE(late_data_to_reused_address),
 		MADE(tags_go_round),
 		MADE(duplicate_request),
+		MADE(request_of_the_dead),
 		MADE(bad_requests),
 		MADE(request_names_its_address),
 		MADE(bad_responses),
