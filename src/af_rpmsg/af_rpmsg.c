@@ -136,9 +136,9 @@ struct amp_rlink *amp_raddr_find(struct amp_raddr *to, int *err)
 		if (to->name[0]) {
 			/* it may yet come, also when the peer is late */
 			*err = -EAGAIN;
-			if (l->l.up && name_find(l, to))
+			if (amp_rlink_is_up(l) && name_find(l, to))
 				return l;
-		} else if (l->l.up) {
+		} else if (amp_rlink_is_up(l)) {
 			return l;
 		}
 	}
@@ -202,7 +202,7 @@ static int open_some(struct amp_sock *s, unsigned on, uint32_t addr, const char 
 		}
 		p->ept[i].kind = AMP_REPT_BOUND;
 		addr = p->ept[i].addr;
-		if (name && l->l.up)
+		if (name && amp_rlink_is_up(l))
 			amp_runner_due(&l->l.runner);
 	}
 	return 0;
@@ -364,7 +364,7 @@ static int start_stream(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 		return r;
 	(void)close_all(s);
 	stream_anew(s);
-	s->link = l->l.index;
+	s->link = amp_rlink_id(l);
 	rc->ept.addr = local;
 	rc->ept.kind = AMP_REPT_CONN;
 	rc->c.buf_alloc = AMPSOCK_RING_LEN;
@@ -389,7 +389,7 @@ static int start_raw(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 		return r;
 	disconnect(s);
 	amp_rsock(s)->peer = addr;
-	s->link = l->l.index;
+	s->link = amp_rlink_id(l);
 	s->flags |= AMP_SF_CONNECTED;
 	s->flags &= (uint16_t)~AMP_SF_CONNECTING;
 	amp_sock_changed(s);
@@ -446,7 +446,7 @@ void amp_rsock_withdrawn(struct amp_rlink *l, uint32_t addr)
 	while ((s = next_of_us(s)) != NULL) {
 		/* a stream has an end of its own */
 		if (s->type == SOCK_SEQPACKET && (s->flags & AMP_SF_CONNECTED) &&
-		    s->link == l->l.index && amp_rsock(s)->peer == addr)
+		    !amp_rsock_elsewhere(s, l) && amp_rsock(s)->peer == addr)
 			s->flags |= AMP_SF_EOF | AMP_SF_HUP;
 	}
 }
@@ -487,7 +487,7 @@ void amp_rsock_link_down(struct amp_rlink *l)
 	struct amp_sock *s = NULL;
 
 	while ((s = next_of_us(s)) != NULL) {
-		if (s->type == SOCK_STREAM || s->link != l->l.index)
+		if (s->type == SOCK_STREAM || amp_rsock_elsewhere(s, l))
 			continue;
 		amp_rraw_drop(s, false);
 		if (s->sub & SUB_CHILD)
@@ -575,7 +575,7 @@ static int rpmsg_poll(struct amp_sock *s)
 static bool carrier_up(void)
 {
 	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
-		if (amp_rlinks[i].l.up)
+		if (amp_rlink_is_up(&amp_rlinks[i]))
 			return true;
 	}
 	return false;

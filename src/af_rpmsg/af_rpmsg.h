@@ -21,7 +21,7 @@ struct amp_rheld {
 	const void *data; /* in shared memory; len is ours */
 	uint32_t id;
 	uint16_t len;
-	uint8_t next;
+	uint8_t next; /* of a free one: how far behind it the next free one comes, less 1 */
 };
 #define AMP_RHELD_CNT (2u * AMPSOCK_RPMSG_HOLD)
 
@@ -34,23 +34,20 @@ struct amp_rname {
 /* One link, whatever its transport: a bus, the streams on it, and their memory. Everything
  * under the stack lock. */
 struct amp_rlink {
+	struct amp_rpmsg bus; /* first, as what else is looked at often: short offsets */
+	uint16_t out_cnt;     /* buffers to send in, as of up */
+	uint8_t held_free;    /* first free one, as long as bus.held_cnt says that there is */
+	uint8_t name_cnt;     /* oldest first */
+	bool names_full;      /* said once */
 	union {
-		struct amp_vlink l; /* first: found through its runner; index in amp_vlinks */
+		struct amp_vlink l; /* its index is that in amp_vlinks */
 		struct {
 			uint8_t vlink_head[offsetof(struct amp_vlink, vs)];
 			struct amp_rstream rs; /* rs.vs is l.vs */
 		};
 	};
-	struct amp_rpmsg bus;
 	struct amp_rpmsg_ept *ept_hash[AMPSOCK_HASH];
 	struct amp_rpmsg_ept door; /* front door, kind 0: none (protocol.md) */
-	uint32_t seen_tx;	   /* messages sent, as of the last turn */
-	uint16_t out_cnt;	   /* buffers to send in, as of up */
-	uint16_t in_cnt;   /* messages taken since kick_due() was last asked: buffers that went
-			    back */
-	uint8_t held_free; /* first free one, as long as bus.held_cnt says that there is */
-	uint8_t name_cnt;  /* oldest first */
-	bool names_full;   /* said once */
 	struct amp_rheld held[AMP_RHELD_CNT];
 	struct amp_rname names[AMPSOCK_RPMSG_NAMES];
 };
@@ -61,10 +58,27 @@ _Static_assert(offsetof(struct amp_rlink, rs.vs) == offsetof(struct amp_rlink, l
 extern struct amp_rlink amp_rlinks[AMPSOCK_RPMSG];
 extern const struct amp_family amp_rpmsg_family;
 
+static inline struct amp_rlink *amp_rlink_of(struct amp_runner *r)
+{
+	return (struct amp_rlink *)(void *)((char *)r - offsetof(struct amp_rlink, l.runner));
+}
+
 /* Mostly there is one, and then nothing is to be computed. */
 static inline unsigned amp_rlink_index(const struct amp_rlink *l)
 {
 	return AMPSOCK_RPMSG == 1 ? 0 : (unsigned)(l - amp_rlinks);
+}
+
+/* l->l.index */
+static inline uint8_t amp_rlink_id(const struct amp_rlink *l)
+{
+	return AMPSOCK_RPMSG == 1 ? AMP_VLINK_RPMSG : l->l.index;
+}
+
+/* Its queues work. */
+static inline bool amp_rlink_is_up(const struct amp_rlink *l)
+{
+	return l->bus.in != NULL;
 }
 
 /* Link number i, its bus ready for endpoints whether it is up or not. */
@@ -83,10 +97,18 @@ int amp_rlink_door(struct amp_rlink *l);
 void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bool ns);
 /* Every connection on it is reset; amp_link_report(). Nothing when it is down already. */
 void amp_rlink_down(struct amp_rlink *l);
-/* Its turn: ms until it wants another, -1; *broken: a ring was lied about. */
-int32_t amp_rlink_turn(struct amp_rlink *l, bool *broken);
+/* Its turn: ms until it wants another, -1; AMP_VLINK_BROKEN: a ring was lied about. */
+int32_t amp_rlink_turn(struct amp_rlink *l);
 /* AMPSOCK_FAST: the next message, if it is for a caller who waits; else nothing. */
 void amp_rlink_next(struct amp_rlink *l);
+/* Buffers that went back since the peer was last asked whether it wants to hear of them: with
+ * more, is it time again? While it has enough of them they are no news. */
+static inline bool amp_rlink_many_back(const struct amp_rlink *l, unsigned more)
+{
+	const struct amp_vq *in = l->bus.in;
+
+	return (uint16_t)(in->put_idx - in->kick_idx) + more >= in->num / 2u;
+}
 /* amp_runner.arm, .kick_due (AMP_RLINK_IN, AMP_RLINK_OUT) and .stats */
 bool amp_rlink_arm(struct amp_runner *r, bool on);
 unsigned amp_rlink_kick_due(struct amp_runner *r);
@@ -158,6 +180,12 @@ static inline struct amp_sock *amp_rsock_of(const struct amp_rlink *l,
 static inline struct amp_rlink *amp_rsock_link(const struct amp_sock *s)
 {
 	return &amp_rlinks[AMPSOCK_RPMSG == 1 ? 0 : s->link - AMP_VLINK_RPMSG];
+}
+
+/* Of a socket that has a peer: is it on another link? */
+static inline bool amp_rsock_elsewhere(const struct amp_sock *s, const struct amp_rlink *l)
+{
+	return AMPSOCK_RPMSG > 1 && s->link != amp_rlink_id(l);
 }
 
 /* Is the private part a connection of the engine? */

@@ -29,9 +29,9 @@ struct remote {
 
 static struct remote remotes[AMPSOCK_RPMSG]; /* l */
 
-static struct remote *remote_of(const struct amp_runner *r)
+static struct remote *remote_of(struct amp_runner *r)
 {
-	return &remotes[amp_rlink_index((const struct amp_rlink *)(const void *)r)];
+	return &remotes[amp_rlink_index(amp_rlink_of(r))];
 }
 
 /* Another life: nothing is up here, and the host can see it. */
@@ -71,10 +71,9 @@ static void served(struct amp_rlink *l, struct remote *m)
 
 static int32_t remote_run(struct amp_runner *r, uint32_t now_ms)
 {
-	struct amp_rlink *l = (struct amp_rlink *)(void *)r;
+	struct amp_rlink *l = amp_rlink_of(r);
 	struct remote *m = remote_of(r);
 	enum amp_rproc_event ev;
-	bool broken;
 	int32_t ms;
 
 	(void)now_ms;
@@ -85,8 +84,8 @@ static int32_t remote_run(struct amp_runner *r, uint32_t now_ms)
 		else
 			begin(l, m);
 	}
-	ms = amp_rlink_turn(l, &broken);
-	if (broken)
+	ms = amp_rlink_turn(l);
+	if (ms == AMP_VLINK_BROKEN)
 		begin(l, m);
 	return ms;
 }

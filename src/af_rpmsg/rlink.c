@@ -161,9 +161,7 @@ struct amp_rlink *amp_rlink_get(unsigned i)
 		l->rs.door = &amp_rstream_bus_door;
 	l->rs.door_ctx = &l->bus;
 	amp_rstream_init(&l->rs);
-	for (unsigned k = 0; k < AMP_RHELD_CNT; k++)
-		l->held[k].next = (uint8_t)(k + 1);
-	amp_vlinks[l->l.index] = &l->l;
+	amp_vlinks[amp_rlink_id(l)] = &l->l;
 	return l;
 }
 
@@ -182,16 +180,15 @@ void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bo
 	if (l->bus.held_max > AMP_RHELD_CNT)
 		l->bus.held_max = AMP_RHELD_CNT;
 	l->out_cnt = amp_vq_avail(out);
-	l->in_cnt = 0;
 	l->l.up = true;
 	amp_runner_add(&l->l.runner);
 	amp_runner_due(&l->l.runner); /* announcements */
-	amp_link_report(l->l.index, true);
+	amp_link_report(amp_rlink_id(l), true);
 }
 
 void amp_rlink_down(struct amp_rlink *l)
 {
-	if (!l->l.up)
+	if (!amp_rlink_is_up(l))
 		return;
 	l->l.up = false;
 	l->name_cnt = 0;
@@ -203,7 +200,7 @@ void amp_rlink_down(struct amp_rlink *l)
 	amp_rstream_down(&l->rs);
 	amp_rsock_link_down(l);
 	amp_counts.link_resets++;
-	amp_link_report(l->l.index, false);
+	amp_link_report(amp_rlink_id(l), false);
 }
 
 /* ---- turns ---- */
@@ -225,30 +222,29 @@ static inline void flush(struct amp_rlink *l)
 
 /* The turn, or its rest: more is true when a message was taken for a caller who has all that
  * he wanted. */
-static RLINK_OUTLINE int32_t turn(struct amp_rlink *l, bool *broken, bool more)
+static RLINK_OUTLINE int32_t turn(struct amp_rlink *l, bool more)
 {
-	int32_t ms = -1;
 	int n = amp_rpmsg_run(&l->bus, more ? 0 : TURN);
+	const struct amp_vq *in = l->bus.in, *out = l->bus.out;
+	int32_t ms = -1;
 
-	more |= n == TURN || l->bus.enough;
-	if (n >= 0)
-		flush(l);
-	*broken = n < 0 || (l->bus.out && l->bus.out->broken);
+	flush(l);
 	say(&l->bus.why);
 	say(&l->rs.vs.why);
-	/*
-	 * As amp_vlink_turn(): buffers that went back are no news while the peer has enough. It
-	 * may have when they were half the ring, or when nothing more comes: fewer may go round.
-	 */
-	if (n > 0) {
-		l->in_cnt = (uint16_t)(l->in_cnt + n);
-		amp_changed = true; /* who sleeps arms the ring anew */
+	if (in) {
+		if (in->broken || out->broken)
+			return AMP_VLINK_BROKEN;
+		if (n)
+			amp_change(); /* who sleeps arms the ring anew */
+		/*
+		 * As amp_vlink_turn(): buffers that went back are no news while the peer has
+		 * enough. It may have when they were half the ring, or when nothing more comes:
+		 * fewer may go round.
+		 */
+		if (amp_vq_news(out) || (n ? amp_rlink_many_back(l, 0) : amp_vq_news(in)))
+			amp_runner_due(&l->l.runner);
 	}
-	if (l->bus.stats.tx_messages != l->seen_tx || (n == 0 && l->in_cnt) ||
-	    (l->bus.in && l->in_cnt >= l->bus.in->num / 2u))
-		amp_runner_due(&l->l.runner);
-	l->seen_tx = l->bus.stats.tx_messages;
-	if (more) {
+	if (more || n == TURN || l->bus.enough) {
 		amp_change(); /* there may be more, for somebody who sleeps */
 		return 0;
 	}
@@ -257,13 +253,12 @@ static RLINK_OUTLINE int32_t turn(struct amp_rlink *l, bool *broken, bool more)
 	return amp_sooner(ms, amp_rsock_wait(l, NULL, 0));
 }
 
-int32_t amp_rlink_turn(struct amp_rlink *l, bool *broken)
+int32_t amp_rlink_turn(struct amp_rlink *l)
 {
 	int fast = amp_rlink_turn_fast(l);
 
 	if (fast != 2)
-		return turn(l, broken, fast && l->rs.vs.enough);
-	*broken = false;
+		return turn(l, fast && l->rs.vs.enough);
 	return 0;
 }
 
@@ -275,17 +270,17 @@ int32_t amp_rlink_turn(struct amp_rlink *l, bool *broken)
  */
 void amp_rlink_next(struct amp_rlink *l)
 {
-	if (l->bus.in && l->in_cnt + 1u < l->bus.in->num / 2u && amp_rlink_turn_fast(l) == 1)
+	if (l->bus.in && !amp_rlink_many_back(l, 1) && amp_rlink_turn_fast(l) == 1)
 		amp_runner_due(&l->l.runner); /* what is owed now */
 }
 #endif
 
 bool amp_rlink_arm(struct amp_runner *r, bool on)
 {
-	struct amp_rlink *l = (struct amp_rlink *)(void *)r;
+	struct amp_rlink *l = amp_rlink_of(r);
 
 	(void)on;
-	if (!l->l.up)
+	if (!amp_rlink_is_up(l))
 		return false;
 	/* a poll() that found no buffer has asked the engine, not the bus */
 	l->bus.tx_starved |= l->rs.vs.path_starved;
@@ -294,16 +289,15 @@ bool amp_rlink_arm(struct amp_runner *r, bool on)
 
 unsigned amp_rlink_kick_due(struct amp_runner *r)
 {
-	struct amp_rlink *l = (struct amp_rlink *)(void *)r;
+	struct amp_rlink *l = amp_rlink_of(r);
 	unsigned bits = 0;
 
-	if (!l->l.up)
+	if (!amp_rlink_is_up(l))
 		return 0;
 	(void)amp_rpmsg_run(&l->bus, 0); /* announcements; a broken ring is the next turn's */
 	flush(l);
-	if (l->in_cnt && amp_vq_kick_due(l->bus.in))
+	if (amp_vq_kick_due(l->bus.in))
 		bits |= AMP_RLINK_IN;
-	l->in_cnt = 0;
 	if (amp_vq_kick_due(l->bus.out))
 		bits |= AMP_RLINK_OUT;
 	return bits;

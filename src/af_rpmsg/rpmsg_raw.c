@@ -54,13 +54,12 @@ void amp_rraw_pop(struct amp_sock *s, bool give_back)
 
 	p->held_head = h->next;
 	p->held_cnt--;
-	h->next = l->held_free;
+	h->next = (uint8_t)(l->held_free - i - 1);
 	l->held_free = i;
 	if (!give_back)
 		return;
 	amp_rpmsg_release(&l->bus, h->id);
-	l->in_cnt++;
-	if (l->l.up && l->in_cnt >= l->bus.in->num / 2u)
+	if (l->bus.in && amp_rlink_many_back(l, 0))
 		amp_runner_due(&l->l.runner);
 }
 
@@ -100,7 +99,7 @@ static int seq_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpms
 		amp_rraw_over(s, ENOBUFS);
 		return dropped();
 	}
-	l->held_free = l->held[i].next;
+	l->held_free = (uint8_t)(l->held[i].next + i + 1);
 	l->held[i].data = rx->data;
 	l->held[i].len = (uint16_t)rx->len; /* the header has 16 bits for it */
 	l->held[i].id = rx->id;
@@ -126,7 +125,7 @@ static int dgram_in(const struct amp_rlink *l, struct amp_sock *s,
 	if (s->flags & AMP_SF_RD_SHUT)
 		return 0;
 	if ((s->flags & AMP_SF_CONNECTED) &&
-	    (s->link != l->l.index || amp_rsock(s)->peer != rx->src))
+	    (amp_rsock_elsewhere(s, l) || amp_rsock(s)->peer != rx->src))
 		return dropped();
 	if (!s->rx.buf || amp_rxring_room(&s->rx) < sizeof(h) + h.len)
 		return dropped();
@@ -143,7 +142,7 @@ int amp_rraw_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg_
 	if (s->type == SOCK_DGRAM)
 		return dgram_in(l, s, rx);
 	if (s->flags & AMP_SF_CONNECTED) {
-		if (s->link != l->l.index || p->peer != rx->src)
+		if (amp_rsock_elsewhere(s, l) || p->peer != rx->src)
 			return dropped();
 		return seq_in(l, s, rx);
 	}
@@ -306,8 +305,8 @@ static bool tx_ready(const struct amp_sock *s)
 		struct amp_rlink *l = &amp_rlinks[i];
 
 		/* of an unconnected datagram socket the next one may go to any link */
-		if (!l->l.up || (amp_rpmsg_tx_ready(&l->bus) && !amp_rlink_must_queue(l)) ||
-		    ((s->flags & AMP_SF_CONNECTED) && s->link != l->l.index))
+		if (!amp_rlink_is_up(l) || (amp_rpmsg_tx_ready(&l->bus) && !amp_rlink_must_queue(l)) ||
+		    ((s->flags & AMP_SF_CONNECTED) && amp_rsock_elsewhere(s, l)))
 			continue;
 		l->bus.tx_starved = true;
 		ready = false;
