@@ -37,7 +37,7 @@ struct amp_rlink {
 	struct amp_rpmsg bus; /* first, as what else is looked at often: short offsets */
 	uint16_t out_cnt;     /* buffers to send in, as of up */
 	uint8_t held_free;    /* first free one, as long as bus.held_cnt says that there is */
-	uint8_t name_cnt;     /* oldest first */
+	uint8_t name_cnt;     /* oldest first; one too many: until the turn has looked */
 	bool names_full;      /* said once */
 	union {
 		struct amp_vlink l; /* its index is that in amp_vlinks */
@@ -49,7 +49,7 @@ struct amp_rlink {
 	struct amp_rpmsg_ept *ept_hash[AMPSOCK_HASH];
 	struct amp_rpmsg_ept door; /* front door, kind 0: none (protocol.md) */
 	struct amp_rheld held[AMP_RHELD_CNT];
-	struct amp_rname names[AMPSOCK_RPMSG_NAMES];
+	struct amp_rname names[AMPSOCK_RPMSG_NAMES + 1u];
 };
 
 _Static_assert(offsetof(struct amp_rlink, rs.vs) == offsetof(struct amp_rlink, l.vs),
@@ -211,8 +211,9 @@ struct amp_raddr {
 };
 int amp_raddr_get(const struct amp_sock *s, const struct sockaddr *addr, socklen_t len,
 		  struct amp_raddr *to);
-/* Who is meant: its link, with to->addr. NULL with *err: -EAGAIN: not announced (yet). */
-struct amp_rlink *amp_raddr_find(struct amp_raddr *to, int *err);
+/* Who is meant on a link (or any, as in struct amp_raddr): its link, with *addr when there is a
+ * name. NULL with *err: -EAGAIN: not announced (yet); -ENETUNREACH. */
+struct amp_rlink *amp_raddr_find(unsigned on, const char *name, uint32_t *addr, int *err);
 
 /* Endpoints of s on link on, or on all, with its name or without. */
 int amp_rsock_open(struct amp_sock *s, unsigned on, uint32_t addr, bool announce);
@@ -220,11 +221,12 @@ int amp_rsock_open(struct amp_sock *s, unsigned on, uint32_t addr, bool announce
 int amp_rsock_announce(struct amp_sock *s);
 /* A service is gone: the end of who is connected to it. */
 void amp_rsock_withdrawn(struct amp_rlink *l, uint32_t addr);
-/*
- * connect()s that wait: one has come, with this name on l; or (name NULL) only their deadlines
- * are looked at. ms until the next of these, -1: none.
- */
-int32_t amp_rsock_wait(struct amp_rlink *l, const char *name, uint32_t addr);
+/* Does a connect() wait for an announcement? Then each turn sees whether it has come, or else
+ * to its deadline. ms until the next of these, -1: none. */
+extern bool amp_rsock_waits;
+int32_t amp_rsock_wait(void);
+/* The connection of a raw socket is over, or the attempt; err is told once. */
+void amp_rsock_over(struct amp_sock *s, int err);
 /* The last of a closed socket: its endpoints. */
 void amp_rsock_finish(struct amp_sock *s);
 /* The withdrawal of an endpoint is out. */
@@ -242,8 +244,6 @@ int amp_rraw_poll(struct amp_sock *s);
 /* Give the oldest buffer back, all of them; or forget them: the link is gone. */
 void amp_rraw_pop(struct amp_sock *s, bool give_back);
 void amp_rraw_drop(struct amp_sock *s, bool give_back);
-/* The connection is over; err is told once. */
-void amp_rraw_over(struct amp_sock *s, int err);
 
 /* ---- linked when they are called for (family.h) ---- */
 

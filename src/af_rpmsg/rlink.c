@@ -16,7 +16,7 @@
  * Names. The peer announces services by the name service, or, where a kernel does not let it,
  * by SERVICE at our front door (protocol.md); they are kept in a short table, the newest
  * first to be found. When it is full further ones are counted, said once, and only heard by
- * who waits for them at that moment.
+ * who waits for them at that moment: the run ends with such a one, and the turn shows it to them.
  */
 #include <errno.h>
 #include <string.h>
@@ -42,6 +42,7 @@ struct amp_rlink amp_rlinks[AMPSOCK_RPMSG]; /* l */
 
 /* ---- names ---- */
 
+/* There is room for one more than is kept: for who waits, if it is him that it is for. */
 static void name_lost(struct amp_rlink *l)
 {
 	amp_counts.names_lost++;
@@ -49,6 +50,9 @@ static void name_lost(struct amp_rlink *l)
 		amp_log("rpmsg: too many services (AMPSOCK_RPMSG_NAMES)");
 		l->names_full = true;
 	}
+	if (!amp_rsock_waits)
+		l->name_cnt--;
+	l->bus.enough = true; /* the turn sees to it, and takes it out again */
 }
 
 void amp_rlink_on_service(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone)
@@ -56,6 +60,7 @@ void amp_rlink_on_service(struct amp_rpmsg *bus, const char *name, uint32_t addr
 	struct amp_rlink *l = bus->owner;
 	struct amp_rname *n = l->names, *end = n + l->name_cnt;
 
+	amp_change();
 	while (n < end && (n->addr != addr || strcmp(n->name, name) != 0))
 		n++;
 	if (gone) {
@@ -64,17 +69,12 @@ void amp_rlink_on_service(struct amp_rpmsg *bus, const char *name, uint32_t addr
 			memmove(n, n + 1, (size_t)((char *)end - (char *)(n + 1)));
 		}
 		amp_rsock_withdrawn(l, addr);
-	} else {
-		if (n == l->names + AMPSOCK_RPMSG_NAMES) {
+	} else if (n == end) {
+		strcpy(n->name, name); /* checked by who tells */
+		n->addr = addr;
+		if (++l->name_cnt > AMPSOCK_RPMSG_NAMES)
 			name_lost(l);
-		} else if (n == end) {
-			strcpy(n->name, name); /* checked by who tells */
-			n->addr = addr;
-			l->name_cnt++;
-		}
-		(void)amp_rsock_wait(l, name, addr);
 	}
-	amp_change();
 }
 
 /* ---- events from the bus and from the streams ---- */
@@ -244,13 +244,18 @@ static RLINK_OUTLINE int32_t turn(struct amp_rlink *l, bool more)
 		if (amp_vq_news(out) || (n ? amp_rlink_many_back(l, 0) : amp_vq_news(in)))
 			amp_runner_due(&l->l.runner);
 	}
+	if (l->rs.vs.closing_cnt)
+		ms = amp_vsock_tick(&l->rs.vs, amp_port_now_ms());
+	if (amp_rsock_waits) {
+		ms = amp_sooner(ms, amp_rsock_wait());
+		if (l->name_cnt > AMPSOCK_RPMSG_NAMES)
+			l->name_cnt--;
+	}
 	if (more || n == TURN || l->bus.enough) {
 		amp_change(); /* there may be more, for somebody who sleeps */
 		return 0;
 	}
-	if (l->rs.vs.closing_cnt)
-		ms = amp_vsock_tick(&l->rs.vs, amp_port_now_ms());
-	return amp_sooner(ms, amp_rsock_wait(l, NULL, 0));
+	return ms;
 }
 
 int32_t amp_rlink_turn(struct amp_rlink *l)

@@ -69,12 +69,6 @@ void amp_rraw_drop(struct amp_sock *s, bool give_back)
 		amp_rraw_pop(s, give_back);
 }
 
-void amp_rraw_over(struct amp_sock *s, int err)
-{
-	s->flags &= (uint16_t)~AMP_SF_CONNECTED;
-	amp_sock_reset(s, err);
-}
-
 /* ---- in ---- */
 
 static int dropped(void)
@@ -96,7 +90,7 @@ static int seq_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpms
 	if (p->held_cnt == AMPSOCK_RPMSG_HOLD ||
 	    p->held_cnt >= 2 * (l->bus.held_max - l->bus.held_cnt)) {
 		amp_explain("rpmsg: a SOCK_SEQPACKET socket is not read, ENOBUFS");
-		amp_rraw_over(s, ENOBUFS);
+		amp_rsock_over(s, ENOBUFS);
 		return dropped();
 	}
 	l->held_free = (uint8_t)(l->held[i].next + i + 1);
@@ -251,7 +245,7 @@ static struct amp_rlink *dgram_to(struct amp_sock *s, const struct amp_msg *m, u
 	*err = amp_raddr_get(s, m->name, m->name_len, &to);
 	if (*err)
 		return NULL;
-	l = amp_raddr_find(&to, err);
+	l = amp_raddr_find(to.link, to.name, &to.addr, err);
 	if (!l) {
 		/* nobody has announced it, and a datagram does not wait until somebody does */
 		*err = *err == -EAGAIN ? -ECONNREFUSED : *err;
