@@ -215,27 +215,35 @@ static inline bool message(struct amp_rpmsg *bus, const struct amp_vq_buf *buf)
 
 /* ---- out ---- */
 
-/* A buffer with room for a header and need bytes more. False: none now. */
-static bool out_get(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, uint32_t need)
+/*
+ * A buffer with room for a header and need bytes more: 0, -EAGAIN: none now. One with less stays
+ * where it is (-EMSGSIZE), unless so much is what all must have room for.
+ */
+static int out_get(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, size_t need, bool must)
 {
 	struct amp_vq_buf buf;
 	struct amp_iov iov;
 
 	buf.iov = &iov;
 	buf.iov_max = 1; /* header and payload in one piece */
-	if (amp_vq_get(bus->out, &buf) > 0) {
-		if (buf.len >= AMP_RPMSG_HDR_LEN + need) {
-			buf.len -= AMP_RPMSG_HDR_LEN;
-			tx->data = (uint8_t *)iov.base + AMP_RPMSG_HDR_LEN;
-			/* the header has 16 bits for it */
-			tx->room = buf.len < UINT16_MAX ? buf.len : UINT16_MAX;
-			tx->id = id_of(bus, buf.id);
-			return true;
-		}
-		lied(bus, bus->out, AMP_WHY("buffer without room for a message"));
+	if (amp_vq_get(bus->out, &buf) <= 0)
+		goto none;
+	if (buf.len > AMP_RPMSG_HDR_LEN + UINT16_MAX) /* the header has 16 bits for it */
+		buf.len = AMP_RPMSG_HDR_LEN + UINT16_MAX;
+	tx->room = buf.len - AMP_RPMSG_HDR_LEN;
+	if (buf.len >= AMP_RPMSG_HDR_LEN + need) {
+		tx->data = (uint8_t *)iov.base + AMP_RPMSG_HDR_LEN;
+		tx->id = id_of(bus, buf.id);
+		return 0;
 	}
+	if (!must && buf.len >= AMP_RPMSG_HDR_LEN) {
+		amp_vq_leave(bus->out, buf.id);
+		return -EMSGSIZE;
+	}
+	lied(bus, bus->out, AMP_WHY("buffer without room for a message"));
+none:
 	bus->tx_starved = true;
-	return false;
+	return -EAGAIN;
 }
 
 static void fill_header(const struct amp_rpmsg *bus, const struct amp_rpmsg_tx *tx,
@@ -258,7 +266,7 @@ static RARE void flush(struct amp_rpmsg *bus)
 	struct amp_rpmsg_tx tx;
 
 	while ((ept = bus->owed_head) != NULL) {
-		if (!out_get(bus, &tx, AMP_RPMSG_NS_LEN))
+		if (out_get(bus, &tx, AMP_RPMSG_NS_LEN, true))
 			return;
 		memset(tx.data, 0, AMP_RPMSG_NAME_LEN);
 		memcpy(tx.data, ept->name, strlen(ept->name));
@@ -400,13 +408,11 @@ bool amp_rpmsg_close(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
 	return false;
 }
 
-int amp_rpmsg_reserve(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx)
+int amp_rpmsg_reserve_for(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, size_t len, bool must)
 {
 	if (!bus->out)
 		return -ENETDOWN;
-	if (amp_rpmsg_must_queue(bus) || !out_get(bus, tx, 0))
-		return -EAGAIN;
-	return 0;
+	return amp_rpmsg_must_queue(bus) ? -EAGAIN : out_get(bus, tx, len, must);
 }
 
 void amp_rpmsg_commit(struct amp_rpmsg *bus, const struct amp_rpmsg_tx *tx, uint32_t src,

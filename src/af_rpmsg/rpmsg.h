@@ -160,11 +160,20 @@ bool amp_rpmsg_close(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept);
 struct amp_rpmsg_ept *amp_rpmsg_find(const struct amp_rpmsg *bus, uint32_t addr);
 
 /*
+ * A buffer with room for a message of len bytes. As amp_rpmsg_reserve(), and -EMSGSIZE: the next
+ * one has less, and stays where it is. must: every buffer has so much room, or it is a lie.
+ */
+int amp_rpmsg_reserve_for(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, size_t len,
+			  bool must);
+/*
  * A buffer for one message: 0 with *tx filled in; -EAGAIN: none now (tx_ready will come);
  * -ENETDOWN. Several may be open at once; cancel the last first (a device's other ones go to
  * the peer unused). When the link went down since, commit and cancel do nothing.
  */
-int amp_rpmsg_reserve(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx);
+static inline int amp_rpmsg_reserve(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx)
+{
+	return amp_rpmsg_reserve_for(bus, tx, 0, true);
+}
 /* Send the first len <= tx->room bytes. */
 void amp_rpmsg_commit(struct amp_rpmsg *bus, const struct amp_rpmsg_tx *tx, uint32_t src,
 		      uint32_t dst, uint32_t len);

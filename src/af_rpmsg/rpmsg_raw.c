@@ -274,13 +274,10 @@ ssize_t amp_rraw_send(struct amp_sock *s, const struct amp_msg *m)
 		l = amp_rsock_link(s);
 		dst = amp_rsock(s)->peer;
 	}
-	r = amp_rlink_must_queue(l) ? -EAGAIN : amp_rpmsg_reserve(&l->bus, &tx);
+	r = amp_rlink_must_queue(l) ? -EAGAIN
+				    : amp_rpmsg_reserve_for(&l->bus, &tx, m->len, false);
 	if (r)
 		return r == -ENETDOWN ? -ENETUNREACH : r;
-	if (m->len > tx.room) {
-		amp_rpmsg_cancel(&l->bus, &tx);
-		return -EMSGSIZE;
-	}
 	gather(tx.data, m);
 	amp_rpmsg_commit(&l->bus, &tx, amp_rsock(s)->ept[amp_rlink_index(l)].addr, dst,
 			 (uint32_t)m->len);
@@ -299,7 +296,8 @@ static bool tx_ready(const struct amp_sock *s)
 		struct amp_rlink *l = &amp_rlinks[i];
 
 		/* of an unconnected datagram socket the next one may go to any link */
-		if (!amp_rlink_is_up(l) || (amp_rpmsg_tx_ready(&l->bus) && !amp_rlink_must_queue(l)) ||
+		if (!amp_rlink_is_up(l) ||
+		    (amp_rpmsg_tx_ready(&l->bus) && !amp_rlink_must_queue(l)) ||
 		    ((s->flags & AMP_SF_CONNECTED) && amp_rsock_elsewhere(s, l)))
 			continue;
 		l->bus.tx_starved = true;

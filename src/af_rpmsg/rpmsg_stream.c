@@ -262,7 +262,7 @@ void amp_rstream_down(struct amp_rstream *rs)
 
 int amp_rstream_connect(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32_t addr)
 {
-	struct amp_vsock_addr me = {AMP_VSOCK_CID_LOCAL, 0}, peer = {AMP_VSOCK_CID_LOCAL, addr};
+	struct amp_vsock_ends ends = {{AMP_VSOCK_CID_LOCAL, 0}, {AMP_VSOCK_CID_LOCAL, addr}};
 	int r;
 
 	if (rc->ept.addr == 0)
@@ -270,11 +270,11 @@ int amp_rstream_connect(struct amp_rstream *rs, struct amp_rstream_conn *rc, uin
 	r = amp_rstream_door(rs)->open(rs, rc, addr);
 	if (r)
 		return r;
-	me.port = rc->ept.addr;
+	ends.local.port = rc->ept.addr;
 	rc->rx_tag = amp_rstream_new_tag(rs);
 	rc->tx_tag = 0;
 	/* its endpoint is new, and so is the pair */
-	return amp_vsock_connect(&rs->vs, &rc->c, me, peer, AMP_VSOCK_STREAM);
+	return amp_vsock_connect_ends(&rs->vs, &rc->c, &ends, AMP_VSOCK_STREAM);
 }
 
 int amp_rstream_run(struct amp_rstream *rs)
@@ -317,18 +317,8 @@ static void bus_close(struct amp_rstream *rs, struct amp_rstream_conn *rc)
 static int bus_reserve(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 		       struct amp_rpmsg_tx *tx)
 {
-	struct amp_rpmsg *bus = bus_of(rs);
-
 	(void)rc;
-	if (amp_rpmsg_reserve(bus, tx))
-		return -EAGAIN;
-	if (tx->room >= AMP_RSTREAM_ROOM)
-		return 0;
-	amp_rpmsg_cancel(bus, tx);
-	bus->out->broken = true;
-	if (AMPSOCK_WHY)
-		bus->out->why = "buffer without room for a stream's messages";
-	return -EAGAIN;
+	return amp_rpmsg_reserve_for(bus_of(rs), tx, AMP_RSTREAM_ROOM, true) ? -EAGAIN : 0;
 }
 
 static void bus_commit(struct amp_rstream *rs, struct amp_rstream_conn *rc,

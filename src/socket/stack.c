@@ -27,6 +27,11 @@
 #include "ampsock.h"
 #include "stack.h"
 
+/* Enough rings: each socket's is the one with its number, and nothing is to be looked for. */
+#define OWN_RINGS (AMPSOCK_RINGS >= AMPSOCK_SOCKETS)
+/* Searches begin, and end, where that can be known: of many sockets; a few are soon seen. */
+#define BOUNDS AMPSOCK_FAST
+
 /* l: everything here is under the stack lock */
 struct amp_sock amp_socks[AMPSOCK_SOCKETS];					   /* l */
 static uint8_t rings[AMPSOCK_RINGS][AMPSOCK_RING_LEN] __attribute__((aligned(8))); /* l */
@@ -38,7 +43,7 @@ static struct {
 	unsigned timed;		     /* runners that want to know the time */
 	unsigned waiters;	     /* threads in amp_port_wait() */
 	int32_t next_ms;	     /* when a runner wants to run, as of the last look */
-	bool ring_used[AMPSOCK_RINGS];
+	bool ring_used[OWN_RINGS ? 1 : AMPSOCK_RINGS];
 } stack;			     /* l. Together: one address to load */
 static uint32_t own_nonblock[2];     /* l: bit per console descriptor */
 static const struct amp_fd_ops *own; /* set once */
@@ -102,10 +107,11 @@ struct amp_sock *amp_sock_new(const struct amp_family *fam, int domain, int type
 	struct amp_sock *s;
 	uint8_t gen;
 
-	s = stack.first_free ? stack.first_free : amp_socks;
+	s = BOUNDS && stack.first_free ? stack.first_free : amp_socks;
 	while (s < amp_socks + AMPSOCK_SOCKETS && (s->fam || s->users))
 		s++;
-	stack.first_free = s;
+	if (BOUNDS)
+		stack.first_free = s;
 	if (s == amp_socks + AMPSOCK_SOCKETS) {
 		*err = -EMFILE;
 		return NULL;
@@ -121,7 +127,7 @@ struct amp_sock *amp_sock_new(const struct amp_family *fam, int domain, int type
 	if (*err)
 		return NULL;
 	s->fam = fam;
-	if (s >= stack.high)
+	if (BOUNDS && s >= stack.high)
 		stack.high = s + 1;
 	if (++amp_counts.sockets_used > amp_counts.sockets_max)
 		amp_counts.sockets_max = amp_counts.sockets_used;
@@ -130,7 +136,7 @@ struct amp_sock *amp_sock_new(const struct amp_family *fam, int domain, int type
 
 static void slot_is_free(struct amp_sock *s)
 {
-	if (s < stack.first_free)
+	if (BOUNDS && s < stack.first_free)
 		stack.first_free = s;
 }
 
@@ -164,24 +170,34 @@ struct amp_sock *amp_sock_next(const struct amp_sock *s)
 {
 	struct amp_sock *next = s ? (struct amp_sock *)(uintptr_t)s + 1 : amp_socks;
 
-	for (; next < stack.high; next++) {
+	for (; next < (BOUNDS ? stack.high : amp_socks + AMPSOCK_SOCKETS); next++) {
 		if (next->fam)
 			return next;
 	}
 	return NULL;
 }
 
-int amp_sock_ring(struct amp_sock *s)
+static unsigned ring_free(void)
 {
-	if (s->rx.buf)
-		return 0;
 	while (stack.first_ring < AMPSOCK_RINGS && stack.ring_used[stack.first_ring])
 		stack.first_ring++;
-	if (stack.first_ring == AMPSOCK_RINGS)
-		return -ENOBUFS;
-	stack.ring_used[stack.first_ring] = true;
+	return stack.first_ring;
+}
+
+int amp_sock_ring(struct amp_sock *s)
+{
+	unsigned i = (unsigned)(s - amp_socks);
+
+	if (s->rx.buf)
+		return 0;
+	if (!OWN_RINGS) {
+		i = ring_free();
+		if (i == AMPSOCK_RINGS)
+			return -ENOBUFS;
+		stack.ring_used[i] = true;
+	}
 	amp_counts.rings_used++;
-	s->rx.buf = rings[stack.first_ring];
+	s->rx.buf = rings[i];
 	s->rx.head = s->rx.tail = 0;
 	return 0;
 }
@@ -192,10 +208,12 @@ void amp_sock_ring_free(struct amp_sock *s)
 
 	if (!s->rx.buf)
 		return;
-	i = (unsigned)((size_t)(s->rx.buf - rings[0]) / AMPSOCK_RING_LEN);
-	stack.ring_used[i] = false;
-	if (i < stack.first_ring)
-		stack.first_ring = i;
+	if (!OWN_RINGS) {
+		i = (unsigned)((size_t)(s->rx.buf - rings[0]) / AMPSOCK_RING_LEN);
+		stack.ring_used[i] = false;
+		if (i < stack.first_ring)
+			stack.first_ring = i;
+	}
 	amp_counts.rings_used--;
 	s->rx.buf = NULL;
 	s->rx.head = s->rx.tail = 0;

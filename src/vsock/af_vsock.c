@@ -381,7 +381,7 @@ void amp_vsock_close_one(struct amp_sock *s, bool abort)
 	s->sub |= SUB_CLOSED;
 	if (c->state == AMP_CONN_FREE)
 		amp_sock_free(s);
-	else if (abort || s->linger_s == 0)
+	else if ((AMPSOCK_VSOCK && abort) || s->linger_s == 0)
 		amp_vsock_abort(engine_of(s), c);
 	else
 		amp_vsock_close(engine_of(s), c, amp_port_now_ms(),
@@ -391,7 +391,7 @@ void amp_vsock_close_one(struct amp_sock *s, bool abort)
 int amp_vsock_sock_shutdown(struct amp_sock *s, int how)
 {
 	if (how == AMP_SHUT_CLOSE) {
-		if (s->flags & AMP_SF_LISTEN)
+		if (AMPSOCK_VSOCK && (s->flags & AMP_SF_LISTEN)) /* AF_RPMSG has its own */
 			amp_vsock_unlisten(s);
 		amp_vsock_close_one(s, false);
 		return 0;

@@ -222,8 +222,16 @@ int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms);
  * Open towards peer: REQUEST goes out at the next run. c->buf_alloc is set by the
  * caller. -EADDRINUSE: that pair exists; -ENETDOWN: no link (and not CID 1).
  */
-int amp_vsock_connect(struct amp_vsock *vs, struct amp_vsock_conn *c,
-		      struct amp_vsock_addr local, struct amp_vsock_addr peer, uint8_t type);
+int amp_vsock_connect_ends(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			   struct amp_vsock_ends *ends, uint8_t type); /* *ends may change */
+static inline int amp_vsock_connect(struct amp_vsock *vs, struct amp_vsock_conn *c,
+				    struct amp_vsock_addr local, struct amp_vsock_addr peer,
+				    uint8_t type)
+{
+	struct amp_vsock_ends ends = {local, peer};
+
+	return amp_vsock_connect_ends(vs, c, &ends, type);
+}
 /* Accept a REQUESTED connection: it is OPEN at once. */
 void amp_vsock_respond(struct amp_vsock *vs, struct amp_vsock_conn *c);
 /* RST and forget: EV_GONE follows from amp_vsock_run() when the RST is out. No EV_RESET. */

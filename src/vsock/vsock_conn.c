@@ -356,20 +356,19 @@ int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms)
 	return next;
 }
 
-int amp_vsock_connect(struct amp_vsock *vs, struct amp_vsock_conn *c,
-		      struct amp_vsock_addr local, struct amp_vsock_addr peer, uint8_t type)
+int amp_vsock_connect_ends(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			   struct amp_vsock_ends *ends, uint8_t type)
 {
-	struct amp_vsock_ends ends = {local, peer};
-	bool loop = !QUEUES || peer.cid == AMP_VSOCK_CID_LOCAL;
+	bool loop = !QUEUES || ends->peer.cid == AMP_VSOCK_CID_LOCAL;
 
 	if (QUEUES && (loop ? !vs->path : !vs->out))
 		return -ENETDOWN;
 	if (QUEUES && loop)
-		ends.local.cid = AMP_VSOCK_CID_LOCAL;
+		ends->local.cid = AMP_VSOCK_CID_LOCAL;
 	/* a path that is alone has no two connections from one port */
-	if (QUEUES && amp_vsock_find(vs, &ends, type))
+	if (QUEUES && amp_vsock_find(vs, ends, type))
 		return -EADDRINUSE;
-	amp_vsock_conn_init(vs, c, &ends, type, AMP_CONN_CONNECTING);
+	amp_vsock_conn_init(vs, c, ends, type, AMP_CONN_CONNECTING);
 	amp_vsock_owe(vs, c, AMP_OWE_REQUEST);
 	return 0;
 }
