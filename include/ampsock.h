@@ -86,8 +86,11 @@ void amp_log_hook(void (*fn)(const char *line));
  * Zero-copy. reserve: *iov (two at most, *cnt of them) is transport memory for up to len
  * bytes on this connected socket; returns the bytes it has. commit sends the first len of
  * them; 0 gives the room back. Between the two the socket sends nothing else.
- * borrow: received bytes where they lie; returns their number, 0 at EOF. give_back: the
- * first len are done with. Blocking as send() and recv() are; -1 and errno as theirs, and
+ * borrow: received bytes where they lie, up to len, of SOCK_SEQPACKET the next message, all of
+ * it; returns their number. 0 with *cnt 0: EOF; 0 with *cnt not 0: len was 0, or the message is
+ * empty (iov[0].iov_len 0). A pending error comes behind what has been received, empty messages
+ * too. give_back: the first len are done with; of SOCK_SEQPACKET that is the whole message,
+ * and an empty one goes with len 0. Blocking as send() and recv() are; -1 and errno as theirs, and
  * EOPNOTSUPP, EBUSY (a reservation is open), EINVAL (len larger than reserved or borrowed).
  */
 ssize_t amp_reserve(int fd, struct iovec iov[2], int *cnt, size_t len);

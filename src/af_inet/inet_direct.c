@@ -16,7 +16,7 @@ int amp_inet_direct(struct amp_sock *s, enum amp_direct op, struct amp_direct_io
 		return r;
 	r = c->fam->direct(c, op, io);
 	if (amp_inet(s)->state == AMP_INET_RSTWAIT &&
-	    (op == AMP_RESERVE || (op == AMP_BORROW && (r || !io->len))))
+	    (op == AMP_RESERVE || (op == AMP_BORROW && (r || !io->cnt))))
 		return -EAGAIN;
 	return r;
 }

@@ -85,7 +85,7 @@ int amp_raddr_get(const struct amp_sock *s, const struct sockaddr *addr, socklen
 		return -EAFNOSUPPORT;
 	if (len < sizeof(*to))
 		return -EINVAL;
-	memcpy(to, addr, sizeof(*to)); /* the caller's may lie anywhere */
+	amp_copy(to, addr, sizeof(*to)); /* the caller's may lie anywhere */
 	end = memchr(to->name, '\0', max);
 	if (!end)
 		return -ENAMETOOLONG;

@@ -192,7 +192,8 @@ void amp_rlink_down(struct amp_rlink *l)
 		return;
 	l->l.up = false;
 	l->name_cnt = 0;
-	l->names_full = false;
+	if (AMPSOCK_WHY)
+		l->names_full = l->bus_said = l->streams_said = false;
 	amp_counts.kicks +=
 		l->bus.in->kicks + l->bus.out->kicks; /* the next queues count anew */
 	/* first the bus, so that nothing is opened anew from the hooks */
@@ -205,12 +206,18 @@ void amp_rlink_down(struct amp_rlink *l)
 
 /* ---- turns ---- */
 
-static void say(const char **why)
+/*
+ * What the peer did is counted each time, and said the first time: of the bus and of the streams,
+ * once in a life of the link. (What ends that life is always said: there is another one then.)
+ */
+static void say(const char **why, bool *said, bool broken)
 {
-	if (AMPSOCK_WHY && *why) {
+	if (!AMPSOCK_WHY || !*why)
+		return;
+	if (!*said || broken)
 		amp_log(*why);
-		*why = NULL;
-	}
+	*said = true;
+	*why = NULL;
 }
 
 /* What the streams owe. Nothing is quickly sent; but where speed matters no call is quicker. */
@@ -229,8 +236,8 @@ static RLINK_OUTLINE int32_t turn(struct amp_rlink *l, bool more)
 	int32_t ms = -1;
 
 	flush(l);
-	say(&l->bus.why);
-	say(&l->rs.vs.why);
+	say(&l->bus.why, &l->bus_said, in && (in->broken || out->broken));
+	say(&l->rs.vs.why, &l->streams_said, false);
 	if (in) {
 		if (in->broken || out->broken)
 			return AMP_VLINK_BROKEN;

@@ -44,6 +44,11 @@
 /* A small core's links have one bucket: no arithmetic. */
 #define BUCKETS (AMPSOCK_HASH == 1 ? 1u : bus->hash_len)
 
+bool amp_rpmsg_ns_good(const char *name, uint32_t addr)
+{
+	return name[0] && memchr(name, '\0', AMP_RPMSG_NAME_LEN) && addr != AMP_RPMSG_ADDR_ANY;
+}
+
 /* ---- hooks ---- */
 
 /* Other buses than a library's own links, which are called by name. */
@@ -150,9 +155,8 @@ static __attribute__((noinline)) void to_nobody(struct amp_rpmsg *bus,
 		return;
 	}
 	if (rx->len >= AMP_RPMSG_NS_LEN) {
-		memcpy(&ns, rx->data, AMP_RPMSG_NS_LEN);
-		if (ns.name[0] != '\0' && memchr(ns.name, '\0', AMP_RPMSG_NAME_LEN) &&
-		    ns.addr != AMP_RPMSG_ADDR_ANY) {
+		amp_copy(&ns, rx->data, AMP_RPMSG_NS_LEN);
+		if (amp_rpmsg_ns_good(ns.name, ns.addr)) {
 			tell_service(bus, &ns);
 			return;
 		}

@@ -193,6 +193,9 @@ static inline bool amp_rpmsg_may_hold(const struct amp_rpmsg *bus)
 {
 	return bus->held_cnt < bus->held_max;
 }
+/* Can there be such a service? name: AMP_RPMSG_NAME_LEN bytes. */
+bool amp_rpmsg_ns_good(const char *name, uint32_t addr);
+
 /* A buffer held by ops->data goes back. Does nothing when the link went down since. */
 void amp_rpmsg_release(struct amp_rpmsg *bus, uint32_t id);
 

@@ -47,7 +47,7 @@ int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
 		r = -EINVAL;
 	} else {
 		do {
-			r = c.s->fam->bind ? c.s->fam->bind(c.s, addr, len) : -EOPNOTSUPP;
+			r = c.s->fam->bind(c.s, addr, len);
 		} while (amp_far_again(&c, r));
 	}
 	return (int)amp_leave(&c, amp_far_result(r));
@@ -104,7 +104,7 @@ int amp_connect(int fd, const struct sockaddr *addr, socklen_t len)
 
 	if (r)
 		return r;
-	if (!c.s->fam->connect || (c.s->flags & AMP_SF_LISTEN))
+	if (c.s->flags & AMP_SF_LISTEN)
 		r = -EOPNOTSUPP;
 	else if (!addr || len < sizeof(addr->sa_family))
 		r = -EINVAL;
@@ -203,7 +203,7 @@ int amp_fcntl(int fd, int cmd, ...)
 static int readable_len(struct amp_sock *s)
 {
 	struct amp_msg m = {.len = INT32_MAX};
-	ssize_t n = s->fam->recvmsg ? s->fam->recvmsg(s, &m, MSG_PEEK | MSG_TRUNC) : 0;
+	ssize_t n = s->fam->recvmsg(s, &m, MSG_PEEK | MSG_TRUNC);
 
 	return n > 0 ? (int)n : 0;
 }

@@ -23,7 +23,7 @@ static ssize_t direct(int fd, enum amp_direct op, struct iovec iov[2], int *cnt,
 			n = -amp_sock_take_err(c.s);
 		else
 			n = c.s->fam->direct ? c.s->fam->direct(c.s, op, &io) : -EOPNOTSUPP;
-		if (op == AMP_BORROW && c.s->err && (n == -EAGAIN || (n == 0 && io.len == 0)))
+		if (op == AMP_BORROW && c.s->err && (n == -EAGAIN || (n == 0 && io.cnt == 0)))
 			n = -amp_sock_take_err(c.s);
 	} while (n == -EAGAIN && (n = amp_again(&c)) == 0);
 	if (n == 0) {

@@ -61,7 +61,8 @@ enum amp_direct {
 	AMP_RESERVE, /* iov[0..cnt): room for up to len bytes to send; sets len; one reservation
 			a socket */
 	AMP_COMMIT,  /* send the first len bytes of it, 0 gives it back */
-	AMP_BORROW,  /* iov[0..cnt): received bytes in place; sets len; -EAGAIN none, 0 EOF */
+	AMP_BORROW,  /* iov[0..cnt): received bytes in place; sets len; -EAGAIN none, 0 with cnt 0
+			EOF, with another cnt an empty message or none asked for */
 	AMP_RETURN,  /* the first len of them are done with */
 };
 
@@ -76,7 +77,7 @@ struct amp_family {
 	/* NULL when this family carries no AF_INET sockets. */
 	const struct amp_carrier *carrier;
 
-	/* At most 12 operations. NULL: EOPNOTSUPP (create must be there). */
+	/* At most 12 operations. Those that are optional (see below) may be NULL: EOPNOTSUPP. */
 	int (*create)(struct amp_sock *s, int type, int protocol);
 	int (*bind)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
 	int (*connect)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);

@@ -15,8 +15,6 @@
 
 static inline ssize_t send_once(struct amp_sock *s, struct amp_msg *m, int flags)
 {
-	if (!s->fam->sendmsg)
-		return -EOPNOTSUPP;
 	if (s->err && m->done == 0)
 		return -amp_sock_take_err(s);
 	return s->fam->sendmsg(s, m, flags);
@@ -102,13 +100,15 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 {
 	size_t need = least(s, m, flags);
 	bool stream = s->type == SOCK_STREAM, peek = (flags & MSG_PEEK) != 0;
-	struct amp_rx_want w = {.full = 0};
+	struct amp_rx_want w;
 	uint8_t *from;
 	struct amp_call c;
 	ssize_t n;
 
-	if (!s->fam->recvmsg)
-		return -EOPNOTSUPP;
+	w.at = NULL; /* field by field: a compiler would call memset() */
+	w.to = NULL;
+	w.full = 0;
+	w.eor = false;
 	amp_call_init(&c, s, s->rcvtimeo_ms);
 	c.looked = looked;
 	if (flags & MSG_DONTWAIT)
@@ -119,8 +119,8 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 		n = s->fam->recvmsg(s, m, flags);
 		if (stream && n > 0 && !peek) {
 			m->done += (size_t)n;
-			want_set(s, &w, m);
-			n = -EAGAIN;
+			n = 0;
+			continue; /* nothing more is there, and the rest goes behind it */
 		}
 		if (m->done >= need || (n == -EAGAIN ? s->err && !m->done
 						     : !stream || n <= 0 || (size_t)n >= need))
@@ -137,7 +137,7 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 		if (stream && peek &&
 		    n == -EAGAIN) /* less than asked for is better than nothing */
 			n = s->fam->recvmsg(s, m, flags);
-	} while (n == 0);
+	} while (n == 0 && m->done < need);
 	want_clear(s, &w);
 	if (w_full(&w)) {
 		if (w.full > m->done)
@@ -240,8 +240,7 @@ static AMP_INLINE ssize_t recv_now(int fd, struct amp_msg *m, void *buf)
 	s = amp_hold(fd);
 	if (!s)
 		return -1;
-	if ((AMP_PORT_THREADS && s->want) || s->rcvlowat > 1 || s->type == SOCK_DGRAM ||
-	    !s->fam->recvmsg)
+	if ((AMP_PORT_THREADS && s->want) || s->rcvlowat > 1 || s->type == SOCK_DGRAM)
 		return recv_held(s, m, 0, false);
 	s->want = m->want = &w;
 	n = s->fam->recvmsg(s, m, 0);

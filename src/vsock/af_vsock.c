@@ -211,7 +211,9 @@ static int window_for(struct amp_sock *s, size_t len)
 {
 	struct amp_vsock_conn *c = conn_of(s);
 
-	if (amp_credit_tx_space(&c->credit) - c->reserved >= len)
+	/* a peer may take back the credit that something was reserved from; len is at most what
+	 * it had, and a reservation a packet, so no sum wraps */
+	if (amp_credit_tx_space(&c->credit) >= len + c->reserved)
 		return 0;
 	amp_vsock_want_credit(engine_of(s), c);
 	return -EAGAIN;

@@ -105,7 +105,7 @@ static int direct_borrow(struct amp_sock *s, struct amp_direct_io *io)
 	io->iov[0].iov_len = run;
 	io->iov[1].iov_base = s->rx.buf;
 	io->iov[1].iov_len = io->len - run;
-	io->cnt = io->len == 0 ? 0 : io->len > run ? 2 : 1;
+	io->cnt = used == 0 ? 0 : io->len > run ? 2 : 1;
 	return 0;
 }
 

@@ -698,6 +698,30 @@ static void test_seq_empty(void **state)
 	close_ok(fd);
 }
 
+/* Borrowed: the same order, and an empty message is not the end. */
+static void test_borrow_empty(void **state)
+{
+	int fd = dial(SOCK_SEQPACKET, at(500)), cnt = 9, n = 0;
+	struct iovec iov[2];
+
+	(void)state;
+	while (n < 40) {
+		assert_int_equal(host_send(500, local_addr(fd), "x", n++ & 1), 0);
+		amp_poll_links();
+	}
+	for (n = 0; n < 32; n++) { /* AMPSOCK_RPMSG_HOLD */
+		assert_int_equal(amp_borrow(fd, iov, &cnt, 10), n & 1);
+		assert_int_equal(cnt, 1);
+		assert_int_equal(iov[0].iov_len, n & 1);
+		assert_int_equal(amp_give_back(fd, (size_t)(n & 1)), n & 1);
+	}
+	assert_errno(amp_borrow(fd, iov, &cnt, 10), ENOBUFS);
+	assert_int_equal(amp_borrow(fd, iov, &cnt, 10), 0);
+	assert_int_equal(cnt, 0);
+	assert_errno(amp_give_back(fd, 0), EINVAL);
+	close_ok(fd);
+}
+
 /* A reader that does not read: its socket pays, loudly, and nobody else. */
 static void test_stalled(void **state)
 {
@@ -1360,6 +1384,42 @@ static void test_garbage(void **state)
 	close_ok(s);
 }
 
+static unsigned lines;
+
+static void count_line(const char *line)
+{
+	lines += strstr(line, "malformed") != NULL;
+}
+
+/* Whoever writes nonsense all the time has it counted, and said once in a life of the link. */
+static void test_nonsense_is_said_once(void **state)
+{
+	char junk[BUF_MAX] = "\x8";
+	uint32_t bad = stats().rx_bad;
+
+	(void)state;
+	lines = 0;
+	amp_log_hook(count_line);
+	for (unsigned life = 1; life <= 2; life++) {
+		uint32_t door;
+
+		host_restart();
+		amp_poll_links();
+		assert_int_equal(amp_link_wait(5000), 0);
+		host_turn();
+		door = host_seen("ampsock~s");
+		for (int i = 0; i < 20; i++) {
+			assert_int_equal(host_send(500, AMP_RPMSG_NS_ADDR, junk, 39), 0);
+			amp_poll_links();
+			assert_int_equal(host_send(500, door, junk, 51), 0);
+			amp_poll_links();
+		}
+		assert_int_equal(stats().rx_bad, bad + 40 * life);
+		assert_int_equal(lines, 2 * life); /* of the one, of the other */
+	}
+	amp_log_hook(NULL);
+}
+
 /* ---- kicks ---- */
 
 static void test_kicks(void **state)
@@ -1792,11 +1852,13 @@ int main(void)
 		T(test_host_away),
 		T(test_broken_ring),
 		T(test_garbage),
+		T(test_nonsense_is_said_once),
 		T(test_kicks),
 		T(test_kicks_back),
 		T(test_no_buffers),
 		T(test_seq_child_over),
 		T(test_seq_empty),
+		T(test_borrow_empty),
 		T(test_seq_new_life),
 		T(test_no_buffers_stream),
 		T(test_kicks_few),
