@@ -181,8 +181,8 @@ void amp_rsock_finish(struct amp_sock *s)
 void amp_rsock_gone(struct amp_sock *s, struct amp_rpmsg_ept *ept)
 {
 	ept->kind = 0;
-	if ((s->sub & SUB_CLOSED) && close_all(s))
-		amp_sock_free(s);
+	if (s->sub & SUB_CLOSED)
+		amp_rsock_finish(s);
 }
 
 /* One on each link meant, all at the same address. */
@@ -304,7 +304,7 @@ static void raw_release(struct amp_sock *s)
 {
 	if (s->flags & AMP_SF_RESERVED)
 		amp_rpmsg_unreserve(s);
-	amp_rraw_drop(s, true);
+	amp_rraw_drop(s);
 }
 
 /* No peer: what of the last one is left goes. */
@@ -491,7 +491,7 @@ void amp_rsock_link_down(struct amp_rlink *l)
 	while ((s = next_of_us(s)) != NULL) {
 		if (s->type == SOCK_STREAM || amp_rsock_elsewhere(s, l))
 			continue;
-		amp_rraw_drop(s, false);
+		amp_rraw_drop(s);
 		if (s->sub & SUB_CHILD)
 			s->sub |= SUB_STALE;
 		if (!(s->flags & AMP_SF_CONNECTED))
@@ -534,7 +534,7 @@ static int rpmsg_shutdown(struct amp_sock *s, int how)
 		return -ENOTCONN;
 	s->flags |= AMP_SHUT_FLAGS(how);
 	if (how != SHUT_WR) {
-		amp_rraw_drop(s, true);
+		amp_rraw_drop(s);
 		s->rx.tail = s->rx.head;
 	}
 	return 0;

@@ -137,6 +137,14 @@ enum {
  * link, 0: it has none.
  */
 struct amp_rsock {
+	/* bytes early: short offsets are short instructions */
+	uint8_t bound_on; /* AMP_SF_BOUND: a link or AMP_RLINK_ANY */
+	union {
+		uint8_t held_head;
+		uint8_t wait_on; /* SUB_WAIT: a link or AMP_RLINK_ANY */
+	};
+	uint8_t held_tail;
+	uint8_t held_cnt;
 	struct amp_rpmsg_ept ept[AMPSOCK_RPMSG]; /* by link. A child: its listener's address */
 	char name[AMP_RPMSG_NAME_LEN];		 /* bound to, as announced */
 	union {
@@ -152,13 +160,6 @@ struct amp_rsock {
 		};
 	};
 	uint32_t deadline_ms; /* SUB_WAIT */
-	uint8_t bound_on;     /* AMP_SF_BOUND: a link or AMP_RLINK_ANY */
-	union {
-		uint8_t held_head;
-		uint8_t wait_on; /* SUB_WAIT: a link or AMP_RLINK_ANY */
-	};
-	uint8_t held_tail;
-	uint8_t held_cnt;
 };
 
 _Static_assert(sizeof(struct amp_rsock) <= AMP_SOCK_PRIV_LEN, "AMP_SOCK_PRIV_LEN");
@@ -175,7 +176,8 @@ static inline struct amp_sock *amp_rsock_of(const struct amp_rlink *l,
 					    struct amp_rpmsg_ept *ept)
 {
 	return (struct amp_sock *)(void *)((char *)(ept - amp_rlink_index(l)) -
-					   offsetof(struct amp_sock, priv));
+					   offsetof(struct amp_sock, priv) -
+					   offsetof(struct amp_rsock, ept));
 }
 
 static inline struct amp_rlink *amp_rsock_link(const struct amp_sock *s)
@@ -242,9 +244,9 @@ int amp_rraw_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg_
 ssize_t amp_rraw_send(struct amp_sock *s, const struct amp_msg *m);
 ssize_t amp_rraw_recv(struct amp_sock *s, struct amp_msg *m, int flags);
 int amp_rraw_poll(struct amp_sock *s);
-/* Give the oldest buffer back, all of them; or forget them: the link is gone. */
-void amp_rraw_pop(struct amp_sock *s, bool give_back);
-void amp_rraw_drop(struct amp_sock *s, bool give_back);
+/* Give the oldest buffer back, all of them (to nobody, when the link is gone). */
+void amp_rraw_pop(struct amp_sock *s);
+void amp_rraw_drop(struct amp_sock *s);
 
 /* ---- linked when they are called for (family.h) ---- */
 

@@ -128,7 +128,7 @@ static int slot_for(const struct amp_rproc *rp)
 static bool possible(const struct amp_rproc *rp)
 {
 	return AMP_IS_POW2(rp->num) && rp->num <= 1024 && rp->align >= 4 &&
-	       AMP_IS_POW2(rp->align) && !((uintptr_t)rp->shm & 15) && !(rp->shm_da & 15);
+	       AMP_IS_POW2(rp->align) && !(((uintptr_t)rp->shm | (uint32_t)rp->shm_da) & 15);
 }
 
 int amp_link_rpmsg(struct amp_rproc *rp)

@@ -86,9 +86,12 @@ int amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
 	struct amp_sock *s;
 
 	if (ept->kind == AMP_REPT_CONN) {
-		l->rs.vs.enough = false;
-		(void)amp_rstream_input(&l->rs, amp_rstream_of(ept), rx); /* holds nothing */
-		bus->enough = l->rs.vs.enough; /* a caller has all that it wanted */
+		/* holds nothing. enough: a caller has all that it wanted */
+		if (AMPSOCK_FAST)
+			l->rs.vs.enough = false;
+		(void)amp_rstream_input(&l->rs, amp_rstream_of(ept), rx);
+		if (AMPSOCK_FAST)
+			bus->enough = l->rs.vs.enough;
 		return 0;
 	}
 	if (ept->kind == AMP_REPT_BOUND) {
@@ -145,14 +148,15 @@ struct amp_rlink *amp_rlink_get(unsigned i)
 		l->bus.ops = &bus_ops;
 	l->bus.owner = l;
 	l->bus.hash = l->ept_hash;
-	l->bus.hash_len = AMPSOCK_HASH;
-	amp_rpmsg_init(&l->bus);
+	/* in static memory: of what amp_rpmsg_init() and amp_rstream_init() do this is left */
+	l->bus.next_addr = AMP_RPMSG_DYNAMIC;
 	l->l.index = (uint8_t)(AMP_VLINK_RPMSG + i);
 	if (AMPSOCK_VSOCK)
 		l->rs.vs.ops = &amp_vlink_ops;
 	l->rs.vs.owner = l;
 	l->rs.vs.hash = l->l.hash;
-	l->rs.vs.hash_len = AMPSOCK_HASH;
+	if (AMPSOCK_HASH > 1)
+		l->bus.hash_len = l->rs.vs.hash_len = AMPSOCK_HASH;
 	l->rs.vs.iov = l->l.iov;
 	l->rs.vs.iov_max = AMP_VLINK_IOV;
 	if (AMPSOCK_VSOCK)
@@ -160,7 +164,8 @@ struct amp_rlink *amp_rlink_get(unsigned i)
 	if (AMPSOCK_VSOCK) /* else there is no other: nobody looks */
 		l->rs.door = &amp_rstream_bus_door;
 	l->rs.door_ctx = &l->bus;
-	amp_rstream_init(&l->rs);
+	if (AMPSOCK_VSOCK)
+		amp_rstream_init(&l->rs);
 	amp_vlinks[amp_rlink_id(l)] = &l->l;
 	return l;
 }

@@ -273,7 +273,7 @@ static RARE void flush(struct amp_rpmsg *bus)
 		if (out_get(bus, &tx, AMP_RPMSG_NS_LEN, true))
 			return;
 		memset(tx.data, 0, AMP_RPMSG_NAME_LEN);
-		memcpy(tx.data, ept->name, strlen(ept->name));
+		strcpy((char *)tx.data, ept->name); /* open has seen to its length */
 		amp_put_le32(tx.data + offsetof(struct amp_rpmsg_ns, addr), ept->addr);
 		amp_put_le32(tx.data + offsetof(struct amp_rpmsg_ns, flags),
 			     ept->owed == OWE_DESTROY ? AMP_RPMSG_NS_DESTROY
@@ -340,7 +340,7 @@ int amp_rpmsg_run(struct amp_rpmsg *bus, unsigned budget)
 		if (!message(bus, &buf))
 			amp_vq_put(bus->in, buf.id, buf.len);
 	}
-	if (n && bus->in->armed)
+	if (n && (!AMPSOCK_FAST || bus->in->armed)) /* which disarm looks at, too */
 		amp_vq_disarm(bus->in);
 	if (bus->owed_head)
 		flush(bus);
@@ -372,20 +372,18 @@ int amp_rpmsg_open(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint32_t ad
 
 	if (addr == AMP_RPMSG_NS_ADDR || (name && strlen(name) - 1u >= AMP_RPMSG_NAME_LEN - 1u))
 		return -EINVAL;
-	at = slot(bus, addr);
-	if (addr == AMP_RPMSG_ADDR_ANY) {
-		/* ends: there are fewer endpoints than addresses */
-		do {
-			addr = bus->next_addr++;
+	do { /* ends: there are fewer endpoints than addresses */
+		ept->addr = addr;
+		if (addr == AMP_RPMSG_ADDR_ANY) {
+			ept->addr = bus->next_addr++;
 			if (bus->next_addr == AMP_RPMSG_ADDR_ANY)
 				bus->next_addr = AMP_RPMSG_DYNAMIC;
-			at = slot(bus, addr);
-		} while (*at);
-	}
-	if (*at)
-		return -EADDRINUSE;
+		}
+		at = slot(bus, ept->addr);
+		if (*at && addr != AMP_RPMSG_ADDR_ANY)
+			return -EADDRINUSE;
+	} while (*at);
 	ept->name = name;
-	ept->addr = addr;
 	ept->owed = 0;
 	ept->told = ept->mark = false;
 	ept->hash_next = NULL;
@@ -410,6 +408,11 @@ bool amp_rpmsg_close(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
 		return true;
 	owe(bus, ept, OWE_DESTROY);
 	return false;
+}
+
+bool amp_rpmsg_tx_ready(const struct amp_rpmsg *bus)
+{
+	return bus->out && !amp_rpmsg_must_queue(bus) && amp_vq_avail(bus->out);
 }
 
 int amp_rpmsg_reserve_for(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, size_t len, bool must)

@@ -184,10 +184,7 @@ static inline bool amp_rpmsg_must_queue(const struct amp_rpmsg *bus)
 	return bus->tx_starved && bus->owed_head;
 }
 /* Would reserve succeed? (A hint.) */
-static inline bool amp_rpmsg_tx_ready(const struct amp_rpmsg *bus)
-{
-	return bus->out && !amp_rpmsg_must_queue(bus) && amp_vq_avail(bus->out);
-}
+bool amp_rpmsg_tx_ready(const struct amp_rpmsg *bus);
 
 static inline bool amp_rpmsg_may_hold(const struct amp_rpmsg *bus)
 {

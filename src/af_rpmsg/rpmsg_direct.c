@@ -85,7 +85,7 @@ static int seq_return(struct amp_sock *s, const struct amp_direct_io *io)
 	if ((s->sub & SUB_WAIT) || !s->link || !amp_rsock(s)->held_cnt ||
 	    io->len > amp_rsock_link(s)->held[amp_rsock(s)->held_head].len)
 		return -EINVAL;
-	amp_rraw_pop(s, true);
+	amp_rraw_pop(s);
 	return 0;
 }
 

@@ -112,7 +112,7 @@ static inline bool rfast_raw_in(const struct amp_rlink *l, struct amp_sock *s, u
 		if (!s)
 			return false;
 	}
-	w = s->want;
+	w = amp_sock_want(s);
 	if ((s->flags & (AMP_SF_CONNECTED | AMP_SF_RD_SHUT)) != AMP_SF_CONNECTED ||
 	    amp_rsock_elsewhere(s, l) || amp_rsock(s)->peer != src || amp_rsock(s)->held_cnt ||
 	    !w || w->full || !len)

@@ -53,8 +53,14 @@ static struct amp_rstream *rs_of(struct amp_vsock *vs)
 
 /* ---- out: the engine's path ---- */
 
+#if AMPSOCK_FAST
+#define OUTLINE
+#else
+#define OUTLINE __attribute__((noinline))
+#endif
+
 /* The peer aligns a device's buffers as it likes: words are put, not assigned. */
-static void send(struct amp_rstream *rs, struct amp_rstream_conn *rc,
+static OUTLINE void send(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 		 const struct amp_rpmsg_tx *tx, uint32_t word, uint32_t len)
 {
 	amp_put_le32(tx->data, word | AMP_RSTREAM_WORD(0, 0, rc->tx_tag));
@@ -91,19 +97,24 @@ bool amp_rstream_path_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint1
 	return true;
 }
 
-/* The door's buffer in between is in tx->hdr: where it begins, and its id for the length. */
+/* The door's buffer in between. */
+static struct amp_rpmsg_tx *door_tx(struct amp_vsock_tx *tx)
+{
+	return (struct amp_rpmsg_tx *)(void *)tx->own;
+}
+_Static_assert(sizeof(struct amp_rpmsg_tx) <= sizeof(((struct amp_vsock_tx *)0)->own),
+	       "struct amp_vsock_tx.own");
+
 int amp_rstream_path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			     struct amp_vsock_tx *tx, uint32_t *room)
 {
 	struct amp_rstream *rs = rs_of(vs);
-	struct amp_rpmsg_tx t;
+	struct amp_rpmsg_tx *t = door_tx(tx);
 
-	if (rs->stray_cnt || amp_rstream_door(rs)->reserve(rs, amp_rstream_conn(c), &t))
+	if (rs->stray_cnt || amp_rstream_door(rs)->reserve(rs, amp_rstream_conn(c), t))
 		return 0;
-	tx->hdr[0].base = t.data;
-	tx->hdr[0].len = t.id;
-	*room = t.room - AMP_RSTREAM_HDR_LEN;
-	tx->iov[0].base = t.data + AMP_RSTREAM_HDR_LEN;
+	*room = t->room - AMP_RSTREAM_HDR_LEN;
+	tx->iov[0].base = t->data + AMP_RSTREAM_HDR_LEN;
 	tx->iov[0].len = *room;
 	tx->iov_cnt = 1;
 	return 1;
@@ -112,18 +123,16 @@ int amp_rstream_path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
 void amp_rstream_path_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			     struct amp_vsock_tx *tx, uint32_t len, uint32_t flags)
 {
-	struct amp_rpmsg_tx t = {.data = tx->hdr[0].base, .id = (uint32_t)tx->hdr[0].len};
-
 	(void)flags; /* of messages, which a stream has not */
-	send(rs_of(vs), amp_rstream_conn(c), &t, AMP_RSTREAM_DATA, AMP_RSTREAM_HDR_LEN + len);
+	send(rs_of(vs), amp_rstream_conn(c), door_tx(tx), AMP_RSTREAM_DATA,
+	     AMP_RSTREAM_HDR_LEN + len);
 }
 
 void amp_rstream_path_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx)
 {
 	struct amp_rstream *rs = rs_of(vs);
-	struct amp_rpmsg_tx t = {.data = tx->hdr[0].base, .id = (uint32_t)tx->hdr[0].len};
 
-	amp_rstream_door(rs)->cancel(rs, &t);
+	amp_rstream_door(rs)->cancel(rs, door_tx(tx));
 }
 
 bool amp_rstream_path_ready(const struct amp_vsock *vs)

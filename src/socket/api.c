@@ -48,9 +48,9 @@ int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
 	} else {
 		do {
 			r = c.s->fam->bind(c.s, addr, len);
-		} while (amp_far_again(&c, r));
+		} while (AMPSOCK_INET && amp_far_again(&c, r)); /* the others know */
 	}
-	return (int)amp_leave(&c, amp_far_result(r));
+	return (int)amp_leave(&c, AMPSOCK_INET ? amp_far_result(r) : r);
 }
 
 /*

@@ -200,15 +200,16 @@ struct amp_sock {
 			uint8_t queued; /* children in queue */
 		};
 	};
+#if AMPSOCK_FAST
 	struct amp_rx_want *want; /* a caller waits in recv: copy straight to it */
+#endif
 	struct amp_rxring rx;
-	uint32_t rcvtimeo_ms; /* 0: for ever */
-	uint32_t sndtimeo_ms;
 	union {
 		uint8_t bytes[AMP_SOCK_PRIV_LEN];
-		uint64_t align64;
-		void *align_ptr;
+		void *align; /* a family has nothing that wants more */
 	} priv;
+	uint32_t rcvtimeo_ms; /* 0: for ever */
+	uint32_t sndtimeo_ms;
 };
 
 /*
@@ -225,6 +226,31 @@ struct amp_rx_want {
 	size_t full;	     /* SOCK_SEQPACKET: not 0: a message came, and this long it was */
 	bool eor;	     /* SOCK_SEQPACKET: it ends a record */
 };
+
+#if AMPSOCK_FAST
+static inline struct amp_rx_want *amp_sock_want(const struct amp_sock *s)
+{
+	return s->want;
+}
+
+static inline void amp_sock_set_want(struct amp_sock *s, struct amp_rx_want *w)
+{
+	s->want = w;
+}
+#else
+/* All that comes goes by the ring: one copy more, and 200 bytes less. */
+static inline struct amp_rx_want *amp_sock_want(const struct amp_sock *s)
+{
+	(void)s;
+	return NULL;
+}
+
+static inline void amp_sock_set_want(struct amp_sock *s, struct amp_rx_want *w)
+{
+	(void)s;
+	(void)w;
+}
+#endif
 
 /* The family that serves a domain, or NULL (families.def). */
 const struct amp_family *amp_family_find(int domain);
@@ -321,7 +347,7 @@ struct amp_runner {
 };
 
 /* Those with due or bits: seen to before the lock is given up. */
-extern struct amp_runner *amp_due;
+extern struct amp_runner *amp_due; /* AMPSOCK_FAST */
 static inline void amp_runner_list(struct amp_runner *r)
 {
 	if (r->listed)

@@ -145,7 +145,7 @@ void amp_sock_free(struct amp_sock *s)
 	amp_sock_ring_free(s);
 	s->gen++;
 	s->fam = NULL;
-	s->want = NULL;
+	amp_sock_set_want(s, NULL);
 	amp_counts.sockets_used--;
 	slot_is_free(s);
 	amp_sock_changed(s);
@@ -275,7 +275,7 @@ void amp_sock_close(struct amp_sock *s)
 {
 	s->flags |= AMP_SF_ORPHAN;
 	s->gen++;
-	s->want = NULL;
+	amp_sock_set_want(s, NULL);
 	s->fam->shutdown(s, AMP_SHUT_CLOSE);
 	amp_sock_changed(s);
 }
@@ -336,7 +336,8 @@ void amp_runner_due(struct amp_runner *r)
 {
 	r->due = true;
 	r->calm = false;
-	amp_runner_list(r);
+	if (AMPSOCK_FAST)
+		amp_runner_list(r);
 }
 
 void amp_runner_add(struct amp_runner *r)
@@ -410,14 +411,29 @@ static inline void wake_others(void)
 	amp_changed = false;
 }
 
+/* One of those that are due, NULL: none. A small build has few runners, and no list of these. */
+static inline struct amp_runner *first_due(void)
+{
+	struct amp_runner *r = amp_due;
+
+	if (!AMPSOCK_FAST) {
+		for (r = stack.runners; r && !r->due;)
+			r = r->next;
+	}
+	return r;
+}
+
 /* The first of those that are due: it is no longer. Returns the queues to be kicked. */
 static inline unsigned take_due(struct amp_runner *r)
 {
-	unsigned bits = AMPSOCK_FAST ? r->bits : 0;
+	unsigned bits = 0;
 
-	amp_due = r->due_next;
-	r->listed = false;
-	r->bits = 0;
+	if (AMPSOCK_FAST) {
+		bits = r->bits;
+		amp_due = r->due_next;
+		r->listed = false;
+		r->bits = 0;
+	}
 	if (r->due) {
 		r->due = false;
 		bits |= r->kick_due(r);
@@ -432,11 +448,11 @@ static inline unsigned take_due(struct amp_runner *r)
  */
 static bool flush(void)
 {
+	struct amp_runner *r;
 	bool any = false;
 
 	wake_others();
-	while (amp_due) {
-		struct amp_runner *r = amp_due;
+	while ((r = first_due()) != NULL) {
 		unsigned bits = take_due(r);
 
 		if (bits) {

@@ -69,8 +69,8 @@ int amp_vlink_on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			return -ENOBUFS;
 		direct += here;
 	}
-	if (direct) {
-		vs->enough = s->want->to == s->want->end;
+	if (AMPSOCK_FAST && direct) {
+		vs->enough = amp_sock_want(s)->to == amp_sock_want(s)->end;
 		amp_vsock_consumed(vs, c, (uint32_t)direct);
 	}
 	return 0;
@@ -80,7 +80,7 @@ int amp_vlink_on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 static int over_err(const struct amp_sock *s, unsigned ev, bool connecting)
 {
 	if (ev & AMP_VSOCK_EV_RESET)
-		return connecting && amp_vlinks[s->link]->up ? ECONNREFUSED : ECONNRESET;
+		return connecting && amp_vlink_of(s)->up ? ECONNREFUSED : ECONNRESET;
 	/* without a RESET before: an orderly end, or an attempt that got no answer */
 	return connecting ? ETIMEDOUT : 0;
 }

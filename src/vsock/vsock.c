@@ -339,15 +339,19 @@ bool amp_vsock_flush(struct amp_vsock *vs)
 static RARE bool settle(struct amp_vsock *vs)
 {
 	(void)amp_vsock_flush(vs);
-	vs->settled = true;
+	if (QUEUES)
+		vs->settled = true;
 	if ((QUEUES && vs->tx_starved && vs->out && amp_vq_avail(vs->out)) ||
 	    (vs->path_starved && path_ready(vs))) {
-		vs->tx_starved = vs->path_starved = false;
+		if (QUEUES)
+			vs->tx_starved = false;
+		vs->path_starved = false;
 		tell_tx_ready(vs);
 	}
 	/* it may have been set up anew since */
-	vs->torn = QUEUES && ((vs->in && vs->in->broken) || (vs->out && vs->out->broken));
-	return !vs->torn;
+	if (QUEUES)
+		vs->torn = (vs->in && vs->in->broken) || (vs->out && vs->out->broken);
+	return !QUEUES || !vs->torn;
 }
 
 int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
@@ -356,7 +360,8 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 	unsigned n = 0;
 	int r = 0;
 
-	vs->enough = false;
+	if (QUEUES)
+		vs->enough = false;
 	while (QUEUES && n < budget && vs->in && !vs->enough) {
 		if (vs->stray_cnt == vs->stray_len && !flush_strays(vs))
 			break;
@@ -387,7 +392,7 @@ bool amp_vsock_arm(struct amp_vsock *vs)
 	return (vs->out && vs->tx_starved && amp_vq_arm(vs->out)) || more;
 }
 
-/* amp_vsock_reserve(), but c->reserved is the caller's affair. */
+/* amp_vsock_reserve(), but c->reserved and how long the pieces are is the caller's affair. */
 static int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
 		   struct amp_vsock_tx *tx)
 {
@@ -419,7 +424,6 @@ static int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
 		room = INT32_MAX;
 	if (room > want)
 		room = (uint32_t)want;
-	tx->iov_cnt = trim(tx->iov, tx->iov_cnt, room);
 	return (int)room;
 }
 
@@ -440,14 +444,15 @@ int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t w
 
 	if (r > 0) {
 		tx->len = (uint32_t)r;
+		tx->iov_cnt = trim(tx->iov, tx->iov_cnt, tx->len);
 		c->reserved += tx->len;
 	}
 	return r;
 }
 
 /* len bytes of what lies from off on in the pieces at from, into those at to. */
-static __attribute__((noinline)) void gather(const struct amp_iov *to, const void *from,
-					     size_t off, size_t len)
+__attribute__((noinline)) void amp_vsock_gather(const struct amp_iov *to, const void *from,
+						size_t off, size_t len)
 {
 	const struct amp_iov *at = from;
 	struct amp_iov piece;
@@ -486,7 +491,7 @@ int amp_vsock_send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *i
 	r = reserve(vs, c, len, &tx);
 	if (r < 0)
 		return r;
-	gather(tx.iov, iov, off, (size_t)r);
+	amp_vsock_gather(tx.iov, iov, off, (size_t)r);
 	commit(vs, c, &tx, (uint32_t)r, (size_t)r == len ? flags : 0);
 	return r;
 }

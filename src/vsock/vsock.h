@@ -190,8 +190,11 @@ struct amp_vsock_tx {
 	uint16_t iov_cnt; /* payload segments */
 	uint32_t len;	  /* payload bytes promised: <= want */
 	uint16_t id;
-	/* engine: where the header goes, in pieces (5.10.6: any legal chain) */
-	struct amp_iov hdr[AMPSOCK_VQ_DEVICE && AMPSOCK_VSOCK ? 3 : 1];
+	union {
+		/* engine: where the header goes, in pieces (5.10.6: any legal chain) */
+		struct amp_iov hdr[AMPSOCK_VQ_DEVICE && AMPSOCK_VSOCK ? 3 : 1];
+		void *own[3]; /* a path's */
+	};
 };
 
 /* Fields that the caller sets first: ops owner in out local_cid peer_cid seqpacket hash
@@ -273,6 +276,9 @@ int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t w
  */
 int amp_vsock_send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *iov, size_t off,
 		   size_t len, uint32_t flags);
+/* The same of no connection: into the pieces at to (one, whose length is not looked at, unless
+ * there is a device's queue). */
+void amp_vsock_gather(const struct amp_iov *to, const void *from, size_t off, size_t len);
 /*
  * Send the first len bytes of the reservation (0 < len <= tx->len). flags: AMP_VSOCK_SEQ_*.
  * When the connection has ended since, or receives no more, it is cancelled instead.

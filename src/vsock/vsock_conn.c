@@ -71,7 +71,7 @@ void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
 void amp_vsock_forget(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
 	hash_del(vs, c);
-	if (vs->recent == c)
+	if (AMPSOCK_FAST && vs->recent == c)
 		vs->recent = NULL;
 	c->state = AMP_CONN_FREE;
 	if (LOOP(c))
@@ -313,9 +313,11 @@ void amp_vsock_init(struct amp_vsock *vs)
 
 void amp_vsock_down(struct amp_vsock *vs)
 {
-	vs->in = vs->out = NULL;
-	vs->stray_cnt = 0;
-	vs->tx_starved = false;
+	if (QUEUES) {
+		vs->in = vs->out = NULL;
+		vs->stray_cnt = 0;
+		vs->tx_starved = false;
+	}
 	for (uint32_t i = 0; i < BUCKETS; i++) {
 		struct amp_vsock_conn *c, *next;
 
@@ -340,7 +342,8 @@ int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms)
 
 			if (!c->deadline_ms)
 				continue;
-			if (left <= 0 && c->state == AMP_CONN_OPEN) {
+			/* of those that are open: the meter, which AF_RPMSG has not */
+			if (QUEUES && left <= 0 && c->state == AMP_CONN_OPEN) {
 				c->asked =
 					0; /* the answer may have come before there was news */
 				amp_vsock_want_credit(vs, c);
