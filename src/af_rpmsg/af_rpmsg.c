@@ -49,7 +49,11 @@ _Static_assert(
 	"struct amp_raddr");
 
 /* Not worth a copy wherever it is called. */
+#if AMPSOCK_FAST
 #define RARE __attribute__((noinline, cold))
+#else
+#define RARE
+#endif
 
 bool amp_rsock_waits; /* l */
 
@@ -64,11 +68,7 @@ static int rpmsg_create(struct amp_sock *s, int type, int protocol)
 /* The next socket of this family: as amp_sock_next(). */
 static struct amp_sock *next_of_us(const struct amp_sock *s)
 {
-	struct amp_sock *next = amp_sock_next(s);
-
-	while (next && next->fam != &amp_rpmsg_family)
-		next = amp_sock_next(next);
-	return next;
+	return amp_sock_next_of(s, &amp_rpmsg_family);
 }
 
 /* ---- addresses ---- */
@@ -273,8 +273,8 @@ static int rpmsg_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t
 	(void)close_all(s); /* one that a datagram was sent from */
 	strcpy(p->name, at.name);
 	p->bound_on = (uint8_t)at.link;
-	/* a carrier's listener, or else such a name has been refused */
-	if (AMPSOCK_INET && strcmp(at.name, AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX) == 0)
+	/* without descriptor: the carriers' listener, and that is for the front door */
+	if (AMPSOCK_INET && (s->flags & AMP_SF_ORPHAN))
 		s->sub |= SUB_DOOR;
 	else
 		r = amp_rsock_open(s, at.link, at.addr, s->type == SOCK_DGRAM);
@@ -503,15 +503,14 @@ void amp_rsock_link_down(struct amp_rlink *l)
 
 static void close_raw(struct amp_sock *s)
 {
-	bool wait = false;
+	bool wait;
 
 	unwait(s);
 	raw_release(s);
 	amp_sock_ring_free(s);
 	s->flags |= AMP_SF_ORPHAN;
 	/* only who listens has children, or is one */
-	if (amp_rpmsg_close_family)
-		wait = amp_rpmsg_close_family(s);
+	wait = amp_rpmsg_close_family && amp_rpmsg_close_family(s);
 	s->sub |= SUB_CLOSED;
 	if (!wait)
 		amp_rsock_finish(s);

@@ -92,9 +92,7 @@ static inline bool amp_rlink_exists(unsigned i)
 
 /* ---- for the files that bring a link up ---- */
 
-/* Where a remote hears of the host's services; announced whenever the link is up. */
-int amp_rlink_door(struct amp_rlink *l);
-/* The queues work (DRIVER_OK). ns: VIRTIO_RPMSG_F_NS. */
+/* The queues work (DRIVER_OK), its runner is added. ns: VIRTIO_RPMSG_F_NS. */
 void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bool ns);
 /* Every connection on it is reset; amp_link_report(). Nothing when it is down already. */
 void amp_rlink_down(struct amp_rlink *l);
@@ -115,14 +113,6 @@ bool amp_rlink_arm(struct amp_runner *r, bool on);
 unsigned amp_rlink_kick_due(struct amp_runner *r);
 void amp_rlink_stats(const struct amp_runner *r, struct amp_stats *st);
 
-/* ---- sockets ---- */
-
-/* s->sub, besides SUB_CLOSED */
-#define SUB_DOOR  8u  /* the carriers' listener: what comes to the front door is its */
-#define SUB_WAIT  16u /* connect() by name, and nobody has announced it yet */
-#define SUB_CHILD 32u /* raw, accepted: its endpoint is its listener's */
-#define SUB_STALE 64u /* of an earlier life of the link: its source may be another's now */
-
 /* kind of an endpoint; 0: not open */
 enum {
 	AMP_REPT_BOUND = 1, /* in struct amp_rsock */
@@ -130,6 +120,25 @@ enum {
 	AMP_REPT_CONN,	    /* in struct amp_rstream_conn */
 	AMP_REPT_DOOR,	    /* in struct amp_rlink */
 };
+
+/* Where a remote hears of the host's services; announced whenever the link is up. */
+static inline void amp_rlink_door(struct amp_rlink *l)
+{
+	if (l->door.kind)
+		return;
+	l->door.kind = AMP_REPT_DOOR;
+	/* at a dynamic address: there is one */
+	(void)amp_rpmsg_open(&l->bus, &l->door, AMP_RPMSG_ADDR_ANY,
+			     AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX);
+}
+
+/* ---- sockets ---- */
+
+/* s->sub, besides SUB_CLOSED */
+#define SUB_DOOR  8u  /* the carriers' listener: what comes to the front door is its */
+#define SUB_WAIT  16u /* connect() by name, and nobody has announced it yet */
+#define SUB_CHILD 32u /* raw, accepted: its endpoint is its listener's */
+#define SUB_STALE 64u /* of an earlier life of the link: its source may be another's now */
 
 /*
  * A socket's private part: struct amp_rstream_conn while it is a connection of the engine, or

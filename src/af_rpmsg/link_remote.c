@@ -101,14 +101,18 @@ static unsigned remote_kick_due(struct amp_runner *r)
 	return bits;
 }
 
+_Static_assert(AMP_RPROC_TX == 0 && AMP_RPROC_RX == 1 && AMP_RLINK_OUT >> 1 == AMP_RLINK_IN,
+	       "remote_kick()");
+
 static void remote_kick(struct amp_runner *r, unsigned queues)
 {
 	struct amp_rproc *rp = remote_of(r)->rp;
 
-	if (queues & AMP_RLINK_OUT)
-		rp->ops->notify(rp, AMP_RPROC_TX);
-	if (queues & AMP_RLINK_IN)
-		rp->ops->notify(rp, AMP_RPROC_RX);
+	/* AMP_RPROC_TX is 0, AMP_RPROC_RX 1 */
+	for (unsigned vring = 0; vring < AMP_RPROC_VRINGS; vring++) {
+		if (queues & AMP_RLINK_OUT >> vring)
+			rp->ops->notify(rp, vring);
+	}
 }
 
 /* Its slot from before, or a free one that no other kind of link has. */
@@ -153,7 +157,7 @@ int amp_link_rpmsg(struct amp_rproc *rp)
 	l->l.runner.kick_due = remote_kick_due;
 	l->l.runner.kick = remote_kick;
 	l->l.runner.stats = amp_rlink_stats;
-	(void)amp_rlink_door(l); /* a dynamic address: there is one */
+	amp_rlink_door(l);
 	amp_runner_add(&l->l.runner);
 	begin(l, &remotes[i]);
 	kicks = remote_kick_due(&l->l.runner);

@@ -170,15 +170,6 @@ struct amp_rlink *amp_rlink_get(unsigned i)
 	return l;
 }
 
-int amp_rlink_door(struct amp_rlink *l)
-{
-	if (l->door.kind)
-		return 0;
-	l->door.kind = AMP_REPT_DOOR;
-	return amp_rpmsg_open(&l->bus, &l->door, AMP_RPMSG_ADDR_ANY,
-			      AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX);
-}
-
 void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bool ns)
 {
 	amp_rpmsg_up(&l->bus, in, out, ns);
@@ -186,7 +177,6 @@ void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bo
 		l->bus.held_max = AMP_RHELD_CNT;
 	l->out_cnt = amp_vq_avail(out);
 	l->l.up = true;
-	amp_runner_add(&l->l.runner);
 	amp_runner_due(&l->l.runner); /* announcements */
 	amp_link_report(amp_rlink_id(l), true);
 }

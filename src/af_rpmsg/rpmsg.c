@@ -39,7 +39,11 @@
 #define OWE_CREATE  1u
 #define OWE_DESTROY 2u /* and then it is gone */
 
+#if AMPSOCK_FAST
 #define RARE __attribute__((noinline, cold))
+#else
+#define RARE
+#endif
 
 /* A small core's links have one bucket: no arithmetic. */
 #define BUCKETS (AMPSOCK_HASH == 1 ? 1u : bus->hash_len)

@@ -162,7 +162,8 @@ static void give_source(struct amp_msg *m, const struct dgram_hdr *h)
 		return;
 	memset(&a, 0, sizeof(a));
 	a.rp_family = AF_RPMSG;
-	a.rp_link = h->link;
+	if (AMPSOCK_RPMSG > 1)
+		a.rp_link = h->link;
 	a.rp_addr = h->src;
 	memcpy(m->name, &a, m->name_len < sizeof(a) ? m->name_len : sizeof(a));
 	m->name_len = sizeof(a);

@@ -61,7 +61,7 @@ static struct amp_rstream *rs_of(struct amp_vsock *vs)
 
 /* The peer aligns a device's buffers as it likes: words are put, not assigned. */
 static OUTLINE void send(struct amp_rstream *rs, struct amp_rstream_conn *rc,
-		 const struct amp_rpmsg_tx *tx, uint32_t word, uint32_t len)
+			 const struct amp_rpmsg_tx *tx, uint32_t word, uint32_t len)
 {
 	amp_put_le32(tx->data, word | AMP_RSTREAM_WORD(0, 0, rc->tx_tag));
 	amp_put_le32(tx->data + offsetof(struct amp_rstream_hdr, fwd_cnt),

@@ -77,10 +77,10 @@ static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen
 	if (s->type == SOCK_DGRAM) /* only names the peer: nobody expects EINPROGRESS of that */
 		c->block = true;
 	do {
-		if (s->err)
+		if ((s->flags & AMP_SF_CONNECTED) && s->type != SOCK_DGRAM)
+			r = c->looked ? 0 : -EISCONN; /* since this call began, or before */
+		else if (s->err)
 			r = -amp_sock_take_err(s);
-		else if ((s->flags & AMP_SF_CONNECTED) && s->type != SOCK_DGRAM)
-			r = 0;
 		else
 			r = s->fam->connect(s, addr, len);
 		if (r != -EAGAIN) {
@@ -108,8 +108,6 @@ int amp_connect(int fd, const struct sockaddr *addr, socklen_t len)
 		r = -EOPNOTSUPP;
 	else if (!addr || len < sizeof(addr->sa_family))
 		r = -EINVAL;
-	else if ((c.s->flags & AMP_SF_CONNECTED) && c.s->type != SOCK_DGRAM)
-		r = -EISCONN;
 	else
 		r = connect_loop(&c, addr, len);
 	return (int)amp_leave(&c, r);

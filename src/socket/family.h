@@ -61,9 +61,9 @@ enum amp_direct {
 	AMP_RESERVE, /* iov[0..cnt): room for up to len bytes to send; sets len; one reservation
 			a socket */
 	AMP_COMMIT,  /* send the first len bytes of it, 0 gives it back */
-	AMP_BORROW,  /* iov[0..cnt): received bytes in place; sets len; -EAGAIN none, 0 with cnt 0
+	AMP_BORROW, /* iov[0..cnt): received bytes in place; sets len; -EAGAIN none, 0 with cnt 0
 			EOF, with another cnt an empty message or none asked for */
-	AMP_RETURN,  /* the first len of them are done with */
+	AMP_RETURN, /* the first len of them are done with */
 };
 
 struct amp_direct_io {
@@ -379,6 +379,8 @@ static inline void amp_explain(const char *line)
 
 /* What is left of the sockets: NULL at the end. For rare searches (a free port, a listener). */
 struct amp_sock *amp_sock_next(const struct amp_sock *s);
+/* The same of one family. */
+struct amp_sock *amp_sock_next_of(const struct amp_sock *s, const struct amp_family *fam);
 /* One look at every runner, as a call that waits does. Not from a runner. */
 int32_t amp_links_run(void);
 

@@ -135,7 +135,7 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 			want_clear(s, &w);
 			return (ssize_t)m->done;
 		}
-		if (w_full(&w) || m->done >= need)
+		if (AMPSOCK_FAST && (w_full(&w) || m->done >= need))
 			break;
 		if (stream && peek &&
 		    n == -EAGAIN) /* less than asked for is better than nothing */

@@ -107,18 +107,20 @@ struct amp_sock *amp_sock_new(const struct amp_family *fam, int domain, int type
 	struct amp_sock *s;
 	uint8_t gen;
 
-	s = BOUNDS && stack.first_free ? stack.first_free : amp_socks;
-	while (s < amp_socks + AMPSOCK_SOCKETS && (s->fam || s->users))
-		s++;
-	if (BOUNDS)
-		stack.first_free = s;
-	if (s == amp_socks + AMPSOCK_SOCKETS) {
-		*err = -EMFILE;
-		return NULL;
+	for (s = BOUNDS && stack.first_free ? stack.first_free : amp_socks;; s++) {
+		if (BOUNDS)
+			stack.first_free = s;
+		if (s == amp_socks + AMPSOCK_SOCKETS) {
+			*err = -EMFILE;
+			return NULL;
+		}
+		if (!s->fam && (!AMP_PORT_THREADS || !s->users))
+			break;
 	}
 	gen = s->gen;
 	memset(s, 0, sizeof(*s));
-	s->gen = gen;
+	if (AMP_PORT_THREADS)
+		s->gen = gen;
 	s->domain = (uint8_t)domain;
 	s->type = (uint8_t)type;
 	s->flags = AMP_SF_ORPHAN;
@@ -143,7 +145,7 @@ static void slot_is_free(struct amp_sock *s)
 void amp_sock_free(struct amp_sock *s)
 {
 	amp_sock_ring_free(s);
-	s->gen++;
+	s->gen += AMP_PORT_THREADS;
 	s->fam = NULL;
 	amp_sock_set_want(s, NULL);
 	amp_counts.sockets_used--;
@@ -182,6 +184,17 @@ static unsigned ring_free(void)
 	while (stack.first_ring < AMPSOCK_RINGS && stack.ring_used[stack.first_ring])
 		stack.first_ring++;
 	return stack.first_ring;
+}
+
+struct amp_sock *amp_sock_next_of(const struct amp_sock *s, const struct amp_family *fam)
+{
+	struct amp_sock *next = s ? (struct amp_sock *)(uintptr_t)s + 1 : amp_socks;
+
+	for (; next < (BOUNDS ? stack.high : amp_socks + AMPSOCK_SOCKETS); next++) {
+		if (next->fam == fam)
+			return next;
+	}
+	return NULL;
 }
 
 int amp_sock_ring(struct amp_sock *s)
@@ -274,7 +287,7 @@ int amp_sock_poll(const struct amp_sock *s, bool readable)
 void amp_sock_close(struct amp_sock *s)
 {
 	s->flags |= AMP_SF_ORPHAN;
-	s->gen++;
+	s->gen += AMP_PORT_THREADS;
 	amp_sock_set_want(s, NULL);
 	s->fam->shutdown(s, AMP_SHUT_CLOSE);
 	amp_sock_changed(s);

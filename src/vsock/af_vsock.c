@@ -76,9 +76,8 @@ static bool port_taken(uint32_t port)
 {
 	struct amp_sock *s = NULL;
 
-	while ((s = amp_sock_next(s)) != NULL) {
-		if (s->fam == &amp_vsock_family && (s->flags & AMP_SF_BOUND) &&
-		    conn_of(s)->local.port == port)
+	while ((s = amp_sock_next_of(s, &amp_vsock_family)) != NULL) {
+		if ((s->flags & AMP_SF_BOUND) && conn_of(s)->local.port == port)
 			return true;
 	}
 	return false;

@@ -169,8 +169,8 @@ void amp_vlink_pause(struct amp_vlink *l)
 {
 	struct amp_sock *s = NULL;
 
-	while ((s = amp_sock_next(s)) != NULL) {
-		if (s->fam == &amp_vsock_family && amp_vlinks[s->link] == l)
+	while ((s = amp_sock_next_of(s, &amp_vsock_family)) != NULL) {
+		if (amp_vlinks[s->link] == l)
 			unreserve(s);
 	}
 	l->vs.in = l->vs.out = NULL;

@@ -242,17 +242,17 @@ void amp_vsock_abort(struct amp_vsock *vs, struct amp_vsock_conn *c);
 /* I shall send / receive no more. flags: AMP_VSOCK_SHUTDOWN_*. Goes out after committed data.
  */
 void amp_vsock_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t flags);
+/* Sets c->deadline_ms. */
+void amp_vsock_set_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t at_ms);
 /* c is aborted by amp_vsock_tick() when this time has come (0 means 1). */
 static inline void amp_vsock_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c,
 				      uint32_t at_ms)
 {
-	vs->closing_cnt += !c->deadline_ms;
-	c->deadline_ms = at_ms + !at_ms;
+	amp_vsock_set_deadline(vs, c, at_ms | !at_ms);
 }
 static inline void amp_vsock_no_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
-	vs->closing_cnt -= c->deadline_ms != 0;
-	c->deadline_ms = 0;
+	amp_vsock_set_deadline(vs, c, 0);
 }
 /*
  * Orderly end: SHUTDOWN of both, then wait for the peer's RST until now + wait_ms;

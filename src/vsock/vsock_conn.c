@@ -81,6 +81,12 @@ void amp_vsock_forget(struct amp_vsock *vs, struct amp_vsock_conn *c)
 
 /* ---- what is owed, and the end ---- */
 
+void amp_vsock_set_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t at_ms)
+{
+	vs->closing_cnt += (uint32_t)(at_ms != 0) - (c->deadline_ms != 0);
+	c->deadline_ms = at_ms;
+}
+
 void amp_vsock_owe(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t bits)
 {
 	bool listed = (c->owed & AMP_VSOCK_LISTED) != 0;

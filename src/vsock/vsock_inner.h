@@ -14,8 +14,13 @@
 
 #define SHUT_BOTH (AMP_VSOCK_SHUTDOWN_RCV | AMP_VSOCK_SHUTDOWN_SEND)
 
-/* Off the way of the usual packet, or its registers are saved for nothing. */
+/* Off the way of the usual packet, or its registers are saved for nothing; where all ways are
+ * alike, as is shortest. */
+#if AMPSOCK_FAST
 #define RARE __attribute__((noinline, cold))
+#else
+#define RARE
+#endif
 
 /*
  * Hooks of the owner, and the way of a connection that takes a path. Without AF_VSOCK there is
