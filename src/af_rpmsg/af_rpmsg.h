@@ -38,8 +38,7 @@ struct amp_rlink {
 	uint16_t out_cnt;     /* buffers to send in, as of up */
 	uint8_t held_free;    /* first free one, as long as bus.held_cnt says that there is */
 	uint8_t name_cnt;     /* oldest first; one too many: until the turn has looked */
-	bool names_full; /* said once, in a life of the link; and so, of what the peer did: */
-	bool bus_said, streams_said;
+	uint8_t said;	      /* what the log has had in this life of the link */
 	union {
 		struct amp_vlink l; /* its index is that in amp_vlinks */
 		struct {

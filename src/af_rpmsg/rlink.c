@@ -31,6 +31,11 @@ AMP_OPTIONAL(amp_rpmsg_serve);
 
 #define TURN 64
 
+/* struct amp_rlink.said */
+#define SAID_NAMES   1u
+#define SAID_BUS     2u
+#define SAID_STREAMS 4u
+
 /* Its registers are not saved for the usual turn. */
 #if AMPSOCK_FAST
 #define RLINK_OUTLINE __attribute__((noinline))
@@ -46,10 +51,10 @@ struct amp_rlink amp_rlinks[AMPSOCK_RPMSG]; /* l */
 static void name_lost(struct amp_rlink *l)
 {
 	amp_counts.names_lost++;
-	if (AMPSOCK_WHY && !l->names_full) {
+	if (AMPSOCK_WHY && !(l->said & SAID_NAMES))
 		amp_log("rpmsg: too many services (AMPSOCK_RPMSG_NAMES)");
-		l->names_full = true;
-	}
+	if (AMPSOCK_WHY)
+		l->said |= SAID_NAMES;
 	if (!amp_rsock_waits)
 		l->name_cnt--;
 	l->bus.enough = true; /* the turn sees to it, and takes it out again */
@@ -188,7 +193,7 @@ void amp_rlink_down(struct amp_rlink *l)
 	l->l.up = false;
 	l->name_cnt = 0;
 	if (AMPSOCK_WHY)
-		l->names_full = l->bus_said = l->streams_said = false;
+		l->said = 0;
 	amp_counts.kicks +=
 		l->bus.in->kicks + l->bus.out->kicks; /* the next queues count anew */
 	/* first the bus, so that nothing is opened anew from the hooks */
@@ -205,13 +210,13 @@ void amp_rlink_down(struct amp_rlink *l)
  * What the peer did is counted each time, and said the first time: of the bus and of the streams,
  * once in a life of the link. (What ends that life is always said: there is another one then.)
  */
-static void say(const char **why, bool *said, bool broken)
+static void say(struct amp_rlink *l, const char **why, uint8_t bit, bool broken)
 {
 	if (!AMPSOCK_WHY || !*why)
 		return;
-	if (!*said || broken)
+	if (!(l->said & bit) || broken)
 		amp_log(*why);
-	*said = true;
+	l->said |= bit;
 	*why = NULL;
 }
 
@@ -231,8 +236,8 @@ static RLINK_OUTLINE int32_t turn(struct amp_rlink *l, bool more)
 	int32_t ms = -1;
 
 	flush(l);
-	say(&l->bus.why, &l->bus_said, in && (in->broken || out->broken));
-	say(&l->rs.vs.why, &l->streams_said, false);
+	say(l, &l->bus.why, SAID_BUS, in && (in->broken || out->broken));
+	say(l, &l->rs.vs.why, SAID_STREAMS, false);
 	if (in) {
 		if (in->broken || out->broken)
 			return AMP_VLINK_BROKEN;
@@ -246,6 +251,7 @@ static RLINK_OUTLINE int32_t turn(struct amp_rlink *l, bool more)
 		if (amp_vq_news(out) || (n ? amp_rlink_many_back(l, 0) : amp_vq_news(in)))
 			amp_runner_due(&l->l.runner);
 	}
+	/* a peer who never pauses does not stop the clock */
 	if (l->rs.vs.closing_cnt)
 		ms = amp_vsock_tick(&l->rs.vs, amp_port_now_ms());
 	if (amp_rsock_waits) {

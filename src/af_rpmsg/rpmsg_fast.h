@@ -212,8 +212,10 @@ static inline __attribute__((always_inline)) int amp_rlink_turn_fast(struct amp_
 		return 0;
 	if (in->armed)
 		amp_vq_disarm(in);
-	if (amp_rlink_many_back(l, 0))
+	if (amp_rlink_many_back(l, 0)) { /* and now and then the time is looked at */
 		rfast_kick(l, in, AMP_RLINK_IN);
+		return 1;
+	}
 	return l->rs.vs.enough && !l->rs.vs.owed_head ? 2 : 1;
 }
 

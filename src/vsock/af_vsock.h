@@ -173,23 +173,22 @@ static inline bool amp_vlink_piece(struct amp_vsock *vs, struct amp_vsock_conn *
 static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 {
 	struct amp_vsock *vs = &l->vs;
-	bool enough;
+	unsigned enough;
 	int n = 0, r;
+	int32_t ms = -1;
 
 	vs->enough = false;
 	if (amp_vsock_packet_fast(vs, amp_vlink_piece)) {
 		n = 1;
-		if (vs->enough && !vs->owed_head) { /* the usual turn */
-			if (--l->in_left == 0)
-				amp_runner_due(&l->runner);
+		/* the usual turn; once in half a ring it is not, and the time is looked at */
+		if (vs->enough && !vs->owed_head && --l->in_left)
 			return 0;
-		}
 	}
 	enough = vs->enough;
 	r = amp_vsock_run(vs, enough ? 0 : AMP_VLINK_TURN);
 	if (r < 0)
 		return AMP_VLINK_BROKEN;
-	enough |= vs->enough | (r == AMP_VLINK_TURN);
+	enough |= vs->enough | (unsigned)r / AMP_VLINK_TURN; /* 1 when that was all used */
 	if (l->in_left <= (unsigned)(n + r) || vs->settled ||
 	    (n + r == 0 && l->in_left < l->in_half))
 		amp_runner_due(&l->runner);
@@ -199,11 +198,13 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 		amp_log(vs->why);
 		vs->why = NULL;
 	}
-	if (enough) {
-		amp_change(); /* there may be more, for somebody who sleeps */
-		return 0;
-	}
-	return vs->closing_cnt ? amp_vsock_tick(vs, amp_port_now_ms()) : -1;
+	/* a peer who never pauses does not stop the clock */
+	if (vs->closing_cnt)
+		ms = amp_vsock_tick(vs, amp_port_now_ms());
+	if (!enough)
+		return ms;
+	amp_change(); /* there may be more, for somebody who sleeps */
+	return 0;
 }
 
 static inline uint32_t buf_alloc(const struct amp_sock *s)

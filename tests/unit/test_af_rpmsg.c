@@ -27,6 +27,7 @@
 
 #include "rpmsg_host.h"
 #include "socket/amp_calls.h"
+#include "socket/stack.h"
 #include "virtio/vring.h"
 
 #define assert_errno(expr, err)                    \
@@ -1680,6 +1681,35 @@ static void test_straight_bounded(void **state)
 	close_ok(fd);
 }
 
+/* A host that always has something for somebody who waits: time goes by all the same. */
+static void test_deadline_under_load(void **state)
+{
+	int fd = dial(SOCK_SEQPACKET, at(500)), w = sock(SOCK_SEQPACKET), err;
+	uint32_t to = local_addr(fd), end_ms;
+	struct amp_sock *s;
+	unsigned after = 0;
+	char c;
+
+	(void)state;
+	nonblock(w);
+	set_timeout(w, SO_SNDTIMEO, 30);
+	assert_errno(do_connect(w, named("nobody")), EINPROGRESS);
+	end_ms = amp_port_now_ms() + 30;
+	amp_port_lock();
+	s = amp_sock_find(w, &err);
+	amp_port_unlock();
+	while (after < 2 * HOST_NUM && (s->flags & AMP_SF_CONNECTING)) {
+		assert_int_equal(host_send(500, to, "x", 1), 0);
+		assert_int_equal(amp_recv(fd, &c, 1, 0), 1);
+		after += (int32_t)(amp_port_now_ms() - end_ms) > 0;
+	}
+	assert_false(s->flags & AMP_SF_CONNECTING);
+	assert_in_range(after, 0, HOST_NUM + 1);
+	assert_int_equal(so_error(w), ECONNREFUSED);
+	close_ok(w);
+	close_ok(fd);
+}
+
 /* ---- the device runs out of buffers ---- */
 
 static void test_no_buffers(void **state)
@@ -1867,6 +1897,7 @@ int main(void)
 		T(test_straight),
 		T(test_straight_child),
 		T(test_straight_bounded),
+		T(test_deadline_under_load),
 	};
 
 	alarm(120);

@@ -18,8 +18,9 @@
 
 #include "port/port.h"
 #include "socket/amp_calls.h"
+#include "socket/stack.h"
 #include "virtio/vdev.h"
-#include "vsock/vsock.h"
+#include "vsock/af_vsock.h"
 #include "wire/le.h"
 
 /* ---- the device ---- */
@@ -39,6 +40,7 @@ static struct {
 	struct amp_vsock_stray stray[4];
 	struct amp_iov iov[8];
 	struct amp_vsock_conn conn;
+	struct amp_vsock_conn mute; /* asked for at port 2, never answered */
 	unsigned seen; /* events of conn */
 	uint32_t got;
 	uint32_t alloc;	  /* 0: 4096 */
@@ -104,6 +106,8 @@ static struct amp_vsock_conn *on_request(struct amp_vsock *vs, struct amp_vsock_
 	(void)vs;
 	(void)peer;
 	(void)type;
+	if (local.port == 2)
+		return &dev.mute;
 	if (local.port != 1 || dev.conn.state != AMP_CONN_FREE)
 		return NULL;
 	dev.conn.buf_alloc = dev.alloc ? dev.alloc : 4096;
@@ -144,6 +148,7 @@ static int dev_run(struct amp_vdev *vd)
 	dev.runs++;
 	memset(&dev.vs, 0, sizeof(dev.vs));
 	memset(&dev.conn, 0, sizeof(dev.conn));
+	memset(&dev.mute, 0, sizeof(dev.mute));
 	dev.vs.ops = &host_ops;
 	dev.vs.in = &dev.q[1];
 	dev.vs.out = &dev.q[0];
@@ -522,6 +527,44 @@ static void test_larger_ones_are_metered(void **state)
 	flood_kernel(SOCK_SEQPACKET, 5000);
 }
 
+/* A device that always has something for somebody who waits: time goes by all the same. */
+static void test_deadline_under_load(void **state)
+{
+	struct sockaddr_vm a = {.svm_family = AF_VSOCK, .svm_cid = 2, .svm_port = 2};
+	struct iovec one = {.iov_base = "x", .iov_len = 1};
+	int fd, fd2 = amp_socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK, 0), err;
+	unsigned after = 0;
+	struct amp_sock *s;
+	uint32_t end_ms;
+	char c;
+
+	(void)state;
+	assert_int_equal(amp_link_vsock(&dev.vd), 0);
+	fd = dial();
+	assert_int_equal(amp_connect(fd2, (struct sockaddr *)&a, sizeof(a)), -1);
+	assert_int_equal(errno, EINPROGRESS);
+	end_ms = amp_port_now_ms() + 30;
+	amp_port_lock();
+	s = amp_sock_find(fd2, &err);
+	amp_vsock_no_deadline(engine_of(s), conn_of(s));
+	amp_vsock_deadline(engine_of(s), conn_of(s), end_ms);
+	amp_port_unlock();
+	while (after < 2 * 64 && (s->flags & AMP_SF_CONNECTING)) {
+		if (amp_vsock_send(&dev.vs, &dev.conn, &one, 0, 1, 0) != 1) {
+			dev_notify(&dev.vd, 0);
+			continue;
+		}
+		assert_int_equal(amp_recv(fd, &c, 1, 0), 1);
+		after += (int32_t)(amp_port_now_ms() - end_ms) > 0;
+	}
+	assert_false(s->flags & AMP_SF_CONNECTING);
+	assert_in_range(after, 0, 65);
+	assert_int_equal(s->err, ETIMEDOUT);
+	assert_int_equal(amp_close(fd), 0);
+	assert_int_equal(amp_close(fd2), 0);
+	amp_poll_links();
+}
+
 #define T(f) cmocka_unit_test_setup(f, set_up)
 
 int main(void)
@@ -538,6 +581,7 @@ int main(void)
 		T(test_packets_are_metered),
 		T(test_messages_are_metered),
 		T(test_larger_ones_are_metered),
+		T(test_deadline_under_load),
 	};
 
 	alarm(60);
