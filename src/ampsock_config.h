@@ -103,7 +103,7 @@
 #ifndef AMPSOCK_INDIRECT
 #define AMPSOCK_INDIRECT AMPSOCK_VSOCK
 #endif
-/* 1: short ways for what most packets are; 0: they are all alike, and 600 bytes are saved */
+/* 1: short ways for what most packets are; 0: they are all alike, and 1 KiB is saved */
 #ifndef AMPSOCK_FAST
 #ifdef __OPTIMIZE_SIZE__
 #define AMPSOCK_FAST 0
