@@ -18,3 +18,12 @@ $(BUILD)/linux/init: tests/linux/lib/init.c
 
 .PHONY: linux-base
 linux-base: $(BUILD)/linux/libumlfp.so $(BUILD)/linux/init
+
+# The peer of the rpmsg tests: built once from Debian's source package, kept outside the clone.
+$(BUILD)/linux/chardev: tests/linux/chardev.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LINUX_CFLAGS) -static -o $@ $<
+
+.PHONY: linux-kernel
+linux-kernel: ## the User-mode Linux kernel with rpmsg, once (4 min)
+	@tests/linux/kernel.sh

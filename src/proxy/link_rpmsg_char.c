@@ -228,7 +228,6 @@ static void detach(struct amp_clink *cl)
 	close_services(cl);
 	while (!TAILQ_EMPTY(&cl->pending)) /* refusals that found no buffer any more */
 		amp_cept_close(TAILQ_FIRST(&cl->pending));
-	amp_rchar_close(&cl->dev);
 	uv_timer_stop(&cl->retry);
 	cl->lost = false;
 	cl->said[0] = 0;
@@ -307,12 +306,13 @@ static void look(struct amp_clink *cl)
 	bool up = cl->vl.link.up;
 	int r;
 
-	if (up && (cl->lost || !amp_rchar_stands(&cl->dev))) {
+	cl->lost |= up && !amp_rchar_stands(&cl->dev);
+	if (up && cl->lost) {
 		detach(cl);
 		up = false;
 	}
 	if (!up) {
-		r = amp_rchar_open(&cl->dev);
+		r = amp_rchar_find(&cl->dev);
 		if (r) {
 			waits(cl, -r);
 			return;
@@ -442,7 +442,6 @@ struct amp_link *amp_link_rpmsg_char(const struct amp_link_conf *conf)
 	TAILQ_INIT(&cl->pending);
 	TAILQ_INIT(&cl->raws);
 	TAILQ_INIT(&cl->raws_due);
-	cl->dev.fd = -1;
 	cl->dev.path = conf->path;
 	cl->dev.sysfs = conf->sysfs[0] ? conf->sysfs : "/sys";
 	cl->vl.work.run = run;

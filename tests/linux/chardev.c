@@ -6,6 +6,7 @@
  *	chardev dev CTRL NAME SRC DST       RPMSG_CREATE_DEV_IOCTL: the kernel announces it
  *	chardev undev CTRL NAME SRC DST     RPMSG_RELEASE_DEV_IOCTL
  *	chardev unept DEV                   RPMSG_DESTROY_EPT_IOCTL
+ *	chardev nodes COUNT                 /dev/rpmsg0 and so on
  *	chardev send DEV SIZE               one message of the pattern's beginning
  *	chardev recv DEV BYTES              reads messages until there are so many bytes; to stdout
  *	chardev echo DEV COUNT              so many messages go back where they came from
@@ -24,6 +25,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define PERIOD 65521u
@@ -71,6 +74,25 @@ static int dev(char **arg)
 static int undev(char **arg)
 {
 	return control(arg, RPMSG_RELEASE_DEV_IOCTL);
+}
+
+static int nodes(char **arg)
+{
+	FILE *f = fopen("/proc/devices", "r");
+	unsigned major = 0;
+	char line[80];
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (strstr(line, " rpmsg_char\n"))
+			major = (unsigned)num(line);
+	}
+	errno = ENODEV;
+	for (unsigned i = 0; major && i < num(arg[0]); i++) {
+		snprintf(line, sizeof(line), "/dev/rpmsg%u", i);
+		if (mknod(line, S_IFCHR | 0600, makedev(major, i)) < 0 && errno != EEXIST)
+			return fail(line);
+	}
+	return major ? 0 : fail("rpmsg_char");
 }
 
 static int opened(char **arg)
@@ -179,9 +201,9 @@ static const struct {
 	int args;
 	int (*fn)(char **arg);
 } calls[] = {
-	{"ept", 4, ept},     {"dev", 4, dev},	    {"undev", 4, undev},
-	{"unept", 1, unept}, {"send", 2, send_one}, {"recv", 2, recv_all},
-	{"echo", 2, echo},   {"flood", 3, flood},   {"hold", 1, hold},
+	{"ept", 4, ept},     {"dev", 4, dev},	    {"undev", 4, undev},   {"unept", 1, unept},
+	{"nodes", 1, nodes}, {"send", 2, send_one}, {"recv", 2, recv_all}, {"echo", 2, echo},
+	{"flood", 3, flood}, {"hold", 1, hold},
 };
 
 int main(int argc, char **argv)

@@ -300,6 +300,20 @@ def no_endpoint():
 
 
 @test
+def quick_restart():
+    """a remote that is back before the proxy has looked: the same number, and nothing asked of what has gone"""
+    srv = Server(echo)
+    g = CharRig(f"expose rpmsg:e -> tcp 127.0.0.1:{srv.port}")
+    for i in range(20):
+        ping(g.r.connect("e"))
+        g.r.reboot()
+        eq(g.k.ctrl, 0, "number of the control device")
+        g.r.wait_up()
+    g.close()
+    srv.close()
+
+
+@test
 def lies():
     """messages that lie, to services and connections, from a remote whose address nobody sees"""
     srv = Server(echo)
