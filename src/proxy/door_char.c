@@ -151,6 +151,9 @@ static void flush(struct amp_cept *c)
 			return;
 		}
 		if (n < 0) { /* a remote that went, or will have gone at the next look */
+			if (errno == EMSGSIZE)
+				cl->vl.vs.why = AMP_WHY("the kernel's buffers are smaller than "
+							"buffer= says");
 			cl->lost = true;
 			amp_work_queue(&cl->vl.work);
 		}
