@@ -19,11 +19,13 @@ $(BUILD)/linux/init: tests/linux/lib/init.c
 .PHONY: linux-base
 linux-base: $(BUILD)/linux/libumlfp.so $(BUILD)/linux/init
 
-# The peer of the rpmsg tests: built once from Debian's source package, kept outside the clone.
-$(BUILD)/linux/chardev: tests/linux/chardev.c
+# tests/e2e's agent on Linux's own sockets: each amp_NAME becomes NAME again.
+$(BUILD)/linux/agent.redefine: mk/10-lib.mk
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(LINUX_CFLAGS) -static -o $@ $<
+	@{ for f in $(LIB_CALLS); do echo "amp_$$f $$f"; done; } > $@
 
-.PHONY: linux-kernel
-linux-kernel: ## the User-mode Linux kernel with rpmsg, once (4 min)
-	@tests/linux/kernel.sh
+$(BUILD)/linux/agent-linux: tests/e2e/agent.c tests/linux/lib/agent_linux.c $(BUILD)/linux/agent.redefine
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(STD) -O2 -g $(WARN) $(LIB_CPPFLAGS) -c -o $@.o $<
+	$(Q)objcopy --redefine-syms=$(BUILD)/linux/agent.redefine $@.o
+	$(Q)$(CC) $(STD) -O2 -g $(WARN) $(LIB_CPPFLAGS) -o $@ $@.o tests/linux/lib/agent_linux.c -pthread

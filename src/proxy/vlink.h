@@ -21,6 +21,7 @@
 
 #include "../af_rpmsg/rpmsg_stream.h"
 #include "buf.h"
+#include "join.h"
 #include "link.h"
 #include "../conn/meter.h"
 
@@ -100,6 +101,10 @@ struct amp_vlink {
 		starved; /* wait for ring buffers, in the order they will get them */
 	struct amp_end_vsock_list metered;    /* wait for the guest to read packets */
 	struct amp_end_vsock_list connecting; /* to the guest, oldest first */
+	struct amp_join_ways joined;  /* out of here: a way for each joined guest */
+	struct amp_join_ways waiting; /* to here: with packets, in the order of their turns */
+	unsigned join_cnt; /* of joined */
+	bool join_odd;	   /* whose turn it is at the odd buffer */
 	unsigned end_cnt;
 	uint32_t next_port; /* ours, for connections to the guest */
 	uv_timer_t tick;

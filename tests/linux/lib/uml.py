@@ -124,6 +124,19 @@ class Job:
         self.until(seen, f"/{pattern}/", timeout)
         return found[0]
 
+    def lines(self, kind):
+        """Each line of its output (OUT or ERR) as it comes, until its end or the guest's."""
+        text, at = (self.out if kind == OUT else self.err), 0
+        while True:
+            with self.cond:
+                self.cond.wait_for(lambda: self.lost or kind not in self.open or text.find(b"\n", at) >= 0)
+                nl = text.find(b"\n", at)
+                line = bytes(text[at:nl + 1])
+            if nl < 0:
+                return
+            at = nl + 1
+            yield line
+
     def write(self, data):
         for at in range(0, len(data), PIECE):
             self.guest.tell(self.seq, IN, data[at:at + PIECE])
