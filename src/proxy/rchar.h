@@ -6,7 +6,8 @@
  *	                   source and a destination address, as a device of its own
  *	/dev/rpmsgN        an endpoint: a read is a message (who sent it is not told), a write
  *	                   is one to the destination. poll() never says POLLOUT, and a write
- *	                   without a free buffer is EAGAIN (ENOMEM in older kernels). RPMSG_DESTROY_EPT_IOCTL ends it
+ *	                   without a free buffer is EAGAIN (ENOMEM in older kernels).
+ *	                   RPMSG_DESTROY_EPT_IOCTL ends it
  *	/sys/bus/rpmsg/    what the remote has announced: <bus>.<name>.<src>.<dst>
  *	/sys/class/rpmsg/  the devices: name, src, dst of each endpoint
  *
