@@ -16,8 +16,16 @@ $(BUILD)/linux/init: tests/linux/lib/init.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LINUX_CFLAGS) -static -o $@ $<
 
-.PHONY: linux-base
+.PHONY: linux-base linux-programs check-linux
 linux-base: $(BUILD)/linux/libumlfp.so $(BUILD)/linux/init
+
+# With the kernel's own tests, which are built once for each version of Debian's source package
+# and kept in the user's cache.
+linux-programs: linux-base $(BUILD)/linux/agent-linux $(BUILD)/san/ampsock-proxy
+	@tests/linux/lib/kernel-tests.sh >/dev/null
+
+check-linux: ## Linux kernels as guests of the proxy, and joined (2 min)
+	@tests/run --build $(BUILD) linux
 
 # tests/e2e's agent on Linux's own sockets: each amp_NAME becomes NAME again.
 $(BUILD)/linux/agent.redefine: mk/10-lib.mk
