@@ -8,6 +8,8 @@ $(BUILD)/linux/chardev: tests/linux/chardev.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LINUX_CFLAGS) -static -o $@ $<
 
-.PHONY: linux-kernel
+.PHONY: linux-kernel rpmsg-programs
+rpmsg-programs: linux-base linux-kernel $(BUILD)/linux/chardev $(BUILD)/ampsock-proxy $(BUILD)/e2e/agent-san
+
 linux-kernel: ## a User-mode Linux kernel with rpmsg, once (4 min)
 	@tests/linux/kernel.sh
