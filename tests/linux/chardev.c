@@ -6,7 +6,7 @@
  *	chardev dev CTRL NAME SRC DST       RPMSG_CREATE_DEV_IOCTL: the kernel announces it
  *	chardev undev CTRL NAME SRC DST     RPMSG_RELEASE_DEV_IOCTL
  *	chardev unept DEV                   RPMSG_DESTROY_EPT_IOCTL
- *	chardev nodes COUNT                 /dev/rpmsg0 and so on
+ *	chardev nodes COUNT                 /dev/rpmsg0 and so on, and control devices
  *	chardev send DEV SIZE               one message of the pattern's beginning
  *	chardev recv DEV BYTES              reads messages until there are so many bytes; to stdout
  *	chardev echo DEV COUNT              so many messages go back where they came from
@@ -76,23 +76,31 @@ static int undev(char **arg)
 	return control(arg, RPMSG_RELEASE_DEV_IOCTL);
 }
 
-static int nodes(char **arg)
+static int make(const char *driver, const char *name, unsigned long cnt)
 {
 	FILE *f = fopen("/proc/devices", "r");
 	unsigned major = 0;
 	char line[80];
 
 	while (f && fgets(line, sizeof(line), f)) {
-		if (strstr(line, " rpmsg_char\n"))
+		line[strcspn(line, "\n")] = '\0';
+		if (strlen(line) > 4 && strcmp(line + 4, driver) == 0)
 			major = (unsigned)num(line);
 	}
 	errno = ENODEV;
-	for (unsigned i = 0; major && i < num(arg[0]); i++) {
-		snprintf(line, sizeof(line), "/dev/rpmsg%u", i);
+	for (unsigned i = 0; major && i < cnt; i++) {
+		snprintf(line, sizeof(line), "/dev/%s%u", name, i);
 		if (mknod(line, S_IFCHR | 0600, makedev(major, i)) < 0 && errno != EEXIST)
 			return fail(line);
 	}
-	return major ? 0 : fail("rpmsg_char");
+	return major ? 0 : fail(driver);
+}
+
+static int nodes(char **arg)
+{
+	int r = make("rpmsg_ctrl", "rpmsg_ctrl", 4);
+
+	return r ? r : make("rpmsg_char", "rpmsg", num(arg[0]));
 }
 
 static int opened(char **arg)

@@ -15,7 +15,7 @@ from harness import test  # noqa: E402
 
 LOOP = "127.0.0.1"
 MB = 1 << 20
-RULES = ("--allow 'out tcp local:any' --allow 'out udp local:any' --allow 'in tcp local:any' --allow 'in udp local:any' "
+RULES = ("--allow 'out tcp local:any' --allow 'out udp local:any' --allow 'out tcp here:any' --allow 'in tcp local:any' --allow 'in udp local:any' "
          "--publish 'tcp 127.0.0.1:8081 -> inet:80' --publish 'tcp 127.0.0.1:8082 -> rpmsg:web' "
          "--publish 'udp 127.0.0.1:8083 -> rpmsg:raw' --expose 'rpmsg:files -> tcp 127.0.0.1:80'")
 
@@ -31,13 +31,15 @@ class Topology(Machine):
 
     def prepare(self):
         super().prepare()
-        self.g.run("mkdir /tmp/www; seq 200000 >/tmp/www/big; echo hello >/tmp/www/index.html; ip addr add ::1/128 dev lo 2>/dev/null;"
-                   "echo '127.0.0.1 localhost here' >/etc/hosts; httpd -p 127.0.0.1:80 -h /tmp/www")
+        self.g.run("mkdir -p /etc /tmp/www; seq 50000 >/tmp/www/big; echo hello >/tmp/www/index.html;"
+                   "echo 127.0.0.1 localhost here >/etc/hosts; echo hosts: files >/etc/nsswitch.conf;"
+                   "httpd -p 127.0.0.1:80 -h /tmp/www")
         self.servers = [self.g.go(f"exec socat {a} {b}") for a, b in (
             ("TCP-LISTEN:7,bind=127.0.0.1,fork,reuseaddr,backlog=64", "PIPE"),
             ("TCP6-LISTEN:7,bind=[::1],ipv6only=1,fork,reuseaddr", "PIPE"),
             ("UDP-RECVFROM:7,bind=127.0.0.1,fork", "PIPE"))]
-        self.g.run("while ! nc -z 127.0.0.1 7 || ! nc -z 127.0.0.1 80; do sleep 0.05; done")
+        self.g.run("for a in 127.0.0.1:7 [::1]:7 127.0.0.1:80; do"
+                   " while ! socat -u /dev/null TCP:$a 2>/dev/null; do sleep 0.05; done; done")
 
     def start_proxy(self):
         self.p = self.g.go(f"exec ampsock-proxy --verbose --link rpmsg-char:/dev/rpmsg_ctrl0,name=g {RULES} --ready-fd 1")
@@ -174,14 +176,14 @@ def listen(m):
     eq(c.ok(), "published\n")
     ls.close()
     ls = m.r.socket().bind((LOOP, 0)).listen()
-    c = m.g.go(f"head -c 300000 /tmp/www/big | socat -t 20 - TCP:127.0.0.1:{ls.name()[1]} | sha256sum")
+    c = m.g.go(f"head -c 100000 /tmp/www/big | socat -t 20 - TCP:127.0.0.1:{ls.name()[1]} | sha256sum")
     s, _ = ls.accept()
     got = b""
     while part := s.recv():
         got += part
     s.sendall(got)
     s.close()
-    eq(c.ok(), m.g.run("head -c 300000 /tmp/www/big | sha256sum"))
+    eq(c.ok(), m.g.run("head -c 100000 /tmp/www/big | sha256sum"))
     ls.close()
     web = m.listener("web", STREAM)
     m.service("web~s")

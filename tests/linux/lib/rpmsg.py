@@ -5,11 +5,14 @@ The kernel is the one of tests/linux/kernel.sh. Its vhost-user front-end connect
 device is made: at boot (a parameter), or when attach() writes that parameter again. When the
 remote goes, the kernel takes the device away, as remoteproc does with a core that crashed.
 
-Device nodes are made beforehand (chardev nodes), and kept up to date where a number may change
-by busybox's mdev: the kernel has no devtmpfs (rpmsg.fragment says why).
+UML calls the rpmsg bus from an interrupt, where a kernel on a board has a thread. What the bus
+does there may sleep, on the locks of sysfs for one: an announcement that interrupts a program
+inside of /sys can stop that guest for ever. So what is announced is followed in the kernel's log,
+nothing looks for it in /sys again and again, and device nodes are made beforehand.
 """
 import atexit
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,6 +20,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "..", "e2e"))
+os.environ.setdefault("AMPSOCK_TEST_TIMEOUT", "40")  # a guest is slow where others run
 
 import initramfs  # noqa: E402
 import uml  # noqa: E402
@@ -106,36 +110,59 @@ class Machine:
         return self.g
 
     def prepare(self):
-        self.g.run("echo 'rpmsg[0-9]+ 0:0 600 !' >/etc/mdev.conf; chardev nodes 256; mdev -s; mdev -d;"
-                   "chmod u+w /sys/module/virtio_uml/parameters/device")
+        self.g.run("chardev nodes 256; chmod u+w /sys/module/virtio_uml/parameters/device")
+        self.log = self.g.go("exec cat /dev/kmsg")
+        self.read, self.live = 0, {}
 
     def attach(self):
         """The kernel is told of a remote: as `echo start` to a remoteproc."""
+        self.forget()
         self.g.run(f"printf %s {self.sock}:7 >/sys/module/virtio_uml/parameters/device")
 
-    def services(self):
-        """{name: address} of what the remote has announced, as the kernel knows it."""
-        out = self.g.run(f"cd {DEVICES}; for d in *; do [ -e $d/dst ] && echo $(cat $d/name $d/dst); done; true")
-        return {n: int(a, 0) for n, a in (line.split() for line in out.splitlines())}
+    def forget(self):
+        """What was announced is gone without a word: a new life begins."""
+        self.known()
+        self.live = {}
 
-    def service(self, text, timeout=TIMEOUT):
+    def known(self):
+        """{name: address} of what the remote has announced, as the kernel says."""
+        end = self.log.out.rfind(b"\n") + 1
+        text = self.log.out[self.read:end].decode(errors="replace")
+        self.read = end
+        for what, service, addr in re.findall(r"(creat|destroy)ing channel (\S+) addr (0x[0-9a-f]+)", text):
+            if what == "creat":
+                self.live[service] = int(addr, 16)
+            else:
+                self.live.pop(service, None)
+        return self.live
+
+    def service(self, text):
         """Waits until the kernel knows it; its address."""
-        self.g.go(f"while ! ls {DEVICES} | grep -q '[.]{text}[.]'; do sleep 0.05; done").ok(timeout)
-        return self.services()[text]
+        self.log.until(lambda: text in self.known(), f"service {text}", TIMEOUT)
+        return self.live[text]
 
     def gone(self, text):
-        self.g.go(f"while ls {DEVICES} | grep -q '[.]{text}[.]'; do sleep 0.05; done").ok()
+        self.log.until(lambda: text not in self.known(), f"service {text} is gone", TIMEOUT)
 
     def node(self, channel):
         """/dev/rpmsgN of a channel that the kernel has bound to rpmsg-raw's driver."""
-        return "/dev/" + self.g.go(
-            f"while ! ls -d {DEVICES}/{channel}/rpmsg/rpmsg*; do sleep 0.05; done 2>/dev/null").ok().split("/")[-1].strip()
+        return "/dev/" + self.g.run(f"ls {DEVICES}/{channel}/rpmsg").strip()
 
     def endpoint(self, text, src, dst):
         """/dev/rpmsgN of a new endpoint (RPMSG_CREATE_EPT_IOCTL)."""
         self.g.run(f"chardev ept /dev/rpmsg_ctrl0 {text} {src} {dst}")
-        return "/dev/" + self.g.run(
-            f"grep -lx {text} /sys/class/rpmsg/rpmsg*/name").splitlines()[-1].split("/")[-2]
+        return "/dev/" + self.g.run(f"grep -lx {text} /sys/class/rpmsg/rpmsg*/name").split("/")[-2]
+
+    def sink(self, dev, total):
+        """Reads so many bytes of an endpoint, which is open when this returns; a function for their hash."""
+        got = "/tmp/got." + dev.split("/")[-1]
+        job = self.g.go(f"chardev recv {dev} {total} >{got}")
+        self.g.run(f"while ! grep -q open {got}; do sleep 0.05; done")
+
+        def sha():
+            job.ok()
+            return self.g.run(f"tail -c +6 {got} | sha256sum; rm {got}").split()[0]
+        return sha
 
     def listener(self, text, kind=SEQPACKET, backlog=8):
         return self.r.socket(RPMSG, kind).bind(name(text)).listen(backlog)
