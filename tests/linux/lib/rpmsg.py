@@ -2,8 +2,9 @@
 """A Linux kernel with its own rpmsg bus, and our hosted remote as its virtio device 7.
 
 The kernel is the one of tests/linux/kernel.sh. Its vhost-user front-end connects once, when the
-device is made: at boot (a parameter), or when attach() writes that parameter again. When the
-remote goes, the kernel takes the device away, as remoteproc does with a core that crashed.
+device's driver is bound: at boot, or, when nobody listened there, by attach(). When the remote goes, the
+kernel takes the device away, as remoteproc does with a core that crashed. So a guest has some
+devices, and each life of the remote listens where the next one connects to.
 
 UML calls the rpmsg bus from an interrupt, where a kernel on a board has a thread. What the bus
 does there may sleep, on the locks of sysfs for one: an announcement that interrupts a program
@@ -28,6 +29,7 @@ from guest import BUILD, RPMSG, SEQPACKET, Guest, eq, harness  # noqa: E402
 
 TIMEOUT = uml.TIMEOUT
 ANY = 0xFFFFFFFF
+LIVES = 6  # of a remote, for one guest
 KERNEL = subprocess.run([os.path.join(HERE, "..", "kernel.sh"), "--path"], check=True, capture_output=True,
                         text=True).stdout.strip()
 DEVICES = "/sys/bus/rpmsg/devices"
@@ -90,34 +92,36 @@ class Machine:
 
     def __init__(self, proxy=False, remote=True, guest=True, kind=None):
         self.dir = tempfile.TemporaryDirectory(prefix="ampsock-")  # pylint: disable=consider-using-with
-        self.sock = os.path.join(self.dir.name, "r")
+        self.socks = [os.path.join(self.dir.name, str(i)) for i in range(LIVES)]
+        self.lives = 0
         self.kind = kind
         self.initrd = root(proxy)
         self.r = self.g = None
         if remote:
             self.start_remote()
         if guest:
-            self.start_guest(attached=remote)
+            self.start_guest()
 
     def start_remote(self):
-        self.r = Remote(self.sock, self.kind)
+        self.r = Remote(self.socks[self.lives], self.kind)
+        self.lives += 1
         return self.r
 
-    def start_guest(self, attached=True):
+    def start_guest(self):
         self.g = uml.Guest(self.initrd, kernel=os.path.join(KERNEL, "linux"), modules=(), mem="128M",
-                           devices=[self.sock + ":7"] if attached else [])
+                           devices=[s + ":7" for s in self.socks], args=["log_buf_len=1M"])
         self.prepare()
         return self.g
 
     def prepare(self):
-        self.g.run("chardev nodes 256; chmod u+w /sys/module/virtio_uml/parameters/device")
+        self.g.run("chardev nodes 256")
         self.log = self.g.go("exec cat /dev/kmsg")
         self.read, self.live = 0, {}
 
     def attach(self):
         """The kernel is told of a remote: as `echo start` to a remoteproc."""
         self.forget()
-        self.g.run(f"printf %s {self.sock}:7 >/sys/module/virtio_uml/parameters/device")
+        self.g.run(f"echo virtio-uml.{self.lives - 1} >/sys/bus/platform/drivers/virtio-uml/bind")
 
     def forget(self):
         """What was announced is gone without a word: a new life begins."""
