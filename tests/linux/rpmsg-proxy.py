@@ -42,8 +42,8 @@ class Topology(Machine):
                    " while ! socat -u /dev/null TCP:$a 2>/dev/null; do sleep 0.05; done; done")
 
     def start_proxy(self):
-        self.p = self.g.go(f"exec ampsock-proxy --verbose --link rpmsg-char:/dev/rpmsg_ctrl0,name=g {RULES} --ready-fd 1")
-        self.p.until(lambda: b"\n" in self.p.out, "the proxy is ready", TIMEOUT)
+        self.p = self.g.go(f"exec ampsock-proxy --verbose --link rpmsg-char:/dev/rpmsg_ctrl0,name=g {RULES} --ready-fd 3 3>&1")
+        self.p.expect("\n")
 
     def carrier(self):
         """Waits until AF_INET works: the proxy has found the front door and told its services."""
