@@ -363,10 +363,34 @@ static int start(struct amp_link *link)
 	return 0;
 }
 
+/*
+ * The kernel stays, and says nothing to the remote of a process that ends: we do, or it would
+ * wait for its pings. What finds no buffer is left to them.
+ */
+static void goodbye(struct amp_clink *cl)
+{
+	struct amp_vsock *vs = &cl->vl.rs.vs;
+	struct amp_vsock_conn *c, *next;
+
+	for (uint32_t i = 0; i < vs->hash_len; i++) {
+		for (c = vs->hash[i]; c; c = next) {
+			struct amp_end_vsock *e = amp_container_of(c, struct amp_end_vsock, c);
+
+			next = c->hash_next;
+			amp_vsock_abort(vs, c);
+			e->ev |= AMP_VSOCK_EV_RESET;
+			amp_end_vsock_due(e);
+		}
+	}
+	amp_rstream_run(&cl->vl.rs);
+}
+
 static void stop(struct amp_link *link)
 {
 	struct amp_clink *cl = of_link(link);
 
+	if (link->up && !cl->lost)
+		goodbye(cl);
 	if (link->up)
 		detach(cl);
 	uv_close((uv_handle_t *)&cl->scan, NULL);

@@ -243,6 +243,25 @@ def killed():
 
 
 @test
+def stopped():
+    """a proxy that ends in good order says so to each connection: nobody waits for a ping"""
+    srv = Server(echo)
+    g = CharRig(f"expose rpmsg:e -> tcp 127.0.0.1:{srv.port}", f"allow out tcp 127.0.0.1:{srv.port}")
+    g.r.lookup("e~s")
+    conns = [g.r.connect("e") for _ in range(20)]
+    s = off.Session(g.r)
+    conns += [s.connect("127.0.0.1", srv.port), s.ctl]
+    ping(conns[0])
+    g.p.stop()
+    if not g.r.wait(lambda: all(c.state == "reset" for c in conns), 5):
+        raise AssertionError([c.state for c in conns])
+    eq(g.k.eps, {}, "endpoints left in the kernel")
+    eq(g.k.oopses, [], "oopses")
+    g.r.close()
+    srv.close()
+
+
+@test
 def no_buffers():
     """a kernel without buffers: what waits goes out in order when it has some again, and nobody spins"""
     srv = Server(forever)
