@@ -127,9 +127,17 @@ static const struct amp_rpmsg_ops bus_ops = {
 	.gone = on_gone,
 };
 
+/* Replaces the address of a name that is known (protocol.md 10.6): a process that was killed has
+ * withdrawn nothing, and the next one has other addresses. */
 static void stream_service(struct amp_rstream *rs, const char *name, uint32_t addr, bool gone)
 {
-	on_service(rs->vs.owner, name, addr, gone);
+	struct amp_rlink *l = rs->vs.owner;
+
+	for (unsigned i = l->name_cnt; i-- > 0 && !gone;) {
+		if (l->names[i].addr != addr && strcmp(l->names[i].name, name) == 0)
+			on_service(l, name, l->names[i].addr, true);
+	}
+	on_service(l, name, addr, gone);
 }
 
 static const struct amp_rstream_ops stream_ops = {

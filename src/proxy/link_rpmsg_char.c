@@ -372,6 +372,7 @@ static void goodbye(struct amp_clink *cl)
 	struct amp_vsock *vs = &cl->vl.rs.vs;
 	struct amp_vsock_conn *c, *next;
 
+	amp_rnames_withdraw(&cl->names, &cl->vl.rs); /* first, or it comes again at once */
 	for (uint32_t i = 0; i < vs->hash_len; i++) {
 		for (c = vs->hash[i]; c; c = next) {
 			struct amp_end_vsock *e = amp_container_of(c, struct amp_end_vsock, c);

@@ -255,6 +255,7 @@ def stopped():
     g.p.stop()
     if not g.r.wait(lambda: all(c.state == "reset" for c in conns), 5):
         raise AssertionError([c.state for c in conns])
+    eq(g.r.services, {}, "services that are not withdrawn")
     eq(g.k.eps, {}, "endpoints left in the kernel")
     eq(g.k.oopses, [], "oopses")
     g.r.close()
