@@ -2,8 +2,8 @@
 /*
  * Before main() of an example that runs as a Linux process with the library inside:
  * AMPSOCK_LINK=vhost-user:PATH brings a link up, vsock-device:PATH,CID waits for one,
- * rpmsg-remote:FILE,BELL and rpmsg-host:FILE,BELL are the two ends of another kind; without
- * it only CID 1 exists.
+ * rpmsg-remote:FILE,BELL and rpmsg-host:FILE,BELL are the two ends of another kind, and
+ * rpmsg-device:PATH is the remote of a kernel's rpmsg bus; without it only CID 1 exists.
  * AMPSOCK_LOG=1 prints the library's log. Standard input and output become descriptors of
  * the library, so that select() works over console and sockets.
  */
@@ -104,6 +104,8 @@ static int link_up(const char *link)
 
 	if (strncmp(link, "vhost-user:", 11) == 0)
 		return amp_link_vhost_user(link + 11, 10000);
+	if (strncmp(link, "rpmsg-device:", 13) == 0)
+		return amp_link_rpmsg_device(link + 13);
 	if (strncmp(link, "rpmsg-", 6) == 0)
 		return rpmsg_up(link + 6);
 	if (strncmp(link, "vsock-device:", 13) != 0 || !comma)
@@ -131,7 +133,8 @@ __attribute__((constructor)) static void bring_up(void)
 	if (err) {
 		fprintf(stderr, "AMPSOCK_LINK=%s: %s\n", link,
 			err == -EINVAL ? "expected vhost-user:PATH, vsock-device:PATH,CID, "
-					 "rpmsg-remote:FILE,BELL or rpmsg-host:FILE,BELL"
+					 "rpmsg-remote:FILE,BELL, rpmsg-host:FILE,BELL or "
+					 "rpmsg-device:PATH"
 				       : strerror(-err));
 		exit(126);
 	}

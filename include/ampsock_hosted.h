@@ -48,6 +48,18 @@ int amp_link_rpmsg_remote(const char *file, const char *bell);
  */
 int amp_link_rpmsg_host(const char *file, const char *bell);
 
+/*
+ * Be the remote of a kernel's own rpmsg bus: listen at path for a vhost-user front-end whose
+ * virtio device 7 we are (User-mode Linux: virtio_uml.device=PATH:7; virtqueue 0 is the
+ * driver's to receive, 1 to send). Returns once it listens; the link is up when the driver
+ * has its buffers in place, and names that are bound are announced to it then. A guest
+ * that reboots or goes is a link that went down: connections end with ECONNRESET, sockets
+ * that are bound and listeners stay, and are announced to the next one. One guest at a time.
+ * 0; -ENAMETOOLONG; -EADDRINUSE somebody listens there; -ENOBUFS no link slot (AMPSOCK_RPMSG),
+ * or too many descriptors; -errno. Any thread.
+ */
+int amp_link_rpmsg_device(const char *path);
+
 #ifdef __cplusplus
 }
 #endif

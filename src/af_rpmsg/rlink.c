@@ -82,6 +82,19 @@ void amp_rlink_on_service(struct amp_rpmsg *bus, const char *name, uint32_t addr
 	}
 }
 
+/* Replaces the address of a name that is known (protocol.md 10.6): a process that was killed has
+ * withdrawn nothing, and the next one has other addresses. */
+void amp_rlink_on_told(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone)
+{
+	struct amp_rlink *l = bus->owner;
+
+	for (unsigned i = l->name_cnt; i-- > 0 && !gone;) {
+		if (l->names[i].addr != addr && strcmp(l->names[i].name, name) == 0)
+			amp_rlink_on_service(bus, name, l->names[i].addr, true);
+	}
+	amp_rlink_on_service(bus, name, addr, gone);
+}
+
 /* ---- events from the bus and from the streams ---- */
 
 int amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
@@ -133,7 +146,7 @@ static const struct amp_rpmsg_ops bus_ops = {
 
 static void stream_service(struct amp_rstream *rs, const char *name, uint32_t addr, bool gone)
 {
-	amp_rlink_on_service(rs->door_ctx, name, addr, gone);
+	amp_rlink_on_told(rs->door_ctx, name, addr, gone);
 }
 
 static const struct amp_rstream_ops stream_ops = {

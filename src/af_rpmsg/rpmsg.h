@@ -79,6 +79,7 @@ struct amp_rpmsg_ops {
 int amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
 		      const struct amp_rpmsg_rx *rx);
 void amp_rlink_on_service(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone);
+void amp_rlink_on_told(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone);
 void amp_rlink_on_tx_ready(struct amp_rpmsg *bus);
 void amp_rlink_on_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept);
 

@@ -28,7 +28,7 @@ void amp_rstream_told(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx)
 		if (AMPSOCK_WHY)
 			rs->vs.why = "malformed SERVICE (docs/protocol.md 10.6)";
 	} else if (!AMPSOCK_VSOCK) { /* as all that a link hears of (rpmsg.h) */
-		amp_rlink_on_service(rs->door_ctx, m.s.name, m.s.addr, m.s.gone);
+		amp_rlink_on_told(rs->door_ctx, m.s.name, m.s.addr, m.s.gone);
 	} else if (rs->ops->service) {
 		rs->ops->service(rs, m.s.name, m.s.addr, m.s.gone);
 	}

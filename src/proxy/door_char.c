@@ -86,7 +86,7 @@ struct amp_cept *amp_cept_open(struct amp_clink *cl, enum amp_cept_kind kind, ui
 		return c;
 	}
 	if (fd >= 0)
-		amp_rchar_destroy(fd);
+		amp_rchar_destroy(fd, false);
 	*err = -r;
 	amp_log_some(&cl->log_bad, AMP_LOG_WARN, "link %s: no endpoint at %s: %s",
 		     cl->vl.link.conf->name, cl->dev.path, strerror(-r));
@@ -108,7 +108,7 @@ void amp_cept_close(struct amp_cept *c)
 	if (c->pending)
 		TAILQ_REMOVE(&c->cl->pending, c, pending_entry);
 	amp_watch_stop(&c->watch);
-	amp_rchar_destroy(fd);
+	amp_rchar_destroy(fd, c->cl->lost);
 	c->cl->cept_cnt--;
 	amp_bury(&c->grave, cept_free);
 }
@@ -151,6 +151,9 @@ static void flush(struct amp_cept *c)
 			return;
 		}
 		if (n < 0) { /* a remote that went, or will have gone at the next look */
+			if (errno == EMSGSIZE)
+				cl->vl.vs.why = AMP_WHY("the kernel's buffers are smaller than "
+							"buffer= says");
 			cl->lost = true;
 			amp_work_queue(&cl->vl.work);
 		}

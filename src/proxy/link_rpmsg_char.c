@@ -228,7 +228,6 @@ static void detach(struct amp_clink *cl)
 	close_services(cl);
 	while (!TAILQ_EMPTY(&cl->pending)) /* refusals that found no buffer any more */
 		amp_cept_close(TAILQ_FIRST(&cl->pending));
-	amp_rchar_close(&cl->dev);
 	uv_timer_stop(&cl->retry);
 	cl->lost = false;
 	cl->said[0] = 0;
@@ -307,12 +306,13 @@ static void look(struct amp_clink *cl)
 	bool up = cl->vl.link.up;
 	int r;
 
-	if (up && (cl->lost || !amp_rchar_stands(&cl->dev))) {
+	cl->lost |= up && !amp_rchar_stands(&cl->dev);
+	if (up && cl->lost) {
 		detach(cl);
 		up = false;
 	}
 	if (!up) {
-		r = amp_rchar_open(&cl->dev);
+		r = amp_rchar_find(&cl->dev);
 		if (r) {
 			waits(cl, -r);
 			return;
@@ -363,10 +363,35 @@ static int start(struct amp_link *link)
 	return 0;
 }
 
+/*
+ * The kernel stays, and says nothing to the remote of a process that ends: we do, or it would
+ * wait for its pings. What finds no buffer is left to them.
+ */
+static void goodbye(struct amp_clink *cl)
+{
+	struct amp_vsock *vs = &cl->vl.rs.vs;
+	struct amp_vsock_conn *c, *next;
+
+	amp_rnames_withdraw(&cl->names, &cl->vl.rs); /* first, or it comes again at once */
+	for (uint32_t i = 0; i < vs->hash_len; i++) {
+		for (c = vs->hash[i]; c; c = next) {
+			struct amp_end_vsock *e = amp_container_of(c, struct amp_end_vsock, c);
+
+			next = c->hash_next;
+			amp_vsock_abort(vs, c);
+			e->ev |= AMP_VSOCK_EV_RESET;
+			amp_end_vsock_due(e);
+		}
+	}
+	amp_rstream_run(&cl->vl.rs);
+}
+
 static void stop(struct amp_link *link)
 {
 	struct amp_clink *cl = of_link(link);
 
+	if (link->up && !cl->lost)
+		goodbye(cl);
 	if (link->up)
 		detach(cl);
 	uv_close((uv_handle_t *)&cl->scan, NULL);
@@ -442,7 +467,6 @@ struct amp_link *amp_link_rpmsg_char(const struct amp_link_conf *conf)
 	TAILQ_INIT(&cl->pending);
 	TAILQ_INIT(&cl->raws);
 	TAILQ_INIT(&cl->raws_due);
-	cl->dev.fd = -1;
 	cl->dev.path = conf->path;
 	cl->dev.sysfs = conf->sysfs[0] ? conf->sysfs : "/sys";
 	cl->vl.work.run = run;

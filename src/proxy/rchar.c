@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/rpmsg.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,7 +125,7 @@ static bool sweep_one(void *ctx, const char *entry)
 		return false;
 	fd = open_endpoint(rc, entry);
 	if (fd >= 0)
-		amp_rchar_destroy(fd);
+		amp_rchar_destroy(fd, false);
 	return false;
 }
 
@@ -142,23 +143,43 @@ static int resolve(struct amp_rchar *rc)
 	return r;
 }
 
-int amp_rchar_open(struct amp_rchar *rc)
+/* Of the control device; 0: it is not there. */
+static ino_t sys_ino(const struct amp_rchar *rc)
 {
 	struct stat st;
-	int r = resolve(rc);
+	char path[512];
+
+	if (snprintf(path, sizeof(path), "%s/class/rpmsg/%s/", rc->sysfs, base_of(rc->real)) >=
+		    (int)sizeof(path) ||
+	    stat(path, &st))
+		return 0;
+	return st.st_ino;
+}
+
+static int open_control(const struct amp_rchar *rc)
+{
+	int fd = open(rc->real, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int amp_rchar_find(struct amp_rchar *rc)
+{
+	struct stat st;
+	int r = resolve(rc), fd;
 
 	if (r)
 		return r;
-	rc->fd = open(rc->real, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	if (rc->fd < 0)
-		return -errno;
+	fd = open_control(rc); /* may we? */
+	if (fd < 0)
+		return fd;
+	close(fd);
 	r = find_bus(rc);
-	if (!r && stat(rc->real, &st))
-		r = -errno;
-	if (r) {
-		amp_rchar_close(rc);
+	if (r)
 		return r;
-	}
+	rc->sys_ino = sys_ino(rc);
+	if (!rc->sys_ino || stat(rc->real, &st))
+		return -ENODEV;
 	rc->dev = st.st_dev;
 	rc->ino = st.st_ino;
 	each(rc->sysfs, "class/rpmsg", "rpmsg", sweep_one, rc);
@@ -169,14 +190,8 @@ bool amp_rchar_stands(const struct amp_rchar *rc)
 {
 	struct stat st;
 
-	return stat(rc->path, &st) == 0 && st.st_dev == rc->dev && st.st_ino == rc->ino;
-}
-
-void amp_rchar_close(struct amp_rchar *rc)
-{
-	if (rc->fd >= 0)
-		close(rc->fd);
-	rc->fd = -1;
+	return sys_ino(rc) == rc->sys_ino && stat(rc->path, &st) == 0 && st.st_dev == rc->dev &&
+	       st.st_ino == rc->ino;
 }
 
 /* ---- endpoints ---- */
@@ -218,7 +233,7 @@ int amp_rchar_create(struct amp_rchar *rc, uint32_t src, uint32_t dst)
 	struct rpmsg_endpoint_info info = {.src = src, .dst = dst};
 	struct search s = {.rc = rc, .name = info.name};
 	char own[32];
-	int r = 0, spare[2];
+	int r = 0, fd, spare;
 
 	own_prefix(rc, own);
 	/* at most 4 + 15 + 1 characters, and ten more */
@@ -229,20 +244,28 @@ int amp_rchar_create(struct amp_rchar *rc, uint32_t src, uint32_t dst)
 	 * Only who has opened an endpoint can end it. So what it takes to find and open it is had
 	 * before it is made: without descriptors, each try would leave one in the kernel.
 	 */
-	spare[0] = fcntl(rc->fd, F_DUPFD_CLOEXEC, 0);
-	spare[1] = fcntl(rc->fd, F_DUPFD_CLOEXEC, 0);
-	if (spare[1] < 0 || ioctl(rc->fd, RPMSG_CREATE_EPT_IOCTL, &info) < 0)
+	fd = open_control(rc);
+	if (fd < 0)
+		return fd;
+	spare = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (spare < 0)
 		r = -errno;
-	for (unsigned i = 0; i < 2; i++) {
-		if (spare[i] >= 0)
-			close(spare[i]);
-	}
+	else if (sys_ino(rc) != rc->sys_ino)
+		r = -ENODEV;
+	else if (ioctl(fd, RPMSG_CREATE_EPT_IOCTL, &info) < 0)
+		r = -errno;
+	if (spare >= 0)
+		close(spare);
+	close(fd);
 	return r ? r : look_for(rc, &s);
 }
 
-void amp_rchar_destroy(int fd)
+void amp_rchar_destroy(int fd, bool gone)
 {
-	ioctl(fd, RPMSG_DESTROY_EPT_IOCTL);
+	struct pollfd p = {.fd = fd};
+
+	if (!gone && poll(&p, 1, 0) == 0)
+		ioctl(fd, RPMSG_DESTROY_EPT_IOCTL);
 	close(fd);
 }
 

@@ -6,12 +6,20 @@
  *	                   source and a destination address, as a device of its own
  *	/dev/rpmsgN        an endpoint: a read is a message (who sent it is not told), a write
  *	                   is one to the destination. poll() never says POLLOUT, and a write
- *	                   without a free buffer is ENOMEM. RPMSG_DESTROY_EPT_IOCTL ends it
+ *	                   without a free buffer is EAGAIN (ENOMEM in older kernels).
+ *	                   RPMSG_DESTROY_EPT_IOCTL ends it
  *	/sys/bus/rpmsg/    what the remote has announced: <bus>.<name>.<src>.<dst>
  *	/sys/class/rpmsg/  the devices: name, src, dst of each endpoint
  *
  * An endpoint's device outlives the process that made it. Ours are called
  * "amp:<control device>:<number>", and those of an earlier life are swept away.
+ *
+ * When the remote goes, the kernel takes all of them away, but an open descriptor keeps a
+ * device's number taken: as long as somebody has /dev/rpmsg_ctrl0 open, the remote comes back as
+ * /dev/rpmsg_ctrl1. So it is opened for each endpoint and closed again. And a descriptor of a
+ * device that has gone, or is on its way, must not be asked for anything:
+ * RPMSG_DESTROY_EPT_IOCTL would take the device away a second time, RPMSG_CREATE_EPT_IOCTL hang
+ * one below nothing (Linux 6.1 checks neither: it oopses). One that has gone says POLLERR.
  */
 #ifndef AMP_PROXY_RCHAR_H
 #define AMP_PROXY_RCHAR_H
@@ -24,23 +32,23 @@ struct amp_rchar {
 	const char *path;  /* of the control device, or of a link to it */
 	char real[256];	   /* of the device itself: its numbers change when remotes restart */
 	const char *sysfs; /* usually /sys */
-	int fd;		   /* -1: not open */
 	char bus[64];	   /* "virtio0.": how its remote's channels begin */
-	dev_t dev;
+	dev_t dev;	   /* of the node */
 	ino_t ino;
+	ino_t sys_ino;	 /* of the device in sysfs, where it is gone first */
 	unsigned next;	 /* number of the next endpoint */
 	unsigned likely; /* which rpmsgN it may be */
 };
 
-/* Opens the control device and finds its remote; sweeps. 0 or -errno. */
-int amp_rchar_open(struct amp_rchar *rc);
+/* Finds the control device and its remote; sweeps. 0 or -errno. */
+int amp_rchar_find(struct amp_rchar *rc);
 /* Is it still the same device? A remote that restarts has another. */
 bool amp_rchar_stands(const struct amp_rchar *rc);
-void amp_rchar_close(struct amp_rchar *rc);
 
 /* A new endpoint's descriptor, non-blocking; -errno. */
 int amp_rchar_create(struct amp_rchar *rc, uint32_t src, uint32_t dst);
-void amp_rchar_destroy(int fd);
+/* The endpoint goes, and the descriptor. gone: the remote has, and the kernel sees to the first. */
+void amp_rchar_destroy(int fd, bool gone);
 
 /*
  * Each service of that name that the remote has announced. A remote announces as many as it

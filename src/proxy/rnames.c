@@ -136,3 +136,15 @@ void amp_rnames_tell(struct amp_rnames *n, struct amp_rstream *rs)
 		s->told = true;
 	}
 }
+
+void amp_rnames_withdraw(struct amp_rnames *n, struct amp_rstream *rs)
+{
+	for (unsigned i = 0; i < n->service_cnt; i++) {
+		struct amp_rservice *s = &n->services[i];
+
+		if (s->told)
+			(void)amp_rstream_tell(rs, s->ept.addr, amp_rnames_door(n)->addr,
+					       s->ept.name, s->ept.addr, true);
+		s->told = false;
+	}
+}

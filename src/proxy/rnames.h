@@ -62,5 +62,7 @@ int amp_rnames_find(const struct amp_rnames *n, const struct amp_service *servic
 		    uint32_t *addr);
 /* SERVICE to the front door for all of which it has not heard, as far as there are buffers. */
 void amp_rnames_tell(struct amp_rnames *n, struct amp_rstream *rs);
+/* SERVICE with `gone` for all of which it has heard, as far as there are buffers. */
+void amp_rnames_withdraw(struct amp_rnames *n, struct amp_rstream *rs);
 
 #endif /* AMP_PROXY_RNAMES_H */

@@ -4,7 +4,8 @@
  * test makes by text.
  *
  *	agent [PATH]        brings the link at PATH up first (none: only `link` does)
- *	agent rpmsg-remote:FILE,BELL | rpmsg-host:FILE,BELL      a link of the other kind
+ *	agent rpmsg-remote:FILE,BELL | rpmsg-host:FILE,BELL | rpmsg-device:PATH
+ *	                    a link of the other kind
  *
  * A line of standard input is "ID CALL ARGUMENT...", with numbers in decimal and bytes in
  * hexadecimal ("-": none); each runs in a thread of its own and answers one line on standard
@@ -492,6 +493,8 @@ static int link_up(char *link)
 
 	if (strncmp(link, "rpmsg-", 6) != 0)
 		return amp_link_vhost_user(link, 10000);
+	if (strncmp(link, "rpmsg-device:", 13) == 0)
+		return amp_link_rpmsg_device(link + 13);
 	if (!bell)
 		return -EINVAL;
 	*bell++ = '\0';

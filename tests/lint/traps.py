@@ -30,7 +30,7 @@ def registered(path, text, case):
 		return re.search(r"^static void %s\(void \*\*" % name, text, re.M) and \
 			re.search(r"(T|cmocka_unit_test\w*)\(%s\b" % name, text)
 	if re.search(r"^def %s\(" % name, text, re.M):
-		return re.search(r"^@(test|case)\ndef %s\(" % name, text, re.M) or \
+		return re.search(r"^@(test|case|shared|alone)\ndef %s\(" % name, text, re.M) or \
 			len(re.findall(r"\b%s\b" % name, text)) > 1
 	return False
 

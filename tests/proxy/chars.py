@@ -243,6 +243,26 @@ def killed():
 
 
 @test
+def stopped():
+    """a proxy that ends in good order says so to each connection: nobody waits for a ping"""
+    srv = Server(echo)
+    g = CharRig(f"expose rpmsg:e -> tcp 127.0.0.1:{srv.port}", f"allow out tcp 127.0.0.1:{srv.port}")
+    g.r.lookup("e~s")
+    conns = [g.r.connect("e") for _ in range(20)]
+    s = off.Session(g.r)
+    conns += [s.connect("127.0.0.1", srv.port), s.ctl]
+    ping(conns[0])
+    g.p.stop()
+    if not g.r.wait(lambda: all(c.state == "reset" for c in conns), 5):
+        raise AssertionError([c.state for c in conns])
+    eq(g.r.services, {}, "services that are not withdrawn")
+    eq(g.k.eps, {}, "endpoints left in the kernel")
+    eq(g.k.oopses, [], "oopses")
+    g.r.close()
+    srv.close()
+
+
+@test
 def no_buffers():
     """a kernel without buffers: what waits goes out in order when it has some again, and nobody spins"""
     srv = Server(forever)
@@ -295,6 +315,20 @@ def no_endpoint():
     ping(g.r.connect("e"))
     g.r.reboot()
     g.r.wait_up()
+    g.close()
+    srv.close()
+
+
+@test
+def quick_restart():
+    """a remote that is back before the proxy has looked: the same number, and nothing asked of what has gone"""
+    srv = Server(echo)
+    g = CharRig(f"expose rpmsg:e -> tcp 127.0.0.1:{srv.port}")
+    for i in range(20):
+        ping(g.r.connect("e"))
+        g.r.reboot()
+        eq(g.k.ctrl, 0, "number of the control device")
+        g.r.wait_up()
     g.close()
     srv.close()
 

@@ -1078,6 +1078,38 @@ static void test_front_door(void **state)
 	assert_true(h->events & AMP_VSOCK_EV_RESET);
 }
 
+/* A process that is killed withdraws nothing, and the next one has other addresses. */
+static void test_service_moves(void **state)
+{
+	uint32_t lost = stats().names_lost;
+	struct sockaddr_rpmsg a;
+	socklen_t len = sizeof(a);
+	char b[4];
+	int fd;
+
+	(void)state;
+	assert_int_equal(host_tell("moves", 4000, false), 0);
+	amp_poll_links();
+	fd = dial(SOCK_SEQPACKET, named("moves"));
+	for (unsigned i = 1; i < 100; i++) {
+		assert_int_equal(host_tell("moves", 4000 + i, false), 0);
+		amp_poll_links();
+	}
+	assert_int_equal(stats().names_lost, lost);
+	assert_int_equal(amp_recv(fd, b, sizeof(b), 0), 0); /* the first is over */
+	close_ok(fd);
+	fd = dial(SOCK_SEQPACKET, named("moves"));
+	assert_int_equal(amp_getpeername(fd, (struct sockaddr *)&a, &len), 0);
+	assert_int_equal(a.rp_addr, 4099);
+	close_ok(fd);
+	assert_int_equal(host_tell("moves", 4099, true), 0);
+	amp_poll_links();
+	fd = sock(SOCK_SEQPACKET);
+	set_timeout(fd, SO_SNDTIMEO, 20);
+	assert_errno(do_connect(fd, named("moves")), ECONNREFUSED);
+	close_ok(fd);
+}
+
 static void test_too_many_names(void **state)
 {
 	char name[16];
@@ -1874,6 +1906,7 @@ int main(void)
 		T(test_stream_credit),
 		T(test_stream_listen),
 		T(test_front_door),
+		T(test_service_moves),
 		T(test_too_many_names),
 		T(test_direct),
 		T(test_restart),

@@ -2,8 +2,10 @@
 """The kernel's part in /dev/rpmsg_ctrlN and /dev/rpmsgN, and a remote behind it.
 
 A thread answers what charkernel.c, preloaded under the proxy, asks; a directory stands in
-for /dev and for sysfs. As on Linux: no endpoint is announced to the remote, a read does not
-say who sent, an endpoint sends to one address, its device outlives the process.
+for /dev and for sysfs. As on Linux (and tests/linux has the real one): no endpoint is announced to
+the remote, a read does not say who sent, an endpoint sends to one address, its device outlives
+the process. A control device that somebody has open keeps its number when the remote goes; what
+would be an oops there (calls on a device that has gone) is in `oopses`.
 """
 import os
 import queue
@@ -50,6 +52,7 @@ class Kernel:
         self.inbox = queue.Queue()
         self.created = self.stalled = 0
         self.fail = 0  # so many of the next creations fail
+        self.oopses = []
         os.makedirs(f"{root}/dev")
         os.makedirs(f"{root}/sys/class/rpmsg")
         os.makedirs(f"{root}/sys/bus/rpmsg/devices")
@@ -72,9 +75,21 @@ class Kernel:
 
     # -- the remote's machine --
 
-    def attach(self, n=0):
+    def held(self):
+        """Numbers of control devices that somebody has open."""
+        for n, s in list(self.ctrl_socks):
+            try:
+                if not s.recv(1, socket.MSG_DONTWAIT):
+                    self.ctrl_socks.remove((n, s))
+                    s.close()
+            except BlockingIOError:
+                pass
+        return {n for n, _ in self.ctrl_socks}
+
+    def attach(self, n=None):
         with self.lock:
-            self.ctrl = n
+            held = self.held()
+            self.ctrl = n = n if n is not None else next(i for i in range(9) if i not in held)
             d = f"{self.root}/sys/class/rpmsg/rpmsg_ctrl{n}"
             os.makedirs(d)
             os.symlink(f"../../../virtio{n}.rpmsg_ctrl.0.0", f"{d}/device")
@@ -88,9 +103,7 @@ class Kernel:
                 shutil.rmtree(f"{self.root}/sys/bus/rpmsg/devices/{d}")
             shutil.rmtree(f"{self.root}/sys/class/rpmsg/rpmsg_ctrl{self.ctrl}")
             os.unlink(f"{self.root}/dev/rpmsg_ctrl{self.ctrl}")
-            for s in self.ctrl_socks:
-                self.drop(s)
-            self.ctrl_socks, self.ctrl = [], None
+            self.ctrl = None
 
     def announce(self, name, addr, gone=False):
         """What the kernel makes of the remote's name service message."""
@@ -142,7 +155,7 @@ class Kernel:
         if not os.path.exists(f"{self.root}/dev/{name}"):
             return ENOENT
         if name.startswith("rpmsg_ctrl"):
-            self.ctrl_socks.append(s)
+            self.ctrl_socks.append((int(name[10:]), s))
             return 0
         ep = self.eps[name]
         # as rpmsg_create_ept(): an address has one endpoint
@@ -153,7 +166,10 @@ class Kernel:
         self.sel.register(s, selectors.EVENT_READ, ep)
         return 0
 
-    def do_create(self, _name, info, _s):
+    def do_create(self, name, info, _s):
+        if name != f"rpmsg_ctrl{self.ctrl}":
+            self.oopses.append(f"an endpoint below {name}, which is gone")
+            return ENODEV
         if self.fail:
             self.fail -= 1
             return ENODEV
@@ -173,18 +189,17 @@ class Kernel:
 
     def do_destroy(self, name, _rest, _s):
         if name not in self.eps:
+            self.oopses.append(f"{name} is taken away twice")
             return EINVAL
         self.remove(self.eps[name])
         return 0
 
-    def drop(self, s):
-        s.close()
-
     def remove(self, ep):
+        # first who has it open hears of it, then the device goes
         del self.eps[f"rpmsg{ep.n}"]
+        self.close_ept(ep)
         shutil.rmtree(f"{self.root}/sys/class/rpmsg/rpmsg{ep.n}")
         os.unlink(f"{self.root}/dev/rpmsg{ep.n}")
-        self.close_ept(ep)
 
     def close_ept(self, ep):
         if ep.sock:
@@ -218,6 +233,8 @@ class Kernel:
         self.stop = True
         self.thread.join(TIMEOUT)
         self.listener.close()
+        for _, s in self.ctrl_socks:
+            s.close()
 
 
 class KernelRemote(Remote):
@@ -306,6 +323,7 @@ class CharRig:
         self.p.wait_counter("ends", ends)
         self.p.stop()
         eq(self.k.eps, {}, "endpoints left in the kernel")
+        eq(self.k.oopses, [], "oopses")
         self.r.close()
 
 
