@@ -30,6 +30,7 @@
 #define KINDS 65536
 
 static uint8_t kinds[KINDS]; /* single bytes: written and read whole */
+static int limits[KINDS];    /* bytes of a message; 0: not asked yet */
 static uint64_t nonce, token[2];
 static int offload;
 static bool on;
@@ -99,8 +100,24 @@ unsigned preload_kind_of_type(int type)
 
 void preload_set(int fd, unsigned kind)
 {
-	if (fd >= 0 && fd < KINDS)
-		kinds[fd] = (uint8_t)kind;
+	if (fd < 0 || fd >= KINDS)
+		return;
+	kinds[fd] = (uint8_t)kind;
+	if (limits[fd])
+		limits[fd] = 0;
+}
+
+int preload_limit(int fd)
+{
+	struct preload_fd p;
+	int most;
+
+	if (fd < KINDS && limits[fd])
+		return limits[fd];
+	most = preload_is_ours(fd, &p) ? preload_ask_fd(AMP_RUN_LIMIT, &p, 0, 0) : 0;
+	if (most > 0 && fd < KINDS)
+		limits[fd] = most;
+	return most > 0 ? most : 0;
 }
 
 void preload_forget(int fd)

@@ -51,6 +51,8 @@ void preload_forget(int fd);
 void preload_copied(int from, int to);
 void preload_set(int fd, unsigned kind);
 unsigned preload_kind_of_type(int type);
+/* Bytes that a message to its peer may have; 0: not known. */
+int preload_limit(int fd);
 
 /* Is ampsock-run there? */
 bool preload_on(void);

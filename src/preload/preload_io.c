@@ -217,14 +217,12 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *v, unsigned cnt, int flags, struct t
 /* A message of ours may be longer than its peer takes: said before, not after. */
 static bool too_long(int fd, size_t len)
 {
-	struct preload_fd p;
 	int most;
 
-	if (len <= MESSAGE_SURE || (preload_kind(fd) & FD_KIND) != FD_MESSAGES ||
-	    !preload_is_ours(fd, &p))
+	if (len <= MESSAGE_SURE || (preload_kind(fd) & FD_KIND) != FD_MESSAGES)
 		return false;
-	most = preload_ask_fd(AMP_RUN_LIMIT, &p, 0, 0);
-	if (most <= 0 || len <= (size_t)most)
+	most = preload_limit(fd);
+	if (most == 0 || len <= (size_t)most)
 		return false;
 	errno = EMSGSIZE;
 	return true;

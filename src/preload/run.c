@@ -299,6 +299,8 @@ int main(int argc, char **argv)
 	more_descriptors();
 	sigs = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	r = sigs < 0 ? -errno : pump_start();
+	if (r == 0)
+		r = run_links_watch();
 	if (r) {
 		fprintf(stderr, "ampsock-run: can not begin: %s\n", strerror(-r));
 		kill(run.child, SIGKILL);

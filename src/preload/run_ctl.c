@@ -21,6 +21,7 @@
 
 #include "../socket/amp_calls.h"
 #include "run.h"
+#include "run_start.h"
 
 #define STACK_LEN (256u << 10)
 
@@ -340,6 +341,8 @@ static int with_entry(struct entry *e, struct job *j)
 					     j->req.data_len));
 	case AMP_RUN_STATUS:
 		return take_err(e);
+	case AMP_RUN_LIMIT:
+		return run_limit(e->amp);
 	default:
 		return -EINVAL;
 	}

@@ -2,10 +2,9 @@
 /*
  * ampsock-run: the table of sockets, and the pairs between a program and us.
  *
- * Whether the program has still a descriptor is asked of the name that its end is bound to:
- * connect() with a socket of another type answers EPROTOTYPE while the name exists, and
- * ECONNREFUSED when nobody has it any more. Hang-up alone does not tell, because shutdown()
- * both ways looks the same.
+ * Whether the program has still a descriptor is asked of the name that its end is bound to: it
+ * can be bound again when nobody has it any more. Hang-up alone does not tell, because
+ * shutdown() both ways looks the same.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -39,9 +38,14 @@ static socklen_t name_of(const struct entry *e, struct sockaddr_un *sun)
 /* Room in the kernel for one message of the longest kind, and then some. */
 #define PAIR_BUF 262144
 
+static int kernel_type(const struct entry *e)
+{
+	return e->type == SOCK_STREAM ? SOCK_STREAM : SOCK_SEQPACKET;
+}
+
 static int pair_new(struct entry *e)
 {
-	int type = e->type == SOCK_STREAM ? SOCK_STREAM : SOCK_SEQPACKET, buf = PAIR_BUF, on = 1;
+	int type = kernel_type(e), buf = PAIR_BUF, on = 1;
 	struct sockaddr_un sun;
 	socklen_t len = name_of(e, &sun);
 	int sv[2], err;
@@ -142,12 +146,12 @@ bool entry_alive(const struct entry *e)
 {
 	struct sockaddr_un sun;
 	socklen_t len = name_of(e, &sun);
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_UNIX, kernel_type(e) | SOCK_CLOEXEC, 0);
 	bool alive;
 
 	if (fd < 0) /* asked again with the next event */
 		return true;
-	alive = connect(fd, (struct sockaddr *)&sun, len) == 0 || errno != ECONNREFUSED;
+	alive = bind(fd, (struct sockaddr *)&sun, len) < 0;
 	close(fd);
 	return alive;
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 
 #include "ampsock.h"
 #include "ampsock_hosted.h"
-#include "../socket/family.h"
+#include "../ampsock_config.h"
 #include "run.h"
 #include "run_start.h"
 
@@ -67,6 +68,75 @@ static int rpmsg_up(const char *link, const char *rest, int (*up)(const char *, 
 	return up(path, bell);
 }
 
+/*
+ * A guest's link ends when its device does (a proxy that restarts): then it is looked for
+ * again. Hosts, and rpmsg's two sides, come again by themselves.
+ */
+static struct {
+	const char *path[AMPSOCK_VSOCK_LINKS];
+	int link[AMPSOCK_VSOCK_LINKS]; /* its number while it is up */
+	unsigned cnt;
+	int at; /* being brought up; -1: none */
+	sem_t lost;
+} guests = {.at = -1};
+
+/* Lock of the stack held, and one link is brought up at a time. */
+static void link_event(void *arg, int link, int up)
+{
+	(void)arg;
+	if (up && guests.at >= 0)
+		guests.link[guests.at] = link;
+	for (unsigned i = 0; !up && i < guests.cnt; i++) {
+		if (guests.link[i] == link) {
+			guests.link[i] = -1;
+			sem_post(&guests.lost);
+		}
+	}
+}
+
+static int guest_up(const char *path)
+{
+	int r;
+
+	if (guests.cnt == AMPSOCK_VSOCK_LINKS)
+		return -ENOBUFS;
+	if (guests.cnt == 0) {
+		sem_init(&guests.lost, 0, 0);
+		amp_link_callback(link_event, NULL);
+	}
+	guests.at = (int)guests.cnt;
+	r = amp_link_vhost_user(path, LINK_UP_MS);
+	guests.at = -1;
+	if (r == 0)
+		guests.path[guests.cnt++] = path;
+	return r;
+}
+
+static void *look_again(void *arg)
+{
+	(void)arg;
+	for (;;) {
+		while (sem_wait(&guests.lost) < 0)
+			;
+		for (unsigned i = 0; i < guests.cnt; i++) {
+			if (guests.link[i] >= 0)
+				continue;
+			guests.at = (int)i;
+			if (amp_link_vhost_user(guests.path[i], 1000))
+				sem_post(&guests.lost);
+			guests.at = -1;
+		}
+	}
+	return NULL;
+}
+
+int run_links_watch(void)
+{
+	pthread_t t;
+
+	return guests.cnt ? -pthread_create(&t, NULL, look_again, NULL) : 0;
+}
+
 int run_link_up(const char *link)
 {
 	const char *colon = strchr(link, ':'), *rest = colon ? colon + 1 : "";
@@ -74,7 +144,7 @@ int run_link_up(const char *link)
 	int r;
 
 	if (len == 10 && memcmp(link, "vhost-user", len) == 0)
-		r = *rest ? amp_link_vhost_user(rest, LINK_UP_MS) : bad_link(link, "expected a path");
+		r = *rest ? guest_up(rest) : bad_link(link, "expected a path");
 	else if (len == 12 && memcmp(link, "vsock-device", len) == 0)
 		r = device_up(link, rest);
 	else if (len == 12 && memcmp(link, "rpmsg-remote", len) == 0)
@@ -88,22 +158,6 @@ int run_link_up(const char *link)
 		return r;
 	fprintf(stderr, "ampsock-run: --link %s: %s\n", link, strerror(-r));
 	return RUN_EXIT_LINK;
-}
-
-unsigned run_closing(void)
-{
-	struct amp_stats st;
-	struct amp_sock *s = NULL;
-	unsigned n = 0;
-
-	amp_stats_get(&st);
-	amp_port_lock();
-	while ((s = amp_sock_next(s)) != NULL) {
-		if ((s->flags & AMP_SF_ORPHAN) && !(s->flags & AMP_SF_LISTEN))
-			n++;
-	}
-	amp_port_unlock();
-	return n > 1 ? n : st.tx_pending; /* one is AF_INET's control carrier */
 }
 
 /* ---- the program ---- */

@@ -13,11 +13,17 @@
 
 /* TYPE:PATH... 0, or the exit status after a message. */
 int run_link_up(const char *link);
+/* The thread that brings a guest's link up again. 0 or -errno. */
+int run_links_watch(void);
 /* Can it be run so? 0, or the exit status after a message. */
 int run_check_program(const char *name);
 /* Its pid; -1 after a message. mask: its signal mask. */
 pid_t run_start(char **argv, const sigset_t *mask);
-/* Sockets that are closed and not over, and packets that the other end has not taken. */
+
+/* run_inside.c: sockets that are closed and not over; else packets that the other end has not
+ * taken. */
 unsigned run_closing(void);
+/* Bytes that a message on this descriptor of the library may have; 0: it cannot be said. */
+int run_limit(int amp);
 
 #endif /* AMP_RUN_START_H */
