@@ -243,5 +243,7 @@ int preload_status(int fd)
 	}
 	r = preload_ask_fd(AMP_RUN_STATUS, &p, 0, 0);
 	errno = e;
+	if (r == -ENETDOWN) /* ampsock-run was killed: no end in good order */
+		return ECONNRESET;
 	return r > 0 ? r : 0;
 }

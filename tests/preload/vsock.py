@@ -43,7 +43,7 @@ def big():
 def blurt(how, want):
     with Wire() as w:
         a = inside("slow", 901, link=w.host, stdin=subprocess.PIPE).wait_for("ready")
-        b = inside("blurt", 2, 901, 700000, how, link=w.guest).wait_for("")
+        b = inside("blurt", 2, 901, 400000, how, link=w.guest).wait_for("")
         while not b.lines:
             b.wait_for("\n")
         if how == "kill":
@@ -52,7 +52,7 @@ def blurt(how, want):
         a.proc.stdin.flush()
         b.end(want)
         a.end()
-        eq(a.lines[1], f"700000 {b.lines[0]}")
+        eq(a.lines[1], f"400000 {b.lines[0]}")
 
 
 @cleaned
@@ -72,10 +72,11 @@ def linger_bound():
     """nobody takes what the program left: said, after the time for it"""
     with Wire() as w:
         a = inside("slow", 902, link=w.host, stdin=subprocess.PIPE).wait_for("ready")
-        b = inside("blurt", 2, 902, 700000, "exit", link=w.guest, linger=1).end(0)
+        b = inside("blurt", 2, 902, 560000, "exit", link=w.guest, linger=1).end(0)
         eq("is lost" in b.err.decode(), True)
         a.proc.stdin.close()
-        a.end()
+        a.end(1)
+        eq("ConnectionResetError" in a.err.decode(), True)
 
 
 @cleaned
@@ -86,7 +87,7 @@ def peer_dies():
         b = inside("orphan", 2, 903, link=w.guest).wait_for("up")
         a.kill()
         b.wait_for("told")
-        c = run("socat", "-u", "-", f"SOCKET-CONNECT:40:0:{vm(4000, 3)},retry=100,interval=0.1", link=w.host,
+        c = run("socat", "-dd", "-u", "-", f"SOCKET-CONNECT:40:0:{vm(4000, 3)},retry=100,interval=0.1", link=w.host,
                 stdin=subprocess.PIPE)
         c.proc.stdin.write(b"back again")
         c.proc.stdin.close()
