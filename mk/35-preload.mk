@@ -25,3 +25,7 @@ $(BUILD)/ampsock-run: $(RUN_SRCS:src/%.c=$(BUILD)/%.o) $(BUILD)/hosted/libampsoc
 preload: $(BUILD)/ampsock-run $(BUILD)/libampsock-preload.so ## ampsock-run: ordinary programs over our links
 all: preload
 -include $(wildcard $(BUILD)/preload/*.d)
+
+.PHONY: check-preload
+check-preload: ## socat, Python, curl and iperf3 over our links (1 min)
+	@tests/run --build $(BUILD) preload

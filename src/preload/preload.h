@@ -12,15 +12,15 @@
 #define EXPORT __attribute__((visibility("default")))
 
 /* A call of the C library under its own name: found once, called through a pointer. */
-#define REAL(name)                                                                            \
-	({                                                                                    \
-		static __typeof__(&name) amp_real;                                            \
-		__typeof__(&name) amp_fn = __atomic_load_n(&amp_real, __ATOMIC_RELAXED);      \
-		if (!amp_fn) {                                                                \
-			amp_fn = (__typeof__(&name))preload_real(#name);                      \
-			__atomic_store_n(&amp_real, amp_fn, __ATOMIC_RELAXED);                \
-		}                                                                             \
-		amp_fn;                                                                       \
+#define REAL(name)                                                                       \
+	({                                                                               \
+		static __typeof__(&name) amp_real;                                       \
+		__typeof__(&name) amp_fn = __atomic_load_n(&amp_real, __ATOMIC_RELAXED); \
+		if (!amp_fn) {                                                           \
+			amp_fn = (__typeof__(&name))preload_real(#name);                 \
+			__atomic_store_n(&amp_real, amp_fn, __ATOMIC_RELAXED);           \
+		}                                                                        \
+		amp_fn;                                                                  \
 	})
 
 void *preload_real(const char *name);

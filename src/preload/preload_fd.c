@@ -108,7 +108,9 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 	    preload_is_ours(fd, &p)) {
 		int *n = arg;
 
-		*n = *n > (int)sizeof(struct amp_run_dgram) ? *n - (int)sizeof(struct amp_run_dgram) : 0;
+		*n = *n > (int)sizeof(struct amp_run_dgram)
+			     ? *n - (int)sizeof(struct amp_run_dgram)
+			     : 0;
 	}
 	return r;
 }

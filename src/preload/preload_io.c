@@ -17,7 +17,7 @@
 
 #include "preload.h"
 
-#define IOV_CNT 1024
+#define IOV_CNT	     1024
 #define MESSAGE_SURE 464 /* the smallest that somebody's buffers are known to be short of */
 
 /* What a read of ours came to, n bytes of at least one wanted. */
@@ -87,7 +87,8 @@ static ssize_t dgram_recv(int fd, struct msghdr *m, int flags)
 	if (d.addr_len > sizeof(d.addr))
 		d.addr_len = sizeof(d.addr);
 	if (m->msg_name)
-		memcpy(m->msg_name, d.addr, d.addr_len < m->msg_namelen ? d.addr_len : m->msg_namelen);
+		memcpy(m->msg_name, d.addr,
+		       d.addr_len < m->msg_namelen ? d.addr_len : m->msg_namelen);
 	m->msg_namelen = m->msg_name ? d.addr_len : 0;
 	return n - (ssize_t)sizeof(d);
 }
@@ -184,7 +185,8 @@ EXPORT ssize_t read(int fd, void *buf, size_t len)
 
 EXPORT ssize_t readv(int fd, const struct iovec *iov, int cnt)
 {
-	struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)cnt};
+	struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov,
+			   .msg_iovlen = (size_t)cnt};
 
 	if (plain(fd))
 		return REAL(readv)(fd, iov, cnt);
@@ -193,7 +195,8 @@ EXPORT ssize_t readv(int fd, const struct iovec *iov, int cnt)
 	return seen(fd, REAL(readv)(fd, iov, cnt), cnt > 0);
 }
 
-EXPORT int recvmmsg(int fd, struct mmsghdr *v, unsigned cnt, int flags, struct timespec *timeout)
+EXPORT int recvmmsg(int fd, struct mmsghdr *v, unsigned cnt, int flags,
+		    struct timespec *timeout)
 {
 	unsigned i = 0;
 
@@ -201,9 +204,10 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *v, unsigned cnt, int flags, struct t
 		return REAL(recvmmsg)(fd, v, cnt, flags, timeout);
 	for (; i < cnt; i++) {
 		/* the time-out is looked at between messages alone, as Linux has it */
-		ssize_t n = dgram_recv(fd, &v[i].msg_hdr,
-				       (flags & ~MSG_WAITFORONE) |
-					       (i && (flags & MSG_WAITFORONE) ? MSG_DONTWAIT : 0));
+		ssize_t n =
+			dgram_recv(fd, &v[i].msg_hdr,
+				   (flags & ~MSG_WAITFORONE) |
+					   (i && (flags & MSG_WAITFORONE) ? MSG_DONTWAIT : 0));
 
 		if (n < 0)
 			return i ? (int)i : -1;
@@ -243,11 +247,12 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 		return REAL(sendmsg)(fd, m, flags);
 	if (is_dgram(fd))
 		return dgram_send(fd, m, flags);
-	return too_long(fd, total(m->msg_iov, m->msg_iovlen)) ? -1 : REAL(sendmsg)(fd, m, flags);
+	return too_long(fd, total(m->msg_iov, m->msg_iovlen)) ? -1
+							      : REAL(sendmsg)(fd, m, flags);
 }
 
-EXPORT ssize_t sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *dest,
-		      socklen_t dest_len)
+EXPORT ssize_t sendto(int fd, const void *buf, size_t len, int flags,
+		      const struct sockaddr *dest, socklen_t dest_len)
 {
 	struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
 	struct msghdr m = {
@@ -266,7 +271,8 @@ EXPORT ssize_t sendto(int fd, const void *buf, size_t len, int flags, const stru
 
 EXPORT ssize_t send(int fd, const void *buf, size_t len, int flags)
 {
-	return plain(fd) ? REAL(send)(fd, buf, len, flags) : sendto(fd, buf, len, flags, NULL, 0);
+	return plain(fd) ? REAL(send)(fd, buf, len, flags)
+			 : sendto(fd, buf, len, flags, NULL, 0);
 }
 
 EXPORT ssize_t write(int fd, const void *buf, size_t len)
@@ -280,7 +286,8 @@ EXPORT ssize_t write(int fd, const void *buf, size_t len)
 
 EXPORT ssize_t writev(int fd, const struct iovec *iov, int cnt)
 {
-	struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)cnt};
+	struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov,
+			   .msg_iovlen = (size_t)cnt};
 
 	if (cnt <= 0 || plain(fd))
 		return REAL(writev)(fd, iov, cnt);

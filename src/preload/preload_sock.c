@@ -110,7 +110,8 @@ static int renew(int fd, struct preload_fd *p)
 		return r < 0 ? r : -EMFILE;
 	fdfl = REAL(fcntl)(fd, F_GETFD);
 	fl = REAL(fcntl)(fd, F_GETFL);
-	r = fdfl < 0 || REAL(dup3)(new_fd, fd, fdfl & FD_CLOEXEC ? O_CLOEXEC : 0) < 0 ? -errno : 0;
+	r = fdfl < 0 || REAL(dup3)(new_fd, fd, fdfl & FD_CLOEXEC ? O_CLOEXEC : 0) < 0 ? -errno
+										      : 0;
 	if (r == 0 && fl >= 0)
 		REAL(fcntl)(fd, F_SETFL, fl);
 	REAL(close)(new_fd);
@@ -156,7 +157,8 @@ static int connect_now(int fd, struct preload_fd *p, const struct sockaddr *addr
 	return r ? r : preload_ask(&q, addr, len, NULL, NULL);
 }
 
-static int connect_later(int fd, struct preload_fd *p, const struct sockaddr *addr, socklen_t len)
+static int connect_later(int fd, struct preload_fd *p, const struct sockaddr *addr,
+			 socklen_t len)
 {
 	struct amp_run_req q = {.op = AMP_RUN_CONNECT, .id = p->id, .a = {1}};
 	int r = preload_ask_fd(AMP_RUN_PREPARE, p, 0, 0);
@@ -256,7 +258,8 @@ EXPORT int accept4(int fd, struct sockaddr *restrict addr, socklen_t *restrict l
 	if (got < 0)
 		return preload_result(got);
 	preload_set(got, preload_kind_of_type(p.type));
-	give_address(a.addr, a.addr_len < sizeof(a.addr) ? a.addr_len : sizeof(a.addr), addr, len);
+	give_address(a.addr, a.addr_len < sizeof(a.addr) ? a.addr_len : sizeof(a.addr), addr,
+		     len);
 	return adopt(got, flags);
 }
 
@@ -304,7 +307,8 @@ static bool kernels(int level, int name)
 {
 	return level == SOL_SOCKET &&
 	       (name == SO_RCVTIMEO || name == SO_SNDTIMEO || name == SO_RCVBUF ||
-		name == SO_SNDBUF || name == SO_RCVLOWAT || name == SO_PEEK_OFF || name == SO_COOKIE);
+		name == SO_SNDBUF || name == SO_RCVLOWAT || name == SO_PEEK_OFF ||
+		name == SO_COOKIE);
 }
 
 EXPORT int getsockopt(int fd, int level, int name, void *restrict val, socklen_t *restrict len)

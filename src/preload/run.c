@@ -46,25 +46,32 @@ static struct {
 } run;
 
 static const char help[] =
-	"usage: ampsock-run --link LINK [--link ...] [--offload] [--linger S] [--] PROGRAM [ARG ...]\n"
+	"usage: ampsock-run --link LINK [--link ...] [--offload] [--linger S] [--] PROGRAM "
+	"[ARG ...]\n"
 	"\n"
-	"Runs PROGRAM, an ordinary dynamically linked one, with AF_VSOCK and AF_RPMSG sockets on\n"
+	"Runs PROGRAM, an ordinary dynamically linked one, with AF_VSOCK and AF_RPMSG sockets "
+	"on\n"
 	"the links given.\n"
 	"\n"
-	"  --link vhost-user:PATH         be the guest of what listens at PATH: ampsock-proxy, or\n"
+	"  --link vhost-user:PATH         be the guest of what listens at PATH: ampsock-proxy, "
+	"or\n"
 	"                                 another program's vsock-device\n"
-	"  --link vsock-device:PATH,CID   be the host, CID 2, of one guest, CID, that connects\n"
-	"  --link rpmsg-remote:FILE,BELL  be the remote core whose memory is FILE; BELL: the path of\n"
+	"  --link vsock-device:PATH,CID   be the host, CID 2, of one guest, CID, that "
+	"connects\n"
+	"  --link rpmsg-remote:FILE,BELL  be the remote core whose memory is FILE; BELL: the "
+	"path of\n"
 	"                                 a Unix socket, or fd:IN,OUT, two inherited eventfds\n"
 	"  --link rpmsg-host:FILE,BELL    be its host\n"
-	"  --offload        carry AF_INET and AF_INET6, too: to the ampsock-proxy at the other end\n"
+	"  --offload        carry AF_INET and AF_INET6, too: to the ampsock-proxy at the other "
+	"end\n"
 	"  --linger S       wait so long for what PROGRAM left to be taken (10)\n"
 	"  --verbose        the library's log on standard error\n"
 	"  --version        print the version and exit\n"
 	"  --help           print this and exit\n"
 	"\n"
 	"Without --link there is CID 1 alone, this program itself.\n"
-	"Exit status: that of PROGRAM; 125 the link did not come up, 126 PROGRAM can not be run or\n"
+	"Exit status: that of PROGRAM; 125 the link did not come up, 126 PROGRAM can not be "
+	"run or\n"
 	"not so, 127 there is none, 2 wrong option.\n";
 
 enum opt { OPT_LINK = 256, OPT_OFFLOAD, OPT_LINGER, OPT_VERBOSE, OPT_VERSION, OPT_HELP };
@@ -135,7 +142,7 @@ static void reap(void)
 
 static void watch_set(sigset_t *set)
 {
-	static const int sigs[] = {SIGCHLD, SIGTERM, SIGHUP,  SIGINT,   SIGQUIT, SIGUSR1,
+	static const int sigs[] = {SIGCHLD, SIGTERM, SIGHUP,  SIGINT,	SIGQUIT, SIGUSR1,
 				   SIGUSR2, SIGTSTP, SIGCONT, SIGWINCH, SIGALRM, SIGPIPE};
 
 	sigemptyset(set);
@@ -190,7 +197,9 @@ static void linger(int linger_s)
 		nanosleep(&nap, NULL);
 	}
 	if (left)
-		fprintf(stderr, "ampsock-run: after %d s %u sockets have not ended: what they still had is lost\n",
+		fprintf(stderr,
+			"ampsock-run: after %d s %u sockets have not ended: what they still "
+			"had is lost\n",
 			linger_s, left);
 }
 

@@ -24,7 +24,7 @@ enum entry_state {
 
 /* A socket of a program. Everything under amp_run.lock, except what never changes. */
 struct entry {
-	uint64_t id; /* constant; 0: free. Its low 16 bits are the index */
+	uint64_t id;   /* constant; 0: free. Its low 16 bits are the index */
 	unsigned refs; /* threads that use amp without the lock; not freed before they leave */
 	enum entry_state state;
 	int domain, type; /* constant */
@@ -35,7 +35,7 @@ struct entry {
 	size_t junk;	  /* stuffing to be thrown away: bytes, messages of SOCK_SEQPACKET */
 	bool told;	  /* connect() said EINPROGRESS: what it came to may be asked for */
 	/* the pump's */
-	bool queued;   /* to be looked at */
+	bool queued;	/* to be looked at */
 	bool kin, kout; /* k may be readable, writable; edges, as epoll tells them */
 	bool stuck;	/* what k has finds no room: wait for it */
 	bool hup;	/* k has hung up: closed, or shut down both ways */

@@ -260,7 +260,9 @@ static int take_err(struct entry *e)
 
 static int do_getopt(struct entry *e, struct job *j)
 {
-	socklen_t len = j->req.a[2] < 0 ? 0 : j->req.a[2] > 1024 ? 1024 : (socklen_t)j->req.a[2];
+	socklen_t len = j->req.a[2] < 0	     ? 0
+			: j->req.a[2] > 1024 ? 1024
+					     : (socklen_t)j->req.a[2];
 	int r, err;
 
 	if (j->req.a[0] == SOL_SOCKET && j->req.a[1] == SO_ERROR) {
@@ -292,15 +294,17 @@ static int do_getaddrinfo(struct job *j)
 	service = node + strlen(node) + 1;
 	if (service >= node + j->req.data_len)
 		return -EINVAL;
-	j->rep.val = amp_getaddrinfo(*node ? node : NULL, *service ? service : NULL, &hints, &list);
+	j->rep.val =
+		amp_getaddrinfo(*node ? node : NULL, *service ? service : NULL, &hints, &list);
 	if (j->rep.val)
 		return j->rep.val == EAI_SYSTEM ? -errno : 0;
 	canon = list->ai_canonname;
 	for (struct addrinfo *ai = list; ai; ai = ai->ai_next) {
-		struct amp_run_ai a = {ai->ai_family, ai->ai_socktype, ai->ai_protocol,
-				       ai->ai_addrlen, {0}};
+		struct amp_run_ai a = {
+			ai->ai_family, ai->ai_socktype, ai->ai_protocol, ai->ai_addrlen, {0}};
 
-		if (at + sizeof(a) + 256 > sizeof(j->rep.data) || ai->ai_addrlen > sizeof(a.addr))
+		if (at + sizeof(a) + 256 > sizeof(j->rep.data) ||
+		    ai->ai_addrlen > sizeof(a.addr))
 			break;
 		memcpy(a.addr, ai->ai_addr, ai->ai_addrlen);
 		memcpy(j->rep.data + at, &a, sizeof(a));
@@ -382,7 +386,8 @@ static void reply(struct job *j)
 		struct cmsghdr h;
 		uint8_t room[CMSG_SPACE(sizeof(int))];
 	} control;
-	struct iovec iov = {.iov_base = &j->rep, .iov_len = AMP_RUN_HEAD(j->rep) + j->rep.data_len};
+	struct iovec iov = {.iov_base = &j->rep,
+			    .iov_len = AMP_RUN_HEAD(j->rep) + j->rep.data_len};
 	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
 
 	if (j->fd >= 0) {

@@ -30,8 +30,8 @@ static socklen_t name_of(const struct entry *e, struct sockaddr_un *sun)
 	memset(sun, 0, sizeof(*sun));
 	sun->sun_family = AF_UNIX;
 	n = snprintf(sun->sun_path + 1, sizeof(sun->sun_path) - 1, AMP_RUN_NAME,
-		     (unsigned long long)amp_run.nonce, (unsigned long long)e->id, e->domain, e->type,
-		     e->pair);
+		     (unsigned long long)amp_run.nonce, (unsigned long long)e->id, e->domain,
+		     e->type, e->pair);
 	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n);
 }
 
@@ -52,7 +52,8 @@ static int pair_new(struct entry *e)
 
 	if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, sv) < 0)
 		return -errno;
-	if (bind(sv[0], (struct sockaddr *)&sun, len) < 0 || fcntl(sv[1], F_SETFL, O_NONBLOCK) < 0)
+	if (bind(sv[0], (struct sockaddr *)&sun, len) < 0 ||
+	    fcntl(sv[1], F_SETFL, O_NONBLOCK) < 0)
 		goto fail;
 	if (type == SOCK_SEQPACKET) {
 		/* credentials come with a message, and not with the end of all: that tells a
@@ -139,7 +140,8 @@ struct entry *entry_find(uint64_t id)
 {
 	unsigned i = id & 0xffff;
 
-	return id && i < AMP_RUN_ENTRIES && amp_run.entries[i].id == id ? &amp_run.entries[i] : NULL;
+	return id && i < AMP_RUN_ENTRIES && amp_run.entries[i].id == id ? &amp_run.entries[i]
+									: NULL;
 }
 
 bool entry_alive(const struct entry *e)

@@ -57,8 +57,9 @@ int run_limit(int amp)
 	amp_port_lock();
 	s = amp_sock_find(amp, &err);
 	if (s && s->type == SOCK_SEQPACKET && (s->flags & AMP_SF_CONNECTED))
-		most = s->domain == AF_RPMSG ? rpmsg_room(s)
-					     : (int)(conn_of(s)->credit.peer_buf_alloc & INT32_MAX);
+		most = s->domain == AF_RPMSG
+			       ? rpmsg_room(s)
+			       : (int)(conn_of(s)->credit.peer_buf_alloc & INT32_MAX);
 	amp_port_unlock();
 	return most;
 }

@@ -169,7 +169,8 @@ static ssize_t peek(struct entry *e, bool *end)
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); n >= 0 && c; c = CMSG_NXTHDR(&m, c)) {
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 			continue;
-		for (size_t at = 0; at + sizeof(int) <= c->cmsg_len - CMSG_LEN(0); at += sizeof(int)) {
+		for (size_t at = 0; at + sizeof(int) <= c->cmsg_len - CMSG_LEN(0);
+		     at += sizeof(int)) {
 			int fd;
 
 			memcpy(&fd, CMSG_DATA(c) + at, sizeof(fd));
@@ -242,7 +243,10 @@ static size_t messages_out(struct entry *e)
 				tell(e, errno);
 			} else if (errno == EMSGSIZE) {
 				e->err = EMSGSIZE;
-				fprintf(stderr, "ampsock-run: a message of %zd bytes is longer than its peer takes: dropped\n", n);
+				fprintf(stderr,
+					"ampsock-run: a message of %zd bytes is longer than "
+					"its peer takes: dropped\n",
+					n);
 			} else if (errno == EPIPE) {
 				deafen(e);
 			} else {
@@ -266,8 +270,8 @@ static ssize_t peek_amp(struct entry *e, size_t *head)
 	if (e->type != SOCK_DGRAM)
 		return amp_recv(e->amp, buf, sizeof(buf), MSG_PEEK | MSG_DONTWAIT);
 	*head = sizeof(d);
-	n = amp_recvfrom(e->amp, buf + sizeof(d), sizeof(buf) - sizeof(d), MSG_PEEK | MSG_DONTWAIT,
-			 (struct sockaddr *)(void *)d.addr, &len);
+	n = amp_recvfrom(e->amp, buf + sizeof(d), sizeof(buf) - sizeof(d),
+			 MSG_PEEK | MSG_DONTWAIT, (struct sockaddr *)(void *)d.addr, &len);
 	d.addr_len = len < sizeof(d.addr) ? len : sizeof(d.addr);
 	memcpy(buf, &d, sizeof(d));
 	return n;
@@ -340,7 +344,8 @@ static void hand_over(const struct entry *listener, int amp, struct amp_run_acce
 	struct entry *e = entry_new(listener->domain, listener->type, amp, &fd, &err);
 
 	if (!e) {
-		fprintf(stderr, "ampsock-run: a connection is turned away: %s\n", strerror(-err));
+		fprintf(stderr, "ampsock-run: a connection is turned away: %s\n",
+			strerror(-err));
 		(void)amp_close(amp);
 		return;
 	}
@@ -352,7 +357,8 @@ static void hand_over(const struct entry *listener, int amp, struct amp_run_acce
 	control.h.cmsg_len = CMSG_LEN(sizeof(int));
 	memcpy(CMSG_DATA(&control.h), &fd, sizeof(fd));
 	if (sendmsg(listener->k, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && again(errno))
-		fprintf(stderr, "ampsock-run: a connection is turned away: %s\n", strerror(errno));
+		fprintf(stderr, "ampsock-run: a connection is turned away: %s\n",
+			strerror(errno));
 	close(fd); /* the listener is gone: then its last copy, and the entry ends */
 }
 
@@ -369,7 +375,8 @@ static void listener_turn(struct entry *e)
 			e->kout = false;
 			return;
 		}
-		amp = amp_accept4(e->amp, (struct sockaddr *)(void *)a.addr, &len, SOCK_NONBLOCK);
+		amp = amp_accept4(e->amp, (struct sockaddr *)(void *)a.addr, &len,
+				  SOCK_NONBLOCK);
 		if (amp < 0) {
 			if (!again(errno) && errno != ECONNABORTED && !e->err)
 				e->err = errno;
@@ -384,7 +391,8 @@ static void listener_turn(struct entry *e)
 static void unstuff(struct entry *e)
 {
 	while (e->junk) {
-		size_t most = e->type == SOCK_STREAM && e->junk < sizeof(buf) ? e->junk : sizeof(buf);
+		size_t most =
+			e->type == SOCK_STREAM && e->junk < sizeof(buf) ? e->junk : sizeof(buf);
 		ssize_t n = recv(e->k, buf, most, MSG_DONTWAIT);
 
 		if (n < 0)

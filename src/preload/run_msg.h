@@ -18,7 +18,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-#define AMP_RUN_ENV "AMPSOCK_RUN" /* NONCE:TOKEN:OFFLOAD, as AMP_RUN_ENV_FMT */
+#define AMP_RUN_ENV	"AMPSOCK_RUN" /* NONCE:TOKEN:OFFLOAD, as AMP_RUN_ENV_FMT */
 #define AMP_RUN_ENV_FMT "%016llx:%016llx%016llx:%d"
 
 /* Behind the NUL of an abstract name. nonce; nonce, id, domain, type, how many there were before */
@@ -29,18 +29,18 @@
 #define AMP_RUN_BACK_MAX 8192 /* of a reply */
 
 enum amp_run_op {
-	AMP_RUN_SOCKET = 1,  /* a: domain, type, protocol. Back: a descriptor */
-	AMP_RUN_BIND,	     /* data: address */
-	AMP_RUN_LISTEN,	     /* a: backlog */
-	AMP_RUN_PREPARE,     /* before CONNECT of a socket that does not block: may it? -ESTALE */
-	AMP_RUN_CONNECT,     /* a: does not block, length of the stuffing. data: address */
-	AMP_RUN_RENEW,	     /* after -ESTALE: the descriptor is used up. Back: another */
-	AMP_RUN_SHUTDOWN,    /* a: how. May it? */
-	AMP_RUN_NAME_OF,     /* a: peer. Back: data */
-	AMP_RUN_GETOPT,	     /* a: level, name, room. Back: data */
-	AMP_RUN_SETOPT,	     /* a: level, name. data: value */
-	AMP_RUN_STATUS,	     /* the pending error, cleared; what a 0 from recv stands for */
-	AMP_RUN_LIMIT,	     /* bytes that a message may have; 0: nobody knows */
+	AMP_RUN_SOCKET = 1, /* a: domain, type, protocol. Back: a descriptor */
+	AMP_RUN_BIND,	    /* data: address */
+	AMP_RUN_LISTEN,	    /* a: backlog */
+	AMP_RUN_PREPARE,  /* before CONNECT of a socket that does not block: may it? -ESTALE */
+	AMP_RUN_CONNECT,  /* a: does not block, length of the stuffing. data: address */
+	AMP_RUN_RENEW,	  /* after -ESTALE: the descriptor is used up. Back: another */
+	AMP_RUN_SHUTDOWN, /* a: how. May it? */
+	AMP_RUN_NAME_OF,  /* a: peer. Back: data */
+	AMP_RUN_GETOPT,	  /* a: level, name, room. Back: data */
+	AMP_RUN_SETOPT,	  /* a: level, name. data: value */
+	AMP_RUN_STATUS,	  /* the pending error, cleared; what a 0 from recv stands for */
+	AMP_RUN_LIMIT,	  /* bytes that a message may have; 0: nobody knows */
 	AMP_RUN_GETADDRINFO, /* a: flags, family, type, protocol. data: node NUL service NUL */
 };
 

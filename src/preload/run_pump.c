@@ -31,7 +31,7 @@
 
 /* p: the pump's thread alone */
 static int epfd = -1, poke_fd = -1;
-static struct pollfd want[AMP_RUN_ENTRIES + 1];	     /* p */
+static struct pollfd want[AMP_RUN_ENTRIES + 1];	   /* p */
 static struct entry *want_of[AMP_RUN_ENTRIES + 1]; /* p */
 
 int pump_add(struct entry *e)

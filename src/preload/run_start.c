@@ -64,7 +64,8 @@ static int rpmsg_up(const char *link, const char *rest, int (*up)(const char *, 
 	const char *bell = split(rest, path, sizeof(path));
 
 	if (!bell)
-		return bad_link(link, "expected a file, a comma, and the bell's path or fd:IN,OUT");
+		return bad_link(link,
+				"expected a file, a comma, and the bell's path or fd:IN,OUT");
 	return up(path, bell);
 }
 
@@ -174,7 +175,8 @@ static bool find(const char *name, char *path, size_t room)
 
 		end = dirs + strcspn(dirs, ":");
 		len = (size_t)(end - dirs);
-		if ((size_t)snprintf(path, room, "%.*s/%s", (int)len, len ? dirs : ".", name) < room &&
+		if ((size_t)snprintf(path, room, "%.*s/%s", (int)len, len ? dirs : ".", name) <
+			    room &&
 		    access(path, X_OK) == 0)
 			return true;
 		if (!*end)
@@ -235,7 +237,8 @@ int run_check_program(const char *name)
 /* Beside this program, or where it is installed to. */
 static int find_library(char *path, size_t room)
 {
-	static const char *const where[] = {"", "../lib/", "../lib/ampsock/", "../lib/x86_64-linux-gnu/"};
+	static const char *const where[] = {"", "../lib/", "../lib/ampsock/",
+					    "../lib/x86_64-linux-gnu/"};
 	const char *env = getenv("AMPSOCK_PRELOAD");
 	char self[PATH_MAX], *slash;
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -265,7 +268,9 @@ static int set_env(void)
 		return -1;
 	}
 	if (strpbrk(lib, " :")) {
-		fprintf(stderr, "ampsock-run: %s: the loader takes no path with a blank or colon\n", lib);
+		fprintf(stderr,
+			"ampsock-run: %s: the loader takes no path with a blank or colon\n",
+			lib);
 		return -1;
 	}
 	snprintf(both, sizeof(both), "%s%s%s", lib, old && *old ? ":" : "", old ? old : "");
