@@ -153,6 +153,11 @@ bool preload_is_ours(int fd, struct preload_fd *p)
 	return ours;
 }
 
+unsigned preload_kind_seen(int fd)
+{
+	return fd >= 0 && fd < KINDS ? kinds[fd] : FD_UNKNOWN;
+}
+
 unsigned preload_kind(int fd)
 {
 	struct preload_fd p;

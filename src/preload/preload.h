@@ -33,6 +33,7 @@ enum {
 	FD_MESSAGES,
 	FD_DGRAM,
 	FD_KIND = 7,
+	FD_FRESH = 16,	/* a flag: it was not seen to be connected */
 	FD_LISTENS = 8, /* a flag: listen() was called here or where it was copied from */
 };
 
@@ -44,6 +45,8 @@ struct preload_fd {
 
 /* FD_*; what was seen of it before is trusted. */
 unsigned preload_kind(int fd);
+/* The same, but what was not seen yet is not looked at. */
+unsigned preload_kind_seen(int fd);
 /* Asked of the descriptor itself: fills *p. False: it is none of ours. errno stays. */
 bool preload_is_ours(int fd, struct preload_fd *p);
 /* fd is another one from now on: what it is, is seen when it is used; or as from is. */

@@ -12,10 +12,22 @@
 
 #include "preload.h"
 
+/*
+ * What a socket is bound to is free, and nobody connects to a listener any more, when close()
+ * returns: ampsock-run hears of it by itself, but later.
+ */
 EXPORT int close(int fd)
 {
+	unsigned kind = preload_kind_seen(fd);
+	struct preload_fd p;
+	bool tell = (kind & (FD_LISTENS | FD_FRESH)) && preload_is_ours(fd, &p);
+	int r;
+
 	preload_forget(fd); /* before: then the number may be another thread's */
-	return REAL(close)(fd);
+	r = REAL(close)(fd);
+	if (tell && r == 0)
+		(void)preload_ask_fd(AMP_RUN_CLOSED, &p, 0, 0);
+	return r;
 }
 
 EXPORT int dup(int fd)

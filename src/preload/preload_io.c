@@ -53,6 +53,36 @@ static bool plain(int fd)
 	return kind == FD_NOT || kind == FD_UNKNOWN;
 }
 
+/*
+ * A pair takes bytes, and waits for some, also before connect(): not so a socket. Asked once, of
+ * those that were made here and not seen to be connected. True: ENOTCONN.
+ */
+static bool unconnected(int fd)
+{
+	unsigned kind = preload_kind(fd);
+	struct preload_fd p;
+
+	if (!(kind & (FD_FRESH | FD_LISTENS)) || (kind & FD_KIND) == FD_DGRAM ||
+	    !preload_is_ours(fd, &p))
+		return false;
+	if (preload_ask_fd(AMP_RUN_CONNECTED, &p, 0, 0) == -ENOTCONN) {
+		errno = ENOTCONN;
+		return true;
+	}
+	preload_set(fd, kind & ~(unsigned)FD_FRESH);
+	return false;
+}
+
+/* Is there nothing to receive from, or was asked for what we have not got? True with errno. */
+static bool nothing(int fd, int flags)
+{
+	if (flags & (MSG_ERRQUEUE | MSG_OOB)) {
+		errno = flags & MSG_OOB ? EINVAL : EAGAIN;
+		return true;
+	}
+	return unconnected(fd);
+}
+
 /* ---- datagrams ---- */
 
 static ssize_t dgram_recv(int fd, struct msghdr *m, int flags)
@@ -121,6 +151,8 @@ EXPORT ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 {
 	ssize_t n;
 
+	if (!plain(fd) && nothing(fd, flags))
+		return -1;
 	if (is_dgram(fd))
 		return dgram_recv(fd, m, flags);
 	n = REAL(recvmsg)(fd, m, flags);
@@ -150,6 +182,8 @@ static ssize_t recv_any(int fd, void *buf, size_t len, int flags, struct sockadd
 	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t n;
 
+	if (nothing(fd, flags))
+		return -1;
 	if (!is_dgram(fd))
 		return seen(fd, REAL(recvfrom)(fd, buf, len, flags, src, src_len), len > 0);
 	if (src && src_len) {
@@ -179,6 +213,8 @@ EXPORT ssize_t read(int fd, void *buf, size_t len)
 {
 	if (plain(fd))
 		return REAL(read)(fd, buf, len);
+	if (unconnected(fd))
+		return -1;
 	return is_dgram(fd) ? recv_any(fd, buf, len, 0, NULL, NULL)
 			    : seen(fd, REAL(read)(fd, buf, len), len > 0);
 }
@@ -190,6 +226,8 @@ EXPORT ssize_t readv(int fd, const struct iovec *iov, int cnt)
 
 	if (plain(fd))
 		return REAL(readv)(fd, iov, cnt);
+	if (unconnected(fd))
+		return -1;
 	if (cnt > 0 && is_dgram(fd))
 		return dgram_recv(fd, &m, 0);
 	return seen(fd, REAL(readv)(fd, iov, cnt), cnt > 0);
@@ -218,11 +256,14 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *v, unsigned cnt, int flags,
 
 /* ---- send ---- */
 
-/* A message of ours may be longer than its peer takes: said before, not after. */
-static bool too_long(int fd, size_t len)
+/* A message of ours may be longer than its peer takes: said before, not after. True with errno,
+ * also when there is no peer. */
+static bool refused(int fd, size_t len)
 {
 	int most;
 
+	if (unconnected(fd))
+		return true;
 	if (len <= MESSAGE_SURE || (preload_kind(fd) & FD_KIND) != FD_MESSAGES)
 		return false;
 	most = preload_limit(fd);
@@ -247,8 +288,7 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 		return REAL(sendmsg)(fd, m, flags);
 	if (is_dgram(fd))
 		return dgram_send(fd, m, flags);
-	return too_long(fd, total(m->msg_iov, m->msg_iovlen)) ? -1
-							      : REAL(sendmsg)(fd, m, flags);
+	return refused(fd, total(m->msg_iov, m->msg_iovlen)) ? -1 : REAL(sendmsg)(fd, m, flags);
 }
 
 EXPORT ssize_t sendto(int fd, const void *buf, size_t len, int flags,
@@ -266,7 +306,7 @@ EXPORT ssize_t sendto(int fd, const void *buf, size_t len, int flags,
 		return REAL(sendto)(fd, buf, len, flags, dest, dest_len);
 	if (is_dgram(fd))
 		return dgram_send(fd, &m, flags);
-	return too_long(fd, len) ? -1 : REAL(sendto)(fd, buf, len, flags, dest, dest_len);
+	return refused(fd, len) ? -1 : REAL(sendto)(fd, buf, len, flags, dest, dest_len);
 }
 
 EXPORT ssize_t send(int fd, const void *buf, size_t len, int flags)
@@ -281,7 +321,7 @@ EXPORT ssize_t write(int fd, const void *buf, size_t len)
 		return REAL(write)(fd, buf, len);
 	if (is_dgram(fd))
 		return sendto(fd, buf, len, 0, NULL, 0);
-	return too_long(fd, len) ? -1 : REAL(write)(fd, buf, len);
+	return refused(fd, len) ? -1 : REAL(write)(fd, buf, len);
 }
 
 EXPORT ssize_t writev(int fd, const struct iovec *iov, int cnt)
@@ -293,7 +333,7 @@ EXPORT ssize_t writev(int fd, const struct iovec *iov, int cnt)
 		return REAL(writev)(fd, iov, cnt);
 	if (is_dgram(fd))
 		return dgram_send(fd, &m, 0);
-	return too_long(fd, total(iov, (size_t)cnt)) ? -1 : REAL(writev)(fd, iov, cnt);
+	return refused(fd, total(iov, (size_t)cnt)) ? -1 : REAL(writev)(fd, iov, cnt);
 }
 
 EXPORT int sendmmsg(int fd, struct mmsghdr *v, unsigned cnt, int flags)

@@ -43,7 +43,8 @@ EXPORT int socket(int domain, int type, int protocol)
 	} while (r == -EINTR);
 	if (r < 0 || fd < 0)
 		return preload_result(r < 0 ? r : -EMFILE);
-	preload_set(fd, preload_kind_of_type(type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)));
+	preload_set(fd,
+		    preload_kind_of_type(type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) | FD_FRESH);
 	return adopt(fd, type);
 }
 
@@ -110,6 +111,7 @@ static int renew(int fd, struct preload_fd *p)
 		return r < 0 ? r : -EMFILE;
 	fdfl = REAL(fcntl)(fd, F_GETFD);
 	fl = REAL(fcntl)(fd, F_GETFL);
+	preload_set(fd, preload_kind_of_type(p->type) | FD_FRESH);
 	r = fdfl < 0 || REAL(dup3)(new_fd, fd, fdfl & FD_CLOEXEC ? O_CLOEXEC : 0) < 0 ? -errno
 										      : 0;
 	if (r == 0 && fl >= 0)
@@ -177,6 +179,7 @@ static int connect_later(int fd, struct preload_fd *p, const struct sockaddr *ad
 EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
 {
 	struct preload_fd p;
+	int r;
 
 	if (!ours(fd, &p))
 		return REAL(connect)(fd, addr, len);
@@ -184,7 +187,10 @@ EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
 		return preload_result(-EINVAL);
 	if (nonblocking(fd) && p.type != SOCK_DGRAM)
 		return preload_result(connect_later(fd, &p, addr, len));
-	return preload_result(connect_now(fd, &p, addr, len));
+	r = connect_now(fd, &p, addr, len);
+	if (r == 0)
+		preload_set(fd, preload_kind_of_type(p.type));
+	return preload_result(r);
 }
 
 /* ---- accept ---- */

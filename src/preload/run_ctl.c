@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../socket/amp_calls.h"
@@ -227,6 +228,36 @@ static int do_shutdown(struct entry *e)
 	return r;
 }
 
+static int do_connected(struct entry *e)
+{
+	int r;
+
+	pthread_mutex_lock(&amp_run.lock);
+	r = e->state == ENTRY_NEW || e->state == ENTRY_LISTEN ? -ENOTCONN : 0;
+	pthread_mutex_unlock(&amp_run.lock);
+	return r;
+}
+
+#define CLOSED_S 2
+
+/* The pump ends it, when it hears of it: that is waited for. What is connected takes its time. */
+static int do_closed(uint64_t id)
+{
+	struct timespec until;
+	struct entry *e;
+	int r = 0;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += CLOSED_S;
+	pthread_mutex_lock(&amp_run.lock);
+	while (r == 0 && (e = entry_find(id)) != NULL &&
+	       (e->state == ENTRY_NEW || e->state == ENTRY_LISTEN || e->type == SOCK_DGRAM) &&
+	       !entry_alive(e))
+		r = pthread_cond_timedwait(&amp_run.news, &amp_run.lock, &until);
+	pthread_mutex_unlock(&amp_run.lock);
+	return 0;
+}
+
 static int do_name(struct entry *e, struct job *j)
 {
 	struct sockaddr *addr = (struct sockaddr *)(void *)j->rep.data;
@@ -334,6 +365,8 @@ static int with_entry(struct entry *e, struct job *j)
 		return do_connect(e, j);
 	case AMP_RUN_RENEW:
 		return do_renew(e, j);
+	case AMP_RUN_CONNECTED:
+		return do_connected(e);
 	case AMP_RUN_SHUTDOWN:
 		return do_shutdown(e);
 	case AMP_RUN_NAME_OF:
@@ -361,6 +394,8 @@ static int serve(struct job *j)
 		return do_socket(j);
 	if (j->req.op == AMP_RUN_GETADDRINFO)
 		return do_getaddrinfo(j);
+	if (j->req.op == AMP_RUN_CLOSED)
+		return do_closed(j->req.id);
 	e = hold(j->req.id);
 	if (!e)
 		return -ENOTCONN; /* it was, and is over on both sides */

@@ -32,15 +32,17 @@ enum amp_run_op {
 	AMP_RUN_SOCKET = 1, /* a: domain, type, protocol. Back: a descriptor */
 	AMP_RUN_BIND,	    /* data: address */
 	AMP_RUN_LISTEN,	    /* a: backlog */
-	AMP_RUN_PREPARE,  /* before CONNECT of a socket that does not block: may it? -ESTALE */
-	AMP_RUN_CONNECT,  /* a: does not block, length of the stuffing. data: address */
-	AMP_RUN_RENEW,	  /* after -ESTALE: the descriptor is used up. Back: another */
-	AMP_RUN_SHUTDOWN, /* a: how. May it? */
-	AMP_RUN_NAME_OF,  /* a: peer. Back: data */
-	AMP_RUN_GETOPT,	  /* a: level, name, room. Back: data */
-	AMP_RUN_SETOPT,	  /* a: level, name. data: value */
-	AMP_RUN_STATUS,	  /* the pending error, cleared; what a 0 from recv stands for */
-	AMP_RUN_LIMIT,	  /* bytes that a message may have; 0: nobody knows */
+	AMP_RUN_PREPARE,   /* before CONNECT of a socket that does not block: may it? -ESTALE */
+	AMP_RUN_CONNECT,   /* a: does not block, length of the stuffing. data: address */
+	AMP_RUN_RENEW,	   /* after -ESTALE: the descriptor is used up. Back: another */
+	AMP_RUN_CONNECTED, /* or on the way to it? -ENOTCONN */
+	AMP_RUN_CLOSED, /* a descriptor was: if it was the last, what it was bound to is free on return */
+	AMP_RUN_SHUTDOWN,    /* a: how. May it? */
+	AMP_RUN_NAME_OF,     /* a: peer. Back: data */
+	AMP_RUN_GETOPT,	     /* a: level, name, room. Back: data */
+	AMP_RUN_SETOPT,	     /* a: level, name. data: value */
+	AMP_RUN_STATUS,	     /* the pending error, cleared; what a 0 from recv stands for */
+	AMP_RUN_LIMIT,	     /* bytes that a message may have; 0: nobody knows */
 	AMP_RUN_GETADDRINFO, /* a: flags, family, type, protocol. data: node NUL service NUL */
 };
 
