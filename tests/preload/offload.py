@@ -95,10 +95,11 @@ def curl_to_firmware():
 
 
 def iperf(p, port, *opts):
-    """bits a second that arrived"""
+    """what it tells at the end"""
     c = run("iperf3", "-c", "127.0.0.1", "-p", port, "-t", "1", "-J", *opts, **link_of(p)).end()
     got = json.loads(c.out)
-    if "error" in got:
+    # TCP_INFO is not there, and iperf3 says so, of what it receives, and goes on
+    if got.get("error", "") not in ("", "getsockopt - Protocol not available"):
         raise AssertionError(got["error"])
     return got["end"]
 
