@@ -187,20 +187,28 @@ static int exchange(int s, struct amp_run_req *q, const void *data, size_t len,
 	struct iovec in = {.iov_base = rep, .iov_len = sizeof(*rep)};
 	struct msghdr m = {.msg_iov = out, .msg_iovlen = 2};
 	ssize_t n;
+	int r;
 
 	q->token[0] = token[0];
 	q->token[1] = token[1];
 	q->data_len = (uint32_t)len;
-	if (REAL(connect)(s, (struct sockaddr *)&door, door_len) < 0)
+	while ((r = REAL(connect)(s, (struct sockaddr *)&door, door_len)) < 0 && errno == EINTR)
+		;
+	if (r < 0)
 		return errno == ECONNREFUSED ? -ENETDOWN : -errno;
-	if (REAL(sendmsg)(s, &m, MSG_NOSIGNAL) < 0)
+	while ((n = REAL(sendmsg)(s, &m, MSG_NOSIGNAL)) < 0 && errno == EINTR)
+		;
+	if (n < 0)
 		return -errno;
 	m = (struct msghdr){.msg_iov = &in, .msg_iovlen = 1};
 	if (fd) {
 		m.msg_control = &control;
 		m.msg_controllen = sizeof(control);
 	}
-	n = REAL(recvmsg)(s, &m, MSG_CMSG_CLOEXEC);
+	/* a call that does its work once is not asked for twice: connect() alone is interrupted */
+	while ((n = REAL(recvmsg)(s, &m, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR &&
+	       q->op != AMP_RUN_CONNECT)
+		;
 	if (n < 0)
 		return -errno;
 	if ((size_t)n < AMP_RUN_HEAD(*rep) || (size_t)n != AMP_RUN_HEAD(*rep) + rep->data_len)

@@ -82,9 +82,7 @@ EXPORT int getaddrinfo(const char *restrict node, const char *restrict service,
 		q.a[2] = hints->ai_socktype;
 		q.a[3] = hints->ai_protocol;
 	}
-	do {
-		r = preload_ask(&q, text, n + s + 2, &rep, NULL);
-	} while (r == -EINTR);
+	r = preload_ask(&q, text, n + s + 2, &rep, NULL);
 	if (r < 0) {
 		errno = -r;
 		return EAI_SYSTEM;

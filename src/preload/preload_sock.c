@@ -38,9 +38,7 @@ EXPORT int socket(int domain, int type, int protocol)
 		preload_set(fd, FD_NOT);
 		return fd;
 	}
-	do {
-		r = preload_ask(&q, NULL, 0, NULL, &fd);
-	} while (r == -EINTR);
+	r = preload_ask(&q, NULL, 0, NULL, &fd);
 	if (r < 0 || fd < 0)
 		return preload_result(r < 0 ? r : -EMFILE);
 	preload_set(fd,
@@ -61,17 +59,6 @@ static bool ours(int fd, struct preload_fd *p)
 	return false;
 }
 
-/* Calls that a signal does not interrupt elsewhere. */
-static int ask_on(struct amp_run_req *q, const void *data, size_t len, struct amp_run_rep *rep)
-{
-	int r;
-
-	do {
-		r = preload_ask(q, data, len, rep, NULL);
-	} while (r == -EINTR);
-	return r;
-}
-
 EXPORT int bind(int fd, const struct sockaddr *addr, socklen_t len)
 {
 	struct preload_fd p;
@@ -80,7 +67,8 @@ EXPORT int bind(int fd, const struct sockaddr *addr, socklen_t len)
 	if (!ours(fd, &p))
 		return REAL(bind)(fd, addr, len);
 	q.id = p.id;
-	return preload_result(addr && len <= 128 ? ask_on(&q, addr, len, NULL) : -EINVAL);
+	return preload_result(addr && len <= 128 ? preload_ask(&q, addr, len, NULL, NULL)
+						 : -EINVAL);
 }
 
 EXPORT int listen(int fd, int backlog)
@@ -92,7 +80,7 @@ EXPORT int listen(int fd, int backlog)
 	if (!ours(fd, &p))
 		return REAL(listen)(fd, backlog);
 	q.id = p.id;
-	r = ask_on(&q, NULL, 0, NULL);
+	r = preload_ask(&q, NULL, 0, NULL, NULL);
 	if (r == 0)
 		preload_set(fd, preload_kind_of_type(p.type) | FD_LISTENS);
 	return preload_result(r);
@@ -173,7 +161,7 @@ static int connect_later(int fd, struct preload_fd *p, const struct sockaddr *ad
 	if (r)
 		return r < 0 ? r : 0;
 	q.a[1] = stuff(fd, p->type);
-	return ask_on(&q, addr, len, NULL);
+	return preload_ask(&q, addr, len, NULL, NULL);
 }
 
 EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
@@ -205,7 +193,7 @@ static bool listens(int fd, const struct preload_fd *p)
 
 	if (preload_kind(fd) & FD_LISTENS)
 		return true;
-	if (ask_on(&q, NULL, 0, &rep) == 0 && rep.data_len == sizeof(v))
+	if (preload_ask(&q, NULL, 0, &rep, NULL) == 0 && rep.data_len == sizeof(v))
 		memcpy(&v, rep.data, sizeof(v));
 	if (v)
 		preload_set(fd, preload_kind_of_type(p->type) | FD_LISTENS);
@@ -286,7 +274,7 @@ static int get_name(const struct preload_fd *p, int peer, struct sockaddr *addr,
 {
 	struct amp_run_req q = {.op = AMP_RUN_NAME_OF, .id = p->id, .a = {peer}};
 	struct amp_run_rep rep;
-	int r = ask_on(&q, NULL, 0, &rep);
+	int r = preload_ask(&q, NULL, 0, &rep, NULL);
 
 	if (r < 0)
 		return preload_result(r);
@@ -336,7 +324,7 @@ EXPORT int getsockopt(int fd, int level, int name, void *restrict val, socklen_t
 	}
 	q.id = p.id;
 	q.a[2] = *len > 1024 ? 1024 : (int)*len;
-	r = ask_on(&q, NULL, 0, &rep);
+	r = preload_ask(&q, NULL, 0, &rep, NULL);
 	if (r == -ENOTCONN && level == SOL_SOCKET && name == SO_ERROR)
 		return REAL(getsockopt)(fd, level, name, val, len); /* over on both sides */
 	if (r < 0)
@@ -356,10 +344,10 @@ EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_t le
 	q.id = p.id;
 	if (kernels(level, name)) {
 		if (name == SO_SNDTIMEO) /* it is connect()'s, too */
-			(void)ask_on(&q, val, len, NULL);
+			(void)preload_ask(&q, val, len, NULL, NULL);
 		return REAL(setsockopt)(fd, level, name, val, len);
 	}
-	return preload_result(val ? ask_on(&q, val, len, NULL) : -EFAULT);
+	return preload_result(val ? preload_ask(&q, val, len, NULL, NULL) : -EFAULT);
 }
 
 EXPORT int shutdown(int fd, int how)

@@ -234,6 +234,19 @@ static void keep_off_stdio(void)
 	}
 }
 
+/* Closed ones are not to be given to what is opened here: it is the program that has them
+ * closed. */
+static void no_holes(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	} while (fd >= 0 && fd <= 2);
+	if (fd > 2)
+		close(fd);
+}
+
 static void more_descriptors(void)
 {
 	struct rlimit l;
@@ -288,6 +301,7 @@ int main(int argc, char **argv)
 	int linger_s = LINGER_S, door, sigs, r;
 	sigset_t set, old;
 
+	no_holes();
 	r = parse(argc, argv, &linger_s);
 	if (r == 0)
 		r = run_check_program(argv[optind]);

@@ -28,7 +28,7 @@ struct entry {
 	unsigned refs; /* threads that use amp without the lock; not freed before they leave */
 	enum entry_state state;
 	int domain, type; /* constant */
-	int amp;	  /* constant: the library's descriptor */
+	int amp;	  /* the library's descriptor; constant, but -1 after give_up() */
 	int k;		  /* our end of the pair; the program has the other */
 	unsigned pair;	  /* how many pairs it had before */
 	int err;	  /* told once: SO_ERROR or a call */

@@ -130,7 +130,8 @@ int entry_renew(struct entry *e)
 void entry_free(struct entry *e)
 {
 	close(e->k);
-	(void)amp_close(e->amp);
+	if (e->amp >= 0)
+		(void)amp_close(e->amp);
 	e->id = 0;
 	amp_run.used--;
 	pthread_cond_broadcast(&amp_run.news);

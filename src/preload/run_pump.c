@@ -97,6 +97,15 @@ static bool over(const struct entry *e)
 	return e->hup && e->refs == 0 && done && !entry_alive(e);
 }
 
+/* Nobody waits for this connect() any more: it ends. */
+static void give_up(struct entry *e)
+{
+	if (e->state != ENTRY_WAITING || !e->hup || e->amp < 0 || entry_alive(e))
+		return;
+	(void)amp_close(e->amp);
+	e->amp = -1;
+}
+
 /* One turn for everybody that has something to do. True: some want another. */
 static bool turns(void)
 {
@@ -112,6 +121,7 @@ static bool turns(void)
 			continue;
 		e->queued = move_turn(e);
 		again |= e->queued;
+		give_up(e);
 		if (over(e))
 			entry_free(e);
 	}

@@ -6,7 +6,8 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
-from prig import MB, Prog, Wire, cleaned, eq, hosted, inside, main, run, sha, signal, subprocess, vm  # noqa: E402
+from prig import (MB, Prog, Wire, children_of, cleaned, eq, hosted, inside, main, rp, run, sha, signal,  # noqa: E402
+                  subprocess, time, vm)
 
 
 def alone(case, what, *args):
@@ -72,11 +73,30 @@ def linger_bound():
     """nobody takes what the program left: said, after the time for it"""
     with Wire() as w:
         a = inside("slow", 902, link=w.host, stdin=subprocess.PIPE).wait_for("ready")
-        b = inside("blurt", 2, 902, 560000, "exit", link=w.guest, linger=1).end(0)
-        eq("is lost" in b.err.decode(), True)
+        inside("blurt", 2, 902, 560000, "exit", link=w.guest, linger=1).end(0, lost=True)
         a.proc.stdin.close()
         a.end(1)
         eq("ConnectionResetError" in a.err.decode(), True)
+
+
+@cleaned
+def given_up():
+    """a program that is killed in connect() keeps nobody waiting"""
+    with Wire() as w:
+        b = run("socat", "-dd", "-u", "-", f"SOCKET-CONNECT:65:0:{rp('nobody')}", link=w.rhost).wait_err("opening connection")
+        kid = children_of(b.proc.pid)[0]
+        while syscall(kid) not in ("47", "212"):  # recvmsg: it waits for an answer
+            time.sleep(0.01)
+        start = time.monotonic()
+        b.proc.send_signal(signal.SIGTERM)
+        b.end(None)
+        eq(time.monotonic() - start < 8, True)
+
+
+def syscall(pid):
+    """The number of the one that it is in."""
+    with open(f"/proc/{pid}/syscall", encoding="ascii") as f:
+        return f.read().split()[0]
 
 
 @cleaned

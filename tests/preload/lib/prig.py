@@ -63,7 +63,7 @@ class Prog:
     def wait_err(self, text):
         return self.wait_for(text, "err")
 
-    def end(self, want=0):
+    def end(self, want=0, lost=False):
         try:
             code = self.proc.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -73,6 +73,8 @@ class Prog:
         self.forget()
         if want is not None and code != want:
             raise AssertionError(f"{self}: exit {code}, not {want}")
+        if ("is lost" in self.err.decode(errors="replace")) != lost:
+            raise AssertionError(f"{self}: not all was taken" if not lost else f"{self}: nothing is lost")
         return self
 
     def forget(self):
