@@ -14,7 +14,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "..", "proxy", "lib"))
 from harness import BUILD, TIMEOUT, Proxy, Server, eq, free_port, main, test  # noqa: E402
 
-RUN = os.path.join(BUILD, "ampsock-run")
+RUN = os.environ.get("AMPSOCK_RUN_PROGRAM", os.path.join(BUILD, "ampsock-run"))
 INSIDE = os.path.join(HERE, "inside.py")
 MB = 1 << 20
 
