@@ -48,7 +48,8 @@ extern struct amp_run {
 	pthread_mutex_t lock;
 	pthread_cond_t news; /* some entry's state has changed */
 	struct entry entries[AMP_RUN_ENTRIES];
-	unsigned used; /* entries */
+	unsigned used;	  /* entries */
+	unsigned in_hand; /* programs' descriptors that are not closed here yet */
 	uint64_t nonce;
 	uint64_t token[2];
 	bool offload;

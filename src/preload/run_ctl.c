@@ -86,6 +86,7 @@ static int do_socket(struct job *j)
 		j->fd = -1;
 		(void)amp_close(amp);
 	}
+	amp_run.in_hand += j->fd >= 0;
 	pthread_mutex_unlock(&amp_run.lock);
 	return err;
 }
@@ -190,8 +191,10 @@ static int do_connect(struct entry *e, struct job *j)
 		r = may_connect(e);
 	else if (e->state != ENTRY_PREPARED)
 		r = -EINVAL;
-	if (r == 0)
+	if (r == 0) {
 		e->state = ENTRY_WAITING;
+		pump_poke(e); /* it may have hung up meanwhile: give_up() */
+	}
 	pthread_mutex_unlock(&amp_run.lock);
 	if (r)
 		return r < 0 ? r : 0;
@@ -204,8 +207,10 @@ static int do_renew(struct entry *e, struct job *j)
 
 	pthread_mutex_lock(&amp_run.lock);
 	fd = e->state == ENTRY_FAILED ? entry_renew(e) : -EINVAL;
-	if (fd >= 0)
+	if (fd >= 0) {
 		e->state = ENTRY_NEW;
+		amp_run.in_hand++;
+	}
 	pthread_mutex_unlock(&amp_run.lock);
 	if (fd < 0)
 		return fd;
@@ -252,7 +257,7 @@ static int do_closed(uint64_t id)
 	pthread_mutex_lock(&amp_run.lock);
 	while (r == 0 && (e = entry_find(id)) != NULL &&
 	       (e->state == ENTRY_NEW || e->state == ENTRY_LISTEN || e->type == SOCK_DGRAM) &&
-	       !entry_alive(e))
+	       (amp_run.in_hand || !entry_alive(e)))
 		r = pthread_cond_timedwait(&amp_run.news, &amp_run.lock, &until);
 	pthread_mutex_unlock(&amp_run.lock);
 	return 0;
@@ -436,8 +441,13 @@ static void reply(struct job *j)
 	}
 	if (sendmsg(j->conn, &m, MSG_NOSIGNAL) < 0 && errno != EPIPE && errno != ECONNRESET)
 		fprintf(stderr, "ampsock-run: reply: %s\n", strerror(errno));
-	if (j->fd >= 0)
-		close(j->fd);
+	if (j->fd < 0)
+		return;
+	close(j->fd);
+	pthread_mutex_lock(&amp_run.lock);
+	amp_run.in_hand--;
+	pthread_cond_broadcast(&amp_run.news);
+	pthread_mutex_unlock(&amp_run.lock);
 }
 
 static void *job_thread(void *arg)

@@ -44,7 +44,7 @@ def big():
 def blurt(how, want):
     with Wire() as w:
         a = inside("slow", 901, link=w.host, stdin=subprocess.PIPE).wait_for("ready")
-        b = inside("blurt", 2, 901, 400000, how, link=w.guest).wait_for("")
+        b = inside("blurt", 2, 901, 560000, how, link=w.guest).wait_for("")
         while not b.lines:
             b.wait_for("\n")
         if how == "kill":
@@ -53,7 +53,7 @@ def blurt(how, want):
         a.proc.stdin.flush()
         b.end(want)
         a.end()
-        eq(a.lines[1], f"400000 {b.lines[0]}")
+        eq(a.lines[1], f"560000 {b.lines[0]}")
 
 
 @cleaned

@@ -133,6 +133,11 @@ def case_names():
     os.close(ls.detach())
     other.bind((ANY, port))
     eq(other.getsockname()[1], port)
+    for _ in range(200):
+        other.close()
+        other = socket.socket(VSOCK, socket.SOCK_STREAM)
+        other.bind((ANY, port))
+        other.listen()
 
 
 def case_connect():
