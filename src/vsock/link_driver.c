@@ -48,6 +48,7 @@ struct drv_link {
 	struct amp_vdev *vd;
 	struct amp_vq q[QUEUES];
 	uint8_t event_in; /* looks at the links until the event queue's turn */
+	uint8_t last;	  /* looks at what a device that is gone has left */
 	uint16_t state[2 * NUM + EVENT_NUM];
 };
 
@@ -138,6 +139,7 @@ static int link_start(struct drv_link *d)
 	d->l.vs.out = &d->q[Q_TX];
 	d->l.vs.seqpacket = (features & AMP_VSOCK_F_SEQPACKET) != 0;
 	d->event_in = 1;
+	d->last = NUM < UINT8_MAX ? NUM : UINT8_MAX;
 	amp_vlink_up(&d->l);
 	amp_runner_due(&d->l.runner);
 	return 0;
@@ -181,17 +183,20 @@ static __attribute__((noinline)) bool event_came(struct drv_link *d)
 static int32_t drv_run(struct amp_runner *r, uint32_t now_ms)
 {
 	struct drv_link *d = drv_of(r);
+	bool gone;
 	int32_t ms;
 
 	(void)now_ms;
 	if (!d->l.up)
 		return -1;
-	if (d->vd->ops->events(d->vd) & AMP_VDEV_EV_GONE)
-		return link_restart(d, AMP_WHY("vsock: the device is gone or wants a reset"));
+	gone = d->vd->ops->events(d->vd) & AMP_VDEV_EV_GONE;
 	/* events come with an interrupt: looked for when one may have come, and now and then */
-	if (--d->event_in == 0 && event_came(d))
+	if (!gone && --d->event_in == 0 && event_came(d))
 		return link_restart(d, AMP_WHY("vsock: the host has reset the transport"));
 	ms = amp_vlink_turn(&d->l);
+	/* what it had sent before lies in our memory and is told first, as of a peer's RST */
+	if (gone && (ms != 0 || --d->last == 0))
+		return link_restart(d, AMP_WHY("vsock: the device is gone or wants a reset"));
 	if (ms != AMP_VLINK_BROKEN)
 		return ms;
 	return link_restart(d, d->q[Q_RX].broken ? d->q[Q_RX].why : d->q[Q_TX].why);

@@ -45,6 +45,11 @@ ROOMS = {
 	"posix": [
 		"socket/amp_calls.h",  # what the POSIX names jump to
 	],
+	"preload": [
+		"socket/amp_calls.h",  # ampsock-run: a Linux program on top of the hosted library
+		"socket/stack.h",      # run_inside.c: what no call tells
+		"af_rpmsg/af_rpmsg.h",
+	],
 	"proxy": [
 		"conn/conn.h", "conn/meter.h",
 		"vsock/vsock.h",
@@ -66,7 +71,7 @@ ENGINES_MAY_NOT = ["socket/*", "<sys/socket.h>", "<sys/uio.h>", "<netinet/*>", "
 		   "<netdb.h>", "<arpa/inet.h>", "<ampsock.h>"]
 
 # The freestanding part of the library: what a bare toolchain has, or include/ brings.
-HOSTED = ["proxy/*", "port/posix.*", "virtio/vhost_user_*", "virtio/sigbus.*", "vsock/hosted_*",
+HOSTED = ["proxy/*", "preload/*", "port/posix.*", "virtio/vhost_user_*", "virtio/sigbus.*", "vsock/hosted_*",
 	  "af_rpmsg/hosted_*"]
 LIBC = ["<stdbool.h>", "<stddef.h>", "<stdint.h>", "<stdarg.h>", "<limits.h>", "<string.h>",
 	"<errno.h>", "<sys/types.h>", "<sys/time.h>", "<fcntl.h>", "<signal.h>", "<time.h>"]

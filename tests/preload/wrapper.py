@@ -1,0 +1,166 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+# timeout: 60
+"""ampsock-run itself: options, what it refuses, signals, the exit status."""
+import os
+import shutil
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
+from prig import RUN, Prog, Wire, children_of, cleaned, eq, main, run, signal, subprocess, vm  # noqa: E402
+
+
+def says(code, text, *argv):
+    """Ends with code and has text on standard error."""
+    p = Prog(RUN, *argv).end(code)
+    if text not in p.err.decode():
+        raise AssertionError(f"no {text!r}: {p}")
+
+
+@cleaned
+def options():
+    """a wrong option is exit 2 with a word about what would be right"""
+    says(2, "no program")
+    says(2, "no program", "--offload")
+    says(2, "no such option", "--lnk", "x", "true")
+    says(2, "no such option", "-x", "true")
+    says(2, "--link", "--link")
+    says(2, "expected vhost-user:PATH", "--link", "vhost:x", "true")
+    says(2, "expected vhost-user:PATH", "--link", "", "true")
+    says(2, "expected a path", "--link", "vhost-user:", "true")
+    says(2, "expected vsock-device:PATH,CID", "--link", "vsock-device:x", "true")
+    for cid in ("2", "x", "-3", "4294967295", "3x"):
+        says(2, "a number of at least 3", "--link", "vsock-device:x," + cid, "true")
+    says(2, "expected a file", "--link", "rpmsg-host:x", "true")
+    says(2, "expected a file", "--link", "rpmsg-remote:,bell", "true")
+    for s in ("x", "-1", "1.5", "", "99999"):
+        says(2, "--linger", "--linger", s, "true")
+    for word in ("--help", "--version"):
+        eq(b"ampsock-run" in Prog(RUN, word).end(0).out, True)
+
+
+@cleaned
+def links():
+    """a link that can not come up is exit 125"""
+    says(125, "No such file", "--link", "vsock-device:/nowhere/at/all,3", "true")
+    says(125, "too long", "--link", "vsock-device:" + "x" * 200 + ",3", "true")
+    with Wire() as w:
+        p = run("sleep", "60", link=w.host)
+        while not os.path.exists(w.guest[len("vhost-user:"):]):
+            pass
+        says(125, "in use", "--link", w.host, "true")
+        p.proc.send_signal(signal.SIGTERM)
+        p.end(-signal.SIGTERM)
+
+
+@cleaned
+def programs():
+    """static, set-user-id and 32-bit programs are refused, what is not there is 127"""
+    says(126, "statically linked", "busybox", "true")
+    says(127, "No such file", "no-such-program")
+    says(126, "Permission denied", "/etc/passwd")
+    with Wire() as w:
+        path = os.path.join(w.dir, "suid")
+        shutil.copy("/bin/true", path)
+        if os.getuid() == 0:
+            os.chown(path, 65534, 65534)
+            os.chmod(path, 0o4755)
+        else:
+            path = shutil.which("su") or "/usr/bin/passwd"
+        says(126, "set-user-id", path)
+        elf32 = os.path.join(w.dir, "elf32")
+        with open("/bin/true", "rb") as f:
+            image = bytearray(f.read())
+        image[4] = 1
+        with open(elf32, "wb") as f:
+            f.write(image)
+        os.chmod(elf32, 0o755)
+        says(126, "64-bit", elf32)
+
+
+@cleaned
+def status():
+    """exit status and signals are the program's"""
+    run("sh", "-c", "exit 7").end(7)
+    run("sh", "-c", "kill -KILL $$").end(-signal.SIGKILL)
+    eq(run("echo", "--help", "-x").end().out, b"--help -x\n")
+    eq(Prog(RUN, "echo", "--link").end().out, b"--link\n")
+    p = run("sh", "-c", "trap 'echo caught; exit 3' TERM; echo up; while :; do sleep 0.05; done")
+    p.wait_for("up")
+    p.proc.send_signal(signal.SIGTERM)
+    eq(b"caught" in p.end(3).out, True)
+    # the program closes its output: so nobody holds it open
+    p = run("sh", "-c", "exec >&- ; read x", stdin=subprocess.PIPE, binary=True)
+    eq(p.proc.stdout.read(), b"")
+    p.proc.stdin.close()
+    p.end(1)
+
+
+@cleaned
+def environment():
+    """an earlier LD_PRELOAD stays; a preloaded library without ampsock-run does nothing"""
+    p = Prog(RUN, "sh", "-c", "echo $LD_PRELOAD", env={"LD_PRELOAD": "libc.so.6"}).end()
+    lib, rest = p.out.decode().strip().split(":")
+    eq((os.path.basename(lib), rest), ("libampsock-preload.so", "libc.so.6"))
+    script = "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[0])"
+    p = Prog("python3", "-c", script, env={"LD_PRELOAD": lib}).end()
+    eq((p.out, p.err), (b"127.0.0.1\n", b""))
+    p = Prog("python3", "-c", script, env={"LD_PRELOAD": lib, "AMPSOCK_RUN": "nonsense"}).end()
+    eq(p.out, b"127.0.0.1\n")
+    # ampsock-run is gone: its program hears of it
+    p = run("python3", "-c", "import socket, sys; print('up', flush=True); sys.stdin.read()\n"
+            "try: socket.socket(40)\nexcept OSError as e: print(e, flush=True)", stdin=subprocess.PIPE).wait_for("up")
+    p.proc.kill()
+    p.proc.wait()
+    p.proc.stdin.close()
+    p.wait_for("Network is down")
+    p.forget()
+
+
+@cleaned
+def orphans():
+    """what the program leaves is waited for, and has the link"""
+    p = run("sh", "-c", f"socat -u SOCKET-LISTEN:40:0:{vm(700)} - & "
+            f"(until socat -u EXEC:'echo from an orphan' SOCKET-CONNECT:40:0:{vm(700, 1)} 2>/dev/null; do sleep 0.05; done) & exit 5")
+    eq(p.end(5).out, b"from an orphan\n")
+
+
+@cleaned
+def strangers():
+    """who has not the token gets no answer; nonsense does no harm"""
+    CLOSED, GETADDRINFO = 8, 15  # enum amp_run_op
+    import socket
+    import struct
+    p = run("sh", "-c", "echo $AMPSOCK_RUN; read x; python3 -c 'import socket; print(socket.socket(40))'",
+            stdin=subprocess.PIPE)
+    p.wait_for(":")
+    nonce, token, _ = p.lines[0].split(":")
+    good = struct.pack("<QQ", int(token[:16], 16), int(token[16:], 16))
+    door = "\0ampsock-run/" + nonce
+
+    def ask(data):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+            s.settimeout(20)
+            s.connect(door)
+            s.send(data)
+            return s.recv(65536)
+
+    def req(op, key=good, ident=0, args=(0, 0, 0, 0), data=b"", length=None):
+        return key + struct.pack("<QI4iI", ident, op, *args, len(data) if length is None else length) + data
+    eq(ask(req(1, key=bytes(16), args=(40, 1, 0, 0))), b"")
+    eq(ask(b"x"), b"")
+    eq(ask(req(2, data=b"abc", length=4000)), b"")
+    eq(ask(req(2, data=b"abc", length=2)), b"")
+    for op in [n for n in range(2, GETADDRINFO) if n != CLOSED] + [0, 99, 0xFFFFFFFF]:
+        for ident in (0, 1 << 16, 0xFFFFFFFFFFFFFFFF, 65535):
+            eq(struct.unpack("<i", ask(req(op, ident=ident, data=b"x" * 40))[:4])[0] < 0, True)
+    eq(struct.unpack("<i", ask(req(CLOSED, ident=1 << 16))[:4])[0], 0)
+    for data in (b"", b"x", b"\0", b"name", b"name\0", b"name\0x", b"x" * 2048):
+        eq(len(ask(req(GETADDRINFO, data=data))) > 0, True)
+    eq(struct.unpack("<i", ask(req(1, args=(2 ** 31 - 1, -1, -1, 0)))[:4])[0] < 0, True)
+    p.proc.stdin.close()
+    eq("family=40" in p.end().out.decode(), True)
+
+
+if __name__ == "__main__":
+    main()
