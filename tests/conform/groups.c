@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The groups of cases, in the order of the table: one a file. */
+#include "conform.h"
+
+extern const struct ct_case ct_link[], ct_connect[], ct_stream[], ct_message[], ct_poll_cases[],
+	ct_misuse[];
+
+const struct ct_case *const ct_groups[] = {
+	ct_link, ct_connect, ct_stream, ct_message, ct_poll_cases, ct_misuse, NULL,
+};
