@@ -192,6 +192,39 @@ static void left_b(struct ct *t)
 	ct_tell(t, "gone");
 }
 
+/* ---- accepted, and at once left again ---- */
+
+static void brief_a(struct ct *t)
+{
+	int lfd = ct_listen(t, 4), i;
+
+	for (i = 0; i < 20; i++) {
+		int fd = ct_accept(t, lfd);
+
+		CT_EQ(send(fd, "hi", 2, 0), 2);
+		ct_close(t, fd);
+	}
+	ct_wait(t, "done");
+}
+
+static void brief_b(struct ct *t)
+{
+	struct ct_addr a;
+	char buf[8];
+	int i;
+
+	ct_recv_addr(t, &a);
+	for (i = 0; i < 20; i++) {
+		int fd = ct_socket(t, 0);
+
+		CT_OK(connect(fd, (struct sockaddr *)&a.ss, a.len));
+		CT_EQ(recv(fd, buf, sizeof(buf), 0), 2);
+		CT_EQ(recv(fd, buf, sizeof(buf), 0), 0);
+		ct_close(t, fd);
+	}
+	ct_tell(t, "done");
+}
+
 const struct ct_case ct_connect[] = {
 	{"connect.refused", "bound, but not listening", CT_CONN, CT_REFUSES, 0, refused_a,
 	 refused_b},
@@ -205,5 +238,8 @@ const struct ct_case ct_connect[] = {
 	 order_a, order_b},
 	{"accept.left", "who left before accept() is accepted, with its data and its end",
 	 CT_CONN, CT_BACKLOG | CT_MATES | CT_EOF, 0, left_a, left_b},
+	{"connect.brief",
+	 "accepted, greeted and left at once: connect() succeeds, the greeting is read",
+	 CT_CONN, CT_MATES | CT_EOF, 0, brief_a, brief_b},
 	{NULL, NULL, 0, 0, 0, NULL, NULL},
 };

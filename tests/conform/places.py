@@ -103,9 +103,12 @@ class Scratch:
             out = []
             for i, name in enumerate(links):
                 out += ["--link", f"vhost-user-vsock:{p.dir.name}/{name}.sock,cid={3 + i},name={name}"]
+                for rule in rules:  # they belong to the link before them
+                    key, text = rule.split(" ", 1)
+                    out += ["--" + key, text]
             return out
 
-        p = Proxy(*rules, args=args)
+        p = Proxy(args=args)
         self.proxies.append(p)
         return p
 
