@@ -2,11 +2,6 @@
 /* Wrong use, and the errno for it. */
 #include "conform.h"
 
-static void nothing(struct ct *t)
-{
-	(void)t;
-}
-
 static void badf(struct ct *t)
 {
 	struct ct_addr a;
@@ -48,8 +43,8 @@ static void notconn(struct ct *t)
 
 const struct ct_case ct_misuse[] = {
 	{"misuse.badf", "every call on a closed descriptor says EBADF", CT_ALL, 0, 0, badf,
-	 nothing},
+	 ct_nothing},
 	{"misuse.not-connected", "getpeername(), recv(), accept() before connect()", CT_CONN, 0,
-	 0, notconn, nothing},
+	 0, notconn, ct_nothing},
 	{NULL, NULL, 0, 0, 0, NULL, NULL},
 };

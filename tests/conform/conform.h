@@ -45,6 +45,10 @@
 #define CT_BIG	     0x00002000u /* messages of 2000 bytes */
 #define CT_DGREFUSED 0x00004000u /* a datagram to nobody is told to a connected sender */
 #define CT_SELF	     0x00008000u /* this side reaches its own addresses */
+#define CT_WAITS     0x00010000u /* connect() waits while the backlog is full */
+#define CT_SOCKPAIR  0x00020000u /* socketpair(AF_UNIX) of this type */
+#define CT_RD_TOLD   0x00040000u /* the peer hears of SHUT_RD: EPIPE */
+#define CT_FREES     0x00080000u /* an address is free again as soon as its socket is closed */
 /* What the place has where a role runs; given to ct_serve(). */
 #define CT_THREADS 0x01000000u /* ct_spawn() */
 #define CT_OURS	   0x02000000u /* these calls are this library's */
@@ -109,13 +113,16 @@ extern const struct ct_case *const ct_groups[];
 /* The value of a call that must not fail. */
 #define CT_OK(call) ct_ok(t, (long)(call), __FILE__, __LINE__, #call)
 /* A call that must return -1 with this errno. */
-#define CT_ERR(call, err) ct_err(t, (long)(call), (err), __FILE__, __LINE__, #call)
+#define CT_ERR(call, err) ct_err(t, (long)(call), (err), 0, __FILE__, __LINE__, #call)
+/* The same, where two are as good. */
+#define CT_ERR2(call, err, or) ct_err(t, (long)(call), (err), (or), __FILE__, __LINE__, #call)
 /* Two integers that must be equal; on -1 the report has the errno. */
 #define CT_EQ(got, want) ct_eq(t, (long)(got), (long)(want), __FILE__, __LINE__, #got)
 #define CT_TRUE(cond)	 ct_true(t, !!(cond), __FILE__, __LINE__, #cond)
 
 long ct_ok(struct ct *t, long ret, const char *file, int line, const char *expr);
-void ct_err(struct ct *t, long ret, int err, const char *file, int line, const char *expr);
+void ct_err(struct ct *t, long ret, int err, int or, const char *file, int line,
+	    const char *expr);
 void ct_eq(struct ct *t, long got, long want, const char *file, int line, const char *expr);
 void ct_true(struct ct *t, int good, const char *file, int line, const char *expr);
 const char *ct_errno_name(int err);
@@ -175,6 +182,18 @@ void ct_set(struct ct *t, int fd, int level, int option, int value);
 int ct_poll(struct ct *t, int fd, int events);
 /* poll() that does not wait. */
 int ct_now(struct ct *t, int fd, int events);
+
+/* Roles of cases that need no other: nothing; and a connected one that waits for "done". */
+void ct_nothing(struct ct *t);
+void ct_quiet(struct ct *t);
+
+/* send() without waiting until it says EAGAIN; how many bytes (a multiple of len, but on a
+ * stream) have gone. */
+unsigned long ct_stuff(struct ct *t, int fd, const void *buf, size_t len);
+/* connect() that does not wait, its end waited for: 0 or the errno. */
+int ct_connect_nb(struct ct *t, int fd, const struct ct_addr *a);
+/* getsockname() */
+void ct_name(struct ct *t, int fd, struct ct_addr *a);
 
 /* A pattern whose byte depends on its place and on seed. */
 void ct_fill(void *buf, size_t len, size_t at, unsigned seed);

@@ -2,9 +2,9 @@
 /* The groups of cases, in the order of the table: one a file. */
 #include "conform.h"
 
-extern const struct ct_case ct_link[], ct_connect[], ct_stream[], ct_message[], ct_poll_cases[],
-	ct_misuse[];
+extern const struct ct_case ct_link[], ct_connect[], ct_bind[], ct_stream[], ct_message[],
+	ct_poll_cases[], ct_misuse[];
 
 const struct ct_case *const ct_groups[] = {
-	ct_link, ct_connect, ct_stream, ct_message, ct_poll_cases, ct_misuse, NULL,
+	ct_link, ct_connect, ct_bind, ct_stream, ct_message, ct_poll_cases, ct_misuse, NULL,
 };

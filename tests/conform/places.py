@@ -174,7 +174,7 @@ def rpmsg(remote):
     return place
 
 
-ALLOW = ("allow out any local:any", "allow in any local:any")
+ALLOW = tuple(f"allow {way} any {host}:any" for way in ("in", "out") for host in ("any", "local"))
 
 
 def proxied(*ours):

@@ -15,39 +15,37 @@
 
 #include "conform.h"
 
+/* What every connection-oriented family has, and more than one. */
 #define CONNECTS (CT_REFUSES | CT_EOF | CT_PRESSURE | CT_BACKLOG | CT_MATES | CT_PORTS)
+#define UNIX	 (CT_UNIX | CT_BIG | CT_SELF | CT_SOCKPAIR | CT_FREES | CT_RD_TOLD | CT_RESETS)
+#define TCP	 (CONNECTS | CT_INET | CT_RESETS | CT_LINGERS | CT_BIG | CT_SELF | CT_WAITS)
+#define UDP	 (CT_INET | CT_EMPTY | CT_PORTS | CT_BIG | CT_DGREFUSED | CT_SELF | CT_FREES)
+#define VSOCK	 (CONNECTS | CT_VSOCK | CT_BIG | CT_FREES | CT_RD_TOLD | CT_SOCKPAIR)
+#define RAW	 (CT_RPMSG | CT_EMPTY | CT_PORTS | CT_FREES)
 
 const struct ct_transport ct_transports[] = {
-	{"unix-stream", AF_UNIX, SOCK_STREAM, CT_STREAM,
-	 CONNECTS | CT_UNIX | CT_RESETS | CT_BIG | CT_SELF, ECONNREFUSED, 0},
-	{"unix-seqpacket", AF_UNIX, SOCK_SEQPACKET, CT_SEQPACKET,
-	 CONNECTS | CT_UNIX | CT_EMPTY | CT_RESETS | CT_BIG | CT_SELF, ECONNREFUSED, 65536},
-	{"unix-dgram", AF_UNIX, SOCK_DGRAM, CT_DGRAM,
-	 CT_REFUSES | CT_UNIX | CT_EMPTY | CT_PORTS | CT_PRESSURE | CT_BIG | CT_SELF,
-	 ECONNREFUSED, 65536},
-	{"inet-stream", AF_INET, SOCK_STREAM, CT_STREAM,
-	 CONNECTS | CT_INET | CT_RESETS | CT_LINGERS | CT_BIG | CT_SELF, ECONNREFUSED, 0},
-	{"inet-dgram", AF_INET, SOCK_DGRAM, CT_DGRAM,
-	 CT_INET | CT_EMPTY | CT_PORTS | CT_BIG | CT_DGREFUSED | CT_SELF, ECONNREFUSED, 65507},
-	{"inet6-stream", AF_INET6, SOCK_STREAM, CT_STREAM,
-	 CONNECTS | CT_INET | CT_RESETS | CT_LINGERS | CT_BIG | CT_SELF, ECONNREFUSED, 0},
-	{"inet6-dgram", AF_INET6, SOCK_DGRAM, CT_DGRAM,
-	 CT_INET | CT_EMPTY | CT_PORTS | CT_BIG | CT_DGREFUSED | CT_SELF, ECONNREFUSED, 65507},
-	{"vsock-stream", AF_VSOCK, SOCK_STREAM, CT_STREAM,
-	 CONNECTS | CT_VSOCK | CT_BIG | CT_SELF, ECONNREFUSED, 0},
-	{"vsock-seqpacket", AF_VSOCK, SOCK_SEQPACKET, CT_SEQPACKET,
-	 CONNECTS | CT_VSOCK | CT_BIG | CT_SELF, ECONNREFUSED, 65536},
-	{"rpmsg-stream", AF_RPMSG, SOCK_STREAM, CT_STREAM, CONNECTS | CT_RPMSG | CT_BIG,
+	{"unix-stream", AF_UNIX, SOCK_STREAM, CT_STREAM, CONNECTS | UNIX | CT_WAITS,
 	 ECONNREFUSED, 0},
-	{"rpmsg-seqpacket", AF_RPMSG, SOCK_SEQPACKET, CT_SEQPACKET,
-	 CT_RPMSG | CT_EMPTY | CT_PORTS, ECONNREFUSED, 496},
-	{"rpmsg-dgram", AF_RPMSG, SOCK_DGRAM, CT_DGRAM, CT_RPMSG | CT_EMPTY | CT_PORTS,
-	 ECONNREFUSED, 496},
+	{"unix-seqpacket", AF_UNIX, SOCK_SEQPACKET, CT_SEQPACKET,
+	 CONNECTS | UNIX | CT_WAITS | CT_EMPTY, ECONNREFUSED, 100000},
+	{"unix-dgram", AF_UNIX, SOCK_DGRAM, CT_DGRAM,
+	 (UNIX & ~CT_SOCKPAIR) | CT_EMPTY | CT_PORTS | CT_PRESSURE, ECONNREFUSED, 100000},
+	{"inet-stream", AF_INET, SOCK_STREAM, CT_STREAM, TCP, ECONNREFUSED, 0},
+	{"inet-dgram", AF_INET, SOCK_DGRAM, CT_DGRAM, UDP, ECONNREFUSED, 65507},
+	{"inet6-stream", AF_INET6, SOCK_STREAM, CT_STREAM, TCP, ECONNREFUSED, 0},
+	{"inet6-dgram", AF_INET6, SOCK_DGRAM, CT_DGRAM, UDP, ECONNREFUSED, 65507},
+	{"vsock-stream", AF_VSOCK, SOCK_STREAM, CT_STREAM, VSOCK | CT_LINGERS | CT_SELF,
+	 ECONNREFUSED, 0},
+	{"vsock-seqpacket", AF_VSOCK, SOCK_SEQPACKET, CT_SEQPACKET,
+	 VSOCK | CT_LINGERS | CT_SELF, ECONNREFUSED, 65536},
+	{"rpmsg-stream", AF_RPMSG, SOCK_STREAM, CT_STREAM,
+	 CONNECTS | CT_RPMSG | CT_BIG | CT_FREES | CT_RD_TOLD | CT_LINGERS, ECONNREFUSED, 0},
+	{"rpmsg-seqpacket", AF_RPMSG, SOCK_SEQPACKET, CT_SEQPACKET, RAW, ECONNREFUSED, 496},
+	{"rpmsg-dgram", AF_RPMSG, SOCK_DGRAM, CT_DGRAM, RAW, ECONNREFUSED, 496},
 	/* Linux's AF_VSOCK answers a REQUEST that nobody wants as any reset. */
-	{"linux-vsock-stream", AF_VSOCK, SOCK_STREAM, CT_STREAM,
-	 CONNECTS | CT_VSOCK | CT_BIG | CT_SELF, ECONNRESET, 0},
-	{"linux-vsock-seqpacket", AF_VSOCK, SOCK_SEQPACKET, CT_SEQPACKET,
-	 CONNECTS | CT_VSOCK | CT_BIG | CT_SELF, ECONNRESET, 65536},
+	{"linux-vsock-stream", AF_VSOCK, SOCK_STREAM, CT_STREAM, VSOCK, ECONNRESET, 0},
+	{"linux-vsock-seqpacket", AF_VSOCK, SOCK_SEQPACKET, CT_SEQPACKET, VSOCK, ECONNRESET,
+	 65536},
 	{NULL, 0, 0, 0, 0, 0, 0},
 };
 
@@ -162,14 +160,19 @@ void ct_addr_free(struct ct *t, struct ct_addr *a)
 	}
 }
 
+void ct_name(struct ct *t, int fd, struct ct_addr *a)
+{
+	memset(a, 0, sizeof(*a));
+	a->len = sizeof(a->ss);
+	CT_OK(getsockname(fd, (struct sockaddr *)&a->ss, &a->len));
+}
+
 /* As it is seen by role `from`. */
 static void seen_from(struct ct *t, int from, int fd, struct ct_addr *a)
 {
 	struct sockaddr_rpmsg *rp = (struct sockaddr_rpmsg *)&a->ss;
 
-	memset(a, 0, sizeof(*a));
-	a->len = sizeof(a->ss);
-	CT_OK(getsockname(fd, (struct sockaddr *)&a->ss, &a->len));
+	ct_name(t, fd, a);
 	if (t->tr->family == AF_VSOCK)
 		((struct sockaddr_vm *)&a->ss)->svm_cid = t->place->cid[t->role - 'a'];
 	if (t->tr->family != AF_RPMSG)
@@ -263,6 +266,31 @@ int ct_pair(struct ct *t)
 
 /* ---- options, readiness ---- */
 
+void ct_nothing(struct ct *t)
+{
+	(void)t;
+}
+
+void ct_quiet(struct ct *t)
+{
+	(void)ct_pair(t);
+	ct_wait(t, "done");
+}
+
+int ct_connect_nb(struct ct *t, int fd, const struct ct_addr *a)
+{
+	int r;
+
+	ct_nonblock(t, fd, 1);
+	r = connect(fd, (const struct sockaddr *)&a->ss, a->len) ? errno : 0;
+	if (r == EINPROGRESS) {
+		CT_TRUE(ct_poll(t, fd, POLLOUT) & (POLLOUT | POLLERR));
+		r = ct_get(t, fd, SOL_SOCKET, SO_ERROR);
+	}
+	ct_nonblock(t, fd, 0);
+	return r;
+}
+
 int ct_nonblock(struct ct *t, int fd, int on)
 {
 	int flags = (int)CT_OK(fcntl(fd, F_GETFL, 0));
@@ -351,6 +379,19 @@ void ct_send_all(struct ct *t, int fd, const void *buf, size_t len)
 		p += n;
 		len -= n;
 	}
+}
+
+unsigned long ct_stuff(struct ct *t, int fd, const void *buf, size_t len)
+{
+	unsigned long all = 0;
+	ssize_t n;
+
+	while ((n = send(fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL)) > 0) {
+		CT_TRUE(t->tr->kind == CT_STREAM ? (size_t)n <= len : (size_t)n == len);
+		all += (unsigned long)n;
+	}
+	CT_ERR(n, EAGAIN);
+	return all;
 }
 
 void ct_recv_all(struct ct *t, int fd, void *buf, size_t len)
