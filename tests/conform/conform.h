@@ -192,6 +192,8 @@ void ct_quiet(struct ct *t);
 unsigned long ct_stuff(struct ct *t, int fd, const void *buf, size_t len);
 /* connect() that does not wait, its end waited for: 0 or the errno. */
 int ct_connect_nb(struct ct *t, int fd, const struct ct_addr *a);
+/* Until FIONREAD says n, which no call here can be woken by. */
+void ct_until(struct ct *t, int fd, int n);
 /* getsockname() */
 void ct_name(struct ct *t, int fd, struct ct_addr *a);
 

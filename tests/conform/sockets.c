@@ -291,6 +291,15 @@ int ct_connect_nb(struct ct *t, int fd, const struct ct_addr *a)
 	return r;
 }
 
+void ct_until(struct ct *t, int fd, int n)
+{
+	int have = -1;
+
+	while (CT_OK(ioctl(fd, FIONREAD, &have)) == 0 && have < n)
+		(void)poll(NULL, 0, 1);
+	CT_EQ(have, n);
+}
+
 int ct_nonblock(struct ct *t, int fd, int on)
 {
 	int flags = (int)CT_OK(fcntl(fd, F_GETFL, 0));
