@@ -255,7 +255,8 @@ static void v6only(struct ct *t)
 	int fd = ct_socket(t, 0);
 
 	if (t->tr->family != AF_INET6) {
-		CT_ERR(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){1}, sizeof(int)), ENOPROTOOPT);
+		CT_ERR(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){1}, sizeof(int)),
+		       ENOPROTOOPT);
 		return;
 	}
 	ct_set(t, fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
@@ -271,8 +272,10 @@ static void foreign(struct ct *t)
 {
 	int fd = ct_socket(t, 0);
 
-	CT_ERR2(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)), ENOPROTOOPT, EOPNOTSUPP);
-	CT_ERR2(setsockopt(fd, IPPROTO_IP, IP_TTL, &(int){1}, sizeof(int)), ENOPROTOOPT, EOPNOTSUPP);
+	CT_ERR2(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)), ENOPROTOOPT,
+		EOPNOTSUPP);
+	CT_ERR2(setsockopt(fd, IPPROTO_IP, IP_TTL, &(int){1}, sizeof(int)), ENOPROTOOPT,
+		EOPNOTSUPP);
 }
 
 static void lowat(struct ct *t)
@@ -319,26 +322,36 @@ static void ioctls(struct ct *t)
 }
 
 const struct ct_case ct_option[] = {
-	{"option.types", "SO_TYPE, SO_DOMAIN, SO_PROTOCOL, SO_ERROR of a new socket", CT_ALL, 0, 0, types, ct_nothing},
-	{"option.read-only", "setting what can only be read: ENOPROTOOPT", CT_ALL, 0, 0, read_only, ct_nothing},
+	{"option.types", "SO_TYPE, SO_DOMAIN, SO_PROTOCOL, SO_ERROR of a new socket", CT_ALL, 0,
+	 0, types, ct_nothing},
+	{"option.read-only", "setting what can only be read: ENOPROTOOPT", CT_ALL, 0, 0,
+	 read_only, ct_nothing},
 	{"option.unknown", "ENOPROTOOPT", CT_ALL, 0, 0, unknown, ct_nothing},
-	{"option.short", "a value that is too short: EINVAL", CT_ALL, 0, 0, short_len, ct_nothing},
-	{"option.room", "what is read is cut to the room", CT_ALL, 0, 0, short_room, ct_nothing},
+	{"option.short", "a value that is too short: EINVAL", CT_ALL, 0, 0, short_len,
+	 ct_nothing},
+	{"option.room", "what is read is cut to the room", CT_ALL, 0, 0, short_room,
+	 ct_nothing},
 	{"option.fault", "NULL: EFAULT", CT_ALL, 0, 0, fault, ct_nothing},
-	{"option.times", "SO_RCVTIMEO, SO_SNDTIMEO: value, for ever, EDOM", CT_ALL, 0, 0, times, ct_nothing},
-	{"option.rcvtimeo", "every way to receive says EAGAIN when the time is over", CT_ALL, 0, 0, recv_time, ct_quiet},
-	{"option.sndtimeo", "a sender without room says EAGAIN when the time is over", CT_ALL, CT_PRESSURE, 0, send_time, ct_quiet},
+	{"option.times", "SO_RCVTIMEO, SO_SNDTIMEO: value, for ever, EDOM", CT_ALL, 0, 0, times,
+	 ct_nothing},
+	{"option.rcvtimeo", "every way to receive says EAGAIN when the time is over", CT_ALL, 0,
+	 0, recv_time, ct_quiet},
+	{"option.sndtimeo", "a sender without room says EAGAIN when the time is over", CT_ALL,
+	 CT_PRESSURE, 0, send_time, ct_quiet},
 	{"option.linger", "SO_LINGER", CT_CONN, 0, 0, linger, ct_nothing},
 	{"option.buffers", "SO_RCVBUF, SO_SNDBUF", CT_ALL, 0, 0, buffers, ct_nothing},
 	{"option.lowat", "SO_RCVLOWAT: 1, and 0 is as 1", CT_STREAM, 0, 0, lowat, ct_nothing},
 	{"option.reuseaddr", "SO_REUSEADDR", CT_ALL, 0, 0, reuseaddr, ct_nothing},
 	{"option.tcp", "TCP's, before connect()", CT_STREAM, CT_INET, 0, tcp_flags, ct_nothing},
-	{"option.tcp-connected", "TCP's, on a connection", CT_STREAM, CT_INET, 0, tcp_connected, ct_quiet},
+	{"option.tcp-connected", "TCP's, on a connection", CT_STREAM, CT_INET, 0, tcp_connected,
+	 ct_quiet},
 	{"option.hops", "IP_TTL, IPV6_UNICAST_HOPS", CT_ALL, CT_INET, 0, hops, ct_nothing},
 	{"option.v6only", "IPV6_V6ONLY", CT_ALL, CT_INET, 0, v6only, ct_nothing},
 	{"option.broadcast", "SO_BROADCAST", CT_DGRAM, CT_INET, 0, broadcast, ct_nothing},
-	{"option.foreign", "TCP's and IP's on another family", CT_ALL, 0, CT_INET, foreign, ct_nothing},
-	{"option.fcntl", "F_GETFL, F_SETFL, F_GETFD, F_SETFD; another: EINVAL", CT_ALL, 0, 0, fcntls, ct_nothing},
+	{"option.foreign", "TCP's and IP's on another family", CT_ALL, 0, CT_INET, foreign,
+	 ct_nothing},
+	{"option.fcntl", "F_GETFL, F_SETFL, F_GETFD, F_SETFD; another: EINVAL", CT_ALL, 0, 0,
+	 fcntls, ct_nothing},
 	{"option.ioctl", "FIONBIO; another: ENOTTY", CT_ALL, 0, 0, ioctls, ct_nothing},
 	{NULL, NULL, 0, 0, 0, NULL, NULL},
 };

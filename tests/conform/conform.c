@@ -179,6 +179,11 @@ void ct_tell(struct ct *t, const char *label)
 	say(t, "m", label);
 }
 
+void ct_hear(struct ct *t, char *buf, size_t size)
+{
+	snprintf(buf, size, "%s", hear(t));
+}
+
 void ct_wait(struct ct *t, const char *label)
 {
 	char buf[CT_LINE_LEN];
@@ -272,6 +277,7 @@ static const char *const prop_why[32] = {
 	[24] = "one thread a role",
 	[25] = "about this library",
 	[26] = "about Linux's own calls",
+	[27] = "both roles share their descriptors",
 };
 
 /* Why a case is not for this transport and place; NULL: it is. */

@@ -53,6 +53,7 @@
 #define CT_THREADS 0x01000000u /* ct_spawn() */
 #define CT_OURS	   0x02000000u /* these calls are this library's */
 #define CT_LINUX   0x04000000u /* these calls are Linux's */
+#define CT_APART   0x08000000u /* the roles have descriptors of their own: two processes */
 
 struct ct_transport {
 	const char *name;
@@ -141,6 +142,8 @@ void ct_sync(struct ct *t, const char *label);
 /* One says it, the other waits for it. */
 void ct_tell(struct ct *t, const char *label);
 void ct_wait(struct ct *t, const char *label);
+/* Whatever the other has said by ct_tell(). */
+void ct_hear(struct ct *t, char *buf, size_t size);
 void ct_send_u32(struct ct *t, uint32_t n);
 uint32_t ct_recv_u32(struct ct *t);
 void ct_send_addr(struct ct *t, const struct ct_addr *a);
