@@ -40,6 +40,7 @@ void amp_config_init(struct amp_config *conf)
 {
 	memset(conf, 0, sizeof(*conf));
 	TAILQ_INIT(&conf->links);
+	TAILQ_INIT(&conf->joins);
 	conf->log_level = AMP_LOG_INFO;
 }
 
@@ -75,6 +76,7 @@ void amp_config_free(struct amp_config *conf)
 {
 	struct amp_link_conf *link;
 
+	amp_join_free_all(conf);
 	while ((link = TAILQ_FIRST(&conf->links)) != NULL) {
 		TAILQ_REMOVE(&conf->links, link, entry);
 		free_link(link);
@@ -234,11 +236,13 @@ static int link_key(struct file *f, const char *name, const char *value, const c
 	if (strcmp(name, "allow") == 0 || strcmp(name, "publish") == 0 ||
 	    strcmp(name, "expose") == 0)
 		return link_rule(f->link, name, value, where, f->err);
+	if (strcmp(name, "join") == 0)
+		return amp_join_add(f->conf, f->link, value, where, f->err);
 	r = amp_link_set_key(f->link, name, value, where, f->err);
 	if (r <= 0)
 		return r;
 	snprintf(what, sizeof(what),
-		 "expected one of the keys type, path, %s, allow, publish, expose",
+		 "expected one of the keys type, path, %s, allow, publish, expose, join",
 		 amp_link_key_list(0));
 	return amp_config_complain(f->err, where, what, name);
 }
@@ -320,7 +324,7 @@ static const char *clash(const struct amp_link_conf *a, const struct amp_link_co
 		       : NULL;
 }
 
-int amp_config_check(const struct amp_config *conf, FILE *err)
+int amp_config_check(struct amp_config *conf, FILE *err)
 {
 	const struct amp_link_conf *a, *b;
 	int r = 0;
@@ -344,5 +348,7 @@ int amp_config_check(const struct amp_config *conf, FILE *err)
 			r = -EINVAL;
 		}
 	}
+	if (amp_join_check(conf, err))
+		r = -EINVAL;
 	return r;
 }

@@ -58,8 +58,20 @@ struct amp_link_conf {
 
 TAILQ_HEAD(amp_link_confs, amp_link_conf);
 
+/* Two links whose guests may talk to each other. */
+struct amp_join_conf {
+	TAILQ_ENTRY(amp_join_conf) entry;
+	char name[2][AMP_LINK_NAME_MAX + 1];
+	const struct amp_link_conf *link[2]; /* by amp_config_check() */
+	bool again;			     /* said before: it counts once */
+	char *where;
+};
+
+TAILQ_HEAD(amp_join_confs, amp_join_conf);
+
 struct amp_config {
 	struct amp_link_confs links;
+	struct amp_join_confs joins;
 	enum amp_log_level log_level;
 };
 
@@ -75,8 +87,10 @@ int amp_config_link(struct amp_config *conf, const char *text, FILE *err);
  */
 int amp_config_rule(struct amp_config *conf, const char *key, const char *text,
 		    const char *where, FILE *err);
+/* NAME,NAME */
+int amp_config_join(struct amp_config *conf, const char *text, const char *where, FILE *err);
 /* What only the whole can show: no two links with one name, CID or path, no rule
- * that the link's type cannot serve. */
-int amp_config_check(const struct amp_config *conf, FILE *err);
+ * that the link's type cannot serve, no join of links that there are not. */
+int amp_config_check(struct amp_config *conf, FILE *err);
 
 #endif /* AMP_PROXY_CONFIG_H */

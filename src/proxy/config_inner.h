@@ -12,6 +12,13 @@ void *amp_config_must(void *ptr);
 int amp_config_complain(FILE *err, const char *where, const char *what, const char *text);
 struct amp_link_conf *amp_config_new_link(struct amp_config *conf, const char *where);
 
+/* ---- config_join.c ---- */
+/* A file's `join = NAME ...` in link's section. */
+int amp_join_add(struct amp_config *conf, const struct amp_link_conf *link, const char *text,
+		 const char *where, FILE *err);
+void amp_join_free_all(struct amp_config *conf);
+int amp_join_check(struct amp_config *conf, FILE *err);
+
 /* ---- config_link.c ---- */
 int amp_link_set_name(struct amp_link_conf *link, const char *text, const char *where,
 		      FILE *err);

@@ -264,7 +264,10 @@ void amp_end_vsock_serve(struct amp_end_vsock *e)
 		amp_end_vsock_connected(e);
 	if (e->incoming) {
 		e->incoming = false;
-		amp_link_incoming(&e->vl->link, &e->end, e->fwd);
+		if (e->joined)
+			amp_join_incoming(&e->vl->link, &e->end, e->joined, e->joined_addr);
+		else
+			amp_link_incoming(&e->vl->link, &e->end, e->fwd);
 	}
 	if (ev & AMP_VSOCK_EV_OPEN) {
 		e->open = true;

@@ -15,10 +15,12 @@
 
 #include "../virtio/sigbus.h"
 #include "config.h"
+#include "join.h"
 #include "link.h"
 #include "loop.h"
 #include "offload.h"
 #include "publish.h"
+#include "rjoin.h"
 
 #ifndef AMPSOCK_VERSION
 #define AMPSOCK_VERSION "0.1.0"
@@ -53,6 +55,8 @@ static const char help[] =
 	"vsock:5000'\n"
 	"  --expose RULE        guest to host target, e.g. 'vsock:6000 -> tcp 127.0.0.1:22'\n"
 	"                       (on rpmsg links: rpmsg:NAME or rpmsg:@ADDRESS for vsock:PORT)\n"
+	"any number of times, anywhere:\n"
+	"  --join NAME,NAME     let the guests of two links talk to each other\n"
 	"\n"
 	"  --config FILE        read links and rules from FILE\n"
 	"  --check-config       read everything, complain, and exit\n"
@@ -70,6 +74,7 @@ enum opt {
 	OPT_ALLOW,
 	OPT_PUBLISH,
 	OPT_EXPOSE,
+	OPT_JOIN,
 	OPT_CONFIG,
 	OPT_CHECK,
 	OPT_LOG,
@@ -84,6 +89,7 @@ static const struct option options[] = {
 	{"allow", required_argument, NULL, OPT_ALLOW},
 	{"publish", required_argument, NULL, OPT_PUBLISH},
 	{"expose", required_argument, NULL, OPT_EXPOSE},
+	{"join", required_argument, NULL, OPT_JOIN},
 	{"config", required_argument, NULL, OPT_CONFIG},
 	{"check-config", no_argument, NULL, OPT_CHECK},
 	{"log-level", required_argument, NULL, OPT_LOG},
@@ -166,6 +172,9 @@ static int handle(struct settings *set, int opt, const char *arg)
 		break;
 	case OPT_EXPOSE:
 		r = amp_config_rule(&set->conf, "expose", arg, "--expose", stderr);
+		break;
+	case OPT_JOIN:
+		r = amp_config_join(&set->conf, arg, "--join", stderr);
 		break;
 	case OPT_CONFIG:
 		r = amp_config_file(&set->conf, arg, stderr);
@@ -251,6 +260,8 @@ static void on_counters(uv_signal_t *s, int num)
 			amp_offload_sockets(l->offload), l->stats.denied, l->stats.refused,
 			l->stats.stale, l->stats.drops, l->stats.attached, text);
 	}
+	amp_join_stats(stderr);
+	amp_rjoin_stats(stderr);
 }
 
 static int start_links(const struct amp_config *conf)
@@ -273,6 +284,32 @@ static int start_links(const struct amp_config *conf)
 		TAILQ_INSERT_TAIL(&links, l, entry);
 		if (l->ops->start(l) || amp_publish_start(l))
 			return -EIO;
+	}
+	return 0;
+}
+
+static struct amp_link *link_of(const struct amp_link_conf *conf)
+{
+	struct amp_link *l = TAILQ_FIRST(&links);
+
+	while (l->conf != conf)
+		l = TAILQ_NEXT(l, entry);
+	return l;
+}
+
+static int join_links(const struct amp_config *conf)
+{
+	const struct amp_join_conf *j;
+
+	TAILQ_FOREACH(j, &conf->joins, entry)
+	{
+		if (j->again)
+			continue;
+		if ((j->link[0]->type == AMP_LINK_RPMSG_SHM ? amp_rjoin_new : amp_join_new)(
+			    link_of(j->link[0]), link_of(j->link[1]))) {
+			amp_log(AMP_LOG_ERROR, "join %s,%s: no memory", j->name[0], j->name[1]);
+			return -ENOMEM;
+		}
 	}
 	return 0;
 }
@@ -329,6 +366,8 @@ static int run(struct settings *set)
 		uv_signal_start(&sig[i], nums[i] == SIGUSR1 ? on_counters : on_stop, nums[i]);
 	}
 	r = start_links(&set->conf);
+	if (!r)
+		r = join_links(&set->conf);
 	if (!r) {
 		tell_ready(set->ready_fd);
 		amp_loop_run();
@@ -340,6 +379,8 @@ static int run(struct settings *set)
 	if (amp_resolve_busy())
 		_exit(r ? EXIT_RUN : 0);
 	amp_loop_fini();
+	amp_joins_free();
+	amp_rjoins_free();
 	while (!TAILQ_EMPTY(&links)) {
 		struct amp_link *l = TAILQ_FIRST(&links);
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "rlink.h"
+#include "rjoin.h"
 
 static struct amp_rlink *of_bus(struct amp_rpmsg *bus)
 {
@@ -34,10 +34,14 @@ static int bus_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
 	case AMP_EPT_CONN:
 		return amp_rstream_input(&rl->vl.rs, amp_rstream_of(ept), rx);
 	case AMP_EPT_STREAM:
+	case AMP_EPT_JOINED_STREAM:
 		amp_rstream_serve(&rl->vl.rs, rx);
 		return 0;
 	case AMP_EPT_RAW:
 		return amp_end_rpmsg_to_service(rl, of_ept(ept), rx);
+	case AMP_EPT_JOINED:
+		amp_rjoin_input(rl, ept, rx);
+		return 0;
 	default:
 		return amp_end_rpmsg_to_end(rl, ept, rx);
 	}
@@ -46,10 +50,11 @@ static int bus_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
 static void bus_service(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone)
 {
 	struct amp_rlink *rl = of_bus(bus);
+	bool joined = amp_rjoin_service(rl, name, addr, gone);
 	uint32_t left;
 
 	if (!amp_rnames_heard(&rl->names, name, addr, gone, &left))
-		bus->stats.ns_ignored++;
+		bus->stats.ns_ignored += !joined;
 	else if (left != AMP_RPMSG_ADDR_ANY)
 		amp_end_rpmsg_withdrawn(rl, left);
 }
@@ -57,7 +62,7 @@ static void bus_service(struct amp_rpmsg *bus, const char *name, uint32_t addr, 
 static void bus_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
 {
 	(void)bus;
-	(void)ept; /* services are never withdrawn while there is a remote */
+	amp_rjoin_gone(ept); /* our own services are never withdrawn while there is a remote */
 }
 
 static const struct amp_rpmsg_ops bus_ops = {
@@ -77,13 +82,17 @@ static struct amp_rstream_conn *hook_request(struct amp_rstream *rs, uint32_t lo
 	struct amp_end_vsock *e;
 
 	(void)peer;
-	if (!ept || ept->kind != AMP_EPT_STREAM)
+	if (!ept || (ept->kind != AMP_EPT_STREAM && ept->kind != AMP_EPT_JOINED_STREAM))
 		return NULL;
 	e = amp_end_vsock_new(vl, true);
 	if (!e)
 		return NULL;
-	e->fwd = of_ept(ept)->fwd;
-	e->carrier = !e->fwd;
+	if (ept->kind == AMP_EPT_STREAM) {
+		e->fwd = of_ept(ept)->fwd;
+		e->carrier = !e->fwd;
+	} else {
+		amp_rjoin_stream(ept, e);
+	}
 	amp_end_vsock_due(e);
 	return &e->rc;
 }
@@ -108,8 +117,12 @@ static int stream_run(struct amp_vlink *vl, unsigned budget)
 
 	if (n < 0)
 		return n;
+	if (budget)
+		amp_rjoin_flush(rl, false);
 	amp_rnames_tell(&rl->names, &vl->rs);
 	amp_rstream_run(&vl->rs);
+	if (!budget) /* the last of this pass */
+		amp_rjoin_flush(rl, true);
 	return rl->bus.out && rl->bus.out->broken ? -EBADMSG : n;
 }
 
@@ -179,6 +192,7 @@ static void idle_due(uv_timer_t *t)
 {
 	struct amp_rlink *rl = t->data;
 
+	amp_rjoin_idle(rl);
 	if (!amp_end_rpmsg_idle(rl))
 		uv_timer_stop(t);
 	amp_work_queue(&rl->vl.work);
@@ -197,6 +211,7 @@ void amp_rlink_up(struct amp_rlink *rl, struct amp_vq *in, struct amp_vq *out, b
 void amp_rlink_down(struct amp_rlink *rl)
 {
 	amp_rpmsg_down(&rl->bus);
+	amp_rjoin_down(rl);
 	amp_rnames_forget(&rl->names);
 	amp_link_down(&rl->vl.link);
 	amp_end_rpmsg_down(rl);
@@ -232,6 +247,7 @@ int amp_rlink_init(struct amp_rlink *rl, const struct amp_link_ops *ops,
 	amp_rpmsg_init(&rl->bus);
 	TAILQ_INIT(&rl->raws);
 	TAILQ_INIT(&rl->raws_due);
+	TAILQ_INIT(&rl->joined);
 	r = amp_vlink_init(&rl->vl, ops, &stream_vops, conf);
 	if (r)
 		return r;

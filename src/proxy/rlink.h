@@ -20,12 +20,15 @@
 #define AMP_RLINK_IDLE_MS 60000u /* a source that is silent this long is forgotten */
 
 struct amp_rlink;
+struct amp_rjoin_side;
 
 enum amp_ept_kind {
 	AMP_EPT_CONN,	/* of a stream connection */
 	AMP_EPT_STREAM, /* our stream service */
 	AMP_EPT_RAW,	/* our raw service */
 	AMP_EPT_END,	/* of a raw end */
+	AMP_EPT_JOINED, /* of a joined remote's, raw (rjoin.h) */
+	AMP_EPT_JOINED_STREAM,
 };
 
 /* A raw end: messages as they are between us and one address of the remote. */
@@ -56,6 +59,7 @@ struct amp_rlink {
 	struct amp_rnames names;
 	struct amp_end_rpmsg_list raws;
 	struct amp_end_rpmsg_list raws_due;
+	TAILQ_HEAD(amp_rjoin_sides, amp_rjoin_side) joined;
 	uv_timer_t idle;
 	struct amp_rpmsg_ept *hash[AMP_RLINK_HASH];
 };

@@ -76,6 +76,7 @@ static void hook_tx_ready(struct amp_vsock *vs)
 		TAILQ_REMOVE(&vl->starved, e, starved_entry);
 		e->on_starved = false;
 		e->writable = true;
+		vl->promised = true;
 		amp_end_vsock_due(e);
 	}
 }
@@ -85,6 +86,7 @@ static const struct amp_vsock_ops hooks = {
 	.data = hook_data,
 	.event = hook_event,
 	.tx_ready = hook_tx_ready,
+	.foreign = amp_join_packet,
 };
 
 void amp_vlink_engine(struct amp_vlink *vl)
@@ -170,6 +172,8 @@ int amp_vlink_init(struct amp_vlink *vl, const struct amp_link_ops *ops,
 	TAILQ_INIT(&vl->starved);
 	TAILQ_INIT(&vl->metered);
 	TAILQ_INIT(&vl->connecting);
+	TAILQ_INIT(&vl->joined);
+	TAILQ_INIT(&vl->waiting);
 	uv_timer_init(amp_loop_uv(), &vl->tick);
 	vl->tick.data = vl;
 	vops->init(vl);
@@ -202,6 +206,13 @@ static void complain(struct amp_vlink *vl)
 
 static void tick_start(struct amp_vlink *vl);
 
+unsigned amp_vlink_share(struct amp_vlink *vl, unsigned avail)
+{
+	if (avail & 1u)
+		vl->join_odd = !vl->join_odd;
+	return avail / 2u + (avail & vl->join_odd);
+}
+
 int amp_vlink_run(struct amp_vlink *vl)
 {
 	bool more;
@@ -209,10 +220,13 @@ int amp_vlink_run(struct amp_vlink *vl)
 
 	amp_pass.held_cnt = 0;
 	amp_pass.iov_cnt = 0;
+	vl->promised = false;
+	amp_join_deliver(vl, false);
 	n = vl->ops->run(vl, AMP_VLINK_BATCH);
 	serve_due(vl); /* also when the ring is broken: held packets are in it */
 	more = vl->ops->serve && vl->ops->serve(vl);
 	r = vl->ops->run(vl, 0); /* what the users owe now */
+	amp_join_deliver(vl, true);
 	complain(vl);
 	if (more || !TAILQ_EMPTY(&vl->due))
 		amp_work_queue(&vl->work);
@@ -224,6 +238,7 @@ int amp_vlink_run(struct amp_vlink *vl)
 void amp_vlink_down(struct amp_vlink *vl)
 {
 	amp_pass.held_cnt = 0;
+	amp_join_down(vl);
 	amp_vsock_down(&vl->vs);
 	while (!TAILQ_EMPTY(&vl->due))
 		serve_due(vl);

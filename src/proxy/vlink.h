@@ -21,6 +21,7 @@
 
 #include "../af_rpmsg/rpmsg_stream.h"
 #include "buf.h"
+#include "join.h"
 #include "link.h"
 #include "../conn/meter.h"
 
@@ -41,7 +42,9 @@ struct amp_end_vsock {
 	};
 	struct amp_vlink *vl;
 	void *door_in, *door_out;      /* rpmsg-char: its endpoints */
-	const struct amp_forward *fwd; /* incoming: what it asked for, NULL: offload */
+	const struct amp_forward *fwd; /* incoming: what it asked for, NULL: offload, or: */
+	struct amp_link *joined;       /* a service of this link's remote, at: */
+	uint32_t joined_addr;
 	struct amp_grave grave;
 	TAILQ_ENTRY(amp_end_vsock) due_entry;
 	TAILQ_ENTRY(amp_end_vsock) starved_entry;
@@ -100,6 +103,11 @@ struct amp_vlink {
 		starved; /* wait for ring buffers, in the order they will get them */
 	struct amp_end_vsock_list metered;    /* wait for the guest to read packets */
 	struct amp_end_vsock_list connecting; /* to the guest, oldest first */
+	struct amp_join_ways joined;	      /* out of here: a way for each joined guest */
+	struct amp_join_ways waiting; /* to here: with packets, in the order of their turns */
+	unsigned join_cnt;	      /* of joined */
+	bool join_odd;		      /* whose turn it is at the odd buffer */
+	bool promised; /* starved ends were told of buffers in this pass, or since */
 	unsigned end_cnt;
 	uint32_t next_port; /* ours, for connections to the guest */
 	uv_timer_t tick;
@@ -158,6 +166,8 @@ void amp_end_vsock_due(struct amp_end_vsock *e);
 void amp_end_vsock_ask(struct amp_end_vsock *e);
 /* Somebody is metered: look again soon. */
 void amp_vlink_metered(struct amp_vlink *vl);
+/* Joined peers' part of the buffers that there are now. */
+unsigned amp_vlink_share(struct amp_vlink *vl, unsigned avail);
 /* Tell the user what there is to tell. */
 void amp_end_vsock_serve(struct amp_end_vsock *e);
 /* From the engine's data hook: 0 or 1 as it wants, -errno. */

@@ -343,8 +343,7 @@ static const struct vu_op {
 int amp_vhost_be_handle(struct amp_vhost_be *be)
 {
 	uint32_t req = be->msg.hdr.req, len = be->msg.hdr.size;
-	bool need =
-		(be->msg.hdr.flags & AMP_VU_NEED_REPLY) && (be->proto & AMP_VU_PROTO_REPLY_ACK);
+	bool need = be->msg.hdr.flags & AMP_VU_NEED_REPLY;
 	const struct vu_op *op = req < sizeof(vu_ops) / sizeof(vu_ops[0]) ? &vu_ops[req] : NULL;
 	int rc;
 
@@ -361,7 +360,11 @@ int amp_vhost_be_handle(struct amp_vhost_be *be)
 
 		if (start < 0)
 			return start;
-		if (need)
+		/*
+		 * REPLY_ACK as it is after the request: User-mode Linux wants an answer to the very
+		 * SET_PROTOCOL_FEATURES that turns it on, and waits for ever.
+		 */
+		if (need && (be->proto & AMP_VU_PROTO_REPLY_ACK))
 			rc = reply_u64(be, (uint64_t)rc);
 	}
 	return rc < 0 ? rc : 0;

@@ -126,6 +126,9 @@ static bool look_up(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 		return false;
 	}
 	rx->iov_cnt = trim((struct amp_iov *)(uintptr_t)rx->iov, rx->iov_cnt, h->len);
+	if (CHAINS && ends.local.cid != vs->local_cid && vs->ops->foreign &&
+	    vs->ops->foreign(vs, h, rx))
+		return false;
 	c = amp_vsock_find(vs, &ends, h->type);
 	if (AMPSOCK_FAST && c && vs->ops->piece)
 		vs->recent = c;

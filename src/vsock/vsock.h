@@ -127,6 +127,13 @@ struct amp_vsock_ops {
 	void (*event)(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev);
 	/* Reserve had failed for want of a buffer and there are some again. May be NULL. */
 	void (*tx_ready)(struct amp_vsock *vs);
+	/*
+	 * Device side: a packet from the link's guest, in every way well-formed, to a CID that
+	 * is not vs->local_cid. rx is its payload, valid until the hook returns. True: taken;
+	 * false: nobody has that address, the peer gets RST. NULL: nobody ever has.
+	 */
+	bool (*foreign)(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
+			const struct amp_vsock_rx *rx);
 };
 
 /* RSTs owed to nobody we know: bounded; when full, the in queue is left alone (5.10.6.1.2). */

@@ -366,7 +366,7 @@ def settle(p, n=0):
         start = len(p.lines)
         p.proc.send_signal(signal.SIGUSR1)
         while True:
-            told = [x for x in p.lines[start:] if "counters:" in x]
+            told = [x for x in p.lines[start:] if "counters: link=" in x]
             if len(told) == links_cnt:
                 break
             with p.cond:

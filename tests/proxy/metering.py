@@ -26,7 +26,7 @@ class Linux(Guest):
 
     def input(self, packet):
         head = HDR.unpack(packet[:44])
-        key = (head[3], head[2], head[5])
+        key = (head[0], head[3], head[2], head[5])
         if head[6] == RW:
             q = self.unread.setdefault(key, [])
             q.append(head[4])

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* The proxy's configuration: what is taken, and what is said of what is not. */
-// build: src/proxy/config.c src/proxy/config_link.c src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c
-// build: src/proxy/log.c -linih -lbsd
+// build: src/proxy/config.c src/proxy/config_link.c src/proxy/config_join.c src/proxy/rule.c
+// build: src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/log.c -linih -lbsd
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -323,13 +323,106 @@ static void test_rule_needs_link(void **state)
 	amp_config_free(&c);
 }
 
+#define VLINK(name, cid) \
+	"[link " name "]\ntype=vhost-user-vsock\npath=/run/" name ".sock\ncid=" cid "\n"
+#define RLINK(name) "[link " name "]\ntype=rpmsg-shm\npath=/run/" name ".ram\nbell=poll:5\n"
+
+static void test_join(void **state)
+{
+	static const char *const want[][2] = {
+		{"a", "b"}, {"a", "c"}, {"b", "a"}, {"c", "d"}, {"r", "s"}};
+	struct amp_join_conf *j;
+	struct amp_config c;
+	unsigned n = 0;
+
+	(void)state;
+	/* before the others are there, said twice, in both sections, in a list */
+	assert_int_equal(
+		read_file(VLINK("a", "3") "join = b, c\n" VLINK("b", "4") "join = a\n" VLINK(
+				  "c", "5") "join=d\n" VLINK("d", "6")
+				  RLINK("r") "join = s ; why\n" RLINK("s"),
+			  &c),
+		0);
+	TAILQ_FOREACH(j, &c.joins, entry)
+	{
+		assert_string_equal(j->link[0]->name, want[n][0]);
+		assert_string_equal(j->link[1]->name, want[n][1]);
+		assert_int_equal(j->again, n == 2);
+		n++;
+	}
+	assert_int_equal(n, 5);
+	amp_config_free(&c);
+}
+
+static void test_bad_join(void **state)
+{
+	(void)state;
+	bad(VLINK("a", "3") "join = b\n",
+	    "F:5: join: ", "name of a link that is there, found `b`");
+	bad(VLINK("a", "3") "join = a\n", "F:5: join: ", "two different links");
+	bad(VLINK("a", "3") "join =\n", "F:5: join: ", "the names of other links");
+	bad(VLINK("a", "3") "join = 12345678901234567890123456789012\n",
+	    "F:5: join: ", "at most 31 bytes");
+	bad(VLINK("a", "3") "join = r\n" RLINK("r"), "F:5: join: a and r cannot be joined",
+	    "two of type rpmsg-shm");
+	bad("[link x]\ntype=rpmsg-char\npath=/dev/rpmsg_ctrl0\n"
+	    "[link y]\ntype=rpmsg-char\npath=/dev/rpmsg_ctrl1\njoin = x\n",
+	    "F:7: join: y and x cannot be joined", "vhost-user-vsock");
+	/* two guests with one CID are none to be told apart */
+	bad(VLINK("a", "3") "join = b\n" VLINK("b", "3"), "F:7: link b has the same CID",
+	    "link a");
+}
+
+static int join_option(const char *text, struct amp_config *c)
+{
+	FILE *err = fmemopen(said, sizeof(said), "w");
+	int r = amp_config_link(c, "vhost-user-vsock:/run/a.sock,cid=3,name=a", err);
+
+	if (!r)
+		r = amp_config_join(c, text, "--join", err);
+	if (!r)
+		r = amp_config_link(c, "vhost-user-vsock:/run/b.sock,cid=4", err);
+	if (!r)
+		r = amp_config_check(c, err);
+	fclose(err);
+	return r;
+}
+
+static void test_join_option(void **state)
+{
+	static const char *const wrong[] = {"a",
+					    "",
+					    ",",
+					    "a,cid4,x",
+					    "a,nobody",
+					    "a,a",
+					    "cid4,a,"
+					    "a"};
+	struct amp_config c;
+
+	(void)state;
+	amp_config_init(&c);
+	assert_int_equal(join_option("cid4,a", &c), 0);
+	assert_string_equal(TAILQ_FIRST(&c.joins)->link[0]->name, "cid4");
+	assert_string_equal(TAILQ_FIRST(&c.joins)->where, "--join");
+	amp_config_free(&c);
+	for (unsigned i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+		amp_config_init(&c);
+		assert_int_not_equal(join_option(wrong[i], &c), 0);
+		assert_non_null(strstr(said, "--join: "));
+		amp_config_free(&c);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),   cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_shm),    cmocka_unit_test(test_bad_shm),
-		cmocka_unit_test(test_char),   cmocka_unit_test(test_long_lines),
-		cmocka_unit_test(test_option), cmocka_unit_test(test_rule_needs_link),
+		cmocka_unit_test(test_good),	    cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_shm),	    cmocka_unit_test(test_bad_shm),
+		cmocka_unit_test(test_char),	    cmocka_unit_test(test_long_lines),
+		cmocka_unit_test(test_option),	    cmocka_unit_test(test_rule_needs_link),
+		cmocka_unit_test(test_join),	    cmocka_unit_test(test_bad_join),
+		cmocka_unit_test(test_join_option),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -126,13 +126,17 @@ static void test_uml(void **state)
 	struct amp_vu_addr a = ring_addr(0);
 	struct amp_vu_state s = {0, NUM};
 	int sv[2], slave[2];
-	uint64_t q0 = 0;
+	uint64_t q0 = 0, proto = AMP_VU_PROTO_BACKEND_REQ | AMP_VU_PROTO_REPLY_ACK |
+				 AMP_VU_PROTO_CONFIG;
 
 	(void)state;
 	rig_up(&r);
 	tell_u64(&r, AMP_VU_SET_FEATURES, 0x140000003ull, -1);
-	tell_u64(&r, AMP_VU_SET_PROTOCOL_FEATURES,
-		 AMP_VU_PROTO_BACKEND_REQ | AMP_VU_PROTO_REPLY_ACK | AMP_VU_PROTO_CONFIG, -1);
+	/* it wants an answer to the request that turns answers on */
+	say(&r, AMP_VU_SET_PROTOCOL_FEATURES, AMP_VU_NEED_REPLY, &proto, 8, NULL, 0);
+	assert_int_equal(amp_vhost_be_readable(&r.be), 0);
+	assert_int_equal(hear(&r, &m), 8);
+	assert_int_equal(m.u.u64, 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, slave), 0);
 	say(&r, AMP_VU_SET_BACKEND_REQ_FD, AMP_VU_NEED_REPLY, NULL, 0, &slave[1], 1);
 	close(slave[1]);

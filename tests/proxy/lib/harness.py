@@ -76,6 +76,7 @@ class Proxy:
         self.dir = tempfile.TemporaryDirectory(prefix="ampsock-test-")
         self.path = os.path.join(self.dir.name, "g.sock")
         self.lines = []
+        self.first = ""
         self.cond = threading.Condition()
         r, w = os.pipe()
         argv = [binary(), "--ready-fd", str(w)]
@@ -118,9 +119,11 @@ class Proxy:
                 self.cond.wait(left)
 
     def counters(self):
+        """Of the first link. Lines of the last call may still be coming: they are not this call's."""
         n = len(self.lines)
         self.proc.send_signal(signal.SIGUSR1)
-        line = self.log("counters:", start=n)
+        line = self.log(f"counters: link={self.first}", start=n)
+        self.first = re.search(r"link=(\S+ )", line).group(1)
         return {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", line)}
 
     def wait_counter(self, name, value):

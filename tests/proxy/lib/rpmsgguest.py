@@ -414,6 +414,7 @@ class Remote(Shared):
         self.room = 496
         self.tags = 0
         self.lives = 0
+        self.others = []  # remotes that this one talks to: looked at whenever this one is
         self.fresh()
         if start:
             self.boot()
@@ -538,9 +539,10 @@ class Remote(Shared):
                 self.forget(ep)
 
     def poll(self, timeout=0):
-        if self.look() == 0:
-            self.bell.wait(timeout)
-            self.look()
+        if sum(r.look() for r in [self] + self.others) == 0:
+            self.bell.wait(min(timeout, 0.002) if self.others else timeout)
+            for r in [self] + self.others:
+                r.look()
 
     def wait(self, cond, timeout=None):
         deadline = time.monotonic() + (TIMEOUT if timeout is None else timeout)

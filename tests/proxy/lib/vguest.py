@@ -18,7 +18,7 @@ HDR = struct.Struct("<QQIIIHHIII")  # 5.10.6
 REQUEST, RESPONSE, RST, SHUTDOWN, RW, CREDIT_UPDATE, CREDIT_REQUEST = range(1, 8)
 STREAM, SEQPACKET = 1, 2
 RCV, SEND = 1, 2
-EOM = 1
+EOM, EOR = 1, 2
 HOST = 2
 
 F_EVENT_IDX = 1 << 29
@@ -196,13 +196,15 @@ class Front:
 
 
 class Conn:
-    def __init__(self, guest, local, peer, type_=STREAM, buf_alloc=262144):
+    def __init__(self, guest, local, peer, type_=STREAM, buf_alloc=262144, cid=HOST):
         self.g, self.local, self.peer, self.type = guest, local, peer, type_
+        self.cid = cid  # the peer's
         self.buf_alloc = buf_alloc
         self.state = "new"
         self.rx = bytearray()
         self.msgs = []
         self.part = bytearray()
+        self.ends = []  # flags of each message's last packet
         self.tx_cnt = self.fwd_cnt = 0
         self.told = 0
         self.peer_alloc = self.peer_fwd = 0
@@ -211,10 +213,10 @@ class Conn:
         self.stalled = False  # do not read: the credit stays used
 
     def key(self):
-        return (self.local, self.peer, self.type)
+        return (self.cid, self.local, self.peer, self.type)
 
     def packet(self, op, data=b"", flags=0, **over):
-        f = dict(src_cid=self.g.cid, dst_cid=HOST, src_port=self.local, dst_port=self.peer, len=len(data),
+        f = dict(src_cid=self.g.cid, dst_cid=self.cid, src_port=self.local, dst_port=self.peer, len=len(data),
                  type=self.type, op=op, flags=flags, buf_alloc=self.buf_alloc, fwd_cnt=self.fwd_cnt & 0xffffffff)
         f.update(over)
         self.told = self.fwd_cnt
@@ -318,6 +320,7 @@ class Guest(Front):
         self.tx_dirty = False
         self.looking = False
         self.owed = collections.deque()
+        self.others = []  # guests that this one talks to: looked at whenever this one is
         super().__init__(path, **kw)
 
     def send_packet(self, packet):
@@ -340,20 +343,24 @@ class Guest(Front):
 
     def poll(self, timeout):
         """One look at both rings; sleeps up to timeout when there was nothing."""
-        self.flush()
-        if self.look():
+        group = [self] + self.others
+        for g in group:
+            g.flush()
+        if sum(g.look() for g in group):
             return
-        self.arm()
-        if self.look():
+        for g in group:
+            g.arm()
+        if sum(g.look() for g in group):
             return
-        ready, _, _ = select.select(self.call + [self.sock], [], [], timeout)
+        ready, _, _ = select.select([x for g in group for x in g.call + [g.sock]], [], [], timeout)
         for fd in ready:
-            if fd is self.sock:
-                if self.sock.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK) == b"":
+            if isinstance(fd, socket.socket):
+                if fd.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK) == b"":
                     raise Gone()
             else:
                 os.eventfd_read(fd)
-        self.look()
+        for g in group:
+            g.look()
 
     def look(self):
         n = 0
@@ -386,17 +393,17 @@ class Guest(Front):
     def input(self, packet):
         (src, dst, sport, dport, length, type_, op, flags, alloc, fwd) = HDR.unpack(packet[:44])
         data = packet[44:44 + length]
-        c = self.conns.get((dport, sport, type_))
+        c = self.conns.get((src, dport, sport, type_))
         if c is None:
             if op == REQUEST and dport in self.listening:
-                c = Conn(self, dport, sport, type_, **self.listening[dport])
+                c = Conn(self, dport, sport, type_, cid=src, **self.listening[dport])
                 c.peer_alloc, c.peer_fwd, c.state = alloc, fwd, "open"
                 self.conns[c.key()] = c
                 c.post(RESPONSE)
                 self.accepted.setdefault(dport, []).append(c)
             elif op != RST:
                 self.strays.append((sport, dport, op))
-                self.send_packet(HDR.pack(self.cid, HOST, dport, sport, 0, type_, RST, 0, 0, 0))
+                self.send_packet(HDR.pack(self.cid, src, dport, sport, 0, type_, RST, 0, 0, 0))
             return
         c.peer_alloc, c.peer_fwd = alloc, fwd
         if op == RESPONSE:
@@ -409,6 +416,7 @@ class Guest(Front):
                 c.part += data
                 if flags & EOM:
                     c.msgs.append(bytes(c.part))
+                    c.ends.append(flags)
                     c.part = bytearray()
                 c.consumed(len(data))
             else:
