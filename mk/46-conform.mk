@@ -32,7 +32,7 @@ $(eval $(call conform_program,plain,,hosted))
 CONFORM_PROGRAMS := $(addprefix $(BUILD)/conform/,linux ours tsan)
 
 .PHONY: conform-programs check-conform
-conform-programs: $(CONFORM_PROGRAMS) $(BUILD)/san/ampsock-proxy
+conform-programs: $(CONFORM_PROGRAMS) $(BUILD)/san/ampsock-proxy linux-base
 
 check-conform: ## one suite of socket programs on Linux's families and on ours (2 min)
 	@tests/run --build $(BUILD) conform

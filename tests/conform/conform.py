@@ -17,6 +17,7 @@ import re
 import sys
 import time
 
+import places_linux  # noqa: F401: adds to PLACES
 from places import BUILD, HERE, PLACES, Pair
 
 POSIX_MD = os.path.join(HERE, "..", "..", "docs", "posix.md")

@@ -92,6 +92,7 @@ class Scratch:
         self.short = f"c{Scratch.count}"
         self.dir = tempfile.TemporaryDirectory(prefix="ampsock-conform-")  # pylint: disable=consider-using-with
         self.roles = []
+        self.machines = []  # before the proxies, whose devices they hold
         self.proxies = []
 
     def path(self, name):
@@ -120,6 +121,11 @@ class Scratch:
             if not kill and status != 0:
                 bad.append(f"exit status {status} at the end: " + " | ".join(r.words()[-12:]))
             r.err.close()
+        for m in self.machines:
+            try:
+                m.end(kill)
+            except AssertionError as e:
+                bad.append(f"machine: {e}")
         for p in self.proxies:
             try:
                 p.stop()
