@@ -4,6 +4,8 @@
 #   $(BUILD)/conform/linux    Linux's own calls: the oracle
 #   $(BUILD)/conform/ours     the library, under the address sanitizer
 #   $(BUILD)/conform/tsan     the same under the thread sanitizer
+#
+# tests/conform/README.md says how it works.
 
 CONFORM_SRCS  := $(filter-out tests/conform/main_fw.c,$(wildcard tests/conform/*.c))
 CONFORM_CFLAGS = $(STD) -g -O1 $(WARN) -D_GNU_SOURCE -idirafter include -fno-omit-frame-pointer
@@ -26,8 +28,6 @@ $$(BUILD)/conform/$(1): $$(CONFORM_SRCS:tests/conform/%.c=$$(BUILD)/conform/$(1)
 endef
 $(eval $(call conform_program,ours,$(SAN_FLAGS),san))
 $(eval $(call conform_program,tsan,$(TSAN_FLAGS),tsan))
-# beside the timing of the sanitizers, as it is shipped
-$(eval $(call conform_program,plain,,hosted))
 
 CONFORM_PROGRAMS := $(addprefix $(BUILD)/conform/,linux ours tsan)
 

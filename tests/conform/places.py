@@ -136,7 +136,7 @@ class Scratch:
 
 
 def program(s, kind, roles, cid=(1, 1), link=(0, 0), env=None):
-    """The suite as a Linux process: kind is linux, ours, tsan or plain."""
+    """The suite as a Linux process: kind is linux, ours or tsan."""
     tag = s.tag if kind == "linux" else s.short  # an rpmsg name is short
     argv = [os.path.join(BUILD, "conform", kind), roles, tag] + [str(n) for n in cid + link]
     return Role(s, argv, env)
@@ -156,14 +156,14 @@ def one(kind):
     return place
 
 
-def vsock(guest):
+def vsock(guest, kind="ours"):
     """guest: the role that is the guest."""
     def place(s):
         path = s.path("vsock.sock")
         cid = (3, 2) if guest == "a" else (2, 3)
         host = "b" if guest == "a" else "a"
-        up = {host: program(s, "ours", host, cid, env={"AMPSOCK_LINK": f"vsock-device:{path},3"})}
-        up[guest] = program(s, "ours", guest, cid, env={"AMPSOCK_LINK": f"vhost-user:{path}"})
+        up = {host: program(s, kind, host, cid, env={"AMPSOCK_LINK": f"vsock-device:{path},3"})}
+        up[guest] = program(s, kind, guest, cid, env={"AMPSOCK_LINK": f"vhost-user:{path}"})
         return up
     place.__doc__ = f"two processes: {guest} is a vsock guest, the other its host"
     return place
@@ -177,6 +177,25 @@ def rpmsg(remote):
         return {remote: program(s, "ours", remote, env={"AMPSOCK_LINK": f"rpmsg-remote:{where}"}),
                 host: program(s, "ours", host, env={"AMPSOCK_LINK": f"rpmsg-host:{where}"})}
     place.__doc__ = f"two processes: {remote} is an rpmsg remote, the other its host"
+    return place
+
+
+def rpmsg_one(kind):
+    """Both ends of a link in one process: a's is link 0, b's link 1."""
+    def place(s):
+        where = f"{s.path('shm')},{s.path('bell')}"
+        return {"ab": program(s, kind, "ab", link=(0, 1),
+                              env={"AMPSOCK_LINK": f"rpmsg-remote:{where};rpmsg-host:{where}"})}
+    place.__doc__ = "one process, two threads: a is an rpmsg remote, b its host"
+    return place
+
+
+def proxied_one(kind):
+    """Both roles in one guest of the proxy."""
+    def place(s):
+        p = s.proxy(*ALLOW, links="g")
+        return {"ab": program(s, kind, "ab", env={"AMPSOCK_LINK": f"vhost-user:{p.dir.name}/g.sock"})}
+    place.__doc__ = "one process, two threads, through the proxy"
     return place
 
 
@@ -211,10 +230,13 @@ PLACES = {
     "one-tsan": (one("tsan"), VSOCK),
     "guest+host": (vsock("a"), VSOCK),
     "host+guest": (vsock("b"), VSOCK),
+    "guest+host-tsan": (vsock("a", "tsan"), VSOCK),
     "remote+host": (rpmsg("a"), RPMSG),
     "host+remote": (rpmsg("b"), RPMSG),
     "proxy+linux": (proxied("a"), INET),
     "linux+proxy": (proxied("b"), INET),
+    "remote+host-tsan": (rpmsg_one("tsan"), RPMSG),
+    "proxy-tsan": (proxied_one("tsan"), ["inet-stream", "inet-dgram"]),
     "proxy+proxy": (proxied("a", "b"), ["inet-stream", "inet-dgram"]),
 }
 
