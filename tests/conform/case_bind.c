@@ -72,7 +72,10 @@ static void bind_family(struct ct *t)
 	ct_addr_free(t, &a);
 	a.ss.ss_family = 77;
 	CT_ERR(bind(fd, (struct sockaddr *)&a.ss, a.len),
-	       t->tr->props & CT_UNIX ? EINVAL : EAFNOSUPPORT);
+	       t->tr->props & CT_UNIX || ct_linux_vsock(t, "AF_VSOCK `bind`, `connect`, an "
+							   "address of another family")
+		       ? EINVAL
+		       : EAFNOSUPPORT);
 }
 
 static void bind_short(struct ct *t)

@@ -260,6 +260,7 @@ static void linger_a(struct ct *t)
 	struct linger l = {.l_onoff = 1, .l_linger = 0};
 	int fd = ct_pair(t);
 
+	(void)ct_linux_vsock(t, "AF_VSOCK `close` with SO_LINGER of 0 s");
 	CT_OK(setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l)));
 	ct_close(t, fd);
 	ct_tell(t, "closed");

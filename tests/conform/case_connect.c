@@ -396,7 +396,9 @@ static void self_bound(struct ct *t)
 	int fd = ct_bound(t, 0, NULL);
 
 	ct_addr_self(t, fd, &a);
-	CT_ERR(connect(fd, (struct sockaddr *)&a.ss, a.len), t->tr->e_refused);
+	CT_ERR(connect(fd, (struct sockaddr *)&a.ss, a.len),
+	       ct_linux_vsock(t, "AF_VSOCK `connect`, nobody listens") ? EPROTO
+								       : t->tr->e_refused);
 }
 
 /* TCP: two that open at once, and both are one */
@@ -438,6 +440,8 @@ static void self_listener(struct ct *t)
 
 /* ---- wrong addresses ---- */
 
+#define OTHER_FAMILY "AF_VSOCK `bind`, `connect`, an address of another family"
+
 static void wrong_family(struct ct *t)
 {
 	struct ct_addr a;
@@ -446,7 +450,8 @@ static void wrong_family(struct ct *t)
 	ct_addr_free(t, &a);
 	a.ss.ss_family = 77;
 	CT_ERR(connect(fd, (struct sockaddr *)&a.ss, a.len),
-	       t->tr->props & CT_UNIX ? EINVAL : EAFNOSUPPORT);
+	       t->tr->props & CT_UNIX || ct_linux_vsock(t, OTHER_FAMILY) ? EINVAL
+									 : EAFNOSUPPORT);
 }
 
 static void short_address(struct ct *t)
@@ -486,6 +491,10 @@ static void reuse_b(struct ct *t)
 	CT_ERR(connect(fd, (struct sockaddr *)&a.ss, a.len), t->tr->e_refused);
 	ct_tell(t, "refused");
 	ct_wait(t, "listens");
+	if (ct_linux_vsock(t, "AF_VSOCK `connect` again, after a refusal")) {
+		CT_ERR(connect(fd, (struct sockaddr *)&a.ss, a.len), t->tr->e_refused);
+		CT_EQ(ct_get(t, fd, SOL_SOCKET, SO_ERROR), t->tr->e_refused);
+	}
 	CT_OK(connect(fd, (struct sockaddr *)&a.ss, a.len));
 	CT_EQ(ct_get(t, fd, SOL_SOCKET, SO_ERROR), 0);
 }

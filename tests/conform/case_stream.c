@@ -466,18 +466,15 @@ static void from_b(struct ct *t)
 
 static void fionread_a(struct ct *t)
 {
-	int fd = ct_pair(t), n = -1;
+	int fd = ct_pair(t);
 	char buf[16];
 
-	CT_OK(ioctl(fd, FIONREAD, &n));
-	CT_EQ(n, 0);
+	CT_EQ(ct_fionread(t, fd, 0), 0);
 	ct_tell(t, "send");
 	CT_EQ(recv(fd, buf, 10, MSG_PEEK | MSG_WAITALL), 10);
-	CT_OK(ioctl(fd, FIONREAD, &n));
-	CT_EQ(n, 10);
+	CT_EQ(ct_fionread(t, fd, 10), 10);
 	CT_EQ(recv(fd, buf, 4, 0), 4);
-	CT_OK(ioctl(fd, FIONREAD, &n));
-	CT_EQ(n, 6);
+	CT_EQ(ct_fionread(t, fd, 6), 6);
 	ct_tell(t, "done");
 }
 

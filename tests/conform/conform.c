@@ -87,6 +87,7 @@ const char *ct_errno_name(int err)
 		NAME(EOPNOTSUPP);
 		NAME(EPERM);
 		NAME(EPIPE);
+		NAME(EPROTO);
 		NAME(EPROTONOSUPPORT);
 		NAME(EPROTOTYPE);
 		NAME(ESHUTDOWN);
@@ -158,6 +159,14 @@ int ct_differs(struct ct *t, const char *row)
 		return 0;
 	say(t, "d", row);
 	return 1;
+}
+
+int ct_linux_vsock(struct ct *t, const char *row)
+{
+	if (!(t->tr->props & CT_VSOCK))
+		return 0;
+	(void)ct_differs(t, row);
+	return !!(t->has & CT_LINUX);
 }
 
 /* ---- the control channel ---- */
@@ -274,6 +283,7 @@ static const char *const prop_why[32] = {
 	"no socketpair() of this type",
 	"SHUT_RD is not told to the peer",
 	"an address may stay taken for a while",
+	"a send() that says EAGAIN may have sent a part",
 	[24] = "one thread a role",
 	[25] = "about this library",
 	[26] = "about Linux's own calls",

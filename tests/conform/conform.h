@@ -49,6 +49,7 @@
 #define CT_SOCKPAIR  0x00020000u /* socketpair(AF_UNIX) of this type */
 #define CT_RD_TOLD   0x00040000u /* the peer hears of SHUT_RD: EPIPE */
 #define CT_FREES     0x00080000u /* an address is free again as soon as its socket is closed */
+#define CT_WHOLE     0x00100000u /* a send() that says EAGAIN has sent nothing */
 /* What the place has where a role runs; given to ct_serve(). */
 #define CT_THREADS 0x01000000u /* ct_spawn() */
 #define CT_OURS	   0x02000000u /* these calls are this library's */
@@ -134,6 +135,12 @@ const char *ct_errno_name(int err);
  * which the runner looks up. What the case checks then is the difference.
  */
 int ct_differs(struct ct *t, const char *row);
+/*
+ * Linux's AF_VSOCK has a way of its own there, which this library has not taken over: true on
+ * Linux's AF_VSOCK, whose way the case then checks. On this library's it is a difference as
+ * above, and any other family is as this library.
+ */
+int ct_linux_vsock(struct ct *t, const char *row);
 
 /* ---- the control channel ---- */
 
@@ -195,6 +202,8 @@ void ct_quiet(struct ct *t);
 unsigned long ct_stuff(struct ct *t, int fd, const void *buf, size_t len);
 /* connect() that does not wait, its end waited for: 0 or the errno. */
 int ct_connect_nb(struct ct *t, int fd, const struct ct_addr *a);
+/* FIONREAD; where Linux has none, `none`. */
+int ct_fionread(struct ct *t, int fd, int none);
 /* Until FIONREAD says n, which no call here can be woken by. */
 void ct_until(struct ct *t, int fd, int n);
 /* getsockname() */
