@@ -4,6 +4,7 @@
 #   $(BUILD)/conform/linux    Linux's own calls: the oracle
 #   $(BUILD)/conform/ours     the library, under the address sanitizer
 #   $(BUILD)/conform/tsan     the same under the thread sanitizer
+#   $(BUILD)/fw/BOARD-conform/conform.elf    the library in firmware
 #
 # tests/conform/README.md says how it works.
 
@@ -29,10 +30,32 @@ endef
 $(eval $(call conform_program,ours,$(SAN_FLAGS),san))
 $(eval $(call conform_program,tsan,$(TSAN_FLAGS),tsan))
 
+# In firmware, on a board of each kind of link: $(BUILD)/fw/BOARD-conform/conform.elf. The suite
+# wants more sockets than a core usually has, and its channel is the console.
+CONFORM_BOARDS := qemu-virt-aarch64 qemu-mps2
+CONFORM_FW     := -DAMPSOCK_SOCKETS=128 -DAMPSOCK_ADDRINFO=64 -DAMPSOCK_RPMSG_NAMES=64 -DAMPSOCK_RPMSG_HOLD=32 \
+	-DBOARD_CONSOLE_LEN=16384
+
+# $(1): board, $(2): directory
+define conform_board
+$(call fw_board,$(1),$(2),$(FW_SPECS))
+fw_cflags.$(2) += $(CONFORM_FW)
+
+$(2)/conform/%.o: tests/conform/%.c
+	@mkdir -p $$(@D)
+	$(Q)$($(1).cross)gcc $$(fw_cflags.$(2)) $$(DEPFLAGS) -c $$< -o $$@
+
+$(2)/conform.elf: $(patsubst tests/conform/%.c,$(2)/conform/%.o,$(filter-out %/main_hosted.c,$(CONFORM_SRCS)) tests/conform/main_fw.c) \
+		$$(fw_objs.$(2)) $$(fw_link_obj.$(2)) $(2)/libampsock.a $$(fw_script.$(2))
+	$$(fw_link.$(2))
+endef
+$(foreach b,$(CONFORM_BOARDS),$(eval $(call conform_board,$(b),$(BUILD)/fw/$(b)-conform)))
+
 CONFORM_PROGRAMS := $(addprefix $(BUILD)/conform/,linux ours tsan)
 
 .PHONY: conform-programs check-conform
-conform-programs: $(CONFORM_PROGRAMS) $(BUILD)/san/ampsock-proxy linux-base
+conform-programs: $(CONFORM_PROGRAMS) $(BUILD)/san/ampsock-proxy linux-base \
+	$(CONFORM_BOARDS:%=$(BUILD)/fw/%-conform/conform.elf)
 
 check-conform: ## one suite of socket programs on Linux's families and on ours (2 min)
 	@tests/run --build $(BUILD) conform

@@ -17,6 +17,7 @@ import re
 import sys
 import time
 
+import places_fw  # noqa: F401: adds to PLACES
 import places_linux  # noqa: F401: adds to PLACES
 from places import BUILD, HERE, PLACES, Pair
 

@@ -14,7 +14,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "proxy", "lib"))
-from harness import BUILD, Proxy  # noqa: E402
+from harness import BUILD, ROOT, Proxy  # noqa: E402
 
 ENV = {"ASAN_OPTIONS": "detect_stack_use_after_return=1:detect_leaks=0:exitcode=99",
        "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
@@ -98,16 +98,20 @@ class Scratch:
     def path(self, name):
         return os.path.join(self.dir.name, name)
 
-    def proxy(self, *rules, links=("g",)):
-        """ampsock-proxy with a vsock link for each name, all with these rules."""
+    def proxy(self, *rules, links=("g",), more=()):
+        """ampsock-proxy with a link for each of links, all with these rules; more: of its arguments.
+
+        A link is a name, which is a vsock link's, or is spelled out.
+        """
         def args(p):
             out = []
             for i, name in enumerate(links):
-                out += ["--link", f"vhost-user-vsock:{p.dir.name}/{name}.sock,cid={3 + i},name={name}"]
+                out += ["--link", name if ":" in name else
+                        f"vhost-user-vsock:{p.dir.name}/{name}.sock,cid={3 + i},name={name}"]
                 for rule in rules:  # they belong to the link before them
                     key, text = rule.split(" ", 1)
                     out += ["--" + key, text]
-            return out
+            return out + list(more)
 
         p = Proxy(args=args)
         self.proxies.append(p)
