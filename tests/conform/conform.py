@@ -119,7 +119,8 @@ class Column:
             if row.replace("`", "") not in ROWS:
                 fails.append(f'docs/posix.md has no row "{row}" under "{SECTION[3:]}"')
         if fails:
-            self.results[case] = ("fail", "; ".join(fails))
+            log = [x for r in self.pair.scratch.roles for x in r.words()[-3:]]
+            self.results[case] = ("fail", "; ".join(fails + [f"log: {' | '.join(log)}"] * bool(log)))
         elif differs:
             self.results[case] = ("differs", "; ".join(sorted(set(differs))))
         else:
