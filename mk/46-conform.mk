@@ -34,5 +34,5 @@ CONFORM_PROGRAMS := $(addprefix $(BUILD)/conform/,linux ours tsan)
 .PHONY: conform-programs check-conform
 conform-programs: $(CONFORM_PROGRAMS) $(BUILD)/san/ampsock-proxy
 
-check-conform: ## one suite of socket programs on Linux's families and on ours (2 min)
+check-conform: ## one suite of socket programs on Linux's families and on ours (1 min)
 	@tests/run --build $(BUILD) conform
