@@ -26,6 +26,7 @@ SECTION = "## Where we differ from Linux"
 CASE_S = 10      # a case; an emulated or loaded machine is given TIMES of it
 TIMES = float(os.environ.get("CONFORM_TIMES", "3"))
 AFTER_FAIL_S = 2  # for the other role, once one has failed
+LOST_MAX = 4      # pairs that hang or do not come up, until a transport is given up
 
 
 def rows_of_differences():
@@ -49,11 +50,14 @@ class Column:
         self.cases = []
         self.pair = None
         self.seconds = 0.0
-        self.restarts = 0
+        self.lost = 0
 
     def start(self):
-        """Both roles up, and the link between them."""
-        self.pair = Pair(self.place)
+        """Both roles up, and the link between them. A complaint, or nothing."""
+        try:
+            self.pair = Pair(self.place)
+        except OSError as e:
+            return f"{e} (make conform-programs builds what is needed)"
         _, bad = self.pair.collect("ready", 30 * TIMES)
         if not bad:
             bad = self.list()
@@ -109,19 +113,22 @@ class Column:
         if self.skips[case]:
             self.results[case] = ("skip", self.skips[case])
             return
-        if not self.pair:
-            self.restarts += 1
+        bad = f"not run: {self.lost} pairs were lost before" if self.lost >= LOST_MAX else ""
+        if not bad and not self.pair:
             bad = self.start()
-            if bad:
-                self.stop(kill=True)
-                self.results[case] = ("fail", "does not start: " + bad)
-                return
+        if bad:
+            self.lost += 1
+            self.stop(kill=True)
+            self.results[case] = ("fail", bad)
+            return
         fails, differs, usable = self.run(case)
+        self.lost += not usable
         for row in differs:
             if row.replace("`", "") not in ROWS:
                 fails.append(f'docs/posix.md has no row "{row}" under "{SECTION[3:]}"')
         if fails:
-            self.results[case] = ("fail", "; ".join(fails))
+            log = [x for r in self.pair.scratch.roles for x in r.words()[-3:]]
+            self.results[case] = ("fail", "; ".join(fails + [f"log: {' | '.join(log)}"] * bool(log)))
         elif differs:
             self.results[case] = ("differs", "; ".join(sorted(set(differs))))
         else:
@@ -250,6 +257,9 @@ def main():
     if not columns:
         print("conform.py: no transport has that in its name: see --list", file=sys.stderr)
         return 2
+    if opt.jobs < 1:
+        print("conform.py: --jobs: 1 or more", file=sys.stderr)
+        return 2
 
     def wanted(case):
         return not opt.case or any(t in case for t in opt.case)
@@ -263,6 +273,9 @@ def main():
 
     with concurrent.futures.ThreadPoolExecutor(opt.jobs) as pool:
         list(pool.map(go, columns))
+    if not any(c.results for c in columns):
+        print("conform.py: no case has that in its name: see build/conform.md", file=sys.stderr)
+        return 2
     return outcome(columns, opt)
 
 

@@ -33,7 +33,7 @@ class Role:
         self.left = b""
         self.noise = []
         self.proc = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.err,
-                                     cwd=cwd, env={**os.environ, **ENV, **(env or {})})
+                                     cwd=cwd, env={**os.environ, **ENV, "AMPSOCK_LOG": "1", **(env or {})})
         scratch.roles.append(self)
 
     def say(self, line):
