@@ -274,6 +274,7 @@ static const char *const prop_why[32] = {
 	"no socketpair() of this type",
 	"SHUT_RD is not told to the peer",
 	"an address may stay taken for a while",
+	"not AF_INET",
 	[24] = "one thread a role",
 	[25] = "about this library",
 	[26] = "about Linux's own calls",
