@@ -283,6 +283,7 @@ static const char *const prop_why[32] = {
 	"no socketpair() of this type",
 	"SHUT_RD is not told to the peer",
 	"an address may stay taken for a while",
+	"not AF_INET",
 	"a send() that says EAGAIN may have sent a part",
 	[24] = "one thread a role",
 	[25] = "about this library",

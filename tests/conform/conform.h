@@ -49,7 +49,8 @@
 #define CT_SOCKPAIR  0x00020000u /* socketpair(AF_UNIX) of this type */
 #define CT_RD_TOLD   0x00040000u /* the peer hears of SHUT_RD: EPIPE */
 #define CT_FREES     0x00080000u /* an address is free again as soon as its socket is closed */
-#define CT_WHOLE     0x00100000u /* a send() that says EAGAIN has sent nothing */
+#define CT_V4	     0x00100000u /* AF_INET */
+#define CT_WHOLE     0x00200000u /* a send() that says EAGAIN has sent nothing */
 /* What the place has where a role runs; given to ct_serve(). */
 #define CT_THREADS 0x01000000u /* ct_spawn() */
 #define CT_OURS	   0x02000000u /* these calls are this library's */
