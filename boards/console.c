@@ -11,7 +11,11 @@
 #include "../src/port/port.h"
 #include "../src/socket/fd.h"
 
-#define RING_LEN 256u /* a power of two */
+/* A power of two. */
+#ifndef BOARD_CONSOLE_LEN
+#define BOARD_CONSOLE_LEN 256
+#endif
+#define RING_LEN (BOARD_CONSOLE_LEN + 0u)
 
 /* Interrupt writes head and drops, the thread writes tail. */
 static struct {

@@ -3,7 +3,8 @@
  * Before main() of an example that runs as a Linux process with the library inside:
  * AMPSOCK_LINK=vhost-user:PATH brings a link up, vsock-device:PATH,CID waits for one,
  * rpmsg-remote:FILE,BELL and rpmsg-host:FILE,BELL are the two ends of another kind, and
- * rpmsg-device:PATH is the remote of a kernel's rpmsg bus; without it only CID 1 exists.
+ * rpmsg-device:PATH is the remote of a kernel's rpmsg bus; several are separated by ';'.
+ * Without it only CID 1 exists.
  * AMPSOCK_LOG=1 prints the library's log. Standard input and output become descriptors of
  * the library, so that select() works over console and sockets.
  */
@@ -120,17 +121,21 @@ static int link_up(const char *link)
 
 __attribute__((constructor)) static void bring_up(void)
 {
-	const char *link = getenv("AMPSOCK_LINK");
-	int err;
+	const char *links = getenv("AMPSOCK_LINK");
+	char *list, *link, *save;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (getenv("AMPSOCK_LOG"))
 		amp_log_hook(print_log);
 	amp_fd_console(&console_ops);
-	if (!link)
+	if (!links)
 		return;
-	err = link_up(link);
-	if (err) {
+	list = strdup(links); /* for the life of the process */
+	for (link = strtok_r(list, ";", &save); link; link = strtok_r(NULL, ";", &save)) {
+		int err = link_up(link);
+
+		if (!err)
+			continue;
 		fprintf(stderr, "AMPSOCK_LINK=%s: %s\n", link,
 			err == -EINVAL ? "expected vhost-user:PATH, vsock-device:PATH,CID, "
 					 "rpmsg-remote:FILE,BELL, rpmsg-host:FILE,BELL or "

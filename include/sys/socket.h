@@ -175,8 +175,8 @@ struct linger {
 /*
  * socket - a new descriptor, the lowest free one. type: SOCK_* | SOCK_NONBLOCK |
  * SOCK_CLOEXEC; protocol: 0 or the type's own (IPPROTO_TCP, IPPROTO_UDP).
- * -1 with EAFNOSUPPORT, ESOCKTNOSUPPORT (the family has no such type), EPROTONOSUPPORT,
- * EINVAL (unknown flag), EMFILE (AMPSOCK_SOCKETS are in use), ENOBUFS. POSIX.1-2017.
+ * -1 with EAFNOSUPPORT, ESOCKTNOSUPPORT (the family has no such type; unknown flag),
+ * EPROTONOSUPPORT, EMFILE (AMPSOCK_SOCKETS are in use), ENOBUFS. POSIX.1-2017.
  */
 int socket(int domain, int type, int protocol);
 

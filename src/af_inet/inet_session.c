@@ -343,8 +343,10 @@ int amp_inet_note(unsigned op, unsigned len, uint32_t a, uint32_t b)
 	uint8_t p[AMP_OFF_CTL_LEN + 8];
 	int r;
 
-	if (ses.ctl.state != AMP_INET_CONN || /* or: a request is half out */
-	    (ses.req == REQ_SENT && ses.off < amp_le16(amp_inet_frame)))
+	if (ses.ctl.state != AMP_INET_CONN || /* or: a request is half out; one that is not
+					       * begun comes later: who closes a listener and
+					       * binds its port again means RELEASE first */
+	    (ses.req == REQ_SENT && ses.off && ses.off < amp_le16(amp_inet_frame)))
 		return -EAGAIN;
 	put_ctl(p, op, len, len == AMP_OFF_CTL_LEN ? a : ++ses.seq);
 	amp_put_le32(p + 8, a);

@@ -69,6 +69,8 @@ struct amp_end_ops {
 	void (*want)(struct amp_end *end);
 	/* Nothing more is written: the peer sees EOF behind what was. */
 	void (*shut)(struct amp_end *end);
+	/* Nothing more is taken from the peer, which hears of it; NULL: it cannot be told. */
+	void (*deafen)(struct amp_end *end);
 	/* The last calls: abnormal (the peer sees a reset), orderly. */
 	void (*reset)(struct amp_end *end);
 	void (*close)(struct amp_end *end);

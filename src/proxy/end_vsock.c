@@ -502,6 +502,15 @@ static void v_shut(struct amp_end *end)
 	amp_work_queue(&e->vl->work);
 }
 
+static void v_deafen(struct amp_end *end)
+{
+	struct amp_end_vsock *e = of(end);
+
+	if (!e->gone)
+		amp_vsock_shutdown(&e->vl->vs, &e->c, AMP_VSOCK_SHUTDOWN_RCV);
+	amp_work_queue(&e->vl->work);
+}
+
 static void let_go(struct amp_end_vsock *e)
 {
 	e->let_go = true;
@@ -546,7 +555,7 @@ static void v_text(const struct amp_end *end, char *dst, size_t len)
 #define COMMON_OPS                                                                   \
 	.name = "vsock", .write = v_write, .reserve = v_reserve, .commit = v_commit, \
 	.resume = v_resume, .space = v_space, .want = v_want, .shut = v_shut,        \
-	.reset = v_reset, .close = v_close, .text = v_text
+	.deafen = v_deafen, .reset = v_reset, .close = v_close, .text = v_text
 
 static const struct amp_end_ops in_ops = {COMMON_OPS, .accept = v_accept};
 static const struct amp_end_ops out_ops = {COMMON_OPS};

@@ -13,9 +13,9 @@
  * How much is reserved adapts: it doubles while reads fill it and shrinks to what they
  * brought, so that a one-byte request takes one ring buffer and bulk takes many.
  *
- * EOF of one side becomes shut() of the other. When both sides have sent EOF (or take
- * no more) both ends are closed in good order. An end that fails takes the other down
- * with a reset.
+ * EOF of one side becomes shut() of the other; one that takes no more becomes deafen(),
+ * where there is such a thing (not in TCP). When both sides have sent EOF (or take no more)
+ * both ends are closed in good order. An end that fails takes the other down with a reset.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -204,7 +204,9 @@ static void flow_event(struct amp_end *end, enum amp_end_event event)
 		flow_eof(f, side);
 		break;
 	case AMP_END_DEAF:
-		/* whatever the other side still sends has no reader */
+		/* whatever the other side still sends has no reader: where it can hear, it hears */
+		if (other->ops->deafen && !f->eof[!side])
+			other->ops->deafen(other);
 		flow_eof(f, !side);
 		break;
 	case AMP_END_FAILED:

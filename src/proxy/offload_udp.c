@@ -482,7 +482,8 @@ static void udp_event(struct amp_end *end, enum amp_end_event event)
 
 	if (event == AMP_END_WRITABLE) {
 		udp_writable(u);
-	} else if (event == AMP_END_EOF || event == AMP_END_DEAF) {
+	} else if (event == AMP_END_EOF) {
+		/* not DEAF, which comes with the same close: what was sent before goes out */
 		end->ops->close(end);
 		udp_gone(u);
 	} else if (event == AMP_END_FAILED) {
@@ -628,6 +629,7 @@ void amp_udp_open(struct amp_session *ses, struct amp_end *carrier,
 	u->o.type = AMP_OFF_DGRAM;
 	u->watch.fd = -1;
 	u->work.run = udp_run;
+	u->writable = true; /* as every new socket; the loop may say so too late */
 	u->end = carrier;
 	u->max_payload =
 		(o->max_frame < UINT16_MAX ? o->max_frame : UINT16_MAX) - AMP_OFF_UDP_LEN;

@@ -226,14 +226,18 @@ static ssize_t message_begin(struct amp_sock *s, const struct amp_msg *m)
 	return s->sub & SUB_TX_PART ? -EAGAIN : window_for(s, m->len);
 }
 
-/* n as vsock_sendmsg() returns it. */
+/*
+ * n as vsock_sendmsg() returns it. Others are woken only by who kept them out: a sender without
+ * room that woke them would be woken by them, and so on for ever.
+ */
 static void message_sent(struct amp_sock *s, const struct amp_msg *m, ssize_t n)
 {
-	s->sub &= (uint8_t)~SUB_TX_PART;
-	if ((n == -EAGAIN && m->done) || (n > 0 && m->done + (size_t)n < m->len))
+	if ((n == -EAGAIN && m->done) || (n > 0 && m->done + (size_t)n < m->len)) {
 		s->sub |= SUB_TX_PART;
-	else
+	} else if (s->sub & SUB_TX_PART) {
+		s->sub &= (uint8_t)~SUB_TX_PART;
 		amp_sock_changed(s); /* the next sender's turn */
+	}
 }
 
 static __attribute__((noinline)) ssize_t send_any(struct amp_sock *s, const struct amp_msg *m,
