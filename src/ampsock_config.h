@@ -103,7 +103,7 @@
 #ifndef AMPSOCK_INDIRECT
 #define AMPSOCK_INDIRECT AMPSOCK_VSOCK
 #endif
-/* 1: short ways for what most packets are; 0: they are all alike, and 600 bytes are saved */
+/* 1: short ways for what most packets are; 0: they are all alike, and 1 KiB is saved */
 #ifndef AMPSOCK_FAST
 #ifdef __OPTIMIZE_SIZE__
 #define AMPSOCK_FAST 0
@@ -134,8 +134,8 @@ _Static_assert(AMPSOCK_VSOCK_BUF_LEN >= 128 && AMPSOCK_VSOCK_BUF_LEN <= 65536 + 
 		       AMPSOCK_VSOCK_BUF_LEN % 4 == 0,
 	       "AMPSOCK_VSOCK_BUF_LEN: 128 to 65580, a multiple of 4");
 _Static_assert(AMPSOCK_RPMSG >= 0 && AMPSOCK_RPMSG <= 16, "AMPSOCK_RPMSG: 0 to 16");
-_Static_assert(AMPSOCK_RPMSG_NAMES >= 2 && AMPSOCK_RPMSG_NAMES <= 255,
-	       "AMPSOCK_RPMSG_NAMES: 2 to 255");
+_Static_assert(AMPSOCK_RPMSG_NAMES >= 2 && AMPSOCK_RPMSG_NAMES <= 254,
+	       "AMPSOCK_RPMSG_NAMES: 2 to 254");
 _Static_assert(AMPSOCK_RPMSG_HOLD >= 1 && AMPSOCK_RPMSG_HOLD <= 127,
 	       "AMPSOCK_RPMSG_HOLD: 1 to 127");
 _Static_assert(AMP_IS_POW2(AMPSOCK_HASH), "AMPSOCK_HASH: a power of two");

@@ -520,9 +520,9 @@ static ssize_t inet_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 	c = amp_inet_stream(s, &err);
 	if (!c)
 		return err;
-	c->want = s->want;
-	if (s->want)
-		s->want->at = c;
+	amp_sock_set_want(c, amp_sock_want(s));
+	if (amp_sock_want(s))
+		amp_sock_want(s)->at = c;
 	n = c->fam->recvmsg(c, m, flags);
 	/* all read, and soon we know why there is no more */
 	return n <= 0 && m->len && amp_inet(s)->state == AMP_INET_RSTWAIT ? -EAGAIN : n;

@@ -77,11 +77,7 @@ uint8_t amp_inet_answer[AMP_OFF_OPEN_LEN] __attribute__((aligned(4)));
 
 struct amp_sock *amp_inet_next(const struct amp_sock *s)
 {
-	struct amp_sock *t = amp_sock_next(s);
-
-	while (t && t->fam != &amp_inet_family)
-		t = amp_sock_next(t);
-	return t;
+	return amp_sock_next_of(s, &amp_inet_family);
 }
 
 /* ---- carriers ---- */
@@ -144,9 +140,8 @@ static void put_open(unsigned op, const struct amp_inet *i, const struct amp_soc
 	amp_put_le32(p + AMP_OFF_O_BOUND_ID, i->id);
 	amp_put_le32(p + AMP_OFF_O_OPTS_SET, (uint32_t)i->opts_set << 1);
 	amp_put_le32(p + AMP_OFF_O_OPTS, (uint32_t)i->opts << 1);
-	for (unsigned k = 0; k < 3; k++)
-		amp_put_le16(p + AMP_OFF_O_KEEP + 2 * k, i->keep[k]);
-	p[AMP_OFF_O_LINGER] = (uint8_t)(s->linger_s + 1); /* 255, not set, becomes 0 */
+	memcpy(p + AMP_OFF_O_KEEP, i->keep, sizeof(i->keep)); /* as le.h: little-endian */
+	p[AMP_OFF_O_LINGER] = (uint8_t)(s->linger_s + 1);     /* 255, not set, becomes 0 */
 	amp_inet_addr_copy(p + AMP_OFF_O_PEER, i->peer);
 	amp_inet_addr_copy(p + AMP_OFF_O_LOCAL, i->local);
 }
@@ -413,11 +408,11 @@ static bool take_frame(const uint8_t *h, unsigned len)
 }
 
 /* True: something came. */
-static bool ctl_input(void)
+static unsigned ctl_input(void)
 {
 	struct amp_sock *c = ses.ctl.carrier;
 	uint8_t h[AMP_OFF_CTL_LEN];
-	bool any = false;
+	unsigned any = 0; /* a word: bytes are made bytes each time */
 
 	while (!ses.violated && amp_inet_take(c, h, sizeof(h), MSG_PEEK)) {
 		unsigned len = amp_le16(h);
@@ -426,7 +421,7 @@ static bool ctl_input(void)
 		if (ok && amp_rxring_used(&c->rx) < len)
 			break;
 		ses.missed = 0;
-		any = true;
+		any = 1;
 		ses.violated = !ok || !take_frame(h, len);
 	}
 	if (ses.violated)
@@ -505,7 +500,7 @@ static void step_all(void)
 
 static bool session_work(uint32_t now_ms)
 {
-	bool any = ses.poked;
+	unsigned any = ses.poked;
 	int r;
 
 	ses.poked = false;

@@ -14,8 +14,8 @@
  * Raw sockets are in rpmsg_raw.c, listeners in rpmsg_listen.c.
  *
  * connect() by name looks into the link's table. If the name is not there the socket waits
- * (SUB_WAIT) for the announcement, whether its caller does or not: the hook that hears of it
- * goes on with the connect, a deadline ends it with ECONNREFUSED.
+ * (SUB_WAIT) for the announcement, whether its caller does or not: each turn of a link looks
+ * again and goes on with the connect, a deadline ends it with ECONNREFUSED.
  *
  * close() takes the endpoints with it. A named one must be withdrawn, which takes a buffer,
  * so the slot may stay for a while (SUB_CLOSED) until the bus says that it is out.
@@ -49,9 +49,13 @@ _Static_assert(
 	"struct amp_raddr");
 
 /* Not worth a copy wherever it is called. */
+#if AMPSOCK_FAST
 #define RARE __attribute__((noinline, cold))
+#else
+#define RARE
+#endif
 
-static unsigned waiting; /* l: sockets with SUB_WAIT */
+bool amp_rsock_waits; /* l */
 
 static int rpmsg_create(struct amp_sock *s, int type, int protocol)
 {
@@ -64,11 +68,7 @@ static int rpmsg_create(struct amp_sock *s, int type, int protocol)
 /* The next socket of this family: as amp_sock_next(). */
 static struct amp_sock *next_of_us(const struct amp_sock *s)
 {
-	struct amp_sock *next = amp_sock_next(s);
-
-	while (next && next->fam != &amp_rpmsg_family)
-		next = amp_sock_next(next);
-	return next;
+	return amp_sock_next_of(s, &amp_rpmsg_family);
 }
 
 /* ---- addresses ---- */
@@ -85,14 +85,14 @@ int amp_raddr_get(const struct amp_sock *s, const struct sockaddr *addr, socklen
 		return -EAFNOSUPPORT;
 	if (len < sizeof(*to))
 		return -EINVAL;
-	memcpy(to, addr, sizeof(*to)); /* the caller's may lie anywhere */
+	amp_copy(to, addr, sizeof(*to)); /* the caller's may lie anywhere */
 	end = memchr(to->name, '\0', max);
 	if (!end)
 		return -ENAMETOOLONG;
 	/* The suffix of streams is ours, the front door's name only a carrier's: nobody but this
 	 * library makes a socket without descriptor. */
 	if ((end >= to->name + SUFFIX_LEN &&
-	     memcmp(end - SUFFIX_LEN, AMP_RSTREAM_SUFFIX, SUFFIX_LEN) == 0) ||
+	     amp_le16(end - SUFFIX_LEN) == amp_le16(AMP_RSTREAM_SUFFIX)) ||
 	    (!(s->flags & AMP_SF_ORPHAN) && strcmp(to->name, AMP_RSTREAM_DOOR) == 0))
 		return -EINVAL;
 	if (to->link != RPMSG_LINK_ANY && to->link >= AMPSOCK_RPMSG)
@@ -110,37 +110,39 @@ static bool meant(unsigned link, unsigned i)
 	return AMPSOCK_RPMSG == 1 || (uint8_t)link == AMP_RLINK_ANY || link == i;
 }
 
-/* The newest announcement of to->name on l. */
-static bool name_find(const struct amp_rlink *l, struct amp_raddr *to)
+/* The newest announcement of name on l, which has none while it is down; NULL: none. */
+static const struct amp_rname *name_find(const struct amp_rlink *l, const char *name)
 {
 	const struct amp_rname *n = l->names + l->name_cnt;
 
-	while (n > l->names) {
-		n--;
-		if (strcmp(n->name, to->name) == 0) {
-			to->addr = n->addr;
-			return true;
-		}
+	while (n-- > l->names) {
+		if (strcmp(n->name, name) == 0)
+			return n;
 	}
-	return false;
+	return NULL;
 }
 
-struct amp_rlink *amp_raddr_find(struct amp_raddr *to, int *err)
+struct amp_rlink *amp_raddr_find(unsigned on, const char *name, uint32_t *addr, int *err)
 {
+	const struct amp_rname *n;
+
 	*err = -ENETUNREACH;
 	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
 		struct amp_rlink *l = &amp_rlinks[i];
 
-		if (!meant(to->link, i) || !amp_rlink_exists(i))
+		if (!meant(on, i) || !amp_rlink_exists(i))
 			continue;
-		if (to->name[0]) {
-			/* it may yet come, also when the peer is late */
-			*err = -EAGAIN;
-			if (l->l.up && name_find(l, to))
+		if (!*name) {
+			if (amp_rlink_is_up(l))
 				return l;
-		} else if (l->l.up) {
+			continue;
+		}
+		n = name_find(l, name);
+		if (n) {
+			*addr = n->addr;
 			return l;
 		}
+		*err = -EAGAIN; /* it may yet come, also when the peer is late */
 	}
 	return NULL;
 }
@@ -179,8 +181,8 @@ void amp_rsock_finish(struct amp_sock *s)
 void amp_rsock_gone(struct amp_sock *s, struct amp_rpmsg_ept *ept)
 {
 	ept->kind = 0;
-	if ((s->sub & SUB_CLOSED) && close_all(s))
-		amp_sock_free(s);
+	if (s->sub & SUB_CLOSED)
+		amp_rsock_finish(s);
 }
 
 /* One on each link meant, all at the same address. */
@@ -202,7 +204,7 @@ static int open_some(struct amp_sock *s, unsigned on, uint32_t addr, const char 
 		}
 		p->ept[i].kind = AMP_REPT_BOUND;
 		addr = p->ept[i].addr;
-		if (name && l->l.up)
+		if (name && amp_rlink_is_up(l))
 			amp_runner_due(&l->l.runner);
 	}
 	return 0;
@@ -271,8 +273,8 @@ static int rpmsg_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t
 	(void)close_all(s); /* one that a datagram was sent from */
 	strcpy(p->name, at.name);
 	p->bound_on = (uint8_t)at.link;
-	/* a carrier's listener, or else such a name has been refused */
-	if (AMPSOCK_INET && strcmp(at.name, AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX) == 0)
+	/* without descriptor: the carriers' listener, and that is for the front door */
+	if (AMPSOCK_INET && (s->flags & AMP_SF_ORPHAN))
 		s->sub |= SUB_DOOR;
 	else
 		r = amp_rsock_open(s, at.link, at.addr, s->type == SOCK_DGRAM);
@@ -290,13 +292,11 @@ static int rpmsg_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t
 
 static void unwait(struct amp_sock *s)
 {
-	struct amp_rsock *p = amp_rsock(s);
-
 	if (!(s->sub & SUB_WAIT))
 		return;
 	s->sub &= (uint8_t)~SUB_WAIT;
-	waiting--;
-	memset(p->wait, 0, sizeof(p->wait)); /* and with it what lies there else */
+	/* and with it what lies there else */
+	memset(amp_rsock(s)->wait, 0, sizeof(amp_rsock(s)->wait));
 }
 
 /* Its buffers go back, and what it had reserved: there are some only with a link. */
@@ -304,7 +304,7 @@ static void raw_release(struct amp_sock *s)
 {
 	if (s->flags & AMP_SF_RESERVED)
 		amp_rpmsg_unreserve(s);
-	amp_rraw_drop(s, true);
+	amp_rraw_drop(s);
 }
 
 /* No peer: what of the last one is left goes. */
@@ -315,18 +315,6 @@ static RARE void disconnect(struct amp_sock *s)
 	s->flags &= FRESH & (uint16_t)~AMP_SF_CONNECTED;
 }
 
-/* A connect() has come to nothing, and its caller may not be there to hear it. */
-static RARE void failed(struct amp_sock *s, int err)
-{
-	if (s->type != SOCK_DGRAM) {
-		amp_sock_reset(s, err);
-		return;
-	}
-	s->flags &= (uint16_t)~AMP_SF_CONNECTING;
-	s->err = (uint8_t)err;
-	amp_sock_changed(s);
-}
-
 static int wait_for(struct amp_sock *s, const struct amp_raddr *to)
 {
 	struct amp_rsock *p = amp_rsock(s);
@@ -334,7 +322,7 @@ static int wait_for(struct amp_sock *s, const struct amp_raddr *to)
 	if (!(s->sub & SUB_WAIT)) {
 		disconnect(s);
 		s->sub |= SUB_WAIT;
-		waiting++;
+		amp_rsock_waits = true;
 		p->deadline_ms = amp_port_now_ms() +
 				 (s->sndtimeo_ms ? s->sndtimeo_ms : AMPSOCK_CONNECT_MS);
 	}
@@ -364,7 +352,7 @@ static int start_stream(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 		return r;
 	(void)close_all(s);
 	stream_anew(s);
-	s->link = l->l.index;
+	s->link = amp_rlink_id(l);
 	rc->ept.addr = local;
 	rc->ept.kind = AMP_REPT_CONN;
 	rc->c.buf_alloc = AMPSOCK_RING_LEN;
@@ -389,7 +377,7 @@ static int start_raw(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 		return r;
 	disconnect(s);
 	amp_rsock(s)->peer = addr;
-	s->link = l->l.index;
+	s->link = amp_rlink_id(l);
 	s->flags |= AMP_SF_CONNECTED;
 	s->flags &= (uint16_t)~AMP_SF_CONNECTING;
 	amp_sock_changed(s);
@@ -433,7 +421,7 @@ static int rpmsg_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 	/* a service is announced for who connects to it, not from */
 	if (s->type == SOCK_STREAM && (s->flags & AMP_SF_BOUND) && amp_rsock(s)->name[0])
 		return -EINVAL;
-	l = amp_raddr_find(&to, &r);
+	l = amp_raddr_find(to.link, to.name, &to.addr, &r);
 	if (l)
 		return start(s, l, to.addr);
 	return r == -EAGAIN ? wait_for(s, &to) : r;
@@ -446,77 +434,83 @@ void amp_rsock_withdrawn(struct amp_rlink *l, uint32_t addr)
 	while ((s = next_of_us(s)) != NULL) {
 		/* a stream has an end of its own */
 		if (s->type == SOCK_SEQPACKET && (s->flags & AMP_SF_CONNECTED) &&
-		    s->link == l->l.index && amp_rsock(s)->peer == addr)
+		    !amp_rsock_elsewhere(s, l) && amp_rsock(s)->peer == addr)
 			s->flags |= AMP_SF_EOF | AMP_SF_HUP;
 	}
 }
 
-int32_t amp_rsock_wait(struct amp_rlink *l, const char *name, uint32_t addr)
+int32_t amp_rsock_wait(void)
 {
+	uint32_t now_ms = amp_port_now_ms(), addr;
 	struct amp_sock *s = NULL;
 	int32_t next = -1, left;
-	uint32_t now_ms;
 	int r;
 
-	if (!waiting)
-		return -1;
-	now_ms = amp_port_now_ms();
 	while ((s = next_of_us(s)) != NULL) {
-		struct amp_rsock *p = amp_rsock(s);
+		const struct amp_rsock *p = amp_rsock(s);
+		struct amp_rlink *l;
 
 		if (!(s->sub & SUB_WAIT))
 			continue;
 		left = (int32_t)(p->deadline_ms - now_ms);
-		r = -ECONNREFUSED;
-		if (name && meant(p->wait_on, amp_rlink_index(l)) && strcmp(p->wait, name) == 0)
+		l = amp_raddr_find(p->wait_on, p->wait, &addr, &r);
+		if (l) {
 			r = start(s, l, addr);
-		else if (left <= 0)
+		} else if (left <= 0) {
 			unwait(s);
-		else
+			r = -ECONNREFUSED;
+		} else {
 			next = amp_sooner(next, left);
-		if (!(s->sub & SUB_WAIT) && r && r != -EAGAIN)
-			failed(s, -r);
+		}
+		if (r && r != -EAGAIN)
+			amp_rsock_over(s, -r);
 	}
+	amp_rsock_waits = next >= 0;
 	return next;
 }
 
 /* ---- the end ---- */
+
+void amp_rsock_over(struct amp_sock *s, int err)
+{
+	s->flags &= (uint16_t) ~(AMP_SF_CONNECTED | AMP_SF_CONNECTING);
+	if (s->type != SOCK_DGRAM) {
+		amp_sock_reset(s, err);
+		return;
+	}
+	/* its address stays, its peer's may be another next time */
+	s->link = 0;
+	s->err = (uint8_t)err;
+	amp_sock_changed(s);
+}
 
 void amp_rsock_link_down(struct amp_rlink *l)
 {
 	struct amp_sock *s = NULL;
 
 	while ((s = next_of_us(s)) != NULL) {
-		if (s->type == SOCK_STREAM || s->link != l->l.index)
+		if (s->type == SOCK_STREAM || amp_rsock_elsewhere(s, l))
 			continue;
-		amp_rraw_drop(s, false);
+		amp_rraw_drop(s);
 		if (s->sub & SUB_CHILD)
 			s->sub |= SUB_STALE;
 		if (!(s->flags & AMP_SF_CONNECTED))
 			continue; /* over already, and told */
-		s->flags &= (uint16_t) ~(AMP_SF_CONNECTED | AMP_SF_RESERVED);
-		if (s->type == SOCK_DGRAM) {
-			/* its address stays, its peer's may be another next time */
-			s->link = 0;
-			s->err = ECONNRESET;
-			amp_sock_changed(s);
-		} else {
-			amp_sock_reset(s, ECONNRESET);
-		}
+		s->flags &= (uint16_t)~AMP_SF_RESERVED;
+		amp_rsock_over(s, ECONNRESET);
 	}
 }
 
 static void close_raw(struct amp_sock *s)
 {
-	bool wait = false;
+	bool wait;
 
 	unwait(s);
 	raw_release(s);
 	amp_sock_ring_free(s);
 	s->flags |= AMP_SF_ORPHAN;
 	/* only who listens has children, or is one */
-	if (amp_rpmsg_close_family)
-		wait = amp_rpmsg_close_family(s);
+	wait = amp_rpmsg_close_family && amp_rpmsg_close_family(s);
 	s->sub |= SUB_CLOSED;
 	if (!wait)
 		amp_rsock_finish(s);
@@ -532,14 +526,14 @@ static int rpmsg_shutdown(struct amp_sock *s, int how)
 	}
 	if (s->flags & AMP_SF_CONNECTING) { /* nobody has announced it in time */
 		unwait(s);
-		failed(s, ECONNREFUSED);
+		amp_rsock_over(s, ECONNREFUSED);
 		return 0;
 	}
 	if (!(s->flags & AMP_SF_CONNECTED))
 		return -ENOTCONN;
 	s->flags |= AMP_SHUT_FLAGS(how);
 	if (how != SHUT_WR) {
-		amp_rraw_drop(s, true);
+		amp_rraw_drop(s);
 		s->rx.tail = s->rx.head;
 	}
 	return 0;
@@ -575,7 +569,7 @@ static int rpmsg_poll(struct amp_sock *s)
 static bool carrier_up(void)
 {
 	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
-		if (amp_rlinks[i].l.up)
+		if (amp_rlink_is_up(&amp_rlinks[i]))
 			return true;
 	}
 	return false;

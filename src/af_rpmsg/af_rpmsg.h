@@ -21,7 +21,7 @@ struct amp_rheld {
 	const void *data; /* in shared memory; len is ours */
 	uint32_t id;
 	uint16_t len;
-	uint8_t next;
+	uint8_t next; /* of a free one: how far behind it the next free one comes, less 1 */
 };
 #define AMP_RHELD_CNT (2u * AMPSOCK_RPMSG_HOLD)
 
@@ -34,25 +34,22 @@ struct amp_rname {
 /* One link, whatever its transport: a bus, the streams on it, and their memory. Everything
  * under the stack lock. */
 struct amp_rlink {
+	struct amp_rpmsg bus; /* first, as what else is looked at often: short offsets */
+	uint16_t out_cnt;     /* buffers to send in, as of up */
+	uint8_t held_free;    /* first free one, as long as bus.held_cnt says that there is */
+	uint8_t name_cnt;     /* oldest first; one too many: until the turn has looked */
+	uint8_t said;	      /* what the log has had in this life of the link */
 	union {
-		struct amp_vlink l; /* first: found through its runner; index in amp_vlinks */
+		struct amp_vlink l; /* its index is that in amp_vlinks */
 		struct {
 			uint8_t vlink_head[offsetof(struct amp_vlink, vs)];
 			struct amp_rstream rs; /* rs.vs is l.vs */
 		};
 	};
-	struct amp_rpmsg bus;
 	struct amp_rpmsg_ept *ept_hash[AMPSOCK_HASH];
 	struct amp_rpmsg_ept door; /* front door, kind 0: none (protocol.md) */
-	uint32_t seen_tx;	   /* messages sent, as of the last turn */
-	uint16_t out_cnt;	   /* buffers to send in, as of up */
-	uint16_t in_cnt;   /* messages taken since kick_due() was last asked: buffers that went
-			    back */
-	uint8_t held_free; /* first free one, as long as bus.held_cnt says that there is */
-	uint8_t name_cnt;  /* oldest first */
-	uint8_t said;	   /* what the log has had in this life of the link */
 	struct amp_rheld held[AMP_RHELD_CNT];
-	struct amp_rname names[AMPSOCK_RPMSG_NAMES];
+	struct amp_rname names[AMPSOCK_RPMSG_NAMES + 1u];
 };
 
 _Static_assert(offsetof(struct amp_rlink, rs.vs) == offsetof(struct amp_rlink, l.vs),
@@ -61,10 +58,27 @@ _Static_assert(offsetof(struct amp_rlink, rs.vs) == offsetof(struct amp_rlink, l
 extern struct amp_rlink amp_rlinks[AMPSOCK_RPMSG];
 extern const struct amp_family amp_rpmsg_family;
 
+static inline struct amp_rlink *amp_rlink_of(struct amp_runner *r)
+{
+	return (struct amp_rlink *)(void *)((char *)r - offsetof(struct amp_rlink, l.runner));
+}
+
 /* Mostly there is one, and then nothing is to be computed. */
 static inline unsigned amp_rlink_index(const struct amp_rlink *l)
 {
 	return AMPSOCK_RPMSG == 1 ? 0 : (unsigned)(l - amp_rlinks);
+}
+
+/* l->l.index */
+static inline uint8_t amp_rlink_id(const struct amp_rlink *l)
+{
+	return AMPSOCK_RPMSG == 1 ? AMP_VLINK_RPMSG : l->l.index;
+}
+
+/* Its queues work. */
+static inline bool amp_rlink_is_up(const struct amp_rlink *l)
+{
+	return l->bus.in != NULL;
 }
 
 /* Link number i, its bus ready for endpoints whether it is up or not. */
@@ -77,28 +91,26 @@ static inline bool amp_rlink_exists(unsigned i)
 
 /* ---- for the files that bring a link up ---- */
 
-/* Where a remote hears of the host's services; announced whenever the link is up. */
-int amp_rlink_door(struct amp_rlink *l);
-/* The queues work (DRIVER_OK). ns: VIRTIO_RPMSG_F_NS. */
+/* The queues work (DRIVER_OK), its runner is added. ns: VIRTIO_RPMSG_F_NS. */
 void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bool ns);
 /* Every connection on it is reset; amp_link_report(). Nothing when it is down already. */
 void amp_rlink_down(struct amp_rlink *l);
-/* Its turn: ms until it wants another, -1; *broken: a ring was lied about. */
-int32_t amp_rlink_turn(struct amp_rlink *l, bool *broken);
+/* Its turn: ms until it wants another, -1; AMP_VLINK_BROKEN: a ring was lied about. */
+int32_t amp_rlink_turn(struct amp_rlink *l);
 /* AMPSOCK_FAST: the next message, if it is for a caller who waits; else nothing. */
 void amp_rlink_next(struct amp_rlink *l);
+/* Buffers that went back since the peer was last asked whether it wants to hear of them: with
+ * more, is it time again? While it has enough of them they are no news. */
+static inline bool amp_rlink_many_back(const struct amp_rlink *l, unsigned more)
+{
+	const struct amp_vq *in = l->bus.in;
+
+	return (uint16_t)(in->put_idx - in->kick_idx) + more >= in->num / 2u;
+}
 /* amp_runner.arm, .kick_due (AMP_RLINK_IN, AMP_RLINK_OUT) and .stats */
 bool amp_rlink_arm(struct amp_runner *r, bool on);
 unsigned amp_rlink_kick_due(struct amp_runner *r);
 void amp_rlink_stats(const struct amp_runner *r, struct amp_stats *st);
-
-/* ---- sockets ---- */
-
-/* s->sub, besides SUB_CLOSED */
-#define SUB_DOOR  8u  /* the carriers' listener: what comes to the front door is its */
-#define SUB_WAIT  16u /* connect() by name, and nobody has announced it yet */
-#define SUB_CHILD 32u /* raw, accepted: its endpoint is its listener's */
-#define SUB_STALE 64u /* of an earlier life of the link: its source may be another's now */
 
 /* kind of an endpoint; 0: not open */
 enum {
@@ -108,12 +120,39 @@ enum {
 	AMP_REPT_DOOR,	    /* in struct amp_rlink */
 };
 
+/* Where a remote hears of the host's services; announced whenever the link is up. */
+static inline void amp_rlink_door(struct amp_rlink *l)
+{
+	if (l->door.kind)
+		return;
+	l->door.kind = AMP_REPT_DOOR;
+	/* at a dynamic address: there is one */
+	(void)amp_rpmsg_open(&l->bus, &l->door, AMP_RPMSG_ADDR_ANY,
+			     AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX);
+}
+
+/* ---- sockets ---- */
+
+/* s->sub, besides SUB_CLOSED */
+#define SUB_DOOR  8u  /* the carriers' listener: what comes to the front door is its */
+#define SUB_WAIT  16u /* connect() by name, and nobody has announced it yet */
+#define SUB_CHILD 32u /* raw, accepted: its endpoint is its listener's */
+#define SUB_STALE 64u /* of an earlier life of the link: its source may be another's now */
+
 /*
  * A socket's private part: struct amp_rstream_conn while it is a connection of the engine, or
  * was one (a stream whose s->link is not 0); else this. s->link of a raw socket: its peer's
  * link, 0: it has none.
  */
 struct amp_rsock {
+	/* bytes early: short offsets are short instructions */
+	uint8_t bound_on; /* AMP_SF_BOUND: a link or AMP_RLINK_ANY */
+	union {
+		uint8_t held_head;
+		uint8_t wait_on; /* SUB_WAIT: a link or AMP_RLINK_ANY */
+	};
+	uint8_t held_tail;
+	uint8_t held_cnt;
 	struct amp_rpmsg_ept ept[AMPSOCK_RPMSG]; /* by link. A child: its listener's address */
 	char name[AMP_RPMSG_NAME_LEN];		 /* bound to, as announced */
 	union {
@@ -129,13 +168,6 @@ struct amp_rsock {
 		};
 	};
 	uint32_t deadline_ms; /* SUB_WAIT */
-	uint8_t bound_on;     /* AMP_SF_BOUND: a link or AMP_RLINK_ANY */
-	union {
-		uint8_t held_head;
-		uint8_t wait_on; /* SUB_WAIT: a link or AMP_RLINK_ANY */
-	};
-	uint8_t held_tail;
-	uint8_t held_cnt;
 };
 
 _Static_assert(sizeof(struct amp_rsock) <= AMP_SOCK_PRIV_LEN, "AMP_SOCK_PRIV_LEN");
@@ -152,12 +184,19 @@ static inline struct amp_sock *amp_rsock_of(const struct amp_rlink *l,
 					    struct amp_rpmsg_ept *ept)
 {
 	return (struct amp_sock *)(void *)((char *)(ept - amp_rlink_index(l)) -
-					   offsetof(struct amp_sock, priv));
+					   offsetof(struct amp_sock, priv) -
+					   offsetof(struct amp_rsock, ept));
 }
 
 static inline struct amp_rlink *amp_rsock_link(const struct amp_sock *s)
 {
 	return &amp_rlinks[AMPSOCK_RPMSG == 1 ? 0 : s->link - AMP_VLINK_RPMSG];
+}
+
+/* Of a socket that has a peer: is it on another link? */
+static inline bool amp_rsock_elsewhere(const struct amp_sock *s, const struct amp_rlink *l)
+{
+	return AMPSOCK_RPMSG > 1 && s->link != amp_rlink_id(l);
 }
 
 /* Is the private part a connection of the engine? */
@@ -183,8 +222,9 @@ struct amp_raddr {
 };
 int amp_raddr_get(const struct amp_sock *s, const struct sockaddr *addr, socklen_t len,
 		  struct amp_raddr *to);
-/* Who is meant: its link, with to->addr. NULL with *err: -EAGAIN: not announced (yet). */
-struct amp_rlink *amp_raddr_find(struct amp_raddr *to, int *err);
+/* Who is meant on a link (or any, as in struct amp_raddr): its link, with *addr when there is a
+ * name. NULL with *err: -EAGAIN: not announced (yet); -ENETUNREACH. */
+struct amp_rlink *amp_raddr_find(unsigned on, const char *name, uint32_t *addr, int *err);
 
 /* Endpoints of s on link on, or on all, with its name or without. */
 int amp_rsock_open(struct amp_sock *s, unsigned on, uint32_t addr, bool announce);
@@ -192,11 +232,12 @@ int amp_rsock_open(struct amp_sock *s, unsigned on, uint32_t addr, bool announce
 int amp_rsock_announce(struct amp_sock *s);
 /* A service is gone: the end of who is connected to it. */
 void amp_rsock_withdrawn(struct amp_rlink *l, uint32_t addr);
-/*
- * connect()s that wait: one has come, with this name on l; or (name NULL) only their deadlines
- * are looked at. ms until the next of these, -1: none.
- */
-int32_t amp_rsock_wait(struct amp_rlink *l, const char *name, uint32_t addr);
+/* Does a connect() wait for an announcement? Then each turn sees whether it has come, or else
+ * to its deadline. ms until the next of these, -1: none. */
+extern bool amp_rsock_waits;
+int32_t amp_rsock_wait(void);
+/* The connection of a raw socket is over, or the attempt; err is told once. */
+void amp_rsock_over(struct amp_sock *s, int err);
 /* The last of a closed socket: its endpoints. */
 void amp_rsock_finish(struct amp_sock *s);
 /* The withdrawal of an endpoint is out. */
@@ -211,11 +252,9 @@ int amp_rraw_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg_
 ssize_t amp_rraw_send(struct amp_sock *s, const struct amp_msg *m);
 ssize_t amp_rraw_recv(struct amp_sock *s, struct amp_msg *m, int flags);
 int amp_rraw_poll(struct amp_sock *s);
-/* Give the oldest buffer back, all of them; or forget them: the link is gone. */
-void amp_rraw_pop(struct amp_sock *s, bool give_back);
-void amp_rraw_drop(struct amp_sock *s, bool give_back);
-/* The connection is over; err is told once. */
-void amp_rraw_over(struct amp_sock *s, int err);
+/* Give the oldest buffer back, all of them (to nobody, when the link is gone). */
+void amp_rraw_pop(struct amp_sock *s);
+void amp_rraw_drop(struct amp_sock *s);
 
 /* ---- linked when they are called for (family.h) ---- */
 
@@ -229,9 +268,6 @@ int amp_rpmsg_direct(struct amp_sock *s, enum amp_direct op, struct amp_direct_i
 void amp_rpmsg_unreserve(struct amp_sock *s);
 /* A message at the address of a stream service, or at the front door. */
 void amp_rpmsg_serve(struct amp_rlink *l, const struct amp_rpmsg_rx *rx);
-/* amp_rstream_ops.request */
-struct amp_rstream_conn *amp_rpmsg_request(struct amp_rstream *rs, uint32_t local,
-					   uint32_t peer);
 /* Whose message from src this is, of a raw listener: a child of it, new or not; NULL: nobody's.
  */
 struct amp_sock *amp_rpmsg_child(struct amp_rlink *l, struct amp_sock *s, uint32_t src);

@@ -43,9 +43,9 @@ struct host {
 
 static struct host hosts[AMPSOCK_RPMSG]; /* l */
 
-static struct host *host_of(const struct amp_runner *r)
+static struct host *host_of(struct amp_runner *r)
 {
-	return &hosts[amp_rlink_index((const struct amp_rlink *)(const void *)r)];
+	return &hosts[amp_rlink_index(amp_rlink_of(r))];
 }
 
 /* All of the file that there is now. */
@@ -104,9 +104,8 @@ static void serve(struct amp_rlink *l, struct host *m)
 
 static int32_t host_run(struct amp_runner *r, uint32_t now_ms)
 {
-	struct amp_rlink *l = (struct amp_rlink *)(void *)r;
+	struct amp_rlink *l = amp_rlink_of(r);
 	struct host *m = host_of(r);
-	bool broken;
 	int32_t ms;
 
 	amp_bell_look(&m->bell, now_ms);
@@ -123,13 +122,13 @@ static int32_t host_run(struct amp_runner *r, uint32_t now_ms)
 		else
 			break;
 	}
-	ms = amp_rlink_turn(l, &broken);
-	if (broken) {
+	ms = amp_rlink_turn(l);
+	if (ms == AMP_VLINK_BROKEN) {
 		begin(l, m);
 		return 0;
 	}
 	/* what is not there is looked for again */
-	if ((!l->l.up || m->bell.fd < 0) && (ms < 0 || ms > RETRY_MS))
+	if ((!amp_rlink_is_up(l) || m->bell.fd < 0) && (ms < 0 || ms > RETRY_MS))
 		ms = RETRY_MS;
 	return ms;
 }

@@ -29,9 +29,9 @@ struct remote {
 
 static struct remote remotes[AMPSOCK_RPMSG]; /* l */
 
-static struct remote *remote_of(const struct amp_runner *r)
+static struct remote *remote_of(struct amp_runner *r)
 {
-	return &remotes[amp_rlink_index((const struct amp_rlink *)(const void *)r)];
+	return &remotes[amp_rlink_index(amp_rlink_of(r))];
 }
 
 /* Another life: nothing is up here, and the host can see it. */
@@ -71,10 +71,9 @@ static void served(struct amp_rlink *l, struct remote *m)
 
 static int32_t remote_run(struct amp_runner *r, uint32_t now_ms)
 {
-	struct amp_rlink *l = (struct amp_rlink *)(void *)r;
+	struct amp_rlink *l = amp_rlink_of(r);
 	struct remote *m = remote_of(r);
 	enum amp_rproc_event ev;
-	bool broken;
 	int32_t ms;
 
 	(void)now_ms;
@@ -85,8 +84,8 @@ static int32_t remote_run(struct amp_runner *r, uint32_t now_ms)
 		else
 			begin(l, m);
 	}
-	ms = amp_rlink_turn(l, &broken);
-	if (broken)
+	ms = amp_rlink_turn(l);
+	if (ms == AMP_VLINK_BROKEN)
 		begin(l, m);
 	return ms;
 }
@@ -102,14 +101,18 @@ static unsigned remote_kick_due(struct amp_runner *r)
 	return bits;
 }
 
+_Static_assert(AMP_RPROC_TX == 0 && AMP_RPROC_RX == 1 && AMP_RLINK_OUT >> 1 == AMP_RLINK_IN,
+	       "remote_kick()");
+
 static void remote_kick(struct amp_runner *r, unsigned queues)
 {
 	struct amp_rproc *rp = remote_of(r)->rp;
 
-	if (queues & AMP_RLINK_OUT)
-		rp->ops->notify(rp, AMP_RPROC_TX);
-	if (queues & AMP_RLINK_IN)
-		rp->ops->notify(rp, AMP_RPROC_RX);
+	/* AMP_RPROC_TX is 0, AMP_RPROC_RX 1 */
+	for (unsigned vring = 0; vring < AMP_RPROC_VRINGS; vring++) {
+		if (queues & AMP_RLINK_OUT >> vring)
+			rp->ops->notify(rp, vring);
+	}
 }
 
 /* Its slot from before, or a free one that no other kind of link has. */
@@ -129,7 +132,7 @@ static int slot_for(const struct amp_rproc *rp)
 static bool possible(const struct amp_rproc *rp)
 {
 	return AMP_IS_POW2(rp->num) && rp->num <= 1024 && rp->align >= 4 &&
-	       AMP_IS_POW2(rp->align) && !((uintptr_t)rp->shm & 15) && !(rp->shm_da & 15);
+	       AMP_IS_POW2(rp->align) && !(((uintptr_t)rp->shm | (uint32_t)rp->shm_da) & 15);
 }
 
 int amp_link_rpmsg(struct amp_rproc *rp)
@@ -154,7 +157,7 @@ int amp_link_rpmsg(struct amp_rproc *rp)
 	l->l.runner.kick_due = remote_kick_due;
 	l->l.runner.kick = remote_kick;
 	l->l.runner.stats = amp_rlink_stats;
-	(void)amp_rlink_door(l); /* a dynamic address: there is one */
+	amp_rlink_door(l);
 	amp_runner_add(&l->l.runner);
 	begin(l, &remotes[i]);
 	kicks = remote_kick_due(&l->l.runner);

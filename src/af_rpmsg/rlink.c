@@ -16,7 +16,7 @@
  * Names. The peer announces services by the name service, or, where a kernel does not let it,
  * by SERVICE at our front door (protocol.md); they are kept in a short table, the newest
  * first to be found. When it is full further ones are counted, said once, and only heard by
- * who waits for them at that moment.
+ * who waits for them at that moment: the run ends with such a one, and the turn shows it to them.
  */
 #include <errno.h>
 #include <string.h>
@@ -47,6 +47,7 @@ struct amp_rlink amp_rlinks[AMPSOCK_RPMSG]; /* l */
 
 /* ---- names ---- */
 
+/* There is room for one more than is kept: for who waits, if it is him that it is for. */
 static void name_lost(struct amp_rlink *l)
 {
 	amp_counts.names_lost++;
@@ -54,12 +55,17 @@ static void name_lost(struct amp_rlink *l)
 		amp_log("rpmsg: too many services (AMPSOCK_RPMSG_NAMES)");
 	if (AMPSOCK_WHY)
 		l->said |= SAID_NAMES;
+	if (!amp_rsock_waits)
+		l->name_cnt--;
+	l->bus.enough = true; /* the turn sees to it, and takes it out again */
 }
 
-static void on_service(struct amp_rlink *l, const char *name, uint32_t addr, bool gone)
+void amp_rlink_on_service(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone)
 {
+	struct amp_rlink *l = bus->owner;
 	struct amp_rname *n = l->names, *end = n + l->name_cnt;
 
+	amp_change();
 	while (n < end && (n->addr != addr || strcmp(n->name, name) != 0))
 		n++;
 	if (gone) {
@@ -68,31 +74,29 @@ static void on_service(struct amp_rlink *l, const char *name, uint32_t addr, boo
 			memmove(n, n + 1, (size_t)((char *)end - (char *)(n + 1)));
 		}
 		amp_rsock_withdrawn(l, addr);
-	} else {
-		if (n == l->names + AMPSOCK_RPMSG_NAMES) {
+	} else if (n == end) {
+		strcpy(n->name, name); /* checked by who tells */
+		n->addr = addr;
+		if (++l->name_cnt > AMPSOCK_RPMSG_NAMES)
 			name_lost(l);
-		} else if (n == end) {
-			strcpy(n->name, name); /* checked by who tells */
-			n->addr = addr;
-			l->name_cnt++;
-		}
-		(void)amp_rsock_wait(l, name, addr);
 	}
-	amp_change();
 }
 
 /* ---- events from the bus and from the streams ---- */
 
-static int on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
-		   const struct amp_rpmsg_rx *rx)
+int amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
+		      const struct amp_rpmsg_rx *rx)
 {
 	struct amp_rlink *l = bus->owner;
 	struct amp_sock *s;
 
 	if (ept->kind == AMP_REPT_CONN) {
-		l->rs.vs.enough = false;
-		(void)amp_rstream_input(&l->rs, amp_rstream_of(ept), rx); /* holds nothing */
-		bus->enough = l->rs.vs.enough; /* a caller has all that it wanted */
+		/* holds nothing. enough: a caller has all that it wanted */
+		if (AMPSOCK_FAST)
+			l->rs.vs.enough = false;
+		(void)amp_rstream_input(&l->rs, amp_rstream_of(ept), rx);
+		if (AMPSOCK_FAST)
+			bus->enough = l->rs.vs.enough;
 		return 0;
 	}
 	if (ept->kind == AMP_REPT_BOUND) {
@@ -107,12 +111,7 @@ static int on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
 	return 0;
 }
 
-static void bus_service(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone)
-{
-	on_service(bus->owner, name, addr, gone);
-}
-
-static void on_tx_ready(struct amp_rpmsg *bus)
+void amp_rlink_on_tx_ready(struct amp_rpmsg *bus)
 {
 	struct amp_rlink *l = bus->owner;
 
@@ -120,21 +119,21 @@ static void on_tx_ready(struct amp_rpmsg *bus)
 	(void)amp_rstream_run(&l->rs);
 }
 
-static void on_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
+void amp_rlink_on_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
 {
 	amp_rsock_gone(amp_rsock_of(bus->owner, ept), ept);
 }
 
 static const struct amp_rpmsg_ops bus_ops = {
-	.data = on_data,
-	.service = bus_service,
-	.tx_ready = on_tx_ready,
-	.gone = on_gone,
+	.data = amp_rlink_on_data,
+	.service = amp_rlink_on_service,
+	.tx_ready = amp_rlink_on_tx_ready,
+	.gone = amp_rlink_on_gone,
 };
 
 static void stream_service(struct amp_rstream *rs, const char *name, uint32_t addr, bool gone)
 {
-	on_service(rs->vs.owner, name, addr, gone);
+	amp_rlink_on_service(rs->door_ctx, name, addr, gone);
 }
 
 static const struct amp_rstream_ops stream_ops = {
@@ -148,38 +147,32 @@ struct amp_rlink *amp_rlink_get(unsigned i)
 {
 	struct amp_rlink *l = &amp_rlinks[AMPSOCK_RPMSG == 1 ? 0 : i];
 
-	if (l->bus.ops)
+	if (l->bus.owner)
 		return l;
-	l->bus.ops = &bus_ops;
+	if (AMPSOCK_VSOCK) /* else nobody asks */
+		l->bus.ops = &bus_ops;
 	l->bus.owner = l;
 	l->bus.hash = l->ept_hash;
-	l->bus.hash_len = AMPSOCK_HASH;
-	amp_rpmsg_init(&l->bus);
+	/* in static memory: of what amp_rpmsg_init() and amp_rstream_init() do this is left */
+	l->bus.next_addr = AMP_RPMSG_DYNAMIC;
 	l->l.index = (uint8_t)(AMP_VLINK_RPMSG + i);
-	l->rs.vs.ops = &amp_vlink_ops;
+	if (AMPSOCK_VSOCK)
+		l->rs.vs.ops = &amp_vlink_ops;
 	l->rs.vs.owner = l;
 	l->rs.vs.hash = l->l.hash;
-	l->rs.vs.hash_len = AMPSOCK_HASH;
+	if (AMPSOCK_HASH > 1)
+		l->bus.hash_len = l->rs.vs.hash_len = AMPSOCK_HASH;
 	l->rs.vs.iov = l->l.iov;
 	l->rs.vs.iov_max = AMP_VLINK_IOV;
-	l->rs.ops = &stream_ops;
+	if (AMPSOCK_VSOCK)
+		l->rs.ops = &stream_ops;
 	if (AMPSOCK_VSOCK) /* else there is no other: nobody looks */
 		l->rs.door = &amp_rstream_bus_door;
 	l->rs.door_ctx = &l->bus;
-	amp_rstream_init(&l->rs);
-	for (unsigned k = 0; k < AMP_RHELD_CNT; k++)
-		l->held[k].next = (uint8_t)(k + 1);
-	amp_vlinks[l->l.index] = &l->l;
+	if (AMPSOCK_VSOCK)
+		amp_rstream_init(&l->rs);
+	amp_vlinks[amp_rlink_id(l)] = &l->l;
 	return l;
-}
-
-int amp_rlink_door(struct amp_rlink *l)
-{
-	if (l->door.kind)
-		return 0;
-	l->door.kind = AMP_REPT_DOOR;
-	return amp_rpmsg_open(&l->bus, &l->door, AMP_RPMSG_ADDR_ANY,
-			      AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX);
 }
 
 void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bool ns)
@@ -188,20 +181,19 @@ void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bo
 	if (l->bus.held_max > AMP_RHELD_CNT)
 		l->bus.held_max = AMP_RHELD_CNT;
 	l->out_cnt = amp_vq_avail(out);
-	l->in_cnt = 0;
 	l->l.up = true;
-	amp_runner_add(&l->l.runner);
 	amp_runner_due(&l->l.runner); /* announcements */
-	amp_link_report(l->l.index, true);
+	amp_link_report(amp_rlink_id(l), true);
 }
 
 void amp_rlink_down(struct amp_rlink *l)
 {
-	if (!l->l.up)
+	if (!amp_rlink_is_up(l))
 		return;
 	l->l.up = false;
 	l->name_cnt = 0;
-	l->said = 0;
+	if (AMPSOCK_WHY)
+		l->said = 0;
 	amp_counts.kicks +=
 		l->bus.in->kicks + l->bus.out->kicks; /* the next queues count anew */
 	/* first the bus, so that nothing is opened anew from the hooks */
@@ -209,7 +201,7 @@ void amp_rlink_down(struct amp_rlink *l)
 	amp_rstream_down(&l->rs);
 	amp_rsock_link_down(l);
 	amp_counts.link_resets++;
-	amp_link_report(l->l.index, false);
+	amp_link_report(amp_rlink_id(l), false);
 }
 
 /* ---- turns ---- */
@@ -237,47 +229,49 @@ static inline void flush(struct amp_rlink *l)
 
 /* The turn, or its rest: more is true when a message was taken for a caller who has all that
  * he wanted. */
-static RLINK_OUTLINE int32_t turn(struct amp_rlink *l, bool *broken, bool more)
+static RLINK_OUTLINE int32_t turn(struct amp_rlink *l, bool more)
 {
-	int32_t ms = -1;
 	int n = amp_rpmsg_run(&l->bus, more ? 0 : TURN);
+	const struct amp_vq *in = l->bus.in, *out = l->bus.out;
+	int32_t ms = -1;
 
-	more |= n == TURN || l->bus.enough;
-	if (n >= 0)
-		flush(l);
-	*broken = n < 0 || (l->bus.out && l->bus.out->broken);
-	say(l, &l->bus.why, SAID_BUS, *broken);
+	flush(l);
+	say(l, &l->bus.why, SAID_BUS, in && (in->broken || out->broken));
 	say(l, &l->rs.vs.why, SAID_STREAMS, false);
-	/*
-	 * As amp_vlink_turn(): buffers that went back are no news while the peer has enough. It
-	 * may have when they were half the ring, or when nothing more comes: fewer may go round.
-	 */
-	if (n > 0) {
-		l->in_cnt = (uint16_t)(l->in_cnt + n);
-		amp_changed = true; /* who sleeps arms the ring anew */
+	if (in) {
+		if (in->broken || out->broken)
+			return AMP_VLINK_BROKEN;
+		if (n)
+			amp_change(); /* who sleeps arms the ring anew */
+		/*
+		 * As amp_vlink_turn(): buffers that went back are no news while the peer has
+		 * enough. It may have when they were half the ring, or when nothing more comes:
+		 * fewer may go round.
+		 */
+		if (amp_vq_news(out) || (n ? amp_rlink_many_back(l, 0) : amp_vq_news(in)))
+			amp_runner_due(&l->l.runner);
 	}
-	if (l->bus.stats.tx_messages != l->seen_tx || (n == 0 && l->in_cnt) ||
-	    (l->bus.in && l->in_cnt >= l->bus.in->num / 2u))
-		amp_runner_due(&l->l.runner);
-	l->seen_tx = l->bus.stats.tx_messages;
 	/* a peer who never pauses does not stop the clock */
 	if (l->rs.vs.closing_cnt)
 		ms = amp_vsock_tick(&l->rs.vs, amp_port_now_ms());
-	ms = amp_sooner(ms, amp_rsock_wait(l, NULL, 0));
-	if (more) {
+	if (amp_rsock_waits) {
+		ms = amp_sooner(ms, amp_rsock_wait());
+		if (l->name_cnt > AMPSOCK_RPMSG_NAMES)
+			l->name_cnt--;
+	}
+	if (more || n == TURN || l->bus.enough) {
 		amp_change(); /* there may be more, for somebody who sleeps */
-		ms = 0;
+		return 0;
 	}
 	return ms;
 }
 
-int32_t amp_rlink_turn(struct amp_rlink *l, bool *broken)
+int32_t amp_rlink_turn(struct amp_rlink *l)
 {
 	int fast = amp_rlink_turn_fast(l);
 
 	if (fast != 2)
-		return turn(l, broken, fast && l->rs.vs.enough);
-	*broken = false;
+		return turn(l, fast && l->rs.vs.enough);
 	return 0;
 }
 
@@ -289,17 +283,17 @@ int32_t amp_rlink_turn(struct amp_rlink *l, bool *broken)
  */
 void amp_rlink_next(struct amp_rlink *l)
 {
-	if (l->bus.in && l->in_cnt + 1u < l->bus.in->num / 2u && amp_rlink_turn_fast(l) == 1)
+	if (l->bus.in && !amp_rlink_many_back(l, 1) && amp_rlink_turn_fast(l) == 1)
 		amp_runner_due(&l->l.runner); /* what is owed now */
 }
 #endif
 
 bool amp_rlink_arm(struct amp_runner *r, bool on)
 {
-	struct amp_rlink *l = (struct amp_rlink *)(void *)r;
+	struct amp_rlink *l = amp_rlink_of(r);
 
 	(void)on;
-	if (!l->l.up)
+	if (!amp_rlink_is_up(l))
 		return false;
 	/* a poll() that found no buffer has asked the engine, not the bus */
 	l->bus.tx_starved |= l->rs.vs.path_starved;
@@ -308,16 +302,15 @@ bool amp_rlink_arm(struct amp_runner *r, bool on)
 
 unsigned amp_rlink_kick_due(struct amp_runner *r)
 {
-	struct amp_rlink *l = (struct amp_rlink *)(void *)r;
+	struct amp_rlink *l = amp_rlink_of(r);
 	unsigned bits = 0;
 
-	if (!l->l.up)
+	if (!amp_rlink_is_up(l))
 		return 0;
 	(void)amp_rpmsg_run(&l->bus, 0); /* announcements; a broken ring is the next turn's */
 	flush(l);
-	if (l->in_cnt && amp_vq_kick_due(l->bus.in))
+	if (amp_vq_kick_due(l->bus.in))
 		bits |= AMP_RLINK_IN;
-	l->in_cnt = 0;
 	if (amp_vq_kick_due(l->bus.out))
 		bits |= AMP_RLINK_OUT;
 	return bits;

@@ -7,7 +7,7 @@
 
 void amp_rlink_stats(const struct amp_runner *r, struct amp_stats *st)
 {
-	const struct amp_rlink *l = (const struct amp_rlink *)(const void *)r;
+	const struct amp_rlink *l = amp_rlink_of((struct amp_runner *)(uintptr_t)r);
 	uint16_t avail;
 
 	st->rx_packets += l->bus.stats.rx_messages;
@@ -15,7 +15,7 @@ void amp_rlink_stats(const struct amp_runner *r, struct amp_stats *st)
 	st->rx_bad += l->bus.stats.rx_bad + l->rs.vs.stats.rx_bad;
 	st->resets += l->rs.vs.stats.resets;
 	st->dgram_drops += l->bus.stats.rx_nobody;
-	if (!l->l.up)
+	if (!amp_rlink_is_up(l))
 		return;
 	avail = amp_vq_avail(l->bus.out);
 	st->kicks += l->bus.in->kicks + l->bus.out->kicks;

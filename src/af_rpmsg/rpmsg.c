@@ -39,10 +39,60 @@
 #define OWE_CREATE  1u
 #define OWE_DESTROY 2u /* and then it is gone */
 
+#if AMPSOCK_FAST
 #define RARE __attribute__((noinline, cold))
+#else
+#define RARE
+#endif
 
 /* A small core's links have one bucket: no arithmetic. */
 #define BUCKETS (AMPSOCK_HASH == 1 ? 1u : bus->hash_len)
+
+bool amp_rpmsg_ns_good(const char *name, uint32_t addr)
+{
+	return name[0] && memchr(name, '\0', AMP_RPMSG_NAME_LEN) && addr != AMP_RPMSG_ADDR_ANY;
+}
+
+/* ---- hooks ---- */
+
+/* Other buses than a library's own links, which are called by name. */
+#define OTHERS AMPSOCK_VSOCK
+
+static inline int tell_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
+			    const struct amp_rpmsg_rx *rx)
+{
+	if (OTHERS)
+		return bus->ops->data(bus, ept, rx);
+	return amp_rlink_on_data(bus, ept, rx);
+}
+
+static inline void tell_service(struct amp_rpmsg *bus, const struct amp_rpmsg_ns *ns)
+{
+	bool gone = ns->flags & AMP_RPMSG_NS_DESTROY;
+
+	if (!OTHERS)
+		amp_rlink_on_service(bus, ns->name, ns->addr, gone);
+	else if (bus->ops->service)
+		bus->ops->service(bus, ns->name, ns->addr, gone);
+	else
+		bus->stats.ns_ignored++;
+}
+
+static inline void tell_tx_ready(struct amp_rpmsg *bus)
+{
+	if (!OTHERS)
+		amp_rlink_on_tx_ready(bus);
+	else if (bus->ops->tx_ready)
+		bus->ops->tx_ready(bus);
+}
+
+static inline void tell_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
+{
+	if (OTHERS)
+		bus->ops->gone(bus, ept);
+	else
+		amp_rlink_on_gone(bus, ept);
+}
 
 /* ---- endpoints by address ---- */
 
@@ -85,7 +135,7 @@ static void served(struct amp_rpmsg *bus)
 	ept->owed = 0;
 	ept->told = what == OWE_CREATE;
 	if (what == OWE_DESTROY)
-		bus->ops->gone(bus, ept);
+		tell_gone(bus, ept);
 }
 
 /* ---- in ---- */
@@ -109,14 +159,9 @@ static __attribute__((noinline)) void to_nobody(struct amp_rpmsg *bus,
 		return;
 	}
 	if (rx->len >= AMP_RPMSG_NS_LEN) {
-		memcpy(&ns, rx->data, AMP_RPMSG_NS_LEN);
-		if (ns.name[0] != '\0' && memchr(ns.name, '\0', AMP_RPMSG_NAME_LEN) &&
-		    ns.addr != AMP_RPMSG_ADDR_ANY) {
-			if (bus->ops->service)
-				bus->ops->service(bus, ns.name, ns.addr,
-						  ns.flags & AMP_RPMSG_NS_DESTROY);
-			else
-				bus->stats.ns_ignored++;
+		amp_copy(&ns, rx->data, AMP_RPMSG_NS_LEN);
+		if (amp_rpmsg_ns_good(ns.name, ns.addr)) {
+			tell_service(bus, &ns);
 			return;
 		}
 	}
@@ -170,7 +215,7 @@ static inline bool message(struct amp_rpmsg *bus, const struct amp_vq_buf *buf)
 		to_nobody(bus, &rx);
 		return false;
 	}
-	if (bus->ops->data(bus, ept, &rx) == 0)
+	if (tell_data(bus, ept, &rx) == 0)
 		return false;
 	bus->held_cnt++;
 	return true;
@@ -178,27 +223,35 @@ static inline bool message(struct amp_rpmsg *bus, const struct amp_vq_buf *buf)
 
 /* ---- out ---- */
 
-/* A buffer with room for a header and need bytes more. False: none now. */
-static bool out_get(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, uint32_t need)
+/*
+ * A buffer with room for a header and need bytes more: 0, -EAGAIN: none now. One with less stays
+ * where it is (-EMSGSIZE), unless so much is what all must have room for.
+ */
+static int out_get(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, size_t need, bool must)
 {
 	struct amp_vq_buf buf;
 	struct amp_iov iov;
 
 	buf.iov = &iov;
 	buf.iov_max = 1; /* header and payload in one piece */
-	if (amp_vq_get(bus->out, &buf) > 0) {
-		if (buf.len >= AMP_RPMSG_HDR_LEN + need) {
-			buf.len -= AMP_RPMSG_HDR_LEN;
-			tx->data = (uint8_t *)iov.base + AMP_RPMSG_HDR_LEN;
-			/* the header has 16 bits for it */
-			tx->room = buf.len < UINT16_MAX ? buf.len : UINT16_MAX;
-			tx->id = id_of(bus, buf.id);
-			return true;
-		}
-		lied(bus, bus->out, AMP_WHY("buffer without room for a message"));
+	if (amp_vq_get(bus->out, &buf) <= 0)
+		goto none;
+	if (buf.len > AMP_RPMSG_HDR_LEN + UINT16_MAX) /* the header has 16 bits for it */
+		buf.len = AMP_RPMSG_HDR_LEN + UINT16_MAX;
+	tx->room = buf.len - AMP_RPMSG_HDR_LEN;
+	if (buf.len >= AMP_RPMSG_HDR_LEN + need) {
+		tx->data = (uint8_t *)iov.base + AMP_RPMSG_HDR_LEN;
+		tx->id = id_of(bus, buf.id);
+		return 0;
 	}
+	if (!must && buf.len >= AMP_RPMSG_HDR_LEN) {
+		amp_vq_leave(bus->out, buf.id);
+		return -EMSGSIZE;
+	}
+	lied(bus, bus->out, AMP_WHY("buffer without room for a message"));
+none:
 	bus->tx_starved = true;
-	return false;
+	return -EAGAIN;
 }
 
 static void fill_header(const struct amp_rpmsg *bus, const struct amp_rpmsg_tx *tx,
@@ -221,10 +274,10 @@ static RARE void flush(struct amp_rpmsg *bus)
 	struct amp_rpmsg_tx tx;
 
 	while ((ept = bus->owed_head) != NULL) {
-		if (!out_get(bus, &tx, AMP_RPMSG_NS_LEN))
+		if (out_get(bus, &tx, AMP_RPMSG_NS_LEN, true))
 			return;
 		memset(tx.data, 0, AMP_RPMSG_NAME_LEN);
-		memcpy(tx.data, ept->name, strlen(ept->name));
+		strcpy((char *)tx.data, ept->name); /* open has seen to its length */
 		amp_put_le32(tx.data + offsetof(struct amp_rpmsg_ns, addr), ept->addr);
 		amp_put_le32(tx.data + offsetof(struct amp_rpmsg_ns, flags),
 			     ept->owed == OWE_DESTROY ? AMP_RPMSG_NS_DESTROY
@@ -291,15 +344,14 @@ int amp_rpmsg_run(struct amp_rpmsg *bus, unsigned budget)
 		if (!message(bus, &buf))
 			amp_vq_put(bus->in, buf.id, buf.len);
 	}
-	if (n && bus->in->armed)
+	if (n && (!AMPSOCK_FAST || bus->in->armed)) /* which disarm looks at, too */
 		amp_vq_disarm(bus->in);
 	if (bus->owed_head)
 		flush(bus);
 	if (bus->tx_starved && amp_vq_avail(bus->out)) {
 		bus->tx_starved = false;
 		amp_vq_disarm(bus->out);
-		if (bus->ops->tx_ready)
-			bus->ops->tx_ready(bus);
+		tell_tx_ready(bus);
 	}
 	if (!bus->in->broken && !bus->out->broken)
 		return (int)n;
@@ -324,20 +376,18 @@ int amp_rpmsg_open(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint32_t ad
 
 	if (addr == AMP_RPMSG_NS_ADDR || (name && strlen(name) - 1u >= AMP_RPMSG_NAME_LEN - 1u))
 		return -EINVAL;
-	at = slot(bus, addr);
-	if (addr == AMP_RPMSG_ADDR_ANY) {
-		/* ends: there are fewer endpoints than addresses */
-		do {
-			addr = bus->next_addr++;
+	do { /* ends: there are fewer endpoints than addresses */
+		ept->addr = addr;
+		if (addr == AMP_RPMSG_ADDR_ANY) {
+			ept->addr = bus->next_addr++;
 			if (bus->next_addr == AMP_RPMSG_ADDR_ANY)
 				bus->next_addr = AMP_RPMSG_DYNAMIC;
-			at = slot(bus, addr);
-		} while (*at);
-	}
-	if (*at)
-		return -EADDRINUSE;
+		}
+		at = slot(bus, ept->addr);
+		if (*at && addr != AMP_RPMSG_ADDR_ANY)
+			return -EADDRINUSE;
+	} while (*at);
 	ept->name = name;
-	ept->addr = addr;
 	ept->owed = 0;
 	ept->told = ept->mark = false;
 	ept->hash_next = NULL;
@@ -364,13 +414,16 @@ bool amp_rpmsg_close(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
 	return false;
 }
 
-int amp_rpmsg_reserve(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx)
+bool amp_rpmsg_tx_ready(const struct amp_rpmsg *bus)
+{
+	return bus->out && !amp_rpmsg_must_queue(bus) && amp_vq_avail(bus->out);
+}
+
+int amp_rpmsg_reserve_for(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, size_t len, bool must)
 {
 	if (!bus->out)
 		return -ENETDOWN;
-	if (amp_rpmsg_must_queue(bus) || !out_get(bus, tx, 0))
-		return -EAGAIN;
-	return 0;
+	return amp_rpmsg_must_queue(bus) ? -EAGAIN : out_get(bus, tx, len, must);
 }
 
 void amp_rpmsg_commit(struct amp_rpmsg *bus, const struct amp_rpmsg_tx *tx, uint32_t src,

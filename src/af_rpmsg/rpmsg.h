@@ -72,6 +72,16 @@ struct amp_rpmsg_ops {
 	void (*gone)(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept);
 };
 
+/*
+ * A library's own links (rlink.c). In a program without AF_VSOCK no bus has another owner, so
+ * they are called by name and bus->ops is nobody's.
+ */
+int amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
+		      const struct amp_rpmsg_rx *rx);
+void amp_rlink_on_service(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone);
+void amp_rlink_on_tx_ready(struct amp_rpmsg *bus);
+void amp_rlink_on_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept);
+
 struct amp_rpmsg_stats {
 	uint32_t rx_messages;
 	uint32_t tx_messages;
@@ -150,11 +160,20 @@ bool amp_rpmsg_close(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept);
 struct amp_rpmsg_ept *amp_rpmsg_find(const struct amp_rpmsg *bus, uint32_t addr);
 
 /*
+ * A buffer with room for a message of len bytes. As amp_rpmsg_reserve(), and -EMSGSIZE: the next
+ * one has less, and stays where it is. must: every buffer has so much room, or it is a lie.
+ */
+int amp_rpmsg_reserve_for(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, size_t len,
+			  bool must);
+/*
  * A buffer for one message: 0 with *tx filled in; -EAGAIN: none now (tx_ready will come);
  * -ENETDOWN. Several may be open at once; cancel the last first (a device's other ones go to
  * the peer unused). When the link went down since, commit and cancel do nothing.
  */
-int amp_rpmsg_reserve(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx);
+static inline int amp_rpmsg_reserve(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx)
+{
+	return amp_rpmsg_reserve_for(bus, tx, 0, true);
+}
 /* Send the first len <= tx->room bytes. */
 void amp_rpmsg_commit(struct amp_rpmsg *bus, const struct amp_rpmsg_tx *tx, uint32_t src,
 		      uint32_t dst, uint32_t len);
@@ -165,15 +184,15 @@ static inline bool amp_rpmsg_must_queue(const struct amp_rpmsg *bus)
 	return bus->tx_starved && bus->owed_head;
 }
 /* Would reserve succeed? (A hint.) */
-static inline bool amp_rpmsg_tx_ready(const struct amp_rpmsg *bus)
-{
-	return bus->out && !amp_rpmsg_must_queue(bus) && amp_vq_avail(bus->out);
-}
+bool amp_rpmsg_tx_ready(const struct amp_rpmsg *bus);
 
 static inline bool amp_rpmsg_may_hold(const struct amp_rpmsg *bus)
 {
 	return bus->held_cnt < bus->held_max;
 }
+/* Can there be such a service? name: AMP_RPMSG_NAME_LEN bytes. */
+bool amp_rpmsg_ns_good(const char *name, uint32_t addr);
+
 /* A buffer held by ops->data goes back. Does nothing when the link went down since. */
 void amp_rpmsg_release(struct amp_rpmsg *bus, uint32_t id);
 

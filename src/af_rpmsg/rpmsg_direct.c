@@ -21,13 +21,10 @@ static int seq_reserve(struct amp_sock *s, struct amp_direct_io *io)
 		return r;
 	r = amp_rlink_must_queue(amp_rsock_link(s))
 		    ? -EAGAIN
-		    : amp_rpmsg_reserve(&amp_rsock_link(s)->bus, &p->tx);
+		    : amp_rpmsg_reserve_for(&amp_rsock_link(s)->bus, &p->tx, io->len,
+					    false); /* a message is never split */
 	if (r)
 		return r;
-	if (io->len > p->tx.room) { /* a message is never split */
-		amp_rpmsg_cancel(&amp_rsock_link(s)->bus, &p->tx);
-		return -EMSGSIZE;
-	}
 	s->flags |= AMP_SF_RESERVED;
 	p->tx.room = (uint32_t)io->len;
 	io->iov[0].iov_base = p->tx.data;
@@ -88,7 +85,7 @@ static int seq_return(struct amp_sock *s, const struct amp_direct_io *io)
 	if ((s->sub & SUB_WAIT) || !s->link || !amp_rsock(s)->held_cnt ||
 	    io->len > amp_rsock_link(s)->held[amp_rsock(s)->held_head].len)
 		return -EINVAL;
-	amp_rraw_pop(s, true);
+	amp_rraw_pop(s);
 	return 0;
 }
 

@@ -93,7 +93,6 @@ static inline __attribute__((always_inline)) bool amp_rlink_send_fast(struct amp
 	if (ring_device(out)) /* a driver's queue does that itself */
 		amp_port_cache_clean(b.p, len);
 	l->bus.stats.tx_messages++;
-	l->seen_tx++; /* not for the next turn to wonder about */
 	ring_pass(out, AMP_VQ_OUT, &b, len);
 	rfast_kick(l, out, AMP_RLINK_OUT);
 	return true;
@@ -113,9 +112,9 @@ static inline bool rfast_raw_in(const struct amp_rlink *l, struct amp_sock *s, u
 		if (!s)
 			return false;
 	}
-	w = s->want;
+	w = amp_sock_want(s);
 	if ((s->flags & (AMP_SF_CONNECTED | AMP_SF_RD_SHUT)) != AMP_SF_CONNECTED ||
-	    s->link != l->l.index || amp_rsock(s)->peer != src || amp_rsock(s)->held_cnt ||
+	    amp_rsock_elsewhere(s, l) || amp_rsock(s)->peer != src || amp_rsock(s)->held_cnt ||
 	    !w || w->full || !len)
 		return false;
 	n = (size_t)(w->end - w->to);
@@ -213,8 +212,7 @@ static inline __attribute__((always_inline)) int amp_rlink_turn_fast(struct amp_
 		return 0;
 	if (in->armed)
 		amp_vq_disarm(in);
-	if (++l->in_cnt >= in->num / 2u) { /* and now and then the time is looked at */
-		l->in_cnt = 0;
+	if (amp_rlink_many_back(l, 0)) { /* and now and then the time is looked at */
 		rfast_kick(l, in, AMP_RLINK_IN);
 		return 1;
 	}

@@ -50,7 +50,7 @@ static struct amp_sock *new_child(struct amp_sock *s, const struct amp_rlink *l)
 	child->rcvtimeo_ms = s->rcvtimeo_ms;
 	child->sndtimeo_ms = s->sndtimeo_ms;
 	child->linger_s = s->linger_s;
-	child->link = l->l.index;
+	child->link = amp_rlink_id(l);
 	child->flags |= AMP_SF_CONNECTED;
 	return child;
 }
@@ -107,7 +107,8 @@ static bool is_child(struct amp_sock *c, const struct amp_rlink *l, const struct
 		     uint32_t src)
 {
 	return c->fam == &amp_rpmsg_family && (c->sub & (SUB_CHILD | SUB_STALE)) == SUB_CHILD &&
-	       c->link == l->l.index && amp_rsock(c)->parent == s && amp_rsock(c)->peer == src;
+	       !amp_rsock_elsewhere(c, l) && amp_rsock(c)->parent == s &&
+	       amp_rsock(c)->peer == src;
 }
 
 struct amp_sock *amp_rpmsg_child(struct amp_rlink *l, struct amp_sock *s, uint32_t src)

@@ -45,7 +45,7 @@ struct dgram_hdr {
 
 /* ---- held buffers ---- */
 
-void amp_rraw_pop(struct amp_sock *s, bool give_back)
+void amp_rraw_pop(struct amp_sock *s)
 {
 	struct amp_rlink *l = amp_rsock_link(s);
 	struct amp_rsock *p = amp_rsock(s);
@@ -54,26 +54,17 @@ void amp_rraw_pop(struct amp_sock *s, bool give_back)
 
 	p->held_head = h->next;
 	p->held_cnt--;
-	h->next = l->held_free;
+	h->next = (uint8_t)(l->held_free - i - 1);
 	l->held_free = i;
-	if (!give_back)
-		return;
 	amp_rpmsg_release(&l->bus, h->id);
-	l->in_cnt++;
-	if (l->l.up && l->in_cnt >= l->bus.in->num / 2u)
+	if (l->bus.in && amp_rlink_many_back(l, 0))
 		amp_runner_due(&l->l.runner);
 }
 
-void amp_rraw_drop(struct amp_sock *s, bool give_back)
+void amp_rraw_drop(struct amp_sock *s)
 {
 	while (amp_rsock(s)->held_cnt)
-		amp_rraw_pop(s, give_back);
-}
-
-void amp_rraw_over(struct amp_sock *s, int err)
-{
-	s->flags &= (uint16_t)~AMP_SF_CONNECTED;
-	amp_sock_reset(s, err);
+		amp_rraw_pop(s);
 }
 
 /* ---- in ---- */
@@ -97,10 +88,10 @@ static int seq_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpms
 	if (p->held_cnt == AMPSOCK_RPMSG_HOLD ||
 	    p->held_cnt >= 2 * (l->bus.held_max - l->bus.held_cnt)) {
 		amp_explain("rpmsg: a SOCK_SEQPACKET socket is not read, ENOBUFS");
-		amp_rraw_over(s, ENOBUFS);
+		amp_rsock_over(s, ENOBUFS);
 		return dropped();
 	}
-	l->held_free = l->held[i].next;
+	l->held_free = (uint8_t)(l->held[i].next + i + 1);
 	l->held[i].data = rx->data;
 	l->held[i].len = (uint16_t)rx->len; /* the header has 16 bits for it */
 	l->held[i].id = rx->id;
@@ -126,7 +117,7 @@ static int dgram_in(const struct amp_rlink *l, struct amp_sock *s,
 	if (s->flags & AMP_SF_RD_SHUT)
 		return 0;
 	if ((s->flags & AMP_SF_CONNECTED) &&
-	    (s->link != l->l.index || amp_rsock(s)->peer != rx->src))
+	    (amp_rsock_elsewhere(s, l) || amp_rsock(s)->peer != rx->src))
 		return dropped();
 	if (!s->rx.buf || amp_rxring_room(&s->rx) < sizeof(h) + h.len)
 		return dropped();
@@ -143,7 +134,7 @@ int amp_rraw_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg_
 	if (s->type == SOCK_DGRAM)
 		return dgram_in(l, s, rx);
 	if (s->flags & AMP_SF_CONNECTED) {
-		if (s->link != l->l.index || p->peer != rx->src)
+		if (amp_rsock_elsewhere(s, l) || p->peer != rx->src)
 			return dropped();
 		return seq_in(l, s, rx);
 	}
@@ -163,27 +154,6 @@ static ssize_t nothing(const struct amp_sock *s)
 	return (s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT)) && !s->err ? 0 : -EAGAIN;
 }
 
-static ssize_t received(struct amp_msg *m, int flags, size_t n, size_t full)
-{
-	if (n < full)
-		m->flags |= MSG_TRUNC;
-	return (ssize_t)(flags & MSG_TRUNC ? full : n);
-}
-
-/* The oldest message, which there is. */
-static RRAW_OUTLINE ssize_t seq_recv(struct amp_sock *s, struct amp_msg *m, int flags)
-{
-	const struct amp_rheld *h;
-	size_t n, full;
-
-	h = &amp_rsock_link(s)->held[amp_rsock(s)->held_head];
-	full = h->len;
-	n = amp_iov_put(m->iov, m->iov_cnt, 0, h->data, full);
-	if (!(flags & MSG_PEEK))
-		amp_rraw_pop(s, true);
-	return received(m, flags, n, full);
-}
-
 static void give_source(struct amp_msg *m, const struct dgram_hdr *h)
 {
 	struct sockaddr_rpmsg a;
@@ -192,67 +162,71 @@ static void give_source(struct amp_msg *m, const struct dgram_hdr *h)
 		return;
 	memset(&a, 0, sizeof(a));
 	a.rp_family = AF_RPMSG;
-	a.rp_link = h->link;
+	if (AMPSOCK_RPMSG > 1)
+		a.rp_link = h->link;
 	a.rp_addr = h->src;
 	memcpy(m->name, &a, m->name_len < sizeof(a) ? m->name_len : sizeof(a));
 	m->name_len = sizeof(a);
 }
 
-static RRAW_OUTLINE ssize_t dgram_recv(struct amp_sock *s, struct amp_msg *m, int flags)
+/* The oldest message, which there is. */
+static RRAW_OUTLINE ssize_t take(struct amp_sock *s, struct amp_msg *m, int flags)
 {
 	struct amp_rxring r = s->rx; /* a second reader */
+	const struct amp_rheld *held;
 	struct dgram_hdr h;
 	struct iovec hdr = {.iov_base = &h, .iov_len = sizeof(h)};
-	size_t n;
+	bool peek = (flags & MSG_PEEK) != 0;
+	size_t n, full;
 
-	if (!amp_rxring_used(&r))
-		return nothing(s);
-	(void)amp_rxring_read(&r, &hdr, 1, 0, sizeof(h), false);
-	n = m->iov_cnt && h.len ? amp_rxring_read(&r, m->iov, m->iov_cnt, 0, h.len, true) : 0;
-	give_source(m, &h);
-	if (!(flags & MSG_PEEK))
-		s->rx.tail = (AMP_RING_IDX)(r.tail + h.len);
-	return received(m, flags, n, h.len);
+	if (s->type == SOCK_DGRAM) {
+		(void)amp_rxring_read(&r, &hdr, 1, 0, sizeof(h), false);
+		full = h.len;
+		n = amp_rxring_read(&r, m->iov, m->iov_cnt, 0, full, true);
+		give_source(m, &h);
+		if (!peek)
+			s->rx.tail = (AMP_RING_IDX)(r.tail + full);
+	} else {
+		held = &amp_rsock_link(s)->held[amp_rsock(s)->held_head];
+		full = held->len;
+		n = amp_iov_put(m->iov, m->iov_cnt, 0, held->data, full);
+		if (!peek)
+			amp_rraw_pop(s);
+	}
+	if (n < full)
+		m->flags |= MSG_TRUNC;
+	return (ssize_t)(flags & MSG_TRUNC ? full : n);
 }
 
 ssize_t amp_rraw_recv(struct amp_sock *s, struct amp_msg *m, int flags)
 {
-	if (s->type == SOCK_DGRAM)
-		return dgram_recv(s, m, flags);
-	m->name_len = 0;
-	if ((s->sub & SUB_WAIT) || !amp_rsock(s)->held_cnt)
-		return nothing(s);
-	return seq_recv(s, m, flags);
+	bool none;
+
+	if (s->type == SOCK_DGRAM) {
+		none = !amp_rxring_used(&s->rx);
+	} else {
+		m->name_len = 0;
+		none = (s->sub & SUB_WAIT) || !amp_rsock(s)->held_cnt;
+	}
+	return none ? nothing(s) : take(s, m, flags);
 }
 
 /* ---- send ---- */
 
-static void gather(uint8_t *to, const struct amp_msg *m)
-{
-	for (size_t i = 0; i < m->iov_cnt; to += m->iov[i].iov_len, i++)
-		if (m->iov[i].iov_len)
-			memcpy(to, m->iov[i].iov_base, m->iov[i].iov_len);
-}
-
-/* Where a datagram goes: its link, with *dst; NULL with *err. */
+/* Where a datagram goes that does not go to the socket's peer: its link, with *dst; NULL with *err. */
 static struct amp_rlink *dgram_to(struct amp_sock *s, const struct amp_msg *m, uint32_t *dst,
 				  int *err)
 {
 	struct amp_rlink *l;
 	struct amp_raddr to;
 
-	*err = -EPIPE;
-	if (s->flags & AMP_SF_WR_SHUT)
+	*err = s->flags & AMP_SF_WR_SHUT ? -EPIPE : -EDESTADDRREQ;
+	if (!m->name || (s->flags & AMP_SF_WR_SHUT))
 		return NULL;
-	if (!m->name) {
-		*err = -EDESTADDRREQ;
-		*dst = amp_rsock(s)->peer; /* of who is connected */
-		return s->flags & AMP_SF_CONNECTED ? amp_rsock_link(s) : NULL;
-	}
 	*err = amp_raddr_get(s, m->name, m->name_len, &to);
 	if (*err)
 		return NULL;
-	l = amp_raddr_find(&to, err);
+	l = amp_raddr_find(to.link, to.name, &to.addr, err);
 	if (!l) {
 		/* nobody has announced it, and a datagram does not wait until somebody does */
 		*err = *err == -EAGAIN ? -ECONNREFUSED : *err;
@@ -267,10 +241,11 @@ ssize_t amp_rraw_send(struct amp_sock *s, const struct amp_msg *m)
 {
 	struct amp_rlink *l;
 	struct amp_rpmsg_tx tx;
+	struct amp_iov to;
 	uint32_t dst;
 	int r = 0;
 
-	if (s->type == SOCK_DGRAM) {
+	if (s->type == SOCK_DGRAM && (m->name || !(s->flags & AMP_SF_CONNECTED))) {
 		l = dgram_to(s, m, &dst, &r);
 		if (!l)
 			return r;
@@ -281,14 +256,13 @@ ssize_t amp_rraw_send(struct amp_sock *s, const struct amp_msg *m)
 		l = amp_rsock_link(s);
 		dst = amp_rsock(s)->peer;
 	}
-	r = amp_rlink_must_queue(l) ? -EAGAIN : amp_rpmsg_reserve(&l->bus, &tx);
+	r = amp_rlink_must_queue(l) ? -EAGAIN
+				    : amp_rpmsg_reserve_for(&l->bus, &tx, m->len, false);
 	if (r)
 		return r == -ENETDOWN ? -ENETUNREACH : r;
-	if (m->len > tx.room) {
-		amp_rpmsg_cancel(&l->bus, &tx);
-		return -EMSGSIZE;
-	}
-	gather(tx.data, m);
+	to.base = tx.data;
+	to.len = m->len;
+	amp_vsock_gather(&to, m->iov, 0, m->len);
 	amp_rpmsg_commit(&l->bus, &tx, amp_rsock(s)->ept[amp_rlink_index(l)].addr, dst,
 			 (uint32_t)m->len);
 	amp_runner_due(&l->l.runner);
@@ -306,8 +280,9 @@ static bool tx_ready(const struct amp_sock *s)
 		struct amp_rlink *l = &amp_rlinks[i];
 
 		/* of an unconnected datagram socket the next one may go to any link */
-		if (!l->l.up || (amp_rpmsg_tx_ready(&l->bus) && !amp_rlink_must_queue(l)) ||
-		    ((s->flags & AMP_SF_CONNECTED) && s->link != l->l.index))
+		if (!amp_rlink_is_up(l) ||
+		    (amp_rpmsg_tx_ready(&l->bus) && !amp_rlink_must_queue(l)) ||
+		    ((s->flags & AMP_SF_CONNECTED) && amp_rsock_elsewhere(s, l)))
 			continue;
 		l->bus.tx_starved = true;
 		ready = false;

@@ -129,6 +129,8 @@ static void in_request(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx, ui
 	if (h == AMP_HELLO_OTHER || (word & ~AMP_RSTREAM_WORD(0, AMP_RSTREAM_F_ANY_SRC, 0)) ||
 	    fwd_cnt)
 		malformed(rs, AMP_WHY("malformed REQUEST (protocol.md 10.3)"));
+	else if (!AMPSOCK_VSOCK)
+		rc = amp_rpmsg_request(rs, rx->dst, hello.addr);
 	else if (rs->ops->request)
 		rc = rs->ops->request(rs, rx->dst, hello.addr);
 	if (!rc) {

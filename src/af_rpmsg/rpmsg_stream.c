@@ -53,9 +53,15 @@ static struct amp_rstream *rs_of(struct amp_vsock *vs)
 
 /* ---- out: the engine's path ---- */
 
+#if AMPSOCK_FAST
+#define OUTLINE
+#else
+#define OUTLINE __attribute__((noinline))
+#endif
+
 /* The peer aligns a device's buffers as it likes: words are put, not assigned. */
-static void send(struct amp_rstream *rs, struct amp_rstream_conn *rc,
-		 const struct amp_rpmsg_tx *tx, uint32_t word, uint32_t len)
+static OUTLINE void send(struct amp_rstream *rs, struct amp_rstream_conn *rc,
+			 const struct amp_rpmsg_tx *tx, uint32_t word, uint32_t len)
 {
 	amp_put_le32(tx->data, word | AMP_RSTREAM_WORD(0, 0, rc->tx_tag));
 	amp_put_le32(tx->data + offsetof(struct amp_rstream_hdr, fwd_cnt),
@@ -65,8 +71,8 @@ static void send(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 	amp_rstream_door(rs)->commit(rs, rc, tx, rc->c.local.port, rc->c.peer.port, len);
 }
 
-static bool path_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
-		      uint32_t flags)
+bool amp_rstream_path_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
+			   uint32_t flags)
 {
 	struct amp_rstream *rs = rs_of(vs);
 	struct amp_rstream_conn *rc = amp_rstream_conn(c);
@@ -91,49 +97,52 @@ static bool path_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t o
 	return true;
 }
 
-/* The door's buffer in between is in tx->hdr: where it begins, and its id for the length. */
-static int path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
-			uint32_t *room)
+/* The door's buffer in between. */
+static struct amp_rpmsg_tx *door_tx(struct amp_vsock_tx *tx)
+{
+	return (struct amp_rpmsg_tx *)(void *)tx->own;
+}
+_Static_assert(sizeof(struct amp_rpmsg_tx) <= sizeof(((struct amp_vsock_tx *)0)->own),
+	       "struct amp_vsock_tx.own");
+
+int amp_rstream_path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			     struct amp_vsock_tx *tx, uint32_t *room)
 {
 	struct amp_rstream *rs = rs_of(vs);
-	struct amp_rpmsg_tx t;
+	struct amp_rpmsg_tx *t = door_tx(tx);
 
-	if (rs->stray_cnt || amp_rstream_door(rs)->reserve(rs, amp_rstream_conn(c), &t))
+	if (rs->stray_cnt || amp_rstream_door(rs)->reserve(rs, amp_rstream_conn(c), t))
 		return 0;
-	tx->hdr[0].base = t.data;
-	tx->hdr[0].len = t.id;
-	*room = t.room - AMP_RSTREAM_HDR_LEN;
-	tx->iov[0].base = t.data + AMP_RSTREAM_HDR_LEN;
+	*room = t->room - AMP_RSTREAM_HDR_LEN;
+	tx->iov[0].base = t->data + AMP_RSTREAM_HDR_LEN;
 	tx->iov[0].len = *room;
 	tx->iov_cnt = 1;
 	return 1;
 }
 
-static void path_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
-			uint32_t len, uint32_t flags)
+void amp_rstream_path_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			     struct amp_vsock_tx *tx, uint32_t len, uint32_t flags)
 {
-	struct amp_rpmsg_tx t = {.data = tx->hdr[0].base, .id = (uint32_t)tx->hdr[0].len};
-
 	(void)flags; /* of messages, which a stream has not */
-	send(rs_of(vs), amp_rstream_conn(c), &t, AMP_RSTREAM_DATA, AMP_RSTREAM_HDR_LEN + len);
+	send(rs_of(vs), amp_rstream_conn(c), door_tx(tx), AMP_RSTREAM_DATA,
+	     AMP_RSTREAM_HDR_LEN + len);
 }
 
-static void path_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx)
+void amp_rstream_path_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx)
 {
 	struct amp_rstream *rs = rs_of(vs);
-	struct amp_rpmsg_tx t = {.data = tx->hdr[0].base, .id = (uint32_t)tx->hdr[0].len};
 
-	amp_rstream_door(rs)->cancel(rs, &t);
+	amp_rstream_door(rs)->cancel(rs, door_tx(tx));
 }
 
-static bool path_ready(const struct amp_vsock *vs)
+bool amp_rstream_path_ready(const struct amp_vsock *vs)
 {
 	const struct amp_rstream *rs = (const struct amp_rstream *)(const void *)vs;
 
 	return !rs->stray_cnt && amp_rstream_door(rs)->ready(rs);
 }
 
-static void path_gone(struct amp_vsock *vs, struct amp_vsock_conn *c)
+void amp_rstream_path_gone(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
 	struct amp_rstream_conn *rc = amp_rstream_conn(c);
 	struct amp_rstream *rs = rs_of(vs);
@@ -144,12 +153,12 @@ static void path_gone(struct amp_vsock *vs, struct amp_vsock_conn *c)
 }
 
 static const struct amp_vsock_path rstream_path = {
-	.send = path_send,
-	.reserve = path_reserve,
-	.commit = path_commit,
-	.cancel = path_cancel,
-	.ready = path_ready,
-	.gone = path_gone,
+	.send = amp_rstream_path_send,
+	.reserve = amp_rstream_path_reserve,
+	.commit = amp_rstream_path_commit,
+	.cancel = amp_rstream_path_cancel,
+	.ready = amp_rstream_path_ready,
+	.gone = amp_rstream_path_gone,
 };
 
 /* ---- in ---- */
@@ -245,7 +254,8 @@ bool amp_rstream_input(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 void amp_rstream_init(struct amp_rstream *rs)
 {
 	rs->vs.in = rs->vs.out = NULL;
-	rs->vs.path = &rstream_path;
+	if (AMPSOCK_VSOCK) /* else it is called by its name */
+		rs->vs.path = &rstream_path;
 	rs->stray_cnt = 0;
 	memset(&rs->stats, 0, sizeof(rs->stats));
 	amp_vsock_init(&rs->vs);
@@ -261,7 +271,7 @@ void amp_rstream_down(struct amp_rstream *rs)
 
 int amp_rstream_connect(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32_t addr)
 {
-	struct amp_vsock_addr me = {AMP_VSOCK_CID_LOCAL, 0}, peer = {AMP_VSOCK_CID_LOCAL, addr};
+	struct amp_vsock_ends ends = {{AMP_VSOCK_CID_LOCAL, 0}, {AMP_VSOCK_CID_LOCAL, addr}};
 	int r;
 
 	if (rc->ept.addr == 0)
@@ -269,11 +279,11 @@ int amp_rstream_connect(struct amp_rstream *rs, struct amp_rstream_conn *rc, uin
 	r = amp_rstream_door(rs)->open(rs, rc, addr);
 	if (r)
 		return r;
-	me.port = rc->ept.addr;
+	ends.local.port = rc->ept.addr;
 	rc->rx_tag = amp_rstream_new_tag(rs);
 	rc->tx_tag = 0;
 	/* its endpoint is new, and so is the pair */
-	return amp_vsock_connect(&rs->vs, &rc->c, me, peer, AMP_VSOCK_STREAM);
+	return amp_vsock_connect_ends(&rs->vs, &rc->c, &ends, AMP_VSOCK_STREAM);
 }
 
 int amp_rstream_run(struct amp_rstream *rs)
@@ -316,18 +326,8 @@ static void bus_close(struct amp_rstream *rs, struct amp_rstream_conn *rc)
 static int bus_reserve(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 		       struct amp_rpmsg_tx *tx)
 {
-	struct amp_rpmsg *bus = bus_of(rs);
-
 	(void)rc;
-	if (amp_rpmsg_reserve(bus, tx))
-		return -EAGAIN;
-	if (tx->room >= AMP_RSTREAM_ROOM)
-		return 0;
-	amp_rpmsg_cancel(bus, tx);
-	bus->out->broken = true;
-	if (AMPSOCK_WHY)
-		bus->out->why = "buffer without room for a stream's messages";
-	return -EAGAIN;
+	return amp_rpmsg_reserve_for(bus_of(rs), tx, AMP_RSTREAM_ROOM, true) ? -EAGAIN : 0;
 }
 
 static void bus_commit(struct amp_rstream *rs, struct amp_rstream_conn *rc,

@@ -89,6 +89,11 @@ struct amp_rstream_ops {
 	void (*service)(struct amp_rstream *rs, const char *name, uint32_t addr, bool gone);
 };
 
+/* The request hook of a library's own links (rpmsg_listen.c); without AF_VSOCK there is no
+ * other, and it is called by name, as rpmsg.h says of the bus's. */
+struct amp_rstream_conn *amp_rpmsg_request(struct amp_rstream *rs, uint32_t local,
+					   uint32_t peer);
+
 /* RSTs to REQUESTs that nobody takes: bounded, the rest is counted (a peer that hears nothing
  * times out). */
 struct amp_rstream_stray {

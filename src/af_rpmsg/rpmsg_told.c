@@ -9,22 +9,27 @@
 
 void amp_rstream_told(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx)
 {
-	struct amp_rstream_service s = {.magic = 0};
-	uint32_t word = 0;
+	struct {
+		struct amp_rstream_hdr hdr;
+		struct amp_rstream_service s;
+	} m;
+	uint32_t word = 0, rest = 0;
 
 	rs->vs.stats.rx_packets++;
 	if (rx->len == AMP_RSTREAM_ROOM) {
-		word = amp_le32(rx->data);
-		memcpy(&s, (const uint8_t *)rx->data + AMP_RSTREAM_HDR_LEN, sizeof(s));
-		amp_rstream_read();
+		amp_copy(&m, rx->data, sizeof(m));
+		word = amp_le32(&m.hdr);
+		rest = amp_le32(&m.s.version) & ~0x100u; /* gone: 0 or 1; reserved: 0 */
 	}
-	if (word != AMP_RSTREAM_SERVICE || s.magic != AMP_RSTREAM_MAGIC ||
-	    s.version != AMP_RSTREAM_VERSION || s.gone > 1 || s.reserved || !s.addr ||
-	    s.addr == AMP_RPMSG_ADDR_ANY || !s.name[0] || !memchr(s.name, 0, sizeof(s.name))) {
+	if (word != AMP_RSTREAM_SERVICE || m.s.magic != AMP_RSTREAM_MAGIC ||
+	    rest != AMP_RSTREAM_VERSION || !m.s.addr ||
+	    !amp_rpmsg_ns_good(m.s.name, m.s.addr)) {
 		rs->vs.stats.rx_bad++;
 		if (AMPSOCK_WHY)
 			rs->vs.why = "malformed SERVICE (docs/protocol.md 10.6)";
+	} else if (!AMPSOCK_VSOCK) { /* as all that a link hears of (rpmsg.h) */
+		amp_rlink_on_service(rs->door_ctx, m.s.name, m.s.addr, m.s.gone);
 	} else if (rs->ops->service) {
-		rs->ops->service(rs, s.name, s.addr, s.gone);
+		rs->ops->service(rs, m.s.name, m.s.addr, m.s.gone);
 	}
 }

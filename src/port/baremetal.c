@@ -133,20 +133,18 @@ int amp_port_wait(int32_t timeout_ms)
 	uint64_t end = UINT64_MAX;
 
 	if (!bm.woken && timeout_ms != 0) {
-		if (timeout_ms > 0) {
+		if (timeout_ms > 0)
 			end = bm.clock->ticks() + (uint64_t)(uint32_t)timeout_ms * bm.ms_ticks;
-			bm.clock->alarm(end);
-		}
+		bm.clock->alarm(end); /* never, when it is for ever */
 		irq_mask();
-		while (!bm.woken && (timeout_ms < 0 || bm.clock->ticks() < end)) {
+		while (!bm.woken && bm.clock->ticks() < end) {
 			bm.sleeps++;
 			core_sleep();
 			irq_unmask(); /* the handlers run here */
 			irq_mask();
 		}
 		irq_unmask();
-		if (timeout_ms > 0)
-			bm.clock->alarm(UINT64_MAX);
+		bm.clock->alarm(UINT64_MAX);
 	}
 	if (!bm.woken)
 		return -ETIMEDOUT;

@@ -47,10 +47,10 @@ int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
 		r = -EINVAL;
 	} else {
 		do {
-			r = c.s->fam->bind ? c.s->fam->bind(c.s, addr, len) : -EOPNOTSUPP;
-		} while (amp_far_again(&c, r));
+			r = c.s->fam->bind(c.s, addr, len);
+		} while (AMPSOCK_INET && amp_far_again(&c, r)); /* the others know */
 	}
-	return (int)amp_leave(&c, amp_far_result(r));
+	return (int)amp_leave(&c, AMPSOCK_INET ? amp_far_result(r) : r);
 }
 
 /*
@@ -77,10 +77,10 @@ static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen
 	if (s->type == SOCK_DGRAM) /* only names the peer: nobody expects EINPROGRESS of that */
 		c->block = true;
 	do {
-		if (s->err)
+		if ((s->flags & AMP_SF_CONNECTED) && s->type != SOCK_DGRAM)
+			r = c->looked ? 0 : -EISCONN; /* since this call began, or before */
+		else if (s->err)
 			r = -amp_sock_take_err(s);
-		else if ((s->flags & AMP_SF_CONNECTED) && s->type != SOCK_DGRAM)
-			r = 0;
 		else
 			r = s->fam->connect(s, addr, len);
 		if (r != -EAGAIN) {
@@ -104,12 +104,10 @@ int amp_connect(int fd, const struct sockaddr *addr, socklen_t len)
 
 	if (r)
 		return r;
-	if (!c.s->fam->connect || (c.s->flags & AMP_SF_LISTEN))
+	if (c.s->flags & AMP_SF_LISTEN)
 		r = -EOPNOTSUPP;
 	else if (!addr || len < sizeof(addr->sa_family))
 		r = -EINVAL;
-	else if ((c.s->flags & AMP_SF_CONNECTED) && c.s->type != SOCK_DGRAM)
-		r = -EISCONN;
 	else
 		r = connect_loop(&c, addr, len);
 	return (int)amp_leave(&c, r);
@@ -203,7 +201,7 @@ int amp_fcntl(int fd, int cmd, ...)
 static int readable_len(struct amp_sock *s)
 {
 	struct amp_msg m = {.len = INT32_MAX};
-	ssize_t n = s->fam->recvmsg ? s->fam->recvmsg(s, &m, MSG_PEEK | MSG_TRUNC) : 0;
+	ssize_t n = s->fam->recvmsg(s, &m, MSG_PEEK | MSG_TRUNC);
 
 	return n > 0 ? (int)n : 0;
 }

@@ -61,9 +61,9 @@ enum amp_direct {
 	AMP_RESERVE, /* iov[0..cnt): room for up to len bytes to send; sets len; one reservation
 			a socket */
 	AMP_COMMIT,  /* send the first len bytes of it, 0 gives it back */
-	AMP_BORROW,  /* iov[0..cnt): received bytes in place; sets len; -EAGAIN none, 0 with cnt 0
+	AMP_BORROW, /* iov[0..cnt): received bytes in place; sets len; -EAGAIN none, 0 with cnt 0
 			EOF, with another cnt an empty message or none asked for */
-	AMP_RETURN,  /* the first len of them are done with */
+	AMP_RETURN, /* the first len of them are done with */
 };
 
 struct amp_direct_io {
@@ -77,7 +77,7 @@ struct amp_family {
 	/* NULL when this family carries no AF_INET sockets. */
 	const struct amp_carrier *carrier;
 
-	/* At most 12 operations. NULL: EOPNOTSUPP (create must be there). */
+	/* At most 12 operations. Those that are optional (see below) may be NULL: EOPNOTSUPP. */
 	int (*create)(struct amp_sock *s, int type, int protocol);
 	int (*bind)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
 	int (*connect)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
@@ -200,15 +200,16 @@ struct amp_sock {
 			uint8_t queued; /* children in queue */
 		};
 	};
+#if AMPSOCK_FAST
 	struct amp_rx_want *want; /* a caller waits in recv: copy straight to it */
+#endif
 	struct amp_rxring rx;
-	uint32_t rcvtimeo_ms; /* 0: for ever */
-	uint32_t sndtimeo_ms;
 	union {
 		uint8_t bytes[AMP_SOCK_PRIV_LEN];
-		uint64_t align64;
-		void *align_ptr;
+		void *align; /* a family has nothing that wants more */
 	} priv;
+	uint32_t rcvtimeo_ms; /* 0: for ever */
+	uint32_t sndtimeo_ms;
 };
 
 /*
@@ -225,6 +226,31 @@ struct amp_rx_want {
 	size_t full;	     /* SOCK_SEQPACKET: not 0: a message came, and this long it was */
 	bool eor;	     /* SOCK_SEQPACKET: it ends a record */
 };
+
+#if AMPSOCK_FAST
+static inline struct amp_rx_want *amp_sock_want(const struct amp_sock *s)
+{
+	return s->want;
+}
+
+static inline void amp_sock_set_want(struct amp_sock *s, struct amp_rx_want *w)
+{
+	s->want = w;
+}
+#else
+/* All that comes goes by the ring: one copy more, and 200 bytes less. */
+static inline struct amp_rx_want *amp_sock_want(const struct amp_sock *s)
+{
+	(void)s;
+	return NULL;
+}
+
+static inline void amp_sock_set_want(struct amp_sock *s, struct amp_rx_want *w)
+{
+	(void)s;
+	(void)w;
+}
+#endif
 
 /* The family that serves a domain, or NULL (families.def). */
 const struct amp_family *amp_family_find(int domain);
@@ -321,7 +347,7 @@ struct amp_runner {
 };
 
 /* Those with due or bits: seen to before the lock is given up. */
-extern struct amp_runner *amp_due;
+extern struct amp_runner *amp_due; /* AMPSOCK_FAST */
 static inline void amp_runner_list(struct amp_runner *r)
 {
 	if (r->listed)
@@ -353,6 +379,8 @@ static inline void amp_explain(const char *line)
 
 /* What is left of the sockets: NULL at the end. For rare searches (a free port, a listener). */
 struct amp_sock *amp_sock_next(const struct amp_sock *s);
+/* The same of one family. */
+struct amp_sock *amp_sock_next_of(const struct amp_sock *s, const struct amp_family *fam);
 /* One look at every runner, as a call that waits does. Not from a runner. */
 int32_t amp_links_run(void);
 

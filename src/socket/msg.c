@@ -15,8 +15,6 @@
 
 static inline ssize_t send_once(struct amp_sock *s, struct amp_msg *m, int flags)
 {
-	if (!s->fam->sendmsg)
-		return -EOPNOTSUPP;
 	if (s->err && m->done == 0)
 		return -amp_sock_take_err(s);
 	return s->fam->sendmsg(s, m, flags);
@@ -64,8 +62,8 @@ static void want_set(struct amp_sock *s, struct amp_rx_want *w, const struct amp
 		return;
 	w->to = (uint8_t *)v->iov_base + skip;
 	w->end = (uint8_t *)v->iov_base + v->iov_len;
-	if (!s->want)
-		s->want = w;
+	if (!amp_sock_want(s))
+		amp_sock_set_want(s, w);
 }
 
 /* Has a message come straight to the caller? Only the short ways do that. */
@@ -76,10 +74,12 @@ static inline bool w_full(const struct amp_rx_want *w)
 
 static void want_clear(struct amp_sock *s, struct amp_rx_want *w)
 {
-	if (s->want == w)
-		s->want = NULL;
-	if (AMPSOCK_INET && w->at && w->at->want == w)
-		w->at->want = NULL;
+	if (!AMPSOCK_FAST)
+		return;
+	if (amp_sock_want(s) == w)
+		amp_sock_set_want(s, NULL);
+	if (AMPSOCK_INET && w->at && amp_sock_want(w->at) == w)
+		amp_sock_set_want(w->at, NULL);
 }
 
 /* Streams: fewer bytes than these are worth waiting for more. */
@@ -102,42 +102,45 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 {
 	size_t need = least(s, m, flags);
 	bool stream = s->type == SOCK_STREAM, peek = (flags & MSG_PEEK) != 0;
-	struct amp_rx_want w = {.full = 0};
+	struct amp_rx_want w;
 	uint8_t *from;
 	struct amp_call c;
 	ssize_t n;
 
-	if (!s->fam->recvmsg)
-		return -EOPNOTSUPP;
+	w.at = NULL; /* field by field: a compiler would call memset() */
+	w.to = NULL;
+	w.full = 0;
+	w.eor = false;
 	amp_call_init(&c, s, s->rcvtimeo_ms);
 	c.looked = looked;
 	if (flags & MSG_DONTWAIT)
 		c.block = false;
 	do {
-		if (!peek)
+		if (AMPSOCK_FAST && !peek)
 			want_set(s, &w, m);
 		n = s->fam->recvmsg(s, m, flags);
 		if (stream && n > 0 && !peek) {
 			m->done += (size_t)n;
-			want_set(s, &w, m);
-			n = -EAGAIN;
+			n = 0;
+			continue; /* nothing more is there, and the rest goes behind it */
 		}
 		if (m->done >= need || (n == -EAGAIN ? s->err && !m->done
 						     : !stream || n <= 0 || (size_t)n >= need))
 			break;
 		from = w.to;
 		n = amp_again(&c);
-		m->done += (size_t)(w.to - from);
+		if (AMPSOCK_FAST)
+			m->done += (size_t)(w.to - from);
 		if (AMPSOCK_FAST && m->done >= need && !w.full) {
 			want_clear(s, &w);
 			return (ssize_t)m->done;
 		}
-		if (w_full(&w) || m->done >= need)
+		if (AMPSOCK_FAST && (w_full(&w) || m->done >= need))
 			break;
 		if (stream && peek &&
 		    n == -EAGAIN) /* less than asked for is better than nothing */
 			n = s->fam->recvmsg(s, m, flags);
-	} while (n == 0);
+	} while (n == 0 && m->done < need);
 	want_clear(s, &w);
 	if (w_full(&w)) {
 		if (w.full > m->done)
@@ -240,10 +243,10 @@ static AMP_INLINE ssize_t recv_now(int fd, struct amp_msg *m, void *buf)
 	s = amp_hold(fd);
 	if (!s)
 		return -1;
-	if ((AMP_PORT_THREADS && s->want) || s->rcvlowat > 1 || s->type == SOCK_DGRAM ||
-	    !s->fam->recvmsg)
+	if ((AMP_PORT_THREADS && amp_sock_want(s)) || s->rcvlowat > 1 || s->type == SOCK_DGRAM)
 		return recv_held(s, m, 0, false);
-	s->want = m->want = &w;
+	m->want = &w;
+	amp_sock_set_want(s, &w);
 	n = s->fam->recvmsg(s, m, 0);
 	if (n == -EAGAIN && w.to == buf && !s->err)
 		(void)amp_links_run();

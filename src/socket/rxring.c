@@ -86,7 +86,7 @@ static size_t copy_out(const struct amp_rxring *r, uint32_t pos, const struct io
 
 size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *direct)
 {
-	struct amp_rx_want *w = s->want;
+	struct amp_rx_want *w = amp_sock_want(s);
 	struct amp_rxring *r = &s->rx;
 	const uint8_t *from = data;
 	size_t n = 0;

@@ -27,6 +27,11 @@
 #include "ampsock.h"
 #include "stack.h"
 
+/* Enough rings: each socket's is the one with its number, and nothing is to be looked for. */
+#define OWN_RINGS (AMPSOCK_RINGS >= AMPSOCK_SOCKETS)
+/* Searches begin, and end, where that can be known: of many sockets; a few are soon seen. */
+#define BOUNDS AMPSOCK_FAST
+
 /* l: everything here is under the stack lock */
 struct amp_sock amp_socks[AMPSOCK_SOCKETS];					   /* l */
 static uint8_t rings[AMPSOCK_RINGS][AMPSOCK_RING_LEN] __attribute__((aligned(8))); /* l */
@@ -38,7 +43,7 @@ static struct {
 	unsigned timed;		     /* runners that want to know the time */
 	unsigned waiters;	     /* threads in amp_port_wait() */
 	int32_t next_ms;	     /* when a runner wants to run, as of the last look */
-	bool ring_used[AMPSOCK_RINGS];
+	bool ring_used[OWN_RINGS ? 1 : AMPSOCK_RINGS];
 } stack;			     /* l. Together: one address to load */
 static uint32_t own_nonblock[2];     /* l: bit per console descriptor */
 static const struct amp_fd_ops *own; /* set once */
@@ -102,17 +107,20 @@ struct amp_sock *amp_sock_new(const struct amp_family *fam, int domain, int type
 	struct amp_sock *s;
 	uint8_t gen;
 
-	s = stack.first_free ? stack.first_free : amp_socks;
-	while (s < amp_socks + AMPSOCK_SOCKETS && (s->fam || s->users))
-		s++;
-	stack.first_free = s;
-	if (s == amp_socks + AMPSOCK_SOCKETS) {
-		*err = -EMFILE;
-		return NULL;
+	for (s = BOUNDS && stack.first_free ? stack.first_free : amp_socks;; s++) {
+		if (BOUNDS)
+			stack.first_free = s;
+		if (s == amp_socks + AMPSOCK_SOCKETS) {
+			*err = -EMFILE;
+			return NULL;
+		}
+		if (!s->fam && (!AMP_PORT_THREADS || !s->users))
+			break;
 	}
 	gen = s->gen;
 	memset(s, 0, sizeof(*s));
-	s->gen = gen;
+	if (AMP_PORT_THREADS)
+		s->gen = gen;
 	s->domain = (uint8_t)domain;
 	s->type = (uint8_t)type;
 	s->flags = AMP_SF_ORPHAN;
@@ -121,7 +129,7 @@ struct amp_sock *amp_sock_new(const struct amp_family *fam, int domain, int type
 	if (*err)
 		return NULL;
 	s->fam = fam;
-	if (s >= stack.high)
+	if (BOUNDS && s >= stack.high)
 		stack.high = s + 1;
 	if (++amp_counts.sockets_used > amp_counts.sockets_max)
 		amp_counts.sockets_max = amp_counts.sockets_used;
@@ -130,16 +138,16 @@ struct amp_sock *amp_sock_new(const struct amp_family *fam, int domain, int type
 
 static void slot_is_free(struct amp_sock *s)
 {
-	if (s < stack.first_free)
+	if (BOUNDS && s < stack.first_free)
 		stack.first_free = s;
 }
 
 void amp_sock_free(struct amp_sock *s)
 {
 	amp_sock_ring_free(s);
-	s->gen++;
+	s->gen += AMP_PORT_THREADS;
 	s->fam = NULL;
-	s->want = NULL;
+	amp_sock_set_want(s, NULL);
 	amp_counts.sockets_used--;
 	slot_is_free(s);
 	amp_sock_changed(s);
@@ -164,8 +172,26 @@ struct amp_sock *amp_sock_next(const struct amp_sock *s)
 {
 	struct amp_sock *next = s ? (struct amp_sock *)(uintptr_t)s + 1 : amp_socks;
 
-	for (; next < stack.high; next++) {
+	for (; next < (BOUNDS ? stack.high : amp_socks + AMPSOCK_SOCKETS); next++) {
 		if (next->fam)
+			return next;
+	}
+	return NULL;
+}
+
+static unsigned ring_free(void)
+{
+	while (stack.first_ring < AMPSOCK_RINGS && stack.ring_used[stack.first_ring])
+		stack.first_ring++;
+	return stack.first_ring;
+}
+
+struct amp_sock *amp_sock_next_of(const struct amp_sock *s, const struct amp_family *fam)
+{
+	struct amp_sock *next = s ? (struct amp_sock *)(uintptr_t)s + 1 : amp_socks;
+
+	for (; next < (BOUNDS ? stack.high : amp_socks + AMPSOCK_SOCKETS); next++) {
+		if (next->fam == fam)
 			return next;
 	}
 	return NULL;
@@ -173,15 +199,18 @@ struct amp_sock *amp_sock_next(const struct amp_sock *s)
 
 int amp_sock_ring(struct amp_sock *s)
 {
+	unsigned i = (unsigned)(s - amp_socks);
+
 	if (s->rx.buf)
 		return 0;
-	while (stack.first_ring < AMPSOCK_RINGS && stack.ring_used[stack.first_ring])
-		stack.first_ring++;
-	if (stack.first_ring == AMPSOCK_RINGS)
-		return -ENOBUFS;
-	stack.ring_used[stack.first_ring] = true;
+	if (!OWN_RINGS) {
+		i = ring_free();
+		if (i == AMPSOCK_RINGS)
+			return -ENOBUFS;
+		stack.ring_used[i] = true;
+	}
 	amp_counts.rings_used++;
-	s->rx.buf = rings[stack.first_ring];
+	s->rx.buf = rings[i];
 	s->rx.head = s->rx.tail = 0;
 	return 0;
 }
@@ -192,10 +221,12 @@ void amp_sock_ring_free(struct amp_sock *s)
 
 	if (!s->rx.buf)
 		return;
-	i = (unsigned)((size_t)(s->rx.buf - rings[0]) / AMPSOCK_RING_LEN);
-	stack.ring_used[i] = false;
-	if (i < stack.first_ring)
-		stack.first_ring = i;
+	if (!OWN_RINGS) {
+		i = (unsigned)((size_t)(s->rx.buf - rings[0]) / AMPSOCK_RING_LEN);
+		stack.ring_used[i] = false;
+		if (i < stack.first_ring)
+			stack.first_ring = i;
+	}
 	amp_counts.rings_used--;
 	s->rx.buf = NULL;
 	s->rx.head = s->rx.tail = 0;
@@ -256,8 +287,8 @@ int amp_sock_poll(const struct amp_sock *s, bool readable)
 void amp_sock_close(struct amp_sock *s)
 {
 	s->flags |= AMP_SF_ORPHAN;
-	s->gen++;
-	s->want = NULL;
+	s->gen += AMP_PORT_THREADS;
+	amp_sock_set_want(s, NULL);
 	s->fam->shutdown(s, AMP_SHUT_CLOSE);
 	amp_sock_changed(s);
 }
@@ -318,7 +349,8 @@ void amp_runner_due(struct amp_runner *r)
 {
 	r->due = true;
 	r->calm = false;
-	amp_runner_list(r);
+	if (AMPSOCK_FAST)
+		amp_runner_list(r);
 }
 
 void amp_runner_add(struct amp_runner *r)
@@ -392,14 +424,29 @@ static inline void wake_others(void)
 	amp_changed = false;
 }
 
+/* One of those that are due, NULL: none. A small build has few runners, and no list of these. */
+static inline struct amp_runner *first_due(void)
+{
+	struct amp_runner *r = amp_due;
+
+	if (!AMPSOCK_FAST) {
+		for (r = stack.runners; r && !r->due;)
+			r = r->next;
+	}
+	return r;
+}
+
 /* The first of those that are due: it is no longer. Returns the queues to be kicked. */
 static inline unsigned take_due(struct amp_runner *r)
 {
-	unsigned bits = AMPSOCK_FAST ? r->bits : 0;
+	unsigned bits = 0;
 
-	amp_due = r->due_next;
-	r->listed = false;
-	r->bits = 0;
+	if (AMPSOCK_FAST) {
+		bits = r->bits;
+		amp_due = r->due_next;
+		r->listed = false;
+		r->bits = 0;
+	}
 	if (r->due) {
 		r->due = false;
 		bits |= r->kick_due(r);
@@ -414,11 +461,11 @@ static inline unsigned take_due(struct amp_runner *r)
  */
 static bool flush(void)
 {
+	struct amp_runner *r;
 	bool any = false;
 
 	wake_others();
-	while (amp_due) {
-		struct amp_runner *r = amp_due;
+	while ((r = first_due()) != NULL) {
 		unsigned bits = take_due(r);
 
 		if (bits) {

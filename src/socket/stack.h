@@ -57,7 +57,8 @@ static inline void amp_call_init(struct amp_call *c, struct amp_sock *s, uint32_
 {
 	c->s = s;
 	c->timeout_ms = timeout_ms;
-	c->gen = AMP_PORT_THREADS ? s->gen : 0;
+	if (AMP_PORT_THREADS)
+		c->gen = s->gen;
 	c->block = !(s->flags & AMP_SF_NONBLOCK);
 	c->looked = c->started = false;
 }

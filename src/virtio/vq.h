@@ -40,6 +40,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../ampsock_config.h"
+
 /* The layout of struct iovec, without its header. */
 struct amp_iov {
 	void *base;
@@ -170,6 +172,15 @@ uint32_t amp_vq_desc_len(const struct amp_vq *vq, uint16_t id);
 /* When another buffer was got since: put with length 0 (a device's out queue: returned unused).
  */
 void amp_vq_unget(struct amp_vq *vq, uint16_t id);
+
+/* The same of the buffer that was got this very moment. */
+static inline void amp_vq_leave(struct amp_vq *vq, uint16_t id)
+{
+	if (AMPSOCK_VQ_DRIVER)
+		amp_vq_unget(vq, id);
+	else
+		vq->get_idx--;
+}
 
 /*
  * Driver with posted buffers: offer rd_cnt device-readable then wr_cnt

@@ -76,9 +76,8 @@ static bool port_taken(uint32_t port)
 {
 	struct amp_sock *s = NULL;
 
-	while ((s = amp_sock_next(s)) != NULL) {
-		if (s->fam == &amp_vsock_family && (s->flags & AMP_SF_BOUND) &&
-		    conn_of(s)->local.port == port)
+	while ((s = amp_sock_next_of(s, &amp_vsock_family)) != NULL) {
+		if ((s->flags & AMP_SF_BOUND) && conn_of(s)->local.port == port)
 			return true;
 	}
 	return false;
@@ -260,10 +259,11 @@ static __attribute__((noinline)) ssize_t send_any(struct amp_sock *s, const stru
 		return n;
 	vs = engine_of(s);
 	while (done < m->len) {
-		uint32_t part =
-			m->len - done < INT32_MAX ? (uint32_t)(m->len - done) : INT32_MAX;
+		uint32_t part = (uint32_t)(m->len - done);
 
-		n = stream || !done ? amp_vsock_meter(s, &part) : 0;
+		if (sizeof(size_t) > 4 && m->len - done > INT32_MAX)
+			part = INT32_MAX;
+		n = AMPSOCK_VSOCK && (stream || !done) ? amp_vsock_meter(s, &part) : 0;
 		if (n == 0)
 			n = amp_vsock_send(vs, conn_of(s), m->iov, done,
 					   stream ? part : m->len - done, eom);
@@ -289,7 +289,7 @@ static inline bool fits(struct amp_sock *s, size_t len)
 
 ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
-	struct amp_vlink *l = amp_vlinks[s->link];
+	struct amp_vlink *l = amp_vlink_of(s);
 	bool kick;
 
 	if (AMPSOCK_FAST && m->plain && (s->flags & SEND_FLAGS) == AMP_SF_CONNECTED &&
@@ -363,53 +363,60 @@ ssize_t amp_vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 }
 
 /* What lies in the ring is thrown away. */
-static void discard(struct amp_sock *s)
+static void discard(struct amp_vsock *vs, struct amp_sock *s)
 {
 	uint32_t held = conn_of(s)->credit.rx_cnt - conn_of(s)->credit.fwd_cnt;
 
 	s->rx.tail = s->rx.head;
 	s->sub &= (uint8_t)~SUB_RX_PART;
 	if (held)
-		amp_vsock_consumed(engine_of(s), conn_of(s), held);
+		amp_vsock_consumed(vs, conn_of(s), held);
 }
 
 void amp_vsock_close_one(struct amp_sock *s, bool abort)
 {
 	struct amp_vsock_conn *c = conn_of(s);
+	struct amp_vsock *vs;
 
 	unreserve(s);
 	amp_sock_ring_free(s);
 	s->flags |= AMP_SF_ORPHAN;
 	s->sub |= SUB_CLOSED;
-	if (c->state == AMP_CONN_FREE)
+	if (c->state == AMP_CONN_FREE) {
 		amp_sock_free(s);
-	else if (abort || s->linger_s == 0)
-		amp_vsock_abort(engine_of(s), c);
+		return;
+	}
+	vs = engine_of(s);
+	if ((AMPSOCK_VSOCK && abort) || s->linger_s == 0)
+		amp_vsock_abort(vs, c);
 	else
-		amp_vsock_close(engine_of(s), c, amp_port_now_ms(),
+		amp_vsock_close(vs, c, amp_port_now_ms(),
 				s->linger_s == 255 ? CLOSE_WAIT_MS : s->linger_s * 1000u);
 }
 
 int amp_vsock_sock_shutdown(struct amp_sock *s, int how)
 {
+	struct amp_vsock *vs;
+
 	if (how == AMP_SHUT_CLOSE) {
-		if (s->flags & AMP_SF_LISTEN)
+		if (AMPSOCK_VSOCK && (s->flags & AMP_SF_LISTEN)) /* AF_RPMSG has its own */
 			amp_vsock_unlisten(s);
 		amp_vsock_close_one(s, false);
 		return 0;
 	}
+	if (!(s->flags & (AMP_SF_CONNECTING | AMP_SF_CONNECTED)))
+		return -ENOTCONN;
+	vs = engine_of(s);
 	if (s->flags & AMP_SF_CONNECTING) {
 		s->flags |= AMP_SF_RESET; /* no error later: the caller knows */
-		amp_vsock_abort(engine_of(s), conn_of(s));
+		amp_vsock_abort(vs, conn_of(s));
 		amp_sock_ring_free(s);
 		return 0;
 	}
-	if (!(s->flags & AMP_SF_CONNECTED))
-		return -ENOTCONN;
 	s->flags |= AMP_SHUT_FLAGS(how);
 	if (how != SHUT_WR)
-		discard(s);
-	amp_vsock_shutdown(engine_of(s), conn_of(s), AMP_SHUT_BITS(how));
+		discard(vs, s);
+	amp_vsock_shutdown(vs, conn_of(s), AMP_SHUT_BITS(how));
 	return 0;
 }
 

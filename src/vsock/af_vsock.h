@@ -99,15 +99,21 @@ static inline struct amp_sock *sock_of(struct amp_vsock_conn *c)
 	return (struct amp_sock *)(void *)((char *)c - offsetof(struct amp_sock, priv));
 }
 
+/* Of a connection. Where one link of AF_RPMSG's is all that there can be, it is that. */
+static inline struct amp_vlink *amp_vlink_of(const struct amp_sock *s)
+{
+	return amp_vlinks[AMPSOCK_VSOCK || AMPSOCK_RPMSG > 1 ? s->link : AMP_VLINK_RPMSG];
+}
+
 static inline const struct amp_vsock *peek_engine(const struct amp_sock *s)
 {
-	return &amp_vlinks[s->link]->vs;
+	return &amp_vlink_of(s)->vs;
 }
 
 /* The engine, to put something into it: what it then owes goes out before the lock does. */
 static inline struct amp_vsock *engine_of(const struct amp_sock *s)
 {
-	struct amp_vlink *l = amp_vlinks[s->link];
+	struct amp_vlink *l = amp_vlink_of(s);
 
 	amp_runner_due(&l->runner);
 	return &l->vs;
@@ -125,7 +131,7 @@ static inline bool amp_vlink_piece(struct amp_vsock *vs, struct amp_vsock_conn *
 				   const void *data, uint32_t len, uint32_t flags)
 {
 	struct amp_sock *s = sock_of(c);
-	struct amp_rx_want *w = s->want;
+	struct amp_rx_want *w = amp_sock_want(s);
 	size_t n = len, room;
 
 	if (!w || s->rx.head != s->rx.tail)

@@ -54,8 +54,8 @@ static int message_in(struct amp_sock *s, const struct amp_vsock_rx *rx)
 	return r;
 }
 
-static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
-		   const struct amp_vsock_rx *rx)
+int amp_vlink_on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
+		      const struct amp_vsock_rx *rx)
 {
 	struct amp_sock *s = sock_of(c);
 	size_t direct = 0, here, n;
@@ -69,8 +69,8 @@ static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			return -ENOBUFS;
 		direct += here;
 	}
-	if (direct) {
-		vs->enough = s->want->to == s->want->end;
+	if (AMPSOCK_FAST && direct) {
+		vs->enough = amp_sock_want(s)->to == amp_sock_want(s)->end;
 		amp_vsock_consumed(vs, c, (uint32_t)direct);
 	}
 	return 0;
@@ -80,12 +80,12 @@ static int on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 static int over_err(const struct amp_sock *s, unsigned ev, bool connecting)
 {
 	if (ev & AMP_VSOCK_EV_RESET)
-		return connecting && amp_vlinks[s->link]->up ? ECONNREFUSED : ECONNRESET;
+		return connecting && amp_vlink_of(s)->up ? ECONNREFUSED : ECONNRESET;
 	/* without a RESET before: an orderly end, or an attempt that got no answer */
 	return connecting ? ETIMEDOUT : 0;
 }
 
-/* on_event(), by the socket: its fields are near its beginning, and so short offsets. */
+/* amp_vlink_on_event(), by the socket: its fields are near its beginning, and so short offsets. */
 static __attribute__((noinline)) void event(struct amp_vsock *vs, struct amp_sock *s,
 					    unsigned ev)
 {
@@ -121,12 +121,12 @@ static __attribute__((noinline)) void event(struct amp_vsock *vs, struct amp_soc
 	amp_sock_changed(s);
 }
 
-static void on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
+void amp_vlink_on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
 {
 	event(vs, sock_of(c), ev);
 }
 
-static void on_tx_ready(struct amp_vsock *vs)
+void amp_vlink_on_tx_ready(struct amp_vsock *vs)
 {
 	(void)vs;
 	amp_change();
@@ -134,12 +134,12 @@ static void on_tx_ready(struct amp_vsock *vs)
 
 const struct amp_vsock_ops amp_vlink_ops = {
 	.request = amp_vsock_request,
-	.data = on_data,
+	.data = amp_vlink_on_data,
 #if AMPSOCK_FAST
 	.piece = amp_vlink_piece,
 #endif
-	.event = on_event,
-	.tx_ready = on_tx_ready,
+	.event = amp_vlink_on_event,
+	.tx_ready = amp_vlink_on_tx_ready,
 };
 
 /* ---- links ---- */
@@ -171,8 +171,8 @@ void amp_vlink_pause(struct amp_vlink *l)
 {
 	struct amp_sock *s = NULL;
 
-	while ((s = amp_sock_next(s)) != NULL) {
-		if (s->fam == &amp_vsock_family && amp_vlinks[s->link] == l)
+	while ((s = amp_sock_next_of(s, &amp_vsock_family)) != NULL) {
+		if (amp_vlinks[s->link] == l)
 			unreserve(s);
 	}
 	l->vs.in = l->vs.out = NULL;

@@ -275,7 +275,7 @@ static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_
 
 	tx.iov = vs->iov;
 	tx.iov_max = vs->iov_max;
-	if (LOOP(c) ? !vs->path->send(vs, c, op, flags) : out_get(vs, &tx, &room) <= 0) {
+	if (LOOP(c) ? !path_send(vs, c, op, flags) : out_get(vs, &tx, &room) <= 0) {
 		tx_starve(vs, c);
 		return false;
 	}
@@ -342,16 +342,19 @@ bool amp_vsock_flush(struct amp_vsock *vs)
 static RARE bool settle(struct amp_vsock *vs)
 {
 	(void)amp_vsock_flush(vs);
-	vs->settled = true;
+	if (QUEUES)
+		vs->settled = true;
 	if ((QUEUES && vs->tx_starved && vs->out && amp_vq_avail(vs->out)) ||
-	    (vs->path_starved && vs->path->ready(vs))) {
-		vs->tx_starved = vs->path_starved = false;
-		if (vs->ops->tx_ready)
-			vs->ops->tx_ready(vs);
+	    (vs->path_starved && path_ready(vs))) {
+		if (QUEUES)
+			vs->tx_starved = false;
+		vs->path_starved = false;
+		tell_tx_ready(vs);
 	}
 	/* it may have been set up anew since */
-	vs->torn = QUEUES && ((vs->in && vs->in->broken) || (vs->out && vs->out->broken));
-	return !vs->torn;
+	if (QUEUES)
+		vs->torn = (vs->in && vs->in->broken) || (vs->out && vs->out->broken);
+	return !QUEUES || !vs->torn;
 }
 
 int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
@@ -360,7 +363,8 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 	unsigned n = 0;
 	int r = 0;
 
-	vs->enough = false;
+	if (QUEUES)
+		vs->enough = false;
 	while (QUEUES && n < budget && vs->in && !vs->enough) {
 		if (vs->stray_cnt == vs->stray_len && !flush_strays(vs))
 			break;
@@ -391,7 +395,7 @@ bool amp_vsock_arm(struct amp_vsock *vs)
 	return (vs->out && vs->tx_starved && amp_vq_arm(vs->out)) || more;
 }
 
-/* amp_vsock_reserve(), but c->reserved is the caller's affair. */
+/* amp_vsock_reserve(), but c->reserved and how long the pieces are is the caller's affair. */
 static int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
 		   struct amp_vsock_tx *tx)
 {
@@ -408,7 +412,7 @@ static int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
 	if (must_queue(vs, c))
 		r = 0;
 	else if (LOOP(c))
-		r = vs->path->reserve(vs, c, tx, &room);
+		r = path_reserve(vs, c, tx, &room);
 	else
 		r = out_get(vs, tx, &room);
 	if (QUEUES && r > 0 && room == 0)
@@ -423,7 +427,6 @@ static int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
 		room = INT32_MAX;
 	if (room > want)
 		room = (uint32_t)want;
-	tx->iov_cnt = trim(tx->iov, tx->iov_cnt, room);
 	return (int)room;
 }
 
@@ -432,7 +435,7 @@ static void commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vs
 {
 	c->credit.tx_cnt += len;
 	if (LOOP(c))
-		vs->path->commit(vs, c, tx, len, flags);
+		path_commit(vs, c, tx, len, flags);
 	else
 		out_put(vs, c, tx, AMP_VSOCK_OP_RW, len, flags);
 }
@@ -444,14 +447,15 @@ int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t w
 
 	if (r > 0) {
 		tx->len = (uint32_t)r;
+		tx->iov_cnt = trim(tx->iov, tx->iov_cnt, tx->len);
 		c->reserved += tx->len;
 	}
 	return r;
 }
 
 /* len bytes of what lies from off on in the pieces at from, into those at to. */
-static __attribute__((noinline)) void gather(const struct amp_iov *to, const void *from,
-					     size_t off, size_t len)
+__attribute__((noinline)) void amp_vsock_gather(const struct amp_iov *to, const void *from,
+						size_t off, size_t len)
 {
 	const struct amp_iov *at = from;
 	struct amp_iov piece;
@@ -490,7 +494,7 @@ int amp_vsock_send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *i
 	r = reserve(vs, c, len, &tx);
 	if (r < 0)
 		return r;
-	gather(tx.iov, iov, off, (size_t)r);
+	amp_vsock_gather(tx.iov, iov, off, (size_t)r);
 	commit(vs, c, &tx, (uint32_t)r, (size_t)r == len ? flags : 0);
 	return r;
 }
@@ -511,7 +515,7 @@ void amp_vsock_cancel(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp
 {
 	c->reserved -= tx->len;
 	if (LOOP(c))
-		vs->path->cancel(vs, tx);
+		path_cancel(vs, tx);
 	else if (vs->out)
 		amp_vq_unget(vs->out, tx->id);
 }

@@ -198,8 +198,11 @@ struct amp_vsock_tx {
 	uint16_t iov_cnt; /* payload segments */
 	uint32_t len;	  /* payload bytes promised: <= want */
 	uint16_t id;
-	/* engine: where the header goes, in pieces (5.10.6: any legal chain) */
-	struct amp_iov hdr[AMPSOCK_VQ_DEVICE && AMPSOCK_VSOCK ? 3 : 1];
+	union {
+		/* engine: where the header goes, in pieces (5.10.6: any legal chain) */
+		struct amp_iov hdr[AMPSOCK_VQ_DEVICE && AMPSOCK_VSOCK ? 3 : 1];
+		void *own[3]; /* a path's */
+	};
 };
 
 /* Fields that the caller sets first: ops owner in out local_cid peer_cid seqpacket hash
@@ -230,8 +233,16 @@ int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms);
  * Open towards peer: REQUEST goes out at the next run. c->buf_alloc is set by the
  * caller. -EADDRINUSE: that pair exists; -ENETDOWN: no link (and not CID 1).
  */
-int amp_vsock_connect(struct amp_vsock *vs, struct amp_vsock_conn *c,
-		      struct amp_vsock_addr local, struct amp_vsock_addr peer, uint8_t type);
+int amp_vsock_connect_ends(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			   struct amp_vsock_ends *ends, uint8_t type); /* *ends may change */
+static inline int amp_vsock_connect(struct amp_vsock *vs, struct amp_vsock_conn *c,
+				    struct amp_vsock_addr local, struct amp_vsock_addr peer,
+				    uint8_t type)
+{
+	struct amp_vsock_ends ends = {local, peer};
+
+	return amp_vsock_connect_ends(vs, c, &ends, type);
+}
 /* Accept a REQUESTED connection: it is OPEN at once. */
 void amp_vsock_respond(struct amp_vsock *vs, struct amp_vsock_conn *c);
 /* RST and forget: EV_GONE follows from amp_vsock_run() when the RST is out. No EV_RESET. */
@@ -239,17 +250,17 @@ void amp_vsock_abort(struct amp_vsock *vs, struct amp_vsock_conn *c);
 /* I shall send / receive no more. flags: AMP_VSOCK_SHUTDOWN_*. Goes out after committed data.
  */
 void amp_vsock_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t flags);
+/* Sets c->deadline_ms. */
+void amp_vsock_set_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t at_ms);
 /* c is aborted by amp_vsock_tick() when this time has come (0 means 1). */
 static inline void amp_vsock_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c,
 				      uint32_t at_ms)
 {
-	vs->closing_cnt += !c->deadline_ms;
-	c->deadline_ms = at_ms + !at_ms;
+	amp_vsock_set_deadline(vs, c, at_ms | !at_ms);
 }
 static inline void amp_vsock_no_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
-	vs->closing_cnt -= c->deadline_ms != 0;
-	c->deadline_ms = 0;
+	amp_vsock_set_deadline(vs, c, 0);
 }
 /*
  * Orderly end: SHUTDOWN of both, then wait for the peer's RST until now + wait_ms;
@@ -273,6 +284,9 @@ int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t w
  */
 int amp_vsock_send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *iov, size_t off,
 		   size_t len, uint32_t flags);
+/* The same of no connection: into the pieces at to (one, whose length is not looked at, unless
+ * there is a device's queue). */
+void amp_vsock_gather(const struct amp_iov *to, const void *from, size_t off, size_t len);
 /*
  * Send the first len bytes of the reservation (0 < len <= tx->len). flags: AMP_VSOCK_SEQ_*.
  * When the connection has ended since, or receives no more, it is cancelled instead.
@@ -328,6 +342,25 @@ struct amp_vsock_path {
 	void (*gone)(struct amp_vsock *vs, struct amp_vsock_conn *c);
 };
 extern const struct amp_vsock_path amp_vsock_loop;
+
+/*
+ * AF_RPMSG's path, and what a library's own links hear (vsock/vlink.c). In a program without
+ * AF_VSOCK there is no other of either, so the engine calls them by name, and what of them
+ * nobody calls is not linked.
+ */
+bool amp_rstream_path_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
+			   uint32_t flags);
+int amp_rstream_path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			     struct amp_vsock_tx *tx, uint32_t *room);
+void amp_rstream_path_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			     struct amp_vsock_tx *tx, uint32_t len, uint32_t flags);
+void amp_rstream_path_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx);
+bool amp_rstream_path_ready(const struct amp_vsock *vs);
+void amp_rstream_path_gone(struct amp_vsock *vs, struct amp_vsock_conn *c);
+int amp_vlink_on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
+		      const struct amp_vsock_rx *rx);
+void amp_vlink_on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev);
+void amp_vlink_on_tx_ready(struct amp_vsock *vs);
 
 /* For paths alone. The header of c's next packet. */
 void amp_vsock_fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, uint16_t op,

@@ -71,15 +71,21 @@ void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
 void amp_vsock_forget(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
 	hash_del(vs, c);
-	if (vs->recent == c)
+	if (AMPSOCK_FAST && vs->recent == c)
 		vs->recent = NULL;
 	c->state = AMP_CONN_FREE;
-	if (LOOP(c) && (!QUEUES || vs->path->gone))
-		vs->path->gone(vs, c);
-	vs->ops->event(vs, c, AMP_VSOCK_EV_GONE);
+	if (LOOP(c))
+		path_gone(vs, c);
+	tell_event(vs, c, AMP_VSOCK_EV_GONE);
 }
 
 /* ---- what is owed, and the end ---- */
+
+void amp_vsock_set_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t at_ms)
+{
+	vs->closing_cnt += (uint32_t)(at_ms != 0) - (c->deadline_ms != 0);
+	c->deadline_ms = at_ms;
+}
 
 void amp_vsock_owe(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t bits)
 {
@@ -116,7 +122,7 @@ static void reset(struct amp_vsock *vs, struct amp_vsock_conn *c, bool rst)
 
 	die(vs, c, rst);
 	if (!told)
-		vs->ops->event(vs, c, AMP_VSOCK_EV_RESET);
+		tell_event(vs, c, AMP_VSOCK_EV_RESET);
 }
 
 void amp_vsock_conn_lied(struct amp_vsock *vs, struct amp_vsock_conn *c)
@@ -144,7 +150,7 @@ static void in_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t
 		return;
 	}
 	if (c->peer_shut != was)
-		vs->ops->event(vs, c, AMP_VSOCK_EV_SHUT);
+		tell_event(vs, c, AMP_VSOCK_EV_SHUT);
 	if (c->state == AMP_CONN_OPEN && drained(c))
 		die(vs, c, true);
 }
@@ -170,7 +176,7 @@ static bool in_data(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_v
 	}
 	if (rx->len == 0 && c->type == AMP_VSOCK_STREAM)
 		return false;
-	r = vs->ops->data(vs, c, rx);
+	r = tell_data(vs, c, rx);
 	if (r < 0)
 		conn_lied(vs, c, "receive buffer overrun");
 	return r > 0;
@@ -253,7 +259,7 @@ static bool in_known(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			conn_lied(vs, c, "no RESPONSE to a REQUEST (virtio 5.10.6.4)");
 		} else {
 			c->state = AMP_CONN_OPEN;
-			vs->ops->event(vs, c, AMP_VSOCK_EV_OPEN);
+			tell_event(vs, c, AMP_VSOCK_EV_OPEN);
 		}
 		return false;
 	}
@@ -261,7 +267,7 @@ static bool in_known(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	if (c->starved && c->state == AMP_CONN_OPEN && amp_credit_tx_space(&c->credit) > had) {
 		c->starved = 0;
 		c->asked = 0;
-		vs->ops->event(vs, c, AMP_VSOCK_EV_WRITABLE);
+		tell_event(vs, c, AMP_VSOCK_EV_WRITABLE);
 	}
 	return held;
 }
@@ -313,9 +319,11 @@ void amp_vsock_init(struct amp_vsock *vs)
 
 void amp_vsock_down(struct amp_vsock *vs)
 {
-	vs->in = vs->out = NULL;
-	vs->stray_cnt = 0;
-	vs->tx_starved = false;
+	if (QUEUES) {
+		vs->in = vs->out = NULL;
+		vs->stray_cnt = 0;
+		vs->tx_starved = false;
+	}
 	for (uint32_t i = 0; i < BUCKETS; i++) {
 		struct amp_vsock_conn *c, *next;
 
@@ -340,7 +348,8 @@ int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms)
 
 			if (!c->deadline_ms)
 				continue;
-			if (left <= 0 && c->state == AMP_CONN_OPEN) {
+			/* of those that are open: the meter, which AF_RPMSG has not */
+			if (QUEUES && left <= 0 && c->state == AMP_CONN_OPEN) {
 				c->asked =
 					0; /* the answer may have come before there was news */
 				amp_vsock_want_credit(vs, c);
@@ -356,20 +365,19 @@ int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms)
 	return next;
 }
 
-int amp_vsock_connect(struct amp_vsock *vs, struct amp_vsock_conn *c,
-		      struct amp_vsock_addr local, struct amp_vsock_addr peer, uint8_t type)
+int amp_vsock_connect_ends(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			   struct amp_vsock_ends *ends, uint8_t type)
 {
-	struct amp_vsock_ends ends = {local, peer};
-	bool loop = !QUEUES || peer.cid == AMP_VSOCK_CID_LOCAL;
+	bool loop = !QUEUES || ends->peer.cid == AMP_VSOCK_CID_LOCAL;
 
 	if (QUEUES && (loop ? !vs->path : !vs->out))
 		return -ENETDOWN;
 	if (QUEUES && loop)
-		ends.local.cid = AMP_VSOCK_CID_LOCAL;
+		ends->local.cid = AMP_VSOCK_CID_LOCAL;
 	/* a path that is alone has no two connections from one port */
-	if (QUEUES && amp_vsock_find(vs, &ends, type))
+	if (QUEUES && amp_vsock_find(vs, ends, type))
 		return -EADDRINUSE;
-	amp_vsock_conn_init(vs, c, &ends, type, AMP_CONN_CONNECTING);
+	amp_vsock_conn_init(vs, c, ends, type, AMP_CONN_CONNECTING);
 	amp_vsock_owe(vs, c, AMP_OWE_REQUEST);
 	return 0;
 }
@@ -420,7 +428,7 @@ uint32_t amp_vsock_tx_space(const struct amp_vsock *vs, const struct amp_vsock_c
 	if (amp_vsock_may_send_on(c) || space == 0 || must_queue(vs, c))
 		return 0;
 	if (LOOP(c))
-		return vs->path->ready(vs) ? space : 0;
+		return path_ready(vs) ? space : 0;
 	return vs->out && amp_vq_avail(vs->out) ? space : 0;
 }
 

@@ -14,8 +14,90 @@
 
 #define SHUT_BOTH (AMP_VSOCK_SHUTDOWN_RCV | AMP_VSOCK_SHUTDOWN_SEND)
 
-/* Off the way of the usual packet, or its registers are saved for nothing. */
+/* Off the way of the usual packet, or its registers are saved for nothing; where all ways are
+ * alike, as is shortest. */
+#if AMPSOCK_FAST
 #define RARE __attribute__((noinline, cold))
+#else
+#define RARE
+#endif
+
+/*
+ * Hooks of the owner, and the way of a connection that takes a path. Without AF_VSOCK there is
+ * one owner and one path (vsock.h): plain calls then, and no tables.
+ */
+
+static inline void tell_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
+{
+	if (QUEUES)
+		vs->ops->event(vs, c, ev);
+	else
+		amp_vlink_on_event(vs, c, ev);
+}
+
+static inline int tell_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			    const struct amp_vsock_rx *rx)
+{
+	if (QUEUES)
+		return vs->ops->data(vs, c, rx);
+	return amp_vlink_on_data(vs, c, rx);
+}
+
+static inline void tell_tx_ready(struct amp_vsock *vs)
+{
+	if (!QUEUES)
+		amp_vlink_on_tx_ready(vs);
+	else if (vs->ops->tx_ready)
+		vs->ops->tx_ready(vs);
+}
+
+static inline bool path_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
+			     uint32_t flags)
+{
+	if (QUEUES)
+		return vs->path->send(vs, c, op, flags);
+	return amp_rstream_path_send(vs, c, op, flags);
+}
+
+static inline int path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			       struct amp_vsock_tx *tx, uint32_t *room)
+{
+	if (QUEUES)
+		return vs->path->reserve(vs, c, tx, room);
+	return amp_rstream_path_reserve(vs, c, tx, room);
+}
+
+static inline void path_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			       struct amp_vsock_tx *tx, uint32_t len, uint32_t flags)
+{
+	if (QUEUES)
+		vs->path->commit(vs, c, tx, len, flags);
+	else
+		amp_rstream_path_commit(vs, c, tx, len, flags);
+}
+
+static inline void path_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx)
+{
+	if (QUEUES)
+		vs->path->cancel(vs, tx);
+	else
+		amp_rstream_path_cancel(vs, tx);
+}
+
+static inline bool path_ready(const struct amp_vsock *vs)
+{
+	if (QUEUES)
+		return vs->path->ready(vs);
+	return amp_rstream_path_ready(vs);
+}
+
+static inline void path_gone(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	if (!QUEUES)
+		amp_rstream_path_gone(vs, c);
+	else if (vs->path->gone)
+		vs->path->gone(vs, c);
+}
 
 static inline bool usual(const struct amp_vsock_conn *c, uint32_t which)
 {

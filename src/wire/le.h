@@ -6,7 +6,17 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "../ampsock_config.h"
+
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "little-endian cores: add swaps");
+
+/* Of tens of bytes: where size matters a call, which is shorter than what a compiler makes of it. */
+static inline void amp_copy(void *to, const void *from, size_t len)
+{
+	if (!AMPSOCK_FAST)
+		__asm__("" : "+r"(len));
+	memcpy(to, from, len);
+}
 
 /* Copies, for the pieces may lie anywhere: one instruction where the core allows it. */
 

@@ -80,8 +80,7 @@ static struct amp_vq vq[AMP_RPROC_VRINGS];
 /* What a host's link does at every look: has the remote gone? */
 static int32_t run(struct amp_runner *r, uint32_t now_ms)
 {
-	struct amp_rlink *l = (struct amp_rlink *)(void *)r;
-	bool broken = false;
+	struct amp_rlink *l = amp_rlink_of(r);
 	int32_t ms = -1;
 
 	(void)now_ms;
@@ -98,7 +97,7 @@ static int32_t run(struct amp_runner *r, uint32_t now_ms)
 		break;
 	}
 	if (l->l.up)
-		ms = amp_rlink_turn(l, &broken);
+		ms = amp_rlink_turn(l);
 	return ms;
 }
 

@@ -85,7 +85,7 @@ RECEIVERS = [
 	# The engine's owner is af_vsock.c, or af_rpmsg's links.
 	(r"^vs->ops->", r"^src/vsock/(?!vsock(_conn|_request)?\.c)"),
 	# Ways of the engine, and the one door of its streams.
-	(r"^vs->path->", r"^src/(vsock/xport_loop|af_rpmsg/rpmsg_stream)\.c:(loop|path)_"),
+	(r"^vs->path->", r"^src/(vsock/xport_loop|af_rpmsg/rpmsg_stream)\.c:(loop|amp_rstream_path)_"),
 	(r"^(rs->door|way)->", r"^src/af_rpmsg/rpmsg_stream\.c:bus_"),
 	(r"^(bus|rs)->ops->", r"^src/af_rpmsg/(?!rpmsg\.c|rpmsg_stream)"),
 	(r"(^|->)fam->", r"^(?!src/virtio/|src/vsock/link_driver)"),
