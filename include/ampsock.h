@@ -63,7 +63,7 @@ int amp_poll_links(void);
 struct amp_stats {
 	uint32_t rx_packets;
 	uint32_t tx_packets;
-	uint32_t rx_bad;      /* packets that broke a rule */
+	uint32_t rx_bad;      /* packets that broke a rule, accept carriers unasked for */
 	uint32_t resets;      /* connections reset for that */
 	uint32_t link_resets; /* links reset: broken ring, device reset, dead proxy */
 	uint32_t kicks;	      /* notifications sent to the device */

@@ -19,6 +19,7 @@
 
 static struct amp_sock *door; /* l */
 static uint32_t seen_used;    /* l: sockets in use when credits were last looked at */
+static bool said;	      /* l: of a carrier that nobody asked for, once in a session */
 
 /* ---- accept carriers ---- */
 
@@ -127,6 +128,8 @@ bool amp_inet_door_work(bool up, bool look)
 {
 	bool any = door_input(up);
 
+	if (AMPSOCK_WHY && !up)
+		said = false;
 	if (up && door && (look || any || seen_used != amp_counts.sockets_used))
 		grant();
 	return any;
@@ -245,8 +248,11 @@ void amp_inet_header_step(struct amp_sock *s, bool late)
 
 	if ((r == -EAGAIN && !late) || (r == 0 && header_ok(s)))
 		return;
-	if (AMPSOCK_WHY)
+	amp_counts.rx_bad++;
+	if (AMPSOCK_WHY && !said) {
 		amp_log("offload: an accept carrier that nobody asked for, reset");
+		said = true;
+	}
 	s->linger_s = 0;
 	amp_inet_close(s);
 }

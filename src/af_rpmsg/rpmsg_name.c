@@ -20,6 +20,10 @@ static void local_name(struct amp_sock *s, struct sockaddr_rpmsg *a)
 	size_t len;
 
 	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
+		/* a datagram may have gone out on another link, from an address there */
+		if ((s->flags & AMP_SF_BOUND) && p->bound_on != AMP_RLINK_ANY &&
+		    p->bound_on != i)
+			continue;
 		if (!p->ept[i].kind && !(s->sub & SUB_CHILD && s->link == AMP_VLINK_RPMSG + i))
 			continue;
 		a->rp_link = (uint16_t)i;

@@ -22,6 +22,7 @@ struct end_fd {
 	bool readable;
 	bool hup;      /* an end, an error or urgent data is due: a short read proves nothing */
 	bool writable; /* false also before the connection is there */
+	bool eof;      /* read: what is still to come of the other side is its death */
 };
 
 static struct end_fd *of(struct amp_end *end)
@@ -61,6 +62,20 @@ static void connected(struct end_fd *e, uint32_t events)
 	e->end.user->event(&e->end, AMP_END_OPEN);
 }
 
+/*
+ * The other side has ended its way, and now the rest goes: with an error, or (a Unix socket) because
+ * it is closed. Nobody reads here any more, and the guest may have nothing to write for long.
+ */
+static void gone(struct end_fd *e)
+{
+	int err = socket_error(e->watch.fd);
+
+	e->eof = false; /* once */
+	e->end.err =
+		err == EPIPE ? ECONNRESET : err; /* tcp(7) has the one for the other here */
+	e->end.user->event(&e->end, err ? AMP_END_FAILED : AMP_END_DEAF);
+}
+
 static void ready(struct amp_watch *w, uint32_t events)
 {
 	struct end_fd *e = amp_container_of(w, struct end_fd, watch);
@@ -70,6 +85,10 @@ static void ready(struct amp_watch *w, uint32_t events)
 		e->hup = true;
 	if (e->connecting) {
 		connected(e, events);
+		return;
+	}
+	if (e->eof && (events & (EPOLLHUP | EPOLLERR))) {
+		gone(e);
 		return;
 	}
 	if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
@@ -121,6 +140,13 @@ static ssize_t fd_read(struct amp_end *end, const struct iovec *iov, int cnt, si
 		if (errno == EAGAIN)
 			e->readable = false;
 		return -errno;
+	}
+	if (n == 0 && len) {
+		/* the end, and what may have come behind it before we looked */
+		int err = e->hup ? socket_error(e->watch.fd) : 0;
+
+		e->eof = true;
+		return err == EPIPE ? -ECONNRESET : -err;
 	}
 	/* a short read means an empty socket: the next byte, or the end, is a new edge */
 	if ((size_t)n < len && !e->hup)

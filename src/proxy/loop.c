@@ -9,10 +9,10 @@
 
 #define EVENTS_MAX 64
 #define PASS_ITEMS 512u /* work items until descriptors and timers are looked at again */
-#define RETRY_MAX  64
 #define RETRY_MS   100u
 
 TAILQ_HEAD(work_head, amp_work);
+LIST_HEAD(watch_head, amp_watch);
 
 static uv_loop_t uv;
 static struct amp_watch uv_watch = {.fd = -1};
@@ -25,8 +25,7 @@ static struct amp_grave *graves;
 static struct epoll_event batch[EVENTS_MAX];
 static int batch_cnt;
 static int batch_at;
-static struct amp_watch *retry[RETRY_MAX];
-static unsigned retry_cnt;
+static struct watch_head retry = LIST_HEAD_INITIALIZER(retry);
 static timer_t alarm_timer;
 static volatile sig_atomic_t alarms; /* that went off */
 static sig_atomic_t alarms_seen;
@@ -115,24 +114,22 @@ static void pass(void)
 	bury_all();
 }
 
-/* Whoever is called may stop any other watch: the list is walked in place. */
+/* Whoever is called may stop any other watch, which takes it out of either list. */
 static void retry_due(uv_timer_t *t)
 {
-	unsigned n = retry_cnt;
-	unsigned left = 0;
+	struct watch_head due = LIST_HEAD_INITIALIZER(due);
+	struct amp_watch *w;
 
-	for (unsigned i = 0; i < n; i++) {
-		struct amp_watch *w = retry[i];
-
-		retry[i] = NULL;
-		if (w)
-			w->ready(w, EPOLLIN);
+	(void)t;
+	while ((w = LIST_FIRST(&retry)) != NULL) {
+		LIST_REMOVE(w, retry_entry);
+		LIST_INSERT_HEAD(&due, w, retry_entry);
 	}
-	for (unsigned i = n; i < retry_cnt; i++)
-		retry[left++] = retry[i];
-	retry_cnt = left;
-	if (retry_cnt)
-		uv_timer_start(t, retry_due, RETRY_MS, 0);
+	while ((w = LIST_FIRST(&due)) != NULL) {
+		LIST_REMOVE(w, retry_entry);
+		w->retrying = false;
+		w->ready(w, EPOLLIN);
+	}
 }
 
 int amp_loop_init(void)
@@ -207,10 +204,9 @@ static void forget(struct amp_watch *w)
 		if (batch[i].data.ptr == w)
 			batch[i].data.ptr = NULL;
 	}
-	for (unsigned i = 0; i < retry_cnt; i++) {
-		if (retry[i] == w)
-			retry[i] = NULL;
-	}
+	if (w->retrying)
+		LIST_REMOVE(w, retry_entry);
+	w->retrying = false;
 }
 
 void amp_watch_stop(struct amp_watch *w)
@@ -233,13 +229,10 @@ void amp_watch_close(struct amp_watch *w)
 
 void amp_watch_retry(struct amp_watch *w)
 {
-	for (unsigned i = 0; i < retry_cnt; i++) {
-		if (retry[i] == w)
-			return;
-	}
-	if (retry_cnt == RETRY_MAX)
+	if (w->retrying)
 		return;
-	retry[retry_cnt++] = w;
+	w->retrying = true;
+	LIST_INSERT_HEAD(&retry, w, retry_entry);
 	if (!uv_is_active((uv_handle_t *)&retry_timer))
 		uv_timer_start(&retry_timer, retry_due, RETRY_MS, 0);
 }

@@ -40,6 +40,8 @@
 struct amp_watch {
 	int fd; /* -1: not watched */
 	void (*ready)(struct amp_watch *w, uint32_t events);
+	bool retrying;
+	LIST_ENTRY(amp_watch) retry_entry; /* while retrying */
 };
 
 struct amp_work {

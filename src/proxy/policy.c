@@ -148,6 +148,7 @@ void amp_policy_lease(struct amp_offload *off, const char *name, const struct so
 
 bool amp_policy_host(struct amp_offload *off, const struct sockaddr *sa)
 {
+	uint64_t now = amp_now_ms();
 	struct amp_dest dest;
 	struct amp_rule *r;
 
@@ -159,7 +160,9 @@ bool amp_policy_host(struct amp_offload *off, const struct sockaddr *sa)
 			return true;
 	}
 	for (unsigned i = 0; i < AMP_OFF_LEASES; i++) {
-		if (off->leases[i].rule && memcmp(off->leases[i].addr, dest.addr, 16) == 0)
+		const struct amp_lease *l = &off->leases[i];
+
+		if (l->rule && l->until_ms > now && memcmp(l->addr, dest.addr, 16) == 0)
 			return true;
 	}
 	return false;

@@ -194,8 +194,10 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 		amp_runner_due(&l->runner);
 	else
 		l->in_left -= (unsigned)(n + r);
-	if (AMPSOCK_WHY && vs->why) {
-		amp_log(vs->why);
+	if (AMPSOCK_WHY && vs->why) { /* counted each time */
+		if (!vs->said)
+			amp_log(vs->why);
+		vs->said = true;
 		vs->why = NULL;
 	}
 	/* a peer who never pauses does not stop the clock */

@@ -156,6 +156,8 @@ void amp_vlink_up(struct amp_vlink *l)
 	vs->iov_max = AMP_VLINK_IOV;
 	vs->stray = l->stray;
 	vs->stray_len = sizeof(l->stray) / sizeof(l->stray[0]);
+	if (AMPSOCK_WHY)
+		vs->said = false;
 	amp_vsock_init(vs);
 	l->in_half = vs->in ? (vs->in->num + 1u) / 2 : 1;
 	l->in_left = 1;

@@ -5,9 +5,11 @@
 import hashlib
 import os
 import resource
+import signal
 import socket
 import struct
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
@@ -223,6 +225,19 @@ def silent_guest():
 
 
 @test
+def publish_unix_replaced():
+    """another's socket at the path that was published: it stays at the end, and the log says so"""
+    p = Proxy("publish unix DIR/pub -> vsock:5000")
+    path = os.path.join(p.dir.name, "pub")
+    os.unlink(path)
+    other = socket.socket(socket.AF_UNIX)
+    other.bind(path)
+    eq(p.stop(), ["pub"], "left behind")
+    p.log("link g: .*/pub is another's file by now: it stays")
+    other.close()
+
+
+@test
 def descriptors_out():
     """no descriptors left: accepted connections go on, new ones wait and are served later"""
     port = free_port()
@@ -242,6 +257,34 @@ def descriptors_out():
         c.recv_exact(1)
         c.close()
         served += 1
+    g.close()
+
+
+@test
+def descriptors_out_many():
+    """the same with a hundred listeners, and each of them had nothing left"""
+    p = Proxy(*(f"publish unix DIR/{i} -> vsock:{5000 + i}" for i in range(100)))
+    g = Guest(p.path)
+    for i in range(100):
+        g.listen(5000 + i)
+    p.log("guest attached")
+    limit = p.fds()
+    resource.prlimit(p.proc.pid, resource.RLIMIT_NOFILE, (limit, 4096))
+    p.proc.send_signal(signal.SIGSTOP)  # it is to see all of them before there are descriptors again
+    socks = [socket.socket(socket.AF_UNIX) for _ in range(100)]
+    for i, k in enumerate(socks):
+        k.settimeout(20)
+        k.connect(os.path.join(p.dir.name, str(i)))
+        k.sendall(b"x")
+    p.proc.send_signal(signal.SIGCONT)
+    p.log("accept: Too many open files")
+    for _ in range(4):  # turns of its loop, which takes 64 at a time
+        eq(p.counters()["flows"], 0)
+    resource.prlimit(p.proc.pid, resource.RLIMIT_NOFILE, (4096, 4096))
+    for i in range(100):
+        c = g.accept(5000 + i)
+        c.recv_exact(1)
+        c.close()
     g.close()
 
 
@@ -505,6 +548,52 @@ def half_close_by_host():
     c.close()
     srv.check()
     eq(got, [100000])
+    srv.close()
+    g.close()
+
+
+@test
+def reset_after_half_close():
+    """the host sends EOF, and later a reset: the guest hears of it though it has nothing to write"""
+    go = threading.Event()
+
+    def serve(s):
+        s.sendall(b"bye")
+        s.shutdown(socket.SHUT_WR)
+        go.wait(20)
+        reset(s)
+    srv = Server(serve)
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
+    g = Guest(p.path)
+    c = g.connect(6000)
+    eq(c.recv_exact(3), b"bye")
+    eq(c.recv(), b"")
+    go.set()
+    c.wait(lambda: c.state == "reset")
+    p.wait_counter("flows", 0)
+    srv.close()
+    g.close()
+
+
+@test
+def unix_closed_after_half_close():
+    """the same of a Unix socket that is closed: there is no error, and nobody who reads"""
+    go = threading.Event()
+
+    def serve(s):
+        s.sendall(b"bye")
+        s.shutdown(socket.SHUT_WR)
+        go.wait(20)
+    p = Proxy("expose vsock:6000 -> unix DIR/target")
+    srv = Server(serve, path=os.path.join(p.dir.name, "target"))
+    g = Guest(p.path)
+    c = g.connect(6000)
+    eq(c.recv_exact(3), b"bye")
+    eq(c.recv(), b"")
+    go.set()
+    c.wait(lambda: c.peer_shut == RCV | SEND)
+    c.close()
+    p.wait_counter("flows", 0)
     srv.close()
     g.close()
 

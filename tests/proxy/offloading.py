@@ -11,6 +11,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import offload as off  # noqa: E402
+from clock import Clock  # noqa: E402
 from harness import Proxy, Server, eq, free_port, main, test  # noqa: E402
 from vguest import REQUEST, SEND, Guest, Reset  # noqa: E402
 
@@ -50,8 +51,8 @@ def dies(fn):
 class Rig:
     """A proxy with rules, a guest on it, a session."""
 
-    def __init__(self, *rules, guest=None, **kw):
-        self.p = Proxy(*rules)
+    def __init__(self, *rules, guest=None, env=None, **kw):
+        self.p = Proxy(*rules, env=env)
         self.g = Guest(self.p.path, **(guest or {}))
         self.p.log("guest attached")
         self.s = off.Session(self.g, **kw)
@@ -292,6 +293,22 @@ def lease_ends_with_guest():
         refused("EACCES", s.connect, host, port, family=off.INET6 if ":" in host else off.INET)
     srv.close()
     g.close()
+
+
+@test
+def lease_expires():
+    """what a lease allowed, it allows until it ends: a connection, and a look-up of the name"""
+    clock = Clock()
+    r = Rig("allow out tcp localhost:80", env=clock.env)
+    addrs, _, lease = r.s.resolve(b"localhost", 80, family=off.INET, type_=off.STREAM)
+    eq(addrs, [("127.0.0.1", 80)])
+    eq(r.s.rname("127.0.0.1", 80), ("localhost", "http"))
+    clock.forward(lease - 30)
+    eq(r.s.rname("127.0.0.1", 80), ("localhost", "http"))
+    clock.forward(31)
+    eq(r.s.rname("127.0.0.1", 80), ("", "http"))
+    refused("EACCES", r.s.connect, "127.0.0.1", 80)
+    r.end()
 
 
 @test

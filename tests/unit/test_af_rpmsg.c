@@ -25,6 +25,7 @@
 #include <ampsock.h>
 #include <sys/rpmsg_socket.h>
 
+#include "af_rpmsg/af_rpmsg.h"
 #include "rpmsg_host.h"
 #include "socket/amp_calls.h"
 #include "socket/stack.h"
@@ -347,6 +348,27 @@ static void test_other_link(void **state)
 	assert_int_equal(e->got, 1);
 	assert_int_equal(host_seen("elsewhere"), 0);
 	assert_int_equal(local_addr(fd), 700);
+	close_ok(fd);
+}
+
+/* Bound here, and what it sent elsewhere went from another address: its name is what it is bound
+ * to, whichever link comes first. */
+static void test_bound_here_sent_there(void **state)
+{
+	struct sockaddr_rpmsg a = named("here"), got;
+	int fd = sock(SOCK_DGRAM), err = 0;
+	socklen_t len = sizeof(got);
+	struct amp_sock *s = amp_sock_find(fd, &err);
+
+	(void)state;
+	a.rp_addr = 700;
+	assert_int_equal(do_bind(fd, a), 0);
+	/* as sendto() does on a link without an endpoint of the socket's */
+	assert_int_equal(amp_rsock_open(s, 1, RPMSG_ADDR_ANY, true), 0);
+	assert_int_equal(amp_getsockname(fd, (struct sockaddr *)&got, &len), 0);
+	assert_int_equal(got.rp_link, 0);
+	assert_int_equal(got.rp_addr, 700);
+	assert_string_equal(got.rp_name, "here");
 	close_ok(fd);
 }
 
@@ -1889,6 +1911,7 @@ int main(void)
 		T(test_many_addresses),
 		T(test_all_links),
 		T(test_other_link),
+		T(test_bound_here_sent_there),
 		T(test_seq),
 		T(test_seq_eof),
 		T(test_seq_by_address),

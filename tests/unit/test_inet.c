@@ -448,6 +448,44 @@ static void forged_accepts(void **state)
 	spin();
 }
 
+static unsigned unasked;
+
+static void count_unasked(const char *line)
+{
+	unasked += strstr(line, "nobody asked for") != NULL;
+}
+
+/* Whoever knocks all the time is counted, and said once in a session. */
+static void forged_is_said_once(void **state)
+{
+	struct amp_off_addr l = addr4(0x0a000002, 8080), r = addr4(0x0a000009, 1);
+	struct amp_stats before, now;
+	int fd = listener(4);
+
+	(void)state;
+	unasked = 0;
+	amp_stats_get(&before);
+	amp_log_hook(count_unasked);
+	for (unsigned session = 1; session <= 2; session++) {
+		for (unsigned i = 0; i < 20; i++) {
+			struct wire *w = knock(true);
+
+			say_answer(w, AMP_OFF_ACCEPT, 0, 1, px.listener, DOOR_TOKEN ^ 1, l, r);
+			spin();
+			assert_true(w->aborted);
+		}
+		assert_int_equal(unasked, session);
+		amp_stats_get(&now);
+		assert_int_equal(now.rx_bad, before.rx_bad + 20 * session);
+		px.ctl->rst = true;
+		pass(1000);
+		assert_int_equal(px.sessions, session + 1);
+	}
+	amp_log_hook(NULL);
+	amp_close(fd);
+	spin();
+}
+
 /* All that the pools can hold is granted to the first: the second must not be visited. */
 static void no_credit_no_visit(void **state)
 {
@@ -856,6 +894,7 @@ int main(void)
 		T(listen_and_accept),
 		T(listen_unbound_and_refused),
 		T(forged_accepts),
+		T(forged_is_said_once),
 		T(credits_follow_the_pools),
 		T(no_credit_no_visit),
 		T(ping_finds_the_dead),

@@ -415,6 +415,44 @@ static void test_broken_ring(void **state)
 	assert_int_equal(amp_close(fd), 0);
 }
 
+static unsigned lies;
+
+static void count_lie(const char *line)
+{
+	lies += strstr(line, "fwd_cnt") != NULL;
+}
+
+/* A device that breaks the rules on each connection is counted, and said once in a life. */
+static void test_lies_are_said_once(void **state)
+{
+	struct amp_stats before, now;
+
+	(void)state;
+	assert_int_equal(amp_link_vsock(&dev.vd), 0);
+	lies = 0;
+	amp_log_hook(count_lie);
+	amp_stats_get(&before);
+	for (unsigned life = 1; life <= 2; life++) {
+		for (unsigned i = 0; i < 20; i++) {
+			int fd = dial();
+
+			dev.conn.credit.fwd_cnt += 1000; /* more than was ever sent */
+			amp_vsock_shutdown(&dev.vs, &dev.conn, AMP_VSOCK_SHUTDOWN_SEND);
+			dev_notify(&dev.vd, 0);
+			amp_poll_links();
+			is_reset(fd);
+			dev_notify(&dev.vd, 0);
+		}
+		amp_stats_get(&now);
+		assert_int_equal(now.resets, before.resets + 20 * life);
+		assert_int_equal(lies, life);
+		dev.events = AMP_VDEV_EV_GONE;
+		amp_poll_links();
+		assert_int_equal(amp_link_wait(1000), 0);
+	}
+	amp_log_hook(NULL);
+}
+
 /* It stays away; the owner brings it back. */
 static void test_away_and_back(void **state)
 {
@@ -575,6 +613,7 @@ int main(void)
 		T(test_needs_reset),
 		T(test_transport_reset),
 		T(test_broken_ring),
+		T(test_lies_are_said_once),
 		T(test_away_and_back),
 		T(test_reserved_reset),
 		T(test_ports_go_round),
