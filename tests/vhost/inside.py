@@ -119,8 +119,13 @@ class Firmware(Process):
 
 
 class Socat(Process):
+	"""
+	-t: when one direction has ended, socat gives the other one half a second, then closes it all and drops what is
+	still to come. A `cat` that is slow to start on a busy machine needs longer.
+	"""
+
 	def __init__(self, *args):
-		super().__init__(["socat", "-dd", *args])
+		super().__init__(["socat", "-dd", "-t", str(PATIENCE_S), *args])
 
 	def listening(self):
 		self.expect("listening on", PATIENCE_S)
@@ -193,6 +198,26 @@ def ended(c):
 		return errno_name(e)
 
 
+def written(c):
+	"""How writing goes on: 'sent', an errno's name."""
+	try:
+		c.sendall(b"x")
+		return "sent"
+	except OSError as e:
+		return errno_name(e)
+
+
+def read_rest(c):
+	"""All that comes, and how it ends: as ended()."""
+	out = bytearray()
+	try:
+		while piece := c.recv(65536):
+			out += piece
+		return bytes(out), ""
+	except OSError as e:
+		return bytes(out), errno_name(e)
+
+
 def errno_name(e):
 	return errno.errorcode.get(e.errno, str(e))
 
@@ -244,7 +269,7 @@ def socat_connects(tap, fw):
 	lfd = fw.must("listen", STREAM, 6000, 4)
 	for n in SIZES:
 		fw.start("serve", lfd, 1)
-		r = subprocess.run(["socat", "-t", "100", "-", f"VSOCK-CONNECT:{GUEST}:6000"], input=Data.of(n, 3),
+		r = subprocess.run(["socat", "-t", str(PATIENCE_S), "-", f"VSOCK-CONNECT:{GUEST}:6000"], input=Data.of(n, 3),
 				   capture_output=True, timeout=PATIENCE_S, check=False)
 		good = fw.answer()
 		tap.check(f"socat VSOCK-CONNECT -> firmware, and back: {n} bytes, by hash",
@@ -261,7 +286,7 @@ def socat_connects(tap, fw):
 		tap.check(f"socat -> firmware: {n} bytes and the end, by hash",
 			  r[0] == 0 and r[2] == [str(n), "1", sha(data)], r)
 	fw.start("serve", lfd, 8)
-	procs = [subprocess.Popen(["socat", "-t", "100", "-", f"VSOCK-CONNECT:{GUEST}:6000"], stdin=subprocess.PIPE,
+	procs = [subprocess.Popen(["socat", "-t", str(PATIENCE_S), "-", f"VSOCK-CONNECT:{GUEST}:6000"], stdin=subprocess.PIPE,
 				  stdout=subprocess.PIPE) for _ in range(8)]
 	sent = [Data.of(20000, 100 * i) for i in range(8)]
 	for p, data in zip(procs, sent):
@@ -371,43 +396,56 @@ def refused(tap, fw):
 
 @case
 def resets(tap, fw):
+	"""
+	Linux takes an RST on an open connection as a SHUTDOWN of both ways (virtio_transport_do_close(); it sets no
+	sk_err): what has come can be read, then the end, and a writer has EPIPE, which comes before all other errors in
+	vsock_connectible_sendmsg(). A reader's ECONNRESET is only for the device going: restart(). So the RST itself is
+	seen by our socket, which is gone at once and not after an RST of Linux's.
+	"""
 	with listener(5400) as lst:
+		before = fw.sockets()
 		fd, c = both(fw, 5400, lst)
+		fw.must("send", fd, 1000, 0, 1000)
 		fw.must("linger", fd, 0)
 		fw.must("close", fd)
-		why = ended(c)
-		tap.check("the firmware resets: the kernel's reader is told", why in ("", "ECONNRESET"), why)
-		try:
-			c.sendall(b"x")
-			why = "sent"
-		except OSError as e:
-			why = errno_name(e)
-		tap.check("the firmware resets: the kernel's writer is told", why in ("EPIPE", "ECONNRESET", "ENOTCONN"), why)
+		gone = fw.sockets()
+		got = read_rest(c)
+		why = written(c)
+		tap.check("the firmware resets: it has forgotten the connection, the kernel has what was sent, EOF, EPIPE",
+			  gone == before and got == (Data.of(1000), "") and why == "EPIPE",
+			  f"{before} {gone} {len(got[0])} {got[1]} {why}")
 		c.close()
 
 		fd, c = both(fw, 5400, lst)
+		fw.must("send", fd, 1000, 0, 1000)
 		c.sendall(Data.of(5000))
 		fw.must("readable", fd, 5000)
 		fw.must("close", fd)
-		why = ended(c)
-		tap.check("the firmware closes with data unread: the kernel is told", why in ("", "ECONNRESET"), why)
+		there = fw.sockets()
+		got = read_rest(c)
+		why = written(c)
 		c.close()
+		end = time.monotonic() + PATIENCE_S
+		while (gone := fw.sockets()) != before and time.monotonic() < end:
+			pass
+		tap.check("the firmware closes with data unread: it waits for the kernel's reset, which has EOF, EPIPE",
+			  there == before + 1 and gone == before and got == (Data.of(1000), "") and why == "EPIPE",
+			  f"{before} {there} {gone} {len(got[0])} {got[1]} {why}")
 
 		fd, c = both(fw, 5400, lst)
 		fw.must("send", fd, 20000, 0, 1000)
-		c.close()
+		c.close() # SHUTDOWN of both ways, no RST: the firmware sends that one
 		r, s = fw.call("recv", fd, 1, 0), fw.call("send", fd, 1, 0, 1)
-		tap.check("the kernel closes with data unread: an end or a reset, then EPIPE",
-			  (r[0] == 0 or r[1] == "ECONNRESET") and s[1] in ("EPIPE", "ECONNRESET"), f"{r} {s}")
+		tap.check("the kernel closes with data unread: EOF, then EPIPE", r[0] == 0 and s[:2] == (-1, "EPIPE"), f"{r} {s}")
 		fw.must("close", fd)
 
 		fd, c = both(fw, 5400, lst)
 		fw.start("send", fd, 8 << 20, 0, 8000)
-		read_n(c, 100000)
+		good = read_n(c, 100000) == Data.of(100000)
 		c.close() # in mid-transfer, the firmware waits for credit or sends
 		r = fw.answer()
-		tap.check("the kernel closes while the firmware sends: it is told", r[0] == -1 and
-			  r[1] in ("EPIPE", "ECONNRESET"), r)
+		tap.check("the kernel closes while the firmware sends: EPIPE", good and r[:2] == (-1, "EPIPE") and
+			  100000 <= int(r[2][0]) < 8 << 20, r)
 		fw.must("close", fd)
 	with Socat("-u", "VSOCK-LISTEN:5401", "OPEN:/dev/null").listening() as s:
 		fd = fw.must("connect", STREAM, HOST, 5401)
@@ -415,7 +453,7 @@ def resets(tap, fw):
 		fw.start("recv", fd, 1, 0)
 		s.proc.send_signal(signal.SIGKILL)
 		r = fw.answer()
-		tap.check("socat is killed: who sleeps in recv() is told", r[0] == 0 or r[1] == "ECONNRESET", r)
+		tap.check("socat is killed: who sleeps in recv() has EOF", r[0] == 0, r)
 		fw.must("close", fd)
 
 
@@ -496,7 +534,7 @@ def socat_seqpacket(tap, fw):
 	lfd = fw.must("listen", SEQPACKET, 6550, 1)
 	for n in sizes:
 		fw.start("serve", lfd, 1)
-		r = subprocess.run(["socat", "-b", "4000", "-t", "100", "-", f"SOCKET-CONNECT:{raw_address(GUEST, 6550)},socktype=5"],
+		r = subprocess.run(["socat", "-b", "4000", "-t", str(PATIENCE_S), "-", f"SOCKET-CONNECT:{raw_address(GUEST, 6550)},socktype=5"],
 				   input=Data.of(n, 3), capture_output=True, timeout=PATIENCE_S, check=False)
 		good = fw.answer()
 		tap.check(f"socat SOCKET-CONNECT -> firmware, seqpacket, and back: {n} bytes, by hash",
@@ -509,7 +547,10 @@ def socat_seqpacket(tap, fw):
 
 @case
 def small_packets(tap, fw):
-	"""Newer kernels charge a packet's memory, too, and reset who counts bytes only; this one may or may not."""
+	"""
+	Newer kernels charge a packet's memory, too, and reset who counts bytes only. Debian's 6.1 counts bytes: here the
+	firmware's meter must not stop or lose anything where it is not needed.
+	"""
 	with listener(5600) as lst:
 		fd, c = both(fw, 5600, lst)
 		total, told = 0, []
@@ -588,18 +629,14 @@ def restart(tap):
 				fw.start("send", fd, 8 << 20, 0, 8000) # killed while it sends
 				good &= read_n(c, 50000) == Data.of(50000)
 				fw.kill()
-				rest = []
-				for s in (c2, c3):
-					rest.append(ended(s))
-				try:
-					read_all(c)
-					rest.append("")
-				except OSError as e:
-					rest.append(errno_name(e))
+				rest = [ended(s) for s in (c2, c3)]
+				got, why = read_rest(c)
+				good &= 50000 + len(got) < 8 << 20 and got == Data.of(len(got), 50000)
+				rest.append(why)
 				for s in (c, c2, c3):
 					s.close()
 				tap.check(f"life {turn + 1} on CID {GUEST}: works until it is killed, then ECONNRESET in Linux", good and
-					  rest == ["ECONNRESET"] * 3, f"{good} {rest} fds {fd} {fd2}")
+					  rest == ["ECONNRESET"] * 3, f"{good} {rest} {len(got)} bytes, fds {fd} {fd2}")
 		with Firmware() as fw:
 			fw.start("many", STREAM, HOST, 5800, 1, 20000, 5000)
 			c = accept(lst)[0]
