@@ -203,18 +203,17 @@ static int32_t dev_run(struct amp_runner *r, uint32_t now_ms)
 	struct amp_rlink *l = (struct amp_rlink *)(void *)r;
 	struct rdev *d = &rdevs[amp_rlink_index(l)];
 	const char *why;
-	bool broken;
 	int32_t ms;
 
 	look(d, now_ms);
-	ms = amp_rlink_turn(l, &broken);
+	ms = amp_rlink_turn(l);
 	if (!l->l.up)
 		return ms;
 	if (amp_vhost_be_dead(&d->be)) {
 		amp_vhost_be_fail(&d->be, -EFAULT, NULL);
 		return 0;
 	}
-	if (broken) {
+	if (ms == AMP_VLINK_BROKEN) {
 		why = d->be.q[Q_IN].vq.broken ? d->be.q[Q_IN].vq.why : d->be.q[Q_OUT].vq.why;
 		amp_vhost_be_fail(&d->be, -EBADMSG, why);
 		return 0;
