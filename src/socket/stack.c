@@ -28,7 +28,8 @@
 #include "stack.h"
 
 /* Enough rings: each socket's is the one with its number, and nothing is to be looked for. */
-#define OWN_RINGS (AMPSOCK_RINGS >= AMPSOCK_SOCKETS)
+#define OWN_RINGS  (AMPSOCK_RINGS >= AMPSOCK_SOCKETS)
+#define RING_TABLE (OWN_RINGS ? 1u : (unsigned)AMPSOCK_RINGS)
 /* Searches begin, and end, where that can be known: of many sockets; a few are soon seen. */
 #define BOUNDS AMPSOCK_FAST
 
@@ -43,7 +44,7 @@ static struct {
 	unsigned timed;		     /* runners that want to know the time */
 	unsigned waiters;	     /* threads in amp_port_wait() */
 	int32_t next_ms;	     /* when a runner wants to run, as of the last look */
-	bool ring_used[OWN_RINGS ? 1 : AMPSOCK_RINGS];
+	bool ring_used[RING_TABLE];
 } stack;			     /* l. Together: one address to load */
 static uint32_t own_nonblock[2];     /* l: bit per console descriptor */
 static const struct amp_fd_ops *own; /* set once */
@@ -181,7 +182,7 @@ struct amp_sock *amp_sock_next(const struct amp_sock *s)
 
 static unsigned ring_free(void)
 {
-	while (stack.first_ring < AMPSOCK_RINGS && stack.ring_used[stack.first_ring])
+	while (stack.first_ring < RING_TABLE && stack.ring_used[stack.first_ring])
 		stack.first_ring++;
 	return stack.first_ring;
 }
@@ -205,7 +206,7 @@ int amp_sock_ring(struct amp_sock *s)
 		return 0;
 	if (!OWN_RINGS) {
 		i = ring_free();
-		if (i == AMPSOCK_RINGS)
+		if (i == RING_TABLE)
 			return -ENOBUFS;
 		stack.ring_used[i] = true;
 	}

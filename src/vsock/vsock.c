@@ -399,7 +399,7 @@ bool amp_vsock_arm(struct amp_vsock *vs)
 static int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
 		   struct amp_vsock_tx *tx)
 {
-	uint32_t space = credit_left(c), room;
+	uint32_t space = credit_left(c), room = 0;
 	int r = usual(c, AMP_VSOCK_USUAL_OUT) ? 0 : amp_vsock_may_send_on(c);
 
 	if (r == 0 && space == 0)
