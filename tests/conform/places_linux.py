@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 
-from places import BUILD, HERE, PLACES, Role
+from places import BUILD, HERE, PLACES, VSOCK, Role, program
 
 sys.path.insert(0, os.path.join(HERE, "..", "linux", "lib"))
 import initramfs  # noqa: E402
@@ -22,9 +22,10 @@ image_lock = threading.Lock()
 class Machine:
     """A guest, as Scratch ends it."""
 
-    def __init__(self, scratch, devices=(), modules=("vsock_loopback",)):
+    def __init__(self, scratch, devices=()):
         with image_lock:
             image = initramfs.build("conform", dynamic=[os.path.join(BUILD, "conform", "linux")])
+        modules = ["vmw_vsock_virtio_transport"] * bool(devices) + ["vsock_loopback"]
         self.guest = uml.Guest(image, devices, modules=modules)
         scratch.machines.append(self)
 
@@ -59,10 +60,12 @@ class Job:
 
 class Inside(Role):
     """A role in a guest: Role with a job in the process's place."""
+    prefix = "linux-"
 
     def __init__(self, scratch, machine, role, cid):  # noqa: the other constructor starts a process here
         self.guest = machine.guest
         self.err, self.left, self.noise = io.BytesIO(), b"", []
+        self.booted = len(self.guest.lines)
         self.proc = Job(self.guest.go(f"exec linux {role} uml {cid[0]} {cid[1]} 0 0"))
         scratch.roles.append(self)
 
@@ -74,7 +77,7 @@ class Inside(Role):
 
     def words(self):
         lines = self.noise + bytes(self.proc.job.err).decode(errors="replace").splitlines()
-        return (lines + self.guest.lines)[-30:]
+        return (lines + self.guest.lines[self.booted:])[-30:]
 
     def end(self, kill=False):
         status = None
@@ -96,6 +99,26 @@ def loopback(s):
     return {r: Inside(s, machine, r, (1, 1)) for r in "ab"}
 
 
-LINUX_VSOCK = ["linux-vsock-stream", "linux-vsock-seqpacket"]
+def joined(*linux):
+    """linux: the roles in a Linux guest; the other is a guest of ours. The proxy joins the two."""
+    def place(s):
+        p = s.proxy(links="ab", more=["--join", "a,b"])
+        up = {}
+        for role in "ab":
+            path = os.path.join(p.dir.name, role + ".sock")
+            if role in linux:
+                up[role] = Inside(s, Machine(s, [path + ":19"]), role, (3, 4))
+            else:
+                up[role] = program(s, "ours", role, (3, 4), env={"AMPSOCK_LINK": f"vhost-user:{path}"})
+        return up
+    place.__doc__ = " and ".join(f"{r} in a Linux guest" for r in linux) + \
+        (", the other in a process, joined by the proxy" if len(linux) == 1 else ", joined by the proxy")
+    return place
 
-PLACES["uml"] = (loopback, LINUX_VSOCK)
+
+PLACES.update({
+    "uml": (loopback, VSOCK),
+    "uml+guest": (joined("a"), VSOCK),
+    "guest+uml": (joined("b"), VSOCK),
+    "uml+uml": (joined("a", "b"), VSOCK),
+})
