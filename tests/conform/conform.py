@@ -17,8 +17,8 @@ import re
 import sys
 import time
 
-import places_fw  # noqa: F401: adds to PLACES
-import places_linux  # noqa: F401: adds to PLACES
+import places_fw  # noqa: F401  pylint: disable=unused-import
+import places_linux  # noqa: F401  pylint: disable=unused-import
 from places import BUILD, HERE, PLACES, Pair
 
 POSIX_MD = os.path.join(HERE, "..", "..", "docs", "posix.md")
@@ -56,7 +56,7 @@ class Column:
         """Both roles up, and the link between them. A complaint, or nothing."""
         try:
             self.pair = Pair(self.place)
-        except OSError as e:
+        except (OSError, AssertionError, SystemExit) as e:
             return f"{e} (make conform-programs builds what is needed)"
         _, bad = self.pair.collect("ready", 30 * TIMES)
         if not bad:

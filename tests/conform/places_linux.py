@@ -10,6 +10,7 @@ import sys
 import threading
 
 from places import BUILD, HERE, PLACES, VSOCK, Role, program
+from places_fw import VIRT, Firmware
 
 sys.path.insert(0, os.path.join(HERE, "..", "linux", "lib"))
 import initramfs  # noqa: E402
@@ -99,26 +100,29 @@ def loopback(s):
     return {r: Inside(s, machine, r, (1, 1)) for r in "ab"}
 
 
-def joined(*linux):
-    """linux: the roles in a Linux guest; the other is a guest of ours. The proxy joins the two."""
+KINDS = {
+    "Linux": (lambda s, role, path: Inside(s, Machine(s, [path + ":19"]), role, (3, 4)), "in a Linux guest"),
+    "ours": (lambda s, role, path: program(s, "ours", role, (3, 4), env={"AMPSOCK_LINK": f"vhost-user:{path}"}),
+             "in a process that is a guest"),
+    VIRT: (lambda s, role, path: Firmware(s, VIRT, role, path, (3, 4)), f"firmware on {VIRT}"),
+}
+
+
+def joined(a, b):
+    """Two guests of the proxy, which joins them: keys of KINDS."""
     def place(s):
         p = s.proxy(links="ab", more=["--join", "a,b"])
-        up = {}
-        for role in "ab":
-            path = os.path.join(p.dir.name, role + ".sock")
-            if role in linux:
-                up[role] = Inside(s, Machine(s, [path + ":19"]), role, (3, 4))
-            else:
-                up[role] = program(s, "ours", role, (3, 4), env={"AMPSOCK_LINK": f"vhost-user:{path}"})
-        return up
-    place.__doc__ = " and ".join(f"{r} in a Linux guest" for r in linux) + \
-        (", the other in a process, joined by the proxy" if len(linux) == 1 else ", joined by the proxy")
+        return {role: KINDS[kind][0](s, role, os.path.join(p.dir.name, role + ".sock"))
+                for role, kind in (("a", a), ("b", b))}
+    place.__doc__ = f"a is {KINDS[a][1]}, b {KINDS[b][1]}, joined by the proxy"
     return place
 
 
 PLACES.update({
     "uml": (loopback, VSOCK),
-    "uml+guest": (joined("a"), VSOCK),
-    "guest+uml": (joined("b"), VSOCK),
-    "uml+uml": (joined("a", "b"), VSOCK),
+    "guest+guest": (joined("ours", "ours"), VSOCK),
+    "uml+guest": (joined("Linux", "ours"), VSOCK),
+    "guest+uml": (joined("ours", "Linux"), VSOCK),
+    "uml+uml": (joined("Linux", "Linux"), VSOCK),
+    "aarch64+uml": (joined(VIRT, "Linux"), VSOCK),
 })
