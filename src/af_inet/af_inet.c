@@ -302,7 +302,7 @@ static int take_open_answer(struct amp_sock *s)
 	if (s->type == SOCK_STREAM) {
 		if (!amp_inet_take_addr(s, i->peer, a + AMP_OFF_A_PEER))
 			return -EPROTO;
-		s->flags |= AMP_SF_CONNECTED;
+		s->flags = (uint16_t)((s->flags | AMP_SF_CONNECTED) & ~AMP_SF_CONNECTING);
 	}
 	if (!named) /* nobody asked to bind it, nobody else can */
 		s->flags |= AMP_SF_BOUND;

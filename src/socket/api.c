@@ -70,8 +70,7 @@ static int connect_late(struct amp_sock *s)
 static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen_t len)
 {
 	struct amp_sock *s = c->s;
-	unsigned way = s->flags & AMP_SF_CONNECTING;
-	bool before = way != 0;
+	bool before = (s->flags & AMP_SF_CONNECTING) != 0;
 	int r;
 
 	c->timeout_ms = s->sndtimeo_ms ? s->sndtimeo_ms : AMPSOCK_CONNECT_MS;
@@ -82,15 +81,14 @@ static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen
 			r = c->looked ? 0 : -EISCONN; /* since this call began, or before */
 		else if (s->err)
 			r = -amp_sock_take_err(s);
-		else if ((way & ~s->flags) && s->type != SOCK_DGRAM)
-			r = 0; /* accepted; that has ended since, and is to be read */
+		else if (c->looked && !(s->flags & AMP_SF_CONNECTING))
+			r = 0; /* connected; that may have ended since, and is to be read */
 		else
 			r = s->fam->connect(s, addr, len);
 		if (r != -EAGAIN) {
 			s->flags &= (uint16_t)~AMP_SF_CONNECTING;
 			return r;
 		}
-		way = AMP_SF_CONNECTING;
 		s->flags |= AMP_SF_CONNECTING;
 		r = amp_again(c);
 	} while (r == 0);

@@ -124,8 +124,9 @@ struct amp_family {
  *    last received byte; poll gets POLLERR from it.
  *  - a connection that is over (AMP_SF_RESET) answers recvmsg with what is left, then 0,
  *    and sendmsg with -EPIPE. connect() on it is -EISCONN or starts anew, as the family likes.
- *  - connect: the family sets AMP_SF_CONNECTED when it is done, now or by an event; api.c
- *    sets and clears AMP_SF_CONNECTING. Failure by event: amp_sock_reset(s, ECONNREFUSED).
+ *  - connect: api.c sets AMP_SF_CONNECTING. When it is done, now or by an event, the family
+ *    sets AMP_SF_CONNECTED; by an event it clears AMP_SF_CONNECTING, too: the connection may
+ *    have ended again before anybody looks. Failure by event: amp_sock_reset(s, ECONNREFUSED).
  *  - shutdown() of a socket with AMP_SF_CONNECTING gives the attempt up; api.c does that
  *    at time-outs.
  */

@@ -227,12 +227,12 @@ static ssize_t message_begin(struct amp_sock *s, const struct amp_msg *m)
 }
 
 /*
- * n as vsock_sendmsg() returns it. Others are woken only by who kept them out: a sender without
- * room that woke them would be woken by them, and so on for ever.
+ * n bytes went, or n is what went wrong. Others are woken only by who kept them out: a sender
+ * without room that woke them would be woken by them, and so on for ever.
  */
 static void message_sent(struct amp_sock *s, const struct amp_msg *m, ssize_t n)
 {
-	if ((n == -EAGAIN && m->done) || (n > 0 && m->done + (size_t)n < m->len)) {
+	if (n > 0 && m->done + (size_t)n < m->len) {
 		s->sub |= SUB_TX_PART;
 	} else if (s->sub & SUB_TX_PART) {
 		s->sub &= (uint8_t)~SUB_TX_PART;
@@ -278,7 +278,7 @@ static __attribute__((noinline)) ssize_t send_any(struct amp_sock *s, const stru
 	}
 	if (done > m->done || n >= 0)
 		n = (ssize_t)(done - m->done);
-	if (!stream)
+	if (!stream && n != -EAGAIN) /* else it is as it was */
 		message_sent(s, m, n);
 	return n;
 }

@@ -171,8 +171,9 @@ static void fresh(struct ct *t)
 		CT_EQ(ct_poll(t, fd, POLLIN | POLLOUT), POLLOUT);
 	else
 		CT_EQ(ct_now(t, fd, POLLIN | POLLOUT),
-		      ct_linux_vsock(t, "AF_VSOCK `poll` of a new socket") ? POLLOUT
-									   : POLLOUT | POLLHUP);
+		      ct_linux_vsock(t, "AF_VSOCK `poll` of a socket without connection")
+			      ? POLLOUT
+			      : POLLOUT | POLLHUP);
 }
 
 static void invalid(struct ct *t)

@@ -172,6 +172,8 @@ void ct_addr_free(struct ct *t, struct ct_addr *a);
 /* The address by which the other role (ct_addr_of) or this one (ct_addr_self) reaches fd. */
 void ct_addr_of(struct ct *t, int fd, struct ct_addr *a);
 void ct_addr_self(struct ct *t, int fd, struct ct_addr *a);
+/* Two addresses of one socket, of which the other role or the kernel has told one. */
+int ct_same_addr(struct ct *t, const struct ct_addr *a, const struct ct_addr *b);
 /* A bound socket; *a, if not NULL, is what the other role would use. */
 int ct_bound(struct ct *t, int flags, struct ct_addr *a);
 /* Bound and listening, and the other role is told where: it calls ct_recv_addr() or

@@ -17,8 +17,8 @@ import re
 import sys
 import time
 
-import places_fw  # noqa: F401: adds to PLACES
-import places_linux  # noqa: F401: adds to PLACES
+import places_fw  # noqa: F401  pylint: disable=unused-import
+import places_linux  # noqa: F401  pylint: disable=unused-import
 from places import BUILD, HERE, PLACES, Pair
 
 POSIX_MD = os.path.join(HERE, "..", "..", "docs", "posix.md")
@@ -56,7 +56,7 @@ class Column:
         """Both roles up, and the link between them. A complaint, or nothing."""
         try:
             self.pair = Pair(self.place)
-        except OSError as e:
+        except (OSError, AssertionError, SystemExit) as e:
             return f"{e} (make conform-programs builds what is needed)"
         _, bad = self.pair.collect("ready", 30 * TIMES)
         if not bad:
@@ -65,9 +65,13 @@ class Column:
             bad = "\n".join(self.run("link.up")[0])
         return bad
 
+    def row(self, name):
+        """Of sockets.c, for this role."""
+        return self.pair.roles[name].prefix + self.transport
+
     def list(self):
         for name in "ab":
-            self.pair.say(name, f"l {self.transport}")
+            self.pair.say(name, f"l {self.row(name)}")
         got, bad = self.pair.collect("l", 10 * TIMES)
         self.cases, self.skips = [], {}
         for name in "ab":
@@ -88,7 +92,7 @@ class Column:
         """One case: (failures, rows of differences, the pair is still usable)."""
         fails, differs, ended = [], [], set()
         for name in "ab":
-            self.pair.say(name, f"r {self.transport} {case}")
+            self.pair.say(name, f"r {self.row(name)} {case}")
         deadline = time.monotonic() + CASE_S * TIMES
         while len(ended) < 2:
             name, kind, text = self.pair.event(deadline)

@@ -27,6 +27,7 @@ class Gone(Exception):
 
 class Role:
     """One process with one role or both; what it says with @ is for the runner."""
+    prefix = ""  # of the transport's row in sockets.c, where this role has one of its own
 
     def __init__(self, scratch, argv, env=None, cwd=None):
         self.err = tempfile.TemporaryFile()  # pylint: disable=consider-using-with

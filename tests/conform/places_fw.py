@@ -78,7 +78,7 @@ def rpmsg(remote, both):
 PLACES.update({
     "aarch64+host": (vsock("a"), VSOCK),
     "host+aarch64": (vsock("b"), VSOCK),
-    "aarch64+linux": (inet(VIRT, "a"), INET[:2]),
+    "aarch64+linux": (inet(VIRT, "a"), INET),
     "linux+aarch64": (inet(VIRT, "b"), INET[:2]),
     "mps2+linux": (inet(MPS2, "a"), INET[:2]),
     "mps2+remote": (rpmsg("a", False), RPMSG),

@@ -9,7 +9,8 @@ import os
 import sys
 import threading
 
-from places import BUILD, HERE, PLACES, Role
+from places import BUILD, HERE, PLACES, VSOCK, Role, program
+from places_fw import VIRT, Firmware
 
 sys.path.insert(0, os.path.join(HERE, "..", "linux", "lib"))
 import initramfs  # noqa: E402
@@ -22,9 +23,10 @@ image_lock = threading.Lock()
 class Machine:
     """A guest, as Scratch ends it."""
 
-    def __init__(self, scratch, devices=(), modules=("vsock_loopback",)):
+    def __init__(self, scratch, devices=()):
         with image_lock:
             image = initramfs.build("conform", dynamic=[os.path.join(BUILD, "conform", "linux")])
+        modules = ["vmw_vsock_virtio_transport"] * bool(devices) + ["vsock_loopback"]
         self.guest = uml.Guest(image, devices, modules=modules)
         scratch.machines.append(self)
 
@@ -59,10 +61,12 @@ class Job:
 
 class Inside(Role):
     """A role in a guest: Role with a job in the process's place."""
+    prefix = "linux-"
 
     def __init__(self, scratch, machine, role, cid):  # noqa: the other constructor starts a process here
         self.guest = machine.guest
         self.err, self.left, self.noise = io.BytesIO(), b"", []
+        self.booted = len(self.guest.lines)
         self.proc = Job(self.guest.go(f"exec linux {role} uml {cid[0]} {cid[1]} 0 0"))
         scratch.roles.append(self)
 
@@ -74,7 +78,7 @@ class Inside(Role):
 
     def words(self):
         lines = self.noise + bytes(self.proc.job.err).decode(errors="replace").splitlines()
-        return (lines + self.guest.lines)[-30:]
+        return (lines + self.guest.lines[self.booted:])[-30:]
 
     def end(self, kill=False):
         status = None
@@ -96,6 +100,29 @@ def loopback(s):
     return {r: Inside(s, machine, r, (1, 1)) for r in "ab"}
 
 
-LINUX_VSOCK = ["linux-vsock-stream", "linux-vsock-seqpacket"]
+KINDS = {
+    "Linux": (lambda s, role, path: Inside(s, Machine(s, [path + ":19"]), role, (3, 4)), "in a Linux guest"),
+    "ours": (lambda s, role, path: program(s, "ours", role, (3, 4), env={"AMPSOCK_LINK": f"vhost-user:{path}"}),
+             "in a process that is a guest"),
+    VIRT: (lambda s, role, path: Firmware(s, VIRT, role, path, (3, 4)), f"firmware on {VIRT}"),
+}
 
-PLACES["uml"] = (loopback, LINUX_VSOCK)
+
+def joined(a, b):
+    """Two guests of the proxy, which joins them: keys of KINDS."""
+    def place(s):
+        p = s.proxy(links="ab", more=["--join", "a,b"])
+        return {role: KINDS[kind][0](s, role, os.path.join(p.dir.name, role + ".sock"))
+                for role, kind in (("a", a), ("b", b))}
+    place.__doc__ = f"a is {KINDS[a][1]}, b {KINDS[b][1]}, joined by the proxy"
+    return place
+
+
+PLACES.update({
+    "uml": (loopback, VSOCK),
+    "guest+guest": (joined("ours", "ours"), VSOCK),
+    "uml+guest": (joined("Linux", "ours"), VSOCK),
+    "guest+uml": (joined("ours", "Linux"), VSOCK),
+    "uml+uml": (joined("Linux", "Linux"), VSOCK),
+    "aarch64+uml": (joined(VIRT, "Linux"), VSOCK),
+})

@@ -195,6 +195,19 @@ void ct_addr_self(struct ct *t, int fd, struct ct_addr *a)
 	seen_from(t, t->role != 'a', fd, a);
 }
 
+int ct_same_addr(struct ct *t, const struct ct_addr *a, const struct ct_addr *b)
+{
+	const struct sockaddr_vm *v = (const void *)&a->ss, *w = (const void *)&b->ss;
+
+	if (a->len != b->len)
+		return 0;
+	/* Linux marks the address of one guest in another: VMADDR_FLAG_TO_HOST */
+	if (t->tr->family == AF_VSOCK)
+		return v->svm_family == w->svm_family && v->svm_cid == w->svm_cid &&
+		       v->svm_port == w->svm_port;
+	return memcmp(&a->ss, &b->ss, a->len) == 0;
+}
+
 int ct_bound(struct ct *t, int flags, struct ct_addr *a)
 {
 	struct ct_addr at;
