@@ -212,7 +212,7 @@ def flood(m):
     out = m.g.go(f"chardev flood {dev} {count} 24 | sha256sum").ok(120)
     eq(out.split()[0], text_sha(flood_bytes(count)))
     serve.get()
-    m.g.run(f"chardev unept {dev}")
+    m.g.run(f"chardev send {dev} 0; chardev unept {dev}")  # an empty message ends the echo
     ls.close()
     m.gone("flood")
     # one way, as fast as it goes: the kernel queues without a bound
