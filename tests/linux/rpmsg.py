@@ -169,7 +169,8 @@ def tty(m):
     s.send(b"line\n")
     eq(term.ok(), "first line\nsecond line\n")
     # more than a buffer is several messages
-    m.g.go("yes 0123456789abcde | head -c 1024 >/dev/ttyRPMSG0")
+    m.g.run("yes 0123456789abcde | head -c 1024 >/tmp/t")
+    m.g.go("exec 3<>/dev/ttyRPMSG0; stty raw -echo <&3; dd if=/tmp/t bs=1024 >&3 2>/dev/null")
     got = b""
     while len(got) < 1024:
         got += s.recv()
@@ -212,7 +213,7 @@ def flood(m):
     out = m.g.go(f"chardev flood {dev} {count} 24 | sha256sum").ok(120)
     eq(out.split()[0], text_sha(flood_bytes(count)))
     serve.get()
-    m.g.run(f"chardev unept {dev}")
+    m.g.run(f"chardev send {dev} 0; chardev unept {dev}")  # an empty message ends the echo
     ls.close()
     m.gone("flood")
     # one way, as fast as it goes: the kernel queues without a bound

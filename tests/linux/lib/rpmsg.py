@@ -2,9 +2,10 @@
 """A Linux kernel with its own rpmsg bus, and our hosted remote as its virtio device 7.
 
 The kernel is the one of tests/linux/kernel.sh. Its vhost-user front-end connects once, when the
-device's driver is bound: at boot, or, when nobody listened there, by attach(). When the remote goes, the
-kernel takes the device away, as remoteproc does with a core that crashed. So a guest has some
-devices, and each life of the remote listens where the next one connects to.
+device's driver is bound; when the remote goes, the kernel takes the device away, as remoteproc does
+with a core that crashed. So a guest has some devices, each for one life of its remote: they lead nowhere
+when it boots, and attach() leads the next one to the remote and binds the driver, as `echo start`
+to a remoteproc. (Not at boot: the announcements would come while the kernel starts, see below.)
 
 UML calls the rpmsg bus from an interrupt, where a kernel on a board has a thread. What the bus
 does there may sleep, on the locks of sysfs for one: an announcement that interrupts a program
@@ -92,25 +93,33 @@ class Machine:
 
     def __init__(self, proxy=False, remote=True, guest=True, kind=None):
         self.dir = tempfile.TemporaryDirectory(prefix="ampsock-")  # pylint: disable=consider-using-with
-        self.socks = [os.path.join(self.dir.name, str(i)) for i in range(LIVES)]
-        self.lives = 0
+        self.lives = self.attached = 0
         self.kind = kind
         self.initrd = root(proxy)
         self.r = self.g = None
         if remote:
             self.start_remote()
         if guest:
-            self.start_guest()
+            self.start_guest(attach=remote)
 
     def start_remote(self):
-        self.r = Remote(self.socks[self.lives], self.kind)
         self.lives += 1
+        self.sock = os.path.join(self.dir.name, f"r{self.lives}")
+        self.r = Remote(self.sock, self.kind)
         return self.r
 
-    def start_guest(self):
+    def device(self, n):
+        return os.path.join(self.dir.name, f"d{n}")
+
+    def start_guest(self, attach=True):
+        for n in range(self.attached):
+            os.unlink(self.device(n))
+        self.attached = 0
         self.g = uml.Guest(self.initrd, kernel=os.path.join(KERNEL, "linux"), modules=(), mem="128M",
-                           devices=[s + ":7" for s in self.socks], args=["log_buf_len=1M"])
+                           devices=[self.device(n) + ":7" for n in range(LIVES)], args=["log_buf_len=1M"])
         self.prepare()
+        if attach:
+            self.attach()
         return self.g
 
     def prepare(self):
@@ -119,9 +128,11 @@ class Machine:
         self.read, self.live = 0, {}
 
     def attach(self):
-        """The kernel is told of a remote: as `echo start` to a remoteproc."""
+        """The kernel is told of the remote."""
         self.forget()
-        self.g.run(f"echo virtio-uml.{self.lives - 1} >/sys/bus/platform/drivers/virtio-uml/bind")
+        os.symlink(self.sock, self.device(self.attached))
+        self.attached += 1
+        self.g.run(f"echo virtio-uml.{self.attached - 1} >/sys/bus/platform/drivers/virtio-uml/bind")
 
     def forget(self):
         """What was announced is gone without a word: a new life begins."""
