@@ -399,11 +399,19 @@ def resets(tap, fw):
 	"""
 	Linux takes an RST on an open connection as a SHUTDOWN of both ways (virtio_transport_do_close(); it sets no
 	sk_err): what has come can be read, then the end, and a writer has EPIPE, which comes before all other errors in
-	vsock_connectible_sendmsg(). A reader's ECONNRESET is only for the device going: restart(). So the RST itself is
-	seen by our socket, which is gone at once and not after an RST of Linux's.
+	vsock_connectible_sendmsg(). A reader's ECONNRESET is only for the device going: restart(). What is a reset and
+	what is not is seen by our socket: after a reset it is gone at once, after a close it waits for Linux's RST.
 	"""
 	with listener(5400) as lst:
 		before = fw.sockets()
+		fd, c = both(fw, 5400, lst)
+		fw.must("linger", fd, 0)
+		fw.must("close", fd)
+		# no data: to read some sends CREDIT_UPDATE, and a firmware that said nothing would answer that by an RST
+		why = [ended(c), written(c)]
+		tap.check("the firmware resets: the kernel has EOF, EPIPE", why == ["", "EPIPE"], why)
+		c.close()
+
 		fd, c = both(fw, 5400, lst)
 		fw.must("send", fd, 1000, 0, 1000)
 		fw.must("linger", fd, 0)
@@ -411,7 +419,7 @@ def resets(tap, fw):
 		gone = fw.sockets()
 		got = read_rest(c)
 		why = written(c)
-		tap.check("the firmware resets: it has forgotten the connection, the kernel has what was sent, EOF, EPIPE",
+		tap.check("the firmware resets with data unread in Linux: it has forgotten it, the kernel has the data, EOF, EPIPE",
 			  gone == before and got == (Data.of(1000), "") and why == "EPIPE",
 			  f"{before} {gone} {len(got[0])} {got[1]} {why}")
 		c.close()
@@ -420,6 +428,7 @@ def resets(tap, fw):
 		fw.must("send", fd, 1000, 0, 1000)
 		c.sendall(Data.of(5000))
 		fw.must("readable", fd, 5000)
+		fw.must("linger", fd, 254) # longer than we wait: what ends it is the kernel's RST
 		fw.must("close", fd)
 		there = fw.sockets()
 		got = read_rest(c)
@@ -428,7 +437,7 @@ def resets(tap, fw):
 		end = time.monotonic() + PATIENCE_S
 		while (gone := fw.sockets()) != before and time.monotonic() < end:
 			pass
-		tap.check("the firmware closes with data unread: it waits for the kernel's reset, which has EOF, EPIPE",
+		tap.check("the firmware closes with data unread: the kernel has EOF, EPIPE, and its reset is waited for",
 			  there == before + 1 and gone == before and got == (Data.of(1000), "") and why == "EPIPE",
 			  f"{before} {there} {gone} {len(got[0])} {got[1]} {why}")
 
