@@ -18,46 +18,34 @@
 
 static unsigned char buf[65536];
 
-static int source(int fd, uint64_t left)
+/* left bytes, out to the peer or in from it. */
+static int move(int fd, uint64_t left, int out)
 {
-	ssize_t n;
+	while (left > 0) {
+		size_t len = left < sizeof(buf) ? (size_t)left : sizeof(buf);
+		ssize_t n = out ? send(fd, buf, len, MSG_NOSIGNAL) : recv(fd, buf, len, 0);
 
-	for (; left > 0; left -= (uint64_t)n) {
-		n = send(fd, buf, left < sizeof(buf) ? (size_t)left : sizeof(buf),
-			 MSG_NOSIGNAL);
-		if (n < 0)
-			return -1;
-	}
-	return 0;
-}
-
-static int sink(int fd, uint64_t left)
-{
-	ssize_t n;
-
-	for (; left > 0; left -= (uint64_t)n) {
-		n = recv(fd, buf, left < sizeof(buf) ? (size_t)left : sizeof(buf), 0);
 		if (n <= 0)
 			return -1;
+		left -= (uint64_t)n;
 	}
 	return 0;
 }
 
+/* The command that is in buf, as the server or as the client. */
 static int handle(int fd, int server)
 {
 	unsigned char cmd = buf[0];
-	uint64_t count = 0;
+	uint64_t count = 0, rounds;
 	int i, err = 0;
 
 	for (i = 8; i > 0; i--)
 		count = count << 8 | buf[i];
 	if (cmd == 'R')
-		return server ? source(fd, count) : sink(fd, count);
-	if (cmd == 'T')
-		return server ? sink(fd, count) || source(fd, 1)
-			      : source(fd, count) || sink(fd, 1);
-	for (; cmd == 'P' && count > 0 && !err; count--)
-		err = server ? sink(fd, 1) || source(fd, 1) : source(fd, 1) || sink(fd, 1);
+		return move(fd, count, server);
+	rounds = cmd == 'P' ? count : cmd == 'T';
+	for (; rounds > 0 && !err; rounds--)
+		err = move(fd, cmd == 'P' ? 1 : count, !server) || move(fd, 1, server);
 	return err;
 }
 
@@ -76,38 +64,41 @@ static int serve(uint16_t port, long clients)
 	printf("throughput: port %u\n", ntohs(sin.sin_port));
 	fflush(stdout);
 	for (; clients != 0 && (fd = accept(lfd, NULL, NULL)) >= 0; clients -= clients > 0) {
-		if (sink(fd, 9) || handle(fd, 1))
+		if (move(fd, 9, 0) || handle(fd, 1))
 			perror("throughput: client lost");
 		close(fd);
 	}
 	return clients != 0;
 }
 
+static uint64_t now_us(void)
+{
+	struct timeval tv;
+
+	gettimeofday(&tv, NULL);
+	return (uint64_t)tv.tv_sec * 1000000 + (uint64_t)tv.tv_usec;
+}
+
 static int measure(const struct addrinfo *ai, char cmd, uint64_t count)
 {
-	struct timeval a, b;
-	uint64_t us;
+	const char *what = cmd == 'P' ? "round trips/s" : cmd == 'R' ? "MB/s down" : "MB/s up";
 	int i, err, fd = socket(ai->ai_family, SOCK_STREAM, 0);
+	uint64_t us;
 
 	buf[0] = (unsigned char)cmd;
 	for (i = 0; i < 8; i++)
 		buf[1 + i] = (unsigned char)(count >> 8 * i);
 	if (fd < 0 || connect(fd, ai->ai_addr, ai->ai_addrlen))
 		return -1;
-	gettimeofday(&a, NULL);
-	err = source(fd, 9) || handle(fd, 0);
-	gettimeofday(&b, NULL);
-	close(fd);
-	us = (uint64_t)(b.tv_sec - a.tv_sec) * 1000000 + (uint64_t)b.tv_usec -
-	     (uint64_t)a.tv_usec;
+	us = now_us();
+	err = move(fd, 9, 1) || handle(fd, 0);
+	us = now_us() - us;
 	us += us == 0;
+	close(fd);
 	if (!err)
 		printf("throughput: %c %lu in %lu us: %lu %s\n", cmd, (unsigned long)count,
 		       (unsigned long)us,
-		       (unsigned long)(cmd == 'P' ? count * 1000000 / us : count / us),
-		       cmd == 'P'   ? "round trips/s"
-		       : cmd == 'R' ? "MB/s down"
-				    : "MB/s up");
+		       (unsigned long)(cmd == 'P' ? count * 1000000 / us : count / us), what);
 	return err;
 }
 

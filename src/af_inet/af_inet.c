@@ -528,6 +528,23 @@ static ssize_t inet_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 	return n <= 0 && m->len && amp_inet(s)->state == AMP_INET_RSTWAIT ? -EAGAIN : n;
 }
 
+/*
+ * A call has given up. The next one may ask for something else, and must neither take the answer
+ * that is still to come nor find a socket that is about to be bound to the address of this one.
+ * (listen() asks for the same each time.)
+ */
+static void late(struct amp_sock *s)
+{
+	struct amp_inet *i = amp_inet(s);
+
+	if (i->state == AMP_INET_LISTEN)
+		return;
+	amp_inet_req_forget(s);
+	if (s->type == SOCK_DGRAM ? i->state > AMP_INET_BUSY
+				  : i->state == AMP_INET_BIND && !(s->flags & AMP_SF_BOUND))
+		amp_inet_drop_carrier(i, 0);
+}
+
 static int inet_shutdown(struct amp_sock *s, int how)
 {
 	struct amp_inet *i = amp_inet(s);
@@ -535,6 +552,10 @@ static int inet_shutdown(struct amp_sock *s, int how)
 
 	if (how == AMP_SHUT_CLOSE) {
 		amp_inet_close(s);
+		return 0;
+	}
+	if (how == AMP_SHUT_LATE) {
+		late(s);
 		return 0;
 	}
 	if (s->type == SOCK_STREAM && i->state >= AMP_INET_WAIT &&

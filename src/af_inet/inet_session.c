@@ -39,7 +39,9 @@ AMP_OPTIONAL(amp_inet_door_work);
 #define PING_MS	     (AMPSOCK_PING_MS ? AMPSOCK_PING_MS : 2000)
 #define PINGS_MISSED 2
 #define STALE_MS     1000 /* an answer that nobody fetched */
-#define TICK_MS	     50	  /* while something waits for time to pass */
+/* Who asked has given up long before: a proxy whose resolver is slow is not yet a dead one. */
+#define ANSWER_MS (3u * AMPSOCK_CONNECT_MS)
+#define TICK_MS	  50 /* while something waits for time to pass */
 
 /* GIVE_BACK: the answer came and nobody wants what it has. */
 enum { REQ_IDLE, REQ_SENT, REQ_DONE, REQ_GIVE_BACK };
@@ -468,7 +470,7 @@ static void ping_tick(uint32_t now_ms)
 		return;
 	ses.ping_ms = now_ms + PING_MS;
 	if (ses.missed++ >= PINGS_MISSED ||
-	    (ses.req == REQ_SENT && now_ms - ses.req_ms > AMPSOCK_CONNECT_MS))
+	    (ses.req == REQ_SENT && now_ms - ses.req_ms > ANSWER_MS))
 		session_down(ETIMEDOUT);
 	else
 		ses.ping_owed = true;

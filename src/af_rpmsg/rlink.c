@@ -188,9 +188,11 @@ struct amp_rlink *amp_rlink_get(unsigned i)
 	return l;
 }
 
-void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bool ns)
+void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bool ns,
+		  unsigned in_cnt)
 {
 	amp_rpmsg_up(&l->bus, in, out, ns);
+	l->bus.held_max = amp_rpmsg_hold(in_cnt);
 	if (l->bus.held_max > AMP_RHELD_CNT)
 		l->bus.held_max = AMP_RHELD_CNT;
 	l->out_cnt = amp_vq_avail(out);

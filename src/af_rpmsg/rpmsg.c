@@ -317,7 +317,7 @@ void amp_rpmsg_up(struct amp_rpmsg *bus, struct amp_vq *in, struct amp_vq *out, 
 	bus->in = in;
 	bus->out = out;
 	bus->ns = ns;
-	bus->held_max = (uint16_t)(in->num * 3u / 4u);
+	bus->held_max = amp_rpmsg_hold(in->num);
 	amp_vq_disarm(out);
 	for (uint32_t i = 0; i < BUCKETS; i++) {
 		for (struct amp_rpmsg_ept *e = bus->hash[i]; e; e = e->hash_next) {

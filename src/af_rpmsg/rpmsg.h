@@ -120,9 +120,16 @@ struct amp_rpmsg_tx {
 /* Fields that the caller sets first: ops owner hash hash_len. Down, without endpoints. */
 void amp_rpmsg_init(struct amp_rpmsg *bus);
 
+/* What readers may hold of n buffers that go round: three quarters, at least one, and of two or
+ * more never all. */
+static inline uint16_t amp_rpmsg_hold(unsigned n)
+{
+	return (uint16_t)((3u * n + 1u) / 4u);
+}
+
 /*
  * The link works (DRIVER_OK): in, out and ns say with what. Every named endpoint is announced,
- * also those that were there before. held_max becomes three quarters of the in queue: who
+ * also those that were there before. held_max becomes amp_rpmsg_hold() of the in queue: who
  * knows that fewer buffers go round than it has entries sets it lower.
  */
 void amp_rpmsg_up(struct amp_rpmsg *bus, struct amp_vq *in, struct amp_vq *out, bool ns);

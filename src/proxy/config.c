@@ -225,6 +225,7 @@ static int file_section(struct file *f, const char *section, const char *where)
 		}
 	}
 	f->link = amp_config_new_link(f->conf, where);
+	f->link->named = true;
 	return amp_link_set_name(f->link, section, where, f->err);
 }
 
@@ -343,8 +344,12 @@ int amp_config_check(struct amp_config *conf, FILE *err)
 
 			if (!same)
 				continue;
-			fprintf(err, "%s: link %s has the same %s as link %s at %s\n", b->where,
-				b->name, same, a->name, a->where);
+			fprintf(err, "%s: link %s has the same %s as link %s at %s%s\n",
+				b->where, b->name, same, a->name, a->where,
+				strcmp(same, "name") == 0 && !(a->named && b->named)
+					? ": one of them is called so because it was given no "
+					  "name: expected name=NAME there"
+					: "");
 			r = -EINVAL;
 		}
 	}

@@ -50,6 +50,7 @@ struct amp_link_conf {
 	char sysfs[256]; /* rpmsg-char: "": /sys */
 	struct amp_shm_conf shm;
 	unsigned given; /* keys, for complaints: config.c */
+	bool named;	/* by a person */
 	char *where;
 	struct amp_rules allow;
 	struct amp_forwards publish;

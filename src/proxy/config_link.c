@@ -178,13 +178,14 @@ static int set_buffer(struct amp_link_conf *link, const char *text, const char *
 static int set_buffers(struct amp_link_conf *link, const char *text, const char *where,
 		       FILE *err)
 {
-	static const char what[] = "expected the number of buffers a direction: 1 to 1024";
+	/* of one, a reader that does not read would stop the link */
+	static const char what[] = "expected the number of buffers a direction: 2 to 1024";
 	uint64_t v;
 
 	if (set_number(&v, 1024, what, text, where, err))
 		return -EINVAL;
 	link->shm.buf_cnt = (uint32_t)v;
-	return v ? 0 : amp_config_complain(err, where, what, text);
+	return v >= 2 ? 0 : amp_config_complain(err, where, what, text);
 }
 
 static bool bell_eventfd(struct amp_bell_conf *bell, const char *text)
@@ -331,6 +332,7 @@ static void default_name(const struct amp_config *conf, struct amp_link_conf *li
 	const struct amp_link_conf *l;
 	unsigned n = 0;
 
+	link->named = false;
 	if (link->type == AMP_LINK_VHOST_USER_VSOCK) {
 		snprintf(link->name, sizeof(link->name), "cid%u", link->cid);
 		return;
@@ -342,12 +344,16 @@ static void default_name(const struct amp_config *conf, struct amp_link_conf *li
 
 int amp_config_link(struct amp_config *conf, const char *text, FILE *err)
 {
-	struct amp_link_conf *link = amp_config_new_link(conf, "--link");
+	struct amp_link_conf *link;
 	char *copy = amp_config_must(strdup(text));
 	char *colon = strchr(copy, ':');
-	char *rest, *opt;
+	char *rest, *opt, where[128];
 	int r;
 
+	/* there may be several: which one it is about */
+	snprintf(where, sizeof(where), "--link %s", text);
+	link = amp_config_new_link(conf, where);
+	link->named = true;
 	if (!colon) {
 		r = amp_config_complain(
 			err, "--link",
@@ -358,9 +364,9 @@ int amp_config_link(struct amp_config *conf, const char *text, FILE *err)
 	}
 	*colon = 0;
 	rest = colon + 1;
-	r = amp_link_set_key(link, "type", copy, "--link", err);
+	r = amp_link_set_key(link, "type", copy, where, err);
 	if (!r)
-		r = amp_link_set_key(link, "path", strsep(&rest, ","), "--link", err);
+		r = amp_link_set_key(link, "path", strsep(&rest, ","), where, err);
 	while (!r && (opt = next_option(&rest)) != NULL)
 		r = link_option(link, opt, err);
 	if (!r && !link->name[0])

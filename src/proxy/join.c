@@ -36,6 +36,8 @@ static void forget(struct amp_join *j, struct amp_join_pair *p)
 	while (*at != p)
 		at = &(*at)->next;
 	*at = p->next;
+	if (!p->open)
+		TAILQ_REMOVE(&j->way[p->opener].asked, p, asked_entry);
 	j->way[p->opener].pairs--;
 	free(p);
 }
@@ -53,6 +55,20 @@ static void send_rst(struct amp_join_way *w, const struct amp_join_pair *p)
 	};
 
 	amp_join_send(w, &h, NULL, 0);
+}
+
+/* What was asked for too long ago to be answered any more. */
+static void expire(struct amp_join_way *w, uint64_t now_ms)
+{
+	struct amp_join_way *back = &w->join->way[!w->side];
+	struct amp_join_pair *p;
+
+	while ((p = TAILQ_FIRST(&w->asked)) != NULL &&
+	       now_ms - p->asked_ms >= AMP_JOIN_ASK_MS) {
+		send_rst(w, p);
+		send_rst(back, p);
+		forget(w->join, p);
+	}
 }
 
 /* The sender broke a rule (why), or there is no room (NULL, and said): both ends hear of it,
@@ -97,16 +113,23 @@ static const char *request_fault(const struct amp_join_way *w, const struct amp_
 		return "too many connections between these two guests";
 	if (!amp_join_room(w, 0))
 		return "too much waits for the guest there already";
+	/* what it is told of it waits, too, until it takes it */
+	if (!amp_join_room(&w->join->way[!w->side], 0))
+		return "too much waits for this guest already";
 	return NULL;
 }
 
 /* REQUEST. The same once more, unanswered yet, begins anew: its guest has forgotten the first. */
 static bool request(struct amp_join_way *w, const struct amp_vsock_hdr *h,
-		    struct amp_join_pair *p, const uint32_t port[2])
+		    const uint32_t port[2])
 {
+	struct amp_join_pair *p;
+	uint64_t now_ms = amp_now_ms();
 	struct amp_join_pair **at;
 	const char *why;
 
+	expire(w, now_ms);
+	p = find(w->join, port, h->type);
 	if (p && (p->open || p->opener != w->side))
 		return end_pair(w, p,
 				"REQUEST on a connection that is there (virtio 5.10.6.4)");
@@ -132,6 +155,8 @@ static bool request(struct amp_join_way *w, const struct amp_vsock_hdr *h,
 		p->next = *at;
 		*at = p;
 		w->pairs++;
+		TAILQ_INSERT_TAIL(&w->asked, p, asked_entry);
+		p->asked_ms = now_ms;
 	}
 	p->end[w->side].alloc = h->buf_alloc;
 	amp_join_send(w, h, NULL, 0);
@@ -168,6 +193,7 @@ static const char *known_fault(struct amp_join_way *w, struct amp_join_pair *p,
 		if (p->open || p->opener == me)
 			return "RESPONSE to no REQUEST (virtio 5.10.6.4)";
 		p->open = true;
+		TAILQ_REMOVE(&w->join->way[p->opener].asked, p, asked_entry);
 	} else if (h->op == AMP_VSOCK_OP_RW && !p->open) {
 		return "data on a connection that is not open (virtio 5.10.6.4)";
 	} else if (h->op == AMP_VSOCK_OP_INVALID || h->op > AMP_VSOCK_OP_CREDIT_REQUEST) {
@@ -221,9 +247,9 @@ bool amp_join_packet(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 	}
 	port[w->side] = h->src_port;
 	port[!w->side] = h->dst_port;
-	p = find(w->join, port, h->type);
 	if (h->op == AMP_VSOCK_OP_REQUEST)
-		return request(w, h, p, port);
+		return request(w, h, port);
+	p = find(w->join, port, h->type);
 	if (!p) /* RST, which is answered to everything but RST */
 		return false;
 	if (h->op == AMP_VSOCK_OP_RST) {
@@ -262,6 +288,7 @@ int amp_join_new(struct amp_link *a, struct amp_link *b)
 		w->side = i;
 		w->from = vl[i];
 		w->to = vl[!i];
+		TAILQ_INIT(&w->asked);
 		TAILQ_INSERT_TAIL(&vl[i]->joined, w, joined_entry);
 		vl[i]->join_cnt++;
 	}

@@ -20,7 +20,9 @@
  * was consumed, how much the receiver said it takes. A guest that sends more than it was
  * allowed, or says things out of turn, loses that connection. The table is what lets every
  * connection of a guest that goes away be reset at the other end. Each guest may have opened
- * AMP_JOIN_PAIRS through each join.
+ * AMP_JOIN_PAIRS through each join. A REQUEST that was not answered in AMP_JOIN_ASK_MS has lost
+ * its place: both guests hear RST when the next REQUEST comes, so that one who never answers
+ * does not fill the table for ever.
  *
  * Where the receiver has no buffer ready packets wait in a *way*, one for each direction of
  * each join, so that a guest that takes nothing stops nobody's transmit ring. Waiting bytes
@@ -45,6 +47,7 @@
 #include <sys/queue.h>
 
 #define AMP_JOIN_PAIRS	2048u
+#define AMP_JOIN_ASK_MS 60000u	    /* an unanswered REQUEST: Linux's guests wait for 2 s */
 #define AMP_JOIN_QUEUE	(32u << 20) /* bytes that wait for one guest, of all ways to it */
 #define AMP_JOIN_TURN	(1u << 20)  /* bytes copied in a pass of a link: the rest comes later */
 #define AMP_JOIN_PACKET (1u << 20)  /* payload of one packet; Linux's have 64 KiB at most */
@@ -57,6 +60,9 @@ struct amp_vsock_hdr;
 struct amp_vsock_rx;
 struct amp_join;
 struct amp_join_chunk;
+struct amp_join_pair;
+
+TAILQ_HEAD(amp_join_asked, amp_join_pair);
 
 /* One direction. */
 struct amp_join_way {
@@ -68,6 +74,7 @@ struct amp_join_way {
 	struct amp_join_chunk *head, *tail; /* packets that wait, in order */
 	uint32_t done;			    /* payload bytes of the first that are sent */
 	uint32_t pairs;			    /* that `from` asked for */
+	struct amp_join_asked asked;	    /* of those, the unanswered: the oldest first */
 	size_t queued;			    /* bytes, headers and all */
 	bool lost;			    /* no memory for something that must not be lost */
 	uint64_t packets;

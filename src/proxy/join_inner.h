@@ -20,6 +20,8 @@ struct amp_join_pair {
 	struct amp_join_pair *next;
 	uint32_t port[2]; /* of link[0]'s and link[1]'s guest */
 	struct amp_join_end end[2];
+	TAILQ_ENTRY(amp_join_pair) asked_entry; /* way[opener].asked, until it is open */
+	uint64_t asked_ms;
 	uint8_t type; /* enum amp_vsock_type */
 	uint8_t opener;
 	bool open; /* RESPONSE has come */

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "log.h"
 #include "rchar.h"
 
 #define SCAN_MAX 4096u /* entries of a directory */
@@ -50,17 +51,24 @@ static bool attribute(char *dst, size_t len, const char *sysfs, const char *dir,
 static bool each(const char *sysfs, const char *dir, const char *prefix,
 		 bool (*fn)(void *ctx, const char *entry), void *ctx)
 {
+	static bool said;
 	char path[512];
 	struct dirent *d;
 	bool found = false;
+	unsigned i = 0;
 	DIR *all;
 
 	snprintf(path, sizeof(path), "%s/%s", sysfs, dir);
 	all = opendir(path);
 	if (!all)
 		return false;
-	for (unsigned i = 0; !found && i < SCAN_MAX && (d = readdir(all)) != NULL; i++)
+	for (; !found && (d = readdir(all)) != NULL && i < SCAN_MAX; i++)
 		found = strncmp(d->d_name, prefix, strlen(prefix)) == 0 && fn(ctx, d->d_name);
+	if (i == SCAN_MAX && !said) {
+		amp_log(AMP_LOG_ERROR, "%s has more than %u entries: those behind are not seen",
+			path, SCAN_MAX);
+		said = true;
+	}
 	closedir(all);
 	return found;
 }

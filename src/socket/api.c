@@ -21,6 +21,16 @@ bool amp_far_again(struct amp_call *c, int r)
 	return amp_again(c) == 0;
 }
 
+int amp_far_result(struct amp_call *c, int r)
+{
+	if (r != -EAGAIN)
+		return r;
+	if (AMPSOCK_INET && /* the others know at once; and not when it was closed meanwhile */
+	    (!AMP_PORT_THREADS || c->s->gen == c->gen))
+		c->s->fam->shutdown(c->s, AMP_SHUT_LATE);
+	return -ETIMEDOUT;
+}
+
 int amp_socket(int domain, int type, int protocol)
 {
 	struct amp_call c;
@@ -50,7 +60,7 @@ int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
 			r = c.s->fam->bind(c.s, addr, len);
 		} while (AMPSOCK_INET && amp_far_again(&c, r)); /* the others know */
 	}
-	return (int)amp_leave(&c, AMPSOCK_INET ? amp_far_result(r) : r);
+	return (int)amp_leave(&c, AMPSOCK_INET ? amp_far_result(&c, r) : r);
 }
 
 /*

@@ -106,6 +106,8 @@ struct amp_family {
 };
 
 #define AMP_SHUT_CLOSE 3
+/* AF_INET: the call that waited for an answer from far away has given up (amp_far_result()). */
+#define AMP_SHUT_LATE 4
 
 /*
  * Pay for what you link. A table of operations would keep all of them in every program, so

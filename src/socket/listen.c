@@ -39,7 +39,7 @@ int amp_listen(int fd, int backlog)
 		else if (!(s->flags & AMP_SF_LISTEN))
 			s->rcvlowat = low;
 	}
-	return (int)amp_leave(&c, amp_far_result(r));
+	return (int)amp_leave(&c, amp_far_result(&c, r));
 }
 
 int amp_accept4(int fd, struct sockaddr *restrict addr, socklen_t *restrict len, int flags)

@@ -140,7 +140,7 @@ static int family_option(struct amp_call *c, bool set, int level, int name, void
 		r = c->s->fam->option ? c->s->fam->option(c->s, set, level, name, val, len)
 				      : -ENOPROTOOPT;
 	} while (amp_far_again(c, r));
-	return amp_far_result(r);
+	return amp_far_result(c, r);
 }
 
 static int option(int fd, bool set, int level, int name, void *val, socklen_t *len)

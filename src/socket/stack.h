@@ -98,11 +98,8 @@ int amp_again(struct amp_call *c);
 /* An operation that needs an answer from far away: waited for, but not for ever. False: over.
  */
 bool amp_far_again(struct amp_call *c, int r);
-/* What it came to. */
-static inline int amp_far_result(int r)
-{
-	return r == -EAGAIN ? -ETIMEDOUT : r;
-}
+/* What it came to. Its answer, if one comes after all, is nobody's. */
+int amp_far_result(struct amp_call *c, int r);
 
 /* socket() without the descriptor; type may have AMP_TYPE_FLAGS. NULL with *err. */
 struct amp_sock *amp_sock_open(int domain, int type, int protocol, int *err);

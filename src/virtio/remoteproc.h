@@ -7,7 +7,7 @@
  * vdev says where the two vrings are, how far the host's driver has come (status) and, in
  * our own configuration space, in which life each side is:
  *
- *	magic u32 "AMPE" | remote_epoch u32 | host_epoch u32 | reserved u32     (config_len 16)
+ *	magic u32 "AMPE" | remote_epoch u32 | host_epoch u32 | rx_cnt u32       (config_len 16)
  *
  * Theory of the handshake (docs/protocol.md draws every order of events)
  *
@@ -75,7 +75,7 @@ struct amp_rsc_vring {
 };
 
 struct amp_rproc_config {
-	uint32_t magic, remote_epoch, host_epoch, reserved;
+	uint32_t magic, remote_epoch, host_epoch, rx_cnt;
 };
 #define AMP_RPROC_MAGIC 0x45504d41u /* "AMPE" */
 
@@ -209,6 +209,8 @@ enum amp_rproc_event amp_rproc_look(struct amp_rproc *rp);
  * The link then stays as it is: DOWN comes when the host thinks better of it.
  */
 int amp_rproc_queue(struct amp_rproc *rp, unsigned vring, struct amp_vq *vq);
+/* After UP: how many buffers the host sends with, 1 to num: as many as entries if it does not say. */
+unsigned amp_rproc_buffers(const struct amp_rproc *rp);
 /* After UP: VIRTIO_RPMSG_F_* that both sides have. */
 uint32_t amp_rproc_features(const struct amp_rproc *rp);
 

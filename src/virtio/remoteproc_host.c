@@ -486,6 +486,8 @@ int amp_rproc_host_up(struct amp_rproc_host *h, struct amp_vq vq[AMP_RPROC_VRING
 		err = set_up(h, &vq[i], i);
 	if (err)
 		return bad(h, err, "vrings that no queue takes");
+	if (h->epochs)
+		wr32(h, h->vdev_off + AT_VDEV(config.rx_cnt), h->ring[AMP_RPROC_RX].buf_cnt);
 	amp_wmb(); /* pairs with rmb in the remote's look: all of this before DRIVER_OK */
 	wr_status(h, AMP_RPROC_ACKNOWLEDGE | AMP_RPROC_DRIVER | AMP_RPROC_DRIVER_OK);
 	amp_mb(); /* the status before the check: whoever reloads later finds and clears it */

@@ -398,6 +398,20 @@ def many_announced():
 
 
 @test
+def too_many_announced():
+    """more services than are looked at: said, and said once"""
+    g = CharRig("expose rpmsg:e -> unix DIR/x")
+    for i in range(4200):
+        g.k.announce(f"svc{i}", 0x10000 + i)
+    g.p.log("sys/bus/rpmsg/devices has more than 4096 entries: those behind are not seen")
+    time.sleep(1.2)  # two looks more
+    eq(sum("more than 4096" in x for x in g.p.lines), 1, "lines")
+    g.r.reboot()
+    g.r.wait_up()
+    g.close()
+
+
+@test
 def named_by_link():
     """a link to the control device, as udev makes them: followed, also to another number after a restart"""
     srv = Server(echo)

@@ -6,6 +6,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
+from clock import Clock  # noqa: E402
 from harness import Proxy, Server, eq, main, test  # noqa: E402
 from vguest import (CREDIT_REQUEST, CREDIT_UPDATE, EOM, EOR, HDR, RCV, REQUEST, RESPONSE, RST, RW,  # noqa: E402
                     SEND, SEQPACKET, SHUTDOWN, STREAM, Gone, Guest, Reset)
@@ -26,8 +27,8 @@ def till(g, cond, timeout=None):
 class Joined:
     """g (CID 3) and h (CID 4) are joined, x (CID 5) is not."""
 
-    def __init__(self, *rules, joins=("g,h",), seqpacket=True, **kw):
-        self.p = Proxy(args=lambda p: links(p) + [y for j in joins for y in ("--join", j)] +
+    def __init__(self, *rules, joins=("g,h",), seqpacket=True, env=None, **kw):
+        self.p = Proxy(env=env, args=lambda p: links(p) + [y for j in joins for y in ("--join", j)] +
                        [x for r in rules for x in ("--" + r.split(" ", 1)[0], r.split(" ", 1)[1])])
         self.g = Guest(self.p.path + "0", seqpacket=seqpacket, **kw)
         self.h = Guest(self.p.path + "1", seqpacket=seqpacket, **kw)
@@ -694,6 +695,41 @@ def floods():
         j.g.poll(0.05)
         deadline += 1
         eq(deadline < 400, True, line)
+    j.end()
+
+
+@test
+def unanswered():
+    """requests that nobody answers have their places for a minute; then both guests hear RST"""
+    clock = Clock()
+    j = Joined(env=clock.env)
+    c, d = j.pair()
+    heard = []
+    j.h.input = heard.append
+    a = j.g.new(7, cid=4)
+    for i in range(2100):
+        j.g.send_packet(a.packet(REQUEST, src_port=10000 + i))
+        if i % 64 == 0:
+            j.g.poll(0)
+    j.g.flush()
+    j.p.wait_counter("refused", 53)
+    eq("pairs=2048 " in j.counters(), True, j.counters())
+    till(j.g, lambda: len(heard) == 2047)
+    clock.forward(59)
+    j.g.send_packet(a.packet(REQUEST, src_port=20000))
+    j.g.flush()
+    j.p.wait_counter("refused", 54)
+    clock.forward(2)
+    del heard[:]
+    j.g.send_packet(a.packet(REQUEST, src_port=20001))
+    j.g.flush()
+    till(j.g, lambda: len(heard) == 2048)
+    ops = [HDR.unpack(x[:44])[6] for x in heard]
+    eq((ops.count(RST), ops[-1]), (2047, REQUEST))
+    eq("pairs=2 " in j.counters(), True, j.counters())
+    del j.h.input
+    c.send(b"answered")  # and this one stays
+    eq(d.recv_exact(8), b"answered")
     j.end()
 
 

@@ -1562,6 +1562,68 @@ static void test_kicks_few(void **state)
 	close_ok(fd);
 }
 
+/* Readers hold some of the buffers that go round, which may be fewer than the ring has entries. */
+static void test_hold_few(void **state)
+{
+	static const uint16_t counts[] = {1, 2, 3, 4, 8, HOST_NUM};
+	volatile uint32_t *told = &((struct amp_rsc_table *)host.rp.table)->vdev.config.rx_cnt;
+	char c;
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(counts) / sizeof(*counts); i++) {
+		unsigned n = counts[i], sent;
+		int s, t;
+
+		host.h.buf_cnt = (uint16_t)n;
+		host_restart();
+		amp_poll_links();
+		assert_int_equal(amp_link_wait(5000), 0);
+		assert_int_equal(*told, n);
+		s = dial(SOCK_SEQPACKET, at(500)), t = dial(SOCK_SEQPACKET, at(501));
+		for (sent = 0; sent < 3 * HOST_NUM; sent++) {
+			if (host_send(500, local_addr(s), "x", 1))
+				break;
+			amp_poll_links();
+		}
+		if (n > 1) { /* one that does not read takes nothing from another */
+			assert_int_equal(sent, 3 * HOST_NUM);
+			assert_int_equal(host_send(501, local_addr(t), "y", 1), 0);
+			assert_int_equal(amp_recv(t, &c, 1, 0), 1);
+		}
+		assert_int_equal(amp_recv(s, &c, 1, 0), 1);
+		assert_int_equal(host_send(501, local_addr(t), "y", 1), 0);
+		assert_int_equal(amp_recv(t, &c, 1, 0), 1);
+		close_ok(s);
+		close_ok(t);
+	}
+	host.h.buf_cnt = 0;
+	host_restart();
+	amp_poll_links();
+	assert_int_equal(amp_link_wait(5000), 0);
+}
+
+/* What the host says is not believed beyond the ring, and 0 is what others leave there. */
+static void test_buffer_count(void **state)
+{
+	volatile uint32_t *told = &((struct amp_rsc_table *)host.rp.table)->vdev.config.rx_cnt;
+	uint32_t was = *told;
+
+	(void)state;
+	*told = 5;
+	assert_int_equal(amp_rproc_buffers(&host.rp), 5);
+	*told = 0;
+	assert_int_equal(amp_rproc_buffers(&host.rp), HOST_NUM);
+	*told = HOST_NUM + 1;
+	assert_int_equal(amp_rproc_buffers(&host.rp), HOST_NUM);
+	*told = UINT32_MAX;
+	assert_int_equal(amp_rproc_buffers(&host.rp), HOST_NUM);
+	*told = was;
+	for (unsigned n = 1; n <= 1024; n++) {
+		assert_true(amp_rpmsg_hold(n) >= 1);
+		assert_true(n == 1 || amp_rpmsg_hold(n) < n);
+	}
+}
+
 static void *wait_one(void *arg)
 {
 	char c;
@@ -1941,6 +2003,8 @@ int main(void)
 		T(test_nonsense_is_said_once),
 		T(test_kicks),
 		T(test_kicks_back),
+		T(test_hold_few),
+		T(test_buffer_count),
 		T(test_no_buffers),
 		T(test_seq_child_over),
 		T(test_seq_empty),

@@ -877,6 +877,84 @@ static void answers_of_the_closed(void **state)
 	amp_close(fd);
 }
 
+static uint32_t held_seq;
+static uint8_t held_op;
+
+/* One request is not answered yet; pings are. */
+static bool hold_one(const struct amp_off_ctl *c, const uint8_t *body, unsigned len)
+{
+	(void)body;
+	(void)len;
+	if (c->op == AMP_OFF_PING || c->op == AMP_OFF_PONG)
+		return false;
+	held_op = c->op;
+	held_seq = c->seq;
+	px_resolver = NULL;
+	return true;
+}
+
+static void answer_late(const void *body, size_t len)
+{
+	say_ctl(held_op | AMP_OFF_REPLY, 0, held_seq, body, len);
+	spin();
+	assert_int_equal(px.sessions, 1);
+}
+
+/* The answer to a call that was given up is neither the next one's nor the session's end. */
+static void late_answers(void **state)
+{
+	struct sockaddr_in a = sin4("10.0.0.2", 1111), b = sin4("10.0.0.2", 2222), got;
+	int v = 5, fd = amp_socket(AF_INET, SOCK_STREAM, 0), other = tcp(80);
+	socklen_t len = sizeof(got), v_len = sizeof(v);
+	struct amp_off_addr addr = addr4(0x0a000002, 1111);
+	uint8_t ans[28];
+
+	(void)state;
+	px_resolver = hold_one;
+	assert_errno(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), ETIMEDOUT);
+	assert_int_equal(held_op, AMP_OFF_BIND);
+	amp_put_le32(ans, 77);
+	amp_off_put_addr(ans + 4, &addr);
+	answer_late(ans, sizeof(ans));
+	assert_int_equal(px.releases, 1); /* nobody wants it */
+	assert_int_equal(px.released[0], 77);
+	assert_int_equal(amp_bind(fd, (struct sockaddr *)&b, sizeof(b)), 0);
+	assert_int_equal(amp_getsockname(fd, (struct sockaddr *)&got, &len), 0);
+	assert_int_equal(ntohs(got.sin_port), 2222);
+	/* an option: the next value is sent, not taken for set by the answer to the one before */
+	px_resolver = hold_one;
+	assert_errno(amp_setsockopt(fd, IPPROTO_IP, IP_TTL, &v, sizeof(v)), ETIMEDOUT);
+	assert_int_equal(held_op, AMP_OFF_SETOPT);
+	answer_late("", 0);
+	v = 6;
+	assert_int_equal(amp_setsockopt(fd, IPPROTO_IP, IP_TTL, &v, sizeof(v)), 0);
+	assert_int_equal(px.setopts, 1);
+	assert_int_equal(px.last_opt[8], 6);
+	px_resolver = hold_one;
+	assert_errno(amp_getsockopt(fd, IPPROTO_IP, IP_TTL, &v, &v_len), ETIMEDOUT);
+	memset(ans, 0, 8);
+	ans[2] = 4;
+	ans[4] = 99;
+	answer_late(ans, 8);
+	assert_int_equal(amp_getsockopt(fd, IPPROTO_IP, IP_TTL, &v, &v_len), 0);
+	assert_int_equal(v, 42);
+	/* one that takes long: connections stay, the next request has its turn behind it */
+	px_resolver = hold_one;
+	assert_errno(amp_setsockopt(fd, IPPROTO_IP, IP_TTL, &v, sizeof(v)), ETIMEDOUT);
+	pass(AMPSOCK_CONNECT_MS);
+	assert_int_equal(amp_send(other, "x", 1, 0), 1);
+	answer_late("", 0);
+	assert_int_equal(amp_setsockopt(fd, IPPROTO_IP, IP_TTL, &v, sizeof(v)), 0);
+	/* but an answer that never comes is a proxy that does not work */
+	px_resolver = hold_one;
+	assert_errno(amp_setsockopt(fd, IPPROTO_IP, IP_TTL, &v, sizeof(v)), ETIMEDOUT);
+	pass(4 * AMPSOCK_CONNECT_MS);
+	assert_errno(amp_send(other, "x", 1, MSG_NOSIGNAL), ECONNRESET);
+	px_resolver = NULL;
+	amp_close(other);
+	amp_close(fd);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, rig_up, rig_down)
 
 int main(void)
@@ -910,6 +988,7 @@ int main(void)
 		T(away_for_long),
 		T(over_a_limit),
 		T(answers_of_the_closed),
+		T(late_answers),
 	};
 
 	return cmocka_run_group_tests_name("inet", tests, NULL, NULL);

@@ -183,7 +183,8 @@ static void test_bad_shm(void **state)
 	bad(SHM "carveout = 1:0\n", "F:5:", "ADDRESS:SIZE");
 	bad(SHM "buffer = 30\n", "F:5:", "multiple of 4");
 	bad(SHM "buffer = 514\n", "F:5:", "multiple of 4");
-	bad(SHM "buffers = 0\n", "F:5:", "1 to 1024");
+	bad(SHM "buffers = 0\n", "F:5:", "2 to 1024");
+	bad(SHM "buffers = 1\n", "F:5:", "2 to 1024");
 	bad(SHM "da = 0xffffffffffffffff\nsize = 1\n", "F:2:", "64 bits");
 	bad(SHM "da = 0x21000008\n", "F:2:", "multiples of 16");
 	bad(SHM "offset = 1\n", "F:2:", "multiples of 16");
@@ -285,6 +286,7 @@ static void test_option(void **state)
 		"rpmsg-shm:/x,bell=poll:1,ding=1",
 	};
 	struct amp_config c;
+	char where[128];
 
 	(void)state;
 	assert_int_equal(link_option("vhost-user-vsock:/run/a.sock,cid=7,name=g", &c), 0);
@@ -304,7 +306,42 @@ static void test_option(void **state)
 	amp_config_free(&c);
 	for (unsigned i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
 		assert_int_not_equal(link_option(wrong[i], &c), 0);
-		assert_non_null(strstr(said, "--link: "));
+		snprintf(where, sizeof(where),
+			 strchr(wrong[i], ':') ? "--link %s: " : "--link: ", wrong[i]);
+		assert_non_null(strstr(said, where)); /* of several, it says which */
+		amp_config_free(&c);
+	}
+}
+
+/* A name that nobody gave can be one that somebody gave: then it says so. */
+static void test_default_name_clash(void **state)
+{
+	static const char a[] = "rpmsg-shm:/a,bell=poll:1",
+			  b[] = "rpmsg-shm:/b,bell=poll:1,name=rpmsg0";
+
+	(void)state;
+	for (unsigned first = 0; first < 2; first++) {
+		FILE *err = fmemopen(said, sizeof(said), "w");
+		struct amp_config c;
+
+		amp_config_init(&c);
+		assert_int_equal(amp_config_link(&c, first ? b : a, err), 0);
+		assert_int_equal(
+			amp_config_link(&c, first ? "rpmsg-shm:/c,bell=poll:1,name=x" : b, err),
+			0);
+		if (!first) {
+			assert_int_not_equal(amp_config_check(&c, err), 0);
+			fclose(err);
+			assert_non_null(strstr(
+				said, "--link rpmsg-shm:/b,bell=poll:1,name=rpmsg0: link "
+				      "rpmsg0 has the same name as link rpmsg0 at --link "
+				      "rpmsg-shm:/a"));
+			assert_non_null(
+				strstr(said, "it was given no name: expected name=NAME there"));
+		} else {
+			assert_int_equal(amp_config_check(&c, err), 0);
+			fclose(err);
+		}
 		amp_config_free(&c);
 	}
 }
@@ -417,11 +454,17 @@ static void test_join_option(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),	    cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_shm),	    cmocka_unit_test(test_bad_shm),
-		cmocka_unit_test(test_char),	    cmocka_unit_test(test_long_lines),
-		cmocka_unit_test(test_option),	    cmocka_unit_test(test_rule_needs_link),
-		cmocka_unit_test(test_join),	    cmocka_unit_test(test_bad_join),
+		cmocka_unit_test(test_good),
+		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_shm),
+		cmocka_unit_test(test_bad_shm),
+		cmocka_unit_test(test_char),
+		cmocka_unit_test(test_long_lines),
+		cmocka_unit_test(test_option),
+		cmocka_unit_test(test_rule_needs_link),
+		cmocka_unit_test(test_default_name_clash),
+		cmocka_unit_test(test_join),
+		cmocka_unit_test(test_bad_join),
 		cmocka_unit_test(test_join_option),
 	};
 
