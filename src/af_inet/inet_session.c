@@ -92,7 +92,7 @@ struct amp_sock *amp_inet_carrier_new(void)
 void amp_inet_carrier_close(struct amp_sock *c, uint8_t linger_s)
 {
 	c->linger_s = linger_s;
-	c->fam->shutdown(c, AMP_SHUT_CLOSE);
+	c->fam->end(c, true);
 }
 
 bool amp_inet_take(struct amp_sock *c, void *buf, size_t len, int flags)

@@ -62,7 +62,7 @@ static int connect_late(struct amp_sock *s)
 	if (AMPSOCK_INET && s->sndtimeo_ms && (s->domain == AF_INET || s->domain == AF_INET6) &&
 	    s->type != SOCK_DGRAM)
 		return -EINPROGRESS;
-	s->fam->shutdown(s, SHUT_RDWR);
+	s->fam->end(s, false);
 	s->flags &= (uint16_t)~AMP_SF_CONNECTING;
 	return s->err ? -amp_sock_take_err(s) : -ETIMEDOUT;
 }
@@ -110,21 +110,6 @@ int amp_connect(int fd, const struct sockaddr *addr, socklen_t len)
 		r = -EINVAL;
 	else
 		r = connect_loop(&c, addr, len);
-	return (int)amp_leave(&c, r);
-}
-
-int amp_shutdown(int fd, int how)
-{
-	struct amp_call c;
-	int r = amp_enter(&c, fd);
-
-	if (r)
-		return r;
-	if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
-		r = -EINVAL;
-	else
-		r = c.s->fam->shutdown(c.s, how);
-	amp_sock_changed(c.s);
 	return (int)amp_leave(&c, r);
 }
 
