@@ -27,10 +27,15 @@ AMP_OPTIONAL(amp_inet_accept);
 AMP_OPTIONAL(amp_inet_name);
 AMP_OPTIONAL(amp_inet_option);
 AMP_OPTIONAL(amp_inet_direct);
+AMP_OPTIONAL(amp_inet_half_close);
 /* Without listen() no socket comes into their states. */
 AMP_OPTIONAL(amp_inet_listen_step);
 AMP_OPTIONAL(amp_inet_header_step);
 AMP_OPTIONAL(amp_inet_listen_end);
+
+/* Of the carriers, which are told when a socket is over; ours was said to be optional above. */
+#define AMP_NEED half_close
+#include "../socket/need.h"
 
 #define RST_WAIT_MS 200
 #define RETRY_MS    500 /* listeners of a lost session: between attempts */
@@ -134,7 +139,7 @@ void amp_inet_fail(struct amp_sock *s, int err)
 		i->state = AMP_INET_DEAD;
 		i->id = 0;
 		if (i->carrier && !(i->carrier->flags & AMP_SF_RESET)) {
-			i->carrier->fam->shutdown(i->carrier, SHUT_WR);
+			i->carrier->fam->half_close(i->carrier, SHUT_WR);
 			i->carrier->flags |= AMP_SF_EOF; /* SHUT_RD throws away */
 		}
 		s->flags &= (uint16_t)~AMP_SF_CONNECTED;
@@ -545,37 +550,18 @@ static void late(struct amp_sock *s)
 		amp_inet_drop_carrier(i, 0);
 }
 
-static int inet_shutdown(struct amp_sock *s, int how)
+static void inet_end(struct amp_sock *s, enum amp_end_why why)
 {
 	struct amp_inet *i = amp_inet(s);
-	int r = 0;
 
-	if (how == AMP_SHUT_CLOSE) {
+	if (why == AMP_END_CLOSED)
 		amp_inet_close(s);
-		return 0;
-	}
-	if (how == AMP_SHUT_LATE) {
+	else if (why == AMP_END_LATE)
 		late(s);
-		return 0;
-	}
-	if (s->type == SOCK_STREAM && i->state >= AMP_INET_WAIT &&
-	    i->state <= AMP_INET_ANSWER) {
-		amp_inet_fail(s, 0);
-		return 0;
-	}
-	if (s->type == SOCK_DGRAM && (s->flags & AMP_SF_CONNECTING)) {
+	else if (s->type == SOCK_DGRAM)
 		amp_inet_req_forget(s); /* the next one must not take its answer */
-		return 0;
-	}
-	if (!(s->flags & AMP_SF_CONNECTED))
-		return -ENOTCONN;
-	if (s->type == SOCK_STREAM && i->carrier)
-		r = i->carrier->fam->shutdown(i->carrier, how);
-	if (how != SHUT_WR)
-		s->flags |= AMP_SF_RD_SHUT;
-	if (how != SHUT_RD)
-		s->flags |= AMP_SF_WR_SHUT;
-	return r;
+	else if (i->state >= AMP_INET_WAIT && i->state <= AMP_INET_ANSWER)
+		amp_inet_fail(s, 0);
 }
 
 static int inet_poll(struct amp_sock *s)
@@ -607,7 +593,8 @@ const struct amp_family amp_inet_family = {
 	.accept = amp_inet_accept,
 	.sendmsg = inet_sendmsg,
 	.recvmsg = inet_recvmsg,
-	.shutdown = inet_shutdown,
+	.end = inet_end,
+	.half_close = amp_inet_half_close,
 	.name = amp_inet_name,
 	.option = amp_inet_option,
 	.poll = inet_poll,

@@ -110,6 +110,10 @@ int amp_inet_fetch(struct amp_sock *s, unsigned op, unsigned at);
 int amp_inet_bind_step(struct amp_sock *s);
 struct amp_sock *amp_inet_stream(struct amp_sock *s, int *err);
 
+/* ---- inet_shutdown.c, linked with shutdown() ---- */
+
+int amp_inet_half_close(struct amp_sock *s, int how);
+
 /* ---- inet_listen.c, linked with listen() ---- */
 
 int amp_inet_listen(struct amp_sock *s, int backlog);

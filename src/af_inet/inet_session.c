@@ -94,7 +94,7 @@ struct amp_sock *amp_inet_carrier_new(void)
 void amp_inet_carrier_close(struct amp_sock *c, uint8_t linger_s)
 {
 	c->linger_s = linger_s;
-	c->fam->shutdown(c, AMP_SHUT_CLOSE);
+	c->fam->end(c, AMP_END_CLOSED);
 }
 
 bool amp_inet_take(struct amp_sock *c, void *buf, size_t len, int flags)

@@ -129,7 +129,7 @@ ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m, int flags
 	if (!m->done && r >= 0) {
 		r -= (ssize_t)AMP_OFF_UDP_LEN;
 		if (r < (m->len ? 1 : 0)) { /* buffers too small for a header: not ours */
-			i->carrier->fam->shutdown(i->carrier, SHUT_RDWR);
+			i->carrier->fam->half_close(i->carrier, SHUT_RDWR);
 			return -EPIPE;
 		}
 	}

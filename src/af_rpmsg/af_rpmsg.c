@@ -34,6 +34,7 @@ AMP_OPTIONAL(amp_rpmsg_accept);
 AMP_OPTIONAL(amp_rpmsg_name);
 AMP_OPTIONAL(amp_rpmsg_option);
 AMP_OPTIONAL(amp_rpmsg_direct);
+AMP_OPTIONAL(amp_rpmsg_half_close);
 AMP_OPTIONAL(amp_rpmsg_close_family);
 AMP_OPTIONAL(amp_rpmsg_unreserve);
 
@@ -516,27 +517,16 @@ static void close_raw(struct amp_sock *s)
 		amp_rsock_finish(s);
 }
 
-static int rpmsg_shutdown(struct amp_sock *s, int how)
+static void rpmsg_end(struct amp_sock *s, enum amp_end_why why)
 {
-	if (amp_rsock_is_conn(s))
-		return amp_vsock_sock_shutdown(s, how);
-	if (how == AMP_SHUT_CLOSE) {
+	if (amp_rsock_is_conn(s)) {
+		amp_vsock_end(s, why);
+	} else if (why == AMP_END_CLOSED) {
 		close_raw(s);
-		return 0;
-	}
-	if (s->flags & AMP_SF_CONNECTING) { /* nobody has announced it in time */
+	} else { /* nobody has announced it in time */
 		unwait(s);
 		amp_rsock_over(s, ECONNREFUSED);
-		return 0;
 	}
-	if (!(s->flags & AMP_SF_CONNECTED))
-		return -ENOTCONN;
-	s->flags |= AMP_SHUT_FLAGS(how);
-	if (how != SHUT_WR) {
-		amp_rraw_drop(s);
-		s->rx.tail = s->rx.head;
-	}
-	return 0;
 }
 
 /* ---- bytes ---- */
@@ -601,7 +591,8 @@ const struct amp_family amp_rpmsg_family = {
 	.accept = amp_rpmsg_accept,
 	.sendmsg = rpmsg_sendmsg,
 	.recvmsg = rpmsg_recvmsg,
-	.shutdown = rpmsg_shutdown,
+	.end = rpmsg_end,
+	.half_close = amp_rpmsg_half_close,
 	.name = amp_rpmsg_name,
 	.option = amp_rpmsg_option,
 	.poll = rpmsg_poll,

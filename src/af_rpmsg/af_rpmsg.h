@@ -265,6 +265,7 @@ struct amp_sock *amp_rpmsg_accept(struct amp_sock *s, int *err);
 int amp_rpmsg_name(struct amp_sock *s, bool peer, struct sockaddr *addr, socklen_t *len);
 int amp_rpmsg_option(struct amp_sock *s, bool set, int level, int name, void *val,
 		     socklen_t *len);
+int amp_rpmsg_half_close(struct amp_sock *s, int how);
 int amp_rpmsg_direct(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io);
 /* The reservation of a raw socket, which there is, goes back unused. */
 void amp_rpmsg_unreserve(struct amp_sock *s);

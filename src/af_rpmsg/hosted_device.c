@@ -79,7 +79,8 @@ static void up_if_ready(struct rdev *d)
 		return;
 	if (!d->kicked && d->be.q[Q_OUT].kick_fd >= 0)
 		return;
-	amp_rlink_up(l, &d->be.q[Q_IN].vq, &d->be.q[Q_OUT].vq, d->be.acked & AMP_RPMSG_F_NS);
+	amp_rlink_up(l, &d->be.q[Q_IN].vq, &d->be.q[Q_OUT].vq, d->be.acked & AMP_RPMSG_F_NS,
+		     d->be.q[Q_IN].vq.num);
 }
 
 static void on_queue_start(struct amp_vhost_be *be, unsigned q, struct amp_vq *vq)

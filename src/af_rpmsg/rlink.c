@@ -198,7 +198,7 @@ void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bo
 	l->out_cnt = amp_vq_avail(out);
 	l->l.up = true;
 	amp_runner_due(&l->l.runner); /* announcements */
-	amp_link_report(amp_rlink_id(l), true);
+	amp_link_change(amp_rlink_id(l), true);
 }
 
 void amp_rlink_down(struct amp_rlink *l)
@@ -216,7 +216,7 @@ void amp_rlink_down(struct amp_rlink *l)
 	amp_rstream_down(&l->rs);
 	amp_rsock_link_down(l);
 	amp_counts.link_resets++;
-	amp_link_report(amp_rlink_id(l), false);
+	amp_link_change(amp_rlink_id(l), false);
 }
 
 /* ---- turns ---- */

@@ -244,8 +244,10 @@ bool amp_rstream_input(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 	iov.len = v.len = r.v.len = rx->len - AMP_RSTREAM_HDR_LEN;
 	r.v.iov = &iov;
 	r.v.iov_cnt = 1;
-	r.v.flags = 0;
-	r.id = rx->id;
+	if (AMPSOCK_VSOCK) { /* else nobody asks */
+		r.v.flags = 0;
+		r.id = rx->id;
+	}
 	return amp_vsock_input_for(&rs->vs, &rc->c, &v, &r.v);
 }
 

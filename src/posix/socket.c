@@ -43,8 +43,3 @@ ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 {
 	return amp_recvmsg(fd, msg, flags);
 }
-
-int shutdown(int fd, int how)
-{
-	return amp_shutdown(fd, how);
-}

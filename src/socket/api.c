@@ -27,7 +27,7 @@ int amp_far_result(struct amp_call *c, int r)
 		return r;
 	if (AMPSOCK_INET && /* the others know at once; and not when it was closed meanwhile */
 	    (!AMP_PORT_THREADS || c->s->gen == c->gen))
-		c->s->fam->shutdown(c->s, AMP_SHUT_LATE);
+		c->s->fam->end(c->s, AMP_END_LATE);
 	return -ETIMEDOUT;
 }
 
@@ -72,7 +72,7 @@ static int connect_late(struct amp_sock *s)
 	if (AMPSOCK_INET && s->sndtimeo_ms && (s->domain == AF_INET || s->domain == AF_INET6) &&
 	    s->type != SOCK_DGRAM)
 		return -EINPROGRESS;
-	s->fam->shutdown(s, SHUT_RDWR);
+	s->fam->end(s, AMP_END_CONNECT);
 	s->flags &= (uint16_t)~AMP_SF_CONNECTING;
 	return s->err ? -amp_sock_take_err(s) : -ETIMEDOUT;
 }
@@ -122,21 +122,6 @@ int amp_connect(int fd, const struct sockaddr *addr, socklen_t len)
 		r = -EINVAL;
 	else
 		r = connect_loop(&c, addr, len);
-	return (int)amp_leave(&c, r);
-}
-
-int amp_shutdown(int fd, int how)
-{
-	struct amp_call c;
-	int r = amp_enter(&c, fd);
-
-	if (r)
-		return r;
-	if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
-		r = -EINVAL;
-	else
-		r = c.s->fam->shutdown(c.s, how);
-	amp_sock_changed(c.s);
 	return (int)amp_leave(&c, r);
 }
 

@@ -72,12 +72,21 @@ struct amp_direct_io {
 	size_t len;
 };
 
+/* Why end() is called. */
+enum amp_end_why {
+	AMP_END_CONNECT, /* the attempt of a socket with AMP_SF_CONNECTING is given up */
+	AMP_END_CLOSED,	 /* the descriptor is gone; the family calls amp_sock_free() when it is
+			    done with the struct, now or later */
+	AMP_END_LATE,	 /* AF_INET: a call that waited for an answer from far away has given up
+			    (amp_far_result()) */
+};
+
 struct amp_family {
 	int domain;
 	/* NULL when this family carries no AF_INET sockets. */
 	const struct amp_carrier *carrier;
 
-	/* At most 12 operations. Those that are optional (see below) may be NULL: EOPNOTSUPP. */
+	/* At most 13 operations. Those that are optional (see below) may be NULL: EOPNOTSUPP. */
 	int (*create)(struct amp_sock *s, int type, int protocol);
 	int (*bind)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
 	int (*connect)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
@@ -92,9 +101,9 @@ struct amp_family {
 	 * none says -EAGAIN. Of a stream without iov, not peeking: len bytes are thrown away.
 	 * flags: MSG_PEEK MSG_TRUNC. MSG_WAITALL and SO_RCVLOWAT are api.c's. */
 	ssize_t (*recvmsg)(struct amp_sock *s, struct amp_msg *m, int flags);
-	/* how: SHUT_RD SHUT_WR SHUT_RDWR, or AMP_SHUT_CLOSE: the descriptor is gone; the family
-	 * calls amp_sock_free() when it is done with the struct, now or later. */
-	int (*shutdown)(struct amp_sock *s, int how);
+	void (*end)(struct amp_sock *s, enum amp_end_why why);
+	/* shutdown() of a connection. how: SHUT_RD SHUT_WR SHUT_RDWR. */
+	int (*half_close)(struct amp_sock *s, int how);
 	int (*name)(struct amp_sock *s, bool peer, struct sockaddr *addr, socklen_t *len);
 	/* Options that api.c does not answer itself. set: val in; else val out, *len in/out. */
 	int (*option)(struct amp_sock *s, bool set, int level, int name, void *val,
@@ -105,13 +114,9 @@ struct amp_family {
 	int (*direct)(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io);
 };
 
-#define AMP_SHUT_CLOSE 3
-/* AF_INET: the call that waited for an answer from far away has given up (amp_far_result()). */
-#define AMP_SHUT_LATE 4
-
 /*
  * Pay for what you link. A table of operations would keep all of them in every program, so
- * five are optional: listen, accept, name, option and direct. A family
+ * six are optional: listen, accept, half_close, name, option and direct. A family
  *  - defines each as prefix_listen and so on, in files that hold nothing else;
  *  - names them in its table's file after AMP_OPTIONAL(prefix_listen), a weak reference:
  *    the linker takes no member out of an archive for its sake.
@@ -129,8 +134,8 @@ struct amp_family {
  *  - connect: api.c sets AMP_SF_CONNECTING. When it is done, now or by an event, the family
  *    sets AMP_SF_CONNECTED; by an event it clears AMP_SF_CONNECTING, too: the connection may
  *    have ended again before anybody looks. Failure by event: amp_sock_reset(s, ECONNREFUSED).
- *  - shutdown() of a socket with AMP_SF_CONNECTING gives the attempt up; api.c does that
- *    at time-outs.
+ *  - shutdown() of a socket with AMP_SF_CONNECTING gives the attempt up, and so does api.c
+ *    at time-outs: both by end().
  */
 
 /* Byte ring of a socket: AMPSOCK_RING_LEN bytes; the counters run free and wrap. */
@@ -369,6 +374,13 @@ void amp_runner_del(struct amp_runner *r);
 
 /* Link number `link` (the order of bring-up) is up or down: amp_link_wait(), the callback. */
 void amp_link_report(int link, bool up);
+AMP_OPTIONAL(amp_link_report);
+static inline void amp_link_change(int link, bool up)
+{
+	amp_change();
+	if (amp_link_report)
+		amp_link_report(link, up);
+}
 /* A datagram was dropped, a link was reset: amp_stats_get(). */
 extern struct amp_stats amp_counts;
 /* One line for the application's log hook. */

@@ -290,7 +290,7 @@ void amp_sock_close(struct amp_sock *s)
 	s->flags |= AMP_SF_ORPHAN;
 	s->gen += AMP_PORT_THREADS;
 	amp_sock_set_want(s, NULL);
-	s->fam->shutdown(s, AMP_SHUT_CLOSE);
+	s->fam->end(s, AMP_END_CLOSED);
 	amp_sock_changed(s);
 }
 

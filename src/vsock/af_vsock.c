@@ -35,6 +35,7 @@ AMP_OPTIONAL(amp_vsock_accept);
 AMP_OPTIONAL(amp_vsock_name);
 AMP_OPTIONAL(amp_vsock_option);
 AMP_OPTIONAL(amp_vsock_direct);
+AMP_OPTIONAL(amp_vsock_half_close);
 AMP_OPTIONAL(amp_vsock_unreserve);
 AMP_OPTIONAL(amp_vsock_unlisten);
 
@@ -366,16 +367,6 @@ ssize_t amp_vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 	return n;
 }
 
-/* What lies in the ring is thrown away. */
-static void discard(struct amp_vsock *vs, struct amp_sock *s)
-{
-	uint32_t held = conn_of(s)->credit.rx_cnt - conn_of(s)->credit.fwd_cnt;
-
-	s->rx.tail = s->rx.head;
-	s->sub &= (uint8_t)~SUB_RX_PART;
-	amp_vsock_consumed(vs, conn_of(s), held);
-}
-
 void amp_vsock_close_one(struct amp_sock *s, bool abort)
 {
 	struct amp_vsock_conn *c = conn_of(s);
@@ -397,30 +388,17 @@ void amp_vsock_close_one(struct amp_sock *s, bool abort)
 				s->linger_s == 255 ? CLOSE_WAIT_MS : s->linger_s * 1000u);
 }
 
-int amp_vsock_sock_shutdown(struct amp_sock *s, int how)
+void amp_vsock_end(struct amp_sock *s, enum amp_end_why why)
 {
-	struct amp_vsock *vs;
-
-	if (how == AMP_SHUT_CLOSE) {
+	if (why == AMP_END_CLOSED) {
 		if (AMPSOCK_VSOCK && (s->flags & AMP_SF_LISTEN)) /* AF_RPMSG has its own */
 			amp_vsock_unlisten(s);
 		amp_vsock_close_one(s, false);
-		return 0;
+		return;
 	}
-	if (!(s->flags & (AMP_SF_CONNECTING | AMP_SF_CONNECTED)))
-		return -ENOTCONN;
-	vs = engine_of(s);
-	if (s->flags & AMP_SF_CONNECTING) {
-		s->flags |= AMP_SF_RESET; /* no error later: the caller knows */
-		amp_vsock_abort(vs, conn_of(s));
-		amp_sock_ring_free(s);
-		return 0;
-	}
-	s->flags |= AMP_SHUT_FLAGS(how);
-	if (how != SHUT_WR)
-		discard(vs, s);
-	amp_vsock_shutdown(vs, conn_of(s), AMP_SHUT_BITS(how));
-	return 0;
+	s->flags |= AMP_SF_RESET; /* no error later: the caller knows */
+	amp_vsock_abort(engine_of(s), conn_of(s));
+	amp_sock_ring_free(s);
 }
 
 int amp_vsock_poll(struct amp_sock *s)
@@ -480,7 +458,8 @@ const struct amp_family amp_vsock_family = {
 	.accept = amp_vsock_accept,
 	.sendmsg = amp_vsock_sendmsg,
 	.recvmsg = amp_vsock_recvmsg,
-	.shutdown = amp_vsock_sock_shutdown,
+	.end = amp_vsock_end,
+	.half_close = amp_vsock_half_close,
 	.name = amp_vsock_name,
 	.option = amp_vsock_option,
 	.poll = amp_vsock_poll,

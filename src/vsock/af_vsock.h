@@ -250,7 +250,7 @@ void amp_vsock_close_one(struct amp_sock *s, bool abort);
 /* What a socket does that is a connection of the engine: AF_VSOCK's, and AF_RPMSG's streams. */
 ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags);
 ssize_t amp_vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags);
-int amp_vsock_sock_shutdown(struct amp_sock *s, int how);
+void amp_vsock_end(struct amp_sock *s, enum amp_end_why why);
 int amp_vsock_poll(struct amp_sock *s);
 
 /* ---- linked when they are called for (family.h) ---- */
@@ -262,6 +262,7 @@ struct amp_sock *amp_vsock_accept(struct amp_sock *s, int *err);
 int amp_vsock_name(struct amp_sock *s, bool peer, struct sockaddr *addr, socklen_t *len);
 int amp_vsock_option(struct amp_sock *s, bool set, int level, int name, void *val,
 		     socklen_t *len);
+int amp_vsock_half_close(struct amp_sock *s, int how);
 int amp_vsock_direct(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io);
 /* The engine's hook: a REQUEST for one of our listeners. */
 struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs, struct amp_vsock_addr local,

@@ -164,7 +164,7 @@ void amp_vlink_up(struct amp_vlink *l)
 	l->up = true;
 	amp_runner_add(&l->runner);
 	if (l->index != AMP_VLINK_LOOP)
-		amp_link_report(l->index, true);
+		amp_link_change(l->index, true);
 }
 
 void amp_vlink_pause(struct amp_vlink *l)
@@ -185,5 +185,5 @@ void amp_vlink_down(struct amp_vlink *l)
 	l->up = false;
 	amp_vsock_down(&l->vs);
 	amp_counts.link_resets++;
-	amp_link_report(l->index, false);
+	amp_link_change(l->index, false);
 }

@@ -173,7 +173,7 @@ static bool in_data(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_v
 		amp_vsock_consumed(vs, c, rx->len);
 		return false;
 	}
-	if (c->type == AMP_VSOCK_STREAM) {
+	if (!QUEUES || c->type == AMP_VSOCK_STREAM) { /* a path has no messages */
 		if (rx->len == 0)
 			return false;
 	} else if (!(rx->flags & AMP_VSOCK_SEQ_EOM)) {
@@ -188,7 +188,7 @@ static bool in_data(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_v
 	r = tell_data(vs, c, rx);
 	if (r < 0)
 		conn_lied(vs, c, "receive buffer overrun");
-	return r > 0;
+	return QUEUES && r > 0;
 }
 
 void amp_vsock_in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c)
@@ -242,9 +242,9 @@ static bool in_open(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	return false;
 }
 
-/* Returns whether the owner holds the buffer. */
-static bool in_known(struct amp_vsock *vs, struct amp_vsock_conn *c,
-		     const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx)
+/* For paths, too (vsock.h). Returns whether the owner holds the buffer. */
+bool amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			 const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx)
 {
 	uint32_t had = amp_credit_tx_space(&c->credit);
 	bool held;
@@ -287,7 +287,7 @@ bool amp_vsock_in(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct am
 	if (h->op == AMP_VSOCK_OP_INVALID || h->op > AMP_VSOCK_OP_CREDIT_REQUEST)
 		vs->stats.rx_bad++; /* a known connection pays below, an unknown one gets RST */
 	if (c)
-		return in_known(vs, c, h, rx);
+		return amp_vsock_input_for(vs, c, h, rx);
 	if (h->op == AMP_VSOCK_OP_REQUEST && amp_vsock_take_request &&
 	    amp_vsock_take_request(vs, h, ends))
 		return false;
@@ -297,12 +297,6 @@ bool amp_vsock_in(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct am
 }
 
 /* ---- for paths (vsock.h) ---- */
-
-bool amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			 const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx)
-{
-	return in_known(vs, c, h, rx);
-}
 
 void amp_vsock_rekey(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t peer_port)
 {
@@ -413,7 +407,10 @@ void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t no
 			amp_vsock_abort(vs, c);
 		return;
 	}
-	amp_vsock_shutdown(vs, c, SHUT_BOTH);
+	if (c->shut != SHUT_BOTH) {
+		c->shut = SHUT_BOTH;
+		amp_vsock_owe(vs, c, AMP_OWE_SHUTDOWN);
+	}
 	c->state = AMP_CONN_CLOSING;
 	amp_vsock_deadline(vs, c, now_ms + wait_ms);
 }

@@ -220,20 +220,26 @@ static ssize_t fk_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 	return s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT) ? 0 : -EAGAIN;
 }
 
-static int fk_shutdown(struct amp_sock *s, int how)
+static void fk_end(struct amp_sock *s, enum amp_end_why why)
 {
 	struct wire *w = wire_of(s);
 
-	if (how == AMP_SHUT_CLOSE) {
-		if (w) {
-			w->s = NULL;
-			w->aborted = s->linger_s == 0;
-		}
-		if (s == door)
-			door = NULL;
-		amp_sock_free(s);
-		return 0;
+	if (why != AMP_END_CLOSED)
+		return;
+	if (w) {
+		w->s = NULL;
+		w->aborted = s->linger_s == 0;
 	}
+	if (s == door)
+		door = NULL;
+	amp_sock_free(s);
+}
+
+int amp_vsock_half_close(struct amp_sock *s, int how);
+int amp_vsock_half_close(struct amp_sock *s, int how)
+{
+	struct wire *w = wire_of(s);
+
 	if (how != SHUT_RD) {
 		s->flags |= AMP_SF_WR_SHUT;
 		w->shut_wr = true;
@@ -339,7 +345,8 @@ const struct amp_family amp_vsock_family = {
 	.accept = amp_vsock_accept,
 	.sendmsg = fk_sendmsg,
 	.recvmsg = fk_recvmsg,
-	.shutdown = fk_shutdown,
+	.end = fk_end,
+	.half_close = amp_vsock_half_close,
 	.poll = fk_poll,
 	.direct = amp_vsock_direct,
 };

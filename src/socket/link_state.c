@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Which links are up. Who asks neither is without it: amp_link_report() is weak where links
+ * come and go, and linked from here.
+ */
+#include <errno.h>
+
+#include "ampsock.h"
+#include "stack.h"
+
+static uint32_t links_up;			     /* l: bit per link */
+static void (*link_fn)(void *arg, int link, int up); /* l */
+static void *link_arg;				     /* l */
+
+void amp_link_report(int link, bool up)
+{
+	uint32_t bit = 1u << (link & 31);
+
+	if (((links_up & bit) != 0) == up)
+		return;
+	links_up ^= bit;
+	if (link_fn)
+		link_fn(link_arg, link, up);
+}
+
+void amp_link_callback(void (*fn)(void *arg, int link, int up), void *arg)
+{
+	struct amp_call c;
+
+	amp_enter_plain(&c);
+	link_fn = fn;
+	link_arg = arg;
+	amp_leave(&c, 0);
+}
+
+int amp_link_wait(int timeout_ms)
+{
+	struct amp_call c;
+	int r = 0;
+
+	amp_enter_plain(&c);
+	c.block = timeout_ms != 0;
+	c.timeout_ms = timeout_ms > 0 ? (uint32_t)timeout_ms : 0;
+	while (!links_up && r == 0)
+		r = amp_again(&c);
+	amp_leave(&c, 0);
+	return r ? -ETIMEDOUT : 0;
+}
