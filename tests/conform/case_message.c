@@ -344,6 +344,7 @@ static void none_a(struct ct *t)
 		CT_EQ(recv(fd, buf, 0, 0), 0);
 		CT_EQ(recv(fd, buf, sizeof(buf), 0), 1); /* not gone */
 		CT_EQ(recv(fd, buf, sizeof(buf), 0), 2);
+		CT_EQ(recv(fd, buf, sizeof(buf), 0), 1);
 		ct_tell(t, "done");
 		return;
 	}

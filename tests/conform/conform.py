@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-# timeout: 240
+# timeout: 300
 """The conformance suite: every case on every transport it is for.
 
 	tests/conform/conform.py [--case TEXT]... [--transport TEXT]... [--list] [--json] [--tap]
@@ -57,7 +57,7 @@ class Column:
         try:
             self.pair = Pair(self.place)
         except (OSError, AssertionError, SystemExit) as e:
-            return f"{e} (make conform-programs builds what is needed)"
+            return f"{e} (make deps conform-programs)"
         _, bad = self.pair.collect("ready", 30 * TIMES)
         if not bad:
             bad = self.list()
