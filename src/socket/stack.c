@@ -181,6 +181,7 @@ struct amp_sock *amp_sock_next(const struct amp_sock *s)
 
 static unsigned ring_free(void)
 {
+	/* cppcheck-suppress arrayIndexOutOfBoundsCond; not called with OWN_RINGS */
 	while (stack.first_ring < AMPSOCK_RINGS && stack.ring_used[stack.first_ring])
 		stack.first_ring++;
 	return stack.first_ring;
