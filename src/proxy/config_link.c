@@ -178,14 +178,13 @@ static int set_buffer(struct amp_link_conf *link, const char *text, const char *
 static int set_buffers(struct amp_link_conf *link, const char *text, const char *where,
 		       FILE *err)
 {
-	/* of one, a reader that does not read would stop the link */
-	static const char what[] = "expected the number of buffers a direction: 2 to 1024";
+	static const char what[] = "expected the number of buffers a direction: 1 to 1024";
 	uint64_t v;
 
 	if (set_number(&v, 1024, what, text, where, err))
 		return -EINVAL;
 	link->shm.buf_cnt = (uint32_t)v;
-	return v >= 2 ? 0 : amp_config_complain(err, where, what, text);
+	return v ? 0 : amp_config_complain(err, where, what, text);
 }
 
 static bool bell_eventfd(struct amp_bell_conf *bell, const char *text)

@@ -266,12 +266,6 @@ static int init_host(struct link_rs *l, size_t off)
 	if (amp_rproc_host_init(h, off))
 		return waits(l, "no good resource table at 0x%" PRIx64 " in %s: %s",
 			     h->mem_da + off, conf_of(l)->path, h->why);
-	/* of one buffer, a reader that does not read would stop the link */
-	if (h->ring[AMP_RPROC_TX].buf_cnt < 2 || h->ring[AMP_RPROC_RX].buf_cnt < 2)
-		return waits(l,
-			     "%s: expected vrings of 2 entries or more, and room for as many "
-			     "buffers",
-			     conf_of(l)->path);
 	return 0;
 }
 

@@ -415,6 +415,7 @@ static int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
 		r = path_reserve(vs, c, tx, &room);
 	else
 		r = out_get(vs, tx, &room);
+	/* cppcheck-suppress uninitvar; r > 0 says that it was written */
 	if (QUEUES && r > 0 && room == 0)
 		r = torn(vs, "receive buffer without room for data (virtio 5.10.6.1)");
 	if (r <= 0) {

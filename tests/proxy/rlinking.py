@@ -368,14 +368,6 @@ def two_hosts():
 
 
 @test
-def rings_of_one():
-    """vrings of one entry: not served, and the log says what would be"""
-    g = Rig(num=1, start=False)
-    g.p.log("expected vrings of 2 entries or more")
-    g.close()
-
-
-@test
 def full_bell():
     """a remote that fills the eventfd that we ring: it alone hears nothing, neighbours go on"""
     srv = Server(echo)

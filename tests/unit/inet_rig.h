@@ -470,7 +470,7 @@ static void px_open(struct wire *w)
 	if (w->open.family == AMP_OFF_INET6)
 		local.family = AMP_OFF_INET6;
 	status = verdict(w->op == AMP_OFF_CONNECT ? w->open.peer.port : w->open.local.port);
-	if (w->open.peer.port == 85) /* never answers */
+	if (w->open.peer.port == 85 || w->open.local.port == 85) /* never answers */
 		return;
 	say_answer(w, w->op, (uint16_t)status, w->id, 0, 0, status ? none : local,
 		   status ? none : w->open.peer);

@@ -331,6 +331,22 @@ static void bind_and_names(void **state)
 	amp_close(fd);
 }
 
+/* bind() that was given up: the next one is bound to what it asks for. */
+static void bind_times_out(void **state)
+{
+	struct sockaddr_in a = sin4("10.0.0.2", 85), b = sin4("10.0.0.2", 2222), got;
+	int fd = amp_socket(AF_INET, SOCK_DGRAM, 0);
+	socklen_t len = sizeof(got);
+
+	(void)state;
+	assert_errno(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), ETIMEDOUT);
+	assert_int_equal(amp_bind(fd, (struct sockaddr *)&b, sizeof(b)), 0);
+	assert_int_equal(amp_getsockname(fd, (struct sockaddr *)&got, &len), 0);
+	assert_int_equal(ntohs(got.sin_port), 2222);
+	assert_int_equal(px.sessions, 1);
+	amp_close(fd);
+}
+
 static void multicast_options(void **state)
 {
 	struct ip_mreq m = {.imr_multiaddr.s_addr = inet_addr("224.1.2.3"),
@@ -397,7 +413,7 @@ int main(void)
 		T(there_and_back),	  T(split_everywhere),	  T(truncated),
 		T(errors_and_drops),	  T(whole_or_not_at_all), T(frames_do_not_mix),
 		T(liars_lose_the_socket), T(bind_and_names),	  T(multicast_options),
-		T(connect_times_out),
+		T(connect_times_out),	  T(bind_times_out),
 	};
 
 	return cmocka_run_group_tests_name("inet_udp", tests, NULL, NULL);

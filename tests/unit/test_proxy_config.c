@@ -183,8 +183,8 @@ static void test_bad_shm(void **state)
 	bad(SHM "carveout = 1:0\n", "F:5:", "ADDRESS:SIZE");
 	bad(SHM "buffer = 30\n", "F:5:", "multiple of 4");
 	bad(SHM "buffer = 514\n", "F:5:", "multiple of 4");
-	bad(SHM "buffers = 0\n", "F:5:", "2 to 1024");
-	bad(SHM "buffers = 1\n", "F:5:", "2 to 1024");
+	bad(SHM "buffers = 0\n", "F:5:", "1 to 1024");
+	bad(SHM "buffers = 1025\n", "F:5:", "1 to 1024");
 	bad(SHM "da = 0xffffffffffffffff\nsize = 1\n", "F:2:", "64 bits");
 	bad(SHM "da = 0x21000008\n", "F:2:", "multiples of 16");
 	bad(SHM "offset = 1\n", "F:2:", "multiples of 16");

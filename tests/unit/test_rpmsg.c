@@ -640,10 +640,29 @@ static void release_all(struct rig_side *s)
 	s->held_cnt = 0;
 }
 
+/* A ring of one: what is held is all there is, but it can be held. */
+static void only_one_is_held(void **state)
+{
+	(void)state;
+	rig_init(1, 512, 512, false);
+	rig_open(&rig.host, 0, 20, NULL);
+	rig.host.ept[0].hold = true;
+	rig_up();
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(rig_send(&rig.remote, 1, 20, 8, i), 0);
+		assert_int_equal(rig_settle(), 0);
+		assert_int_equal(rig.host.bus.held_cnt, 1);
+		assert_int_equal(rig_send(&rig.remote, 1, 20, 8, i), -EAGAIN);
+		release_all(&rig.host);
+	}
+	all_home();
+	rig_free();
+}
+
 /* One endpoint holds all that it may: everybody else's messages go on. */
 static void holder_leaves_a_reserve(void **state)
 {
-	static const uint16_t nums[] = {1, 2, 4, 8, 32}, most[] = {0, 1, 3, 6, 24};
+	static const uint16_t nums[] = {2, 4, 8, 16, 32}, most[] = {1, 3, 6, 12, 24};
 
 	(void)state;
 	for (unsigned k = 0; k < 10; k++) {
@@ -1073,6 +1092,7 @@ int main(void)
 		cmocka_unit_test(name_service_messages),
 		cmocka_unit_test(nobody_listens_to_names),
 		cmocka_unit_test(messages_to_nobody),
+		cmocka_unit_test(only_one_is_held),
 		cmocka_unit_test(holder_leaves_a_reserve),
 		cmocka_unit_test(held_is_not_overwritten),
 		cmocka_unit_test(buffers_come_back_whole),
