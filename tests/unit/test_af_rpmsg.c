@@ -4,6 +4,7 @@
  * static memory. What docs/posix.md says of the family, and the defects of its peers that
  * ours must not have.
  */
+// small
 // tsan
 #define AMPSOCK_CONFIG "port/hosted_config.h" /* as the library it is linked with */
 #include <errno.h>
@@ -1641,7 +1642,8 @@ static void test_straight_child(void **state)
 
 /*
  * A host without buffers is kicked when half of the ring has gone back. One that has sent and
- * sent, and gone: that is noticed before all of it is read.
+ * sent, and gone: that is noticed before all of it is read; by a small build, which looks at
+ * the link whenever a socket has nothing, before any of it is.
  */
 static void test_straight_bounded(void **state)
 {
@@ -1674,7 +1676,10 @@ static void test_straight_bounded(void **state)
 	while (amp_recv(fd, &c, 1, 0) == 1)
 		n++;
 	assert_int_equal(errno, ECONNRESET);
-	assert_in_range(n, 1, HOST_NUM / 2);
+	if (AMPSOCK_FAST)
+		assert_in_range(n, 1, HOST_NUM / 2);
+	else
+		assert_int_equal(n, 0);
 	host.deaf = false;
 	host_turn();
 	assert_int_equal(amp_link_wait(5000), 0);
