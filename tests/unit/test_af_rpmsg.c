@@ -1642,8 +1642,8 @@ static void test_straight_child(void **state)
 
 /*
  * A host without buffers is kicked when half of the ring has gone back. One that has sent and
- * sent, and gone: that is noticed before all of it is read; by a small build, which looks at
- * the link whenever a socket has nothing, before any of it is.
+ * sent, and gone: that is noticed before all of it is read. A small build takes all that is in
+ * the ring in one look, so there the socket is over by then, with more than it may hold.
  */
 static void test_straight_bounded(void **state)
 {
@@ -1675,11 +1675,8 @@ static void test_straight_bounded(void **state)
 	amp_port_unlock();
 	while (amp_recv(fd, &c, 1, 0) == 1)
 		n++;
-	assert_int_equal(errno, ECONNRESET);
-	if (AMPSOCK_FAST)
-		assert_in_range(n, 1, HOST_NUM / 2);
-	else
-		assert_int_equal(n, 0);
+	assert_int_equal(errno, AMPSOCK_FAST ? ECONNRESET : ENOBUFS);
+	assert_in_range(n, AMPSOCK_FAST ? 1 : 0, HOST_NUM / 2);
 	host.deaf = false;
 	host_turn();
 	assert_int_equal(amp_link_wait(5000), 0);
