@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Tests: tests/run does the work. Unit tests are cmocka programs under the sanitizers; one
 # that says `// build: src/x/y.c -DZ` in its first lines is compiled with that too, one that
-# says `// tsan` is also built and run under the thread sanitizer.
+# says `// tsan` is also built and run under the thread sanitizer, one that says `// small` also
+# without AMPSOCK_FAST, as small firmware is.
 
 UNIT_FLAGS = $(STD) -g -O1 $(WARN) $(LIB_CPPFLAGS) -fno-omit-frame-pointer
 UNIT_DEPS := $(wildcard src/*/*.[ch] src/*/*.def src/*.h include/*.h include/*/*.h tests/unit/*.h)
@@ -9,6 +10,7 @@ SAN_FLAGS  := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 TSAN_FLAGS := -fsanitize=thread
 UNIT_ASAN := $(patsubst tests/unit/%.c,$(BUILD)/check/asan/%,$(wildcard tests/unit/test_*.c))
 UNIT_TSAN := $(patsubst $(BUILD)/check/asan/%,$(BUILD)/check/tsan/%,$(UNIT_ASAN))
+UNIT_SMALL := $(patsubst $(BUILD)/check/asan/%,$(BUILD)/check/small/%,$(UNIT_ASAN))
 
 # What the test asks for in its first lines.
 unit_extra = $$(sed -n '1,15s,^// build: *,,p' $<)
@@ -32,6 +34,10 @@ $(UNIT_ASAN): $(BUILD)/check/asan/%: tests/unit/%.c $(BUILD)/san/libampsock.a $(
 $(UNIT_TSAN): $(BUILD)/check/tsan/%: tests/unit/%.c $(BUILD)/tsan/libampsock.a $(UNIT_DEPS)
 	@mkdir -p $(@D) && rm -f $@
 	$(CC) $(UNIT_FLAGS) $(TSAN_FLAGS) -o $@ $< $(unit_extra) $(BUILD)/tsan/libampsock.a -lcmocka -pthread
+
+$(UNIT_SMALL): $(BUILD)/check/small/%: tests/unit/%.c $(BUILD)/small/libampsock.a $(UNIT_DEPS)
+	@mkdir -p $(@D) && rm -f $@
+	$(CC) $(UNIT_FLAGS) -DAMPSOCK_FAST=0 $(SAN_FLAGS) -o $@ $< $(unit_extra) $(BUILD)/small/libampsock.a -lcmocka -pthread
 
 # The other compiler: warnings only, nothing kept. Hosted, and as for a Cortex-M4.
 CLANG_HOST := $(filter-out src/posix/% src/port/baremetal.c,$(wildcard src/*/*.c))

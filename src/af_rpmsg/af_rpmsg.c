@@ -376,11 +376,10 @@ static int start_raw(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 		r = amp_rsock_announce(s);
 	if (r)
 		return r;
-	disconnect(s);
+	raw_release(s); /* what of the last one is left */
 	amp_rsock(s)->peer = addr;
 	s->link = amp_rlink_id(l);
-	s->flags |= AMP_SF_CONNECTED;
-	s->flags &= (uint16_t)~AMP_SF_CONNECTING;
+	s->flags = (s->flags & FRESH & (uint16_t)~AMP_SF_CONNECTING) | AMP_SF_CONNECTED;
 	amp_sock_changed(s);
 	return 0;
 }

@@ -95,7 +95,7 @@ static inline bool amp_rlink_exists(unsigned i)
  * round in the in queue. */
 void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bool ns,
 		  unsigned in_cnt);
-/* Every connection on it is reset; amp_link_report(). Nothing when it is down already. */
+/* Every connection on it is reset; amp_link_change(). Nothing when it is down already. */
 void amp_rlink_down(struct amp_rlink *l);
 /* Its turn: ms until it wants another, -1; AMP_VLINK_BROKEN: a ring was lied about. */
 int32_t amp_rlink_turn(struct amp_rlink *l);

@@ -168,15 +168,18 @@ struct amp_rlink *amp_rlink_get(unsigned i)
 	l->bus.hash = l->ept_hash;
 	/* in static memory: of what amp_rpmsg_init() and amp_rstream_init() do this is left */
 	l->bus.next_addr = AMP_RPMSG_DYNAMIC;
-	l->l.index = (uint8_t)(AMP_VLINK_RPMSG + i);
+	if (AMPSOCK_VSOCK || AMPSOCK_RPMSG > 1) /* amp_rlink_id() */
+		l->l.index = (uint8_t)(AMP_VLINK_RPMSG + i);
 	if (AMPSOCK_VSOCK)
 		l->rs.vs.ops = &amp_vlink_ops;
-	l->rs.vs.owner = l;
+	if (AMPSOCK_VSOCK) /* else nobody asks, as of the others below */
+		l->rs.vs.owner = l;
 	l->rs.vs.hash = l->l.hash;
 	if (AMPSOCK_HASH > 1)
 		l->bus.hash_len = l->rs.vs.hash_len = AMPSOCK_HASH;
 	l->rs.vs.iov = l->l.iov;
-	l->rs.vs.iov_max = AMP_VLINK_IOV;
+	if (AMPSOCK_VSOCK)
+		l->rs.vs.iov_max = AMP_VLINK_IOV;
 	if (AMPSOCK_VSOCK)
 		l->rs.ops = &stream_ops;
 	if (AMPSOCK_VSOCK) /* else there is no other: nobody looks */

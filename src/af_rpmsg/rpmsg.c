@@ -276,8 +276,8 @@ static RARE void flush(struct amp_rpmsg *bus)
 	while ((ept = bus->owed_head) != NULL) {
 		if (out_get(bus, &tx, AMP_RPMSG_NS_LEN, true))
 			return;
-		memset(tx.data, 0, AMP_RPMSG_NAME_LEN);
-		strcpy((char *)tx.data, ept->name); /* open has seen to its length */
+		/* open has seen to its length; the rest is zeroes */
+		strncpy((char *)tx.data, ept->name, AMP_RPMSG_NAME_LEN);
 		amp_put_le32(tx.data + offsetof(struct amp_rpmsg_ns, addr), ept->addr);
 		amp_put_le32(tx.data + offsetof(struct amp_rpmsg_ns, flags),
 			     ept->owed == OWE_DESTROY ? AMP_RPMSG_NS_DESTROY

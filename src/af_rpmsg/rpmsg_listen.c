@@ -76,7 +76,7 @@ static struct amp_sock *door_listener(void)
 struct amp_rstream_conn *amp_rpmsg_request(struct amp_rstream *rs, uint32_t local,
 					   uint32_t peer)
 {
-	struct amp_rlink *l = rs->vs.owner;
+	struct amp_rlink *l = (void *)((char *)rs - offsetof(struct amp_rlink, rs));
 	struct amp_rpmsg_ept *ept = amp_rpmsg_find(&l->bus, local);
 	bool door = ept == &l->door;
 	struct amp_sock *s, *child;

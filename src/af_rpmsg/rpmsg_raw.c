@@ -172,7 +172,7 @@ static void give_source(struct amp_msg *m, const struct dgram_hdr *h)
 /* The oldest message, which there is. */
 static RRAW_OUTLINE ssize_t take(struct amp_sock *s, struct amp_msg *m, int flags)
 {
-	struct amp_rxring r = s->rx; /* a second reader */
+	AMP_RING_IDX tail = s->rx.tail;
 	const struct amp_rheld *held;
 	struct dgram_hdr h;
 	struct iovec hdr = {.iov_base = &h, .iov_len = sizeof(h)};
@@ -180,12 +180,13 @@ static RRAW_OUTLINE ssize_t take(struct amp_sock *s, struct amp_msg *m, int flag
 	size_t n, full;
 
 	if (s->type == SOCK_DGRAM) {
-		(void)amp_rxring_read(&r, &hdr, 1, 0, sizeof(h), false);
+		(void)amp_rxring_read(&s->rx, &hdr, 1, 0, sizeof(h), false);
 		full = h.len;
-		n = amp_rxring_read(&r, m->iov, m->iov_cnt, 0, full, true);
+		n = amp_rxring_read(&s->rx, m->iov, m->iov_cnt, 0, full, true);
 		give_source(m, &h);
 		if (!peek)
-			s->rx.tail = (AMP_RING_IDX)(r.tail + full);
+			tail = (AMP_RING_IDX)(tail + sizeof(h) + full);
+		s->rx.tail = tail;
 	} else {
 		held = &amp_rsock_link(s)->held[amp_rsock(s)->held_head];
 		full = held->len;

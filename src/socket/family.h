@@ -372,15 +372,10 @@ void amp_runner_due(struct amp_runner *r);
 void amp_runner_add(struct amp_runner *r);
 void amp_runner_del(struct amp_runner *r);
 
-/* Link number `link` (the order of bring-up) is up or down: amp_link_wait(), the callback. */
+/* Link number `link` (the order of bring-up) is up or down. */
+void amp_link_change(int link, bool up);
+/* The same, for amp_link_wait() and the callback: linked with them. */
 void amp_link_report(int link, bool up);
-AMP_OPTIONAL(amp_link_report);
-static inline void amp_link_change(int link, bool up)
-{
-	amp_change();
-	if (amp_link_report)
-		amp_link_report(link, up);
-}
 /* A datagram was dropped, a link was reset: amp_stats_get(). */
 extern struct amp_stats amp_counts;
 /* One line for the application's log hook. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Which links are up. Who asks neither is without it: amp_link_report() is weak where links
- * come and go, and linked from here.
+ * Which links are up. Who neither waits for one nor has a callback is without it:
+ * amp_link_report() is weak in stack.c, and linked from here.
  */
 #include <errno.h>
 

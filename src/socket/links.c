@@ -5,7 +5,7 @@
 #include "ampsock.h"
 #include "stack.h"
 
-static void (*log_fn)(const char *line);	     /* l */
+static void (*log_fn)(const char *line); /* l */
 
 int amp_poll_links(void)
 {

@@ -124,8 +124,9 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 			n = 0;
 			continue; /* nothing more is there, and the rest goes behind it */
 		}
-		if (m->done >= need || (n == -EAGAIN ? s->err && !m->done
-						     : !stream || n <= 0 || (size_t)n >= need))
+		/* of messages one is enough, and one byte of it is needed */
+		if (m->done >= need ||
+		    (n == -EAGAIN ? s->err && !m->done : n <= 0 || (size_t)n >= need))
 			break;
 		from = w.to;
 		n = amp_again(&c);
@@ -137,8 +138,7 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 		}
 		if (AMPSOCK_FAST && (w_full(&w) || m->done >= need))
 			break;
-		if (stream && peek &&
-		    n == -EAGAIN) /* less than asked for is better than nothing */
+		if (peek && n == -EAGAIN) /* less than asked for is better than nothing */
 			n = s->fam->recvmsg(s, m, flags);
 	} while (n == 0 && m->done < need);
 	want_clear(s, &w);

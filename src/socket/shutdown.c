@@ -18,6 +18,8 @@ int amp_shutdown(int fd, int how)
 		r = -EINVAL;
 	else if (c.s->flags & AMP_SF_CONNECTING)
 		c.s->fam->end(c.s, AMP_END_CONNECT);
+	else if (!c.s->fam->half_close)
+		r = -EOPNOTSUPP;
 	else
 		r = c.s->fam->half_close(c.s, how);
 	amp_sock_changed(c.s);

@@ -52,6 +52,8 @@ bool amp_changed;		     /* l */
 struct amp_runner *amp_due;	     /* l: those with due set */
 struct amp_stats amp_counts;	     /* l */
 
+AMP_OPTIONAL(amp_link_report);
+
 #define AMP_FAMILY(prefix, af) extern const struct amp_family prefix##_family;
 #include "families.def"
 #undef AMP_FAMILY
@@ -99,6 +101,13 @@ void amp_change(void)
 	amp_changed = true;
 }
 #endif
+
+void amp_link_change(int link, bool up)
+{
+	amp_change();
+	if (amp_link_report)
+		amp_link_report(link, up);
+}
 
 /* ---- sockets ---- */
 

@@ -53,7 +53,7 @@ extern struct amp_vlink *amp_vlinks[AMP_VLINK_CNT];
 
 /* Set vs.in, vs.out, vs.local_cid, vs.peer_cid, vs.seqpacket first; then the link is up. */
 void amp_vlink_up(struct amp_vlink *l);
-/* Every connection on it is reset; amp_link_report(). Nothing when it is down already. */
+/* Every connection on it is reset; amp_link_change(). Nothing when it is down already. */
 void amp_vlink_down(struct amp_vlink *l);
 /* The queues stop for a while, connections stay: set vs.in and vs.out to go on. */
 void amp_vlink_pause(struct amp_vlink *l);

@@ -462,7 +462,7 @@ __attribute__((noinline)) void amp_vsock_gather(const struct amp_iov *to, const 
 	struct amp_iov piece;
 	size_t n, done = 0;
 
-	for (; len; len -= n, off += n, done += n) {
+	for (; len; len -= n, done += n) {
 		/* by copy: it is the caller's type, another one in name */
 		memcpy(&piece, at, sizeof(piece));
 		n = 0;
@@ -481,6 +481,7 @@ __attribute__((noinline)) void amp_vsock_gather(const struct amp_iov *to, const 
 		if (CHAINS && n > to->len - done)
 			n = to->len - done;
 		memcpy((uint8_t *)to->base + done, (const uint8_t *)piece.base + off, n);
+		off += n;
 	}
 }
 
@@ -491,7 +492,8 @@ int amp_vsock_send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *i
 	int r;
 
 	tx.iov = vs->iov;
-	tx.iov_max = vs->iov_max;
+	if (QUEUES)
+		tx.iov_max = vs->iov_max;
 	r = reserve(vs, c, len, &tx);
 	if (r < 0)
 		return r;

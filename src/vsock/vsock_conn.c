@@ -58,7 +58,8 @@ void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
 {
 	uint32_t buf_alloc = c->buf_alloc;
 
-	memset(c, 0, sizeof(*c));
+	if (QUEUES) /* AF_RPMSG's alone are new each time (stream_anew()) */
+		memset(c, 0, sizeof(*c));
 	c->ends = *ends;
 	c->type = (uint8_t)type;
 	c->state = state;

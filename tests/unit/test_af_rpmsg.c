@@ -4,6 +4,7 @@
  * static memory. What docs/posix.md says of the family, and the defects of its peers that
  * ours must not have.
  */
+// small
 // tsan
 #define AMPSOCK_CONFIG "port/hosted_config.h" /* as the library it is linked with */
 #include <errno.h>
@@ -1757,7 +1758,8 @@ static void test_straight_child(void **state)
 
 /*
  * A host without buffers is kicked when half of the ring has gone back. One that has sent and
- * sent, and gone: that is noticed before all of it is read.
+ * sent, and gone: that is noticed before all of it is read. A small build takes all that is in
+ * the ring in one look, so there the socket is over by then, with more than it may hold.
  */
 static void test_straight_bounded(void **state)
 {
@@ -1789,8 +1791,8 @@ static void test_straight_bounded(void **state)
 	amp_port_unlock();
 	while (amp_recv(fd, &c, 1, 0) == 1)
 		n++;
-	assert_int_equal(errno, ECONNRESET);
-	assert_in_range(n, 1, HOST_NUM / 2);
+	assert_int_equal(errno, AMPSOCK_FAST ? ECONNRESET : ENOBUFS);
+	assert_in_range(n, AMPSOCK_FAST ? 1 : 0, HOST_NUM / 2);
 	host.deaf = false;
 	host_turn();
 	assert_int_equal(amp_link_wait(5000), 0);

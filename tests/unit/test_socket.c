@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* The socket face over the in-core loop: every call, its flags, its errors. */
+// small
 // tsan
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The vsock engine: a guest (driver ends, CID 3) and a host (device ends, CID 2) in one
 // process, then each of them against packets made by hand.
+// small
 // build: src/vsock/vsock.c src/vsock/vsock_conn.c src/vsock/vsock_request.c src/vsock/xport_loop.c src/virtio/vq_split.c -DAMPSOCK_VQ_DEVICE=1
 // timeout: 60
 #include <errno.h>
@@ -52,6 +53,9 @@ struct side {
 	struct end *last; /* of the last request */
 	void (*on_data)(struct side *s, struct end *e);
 };
+
+/* So many packets went the usual way; a small build has none. */
+#define BY_PIECE(n) (AMPSOCK_FAST ? (n) : 0)
 
 static struct {
 	struct side guest, host;
@@ -1539,7 +1543,7 @@ static void lies_on_an_open_connection(void **state)
 		if (warm) {
 			assert_int_equal(raw_rw(1, 5), 1); /* whose it is, is known now */
 			assert_int_equal(raw_rw(1, 5), 1);
-			assert_int_equal(w.host.pieces, 1);
+			assert_int_equal(w.host.pieces, BY_PIECE(1));
 		}
 		h.flags = lies[i].flags;
 		h.fwd_cnt = lies[i].fwd_cnt;
@@ -1550,7 +1554,7 @@ static void lies_on_an_open_connection(void **state)
 			fail_msg("not seen: %s", lies[i].what);
 		assert_non_null(w.host.vs.why);
 		assert_int_equal(b->rx_all, 10 * warm);
-		assert_int_equal(w.host.pieces, warm);
+		assert_int_equal(w.host.pieces, BY_PIECE(warm));
 		assert_int_equal(w.host.vs.stats.resets, 1);
 		/* nobody else pays */
 		assert_int_equal(other->reset, 0);
@@ -1828,7 +1832,7 @@ static void nearly_the_same_again(void **state)
 		uint32_t bad = w.host.vs.stats.rx_bad;
 
 		assert_int_equal(raw_rw(5, 10), 1);
-		assert_int_equal(w.host.pieces, i + 1);
+		assert_int_equal(w.host.pieces, BY_PIECE(i + 1));
 		assert_int_equal(e->rx_all, 10 * (i + 2));
 		h.len = i == 6 ? 11 : i == 7 ? UINT32_MAX : i == 8 ? 0 : 10;
 		h.src_cid = i == 0 ? 4 : i == 1 ? GUEST | 1ull << 32 : GUEST;
@@ -1838,7 +1842,7 @@ static void nearly_the_same_again(void **state)
 		h.type = i == 5 ? AMP_VSOCK_SEQPACKET : AMP_VSOCK_STREAM;
 		assert_true(guest_raw(&h, "0123456789", 10));
 		assert_int_equal(run(&w.host), 1);
-		assert_int_equal(w.host.pieces, i + 1);
+		assert_int_equal(w.host.pieces, BY_PIECE(i + 1));
 		assert_int_equal(e->rx_all, 10 * (i + 2));
 		assert_int_equal(w.host.vs.stats.rx_bad, bad + (i < 3 || i == 6 || i == 7));
 		assert_int_equal(guest_sees_op(), i < 3 || i > 5 ? 0 : AMP_VSOCK_OP_RST);
@@ -1858,7 +1862,7 @@ static void usual_way_closes(void **state)
 		e->eat = true;
 		assert_int_equal(raw_rw(5, 10), 1);
 		assert_int_equal(raw_rw(5, 10), 1);
-		assert_int_equal(w.host.pieces, 1);
+		assert_int_equal(w.host.pieces, BY_PIECE(1));
 		if (i == 0)
 			guest_op(AMP_VSOCK_OP_CREDIT_REQUEST, 5, 0);
 		else if (i == 1)
@@ -1874,7 +1878,7 @@ static void usual_way_closes(void **state)
 		open = w.host.pieces;
 		assert_int_equal(raw_rw(5, 10), 1);
 		/* somebody else's packet in between closes nothing that one packet does not open */
-		assert_int_equal(w.host.pieces, open + (i == 5));
+		assert_int_equal(w.host.pieces, BY_PIECE(open + (i == 5)));
 		assert_int_equal(e->rx_all, 30);
 		assert_int_equal(e->c.credit.rx_cnt, 30);
 		assert_int_equal(e->c.credit.fwd_cnt, 30);
