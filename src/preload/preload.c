@@ -125,10 +125,16 @@ void preload_forget(int fd)
 	preload_set(fd, FD_UNKNOWN);
 }
 
+/*
+ * "Not ours" is not copied: between vfork() and exec the table is the parent's, too, whose
+ * descriptor of that number may be ours.
+ */
 void preload_copied(int from, int to)
 {
+	unsigned kind = preload_kind_seen(from);
+
 	if (to >= 0)
-		preload_set(to, from >= 0 && from < KINDS ? kinds[from] : FD_UNKNOWN);
+		preload_set(to, kind == FD_NOT ? FD_UNKNOWN : kind);
 }
 
 bool preload_is_ours(int fd, struct preload_fd *p)
@@ -233,8 +239,8 @@ int preload_ask(struct amp_run_req *q, const void *data, size_t len, struct amp_
 	if (s < 0)
 		return -errno;
 	r = exchange(s, q, data, len, rep ? rep : &own, fd);
+	preload_forget(s); /* before: then the number may be another thread's */
 	REAL(close)(s);
-	preload_forget(s);
 	return r;
 }
 

@@ -111,7 +111,10 @@ static int may_connect(struct entry *e)
 	if (e->err && e->state == ENTRY_FAILED) {
 		r = -e->err;
 		e->err = 0;
-	} else if (e->state == ENTRY_FAILED) {
+	} else if (e->state == ENTRY_FAILED || e->state == ENTRY_PREPARED) {
+		/* PREPARED: an attempt that ended before it began; nobody has counted what it
+		 * stuffed the descriptor with, and the peer must not get that */
+		e->state = ENTRY_FAILED;
 		r = -ESTALE;
 	} else if (e->state == ENTRY_OPEN && e->told) {
 		e->told = false;
@@ -238,7 +241,9 @@ static int do_connected(struct entry *e)
 	int r;
 
 	pthread_mutex_lock(&amp_run.lock);
-	r = e->state == ENTRY_NEW || e->state == ENTRY_LISTEN ? -ENOTCONN : 0;
+	r = e->state == ENTRY_NEW || e->state == ENTRY_PREPARED || e->state == ENTRY_LISTEN
+		    ? -ENOTCONN
+		    : 0;
 	pthread_mutex_unlock(&amp_run.lock);
 	return r;
 }

@@ -323,6 +323,76 @@ def case_fds():
     fails(errno.EAGAIN, s.recv, 1)
 
 
+def raw_connect(s, length):
+    """connect() with so many bytes of an address: what it says."""
+    addr = ctypes.create_string_buffer(struct.pack("<HHIII", VSOCK, 0, 1, 1, 0), 16)
+    return ctypes.get_errno() if libc.connect(s.fileno(), addr, length) < 0 else 0
+
+
+def case_abandoned():
+    """a connect() that came to nothing before it began leaves no bytes for the peer"""
+    for blocking in (True, False):
+        ls = listener()
+        c = socket.socket(VSOCK, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        eq(errno.errorcode[raw_connect(c, 1)], "EINVAL")
+        c.setblocking(blocking)
+        c.connect_ex((1, ls.getsockname()[1]))
+        s, _ = ls.accept()
+        eq(select.select([], [c], [], 10)[1], [c])
+        c.sendall(b"mine")
+        c.shutdown(socket.SHUT_WR)
+        eq(drain(s), (4, hashlib.sha256(b"mine").hexdigest()))
+
+
+def case_numbers():
+    """what a descriptor's number was, seen by nobody, does not cling to its next owner"""
+    syscall = libc.syscall
+    close_nr, dup3_nr = (3, 292) if os.uname().machine == "x86_64" else (57, 24)
+    c, s = loop(SEQ)
+    c.send(bytes(60000))  # how long a message may be was asked for
+    eq(len(s.recv(MB)), 60000)
+    fails(errno.EMSGSIZE, c.send, bytes(140000))
+    n = c.detach()
+    null = os.open("/dev/null", os.O_WRONLY)
+    eq(syscall(dup3_nr, null, n, 0), n)
+    eq(os.write(n, bytes(140000)), 140000)
+    os.close(n)
+    # a descriptor that comes by recvmmsg() is looked at anew
+    a, b = socket.socketpair()
+    c, s = loop()
+    n = os.dup(0)
+    eq(os.read(n, 1), b"")  # an ordinary one
+    eq(syscall(close_nr, n), 0)
+    socket.send_fds(a, [b"x"], [c.fileno()])
+    control = ctypes.create_string_buffer(64)
+    data = ctypes.create_string_buffer(8)
+    iov = struct.pack("PN", ctypes.addressof(data), 8)
+    iov = ctypes.create_string_buffer(iov, len(iov))
+    msg = struct.pack("PIxxxxPNPNixxxxIxxxx", 0, 0, ctypes.addressof(iov), 1, ctypes.addressof(control), 64, 0, 0)
+    msg = ctypes.create_string_buffer(msg, len(msg))
+    eq(libc.recvmmsg(b.fileno(), msg, 1, 0, None), 1)
+    eq(struct.unpack("<i", control.raw[16:20])[0], n)
+    eq(socket.socket(VSOCK, socket.SOCK_STREAM, fileno=n).getpeername(), s.getsockname())
+
+
+def case_vforked():
+    """what a child does with its descriptors before exec is not true of its parent's"""
+    c, s = loop()
+    at = fcntl.fcntl(c.fileno(), fcntl.F_DUPFD, 0)
+    saved = os.dup(0)
+    os.dup2(at, 0)  # ours is 0 here, as under inetd
+    eq(os.fstat(0).st_ino, os.fstat(c.fileno()).st_ino)
+    s.send(b"a")
+    eq(os.read(0, 9), b"a")
+    null = os.open("/dev/null", os.O_RDONLY)
+    eq(os.read(null, 1), b"")  # it was seen not to be ours
+    subprocess.run(["true"], stdin=null, check=True)  # vfork(), dup2() to 0, exec
+    mine = socket.socket(VSOCK, socket.SOCK_STREAM, fileno=0)
+    eq(mine.getpeername(), s.getsockname())
+    mine.detach()
+    os.dup2(saved, 0)
+
+
 def case_fork():
     """children share listeners and connections; exec passes them on"""
     ls = listener()
