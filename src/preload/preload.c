@@ -181,6 +181,16 @@ unsigned preload_kind(int fd)
 
 /* ---- requests ---- */
 
+/* Is it ampsock-run that listens there? Another user may have taken its address since it went. */
+static bool trusted(int s)
+{
+	struct ucred who;
+	socklen_t len = sizeof(who);
+
+	return REAL(getsockopt)(s, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 &&
+	       (who.uid == 0 || who.uid == geteuid() || who.uid == getuid());
+}
+
 static int exchange(int s, struct amp_run_req *q, const void *data, size_t len,
 		    struct amp_run_rep *rep, int *fd)
 {
@@ -202,6 +212,8 @@ static int exchange(int s, struct amp_run_req *q, const void *data, size_t len,
 		;
 	if (r < 0)
 		return errno == ECONNREFUSED ? -ENETDOWN : -errno;
+	if (!trusted(s))
+		return -ENETDOWN;
 	while ((n = REAL(sendmsg)(s, &m, MSG_NOSIGNAL)) < 0 && errno == EINTR)
 		;
 	if (n < 0)

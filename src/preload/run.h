@@ -30,7 +30,7 @@ struct entry {
 	int domain, type; /* constant */
 	int amp;	  /* the library's descriptor; constant, but -1 after give_up() */
 	int k;		  /* our end of the pair; the program has the other */
-	unsigned pair;	  /* how many pairs it had before */
+	unsigned pair;	  /* random, of each pair: nobody can take its name beforehand */
 	int err;	  /* told once: SO_ERROR or a call */
 	size_t junk;	  /* stuffing to be thrown away: bytes, messages of SOCK_SEQPACKET */
 	bool told;	  /* connect() said EINPROGRESS: what it came to may be asked for */
@@ -52,6 +52,7 @@ extern struct amp_run {
 	unsigned in_hand; /* programs' descriptors that are not closed here yet */
 	uint64_t nonce;
 	uint64_t token[2];
+	int fd_max; /* of a pair; the rest is for requests. Constant */
 	bool offload;
 } amp_run;
 

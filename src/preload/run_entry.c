@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -47,12 +48,14 @@ static int pair_new(struct entry *e)
 {
 	int type = kernel_type(e), buf = PAIR_BUF, on = 1;
 	struct sockaddr_un sun;
-	socklen_t len = name_of(e, &sun);
 	int sv[2], err;
 
-	if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, sv) < 0)
+	if (getrandom(&e->pair, sizeof(e->pair), 0) < 0 ||
+	    socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, sv) < 0)
 		return -errno;
-	if (bind(sv[0], (struct sockaddr *)&sun, len) < 0 ||
+	errno = EMFILE;
+	if (sv[0] > amp_run.fd_max || sv[1] > amp_run.fd_max ||
+	    bind(sv[0], (struct sockaddr *)&sun, name_of(e, &sun)) < 0 ||
 	    fcntl(sv[1], F_SETFL, O_NONBLOCK) < 0)
 		goto fail;
 	if (type == SOCK_SEQPACKET) {
@@ -107,9 +110,9 @@ struct entry *entry_new(int domain, int type, int amp, int *prog_fd, int *err)
 
 int entry_renew(struct entry *e)
 {
+	unsigned old_pair = e->pair;
 	int old = e->k, fd, err;
 
-	e->pair++; /* the old name is not free yet */
 	fd = pair_new(e);
 	err = fd < 0 ? fd : pump_add(e);
 	if (err) {
@@ -118,7 +121,7 @@ int entry_renew(struct entry *e)
 			close(e->k);
 		}
 		e->k = old;
-		e->pair--;
+		e->pair = old_pair;
 		return err;
 	}
 	close(old);
