@@ -37,7 +37,7 @@
 #include "run.h"
 #include "run_start.h"
 
-#define LINGER_S	10
+#define LINGER_S	 10
 #define FDS_FOR_REQUESTS 64 /* at most half: see more_descriptors() */
 
 static struct {
@@ -259,10 +259,10 @@ static void more_descriptors(void)
 	}
 	/* sockets may not take the last ones: then no request could be served, not even one that
 	 * closes some, and nobody could find out that a program has closed its end */
-	amp_run.fd_max = getrlimit(RLIMIT_NOFILE, &l) || l.rlim_cur > INT_MAX ? 8192
-									     : (int)l.rlim_cur;
-	amp_run.fd_max -= amp_run.fd_max / 2 < FDS_FOR_REQUESTS ? amp_run.fd_max / 2
-								: FDS_FOR_REQUESTS;
+	amp_run.fd_max =
+		getrlimit(RLIMIT_NOFILE, &l) || l.rlim_cur > INT_MAX ? 8192 : (int)l.rlim_cur;
+	amp_run.fd_max -=
+		amp_run.fd_max / 2 < FDS_FOR_REQUESTS ? amp_run.fd_max / 2 : FDS_FOR_REQUESTS;
 }
 
 static int parse(int argc, char **argv, int *linger_s)

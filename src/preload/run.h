@@ -42,6 +42,8 @@ struct entry {
 	bool eof;	/* the program sends no more */
 	bool deaf;	/* amp takes no more: what the program sends is thrown away */
 	bool mute;	/* nothing more goes to the program */
+	bool resting;	/* SOCK_DGRAM: it has the same error again and again: looked at later */
+	int told_err;	/* SOCK_DGRAM: since something went well */
 };
 
 extern struct amp_run {

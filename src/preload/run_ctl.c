@@ -31,7 +31,7 @@
 /* A request being served. */
 struct job {
 	int conn;
-	int fd; /* goes back with the reply; -1: none */
+	int fd;	   /* goes back with the reply; -1: none */
 	int place; /* in strangers[]; -1: none */
 	struct amp_run_req req;
 	struct amp_run_rep rep;

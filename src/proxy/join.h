@@ -60,8 +60,9 @@ struct amp_join_chunk;
 
 /* One direction. */
 struct amp_join_way {
-	TAILQ_ENTRY(amp_join_way) joined_entry;	 /* from->joined */
-	TAILQ_ENTRY(amp_join_way) waiting_entry; /* to->waiting, while something waits or is lost */
+	TAILQ_ENTRY(amp_join_way) joined_entry; /* from->joined */
+	TAILQ_ENTRY(amp_join_way)
+	waiting_entry; /* to->waiting, while something waits or is lost */
 	struct amp_join *join;
 	unsigned side; /* from is join->link[side] */
 	struct amp_vlink *from, *to;

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 
 ANY = 0xFFFFFFFF
 VSOCK, RPMSG, SEQ = 40, 65, socket.SOCK_SEQPACKET
@@ -666,6 +667,33 @@ def case_udp(host, port):
     fails(errno.EMSGSIZE, s.send, bytes(70000))
     s.setblocking(False)
     fails(errno.EAGAIN, s.recv, 9)
+
+
+def case_udp_gone(host, port):
+    """the proxy dies: each error is told once; it comes again: the socket works"""
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.connect((host, int(port)))
+    s.send(b"one")
+    eq(s.recv(9), b"one")
+    say("up")
+    fails(errno.ECONNRESET, s.recv, 9)
+    told, p = 0, select.poll()
+    p.register(s, select.POLLIN)
+    while p.poll(2000):
+        fails(errno.ENETUNREACH, s.recv, 9)
+        told += 1
+        eq(told, 1)
+    say("told")
+    sys.stdin.readline()
+    s.settimeout(0.2)
+    deadline, got = time.monotonic() + 30, b""
+    while got != b"two":
+        eq(time.monotonic() < deadline, True)
+        try:
+            s.send(b"two")
+            got = s.recv(9)
+        except OSError:
+            p.poll(50)
 
 
 def case_tcp_errors(closed, denied):
