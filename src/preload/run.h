@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "run_msg.h"
 
@@ -31,6 +32,7 @@ struct entry {
 	int amp;	  /* the library's descriptor; constant, but -1 after give_up() */
 	int k;		  /* our end of the pair; the program has the other */
 	unsigned pair;	  /* random, of each pair: nobody can take its name beforehand */
+	ino_t ino;	  /* of the program's end, and no other's who took its name afterwards */
 	int err;	  /* told once: SO_ERROR or a call */
 	size_t junk;	  /* stuffing to be thrown away: bytes, messages of SOCK_SEQPACKET */
 	bool told;	  /* connect() said EINPROGRESS: what it came to may be asked for */

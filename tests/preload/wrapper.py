@@ -184,6 +184,33 @@ def names_taken():
         s.close()
 
 
+@cleaned
+def names_left():
+    """names of sockets that are closed may be taken by others: the sockets are over all the same"""
+    p = run("sh", "-c", "echo $AMPSOCK_RUN; exec python3 -c '"
+            "import socket, sys; s = [socket.socket(40) for _ in range(200)]; print(1, flush=True); sys.stdin.read()'",
+            stdin=subprocess.PIPE)
+    nonce = nonce_of(p)
+    p.wait_for("\n1\n")
+    with open("/proc/net/unix", encoding="ascii", errors="replace") as f:
+        left = ["\0" + line.split()[7][1:] for line in f if "@ampsock-run/" + nonce + "/" in line]
+    eq(len(left), 200)
+    mine = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in left]
+    p.proc.stdin.close()
+    taken = 0
+    while p.proc.poll() is None:  # each as soon as it can be had, and kept
+        for i, name in enumerate(left):
+            try:
+                mine[i].bind(name)
+                taken += 1
+            except OSError:
+                pass
+    print(f"# {taken} of 200 taken")
+    p.end()  # nothing has been waited for in vain: "is lost"
+    for s in mine:
+        s.close()
+
+
 IMPOSTOR = """
 import os, socket, struct, sys
 s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
