@@ -223,9 +223,10 @@ static int exchange(int s, struct amp_run_req *q, const void *data, size_t len,
 		m.msg_control = &control;
 		m.msg_controllen = sizeof(control);
 	}
-	/* a call that does its work once is not asked for twice: connect() alone is interrupted */
+	/* a call that does its work once is not asked for twice: only a connect() that waits for
+	 * its peer is interrupted */
 	while ((n = REAL(recvmsg)(s, &m, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR &&
-	       q->op != AMP_RUN_CONNECT)
+	       (q->op != AMP_RUN_CONNECT || q->a[0]))
 		;
 	if (n < 0)
 		return -errno;

@@ -32,10 +32,10 @@ struct entry {
 	int amp;	  /* the library's descriptor; constant, but -1 after give_up() */
 	int k;		  /* our end of the pair; the program has the other */
 	unsigned pair;	  /* random, of each pair: nobody can take its name beforehand */
-	ino_t ino;	  /* of the program's end, and no other's who took its name afterwards */
-	int err;	  /* told once: SO_ERROR or a call */
-	size_t junk;	  /* stuffing to be thrown away: bytes, messages of SOCK_SEQPACKET */
-	bool told;	  /* connect() said EINPROGRESS: what it came to may be asked for */
+	ino_t ino;   /* of the program's end, and no other's who took its name afterwards */
+	int err;     /* told once: SO_ERROR or a call */
+	size_t junk; /* stuffing to be thrown away: bytes, messages of SOCK_SEQPACKET */
+	bool told;   /* connect() said EINPROGRESS: what it came to may be asked for */
 	/* the pump's */
 	bool queued;	/* to be looked at */
 	bool kin, kout; /* k may be readable, writable; edges, as epoll tells them */

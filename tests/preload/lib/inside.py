@@ -345,6 +345,21 @@ def case_abandoned():
         eq(drain(s), (4, hashlib.sha256(b"mine").hexdigest()))
 
 
+def case_interrupted():
+    """signals without end: connect() that does not block is not interrupted"""
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    ls = listener(backlog=64)
+    addr = ctypes.create_string_buffer(struct.pack("<HHIII", VSOCK, 0, ls.getsockname()[1], 1, 0), 16)
+    signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)
+    for _ in range(300):
+        c = socket.socket(VSOCK, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        err = ctypes.get_errno() if libc.connect(c.fileno(), addr, 16) < 0 else 0
+        eq(err in (0, errno.EINPROGRESS), True)
+        ls.accept()[0].close()
+        c.close()
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
 def case_numbers():
     """what a descriptor's number was, seen by nobody, does not cling to its next owner"""
     syscall = libc.syscall
