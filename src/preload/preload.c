@@ -125,10 +125,16 @@ void preload_forget(int fd)
 	preload_set(fd, FD_UNKNOWN);
 }
 
+/*
+ * "Not ours" is not copied: between vfork() and exec the table is the parent's, too, whose
+ * descriptor of that number may be ours.
+ */
 void preload_copied(int from, int to)
 {
+	unsigned kind = preload_kind_seen(from);
+
 	if (to >= 0)
-		preload_set(to, from >= 0 && from < KINDS ? kinds[from] : FD_UNKNOWN);
+		preload_set(to, kind == FD_NOT ? FD_UNKNOWN : kind);
 }
 
 bool preload_is_ours(int fd, struct preload_fd *p)
@@ -175,6 +181,16 @@ unsigned preload_kind(int fd)
 
 /* ---- requests ---- */
 
+/* Is it ampsock-run that listens there? Another user may have taken its address since it went. */
+static bool trusted(int s)
+{
+	struct ucred who;
+	socklen_t len = sizeof(who);
+
+	return REAL(getsockopt)(s, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 &&
+	       (who.uid == 0 || who.uid == geteuid() || who.uid == getuid());
+}
+
 static int exchange(int s, struct amp_run_req *q, const void *data, size_t len,
 		    struct amp_run_rep *rep, int *fd)
 {
@@ -196,6 +212,8 @@ static int exchange(int s, struct amp_run_req *q, const void *data, size_t len,
 		;
 	if (r < 0)
 		return errno == ECONNREFUSED ? -ENETDOWN : -errno;
+	if (!trusted(s))
+		return -ENETDOWN;
 	while ((n = REAL(sendmsg)(s, &m, MSG_NOSIGNAL)) < 0 && errno == EINTR)
 		;
 	if (n < 0)
@@ -205,9 +223,10 @@ static int exchange(int s, struct amp_run_req *q, const void *data, size_t len,
 		m.msg_control = &control;
 		m.msg_controllen = sizeof(control);
 	}
-	/* a call that does its work once is not asked for twice: connect() alone is interrupted */
+	/* a call that does its work once is not asked for twice: only a connect() that waits for
+	 * its peer is interrupted */
 	while ((n = REAL(recvmsg)(s, &m, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR &&
-	       q->op != AMP_RUN_CONNECT)
+	       (q->op != AMP_RUN_CONNECT || q->a[0]))
 		;
 	if (n < 0)
 		return -errno;
@@ -233,8 +252,8 @@ int preload_ask(struct amp_run_req *q, const void *data, size_t len, struct amp_
 	if (s < 0)
 		return -errno;
 	r = exchange(s, q, data, len, rep ? rep : &own, fd);
+	preload_forget(s); /* before: then the number may be another thread's */
 	REAL(close)(s);
-	preload_forget(s);
 	return r;
 }
 

@@ -63,7 +63,7 @@ bool preload_on(void);
 bool preload_takes(int domain, int type);
 
 /*
- * A request; rep may be NULL. Returns its ret, or -errno; -EINTR, a signal came, of CONNECT alone.
+ * A request; rep may be NULL. Returns its ret, or -errno; -EINTR, a signal came, of a CONNECT that waits.
  * *fd: the descriptor that came with it, or -1.
  */
 int preload_ask(struct amp_run_req *q, const void *data, size_t len, struct amp_run_rep *rep,

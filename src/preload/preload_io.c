@@ -147,6 +147,24 @@ static ssize_t dgram_send(int fd, const struct msghdr *m, int flags)
 
 /* ---- receive ---- */
 
+/* Descriptors that came with a message may be ours. */
+static void look_at_rights(struct msghdr *m)
+{
+	struct cmsghdr *c = m->msg_control ? CMSG_FIRSTHDR(m) : NULL;
+
+	for (; c; c = CMSG_NXTHDR(m, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t at = 0; at + sizeof(int) <= c->cmsg_len - CMSG_LEN(0);
+		     at += sizeof(int)) {
+			int got;
+
+			memcpy(&got, CMSG_DATA(c) + at, sizeof(got));
+			preload_forget(got);
+		}
+	}
+}
+
 EXPORT ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 {
 	ssize_t n;
@@ -156,23 +174,11 @@ EXPORT ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 	if (is_dgram(fd))
 		return dgram_recv(fd, m, flags);
 	n = REAL(recvmsg)(fd, m, flags);
-	if (plain(fd)) {
-		struct cmsghdr *c = n >= 0 && m->msg_control ? CMSG_FIRSTHDR(m) : NULL;
-
-		for (; c; c = CMSG_NXTHDR(m, c)) { /* descriptors that may be ours */
-			if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-				continue;
-			for (size_t at = 0; at + sizeof(int) <= c->cmsg_len - CMSG_LEN(0);
-			     at += sizeof(int)) {
-				int got;
-
-				memcpy(&got, CMSG_DATA(c) + at, sizeof(got));
-				preload_forget(got);
-			}
-		}
-		return n;
-	}
-	return seen(fd, n, true);
+	if (!plain(fd))
+		return seen(fd, n, true);
+	if (n >= 0)
+		look_at_rights(m);
+	return n;
 }
 
 static ssize_t recv_any(int fd, void *buf, size_t len, int flags, struct sockaddr *src,
@@ -237,9 +243,14 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *v, unsigned cnt, int flags,
 		    struct timespec *timeout)
 {
 	unsigned i = 0;
+	int got;
 
-	if (!is_dgram(fd))
-		return REAL(recvmmsg)(fd, v, cnt, flags, timeout);
+	if (!is_dgram(fd)) {
+		got = REAL(recvmmsg)(fd, v, cnt, flags, timeout);
+		for (int k = 0; k < got; k++)
+			look_at_rights(&v[k].msg_hdr);
+		return got;
+	}
 	for (; i < cnt; i++) {
 		/* the time-out is looked at between messages alone, as Linux has it */
 		ssize_t n =
@@ -260,6 +271,7 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *v, unsigned cnt, int flags,
  * also when there is no peer. */
 static bool refused(int fd, size_t len)
 {
+	struct preload_fd p;
 	int most;
 
 	if (unconnected(fd))
@@ -269,6 +281,10 @@ static bool refused(int fd, size_t len)
 	most = preload_limit(fd);
 	if (most == 0 || len <= (size_t)most)
 		return false;
+	if (!preload_is_ours(fd, &p)) { /* a number that was: closed where nobody looked */
+		preload_forget(fd);
+		return false;
+	}
 	errno = EMSGSIZE;
 	return true;
 }

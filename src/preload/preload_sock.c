@@ -104,8 +104,8 @@ static int renew(int fd, struct preload_fd *p)
 										      : 0;
 	if (r == 0 && fl >= 0)
 		REAL(fcntl)(fd, F_SETFL, fl);
-	REAL(close)(new_fd);
 	preload_forget(new_fd);
+	REAL(close)(new_fd);
 	return r;
 }
 

@@ -19,6 +19,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -36,7 +37,8 @@
 #include "run.h"
 #include "run_start.h"
 
-#define LINGER_S 10
+#define LINGER_S	 10
+#define FDS_FOR_REQUESTS 64 /* at most half: see more_descriptors() */
 
 static struct {
 	pid_t child;
@@ -255,6 +257,12 @@ static void more_descriptors(void)
 		l.rlim_cur = l.rlim_max < 8192 ? l.rlim_max : 8192;
 		setrlimit(RLIMIT_NOFILE, &l);
 	}
+	/* sockets may not take the last ones: then no request could be served, not even one that
+	 * closes some, and nobody could find out that a program has closed its end */
+	amp_run.fd_max =
+		getrlimit(RLIMIT_NOFILE, &l) || l.rlim_cur > INT_MAX ? 8192 : (int)l.rlim_cur;
+	amp_run.fd_max -=
+		amp_run.fd_max / 2 < FDS_FOR_REQUESTS ? amp_run.fd_max / 2 : FDS_FOR_REQUESTS;
 }
 
 static int parse(int argc, char **argv, int *linger_s)

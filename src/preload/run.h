@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "run_msg.h"
 
@@ -30,10 +31,11 @@ struct entry {
 	int domain, type; /* constant */
 	int amp;	  /* the library's descriptor; constant, but -1 after give_up() */
 	int k;		  /* our end of the pair; the program has the other */
-	unsigned pair;	  /* how many pairs it had before */
-	int err;	  /* told once: SO_ERROR or a call */
-	size_t junk;	  /* stuffing to be thrown away: bytes, messages of SOCK_SEQPACKET */
-	bool told;	  /* connect() said EINPROGRESS: what it came to may be asked for */
+	unsigned pair;	  /* random, of each pair: nobody can take its name beforehand */
+	ino_t ino;   /* of the program's end, and no other's who took its name afterwards */
+	int err;     /* told once: SO_ERROR or a call */
+	size_t junk; /* stuffing to be thrown away: bytes, messages of SOCK_SEQPACKET */
+	bool told;   /* connect() said EINPROGRESS: what it came to may be asked for */
 	/* the pump's */
 	bool queued;	/* to be looked at */
 	bool kin, kout; /* k may be readable, writable; edges, as epoll tells them */
@@ -42,6 +44,8 @@ struct entry {
 	bool eof;	/* the program sends no more */
 	bool deaf;	/* amp takes no more: what the program sends is thrown away */
 	bool mute;	/* nothing more goes to the program */
+	bool resting;	/* SOCK_DGRAM: it has the same error again and again: looked at later */
+	int told_err;	/* SOCK_DGRAM: since something went well */
 };
 
 extern struct amp_run {
@@ -52,6 +56,7 @@ extern struct amp_run {
 	unsigned in_hand; /* programs' descriptors that are not closed here yet */
 	uint64_t nonce;
 	uint64_t token[2];
+	int fd_max; /* of a pair; the rest is for requests. Constant */
 	bool offload;
 } amp_run;
 

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,11 +26,13 @@
 #include "run_start.h"
 
 #define STACK_LEN (256u << 10)
+#define STRANGERS 64 /* connections of other users that are silent */
 
 /* A request being served. */
 struct job {
 	int conn;
-	int fd; /* goes back with the reply; -1: none */
+	int fd;	   /* goes back with the reply; -1: none */
+	int place; /* in strangers[]; -1: none */
 	struct amp_run_req req;
 	struct amp_run_rep rep;
 };
@@ -111,7 +114,10 @@ static int may_connect(struct entry *e)
 	if (e->err && e->state == ENTRY_FAILED) {
 		r = -e->err;
 		e->err = 0;
-	} else if (e->state == ENTRY_FAILED) {
+	} else if (e->state == ENTRY_FAILED || e->state == ENTRY_PREPARED) {
+		/* PREPARED: an attempt that ended before it began; nobody has counted what it
+		 * stuffed the descriptor with, and the peer must not get that */
+		e->state = ENTRY_FAILED;
 		r = -ESTALE;
 	} else if (e->state == ENTRY_OPEN && e->told) {
 		e->told = false;
@@ -238,7 +244,9 @@ static int do_connected(struct entry *e)
 	int r;
 
 	pthread_mutex_lock(&amp_run.lock);
-	r = e->state == ENTRY_NEW || e->state == ENTRY_LISTEN ? -ENOTCONN : 0;
+	r = e->state == ENTRY_NEW || e->state == ENTRY_PREPARED || e->state == ENTRY_LISTEN
+		    ? -ENOTCONN
+		    : 0;
 	pthread_mutex_unlock(&amp_run.lock);
 	return r;
 }
@@ -450,11 +458,50 @@ static void reply(struct job *j)
 	pthread_mutex_unlock(&amp_run.lock);
 }
 
+/*
+ * Anybody on this machine can connect, and tie up a thread by saying nothing: of other users'
+ * connections the oldest silent one gives way. (A daemon of root's that has become another
+ * user is no stranger, but it does not wait before it speaks either.)
+ */
+static struct job *strangers[STRANGERS]; /* amp_run.lock */
+
+static void stranger_came(struct job *j)
+{
+	static unsigned next;
+	struct ucred who;
+	socklen_t len = sizeof(who);
+	unsigned i;
+
+	if (getsockopt(j->conn, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 &&
+	    who.uid == geteuid())
+		return;
+	i = next++ % STRANGERS;
+	pthread_mutex_lock(&amp_run.lock);
+	if (strangers[i])
+		shutdown(strangers[i]->conn, SHUT_RDWR); /* its thread sees the end */
+	strangers[i] = j;
+	j->place = (int)i;
+	pthread_mutex_unlock(&amp_run.lock);
+}
+
+/* It has spoken, or will not: before its descriptor is closed. */
+static void stranger_known(struct job *j)
+{
+	if (j->place < 0)
+		return;
+	pthread_mutex_lock(&amp_run.lock);
+	if (strangers[j->place] == j)
+		strangers[j->place] = NULL;
+	pthread_mutex_unlock(&amp_run.lock);
+}
+
 static void *job_thread(void *arg)
 {
 	struct job *j = arg;
+	bool good = take_request(j);
 
-	if (take_request(j)) {
+	stranger_known(j);
+	if (good) {
 		j->rep.ret = serve(j);
 		reply(j);
 	}
@@ -471,8 +518,11 @@ void ctl_accept(int door)
 	pthread_attr_t attr;
 	pthread_t t;
 
-	if (conn < 0)
+	if (conn < 0) {
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+			(void)poll(NULL, 0, 10); /* some request ends: do not spin meanwhile */
 		return;
+	}
 	(void)setsockopt(conn, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
 	j = calloc(1, sizeof(*j));
 	pthread_attr_init(&attr);
@@ -481,9 +531,13 @@ void ctl_accept(int door)
 	if (j) {
 		j->conn = conn;
 		j->fd = -1;
+		j->place = -1;
+		stranger_came(j);
 	}
 	if (!j || pthread_create(&t, &attr, job_thread, j)) {
 		fprintf(stderr, "ampsock-run: no memory or thread for a call\n");
+		if (j)
+			stranger_known(j);
 		free(j);
 		close(conn);
 	}

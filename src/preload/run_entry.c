@@ -4,14 +4,17 @@
  *
  * Whether the program has still a descriptor is asked of the name that its end is bound to: it
  * can be bound again when nobody has it any more. Hang-up alone does not tell, because
- * shutdown() both ways looks the same.
+ * shutdown() both ways looks the same. Everybody can see the name, and take it as soon as it is
+ * free: so where it is taken it is looked up whose it is.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -47,13 +50,16 @@ static int pair_new(struct entry *e)
 {
 	int type = kernel_type(e), buf = PAIR_BUF, on = 1;
 	struct sockaddr_un sun;
-	socklen_t len = name_of(e, &sun);
+	struct stat st;
 	int sv[2], err;
 
-	if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, sv) < 0)
+	if (getrandom(&e->pair, sizeof(e->pair), 0) < 0 ||
+	    socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, sv) < 0)
 		return -errno;
-	if (bind(sv[0], (struct sockaddr *)&sun, len) < 0 ||
-	    fcntl(sv[1], F_SETFL, O_NONBLOCK) < 0)
+	errno = EMFILE;
+	if (sv[0] > amp_run.fd_max || sv[1] > amp_run.fd_max ||
+	    bind(sv[0], (struct sockaddr *)&sun, name_of(e, &sun)) < 0 ||
+	    fstat(sv[0], &st) < 0 || fcntl(sv[1], F_SETFL, O_NONBLOCK) < 0)
 		goto fail;
 	if (type == SOCK_SEQPACKET) {
 		/* credentials come with a message, and not with the end of all: that tells a
@@ -64,6 +70,7 @@ static int pair_new(struct entry *e)
 		(void)setsockopt(sv[1], SOL_SOCKET, SO_SNDBUF, &buf, sizeof(buf));
 	}
 	e->k = sv[1];
+	e->ino = st.st_ino;
 	return sv[0];
 fail:
 	err = -errno;
@@ -107,9 +114,9 @@ struct entry *entry_new(int domain, int type, int amp, int *prog_fd, int *err)
 
 int entry_renew(struct entry *e)
 {
+	const struct entry was = *e;
 	int old = e->k, fd, err;
 
-	e->pair++; /* the old name is not free yet */
 	fd = pair_new(e);
 	err = fd < 0 ? fd : pump_add(e);
 	if (err) {
@@ -118,7 +125,8 @@ int entry_renew(struct entry *e)
 			close(e->k);
 		}
 		e->k = old;
-		e->pair--;
+		e->pair = was.pair;
+		e->ino = was.ino;
 		return err;
 	}
 	close(old);
@@ -145,6 +153,25 @@ struct entry *entry_find(uint64_t id)
 									: NULL;
 }
 
+/* Is it the program's end that has the name? Yes, if that cannot be found out. */
+static bool has_name(const struct entry *e, const char *name)
+{
+	FILE *f = fopen("/proc/self/net/unix", "re");
+	bool found = !f;
+	char line[512];
+
+	while (f && !found && fgets(line, sizeof(line), f)) {
+		unsigned long long ino;
+		char path[128];
+
+		found = sscanf(line, "%*s %*s %*s %*s %*s %*s %llu @%127s", &ino, path) == 2 &&
+			ino == e->ino && strcmp(path, name) == 0;
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
 bool entry_alive(const struct entry *e)
 {
 	struct sockaddr_un sun;
@@ -156,5 +183,7 @@ bool entry_alive(const struct entry *e)
 		return true;
 	alive = bind(fd, (struct sockaddr *)&sun, len) < 0;
 	close(fd);
+	if (alive)
+		alive = has_name(e, sun.sun_path + 1);
 	return alive;
 }

@@ -187,12 +187,17 @@ static void drop(int fd)
 	(void)recv(fd, &c, 1, MSG_DONTWAIT);
 }
 
-/* An error of a datagram socket: told where the next datagram would be. */
+/*
+ * An error of a datagram socket: told where the next datagram would be. One that lasts, as when
+ * there is no link, would be there each time: it is told once, and looked at in a while.
+ */
 static void tell(struct entry *e, int err)
 {
 	struct amp_run_dgram d = {.err = err};
 
-	if (send(e->k, &d, sizeof(d), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+	e->resting = err == e->told_err;
+	e->told_err = err;
+	if (!e->resting && send(e->k, &d, sizeof(d), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		e->err = err;
 }
 
@@ -234,6 +239,8 @@ static size_t messages_out(struct entry *e)
 			e->kin = false;
 			break;
 		}
+		e->told_err = 0; /* what becomes of this one is news */
+		e->resting = false;
 		if (pass_on(e, (size_t)n) < 0) {
 			if (again(errno)) {
 				e->stuck = true;
@@ -293,7 +300,7 @@ static size_t messages_in(struct entry *e)
 	size_t done = 0, head;
 	uint8_t c;
 
-	while (e->kout && !e->mute && done < PIECE) {
+	while (e->kout && !e->mute && !e->resting && done < PIECE) {
 		ssize_t n = peek_amp(e, &head);
 
 		if (n < 0 && !again(errno)) {
@@ -319,6 +326,7 @@ static size_t messages_in(struct entry *e)
 			break;
 		}
 		(void)amp_recv(e->amp, &c, 1, MSG_DONTWAIT);
+		e->told_err = 0;
 		done += (size_t)n + 64;
 	}
 	return done;
@@ -455,7 +463,7 @@ short move_wants(const struct entry *e)
 	case ENTRY_LISTEN:
 		return e->kout && !e->hup ? POLLIN : 0;
 	case ENTRY_OPEN:
-		if (e->kout && !e->mute)
+		if (e->kout && !e->mute && !e->resting)
 			ev |= POLLIN;
 		if (e->kin && e->stuck && !e->deaf)
 			ev |= POLLOUT;

@@ -6,7 +6,9 @@
  * ampsock-run listens at an abstract Unix address that has its nonce in it. A request is one
  * SOCK_SEQPACKET connection: one message there, one back, closed. So nothing is shared between
  * threads, survives a fork badly, or is missed by a program that closes what it does not know.
- * Who asks must have the token, which is in the environment and nowhere else.
+ * Who asks must have the token, which is in the environment and nowhere else. Who answers must be
+ * of the asker's user, or root: everybody can see the address, and take it when ampsock-run is
+ * gone.
  *
  * A program's descriptor is an AF_UNIX socket whose own name (getsockname) is of the form
  * AMP_RUN_NAME. The name goes wherever the descriptor goes: through dup, fork, exec and
@@ -21,7 +23,7 @@
 #define AMP_RUN_ENV	"AMPSOCK_RUN" /* NONCE:TOKEN:OFFLOAD, as AMP_RUN_ENV_FMT */
 #define AMP_RUN_ENV_FMT "%016llx:%016llx%016llx:%d"
 
-/* Behind the NUL of an abstract name. nonce; nonce, id, domain, type, how many there were before */
+/* Behind the NUL of an abstract name. nonce; nonce, id, domain, type, a random number */
 #define AMP_RUN_DOOR "ampsock-run/%016llx"
 #define AMP_RUN_NAME "ampsock-run/%016llx/%llx/%d/%d/%u"
 

@@ -21,13 +21,15 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../ampsock_config.h"
 #include "../socket/amp_calls.h"
 #include "run.h"
 
-#define EVENTS 64
+#define EVENTS	64
+#define REST_MS 500 /* how long an entry rests, at most */
 
 /* p: the pump's thread alone */
 static int epfd = -1, poke_fd = -1;
@@ -128,6 +130,38 @@ static bool turns(void)
 	return again;
 }
 
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* All that rest wake up together. How long to sleep until then: -1, for nobody does. */
+static int rest(void)
+{
+	static int64_t until_ms; /* p; 0: none rest */
+	int64_t now = now_ms();
+	bool any = false, over = until_ms && now >= until_ms;
+
+	for (unsigned i = 0, left = amp_run.used; i < AMP_RUN_ENTRIES && left; i++) {
+		struct entry *e = &amp_run.entries[i];
+
+		left -= e->id != 0;
+		if (!e->id || !e->resting)
+			continue;
+		if (over)
+			e->resting = false;
+		any |= e->resting;
+	}
+	if (!any)
+		until_ms = 0;
+	else if (!until_ms)
+		until_ms = now + REST_MS;
+	return any ? (int)(until_ms - now) : -1;
+}
+
 /* What to wait for. */
 static nfds_t wants(void)
 {
@@ -153,14 +187,16 @@ static nfds_t wants(void)
 static void *pump(void *arg)
 {
 	bool again = false;
+	int wait_ms;
 	nfds_t n;
 
 	(void)arg;
 	for (;;) {
 		pthread_mutex_lock(&amp_run.lock);
+		wait_ms = rest();
 		n = wants();
 		pthread_mutex_unlock(&amp_run.lock);
-		if (amp_poll(want, n, again ? 0 : -1) < 0)
+		if (amp_poll(want, n, again ? 0 : wait_ms) < 0)
 			continue;
 		pthread_mutex_lock(&amp_run.lock);
 		if (want[0].revents || again)

@@ -66,8 +66,9 @@ TAILQ_HEAD(amp_join_asked, amp_join_pair);
 
 /* One direction. */
 struct amp_join_way {
-	TAILQ_ENTRY(amp_join_way) joined_entry;	 /* from->joined */
-	TAILQ_ENTRY(amp_join_way) waiting_entry; /* to->waiting, while something waits */
+	TAILQ_ENTRY(amp_join_way) joined_entry; /* from->joined */
+	TAILQ_ENTRY(amp_join_way)
+	waiting_entry; /* to->waiting, while something waits or is lost */
 	struct amp_join *join;
 	unsigned side; /* from is join->link[side] */
 	struct amp_vlink *from, *to;

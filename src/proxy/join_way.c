@@ -166,10 +166,12 @@ static void store(struct amp_join_way *w, const struct amp_vsock_hdr *h, struct 
 	struct amp_iov to_iov;
 	struct cursor to = {&to_iov, 0};
 
-	if (append(w, h, from, len))
+	if (w->lost || append(w, h, from, len))
 		return;
 	c = chunk_for(w, AMP_VSOCK_HDR_LEN + (size_t)len);
-	if (!c) { /* the receiver cannot be told either: its link ends */
+	if (!c) { /* the receiver cannot be told either: its link ends, when its turn comes */
+		if (!w->head)
+			TAILQ_INSERT_TAIL(&w->to->waiting, w, waiting_entry);
 		w->lost = true;
 		return;
 	}
@@ -296,7 +298,7 @@ void amp_join_deliver(struct amp_vlink *vl, bool last)
 
 void amp_join_drop(struct amp_join_way *w)
 {
-	if (w->head)
+	if (w->head || w->lost)
 		TAILQ_REMOVE(&w->to->waiting, w, waiting_entry);
 	while (w->head) {
 		struct amp_join_chunk *c = w->head;

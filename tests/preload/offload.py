@@ -152,24 +152,50 @@ def web_server():
     s.end(None)
 
 
+class Echo:
+    """Datagrams come back."""
+
+    def __init__(self):
+        self.s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.s.bind(("127.0.0.1", 0))
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self):
+        while True:
+            data, who = self.s.recvfrom(65536)
+            if data == b"end":
+                return
+            self.s.sendto(data, who)
+
+    def close(self):
+        self.s.sendto(b"end", self.s.getsockname())
+        self.thread.join(TIMEOUT)
+        self.s.close()
+
+
 @cleaned
 def udp():
     """datagrams: addresses, truncation, connected and not"""
-    p = Proxy(*EVERYTHING)
-    echo = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    echo.bind(("127.0.0.1", 0))
+    p, echo = Proxy(*EVERYTHING), Echo()
+    inside("udp", *echo.s.getsockname(), **link_of(p)).end()
+    echo.close()
 
-    def serve():
-        while True:
-            data, who = echo.recvfrom(65536)
-            if data == b"end":
-                return
-            echo.sendto(data, who)
-    t = threading.Thread(target=serve, daemon=True)
-    t.start()
-    inside("udp", *echo.getsockname(), **link_of(p)).end()
-    echo.sendto(b"end", echo.getsockname())
-    t.join(TIMEOUT)
+
+@cleaned
+def udp_proxy_gone():
+    """a datagram socket whose proxy dies is told so once, not without end, and works with the next one"""
+    p, echo = Proxy(*EVERYTHING), Echo()
+    b = inside("udp_gone", *echo.s.getsockname(), stdin=subprocess.PIPE, **link_of(p)).wait_for("up")
+    p.proc.kill()
+    p.proc.wait()
+    b.wait_for("told")
+    os.unlink(p.path)
+    again = Proxy(*EVERYTHING, args=lambda _: ["--link", f"vhost-user-vsock:{p.path},cid=3,name=g"])
+    b.proc.stdin.write(b"\n")
+    b.proc.stdin.flush()
+    b.end()
+    again.stop()
     echo.close()
 
 

@@ -4,10 +4,11 @@
 """ampsock-run itself: options, what it refuses, signals, the exit status."""
 import os
 import shutil
+import socket
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
-from prig import RUN, Prog, Wire, children_of, cleaned, eq, main, run, signal, subprocess, vm  # noqa: E402
+from prig import RUN, Prog, Wire, children_of, cleaned, eq, main, run, signal, subprocess, time, vm  # noqa: E402
 
 
 def says(code, text, *argv):
@@ -129,7 +130,6 @@ def orphans():
 def strangers():
     """who has not the token gets no answer; nonsense does no harm"""
     CLOSED, GETADDRINFO = 8, 15  # enum amp_run_op
-    import socket
     import struct
     p = run("sh", "-c", "echo $AMPSOCK_RUN; read x; python3 -c 'import socket; print(socket.socket(40))'",
             stdin=subprocess.PIPE)
@@ -160,6 +160,143 @@ def strangers():
     eq(struct.unpack("<i", ask(req(1, args=(2 ** 31 - 1, -1, -1, 0)))[:4])[0] < 0, True)
     p.proc.stdin.close()
     eq("family=40" in p.end().out.decode(), True)
+
+
+def nonce_of(p):
+    """Everybody can read it in /proc/net/unix: here, from the program."""
+    return p.wait_for(":").lines[0].split(":")[0]
+
+
+@cleaned
+def names_taken():
+    """names of sockets to come cannot be taken by others beforehand"""
+    p = run("sh", "-c", "echo $AMPSOCK_RUN; read x; python3 -c 'import socket; print(socket.socket(40))'",
+            stdin=subprocess.PIPE)
+    nonce, taken = nonce_of(p), []
+    for serial in range(1, 20):
+        for pair in range(4):
+            s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            s.bind(f"\0ampsock-run/{nonce}/{serial << 16:x}/40/1/{pair}")
+            taken.append(s)
+    p.proc.stdin.close()
+    eq("family=40" in p.end().out.decode(), True)
+    for s in taken:
+        s.close()
+
+
+@cleaned
+def names_left():
+    """names of sockets that are closed may be taken by others: the sockets are over all the same"""
+    p = run("sh", "-c", "echo $AMPSOCK_RUN; exec python3 -c '"
+            "import socket, sys; s = [socket.socket(40) for _ in range(200)]; print(1, flush=True); sys.stdin.read()'",
+            stdin=subprocess.PIPE)
+    nonce = nonce_of(p)
+    p.wait_for("\n1\n")
+    with open("/proc/net/unix", encoding="ascii", errors="replace") as f:
+        left = ["\0" + line.split()[7][1:] for line in f if "@ampsock-run/" + nonce + "/" in line]
+    eq(len(left), 200)
+    mine = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in left]
+    p.proc.stdin.close()
+    taken = 0
+    while p.proc.poll() is None:  # each as soon as it can be had, and kept
+        for i, name in enumerate(left):
+            try:
+                mine[i].bind(name)
+                taken += 1
+            except OSError:
+                pass
+    print(f"# {taken} of 200 taken")
+    p.end()  # nothing has been waited for in vain: "is lost"
+    for s in mine:
+        s.close()
+
+
+IMPOSTOR = """
+import os, socket, struct, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+os.setuid(65534)
+s.bind(sys.argv[1].replace("@", chr(0)))
+s.listen()
+print("ready", flush=True)
+c, _ = s.accept()
+c.recv(9999)
+socket.send_fds(c, [struct.pack("<iiI", 0, 0, 0)], [os.open("/dev/null", os.O_RDWR)])
+"""
+
+
+@cleaned
+def impostor():
+    """another user at the address of an ampsock-run that has gone is not believed"""
+    if os.getuid() != 0:
+        return "not root: there is no other user to be"
+    p = run("sh", "-c", "echo $AMPSOCK_RUN; read x; exec python3 -c 'import socket; print(socket.socket(40))'",
+            stdin=subprocess.PIPE)
+    nonce = nonce_of(p)
+    p.proc.kill()
+    p.proc.wait()
+    other = Prog("python3", "-c", IMPOSTOR, "@ampsock-run/" + nonce).wait_for("ready")
+    p.proc.stdin.close()
+    p.wait_err("Network is down")
+    other.kill()
+    p.forget()
+    return None
+
+
+SILENT = """
+import os, socket, sys
+os.setuid(65534)
+door, s = sys.argv[1].replace("@", chr(0)), []
+for _ in range(200):
+    s.append(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+    s[-1].connect(door)
+left = [c.recv(1) for c in s[:136]]  # they give way at once, not when their time is over
+print("turned away", len(left), flush=True)
+sys.stdin.read()
+"""
+
+
+@cleaned
+def silent_strangers():
+    """other users' connections that say nothing are few, and stop nobody"""
+    if os.getuid() != 0:
+        return "not root: there is no other user to be"
+    p = run("sh", "-c", "echo $AMPSOCK_RUN; read x; exec python3 -c '"
+            "import os, socket; print(socket.socket(40)); os.setuid(33); print(socket.socket(40))'",
+            stdin=subprocess.PIPE)
+    nonce = nonce_of(p)
+    start = time.monotonic()
+    other = Prog("python3", "-c", SILENT, "@ampsock-run/" + nonce, stdin=subprocess.PIPE).wait_for("turned away 136")
+    eq(time.monotonic() - start < 9, True)
+    p.proc.stdin.close()
+    eq(p.end().out.decode().count("family=40"), 2)
+    other.kill()
+    return None
+
+
+@cleaned
+def few_descriptors():
+    """sockets do not take the descriptors that calls need: EMFILE, and all can be closed"""
+    script = """if 1:
+        import errno, socket, sys, threading
+        def fill():
+            mine = []
+            try:
+                while True:
+                    mine.append(socket.socket(40, socket.SOCK_STREAM))
+            except OSError as e:
+                errors.append(errno.errorcode[e.errno])
+            made.extend(mine)
+        made, errors = [], []
+        for _ in range(3):  # of 80 descriptors half are not for sockets
+            threads = [threading.Thread(target=fill) for _ in range(8)]
+            for t in threads: t.start()
+            for t in threads: t.join()
+            print(16 <= len(made) <= 40, set(errors), flush=True)
+            for s in made: s.close()
+            made, errors = [], []
+    """
+    p = Prog("sh", "-c", 'ulimit -n 80; exec "$@"', "sh", RUN, "python3", "-c", script)
+    eq(p.end().lines, ["True {'EMFILE'}"] * 3)
 
 
 if __name__ == "__main__":

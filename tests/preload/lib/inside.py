@@ -17,6 +17,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 
 ANY = 0xFFFFFFFF
 VSOCK, RPMSG, SEQ = 40, 65, socket.SOCK_SEQPACKET
@@ -323,6 +324,91 @@ def case_fds():
     fails(errno.EAGAIN, s.recv, 1)
 
 
+def raw_connect(s, length):
+    """connect() with so many bytes of an address: what it says."""
+    addr = ctypes.create_string_buffer(struct.pack("<HHIII", VSOCK, 0, 1, 1, 0), 16)
+    return ctypes.get_errno() if libc.connect(s.fileno(), addr, length) < 0 else 0
+
+
+def case_abandoned():
+    """a connect() that came to nothing before it began leaves no bytes for the peer"""
+    for blocking in (True, False):
+        ls = listener()
+        c = socket.socket(VSOCK, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        eq(errno.errorcode[raw_connect(c, 1)], "EINVAL")
+        c.setblocking(blocking)
+        c.connect_ex((1, ls.getsockname()[1]))
+        s, _ = ls.accept()
+        eq(select.select([], [c], [], 10)[1], [c])
+        c.sendall(b"mine")
+        c.shutdown(socket.SHUT_WR)
+        eq(drain(s), (4, hashlib.sha256(b"mine").hexdigest()))
+
+
+def case_interrupted():
+    """signals without end: connect() that does not block is not interrupted"""
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    ls = listener(backlog=64)
+    addr = ctypes.create_string_buffer(struct.pack("<HHIII", VSOCK, 0, ls.getsockname()[1], 1, 0), 16)
+    signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)
+    for _ in range(300):
+        c = socket.socket(VSOCK, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        err = ctypes.get_errno() if libc.connect(c.fileno(), addr, 16) < 0 else 0
+        eq(err in (0, errno.EINPROGRESS), True)
+        ls.accept()[0].close()
+        c.close()
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def case_numbers():
+    """what a descriptor's number was, seen by nobody, does not cling to its next owner"""
+    syscall = libc.syscall
+    close_nr, dup3_nr = (3, 292) if os.uname().machine == "x86_64" else (57, 24)
+    c, s = loop(SEQ)
+    c.send(bytes(60000))  # how long a message may be was asked for
+    eq(len(s.recv(MB)), 60000)
+    fails(errno.EMSGSIZE, c.send, bytes(140000))
+    n = c.detach()
+    null = os.open("/dev/null", os.O_WRONLY)
+    eq(syscall(dup3_nr, null, n, 0), n)
+    eq(os.write(n, bytes(140000)), 140000)
+    os.close(n)
+    # a descriptor that comes by recvmmsg() is looked at anew
+    a, b = socket.socketpair()
+    c, s = loop()
+    n = os.dup(0)
+    eq(os.read(n, 1), b"")  # an ordinary one
+    eq(syscall(close_nr, n), 0)
+    socket.send_fds(a, [b"x"], [c.fileno()])
+    control = ctypes.create_string_buffer(64)
+    data = ctypes.create_string_buffer(8)
+    iov = struct.pack("PN", ctypes.addressof(data), 8)
+    iov = ctypes.create_string_buffer(iov, len(iov))
+    msg = struct.pack("PIxxxxPNPNixxxxIxxxx", 0, 0, ctypes.addressof(iov), 1, ctypes.addressof(control), 64, 0, 0)
+    msg = ctypes.create_string_buffer(msg, len(msg))
+    eq(libc.recvmmsg(b.fileno(), msg, 1, 0, None), 1)
+    eq(struct.unpack("<i", control.raw[16:20])[0], n)
+    eq(socket.socket(VSOCK, socket.SOCK_STREAM, fileno=n).getpeername(), s.getsockname())
+
+
+def case_vforked():
+    """what a child does with its descriptors before exec is not true of its parent's"""
+    c, s = loop()
+    at = fcntl.fcntl(c.fileno(), fcntl.F_DUPFD, 0)
+    saved = os.dup(0)
+    os.dup2(at, 0)  # ours is 0 here, as under inetd
+    eq(os.fstat(0).st_ino, os.fstat(c.fileno()).st_ino)
+    s.send(b"a")
+    eq(os.read(0, 9), b"a")
+    null = os.open("/dev/null", os.O_RDONLY)
+    eq(os.read(null, 1), b"")  # it was seen not to be ours
+    subprocess.run(["true"], stdin=null, check=True)  # vfork(), dup2() to 0, exec
+    mine = socket.socket(VSOCK, socket.SOCK_STREAM, fileno=0)
+    eq(mine.getpeername(), s.getsockname())
+    mine.detach()
+    os.dup2(saved, 0)
+
+
 def case_fork():
     """children share listeners and connections; exec passes them on"""
     ls = listener()
@@ -596,6 +682,33 @@ def case_udp(host, port):
     fails(errno.EMSGSIZE, s.send, bytes(70000))
     s.setblocking(False)
     fails(errno.EAGAIN, s.recv, 9)
+
+
+def case_udp_gone(host, port):
+    """the proxy dies: each error is told once; it comes again: the socket works"""
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.connect((host, int(port)))
+    s.send(b"one")
+    eq(s.recv(9), b"one")
+    say("up")
+    fails(errno.ECONNRESET, s.recv, 9)
+    told, p = 0, select.poll()
+    p.register(s, select.POLLIN)
+    while p.poll(2000):
+        fails(errno.ENETUNREACH, s.recv, 9)
+        told += 1
+        eq(told, 1)
+    say("told")
+    sys.stdin.readline()
+    s.settimeout(0.2)
+    deadline, got = time.monotonic() + 30, b""
+    while got != b"two":
+        eq(time.monotonic() < deadline, True)
+        try:
+            s.send(b"two")
+            got = s.recv(9)
+        except OSError:
+            p.poll(50)
 
 
 def case_tcp_errors(closed, denied):

@@ -122,7 +122,7 @@ def cleaned(fn):
     """A @test whose programs are ended with it."""
     def run():
         try:
-            fn()
+            return fn()
         finally:
             stop_all()
     run.__doc__, run.__name__ = fn.__doc__, fn.__name__
