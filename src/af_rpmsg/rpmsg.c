@@ -239,7 +239,7 @@ static int out_get(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, size_t need, 
 	if (buf.len > AMP_RPMSG_HDR_LEN + UINT16_MAX) /* the header has 16 bits for it */
 		buf.len = AMP_RPMSG_HDR_LEN + UINT16_MAX;
 	tx->room = buf.len - AMP_RPMSG_HDR_LEN;
-	if (buf.len >= AMP_RPMSG_HDR_LEN + need) {
+	if (buf.len >= AMP_RPMSG_HDR_LEN && tx->room >= need) { /* no sum: need may be any */
 		tx->data = (uint8_t *)iov.base + AMP_RPMSG_HDR_LEN;
 		tx->id = id_of(bus, buf.id);
 		return 0;

@@ -1177,6 +1177,8 @@ static void test_direct(void **state)
 	(void)state;
 	e->echo = true;
 	assert_errno(amp_reserve(fd, iov, &cnt, BUF_MAX + 1), EMSGSIZE);
+	assert_errno(amp_reserve(fd, iov, &cnt, SIZE_MAX), EMSGSIZE);
+	assert_errno(amp_reserve(fd, iov, &cnt, SIZE_MAX - 15), EMSGSIZE);
 	assert_int_equal(amp_reserve(fd, iov, &cnt, 100), 100);
 	assert_int_equal(cnt, 1);
 	memset(iov[0].iov_base, 'z', 100);
