@@ -25,8 +25,9 @@ int amp_far_result(struct amp_call *c, int r)
 {
 	if (r != -EAGAIN)
 		return r;
-	if (AMPSOCK_INET && /* the others know at once; and not when it was closed meanwhile */
-	    (!AMP_PORT_THREADS || c->s->gen == c->gen))
+	if (AMP_PORT_THREADS && c->s->gen != c->gen) /* closed meanwhile */
+		return -EBADF;
+	if (AMPSOCK_INET) /* the others know at once */
 		c->s->fam->end(c->s, AMP_END_LATE);
 	return -ETIMEDOUT;
 }

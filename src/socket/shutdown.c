@@ -7,6 +7,15 @@
 #define AMP_NEED half_close
 #include "need.h"
 
+/* Who waits in connect() in another thread would take the end of the attempt for a success. */
+static void give_up(struct amp_sock *s)
+{
+	s->fam->end(s, AMP_END_CONNECT);
+	s->flags &= (uint16_t)~AMP_SF_CONNECTING;
+	if (AMP_PORT_THREADS && s->users > 1 && !s->err)
+		s->err = ECONNABORTED;
+}
+
 int amp_shutdown(int fd, int how)
 {
 	struct amp_call c;
@@ -17,7 +26,7 @@ int amp_shutdown(int fd, int how)
 	if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
 		r = -EINVAL;
 	else if (c.s->flags & AMP_SF_CONNECTING)
-		c.s->fam->end(c.s, AMP_END_CONNECT);
+		give_up(c.s);
 	else if (!c.s->fam->half_close)
 		r = -EOPNOTSUPP;
 	else

@@ -188,6 +188,32 @@ static void nonblocking(void **state)
 	assert_true(last_wire()->aborted);
 }
 
+static void do_shutdown(int fd)
+{
+	assert_int_equal(amp_shutdown(fd, SHUT_RDWR), 0);
+}
+
+static void do_close(int fd)
+{
+	assert_int_equal(amp_close(fd), 0);
+}
+
+/* Somebody else ends what a caller waits for: that one is not told that it has worked. */
+static void ended_by_another_thread(void **state)
+{
+	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons(81)};
+	int fd = amp_socket(AF_INET, SOCK_STREAM, 0);
+
+	(void)state;
+	px.mute = true;
+	in_sleep = do_shutdown;
+	in_sleep_fd = fd;
+	assert_errno(try_connect(fd, 80), ECONNABORTED);
+	assert_int_equal(so_error(fd), 0);
+	in_sleep = do_close;
+	assert_errno(amp_bind(fd, (struct sockaddr *)&sin, sizeof(sin)), EBADF);
+}
+
 /* The true reason of an end, whichever comes first. */
 static void closed_tells_why(void **state)
 {
@@ -967,6 +993,7 @@ int main(void)
 		T(session_garbage_hello),
 		T(answers_in_pieces),
 		T(nonblocking),
+		T(ended_by_another_thread),
 		T(closed_tells_why),
 		T(options),
 		T(bind_names_and_releases),
