@@ -320,13 +320,11 @@ static int wait_for(struct amp_sock *s, const struct amp_raddr *to)
 {
 	struct amp_rsock *p = amp_rsock(s);
 
-	if (!(s->sub & SUB_WAIT)) {
-		disconnect(s);
-		s->sub |= SUB_WAIT;
-		amp_rsock_waits = true;
-		p->deadline_ms = amp_port_now_ms() +
-				 (s->sndtimeo_ms ? s->sndtimeo_ms : AMPSOCK_CONNECT_MS);
-	}
+	disconnect(s);
+	s->sub |= SUB_WAIT;
+	amp_rsock_waits = true;
+	p->deadline_ms =
+		amp_port_now_ms() + (s->sndtimeo_ms ? s->sndtimeo_ms : AMPSOCK_CONNECT_MS);
 	strcpy(p->wait, to->name);
 	p->wait_on = (uint8_t)to->link;
 	return -EAGAIN;
@@ -407,12 +405,13 @@ static int rpmsg_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 	}
 	if (s->sub & SUB_CHILD) /* over, and its listener's for ever */
 		return -EISCONN;
+	/* under way, whatever is asked for now, or the last one is not quite gone */
+	if (amp_rsock_is_conn(s) ? conn_of(s)->state != AMP_CONN_FREE : s->sub & SUB_WAIT)
+		return -EAGAIN;
 	r = amp_raddr_get(s, addr, len, &to);
 	if (r)
 		return r;
 	if (amp_rsock_is_conn(s)) {
-		if (conn_of(s)->state != AMP_CONN_FREE)
-			return -EAGAIN; /* under way, or the last one is not quite gone */
 		stream_anew(s);
 		amp_sock_ring_free(s);
 	}

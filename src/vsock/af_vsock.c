@@ -134,12 +134,14 @@ static int vsock_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 	struct amp_vsock_conn *c = conn_of(s);
 	struct amp_vsock_addr to, local = {.port = c->local.port};
 	struct amp_vlink *l;
-	int r = get_addr(addr, len, &to);
+	int r;
 
+	/* under way, whatever is asked for now, or the last one is not quite gone */
+	if (c->state != AMP_CONN_FREE)
+		return -EAGAIN;
+	r = get_addr(addr, len, &to);
 	if (r)
 		return r;
-	if (c->state != AMP_CONN_FREE) /* under way, or the last one is not quite gone */
-		return -EAGAIN;
 	if (to.cid == VMADDR_CID_ANY || to.port == VMADDR_PORT_ANY)
 		return -EINVAL;
 	if (own_cid(to.cid)) {

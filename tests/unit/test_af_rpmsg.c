@@ -514,6 +514,9 @@ static void test_late_name(void **state)
 	nonblock(fd);
 	assert_errno(do_connect(fd, named("late")), EINPROGRESS);
 	assert_errno(do_connect(fd, named("late")), EALREADY);
+	assert_errno(do_connect(fd, named("other")), EALREADY);
+	assert_errno(do_connect(fd, named("x~s")), EALREADY);
+	assert_errno(do_bind(fd, named("mine")), EINVAL);
 	assert_int_equal(poll_for(fd, POLLIN | POLLOUT, 0), 0);
 	(void)host_open(0, 701, "late");
 	assert_int_equal(poll_for(fd, POLLOUT, 5000), POLLOUT);

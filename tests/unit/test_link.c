@@ -603,6 +603,32 @@ static void test_deadline_under_load(void **state)
 	amp_poll_links();
 }
 
+/* What is under way stays so, whatever connect() is asked for; shutdown() gives it up, all of it. */
+static void test_connect_under_way(void **state)
+{
+	struct sockaddr_vm a = {.svm_family = AF_VSOCK, .svm_cid = 2, .svm_port = 2};
+	int fd, fd2 = amp_socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	struct pollfd p = {.fd = fd2, .events = POLLIN | POLLOUT};
+
+	(void)state;
+	assert_int_equal(amp_link_vsock(&dev.vd), 0);
+	fd = dial();
+	assert_int_equal(amp_connect(fd2, (struct sockaddr *)&a, sizeof(a)), -1);
+	assert_int_equal(errno, EINPROGRESS);
+	assert_int_equal(amp_connect(fd2, (struct sockaddr *)&a, sizeof(a) - 1), -1);
+	assert_int_equal(errno, EALREADY);
+	assert_int_equal(amp_poll(&p, 1, 0), 0);
+	assert_int_equal(amp_shutdown(fd2, SHUT_RDWR), 0);
+	amp_poll_links();
+	assert_int_equal(amp_connect(fd2, (struct sockaddr *)&a, sizeof(a) - 1), -1);
+	assert_int_equal(errno, EINVAL);
+	assert_int_equal(amp_connect(fd2, (struct sockaddr *)&a, sizeof(a)), -1);
+	assert_int_equal(errno, EINPROGRESS);
+	assert_int_equal(amp_close(fd), 0);
+	assert_int_equal(amp_close(fd2), 0);
+	amp_poll_links();
+}
+
 #define T(f) cmocka_unit_test_setup(f, set_up)
 
 int main(void)
@@ -621,6 +647,7 @@ int main(void)
 		T(test_messages_are_metered),
 		T(test_larger_ones_are_metered),
 		T(test_deadline_under_load),
+		T(test_connect_under_way),
 	};
 
 	alarm(60);
