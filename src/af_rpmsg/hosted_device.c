@@ -186,7 +186,7 @@ static void listen_drain(int fd)
 /* What a thread that never sleeps does not see otherwise. */
 static void look(struct rdev *d, uint32_t now_ms)
 {
-	struct pollfd p = {.fd = d->be.q[Q_OUT].kick_fd, .events = POLLIN};
+	struct pollfd p = {.events = POLLIN};
 
 	if (now_ms == d->looked_ms)
 		return;
@@ -195,6 +195,7 @@ static void look(struct rdev *d, uint32_t now_ms)
 		take_connection(d);
 	else if (amp_vhost_be_readable(&d->be))
 		return;
+	p.fd = d->be.q[Q_OUT].kick_fd; /* not the one from before a request has changed it */
 	if (!d->kicked && d->running && p.fd >= 0 && poll(&p, 1, 0) > 0)
 		kicked(d, Q_OUT);
 }
