@@ -121,6 +121,19 @@ def peer_dies():
 
 
 @cleaned
+def last_words():
+    """the other side is killed, and it is a write that finds out: what had come is read nevertheless"""
+    with Wire() as w:
+        a = inside("parting", 904, link=w.host, stdin=subprocess.PIPE).wait_for("ready")
+        b = inside("left_behind", 2, 904, link=w.guest, stdin=subprocess.PIPE).wait_for("up")
+        a.wait_for("sent")
+        a.kill()
+        b.proc.stdin.write(b"\n")
+        b.proc.stdin.flush()
+        b.end()
+
+
+@cleaned
 def socat_to_firmware():
     """socat SOCKET-CONNECT to hosted vsock_echo, half-closed at the end, which then ends at once"""
     for _ in range(4):

@@ -345,6 +345,43 @@ def case_abandoned():
         eq(drain(s), (4, hashlib.sha256(b"mine").hexdigest()))
 
 
+def case_parting(port):
+    """sends what fills the other's descriptor and more, and waits to be killed"""
+    ls = listener(int(port))
+    say("ready")
+    s, _ = ls.accept()
+    s.sendall(block(7, 300000))
+    buf = bytearray(4)
+    while fcntl.ioctl(s.fileno(), termios.TIOCOUTQ, buf) == 0 and struct.unpack("i", buf)[0]:
+        select.select([], [], [], 0.01)
+    say("sent")
+    sys.stdin.read()
+
+
+def case_left_behind(cid, port):
+    """its peer dies; it writes first, and reads then"""
+    c = socket.socket(VSOCK, socket.SOCK_STREAM)
+    c.connect((int(cid), int(port)))
+    say("up")
+    sys.stdin.readline()
+    deadline = time.monotonic() + 20
+    try:
+        while time.monotonic() < deadline:
+            c.send(b"x")
+            select.select([], [], [], 0.01)
+        raise AssertionError("its peer lives")
+    except BrokenPipeError:
+        pass
+    got = b""
+    try:
+        while data := c.recv(65536):
+            got += data
+        raise AssertionError(f"an end in good order, after {len(got)} bytes")
+    except ConnectionResetError:
+        eq(len(got), 300000)
+        eq(got, block(7, 300000))
+
+
 def case_interrupted():
     """signals without end: connect() that does not block is not interrupted"""
     signal.signal(signal.SIGALRM, lambda *_: None)
