@@ -10,7 +10,8 @@
 
 #include "run_msg.h"
 
-#define AMP_RUN_ENTRIES 1024 /* sockets: more than the library has */
+#define AMP_RUN_ENTRIES	  1024 /* sockets: more than the library has */
+#define AMP_RUN_STRANGERS 1024 /* silent connections of other users */
 
 enum entry_state {
 	ENTRY_NEW,	  /* neither connected nor listening */
@@ -56,7 +57,8 @@ extern struct amp_run {
 	unsigned in_hand; /* programs' descriptors that are not closed here yet */
 	uint64_t nonce;
 	uint64_t token[2];
-	int fd_max; /* of a pair; the rest is for requests. Constant */
+	int fd_max;	       /* of a pair; the rest is for requests. Constant */
+	unsigned stranger_max; /* constant, 1 to AMP_RUN_STRANGERS */
 	bool offload;
 } amp_run;
 

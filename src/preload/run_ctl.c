@@ -26,7 +26,6 @@
 #include "run_start.h"
 
 #define STACK_LEN (256u << 10)
-#define STRANGERS 64 /* connections of other users that are silent */
 
 /* A request being served. */
 struct job {
@@ -461,9 +460,16 @@ static void reply(struct job *j)
 /*
  * Anybody on this machine can connect, and tie up a thread by saying nothing: of other users'
  * connections the oldest silent one gives way. (A daemon of root's that has become another
- * user is no stranger, but it does not wait before it speaks either.)
+ * user looks like one, but what it asks is there at once, read or not.)
  */
-static struct job *strangers[STRANGERS]; /* amp_run.lock */
+static struct job *strangers[AMP_RUN_STRANGERS]; /* amp_run.lock */
+
+static bool silent(const struct job *j)
+{
+	struct pollfd p = {.fd = j->conn, .events = POLLIN};
+
+	return poll(&p, 1, 0) == 0;
+}
 
 static void stranger_came(struct job *j)
 {
@@ -475,9 +481,9 @@ static void stranger_came(struct job *j)
 	if (getsockopt(j->conn, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 &&
 	    who.uid == geteuid())
 		return;
-	i = next++ % STRANGERS;
+	i = next++ % amp_run.stranger_max;
 	pthread_mutex_lock(&amp_run.lock);
-	if (strangers[i])
+	if (strangers[i] && silent(strangers[i]))
 		shutdown(strangers[i]->conn, SHUT_RDWR); /* its thread sees the end */
 	strangers[i] = j;
 	j->place = (int)i;
