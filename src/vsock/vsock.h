@@ -173,7 +173,7 @@ struct amp_vsock {
 	bool loop_busy; /* loop_buf is reserved */
 	bool seqpacket; /* VIRTIO_VSOCK_F_SEQPACKET negotiated */
 	uint8_t stray_len, stray_head;
-	bool said; /* owner: why was logged, once in a life of the link */
+	bool said;	    /* owner: why was logged, once in a life of the link */
 	uint32_t local_cid; /* mine */
 	uint32_t peer_cid;  /* device side: what src_cid must be; driver side: 0, any */
 	struct amp_vsock_conn **hash; /* hash_len heads, zeroed by init */

@@ -41,7 +41,7 @@ static struct {
 	struct amp_iov iov[8];
 	struct amp_vsock_conn conn;
 	struct amp_vsock_conn mute; /* asked for at port 2, never answered */
-	unsigned seen; /* events of conn */
+	unsigned seen;		    /* events of conn */
 	uint32_t got;
 	uint32_t alloc;	  /* 0: 4096 */
 	bool kernel;	  /* keeps what comes unread, and charges packets as Linux does */
