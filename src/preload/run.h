@@ -15,7 +15,6 @@
 
 enum entry_state {
 	ENTRY_NEW,	  /* neither connected nor listening */
-	ENTRY_PREPARED,	  /* the program stuffs its descriptor and will connect() */
 	ENTRY_CONNECTING, /* O_NONBLOCK: the pump waits for the outcome */
 	ENTRY_WAITING,	  /* a request's thread does: the pump keeps off */
 	ENTRY_OPEN,	  /* bytes go both ways; datagram sockets always */

@@ -129,7 +129,7 @@ def orphans():
 @cleaned
 def strangers():
     """who has not the token gets no answer; nonsense does no harm"""
-    CLOSED, GETADDRINFO = 8, 15  # enum amp_run_op
+    CLOSED, GETADDRINFO = 7, 14  # enum amp_run_op
     import struct
     p = run("sh", "-c", "echo $AMPSOCK_RUN; read x; python3 -c 'import socket; print(socket.socket(40))'",
             stdin=subprocess.PIPE)
