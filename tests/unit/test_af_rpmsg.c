@@ -1591,7 +1591,11 @@ static void test_hold_few(void **state)
 				break;
 			amp_poll_links();
 		}
-		if (n > 1) { /* one that does not read takes nothing from another */
+		/*
+		 * One that does not read takes nothing from another: who waits gets it straight,
+		 * and without that (AMPSOCK_FAST 0) one must be left to be held.
+		 */
+		if (n > (AMPSOCK_FAST ? 1 : 3)) {
 			assert_int_equal(sent, 3 * HOST_NUM);
 			assert_int_equal(host_send(501, local_addr(t), "y", 1), 0);
 			assert_int_equal(amp_recv(t, &c, 1, 0), 1);
