@@ -18,6 +18,7 @@ void amp_rstream_told(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx)
 	rs->vs.stats.rx_packets++;
 	if (rx->len == AMP_RSTREAM_ROOM) {
 		amp_copy(&m, rx->data, sizeof(m));
+		amp_rstream_read();
 		word = amp_le32(&m.hdr);
 		rest = amp_le32(&m.s.version) & ~0x100u; /* gone: 0 or 1; reserved: 0 */
 	}
