@@ -219,7 +219,8 @@ int accept4(int fd, struct sockaddr *__restrict addr, socklen_t *__restrict len,
  * EALREADY, EISCONN, ECONNREFUSED (nobody listens, on every family), ETIMEDOUT, ENETUNREACH
  * (no way there, no link), ENETDOWN (AF_INET: no proxy there), EOPNOTSUPP (listening),
  * EHOSTUNREACH, EACCES (the proxy's rules), EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL,
- * ENOBUFS (pools, limits of the proxy). POSIX.1-2017.
+ * ENOBUFS (pools, limits of the proxy), ECONNABORTED (another thread's shutdown() gave it up).
+ * POSIX.1-2017.
  */
 int connect(int fd, const struct sockaddr *addr, socklen_t len);
 
