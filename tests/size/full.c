@@ -41,7 +41,12 @@ const volatile any_fn every[] = {
 	F(ppoll),	  F(LINK),	     F(amp_link_callback),
 	F(amp_link_wait), F(amp_reserve),    F(amp_commit),
 	F(amp_borrow),	  F(amp_give_back),  F(amp_poll_links),
-	F(amp_stats_get), F(amp_log_hook),
+	F(amp_stats_get), F(amp_log_hook),   F(sockatmark),
+	F(if_nameindex),  F(if_freenameindex), F(inet_addr),
+	F(inet_aton),	  F(inet_ntoa),	     F(getprotobyname),
+	F(getprotobynumber), F(getprotoent), F(getservbyname),
+	F(getservbyport), F(getservent),     F(gethostent),
+	F(getnetbyname),  F(getnetent),
 };
 
 int main(void)
