@@ -25,13 +25,13 @@ CLANG = ["clang", "-std=c11", "--target=arm-none-eabi", "-mthumb", "-ffreestandi
 LINK = ["-nostartfiles", "-Wl,--gc-sections", "-Wl,--no-warn-rwx-segments", "-T", "board.ld",
 	"-Wl,--defsym=end=__stack_top"]
 RPMSG = ["-DAMPSOCK_VSOCK=0", "-DAMPSOCK_RPMSG=1", "-DAMPSOCK_VQ_DRIVER=0", "-DAMPSOCK_VQ_DEVICE=1"]
-# name, flags
+INET = ["http_get", "http_server", "udp_echo"]
+# name, flags, examples
 CONFIGS = [
-	("vsock on a Cortex-M4", ["-mcpu=cortex-m4"]),
-	("rpmsg on a Cortex-M3", ["-mcpu=cortex-m3"] + RPMSG),
+	("vsock on a Cortex-M4", ["-mcpu=cortex-m4"], INET + ["vsock_echo"]),
+	("rpmsg on a Cortex-M3", ["-mcpu=cortex-m3"] + RPMSG, INET + ["rpmsg_echo", "rpmsg_stream", "rpmsg_dgram"]),
 ]
 LIBC = [("newlib", ["--specs=nosys.specs"]), ("picolibc", ["--specs=picolibc.specs"])]
-EXAMPLES = ["http_get", "http_server", "udp_echo"]
 
 failed = 0
 count = 0
@@ -84,7 +84,7 @@ def put(where, name, text):
 
 def one(build, config, libc):
 	"""Compile the library once, link every example with it: [(example, what went wrong)]."""
-	_, flags = config
+	_, flags, examples = config
 	results = []
 	with tempfile.TemporaryDirectory(prefix="ampsock-") as where:
 		for f in ("ampsock.c", "ampsock.h"):
@@ -95,7 +95,7 @@ def one(build, config, libc):
 		problem = ""
 		for opt in ("-O2", "-Os"):
 			problem += run(GCC + [opt] + WARN + flags + libc[1] + ["-c", "ampsock.c"], where)
-		for example in EXAMPLES:
+		for example in examples:
 			put(where, "example.c", without_our_headers(read("examples/%s.c" % example)))
 			results.append((example, problem or run(GCC + ["-Os"] + WARN + flags + libc[1] + LINK +
 				["ampsock.o", "example.c", "board.c", "console.c", "-o", "a.elf"], where)))
@@ -132,7 +132,7 @@ def main():
 		for (c, l), results in zip(jobs, pool.map(lambda j: one(build, *j), jobs)):
 			for example, problem in results:
 				report("%s, %s: %s from the two files alone" % (c[0], l[0], example), problem)
-	for name, flags in CONFIGS:
+	for name, flags, _ in CONFIGS:
 		report("%s: clang" % name, run(CLANG + WARN + flags +
 		       ["-fsyntax-only", os.path.join(build, "ampsock.c")], ROOT))
 	for name, flags, board in (("vsock", ["-mcpu=cortex-m4", "-DAMPSOCK_WHY=1"], "qemu-virt-arm"),

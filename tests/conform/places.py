@@ -223,6 +223,20 @@ def proxied(*ours):
     return place
 
 
+def remote_proxied(ours):
+    """ours: the role that is an rpmsg remote of the proxy; the other is Linux's own."""
+    def place(s):
+        path = s.path("core")
+        p = s.proxy(*ALLOW, links=[f"rpmsg-shm:{path}.shm,bell=unix:{path}.bell,name=g"])
+        back = "b" if ours == "a" else "a"
+        up = {ours: program(s, "ours", ours, env={"AMPSOCK_LINK": f"rpmsg-remote:{path}.shm,{path}.bell"}),
+              back: program(s, "linux", back)}
+        p.log("link g: remote attached")  # no AF_INET before: ENETUNREACH
+        return up
+    place.__doc__ = f"{ours} is an rpmsg remote of the proxy, the other on Linux's own"
+    return place
+
+
 NATIVE = ["unix-stream", "unix-seqpacket", "unix-dgram", "inet-stream", "inet-dgram", "inet6-stream", "inet6-dgram"]
 VSOCK = ["vsock-stream", "vsock-seqpacket"]
 RPMSG = ["rpmsg-stream", "rpmsg-seqpacket", "rpmsg-dgram"]
@@ -240,6 +254,8 @@ PLACES = {
     "host+remote": (rpmsg("b"), RPMSG),
     "proxy+linux": (proxied("a"), INET),
     "linux+proxy": (proxied("b"), INET),
+    "remote+linux": (remote_proxied("a"), INET),
+    "linux+remote": (remote_proxied("b"), INET),
     "remote+host-tsan": (rpmsg_one("tsan"), RPMSG),
     "proxy-tsan": (proxied_one("tsan"), ["inet-stream", "inet-dgram"]),
     "proxy+proxy": (proxied("a", "b"), ["inet-stream", "inet-dgram"]),

@@ -5,7 +5,7 @@
 import errno
 
 from guest import (ANY_CID, DGRAM, IN, MSG_EOR, OUT, RPMSG, SEQPACKET, STREAM, VSOCK, Guest, fails, links, main,
-                   path_of, test)
+                   path_of, pattern, test)
 from harness import Proxy, eq
 
 MIB = 1 << 20
@@ -120,17 +120,52 @@ def killed():
     eq(t.recvall(5), b"again")
 
 
-@test
-def remotes():
-    """two rpmsg remotes, joined: bulk both ways at once, raw messages, discovery, the end of one"""
-    def args(p):
-        return [x for n in "ab" for x in
-                ("--link", f"rpmsg-shm:{p.dir.name}/{n}.shm,bell=unix:{p.dir.name}/{n}.bell,name={n}")] + \
-            ["--join", "a,b"]
-    p = Proxy(args=args)
+def remotes_of(more=("", "")):
+    """Two rpmsg remotes, joined; more: of their links."""
+    p = Proxy(args=lambda p: [x for n, m in zip("ab", more) for x in
+                              ("--link", f"rpmsg-shm:{p.dir.name}/{n}.shm,bell=unix:{p.dir.name}/{n}.bell,name={n}{m}")] +
+              ["--join", "a,b"])
 
     def remote(n):
         return Guest(f"rpmsg-remote:{p.dir.name}/{n}.shm,{p.dir.name}/{n}.bell")
+    return p, remote
+
+
+@test
+def large():
+    """buffers of 2 KiB and 16 KiB, one size a link: messages of every length, longer ones are EMSGSIZE, a stream"""
+    for size in (2048, 16384):
+        most = size - 16
+        _, remote = remotes_of([f",buffer={size}"] * 2)
+        a, b = remote("a"), remote("b")
+        raw = b.socket(RPMSG, SEQPACKET).bind((0, ANY, "raw")).listen()
+        c = a.socket(RPMSG, SEQPACKET)
+        c.connect((0, ANY, "raw"))
+        c.send(b"first")
+        d, _ = raw.accept()
+        eq(d.recv(), b"first")
+        for x, y in ((c, d), (d, c)):
+            for n in (496, 497, most - 1, most):
+                x.send(pattern(n, n))
+                eq(y.recv(), pattern(n, n))
+            fails(errno.EMSGSIZE, x.send, bytes(most + 1))
+        lis = b.socket(RPMSG, STREAM).bind((0, ANY, "bulk")).listen()
+        later = lis.go_accept()
+        s = a.socket(RPMSG, STREAM)
+        s.connect((0, ANY, "bulk"))
+        t, _ = lis.accept(later=later)
+        laters = [t.drain(2 * MIB, 1), s.drain(2 * MIB, 2), s.pump(2 * MIB, 1), t.pump(2 * MIB, 2)]
+        for later in laters:
+            later.get(100)
+        eq([z.words for z in laters[:2]], [[str(2 * MIB), "-1"]] * 2)
+        a.stop()
+        b.stop()
+
+
+@test
+def remotes():
+    """two rpmsg remotes, joined: bulk both ways at once, raw messages, discovery, the end of one"""
+    _, remote = remotes_of()
     a, b = remote("a"), remote("b")
 
     def listener(g, kind, text):

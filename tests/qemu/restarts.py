@@ -133,9 +133,9 @@ class Rig:
 		with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
 			s.settimeout(0.1)
 			s.connect(("127.0.0.1", self.raw))
+			data = random.randbytes(100)  # one for all tries: an echo that is late is an echo
 			while time.monotonic() < end:
 				self.pump()
-				data = random.randbytes(100)
 				try:
 					s.send(data)
 					if s.recv(1000) == data:

@@ -356,11 +356,44 @@ def measure(name, cfg, build):
 		     "dynamic": graph.dynamic, "own": graph.own}
 
 
+# What a room's bytes are spent on: said where a configuration misses its budget.
+SPENT_ON = {
+	"socket": "blocking, time-outs, poll, descriptors, receive rings, errno",
+	"posix": "the POSIX names",
+	"af_inet": "session, control requests, the offload protocol's headers",
+	"af_rpmsg": "bus, name service, raw messages with hold limits, stream headers, links and restarts",
+	"vsock": "connection states, credit, half-close, what is owed; rpmsg's streams have them too",
+	"virtio": "rings with every index, id, address and length checked; table and epochs, or mmio",
+	"port": "waiting without a lost wake-up, the clock",
+	"wire": "headers",
+}
+
+
+def missed(result, modules):
+	"""Lines that say which budget is missed, by how much, and for text by which rooms and for what."""
+	lines = []
+	for key, budget in result["budget"].items():
+		if result[key] <= budget:
+			continue
+		lines.append("missed: %s %d of %d" % (key, result[key], budget))
+		if key != "text":
+			continue
+		rooms = {}
+		for module, m in modules.items():
+			room = module.split("/")[0]
+			rooms[room] = rooms.get(room, 0) + m["text"] + m["data"]
+		lines += ["  %6d %-9s %s" % (n, room, SPENT_ON.get(room, "compiler helpers"))
+			  for room, n in sorted(rooms.items(), key=lambda x: -x[1]) if n]
+	return lines
+
+
 def show(result, modules, stack):
 	print("\n%s" % result["config"])
 	print("  %-34s %7s %7s %7s" % ("module", "text", "data", "bss"))
 	for module, m in sorted(modules.items(), key=lambda x: -x[1]["text"] - x[1]["data"]):
 		print("  %-34s %7d %7d %7d" % (module, m["text"], m["data"], m["bss"]))
+	for line in missed(result, modules):
+		print("  " + line)
 	print("  deepest path:")
 	for f in stack["path"]:
 		print("    %4d %s" % (stack["own"].get(f, FOREIGN_STACK), f.replace("src/", "")))
