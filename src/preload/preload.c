@@ -191,8 +191,9 @@ static bool trusted(int s)
 	       (who.uid == 0 || who.uid == geteuid() || who.uid == getuid());
 }
 
+/* give: a descriptor that goes with the request, or -1. */
 static int exchange(int s, struct amp_run_req *q, const void *data, size_t len,
-		    struct amp_run_rep *rep, int *fd)
+		    struct amp_run_rep *rep, int *fd, int give)
 {
 	union {
 		struct cmsghdr h;
@@ -208,6 +209,15 @@ static int exchange(int s, struct amp_run_req *q, const void *data, size_t len,
 	q->token[0] = token[0];
 	q->token[1] = token[1];
 	q->data_len = (uint32_t)len;
+	if (give >= 0) {
+		memset(&control, 0, sizeof(control));
+		control.h.cmsg_level = SOL_SOCKET;
+		control.h.cmsg_type = SCM_RIGHTS;
+		control.h.cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(&control.h), &give, sizeof(int));
+		m.msg_control = &control;
+		m.msg_controllen = sizeof(control);
+	}
 	while ((r = REAL(connect)(s, (struct sockaddr *)&door, door_len)) < 0 && errno == EINTR)
 		;
 	if (r < 0)
@@ -238,8 +248,8 @@ static int exchange(int s, struct amp_run_req *q, const void *data, size_t len,
 	return rep->ret;
 }
 
-int preload_ask(struct amp_run_req *q, const void *data, size_t len, struct amp_run_rep *rep,
-		int *fd)
+static int ask(struct amp_run_req *q, const void *data, size_t len, struct amp_run_rep *rep,
+	       int *fd, int give)
 {
 	struct amp_run_rep own;
 	int r, s;
@@ -251,10 +261,21 @@ int preload_ask(struct amp_run_req *q, const void *data, size_t len, struct amp_
 	s = REAL(socket)(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (s < 0)
 		return -errno;
-	r = exchange(s, q, data, len, rep ? rep : &own, fd);
+	r = exchange(s, q, data, len, rep ? rep : &own, fd, give);
 	preload_forget(s); /* before: then the number may be another thread's */
 	REAL(close)(s);
 	return r;
+}
+
+int preload_ask(struct amp_run_req *q, const void *data, size_t len, struct amp_run_rep *rep,
+		int *fd)
+{
+	return ask(q, data, len, rep, fd, -1);
+}
+
+int preload_ask_giving(struct amp_run_req *q, const void *data, size_t len, int give)
+{
+	return ask(q, data, len, NULL, NULL, give);
 }
 
 int preload_ask_fd(uint32_t op, const struct preload_fd *p, int a0, int a1)

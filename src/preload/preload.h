@@ -68,6 +68,8 @@ bool preload_takes(int domain, int type);
  */
 int preload_ask(struct amp_run_req *q, const void *data, size_t len, struct amp_run_rep *rep,
 		int *fd);
+/* The same, with a descriptor for ampsock-run. */
+int preload_ask_giving(struct amp_run_req *q, const void *data, size_t len, int give);
 /* The same, of a descriptor and with few words. */
 int preload_ask_fd(uint32_t op, const struct preload_fd *p, int a0, int a1);
 

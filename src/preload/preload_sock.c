@@ -2,7 +2,6 @@
 /* libampsock-preload.so: the calls that make, name and connect sockets. */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -109,32 +108,6 @@ static int renew(int fd, struct preload_fd *p)
 	return r;
 }
 
-static bool writable(int fd)
-{
-	struct pollfd p = {.fd = fd, .events = POLLOUT};
-
-	return REAL(poll)(&p, 1, 0) > 0 && (p.revents & POLLOUT);
-}
-
-/*
- * Until it is connected the descriptor must not be writable. So it is stuffed: with bytes, or
- * messages, that ampsock-run throws away when the time has come. How many, or -errno.
- */
-static int stuff(int fd, int type)
-{
-	static const char junk[16384];
-	int done = 0;
-
-	while (writable(fd)) {
-		ssize_t n = REAL(send)(fd, junk, sizeof(junk), MSG_DONTWAIT | MSG_NOSIGNAL);
-
-		if (n < 0)
-			return errno == EAGAIN ? done : -errno;
-		done += type == SOCK_STREAM ? (int)n : 1;
-	}
-	return done;
-}
-
 static int connect_now(int fd, struct preload_fd *p, const struct sockaddr *addr, socklen_t len)
 {
 	struct amp_run_req q = {.op = AMP_RUN_CONNECT, .id = p->id};
@@ -151,17 +124,12 @@ static int connect_later(int fd, struct preload_fd *p, const struct sockaddr *ad
 			 socklen_t len)
 {
 	struct amp_run_req q = {.op = AMP_RUN_CONNECT, .id = p->id, .a = {1}};
-	int r = preload_ask_fd(AMP_RUN_PREPARE, p, 0, 0);
+	int r = preload_ask_giving(&q, addr, len, fd);
 
-	if (r == -ESTALE) {
-		r = renew(fd, p);
-		if (r == 0)
-			r = preload_ask_fd(AMP_RUN_PREPARE, p, 0, 0);
-	}
-	if (r)
-		return r < 0 ? r : 0;
-	q.a[1] = stuff(fd, p->type);
-	return preload_ask(&q, addr, len, NULL, NULL);
+	if (r != -ESTALE)
+		return r;
+	r = renew(fd, p);
+	return r ? r : preload_ask_giving(&q, addr, len, fd);
 }
 
 EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)

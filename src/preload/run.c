@@ -19,7 +19,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -38,7 +37,7 @@
 #include "run_start.h"
 
 #define LINGER_S	 10
-#define FDS_FOR_REQUESTS 64 /* at most half: see more_descriptors() */
+#define FDS_FOR_REQUESTS 64 /* see share_descriptors() */
 
 static struct {
 	pid_t child;
@@ -257,12 +256,23 @@ static void more_descriptors(void)
 		l.rlim_cur = l.rlim_max < 8192 ? l.rlim_max : 8192;
 		setrlimit(RLIMIT_NOFILE, &l);
 	}
-	/* sockets may not take the last ones: then no request could be served, not even one that
-	 * closes some, and nobody could find out that a program has closed its end */
-	amp_run.fd_max =
-		getrlimit(RLIMIT_NOFILE, &l) || l.rlim_cur > INT_MAX ? 8192 : (int)l.rlim_cur;
-	amp_run.fd_max -=
-		amp_run.fd_max / 2 < FDS_FOR_REQUESTS ? amp_run.fd_max / 2 : FDS_FOR_REQUESTS;
+}
+
+/*
+ * Sockets may not take the last ones, nor may strangers: no request could be served then, not
+ * even one that closes some, and nobody could find out that a program has closed its end.
+ */
+static void share_descriptors(void)
+{
+	struct rlimit l;
+	int all = 8192, keep;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < 8192)
+		all = (int)l.rlim_cur;
+	keep = all / 8 < AMP_RUN_STRANGERS ? all / 8 : AMP_RUN_STRANGERS;
+	amp_run.stranger_max = keep > 0 ? (unsigned)keep : 1;
+	keep += FDS_FOR_REQUESTS;
+	amp_run.fd_max = all - (keep < all / 2 ? keep : all / 2);
 }
 
 static int parse(int argc, char **argv, int *linger_s)
@@ -328,6 +338,7 @@ int main(int argc, char **argv)
 		return RUN_EXIT_NOT_RUN;
 	keep_off_stdio();
 	more_descriptors();
+	share_descriptors();
 	sigs = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	r = sigs < 0 ? -errno : pump_start();
 	if (r == 0)

@@ -10,11 +10,11 @@
 
 #include "run_msg.h"
 
-#define AMP_RUN_ENTRIES 1024 /* sockets: more than the library has */
+#define AMP_RUN_ENTRIES	  1024 /* sockets: more than the library has */
+#define AMP_RUN_STRANGERS 1024 /* silent connections of other users */
 
 enum entry_state {
 	ENTRY_NEW,	  /* neither connected nor listening */
-	ENTRY_PREPARED,	  /* the program stuffs its descriptor and will connect() */
 	ENTRY_CONNECTING, /* O_NONBLOCK: the pump waits for the outcome */
 	ENTRY_WAITING,	  /* a request's thread does: the pump keeps off */
 	ENTRY_OPEN,	  /* bytes go both ways; datagram sockets always */
@@ -56,7 +56,8 @@ extern struct amp_run {
 	unsigned in_hand; /* programs' descriptors that are not closed here yet */
 	uint64_t nonce;
 	uint64_t token[2];
-	int fd_max; /* of a pair; the rest is for requests. Constant */
+	int fd_max;	       /* of a pair; the rest is for requests. Constant */
+	unsigned stranger_max; /* constant, 1 to AMP_RUN_STRANGERS */
 	bool offload;
 } amp_run;
 

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -26,12 +27,12 @@
 #include "run_start.h"
 
 #define STACK_LEN (256u << 10)
-#define STRANGERS 64 /* connections of other users that are silent */
 
 /* A request being served. */
 struct job {
 	int conn;
 	int fd;	   /* goes back with the reply; -1: none */
+	int given; /* came with the request; -1: none */
 	int place; /* in strangers[]; -1: none */
 	struct amp_run_req req;
 	struct amp_run_rep rep;
@@ -114,10 +115,7 @@ static int may_connect(struct entry *e)
 	if (e->err && e->state == ENTRY_FAILED) {
 		r = -e->err;
 		e->err = 0;
-	} else if (e->state == ENTRY_FAILED || e->state == ENTRY_PREPARED) {
-		/* PREPARED: an attempt that ended before it began; nobody has counted what it
-		 * stuffed the descriptor with, and the peer must not get that */
-		e->state = ENTRY_FAILED;
+	} else if (e->state == ENTRY_FAILED) {
 		r = -ESTALE;
 	} else if (e->state == ENTRY_OPEN && e->told) {
 		e->told = false;
@@ -132,16 +130,32 @@ static int may_connect(struct entry *e)
 	return r;
 }
 
-static int do_prepare(struct entry *e)
-{
-	int r;
+#define JUNK_LEN 16384
+#define JUNK_MAX 256 /* pieces: more than any descriptor of ours takes */
 
-	pthread_mutex_lock(&amp_run.lock);
-	r = may_connect(e);
-	if (r == 0)
-		e->state = ENTRY_PREPARED;
-	pthread_mutex_unlock(&amp_run.lock);
-	return r;
+/*
+ * Until it is connected the program's descriptor must not be writable. So it is stuffed, with
+ * bytes or messages that are thrown away when the time has come. Done here, through the program's
+ * own end, which came with the request: then it begins with connect() and no sooner, whatever
+ * other threads of the program do. Lock held.
+ */
+static int stuff(struct entry *e, int fd)
+{
+	static const char junk[JUNK_LEN];
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || st.st_ino != e->ino)
+		return -EALREADY; /* not its end: another thread's renew() has replaced it */
+	e->junk = 0;
+	for (unsigned i = 0; i < JUNK_MAX && poll(&p, 1, 0) > 0 && (p.revents & POLLOUT); i++) {
+		ssize_t n = send(fd, junk, sizeof(junk), MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n < 0)
+			break;
+		e->junk += e->type == SOCK_STREAM ? (size_t)n : 1;
+	}
+	return 0;
 }
 
 static const struct sockaddr *address(const struct job *j)
@@ -166,7 +180,6 @@ static int connect_at_once(struct entry *e, struct job *j)
 	int r = result(amp_connect(e->amp, address(j), j->req.data_len));
 
 	pthread_mutex_lock(&amp_run.lock);
-	e->junk = j->req.a[1] > 0 ? (size_t)j->req.a[1] : 0;
 	e->told = r == -EINPROGRESS;
 	/* the pump takes the stuffing away in each case, and finds out what is to be told */
 	if (r == 0 || r == -EINPROGRESS) {
@@ -193,10 +206,9 @@ static int do_connect(struct entry *e, struct job *j)
 	if (e->type == SOCK_DGRAM)
 		return result(amp_connect(e->amp, address(j), j->req.data_len));
 	pthread_mutex_lock(&amp_run.lock);
-	if (waits)
-		r = may_connect(e);
-	else if (e->state != ENTRY_PREPARED)
-		r = -EINVAL;
+	r = may_connect(e);
+	if (r == 0 && !waits)
+		r = stuff(e, j->given);
 	if (r == 0) {
 		e->state = ENTRY_WAITING;
 		pump_poke(e); /* it may have hung up meanwhile: give_up() */
@@ -244,9 +256,7 @@ static int do_connected(struct entry *e)
 	int r;
 
 	pthread_mutex_lock(&amp_run.lock);
-	r = e->state == ENTRY_NEW || e->state == ENTRY_PREPARED || e->state == ENTRY_LISTEN
-		    ? -ENOTCONN
-		    : 0;
+	r = e->state == ENTRY_NEW || e->state == ENTRY_LISTEN ? -ENOTCONN : 0;
 	pthread_mutex_unlock(&amp_run.lock);
 	return r;
 }
@@ -372,8 +382,6 @@ static int with_entry(struct entry *e, struct job *j)
 		return result(amp_bind(e->amp, address(j), j->req.data_len));
 	case AMP_RUN_LISTEN:
 		return do_listen(e, j);
-	case AMP_RUN_PREPARE:
-		return do_prepare(e);
 	case AMP_RUN_CONNECT:
 		return do_connect(e, j);
 	case AMP_RUN_RENEW:
@@ -421,8 +429,23 @@ static int serve(struct job *j)
 
 static bool take_request(struct job *j)
 {
-	ssize_t n = recv(j->conn, &j->req, sizeof(j->req), 0);
+	union {
+		struct cmsghdr h;
+		uint8_t room[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec iov = {.iov_base = &j->req, .iov_len = sizeof(j->req)};
+	struct msghdr m = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen =
+			CMSG_LEN(sizeof(int)), /* for one, not what SPACE has room for */
+	};
+	ssize_t n = recvmsg(j->conn, &m, MSG_CMSG_CLOEXEC);
 
+	if (n >= 0 && m.msg_controllen >= CMSG_LEN(sizeof(int)) &&
+	    control.h.cmsg_level == SOL_SOCKET && control.h.cmsg_type == SCM_RIGHTS)
+		memcpy(&j->given, CMSG_DATA(&control.h), sizeof(j->given));
 	return n >= (ssize_t)AMP_RUN_HEAD(j->req) && j->req.data_len <= sizeof(j->req.data) &&
 	       (size_t)n == AMP_RUN_HEAD(j->req) + j->req.data_len &&
 	       j->req.token[0] == amp_run.token[0] && j->req.token[1] == amp_run.token[1];
@@ -461,9 +484,16 @@ static void reply(struct job *j)
 /*
  * Anybody on this machine can connect, and tie up a thread by saying nothing: of other users'
  * connections the oldest silent one gives way. (A daemon of root's that has become another
- * user is no stranger, but it does not wait before it speaks either.)
+ * user looks like one, but what it asks is there at once, read or not.)
  */
-static struct job *strangers[STRANGERS]; /* amp_run.lock */
+static struct job *strangers[AMP_RUN_STRANGERS]; /* amp_run.lock */
+
+static bool silent(const struct job *j)
+{
+	struct pollfd p = {.fd = j->conn, .events = POLLIN};
+
+	return poll(&p, 1, 0) == 0;
+}
 
 static void stranger_came(struct job *j)
 {
@@ -475,9 +505,9 @@ static void stranger_came(struct job *j)
 	if (getsockopt(j->conn, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 &&
 	    who.uid == geteuid())
 		return;
-	i = next++ % STRANGERS;
+	i = next++ % amp_run.stranger_max;
 	pthread_mutex_lock(&amp_run.lock);
-	if (strangers[i])
+	if (strangers[i] && silent(strangers[i]))
 		shutdown(strangers[i]->conn, SHUT_RDWR); /* its thread sees the end */
 	strangers[i] = j;
 	j->place = (int)i;
@@ -501,10 +531,12 @@ static void *job_thread(void *arg)
 	bool good = take_request(j);
 
 	stranger_known(j);
-	if (good) {
+	if (good)
 		j->rep.ret = serve(j);
+	if (j->given >= 0)
+		close(j->given); /* first: the program may close its own now, and then it is over */
+	if (good)
 		reply(j);
-	}
 	close(j->conn);
 	free(j);
 	return NULL;
@@ -531,7 +563,7 @@ void ctl_accept(int door)
 	if (j) {
 		j->conn = conn;
 		j->fd = -1;
-		j->place = -1;
+		j->given = j->place = -1;
 		stranger_came(j);
 	}
 	if (!j || pthread_create(&t, &attr, job_thread, j)) {

@@ -40,6 +40,14 @@ static void deafen(struct entry *e)
 	shutdown(e->k, SHUT_RD);
 }
 
+/* It is over, as sending has found out. What has come is still to be read, and then the reason. */
+static void cut(struct entry *e, int err)
+{
+	if (!e->err)
+		e->err = err;
+	deafen(e);
+}
+
 /* The program sends no more. */
 static void program_ended(struct entry *e)
 {
@@ -95,7 +103,7 @@ static size_t stream_out(struct entry *e)
 			else if (errno == EPIPE)
 				deafen(e);
 			else
-				reset(e, errno);
+				cut(e, errno);
 			break;
 		}
 		n = readv(e->k, iov, cnt);
@@ -257,7 +265,7 @@ static size_t messages_out(struct entry *e)
 			} else if (errno == EPIPE) {
 				deafen(e);
 			} else {
-				reset(e, errno);
+				cut(e, errno);
 			}
 		}
 		drop(e->k);

@@ -34,8 +34,7 @@ enum amp_run_op {
 	AMP_RUN_SOCKET = 1, /* a: domain, type, protocol. Back: a descriptor */
 	AMP_RUN_BIND,	    /* data: address */
 	AMP_RUN_LISTEN,	    /* a: backlog */
-	AMP_RUN_PREPARE,   /* before CONNECT of a socket that does not block: may it? -ESTALE */
-	AMP_RUN_CONNECT,   /* a: does not block, length of the stuffing. data: address */
+	AMP_RUN_CONNECT,   /* a: does not block. data: address; with it the descriptor, if so */
 	AMP_RUN_RENEW,	   /* after -ESTALE: the descriptor is used up. Back: another */
 	AMP_RUN_CONNECTED, /* or on the way to it? -ENOTCONN */
 	AMP_RUN_CLOSED, /* a descriptor was: if it was the last, what it was bound to is free on return */

@@ -25,6 +25,7 @@ alone("ends", "half-close, EPIPE, a reset told once")
 alone("messages", "seqpacket: boundaries, truncation, EMSGSIZE")
 alone("fds", "dup, fcntl, FIONREAD, readv, sendfile, splice")
 alone("abandoned", "a connect() that came to nothing before it began leaves no bytes for the peer")
+alone("crowd", "threads that connect() the same socket at once: one connection, no foreign bytes")
 alone("interrupted", "signals without end: connect() that does not block is not interrupted")
 alone("numbers", "what a number was, seen by nobody, does not cling to its next owner")
 alone("vforked", "what a child does with its descriptors before exec is not true of its parent's")
@@ -118,6 +119,19 @@ def peer_dies():
         c.end()
         b.end()
         eq(b.lines[-1], "back again")
+
+
+@cleaned
+def last_words():
+    """the other side is killed, and it is a write that finds out: what had come is read nevertheless"""
+    with Wire() as w:
+        a = inside("parting", 904, link=w.host, stdin=subprocess.PIPE).wait_for("ready")
+        b = inside("left_behind", 2, 904, link=w.guest, stdin=subprocess.PIPE).wait_for("up")
+        a.wait_for("sent")
+        a.kill()
+        b.proc.stdin.write(b"\n")
+        b.proc.stdin.flush()
+        b.end()
 
 
 @cleaned

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # timeout: 60
 """ampsock-run itself: options, what it refuses, signals, the exit status."""
+import errno
 import os
 import shutil
 import socket
@@ -129,7 +130,7 @@ def orphans():
 @cleaned
 def strangers():
     """who has not the token gets no answer; nonsense does no harm"""
-    CLOSED, GETADDRINFO = 8, 15  # enum amp_run_op
+    CONNECT, CLOSED, GETADDRINFO = 4, 7, 14  # enum amp_run_op
     import struct
     p = run("sh", "-c", "echo $AMPSOCK_RUN; read x; python3 -c 'import socket; print(socket.socket(40))'",
             stdin=subprocess.PIPE)
@@ -158,6 +159,20 @@ def strangers():
     for data in (b"", b"x", b"\0", b"name", b"name\0", b"name\0x", b"x" * 2048):
         eq(len(ask(req(GETADDRINFO, data=data))) > 0, True)
     eq(struct.unpack("<i", ask(req(1, args=(2 ** 31 - 1, -1, -1, 0)))[:4])[0] < 0, True)
+    # a socket of its own; connect() without its descriptor, or with another's
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+        s.connect(door)
+        s.send(req(1, args=(40, 1, 0, 0)))
+        mine = socket.socket(fileno=socket.recv_fds(s, 65536, 1)[1][0])
+    ident = int(mine.getsockname().decode().split("/")[2], 16)
+    there = struct.pack("<HHIII", 40, 0, 1, 1, 0)
+    for fds in ([], [0], [0, 1, 2]):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+            s.connect(door)
+            socket.send_fds(s, [req(CONNECT, ident=ident, args=(1, 0, 0, 0), data=there)], fds)
+            eq(struct.unpack("<i", s.recv(65536)[:4])[0], -errno.EALREADY)
+    eq(struct.unpack("<i", ask(req(CONNECT, ident=ident, data=there))[:4])[0], -errno.ECONNREFUSED)
+    mine.close()
     p.proc.stdin.close()
     eq("family=40" in p.end().out.decode(), True)
 
@@ -260,15 +275,27 @@ def silent_strangers():
     """other users' connections that say nothing are few, and stop nobody"""
     if os.getuid() != 0:
         return "not root: there is no other user to be"
-    p = run("sh", "-c", "echo $AMPSOCK_RUN; read x; exec python3 -c '"
-            "import os, socket; print(socket.socket(40)); os.setuid(33); print(socket.socket(40))'",
-            stdin=subprocess.PIPE)
+    script = """if 1:
+        import os, socket, threading
+        def call():
+            socket.socket(40).close()
+            done.append(1)
+        done = []
+        socket.socket(40)
+        os.setuid(33)
+        threads = [threading.Thread(target=call) for _ in range(60)]
+        for t in threads: t.start()
+        for t in threads: t.join()
+        print("done", len(done))
+    """
+    p = Prog("sh", "-c", 'ulimit -n 512; exec "$@"', "sh", RUN, "sh", "-c",
+             f"echo $AMPSOCK_RUN; read x; exec python3 -c '{script}'", stdin=subprocess.PIPE)
     nonce = nonce_of(p)
     start = time.monotonic()
     other = Prog("python3", "-c", SILENT, "@ampsock-run/" + nonce, stdin=subprocess.PIPE).wait_for("turned away 136")
     eq(time.monotonic() - start < 9, True)
     p.proc.stdin.close()
-    eq(p.end().out.decode().count("family=40"), 2)
+    eq(p.end().lines[-1], "done 60")
     other.kill()
     return None
 

@@ -35,6 +35,12 @@ int amp_link_rpmsg_remote(const char *file, const char *bell)
 	return -EOPNOTSUPP;
 }
 
+int amp_link_rpmsg_device(const char *path)
+{
+	(void)path;
+	return -EOPNOTSUPP;
+}
+
 void amp_stats_get(struct amp_stats *out)
 {
 	memset(out, 0, sizeof(*out));

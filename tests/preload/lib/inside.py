@@ -345,6 +345,71 @@ def case_abandoned():
         eq(drain(s), (4, hashlib.sha256(b"mine").hexdigest()))
 
 
+def case_crowd():
+    """threads that connect() the same socket at once: one connection, and no bytes but those that were sent"""
+    ls = listener(backlog=64)
+    addr = ctypes.create_string_buffer(struct.pack("<HHIII", VSOCK, 0, ls.getsockname()[1], 1, 0), 16)
+    for _ in range(40):
+        c = socket.socket(VSOCK, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        start, said = threading.Barrier(6), []
+
+        def call():
+            start.wait()
+            said.append(ctypes.get_errno() if libc.connect(c.fileno(), addr, 16) < 0 else 0)
+        threads = [threading.Thread(target=call) for _ in range(6)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        eq({errno.errorcode.get(e, e) for e in said} <= {0, "EINPROGRESS", "EALREADY", "EISCONN"}, True)
+        eq(readable(ls), True)
+        s, _ = ls.accept()
+        eq(select.select([], [c], [], 10)[1], [c])
+        c.setblocking(True)
+        c.sendall(b"mine")
+        c.shutdown(socket.SHUT_WR)
+        eq(drain(s)[0], 4)
+        s.close()
+        c.close()
+
+
+def case_parting(port):
+    """sends what fills the other's descriptor and more, and waits to be killed"""
+    ls = listener(int(port))
+    say("ready")
+    s, _ = ls.accept()
+    s.sendall(block(7, 300000))
+    buf = bytearray(4)
+    while fcntl.ioctl(s.fileno(), termios.TIOCOUTQ, buf) == 0 and struct.unpack("i", buf)[0]:
+        select.select([], [], [], 0.01)
+    say("sent")
+    sys.stdin.read()
+
+
+def case_left_behind(cid, port):
+    """its peer dies; it writes first, and reads then"""
+    c = socket.socket(VSOCK, socket.SOCK_STREAM)
+    c.connect((int(cid), int(port)))
+    say("up")
+    sys.stdin.readline()
+    deadline = time.monotonic() + 20
+    try:
+        while time.monotonic() < deadline:
+            c.send(b"x")
+            select.select([], [], [], 0.01)
+        raise AssertionError("its peer lives")
+    except BrokenPipeError:
+        pass
+    got = b""
+    try:
+        while data := c.recv(65536):
+            got += data
+        raise AssertionError(f"an end in good order, after {len(got)} bytes")
+    except ConnectionResetError:
+        eq(len(got), 300000)
+        eq(got, block(7, 300000))
+
+
 def case_interrupted():
     """signals without end: connect() that does not block is not interrupted"""
     signal.signal(signal.SIGALRM, lambda *_: None)
