@@ -57,5 +57,5 @@ CONFORM_PROGRAMS := $(addprefix $(BUILD)/conform/,linux ours tsan)
 conform-programs: $(CONFORM_PROGRAMS) $(BUILD)/san/ampsock-proxy linux-base \
 	$(CONFORM_BOARDS:%=$(BUILD)/fw/%-conform/conform.elf)
 
-check-conform: ## one suite of socket programs on Linux's families and on ours (1 min)
+check-conform: ## one suite of socket programs on Linux's families and on ours (2 min)
 	@tests/run --build $(BUILD) conform

@@ -24,7 +24,7 @@ linux-base: $(BUILD)/linux/libumlfp.so $(BUILD)/linux/init
 linux-programs: linux-base $(BUILD)/linux/agent-linux $(BUILD)/san/ampsock-proxy
 	@tests/linux/lib/kernel-tests.sh >/dev/null
 
-check-linux: ## Linux kernels as guests of the proxy, and joined (2 min)
+check-linux: ## Linux kernels as guests of the proxy, joined, and as host of a remote core (3 min)
 	@tests/run --build $(BUILD) linux
 
 # tests/e2e's agent on Linux's own sockets: each amp_NAME becomes NAME again.

@@ -3,6 +3,6 @@
 # Debian kernel the first time (kept in ~/.cache/ampsock): not part of `make check`.
 
 .PHONY: check-vhost
-check-vhost: ## firmware on Linux's own vhost-vsock, in a virtual machine in one (2 min)
+check-vhost: ## firmware on Linux's own vhost-vsock, in a virtual machine in one (1 to 4 min)
 	@$(MAKE) --no-print-directory deps
 	@tests/run --build $(BUILD) tests/vhost/vhost.py

@@ -241,6 +241,32 @@ static void nameinfo(struct ct *t)
 	CT_EQ(getnameinfo(sa, a.len, host, sizeof(host), NULL, 0, f), EAI_FAMILY);
 }
 
+/* An IPv4 address for an AF_INET6 socket, if it asks for it. */
+static void mapped(struct ct *t)
+{
+	static const unsigned char want[16] = {[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1};
+	struct addrinfo h = hints_of(t, AI_V4MAPPED | AI_NUMERICSERV), *res;
+	const struct sockaddr_in6 *in6;
+
+	CT_EQ(getaddrinfo("127.0.0.1", "80", &h, &res), 0);
+	CT_EQ(res->ai_family, t->tr->family);
+	CT_TRUE(res->ai_next == NULL);
+	CT_EQ(port_of(res->ai_addr), 80);
+	if (t->tr->family == AF_INET) { /* there it means nothing */
+		CT_EQ(which(res->ai_addr), 1);
+	} else {
+		in6 = (const struct sockaddr_in6 *)(const void *)res->ai_addr;
+		CT_EQ(res->ai_addrlen, sizeof(*in6));
+		CT_EQ(memcmp(&in6->sin6_addr, want, 16), 0);
+	}
+	freeaddrinfo(res);
+	h.ai_flags |= AI_ALL; /* what is of the family comes as it is */
+	CT_EQ(getaddrinfo(loopback(t), "80", &h, &res), 0);
+	CT_EQ(which(res->ai_addr), 1);
+	CT_TRUE(res->ai_next == NULL);
+	freeaddrinfo(res);
+}
+
 /* Name and back: what getaddrinfo() gives can be connected to. */
 static void usable_a(struct ct *t)
 {
@@ -282,6 +308,8 @@ const struct ct_case ct_name_cases[] = {
 	 0, errors, ct_nothing},
 	{"name.other-family", "an address of the other family", CT_ALL, CT_INET, 0,
 	 other_family, ct_nothing},
+	{"name.mapped", "AI_V4MAPPED, AI_ALL: IPv4 addresses for AF_INET6", CT_ALL, CT_INET, 0,
+	 mapped, ct_nothing},
 	{"name.canonical", "AI_CANONNAME of a number is the number", CT_ALL, CT_INET, 0,
 	 canonical, ct_nothing},
 	{"name.no-hints", "without hints: streams and datagrams", CT_ALL, CT_INET, 0, no_hints,

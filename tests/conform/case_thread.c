@@ -131,18 +131,25 @@ static void shut_poll(struct ct *t)
 	ct_tell(t, "done");
 }
 
-static void shut_send(struct ct *t)
+/* The thread sends until there is no room for one more, and waits. */
+static struct ct_thread *filling(struct ct *t, struct call *c)
 {
-	struct call c = {.fd = ct_pair(t)};
-	struct ct_thread *th = ct_spawn(t, do_fill, &c);
+	struct ct_thread *th = ct_spawn(t, do_fill, c);
 	unsigned before, now = 0;
 
-	/* until there is no room for one more */
 	do {
 		before = now;
 		ct_asleep(t, th);
-		now = __atomic_load_n(&c.times, __ATOMIC_RELAXED);
+		now = __atomic_load_n(&c->times, __ATOMIC_RELAXED);
 	} while (now != before || now == 0);
+	return th;
+}
+
+static void shut_send(struct ct *t)
+{
+	struct call c = {.fd = ct_pair(t)};
+	struct ct_thread *th = filling(t, &c);
+
 	CT_OK(shutdown(c.fd, SHUT_WR));
 	ct_join(t, th);
 	CT_EQ(c.n, -1);
@@ -195,6 +202,33 @@ static void close_poll_a(struct ct *t)
 	CT_EQ(c.events & (POLLIN | POLLNVAL), POLLNVAL); /* when it looks again */
 	if (ours)
 		ct_tell(t, "send");
+}
+
+/* Here it hears of it at once; on Linux when there is room for what it was about to send. */
+static void close_send_a(struct ct *t)
+{
+	struct call c = {.fd = ct_pair(t)};
+	struct ct_thread *th = filling(t, &c);
+	int ours = ct_differs(t, closed_row);
+
+	ct_close(t, c.fd);
+	if (!ours)
+		ct_tell(t, "read");
+	ct_join(t, th);
+	CT_EQ(c.n, -1);
+	CT_EQ(c.err, EBADF);
+	if (ours)
+		ct_tell(t, "read");
+}
+
+static void close_send_b(struct ct *t)
+{
+	int fd = ct_pair(t);
+	char buf[100];
+
+	ct_wait(t, "read");
+	while (recv(fd, buf, sizeof(buf), 0) > 0)
+		;
 }
 
 static void close_accept_a(struct ct *t)
@@ -423,6 +457,8 @@ const struct ct_case ct_thread_cases[] = {
 	 CT_THREADS | CT_MATES, 0, close_recv_a, close_recv_b},
 	{"thread.close-poll", "close() while another thread is in poll()", CT_CONN,
 	 CT_THREADS | CT_MATES, 0, close_poll_a, close_recv_b},
+	{"thread.close-send", "close() while another thread waits for room in send()", CT_CONN,
+	 CT_THREADS | CT_PRESSURE, 0, close_send_a, close_send_b},
 	{"thread.close-accept", "close() while another thread is in accept()", CT_CONN,
 	 CT_THREADS | CT_MATES, 0, close_accept_a, close_accept_b},
 	{"thread.wake", "data wakes who waits in recv() and in poll()", CT_ALL, CT_THREADS, 0,

@@ -4,8 +4,10 @@
 """AF_VSOCK and names: expose, publish, refusals, many connections; getaddrinfo through the proxy."""
 import errno
 import os
+import signal
 import socket
 import threading
+import time
 
 from guest import (ANY_CID, IN, INET, INET6, MSG_EOR, NONBLOCK, SEQPACKET, STREAM, VSOCK, Guest, fails, main, pattern,
                    test)
@@ -76,6 +78,34 @@ def refused():
     s = vsock(g, 6000)
     s.send(b"x")
     eq(s.recv(), b"x")
+    server.close()
+
+
+@test
+def connect_timeout():
+    """a host that answers nothing: ETIMEDOUT when SO_SNDTIMEO is over, not before; afterwards all is well"""
+    server = Server(echo)
+    p, g = up(f"expose vsock:6000 -> tcp {LOOP}:{server.port}")
+    vsock(g, 6000).close()
+    p.wait_counter("flows", 0)
+    p.proc.send_signal(signal.SIGSTOP)
+    try:
+        for kind in (STREAM, SEQPACKET):
+            s = g.socket(VSOCK, kind)
+            s.timeout(socket.SO_SNDTIMEO, 0.2)
+            begin = time.monotonic()
+            fails(errno.ETIMEDOUT, s.connect, (HOST, 6000))
+            took = time.monotonic() - begin
+            assert 0.2 <= took < 5, took
+            eq(s.error(), 0)
+            s.close()
+    finally:
+        p.proc.send_signal(signal.SIGCONT)
+    s = vsock(g, 6000)
+    s.send(b"x")
+    eq(s.recv(), b"x")
+    p.wait_counter("flows", 1)  # none of those that were given up
+    s.close()
     server.close()
 
 

@@ -100,10 +100,10 @@ def bulk():
 
 @test
 def messages():
-    """seqpacket: boundaries and MSG_EOR from 1 byte to 200,000; 16 MiB of messages each way at once"""
+    """seqpacket: boundaries and MSG_EOR from 1 byte to 65521; 16 MiB of messages each way at once"""
     _, _, (a, b) = joined()
     s, t, _ = pair(a, b, SEQPACKET)
-    sizes = (1, 3776, 3777, 4096, 65536, 65537, 200000)
+    sizes = (1, 3776, 3777, 4096, 65520, 65536, 65537, 200000)
     for x, y in ((s, t), (t, s)):
         for i, n in enumerate(sizes):
             sent = x.pump(n, i, n) if n <= 65536 else x.pump(n, i, 65521)
@@ -123,6 +123,20 @@ def messages():
         later.get(TIMEOUT)
     # as long as a message fits drain()'s buffer nothing is lost between two reads
     eq([x.words for x in laters[:2]], [[str(n), "-1"]] * 2)
+
+
+@test
+def long_message():
+    """seqpacket: one message of 200,000 bytes, which takes many packets, from socat to socat"""
+    _, (m, n), _ = joined()
+    # struct sockaddr_vm behind the family: two zero bytes, port and CID, little-endian
+    here, there = ["x" + struct.pack("<HIII", 0, 5000, cid, 0).hex() for cid in (ANY_CID, 4)]
+    size = 200000
+    job = n.go(f"socat -u -x -b {size + 1} SOCKET-LISTEN:40:0:{here},socktype=5 CREATE:/tmp/g 2>/tmp/pieces; "
+               "grep -o 'length=[0-9]*' /tmp/pieces; md5sum </tmp/g")
+    text = m.run(f"head -c {size} /dev/urandom >/tmp/f; md5sum </tmp/f; "
+                 f"until socat -u -b {size} OPEN:/tmp/f SOCKET-CONNECT:40:0:{there},socktype=5 2>/dev/null; do :; done")
+    eq(job.ok().split("\n")[:2], [f"length={size}", text.strip()])
 
 
 @test

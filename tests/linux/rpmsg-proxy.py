@@ -34,9 +34,10 @@ class Topology(Machine):
         self.g.run("mkdir -p /etc /tmp/www; seq 50000 >/tmp/www/big; echo hello >/tmp/www/index.html;"
                    "echo 127.0.0.1 localhost here >/etc/hosts; echo hosts: files >/etc/nsswitch.conf;"
                    "httpd -p 127.0.0.1:80 -h /tmp/www")
-        self.servers = [self.g.go(f"exec socat {a} {b}") for a, b in (
-            ("TCP-LISTEN:7,bind=127.0.0.1,fork,reuseaddr,backlog=64", "PIPE"),
-            ("TCP6-LISTEN:7,bind=[::1],ipv6only=1,fork,reuseaddr", "PIPE"),
+        # cat, for socat's PIPE is full before its only reader, socat itself, reads it: it waits for ever
+        self.servers = [self.g.go(f"exec socat -t {TIMEOUT} {a} {b}") for a, b in (
+            ("TCP-LISTEN:7,bind=127.0.0.1,fork,reuseaddr,backlog=64", "EXEC:cat"),
+            ("TCP6-LISTEN:7,bind=[::1],ipv6only=1,fork,reuseaddr", "EXEC:cat"),
             ("UDP-RECVFROM:7,bind=127.0.0.1,fork", "PIPE"))]
         self.g.run("for a in 127.0.0.1:7 [::1]:7 127.0.0.1:80; do"
                    " while ! socat -u /dev/null TCP:$a 2>/dev/null; do sleep 0.05; done; done")
