@@ -132,16 +132,17 @@ int amp_port_wait(int32_t timeout_ms)
 {
 	uint64_t end = UINT64_MAX;
 
-	if (!bm.woken && timeout_ms != 0) {
-		if (timeout_ms > 0)
+	if (!AMPSOCK_FAST || (!bm.woken && timeout_ms != 0)) { /* else it ends at once, too */
+		if (timeout_ms >= 0)
 			end = bm.clock->ticks() + (uint64_t)(uint32_t)timeout_ms * bm.ms_ticks;
 		bm.clock->alarm(end); /* never, when it is for ever */
-		irq_mask();
-		while (!bm.woken && bm.clock->ticks() < end) {
+		for (;;) {
+			irq_mask();
+			if (bm.woken || bm.clock->ticks() >= end)
+				break;
 			bm.sleeps++;
 			core_sleep();
 			irq_unmask(); /* the handlers run here */
-			irq_mask();
 		}
 		irq_unmask();
 		bm.clock->alarm(UINT64_MAX);

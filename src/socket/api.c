@@ -33,17 +33,16 @@ int amp_far_result(struct amp_call *c, int r)
 
 int amp_socket(int domain, int type, int protocol)
 {
-	struct amp_call c;
 	struct amp_sock *s;
 	int r;
 
-	amp_enter_plain(&c);
+	amp_port_lock();
 	s = amp_sock_open(domain, type, protocol, &r);
 	if (s) {
 		s->flags &= (uint16_t)~AMP_SF_ORPHAN;
 		r = amp_sock_fd(s);
 	}
-	return (int)amp_leave(&c, r);
+	return (int)amp_release_slow(NULL, r);
 }
 
 int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
