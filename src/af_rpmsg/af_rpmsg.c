@@ -52,8 +52,10 @@ _Static_assert(
 /* Not worth a copy wherever it is called. */
 #if AMPSOCK_FAST
 #define RARE __attribute__((noinline, cold))
+#define OUTLINE
 #else
 #define RARE
+#define OUTLINE __attribute__((noinline))
 #endif
 
 bool amp_rsock_waits; /* l */
@@ -66,8 +68,8 @@ static int rpmsg_create(struct amp_sock *s, int type, int protocol)
 	return protocol && protocol != AF_RPMSG ? -EPROTONOSUPPORT : 0;
 }
 
-/* The next socket of this family: as amp_sock_next(). */
-static struct amp_sock *next_of_us(const struct amp_sock *s)
+/* The next socket of this family: as amp_sock_next(). Here alone its table's address is loaded. */
+static OUTLINE struct amp_sock *next_of_us(const struct amp_sock *s)
 {
 	return amp_sock_next_of(s, &amp_rpmsg_family);
 }
@@ -75,6 +77,7 @@ static struct amp_sock *next_of_us(const struct amp_sock *s)
 /* ---- addresses ---- */
 
 #define SUFFIX_LEN (sizeof(AMP_RSTREAM_SUFFIX) - 1)
+_Static_assert(SUFFIX_LEN == 2, "amp_raddr_get()");
 
 int amp_raddr_get(const struct amp_sock *s, const struct sockaddr *addr, socklen_t len,
 		  struct amp_raddr *to)
@@ -98,8 +101,10 @@ int amp_raddr_get(const struct amp_sock *s, const struct sockaddr *addr, socklen
 		return -EINVAL;
 	if (to->link != RPMSG_LINK_ANY && to->link >= AMPSOCK_RPMSG)
 		return -ENODEV;
-	if (to->name[0] && s->type == SOCK_STREAM)
-		memcpy(end, AMP_RSTREAM_SUFFIX, SUFFIX_LEN + 1);
+	if (to->name[0] && s->type == SOCK_STREAM) {
+		amp_put_le16(end, amp_le16(AMP_RSTREAM_SUFFIX));
+		end[SUFFIX_LEN] = '\0';
+	}
 	if (to->addr == RPMSG_ADDR_ANY)
 		to->addr = 0;
 	return 0;

@@ -317,7 +317,8 @@ void amp_rpmsg_up(struct amp_rpmsg *bus, struct amp_vq *in, struct amp_vq *out, 
 	bus->in = in;
 	bus->out = out;
 	bus->ns = ns;
-	bus->held_max = amp_rpmsg_hold(in->num);
+	if (OTHERS) /* amp_rlink_up() knows better */
+		bus->held_max = amp_rpmsg_hold(in->num);
 	amp_vq_disarm(out);
 	for (uint32_t i = 0; i < BUCKETS; i++) {
 		for (struct amp_rpmsg_ept *e = bus->hash[i]; e; e = e->hash_next) {
@@ -374,7 +375,8 @@ int amp_rpmsg_open(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint32_t ad
 {
 	struct amp_rpmsg_ept **at;
 
-	if (addr == AMP_RPMSG_NS_ADDR || (name && strlen(name) - 1u >= AMP_RPMSG_NAME_LEN - 1u))
+	if (addr == AMP_RPMSG_NS_ADDR ||
+	    (OTHERS && name && strlen(name) - 1u >= AMP_RPMSG_NAME_LEN - 1u)) /* amp_raddr_get() */
 		return -EINVAL;
 	do { /* ends: there are fewer endpoints than addresses */
 		ept->addr = addr;

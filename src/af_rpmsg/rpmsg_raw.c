@@ -78,19 +78,26 @@ static int dropped(void)
 static int seq_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg_rx *rx)
 {
 	struct amp_rsock *p = amp_rsock(s);
+	int room = 2 * (l->bus.held_max - l->bus.held_cnt);
 	uint8_t i = l->held_free;
 
+	if (room > AMPSOCK_RPMSG_HOLD)
+		room = AMPSOCK_RPMSG_HOLD;
 	if (s->flags & AMP_SF_RD_SHUT)
 		return 0;
 	if (s->flags & AMP_SF_RESET) /* a child that is over already */
 		return dropped();
 	/* of the array there is a free one as long as the bus allows it: see amp_rlink_up() */
-	if (p->held_cnt == AMPSOCK_RPMSG_HOLD ||
-	    p->held_cnt >= 2 * (l->bus.held_max - l->bus.held_cnt)) {
+	room -= p->held_cnt;
+	if (room <= 0) {
 		amp_explain("rpmsg: a SOCK_SEQPACKET socket is not read, ENOBUFS");
 		amp_rsock_over(s, ENOBUFS);
 		return dropped();
 	}
+	/* This one takes one of it, and of those that are free to be held: the turn ends while
+	 * there is room, for a reader who may be waiting in it. */
+	if (!AMPSOCK_FAST && room <= 3)
+		l->bus.enough = true;
 	l->held_free = (uint8_t)(l->held[i].next + i + 1);
 	l->held[i].data = rx->data;
 	l->held[i].len = (uint16_t)rx->len; /* the header has 16 bits for it */

@@ -127,19 +127,20 @@ int amp_connect(int fd, const struct sockaddr *addr, socklen_t len)
 int amp_close(int fd)
 {
 	const struct amp_fd_ops *ops = amp_fd_own(fd);
-	struct amp_call c;
+	struct amp_sock *s = NULL;
 	int r = 0;
 
 	if (ops) {
-		amp_enter_plain(&c);
-		r = ops->close ? ops->close(fd) : 0;
-		return (int)amp_leave(&c, r);
+		amp_port_lock();
+		if (ops->close)
+			r = ops->close(fd);
+	} else {
+		s = amp_hold(fd);
+		if (!s)
+			return -1;
+		amp_sock_close(s);
 	}
-	r = amp_enter(&c, fd);
-	if (r)
-		return r;
-	amp_sock_close(c.s);
-	return (int)amp_leave(&c, 0);
+	return (int)amp_release_slow(s, r);
 }
 
 /* ---- fcntl, ioctl ---- */

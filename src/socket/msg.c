@@ -51,6 +51,7 @@ static AMP_OUTLINE ssize_t send_loop(struct amp_sock *s, struct amp_msg *m, int 
 	return m->done ? (ssize_t)m->done : n;
 }
 
+#if AMPSOCK_FAST
 static void want_set(struct amp_sock *s, struct amp_rx_want *w, const struct amp_msg *m)
 {
 	const struct iovec *v = m->iov;
@@ -70,8 +71,9 @@ static void want_set(struct amp_sock *s, struct amp_rx_want *w, const struct amp
 /* Has a message come straight to the caller? Only the short ways do that. */
 static inline bool w_full(const struct amp_rx_want *w)
 {
-	return AMPSOCK_FAST && w->full;
+	return w->full;
 }
+#endif
 
 static void want_clear(struct amp_sock *s, struct amp_rx_want *w)
 {
@@ -95,6 +97,7 @@ static size_t least(const struct amp_sock *s, const struct amp_msg *m, int flags
 	return s->type == SOCK_STREAM ? need : 1;
 }
 
+#if AMPSOCK_FAST
 /*
  * The caller's buffer is registered before the first look at the links, so that what arrives
  * then, or while this call sleeps, is copied only once. looked: they had their look.
@@ -117,7 +120,7 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 	if (flags & MSG_DONTWAIT)
 		c.block = false;
 	do {
-		if (AMPSOCK_FAST && !peek)
+		if (!peek)
 			want_set(s, &w, m);
 		n = s->fam->recvmsg(s, m, flags);
 		if (stream && n > 0 && !peek) {
@@ -131,13 +134,12 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 			break;
 		from = w.to;
 		n = amp_again(&c);
-		if (AMPSOCK_FAST)
-			m->done += (size_t)(w.to - from);
-		if (AMPSOCK_FAST && m->done >= need && !w.full) {
+		m->done += (size_t)(w.to - from);
+		if (m->done >= need && !w.full) {
 			want_clear(s, &w);
 			return (ssize_t)m->done;
 		}
-		if (AMPSOCK_FAST && (w_full(&w) || m->done >= need))
+		if (w_full(&w) || m->done >= need)
 			break;
 		if (peek && n == -EAGAIN) /* less than asked for is better than nothing */
 			n = s->fam->recvmsg(s, m, flags);
@@ -161,6 +163,45 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 	}
 	return n;
 }
+#else
+/* All comes by the ring: nobody registers, and who may wait no longer looks there once more. */
+static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool looked)
+{
+	size_t need = least(s, m, flags);
+	struct amp_call c;
+	int again = 0;
+	ssize_t n;
+
+	amp_call_init(&c, s, s->rcvtimeo_ms);
+	c.looked = looked;
+	if (flags & MSG_DONTWAIT)
+		c.block = false;
+	do {
+		n = s->fam->recvmsg(s, m, flags);
+		if (n > 0 && !(flags & MSG_PEEK)) {
+			m->done += (size_t)n; /* of messages one is enough, and one byte of it */
+			continue;
+		}
+		if (again || (n > 0 ? (size_t)n >= need : n != -EAGAIN || (s->err && !m->done)))
+			break;
+		again = amp_again(&c);
+		if (AMP_PORT_THREADS && again == -EBADF) {
+			n = again;
+			break;
+		}
+	} while (m->done < need);
+	if (m->done)
+		return (ssize_t)m->done;
+	if (n == -EAGAIN || (n == 0 && s->type == SOCK_STREAM)) {
+		/* what had arrived comes first, then the error, once, then EOF */
+		if (s->err)
+			return -amp_sock_take_err(s);
+		if (need == 0) /* asked for nothing */
+			return 0;
+	}
+	return n;
+}
+#endif
 
 /* ---- messages ---- */
 

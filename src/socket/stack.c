@@ -32,6 +32,8 @@
 #define RING_TABLE (OWN_RINGS ? 1u : (unsigned)AMPSOCK_RINGS)
 /* Searches begin, and end, where that can be known: of many sockets; a few are soon seen. */
 #define BOUNDS AMPSOCK_FAST
+/* AF_RPMSG's links look at the clock themselves, when they have a reason to. */
+#define TIMED (AMPSOCK_VSOCK || AMPSOCK_INET)
 
 /* l: everything here is under the stack lock */
 struct amp_sock amp_socks[AMPSOCK_SOCKETS];					   /* l */
@@ -374,7 +376,8 @@ void amp_runner_add(struct amp_runner *r)
 	}
 	r->next = NULL;
 	*at = r;
-	stack.timed += !r->untimed;
+	if (TIMED)
+		stack.timed += !r->untimed;
 }
 
 void amp_runner_del(struct amp_runner *r)
@@ -391,7 +394,7 @@ void amp_runner_del(struct amp_runner *r)
 
 static AMP_INLINE int32_t look(void)
 {
-	uint32_t now_ms = stack.timed ? amp_port_now_ms() : 0;
+	uint32_t now_ms = TIMED && stack.timed ? amp_port_now_ms() : 0;
 	uint32_t next = UINT32_MAX, ms; /* -1 is more than any time */
 
 	for (struct amp_runner *r = stack.runners; r; r = r->next) {
