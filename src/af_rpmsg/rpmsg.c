@@ -41,8 +41,10 @@
 
 #if AMPSOCK_FAST
 #define RARE __attribute__((noinline, cold))
+#define ONCE RARE
 #else
 #define RARE
+#define ONCE __attribute__((noinline)) /* the one copy of several */
 #endif
 
 /* A small core's links have one bucket: no arithmetic. */
@@ -114,7 +116,7 @@ struct amp_rpmsg_ept *amp_rpmsg_find(const struct amp_rpmsg *bus, uint32_t addr)
 
 /* ---- what is owed ---- */
 
-static RARE void owe(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint8_t what)
+static ONCE void owe(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint8_t what)
 {
 	struct amp_rpmsg_ept **at = &bus->owed_head;
 
@@ -231,22 +233,26 @@ static int out_get(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, size_t need, 
 {
 	struct amp_vq_buf buf;
 	struct amp_iov iov;
+	uint32_t room;
 
 	buf.iov = &iov;
 	buf.iov_max = 1; /* header and payload in one piece */
 	if (amp_vq_get(bus->out, &buf) <= 0)
 		goto none;
-	if (buf.len > AMP_RPMSG_HDR_LEN + UINT16_MAX) /* the header has 16 bits for it */
-		buf.len = AMP_RPMSG_HDR_LEN + UINT16_MAX;
-	tx->room = buf.len - AMP_RPMSG_HDR_LEN;
-	if (buf.len >= AMP_RPMSG_HDR_LEN + need) {
-		tx->data = (uint8_t *)iov.base + AMP_RPMSG_HDR_LEN;
-		tx->id = id_of(bus, buf.id);
-		return 0;
-	}
-	if (!must && buf.len >= AMP_RPMSG_HDR_LEN) {
-		amp_vq_leave(bus->out, buf.id);
-		return -EMSGSIZE;
+	if (buf.len >= AMP_RPMSG_HDR_LEN) {
+		room = buf.len - AMP_RPMSG_HDR_LEN;
+		if (room > UINT16_MAX) /* the header has 16 bits for it */
+			room = UINT16_MAX;
+		tx->room = room;
+		if (room >= need) {
+			tx->data = (uint8_t *)iov.base + AMP_RPMSG_HDR_LEN;
+			tx->id = id_of(bus, buf.id);
+			return 0;
+		}
+		if (!must) {
+			amp_vq_leave(bus->out, buf.id);
+			return -EMSGSIZE;
+		}
 	}
 	lied(bus, bus->out, AMP_WHY("buffer without room for a message"));
 none:

@@ -360,7 +360,8 @@ void amp_fd_set_nonblock(int fd, bool on)
 void amp_runner_due(struct amp_runner *r)
 {
 	r->due = true;
-	r->calm = false;
+	if (AMPSOCK_VSOCK) /* its loop alone is ever calm */
+		r->calm = false;
 	if (AMPSOCK_FAST)
 		amp_runner_list(r);
 }
@@ -398,7 +399,7 @@ static AMP_INLINE int32_t look(void)
 	uint32_t next = UINT32_MAX, ms; /* -1 is more than any time */
 
 	for (struct amp_runner *r = stack.runners; r; r = r->next) {
-		if (r->calm)
+		if (AMPSOCK_VSOCK && r->calm)
 			continue;
 		ms = (uint32_t)r->run(r, now_ms);
 		if (ms < next)
