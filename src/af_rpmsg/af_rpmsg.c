@@ -205,7 +205,8 @@ static int open_some(struct amp_sock *s, unsigned on, uint32_t addr, const char 
 		l = amp_rlink_get(i);
 		r = amp_rpmsg_open(&l->bus, &p->ept[i], addr, name);
 		if (r) {
-			(void)close_all(s); /* without a name, or never announced: at once */
+			if (AMPSOCK_RPMSG > 1) /* without a name, or never announced: at once */
+				(void)close_all(s);
 			return r;
 		}
 		p->ept[i].kind = AMP_REPT_BOUND;
@@ -223,11 +224,11 @@ int amp_rsock_open(struct amp_sock *s, unsigned on, uint32_t addr, bool announce
 	const char *name = announce && p->name[0] && meant(p->bound_on, on) ? p->name : NULL;
 	int r = s->type == SOCK_DGRAM ? amp_sock_ring(s) : 0;
 
-	if (r || addr)
-		return r ? r : open_some(s, on, addr, name);
+	if (r)
+		return r;
 	do { /* what is free on one link may not be on the next */
-		r = open_some(s, on, AMP_RPMSG_ADDR_ANY, name);
-	} while (AMPSOCK_RPMSG > 1 && r == -EADDRINUSE);
+		r = open_some(s, on, addr ? addr : AMP_RPMSG_ADDR_ANY, name);
+	} while (AMPSOCK_RPMSG > 1 && !addr && r == -EADDRINUSE);
 	return r;
 }
 

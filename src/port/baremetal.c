@@ -80,17 +80,18 @@ static struct {
 /* 2^32 * 1000 / hz, rounded down, by long division: this library divides no 64 bits. */
 static uint32_t tick_fraction(uint32_t hz)
 {
-	uint32_t q = 0, rest = 1000;
+	uint32_t q = 0, rest = 1000; /* less than hz */
 	unsigned i;
 
 	for (i = 0; i < 32; i++) {
-		bool carry = rest >> 31;
+		uint32_t more = hz - rest;
 
-		rest <<= 1;
 		q <<= 1;
-		if (carry || rest >= hz) {
-			rest -= hz;
+		if (rest >= more) { /* 2 * rest >= hz, which may not fit */
+			rest -= more;
 			q |= 1;
+		} else {
+			rest <<= 1;
 		}
 	}
 	return q;

@@ -20,14 +20,25 @@ static inline ssize_t send_once(struct amp_sock *s, struct amp_msg *m, int flags
 	return s->fam->sendmsg(s, m, flags);
 }
 
+#if AMPSOCK_FAST
+static inline
+#else
+static __attribute__((noinline))
+#endif
+	void
+	call_init(struct amp_call *c, struct amp_sock *s, uint32_t timeout_ms, int flags)
+{
+	amp_call_init(c, s, timeout_ms);
+	if (flags & MSG_DONTWAIT)
+		c->block = false;
+}
+
 static AMP_OUTLINE ssize_t send_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 {
 	struct amp_call c;
 	ssize_t n;
 
-	amp_call_init(&c, s, s->sndtimeo_ms);
-	if (flags & MSG_DONTWAIT)
-		c.block = false;
+	call_init(&c, s, s->sndtimeo_ms, flags);
 	do {
 		n = send_once(s, m, flags);
 		if (n >= 0) {
@@ -115,10 +126,8 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 	w.to = NULL;
 	w.full = 0;
 	w.eor = false;
-	amp_call_init(&c, s, s->rcvtimeo_ms);
+	call_init(&c, s, s->rcvtimeo_ms, flags);
 	c.looked = looked;
-	if (flags & MSG_DONTWAIT)
-		c.block = false;
 	do {
 		if (!peek)
 			want_set(s, &w, m);
@@ -172,10 +181,8 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 	int again = 0;
 	ssize_t n;
 
-	amp_call_init(&c, s, s->rcvtimeo_ms);
+	call_init(&c, s, s->rcvtimeo_ms, flags);
 	c.looked = looked;
-	if (flags & MSG_DONTWAIT)
-		c.block = false;
 	do {
 		n = s->fam->recvmsg(s, m, flags);
 		if (n > 0 && !(flags & MSG_PEEK)) {
