@@ -211,7 +211,7 @@ static int open_some(struct amp_sock *s, unsigned on, uint32_t addr, const char 
 		}
 		p->ept[i].kind = AMP_REPT_BOUND;
 		addr = p->ept[i].addr;
-		if (name && amp_rlink_is_up(l))
+		if (!AMPSOCK_FAST || (name && amp_rlink_is_up(l)))
 			amp_runner_due(&l->l.runner);
 	}
 	return 0;
@@ -511,7 +511,6 @@ static void close_raw(struct amp_sock *s)
 {
 	bool wait;
 
-	unwait(s);
 	raw_release(s);
 	amp_sock_ring_free(s);
 	s->flags |= AMP_SF_ORPHAN;
@@ -526,12 +525,13 @@ static void rpmsg_end(struct amp_sock *s, enum amp_end_why why)
 {
 	if (amp_rsock_is_conn(s)) {
 		amp_vsock_end(s, why);
-	} else if (why == AMP_END_CLOSED) {
-		close_raw(s);
-	} else { /* nobody has announced it in time */
-		unwait(s);
-		amp_rsock_over(s, ECONNREFUSED);
+		return;
 	}
+	unwait(s);
+	if (why == AMP_END_CLOSED)
+		close_raw(s);
+	else /* nobody has announced it in time */
+		amp_rsock_over(s, ECONNREFUSED);
 }
 
 /* ---- bytes ---- */

@@ -369,7 +369,7 @@ int amp_rpmsg_run(struct amp_rpmsg *bus, unsigned budget)
 
 bool amp_rpmsg_arm(struct amp_rpmsg *bus)
 {
-	bool more = bus->in && amp_vq_arm(bus->in);
+	bool more = (!OTHERS || bus->in) && amp_vq_arm(bus->in); /* amp_rlink_arm() has looked */
 
 	if (bus->tx_starved)
 		more |= amp_vq_arm(bus->out);

@@ -47,19 +47,20 @@ int amp_socket(int domain, int type, int protocol)
 
 int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
 {
+	struct amp_sock *s = amp_hold(fd);
 	struct amp_call c;
-	int r = amp_enter(&c, fd);
+	int r = -EINVAL;
 
-	if (r)
-		return r;
-	if (!addr || len < sizeof(addr->sa_family)) {
-		r = -EINVAL;
-	} else {
+	if (!s)
+		return -1;
+	if (AMPSOCK_INET) /* the others know at once */
+		amp_call_init(&c, s, 0);
+	if (addr && len >= sizeof(addr->sa_family)) {
 		do {
-			r = c.s->fam->bind(c.s, addr, len);
-		} while (AMPSOCK_INET && amp_far_again(&c, r)); /* the others know */
+			r = s->fam->bind(s, addr, len);
+		} while (AMPSOCK_INET && amp_far_again(&c, r));
 	}
-	return (int)amp_leave(&c, AMPSOCK_INET ? amp_far_result(&c, r) : r);
+	return (int)amp_release_slow(s, AMPSOCK_INET ? amp_far_result(&c, r) : r);
 }
 
 /*
