@@ -713,7 +713,8 @@ static void test_seq_empty(void **state)
 	assert_int_equal(host_send(500, local_addr(fd), NULL, 0), 0);
 	for (int i = 1; i < n; i++)
 		assert_int_equal(host_send(500, local_addr(fd), "x", 1), 0);
-	amp_poll_links();
+	for (int i = 0; i < 8; i++) /* a small build's turn ends while there is room */
+		amp_poll_links();
 	assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0), 0);
 	for (int i = 2; i < n; i++)
 		assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0), 1);
