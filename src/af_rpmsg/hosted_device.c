@@ -201,7 +201,7 @@ static void look(struct rdev *d, uint32_t now_ms)
 
 static int32_t dev_run(struct amp_runner *r, uint32_t now_ms)
 {
-	struct amp_rlink *l = (struct amp_rlink *)(void *)r;
+	struct amp_rlink *l = amp_rlink_of(r);
 	struct rdev *d = &rdevs[amp_rlink_index(l)];
 	const char *why;
 	int32_t ms;
@@ -233,7 +233,7 @@ static void notify(struct rdev *d, unsigned bits)
 /* The descriptor never blocks, and may not be closed meanwhile: the kick is sent here. */
 static unsigned dev_kick_due(struct amp_runner *r)
 {
-	struct amp_rlink *l = (struct amp_rlink *)(void *)r;
+	struct amp_rlink *l = amp_rlink_of(r);
 
 	notify(&rdevs[amp_rlink_index(l)], amp_rlink_kick_due(r));
 	return 0;
@@ -242,7 +242,7 @@ static unsigned dev_kick_due(struct amp_runner *r)
 /* One that a message's straight way has found due: with the lock after all, likewise. */
 static void dev_kick(struct amp_runner *r, unsigned queues)
 {
-	struct amp_rlink *l = (struct amp_rlink *)(void *)r;
+	struct amp_rlink *l = amp_rlink_of(r);
 
 	amp_port_lock();
 	if (l->l.up)
