@@ -97,7 +97,8 @@ int amp_raddr_get(const struct amp_sock *s, const struct sockaddr *addr, socklen
 	 * library makes a socket without descriptor. */
 	if ((end >= to->name + SUFFIX_LEN &&
 	     amp_le16(end - SUFFIX_LEN) == amp_le16(AMP_RSTREAM_SUFFIX)) ||
-	    (!(AMPSOCK_INET && (s->flags & AMP_SF_ORPHAN)) && strcmp(to->name, AMP_RSTREAM_DOOR) == 0))
+	    (!(AMPSOCK_INET && (s->flags & AMP_SF_ORPHAN)) &&
+	     strcmp(to->name, AMP_RSTREAM_DOOR) == 0))
 		return -EINVAL;
 	if (to->link != RPMSG_LINK_ANY && to->link >= AMPSOCK_RPMSG)
 		return -ENODEV;

@@ -369,7 +369,8 @@ int amp_rpmsg_run(struct amp_rpmsg *bus, unsigned budget)
 
 bool amp_rpmsg_arm(struct amp_rpmsg *bus)
 {
-	bool more = (!OTHERS || bus->in) && amp_vq_arm(bus->in); /* amp_rlink_arm() has looked */
+	bool more =
+		(!OTHERS || bus->in) && amp_vq_arm(bus->in); /* amp_rlink_arm() has looked */
 
 	if (bus->tx_starved)
 		more |= amp_vq_arm(bus->out);
@@ -382,7 +383,8 @@ int amp_rpmsg_open(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint32_t ad
 	struct amp_rpmsg_ept **at;
 
 	if (addr == AMP_RPMSG_NS_ADDR ||
-	    (OTHERS && name && strlen(name) - 1u >= AMP_RPMSG_NAME_LEN - 1u)) /* amp_raddr_get() */
+	    (OTHERS && name &&
+	     strlen(name) - 1u >= AMP_RPMSG_NAME_LEN - 1u)) /* amp_raddr_get() */
 		return -EINVAL;
 	do { /* ends: there are fewer endpoints than addresses */
 		ept->addr = addr;

@@ -20,13 +20,15 @@ static inline ssize_t send_once(struct amp_sock *s, struct amp_msg *m, int flags
 	return s->fam->sendmsg(s, m, flags);
 }
 
+/* Of two callers: where speed does not matter one copy is less. */
 #if AMPSOCK_FAST
-static inline
+#define SHARED inline
 #else
-static __attribute__((noinline))
+#define SHARED __attribute__((noinline))
 #endif
-	void
-	call_init(struct amp_call *c, struct amp_sock *s, uint32_t timeout_ms, int flags)
+
+static SHARED void call_init(struct amp_call *c, struct amp_sock *s, uint32_t timeout_ms,
+			     int flags)
 {
 	amp_call_init(c, s, timeout_ms);
 	if (flags & MSG_DONTWAIT)
@@ -186,7 +188,8 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 	do {
 		n = s->fam->recvmsg(s, m, flags);
 		if (n > 0 && !(flags & MSG_PEEK)) {
-			m->done += (size_t)n; /* of messages one is enough, and one byte of it */
+			m->done +=
+				(size_t)n; /* of messages one is enough, and one byte of it */
 			continue;
 		}
 		if (again || (n > 0 ? (size_t)n >= need : n != -EAGAIN || (s->err && !m->done)))
