@@ -52,8 +52,10 @@ _Static_assert(
 /* Not worth a copy wherever it is called. */
 #if AMPSOCK_FAST
 #define RARE __attribute__((noinline, cold))
+#define OUTLINE
 #else
 #define RARE
+#define OUTLINE __attribute__((noinline))
 #endif
 
 bool amp_rsock_waits; /* l */
@@ -66,8 +68,8 @@ static int rpmsg_create(struct amp_sock *s, int type, int protocol)
 	return protocol && protocol != AF_RPMSG ? -EPROTONOSUPPORT : 0;
 }
 
-/* The next socket of this family: as amp_sock_next(). */
-static struct amp_sock *next_of_us(const struct amp_sock *s)
+/* The next socket of this family: as amp_sock_next(). Here alone its table's address is loaded. */
+static OUTLINE struct amp_sock *next_of_us(const struct amp_sock *s)
 {
 	return amp_sock_next_of(s, &amp_rpmsg_family);
 }
@@ -75,6 +77,7 @@ static struct amp_sock *next_of_us(const struct amp_sock *s)
 /* ---- addresses ---- */
 
 #define SUFFIX_LEN (sizeof(AMP_RSTREAM_SUFFIX) - 1)
+_Static_assert(SUFFIX_LEN == 2, "amp_raddr_get()");
 
 int amp_raddr_get(const struct amp_sock *s, const struct sockaddr *addr, socklen_t len,
 		  struct amp_raddr *to)
@@ -94,12 +97,15 @@ int amp_raddr_get(const struct amp_sock *s, const struct sockaddr *addr, socklen
 	 * library makes a socket without descriptor. */
 	if ((end >= to->name + SUFFIX_LEN &&
 	     amp_le16(end - SUFFIX_LEN) == amp_le16(AMP_RSTREAM_SUFFIX)) ||
-	    (!(s->flags & AMP_SF_ORPHAN) && strcmp(to->name, AMP_RSTREAM_DOOR) == 0))
+	    (!(AMPSOCK_INET && (s->flags & AMP_SF_ORPHAN)) &&
+	     strcmp(to->name, AMP_RSTREAM_DOOR) == 0))
 		return -EINVAL;
 	if (to->link != RPMSG_LINK_ANY && to->link >= AMPSOCK_RPMSG)
 		return -ENODEV;
-	if (to->name[0] && s->type == SOCK_STREAM)
-		memcpy(end, AMP_RSTREAM_SUFFIX, SUFFIX_LEN + 1);
+	if (to->name[0] && s->type == SOCK_STREAM) {
+		amp_put_le16(end, amp_le16(AMP_RSTREAM_SUFFIX));
+		end[SUFFIX_LEN] = '\0';
+	}
 	if (to->addr == RPMSG_ADDR_ANY)
 		to->addr = 0;
 	return 0;
@@ -200,12 +206,13 @@ static int open_some(struct amp_sock *s, unsigned on, uint32_t addr, const char 
 		l = amp_rlink_get(i);
 		r = amp_rpmsg_open(&l->bus, &p->ept[i], addr, name);
 		if (r) {
-			(void)close_all(s); /* without a name, or never announced: at once */
+			if (AMPSOCK_RPMSG > 1) /* without a name, or never announced: at once */
+				(void)close_all(s);
 			return r;
 		}
 		p->ept[i].kind = AMP_REPT_BOUND;
 		addr = p->ept[i].addr;
-		if (name && amp_rlink_is_up(l))
+		if (!AMPSOCK_FAST || (name && amp_rlink_is_up(l)))
 			amp_runner_due(&l->l.runner);
 	}
 	return 0;
@@ -218,11 +225,11 @@ int amp_rsock_open(struct amp_sock *s, unsigned on, uint32_t addr, bool announce
 	const char *name = announce && p->name[0] && meant(p->bound_on, on) ? p->name : NULL;
 	int r = s->type == SOCK_DGRAM ? amp_sock_ring(s) : 0;
 
-	if (r || addr)
-		return r ? r : open_some(s, on, addr, name);
+	if (r)
+		return r;
 	do { /* what is free on one link may not be on the next */
-		r = open_some(s, on, AMP_RPMSG_ADDR_ANY, name);
-	} while (AMPSOCK_RPMSG > 1 && r == -EADDRINUSE);
+		r = open_some(s, on, addr ? addr : AMP_RPMSG_ADDR_ANY, name);
+	} while (AMPSOCK_RPMSG > 1 && !addr && r == -EADDRINUSE);
 	return r;
 }
 
@@ -504,7 +511,6 @@ static void close_raw(struct amp_sock *s)
 {
 	bool wait;
 
-	unwait(s);
 	raw_release(s);
 	amp_sock_ring_free(s);
 	s->flags |= AMP_SF_ORPHAN;
@@ -519,12 +525,13 @@ static void rpmsg_end(struct amp_sock *s, enum amp_end_why why)
 {
 	if (amp_rsock_is_conn(s)) {
 		amp_vsock_end(s, why);
-	} else if (why == AMP_END_CLOSED) {
-		close_raw(s);
-	} else { /* nobody has announced it in time */
-		unwait(s);
-		amp_rsock_over(s, ECONNREFUSED);
+		return;
 	}
+	unwait(s);
+	if (why == AMP_END_CLOSED)
+		close_raw(s);
+	else /* nobody has announced it in time */
+		amp_rsock_over(s, ECONNREFUSED);
 }
 
 /* ---- bytes ---- */

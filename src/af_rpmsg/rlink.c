@@ -60,39 +60,55 @@ static void name_lost(struct amp_rlink *l)
 	l->bus.enough = true; /* the turn sees to it, and takes it out again */
 }
 
-void amp_rlink_on_service(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone)
+/* What the peer says of a service. */
+enum heard {
+	HEARD_NEW,
+	HEARD_GONE,
+	/* New, and in place of what its name had (protocol.md 10.6): a process that was killed has
+	 * withdrawn nothing, and the next one has other addresses. */
+	HEARD_INSTEAD,
+};
+_Static_assert(HEARD_NEW == false && HEARD_GONE == true, "amp_rlink_on_service()");
+
+static void heard(struct amp_rpmsg *bus, const char *name, uint32_t addr, unsigned how)
 {
 	struct amp_rlink *l = bus->owner;
-	struct amp_rname *n = l->names, *end = n + l->name_cnt;
+	struct amp_rname *end = l->names + l->name_cnt, *n = end;
+	bool known = false, same;
+	uint32_t was;
 
 	amp_change();
-	while (n < end && (n->addr != addr || strcmp(n->name, name) != 0))
-		n++;
-	if (gone) {
-		if (n < end) {
-			l->name_cnt--;
-			memmove(n, n + 1, (size_t)((char *)end - (char *)(n + 1)));
-		}
+	while (n-- > l->names) {
+		if (strcmp(n->name, name) != 0)
+			continue;
+		was = n->addr;
+		same = was == addr;
+		known |= same;
+		if (how == HEARD_NEW || same != (how == HEARD_GONE))
+			continue;
+		l->name_cnt--;
+		end--;
+		memmove(n, n + 1, (size_t)((char *)end - (char *)n));
+		amp_rsock_withdrawn(l, was);
+	}
+	if (how == HEARD_GONE) { /* kept or not */
 		amp_rsock_withdrawn(l, addr);
-	} else if (n == end) {
-		strcpy(n->name, name); /* checked by who tells */
-		n->addr = addr;
+	} else if (!known) {
+		strcpy(end->name, name); /* checked by who tells */
+		end->addr = addr;
 		if (++l->name_cnt > AMPSOCK_RPMSG_NAMES)
 			name_lost(l);
 	}
 }
 
-/* Replaces the address of a name that is known (protocol.md 10.6): a process that was killed has
- * withdrawn nothing, and the next one has other addresses. */
+void amp_rlink_on_service(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone)
+{
+	heard(bus, name, addr, gone);
+}
+
 void amp_rlink_on_told(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone)
 {
-	struct amp_rlink *l = bus->owner;
-
-	for (unsigned i = l->name_cnt; i-- > 0 && !gone;) {
-		if (l->names[i].addr != addr && strcmp(l->names[i].name, name) == 0)
-			amp_rlink_on_service(bus, name, l->names[i].addr, true);
-	}
-	amp_rlink_on_service(bus, name, addr, gone);
+	heard(bus, name, addr, gone ? HEARD_GONE : HEARD_INSTEAD);
 }
 
 /* ---- events from the bus and from the streams ---- */

@@ -41,8 +41,10 @@
 
 #if AMPSOCK_FAST
 #define RARE __attribute__((noinline, cold))
+#define ONCE RARE
 #else
 #define RARE
+#define ONCE __attribute__((noinline)) /* the one copy of several */
 #endif
 
 /* A small core's links have one bucket: no arithmetic. */
@@ -114,7 +116,7 @@ struct amp_rpmsg_ept *amp_rpmsg_find(const struct amp_rpmsg *bus, uint32_t addr)
 
 /* ---- what is owed ---- */
 
-static RARE void owe(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint8_t what)
+static ONCE void owe(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint8_t what)
 {
 	struct amp_rpmsg_ept **at = &bus->owed_head;
 
@@ -231,22 +233,26 @@ static int out_get(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, size_t need, 
 {
 	struct amp_vq_buf buf;
 	struct amp_iov iov;
+	uint32_t room;
 
 	buf.iov = &iov;
 	buf.iov_max = 1; /* header and payload in one piece */
 	if (amp_vq_get(bus->out, &buf) <= 0)
 		goto none;
-	if (buf.len > AMP_RPMSG_HDR_LEN + UINT16_MAX) /* the header has 16 bits for it */
-		buf.len = AMP_RPMSG_HDR_LEN + UINT16_MAX;
-	tx->room = buf.len - AMP_RPMSG_HDR_LEN;
-	if (buf.len >= AMP_RPMSG_HDR_LEN && tx->room >= need) { /* no sum: need may be any */
-		tx->data = (uint8_t *)iov.base + AMP_RPMSG_HDR_LEN;
-		tx->id = id_of(bus, buf.id);
-		return 0;
-	}
-	if (!must && buf.len >= AMP_RPMSG_HDR_LEN) {
-		amp_vq_leave(bus->out, buf.id);
-		return -EMSGSIZE;
+	if (buf.len >= AMP_RPMSG_HDR_LEN) {
+		room = buf.len - AMP_RPMSG_HDR_LEN;
+		if (room > UINT16_MAX) /* the header has 16 bits for it */
+			room = UINT16_MAX;
+		tx->room = room;
+		if (room >= need) {
+			tx->data = (uint8_t *)iov.base + AMP_RPMSG_HDR_LEN;
+			tx->id = id_of(bus, buf.id);
+			return 0;
+		}
+		if (!must) {
+			amp_vq_leave(bus->out, buf.id);
+			return -EMSGSIZE;
+		}
 	}
 	lied(bus, bus->out, AMP_WHY("buffer without room for a message"));
 none:
@@ -317,7 +323,8 @@ void amp_rpmsg_up(struct amp_rpmsg *bus, struct amp_vq *in, struct amp_vq *out, 
 	bus->in = in;
 	bus->out = out;
 	bus->ns = ns;
-	bus->held_max = amp_rpmsg_hold(in->num);
+	if (OTHERS) /* amp_rlink_up() knows better */
+		bus->held_max = amp_rpmsg_hold(in->num);
 	amp_vq_disarm(out);
 	for (uint32_t i = 0; i < BUCKETS; i++) {
 		for (struct amp_rpmsg_ept *e = bus->hash[i]; e; e = e->hash_next) {
@@ -362,7 +369,8 @@ int amp_rpmsg_run(struct amp_rpmsg *bus, unsigned budget)
 
 bool amp_rpmsg_arm(struct amp_rpmsg *bus)
 {
-	bool more = bus->in && amp_vq_arm(bus->in);
+	bool more =
+		(!OTHERS || bus->in) && amp_vq_arm(bus->in); /* amp_rlink_arm() has looked */
 
 	if (bus->tx_starved)
 		more |= amp_vq_arm(bus->out);
@@ -374,7 +382,9 @@ int amp_rpmsg_open(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint32_t ad
 {
 	struct amp_rpmsg_ept **at;
 
-	if (addr == AMP_RPMSG_NS_ADDR || (name && strlen(name) - 1u >= AMP_RPMSG_NAME_LEN - 1u))
+	if (addr == AMP_RPMSG_NS_ADDR ||
+	    (OTHERS && name &&
+	     strlen(name) - 1u >= AMP_RPMSG_NAME_LEN - 1u)) /* amp_raddr_get() */
 		return -EINVAL;
 	do { /* ends: there are fewer endpoints than addresses */
 		ept->addr = addr;

@@ -78,23 +78,32 @@ static int dropped(void)
 static int seq_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg_rx *rx)
 {
 	struct amp_rsock *p = amp_rsock(s);
+	int room = 2 * (l->bus.held_max - l->bus.held_cnt);
 	uint8_t i = l->held_free;
+	struct amp_rheld *h;
 
+	if (room > AMPSOCK_RPMSG_HOLD)
+		room = AMPSOCK_RPMSG_HOLD;
 	if (s->flags & AMP_SF_RD_SHUT)
 		return 0;
 	if (s->flags & AMP_SF_RESET) /* a child that is over already */
 		return dropped();
 	/* of the array there is a free one as long as the bus allows it: see amp_rlink_up() */
-	if (p->held_cnt == AMPSOCK_RPMSG_HOLD ||
-	    p->held_cnt >= 2 * (l->bus.held_max - l->bus.held_cnt)) {
+	room -= p->held_cnt;
+	if (room <= 0) {
 		amp_explain("rpmsg: a SOCK_SEQPACKET socket is not read, ENOBUFS");
 		amp_rsock_over(s, ENOBUFS);
 		return dropped();
 	}
-	l->held_free = (uint8_t)(l->held[i].next + i + 1);
-	l->held[i].data = rx->data;
-	l->held[i].len = (uint16_t)rx->len; /* the header has 16 bits for it */
-	l->held[i].id = rx->id;
+	/* This one takes one of it, and of those that are free to be held: the turn ends while
+	 * there is room, for a reader who may be waiting in it. */
+	if (!AMPSOCK_FAST && room <= 3)
+		l->bus.enough = true;
+	h = &l->held[i];
+	l->held_free = (uint8_t)(h->next + i + 1);
+	h->data = rx->data;
+	h->len = (uint16_t)rx->len; /* the header has 16 bits for it */
+	h->id = rx->id;
 	if (p->held_cnt++)
 		l->held[p->held_tail].next = i;
 	else
@@ -214,28 +223,25 @@ ssize_t amp_rraw_recv(struct amp_sock *s, struct amp_msg *m, int flags)
 
 /* ---- send ---- */
 
-/* Where a datagram goes that does not go to the socket's peer: its link, with *dst; NULL with *err. */
-static struct amp_rlink *dgram_to(struct amp_sock *s, const struct amp_msg *m, uint32_t *dst,
-				  int *err)
+/* Where a datagram goes that does not go to the socket's peer: 0 with its link and *dst; -errno. */
+static int dgram_to(struct amp_sock *s, const struct amp_msg *m, struct amp_rlink **l,
+		    uint32_t *dst)
 {
-	struct amp_rlink *l;
 	struct amp_raddr to;
+	int r, err;
 
-	*err = s->flags & AMP_SF_WR_SHUT ? -EPIPE : -EDESTADDRREQ;
-	if (!m->name || (s->flags & AMP_SF_WR_SHUT))
-		return NULL;
-	*err = amp_raddr_get(s, m->name, m->name_len, &to);
-	if (*err)
-		return NULL;
-	l = amp_raddr_find(to.link, to.name, &to.addr, err);
-	if (!l) {
-		/* nobody has announced it, and a datagram does not wait until somebody does */
-		*err = *err == -EAGAIN ? -ECONNREFUSED : *err;
-		return NULL;
-	}
+	if (s->flags & AMP_SF_WR_SHUT)
+		return -EPIPE;
+	if (!m->name)
+		return -EDESTADDRREQ;
+	r = amp_raddr_get(s, m->name, m->name_len, &to);
+	if (r)
+		return r;
+	*l = amp_raddr_find(to.link, to.name, &to.addr, &err);
+	if (!*l) /* nobody has announced it, and a datagram does not wait until somebody does */
+		return err == -EAGAIN ? -ECONNREFUSED : err;
 	*dst = to.addr;
-	*err = amp_rsock_open(s, amp_rlink_index(l), 0, true);
-	return *err ? NULL : l;
+	return amp_rsock_open(s, amp_rlink_index(*l), 0, true);
 }
 
 ssize_t amp_rraw_send(struct amp_sock *s, const struct amp_msg *m)
@@ -243,12 +249,12 @@ ssize_t amp_rraw_send(struct amp_sock *s, const struct amp_msg *m)
 	struct amp_rlink *l;
 	struct amp_rpmsg_tx tx;
 	struct amp_iov to;
-	uint32_t dst;
-	int r = 0;
+	uint32_t dst = 0;
+	int r;
 
 	if (s->type == SOCK_DGRAM && (m->name || !(s->flags & AMP_SF_CONNECTED))) {
-		l = dgram_to(s, m, &dst, &r);
-		if (!l)
+		r = dgram_to(s, m, &l, &dst);
+		if (r)
 			return r;
 	} else {
 		r = amp_vsock_may_send(s, m);
@@ -257,10 +263,11 @@ ssize_t amp_rraw_send(struct amp_sock *s, const struct amp_msg *m)
 		l = amp_rsock_link(s);
 		dst = amp_rsock(s)->peer;
 	}
+	/* the link is up: else there is neither a peer nor an address */
 	r = amp_rlink_must_queue(l) ? -EAGAIN
 				    : amp_rpmsg_reserve_for(&l->bus, &tx, m->len, false);
 	if (r)
-		return r == -ENETDOWN ? -ENETUNREACH : r;
+		return r;
 	to.base = tx.data;
 	to.len = m->len;
 	amp_vsock_gather(&to, m->iov, 0, m->len);

@@ -80,17 +80,18 @@ static struct {
 /* 2^32 * 1000 / hz, rounded down, by long division: this library divides no 64 bits. */
 static uint32_t tick_fraction(uint32_t hz)
 {
-	uint32_t q = 0, rest = 1000;
+	uint32_t q = 0, rest = 1000; /* less than hz */
 	unsigned i;
 
 	for (i = 0; i < 32; i++) {
-		bool carry = rest >> 31;
+		uint32_t more = hz - rest;
 
-		rest <<= 1;
 		q <<= 1;
-		if (carry || rest >= hz) {
-			rest -= hz;
+		if (rest >= more) { /* 2 * rest >= hz, which may not fit */
+			rest -= more;
 			q |= 1;
+		} else {
+			rest <<= 1;
 		}
 	}
 	return q;
@@ -132,16 +133,17 @@ int amp_port_wait(int32_t timeout_ms)
 {
 	uint64_t end = UINT64_MAX;
 
-	if (!bm.woken && timeout_ms != 0) {
-		if (timeout_ms > 0)
+	if (!AMPSOCK_FAST || (!bm.woken && timeout_ms != 0)) { /* else it ends at once, too */
+		if (timeout_ms >= 0)
 			end = bm.clock->ticks() + (uint64_t)(uint32_t)timeout_ms * bm.ms_ticks;
 		bm.clock->alarm(end); /* never, when it is for ever */
-		irq_mask();
-		while (!bm.woken && bm.clock->ticks() < end) {
+		for (;;) {
+			irq_mask();
+			if (bm.woken || bm.clock->ticks() >= end)
+				break;
 			bm.sleeps++;
 			core_sleep();
 			irq_unmask(); /* the handlers run here */
-			irq_mask();
 		}
 		irq_unmask();
 		bm.clock->alarm(UINT64_MAX);

@@ -34,34 +34,34 @@ int amp_far_result(struct amp_call *c, int r)
 
 int amp_socket(int domain, int type, int protocol)
 {
-	struct amp_call c;
 	struct amp_sock *s;
 	int r;
 
-	amp_enter_plain(&c);
+	amp_port_lock();
 	s = amp_sock_open(domain, type, protocol, &r);
 	if (s) {
 		s->flags &= (uint16_t)~AMP_SF_ORPHAN;
 		r = amp_sock_fd(s);
 	}
-	return (int)amp_leave(&c, r);
+	return (int)amp_release_slow(NULL, r);
 }
 
 int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
 {
+	struct amp_sock *s = amp_hold(fd);
 	struct amp_call c;
-	int r = amp_enter(&c, fd);
+	int r = -EINVAL;
 
-	if (r)
-		return r;
-	if (!addr || len < sizeof(addr->sa_family)) {
-		r = -EINVAL;
-	} else {
+	if (!s)
+		return -1;
+	if (AMPSOCK_INET) /* the others know at once */
+		amp_call_init(&c, s, 0);
+	if (addr && len >= sizeof(addr->sa_family)) {
 		do {
-			r = c.s->fam->bind(c.s, addr, len);
-		} while (AMPSOCK_INET && amp_far_again(&c, r)); /* the others know */
+			r = s->fam->bind(s, addr, len);
+		} while (AMPSOCK_INET && amp_far_again(&c, r));
 	}
-	return (int)amp_leave(&c, AMPSOCK_INET ? amp_far_result(&c, r) : r);
+	return (int)amp_release_slow(s, AMPSOCK_INET ? amp_far_result(&c, r) : r);
 }
 
 /*
@@ -129,19 +129,20 @@ int amp_connect(int fd, const struct sockaddr *addr, socklen_t len)
 int amp_close(int fd)
 {
 	const struct amp_fd_ops *ops = amp_fd_own(fd);
-	struct amp_call c;
+	struct amp_sock *s = NULL;
 	int r = 0;
 
 	if (ops) {
-		amp_enter_plain(&c);
-		r = ops->close ? ops->close(fd) : 0;
-		return (int)amp_leave(&c, r);
+		amp_port_lock();
+		if (ops->close)
+			r = ops->close(fd);
+	} else {
+		s = amp_hold(fd);
+		if (!s)
+			return -1;
+		amp_sock_close(s);
 	}
-	r = amp_enter(&c, fd);
-	if (r)
-		return r;
-	amp_sock_close(c.s);
-	return (int)amp_leave(&c, 0);
+	return (int)amp_release_slow(s, r);
 }
 
 /* ---- fcntl, ioctl ---- */

@@ -154,6 +154,7 @@ struct amp_rxring {
 #define AMP_RING_MSG_ALLOC (AMPSOCK_RING_LEN / 2u - 8u)
 
 /* flags of a socket */
+/* Those of a connection's state are neighbours: one instruction clears them all. */
 #define AMP_SF_NONBLOCK	  0x0001u
 #define AMP_SF_LISTEN	  0x0002u
 #define AMP_SF_BOUND	  0x0004u
@@ -163,9 +164,9 @@ struct amp_rxring {
 #define AMP_SF_WR_SHUT	  0x0040u /* I send no more */
 #define AMP_SF_HUP	  0x0080u /* the peer receives no more: EPIPE */
 #define AMP_SF_EOF	  0x0100u /* the peer sends no more: EOF once the ring is drained */
-#define AMP_SF_ORPHAN	  0x0200u /* no descriptor: internal, queued for accept, or closing */
+#define AMP_SF_RESET	  0x0200u /* the connection is dead; err was or will be told once */
 #define AMP_SF_TRUSTED	  0x0400u /* the peer is the carrier's own end: the proxy itself */
-#define AMP_SF_RESET	  0x0800u /* the connection is dead; err was or will be told once */
+#define AMP_SF_ORPHAN	  0x0800u /* no descriptor: internal, queued for accept, or closing */
 #define AMP_SF_REUSEADDR  0x1000u
 #define AMP_SF_EOR	  0x2000u
 #define AMP_SF_RESERVED	  0x4000u /* a reservation is open (AMP_RESERVE) */

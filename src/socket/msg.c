@@ -20,14 +20,27 @@ static inline ssize_t send_once(struct amp_sock *s, struct amp_msg *m, int flags
 	return s->fam->sendmsg(s, m, flags);
 }
 
+/* Of two callers: where speed does not matter one copy is less. */
+#if AMPSOCK_FAST
+#define SHARED inline
+#else
+#define SHARED __attribute__((noinline))
+#endif
+
+static SHARED void call_init(struct amp_call *c, struct amp_sock *s, uint32_t timeout_ms,
+			     int flags)
+{
+	amp_call_init(c, s, timeout_ms);
+	if (flags & MSG_DONTWAIT)
+		c->block = false;
+}
+
 static AMP_OUTLINE ssize_t send_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 {
 	struct amp_call c;
 	ssize_t n;
 
-	amp_call_init(&c, s, s->sndtimeo_ms);
-	if (flags & MSG_DONTWAIT)
-		c.block = false;
+	call_init(&c, s, s->sndtimeo_ms, flags);
 	do {
 		n = send_once(s, m, flags);
 		if (n >= 0) {
@@ -40,7 +53,8 @@ static AMP_OUTLINE ssize_t send_loop(struct amp_sock *s, struct amp_msg *m, int 
 		}
 		if (n != -EAGAIN)
 			break;
-		if (m->done && s->type != SOCK_STREAM) {
+		/* AF_RPMSG takes a message whole, or not at all */
+		if (AMPSOCK_VSOCK && m->done && s->type != SOCK_STREAM) {
 			/* half a message is worse than waiting for the device */
 			c.block = true;
 			c.timeout_ms = 0;
@@ -50,6 +64,7 @@ static AMP_OUTLINE ssize_t send_loop(struct amp_sock *s, struct amp_msg *m, int 
 	return m->done ? (ssize_t)m->done : n;
 }
 
+#if AMPSOCK_FAST
 static void want_set(struct amp_sock *s, struct amp_rx_want *w, const struct amp_msg *m)
 {
 	const struct iovec *v = m->iov;
@@ -69,8 +84,9 @@ static void want_set(struct amp_sock *s, struct amp_rx_want *w, const struct amp
 /* Has a message come straight to the caller? Only the short ways do that. */
 static inline bool w_full(const struct amp_rx_want *w)
 {
-	return AMPSOCK_FAST && w->full;
+	return w->full;
 }
+#endif
 
 static void want_clear(struct amp_sock *s, struct amp_rx_want *w)
 {
@@ -94,6 +110,7 @@ static size_t least(const struct amp_sock *s, const struct amp_msg *m, int flags
 	return s->type == SOCK_STREAM ? need : 1;
 }
 
+#if AMPSOCK_FAST
 /*
  * The caller's buffer is registered before the first look at the links, so that what arrives
  * then, or while this call sleeps, is copied only once. looked: they had their look.
@@ -111,12 +128,10 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 	w.to = NULL;
 	w.full = 0;
 	w.eor = false;
-	amp_call_init(&c, s, s->rcvtimeo_ms);
+	call_init(&c, s, s->rcvtimeo_ms, flags);
 	c.looked = looked;
-	if (flags & MSG_DONTWAIT)
-		c.block = false;
 	do {
-		if (AMPSOCK_FAST && !peek)
+		if (!peek)
 			want_set(s, &w, m);
 		n = s->fam->recvmsg(s, m, flags);
 		if (stream && n > 0 && !peek) {
@@ -130,13 +145,12 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 			break;
 		from = w.to;
 		n = amp_again(&c);
-		if (AMPSOCK_FAST)
-			m->done += (size_t)(w.to - from);
-		if (AMPSOCK_FAST && m->done >= need && !w.full) {
+		m->done += (size_t)(w.to - from);
+		if (m->done >= need && !w.full) {
 			want_clear(s, &w);
 			return (ssize_t)m->done;
 		}
-		if (AMPSOCK_FAST && (w_full(&w) || m->done >= need))
+		if (w_full(&w) || m->done >= need)
 			break;
 		if (peek && n == -EAGAIN) /* less than asked for is better than nothing */
 			n = s->fam->recvmsg(s, m, flags);
@@ -160,6 +174,44 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 	}
 	return n;
 }
+#else
+/* All comes by the ring: nobody registers, and who may wait no longer looks there once more. */
+static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool looked)
+{
+	size_t need = least(s, m, flags);
+	struct amp_call c;
+	int again = 0;
+	ssize_t n;
+
+	call_init(&c, s, s->rcvtimeo_ms, flags);
+	c.looked = looked;
+	do {
+		n = s->fam->recvmsg(s, m, flags);
+		if (n > 0 && !(flags & MSG_PEEK)) {
+			m->done +=
+				(size_t)n; /* of messages one is enough, and one byte of it */
+			continue;
+		}
+		if (again || (n > 0 ? (size_t)n >= need : n != -EAGAIN || (s->err && !m->done)))
+			break;
+		again = amp_again(&c);
+		if (AMP_PORT_THREADS && again == -EBADF) {
+			n = again;
+			break;
+		}
+	} while (m->done < need);
+	if (m->done)
+		return (ssize_t)m->done;
+	if (n == -EAGAIN || (n == 0 && s->type == SOCK_STREAM)) {
+		/* what had arrived comes first, then the error, once, then EOF */
+		if (s->err)
+			return -amp_sock_take_err(s);
+		if (need == 0) /* asked for nothing */
+			return 0;
+	}
+	return n;
+}
+#endif
 
 /* ---- messages ---- */
 

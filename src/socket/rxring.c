@@ -73,17 +73,6 @@ size_t amp_iov_put(const struct iovec *iov, size_t cnt, size_t skip, const void 
 	return len - left;
 }
 
-static size_t copy_out(const struct amp_rxring *r, uint32_t pos, const struct iovec *iov,
-		       size_t iov_cnt, size_t skip, size_t len)
-{
-	size_t run = run_len(pos, len);
-	size_t n = amp_iov_put(iov, iov_cnt, skip, ring_at(r, pos), run);
-
-	if (n == run && run < len)
-		n += amp_iov_put(iov, iov_cnt, skip + n, r->buf, len - run);
-	return n;
-}
-
 size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *direct)
 {
 	struct amp_rx_want *w = amp_sock_want(s);
@@ -116,12 +105,14 @@ size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *dir
 size_t amp_rxring_read(struct amp_rxring *r, const struct iovec *iov, size_t iov_cnt,
 		       size_t skip, size_t len, bool peek)
 {
-	size_t n = amp_rxring_used(r);
+	size_t n = amp_rxring_used(r), run;
 
-	if (n > len)
-		n = len;
-	if (n)
-		n = copy_out(r, r->tail, iov, iov_cnt, skip, n);
+	if (len > n)
+		len = n;
+	run = run_len(r->tail, len);
+	n = amp_iov_put(iov, iov_cnt, skip, ring_at(r, r->tail), run);
+	if (n == run && run < len)
+		n += amp_iov_put(iov, iov_cnt, skip + n, r->buf, len - run);
 	if (!peek)
 		r->tail = (AMP_RING_IDX)(r->tail + n);
 	return n;
@@ -173,17 +164,17 @@ int amp_rxring_msg_append(struct amp_rxring *r, const void *data, size_t len, bo
 ssize_t amp_rxring_msg_read(struct amp_rxring *r, const struct iovec *iov, size_t iov_cnt,
 			    bool peek, size_t *full, bool *eor)
 {
+	AMP_RING_IDX tail = r->tail;
 	uint32_t hdr, len;
-	size_t n = 0;
+	size_t n;
 
 	if (r->head == r->tail)
 		return -EAGAIN;
 	len = msg_len(r, r->tail, &hdr);
 	*eor = (*ring_at(r, r->tail) & H_EOR) != 0;
 	*full = len;
-	if (len)
-		n = copy_out(r, r->tail + hdr, iov, iov_cnt, 0, len);
-	if (!peek)
-		r->tail = (AMP_RING_IDX)(r->tail + hdr + len);
+	r->tail = (AMP_RING_IDX)(tail + hdr);
+	n = amp_rxring_read(r, iov, iov_cnt, 0, len, true);
+	r->tail = peek ? tail : (AMP_RING_IDX)(tail + hdr + len);
 	return (ssize_t)n;
 }

@@ -32,6 +32,9 @@
 #define RING_TABLE (OWN_RINGS ? 1u : (unsigned)AMPSOCK_RINGS)
 /* Searches begin, and end, where that can be known: of many sockets; a few are soon seen. */
 #define BOUNDS AMPSOCK_FAST
+/* All runners are AF_RPMSG's links. These look at the clock themselves, when they have a reason
+ * to, and have all operations. */
+#define LINKS_ONLY (!AMPSOCK_VSOCK && !AMPSOCK_INET)
 
 /* l: everything here is under the stack lock */
 struct amp_sock amp_socks[AMPSOCK_SOCKETS];					   /* l */
@@ -358,7 +361,8 @@ void amp_fd_set_nonblock(int fd, bool on)
 void amp_runner_due(struct amp_runner *r)
 {
 	r->due = true;
-	r->calm = false;
+	if (AMPSOCK_VSOCK) /* its loop alone is ever calm */
+		r->calm = false;
 	if (AMPSOCK_FAST)
 		amp_runner_list(r);
 }
@@ -374,7 +378,8 @@ void amp_runner_add(struct amp_runner *r)
 	}
 	r->next = NULL;
 	*at = r;
-	stack.timed += !r->untimed;
+	if (!LINKS_ONLY)
+		stack.timed += !r->untimed;
 }
 
 void amp_runner_del(struct amp_runner *r)
@@ -391,11 +396,11 @@ void amp_runner_del(struct amp_runner *r)
 
 static AMP_INLINE int32_t look(void)
 {
-	uint32_t now_ms = stack.timed ? amp_port_now_ms() : 0;
+	uint32_t now_ms = !LINKS_ONLY && stack.timed ? amp_port_now_ms() : 0;
 	uint32_t next = UINT32_MAX, ms; /* -1 is more than any time */
 
 	for (struct amp_runner *r = stack.runners; r; r = r->next) {
-		if (r->calm)
+		if (AMPSOCK_VSOCK && r->calm)
 			continue;
 		ms = (uint32_t)r->run(r, now_ms);
 		if (ms < next)
@@ -421,7 +426,7 @@ static bool arm_all(void)
 	bool news = false;
 
 	for (struct amp_runner *r = stack.runners; r; r = r->next) {
-		if (r->arm && r->arm(r, true))
+		if ((LINKS_ONLY || r->arm) && r->arm(r, true))
 			news = true;
 	}
 	return news;
@@ -591,7 +596,7 @@ static int amp_sleep(struct amp_call *c)
 	}
 	left = amp_sooner(left, stack.next_ms);
 	for (struct amp_runner *r = stack.runners; r; r = r->next) {
-		if (r->kick_due)
+		if (LINKS_ONLY || r->kick_due)
 			amp_runner_due(r);
 	}
 	if (flush())

@@ -459,15 +459,16 @@ __attribute__((noinline)) void amp_vsock_gather(const struct amp_iov *to, const 
 						size_t off, size_t len)
 {
 	const struct amp_iov *at = from;
-	struct amp_iov piece;
-	size_t n, done = 0;
+	size_t n, at_len, done = 0;
+	const uint8_t *base;
 
 	for (; len; len -= n, done += n) {
 		/* by copy: it is the caller's type, another one in name */
-		memcpy(&piece, at, sizeof(piece));
+		memcpy(&at_len, &at->len, sizeof(at_len));
+		memcpy(&base, &at->base, sizeof(base));
 		n = 0;
-		if (off >= piece.len) {
-			off -= piece.len;
+		if (off >= at_len) {
+			off -= at_len;
 			at++;
 			continue;
 		}
@@ -475,12 +476,12 @@ __attribute__((noinline)) void amp_vsock_gather(const struct amp_iov *to, const 
 			to++;
 			done = 0;
 		}
-		n = piece.len - off;
+		n = at_len - off;
 		if (n > len)
 			n = len;
 		if (CHAINS && n > to->len - done)
 			n = to->len - done;
-		memcpy((uint8_t *)to->base + done, (const uint8_t *)piece.base + off, n);
+		memcpy((uint8_t *)to->base + done, base + off, n);
 		off += n;
 	}
 }

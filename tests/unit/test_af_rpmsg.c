@@ -716,7 +716,8 @@ static void test_seq_empty(void **state)
 	assert_int_equal(host_send(500, local_addr(fd), NULL, 0), 0);
 	for (int i = 1; i < n; i++)
 		assert_int_equal(host_send(500, local_addr(fd), "x", 1), 0);
-	amp_poll_links();
+	for (int i = 0; i < 8; i++) /* a small build's turn ends while there is room */
+		amp_poll_links();
 	assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0), 0);
 	for (int i = 2; i < n; i++)
 		assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0), 1);
@@ -1591,11 +1592,9 @@ static void test_hold_few(void **state)
 				break;
 			amp_poll_links();
 		}
-		/*
-		 * One that does not read takes nothing from another: who waits gets it straight,
-		 * and without that (AMPSOCK_FAST 0) one must be left to be held.
-		 */
-		if (n > (AMPSOCK_FAST ? 1 : 3)) {
+		/* one that does not read takes nothing from another. In a small build what comes
+		 * for who waits is held, too, and of three one may hold both that can be. */
+		if (n > (AMPSOCK_FAST ? 1u : 3u)) {
 			assert_int_equal(sent, 3 * HOST_NUM);
 			assert_int_equal(host_send(501, local_addr(t), "y", 1), 0);
 			assert_int_equal(amp_recv(t, &c, 1, 0), 1);
@@ -1767,8 +1766,8 @@ static void test_straight_child(void **state)
 
 /*
  * A host without buffers is kicked when half of the ring has gone back. One that has sent and
- * sent, and gone: that is noticed before all of it is read. A small build takes all that is in
- * the ring in one look, so there the socket is over by then, with more than it may hold.
+ * sent, and gone: that is noticed before all of it is read. A small build does not take all that
+ * is in the ring in one look either: the reader gets his turn while the socket has room.
  */
 static void test_straight_bounded(void **state)
 {
@@ -1800,8 +1799,8 @@ static void test_straight_bounded(void **state)
 	amp_port_unlock();
 	while (amp_recv(fd, &c, 1, 0) == 1)
 		n++;
-	assert_int_equal(errno, AMPSOCK_FAST ? ECONNRESET : ENOBUFS);
-	assert_in_range(n, AMPSOCK_FAST ? 1 : 0, HOST_NUM / 2);
+	assert_int_equal(errno, ECONNRESET);
+	assert_in_range(n, 1, HOST_NUM / 2);
 	host.deaf = false;
 	host_turn();
 	assert_int_equal(amp_link_wait(5000), 0);
