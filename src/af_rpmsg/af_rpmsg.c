@@ -316,7 +316,7 @@ static void raw_release(struct amp_sock *s)
 }
 
 /* No peer: what of the last one is left goes. */
-static RARE void disconnect(struct amp_sock *s)
+static __attribute__((noinline)) void disconnect(struct amp_sock *s)
 {
 	raw_release(s);
 	s->link = 0;
@@ -401,6 +401,7 @@ static int start(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 
 static int rpmsg_connect(struct amp_sock *s, const struct sockaddr *addr, socklen_t len)
 {
+	bool conn = amp_rsock_is_conn(s);
 	struct amp_rlink *l;
 	struct amp_raddr to;
 	int r;
@@ -410,15 +411,15 @@ static int rpmsg_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 		disconnect(s);
 		return 0;
 	}
+	/* under way, whatever is asked for now, or the last one is not quite gone */
+	if ((s->sub & SUB_WAIT) || (conn && conn_of(s)->state != AMP_CONN_FREE))
+		return -EAGAIN;
 	if (s->sub & SUB_CHILD) /* over, and its listener's for ever */
 		return -EISCONN;
-	/* under way, whatever is asked for now, or the last one is not quite gone */
-	if (amp_rsock_is_conn(s) ? conn_of(s)->state != AMP_CONN_FREE : s->sub & SUB_WAIT)
-		return -EAGAIN;
 	r = amp_raddr_get(s, addr, len, &to);
 	if (r)
 		return r;
-	if (amp_rsock_is_conn(s)) {
+	if (conn) {
 		stream_anew(s);
 		amp_sock_ring_free(s);
 	}

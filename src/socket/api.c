@@ -88,12 +88,12 @@ static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen
 	if (s->type == SOCK_DGRAM) /* only names the peer: nobody expects EINPROGRESS of that */
 		c->block = true;
 	do {
-		if ((s->flags & AMP_SF_CONNECTED) && s->type != SOCK_DGRAM)
-			r = c->looked ? 0 : -EISCONN; /* since this call began, or before */
-		else if (s->err)
+		if (s->err)
 			r = -amp_sock_take_err(s);
 		else if (c->looked && !(s->flags & AMP_SF_CONNECTING))
 			r = 0; /* connected; that may have ended since, and is to be read */
+		else if ((s->flags & AMP_SF_CONNECTED) && s->type != SOCK_DGRAM)
+			r = -EISCONN;
 		else
 			r = s->fam->connect(s, addr, len);
 		if (r != -EAGAIN) {
