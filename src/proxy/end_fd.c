@@ -70,9 +70,8 @@ static void gone(struct end_fd *e)
 {
 	int err = socket_error(e->watch.fd);
 
-	e->eof = false; /* once */
-	e->end.err =
-		err == EPIPE ? ECONNRESET : err; /* tcp(7) has the one for the other here */
+	e->eof = false;	  /* once */
+	e->end.err = err; /* EPIPE: tcp(7)'s word for a reset behind the end, as it is ours */
 	e->end.user->event(&e->end, err ? AMP_END_FAILED : AMP_END_DEAF);
 }
 
@@ -146,7 +145,7 @@ static ssize_t fd_read(struct amp_end *end, const struct iovec *iov, int cnt, si
 		int err = e->hup ? socket_error(e->watch.fd) : 0;
 
 		e->eof = true;
-		return err == EPIPE ? -ECONNRESET : -err;
+		return -err;
 	}
 	/* a short read means an empty socket: the next byte, or the end, is a new edge */
 	if ((size_t)n < len && !e->hup)
