@@ -47,7 +47,8 @@ offloading.Rig = Rig
 offloading.Guest = lambda path: charkernel.KernelRemote(Rig.last.k)
 offloading.REQUEST = REQUEST
 charkernel.KernelRemote.new = lambda self, port: Bare(self, self.lookup("ampsock~s"))
-# the kernel's ring is not ours to make slow, nor will it have thousands of devices
-TESTS[:] = [t for t in TESTS if t.__name__ not in ("slow_ring", "accept_without_room")]
+# The kernel's ring is not ours to make slow, nor will it have thousands of devices; and one library is
+# preloaded already where a lease's clock would be (policy.c is the same whatever the carrier).
+TESTS[:] = [t for t in TESTS if t.__name__ not in ("slow_ring", "accept_without_room", "lease_expires")]
 
 main()

@@ -17,8 +17,8 @@ from rpmsgguest import HDR, REQUEST, Conn, Remote, UnixBell  # noqa: E402
 class Rig(rpmsgrig.Rig):
     """As offloading.Rig. guest: the ring's size is all that a remote can choose."""
 
-    def __init__(self, *rules, guest=None, **kw):
-        super().__init__(*rules, num=(guest or {}).get("num", 32))
+    def __init__(self, *rules, guest=None, env=None, **kw):
+        super().__init__(*rules, env=env, num=(guest or {}).get("num", 32))
         self.g = self.r
         self.s = off.Session(self.g, **kw)
 

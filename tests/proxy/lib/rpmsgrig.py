@@ -17,7 +17,7 @@ def echo(s):
 class Rig:
     """A proxy with one rpmsg-shm link `g`, and its remote. more: keys of the link."""
 
-    def __init__(self, *rules, bell="unix", more="", start=True, **kw):
+    def __init__(self, *rules, bell="unix", more="", start=True, env=None, **kw):
         self.p = None
         self.bell = None
 
@@ -26,7 +26,7 @@ class Rig:
             self.bell = {"unix": lambda: UnixBell(os.path.join(p.dir.name, "bell")), "eventfd": EventBell,
                          "poll": NoBell}[bell]()
             return ["--link", f"rpmsg-shm:{path},da={kw.get('da', DA):#x},bell={self.bell.arg()},name=g{more}"]
-        self.p = Proxy(*rules, args=args, fds=lambda: self.bell.fds() if bell == "eventfd" else [])
+        self.p = Proxy(*rules, args=args, env=env, fds=lambda: self.bell.fds() if bell == "eventfd" else [])
         self.r = Remote(os.path.join(self.p.dir.name, "ram"), self.bell, start=start, **kw)
 
     def close(self, ends=0):
