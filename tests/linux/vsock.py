@@ -475,7 +475,10 @@ def proxy_killed():
     eq(s.recv(), b"x")
     waits = s.go_recv(1)
     p.stop(signal.SIGKILL)
-    fails(errno.ECONNRESET, waits.get, TIMEOUT)
+    try:
+        raise AssertionError(f"expected a reset, got {waits.get(TIMEOUT)!r}")
+    except OSError as e:  # ENOTCONN: to a recv() that a slow guest begins behind the reset (Linux 6.1)
+        eq(e.errno in (errno.ECONNRESET, errno.ENOTCONN), True, errno.errorcode[e.errno])
     fails(errno.ENODEV, a.socket(VSOCK).connect, (HOST, 6000))
     ls = listener(a, 9000)
     later = ls.go_accept()
