@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/rpmsg.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -121,6 +122,7 @@ int ioctl(int fd, unsigned long req, ...)
 {
 	int (*real)(int, unsigned long, ...) = dlsym(RTLD_NEXT, "ioctl");
 	int (*real_close)(int) = dlsym(RTLD_NEXT, "close");
+	struct pollfd gone = {.fd = fd};
 	struct rlimit soft, hard;
 	va_list ap;
 	void *arg;
@@ -137,8 +139,8 @@ int ioctl(int fd, unsigned long req, ...)
 	setrlimit(RLIMIT_NOFILE, &hard);
 	if (req == RPMSG_CREATE_EPT_IOCTL)
 		r = ask("create", device[fd], arg, sizeof(struct rpmsg_endpoint_info));
-	else
-		r = ask("destroy", device[fd], "", 0);
+	else /* could the caller know that the device has gone? */
+		r = ask("destroy", device[fd], "gone", poll(&gone, 1, 0) > 0 ? 4 : 0);
 	setrlimit(RLIMIT_NOFILE, &soft);
 	if (r < 0)
 		return -1;

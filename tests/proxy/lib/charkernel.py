@@ -187,9 +187,11 @@ class Kernel:
         self.created += 1
         return 0
 
-    def do_destroy(self, name, _rest, _s):
+    def do_destroy(self, name, rest, _s):
         if name not in self.eps:
-            self.oopses.append(f"{name} is taken away twice")
+            # one that was under way when the device went could not know
+            if rest == b"gone":
+                self.oopses.append(f"{name} is taken away twice")
             return EINVAL
         self.remove(self.eps[name])
         return 0
