@@ -4,8 +4,7 @@
  * vhost-user front-end whose virtio device 7 we are. The front-end is a kernel's: User-mode
  * Linux brings its rpmsg bus up on us as remoteproc would on a core.
  *
- * Theory of operation. As vsock/hosted_device.c: a listening socket and then one connection
- * are watched by the port; the runner looks at them by itself, too, once in a millisecond.
+ * Theory of operation. Listener, connection and kicks: vsock/hosted_server.c.
  *
  * There is no epoch, and vhost-user does not tell DRIVER_OK to us (virtio_uml does not
  * know the STATUS message). The queues are enabled before the driver has its name service: a
@@ -38,16 +37,13 @@
 
 AMP_OPTIONAL(amp_rlink_stats);
 
-#define Q_OUT 0u /* the driver's receive queue */
-#define Q_IN  1u
+#define Q_OUT AMP_HOSTED_OUT /* the driver's receive queue */
+#define Q_IN  AMP_HOSTED_IN
 
 struct rdev {
-	struct amp_vhost_be be;
-	uint32_t looked_ms;
-	unsigned running; /* bit per queue */
-	int listen_fd;
-	bool used;
-	bool kicked; /* the driver's receive queue: DRIVER_OK */
+	struct amp_hosted_server s; /* first */
+	unsigned running;	    /* bit per queue */
+	bool kicked;		    /* the driver's receive queue: DRIVER_OK */
 };
 
 static struct rdev rdevs[AMPSOCK_RPMSG]; /* l; by link */
@@ -77,10 +73,10 @@ static void up_if_ready(struct rdev *d)
 
 	if (l->l.up || d->running != (1u << Q_IN | 1u << Q_OUT))
 		return;
-	if (!d->kicked && d->be.q[Q_OUT].kick_fd >= 0)
+	if (!d->kicked && d->s.be.q[Q_OUT].kick_fd >= 0)
 		return;
-	amp_rlink_up(l, &d->be.q[Q_IN].vq, &d->be.q[Q_OUT].vq, d->be.acked & AMP_RPMSG_F_NS,
-		     d->be.q[Q_IN].vq.num);
+	amp_rlink_up(l, &d->s.be.q[Q_IN].vq, &d->s.be.q[Q_OUT].vq,
+		     d->s.be.acked & AMP_RPMSG_F_NS, d->s.be.q[Q_IN].vq.num);
 }
 
 static void on_queue_start(struct amp_vhost_be *be, unsigned q, struct amp_vq *vq)
@@ -102,38 +98,20 @@ static void on_queue_stop(struct amp_vhost_be *be, unsigned q, struct amp_vq *vq
 	down(d);
 }
 
-static void kicked(struct rdev *d, unsigned q)
+static void kicked(struct amp_hosted_server *s, unsigned q)
 {
-	if (amp_vhost_be_kicked(&d->be, q) || q != Q_OUT)
+	struct rdev *d = (struct rdev *)(void *)s;
+
+	if (amp_vhost_be_kicked(&s->be, q) || q != Q_OUT)
 		return;
 	d->kicked = true;
 	up_if_ready(d);
 }
 
-static void kick_drain(int fd)
-{
-	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
-		for (unsigned q = 0; rdevs[i].used && q < 2; q++) {
-			if (rdevs[i].be.q[q].kick_fd == fd)
-				kicked(&rdevs[i], q);
-		}
-	}
-}
-
-static void on_kick_fd(struct amp_vhost_be *be, unsigned q, int fd)
-{
-	if (be->q[q].kick_fd >= 0)
-		amp_port_unwatch(be->q[q].kick_fd);
-	if (fd >= 0 && amp_port_watch(fd, kick_drain))
-		amp_log("rpmsg device: too many descriptors to watch");
-}
-
 static void on_gone(struct amp_vhost_be *be, int err)
 {
 	(void)err;
-	if (be->why)
-		amp_log(be->why);
-	amp_port_unwatch(be->fd);
+	amp_hosted_gone(be);
 	down(be->owner);
 	amp_vhost_be_reset(be);
 }
@@ -142,44 +120,9 @@ static const struct amp_vhost_be_ops be_ops = {
 	.features = on_features,
 	.queue_start = on_queue_start,
 	.queue_stop = on_queue_stop,
-	.kick_fd = on_kick_fd,
+	.kick_fd = amp_hosted_kick_fd,
 	.gone = on_gone,
 };
-
-/* ---- descriptors ---- */
-
-static void conn_drain(int fd)
-{
-	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
-		if (rdevs[i].used && rdevs[i].be.fd == fd) {
-			(void)amp_vhost_be_readable(&rdevs[i].be);
-			return;
-		}
-	}
-}
-
-static void take_connection(struct rdev *d)
-{
-	int fd = accept4(d->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-	if (fd < 0)
-		return;
-	if (d->be.fd >= 0) {
-		amp_log("rpmsg device: a second front-end is turned away");
-		close(fd);
-	} else if (amp_vhost_be_start(&d->be, fd) == 0) {
-		(void)amp_port_watch(fd, conn_drain);
-		(void)amp_vhost_be_readable(&d->be);
-	}
-}
-
-static void listen_drain(int fd)
-{
-	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
-		if (rdevs[i].used && rdevs[i].listen_fd == fd)
-			take_connection(&rdevs[i]);
-	}
-}
 
 /* ---- the runner ---- */
 
@@ -188,47 +131,32 @@ static void look(struct rdev *d, uint32_t now_ms)
 {
 	struct pollfd p = {.events = POLLIN};
 
-	if (now_ms == d->looked_ms)
+	if (!amp_hosted_look(&d->s, now_ms))
 		return;
-	d->looked_ms = now_ms;
-	if (d->be.fd < 0)
-		take_connection(d);
-	else if (amp_vhost_be_readable(&d->be))
-		return;
-	p.fd = d->be.q[Q_OUT].kick_fd; /* not the one from before a request has changed it */
+	p.fd = d->s.be.q[Q_OUT].kick_fd; /* not the one from before a request has changed it */
 	if (!d->kicked && d->running && p.fd >= 0 && poll(&p, 1, 0) > 0)
-		kicked(d, Q_OUT);
+		kicked(&d->s, Q_OUT);
 }
 
 static int32_t dev_run(struct amp_runner *r, uint32_t now_ms)
 {
 	struct amp_rlink *l = amp_rlink_of(r);
 	struct rdev *d = &rdevs[amp_rlink_index(l)];
-	const char *why;
 	int32_t ms;
 
 	look(d, now_ms);
 	ms = amp_rlink_turn(l);
 	if (!amp_rlink_is_up(l))
 		return ms;
-	if (amp_vhost_be_dead(&d->be)) {
-		amp_vhost_be_fail(&d->be, -EFAULT, NULL);
-		return 0;
-	}
-	if (ms == AMP_VLINK_BROKEN) {
-		why = d->be.q[Q_IN].vq.broken ? d->be.q[Q_IN].vq.why : d->be.q[Q_OUT].vq.why;
-		amp_vhost_be_fail(&d->be, -EBADMSG, why);
-		return 0;
-	}
-	return ms;
+	return amp_hosted_failed(&d->s, ms == AMP_VLINK_BROKEN) ? 0 : ms;
 }
 
 static void notify(struct rdev *d, unsigned bits)
 {
 	if (bits & AMP_RLINK_IN)
-		(void)amp_vhost_be_notify(&d->be, Q_IN);
+		(void)amp_vhost_be_notify(&d->s.be, Q_IN);
 	if (bits & AMP_RLINK_OUT)
-		(void)amp_vhost_be_notify(&d->be, Q_OUT);
+		(void)amp_vhost_be_notify(&d->s.be, Q_OUT);
 }
 
 /* The descriptor never blocks, and may not be closed meanwhile: the kick is sent here. */
@@ -262,9 +190,16 @@ static struct rdev *dev_slot(void)
 	return NULL;
 }
 
+static void set_up(struct rdev *d)
+{
+	d->s.kicked = kicked;
+	d->s.be.ops = &be_ops;
+	d->s.be.owner = d;
+	d->s.be.features = AMP_RPMSG_F_NS;
+}
+
 int amp_link_rpmsg_device(const char *path)
 {
-	static const enum amp_vq_dir dir[2] = {[Q_OUT] = AMP_VQ_OUT, [Q_IN] = AMP_VQ_IN};
 	int fd = amp_hosted_listen(path);
 	struct amp_rlink *l;
 	struct rdev *d;
@@ -274,20 +209,14 @@ int amp_link_rpmsg_device(const char *path)
 	amp_sigbus_install();
 	amp_port_lock();
 	d = dev_slot();
-	if (!d || amp_port_watch(fd, listen_drain)) {
+	if (d)
+		set_up(d);
+	if (!d || amp_hosted_serve(&d->s, fd)) {
 		amp_port_unlock();
 		close(fd);
 		unlink(path);
 		return -ENOBUFS;
 	}
-	d->used = true;
-	d->listen_fd = fd;
-	d->be.ops = &be_ops;
-	d->be.owner = d;
-	d->be.features = AMP_RPMSG_F_NS;
-	d->be.queues = 2;
-	d->be.dir = dir;
-	(void)amp_vhost_be_init(&d->be);
 	l = amp_rlink_get((unsigned)(d - rdevs));
 	l->l.runner.run = dev_run;
 	l->l.runner.arm = amp_rlink_arm;

@@ -3,9 +3,7 @@
  * The host as a Linux process: the same engine at the device's end of the queues, behind a
  * vhost-user back-end.
  *
- * Theory of operation. A listening socket and then one connection are watched by the port;
- * whoever leads there calls the drains below with the lock held. A thread that never sleeps
- * never leads, so the runner looks at the sockets by itself, too, once in a millisecond.
+ * Theory of operation. Listener, connection and kicks: hosted_server.c.
  *
  * The front-end may stop the queues and start them again when its memory map changes:
  * connections survive that. A new driver begins with SET_FEATURES: that resets them.
@@ -15,10 +13,7 @@
 #if AMPSOCK_HOSTED
 
 #include <errno.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "ampsock.h"
@@ -30,15 +25,13 @@
 #include "af_vsock.h"
 #include "hosted.h"
 
-#define Q_OUT 0u /* the guest's receive queue */
-#define Q_IN  1u
+#define Q_OUT AMP_HOSTED_OUT /* the guest's receive queue */
+#define Q_IN  AMP_HOSTED_IN
 
 struct dev_link {
 	struct amp_vlink l; /* first */
-	struct amp_vhost_be be;
+	struct amp_hosted_server s;
 	uint8_t config[8];
-	int listen_fd;
-	uint32_t looked_ms;
 	unsigned running; /* bit per queue */
 	bool seqpacket;
 };
@@ -66,8 +59,8 @@ static void queues_changed(struct dev_link *d)
 		amp_vlink_pause(&d->l);
 		return;
 	}
-	vs->in = &d->be.q[Q_IN].vq;
-	vs->out = &d->be.q[Q_OUT].vq;
+	vs->in = &d->s.be.q[Q_IN].vq;
+	vs->out = &d->s.be.q[Q_OUT].vq;
 	if (d->l.up)
 		return;
 	vs->local_cid = AMP_VSOCK_CID_HOST;
@@ -94,22 +87,9 @@ static void on_queue_stop(struct amp_vhost_be *be, unsigned q, struct amp_vq *vq
 	queues_changed(d);
 }
 
-static void kick_drain(int fd)
+static void kicked(struct amp_hosted_server *s, unsigned q)
 {
-	for (unsigned i = 0; i < AMPSOCK_VSOCK_LINKS; i++) {
-		for (unsigned q = 0; devs[i].l.runner.run && q < 2; q++) {
-			if (devs[i].be.q[q].kick_fd == fd)
-				(void)amp_vhost_be_kicked(&devs[i].be, q);
-		}
-	}
-}
-
-static void on_kick_fd(struct amp_vhost_be *be, unsigned q, int fd)
-{
-	if (be->q[q].kick_fd >= 0)
-		amp_port_unwatch(be->q[q].kick_fd);
-	if (fd >= 0 && amp_port_watch(fd, kick_drain))
-		amp_log("vsock device: too many descriptors to watch");
+	(void)amp_vhost_be_kicked(&s->be, q);
 }
 
 static void on_gone(struct amp_vhost_be *be, int err)
@@ -117,9 +97,7 @@ static void on_gone(struct amp_vhost_be *be, int err)
 	struct dev_link *d = be->owner;
 
 	(void)err;
-	if (be->why)
-		amp_log(be->why);
-	amp_port_unwatch(be->fd);
+	amp_hosted_gone(be);
 	amp_vlink_down(&d->l);
 	amp_vhost_be_reset(be);
 }
@@ -128,73 +106,22 @@ static const struct amp_vhost_be_ops be_ops = {
 	.features = on_features,
 	.queue_start = on_queue_start,
 	.queue_stop = on_queue_stop,
-	.kick_fd = on_kick_fd,
+	.kick_fd = amp_hosted_kick_fd,
 	.gone = on_gone,
 };
-
-/* ---- descriptors ---- */
-
-static void conn_drain(int fd)
-{
-	for (unsigned i = 0; i < AMPSOCK_VSOCK_LINKS; i++) {
-		if (devs[i].l.runner.run && devs[i].be.fd == fd) {
-			(void)amp_vhost_be_readable(&devs[i].be);
-			return;
-		}
-	}
-}
-
-static void take_connection(struct dev_link *d)
-{
-	int fd = accept4(d->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-	if (fd < 0)
-		return;
-	if (d->be.fd >= 0) {
-		amp_log("vsock device: a second front-end is turned away");
-		close(fd);
-	} else if (amp_vhost_be_start(&d->be, fd) == 0) {
-		(void)amp_port_watch(fd, conn_drain);
-		(void)amp_vhost_be_readable(&d->be);
-	}
-}
-
-static void listen_drain(int fd)
-{
-	for (unsigned i = 0; i < AMPSOCK_VSOCK_LINKS; i++) {
-		if (devs[i].l.runner.run && devs[i].listen_fd == fd)
-			take_connection(&devs[i]);
-	}
-}
 
 /* ---- the runner ---- */
 
 static int32_t dev_run(struct amp_runner *r, uint32_t now_ms)
 {
 	struct dev_link *d = (struct dev_link *)(void *)r;
-	const char *why;
 	int32_t ms;
 
-	if (now_ms != d->looked_ms) {
-		d->looked_ms = now_ms;
-		if (d->be.fd < 0)
-			take_connection(d);
-		else
-			(void)amp_vhost_be_readable(&d->be);
-	}
+	(void)amp_hosted_look(&d->s, now_ms);
 	if (!d->l.up)
 		return -1;
 	ms = amp_vlink_turn(&d->l);
-	if (amp_vhost_be_dead(&d->be)) {
-		amp_vhost_be_fail(&d->be, -EFAULT, NULL);
-		return 0;
-	}
-	if (ms == AMP_VLINK_BROKEN) {
-		why = d->be.q[Q_IN].vq.broken ? d->be.q[Q_IN].vq.why : d->be.q[Q_OUT].vq.why;
-		amp_vhost_be_fail(&d->be, -EBADMSG, why);
-		return 0;
-	}
-	return ms;
+	return amp_hosted_failed(&d->s, ms == AMP_VLINK_BROKEN) ? 0 : ms;
 }
 
 static bool dev_arm(struct amp_runner *r, bool on)
@@ -222,8 +149,8 @@ static unsigned dev_kick_due(struct amp_runner *r)
 	amp_vlink_flush(&d->l);
 	amp_vlink_asked(&d->l);
 	for (unsigned q = 0; q < 2; q++) {
-		if (amp_vq_kick_due(&d->be.q[q].vq))
-			(void)amp_vhost_be_notify(&d->be, q);
+		if (amp_vq_kick_due(&d->s.be.q[q].vq))
+			(void)amp_vhost_be_notify(&d->s.be, q);
 	}
 	return 0;
 }
@@ -236,36 +163,11 @@ static void dev_kick(struct amp_runner *r, unsigned queues)
 	(void)queues; /* Q_OUT: no other is asked for */
 	amp_port_lock();
 	if (d->l.up && d->l.vs.out)
-		amp_vhost_be_notify(&d->be, Q_OUT);
+		amp_vhost_be_notify(&d->s.be, Q_OUT);
 	amp_port_unlock();
 }
 
 /* ---- bring-up ---- */
-
-int amp_hosted_listen(const char *path)
-{
-	struct sockaddr_un sun = {.sun_family = AF_UNIX};
-	const struct sockaddr *at = (const struct sockaddr *)&sun;
-	size_t len = strlen(path);
-	struct stat st;
-	int fd, r;
-
-	if (len >= sizeof(sun.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(sun.sun_path, path, len);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	if (stat(path, &st) == 0 && S_ISSOCK(st.st_mode) && connect(fd, at, sizeof(sun)) < 0 &&
-	    errno == ECONNREFUSED)
-		unlink(path);
-	if (bind(fd, at, sizeof(sun)) < 0 || listen(fd, 4) < 0) {
-		r = errno == EINVAL || errno == EISCONN ? -EADDRINUSE : -errno;
-		close(fd);
-		return r;
-	}
-	return fd;
-}
 
 static struct dev_link *dev_slot(void)
 {
@@ -278,9 +180,19 @@ static struct dev_link *dev_slot(void)
 	return NULL;
 }
 
+static void set_up(struct dev_link *d, uint32_t guest_cid)
+{
+	amp_put_le32(d->config, guest_cid);
+	d->s.kicked = kicked;
+	d->s.be.ops = &be_ops;
+	d->s.be.owner = d;
+	d->s.be.features = AMP_VSOCK_F_SEQPACKET;
+	d->s.be.config = d->config;
+	d->s.be.config_len = sizeof(d->config);
+}
+
 int amp_link_vsock_device(const char *path, uint32_t guest_cid)
 {
-	static const enum amp_vq_dir dir[2] = {[Q_OUT] = AMP_VQ_OUT, [Q_IN] = AMP_VQ_IN};
 	struct dev_link *d;
 	int fd;
 
@@ -292,21 +204,14 @@ int amp_link_vsock_device(const char *path, uint32_t guest_cid)
 	amp_sigbus_install();
 	amp_port_lock();
 	d = dev_slot();
-	if (!d || amp_port_watch(fd, listen_drain)) {
+	if (d)
+		set_up(d, guest_cid);
+	if (!d || amp_hosted_serve(&d->s, fd)) {
 		amp_port_unlock();
 		close(fd);
+		unlink(path);
 		return -ENOBUFS;
 	}
-	amp_put_le32(d->config, guest_cid);
-	d->listen_fd = fd;
-	d->be.ops = &be_ops;
-	d->be.owner = d;
-	d->be.features = AMP_VSOCK_F_SEQPACKET;
-	d->be.queues = 2;
-	d->be.dir = dir;
-	d->be.config = d->config;
-	d->be.config_len = sizeof(d->config);
-	(void)amp_vhost_be_init(&d->be);
 	d->l.runner.run = dev_run;
 	d->l.runner.arm = dev_arm;
 	d->l.runner.kick_due = dev_kick_due;

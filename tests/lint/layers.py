@@ -85,6 +85,8 @@ SINGLE = {
 	# Hosted bring-up: what board code does for firmware, for a Linux process.
 	"vsock/hosted_driver.c": ["virtio/vhost_user_frontend.h"],
 	"vsock/hosted_device.c": ["virtio/vhost_user_backend.h", "port/posix.h"],
+	"vsock/hosted_server.c": ["port/posix.h"],
+	"vsock/hosted.h": ["virtio/vhost_user_backend.h"],
 	"af_rpmsg/hosted_device.c": ["virtio/vhost_user_backend.h", "port/posix.h", "vsock/hosted.h"],
 	# Sockets that are connections of the engine: the operations are the same for both.
 	"af_rpmsg/af_rpmsg.h": ["vsock/af_vsock.h"],
