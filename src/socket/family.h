@@ -153,8 +153,7 @@ struct amp_rxring {
 /* What a SOCK_SEQPACKET socket can promise its peer: message headers take the rest. */
 #define AMP_RING_MSG_ALLOC (AMPSOCK_RING_LEN / 2u - 8u)
 
-/* flags of a socket */
-/* Those of a connection's state are neighbours: one instruction clears them all. */
+/* flags of a socket. Those of a connection's state are neighbours: one instruction clears all. */
 #define AMP_SF_NONBLOCK	  0x0001u
 #define AMP_SF_LISTEN	  0x0002u
 #define AMP_SF_BOUND	  0x0004u

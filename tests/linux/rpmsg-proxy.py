@@ -9,9 +9,8 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
-from rpmsg import RPMSG, TIMEOUT, Machine, alone, eq, main, name, until  # noqa: E402
+from rpmsg import RPMSG, TIMEOUT, Machine, Shared, alone, eq, main, name, until  # noqa: E402
 from guest import DGRAM, INET, INET6, STREAM, fails, pattern  # noqa: E402
-from harness import test  # noqa: E402
 
 LOOP = "127.0.0.1"
 MB = 1 << 20
@@ -69,21 +68,7 @@ class Topology(Machine):
         super().kill()
 
 
-machine = None
-
-
-def shared(fn):
-    def run():
-        global machine  # pylint: disable=global-statement
-        m = machine = machine or Topology()
-        try:
-            fn(m)
-        except BaseException:
-            machine = None
-            m.kill()
-            raise
-    run.__name__, run.__doc__ = fn.__name__, fn.__doc__
-    return test(run)
+shared = Shared(Topology)
 
 
 def fetch(m, path, addr=(LOOP, 80), family=INET):
@@ -268,10 +253,8 @@ def remote_restarts(m):
 @shared
 def last(m):
     """nothing is left: no endpoint, no complaint of the kernel, the remote or the proxy"""
-    global machine  # pylint: disable=global-statement
-    machine = None
     eq(m.r.stats()["rx_bad"], 0)
-    m.stop()
+    shared.end()
 
 
 @alone

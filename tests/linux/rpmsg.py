@@ -9,27 +9,11 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
-from rpmsg import TIMEOUT, Machine, alone, eq, main, name  # noqa: E402
+from rpmsg import TIMEOUT, Machine, Shared, alone, eq, main, name  # noqa: E402
 from guest import DGRAM, RPMSG, SEQPACKET, fails, pattern  # noqa: E402
-from harness import test  # noqa: E402
 
 KIB = 1 << 10
-machine = None
-
-
-def shared(fn):
-    """Runs on one machine with all others that do: a boot costs more than most tests."""
-    def run():
-        global machine  # pylint: disable=global-statement
-        m = machine = machine or Machine()
-        try:
-            fn(m)
-        except BaseException:
-            machine = None
-            m.kill()
-            raise
-    run.__name__, run.__doc__ = fn.__name__, fn.__doc__
-    return test(run)
+shared = Shared(Machine)
 
 
 def text_sha(data):
@@ -280,10 +264,8 @@ def driver_unbound(m):
 @shared
 def last(m):
     """the kernel has complained of nothing, the remote of no lie"""
-    global machine  # pylint: disable=global-statement
     eq(m.r.stats()["rx_bad"], 0)
-    machine = None
-    m.stop()
+    shared.end()
 
 
 @alone

@@ -201,6 +201,31 @@ class Machine:
         self.dir.cleanup()
 
 
+class Shared:
+    """A decorator: its cases run on one machine, of make(); a boot costs more than most of them."""
+
+    def __init__(self, make):
+        self.make = make
+        self.machine = None
+
+    def __call__(self, fn):
+        def run():
+            m = self.machine = self.machine or self.make()
+            try:
+                fn(m)
+            except BaseException:
+                self.machine = None
+                m.kill()
+                raise
+        run.__name__, run.__doc__ = fn.__name__, fn.__doc__
+        return harness.test(run)
+
+    def end(self):
+        """The last case's word: all was well."""
+        self.machine.stop()
+        self.machine = None
+
+
 def alone(fn):
     """A case on machines of its own: fn(make), with make(...) as Machine(...)."""
     def run():
@@ -227,4 +252,4 @@ def main():
     harness.main()
 
 
-__all__ = ["ANY", "RPMSG", "TIMEOUT", "Machine", "alone", "eq", "main", "name", "until"]
+__all__ = ["ANY", "RPMSG", "TIMEOUT", "Machine", "Shared", "alone", "eq", "main", "name", "until"]
