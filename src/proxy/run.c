@@ -19,7 +19,6 @@
 #include "run.h"
 
 static struct amp_links links = TAILQ_HEAD_INITIALIZER(links);
-static bool orphaned;
 
 static void print_counters(void)
 {
@@ -54,8 +53,7 @@ static void on_signal(int num)
 static void on_orphaned(void)
 {
 	amp_log(AMP_LOG_ERROR, "the helper process is gone: stopping");
-	orphaned = true;
-	amp_loop_stop();
+	_exit(AMP_EXIT_RUN); /* as PR_SET_PDEATHSIG does in this very moment, or did */
 }
 
 static int start_links(const struct amp_config *conf)
@@ -178,5 +176,5 @@ int amp_run(const struct amp_config *conf, int ready_fd)
 	amp_loop_fini();
 	amp_resolve_fini();
 	free_links();
-	return r || orphaned ? AMP_EXIT_RUN : 0;
+	return r ? AMP_EXIT_RUN : 0;
 }
