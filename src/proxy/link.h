@@ -15,7 +15,6 @@ struct amp_offload;
 
 /* One guest's share. A guest that wants more is told EMFILE, ENOBUFS or EAI_AGAIN. */
 #define AMP_LIMIT_ENDS	   4096u /* connections in the ring */
-#define AMP_LIMIT_SOCKETS  2048u /* offloaded: open, bound and listening */
 #define AMP_LIMIT_SESSIONS 64u
 #define AMP_LIMIT_WINDOW   (256u * 1024u) /* bytes that a push end keeps, as advertised */
 
@@ -55,6 +54,7 @@ struct amp_link {
 	bool up; /* a guest is attached */
 	struct amp_offload *offload;
 	struct amp_link_stats stats;
+	struct amp_limits limits;
 	struct amp_log_rate log_denied;
 	struct amp_log_rate log_refused;
 	struct amp_log_rate log_guest;

@@ -93,7 +93,7 @@ struct amp_offload {
 };
 
 /* ---- offload.c ---- */
-/* Takes an id. False: the link has AMP_LIMIT_SOCKETS already. */
+/* Takes an id. False: the link has its limit of sockets already. */
 bool amp_osock_add(struct amp_session *ses, struct amp_osock *s);
 void amp_osock_del(struct amp_osock *s);
 struct amp_osock *amp_osock_find(struct amp_session *ses, uint32_t id);

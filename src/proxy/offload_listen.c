@@ -178,7 +178,8 @@ static const struct amp_osock_ops listener_ops = {
 
 static bool may_take(const struct amp_listener *l)
 {
-	return l->credits > 0 && l->o.ses->off->sock_cnt < AMP_LIMIT_SOCKETS;
+	return l->credits > 0 &&
+	       amp_limit_room(&l->o.ses->off->link->limits, AMP_LIMIT_SOCKETS, 1);
 }
 
 static bool listener_want(struct amp_acceptor *a)

@@ -35,6 +35,7 @@ struct tcp {
 	int fd;		   /* a bound socket that waits for its name to resolve */
 	uint16_t port;	   /* connect by name */
 	uint32_t listener; /* accepted: id of its listener, until the guest took the carrier */
+	bool half;	   /* counts as half-open */
 	bool answering;	   /* header[] is on its way */
 	bool refused;	   /* ... and nothing follows it */
 	bool dead;
@@ -60,12 +61,21 @@ static void tcp_free(struct amp_grave *grave)
 	free(t);
 }
 
+/* Connected, refused, or given up. */
+static void not_half(struct tcp *t)
+{
+	if (t->half)
+		amp_limit_give(&t->o.ses->off->link->limits, AMP_LIMIT_HALF_OPEN, 1);
+	t->half = false;
+}
+
 /* The id ends; the ends are somebody else's or gone. */
 static void tcp_gone(struct tcp *t)
 {
 	if (t->dead)
 		return;
 	t->dead = true;
+	not_half(t);
 	amp_resolve_forget(t->o.ses->off, t);
 	if (t->fd >= 0)
 		close(t->fd);
@@ -203,6 +213,8 @@ static void host_event(struct amp_end *end, enum amp_end_event event)
 {
 	struct tcp *t = end->owner;
 
+	if (event == AMP_END_OPEN || event == AMP_END_FAILED)
+		not_half(t);
 	if (event == AMP_END_OPEN) {
 		answer(t, 0);
 	} else if (event == AMP_END_FAILED && !t->answering) {
@@ -308,20 +320,28 @@ static int connect_socket(struct tcp *t)
 /* 0: under way or there; positive errno. */
 static int connect_one(struct tcp *t, const struct sockaddr *sa)
 {
-	int r, fd = connect_socket(t);
+	struct amp_limits *limits = &t->o.ses->off->link->limits;
+	int r, fd;
 	socklen_t len = sa->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
 						  : sizeof(struct sockaddr_in);
 
-	if (fd < 0)
-		return -fd;
-	r = amp_connect_fd(fd, sa, len);
+	if (!amp_limit_take(limits, AMP_LIMIT_HALF_OPEN, 1))
+		return ENOBUFS;
+	t->half = true;
+	fd = connect_socket(t);
+	r = fd < 0 ? fd : amp_connect_fd(fd, sa, len);
+	if (r < 1)
+		not_half(t);
 	if (r < 0) {
-		close(fd);
+		if (fd >= 0)
+			close(fd);
 		return -r;
 	}
 	t->host = amp_end_fd(fd, r == 1);
-	if (!t->host)
+	if (!t->host) {
+		not_half(t);
 		return ENOBUFS;
+	}
 	t->host->owner = t;
 	t->host->user = &host_user;
 	if (r == 0)
@@ -373,6 +393,10 @@ static void connect_name(struct tcp *t, const char *name)
 
 	if (err) {
 		answer(t, err);
+		return;
+	}
+	if (!amp_limit_rate(&t->o.ses->off->link->limits, AMP_LIMIT_DNS, amp_now_ms())) {
+		answer(t, EAGAIN);
 		return;
 	}
 	r = amp_resolve_new();
@@ -438,6 +462,8 @@ void amp_tcp_open(struct amp_session *ses, struct amp_end *carrier,
 	carrier->user = &guest_user;
 	if (o->bound_id)
 		err = take_bound(t);
+	if (!err && !amp_limit_rate(&ses->off->link->limits, AMP_LIMIT_CONNECTS, amp_now_ms()))
+		err = ENOBUFS;
 	t->port = o->peer.port;
 	if (err) {
 		answer(t, err);

@@ -128,7 +128,9 @@ static bool put_frame(struct udp *u, const struct amp_off_udp *h, const void *pa
 	struct iovec iov[2] = {{p, sizeof(p)}, {(void *)(uintptr_t)payload, len}};
 	ssize_t n = 0;
 
-	if (u->spill.len > SPILL_LIMIT)
+	/* before the first byte is out: half a frame would end the carrier */
+	if (u->spill.len > SPILL_LIMIT ||
+	    !amp_limit_room(u->spill.limits, AMP_LIMIT_BUFFERED, sizeof(p) + len))
 		return false;
 	amp_off_put_udp(p, h);
 	if (u->spill.len == 0)
@@ -425,6 +427,11 @@ static int send_frame(struct udp *u, const struct amp_off_udp *h, struct iovec *
 		m.msg_name = &u->peer;
 		m.msg_namelen = sizeof(u->peer);
 	}
+	if (!err &&
+	    !amp_limit_rate(&u->o.ses->off->link->limits, AMP_LIMIT_DATAGRAMS, amp_now_ms())) {
+		u->o.ses->off->link->stats.drops++;
+		return 0;
+	}
 	/* twice: the first call may only report what ICMP said of an earlier datagram */
 	for (unsigned i = 0; i < 2 && !err; i++) {
 		if (sendmsg(u->watch.fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
@@ -631,6 +638,7 @@ void amp_udp_open(struct amp_session *ses, struct amp_end *carrier,
 	u->work.run = udp_run;
 	u->writable = true; /* as every new socket; the loop may say so too late */
 	u->end = carrier;
+	u->spill.limits = &ses->off->link->limits;
 	u->max_payload =
 		(o->max_frame < UINT16_MAX ? o->max_frame : UINT16_MAX) - AMP_OFF_UDP_LEN;
 	if (!amp_osock_add(ses, &u->o)) {

@@ -3,9 +3,9 @@
  * Rules: what a link may reach, what is published to it and exposed to it. One
  * grammar for the configuration file and the command line (ampsock-proxy(8)).
  *
- *	allow    in|out  tcp|udp|any  HOST:PORT
- *	publish  tcp|udp ADDRESS:PORT | unix PATH   ->  SERVICE | inet:PORT
- *	expose   SERVICE  ->  tcp|udp ADDRESS:PORT | unix PATH
+ *	allow    in|out  tcp|udp|any  HOST:PORT  [log]
+ *	publish  tcp|udp ADDRESS:PORT | unix PATH   ->  SERVICE | inet:PORT  [proxy-protocol]
+ *	expose   SERVICE  ->  tcp|udp ADDRESS:PORT | unix PATH  [proxy-protocol]
  *
  *	SERVICE: vsock:PORT on a vsock link; rpmsg:NAME or rpmsg:@ADDRESS on an rpmsg link, for
  *	         tcp and unix a byte stream (announced as NAME~s), for udp raw messages
@@ -26,6 +26,8 @@
 #include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+
+#include "log.h"
 
 enum amp_proto { AMP_PROTO_TCP = 1, AMP_PROTO_UDP = 2, AMP_PROTO_ANY = 3 };
 enum amp_dir { AMP_DIR_OUT, AMP_DIR_IN };
@@ -51,7 +53,10 @@ struct amp_rule {
 	char name[AMP_RULE_NAME_MAX + 1]; /* lower case, without the final dot */
 	char *text;			  /* as it was written */
 	char *where;			  /* file:line, or "command line" */
+	bool log;			  /* hits are logged */
+	struct amp_log_rate log_rate;
 	uint64_t hits;
+	uint64_t denied; /* name: addresses that it stood for and that were not granted */
 };
 
 TAILQ_HEAD(amp_rules, amp_rule);
@@ -96,6 +101,10 @@ struct amp_forward { /* publish or expose */
 	TAILQ_ENTRY(amp_forward) entry;
 	struct amp_target target;
 	struct amp_service service;
+	bool proxy_protocol; /* each connection begins with who it is: PROXY, version 2 */
+	bool runtime;	     /* published while the proxy ran: no file has it */
+	uint32_t id;	     /* of a published one: publish.c */
+	uint64_t hits;	     /* connections, UDP peers */
 	char *text;
 	char *where;
 };
@@ -106,6 +115,12 @@ TAILQ_HEAD(amp_forwards, amp_forward);
 int amp_rule_parse(const char *text, struct amp_rule *rule, struct amp_rule_error *err);
 int amp_publish_parse(const char *text, struct amp_forward *fwd, struct amp_rule_error *err);
 int amp_expose_parse(const char *text, struct amp_forward *fwd, struct amp_rule_error *err);
+/* unix PATH, or tcp|udp ADDRESS:PORT to listen on. */
+int amp_target_parse(const char *text, struct amp_target *target, struct amp_rule_error *err);
+
+/* Do both allow the same (whether it is logged aside)? Forward the same? */
+bool amp_rule_same(const struct amp_rule *a, const struct amp_rule *b);
+bool amp_target_same(const struct amp_target *a, const struct amp_target *b);
 
 /* Do both mean the same service? */
 bool amp_service_same(const struct amp_service *a, const struct amp_service *b);
