@@ -38,7 +38,10 @@ struct amp_link_ops {
 
 struct amp_link_stats {
 	uint64_t flows;	  /* since start */
-	uint64_t denied;  /* by policy */
+	uint64_t denied;  /* by policy, and of these: */
+	uint64_t denied_dir[2]; /* addresses, by enum amp_dir, */
+	uint64_t denied_names;
+	uint64_t cut;	  /* flows that a reload does not allow any more */
 	uint64_t refused; /* by limits, or nobody there */
 	uint64_t stale;	  /* offload: unknown session or token */
 	uint64_t drops;	  /* datagrams */
@@ -56,6 +59,7 @@ struct amp_link {
 	struct amp_link_stats stats;
 	struct amp_limits limits;
 	struct amp_log_rate log_denied;
+	struct amp_log_rate log_rebound;
 	struct amp_log_rate log_refused;
 	struct amp_log_rate log_guest;
 	struct amp_log_rate log_attached;

@@ -229,7 +229,7 @@ static void resolved(struct amp_resolve *r, unsigned status, const struct addrin
 		len += strlen(canon);
 	}
 	out[0] = (uint8_t)n;
-	amp_put_le32(out + 4, AMP_OFF_LEASE_S);
+	amp_put_le32(out + 4, ses->off->link->conf->lease_s);
 	amp_session_reply(ses, AMP_OFF_RESOLVE, r->seq, status, out, status ? 0 : len);
 }
 

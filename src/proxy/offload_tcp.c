@@ -35,6 +35,7 @@ struct tcp {
 	struct amp_flow *flow;
 	int fd;		   /* a bound socket that waits for its name to resolve */
 	uint16_t port;	   /* connect by name */
+	struct amp_virtual *virt; /* accepted at this published port */
 	uint32_t listener; /* accepted: id of its listener, until the guest took the carrier */
 	bool half;	   /* counts as half-open */
 	bool answering;	   /* header[] is on its way */
@@ -43,6 +44,7 @@ struct tcp {
 	uint8_t header_off;
 	uint8_t header[AMP_OFF_ANSWER_LEN];
 	struct amp_off_open open;
+	struct amp_off_addr bound; /* what an `in` rule allowed: rule[AMP_DIR_IN] */
 	/* addresses still to try: open.peer, or those of a name */
 	struct amp_off_addr *addrs;
 	unsigned addr_cnt, addr_at;
@@ -109,9 +111,26 @@ static int tcp_fd(const struct amp_osock *o)
 	return t->host ? amp_end_fd_fd(t->host) : -1;
 }
 
+static bool tcp_allowed(struct amp_osock *o)
+{
+	struct tcp *t = tcp_of(o);
+	struct amp_rule **out = &o->rule[AMP_DIR_OUT], *in = o->rule[AMP_DIR_IN];
+	struct sockaddr_storage ss;
+
+	if (*out && (*out)->gone) {
+		amp_off_to_sa(&t->addrs[t->addr_at - 1], &ss);
+		*out = amp_policy_find(o->ses->off, AMP_DIR_OUT, AMP_PROTO_TCP,
+				       (struct sockaddr *)&ss);
+		if (!*out)
+			return false;
+	}
+	return !in || !in->gone || amp_tcp_in_allowed(o, &t->bound);
+}
+
 static const struct amp_osock_ops tcp_ops = {
 	.kill = tcp_kill,
 	.fd = tcp_fd,
+	.allowed = tcp_allowed,
 };
 
 /* ---- the flow's end ---- */
@@ -305,10 +324,12 @@ static int connect_socket(struct tcp *t)
 		struct sockaddr_storage ss;
 		socklen_t len = amp_off_to_sa(&o->local, &ss);
 
+		t->bound = o->local;
 		/* a fixed local port is a bind like any other */
 		if (o->local.port)
 			err = amp_policy_addr(t->o.ses->off, AMP_DIR_IN, AMP_PROTO_TCP,
-					      (struct sockaddr *)&ss, "bind");
+					      (struct sockaddr *)&ss, "bind",
+					      &t->o.rule[AMP_DIR_IN]);
 		if (!err)
 			err = -amp_helper_bind(fd, (struct sockaddr *)&ss, len);
 	}
@@ -358,7 +379,8 @@ static void connect_next(struct tcp *t, int err)
 		const struct sockaddr *sa = (struct sockaddr *)&ss;
 
 		amp_off_to_sa(&t->addrs[t->addr_at++], &ss);
-		err = amp_policy_addr(t->o.ses->off, AMP_DIR_OUT, AMP_PROTO_TCP, sa, "connect");
+		err = amp_policy_addr(t->o.ses->off, AMP_DIR_OUT, AMP_PROTO_TCP, sa, "connect",
+				      &t->o.rule[AMP_DIR_OUT]);
 		if (!err)
 			err = connect_one(t, sa);
 		if (!err)
@@ -439,6 +461,9 @@ static int take_bound(struct tcp *t)
 
 	if (!b)
 		return ESTALE;
+	t->bound = b->local;
+	t->o.chosen = b->o.chosen;
+	t->o.rule[AMP_DIR_IN] = b->o.rule[AMP_DIR_IN];
 	t->fd = amp_bound_take(b);
 	if (t->fd < 0 || b->o.family != t->o.family)
 		return EINVAL; /* virtual: there is no socket behind it */
@@ -495,6 +520,10 @@ void amp_tcp_accepted(struct amp_listener *l, int fd, const struct sockaddr_stor
 	}
 	t->listener = l->o.id;
 	t->o.nodelay = l->o.nodelay;
+	t->bound = l->local;
+	t->o.chosen = l->o.chosen;
+	t->o.rule[AMP_DIR_IN] = l->o.rule[AMP_DIR_IN];
+	t->virt = l->virt;
 	amp_off_from_sa((const struct sockaddr *)peer, &a.peer);
 	amp_off_local(fd, &a.local);
 	/* behind a published port the guest sees the port that it is bound to */

@@ -15,8 +15,9 @@
  * Nothing is allowed by default. Addresses have disguises: before a rule is asked an
  * address is brought to its plain form (::ffff:a.b.c.d, NAT64, 6to4 and ::a.b.c.d are
  * a.b.c.d; connecting to 0.0.0.0 or :: is connecting to loopback). What is local to the
- * host (loopback, link-local, any address of its interfaces) is reached only by a rule
- * that says so: `local`, or an address or prefix that lies itself inside that class.
+ * host (loopback, link-local, any address of its interfaces, where clouds tell a host its
+ * secrets) is reached only by a rule that says so: `local`, or an address or prefix that lies
+ * itself inside that class.
  */
 #ifndef AMP_PROXY_RULE_H
 #define AMP_PROXY_RULE_H
@@ -54,6 +55,7 @@ struct amp_rule {
 	char *text;			  /* as it was written */
 	char *where;			  /* file:line, or "command line" */
 	bool log;			  /* hits are logged */
+	bool gone;			  /* left out by a reload: what it allowed is asked anew */
 	struct amp_log_rate log_rate;
 	uint64_t hits;
 	uint64_t denied; /* name: addresses that it stood for and that were not granted */
@@ -143,6 +145,9 @@ bool amp_rule_covers(const struct amp_rule *rule, enum amp_dir dir, enum amp_pro
 bool amp_rule_names(const struct amp_rule *rule, enum amp_proto proto, const char *name,
 		    uint16_t port);
 bool amp_rule_port(const struct amp_rule *rule, uint16_t port);
+
+bool amp_addr_is_loopback(const uint8_t addr[16]);
+bool amp_addr_is_multicast(const uint8_t addr[16]);
 
 /* localhost and below: the one name that may stand for a local address (RFC 6761, 6.3). */
 bool amp_name_is_local(const char *name);
