@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/*
+ * #syscalls write clock_gettime
+ * #syscalls:helper write clock_gettime
+ */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
