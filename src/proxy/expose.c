@@ -8,6 +8,7 @@
 
 #include "expose.h"
 #include "flow.h"
+#include "proxy_v2.h"
 #include "udp_relay.h"
 
 const struct amp_forward *amp_expose_find(const struct amp_link *link,
@@ -79,9 +80,23 @@ static const struct amp_flow_ops expose_flow = {
 	.failed = expose_failed,
 };
 
+/* The target is to know which guest it is, and who in it. */
+static int head(struct amp_flow *flow, const struct amp_end *guest,
+		const struct amp_forward *fwd)
+{
+	char service[AMP_SERVICE_TEXT], source[AMP_PP2_TEXT];
+	uint8_t bytes[AMP_PP2_MAX];
+
+	guest->ops->text(guest, source, sizeof(source));
+	return amp_flow_head(flow, 1, bytes,
+			     (uint16_t)amp_pp2_guest(bytes, flow->link->conf->name, source,
+						     amp_service_text(&fwd->service, service)));
+}
+
 void amp_expose_incoming(struct amp_link *link, struct amp_end *end,
 			 const struct amp_forward *fwd)
 {
+	struct amp_flow *flow;
 	struct amp_end *host;
 	int fd, r;
 
@@ -102,5 +117,10 @@ void amp_expose_incoming(struct amp_link *link, struct amp_end *end,
 		return;
 	}
 	link->stats.flows++;
-	amp_flow_join(link, end, false, host, r == 0, &expose_flow, (void *)(uintptr_t)fwd);
+	flow = amp_flow_join(link, end, false, host, r == 0, &expose_flow,
+			     (void *)(uintptr_t)fwd);
+	if (flow && fwd->proxy_protocol && head(flow, end, fwd)) {
+		refused(link, fwd, ENOMEM);
+		amp_flow_kill(flow);
+	}
 }

@@ -6,7 +6,8 @@
 
 #include "proxy_v2.h"
 
-#define VERSION_PROXY 0x21u /* version 2, command PROXY: on behalf of somebody else */
+#define VERSION_LOCAL 0x20u /* version 2, command LOCAL: "must accept", no addresses */
+#define VERSION_PROXY 0x21u /* command PROXY: on behalf of somebody else */
 #define FAM_UNSPEC    0x00u
 #define FAM_TCP4      0x11u
 #define FAM_TCP6      0x21u
@@ -17,7 +18,11 @@ static size_t head(uint8_t *dst, uint8_t family, size_t len)
 	static const uint8_t signature[12] = "\r\n\r\n\0\r\nQUIT\n";
 
 	memcpy(dst, signature, sizeof(signature));
-	dst[12] = VERSION_PROXY;
+	/*
+	 * Who has no address goes by LOCAL: with PROXY and UNSPEC a receiver "is free to reject the
+	 * connection", which haproxy does. It sends LOCAL itself for clients that have none.
+	 */
+	dst[12] = family == FAM_UNSPEC ? VERSION_LOCAL : VERSION_PROXY;
 	dst[13] = family;
 	dst[14] = (uint8_t)(len >> 8); /* network byte order, as everything in it */
 	dst[15] = (uint8_t)len;

@@ -25,13 +25,13 @@
 /*
  * A client of the host: peer connected to local, both of accept(2) and getsockname(2). IPv4 in an
  * IPv6 coat is told as IPv4. Families other than AF_INET, AF_INET6 and AF_UNIX, or a pair of two
- * families, become AF_UNSPEC, which says that nothing is known. Returns the length.
+ * families, become LOCAL, which says that nothing is known. Returns the length.
  */
 size_t amp_pp2_client(uint8_t dst[AMP_PP2_MAX], const struct sockaddr_storage *peer,
 		      socklen_t peer_len, const struct sockaddr_storage *local,
 		      socklen_t local_len);
 
-/* A guest: AF_UNSPEC, and three values of our own. Texts are cut at AMP_PP2_TEXT bytes. */
+/* A guest: LOCAL without addresses, and three values of our own. Texts are cut at AMP_PP2_TEXT bytes. */
 size_t amp_pp2_guest(uint8_t dst[AMP_PP2_MAX], const char *link, const char *source,
 		     const char *service);
 

@@ -4,8 +4,8 @@
  * grammar for the configuration file and the command line (ampsock-proxy(8)).
  *
  *	allow    in|out  tcp|udp|any  HOST:PORT
- *	publish  tcp|udp ADDRESS:PORT | unix PATH   ->  SERVICE | inet:PORT
- *	expose   SERVICE  ->  tcp|udp ADDRESS:PORT | unix PATH
+ *	publish  tcp|udp ADDRESS:PORT | unix PATH   ->  SERVICE | inet:PORT  [proxy-protocol]
+ *	expose   SERVICE  ->  tcp|udp ADDRESS:PORT | unix PATH  [proxy-protocol]
  *
  *	SERVICE: vsock:PORT on a vsock link; rpmsg:NAME or rpmsg:@ADDRESS on an rpmsg link, for
  *	         tcp and unix a byte stream (announced as NAME~s), for udp raw messages
@@ -96,6 +96,7 @@ struct amp_forward { /* publish or expose */
 	TAILQ_ENTRY(amp_forward) entry;
 	struct amp_target target;
 	struct amp_service service;
+	bool proxy_protocol; /* a header of the PROXY protocol is each connection's beginning */
 	char *text;
 	char *where;
 };

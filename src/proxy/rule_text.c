@@ -232,6 +232,25 @@ static int parse_arrow(struct amp_text *t)
 	return strcmp(t->word, "->") ? amp_text_error(t, "expected `->`") : 0;
 }
 
+/* "proxy-protocol" as the last word: the header in front of each connection. */
+static int parse_forward_end(struct amp_text *t, struct amp_forward *fwd)
+{
+	struct amp_text here = *t;
+
+	if (!amp_text_word(&here) || strcmp(here.word, "proxy-protocol"))
+		return amp_text_end(t);
+	*t = here;
+	if (fwd->target.kind == AMP_TARGET_UDP)
+		return amp_text_error(
+			t, "the PROXY protocol is for connections: expected a tcp or "
+			   "unix rule, or no proxy-protocol");
+	if (fwd->service.kind == AMP_SERVICE_INET)
+		return amp_text_error(t, "accept() of an inet:PORT shows the client's address "
+					 "itself: expected no proxy-protocol");
+	fwd->proxy_protocol = true;
+	return amp_text_end(t);
+}
+
 int amp_publish_parse(const char *text, struct amp_forward *fwd, struct amp_rule_error *err)
 {
 	struct amp_text t = {.all = text, .rest = text, .err = err};
@@ -248,7 +267,7 @@ int amp_publish_parse(const char *text, struct amp_forward *fwd, struct amp_rule
 	if (!r && fwd->service.kind == AMP_SERVICE_INET && fwd->target.kind == AMP_TARGET_UNIX)
 		r = amp_text_error(&t, "a Unix socket has no address that AF_INET could show: "
 				       "expected vsock:PORT or rpmsg:NAME");
-	return r ? r : amp_text_end(&t);
+	return r ? r : parse_forward_end(&t, fwd);
 }
 
 int amp_expose_parse(const char *text, struct amp_forward *fwd, struct amp_rule_error *err)
@@ -265,7 +284,7 @@ int amp_expose_parse(const char *text, struct amp_forward *fwd, struct amp_rule_
 	if (!r)
 		r = parse_target(&t, false, &fwd->target);
 	if (!r)
-		r = amp_text_end(&t);
+		r = parse_forward_end(&t, fwd);
 	/* once more, with what the target says about it: a stream has a shorter name */
 	if (!r && fwd->target.kind != AMP_TARGET_UDP) {
 		memset(&fwd->service, 0, sizeof(fwd->service));

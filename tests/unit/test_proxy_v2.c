@@ -42,7 +42,7 @@ static void check(const uint8_t *got, size_t len, uint8_t family, const uint8_t 
 {
 	assert_int_equal(len, AMP_PP2_HEAD + body_len);
 	assert_memory_equal(got, signature, 12);
-	assert_int_equal(got[12], 0x21);
+	assert_int_equal(got[12], family ? 0x21 : 0x20);
 	assert_int_equal(got[13], family);
 	assert_int_equal(got[14] << 8 | got[15], body_len);
 	assert_memory_equal(got + 16, body, body_len);
