@@ -85,5 +85,5 @@ void amp_acceptor_go(struct amp_acceptor *a)
 void amp_acceptor_stop(struct amp_acceptor *a)
 {
 	amp_work_cancel(&a->work);
-	amp_watch_close(&a->watch);
+	amp_watch_close_shared(&a->watch);
 }

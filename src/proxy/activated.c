@@ -16,7 +16,7 @@
 static struct {
 	char *names; /* LISTEN_FDNAMES, each ended by NUL; NULL: none were given */
 	const char *name[AMP_ACTIVATED_MAX];
-	bool there[AMP_ACTIVATED_MAX];
+	enum state { AWAY, UNUSED, LENT } state[AMP_ACTIVATED_MAX];
 	unsigned cnt;
 } got;
 
@@ -73,10 +73,10 @@ int amp_activated_init(void)
 	r = take_names(getenv("LISTEN_FDNAMES"));
 	for (unsigned i = 0; !r && i < n; i++) {
 		r = prepare(AMP_ACTIVATED_FIRST + (int)i);
-		got.there[i] = !r;
+		got.state[i] = r ? AWAY : UNUSED;
 	}
 	if (r)
-		memset(got.there, 0, sizeof(got.there));
+		memset(got.state, 0, sizeof(got.state));
 	else
 		r = (int)n;
 out:
@@ -86,8 +86,18 @@ out:
 
 static int take(unsigned i)
 {
-	got.there[i] = false;
+	got.state[i] = AWAY;
 	return AMP_ACTIVATED_FIRST + (int)i;
+}
+
+static int lend(unsigned i)
+{
+	int fd = fcntl(AMP_ACTIVATED_FIRST + (int)i, F_DUPFD_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	got.state[i] = LENT;
+	return fd;
 }
 
 static bool same_unix(const struct sockaddr_un *a, socklen_t a_len, const struct sockaddr_un *b)
@@ -129,23 +139,22 @@ static int option(int fd, int name)
 	return getsockopt(fd, SOL_SOCKET, name, &value, &len) ? -1 : value;
 }
 
-int amp_activated_take(int type, const struct sockaddr *sa, socklen_t len)
+int amp_activated_lend(int type, const struct sockaddr *sa)
 {
 	int r = -ENOENT;
 
-	(void)len;
 	for (unsigned i = 0; i < got.cnt; i++) {
 		struct sockaddr_storage ss = {.ss_family = AF_UNSPEC};
 		socklen_t ss_len = sizeof(ss);
 		int fd = AMP_ACTIVATED_FIRST + (int)i;
 
-		if (!got.there[i] || getsockname(fd, (struct sockaddr *)&ss, &ss_len) ||
+		if (got.state[i] == AWAY || getsockname(fd, (struct sockaddr *)&ss, &ss_len) ||
 		    !same(&ss, ss_len, sa))
 			continue;
 		/* TCP and UDP may well have the same port: go on */
 		if (option(fd, SO_TYPE) == type &&
 		    (type != SOCK_STREAM || option(fd, SO_ACCEPTCONN) == 1))
-			return take(i);
+			return lend(i);
 		if (option(fd, SO_TYPE) == type || sa->sa_family == AF_UNIX)
 			r = -EPROTOTYPE;
 	}
@@ -155,7 +164,7 @@ int amp_activated_take(int type, const struct sockaddr *sa, socklen_t len)
 int amp_activated_take_name(const char *name)
 {
 	for (unsigned i = 0; i < got.cnt; i++) {
-		if (got.there[i] && got.name[i] && strcmp(got.name[i], name) == 0)
+		if (got.state[i] != AWAY && got.name[i] && strcmp(got.name[i], name) == 0)
 			return take(i);
 	}
 	return -ENOENT;
@@ -190,7 +199,7 @@ unsigned amp_activated_rest(void (*say)(void *arg, const char *text), void *arg)
 	for (unsigned i = 0; i < got.cnt; i++) {
 		char text[160 + AMP_ACTIVATED_NAME], addr[128];
 
-		if (!got.there[i])
+		if (got.state[i] != UNUSED)
 			continue;
 		text_of(AMP_ACTIVATED_FIRST + (int)i, addr, sizeof(addr));
 		snprintf(text, sizeof(text), "descriptor %u (%.200s): %s",
@@ -199,9 +208,17 @@ unsigned amp_activated_rest(void (*say)(void *arg, const char *text), void *arg)
 		close(take(i));
 		n++;
 	}
+	return n;
+}
+
+void amp_activated_close(void)
+{
+	for (unsigned i = 0; i < got.cnt; i++) {
+		if (got.state[i] != AWAY)
+			close(take(i));
+	}
 	free(got.names);
 	got.names = NULL;
 	memset(got.name, 0, sizeof(got.name));
 	got.cnt = 0;
-	return n;
 }

@@ -107,7 +107,7 @@ static void matched(void)
 	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
 	char rest[1024] = "", want[256];
 	struct sockaddr_un un;
-	int udp, fd;
+	int udp;
 
 	put(tcp(&t), 3);
 	CHECK(listen(3, 5) == 0);
@@ -123,19 +123,25 @@ static void matched(void)
 	CHECK(!getenv("LISTEN_PID") && !getenv("LISTEN_FDS") && !getenv("LISTEN_FDNAMES"));
 	CHECK(fcntl(3, F_GETFD) == FD_CLOEXEC && (fcntl(3, F_GETFL) & O_NONBLOCK));
 	in6.sin6_port = t.sin_port;
-	CHECK(amp_activated_take(SOCK_STREAM, (void *)&other, sizeof(other)) == -ENOENT);
-	CHECK(amp_activated_take(SOCK_STREAM, (void *)&in6, sizeof(in6)) == -ENOENT);
-	CHECK(amp_activated_take(SOCK_DGRAM, (void *)&t, sizeof(t)) == 5);
-	CHECK(amp_activated_take(SOCK_STREAM, (void *)&t, sizeof(t)) == 3);
-	CHECK(amp_activated_take(SOCK_STREAM, (void *)&t, sizeof(t)) == -ENOENT); /* once */
-	CHECK(amp_activated_take(SOCK_STREAM, (void *)&u, sizeof(u)) == -EPROTOTYPE);
-	fd = amp_activated_take(SOCK_STREAM, (void *)&un, sizeof(un));
-	CHECK(fd == 4);
+	CHECK(amp_activated_lend(SOCK_STREAM, (void *)&other) == -ENOENT);
+	CHECK(amp_activated_lend(SOCK_STREAM, (void *)&in6) == -ENOENT);
+	CHECK(amp_activated_lend(SOCK_DGRAM, (void *)&t) == 7);
+	CHECK(amp_activated_lend(SOCK_STREAM, (void *)&t) == 8);
+	CHECK(fcntl(8, F_GETFD) == FD_CLOEXEC);
+	close(8);
+	CHECK(amp_activated_lend(SOCK_STREAM, (void *)&t) == 8); /* and again */
+	CHECK(amp_activated_lend(SOCK_STREAM, (void *)&u) == -EPROTOTYPE);
+	CHECK(amp_activated_lend(SOCK_STREAM, (void *)&un) == 9);
 	CHECK(amp_activated_rest(said, rest) == 1);
 	snprintf(want, sizeof(want), "descriptor 6 (d): tcp 127.0.0.1:%u;", ntohs(u.sin_port));
 	CHECK(strcmp(rest, want) == 0);
 	CHECK(fcntl(6, F_GETFD) < 0 && errno == EBADF);
 	CHECK(amp_activated_rest(said, rest) == 0);
+	CHECK(amp_activated_lend(SOCK_STREAM, (void *)&un) == 6);
+	amp_activated_close();
+	CHECK(amp_activated_lend(SOCK_STREAM, (void *)&un) == -ENOENT);
+	CHECK(fcntl(3, F_GETFD) < 0 && fcntl(4, F_GETFD) < 0 && fcntl(5, F_GETFD) < 0);
+	CHECK(fcntl(6, F_GETFD) >= 0);
 }
 
 static void by_name(void)
@@ -153,7 +159,7 @@ static void by_name(void)
 	CHECK(amp_activated_take_name("state") == 4);
 	CHECK(amp_activated_take_name("state") == 5);
 	CHECK(amp_activated_take_name("state") == -ENOENT);
-	CHECK(amp_activated_take(SOCK_STREAM, (void *)&un, sizeof(un)) == 3);
+	CHECK(amp_activated_lend(SOCK_STREAM, (void *)&un) == 6);
 	CHECK(amp_activated_rest(said, rest) == 0);
 }
 
@@ -167,7 +173,7 @@ static void strange(void)
 	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0 && fds[0] == 5);
 	variables("4", NULL);
 	CHECK(amp_activated_init() == 4);
-	CHECK(amp_activated_take(SOCK_STREAM, (void *)&un, sizeof(un)) == -ENOENT);
+	CHECK(amp_activated_lend(SOCK_STREAM, (void *)&un) == -ENOENT);
 	CHECK(amp_activated_rest(said, rest) == 4);
 	CHECK(strcmp(rest,
 		     "descriptor 3 (no name): no socket;descriptor 4 (no name): no socket;"
