@@ -46,13 +46,20 @@ static const char help[] =
 	"                       serve a remote core; PATH: the file that has its memory\n"
 	"  --link rpmsg-char:/dev/rpmsg_ctrlN[,buffer=N][,sysfs=DIR][,name=NAME]\n"
 	"                       serve a remote core whose rpmsg host is the kernel\n"
+	"  --link vsock:CID[,name=NAME]\n"
+	"                       serve a guest of this kernel's vhost-vsock (2: the host of this\n"
+	"                       machine, 1: the machine itself)\n"
+	"  --link vsock-unix:PATH[,name=NAME]\n"
+	"                       serve a guest of Firecracker or cloud-hypervisor; PATH: their\n"
+	"                       vsock socket\n"
 	"rules for the --link before them:\n"
 	"  --allow RULE         let the guest reach RULE, e.g. 'out tcp 192.0.2.1:80',\n"
 	"                       'out udp 10.0.0.0/8:53', 'out tcp example.com:443',\n"
 	"                       'out any any:any', 'in tcp 127.0.0.1:8000-8999'\n"
 	"  --publish RULE       host port to guest, e.g. 'tcp 127.0.0.1:8080 -> vsock:5000',\n"
 	"                       'tcp 127.0.0.1:8080 -> inet:80', 'unix /run/x.sock -> "
-	"vsock:5000'\n"
+	"vsock:5000',\n"
+	"                       'vsock-mux /run/x.vsock -> vsock:22,5000-5999'\n"
 	"  --expose RULE        guest to host target, e.g. 'vsock:6000 -> tcp 127.0.0.1:22'\n"
 	"                       (on rpmsg links: rpmsg:NAME or rpmsg:@ADDRESS for vsock:PORT)\n"
 	"any number of times, anywhere:\n"
@@ -270,9 +277,7 @@ static int start_links(const struct amp_config *conf)
 
 	TAILQ_FOREACH(c, &conf->links, entry)
 	{
-		struct amp_link *l = c->type == AMP_LINK_RPMSG_SHM    ? amp_link_rpmsg_shm(c)
-				     : c->type == AMP_LINK_RPMSG_CHAR ? amp_link_rpmsg_char(c)
-								      : amp_link_vhost_vsock(c);
+		struct amp_link *l = amp_link_new(c);
 
 		if (!l) {
 			amp_log(AMP_LOG_ERROR,
