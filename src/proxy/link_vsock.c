@@ -19,6 +19,7 @@
 #include <linux/vm_sockets.h> /* wants sys/socket.h first */
 #include <unistd.h>
 
+#include "helper.h"
 #include "slink.h"
 
 #define BACKLOG 1024
@@ -74,9 +75,11 @@ static int open_port(uint32_t port, bool message)
 
 	if (fd < 0)
 		return -errno;
-	if (bind(fd, (struct sockaddr *)&vm, sizeof(vm)) == 0 && listen(fd, BACKLOG) == 0)
+	r = amp_helper_bind(fd, (struct sockaddr *)&vm, sizeof(vm));
+	if (!r && listen(fd, BACKLOG) == 0)
 		return fd;
-	r = -errno;
+	if (!r)
+		r = -errno;
 	close(fd);
 	return r;
 }

@@ -19,11 +19,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include "listen.h"
+#include "helper.h"
 #include "slink.h"
 
 /* One listening socket. */
@@ -31,38 +29,19 @@ struct hport {
 	struct amp_acceptor acceptor;
 	struct amp_sport *p;
 	char path[AMP_SUN_PATH];
-	dev_t dev; /* which file is ours */
-	ino_t ino;
 };
-
-/* The monitor's own socket. Descriptor or -errno. */
-static int connect_path(const char *path)
-{
-	struct sockaddr_un un = {.sun_family = AF_UNIX};
-	int fd, err;
-
-	memcpy(un.sun_path, path, strlen(path) + 1);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0)
-		return fd;
-	err = errno;
-	close(fd);
-	/* no monitor, or one that has gone and left its file; EAGAIN: it does not accept */
-	return err == ENOENT || err == ECONNREFUSED ? -ENETDOWN : -err;
-}
 
 static int hybrid_connect(struct amp_slink *sl, struct amp_end_sock *e, uint32_t port,
 			  bool message)
 {
 	char line[AMP_HYBRID_LINE_MAX];
-	int fd = connect_path(sl->link.conf->path);
+	int fd = amp_helper_connect_unix(AMP_HELPER_HYBRID, sl->link.conf->path);
 	int len = snprintf(line, sizeof(line), "CONNECT %" PRIu32 "\n", port);
 
 	(void)message;
+	/* no monitor, or one that has gone and left its file; EAGAIN: it does not accept */
 	if (fd < 0)
-		return fd;
+		return fd == -ENOENT || fd == -ECONNREFUSED ? -ENETDOWN : fd;
 	/* the first bytes of a new socket: they go, or it is dead already */
 	if (send(fd, line, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT) != len) {
 		close(fd);
@@ -85,7 +64,6 @@ static int hybrid_listen(struct amp_slink *sl, struct amp_sport *p)
 {
 	const struct amp_link_conf *conf = sl->link.conf;
 	struct hport *h = calloc(1, sizeof(*h));
-	struct stat st;
 	int fd, len, r;
 
 	if (!h)
@@ -93,19 +71,16 @@ static int hybrid_listen(struct amp_slink *sl, struct amp_sport *p)
 	h->p = p;
 	/* its length was checked with the configuration */
 	len = snprintf(h->path, sizeof(h->path), "%s_%" PRIu32, conf->path, p->port);
-	fd = len < (int)sizeof(h->path) ? amp_unix_listen(h->path, conf->name) : -ENAMETOOLONG;
+	fd = len < (int)sizeof(h->path) ? amp_helper_listen_unix(AMP_HELPER_PORT, h->path)
+				       : -ENAMETOOLONG;
 	if (fd < 0) {
 		free(h);
 		return fd;
 	}
-	if (lstat(h->path, &st) == 0) {
-		h->dev = st.st_dev;
-		h->ino = st.st_ino;
-	}
 	h->acceptor.take = take;
 	r = amp_acceptor_start(&h->acceptor, fd);
 	if (r) {
-		unlink(h->path);
+		amp_helper_unlink(AMP_HELPER_PORT, h->path);
 		free(h);
 		return r;
 	}
@@ -116,12 +91,9 @@ static int hybrid_listen(struct amp_slink *sl, struct amp_sport *p)
 static void hybrid_unlisten(struct amp_slink *sl, struct amp_sport *p)
 {
 	struct hport *h = p->at;
-	struct stat st;
 
 	(void)sl;
-	/* somebody may have put another there: that stays */
-	if (lstat(h->path, &st) == 0 && st.st_dev == h->dev && st.st_ino == h->ino)
-		unlink(h->path);
+	amp_helper_unlink(AMP_HELPER_PORT, h->path);
 	amp_acceptor_stop(&h->acceptor);
 	free(h);
 }
