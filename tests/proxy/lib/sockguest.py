@@ -178,7 +178,11 @@ class Guest:
         if int(port) not in self.listening:
             half.sock.close()
         else:
-            half.sock.send(b"OK 1073741824\n")
+            try:
+                half.sock.send(b"OK 1073741824\n")
+            except OSError:
+                half.sock.close()  # it has gone meanwhile
+                return False
             self.accepted[int(port)].append(Conn(self, half.sock, **self.listening[int(port)]))
         return False
 
@@ -225,7 +229,8 @@ class Guest:
         for c in list(self.conns):
             c.close()
         for fd in list(self.looks):
-            os.close(fd) if fd != self.door.fileno() else None
+            if fd != self.door.fileno():
+                os.close(fd)
         self.looks.clear()
         self.door.close()
         self.ep.close()
