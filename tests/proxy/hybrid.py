@@ -483,6 +483,7 @@ def mux_callers():
     p, g = up("publish vsock-mux DIR/mux -> vsock:any", env=clock.env)
     path = p.dir.name + "/mux"
     g.listen(7)
+    p.counters()  # its start is over
     before = p.fds()
     k = unix(path)
     for b in b"connect 7\n":
