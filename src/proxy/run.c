@@ -63,9 +63,7 @@ static int start_links(const struct amp_config *conf)
 
 	TAILQ_FOREACH(c, &conf->links, entry)
 	{
-		struct amp_link *l = c->type == AMP_LINK_RPMSG_SHM    ? amp_link_rpmsg_shm(c)
-				     : c->type == AMP_LINK_RPMSG_CHAR ? amp_link_rpmsg_char(c)
-								      : amp_link_vhost_vsock(c);
+		struct amp_link *l = amp_link_new(c);
 
 		if (!l) {
 			amp_log(AMP_LOG_ERROR,
