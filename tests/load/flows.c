@@ -8,6 +8,8 @@
  *
  *	open  GROUP COUNT ADDRESS PORT     COUNT connections that stay
  *	echo  GROUP BYTES                  each sends BYTES and has to get the same ones back
+ *	push  GROUP BYTES                  each sends BYTES
+ *	pull  GROUP BYTES                  each is sent BYTES
  *	ask   GROUP BYTES                  each asks for BYTES and reads none of them
  *	drink GROUP                        what was asked for is read, and compared
  *	fill  GROUP                        each sends until its socket takes no more
@@ -305,12 +307,14 @@ static int do_open(struct job *j)
 	return 0;
 }
 
-static int do_echo(struct job *j)
+static int do_move(struct job *j)
 {
 	struct group *g = group(j);
+	uint64_t len = num(j, 3);
+	char op = strcmp(j->arg[1], "echo") == 0 ? 'E' : strcmp(j->arg[1], "push") == 0 ? 'T' : 'R';
 
 	for (unsigned i = 0; i < g->cnt; i++)
-		head_set(&g->st[i], 'E', num(j, 3), num(j, 3));
+		head_set(&g->st[i], op, op == 'R' ? 0 : len, op == 'T' ? 1 : len);
 	return drive(j, g->st, g->cnt);
 }
 
@@ -427,7 +431,8 @@ static const struct {
 	const char *name;
 	int (*run)(struct job *j);
 } commands[] = {
-	{"open", do_open},   {"echo", do_echo},	  {"ask", do_ask},     {"drink", do_drink},
+	{"open", do_open},   {"echo", do_move},	  {"push", do_move},   {"pull", do_move},
+	{"ask", do_ask},     {"drink", do_drink},
 	{"fill", do_fill},   {"close", do_close}, {"reset", do_close}, {"churn", do_churn},
 	{"up", do_bulk},     {"down", do_bulk},	  {"name", do_name},
 };
