@@ -44,7 +44,7 @@
 #define GROUPS	   16
 #define STREAMS	   2048
 #define AT_ONCE	   64 /* connections that open() has under way */
-#define PIECE	   16384
+#define PIECE	   PATTERN_PIECE
 #define TIMEOUT_MS 120000
 
 enum state { IDLE, CONNECTING, HEAD, MOVE, DONE };
@@ -369,8 +369,10 @@ static int do_close(struct job *j)
 {
 	struct group *g = group(j);
 
-	for (unsigned i = 0; i < g->cnt; i++)
-		close_one(&g->st[i], j->arg[1][0] == 'r');
+	for (unsigned i = 0; i < g->cnt; i++) {
+		if (g->st[i].state != IDLE) /* an open() that failed stops in the middle */
+			close_one(&g->st[i], j->arg[1][0] == 'r');
+	}
 	free(g->st);
 	g->st = NULL;
 	g->cnt = 0;
