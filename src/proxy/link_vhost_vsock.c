@@ -279,7 +279,7 @@ static void stop(struct amp_link *link)
 	}
 	if (l->listen.fd >= 0)
 		amp_helper_unlink(AMP_HELPER_VHOST, link->conf->path);
-	amp_watch_close(&l->listen);
+	amp_watch_close_shared(&l->listen);
 	amp_vlink_fini(&l->vl);
 }
 
