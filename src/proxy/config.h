@@ -70,10 +70,16 @@ struct amp_join_conf {
 
 TAILQ_HEAD(amp_join_confs, amp_join_conf);
 
+#define AMP_USER_MAX 64u /* a user's or group's name, its NUL included */
+
 struct amp_config {
 	struct amp_link_confs links;
 	struct amp_join_confs joins;
 	enum amp_log_level log_level;
+	char control[AMP_SUN_PATH]; /* "": no control socket */
+	char control_group[AMP_USER_MAX];
+	char control_read_group[AMP_USER_MAX];
+	struct amp_target metrics; /* kind 0: none; UNIX or TCP */
 };
 
 void amp_config_init(struct amp_config *conf);

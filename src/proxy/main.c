@@ -15,6 +15,7 @@
 
 #include "../virtio/sigbus.h"
 #include "config.h"
+#include "control.h"
 #include "join.h"
 #include "link.h"
 #include "loop.h"
@@ -31,6 +32,11 @@
 #define EXIT_USAGE 2
 
 static struct amp_links links = TAILQ_HEAD_INITIALIZER(links);
+
+struct amp_links *amp_links_all(void)
+{
+	return &links;
+}
 
 static const char help[] =
 	"usage: ampsock-proxy --link TYPE:PATH[,KEY=VALUE ...] [RULE ...] [--link ...]\n"
@@ -62,6 +68,11 @@ static const char help[] =
 	"  --check-config       read everything, complain, and exit\n"
 	"  --log-level LEVEL    error, warning, info (default) or debug\n"
 	"  --verbose            the same as --log-level debug\n"
+	"  --control PATH       listen there for ampsockctl; root and this user may connect\n"
+	"  --control-group GROUP, --control-read-group GROUP\n"
+	"                       so may this group; this one may only look\n"
+	"  --metrics unix PATH | tcp ADDRESS:PORT (one argument)\n"
+	"                       Prometheus text over HTTP\n"
 	"  --ready-fd N         write a byte to descriptor N and close it when all is up\n"
 	"  --version            print the version and exit\n"
 	"  --help               print this and exit\n"
@@ -80,6 +91,10 @@ enum opt {
 	OPT_LOG,
 	OPT_VERBOSE,
 	OPT_READY,
+	OPT_CONTROL,
+	OPT_CONTROL_GROUP,
+	OPT_CONTROL_READ_GROUP,
+	OPT_METRICS,
 	OPT_VERSION,
 	OPT_HELP,
 };
@@ -95,6 +110,10 @@ static const struct option options[] = {
 	{"log-level", required_argument, NULL, OPT_LOG},
 	{"verbose", no_argument, NULL, OPT_VERBOSE},
 	{"ready-fd", required_argument, NULL, OPT_READY},
+	{"control", required_argument, NULL, OPT_CONTROL},
+	{"control-group", required_argument, NULL, OPT_CONTROL_GROUP},
+	{"control-read-group", required_argument, NULL, OPT_CONTROL_READ_GROUP},
+	{"metrics", required_argument, NULL, OPT_METRICS},
 	{"version", no_argument, NULL, OPT_VERSION},
 	{"help", no_argument, NULL, OPT_HELP},
 	{NULL, 0, NULL, 0},
@@ -156,6 +175,35 @@ static int set_ready_fd(struct settings *set, const char *text)
 	return 0;
 }
 
+static int set_text(char *dst, size_t room, const char *opt, const char *text)
+{
+	if (text[0] && strlen(text) < room) {
+		strcpy(dst, text);
+		return 0;
+	}
+	fprintf(stderr, "ampsock-proxy: %s: expected 1 to %zu characters, found `%s`\n", opt,
+		room - 1, text);
+	return EXIT_USAGE;
+}
+
+static int set_metrics(struct settings *set, const char *text)
+{
+	struct amp_rule_error e;
+	struct amp_forward fwd;
+	char rule[300];
+
+	snprintf(rule, sizeof(rule), "%s -> vsock:1", text);
+	if (amp_publish_parse(rule, &fwd, &e) == 0 && fwd.target.kind != AMP_TARGET_UDP) {
+		set->conf.metrics = fwd.target;
+		return 0;
+	}
+	fprintf(stderr,
+		"ampsock-proxy: --metrics: expected `unix PATH` or `tcp ADDRESS:PORT`, found "
+		"`%s`\n",
+		text);
+	return EXIT_USAGE;
+}
+
 static int handle(struct settings *set, int opt, const char *arg)
 {
 	int r = 0;
@@ -193,6 +241,19 @@ static int handle(struct settings *set, int opt, const char *arg)
 				"debug, "
 				"found `%s`\n",
 				arg);
+		break;
+	case OPT_CONTROL:
+		r = set_text(set->conf.control, sizeof(set->conf.control), "--control", arg);
+		break;
+	case OPT_CONTROL_GROUP:
+		r = set_text(set->conf.control_group, AMP_USER_MAX, "--control-group", arg);
+		break;
+	case OPT_CONTROL_READ_GROUP:
+		r = set_text(set->conf.control_read_group, AMP_USER_MAX, "--control-read-group",
+			     arg);
+		break;
+	case OPT_METRICS:
+		r = set_metrics(set, arg);
 		break;
 	case OPT_READY:
 		r = set_ready_fd(set, arg);
@@ -365,14 +426,22 @@ static int run(struct settings *set)
 		uv_signal_init(amp_loop_uv(), &sig[i]);
 		uv_signal_start(&sig[i], nums[i] == SIGUSR1 ? on_counters : on_stop, nums[i]);
 	}
-	r = start_links(&set->conf);
+	amp_log_timer_start();
+	r = amp_control_start(&set->conf);
+	if (!r)
+		r = amp_metrics_start(&set->conf);
+	if (!r)
+		r = start_links(&set->conf);
 	if (!r)
 		r = join_links(&set->conf);
 	if (!r) {
 		tell_ready(set->ready_fd);
 		amp_loop_run();
 	}
+	amp_control_stop();
+	amp_metrics_stop();
 	stop_links();
+	amp_log_timer_stop();
 	for (unsigned i = 0; i < 3; i++)
 		uv_close((uv_handle_t *)&sig[i], NULL);
 	/* a name that still resolves in a thread can take as long as it likes: not with us */
