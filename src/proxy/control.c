@@ -458,7 +458,7 @@ static const struct amp_client_ops ctl_ops = {
 	.eof = eof,
 	.gone = gone,
 	.request_ms = 5000,
-	.answer_ms = 10000,
+	.answer_ms = 5000,
 	.idle_ms = 60000,
 	.what = "control",
 };

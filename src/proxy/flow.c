@@ -59,6 +59,7 @@ void amp_flow_kill(struct amp_flow *f)
 {
 	if (f->dead)
 		return;
+	f->link->stats.resets++;
 	f->end[0]->ops->reset(f->end[0]);
 	f->end[1]->ops->reset(f->end[1]);
 	flow_gone(f);

@@ -61,7 +61,7 @@ struct amp_link_stats {
 	uint64_t rx_bad;
 	uint64_t credit_stalls; /* bytes for the guest found no credit, */
 	uint64_t buffer_stalls; /* or no buffer of its */
-	uint64_t resets;	/* flows that ended with an error */
+	uint64_t resets;	/* flows that ended with an error, or were ended */
 	uint64_t lies;		/* connections reset because the guest broke a rule */
 };
 

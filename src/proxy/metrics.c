@@ -111,7 +111,7 @@ static const struct family families[] = {
 	     "Times that bytes for the guest waited for its credit.", credit_stalls),
 	STAT("ampsock_link_buffer_stalls_total",
 	     "Times that bytes for the guest waited for its buffers.", buffer_stalls),
-	STAT("ampsock_link_resets_total", "Flows that ended with an error.", resets),
+	STAT("ampsock_link_resets_total", "Flows that ended with an error, or were ended.", resets),
 	STAT("ampsock_link_protocol_resets_total",
 	     "Connections reset because the guest broke a rule of the protocol.", lies),
 	STAT("ampsock_link_datagram_drops_total", "Datagrams dropped.", drops),
@@ -329,7 +329,7 @@ static const struct amp_client_ops metrics_ops = {
 	.bad = bad,
 	.more = more,
 	.request_ms = 5000,
-	.answer_ms = 10000,
+	.answer_ms = 5000,
 	.idle_ms = 5000,
 	.what = "metrics",
 };

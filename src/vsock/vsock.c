@@ -260,9 +260,11 @@ static void out_put(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_v
 		amp_vsock_fill_header(c, tx->hdr[0].base, op, len, flags);
 	} else {
 		const uint8_t *from = (const uint8_t *)&h;
+		const uint8_t *end = from + AMP_VSOCK_HDR_LEN;
 
 		amp_vsock_fill_header(c, &h, op, len, flags);
-		for (unsigned k = 0; k < 3 && tx->hdr[k].len; from += tx->hdr[k].len, k++)
+		/* in one piece that is not aligned, the others were never set */
+		for (unsigned k = 0; from < end; from += tx->hdr[k].len, k++)
 			memcpy(tx->hdr[k].base, from, tx->hdr[k].len);
 		if (TAPPED(vs))
 			TAP(vs)(vs, true, &h, tx->iov, tx->iov_cnt, len);
