@@ -243,7 +243,7 @@ def slow():
     gone = False
     for ch in b'{"cmd":"status"' + b" " * 400:
         try:
-            r.send(bytes([ch]))
+            r.s.sendall(bytes([ch]))
         except OSError:
             gone = True
             break

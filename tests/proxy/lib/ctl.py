@@ -46,7 +46,11 @@ class Raw:
         self.buf = b""
 
     def send(self, data):
-        self.s.sendall(data)
+        """Who is refused at once can find the door closed: the reason is there to be read."""
+        try:
+            self.s.sendall(data)
+        except BrokenPipeError:
+            pass
 
     def line(self):
         while b"\n" not in self.buf:
