@@ -40,11 +40,16 @@ static const char help[] =
 	"Exit status: 0, 1 refused or failed, 2 wrong option or command.\n";
 
 static const struct option options[] = {
-	{"socket", required_argument, NULL, 'S'}, {"json", no_argument, NULL, 'J'},
-	{"link", required_argument, NULL, 'l'},	  {"write", required_argument, NULL, 'w'},
-	{"count", required_argument, NULL, 'c'},  {"snap", required_argument, NULL, 's'},
-	{"frames", required_argument, NULL, 'n'}, {"interval", required_argument, NULL, 'i'},
-	{"help", no_argument, NULL, 'h'},	  {"version", no_argument, NULL, 'V'},
+	{"socket", required_argument, NULL, 'S'},
+	{"json", no_argument, NULL, 'J'},
+	{"link", required_argument, NULL, 'l'},
+	{"write", required_argument, NULL, 'w'},
+	{"count", required_argument, NULL, 'c'},
+	{"snap", required_argument, NULL, 's'},
+	{"frames", required_argument, NULL, 'n'},
+	{"interval", required_argument, NULL, 'i'},
+	{"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'V'},
 	{NULL, 0, NULL, 0},
 };
 
@@ -52,7 +57,7 @@ static const struct command {
 	const char *word[2];
 	const char *request; /* NULL: one of its own */
 	const char *options; /* that it takes */
-	const char *args;    /* names of its further arguments, a letter each: Link, Rule, leVel */
+	const char *args; /* names of its further arguments, a letter each: Link, Rule, leVel */
 	int (*run)(struct ctl_conn *conn, const struct ctl_options *opt);
 } commands[] = {
 	{{"status"}, "status", "", "", NULL},
@@ -194,7 +199,8 @@ static int run(const struct command *c, cJSON *req, const struct ctl_options *op
 		req = NULL;
 		r = result ? 0 : EXIT_RUN;
 		/* what only does something has nothing to show */
-		if (result && (opt->json || cJSON_GetArraySize(result) || cJSON_IsArray(result)))
+		if (result &&
+		    (opt->json || cJSON_GetArraySize(result) || cJSON_IsArray(result)))
 			r = ctl_show(c->request, result, opt);
 		cJSON_Delete(result);
 	}
@@ -222,9 +228,10 @@ int main(int argc, char **argv)
 			return 0;
 		}
 		if (ch == '?' || ch == ':')
-			return usage(ch == ':' ? "expected a value behind an option"
-					       : "there is no such option (a rule goes in quotes)",
-				     argv[optind - 1]);
+			return usage(
+				ch == ':' ? "expected a value behind an option"
+					  : "there is no such option (a rule goes in quotes)",
+				argv[optind - 1]);
 		r = take_option(&opt, ch, optarg, given);
 		if (r)
 			return r;

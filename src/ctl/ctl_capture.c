@@ -42,7 +42,7 @@ static void on_signal(int num)
 	stop++;
 }
 
-static void catch(void)
+static void catch (void)
 {
 	struct sigaction sa = {.sa_handler = on_signal};
 
@@ -192,7 +192,7 @@ int ctl_capture(struct ctl_conn *conn, const struct ctl_options *opt)
 		cJSON_AddNumberToObject(req, "count", opt->count);
 	if (opt->snap)
 		cJSON_AddNumberToObject(req, "snap", opt->snap);
-	catch();
+	catch ();
 	result = ctl_ask(conn, "capture", req);
 	if (!result)
 		return EXIT_RUN;

@@ -52,9 +52,10 @@ int ctl_connect(struct ctl_conn *conn, const char *path)
 				    ? ": is ampsock-proxy running, with `control = PATH` in "
 				      "[proxy] or --control? Expected its path in --socket or "
 				      "AMPSOCK_CONTROL"
-			    : errno == EACCES ? ": expected to be root, the proxy's user, or in "
-						"one of its control groups"
-					      : "");
+			    : errno == EACCES
+				    ? ": expected to be root, the proxy's user, or in "
+				      "one of its control groups"
+				    : "");
 }
 
 void ctl_close(struct ctl_conn *conn)
@@ -101,8 +102,8 @@ static bool receive(struct ctl_conn *conn)
 		return true;
 	}
 	if (n < 0)
-		ctl_complain("%s", errno == EAGAIN ? "the proxy does not answer"
-						   : strerror(errno));
+		ctl_complain("%s",
+			     errno == EAGAIN ? "the proxy does not answer" : strerror(errno));
 	return false;
 }
 

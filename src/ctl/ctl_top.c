@@ -104,8 +104,8 @@ static void rates(struct frame *now, const struct frame *before, unsigned which)
 	for (size_t i = 0; i < now->cnt[which]; i++) {
 		struct entry *e = &now->entry[which][i];
 		const struct entry *old =
-			before->entry[which] ? bsearch(e, before->entry[which], before->cnt[which],
-						       sizeof(*e), by_key)
+			before->entry[which] ? bsearch(e, before->entry[which],
+						       before->cnt[which], sizeof(*e), by_key)
 					     : NULL;
 
 		if (!old || s <= 0)

@@ -80,8 +80,7 @@ static void put_record(struct amp_capture *cap, uint32_t type, uint32_t len, uin
 	amp_put_le32(rec + 4, len);
 	amp_put_le32(rec + 8, full_len);
 	amp_put_le32(rec + 12, link);
-	amp_put_le64(rec + 16,
-		     (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
+	amp_put_le64(rec + 16, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
 	amp_put_le64(rec + 24, cap->drops);
 	put(cap, rec, sizeof(rec));
 }

@@ -208,7 +208,8 @@ static bool want(struct amp_acceptor *a)
 static void take(struct amp_acceptor *a, int fd, const struct sockaddr_storage *peer)
 {
 	struct amp_server *s = amp_container_of(a, struct amp_server, acceptor);
-	struct amp_client *c = s->client_cnt < 2 * s->client_max ? calloc(1, s->ops->size) : NULL;
+	struct amp_client *c =
+		s->client_cnt < 2 * s->client_max ? calloc(1, s->ops->size) : NULL;
 
 	(void)peer;
 	if (!c) { /* not even room for those that are told of it */
@@ -220,8 +221,7 @@ static void take(struct amp_acceptor *a, int fd, const struct sockaddr_storage *
 	c->watch.ready = client_ready;
 	c->work.run = client_run;
 	c->writable = true;
-	if (amp_watch_start(&c->watch, fd,
-			    EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)) {
+	if (amp_watch_start(&c->watch, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)) {
 		close(fd);
 		free(c);
 		return;

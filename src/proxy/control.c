@@ -264,8 +264,7 @@ static void cmd_capture(struct amp_ctl *c, const struct amp_ctl_req *req, struct
 	}
 	audit(c, req);
 	o = cJSON_CreateObject();
-	amp_ctl_number(o, "link_type",
-		       kind == AMP_TAP_VSOCK ? AMP_DLT_VSOCK : AMP_DLT_USER0);
+	amp_ctl_number(o, "link_type", kind == AMP_TAP_VSOCK ? AMP_DLT_VSOCK : AMP_DLT_USER0);
 	amp_ctl_number(o, "snap", snap ? req->snap : AMP_CAPTURE_SNAP);
 	answer(c, o);
 	c->client.answering = true;
@@ -328,8 +327,9 @@ static void dispatch(struct amp_ctl *c, const struct amp_ctl_req *req)
 	}
 	if ((given & commands[i].must) != commands[i].must ||
 	    (given & ~(commands[i].must | commands[i].may))) {
-		fail(c, "EINVAL", "the request has keys that this command does not take, or lacks "
-				  "one that it needs: see docs/control.md");
+		fail(c, "EINVAL",
+		     "the request has keys that this command does not take, or lacks "
+		     "one that it needs: see docs/control.md");
 		return;
 	}
 	if (given & KEY(LINK)) {
@@ -355,8 +355,9 @@ static bool admit(struct amp_client *client)
 		amp_log_some(&log_refused, AMP_LOG_WARN,
 			     "control: uid %" PRIu32 " (pid %" PRIu32 ") was refused", c->uid,
 			     c->pid);
-		fail(c, "EACCES", "you are neither root, nor the proxy's user, nor in one of its "
-				  "control groups");
+		fail(c, "EACCES",
+		     "you are neither root, nor the proxy's user, nor in one of its "
+		     "control groups");
 		return false;
 	}
 	TAILQ_FOREACH(o, &server.clients, entry)
@@ -401,7 +402,8 @@ static void bad(struct amp_client *client, bool eof)
 	if (eof)
 		fail(of(client), "EBADMSG", "the last line has no end");
 	else
-		fail(of(client), "E2BIG", "a request has at most 4096 bytes, its line end included");
+		fail(of(client), "E2BIG",
+		     "a request has at most 4096 bytes, its line end included");
 }
 
 static void capture_more(struct amp_ctl *c)

@@ -15,10 +15,10 @@ static const struct {
 	size_t at, room; /* of a text in struct amp_ctl_req; room 0: a number */
 	uint32_t max;
 } keys[AMP_CTL_KEYS] = {
-#define TEXT(field)                                                                     \
-	{                                                                               \
-		.name = #field, .at = offsetof(struct amp_ctl_req, field),              \
-		.room = sizeof(((struct amp_ctl_req *)0)->field)                        \
+#define TEXT(field)                                                        \
+	{                                                                  \
+		.name = #field, .at = offsetof(struct amp_ctl_req, field), \
+		.room = sizeof(((struct amp_ctl_req *)0)->field)           \
 	}
 	[AMP_CTL_CMD] = TEXT(cmd),
 	[AMP_CTL_LINK] = TEXT(link),
@@ -46,7 +46,8 @@ static unsigned utf8_len(const unsigned char *p, size_t left)
 	static const struct {
 		unsigned char mask, lead;
 		uint32_t min;
-	} form[] = {{0x80, 0, 0}, {0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800}, {0xf8, 0xf0, 0x10000}};
+	} form[] = {
+		{0x80, 0, 0}, {0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800}, {0xf8, 0xf0, 0x10000}};
 	unsigned n = 0;
 	uint32_t ch;
 
@@ -81,7 +82,8 @@ static const char *text_fault(const char *text, size_t len)
 			return "the request has a control character in it";
 		if (p[i] == '"')
 			quoted = !quoted;
-		else if (quoted && p[i] == '\\' && len - i >= 6 && memcmp(p + i, "\\u0000", 6) == 0)
+		else if (quoted && p[i] == '\\' && len - i >= 6 &&
+			 memcmp(p + i, "\\u0000", 6) == 0)
 			return "the request has a NUL in a string";
 		else if (quoted && p[i] == '\\' && i + 1 < len)
 			n = 2;

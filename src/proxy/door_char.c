@@ -157,8 +157,7 @@ static void flush(struct amp_cept *c)
 							"buffer= says");
 			cl->lost = true;
 			amp_work_queue(&cl->vl.work);
-		}
-		else if (__builtin_expect(cl->vl.link.tapped, 0))
+		} else if (__builtin_expect(cl->vl.link.tapped, 0))
 			amp_capture_rpmsg(&cl->vl.link, true, c->src, c->dst, at,
 					  c->len[c->first]);
 		c->len[c->first] = 0;

@@ -41,11 +41,11 @@ struct amp_sock_info {
 	bool message; /* seqpacket, or rpmsg messages */
 	char guest_local[AMP_INFO_ADDR], guest_peer[AMP_INFO_ADDR];
 	uint64_t rx_bytes, tx_bytes; /* payload from the guest, to it */
-	uint32_t stalls;	     /* times that bytes for the guest found no credit or buffer */
-	uint32_t credit_len;	     /* bytes that the guest takes now */
-	uint32_t window_len;	     /* bytes that the guest may send now */
-	uint32_t held_len;	     /* bytes from the guest that wait here */
-	uint64_t drops;		     /* datagrams */
+	uint32_t stalls;     /* times that bytes for the guest found no credit or buffer */
+	uint32_t credit_len; /* bytes that the guest takes now */
+	uint32_t window_len; /* bytes that the guest may send now */
+	uint32_t held_len;   /* bytes from the guest that wait here */
+	uint64_t drops;	     /* datagrams */
 	char host_local[AMP_INFO_ADDR], host_peer[AMP_INFO_ADDR];
 	bool has_tcp; /* what TCP_INFO says: */
 	uint32_t rtt_us, rttvar_us, retransmits, cwnd_segments;

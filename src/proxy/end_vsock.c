@@ -605,8 +605,7 @@ static void v_info(const struct amp_end *end, struct amp_sock_info *info)
 #define COMMON_OPS                                                                   \
 	.name = "vsock", .write = v_write, .reserve = v_reserve, .commit = v_commit, \
 	.resume = v_resume, .space = v_space, .want = v_want, .shut = v_shut,        \
-	.deafen = v_deafen, .reset = v_reset, .close = v_close, .text = v_text,           \
-	.info = v_info
+	.deafen = v_deafen, .reset = v_reset, .close = v_close, .text = v_text, .info = v_info
 
 static const struct amp_end_ops in_ops = {COMMON_OPS, .accept = v_accept};
 static const struct amp_end_ops out_ops = {COMMON_OPS};

@@ -71,8 +71,8 @@ struct amp_link {
 	const struct amp_link_conf *conf;
 	TAILQ_HEAD(, amp_flow) flows;
 	unsigned flow_cnt;
-	uint32_t num;		     /* never of two links in one process */
-	TAILQ_HEAD(, amp_end) ends;  /* in the ring: the newest last */
+	uint32_t num;		    /* never of two links in one process */
+	TAILQ_HEAD(, amp_end) ends; /* in the ring: the newest last */
 	uint64_t next_end;
 	bool up;     /* a guest is attached */
 	bool tapped; /* its packets go to amp_capture_*() as they pass */

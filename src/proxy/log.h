@@ -33,9 +33,18 @@ struct amp_log_field {
 	uint64_t number;
 	bool is_number;
 };
-#define AMP_LOG_TEXT(k, t)   {.key = (k), .text = (t)}
-#define AMP_LOG_NUMBER(k, n) {.key = (k), .number = (n), .is_number = true}
-#define AMP_LOG_END	     {.key = NULL}
+#define AMP_LOG_TEXT(k, t)              \
+	{                               \
+		.key = (k), .text = (t) \
+	}
+#define AMP_LOG_NUMBER(k, n)                                 \
+	{                                                    \
+		.key = (k), .number = (n), .is_number = true \
+	}
+#define AMP_LOG_END         \
+	{                   \
+		.key = NULL \
+	}
 
 void amp_log_level_set(enum amp_log_level level);
 enum amp_log_level amp_log_level_get(void);

@@ -85,11 +85,19 @@ static uint64_t restarts(const struct amp_link *l)
 	return l->stats.attached ? l->stats.attached - 1 : 0;
 }
 
-#define GAUGE(n, h, o, v)   {.name = (n), .help = (h), .of = (o), .value = (v)}
-#define COUNTER(n, h, o, v) {.name = (n), .help = (h), .counter = true, .of = (o), .value = (v)}
-#define STAT(n, h, field)                                    \
-	{.name = (n), .help = (h), .counter = true, .of = OF_STATS, \
-	 .at = offsetof(struct amp_link_stats, field)}
+#define GAUGE(n, h, o, v)                                         \
+	{                                                         \
+		.name = (n), .help = (h), .of = (o), .value = (v) \
+	}
+#define COUNTER(n, h, o, v)                                                        \
+	{                                                                          \
+		.name = (n), .help = (h), .counter = true, .of = (o), .value = (v) \
+	}
+#define STAT(n, h, field)                                                  \
+	{                                                                  \
+		.name = (n), .help = (h), .counter = true, .of = OF_STATS, \
+		.at = offsetof(struct amp_link_stats, field)               \
+	}
 
 static const struct family families[] = {
 	GAUGE("ampsock_build_info", "Always 1; the version is a label.", OF_PROXY, one),
@@ -97,7 +105,8 @@ static const struct family families[] = {
 	COUNTER("ampsock_scrapes_total", "Requests answered here.", OF_PROXY, scrapes),
 	GAUGE("ampsock_link_up", "1 while a guest or remote is attached.", OF_LINK, up),
 	GAUGE("ampsock_link_flows", "Flows that there are now.", OF_LINK, flows),
-	GAUGE("ampsock_link_sockets", "Offloaded sockets that there are now.", OF_LINK, sockets),
+	GAUGE("ampsock_link_sockets", "Offloaded sockets that there are now.", OF_LINK,
+	      sockets),
 	COUNTER("ampsock_link_restarts_total", "Times that the guest came again.", OF_LINK,
 		restarts),
 	STAT("ampsock_link_attached_total", "Times that a guest attached.", attached),
@@ -111,13 +120,16 @@ static const struct family families[] = {
 	     "Times that bytes for the guest waited for its credit.", credit_stalls),
 	STAT("ampsock_link_buffer_stalls_total",
 	     "Times that bytes for the guest waited for its buffers.", buffer_stalls),
-	STAT("ampsock_link_resets_total", "Flows that ended with an error, or were ended.", resets),
+	STAT("ampsock_link_resets_total", "Flows that ended with an error, or were ended.",
+	     resets),
 	STAT("ampsock_link_protocol_resets_total",
 	     "Connections reset because the guest broke a rule of the protocol.", lies),
 	STAT("ampsock_link_datagram_drops_total", "Datagrams dropped.", drops),
 	STAT("ampsock_link_denied_total", "Requests denied by policy.", denied),
-	STAT("ampsock_link_refused_total", "Requests refused: limits, or nobody there.", refused),
-	STAT("ampsock_link_stale_total", "Offload requests of sessions that are no more.", stale),
+	STAT("ampsock_link_refused_total", "Requests refused: limits, or nobody there.",
+	     refused),
+	STAT("ampsock_link_stale_total", "Offload requests of sessions that are no more.",
+	     stale),
 	{.name = "ampsock_rule_hits_total",
 	 .help = "Times that an allow rule was the one that allowed.",
 	 .counter = true,
@@ -256,9 +268,8 @@ static void status(struct amp_client *client, const char *line, bool good)
 {
 	amp_client_puts(client, "HTTP/1.0 ");
 	amp_client_puts(client, line);
-	amp_client_puts(client,
-			"\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
-			"Connection: close\r\n\r\n");
+	amp_client_puts(client, "\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
+				"Connection: close\r\n\r\n");
 	if (good) {
 		client->answering = true;
 		return;

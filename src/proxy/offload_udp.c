@@ -44,7 +44,7 @@ struct udp {
 	struct amp_virtual *virt;
 	struct amp_buf spill;
 	uint32_t max_payload;
-	uint32_t drops;	       /* not yet told */
+	uint32_t drops; /* not yet told */
 	uint64_t drops_all;
 	uint32_t kernel_drops; /* as SO_RXQ_OVFL last said */
 	bool readable, writable, errors;
