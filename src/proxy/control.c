@@ -5,12 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "../wire/rpmsg_hdr.h"
 #include "control_inner.h"
-#include "listen.h"
+#include "helper.h"
 
 static struct amp_server server;
 static char path[AMP_SUN_PATH];
@@ -350,7 +348,7 @@ static bool admit(struct amp_client *client)
 	unsigned all = 0, lookers = 0;
 	struct amp_client *o;
 
-	c->right = amp_ctl_rights(client->watch.fd, &c->uid, &c->pid);
+	c->right = amp_ctl_ask_right(client->watch.fd, &c->uid, &c->pid);
 	if (c->right == AMP_CTL_NONE) {
 		amp_log_some(&log_refused, AMP_LOG_WARN,
 			     "control: uid %" PRIu32 " (pid %" PRIu32 ") was refused", c->uid,
@@ -469,25 +467,14 @@ static const struct amp_client_ops ctl_ops = {
 
 int amp_control_start(const struct amp_config *conf)
 {
-	bool groups = conf->control_group[0] || conf->control_read_group[0];
 	int fd, r;
 
 	amp_ctl_show_init();
 	if (!conf->control[0])
 		return 0;
-	r = amp_ctl_rights_init(conf);
-	if (r)
-		return r;
-	fd = amp_unix_listen(conf->control, "control");
+	fd = amp_helper_listen_unix(AMP_HELPER_CONTROL, conf->control);
 	if (fd < 0)
 		return fd;
-	/* who may do what is asked of each connection; without groups nobody else needs one */
-	if (chmod(conf->control, groups ? 0666 : 0600)) {
-		r = -errno;
-		amp_log(AMP_LOG_ERROR, "control: %s: %s", conf->control, strerror(errno));
-		close(fd);
-		return r;
-	}
 	strcpy(path, conf->control);
 	r = amp_server_start(&server, &ctl_ops, fd, AMP_CONTROL_CLIENTS);
 	if (!r)
@@ -500,6 +487,6 @@ void amp_control_stop(void)
 	if (!path[0])
 		return;
 	amp_server_stop(&server);
-	unlink(path);
+	amp_helper_unlink(AMP_HELPER_CONTROL, path);
 	path[0] = 0;
 }

@@ -17,7 +17,22 @@
 #ifndef AMP_PROXY_CONTROL_H
 #define AMP_PROXY_CONTROL_H
 
+#include <sys/types.h>
+
 #include "link.h"
+
+/* What the credentials of a client allow. */
+enum amp_ctl_right { AMP_CTL_NONE, AMP_CTL_LOOK, AMP_CTL_ALL };
+
+/*
+ * Before there are two processes: who may do what, by number. 0, or -EINVAL and said: there is no
+ * such group.
+ */
+int amp_control_prepare(const struct amp_config *conf);
+/* Of the socket's file. */
+mode_t amp_control_mode(void);
+/* Of who is at the other end of fd; UINT32_MAX: not known. As this process sees users. */
+enum amp_ctl_right amp_control_right(int fd, uint32_t *uid, uint32_t *pid);
 
 /* The listening socket's path and who may connect, from the configuration. 0 or -errno, said. */
 int amp_control_start(const struct amp_config *conf);

@@ -12,9 +12,6 @@
 #define AMP_CONTROL_CLIENTS 16u
 #define AMP_CONTROL_LOOKERS 8u /* of these, at most, such as may only look */
 
-/* What the credentials of a client allow. */
-enum amp_ctl_right { AMP_CTL_NONE, AMP_CTL_LOOK, AMP_CTL_ALL };
-
 /* A request's keys, as bits and by name. */
 enum amp_ctl_key {
 	AMP_CTL_CMD,
@@ -78,8 +75,7 @@ void amp_ctl_show_init(void);
 void amp_ctl_list_more(struct amp_ctl *c);
 
 /* ---- control_peer.c ---- */
-/* Who may do what: 0, or -errno and said. */
-int amp_ctl_rights_init(const struct amp_config *conf);
-enum amp_ctl_right amp_ctl_rights(int fd, uint32_t *uid, uint32_t *pid);
+/* As amp_control_right(), by the helper where this process sees too little. */
+enum amp_ctl_right amp_ctl_ask_right(int fd, uint32_t *uid, uint32_t *pid);
 
 #endif /* AMP_PROXY_CONTROL_INNER_H */

@@ -10,11 +10,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "client.h"
 #include "control.h"
+#include "helper.h"
 #include "listen.h"
 #include "offload.h"
 
@@ -352,7 +351,10 @@ int amp_metrics_start(const struct amp_config *conf)
 	started_ms = amp_now_ms();
 	if (!conf->metrics.kind)
 		return 0;
-	fd = amp_target_listen(&conf->metrics, "metrics");
+	fd = conf->metrics.kind == AMP_TARGET_UNIX
+		     ? amp_helper_listen_unix(AMP_HELPER_METRICS,
+					      conf->metrics.addr.un.sun_path)
+		     : amp_target_listen(&conf->metrics, "metrics");
 	if (fd < 0)
 		return fd;
 	if (conf->metrics.kind == AMP_TARGET_UNIX)
@@ -370,5 +372,5 @@ void amp_metrics_stop(void)
 	amp_server_stop(&server);
 	server.ops = NULL;
 	if (path[0])
-		unlink(path);
+		amp_helper_unlink(AMP_HELPER_METRICS, path);
 }

@@ -24,7 +24,7 @@ int amp_offload_publish(struct amp_offload *off, const struct amp_forward *fwd, 
 bool amp_offload_next(const struct amp_offload *off, uint64_t *ses, uint32_t *id,
 		      struct amp_sock_info *info);
 unsigned amp_offload_sockets(const struct amp_offload *off);
-/* Names that the resolver's threads are still busy with. */
-unsigned amp_resolve_busy(void);
+/* At the end: jobs whose answers nobody waits for any more. */
+void amp_resolve_fini(void);
 
 #endif /* AMP_PROXY_OFFLOAD_H */
