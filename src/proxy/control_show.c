@@ -219,6 +219,8 @@ static cJSON *next_allow(struct amp_ctl *c, struct amp_link *l)
 	c->at++;
 	o = rule_object(l, "allow", r->text, r->where);
 	amp_ctl_number(o, "hits", r->hits);
+	if (r->host == AMP_HOST_NAME)
+		amp_ctl_number(o, "denied", r->denied);
 	return o;
 }
 
@@ -227,6 +229,7 @@ static cJSON *next_forward(struct amp_ctl *c, struct amp_link *l, const char *ki
 {
 	const struct amp_forward *f;
 	uint64_t n = 0;
+	cJSON *o;
 
 	TAILQ_FOREACH(f, list, entry)
 	{
@@ -236,7 +239,9 @@ static cJSON *next_forward(struct amp_ctl *c, struct amp_link *l, const char *ki
 	if (!f)
 		return NULL;
 	c->at++;
-	return rule_object(l, kind, f->text, f->where);
+	o = rule_object(l, kind, f->text, f->where);
+	amp_ctl_number(o, "hits", f->hits);
+	return o;
 }
 
 /* What no rule covered: the last entry of each link. */
