@@ -18,7 +18,7 @@ BENCH_ROUNDS ?= 5
 # What `make check` runs of it, and the rest.
 bench-check-bin: $(BENCH)/server $(BENCH)/load-native $(BENCH)/load-hosted $(BENCH)/insn $(BENCH)/insn_rpmsg \
 	$(BENCH)/insn_rpmsg-m3.elf $(BENCH)/rload $(BUILD)/fw/qemu-mps2/throughput.elf $(BUILD)/ampsock-proxy
-bench-bin: bench-check-bin $(BENCH)/load-many $(BENCH)/lat-native $(BENCH)/lat-hosted
+bench-bin: bench-check-bin $(BENCH)/load-many $(BENCH)/lat-native $(BENCH)/lat-hosted $(BENCH)/limits
 
 $(BENCH)/server: tests/bench/server.c
 	@mkdir -p $(@D)
@@ -31,6 +31,10 @@ $(BENCH)/load-native: tests/bench/load.c
 # As the hosted examples are made: compiled as for Linux, the calls renamed afterwards.
 BENCH_HOSTED := load lat rload
 $(BENCH)/lat-native: tests/bench/lat.c
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_FLAGS) -o $@ $< -pthread
+
+$(BENCH)/limits: tests/bench/limits.c
 	@mkdir -p $(@D)
 	$(CC) $(BENCH_FLAGS) -o $@ $< -pthread
 

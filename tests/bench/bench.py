@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Every figure beside something measured in the same run.
 
-	bench.py --build DIR [--part NAME ...] [--rounds N] [--smoke | --record]
+	bench.py --build DIR [--part NAME ...] [--rounds N] [--smoke | --record [--from FILE]]
 
+limits   limits.c: a copy, a system call, a wake-up, TCP over loopback for each side
 tcp      load.c against server.c over loopback: directly, through us (the load on the hosted
 	 library, vhost-user rings, ampsock-proxy), and through socat, haproxy (splice), nginx,
 	 systemd-socket-proxyd and pasta, which carry TCP to TCP. Rates, and the middle's CPU
@@ -25,11 +26,13 @@ rpmsg    rload.c between two processes over shared memory, buffers of 512 bytes:
 
 Ways take turns in every round, the median of the rounds counts, the lowest and the highest are its
 spread. Writes DIR/bench.json and a chart a part, DIR/bench-NAME.svg. What an idle machine is wanted
-for is marked so. --record: tests/bench/recorded.json and the tables of docs/performance.md, too.
+for is marked so. --record: tests/bench/recorded.json and the tables of docs/performance.md, too;
+--from bench.json: those of an earlier run, nothing is measured.
 --smoke is short and prints TAP: does everything run, and are instruction counts as recorded?
 """
 
 import argparse
+import json
 import os
 import shutil
 import signal
@@ -42,9 +45,9 @@ import common  # noqa: E402
 import counts  # noqa: E402
 import report  # noqa: E402
 import tcp  # noqa: E402
-from common import Fail, ROOT, problems, results, stop_all  # noqa: E402
+from common import Fail, ROOT, notes, problems, results, stop_all  # noqa: E402
 
-PARTS = {"tcp": tcp.measure, "latency": tcp.measure_latency, "flows": tcp.measure_flows, "links": tcp.measure_links,
+PARTS = {"limits": tcp.measure_limits, "tcp": tcp.measure, "latency": tcp.measure_latency, "flows": tcp.measure_flows, "links": tcp.measure_links,
 	 "insn": counts.measure, "sockets": counts.measure_sockets, "qemu": counts.measure_qemu,
 	 "rpmsg": counts.measure_rpmsg}
 
@@ -77,17 +80,20 @@ def smoke(parts):
 
 
 def full(parts):
+	machine = report.machine()
 	for part in parts:
 		measure(part)
 	report.table(results)
 	for path in report.charts(common.opt.build, results):
 		print("chart: " + path)
+	for line in notes:
+		print("peer: " + line, file=sys.stderr)
 	for line in problems:
 		print("bench: " + line, file=sys.stderr)
 	report.write_json(os.path.join(ROOT, common.opt.build, "bench.json"),
-			  {"tools": report.tools(), "results": results})
+			  {"tools": report.tools(), "machine": machine, "results": results})
 	if common.opt.record:
-		report.record(results)
+		report.record(results, machine)
 	return 1 if problems else 0
 
 
@@ -98,7 +104,15 @@ def main():
 	p.add_argument("--rounds", type=int, default=5)
 	p.add_argument("--smoke", action="store_true")
 	p.add_argument("--record", action="store_true")
+	p.add_argument("--from", dest="file")
 	common.opt = p.parse_args()
+	if common.opt.file:
+		with open(common.opt.file, encoding="utf-8") as f:
+			got = json.load(f)
+		report.table(got["results"])
+		if common.opt.record:
+			report.record(got["results"], got["machine"])
+		return 0
 	common.tmp = tempfile.mkdtemp(prefix="ampsock-bench-")
 	try:
 		return (smoke if common.opt.smoke else full)(common.opt.part or list(PARTS))

@@ -15,7 +15,8 @@ opt = None  # the command line
 tmp = None  # a directory for sockets and logs
 procs = []  # everything started, ended by stop_all()
 results = []
-problems = []
+problems = []  # of ours: the run fails
+notes = []  # of a peer: said, and its figure is not there
 
 
 class Fail(Exception):

@@ -6,7 +6,9 @@
  *	valgrind --tool=callgrind --collect-atstart=no insn MODE COUNT
  *
  * MODE: stream, stream-down, seqpacket (one way), rt (there and back). With a fourth argument,
- * CONNECTIONS, there are so many and every one has its turn (one way, from the guest).
+ * CONNECTIONS, there are so many and every one has its turn (one way, from the guest); between
+ * messages, not counted, the guest looks at its link, or credit for many would lie there and
+ * leave the host no buffers.
  *
  * Two copies of the library in one process: g_* as firmware builds it (a driver), h_* as
  * the hosted build (the device end), over real rings. Each has a stack of its own; the
@@ -46,7 +48,8 @@
 	int p##_amp_accept(int fd, struct sockaddr *addr, socklen_t *len);       \
 	int p##_amp_connect(int fd, const struct sockaddr *addr, socklen_t len); \
 	ssize_t p##_amp_send(int fd, const void *buf, size_t len, int flags);    \
-	ssize_t p##_amp_recv(int fd, void *buf, size_t len, int flags);
+	ssize_t p##_amp_recv(int fd, void *buf, size_t len, int flags);          \
+	int p##_amp_poll_links(void);
 
 DECLARE(g)
 DECLARE(h)
@@ -187,6 +190,8 @@ int main(int argc, char **argv)
 	started = 1;
 	for (i = 0; i < count; i++) {
 		fd = guest_fd[i % conns];
+		if (argc == 4)
+			g_amp_poll_links();
 		switch (what) {
 		case ONE_WAY:
 			count_on();

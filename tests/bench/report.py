@@ -15,7 +15,7 @@ BLOCK = re.compile(r"(<!-- bench ([a-z]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 # Exactly the same on every machine with the same compilers: guarded.
 COUNTED = re.compile(r"^(insn|sockets)_")
 SLACK, OTHER_SLACK = .02, .10
-TITLES = {"tcp": "Through the proxy, as ratios to a direct connection", "latency": "A byte there and back, us",
+TITLES = {"limits": "What nobody on this machine beats", "tcp": "Through the proxy, as ratios to a direct connection", "latency": "A byte there and back, us",
 	  "flows": "Cost in the proxy by flows on one link", "links": "Cost in the proxy by links",
 	  "sockets": "Instructions a message by sockets in firmware", "insn": "Instructions a message, one way, both ends",
 	  "qemu": "Firmware in QEMU, AF_INET over vsock", "rpmsg": "AF_RPMSG between processes, and a Cortex-M3 in QEMU"}
@@ -95,7 +95,7 @@ def chart(build, group, rows):
 		plots = ["'%s.tsv' using 1:%d title columnheader" % (base, i + 2) for i in range(len(names))]
 	else:
 		script += ["set style data histogram", "set style fill solid 0.8", "set xtics rotate by -35 noenhanced"]
-		if group in ("latency", "qemu", "rpmsg"):
+		if group in ("latency", "limits", "qemu", "rpmsg"):
 			script += ["set logscale y", "set yrange [*:*]"]
 		plots = ["'%s.tsv' using %d:xtic(1) title columnheader" % (base, i + 2) for i in range(len(names))]
 	script.append("plot " + ", ".join(plots))
@@ -130,6 +130,14 @@ def tools():
 	return found
 
 
+def machine():
+	"""What a person wants to know who reads the figures."""
+	with open("/proc/cpuinfo", encoding="utf-8") as f:
+		model = re.search(r"^model name\s*: (.*)$", f.read(), re.MULTILINE)
+	return {"cpus": os.cpu_count(), "cpu": model.group(1) if model else os.uname().machine,
+		"kernel": os.uname().release.split("-")[0], "load": round(os.getloadavg()[0], 1)}
+
+
 def read_record():
 	if not os.path.exists(RECORD):
 		return {}
@@ -141,19 +149,22 @@ def write_json(path, what):
 	"""A result a line, so that a difference can be read."""
 	lines = ",\n".join("  " + json.dumps(r, sort_keys=True) for r in what["results"])
 	with open(path, "w", encoding="utf-8") as f:
-		f.write('{\n "tools": %s,\n "results": [\n%s\n ]\n}\n' % (json.dumps(what["tools"], sort_keys=True), lines))
+		f.write('{\n "tools": %s,\n "machine": %s,\n "results": [\n%s\n ]\n}\n' % (
+			json.dumps(what["tools"], sort_keys=True), json.dumps(what["machine"], sort_keys=True), lines))
 
 
-def record(results):
+def record(results, where):
 	"""Replaces what was measured now, keeps the rest."""
 	old = read_record()
 	new = {r["bench"]: r for r in results}
 	kept = [new.pop(r["bench"], r) for r in old.get("results", [])] + list(new.values())
-	write_json(RECORD, {"tools": tools(), "results": kept})
+	if "machine" in old and not any(r["idle"] for r in results):
+		where = old["machine"]  # counts do not ask what else it did
+	write_json(RECORD, {"tools": tools(), "machine": where, "results": kept})
 	with open(DOC, encoding="utf-8") as f:
 		text = f.read()
 	with open(DOC, "w", encoding="utf-8") as f:
-		f.write(fill(text, kept))
+		f.write(fill(text, read_record()))
 
 
 def rows_of(results):
@@ -171,8 +182,21 @@ def rows_of(results):
 	return out
 
 
-def fill(text, results):
-	return BLOCK.sub(lambda m: m.group(1) + rows_of([r for r in results if r["group"] == m.group(2)]) + m.group(3), text)
+def table_machine(record):
+	m = record["machine"]
+	busy = m["load"] > 0.5
+	return "%d × %s, Linux %s, load average at the start: %s%s\n" % (m["cpus"], m["cpu"], m["kernel"], m["load"],
+		". **The machine was busy: of rates and latencies read the ratios, and those with a grain of salt.**"
+		if busy else "")
+
+
+def fill(text, record):
+	def block(m):
+		if m.group(2) == "machine":
+			return m.group(1) + table_machine(record) + m.group(3)
+		return m.group(1) + rows_of([r for r in record["results"] if r["group"] == m.group(2)]) + m.group(3)
+
+	return BLOCK.sub(block, text)
 
 
 def guard(results):
@@ -189,6 +213,6 @@ def guard(results):
 				r["bench"], number(r["ours"]), old, slack * 100)))
 	with open(DOC, encoding="utf-8") as f:
 		text = f.read()
-	found.append((bool(BLOCK.search(text)) and fill(text, known.get("results", [])) == text,
+	found.append((bool(BLOCK.search(text)) and bool(known) and fill(text, known) == text,
 		      "docs/performance.md says what is recorded"))
 	return found

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 
 import common
-from common import Fail, cpu_seconds, emit, free_port, listening, problems, start, start_proxy, start_server, wait_for
+from common import Fail, cpu_seconds, emit, free_port, listening, notes, problems, start, start_proxy, start_server, wait_for
 
 # What the best of the peers reached, as a ratio to direct, when the design was made.
 BAR = {"tcp_1_up": .78, "tcp_1_down": .78, "tcp_8_up": .67, "tcp_8_down": .67,
@@ -159,8 +159,20 @@ def ways():
 		try:
 			found.append(begin(port))
 		except (Fail, OSError) as e:
-			problems.append(str(e))
+			notes.append("%s: %s" % (name, e))
 	return found
+
+
+# --- what nobody beats -------------------------------------------------------------------
+
+def measure_limits():
+	got = {}
+	for _ in range(1 if common.opt.smoke else common.opt.rounds):
+		for line in common.run([common.opt.build + "/bench/limits"]).splitlines():
+			name, value, unit = line.split()
+			got.setdefault((name, unit), []).append(float(value))
+	for (name, unit), values in got.items():
+		emit("limits", name, values, unit, idle=True, digits=3, lower=unit != "GB/s")
 
 
 # --- rates and CPU -----------------------------------------------------------------------
@@ -170,7 +182,7 @@ def tell(way, what):
 	try:
 		return what()
 	except (Fail, subprocess.TimeoutExpired, OSError, ValueError) as e:
-		problems.append("%s: %s" % (way.name, e))
+		(problems if way.name in ("ours", "direct") else notes).append("%s: %s" % (way.name, e))
 		return None
 
 
