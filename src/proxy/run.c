@@ -16,6 +16,7 @@
 
 #include "../virtio/sigbus.h"
 #include "bell.h"
+#include "control.h"
 #include "helper.h"
 #include "join.h"
 #include "link.h"
@@ -26,6 +27,11 @@
 #include "run.h"
 
 static struct amp_links links = TAILQ_HEAD_INITIALIZER(links);
+
+struct amp_links *amp_links_all(void)
+{
+	return &links;
+}
 
 static void print_counters(void)
 {
@@ -53,6 +59,7 @@ static void on_signal(int num)
 		print_counters();
 	} else if (num == SIGTERM || num == SIGINT) {
 		amp_log(AMP_LOG_INFO, "SIG%s: stopping", num == SIGTERM ? "TERM" : "INT");
+		amp_helper_notify(AMP_HELPER_STOPPING, "Stopping");
 		amp_loop_stop();
 	}
 }
@@ -69,9 +76,7 @@ static int start_links(const struct amp_config *conf)
 
 	TAILQ_FOREACH(c, &conf->links, entry)
 	{
-		struct amp_link *l = c->type == AMP_LINK_RPMSG_SHM    ? amp_link_rpmsg_shm(c)
-				     : c->type == AMP_LINK_RPMSG_CHAR ? amp_link_rpmsg_char(c)
-								      : amp_link_vhost_vsock(c);
+		struct amp_link *l = amp_link_new(c);
 
 		if (!l) {
 			amp_log(AMP_LOG_ERROR,
@@ -131,6 +136,18 @@ static void tell_ready(int fd)
 	if (write(fd, "\n", 1) != 1)
 		amp_log(AMP_LOG_WARN, "--ready-fd %d: %s", fd, strerror(errno));
 	close(fd);
+}
+
+static void say_ready(const struct amp_config *conf)
+{
+	const struct amp_link_conf *c;
+	char text[80];
+	unsigned n = 0;
+
+	TAILQ_FOREACH(c, &conf->links, entry)
+	n++;
+	snprintf(text, sizeof(text), "Serving %u link%s", n, n == 1 ? "" : "s");
+	amp_helper_notify(AMP_HELPER_READY, text);
 }
 
 /* A socket of a guest is a descriptor of ours: take all that we may have, as no select() is used. */
@@ -201,14 +218,23 @@ int amp_run(const struct amp_config *conf, const struct amp_confine *confine, in
 	/* files, names of users and groups, anything that is opened: above this line */
 	if (amp_confine_worker(confine))
 		return AMP_EXIT_RUN;
-	r = start_links(conf);
+	amp_log_timer_start();
+	r = amp_control_start(conf);
+	if (!r)
+		r = amp_metrics_start(conf);
+	if (!r)
+		r = start_links(conf);
 	if (!r)
 		r = join_links(conf);
 	if (!r) {
 		tell_ready(ready_fd);
+		say_ready(conf);
 		amp_loop_run();
 	}
+	amp_control_stop();
+	amp_metrics_stop();
 	stop_links();
+	amp_log_timer_stop();
 	amp_helper_unwatch();
 	amp_loop_fini();
 	amp_resolve_fini();
