@@ -56,7 +56,7 @@ static bool serve_call(void)
 			close(fd);
 		return n > 0;
 	}
-	give = amp_helper_do(self.conf, self.config_path, &req, fd, &ans);
+	give = amp_helper_do(&self.conf, self.config_path, &req, fd, &ans);
 	if (ans.result == -EPERM && req.op != AMP_HELPER_BIND)
 		refused(req.path, EPERM);
 	if (fd >= 0)
@@ -116,10 +116,11 @@ static void pass_on(uv_signal_t *s, int num)
 static void say_death(int sig)
 {
 	amp_log(AMP_LOG_ERROR, "the worker process was killed by SIG%s%s", sigabbrev_np(sig),
-		sig == SIGSYS ? ": it made a system call that its filter does not have. Either a "
-				"guest has taken it over, or the filter lacks a call: the kernel's "
-				"log has its number (audit: type=1326 ... syscall=N)"
-			      : "");
+		sig == SIGSYS
+			? ": it made a system call that its filter does not have. Either a "
+			  "guest has taken it over, or the filter lacks a call: the kernel's "
+			  "log has its number (audit: type=1326 ... syscall=N)"
+			: "");
 }
 
 static void on_child(uv_signal_t *s, int num)

@@ -80,8 +80,13 @@ int amp_helper_connect_unix(enum amp_helper_kind kind, const char *path);
  * (a low port), by the helper if a publish rule or an `allow in` rule names the address.
  */
 int amp_helper_bind(int fd, const struct sockaddr *sa, socklen_t len);
-/* The configuration file as it is now: a memory file with its text. */
+/*
+ * The configuration file as it is now: a memory file with its text. The helper reads the same text
+ * by itself; what that names is allowed besides what the running configuration names, until
+ * amp_helper_config_done() says whether it is the running one from now on.
+ */
 int amp_helper_config(void);
+int amp_helper_config_done(bool accepted);
 
 /* What rchar.h's calls of the same names do, for the control device at path. */
 int amp_helper_rchar_find(const char *path);

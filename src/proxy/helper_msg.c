@@ -23,7 +23,7 @@ static bool inet_addr_ok(const struct amp_helper_req *req)
 
 static bool wants_path(uint32_t op)
 {
-	return op != AMP_HELPER_BIND && op != AMP_HELPER_CONFIG;
+	return op != AMP_HELPER_BIND && op != AMP_HELPER_CONFIG && op != AMP_HELPER_CONFIG_DONE;
 }
 
 /* Does the operation go with what the path is for? */
@@ -40,6 +40,7 @@ static bool kind_ok(uint32_t op, uint32_t kind)
 		return kind == AMP_HELPER_EXPOSE || kind == AMP_HELPER_BELL;
 	case AMP_HELPER_BIND:
 	case AMP_HELPER_CONFIG:
+	case AMP_HELPER_CONFIG_DONE:
 		return kind == 0;
 	default:
 		return kind == AMP_HELPER_RCHAR;

@@ -16,12 +16,13 @@ enum amp_helper_op {
 	AMP_HELPER_CONNECT,
 	AMP_HELPER_BIND,
 	AMP_HELPER_CONFIG,
-	AMP_HELPER_FIND,   /* rchar */
-	AMP_HELPER_STANDS, /* rchar */
-	AMP_HELPER_CREATE, /* rchar; arg: src, dst */
-	AMP_HELPER_SCAN,   /* rchar; arg: 1: from the first */
-	AMP_HELPER_ATTR,   /* rchar; name: the channel's entry, without its bus */
-	AMP_HELPER_CALLS,  /* those below are news */
+	AMP_HELPER_CONFIG_DONE,	 /* arg: 1: accepted */
+	AMP_HELPER_FIND,	 /* rchar */
+	AMP_HELPER_STANDS,	 /* rchar */
+	AMP_HELPER_CREATE,	 /* rchar; arg: src, dst */
+	AMP_HELPER_SCAN,	 /* rchar; arg: 1: from the first */
+	AMP_HELPER_ATTR,	 /* rchar; name: the channel's entry, without its bus */
+	AMP_HELPER_CALLS,	 /* those below are news */
 	AMP_HELPER_RESOLVE = 32, /* arg: family, type, flags */
 	AMP_HELPER_NAME,	 /* arg: flags */
 	AMP_HELPER_SIGNAL,	 /* to the worker; arg: number */
@@ -89,8 +90,8 @@ bool amp_helper_may_bind(const struct amp_config *conf, bool tcp, const struct s
 /* ---- helper_do.c: what a call does ---- */
 
 /* fd: a descriptor that came along, or -1; it stays the caller's. Fills ans. Returns a
- * descriptor to send along and to close, or -1. */
-int amp_helper_do(const struct amp_config *conf, const char *config_path,
+ * descriptor to send along and to close, or -1. *conf: another one, when one was accepted. */
+int amp_helper_do(const struct amp_config **conf, const char *config_path,
 		  const struct amp_helper_req *req, int fd, struct amp_helper_ans *ans);
 /* Removes the socket files that are left, and forgets everything. */
 void amp_helper_do_fini(void);

@@ -14,12 +14,67 @@
 #include "link.h"
 #include "loop.h"
 #include "offload.h"
+#include "flow.h"
 #include "publish.h"
+#include "reload.h"
 #include "rjoin.h"
 #include "run.h"
 
 static struct amp_links links = TAILQ_HEAD_INITIALIZER(links);
 static bool orphaned;
+
+struct amp_links *amp_links_all(void)
+{
+	return &links;
+}
+
+struct amp_link *amp_link_new(const struct amp_link_conf *conf)
+{
+	switch (conf->type) {
+	case AMP_LINK_RPMSG_SHM:
+		return amp_link_rpmsg_shm(conf);
+	case AMP_LINK_RPMSG_CHAR:
+		return amp_link_rpmsg_char(conf);
+	default:
+		return amp_link_vhost_vsock(conf);
+	}
+}
+
+static void print_rules(const struct amp_link *l)
+{
+	const struct amp_forward *f;
+	const struct amp_rule *r;
+
+	TAILQ_FOREACH(r, &l->conf->allow, entry)
+	fprintf(stderr,
+		"ampsock-proxy: counters: rule of=%s hits=%" PRIu64 " denied=%" PRIu64
+		" allow %s (%s)\n",
+		l->conf->name, r->hits, r->denied, r->text, r->where);
+	TAILQ_FOREACH(f, &l->conf->publish, entry)
+	fprintf(stderr,
+		"ampsock-proxy: counters: rule of=%s hits=%" PRIu64 " id=%" PRIu32
+		" publish %s (%s)\n",
+		l->conf->name, f->hits, f->id, f->text, f->where);
+	TAILQ_FOREACH(f, &l->conf->expose, entry)
+	fprintf(stderr, "ampsock-proxy: counters: rule of=%s hits=%" PRIu64 " expose %s (%s)\n",
+		l->conf->name, f->hits, f->text, f->where);
+}
+
+static void print_limits(const struct amp_link *l)
+{
+	static const char *const name[AMP_LIMIT_CNT] = {
+		"sockets", "half_open", "buffered", "connects", "dns", "datagrams",
+	};
+
+	fprintf(stderr, "ampsock-proxy: counters: limits of=%s", l->conf->name);
+	for (unsigned i = 0; i < AMP_LIMIT_CNT; i++)
+		fprintf(stderr, " limited_%s=%" PRIu64, name[i], l->limits.hits[i]);
+	fprintf(stderr,
+		" used_sockets=%" PRIu64 " used_half_open=%" PRIu64 " used_buffered=%" PRIu64
+		"\n",
+		l->limits.used[AMP_LIMIT_SOCKETS], l->limits.used[AMP_LIMIT_HALF_OPEN],
+		l->limits.used[AMP_LIMIT_BUFFERED]);
+}
 
 static void print_counters(void)
 {
@@ -32,23 +87,80 @@ static void print_counters(void)
 		fprintf(stderr,
 			"ampsock-proxy: counters: link=%s up=%d flows=%u flows_total=%" PRIu64
 			" sockets=%u denied=%" PRIu64 " refused=%" PRIu64 " stale=%" PRIu64
-			" datagram_drops=%" PRIu64 " attached=%" PRIu64 " %s\n",
+			" datagram_drops=%" PRIu64 " attached=%" PRIu64 " denied_in=%" PRIu64
+			" denied_out=%" PRIu64 " denied_names=%" PRIu64 " cut=%" PRIu64 " %s\n",
 			l->conf->name, l->up, l->flow_cnt, l->stats.flows,
 			amp_offload_sockets(l->offload), l->stats.denied, l->stats.refused,
-			l->stats.stale, l->stats.drops, l->stats.attached, text);
+			l->stats.stale, l->stats.drops, l->stats.attached,
+			l->stats.denied_dir[AMP_DIR_IN], l->stats.denied_dir[AMP_DIR_OUT],
+			l->stats.denied_names, l->stats.cut, text);
+		print_limits(l);
+		print_rules(l);
 	}
 	amp_join_stats(stderr);
 	amp_rjoin_stats(stderr);
 }
 
+static void stop_now(const char *why)
+{
+	amp_log(AMP_LOG_INFO, "%s: stopping", why);
+	amp_loop_stop();
+}
+
+/* ---- drain: no new connections, and an end when the old ones have had theirs ---- */
+
+static uv_timer_t drain_timer;
+
+static void drained(void)
+{
+	stop_now("every connection has ended");
+}
+
+static void drain_over(uv_timer_t *t)
+{
+	struct amp_link *l;
+	unsigned n = 0;
+
+	(void)t;
+	TAILQ_FOREACH(l, &links, entry)
+	n += l->flow_cnt;
+	amp_log(AMP_LOG_WARN, "drain: %u connections have not ended in time: they are reset",
+		n);
+	stop_now("drain");
+}
+
+static void drain(uint32_t seconds)
+{
+	struct amp_link *l;
+
+	amp_log(AMP_LOG_INFO, "SIGTERM: connections have %" PRIu32 " s to end", seconds);
+	TAILQ_FOREACH(l, &links, entry)
+	amp_publish_quit(l);
+	uv_timer_init(amp_loop_uv(), &drain_timer);
+	uv_timer_start(&drain_timer, drain_over, seconds * 1000ull, 0);
+	amp_flow_drain(drained);
+}
+
+static void terminate(int num)
+{
+	uint32_t seconds = amp_config_running()->drain_s;
+
+	if (num == SIGTERM && seconds && !amp_draining)
+		drain(seconds);
+	else
+		stop_now(num == SIGTERM ? "SIGTERM" : "SIGINT");
+}
+
 static void on_signal(int num)
 {
-	if (num == SIGUSR1) {
+	char why[1024];
+
+	if (num == SIGUSR1)
 		print_counters();
-	} else if (num == SIGTERM || num == SIGINT) {
-		amp_log(AMP_LOG_INFO, "SIG%s: stopping", num == SIGTERM ? "TERM" : "INT");
-		amp_loop_stop();
-	}
+	else if (num == SIGTERM || num == SIGINT)
+		terminate(num);
+	else if (num == SIGHUP)
+		(void)amp_reload(why, sizeof(why)); /* it says all there is to say */
 }
 
 static void on_orphaned(void)
@@ -64,9 +176,7 @@ static int start_links(const struct amp_config *conf)
 
 	TAILQ_FOREACH(c, &conf->links, entry)
 	{
-		struct amp_link *l = c->type == AMP_LINK_RPMSG_SHM    ? amp_link_rpmsg_shm(c)
-				     : c->type == AMP_LINK_RPMSG_CHAR ? amp_link_rpmsg_char(c)
-								      : amp_link_vhost_vsock(c);
+		struct amp_link *l = amp_link_new(c);
 
 		if (!l) {
 			amp_log(AMP_LOG_ERROR,
@@ -153,9 +263,11 @@ static void free_links(void)
 	}
 }
 
-int amp_run(const struct amp_config *conf, int ready_fd)
+int amp_run(struct amp_config *conf, int ready_fd)
 {
 	int r = amp_loop_init();
+
+	amp_reload_init(conf);
 
 	if (!r)
 		r = amp_sigbus_install();
@@ -174,6 +286,8 @@ int amp_run(const struct amp_config *conf, int ready_fd)
 		amp_loop_run();
 	}
 	stop_links();
+	if (amp_draining)
+		uv_close((uv_handle_t *)&drain_timer, NULL);
 	amp_helper_unwatch();
 	amp_loop_fini();
 	amp_resolve_fini();
