@@ -21,7 +21,6 @@
 #include "run.h"
 
 static struct amp_links links = TAILQ_HEAD_INITIALIZER(links);
-static bool orphaned;
 
 struct amp_links *amp_links_all(void)
 {
@@ -166,8 +165,7 @@ static void on_signal(int num)
 static void on_orphaned(void)
 {
 	amp_log(AMP_LOG_ERROR, "the helper process is gone: stopping");
-	orphaned = true;
-	amp_loop_stop();
+	_exit(AMP_EXIT_RUN); /* as PR_SET_PDEATHSIG does in this very moment, or did */
 }
 
 static int start_links(const struct amp_config *conf)
@@ -292,5 +290,5 @@ int amp_run(struct amp_config *conf, int ready_fd)
 	amp_loop_fini();
 	amp_resolve_fini();
 	free_links();
-	return r || orphaned ? AMP_EXIT_RUN : 0;
+	return r ? AMP_EXIT_RUN : 0;
 }
