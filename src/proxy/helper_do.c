@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "control.h"
 #include "helper_msg.h"
 #include "listen.h"
 #include "options.h"
@@ -159,7 +160,24 @@ static struct made *find_made(const char *path)
 	return m;
 }
 
-static int do_listen(const struct amp_link_conf *link, const char *path)
+/* The service manager's: the file is its affair, too, and nothing that we made. */
+static int passed_unix(const struct amp_link_conf *link, const char *path)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int fd;
+
+	strcpy(un.sun_path, path);
+	fd = amp_helper_passed(true, (const struct sockaddr *)&un);
+	if (fd < 0 && fd != -ENOENT)
+		amp_log(AMP_LOG_ERROR,
+			"link %s: the socket that the service manager passed for %s: %s",
+			link->name, path,
+			fd == -EPROTOTYPE ? "no listening stream socket" : strerror(-fd));
+	return fd;
+}
+
+/* mode 0: as the process's umask has it. */
+static int do_listen(const struct amp_link_conf *link, const char *path, mode_t mode)
 {
 	struct made *m = find_made(path);
 	struct stat st;
@@ -167,6 +185,9 @@ static int do_listen(const struct amp_link_conf *link, const char *path)
 
 	if (strlen(path) >= sizeof(m->path))
 		return -ENAMETOOLONG;
+	fd = passed_unix(link, path);
+	if (fd != -ENOENT)
+		return fd;
 	if (!m) {
 		m = calloc(1, sizeof(*m));
 		if (!m)
@@ -176,14 +197,17 @@ static int do_listen(const struct amp_link_conf *link, const char *path)
 	strcpy(m->path, path);
 	strcpy(m->link, link->name);
 	fd = amp_unix_listen(path, link->name);
-	if (fd >= 0 && lstat(path, &st) == 0) {
+	if (fd >= 0 && (!mode || chmod(path, mode) == 0) && lstat(path, &st) == 0) {
 		m->dev = st.st_dev;
 		m->ino = st.st_ino;
 		return fd;
 	}
 	LIST_REMOVE(m, entry);
 	free(m);
-	return fd;
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return -EACCES;
 }
 
 /* Somebody may have removed ours and have put another there: that stays. */
@@ -231,6 +255,15 @@ static int do_connect(const char *path)
 	return r;
 }
 
+static bool may_bind(const struct amp_config *conf, int type, const struct sockaddr *sa,
+		     socklen_t len)
+{
+	if (sa->sa_family == AF_VSOCK)
+		return amp_helper_may_bind_vsock(conf, sa);
+	return (type == SOCK_STREAM || type == SOCK_DGRAM) &&
+	       amp_helper_may_bind(conf, type == SOCK_STREAM, sa, len);
+}
+
 /* The socket is the worker's and may be anything: an address of another family it refuses. */
 static int do_bind(const struct amp_config *conf, const struct amp_helper_req *req, int fd)
 {
@@ -241,12 +274,33 @@ static int do_bind(const struct amp_config *conf, const struct amp_helper_req *r
 	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) ||
 	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len))
 		return -errno;
-	if (domain != sa->sa_family || (type != SOCK_STREAM && type != SOCK_DGRAM))
+	if (domain != sa->sa_family)
 		return -EINVAL;
-	if (!amp_helper_may_bind(conf, type == SOCK_STREAM, sa, req->sa_len) &&
-	    !(pending && amp_helper_may_bind(pending, type == SOCK_STREAM, sa, req->sa_len)))
+	if (!may_bind(conf, type, sa, req->sa_len) &&
+	    !(pending && may_bind(pending, type, sa, req->sa_len)))
 		return -EPERM;
 	return bind(fd, sa, req->sa_len) ? -errno : 0;
+}
+
+static int do_passed(const struct amp_config *conf, const struct amp_helper_req *req)
+{
+	const struct sockaddr *sa = (const struct sockaddr *)&req->sa;
+	bool tcp = req->arg[0] == 1;
+
+	return amp_helper_may_bind(conf, tcp, sa, req->sa_len) ||
+			       (pending && amp_helper_may_bind(pending, tcp, sa, req->sa_len))
+		       ? amp_helper_passed(tcp, sa)
+		       : -EPERM;
+}
+
+static int do_peer(int fd, struct amp_helper_stat *to)
+{
+	uint32_t uid, pid;
+
+	to->mode = (uint32_t)amp_control_right(fd, &uid, &pid);
+	to->ino = uid;
+	to->dev = pid;
+	return 0;
 }
 
 /* ---- rpmsg character devices ---- */
@@ -313,8 +367,12 @@ static int dispatch(const struct amp_config **conf, const char *config_path,
 
 	if (req->op == AMP_HELPER_BIND)
 		return do_bind(*conf, req, fd);
+	if (req->op == AMP_HELPER_PASSED)
+		return do_passed(*conf, req);
 	if (req->op == AMP_HELPER_CONFIG)
 		return do_config(config_path);
+	if (req->op == AMP_HELPER_PEER)
+		return do_peer(fd, &ans->st);
 	if (req->op == AMP_HELPER_CONFIG_DONE)
 		return config_done(conf, req->arg[0] == 1);
 	/* what we made may be removed after the configuration has forgotten it */
@@ -331,7 +389,8 @@ static int dispatch(const struct amp_config **conf, const char *config_path,
 	case AMP_HELPER_STAT:
 		return do_stat(req, &ans->st);
 	case AMP_HELPER_LISTEN:
-		return do_listen(link, req->path);
+		return do_listen(link, req->path,
+				 req->kind == AMP_HELPER_CONTROL ? amp_control_mode() : 0);
 	case AMP_HELPER_CONNECT:
 		return do_connect(req->path);
 	default:
@@ -342,7 +401,7 @@ static int dispatch(const struct amp_config **conf, const char *config_path,
 static bool gives_fd(uint32_t op)
 {
 	return op == AMP_HELPER_OPEN || op == AMP_HELPER_LISTEN || op == AMP_HELPER_CONNECT ||
-	       op == AMP_HELPER_CONFIG || op == AMP_HELPER_CREATE;
+	       op == AMP_HELPER_CONFIG || op == AMP_HELPER_PASSED || op == AMP_HELPER_CREATE;
 }
 
 int amp_helper_do(const struct amp_config **conf, const char *config_path,

@@ -217,6 +217,9 @@ static void attach(struct link_vv *l, int fd)
 {
 	int r;
 
+	/* the one before may have gone, and its end be still unread: it is not in the way */
+	if (l->be.fd >= 0)
+		amp_vhost_be_readable(&l->be);
 	if (l->be.fd >= 0) {
 		amp_log_some(&l->log_second, AMP_LOG_WARN,
 			     "link %s: a second VMM connected to %s and was refused",
@@ -277,7 +280,7 @@ static void stop(struct amp_link *link)
 	}
 	if (l->listen.fd >= 0)
 		amp_helper_unlink(AMP_HELPER_VHOST, link->conf->path);
-	amp_watch_close(&l->listen);
+	amp_watch_close_shared(&l->listen);
 	amp_vlink_fini(&l->vl);
 }
 
@@ -306,6 +309,9 @@ static const struct amp_link_ops vv_ops = {
 	.free = vv_free,
 	.connect = amp_vlink_connect,
 	.stats = amp_vlink_stats,
+	.reset = amp_vlink_reset,
+	.tap_kind = AMP_TAP_VSOCK,
+	.tap = amp_vlink_tap,
 };
 
 struct amp_link *amp_link_vhost_vsock(const struct amp_link_conf *conf)

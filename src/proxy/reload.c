@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Reading the configuration again, up to the point of no return. Theory of operation: reload.h. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "../wire/offload.h"
 #include "helper.h"
 #include "listen.h"
 #include "options.h"
@@ -21,6 +23,18 @@ void amp_reload_init(struct amp_config *conf)
 const struct amp_config *amp_config_running(void)
 {
 	return running;
+}
+
+void amp_reload_say_ready(void)
+{
+	const struct amp_link_conf *c;
+	char text[80];
+	unsigned n = 0;
+
+	TAILQ_FOREACH(c, &running->links, entry)
+	n++;
+	snprintf(text, sizeof(text), "Serving %u link%s", n, n == 1 ? "" : "s");
+	amp_helper_notify(AMP_HELPER_READY, text);
 }
 
 struct amp_config *amp_reload_running(void)
@@ -85,6 +99,13 @@ static void pair_allow(struct amp_link_conf *c, struct amp_link_conf *f)
 	}
 }
 
+/* vsock-mux */
+static bool same_ranges(const struct amp_forward *a, const struct amp_forward *b)
+{
+	return a->range_cnt == b->range_cnt &&
+	       memcmp(a->range, b->range, a->range_cnt * sizeof(a->range[0])) == 0;
+}
+
 /* expose: a service is there once, and stays the same one when it leads to another target. */
 static void pair_forwards(struct amp_forwards *c, struct amp_forwards *f, bool expose)
 {
@@ -95,7 +116,7 @@ static void pair_forwards(struct amp_forwards *c, struct amp_forwards *f, bool e
 		TAILQ_FOREACH(a, c, entry)
 		{
 			if (!a->twin && (expose || amp_target_same(&a->target, &b->target)) &&
-			    amp_service_same(&a->service, &b->service))
+			    amp_service_same(&a->service, &b->service) && same_ranges(a, b))
 				break;
 		}
 		b->twin = a;
@@ -285,6 +306,47 @@ static int prepare_publish(struct amp_reload *rl, const struct amp_link_conf *f,
 	return 0;
 }
 
+static int prepare_port(struct amp_reload *rl, const struct amp_link_conf *f, uint32_t port)
+{
+	char path[AMP_SUN_PATH];
+	struct amp_target t;
+	int fd = -ENAMETOOLONG;
+
+	if (snprintf(path, sizeof(path), "%s_%" PRIu32, f->path, port) < (int)sizeof(path))
+		fd = amp_helper_listen_unix(AMP_HELPER_PORT, path);
+	if (fd < 0)
+		return no(rl, fd, "%s: link %s: cannot listen on %s: %s", f->where, f->name,
+			  path, strerror(-fd));
+	t = amp_listen_path(path);
+	amp_listen_hold(AMP_HELPER_PORT, &t, fd);
+	return 0;
+}
+
+/* vsock-unix: a socket for each port that the guest may use. */
+static int prepare_ports(struct amp_reload *rl, const struct amp_link_conf *f)
+{
+	const struct amp_link_conf *c;
+	const struct amp_forward *fwd;
+	int r = 0;
+
+	if (f->type != AMP_LINK_VSOCK_UNIX)
+		return 0;
+	/* those of a link that ends are free when it has ended, not before */
+	TAILQ_FOREACH(c, &running->links, entry)
+	{
+		if (!c->twin && c->type == f->type && strcmp(c->path, f->path) == 0)
+			return 0;
+	}
+	if (!f->twin)
+		r = prepare_port(rl, f, AMP_OFF_PORT);
+	TAILQ_FOREACH(fwd, &f->expose, entry)
+	{
+		if (!fwd->twin && !r)
+			r = prepare_port(rl, f, fwd->service.port);
+	}
+	return r;
+}
+
 /* All of it, so that all that is wrong is said. */
 static int prepare(struct amp_reload *rl)
 {
@@ -295,6 +357,8 @@ static int prepare(struct amp_reload *rl)
 	TAILQ_FOREACH(f, &rl->fresh->conf.links, entry)
 	{
 		err = f->twin ? 0 : prepare_link(rl, f);
+		r = r ? r : err;
+		err = prepare_ports(rl, f);
 		r = r ? r : err;
 		TAILQ_FOREACH(fwd, &f->publish, entry)
 		{
@@ -369,9 +433,11 @@ int amp_reload(char *why, size_t len)
 		goto out;
 	}
 	amp_config_init(&rl.fresh->conf);
+	amp_helper_notify(AMP_HELPER_RELOADING, NULL);
 	r = reload(&rl);
 	if (r)
 		(void)amp_helper_config_done(false);
+	amp_reload_say_ready();
 	amp_bury(&rl.fresh->grave, free_old);
 	rl.fresh = NULL;
 out:

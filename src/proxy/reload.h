@@ -52,6 +52,8 @@ int amp_publish_add(struct amp_link *link, const char *text, char *why, size_t l
  */
 int amp_publish_del(struct amp_link *link, const char *text, char *why, size_t len);
 
+/* Tells the service manager, behind a start or a reload. */
+void amp_reload_say_ready(void);
 /* What is in force, for those who show it. */
 const struct amp_config *amp_config_running(void);
 

@@ -268,6 +268,8 @@ static void merge_expose(struct amp_reload *rl, struct amp_link *l, struct amp_l
 		rl->rules_gone++;
 	}
 	TAILQ_CONCAT(&f->expose, &old, entry);
+	if (l->ops->exposed)
+		(void)l->ops->exposed(l);
 }
 
 /* Those that end have ended. Run-time rules come behind those of the file. */

@@ -9,12 +9,13 @@
 #include <unistd.h>
 
 #include "../virtio/sigbus.h"
+#include "control.h"
+#include "flow.h"
 #include "helper.h"
 #include "join.h"
 #include "link.h"
 #include "loop.h"
 #include "offload.h"
-#include "flow.h"
 #include "publish.h"
 #include "reload.h"
 #include "rjoin.h"
@@ -25,18 +26,6 @@ static struct amp_links links = TAILQ_HEAD_INITIALIZER(links);
 struct amp_links *amp_links_all(void)
 {
 	return &links;
-}
-
-struct amp_link *amp_link_new(const struct amp_link_conf *conf)
-{
-	switch (conf->type) {
-	case AMP_LINK_RPMSG_SHM:
-		return amp_link_rpmsg_shm(conf);
-	case AMP_LINK_RPMSG_CHAR:
-		return amp_link_rpmsg_char(conf);
-	default:
-		return amp_link_vhost_vsock(conf);
-	}
 }
 
 static void print_rules(const struct amp_link *l)
@@ -103,6 +92,7 @@ static void print_counters(void)
 static void stop_now(const char *why)
 {
 	amp_log(AMP_LOG_INFO, "%s: stopping", why);
+	amp_helper_notify(AMP_HELPER_STOPPING, "Stopping");
 	amp_loop_stop();
 }
 
@@ -133,6 +123,7 @@ static void drain(uint32_t seconds)
 	struct amp_link *l;
 
 	amp_log(AMP_LOG_INFO, "SIGTERM: connections have %" PRIu32 " s to end", seconds);
+	amp_helper_notify(AMP_HELPER_STOPPING, "Waiting for connections to end");
 	TAILQ_FOREACH(l, &links, entry)
 	amp_publish_quit(l);
 	uv_timer_init(amp_loop_uv(), &drain_timer);
@@ -266,7 +257,6 @@ int amp_run(struct amp_config *conf, int ready_fd)
 	int r = amp_loop_init();
 
 	amp_reload_init(conf);
-
 	if (!r)
 		r = amp_sigbus_install();
 	if (!r)
@@ -276,16 +266,25 @@ int amp_run(struct amp_config *conf, int ready_fd)
 		return AMP_EXIT_RUN;
 	}
 	raise_descriptors();
-	r = start_links(conf);
+	amp_log_timer_start();
+	r = amp_control_start(conf);
+	if (!r)
+		r = amp_metrics_start(conf);
+	if (!r)
+		r = start_links(conf);
 	if (!r)
 		r = join_links(conf);
 	if (!r) {
 		tell_ready(ready_fd);
+		amp_reload_say_ready();
 		amp_loop_run();
 	}
+	amp_control_stop();
+	amp_metrics_stop();
 	stop_links();
 	if (amp_draining)
 		uv_close((uv_handle_t *)&drain_timer, NULL);
+	amp_log_timer_stop();
 	amp_helper_unwatch();
 	amp_loop_fini();
 	amp_resolve_fini();
