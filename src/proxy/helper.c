@@ -61,7 +61,7 @@ static bool serve_call(void)
 			close(fd);
 		return n > 0;
 	}
-	give = amp_helper_do(self.conf, self.config_path, &req, fd, &ans);
+	give = amp_helper_do(&self.conf, self.config_path, &req, fd, &ans);
 	if (ans.result == -EPERM && req.op != AMP_HELPER_BIND)
 		refused(req.path, EPERM);
 	if (fd >= 0)

@@ -178,6 +178,13 @@ int amp_helper_config(void)
 	return call_fd_of(&req);
 }
 
+int amp_helper_config_done(bool accepted)
+{
+	struct amp_helper_req req = {.op = AMP_HELPER_CONFIG_DONE, .arg = {accepted}};
+
+	return call_plain(&req, -1);
+}
+
 int amp_helper_bind(int fd, const struct sockaddr *sa, socklen_t len)
 {
 	struct amp_helper_req req = {.op = AMP_HELPER_BIND, .sa_len = len};
