@@ -9,6 +9,7 @@
 #include "expose.h"
 #include "flow.h"
 #include "helper.h"
+#include "proxy_v2.h"
 #include "udp_relay.h"
 
 const struct amp_forward *amp_expose_find(const struct amp_link *link,
@@ -99,6 +100,19 @@ static bool may_connect(struct amp_link *link)
 	return false;
 }
 
+/* The target is to know which guest it is, and who in it. */
+static int head(struct amp_flow *flow, const struct amp_end *guest,
+		const struct amp_forward *fwd)
+{
+	char service[AMP_SERVICE_TEXT], source[AMP_PP2_TEXT];
+	uint8_t bytes[AMP_PP2_MAX];
+
+	guest->ops->text(guest, source, sizeof(source));
+	return amp_flow_head(flow, 1, bytes,
+			     (uint16_t)amp_pp2_guest(bytes, flow->link->conf->name, source,
+						     amp_service_text(&fwd->service, service)));
+}
+
 void amp_expose_incoming(struct amp_link *link, struct amp_end *end,
 			 const struct amp_forward *fwd)
 {
@@ -130,6 +144,10 @@ void amp_expose_incoming(struct amp_link *link, struct amp_end *end,
 	f->half = r == 1;
 	if (!f->half)
 		amp_limit_give(&link->limits, AMP_LIMIT_HALF_OPEN, 1);
+	if (fwd->proxy_protocol && head(f, end, fwd)) {
+		refused(link, fwd, ENOMEM);
+		amp_flow_kill(f);
+	}
 	return;
 give:
 	amp_limit_give(&link->limits, AMP_LIMIT_SOCKETS, 1);

@@ -48,6 +48,8 @@ enum amp_helper_kind {
 	AMP_HELPER_MEMORY,    /* an rpmsg-shm link's file: open for reading and writing */
 	AMP_HELPER_ELF,	      /* elf=FILE: open for reading */
 	AMP_HELPER_RCHAR,     /* an rpmsg-char link's control device: the rchar calls */
+	AMP_HELPER_HYBRID,    /* a vsock-unix link's monitor: connect */
+	AMP_HELPER_PORT,      /* PATH_PORT of a vsock-unix link: listen */
 	AMP_HELPER_CONTROL,   /* the control socket: listen */
 	AMP_HELPER_METRICS,   /* metrics = unix PATH: listen */
 	AMP_HELPER_KINDS
@@ -79,9 +81,16 @@ int amp_helper_unlink(enum amp_helper_kind kind, const char *path);
 int amp_helper_connect_unix(enum amp_helper_kind kind, const char *path);
 /*
  * bind() of an AF_INET or AF_INET6 socket. Tried without help first; where that wants privilege
- * (a low port), by the helper if a publish rule or an `allow in` rule names the address.
+ * (a low port), by the helper if a publish rule or an `allow in` rule names the address. Of an AF_VSOCK
+ * socket: if a vsock link exposes the port.
  */
 int amp_helper_bind(int fd, const struct sockaddr *sa, socklen_t len);
+/*
+ * A socket that the service manager passed and that listens at (tcp), or is bound to (UDP), exactly
+ * this address; non-blocking. -ENOENT: none; -EPROTOTYPE: that address, but another type, or it
+ * does not listen. (Unix sockets: amp_helper_listen_unix() returns those that were passed.)
+ */
+int amp_helper_passed_inet(bool tcp, const struct sockaddr *sa, socklen_t len);
 /*
  * Who is at the other end of a connection of the control socket, and what that allows
  * (control_peer.c). The worker may be in a user namespace where all strangers look alike: the
@@ -115,6 +124,19 @@ void amp_helper_on_name(void (*done)(uint64_t id, const struct amp_helper_name *
 int amp_helper_resolve(uint64_t id, const char *host, const char *service,
 		       const struct addrinfo *hints);
 int amp_helper_nameinfo(uint64_t id, const struct sockaddr *sa, socklen_t len, int flags);
+
+/*
+ * What the service manager is to know, if there is one. READY comes with the first, and again
+ * behind RELOADING; status (NULL: none) is a line for people, cut at 255 bytes.
+ */
+enum amp_helper_state {
+	AMP_HELPER_STATUS, /* the line alone */
+	AMP_HELPER_READY,
+	AMP_HELPER_RELOADING, /* without status */
+	AMP_HELPER_STOPPING,
+	AMP_HELPER_STATES
+};
+void amp_helper_notify(enum amp_helper_state state, const char *status);
 
 /* ---- start ---- */
 

@@ -60,6 +60,25 @@ void amp_link_down(struct amp_link *link)
 		amp_flow_kill(f);
 }
 
+struct amp_link *amp_link_new(const struct amp_link_conf *conf)
+{
+	switch (conf->type) {
+	case AMP_LINK_VHOST_USER_VSOCK:
+		return amp_link_vhost_vsock(conf);
+	case AMP_LINK_RPMSG_SHM:
+		return amp_link_rpmsg_shm(conf);
+	case AMP_LINK_RPMSG_CHAR:
+		return amp_link_rpmsg_char(conf);
+	case AMP_LINK_VSOCK:
+		return amp_link_vsock(conf);
+	case AMP_LINK_VSOCK_UNIX:
+		return amp_link_vsock_unix(conf);
+	case AMP_LINK_NONE:
+		break;
+	}
+	return NULL;
+}
+
 const char *amp_link_why(const struct amp_link *link, int err)
 {
 	if (err == ENETDOWN)

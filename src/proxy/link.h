@@ -94,6 +94,10 @@ TAILQ_HEAD(amp_links, amp_link);
 struct amp_link *amp_link_vhost_vsock(const struct amp_link_conf *conf);
 struct amp_link *amp_link_rpmsg_shm(const struct amp_link_conf *conf);
 struct amp_link *amp_link_rpmsg_char(const struct amp_link_conf *conf);
+struct amp_link *amp_link_vsock(const struct amp_link_conf *conf);
+struct amp_link *amp_link_vsock_unix(const struct amp_link_conf *conf);
+/* The one of the configuration's type. */
+struct amp_link *amp_link_new(const struct amp_link_conf *conf);
 
 /* Common part, for link types. */
 int amp_link_init(struct amp_link *link, const struct amp_link_ops *ops,

@@ -233,6 +233,16 @@ void amp_watch_close(struct amp_watch *w)
 	close(fd); /* the last reference: the kernel takes it out of the set */
 }
 
+void amp_watch_close_shared(struct amp_watch *w)
+{
+	int fd = w->fd;
+
+	if (fd < 0)
+		return;
+	amp_watch_stop(w);
+	close(fd);
+}
+
 void amp_watch_retry(struct amp_watch *w)
 {
 	if (w->retrying)

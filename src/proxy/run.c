@@ -52,6 +52,7 @@ static void on_signal(int num)
 		print_counters();
 	} else if (num == SIGTERM || num == SIGINT) {
 		amp_log(AMP_LOG_INFO, "SIG%s: stopping", num == SIGTERM ? "TERM" : "INT");
+		amp_helper_notify(AMP_HELPER_STOPPING, "Stopping");
 		amp_loop_stop();
 	}
 }
@@ -68,9 +69,7 @@ static int start_links(const struct amp_config *conf)
 
 	TAILQ_FOREACH(c, &conf->links, entry)
 	{
-		struct amp_link *l = c->type == AMP_LINK_RPMSG_SHM    ? amp_link_rpmsg_shm(c)
-				     : c->type == AMP_LINK_RPMSG_CHAR ? amp_link_rpmsg_char(c)
-								      : amp_link_vhost_vsock(c);
+		struct amp_link *l = amp_link_new(c);
 
 		if (!l) {
 			amp_log(AMP_LOG_ERROR,
@@ -132,6 +131,18 @@ static void tell_ready(int fd)
 	close(fd);
 }
 
+static void say_ready(const struct amp_config *conf)
+{
+	const struct amp_link_conf *c;
+	char text[80];
+	unsigned n = 0;
+
+	TAILQ_FOREACH(c, &conf->links, entry)
+	n++;
+	snprintf(text, sizeof(text), "Serving %u link%s", n, n == 1 ? "" : "s");
+	amp_helper_notify(AMP_HELPER_READY, text);
+}
+
 /* A socket of a guest is a descriptor of ours: take all that we may have, as no select() is used. */
 static void raise_descriptors(void)
 {
@@ -180,6 +191,7 @@ int amp_run(const struct amp_config *conf, int ready_fd)
 		r = join_links(conf);
 	if (!r) {
 		tell_ready(ready_fd);
+		say_ready(conf);
 		amp_loop_run();
 	}
 	amp_control_stop();

@@ -390,6 +390,6 @@ void amp_udp_relay_free(struct amp_udp_relay *r)
 	while ((p = TAILQ_FIRST(&r->peers)) != NULL)
 		peer_end(p);
 	amp_work_cancel(&r->work);
-	amp_watch_close(&r->watch);
+	amp_watch_close_shared(&r->watch);
 	uv_close((uv_handle_t *)&r->timer, timer_closed);
 }
