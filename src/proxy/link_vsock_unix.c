@@ -128,6 +128,7 @@ static const struct amp_link_ops link_ops = {
 	.free = hybrid_free,
 	.connect = amp_slink_connect,
 	.exposed = amp_slink_ports,
+	.reset = amp_slink_reset,
 	.stats = amp_slink_stats,
 };
 

@@ -121,9 +121,18 @@ static void guest_event(struct amp_end *end, enum amp_end_event event)
 		refuse(c, amp_link_why(c->mux->link, end->err));
 }
 
+static void guest_info(const struct amp_end *end, struct amp_sock_info *info)
+{
+	(void)end;
+	info->kind = "publish";
+	info->proto = "unix";
+	info->state = "connecting";
+}
+
 static const struct amp_end_user guest_user = {
 	.data = guest_data,
 	.event = guest_event,
+	.info = guest_info,
 };
 
 /* ---- the line ---- */
