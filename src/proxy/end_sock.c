@@ -214,6 +214,18 @@ static void sock_shut(struct amp_end *end)
 /* ---- from the guest ---- */
 
 /*
+ * The peer sends no more; does it still take something? AF_VSOCK's poll() does not say that both
+ * ways are over, as it does of a peer that has closed, but to send is refused (af_vsock.c), also
+ * nothing. Of a Unix socket EPOLLHUP says it.
+ */
+static void probe(struct amp_end_sock *e)
+{
+	if (!e->end.message && !e->deaf &&
+	    send(e->watch.fd, chunk, 0, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno == EPIPE)
+		deaf(e);
+}
+
+/*
  * Into chunk. Bytes, 0 at the end, -EAGAIN, -errno. A short read means an empty socket, whose next byte
  * is a new edge; not where descriptors were attached (MSG_CTRUNC: thrown away), which a read
  * never goes beyond (unix(7)).
@@ -237,6 +249,8 @@ static ssize_t receive(struct amp_end_sock *e, size_t max)
 
 		e->readable = false;
 		e->eof = !err;
+		if (!err)
+			probe(e);
 		return -err;
 	}
 	if (e->end.message && (msg.msg_flags & MSG_TRUNC))
