@@ -80,6 +80,8 @@ static bool serve_news(void)
 		close(fd);
 	if (r)
 		refused("malformed", -r);
+	else if (req.op == AMP_HELPER_NOTIFY || req.op == AMP_HELPER_PONG)
+		amp_helper_manager_news(&req, &self.news);
 	else
 		amp_helper_name(self.news, &req);
 	return n > 0;
@@ -116,10 +118,11 @@ static void pass_on(uv_signal_t *s, int num)
 static void say_death(int sig)
 {
 	amp_log(AMP_LOG_ERROR, "the worker process was killed by SIG%s%s", sigabbrev_np(sig),
-		sig == SIGSYS ? ": it made a system call that its filter does not have. Either a "
-				"guest has taken it over, or the filter lacks a call: the kernel's "
-				"log has its number (audit: type=1326 ... syscall=N)"
-			      : "");
+		sig == SIGSYS
+			? ": it made a system call that its filter does not have. Either a "
+			  "guest has taken it over, or the filter lacks a call: the kernel's "
+			  "log has its number (audit: type=1326 ... syscall=N)"
+			: "");
 }
 
 static void on_child(uv_signal_t *s, int num)
@@ -130,6 +133,8 @@ static void on_child(uv_signal_t *s, int num)
 	(void)num;
 	if (waitpid(self.worker, &status, WNOHANG) != self.worker)
 		return;
+	for (unsigned n = 0; n < 16 && serve_news(); n++)
+		; /* its last words */
 	self.code = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 	if (WIFSIGNALED(status))
 		say_death(WTERMSIG(status));
@@ -193,16 +198,18 @@ static int help(const sigset_t *old_mask)
 	if (self.code < 0)
 		uv_run(uv_default_loop(), UV_RUN_DEFAULT);
 	amp_helper_do_fini();
+	amp_helper_manager_close();
 	end_loop();
 	return self.code;
 }
 
 /* Signals are for the helper: the worker hears of them in its loop. */
-static void become_worker(int call, int news, pid_t parent)
+static void become_worker(int call, int news, pid_t parent, bool passed)
 {
+	amp_helper_manager_close();
 	for (unsigned i = 0; i < PASSED_ON; i++)
 		signal(passed_on[i], SIG_IGN);
-	amp_helper_join(call, news);
+	amp_helper_join(call, news, passed);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(1);
@@ -219,10 +226,12 @@ static void close_pair(const int pair[2])
 int amp_helper_start(const struct amp_config *conf, const char *config_path, int ready_fd,
 		     int *code)
 {
-	int call[2] = {-1, -1}, news[2] = {-1, -1}, r;
+	int call[2] = {-1, -1}, news[2] = {-1, -1}, passed = amp_helper_manager_open(), r;
 	pid_t parent = getpid();
 	sigset_t mask, old;
 
+	if (passed < 0)
+		return passed;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, call) ||
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, news))
 		goto fail;
@@ -239,7 +248,7 @@ int amp_helper_start(const struct amp_config *conf, const char *config_path, int
 	if (self.worker == 0) {
 		close(call[0]);
 		close(news[0]);
-		become_worker(call[1], news[1], parent);
+		become_worker(call[1], news[1], parent, passed > 0);
 		sigprocmask(SIG_SETMASK, &old, NULL);
 		return 0;
 	}

@@ -111,6 +111,22 @@ static struct made *find_made(const char *path)
 	return m;
 }
 
+/* The service manager's: the file is its affair, too, and nothing that we made. */
+static int passed_unix(const struct amp_link_conf *link, const char *path)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int fd;
+
+	strcpy(un.sun_path, path);
+	fd = amp_helper_passed(true, (const struct sockaddr *)&un);
+	if (fd < 0 && fd != -ENOENT)
+		amp_log(AMP_LOG_ERROR,
+			"link %s: the socket that the service manager passed for %s: %s",
+			link->name, path,
+			fd == -EPROTOTYPE ? "no listening stream socket" : strerror(-fd));
+	return fd;
+}
+
 static int do_listen(const struct amp_link_conf *link, const char *path)
 {
 	struct made *m = find_made(path);
@@ -119,6 +135,9 @@ static int do_listen(const struct amp_link_conf *link, const char *path)
 
 	if (strlen(path) >= sizeof(m->path))
 		return -ENAMETOOLONG;
+	fd = passed_unix(link, path);
+	if (fd != -ENOENT)
+		return fd;
 	if (!m) {
 		m = calloc(1, sizeof(*m));
 		if (!m)
@@ -203,6 +222,15 @@ static int do_bind(const struct amp_config *conf, const struct amp_helper_req *r
 	return bind(fd, sa, req->sa_len) ? -errno : 0;
 }
 
+static int do_passed(const struct amp_config *conf, const struct amp_helper_req *req)
+{
+	const struct sockaddr *sa = (const struct sockaddr *)&req->sa;
+	bool tcp = req->arg[0] == 1;
+
+	return amp_helper_may_bind(conf, tcp, sa, req->sa_len) ? amp_helper_passed(tcp, sa)
+							       : -EPERM;
+}
+
 /* ---- rpmsg character devices ---- */
 
 static struct device *device_of(const struct amp_link_conf *link)
@@ -267,6 +295,8 @@ static int dispatch(const struct amp_config *conf, const char *config_path,
 
 	if (req->op == AMP_HELPER_BIND)
 		return do_bind(conf, req, fd);
+	if (req->op == AMP_HELPER_PASSED)
+		return do_passed(conf, req);
 	if (req->op == AMP_HELPER_CONFIG)
 		return do_config(config_path);
 	/* what we made may be removed after the configuration has forgotten it */
@@ -292,7 +322,7 @@ static int dispatch(const struct amp_config *conf, const char *config_path,
 static bool gives_fd(uint32_t op)
 {
 	return op == AMP_HELPER_OPEN || op == AMP_HELPER_LISTEN || op == AMP_HELPER_CONNECT ||
-	       op == AMP_HELPER_CONFIG || op == AMP_HELPER_CREATE;
+	       op == AMP_HELPER_CONFIG || op == AMP_HELPER_PASSED || op == AMP_HELPER_CREATE;
 }
 
 int amp_helper_do(const struct amp_config *conf, const char *config_path,

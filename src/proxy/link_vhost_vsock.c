@@ -216,6 +216,9 @@ static void attach(struct link_vv *l, int fd)
 {
 	int r;
 
+	/* the one before may have gone, and its end be still unread: it is not in the way */
+	if (l->be.fd >= 0)
+		amp_vhost_be_readable(&l->be);
 	if (l->be.fd >= 0) {
 		amp_log_some(&l->log_second, AMP_LOG_WARN,
 			     "link %s: a second VMM connected to %s and was refused",
@@ -276,7 +279,7 @@ static void stop(struct amp_link *link)
 	}
 	if (l->listen.fd >= 0)
 		amp_helper_unlink(AMP_HELPER_VHOST, link->conf->path);
-	amp_watch_close(&l->listen);
+	amp_watch_close_shared(&l->listen);
 	amp_vlink_fini(&l->vl);
 }
 
