@@ -503,6 +503,7 @@ struct amp_end_sock *amp_end_sock_new(struct amp_slink *sl)
 	e->watch.fd = -1;
 	e->watch.ready = ready;
 	e->work.run = serve;
+	e->in.limits = e->out.limits = &sl->link.limits;
 	sl->end_cnt++;
 	TAILQ_INSERT_TAIL(&sl->ends, e, entry);
 	return e;
