@@ -480,7 +480,7 @@ static void sock_text(const struct amp_end *end, char *dst, size_t len)
 		snprintf(dst, len, "vsock");
 }
 
-#define COMMON_OPS                                                                        \
+#define COMMON_OPS                                                                           \
 	.name = "sock", .write = sock_write, .reserve = sock_reserve, .commit = sock_commit, \
 	.resume = sock_resume, .space = sock_space, .want = sock_want, .shut = sock_shut,    \
 	.deafen = sock_deafen, .reset = sock_reset, .close = sock_close, .text = sock_text

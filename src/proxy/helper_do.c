@@ -214,10 +214,10 @@ static int do_bind(const struct amp_config *conf, const struct amp_helper_req *r
 		return -errno;
 	if (domain != sa->sa_family)
 		return -EINVAL;
-	if (domain == AF_VSOCK ? !amp_helper_may_bind_vsock(conf, sa)
-			       : (type != SOCK_STREAM && type != SOCK_DGRAM) ||
-					 !amp_helper_may_bind(conf, type == SOCK_STREAM, sa,
-							      req->sa_len))
+	if (domain == AF_VSOCK
+		    ? !amp_helper_may_bind_vsock(conf, sa)
+		    : (type != SOCK_STREAM && type != SOCK_DGRAM) ||
+			      !amp_helper_may_bind(conf, type == SOCK_STREAM, sa, req->sa_len))
 		return -EPERM;
 	return bind(fd, sa, req->sa_len) ? -errno : 0;
 }

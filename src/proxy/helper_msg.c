@@ -24,8 +24,8 @@ static bool inet_addr_ok(const struct amp_helper_req *req)
 
 static bool bind_addr_ok(const struct amp_helper_req *req)
 {
-	return inet_addr_ok(req) || (req->sa.ss_family == AF_VSOCK &&
-				     req->sa_len == sizeof(struct sockaddr_vm));
+	return inet_addr_ok(req) ||
+	       (req->sa.ss_family == AF_VSOCK && req->sa_len == sizeof(struct sockaddr_vm));
 }
 
 static bool wants_path(uint32_t op)

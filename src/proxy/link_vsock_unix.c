@@ -72,7 +72,7 @@ static int hybrid_listen(struct amp_slink *sl, struct amp_sport *p)
 	/* its length was checked with the configuration */
 	len = snprintf(h->path, sizeof(h->path), "%s_%" PRIu32, conf->path, p->port);
 	fd = len < (int)sizeof(h->path) ? amp_helper_listen_unix(AMP_HELPER_PORT, h->path)
-				       : -ENAMETOOLONG;
+					: -ENAMETOOLONG;
 	if (fd < 0) {
 		free(h);
 		return fd;

@@ -57,7 +57,7 @@ struct amp_rule {
 	char *text;			  /* as it was written */
 	char *where;			  /* file:line, or "command line" */
 	bool log;			  /* hits are logged */
-	bool gone;			  /* left out by a reload: what it allowed is asked anew */
+	bool gone; /* left out by a reload: what it allowed is asked anew */
 	struct amp_log_rate log_rate;
 	uint64_t hits;
 	uint64_t denied; /* name: addresses that it stood for and that were not granted */
@@ -110,7 +110,7 @@ struct amp_forward { /* publish or expose */
 	struct {
 		uint32_t lo, hi;
 	} range[AMP_RANGES_MAX];
-	unsigned range_cnt; /* not 0: vsock-mux, target.kind is AMP_TARGET_UNIX */
+	unsigned range_cnt;  /* not 0: vsock-mux, target.kind is AMP_TARGET_UNIX */
 	bool proxy_protocol; /* each connection begins with who it is: PROXY, version 2 */
 	bool runtime;	     /* published while the proxy ran: no file has it */
 	uint32_t id;	     /* of a published one: publish.c */

@@ -178,7 +178,8 @@ int amp_slink_ports(struct amp_link *link)
 	TAILQ_FOREACH(fwd, &link->conf->expose, entry)
 	{
 		if (!r)
-			r = want_port(sl, fwd->service.port, fwd->target.kind == AMP_TARGET_UDP);
+			r = want_port(sl, fwd->service.port,
+				      fwd->target.kind == AMP_TARGET_UDP);
 	}
 	for (p = TAILQ_FIRST(&sl->ports); p && !r; p = next) {
 		next = TAILQ_NEXT(p, entry);
