@@ -8,14 +8,16 @@ Two proxies take turns with the same transfer: one has the fast flow alone, the 
 company for it. What counts is the median of the rounds' ratios.
 """
 import os
+import select
 import signal
 import socket
 import sys
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
-from rig import (TIMEOUT, Flows, Peer, Proxy, anon_kib, figure, full, links, main, median, path_of,  # noqa: E402
+from rig import (TIMEOUT, Flows, Peer, Proxy, Server, anon_kib, figure, full, links, main, median, path_of,  # noqa: E402
                  settled, test, wakeups, worker)
+from vguest import Guest  # noqa: E402
 
 LEAST = 0.8
 SLOW = 50
@@ -83,6 +85,31 @@ def slow_reader():
     gs[1].do("drink", 1)
     gs[1].do("close", 1)
     settled("sockets", lambda: ps[1].counters()["sockets"], 0)
+
+
+@test
+def unread_packets():
+    """a guest that does not read small packets is asked less and less often whether it has by now"""
+    def drip(s):
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(2000):
+            s.sendall(b".")
+            if select.select([s], [], [], 0.0002)[0]:
+                break
+        s.recv(1)
+
+    srv = Server(drip)
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
+    g = Guest(p.path)
+    c = g.connect(6000)
+    c.consumed = lambda n: None
+    g.wait(lambda: len(c.rx) >= 300)
+    g.wait(lambda: False, 1.5)  # more is under way; then it is asked
+    with g.pumped():
+        n = wakeups([worker(p)], 2, most=40)[worker(p)]
+        figure("unread_packets_wakeups", n, "", most=40, note="in 2 s")
+    g.close()
+    srv.close()
 
 
 @test
