@@ -8,6 +8,8 @@ PREFIX     ?= /usr/local
 BINDIR     ?= $(PREFIX)/bin
 SBINDIR    ?= $(PREFIX)/sbin
 LIBDIR     ?= $(PREFIX)/lib
+# Where ampsock-run looks: lib/ampsock beside its own directory.
+PKGLIBDIR  ?= $(PREFIX)/lib/ampsock
 INCLUDEDIR ?= $(PREFIX)/include
 DATADIR    ?= $(PREFIX)/share
 MANDIR     ?= $(DATADIR)/man
@@ -45,7 +47,7 @@ INSTALL_FILES := \
 	755:$(BUILD)/ampsock-proxy:$(SBINDIR)/ampsock-proxy \
 	$(CTL:%=755:%:$(BINDIR)/ampsockctl) \
 	755:$(BUILD)/ampsock-run:$(BINDIR)/ampsock-run \
-	644:$(BUILD)/libampsock-preload.so:$(LIBDIR)/ampsock/libampsock-preload.so \
+	644:$(BUILD)/libampsock-preload.so:$(PKGLIBDIR)/libampsock-preload.so \
 	644:$(BUILD)/hosted/libampsock.a:$(LIBDIR)/libampsock.a \
 	644:$(BUILD)/hosted/hosted_main.o:$(LIBDIR)/ampsock/hosted_main.o \
 	644:$(STAGE)/etc/ampsock.pc:$(LIBDIR)/pkgconfig/ampsock.pc \
@@ -89,7 +91,7 @@ uninstall: ## remove what install put there
 		if cmp -s "$${f%%:*}" "$$to"; then rm -f "$$to"; \
 		elif [ -e "$$to" ]; then echo "$$to was changed: it stays"; fi; \
 	done
-	@for d in $(DOCDIR)/examples $(DOCDIR) $(DATADIR)/ampsock/firmware $(DATADIR)/ampsock $(LIBDIR)/ampsock \
+	@for d in $(DOCDIR)/examples $(DOCDIR) $(DATADIR)/ampsock/firmware $(DATADIR)/ampsock $(LIBDIR)/ampsock $(PKGLIBDIR) \
 		$(INCLUDEDIR)/ampsock/sys $(INCLUDEDIR)/ampsock $(SYSCONFDIR)/ampsock; do \
 		rmdir "$(DESTDIR)$$d" 2>/dev/null || true; \
 	done
