@@ -88,7 +88,7 @@ struct amp_end {
 };
 
 /* A stream socket of the host. Owns fd, which is non-blocking, from now on. NULL: no memory (fd
- * closed). */
+ * closed, with a reset). */
 struct amp_end *amp_end_fd(int fd, bool connecting);
 int amp_end_fd_fd(const struct amp_end *end);
 

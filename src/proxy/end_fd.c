@@ -25,6 +25,9 @@ struct end_fd {
 	bool eof;      /* read: what is still to come of the other side is its death */
 };
 
+/* TCP: close() with a linger of 0 sends RST; on others it does no harm. */
+static const struct linger rst = {.l_onoff = 1, .l_linger = 0};
+
 static struct end_fd *of(struct amp_end *end)
 {
 	return amp_container_of(end, struct end_fd, end);
@@ -168,10 +171,7 @@ static void fd_close(struct amp_end *end)
 
 static void fd_reset(struct amp_end *end)
 {
-	/* TCP: close() with a linger of 0 sends RST; on others it does no harm */
-	static const struct linger now = {.l_onoff = 1, .l_linger = 0};
-
-	setsockopt(of(end)->watch.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	setsockopt(of(end)->watch.fd, SOL_SOCKET, SO_LINGER, &rst, sizeof(rst));
 	fd_close(end);
 }
 
@@ -204,23 +204,28 @@ static const struct amp_end_ops fd_ops = {
 	.text = fd_text,
 };
 
+/* Whoever is there hears of an abnormal end. */
+static struct amp_end *refuse(int fd)
+{
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &rst, sizeof(rst));
+	close(fd);
+	return NULL;
+}
+
 struct amp_end *amp_end_fd(int fd, bool connecting)
 {
 	struct end_fd *e = calloc(1, sizeof(*e));
 
-	if (!e) {
-		close(fd);
-		return NULL;
-	}
+	if (!e)
+		return refuse(fd);
 	e->end.ops = &fd_ops;
 	e->watch.ready = ready;
 	e->connecting = connecting;
 	e->writable = !connecting;
 	if (amp_watch_start(&e->watch, fd,
 			    EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET)) {
-		close(fd);
 		free(e);
-		return NULL;
+		return refuse(fd);
 	}
 	return &e->end;
 }

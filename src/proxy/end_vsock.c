@@ -36,6 +36,13 @@ void amp_end_vsock_due(struct amp_end_vsock *e)
 	TAILQ_INSERT_TAIL(&e->vl->due, e, due_entry);
 }
 
+static void unstarve(struct amp_end_vsock *e)
+{
+	if (e->starved_on)
+		TAILQ_REMOVE(e->starved_on, e, starved_entry);
+	e->starved_on = NULL;
+}
+
 static void unmeter(struct amp_end_vsock *e)
 {
 	if (e->on_metered)
@@ -55,9 +62,8 @@ static void end_over(struct amp_end_vsock *e)
 {
 	if (e->on_due)
 		TAILQ_REMOVE(&e->vl->due, e, due_entry);
-	if (e->on_starved)
-		TAILQ_REMOVE(&e->vl->starved, e, starved_entry);
-	e->on_due = e->on_starved = false;
+	e->on_due = false;
+	unstarve(e);
 	unmeter(e);
 	amp_end_vsock_connected(e);
 	amp_buf_clear(&e->buf);
@@ -234,7 +240,7 @@ static void serve_end(struct amp_end_vsock *e)
 	bool deaf = (e->c.peer_shut & AMP_VSOCK_SHUTDOWN_RCV) || e->gone || e->reset;
 
 	if (e->broken) {
-		fail(e, EMSGSIZE);
+		fail(e, e->end.message ? EMSGSIZE : ENOBUFS);
 		return;
 	}
 	if (e->reset && !eof) {
@@ -308,11 +314,21 @@ static void v_accept(struct amp_end *end)
 /* No room: credit tells by event, ring buffers by the list of the starved. */
 static void starve(struct amp_end_vsock *e)
 {
-	amp_work_queue(&e->vl->work);
-	if (e->c.starved || e->on_starved)
+	struct amp_vlink *vl = e->vl;
+
+	amp_work_queue(&vl->work);
+	if (e->c.starved || e->starved_on)
 		return;
-	e->on_starved = true;
-	TAILQ_INSERT_TAIL(&e->vl->starved, e, starved_entry);
+	e->starved_on = e->promised ? &vl->again : &vl->starved;
+	TAILQ_INSERT_TAIL(e->starved_on, e, starved_entry);
+}
+
+void amp_end_vsock_fed(struct amp_end_vsock *e)
+{
+	unstarve(e);
+	e->promised = true;
+	e->writable = true;
+	amp_end_vsock_due(e);
 }
 
 /* At the other end of the carriers is our own library, whose bytes are bytes. */
@@ -405,8 +421,11 @@ static void commit(struct amp_end_vsock *e, size_t len, uint32_t flags)
 	}
 	open_tx.cnt = 0;
 	amp_meter_sent(&e->meter, used);
-	if (used)
+	if (used) {
+		e->promised = false;
+		e->tx_last = (uint8_t)used;
 		amp_work_queue(&e->vl->work);
+	}
 }
 
 static void v_commit(struct amp_end *end, size_t len)
@@ -576,5 +595,7 @@ struct amp_end_vsock *amp_end_vsock_new(struct amp_vlink *vl, bool incoming)
 	e->end.ops = incoming ? &in_ops : &out_ops;
 	e->incoming = incoming;
 	e->c.buf_alloc = AMP_BUF_LEN;
+	e->tx_last = 1;
+	e->buf.limits = &vl->link.limits;
 	return e;
 }

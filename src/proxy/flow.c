@@ -47,9 +47,19 @@ static void flow_free(struct amp_grave *grave)
 	free(f);
 }
 
+static void not_half(struct amp_flow *f)
+{
+	if (f->half)
+		amp_limit_give(&f->link->limits, AMP_LIMIT_HALF_OPEN, 1);
+	f->half = false;
+}
+
 static void flow_gone(struct amp_flow *f)
 {
 	f->dead = true;
+	not_half(f);
+	if (f->socket)
+		amp_limit_give(&f->link->limits, AMP_LIMIT_SOCKETS, 1);
 	amp_work_cancel(&f->work);
 	TAILQ_REMOVE(&f->link->flows, f, entry);
 	f->link->flow_cnt--;
@@ -205,6 +215,8 @@ static void flow_run(struct amp_work *work)
 static void flow_opened(struct amp_flow *f, unsigned side)
 {
 	f->open[side] = true;
+	if (side == 1)
+		not_half(f);
 	if (!f->open[!side]) {
 		struct amp_end *other = f->end[!side];
 

@@ -29,6 +29,8 @@ struct amp_flow {
 	bool open[2];
 	bool eof[2]; /* end i sends no more: the other was told */
 	bool dead;
+	bool socket; /* counts as one of the link's: AMP_LIMIT_SOCKETS */
+	bool half;   /* AMP_LIMIT_HALF_OPEN: the host's end is not connected yet */
 	struct amp_flow_head *head; /* NULL: no such bytes, or they are sent */
 };
 

@@ -48,6 +48,8 @@ enum amp_helper_kind {
 	AMP_HELPER_MEMORY,    /* an rpmsg-shm link's file: open for reading and writing */
 	AMP_HELPER_ELF,	      /* elf=FILE: open for reading */
 	AMP_HELPER_RCHAR,     /* an rpmsg-char link's control device: the rchar calls */
+	AMP_HELPER_HYBRID,    /* a vsock-unix link's monitor: connect */
+	AMP_HELPER_PORT,      /* PATH_PORT of a vsock-unix link: listen */
 	AMP_HELPER_KINDS
 };
 
@@ -77,7 +79,8 @@ int amp_helper_unlink(enum amp_helper_kind kind, const char *path);
 int amp_helper_connect_unix(enum amp_helper_kind kind, const char *path);
 /*
  * bind() of an AF_INET or AF_INET6 socket. Tried without help first; where that wants privilege
- * (a low port), by the helper if a publish rule or an `allow in` rule names the address.
+ * (a low port), by the helper if a publish rule or an `allow in` rule names the address. Of an AF_VSOCK
+ * socket: if a vsock link exposes the port.
  */
 int amp_helper_bind(int fd, const struct sockaddr *sa, socklen_t len);
 /*

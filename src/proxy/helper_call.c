@@ -81,6 +81,9 @@ static int call(struct amp_helper_req *req, int give, int *fd)
 	r = amp_helper_send(call_fd, req, sizeof(*req), give);
 	if (!r)
 		r = await(req, fd);
+	/* before anybody takes it for an answer: a device that is gone, a file that is no more */
+	if ((r == -EPIPE || r == -ECONNRESET) && helper_gone)
+		helper_gone();
 	return r ? r : ans.result;
 }
 

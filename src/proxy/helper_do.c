@@ -212,9 +212,12 @@ static int do_bind(const struct amp_config *conf, const struct amp_helper_req *r
 	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) ||
 	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len))
 		return -errno;
-	if (domain != sa->sa_family || (type != SOCK_STREAM && type != SOCK_DGRAM))
+	if (domain != sa->sa_family)
 		return -EINVAL;
-	if (!amp_helper_may_bind(conf, type == SOCK_STREAM, sa, req->sa_len))
+	if (domain == AF_VSOCK ? !amp_helper_may_bind_vsock(conf, sa)
+			       : (type != SOCK_STREAM && type != SOCK_DGRAM) ||
+					 !amp_helper_may_bind(conf, type == SOCK_STREAM, sa,
+							      req->sa_len))
 		return -EPERM;
 	return bind(fd, sa, req->sa_len) ? -errno : 0;
 }

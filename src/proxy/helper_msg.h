@@ -89,6 +89,8 @@ const struct amp_link_conf *amp_helper_names(const struct amp_config *conf,
 /* May a guest's or a publish rule's socket be bound there? tcp: or udp */
 bool amp_helper_may_bind(const struct amp_config *conf, bool tcp, const struct sockaddr *sa,
 			 socklen_t len);
+/* May a vsock link's socket? sa is an AF_VSOCK one. */
+bool amp_helper_may_bind_vsock(const struct amp_config *conf, const struct sockaddr *sa);
 
 /* ---- helper_do.c: what a call does ---- */
 

@@ -14,6 +14,7 @@ int amp_link_init(struct amp_link *link, const struct amp_link_ops *ops,
 	link->ops = ops;
 	link->conf = conf;
 	TAILQ_INIT(&link->flows);
+	amp_limits_init(&link->limits, conf->limit, conf->name);
 	link->offload = amp_offload_new(link);
 	return link->offload ? 0 : -ENOMEM;
 }
@@ -42,6 +43,25 @@ void amp_link_down(struct amp_link *link)
 	amp_offload_down(link->offload);
 	while ((f = TAILQ_FIRST(&link->flows)) != NULL)
 		amp_flow_kill(f);
+}
+
+struct amp_link *amp_link_new(const struct amp_link_conf *conf)
+{
+	switch (conf->type) {
+	case AMP_LINK_VHOST_USER_VSOCK:
+		return amp_link_vhost_vsock(conf);
+	case AMP_LINK_RPMSG_SHM:
+		return amp_link_rpmsg_shm(conf);
+	case AMP_LINK_RPMSG_CHAR:
+		return amp_link_rpmsg_char(conf);
+	case AMP_LINK_VSOCK:
+		return amp_link_vsock(conf);
+	case AMP_LINK_VSOCK_UNIX:
+		return amp_link_vsock_unix(conf);
+	case AMP_LINK_NONE:
+		break;
+	}
+	return NULL;
 }
 
 const char *amp_link_why(const struct amp_link *link, int err)

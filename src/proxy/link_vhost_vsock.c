@@ -216,6 +216,9 @@ static void attach(struct link_vv *l, int fd)
 {
 	int r;
 
+	/* the one before may have gone, and its end be still unread: it is not in the way */
+	if (l->be.fd >= 0)
+		amp_vhost_be_readable(&l->be);
 	if (l->be.fd >= 0) {
 		amp_log_some(&l->log_second, AMP_LOG_WARN,
 			     "link %s: a second VMM connected to %s and was refused",

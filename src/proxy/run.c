@@ -19,7 +19,6 @@
 #include "run.h"
 
 static struct amp_links links = TAILQ_HEAD_INITIALIZER(links);
-static bool orphaned;
 
 static void print_counters(void)
 {
@@ -55,8 +54,7 @@ static void on_signal(int num)
 static void on_orphaned(void)
 {
 	amp_log(AMP_LOG_ERROR, "the helper process is gone: stopping");
-	orphaned = true;
-	amp_loop_stop();
+	_exit(AMP_EXIT_RUN); /* as PR_SET_PDEATHSIG does in this very moment, or did */
 }
 
 static int start_links(const struct amp_config *conf)
@@ -65,9 +63,7 @@ static int start_links(const struct amp_config *conf)
 
 	TAILQ_FOREACH(c, &conf->links, entry)
 	{
-		struct amp_link *l = c->type == AMP_LINK_RPMSG_SHM    ? amp_link_rpmsg_shm(c)
-				     : c->type == AMP_LINK_RPMSG_CHAR ? amp_link_rpmsg_char(c)
-								      : amp_link_vhost_vsock(c);
+		struct amp_link *l = amp_link_new(c);
 
 		if (!l) {
 			amp_log(AMP_LOG_ERROR,
@@ -192,5 +188,5 @@ int amp_run(const struct amp_config *conf, int ready_fd)
 	amp_loop_fini();
 	amp_resolve_fini();
 	free_links();
-	return r || orphaned ? AMP_EXIT_RUN : 0;
+	return r ? AMP_EXIT_RUN : 0;
 }

@@ -152,10 +152,12 @@ static size_t peer_data(struct amp_end *end, const struct iovec *iov, int cnt, s
 		m.msg_name = &p->addr;
 		m.msg_namelen = p->addr_len;
 	}
-	if (sendmsg(p->relay ? p->relay->watch.fd : p->watch.fd, &m,
-		    MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		p->link->stats.drops++;
 	p->heard_ms = amp_now_ms();
+	if (!amp_limit_rate(&p->link->limits, AMP_LIMIT_DATAGRAMS, p->heard_ms))
+		p->link->stats.drops++;
+	else if (sendmsg(p->relay ? p->relay->watch.fd : p->watch.fd, &m,
+			 MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		p->link->stats.drops++;
 	return len;
 }
 
@@ -205,6 +207,7 @@ static struct peer *peer_new(struct amp_link *link, struct amp_end *end)
 	p->watch.ready = peer_ready;
 	p->work.run = peer_run;
 	p->heard_ms = amp_now_ms();
+	p->early.limits = &link->limits;
 	end->owner = p;
 	end->user = &peer_user;
 	return p;

@@ -67,18 +67,27 @@ static void hook_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned 
 	amp_end_vsock_due(e);
 }
 
-static void hook_tx_ready(struct amp_vsock *vs)
+static struct amp_end_vsock *next_starved(const struct amp_vlink *vl)
 {
-	struct amp_vlink *vl = vlink_of(vs);
+	return TAILQ_EMPTY(&vl->again) ? TAILQ_FIRST(&vl->starved) : TAILQ_FIRST(&vl->again);
+}
+
+/* As many as will find something, if each takes what it took last. */
+static void feed(struct amp_vlink *vl)
+{
+	unsigned left = vl->ops->room ? vl->ops->room(vl) : UINT_MAX;
 	struct amp_end_vsock *e;
 
-	while ((e = TAILQ_FIRST(&vl->starved)) != NULL) {
-		TAILQ_REMOVE(&vl->starved, e, starved_entry);
-		e->on_starved = false;
-		e->writable = true;
+	while (left && (e = next_starved(vl)) != NULL) {
+		left -= e->tx_last < left ? e->tx_last : left;
 		vl->promised = true;
-		amp_end_vsock_due(e);
+		amp_end_vsock_fed(e);
 	}
+}
+
+static void hook_tx_ready(struct amp_vsock *vs)
+{
+	feed(vlink_of(vs));
 }
 
 static const struct amp_vsock_ops hooks = {
@@ -119,6 +128,11 @@ static int vsock_run(struct amp_vlink *vl, unsigned budget)
 	return amp_vsock_run(&vl->vs, budget);
 }
 
+static unsigned vsock_room(const struct amp_vlink *vl)
+{
+	return vl->vs.out ? amp_vq_avail(vl->vs.out) : 0;
+}
+
 static void vsock_release(struct amp_vlink *vl, uint32_t id)
 {
 	amp_vsock_release(&vl->vs, (uint16_t)id);
@@ -153,6 +167,7 @@ static const char *vsock_why(struct amp_vlink *vl)
 const struct amp_vlink_ops amp_vlink_vsock = {
 	.init = vsock_init,
 	.run = vsock_run,
+	.room = vsock_room,
 	.release = vsock_release,
 	.connect = vsock_connect,
 	.why = vsock_why,
@@ -170,6 +185,7 @@ int amp_vlink_init(struct amp_vlink *vl, const struct amp_link_ops *ops,
 	vl->ops = vops;
 	TAILQ_INIT(&vl->due);
 	TAILQ_INIT(&vl->starved);
+	TAILQ_INIT(&vl->again);
 	TAILQ_INIT(&vl->metered);
 	TAILQ_INIT(&vl->connecting);
 	TAILQ_INIT(&vl->joined);
@@ -213,6 +229,21 @@ unsigned amp_vlink_share(struct amp_vlink *vl, unsigned avail)
 	return avail / 2u + (avail & vl->join_odd);
 }
 
+/*
+ * Some still wait, and nobody would tell them: of those who were told last, not all have sent
+ * what they were thought to, or the engine has not heard yet that there are no buffers left.
+ */
+static void wait_on(struct amp_vlink *vl)
+{
+	if (!vl->ops->room || vl->vs.tx_starved || !next_starved(vl))
+		return;
+	vl->promised = true; /* before joined guests' packets */
+	if (vl->ops->room(vl))
+		amp_work_queue(&vl->work);
+	else
+		vl->vs.tx_starved = true; /* the driver is to say when it has new ones */
+}
+
 int amp_vlink_run(struct amp_vlink *vl)
 {
 	bool more;
@@ -224,9 +255,12 @@ int amp_vlink_run(struct amp_vlink *vl)
 	vl->join_moved = 0;
 	amp_join_deliver(vl, false);
 	n = vl->ops->run(vl, AMP_VLINK_BATCH);
+	if (vl->ops->room && !vl->vs.tx_starved && !vl->promised)
+		feed(vl);
 	serve_due(vl); /* also when the ring is broken: held packets are in it */
 	more = vl->ops->serve && vl->ops->serve(vl);
 	r = vl->ops->run(vl, 0); /* what the users owe now */
+	wait_on(vl);
 	amp_join_deliver(vl, true);
 	complain(vl);
 	if (more || !TAILQ_EMPTY(&vl->due))

@@ -13,7 +13,11 @@
  * one end go to its user in one call, straight from guest memory, so that sixteen
  * packets of one flow become one sendmsg(). What the user does not take is copied to
  * the end's buffer and every ring buffer goes back to the guest before the pass is over:
- * a stalled flow holds none. Because no user runs inside the engine, users may do
+ * a stalled flow holds none.
+ *
+ * Ends that want to send and find no ring buffer wait in a queue. As many of them as there
+ * are buffers are told of those, in their turn: the cost of a buffer does not grow with the
+ * number of flows that want one. Because no user runs inside the engine, users may do
  * anything, also to other ends.
  */
 #ifndef AMP_PROXY_VLINK_H
@@ -34,6 +38,8 @@
 
 struct amp_vlink;
 
+TAILQ_HEAD(amp_end_vsock_list, amp_end_vsock);
+
 struct amp_end_vsock {
 	struct amp_end end;
 	union {
@@ -48,6 +54,7 @@ struct amp_end_vsock {
 	struct amp_grave grave;
 	TAILQ_ENTRY(amp_end_vsock) due_entry;
 	TAILQ_ENTRY(amp_end_vsock) starved_entry;
+	struct amp_end_vsock_list *starved_on; /* NULL: waits for no ring buffer */
 	TAILQ_ENTRY(amp_end_vsock) metered_entry;
 	struct amp_meter meter;
 	TAILQ_ENTRY(amp_end_vsock) connecting_entry;
@@ -56,14 +63,15 @@ struct amp_end_vsock {
 	uint16_t held_first; /* index + 1 into the pass's packets, 0: none */
 	uint16_t held_last;
 	uint8_t ev; /* AMP_VSOCK_EV_* not yet told */
+	uint8_t tx_last; /* ring buffers of its last write: what it may want next */
 	bool on_due;
-	bool on_starved;
 	bool on_metered;
 	bool incoming; /* the guest asked; nobody has looked yet */
 	bool carrier;  /* of the offload protocol */
 	bool open;
 	bool connecting; /* on vl->connecting */
 	bool writable;	 /* to be told */
+	bool promised;	 /* was told of ring buffers, and has had none since */
 	bool eof_told;
 	bool deaf_told;
 	bool reset;  /* the peer's RST has come */
@@ -71,8 +79,6 @@ struct amp_end_vsock {
 	bool gone;   /* the engine has let go */
 	bool broken; /* message too big, or no memory: to be told */
 };
-
-TAILQ_HEAD(amp_end_vsock_list, amp_end_vsock);
 
 struct amp_vlink_ops {
 	/* The engine without its connections, as before the first guest. */
@@ -84,6 +90,8 @@ struct amp_vlink_ops {
 	/* e asks for a service. 0 or -errno. */
 	int (*connect)(struct amp_vlink *vl, struct amp_end_vsock *e,
 		       const struct amp_service *service);
+	/* Ring buffers that there are to send in. NULL: not known. */
+	unsigned (*room)(const struct amp_vlink *vl);
 	/* Ends of another kind that are due. True: more are due already. NULL: there are none. */
 	bool (*serve)(struct amp_vlink *vl);
 	/* What the peer did that it must not, in words, once; NULL: nothing. */
@@ -99,8 +107,9 @@ struct amp_vlink {
 	};
 	struct amp_work work; /* the pass: set up by the transport */
 	struct amp_end_vsock_list due;
-	struct amp_end_vsock_list
-		starved; /* wait for ring buffers, in the order they will get them */
+	/* wait for ring buffers, in the order they will get them; before all others (again) those
+	 * that had their turn and found none left */
+	struct amp_end_vsock_list starved, again;
 	struct amp_end_vsock_list metered;    /* wait for the guest to read packets */
 	struct amp_end_vsock_list connecting; /* to the guest, oldest first */
 	struct amp_join_ways joined;	      /* out of here: a way for each joined guest */
@@ -163,6 +172,8 @@ unsigned amp_pass_hold(const struct amp_vsock_rx *rx, uint32_t id, uint16_t *fir
 void amp_end_vsock_connected(struct amp_end_vsock *e);
 struct amp_end_vsock *amp_end_vsock_new(struct amp_vlink *vl, bool incoming);
 void amp_end_vsock_due(struct amp_end_vsock *e);
+/* There may be a ring buffer for e now: its user hears of it. */
+void amp_end_vsock_fed(struct amp_end_vsock *e);
 /* Ask the guest once more how far it has read. */
 void amp_end_vsock_ask(struct amp_end_vsock *e);
 /* Somebody is metered: look again soon. */

@@ -316,11 +316,11 @@ def haproxy_guest():
 def refused():
     """rules where there is nobody to tell, or nothing to say, are wrong"""
     for key, text, why in (
-            ("publish", "udp 127.0.0.1:1 -> vsock:5000 proxy-protocol", "is for connections"),
-            ("publish", "tcp 127.0.0.1:1 -> inet:80 proxy-protocol", "shows the client's address itself"),
+            ("publish", "udp 127.0.0.1:1 -> vsock:5000 proxy-protocol", "has no beginning"),
+            ("publish", "tcp 127.0.0.1:1 -> inet:80 proxy-protocol", "sees its client's address"),
             ("publish", "tcp 127.0.0.1:1 -> vsock:5000 proxy-protocol v1", "nothing more"),
             ("publish", "tcp 127.0.0.1:1 -> vsock:5000 proxyprotocol", "nothing more"),
-            ("expose", "vsock:5000 -> udp 127.0.0.1:1 proxy-protocol", "is for connections")):
+            ("expose", "vsock:5000 -> udp 127.0.0.1:1 proxy-protocol", "has no beginning")):
         r = subprocess.run([binary(), "--link", "vhost-user-vsock:/nowhere,cid=3", "--" + key, text,
                             "--check-config"], stderr=subprocess.PIPE, check=False, timeout=TIMEOUT)
         eq(r.returncode, 2, text)
