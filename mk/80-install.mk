@@ -84,6 +84,13 @@ install: install-build $(INSTALL_STAGED) ## programs, library, units, pages (DES
 		else install -D -m 644 "$${f%%:*}" "$$to" || exit 1; fi; \
 	done
 
+.PHONY: deb check-package
+deb: ## Debian packages, in BUILD/deb
+	@tests/package/deb.py --keep $(BUILD)/deb
+
+check-package: ## make install and the Debian packages: what is installed works (1 min)
+	@tests/run --build $(BUILD) package
+
 uninstall: ## remove what install put there
 	@for f in $(INSTALL_FILES); do rm -f "$(DESTDIR)$${f##*:}"; done
 	@for f in $(INSTALL_CONFIG); do \
