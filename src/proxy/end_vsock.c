@@ -68,6 +68,7 @@ static void end_over(struct amp_end_vsock *e)
 	amp_end_vsock_connected(e);
 	amp_buf_clear(&e->buf);
 	e->vl->end_cnt--;
+	amp_link_end_del(&e->vl->link, &e->end);
 	amp_bury(&e->grave, end_free);
 }
 
@@ -147,6 +148,8 @@ int amp_end_vsock_hold(struct amp_end_vsock *e, const struct amp_vsock_rx *rx)
 {
 	uint32_t id = rx->id;
 
+	e->rx_bytes += rx->len;
+	e->vl->link.stats.rx_bytes += rx->len;
 	if (e->let_go)
 		return 0;
 	if (e->c.loop) /* a message's buffer is the bus's */
@@ -317,7 +320,13 @@ static void starve(struct amp_end_vsock *e)
 	struct amp_vlink *vl = e->vl;
 
 	amp_work_queue(&vl->work);
-	if (e->c.starved || e->starved_on)
+	e->stalls++;
+	if (e->c.starved) {
+		vl->link.stats.credit_stalls++;
+		return;
+	}
+	vl->link.stats.buffer_stalls++;
+	if (e->starved_on)
 		return;
 	e->starved_on = e->promised ? &vl->again : &vl->starved;
 	TAILQ_INSERT_TAIL(e->starved_on, e, starved_entry);
@@ -343,6 +352,8 @@ static void metered(struct amp_end_vsock *e)
 {
 	amp_vsock_want_credit(&e->vl->vs, &e->c);
 	amp_work_queue(&e->vl->work);
+	e->stalls++;
+	e->vl->link.stats.credit_stalls++;
 	if (!e->on_metered)
 		TAILQ_INSERT_TAIL(&e->vl->metered, e, metered_entry);
 	e->on_metered = true;
@@ -404,6 +415,9 @@ static void commit(struct amp_end_vsock *e, size_t len, uint32_t flags)
 {
 	unsigned n = open_tx.cnt, used = 0;
 	size_t left = len;
+
+	e->tx_bytes += len;
+	e->vl->link.stats.tx_bytes += len;
 
 	while (used < n && left) {
 		left -= left < open_tx.tx[used].len ? left : open_tx.tx[used].len;
@@ -571,13 +585,54 @@ static void v_text(const struct amp_end *end, char *dst, size_t len)
 		snprintf(dst, len, "vsock:%u:%u", e->c.peer.cid, e->c.peer.port);
 }
 
+static const char *state_of(const struct amp_end_vsock *e)
+{
+	if (e->let_go)
+		return "closing";
+	if (e->c.state == AMP_CONN_CONNECTING || e->c.state == AMP_CONN_REQUESTED)
+		return "connecting";
+	return e->gone || e->c.state != AMP_CONN_OPEN ? "closing" : "established";
+}
+
+static void v_info(const struct amp_end *end, struct amp_sock_info *info)
+{
+	const struct amp_end_vsock *e =
+		(const void *)((const char *)end - offsetof(struct amp_end_vsock, end));
+	const struct amp_credit *c = &e->c.credit;
+	uint32_t held = c->rx_cnt - c->fwd_cnt;
+
+	info->ring = true;
+	info->message = end->message;
+	info->state = state_of(e);
+	if (e->c.loop) {
+		snprintf(info->guest_peer, AMP_INFO_ADDR, "rpmsg:@%u", e->c.peer.port);
+		snprintf(info->guest_local, AMP_INFO_ADDR, "rpmsg:@%u", e->c.local.port);
+	} else {
+		snprintf(info->guest_peer, AMP_INFO_ADDR, "vsock:%u:%u", e->c.peer.cid,
+			 e->c.peer.port);
+		snprintf(info->guest_local, AMP_INFO_ADDR, "vsock:%u:%u", e->c.local.cid,
+			 e->c.local.port);
+	}
+	info->rx_bytes = e->rx_bytes;
+	info->tx_bytes = e->tx_bytes;
+	info->stalls = e->stalls;
+	info->credit_len = amp_credit_tx_space(c);
+	info->window_len = held < e->c.buf_alloc ? e->c.buf_alloc - held : 0;
+	info->held_len = e->buf.len;
+}
+
 #define COMMON_OPS                                                                   \
 	.name = "vsock", .write = v_write, .reserve = v_reserve, .commit = v_commit, \
 	.resume = v_resume, .space = v_space, .want = v_want, .shut = v_shut,        \
-	.deafen = v_deafen, .reset = v_reset, .close = v_close, .text = v_text
+	.deafen = v_deafen, .reset = v_reset, .close = v_close, .text = v_text, .info = v_info
 
 static const struct amp_end_ops in_ops = {COMMON_OPS, .accept = v_accept};
 static const struct amp_end_ops out_ops = {COMMON_OPS};
+
+bool amp_end_is_vsock(const struct amp_end *end)
+{
+	return end->ops == &in_ops || end->ops == &out_ops;
+}
 
 struct amp_end_vsock *amp_end_vsock_new(struct amp_vlink *vl, bool incoming)
 {
@@ -591,6 +646,7 @@ struct amp_end_vsock *amp_end_vsock_new(struct amp_vlink *vl, bool incoming)
 	if (!e)
 		return NULL;
 	vl->end_cnt++;
+	amp_link_end_add(&vl->link, &e->end);
 	e->vl = vl;
 	e->end.ops = incoming ? &in_ops : &out_ops;
 	e->incoming = incoming;

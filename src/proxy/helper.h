@@ -50,6 +50,8 @@ enum amp_helper_kind {
 	AMP_HELPER_RCHAR,     /* an rpmsg-char link's control device: the rchar calls */
 	AMP_HELPER_HYBRID,    /* a vsock-unix link's monitor: connect */
 	AMP_HELPER_PORT,      /* PATH_PORT of a vsock-unix link: listen */
+	AMP_HELPER_CONTROL,   /* the control socket: listen */
+	AMP_HELPER_METRICS,   /* metrics = unix PATH: listen */
 	AMP_HELPER_KINDS
 };
 
@@ -89,6 +91,15 @@ int amp_helper_bind(int fd, const struct sockaddr *sa, socklen_t len);
  * does not listen. (Unix sockets: amp_helper_listen_unix() returns those that were passed.)
  */
 int amp_helper_passed_inet(bool tcp, const struct sockaddr *sa, socklen_t len);
+/*
+ * Who is at the other end of a connection of the control socket, and what that allows
+ * (control_peer.c). The worker may be in a user namespace where all strangers look alike: the
+ * helper sees them as they are.
+ */
+struct amp_helper_peer {
+	uint32_t uid, pid, right;
+};
+int amp_helper_peer(int fd, struct amp_helper_peer *peer);
 /* The configuration file as it is now: a memory file with its text. */
 int amp_helper_config(void);
 

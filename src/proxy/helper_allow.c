@@ -75,6 +75,21 @@ static bool link_names(const struct amp_link_conf *l, enum amp_helper_kind kind,
 	}
 }
 
+/* What belongs to no link, in a link's place: the name is for the log. */
+static const struct amp_link_conf *own_place(const struct amp_config *conf,
+					     enum amp_helper_kind kind, const char *path)
+{
+	static const struct amp_link_conf control = {.name = "(control)"};
+	static const struct amp_link_conf metrics = {.name = "(metrics)"};
+
+	if (kind == AMP_HELPER_CONTROL && conf->control[0] && strcmp(conf->control, path) == 0)
+		return &control;
+	if (kind == AMP_HELPER_METRICS && conf->metrics.kind == AMP_TARGET_UNIX &&
+	    strcmp(conf->metrics.addr.un.sun_path, path) == 0)
+		return &metrics;
+	return NULL;
+}
+
 const struct amp_link_conf *amp_helper_names(const struct amp_config *conf,
 					     enum amp_helper_kind kind, const char *path)
 {
@@ -85,7 +100,7 @@ const struct amp_link_conf *amp_helper_names(const struct amp_config *conf,
 		if (link_names(l, kind, path))
 			return l;
 	}
-	return NULL;
+	return own_place(conf, kind, path);
 }
 
 static bool same_addr(const struct amp_target *t, bool tcp, const struct amp_dest *dest)
@@ -124,6 +139,8 @@ bool amp_helper_may_bind(const struct amp_config *conf, bool tcp, const struct s
 
 	(void)len;
 	amp_dest_from(sa, true, &dest);
+	if (same_addr(&conf->metrics, tcp, &dest))
+		return true;
 	TAILQ_FOREACH(l, &conf->links, entry)
 	{
 		if (link_may_bind(l, tcp, &dest))

@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "control.h"
 #include "helper_msg.h"
 #include "listen.h"
 #include "rchar.h"
@@ -127,7 +128,8 @@ static int passed_unix(const struct amp_link_conf *link, const char *path)
 	return fd;
 }
 
-static int do_listen(const struct amp_link_conf *link, const char *path)
+/* mode 0: as the process's umask has it. */
+static int do_listen(const struct amp_link_conf *link, const char *path, mode_t mode)
 {
 	struct made *m = find_made(path);
 	struct stat st;
@@ -147,14 +149,17 @@ static int do_listen(const struct amp_link_conf *link, const char *path)
 	strcpy(m->path, path);
 	strcpy(m->link, link->name);
 	fd = amp_unix_listen(path, link->name);
-	if (fd >= 0 && lstat(path, &st) == 0) {
+	if (fd >= 0 && (!mode || chmod(path, mode) == 0) && lstat(path, &st) == 0) {
 		m->dev = st.st_dev;
 		m->ino = st.st_ino;
 		return fd;
 	}
 	LIST_REMOVE(m, entry);
 	free(m);
-	return fd;
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return -EACCES;
 }
 
 /* Somebody may have removed ours and have put another there: that stays. */
@@ -231,6 +236,16 @@ static int do_passed(const struct amp_config *conf, const struct amp_helper_req 
 							       : -EPERM;
 }
 
+static int do_peer(int fd, struct amp_helper_stat *to)
+{
+	uint32_t uid, pid;
+
+	to->mode = (uint32_t)amp_control_right(fd, &uid, &pid);
+	to->ino = uid;
+	to->dev = pid;
+	return 0;
+}
+
 /* ---- rpmsg character devices ---- */
 
 static struct device *device_of(const struct amp_link_conf *link)
@@ -299,6 +314,8 @@ static int dispatch(const struct amp_config *conf, const char *config_path,
 		return do_passed(conf, req);
 	if (req->op == AMP_HELPER_CONFIG)
 		return do_config(config_path);
+	if (req->op == AMP_HELPER_PEER)
+		return do_peer(fd, &ans->st);
 	/* what we made may be removed after the configuration has forgotten it */
 	if (req->op == AMP_HELPER_UNLINK)
 		return do_unlink(req->path);
@@ -311,7 +328,8 @@ static int dispatch(const struct amp_config *conf, const char *config_path,
 	case AMP_HELPER_STAT:
 		return do_stat(req, &ans->st);
 	case AMP_HELPER_LISTEN:
-		return do_listen(link, req->path);
+		return do_listen(link, req->path,
+				 req->kind == AMP_HELPER_CONTROL ? amp_control_mode() : 0);
 	case AMP_HELPER_CONNECT:
 		return do_connect(req->path);
 	default:

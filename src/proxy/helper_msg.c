@@ -30,7 +30,8 @@ static bool bind_addr_ok(const struct amp_helper_req *req)
 
 static bool wants_path(uint32_t op)
 {
-	return op != AMP_HELPER_BIND && op != AMP_HELPER_PASSED && op != AMP_HELPER_CONFIG;
+	return op != AMP_HELPER_BIND && op != AMP_HELPER_PASSED && op != AMP_HELPER_CONFIG &&
+	       op != AMP_HELPER_PEER;
 }
 
 /* Does the operation go with what the path is for? */
@@ -43,13 +44,15 @@ static bool kind_ok(uint32_t op, uint32_t kind)
 	case AMP_HELPER_LISTEN:
 	case AMP_HELPER_UNLINK:
 		return kind == AMP_HELPER_VHOST || kind == AMP_HELPER_PUBLISH ||
-		       kind == AMP_HELPER_PORT;
+		       kind == AMP_HELPER_PORT || kind == AMP_HELPER_CONTROL ||
+		       kind == AMP_HELPER_METRICS;
 	case AMP_HELPER_CONNECT:
 		return kind == AMP_HELPER_EXPOSE || kind == AMP_HELPER_BELL ||
 		       kind == AMP_HELPER_HYBRID;
 	case AMP_HELPER_BIND:
 	case AMP_HELPER_PASSED:
 	case AMP_HELPER_CONFIG:
+	case AMP_HELPER_PEER:
 		return kind == 0;
 	default:
 		return kind == AMP_HELPER_RCHAR;
@@ -61,7 +64,7 @@ static int check_call(const struct amp_helper_req *req, unsigned fd_cnt)
 	bool bind = req->op == AMP_HELPER_BIND;
 
 	if (!req->op || req->op >= AMP_HELPER_CALLS || !kind_ok(req->op, req->kind) ||
-	    fd_cnt != (bind ? 1 : 0))
+	    fd_cnt != (bind || req->op == AMP_HELPER_PEER ? 1 : 0))
 		return -EINVAL;
 	if (wants_path(req->op) && !req->path[0])
 		return -EINVAL;

@@ -22,6 +22,7 @@ enum amp_helper_op {
 	AMP_HELPER_SCAN,	 /* rchar; arg: 1: from the first */
 	AMP_HELPER_ATTR,	 /* rchar; name: the channel's entry, without its bus */
 	AMP_HELPER_PASSED,	 /* arg: 1: TCP */
+	AMP_HELPER_PEER,	 /* with the connection; the answer is in st: ino, dev, mode */
 	AMP_HELPER_CALLS,	 /* those below are news */
 	AMP_HELPER_RESOLVE = 32, /* arg: family, type, flags */
 	AMP_HELPER_NAME,	 /* arg: flags */

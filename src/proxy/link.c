@@ -11,9 +11,13 @@
 int amp_link_init(struct amp_link *link, const struct amp_link_ops *ops,
 		  const struct amp_link_conf *conf)
 {
+	static uint32_t last;
+
 	link->ops = ops;
 	link->conf = conf;
+	link->num = ++last;
 	TAILQ_INIT(&link->flows);
+	TAILQ_INIT(&link->ends);
 	amp_limits_init(&link->limits, conf->limit, conf->name);
 	link->offload = amp_offload_new(link);
 	return link->offload ? 0 : -ENOMEM;
@@ -33,6 +37,17 @@ void amp_link_up(struct amp_link *link)
 	link->stats.attached++;
 	amp_log_some(&link->log_attached, AMP_LOG_INFO, "link %s: %s attached",
 		     link->conf->name, link->ops->peer);
+}
+
+void amp_link_end_add(struct amp_link *link, struct amp_end *end)
+{
+	end->num = ++link->next_end;
+	TAILQ_INSERT_TAIL(&link->ends, end, ring_entry);
+}
+
+void amp_link_end_del(struct amp_link *link, struct amp_end *end)
+{
+	TAILQ_REMOVE(&link->ends, end, ring_entry);
 }
 
 void amp_link_down(struct amp_link *link)

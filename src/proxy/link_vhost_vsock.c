@@ -296,6 +296,9 @@ static const struct amp_link_ops vv_ops = {
 	.free = vv_free,
 	.connect = amp_vlink_connect,
 	.stats = amp_vlink_stats,
+	.reset = amp_vlink_reset,
+	.tap_kind = AMP_TAP_VSOCK,
+	.tap = amp_vlink_tap,
 };
 
 struct amp_link *amp_link_vhost_vsock(const struct amp_link_conf *conf)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "control.h"
 #include "helper.h"
 #include "run.h"
 
@@ -277,6 +278,8 @@ static int start(const struct settings *set)
 	int code, r;
 
 	signal(SIGPIPE, SIG_IGN);
+	if (amp_control_prepare(&set->conf))
+		return EXIT_USAGE;
 	r = amp_helper_start(&set->conf, set->config_path, set->ready_fd, &code);
 	if (r < 0) {
 		amp_log(AMP_LOG_ERROR, "cannot start: %s", strerror(-r));

@@ -46,6 +46,7 @@ static void publish_failed(struct amp_flow *flow, unsigned side, int err)
 }
 
 static const struct amp_flow_ops publish_flow = {
+	.kind = "publish",
 	.failed = publish_failed,
 };
 

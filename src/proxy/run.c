@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "../virtio/sigbus.h"
+#include "control.h"
 #include "helper.h"
 #include "join.h"
 #include "link.h"
@@ -19,6 +20,11 @@
 #include "run.h"
 
 static struct amp_links links = TAILQ_HEAD_INITIALIZER(links);
+
+struct amp_links *amp_links_all(void)
+{
+	return &links;
+}
 
 static void print_counters(void)
 {
@@ -175,7 +181,12 @@ int amp_run(const struct amp_config *conf, int ready_fd)
 		return AMP_EXIT_RUN;
 	}
 	raise_descriptors();
-	r = start_links(conf);
+	amp_log_timer_start();
+	r = amp_control_start(conf);
+	if (!r)
+		r = amp_metrics_start(conf);
+	if (!r)
+		r = start_links(conf);
 	if (!r)
 		r = join_links(conf);
 	if (!r) {
@@ -183,7 +194,10 @@ int amp_run(const struct amp_config *conf, int ready_fd)
 		say_ready(conf);
 		amp_loop_run();
 	}
+	amp_control_stop();
+	amp_metrics_stop();
 	stop_links();
+	amp_log_timer_stop();
 	amp_helper_unwatch();
 	amp_loop_fini();
 	amp_resolve_fini();

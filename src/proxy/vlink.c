@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "capture.h"
 #include "vlink.h"
 
 /* Longest chain a queue of vhost-user's largest size can hold. */
@@ -98,6 +99,19 @@ static const struct amp_vsock_ops hooks = {
 	.foreign = amp_join_packet,
 };
 
+static void hook_tap(struct amp_vsock *vs, bool out, const struct amp_vsock_hdr *h,
+		     const struct amp_iov *iov, uint16_t iov_cnt, uint32_t len)
+{
+	amp_capture_vsock(&vlink_of(vs)->link, out, h, iov, iov_cnt, len);
+}
+
+void amp_vlink_tap(struct amp_link *link)
+{
+	struct amp_vlink *vl = amp_container_of(link, struct amp_vlink, link);
+
+	vl->vs.tap = link->tapped ? hook_tap : NULL;
+}
+
 void amp_vlink_engine(struct amp_vlink *vl)
 {
 	vl->vs.ops = &hooks;
@@ -109,7 +123,9 @@ void amp_vlink_engine(struct amp_vlink *vl)
 	vl->vs.iov_max = SEGMENTS;
 	vl->vs.stray = vl->stray;
 	vl->vs.stray_len = AMP_VLINK_STRAY;
+	amp_vlink_count(vl);
 	memset(&vl->vs.stats, 0, sizeof(vl->vs.stats));
+	memset(&vl->counted, 0, sizeof(vl->counted));
 }
 
 /* ---- packets that are the engine's own ---- */
@@ -196,6 +212,20 @@ int amp_vlink_init(struct amp_vlink *vl, const struct amp_link_ops *ops,
 	return 0;
 }
 
+void amp_vlink_count(struct amp_vlink *vl)
+{
+	struct amp_link_stats *to = &vl->link.stats;
+	const struct amp_vsock_stats *now = &vl->vs.stats, *old = &vl->counted;
+
+	if (!vl->ops->messages) {
+		to->rx_packets += (uint32_t)(now->rx_packets - old->rx_packets);
+		to->tx_packets += (uint32_t)(now->tx_packets - old->tx_packets);
+	}
+	to->rx_bad += (uint32_t)(now->rx_bad - old->rx_bad);
+	to->lies += (uint32_t)(now->resets - old->resets);
+	vl->counted = *now;
+}
+
 /* Those due now; who becomes due meanwhile waits for the next pass. */
 static void serve_due(struct amp_vlink *vl)
 {
@@ -263,6 +293,7 @@ int amp_vlink_run(struct amp_vlink *vl)
 	wait_on(vl);
 	amp_join_deliver(vl, true);
 	complain(vl);
+	amp_vlink_count(vl);
 	if (more || !TAILQ_EMPTY(&vl->due))
 		amp_work_queue(&vl->work);
 	if (vl->vs.closing_cnt)
@@ -279,6 +310,31 @@ void amp_vlink_down(struct amp_vlink *vl)
 		serve_due(vl);
 	uv_timer_stop(&vl->tick);
 	vl->ops->init(vl);
+}
+
+/*
+ * Flows and sessions first, which tell their hosts; what is left (datagram peers) hears what it
+ * would hear of a guest that went. The RSTs go out with the link's next pass.
+ */
+void amp_vlink_reset(struct amp_link *link)
+{
+	struct amp_vlink *vl = amp_container_of(link, struct amp_vlink, link);
+	struct amp_end *end, *next;
+	bool up = link->up;
+
+	amp_link_down(link);
+	link->up = up;
+	for (end = TAILQ_FIRST(&link->ends); end; end = next) {
+		struct amp_end_vsock *e = amp_container_of(end, struct amp_end_vsock, end);
+
+		next = TAILQ_NEXT(end, ring_entry);
+		if (!amp_end_is_vsock(end) || e->let_go || e->gone)
+			continue;
+		amp_vsock_abort(&vl->vs, &e->c);
+		e->ev |= AMP_VSOCK_EV_RESET;
+		amp_end_vsock_due(e);
+	}
+	amp_work_queue(&vl->work);
 }
 
 void amp_vlink_fini(struct amp_vlink *vl)

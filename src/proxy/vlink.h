@@ -62,6 +62,8 @@ struct amp_end_vsock {
 	struct amp_buf buf;
 	uint16_t held_first; /* index + 1 into the pass's packets, 0: none */
 	uint16_t held_last;
+	uint32_t stalls;
+	uint64_t rx_bytes, tx_bytes;
 	uint8_t ev; /* AMP_VSOCK_EV_* not yet told */
 	uint8_t tx_last; /* ring buffers of its last write: what it may want next */
 	bool on_due;
@@ -81,6 +83,7 @@ struct amp_end_vsock {
 };
 
 struct amp_vlink_ops {
+	bool messages; /* packets are the bus's messages, which are counted there */
 	/* The engine without its connections, as before the first guest. */
 	void (*init)(struct amp_vlink *vl);
 	/* Packets in, at most budget, and owed ones out: as amp_vsock_run(). */
@@ -121,6 +124,7 @@ struct amp_vlink {
 	unsigned end_cnt;
 	uint32_t next_port; /* ours, for connections to the guest */
 	uv_timer_t tick;
+	struct amp_vsock_stats counted; /* what link.stats has of vs.stats */
 	struct amp_vsock_conn *hash[AMP_VLINK_HASH];
 	struct amp_vsock_stray stray[AMP_VLINK_STRAY];
 };
@@ -134,6 +138,12 @@ extern const struct amp_vlink_ops amp_vlink_vsock;
 int amp_vlink_run(struct amp_vlink *vl);
 /* The guest is gone: every end of its hears of it. The engine is fresh afterwards. */
 void amp_vlink_down(struct amp_vlink *vl);
+/* The engine's 32-bit counters into the link's. */
+void amp_vlink_count(struct amp_vlink *vl);
+/* Every end is reset, and its guest hears of each: amp_link_ops.reset(). */
+void amp_vlink_reset(struct amp_link *link);
+/* amp_link_ops.tap() of links with vsock packets. */
+void amp_vlink_tap(struct amp_link *link);
 /* After down: closes the timer. */
 void amp_vlink_fini(struct amp_vlink *vl);
 struct amp_end *amp_vlink_connect(struct amp_link *link, const struct amp_service *service,
@@ -170,6 +180,7 @@ unsigned amp_pass_hold(const struct amp_vsock_rx *rx, uint32_t id, uint16_t *fir
 
 /* Answered, or never will be. */
 void amp_end_vsock_connected(struct amp_end_vsock *e);
+bool amp_end_is_vsock(const struct amp_end *end);
 struct amp_end_vsock *amp_end_vsock_new(struct amp_vlink *vl, bool incoming);
 void amp_end_vsock_due(struct amp_end_vsock *e);
 /* There may be a ring buffer for e now: its user hears of it. */
