@@ -41,11 +41,10 @@ $(STAGE)/%: %.in etc/systemd/common.in install-force
 UNITS := ampsock-proxy.service ampsock-proxy@.service
 INSTALL_STAGED := $(UNITS:%=$(STAGE)/etc/systemd/%) $(STAGE)/etc/ampsock.pc
 
-# MODE SOURCE DESTINATION, one a word. ampsockctl comes along where it is built.
-CTL := $(if $(wildcard src/ctl/*.c),$(BUILD)/ampsockctl)
+# MODE SOURCE DESTINATION, one a word.
 INSTALL_FILES := \
 	755:$(BUILD)/ampsock-proxy:$(SBINDIR)/ampsock-proxy \
-	$(CTL:%=755:%:$(BINDIR)/ampsockctl) \
+	755:$(BUILD)/ampsockctl:$(BINDIR)/ampsockctl \
 	755:$(BUILD)/ampsock-run:$(BINDIR)/ampsock-run \
 	644:$(BUILD)/libampsock-preload.so:$(PKGLIBDIR)/libampsock-preload.so \
 	644:$(BUILD)/hosted/libampsock.a:$(LIBDIR)/libampsock.a \
@@ -70,7 +69,7 @@ INSTALL_FILES := \
 INSTALL_CONFIG := etc/proxy.conf:$(SYSCONFDIR)/ampsock/proxy.conf
 
 .PHONY: install uninstall install-build
-install-build: $(BUILD)/ampsock-proxy $(CTL) $(BUILD)/ampsock-run $(BUILD)/libampsock-preload.so \
+install-build: $(BUILD)/ampsock-proxy $(BUILD)/ampsockctl $(BUILD)/ampsock-run $(BUILD)/libampsock-preload.so \
 	$(BUILD)/hosted/libampsock.a $(BUILD)/hosted/hosted_main.o $(BUILD)/hosted/ampsock.redefine $(AMALGAMATION)
 
 install: install-build $(INSTALL_STAGED) ## programs, library, units, pages (DESTDIR=, PREFIX=)

@@ -29,13 +29,11 @@ def install():
 	"""everything is where it belongs, and every page of man/ is there"""
 	make("install", *WHERE)
 	have = files(TMP)
-	want = ["etc/ampsock/proxy.conf", "usr/bin/ampsock-run", "usr/include/ampsock/ampsock.h", "usr/lib/libampsock.a",
+	want = ["etc/ampsock/proxy.conf", "usr/bin/ampsock-run", "usr/bin/ampsockctl", "usr/include/ampsock/ampsock.h", "usr/lib/libampsock.a",
 		"usr/lib/ampsock/libampsock-preload.so", "usr/lib/pkgconfig/ampsock.pc", "usr/sbin/ampsock-proxy",
 		"usr/lib/systemd/system/ampsock-proxy.service", "usr/lib/systemd/system/ampsock-proxy@.service",
 		"usr/lib/sysusers.d/ampsock.conf", "usr/lib/tmpfiles.d/ampsock.conf", "usr/share/ampsock/firmware/ampsock.c",
 		"usr/share/bash-completion/completions/ampsock-proxy", "usr/share/doc/ampsock/protocol.md"]
-	if os.path.isdir(os.path.join(ROOT, "src/ctl")):
-		want.append("usr/bin/ampsockctl")
 	want += ["usr/share/man/man%s/%s" % (m[-1], m) for m in os.listdir(os.path.join(ROOT, "man"))]
 	eq([w for w in want if w not in have], [], "missing")
 	for name in files(UNITS):
@@ -218,12 +216,16 @@ def completion():
 	"""bash completes every option of --help, types of links, levels, files"""
 	for name, where in (("ampsock-proxy", "sbin"), ("ampsock-run", "bin"), ("ampsockctl", "bin")):
 		program = os.path.join(PREFIX, where, name)
-		if not os.path.exists(program):
-			continue
 		text = run([program, "--help"])[1]
 		options = sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)))
 		eq(complete(program, "--"), options, name)
 	proxy, runner = os.path.join(PREFIX, "sbin/ampsock-proxy"), os.path.join(PREFIX, "bin/ampsock-run")
+	ctl = os.path.join(PREFIX, "bin/ampsockctl")
+	for word in ("status", "links", "sockets", "top", "rules", "publish", "log", "capture", "reset", "reload", "upgrade"):
+		eq(word in complete(ctl, ""), True, word)
+	eq(complete(ctl, "--json", "log", "level", "d"), ["debug"])
+	eq(complete(ctl, "publish", ""), ["add", "del"])
+	eq(complete(proxy, "--link", "vsock"), ["vsock-unix:", "vsock:"])
 	eq(complete(proxy, "--lo"), ["--log-level"])
 	eq(complete(proxy, "--log-level", "w"), ["warning"])
 	eq("vhost-user-vsock:" in complete(proxy, "--link", "v"), True)
