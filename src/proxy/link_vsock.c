@@ -243,6 +243,7 @@ static const struct amp_link_ops link_ops = {
 	.stop = stop,
 	.free = vsock_free,
 	.connect = amp_slink_connect,
+	.reset = amp_slink_reset,
 	.stats = stats,
 };
 

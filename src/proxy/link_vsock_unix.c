@@ -126,6 +126,7 @@ static const struct amp_link_ops link_ops = {
 	.stop = amp_slink_stop,
 	.free = hybrid_free,
 	.connect = amp_slink_connect,
+	.reset = amp_slink_reset,
 	.stats = amp_slink_stats,
 };
 

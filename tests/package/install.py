@@ -235,6 +235,16 @@ def completion():
 
 
 @test
+def pages():
+	"""every option that a program prints is in its manual page"""
+	for name, where, page in (("ampsock-proxy", "sbin", 8), ("ampsock-run", "bin", 1), ("ampsockctl", "bin", 1)):
+		with open(os.path.join(PREFIX, "share/man/man%d/%s.%d" % (page, name, page)), encoding="utf-8") as f:
+			text = f.read()
+		options = set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", run([os.path.join(PREFIX, where, name), "--help"])[1]))
+		eq(sorted(o for o in options if "Fl Fl " + o not in text), [], name)
+
+
+@test
 def uninstall():
 	"""uninstall leaves nothing behind"""
 	make("uninstall", *WHERE)
