@@ -64,7 +64,7 @@ struct amp_end_vsock {
 	uint16_t held_last;
 	uint32_t stalls;
 	uint64_t rx_bytes, tx_bytes;
-	uint8_t ev; /* AMP_VSOCK_EV_* not yet told */
+	uint8_t ev;	 /* AMP_VSOCK_EV_* not yet told */
 	uint8_t tx_last; /* ring buffers of its last write: what it may want next */
 	bool on_due;
 	bool on_metered;
