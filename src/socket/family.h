@@ -178,12 +178,47 @@ _Static_assert(SHUT_RD == 0 && SHUT_WR == 1 && SHUT_RDWR == 2 &&
 	       "AMP_SHUT_BITS");
 
 /* Room for a family's own part of a socket; each family asserts that it fits. AF_RPMSG has an
- * endpoint and two names in it, or a connection with its endpoint. */
+ * endpoint and two names in it, or a connection with its endpoint; AF_INET two addresses;
+ * AF_VSOCK a connection. */
 #if AMPSOCK_RPMSG
 #define AMP_SOCK_PRIV_LEN (AMPSOCK_RPMSG * (sizeof(void *) * 3 + 8) + sizeof(void *) * 4 + 56)
 #else
-#define AMP_SOCK_PRIV_LEN (sizeof(void *) * 2 + 64)
+#define AMP_SOCK_PRIV_INET  (AMPSOCK_INET * (sizeof(void *) * 3 + 56))
+#define AMP_SOCK_PRIV_VSOCK (sizeof(void *) * 2 + 4 * sizeof(AMP_CREDIT_CNT) + 48)
+#define AMP_SOCK_PRIV_LEN \
+	(AMP_SOCK_PRIV_INET > AMP_SOCK_PRIV_VSOCK ? AMP_SOCK_PRIV_INET : AMP_SOCK_PRIV_VSOCK)
 #endif
+
+/*
+ * A time-out of a socket, 0: for ever. Where there are no threads there is little memory, too: 11 bits
+ * and the power of two that they are to be multiplied with, rounded up: exact up to 2 s, to
+ * a thousandth above.
+ */
+#define AMP_TIMEO_MAX_MS (0x7ffu << 20)
+#if AMP_PORT_THREADS
+#define AMP_TIMEO uint32_t
+#else
+#define AMP_TIMEO uint16_t
+#endif
+static inline uint32_t amp_timeo_unpack(uint16_t t)
+{
+	return (t & 0x7ffu) << (t >> 11);
+}
+
+/* ms: up to AMP_TIMEO_MAX_MS */
+static inline uint16_t amp_timeo_pack(uint32_t ms)
+{
+	unsigned e = 0;
+
+	for (; ms > 0x7ffu; e++)
+		ms = (ms + 1) / 2;
+	return (uint16_t)(e << 11 | ms);
+}
+
+static inline uint32_t amp_timeo_ms(AMP_TIMEO t)
+{
+	return AMP_PORT_THREADS ? t : amp_timeo_unpack((uint16_t)t);
+}
 
 /* Locking: everything under the stack lock, except fam and type which never change. */
 struct amp_sock {
@@ -216,8 +251,8 @@ struct amp_sock {
 		uint8_t bytes[AMP_SOCK_PRIV_LEN];
 		void *align; /* a family has nothing that wants more */
 	} priv;
-	uint32_t rcvtimeo_ms; /* 0: for ever */
-	uint32_t sndtimeo_ms;
+	AMP_TIMEO rcvtimeo; /* amp_timeo_ms() */
+	AMP_TIMEO sndtimeo;
 };
 
 /*
