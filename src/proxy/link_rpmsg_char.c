@@ -7,7 +7,9 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "capture.h"
 #include "clink.h"
+#include "helper.h"
 
 #define SCAN_MS	 250u /* what the remote announces is looked up this often */
 #define RETRY_MS 1u   /* a kernel without buffers is asked again */
@@ -87,6 +89,8 @@ static void input(struct amp_clink *cl, struct amp_cept *c, uint8_t *at, uint32_
 	struct amp_iov iov = {at, len};
 	struct amp_vsock_rx raw = {.iov = &iov, .iov_cnt = 1, .len = len};
 
+	if (__builtin_expect(cl->vl.link.tapped, 0)) /* the kernel does not say who sent it */
+		amp_capture_rpmsg(&cl->vl.link, false, c->dst, c->src, at, len);
 	if (len > cl->room) {
 		too_long(cl, c);
 		return;
@@ -274,7 +278,7 @@ static void scan(struct amp_clink *cl)
 	static const struct amp_rchar_ops ops = {.wants = wants, .heard = heard};
 
 	memset(cl->seen, 0, cl->names.name_cnt * sizeof(*cl->seen));
-	amp_rchar_scan(&cl->dev, &ops, cl);
+	amp_helper_rchar_scan(cl->path, &ops, cl);
 	for (unsigned i = 0; i < cl->names.name_cnt; i++) {
 		struct amp_rname *n = &cl->names.names[i];
 		uint32_t left;
@@ -295,7 +299,7 @@ static void waits(struct amp_clink *cl, int err)
 {
 	char text[sizeof(cl->said)];
 
-	snprintf(text, sizeof(text), "%s: %s", cl->dev.path, strerror(err));
+	snprintf(text, sizeof(text), "%s: %s", cl->path, strerror(err));
 	if (strcmp(text, cl->said))
 		amp_log(AMP_LOG_INFO, "link %s: waiting: %s", name_of(cl), text);
 	memcpy(cl->said, text, sizeof(text));
@@ -306,13 +310,13 @@ static void look(struct amp_clink *cl)
 	bool up = cl->vl.link.up;
 	int r;
 
-	cl->lost |= up && !amp_rchar_stands(&cl->dev);
+	cl->lost |= up && !amp_helper_rchar_stands(cl->path);
 	if (up && cl->lost) {
 		detach(cl);
 		up = false;
 	}
 	if (!up) {
-		r = amp_rchar_find(&cl->dev);
+		r = amp_helper_rchar_find(cl->path);
 		if (r) {
 			waits(cl, -r);
 			return;
@@ -424,6 +428,24 @@ static void stats(const struct amp_link *link, char *dst, size_t len)
 		 cl->vl.rs.stats.foreign, s->resets);
 }
 
+/* The kernel has the rings: link->tapped is looked at where messages are read and written. */
+static void tap(struct amp_link *link)
+{
+	(void)link;
+}
+
+/* As at the end; the next look finds the remote again. */
+static void reset(struct amp_link *link)
+{
+	struct amp_clink *cl = of_link(link);
+
+	if (!link->up)
+		return;
+	if (!cl->lost)
+		goodbye(cl);
+	detach(cl);
+}
+
 static const struct amp_link_ops rc_ops = {
 	.type = "rpmsg-char",
 	.peer = "remote",
@@ -432,6 +454,9 @@ static const struct amp_link_ops rc_ops = {
 	.free = rc_free,
 	.connect = rc_connect,
 	.stats = stats,
+	.reset = reset,
+	.tap_kind = AMP_TAP_RPMSG,
+	.tap = tap,
 };
 
 static bool memory(struct amp_clink *cl, const struct amp_link_conf *conf)
@@ -467,8 +492,7 @@ struct amp_link *amp_link_rpmsg_char(const struct amp_link_conf *conf)
 	TAILQ_INIT(&cl->pending);
 	TAILQ_INIT(&cl->raws);
 	TAILQ_INIT(&cl->raws_due);
-	cl->dev.path = conf->path;
-	cl->dev.sysfs = conf->sysfs[0] ? conf->sysfs : "/sys";
+	cl->path = conf->path;
 	cl->vl.work.run = run;
 	uv_timer_init(amp_loop_uv(), &cl->scan);
 	uv_timer_init(amp_loop_uv(), &cl->retry);

@@ -11,13 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "../virtio/vhost_user_backend.h"
 #include "../wire/le.h"
-#include "listen.h"
+#include "helper.h"
 #include "vlink.h"
 
 /* virtio 1.2, 5.10.2: 0 receives (for the guest), 1 transmits, 2 tells events */
@@ -44,8 +43,6 @@ struct link_vv {
 	uint16_t stopped_at[QUEUES]; /* ring position when the queue stopped */
 	bool ran[QUEUES];
 	uint8_t config[8];
-	dev_t sock_dev; /* which socket file is ours */
-	ino_t sock_ino;
 	struct amp_log_rate log_second;
 };
 
@@ -219,6 +216,9 @@ static void attach(struct link_vv *l, int fd)
 {
 	int r;
 
+	/* the one before may have gone, and its end be still unread: it is not in the way */
+	if (l->be.fd >= 0)
+		amp_vhost_be_readable(&l->be);
 	if (l->be.fd >= 0) {
 		amp_log_some(&l->log_second, AMP_LOG_WARN,
 			     "link %s: a second VMM connected to %s and was refused",
@@ -254,16 +254,11 @@ static void listen_ready(struct amp_watch *w, uint32_t events)
 static int start(struct amp_link *link)
 {
 	struct link_vv *l = of_link(link);
-	struct stat st;
 	int fd, r;
 
-	fd = amp_unix_listen(link->conf->path, link->conf->name);
+	fd = amp_helper_listen_unix(AMP_HELPER_VHOST, link->conf->path);
 	if (fd < 0)
 		return fd;
-	if (stat(link->conf->path, &st) == 0) {
-		l->sock_dev = st.st_dev;
-		l->sock_ino = st.st_ino;
-	}
 	r = amp_watch_start(&l->listen, fd, EPOLLIN | EPOLLET);
 	if (r)
 		close(fd);
@@ -276,17 +271,15 @@ static int start(struct amp_link *link)
 static void stop(struct amp_link *link)
 {
 	struct link_vv *l = of_link(link);
-	struct stat st;
 
 	if (l->be.fd >= 0) {
 		amp_watch_stop(&l->conn);
 		detach(l);
 		amp_vhost_be_reset(&l->be);
 	}
-	if (l->listen.fd >= 0 && stat(link->conf->path, &st) == 0 && st.st_dev == l->sock_dev &&
-	    st.st_ino == l->sock_ino)
-		unlink(link->conf->path);
-	amp_watch_close(&l->listen);
+	if (l->listen.fd >= 0)
+		amp_helper_unlink(AMP_HELPER_VHOST, link->conf->path);
+	amp_watch_close_shared(&l->listen);
 	amp_vlink_fini(&l->vl);
 }
 
@@ -303,6 +296,9 @@ static const struct amp_link_ops vv_ops = {
 	.free = vv_free,
 	.connect = amp_vlink_connect,
 	.stats = amp_vlink_stats,
+	.reset = amp_vlink_reset,
+	.tap_kind = AMP_TAP_VSOCK,
+	.tap = amp_vlink_tap,
 };
 
 struct amp_link *amp_link_vhost_vsock(const struct amp_link_conf *conf)

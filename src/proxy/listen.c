@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "helper.h"
 #include "listen.h"
 #include "log.h"
 
@@ -95,10 +96,14 @@ static int inet_listen(const struct amp_target *t)
 {
 	static const int on = 1;
 	bool tcp = t->kind == AMP_TARGET_TCP;
-	int fd = socket(t->addr.sa.sa_family,
-			(tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int r;
+	int r, fd = amp_helper_passed_inet(tcp, &t->addr.sa, t->len);
 
+	if (fd >= 0 && tcp)
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (fd != -ENOENT)
+		return fd;
+	fd = socket(t->addr.sa.sa_family,
+		    (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
 	/* published ports come back at once after a restart; not for UDP, where it would share
@@ -110,9 +115,11 @@ static int inet_listen(const struct amp_target *t)
 	}
 	if (t->addr.sa.sa_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-	if (bind(fd, &t->addr.sa, t->len) == 0 && (!tcp || listen(fd, BACKLOG) == 0))
+	r = amp_helper_bind(fd, &t->addr.sa, t->len);
+	if (!r && (!tcp || listen(fd, BACKLOG) == 0))
 		return fd;
-	r = -errno;
+	if (!r)
+		r = -errno;
 	close(fd);
 	return r;
 }
@@ -123,13 +130,15 @@ int amp_target_listen(const struct amp_target *target, const char *link)
 	int r;
 
 	if (target->kind == AMP_TARGET_UNIX)
-		return amp_unix_listen(target->addr.un.sun_path, link);
+		return amp_helper_listen_unix(AMP_HELPER_PUBLISH, target->addr.un.sun_path);
 	r = inet_listen(target);
 	if (r < 0)
 		amp_log(AMP_LOG_ERROR, "link %s: cannot publish %s %s: %s", link,
 			target->kind == AMP_TARGET_TCP ? "tcp" : "udp",
 			amp_sockaddr_text(&target->addr.sa, text),
-			r == -EADDRINUSE ? "the port is already in use by another process"
-					 : strerror(-r));
+			r == -EADDRINUSE   ? "the port is already in use by another process"
+			: r == -EPROTOTYPE ? "what the service manager passed for it is no "
+					     "listening socket"
+					   : strerror(-r));
 	return r;
 }

@@ -1,36 +1,28 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* ampsock-proxy: options, start, stop. ampsock-proxy(8) says what each option does. */
+/* ampsock-proxy: options, and start. ampsock-proxy(8) says what each option does. */
 #include <bsd/stdlib.h>
 #include <bsd/unistd.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
-#include "../virtio/sigbus.h"
 #include "config.h"
-#include "join.h"
-#include "link.h"
-#include "loop.h"
-#include "offload.h"
-#include "publish.h"
-#include "rjoin.h"
+#include "control.h"
+#include "helper.h"
+#include "run.h"
 
 #ifndef AMPSOCK_VERSION
 #define AMPSOCK_VERSION "0.1.0"
 #endif
 
 /* sysexits of our own, few: 0 stopped in good order, 1 cannot run, 2 wrong option or line */
-#define EXIT_RUN   1
+#define EXIT_RUN   AMP_EXIT_RUN
 #define EXIT_USAGE 2
-
-static struct amp_links links = TAILQ_HEAD_INITIALIZER(links);
 
 static const char help[] =
 	"usage: ampsock-proxy --link TYPE:PATH[,KEY=VALUE ...] [RULE ...] [--link ...]\n"
@@ -46,27 +38,49 @@ static const char help[] =
 	"                       serve a remote core; PATH: the file that has its memory\n"
 	"  --link rpmsg-char:/dev/rpmsg_ctrlN[,buffer=N][,sysfs=DIR][,name=NAME]\n"
 	"                       serve a remote core whose rpmsg host is the kernel\n"
+	"  --link vsock:CID[,name=NAME]\n"
+	"                       serve a guest of this kernel's vhost-vsock (2: the host of this\n"
+	"                       machine, 1: the machine itself)\n"
+	"  --link vsock-unix:PATH[,name=NAME]\n"
+	"                       serve a guest of Firecracker or cloud-hypervisor; PATH: their\n"
+	"                       vsock socket\n"
 	"rules for the --link before them:\n"
 	"  --allow RULE         let the guest reach RULE, e.g. 'out tcp 192.0.2.1:80',\n"
 	"                       'out udp 10.0.0.0/8:53', 'out tcp example.com:443',\n"
 	"                       'out any any:any', 'in tcp 127.0.0.1:8000-8999'\n"
 	"  --publish RULE       host port to guest, e.g. 'tcp 127.0.0.1:8080 -> vsock:5000',\n"
 	"                       'tcp 127.0.0.1:8080 -> inet:80', 'unix /run/x.sock -> "
-	"vsock:5000'\n"
+	"vsock:5000',\n"
+	"                       'vsock-mux /run/x.vsock -> vsock:22,5000-5999'\n"
 	"  --expose RULE        guest to host target, e.g. 'vsock:6000 -> tcp 127.0.0.1:22'\n"
 	"                       (on rpmsg links: rpmsg:NAME or rpmsg:@ADDRESS for vsock:PORT)\n"
 	"any number of times, anywhere:\n"
 	"  --join NAME,NAME     let the guests of two links talk to each other\n"
 	"\n"
+	"  --limit 'NAME N'     of the link before it: sockets, half-open, buffered,\n"
+	"                       connects/s, dns/s, datagrams/s\n"
+	"\n"
 	"  --config FILE        read links and rules from FILE\n"
 	"  --check-config       read everything, complain, and exit\n"
+	"these stand whatever the file says, also when it is read again at SIGHUP:\n"
 	"  --log-level LEVEL    error, warning, info (default) or debug\n"
+	"  --user NAME          run as NAME (default: ampsock, or nobody)\n"
+	"  --no-confine         no filter, no empty root: for debuggers\n"
+	"  --control PATH       a socket for ampsockctl(1)\n"
+	"  --control-group GROUP, --control-read-group GROUP\n"
+	"                       who may use it for everything, who may only look\n"
+	"  --metrics WHERE      'unix PATH' or 'tcp ADDRESS:PORT': counters for Prometheus\n"
+	"  --drain SECONDS      let connections end for so long at SIGTERM (default: 0)\n"
+	"  --runtime-dir PATH   where `ampsockctl publish add` may make sockets\n"
+	"  --lease SECONDS      how long a name's addresses are allowed (default: 300)\n"
 	"  --verbose            the same as --log-level debug\n"
 	"  --ready-fd N         write a byte to descriptor N and close it when all is up\n"
 	"  --version            print the version and exit\n"
 	"  --help               print this and exit\n"
 	"\n"
-	"Everything not allowed is denied. SIGUSR1 prints counters, SIGTERM and SIGINT stop.\n"
+	"Everything not allowed is denied. SIGHUP reads the file again, SIGUSR1 prints "
+	"counters,\n"
+	"SIGTERM and SIGINT stop.\n"
 	"Exit status: 0 stopped, 1 could not start, 2 wrong option, rule or file.\n";
 
 enum opt {
@@ -75,9 +89,11 @@ enum opt {
 	OPT_PUBLISH,
 	OPT_EXPOSE,
 	OPT_JOIN,
+	OPT_LIMIT,
 	OPT_CONFIG,
 	OPT_CHECK,
-	OPT_LOG,
+	OPT_KEY, /* of [proxy], by the option's name */
+	OPT_NO_CONFINE,
 	OPT_VERBOSE,
 	OPT_READY,
 	OPT_VERSION,
@@ -90,9 +106,19 @@ static const struct option options[] = {
 	{"publish", required_argument, NULL, OPT_PUBLISH},
 	{"expose", required_argument, NULL, OPT_EXPOSE},
 	{"join", required_argument, NULL, OPT_JOIN},
+	{"limit", required_argument, NULL, OPT_LIMIT},
 	{"config", required_argument, NULL, OPT_CONFIG},
 	{"check-config", no_argument, NULL, OPT_CHECK},
-	{"log-level", required_argument, NULL, OPT_LOG},
+	{"log-level", required_argument, NULL, OPT_KEY},
+	{"user", required_argument, NULL, OPT_KEY},
+	{"no-confine", no_argument, NULL, OPT_NO_CONFINE},
+	{"control", required_argument, NULL, OPT_KEY},
+	{"control-group", required_argument, NULL, OPT_KEY},
+	{"control-read-group", required_argument, NULL, OPT_KEY},
+	{"metrics", required_argument, NULL, OPT_KEY},
+	{"drain", required_argument, NULL, OPT_KEY},
+	{"runtime-dir", required_argument, NULL, OPT_KEY},
+	{"lease", required_argument, NULL, OPT_KEY},
 	{"verbose", no_argument, NULL, OPT_VERBOSE},
 	{"ready-fd", required_argument, NULL, OPT_READY},
 	{"version", no_argument, NULL, OPT_VERSION},
@@ -102,6 +128,7 @@ static const struct option options[] = {
 
 struct settings {
 	struct amp_config conf;
+	const char *config_path; /* the last --config, for who reads it again */
 	bool check;
 	int ready_fd;
 };
@@ -156,7 +183,16 @@ static int set_ready_fd(struct settings *set, const char *text)
 	return 0;
 }
 
-static int handle(struct settings *set, int opt, const char *arg)
+static int set_key(struct settings *set, const char *key, const char *arg)
+{
+	char where[40];
+
+	snprintf(where, sizeof(where), "--%s", key);
+	return amp_config_option(&set->conf, key, arg, where, stderr);
+}
+
+/* name: the option's, without its dashes. */
+static int handle(struct settings *set, int opt, const char *name, const char *arg)
 {
 	int r = 0;
 
@@ -178,21 +214,24 @@ static int handle(struct settings *set, int opt, const char *arg)
 		break;
 	case OPT_CONFIG:
 		r = amp_config_file(&set->conf, arg, stderr);
+		set->config_path = arg;
+		if (r) /* and what only the whole can show */
+			amp_config_check(&set->conf, stderr);
 		break;
 	case OPT_CHECK:
 		set->check = true;
 		break;
-	case OPT_VERBOSE:
-		set->conf.log_level = AMP_LOG_DEBUG;
+	case OPT_LIMIT:
+		r = amp_config_rule(&set->conf, "limit", arg, "--limit", stderr);
 		break;
-	case OPT_LOG:
-		r = amp_log_level_parse(arg, &set->conf.log_level);
-		if (r)
-			fprintf(stderr,
-				"ampsock-proxy: --log-level: expected error, warning, info or "
-				"debug, "
-				"found `%s`\n",
-				arg);
+	case OPT_VERBOSE:
+		r = set_key(set, "log-level", "debug");
+		break;
+	case OPT_NO_CONFINE:
+		r = set_key(set, "confine", "no");
+		break;
+	case OPT_KEY:
+		r = set_key(set, name, arg);
 		break;
 	case OPT_READY:
 		r = set_ready_fd(set, arg);
@@ -204,10 +243,10 @@ static int handle(struct settings *set, int opt, const char *arg)
 /* 0: go on; 1 and *code: exit. */
 static int parse(int argc, char **argv, struct settings *set, int *code)
 {
-	int opt;
+	int opt, at = 0;
 
 	opterr = 0;
-	while ((opt = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, ":", options, &at)) != -1) {
 		if (opt == OPT_HELP || opt == OPT_VERSION) {
 			fputs(opt == OPT_HELP ? help : "ampsock-proxy " AMPSOCK_VERSION "\n",
 			      stdout);
@@ -215,7 +254,7 @@ static int parse(int argc, char **argv, struct settings *set, int *code)
 			return 1;
 		}
 		*code = opt == '?' || opt == ':' ? bad_option(argv, opt)
-						 : handle(set, opt, optarg);
+						 : handle(set, opt, options[at].name, optarg);
 		if (*code)
 			return 1;
 	}
@@ -233,161 +272,20 @@ static int parse(int argc, char **argv, struct settings *set, int *code)
 	return set->check;
 }
 
-/* ---- running ---- */
-
-static void on_stop(uv_signal_t *s, int num)
+/* Two processes from here on; each comes back with its exit status. */
+static int start(const struct settings *set)
 {
-	(void)s;
-	amp_log(AMP_LOG_INFO, "%s: stopping", num == SIGTERM ? "SIGTERM" : "SIGINT");
-	amp_loop_stop();
-}
+	int code, r;
 
-static void on_counters(uv_signal_t *s, int num)
-{
-	struct amp_link *l;
-	char text[300];
-
-	(void)s;
-	(void)num;
-	TAILQ_FOREACH(l, &links, entry)
-	{
-		l->ops->stats(l, text, sizeof(text));
-		fprintf(stderr,
-			"ampsock-proxy: counters: link=%s up=%d flows=%u flows_total=%" PRIu64
-			" sockets=%u denied=%" PRIu64 " refused=%" PRIu64 " stale=%" PRIu64
-			" datagram_drops=%" PRIu64 " attached=%" PRIu64 " %s\n",
-			l->conf->name, l->up, l->flow_cnt, l->stats.flows,
-			amp_offload_sockets(l->offload), l->stats.denied, l->stats.refused,
-			l->stats.stale, l->stats.drops, l->stats.attached, text);
-	}
-	amp_join_stats(stderr);
-	amp_rjoin_stats(stderr);
-}
-
-static int start_links(const struct amp_config *conf)
-{
-	const struct amp_link_conf *c;
-
-	TAILQ_FOREACH(c, &conf->links, entry)
-	{
-		struct amp_link *l = c->type == AMP_LINK_RPMSG_SHM    ? amp_link_rpmsg_shm(c)
-				     : c->type == AMP_LINK_RPMSG_CHAR ? amp_link_rpmsg_char(c)
-								      : amp_link_vhost_vsock(c);
-
-		if (!l) {
-			amp_log(AMP_LOG_ERROR,
-				"link %s: no memory, or more links than one "
-				"process serves (256)",
-				c->name);
-			return -ENOMEM;
-		}
-		TAILQ_INSERT_TAIL(&links, l, entry);
-		if (l->ops->start(l) || amp_publish_start(l))
-			return -EIO;
-	}
-	return 0;
-}
-
-static struct amp_link *link_of(const struct amp_link_conf *conf)
-{
-	struct amp_link *l = TAILQ_FIRST(&links);
-
-	while (l->conf != conf)
-		l = TAILQ_NEXT(l, entry);
-	return l;
-}
-
-static int join_links(const struct amp_config *conf)
-{
-	const struct amp_join_conf *j;
-
-	TAILQ_FOREACH(j, &conf->joins, entry)
-	{
-		if (j->again)
-			continue;
-		if ((j->link[0]->type == AMP_LINK_RPMSG_SHM ? amp_rjoin_new : amp_join_new)(
-			    link_of(j->link[0]), link_of(j->link[1]))) {
-			amp_log(AMP_LOG_ERROR, "join %s,%s: no memory", j->name[0], j->name[1]);
-			return -ENOMEM;
-		}
-	}
-	return 0;
-}
-
-static void stop_links(void)
-{
-	struct amp_link *l;
-
-	TAILQ_FOREACH(l, &links, entry)
-	{
-		amp_publish_stop(l);
-		l->ops->stop(l);
-	}
-}
-
-static void tell_ready(int fd)
-{
-	if (fd < 0)
-		return;
-	if (write(fd, "\n", 1) != 1)
-		amp_log(AMP_LOG_WARN, "--ready-fd %d: %s", fd, strerror(errno));
-	close(fd);
-}
-
-/* A socket of a guest is a descriptor of ours: take all that we may have, as no select() is used. */
-static void raise_descriptors(void)
-{
-	struct rlimit rl;
-
-	if (getrlimit(RLIMIT_NOFILE, &rl) || rl.rlim_cur == rl.rlim_max)
-		return;
-	rl.rlim_cur = rl.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &rl))
-		amp_log(AMP_LOG_WARN, "cannot raise the limit of open files: %s",
-			strerror(errno));
-}
-
-static int run(struct settings *set)
-{
-	static uv_signal_t sig[3];
-	static const int nums[3] = {SIGTERM, SIGINT, SIGUSR1};
-	int r = amp_loop_init();
-
-	if (!r)
-		r = amp_sigbus_install();
-	if (r) {
+	signal(SIGPIPE, SIG_IGN);
+	if (amp_control_prepare(&set->conf))
+		return EXIT_USAGE;
+	r = amp_helper_start(&set->conf, set->config_path, set->ready_fd, &code);
+	if (r < 0) {
 		amp_log(AMP_LOG_ERROR, "cannot start: %s", strerror(-r));
 		return EXIT_RUN;
 	}
-	signal(SIGPIPE, SIG_IGN);
-	raise_descriptors();
-	for (unsigned i = 0; i < 3; i++) {
-		uv_signal_init(amp_loop_uv(), &sig[i]);
-		uv_signal_start(&sig[i], nums[i] == SIGUSR1 ? on_counters : on_stop, nums[i]);
-	}
-	r = start_links(&set->conf);
-	if (!r)
-		r = join_links(&set->conf);
-	if (!r) {
-		tell_ready(set->ready_fd);
-		amp_loop_run();
-	}
-	stop_links();
-	for (unsigned i = 0; i < 3; i++)
-		uv_close((uv_handle_t *)&sig[i], NULL);
-	/* a name that still resolves in a thread can take as long as it likes: not with us */
-	if (amp_resolve_busy())
-		_exit(r ? EXIT_RUN : 0);
-	amp_loop_fini();
-	amp_joins_free();
-	amp_rjoins_free();
-	while (!TAILQ_EMPTY(&links)) {
-		struct amp_link *l = TAILQ_FIRST(&links);
-
-		TAILQ_REMOVE(&links, l, entry);
-		l->ops->free(l);
-	}
-	return r ? EXIT_RUN : 0;
+	return r ? code : amp_run(&set->conf, set->ready_fd);
 }
 
 int main(int argc, char **argv)
@@ -398,7 +296,7 @@ int main(int argc, char **argv)
 	amp_config_init(&set.conf);
 	if (parse(argc, argv, &set, &code) == 0) {
 		amp_log_level_set(set.conf.log_level);
-		code = run(&set);
+		code = start(&set);
 	}
 	amp_config_free(&set.conf);
 	return code;

@@ -11,11 +11,13 @@
  */
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "helper.h"
 #include "offload_tcp.h"
 
 #define BACKLOG_MAX 1024u
@@ -51,9 +53,47 @@ static int bound_fd(const struct amp_osock *o)
 	return ((const struct amp_bound *)o)->fd;
 }
 
+/* A socket of the guest's that waits for something: at an address, or behind a published port. */
+static void info(const char *what, int fd, const struct amp_virtual *virt,
+		 const struct amp_off_addr *local, struct amp_sock_info *info)
+{
+	info->kind = info->state = what;
+	info->proto = "tcp";
+	snprintf(info->guest_local, AMP_INFO_ADDR, "inet:%u", local->port);
+	if (fd >= 0)
+		amp_fd_info(fd, info);
+	else if (virt)
+		snprintf(info->host_local, AMP_INFO_ADDR, "publish %.100s", virt->fwd->text);
+}
+
+static void bound_info(const struct amp_osock *o, struct amp_sock_info *to)
+{
+	const struct amp_bound *b = (const struct amp_bound *)o;
+
+	info("bound", b->fd, b->virt, &b->local, to);
+}
+
+/* Of a bound socket, a listener, and what that accepted: may it still be at this address? */
+bool amp_tcp_in_allowed(struct amp_osock *o, const struct amp_off_addr *local)
+{
+	struct sockaddr_storage ss;
+
+	amp_off_to_sa(local, &ss);
+	o->rule[AMP_DIR_IN] = amp_policy_find_in(o->ses->off, AMP_PROTO_TCP,
+						 (struct sockaddr *)&ss, o->chosen);
+	return o->rule[AMP_DIR_IN] != NULL;
+}
+
+static bool bound_allowed(struct amp_osock *o)
+{
+	return amp_tcp_in_allowed(o, &((struct amp_bound *)o)->local);
+}
+
 static const struct amp_osock_ops bound_ops = {
+	.info = bound_info,
 	.kill = bound_kill,
 	.fd = bound_fd,
+	.allowed = bound_allowed,
 	.released = true,
 };
 
@@ -93,18 +133,18 @@ static int bind_real(struct amp_bound *b, uint32_t opts_set, uint32_t opts,
 	/* port 0 harms nobody until it listens: LISTEN asks then */
 	if (addr->port)
 		err = amp_policy_addr(off, AMP_DIR_IN, AMP_PROTO_TCP, (struct sockaddr *)&ss,
-				      "bind");
+				      "bind", &b->o.rule[AMP_DIR_IN]);
 	if (err)
 		return err;
 	b->fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (b->fd < 0)
 		return errno;
 	err = amp_tcp_defaults(&b->o, b->fd, opts_set, opts);
-	if (!err && bind(b->fd, (struct sockaddr *)&ss, len))
-		err = errno;
+	if (!err)
+		err = -amp_helper_bind(b->fd, (struct sockaddr *)&ss, len);
 	if (!err)
 		amp_off_local(b->fd, &b->local);
-	b->chosen = !addr->port;
+	b->o.chosen = !addr->port;
 	return err;
 }
 
@@ -170,15 +210,30 @@ static int listener_fd(const struct amp_osock *o)
 	return l->virt ? -1 : l->acceptor.watch.fd;
 }
 
+static void listener_info(const struct amp_osock *o, struct amp_sock_info *to)
+{
+	const struct amp_listener *l = (const struct amp_listener *)o;
+
+	info("listen", listener_fd(o), l->virt, &l->local, to);
+}
+
+static bool listener_allowed(struct amp_osock *o)
+{
+	return amp_tcp_in_allowed(o, &((struct amp_listener *)o)->local);
+}
+
 static const struct amp_osock_ops listener_ops = {
+	.info = listener_info,
 	.kill = listener_kill,
 	.fd = listener_fd,
+	.allowed = listener_allowed,
 	.released = true,
 };
 
 static bool may_take(const struct amp_listener *l)
 {
-	return l->credits > 0 && l->o.ses->off->sock_cnt < AMP_LIMIT_SOCKETS;
+	return l->credits > 0 &&
+	       amp_limit_room(&l->o.ses->off->link->limits, AMP_LIMIT_SOCKETS, 1);
 }
 
 static bool listener_want(struct amp_acceptor *a)
@@ -200,7 +255,9 @@ static int listen_real(struct amp_listener *l, struct amp_bound *b, uint32_t bac
 	int err;
 
 	amp_off_to_sa(&b->local, &ss);
-	err = amp_policy_listen(l->o.ses->off, (struct sockaddr *)&ss, b->chosen);
+	l->o.chosen = b->o.chosen;
+	err = amp_policy_listen(l->o.ses->off, (struct sockaddr *)&ss, b->o.chosen,
+				&l->o.rule[AMP_DIR_IN]);
 	if (err)
 		return err;
 	if (listen(b->fd, (int)(backlog < BACKLOG_MAX ? backlog : BACKLOG_MAX)))

@@ -21,11 +21,13 @@
 #include <time.h> /* errqueue.h wants it first */
 #include <linux/errqueue.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "helper.h"
 #include "offload_inner.h"
 
 #define BATCH	    16
@@ -43,7 +45,8 @@ struct udp {
 	struct amp_virtual *virt;
 	struct amp_buf spill;
 	uint32_t max_payload;
-	uint32_t drops;	       /* not yet told */
+	uint32_t drops; /* not yet told */
+	uint64_t drops_all;
 	uint32_t kernel_drops; /* as SO_RXQ_OVFL last said */
 	bool readable, writable, errors;
 	bool in_ok; /* takes datagrams from anybody */
@@ -104,11 +107,6 @@ static int udp_fd(const struct amp_osock *o)
 	return ((const struct udp *)o)->watch.fd;
 }
 
-static const struct amp_osock_ops udp_ops = {
-	.kill = udp_kill,
-	.fd = udp_fd,
-};
-
 static bool same_sa(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
 {
 	if (a->ss_family != b->ss_family)
@@ -117,6 +115,41 @@ static bool same_sa(const struct sockaddr_storage *a, const struct sockaddr_stor
 		      a->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
 					       : sizeof(struct sockaddr_in)) == 0;
 }
+
+/* Who may be answered without an `out` rule. */
+static bool heard_from(const struct udp *u, const struct sockaddr_storage *peer)
+{
+	for (unsigned i = 0; u->in_ok && i < PEERS; i++) {
+		if (same_sa(&u->peers[i], peer))
+			return true;
+	}
+	return false;
+}
+
+static bool udp_allowed(struct amp_osock *o)
+{
+	struct udp *u = (struct udp *)o;
+	struct amp_rule **by = &o->rule[AMP_DIR_IN];
+	struct sockaddr_storage ss;
+
+	u->good_until_ms = u->good_in_until_ms = 0;
+	if (*by && (*by)->gone) {
+		amp_off_to_sa(&u->local, &ss);
+		*by = amp_policy_find_in(o->ses->off, AMP_PROTO_UDP, (struct sockaddr *)&ss,
+					 false);
+		if (!*by)
+			return false;
+	}
+	return !u->connected || heard_from(u, &u->peer) ||
+	       amp_policy_find(o->ses->off, AMP_DIR_OUT, AMP_PROTO_UDP,
+			       (const struct sockaddr *)&u->peer);
+}
+
+static const struct amp_osock_ops udp_ops = {
+	.kill = udp_kill,
+	.fd = udp_fd,
+	.allowed = udp_allowed,
+};
 
 /* ---- host to guest ---- */
 
@@ -128,7 +161,9 @@ static bool put_frame(struct udp *u, const struct amp_off_udp *h, const void *pa
 	struct iovec iov[2] = {{p, sizeof(p)}, {(void *)(uintptr_t)payload, len}};
 	ssize_t n = 0;
 
-	if (u->spill.len > SPILL_LIMIT)
+	/* before the first byte is out: half a frame would end the carrier */
+	if (u->spill.len > SPILL_LIMIT ||
+	    !amp_limit_room(u->spill.limits, AMP_LIMIT_BUFFERED, sizeof(p) + len))
 		return false;
 	amp_off_put_udp(p, h);
 	if (u->spill.len == 0)
@@ -162,6 +197,7 @@ static void put_drops(struct udp *u)
 static void dropped(struct udp *u, uint32_t n)
 {
 	u->drops += n;
+	u->drops_all += n;
 	u->o.ses->off->link->stats.drops += n;
 }
 
@@ -350,16 +386,15 @@ static void udp_ready(struct amp_watch *w, uint32_t events)
 static int may_send(struct udp *u, const struct sockaddr_storage *to)
 {
 	uint64_t now = amp_now_ms();
+	struct amp_rule *by;
 	int err;
 
 	if (now < u->good_until_ms && same_sa(&u->good, to))
 		return 0;
-	for (unsigned i = 0; u->in_ok && i < PEERS; i++) {
-		if (same_sa(&u->peers[i], to))
-			return 0;
-	}
+	if (heard_from(u, to))
+		return 0;
 	err = amp_policy_addr(u->o.ses->off, AMP_DIR_OUT, AMP_PROTO_UDP,
-			      (const struct sockaddr *)to, "send");
+			      (const struct sockaddr *)to, "send", &by);
 	if (!err) {
 		u->good = *to;
 		u->good_until_ms = now + CACHE_MS;
@@ -424,6 +459,11 @@ static int send_frame(struct udp *u, const struct amp_off_udp *h, struct iovec *
 	} else if (u->virt) {
 		m.msg_name = &u->peer;
 		m.msg_namelen = sizeof(u->peer);
+	}
+	if (!err &&
+	    !amp_limit_rate(&u->o.ses->off->link->limits, AMP_LIMIT_DATAGRAMS, amp_now_ms())) {
+		u->o.ses->off->link->stats.drops++;
+		return 0;
 	}
 	/* twice: the first call may only report what ICMP said of an earlier datagram */
 	for (unsigned i = 0; i < 2 && !err; i++) {
@@ -491,9 +531,25 @@ static void udp_event(struct amp_end *end, enum amp_end_event event)
 	}
 }
 
+static void udp_info(const struct amp_end *end, struct amp_sock_info *info)
+{
+	const struct udp *u = end->owner;
+
+	info->kind = "udp";
+	info->proto = "udp";
+	info->state = u->connected ? "connected" : "bound";
+	info->drops = u->drops_all;
+	if (u->watch.fd >= 0)
+		amp_fd_info(u->watch.fd, info);
+	else if (u->virt)
+		snprintf(info->host_local, AMP_INFO_ADDR, "inet:%u", u->local.port);
+	info->proto = "udp";
+}
+
 static const struct amp_end_user udp_user = {
 	.data = udp_data,
 	.event = udp_event,
+	.info = udp_info,
 };
 
 /* ---- opening ---- */
@@ -508,18 +564,20 @@ static int udp_socket(struct udp *u, const struct amp_off_open *o)
 
 	local.family = o->family;
 	len = amp_off_to_sa(&local, &ss);
-	u->in_ok = local.port && amp_policy_quiet(u->o.ses->off, AMP_DIR_IN, AMP_PROTO_UDP,
-						  (struct sockaddr *)&ss);
-	if (local.port && !u->in_ok)
-		return -amp_policy_addr(u->o.ses->off, AMP_DIR_IN, AMP_PROTO_UDP,
-					(struct sockaddr *)&ss, "bind");
+	if (local.port) {
+		err = amp_policy_addr(u->o.ses->off, AMP_DIR_IN, AMP_PROTO_UDP,
+				      (struct sockaddr *)&ss, "bind", &u->o.rule[AMP_DIR_IN]);
+		if (err)
+			return -err;
+		u->in_ok = true;
+	}
 	fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
 	err = amp_off_set_bits(&u->o, fd, o->opts_set, o->opts);
 	/* bound in any case: getsockname() tells the truth from the first moment */
-	if (!err && bind(fd, (struct sockaddr *)&ss, len))
-		err = errno;
+	if (!err)
+		err = -amp_helper_bind(fd, (struct sockaddr *)&ss, len);
 	if (err) {
 		close(fd);
 		return -err;
@@ -541,7 +599,7 @@ static int rebind(struct udp *u)
 	amp_off_local(u->watch.fd, &now);
 	if (now.port)
 		return 0;
-	return bind(u->watch.fd, (struct sockaddr *)&ss, len) ? errno : 0;
+	return -amp_helper_bind(u->watch.fd, (struct sockaddr *)&ss, len);
 }
 
 int amp_udp_connect(struct amp_osock *s, const struct amp_off_addr *peer,
@@ -631,6 +689,7 @@ void amp_udp_open(struct amp_session *ses, struct amp_end *carrier,
 	u->work.run = udp_run;
 	u->writable = true; /* as every new socket; the loop may say so too late */
 	u->end = carrier;
+	u->spill.limits = &ses->off->link->limits;
 	u->max_payload =
 		(o->max_frame < UINT16_MAX ? o->max_frame : UINT16_MAX) - AMP_OFF_UDP_LEN;
 	if (!amp_osock_add(ses, &u->o)) {

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "flow.h"
+#include "helper.h"
 #include "listen.h"
+#include "mux.h"
 #include "offload.h"
+#include "proxy_v2.h"
 #include "publish.h"
 #include "udp_relay.h"
 
@@ -19,8 +20,7 @@ struct publish {
 	const struct amp_forward *fwd;
 	struct amp_acceptor acceptor;
 	struct amp_udp_relay *relay;
-	dev_t dev; /* AMP_TARGET_UNIX: our file, once there is one */
-	ino_t ino;
+	struct amp_mux *mux;
 };
 
 static TAILQ_HEAD(, publish) all = TAILQ_HEAD_INITIALIZER(all);
@@ -46,16 +46,35 @@ static void publish_failed(struct amp_flow *flow, unsigned side, int err)
 }
 
 static const struct amp_flow_ops publish_flow = {
+	.kind = "publish",
 	.failed = publish_failed,
 };
+
+/* The service is to know who connected: peer, to the address that host's descriptor has. */
+static int head(struct amp_flow *flow, const struct amp_end *host,
+		const struct sockaddr_storage *peer)
+{
+	struct sockaddr_storage local = {.ss_family = AF_UNSPEC};
+	socklen_t len = sizeof(local);
+	uint8_t bytes[AMP_PP2_MAX];
+
+	if (getsockname(amp_end_fd_fd(host), (struct sockaddr *)&local, &len))
+		local.ss_family = AF_UNSPEC;
+	return amp_flow_head(flow, 0, bytes,
+			     (uint16_t)amp_pp2_client(bytes, peer, sizeof(*peer), &local, len));
+}
 
 static void take(struct amp_acceptor *a, int fd, const struct sockaddr_storage *peer)
 {
 	struct publish *p = amp_container_of(a, struct publish, acceptor);
 	struct amp_end *guest, *host;
+	struct amp_flow *flow;
 	int err;
 
-	(void)peer;
+	if (p->mux) {
+		amp_mux_take(p->mux, fd);
+		return;
+	}
 	guest = p->link->ops->connect(p->link, &p->fwd->service, false, &err);
 	if (!guest) {
 		refuse(p, fd, err);
@@ -68,7 +87,11 @@ static void take(struct amp_acceptor *a, int fd, const struct sockaddr_storage *
 		return;
 	}
 	p->link->stats.flows++;
-	amp_flow_join(p->link, guest, false, host, true, &publish_flow, p);
+	flow = amp_flow_join(p->link, guest, false, host, true, &publish_flow, p);
+	if (flow && p->fwd->proxy_protocol && head(flow, host, peer)) {
+		refuse(p, -1, ENOMEM);
+		amp_flow_kill(flow);
+	}
 }
 
 static int start_one(struct publish *p, int fd)
@@ -81,37 +104,22 @@ static int start_one(struct publish *p, int fd)
 		p->relay = amp_udp_relay_publish(p->link, p->fwd, fd);
 		return p->relay ? 0 : -ENOMEM;
 	}
+	if (p->fwd->range_cnt) {
+		p->mux = amp_mux_new(p->link, p->fwd);
+		if (!p->mux) {
+			close(fd);
+			return -ENOMEM;
+		}
+	}
 	p->acceptor.take = take;
 	r = amp_acceptor_start(&p->acceptor, fd);
 	return r;
 }
 
-/* The file that bind() made, to be told from another's at the same path. */
-static void remember(struct publish *p)
-{
-	struct stat st;
-
-	if (p->fwd->target.kind != AMP_TARGET_UNIX ||
-	    lstat(p->fwd->target.addr.un.sun_path, &st))
-		return;
-	p->dev = st.st_dev;
-	p->ino = st.st_ino;
-}
-
-/* Somebody may have removed ours and have put another there: that stays. */
 static void remove_file(const struct publish *p)
 {
-	const char *path = p->fwd->target.addr.un.sun_path;
-	struct stat st;
-
-	if (p->acceptor.watch.fd < 0 || p->fwd->target.kind != AMP_TARGET_UNIX ||
-	    lstat(path, &st))
-		return;
-	if (S_ISSOCK(st.st_mode) && st.st_dev == p->dev && st.st_ino == p->ino)
-		unlink(path);
-	else
-		amp_log(AMP_LOG_WARN, "link %s: %s is another's file by now: it stays",
-			p->link->conf->name, path);
+	if (p->acceptor.watch.fd >= 0 && p->fwd->target.kind == AMP_TARGET_UNIX)
+		amp_helper_unlink(AMP_HELPER_PUBLISH, p->fwd->target.addr.un.sun_path);
 }
 
 int amp_publish_start(struct amp_link *link)
@@ -133,7 +141,6 @@ int amp_publish_start(struct amp_link *link)
 		p->link = link;
 		p->fwd = fwd;
 		p->acceptor.watch.fd = -1;
-		remember(p);
 		TAILQ_INSERT_TAIL(&all, p, entry);
 		r = start_one(p, fd);
 		if (r)
@@ -154,6 +161,7 @@ void amp_publish_stop(struct amp_link *link)
 		remove_file(p);
 		amp_acceptor_stop(&p->acceptor);
 		amp_udp_relay_free(p->relay);
+		amp_mux_free(p->mux);
 		free(p);
 	}
 }

@@ -152,10 +152,12 @@ static size_t peer_data(struct amp_end *end, const struct iovec *iov, int cnt, s
 		m.msg_name = &p->addr;
 		m.msg_namelen = p->addr_len;
 	}
-	if (sendmsg(p->relay ? p->relay->watch.fd : p->watch.fd, &m,
-		    MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		p->link->stats.drops++;
 	p->heard_ms = amp_now_ms();
+	if (!amp_limit_rate(&p->link->limits, AMP_LIMIT_DATAGRAMS, p->heard_ms))
+		p->link->stats.drops++;
+	else if (sendmsg(p->relay ? p->relay->watch.fd : p->watch.fd, &m,
+			 MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		p->link->stats.drops++;
 	return len;
 }
 
@@ -186,9 +188,24 @@ static void peer_event(struct amp_end *end, enum amp_end_event event)
 	}
 }
 
+static void peer_info(const struct amp_end *end, struct amp_sock_info *info)
+{
+	const struct peer *p = end->owner;
+	char text[AMP_ADDR_TEXT];
+
+	info->kind = p->relay ? "publish" : "expose";
+	amp_fd_info(p->relay ? p->relay->watch.fd : p->watch.fd, info);
+	info->proto = "udp";
+	if (p->relay)
+		strcpy(info->host_peer,
+		       amp_sockaddr_text((const struct sockaddr *)&p->addr, text));
+	info->state = p->open ? "established" : "connecting";
+}
+
 static const struct amp_end_user peer_user = {
 	.data = peer_data,
 	.event = peer_event,
+	.info = peer_info,
 };
 
 static struct peer *peer_new(struct amp_link *link, struct amp_end *end)
@@ -205,6 +222,7 @@ static struct peer *peer_new(struct amp_link *link, struct amp_end *end)
 	p->watch.ready = peer_ready;
 	p->work.run = peer_run;
 	p->heard_ms = amp_now_ms();
+	p->early.limits = &link->limits;
 	end->owner = p;
 	end->user = &peer_user;
 	return p;
@@ -372,6 +390,6 @@ void amp_udp_relay_free(struct amp_udp_relay *r)
 	while ((p = TAILQ_FIRST(&r->peers)) != NULL)
 		peer_end(p);
 	amp_work_cancel(&r->work);
-	amp_watch_close(&r->watch);
+	amp_watch_close_shared(&r->watch);
 	uv_close((uv_handle_t *)&r->timer, timer_closed);
 }
