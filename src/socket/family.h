@@ -220,22 +220,34 @@ static inline uint32_t amp_timeo_ms(AMP_TIMEO t)
 	return AMP_PORT_THREADS ? t : amp_timeo_unpack((uint16_t)t);
 }
 
+/* Without threads nobody closes a socket under a call, nor looks at gen and users. */
+#if AMP_PORT_THREADS
+#define AMP_SOCK_THREADED struct
+#else
+#define AMP_SOCK_THREADED union
+#endif
+
 /* Locking: everything under the stack lock, except fam and type which never change. */
 struct amp_sock {
 	const struct amp_family *fam; /* NULL: free slot */
-	union {
-		struct amp_sock *next;	/* waits in a listener's queue: the one behind me */
-		struct amp_sock *queue; /* listener: children ready for accept, oldest first */
-	};
 	uint8_t type;	  /* SOCK_*; bytes early: short offsets are short instructions */
 	uint8_t domain;	  /* AF_*: AF_INET and AF_INET6 share a family */
-	uint8_t gen;	  /* changes at every reuse of the slot */
 	uint8_t err;	  /* pending error (errno), reported once: SO_ERROR or a call */
 	uint8_t linger_s; /* 255: not set */
-	uint8_t users;	  /* calls inside: the slot is not reused before they leave */
 	uint8_t link;	  /* the family's own: on which link */
 	uint8_t sub;	  /* the family's own: more flags */
-	uint16_t flags;	  /* AMP_SF_* */
+	AMP_SOCK_THREADED
+	{
+		/* 1 + the index of a child, 0: none. It waits in a listener's queue: of the one
+		 * behind; listener: of the oldest that is ready for accept */
+		uint16_t next;
+		struct {
+			uint8_t gen;   /* changes at every reuse of the slot */
+			uint8_t users; /* calls inside: the slot is not reused before they
+					  leave */
+		};
+	};
+	uint16_t flags; /* AMP_SF_* */
 	union {
 		uint16_t rcvlowat; /* 0: as 1 */
 		struct {	   /* listener */
@@ -311,6 +323,8 @@ void amp_sock_ring_free(struct amp_sock *s);
 /* Listener's queue. push: -ENOBUFS when full. */
 int amp_sock_queue_push(struct amp_sock *listener, struct amp_sock *child);
 struct amp_sock *amp_sock_queue_pop(struct amp_sock *listener);
+/* The oldest, which stays; NULL. */
+struct amp_sock *amp_sock_queue_peek(const struct amp_sock *listener);
 
 /* Something that a waiter or poller may look for has happened to s. */
 extern bool amp_changed;
