@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* #syscalls clock_gettime */
-/* Theory of operation: capture.h. */
+/*
+ * Theory of operation: capture.h.
+ *
+ * #syscalls clock_gettime mmap.data munmap
+ */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
