@@ -16,7 +16,7 @@
 #define EACCES 13
 
 static struct amp_link_conf conf;
-static struct amp_link link;
+static struct amp_link guest;
 static struct amp_offload off;
 
 static int up(void **state)
@@ -28,13 +28,13 @@ static int up(void **state)
 
 	(void)state;
 	memset(&conf, 0, sizeof(conf));
-	memset(&link, 0, sizeof(link));
+	memset(&guest, 0, sizeof(guest));
 	memset(&off, 0, sizeof(off));
 	strcpy(conf.name, "g");
 	conf.lease_s = AMP_LEASE_S;
 	TAILQ_INIT(&conf.allow);
-	link.conf = &conf;
-	off.link = &link;
+	guest.conf = &conf;
+	off.link = &guest;
 	amp_log_level_set(AMP_LOG_ERROR);
 	amp_dest_set_host_addrs(host, 2);
 	return 0;
@@ -116,9 +116,9 @@ static void test_name_is_its_addresses(void **state)
 	assert_int_equal(r->denied, 0);
 	assert_int_equal(amp_policy_name(&off, AMP_PROTO_TCP, "www.example.com", 0), EACCES);
 	assert_int_equal(amp_policy_name(&off, AMP_PROTO_UDP, "example.com", 0), EACCES);
-	assert_int_equal(link.stats.denied_names, 2);
-	assert_int_equal(link.stats.denied_dir[AMP_DIR_OUT], 3);
-	assert_int_equal(link.stats.denied, 5);
+	assert_int_equal(guest.stats.denied_names, 2);
+	assert_int_equal(guest.stats.denied_dir[AMP_DIR_OUT], 3);
+	assert_int_equal(guest.stats.denied, 5);
 }
 
 /* The name resolves to something else the second time: to what must not be had by name. */
@@ -281,8 +281,8 @@ static void test_counts(void **state)
 	assert_ptr_equal(by, in);
 	assert_int_equal(amp_policy_listen(&off, addr("0.0.0.0", 40000), false, &by), EACCES);
 	assert_null(by);
-	assert_int_equal(link.stats.denied_dir[AMP_DIR_IN], 1);
-	assert_int_equal(link.stats.denied_dir[AMP_DIR_OUT], 1);
+	assert_int_equal(guest.stats.denied_dir[AMP_DIR_IN], 1);
+	assert_int_equal(guest.stats.denied_dir[AMP_DIR_OUT], 1);
 	/* a look is no use */
 	assert_ptr_equal(amp_policy_find(&off, AMP_DIR_OUT, AMP_PROTO_TCP,
 					 addr("192.0.2.1", 80)),
