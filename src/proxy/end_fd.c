@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
+ * #syscalls:hot readv sendmsg recvfrom
+ * #syscalls close getpeername getsockopt setsockopt shutdown
+ */
+/*
  * The descriptor end: a TCP or Unix stream socket of the host. Its descriptor is in the
  * epoll set for all edges from birth to death; `readable` and `writable` remember the
  * last edge until a call says that it is used up.

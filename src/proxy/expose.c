@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls close connect setsockopt socket.inet */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>

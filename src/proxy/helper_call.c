@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls sendmsg recvmsg poll ppoll fcntl.dup bind close */
 /* The worker's side of helper.h. */
 #include <errno.h>
 #include <fcntl.h>
@@ -8,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "confine.h"
 #include "helper_call.h"
 #include "helper_msg.h"
 #include "loop.h"
@@ -28,6 +30,8 @@ void amp_helper_join(int call, int news_sock, bool passed)
 	sockets_passed = passed;
 	call_fd = call;
 	news_fd = news_sock;
+	amp_confine_keep(call);
+	amp_confine_keep(news_sock);
 }
 
 /* ---- calls ---- */

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/*
+ * #syscalls:helper open openat stat lstat newfstatat fstat read write pread64 lseek memfd_create fcntl unlink unlinkat
+ * #syscalls:helper socket connect bind listen getsockopt setsockopt close chmod fchmod fchmodat chown fchown fchownat umask
+ */
 /* What the worker's calls do, in the helper. Everything here has been through amp_helper_check(). */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/*
+ * #syscalls sendmsg recvmsg close
+ * #syscalls:helper sendmsg recvmsg close
+ */
 /* Sending, receiving and checking the messages of helper_msg.h. */
 #include <errno.h>
 #include <netinet/in.h>

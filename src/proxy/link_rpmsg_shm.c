@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls close fcntl.lock fstat newfstatat mmap.data */
 /*
  * Link type rpmsg-shm: firmware that shares memory with this process (a VMM's RAM file, a UIO
  * device, reserved memory, a memfd). We map it and are the rpmsg host of the resource table in

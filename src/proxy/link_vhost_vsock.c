@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls accept4 close */
 /*
  * Link type vhost-user-vsock: a VMM (QEMU, UML, our own hosted front-end) connects to
  * our Unix socket and shares its guest's memory; we are its virtio-vsock device.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls bind close listen setsockopt socket.inet */
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>

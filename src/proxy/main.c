@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "confine.h"
 #include "control.h"
 #include "helper.h"
 #include "run.h"
@@ -275,17 +276,20 @@ static int parse(int argc, char **argv, struct settings *set, int *code)
 /* Two processes from here on; each comes back with its exit status. */
 static int start(const struct settings *set)
 {
+	struct amp_confine confine;
 	int code, r;
 
+	if (amp_confine_init(&confine, &set->conf))
+		return EXIT_RUN;
 	signal(SIGPIPE, SIG_IGN);
 	if (amp_control_prepare(&set->conf))
 		return EXIT_USAGE;
-	r = amp_helper_start(&set->conf, set->config_path, set->ready_fd, &code);
+	r = amp_helper_start(&set->conf, &confine, set->config_path, set->ready_fd, &code);
 	if (r < 0) {
 		amp_log(AMP_LOG_ERROR, "cannot start: %s", strerror(-r));
 		return EXIT_RUN;
 	}
-	return r ? code : amp_run(&set->conf, set->ready_fd);
+	return r ? code : amp_run(&set->conf, &confine, set->ready_fd);
 }
 
 int main(int argc, char **argv)

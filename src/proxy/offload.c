@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls getrandom close */
 /*
  * The offload protocol, host side (docs/protocol.md): carriers, sessions, ids.
  *

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls close listen setsockopt socket.inet */
 /*
  * Offloaded bind and listen, and publish to inet:PORT.
  *

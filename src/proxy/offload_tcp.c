@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls close connect getpeername setsockopt socket.inet */
 /*
  * Offloaded TCP: connections that the guest opens, and those that come to its listeners.
  *

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
+ * #syscalls:hot recvmmsg recvmsg sendmsg
+ * #syscalls close connect getsockname setsockopt socket.inet
+ */
+/*
  * Offloaded UDP: one kernel socket a carrier, datagrams as frames in both directions.
  *
  * Theory of operation

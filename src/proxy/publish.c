@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls close setsockopt */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>

@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/*
+ * #syscalls write close
+ * The C library's own, for memory, and for a process that has gone wrong:
+ * #syscalls brk mmap.data munmap mremap mprotect.data madvise
+ * #syscalls getpid gettid rt_sigprocmask rt_sigaction tgkill.self
+ */
 /* The worker process: start, signals, stop. */
 #include <errno.h>
 #include <inttypes.h>
@@ -9,6 +15,7 @@
 #include <unistd.h>
 
 #include "../virtio/sigbus.h"
+#include "bell.h"
 #include "control.h"
 #include "helper.h"
 #include "join.h"
@@ -168,7 +175,27 @@ static void free_links(void)
 	}
 }
 
-int amp_run(const struct amp_config *conf, int ready_fd)
+/* What the configuration names by number is what whoever started us left open for it. */
+static int keep_descriptors(const struct amp_config *conf, int ready_fd)
+{
+	const struct amp_link_conf *l;
+	int r;
+
+	amp_confine_keep(ready_fd);
+	TAILQ_FOREACH(l, &conf->links, entry)
+	{
+		r = amp_bell_check(&l->shm.bell, l->name);
+		if (r)
+			return r;
+		if (l->shm.bell.kind != AMP_BELL_EVENTFD)
+			continue;
+		amp_confine_keep(l->shm.bell.rx);
+		amp_confine_keep(l->shm.bell.tx);
+	}
+	return amp_confine_close_others();
+}
+
+static int start_loop(void)
 {
 	int r = amp_loop_init();
 
@@ -176,15 +203,25 @@ int amp_run(const struct amp_config *conf, int ready_fd)
 		r = amp_sigbus_install();
 	if (!r)
 		r = amp_helper_watch(on_signal, on_orphaned);
-	if (r) {
+	if (r)
 		amp_log(AMP_LOG_ERROR, "cannot start: %s", strerror(-r));
+	return r;
+}
+
+int amp_run(const struct amp_config *conf, const struct amp_confine *confine, int ready_fd)
+{
+	int r = keep_descriptors(conf, ready_fd);
+
+	if (r || start_loop())
 		return AMP_EXIT_RUN;
-	}
 	raise_descriptors();
 	amp_log_timer_start();
 	r = amp_control_start(conf);
 	if (!r)
 		r = amp_metrics_start(conf);
+	/* files, names of users and groups, anything that is opened: above this line */
+	if (amp_confine_worker(confine))
+		return AMP_EXIT_RUN;
 	if (!r)
 		r = start_links(conf);
 	if (!r)

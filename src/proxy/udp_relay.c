@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
+ * #syscalls:hot recvfrom sendmsg
+ * #syscalls close
+ */
+/*
  * Publish and expose for UDP. Theory of operation: a peer is a seqpacket connection in
  * the guest's ring and an address (publish: all peers of a rule share its bound socket) or a
  * connected socket (expose: one each). A datagram becomes a message and a message a
