@@ -28,7 +28,8 @@
 #include "link.h"
 #include "publish.h"
 
-#define AMP_SLINK_WAIT_MS 10000u /* for the guest's answer; for it to take what was sent at last */
+#define AMP_SLINK_WAIT_MS \
+	10000u /* for the guest's answer; for it to take what was sent at last */
 
 struct amp_slink;
 
