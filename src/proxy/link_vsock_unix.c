@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
+ * #syscalls close sendto
+ *
  * Link type vsock-unix: the guest of a monitor that has vsock on Unix sockets ("hybrid":
  * Firecracker, cloud-hypervisor, Kata's others).
  *

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
+ * #syscalls close sendto
+ *
  * Theory of operation
  *
  * A caller is here until it is a flow: first its line is read, byte by byte if need be and not a
