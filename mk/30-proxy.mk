@@ -9,7 +9,7 @@ PROXY_SRCS := $(sort $(wildcard src/proxy/*.c)) src/vsock/vsock.c src/vsock/vsoc
 PROXY_CPPFLAGS := -D_GNU_SOURCE '-DAMPSOCK_CONFIG="proxy/proxy_config.h"' -Isrc -I$(BUILD)/gen -idirafter include
 PROXY_CFLAGS := $(STD) $(WARN) -fPIE -fstack-protector-strong -fno-common
 PROXY_HARDEN := -D_FORTIFY_SOURCE=2 -fstack-clash-protection -fcf-protection
-PROXY_LDFLAGS := -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
+PROXY_LDFLAGS := $(LDFLAGS) -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
 PROXY_LIBS := -luv -linih -lcjson -lbsd -lpthread
 PROXY_SAN := -DAMPSOCK_SANITIZED -g -O1 -fno-omit-frame-pointer -fsanitize=address$(comma)undefined \
 	-fno-sanitize-recover=undefined
@@ -42,7 +42,7 @@ $$(BUILD)/$(2): $$($(1)_OBJS)
 -include $$($(1)_OBJS:.o=.d)
 endef
 
-$(eval $(call proxy_program,proxy,ampsock-proxy,-O2 -g $(PROXY_HARDEN)))
+$(eval $(call proxy_program,proxy,ampsock-proxy,$(CFLAGS) $(CPPFLAGS) $(PROXY_HARDEN)))
 $(eval $(call proxy_program,proxy-san,san/ampsock-proxy,$(PROXY_SAN)))
 
 .PHONY: proxy

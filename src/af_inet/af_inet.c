@@ -574,7 +574,7 @@ static int inet_poll(struct amp_sock *s)
 	if (s->type == SOCK_DGRAM)
 		return amp_inet_udp_poll(s);
 	if (s->flags & AMP_SF_LISTEN)
-		return s->queue ? POLLIN : 0;
+		return s->next ? POLLIN : 0;
 	amp_inet_watch(s);
 	if (i->state == AMP_INET_CONN) {
 		i->carrier->rcvlowat = s->rcvlowat;

@@ -200,7 +200,6 @@ static void fd_text(const struct amp_end *end, char *dst, size_t len)
 		snprintf(dst, len, "%s", amp_sockaddr_text((struct sockaddr *)&ss, text));
 }
 
-/* #syscalls getsockname getpeername getsockopt */
 static void addr_info(const struct sockaddr_storage *ss, socklen_t len, char *dst)
 {
 	const struct sockaddr_un *un = (const void *)ss;

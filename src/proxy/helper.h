@@ -101,8 +101,13 @@ struct amp_helper_peer {
 	uint32_t uid, pid, right;
 };
 int amp_helper_peer(int fd, struct amp_helper_peer *peer);
-/* The configuration file as it is now: a memory file with its text. */
+/*
+ * The configuration file as it is now: a memory file with its text. The helper reads the same text
+ * by itself; what that names is allowed besides what the running configuration names, until
+ * amp_helper_config_done() says whether it is the running one from now on.
+ */
 int amp_helper_config(void);
+int amp_helper_config_done(bool accepted);
 
 /* What rchar.h's calls of the same names do, for the control device at path. */
 int amp_helper_rchar_find(const char *path);

@@ -188,7 +188,8 @@ static bool file_stands(const struct link_rs *l)
 
 	if (l->guard.dead)
 		return false;
-	if (amp_helper_stat(AMP_HELPER_MEMORY, conf_of(l)->path, &st)) /* unlinked by whoever has it mapped: its affair */
+	if (amp_helper_stat(AMP_HELPER_MEMORY, conf_of(l)->path,
+			    &st)) /* unlinked by whoever has it mapped: its affair */
 		return true;
 	if (st.dev != l->dev || st.ino != l->ino)
 		return false;

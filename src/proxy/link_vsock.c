@@ -247,6 +247,8 @@ static const struct amp_link_ops link_ops = {
 	.stop = stop,
 	.free = vsock_free,
 	.connect = amp_slink_connect,
+	.exposed = amp_slink_ports,
+	.reset = amp_slink_reset,
 	.stats = stats,
 };
 

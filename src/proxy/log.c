@@ -4,8 +4,8 @@
  * How many lines of it were suppressed is counted in a small table here, with the first of them,
  * and not in the owner's memory, which may be gone when it is time to tell.
  *
- * #syscalls write clock_gettime
- * #syscalls:helper write clock_gettime
+ * #syscalls write clock_gettime fstat newfstatat
+ * #syscalls:helper write clock_gettime fstat newfstatat
  */
 #include <errno.h>
 #include <inttypes.h>

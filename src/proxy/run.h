@@ -9,8 +9,8 @@
 
 /*
  * Starts links and rules, says so on ready_fd (-1: nobody asked), and runs until the helper passes
- * on a signal to stop. Returns the exit status.
+ * on a signal to stop. conf changes with each reload (reload.h). Returns the exit status.
  */
-int amp_run(const struct amp_config *conf, const struct amp_confine *confine, int ready_fd);
+int amp_run(struct amp_config *conf, const struct amp_confine *confine, int ready_fd);
 
 #endif /* AMP_PROXY_RUN_H */

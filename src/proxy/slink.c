@@ -216,6 +216,19 @@ void amp_slink_stop(struct amp_link *link)
 	amp_link_fini(link);
 }
 
+void amp_slink_reset(struct amp_link *link)
+{
+	struct amp_slink *sl = of_link(link);
+	struct amp_end_sock *e, *next;
+
+	amp_link_down(link);
+	for (e = TAILQ_FIRST(&sl->ends); e; e = next) {
+		next = TAILQ_NEXT(e, entry);
+		if (!e->let_go)
+			amp_end_sock_kill(e, ECONNRESET);
+	}
+}
+
 void amp_slink_stats(const struct amp_link *link, char *dst, size_t len)
 {
 	const struct amp_slink *sl =
