@@ -233,8 +233,11 @@ void amp_watch_close(struct amp_watch *w)
 
 	if (fd < 0)
 		return;
+	/* not left to close(): a descriptor that came from the helper has a duplicate there for a moment,
+	 * and as long as there is one the kernel keeps it in the set, with a pointer to w */
+	epoll_ctl(ep, EPOLL_CTL_DEL, fd, NULL);
 	forget(w);
-	close(fd); /* the last reference: the kernel takes it out of the set */
+	close(fd);
 }
 
 void amp_watch_close_shared(struct amp_watch *w)

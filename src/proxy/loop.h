@@ -71,7 +71,7 @@ void amp_loop_fini(void);
 int amp_watch_start(struct amp_watch *w, int fd, uint32_t events);
 /* The descriptor stays open, or has duplicates. */
 void amp_watch_stop(struct amp_watch *w);
-/* Closes the descriptor, which has no duplicate: one call to the kernel fewer. */
+/* Closes the descriptor, too. */
 void amp_watch_close(struct amp_watch *w);
 /* Closes it, and whatever duplicates there are (the helper's, the service manager's) stay quiet. */
 void amp_watch_close_shared(struct amp_watch *w);
