@@ -21,7 +21,7 @@
 
 #include "helper_msg.h"
 
-#define JOBS_MAX  1024u		 /* the worker limits each link to a few: this is for one gone wrong */
+#define JOBS_MAX  1024u /* the worker limits each link to a few: this is for one gone wrong */
 #define STACK_LEN (512u * 1024u) /* glibc's resolver puts buffers of 64 KiB there */
 
 struct job {
@@ -55,8 +55,8 @@ static void put_addrs(struct amp_helper_ans *ans, const struct addrinfo *res)
 static void answer(const struct amp_helper_req *req, int news_fd, struct amp_helper_ans *ans,
 		   int err, bool wait)
 {
-	size_t len = AMP_HELPER_ANS_HEAD + (req->op == AMP_HELPER_RESOLVE ? sizeof(ans->u.names)
-									  : ans->text_len);
+	size_t len = AMP_HELPER_ANS_HEAD +
+		     (req->op == AMP_HELPER_RESOLVE ? sizeof(ans->u.names) : ans->text_len);
 	struct pollfd p = {.fd = news_fd, .events = POLLOUT};
 	int r;
 
@@ -106,8 +106,8 @@ static int addr_job(const struct amp_helper_req *req, struct amp_helper_ans *ans
 static int name_job(const struct amp_helper_req *req, struct amp_helper_ans *ans)
 {
 	char host[NI_MAXHOST], service[NI_MAXSERV];
-	int err = getnameinfo((const struct sockaddr *)&req->sa, req->sa_len, host, sizeof(host),
-			      service, sizeof(service), (int)req->arg[0]);
+	int err = getnameinfo((const struct sockaddr *)&req->sa, req->sa_len, host,
+			      sizeof(host), service, sizeof(service), (int)req->arg[0]);
 	size_t host_len, service_len;
 
 	if (err)
