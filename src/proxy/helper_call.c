@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls sendmsg recvmsg poll ppoll fcntl.dup bind close */
 /* The worker's side of helper.h. */
 #include <errno.h>
 #include <fcntl.h>
@@ -8,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "confine.h"
 #include "helper_call.h"
 #include "helper_msg.h"
 #include "loop.h"
@@ -29,6 +31,8 @@ void amp_helper_join(int call, int news_sock, bool passed)
 	sockets_passed = passed;
 	call_fd = call;
 	news_fd = news_sock;
+	amp_confine_keep(call);
+	amp_confine_keep(news_sock);
 }
 
 /* ---- calls ---- */
@@ -173,6 +177,13 @@ int amp_helper_config(void)
 	struct amp_helper_req req = {.op = AMP_HELPER_CONFIG};
 
 	return call_fd_of(&req);
+}
+
+int amp_helper_config_done(bool accepted)
+{
+	struct amp_helper_req req = {.op = AMP_HELPER_CONFIG_DONE, .arg = {accepted}};
+
+	return call_plain(&req, -1);
 }
 
 int amp_helper_bind(int fd, const struct sockaddr *sa, socklen_t len)

@@ -417,6 +417,7 @@ struct amp_end *amp_vlink_connect(struct amp_link *link, const struct amp_servic
 	if (r) {
 		*err = -r;
 		vl->end_cnt--;
+		amp_link_end_del(link, &e->end);
 		free(e);
 		return NULL;
 	}
