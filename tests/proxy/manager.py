@@ -289,6 +289,31 @@ def reloading():
 
 
 @test
+def draining():
+    """a drain is told with the time that it takes, and again when it is over"""
+    def run(d):
+        t = bound(socket.AF_INET, ("127.0.0.1", 0))
+        port = t.getsockname()[1]
+        s = Service(["--link", f"vhost-user-vsock:{d}/g,cid=3", "--publish", f"tcp 127.0.0.1:{port} -> vsock:5000",
+                     "--drain", "120"], [t])
+        g = Guest(d + "/g")
+        g.listen(5000)
+        k = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+        c = g.accept(5000)
+        s.proc.send_signal(signal.SIGTERM)
+        eq(s.hear(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=130000000\nSTATUS=Waiting for connections to end")
+        k.sendall(b"last")
+        eq(c.recv_exact(4), b"last")
+        k.close()
+        eq(c.recv(), b"")
+        c.shutdown(2)
+        eq(s.hear(), "STOPPING=1\nSTATUS=Stopping")
+        eq(s.proc.wait(TIMEOUT), 0, s.log())
+        g.close()
+    with_dir(run)
+
+
+@test
 def many():
     """an activated port carries as one of our own does: a thousand connections, none lost"""
     def run(d):
