@@ -358,8 +358,7 @@ static void default_name(const struct amp_config *conf, struct amp_link_conf *li
 		return;
 	}
 	TAILQ_FOREACH(l, &conf->links, entry)
-	n += is_rpmsg(l) == is_rpmsg(link) && (is_rpmsg(l) || l->type == link->type) &&
-	     l != link;
+	n += l != link && (is_rpmsg(link) ? is_rpmsg(l) : l->type == link->type);
 	snprintf(link->name, sizeof(link->name), "%s%u", is_rpmsg(link) ? "rpmsg" : "unix", n);
 }
 

@@ -225,6 +225,18 @@ static void sock_shut(struct amp_end *end)
 /* ---- from the guest ---- */
 
 /*
+ * The peer sends no more; does it still take something? AF_VSOCK's poll() does not say that both
+ * ways are over, as it does of a peer that has closed, but to send is refused (af_vsock.c), also
+ * nothing. Of a Unix socket EPOLLHUP says it.
+ */
+static void probe(struct amp_end_sock *e)
+{
+	if (!e->end.message && !e->deaf &&
+	    send(e->watch.fd, chunk, 0, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno == EPIPE)
+		deaf(e);
+}
+
+/*
  * Into chunk. Bytes, 0 at the end, -EAGAIN, -errno. A short read means an empty socket, whose next byte
  * is a new edge; not where descriptors were attached (MSG_CTRUNC: thrown away), which a read
  * never goes beyond (unix(7)).
@@ -248,6 +260,8 @@ static ssize_t receive(struct amp_end_sock *e, size_t max)
 
 		e->readable = false;
 		e->eof = !err;
+		if (!err)
+			probe(e);
 		return -err;
 	}
 	e->rx_bytes += (uint64_t)n;
@@ -532,6 +546,7 @@ struct amp_end_sock *amp_end_sock_new(struct amp_slink *sl)
 	e->watch.fd = -1;
 	e->watch.ready = ready;
 	e->work.run = serve;
+	e->in.limits = e->out.limits = &sl->link.limits;
 	sl->end_cnt++;
 	TAILQ_INSERT_TAIL(&sl->ends, e, entry);
 	amp_link_end_add(&sl->link, &e->end);

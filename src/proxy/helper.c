@@ -51,7 +51,7 @@ static bool serve_call(void)
 	int fd, give, r;
 	ssize_t n = amp_helper_recv(self.call, &req, sizeof(req), &fd);
 
-	if (n == 0 || n == -EAGAIN)
+	if (n == 0 || n == -EAGAIN || n == -ECONNRESET)
 		return false;
 	r = n < 0 ? (int)n : amp_helper_check(&req, (size_t)n, false, fd >= 0);
 	if (r) {
@@ -78,7 +78,7 @@ static bool serve_news(void)
 	int fd, r;
 	ssize_t n = amp_helper_recv(self.news, &req, sizeof(req), &fd);
 
-	if (n == 0 || n == -EAGAIN)
+	if (n == 0 || n == -EAGAIN || n == -ECONNRESET)
 		return false;
 	r = n < 0 ? (int)n : amp_helper_check(&req, (size_t)n, true, fd >= 0);
 	if (fd >= 0)

@@ -24,6 +24,7 @@ static struct amp_helper_ans ans; /* of the last call, or the last news */
 static void (*name_done)(uint64_t id, const struct amp_helper_name *name);
 static void (*signal_came)(int num);
 static void (*helper_gone)(void);
+static struct amp_log_rate log_news;
 
 void amp_helper_join(int call, int news_sock, bool passed)
 {
@@ -380,8 +381,12 @@ static void news_ready(struct amp_watch *w, uint32_t events)
 		close(fd);
 	if (n == -EAGAIN)
 		return;
-	if (n <= 0)
+	/* anything else that went wrong was no end: the kernel had no memory, say. It comes again */
+	if (n == 0 || n == -ECONNRESET)
 		helper_gone();
+	else if (n < 0)
+		amp_log_some(&log_news, AMP_LOG_ERROR, "news of the helper process: %s",
+			     strerror((int)-n));
 	else if ((size_t)n < AMP_HELPER_ANS_HEAD || a.magic != AMP_HELPER_MAGIC)
 		amp_log(AMP_LOG_ERROR, "the helper process sent %zd bytes of nonsense", n);
 	else if (a.op == AMP_HELPER_SIGNAL)
