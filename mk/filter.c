@@ -31,9 +31,8 @@
 
 #define WORDS_MAX 3
 
-#define LOW32 0xffffffffu
-#define TYPE(t) \
-	SCMP_A1(SCMP_CMP_MASKED_EQ, LOW32 & ~(unsigned)(SOCK_NONBLOCK | SOCK_CLOEXEC), t)
+#define LOW32	    0xffffffffu
+#define TYPE(t)	    SCMP_A1(SCMP_CMP_MASKED_EQ, LOW32 & ~(unsigned)(SOCK_NONBLOCK | SOCK_CLOEXEC), t)
 #define FAMILY(f)   SCMP_A0(SCMP_CMP_MASKED_EQ, LOW32, f)
 #define PROTOCOL(p) SCMP_A2(SCMP_CMP_MASKED_EQ, LOW32, p)
 #define COMMAND(c)  SCMP_A1(SCMP_CMP_MASKED_EQ, LOW32, c)
@@ -73,54 +72,22 @@ static const struct variant {
 
 /* These the worker gets in a variant or not at all. */
 static const char *const never_whole[] = {
-	"socket",
-	"mmap",
-	"mprotect",
-	"fcntl",
-	"ioctl",
-	"tgkill",
-	"kill",
-	"tkill",
-	"prctl",
-	"clone",
-	"clone3",
-	"fork",
-	"vfork",
-	"execve",
-	"execveat",
-	"open",
-	"openat",
-	"openat2",
-	"ptrace",
-	"unshare",
-	"setns",
-	"socketpair",
-	"pidfd_open",
-	"pidfd_getfd",
-	"rt_sigqueueinfo",
-	"rt_tgsigqueueinfo",
-	"process_vm_readv",
-	"process_vm_writev",
-	"pkey_mprotect",
-	"shmat",
-	"bpf",
-	"io_uring_setup",
-	"userfaultfd",
-	"perf_event_open",
-	"keyctl",
-	"mount",
+	"socket", "mmap",  "mprotect", "fcntl",	 "ioctl",    "tgkill", "kill",	"tkill", "prctl",
+	"clone",  "clone3", "fork",    "vfork",	 "execve",   "execveat", "open", "openat", "openat2",
+	"ptrace", "unshare", "setns",  "socketpair", "pidfd_open", "pidfd_getfd", "rt_sigqueueinfo",
+	"rt_tgsigqueueinfo", "process_vm_readv", "process_vm_writev", "pkey_mprotect",
+	"shmat", "bpf", "io_uring_setup", "userfaultfd", "perf_event_open", "keyctl", "mount",
 };
 
 static const struct {
 	const char *machine;
 	uint32_t arch;
 } machines[] = {
-	{"x86_64", SCMP_ARCH_X86_64}, {"i386", SCMP_ARCH_X86},
-	{"i486", SCMP_ARCH_X86},      {"i586", SCMP_ARCH_X86},
-	{"i686", SCMP_ARCH_X86},      {"aarch64", SCMP_ARCH_AARCH64},
-	{"arm", SCMP_ARCH_ARM},	      {"riscv64", SCMP_ARCH_RISCV64},
-	{"s390x", SCMP_ARCH_S390X},   {"powerpc64le", SCMP_ARCH_PPC64LE},
-	{"mipsel", SCMP_ARCH_MIPSEL}, {"mips64el", SCMP_ARCH_MIPSEL64},
+	{"x86_64", SCMP_ARCH_X86_64},	    {"i386", SCMP_ARCH_X86},	 {"i486", SCMP_ARCH_X86},
+	{"i586", SCMP_ARCH_X86},	    {"i686", SCMP_ARCH_X86},	 {"aarch64", SCMP_ARCH_AARCH64},
+	{"arm", SCMP_ARCH_ARM},		    {"riscv64", SCMP_ARCH_RISCV64}, {"s390x", SCMP_ARCH_S390X},
+	{"powerpc64le", SCMP_ARCH_PPC64LE}, {"mipsel", SCMP_ARCH_MIPSEL},
+	{"mips64el", SCMP_ARCH_MIPSEL64},
 };
 
 static scmp_filter_ctx ctx;
@@ -171,8 +138,7 @@ static void add(const char *name, bool hot, const char *place)
 {
 	for (size_t i = 0; worker && i < sizeof(never_whole) / sizeof(*never_whole); i++) {
 		if (strcmp(name, never_whole[i]) == 0)
-			fail(place,
-			     "#syscalls: not for the worker, or only in a variant:", name);
+			fail(place, "#syscalls: not for the worker, or only in a variant:", name);
 	}
 	if (strchr(name, '.'))
 		add_variant(name, place);
