@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* #syscalls bind close listen setsockopt socket.inet */
+/*
+ * #syscalls bind close listen setsockopt socket.inet
+ * #syscalls:helper socket connect getsockopt kill nanosleep clock_nanosleep lstat newfstatat unlink
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <stdlib.h>
@@ -17,19 +22,42 @@
 #include "listen.h"
 #include "log.h"
 
-#define BACKLOG 1024
+#define BACKLOG	     1024
+#define ORPHAN_TRIES 50u
 
-/* Does anybody listen there? */
-static bool alive(const struct sockaddr_un *un)
+/* Does anybody listen there? *maker: the process that made the socket, 0: not known. */
+static bool answers(const struct sockaddr_un *un, pid_t *maker)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct ucred cred = {0};
+	socklen_t len = sizeof(cred);
 	bool r;
 
+	*maker = 0;
 	if (fd < 0)
 		return true; /* not known: leave it alone */
 	r = connect(fd, (const struct sockaddr *)un, sizeof(*un)) == 0 || errno == EAGAIN;
+	if (r && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0)
+		*maker = cred.pid;
 	close(fd);
 	return r;
+}
+
+/*
+ * A helper that was killed takes its worker, which has the socket, with it: but that takes a moment,
+ * in which whoever starts the proxy again is here. So one whose maker is gone has a moment to go.
+ */
+static bool alive(const struct sockaddr_un *un)
+{
+	static const struct timespec moment = {.tv_nsec = 20000000};
+	pid_t maker;
+
+	for (unsigned n = 0; n < ORPHAN_TRIES && answers(un, &maker); n++) {
+		if (maker <= 0 || kill(maker, 0) == 0 || errno != ESRCH)
+			return true;
+		nanosleep(&moment, NULL);
+	}
+	return answers(un, &maker);
 }
 
 /* Removes a socket file that a dead process left. 0 or -errno, said. */

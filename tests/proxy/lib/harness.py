@@ -174,7 +174,7 @@ class Proxy:
             self.proc.kill()
             self.proc.wait()
             raise AssertionError("the proxy did not stop") from None
-        self.thread.join(TIMEOUT)
+        self.thread.join(TIMEOUT)  # the worker has the pipe, too: it is gone then
         self.proc.stderr.close()
         left = os.listdir(self.dir.name) if os.path.isdir(self.dir.name) else []
         self.dir.cleanup()
