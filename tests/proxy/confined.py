@@ -259,6 +259,34 @@ def unprivileged():
 
 
 @test
+def without_namespaces():
+    """root in a container that forbids namespaces: chroot; that forbids this, too: told; another user: must be had"""
+    if os.geteuid():
+        return NEEDS_ROOT
+    for caps, want in (("-sys_admin", None), ("-sys_admin,-sys_chroot", "an empty root cannot be had here"),
+                       ("-setuid", "cannot become the user")):
+        with tempfile.TemporaryDirectory(prefix="ampsock-test-") as d:
+            r, w = os.pipe()
+            proc = subprocess.Popen(["setpriv", f"--bounding-set={caps}", binary(), "--ready-fd", str(w), "--link",
+                                     f"vhost-user-vsock:{d}/g,cid=3"], pass_fds=[w], stderr=subprocess.PIPE)
+            os.close(w)
+            ready = os.read(r, 1)
+            os.close(r)
+            if ready:
+                with open(f"/proc/{proc.pid}/task/{proc.pid}/children", encoding="ascii") as f:
+                    worker = int(f.read())
+                eq(status(worker)["Seccomp"], ["2"])
+                if not want:
+                    eq(os.listdir(f"/proc/{worker}/root"), [])
+                    eq(os.readlink(f"/proc/{worker}/ns/mnt"), os.readlink("/proc/self/ns/mnt"), "its own namespace")
+            proc.terminate()
+            err = proc.communicate(timeout=TIMEOUT)[1].decode()
+            eq((bool(ready), proc.returncode), (caps != "-setuid", int(caps == "-setuid")), err)
+            assert (want or "waiting for a VMM") in err, err
+            assert want or "cannot be had" not in err, err
+
+
+@test
 def low_port():
     """a port below 1024 is published: the helper binds it; one that no rule names it does not"""
     if os.geteuid():
