@@ -182,6 +182,8 @@ unsigned amp_pass_hold(const struct amp_vsock_rx *rx, uint32_t id, uint16_t *fir
 
 /* Answered, or never will be. */
 void amp_end_vsock_connected(struct amp_end_vsock *e);
+/* amp_end_ops.info() */
+void amp_end_vsock_info(const struct amp_end *end, struct amp_sock_info *info);
 bool amp_end_is_vsock(const struct amp_end *end);
 struct amp_end_vsock *amp_end_vsock_new(struct amp_vlink *vl, bool incoming);
 void amp_end_vsock_due(struct amp_end_vsock *e);
