@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls accept4 close */
 /* Theory of operation: control.h. */
 #include <errno.h>
 #include <inttypes.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls accept4 close */
 /*
  * Prometheus text (exposition format 0.0.4) over as little of HTTP as a scrape needs: GET
  * /metrics, one request a connection, closed at the end of the body.
