@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls recvfrom */
 /*
  * #syscalls recvfrom
  *

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls socket.vsock connect listen bind close getsockname */
 /*
  * #syscalls bind close connect listen socket.vsock
  *

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls sendto close */
 /*
  * #syscalls close sendto
  *

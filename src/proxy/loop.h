@@ -21,7 +21,8 @@
  * can clear O_NONBLOCK on it and fill it, and then write() sleeps. While the loop is awake an
  * alarm goes off every AMP_LOOP_ALARM_MS; its handler does nothing but end such a wait with
  * EINTR, which the writer takes for the lie that it is. The alarm stops when nothing
- * happened between two of them: an idle proxy is not woken.
+ * happened between two of them: an idle proxy is not woken. That is also when memory that
+ * was kept for more of the same work goes back.
  *
  * Memory of objects that end goes through amp_bury(): it is freed at the end of the
  * pass, when no frame on the stack can still look at it.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * #syscalls close
+ * #syscalls connect listen accept4 close
  *
  * Theory of operation: slink.h.
  */
