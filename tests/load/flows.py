@@ -14,8 +14,8 @@ FLOWS = 2000
 
 @test
 def idle():
-    """an idle proxy: its memory, and that nothing wakes it"""
-    p = Proxy("allow out any any:any")
+    """an idle proxy that could be asked: its memory, and that nothing wakes it"""
+    p = Proxy("allow out any any:any", "control DIR/control", "metrics unix DIR/metrics", "drain 5")
     g = Flows(p.path)
     wakes = wakeups(workers(p), full(10, 2))
     for pid in workers(p):
