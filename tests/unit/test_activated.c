@@ -163,6 +163,23 @@ static void by_name(void)
 	CHECK(amp_activated_rest(said, rest) == 0);
 }
 
+/* A connection that was accepted, and kept over a restart: it has its listener's address. */
+static void kept(void)
+{
+	struct sockaddr_un un;
+	int fd;
+
+	put(unix_listener(&un), 10);
+	fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	CHECK(connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0);
+	put(fd, 11);
+	put(accept(10, NULL, NULL), 3);
+	variables("1", "link");
+	CHECK(amp_activated_init() == 1);
+	CHECK(amp_activated_lend(SOCK_STREAM, (void *)&un) == -ENOENT);
+	CHECK(amp_activated_take_name("link") == 3);
+}
+
 static void strange(void)
 {
 	char rest[2048] = "";
@@ -217,6 +234,12 @@ static void test_by_name(void **state)
 	apart(by_name);
 }
 
+static void test_kept(void **state)
+{
+	(void)state;
+	apart(kept);
+}
+
 static void test_strange(void **state)
 {
 	(void)state;
@@ -246,9 +269,8 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_matched),
-		cmocka_unit_test(test_by_name),
-		cmocka_unit_test(test_strange),
+		cmocka_unit_test(test_matched), cmocka_unit_test(test_by_name),
+		cmocka_unit_test(test_kept),	cmocka_unit_test(test_strange),
 		cmocka_unit_test(test_refused),
 	};
 
