@@ -200,6 +200,7 @@ static void strange(void)
 
 static void refused(void)
 {
+	char more[16];
 	int fds[2];
 
 	CHECK(pipe(fds) == 0 && fds[0] == 3);
@@ -210,7 +211,8 @@ static void refused(void)
 	CHECK(!getenv("LISTEN_FDS"));
 	variables("x", NULL);
 	CHECK(amp_activated_init() == -EINVAL);
-	variables("257", NULL);
+	snprintf(more, sizeof(more), "%u", AMP_ACTIVATED_MAX + 1);
+	variables(more, NULL);
 	CHECK(amp_activated_init() == -EINVAL);
 	variables("2", "a");
 	CHECK(amp_activated_init() == -EINVAL);
