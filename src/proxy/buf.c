@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls mmap.data munmap */
 #include <string.h>
 #include <sys/mman.h>
 
@@ -35,6 +36,12 @@ void amp_buf_clear(struct amp_buf *buf)
 		amp_limit_give(buf->limits, AMP_LIMIT_BUFFERED, buf->len);
 	buf->mem = NULL;
 	buf->head = buf->len = 0;
+}
+
+void amp_buf_rest(void)
+{
+	while (cache_cnt)
+		munmap(cache[--cache_cnt], AMP_BUF_LEN);
 }
 
 static void append(struct amp_buf *buf, const uint8_t *from, size_t len)

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/*
+ * #syscalls:helper epoll_wait epoll_pwait epoll_pwait2 epoll_ctl wait4 waitid kill rt_sigprocmask rt_sigaction rt_sigreturn
+ * #syscalls:helper read write close exit exit_group clock_gettime restart_syscall getpid gettid tgkill
+ */
 /* The helper process itself: theory of operation in helper.h. */
 #include <errno.h>
 #include <fcntl.h>
@@ -11,6 +15,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "confine.h"
 #include "helper_call.h"
 #include "helper_msg.h"
 
@@ -46,7 +51,7 @@ static bool serve_call(void)
 	int fd, give, r;
 	ssize_t n = amp_helper_recv(self.call, &req, sizeof(req), &fd);
 
-	if (n == 0 || n == -EAGAIN)
+	if (n == 0 || n == -EAGAIN || n == -ECONNRESET)
 		return false;
 	r = n < 0 ? (int)n : amp_helper_check(&req, (size_t)n, false, fd >= 0);
 	if (r) {
@@ -56,7 +61,7 @@ static bool serve_call(void)
 			close(fd);
 		return n > 0;
 	}
-	give = amp_helper_do(self.conf, self.config_path, &req, fd, &ans);
+	give = amp_helper_do(&self.conf, self.config_path, &req, fd, &ans);
 	if (ans.result == -EPERM && req.op != AMP_HELPER_BIND)
 		refused(req.path, EPERM);
 	if (fd >= 0)
@@ -73,7 +78,7 @@ static bool serve_news(void)
 	int fd, r;
 	ssize_t n = amp_helper_recv(self.news, &req, sizeof(req), &fd);
 
-	if (n == 0 || n == -EAGAIN)
+	if (n == 0 || n == -EAGAIN || n == -ECONNRESET)
 		return false;
 	r = n < 0 ? (int)n : amp_helper_check(&req, (size_t)n, true, fd >= 0);
 	if (fd >= 0)
@@ -184,12 +189,16 @@ static void end_loop(void)
 	close(self.news);
 }
 
-static int help(const sigset_t *old_mask)
+static int help(const struct amp_confine *confine, const sigset_t *old_mask)
 {
 	int r = start_loop();
 
 	if (r) {
 		amp_log(AMP_LOG_ERROR, "cannot start: %s", strerror(-r));
+		kill(self.worker, SIGKILL);
+		return 1;
+	}
+	if (amp_confine_helper(confine)) {
 		kill(self.worker, SIGKILL);
 		return 1;
 	}
@@ -223,8 +232,8 @@ static void close_pair(const int pair[2])
 	}
 }
 
-int amp_helper_start(const struct amp_config *conf, const char *config_path, int ready_fd,
-		     int *code)
+int amp_helper_start(const struct amp_config *conf, const struct amp_confine *confine,
+		     const char *config_path, int ready_fd, int *code)
 {
 	int call[2] = {-1, -1}, news[2] = {-1, -1}, passed = amp_helper_manager_open(), r;
 	pid_t parent = getpid();
@@ -261,7 +270,7 @@ int amp_helper_start(const struct amp_config *conf, const char *config_path, int
 	self.call = call[0];
 	self.news = news[0];
 	self.code = -1;
-	*code = help(&old);
+	*code = help(confine, &old);
 	return 1;
 fail:
 	r = -errno;

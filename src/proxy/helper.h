@@ -56,6 +56,7 @@ enum amp_helper_kind {
 };
 
 struct amp_config;
+struct amp_confine;
 struct amp_rchar_ops;
 
 /* What stat() says of a path, as far as anybody here asks. */
@@ -100,8 +101,13 @@ struct amp_helper_peer {
 	uint32_t uid, pid, right;
 };
 int amp_helper_peer(int fd, struct amp_helper_peer *peer);
-/* The configuration file as it is now: a memory file with its text. */
+/*
+ * The configuration file as it is now: a memory file with its text. The helper reads the same text
+ * by itself; what that names is allowed besides what the running configuration names, until
+ * amp_helper_config_done() says whether it is the running one from now on.
+ */
 int amp_helper_config(void);
+int amp_helper_config_done(bool accepted);
 
 /* What rchar.h's calls of the same names do, for the control device at path. */
 int amp_helper_rchar_find(const char *path);
@@ -137,6 +143,8 @@ enum amp_helper_state {
 	AMP_HELPER_STATES
 };
 void amp_helper_notify(enum amp_helper_state state, const char *status);
+/* STOPPING, and that it may take wait_s seconds longer than the manager would wait. */
+void amp_helper_notify_drain(uint32_t wait_s, const char *status);
 
 /* ---- start ---- */
 
@@ -145,8 +153,8 @@ void amp_helper_notify(enum amp_helper_state state, const char *status);
  * are to stay. In the parent the call does not return before the worker has ended: 1, and its exit
  * status in *code. -errno: no process.
  */
-int amp_helper_start(const struct amp_config *conf, const char *config_path, int ready_fd,
-		     int *code);
+int amp_helper_start(const struct amp_config *conf, const struct amp_confine *confine,
+		     const char *config_path, int ready_fd, int *code);
 /* The worker's loop hears of signals that came (in the loop), and that the helper is gone. */
 int amp_helper_watch(void (*on_signal)(int num), void (*gone)(void));
 void amp_helper_unwatch(void);

@@ -16,6 +16,7 @@ enum amp_helper_op {
 	AMP_HELPER_CONNECT,
 	AMP_HELPER_BIND,
 	AMP_HELPER_CONFIG,
+	AMP_HELPER_CONFIG_DONE,	 /* arg: 1: accepted */
 	AMP_HELPER_FIND,	 /* rchar */
 	AMP_HELPER_STANDS,	 /* rchar */
 	AMP_HELPER_CREATE,	 /* rchar; arg: src, dst */
@@ -27,9 +28,9 @@ enum amp_helper_op {
 	AMP_HELPER_RESOLVE = 32, /* arg: family, type, flags */
 	AMP_HELPER_NAME,	 /* arg: flags */
 	AMP_HELPER_SIGNAL,	 /* to the worker; arg: number */
-	AMP_HELPER_NOTIFY,	 /* arg: enum amp_helper_state; path: status */
-	AMP_HELPER_PING,	 /* to the worker */
-	AMP_HELPER_PONG,	 /* with the id of the ping */
+	AMP_HELPER_NOTIFY, /* arg: enum amp_helper_state, seconds it takes; path: status */
+	AMP_HELPER_PING,   /* to the worker */
+	AMP_HELPER_PONG,   /* with the id of the ping */
 };
 
 /* A request, of either socket. What an operation does not use is zero. */
@@ -96,8 +97,8 @@ bool amp_helper_may_bind_vsock(const struct amp_config *conf, const struct socka
 /* ---- helper_do.c: what a call does ---- */
 
 /* fd: a descriptor that came along, or -1; it stays the caller's. Fills ans. Returns a
- * descriptor to send along and to close, or -1. */
-int amp_helper_do(const struct amp_config *conf, const char *config_path,
+ * descriptor to send along and to close, or -1. *conf: another one, when one was accepted. */
+int amp_helper_do(const struct amp_config **conf, const char *config_path,
 		  const struct amp_helper_req *req, int fd, struct amp_helper_ans *ans);
 /* Removes the socket files that are left, and forgets everything. */
 void amp_helper_do_fini(void);

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls socket.vsock connect listen bind close getsockname */
 /*
+ * #syscalls bind close connect listen socket.vsock
+ *
  * Link type vsock: the kernel's AF_VSOCK. On a host the guest is one of vhost-vsock's, by its
  * CID; in a guest it is the host, CID 2; CID 1 is the machine itself.
  *
@@ -122,7 +125,8 @@ static const char *why(int err)
 {
 	switch (err) {
 	case EAFNOSUPPORT:
-		return "this kernel has no AF_VSOCK (load the module vsock, and vhost_vsock on a "
+		return "this kernel has no AF_VSOCK (load the module vsock, and vhost_vsock on "
+		       "a "
 		       "host)";
 	case EADDRINUSE:
 		return "another process listens there";
@@ -138,8 +142,9 @@ static int new_port(const char *link, uint32_t port, bool message, struct vport 
 	int fd = open_port(port, message), r;
 
 	if (fd < 0) {
-		amp_log(AMP_LOG_ERROR, "link %s: cannot listen on AF_VSOCK port %" PRIu32 ": %s",
-			link, port, why(-fd));
+		amp_log(AMP_LOG_ERROR,
+			"link %s: cannot listen on AF_VSOCK port %" PRIu32 ": %s", link, port,
+			why(-fd));
 		return fd;
 	}
 	*v = calloc(1, sizeof(**v));
@@ -243,6 +248,8 @@ static const struct amp_link_ops link_ops = {
 	.stop = stop,
 	.free = vsock_free,
 	.connect = amp_slink_connect,
+	.exposed = amp_slink_ports,
+	.reset = amp_slink_reset,
 	.stats = stats,
 };
 
