@@ -30,6 +30,7 @@
 #define AMPSOCK_HASH	      256
 #define AMPSOCK_ADDRINFO      64
 #define AMPSOCK_VQ_DEVICE     1
+#define AMPSOCK_VQ_ORDER      1
 #define AMPSOCK_WHY	      1
 
 #endif /* AMP_HOSTED_CONFIG_H */

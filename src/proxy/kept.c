@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The table, and how it gets over exec() and through a service manager. Theory of operation:
+ * kept.h.
+ *
+ * System calls: close fcntl, and before the worker is there and in the helper socket sendmsg
+ * memfd_create pread64 write.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "kept.h"
+#include "log.h"
+
+#define PREFIX	   "ampsock-" /* of names in the service manager's store */
+#define FIRST_FD   3	      /* sd_listen_fds(3) */
+#define FILE_MAGIC "ampsock kept 1"
+
+struct kept {
+	char name[AMP_KEPT_NAME];
+	int fd;
+};
+
+static struct kept *table;
+static unsigned cnt, room;
+
+bool amp_kept_name_ok(const char *name)
+{
+	size_t len = strnlen(name, AMP_KEPT_NAME);
+
+	return len > 0 && len < AMP_KEPT_NAME &&
+	       strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") ==
+		       len;
+}
+
+static struct kept *find(const char *name)
+{
+	for (unsigned i = 0; i < cnt; i++) {
+		if (strcmp(table[i].name, name) == 0)
+			return &table[i];
+	}
+	return NULL;
+}
+
+int amp_kept_add(const char *name, int fd)
+{
+	struct kept *k = find(name);
+	int r = amp_kept_name_ok(name) ? 0 : -EINVAL;
+
+	if (!r && !k && cnt == AMP_KEPT_MAX)
+		r = -ENFILE;
+	if (!r && !k && cnt == room) {
+		unsigned more = room ? room * 2 : 64;
+		struct kept *new = reallocarray(table, more, sizeof(*table));
+
+		if (new) {
+			table = new;
+			room = more;
+		} else {
+			r = -ENOMEM;
+		}
+	}
+	if (r) {
+		close(fd);
+		return r;
+	}
+	if (k) {
+		close(k->fd);
+	} else {
+		k = &table[cnt++];
+		strcpy(k->name, name);
+	}
+	k->fd = fd;
+	return 0;
+}
+
+int amp_kept_take(const char *name)
+{
+	struct kept *k = find(name);
+	int fd = k ? k->fd : -1;
+
+	if (k)
+		*k = table[--cnt];
+	return fd;
+}
+
+bool amp_kept_remove(const char *name)
+{
+	int fd = amp_kept_take(name);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+void amp_kept_each(void (*fn)(const char *name, int fd, void *ctx), void *ctx)
+{
+	for (unsigned i = 0; i < cnt; i++)
+		fn(table[i].name, table[i].fd, ctx);
+}
+
+void amp_kept_clear(void)
+{
+	while (cnt)
+		close(table[--cnt].fd);
+	free(table);
+	table = NULL;
+	room = 0;
+}
+
+/* ---- over exec() ---- */
+
+static void survive(int fd, bool exec)
+{
+	int flags = fcntl(fd, F_GETFD);
+
+	if (flags >= 0)
+		fcntl(fd, F_SETFD, exec ? flags & ~FD_CLOEXEC : flags | FD_CLOEXEC);
+}
+
+/* A line for each: number, space, name. */
+int amp_kept_save(void)
+{
+	int fd = memfd_create("ampsock-kept", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int r = fd < 0 || dprintf(fd, "%s\n", FILE_MAGIC) < 0 ? -errno : 0;
+
+	for (unsigned i = 0; i < cnt && !r; i++) {
+		if (dprintf(fd, "%d %s\n", table[i].fd, table[i].name) < 0)
+			r = -errno;
+	}
+	if (!r && fcntl(fd, F_ADD_SEALS,
+			F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE))
+		r = -errno;
+	if (r) {
+		if (fd >= 0)
+			close(fd);
+		return r;
+	}
+	for (unsigned i = 0; i < cnt; i++)
+		survive(table[i].fd, true);
+	survive(fd, true);
+	return fd;
+}
+
+void amp_kept_unsave(void)
+{
+	for (unsigned i = 0; i < cnt; i++)
+		survive(table[i].fd, false);
+}
+
+/* An open descriptor that nobody has taken yet, and none of the standard ones. */
+static bool usable(int fd)
+{
+	if (fd < FIRST_FD || fcntl(fd, F_GETFD) < 0)
+		return false;
+	for (unsigned i = 0; i < cnt; i++) {
+		if (table[i].fd == fd)
+			return false;
+	}
+	return true;
+}
+
+/* 0, or -EINVAL at a line that save() would not have written. */
+static int load_line(const char *line, int file)
+{
+	char *end;
+	long fd = strtol(line, &end, 10);
+
+	if (end == line || *end != ' ' || fd > 1 << 20 || fd == file || !usable((int)fd) ||
+	    !amp_kept_name_ok(end + 1) || find(end + 1))
+		return -EINVAL;
+	survive((int)fd, false);
+	return amp_kept_add(end + 1, (int)fd);
+}
+
+static int load_file(int file)
+{
+	char line[AMP_KEPT_NAME + 16];
+	FILE *f = fdopen(file, "r");
+	int r = 0;
+
+	if (!f)
+		return -errno;
+	rewind(f);
+	if (!fgets(line, sizeof(line), f) || strcmp(line, FILE_MAGIC "\n") != 0)
+		r = -EINVAL;
+	while (!r && fgets(line, sizeof(line), f)) {
+		char *nl = strchr(line, '\n');
+
+		if (nl)
+			*nl = 0;
+		r = nl ? load_line(line, file) : -EINVAL;
+	}
+	fclose(f);
+	return r;
+}
+
+static bool sealed(int fd)
+{
+	int want = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+
+	return (fcntl(fd, F_GET_SEALS) & want) == want;
+}
+
+static void load_exec(const char *text)
+{
+	char *end;
+	long fd = strtol(text, &end, 10);
+	int r = -EINVAL;
+
+	if (end != text && *end == 0 && fd >= FIRST_FD && fd <= 1 << 20 && sealed((int)fd))
+		r = load_file((int)fd);
+	if (r) {
+		amp_log(AMP_LOG_ERROR,
+			"the program before this one left a table of descriptors that cannot "
+			"be read: %s", strerror(-r));
+		amp_kept_clear();
+	}
+}
+
+/* ---- the service manager's ---- */
+
+/* Names that are ours, of LISTEN_FDNAMES: the nth belongs to descriptor 3 + n. */
+static void load_listen(char *names, long fds)
+{
+	char *name, *rest = names;
+
+	for (long i = 0; i < fds && (name = strsep(&rest, ":")) != NULL; i++) {
+		int fd = FIRST_FD + (int)i;
+
+		if (strncmp(name, PREFIX, strlen(PREFIX)) != 0 || !usable(fd))
+			continue;
+		name += strlen(PREFIX);
+		if (!amp_kept_name_ok(name) || find(name)) {
+			close(fd);
+			continue;
+		}
+		survive(fd, false);
+		amp_kept_add(name, fd);
+	}
+}
+
+unsigned amp_kept_load(void)
+{
+	const char *file = getenv(AMP_KEPT_ENV);
+	const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
+	const char *names = getenv("LISTEN_FDNAMES");
+
+	if (file) {
+		load_exec(file);
+		unsetenv(AMP_KEPT_ENV);
+	} else if (pid && fds && names && strtol(pid, NULL, 10) == getpid()) {
+		long n = strtol(fds, NULL, 10);
+		char *copy = strdup(names);
+
+		if (copy && n > 0 && n <= (long)AMP_KEPT_MAX)
+			load_listen(copy, n);
+		free(copy);
+	}
+	return cnt;
+}
+
+/* One datagram to NOTIFY_SOCKET; without one, or when nobody listens, nothing is lost: then
+ * there is no store. */
+static void tell_manager(const char *text, int fd)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	struct iovec iov = {(void *)(uintptr_t)text, strlen(text)};
+	union {
+		struct cmsghdr align;
+		char room[CMSG_SPACE(sizeof(int))];
+	} ctl;
+	struct msghdr m = {.msg_name = &un, .msg_iov = &iov, .msg_iovlen = 1};
+	int sock;
+
+	if (!path || (path[0] != '/' && path[0] != '@') || strlen(path) >= sizeof(un.sun_path))
+		return;
+	strcpy(un.sun_path, path);
+	if (path[0] == '@')
+		un.sun_path[0] = 0;
+	m.msg_namelen = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
+	if (fd >= 0) {
+		struct cmsghdr *c;
+
+		memset(&ctl, 0, sizeof(ctl));
+		m.msg_control = &ctl;
+		m.msg_controllen = sizeof(ctl);
+		c = CMSG_FIRSTHDR(&m);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &fd, sizeof(int));
+	}
+	sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (sock < 0)
+		return;
+	if (sendmsg(sock, &m, MSG_NOSIGNAL) < 0)
+		amp_log(AMP_LOG_WARN, "the service manager does not take a descriptor: %s",
+			strerror(errno));
+	close(sock);
+}
+
+void amp_kept_store(const char *name, int fd)
+{
+	char text[AMP_KEPT_NAME + 48];
+
+	snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=" PREFIX "%s", name);
+	tell_manager(text, fd);
+}
+
+void amp_kept_unstore(const char *name)
+{
+	char text[AMP_KEPT_NAME + 48];
+
+	snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=" PREFIX "%s", name);
+	tell_manager(text, -1);
+}
