@@ -7,10 +7,10 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "bell.h"
+#include "helper.h"
 
 /* ---- unix ---- */
 
@@ -50,25 +50,9 @@ static void sock_ready(struct amp_watch *w, uint32_t events)
 	}
 }
 
-static int connect_unix(const char *path)
-{
-	struct sockaddr_un un = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int r;
-
-	if (fd < 0)
-		return -errno;
-	memcpy(un.sun_path, path, strlen(path) + 1);
-	if (connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0)
-		return fd;
-	r = -errno;
-	close(fd);
-	return r;
-}
-
 static void try_connect(struct amp_bell *b)
 {
-	int fd = connect_unix(b->conf->path);
+	int fd = amp_helper_connect_unix(AMP_HELPER_BELL, b->conf->path);
 	int r = fd < 0 ? fd : amp_watch_start(&b->watch, fd, EPOLLIN);
 
 	if (r < 0) {

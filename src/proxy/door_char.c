@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "clink.h"
+#include "helper.h"
 
 /* Ours are chosen here: above what the kernel and the remote give out. */
 #define ADDR_FIRST 0x00100000u
@@ -79,7 +80,7 @@ struct amp_cept *amp_cept_open(struct amp_clink *cl, enum amp_cept_kind kind, ui
 	c->kind = (uint8_t)kind;
 	c->src = src == AMP_RPMSG_ADDR_ANY ? choose(cl) : src;
 	c->dst = dst;
-	fd = amp_rchar_create(&cl->dev, c->src, dst);
+	fd = amp_helper_rchar_create(cl->path, c->src, dst);
 	r = fd < 0 ? fd : amp_watch_start(&c->watch, fd, EPOLLIN | EPOLLRDHUP | EPOLLET);
 	if (r == 0) {
 		cl->cept_cnt++;
@@ -89,7 +90,7 @@ struct amp_cept *amp_cept_open(struct amp_clink *cl, enum amp_cept_kind kind, ui
 		amp_rchar_destroy(fd, false);
 	*err = -r;
 	amp_log_some(&cl->log_bad, AMP_LOG_WARN, "link %s: no endpoint at %s: %s",
-		     cl->vl.link.conf->name, cl->dev.path, strerror(-r));
+		     cl->vl.link.conf->name, cl->path, strerror(-r));
 	free(c);
 	return NULL;
 }

@@ -2,13 +2,13 @@
 /* Each header is read into a local and checked; a section table is walked once. */
 #include <elf.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "elf.h"
+#include "helper.h"
 
 /* What both classes have in common. */
 struct section {
@@ -87,14 +87,13 @@ static bool named(const struct elf *f, const struct section *names, uint32_t at,
 int amp_elf_section(const char *path, const char *name, uint64_t *addr, char *why,
 		    size_t why_len)
 {
-	struct elf f = {.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
+	struct elf f = {.fd = amp_helper_open(AMP_HELPER_ELF, path)};
 	struct section names, s;
 	int r = -ENOENT;
 
 	if (f.fd < 0) {
-		r = -errno;
-		snprintf(why, why_len, "%s: %s", path, strerror(errno));
-		return r;
+		snprintf(why, why_len, "%s: %s", path, strerror(-f.fd));
+		return f.fd;
 	}
 	snprintf(why, why_len, "%s is no little-endian ELF file", path);
 	if (!get_header(&f) || f.names >= f.cnt || !get_section(&f, f.names, &names))

@@ -8,6 +8,7 @@
 
 #include "expose.h"
 #include "flow.h"
+#include "helper.h"
 #include "udp_relay.h"
 
 const struct amp_forward *amp_expose_find(const struct amp_link *link,
@@ -48,6 +49,10 @@ int amp_connect_start(const struct amp_target *target, int *fd)
 	int type = target->kind == AMP_TARGET_UDP ? SOCK_DGRAM : SOCK_STREAM;
 	int r;
 
+	if (target->kind == AMP_TARGET_UNIX) {
+		*fd = amp_helper_connect_unix(AMP_HELPER_EXPOSE, target->addr.un.sun_path);
+		return *fd < 0 ? *fd : 0;
+	}
 	*fd = socket(target->addr.sa.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (*fd < 0)
 		return -errno;

@@ -8,6 +8,7 @@
 #include <sys/random.h>
 
 #include "clink.h"
+#include "helper.h"
 
 #define SCAN_MS	 250u /* what the remote announces is looked up this often */
 #define RETRY_MS 1u   /* a kernel without buffers is asked again */
@@ -274,7 +275,7 @@ static void scan(struct amp_clink *cl)
 	static const struct amp_rchar_ops ops = {.wants = wants, .heard = heard};
 
 	memset(cl->seen, 0, cl->names.name_cnt * sizeof(*cl->seen));
-	amp_rchar_scan(&cl->dev, &ops, cl);
+	amp_helper_rchar_scan(cl->path, &ops, cl);
 	for (unsigned i = 0; i < cl->names.name_cnt; i++) {
 		struct amp_rname *n = &cl->names.names[i];
 		uint32_t left;
@@ -295,7 +296,7 @@ static void waits(struct amp_clink *cl, int err)
 {
 	char text[sizeof(cl->said)];
 
-	snprintf(text, sizeof(text), "%s: %s", cl->dev.path, strerror(err));
+	snprintf(text, sizeof(text), "%s: %s", cl->path, strerror(err));
 	if (strcmp(text, cl->said))
 		amp_log(AMP_LOG_INFO, "link %s: waiting: %s", name_of(cl), text);
 	memcpy(cl->said, text, sizeof(text));
@@ -306,13 +307,13 @@ static void look(struct amp_clink *cl)
 	bool up = cl->vl.link.up;
 	int r;
 
-	cl->lost |= up && !amp_rchar_stands(&cl->dev);
+	cl->lost |= up && !amp_helper_rchar_stands(cl->path);
 	if (up && cl->lost) {
 		detach(cl);
 		up = false;
 	}
 	if (!up) {
-		r = amp_rchar_find(&cl->dev);
+		r = amp_helper_rchar_find(cl->path);
 		if (r) {
 			waits(cl, -r);
 			return;
@@ -467,8 +468,7 @@ struct amp_link *amp_link_rpmsg_char(const struct amp_link_conf *conf)
 	TAILQ_INIT(&cl->pending);
 	TAILQ_INIT(&cl->raws);
 	TAILQ_INIT(&cl->raws_due);
-	cl->dev.path = conf->path;
-	cl->dev.sysfs = conf->sysfs[0] ? conf->sysfs : "/sys";
+	cl->path = conf->path;
 	cl->vl.work.run = run;
 	uv_timer_init(amp_loop_uv(), &cl->scan);
 	uv_timer_init(amp_loop_uv(), &cl->retry);

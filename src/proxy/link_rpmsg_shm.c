@@ -33,6 +33,7 @@
 #include "../virtio/sigbus.h"
 #include "bell.h"
 #include "elf.h"
+#include "helper.h"
 #include "rlink.h"
 
 #define LOOK_MS	  250u	/* while there is something to wait for */
@@ -166,10 +167,10 @@ static int map_fd(struct link_rs *l, int fd)
 
 static int map_file(struct link_rs *l)
 {
-	int r, fd = open(conf_of(l)->path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	int r, fd = amp_helper_open(AMP_HELPER_MEMORY, conf_of(l)->path);
 
 	if (fd < 0)
-		return waits(l, "%s: %s", conf_of(l)->path, strerror(errno));
+		return waits(l, "%s: %s", conf_of(l)->path, strerror(-fd));
 	r = map_fd(l, fd);
 	if (r)
 		close(fd);
@@ -182,20 +183,20 @@ static int map_file(struct link_rs *l)
 static bool file_stands(const struct link_rs *l)
 {
 	const struct amp_shm_conf *shm = &conf_of(l)->shm;
-	struct stat st;
+	struct amp_helper_stat st;
 
 	if (l->guard.dead)
 		return false;
-	if (stat(conf_of(l)->path, &st)) /* unlinked by whoever has it mapped: its affair */
+	if (amp_helper_stat(AMP_HELPER_MEMORY, conf_of(l)->path, &st)) /* unlinked by whoever has it mapped: its affair */
 		return true;
-	if (st.st_dev != l->dev || st.st_ino != l->ino)
+	if (st.dev != l->dev || st.ino != l->ino)
 		return false;
-	if (!S_ISREG(st.st_mode))
+	if (!S_ISREG(st.mode))
 		return true;
 	/* one that is still being made may grow */
 	if (!shm->size && !is_up(l))
-		return (uint64_t)st.st_size == shm->offset + l->map_len;
-	return (uint64_t)st.st_size >= shm->offset + l->map_len;
+		return st.size == shm->offset + l->map_len;
+	return st.size >= shm->offset + l->map_len;
 }
 
 /* ---- the table ---- */

@@ -11,13 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "../wire/le.h"
+#include "helper.h"
 #include "link_vv.h"
-#include "listen.h"
 
 #define F_STREAM (1ull << 0) /* virtio 1.2, 5.10.3 */
 
@@ -242,16 +241,11 @@ static void listen_ready(struct amp_watch *w, uint32_t events)
 static int start(struct amp_link *link)
 {
 	struct amp_link_vv *l = of_link(link);
-	struct stat st;
 	int fd, r;
 
-	fd = amp_unix_listen(link->conf->path, link->conf->name);
+	fd = amp_helper_listen_unix(AMP_HELPER_VHOST, link->conf->path);
 	if (fd < 0)
 		return fd;
-	if (stat(link->conf->path, &st) == 0) {
-		l->sock_dev = st.st_dev;
-		l->sock_ino = st.st_ino;
-	}
 	r = amp_watch_start(&l->listen, fd, EPOLLIN | EPOLLET);
 	if (r) {
 		close(fd);
@@ -274,7 +268,6 @@ static int start(struct amp_link *link)
 static void stop(struct amp_link *link)
 {
 	struct amp_link_vv *l = of_link(link);
-	struct stat st;
 
 	if (l->be.fd >= 0) {
 		amp_watch_stop(&l->conn);
@@ -283,9 +276,8 @@ static void stop(struct amp_link *link)
 		amp_vhost_be_reset(&l->be);
 	}
 	uv_close((uv_handle_t *)&l->patience, NULL);
-	if (l->listen.fd >= 0 && stat(link->conf->path, &st) == 0 && st.st_dev == l->sock_dev &&
-	    st.st_ino == l->sock_ino)
-		unlink(link->conf->path);
+	if (l->listen.fd >= 0)
+		amp_helper_unlink(AMP_HELPER_VHOST, link->conf->path);
 	amp_watch_close(&l->listen);
 	amp_vlink_fini(&l->vl);
 }

@@ -39,8 +39,6 @@ struct amp_link_vv {
 	uint16_t stopped_at[AMP_VV_QUEUES]; /* ring position when the queue stopped */
 	bool ran[AMP_VV_QUEUES];
 	uint8_t config[8];
-	dev_t sock_dev; /* which socket file is ours */
-	ino_t sock_ino;
 	struct amp_log_rate log_second;
 	/* link_vv_keep.c */
 	struct amp_vhost_kept kept; /* under which names descriptors are kept now */

@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "helper.h"
 #include "listen.h"
 #include "log.h"
 
@@ -110,9 +111,11 @@ static int inet_listen(const struct amp_target *t)
 	}
 	if (t->addr.sa.sa_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-	if (bind(fd, &t->addr.sa, t->len) == 0 && (!tcp || listen(fd, BACKLOG) == 0))
+	r = amp_helper_bind(fd, &t->addr.sa, t->len);
+	if (!r && (!tcp || listen(fd, BACKLOG) == 0))
 		return fd;
-	r = -errno;
+	if (!r)
+		r = -errno;
 	close(fd);
 	return r;
 }
@@ -123,7 +126,7 @@ int amp_target_listen(const struct amp_target *target, const char *link)
 	int r;
 
 	if (target->kind == AMP_TARGET_UNIX)
-		return amp_unix_listen(target->addr.un.sun_path, link);
+		return amp_helper_listen_unix(AMP_HELPER_PUBLISH, target->addr.un.sun_path);
 	r = inet_listen(target);
 	if (r < 0)
 		amp_log(AMP_LOG_ERROR, "link %s: cannot publish %s %s: %s", link,

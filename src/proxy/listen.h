@@ -7,7 +7,8 @@
 
 /*
  * A non-blocking listening Unix stream socket at path. A stale socket file is removed; one
- * that somebody listens on is not. Returns the descriptor, or -errno with a log line said.
+ * that somebody listens on is not. Returns the descriptor, or -errno with a log line said. For
+ * the helper alone.
  */
 int amp_unix_listen(const char *path, const char *link);
 /* The same for any target: TCP listens, UDP is bound. */

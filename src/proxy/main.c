@@ -1,36 +1,27 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* ampsock-proxy: options, start, stop. ampsock-proxy(8) says what each option does. */
+/* ampsock-proxy: options, and start. ampsock-proxy(8) says what each option does. */
 #include <bsd/stdlib.h>
 #include <bsd/unistd.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
-#include "../virtio/sigbus.h"
 #include "config.h"
-#include "join.h"
-#include "link.h"
-#include "loop.h"
-#include "offload.h"
-#include "publish.h"
-#include "rjoin.h"
+#include "helper.h"
+#include "run.h"
 
 #ifndef AMPSOCK_VERSION
 #define AMPSOCK_VERSION "0.1.0"
 #endif
 
 /* sysexits of our own, few: 0 stopped in good order, 1 cannot run, 2 wrong option or line */
-#define EXIT_RUN   1
+#define EXIT_RUN   AMP_EXIT_RUN
 #define EXIT_USAGE 2
-
-static struct amp_links links = TAILQ_HEAD_INITIALIZER(links);
 
 static const char help[] =
 	"usage: ampsock-proxy --link TYPE:PATH[,KEY=VALUE ...] [RULE ...] [--link ...]\n"
@@ -102,6 +93,7 @@ static const struct option options[] = {
 
 struct settings {
 	struct amp_config conf;
+	const char *config_path; /* the last --config, for who reads it again */
 	bool check;
 	int ready_fd;
 };
@@ -178,6 +170,7 @@ static int handle(struct settings *set, int opt, const char *arg)
 		break;
 	case OPT_CONFIG:
 		r = amp_config_file(&set->conf, arg, stderr);
+		set->config_path = arg;
 		break;
 	case OPT_CHECK:
 		set->check = true;
@@ -233,161 +226,18 @@ static int parse(int argc, char **argv, struct settings *set, int *code)
 	return set->check;
 }
 
-/* ---- running ---- */
-
-static void on_stop(uv_signal_t *s, int num)
+/* Two processes from here on; each comes back with its exit status. */
+static int start(const struct settings *set)
 {
-	(void)s;
-	amp_log(AMP_LOG_INFO, "%s: stopping", num == SIGTERM ? "SIGTERM" : "SIGINT");
-	amp_loop_stop();
-}
+	int code, r;
 
-static void on_counters(uv_signal_t *s, int num)
-{
-	struct amp_link *l;
-	char text[300];
-
-	(void)s;
-	(void)num;
-	TAILQ_FOREACH(l, &links, entry)
-	{
-		l->ops->stats(l, text, sizeof(text));
-		fprintf(stderr,
-			"ampsock-proxy: counters: link=%s up=%d flows=%u flows_total=%" PRIu64
-			" sockets=%u denied=%" PRIu64 " refused=%" PRIu64 " stale=%" PRIu64
-			" datagram_drops=%" PRIu64 " attached=%" PRIu64 " %s\n",
-			l->conf->name, l->up, l->flow_cnt, l->stats.flows,
-			amp_offload_sockets(l->offload), l->stats.denied, l->stats.refused,
-			l->stats.stale, l->stats.drops, l->stats.attached, text);
-	}
-	amp_join_stats(stderr);
-	amp_rjoin_stats(stderr);
-}
-
-static int start_links(const struct amp_config *conf)
-{
-	const struct amp_link_conf *c;
-
-	TAILQ_FOREACH(c, &conf->links, entry)
-	{
-		struct amp_link *l = c->type == AMP_LINK_RPMSG_SHM    ? amp_link_rpmsg_shm(c)
-				     : c->type == AMP_LINK_RPMSG_CHAR ? amp_link_rpmsg_char(c)
-								      : amp_link_vhost_vsock(c);
-
-		if (!l) {
-			amp_log(AMP_LOG_ERROR,
-				"link %s: no memory, or more links than one "
-				"process serves (256)",
-				c->name);
-			return -ENOMEM;
-		}
-		TAILQ_INSERT_TAIL(&links, l, entry);
-		if (l->ops->start(l) || amp_publish_start(l))
-			return -EIO;
-	}
-	return 0;
-}
-
-static struct amp_link *link_of(const struct amp_link_conf *conf)
-{
-	struct amp_link *l = TAILQ_FIRST(&links);
-
-	while (l->conf != conf)
-		l = TAILQ_NEXT(l, entry);
-	return l;
-}
-
-static int join_links(const struct amp_config *conf)
-{
-	const struct amp_join_conf *j;
-
-	TAILQ_FOREACH(j, &conf->joins, entry)
-	{
-		if (j->again)
-			continue;
-		if ((j->link[0]->type == AMP_LINK_RPMSG_SHM ? amp_rjoin_new : amp_join_new)(
-			    link_of(j->link[0]), link_of(j->link[1]))) {
-			amp_log(AMP_LOG_ERROR, "join %s,%s: no memory", j->name[0], j->name[1]);
-			return -ENOMEM;
-		}
-	}
-	return 0;
-}
-
-static void stop_links(void)
-{
-	struct amp_link *l;
-
-	TAILQ_FOREACH(l, &links, entry)
-	{
-		amp_publish_stop(l);
-		l->ops->stop(l);
-	}
-}
-
-static void tell_ready(int fd)
-{
-	if (fd < 0)
-		return;
-	if (write(fd, "\n", 1) != 1)
-		amp_log(AMP_LOG_WARN, "--ready-fd %d: %s", fd, strerror(errno));
-	close(fd);
-}
-
-/* A socket of a guest is a descriptor of ours: take all that we may have, as no select() is used. */
-static void raise_descriptors(void)
-{
-	struct rlimit rl;
-
-	if (getrlimit(RLIMIT_NOFILE, &rl) || rl.rlim_cur == rl.rlim_max)
-		return;
-	rl.rlim_cur = rl.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &rl))
-		amp_log(AMP_LOG_WARN, "cannot raise the limit of open files: %s",
-			strerror(errno));
-}
-
-static int run(struct settings *set)
-{
-	static uv_signal_t sig[3];
-	static const int nums[3] = {SIGTERM, SIGINT, SIGUSR1};
-	int r = amp_loop_init();
-
-	if (!r)
-		r = amp_sigbus_install();
-	if (r) {
+	signal(SIGPIPE, SIG_IGN);
+	r = amp_helper_start(&set->conf, set->config_path, set->ready_fd, &code);
+	if (r < 0) {
 		amp_log(AMP_LOG_ERROR, "cannot start: %s", strerror(-r));
 		return EXIT_RUN;
 	}
-	signal(SIGPIPE, SIG_IGN);
-	raise_descriptors();
-	for (unsigned i = 0; i < 3; i++) {
-		uv_signal_init(amp_loop_uv(), &sig[i]);
-		uv_signal_start(&sig[i], nums[i] == SIGUSR1 ? on_counters : on_stop, nums[i]);
-	}
-	r = start_links(&set->conf);
-	if (!r)
-		r = join_links(&set->conf);
-	if (!r) {
-		tell_ready(set->ready_fd);
-		amp_loop_run();
-	}
-	stop_links();
-	for (unsigned i = 0; i < 3; i++)
-		uv_close((uv_handle_t *)&sig[i], NULL);
-	/* a name that still resolves in a thread can take as long as it likes: not with us */
-	if (amp_resolve_busy())
-		_exit(r ? EXIT_RUN : 0);
-	amp_loop_fini();
-	amp_joins_free();
-	amp_rjoins_free();
-	while (!TAILQ_EMPTY(&links)) {
-		struct amp_link *l = TAILQ_FIRST(&links);
-
-		TAILQ_REMOVE(&links, l, entry);
-		l->ops->free(l);
-	}
-	return r ? EXIT_RUN : 0;
+	return r ? code : amp_run(&set->conf, set->ready_fd);
 }
 
 int main(int argc, char **argv)
@@ -398,7 +248,7 @@ int main(int argc, char **argv)
 	amp_config_init(&set.conf);
 	if (parse(argc, argv, &set, &code) == 0) {
 		amp_log_level_set(set.conf.log_level);
-		code = run(&set);
+		code = start(&set);
 	}
 	amp_config_free(&set.conf);
 	return code;

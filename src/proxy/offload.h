@@ -18,7 +18,7 @@ void amp_offload_incoming(struct amp_offload *off, struct amp_end *end);
  */
 int amp_offload_publish(struct amp_offload *off, const struct amp_forward *fwd, int fd);
 unsigned amp_offload_sockets(const struct amp_offload *off);
-/* Names that the resolver's threads are still busy with. */
-unsigned amp_resolve_busy(void);
+/* At the end: jobs whose answers nobody waits for any more. */
+void amp_resolve_fini(void);
 
 #endif /* AMP_PROXY_OFFLOAD_H */

@@ -175,10 +175,7 @@ struct amp_resolve {
 	 * more */
 	void (*done)(struct amp_resolve *r, unsigned status, const struct addrinfo *res);
 	void *owner;
-	union {
-		uv_getaddrinfo_t addr;
-		uv_getnameinfo_t name;
-	} req;
+	uint64_t id; /* the helper's */
 	bool reverse, running;
 	struct addrinfo hints;
 	struct sockaddr_storage sa; /* reverse */

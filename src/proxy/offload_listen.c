@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "helper.h"
 #include "offload_tcp.h"
 
 #define BACKLOG_MAX 1024u
@@ -100,8 +101,8 @@ static int bind_real(struct amp_bound *b, uint32_t opts_set, uint32_t opts,
 	if (b->fd < 0)
 		return errno;
 	err = amp_tcp_defaults(&b->o, b->fd, opts_set, opts);
-	if (!err && bind(b->fd, (struct sockaddr *)&ss, len))
-		err = errno;
+	if (!err)
+		err = -amp_helper_bind(b->fd, (struct sockaddr *)&ss, len);
 	if (!err)
 		amp_off_local(b->fd, &b->local);
 	b->chosen = !addr->port;

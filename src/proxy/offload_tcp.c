@@ -22,6 +22,7 @@
 
 #include "expose.h"
 #include "flow.h"
+#include "helper.h"
 #include "offload_inner.h"
 #include "offload_tcp.h"
 
@@ -296,8 +297,8 @@ static int connect_socket(struct tcp *t)
 		if (o->local.port)
 			err = amp_policy_addr(t->o.ses->off, AMP_DIR_IN, AMP_PROTO_TCP,
 					      (struct sockaddr *)&ss, "bind");
-		if (!err && bind(fd, (struct sockaddr *)&ss, len))
-			err = errno;
+		if (!err)
+			err = -amp_helper_bind(fd, (struct sockaddr *)&ss, len);
 	}
 	if (!err)
 		return fd;

@@ -26,6 +26,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "helper.h"
 #include "offload_inner.h"
 
 #define BATCH	    16
@@ -518,8 +519,8 @@ static int udp_socket(struct udp *u, const struct amp_off_open *o)
 		return -errno;
 	err = amp_off_set_bits(&u->o, fd, o->opts_set, o->opts);
 	/* bound in any case: getsockname() tells the truth from the first moment */
-	if (!err && bind(fd, (struct sockaddr *)&ss, len))
-		err = errno;
+	if (!err)
+		err = -amp_helper_bind(fd, (struct sockaddr *)&ss, len);
 	if (err) {
 		close(fd);
 		return -err;
@@ -541,7 +542,7 @@ static int rebind(struct udp *u)
 	amp_off_local(u->watch.fd, &now);
 	if (now.port)
 		return 0;
-	return bind(u->watch.fd, (struct sockaddr *)&ss, len) ? errno : 0;
+	return -amp_helper_bind(u->watch.fd, (struct sockaddr *)&ss, len);
 }
 
 int amp_udp_connect(struct amp_osock *s, const struct amp_off_addr *peer,

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "flow.h"
+#include "helper.h"
 #include "listen.h"
 #include "offload.h"
 #include "publish.h"
@@ -19,8 +18,6 @@ struct publish {
 	const struct amp_forward *fwd;
 	struct amp_acceptor acceptor;
 	struct amp_udp_relay *relay;
-	dev_t dev; /* AMP_TARGET_UNIX: our file, once there is one */
-	ino_t ino;
 };
 
 static TAILQ_HEAD(, publish) all = TAILQ_HEAD_INITIALIZER(all);
@@ -86,32 +83,10 @@ static int start_one(struct publish *p, int fd)
 	return r;
 }
 
-/* The file that bind() made, to be told from another's at the same path. */
-static void remember(struct publish *p)
-{
-	struct stat st;
-
-	if (p->fwd->target.kind != AMP_TARGET_UNIX ||
-	    lstat(p->fwd->target.addr.un.sun_path, &st))
-		return;
-	p->dev = st.st_dev;
-	p->ino = st.st_ino;
-}
-
-/* Somebody may have removed ours and have put another there: that stays. */
 static void remove_file(const struct publish *p)
 {
-	const char *path = p->fwd->target.addr.un.sun_path;
-	struct stat st;
-
-	if (p->acceptor.watch.fd < 0 || p->fwd->target.kind != AMP_TARGET_UNIX ||
-	    lstat(path, &st))
-		return;
-	if (S_ISSOCK(st.st_mode) && st.st_dev == p->dev && st.st_ino == p->ino)
-		unlink(path);
-	else
-		amp_log(AMP_LOG_WARN, "link %s: %s is another's file by now: it stays",
-			p->link->conf->name, path);
+	if (p->acceptor.watch.fd >= 0 && p->fwd->target.kind == AMP_TARGET_UNIX)
+		amp_helper_unlink(AMP_HELPER_PUBLISH, p->fwd->target.addr.un.sun_path);
 }
 
 int amp_publish_start(struct amp_link *link)
@@ -133,7 +108,6 @@ int amp_publish_start(struct amp_link *link)
 		p->link = link;
 		p->fwd = fwd;
 		p->acceptor.watch.fd = -1;
-		remember(p);
 		TAILQ_INSERT_TAIL(&all, p, entry);
 		r = start_one(p, fd);
 		if (r)

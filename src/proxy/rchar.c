@@ -47,11 +47,21 @@ static bool attribute(char *dst, size_t len, const char *sysfs, const char *dir,
 	return true;
 }
 
+static void say_too_many(const char *sysfs, const char *dir)
+{
+	static bool said;
+
+	if (!said)
+		amp_log(AMP_LOG_ERROR,
+			"%s/%s has more than %u entries: those behind are not seen", sysfs, dir,
+			SCAN_MAX);
+	said = true;
+}
+
 /* Calls fn for each entry that begins with prefix, until it says true. */
 static bool each(const char *sysfs, const char *dir, const char *prefix,
 		 bool (*fn)(void *ctx, const char *entry), void *ctx)
 {
-	static bool said;
 	char path[512];
 	struct dirent *d;
 	bool found = false;
@@ -64,11 +74,8 @@ static bool each(const char *sysfs, const char *dir, const char *prefix,
 		return false;
 	for (; !found && (d = readdir(all)) != NULL && i < SCAN_MAX; i++)
 		found = strncmp(d->d_name, prefix, strlen(prefix)) == 0 && fn(ctx, d->d_name);
-	if (i == SCAN_MAX && !said) {
-		amp_log(AMP_LOG_ERROR, "%s has more than %u entries: those behind are not seen",
-			path, SCAN_MAX);
-		said = true;
-	}
+	if (i == SCAN_MAX)
+		say_too_many(sysfs, dir);
 	closedir(all);
 	return found;
 }
@@ -279,32 +286,63 @@ void amp_rchar_destroy(int fd, bool gone)
 
 /* ---- services ---- */
 
-struct scan {
-	const struct amp_rchar *rc;
-	const struct amp_rchar_ops *ops;
-	void *ctx;
-};
+static const char channels[] = "bus/rpmsg/devices";
 
-static bool scan_one(void *ctx, const char *entry)
+void amp_rchar_scan_end(struct amp_rchar_scan *scan)
 {
-	static const char dir[] = "bus/rpmsg/devices";
-	const struct scan *s = ctx;
-	char name[64], dst[32], *end;
-	long long addr;
-
-	if (!s->ops->wants(s->ctx, entry + strlen(s->rc->bus)) ||
-	    !attribute(name, sizeof(name), s->rc->sysfs, dir, entry, "name") ||
-	    !attribute(dst, sizeof(dst), s->rc->sysfs, dir, entry, "dst"))
-		return false;
-	addr = strtoll(dst, &end, 0); /* 0x400 here, 1024 or -1 there */
-	if (end != dst && !*end && addr > 0 && addr < UINT32_MAX)
-		s->ops->heard(s->ctx, name, (uint32_t)addr);
-	return false;
+	if (scan->dir)
+		closedir(scan->dir);
+	scan->dir = NULL;
 }
 
-void amp_rchar_scan(const struct amp_rchar *rc, const struct amp_rchar_ops *ops, void *ctx)
+static void scan_begin(const struct amp_rchar *rc, struct amp_rchar_scan *scan)
 {
-	struct scan s = {rc, ops, ctx};
+	char path[512];
 
-	each(rc->sysfs, "bus/rpmsg/devices", rc->bus, scan_one, &s);
+	amp_rchar_scan_end(scan);
+	scan->cnt = 0;
+	snprintf(path, sizeof(path), "%s/%s", rc->sysfs, channels);
+	if (rc->bus[0])
+		scan->dir = opendir(path);
+}
+
+size_t amp_rchar_scan(const struct amp_rchar *rc, struct amp_rchar_scan *scan, bool first,
+		      char *dst, size_t len)
+{
+	size_t n = 0, bus_len = strlen(rc->bus);
+	struct dirent *d;
+
+	if (first)
+		scan_begin(rc, scan);
+	/* room for the longest, so that none is taken that does not fit */
+	while (scan->dir && len - n >= sizeof(d->d_name)) {
+		d = readdir(scan->dir);
+		if (!d || scan->cnt++ >= SCAN_MAX) {
+			if (d)
+				say_too_many(rc->sysfs, channels);
+			amp_rchar_scan_end(scan);
+		} else if (strncmp(d->d_name, rc->bus, bus_len) == 0) {
+			strcpy(dst + n, d->d_name + bus_len);
+			n += strlen(dst + n) + 1;
+		}
+	}
+	return n;
+}
+
+int amp_rchar_attr(const struct amp_rchar *rc, const char *entry, char *name, size_t len,
+		   uint32_t *addr)
+{
+	char full[512], dst[32], *end;
+	long long value;
+
+	if (snprintf(full, sizeof(full), "%s%s", rc->bus, entry) >= (int)sizeof(full))
+		return -ENAMETOOLONG;
+	if (!rc->bus[0] || !attribute(name, len, rc->sysfs, channels, full, "name") ||
+	    !attribute(dst, sizeof(dst), rc->sysfs, channels, full, "dst"))
+		return -ENOENT;
+	value = strtoll(dst, &end, 0); /* 0x400 here, 1024 or -1 there */
+	if (end == dst || *end || value <= 0 || value >= UINT32_MAX)
+		return -EINVAL;
+	*addr = (uint32_t)value;
+	return 0;
 }

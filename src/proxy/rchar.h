@@ -20,10 +20,14 @@
  * device that has gone, or is on its way, must not be asked for anything:
  * RPMSG_DESTROY_EPT_IOCTL would take the device away a second time, RPMSG_CREATE_EPT_IOCTL hang
  * one below nothing (Linux 6.1 checks neither: it oopses). One that has gone says POLLERR.
+ *
+ * All of this is done by the helper (helper.h); amp_rchar_destroy() by whoever has the
+ * endpoint, the worker.
  */
 #ifndef AMP_PROXY_RCHAR_H
 #define AMP_PROXY_RCHAR_H
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -31,7 +35,7 @@
 struct amp_rchar {
 	const char *path;  /* of the control device, or of a link to it */
 	char real[256];	   /* of the device itself: its numbers change when remotes restart */
-	const char *sysfs; /* usually /sys */
+	char sysfs[256];   /* usually /sys */
 	char bus[64];	   /* "virtio0.": how its remote's channels begin */
 	dev_t dev;	   /* of the node */
 	ino_t ino;
@@ -60,6 +64,21 @@ struct amp_rchar_ops {
 	bool (*wants)(void *ctx, const char *text);
 	void (*heard)(void *ctx, const char *name, uint32_t addr);
 };
-void amp_rchar_scan(const struct amp_rchar *rc, const struct amp_rchar_ops *ops, void *ctx);
+
+/*
+ * The channels of the remote, piece by piece: entries without the bus that they begin with, each
+ * with its NUL, as many as dst takes; first: from the first. Bytes written. scan->dir is not NULL
+ * while there is more.
+ */
+struct amp_rchar_scan {
+	DIR *dir;
+	unsigned cnt;
+};
+size_t amp_rchar_scan(const struct amp_rchar *rc, struct amp_rchar_scan *scan, bool first,
+		      char *dst, size_t len);
+void amp_rchar_scan_end(struct amp_rchar_scan *scan);
+/* Name and address of such an entry. 0 or -errno. */
+int amp_rchar_attr(const struct amp_rchar *rc, const char *entry, char *name, size_t len,
+		   uint32_t *addr);
 
 #endif /* AMP_PROXY_RCHAR_H */

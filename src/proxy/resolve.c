@@ -1,43 +1,40 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The host's resolver, in libuv's threads. A link may have a few jobs there at once and
- * some waiting, so that a guest whose names resolve slowly does not take the threads from
- * the others.
+ * Names: the helper has the host's resolver (helper.h). A link may have a few jobs there at
+ * once and some waiting, so that a guest whose names resolve slowly does not take the resolver's
+ * threads from the others.
  */
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "helper.h"
 #include "offload_inner.h"
 
 TAILQ_HEAD(resolve_list, amp_resolve);
 
-/* In threads, of every link: these cannot be stopped, only not be waited for. */
+/* With the helper, of every link: these cannot be stopped, only not be waited for. */
 static struct resolve_list running = TAILQ_HEAD_INITIALIZER(running);
-static unsigned busy;
+static uint64_t last_id;
 
-static unsigned status_of(int uv_err)
+static unsigned status_of(int err)
 {
-	switch (uv_err) {
+	switch (err) {
 	case 0:
 		return AMP_OFF_OK;
-	case UV_EAI_AGAIN:
-	case UV_ECANCELED:
-	case UV_EAI_CANCELED:
+	case EAI_AGAIN:
 		return AMP_OFF_EAI_AGAIN;
-	case UV_EAI_FAMILY:
-	case UV_EAI_ADDRFAMILY:
+	case EAI_FAMILY:
 		return AMP_OFF_EAI_FAMILY;
-	case UV_EAI_NONAME:
-	case UV_EAI_NODATA:
+	case EAI_NONAME:
 		return AMP_OFF_EAI_NONAME;
-	case UV_EAI_SERVICE:
+	case EAI_SERVICE:
 		return AMP_OFF_EAI_SERVICE;
-	case UV_EAI_SOCKTYPE:
+	case EAI_SOCKTYPE:
 		return AMP_OFF_EAI_SOCKTYPE;
-	case UV_EAI_MEMORY:
-	case UV_ENOMEM:
+	case EAI_MEMORY:
 		return AMP_OFF_EAI_MEMORY;
 	default:
 		return AMP_OFF_EAI_FAIL;
@@ -52,7 +49,6 @@ static void finished(struct amp_resolve *r, unsigned status, const struct addrin
 
 	if (r->running) {
 		TAILQ_REMOVE(&running, r, entry);
-		busy--;
 		if (off)
 			off->resolving--;
 	}
@@ -63,33 +59,36 @@ static void finished(struct amp_resolve *r, unsigned status, const struct addrin
 		start_next(off);
 }
 
-static void on_addr(uv_getaddrinfo_t *req, int err, struct addrinfo *res)
+static void on_name(uint64_t id, const struct amp_helper_name *name)
 {
-	finished(amp_container_of(req, struct amp_resolve, req.addr), status_of(err), res);
-	uv_freeaddrinfo(res);
-}
+	struct amp_resolve *r;
 
-static void on_name(uv_getnameinfo_t *req, int err, const char *host, const char *service)
-{
-	struct amp_resolve *r = amp_container_of(req, struct amp_resolve, req.name);
-
-	/* strings go through the job itself: there is no addrinfo to hand over */
-	if (!err) {
-		strncpy(r->host, host, sizeof(r->host) - 1);
-		strncpy(r->service, service, sizeof(r->service) - 1);
+	TAILQ_FOREACH(r, &running, entry)
+	{
+		if (r->id == id)
+			break;
 	}
-	finished(r, status_of(err), NULL);
+	if (!r)
+		return;
+	/* strings go through the job itself: there is no addrinfo to hand over */
+	if (r->reverse && name->host && !name->err) {
+		strncpy(r->host, name->host, sizeof(r->host) - 1);
+		strncpy(r->service, name->service, sizeof(r->service) - 1);
+	}
+	finished(r, status_of(name->err), r->reverse ? NULL : name->res);
 }
 
 static int run(struct amp_resolve *r)
 {
-	uv_loop_t *uv = amp_loop_uv();
-
+	amp_helper_on_name(on_name);
+	r->id = ++last_id;
 	if (r->reverse)
-		return uv_getnameinfo(uv, &r->req.name, on_name, (struct sockaddr *)&r->sa,
-				      r->flags);
-	return uv_getaddrinfo(uv, &r->req.addr, on_addr, r->host[0] ? r->host : NULL,
-			      r->service[0] ? r->service : NULL, &r->hints);
+		return amp_helper_nameinfo(r->id, (struct sockaddr *)&r->sa,
+					   r->sa.ss_family == AF_INET6
+						   ? sizeof(struct sockaddr_in6)
+						   : sizeof(struct sockaddr_in),
+					   r->flags);
+	return amp_helper_resolve(r->id, r->host, r->service, &r->hints);
 }
 
 static void start_next(struct amp_offload *off)
@@ -104,13 +103,12 @@ static void start_next(struct amp_offload *off)
 		off->resolve_cnt--;
 		err = run(r);
 		if (err) {
-			finished(r, status_of(err), NULL);
+			finished(r, AMP_OFF_EAI_AGAIN, NULL);
 			return;
 		}
 		r->running = true;
 		TAILQ_INSERT_TAIL(&running, r, entry);
 		off->resolving++;
-		busy++;
 	}
 }
 
@@ -155,9 +153,14 @@ void amp_resolve_forget(struct amp_offload *off, void *owner)
 	}
 }
 
-unsigned amp_resolve_busy(void)
+void amp_resolve_fini(void)
 {
-	return busy;
+	struct amp_resolve *r;
+
+	while ((r = TAILQ_FIRST(&running)) != NULL) {
+		TAILQ_REMOVE(&running, r, entry);
+		free(r);
+	}
 }
 
 void amp_resolve_drop(struct amp_resolve *r)

@@ -442,7 +442,7 @@ def answers_unread():
         except OSError:
             break
     st.work()
-    rss = int(open(f"/proc/{st.p.proc.pid}/statm", encoding="ascii").read().split()[1]) * 4096
+    rss = int(open(f"/proc/{st.p.worker_pid()}/statm", encoding="ascii").read().split()[1]) * 4096
     assert rss < 1 << 30, rss
     st.after()
 

@@ -262,12 +262,12 @@ def proxy_hangs():
     later = t.go_recv()
     lt = g.socket().bind((LOOP, 0)).listen()
     start = time.monotonic()
-    os.kill(p.proc.pid, signal.SIGSTOP)
+    os.kill(p.worker_pid(), signal.SIGSTOP)
     try:
         fails(errno.ECONNRESET, later.get)
         took = time.monotonic() - start
     finally:
-        os.kill(p.proc.pid, signal.SIGCONT)
+        os.kill(p.worker_pid(), signal.SIGCONT)
     assert 2 <= took <= 9, took
     ping(g, server)
     deadline = time.monotonic() + TIMEOUT

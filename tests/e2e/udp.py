@@ -274,7 +274,7 @@ def proxy_stands_still():
     s = udp(g)
     s.connect(a.getsockname())
     sent = 0
-    os.kill(p.proc.pid, signal.SIGSTOP)
+    os.kill(p.worker_pid(), signal.SIGSTOP)
     try:
         while sent < 1000:
             s.send(struct.pack("<I", sent) + bytes(20000), MSG_DONTWAIT)
@@ -285,7 +285,7 @@ def proxy_stands_still():
         g.poll(0.3)
         assert not later.done.is_set(), "a blocking send waits"
     finally:
-        os.kill(p.proc.pid, signal.SIGCONT)
+        os.kill(p.worker_pid(), signal.SIGCONT)
     eq(later.get(), 60004)
     t.join(TIMEOUT)
     assert not t.is_alive()

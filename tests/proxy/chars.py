@@ -283,7 +283,7 @@ def no_buffers():
     g.k.stalled = True
     used = []
     for _ in range(2):
-        with open(f"/proc/{g.p.proc.pid}/stat", encoding="ascii") as f:
+        with open(f"/proc/{g.p.worker_pid()}/stat", encoding="ascii") as f:
             v = f.read().rsplit(")", 1)[1].split()
         used.append((int(v[11]) + int(v[12])) / os.sysconf("SC_CLK_TCK"))
         time.sleep(1)
@@ -374,7 +374,7 @@ def many_announced():
         g.k.announce(f"svc{i}", 0x10000 + i)
 
     def cpu():
-        with open(f"/proc/{g.p.proc.pid}/stat", encoding="ascii") as f:
+        with open(f"/proc/{g.p.worker_pid()}/stat", encoding="ascii") as f:
             v = f.read().rsplit(")", 1)[1].split()
         return (int(v[11]) + int(v[12])) / os.sysconf("SC_CLK_TCK")
     before = cpu()
@@ -449,7 +449,7 @@ def no_descriptors():
     e = g.r.lookup("e~s")
     c = g.r.connect("e")
     ping(c)
-    pid, before = g.p.proc.pid, set(g.k.eps)
+    pid, before = g.p.worker_pid(), set(g.k.eps)
     soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     for free in (0, 1, 2):
         top = max(int(x) for x in os.listdir(f"/proc/{pid}/fd")) + 1

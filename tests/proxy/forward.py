@@ -246,7 +246,7 @@ def descriptors_out():
     g.listen(5000)
     p.log("guest attached")
     limit = p.fds() + 3
-    resource.prlimit(p.proc.pid, resource.RLIMIT_NOFILE, (limit, limit))
+    resource.prlimit(p.worker_pid(), resource.RLIMIT_NOFILE, (limit, limit))
     socks = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(8)]
     for i, k in enumerate(socks):
         k.sendall(b"%d" % i)
@@ -269,18 +269,18 @@ def descriptors_out_many():
         g.listen(5000 + i)
     p.log("guest attached")
     limit = p.fds()
-    resource.prlimit(p.proc.pid, resource.RLIMIT_NOFILE, (limit, 4096))
-    p.proc.send_signal(signal.SIGSTOP)  # it is to see all of them before there are descriptors again
+    resource.prlimit(p.worker_pid(), resource.RLIMIT_NOFILE, (limit, 4096))
+    os.kill(p.worker_pid(), signal.SIGSTOP)  # it is to see all of them before there are descriptors again
     socks = [socket.socket(socket.AF_UNIX) for _ in range(100)]
     for i, k in enumerate(socks):
         k.settimeout(20)
         k.connect(os.path.join(p.dir.name, str(i)))
         k.sendall(b"x")
-    p.proc.send_signal(signal.SIGCONT)
+    os.kill(p.worker_pid(), signal.SIGCONT)
     p.log("accept: Too many open files")
     for _ in range(4):  # turns of its loop, which takes 64 at a time
         eq(p.counters()["flows"], 0)
-    resource.prlimit(p.proc.pid, resource.RLIMIT_NOFILE, (4096, 4096))
+    resource.prlimit(p.worker_pid(), resource.RLIMIT_NOFILE, (4096, 4096))
     for i in range(100):
         c = g.accept(5000 + i)
         c.recv_exact(1)

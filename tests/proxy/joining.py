@@ -465,7 +465,7 @@ def quiet():
     till(j.g, lambda: len(j.g.tx_free) == j.g.num)
 
     def cpu():
-        with open(f"/proc/{j.p.proc.pid}/stat", encoding="ascii") as f:
+        with open(f"/proc/{j.p.worker_pid()}/stat", encoding="ascii") as f:
             return sum(map(int, f.read().rpartition(")")[2].split()[11:13])) / os.sysconf("SC_CLK_TCK")
     j.g.wait(lambda: False, 0.2)
     before = cpu()
@@ -560,7 +560,7 @@ def forged():
 
 
 def rss(p):
-    with open(f"/proc/{p.proc.pid}/statm", encoding="ascii") as f:
+    with open(f"/proc/{p.worker_pid()}/statm", encoding="ascii") as f:
         return int(f.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 

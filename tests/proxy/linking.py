@@ -427,7 +427,7 @@ def asleep():
     pair = Pair()
 
     def switches():
-        with open(f"/proc/{pair.p.proc.pid}/status", encoding="ascii") as f:
+        with open(f"/proc/{pair.p.worker_pid()}/status", encoding="ascii") as f:
             return [line for line in f if "ctxt_switches" in line]
 
     deadline = time.monotonic() + 20

@@ -695,7 +695,7 @@ def flip_flop():
 def idle():
     """a link that waits for its file, table or remote takes no time to speak of"""
     def cpu(p):
-        with open(f"/proc/{p.proc.pid}/stat", encoding="ascii") as f:
+        with open(f"/proc/{p.worker_pid()}/stat", encoding="ascii") as f:
             v = f.read().rsplit(")", 1)[1].split()
         return (int(v[11]) + int(v[12])) / os.sysconf("SC_CLK_TCK")
     p = Proxy(args=lambda p: link(f"{p.dir.name}/ram", f"unix:{p.dir.name}/bell", "g") +

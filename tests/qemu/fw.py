@@ -18,6 +18,12 @@ RPMSG_BOARDS = ["qemu-mps2"]
 PATIENCE_S = 40 # for anything; an emulator on a busy machine is slow
 
 
+def worker_pid(pid):
+	"""Of the proxy's process that talks to guests: the one child of what was started."""
+	with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
+		return int(f.read().split()[0])
+
+
 class Tap:
 	def __init__(self):
 		self.count = 0

@@ -28,7 +28,7 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from fw import (BUILD, Gone, PATIENCE_S, Proxy, Qemu, Scratch, Server, Tap, echo, free_port, make)
+from fw import (BUILD, Gone, PATIENCE_S, Proxy, Qemu, Scratch, Server, Tap, echo, free_port, make, worker_pid)
 
 BOARD = "qemu-mps2"
 BACK_S = 10  # for everything to work again
@@ -190,7 +190,7 @@ class Busy:
 
 
 def resources(proxy):
-	pid = proxy.proc.pid
+	pid = worker_pid(proxy.proc.pid)
 	with open(f"/proc/{pid}/statm", encoding="ascii") as f:
 		pages = int(f.read().split()[1])
 	return len(os.listdir(f"/proc/{pid}/fd")), pages * 4

@@ -25,6 +25,12 @@ def binary():
     return san if os.path.exists(san) else os.path.join(BUILD, "ampsock-proxy")
 
 
+def worker_pid(pid):
+    """Of the process that talks to guests: the one child of the helper, which is what was started."""
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
+        return int(f.read().split()[0])
+
+
 TESTS = []
 
 
@@ -137,7 +143,10 @@ class Proxy:
                 raise AssertionError(f"{name} is {got}, not {value}")
 
     def fds(self):
-        return len(os.listdir(f"/proc/{self.proc.pid}/fd"))
+        return len(os.listdir(f"/proc/{self.worker_pid()}/fd"))
+
+    def worker_pid(self):
+        return worker_pid(self.proc.pid)
 
     def stop(self, sig=signal.SIGTERM):
         if self in Proxy.running:

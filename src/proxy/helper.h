@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The helper: the process that keeps the file system and privilege, for the one that talks to
+ * guests and has neither.
+ *
+ * Theory of operation
+ *
+ * ampsock-proxy forks once its configuration is read. The parent is the helper, the child the
+ * worker: guests, flows and rules are the worker's. The parent is the one that stays as it
+ * was started, because it is the one that whoever started us watches: it has the main PID,
+ * passes signals on, and exits with the worker's status.
+ *
+ * What the worker cannot do itself it asks of the helper, by one of the calls below and by
+ * nothing else. The helper believes the worker nothing: a request is a message of fixed size
+ * that is checked field by field (helper_msg.h), and a path, an address or a device is only
+ * touched when the helper's own copy of the configuration names it for that very purpose
+ * (helper_allow.c). So a worker that a guest has taken over can do no more than it could before:
+ * open again what the configuration gives it.
+ *
+ * Two socket pairs (SOCK_SEQPACKET) join them:
+ *
+ *	call   a request and its answer, with a descriptor where there is one. The worker waits for
+ *	       the answer, and every guest with it: such requests are short, and who waits
+ *	       longer than AMP_HELPER_WAIT_MS gives up. An answer carries its request's
+ *	       number; one that comes too late is thrown away
+ *	news   what nobody waits for: names to be resolved and their answers, signals
+ *
+ * End of file on either says that the other process is gone, and ends this one.
+ */
+#ifndef AMP_PROXY_HELPER_H
+#define AMP_PROXY_HELPER_H
+
+#include <netdb.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#define AMP_HELPER_WAIT_MS 5000
+
+/* What a path is for, in the configuration. */
+enum amp_helper_kind {
+	AMP_HELPER_VHOST = 1, /* a vhost-user link's socket: listen */
+	AMP_HELPER_PUBLISH,   /* unix PATH of a publish rule: listen */
+	AMP_HELPER_EXPOSE,    /* unix PATH of an expose rule: connect */
+	AMP_HELPER_BELL,      /* bell=unix:PATH: connect */
+	AMP_HELPER_MEMORY,    /* an rpmsg-shm link's file: open for reading and writing */
+	AMP_HELPER_ELF,	      /* elf=FILE: open for reading */
+	AMP_HELPER_RCHAR,     /* an rpmsg-char link's control device: the rchar calls */
+	AMP_HELPER_KINDS
+};
+
+struct amp_config;
+struct amp_rchar_ops;
+
+/* What stat() says of a path, as far as anybody here asks. */
+struct amp_helper_stat {
+	uint64_t dev, ino, size;
+	uint32_t mode;
+};
+
+/*
+ * ---- The worker's calls ----
+ *
+ * Each returns 0 or a descriptor (close-on-exec), or -errno; -EPERM: the configuration does not
+ * name it, -ETIMEDOUT: no answer, -EMFILE: no room for the descriptor. What goes wrong with a
+ * listening socket is said in the log by the helper.
+ */
+int amp_helper_open(enum amp_helper_kind kind, const char *path);
+int amp_helper_stat(enum amp_helper_kind kind, const char *path, struct amp_helper_stat *st);
+/* A listening, non-blocking Unix stream socket. A stale file is removed first. */
+int amp_helper_listen_unix(enum amp_helper_kind kind, const char *path);
+/* Removes the file that amp_helper_listen_unix() made, unless another's is there by now. */
+int amp_helper_unlink(enum amp_helper_kind kind, const char *path);
+/* A connected, non-blocking Unix stream socket. */
+int amp_helper_connect_unix(enum amp_helper_kind kind, const char *path);
+/*
+ * bind() of an AF_INET or AF_INET6 socket. Tried without help first; where that wants privilege
+ * (a low port), by the helper if a publish rule or an `allow in` rule names the address.
+ */
+int amp_helper_bind(int fd, const struct sockaddr *sa, socklen_t len);
+/* The configuration file as it is now: a memory file with its text. */
+int amp_helper_config(void);
+
+/* What rchar.h's calls of the same names do, for the control device at path. */
+int amp_helper_rchar_find(const char *path);
+bool amp_helper_rchar_stands(const char *path);
+int amp_helper_rchar_create(const char *path, uint32_t src, uint32_t dst);
+void amp_helper_rchar_scan(const char *path, const struct amp_rchar_ops *ops, void *ctx);
+
+/*
+ * Names. done comes later, from the loop, once; with id, and what getaddrinfo() would have said
+ * (err: 0 or EAI_*; res only for as long as the call lasts) or getnameinfo() (host and service,
+ * NULL where res is what was asked for). Ids are the caller's, and so is forgetting an
+ * answer that it does not wait for any more. 0, or -EAGAIN: too many at once.
+ */
+struct amp_helper_name {
+	int err;
+	const struct addrinfo *res;
+	const char *host, *service;
+};
+void amp_helper_on_name(void (*done)(uint64_t id, const struct amp_helper_name *name));
+int amp_helper_resolve(uint64_t id, const char *host, const char *service,
+		       const struct addrinfo *hints);
+int amp_helper_nameinfo(uint64_t id, const struct sockaddr *sa, socklen_t len, int flags);
+
+/* ---- start ---- */
+
+/*
+ * Forks. In the worker: 0, with the sockets to the helper in place and signals blocked as they
+ * are to stay. In the parent the call does not return before the worker has ended: 1, and its exit
+ * status in *code. -errno: no process.
+ */
+int amp_helper_start(const struct amp_config *conf, const char *config_path, int ready_fd,
+		     int *code);
+/* The worker's loop hears of signals that came (in the loop), and that the helper is gone. */
+int amp_helper_watch(void (*on_signal)(int num), void (*gone)(void));
+void amp_helper_unwatch(void);
+
+#endif /* AMP_PROXY_HELPER_H */

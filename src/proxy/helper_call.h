@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Private to helper.c and helper_call.c. */
+#ifndef AMP_PROXY_HELPER_CALL_H
+#define AMP_PROXY_HELPER_CALL_H
+
+/* In the worker, first: its ends of the socket pairs. */
+void amp_helper_join(int call, int news);
+
+#endif /* AMP_PROXY_HELPER_CALL_H */

@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* What the worker's calls do, in the helper. Everything here has been through amp_helper_check(). */
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "helper_msg.h"
+#include "listen.h"
+#include "rchar.h"
+
+#define CONFIG_MAX (1u << 20) /* bytes of a configuration file */
+
+/* A socket file that we made, to be told from another's at the same path. */
+struct made {
+	LIST_ENTRY(made) entry;
+	char path[AMP_SUN_PATH];
+	char link[AMP_LINK_NAME_MAX + 1];
+	dev_t dev;
+	ino_t ino;
+};
+
+/* The control device of one rpmsg-char link. */
+struct device {
+	LIST_ENTRY(device) entry;
+	char path[256];
+	struct amp_rchar rc;
+	struct amp_rchar_scan scan;
+};
+
+static LIST_HEAD(, made) all_made = LIST_HEAD_INITIALIZER(all_made);
+static LIST_HEAD(, device) devices = LIST_HEAD_INITIALIZER(devices);
+
+/* ---- files ---- */
+
+static int do_open(const struct amp_helper_req *req)
+{
+	int how = req->kind == AMP_HELPER_MEMORY ? O_RDWR : O_RDONLY;
+	int fd = open(req->path, how | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int do_stat(const struct amp_helper_req *req, struct amp_helper_stat *to)
+{
+	struct stat st;
+
+	if (stat(req->path, &st))
+		return -errno;
+	to->dev = st.st_dev;
+	to->ino = st.st_ino;
+	to->size = (uint64_t)st.st_size;
+	to->mode = st.st_mode;
+	return 0;
+}
+
+static int copy_text(int from, int to)
+{
+	char buf[4096];
+	size_t sum = 0;
+	ssize_t n;
+
+	while ((n = read(from, buf, sizeof(buf))) > 0) {
+		sum += (size_t)n;
+		if (sum > CONFIG_MAX)
+			return -EFBIG;
+		if (write(to, buf, (size_t)n) != n)
+			return -errno;
+	}
+	return n < 0 || lseek(to, 0, SEEK_SET) < 0 ? -errno : 0;
+}
+
+static int do_config(const char *path)
+{
+	int from, to, r;
+
+	if (!path)
+		return -ENOENT;
+	from = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (from < 0)
+		return -errno;
+	to = memfd_create("ampsock-config", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	r = to < 0 ? -errno : copy_text(from, to);
+	close(from);
+	if (!r) {
+		fcntl(to, F_ADD_SEALS,
+		      F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
+		return to;
+	}
+	if (to >= 0)
+		close(to);
+	return r;
+}
+
+/* ---- sockets ---- */
+
+static struct made *find_made(const char *path)
+{
+	struct made *m;
+
+	LIST_FOREACH(m, &all_made, entry)
+	{
+		if (strcmp(m->path, path) == 0)
+			break;
+	}
+	return m;
+}
+
+static int do_listen(const struct amp_link_conf *link, const char *path)
+{
+	struct made *m = find_made(path);
+	struct stat st;
+	int fd;
+
+	if (strlen(path) >= sizeof(m->path))
+		return -ENAMETOOLONG;
+	if (!m) {
+		m = calloc(1, sizeof(*m));
+		if (!m)
+			return -ENOMEM;
+		LIST_INSERT_HEAD(&all_made, m, entry);
+	}
+	strcpy(m->path, path);
+	strcpy(m->link, link->name);
+	fd = amp_unix_listen(path, link->name);
+	if (fd >= 0 && lstat(path, &st) == 0) {
+		m->dev = st.st_dev;
+		m->ino = st.st_ino;
+		return fd;
+	}
+	LIST_REMOVE(m, entry);
+	free(m);
+	return fd;
+}
+
+/* Somebody may have removed ours and have put another there: that stays. */
+static int remove_made(struct made *m)
+{
+	struct stat st;
+	int r = 0;
+
+	if (lstat(m->path, &st)) {
+		r = -errno;
+	} else if (S_ISSOCK(st.st_mode) && st.st_dev == m->dev && st.st_ino == m->ino) {
+		r = unlink(m->path) ? -errno : 0;
+	} else {
+		amp_log(AMP_LOG_WARN, "link %s: %s is another's file by now: it stays", m->link,
+			m->path);
+		r = -ESTALE;
+	}
+	LIST_REMOVE(m, entry);
+	free(m);
+	return r;
+}
+
+static int do_unlink(const char *path)
+{
+	struct made *m = find_made(path);
+
+	return m ? remove_made(m) : -ENOENT;
+}
+
+static int do_connect(const char *path)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int r, fd;
+
+	if (strlen(path) >= sizeof(un.sun_path))
+		return -ENAMETOOLONG;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	strcpy(un.sun_path, path);
+	if (connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0)
+		return fd;
+	r = -errno;
+	close(fd);
+	return r;
+}
+
+/* The socket is the worker's and may be anything: an address of another family it refuses. */
+static int do_bind(const struct amp_config *conf, const struct amp_helper_req *req, int fd)
+{
+	const struct sockaddr *sa = (const struct sockaddr *)&req->sa;
+	int domain = 0, type = 0;
+	socklen_t len = sizeof(int);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) ||
+	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len))
+		return -errno;
+	if (domain != sa->sa_family || (type != SOCK_STREAM && type != SOCK_DGRAM))
+		return -EINVAL;
+	if (!amp_helper_may_bind(conf, type == SOCK_STREAM, sa, req->sa_len))
+		return -EPERM;
+	return bind(fd, sa, req->sa_len) ? -errno : 0;
+}
+
+/* ---- rpmsg character devices ---- */
+
+static struct device *device_of(const struct amp_link_conf *link)
+{
+	struct device *d;
+
+	LIST_FOREACH(d, &devices, entry)
+	{
+		if (strcmp(d->path, link->path) == 0)
+			return d;
+	}
+	d = calloc(1, sizeof(*d));
+	if (!d)
+		return NULL;
+	strcpy(d->path, link->path);
+	d->rc.path = d->path;
+	strcpy(d->rc.sysfs, link->sysfs[0] ? link->sysfs : "/sys");
+	LIST_INSERT_HEAD(&devices, d, entry);
+	return d;
+}
+
+static int do_attr(struct device *d, const struct amp_helper_req *req,
+		   struct amp_helper_ans *ans)
+{
+	int r = amp_rchar_attr(&d->rc, req->name, ans->u.text, AMP_HELPER_TEXT, &ans->more);
+
+	ans->text_len = r ? 0 : (uint32_t)strlen(ans->u.text) + 1;
+	return r;
+}
+
+static int do_rchar(const struct amp_link_conf *link, const struct amp_helper_req *req,
+		    struct amp_helper_ans *ans)
+{
+	struct device *d = device_of(link);
+
+	if (!d)
+		return -ENOMEM;
+	switch (req->op) {
+	case AMP_HELPER_FIND:
+		return amp_rchar_find(&d->rc);
+	case AMP_HELPER_STANDS:
+		return amp_rchar_stands(&d->rc) ? 0 : -ENODEV;
+	case AMP_HELPER_CREATE:
+		return amp_rchar_create(&d->rc, req->arg[0], req->arg[1]);
+	case AMP_HELPER_SCAN:
+		ans->text_len = (uint32_t)amp_rchar_scan(&d->rc, &d->scan, req->arg[0] == 1,
+							 ans->u.text, AMP_HELPER_TEXT);
+		ans->more = d->scan.dir != NULL;
+		return 0;
+	default:
+		return do_attr(d, req, ans);
+	}
+}
+
+/* ---- dispatch ---- */
+
+/* 0 or a descriptor, -errno. */
+static int dispatch(const struct amp_config *conf, const char *config_path,
+		    const struct amp_helper_req *req, int fd, struct amp_helper_ans *ans)
+{
+	const struct amp_link_conf *link = NULL;
+
+	if (req->op == AMP_HELPER_BIND)
+		return do_bind(conf, req, fd);
+	if (req->op == AMP_HELPER_CONFIG)
+		return do_config(config_path);
+	/* what we made may be removed after the configuration has forgotten it */
+	if (req->op == AMP_HELPER_UNLINK)
+		return do_unlink(req->path);
+	link = amp_helper_names(conf, (enum amp_helper_kind)req->kind, req->path);
+	if (!link)
+		return -EPERM;
+	switch (req->op) {
+	case AMP_HELPER_OPEN:
+		return do_open(req);
+	case AMP_HELPER_STAT:
+		return do_stat(req, &ans->st);
+	case AMP_HELPER_LISTEN:
+		return do_listen(link, req->path);
+	case AMP_HELPER_CONNECT:
+		return do_connect(req->path);
+	default:
+		return do_rchar(link, req, ans);
+	}
+}
+
+static bool gives_fd(uint32_t op)
+{
+	return op == AMP_HELPER_OPEN || op == AMP_HELPER_LISTEN || op == AMP_HELPER_CONNECT ||
+	       op == AMP_HELPER_CONFIG || op == AMP_HELPER_CREATE;
+}
+
+int amp_helper_do(const struct amp_config *conf, const char *config_path,
+		  const struct amp_helper_req *req, int fd, struct amp_helper_ans *ans)
+{
+	int r;
+
+	memset(ans, 0, AMP_HELPER_ANS_HEAD);
+	ans->magic = AMP_HELPER_MAGIC;
+	ans->op = req->op;
+	ans->id = req->id;
+	r = dispatch(conf, config_path, req, fd, ans);
+	ans->result = r < 0 ? r : 0;
+	return r >= 0 && gives_fd(req->op) ? r : -1;
+}
+
+void amp_helper_do_fini(void)
+{
+	struct device *d;
+
+	while (!LIST_EMPTY(&all_made))
+		remove_made(LIST_FIRST(&all_made));
+	while ((d = LIST_FIRST(&devices)) != NULL) {
+		LIST_REMOVE(d, entry);
+		amp_rchar_scan_end(&d->scan);
+		free(d);
+	}
+}

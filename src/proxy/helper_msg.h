@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Private to helper*.c: the messages between worker and helper. Both are one program. */
+#ifndef AMP_PROXY_HELPER_MSG_H
+#define AMP_PROXY_HELPER_MSG_H
+
+#include "config.h"
+#include "helper.h"
+
+#define AMP_HELPER_MAGIC 0x68706d61u /* "amph" */
+
+enum amp_helper_op {
+	AMP_HELPER_OPEN = 1,
+	AMP_HELPER_STAT,
+	AMP_HELPER_LISTEN,
+	AMP_HELPER_UNLINK,
+	AMP_HELPER_CONNECT,
+	AMP_HELPER_BIND,
+	AMP_HELPER_CONFIG,
+	AMP_HELPER_FIND,   /* rchar */
+	AMP_HELPER_STANDS, /* rchar */
+	AMP_HELPER_CREATE, /* rchar; arg: src, dst */
+	AMP_HELPER_SCAN,   /* rchar; arg: 1: from the first */
+	AMP_HELPER_ATTR,   /* rchar; name: the channel's entry, without its bus */
+	AMP_HELPER_CALLS,  /* those below are news */
+	AMP_HELPER_RESOLVE = 32, /* arg: family, type, flags */
+	AMP_HELPER_NAME,	 /* arg: flags */
+	AMP_HELPER_SIGNAL,	 /* to the worker; arg: number */
+};
+
+/* A request, of either socket. What an operation does not use is zero. */
+struct amp_helper_req {
+	uint32_t magic;
+	uint32_t op;
+	uint64_t id; /* of the answer, too */
+	uint32_t kind;
+	uint32_t arg[3];
+	uint32_t sa_len;
+	uint32_t pad;
+	struct sockaddr_storage sa; /* BIND, NAME */
+	char path[256];		    /* RESOLVE: the host */
+	char name[256];		    /* ATTR: the entry; RESOLVE: the service */
+};
+
+#define AMP_HELPER_TEXT	 4096u
+#define AMP_HELPER_ADDRS 64u
+
+struct amp_helper_ans {
+	uint32_t magic;
+	uint32_t op;
+	uint64_t id;
+	int32_t result; /* 0 or -errno; of names EAI_* */
+	uint32_t more;	/* SCAN: there are more; RESOLVE: addresses; ATTR: the address */
+	struct amp_helper_stat st;
+	uint32_t text_len;
+	uint32_t pad;
+	union {
+		char text[AMP_HELPER_TEXT]; /* strings, a NUL behind each */
+		struct {
+			struct {
+				uint32_t len, type, protocol, pad;
+				union {
+					struct sockaddr sa;
+					struct sockaddr_in6 in6;
+				} addr;
+			} addr[AMP_HELPER_ADDRS];
+			char canon[256];
+		} names;
+	} u;
+};
+
+#define AMP_HELPER_ANS_HEAD offsetof(struct amp_helper_ans, u)
+
+/*
+ * Is it a request that the helper can look at: size, magic, a known operation of that socket, a
+ * known kind, strings with an end, lengths and families that fit? 0 or -EINVAL, -EBADMSG.
+ * Nothing else in the helper looks at a request that was not checked.
+ */
+int amp_helper_check(const struct amp_helper_req *req, size_t len, bool news, unsigned fd_cnt);
+
+/* ---- helper_allow.c: what the configuration names ---- */
+
+/* The link that has path for that purpose; NULL: none. */
+const struct amp_link_conf *amp_helper_names(const struct amp_config *conf,
+					     enum amp_helper_kind kind, const char *path);
+/* May a guest's or a publish rule's socket be bound there? tcp: or udp */
+bool amp_helper_may_bind(const struct amp_config *conf, bool tcp, const struct sockaddr *sa,
+			 socklen_t len);
+
+/* ---- helper_do.c: what a call does ---- */
+
+/* fd: a descriptor that came along, or -1; it stays the caller's. Fills ans. Returns a
+ * descriptor to send along and to close, or -1. */
+int amp_helper_do(const struct amp_config *conf, const char *config_path,
+		  const struct amp_helper_req *req, int fd, struct amp_helper_ans *ans);
+/* Removes the socket files that are left, and forgets everything. */
+void amp_helper_do_fini(void);
+
+/* ---- helper_name.c: resolver threads ---- */
+
+void amp_helper_name(int news_fd, const struct amp_helper_req *req);
+unsigned amp_helper_name_busy(void);
+
+/* One message with at most one descriptor. Length, 0 at the end, or -errno. *fd: -1 or what
+ * came; -EMFILE: one came and there was no room. */
+ssize_t amp_helper_recv(int sock, void *buf, size_t len, int *fd);
+/* 0 or -errno. Never waits. */
+int amp_helper_send(int sock, const void *buf, size_t len, int fd);
+
+#endif /* AMP_PROXY_HELPER_MSG_H */
