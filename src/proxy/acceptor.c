@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "kept.h"
 #include "publish.h"
 
 static void failed(struct amp_acceptor *a)
@@ -85,5 +86,7 @@ void amp_acceptor_go(struct amp_acceptor *a)
 void amp_acceptor_stop(struct amp_acceptor *a)
 {
 	amp_work_cancel(&a->work);
-	amp_watch_close(&a->watch);
+	if (a->watch.fd >= 0)
+		amp_kept_drop_socket(a->watch.fd);
+	amp_watch_end(&a->watch);
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "helper_msg.h"
+#include "kept.h"
 #include "listen.h"
 #include "rchar.h"
 
@@ -113,6 +114,7 @@ static struct made *find_made(const char *path)
 
 static int do_listen(const struct amp_link_conf *link, const char *path)
 {
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	struct made *m = find_made(path);
 	struct stat st;
 	int fd;
@@ -127,7 +129,13 @@ static int do_listen(const struct amp_link_conf *link, const char *path)
 	}
 	strcpy(m->path, path);
 	strcpy(m->link, link->name);
-	fd = amp_unix_listen(path, link->name);
+	strcpy(un.sun_path, path);
+	fd = amp_kept_unix(&un); /* the worker before this one had it */
+	if (fd < 0) {
+		fd = amp_unix_listen(path, link->name);
+		if (fd >= 0)
+			amp_kept_keep_unix(&un, fd);
+	}
 	if (fd >= 0 && lstat(path, &st) == 0) {
 		m->dev = st.st_dev;
 		m->ino = st.st_ino;
@@ -160,8 +168,13 @@ static int remove_made(struct made *m)
 
 static int do_unlink(const char *path)
 {
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	struct made *m = find_made(path);
 
+	if (strlen(path) < sizeof(un.sun_path)) {
+		strcpy(un.sun_path, path);
+		amp_kept_drop_unix(&un);
+	}
 	return m ? remove_made(m) : -ENOENT;
 }
 

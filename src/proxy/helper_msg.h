@@ -99,6 +99,8 @@ void amp_helper_do_fini(void);
 
 void amp_helper_name(int news_fd, const struct amp_helper_req *req);
 unsigned amp_helper_name_busy(void);
+/* The worker that asked is no more: what it asked for is answered to nobody. */
+void amp_helper_name_forget(void);
 
 /* One message with at most one descriptor. Length, 0 at the end, or -errno. *fd: -1 or what
  * came; -EMFILE: one came and there was no room. */

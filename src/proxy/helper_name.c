@@ -22,9 +22,10 @@ struct job {
 	uint64_t id;
 	int news_fd;
 	uint32_t op;
+	unsigned life; /* of a worker: ids are its own */
 };
 
-static unsigned busy;
+static unsigned busy, life;
 
 static int eai_of(int uv_err)
 {
@@ -83,6 +84,8 @@ static void answer(const struct job *job, struct amp_helper_ans *ans, int err)
 	ans->op = job->op;
 	ans->id = job->id;
 	ans->result = err;
+	if (job->life != life)
+		return;
 	if (amp_helper_send(job->news_fd, ans, len, -1))
 		amp_log(AMP_LOG_WARN, "an answer of the resolver was lost");
 }
@@ -139,7 +142,8 @@ static int start(struct job *job, const struct amp_helper_req *req)
 void amp_helper_name(int news_fd, const struct amp_helper_req *req)
 {
 	struct job *job = busy < JOBS_MAX ? calloc(1, sizeof(*job)) : NULL;
-	const struct job none = {.id = req->id, .news_fd = news_fd, .op = req->op};
+	const struct job none = {
+		.id = req->id, .news_fd = news_fd, .op = req->op, .life = life};
 	struct amp_helper_ans ans;
 	int err = UV_EAI_AGAIN;
 
@@ -154,6 +158,11 @@ void amp_helper_name(int news_fd, const struct amp_helper_req *req)
 	free(job);
 	memset(&ans, 0, sizeof(ans));
 	answer(&none, &ans, eai_of(err));
+}
+
+void amp_helper_name_forget(void)
+{
+	life++;
 }
 
 unsigned amp_helper_name_busy(void)

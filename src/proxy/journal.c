@@ -2,6 +2,7 @@
 /* Theory of operation: journal.h. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -14,6 +15,9 @@
 #define VERSION 1u
 /* It can neither be shortened under our feet nor grow: no SIGBUS. */
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+
+#define LOCK_MS	     2000
+#define LOCK_STEP_MS 5
 
 struct conn {
 	uint32_t local_cid, local_port;
@@ -65,13 +69,30 @@ static struct amp_journal *map(int fd)
 	return j;
 }
 
+/*
+ * Not before our predecessor is dead: when the helper was killed, it is about to be, but may be
+ * at the rings still. The lock is the process's, and goes with it.
+ */
+static int lock(int fd)
+{
+	struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	int tries = LOCK_MS / LOCK_STEP_MS;
+
+	while (fcntl(fd, F_SETLK, &l) < 0) {
+		if ((errno != EAGAIN && errno != EACCES) || tries-- == 0)
+			return -errno;
+		(void)poll(NULL, 0, LOCK_STEP_MS);
+	}
+	return 0;
+}
+
 struct amp_journal *amp_journal_new(uint32_t cid)
 {
 	int fd = memfd_create("ampsock-journal", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	struct amp_journal *j = NULL;
 
 	if (fd >= 0 && ftruncate(fd, sizeof(struct file)) == 0 &&
-	    fcntl(fd, F_ADD_SEALS, SEALS) == 0)
+	    fcntl(fd, F_ADD_SEALS, SEALS) == 0 && lock(fd) == 0)
 		j = map(fd);
 	if (!j) {
 		if (fd >= 0)
@@ -147,6 +168,11 @@ struct amp_journal *amp_journal_open(int fd, uint32_t cid, const char **why)
 	}
 	if (j->file->cid != cid) {
 		*why = "the link's CID is another one now";
+		amp_journal_free(j);
+		return NULL;
+	}
+	if (lock(fd)) {
+		*why = "the process before this one still has it";
 		amp_journal_free(j);
 		return NULL;
 	}

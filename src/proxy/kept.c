@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "kept.h"
+#include "kept_msg.h"
 #include "log.h"
 
 #define PREFIX	   "ampsock-" /* of names in the service manager's store */
@@ -26,6 +27,7 @@
 struct kept {
 	char name[AMP_KEPT_NAME];
 	int fd;
+	bool used; /* Unix sockets: by the present worker */
 };
 
 static struct kept *table;
@@ -36,8 +38,20 @@ bool amp_kept_name_ok(const char *name)
 	size_t len = strnlen(name, AMP_KEPT_NAME);
 
 	return len > 0 && len < AMP_KEPT_NAME &&
-	       strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") ==
+	       strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.+") ==
 		       len;
+}
+
+/* FNV-1a: two things with one name cost a successor one of them, no more: what is taken is
+ * compared with what it should be. */
+void amp_kept_hash_name(char *dst, const char *prefix, const void *data, size_t len)
+{
+	const uint8_t *p = data;
+	uint64_t h = 0xcbf29ce484222325u;
+
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ p[i]) * 0x100000001b3u;
+	snprintf(dst, AMP_KEPT_NAME, "%s-%016llx", prefix, (unsigned long long)h);
 }
 
 static struct kept *find(const char *name)
@@ -78,6 +92,7 @@ int amp_kept_add(const char *name, int fd)
 		strcpy(k->name, name);
 	}
 	k->fd = fd;
+	k->used = true;
 	return 0;
 }
 
@@ -104,6 +119,11 @@ void amp_kept_each(void (*fn)(const char *name, int fd, void *ctx), void *ctx)
 {
 	for (unsigned i = 0; i < cnt; i++)
 		fn(table[i].name, table[i].fd, ctx);
+}
+
+unsigned amp_kept_cnt(void)
+{
+	return cnt;
 }
 
 void amp_kept_clear(void)
@@ -322,4 +342,85 @@ void amp_kept_unstore(const char *name)
 
 	snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=" PREFIX "%s", name);
 	tell_manager(text, -1);
+}
+
+bool amp_kept_managed(void)
+{
+	return getenv("NOTIFY_SOCKET") != NULL;
+}
+
+void amp_kept_forget(void)
+{
+	for (unsigned i = 0; i < cnt; i++)
+		amp_kept_unstore(table[i].name);
+	amp_kept_clear();
+}
+
+/* ---- Unix sockets ---- */
+
+static void unix_name(char *dst, const struct sockaddr_un *un)
+{
+	amp_kept_hash_name(dst, "+unix", un->sun_path, strlen(un->sun_path));
+}
+
+int amp_kept_unix(const struct sockaddr_un *un)
+{
+	struct sockaddr_un have = {.sun_family = AF_UNIX};
+	socklen_t len = sizeof(have) - 1, on_len = sizeof(int);
+	char name[AMP_KEPT_NAME];
+	struct kept *k;
+	int on = 0;
+
+	unix_name(name, un);
+	k = find(name);
+	if (!k)
+		return -1;
+	if (getsockname(k->fd, (struct sockaddr *)&have, &len) == 0 &&
+	    have.sun_family == AF_UNIX && strcmp(have.sun_path, un->sun_path) == 0 &&
+	    getsockopt(k->fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &on_len) == 0 && on) {
+		k->used = true;
+		return fcntl(k->fd, F_DUPFD_CLOEXEC, FIRST_FD);
+	}
+	amp_kept_drop_unix(un);
+	return -1;
+}
+
+void amp_kept_keep_unix(const struct sockaddr_un *un, int fd)
+{
+	char name[AMP_KEPT_NAME];
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FD);
+
+	unix_name(name, un);
+	if (copy < 0)
+		return;
+	amp_kept_store(name, fd);
+	amp_kept_add(name, copy);
+}
+
+void amp_kept_drop_unix(const struct sockaddr_un *un)
+{
+	char name[AMP_KEPT_NAME];
+
+	unix_name(name, un);
+	if (amp_kept_remove(name))
+		amp_kept_unstore(name);
+}
+
+void amp_kept_unused(void)
+{
+	for (unsigned i = 0; i < cnt; i++)
+		table[i].used = table[i].name[0] != '+';
+}
+
+void amp_kept_sweep(void)
+{
+	for (unsigned i = cnt; i-- > 0;) {
+		char name[AMP_KEPT_NAME];
+
+		if (table[i].used)
+			continue;
+		strcpy(name, table[i].name);
+		amp_kept_remove(name);
+		amp_kept_unstore(name);
+	}
 }

@@ -32,8 +32,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
-#define AMP_KEPT_NAME 64u   /* its NUL included; letters, digits, `-`, `_` and `.` */
+#define AMP_KEPT_NAME 64u   /* its NUL included; letters, digits, `-`, `_`, `.` and `+` */
 #define AMP_KEPT_MAX  8192u /* descriptors: 256 links with all that they can have */
 
 /* The environment variable that says where the table of a helper before this exec is. */
@@ -51,6 +52,7 @@ bool amp_kept_remove(const char *name);
 int amp_kept_take(const char *name);
 /* Calls fn for each name. fn may not change the table. */
 void amp_kept_each(void (*fn)(const char *name, int fd, void *ctx), void *ctx);
+unsigned amp_kept_cnt(void);
 /* Closes all. */
 void amp_kept_clear(void);
 
@@ -66,15 +68,33 @@ unsigned amp_kept_load(void);
 int amp_kept_save(void);
 /* Close-on-exec again, if the exec failed. */
 void amp_kept_unsave(void);
-/* To the service manager, if there is one. */
+/* Is there a service manager that would give the descriptors to the next helper? */
+bool amp_kept_managed(void);
+/* To it, if there is one. */
 void amp_kept_store(const char *name, int fd);
 void amp_kept_unstore(const char *name);
+/* All of them, and the table is empty: nobody is to go on. */
+void amp_kept_forget(void);
+
+/*
+ * Unix sockets listen here, in the helper, on the worker's behalf: a duplicate of one that
+ * listens at un already, or -1; keep a duplicate of one; not any more.
+ */
+int amp_kept_unix(const struct sockaddr_un *un);
+void amp_kept_keep_unix(const struct sockaddr_un *un, int fd);
+void amp_kept_drop_unix(const struct sockaddr_un *un);
+/* A worker begins; it has asked for all that it wants: those that it did not ask for go. */
+void amp_kept_unused(void);
+void amp_kept_sweep(void);
 
 /* ---- the worker ---- */
 
 /* Have the helper keep a duplicate of fd, or not any more. */
 void amp_kept_put(const char *name, int fd);
 void amp_kept_drop(const char *name);
+/* Ask the helper to execute the program file anew: helper_upgrade.c. Nothing happens at once, and
+ * nothing at all if the new program does not like the options or the configuration. */
+void amp_upgrade(void);
 /* What nobody has taken is nobody's: all links are started. */
 void amp_kept_settle(void);
 

@@ -4,10 +4,14 @@
 #define AMP_PROXY_KEPT_MSG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* The worker's end. */
 void amp_kept_join(int fd);
-/* The helper: one message of the worker's. False: none is there. */
-bool amp_kept_serve(int sock);
+/* The helper: one message of the worker's. False: none is there. *upgrade: set if it asks for
+ * that. */
+bool amp_kept_serve(int sock, bool *upgrade);
+/* PREFIX-hash */
+void amp_kept_hash_name(char *dst, const char *prefix, const void *data, size_t len);
 
 #endif /* AMP_PROXY_KEPT_MSG_H */

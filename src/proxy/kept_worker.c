@@ -25,7 +25,7 @@
 #define MAGIC	0x6b706d61u /* "ampk" */
 #define WAIT_MS 1000
 
-enum op { PUT = 1, DROP };
+enum op { PUT = 1, DROP, SETTLED, UPGRADE };
 
 struct msg {
 	uint32_t magic;
@@ -92,17 +92,25 @@ void amp_kept_drop(const char *name)
 	send_msg(DROP, name, -1);
 }
 
+/* Unix sockets are the helper's own affair. */
 static void drop_one(const char *name, int fd, void *ctx)
 {
 	(void)fd;
 	(void)ctx;
-	amp_kept_drop(name);
+	if (strncmp(name, "+unix-", 6) != 0)
+		amp_kept_drop(name);
+}
+
+void amp_upgrade(void)
+{
+	send_msg(UPGRADE, "-", -1);
 }
 
 void amp_kept_settle(void)
 {
 	amp_kept_each(drop_one, NULL);
 	amp_kept_clear();
+	send_msg(SETTLED, "-", -1);
 }
 
 /* ---- the helper's end ---- */
@@ -119,7 +127,7 @@ static int fd_of(struct msghdr *m)
 	return fd;
 }
 
-static void act(const struct msg *text, int fd)
+static void act(const struct msg *text, int fd, bool *upgrade)
 {
 	if (text->op == PUT && fd >= 0) {
 		amp_kept_store(text->name, fd);
@@ -133,9 +141,13 @@ static void act(const struct msg *text, int fd)
 		close(fd);
 	if (text->op == DROP && amp_kept_remove(text->name))
 		amp_kept_unstore(text->name);
+	else if (text->op == SETTLED)
+		amp_kept_sweep();
+	else if (text->op == UPGRADE)
+		*upgrade = true;
 }
 
-bool amp_kept_serve(int sock)
+bool amp_kept_serve(int sock, bool *upgrade)
 {
 	struct msg text;
 	struct iovec iov = {&text, sizeof(text)};
@@ -156,7 +168,7 @@ bool amp_kept_serve(int sock)
 		return false;
 	fd = fd_of(&m);
 	if (n == (ssize_t)sizeof(text) && text.magic == MAGIC && amp_kept_name_ok(text.name)) {
-		act(&text, fd);
+		act(&text, fd, upgrade);
 		return true;
 	}
 	if (fd >= 0)
@@ -168,20 +180,12 @@ bool amp_kept_serve(int sock)
 
 /* ---- sockets ---- */
 
-/* FNV-1a: two addresses with one name cost a successor one of the sockets, no more, because
- * the address is compared when it is taken. */
 static void socket_name(char *dst, int type, const struct sockaddr *sa, socklen_t len)
 {
-	const uint8_t *p = (const void *)sa;
-	uint64_t h = 0xcbf29ce484222325u;
-
-	for (socklen_t i = 0; i < len; i++)
-		h = (h ^ p[i]) * 0x100000001b3u;
-	snprintf(dst, AMP_KEPT_NAME, "socket-%s-%016llx", type == SOCK_DGRAM ? "dgram" : "stream",
-		 (unsigned long long)h);
+	amp_kept_hash_name(dst, type == SOCK_DGRAM ? "+dgram" : "+stream", sa, len);
 }
 
-/* What the kernel calls it: of a Unix path the length varies with who says it. */
+/* As the kernel says it: in IPv6 with what was left out. */
 static bool name_of(int fd, char *dst)
 {
 	struct sockaddr_storage ss = {0};
@@ -189,11 +193,9 @@ static bool name_of(int fd, char *dst)
 	int type = 0;
 
 	if (getsockname(fd, (struct sockaddr *)&ss, &len) || len > sizeof(ss) ||
+	    (ss.ss_family != AF_INET && ss.ss_family != AF_INET6) ||
 	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len))
 		return false;
-	if (ss.ss_family == AF_UNIX)
-		len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) +
-				  strlen(((struct sockaddr_un *)&ss)->sun_path));
 	socket_name(dst, type, (struct sockaddr *)&ss, len);
 	return true;
 }
@@ -204,9 +206,6 @@ int amp_kept_take_socket(int type, const struct sockaddr *sa, socklen_t len)
 	socklen_t on_len = sizeof(int);
 	int fd, on = 0;
 
-	if (sa->sa_family == AF_UNIX)
-		len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) +
-				  strlen(((const struct sockaddr_un *)(const void *)sa)->sun_path));
 	socket_name(name, type, sa, len);
 	fd = amp_kept_take(name);
 	if (fd < 0)

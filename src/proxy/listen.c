@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "helper.h"
+#include "kept.h"
 #include "listen.h"
 #include "log.h"
 
@@ -96,10 +97,13 @@ static int inet_listen(const struct amp_target *t)
 {
 	static const int on = 1;
 	bool tcp = t->kind == AMP_TARGET_TCP;
-	int fd = socket(t->addr.sa.sa_family,
-			(tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int type = tcp ? SOCK_STREAM : SOCK_DGRAM;
+	int fd = amp_kept_take_socket(type, &t->addr.sa, t->len);
 	int r;
 
+	if (fd >= 0) /* our predecessor's: nobody who connected meanwhile was refused */
+		return fd;
+	fd = socket(t->addr.sa.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
 	/* published ports come back at once after a restart; not for UDP, where it would share
@@ -112,8 +116,10 @@ static int inet_listen(const struct amp_target *t)
 	if (t->addr.sa.sa_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
 	r = amp_helper_bind(fd, &t->addr.sa, t->len);
-	if (!r && (!tcp || listen(fd, BACKLOG) == 0))
+	if (!r && (!tcp || listen(fd, BACKLOG) == 0)) {
+		amp_kept_put_socket(fd);
 		return fd;
+	}
 	if (!r)
 		r = -errno;
 	close(fd);

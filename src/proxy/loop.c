@@ -217,6 +217,15 @@ void amp_watch_stop(struct amp_watch *w)
 	forget(w);
 }
 
+void amp_watch_end(struct amp_watch *w)
+{
+	int fd = w->fd;
+
+	amp_watch_stop(w);
+	if (fd >= 0)
+		close(fd);
+}
+
 void amp_watch_close(struct amp_watch *w)
 {
 	int fd = w->fd;

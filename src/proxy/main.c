@@ -227,12 +227,12 @@ static int parse(int argc, char **argv, struct settings *set, int *code)
 }
 
 /* Two processes from here on; each comes back with its exit status. */
-static int start(const struct settings *set)
+static int start(struct settings *set)
 {
 	int code, r;
 
 	signal(SIGPIPE, SIG_IGN);
-	r = amp_helper_start(&set->conf, set->config_path, set->ready_fd, &code);
+	r = amp_helper_start(&set->conf, set->config_path, &set->ready_fd, &code);
 	if (r < 0) {
 		amp_log(AMP_LOG_ERROR, "cannot start: %s", strerror(-r));
 		return EXIT_RUN;
@@ -245,11 +245,13 @@ int main(int argc, char **argv)
 	struct settings set = {.ready_fd = -1};
 	int code;
 
+	amp_helper_program(argc, argv);
 	amp_config_init(&set.conf);
 	if (parse(argc, argv, &set, &code) == 0) {
 		amp_log_level_set(set.conf.log_level);
 		code = start(&set);
 	}
 	amp_config_free(&set.conf);
+	amp_helper_program_free();
 	return code;
 }

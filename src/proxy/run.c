@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include "../virtio/sigbus.h"
 #include "helper.h"
 #include "join.h"
+#include "kept.h"
 #include "link.h"
 #include "loop.h"
 #include "offload.h"
@@ -41,8 +43,24 @@ static void print_counters(void)
 	amp_rjoin_stats(stderr);
 }
 
+/*
+ * Another program goes on: flows end here and now, links as they are, and what outlives us is
+ * with the helper. No ring is touched any more, no file removed.
+ */
+static void hand_over(void)
+{
+	struct amp_link *l;
+
+	amp_log(AMP_LOG_INFO, "upgrade: this process hands over");
+	TAILQ_FOREACH(l, &links, entry)
+	amp_link_down(l);
+	exit(AMP_EXIT_UPGRADE);
+}
+
 static void on_signal(int num)
 {
+	if (num == SIGUSR2)
+		hand_over();
 	if (num == SIGUSR1) {
 		print_counters();
 	} else if (num == SIGTERM || num == SIGINT) {
@@ -169,6 +187,7 @@ int amp_run(const struct amp_config *conf, int ready_fd)
 	r = start_links(conf);
 	if (!r)
 		r = join_links(conf);
+	amp_kept_settle();
 	if (!r) {
 		tell_ready(ready_fd);
 		amp_loop_run();
