@@ -21,6 +21,7 @@
 #include "log.h"
 
 #define PREFIX	   "ampsock-" /* of names in the service manager's store */
+#define UNIX_PREFIX "+unix"   /* of the helper's own names */
 #define FIRST_FD   3	      /* sd_listen_fds(3) */
 #define FILE_MAGIC "ampsock kept 1"
 
@@ -358,9 +359,14 @@ void amp_kept_forget(void)
 
 /* ---- Unix sockets ---- */
 
+bool amp_kept_is_unix(const char *name)
+{
+	return strncmp(name, UNIX_PREFIX "-", strlen(UNIX_PREFIX "-")) == 0;
+}
+
 static void unix_name(char *dst, const struct sockaddr_un *un)
 {
-	amp_kept_hash_name(dst, "+unix", un->sun_path, strlen(un->sun_path));
+	amp_kept_hash_name(dst, UNIX_PREFIX, un->sun_path, strlen(un->sun_path));
 }
 
 int amp_kept_unix(const struct sockaddr_un *un)
@@ -409,7 +415,7 @@ void amp_kept_drop_unix(const struct sockaddr_un *un)
 void amp_kept_unused(void)
 {
 	for (unsigned i = 0; i < cnt; i++)
-		table[i].used = table[i].name[0] != '+';
+		table[i].used = !amp_kept_is_unix(table[i].name);
 }
 
 void amp_kept_sweep(void)

@@ -11,6 +11,7 @@ void amp_kept_join(int fd);
 /* The helper: one message of the worker's. False: none is there. *upgrade: set if it asks for
  * that. */
 bool amp_kept_serve(int sock, bool *upgrade);
+bool amp_kept_is_unix(const char *name);
 /* PREFIX-hash */
 void amp_kept_hash_name(char *dst, const char *prefix, const void *data, size_t len);
 

@@ -97,7 +97,7 @@ static void drop_one(const char *name, int fd, void *ctx)
 {
 	(void)fd;
 	(void)ctx;
-	if (strncmp(name, "+unix-", 6) != 0)
+	if (!amp_kept_is_unix(name))
 		amp_kept_drop(name);
 }
 

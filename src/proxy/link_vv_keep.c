@@ -189,8 +189,10 @@ static int go_on(struct amp_link_vv *l, const char **why)
 		}
 		return r;
 	}
-	*why = NULL; /* whatever is wrong now, ops->gone says it */
-	return amp_vhost_be_restore(&l->be, &rec, &kept);
+	r = amp_vhost_be_restore(&l->be, &rec, &kept);
+	/* what is wrong behind that, ops->gone has said */
+	*why = r == -ENOTSOCK ? "what was kept as its connection is none" : NULL;
+	return r;
 }
 
 bool amp_vv_take_over(struct amp_link_vv *l)
