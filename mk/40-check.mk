@@ -2,7 +2,7 @@
 # Tests: tests/run does the work. Unit tests are cmocka programs under the sanitizers; one
 # that says `// build: src/x/y.c -DZ` in its first lines is compiled with that too, one that
 # says `// tsan` is also built and run under the thread sanitizer, one that says `// small` also
-# without AMPSOCK_FAST, as small firmware is.
+# without AMPSOCK_FAST and with one hash bucket, as small firmware is.
 
 UNIT_FLAGS = $(STD) -g -O1 $(WARN) $(LIB_CPPFLAGS) -fno-omit-frame-pointer
 UNIT_DEPS := $(wildcard src/*/*.[ch] src/*/*.def src/*.h include/*.h include/*/*.h tests/unit/*.h)
@@ -37,7 +37,7 @@ $(UNIT_TSAN): $(BUILD)/check/tsan/%: tests/unit/%.c $(BUILD)/tsan/libampsock.a $
 
 $(UNIT_SMALL): $(BUILD)/check/small/%: tests/unit/%.c $(BUILD)/small/libampsock.a $(UNIT_DEPS)
 	@mkdir -p $(@D) && rm -f $@
-	$(CC) $(UNIT_FLAGS) -DAMPSOCK_FAST=0 $(SAN_FLAGS) -o $@ $< $(unit_extra) $(BUILD)/small/libampsock.a -lcmocka -pthread
+	$(CC) $(UNIT_FLAGS) $(SMALL_FLAGS) $(SAN_FLAGS) -o $@ $< $(unit_extra) $(BUILD)/small/libampsock.a -lcmocka -pthread
 
 # The other compiler: warnings only, nothing kept. Hosted, and as for a Cortex-M4.
 CLANG_HOST := $(filter-out src/posix/% src/port/baremetal.c,$(wildcard src/*/*.c))

@@ -26,7 +26,7 @@ static __attribute__((noinline, cold)) void malformed(struct amp_rstream *rs, co
  */
 static struct amp_rstream_conn *find_peer(const struct amp_rstream *rs, uint32_t addr)
 {
-	for (uint32_t i = 0; i < rs->vs.hash_len; i++) {
+	for (uint32_t i = 0; i < AMP_VSOCK_BUCKETS(&rs->vs); i++) {
 		for (struct amp_vsock_conn *c = rs->vs.hash[i]; c; c = c->hash_next) {
 			if (c->peer.port != addr || !amp_rstream_conn(c)->tx_tag)
 				continue;

@@ -27,7 +27,9 @@
  */
 #define AMPSOCK_VSOCK_NUM     64
 #define AMPSOCK_VSOCK_BUF_LEN 16428
-#define AMPSOCK_HASH	      256
+#ifndef AMPSOCK_HASH
+#define AMPSOCK_HASH 256
+#endif
 #define AMPSOCK_ADDRINFO      64
 #define AMPSOCK_VQ_DEVICE     1
 #define AMPSOCK_VQ_ORDER      1

@@ -34,7 +34,7 @@ static void acceptor_run(struct amp_work *work)
 	struct amp_acceptor *a = amp_container_of(work, struct amp_acceptor, work);
 
 	for (unsigned n = 0; a->ready && a->watch.fd >= 0; n++) {
-		struct sockaddr_storage peer;
+		struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
 		socklen_t len = sizeof(peer);
 		int fd;
 
@@ -88,5 +88,5 @@ void amp_acceptor_stop(struct amp_acceptor *a)
 	amp_work_cancel(&a->work);
 	if (a->watch.fd >= 0)
 		amp_kept_drop_socket(a->watch.fd);
-	amp_watch_end(&a->watch);
+	amp_watch_close_shared(&a->watch);
 }

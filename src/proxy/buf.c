@@ -31,7 +31,10 @@ void amp_buf_clear(struct amp_buf *buf)
 		cache[cache_cnt++] = buf->mem;
 	else if (buf->mem)
 		munmap(buf->mem, AMP_BUF_LEN);
-	memset(buf, 0, sizeof(*buf));
+	if (buf->limits)
+		amp_limit_give(buf->limits, AMP_LIMIT_BUFFERED, buf->len);
+	buf->mem = NULL;
+	buf->head = buf->len = 0;
 }
 
 static void append(struct amp_buf *buf, const uint8_t *from, size_t len)
@@ -49,8 +52,19 @@ static void append(struct amp_buf *buf, const uint8_t *from, size_t len)
 
 bool amp_buf_put(struct amp_buf *buf, const struct iovec *iov, int cnt, size_t skip)
 {
-	if (!buf->mem && !get(buf))
+	size_t total = 0;
+
+	for (int i = 0; i < cnt; i++)
+		total += iov[i].iov_len;
+	total -= skip < total ? skip : total;
+	if (total > AMP_BUF_LEN - buf->len ||
+	    (buf->limits && !amp_limit_take(buf->limits, AMP_LIMIT_BUFFERED, total)))
 		return false;
+	if (!buf->mem && !get(buf)) {
+		if (buf->limits)
+			amp_limit_give(buf->limits, AMP_LIMIT_BUFFERED, total);
+		return false;
+	}
 	for (int i = 0; i < cnt; i++) {
 		size_t len = iov[i].iov_len;
 		const uint8_t *from = iov[i].iov_base;
@@ -59,8 +73,6 @@ bool amp_buf_put(struct amp_buf *buf, const struct iovec *iov, int cnt, size_t s
 			skip -= len;
 			continue;
 		}
-		if (len - skip > AMP_BUF_LEN - buf->len)
-			return false;
 		append(buf, from + skip, len - skip);
 		skip = 0;
 	}
@@ -86,6 +98,8 @@ void amp_buf_drop(struct amp_buf *buf, size_t len)
 {
 	buf->head = (buf->head + (uint32_t)len) & (AMP_BUF_LEN - 1u);
 	buf->len -= (uint32_t)len;
+	if (buf->limits)
+		amp_limit_give(buf->limits, AMP_LIMIT_BUFFERED, len);
 	if (buf->len == 0)
 		amp_buf_clear(buf);
 }

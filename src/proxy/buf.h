@@ -12,15 +12,20 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "limit.h"
+
 #define AMP_BUF_LEN (256u * 1024u)
 
 struct amp_buf {
 	uint8_t *mem; /* NULL: empty */
+	struct amp_limits
+		*limits; /* whose bytes these are: AMP_LIMIT_BUFFERED; NULL: nobody's */
 	uint32_t head;
 	uint32_t len;
 };
 
-/* False: more than fits (the caller's peer broke its window), or no memory. */
+/* False: more than fits (the caller's peer broke its window), more than the limit, or no
+ * memory. Nothing is put then. */
 bool amp_buf_put(struct amp_buf *buf, const struct iovec *iov, int cnt, size_t skip);
 /* What is there, in at most two pieces. Returns how many. */
 int amp_buf_peek(const struct amp_buf *buf, struct iovec iov[2]);

@@ -3,7 +3,6 @@
  * Configuration. inih takes the file apart; the values are rules (rule.c), so that
  * a line of the file and an option on the command line mean the same.
  */
-#include <bsd/string.h>
 #include <errno.h>
 #include <ini.h>
 #include <stdlib.h>
@@ -21,10 +20,9 @@ struct file {
 	FILE *err;
 	const char *path;
 	int line;
-	int section_line;
-	char section[64];
 	bool failed;
-	bool skip; /* of a section whose head was wrong already */
+	bool proxy; /* in [proxy] */
+	bool skip;  /* of a section whose head was wrong already */
 };
 
 void *amp_config_must(void *ptr)
@@ -42,6 +40,16 @@ void amp_config_init(struct amp_config *conf)
 	TAILQ_INIT(&conf->links);
 	TAILQ_INIT(&conf->joins);
 	conf->log_level = AMP_LOG_INFO;
+	conf->confine = true;
+	conf->lease_s = AMP_LEASE_S;
+	amp_source_forget();
+}
+
+void amp_config_forward_free(struct amp_forward *fwd)
+{
+	free(fwd->text);
+	free(fwd->where);
+	free(fwd);
 }
 
 static void free_forwards(struct amp_forwards *list)
@@ -50,9 +58,7 @@ static void free_forwards(struct amp_forwards *list)
 
 	while ((f = TAILQ_FIRST(list)) != NULL) {
 		TAILQ_REMOVE(list, f, entry);
-		free(f->text);
-		free(f->where);
-		free(f);
+		amp_config_forward_free(f);
 	}
 }
 
@@ -81,6 +87,7 @@ void amp_config_free(struct amp_config *conf)
 		TAILQ_REMOVE(&conf->links, link, entry);
 		free_link(link);
 	}
+	amp_source_forget();
 }
 
 struct amp_link_conf *amp_config_new_link(struct amp_config *conf, const char *where)
@@ -90,12 +97,13 @@ struct amp_link_conf *amp_config_new_link(struct amp_config *conf, const char *w
 	TAILQ_INIT(&link->allow);
 	TAILQ_INIT(&link->publish);
 	TAILQ_INIT(&link->expose);
+	memcpy(link->limit, amp_limit_default, sizeof(link->limit));
 	link->where = amp_config_must(strdup(where));
 	TAILQ_INSERT_TAIL(&conf->links, link, entry);
 	return link;
 }
 
-int amp_config_complain(FILE *err, const char *where, const char *what, const char *text)
+static int complain(FILE *err, const char *where, const char *what, const char *text)
 {
 	fprintf(err, "%s: %s", where, what);
 	if (text)
@@ -104,10 +112,25 @@ int amp_config_complain(FILE *err, const char *where, const char *what, const ch
 	return -EINVAL;
 }
 
+int amp_config_complain(FILE *err, const char *where, const char *what, const char *text)
+{
+	complain(err, where, what, text);
+	amp_source_show(err, where, text);
+	return -EINVAL;
+}
+
+int amp_config_complain_key(FILE *err, const char *where, const char *what, const char *key)
+{
+	complain(err, where, what, key);
+	amp_source_show_key(err, where, key);
+	return -EINVAL;
+}
+
 static int bad_rule(const char *where, const char *key, const struct amp_rule_error *e,
-		    FILE *err)
+		    const char *text, FILE *err)
 {
 	fprintf(err, "%s: %s: %s\n", where, key, e->msg);
+	amp_source_show_at(err, where, text, e->at);
 	return -EINVAL;
 }
 
@@ -118,7 +141,7 @@ static int add_allow(struct amp_link_conf *link, const char *text, const char *w
 
 	if (amp_rule_parse(text, rule, &e)) {
 		free(rule);
-		return bad_rule(where, "allow", &e, err);
+		return bad_rule(where, "allow", &e, text, err);
 	}
 	rule->text = amp_config_must(strdup(text));
 	rule->where = amp_config_must(strdup(where));
@@ -126,8 +149,8 @@ static int add_allow(struct amp_link_conf *link, const char *text, const char *w
 	return 0;
 }
 
-static int add_forward(struct amp_link_conf *link, bool publish, const char *text,
-		       const char *where, FILE *err)
+struct amp_forward *amp_config_forward(const struct amp_link_conf *link, bool publish,
+				       const char *text, const char *where, FILE *err)
 {
 	struct amp_forward *fwd = amp_config_must(malloc(sizeof(*fwd)));
 	struct amp_forward *other;
@@ -136,32 +159,42 @@ static int add_forward(struct amp_link_conf *link, bool publish, const char *tex
 
 	if ((publish ? amp_publish_parse : amp_expose_parse)(text, fwd, &e)) {
 		free(fwd);
-		return bad_rule(where, publish ? "publish" : "expose", &e, err);
+		bad_rule(where, publish ? "publish" : "expose", &e, text, err);
+		return NULL;
 	}
 	TAILQ_FOREACH(other, &link->expose, entry)
 	{
 		if (!publish && amp_service_same(&other->service, &fwd->service)) {
 			fprintf(err, "%s: expose: %s is exposed already at %s\n", where,
 				amp_service_text(&fwd->service, service), other->where);
+			amp_source_show(err, where, service);
 			free(fwd);
-			return -EINVAL;
+			return NULL;
 		}
 	}
 	fwd->text = amp_config_must(strdup(text));
 	fwd->where = amp_config_must(strdup(where));
-	if (publish)
-		TAILQ_INSERT_TAIL(&link->publish, fwd, entry);
-	else
-		TAILQ_INSERT_TAIL(&link->expose, fwd, entry);
-	return 0;
+	return fwd;
 }
 
 static int link_rule(struct amp_link_conf *link, const char *key, const char *text,
 		     const char *where, FILE *err)
 {
+	bool publish = key[0] == 'p';
+	struct amp_forward *fwd;
+
 	if (strcmp(key, "allow") == 0)
 		return add_allow(link, text, where, err);
-	return add_forward(link, key[0] == 'p', text, where, err);
+	if (strcmp(key, "limit") == 0)
+		return amp_config_limit(link, text, where, err);
+	fwd = amp_config_forward(link, publish, text, where, err);
+	if (!fwd)
+		return -EINVAL;
+	if (publish)
+		TAILQ_INSERT_TAIL(&link->publish, fwd, entry);
+	else
+		TAILQ_INSERT_TAIL(&link->expose, fwd, entry);
+	return 0;
 }
 
 int amp_config_rule(struct amp_config *conf, const char *key, const char *text,
@@ -179,85 +212,143 @@ int amp_config_rule(struct amp_config *conf, const char *key, const char *text,
 
 /* ---- the file ---- */
 
-/* fgets() that counts, and refuses what inih would cut. */
+static void file_section(struct file *f, const char *section, const char *where)
+{
+	struct amp_link_conf *link;
+	const char *name;
+
+	f->link = NULL;
+	f->proxy = strcmp(section, "proxy") == 0;
+	f->skip = false;
+	if (f->proxy)
+		return;
+	f->skip = true;
+	f->failed = true;
+	if (strncmp(section, "link ", 5)) {
+		amp_config_complain(f->err, where, "expected [proxy] or [link NAME]", section);
+		return;
+	}
+	name = section + 5 + strspn(section + 5, " \t");
+	TAILQ_FOREACH(link, &f->conf->links, entry)
+	{
+		if (strcmp(link->name, name))
+			continue;
+		fprintf(f->err, "%s: [link %s] is there already, from %s\n", where, name,
+			link->where);
+		amp_source_show(f->err, where, name);
+		return;
+	}
+	f->link = amp_config_new_link(f->conf, where);
+	f->link->named = true;
+	if (amp_link_set_name(f->link, name, where, f->err)) {
+		f->link->bad = true;
+		return;
+	}
+	f->skip = false;
+	f->failed = false;
+}
+
+/* What kind of line it is decides inih, too; but only of the first wrong one, and of sections
+ * that have keys. True: it is for inih. */
+static bool look_at_line(struct file *f, char *text, const char *where)
+{
+	char *end = text + strcspn(text, "\r\n");
+	bool failed = f->failed;
+
+	*end = 0;
+	if (!*text || *text == '#' || *text == ';')
+		return true;
+	if (*text == '[') {
+		end = strchr(text, ']');
+		if (!end) {
+			amp_config_complain(f->err, where,
+					    "expected `]` behind a section's name", NULL);
+			f->failed = f->skip = true;
+			return false;
+		}
+		*end = 0;
+		file_section(f, text + 1, where);
+		f->failed |= failed;
+		return false;
+	}
+	if (strchr(text, '='))
+		return true;
+	amp_config_complain(f->err, where,
+			    "expected [section], key = value, or a comment that begins with # "
+			    "or ;",
+			    NULL);
+	f->failed = true;
+	return false;
+}
+
+/* A line longer than inih takes: the rest of it goes unread. */
+static bool too_long(struct file *f, const char *str, const char *where)
+{
+	size_t len = strlen(str);
+	int ch;
+
+	if (len <= INI_LINE_LEN || str[len - 1] == '\n' || feof(f->in))
+		return false;
+	while ((ch = fgetc(f->in)) != EOF && ch != '\n')
+		;
+	fprintf(f->err, "%s: expected a line of at most %d bytes\n", where, INI_LINE_LEN);
+	f->failed = true;
+	return true;
+}
+
+/*
+ * fgets() that counts, keeps the line for complaints, and refuses what inih would cut. Blanks
+ * before a key are left out: to inih such a line is more of the value before it.
+ */
 static char *read_line(char *str, int num, void *stream)
 {
 	struct file *f = stream;
 	char *r = fgets(str, num, f->in);
-	size_t len;
+	char where[300];
+	size_t blanks;
 
 	if (!r)
 		return NULL;
 	f->line++;
-	len = strlen(str);
-	if (len > INI_LINE_LEN && str[len - 1] != '\n' && !feof(f->in)) {
-		int ch;
-
-		fprintf(f->err, "%s:%d: expected a line of at most %d bytes\n", f->path,
-			f->line, INI_LINE_LEN);
-		f->failed = true;
-		while ((ch = fgetc(f->in)) != EOF && ch != '\n')
-			;
-		strcpy(str, "#\n");
-	}
+	snprintf(where, sizeof(where), "%s:%d", f->path, f->line);
+	amp_source_add(where, str);
+	if (f->line == 1 && strncmp(str, "\xef\xbb\xbf", 3) == 0)
+		memmove(str, str + 3, strlen(str + 3) + 1);
+	blanks = strspn(str, " \t\r\n");
+	memmove(str, str + blanks, strlen(str + blanks) + 1);
+	if (too_long(f, str, where) || !look_at_line(f, str, where))
+		strcpy(str, "#");
 	return r;
 }
 
-static int file_section(struct file *f, const char *section, const char *where)
+static int unknown_key(struct file *f, const char *name, const char *where)
 {
-	struct amp_link_conf *link;
+	static const char *const rules[] = {"allow", "publish", "expose", "join", "limit"};
+	struct amp_nearest near = {NULL, 0};
+	char what[400];
 
-	strlcpy(f->section, section, sizeof(f->section));
-	f->link = NULL;
-	if (strcmp(section, "proxy") == 0)
-		return 0;
-	if (strncmp(section, "link ", 5))
-		return amp_config_complain(f->err, where,
-					   "expected a key inside of [proxy] or [link NAME]",
-					   section[0] ? section : NULL);
-	section += 5 + strspn(section + 5, " \t");
-	TAILQ_FOREACH(link, &f->conf->links, entry)
-	{
-		if (strcmp(link->name, section) == 0) {
-			fprintf(f->err, "%s: [link %s] is there already, from %s\n", where,
-				section, link->where);
-			return -EINVAL;
-		}
-	}
-	f->link = amp_config_new_link(f->conf, where);
-	f->link->named = true;
-	return amp_link_set_name(f->link, section, where, f->err);
+	amp_link_nearest_key(name, &near);
+	for (unsigned i = 0; i < sizeof(rules) / sizeof(*rules); i++)
+		amp_nearest(name, rules[i], &near);
+	snprintf(what, sizeof(what),
+		 "expected one of the keys type, path, %s, allow, publish, expose, join, "
+		 "limit%s%s%s",
+		 amp_link_key_list(0), near.word ? " (did you mean `" : "",
+		 near.word ? near.word : "", near.word ? "`?)" : "");
+	return amp_config_complain_key(f->err, where, what, name);
 }
 
 static int link_key(struct file *f, const char *name, const char *value, const char *where)
 {
-	char what[256];
 	int r;
 
 	if (strcmp(name, "allow") == 0 || strcmp(name, "publish") == 0 ||
-	    strcmp(name, "expose") == 0)
+	    strcmp(name, "expose") == 0 || strcmp(name, "limit") == 0)
 		return link_rule(f->link, name, value, where, f->err);
 	if (strcmp(name, "join") == 0)
 		return amp_join_add(f->conf, f->link, value, where, f->err);
 	r = amp_link_set_key(f->link, name, value, where, f->err);
-	if (r <= 0)
-		return r;
-	snprintf(what, sizeof(what),
-		 "expected one of the keys type, path, %s, allow, publish, expose, join",
-		 amp_link_key_list(0));
-	return amp_config_complain(f->err, where, what, name);
-}
-
-static int proxy_key(struct file *f, const char *name, const char *value, const char *where)
-{
-	if (strcmp(name, "log-level") == 0) {
-		if (amp_log_level_parse(value, &f->conf->log_level))
-			return amp_config_complain(
-				f->err, where, "expected error, warning, info or debug", value);
-		return 0;
-	}
-	return amp_config_complain(f->err, where, "expected the key log-level in [proxy]",
-				   name);
+	return r <= 0 ? r : unknown_key(f, name, where);
 }
 
 /* inih calls this for each key. Returns what inih wants: 1 good. */
@@ -267,38 +358,49 @@ static int file_key(void *user, const char *section, const char *name, const cha
 	char where[300];
 	int r = 0;
 
+	(void)section; /* read_line() has seen it */
 	snprintf(where, sizeof(where), "%s:%d", f->path, f->line);
-	if (strcmp(section, f->section) || !f->section[0]) {
-		r = file_section(f, section, where);
-		f->skip = r != 0;
-	}
-	if (!f->skip && f->link)
+	if (f->skip)
+		return 1;
+	if (f->link)
 		r = link_key(f, name, value, where);
-	else if (!f->skip)
-		r = proxy_key(f, name, value, where);
-	if (r)
+	else if (f->proxy)
+		r = amp_proxy_set_key(f->conf, name, value, where, false, f->err);
+	else
+		r = amp_config_complain_key(
+			f->err, where, "expected a key inside of [proxy] or [link NAME]", name);
+	if (r) {
 		f->failed = true;
+		if (f->link)
+			f->link->bad = true;
+	}
 	return 1;
+}
+
+int amp_config_stream(struct amp_config *conf, FILE *in, const char *path, FILE *err)
+{
+	struct file f = {.conf = conf, .path = path, .err = err, .in = in};
+	int r = ini_parse_stream(read_line, &f, file_key, &f);
+
+	if (r > 0 && !f.failed) /* what look_at_line() took for good */
+		fprintf(err, "%s:%d: expected [section] or key = value\n", path, r);
+	conf->bad |= r || f.failed;
+	return r || f.failed ? -EINVAL : 0;
 }
 
 int amp_config_file(struct amp_config *conf, const char *path, FILE *err)
 {
-	struct file f = {.conf = conf, .path = path, .err = err};
+	FILE *in = fopen(path, "re");
 	int r;
 
-	f.in = fopen(path, "re");
-	if (!f.in) {
+	if (!in) {
 		fprintf(err, "%s: %s\n", path, strerror(errno));
+		conf->bad = true;
 		return -EINVAL;
 	}
-	r = ini_parse_stream(read_line, &f, file_key, &f);
-	fclose(f.in);
-	if (r > 0)
-		fprintf(err,
-			"%s:%d: expected [section], key = value, or a comment that begins with "
-			"# or ;\n",
-			path, r);
-	return r || f.failed ? -EINVAL : 0;
+	r = amp_config_stream(conf, in, path, err);
+	fclose(in);
+	return r;
 }
 
 /* ---- the whole ---- */
@@ -327,20 +429,23 @@ static const char *clash(const struct amp_link_conf *a, const struct amp_link_co
 
 int amp_config_check(struct amp_config *conf, FILE *err)
 {
-	const struct amp_link_conf *a, *b;
+	struct amp_link_conf *a, *b;
 	int r = 0;
 
-	if (TAILQ_EMPTY(&conf->links)) {
+	if (TAILQ_EMPTY(&conf->links) && !conf->bad) {
 		fprintf(err, "nothing to do: expected --link or a [link NAME] section in "
 			     "--config\n");
 		return -EINVAL;
 	}
 	TAILQ_FOREACH(a, &conf->links, entry)
 	{
+		a->lease_s = conf->lease_s;
+		if (a->bad) /* what follows from that would be told as well */
+			continue;
 		if (amp_link_check(a, err))
 			r = -EINVAL;
 		for (b = TAILQ_NEXT(a, entry); b; b = TAILQ_NEXT(b, entry)) {
-			const char *same = clash(a, b);
+			const char *same = b->bad ? NULL : clash(a, b);
 
 			if (!same)
 				continue;
@@ -350,10 +455,11 @@ int amp_config_check(struct amp_config *conf, FILE *err)
 					? ": one of them is called so because it was given no "
 					  "name: expected name=NAME there"
 					: "");
+			amp_source_show(err, b->where, NULL);
 			r = -EINVAL;
 		}
 	}
-	if (amp_join_check(conf, err))
+	if (!conf->bad && amp_join_check(conf, err))
 		r = -EINVAL;
-	return r;
+	return conf->bad ? -EINVAL : r;
 }

@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-#include "log.h"
+#include "limit.h"
 #include "rule.h"
 
 enum amp_link_type {
@@ -49,8 +49,12 @@ struct amp_link_conf {
 	uint32_t cid;	 /* vsock */
 	char sysfs[256]; /* rpmsg-char: "": /sys */
 	struct amp_shm_conf shm;
-	unsigned given; /* keys, for complaints: config.c */
-	bool named;	/* by a person */
+	uint64_t limit[AMP_LIMIT_CNT];
+	unsigned limits_given;
+	uint32_t lease_s; /* of names: [proxy]'s, by amp_config_check() */
+	unsigned given;	  /* keys, for complaints: config.c */
+	bool named;	  /* by a person */
+	bool bad;	  /* something of it was wrong, and said */
 	char *where;
 	struct amp_rules allow;
 	struct amp_forwards publish;
@@ -70,10 +74,25 @@ struct amp_join_conf {
 
 TAILQ_HEAD(amp_join_confs, amp_join_conf);
 
+#define AMP_USER_MAX  64u /* a user's or group's name, its NUL included */
+#define AMP_LEASE_S   300u
+#define AMP_DRAIN_MAX 3600u
+
 struct amp_config {
 	struct amp_link_confs links;
 	struct amp_join_confs joins;
 	enum amp_log_level log_level;
+	char user[AMP_USER_MAX]; /* "": ampsock, or nobody */
+	bool confine;
+	char control[AMP_SUN_PATH]; /* "": no control socket */
+	char control_group[AMP_USER_MAX];
+	char control_read_group[AMP_USER_MAX];
+	struct amp_target metrics; /* kind 0: none; UNIX or TCP */
+	uint32_t drain_s;
+	char runtime_dir[256]; /* "": none */
+	uint32_t lease_s;
+	unsigned given, by_option; /* keys of [proxy]: config_proxy.c */
+	bool bad;		   /* something was wrong, and said */
 };
 
 void amp_config_init(struct amp_config *conf);
@@ -82,12 +101,21 @@ void amp_config_free(struct amp_config *conf);
 /* Each of these writes its complaint, with place and what was expected, to err. 0 or -EINVAL.
  */
 int amp_config_file(struct amp_config *conf, const char *path, FILE *err);
+/* The same from an open file; path: for complaints. All that is wrong in it is said. */
+int amp_config_stream(struct amp_config *conf, FILE *in, const char *path, FILE *err);
 /* TYPE:PATH[,KEY=VALUE ...][,name=X] */
 int amp_config_link(struct amp_config *conf, const char *text, FILE *err);
-/* key: allow, publish or expose; for the last link given. where: file:line or an option's name
- */
+/* key: allow, publish, expose or limit; for the last link given. where: file:line or an
+ * option's name */
 int amp_config_rule(struct amp_config *conf, const char *key, const char *text,
 		    const char *where, FILE *err);
+/* A key of [proxy] as an option: it stands whatever a file says. where: the option's name. */
+int amp_config_option(struct amp_config *conf, const char *key, const char *text,
+		      const char *where, FILE *err);
+/* One rule that belongs to no configuration yet; NULL: said. `where` names its origin. */
+struct amp_forward *amp_config_forward(const struct amp_link_conf *link, bool publish,
+				       const char *text, const char *where, FILE *err);
+void amp_config_forward_free(struct amp_forward *fwd);
 /* NAME,NAME */
 int amp_config_join(struct amp_config *conf, const char *text, const char *where, FILE *err);
 /* What only the whole can show: no two links with one name, CID or path, no rule

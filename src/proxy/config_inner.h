@@ -8,9 +8,39 @@
 /* ---- config.c ---- */
 /* ptr, or the end: there is no memory. */
 void *amp_config_must(void *ptr);
-/* "where: what, found `text`". -EINVAL. */
+/* "where: what, found `text`", and the line with text marked. NULL: the line. -EINVAL. */
 int amp_config_complain(FILE *err, const char *where, const char *what, const char *text);
+/* The same about a key. */
+int amp_config_complain_key(FILE *err, const char *where, const char *what, const char *key);
 struct amp_link_conf *amp_config_new_link(struct amp_config *conf, const char *where);
+
+/* ---- config_proxy.c ---- */
+/* 0, -EINVAL and said; 1: there is no such key. option: it overrules the file. */
+int amp_proxy_set_key(struct amp_config *conf, const char *name, const char *value,
+		      const char *where, bool option, FILE *err);
+/* The keys of [proxy] in words. */
+const char *amp_proxy_key_list(void);
+/* `limit = NAME N` */
+int amp_config_limit(struct amp_link_conf *link, const char *text, const char *where,
+		     FILE *err);
+
+/* ---- config_source.c ---- */
+/* A line of a file, for complaints that say the same where. */
+void amp_source_add(const char *where, const char *text);
+void amp_source_forget(void);
+/* The line of where, if it is one of a file, with text in it marked: in its value if it can be.
+ * NULL: all of it. */
+void amp_source_show(FILE *err, const char *where, const char *text);
+void amp_source_show_key(FILE *err, const char *where, const char *key);
+/* The word at a place in a value, which is an option's when where is no file's. */
+void amp_source_show_at(FILE *err, const char *where, const char *value, size_t at);
+
+/* The known word that is most like what was typed; zeroed at first. */
+struct amp_nearest {
+	const char *word; /* NULL: none is like it */
+	unsigned distance;
+};
+void amp_nearest(const char *typed, const char *known, struct amp_nearest *n);
 
 /* ---- config_join.c ---- */
 /* A file's `join = NAME ...` in link's section. */
@@ -25,8 +55,12 @@ int amp_link_set_name(struct amp_link_conf *link, const char *text, const char *
 /* 0, -EINVAL and said; 1: there is no such key. */
 int amp_link_set_key(struct amp_link_conf *link, const char *name, const char *value,
 		     const char *where, FILE *err);
+void amp_link_nearest_key(const char *typed, struct amp_nearest *n);
 /* The keys of some types (bits; 0: of all) in words, without type and path. */
 const char *amp_link_key_list(unsigned types);
+/* Has the link's type such a service? For one publish rule. */
+int amp_link_check_forward(const struct amp_link_conf *link, const struct amp_forward *fwd,
+			   FILE *err);
 /* What only the whole link can show, and its rules. */
 int amp_link_check(const struct amp_link_conf *link, FILE *err);
 

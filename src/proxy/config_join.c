@@ -127,6 +127,7 @@ static int check(const struct amp_config *conf, struct amp_join_conf *j, FILE *e
 			"%s: join: %s and %s cannot be joined: expected two links of type "
 			"vhost-user-vsock, or two of type rpmsg-shm\n",
 			j->where, j->name[0], j->name[1]);
+		amp_source_show(err, j->where, j->name[1]);
 		return -EINVAL;
 	}
 	j->again = said_before(conf, j);

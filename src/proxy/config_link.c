@@ -75,12 +75,17 @@ static int set_cid(struct amp_link_conf *link, const char *text, const char *whe
 
 static int set_type(struct amp_link_conf *link, const char *text, const char *where, FILE *err)
 {
-	char what[96];
+	struct amp_nearest near = {NULL, 0};
+	char what[200];
 
 	link->type = link_type(text);
 	if (link->type != AMP_LINK_NONE)
 		return 0;
-	snprintf(what, sizeof(what), "expected a link type: %s", link_type_list);
+	for (unsigned i = 0; i < sizeof(link_types) / sizeof(*link_types); i++)
+		amp_nearest(text, link_types[i].text, &near);
+	snprintf(what, sizeof(what), "expected a link type: %s%s%s%s", link_type_list,
+		 near.word ? " (did you mean `" : "", near.word ? near.word : "",
+		 near.word ? "`?)" : "");
 	return amp_config_complain(err, where, what, text);
 }
 
@@ -272,6 +277,12 @@ const char *amp_link_key_list(unsigned types)
 	return text;
 }
 
+void amp_link_nearest_key(const char *typed, struct amp_nearest *n)
+{
+	for (unsigned i = 0; i < KEYS; i++)
+		amp_nearest(typed, keys[i].name, n);
+}
+
 /* 1: no such key. */
 int amp_link_set_key(struct amp_link_conf *link, const char *name, const char *value,
 		     const char *where, FILE *err)
@@ -281,8 +292,8 @@ int amp_link_set_key(struct amp_link_conf *link, const char *name, const char *v
 			continue;
 		/* also tells two sections of one name, one behind the other: inih makes one */
 		if (link->given & 1u << i)
-			return amp_config_complain(err, where,
-						   "expected this key once in a link", name);
+			return amp_config_complain_key(
+				err, where, "expected this key once in a link", name);
 		link->given |= 1u << i;
 		return keys[i].set(link, value, where, err);
 	}
@@ -393,6 +404,7 @@ static int check_raw(const struct amp_link_conf *link, FILE *err)
 			"does "
 			"not see who sends: expected a tcp or unix target\n",
 			f->where, amp_service_text(&f->service, text));
+		amp_source_show(err, f->where, "udp");
 		r = -EINVAL;
 	}
 	return r;
@@ -416,6 +428,7 @@ static int check_services(const struct amp_link_conf *link, const struct amp_for
 			f->where, key, amp_service_text(&f->service, text),
 			type_text(link->type),
 			rpmsg ? "rpmsg:NAME or rpmsg:@ADDRESS" : "vsock:PORT");
+		amp_source_show(err, f->where, text);
 		r = -EINVAL;
 	}
 	return r;
@@ -460,6 +473,16 @@ static int check_shm(const struct amp_link_conf *link, FILE *err)
 		return amp_config_complain(
 			err, link->where, "expected da and offset to be multiples of 16", NULL);
 	return 0;
+}
+
+int amp_link_check_forward(const struct amp_link_conf *link, const struct amp_forward *fwd,
+			   FILE *err)
+{
+	struct amp_forwards one = TAILQ_HEAD_INITIALIZER(one);
+	struct amp_forward copy = *fwd;
+
+	TAILQ_INSERT_TAIL(&one, &copy, entry);
+	return check_services(link, &one, "publish", err);
 }
 
 int amp_link_check(const struct amp_link_conf *link, FILE *err)

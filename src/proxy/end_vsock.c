@@ -234,7 +234,7 @@ static void serve_end(struct amp_end_vsock *e)
 	bool deaf = (e->c.peer_shut & AMP_VSOCK_SHUTDOWN_RCV) || e->gone || e->reset;
 
 	if (e->broken) {
-		fail(e, EMSGSIZE);
+		fail(e, e->end.message ? EMSGSIZE : ENOBUFS);
 		return;
 	}
 	if (e->reset && !eof) {
@@ -576,5 +576,6 @@ struct amp_end_vsock *amp_end_vsock_new(struct amp_vlink *vl, bool incoming)
 	e->end.ops = incoming ? &in_ops : &out_ops;
 	e->incoming = incoming;
 	e->c.buf_alloc = AMP_BUF_LEN;
+	e->buf.limits = &vl->link.limits;
 	return e;
 }

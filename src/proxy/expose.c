@@ -9,6 +9,7 @@
 #include "expose.h"
 #include "flow.h"
 #include "helper.h"
+#include "proxy_v2.h"
 #include "udp_relay.h"
 
 const struct amp_forward *amp_expose_find(const struct amp_link *link,
@@ -84,28 +85,70 @@ static const struct amp_flow_ops expose_flow = {
 	.failed = expose_failed,
 };
 
+/* One more socket, which will be half-open. */
+static bool may_connect(struct amp_link *link)
+{
+	struct amp_limits *l = &link->limits;
+
+	if (!amp_limit_rate(l, AMP_LIMIT_CONNECTS, amp_now_ms()) ||
+	    !amp_limit_take(l, AMP_LIMIT_SOCKETS, 1))
+		return false;
+	if (amp_limit_take(l, AMP_LIMIT_HALF_OPEN, 1))
+		return true;
+	amp_limit_give(l, AMP_LIMIT_SOCKETS, 1);
+	return false;
+}
+
+/* The target is to know which guest it is, and who in it. */
+static int head(struct amp_flow *flow, const struct amp_end *guest,
+		const struct amp_forward *fwd)
+{
+	char service[AMP_SERVICE_TEXT], source[AMP_PP2_TEXT];
+	uint8_t bytes[AMP_PP2_MAX];
+
+	guest->ops->text(guest, source, sizeof(source));
+	return amp_flow_head(flow, 1, bytes,
+			     (uint16_t)amp_pp2_guest(bytes, flow->link->conf->name, source,
+						     amp_service_text(&fwd->service, service)));
+}
+
 void amp_expose_incoming(struct amp_link *link, struct amp_end *end,
 			 const struct amp_forward *fwd)
 {
 	struct amp_end *host;
+	struct amp_flow *f;
 	int fd, r;
 
 	if (fwd->target.kind == AMP_TARGET_UDP) {
 		amp_udp_relay_expose(link, end, fwd);
 		return;
 	}
-	r = amp_connect_start(&fwd->target, &fd);
-	if (r < 0) {
-		refused(link, fwd, -r);
+	if (!may_connect(link)) {
+		link->stats.refused++;
 		end->ops->reset(end);
 		return;
 	}
-	host = amp_end_fd(fd, r == 1);
+	r = amp_connect_start(&fwd->target, &fd);
+	host = r < 0 ? NULL : amp_end_fd(fd, r == 1);
 	if (!host) {
-		refused(link, fwd, ENOMEM);
+		refused(link, fwd, r < 0 ? -r : ENOMEM);
 		end->ops->reset(end);
-		return;
+		goto give;
 	}
 	link->stats.flows++;
-	amp_flow_join(link, end, false, host, r == 0, &expose_flow, (void *)(uintptr_t)fwd);
+	f = amp_flow_join(link, end, false, host, r == 0, &expose_flow, (void *)(uintptr_t)fwd);
+	if (!f)
+		goto give;
+	f->socket = true;
+	f->half = r == 1;
+	if (!f->half)
+		amp_limit_give(&link->limits, AMP_LIMIT_HALF_OPEN, 1);
+	if (fwd->proxy_protocol && head(f, end, fwd)) {
+		refused(link, fwd, ENOMEM);
+		amp_flow_kill(f);
+	}
+	return;
+give:
+	amp_limit_give(&link->limits, AMP_LIMIT_SOCKETS, 1);
+	amp_limit_give(&link->limits, AMP_LIMIT_HALF_OPEN, 1);
 }

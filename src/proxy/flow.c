@@ -16,9 +16,13 @@
  * EOF of one side becomes shut() of the other; one that takes no more becomes deafen(),
  * where there is such a thing (not in TCP). When both sides have sent EOF (or take no more)
  * both ends are closed in good order. An end that fails takes the other down with a reset.
+ *
+ * A head is written before anything else goes to its side, in as many pieces as it takes: until
+ * then the other end is not read, and its EOF waits.
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "flow.h"
 #include "log.h"
@@ -27,14 +31,35 @@
 #define WANT_MAX (256u * 1024u)
 #define TURN_LEN (512u * 1024u) /* bytes a flow may move before others have their turn */
 
+/* Bytes that one side gets first. */
+struct amp_flow_head {
+	unsigned side;
+	bool shut; /* the other end sends no more: shut() is due behind the last byte */
+	uint16_t len, at;
+	uint8_t bytes[];
+};
+
 static void flow_free(struct amp_grave *grave)
 {
-	free(amp_container_of(grave, struct amp_flow, grave));
+	struct amp_flow *f = amp_container_of(grave, struct amp_flow, grave);
+
+	free(f->head);
+	free(f);
+}
+
+static void not_half(struct amp_flow *f)
+{
+	if (f->half)
+		amp_limit_give(&f->link->limits, AMP_LIMIT_HALF_OPEN, 1);
+	f->half = false;
 }
 
 static void flow_gone(struct amp_flow *f)
 {
 	f->dead = true;
+	not_half(f);
+	if (f->socket)
+		amp_limit_give(&f->link->limits, AMP_LIMIT_SOCKETS, 1);
 	amp_work_cancel(&f->work);
 	TAILQ_REMOVE(&f->link->flows, f, entry);
 	f->link->flow_cnt--;
@@ -63,6 +88,48 @@ void amp_flow_kill(struct amp_flow *f)
 	flow_gone(f);
 }
 
+/* Nobody takes side's head (any more). */
+static void head_drop(struct amp_flow *f, unsigned side)
+{
+	if (!f->head || f->head->side != side)
+		return;
+	free(f->head);
+	f->head = NULL;
+}
+
+/* May anything else go to side now? false: not yet, WRITABLE will come; or the flow is dead. */
+static bool head_sent(struct amp_flow *f, unsigned side)
+{
+	struct amp_flow_head *h = f->head;
+	struct amp_end *to = f->end[side];
+	struct iovec iov;
+	bool shut;
+	ssize_t n;
+
+	if (!h || h->side != side)
+		return true;
+	iov.iov_base = h->bytes + h->at;
+	iov.iov_len = (size_t)(h->len - h->at);
+	n = to->ops->write(to, &iov, 1, iov.iov_len);
+	if (n == -EPIPE) { /* who takes nothing: what comes behind finds that out for itself */
+		head_drop(f, side);
+		return true;
+	}
+	if (n < 0) {
+		if (n != -EAGAIN)
+			flow_fail(f, side, (int)-n);
+		return false;
+	}
+	h->at = (uint16_t)(h->at + n);
+	if (h->at < h->len)
+		return false;
+	shut = h->shut;
+	head_drop(f, side);
+	if (shut)
+		to->ops->shut(to);
+	return true;
+}
+
 /* Nothing more comes from side. */
 static void flow_eof(struct amp_flow *f, unsigned side)
 {
@@ -70,7 +137,10 @@ static void flow_eof(struct amp_flow *f, unsigned side)
 		return;
 	f->eof[side] = true;
 	if (!f->eof[!side]) {
-		f->end[!side]->ops->shut(f->end[!side]);
+		if (f->head && f->head->side != side)
+			f->head->shut = true;
+		else
+			f->end[!side]->ops->shut(f->end[!side]);
 		return;
 	}
 	f->end[0]->ops->close(f->end[0]);
@@ -89,6 +159,8 @@ static ssize_t flow_pull(struct amp_flow *f, unsigned side)
 	ssize_t room, n;
 	int cnt;
 
+	if (!head_sent(f, !side))
+		return 0;
 	room = to->ops->reserve(to, f->want[side], iov, &cnt);
 	if (room == -EAGAIN)
 		return 0;
@@ -123,6 +195,8 @@ static void flow_run(struct amp_work *work)
 	struct amp_flow *f = amp_container_of(work, struct amp_flow, work);
 	size_t moved = 0;
 
+	if (f->head)
+		head_sent(f, f->head->side);
 	for (unsigned side = 0; side < 2; side++) {
 		while (!f->dead && !f->eof[side] && f->end[side]->ops->read) {
 			ssize_t n = flow_pull(f, side);
@@ -141,6 +215,8 @@ static void flow_run(struct amp_work *work)
 static void flow_opened(struct amp_flow *f, unsigned side)
 {
 	f->open[side] = true;
+	if (side == 1)
+		not_half(f);
 	if (!f->open[!side]) {
 		struct amp_end *other = f->end[!side];
 
@@ -168,6 +244,8 @@ static size_t flow_data(struct amp_end *end, const struct iovec *iov, int cnt, s
 		return 0;
 	if (f->eof[side])
 		return len; /* told to be over already: nobody takes it */
+	if (!head_sent(f, !side))
+		return 0;
 	n = to->ops->write(to, iov, cnt, len);
 	if (n >= 0) {
 		f->bytes[side] += (uint64_t)n;
@@ -195,6 +273,8 @@ static void flow_event(struct amp_end *end, enum amp_end_event event)
 			amp_work_queue(&f->work);
 		break;
 	case AMP_END_WRITABLE:
+		if (!head_sent(f, side))
+			break;
 		if (other->ops->resume)
 			other->ops->resume(other);
 		else
@@ -204,6 +284,7 @@ static void flow_event(struct amp_end *end, enum amp_end_event event)
 		flow_eof(f, side);
 		break;
 	case AMP_END_DEAF:
+		head_drop(f, side);
 		/* whatever the other side still sends has no reader: where it can hear, it hears */
 		if (other->ops->deafen && !f->eof[!side])
 			other->ops->deafen(other);
@@ -254,4 +335,14 @@ struct amp_flow *amp_flow_join(struct amp_link *link, struct amp_end *guest, boo
 		amp_work_queue(&f->work);
 	}
 	return f;
+}
+
+int amp_flow_head(struct amp_flow *f, unsigned side, const uint8_t *bytes, uint16_t len)
+{
+	f->head = malloc(sizeof(*f->head) + len);
+	if (!f->head)
+		return -ENOMEM;
+	*f->head = (struct amp_flow_head){.side = side, .len = len};
+	memcpy(f->head->bytes, bytes, len);
+	return 0;
 }

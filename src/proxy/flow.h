@@ -29,6 +29,9 @@ struct amp_flow {
 	bool open[2];
 	bool eof[2]; /* end i sends no more: the other was told */
 	bool dead;
+	bool socket; /* counts as one of the link's: AMP_LIMIT_SOCKETS */
+	bool half;   /* AMP_LIMIT_HALF_OPEN: the host's end is not connected yet */
+	struct amp_flow_head *head; /* NULL: no such bytes, or they are sent */
 };
 
 /*
@@ -38,6 +41,11 @@ struct amp_flow {
 struct amp_flow *amp_flow_join(struct amp_link *link, struct amp_end *guest, bool guest_open,
 			       struct amp_end *host, bool host_open,
 			       const struct amp_flow_ops *ops, void *owner);
+/*
+ * len bytes that side gets before those of the other end: to be called right behind
+ * amp_flow_join(), once. -ENOMEM: there is no memory, and the flow would begin without.
+ */
+int amp_flow_head(struct amp_flow *flow, unsigned side, const uint8_t *bytes, uint16_t len);
 /* Abnormal end from outside: both ends see a reset. No ops->failed. */
 void amp_flow_kill(struct amp_flow *flow);
 

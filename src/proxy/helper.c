@@ -112,6 +112,8 @@ static bool serve_news(void)
 		close(fd);
 	if (r)
 		refused("malformed", -r);
+	else if (req.op == AMP_HELPER_NOTIFY || req.op == AMP_HELPER_PONG)
+		amp_helper_manager_news(&req, &self.news);
 	else
 		amp_helper_name(self.news, &req);
 	return n > 0;
@@ -155,10 +157,11 @@ static void hang_up(void)
 {
 	struct lines *l = self.lines;
 
-	while (serve_kept())
+	while (serve_kept() || serve_news())
 		;
 	amp_helper_name_forget();
 	self.lines = NULL;
+	self.call = self.news = -1;
 	for (unsigned i = 0; i < LINES; i++) {
 		uv_close((uv_handle_t *)&l->poll[i], line_closed);
 		close(l->fd[i]);
@@ -226,10 +229,11 @@ static void pass_on(uv_signal_t *s, int num)
 static void say_death(int sig)
 {
 	amp_log(AMP_LOG_ERROR, "the worker process was killed by SIG%s%s", sigabbrev_np(sig),
-		sig == SIGSYS ? ": it made a system call that its filter does not have. Either a "
-				"guest has taken it over, or the filter lacks a call: the kernel's "
-				"log has its number (audit: type=1326 ... syscall=N)"
-			      : "");
+		sig == SIGSYS
+			? ": it made a system call that its filter does not have. Either a "
+			  "guest has taken it over, or the filter lacks a call: the kernel's "
+			  "log has its number (audit: type=1326 ... syscall=N)"
+			: "");
 }
 
 /* ---- another worker ---- */
@@ -402,24 +406,27 @@ static void help(const sigset_t *old)
 /* Files and descriptors stay for the next helper if there will be one. */
 static void end(void)
 {
-	if (!self.abnormal || !amp_kept_managed()) {
+	if (!self.abnormal || !amp_helper_managed()) {
 		amp_helper_do_fini();
 		amp_kept_forget();
 	}
 	amp_kept_clear();
+	amp_helper_manager_close();
 	end_loop();
 }
 
 /* Signals are for the helper: the worker hears of them in its loop. */
-static void become_worker(const int fds[LINES], pid_t parent)
+static void become_worker(const int fds[LINES], pid_t parent, bool passed)
 {
+	amp_helper_manager_close();
+	amp_helper_manager_close();
 	for (unsigned i = 0; i < PASSED_ON; i++)
 		signal(passed_on[i], SIG_IGN);
 	for (unsigned fd = 0; fd < MINE_MAX; fd++) {
 		if (self.own[fd / 8] & 1u << (fd & 7u))
 			close((int)fd);
 	}
-	amp_helper_join(fds[CALL], fds[NEWS]);
+	amp_helper_join(fds[CALL], fds[NEWS], passed);
 	amp_kept_join(fds[KEPT]);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
@@ -435,7 +442,7 @@ static void close_all(const int fds[LINES])
 }
 
 /* 0: this is the worker. Its process, or -errno. Signals are blocked in both. */
-static pid_t spawn(pid_t parent)
+static pid_t spawn(pid_t parent, bool passed)
 {
 	int ours[LINES] = {-1, -1, -1}, theirs[LINES] = {-1, -1, -1}, r = 0;
 	pid_t pid = 0;
@@ -456,7 +463,7 @@ static pid_t spawn(pid_t parent)
 	}
 	if (!r && pid == 0) {
 		close_all(ours);
-		become_worker(theirs, parent);
+		become_worker(theirs, parent, passed);
 		return 0;
 	}
 	close_all(theirs);
@@ -474,10 +481,12 @@ static pid_t spawn(pid_t parent)
 int amp_helper_start(const struct amp_config *conf, const char *config_path, int *ready_fd,
 		     int *code)
 {
+	int r, passed = amp_helper_manager_open();
 	pid_t parent = getpid(), pid;
 	sigset_t mask;
-	int r;
 
+	if (passed < 0)
+		return passed;
 	self.conf = conf;
 	self.config_path = config_path;
 	sigemptyset(&mask);
@@ -488,7 +497,7 @@ int amp_helper_start(const struct amp_config *conf, const char *config_path, int
 	amp_kept_load();
 	r = start_loop();
 	while (!r) {
-		pid = spawn(parent);
+		pid = spawn(parent, passed > 0);
 		if (pid == 0) {
 			sigprocmask(SIG_SETMASK, &self.mask, NULL);
 			return 0;

@@ -87,6 +87,12 @@ int amp_helper_connect_unix(enum amp_helper_kind kind, const char *path);
  * (a low port), by the helper if a publish rule or an `allow in` rule names the address.
  */
 int amp_helper_bind(int fd, const struct sockaddr *sa, socklen_t len);
+/*
+ * A socket that the service manager passed and that listens at (tcp), or is bound to (UDP), exactly
+ * this address; non-blocking. -ENOENT: none; -EPROTOTYPE: that address, but another type, or it
+ * does not listen. (Unix sockets: amp_helper_listen_unix() returns those that were passed.)
+ */
+int amp_helper_passed_inet(bool tcp, const struct sockaddr *sa, socklen_t len);
 /* The configuration file as it is now: a memory file with its text. */
 int amp_helper_config(void);
 
@@ -111,6 +117,19 @@ void amp_helper_on_name(void (*done)(uint64_t id, const struct amp_helper_name *
 int amp_helper_resolve(uint64_t id, const char *host, const char *service,
 		       const struct addrinfo *hints);
 int amp_helper_nameinfo(uint64_t id, const struct sockaddr *sa, socklen_t len, int flags);
+
+/*
+ * What the service manager is to know, if there is one. READY comes with the first, and again
+ * behind RELOADING; status (NULL: none) is a line for people, cut at 255 bytes.
+ */
+enum amp_helper_state {
+	AMP_HELPER_STATUS, /* the line alone */
+	AMP_HELPER_READY,
+	AMP_HELPER_RELOADING, /* without status */
+	AMP_HELPER_STOPPING,
+	AMP_HELPER_STATES
+};
+void amp_helper_notify(enum amp_helper_state state, const char *status);
 
 /* ---- start ---- */
 

@@ -16,14 +16,16 @@
 static int call_fd = -1;
 static struct amp_watch news = {.fd = -1};
 static int news_fd = -1;
+static bool sockets_passed;
 static uint64_t last_id;
 static struct amp_helper_ans ans; /* of the last call, or the last news */
 static void (*name_done)(uint64_t id, const struct amp_helper_name *name);
 static void (*signal_came)(int num);
 static void (*helper_gone)(void);
 
-void amp_helper_join(int call, int news_sock)
+void amp_helper_join(int call, int news_sock, bool passed)
 {
+	sockets_passed = passed;
 	call_fd = call;
 	news_fd = news_sock;
 }
@@ -79,6 +81,9 @@ static int call(struct amp_helper_req *req, int give, int *fd)
 	r = amp_helper_send(call_fd, req, sizeof(*req), give);
 	if (!r)
 		r = await(req, fd);
+	/* before anybody takes it for an answer: a device that is gone, a file that is no more */
+	if ((r == -EPIPE || r == -ECONNRESET) && helper_gone)
+		helper_gone();
 	return r ? r : ans.result;
 }
 
@@ -168,6 +173,16 @@ int amp_helper_bind(int fd, const struct sockaddr *sa, socklen_t len)
 	memcpy(&req.sa, sa, len);
 	r = call_plain(&req, fd);
 	return r == -EPERM ? -EACCES : r;
+}
+
+int amp_helper_passed_inet(bool tcp, const struct sockaddr *sa, socklen_t len)
+{
+	struct amp_helper_req req = {.op = AMP_HELPER_PASSED, .arg = {tcp}, .sa_len = len};
+
+	if (!sockets_passed || len > sizeof(req.sa))
+		return -ENOENT;
+	memcpy(&req.sa, sa, len);
+	return call_fd_of(&req);
 }
 
 /* ---- rpmsg character devices ---- */
@@ -268,6 +283,25 @@ int amp_helper_nameinfo(uint64_t id, const struct sockaddr *sa, socklen_t len, i
 	return tell(&req, id);
 }
 
+void amp_helper_notify(enum amp_helper_state state, const char *status)
+{
+	struct amp_helper_req req = {.op = AMP_HELPER_NOTIFY, .arg = {(uint32_t)state}};
+
+	if (status)
+		memcpy(req.path, status, strnlen(status, sizeof(req.path) - 1));
+	if (tell(&req, 0))
+		amp_log(AMP_LOG_WARN, "the helper process does not hear: %s",
+			status ? status : "a change of state");
+}
+
+/* The loop runs: that is what the watchdog wants to know. */
+static void pong(uint64_t id)
+{
+	struct amp_helper_req req = {.op = AMP_HELPER_PONG};
+
+	(void)tell(&req, id); /* no room: the next one */
+}
+
 static void got_addrs(const struct amp_helper_ans *a)
 {
 	struct addrinfo list[AMP_HELPER_ADDRS];
@@ -318,6 +352,8 @@ static void news_ready(struct amp_watch *w, uint32_t events)
 		amp_log(AMP_LOG_ERROR, "the helper process sent %zd bytes of nonsense", n);
 	else if (a.op == AMP_HELPER_SIGNAL)
 		signal_came((int)a.more);
+	else if (a.op == AMP_HELPER_PING)
+		pong(a.id);
 	else if (a.op == AMP_HELPER_RESOLVE && name_done)
 		got_addrs(&a);
 	else if (a.op == AMP_HELPER_NAME && name_done)

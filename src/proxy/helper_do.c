@@ -112,6 +112,22 @@ static struct made *find_made(const char *path)
 	return m;
 }
 
+/* The service manager's: the file is its affair, too, and nothing that we made. */
+static int passed_unix(const struct amp_link_conf *link, const char *path)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int fd;
+
+	strcpy(un.sun_path, path);
+	fd = amp_helper_passed(true, (const struct sockaddr *)&un);
+	if (fd < 0 && fd != -ENOENT)
+		amp_log(AMP_LOG_ERROR,
+			"link %s: the socket that the service manager passed for %s: %s",
+			link->name, path,
+			fd == -EPROTOTYPE ? "no listening stream socket" : strerror(-fd));
+	return fd;
+}
+
 static int do_listen(const struct amp_link_conf *link, const char *path)
 {
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
@@ -121,6 +137,17 @@ static int do_listen(const struct amp_link_conf *link, const char *path)
 
 	if (strlen(path) >= sizeof(m->path))
 		return -ENAMETOOLONG;
+	strcpy(un.sun_path, path);
+	fd = passed_unix(link, path);
+	if (fd >= 0)
+		amp_kept_keep_unix(&un, fd, true);
+	if (fd == -ENOENT) { /* was it passed to the program before this one? */
+		fd = amp_kept_unix(&un, true);
+		if (fd < 0)
+			fd = -ENOENT;
+	}
+	if (fd != -ENOENT)
+		return fd;
 	if (!m) {
 		m = calloc(1, sizeof(*m));
 		if (!m)
@@ -129,12 +156,11 @@ static int do_listen(const struct amp_link_conf *link, const char *path)
 	}
 	strcpy(m->path, path);
 	strcpy(m->link, link->name);
-	strcpy(un.sun_path, path);
-	fd = amp_kept_unix(&un); /* the worker before this one had it */
+	fd = amp_kept_unix(&un, false); /* the worker before this one had it */
 	if (fd < 0) {
 		fd = amp_unix_listen(path, link->name);
 		if (fd >= 0)
-			amp_kept_keep_unix(&un, fd);
+			amp_kept_keep_unix(&un, fd, false);
 	}
 	if (fd >= 0 && lstat(path, &st) == 0) {
 		m->dev = st.st_dev;
@@ -173,7 +199,8 @@ static int do_unlink(const char *path)
 
 	if (strlen(path) < sizeof(un.sun_path)) {
 		strcpy(un.sun_path, path);
-		amp_kept_drop_unix(&un);
+		amp_kept_drop_unix(&un, false);
+		amp_kept_drop_unix(&un, true);
 	}
 	return m ? remove_made(m) : -ENOENT;
 }
@@ -211,6 +238,15 @@ static int do_bind(const struct amp_config *conf, const struct amp_helper_req *r
 	if (!amp_helper_may_bind(conf, type == SOCK_STREAM, sa, req->sa_len))
 		return -EPERM;
 	return bind(fd, sa, req->sa_len) ? -errno : 0;
+}
+
+static int do_passed(const struct amp_config *conf, const struct amp_helper_req *req)
+{
+	const struct sockaddr *sa = (const struct sockaddr *)&req->sa;
+	bool tcp = req->arg[0] == 1;
+
+	return amp_helper_may_bind(conf, tcp, sa, req->sa_len) ? amp_helper_passed(tcp, sa)
+							       : -EPERM;
 }
 
 /* ---- rpmsg character devices ---- */
@@ -277,6 +313,8 @@ static int dispatch(const struct amp_config *conf, const char *config_path,
 
 	if (req->op == AMP_HELPER_BIND)
 		return do_bind(conf, req, fd);
+	if (req->op == AMP_HELPER_PASSED)
+		return do_passed(conf, req);
 	if (req->op == AMP_HELPER_CONFIG)
 		return do_config(config_path);
 	/* what we made may be removed after the configuration has forgotten it */
@@ -302,7 +340,7 @@ static int dispatch(const struct amp_config *conf, const char *config_path,
 static bool gives_fd(uint32_t op)
 {
 	return op == AMP_HELPER_OPEN || op == AMP_HELPER_LISTEN || op == AMP_HELPER_CONNECT ||
-	       op == AMP_HELPER_CONFIG || op == AMP_HELPER_CREATE;
+	       op == AMP_HELPER_CONFIG || op == AMP_HELPER_PASSED || op == AMP_HELPER_CREATE;
 }
 
 int amp_helper_do(const struct amp_config *conf, const char *config_path,

@@ -23,7 +23,7 @@ static bool inet_addr_ok(const struct amp_helper_req *req)
 
 static bool wants_path(uint32_t op)
 {
-	return op != AMP_HELPER_BIND && op != AMP_HELPER_CONFIG;
+	return op != AMP_HELPER_BIND && op != AMP_HELPER_PASSED && op != AMP_HELPER_CONFIG;
 }
 
 /* Does the operation go with what the path is for? */
@@ -39,6 +39,7 @@ static bool kind_ok(uint32_t op, uint32_t kind)
 	case AMP_HELPER_CONNECT:
 		return kind == AMP_HELPER_EXPOSE || kind == AMP_HELPER_BELL;
 	case AMP_HELPER_BIND:
+	case AMP_HELPER_PASSED:
 	case AMP_HELPER_CONFIG:
 		return kind == 0;
 	default:
@@ -55,7 +56,7 @@ static int check_call(const struct amp_helper_req *req, unsigned fd_cnt)
 		return -EINVAL;
 	if (wants_path(req->op) && !req->path[0])
 		return -EINVAL;
-	if (bind && !inet_addr_ok(req))
+	if ((bind || req->op == AMP_HELPER_PASSED) && !inet_addr_ok(req))
 		return -EINVAL;
 	/* one entry of one directory */
 	if (req->op == AMP_HELPER_ATTR &&
@@ -70,6 +71,10 @@ static int check_news(const struct amp_helper_req *req, unsigned fd_cnt)
 		return -EINVAL;
 	if (req->op == AMP_HELPER_RESOLVE)
 		return req->path[0] || req->name[0] ? 0 : -EINVAL;
+	if (req->op == AMP_HELPER_NOTIFY)
+		return req->arg[0] < AMP_HELPER_STATES ? 0 : -EINVAL;
+	if (req->op == AMP_HELPER_PONG)
+		return 0;
 	return req->op == AMP_HELPER_NAME && inet_addr_ok(req) ? 0 : -EINVAL;
 }
 

@@ -16,15 +16,19 @@ enum amp_helper_op {
 	AMP_HELPER_CONNECT,
 	AMP_HELPER_BIND,
 	AMP_HELPER_CONFIG,
-	AMP_HELPER_FIND,   /* rchar */
-	AMP_HELPER_STANDS, /* rchar */
-	AMP_HELPER_CREATE, /* rchar; arg: src, dst */
-	AMP_HELPER_SCAN,   /* rchar; arg: 1: from the first */
-	AMP_HELPER_ATTR,   /* rchar; name: the channel's entry, without its bus */
-	AMP_HELPER_CALLS,  /* those below are news */
+	AMP_HELPER_FIND,	 /* rchar */
+	AMP_HELPER_STANDS,	 /* rchar */
+	AMP_HELPER_CREATE,	 /* rchar; arg: src, dst */
+	AMP_HELPER_SCAN,	 /* rchar; arg: 1: from the first */
+	AMP_HELPER_ATTR,	 /* rchar; name: the channel's entry, without its bus */
+	AMP_HELPER_PASSED,	 /* arg: 1: TCP */
+	AMP_HELPER_CALLS,	 /* those below are news */
 	AMP_HELPER_RESOLVE = 32, /* arg: family, type, flags */
 	AMP_HELPER_NAME,	 /* arg: flags */
 	AMP_HELPER_SIGNAL,	 /* to the worker; arg: number */
+	AMP_HELPER_NOTIFY,	 /* arg: enum amp_helper_state; path: status */
+	AMP_HELPER_PING,	 /* to the worker */
+	AMP_HELPER_PONG,	 /* with the id of the ping */
 };
 
 /* A request, of either socket. What an operation does not use is zero. */
@@ -36,8 +40,8 @@ struct amp_helper_req {
 	uint32_t arg[3];
 	uint32_t sa_len;
 	uint32_t pad;
-	struct sockaddr_storage sa; /* BIND, NAME */
-	char path[256];		    /* RESOLVE: the host */
+	struct sockaddr_storage sa; /* BIND, PASSED, NAME */
+	char path[256];		    /* RESOLVE: the host; NOTIFY: the status */
 	char name[256];		    /* ATTR: the entry; RESOLVE: the service */
 };
 
@@ -101,6 +105,21 @@ void amp_helper_name(int news_fd, const struct amp_helper_req *req);
 unsigned amp_helper_name_busy(void);
 /* The worker that asked is no more: what it asked for is answered to nobody. */
 void amp_helper_name_forget(void);
+
+/* ---- helper_manager.c: the service manager ---- */
+
+/* Takes over what it gave us. 0, or how many sockets; -errno, said. Before anything is opened. */
+int amp_helper_manager_open(void);
+/* In the worker: that is the helper's. */
+void amp_helper_manager_close(void);
+/* Would it start another helper? */
+bool amp_helper_managed(void);
+/* For its store of descriptors (fd -1: none goes along). */
+void amp_helper_manager_tell(const char *text, int fd);
+/* NOTIFY and PONG. news_fd is kept. */
+void amp_helper_manager_news(const struct amp_helper_req *req, int *news_fd);
+/* A descriptor of its own, or as amp_activated_lend(). */
+int amp_helper_passed(bool tcp, const struct sockaddr *sa);
 
 /* One message with at most one descriptor. Length, 0 at the end, or -errno. *fd: -1 or what
  * came; -EMFILE: one came and there was no room. */

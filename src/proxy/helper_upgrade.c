@@ -30,6 +30,11 @@ static char program[4096];
 static char **args; /* [0] to the NULL, and room for one more */
 static unsigned arg_cnt;
 
+/* Variables that the program takes out of its environment, and the next is to find again. */
+static const char *const managers[] = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"};
+#define MANAGERS (sizeof(managers) / sizeof(*managers))
+static char *said[MANAGERS];
+
 /* --ready-fd was for the first start: whoever waited has gone on. */
 static bool is_ready(const char *arg, bool *two)
 {
@@ -42,6 +47,11 @@ void amp_helper_program(int argc, char **argv)
 	ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 1);
 	bool two;
 
+	for (unsigned i = 0; i < MANAGERS; i++) {
+		const char *value = getenv(managers[i]);
+
+		said[i] = value ? strdup(value) : NULL;
+	}
 	if (n <= 0)
 		return;
 	program[n] = 0;
@@ -60,6 +70,8 @@ void amp_helper_program_free(void)
 {
 	free(args);
 	args = NULL;
+	for (unsigned i = 0; i < MANAGERS; i++)
+		free(said[i]);
 }
 
 pid_t amp_helper_try_program(const sigset_t *mask)
@@ -96,6 +108,10 @@ int amp_helper_exec(const sigset_t *mask)
 	if (setenv(AMP_KEPT_ENV, text, 1)) {
 		r = -ENOMEM;
 	} else {
+		for (unsigned i = 0; i < MANAGERS; i++) {
+			if (said[i])
+				setenv(managers[i], said[i], 1);
+		}
 		amp_log(AMP_LOG_INFO, "upgrade: executing %s", program);
 		sigprocmask(SIG_SETMASK, mask, NULL);
 		execv(program, args);

@@ -16,12 +16,15 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "activated.h"
+#include "helper_msg.h"
 #include "kept.h"
 #include "kept_msg.h"
 #include "log.h"
 
 #define PREFIX	   "ampsock-" /* of names in the service manager's store */
 #define UNIX_PREFIX "+unix"   /* of the helper's own names */
+#define GIVEN_PREFIX "+given"
 #define FIRST_FD   3	      /* sd_listen_fds(3) */
 #define FILE_MAGIC "ampsock kept 1"
 
@@ -248,85 +251,30 @@ static void load_exec(const char *text)
 
 /* ---- the service manager's ---- */
 
-/* Names that are ours, of LISTEN_FDNAMES: the nth belongs to descriptor 3 + n. */
-static void load_listen(char *names, long fds)
+static void load_store(void)
 {
-	char *name, *rest = names;
+	const char *name;
+	int fd;
 
-	for (long i = 0; i < fds && (name = strsep(&rest, ":")) != NULL; i++) {
-		int fd = FIRST_FD + (int)i;
-
-		if (strncmp(name, PREFIX, strlen(PREFIX)) != 0 || !usable(fd))
-			continue;
+	while ((fd = amp_activated_take_prefix(PREFIX, &name)) >= 0) {
 		name += strlen(PREFIX);
-		if (!amp_kept_name_ok(name) || find(name)) {
+		if (amp_kept_name_ok(name) && !find(name))
+			amp_kept_add(name, fd);
+		else
 			close(fd);
-			continue;
-		}
-		survive(fd, false);
-		amp_kept_add(name, fd);
 	}
 }
 
 unsigned amp_kept_load(void)
 {
 	const char *file = getenv(AMP_KEPT_ENV);
-	const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
-	const char *names = getenv("LISTEN_FDNAMES");
 
+	load_store();
 	if (file) {
 		load_exec(file);
 		unsetenv(AMP_KEPT_ENV);
-	} else if (pid && fds && names && strtol(pid, NULL, 10) == getpid()) {
-		long n = strtol(fds, NULL, 10);
-		char *copy = strdup(names);
-
-		if (copy && n > 0 && n <= (long)AMP_KEPT_MAX)
-			load_listen(copy, n);
-		free(copy);
 	}
 	return cnt;
-}
-
-/* One datagram to NOTIFY_SOCKET; without one, or when nobody listens, nothing is lost: then
- * there is no store. */
-static void tell_manager(const char *text, int fd)
-{
-	const char *path = getenv("NOTIFY_SOCKET");
-	struct sockaddr_un un = {.sun_family = AF_UNIX};
-	struct iovec iov = {(void *)(uintptr_t)text, strlen(text)};
-	union {
-		struct cmsghdr align;
-		char room[CMSG_SPACE(sizeof(int))];
-	} ctl;
-	struct msghdr m = {.msg_name = &un, .msg_iov = &iov, .msg_iovlen = 1};
-	int sock;
-
-	if (!path || (path[0] != '/' && path[0] != '@') || strlen(path) >= sizeof(un.sun_path))
-		return;
-	strcpy(un.sun_path, path);
-	if (path[0] == '@')
-		un.sun_path[0] = 0;
-	m.msg_namelen = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
-	if (fd >= 0) {
-		struct cmsghdr *c;
-
-		memset(&ctl, 0, sizeof(ctl));
-		m.msg_control = &ctl;
-		m.msg_controllen = sizeof(ctl);
-		c = CMSG_FIRSTHDR(&m);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof(int));
-	}
-	sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (sock < 0)
-		return;
-	if (sendmsg(sock, &m, MSG_NOSIGNAL) < 0)
-		amp_log(AMP_LOG_WARN, "the service manager does not take a descriptor: %s",
-			strerror(errno));
-	close(sock);
 }
 
 void amp_kept_store(const char *name, int fd)
@@ -334,7 +282,7 @@ void amp_kept_store(const char *name, int fd)
 	char text[AMP_KEPT_NAME + 48];
 
 	snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=" PREFIX "%s", name);
-	tell_manager(text, fd);
+	amp_helper_manager_tell(text, fd);
 }
 
 void amp_kept_unstore(const char *name)
@@ -342,12 +290,7 @@ void amp_kept_unstore(const char *name)
 	char text[AMP_KEPT_NAME + 48];
 
 	snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=" PREFIX "%s", name);
-	tell_manager(text, -1);
-}
-
-bool amp_kept_managed(void)
-{
-	return getenv("NOTIFY_SOCKET") != NULL;
+	amp_helper_manager_tell(text, -1);
 }
 
 void amp_kept_forget(void)
@@ -361,15 +304,17 @@ void amp_kept_forget(void)
 
 bool amp_kept_is_unix(const char *name)
 {
-	return strncmp(name, UNIX_PREFIX "-", strlen(UNIX_PREFIX "-")) == 0;
+	return strncmp(name, UNIX_PREFIX "-", strlen(UNIX_PREFIX "-")) == 0 ||
+	       strncmp(name, GIVEN_PREFIX "-", strlen(GIVEN_PREFIX "-")) == 0;
 }
 
-static void unix_name(char *dst, const struct sockaddr_un *un)
+static void unix_name(char *dst, const struct sockaddr_un *un, bool given)
 {
-	amp_kept_hash_name(dst, UNIX_PREFIX, un->sun_path, strlen(un->sun_path));
+	amp_kept_hash_name(dst, given ? GIVEN_PREFIX : UNIX_PREFIX, un->sun_path,
+			   strlen(un->sun_path));
 }
 
-int amp_kept_unix(const struct sockaddr_un *un)
+int amp_kept_unix(const struct sockaddr_un *un, bool given)
 {
 	struct sockaddr_un have = {.sun_family = AF_UNIX};
 	socklen_t len = sizeof(have) - 1, on_len = sizeof(int);
@@ -377,7 +322,7 @@ int amp_kept_unix(const struct sockaddr_un *un)
 	struct kept *k;
 	int on = 0;
 
-	unix_name(name, un);
+	unix_name(name, un, given);
 	k = find(name);
 	if (!k)
 		return -1;
@@ -387,27 +332,27 @@ int amp_kept_unix(const struct sockaddr_un *un)
 		k->used = true;
 		return fcntl(k->fd, F_DUPFD_CLOEXEC, FIRST_FD);
 	}
-	amp_kept_drop_unix(un);
+	amp_kept_drop_unix(un, given);
 	return -1;
 }
 
-void amp_kept_keep_unix(const struct sockaddr_un *un, int fd)
+void amp_kept_keep_unix(const struct sockaddr_un *un, int fd, bool given)
 {
 	char name[AMP_KEPT_NAME];
 	int copy = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FD);
 
-	unix_name(name, un);
+	unix_name(name, un, given);
 	if (copy < 0)
 		return;
 	amp_kept_store(name, fd);
 	amp_kept_add(name, copy);
 }
 
-void amp_kept_drop_unix(const struct sockaddr_un *un)
+void amp_kept_drop_unix(const struct sockaddr_un *un, bool given)
 {
 	char name[AMP_KEPT_NAME];
 
-	unix_name(name, un);
+	unix_name(name, un, given);
 	if (amp_kept_remove(name))
 		amp_kept_unstore(name);
 }

@@ -68,9 +68,7 @@ unsigned amp_kept_load(void);
 int amp_kept_save(void);
 /* Close-on-exec again, if the exec failed. */
 void amp_kept_unsave(void);
-/* Is there a service manager that would give the descriptors to the next helper? */
-bool amp_kept_managed(void);
-/* To it, if there is one. */
+/* To the service manager, if there is one. */
 void amp_kept_store(const char *name, int fd);
 void amp_kept_unstore(const char *name);
 /* All of them, and the table is empty: nobody is to go on. */
@@ -78,11 +76,12 @@ void amp_kept_forget(void);
 
 /*
  * Unix sockets listen here, in the helper, on the worker's behalf: a duplicate of one that
- * listens at un already, or -1; keep a duplicate of one; not any more.
+ * listens at un already, or -1; keep a duplicate of one; not any more. given: it is the service
+ * manager's, and so is its file.
  */
-int amp_kept_unix(const struct sockaddr_un *un);
-void amp_kept_keep_unix(const struct sockaddr_un *un, int fd);
-void amp_kept_drop_unix(const struct sockaddr_un *un);
+int amp_kept_unix(const struct sockaddr_un *un, bool given);
+void amp_kept_keep_unix(const struct sockaddr_un *un, int fd, bool given);
+void amp_kept_drop_unix(const struct sockaddr_un *un, bool given);
 /* A worker begins; it has asked for all that it wants: those that it did not ask for go. */
 void amp_kept_unused(void);
 void amp_kept_sweep(void);

@@ -14,6 +14,7 @@ int amp_link_init(struct amp_link *link, const struct amp_link_ops *ops,
 	link->ops = ops;
 	link->conf = conf;
 	TAILQ_INIT(&link->flows);
+	amp_limits_init(&link->limits, conf->limit, conf->name);
 	link->offload = amp_offload_new(link);
 	return link->offload ? 0 : -ENOMEM;
 }

@@ -15,7 +15,6 @@ struct amp_offload;
 
 /* One guest's share. A guest that wants more is told EMFILE, ENOBUFS or EAI_AGAIN. */
 #define AMP_LIMIT_ENDS	   4096u /* connections in the ring */
-#define AMP_LIMIT_SOCKETS  2048u /* offloaded: open, bound and listening */
 #define AMP_LIMIT_SESSIONS 64u
 #define AMP_LIMIT_WINDOW   (256u * 1024u) /* bytes that a push end keeps, as advertised */
 
@@ -39,7 +38,10 @@ struct amp_link_ops {
 
 struct amp_link_stats {
 	uint64_t flows;	  /* since start */
-	uint64_t denied;  /* by policy */
+	uint64_t denied;  /* by policy, and of these: */
+	uint64_t denied_dir[2]; /* addresses, by enum amp_dir, */
+	uint64_t denied_names;
+	uint64_t cut;	  /* flows that a reload does not allow any more */
 	uint64_t refused; /* by limits, or nobody there */
 	uint64_t stale;	  /* offload: unknown session or token */
 	uint64_t drops;	  /* datagrams */
@@ -55,7 +57,9 @@ struct amp_link {
 	bool up; /* a guest is attached */
 	struct amp_offload *offload;
 	struct amp_link_stats stats;
+	struct amp_limits limits;
 	struct amp_log_rate log_denied;
+	struct amp_log_rate log_rebound;
 	struct amp_log_rate log_refused;
 	struct amp_log_rate log_guest;
 	struct amp_log_rate log_attached;

@@ -278,7 +278,7 @@ static void stop(struct amp_link *link)
 	uv_close((uv_handle_t *)&l->patience, NULL);
 	if (l->listen.fd >= 0)
 		amp_helper_unlink(AMP_HELPER_VHOST, link->conf->path);
-	amp_watch_end(&l->listen);
+	amp_watch_close_shared(&l->listen);
 	amp_vlink_fini(&l->vl);
 }
 

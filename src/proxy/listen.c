@@ -98,9 +98,15 @@ static int inet_listen(const struct amp_target *t)
 	static const int on = 1;
 	bool tcp = t->kind == AMP_TARGET_TCP;
 	int type = tcp ? SOCK_STREAM : SOCK_DGRAM;
-	int fd = amp_kept_take_socket(type, &t->addr.sa, t->len);
-	int r;
+	int r, fd = amp_helper_passed_inet(tcp, &t->addr.sa, t->len);
 
+	if (fd >= 0 && tcp)
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (fd >= 0) /* the program that we become has them from nobody else */
+		amp_kept_put_socket(fd);
+	if (fd != -ENOENT)
+		return fd;
+	fd = amp_kept_take_socket(type, &t->addr.sa, t->len);
 	if (fd >= 0) /* our predecessor's: nobody who connected meanwhile was refused */
 		return fd;
 	fd = socket(t->addr.sa.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -138,7 +144,9 @@ int amp_target_listen(const struct amp_target *target, const char *link)
 		amp_log(AMP_LOG_ERROR, "link %s: cannot publish %s %s: %s", link,
 			target->kind == AMP_TARGET_TCP ? "tcp" : "udp",
 			amp_sockaddr_text(&target->addr.sa, text),
-			r == -EADDRINUSE ? "the port is already in use by another process"
-					 : strerror(-r));
+			r == -EADDRINUSE   ? "the port is already in use by another process"
+			: r == -EPROTOTYPE ? "what the service manager passed for it is no "
+					     "listening socket"
+					   : strerror(-r));
 	return r;
 }

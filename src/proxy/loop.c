@@ -154,14 +154,20 @@ uv_loop_t *amp_loop_uv(void)
 	return &uv;
 }
 
+/* Until libuv has something to do. It says 0 where it has nothing at all, too. */
+static int uv_timeout_ms(void)
+{
+	return uv_loop_alive(&uv) ? uv_backend_timeout(&uv) : -1;
+}
+
 void amp_loop_run(void)
 {
 	uv_run(&uv, UV_RUN_NOWAIT); /* puts the descriptors of its handles into its set */
 	while (!stopped) {
 		uv_update_time(&uv);
-		dispatch(TAILQ_EMPTY(&work) ? uv_backend_timeout(&uv) : 0);
+		dispatch(TAILQ_EMPTY(&work) ? uv_timeout_ms() : 0);
 		/* its descriptor, a timer that is due, or a handle that waits to be closed */
-		if (uv_due || uv_backend_timeout(&uv) == 0) {
+		if (uv_due || uv_timeout_ms() == 0) {
 			uv_due = false;
 			uv_run(&uv, UV_RUN_NOWAIT);
 		}
@@ -217,15 +223,6 @@ void amp_watch_stop(struct amp_watch *w)
 	forget(w);
 }
 
-void amp_watch_end(struct amp_watch *w)
-{
-	int fd = w->fd;
-
-	amp_watch_stop(w);
-	if (fd >= 0)
-		close(fd);
-}
-
 void amp_watch_close(struct amp_watch *w)
 {
 	int fd = w->fd;
@@ -234,6 +231,16 @@ void amp_watch_close(struct amp_watch *w)
 		return;
 	forget(w);
 	close(fd); /* the last reference: the kernel takes it out of the set */
+}
+
+void amp_watch_close_shared(struct amp_watch *w)
+{
+	int fd = w->fd;
+
+	if (fd < 0)
+		return;
+	amp_watch_stop(w);
+	close(fd);
 }
 
 void amp_watch_retry(struct amp_watch *w)

@@ -71,10 +71,10 @@ void amp_loop_fini(void);
 int amp_watch_start(struct amp_watch *w, int fd, uint32_t events);
 /* The descriptor stays open, or has duplicates (those of listening sockets: the helper's). */
 void amp_watch_stop(struct amp_watch *w);
-/* The same, and closes the descriptor. */
-void amp_watch_end(struct amp_watch *w);
 /* Closes the descriptor, which has no duplicate: one call to the kernel fewer. */
 void amp_watch_close(struct amp_watch *w);
+/* Closes it, and whatever duplicates there are (the helper's, the service manager's) stay quiet. */
+void amp_watch_close_shared(struct amp_watch *w);
 
 void amp_work_queue(struct amp_work *work);
 void amp_work_cancel(struct amp_work *work);

@@ -49,15 +49,30 @@ static const char help[] =
 	"any number of times, anywhere:\n"
 	"  --join NAME,NAME     let the guests of two links talk to each other\n"
 	"\n"
+	"  --limit 'NAME N'     of the link before it: sockets, half-open, buffered,\n"
+	"                       connects/s, dns/s, datagrams/s\n"
+	"\n"
 	"  --config FILE        read links and rules from FILE\n"
 	"  --check-config       read everything, complain, and exit\n"
+	"these stand whatever the file says, also when it is read again at SIGHUP:\n"
 	"  --log-level LEVEL    error, warning, info (default) or debug\n"
+	"  --user NAME          run as NAME (default: ampsock, or nobody)\n"
+	"  --no-confine         no filter, no empty root: for debuggers\n"
+	"  --control PATH       a socket for ampsockctl(1)\n"
+	"  --control-group GROUP, --control-read-group GROUP\n"
+	"                       who may use it for everything, who may only look\n"
+	"  --metrics WHERE      'unix PATH' or 'tcp ADDRESS:PORT': counters for Prometheus\n"
+	"  --drain SECONDS      let connections end for so long at SIGTERM (default: 0)\n"
+	"  --runtime-dir PATH   where `ampsockctl publish add` may make sockets\n"
+	"  --lease SECONDS      how long a name's addresses are allowed (default: 300)\n"
 	"  --verbose            the same as --log-level debug\n"
 	"  --ready-fd N         write a byte to descriptor N and close it when all is up\n"
 	"  --version            print the version and exit\n"
 	"  --help               print this and exit\n"
 	"\n"
-	"Everything not allowed is denied. SIGUSR1 prints counters, SIGTERM and SIGINT stop.\n"
+	"Everything not allowed is denied. SIGHUP reads the file again, SIGUSR1 prints "
+	"counters,\n"
+	"SIGTERM and SIGINT stop.\n"
 	"Exit status: 0 stopped, 1 could not start, 2 wrong option, rule or file.\n";
 
 enum opt {
@@ -66,9 +81,11 @@ enum opt {
 	OPT_PUBLISH,
 	OPT_EXPOSE,
 	OPT_JOIN,
+	OPT_LIMIT,
 	OPT_CONFIG,
 	OPT_CHECK,
-	OPT_LOG,
+	OPT_KEY, /* of [proxy], by the option's name */
+	OPT_NO_CONFINE,
 	OPT_VERBOSE,
 	OPT_READY,
 	OPT_VERSION,
@@ -81,9 +98,19 @@ static const struct option options[] = {
 	{"publish", required_argument, NULL, OPT_PUBLISH},
 	{"expose", required_argument, NULL, OPT_EXPOSE},
 	{"join", required_argument, NULL, OPT_JOIN},
+	{"limit", required_argument, NULL, OPT_LIMIT},
 	{"config", required_argument, NULL, OPT_CONFIG},
 	{"check-config", no_argument, NULL, OPT_CHECK},
-	{"log-level", required_argument, NULL, OPT_LOG},
+	{"log-level", required_argument, NULL, OPT_KEY},
+	{"user", required_argument, NULL, OPT_KEY},
+	{"no-confine", no_argument, NULL, OPT_NO_CONFINE},
+	{"control", required_argument, NULL, OPT_KEY},
+	{"control-group", required_argument, NULL, OPT_KEY},
+	{"control-read-group", required_argument, NULL, OPT_KEY},
+	{"metrics", required_argument, NULL, OPT_KEY},
+	{"drain", required_argument, NULL, OPT_KEY},
+	{"runtime-dir", required_argument, NULL, OPT_KEY},
+	{"lease", required_argument, NULL, OPT_KEY},
 	{"verbose", no_argument, NULL, OPT_VERBOSE},
 	{"ready-fd", required_argument, NULL, OPT_READY},
 	{"version", no_argument, NULL, OPT_VERSION},
@@ -148,7 +175,16 @@ static int set_ready_fd(struct settings *set, const char *text)
 	return 0;
 }
 
-static int handle(struct settings *set, int opt, const char *arg)
+static int set_key(struct settings *set, const char *key, const char *arg)
+{
+	char where[40];
+
+	snprintf(where, sizeof(where), "--%s", key);
+	return amp_config_option(&set->conf, key, arg, where, stderr);
+}
+
+/* name: the option's, without its dashes. */
+static int handle(struct settings *set, int opt, const char *name, const char *arg)
 {
 	int r = 0;
 
@@ -171,21 +207,23 @@ static int handle(struct settings *set, int opt, const char *arg)
 	case OPT_CONFIG:
 		r = amp_config_file(&set->conf, arg, stderr);
 		set->config_path = arg;
+		if (r) /* and what only the whole can show */
+			amp_config_check(&set->conf, stderr);
 		break;
 	case OPT_CHECK:
 		set->check = true;
 		break;
-	case OPT_VERBOSE:
-		set->conf.log_level = AMP_LOG_DEBUG;
+	case OPT_LIMIT:
+		r = amp_config_rule(&set->conf, "limit", arg, "--limit", stderr);
 		break;
-	case OPT_LOG:
-		r = amp_log_level_parse(arg, &set->conf.log_level);
-		if (r)
-			fprintf(stderr,
-				"ampsock-proxy: --log-level: expected error, warning, info or "
-				"debug, "
-				"found `%s`\n",
-				arg);
+	case OPT_VERBOSE:
+		r = set_key(set, "log-level", "debug");
+		break;
+	case OPT_NO_CONFINE:
+		r = set_key(set, "confine", "no");
+		break;
+	case OPT_KEY:
+		r = set_key(set, name, arg);
 		break;
 	case OPT_READY:
 		r = set_ready_fd(set, arg);
@@ -197,10 +235,10 @@ static int handle(struct settings *set, int opt, const char *arg)
 /* 0: go on; 1 and *code: exit. */
 static int parse(int argc, char **argv, struct settings *set, int *code)
 {
-	int opt;
+	int opt, at = 0;
 
 	opterr = 0;
-	while ((opt = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, ":", options, &at)) != -1) {
 		if (opt == OPT_HELP || opt == OPT_VERSION) {
 			fputs(opt == OPT_HELP ? help : "ampsock-proxy " AMPSOCK_VERSION "\n",
 			      stdout);
@@ -208,7 +246,7 @@ static int parse(int argc, char **argv, struct settings *set, int *code)
 			return 1;
 		}
 		*code = opt == '?' || opt == ':' ? bad_option(argv, opt)
-						 : handle(set, opt, optarg);
+						 : handle(set, opt, options[at].name, optarg);
 		if (*code)
 			return 1;
 	}

@@ -47,11 +47,8 @@ bool amp_osock_add(struct amp_session *ses, struct amp_osock *s)
 {
 	struct amp_offload *off = ses->off;
 
-	if (off->sock_cnt >= AMP_LIMIT_SOCKETS) {
+	if (!amp_limit_take(&off->link->limits, AMP_LIMIT_SOCKETS, 1)) {
 		off->link->stats.refused++;
-		amp_log_some(&off->link->log_refused, AMP_LOG_WARN,
-			     "link %s: more than %u sockets: refused", off->link->conf->name,
-			     AMP_LIMIT_SOCKETS);
 		return false;
 	}
 	if (++off->next_id == 0)
@@ -75,6 +72,7 @@ void amp_osock_del(struct amp_osock *s)
 	*at = s->hash_next;
 	TAILQ_REMOVE(&s->ses->socks, s, entry);
 	off->sock_cnt--;
+	amp_limit_give(&off->link->limits, AMP_LIMIT_SOCKETS, 1);
 }
 
 struct amp_osock *amp_osock_find(struct amp_session *ses, uint32_t id)

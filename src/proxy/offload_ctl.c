@@ -229,7 +229,7 @@ static void resolved(struct amp_resolve *r, unsigned status, const struct addrin
 		len += strlen(canon);
 	}
 	out[0] = (uint8_t)n;
-	amp_put_le32(out + 4, AMP_OFF_LEASE_S);
+	amp_put_le32(out + 4, ses->off->link->conf->lease_s);
 	amp_session_reply(ses, AMP_OFF_RESOLVE, r->seq, status, out, status ? 0 : len);
 }
 
@@ -283,6 +283,9 @@ static bool do_resolve(const struct frame *f)
 	else if (r->host[0] && /* no name: only the service is asked for */
 		 amp_policy_name(f->ses->off, proto_of(f->body[1]), r->host, r->port))
 		status = AMP_OFF_EACCES;
+	else if (r->host[0] &&
+		 !amp_limit_rate(&f->ses->off->link->limits, AMP_LIMIT_DNS, amp_now_ms()))
+		status = AMP_OFF_EAI_AGAIN;
 	if (status) {
 		amp_resolve_drop(r);
 		amp_session_reply(f->ses, f->op, f->seq, status, NULL, 0);
@@ -346,6 +349,11 @@ static bool do_rname(const struct frame *f)
 	/* who may not talk to an address learns nothing about it */
 	if (!amp_policy_host(off, (struct sockaddr *)&r->sa))
 		r->flags |= NI_NUMERICHOST;
+	else if (!amp_limit_rate(&off->link->limits, AMP_LIMIT_DNS, amp_now_ms())) {
+		amp_resolve_drop(r);
+		amp_session_reply(f->ses, f->op, f->seq, AMP_OFF_EAI_AGAIN, NULL, 0);
+		return true;
+	}
 	r->owner = f->ses;
 	r->done = rnamed;
 	r->seq = f->seq;

@@ -14,7 +14,6 @@
 #define AMP_OFF_CTL_QUEUE 16384u /* bytes of answers that a guest may leave unread */
 #define AMP_OFF_CTL_MIN	  64u	 /* every fixed answer fits: a guest that takes less is none */
 #define AMP_OFF_LEASES	  256u
-#define AMP_OFF_LEASE_S	  300u
 #define AMP_OFF_RESOLVING 2u  /* of one link, in the resolver's threads at once */
 #define AMP_OFF_RESOLVES  16u /* waiting besides */
 
@@ -26,6 +25,8 @@ struct amp_osock_ops {
 	/* The session is over, or RELEASE: everything of it goes, its peers see a reset. */
 	void (*kill)(struct amp_osock *s);
 	int (*fd)(const struct amp_osock *s);
+	/* A rule that let it be what it is has gone: do others? Sets s->rule anew. */
+	bool (*allowed)(struct amp_osock *s);
 	bool released; /* RELEASE applies: bound sockets and listeners */
 };
 
@@ -35,8 +36,10 @@ struct amp_osock {
 	TAILQ_ENTRY(amp_osock) entry;
 	struct amp_session *ses;
 	uint32_t id;
+	struct amp_rule *rule[2]; /* that allowed it, by enum amp_dir; NULL: nothing had to */
 	uint8_t family; /* enum amp_off_family */
 	uint8_t type;
+	bool chosen; /* the kernel chose its port: a rule's port 0 */
 	bool nodelay; /* as the guest set it: our own default differs, see offload_opt.c */
 	int32_t linger_on, linger_s;
 	struct amp_grave grave;
@@ -93,7 +96,7 @@ struct amp_offload {
 };
 
 /* ---- offload.c ---- */
-/* Takes an id. False: the link has AMP_LIMIT_SOCKETS already. */
+/* Takes an id. False: the link has its limit of sockets already. */
 bool amp_osock_add(struct amp_session *ses, struct amp_osock *s);
 void amp_osock_del(struct amp_osock *s);
 struct amp_osock *amp_osock_find(struct amp_session *ses, uint32_t id);
@@ -149,19 +152,27 @@ struct amp_virtual *amp_virtual_udp_find(struct amp_offload *off, uint16_t port)
 int amp_virtual_udp(struct amp_offload *off, const struct amp_forward *fwd, int fd);
 
 /* ---- policy.c ---- */
-/* 0, or EACCES with a log line. what: connect, bind, send, join. */
+/* 0, or EACCES with a log line. what: connect, bind, send, join. *by: the rule that allows it. */
 int amp_policy_addr(struct amp_offload *off, enum amp_dir dir, enum amp_proto proto,
-		    const struct sockaddr *sa, const char *what);
-/* The same without a word. */
-bool amp_policy_quiet(struct amp_offload *off, enum amp_dir dir, enum amp_proto proto,
-		      const struct sockaddr *sa);
+		    const struct sockaddr *sa, const char *what, struct amp_rule **by);
+/* The same without a word. NULL: denied. */
+struct amp_rule *amp_policy_quiet(struct amp_offload *off, enum amp_dir dir,
+				  enum amp_proto proto, const struct sockaddr *sa);
+/* And without counting. */
+struct amp_rule *amp_policy_find(struct amp_offload *off, enum amp_dir dir,
+				 enum amp_proto proto, const struct sockaddr *sa);
+struct amp_rule *amp_policy_find_in(struct amp_offload *off, enum amp_proto proto,
+				    const struct sockaddr *sa, bool chosen);
+/* Leases by rules that are gone. */
+void amp_policy_forget(struct amp_offload *off);
 /* May the guest use this name at all (port 0: on some port)? */
 int amp_policy_name(struct amp_offload *off, enum amp_proto proto, const char *name,
 		    uint16_t port);
 /* sa was given to the guest for name. */
 void amp_policy_lease(struct amp_offload *off, const char *name, const struct sockaddr *sa);
 /* LISTEN: the port may be one that the kernel chose (rule: `any`, or port 0). */
-int amp_policy_listen(struct amp_offload *off, const struct sockaddr *sa, bool chosen);
+int amp_policy_listen(struct amp_offload *off, const struct sockaddr *sa, bool chosen,
+		      struct amp_rule **by);
 /* May the guest talk to this host at all, on whatever port? */
 bool amp_policy_host(struct amp_offload *off, const struct sockaddr *sa);
 /* Some udp rule covers the group, on whatever port. */

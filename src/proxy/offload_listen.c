@@ -52,9 +52,26 @@ static int bound_fd(const struct amp_osock *o)
 	return ((const struct amp_bound *)o)->fd;
 }
 
+/* Of a bound socket, a listener, and what that accepted: may it still be at this address? */
+bool amp_tcp_in_allowed(struct amp_osock *o, const struct amp_off_addr *local)
+{
+	struct sockaddr_storage ss;
+
+	amp_off_to_sa(local, &ss);
+	o->rule[AMP_DIR_IN] = amp_policy_find_in(o->ses->off, AMP_PROTO_TCP,
+						 (struct sockaddr *)&ss, o->chosen);
+	return o->rule[AMP_DIR_IN] != NULL;
+}
+
+static bool bound_allowed(struct amp_osock *o)
+{
+	return amp_tcp_in_allowed(o, &((struct amp_bound *)o)->local);
+}
+
 static const struct amp_osock_ops bound_ops = {
 	.kill = bound_kill,
 	.fd = bound_fd,
+	.allowed = bound_allowed,
 	.released = true,
 };
 
@@ -94,7 +111,7 @@ static int bind_real(struct amp_bound *b, uint32_t opts_set, uint32_t opts,
 	/* port 0 harms nobody until it listens: LISTEN asks then */
 	if (addr->port)
 		err = amp_policy_addr(off, AMP_DIR_IN, AMP_PROTO_TCP, (struct sockaddr *)&ss,
-				      "bind");
+				      "bind", &b->o.rule[AMP_DIR_IN]);
 	if (err)
 		return err;
 	b->fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -105,7 +122,7 @@ static int bind_real(struct amp_bound *b, uint32_t opts_set, uint32_t opts,
 		err = -amp_helper_bind(b->fd, (struct sockaddr *)&ss, len);
 	if (!err)
 		amp_off_local(b->fd, &b->local);
-	b->chosen = !addr->port;
+	b->o.chosen = !addr->port;
 	return err;
 }
 
@@ -171,15 +188,22 @@ static int listener_fd(const struct amp_osock *o)
 	return l->virt ? -1 : l->acceptor.watch.fd;
 }
 
+static bool listener_allowed(struct amp_osock *o)
+{
+	return amp_tcp_in_allowed(o, &((struct amp_listener *)o)->local);
+}
+
 static const struct amp_osock_ops listener_ops = {
 	.kill = listener_kill,
 	.fd = listener_fd,
+	.allowed = listener_allowed,
 	.released = true,
 };
 
 static bool may_take(const struct amp_listener *l)
 {
-	return l->credits > 0 && l->o.ses->off->sock_cnt < AMP_LIMIT_SOCKETS;
+	return l->credits > 0 &&
+	       amp_limit_room(&l->o.ses->off->link->limits, AMP_LIMIT_SOCKETS, 1);
 }
 
 static bool listener_want(struct amp_acceptor *a)
@@ -201,7 +225,9 @@ static int listen_real(struct amp_listener *l, struct amp_bound *b, uint32_t bac
 	int err;
 
 	amp_off_to_sa(&b->local, &ss);
-	err = amp_policy_listen(l->o.ses->off, (struct sockaddr *)&ss, b->chosen);
+	l->o.chosen = b->o.chosen;
+	err = amp_policy_listen(l->o.ses->off, (struct sockaddr *)&ss, b->o.chosen,
+				&l->o.rule[AMP_DIR_IN]);
 	if (err)
 		return err;
 	if (listen(b->fd, (int)(backlog < BACKLOG_MAX ? backlog : BACKLOG_MAX)))

@@ -35,13 +35,16 @@ struct tcp {
 	struct amp_flow *flow;
 	int fd;		   /* a bound socket that waits for its name to resolve */
 	uint16_t port;	   /* connect by name */
+	struct amp_virtual *virt; /* accepted at this published port */
 	uint32_t listener; /* accepted: id of its listener, until the guest took the carrier */
+	bool half;	   /* counts as half-open */
 	bool answering;	   /* header[] is on its way */
 	bool refused;	   /* ... and nothing follows it */
 	bool dead;
 	uint8_t header_off;
 	uint8_t header[AMP_OFF_ANSWER_LEN];
 	struct amp_off_open open;
+	struct amp_off_addr bound; /* what an `in` rule allowed: rule[AMP_DIR_IN] */
 	/* addresses still to try: open.peer, or those of a name */
 	struct amp_off_addr *addrs;
 	unsigned addr_cnt, addr_at;
@@ -61,12 +64,21 @@ static void tcp_free(struct amp_grave *grave)
 	free(t);
 }
 
+/* Connected, refused, or given up. */
+static void not_half(struct tcp *t)
+{
+	if (t->half)
+		amp_limit_give(&t->o.ses->off->link->limits, AMP_LIMIT_HALF_OPEN, 1);
+	t->half = false;
+}
+
 /* The id ends; the ends are somebody else's or gone. */
 static void tcp_gone(struct tcp *t)
 {
 	if (t->dead)
 		return;
 	t->dead = true;
+	not_half(t);
 	amp_resolve_forget(t->o.ses->off, t);
 	if (t->fd >= 0)
 		close(t->fd);
@@ -99,9 +111,26 @@ static int tcp_fd(const struct amp_osock *o)
 	return t->host ? amp_end_fd_fd(t->host) : -1;
 }
 
+static bool tcp_allowed(struct amp_osock *o)
+{
+	struct tcp *t = tcp_of(o);
+	struct amp_rule **out = &o->rule[AMP_DIR_OUT], *in = o->rule[AMP_DIR_IN];
+	struct sockaddr_storage ss;
+
+	if (*out && (*out)->gone) {
+		amp_off_to_sa(&t->addrs[t->addr_at - 1], &ss);
+		*out = amp_policy_find(o->ses->off, AMP_DIR_OUT, AMP_PROTO_TCP,
+				       (struct sockaddr *)&ss);
+		if (!*out)
+			return false;
+	}
+	return !in || !in->gone || amp_tcp_in_allowed(o, &t->bound);
+}
+
 static const struct amp_osock_ops tcp_ops = {
 	.kill = tcp_kill,
 	.fd = tcp_fd,
+	.allowed = tcp_allowed,
 };
 
 /* ---- the flow's end ---- */
@@ -204,6 +233,8 @@ static void host_event(struct amp_end *end, enum amp_end_event event)
 {
 	struct tcp *t = end->owner;
 
+	if (event == AMP_END_OPEN || event == AMP_END_FAILED)
+		not_half(t);
 	if (event == AMP_END_OPEN) {
 		answer(t, 0);
 	} else if (event == AMP_END_FAILED && !t->answering) {
@@ -293,10 +324,12 @@ static int connect_socket(struct tcp *t)
 		struct sockaddr_storage ss;
 		socklen_t len = amp_off_to_sa(&o->local, &ss);
 
+		t->bound = o->local;
 		/* a fixed local port is a bind like any other */
 		if (o->local.port)
 			err = amp_policy_addr(t->o.ses->off, AMP_DIR_IN, AMP_PROTO_TCP,
-					      (struct sockaddr *)&ss, "bind");
+					      (struct sockaddr *)&ss, "bind",
+					      &t->o.rule[AMP_DIR_IN]);
 		if (!err)
 			err = -amp_helper_bind(fd, (struct sockaddr *)&ss, len);
 	}
@@ -309,20 +342,28 @@ static int connect_socket(struct tcp *t)
 /* 0: under way or there; positive errno. */
 static int connect_one(struct tcp *t, const struct sockaddr *sa)
 {
-	int r, fd = connect_socket(t);
+	struct amp_limits *limits = &t->o.ses->off->link->limits;
+	int r, fd;
 	socklen_t len = sa->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
 						  : sizeof(struct sockaddr_in);
 
-	if (fd < 0)
-		return -fd;
-	r = amp_connect_fd(fd, sa, len);
+	if (!amp_limit_take(limits, AMP_LIMIT_HALF_OPEN, 1))
+		return ENOBUFS;
+	t->half = true;
+	fd = connect_socket(t);
+	r = fd < 0 ? fd : amp_connect_fd(fd, sa, len);
+	if (r < 1)
+		not_half(t);
 	if (r < 0) {
-		close(fd);
+		if (fd >= 0)
+			close(fd);
 		return -r;
 	}
 	t->host = amp_end_fd(fd, r == 1);
-	if (!t->host)
+	if (!t->host) {
+		not_half(t);
 		return ENOBUFS;
+	}
 	t->host->owner = t;
 	t->host->user = &host_user;
 	if (r == 0)
@@ -338,7 +379,8 @@ static void connect_next(struct tcp *t, int err)
 		const struct sockaddr *sa = (struct sockaddr *)&ss;
 
 		amp_off_to_sa(&t->addrs[t->addr_at++], &ss);
-		err = amp_policy_addr(t->o.ses->off, AMP_DIR_OUT, AMP_PROTO_TCP, sa, "connect");
+		err = amp_policy_addr(t->o.ses->off, AMP_DIR_OUT, AMP_PROTO_TCP, sa, "connect",
+				      &t->o.rule[AMP_DIR_OUT]);
 		if (!err)
 			err = connect_one(t, sa);
 		if (!err)
@@ -374,6 +416,10 @@ static void connect_name(struct tcp *t, const char *name)
 
 	if (err) {
 		answer(t, err);
+		return;
+	}
+	if (!amp_limit_rate(&t->o.ses->off->link->limits, AMP_LIMIT_DNS, amp_now_ms())) {
+		answer(t, EAGAIN);
 		return;
 	}
 	r = amp_resolve_new();
@@ -415,6 +461,9 @@ static int take_bound(struct tcp *t)
 
 	if (!b)
 		return ESTALE;
+	t->bound = b->local;
+	t->o.chosen = b->o.chosen;
+	t->o.rule[AMP_DIR_IN] = b->o.rule[AMP_DIR_IN];
 	t->fd = amp_bound_take(b);
 	if (t->fd < 0 || b->o.family != t->o.family)
 		return EINVAL; /* virtual: there is no socket behind it */
@@ -439,6 +488,8 @@ void amp_tcp_open(struct amp_session *ses, struct amp_end *carrier,
 	carrier->user = &guest_user;
 	if (o->bound_id)
 		err = take_bound(t);
+	if (!err && !amp_limit_rate(&ses->off->link->limits, AMP_LIMIT_CONNECTS, amp_now_ms()))
+		err = ENOBUFS;
 	t->port = o->peer.port;
 	if (err) {
 		answer(t, err);
@@ -469,6 +520,10 @@ void amp_tcp_accepted(struct amp_listener *l, int fd, const struct sockaddr_stor
 	}
 	t->listener = l->o.id;
 	t->o.nodelay = l->o.nodelay;
+	t->bound = l->local;
+	t->o.chosen = l->o.chosen;
+	t->o.rule[AMP_DIR_IN] = l->o.rule[AMP_DIR_IN];
+	t->virt = l->virt;
 	amp_off_from_sa((const struct sockaddr *)peer, &a.peer);
 	amp_off_local(fd, &a.local);
 	/* behind a published port the guest sees the port that it is bound to */

@@ -11,7 +11,6 @@ struct amp_bound {
 	int fd;		    /* -1: virtual */
 	struct amp_virtual *virt;
 	struct amp_off_addr local;
-	bool chosen; /* the kernel chose the port */
 };
 
 struct amp_listener {
@@ -30,6 +29,8 @@ int amp_bound_take(struct amp_bound *b);
 void amp_tcp_accepted(struct amp_listener *l, int fd, const struct sockaddr_storage *peer);
 /* The listener ends: connections of its that the guest has not taken yet end with it. */
 void amp_tcp_orphans(struct amp_session *ses, uint32_t listener);
+/* struct amp_osock_ops.allowed, of what needs an `in` rule for its local address. */
+bool amp_tcp_in_allowed(struct amp_osock *o, const struct amp_off_addr *local);
 /* Our defaults and the guest's options on a new socket. Positive errno or 0. */
 int amp_tcp_defaults(struct amp_osock *o, int fd, uint32_t opts_set, uint32_t opts);
 

@@ -105,11 +105,6 @@ static int udp_fd(const struct amp_osock *o)
 	return ((const struct udp *)o)->watch.fd;
 }
 
-static const struct amp_osock_ops udp_ops = {
-	.kill = udp_kill,
-	.fd = udp_fd,
-};
-
 static bool same_sa(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
 {
 	if (a->ss_family != b->ss_family)
@@ -118,6 +113,41 @@ static bool same_sa(const struct sockaddr_storage *a, const struct sockaddr_stor
 		      a->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
 					       : sizeof(struct sockaddr_in)) == 0;
 }
+
+/* Who may be answered without an `out` rule. */
+static bool heard_from(const struct udp *u, const struct sockaddr_storage *peer)
+{
+	for (unsigned i = 0; u->in_ok && i < PEERS; i++) {
+		if (same_sa(&u->peers[i], peer))
+			return true;
+	}
+	return false;
+}
+
+static bool udp_allowed(struct amp_osock *o)
+{
+	struct udp *u = (struct udp *)o;
+	struct amp_rule **by = &o->rule[AMP_DIR_IN];
+	struct sockaddr_storage ss;
+
+	u->good_until_ms = u->good_in_until_ms = 0;
+	if (*by && (*by)->gone) {
+		amp_off_to_sa(&u->local, &ss);
+		*by = amp_policy_find_in(o->ses->off, AMP_PROTO_UDP, (struct sockaddr *)&ss,
+					 false);
+		if (!*by)
+			return false;
+	}
+	return !u->connected || heard_from(u, &u->peer) ||
+	       amp_policy_find(o->ses->off, AMP_DIR_OUT, AMP_PROTO_UDP,
+			       (const struct sockaddr *)&u->peer);
+}
+
+static const struct amp_osock_ops udp_ops = {
+	.kill = udp_kill,
+	.fd = udp_fd,
+	.allowed = udp_allowed,
+};
 
 /* ---- host to guest ---- */
 
@@ -129,7 +159,9 @@ static bool put_frame(struct udp *u, const struct amp_off_udp *h, const void *pa
 	struct iovec iov[2] = {{p, sizeof(p)}, {(void *)(uintptr_t)payload, len}};
 	ssize_t n = 0;
 
-	if (u->spill.len > SPILL_LIMIT)
+	/* before the first byte is out: half a frame would end the carrier */
+	if (u->spill.len > SPILL_LIMIT ||
+	    !amp_limit_room(u->spill.limits, AMP_LIMIT_BUFFERED, sizeof(p) + len))
 		return false;
 	amp_off_put_udp(p, h);
 	if (u->spill.len == 0)
@@ -351,16 +383,15 @@ static void udp_ready(struct amp_watch *w, uint32_t events)
 static int may_send(struct udp *u, const struct sockaddr_storage *to)
 {
 	uint64_t now = amp_now_ms();
+	struct amp_rule *by;
 	int err;
 
 	if (now < u->good_until_ms && same_sa(&u->good, to))
 		return 0;
-	for (unsigned i = 0; u->in_ok && i < PEERS; i++) {
-		if (same_sa(&u->peers[i], to))
-			return 0;
-	}
+	if (heard_from(u, to))
+		return 0;
 	err = amp_policy_addr(u->o.ses->off, AMP_DIR_OUT, AMP_PROTO_UDP,
-			      (const struct sockaddr *)to, "send");
+			      (const struct sockaddr *)to, "send", &by);
 	if (!err) {
 		u->good = *to;
 		u->good_until_ms = now + CACHE_MS;
@@ -425,6 +456,11 @@ static int send_frame(struct udp *u, const struct amp_off_udp *h, struct iovec *
 	} else if (u->virt) {
 		m.msg_name = &u->peer;
 		m.msg_namelen = sizeof(u->peer);
+	}
+	if (!err &&
+	    !amp_limit_rate(&u->o.ses->off->link->limits, AMP_LIMIT_DATAGRAMS, amp_now_ms())) {
+		u->o.ses->off->link->stats.drops++;
+		return 0;
 	}
 	/* twice: the first call may only report what ICMP said of an earlier datagram */
 	for (unsigned i = 0; i < 2 && !err; i++) {
@@ -509,11 +545,13 @@ static int udp_socket(struct udp *u, const struct amp_off_open *o)
 
 	local.family = o->family;
 	len = amp_off_to_sa(&local, &ss);
-	u->in_ok = local.port && amp_policy_quiet(u->o.ses->off, AMP_DIR_IN, AMP_PROTO_UDP,
-						  (struct sockaddr *)&ss);
-	if (local.port && !u->in_ok)
-		return -amp_policy_addr(u->o.ses->off, AMP_DIR_IN, AMP_PROTO_UDP,
-					(struct sockaddr *)&ss, "bind");
+	if (local.port) {
+		err = amp_policy_addr(u->o.ses->off, AMP_DIR_IN, AMP_PROTO_UDP,
+				      (struct sockaddr *)&ss, "bind", &u->o.rule[AMP_DIR_IN]);
+		if (err)
+			return -err;
+		u->in_ok = true;
+	}
 	fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
@@ -632,6 +670,7 @@ void amp_udp_open(struct amp_session *ses, struct amp_end *carrier,
 	u->work.run = udp_run;
 	u->writable = true; /* as every new socket; the loop may say so too late */
 	u->end = carrier;
+	u->spill.limits = &ses->off->link->limits;
 	u->max_payload =
 		(o->max_frame < UINT16_MAX ? o->max_frame : UINT16_MAX) - AMP_OFF_UDP_LEN;
 	if (!amp_osock_add(ses, &u->o)) {

@@ -43,30 +43,51 @@ static struct amp_rule *match(struct amp_offload *off, enum amp_dir dir, enum am
 	return dir == AMP_DIR_OUT ? by_lease(off, proto, dest) : NULL;
 }
 
-bool amp_policy_quiet(struct amp_offload *off, enum amp_dir dir, enum amp_proto proto,
-		      const struct sockaddr *sa)
+struct amp_rule *amp_policy_find(struct amp_offload *off, enum amp_dir dir,
+				 enum amp_proto proto, const struct sockaddr *sa)
 {
 	struct amp_dest dest;
-	struct amp_rule *r;
 
 	amp_dest_from(sa, dir == AMP_DIR_IN, &dest);
-	r = match(off, dir, proto, &dest);
+	return match(off, dir, proto, &dest);
+}
+
+struct amp_rule *amp_policy_quiet(struct amp_offload *off, enum amp_dir dir,
+				  enum amp_proto proto, const struct sockaddr *sa)
+{
+	struct amp_rule *r = amp_policy_find(off, dir, proto, sa);
+
 	if (r)
 		r->hits++;
-	return r != NULL;
+	return r;
+}
+
+static void say_allowed(struct amp_offload *off, struct amp_rule *r, enum amp_dir dir,
+			enum amp_proto proto, const struct sockaddr *sa, const char *what)
+{
+	char text[AMP_ADDR_TEXT];
+
+	amp_log_some(&r->log_rate, AMP_LOG_INFO, "link %s: allowed %s: %s %s %s by %s",
+		     off->link->conf->name, what, dir == AMP_DIR_IN ? "in" : "out",
+		     proto_name(proto), amp_sockaddr_text(sa, text), r->where);
 }
 
 int amp_policy_addr(struct amp_offload *off, enum amp_dir dir, enum amp_proto proto,
-		    const struct sockaddr *sa, const char *what)
+		    const struct sockaddr *sa, const char *what, struct amp_rule **by)
 {
 	struct amp_link *link = off->link;
+	struct amp_rule *r = amp_policy_quiet(off, dir, proto, sa);
 	char text[AMP_ADDR_TEXT];
 	struct amp_dest dest;
 
-	if (amp_policy_quiet(off, dir, proto, sa))
+	*by = r;
+	if (r && r->log)
+		say_allowed(off, r, dir, proto, sa, what);
+	if (r)
 		return 0;
 	amp_dest_from(sa, dir == AMP_DIR_IN, &dest);
 	link->stats.denied++;
+	link->stats.denied_dir[dir]++;
 	amp_log_some(&link->log_denied, AMP_LOG_WARN,
 		     "link %s: denied %s: %s %s %s: no allow rule covers it%s",
 		     link->conf->name, what, dir == AMP_DIR_IN ? "in" : "out",
@@ -77,72 +98,134 @@ int amp_policy_addr(struct amp_offload *off, enum amp_dir dir, enum amp_proto pr
 	return EACCES;
 }
 
-int amp_policy_listen(struct amp_offload *off, const struct sockaddr *sa, bool chosen)
+/* In a rule, port 0 stands for whatever the kernel chooses. */
+static const struct sockaddr *unport(const struct sockaddr *sa, struct sockaddr_storage *ss)
+{
+	memcpy(ss, sa,
+	       sa->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+					 : sizeof(struct sockaddr_in));
+	if (ss->ss_family == AF_INET6)
+		((struct sockaddr_in6 *)ss)->sin6_port = 0;
+	else
+		((struct sockaddr_in *)ss)->sin_port = 0;
+	return (const struct sockaddr *)ss;
+}
+
+int amp_policy_listen(struct amp_offload *off, const struct sockaddr *sa, bool chosen,
+		      struct amp_rule **by)
 {
 	struct sockaddr_storage ss;
 
-	if (!chosen)
-		return amp_policy_addr(off, AMP_DIR_IN, AMP_PROTO_TCP, sa, "listen");
-	/* in a rule, port 0 stands for whatever the kernel chooses */
-	memcpy(&ss, sa,
-	       sa->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
-					 : sizeof(struct sockaddr_in));
-	if (ss.ss_family == AF_INET6)
-		((struct sockaddr_in6 *)&ss)->sin6_port = 0;
-	else
-		((struct sockaddr_in *)&ss)->sin_port = 0;
-	return amp_policy_addr(off, AMP_DIR_IN, AMP_PROTO_TCP, (struct sockaddr *)&ss,
-			       "listen");
+	return amp_policy_addr(off, AMP_DIR_IN, AMP_PROTO_TCP, chosen ? unport(sa, &ss) : sa,
+			       "listen", by);
+}
+
+struct amp_rule *amp_policy_find_in(struct amp_offload *off, enum amp_proto proto,
+				    const struct sockaddr *sa, bool chosen)
+{
+	struct sockaddr_storage ss;
+
+	return amp_policy_find(off, AMP_DIR_IN, proto, chosen ? unport(sa, &ss) : sa);
 }
 
 int amp_policy_name(struct amp_offload *off, enum amp_proto proto, const char *name,
 		    uint16_t port)
 {
 	struct amp_link *link = off->link;
-	char text[128];
 	struct amp_rule *r;
+	char text[128];
 
 	TAILQ_FOREACH(r, &link->conf->allow, entry)
 	{
 		if (amp_rule_names(r, proto, name, port)) {
 			r->hits++;
+			if (r->log)
+				amp_log_some(&r->log_rate, AMP_LOG_INFO,
+					     "link %s: allowed name: %s by %s",
+					     link->conf->name,
+					     amp_log_clean(text, sizeof(text), name,
+							   strlen(name)),
+					     r->where);
 			return 0;
 		}
 	}
 	link->stats.denied++;
+	link->stats.denied_names++;
 	amp_log_some(&link->log_denied, AMP_LOG_WARN,
 		     "link %s: denied name: %s: no allow rule covers it", link->conf->name,
 		     amp_log_clean(text, sizeof(text), name, strlen(name)));
 	return EACCES;
 }
 
+/*
+ * Who has a name in the DNS says what it stands for, and may say something else the second time
+ * (DNS rebinding): what is local to the host, cloud metadata and multicast are not had by
+ * name, but by a rule that names the address or its class. localhost is nobody's in the DNS.
+ */
+static bool name_may_be(const char *name, const struct amp_dest *dest)
+{
+	if (amp_name_is_local(name))
+		return amp_addr_is_loopback(dest->addr);
+	return !dest->local && !amp_addr_is_multicast(dest->addr);
+}
+
+static void say_rebound(struct amp_offload *off, const char *name, const struct sockaddr *sa)
+{
+	char text[128], addr[AMP_ADDR_TEXT];
+
+	amp_log_some(&off->link->log_rebound, AMP_LOG_WARN,
+		     "link %s: name %s stands for %s, which is local to the host or multicast: "
+		     "not allowed by its name (DNS rebinding)",
+		     off->link->conf->name,
+		     amp_log_clean(text, sizeof(text), name, strlen(name)),
+		     amp_sockaddr_text(sa, addr));
+}
+
+static void lease(struct amp_offload *off, const struct amp_rule *r, const uint8_t addr[16])
+{
+	struct amp_lease *l = NULL;
+
+	for (unsigned i = 0; i < AMP_OFF_LEASES && !l; i++) {
+		if (off->leases[i].rule == r && memcmp(off->leases[i].addr, addr, 16) == 0)
+			l = &off->leases[i];
+	}
+	if (!l) {
+		l = &off->leases[off->lease_next];
+		off->lease_next = (off->lease_next + 1u) % AMP_OFF_LEASES;
+	}
+	l->rule = r;
+	memcpy(l->addr, addr, 16);
+	l->until_ms = amp_now_ms() + off->link->conf->lease_s * 1000ull;
+}
+
 void amp_policy_lease(struct amp_offload *off, const char *name, const struct sockaddr *sa)
 {
 	struct amp_dest dest;
 	struct amp_rule *r;
+	bool good, refused = false;
 
 	amp_dest_from(sa, false, &dest);
-	/* a name that suddenly means the host itself is an attack (DNS rebinding) */
-	if (dest.local && !amp_name_is_local(name))
-		return;
+	good = name_may_be(name, &dest);
 	TAILQ_FOREACH(r, &off->link->conf->allow, entry)
 	{
-		struct amp_lease *l = NULL;
-
 		if (r->host != AMP_HOST_NAME || !amp_rule_names(r, AMP_PROTO_ANY, name, 0))
 			continue;
-		for (unsigned i = 0; i < AMP_OFF_LEASES && !l; i++) {
-			if (off->leases[i].rule == r &&
-			    memcmp(off->leases[i].addr, dest.addr, 16) == 0)
-				l = &off->leases[i];
+		if (good) {
+			lease(off, r, dest.addr);
+		} else {
+			r->denied++;
+			refused = true;
 		}
-		if (!l) {
-			l = &off->leases[off->lease_next];
-			off->lease_next = (off->lease_next + 1u) % AMP_OFF_LEASES;
-		}
-		l->rule = r;
-		memcpy(l->addr, dest.addr, 16);
-		l->until_ms = amp_now_ms() + AMP_OFF_LEASE_S * 1000u;
+	}
+	if (refused)
+		say_rebound(off, name, sa);
+}
+
+void amp_policy_forget(struct amp_offload *off)
+{
+	for (unsigned i = 0; i < AMP_OFF_LEASES; i++) {
+		if (off->leases[i].rule && off->leases[i].rule->gone)
+			off->leases[i].rule = NULL;
 	}
 }
 
@@ -182,6 +265,7 @@ int amp_policy_group(struct amp_offload *off, const struct sockaddr *sa)
 			return 0;
 	}
 	off->link->stats.denied++;
+	off->link->stats.denied_dir[AMP_DIR_OUT]++;
 	amp_log_some(&off->link->log_denied, AMP_LOG_WARN,
 		     "link %s: denied join: multicast group %s: no udp allow rule covers it",
 		     off->link->conf->name, amp_sockaddr_text(sa, text));

@@ -8,6 +8,7 @@
 #include "helper.h"
 #include "listen.h"
 #include "offload.h"
+#include "proxy_v2.h"
 #include "publish.h"
 #include "udp_relay.h"
 
@@ -46,13 +47,27 @@ static const struct amp_flow_ops publish_flow = {
 	.failed = publish_failed,
 };
 
+/* The service is to know who connected: peer, to the address that host's descriptor has. */
+static int head(struct amp_flow *flow, const struct amp_end *host,
+		const struct sockaddr_storage *peer)
+{
+	struct sockaddr_storage local = {.ss_family = AF_UNSPEC};
+	socklen_t len = sizeof(local);
+	uint8_t bytes[AMP_PP2_MAX];
+
+	if (getsockname(amp_end_fd_fd(host), (struct sockaddr *)&local, &len))
+		local.ss_family = AF_UNSPEC;
+	return amp_flow_head(flow, 0, bytes,
+			     (uint16_t)amp_pp2_client(bytes, peer, sizeof(*peer), &local, len));
+}
+
 static void take(struct amp_acceptor *a, int fd, const struct sockaddr_storage *peer)
 {
 	struct publish *p = amp_container_of(a, struct publish, acceptor);
 	struct amp_end *guest, *host;
+	struct amp_flow *flow;
 	int err;
 
-	(void)peer;
 	guest = p->link->ops->connect(p->link, &p->fwd->service, false, &err);
 	if (!guest) {
 		refuse(p, fd, err);
@@ -65,7 +80,11 @@ static void take(struct amp_acceptor *a, int fd, const struct sockaddr_storage *
 		return;
 	}
 	p->link->stats.flows++;
-	amp_flow_join(p->link, guest, false, host, true, &publish_flow, p);
+	flow = amp_flow_join(p->link, guest, false, host, true, &publish_flow, p);
+	if (flow && p->fwd->proxy_protocol && head(flow, host, peer)) {
+		refuse(p, -1, ENOMEM);
+		amp_flow_kill(flow);
+	}
 }
 
 static int start_one(struct publish *p, int fd)

@@ -202,8 +202,16 @@ int amp_rule_parse(const char *text, struct amp_rule *rule, struct amp_rule_erro
 	if (!r)
 		r = parse_ports(&t, port, rule);
 	if (!r)
-		r = amp_text_end(&t);
+		r = amp_text_last(&t, "log", &rule->log);
 	return r;
+}
+
+bool amp_rule_same(const struct amp_rule *a, const struct amp_rule *b)
+{
+	return a->dir == b->dir && a->proto == b->proto && a->host == b->host &&
+	       memcmp(a->addr, b->addr, sizeof(a->addr)) == 0 && a->bits == b->bits &&
+	       a->wild == b->wild && a->port_lo == b->port_lo && a->port_hi == b->port_hi &&
+	       strcmp(a->name, b->name) == 0;
 }
 
 static bool in_prefix(const uint8_t addr[16], const uint8_t prefix[16], unsigned bits)

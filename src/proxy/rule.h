@@ -3,9 +3,9 @@
  * Rules: what a link may reach, what is published to it and exposed to it. One
  * grammar for the configuration file and the command line (ampsock-proxy(8)).
  *
- *	allow    in|out  tcp|udp|any  HOST:PORT
- *	publish  tcp|udp ADDRESS:PORT | unix PATH   ->  SERVICE | inet:PORT
- *	expose   SERVICE  ->  tcp|udp ADDRESS:PORT | unix PATH
+ *	allow    in|out  tcp|udp|any  HOST:PORT  [log]
+ *	publish  tcp|udp ADDRESS:PORT | unix PATH   ->  SERVICE | inet:PORT  [proxy-protocol]
+ *	expose   SERVICE  ->  tcp|udp ADDRESS:PORT | unix PATH  [proxy-protocol]
  *
  *	SERVICE: vsock:PORT on a vsock link; rpmsg:NAME or rpmsg:@ADDRESS on an rpmsg link, for
  *	         tcp and unix a byte stream (announced as NAME~s), for udp raw messages
@@ -15,8 +15,9 @@
  * Nothing is allowed by default. Addresses have disguises: before a rule is asked an
  * address is brought to its plain form (::ffff:a.b.c.d, NAT64, 6to4 and ::a.b.c.d are
  * a.b.c.d; connecting to 0.0.0.0 or :: is connecting to loopback). What is local to the
- * host (loopback, link-local, any address of its interfaces) is reached only by a rule
- * that says so: `local`, or an address or prefix that lies itself inside that class.
+ * host (loopback, link-local, any address of its interfaces, where clouds tell a host its
+ * secrets) is reached only by a rule that says so: `local`, or an address or prefix that lies
+ * itself inside that class.
  */
 #ifndef AMP_PROXY_RULE_H
 #define AMP_PROXY_RULE_H
@@ -26,6 +27,8 @@
 #include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+
+#include "log.h"
 
 enum amp_proto { AMP_PROTO_TCP = 1, AMP_PROTO_UDP = 2, AMP_PROTO_ANY = 3 };
 enum amp_dir { AMP_DIR_OUT, AMP_DIR_IN };
@@ -51,7 +54,11 @@ struct amp_rule {
 	char name[AMP_RULE_NAME_MAX + 1]; /* lower case, without the final dot */
 	char *text;			  /* as it was written */
 	char *where;			  /* file:line, or "command line" */
+	bool log;			  /* hits are logged */
+	bool gone;			  /* left out by a reload: what it allowed is asked anew */
+	struct amp_log_rate log_rate;
 	uint64_t hits;
+	uint64_t denied; /* name: addresses that it stood for and that were not granted */
 };
 
 TAILQ_HEAD(amp_rules, amp_rule);
@@ -96,6 +103,10 @@ struct amp_forward { /* publish or expose */
 	TAILQ_ENTRY(amp_forward) entry;
 	struct amp_target target;
 	struct amp_service service;
+	bool proxy_protocol; /* each connection begins with who it is: PROXY, version 2 */
+	bool runtime;	     /* published while the proxy ran: no file has it */
+	uint32_t id;	     /* of a published one: publish.c */
+	uint64_t hits;	     /* connections, UDP peers */
 	char *text;
 	char *where;
 };
@@ -106,6 +117,12 @@ TAILQ_HEAD(amp_forwards, amp_forward);
 int amp_rule_parse(const char *text, struct amp_rule *rule, struct amp_rule_error *err);
 int amp_publish_parse(const char *text, struct amp_forward *fwd, struct amp_rule_error *err);
 int amp_expose_parse(const char *text, struct amp_forward *fwd, struct amp_rule_error *err);
+/* unix PATH, or tcp|udp ADDRESS:PORT to listen on. */
+int amp_target_parse(const char *text, struct amp_target *target, struct amp_rule_error *err);
+
+/* Do both allow the same (whether it is logged aside)? Forward the same? */
+bool amp_rule_same(const struct amp_rule *a, const struct amp_rule *b);
+bool amp_target_same(const struct amp_target *a, const struct amp_target *b);
 
 /* Do both mean the same service? */
 bool amp_service_same(const struct amp_service *a, const struct amp_service *b);
@@ -128,6 +145,9 @@ bool amp_rule_covers(const struct amp_rule *rule, enum amp_dir dir, enum amp_pro
 bool amp_rule_names(const struct amp_rule *rule, enum amp_proto proto, const char *name,
 		    uint16_t port);
 bool amp_rule_port(const struct amp_rule *rule, uint16_t port);
+
+bool amp_addr_is_loopback(const uint8_t addr[16]);
+bool amp_addr_is_multicast(const uint8_t addr[16]);
 
 /* localhost and below: the one name that may stand for a local address (RFC 6761, 6.3). */
 bool amp_name_is_local(const char *name);

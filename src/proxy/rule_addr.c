@@ -43,6 +43,11 @@ static const struct range local_ranges[] = {
 	{{0xfe, 0x80}, 10}, /* RFC 4291 2.5.6 */
 	{{0xff, 0x01}, 16}, /* RFC 4291 2.7: interface-local */
 	{{0xff, 0x02}, 16}, /* link-local multicast */
+	/* where clouds tell a machine its secrets, besides 169.254.0.0/16 and fe80::/10 */
+	{{0xfd, 0x00, 0x0e, 0xc2, [14] = 0x02, [15] = 0x54}, 128}, /* fd00:ec2::254 */
+	{{0xfd, 0x20, 0x00, 0xce, [14] = 0x02, [15] = 0x54}, 128}, /* fd20:ce::254 */
+	{V4(100, 100, 100, 200), 128},
+	{V4(168, 63, 129, 16), 128},
 };
 
 static bool prefix_match(const uint8_t addr[16], const struct range *r)
@@ -61,6 +66,20 @@ bool amp_prefix_is_local(const uint8_t addr[16], unsigned bits)
 			return true;
 	}
 	return false;
+}
+
+bool amp_addr_is_loopback(const uint8_t addr[16])
+{
+	static const struct range v4 = {V4(127, 0, 0, 0), 104}, v6 = {{[15] = 1}, 128};
+
+	return prefix_match(addr, &v4) || prefix_match(addr, &v6);
+}
+
+bool amp_addr_is_multicast(const uint8_t addr[16])
+{
+	static const struct range v4 = {V4(224, 0, 0, 0), 100}, v6 = {{0xff}, 8};
+
+	return prefix_match(addr, &v4) || prefix_match(addr, &v6);
 }
 
 /* IPv4 in its many IPv6 coats comes out as ::ffff:a.b.c.d. */

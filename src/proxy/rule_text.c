@@ -35,11 +35,25 @@ int amp_text_error(struct amp_text *t, const char *msg)
 	return -EINVAL;
 }
 
-int amp_text_end(struct amp_text *t)
+static int text_end(struct amp_text *t)
 {
 	if (!amp_text_word(t) && !*t->at)
 		return 0;
 	return amp_text_error(t, "expected nothing more here");
+}
+
+int amp_text_last(struct amp_text *t, const char *word, bool *given)
+{
+	char what[64];
+
+	*given = false;
+	if (!amp_text_word(t) && !*t->at)
+		return 0;
+	*given = strcmp(t->word, word) == 0;
+	if (*given)
+		return text_end(t);
+	snprintf(what, sizeof(what), "expected nothing more here, or `%s`", word);
+	return amp_text_error(t, what);
 }
 
 bool amp_text_split(const char *word, char *host, char *port, bool *brackets)
@@ -232,6 +246,38 @@ static int parse_arrow(struct amp_text *t)
 	return strcmp(t->word, "->") ? amp_text_error(t, "expected `->`") : 0;
 }
 
+int amp_target_parse(const char *text, struct amp_target *target, struct amp_rule_error *err)
+{
+	struct amp_text t = {.all = text, .rest = text, .err = err};
+	int r = parse_target(&t, true, target);
+
+	return r ? r : text_end(&t);
+}
+
+bool amp_target_same(const struct amp_target *a, const struct amp_target *b)
+{
+	return a->kind == b->kind && a->len == b->len &&
+	       memcmp(&a->addr, &b->addr, a->len) == 0;
+}
+
+/* The last word of a forward. */
+static int parse_proxy_protocol(struct amp_text *t, struct amp_forward *fwd)
+{
+	int r = amp_text_last(t, "proxy-protocol", &fwd->proxy_protocol);
+
+	if (r || !fwd->proxy_protocol)
+		return r;
+	t->at = strstr(t->all, "proxy-protocol");
+	strcpy(t->word, "proxy-protocol");
+	if (fwd->target.kind == AMP_TARGET_UDP)
+		return amp_text_error(t, "a datagram has no beginning to say it in: expected "
+					 "tcp or unix");
+	if (fwd->service.kind == AMP_SERVICE_INET)
+		return amp_text_error(t, "an AF_INET listener sees its client's address: "
+					 "expected vsock:PORT or rpmsg:NAME");
+	return 0;
+}
+
 int amp_publish_parse(const char *text, struct amp_forward *fwd, struct amp_rule_error *err)
 {
 	struct amp_text t = {.all = text, .rest = text, .err = err};
@@ -248,7 +294,7 @@ int amp_publish_parse(const char *text, struct amp_forward *fwd, struct amp_rule
 	if (!r && fwd->service.kind == AMP_SERVICE_INET && fwd->target.kind == AMP_TARGET_UNIX)
 		r = amp_text_error(&t, "a Unix socket has no address that AF_INET could show: "
 				       "expected vsock:PORT or rpmsg:NAME");
-	return r ? r : amp_text_end(&t);
+	return r ? r : parse_proxy_protocol(&t, fwd);
 }
 
 int amp_expose_parse(const char *text, struct amp_forward *fwd, struct amp_rule_error *err)
@@ -265,7 +311,7 @@ int amp_expose_parse(const char *text, struct amp_forward *fwd, struct amp_rule_
 	if (!r)
 		r = parse_target(&t, false, &fwd->target);
 	if (!r)
-		r = amp_text_end(&t);
+		r = parse_proxy_protocol(&t, fwd);
 	/* once more, with what the target says about it: a stream has a shorter name */
 	if (!r && fwd->target.kind != AMP_TARGET_UDP) {
 		memset(&fwd->service, 0, sizeof(fwd->service));

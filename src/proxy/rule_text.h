@@ -19,8 +19,8 @@ struct amp_text {
 bool amp_text_word(struct amp_text *t);
 /* Fills in *t->err with t->word as what was found. -EINVAL. */
 int amp_text_error(struct amp_text *t, const char *msg);
-/* Nothing more must follow. */
-int amp_text_end(struct amp_text *t);
+/* Nothing more must follow but this word, if it likes. */
+int amp_text_last(struct amp_text *t, const char *word, bool *given);
 /* "host:port", "[v6]:port", "[v6]/bits:port", "[v6/bits]:port". host and port: AMP_TEXT_WORD
  * each. */
 bool amp_text_split(const char *word, char *host, char *port, bool *brackets);

@@ -21,7 +21,6 @@
 #include "run.h"
 
 static struct amp_links links = TAILQ_HEAD_INITIALIZER(links);
-static bool orphaned;
 
 static void print_counters(void)
 {
@@ -65,6 +64,7 @@ static void on_signal(int num)
 		print_counters();
 	} else if (num == SIGTERM || num == SIGINT) {
 		amp_log(AMP_LOG_INFO, "SIG%s: stopping", num == SIGTERM ? "TERM" : "INT");
+		amp_helper_notify(AMP_HELPER_STOPPING, "Stopping");
 		amp_loop_stop();
 	}
 }
@@ -72,8 +72,7 @@ static void on_signal(int num)
 static void on_orphaned(void)
 {
 	amp_log(AMP_LOG_ERROR, "the helper process is gone: stopping");
-	orphaned = true;
-	amp_loop_stop();
+	_exit(AMP_EXIT_RUN); /* as PR_SET_PDEATHSIG does in this very moment, or did */
 }
 
 static int start_links(const struct amp_config *conf)
@@ -146,6 +145,18 @@ static void tell_ready(int fd)
 	close(fd);
 }
 
+static void say_ready(const struct amp_config *conf)
+{
+	const struct amp_link_conf *c;
+	char text[80];
+	unsigned n = 0;
+
+	TAILQ_FOREACH(c, &conf->links, entry)
+	n++;
+	snprintf(text, sizeof(text), "Serving %u link%s", n, n == 1 ? "" : "s");
+	amp_helper_notify(AMP_HELPER_READY, text);
+}
+
 /* A socket of a guest is a descriptor of ours: take all that we may have, as no select() is used. */
 static void raise_descriptors(void)
 {
@@ -190,6 +201,7 @@ int amp_run(const struct amp_config *conf, int ready_fd)
 	amp_kept_settle();
 	if (!r) {
 		tell_ready(ready_fd);
+		say_ready(conf);
 		amp_loop_run();
 	}
 	stop_links();
@@ -197,5 +209,5 @@ int amp_run(const struct amp_config *conf, int ready_fd)
 	amp_loop_fini();
 	amp_resolve_fini();
 	free_links();
-	return r || orphaned ? AMP_EXIT_RUN : 0;
+	return r ? AMP_EXIT_RUN : 0;
 }

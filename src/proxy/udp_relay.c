@@ -153,10 +153,12 @@ static size_t peer_data(struct amp_end *end, const struct iovec *iov, int cnt, s
 		m.msg_name = &p->addr;
 		m.msg_namelen = p->addr_len;
 	}
-	if (sendmsg(p->relay ? p->relay->watch.fd : p->watch.fd, &m,
-		    MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		p->link->stats.drops++;
 	p->heard_ms = amp_now_ms();
+	if (!amp_limit_rate(&p->link->limits, AMP_LIMIT_DATAGRAMS, p->heard_ms))
+		p->link->stats.drops++;
+	else if (sendmsg(p->relay ? p->relay->watch.fd : p->watch.fd, &m,
+			 MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		p->link->stats.drops++;
 	return len;
 }
 
@@ -206,6 +208,7 @@ static struct peer *peer_new(struct amp_link *link, struct amp_end *end)
 	p->watch.ready = peer_ready;
 	p->work.run = peer_run;
 	p->heard_ms = amp_now_ms();
+	p->early.limits = &link->limits;
 	end->owner = p;
 	end->user = &peer_user;
 	return p;
@@ -375,6 +378,6 @@ void amp_udp_relay_free(struct amp_udp_relay *r)
 	amp_work_cancel(&r->work);
 	if (r->watch.fd >= 0)
 		amp_kept_drop_socket(r->watch.fd);
-	amp_watch_end(&r->watch);
+	amp_watch_close_shared(&r->watch);
 	uv_close((uv_handle_t *)&r->timer, timer_closed);
 }

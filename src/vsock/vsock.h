@@ -176,8 +176,8 @@ struct amp_vsock {
 	bool said;	    /* owner: why was logged, once in a life of the link */
 	uint32_t local_cid; /* mine */
 	uint32_t peer_cid;  /* device side: what src_cid must be; driver side: 0, any */
-	struct amp_vsock_conn **hash; /* hash_len heads, zeroed by init */
-	uint32_t hash_len;	      /* a power of two */
+	struct amp_vsock_conn **hash; /* AMP_VSOCK_BUCKETS heads, zeroed by init */
+	uint32_t hash_len; /* a power of two; not looked at, nor set, when AMPSOCK_HASH is 1 */
 	struct amp_vsock_conn *owed_tail;
 	struct amp_vsock_conn *recent; /* engine: got the last packet; never one of a loop */
 	struct amp_iov *iov;	       /* room to receive into: iov_max segments */
@@ -189,6 +189,9 @@ struct amp_vsock {
 	const char *why; /* last lie of the peer in words, for one log line; NULL: none */
 	struct amp_vsock_stats stats;
 };
+
+/* A small core's links have one bucket, and its owners do not say so in hash_len. */
+#define AMP_VSOCK_BUCKETS(vs) (AMPSOCK_HASH == 1 ? 1u : (vs)->hash_len)
 
 /* A piece of transport memory to fill: between reserve and commit or cancel. */
 struct amp_vsock_tx {

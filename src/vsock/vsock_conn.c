@@ -16,7 +16,7 @@ extern __typeof__(amp_vsock_take_request) amp_vsock_take_request __attribute__((
 
 /* A small core's links have one bucket: no arithmetic. */
 #define ONE_BUCKET (AMPSOCK_HASH == 1)
-#define BUCKETS	   (ONE_BUCKET ? 1u : vs->hash_len)
+#define BUCKETS	   AMP_VSOCK_BUCKETS(vs)
 
 static struct amp_vsock_conn **bucket(const struct amp_vsock *vs,
 				      const struct amp_vsock_ends *ends)

@@ -130,19 +130,19 @@ def files():
             (head + "expose = vsock:5 tcp 127.0.0.1:1\n", 5, "expected `->`"),
             ("[link a]\ntype = serial\n", 2, "expected a link type"),
             ("[link a]\ncid = two\n", 2, "expected a CID"),
-            ("[link a b]\ncid = 3\n", 2, "expected a link name"),
-            ("[proxy]\ncolour = red\n", 2, "expected the key log-level"),
+            ("[link a b]\ncid = 3\n", 1, "expected a link name"),
+            ("[proxy]\ncolour = red\n", 2, "expected one of the keys user, .*log-level.* found `colour`"),
             ("[proxy]\nlog-level = loud\n", 2, "expected error, warning"),
-            ("[elsewhere]\na = b\n", 2, r"expected a key inside of \[proxy\] or \[link NAME\]"),
+            ("[elsewhere]\na = b\n", 1, r"expected \[proxy\] or \[link NAME\], found `elsewhere`"),
             ("cid = 3\n", 1, "expected a key inside"),
             (head + "nonsense\n", 5, "expected .section., key = value"),
-            (head + head, 6, "expected this key once in a link, found `type`"),
+            (head + head, 5, r"\[link a\] is there already"),
             (head + "cid = 4\n", 5, "expected this key once in a link, found `cid`"),
-            (head + "[link b]\ncid = 4\n" + head, 8, r"\[link a\] is there already"),
+            (head + "[link b]\ncid = 4\n" + head, 7, r"\[link a\] is there already"),
             (head + "allow = out tcp " + "x" * 400 + ":80\n", 5, "expected a line of at most")):
         path = c.file(text)
         c.wrong(2, rf"{re.escape(path)}:{line}: .*{what}", "--config", path)
-    c.wrong(2, r"a.conf:2: this link has no path", "--config", c.file("[link a]\ntype = vhost-user-vsock\n"))
+    c.wrong(2, r"a.conf:1: this link has no path", "--config", c.file("[link a]\ntype = vhost-user-vsock\n"))
     c.wrong(2, "DIR/none.conf: No such file", "--config", "DIR/none.conf")
     eq(c.run("--config", c.file(head + "allow = out tcp local:80\n"), "--check-config"), (0, ""))
 

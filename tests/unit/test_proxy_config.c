@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* The proxy's configuration: what is taken, and what is said of what is not. */
 // build: src/proxy/config.c src/proxy/config_link.c src/proxy/config_join.c src/proxy/rule.c
+// build: src/proxy/config_proxy.c src/proxy/config_source.c src/proxy/limit.c
 // build: src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/log.c -linih -lbsd
 #include <setjmp.h>
 #include <stdarg.h>
@@ -99,21 +100,21 @@ static void test_bad(void **state)
 	bad(LINK "alow = x\n", "F:5:", "expected one of the keys");
 	bad(LINK "what is this\n", "F:5:", "key = value");
 	bad("[link m4]\ntype = vsock\n", "F:2:", "vhost-user-vsock");
-	bad("[link m4]\ntype = vhost-user-vsock\ncid = 3\n", "F:2:", "no path");
-	bad("[link m4]\ntype = vhost-user-vsock\npath = /x\n", "F:2:", "no CID");
-	bad("[link m4]\npath = /x\ncid = 3\n", "F:2:", "no type");
+	bad("[link m4]\ntype = vhost-user-vsock\ncid = 3\n", "F:1:", "no path");
+	bad("[link m4]\ntype = vhost-user-vsock\npath = /x\n", "F:1:", "no CID");
+	bad("[link m4]\npath = /x\ncid = 3\n", "F:1:", "no type");
 	bad("[link m4]\ncid = 2\n", "F:2:", "3 to 4294967294");
 	bad("[link m4]\ncid = 4294967295\n", "F:2:", "3 to 4294967294");
 	bad("[link m4]\ncid = three\n", "F:2:", "found `three`");
-	bad("[link m 4]\ncid = 3\n", "F:2:", "link name");
-	bad("[lnk m4]\ncid = 3\n", "F:2:", "[link NAME]");
+	bad("[link m 4]\ncid = 3\n", "F:1:", "link name");
+	bad("[lnk m4]\ncid = 3\n", "F:1:", "[link NAME]");
 	bad("cid = 3\n", "F:1:", "[proxy] or [link NAME]");
 	bad("[proxy]\nlog-level = loud\n" LINK, "F:2:", "error, warning, info or debug");
 	bad("[proxy]\nloglevel = info\n" LINK, "F:2:", "log-level");
-	bad(LINK "[proxy]\nlog-level = info\n" LINK, "F:8:", "there already");
-	bad(LINK "[link b]\ntype = vhost-user-vsock\npath = /b\ncid = 3\n", "F:6:", "same CID");
+	bad(LINK "[proxy]\nlog-level = info\n" LINK, "F:7:", "there already");
+	bad(LINK "[link b]\ntype = vhost-user-vsock\npath = /b\ncid = 3\n", "F:5:", "same CID");
 	bad(LINK "[link b]\ntype = vhost-user-vsock\npath = /run/m4.sock\ncid = 4\n",
-	    "F:6:", "same path");
+	    "F:5:", "same path");
 	bad(LINK "expose = vsock:1 -> unix /a\nexpose = vsock:1 -> unix /b\n", "F:6:", "F:5");
 }
 
@@ -165,8 +166,8 @@ static void test_shm(void **state)
 static void test_bad_shm(void **state)
 {
 	(void)state;
-	bad("[link a]\ntype = rpmsg-shm\nbell = poll:1\n", "F:2:", "path = FILE");
-	bad("[link a]\ntype = rpmsg-shm\npath = /x\n", "F:2:", "no doorbell");
+	bad("[link a]\ntype = rpmsg-shm\nbell = poll:1\n", "F:1:", "path = FILE");
+	bad("[link a]\ntype = rpmsg-shm\npath = /x\n", "F:1:", "no doorbell");
 	bad(SHM "bell = poll:1\n", "F:5:", "once in a link");
 	bad("[link a]\nbell = bong\n", "F:2:", "unix:PATH");
 	bad("[link a]\nbell = unix:\n", "F:2:", "unix:PATH");
@@ -178,19 +179,19 @@ static void test_bad_shm(void **state)
 	bad(SHM "offset = -1\n", "F:5:", "offset");
 	bad(SHM "size = 0\n", "F:5:", "16M");
 	bad(SHM "table = x\n", "F:5:", "resource table's address");
-	bad(SHM "table = 1\nelf = /x\n", "F:2:", "either elf");
+	bad(SHM "table = 1\nelf = /x\n", "F:1:", "either elf");
 	bad(SHM "carveout = 1\n", "F:5:", "ADDRESS:SIZE");
 	bad(SHM "carveout = 1:0\n", "F:5:", "ADDRESS:SIZE");
 	bad(SHM "buffer = 30\n", "F:5:", "multiple of 4");
 	bad(SHM "buffer = 514\n", "F:5:", "multiple of 4");
 	bad(SHM "buffers = 0\n", "F:5:", "1 to 1024");
 	bad(SHM "buffers = 1025\n", "F:5:", "1 to 1024");
-	bad(SHM "da = 0xffffffffffffffff\nsize = 1\n", "F:2:", "64 bits");
-	bad(SHM "da = 0x21000008\n", "F:2:", "multiples of 16");
-	bad(SHM "offset = 1\n", "F:2:", "multiples of 16");
+	bad(SHM "da = 0xffffffffffffffff\nsize = 1\n", "F:1:", "64 bits");
+	bad(SHM "da = 0x21000008\n", "F:1:", "multiples of 16");
+	bad(SHM "offset = 1\n", "F:1:", "multiples of 16");
 	/* what belongs to the other type, and what would be right */
-	bad(SHM "cid = 3\n", "F:2:", "rpmsg-shm has no key cid: expected one of da, ");
-	bad(LINK "da = 3\n", "F:2:", "vhost-user-vsock has no key da: expected one of cid");
+	bad(SHM "cid = 3\n", "F:1:", "rpmsg-shm has no key cid: expected one of da, ");
+	bad(LINK "da = 3\n", "F:1:", "vhost-user-vsock has no key da: expected one of cid");
 	bad(SHM "publish = tcp 127.0.0.1:1 -> vsock:5\n", "F:5: publish: vsock:5",
 	    "type rpmsg-shm: expected rpmsg:NAME or rpmsg:@ADDRESS");
 	bad(SHM "\nexpose = vsock:5 -> unix /a\n", "F:6: expose: vsock:5", "rpmsg:NAME");
@@ -201,9 +202,9 @@ static void test_bad_shm(void **state)
 	bad(SHM "expose = rpmsg:a -> unix /a\nexpose = rpmsg:a -> tcp 127.0.0.1:1\n",
 	    "F:6: expose: rpmsg:a", "F:5");
 	bad(SHM "[link b]\ntype = rpmsg-shm\npath = /dev/shm/m4\nbell = poll:5\n",
-	    "F:6:", "same resource table");
+	    "F:5:", "same resource table");
 	bad(SHM "[link b]\ntype = rpmsg-shm\npath = /b\nbell = unix:/run/m4.bell\n",
-	    "F:6:", "same doorbell");
+	    "F:5:", "same doorbell");
 }
 
 #define CHAR "[link m4]\ntype = rpmsg-char\npath = /dev/rpmsg_ctrl0\n"
@@ -225,15 +226,15 @@ static void test_char(void **state)
 	assert_string_equal(l->sysfs, "/s");
 	assert_int_equal(l->shm.buf_len, 1024);
 	amp_config_free(&c);
-	bad("[link a]\ntype = rpmsg-char\nbuffer = 512\n", "F:2:", "path = /dev/rpmsg_ctrlN");
-	bad(CHAR "bell = poll:1\n", "F:2:", "rpmsg-char has no key bell");
+	bad("[link a]\ntype = rpmsg-char\nbuffer = 512\n", "F:1:", "path = /dev/rpmsg_ctrlN");
+	bad(CHAR "bell = poll:1\n", "F:1:", "rpmsg-char has no key bell");
 	bad(CHAR "sysfs =\n", "F:4:", "sysfs");
 	bad(CHAR "expose = rpmsg:a -> udp 127.0.0.1:1\n", "F:4: expose: rpmsg:a",
 	    "does not see who sends");
 	bad(CHAR "expose = vsock:1 -> unix /a\n", "F:4: expose: vsock:1",
 	    "type rpmsg-char: expected rpmsg:NAME");
-	bad(CHAR "[link b]\ntype = rpmsg-char\npath = /dev/rpmsg_ctrl0\n", "F:5:", "same path");
-	bad(SHM "sysfs = /s\n", "F:2:", "rpmsg-shm has no key sysfs");
+	bad(CHAR "[link b]\ntype = rpmsg-char\npath = /dev/rpmsg_ctrl0\n", "F:4:", "same path");
+	bad(SHM "sysfs = /s\n", "F:1:", "rpmsg-shm has no key sysfs");
 }
 
 static void test_long_lines(void **state)
@@ -406,7 +407,7 @@ static void test_bad_join(void **state)
 	    "[link y]\ntype=rpmsg-char\npath=/dev/rpmsg_ctrl1\njoin = x\n",
 	    "F:7: join: y and x cannot be joined", "vhost-user-vsock");
 	/* two guests with one CID are none to be told apart */
-	bad(VLINK("a", "3") "join = b\n" VLINK("b", "3"), "F:7: link b has the same CID",
+	bad(VLINK("a", "3") "join = b\n" VLINK("b", "3"), "F:6: link b has the same CID",
 	    "link a");
 }
 

@@ -697,6 +697,9 @@ def case_rserve(kind, name):
     eq(c.family, RPMSG)
     while data := c.recv(65536):
         c.sendall(data)
+    if kind == SEQ:  # whose peer's end is the link's, and takes unread messages along
+        c.sendall(b"heard")
+        fails(errno.ECONNRESET, c.recv, 9)
 
 
 def case_rdial(kind, name):
@@ -720,6 +723,8 @@ def case_rdial(kind, name):
         s.send(bytes(497))
         fails(errno.EMSGSIZE, s.recv, 600)
     s.send(b"")
+    if kind == SEQ:
+        eq(s.recv(9), b"heard")
 
 
 # ---- AF_INET, carried to the proxy ----

@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,51 @@
 #define FDS 65536
 
 static char device[FDS][32];
+
+/* Who is sent the descriptor of a device (the proxy's worker) is to know which it is. */
+static void put_name(int fd, const char *name)
+{
+	static unsigned n;
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int len = snprintf(un.sun_path + 1, sizeof(un.sun_path) - 1, "charkernel/%d/%u/%s",
+			   (int)getpid(), n++, name);
+
+	bind(fd, (struct sockaddr *)&un,
+	     (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)len));
+}
+
+static void learn_name(int fd)
+{
+	static const char prefix[] = "charkernel/";
+	struct sockaddr_un un = {0};
+	socklen_t len = sizeof(un) - 1;
+	int err = errno;
+	char *name;
+
+	if (fd >= 0 && fd < FDS && getsockname(fd, (struct sockaddr *)&un, &len) == 0 &&
+	    un.sun_family == AF_UNIX && !un.sun_path[0] &&
+	    strncmp(un.sun_path + 1, prefix, sizeof(prefix) - 1) == 0) {
+		name = strrchr(un.sun_path + 1, '/') + 1;
+		snprintf(device[fd], sizeof(device[fd]), "%.31s", name);
+	}
+	errno = err;
+}
+
+ssize_t recvmsg(int sock, struct msghdr *msg, int flags)
+{
+	ssize_t (*real)(int, struct msghdr *, int) = dlsym(RTLD_NEXT, "recvmsg");
+	ssize_t n = real(sock, msg, flags);
+	struct cmsghdr *c;
+	int fd;
+
+	for (c = n > 0 ? CMSG_FIRSTHDR(msg) : NULL; c; c = CMSG_NXTHDR(msg, c)) {
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+			memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+			learn_name(fd);
+		}
+	}
+	return n;
+}
 
 /* Asks the kernel. The connection, or -1 with its answer in errno. */
 static int ask_once(const char *what, const char *name, const void *more, size_t len)
@@ -40,6 +86,8 @@ static int ask_once(const char *what, const char *name, const void *more, size_t
 	memcpy(text + n, more, len);
 	if (fd < 0)
 		return -1;
+	if (strcmp(what, "open") == 0)
+		put_name(fd, name);
 	if (connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0 &&
 	    send(fd, text, (size_t)n + len, 0) >= 0) {
 		do

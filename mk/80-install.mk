@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# make install DESTDIR= PREFIX=, and uninstall, which removes exactly the same files.
+#
+# Headers go to a directory that no compiler looks into by itself, and pkg-config's flags put it
+# behind the system's (-idirafter): ours can not shadow <sys/socket.h> or <netdb.h>.
+
+PREFIX     ?= /usr/local
+BINDIR     ?= $(PREFIX)/bin
+SBINDIR    ?= $(PREFIX)/sbin
+LIBDIR     ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+DATADIR    ?= $(PREFIX)/share
+MANDIR     ?= $(DATADIR)/man
+DOCDIR     ?= $(DATADIR)/doc/ampsock
+# What its consumers look for in these places alone: systemd has /usr/local in its path, too.
+SYSCONFDIR ?= /etc
+UNITDIR    ?= $(PREFIX)/lib/systemd/system
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+BASHCOMPDIR ?= $(DATADIR)/bash-completion/completions
+ZSHCOMPDIR ?= $(DATADIR)/zsh/site-functions
+
+INSTALL_VERSION := $(shell sed -n 's/^\#define AMPSOCK_VERSION "\(.*\)"/\1/p' include/ampsock.h)
+STAGE := $(BUILD)/install
+
+# A file made from NAME.in.
+install_subst = sed -e '/^@COMMON@$$/{' -e 'r etc/systemd/common.in' -e 'd' -e '}' \
+	-e 's,@SBINDIR@,$(SBINDIR),g' -e 's,@SYSCONFDIR@,$(SYSCONFDIR),g' \
+	-e 's,@PREFIX@,$(PREFIX),g' -e 's,@LIBDIR@,$(LIBDIR),g' -e 's,@INCLUDEDIR@,$(INCLUDEDIR),g' \
+	-e 's,@DATADIR@,$(DATADIR),g' -e 's,@VERSION@,$(INSTALL_VERSION),g'
+
+# Always anew: the directories may be others than the last time.
+.PHONY: install-force
+install-force:
+$(STAGE)/%: %.in etc/systemd/common.in install-force
+	@mkdir -p $(@D)
+	@$(install_subst) $< > $@
+
+UNITS := ampsock-proxy.service ampsock-proxy@.service
+INSTALL_STAGED := $(UNITS:%=$(STAGE)/etc/systemd/%) $(STAGE)/etc/ampsock.pc
+
+# MODE SOURCE DESTINATION, one a word. ampsockctl comes along where it is built.
+CTL := $(if $(wildcard src/ctl/*.c),$(BUILD)/ampsockctl)
+INSTALL_FILES := \
+	755:$(BUILD)/ampsock-proxy:$(SBINDIR)/ampsock-proxy \
+	$(CTL:%=755:%:$(BINDIR)/ampsockctl) \
+	755:$(BUILD)/ampsock-run:$(BINDIR)/ampsock-run \
+	644:$(BUILD)/libampsock-preload.so:$(LIBDIR)/ampsock/libampsock-preload.so \
+	644:$(BUILD)/hosted/libampsock.a:$(LIBDIR)/libampsock.a \
+	644:$(BUILD)/hosted/hosted_main.o:$(LIBDIR)/ampsock/hosted_main.o \
+	644:$(STAGE)/etc/ampsock.pc:$(LIBDIR)/pkgconfig/ampsock.pc \
+	644:$(BUILD)/hosted/ampsock.redefine:$(DATADIR)/ampsock/ampsock.redefine \
+	644:$(BUILD)/ampsock.c:$(DATADIR)/ampsock/firmware/ampsock.c \
+	644:$(BUILD)/ampsock.h:$(DATADIR)/ampsock/firmware/ampsock.h \
+	$(foreach h,ampsock.h ampsock_hosted.h sys/rpmsg_socket.h sys/vm_sockets.h,644:include/$(h):$(INCLUDEDIR)/ampsock/$(h)) \
+	$(foreach m,$(wildcard man/*.[1-9]),644:$(m):$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m))) \
+	$(foreach u,$(UNITS),644:$(STAGE)/etc/systemd/$(u):$(UNITDIR)/$(u)) \
+	644:etc/sysusers.conf:$(SYSUSERSDIR)/ampsock.conf \
+	644:etc/tmpfiles.conf:$(TMPFILESDIR)/ampsock.conf \
+	$(foreach c,$(notdir $(wildcard etc/bash-completion/*)),644:etc/bash-completion/$(c):$(BASHCOMPDIR)/$(c)) \
+	$(foreach c,$(notdir $(wildcard etc/zsh-completion/*)),644:etc/zsh-completion/$(c):$(ZSHCOMPDIR)/$(c)) \
+	$(foreach d,README.md LICENSE $(wildcard docs/*.md),644:$(d):$(DOCDIR)/$(notdir $(d))) \
+	644:etc/systemd/ampsock-proxy.socket:$(DOCDIR)/examples/ampsock-proxy.socket \
+	$(foreach e,$(filter-out examples/hosted_%,$(wildcard examples/*.c)),644:$(e):$(DOCDIR)/examples/$(notdir $(e))) \
+	644:etc/examples.mk:$(DOCDIR)/examples/Makefile
+
+# Somebody's own by now: neither overwritten nor, when changed, removed.
+INSTALL_CONFIG := etc/proxy.conf:$(SYSCONFDIR)/ampsock/proxy.conf
+
+.PHONY: install uninstall install-build
+install-build: $(BUILD)/ampsock-proxy $(CTL) $(BUILD)/ampsock-run $(BUILD)/libampsock-preload.so \
+	$(BUILD)/hosted/libampsock.a $(BUILD)/hosted/hosted_main.o $(BUILD)/hosted/ampsock.redefine $(AMALGAMATION)
+
+install: install-build $(INSTALL_STAGED) ## programs, library, units, pages (DESTDIR=, PREFIX=)
+	@for f in $(INSTALL_FILES); do \
+		mode=$${f%%:*}; f=$${f#*:}; \
+		install -D -m "$$mode" "$${f%%:*}" "$(DESTDIR)$${f#*:}" || exit 1; \
+	done
+	@for f in $(INSTALL_CONFIG); do \
+		to="$(DESTDIR)$${f#*:}"; \
+		if [ -e "$$to" ]; then echo "$$to is there: not overwritten"; \
+		else install -D -m 644 "$${f%%:*}" "$$to" || exit 1; fi; \
+	done
+
+uninstall: ## remove what install put there
+	@for f in $(INSTALL_FILES); do rm -f "$(DESTDIR)$${f##*:}"; done
+	@for f in $(INSTALL_CONFIG); do \
+		to="$(DESTDIR)$${f#*:}"; \
+		if cmp -s "$${f%%:*}" "$$to"; then rm -f "$$to"; \
+		elif [ -e "$$to" ]; then echo "$$to was changed: it stays"; fi; \
+	done
+	@for d in $(DOCDIR)/examples $(DOCDIR) $(DATADIR)/ampsock/firmware $(DATADIR)/ampsock $(LIBDIR)/ampsock \
+		$(INCLUDEDIR)/ampsock/sys $(INCLUDEDIR)/ampsock $(SYSCONFDIR)/ampsock; do \
+		rmdir "$(DESTDIR)$$d" 2>/dev/null || true; \
+	done

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The lines of the files that are being read, so that a complaint can show the one it is about:
+ * also one that only the whole of the configuration shows, when the reading is over.
+ */
+#include <bsd/string.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config_inner.h"
+
+#define INDENT "    "
+
+struct source {
+	struct source *next;
+	char *where; /* FILE:LINE */
+	char text[];
+};
+
+static struct source *lines;
+
+void amp_source_add(const char *where, const char *text)
+{
+	size_t len = strcspn(text, "\r\n");
+	struct source *s = amp_config_must(malloc(sizeof(*s) + len + 1));
+
+	s->where = amp_config_must(strdup(where));
+	memcpy(s->text, text, len);
+	s->text[len] = 0;
+	s->next = lines;
+	lines = s;
+}
+
+void amp_source_forget(void)
+{
+	while (lines) {
+		struct source *s = lines;
+
+		lines = s->next;
+		free(s->where);
+		free(s);
+	}
+}
+
+static const char *line_of(const char *where)
+{
+	const struct source *s = lines;
+
+	while (s && strcmp(s->where, where))
+		s = s->next;
+	return s ? s->text : NULL;
+}
+
+/* The value's place in a line. */
+static size_t value_at(const char *line)
+{
+	size_t at = strcspn(line, "=");
+
+	at += line[at] != 0;
+	return at + strspn(line + at, " \t");
+}
+
+/* A line, and below it a mark under len bytes at `at`. */
+static void mark(FILE *err, const char *line, size_t at, size_t len)
+{
+	fputs(INDENT, err);
+	for (const char *p = line; *p; p++)
+		fputc((unsigned char)*p < ' ' && *p != '\t' ? '?' : *p, err);
+	fputs("\n" INDENT, err);
+	for (size_t i = 0; i < at && line[i]; i++)
+		fputc(line[i] == '\t' ? '\t' : ' ', err);
+	fputc('^', err);
+	for (size_t i = 1; i < len; i++)
+		fputc('~', err);
+	fputc('\n', err);
+}
+
+void amp_source_show(FILE *err, const char *where, const char *text)
+{
+	const char *line = line_of(where), *at = NULL;
+
+	if (!line)
+		return;
+	if (text && *text) {
+		at = strstr(line + value_at(line), text);
+		if (!at)
+			at = strstr(line, text);
+	}
+	if (at)
+		mark(err, line, (size_t)(at - line), strlen(text));
+	else if (text) /* an empty value: where it should be */
+		mark(err, line, value_at(line), 1);
+	else
+		mark(err, line, strspn(line, " \t"), strlen(line + strspn(line, " \t")));
+}
+
+void amp_source_show_key(FILE *err, const char *where, const char *key)
+{
+	const char *line = line_of(where);
+	const char *at = line ? strstr(line, key) : NULL;
+
+	if (at)
+		mark(err, line, (size_t)(at - line), strlen(key));
+}
+
+void amp_source_show_at(FILE *err, const char *where, const char *value, size_t at)
+{
+	const char *line = line_of(where);
+	size_t len = strcspn(value + at, " \t");
+
+	if (line)
+		mark(err, line, value_at(line) + at, len);
+	else /* an option: its text alone */
+		mark(err, value, at, len);
+}
+
+/* ---- slips of the pen ---- */
+
+/* Letters to change, add, leave out or exchange with their neighbours. Longer words: many. */
+static unsigned distance(const char *a, const char *b)
+{
+	enum { MAX = 24 };
+	unsigned d[MAX + 1][MAX + 1];
+	size_t n = strlen(a), m = strlen(b);
+
+	if (n > MAX || m > MAX)
+		return MAX;
+	for (unsigned i = 0; i <= n; i++)
+		d[i][0] = i;
+	for (unsigned j = 0; j <= m; j++)
+		d[0][j] = j;
+	for (unsigned i = 1; i <= n; i++) {
+		for (unsigned j = 1; j <= m; j++) {
+			unsigned v = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+
+			if (d[i - 1][j] + 1 < v)
+				v = d[i - 1][j] + 1;
+			if (d[i][j - 1] + 1 < v)
+				v = d[i][j - 1] + 1;
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+			    d[i - 2][j - 2] + 1 < v)
+				v = d[i - 2][j - 2] + 1;
+			d[i][j] = v;
+		}
+	}
+	return d[n][m];
+}
+
+void amp_nearest(const char *typed, const char *known, struct amp_nearest *n)
+{
+	unsigned d = distance(typed, known);
+
+	/* half of a short word is another word */
+	if (d <= 2 && d < strlen(typed) && d <= strlen(known) / 2 &&
+	    (!n->word || d < n->distance)) {
+		n->word = known;
+		n->distance = d;
+	}
+}

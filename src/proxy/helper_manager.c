@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The service manager (systemd), which knows the helper alone: it has the main PID.
+ *
+ * Theory of operation
+ *
+ * READY, RELOADING, STOPPING and STATUS are the worker's to know and the helper's to send.
+ *
+ * WATCHDOG=1 says that guests are served, and that is not for the helper to claim. It asks the
+ * worker (PING), whose loop answers, and sends WATCHDOG=1 for the answer to its last question. A
+ * worker that hangs answers none, and the manager ends both of us. The questions begin with
+ * READY: before it a start may take as long as TimeoutStartSec= says.
+ *
+ * Sockets that the manager passed stay here. The worker is given a duplicate of those whose
+ * address a rule or link names; what nobody has asked for when it is ready is told and closed.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "activated.h"
+#include "helper_call.h"
+#include "helper_msg.h"
+#include "notify.h"
+
+static struct amp_notify notify = {.fd = -1};
+static struct amp_log_rate log_notify;
+static uv_timer_t watchdog;
+static bool asking;
+static uint64_t asked; /* the number of the last PING */
+
+int amp_helper_manager_open(void)
+{
+	int r = amp_notify_open(&notify);
+
+	if (r)
+		amp_log(AMP_LOG_WARN,
+			"NOTIFY_SOCKET, WATCHDOG_USEC or WATCHDOG_PID is wrong, and ignored: "
+			"%s",
+			strerror(-r));
+	r = amp_activated_init();
+	if (r < 0)
+		amp_log(AMP_LOG_ERROR,
+			"LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES do not go together: %s",
+			strerror(-r));
+	return r;
+}
+
+void amp_helper_manager_close(void)
+{
+	amp_notify_close(&notify);
+	amp_activated_close();
+}
+
+static void sent(int r)
+{
+	if (r)
+		amp_log_some(&log_notify, AMP_LOG_WARN, "the service manager does not hear: %s",
+			     strerror(-r));
+}
+
+bool amp_helper_managed(void)
+{
+	return notify.fd >= 0;
+}
+
+void amp_helper_manager_tell(const char *text, int fd)
+{
+	sent(amp_notify_send_fds(&notify, text, &fd, fd >= 0));
+}
+
+static void ask(uv_timer_t *t)
+{
+	struct amp_helper_ans ans;
+
+	(void)t;
+	memset(&ans, 0, AMP_HELPER_ANS_HEAD);
+	ans.magic = AMP_HELPER_MAGIC;
+	ans.op = AMP_HELPER_PING;
+	ans.id = ++asked;
+	/* no room: it has not read the last ones either, and that is what there is to find out */
+	(void)amp_helper_send(*(int *)watchdog.data, &ans, AMP_HELPER_ANS_HEAD, -1);
+}
+
+static void start_watchdog(int *news_fd)
+{
+	uint64_t ms = amp_notify_watchdog_ms(&notify);
+
+	if (!ms || asking)
+		return;
+	asking = true;
+	uv_timer_init(uv_default_loop(), &watchdog);
+	watchdog.data = news_fd;
+	uv_timer_start(&watchdog, ask, 0, ms);
+}
+
+static void say_unused(void *arg, const char *text)
+{
+	(void)arg;
+	amp_log(AMP_LOG_WARN,
+		"%s was passed by the service manager and is not used: no publish rule, link "
+		"or "
+		"control socket has that address. It is closed here; its clients will wait",
+		text);
+}
+
+void amp_helper_manager_news(const struct amp_helper_req *req, int *news_fd)
+{
+	static const char *const states[] = {
+		[AMP_HELPER_READY] = "READY=1",
+		[AMP_HELPER_STOPPING] = "STOPPING=1",
+	};
+
+	if (req->op == AMP_HELPER_PONG) {
+		if (req->id == asked && asking)
+			sent(amp_notify_send(&notify, "WATCHDOG=1"));
+		return;
+	}
+	if (req->arg[0] == AMP_HELPER_RELOADING) {
+		sent(amp_notify_reloading(&notify));
+		return;
+	}
+	sent(amp_notify_status(&notify, states[req->arg[0]], req->path));
+	if (req->arg[0] != AMP_HELPER_READY)
+		return;
+	amp_activated_rest(say_unused, NULL);
+	start_watchdog(news_fd);
+}
+
+int amp_helper_passed(bool tcp, const struct sockaddr *sa)
+{
+	return amp_activated_lend(tcp ? SOCK_STREAM : SOCK_DGRAM, sa);
+}
