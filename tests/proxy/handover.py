@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # timeout: 120
 """A guest outlives the worker, the program and the helper: rings, memory, kicks, connections."""
-import array
 import os
 import signal
 import socket
@@ -14,6 +13,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 from harness import TIMEOUT, Proxy, Server, binary, eq, free_port, main, test  # noqa: E402
+from store import LAUNCH, Store  # noqa: E402
 from vguest import REQUEST, RW, Guest, Reset  # noqa: E402
 
 EVENT = 2
@@ -480,96 +480,26 @@ def crash_loop():
     p.dir.cleanup()
 
 
-class Manager:
-    """The part of systemd that matters here: a notification socket with a descriptor store."""
-
-    def __init__(self, path):
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.sock.bind(path)
-        self.sock.settimeout(TIMEOUT)
-        self.path = path
-        self.store = {}
-        self.lock = threading.Lock()
-        self.thread = threading.Thread(target=self.run, daemon=True)
-        self.thread.start()
-
-    def run(self):
-        while True:
-            try:
-                data, anc, _, _ = self.sock.recvmsg(4096, socket.CMSG_SPACE(4 * 16))
-            except socket.timeout:
-                continue
-            if data == b"QUIT":
-                return
-            fds = array.array("i")
-            for level, kind, part in anc:
-                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                    fds.frombytes(part)
-            said = dict(x.split("=", 1) for x in data.decode().splitlines() if "=" in x)
-            with self.lock:
-                if said.get("FDSTORE") == "1":
-                    for fd in fds:
-                        self.store.setdefault(said["FDNAME"], []).append(fd)
-                elif said.get("FDSTOREREMOVE") == "1":
-                    for fd in self.store.pop(said["FDNAME"], []):
-                        os.close(fd)
-
-    def names(self):
-        with self.lock:
-            return sorted(self.store)
-
-    def wait(self, cond):
-        deadline = time.monotonic() + TIMEOUT
-        while not cond(self.names()):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"the store has {self.names()}")
-            time.sleep(0.002)
-
-    def env(self):
-        return {"NOTIFY_SOCKET": self.path}
-
+class Manager(Store):
     def successor(self, proxy, change=None):
         """What Restart=on-failure does: the same command with LISTEN_FDS. Replaces proxy.proc."""
-        with self.lock:
-            own = [(name, os.dup(fd)) for name, fds in sorted(self.store.items()) for fd in fds]
-        pairs = change(own) if change else own
-        # in a process of its own that puts descriptors into place: numbers from 3 on
-        script = ("import os,sys\n"
-                  "fds=[int(x) for x in sys.argv[1].split(',') if x]\n"
-                  "high=[os.dup(fd) for fd in fds]\n"
-                  "import fcntl\n"
-                  "high=[fcntl.fcntl(fd, fcntl.F_DUPFD, 500) for fd in fds]\n"
-                  "for i,fd in enumerate(high): os.dup2(fd, 3+i)\n"
-                  "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(fds)), "
-                  "LISTEN_FDNAMES=sys.argv[2])\n"
-                  "os.closerange(3+len(fds), 2000)\n"
-                  "os.execv(sys.argv[3], sys.argv[3:])\n")
         argv = list(proxy.proc.args)
         if "--ready-fd" in argv:
             at = argv.index("--ready-fd")
             del argv[at:at + 2]
             self.argv = argv
-        argv = self.argv
         proxy.thread.join(TIMEOUT)
         proxy.proc.stderr.close()
-        proxy.proc = subprocess.Popen(
-            [sys.executable, "-c", script, ",".join(str(fd) for _, fd in pairs),
-             ":".join(name for name, _ in pairs)] + argv, pass_fds=[fd for _, fd in pairs],
-            stderr=subprocess.PIPE, env={**os.environ, **self.env()})
-        for _, fd in own:
-            os.close(fd)
+        with self.given() as own:
+            fds = change(own) if change else own
+            proxy.proc = subprocess.Popen(
+                [sys.executable, "-c", LAUNCH, ",".join(str(fd) for _, fd in fds),
+                 ":".join(name for name, _ in fds)] + self.argv, pass_fds=[fd for _, fd in fds],
+                stderr=subprocess.PIPE, env={**os.environ, **self.env()})
+        at = len(proxy.lines)
         proxy.thread = threading.Thread(target=proxy.read, daemon=True)
         proxy.thread.start()
-        return len(proxy.lines)
-
-    def close(self):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
-            s.sendto(b"QUIT", self.path)
-        self.thread.join(TIMEOUT)
-        self.sock.close()
-        for fds in self.store.values():
-            for fd in fds:
-                os.close(fd)
+        return at
 
 
 def managed(*rules):
