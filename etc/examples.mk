@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # The examples as Linux processes that have the library inside: `make`, or `make NAME`.
 #
 #   AMPSOCK_LINK=vhost-user:/run/ampsock/m4.sock ./http_get HOST PORT PATH

@@ -10,7 +10,7 @@ PROXY_CPPFLAGS := -D_GNU_SOURCE '-DAMPSOCK_CONFIG="proxy/proxy_config.h"' -Isrc 
 PROXY_CFLAGS := $(STD) $(WARN) -fPIE -fstack-protector-strong -fno-common
 PROXY_HARDEN := -D_FORTIFY_SOURCE=2 -fstack-clash-protection -fcf-protection
 PROXY_LDFLAGS := -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
-PROXY_LIBS := -luv -linih -lbsd -lpthread
+PROXY_LIBS := -luv -linih -lcjson -lbsd -lpthread
 PROXY_SAN := -g -O1 -fno-omit-frame-pointer -fsanitize=address$(comma)undefined \
 	-fno-sanitize-recover=undefined
 

@@ -41,7 +41,7 @@ $(UNIT_SMALL): $(BUILD)/check/small/%: tests/unit/%.c $(BUILD)/small/libampsock.
 
 # The other compiler: warnings only, nothing kept. Hosted, and as for a Cortex-M4.
 CLANG_HOST := $(filter-out src/posix/% src/port/baremetal.c,$(wildcard src/*/*.c))
-CLANG_BARE := $(filter-out src/port/posix.c src/proxy/% src/preload/% src/virtio/vhost_user_%.c src/virtio/sigbus.c,$(wildcard src/*/*.c))
+CLANG_BARE := $(filter-out src/port/posix.c src/proxy/% src/ctl/% src/preload/% src/virtio/vhost_user_%.c src/virtio/sigbus.c,$(wildcard src/*/*.c))
 build-clang:
 	@rc=0; for f in $(CLANG_HOST); do \
 		clang -fsyntax-only $(STD) $(WARN) $(LIB_CPPFLAGS) $$f || rc=1; \

@@ -26,6 +26,11 @@
 #define AMPSOCK_LOOP AMPSOCK_VSOCK
 #endif
 
+/* 1: every packet of a link can be looked at as it passes (ampsock-proxy's capture) */
+#ifndef AMPSOCK_TAP
+#define AMPSOCK_TAP 0
+#endif
+
 /* Sockets in all, listeners and connections in a backlog included. */
 #ifndef AMPSOCK_SOCKETS
 #define AMPSOCK_SOCKETS 16

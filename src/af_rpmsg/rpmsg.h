@@ -83,6 +83,10 @@ void amp_rlink_on_told(struct amp_rpmsg *bus, const char *name, uint32_t addr, b
 void amp_rlink_on_tx_ready(struct amp_rpmsg *bus);
 void amp_rlink_on_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept);
 
+/* A message as it passes, in place; out: from us. It only looks. */
+typedef void amp_rpmsg_tap_fn(struct amp_rpmsg *bus, bool out, uint32_t src, uint32_t dst,
+			      const void *data, uint32_t len);
+
 struct amp_rpmsg_stats {
 	uint32_t rx_messages;
 	uint32_t tx_messages;
@@ -108,6 +112,9 @@ struct amp_rpmsg {
 	struct amp_rpmsg_ept *owed_head; /* first in, first out */
 	const char *why; /* last lie of the peer in words, for one log line; NULL: none */
 	struct amp_rpmsg_stats stats;
+#if AMPSOCK_TAP
+	amp_rpmsg_tap_fn *tap; /* owner: NULL, nobody looks */
+#endif
 };
 
 /* Room for one message: between reserve and commit or cancel. */

@@ -412,7 +412,9 @@ static const char *clash(const struct amp_link_conf *a, const struct amp_link_co
 		return "name";
 	if (a->type != b->type)
 		return NULL;
-	if (a->type == AMP_LINK_RPMSG_CHAR)
+	if (a->type == AMP_LINK_VSOCK)
+		return a->cid == b->cid ? "CID" : NULL;
+	if (a->type == AMP_LINK_RPMSG_CHAR || a->type == AMP_LINK_VSOCK_UNIX)
 		return strcmp(a->path, b->path) == 0 ? "path" : NULL;
 	if (a->type == AMP_LINK_VHOST_USER_VSOCK)
 		return strcmp(a->path, b->path) == 0 ? "path" : a->cid == b->cid ? "CID" : NULL;

@@ -12,7 +12,9 @@ enum amp_link_type {
 	AMP_LINK_NONE,
 	AMP_LINK_VHOST_USER_VSOCK,
 	AMP_LINK_RPMSG_SHM,
-	AMP_LINK_RPMSG_CHAR
+	AMP_LINK_RPMSG_CHAR,
+	AMP_LINK_VSOCK,
+	AMP_LINK_VSOCK_UNIX,
 };
 
 #define AMP_LINK_NAME_MAX 31u
@@ -46,7 +48,7 @@ struct amp_link_conf {
 	char name[AMP_LINK_NAME_MAX + 1];
 	enum amp_link_type type;
 	char path[256];
-	uint32_t cid;	 /* vsock */
+	uint32_t cid;	 /* vhost-user-vsock, vsock */
 	char sysfs[256]; /* rpmsg-char: "": /sys */
 	struct amp_shm_conf shm;
 	uint64_t limit[AMP_LIMIT_CNT];

@@ -122,7 +122,9 @@ static int check(const struct amp_config *conf, struct amp_join_conf *j, FILE *e
 					   "join: expected two different links: a guest "
 					   "reaches itself without us",
 					   j->name[0]);
-	if (j->link[0]->type != j->link[1]->type || j->link[0]->type == AMP_LINK_RPMSG_CHAR) {
+	if (j->link[0]->type != j->link[1]->type ||
+	    (j->link[0]->type != AMP_LINK_VHOST_USER_VSOCK &&
+	     j->link[0]->type != AMP_LINK_RPMSG_SHM)) {
 		fprintf(err,
 			"%s: join: %s and %s cannot be joined: expected two links of type "
 			"vhost-user-vsock, or two of type rpmsg-shm\n",

@@ -13,9 +13,12 @@ static const struct {
 	{"vhost-user-vsock", AMP_LINK_VHOST_USER_VSOCK},
 	{"rpmsg-shm", AMP_LINK_RPMSG_SHM},
 	{"rpmsg-char", AMP_LINK_RPMSG_CHAR},
+	{"vsock", AMP_LINK_VSOCK},
+	{"vsock-unix", AMP_LINK_VSOCK_UNIX},
 };
 
-static const char link_type_list[] = "vhost-user-vsock, rpmsg-shm or rpmsg-char";
+static const char link_type_list[] =
+	"vhost-user-vsock, vsock, vsock-unix, rpmsg-shm or rpmsg-char";
 
 static enum amp_link_type link_type(const char *text)
 {
@@ -64,8 +67,8 @@ static int set_path(struct amp_link_conf *link, const char *text, const char *wh
 
 static int set_cid(struct amp_link_conf *link, const char *text, const char *where, FILE *err)
 {
-	/* virtio 1.2, 5.10.4: 0, 1, 2 and 0xffffffff are reserved */
-	if (!amp_parse_u32(text, UINT32_MAX - 1, &link->cid) || link->cid < 3) {
+	/* what a type can have: check_cid(), when it is known */
+	if (!amp_parse_u32(text, UINT32_MAX - 1, &link->cid) || !link->cid) {
 		link->cid = 0;
 		return amp_config_complain(err, where, "expected a CID from 3 to 4294967294",
 					   text);
@@ -239,6 +242,8 @@ static int set_bell(struct amp_link_conf *link, const char *text, const char *wh
 #define VSOCK (1u << AMP_LINK_VHOST_USER_VSOCK)
 #define SHM   (1u << AMP_LINK_RPMSG_SHM)
 #define CHAR  (1u << AMP_LINK_RPMSG_CHAR)
+#define KERN  (1u << AMP_LINK_VSOCK)
+#define UNIX  (1u << AMP_LINK_VSOCK_UNIX)
 
 /* What a link can have once: the same word in the file and behind --link. */
 static const struct key {
@@ -246,9 +251,9 @@ static const struct key {
 	unsigned types;
 	int (*set)(struct amp_link_conf *link, const char *text, const char *where, FILE *err);
 } keys[] = {
-	{"type", VSOCK | SHM | CHAR, set_type},
-	{"path", VSOCK | SHM | CHAR, set_path},
-	{"cid", VSOCK, set_cid},
+	{"type", VSOCK | SHM | CHAR | KERN | UNIX, set_type},
+	{"path", VSOCK | SHM | CHAR | UNIX, set_path},
+	{"cid", VSOCK | KERN, set_cid},
 	{"da", SHM, set_da},
 	{"offset", SHM, set_offset},
 	{"size", SHM, set_size},
@@ -336,6 +341,11 @@ static char *next_option(char **rest)
 	return opt;
 }
 
+static bool is_rpmsg(const struct amp_link_conf *link)
+{
+	return link->type == AMP_LINK_RPMSG_SHM || link->type == AMP_LINK_RPMSG_CHAR;
+}
+
 /* Without a name of its own. */
 static void default_name(const struct amp_config *conf, struct amp_link_conf *link)
 {
@@ -343,13 +353,13 @@ static void default_name(const struct amp_config *conf, struct amp_link_conf *li
 	unsigned n = 0;
 
 	link->named = false;
-	if (link->type == AMP_LINK_VHOST_USER_VSOCK) {
+	if (link->type == AMP_LINK_VHOST_USER_VSOCK || link->type == AMP_LINK_VSOCK) {
 		snprintf(link->name, sizeof(link->name), "cid%u", link->cid);
 		return;
 	}
 	TAILQ_FOREACH(l, &conf->links, entry)
-	n += l->type != AMP_LINK_VHOST_USER_VSOCK && l != link;
-	snprintf(link->name, sizeof(link->name), "rpmsg%u", n);
+	n += is_rpmsg(l) == is_rpmsg(link) && (is_rpmsg(l) || l->type == link->type) && l != link;
+	snprintf(link->name, sizeof(link->name), "%s%u", is_rpmsg(link) ? "rpmsg" : "unix", n);
 }
 
 int amp_config_link(struct amp_config *conf, const char *text, FILE *err)
@@ -376,7 +386,8 @@ int amp_config_link(struct amp_config *conf, const char *text, FILE *err)
 	rest = colon + 1;
 	r = amp_link_set_key(link, "type", copy, where, err);
 	if (!r)
-		r = amp_link_set_key(link, "path", strsep(&rest, ","), where, err);
+		r = amp_link_set_key(link, link->type == AMP_LINK_VSOCK ? "cid" : "path",
+				     strsep(&rest, ","), where, err);
 	while (!r && (opt = next_option(&rest)) != NULL)
 		r = link_option(link, opt, err);
 	if (!r && !link->name[0])
@@ -414,7 +425,7 @@ static int check_raw(const struct amp_link_conf *link, FILE *err)
 static int check_services(const struct amp_link_conf *link, const struct amp_forwards *list,
 			  const char *key, FILE *err)
 {
-	bool rpmsg = link->type != AMP_LINK_VHOST_USER_VSOCK;
+	bool rpmsg = is_rpmsg(link);
 	const struct amp_forward *f;
 	char text[AMP_SERVICE_TEXT];
 	int r = 0;
@@ -434,12 +445,70 @@ static int check_services(const struct amp_link_conf *link, const struct amp_for
 	return r;
 }
 
+/* virtio 1.2, 5.10.4: 0, 1, 2 and 0xffffffff are reserved, so they are no guest's; but to the
+ * kernel 1 is this machine, and 2 its host. */
+static int check_cid(const struct amp_link_conf *link, FILE *err)
+{
+	bool kernel = link->type == AMP_LINK_VSOCK;
+	char text[16];
+
+	if (!link->cid)
+		return amp_config_complain(
+			err, link->where,
+			kernel ? "this link has no CID: expected cid = N (3 or more; 2: the host of "
+				 "this machine, 1: this machine)"
+			       : "this link has no CID: expected cid = N (3 or more)",
+			NULL);
+	if (kernel || link->cid >= 3)
+		return 0;
+	snprintf(text, sizeof(text), "%u", link->cid);
+	return amp_config_complain(err, link->where, "expected a CID from 3 to 4294967294",
+				   text);
+}
+
+/* The monitor's connections are byte streams. */
+static int check_streams(const struct amp_link_conf *link, const struct amp_forwards *list,
+			 const char *key, FILE *err)
+{
+	const struct amp_forward *f;
+	int r = 0;
+
+	TAILQ_FOREACH(f, list, entry)
+	{
+		if (f->target.kind != AMP_TARGET_UDP || f->service.kind != AMP_SERVICE_VSOCK)
+			continue;
+		fprintf(err,
+			"%s: %s: udp to a vsock port cannot be on a link of type vsock-unix, whose "
+			"connections have no messages: expected tcp, unix or (publish) inet:PORT\n",
+			f->where, key);
+		r = -EINVAL;
+	}
+	(void)link;
+	return r;
+}
+
+/* PATH_PORT must be a socket's path, too, with the longest port. */
+static int check_vsock_unix(const struct amp_link_conf *link, FILE *err)
+{
+	int r = 0;
+
+	if (strlen(link->path) + strlen("_4294967294") >= AMP_SUN_PATH)
+		r = amp_config_complain(err, link->where,
+					"expected a socket path of 1 to 96 bytes (_PORT comes "
+					"behind it)",
+					link->path);
+	if (check_streams(link, &link->publish, "publish", err) ||
+	    check_streams(link, &link->expose, "expose", err))
+		r = -EINVAL;
+	return r;
+}
+
 static int check_vsock(const struct amp_link_conf *link, FILE *err)
 {
-	if (!link->cid)
-		return amp_config_complain(err, link->where,
-					   "this link has no CID: expected cid = N (3 or more)",
-					   NULL);
+	int r = check_cid(link, err);
+
+	if (r)
+		return r;
 	if (strlen(link->path) >= AMP_SUN_PATH)
 		return amp_config_complain(err, link->where,
 					   "expected a socket path of 1 to 107 bytes",
@@ -504,7 +573,7 @@ int amp_link_check(const struct amp_link_conf *link, FILE *err)
 			 amp_link_key_list(1u << link->type));
 		return amp_config_complain(err, link->where, what, NULL);
 	}
-	if (!link->path[0]) {
+	if (!link->path[0] && link->type != AMP_LINK_VSOCK) {
 		snprintf(what, sizeof(what), "this link has no path: expected path = %s",
 			 link->type == AMP_LINK_RPMSG_SHM    ? "FILE"
 			 : link->type == AMP_LINK_RPMSG_CHAR ? "/dev/rpmsg_ctrlN"
@@ -513,6 +582,8 @@ int amp_link_check(const struct amp_link_conf *link, FILE *err)
 	}
 	r = link->type == AMP_LINK_RPMSG_SHM	? check_shm(link, err)
 	    : link->type == AMP_LINK_RPMSG_CHAR ? check_raw(link, err)
+	    : link->type == AMP_LINK_VSOCK	? check_cid(link, err)
+	    : link->type == AMP_LINK_VSOCK_UNIX ? check_vsock_unix(link, err)
 						: check_vsock(link, err);
 	if (check_services(link, &link->publish, "publish", err) ||
 	    check_services(link, &link->expose, "expose", err))

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "capture.h"
 #include "clink.h"
 #include "helper.h"
 
@@ -157,7 +158,9 @@ static void flush(struct amp_cept *c)
 							"buffer= says");
 			cl->lost = true;
 			amp_work_queue(&cl->vl.work);
-		}
+		} else if (__builtin_expect(cl->vl.link.tapped, 0))
+			amp_capture_rpmsg(&cl->vl.link, true, c->src, c->dst, at,
+					  c->len[c->first]);
 		c->len[c->first] = 0;
 		c->first = (c->first + 1) % AMP_CEPT_SLOTS;
 		c->cnt--;

@@ -27,6 +27,30 @@
 
 struct amp_end;
 
+/*
+ * What there is to see of a socket (ampsockctl sockets): the ring end fills in the guest's
+ * side, who uses it what is behind. Texts are "" where there is nothing to say.
+ */
+#define AMP_INFO_ADDR 128u
+
+struct amp_sock_info {
+	const char *kind;  /* expose, publish, connect, accept, udp, control, join ... */
+	const char *proto; /* of the host's side: tcp, udp, unix */
+	const char *state;
+	bool ring;    /* the guest's side is there, with: */
+	bool message; /* seqpacket, or rpmsg messages */
+	char guest_local[AMP_INFO_ADDR], guest_peer[AMP_INFO_ADDR];
+	uint64_t rx_bytes, tx_bytes; /* payload from the guest, to it */
+	uint32_t stalls;     /* times that bytes for the guest found no credit or buffer */
+	uint32_t credit_len; /* bytes that the guest takes now */
+	uint32_t window_len; /* bytes that the guest may send now */
+	uint32_t held_len;   /* bytes from the guest that wait here */
+	uint64_t drops;	     /* datagrams */
+	char host_local[AMP_INFO_ADDR], host_peer[AMP_INFO_ADDR];
+	bool has_tcp; /* what TCP_INFO says: */
+	uint32_t rtt_us, rttvar_us, retransmits, cwnd_segments;
+};
+
 enum amp_end_event {
 	AMP_END_OPEN,	  /* connected */
 	AMP_END_READABLE, /* pull ends: read() may give something */
@@ -45,6 +69,8 @@ struct amp_end_user {
 	 */
 	size_t (*data)(struct amp_end *end, const struct iovec *iov, int cnt, size_t len);
 	void (*event)(struct amp_end *end, enum amp_end_event event);
+	/* kind, proto, state and the host's side. NULL: nothing is known of it. */
+	void (*info)(const struct amp_end *end, struct amp_sock_info *info);
 };
 
 struct amp_end_ops {
@@ -76,6 +102,8 @@ struct amp_end_ops {
 	void (*close)(struct amp_end *end);
 	/* One side of a log line: who is there. */
 	void (*text)(const struct amp_end *end, char *dst, size_t len);
+	/* Its own side, the guest's or the host's, of what there is to see. */
+	void (*info)(const struct amp_end *end, struct amp_sock_info *info);
 };
 
 struct amp_end {
@@ -85,11 +113,16 @@ struct amp_end {
 	int err;      /* positive errno of FAILED */
 	bool message; /* boundaries are kept */
 	bool empty;   /* and a message of no bytes is one */
+	/* ends in a link's ring: of link->ends, by rising number */
+	uint64_t num;
+	TAILQ_ENTRY(amp_end) ring_entry;
 };
 
 /* A stream socket of the host. Owns fd, which is non-blocking, from now on. NULL: no memory (fd
- * closed). */
+ * closed, with a reset). */
 struct amp_end *amp_end_fd(int fd, bool connecting);
 int amp_end_fd_fd(const struct amp_end *end);
+/* The addresses and TCP_INFO of a socket of the host. */
+void amp_fd_info(int fd, struct amp_sock_info *info);
 
 #endif /* AMP_PROXY_END_H */

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "capture.h"
 #include "clink.h"
 
 struct amp_end_char {
@@ -19,6 +20,7 @@ struct amp_end_char {
 	TAILQ_ENTRY(amp_end_char) due_entry;
 	struct amp_grave grave;
 	uint16_t held_first, held_last; /* as in struct amp_end_vsock */
+	uint64_t rx_bytes, tx_bytes;
 	bool on_due;
 	bool opening; /* OPEN is to be told */
 	bool eof;     /* the remote has withdrawn the service */
@@ -43,6 +45,8 @@ void amp_end_char_input(struct amp_end *end, const struct amp_vsock_rx *rx)
 {
 	struct amp_end_char *e = of(end);
 
+	e->rx_bytes += rx->len;
+	e->cl->vl.link.stats.rx_bytes += rx->len;
 	if (e->let_go)
 		return;
 	due(e);
@@ -87,6 +91,7 @@ static void end_over(struct amp_end_char *e)
 	TAILQ_REMOVE(&e->cl->raws, e, entry);
 	amp_cept_close(e->cept);
 	e->cl->vl.end_cnt--;
+	amp_link_end_del(&e->cl->vl.link, &e->end);
 	amp_bury(&e->grave, raw_free);
 }
 
@@ -143,7 +148,15 @@ static ssize_t raw_write(struct amp_end *end, const struct iovec *iov, int cnt, 
 	if (!TAILQ_EMPTY(&e->cl->pending))
 		return -EAGAIN;
 	n = writev(e->cept->watch.fd, iov, cnt);
-	return n < 0 ? errno == ENOMEM ? -EAGAIN : -errno : n;
+	if (n < 0)
+		return errno == ENOMEM ? -EAGAIN : -errno;
+	if (__builtin_expect(e->cl->vl.link.tapped, 0) && cnt == 1)
+		amp_capture_rpmsg(&e->cl->vl.link, true, e->cept->src, e->cept->dst,
+				  iov->iov_base, (uint32_t)n);
+	e->tx_bytes += (uint64_t)n;
+	e->cl->vl.link.stats.tx_bytes += (uint64_t)n;
+	e->cl->vl.link.stats.tx_packets++;
+	return n;
 }
 
 static void raw_shut(struct amp_end *end)
@@ -168,6 +181,19 @@ static void raw_text(const struct amp_end *end, char *dst, size_t len)
 	snprintf(dst, len, "rpmsg:@%u", e->cept->dst);
 }
 
+static void raw_info(const struct amp_end *end, struct amp_sock_info *info)
+{
+	const struct amp_end_char *e =
+		(const void *)((const char *)end - offsetof(struct amp_end_char, end));
+
+	info->ring = info->message = true;
+	info->state = e->let_go || e->failed ? "closing" : "established";
+	snprintf(info->guest_peer, AMP_INFO_ADDR, "rpmsg:@%u", e->cept->dst);
+	snprintf(info->guest_local, AMP_INFO_ADDR, "rpmsg:@%u", e->cept->src);
+	info->rx_bytes = e->rx_bytes;
+	info->tx_bytes = e->tx_bytes;
+}
+
 /* As end_rpmsg.c's: one user, who drops. An empty message would read as nothing. */
 static const struct amp_end_ops raw_ops = {
 	.name = "rpmsg-char",
@@ -176,6 +202,7 @@ static const struct amp_end_ops raw_ops = {
 	.reset = raw_close,
 	.close = raw_close,
 	.text = raw_text,
+	.info = raw_info,
 };
 
 struct amp_end *amp_end_char_open(struct amp_clink *cl, uint32_t peer, int *err)
@@ -201,6 +228,7 @@ struct amp_end *amp_end_char_open(struct amp_clink *cl, uint32_t peer, int *err)
 	e->end.message = true;
 	e->opening = true;
 	cl->vl.end_cnt++;
+	amp_link_end_add(&cl->vl.link, &e->end);
 	TAILQ_INSERT_TAIL(&cl->raws, e, entry);
 	due(e);
 	amp_work_queue(&cl->vl.work);

@@ -6,12 +6,15 @@
  */
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "end.h"
+#include "log.h"
 #include "rule.h"
 
 struct end_fd {
@@ -24,6 +27,9 @@ struct end_fd {
 	bool writable; /* false also before the connection is there */
 	bool eof;      /* read: what is still to come of the other side is its death */
 };
+
+/* TCP: close() with a linger of 0 sends RST; on others it does no harm. */
+static const struct linger rst = {.l_onoff = 1, .l_linger = 0};
 
 static struct end_fd *of(struct amp_end *end)
 {
@@ -168,10 +174,7 @@ static void fd_close(struct amp_end *end)
 
 static void fd_reset(struct amp_end *end)
 {
-	/* TCP: close() with a linger of 0 sends RST; on others it does no harm */
-	static const struct linger now = {.l_onoff = 1, .l_linger = 0};
-
-	setsockopt(of(end)->watch.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	setsockopt(of(end)->watch.fd, SOL_SOCKET, SO_LINGER, &rst, sizeof(rst));
 	fd_close(end);
 }
 
@@ -193,6 +196,56 @@ static void fd_text(const struct amp_end *end, char *dst, size_t len)
 		snprintf(dst, len, "%s", amp_sockaddr_text((struct sockaddr *)&ss, text));
 }
 
+/* #syscalls getsockname getpeername getsockopt */
+static void addr_info(const struct sockaddr_storage *ss, socklen_t len, char *dst)
+{
+	const struct sockaddr_un *un = (const void *)ss;
+	char text[AMP_ADDR_TEXT];
+	size_t n = len > offsetof(struct sockaddr_un, sun_path)
+			   ? len - offsetof(struct sockaddr_un, sun_path)
+			   : 0;
+	char path[sizeof(un->sun_path) + 1];
+
+	if (ss->ss_family == AF_UNIX)
+		snprintf(dst, AMP_INFO_ADDR, "unix:%s",
+			 amp_log_clean(path, sizeof(path), un->sun_path, n));
+	else
+		snprintf(dst, AMP_INFO_ADDR, "%s",
+			 amp_sockaddr_text((const struct sockaddr *)ss, text));
+}
+
+void amp_fd_info(int fd, struct amp_sock_info *info)
+{
+	struct sockaddr_storage ss = {.ss_family = AF_UNSPEC};
+	socklen_t len = sizeof(ss), tcp_len = sizeof(struct tcp_info);
+	struct tcp_info tcp;
+
+	if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0)
+		addr_info(&ss, len, info->host_local);
+	len = sizeof(ss);
+	if (getpeername(fd, (struct sockaddr *)&ss, &len) == 0)
+		addr_info(&ss, len, info->host_peer);
+	if (ss.ss_family == AF_UNIX) {
+		info->proto = "unix";
+		return;
+	}
+	memset(&tcp, 0, sizeof(tcp));
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &tcp, &tcp_len))
+		return;
+	info->proto = "tcp";
+	info->has_tcp = tcp.tcpi_state == TCP_ESTABLISHED || tcp.tcpi_state == TCP_CLOSE_WAIT ||
+			tcp.tcpi_state == TCP_FIN_WAIT1 || tcp.tcpi_state == TCP_FIN_WAIT2;
+	info->rtt_us = tcp.tcpi_rtt;
+	info->rttvar_us = tcp.tcpi_rttvar;
+	info->retransmits = tcp.tcpi_total_retrans;
+	info->cwnd_segments = tcp.tcpi_snd_cwnd;
+}
+
+static void fd_info(const struct amp_end *end, struct amp_sock_info *info)
+{
+	amp_fd_info(amp_end_fd_fd(end), info);
+}
+
 static const struct amp_end_ops fd_ops = {
 	.name = "fd",
 	.write = fd_write,
@@ -202,25 +255,31 @@ static const struct amp_end_ops fd_ops = {
 	.reset = fd_reset,
 	.close = fd_close,
 	.text = fd_text,
+	.info = fd_info,
 };
+
+/* Whoever is there hears of an abnormal end. */
+static struct amp_end *refuse(int fd)
+{
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &rst, sizeof(rst));
+	close(fd);
+	return NULL;
+}
 
 struct amp_end *amp_end_fd(int fd, bool connecting)
 {
 	struct end_fd *e = calloc(1, sizeof(*e));
 
-	if (!e) {
-		close(fd);
-		return NULL;
-	}
+	if (!e)
+		return refuse(fd);
 	e->end.ops = &fd_ops;
 	e->watch.ready = ready;
 	e->connecting = connecting;
 	e->writable = !connecting;
 	if (amp_watch_start(&e->watch, fd,
 			    EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET)) {
-		close(fd);
 		free(e);
-		return NULL;
+		return refuse(fd);
 	}
 	return &e->end;
 }

@@ -35,6 +35,8 @@ static int hold(struct amp_end_rpmsg *e, const struct amp_rpmsg_rx *rx)
 	struct amp_iov iov = {rx->data, rx->len};
 	struct amp_vsock_rx r = {.iov = &iov, .iov_cnt = 1, .len = rx->len};
 
+	e->rx_bytes += rx->len;
+	e->rl->vl.link.stats.rx_bytes += rx->len;
 	if (e->let_go)
 		return 0;
 	e->heard_ms = amp_now_ms();
@@ -168,6 +170,7 @@ static void end_over(struct amp_end_rpmsg *e)
 	else
 		amp_rpmsg_close(&e->rl->bus, &e->ept); /* it has no name to withdraw */
 	e->rl->vl.end_cnt--;
+	amp_link_end_del(&e->rl->vl.link, &e->end);
 	amp_bury(&e->grave, raw_free);
 }
 
@@ -238,6 +241,8 @@ static ssize_t raw_write(struct amp_end *end, const struct iovec *iov, int cnt, 
 	amp_iov_copy(iov, cnt, 0, tx.data, len);
 	amp_rpmsg_commit(&e->rl->bus, &tx, e->service ? e->service->ept.addr : e->ept.addr,
 			 e->peer, (uint32_t)len);
+	e->tx_bytes += len;
+	e->rl->vl.link.stats.tx_bytes += len;
 	return (ssize_t)len;
 }
 
@@ -268,6 +273,20 @@ static void raw_text(const struct amp_end *end, char *dst, size_t len)
 	snprintf(dst, len, "rpmsg:@%u", e->peer);
 }
 
+static void raw_info(const struct amp_end *end, struct amp_sock_info *info)
+{
+	const struct amp_end_rpmsg *e =
+		(const void *)((const char *)end - offsetof(struct amp_end_rpmsg, end));
+
+	info->ring = info->message = true;
+	info->state = e->let_go || e->failed ? "closing" : "established";
+	snprintf(info->guest_peer, AMP_INFO_ADDR, "rpmsg:@%u", e->peer);
+	snprintf(info->guest_local, AMP_INFO_ADDR, "rpmsg:@%u",
+		 e->service ? e->service->ept.addr : e->ept.addr);
+	info->rx_bytes = e->rx_bytes;
+	info->tx_bytes = e->tx_bytes;
+}
+
 /* No reserve, resume, space, want: message ends have one user (udp_relay.c), who drops. */
 static const struct amp_end_ops raw_ops = {
 	.name = "rpmsg",
@@ -277,6 +296,7 @@ static const struct amp_end_ops raw_ops = {
 	.reset = raw_close,
 	.close = raw_close,
 	.text = raw_text,
+	.info = raw_info,
 };
 
 static struct amp_end_rpmsg *end_new(struct amp_rlink *rl, uint32_t peer)
@@ -291,6 +311,7 @@ static struct amp_end_rpmsg *end_new(struct amp_rlink *rl, uint32_t peer)
 	if (!e)
 		return NULL;
 	rl->vl.end_cnt++;
+	amp_link_end_add(&rl->vl.link, &e->end);
 	e->rl = rl;
 	e->peer = peer;
 	e->heard_ms = amp_now_ms();

@@ -36,6 +36,13 @@ void amp_end_vsock_due(struct amp_end_vsock *e)
 	TAILQ_INSERT_TAIL(&e->vl->due, e, due_entry);
 }
 
+static void unstarve(struct amp_end_vsock *e)
+{
+	if (e->starved_on)
+		TAILQ_REMOVE(e->starved_on, e, starved_entry);
+	e->starved_on = NULL;
+}
+
 static void unmeter(struct amp_end_vsock *e)
 {
 	if (e->on_metered)
@@ -55,13 +62,13 @@ static void end_over(struct amp_end_vsock *e)
 {
 	if (e->on_due)
 		TAILQ_REMOVE(&e->vl->due, e, due_entry);
-	if (e->on_starved)
-		TAILQ_REMOVE(&e->vl->starved, e, starved_entry);
-	e->on_due = e->on_starved = false;
+	e->on_due = false;
+	unstarve(e);
 	unmeter(e);
 	amp_end_vsock_connected(e);
 	amp_buf_clear(&e->buf);
 	e->vl->end_cnt--;
+	amp_link_end_del(&e->vl->link, &e->end);
 	amp_bury(&e->grave, end_free);
 }
 
@@ -141,6 +148,8 @@ int amp_end_vsock_hold(struct amp_end_vsock *e, const struct amp_vsock_rx *rx)
 {
 	uint32_t id = rx->id;
 
+	e->rx_bytes += rx->len;
+	e->vl->link.stats.rx_bytes += rx->len;
 	if (e->let_go)
 		return 0;
 	if (e->c.loop) /* a message's buffer is the bus's */
@@ -308,11 +317,27 @@ static void v_accept(struct amp_end *end)
 /* No room: credit tells by event, ring buffers by the list of the starved. */
 static void starve(struct amp_end_vsock *e)
 {
-	amp_work_queue(&e->vl->work);
-	if (e->c.starved || e->on_starved)
+	struct amp_vlink *vl = e->vl;
+
+	amp_work_queue(&vl->work);
+	e->stalls++;
+	if (e->c.starved) {
+		vl->link.stats.credit_stalls++;
 		return;
-	e->on_starved = true;
-	TAILQ_INSERT_TAIL(&e->vl->starved, e, starved_entry);
+	}
+	vl->link.stats.buffer_stalls++;
+	if (e->starved_on)
+		return;
+	e->starved_on = e->promised ? &vl->again : &vl->starved;
+	TAILQ_INSERT_TAIL(e->starved_on, e, starved_entry);
+}
+
+void amp_end_vsock_fed(struct amp_end_vsock *e)
+{
+	unstarve(e);
+	e->promised = true;
+	e->writable = true;
+	amp_end_vsock_due(e);
 }
 
 /* At the other end of the carriers is our own library, whose bytes are bytes. */
@@ -327,6 +352,8 @@ static void metered(struct amp_end_vsock *e)
 {
 	amp_vsock_want_credit(&e->vl->vs, &e->c);
 	amp_work_queue(&e->vl->work);
+	e->stalls++;
+	e->vl->link.stats.credit_stalls++;
 	if (!e->on_metered)
 		TAILQ_INSERT_TAIL(&e->vl->metered, e, metered_entry);
 	e->on_metered = true;
@@ -389,6 +416,9 @@ static void commit(struct amp_end_vsock *e, size_t len, uint32_t flags)
 	unsigned n = open_tx.cnt, used = 0;
 	size_t left = len;
 
+	e->tx_bytes += len;
+	e->vl->link.stats.tx_bytes += len;
+
 	while (used < n && left) {
 		left -= left < open_tx.tx[used].len ? left : open_tx.tx[used].len;
 		used++;
@@ -405,8 +435,11 @@ static void commit(struct amp_end_vsock *e, size_t len, uint32_t flags)
 	}
 	open_tx.cnt = 0;
 	amp_meter_sent(&e->meter, used);
-	if (used)
+	if (used) {
+		e->promised = false;
+		e->tx_last = (uint8_t)used;
 		amp_work_queue(&e->vl->work);
+	}
 }
 
 static void v_commit(struct amp_end *end, size_t len)
@@ -552,13 +585,54 @@ static void v_text(const struct amp_end *end, char *dst, size_t len)
 		snprintf(dst, len, "vsock:%u:%u", e->c.peer.cid, e->c.peer.port);
 }
 
+static const char *state_of(const struct amp_end_vsock *e)
+{
+	if (e->let_go)
+		return "closing";
+	if (e->c.state == AMP_CONN_CONNECTING || e->c.state == AMP_CONN_REQUESTED)
+		return "connecting";
+	return e->gone || e->c.state != AMP_CONN_OPEN ? "closing" : "established";
+}
+
+static void v_info(const struct amp_end *end, struct amp_sock_info *info)
+{
+	const struct amp_end_vsock *e =
+		(const void *)((const char *)end - offsetof(struct amp_end_vsock, end));
+	const struct amp_credit *c = &e->c.credit;
+	uint32_t held = c->rx_cnt - c->fwd_cnt;
+
+	info->ring = true;
+	info->message = end->message;
+	info->state = state_of(e);
+	if (e->c.loop) {
+		snprintf(info->guest_peer, AMP_INFO_ADDR, "rpmsg:@%u", e->c.peer.port);
+		snprintf(info->guest_local, AMP_INFO_ADDR, "rpmsg:@%u", e->c.local.port);
+	} else {
+		snprintf(info->guest_peer, AMP_INFO_ADDR, "vsock:%u:%u", e->c.peer.cid,
+			 e->c.peer.port);
+		snprintf(info->guest_local, AMP_INFO_ADDR, "vsock:%u:%u", e->c.local.cid,
+			 e->c.local.port);
+	}
+	info->rx_bytes = e->rx_bytes;
+	info->tx_bytes = e->tx_bytes;
+	info->stalls = e->stalls;
+	info->credit_len = amp_credit_tx_space(c);
+	info->window_len = held < e->c.buf_alloc ? e->c.buf_alloc - held : 0;
+	info->held_len = e->buf.len;
+}
+
 #define COMMON_OPS                                                                   \
 	.name = "vsock", .write = v_write, .reserve = v_reserve, .commit = v_commit, \
 	.resume = v_resume, .space = v_space, .want = v_want, .shut = v_shut,        \
-	.deafen = v_deafen, .reset = v_reset, .close = v_close, .text = v_text
+	.deafen = v_deafen, .reset = v_reset, .close = v_close, .text = v_text, .info = v_info
 
 static const struct amp_end_ops in_ops = {COMMON_OPS, .accept = v_accept};
 static const struct amp_end_ops out_ops = {COMMON_OPS};
+
+bool amp_end_is_vsock(const struct amp_end *end)
+{
+	return end->ops == &in_ops || end->ops == &out_ops;
+}
 
 struct amp_end_vsock *amp_end_vsock_new(struct amp_vlink *vl, bool incoming)
 {
@@ -572,10 +646,12 @@ struct amp_end_vsock *amp_end_vsock_new(struct amp_vlink *vl, bool incoming)
 	if (!e)
 		return NULL;
 	vl->end_cnt++;
+	amp_link_end_add(&vl->link, &e->end);
 	e->vl = vl;
 	e->end.ops = incoming ? &in_ops : &out_ops;
 	e->incoming = incoming;
 	e->c.buf_alloc = AMP_BUF_LEN;
+	e->tx_last = 1;
 	e->buf.limits = &vl->link.limits;
 	return e;
 }

@@ -82,6 +82,7 @@ static void expose_failed(struct amp_flow *flow, unsigned side, int err)
 }
 
 static const struct amp_flow_ops expose_flow = {
+	.kind = "expose",
 	.failed = expose_failed,
 };
 

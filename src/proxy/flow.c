@@ -72,6 +72,7 @@ static void flow_fail(struct amp_flow *f, unsigned side, int err)
 {
 	if (f->dead)
 		return;
+	f->link->stats.resets++;
 	if (f->ops && f->ops->failed)
 		f->ops->failed(f, side, err);
 	f->end[0]->ops->reset(f->end[0]);
@@ -83,6 +84,7 @@ void amp_flow_kill(struct amp_flow *f)
 {
 	if (f->dead)
 		return;
+	f->link->stats.resets++;
 	f->end[0]->ops->reset(f->end[0]);
 	f->end[1]->ops->reset(f->end[1]);
 	flow_gone(f);
@@ -296,9 +298,29 @@ static void flow_event(struct amp_end *end, enum amp_end_event event)
 	}
 }
 
+static void flow_info(const struct amp_end *end, struct amp_sock_info *info)
+{
+	const struct amp_flow *f = end->owner;
+	unsigned side = end == f->end[1];
+	const struct amp_end *other = f->end[!side];
+
+	info->kind = f->ops ? f->ops->kind : "flow";
+	if (other->ops->read && other->ops->info)
+		other->ops->info(other, info);
+	else
+		other->ops->text(other, info->host_peer, AMP_INFO_ADDR);
+	if (!f->open[0] || !f->open[1])
+		info->state = "connecting";
+	else
+		info->state = f->eof[side]    ? "guest-shut"
+			      : f->eof[!side] ? "host-shut"
+					      : "established";
+}
+
 static const struct amp_end_user flow_user = {
 	.data = flow_data,
 	.event = flow_event,
+	.info = flow_info,
 };
 
 struct amp_flow *amp_flow_join(struct amp_link *link, struct amp_end *guest, bool guest_open,

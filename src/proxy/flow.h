@@ -10,6 +10,7 @@ struct amp_flow;
 
 /* Who wants to know of a flow's end: the offload protocol. NULL slots: nobody. */
 struct amp_flow_ops {
+	const char *kind; /* in one word: publish, expose ... */
 	/* side's end broke with err (positive errno); the other end is reset right after. */
 	void (*failed)(struct amp_flow *flow, unsigned side, int err);
 	/* Last call: both ends are gone. */

@@ -159,7 +159,6 @@ static void hang_up(void)
 
 	while (serve_kept() || serve_news())
 		;
-	amp_helper_name_forget();
 	self.lines = NULL;
 	self.call = self.news = -1;
 	for (unsigned i = 0; i < LINES; i++) {

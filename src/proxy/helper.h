@@ -55,6 +55,10 @@ enum amp_helper_kind {
 	AMP_HELPER_MEMORY,    /* an rpmsg-shm link's file: open for reading and writing */
 	AMP_HELPER_ELF,	      /* elf=FILE: open for reading */
 	AMP_HELPER_RCHAR,     /* an rpmsg-char link's control device: the rchar calls */
+	AMP_HELPER_HYBRID,    /* a vsock-unix link's monitor: connect */
+	AMP_HELPER_PORT,      /* PATH_PORT of a vsock-unix link: listen */
+	AMP_HELPER_CONTROL,   /* the control socket: listen */
+	AMP_HELPER_METRICS,   /* metrics = unix PATH: listen */
 	AMP_HELPER_KINDS
 };
 
@@ -84,7 +88,8 @@ int amp_helper_unlink(enum amp_helper_kind kind, const char *path);
 int amp_helper_connect_unix(enum amp_helper_kind kind, const char *path);
 /*
  * bind() of an AF_INET or AF_INET6 socket. Tried without help first; where that wants privilege
- * (a low port), by the helper if a publish rule or an `allow in` rule names the address.
+ * (a low port), by the helper if a publish rule or an `allow in` rule names the address. Of an AF_VSOCK
+ * socket: if a vsock link exposes the port.
  */
 int amp_helper_bind(int fd, const struct sockaddr *sa, socklen_t len);
 /*
@@ -93,6 +98,15 @@ int amp_helper_bind(int fd, const struct sockaddr *sa, socklen_t len);
  * does not listen. (Unix sockets: amp_helper_listen_unix() returns those that were passed.)
  */
 int amp_helper_passed_inet(bool tcp, const struct sockaddr *sa, socklen_t len);
+/*
+ * Who is at the other end of a connection of the control socket, and what that allows
+ * (control_peer.c). The worker may be in a user namespace where all strangers look alike: the
+ * helper sees them as they are.
+ */
+struct amp_helper_peer {
+	uint32_t uid, pid, right;
+};
+int amp_helper_peer(int fd, struct amp_helper_peer *peer);
 /* The configuration file as it is now: a memory file with its text. */
 int amp_helper_config(void);
 

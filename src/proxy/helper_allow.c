@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* What the helper may touch: what its own copy of the configuration names, and nothing else. */
+#include <inttypes.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <linux/vm_sockets.h> /* wants sys/socket.h first */
 
+#include "../wire/offload.h"
 #include "helper_msg.h"
 
 static bool in_forwards(const struct amp_forwards *list, const char *path)
@@ -16,6 +21,29 @@ static bool in_forwards(const struct amp_forwards *list, const char *path)
 			return true;
 	}
 	return false;
+}
+
+static bool is_port_path(const struct amp_link_conf *l, uint32_t port, const char *path)
+{
+	char own[sizeof(l->path) + 12];
+
+	snprintf(own, sizeof(own), "%s_%" PRIu32, l->path, port);
+	return strcmp(own, path) == 0;
+}
+
+/* PATH_PORT, of a port that the guest may use. */
+static bool has_port(const struct amp_link_conf *l, const char *path)
+{
+	const struct amp_forward *f;
+
+	if (l->type != AMP_LINK_VSOCK_UNIX)
+		return false;
+	TAILQ_FOREACH(f, &l->expose, entry)
+	{
+		if (is_port_path(l, f->service.port, path))
+			return true;
+	}
+	return is_port_path(l, AMP_OFF_PORT, path);
 }
 
 static bool link_names(const struct amp_link_conf *l, enum amp_helper_kind kind,
@@ -38,9 +66,28 @@ static bool link_names(const struct amp_link_conf *l, enum amp_helper_kind kind,
 		       strcmp(l->shm.elf, path) == 0;
 	case AMP_HELPER_RCHAR:
 		return l->type == AMP_LINK_RPMSG_CHAR && strcmp(l->path, path) == 0;
+	case AMP_HELPER_HYBRID:
+		return l->type == AMP_LINK_VSOCK_UNIX && strcmp(l->path, path) == 0;
+	case AMP_HELPER_PORT:
+		return has_port(l, path);
 	default:
 		return false;
 	}
+}
+
+/* What belongs to no link, in a link's place: the name is for the log. */
+static const struct amp_link_conf *own_place(const struct amp_config *conf,
+					     enum amp_helper_kind kind, const char *path)
+{
+	static const struct amp_link_conf control = {.name = "(control)"};
+	static const struct amp_link_conf metrics = {.name = "(metrics)"};
+
+	if (kind == AMP_HELPER_CONTROL && conf->control[0] && strcmp(conf->control, path) == 0)
+		return &control;
+	if (kind == AMP_HELPER_METRICS && conf->metrics.kind == AMP_TARGET_UNIX &&
+	    strcmp(conf->metrics.addr.un.sun_path, path) == 0)
+		return &metrics;
+	return NULL;
 }
 
 const struct amp_link_conf *amp_helper_names(const struct amp_config *conf,
@@ -53,7 +100,7 @@ const struct amp_link_conf *amp_helper_names(const struct amp_config *conf,
 		if (link_names(l, kind, path))
 			return l;
 	}
-	return NULL;
+	return own_place(conf, kind, path);
 }
 
 static bool same_addr(const struct amp_target *t, bool tcp, const struct amp_dest *dest)
@@ -92,10 +139,32 @@ bool amp_helper_may_bind(const struct amp_config *conf, bool tcp, const struct s
 
 	(void)len;
 	amp_dest_from(sa, true, &dest);
+	if (same_addr(&conf->metrics, tcp, &dest))
+		return true;
 	TAILQ_FOREACH(l, &conf->links, entry)
 	{
 		if (link_may_bind(l, tcp, &dest))
 			return true;
+	}
+	return false;
+}
+
+bool amp_helper_may_bind_vsock(const struct amp_config *conf, const struct sockaddr *sa)
+{
+	const struct amp_link_conf *l;
+	const struct amp_forward *f;
+	struct sockaddr_vm vm;
+
+	memcpy(&vm, sa, sizeof(vm));
+	if (vm.svm_cid != VMADDR_CID_ANY)
+		return false;
+	TAILQ_FOREACH(l, &conf->links, entry)
+	{
+		TAILQ_FOREACH(f, &l->expose, entry)
+		{
+			if (l->type == AMP_LINK_VSOCK && f->service.port == vm.svm_port)
+				return true;
+		}
 	}
 	return false;
 }

@@ -154,6 +154,19 @@ int amp_helper_connect_unix(enum amp_helper_kind kind, const char *path)
 	return path_call(AMP_HELPER_CONNECT, kind, path, true);
 }
 
+int amp_helper_peer(int fd, struct amp_helper_peer *peer)
+{
+	struct amp_helper_req req = {.op = AMP_HELPER_PEER};
+	int r = call_plain(&req, fd);
+
+	if (r)
+		return r;
+	peer->uid = (uint32_t)ans.st.ino;
+	peer->pid = (uint32_t)ans.st.dev;
+	peer->right = ans.st.mode;
+	return 0;
+}
+
 int amp_helper_config(void)
 {
 	struct amp_helper_req req = {.op = AMP_HELPER_CONFIG};

@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "control.h"
 #include "helper_msg.h"
 #include "kept.h"
 #include "listen.h"
@@ -128,7 +129,8 @@ static int passed_unix(const struct amp_link_conf *link, const char *path)
 	return fd;
 }
 
-static int do_listen(const struct amp_link_conf *link, const char *path)
+/* mode 0: as the process's umask has it. */
+static int do_listen(const struct amp_link_conf *link, const char *path, mode_t mode)
 {
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	struct made *m = find_made(path);
@@ -162,14 +164,18 @@ static int do_listen(const struct amp_link_conf *link, const char *path)
 		if (fd >= 0)
 			amp_kept_keep_unix(&un, fd, false);
 	}
-	if (fd >= 0 && lstat(path, &st) == 0) {
+	if (fd >= 0 && (!mode || chmod(path, mode) == 0) && lstat(path, &st) == 0) {
 		m->dev = st.st_dev;
 		m->ino = st.st_ino;
 		return fd;
 	}
 	LIST_REMOVE(m, entry);
 	free(m);
-	return fd;
+	if (fd < 0)
+		return fd;
+	amp_kept_drop_unix(&un, false);
+	close(fd);
+	return -EACCES;
 }
 
 /* Somebody may have removed ours and have put another there: that stays. */
@@ -233,9 +239,12 @@ static int do_bind(const struct amp_config *conf, const struct amp_helper_req *r
 	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) ||
 	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len))
 		return -errno;
-	if (domain != sa->sa_family || (type != SOCK_STREAM && type != SOCK_DGRAM))
+	if (domain != sa->sa_family)
 		return -EINVAL;
-	if (!amp_helper_may_bind(conf, type == SOCK_STREAM, sa, req->sa_len))
+	if (domain == AF_VSOCK ? !amp_helper_may_bind_vsock(conf, sa)
+			       : (type != SOCK_STREAM && type != SOCK_DGRAM) ||
+					 !amp_helper_may_bind(conf, type == SOCK_STREAM, sa,
+							      req->sa_len))
 		return -EPERM;
 	return bind(fd, sa, req->sa_len) ? -errno : 0;
 }
@@ -247,6 +256,16 @@ static int do_passed(const struct amp_config *conf, const struct amp_helper_req 
 
 	return amp_helper_may_bind(conf, tcp, sa, req->sa_len) ? amp_helper_passed(tcp, sa)
 							       : -EPERM;
+}
+
+static int do_peer(int fd, struct amp_helper_stat *to)
+{
+	uint32_t uid, pid;
+
+	to->mode = (uint32_t)amp_control_right(fd, &uid, &pid);
+	to->ino = uid;
+	to->dev = pid;
+	return 0;
 }
 
 /* ---- rpmsg character devices ---- */
@@ -317,6 +336,8 @@ static int dispatch(const struct amp_config *conf, const char *config_path,
 		return do_passed(conf, req);
 	if (req->op == AMP_HELPER_CONFIG)
 		return do_config(config_path);
+	if (req->op == AMP_HELPER_PEER)
+		return do_peer(fd, &ans->st);
 	/* what we made may be removed after the configuration has forgotten it */
 	if (req->op == AMP_HELPER_UNLINK)
 		return do_unlink(req->path);
@@ -329,7 +350,8 @@ static int dispatch(const struct amp_config *conf, const char *config_path,
 	case AMP_HELPER_STAT:
 		return do_stat(req, &ans->st);
 	case AMP_HELPER_LISTEN:
-		return do_listen(link, req->path);
+		return do_listen(link, req->path,
+				 req->kind == AMP_HELPER_CONTROL ? amp_control_mode() : 0);
 	case AMP_HELPER_CONNECT:
 		return do_connect(req->path);
 	default:

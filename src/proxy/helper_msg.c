@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <linux/vm_sockets.h> /* wants sys/socket.h first */
 #include <unistd.h>
 
 #include "helper_msg.h"
@@ -21,9 +22,16 @@ static bool inet_addr_ok(const struct amp_helper_req *req)
 	       (req->sa.ss_family == AF_INET6 && req->sa_len == sizeof(struct sockaddr_in6));
 }
 
+static bool bind_addr_ok(const struct amp_helper_req *req)
+{
+	return inet_addr_ok(req) || (req->sa.ss_family == AF_VSOCK &&
+				     req->sa_len == sizeof(struct sockaddr_vm));
+}
+
 static bool wants_path(uint32_t op)
 {
-	return op != AMP_HELPER_BIND && op != AMP_HELPER_PASSED && op != AMP_HELPER_CONFIG;
+	return op != AMP_HELPER_BIND && op != AMP_HELPER_PASSED && op != AMP_HELPER_CONFIG &&
+	       op != AMP_HELPER_PEER;
 }
 
 /* Does the operation go with what the path is for? */
@@ -35,12 +43,16 @@ static bool kind_ok(uint32_t op, uint32_t kind)
 		return kind == AMP_HELPER_MEMORY || kind == AMP_HELPER_ELF;
 	case AMP_HELPER_LISTEN:
 	case AMP_HELPER_UNLINK:
-		return kind == AMP_HELPER_VHOST || kind == AMP_HELPER_PUBLISH;
+		return kind == AMP_HELPER_VHOST || kind == AMP_HELPER_PUBLISH ||
+		       kind == AMP_HELPER_PORT || kind == AMP_HELPER_CONTROL ||
+		       kind == AMP_HELPER_METRICS;
 	case AMP_HELPER_CONNECT:
-		return kind == AMP_HELPER_EXPOSE || kind == AMP_HELPER_BELL;
+		return kind == AMP_HELPER_EXPOSE || kind == AMP_HELPER_BELL ||
+		       kind == AMP_HELPER_HYBRID;
 	case AMP_HELPER_BIND:
 	case AMP_HELPER_PASSED:
 	case AMP_HELPER_CONFIG:
+	case AMP_HELPER_PEER:
 		return kind == 0;
 	default:
 		return kind == AMP_HELPER_RCHAR;
@@ -52,11 +64,12 @@ static int check_call(const struct amp_helper_req *req, unsigned fd_cnt)
 	bool bind = req->op == AMP_HELPER_BIND;
 
 	if (!req->op || req->op >= AMP_HELPER_CALLS || !kind_ok(req->op, req->kind) ||
-	    fd_cnt != (bind ? 1 : 0))
+	    fd_cnt != (bind || req->op == AMP_HELPER_PEER ? 1 : 0))
 		return -EINVAL;
 	if (wants_path(req->op) && !req->path[0])
 		return -EINVAL;
-	if ((bind || req->op == AMP_HELPER_PASSED) && !inet_addr_ok(req))
+	if ((bind && !bind_addr_ok(req)) ||
+	    (req->op == AMP_HELPER_PASSED && !inet_addr_ok(req)))
 		return -EINVAL;
 	/* one entry of one directory */
 	if (req->op == AMP_HELPER_ATTR &&

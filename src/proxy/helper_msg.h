@@ -22,6 +22,7 @@ enum amp_helper_op {
 	AMP_HELPER_SCAN,	 /* rchar; arg: 1: from the first */
 	AMP_HELPER_ATTR,	 /* rchar; name: the channel's entry, without its bus */
 	AMP_HELPER_PASSED,	 /* arg: 1: TCP */
+	AMP_HELPER_PEER,	 /* with the connection; the answer is in st: ino, dev, mode */
 	AMP_HELPER_CALLS,	 /* those below are news */
 	AMP_HELPER_RESOLVE = 32, /* arg: family, type, flags */
 	AMP_HELPER_NAME,	 /* arg: flags */
@@ -89,6 +90,8 @@ const struct amp_link_conf *amp_helper_names(const struct amp_config *conf,
 /* May a guest's or a publish rule's socket be bound there? tcp: or udp */
 bool amp_helper_may_bind(const struct amp_config *conf, bool tcp, const struct sockaddr *sa,
 			 socklen_t len);
+/* May a vsock link's socket? sa is an AF_VSOCK one. */
+bool amp_helper_may_bind_vsock(const struct amp_config *conf, const struct sockaddr *sa);
 
 /* ---- helper_do.c: what a call does ---- */
 
@@ -103,8 +106,6 @@ void amp_helper_do_fini(void);
 
 void amp_helper_name(int news_fd, const struct amp_helper_req *req);
 unsigned amp_helper_name_busy(void);
-/* The worker that asked is no more: what it asked for is answered to nobody. */
-void amp_helper_name_forget(void);
 
 /* ---- helper_manager.c: the service manager ---- */
 

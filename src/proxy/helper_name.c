@@ -1,58 +1,37 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The host's resolver, in libuv's threads, which the helper alone has. A job cannot be stopped,
- * only not be waited for: its answer goes to the worker, which may have forgotten the id.
+ * The host's resolver, which the helper alone has. getaddrinfo() takes as long as a name server
+ * that is not there takes, and cannot be stopped. So each job has a thread of its own, which ends
+ * with it, and not one of a pool's: a pool (libuv's runs two such jobs at a time) is full of one
+ * guest's names when their server is silent, and the others' wait behind them. The worker bounds
+ * what a link may have here at once. Its answer goes to the worker, which may have forgotten
+ * the id.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <poll.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uv.h>
+#include <unistd.h>
 
 #include "helper_msg.h"
 
-#define JOBS_MAX 1024u /* the worker limits each link to a few: this is for one gone wrong */
+#define JOBS_MAX  1024u		 /* the worker limits each link to a few: this is for one gone wrong */
+#define STACK_LEN (512u * 1024u) /* glibc's resolver puts buffers of 64 KiB there */
 
 struct job {
-	union {
-		uv_getaddrinfo_t addr;
-		uv_getnameinfo_t name;
-	} req;
-	uint64_t id;
-	int news_fd;
-	uint32_t op;
-	unsigned life; /* of a worker: ids are its own */
+	int news_fd; /* its own: the worker that asked may be dead when the answer comes */
+	struct amp_helper_req req;
 };
 
-static unsigned busy, life;
-
-static int eai_of(int uv_err)
-{
-	switch (uv_err) {
-	case 0:
-		return 0;
-	case UV_EAI_AGAIN:
-	case UV_ECANCELED:
-	case UV_EAI_CANCELED:
-		return EAI_AGAIN;
-	case UV_EAI_FAMILY:
-	case UV_EAI_ADDRFAMILY:
-		return EAI_FAMILY;
-	case UV_EAI_NONAME:
-	case UV_EAI_NODATA:
-		return EAI_NONAME;
-	case UV_EAI_SERVICE:
-		return EAI_SERVICE;
-	case UV_EAI_SOCKTYPE:
-		return EAI_SOCKTYPE;
-	case UV_EAI_MEMORY:
-	case UV_ENOMEM:
-		return EAI_MEMORY;
-	default:
-		return EAI_FAIL;
-	}
-}
+static atomic_uint busy;
 
 static void put_addrs(struct amp_helper_ans *ans, const struct addrinfo *res)
 {
@@ -74,55 +53,41 @@ static void put_addrs(struct amp_helper_ans *ans, const struct addrinfo *res)
 	ans->more = n;
 }
 
-/* An answer that the worker has no room for is lost: it does not read, so it is not well. */
-static void answer(const struct job *job, struct amp_helper_ans *ans, int err)
+/* wait: until the worker, which may be busy, has room for it; for threads of their own. */
+static void answer(const struct amp_helper_req *req, int news_fd, struct amp_helper_ans *ans,
+		   int err, bool wait)
 {
-	size_t len = AMP_HELPER_ANS_HEAD +
-		     (job->op == AMP_HELPER_RESOLVE ? sizeof(ans->u.names) : ans->text_len);
+	size_t len = AMP_HELPER_ANS_HEAD + (req->op == AMP_HELPER_RESOLVE ? sizeof(ans->u.names)
+									  : ans->text_len);
+	struct pollfd p = {.fd = news_fd, .events = POLLOUT};
+	int r;
 
 	ans->magic = AMP_HELPER_MAGIC;
-	ans->op = job->op;
-	ans->id = job->id;
+	ans->op = req->op;
+	ans->id = req->id;
 	ans->result = err;
-	if (job->life != life)
-		return;
-	if (amp_helper_send(job->news_fd, ans, len, -1))
-		amp_log(AMP_LOG_WARN, "an answer of the resolver was lost");
+	while ((r = amp_helper_send(news_fd, ans, len, -1)) == -EAGAIN && wait)
+		poll(&p, 1, -1);
+	if (r && r != -EPIPE && r != -ECONNRESET) /* the worker has ended: nobody waits */
+		amp_log(AMP_LOG_WARN, "an answer of the resolver was lost: %s", strerror(-r));
 }
 
-static void on_addr(uv_getaddrinfo_t *req, int err, struct addrinfo *res)
+/* POSIX's words: EAI_SYSTEM is about an errno that is not the guest's, two are glibc's own. */
+static int eai_of(int err)
 {
-	struct job *job = (struct job *)(void *)req;
-	struct amp_helper_ans ans;
-
-	memset(&ans, 0, AMP_HELPER_ANS_HEAD);
-	put_addrs(&ans, err ? NULL : res);
-	answer(job, &ans, eai_of(err));
-	uv_freeaddrinfo(res);
-	free(job);
-	busy--;
-}
-
-static void on_name(uv_getnameinfo_t *req, int err, const char *host, const char *service)
-{
-	struct job *job = (struct job *)(void *)req;
-	struct amp_helper_ans ans;
-	size_t len;
-
-	memset(&ans, 0, AMP_HELPER_ANS_HEAD);
-	if (!err) {
-		/* libuv's are of NI_MAXHOST and NI_MAXSERV bytes at most: both fit */
-		len = strlen(host) + 1;
-		memcpy(ans.u.text, host, len);
-		memcpy(ans.u.text + len, service, strlen(service) + 1);
-		ans.text_len = (uint32_t)(len + strlen(service) + 1);
+	switch (err) {
+	case EAI_SYSTEM:
+		return EAI_AGAIN;
+	case EAI_NODATA:
+		return EAI_NONAME;
+	case EAI_ADDRFAMILY:
+		return EAI_FAMILY;
+	default:
+		return err;
 	}
-	answer(job, &ans, eai_of(err));
-	free(job);
-	busy--;
 }
 
-static int start(struct job *job, const struct amp_helper_req *req)
+static int addr_job(const struct amp_helper_req *req, struct amp_helper_ans *ans)
 {
 	const struct addrinfo hints = {
 		.ai_family = (int)req->arg[0],
@@ -130,42 +95,92 @@ static int start(struct job *job, const struct amp_helper_req *req)
 		.ai_flags = (int)(req->arg[2] & (AI_CANONNAME | AI_ADDRCONFIG | AI_PASSIVE |
 						 AI_V4MAPPED | AI_NUMERICHOST)),
 	};
+	struct addrinfo *res = NULL;
+	int err = getaddrinfo(req->path[0] ? req->path : NULL, req->name[0] ? req->name : NULL,
+			      &hints, &res);
 
-	if (req->op == AMP_HELPER_NAME)
-		return uv_getnameinfo(uv_default_loop(), &job->req.name, on_name,
-				      (const struct sockaddr *)&req->sa, (int)req->arg[0]);
-	return uv_getaddrinfo(uv_default_loop(), &job->req.addr, on_addr,
-			      req->path[0] ? req->path : NULL, req->name[0] ? req->name : NULL,
-			      &hints);
+	put_addrs(ans, err ? NULL : res);
+	if (!err)
+		freeaddrinfo(res);
+	return eai_of(err);
+}
+
+static int name_job(const struct amp_helper_req *req, struct amp_helper_ans *ans)
+{
+	char host[NI_MAXHOST], service[NI_MAXSERV];
+	int err = getnameinfo((const struct sockaddr *)&req->sa, req->sa_len, host, sizeof(host),
+			      service, sizeof(service), (int)req->arg[0]);
+	size_t host_len, service_len;
+
+	if (err)
+		return eai_of(err);
+	host_len = strlen(host) + 1;
+	service_len = strlen(service) + 1;
+	memcpy(ans->u.text, host, host_len);
+	memcpy(ans->u.text + host_len, service, service_len);
+	ans->text_len = (uint32_t)(host_len + service_len);
+	return 0;
+}
+
+static void *run(void *arg)
+{
+	struct job *job = arg;
+	struct amp_helper_ans ans;
+	int err;
+
+	memset(&ans, 0, AMP_HELPER_ANS_HEAD);
+	err = job->req.op == AMP_HELPER_NAME ? name_job(&job->req, &ans)
+					     : addr_job(&job->req, &ans);
+	answer(&job->req, job->news_fd, &ans, err, true);
+	close(job->news_fd);
+	free(job);
+	atomic_fetch_sub(&busy, 1);
+	return NULL;
+}
+
+/* Signals are the loop's. */
+static int start(struct job *job)
+{
+	pthread_attr_t attr;
+	sigset_t all, old;
+	pthread_t thread;
+	int r = pthread_attr_init(&attr);
+
+	if (r)
+		return r;
+	/* an arena for each thread would stay, with what it holds back, when the thread is gone */
+	mallopt(M_ARENA_MAX, 1);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, STACK_LEN);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&thread, &attr, run, job);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	return r;
 }
 
 void amp_helper_name(int news_fd, const struct amp_helper_req *req)
 {
-	struct job *job = busy < JOBS_MAX ? calloc(1, sizeof(*job)) : NULL;
-	const struct job none = {
-		.id = req->id, .news_fd = news_fd, .op = req->op, .life = life};
+	struct job *job = atomic_load(&busy) < JOBS_MAX ? malloc(sizeof(*job)) : NULL;
 	struct amp_helper_ans ans;
-	int err = UV_EAI_AGAIN;
 
 	if (job) {
-		*job = none;
-		err = start(job, req);
+		job->req = *req;
+		job->news_fd = fcntl(news_fd, F_DUPFD_CLOEXEC, 0);
+		atomic_fetch_add(&busy, 1);
+		if (job->news_fd >= 0 && start(job) == 0)
+			return;
+		atomic_fetch_sub(&busy, 1);
+		if (job->news_fd >= 0)
+			close(job->news_fd);
+		free(job);
 	}
-	if (!err) {
-		busy++;
-		return;
-	}
-	free(job);
 	memset(&ans, 0, sizeof(ans));
-	answer(&none, &ans, eai_of(err));
-}
-
-void amp_helper_name_forget(void)
-{
-	life++;
+	answer(req, news_fd, &ans, EAI_AGAIN, false);
 }
 
 unsigned amp_helper_name_busy(void)
 {
-	return busy;
+	return atomic_load(&busy);
 }

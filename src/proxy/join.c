@@ -290,6 +290,7 @@ bool amp_join_packet(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 		return true;
 	}
 	len = data ? rx->len : 0;
+	vl->link.stats.rx_bytes += len;
 	why = known_fault(w, p, h, len);
 	if (why)
 		return end_pair(w, p, why);

@@ -68,6 +68,21 @@ static int torn(struct amp_vlink *to, const char *why)
 	return amp_vq_break(to->vs.out);
 }
 
+/* What room has, behind the header. */
+static void tap(struct amp_vlink *to, const struct amp_vsock_hdr *h, uint32_t len)
+{
+	struct amp_iov *at = room;
+	size_t skip = AMP_VSOCK_HDR_LEN;
+
+	while (skip && skip >= at->len) {
+		skip -= at->len;
+		at++;
+	}
+	at->base = (uint8_t *)at->base + skip;
+	at->len -= skip;
+	to->vs.tap(&to->vs, true, h, at, (uint16_t)(room + SEGMENTS - at), len);
+}
+
 /*
  * One packet with as much of left bytes as fits the receiver's next buffer. Returns 1 with
  * *left less by that, 0: no buffer, -EBADMSG: the ring is broken.
@@ -93,6 +108,9 @@ static int put_packet(struct amp_vlink *to, const struct amp_vsock_hdr *h, struc
 	copy(&at, from, part.len);
 	amp_vq_put(to->vs.out, buf.id, AMP_VSOCK_HDR_LEN + part.len);
 	to->vs.stats.tx_packets++;
+	if (to->vs.tap)
+		tap(to, &part, part.len);
+	to->link.stats.tx_bytes += part.len;
 	*left -= part.len;
 	return 1;
 }

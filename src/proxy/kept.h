@@ -91,9 +91,6 @@ void amp_kept_sweep(void);
 /* Have the helper keep a duplicate of fd, or not any more. */
 void amp_kept_put(const char *name, int fd);
 void amp_kept_drop(const char *name);
-/* Ask the helper to execute the program file anew: helper_upgrade.c. Nothing happens at once, and
- * nothing at all if the new program does not like the options or the configuration. */
-void amp_upgrade(void);
 /* What nobody has taken is nobody's: all links are started. */
 void amp_kept_settle(void);
 

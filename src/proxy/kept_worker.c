@@ -18,6 +18,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "control.h"
 #include "kept.h"
 #include "kept_msg.h"
 #include "log.h"
@@ -101,9 +102,19 @@ static void drop_one(const char *name, int fd, void *ctx)
 		amp_kept_drop(name);
 }
 
-void amp_upgrade(void)
+/*
+ * Asks the helper to execute the program file anew (helper_upgrade.c). Nothing happens at once, and
+ * nothing at all, but for a line in the log, if the new program does not like the options or
+ * the configuration.
+ */
+int amp_upgrade(char *why, size_t len)
 {
+	if (helper < 0) {
+		snprintf(why, len, "no helper process that could become another program");
+		return -ENOTCONN;
+	}
 	send_msg(UPGRADE, "-", -1);
+	return 0;
 }
 
 void amp_kept_settle(void)

@@ -11,9 +11,13 @@
 int amp_link_init(struct amp_link *link, const struct amp_link_ops *ops,
 		  const struct amp_link_conf *conf)
 {
+	static uint32_t last;
+
 	link->ops = ops;
 	link->conf = conf;
+	link->num = ++last;
 	TAILQ_INIT(&link->flows);
+	TAILQ_INIT(&link->ends);
 	amp_limits_init(&link->limits, conf->limit, conf->name);
 	link->offload = amp_offload_new(link);
 	return link->offload ? 0 : -ENOMEM;
@@ -35,6 +39,17 @@ void amp_link_up(struct amp_link *link)
 		     link->conf->name, link->ops->peer);
 }
 
+void amp_link_end_add(struct amp_link *link, struct amp_end *end)
+{
+	end->num = ++link->next_end;
+	TAILQ_INSERT_TAIL(&link->ends, end, ring_entry);
+}
+
+void amp_link_end_del(struct amp_link *link, struct amp_end *end)
+{
+	TAILQ_REMOVE(&link->ends, end, ring_entry);
+}
+
 void amp_link_down(struct amp_link *link)
 {
 	struct amp_flow *f;
@@ -43,6 +58,25 @@ void amp_link_down(struct amp_link *link)
 	amp_offload_down(link->offload);
 	while ((f = TAILQ_FIRST(&link->flows)) != NULL)
 		amp_flow_kill(f);
+}
+
+struct amp_link *amp_link_new(const struct amp_link_conf *conf)
+{
+	switch (conf->type) {
+	case AMP_LINK_VHOST_USER_VSOCK:
+		return amp_link_vhost_vsock(conf);
+	case AMP_LINK_RPMSG_SHM:
+		return amp_link_rpmsg_shm(conf);
+	case AMP_LINK_RPMSG_CHAR:
+		return amp_link_rpmsg_char(conf);
+	case AMP_LINK_VSOCK:
+		return amp_link_vsock(conf);
+	case AMP_LINK_VSOCK_UNIX:
+		return amp_link_vsock_unix(conf);
+	case AMP_LINK_NONE:
+		break;
+	}
+	return NULL;
 }
 
 const char *amp_link_why(const struct amp_link *link, int err)

@@ -18,7 +18,11 @@ struct amp_offload;
 #define AMP_LIMIT_SESSIONS 64u
 #define AMP_LIMIT_WINDOW   (256u * 1024u) /* bytes that a push end keeps, as advertised */
 
+/* What a link's packets are, for whoever captures them. */
+enum amp_tap_kind { AMP_TAP_NONE, AMP_TAP_VSOCK, AMP_TAP_RPMSG };
+
 struct amp_link_ops {
+	enum amp_tap_kind tap_kind;
 	const char *type;
 	const char *peer; /* what is at the other end, in words: guest, remote */
 	/* Start listening, mapping, opening. 0 or -errno, with a log line said. */
@@ -34,6 +38,13 @@ struct amp_link_ops {
 				   bool message, int *err);
 	/* Counters, one line. */
 	void (*stats)(const struct amp_link *link, char *dst, size_t len);
+	/*
+	 * An operator wants a fresh start: everything of the guest's ends, as seen by it, too.
+	 * Outside of the link's own pass.
+	 */
+	void (*reset)(struct amp_link *link);
+	/* link->tapped has changed. Unless tap_kind is NONE. */
+	void (*tap)(struct amp_link *link);
 };
 
 struct amp_link_stats {
@@ -46,6 +57,14 @@ struct amp_link_stats {
 	uint64_t stale;	  /* offload: unknown session or token */
 	uint64_t drops;	  /* datagrams */
 	uint64_t attached;
+	/* of the rings: payload and packets, from the guest and to it */
+	uint64_t rx_bytes, tx_bytes;
+	uint64_t rx_packets, tx_packets;
+	uint64_t rx_bad;
+	uint64_t credit_stalls; /* bytes for the guest found no credit, */
+	uint64_t buffer_stalls; /* or no buffer of its */
+	uint64_t resets;	/* flows that ended with an error, or were ended */
+	uint64_t lies;		/* connections reset because the guest broke a rule */
 };
 
 struct amp_link {
@@ -54,7 +73,11 @@ struct amp_link {
 	const struct amp_link_conf *conf;
 	TAILQ_HEAD(, amp_flow) flows;
 	unsigned flow_cnt;
-	bool up; /* a guest is attached */
+	uint32_t num;		    /* never of two links in one process */
+	TAILQ_HEAD(, amp_end) ends; /* in the ring: the newest last */
+	uint64_t next_end;
+	bool up;     /* a guest is attached */
+	bool tapped; /* its packets go to amp_capture_*() as they pass */
 	struct amp_offload *offload;
 	struct amp_link_stats stats;
 	struct amp_limits limits;
@@ -71,6 +94,10 @@ TAILQ_HEAD(amp_links, amp_link);
 struct amp_link *amp_link_vhost_vsock(const struct amp_link_conf *conf);
 struct amp_link *amp_link_rpmsg_shm(const struct amp_link_conf *conf);
 struct amp_link *amp_link_rpmsg_char(const struct amp_link_conf *conf);
+struct amp_link *amp_link_vsock(const struct amp_link_conf *conf);
+struct amp_link *amp_link_vsock_unix(const struct amp_link_conf *conf);
+/* The one of the configuration's type. */
+struct amp_link *amp_link_new(const struct amp_link_conf *conf);
 
 /* Common part, for link types. */
 int amp_link_init(struct amp_link *link, const struct amp_link_ops *ops,
@@ -95,5 +122,12 @@ const char *amp_link_why(const struct amp_link *link, int err);
 
 /* Where the guest takes accept carriers. */
 extern const struct amp_service amp_service_accept;
+
+/* A ring end begins; is over. */
+void amp_link_end_add(struct amp_link *link, struct amp_end *end);
+void amp_link_end_del(struct amp_link *link, struct amp_end *end);
+
+/* Every link of the process, in the order of their numbers: main.c's. */
+struct amp_links *amp_links_all(void);
 
 #endif /* AMP_PROXY_LINK_H */

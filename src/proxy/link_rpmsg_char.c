@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "capture.h"
 #include "clink.h"
 #include "helper.h"
 
@@ -88,6 +89,8 @@ static void input(struct amp_clink *cl, struct amp_cept *c, uint8_t *at, uint32_
 	struct amp_iov iov = {at, len};
 	struct amp_vsock_rx raw = {.iov = &iov, .iov_cnt = 1, .len = len};
 
+	if (__builtin_expect(cl->vl.link.tapped, 0)) /* the kernel does not say who sent it */
+		amp_capture_rpmsg(&cl->vl.link, false, c->dst, c->src, at, len);
 	if (len > cl->room) {
 		too_long(cl, c);
 		return;
@@ -425,6 +428,24 @@ static void stats(const struct amp_link *link, char *dst, size_t len)
 		 cl->vl.rs.stats.foreign, s->resets);
 }
 
+/* The kernel has the rings: link->tapped is looked at where messages are read and written. */
+static void tap(struct amp_link *link)
+{
+	(void)link;
+}
+
+/* As at the end; the next look finds the remote again. */
+static void reset(struct amp_link *link)
+{
+	struct amp_clink *cl = of_link(link);
+
+	if (!link->up)
+		return;
+	if (!cl->lost)
+		goodbye(cl);
+	detach(cl);
+}
+
 static const struct amp_link_ops rc_ops = {
 	.type = "rpmsg-char",
 	.peer = "remote",
@@ -433,6 +454,9 @@ static const struct amp_link_ops rc_ops = {
 	.free = rc_free,
 	.connect = rc_connect,
 	.stats = stats,
+	.reset = reset,
+	.tap_kind = AMP_TAP_RPMSG,
+	.tap = tap,
 };
 
 static bool memory(struct amp_clink *cl, const struct amp_link_conf *conf)

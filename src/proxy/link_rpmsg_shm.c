@@ -503,6 +503,14 @@ static void stats(const struct amp_link *link, char *dst, size_t len)
 		 l->bell.tx_cnt, l->bell.rx_cnt, l->host.epoch);
 }
 
+static void asked(struct amp_link *link)
+{
+	struct link_rs *l = of_link(link);
+
+	if (is_up(l))
+		reset(l, "an operator asked for it");
+}
+
 static const struct amp_link_ops rs_ops = {
 	.type = "rpmsg-shm",
 	.peer = "remote",
@@ -511,6 +519,9 @@ static const struct amp_link_ops rs_ops = {
 	.free = rs_free,
 	.connect = amp_rlink_connect,
 	.stats = stats,
+	.reset = asked,
+	.tap_kind = AMP_TAP_RPMSG,
+	.tap = amp_rlink_tap,
 };
 
 struct amp_link *amp_link_rpmsg_shm(const struct amp_link_conf *conf)

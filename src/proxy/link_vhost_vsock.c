@@ -204,6 +204,9 @@ static void attach(struct amp_link_vv *l, int fd)
 {
 	int r;
 
+	/* the one before may have gone, and its end be still unread: it is not in the way */
+	if (l->be.fd >= 0)
+		amp_vhost_be_readable(&l->be);
 	if (l->be.fd >= 0) {
 		amp_log_some(&l->log_second, AMP_LOG_WARN,
 			     "link %s: a second VMM connected to %s and was refused",
@@ -295,6 +298,9 @@ static const struct amp_link_ops vv_ops = {
 	.free = vv_free,
 	.connect = amp_vlink_connect,
 	.stats = amp_vlink_stats,
+	.reset = amp_vlink_reset,
+	.tap_kind = AMP_TAP_VSOCK,
+	.tap = amp_vlink_tap,
 };
 
 struct amp_link *amp_link_vhost_vsock(const struct amp_link_conf *conf)

@@ -1,17 +1,38 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Theory of operation of the rate limit: a kind of line is a struct amp_log_rate of its owner.
+ * How many lines of it were suppressed is counted in a small table here, with the first of them,
+ * and not in the owner's memory, which may be gone when it is time to tell.
+ */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "log.h"
 
 #define LINE_MAX_LEN 512
+#define HELD_KINDS   16u
+#define HELD_TEXT    160u
+
+struct held {
+	const struct amp_log_rate *kind; /* NULL: free. Only compared, never looked into */
+	enum amp_log_level level;
+	unsigned cnt;
+	uint64_t due_ms;
+	char text[HELD_TEXT];
+};
 
 static enum amp_log_level threshold = AMP_LOG_INFO;
 static const char *const level_name[] = {"error", "warning", "info", "debug"};
+static struct held held[HELD_KINDS];
+static void (*on_held)(void);
+static bool held_told; /* on_held was called */
 
 void amp_log_level_set(enum amp_log_level level)
 {
@@ -42,23 +63,94 @@ uint64_t amp_now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
 }
 
-/* One write() a line, so that lines of several processes on one pipe do not mix. */
-static void line(enum amp_log_level level, const char *fmt, va_list ap)
+/* Is stderr the journal's? systemd.exec(5): JOURNAL_STREAM is device:inode of it. */
+static bool journal(void)
 {
-	char buf[LINE_MAX_LEN];
-	int n, m;
+	static int known = -1;
+	const char *env;
+	char *end;
+	struct stat st;
+
+	if (known >= 0)
+		return known;
+	known = 0;
+	env = getenv("JOURNAL_STREAM");
+	if (env && fstat(STDERR_FILENO, &st) == 0)
+		known = strtoull(env, &end, 10) == st.st_dev && *end == ':' &&
+			strtoull(end + 1, &end, 10) == st.st_ino && *end == 0;
+	return known;
+}
+
+/* ---- one line ---- */
+
+struct line {
+	char text[LINE_MAX_LEN];
+	size_t len;
+};
+
+static void put_ch(struct line *l, char ch)
+{
+	if (l->len < LINE_MAX_LEN - 1)
+		l->text[l->len++] = (unsigned char)ch < 0x20 || ch == 0x7f ? '?' : ch;
+}
+
+static void put(struct line *l, const char *text)
+{
+	while (*text)
+		put_ch(l, *text++);
+}
+
+static void put_fields(struct line *l, const struct amp_log_field *f)
+{
+	char number[24];
+
+	for (; f && f->key; f++) {
+		const char *text = f->text;
+
+		if (f->is_number) {
+			snprintf(number, sizeof(number), "%" PRIu64, f->number);
+			text = number;
+		}
+		if (!text)
+			continue;
+		put_ch(l, ' ');
+		put(l, f->key);
+		put_ch(l, '=');
+		if (text[0] && !strpbrk(text, " \"=\\")) {
+			put(l, text);
+			continue;
+		}
+		put_ch(l, '"');
+		for (; *text; text++) {
+			if (*text == '"' || *text == '\\')
+				put_ch(l, '\\');
+			put_ch(l, *text);
+		}
+		put_ch(l, '"');
+	}
+}
+
+/* One write() a line, so that lines of several processes on one pipe do not mix. */
+static void line(enum amp_log_level level, const struct amp_log_field *fields, const char *fmt,
+		 va_list ap)
+{
+	static const char *const priority[] = {"<3>", "<4>", "<6>", "<7>"};
+	char message[LINE_MAX_LEN];
+	struct line l = {.len = 0};
 	ssize_t r;
 
-	n = snprintf(buf, sizeof(buf), "ampsock-proxy: %s: ", level_name[level]);
-	m = vsnprintf(buf + n, sizeof(buf) - (size_t)n - 1, fmt, ap);
-	if (m < 0)
+	if (vsnprintf(message, sizeof(message), fmt, ap) < 0)
 		return;
-	n += m;
-	if (n > LINE_MAX_LEN - 2)
-		n = LINE_MAX_LEN - 2;
-	buf[n] = '\n';
+	if (journal())
+		put(&l, priority[level]);
+	put(&l, "ampsock-proxy: ");
+	put(&l, level_name[level]);
+	put(&l, ": ");
+	put(&l, message);
+	put_fields(&l, fields);
+	l.text[l.len++] = '\n';
 	do
-		r = write(STDERR_FILENO, buf, (size_t)n + 1);
+		r = write(STDERR_FILENO, l.text, l.len);
 	while (r < 0 && errno == EINTR); /* the loop's alarm */
 }
 
@@ -69,33 +161,130 @@ void amp_log(enum amp_log_level level, const char *fmt, ...)
 	if (level > threshold)
 		return;
 	va_start(ap, fmt);
-	line(level, fmt, ap);
+	line(level, NULL, fmt, ap);
 	va_end(ap);
+}
+
+/* ---- not all of them ---- */
+
+static struct held *find(const struct amp_log_rate *kind)
+{
+	for (unsigned i = 0; i < HELD_KINDS; i++) {
+		if (held[i].kind == kind)
+			return &held[i];
+	}
+	return NULL;
+}
+
+static void hold(struct amp_log_rate *rate, enum amp_log_level level, const char *fmt,
+		 va_list ap)
+{
+	struct held *h = find(rate);
+
+	if (!h) {
+		h = find(NULL);
+		if (!h) {
+			rate->held_back++;
+			return;
+		}
+		h->kind = rate;
+		h->level = level;
+		h->cnt = 0;
+		h->due_ms = rate->since_ms + AMP_LOG_WINDOW_MS;
+		vsnprintf(h->text, sizeof(h->text), fmt, ap);
+	}
+	h->cnt++;
+	if (on_held && !held_told) {
+		held_told = true;
+		on_held();
+	}
+}
+
+/* A new window of the kind begins, with a line: what the last one had suppressed goes before. */
+static void tell_one(struct amp_log_rate *rate, enum amp_log_level level)
+{
+	struct held *h = find(rate);
+	unsigned cnt = rate->held_back + (h ? h->cnt : 0);
+
+	if (h)
+		h->kind = NULL;
+	rate->held_back = 0;
+	if (cnt)
+		amp_log(level, "%u more like the next one suppressed", cnt);
+}
+
+/* May one more of the kind be written? */
+static bool passes(struct amp_log_rate *rate, enum amp_log_level level, const char *fmt,
+		   va_list ap)
+{
+	uint64_t now = amp_now_ms();
+
+	if (now - rate->since_ms >= AMP_LOG_WINDOW_MS) {
+		tell_one(rate, level);
+		rate->since_ms = now;
+		rate->cnt = 0;
+	}
+	if (rate->cnt < AMP_LOG_BURST) {
+		rate->cnt++;
+		return true;
+	}
+	hold(rate, level, fmt, ap);
+	return false;
 }
 
 void amp_log_some(struct amp_log_rate *rate, enum amp_log_level level, const char *fmt, ...)
 {
-	uint64_t now = amp_now_ms();
-	va_list ap;
+	va_list ap, again;
 
 	if (level > threshold)
 		return;
-	if (now - rate->since_ms >= AMP_LOG_WINDOW_MS) {
-		if (rate->held_back)
-			amp_log(level, "%u more lines like the next one were held back",
-				rate->held_back);
-		rate->since_ms = now;
-		rate->cnt = 0;
-		rate->held_back = 0;
-	}
-	if (rate->cnt == AMP_LOG_BURST) {
-		rate->held_back++;
-		return;
-	}
-	rate->cnt++;
 	va_start(ap, fmt);
-	line(level, fmt, ap);
+	va_copy(again, ap);
+	if (passes(rate, level, fmt, ap))
+		line(level, NULL, fmt, again);
+	va_end(again);
 	va_end(ap);
+}
+
+void amp_log_fields(struct amp_log_rate *rate, enum amp_log_level level,
+		    const struct amp_log_field *fields, const char *fmt, ...)
+{
+	va_list ap, again;
+
+	if (level > threshold)
+		return;
+	va_start(ap, fmt);
+	va_copy(again, ap);
+	if (!rate || passes(rate, level, fmt, ap))
+		line(level, fields, fmt, again);
+	va_end(again);
+	va_end(ap);
+}
+
+uint64_t amp_log_tell(bool all)
+{
+	uint64_t now = amp_now_ms(), next = 0;
+
+	for (unsigned i = 0; i < HELD_KINDS; i++) {
+		struct held *h = &held[i];
+
+		if (!h->kind)
+			continue;
+		if (!all && h->due_ms > now) {
+			if (!next || h->due_ms - now < next)
+				next = h->due_ms - now;
+			continue;
+		}
+		h->kind = NULL;
+		amp_log(h->level, "%u more suppressed, the first of them: %s", h->cnt, h->text);
+	}
+	held_told = next != 0;
+	return next;
+}
+
+void amp_log_on_held(void (*fn)(void))
+{
+	on_held = fn;
 }
 
 const char *amp_log_clean(char *dst, size_t dst_len, const void *text, size_t len)

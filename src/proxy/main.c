@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "control.h"
 #include "helper.h"
 #include "run.h"
 
@@ -37,13 +38,20 @@ static const char help[] =
 	"                       serve a remote core; PATH: the file that has its memory\n"
 	"  --link rpmsg-char:/dev/rpmsg_ctrlN[,buffer=N][,sysfs=DIR][,name=NAME]\n"
 	"                       serve a remote core whose rpmsg host is the kernel\n"
+	"  --link vsock:CID[,name=NAME]\n"
+	"                       serve a guest of this kernel's vhost-vsock (2: the host of this\n"
+	"                       machine, 1: the machine itself)\n"
+	"  --link vsock-unix:PATH[,name=NAME]\n"
+	"                       serve a guest of Firecracker or cloud-hypervisor; PATH: their\n"
+	"                       vsock socket\n"
 	"rules for the --link before them:\n"
 	"  --allow RULE         let the guest reach RULE, e.g. 'out tcp 192.0.2.1:80',\n"
 	"                       'out udp 10.0.0.0/8:53', 'out tcp example.com:443',\n"
 	"                       'out any any:any', 'in tcp 127.0.0.1:8000-8999'\n"
 	"  --publish RULE       host port to guest, e.g. 'tcp 127.0.0.1:8080 -> vsock:5000',\n"
 	"                       'tcp 127.0.0.1:8080 -> inet:80', 'unix /run/x.sock -> "
-	"vsock:5000'\n"
+	"vsock:5000',\n"
+	"                       'vsock-mux /run/x.vsock -> vsock:22,5000-5999'\n"
 	"  --expose RULE        guest to host target, e.g. 'vsock:6000 -> tcp 127.0.0.1:22'\n"
 	"                       (on rpmsg links: rpmsg:NAME or rpmsg:@ADDRESS for vsock:PORT)\n"
 	"any number of times, anywhere:\n"
@@ -270,6 +278,8 @@ static int start(struct settings *set)
 	int code, r;
 
 	signal(SIGPIPE, SIG_IGN);
+	if (amp_control_prepare(&set->conf))
+		return EXIT_USAGE;
 	r = amp_helper_start(&set->conf, set->config_path, &set->ready_fd, &code);
 	if (r < 0) {
 		amp_log(AMP_LOG_ERROR, "cannot start: %s", strerror(-r));

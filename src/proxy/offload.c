@@ -180,9 +180,16 @@ static void session_event(struct amp_end *end, enum amp_end_event event)
 		amp_session_end(ses, NULL);
 }
 
+static void session_info(const struct amp_end *end, struct amp_sock_info *info)
+{
+	(void)end;
+	info->kind = "control";
+}
+
 static const struct amp_end_user session_user = {
 	.data = session_data,
 	.event = session_event,
+	.info = session_info,
 };
 
 void amp_carrier_refuse(struct amp_offload *off, struct amp_end *end, uint8_t op,
@@ -227,6 +234,7 @@ static void hello(struct amp_offload *off, struct amp_end *end, const struct amp
 	}
 	ses->off = off;
 	ses->ctl = end;
+	ses->num = ++off->next_session;
 	ses->token = a.token = amp_off_token();
 	ses->max_frame = o->max_frame < AMP_OFF_CTL_MAX ? o->max_frame : AMP_OFF_CTL_MAX;
 	TAILQ_INIT(&ses->socks);
@@ -349,9 +357,16 @@ static void carrier_event(struct amp_end *end, enum amp_end_event event)
 		carrier_bad(end->owner, "closed before its header was whole");
 }
 
+static void carrier_info(const struct amp_end *end, struct amp_sock_info *info)
+{
+	(void)end;
+	info->kind = "carrier"; /* of what it has not said yet */
+}
+
 static const struct amp_end_user carrier_user = {
 	.data = carrier_data,
 	.event = carrier_event,
+	.info = carrier_info,
 };
 
 /* Carriers are in the order of their deadlines: only the first ones can be late. */
@@ -443,6 +458,29 @@ int amp_offload_publish(struct amp_offload *off, const struct amp_forward *fwd, 
 {
 	return fwd->target.kind == AMP_TARGET_UDP ? amp_virtual_udp(off, fwd, fd)
 						  : amp_virtual_tcp(off, fwd, fd);
+}
+
+bool amp_offload_next(const struct amp_offload *off, uint64_t *num, uint32_t *id,
+		      struct amp_sock_info *info)
+{
+	const struct amp_session *ses;
+	const struct amp_osock *s;
+
+	TAILQ_FOREACH(ses, &off->sessions, entry)
+	{
+		if (ses->num < *num)
+			continue;
+		TAILQ_FOREACH(s, &ses->socks, entry)
+		{
+			if (!s->ops->info || (ses->num == *num && s->id <= *id))
+				continue;
+			*num = ses->num;
+			*id = s->id;
+			s->ops->info(s, info);
+			return true;
+		}
+	}
+	return false;
 }
 
 unsigned amp_offload_sockets(const struct amp_offload *off)

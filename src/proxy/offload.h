@@ -17,6 +17,12 @@ void amp_offload_incoming(struct amp_offload *off, struct amp_end *end);
  * listening). fd is ours from now on. 0 or -errno.
  */
 int amp_offload_publish(struct amp_offload *off, const struct amp_forward *fwd, int fd);
+/*
+ * The guest's sockets that have no end in the ring (bound, listening), one by one: that behind
+ * session *ses, socket *id, which are set to it (0, 0: the first). False: no more.
+ */
+bool amp_offload_next(const struct amp_offload *off, uint64_t *ses, uint32_t *id,
+		      struct amp_sock_info *info);
 unsigned amp_offload_sockets(const struct amp_offload *off);
 /* At the end: jobs whose answers nobody waits for any more. */
 void amp_resolve_fini(void);

@@ -25,6 +25,8 @@ struct amp_osock_ops {
 	/* The session is over, or RELEASE: everything of it goes, its peers see a reset. */
 	void (*kill)(struct amp_osock *s);
 	int (*fd)(const struct amp_osock *s);
+	/* of those that have no end in the ring; NULL: it has one */
+	void (*info)(const struct amp_osock *s, struct amp_sock_info *info);
 	/* A rule that let it be what it is has gone: do others? Sets s->rule anew. */
 	bool (*allowed)(struct amp_osock *s);
 	bool released; /* RELEASE applies: bound sockets and listeners */
@@ -49,6 +51,7 @@ struct amp_session {
 	TAILQ_ENTRY(amp_session) entry;
 	struct amp_offload *off;
 	struct amp_end *ctl;
+	uint64_t num; /* sessions of a link are in its order */
 	uint64_t token;
 	uint32_t max_frame; /* that the guest takes */
 	TAILQ_HEAD(, amp_osock) socks;
@@ -86,6 +89,7 @@ struct amp_offload {
 	TAILQ_HEAD(, amp_resolve) resolves; /* waiting */
 	unsigned resolving, resolve_cnt;
 	unsigned session_cnt;
+	uint64_t next_session;
 	unsigned sock_cnt;
 	uint32_t next_id;
 	struct amp_osock *ids[AMP_OFF_IDS];

@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -52,6 +53,26 @@ static int bound_fd(const struct amp_osock *o)
 	return ((const struct amp_bound *)o)->fd;
 }
 
+/* A socket of the guest's that waits for something: at an address, or behind a published port. */
+static void info(const char *what, int fd, const struct amp_virtual *virt,
+		 const struct amp_off_addr *local, struct amp_sock_info *info)
+{
+	info->kind = info->state = what;
+	info->proto = "tcp";
+	snprintf(info->guest_local, AMP_INFO_ADDR, "inet:%u", local->port);
+	if (fd >= 0)
+		amp_fd_info(fd, info);
+	else if (virt)
+		snprintf(info->host_local, AMP_INFO_ADDR, "publish %.100s", virt->fwd->text);
+}
+
+static void bound_info(const struct amp_osock *o, struct amp_sock_info *to)
+{
+	const struct amp_bound *b = (const struct amp_bound *)o;
+
+	info("bound", b->fd, b->virt, &b->local, to);
+}
+
 /* Of a bound socket, a listener, and what that accepted: may it still be at this address? */
 bool amp_tcp_in_allowed(struct amp_osock *o, const struct amp_off_addr *local)
 {
@@ -69,6 +90,7 @@ static bool bound_allowed(struct amp_osock *o)
 }
 
 static const struct amp_osock_ops bound_ops = {
+	.info = bound_info,
 	.kill = bound_kill,
 	.fd = bound_fd,
 	.allowed = bound_allowed,
@@ -188,12 +210,20 @@ static int listener_fd(const struct amp_osock *o)
 	return l->virt ? -1 : l->acceptor.watch.fd;
 }
 
+static void listener_info(const struct amp_osock *o, struct amp_sock_info *to)
+{
+	const struct amp_listener *l = (const struct amp_listener *)o;
+
+	info("listen", listener_fd(o), l->virt, &l->local, to);
+}
+
 static bool listener_allowed(struct amp_osock *o)
 {
 	return amp_tcp_in_allowed(o, &((struct amp_listener *)o)->local);
 }
 
 static const struct amp_osock_ops listener_ops = {
+	.info = listener_info,
 	.kill = listener_kill,
 	.fd = listener_fd,
 	.allowed = listener_allowed,

@@ -40,6 +40,7 @@ struct tcp {
 	bool half;	   /* counts as half-open */
 	bool answering;	   /* header[] is on its way */
 	bool refused;	   /* ... and nothing follows it */
+	bool accepted;
 	bool dead;
 	uint8_t header_off;
 	uint8_t header[AMP_OFF_ANSWER_LEN];
@@ -153,6 +154,13 @@ static void flow_gone(struct amp_flow *flow)
 }
 
 static const struct amp_flow_ops tcp_flow = {
+	.kind = "connect",
+	.failed = flow_failed,
+	.gone = flow_gone,
+};
+
+static const struct amp_flow_ops accepted_flow = {
+	.kind = "accept",
 	.failed = flow_failed,
 	.gone = flow_gone,
 };
@@ -161,7 +169,8 @@ static void start_flow(struct tcp *t)
 {
 	struct amp_flow *f;
 
-	f = amp_flow_join(t->o.ses->off->link, t->guest, true, t->host, true, &tcp_flow, t);
+	f = amp_flow_join(t->o.ses->off->link, t->guest, true, t->host, true,
+			  t->accepted ? &accepted_flow : &tcp_flow, t);
 	if (!f) { /* both ends are reset already */
 		t->guest = t->host = NULL;
 		tcp_gone(t);
@@ -279,9 +288,27 @@ static void guest_event(struct amp_end *end, enum amp_end_event event)
 	/* EOF is told again to the flow */
 }
 
+static void guest_info(const struct amp_end *end, struct amp_sock_info *info)
+{
+	const struct tcp *t = end->owner;
+	struct sockaddr_storage ss;
+	char text[AMP_ADDR_TEXT];
+
+	info->kind = t->accepted ? "accept" : "connect";
+	info->proto = "tcp";
+	info->state = t->answering && t->refused ? "refused" : "connecting";
+	if (t->host) {
+		amp_fd_info(amp_end_fd_fd(t->host), info);
+	} else if (t->open.peer.family) {
+		amp_off_to_sa(&t->open.peer, &ss);
+		strcpy(info->host_peer, amp_sockaddr_text((struct sockaddr *)&ss, text));
+	}
+}
+
 static const struct amp_end_user guest_user = {
 	.data = guest_data,
 	.event = guest_event,
+	.info = guest_info,
 };
 
 int amp_tcp_defaults(struct amp_osock *o, int fd, uint32_t opts_set, uint32_t opts)
@@ -519,6 +546,7 @@ void amp_tcp_accepted(struct amp_listener *l, int fd, const struct sockaddr_stor
 		return;
 	}
 	t->listener = l->o.id;
+	t->accepted = true;
 	t->o.nodelay = l->o.nodelay;
 	t->bound = l->local;
 	t->o.chosen = l->o.chosen;

@@ -21,6 +21,7 @@
 #include <time.h> /* errqueue.h wants it first */
 #include <linux/errqueue.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -44,7 +45,8 @@ struct udp {
 	struct amp_virtual *virt;
 	struct amp_buf spill;
 	uint32_t max_payload;
-	uint32_t drops;	       /* not yet told */
+	uint32_t drops; /* not yet told */
+	uint64_t drops_all;
 	uint32_t kernel_drops; /* as SO_RXQ_OVFL last said */
 	bool readable, writable, errors;
 	bool in_ok; /* takes datagrams from anybody */
@@ -195,6 +197,7 @@ static void put_drops(struct udp *u)
 static void dropped(struct udp *u, uint32_t n)
 {
 	u->drops += n;
+	u->drops_all += n;
 	u->o.ses->off->link->stats.drops += n;
 }
 
@@ -528,9 +531,25 @@ static void udp_event(struct amp_end *end, enum amp_end_event event)
 	}
 }
 
+static void udp_info(const struct amp_end *end, struct amp_sock_info *info)
+{
+	const struct udp *u = end->owner;
+
+	info->kind = "udp";
+	info->proto = "udp";
+	info->state = u->connected ? "connected" : "bound";
+	info->drops = u->drops_all;
+	if (u->watch.fd >= 0)
+		amp_fd_info(u->watch.fd, info);
+	else if (u->virt)
+		snprintf(info->host_local, AMP_INFO_ADDR, "inet:%u", u->local.port);
+	info->proto = "udp";
+}
+
 static const struct amp_end_user udp_user = {
 	.data = udp_data,
 	.event = udp_event,
+	.info = udp_info,
 };
 
 /* ---- opening ---- */

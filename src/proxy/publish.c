@@ -7,6 +7,7 @@
 #include "flow.h"
 #include "helper.h"
 #include "listen.h"
+#include "mux.h"
 #include "offload.h"
 #include "proxy_v2.h"
 #include "publish.h"
@@ -19,6 +20,7 @@ struct publish {
 	const struct amp_forward *fwd;
 	struct amp_acceptor acceptor;
 	struct amp_udp_relay *relay;
+	struct amp_mux *mux;
 };
 
 static TAILQ_HEAD(, publish) all = TAILQ_HEAD_INITIALIZER(all);
@@ -44,6 +46,7 @@ static void publish_failed(struct amp_flow *flow, unsigned side, int err)
 }
 
 static const struct amp_flow_ops publish_flow = {
+	.kind = "publish",
 	.failed = publish_failed,
 };
 
@@ -68,6 +71,10 @@ static void take(struct amp_acceptor *a, int fd, const struct sockaddr_storage *
 	struct amp_flow *flow;
 	int err;
 
+	if (p->mux) {
+		amp_mux_take(p->mux, fd);
+		return;
+	}
 	guest = p->link->ops->connect(p->link, &p->fwd->service, false, &err);
 	if (!guest) {
 		refuse(p, fd, err);
@@ -96,6 +103,13 @@ static int start_one(struct publish *p, int fd)
 	if (p->fwd->target.kind == AMP_TARGET_UDP) {
 		p->relay = amp_udp_relay_publish(p->link, p->fwd, fd);
 		return p->relay ? 0 : -ENOMEM;
+	}
+	if (p->fwd->range_cnt) {
+		p->mux = amp_mux_new(p->link, p->fwd);
+		if (!p->mux) {
+			close(fd);
+			return -ENOMEM;
+		}
 	}
 	p->acceptor.take = take;
 	r = amp_acceptor_start(&p->acceptor, fd);
@@ -147,6 +161,7 @@ void amp_publish_stop(struct amp_link *link)
 		remove_file(p);
 		amp_acceptor_stop(&p->acceptor);
 		amp_udp_relay_free(p->relay);
+		amp_mux_free(p->mux);
 		free(p);
 	}
 }

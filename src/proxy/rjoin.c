@@ -383,6 +383,7 @@ static void failed(struct amp_flow *flow, unsigned side, int err)
 }
 
 static const struct amp_flow_ops stream_flow = {
+	.kind = "join",
 	.failed = failed,
 };
 

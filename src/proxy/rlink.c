@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "capture.h"
 #include "rjoin.h"
 
 static struct amp_rlink *of_bus(struct amp_rpmsg *bus)
@@ -65,6 +66,19 @@ static void bus_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
 	amp_rjoin_gone(ept); /* our own services are never withdrawn while there is a remote */
 }
 
+static void bus_tap(struct amp_rpmsg *bus, bool out, uint32_t src, uint32_t dst,
+		    const void *data, uint32_t len)
+{
+	amp_capture_rpmsg(&of_bus(bus)->vl.link, out, src, dst, data, len);
+}
+
+void amp_rlink_tap(struct amp_link *link)
+{
+	struct amp_rlink *rl = amp_container_of(link, struct amp_rlink, vl.link);
+
+	rl->bus.tap = link->tapped ? bus_tap : NULL;
+}
+
 static const struct amp_rpmsg_ops bus_ops = {
 	.data = bus_data,
 	.service = bus_service,
@@ -110,11 +124,24 @@ static void stream_init(struct amp_vlink *vl)
 	amp_rstream_init(&vl->rs);
 }
 
+/* The bus's 32-bit counters into the link's: those of streams count no packets. */
+static void count(struct amp_rlink *rl)
+{
+	struct amp_link_stats *to = &rl->vl.link.stats;
+	const struct amp_rpmsg_stats *now = &rl->bus.stats, *old = &rl->counted;
+
+	to->rx_packets += (uint32_t)(now->rx_messages - old->rx_messages);
+	to->tx_packets += (uint32_t)(now->tx_messages - old->tx_messages);
+	to->rx_bad += (uint32_t)(now->rx_bad - old->rx_bad);
+	rl->counted = *now;
+}
+
 static int stream_run(struct amp_vlink *vl, unsigned budget)
 {
 	struct amp_rlink *rl = of_vlink(vl);
 	int n = amp_rpmsg_run(&rl->bus, budget);
 
+	count(rl);
 	if (n < 0)
 		return n;
 	if (budget)
@@ -158,6 +185,7 @@ static const char *stream_why(struct amp_vlink *vl)
 }
 
 static const struct amp_vlink_ops stream_vops = {
+	.messages = true,
 	.init = stream_init,
 	.run = stream_run,
 	.release = stream_release,

@@ -41,6 +41,7 @@ struct amp_end_rpmsg {
 	struct amp_rservice *service; /* incoming; NULL: we opened it */
 	uint32_t peer;
 	uint64_t heard_ms;
+	uint64_t rx_bytes, tx_bytes;
 	struct amp_grave grave;
 	uint16_t held_first, held_last; /* as in struct amp_end_vsock */
 	bool on_due;
@@ -56,6 +57,7 @@ TAILQ_HEAD(amp_end_rpmsg_list, amp_end_rpmsg);
 struct amp_rlink {
 	struct amp_vlink vl; /* first */
 	struct amp_rpmsg bus;
+	struct amp_rpmsg_stats counted; /* what link.stats has of bus.stats */
 	struct amp_rnames names;
 	struct amp_end_rpmsg_list raws;
 	struct amp_end_rpmsg_list raws_due;
@@ -70,6 +72,8 @@ int amp_rlink_init(struct amp_rlink *rl, const struct amp_link_ops *ops,
 void amp_rlink_up(struct amp_rlink *rl, struct amp_vq *in, struct amp_vq *out, bool ns);
 /* It is gone: every end of its hears of it. */
 void amp_rlink_down(struct amp_rlink *rl);
+/* amp_link_ops.tap() */
+void amp_rlink_tap(struct amp_link *link);
 void amp_rlink_fini(struct amp_rlink *rl);
 void amp_rlink_free(struct amp_rlink *rl);
 /* struct amp_link_ops */

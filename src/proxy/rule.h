@@ -5,11 +5,13 @@
  *
  *	allow    in|out  tcp|udp|any  HOST:PORT  [log]
  *	publish  tcp|udp ADDRESS:PORT | unix PATH   ->  SERVICE | inet:PORT  [proxy-protocol]
+ *	publish  vsock-mux PATH   ->  vsock:PORTS
  *	expose   SERVICE  ->  tcp|udp ADDRESS:PORT | unix PATH  [proxy-protocol]
  *
  *	SERVICE: vsock:PORT on a vsock link; rpmsg:NAME or rpmsg:@ADDRESS on an rpmsg link, for
  *	         tcp and unix a byte stream (announced as NAME~s), for udp raw messages
  *	HOST: any | local | address[/bits] | [v6 address[/bits]] | name | *.name
+ *	PORTS: any, or up to 8 of PORT and PORT-PORT with commas between: who connects chooses one
  *	PORT: any | number | number-number (allow only); 0 in an `in` rule: an ephemeral port
  *
  * Nothing is allowed by default. Addresses have disguises: before a rule is asked an
@@ -99,10 +101,16 @@ struct amp_service { /* in the guest */
 	char name[AMP_SERVICE_NAME]; /* RPMSG; as it is announced, with the suffix of streams */
 };
 
+#define AMP_RANGES_MAX 8u
+
 struct amp_forward { /* publish or expose */
 	TAILQ_ENTRY(amp_forward) entry;
 	struct amp_target target;
-	struct amp_service service;
+	struct amp_service service; /* vsock-mux: the first of range[] */
+	struct {
+		uint32_t lo, hi;
+	} range[AMP_RANGES_MAX];
+	unsigned range_cnt; /* not 0: vsock-mux, target.kind is AMP_TARGET_UNIX */
 	bool proxy_protocol; /* each connection begins with who it is: PROXY, version 2 */
 	bool runtime;	     /* published while the proxy ran: no file has it */
 	uint32_t id;	     /* of a published one: publish.c */

@@ -110,27 +110,33 @@ static int parse_inet_target(struct amp_text *t, bool listen, struct amp_target 
 	return 0;
 }
 
-static int parse_target(struct amp_text *t, bool listen, struct amp_target *target)
+static int parse_path(struct amp_text *t, struct amp_target *target)
+{
+	target->kind = AMP_TARGET_UNIX;
+	if (!amp_text_word(t) || t->word[0] != '/' ||
+	    strlen(t->word) >= sizeof(target->addr.un.sun_path))
+		return amp_text_error(t, "expected an absolute path of at most 107 bytes");
+	target->addr.un.sun_family = AF_UNIX;
+	strcpy(target->addr.un.sun_path, t->word);
+	target->len = sizeof(target->addr.un);
+	return 0;
+}
+
+/* mux: set for vsock-mux, which can be published only. */
+static int parse_target(struct amp_text *t, bool listen, struct amp_target *target, bool *mux)
 {
 	memset(target, 0, sizeof(*target));
 	amp_text_word(t);
-	if (strcmp(t->word, "unix") == 0) {
-		target->kind = AMP_TARGET_UNIX;
-		if (!amp_text_word(t) || t->word[0] != '/' ||
-		    strlen(t->word) >= sizeof(target->addr.un.sun_path))
-			return amp_text_error(t,
-					      "expected an absolute path of at most 107 bytes");
-		target->addr.un.sun_family = AF_UNIX;
-		strcpy(target->addr.un.sun_path, t->word);
-		target->len = sizeof(target->addr.un);
-		return 0;
-	}
+	*mux = listen && strcmp(t->word, "vsock-mux") == 0;
+	if (*mux || strcmp(t->word, "unix") == 0)
+		return parse_path(t, target);
 	if (strcmp(t->word, "tcp") == 0)
 		target->kind = AMP_TARGET_TCP;
 	else if (strcmp(t->word, "udp") == 0)
 		target->kind = AMP_TARGET_UDP;
 	else
-		return amp_text_error(t, "expected tcp, udp or unix");
+		return amp_text_error(t, listen ? "expected tcp, udp, unix or vsock-mux"
+						: "expected tcp, udp or unix");
 	return parse_inet_target(t, listen, target);
 }
 
@@ -240,6 +246,47 @@ const char *amp_service_text(const struct amp_service *s, char dst[AMP_SERVICE_T
 	return dst;
 }
 
+/* PORT or PORT-PORT */
+static bool parse_range(char *text, uint32_t *lo, uint32_t *hi)
+{
+	char *dash = strchr(text, '-');
+
+	if (dash)
+		*dash++ = 0;
+	if (!amp_parse_u32(text, UINT32_MAX - 1, lo))
+		return false;
+	*hi = *lo;
+	return !dash || (amp_parse_u32(dash, UINT32_MAX - 1, hi) && *lo <= *hi);
+}
+
+/* vsock:any, or vsock:22,1000-1999: the ports that a vsock-mux leads to. */
+static int parse_ranges(struct amp_text *t, struct amp_forward *fwd)
+{
+	char list[AMP_TEXT_WORD], *rest = list, *one;
+
+	fwd->service.kind = AMP_SERVICE_VSOCK;
+	if (strncmp(t->word, "vsock:", 6))
+		return amp_text_error(t, "expected vsock:PORTS, such as vsock:22 or vsock:any");
+	strcpy(list, t->word + 6);
+	if (strcmp(list, "any") == 0) {
+		fwd->range[0].hi = UINT32_MAX - 1;
+		fwd->range_cnt = 1;
+		return 0;
+	}
+	while ((one = strsep(&rest, ",")) != NULL) {
+		if (fwd->range_cnt == AMP_RANGES_MAX)
+			return amp_text_error(t, "expected at most 8 ports and ranges: join some, or "
+						 "publish another path");
+		if (!parse_range(one, &fwd->range[fwd->range_cnt].lo,
+				 &fwd->range[fwd->range_cnt].hi))
+			return amp_text_error(t, "expected any, or ports and ranges such as "
+						 "22,1000-1999 (0 to 4294967294)");
+		fwd->range_cnt++;
+	}
+	fwd->service.port = fwd->range[0].lo;
+	return 0;
+}
+
 static int parse_arrow(struct amp_text *t)
 {
 	amp_text_word(t);
@@ -249,8 +296,11 @@ static int parse_arrow(struct amp_text *t)
 int amp_target_parse(const char *text, struct amp_target *target, struct amp_rule_error *err)
 {
 	struct amp_text t = {.all = text, .rest = text, .err = err};
-	int r = parse_target(&t, true, target);
+	bool mux;
+	int r = parse_target(&t, true, target, &mux);
 
+	if (!r && mux)
+		r = amp_text_error(&t, "expected tcp or unix");
 	return r ? r : text_end(&t);
 }
 
@@ -269,6 +319,9 @@ static int parse_proxy_protocol(struct amp_text *t, struct amp_forward *fwd)
 		return r;
 	t->at = strstr(t->all, "proxy-protocol");
 	strcpy(t->word, "proxy-protocol");
+	if (fwd->range_cnt)
+		return amp_text_error(t, "the beginning of a vsock-mux is its CONNECT: expected tcp "
+					 "or unix");
 	if (fwd->target.kind == AMP_TARGET_UDP)
 		return amp_text_error(t, "a datagram has no beginning to say it in: expected "
 					 "tcp or unix");
@@ -281,15 +334,17 @@ static int parse_proxy_protocol(struct amp_text *t, struct amp_forward *fwd)
 int amp_publish_parse(const char *text, struct amp_forward *fwd, struct amp_rule_error *err)
 {
 	struct amp_text t = {.all = text, .rest = text, .err = err};
+	bool mux;
 	int r;
 
 	memset(fwd, 0, sizeof(*fwd));
-	r = parse_target(&t, true, &fwd->target);
+	r = parse_target(&t, true, &fwd->target, &mux);
 	if (!r)
 		r = parse_arrow(&t);
 	if (!r) {
 		amp_text_word(&t);
-		r = parse_service(&t, true, fwd->target.kind != AMP_TARGET_UDP, &fwd->service);
+		r = mux ? parse_ranges(&t, fwd)
+			: parse_service(&t, true, fwd->target.kind != AMP_TARGET_UDP, &fwd->service);
 	}
 	if (!r && fwd->service.kind == AMP_SERVICE_INET && fwd->target.kind == AMP_TARGET_UNIX)
 		r = amp_text_error(&t, "a Unix socket has no address that AF_INET could show: "
@@ -300,6 +355,7 @@ int amp_publish_parse(const char *text, struct amp_forward *fwd, struct amp_rule
 int amp_expose_parse(const char *text, struct amp_forward *fwd, struct amp_rule_error *err)
 {
 	struct amp_text t = {.all = text, .rest = text, .err = err}, first;
+	bool mux;
 	int r;
 
 	memset(fwd, 0, sizeof(*fwd));
@@ -309,7 +365,7 @@ int amp_expose_parse(const char *text, struct amp_forward *fwd, struct amp_rule_
 	if (!r)
 		r = parse_arrow(&t);
 	if (!r)
-		r = parse_target(&t, false, &fwd->target);
+		r = parse_target(&t, false, &fwd->target, &mux);
 	if (!r)
 		r = parse_proxy_protocol(&t, fwd);
 	/* once more, with what the target says about it: a stream has a shorter name */

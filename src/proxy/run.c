@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "../virtio/sigbus.h"
+#include "control.h"
 #include "helper.h"
 #include "join.h"
 #include "kept.h"
@@ -21,6 +22,11 @@
 #include "run.h"
 
 static struct amp_links links = TAILQ_HEAD_INITIALIZER(links);
+
+struct amp_links *amp_links_all(void)
+{
+	return &links;
+}
 
 static void print_counters(void)
 {
@@ -81,9 +87,7 @@ static int start_links(const struct amp_config *conf)
 
 	TAILQ_FOREACH(c, &conf->links, entry)
 	{
-		struct amp_link *l = c->type == AMP_LINK_RPMSG_SHM    ? amp_link_rpmsg_shm(c)
-				     : c->type == AMP_LINK_RPMSG_CHAR ? amp_link_rpmsg_char(c)
-								      : amp_link_vhost_vsock(c);
+		struct amp_link *l = amp_link_new(c);
 
 		if (!l) {
 			amp_log(AMP_LOG_ERROR,
@@ -195,7 +199,12 @@ int amp_run(const struct amp_config *conf, int ready_fd)
 		return AMP_EXIT_RUN;
 	}
 	raise_descriptors();
-	r = start_links(conf);
+	amp_log_timer_start();
+	r = amp_control_start(conf);
+	if (!r)
+		r = amp_metrics_start(conf);
+	if (!r)
+		r = start_links(conf);
 	if (!r)
 		r = join_links(conf);
 	amp_kept_settle();
@@ -204,7 +213,10 @@ int amp_run(const struct amp_config *conf, int ready_fd)
 		say_ready(conf);
 		amp_loop_run();
 	}
+	amp_control_stop();
+	amp_metrics_stop();
 	stop_links();
+	amp_log_timer_stop();
 	amp_helper_unwatch();
 	amp_loop_fini();
 	amp_resolve_fini();

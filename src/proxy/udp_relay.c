@@ -189,9 +189,24 @@ static void peer_event(struct amp_end *end, enum amp_end_event event)
 	}
 }
 
+static void peer_info(const struct amp_end *end, struct amp_sock_info *info)
+{
+	const struct peer *p = end->owner;
+	char text[AMP_ADDR_TEXT];
+
+	info->kind = p->relay ? "publish" : "expose";
+	amp_fd_info(p->relay ? p->relay->watch.fd : p->watch.fd, info);
+	info->proto = "udp";
+	if (p->relay)
+		strcpy(info->host_peer,
+		       amp_sockaddr_text((const struct sockaddr *)&p->addr, text));
+	info->state = p->open ? "established" : "connecting";
+}
+
 static const struct amp_end_user peer_user = {
 	.data = peer_data,
 	.event = peer_event,
+	.info = peer_info,
 };
 
 static struct peer *peer_new(struct amp_link *link, struct amp_end *end)

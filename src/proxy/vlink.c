@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "capture.h"
 #include "vlink.h"
 
 /* Longest chain a queue of vhost-user's largest size can hold. */
@@ -73,18 +74,27 @@ static void hook_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned 
 	amp_end_vsock_due(e);
 }
 
-static void hook_tx_ready(struct amp_vsock *vs)
+static struct amp_end_vsock *next_starved(const struct amp_vlink *vl)
 {
-	struct amp_vlink *vl = vlink_of(vs);
+	return TAILQ_EMPTY(&vl->again) ? TAILQ_FIRST(&vl->starved) : TAILQ_FIRST(&vl->again);
+}
+
+/* As many as will find something, if each takes what it took last. */
+static void feed(struct amp_vlink *vl)
+{
+	unsigned left = vl->ops->room ? vl->ops->room(vl) : UINT_MAX;
 	struct amp_end_vsock *e;
 
-	while ((e = TAILQ_FIRST(&vl->starved)) != NULL) {
-		TAILQ_REMOVE(&vl->starved, e, starved_entry);
-		e->on_starved = false;
-		e->writable = true;
+	while (left && (e = next_starved(vl)) != NULL) {
+		left -= e->tx_last < left ? e->tx_last : left;
 		vl->promised = true;
-		amp_end_vsock_due(e);
+		amp_end_vsock_fed(e);
 	}
+}
+
+static void hook_tx_ready(struct amp_vsock *vs)
+{
+	feed(vlink_of(vs));
 }
 
 static const struct amp_vsock_ops hooks = {
@@ -94,6 +104,19 @@ static const struct amp_vsock_ops hooks = {
 	.tx_ready = hook_tx_ready,
 	.foreign = amp_join_packet,
 };
+
+static void hook_tap(struct amp_vsock *vs, bool out, const struct amp_vsock_hdr *h,
+		     const struct amp_iov *iov, uint16_t iov_cnt, uint32_t len)
+{
+	amp_capture_vsock(&vlink_of(vs)->link, out, h, iov, iov_cnt, len);
+}
+
+void amp_vlink_tap(struct amp_link *link)
+{
+	struct amp_vlink *vl = amp_container_of(link, struct amp_vlink, link);
+
+	vl->vs.tap = link->tapped ? hook_tap : NULL;
+}
 
 void amp_vlink_engine(struct amp_vlink *vl)
 {
@@ -106,7 +129,9 @@ void amp_vlink_engine(struct amp_vlink *vl)
 	vl->vs.iov_max = SEGMENTS;
 	vl->vs.stray = vl->stray;
 	vl->vs.stray_len = AMP_VLINK_STRAY;
+	amp_vlink_count(vl);
 	memset(&vl->vs.stats, 0, sizeof(vl->vs.stats));
+	memset(&vl->counted, 0, sizeof(vl->counted));
 }
 
 /* ---- packets that are the engine's own ---- */
@@ -123,6 +148,11 @@ static void vsock_init(struct amp_vlink *vl)
 static int vsock_run(struct amp_vlink *vl, unsigned budget)
 {
 	return amp_vsock_run(&vl->vs, budget);
+}
+
+static unsigned vsock_room(const struct amp_vlink *vl)
+{
+	return vl->vs.out ? amp_vq_avail(vl->vs.out) : 0;
 }
 
 static void vsock_release(struct amp_vlink *vl, uint32_t id)
@@ -159,6 +189,7 @@ static const char *vsock_why(struct amp_vlink *vl)
 const struct amp_vlink_ops amp_vlink_vsock = {
 	.init = vsock_init,
 	.run = vsock_run,
+	.room = vsock_room,
 	.release = vsock_release,
 	.connect = vsock_connect,
 	.why = vsock_why,
@@ -176,6 +207,7 @@ int amp_vlink_init(struct amp_vlink *vl, const struct amp_link_ops *ops,
 	vl->ops = vops;
 	TAILQ_INIT(&vl->due);
 	TAILQ_INIT(&vl->starved);
+	TAILQ_INIT(&vl->again);
 	TAILQ_INIT(&vl->metered);
 	TAILQ_INIT(&vl->connecting);
 	TAILQ_INIT(&vl->joined);
@@ -184,6 +216,20 @@ int amp_vlink_init(struct amp_vlink *vl, const struct amp_link_ops *ops,
 	vl->tick.data = vl;
 	vops->init(vl);
 	return 0;
+}
+
+void amp_vlink_count(struct amp_vlink *vl)
+{
+	struct amp_link_stats *to = &vl->link.stats;
+	const struct amp_vsock_stats *now = &vl->vs.stats, *old = &vl->counted;
+
+	if (!vl->ops->messages) {
+		to->rx_packets += (uint32_t)(now->rx_packets - old->rx_packets);
+		to->tx_packets += (uint32_t)(now->tx_packets - old->tx_packets);
+	}
+	to->rx_bad += (uint32_t)(now->rx_bad - old->rx_bad);
+	to->lies += (uint32_t)(now->resets - old->resets);
+	vl->counted = *now;
 }
 
 /* Those due now; who becomes due meanwhile waits for the next pass. */
@@ -219,6 +265,21 @@ unsigned amp_vlink_share(struct amp_vlink *vl, unsigned avail)
 	return avail / 2u + (avail & vl->join_odd);
 }
 
+/*
+ * Some still wait, and nobody would tell them: of those who were told last, not all have sent
+ * what they were thought to, or the engine has not heard yet that there are no buffers left.
+ */
+static void wait_on(struct amp_vlink *vl)
+{
+	if (!vl->ops->room || vl->vs.tx_starved || !next_starved(vl))
+		return;
+	vl->promised = true; /* before joined guests' packets */
+	if (vl->ops->room(vl))
+		amp_work_queue(&vl->work);
+	else
+		vl->vs.tx_starved = true; /* the driver is to say when it has new ones */
+}
+
 int amp_vlink_run(struct amp_vlink *vl)
 {
 	bool more;
@@ -230,11 +291,15 @@ int amp_vlink_run(struct amp_vlink *vl)
 	vl->join_moved = 0;
 	amp_join_deliver(vl, false);
 	n = vl->ops->run(vl, AMP_VLINK_BATCH);
+	if (vl->ops->room && !vl->vs.tx_starved && !vl->promised)
+		feed(vl);
 	serve_due(vl); /* also when the ring is broken: held packets are in it */
 	more = vl->ops->serve && vl->ops->serve(vl);
 	r = vl->ops->run(vl, 0); /* what the users owe now */
+	wait_on(vl);
 	amp_join_deliver(vl, true);
 	complain(vl);
+	amp_vlink_count(vl);
 	if (more || !TAILQ_EMPTY(&vl->due))
 		amp_work_queue(&vl->work);
 	if (vl->vs.closing_cnt)
@@ -251,6 +316,31 @@ void amp_vlink_down(struct amp_vlink *vl)
 		serve_due(vl);
 	uv_timer_stop(&vl->tick);
 	vl->ops->init(vl);
+}
+
+/*
+ * Flows and sessions first, which tell their hosts; what is left (datagram peers) hears what it
+ * would hear of a guest that went. The RSTs go out with the link's next pass.
+ */
+void amp_vlink_reset(struct amp_link *link)
+{
+	struct amp_vlink *vl = amp_container_of(link, struct amp_vlink, link);
+	struct amp_end *end, *next;
+	bool up = link->up;
+
+	amp_link_down(link);
+	link->up = up;
+	for (end = TAILQ_FIRST(&link->ends); end; end = next) {
+		struct amp_end_vsock *e = amp_container_of(end, struct amp_end_vsock, end);
+
+		next = TAILQ_NEXT(end, ring_entry);
+		if (!amp_end_is_vsock(end) || e->let_go || e->gone)
+			continue;
+		amp_vsock_abort(&vl->vs, &e->c);
+		e->ev |= AMP_VSOCK_EV_RESET;
+		amp_end_vsock_due(e);
+	}
+	amp_work_queue(&vl->work);
 }
 
 void amp_vlink_fini(struct amp_vlink *vl)

@@ -13,7 +13,11 @@
  * one end go to its user in one call, straight from guest memory, so that sixteen
  * packets of one flow become one sendmsg(). What the user does not take is copied to
  * the end's buffer and every ring buffer goes back to the guest before the pass is over:
- * a stalled flow holds none. Because no user runs inside the engine, users may do
+ * a stalled flow holds none.
+ *
+ * Ends that want to send and find no ring buffer wait in a queue. As many of them as there
+ * are buffers are told of those, in their turn: the cost of a buffer does not grow with the
+ * number of flows that want one. Because no user runs inside the engine, users may do
  * anything, also to other ends.
  */
 #ifndef AMP_PROXY_VLINK_H
@@ -35,6 +39,8 @@
 
 struct amp_vlink;
 
+TAILQ_HEAD(amp_end_vsock_list, amp_end_vsock);
+
 struct amp_end_vsock {
 	struct amp_end end;
 	union {
@@ -49,6 +55,7 @@ struct amp_end_vsock {
 	struct amp_grave grave;
 	TAILQ_ENTRY(amp_end_vsock) due_entry;
 	TAILQ_ENTRY(amp_end_vsock) starved_entry;
+	struct amp_end_vsock_list *starved_on; /* NULL: waits for no ring buffer */
 	TAILQ_ENTRY(amp_end_vsock) metered_entry;
 	struct amp_meter meter;
 	TAILQ_ENTRY(amp_end_vsock) connecting_entry;
@@ -57,15 +64,18 @@ struct amp_end_vsock {
 	struct amp_buf buf;
 	uint16_t held_first; /* index + 1 into the pass's packets, 0: none */
 	uint16_t held_last;
+	uint32_t stalls;
+	uint64_t rx_bytes, tx_bytes;
 	uint8_t ev; /* AMP_VSOCK_EV_* not yet told */
+	uint8_t tx_last; /* ring buffers of its last write: what it may want next */
 	bool on_due;
-	bool on_starved;
 	bool on_metered;
 	bool incoming; /* the guest asked; nobody has looked yet */
 	bool carrier;  /* of the offload protocol */
 	bool open;
 	bool connecting; /* on vl->connecting */
 	bool writable;	 /* to be told */
+	bool promised;	 /* was told of ring buffers, and has had none since */
 	bool eof_told;
 	bool deaf_told;
 	bool reset;  /* the peer's RST has come */
@@ -74,9 +84,8 @@ struct amp_end_vsock {
 	bool broken; /* message too big, or no memory: to be told */
 };
 
-TAILQ_HEAD(amp_end_vsock_list, amp_end_vsock);
-
 struct amp_vlink_ops {
+	bool messages; /* packets are the bus's messages, which are counted there */
 	/* The engine without its connections, as before the first guest. */
 	void (*init)(struct amp_vlink *vl);
 	/* Packets in, at most budget, and owed ones out: as amp_vsock_run(). */
@@ -86,6 +95,8 @@ struct amp_vlink_ops {
 	/* e asks for a service. 0 or -errno. */
 	int (*connect)(struct amp_vlink *vl, struct amp_end_vsock *e,
 		       const struct amp_service *service);
+	/* Ring buffers that there are to send in. NULL: not known. */
+	unsigned (*room)(const struct amp_vlink *vl);
 	/* Ends of another kind that are due. True: more are due already. NULL: there are none. */
 	bool (*serve)(struct amp_vlink *vl);
 	/* What the peer did that it must not, in words, once; NULL: nothing. */
@@ -102,8 +113,9 @@ struct amp_vlink {
 	struct amp_work work; /* the pass: set up by the transport */
 	struct amp_journal *journal; /* NULL: nobody takes over */
 	struct amp_end_vsock_list due;
-	struct amp_end_vsock_list
-		starved; /* wait for ring buffers, in the order they will get them */
+	/* wait for ring buffers, in the order they will get them; before all others (again) those
+	 * that had their turn and found none left */
+	struct amp_end_vsock_list starved, again;
 	struct amp_end_vsock_list metered;    /* wait for the guest to read packets */
 	struct amp_end_vsock_list connecting; /* to the guest, oldest first */
 	struct amp_join_ways joined;	      /* out of here: a way for each joined guest */
@@ -115,6 +127,7 @@ struct amp_vlink {
 	unsigned end_cnt;
 	uint32_t next_port; /* ours, for connections to the guest */
 	uv_timer_t tick;
+	struct amp_vsock_stats counted; /* what link.stats has of vs.stats */
 	struct amp_vsock_conn *hash[AMP_VLINK_HASH];
 	struct amp_vsock_stray stray[AMP_VLINK_STRAY];
 };
@@ -128,6 +141,12 @@ extern const struct amp_vlink_ops amp_vlink_vsock;
 int amp_vlink_run(struct amp_vlink *vl);
 /* The guest is gone: every end of its hears of it. The engine is fresh afterwards. */
 void amp_vlink_down(struct amp_vlink *vl);
+/* The engine's 32-bit counters into the link's. */
+void amp_vlink_count(struct amp_vlink *vl);
+/* Every end is reset, and its guest hears of each: amp_link_ops.reset(). */
+void amp_vlink_reset(struct amp_link *link);
+/* amp_link_ops.tap() of links with vsock packets. */
+void amp_vlink_tap(struct amp_link *link);
 /* After down: closes the timer. */
 void amp_vlink_fini(struct amp_vlink *vl);
 struct amp_end *amp_vlink_connect(struct amp_link *link, const struct amp_service *service,
@@ -164,8 +183,11 @@ unsigned amp_pass_hold(const struct amp_vsock_rx *rx, uint32_t id, uint16_t *fir
 
 /* Answered, or never will be. */
 void amp_end_vsock_connected(struct amp_end_vsock *e);
+bool amp_end_is_vsock(const struct amp_end *end);
 struct amp_end_vsock *amp_end_vsock_new(struct amp_vlink *vl, bool incoming);
 void amp_end_vsock_due(struct amp_end_vsock *e);
+/* There may be a ring buffer for e now: its user hears of it. */
+void amp_end_vsock_fed(struct amp_end_vsock *e);
 /* Ask the guest once more how far it has read. */
 void amp_end_vsock_ask(struct amp_end_vsock *e);
 /* Somebody is metered: look again soon. */

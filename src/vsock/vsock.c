@@ -171,6 +171,8 @@ static __attribute__((noinline)) bool packet(struct amp_vsock *vs, struct amp_vq
 	rx.id = buf->id;
 	rx.len = h.len;
 	rx.flags = h.flags;
+	if (TAPPED(vs))
+		TAP(vs)(vs, false, &h, iov, buf->iov_cnt, h.len < len ? h.len : len);
 	return look_up(vs, &h, &rx, len);
 }
 
@@ -253,15 +255,19 @@ static void out_put(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_v
 {
 	struct amp_vsock_hdr h;
 
-	if (!CHAINS ||
-	    (tx->hdr[0].len == AMP_VSOCK_HDR_LEN && !((uintptr_t)tx->hdr[0].base & 3))) {
+	if (!CHAINS || (!TAPPED(vs) && tx->hdr[0].len == AMP_VSOCK_HDR_LEN &&
+			!((uintptr_t)tx->hdr[0].base & 3))) {
 		amp_vsock_fill_header(c, tx->hdr[0].base, op, len, flags);
 	} else {
 		const uint8_t *from = (const uint8_t *)&h;
+		const uint8_t *end = from + AMP_VSOCK_HDR_LEN;
 
 		amp_vsock_fill_header(c, &h, op, len, flags);
-		for (unsigned k = 0; k < 3 && tx->hdr[k].len; from += tx->hdr[k].len, k++)
+		/* in one piece that is not aligned, the others were never set */
+		for (unsigned k = 0; from < end; from += tx->hdr[k].len, k++)
 			memcpy(tx->hdr[k].base, from, tx->hdr[k].len);
+		if (TAPPED(vs))
+			TAP(vs)(vs, true, &h, tx->iov, tx->iov_cnt, len);
 	}
 	vs->stats.tx_packets++;
 	amp_vq_put(vs->out, tx->id, AMP_VSOCK_HDR_LEN + len);

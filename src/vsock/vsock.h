@@ -99,6 +99,13 @@ struct amp_vsock_rx {
 typedef bool amp_vsock_piece_fn(struct amp_vsock *vs, struct amp_vsock_conn *c,
 				const void *data, uint32_t len, uint32_t flags);
 
+/*
+ * A packet as it passes through the queues, header and payload in place; out: from us. It only
+ * looks. The payload may still be written to by the peer.
+ */
+typedef void amp_vsock_tap_fn(struct amp_vsock *vs, bool out, const struct amp_vsock_hdr *h,
+			      const struct amp_iov *iov, uint16_t iov_cnt, uint32_t len);
+
 struct amp_vsock_ops {
 	/*
 	 * REQUEST from peer to local of a known type; the local CID may be a foreign one.
@@ -188,6 +195,9 @@ struct amp_vsock {
 	uint32_t loop_len;
 	const char *why; /* last lie of the peer in words, for one log line; NULL: none */
 	struct amp_vsock_stats stats;
+#if AMPSOCK_TAP
+	amp_vsock_tap_fn *tap; /* owner: NULL, nobody looks */
+#endif
 };
 
 /* A small core's links have one bucket, and its owners do not say so in hash_len. */

@@ -8,6 +8,7 @@
 
 #include "../conn/meter.h"
 #include "../port/port.h"
+#include "vsock_fast.h"
 #include "vsock_inner.h"
 
 extern __typeof__(amp_vsock_take_request) amp_vsock_take_request __attribute__((weak));
@@ -26,8 +27,8 @@ static struct amp_vsock_conn **bucket(const struct amp_vsock *vs,
 	return &vs->hash[ONE_BUCKET ? 0 : (h ^ h >> 12) & (vs->hash_len - 1u)];
 }
 
-struct amp_vsock_conn *amp_vsock_find(const struct amp_vsock *vs,
-				      const struct amp_vsock_ends *ends, unsigned type)
+static inline struct amp_vsock_conn *find(const struct amp_vsock *vs,
+					  const struct amp_vsock_ends *ends, unsigned type)
 {
 	struct amp_vsock_conn *c = *bucket(vs, ends);
 
@@ -35,6 +36,32 @@ struct amp_vsock_conn *amp_vsock_find(const struct amp_vsock *vs,
 		c = c->hash_next;
 	return c;
 }
+
+struct amp_vsock_conn *amp_vsock_find(const struct amp_vsock *vs,
+				      const struct amp_vsock_ends *ends, unsigned type)
+{
+	return find(vs, ends, type);
+}
+
+#if AMPSOCK_FAST
+/* What vsock.c's header_fault() says of addresses, and no foreign ones: those have a hook. */
+struct amp_vsock_conn *amp_vsock_other(struct amp_vsock *vs,
+				       const volatile struct amp_vsock_hdr *h)
+{
+	uint64_t src = h->src_cid, dst = h->dst_cid;
+	struct amp_vsock_ends ends = {{(uint32_t)dst, h->dst_port},
+				      {(uint32_t)src, h->src_port}};
+	struct amp_vsock_conn *c;
+
+	if (dst != vs->local_cid || src == AMP_VSOCK_CID_LOCAL || src >> 32 ||
+	    (vs->peer_cid && src != vs->peer_cid))
+		return NULL;
+	c = find(vs, &ends, h->type);
+	if (c)
+		vs->recent = c;
+	return c;
+}
+#endif
 
 static void hash_add(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {

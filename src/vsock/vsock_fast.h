@@ -31,10 +31,18 @@ static inline void vsock_fill(struct amp_vsock_conn *c, volatile struct amp_vsoc
 
 #if AMPSOCK_FAST
 /*
- * Takes the next packet, if it is data in one piece for the connection that got the last one,
- * all is well with both, and the owner takes it at once. False: it is looked at again, from
- * its beginning, by amp_vsock_run(). Here, too, a field is read once, straight out of shared
- * memory, and compared or kept. piece: as in struct amp_vsock_ops.
+ * The connection of a packet that is not for vs->recent: that it is from now on, so that among
+ * many connections, too, a packet goes straight through. NULL: whatever it is, it is
+ * amp_vsock_run()'s affair.
+ */
+struct amp_vsock_conn *amp_vsock_other(struct amp_vsock *vs,
+				       const volatile struct amp_vsock_hdr *h);
+
+/*
+ * Takes the next packet, if it is data in one piece for a connection where all is well, and the
+ * owner takes it at once. False: it is looked at again, from its beginning, by
+ * amp_vsock_run(). Here, too, a field is read once, straight out of shared memory, and compared
+ * or kept. piece: as in struct amp_vsock_ops.
  */
 static inline __attribute__((always_inline)) bool amp_vsock_packet_fast(
 	struct amp_vsock *vs, amp_vsock_piece_fn *piece)
@@ -44,15 +52,19 @@ static inline __attribute__((always_inline)) bool amp_vsock_packet_fast(
 	uint32_t len, fwd;
 	struct ring_buf b = {.p = NULL};
 
-	if (!c || (c->standing & AMP_VSOCK_USUAL_IN) != AMP_CONN_OPEN || vs->to_do || !vs->in ||
-	    !ring_peek(vs->in, AMP_VQ_IN, &b) || b.len <= AMP_VSOCK_HDR_LEN ||
-	    (AMPSOCK_VQ_DEVICE && ((uintptr_t)b.p & 3)))
+	if (!piece || vs->to_do || !vs->in || !ring_peek(vs->in, AMP_VQ_IN, &b) ||
+	    b.len <= AMP_VSOCK_HDR_LEN || (AMPSOCK_VQ_DEVICE && ((uintptr_t)b.p & 3)))
 		return false;
 	h = b.p; /* type and op are its eighth word */
-	len = h->len;
 	/* whole CIDs are compared, so they are good ones (5.10.4) */
-	if (h->src_port != c->peer.port || h->src_cid != c->peer.cid ||
-	    h->dst_port != c->local.port || h->dst_cid != c->local.cid ||
+	if (!c || h->src_port != c->peer.port || h->src_cid != c->peer.cid ||
+	    h->dst_port != c->local.port || h->dst_cid != c->local.cid) {
+		c = amp_vsock_other(vs, h);
+		if (!c)
+			return false;
+	}
+	len = h->len;
+	if ((c->standing & AMP_VSOCK_USUAL_IN) != AMP_CONN_OPEN ||
 	    ((const volatile uint32_t *)b.p)[7] != (c->type | AMP_VSOCK_OP_RW << 16) ||
 	    len - 1u >= b.len - AMP_VSOCK_HDR_LEN ||
 	    !amp_credit_rx_ok(&c->credit, c->buf_alloc, len))

@@ -12,6 +12,15 @@
 /* A driver's pool buffers are one piece; a device takes what the driver offers. */
 #define CHAINS (AMPSOCK_VQ_DEVICE && QUEUES)
 
+/* Does somebody look at the packets? */
+#if AMPSOCK_TAP
+#define TAPPED(vs) __builtin_expect((vs)->tap != NULL, 0)
+#define TAP(vs)	   ((vs)->tap)
+#else
+#define TAPPED(vs) false
+#define TAP(vs)	   ((amp_vsock_tap_fn *)NULL)
+#endif
+
 #define SHUT_BOTH (AMP_VSOCK_SHUTDOWN_RCV | AMP_VSOCK_SHUTDOWN_SEND)
 
 /* Off the way of the usual packet, or its registers are saved for nothing; where all ways are

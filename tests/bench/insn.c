@@ -5,7 +5,10 @@
  *
  *	valgrind --tool=callgrind --collect-atstart=no insn MODE COUNT
  *
- * MODE: stream, stream-down, seqpacket (one way), rt (there and back).
+ * MODE: stream, stream-down, seqpacket (one way), rt (there and back). With a fourth argument,
+ * CONNECTIONS, there are so many and every one has its turn (one way, from the guest); between
+ * messages, not counted, the guest looks at its link, or credit for many would lie there and
+ * leave the host no buffers.
  *
  * Two copies of the library in one process: g_* as firmware builds it (a driver), h_* as
  * the hosted build (the device end), over real rings. Each has a stack of its own; the
@@ -30,6 +33,8 @@
 
 #define MESSAGE 16
 #define PORT	1234
+/* The pool has 16 sockets, and the host listens with one. */
+#define CONNS_MAX 15
 /* Not 2: to its own stack this end is a guest like any other until its rings are turned round. */
 #define HOST_CID 4
 
@@ -43,7 +48,8 @@
 	int p##_amp_accept(int fd, struct sockaddr *addr, socklen_t *len);       \
 	int p##_amp_connect(int fd, const struct sockaddr *addr, socklen_t len); \
 	ssize_t p##_amp_send(int fd, const void *buf, size_t len, int flags);    \
-	ssize_t p##_amp_recv(int fd, void *buf, size_t len, int flags);
+	ssize_t p##_amp_recv(int fd, void *buf, size_t len, int flags);          \
+	int p##_amp_poll_links(void);
 
 DECLARE(g)
 DECLARE(h)
@@ -54,7 +60,8 @@ static ucontext_t guest, host;
 static char host_stack[256 * 1024];
 static int in_host, counting, started;
 static int type = SOCK_STREAM;
-static unsigned long count;
+static unsigned long count, conns = 1;
+static int guest_fd[CONNS_MAX], host_fd[CONNS_MAX];
 static unsigned kicks, kicks_counted;
 enum { ONE_WAY, DOWN, ROUND, NOTHING, NOTHING_ROUND } what;
 
@@ -103,18 +110,23 @@ static void host_main(void)
 		.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = PORT};
 	char buf[MESSAGE];
 	int l = h_amp_socket(AF_VSOCK, type, 0), fd;
+	unsigned long i;
 
 	need(l >= 0 && h_amp_bind(l, (struct sockaddr *)&a, sizeof(a)) == 0 &&
 		     h_amp_listen(l, 1) == 0,
 	     "the host's listener");
-	fd = h_amp_accept(l, NULL, NULL);
-	need(fd >= 0, "accept");
+	for (i = 0; i < conns; i++) {
+		host_fd[i] = h_amp_accept(l, NULL, NULL);
+		need(host_fd[i] >= 0, "accept");
+	}
+	fd = host_fd[0];
 	while (what >= NOTHING) {
 		insn_switch();
 		if (what == NOTHING)
 			count_off();
 	}
-	for (;;) {
+	for (i = 0;; i++) {
+		fd = host_fd[i % conns];
 		if (what == DOWN) {
 			if (!started) {
 				insn_switch();
@@ -145,10 +157,14 @@ int main(int argc, char **argv)
 	unsigned long i;
 	int fd, m;
 
-	for (m = 0; argc == 3 && m < 6 && strcmp(argv[1], modes[m]); m++)
+	for (m = 0; argc >= 3 && m < 6 && strcmp(argv[1], modes[m]); m++)
 		;
-	need(argc == 3 && m < 6,
-	     "usage: insn stream|stream-down|seqpacket|rt|nothing|nothing-rt COUNT");
+	if (argc == 4)
+		conns = strtoul(argv[3], NULL, 10);
+	need(argc >= 3 && argc <= 4 && m < 6 && conns >= 1 && conns <= CONNS_MAX &&
+		     (conns == 1 || m == ONE_WAY || m == 5),
+	     "usage: insn stream|stream-down|seqpacket|rt|nothing|nothing-rt COUNT "
+	     "[CONNECTIONS]");
 	what = m == 5 ? ONE_WAY : m;
 	type = m == 5 ? SOCK_SEQPACKET : SOCK_STREAM;
 	count = strtoul(argv[2], NULL, 10);
@@ -163,13 +179,19 @@ int main(int argc, char **argv)
 	host.uc_stack.ss_size = sizeof(host_stack);
 	makecontext(&host, host_main, 0);
 
-	fd = g_amp_socket(AF_VSOCK, type, 0);
-	need(fd >= 0, "socket");
 	insn_switch(); /* the host listens */
-	need(g_amp_connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0, "connect");
-	insn_switch(); /* the host has accepted, and waits */
+	for (i = 0; i < conns; i++) {
+		guest_fd[i] = g_amp_socket(AF_VSOCK, type, 0);
+		need(guest_fd[i] >= 0, "socket");
+		need(g_amp_connect(guest_fd[i], (struct sockaddr *)&a, sizeof(a)) == 0,
+		     "connect");
+		insn_switch(); /* the host has accepted, and waits */
+	}
 	started = 1;
 	for (i = 0; i < count; i++) {
+		fd = guest_fd[i % conns];
+		if (argc == 4)
+			g_amp_poll_links();
 		switch (what) {
 		case ONE_WAY:
 			count_on();

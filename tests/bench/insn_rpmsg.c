@@ -3,9 +3,9 @@
  * Instructions of an rpmsg message, from send() entered on the remote to recv() returned on the
  * host: both ends, memcpy included, the receiver already waiting, the kick hook empty.
  *
- *	insn_rpmsg seq|stream|nothing LENGTH BURST COUNT
+ *	insn_rpmsg seq|stream|nothing LENGTH BURST COUNT [CONNECTIONS]
  *
- * COUNT times BURST messages of LENGTH bytes. Switching the count on and off takes instructions
+ * COUNT times BURST messages of LENGTH bytes, the connections taking turns. Switching the count on and off takes instructions
  * that are counted, though they are this program's: nothing does all the switching of a burst,
  * without a message, and bench.py subtracts what that costs. Two copies of the library in one program: r_*
  * as firmware builds it (the remote, device of the rings), h_* as the host (their driver), over
@@ -24,6 +24,8 @@
 #include "insn_rpmsg.h"
 
 #define LEN_MAX 496
+/* As many buffers as raw sockets of one link may hold: each has its first message unread. */
+#define CONNS_MAX 12
 
 #define DECLARE(p)                                                               \
 	int p##_amp_socket(int domain, int type, int protocol);                  \
@@ -45,7 +47,8 @@ uint8_t insn_shm[INSN_SHM_LEN] __attribute__((aligned(4096)));
 static const struct sockaddr_rpmsg bench = {
 	.rp_family = AF_RPMSG, .rp_addr = RPMSG_ADDR_ANY, .rp_name = "bench"};
 static int counting, type, nothing;
-static unsigned long len, burst, count;
+static unsigned long len, burst, count, conns = 1;
+static int host_fd[CONNS_MAX], remote_fd[CONNS_MAX];
 static unsigned kicks, kicks_counted;
 static char host_buf[LEN_MAX], remote_buf[LEN_MAX];
 
@@ -86,20 +89,24 @@ void insn_switch(void)
 
 static void host_main(void)
 {
-	int fd = h_amp_socket(AF_RPMSG, type, 0);
-	unsigned long i;
+	unsigned long i, turn;
 
-	need(fd >= 0, "the host's socket");
-	need(h_amp_connect(fd, (const struct sockaddr *)&bench, sizeof(bench)) == 0,
-	     "the host's connect");
-	need(h_amp_send(fd, "x", 1, 0) == 1, "the host's first message");
+	for (i = 0; i < conns; i++) {
+		host_fd[i] = h_amp_socket(AF_RPMSG, type, 0);
+		need(host_fd[i] >= 0, "the host's socket");
+		need(h_amp_connect(host_fd[i], (const struct sockaddr *)&bench,
+				   sizeof(bench)) == 0,
+		     "the host's connect");
+		need(h_amp_send(host_fd[i], "x", 1, 0) == 1, "the host's first message");
+	}
 	while (nothing) {
 		insn_switch();
 		count_off();
 	}
-	for (;;) {
+	for (turn = 0;; turn++) {
 		for (i = 0; i < burst; i++)
-			need(h_amp_recv(fd, host_buf, len, 0) == (ssize_t)len,
+			need(h_amp_recv(host_fd[turn % conns], host_buf, len, 0) ==
+				     (ssize_t)len,
 			     "the host's recv");
 		count_off();
 	}
@@ -110,12 +117,16 @@ int main(int argc, char **argv)
 	unsigned long i, k;
 	int l, fd;
 
-	need(argc == 5, "usage: insn_rpmsg seq|stream|nothing LENGTH BURST COUNT");
+	need(argc == 5 || argc == 6,
+	     "usage: insn_rpmsg seq|stream|nothing LENGTH BURST COUNT [CONNECTIONS]");
 	nothing = strcmp(argv[1], "nothing") == 0;
 	type = strcmp(argv[1], "seq") == 0 ? SOCK_SEQPACKET : SOCK_STREAM;
 	len = strtoul(argv[2], NULL, 10);
 	burst = strtoul(argv[3], NULL, 10);
 	count = strtoul(argv[4], NULL, 10);
+	if (argc == 6)
+		conns = strtoul(argv[5], NULL, 10);
+	need(conns >= 1 && conns <= CONNS_MAX, "CONNECTIONS up to 12");
 	need(len >= 1 && len <= LEN_MAX && burst >= 1, "LENGTH up to 496, BURST from 1");
 
 	need(r_amp_side_up() == 0, "the remote's link");
@@ -124,12 +135,15 @@ int main(int argc, char **argv)
 	l = r_amp_socket(AF_RPMSG, type, 0);
 	need(l >= 0, "socket");
 	need(r_amp_bind(l, (const struct sockaddr *)&bench, sizeof(bench)) == 0, "bind");
-	need(r_amp_listen(l, 1) == 0, "listen");
-	fd = r_amp_accept(l, NULL, NULL); /* the host runs while we wait */
-	need(fd >= 0, "accept");
-	need(r_amp_recv(fd, remote_buf, 1, 0) == 1, "recv");
+	need(r_amp_listen(l, CONNS_MAX) == 0, "listen");
+	for (i = 0; i < conns; i++) {
+		remote_fd[i] = r_amp_accept(l, NULL, NULL); /* the host runs while we wait */
+		need(remote_fd[i] >= 0, "accept");
+		need(r_amp_recv(remote_fd[i], remote_buf, 1, 0) == 1, "recv");
+	}
 	insn_switch(); /* the host waits in recv */
 	for (i = 0; i < count; i++) {
+		fd = remote_fd[i % conns];
 		count_on();
 		for (k = 0; k < burst && !nothing; k++)
 			need(r_amp_send(fd, remote_buf, len, 0) == (ssize_t)len, "send");

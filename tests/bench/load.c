@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 #define BUF_LEN	    (128 * 1024)
-#define STREAMS_MAX 128
+#define STREAMS_MAX 2048
 
 enum state { IDLE, CONNECTING, HEAD, RUN, ANSWER };
 

@@ -252,7 +252,7 @@ static void until_told(struct ct *t, int fd)
 
 	do {
 		CT_EQ(send(fd, "x", 1, 0), 1);
-	} while (CT_OK(poll(&p, 1, 20)) == 0);
+	} while (CT_OK(poll(&p, 1, 300)) == 0);
 	CT_EQ(p.revents & POLLERR, POLLERR);
 }
 

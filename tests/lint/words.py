@@ -22,10 +22,10 @@ WORDS = [
 	(re.compile(r"\btypede[f]\s+(struct|union)\b"), re.compile(r"^(src|boards|examples)/"),
 	 "structs go by their own name"),
 	(re.compile(r"\b(mallo[c]|callo[c]|reallo[c]|allo[c]a)\s*\("),
-	 re.compile(r"^(src/(?!proxy/|preload/|virtio/vhost_user_|(vsock|af_rpmsg)/hosted_)|examples/|boards/)"), "no heap in the library"),
+	 re.compile(r"^(src/(?!ctl/|proxy/|preload/|virtio/vhost_user_|(vsock|af_rpmsg)/hosted_)|examples/|boards/)"), "no heap in the library"),
 	(re.compile(r"\b(sn?print[f]|fprint[f]|ssca[n]f|ato[i]|strto[l]u?)\s*\("),
-	 re.compile(r"^src/(?!proxy/|preload/|port/posix|virtio/vhost_user_|(vsock|af_rpmsg)/hosted_)"), "no libc but <string.h> in the library"),
-	(re.compile(r"\berrn[o]\s*="), re.compile(r"^src/(?!socket/|proxy/|preload/|port/posix|virtio/vhost_user_|virtio/sigbus|(vsock|af_rpmsg)/hosted_)"),
+	 re.compile(r"^src/(?!ctl/|proxy/|preload/|port/posix|virtio/vhost_user_|(vsock|af_rpmsg)/hosted_)"), "no libc but <string.h> in the library"),
+	(re.compile(r"\berrn[o]\s*="), re.compile(r"^src/(?!socket/|ctl/|proxy/|preload/|port/posix|virtio/vhost_user_|virtio/sigbus|(vsock|af_rpmsg)/hosted_)"),
 	 "errno is written in socket/api.c only"),
 	(re.compile(r"[ \t]+$"), re.compile(r"\.(c|h|mk|sh|py|S|def)$"), "white space at the end of the line"),
 ]

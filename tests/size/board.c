@@ -15,10 +15,10 @@
 #include "virtio/remoteproc.h"
 
 #define SLOT	0x40010000u
-#define MAILBOX (*(volatile uint32_t *)0x40030000u)
+#define MAILBOX (*(volatile uint32_t *)(uintptr_t)0x40030000u)
 #define SHM	0x20080000u
-#define COUNTER (*(volatile uint32_t *)0x40020000u)
-#define ALARM	(*(volatile uint32_t *)0x40020004u)
+#define COUNTER (*(volatile uint32_t *)(uintptr_t)0x40020000u)
+#define ALARM	(*(volatile uint32_t *)(uintptr_t)0x40020004u)
 
 extern uint32_t __data_load, __data_start, __data_end, __bss_start, __bss_end, __stack_top;
 
@@ -62,7 +62,7 @@ static const struct amp_rproc_ops rproc_ops = {.notify = ring};
 static struct amp_rproc rproc = {
 	.ops = &rproc_ops,
 	.table = &table,
-	.shm = (uint8_t *)SHM,
+	.shm = (uint8_t *)(uintptr_t)SHM,
 	.shm_da = SHM,
 	.shm_len = 0x10000,
 	.num = 16,

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* top: what moves, on a plain terminal, refreshed every few seconds. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ctl.h"
+
+#define SOCKETS_SHOWN 15u
+
+/* One line of a frame: what was counted, and when it was counted before. */
+struct entry {
+	const cJSON *row;
+	char key[96];
+	double from, to;	   /* bytes */
+	double from_rate, to_rate; /* bytes/s */
+};
+
+struct frame {
+	cJSON *links, *sockets;
+	struct entry *entry[2]; /* of links, of sockets: by key */
+	size_t cnt[2];
+	double at_s;
+};
+
+static double now_s(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static double number(const cJSON *row, const char *key)
+{
+	const cJSON *v = cJSON_GetObjectItemCaseSensitive(row, key);
+
+	return cJSON_IsNumber(v) ? v->valuedouble : 0;
+}
+
+static const char *text(const cJSON *row, const char *key)
+{
+	const cJSON *v = cJSON_GetObjectItemCaseSensitive(row, key);
+
+	return cJSON_IsString(v) ? v->valuestring : "-";
+}
+
+static int by_key(const void *a, const void *b)
+{
+	return strcmp(((const struct entry *)a)->key, ((const struct entry *)b)->key);
+}
+
+static int by_rate(const void *a, const void *b)
+{
+	const struct entry *x = a, *y = b;
+	double d = y->from_rate + y->to_rate - x->from_rate - x->to_rate;
+
+	if (d == 0)
+		d = y->from + y->to - x->from - x->to;
+	return d > 0 ? 1 : d < 0 ? -1 : strcmp(x->key, y->key);
+}
+
+static void frame_free(struct frame *f)
+{
+	cJSON_Delete(f->links);
+	cJSON_Delete(f->sockets);
+	free(f->entry[0]);
+	free(f->entry[1]);
+	memset(f, 0, sizeof(*f));
+}
+
+static bool index_rows(struct frame *f, unsigned which, const cJSON *rows)
+{
+	size_t n = 0, cnt = (size_t)cJSON_GetArraySize(rows);
+	const cJSON *row;
+
+	f->entry[which] = calloc(cnt + 1, sizeof(struct entry));
+	if (!f->entry[which])
+		return false;
+	cJSON_ArrayForEach(row, rows)
+	{
+		struct entry *e = &f->entry[which][n];
+
+		e->row = row;
+		if (which && !cJSON_HasObjectItem(row, "id"))
+			continue; /* a listener: nothing moves there */
+		snprintf(e->key, sizeof(e->key), "%s/%.0f", text(row, which ? "link" : "name"),
+			 number(row, "id"));
+		e->from = number(row, "from_guest_bytes");
+		e->to = number(row, "to_guest_bytes");
+		n++;
+	}
+	f->cnt[which] = n;
+	qsort(f->entry[which], n, sizeof(struct entry), by_key);
+	return true;
+}
+
+static void rates(struct frame *now, const struct frame *before, unsigned which)
+{
+	double s = now->at_s - before->at_s;
+
+	for (size_t i = 0; i < now->cnt[which]; i++) {
+		struct entry *e = &now->entry[which][i];
+		const struct entry *old =
+			before->entry[which] ? bsearch(e, before->entry[which],
+						       before->cnt[which], sizeof(*e), by_key)
+					     : NULL;
+
+		if (!old || s <= 0)
+			continue;
+		/* a counter that is smaller belongs to a proxy that began anew */
+		e->from_rate = e->from > old->from ? (e->from - old->from) / s : 0;
+		e->to_rate = e->to > old->to ? (e->to - old->to) / s : 0;
+	}
+}
+
+static const char *human(double v, char dst[16])
+{
+	static const char unit[] = " KMGTP";
+	unsigned i = 0;
+
+	while (v >= 9999.5 && i + 2 < sizeof(unit)) {
+		v /= 1024;
+		i++;
+	}
+	if (i)
+		snprintf(dst, 16, "%.1f%c", v, unit[i]);
+	else
+		snprintf(dst, 16, "%.0f", v);
+	return dst;
+}
+
+static void put_rate(const struct entry *e)
+{
+	char a[16], b[16], c[16], d[16];
+
+	printf("  %9s %9s  %9s %9s", human(e->from_rate, a), human(e->to_rate, b),
+	       human(e->from, c), human(e->to, d));
+}
+
+static void show(struct frame *f)
+{
+	struct entry *s = f->entry[1];
+	size_t cnt = f->cnt[1];
+
+	printf("%-16s  %9s %9s  %9s %9s  %5s %7s %8s\n", "LINK", "FROM/s", "TO/s", "FROM", "TO",
+	       "FLOWS", "SOCKETS", "STALLS");
+	for (size_t i = 0; i < f->cnt[0]; i++) {
+		const struct entry *e = &f->entry[0][i];
+
+		printf("%-16s", text(e->row, "name"));
+		put_rate(e);
+		printf("  %5.0f %7.0f %8.0f\n", number(e->row, "flows"),
+		       number(e->row, "sockets"),
+		       number(e->row, "credit_stalls") + number(e->row, "buffer_stalls"));
+	}
+	printf("\n%-16s  %9s %9s  %9s %9s  %s\n", "SOCKET OF", "FROM/s", "TO/s", "FROM", "TO",
+	       "WHAT");
+	qsort(s, cnt, sizeof(*s), by_rate);
+	for (size_t i = 0; i < cnt && i < SOCKETS_SHOWN; i++) {
+		printf("%-16s", text(s[i].row, "link"));
+		put_rate(&s[i]);
+		printf("  ");
+		ctl_put_clean(text(s[i].row, "kind"));
+		putchar(' ');
+		ctl_put_clean(text(s[i].row, "guest_peer"));
+		printf(" <> ");
+		ctl_put_clean(text(s[i].row, "host_peer"));
+		putchar('\n');
+	}
+	qsort(s, cnt, sizeof(*s), by_key);
+}
+
+static cJSON *ask(struct ctl_conn *conn, const char *cmd, const struct ctl_options *opt)
+{
+	cJSON *req = cJSON_CreateObject();
+
+	if (opt->link)
+		cJSON_AddStringToObject(req, "link", opt->link);
+	return ctl_ask(conn, cmd, req);
+}
+
+static int show_json(const struct frame *f)
+{
+	cJSON *o = cJSON_CreateObject();
+	int r;
+
+	cJSON_AddItemReferenceToObject(o, "links", f->links);
+	cJSON_AddItemReferenceToObject(o, "sockets", f->sockets);
+	r = ctl_print_json(o);
+	cJSON_Delete(o);
+	return r;
+}
+
+int ctl_top(struct ctl_conn *conn, const struct ctl_options *opt)
+{
+	const struct timespec pause = {.tv_sec = opt->interval_s};
+	struct frame now = {0}, before = {0};
+	bool screen = isatty(STDOUT_FILENO) && !opt->json;
+	int r = 0;
+
+	for (uint32_t n = 0; !r && (!opt->frames || n < opt->frames); n++) {
+		if (n)
+			nanosleep(&pause, NULL);
+		now.links = ask(conn, "links", opt);
+		now.sockets = now.links ? ask(conn, "sockets", opt) : NULL;
+		now.at_s = now_s();
+		r = now.sockets && index_rows(&now, 0, now.links) &&
+				    index_rows(&now, 1, now.sockets)
+			    ? 0
+			    : EXIT_RUN;
+		if (r)
+			break;
+		rates(&now, &before, 0);
+		rates(&now, &before, 1);
+		if (screen)
+			printf("\033[H\033[J");
+		else if (n && !opt->json)
+			putchar('\n');
+		if (opt->json)
+			r = show_json(&now);
+		else
+			show(&now);
+		if (fflush(stdout))
+			r = EXIT_RUN;
+		frame_free(&before);
+		before = now;
+		memset(&now, 0, sizeof(now));
+	}
+	frame_free(&now);
+	frame_free(&before);
+	return r;
+}

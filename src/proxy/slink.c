@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Theory of operation: slink.h. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../wire/offload.h"
+#include "slink.h"
+
+static struct amp_slink *of_link(struct amp_link *link)
+{
+	return amp_container_of(link, struct amp_slink, link);
+}
+
+/* ---- who waits ---- */
+
+static void tick_due(uv_timer_t *t)
+{
+	struct amp_slink *sl = t->data;
+	uint64_t now = amp_now_ms();
+	struct amp_end_sock *e;
+
+	while ((e = TAILQ_FIRST(&sl->waits)) != NULL && e->deadline_ms <= now) {
+		amp_slink_wait_over(e);
+		amp_end_sock_late(e);
+	}
+	if (e)
+		uv_timer_start(&sl->tick, tick_due, e->deadline_ms - now, 0);
+}
+
+void amp_slink_wait(struct amp_end_sock *e)
+{
+	struct amp_slink *sl = e->sl;
+
+	amp_slink_wait_over(e);
+	e->deadline_ms = amp_now_ms() + AMP_SLINK_WAIT_MS;
+	TAILQ_INSERT_TAIL(&sl->waits, e, wait_entry);
+	if (!uv_is_active((uv_handle_t *)&sl->tick))
+		uv_timer_start(&sl->tick, tick_due, AMP_SLINK_WAIT_MS, 0);
+}
+
+void amp_slink_wait_over(struct amp_end_sock *e)
+{
+	if (e->deadline_ms)
+		TAILQ_REMOVE(&e->sl->waits, e, wait_entry);
+	e->deadline_ms = 0;
+	/* an idle proxy is not woken */
+	if (TAILQ_EMPTY(&e->sl->waits))
+		uv_timer_stop(&e->sl->tick);
+}
+
+/* ---- there, and gone ---- */
+
+/* From the loop: whoever let the last end go is not on the stack any more. */
+static void look(struct amp_work *work)
+{
+	struct amp_slink *sl = amp_container_of(work, struct amp_slink, work);
+
+	if (sl->end_cnt || !sl->link.up)
+		return;
+	amp_link_down(&sl->link);
+	amp_log_some(&sl->log_detached, AMP_LOG_INFO, "link %s: guest detached",
+		     sl->link.conf->name);
+}
+
+/* ---- connections ---- */
+
+struct amp_end *amp_slink_connect(struct amp_link *link, const struct amp_service *service,
+				  bool message, int *err)
+{
+	struct amp_slink *sl = of_link(link);
+	struct amp_end_sock *e;
+	int fd, r;
+
+	*err = EOPNOTSUPP;
+	if (message && !sl->ops->messages)
+		return NULL;
+	*err = ENOBUFS;
+	e = amp_end_sock_new(sl);
+	if (!e)
+		return NULL;
+	fd = sl->ops->connect(sl, e, service->port, message);
+	if (fd < 0) {
+		*err = -fd;
+		amp_end_sock_drop(e);
+		return NULL;
+	}
+	r = amp_end_sock_start(e, fd, true, message);
+	if (r) {
+		*err = -r;
+		return NULL;
+	}
+	return &e->end;
+}
+
+void amp_slink_incoming(struct amp_slink *sl, int fd, uint32_t port, bool message)
+{
+	struct amp_service service = {.kind = AMP_SERVICE_VSOCK, .port = port};
+	const struct amp_forward *fwd;
+	struct amp_end_sock *e;
+
+	if (!amp_link_serves(&sl->link, &service, message, &fwd)) {
+		close(fd);
+		return;
+	}
+	e = amp_end_sock_new(sl);
+	if (!e) {
+		sl->link.stats.refused++;
+		amp_log_some(&sl->link.log_refused, AMP_LOG_WARN,
+			     "link %s: more than %u connections, or no memory: refused",
+			     sl->link.conf->name, AMP_LIMIT_ENDS);
+		close(fd);
+		return;
+	}
+	if (amp_end_sock_start(e, fd, false, message))
+		return;
+	amp_link_up(&sl->link);
+	amp_link_incoming(&sl->link, &e->end, fwd);
+}
+
+/* ---- where the guest's connections arrive ---- */
+
+static struct amp_sport *find_port(struct amp_slink *sl, uint32_t port, bool message)
+{
+	struct amp_sport *p;
+
+	TAILQ_FOREACH(p, &sl->ports, entry)
+	{
+		if (p->port == port && p->message == message)
+			return p;
+	}
+	return NULL;
+}
+
+static void close_port(struct amp_slink *sl, struct amp_sport *p)
+{
+	TAILQ_REMOVE(&sl->ports, p, entry);
+	sl->ops->unlisten(sl, p);
+	free(p);
+}
+
+static int want_port(struct amp_slink *sl, uint32_t port, bool message)
+{
+	struct amp_sport *p = find_port(sl, port, message);
+	int r;
+
+	if (!p) {
+		p = calloc(1, sizeof(*p));
+		if (!p)
+			return -ENOMEM;
+		p->sl = sl;
+		p->port = port;
+		p->message = message;
+		r = sl->ops->listen(sl, p);
+		if (r) {
+			free(p);
+			return r;
+		}
+		TAILQ_INSERT_TAIL(&sl->ports, p, entry);
+	}
+	p->wanted = true;
+	return 0;
+}
+
+int amp_slink_ports(struct amp_link *link)
+{
+	struct amp_slink *sl = of_link(link);
+	const struct amp_forward *fwd;
+	struct amp_sport *p, *next;
+	int r;
+
+	TAILQ_FOREACH(p, &sl->ports, entry)
+	p->wanted = false;
+	r = want_port(sl, AMP_OFF_PORT, false);
+	TAILQ_FOREACH(fwd, &link->conf->expose, entry)
+	{
+		if (!r)
+			r = want_port(sl, fwd->service.port, fwd->target.kind == AMP_TARGET_UDP);
+	}
+	for (p = TAILQ_FIRST(&sl->ports); p && !r; p = next) {
+		next = TAILQ_NEXT(p, entry);
+		if (!p->wanted)
+			close_port(sl, p);
+	}
+	return r;
+}
+
+/* ---- the link ---- */
+
+int amp_slink_start(struct amp_link *link)
+{
+	return amp_slink_ports(link);
+}
+
+void amp_slink_stop(struct amp_link *link)
+{
+	struct amp_slink *sl = of_link(link);
+	struct amp_sport *p;
+	struct amp_end_sock *e;
+
+	while ((p = TAILQ_FIRST(&sl->ports)) != NULL)
+		close_port(sl, p);
+	amp_link_down(link);
+	while ((e = TAILQ_FIRST(&sl->ends)) != NULL)
+		amp_end_sock_kill(e, ECONNRESET);
+	amp_work_cancel(&sl->work);
+	uv_close((uv_handle_t *)&sl->tick, NULL);
+	amp_link_fini(link);
+}
+
+void amp_slink_stats(const struct amp_link *link, char *dst, size_t len)
+{
+	const struct amp_slink *sl =
+		(const void *)((const char *)link - offsetof(struct amp_slink, link));
+	const struct amp_sport *p;
+	unsigned ports = 0;
+
+	TAILQ_FOREACH(p, &sl->ports, entry)
+	ports++;
+	snprintf(dst, len, "ends=%u ports=%u", sl->end_cnt, ports);
+}
+
+int amp_slink_init(struct amp_slink *sl, const struct amp_link_ops *ops,
+		   const struct amp_slink_ops *sops, const struct amp_link_conf *conf)
+{
+	int r = amp_link_init(&sl->link, ops, conf);
+
+	if (r)
+		return r;
+	sl->ops = sops;
+	sl->work.run = look;
+	TAILQ_INIT(&sl->ends);
+	TAILQ_INIT(&sl->waits);
+	TAILQ_INIT(&sl->ports);
+	uv_timer_init(amp_loop_uv(), &sl->tick);
+	sl->tick.data = sl;
+	return 0;
+}

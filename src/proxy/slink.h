@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A link whose connections with the guest are sockets of this host: another has the rings
+ * (the kernel's vhost-vsock, a monitor such as Firecracker), and each vsock connection comes
+ * out of it as a descriptor. What all such links do is here; how a connection is made and
+ * where the guest's arrive is behind struct amp_slink_ops.
+ *
+ * Theory of operation
+ *
+ * The guest's end of a flow (end_sock.c) is a push end, as those in a ring are, so offload,
+ * publish and expose do not see a difference: bytes are read into memory that all share, and
+ * offered; what is not taken is kept, at most the window of a link, and then the socket is left
+ * alone until there is room, so that the kernel's flow control reaches the guest. Towards the
+ * guest reserve() lends shared memory, too; what the socket does not take of it is kept
+ * and goes first.
+ *
+ * The guest is not seen, its connections are. A link is up while it has one: a monitor that dies
+ * takes all of them with it, and the next guest, on the same path or CID, begins with none.
+ *
+ * A reset cannot be told from an end on such sockets: the guest sees end of file, and, if it
+ * goes on sending, what its own system makes of a peer that has closed.
+ */
+#ifndef AMP_PROXY_SLINK_H
+#define AMP_PROXY_SLINK_H
+
+#include "buf.h"
+#include "hybrid.h"
+#include "link.h"
+#include "publish.h"
+
+#define AMP_SLINK_WAIT_MS 10000u /* for the guest's answer; for it to take what was sent at last */
+
+struct amp_slink;
+
+struct amp_end_sock {
+	struct amp_end end;
+	struct amp_watch watch;
+	struct amp_work work;
+	struct amp_grave grave;
+	struct amp_slink *sl;
+	TAILQ_ENTRY(amp_end_sock) entry;      /* sl->ends */
+	TAILQ_ENTRY(amp_end_sock) wait_entry; /* sl->waits, while deadline_ms */
+	uint64_t deadline_ms;
+	struct amp_buf in;  /* that the user did not take */
+	struct amp_buf out; /* that the socket did not take */
+	struct amp_hybrid hybrid;
+	bool asking;	 /* hybrid's answer is to come */
+	bool connecting; /* the kernel's */
+	bool open;
+	bool readable, writable; /* until a call says that it is used up */
+	bool hup;		 /* an end or an error is due: a short read proves nothing */
+	bool offer;		 /* `in` once more */
+	bool wants;		 /* WRITABLE is to be told */
+	bool shut_due;		 /* behind `out` */
+	bool eof, deaf;		 /* the peer sends, takes no more */
+	bool eof_told, deaf_told;
+	bool deafened; /* we take no more */
+	bool let_go;   /* by the user */
+};
+
+TAILQ_HEAD(amp_end_socks, amp_end_sock);
+
+/* A port where the guest's connections arrive. */
+struct amp_sport {
+	TAILQ_ENTRY(amp_sport) entry;
+	struct amp_slink *sl;
+	uint32_t port;
+	bool message;
+	bool wanted; /* by amp_slink_ports() */
+	void *at;    /* the link type's */
+};
+
+TAILQ_HEAD(amp_sports, amp_sport);
+
+struct amp_slink_ops {
+	/* A descriptor that is connected or connecting to the guest's port, or -errno. e->asking and
+	 * e->hybrid: an answer in words comes before the bytes. */
+	int (*connect)(struct amp_slink *sl, struct amp_end_sock *e, uint32_t port,
+		       bool message);
+	/* Listen for the guest's connections to p->port, and not any more. 0 or -errno, said. */
+	int (*listen)(struct amp_slink *sl, struct amp_sport *p);
+	void (*unlisten)(struct amp_slink *sl, struct amp_sport *p);
+	bool messages; /* has SOCK_SEQPACKET */
+};
+
+struct amp_slink {
+	struct amp_link link;
+	const struct amp_slink_ops *ops;
+	struct amp_end_socks ends;
+	struct amp_end_socks waits; /* the first deadline first */
+	struct amp_sports ports;
+	struct amp_work work; /* the last connection went */
+	unsigned end_cnt;
+	uv_timer_t tick;
+	struct amp_log_rate log_detached;
+};
+
+/* ---- slink.c ---- */
+
+int amp_slink_init(struct amp_slink *sl, const struct amp_link_ops *ops,
+		   const struct amp_slink_ops *sops, const struct amp_link_conf *conf);
+/* Ports as the expose rules say now: those that came are opened, those that went are closed. */
+int amp_slink_ports(struct amp_link *link);
+int amp_slink_start(struct amp_link *link);
+void amp_slink_stop(struct amp_link *link);
+struct amp_end *amp_slink_connect(struct amp_link *link, const struct amp_service *service,
+				  bool message, int *err);
+/* A connection of the guest to port, accepted as fd, which is ours from now on. */
+void amp_slink_incoming(struct amp_slink *sl, int fd, uint32_t port, bool message);
+void amp_slink_stats(const struct amp_link *link, char *dst, size_t len);
+
+/* ---- end_sock.c ---- */
+
+/* NULL: no memory, or the link has AMP_LIMIT_ENDS. */
+struct amp_end_sock *amp_end_sock_new(struct amp_slink *sl);
+/* fd is the end's from now on. ours: we connect, OPEN or FAILED follows; else the guest did. 0 or
+ * -errno (then e is gone). */
+int amp_end_sock_start(struct amp_end_sock *e, int fd, bool ours, bool message);
+/* An end that has no descriptor yet. */
+void amp_end_sock_drop(struct amp_end_sock *e);
+/* The time that it had is over. */
+void amp_end_sock_late(struct amp_end_sock *e);
+/* From outside: it is over, with err. */
+void amp_end_sock_kill(struct amp_end_sock *e, int err);
+/* Within AMP_SLINK_WAIT_MS, or amp_end_sock_late(). slink.c has the timer. */
+void amp_slink_wait(struct amp_end_sock *e);
+void amp_slink_wait_over(struct amp_end_sock *e);
+
+#endif /* AMP_PROXY_SLINK_H */

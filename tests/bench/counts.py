@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Instructions, which are the same on a busy machine: callgrind natively, QEMU -icount in firmware."""
+
+import os
+import re
+import subprocess
+
+import common
+from common import Fail, ROOT, emit, problems, start, start_proxy, start_server, stop
+
+FEW, MANY = 100, 300
+# Of a message: name, arguments of insn, which switching of the count alone, aim.
+VSOCK = [("insn_vsock_16", "stream", "nothing", 500), ("insn_vsock_16_device", "stream-down", "nothing", 500),
+	 ("insn_vsock_16_seqpacket", "seqpacket", "nothing", 500), ("insn_vsock_rt", "rt", "nothing-rt", None)]
+# name, arguments of insn_rpmsg, messages in a burst, aim
+RPMSG = [("insn_rpmsg_seq_16", "seq 16 1", 1, 400), ("insn_rpmsg_seq_496", "seq 496 1", 1, None),
+	 ("insn_rpmsg_seq_burst8_16", "seq 16 8", 8, 400), ("insn_rpmsg_stream_16", "stream 16 1", 1, 500)]
+# rpmsg-lite's bare callback and OpenAMP's, 16 bytes one way: measured by us with the same compilers.
+RAW = {"x86-64": {"rpmsg-lite raw callback": 443, "OpenAMP raw callback": 930},
+       "m3": {"rpmsg-lite raw callback": 409, "OpenAMP raw callback": 932}}
+SOCKETS = (1, 2, 4, 8, 12)  # connected ones; 16 is the pool, 12 buffers may be held unread
+# Guest instructions of lwIP's raw API and its sockets on FreeRTOS, over virtio-net, counted the same way.
+LWIP = {"rx_insn_kib": (8953, 15828, 1200), "tx_insn_kib": (10258, 14204, 1200), "rt_insn": (4095, 8694, 1800)}
+# What lwIP's raw API reached with a 64 KB window through slirp, on another machine.
+LWIP_RATE = {"down_mbs": 157, "up_mbs": 86, "rt_s": 13200}
+BOARDS = ["riscv64", "aarch64"]
+
+
+def callgrind(program, what, count):
+	out = os.path.join(common.tmp, "callgrind.out")
+	r = subprocess.run(["valgrind", "--tool=callgrind", "--collect-atstart=no", "--combine-dumps=yes",
+			    "--callgrind-out-file=" + out, common.opt.build + "/bench/" + program] + what.split() + str(count).split(),
+			   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
+			   check=False, cwd=ROOT)
+	m = re.search(r"Collected : (\d+)", r.stdout)
+	if r.returncode or not m:
+		raise Fail("%s %s: %s" % (program, what, r.stdout[-500:]))
+	return int(m.group(1))
+
+
+def icount(what, count):
+	"""Firmware that counts itself."""
+	r = subprocess.run(["boards/run-qemu.sh", "qemu-mps2", common.opt.build + "/bench/insn_rpmsg-m3.elf",
+			    "-q", "-icount shift=0", "--"] + what.split() + str(count).split(), stdin=subprocess.DEVNULL,
+			   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False, cwd=ROOT)
+	m = re.search(r"messages, \d+ kicks, (\d+) instructions", r.stdout)
+	if r.returncode or not m:
+		raise Fail("insn_rpmsg-m3 %s: %s" % (what, r.stdout[-500:]))
+	return int(m.group(1))
+
+
+def attempt(what):
+	try:
+		return what()
+	except (Fail, OSError, subprocess.TimeoutExpired) as e:
+		problems.append(str(e))
+		return None
+
+
+def vsock_each(what):
+	"""Of a message. The difference of two runs leaves set-up out."""
+	return (callgrind("insn", what, MANY) - callgrind("insn", what, FEW)) / (MANY - FEW)
+
+
+def measure():
+	for name, what, nothing, aim in VSOCK:
+		insns = attempt(lambda w=what, n=nothing: vsock_each(w) - vsock_each(n))
+		if insns is not None:
+			emit("insn", name, round(insns, 1), "instructions", None, RAW["x86-64"] if aim else None, aim, lower=True)
+	for suffix, isa, times, run in (("", "x86-64", 1, lambda what, n: callgrind("insn_rpmsg", what, n)),
+					("_m3", "m3", 10, icount)):
+		def each(what, times=times, run=run):
+			return (run(what, MANY * times) - run(what, FEW * times)) / (MANY - FEW) / times
+
+		nothing = attempt(lambda e=each: e("nothing 1 1"))
+		if nothing is None:
+			continue
+		for name, what, burst, aim in RPMSG:
+			insns = attempt(lambda e=each, w=what, b=burst: (e(w) - nothing) / b)
+			if insns is not None:
+				emit("insn", name + suffix, round(insns, 1), "instructions", None, RAW[isa], aim, lower=True)
+
+
+def measure_sockets():
+	"""A message among n connections of which every one has its turn, on AF_VSOCK and, raw, AF_RPMSG."""
+	for name, program, what, nothing in (("vsock", "insn", "stream", "nothing"),
+					     ("rpmsg", "insn_rpmsg", "seq 16 1", "nothing 1 1")):
+		idle = attempt(lambda p=program, n=nothing: callgrind(p, n, MANY * 12) - callgrind(p, n, FEW * 12))
+		if idle is None:
+			continue
+		first = None
+		for n in SOCKETS:
+			def each(count, p=program, w=what, n=n):
+				return callgrind(p, w, "%d %d" % (count * 12, n))
+
+			insns = attempt(lambda e=each: (e(MANY) - e(FEW) - idle) / (MANY - FEW) / 12)
+			if insns is None:
+				continue
+			first = first or round(insns, 1)
+			emit("sockets", "sockets_%s_%d" % (name, n), round(insns, 1), "instructions", first, None, 1.1, lower=True)
+
+
+# --- qemu --------------------------------------------------------------------------------
+
+def throughput(board, elf, sock, port, commands, count, counted):
+	"""{command: (count, microseconds)} as the guest's own clock saw it."""
+	argv = ["boards/run-qemu.sh", board, elf, "-s", sock]
+	if counted:
+		argv += ["-q", "-icount shift=0"]
+	argv += ["127.0.0.1", str(port), commands, str(count)]
+	p = start(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+	try:
+		out, _ = p.communicate(timeout=60)
+	except subprocess.TimeoutExpired:
+		stop(p)
+		out = p.stdout.read() if p.stdout and not p.stdout.closed else ""
+		raise Fail("throughput %s on %s does not end: %s" % (commands, board, out[-300:])) from None
+	common.procs.remove(p)
+	found = {m.group(1): (int(m.group(2)), int(m.group(3)))
+		 for m in re.finditer(r"throughput: (\w) (\d+) in (\d+) us", out)}
+	if p.returncode or set(found) != set(commands):
+		raise Fail("throughput %s on %s: exit status %s: %s" % (commands, board, p.returncode, out[-300:]))
+	return found
+
+
+def measure_qemu():
+	port = start_server()
+	sock = os.path.join(common.tmp, "qemu.sock")
+	start_proxy([sock], port)
+	for board in BOARDS:
+		fw = "%s/fw/qemu-virt-%s/throughput.elf" % (common.opt.build, board)
+		counted = "%s/bench/throughput-%s.elf" % (common.opt.build, board)
+		name = "qemu_%s_" % board
+		rate = {"lwIP raw (another machine)": None} if board == "riscv64" else {}
+
+		def guest(elf, commands, count, count_insns=False, board=board):
+			return throughput("qemu-virt-" + board, elf, sock, port, commands, count, count_insns)
+
+		try:
+			# Under TCG the guest is the slow side; what the machine does else shows in the spread.
+			rounds = range(common.opt.rounds)
+			runs = [guest(fw, "RT", 96 << 20) for _ in rounds]
+			trips = [guest(fw, "P", 20000) for _ in rounds]
+			for key, op in (("down_mbs", "R"), ("up_mbs", "T")):
+				emit("qemu", name + key, [r[op][0] / r[op][1] for r in runs], "MB/s", None,
+				     {k: LWIP_RATE[key] for k in rate}, idle=True)
+			emit("qemu", name + "rt_s", [r["P"][0] / r["P"][1] * 1e6 for r in trips], "1/s", None,
+			     {k: LWIP_RATE["rt_s"] for k in rate}, idle=True, digits=0)
+			# shift=0: an instruction is a nanosecond of the guest's time.
+			bulk = [guest(counted, "RT", 16 << 20, True) for _ in rounds]
+			trips = [guest(counted, "P", 1000, True) for _ in rounds]
+			for key, values in (("rx_insn_kib", [b["R"][1] * 1000 / (b["R"][0] / 1024) for b in bulk]),
+					    ("tx_insn_kib", [b["T"][1] * 1000 / (b["T"][0] / 1024) for b in bulk]),
+					    ("rt_insn", [t["P"][1] * 1000 / t["P"][0] for t in trips])):
+				raw, sockets, aim = LWIP[key]
+				emit("qemu", name + key, values, "instructions", None,
+				     {"lwIP raw (riscv64)": raw, "lwIP sockets (riscv64)": sockets}, aim, lower=True, digits=0)
+		except (Fail, OSError) as e:
+			problems.append(str(e))
+
+
+# --- rpmsg -------------------------------------------------------------------------------
+
+def rload(where, what, count):
+	done, seconds = common.run([common.opt.build + "/bench/rload", what, str(count)],
+				   {"AMPSOCK_LINK": "rpmsg-host:" + where}, 60).split()
+	return float(done) / float(seconds)
+
+
+def measure_rpmsg():
+	smoke = common.opt.smoke
+	rounds = range(1 if smoke else common.opt.rounds)
+	where = "%s/rload.ram,%s/rload.bell" % (common.tmp, common.tmp)
+	start([common.opt.build + "/bench/rload", "serve"], env=dict(os.environ, AMPSOCK_LINK="rpmsg-remote:" + where))
+	for name, what, count, div, unit in (("mbs", "up", 64 << 20, 1e6, "MB/s"),
+					     ("down_mbs", "down", 64 << 20, 1e6, "MB/s"), ("rt_s", "rt", 20000, 1, "1/s")):
+		rates = [rload(where, what, count // (16 if smoke else 1)) / div for _ in rounds]
+		emit("rpmsg", "rpmsg_hosted_" + name, rates, unit, idle=True)
+	port = start_server()
+	sock = os.path.join(common.tmp, "m3")
+	start_proxy([sock], port, "rpmsg-shm:%s.ram,da=0x21000000,table=0x21000000,bell=unix:%s" % (sock, sock))
+	elf = common.opt.build + "/fw/qemu-mps2/throughput.elf"
+	runs = [throughput("qemu-mps2", elf, sock, port, "RT", (1 if smoke else 16) << 20, False) for _ in rounds]
+	trips = [throughput("qemu-mps2", elf, sock, port, "P", 500 if smoke else 5000, False) for _ in rounds]
+	for key, op in (("mbs", "T"), ("down_mbs", "R")):
+		emit("rpmsg", "rpmsg_m3_" + key, [r[op][0] / r[op][1] for r in runs], "MB/s", idle=True, digits=2)
+	emit("rpmsg", "rpmsg_m3_rt_s", [r["P"][0] / r["P"][1] * 1e6 for r in trips], "1/s", idle=True, digits=0)

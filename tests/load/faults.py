@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+# timeout: 300
+"""What runs out, goes away or dies: who is concerned hears of it, nobody else does."""
+import os
+import resource
+import socket
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
+from faults import Faults  # noqa: E402
+from rig import (TIMEOUT, Flows, Peer, Proxy, eq, fds, links, main, path_of, settled, test, worker)  # noqa: E402
+
+EAI_AGAIN = "-3"
+
+
+def few_descriptors(pid, more):
+    """pid may have `more` than it has; returns the limit that it had."""
+    old = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (fds(pid) + more, old[1]))
+    return old
+
+
+@test
+def descriptors():
+    """no descriptor is left: a new socket is EMFILE, a published connection waits; all else goes on"""
+    peer = Peer()
+    port = socket.socket()
+    port.bind(("127.0.0.1", 0))
+    at = port.getsockname()
+    port.close()
+    rule = f"allow out tcp 127.0.0.1:{peer.port}"
+    p = Proxy(args=lambda p: links(3, rule)(p) + ["--publish", f"tcp 127.0.0.1:{at[1]} -> inet:80"])
+    pid = worker(p)
+    a, b = Flows(path_of(p, 0)), Flows(path_of(p, 1))
+    a.do("open", 0, 5, peer.at)
+    b.do("open", 0, 5, peer.at)
+    old = few_descriptors(pid, 20)
+    try:
+        what, why = a.answer(a.go("open", 1, 64, peer.at))
+        eq((what, "Too many open files" in why), ("error", True), why)
+        for g in (a, b):
+            g.do("echo", 0, 100000)
+        what, why = b.answer(b.go("open", 1, 64, peer.at))
+        eq((what, "Too many open files" in why), ("error", True), why)
+        # a guest that comes and a connection to a published port: both wait
+        with socket.create_connection(at, TIMEOUT) as c:
+            c.settimeout(TIMEOUT)
+            p.log("accept: Too many open files")
+            for g in (a, b):
+                g.do("echo", 0, 100000)
+            a.do("close", 1)
+            b.do("close", 1)
+            try:
+                eq(c.recv(1), b"", "there is no guest")
+            except ConnectionResetError:
+                pass
+        a.do("open", 1, 10, peer.at)
+        a.do("echo", 1, 100000)
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, old)
+    a.do("close", 1)
+    Flows(path_of(p, 2)).do("down", 1 << 20, peer.at)
+    b.do("open", 1, 64, peer.at)
+
+
+@test
+def guests_wait_for_descriptors():
+    """a guest that comes when no descriptor is left is attached when there are some"""
+    peer = Peer()
+    p = Proxy(args=links(2, f"allow out tcp 127.0.0.1:{peer.port}"))
+    pid = worker(p)
+    a = Flows(path_of(p, 0))
+    old = few_descriptors(pid, 10)
+    try:
+        a.answer(a.go("open", 0, 64, peer.at))
+        s = socket.socket(socket.AF_UNIX)
+        s.connect(path_of(p, 1))
+        p.log("link g1: accept: Too many open files")
+        s.close()
+        a.do("close", 0)
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, old)
+    Flows(path_of(p, 1)).do("down", 1 << 20, peer.at)
+
+
+@test
+def resolver_down():
+    """name servers are silent: EAI_AGAIN for those who ask them, other guests' names as ever"""
+    f = Faults()
+    peer = Peer()
+    p = Proxy(args=links(9, f"allow out tcp 127.0.0.1:{peer.port}", "allow out tcp *.test:any"), env=f.env)
+    gs = [Flows(path_of(p, i)) for i in range(9)]
+    gs[0].do("name", "a.up.test")
+    f.name_server(silent=True)
+    asked = [(g, g.go("name", f"{i}.down.test")) for g in gs[:8] for i in range(30)]
+    f.waiting(8)  # one of each guest at a time
+    gs[8].do("name", "b.up.test", timeout=TIMEOUT)
+    gs[8].do("down", 1 << 20, peer.at)
+    f.name_server(silent=False)
+    for g, a in asked:
+        eq(g.answer(a, TIMEOUT), ("error", EAI_AGAIN))
+    gs[0].do("name", "c.up.test")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the proxy's resolver and heap do, as a test wants it (faults.c): Proxy(env=faults.env)."""
+import ctypes
+import mmap
+import os
+import struct
+import subprocess
+import tempfile
+
+from rig import BUILD, settled
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SYS_FUTEX, FUTEX_WAKE = {"x86_64": 202}.get(os.uname().machine, 98), 1
+SILENT, WAITING, PID, FAIL_AT, FAIL_EVERY, CNT, FAILED = range(7)
+
+
+def preload():
+    src = os.path.join(HERE, "faults.c")
+    lib = os.path.join(BUILD, "load", "faults.so")
+    if not os.path.exists(lib) or os.path.getmtime(lib) < os.path.getmtime(src):
+        os.makedirs(os.path.dirname(lib), exist_ok=True)
+        tmp = f"{lib}.{os.getpid()}"
+        subprocess.run([os.environ.get("CC", "gcc"), "-shared", "-fPIC", "-O1", "-o", tmp, src], check=True)
+        os.rename(tmp, lib)
+    return lib
+
+
+class Faults:
+    def __init__(self):
+        self.file = tempfile.NamedTemporaryFile(prefix="ampsock-faults-")
+        os.ftruncate(self.file.fileno(), 4096)
+        os.chmod(self.file.name, 0o666)  # whoever the proxy becomes
+        self.mem = mmap.mmap(self.file.fileno(), 4096)
+        self.env = {"LD_PRELOAD": preload(), "LOAD_FAULTS": self.file.name}
+
+    def put(self, i, value):
+        struct.pack_into("<I", self.mem, 4 * i, value)
+
+    def get(self, i):
+        return struct.unpack_from("<I", self.mem, 4 * i)[0]
+
+    def name_server(self, silent):
+        self.put(SILENT, int(silent))
+        if not silent:
+            at = ctypes.addressof(ctypes.c_char.from_buffer(self.mem))
+            ctypes.CDLL(None).syscall(SYS_FUTEX, ctypes.c_void_p(at), FUTEX_WAKE, 1 << 30, None, None, 0)
+
+    def waiting(self, n):
+        settled("names that wait", lambda: self.get(WAITING), n)
+
+    def fail(self, pid, at, every=0):
+        """Allocation number `at` of pid from now on."""
+        self.put(FAIL_AT, 0)
+        for i, v in ((PID, pid), (FAIL_EVERY, every), (CNT, 0), (FAILED, 0), (FAIL_AT, at)):
+            self.put(i, v)
+
+    def stop(self):
+        """How many allocations there were, how many failed."""
+        self.put(FAIL_AT, 0)
+        return self.get(CNT), self.get(FAILED)

@@ -1,0 +1,465 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+# timeout: 120
+"""The control socket and ampsockctl: every command, and everything that must be refused."""
+import json
+import os
+import re
+import select
+import socket
+import sys
+import threading
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
+import ctl  # noqa: E402
+from harness import TIMEOUT, Proxy, Server, eq, free_port, main, test  # noqa: E402
+from offload import Session  # noqa: E402
+from rpmsgrig import Rig, echo  # noqa: E402
+from vguest import SEQPACKET, Guest, Reset  # noqa: E402
+
+CONTROL = "control DIR/control"
+
+
+class Bed:
+    """A proxy with a guest and an echo server exposed at vsock:6000."""
+
+    def __init__(self, *rules, seqpacket=False):
+        self.srv = Server(echo)
+        self.p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{self.srv.port}", *rules, CONTROL)
+        self.g = Guest(self.p.path, seqpacket=seqpacket)
+
+    def close(self):
+        self.g.close()
+        left = self.p.stop()
+        self.srv.close()
+        eq(left, [], "left behind")
+
+
+class Flow:
+    """Echoes all the while, in a thread: rounds counts what came back right."""
+
+    def __init__(self, g):
+        self.c = g.connect(6000)
+        self.rounds, self.stop, self.error = 0, False, None
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        try:
+            while not self.stop:
+                data = os.urandom(20000)
+                self.c.send(data)
+                eq(self.c.recv_exact(len(data)), data, "echo")
+                self.rounds += 1
+        except BaseException as e:  # told by done()
+            self.error = e
+
+    def more(self, n=3):
+        """So many rounds later."""
+        want = self.rounds + n
+        deadline = threading.Event()
+        for _ in range(int(TIMEOUT * 100)):
+            if self.error:
+                raise self.error
+            if self.rounds >= want:
+                return
+            deadline.wait(0.01)
+        raise AssertionError("the flow stands")
+
+    def done(self):
+        self.stop = True
+        self.thread.join(TIMEOUT)
+        if self.error:
+            raise self.error
+        self.c.close()
+
+
+@test
+def every_command():
+    """status, links, sockets, rules, top, log level: tables and JSON, of what is there"""
+    port = free_port()
+    b = Bed(f"publish tcp 127.0.0.1:{port} -> vsock:5000", "allow out tcp 192.0.2.0/24:80")
+    c = b.g.connect(6000)
+    c.send(b"hello")
+    eq(c.recv_exact(5), b"hello")
+    s = ctl.ask(b.p, "status")
+    eq((s["links"], s["links_up"], s["flows"], s["from_guest_bytes"], s["log_level"]), (1, 1, 1, 5, "info"))
+    link, = ctl.ask(b.p, "links")
+    eq((link["name"], link["cid"], link["up"], link["to_guest_bytes"], link["restarts"]), ("g", 3, True, 5, 0))
+    flow, listen = ctl.ask(b.p, "sockets", "-l", "g")
+    eq((flow["kind"], flow["proto"], flow["state"]), ("expose", "tcp", "established"))
+    eq((flow["guest_peer"], flow["guest_local"]), (f"vsock:3:{c.local}", "vsock:2:6000"))
+    eq(flow["host_peer"], f"127.0.0.1:{b.srv.port}")
+    eq((flow["from_guest_bytes"], flow["to_guest_bytes"], flow["held_bytes"]), (5, 5, 0))
+    eq((flow["credit_bytes"], flow["window_bytes"]), (262144 - 5, 262144), "credit")
+    assert flow["rtt_us"] > 0, flow
+    eq((listen["kind"], listen["state"], listen["host_local"]), ("publish", "listen", f"127.0.0.1:{port}"))
+    kinds = {r["kind"]: r for r in ctl.ask(b.p, "rules")}
+    eq(kinds["allow"]["rule"], "out tcp 192.0.2.0/24:80")
+    eq((kinds["allow"]["hits"], kinds["default"]["denied"]), (0, 0))
+    for what, words in (("status", ["links_up +1"]), ("links", ["LINK +TYPE", "g +vhost-user-vsock +3 +yes"]),
+                        ("sockets", ["g +expose +tcp +established"]), ("rules", ["out tcp 192.0.2.0/24:80"])):
+        text = ctl.run(b.p, what)
+        for w in words:
+            assert re.search(w, text), f"{what}: no {w} in\n{text}"
+    frames = ctl.run(b.p, "top", "-n", "2", "-i", "1").split("LINK ")
+    eq(len(frames), 3, "frames")
+    assert re.search(f"expose vsock:3:{c.local} <> 127.0.0.1:{b.srv.port}", frames[2]), frames
+    two = [json.loads(x) for x in ctl.run(b.p, "--json", "top", "-n", "2", "-i", "1").splitlines()]
+    eq([t["links"][0]["name"] for t in two], ["g", "g"])
+    eq(ctl.run(b.p, "log", "level", "debug"), "")
+    eq(ctl.ask(b.p, "status")["log_level"], "debug")
+    b.p.log(r"control: log-level cmd=log-level level=debug uid=\d+ pid=\d+")
+    c.close()
+    b.close()
+
+
+@test
+def offloaded():
+    """sockets of the offload protocol: control carrier, connection, UDP, listener; hits and denials by rule"""
+    b = Bed("allow out tcp 127.0.0.1:any", "allow out udp 127.0.0.1:any", "allow in tcp 127.0.0.1:0")
+    ses = Session(b.g)
+    c = ses.connect("127.0.0.1", b.srv.port)
+    u = ses.udp(peer=("127.0.0.1", b.srv.port))
+    ses.bind("127.0.0.1", 0)
+    try:
+        ses.connect("192.0.2.1", 80)
+        raise AssertionError("192.0.2.1 was allowed")
+    except OSError:
+        pass
+    rows = ctl.ask(b.p, "sockets")
+    kinds = sorted(r["kind"] for r in rows)
+    assert {"control", "connect", "udp", "bound"} <= set(kinds), kinds
+    tcp = next(r for r in rows if r["kind"] == "connect")
+    eq((tcp["state"], tcp["host_peer"]), ("established", f"127.0.0.1:{b.srv.port}"))
+    udp = next(r for r in rows if r["kind"] == "udp")
+    eq((udp["proto"], udp["state"], udp["host_peer"]), ("udp", "connected", f"127.0.0.1:{b.srv.port}"))
+    rules = ctl.ask(b.p, "rules")
+    assert rules[0]["hits"] >= 1, rules
+    eq(rules[-1]["denied"], 1)
+    eq(ctl.ask(b.p, "links")[0]["denied"], 1)
+    u.close()
+    c.close()
+    b.close()
+
+
+@test
+def many_sockets():
+    """a list of 600 sockets comes whole, each once, while it is read slowly and flows come and go"""
+    b = Bed()
+    conns = [b.g.connect(6000) for _ in range(600)]
+    flow = Flow(b.g)
+    r = ctl.Raw(b.p)
+    r.send(b'{"cmd":"sockets"}\n')
+    data = b""
+    while not data.endswith(b"\n"):
+        part = r.s.recv(2000)
+        assert part, "it ended early"
+        data += part
+        if len(data) % 7 == 0:
+            flow.more(1)
+    rows = [x for x in json.loads(data)["result"] if "id" in x]
+    eq(len({x["id"] for x in rows}), len(rows), "each once")
+    assert len(rows) >= 601, len(rows)
+    r.close()
+    flow.done()
+    eq(len(conns), 600)
+    b.close()
+
+
+@test
+def malformed():
+    """what is no request is refused with a reason, and the connection goes on; a flow is unharmed"""
+    b = Bed()
+    flow = Flow(b.g)
+    r = ctl.Raw(b.p)
+    for text in (b"", b"x", b"{", b"[]", b'"status"', b"null", b"{}", b'{"cmd":1}', b'{"cmd":"status"} x',
+                 b'{"cmd":"status"}{"cmd":"status"}', b'{"cmd":"status","cmd":"links"}', b'{"cmd":["status"]}',
+                 b'{"cmd":{"cmd":"status"}}', b'{"cmd":"status","nothing":1}', b'{"cmd":"sta\x01tus"}',
+                 b'{"cmd":"status\\u0000"}', b'{"cmd":"status\x00"}', b'{"cmd":"\xff\xfe"}', b'{"cmd":"\xc0\xaf"}',
+                 b'{"cmd":"\xed\xa0\x80"}', b'{"cmd":"\\ud800"}', b"[" * 4000, b'{"a":' * 700, b'{"cmd":"' + b"x" * 40 + b'"}',
+                 b'{"cmd":"capture","count":-1}', b'{"cmd":"capture","count":1.5}', b'{"cmd":"capture","count":1e400}',
+                 b'{"cmd":"capture","count":4294967296}', b'{"cmd":"capture","count":"1"}', b'{"cmd":"capture","snap":65536}',
+                 b'{"cmd":"links","link":true}', b'{"cmd":"links","link":"' + b"l" * 32 + b'"}'):
+        eq(r.error(text + b"\n"), "EBADMSG", text[:50])
+    for text, code in ((b'{"cmd":"nothing"}', "ENOSYS"), (b'{"cmd":"links","link":"h"}', "ENOENT"),
+                       (b'{"cmd":"status","link":"g"}', "EINVAL"), (b'{"cmd":"reset"}', "EINVAL"),
+                       (b'{"cmd":"log-level","level":"loud"}', "EINVAL"), (b'{"cmd":"capture","snap":0}', "EINVAL"),
+                       (b'{"cmd":"links","link":"../g"}', "ENOENT")):
+        eq(r.error(text + b"\n"), code, text)
+    eq(r.ask({"cmd": "status"})["ok"], True, "and a good one")
+    r.send(b'\t {"cmd" : "status" , "cmd2":0 }\r\n')
+    eq(r.line()["error"]["code"], "EBADMSG")
+    # many requests in one packet are answered in order, each in its turn
+    r.send(b'{"cmd":"status"}\n{"cmd":"x"}\n' * 60)
+    eq([r.line()["ok"] for _ in range(120)], [True, False] * 60)
+    flow.more()
+    flow.done()
+    r.close()
+    b.close()
+
+
+@test
+def oversize():
+    """a request of more than 4 KiB, or one whose line has no end, ends its connection with a reason"""
+    b = Bed()
+    flow = Flow(b.g)
+    r = ctl.Raw(b.p)
+    r.send(b'{"cmd":"status"' + b" " * 4079 + b"}\n")  # 4096 bytes: the last that is good
+    eq(r.line()["ok"], True)
+    eq(r.error(b'{"cmd":"status"' + b" " * 4080 + b"}\n"), "E2BIG")
+    eq(r.rest(), b"")
+    r.close()
+    r = ctl.Raw(b.p)
+    r.send(b'{"cmd":"status"}')
+    r.s.shutdown(socket.SHUT_WR)
+    eq(r.line()["error"]["code"], "EBADMSG")
+    eq(r.rest(), b"")
+    r.close()
+    r = ctl.Raw(b.p)
+    r.send(b'{"cmd":"links"}\n')  # all that was asked is answered, too, when no more comes
+    r.s.shutdown(socket.SHUT_WR)
+    eq(r.line()["ok"], True)
+    eq(r.line(), None)
+    r.close()
+    flow.more()
+    flow.done()
+    b.close()
+
+
+@test
+def slow():
+    """one that asks a byte at a time, and one that does not read its answers, are dropped in time"""
+    b = Bed()
+    flow = Flow(b.g)
+    deaf = ctl.Raw(b.p)
+    deaf.s.setblocking(False)
+    try:
+        while True:
+            deaf.s.send(b'{"cmd":"links"}\n' * 100)
+    except BlockingIOError:
+        pass
+    r = ctl.Raw(b.p)
+    gone = False
+    for ch in b'{"cmd":"status"' + b" " * 400:
+        try:
+            r.s.sendall(bytes([ch]))
+        except OSError:
+            gone = True
+            break
+        if select.select([r.s], [], [], 0.1)[0]:
+            gone = True
+            break
+        flow.more(0)
+    assert gone, "it was never dropped"
+    eq(r.rest(), b"")
+    b.p.log("control: a client was too slow asking")
+    b.p.log("control: a client was too slow reading")
+    flow.more()
+    flow.done()
+    deaf.close()
+    r.close()
+    b.close()
+
+
+@test
+def thousand():
+    """1,000 connections: 16 are served, the others are told so; a flow runs, no descriptor is left"""
+    b = Bed()
+    flow = Flow(b.g)
+    before = b.p.fds()
+    socks, served, busy, cut = [], 0, 0, 0
+    for _ in range(1000):
+        socks.append(ctl.Raw(b.p))
+    for s in socks:
+        try:
+            a = s.ask({"cmd": "status"})
+        except (ConnectionError, BrokenPipeError):
+            a = s.line() if s.buf else None
+        if a is None:
+            cut += 1
+        elif a["ok"]:
+            served += 1
+        else:
+            eq(a["error"]["code"], "EBUSY")
+            busy += 1
+    assert served == 16 and served + busy + cut == 1000, (served, busy, cut)
+    flow.more()
+    for s in socks:
+        s.close()
+    r = None
+    for _ in range(500):  # those that are gone make room
+        r = ctl.Raw(b.p)
+        try:
+            if r.ask({"cmd": "status"})["ok"]:
+                break
+        except (ConnectionError, TypeError):
+            pass
+        r.close()
+    eq(r.ask({"cmd": "status"})["ok"], True)
+    r.close()
+    flow.more()
+    flow.done()
+    for _ in range(int(TIMEOUT * 100)):
+        if b.p.fds() <= before:
+            break
+        threading.Event().wait(0.01)
+    assert b.p.fds() <= before, (b.p.fds(), before)
+    b.close()
+
+
+def as_user(uid, gid, groups, where, req):
+    """The first line that this user gets, as JSON; None: it may not even connect."""
+    r, w = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        out = b"null"
+        try:
+            os.setgroups(groups)
+            os.setresgid(gid, gid, gid)
+            os.setresuid(uid, uid, uid)
+            c = ctl.Raw(None, where)
+            out = json.dumps(c.ask(req)).encode()
+        except PermissionError:
+            pass
+        except BaseException as e:  # told to the parent
+            out = json.dumps(repr(e)).encode()
+        os.write(w, out)
+        os._exit(0)
+    os.close(w)
+    data = b""
+    while part := os.read(r, 65536):
+        data += part
+    os.close(r)
+    os.waitpid(pid, 0)
+    return json.loads(data)
+
+
+@test
+def credentials():
+    """strangers are refused, the read group may look, the control group may change things"""
+    if os.getuid():
+        return "only root can be several users"
+    b = Bed("control-group 4242", "control-read-group 4243")
+    flow = Flow(b.g)
+    os.chmod(b.p.dir.name, 0o755)
+    where = ctl.path(b.p)
+    look, change = {"cmd": "status"}, {"cmd": "log-level", "level": "debug"}
+    eq(as_user(4000, 4000, [], where, look)["error"]["code"], "EACCES")
+    eq(as_user(4000, 4000, [1, 2, 3], where, change)["error"]["code"], "EACCES")
+    for gid, groups in ((4243, []), (4000, [5, 4243])):
+        eq(as_user(4000, gid, groups, where, look)["ok"], True, "look")
+        for what in (change, {"cmd": "reset", "link": "g"}, {"cmd": "capture"}, {"cmd": "reload"}, {"cmd": "upgrade"},
+                     {"cmd": "publish-add", "link": "g", "rule": "tcp 127.0.0.1:1 -> vsock:1"}):
+            eq(as_user(4000, gid, groups, where, what)["error"]["code"], "EPERM", what)
+    eq(ctl.ask(b.p, "status")["log_level"], "info", "without effect")
+    for gid, groups in ((4242, []), (4000, [4242])):
+        eq(as_user(4000, gid, groups, where, change)["ok"], True, "change")
+    eq(ctl.ask(b.p, "status")["log_level"], "debug")
+    b.p.log(r"control: uid 4000 \(pid \d+\) was refused")
+    flow.more()
+    flow.done()
+    b.close()
+    # without groups nobody else gets as far as that
+    b = Bed()
+    os.chmod(b.p.dir.name, 0o755)
+    eq(as_user(4000, 4000, [], ctl.path(b.p), look), None)
+    b.close()
+
+
+@test
+def reset():
+    """reset: every flow of the link ends for both sides, the guest stays and opens new ones"""
+    b = Bed()
+    c = b.g.connect(6000)
+    c.send(b"x")
+    eq(c.recv_exact(1), b"x")
+    eq(ctl.run(b.p, "reset", "g"), "")
+    try:
+        c.recv(1)
+        raise AssertionError("the flow lives")
+    except Reset:
+        pass
+    b.srv.threads[0].join(TIMEOUT)
+    eq([type(e) for e in b.srv.errors], [ConnectionResetError], "the host's side")
+    c = b.g.connect(6000)
+    c.send(b"again")
+    eq(c.recv_exact(5), b"again")
+    link, = ctl.ask(b.p, "links")
+    eq((link["up"], link["flows"], link["resets"], link["restarts"]), (True, 1, 1, 0))
+    c.close()
+    b.p.wait_counter("ends", 0)
+    b.close()
+
+
+@test
+def reset_datagrams():
+    """reset: datagram peers of an exposed port end, too"""
+    u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    u.bind(("127.0.0.1", 0))
+    b = Bed(f"expose vsock:7000 -> udp 127.0.0.1:{u.getsockname()[1]}", seqpacket=True)
+    c = b.g.connect(7000, SEQPACKET)
+    c.send_msg(b"datagram")
+    eq(u.recv(100), b"datagram")
+    kinds = [(r["kind"], r["proto"]) for r in ctl.ask(b.p, "sockets") if r.get("message")]
+    eq(kinds, [("expose", "udp")])
+    ctl.run(b.p, "reset", "g")
+    try:
+        c.recv_msg()
+        raise AssertionError("the peer lives")
+    except Reset:
+        pass
+    b.p.wait_counter("ends", 0)
+    u.close()
+    b.close()
+
+
+@test
+def reset_rpmsg():
+    """reset of an rpmsg-shm link: the remote goes through its handshake again"""
+    srv = Server(echo)
+    rig = Rig(f"expose rpmsg:echo -> tcp 127.0.0.1:{srv.port}", CONTROL)
+    c = rig.r.connect("echo")
+    c.send(b"abc")
+    eq(c.recv_exact(3), b"abc")
+    row = next(r for r in ctl.ask(rig.p, "sockets") if r["kind"] == "expose")
+    eq(row["guest_peer"][:7], "rpmsg:@")
+    eq(row["from_guest_bytes"], 3)
+    lives = rig.r.lives
+    ctl.run(rig.p, "reset", "g")
+    rig.p.log("link reset: an operator asked for it")
+    rig.r.wait(lambda: rig.r.lives > lives)
+    rig.r.wait_up()
+    c = rig.r.connect("echo")
+    c.send(b"new")
+    eq(c.recv_exact(3), b"new")
+    c.close()
+    eq(ctl.ask(rig.p, "links")[0]["restarts"], 1)
+    rig.close()
+    srv.close()
+
+
+@test
+def usage():
+    """ampsockctl: wrong words are exit status 2, refusals 1, each with what was expected"""
+    b = Bed()
+    for args, words in (((), "expected a command"), (("dance",), "no such command, found `dance`"), (("publish",), "no such command"),
+                        (("publish", "add"), "expected the name of a link"), (("publish", "add", "g"), "expected a rule"),
+                        (("publish", "add", "g", "a", "b"), "one argument"), (("reset",), "expected the name of a link"),
+                        (("links", "-n", "1"), "-n is not for this command"), (("top", "-n", "0"), "from 1 to"),
+                        (("top", "-n", "x"), "found `x`"), (("capture",), "expected -w FILE"), (("capture", "-w"), "expected a value"),
+                        (("--nothing",), "no such option"), (("log", "level"), "error, warning, info or debug"),
+                        (("status", "now"), "found `now`")):
+        err = ctl.run(b.p, *args, code=2)
+        assert words in err and "--help" in err, f"{args}: {err}"
+    for args, words in ((("reset", "h"), "no link of that name"), (("log", "level", "loud"), "expected error, warning"),
+                        (("links", "-l", "x" * 40), "too long")):
+        assert words in ctl.run(b.p, *args, code=1), args
+    assert "usage:" in ctl.run(b.p, "--help") and "ampsockctl 0" in ctl.run(b.p, "--version")
+    assert "is ampsock-proxy running" in ctl.run(b.p, "--socket", b.p.dir.name + "/none", "status", code=1)
+    eq(json.loads(ctl.run(b.p, "--json", "reset", "g")), {})
+    b.close()
+
+
+if __name__ == "__main__":
+    main()
