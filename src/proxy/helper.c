@@ -21,7 +21,7 @@ static const int passed_on[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
 #define PASSED_ON (sizeof(passed_on) / sizeof(*passed_on))
 
 #define MINE_MAX 1024 /* descriptors looked at: those of the loop are low */
-#define END_MS	 5000  /* for a worker that was told to end */
+#define END_MS	 5000 /* for a worker that was told to end */
 
 enum line { CALL, NEWS, KEPT, LINES };
 
@@ -42,22 +42,22 @@ enum next {
 struct helper {
 	const struct amp_config *conf;
 	const char *config_path;
-	pid_t worker;	/* 0: none at the moment */
-	pid_t checker;	/* of a new program; 0: none */
+	pid_t worker;  /* 0: none at the moment */
+	pid_t checker; /* of a new program; 0: none */
 	struct lines *lines;
 	int call, news; /* of them */
 	int code;	/* the worker's exit status */
 	enum next next;
-	bool stopping;	/* somebody has said so */
-	bool abnormal;	/* it ends although nobody said so */
+	bool stopping;			    /* somebody has said so */
+	bool abnormal;			    /* it ends although nobody said so */
 	uint64_t died_ms[AMP_HELPER_LIVES]; /* the last workers, round */
 	unsigned deaths;
 	bool upgrading;
 	uv_signal_t sig[PASSED_ON];
 	uv_signal_t child;
-	uv_timer_t pause; /* before the next worker; or for an old one to end */
+	uv_timer_t pause;	   /* before the next worker; or for an old one to end */
 	uint8_t own[MINE_MAX / 8]; /* descriptors of this process that no worker is to have */
-	sigset_t mask; /* as we were started */
+	sigset_t mask;		   /* as we were started */
 	struct amp_log_rate log_bad;
 };
 
@@ -289,7 +289,8 @@ static void worker_ended(int status)
 		next(NEXT_END);
 		return;
 	}
-	amp_log(AMP_LOG_WARN, "another worker process is started, which goes on with what was kept");
+	amp_log(AMP_LOG_WARN,
+		"another worker process is started, which goes on with what was kept");
 	uv_timer_start(&self.pause, pause_over, (uint64_t)wait, 0);
 }
 
@@ -312,8 +313,9 @@ static void checker_ended(int status)
 {
 	self.checker = 0;
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-		amp_log(AMP_LOG_ERROR, "upgrade: the program does not take these options and this "
-				       "configuration (status %d): going on as before",
+		amp_log(AMP_LOG_ERROR,
+			"upgrade: the program does not take these options and this "
+			"configuration (status %d): going on as before",
 			WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status));
 		return;
 	}

@@ -42,8 +42,8 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
-#define AMP_HELPER_WAIT_MS 5000
-#define AMP_HELPER_LIVES   5u /* of workers in AMP_HELPER_LIVES_MS, behind the first */
+#define AMP_HELPER_WAIT_MS  5000
+#define AMP_HELPER_LIVES    5u /* of workers in AMP_HELPER_LIVES_MS, behind the first */
 #define AMP_HELPER_LIVES_MS 60000u
 
 /* What a path is for, in the configuration. */

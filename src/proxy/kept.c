@@ -22,11 +22,11 @@
 #include "kept_msg.h"
 #include "log.h"
 
-#define PREFIX	   "ampsock-" /* of names in the service manager's store */
-#define UNIX_PREFIX "+unix"   /* of the helper's own names */
+#define PREFIX	     "ampsock-" /* of names in the service manager's store */
+#define UNIX_PREFIX  "+unix"	/* of the helper's own names */
 #define GIVEN_PREFIX "+given"
-#define FIRST_FD   3	      /* sd_listen_fds(3) */
-#define FILE_MAGIC "ampsock kept 1"
+#define FIRST_FD     3 /* sd_listen_fds(3) */
+#define FILE_MAGIC   "ampsock kept 1"
 
 struct kept {
 	char name[AMP_KEPT_NAME];
@@ -42,7 +42,8 @@ bool amp_kept_name_ok(const char *name)
 	size_t len = strnlen(name, AMP_KEPT_NAME);
 
 	return len > 0 && len < AMP_KEPT_NAME &&
-	       strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.+") ==
+	       strspn(name,
+		      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.+") ==
 		       len;
 }
 
@@ -159,8 +160,8 @@ int amp_kept_save(void)
 		if (dprintf(fd, "%d %s\n", table[i].fd, table[i].name) < 0)
 			r = -errno;
 	}
-	if (!r && fcntl(fd, F_ADD_SEALS,
-			F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE))
+	if (!r &&
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE))
 		r = -errno;
 	if (r) {
 		if (fd >= 0)
@@ -244,7 +245,8 @@ static void load_exec(const char *text)
 	if (r) {
 		amp_log(AMP_LOG_ERROR,
 			"the program before this one left a table of descriptors that cannot "
-			"be read: %s", strerror(-r));
+			"be read: %s",
+			strerror(-r));
 		amp_kept_clear();
 	}
 }

@@ -184,8 +184,9 @@ bool amp_kept_serve(int sock, bool *upgrade)
 	}
 	if (fd >= 0)
 		close(fd);
-	amp_log_some(&log_bad, AMP_LOG_ERROR,
-		     "the worker process sent a descriptor to keep in a message that is refused");
+	amp_log_some(
+		&log_bad, AMP_LOG_ERROR,
+		"the worker process sent a descriptor to keep in a message that is refused");
 	return true;
 }
 

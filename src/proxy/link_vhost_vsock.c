@@ -259,7 +259,8 @@ static int start(struct amp_link *link)
 		if (r)
 			fail(l, r, "its connection cannot be watched");
 		else
-			amp_log(AMP_LOG_INFO, "link %s: goes on with the guest that was attached",
+			amp_log(AMP_LOG_INFO,
+				"link %s: goes on with the guest that was attached",
 				name_of(l));
 		return 0;
 	}

@@ -104,7 +104,8 @@ void amp_vv_keep_start(struct amp_link_vv *l)
 	l->vl.journal = amp_journal_new(l->vl.link.conf->cid);
 	if (!l->vl.journal) {
 		amp_log(AMP_LOG_WARN,
-			"link %s: no memory for its journal: its guest will not survive the end "
+			"link %s: no memory for its journal: its guest will not survive the "
+			"end "
 			"of this process",
 			link_name(l));
 		return;
@@ -212,7 +213,8 @@ bool amp_vv_take_over(struct amp_link_vv *l)
 	} else if (go_on(l, &why) == 0) {
 		if (amp_journal_overflown(l->vl.journal))
 			amp_log(AMP_LOG_WARN,
-				"link %s: not all of its guest's connections are known: some will "
+				"link %s: not all of its guest's connections are known: some "
+				"will "
 				"notice their end only when they send",
 				link_name(l));
 		l->news = AMP_VV_RST;
@@ -269,7 +271,8 @@ static bool tell_connections(struct amp_link_vv *l)
 		}
 		if (room > RST_BATCH)
 			room = RST_BATCH;
-		for (; cnt < room && amp_journal_orphan(l->vl.journal, &at, &ends, &type); cnt++)
+		for (; cnt < room && amp_journal_orphan(l->vl.journal, &at, &ends, &type);
+		     cnt++)
 			amp_vsock_stray_rst(vs, &ends, type);
 		if (amp_vsock_run(vs, 0) < 0)
 			return false;

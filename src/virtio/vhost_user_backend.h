@@ -69,7 +69,7 @@ struct amp_vhost_be_region {
 	uint64_t guest; /* guest-physical */
 	uint64_t user;	/* front-end's address */
 	uint64_t len;
-	uint8_t *mem; /* where guest lies here */
+	uint8_t *mem;	 /* where guest lies here */
 	uint64_t offset; /* of it in its file */
 	int fd;		 /* the file, for whoever takes over */
 	uint32_t seq;	 /* as of amp_vhost_be_queue */

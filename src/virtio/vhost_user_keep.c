@@ -74,8 +74,8 @@ int amp_vhost_be_save(const struct amp_vhost_be *be, struct amp_vhost_rec *rec,
 	for (i = 0; i < be->regions; i++) {
 		const struct amp_vhost_be_region *r = &be->region[i];
 
-		rec->region[i] = (struct amp_vhost_rec_region){r->guest, r->user, r->len,
-							       r->offset};
+		rec->region[i] =
+			(struct amp_vhost_rec_region){r->guest, r->user, r->len, r->offset};
 		rec->mem_seq[i] = r->seq;
 		set_slot(kept, AMP_VHOST_MEM + i, r->fd, r->seq);
 	}

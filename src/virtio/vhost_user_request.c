@@ -328,7 +328,8 @@ static const struct vu_op {
 	[AMP_VU_SET_OWNER] = {nothing, 0, 8, 0},
 	[AMP_VU_RESET_OWNER] = {nothing, 0, 8, 0},
 	/* User-mode Linux sends 72 bytes whatever the count: amp_vhost_be_map() compares */
-	[AMP_VU_SET_MEM_TABLE] = {set_mem_table, 8, sizeof(struct amp_vu_mem), AMP_VU_REGIONS, true},
+	[AMP_VU_SET_MEM_TABLE] = {set_mem_table, 8, sizeof(struct amp_vu_mem), AMP_VU_REGIONS,
+				  true},
 	[AMP_VU_SET_VRING_NUM] = {set_vring_num, 8, 8, 0, true},
 	[AMP_VU_SET_VRING_ADDR] = {set_vring_addr, 40, 40, 0, true},
 	[AMP_VU_SET_VRING_BASE] = {set_vring_base, 8, 8, 0, true},
