@@ -16,7 +16,7 @@ $$(BUILD)/$(2): $$($(1)_OBJS)
 -include $$($(1)_OBJS:.o=.d)
 endef
 
-$(eval $(call ctl_program,ctl,ampsockctl,-O2 -g $(PROXY_HARDEN)))
+$(eval $(call ctl_program,ctl,ampsockctl,$(CFLAGS) $(CPPFLAGS) $(PROXY_HARDEN)))
 $(eval $(call ctl_program,ctl-san,san/ampsockctl,$(PROXY_SAN)))
 
 .PHONY: ctl

@@ -13,13 +13,13 @@ $(PRELOAD_SRCS:src/%.c=$(BUILD)/%.o): $(BUILD)/%.o: src/%.c
 
 $(RUN_SRCS:src/%.c=$(BUILD)/%.o): $(BUILD)/%.o: src/%.c
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(LIB_CPPFLAGS) $(PRELOAD_FLAGS) -fPIE $(DEPFLAGS) -c -o $@ $<
+	$(Q)$(CC) $(LIB_CPPFLAGS) $(CPPFLAGS) $(PRELOAD_FLAGS) -fPIE $(DEPFLAGS) -c -o $@ $<
 
 $(BUILD)/libampsock-preload.so: $(PRELOAD_SRCS:src/%.c=$(BUILD)/%.o)
-	$(Q)$(CC) -shared $(CFLAGS) -Wl,-z,relro,-z,now,-z,noexecstack,-z,nodelete -Wl,--no-undefined -Wl,--gc-sections -o $@ $^
+	$(Q)$(CC) -shared $(CFLAGS) $(LDFLAGS) -Wl,-z,relro,-z,now,-z,noexecstack,-z,nodelete -Wl,--no-undefined -Wl,--gc-sections -o $@ $^
 
 $(BUILD)/ampsock-run: $(RUN_SRCS:src/%.c=$(BUILD)/%.o) $(BUILD)/hosted/libampsock.a
-	$(Q)$(CC) $(CFLAGS) -Wl,-z,relro,-z,now,-z,noexecstack -o $@ $^ -pthread
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -pie -Wl,-z,relro,-z,now,-z,noexecstack -o $@ $^ -pthread
 
 .PHONY: preload
 preload: $(BUILD)/ampsock-run $(BUILD)/libampsock-preload.so ## ampsock-run: ordinary programs over our links

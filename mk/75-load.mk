@@ -26,3 +26,7 @@ $(LOAD)/flows: $(LOAD)/flows.o $(BUILD)/hosted/hosted_main.o $(BUILD)/load-lib/l
 
 .PHONY: check-load load-programs
 load-programs: $(LOAD)/peer $(LOAD)/flows $(LOAD)/flows-native $(BUILD)/ampsock-proxy $(BUILD)/san/ampsock-proxy
+
+check-load: load-programs ## load and faults, with all counts (3 minutes); table, build/load.json
+	@rm -f $(BUILD)/load.json
+	@AMPSOCK_LOAD=full tests/run --build $(BUILD) load; rc=$$?; BUILD=$(BUILD) tests/load/lib/table.py && exit $$rc

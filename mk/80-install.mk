@@ -8,6 +8,8 @@ PREFIX     ?= /usr/local
 BINDIR     ?= $(PREFIX)/bin
 SBINDIR    ?= $(PREFIX)/sbin
 LIBDIR     ?= $(PREFIX)/lib
+# Where ampsock-run looks: lib/ampsock beside its own directory.
+PKGLIBDIR  ?= $(PREFIX)/lib/ampsock
 INCLUDEDIR ?= $(PREFIX)/include
 DATADIR    ?= $(PREFIX)/share
 MANDIR     ?= $(DATADIR)/man
@@ -18,7 +20,6 @@ UNITDIR    ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 BASHCOMPDIR ?= $(DATADIR)/bash-completion/completions
-ZSHCOMPDIR ?= $(DATADIR)/zsh/site-functions
 
 INSTALL_VERSION := $(shell sed -n 's/^\#define AMPSOCK_VERSION "\(.*\)"/\1/p' include/ampsock.h)
 STAGE := $(BUILD)/install
@@ -39,13 +40,12 @@ $(STAGE)/%: %.in etc/systemd/common.in install-force
 UNITS := ampsock-proxy.service ampsock-proxy@.service
 INSTALL_STAGED := $(UNITS:%=$(STAGE)/etc/systemd/%) $(STAGE)/etc/ampsock.pc
 
-# MODE SOURCE DESTINATION, one a word. ampsockctl comes along where it is built.
-CTL := $(if $(wildcard src/ctl/*.c),$(BUILD)/ampsockctl)
+# MODE SOURCE DESTINATION, one a word.
 INSTALL_FILES := \
 	755:$(BUILD)/ampsock-proxy:$(SBINDIR)/ampsock-proxy \
-	$(CTL:%=755:%:$(BINDIR)/ampsockctl) \
+	755:$(BUILD)/ampsockctl:$(BINDIR)/ampsockctl \
 	755:$(BUILD)/ampsock-run:$(BINDIR)/ampsock-run \
-	644:$(BUILD)/libampsock-preload.so:$(LIBDIR)/ampsock/libampsock-preload.so \
+	644:$(BUILD)/libampsock-preload.so:$(PKGLIBDIR)/libampsock-preload.so \
 	644:$(BUILD)/hosted/libampsock.a:$(LIBDIR)/libampsock.a \
 	644:$(BUILD)/hosted/hosted_main.o:$(LIBDIR)/ampsock/hosted_main.o \
 	644:$(STAGE)/etc/ampsock.pc:$(LIBDIR)/pkgconfig/ampsock.pc \
@@ -58,7 +58,6 @@ INSTALL_FILES := \
 	644:etc/sysusers.conf:$(SYSUSERSDIR)/ampsock.conf \
 	644:etc/tmpfiles.conf:$(TMPFILESDIR)/ampsock.conf \
 	$(foreach c,$(notdir $(wildcard etc/bash-completion/*)),644:etc/bash-completion/$(c):$(BASHCOMPDIR)/$(c)) \
-	$(foreach c,$(notdir $(wildcard etc/zsh-completion/*)),644:etc/zsh-completion/$(c):$(ZSHCOMPDIR)/$(c)) \
 	$(foreach d,README.md LICENSE $(wildcard docs/*.md),644:$(d):$(DOCDIR)/$(notdir $(d))) \
 	644:etc/systemd/ampsock-proxy.socket:$(DOCDIR)/examples/ampsock-proxy.socket \
 	$(foreach e,$(filter-out examples/hosted_%,$(wildcard examples/*.c)),644:$(e):$(DOCDIR)/examples/$(notdir $(e))) \
@@ -68,7 +67,7 @@ INSTALL_FILES := \
 INSTALL_CONFIG := etc/proxy.conf:$(SYSCONFDIR)/ampsock/proxy.conf
 
 .PHONY: install uninstall install-build
-install-build: $(BUILD)/ampsock-proxy $(CTL) $(BUILD)/ampsock-run $(BUILD)/libampsock-preload.so \
+install-build: $(BUILD)/ampsock-proxy $(BUILD)/ampsockctl $(BUILD)/ampsock-run $(BUILD)/libampsock-preload.so \
 	$(BUILD)/hosted/libampsock.a $(BUILD)/hosted/hosted_main.o $(BUILD)/hosted/ampsock.redefine $(AMALGAMATION)
 
 install: install-build $(INSTALL_STAGED) ## programs, library, units, pages (DESTDIR=, PREFIX=)
@@ -82,6 +81,13 @@ install: install-build $(INSTALL_STAGED) ## programs, library, units, pages (DES
 		else install -D -m 644 "$${f%%:*}" "$$to" || exit 1; fi; \
 	done
 
+.PHONY: deb check-package
+deb: ## Debian packages, in BUILD/deb
+	@tests/package/deb.py --keep $(BUILD)/deb
+
+check-package: ## make install and the Debian packages: what is installed works (1 min)
+	@tests/run --build $(BUILD) package
+
 uninstall: ## remove what install put there
 	@for f in $(INSTALL_FILES); do rm -f "$(DESTDIR)$${f##*:}"; done
 	@for f in $(INSTALL_CONFIG); do \
@@ -89,7 +95,7 @@ uninstall: ## remove what install put there
 		if cmp -s "$${f%%:*}" "$$to"; then rm -f "$$to"; \
 		elif [ -e "$$to" ]; then echo "$$to was changed: it stays"; fi; \
 	done
-	@for d in $(DOCDIR)/examples $(DOCDIR) $(DATADIR)/ampsock/firmware $(DATADIR)/ampsock $(LIBDIR)/ampsock \
+	@for d in $(DOCDIR)/examples $(DOCDIR) $(DATADIR)/ampsock/firmware $(DATADIR)/ampsock $(LIBDIR)/ampsock $(PKGLIBDIR) \
 		$(INCLUDEDIR)/ampsock/sys $(INCLUDEDIR)/ampsock $(SYSCONFDIR)/ampsock; do \
 		rmdir "$(DESTDIR)$$d" 2>/dev/null || true; \
 	done

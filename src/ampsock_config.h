@@ -134,6 +134,18 @@
 #define AMP_WHY(text) ""
 #endif
 
+/*
+ * Of counters that do not travel only differences are used, and those of receiving are at most
+ * our own window: where that is small, and so is what one buffer can reserve, their low
+ * halves do.
+ */
+#if AMPSOCK_RING_LEN <= 16384 && AMPSOCK_VSOCK_BUF_LEN <= 16384 && \
+	!(AMPSOCK_VQ_DEVICE && (AMPSOCK_VQ_DRIVER || AMPSOCK_VSOCK))
+#define AMP_CREDIT_CNT uint16_t
+#else
+#define AMP_CREDIT_CNT uint32_t
+#endif
+
 #define AMP_IS_POW2(n) ((n) > 0 && ((n) & ((n)-1)) == 0)
 _Static_assert(AMP_IS_POW2(AMPSOCK_RING_LEN) && AMPSOCK_RING_LEN >= 512,
 	       "AMPSOCK_RING_LEN: a power of two of at least 512");

@@ -215,9 +215,12 @@ void amp_inet_watch(struct amp_sock *s)
 	struct amp_inet *i = amp_inet(s);
 	int why = s->type == SOCK_DGRAM ? ECONNRESET : i->off;
 
-	/* no error: an orderly end, both halves were closed */
-	if (i->state != AMP_INET_CONN || !(i->carrier->flags & AMP_SF_RESET) ||
-	    !i->carrier->err)
+	if (i->state != AMP_INET_CONN)
+		return;
+	/* no error: an orderly end, both halves were closed; but a device that is not the proxy's has an
+	 * end for its reset, too (docs/protocol.md, 1): CLOSED tells */
+	if (!(i->carrier->flags & AMP_SF_RESET && i->carrier->err) &&
+	    !(i->carrier->flags & AMP_SF_EOF && s->type == SOCK_STREAM && why))
 		return;
 	if (why) {
 		amp_inet_fail(s, why);
@@ -571,7 +574,7 @@ static int inet_poll(struct amp_sock *s)
 	if (s->type == SOCK_DGRAM)
 		return amp_inet_udp_poll(s);
 	if (s->flags & AMP_SF_LISTEN)
-		return s->queue ? POLLIN : 0;
+		return s->next ? POLLIN : 0;
 	amp_inet_watch(s);
 	if (i->state == AMP_INET_CONN) {
 		i->carrier->rcvlowat = s->rcvlowat;

@@ -65,7 +65,7 @@ static bool door_input(bool up)
 	bool any = false;
 	int err;
 
-	while (door && (c = door->queue) != NULL) {
+	while (door && (c = amp_sock_queue_peek(door)) != NULL) {
 		s = NULL;
 		if ((c->flags & AMP_SF_TRUSTED) && up) {
 			s = amp_sock_new(&amp_inet_family, AF_INET, SOCK_STREAM, 0, &err);

@@ -330,8 +330,8 @@ static int wait_for(struct amp_sock *s, const struct amp_raddr *to)
 	disconnect(s);
 	s->sub |= SUB_WAIT;
 	amp_rsock_waits = true;
-	p->deadline_ms =
-		amp_port_now_ms() + (s->sndtimeo_ms ? s->sndtimeo_ms : AMPSOCK_CONNECT_MS);
+	p->deadline_ms = amp_port_now_ms() +
+			 (s->sndtimeo ? amp_timeo_ms(s->sndtimeo) : AMPSOCK_CONNECT_MS);
 	strcpy(p->wait, to->name);
 	p->wait_on = (uint8_t)to->link;
 	return -EAGAIN;

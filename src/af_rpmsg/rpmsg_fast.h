@@ -148,8 +148,8 @@ static inline bool rfast_stream_in(struct amp_rlink *l, struct amp_rstream_conn 
 	    !amp_vlink_piece(&l->rs.vs, c, data + AMP_RSTREAM_HDR_LEN, len, 0))
 		return false;
 	l->rs.vs.stats.rx_packets++;
-	c->credit.rx_cnt += len;
-	if (c->credit.rx_cnt - c->credit.told_fwd_cnt < c->buf_alloc / 2)
+	amp_credit_received(&c->credit, len);
+	if (amp_credit_believed(&c->credit) < c->buf_alloc / 2u)
 		c->credit.fwd_cnt += len;
 	else
 		amp_vsock_consumed(&l->rs.vs, c, len);

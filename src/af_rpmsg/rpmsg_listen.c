@@ -47,8 +47,8 @@ static struct amp_sock *new_child(struct amp_sock *s, const struct amp_rlink *l)
 	child = amp_sock_new(&amp_rpmsg_family, s->domain, s->type, 0, &err);
 	if (!child)
 		return NULL;
-	child->rcvtimeo_ms = s->rcvtimeo_ms;
-	child->sndtimeo_ms = s->sndtimeo_ms;
+	child->rcvtimeo = s->rcvtimeo;
+	child->sndtimeo = s->sndtimeo;
 	child->linger_s = s->linger_s;
 	child->link = amp_rlink_id(l);
 	child->flags |= AMP_SF_CONNECTED;

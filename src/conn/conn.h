@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "../ampsock_config.h"
+
 enum amp_conn_state {
 	AMP_CONN_FREE = 0,   /* the engine does not know it */
 	AMP_CONN_CONNECTING, /* REQUEST owed or sent, no answer yet */
@@ -27,14 +29,43 @@ enum amp_conn_state {
 #define AMP_OWE_SHUTDOWN   0x10u
 #define AMP_OWE_RST	   0x20u
 
+/* AMP_CREDIT_CNT: their low halves, where all windows of ours are small. */
 struct amp_credit {
-	uint32_t tx_cnt;	 /* bytes I sent */
-	uint32_t peer_fwd_cnt;	 /* bytes the peer consumed, as it last said */
-	uint32_t rx_cnt;	 /* bytes I received */
-	uint32_t peer_buf_alloc; /* the peer's buffer, as it last said */
-	uint32_t fwd_cnt;	 /* bytes my owner consumed */
-	uint32_t told_fwd_cnt;	 /* fwd_cnt as the peer last heard it */
+	uint32_t tx_cnt;	     /* bytes I sent */
+	uint32_t peer_fwd_cnt;	     /* bytes the peer consumed, as it last said */
+	uint32_t peer_buf_alloc;     /* the peer's buffer, as it last said */
+	uint32_t fwd_cnt;	     /* bytes my owner consumed */
+	AMP_CREDIT_CNT rx_cnt;	     /* bytes I received */
+	AMP_CREDIT_CNT told_fwd_cnt; /* fwd_cnt as the peer last heard it */
 };
+
+/* Bytes that are here and not consumed. */
+static inline uint32_t amp_credit_held(const struct amp_credit *c)
+{
+	return (AMP_CREDIT_CNT)(c->rx_cnt - c->fwd_cnt);
+}
+
+/* Bytes consumed that the peer has not heard of. */
+static inline uint32_t amp_credit_news(const struct amp_credit *c)
+{
+	return (AMP_CREDIT_CNT)(c->fwd_cnt - c->told_fwd_cnt);
+}
+
+/* What the peer believes to be in use of my buffer. */
+static inline uint32_t amp_credit_believed(const struct amp_credit *c)
+{
+	return (AMP_CREDIT_CNT)(c->rx_cnt - c->told_fwd_cnt);
+}
+
+static inline void amp_credit_received(struct amp_credit *c, uint32_t len)
+{
+	c->rx_cnt = (AMP_CREDIT_CNT)(c->rx_cnt + len);
+}
+
+static inline void amp_credit_told(struct amp_credit *c)
+{
+	c->told_fwd_cnt = (AMP_CREDIT_CNT)c->fwd_cnt;
+}
 
 /* Bytes that may be sent now. A peer that shrinks its buffer or lies gives 0, never a wrap. */
 static inline uint32_t amp_credit_tx_space(const struct amp_credit *c)
@@ -48,7 +79,7 @@ static inline uint32_t amp_credit_tx_space(const struct amp_credit *c)
 static inline bool amp_credit_rx_ok(const struct amp_credit *c, uint32_t buf_alloc,
 				    uint32_t len)
 {
-	uint32_t held = c->rx_cnt - c->fwd_cnt;
+	uint32_t held = amp_credit_held(c);
 
 	return held <= buf_alloc && len <= buf_alloc - held;
 }
@@ -71,10 +102,10 @@ static inline bool amp_credit_peer(struct amp_credit *c, uint32_t buf_alloc, uin
  */
 static inline bool amp_credit_update_due(const struct amp_credit *c, uint32_t buf_alloc)
 {
-	uint32_t news = c->fwd_cnt - c->told_fwd_cnt;
+	uint32_t news = amp_credit_news(c);
 
-	return news && c->rx_cnt - c->told_fwd_cnt >= buf_alloc / 2 &&
-	       (news >= buf_alloc / 8 || c->rx_cnt == c->fwd_cnt);
+	return news && amp_credit_believed(c) >= buf_alloc / 2 &&
+	       (news >= buf_alloc / 8 || amp_credit_held(c) == 0);
 }
 
 #endif /* AMP_CONN_H */

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls accept4 close */
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>

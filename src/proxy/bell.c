@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/*
+ * #syscalls:hot poll ppoll write sendto recvfrom
+ * #syscalls close fcntl.flags
+ */
 /* Doorbells: bell.h says what they are. */
 #include <errno.h>
 #include <fcntl.h>
@@ -95,21 +99,29 @@ static bool is_eventfd(int fd)
 	return strcmp(text, "anon_inode:[eventfd]") == 0;
 }
 
-static int start_eventfd(struct amp_bell *b)
+int amp_bell_check(const struct amp_bell_conf *conf, const char *link)
 {
-	const int fds[2] = {b->conf->rx, b->conf->tx};
-	int r;
+	const int fds[2] = {conf->rx, conf->tx};
 
+	if (conf->kind != AMP_BELL_EVENTFD)
+		return 0;
 	for (unsigned i = 0; i < 2; i++) {
 		if (is_eventfd(fds[i]))
 			continue;
 		amp_log(AMP_LOG_ERROR,
 			"link %s: bell=eventfd:%d,%d: descriptor %d is not an open eventfd: "
-			"pass "
-			"it on from the process that starts this one",
-			b->link, fds[0], fds[1], fds[i]);
+			"pass it on from the process that starts this one",
+			link, fds[0], fds[1], fds[i]);
 		return -EBADF;
 	}
+	return 0;
+}
+
+static int start_eventfd(struct amp_bell *b)
+{
+	const int fds[2] = {b->conf->rx, b->conf->tx};
+	int r;
+
 	for (unsigned i = 0; i < 2; i++)
 		fcntl(fds[i], F_SETFD, FD_CLOEXEC);
 	b->tx = fds[1];

@@ -32,6 +32,8 @@ struct amp_bell {
 	uint64_t rx_cnt, tx_cnt;
 };
 
+/* Of eventfds: are they? 0, or -EBADF, said. Looks into /proc: before the worker is confined. */
+int amp_bell_check(const struct amp_bell_conf *conf, const char *link);
 /* Fields that the caller sets first: conf link rung lost. */
 void amp_bell_init(struct amp_bell *b);
 /* 0 or -errno, said. */

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls mmap.data munmap */
 #include <string.h>
 #include <sys/mman.h>
 

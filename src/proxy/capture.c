@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Theory of operation: capture.h. */
+/*
+ * Theory of operation: capture.h.
+ *
+ * #syscalls clock_gettime mmap.data munmap
+ */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>

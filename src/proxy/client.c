@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Theory of operation: client.h. */
+/*
+ * Theory of operation: client.h.
+ *
+ * #syscalls close recvfrom sendto
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,7 +76,6 @@ static void set_clock(struct amp_client *c)
 /* False: it is over. */
 static bool flush(struct amp_client *c)
 {
-	/* #syscalls sendto */
 	while (c->writable && c->out_at < c->out_len) {
 		ssize_t n = send(c->watch.fd, c->out + c->out_at, c->out_len - c->out_at,
 				 MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -95,7 +98,6 @@ static bool fill(struct amp_client *c)
 {
 	ssize_t n;
 
-	/* #syscalls recvfrom */
 	if (!c->readable || c->eof || c->in_len == AMP_CLIENT_IN)
 		return true;
 	n = recv(c->watch.fd, c->in + c->in_len, AMP_CLIENT_IN - c->in_len, MSG_DONTWAIT);

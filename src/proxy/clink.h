@@ -64,7 +64,7 @@ struct amp_end_char;
 
 struct amp_clink {
 	struct amp_vlink vl; /* first */
-	const char *path; /* of the control device */
+	const char *path;    /* of the control device */
 	struct amp_rnames names;
 	struct amp_cept **services; /* one for each of names.services; NULL: no front door */
 	bool *seen;		    /* names, by the scan */

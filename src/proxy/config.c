@@ -62,7 +62,7 @@ static void free_forwards(struct amp_forwards *list)
 	}
 }
 
-static void free_link(struct amp_link_conf *link)
+void amp_link_conf_free(struct amp_link_conf *link)
 {
 	struct amp_rule *r;
 
@@ -85,9 +85,17 @@ void amp_config_free(struct amp_config *conf)
 	amp_join_free_all(conf);
 	while ((link = TAILQ_FIRST(&conf->links)) != NULL) {
 		TAILQ_REMOVE(&conf->links, link, entry);
-		free_link(link);
+		amp_link_conf_free(link);
 	}
 	amp_source_forget();
+}
+
+bool amp_link_conf_same(const struct amp_link_conf *a, const struct amp_link_conf *b)
+{
+	/* both from calloc(): what lies between the fields is zero */
+	return strcmp(a->name, b->name) == 0 && a->type == b->type &&
+	       strcmp(a->path, b->path) == 0 && a->cid == b->cid &&
+	       strcmp(a->sysfs, b->sysfs) == 0 && memcmp(&a->shm, &b->shm, sizeof(a->shm)) == 0;
 }
 
 struct amp_link_conf *amp_config_new_link(struct amp_config *conf, const char *where)

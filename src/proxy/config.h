@@ -53,10 +53,11 @@ struct amp_link_conf {
 	struct amp_shm_conf shm;
 	uint64_t limit[AMP_LIMIT_CNT];
 	unsigned limits_given;
-	uint32_t lease_s; /* of names: [proxy]'s, by amp_config_check() */
-	unsigned given;	  /* keys, for complaints: config.c */
-	bool named;	  /* by a person */
-	bool bad;	  /* something of it was wrong, and said */
+	uint32_t lease_s;	    /* of names: [proxy]'s, by amp_config_check() */
+	unsigned given;		    /* keys, for complaints: config.c */
+	bool named;		    /* by a person */
+	bool bad;		    /* something of it was wrong, and said */
+	struct amp_link_conf *twin; /* in the other configuration: reload.c */
 	char *where;
 	struct amp_rules allow;
 	struct amp_forwards publish;
@@ -71,6 +72,7 @@ struct amp_join_conf {
 	char name[2][AMP_LINK_NAME_MAX + 1];
 	const struct amp_link_conf *link[2]; /* by amp_config_check() */
 	bool again;			     /* said before: it counts once */
+	bool kept;			     /* in the other configuration, too: reload.c */
 	char *where;
 };
 
@@ -96,6 +98,11 @@ struct amp_config {
 	unsigned given, by_option; /* keys of [proxy]: config_proxy.c */
 	bool bad;		   /* something was wrong, and said */
 };
+
+/* The same guest by the same way? Their rules aside. */
+bool amp_link_conf_same(const struct amp_link_conf *a, const struct amp_link_conf *b);
+void amp_link_conf_free(struct amp_link_conf *link); /* in no list any more */
+void amp_join_conf_free(struct amp_join_conf *join);
 
 void amp_config_init(struct amp_config *conf);
 void amp_config_free(struct amp_config *conf);

@@ -71,14 +71,19 @@ int amp_config_join(struct amp_config *conf, const char *text, const char *where
 	return r;
 }
 
+void amp_join_conf_free(struct amp_join_conf *j)
+{
+	free(j->where);
+	free(j);
+}
+
 void amp_join_free_all(struct amp_config *conf)
 {
 	struct amp_join_conf *j;
 
 	while ((j = TAILQ_FIRST(&conf->joins)) != NULL) {
 		TAILQ_REMOVE(&conf->joins, j, entry);
-		free(j->where);
-		free(j);
+		amp_join_conf_free(j);
 	}
 }
 

@@ -358,7 +358,7 @@ static void default_name(const struct amp_config *conf, struct amp_link_conf *li
 		return;
 	}
 	TAILQ_FOREACH(l, &conf->links, entry)
-	n += is_rpmsg(l) == is_rpmsg(link) && (is_rpmsg(l) || l->type == link->type) && l != link;
+	n += l != link && (is_rpmsg(link) ? is_rpmsg(l) : l->type == link->type);
 	snprintf(link->name, sizeof(link->name), "%s%u", is_rpmsg(link) ? "rpmsg" : "unix", n);
 }
 
@@ -455,7 +455,8 @@ static int check_cid(const struct amp_link_conf *link, FILE *err)
 	if (!link->cid)
 		return amp_config_complain(
 			err, link->where,
-			kernel ? "this link has no CID: expected cid = N (3 or more; 2: the host of "
+			kernel ? "this link has no CID: expected cid = N (3 or more; 2: the "
+				 "host of "
 				 "this machine, 1: this machine)"
 			       : "this link has no CID: expected cid = N (3 or more)",
 			NULL);
@@ -478,8 +479,10 @@ static int check_streams(const struct amp_link_conf *link, const struct amp_forw
 		if (f->target.kind != AMP_TARGET_UDP || f->service.kind != AMP_SERVICE_VSOCK)
 			continue;
 		fprintf(err,
-			"%s: %s: udp to a vsock port cannot be on a link of type vsock-unix, whose "
-			"connections have no messages: expected tcp, unix or (publish) inet:PORT\n",
+			"%s: %s: udp to a vsock port cannot be on a link of type vsock-unix, "
+			"whose "
+			"connections have no messages: expected tcp, unix or (publish) "
+			"inet:PORT\n",
 			f->where, key);
 		r = -EINVAL;
 	}

@@ -7,8 +7,8 @@
  * only one, so it asks the helper, which is not. And nobody is let in for being the overflow
  * user or in the overflow group, whatever the configuration says: that could be anybody.
  *
- * #syscalls getsockopt
- * #syscalls:helper getsockopt
+ * #syscalls getsockopt geteuid
+ * #syscalls:helper getsockopt geteuid
  */
 #include <errno.h>
 #include <grp.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls getpid geteuid */
 /* What there is to see: one JSON object for each link, socket, rule. docs/control.md has the keys. */
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls:hot read write */
 /* The stream protocol's door onto /dev/rpmsgN, and the endpoints behind it: clink.h. */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls close pread64 */
 /* Each header is read into a local and checked; a section table is walked once. */
 #include <elf.h>
 #include <errno.h>

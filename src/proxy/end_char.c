@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls:hot writev */
 /*
  * The raw end on /dev/rpmsgN: an endpoint that sends to one address of the remote. Only ends
  * that we open: for a service of ours one would have to know who sent a message.

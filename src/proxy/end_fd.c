@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
+ * #syscalls:hot readv sendmsg recvfrom
+ * #syscalls close getpeername getsockopt setsockopt shutdown
+ */
+/*
  * The descriptor end: a TCP or Unix stream socket of the host. Its descriptor is in the
  * epoll set for all edges from birth to death; `readable` and `writable` remember the
  * last edge until a call says that it is used up.
@@ -196,7 +200,6 @@ static void fd_text(const struct amp_end *end, char *dst, size_t len)
 		snprintf(dst, len, "%s", amp_sockaddr_text((struct sockaddr *)&ss, text));
 }
 
-/* #syscalls getsockname getpeername getsockopt */
 static void addr_info(const struct sockaddr_storage *ss, socklen_t len, char *dst)
 {
 	const struct sockaddr_un *un = (const void *)ss;

@@ -41,6 +41,7 @@ static void over(struct amp_end_sock *e)
 	amp_buf_clear(&e->in);
 	amp_buf_clear(&e->out);
 	TAILQ_REMOVE(&sl->ends, e, entry);
+	amp_link_end_del(&sl->link, &e->end);
 	if (--sl->end_cnt == 0)
 		amp_work_queue(&sl->work);
 	amp_bury(&e->grave, sock_free);
@@ -91,6 +92,8 @@ static ssize_t transmit(struct amp_end_sock *e, const struct iovec *iov, int cnt
 			e->writable = false;
 		return -errno;
 	}
+	e->tx_bytes += (uint64_t)n;
+	e->sl->link.stats.tx_bytes += (uint64_t)n;
 	/* a short write means a full socket, which has promised an edge */
 	if ((size_t)n < len)
 		e->writable = false;
@@ -105,6 +108,14 @@ static void deaf(struct amp_end_sock *e)
 	amp_work_queue(&e->work);
 }
 
+/* The socket is full: the guest, or the kernel on its behalf, takes no more now. */
+static void stalled(struct amp_end_sock *e)
+{
+	e->wants = true;
+	e->stalls++;
+	e->sl->link.stats.credit_stalls++;
+}
+
 static ssize_t sock_write(struct amp_end *end, const struct iovec *iov, int cnt, size_t len)
 {
 	struct amp_end_sock *e = of(end);
@@ -114,7 +125,7 @@ static ssize_t sock_write(struct amp_end *end, const struct iovec *iov, int cnt,
 		return -EPIPE;
 	n = e->out.len ? -EAGAIN : transmit(e, iov, cnt, len);
 	if (n == -EAGAIN || (n >= 0 && (size_t)n < len))
-		e->wants = true;
+		stalled(e);
 	if (n == -EPIPE)
 		deaf(e);
 	return n;
@@ -128,7 +139,7 @@ static ssize_t sock_reserve(struct amp_end *end, size_t want, struct iovec *iov,
 	if (e->deaf)
 		return -EPIPE;
 	if (e->out.len || !e->writable) {
-		e->wants = true;
+		stalled(e);
 		return -EAGAIN;
 	}
 	*iov = (struct iovec){room, want < sizeof(room) ? want : sizeof(room)};
@@ -159,7 +170,7 @@ static void sock_commit(struct amp_end *end, size_t len)
 		n = 0;
 	if ((size_t)n == len)
 		return;
-	e->wants = true;
+	stalled(e);
 	if (!amp_buf_put(&e->out, &iov, 1, (size_t)n))
 		deaf(e); /* no memory: what is missing cannot be made good */
 }
@@ -214,6 +225,18 @@ static void sock_shut(struct amp_end *end)
 /* ---- from the guest ---- */
 
 /*
+ * The peer sends no more; does it still take something? AF_VSOCK's poll() does not say that both
+ * ways are over, as it does of a peer that has closed, but to send is refused (af_vsock.c), also
+ * nothing. Of a Unix socket EPOLLHUP says it.
+ */
+static void probe(struct amp_end_sock *e)
+{
+	if (!e->end.message && !e->deaf &&
+	    send(e->watch.fd, chunk, 0, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno == EPIPE)
+		deaf(e);
+}
+
+/*
  * Into chunk. Bytes, 0 at the end, -EAGAIN, -errno. A short read means an empty socket, whose next byte
  * is a new edge; not where descriptors were attached (MSG_CTRUNC: thrown away), which a read
  * never goes beyond (unix(7)).
@@ -237,8 +260,12 @@ static ssize_t receive(struct amp_end_sock *e, size_t max)
 
 		e->readable = false;
 		e->eof = !err;
+		if (!err)
+			probe(e);
 		return -err;
 	}
+	e->rx_bytes += (uint64_t)n;
+	e->sl->link.stats.rx_bytes += (uint64_t)n;
 	if (e->end.message && (msg.msg_flags & MSG_TRUNC))
 		return -EMSGSIZE;
 	if (!e->end.message && (size_t)n < max && !e->hup && !(msg.msg_flags & MSG_CTRUNC))
@@ -466,10 +493,40 @@ static void sock_text(const struct amp_end *end, char *dst, size_t len)
 		snprintf(dst, len, "vsock");
 }
 
-#define COMMON_OPS                                                                        \
+static void vm_text(const struct sockaddr_vm *vm, char *dst)
+{
+	if (vm->svm_family == AF_VSOCK)
+		snprintf(dst, AMP_INFO_ADDR, "vsock:%u:%u", vm->svm_cid, vm->svm_port);
+}
+
+static void sock_info(const struct amp_end *end, struct amp_sock_info *info)
+{
+	const struct amp_end_sock *e =
+		(const void *)((const char *)end - offsetof(struct amp_end_sock, end));
+	struct sockaddr_vm vm = {.svm_family = AF_UNSPEC};
+	socklen_t len = sizeof(vm);
+
+	info->ring = true;
+	info->message = end->message;
+	info->state = e->let_go ? "closing" : e->open ? "established" : "connecting";
+	if (getpeername(e->watch.fd, (struct sockaddr *)&vm, &len) == 0)
+		vm_text(&vm, info->guest_peer);
+	vm.svm_family = AF_UNSPEC;
+	len = sizeof(vm);
+	if (getsockname(e->watch.fd, (struct sockaddr *)&vm, &len) == 0)
+		vm_text(&vm, info->guest_local);
+	info->rx_bytes = e->rx_bytes;
+	info->tx_bytes = e->tx_bytes;
+	info->stalls = e->stalls;
+	info->held_len = e->in.len;
+	info->window_len = AMP_LIMIT_WINDOW - e->in.len;
+}
+
+#define COMMON_OPS                                                                           \
 	.name = "sock", .write = sock_write, .reserve = sock_reserve, .commit = sock_commit, \
 	.resume = sock_resume, .space = sock_space, .want = sock_want, .shut = sock_shut,    \
-	.deafen = sock_deafen, .reset = sock_reset, .close = sock_close, .text = sock_text
+	.deafen = sock_deafen, .reset = sock_reset, .close = sock_close, .text = sock_text,  \
+	.info = sock_info
 
 static const struct amp_end_ops in_ops = {COMMON_OPS, .accept = sock_accept};
 static const struct amp_end_ops out_ops = {COMMON_OPS};
@@ -489,8 +546,10 @@ struct amp_end_sock *amp_end_sock_new(struct amp_slink *sl)
 	e->watch.fd = -1;
 	e->watch.ready = ready;
 	e->work.run = serve;
+	e->in.limits = e->out.limits = &sl->link.limits;
 	sl->end_cnt++;
 	TAILQ_INSERT_TAIL(&sl->ends, e, entry);
+	amp_link_end_add(&sl->link, &e->end);
 	return e;
 }
 

@@ -354,9 +354,10 @@ static void metered(struct amp_end_vsock *e)
 	amp_work_queue(&e->vl->work);
 	e->stalls++;
 	e->vl->link.stats.credit_stalls++;
-	if (!e->on_metered)
-		TAILQ_INSERT_TAIL(&e->vl->metered, e, metered_entry);
+	if (e->on_metered)
+		return;
 	e->on_metered = true;
+	TAILQ_INSERT_TAIL(&e->vl->metered, e, metered_entry);
 	amp_vlink_metered(e->vl);
 }
 

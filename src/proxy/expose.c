@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls close connect setsockopt socket.inet */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -121,9 +122,11 @@ void amp_expose_incoming(struct amp_link *link, struct amp_end *end,
 	int fd, r;
 
 	if (fwd->target.kind == AMP_TARGET_UDP) {
+		amp_forward_hit(fwd);
 		amp_udp_relay_expose(link, end, fwd);
 		return;
 	}
+	amp_forward_hit(fwd);
 	if (!may_connect(link)) {
 		link->stats.refused++;
 		end->ops->reset(end);
@@ -152,4 +155,9 @@ void amp_expose_incoming(struct amp_link *link, struct amp_end *end,
 give:
 	amp_limit_give(&link->limits, AMP_LIMIT_SOCKETS, 1);
 	amp_limit_give(&link->limits, AMP_LIMIT_HALF_OPEN, 1);
+}
+
+unsigned amp_expose_end(struct amp_link *link, const struct amp_forward *fwd)
+{
+	return amp_udp_relay_unexpose(link, fwd) + amp_flow_end_all(link, &expose_flow, fwd);
 }

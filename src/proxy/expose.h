@@ -8,6 +8,8 @@
 /* NULL: nothing is exposed there (for messages: to UDP; for streams: to TCP or Unix). */
 const struct amp_forward *amp_expose_find(const struct amp_link *link,
 					  const struct amp_service *service, bool message);
+/* The rule goes, and with it what came through it. How many connections. */
+unsigned amp_expose_end(struct amp_link *link, const struct amp_forward *fwd);
 void amp_expose_incoming(struct amp_link *link, struct amp_end *end,
 			 const struct amp_forward *fwd);
 

@@ -47,6 +47,27 @@ static void flow_free(struct amp_grave *grave)
 	free(f);
 }
 
+bool amp_draining;
+static unsigned flow_cnt; /* of all links */
+static void (*on_idle)(void);
+
+static void check_idle(void)
+{
+	void (*idle)(void) = on_idle;
+
+	if (flow_cnt || !idle)
+		return;
+	on_idle = NULL;
+	idle();
+}
+
+void amp_flow_drain(void (*idle)(void))
+{
+	amp_draining = true;
+	on_idle = idle;
+	check_idle();
+}
+
 static void not_half(struct amp_flow *f)
 {
 	if (f->half)
@@ -65,6 +86,8 @@ static void flow_gone(struct amp_flow *f)
 	f->link->flow_cnt--;
 	if (f->ops && f->ops->gone)
 		f->ops->gone(f);
+	flow_cnt--;
+	check_idle();
 	amp_bury(&f->grave, flow_free);
 }
 
@@ -88,6 +111,22 @@ void amp_flow_kill(struct amp_flow *f)
 	f->end[0]->ops->reset(f->end[0]);
 	f->end[1]->ops->reset(f->end[1]);
 	flow_gone(f);
+}
+
+unsigned amp_flow_end_all(struct amp_link *link, const struct amp_flow_ops *ops,
+			  const void *owner)
+{
+	struct amp_flow *f, *next;
+	unsigned n = 0;
+
+	for (f = TAILQ_FIRST(&link->flows); f; f = next) {
+		next = TAILQ_NEXT(f, entry);
+		if (f->ops != ops || f->owner != owner)
+			continue;
+		amp_flow_kill(f);
+		n++;
+	}
+	return n;
 }
 
 /* Nobody takes side's head (any more). */
@@ -347,6 +386,7 @@ struct amp_flow *amp_flow_join(struct amp_link *link, struct amp_end *guest, boo
 	guest->user = host->user = &flow_user;
 	TAILQ_INSERT_TAIL(&link->flows, f, entry);
 	link->flow_cnt++;
+	flow_cnt++;
 	if (host_open && !guest_open && guest->ops->accept) {
 		guest->ops->accept(guest);
 		f->open[0] = guest_open = true;

@@ -43,11 +43,20 @@ struct amp_flow *amp_flow_join(struct amp_link *link, struct amp_end *guest, boo
 			       struct amp_end *host, bool host_open,
 			       const struct amp_flow_ops *ops, void *owner);
 /*
+ * From now on no flow begins but those whose guest or host is being waited for already; idle is
+ * called, once, when the last has ended: at once, if there is none.
+ */
+extern bool amp_draining;
+void amp_flow_drain(void (*idle)(void));
+/*
  * len bytes that side gets before those of the other end: to be called right behind
  * amp_flow_join(), once. -ENOMEM: there is no memory, and the flow would begin without.
  */
 int amp_flow_head(struct amp_flow *flow, unsigned side, const uint8_t *bytes, uint16_t len);
 /* Abnormal end from outside: both ends see a reset. No ops->failed. */
 void amp_flow_kill(struct amp_flow *flow);
+/* All of a link's with these ops and this owner. How many. */
+unsigned amp_flow_end_all(struct amp_link *link, const struct amp_flow_ops *ops,
+			  const void *owner);
 
 #endif /* AMP_PROXY_FLOW_H */

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/*
+ * #syscalls:helper epoll_wait epoll_pwait epoll_pwait2 epoll_ctl wait4 waitid kill rt_sigprocmask rt_sigaction rt_sigreturn
+ * #syscalls:helper read write close exit exit_group clock_gettime restart_syscall getpid gettid tgkill
+ */
 /* The helper process itself: theory of operation in helper.h. */
 #include <errno.h>
 #include <fcntl.h>
@@ -11,6 +15,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "confine.h"
 #include "helper_call.h"
 #include "helper_life.h"
 #include "helper_msg.h"
@@ -20,7 +25,6 @@
 static const int passed_on[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
 #define PASSED_ON (sizeof(passed_on) / sizeof(*passed_on))
 
-#define MINE_MAX 1024 /* descriptors looked at: those of the loop are low */
 #define END_MS	 5000 /* for a worker that was told to end */
 
 enum line { CALL, NEWS, KEPT, LINES };
@@ -56,7 +60,6 @@ struct helper {
 	uv_signal_t sig[PASSED_ON];
 	uv_signal_t child;
 	uv_timer_t pause;	   /* before the next worker; or for an old one to end */
-	uint8_t own[MINE_MAX / 8]; /* descriptors of this process that no worker is to have */
 	sigset_t mask;		   /* as we were started */
 	struct amp_log_rate log_bad;
 };
@@ -78,7 +81,7 @@ static bool serve_call(void)
 	int fd, give, r;
 	ssize_t n = amp_helper_recv(self.call, &req, sizeof(req), &fd);
 
-	if (n == 0 || n == -EAGAIN)
+	if (n == 0 || n == -EAGAIN || n == -ECONNRESET)
 		return false;
 	r = n < 0 ? (int)n : amp_helper_check(&req, (size_t)n, false, fd >= 0);
 	if (r) {
@@ -88,7 +91,7 @@ static bool serve_call(void)
 			close(fd);
 		return n > 0;
 	}
-	give = amp_helper_do(self.conf, self.config_path, &req, fd, &ans);
+	give = amp_helper_do(&self.conf, self.config_path, &req, fd, &ans);
 	if (ans.result == -EPERM && req.op != AMP_HELPER_BIND)
 		refused(req.path, EPERM);
 	if (fd >= 0)
@@ -105,7 +108,7 @@ static bool serve_news(void)
 	int fd, r;
 	ssize_t n = amp_helper_recv(self.news, &req, sizeof(req), &fd);
 
-	if (n == 0 || n == -EAGAIN)
+	if (n == 0 || n == -EAGAIN || n == -ECONNRESET)
 		return false;
 	r = n < 0 ? (int)n : amp_helper_check(&req, (size_t)n, true, fd >= 0);
 	if (fd >= 0)
@@ -340,25 +343,11 @@ static void on_child(uv_signal_t *s, int num)
 
 /* ---- life ---- */
 
-static void open_fds(uint8_t set[MINE_MAX / 8])
-{
-	for (unsigned fd = 0; fd < MINE_MAX; fd++) {
-		if (fcntl((int)fd, F_GETFD) >= 0)
-			set[fd / 8] |= (uint8_t)(1u << (fd & 7u));
-	}
-}
-
-/* Once. What it opens is noted: a worker that is forked later must not have it. */
 static int start_loop(void)
 {
-	uint8_t before[MINE_MAX / 8] = {0};
-	uv_loop_t *uv;
-	int r = 0;
+	uv_loop_t *uv = uv_default_loop();
+	int r = uv ? 0 : -ENOMEM;
 
-	open_fds(before);
-	uv = uv_default_loop();
-	if (!uv)
-		return -ENOMEM;
 	for (unsigned i = 0; i < PASSED_ON && !r; i++) {
 		r = uv_signal_init(uv, &self.sig[i]);
 		if (!r)
@@ -370,9 +359,6 @@ static int start_loop(void)
 		r = uv_signal_start(&self.child, on_child, SIGCHLD);
 	if (!r)
 		r = uv_timer_init(uv, &self.pause);
-	open_fds(self.own);
-	for (unsigned i = 0; i < MINE_MAX / 8; i++)
-		self.own[i] &= (uint8_t)~before[i];
 	return r;
 }
 
@@ -423,10 +409,6 @@ static void become_worker(const int fds[LINES], pid_t parent, bool passed)
 	amp_helper_manager_close();
 	for (unsigned i = 0; i < PASSED_ON; i++)
 		signal(passed_on[i], SIG_IGN);
-	for (unsigned fd = 0; fd < MINE_MAX; fd++) {
-		if (self.own[fd / 8] & 1u << (fd & 7u))
-			close((int)fd);
-	}
 	amp_helper_join(fds[CALL], fds[NEWS], passed);
 	amp_kept_join(fds[KEPT]);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -479,9 +461,10 @@ static pid_t spawn(pid_t parent, bool passed)
 	return r;
 }
 
-int amp_helper_start(const struct amp_config *conf, const char *config_path, int *ready_fd,
-		     int *code)
+int amp_helper_start(const struct amp_config *conf, const struct amp_confine *confine,
+		     const char *config_path, int *ready_fd, int *code)
 {
+	bool confined = false;
 	int r, passed = amp_helper_manager_open();
 	pid_t parent = getpid(), pid;
 	sigset_t mask;
@@ -510,6 +493,12 @@ int amp_helper_start(const struct amp_config *conf, const char *config_path, int
 		if (*ready_fd >= 0)
 			close(*ready_fd);
 		*ready_fd = -1;
+		if (!confined && amp_confine_helper(confine)) {
+			kill(pid, SIGKILL);
+			self.code = 1;
+			break;
+		}
+		confined = true;
 		help(&self.mask);
 		sigprocmask(SIG_BLOCK, &mask, NULL);
 		if (self.next == NEXT_PROGRAM) {
@@ -525,4 +514,9 @@ int amp_helper_start(const struct amp_config *conf, const char *config_path, int
 	*code = r ? 1 : self.code;
 	end();
 	return 1;
+}
+
+struct amp_config *amp_helper_config_now(void)
+{
+	return (struct amp_config *)(uintptr_t)self.conf;
 }

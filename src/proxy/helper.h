@@ -63,6 +63,7 @@ enum amp_helper_kind {
 };
 
 struct amp_config;
+struct amp_confine;
 struct amp_rchar_ops;
 
 /* What stat() says of a path, as far as anybody here asks. */
@@ -107,8 +108,16 @@ struct amp_helper_peer {
 	uint32_t uid, pid, right;
 };
 int amp_helper_peer(int fd, struct amp_helper_peer *peer);
-/* The configuration file as it is now: a memory file with its text. */
+/*
+ * The configuration file as it is now: a memory file with its text. The helper reads the same text
+ * by itself; what that names is allowed besides what the running configuration names, until
+ * amp_helper_config_done() says whether it is the running one from now on.
+ */
 int amp_helper_config(void);
+int amp_helper_config_done(bool accepted);
+
+/* A memory file of len bytes, all zero, that neither shrinks nor grows: for journal.h. */
+int amp_helper_journal(uint32_t len);
 
 /* What rchar.h's calls of the same names do, for the control device at path. */
 int amp_helper_rchar_find(const char *path);
@@ -160,8 +169,10 @@ void amp_helper_program_free(void);
  * exit status in *code. A worker that dies of a signal has a successor, which returns 0
  * too, with *ready_fd -1. -errno: no process.
  */
-int amp_helper_start(const struct amp_config *conf, const char *config_path, int *ready_fd,
-		     int *code);
+int amp_helper_start(const struct amp_config *conf, const struct amp_confine *confine,
+		     const char *config_path, int *ready_fd, int *code);
+/* What the helper's copy of the configuration is now: for the worker, when it begins. */
+struct amp_config *amp_helper_config_now(void);
 /* The worker's loop hears of signals that came (in the loop), and that the helper is gone. */
 int amp_helper_watch(void (*on_signal)(int num), void (*gone)(void));
 void amp_helper_unwatch(void);

@@ -75,6 +75,17 @@ static bool link_names(const struct amp_link_conf *l, enum amp_helper_kind kind,
 	}
 }
 
+/* A socket file right in the directory where rules that come at run time may have theirs. */
+static bool in_runtime_dir(const struct amp_config *conf, const char *path)
+{
+	size_t len = strlen(conf->runtime_dir);
+
+	while (len > 1 && conf->runtime_dir[len - 1] == '/')
+		len--;
+	return len && strncmp(path, conf->runtime_dir, len) == 0 && path[len] == '/' &&
+	       path[len + 1] && !strchr(path + len + 1, '/') && strcmp(path + len, "/..");
+}
+
 /* What belongs to no link, in a link's place: the name is for the log. */
 static const struct amp_link_conf *own_place(const struct amp_config *conf,
 					     enum amp_helper_kind kind, const char *path)
@@ -100,6 +111,8 @@ const struct amp_link_conf *amp_helper_names(const struct amp_config *conf,
 		if (link_names(l, kind, path))
 			return l;
 	}
+	if (kind == AMP_HELPER_PUBLISH && in_runtime_dir(conf, path))
+		return TAILQ_FIRST(&conf->links);
 	return own_place(conf, kind, path);
 }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls sendmsg recvmsg poll ppoll fcntl.dup bind close */
 /* The worker's side of helper.h. */
 #include <errno.h>
 #include <fcntl.h>
@@ -8,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "confine.h"
 #include "helper_call.h"
 #include "helper_msg.h"
 #include "loop.h"
@@ -22,12 +24,15 @@ static struct amp_helper_ans ans; /* of the last call, or the last news */
 static void (*name_done)(uint64_t id, const struct amp_helper_name *name);
 static void (*signal_came)(int num);
 static void (*helper_gone)(void);
+static struct amp_log_rate log_news;
 
 void amp_helper_join(int call, int news_sock, bool passed)
 {
 	sockets_passed = passed;
 	call_fd = call;
 	news_fd = news_sock;
+	amp_confine_keep(call);
+	amp_confine_keep(news_sock);
 }
 
 /* ---- calls ---- */
@@ -172,6 +177,20 @@ int amp_helper_config(void)
 	struct amp_helper_req req = {.op = AMP_HELPER_CONFIG};
 
 	return call_fd_of(&req);
+}
+
+int amp_helper_journal(uint32_t len)
+{
+	struct amp_helper_req req = {.op = AMP_HELPER_JOURNAL, .arg = {len}};
+
+	return call_fd_of(&req);
+}
+
+int amp_helper_config_done(bool accepted)
+{
+	struct amp_helper_req req = {.op = AMP_HELPER_CONFIG_DONE, .arg = {accepted}};
+
+	return call_plain(&req, -1);
 }
 
 int amp_helper_bind(int fd, const struct sockaddr *sa, socklen_t len)
@@ -359,8 +378,12 @@ static void news_ready(struct amp_watch *w, uint32_t events)
 		close(fd);
 	if (n == -EAGAIN)
 		return;
-	if (n <= 0)
+	/* anything else that went wrong was no end: the kernel had no memory, say. It comes again */
+	if (n == 0 || n == -ECONNRESET)
 		helper_gone();
+	else if (n < 0)
+		amp_log_some(&log_news, AMP_LOG_ERROR, "news of the helper process: %s",
+			     strerror((int)-n));
 	else if ((size_t)n < AMP_HELPER_ANS_HEAD || a.magic != AMP_HELPER_MAGIC)
 		amp_log(AMP_LOG_ERROR, "the helper process sent %zd bytes of nonsense", n);
 	else if (a.op == AMP_HELPER_SIGNAL)

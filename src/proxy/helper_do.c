@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/*
+ * #syscalls:helper open openat stat lstat newfstatat fstat read write pread64 lseek memfd_create ftruncate fcntl unlink unlinkat
+ * #syscalls:helper socket connect bind listen getsockopt setsockopt close chmod fchmod fchmodat chown fchown fchownat umask
+ */
 /* What the worker's calls do, in the helper. Everything here has been through amp_helper_check(). */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,8 +18,10 @@
 #include "helper_msg.h"
 #include "kept.h"
 #include "listen.h"
+#include "options.h"
 #include "rchar.h"
 
+#define JOURNAL_MAX (1u << 20) /* bytes */
 #define CONFIG_MAX (1u << 20) /* bytes of a configuration file */
 
 /* A socket file that we made, to be told from another's at the same path. */
@@ -77,6 +83,52 @@ static int copy_text(int from, int to)
 	return n < 0 || lseek(to, 0, SEEK_SET) < 0 ? -errno : 0;
 }
 
+/* What a worker is looking at, and what it has accepted; NULL: none, the one from the start. */
+static struct amp_config *pending, *accepted;
+
+static void drop(struct amp_config **conf)
+{
+	if (*conf)
+		amp_config_free(*conf);
+	free(*conf);
+	*conf = NULL;
+}
+
+/* The worker says what is wrong with it; here it is only another text that names nothing. */
+static void read_pending(int text)
+{
+	FILE *in, *nowhere = fopen("/dev/null", "we");
+	int fd = fcntl(text, F_DUPFD_CLOEXEC, 0);
+
+	drop(&pending);
+	in = fd < 0 ? NULL : fdopen(fd, "r");
+	if (!in && fd >= 0)
+		close(fd);
+	pending = in && nowhere ? calloc(1, sizeof(*pending)) : NULL;
+	if (pending && amp_options_again(in, pending, nowhere))
+		drop(&pending);
+	if (in)
+		fclose(in);
+	if (nowhere)
+		fclose(nowhere);
+	lseek(text, 0, SEEK_SET); /* one offset with the worker's */
+}
+
+static int config_done(const struct amp_config **conf, bool accept)
+{
+	if (!accept) {
+		drop(&pending);
+		return 0;
+	}
+	if (!pending)
+		return -EINVAL;
+	drop(&accepted);
+	accepted = pending;
+	pending = NULL;
+	*conf = accepted;
+	return 0;
+}
+
 static int do_config(const char *path)
 {
 	int from, to, r;
@@ -92,10 +144,29 @@ static int do_config(const char *path)
 	if (!r) {
 		fcntl(to, F_ADD_SEALS,
 		      F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
+		read_pending(to);
 		return to;
 	}
 	if (to >= 0)
 		close(to);
+	return r;
+}
+
+/* The worker may have no file that grows: RLIMIT_FSIZE is about memory files, too. */
+static int do_journal(uint32_t len)
+{
+	int r, fd;
+
+	if (len > JOURNAL_MAX)
+		return -EFBIG;
+	fd = memfd_create("ampsock-journal", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)len) == 0 &&
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW) == 0)
+		return fd;
+	r = -errno;
+	close(fd);
 	return r;
 }
 
@@ -229,6 +300,15 @@ static int do_connect(const char *path)
 	return r;
 }
 
+static bool may_bind(const struct amp_config *conf, int type, const struct sockaddr *sa,
+		     socklen_t len)
+{
+	if (sa->sa_family == AF_VSOCK)
+		return amp_helper_may_bind_vsock(conf, sa);
+	return (type == SOCK_STREAM || type == SOCK_DGRAM) &&
+	       amp_helper_may_bind(conf, type == SOCK_STREAM, sa, len);
+}
+
 /* The socket is the worker's and may be anything: an address of another family it refuses. */
 static int do_bind(const struct amp_config *conf, const struct amp_helper_req *req, int fd)
 {
@@ -241,10 +321,8 @@ static int do_bind(const struct amp_config *conf, const struct amp_helper_req *r
 		return -errno;
 	if (domain != sa->sa_family)
 		return -EINVAL;
-	if (domain == AF_VSOCK ? !amp_helper_may_bind_vsock(conf, sa)
-			       : (type != SOCK_STREAM && type != SOCK_DGRAM) ||
-					 !amp_helper_may_bind(conf, type == SOCK_STREAM, sa,
-							      req->sa_len))
+	if (!may_bind(conf, type, sa, req->sa_len) &&
+	    !(pending && may_bind(pending, type, sa, req->sa_len)))
 		return -EPERM;
 	return bind(fd, sa, req->sa_len) ? -errno : 0;
 }
@@ -254,8 +332,10 @@ static int do_passed(const struct amp_config *conf, const struct amp_helper_req 
 	const struct sockaddr *sa = (const struct sockaddr *)&req->sa;
 	bool tcp = req->arg[0] == 1;
 
-	return amp_helper_may_bind(conf, tcp, sa, req->sa_len) ? amp_helper_passed(tcp, sa)
-							       : -EPERM;
+	return amp_helper_may_bind(conf, tcp, sa, req->sa_len) ||
+			       (pending && amp_helper_may_bind(pending, tcp, sa, req->sa_len))
+		       ? amp_helper_passed(tcp, sa)
+		       : -EPERM;
 }
 
 static int do_peer(int fd, struct amp_helper_stat *to)
@@ -325,23 +405,29 @@ static int do_rchar(const struct amp_link_conf *link, const struct amp_helper_re
 /* ---- dispatch ---- */
 
 /* 0 or a descriptor, -errno. */
-static int dispatch(const struct amp_config *conf, const char *config_path,
+static int dispatch(const struct amp_config **conf, const char *config_path,
 		    const struct amp_helper_req *req, int fd, struct amp_helper_ans *ans)
 {
 	const struct amp_link_conf *link = NULL;
 
 	if (req->op == AMP_HELPER_BIND)
-		return do_bind(conf, req, fd);
+		return do_bind(*conf, req, fd);
 	if (req->op == AMP_HELPER_PASSED)
-		return do_passed(conf, req);
+		return do_passed(*conf, req);
 	if (req->op == AMP_HELPER_CONFIG)
 		return do_config(config_path);
+	if (req->op == AMP_HELPER_JOURNAL)
+		return do_journal(req->arg[0]);
 	if (req->op == AMP_HELPER_PEER)
 		return do_peer(fd, &ans->st);
+	if (req->op == AMP_HELPER_CONFIG_DONE)
+		return config_done(conf, req->arg[0] == 1);
 	/* what we made may be removed after the configuration has forgotten it */
 	if (req->op == AMP_HELPER_UNLINK)
 		return do_unlink(req->path);
-	link = amp_helper_names(conf, (enum amp_helper_kind)req->kind, req->path);
+	link = amp_helper_names(*conf, (enum amp_helper_kind)req->kind, req->path);
+	if (!link && pending)
+		link = amp_helper_names(pending, (enum amp_helper_kind)req->kind, req->path);
 	if (!link)
 		return -EPERM;
 	switch (req->op) {
@@ -362,10 +448,11 @@ static int dispatch(const struct amp_config *conf, const char *config_path,
 static bool gives_fd(uint32_t op)
 {
 	return op == AMP_HELPER_OPEN || op == AMP_HELPER_LISTEN || op == AMP_HELPER_CONNECT ||
-	       op == AMP_HELPER_CONFIG || op == AMP_HELPER_PASSED || op == AMP_HELPER_CREATE;
+	       op == AMP_HELPER_CONFIG || op == AMP_HELPER_PASSED || op == AMP_HELPER_CREATE ||
+	       op == AMP_HELPER_JOURNAL;
 }
 
-int amp_helper_do(const struct amp_config *conf, const char *config_path,
+int amp_helper_do(const struct amp_config **conf, const char *config_path,
 		  const struct amp_helper_req *req, int fd, struct amp_helper_ans *ans)
 {
 	int r;
@@ -383,6 +470,8 @@ void amp_helper_do_fini(void)
 {
 	struct device *d;
 
+	drop(&pending);
+	drop(&accepted);
 	while (!LIST_EMPTY(&all_made))
 		remove_made(LIST_FIRST(&all_made));
 	while ((d = LIST_FIRST(&devices)) != NULL) {

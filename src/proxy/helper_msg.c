@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/*
+ * #syscalls sendmsg recvmsg close
+ * #syscalls:helper sendmsg recvmsg close
+ */
 /* Sending, receiving and checking the messages of helper_msg.h. */
 #include <errno.h>
 #include <netinet/in.h>
@@ -24,14 +28,14 @@ static bool inet_addr_ok(const struct amp_helper_req *req)
 
 static bool bind_addr_ok(const struct amp_helper_req *req)
 {
-	return inet_addr_ok(req) || (req->sa.ss_family == AF_VSOCK &&
-				     req->sa_len == sizeof(struct sockaddr_vm));
+	return inet_addr_ok(req) ||
+	       (req->sa.ss_family == AF_VSOCK && req->sa_len == sizeof(struct sockaddr_vm));
 }
 
 static bool wants_path(uint32_t op)
 {
 	return op != AMP_HELPER_BIND && op != AMP_HELPER_PASSED && op != AMP_HELPER_CONFIG &&
-	       op != AMP_HELPER_PEER;
+	       op != AMP_HELPER_PEER && op != AMP_HELPER_CONFIG_DONE && op != AMP_HELPER_JOURNAL;
 }
 
 /* Does the operation go with what the path is for? */
@@ -52,7 +56,9 @@ static bool kind_ok(uint32_t op, uint32_t kind)
 	case AMP_HELPER_BIND:
 	case AMP_HELPER_PASSED:
 	case AMP_HELPER_CONFIG:
+	case AMP_HELPER_CONFIG_DONE:
 	case AMP_HELPER_PEER:
+	case AMP_HELPER_JOURNAL:
 		return kind == 0;
 	default:
 		return kind == AMP_HELPER_RCHAR;

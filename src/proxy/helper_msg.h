@@ -16,6 +16,7 @@ enum amp_helper_op {
 	AMP_HELPER_CONNECT,
 	AMP_HELPER_BIND,
 	AMP_HELPER_CONFIG,
+	AMP_HELPER_CONFIG_DONE,	 /* arg: 1: accepted */
 	AMP_HELPER_FIND,	 /* rchar */
 	AMP_HELPER_STANDS,	 /* rchar */
 	AMP_HELPER_CREATE,	 /* rchar; arg: src, dst */
@@ -23,6 +24,7 @@ enum amp_helper_op {
 	AMP_HELPER_ATTR,	 /* rchar; name: the channel's entry, without its bus */
 	AMP_HELPER_PASSED,	 /* arg: 1: TCP */
 	AMP_HELPER_PEER,	 /* with the connection; the answer is in st: ino, dev, mode */
+	AMP_HELPER_JOURNAL,	 /* arg: bytes */
 	AMP_HELPER_CALLS,	 /* those below are news */
 	AMP_HELPER_RESOLVE = 32, /* arg: family, type, flags */
 	AMP_HELPER_NAME,	 /* arg: flags */
@@ -96,8 +98,8 @@ bool amp_helper_may_bind_vsock(const struct amp_config *conf, const struct socka
 /* ---- helper_do.c: what a call does ---- */
 
 /* fd: a descriptor that came along, or -1; it stays the caller's. Fills ans. Returns a
- * descriptor to send along and to close, or -1. */
-int amp_helper_do(const struct amp_config *conf, const char *config_path,
+ * descriptor to send along and to close, or -1. *conf: another one, when one was accepted. */
+int amp_helper_do(const struct amp_config **conf, const char *config_path,
 		  const struct amp_helper_req *req, int fd, struct amp_helper_ans *ans);
 /* Removes the socket files that are left, and forgets everything. */
 void amp_helper_do_fini(void);

@@ -1,5 +1,18 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
+ * The C library's resolver, with whatever modules /etc/nsswitch.conf names, and threads:
+ * #syscalls:helper socket connect bind getsockname getpeername getsockopt setsockopt shutdown sendto recvfrom
+ * #syscalls:helper sendmsg recvmsg sendmmsg recvmmsg poll ppoll select pselect6 ioctl fcntl readv writev pread64 pwrite64
+ * #syscalls:helper open openat close read write lseek stat lstat newfstatat fstat statx statfs fstatfs access faccessat
+ * #syscalls:helper faccessat2 readlink readlinkat getdents64 getcwd mmap munmap mremap mprotect madvise brk futex
+ * #syscalls:helper set_robust_list get_robust_list rseq clone clone3 sched_yield sched_getaffinity set_tid_address
+ * #syscalls:helper getrandom getuid geteuid getgid getegid getpid getppid gettid getresuid getresgid getgroups uname
+ * #syscalls:helper sysinfo prlimit64 getrlimit gettimeofday time clock_getres clock_nanosleep nanosleep times getrusage
+ * #syscalls:helper rt_sigprocmask rt_sigaction rt_sigreturn rt_sigtimedwait sigaltstack prctl arch_prctl exit exit_group
+ * #syscalls:helper epoll_create1 epoll_ctl epoll_wait epoll_pwait eventfd2 pipe2 dup dup2 dup3 socketpair
+ * #syscalls:helper timerfd_create timerfd_settime timerfd_gettime inotify_init1 inotify_add_watch inotify_rm_watch
+ */
+/*
  * The host's resolver, which the helper alone has. getaddrinfo() takes as long as a name server
  * that is not there takes, and cannot be stopped. So each job has a thread of its own, which ends
  * with it, and not one of a pool's: a pool (libuv's runs two such jobs at a time) is full of one
@@ -23,7 +36,7 @@
 
 #include "helper_msg.h"
 
-#define JOBS_MAX  1024u		 /* the worker limits each link to a few: this is for one gone wrong */
+#define JOBS_MAX  1024u /* the worker limits each link to a few: this is for one gone wrong */
 #define STACK_LEN (512u * 1024u) /* glibc's resolver puts buffers of 64 KiB there */
 
 struct job {
@@ -57,8 +70,8 @@ static void put_addrs(struct amp_helper_ans *ans, const struct addrinfo *res)
 static void answer(const struct amp_helper_req *req, int news_fd, struct amp_helper_ans *ans,
 		   int err, bool wait)
 {
-	size_t len = AMP_HELPER_ANS_HEAD + (req->op == AMP_HELPER_RESOLVE ? sizeof(ans->u.names)
-									  : ans->text_len);
+	size_t len = AMP_HELPER_ANS_HEAD +
+		     (req->op == AMP_HELPER_RESOLVE ? sizeof(ans->u.names) : ans->text_len);
 	struct pollfd p = {.fd = news_fd, .events = POLLOUT};
 	int r;
 
@@ -108,8 +121,8 @@ static int addr_job(const struct amp_helper_req *req, struct amp_helper_ans *ans
 static int name_job(const struct amp_helper_req *req, struct amp_helper_ans *ans)
 {
 	char host[NI_MAXHOST], service[NI_MAXSERV];
-	int err = getnameinfo((const struct sockaddr *)&req->sa, req->sa_len, host, sizeof(host),
-			      service, sizeof(service), (int)req->arg[0]);
+	int err = getnameinfo((const struct sockaddr *)&req->sa, req->sa_len, host,
+			      sizeof(host), service, sizeof(service), (int)req->arg[0]);
 	size_t host_len, service_len;
 
 	if (err)

@@ -14,6 +14,16 @@
  * Which file that is was found out at start: /proc/self/exe by its name, because after the
  * package manager's rename() the name leads to the new one. If the exec fails after all, a
  * new worker of the present program goes on.
+ *
+ * The helper's filter of system calls stays with the process through the exec, and another is
+ * laid upon it: so it lets through what any program does when it starts, and upgrades are for
+ * once in a while, not for every minute.
+ *
+ * #syscalls:helper execve fork vfork clone wait4 fcntl rt_sigprocmask readlink readlinkat
+ * #syscalls:helper set_tid_address arch_prctl access faccessat uname brk mmap munmap mprotect
+ * #syscalls:helper getrandom prlimit64 rseq set_robust_list openat read pread64 fstat newfstatat
+ * #syscalls:helper getuid geteuid getgid getegid getpid getppid socket connect sendto recvfrom
+ * #syscalls:helper eventfd2 pipe2 epoll_create1 epoll_ctl socketpair seccomp prctl capget capset
  */
 #include <errno.h>
 #include <stdio.h>

@@ -8,7 +8,11 @@
 #include "../wire/offload.h"
 #include "join_inner.h"
 
-static TAILQ_HEAD(, amp_join) joins = TAILQ_HEAD_INITIALIZER(joins);
+TAILQ_HEAD(join_list, amp_join);
+
+static struct join_list joins = TAILQ_HEAD_INITIALIZER(joins);
+/* By a reload: only what they had still to say is left of them. */
+static struct join_list ended = TAILQ_HEAD_INITIALIZER(ended);
 
 /* ---- pairs ---- */
 
@@ -333,11 +337,12 @@ void amp_join_down(struct amp_vlink *vl)
 {
 	struct amp_join_way *w;
 
+	while ((w = TAILQ_FIRST(&vl->waiting)) != NULL)
+		amp_join_drop(w);
 	TAILQ_FOREACH(w, &vl->joined, joined_entry)
 	{
 		struct amp_join *j = w->join;
 
-		amp_join_drop(&j->way[!w->side]);
 		for (unsigned i = 0; i < AMP_JOIN_HASH; i++) {
 			while (j->hash[i]) {
 				if (w->to->link.up)
@@ -348,10 +353,62 @@ void amp_join_down(struct amp_vlink *vl)
 	}
 }
 
+/* What waits for the guests is delivered first. */
+static void free_ended(bool all)
+{
+	struct amp_join *j, *next;
+
+	for (j = TAILQ_FIRST(&ended); j; j = next) {
+		next = TAILQ_NEXT(j, entry);
+		if (!all &&
+		    (j->way[0].head || j->way[0].lost || j->way[1].head || j->way[1].lost))
+			continue;
+		TAILQ_REMOVE(&ended, j, entry);
+		amp_join_drop(&j->way[0]);
+		amp_join_drop(&j->way[1]);
+		free(j);
+	}
+}
+
+void amp_join_end(struct amp_link *a, struct amp_link *b)
+{
+	struct amp_vlink *vl = amp_container_of(a, struct amp_vlink, link);
+	struct amp_join_way *w;
+	struct amp_join *j;
+
+	free_ended(false);
+	TAILQ_FOREACH(w, &vl->joined, joined_entry)
+	{
+		if (&w->to->link == b)
+			break;
+	}
+	if (!w)
+		return;
+	j = w->join;
+	for (unsigned i = 0; i < AMP_JOIN_HASH; i++) {
+		while (j->hash[i]) {
+			for (unsigned side = 0; side < 2; side++) {
+				if (j->way[side].to->link.up)
+					send_rst(&j->way[side], j->hash[i]);
+			}
+			j->way[j->hash[i]->opener].from->link.stats.cut++;
+			forget(j, j->hash[i]);
+		}
+	}
+	for (unsigned side = 0; side < 2; side++) {
+		w = &j->way[side];
+		TAILQ_REMOVE(&w->from->joined, w, joined_entry);
+		w->from->join_cnt--;
+	}
+	TAILQ_REMOVE(&joins, j, entry);
+	TAILQ_INSERT_TAIL(&ended, j, entry);
+}
+
 void amp_joins_free(void)
 {
 	struct amp_join *j;
 
+	free_ended(true);
 	while ((j = TAILQ_FIRST(&joins)) != NULL) {
 		TAILQ_REMOVE(&joins, j, entry);
 		amp_join_drop(&j->way[0]);

@@ -86,6 +86,8 @@ TAILQ_HEAD(amp_join_ways, amp_join_way);
 
 /* Two links of type vhost-user-vsock. 0, -ENOMEM. */
 int amp_join_new(struct amp_link *a, struct amp_link *b);
+/* The join of these two ends: so do the connections between their guests. */
+void amp_join_end(struct amp_link *a, struct amp_link *b);
 /* All of them, when every link has stopped. */
 void amp_joins_free(void);
 /* A line of counters for each. */

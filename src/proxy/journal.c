@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls close fcntl.plock fcntl.seals fstat newfstatat mmap.data munmap poll ppoll */
 /* Theory of operation: journal.h. */
 #include <errno.h>
 #include <fcntl.h>
@@ -9,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "helper.h"
 #include "journal.h"
 
 #define MAGIC	0x314a4d41u /* "AMJ1" */
@@ -88,11 +90,10 @@ static int lock(int fd)
 
 struct amp_journal *amp_journal_new(uint32_t cid)
 {
-	int fd = memfd_create("ampsock-journal", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int fd = amp_helper_journal(sizeof(struct file));
 	struct amp_journal *j = NULL;
 
-	if (fd >= 0 && ftruncate(fd, sizeof(struct file)) == 0 &&
-	    fcntl(fd, F_ADD_SEALS, SEALS) == 0 && lock(fd) == 0)
+	if (fd >= 0 && lock(fd) == 0)
 		j = map(fd);
 	if (!j) {
 		if (fd >= 0)

@@ -3,8 +3,8 @@
  * The table, and how it gets over exec() and through a service manager. Theory of operation:
  * kept.h.
  *
- * System calls: close fcntl, and before the worker is there and in the helper socket sendmsg
- * memfd_create pread64 write.
+ * #syscalls close
+ * #syscalls:helper close fcntl memfd_create write read lseek fstat newfstatat getsockname getsockopt
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -8,7 +8,8 @@
  * next. The worker waits when the helper is slow to read, for a second at most: then a
  * successor lacks a descriptor, and the link that misses it is given up.
  *
- * System calls: sendmsg poll close getsockname getsockopt.
+ * #syscalls sendmsg poll ppoll close getsockname getsockopt
+ * #syscalls:helper recvmsg close
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -18,6 +19,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "confine.h"
 #include "control.h"
 #include "kept.h"
 #include "kept_msg.h"
@@ -40,6 +42,7 @@ static struct amp_log_rate log_bad;
 void amp_kept_join(int fd)
 {
 	helper = fd;
+	amp_confine_keep(fd);
 }
 
 union control {

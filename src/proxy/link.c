@@ -98,6 +98,10 @@ bool amp_link_serves(struct amp_link *link, const struct amp_service *service, b
 	char text[AMP_SERVICE_TEXT];
 
 	*fwd = NULL;
+	if (amp_draining) {
+		link->stats.refused++;
+		return false;
+	}
 	if (service->kind == AMP_SERVICE_VSOCK && service->port == AMP_OFF_PORT)
 		return !message;
 	*fwd = amp_expose_find(link, service, message);

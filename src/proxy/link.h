@@ -28,7 +28,13 @@ struct amp_link_ops {
 	/* Start listening, mapping, opening. 0 or -errno, with a log line said. */
 	int (*start)(struct amp_link *link);
 	void (*stop)(struct amp_link *link);
-	/* When the loop is over: the memory. */
+	/*
+	 * Its listening Unix socket at conf->path, which it forgets; listen_kind: what the helper
+	 * calls that (0: it has none).
+	 */
+	int (*yield)(struct amp_link *link);
+	unsigned listen_kind;
+	/* When the loop has closed the handles: the memory. */
 	void (*free)(struct amp_link *link);
 	/*
 	 * A connection to a service in the guest. OPEN or FAILED follows. NULL and *err
@@ -36,6 +42,11 @@ struct amp_link_ops {
 	 */
 	struct amp_end *(*connect)(struct amp_link *link, const struct amp_service *service,
 				   bool message, int *err);
+	/* A publish rule that is about to come: a service that it names is looked for from now
+	 * on. 0 or -errno. NULL: there is nothing to look for. */
+	int (*wanted)(struct amp_link *link, const struct amp_forward *fwd);
+	/* Expose rules have come or gone. 0 or -errno, said. NULL: they are looked up. */
+	int (*exposed)(struct amp_link *link);
 	/* Counters, one line. */
 	void (*stats)(const struct amp_link *link, char *dst, size_t len);
 	/*
@@ -48,8 +59,8 @@ struct amp_link_ops {
 };
 
 struct amp_link_stats {
-	uint64_t flows;	  /* since start */
-	uint64_t denied;  /* by policy, and of these: */
+	uint64_t flows;		/* since start */
+	uint64_t denied;	/* by policy, and of these: */
 	uint64_t denied_dir[2]; /* addresses, by enum amp_dir, */
 	uint64_t denied_names;
 	uint64_t cut;	  /* flows that a reload does not allow any more */

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls getrandom */
 /* Link type rpmsg-char: the kernel is the rpmsg host. Theory of operation: clink.h, rchar.h. */
 #include <errno.h>
 #include <inttypes.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls close fcntl.lock fstat newfstatat mmap.data */
 /*
  * Link type rpmsg-shm: firmware that shares memory with this process (a VMM's RAM file, a UIO
  * device, reserved memory, a memfd). We map it and are the rpmsg host of the resource table in
@@ -187,7 +188,8 @@ static bool file_stands(const struct link_rs *l)
 
 	if (l->guard.dead)
 		return false;
-	if (amp_helper_stat(AMP_HELPER_MEMORY, conf_of(l)->path, &st)) /* unlinked by whoever has it mapped: its affair */
+	if (amp_helper_stat(AMP_HELPER_MEMORY, conf_of(l)->path,
+			    &st)) /* unlinked by whoever has it mapped: its affair */
 		return true;
 	if (st.dev != l->dev || st.ino != l->ino)
 		return false;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls accept4 close */
 /*
  * Link type vhost-user-vsock: a VMM (QEMU, UML, our own hosted front-end) connects to
  * our Unix socket and shares its guest's memory; we are its virtio-vsock device.
@@ -17,6 +18,7 @@
 #include "../wire/le.h"
 #include "helper.h"
 #include "link_vv.h"
+#include "listen.h"
 
 #define F_STREAM (1ull << 0) /* virtio 1.2, 5.10.3 */
 
@@ -246,7 +248,7 @@ static int start(struct amp_link *link)
 	struct amp_link_vv *l = of_link(link);
 	int fd, r;
 
-	fd = amp_helper_listen_unix(AMP_HELPER_VHOST, link->conf->path);
+	fd = amp_link_listen(AMP_HELPER_VHOST, link->conf->path);
 	if (fd < 0)
 		return fd;
 	r = amp_watch_start(&l->listen, fd, EPOLLIN | EPOLLET);
@@ -286,6 +288,16 @@ static void stop(struct amp_link *link)
 	amp_vlink_fini(&l->vl);
 }
 
+/* For a link that comes in our place, on the same path. */
+static int yield(struct amp_link *link)
+{
+	struct amp_link_vv *l = of_link(link);
+	int fd = l->listen.fd;
+
+	amp_watch_stop(&l->listen);
+	return fd;
+}
+
 static void vv_free(struct amp_link *link)
 {
 	free(of_link(link));
@@ -296,6 +308,8 @@ static const struct amp_link_ops vv_ops = {
 	.peer = "guest",
 	.start = start,
 	.stop = stop,
+	.listen_kind = AMP_HELPER_VHOST,
+	.yield = yield,
 	.free = vv_free,
 	.connect = amp_vlink_connect,
 	.stats = amp_vlink_stats,

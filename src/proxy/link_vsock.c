@@ -122,7 +122,8 @@ static const char *why(int err)
 {
 	switch (err) {
 	case EAFNOSUPPORT:
-		return "this kernel has no AF_VSOCK (load the module vsock, and vhost_vsock on a "
+		return "this kernel has no AF_VSOCK (load the module vsock, and vhost_vsock on "
+		       "a "
 		       "host)";
 	case EADDRINUSE:
 		return "another process listens there";
@@ -138,8 +139,9 @@ static int new_port(const char *link, uint32_t port, bool message, struct vport 
 	int fd = open_port(port, message), r;
 
 	if (fd < 0) {
-		amp_log(AMP_LOG_ERROR, "link %s: cannot listen on AF_VSOCK port %" PRIu32 ": %s",
-			link, port, why(-fd));
+		amp_log(AMP_LOG_ERROR,
+			"link %s: cannot listen on AF_VSOCK port %" PRIu32 ": %s", link, port,
+			why(-fd));
 		return fd;
 	}
 	*v = calloc(1, sizeof(**v));
@@ -243,6 +245,8 @@ static const struct amp_link_ops link_ops = {
 	.stop = stop,
 	.free = vsock_free,
 	.connect = amp_slink_connect,
+	.exposed = amp_slink_ports,
+	.reset = amp_slink_reset,
 	.stats = stats,
 };
 

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "helper.h"
+#include "listen.h"
 #include "slink.h"
 
 /* One listening socket. */
@@ -71,8 +72,8 @@ static int hybrid_listen(struct amp_slink *sl, struct amp_sport *p)
 	h->p = p;
 	/* its length was checked with the configuration */
 	len = snprintf(h->path, sizeof(h->path), "%s_%" PRIu32, conf->path, p->port);
-	fd = len < (int)sizeof(h->path) ? amp_helper_listen_unix(AMP_HELPER_PORT, h->path)
-				       : -ENAMETOOLONG;
+	fd = len < (int)sizeof(h->path) ? amp_link_listen(AMP_HELPER_PORT, h->path)
+					: -ENAMETOOLONG;
 	if (fd < 0) {
 		free(h);
 		return fd;
@@ -126,6 +127,8 @@ static const struct amp_link_ops link_ops = {
 	.stop = amp_slink_stop,
 	.free = hybrid_free,
 	.connect = amp_slink_connect,
+	.exposed = amp_slink_ports,
+	.reset = amp_slink_reset,
 	.stats = amp_slink_stats,
 };
 

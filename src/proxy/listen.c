@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls bind close listen setsockopt socket.inet */
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -9,6 +10,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include <stdlib.h>
 
 #include "helper.h"
 #include "kept.h"
@@ -132,7 +135,86 @@ static int inet_listen(const struct amp_target *t)
 	return r;
 }
 
-int amp_target_listen(const struct amp_target *target, const char *link)
+/* ---- between two owners ---- */
+
+struct held {
+	LIST_ENTRY(held) entry;
+	unsigned kind;
+	struct amp_target target;
+	int fd;
+};
+
+static LIST_HEAD(, held) all_held = LIST_HEAD_INITIALIZER(all_held);
+
+void amp_listen_hold(unsigned kind, const struct amp_target *target, int fd)
+{
+	struct held *h = calloc(1, sizeof(*h));
+
+	if (!h) {
+		amp_log(AMP_LOG_ERROR, "no memory: a listening socket is closed");
+		close(fd);
+		return;
+	}
+	h->kind = kind;
+	h->target = *target;
+	h->fd = fd;
+	LIST_INSERT_HEAD(&all_held, h, entry);
+}
+
+static int take_held(unsigned kind, const struct amp_target *target)
+{
+	struct held *h;
+	int fd = -1;
+
+	LIST_FOREACH(h, &all_held, entry)
+	{
+		if (h->kind == kind && amp_target_same(&h->target, target))
+			break;
+	}
+	if (h) {
+		fd = h->fd;
+		LIST_REMOVE(h, entry);
+		free(h);
+	}
+	return fd;
+}
+
+void amp_listen_let_go(void)
+{
+	struct held *h;
+
+	while ((h = LIST_FIRST(&all_held)) != NULL) {
+		LIST_REMOVE(h, entry);
+		if (h->target.kind == AMP_TARGET_UNIX)
+			amp_helper_unlink(h->kind ? (enum amp_helper_kind)h->kind
+						  : AMP_HELPER_PUBLISH,
+					  h->target.addr.un.sun_path);
+		close(h->fd);
+		free(h);
+	}
+}
+
+struct amp_target amp_listen_path(const char *path)
+{
+	struct amp_target t;
+
+	memset(&t, 0, sizeof(t));
+	t.kind = AMP_TARGET_UNIX;
+	t.len = sizeof(t.addr.un);
+	t.addr.un.sun_family = AF_UNIX;
+	strncpy(t.addr.un.sun_path, path, sizeof(t.addr.un.sun_path) - 1);
+	return t;
+}
+
+int amp_link_listen(unsigned kind, const char *path)
+{
+	struct amp_target t = amp_listen_path(path);
+	int fd = take_held(kind, &t);
+
+	return fd >= 0 ? fd : amp_helper_listen_unix((enum amp_helper_kind)kind, path);
+}
+
+int amp_target_open(const struct amp_target *target, const char *link)
 {
 	char text[AMP_ADDR_TEXT];
 	int r;
@@ -149,4 +231,11 @@ int amp_target_listen(const struct amp_target *target, const char *link)
 					     "listening socket"
 					   : strerror(-r));
 	return r;
+}
+
+int amp_target_listen(const struct amp_target *target, const char *link)
+{
+	int fd = take_held(0, target);
+
+	return fd >= 0 ? fd : amp_target_open(target, link);
 }

@@ -11,7 +11,22 @@
  * the helper alone.
  */
 int amp_unix_listen(const char *path, const char *link);
-/* The same for any target: TCP listens, UDP is bound. */
+/* The same for any target: TCP listens, UDP is bound. In the worker. */
 int amp_target_listen(const struct amp_target *target, const char *link);
+/* The same, but never one that is held (see below). */
+int amp_target_open(const struct amp_target *target, const char *link);
+/* For a link's own socket. kind: enum amp_helper_kind. */
+int amp_link_listen(unsigned kind, const char *path);
+
+/*
+ * Sockets between two owners, in a reload: those that are opened before anything changes, and
+ * those that rules or links give up for others to go on with. The two calls above take from here
+ * first. kind: 0 for a target of a publish rule.
+ */
+void amp_listen_hold(unsigned kind, const struct amp_target *target, int fd);
+/* Those that nobody has taken are closed, and their files removed. */
+void amp_listen_let_go(void);
+/* A link's path as a target. */
+struct amp_target amp_listen_path(const char *path);
 
 #endif /* AMP_PROXY_LISTEN_H */

@@ -3,6 +3,9 @@
  * Theory of operation of the rate limit: a kind of line is a struct amp_log_rate of its owner.
  * How many lines of it were suppressed is counted in a small table here, with the first of them,
  * and not in the owner's memory, which may be gone when it is time to tell.
+ *
+ * #syscalls write clock_gettime fstat newfstatat
+ * #syscalls:helper write clock_gettime fstat newfstatat
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/*
+ * #syscalls:hot epoll_wait epoll_pwait
+ * #syscalls epoll_ctl timer_settime timer_delete rt_sigreturn restart_syscall close clock_gettime exit_group exit
+ */
 /* Theory of operation: loop.h. One loop a process, so its state is static. */
 #include <errno.h>
 #include <signal.h>

@@ -12,8 +12,10 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "confine.h"
 #include "control.h"
 #include "helper.h"
+#include "options.h"
 #include "run.h"
 
 #ifndef AMPSOCK_VERSION
@@ -39,7 +41,8 @@ static const char help[] =
 	"  --link rpmsg-char:/dev/rpmsg_ctrlN[,buffer=N][,sysfs=DIR][,name=NAME]\n"
 	"                       serve a remote core whose rpmsg host is the kernel\n"
 	"  --link vsock:CID[,name=NAME]\n"
-	"                       serve a guest of this kernel's vhost-vsock (2: the host of this\n"
+	"                       serve a guest of this kernel's vhost-vsock (2: the host of "
+	"this\n"
 	"                       machine, 1: the machine itself)\n"
 	"  --link vsock-unix:PATH[,name=NAME]\n"
 	"                       serve a guest of Firecracker or cloud-hypervisor; PATH: their\n"
@@ -127,11 +130,19 @@ static const struct option options[] = {
 };
 
 struct settings {
-	struct amp_config conf;
-	const char *config_path; /* the last --config, for who reads it again */
+	struct amp_config *conf;
+	FILE *err;
+	const char *config_path;
+	FILE *text; /* what --config is to be read from when the options are read again */
+	bool again;
 	bool check;
 	int ready_fd;
 };
+
+static struct {
+	int argc;
+	char **argv;
+} args;
 
 /* The known option that is most like what was typed: the one with the longest common start. */
 static const char *nearest(const char *typed)
@@ -172,6 +183,8 @@ static int set_ready_fd(struct settings *set, const char *text)
 {
 	uint32_t fd;
 
+	if (set->again)
+		return 0;
 	if (!amp_parse_u32(text, 65535, &fd) || fd < 3 || fcntl((int)fd, F_GETFD) < 0) {
 		fprintf(stderr,
 			"ampsock-proxy: --ready-fd: expected an open descriptor, 3 or higher, "
@@ -183,12 +196,30 @@ static int set_ready_fd(struct settings *set, const char *text)
 	return 0;
 }
 
+static int set_config(struct settings *set, const char *path)
+{
+	int r;
+
+	if (set->config_path) {
+		fprintf(set->err,
+			"ampsock-proxy: --config: expected once, found `%s` behind `%s`\n",
+			path, set->config_path);
+		return -EINVAL;
+	}
+	set->config_path = path;
+	r = set->again ? amp_config_stream(set->conf, set->text, path, set->err)
+		       : amp_config_file(set->conf, path, set->err);
+	if (r) /* and what only the whole can show */
+		amp_config_check(set->conf, set->err);
+	return r;
+}
+
 static int set_key(struct settings *set, const char *key, const char *arg)
 {
 	char where[40];
 
 	snprintf(where, sizeof(where), "--%s", key);
-	return amp_config_option(&set->conf, key, arg, where, stderr);
+	return amp_config_option(set->conf, key, arg, where, set->err);
 }
 
 /* name: the option's, without its dashes. */
@@ -198,31 +229,28 @@ static int handle(struct settings *set, int opt, const char *name, const char *a
 
 	switch (opt) {
 	case OPT_LINK:
-		r = amp_config_link(&set->conf, arg, stderr);
+		r = amp_config_link(set->conf, arg, set->err);
 		break;
 	case OPT_ALLOW:
-		r = amp_config_rule(&set->conf, "allow", arg, "--allow", stderr);
+		r = amp_config_rule(set->conf, "allow", arg, "--allow", set->err);
 		break;
 	case OPT_PUBLISH:
-		r = amp_config_rule(&set->conf, "publish", arg, "--publish", stderr);
+		r = amp_config_rule(set->conf, "publish", arg, "--publish", set->err);
 		break;
 	case OPT_EXPOSE:
-		r = amp_config_rule(&set->conf, "expose", arg, "--expose", stderr);
+		r = amp_config_rule(set->conf, "expose", arg, "--expose", set->err);
 		break;
 	case OPT_JOIN:
-		r = amp_config_join(&set->conf, arg, "--join", stderr);
+		r = amp_config_join(set->conf, arg, "--join", set->err);
 		break;
 	case OPT_CONFIG:
-		r = amp_config_file(&set->conf, arg, stderr);
-		set->config_path = arg;
-		if (r) /* and what only the whole can show */
-			amp_config_check(&set->conf, stderr);
+		r = set_config(set, arg);
 		break;
 	case OPT_CHECK:
 		set->check = true;
 		break;
 	case OPT_LIMIT:
-		r = amp_config_rule(&set->conf, "limit", arg, "--limit", stderr);
+		r = amp_config_rule(set->conf, "limit", arg, "--limit", set->err);
 		break;
 	case OPT_VERBOSE:
 		r = set_key(set, "log-level", "debug");
@@ -246,6 +274,7 @@ static int parse(int argc, char **argv, struct settings *set, int *code)
 	int opt, at = 0;
 
 	opterr = 0;
+	optind = 0; /* glibc: begin anew */
 	while ((opt = getopt_long(argc, argv, ":", options, &at)) != -1) {
 		if (opt == OPT_HELP || opt == OPT_VERSION) {
 			fputs(opt == OPT_HELP ? help : "ampsock-proxy " AMPSOCK_VERSION "\n",
@@ -266,40 +295,57 @@ static int parse(int argc, char **argv, struct settings *set, int *code)
 		return 1;
 	}
 	*code = EXIT_USAGE;
-	if (amp_config_check(&set->conf, stderr))
+	if (amp_config_check(set->conf, set->err))
 		return 1;
 	*code = 0;
 	return set->check;
 }
 
+int amp_options_again(FILE *text, struct amp_config *conf, FILE *err)
+{
+	struct settings set = {
+		.conf = conf, .err = err, .text = text, .again = true, .ready_fd = -1};
+	int code;
+
+	amp_config_init(conf);
+	parse(args.argc, args.argv, &set, &code);
+	return code ? -EINVAL : 0;
+}
+
 /* Two processes from here on; each comes back with its exit status. */
 static int start(struct settings *set)
 {
+	struct amp_confine confine;
 	int code, r;
 
+	if (amp_confine_init(&confine, set->conf))
+		return EXIT_RUN;
 	signal(SIGPIPE, SIG_IGN);
-	if (amp_control_prepare(&set->conf))
+	if (amp_control_prepare(set->conf))
 		return EXIT_USAGE;
-	r = amp_helper_start(&set->conf, set->config_path, &set->ready_fd, &code);
+	r = amp_helper_start(set->conf, &confine, set->config_path, &set->ready_fd, &code);
 	if (r < 0) {
 		amp_log(AMP_LOG_ERROR, "cannot start: %s", strerror(-r));
 		return EXIT_RUN;
 	}
-	return r ? code : amp_run(&set->conf, set->ready_fd);
+	return r ? code : amp_run(amp_helper_config_now(), &confine, set->ready_fd);
 }
 
 int main(int argc, char **argv)
 {
-	struct settings set = {.ready_fd = -1};
+	static struct amp_config conf;
+	struct settings set = {.conf = &conf, .err = stderr, .ready_fd = -1};
 	int code;
 
 	amp_helper_program(argc, argv);
-	amp_config_init(&set.conf);
+	args.argc = argc;
+	args.argv = argv;
+	amp_config_init(&conf);
 	if (parse(argc, argv, &set, &code) == 0) {
-		amp_log_level_set(set.conf.log_level);
+		amp_log_level_set(conf.log_level);
 		code = start(&set);
 	}
-	amp_config_free(&set.conf);
+	amp_config_free(&conf);
 	amp_helper_program_free();
 	return code;
 }

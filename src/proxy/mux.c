@@ -83,6 +83,10 @@ static size_t guest_data(struct amp_end *end, const struct iovec *iov, int cnt, 
 	return 0; /* kept until the flow runs */
 }
 
+static const struct amp_flow_ops mux_flow = {
+	.kind = "publish",
+};
+
 static void answered(struct caller *c)
 {
 	struct amp_mux *mux = c->mux;
@@ -103,7 +107,8 @@ static void answered(struct caller *c)
 		return;
 	}
 	mux->link->stats.flows++;
-	amp_flow_join(mux->link, guest, true, host, true, NULL, NULL);
+	amp_forward_hit(mux->fwd);
+	amp_flow_join(mux->link, guest, true, host, true, &mux_flow, mux);
 }
 
 static void guest_event(struct amp_end *end, enum amp_end_event event)
@@ -116,9 +121,18 @@ static void guest_event(struct amp_end *end, enum amp_end_event event)
 		refuse(c, amp_link_why(c->mux->link, end->err));
 }
 
+static void guest_info(const struct amp_end *end, struct amp_sock_info *info)
+{
+	(void)end;
+	info->kind = "publish";
+	info->proto = "unix";
+	info->state = "connecting";
+}
+
 static const struct amp_end_user guest_user = {
 	.data = guest_data,
 	.event = guest_event,
+	.info = guest_info,
 };
 
 /* ---- the line ---- */
@@ -250,5 +264,6 @@ void amp_mux_free(struct amp_mux *mux)
 		return;
 	while ((c = TAILQ_FIRST(&mux->callers)) != NULL)
 		hang_up(c);
+	mux->link->stats.cut += amp_flow_end_all(mux->link, &mux_flow, mux);
 	uv_close((uv_handle_t *)&mux->timer, timer_closed);
 }

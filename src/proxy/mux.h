@@ -17,7 +17,7 @@ struct amp_mux;
 
 /* NULL: no memory. */
 struct amp_mux *amp_mux_new(struct amp_link *link, const struct amp_forward *fwd);
-/* Those that wait are closed; flows are the link's. NULL is nothing. */
+/* Those that wait are closed, and what came through it is reset. NULL is nothing. */
 void amp_mux_free(struct amp_mux *mux);
 /* fd: somebody has connected. */
 void amp_mux_take(struct amp_mux *mux, int fd);

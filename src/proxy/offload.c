@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls getrandom close */
 /*
  * The offload protocol, host side (docs/protocol.md): carriers, sessions, ids.
  *
@@ -19,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "offload_inner.h"
 
@@ -447,10 +449,8 @@ void amp_offload_free(struct amp_offload *off)
 
 	amp_offload_down(off);
 	amp_resolve_forget(off, NULL);
-	while ((v = TAILQ_FIRST(&off->virtuals)) != NULL) {
-		TAILQ_REMOVE(&off->virtuals, v, entry);
-		amp_virtual_free(v);
-	}
+	while ((v = TAILQ_FIRST(&off->virtuals)) != NULL)
+		close(amp_virtual_free(v));
 	uv_close((uv_handle_t *)&off->timer, timer_closed);
 }
 
@@ -458,6 +458,85 @@ int amp_offload_publish(struct amp_offload *off, const struct amp_forward *fwd, 
 {
 	return fwd->target.kind == AMP_TARGET_UDP ? amp_virtual_udp(off, fwd, fd)
 						  : amp_virtual_tcp(off, fwd, fd);
+}
+
+/* What a reload does not allow any more: the guest hears why. */
+static void cut(struct amp_osock *s)
+{
+	struct amp_session *ses = s->ses;
+
+	ses->off->link->stats.cut++;
+	amp_session_closed(ses, s->id, EACCES);
+	if (!ses->over) /* else it went with the others */
+		s->ops->kill(s);
+}
+
+/* Calls end() for every socket that asks() says no to. What end() does may end others, too. */
+static void sweep(struct amp_offload *off, bool (*asks)(struct amp_osock *s, const void *arg),
+		  const void *arg)
+{
+	struct amp_session *ses, *next;
+	struct amp_osock *s;
+
+	for (ses = TAILQ_FIRST(&off->sessions); ses; ses = next) {
+		next = TAILQ_NEXT(ses, entry);
+		do {
+			TAILQ_FOREACH(s, &ses->socks, entry)
+			{
+				if (!asks(s, arg))
+					break;
+			}
+			if (s)
+				cut(s);
+		} while (s && !ses->over);
+	}
+}
+
+static bool still_allowed(struct amp_osock *s, const void *arg)
+{
+	(void)arg;
+	return !s->ops->allowed || s->virt || s->ops->allowed(s);
+}
+
+static bool elsewhere(struct amp_osock *s, const void *arg)
+{
+	return s->virt != arg;
+}
+
+void amp_offload_rules(struct amp_offload *off)
+{
+	amp_policy_forget(off);
+	sweep(off, still_allowed, NULL);
+}
+
+void amp_offload_quit(struct amp_offload *off)
+{
+	struct amp_session *ses;
+	struct amp_virtual *v;
+	struct amp_osock *s;
+
+	TAILQ_FOREACH(v, &off->virtuals, entry)
+	amp_acceptor_stop(&v->acceptor);
+	TAILQ_FOREACH(ses, &off->sessions, entry)
+	{
+		TAILQ_FOREACH(s, &ses->socks, entry)
+		amp_tcp_quit(s);
+	}
+}
+
+int amp_offload_unpublish(struct amp_offload *off, const struct amp_forward *fwd)
+{
+	struct amp_virtual *v;
+
+	TAILQ_FOREACH(v, &off->virtuals, entry)
+	{
+		if (v->fwd == fwd)
+			break;
+	}
+	if (!v)
+		return -1;
+	sweep(off, elsewhere, v);
+	return amp_virtual_free(v);
 }
 
 bool amp_offload_next(const struct amp_offload *off, uint64_t *num, uint32_t *id,

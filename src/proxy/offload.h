@@ -17,6 +17,13 @@ void amp_offload_incoming(struct amp_offload *off, struct amp_end *end);
  * listening). fd is ours from now on. 0 or -errno.
  */
 int amp_offload_publish(struct amp_offload *off, const struct amp_forward *fwd, int fd);
+/* The rule goes, and with it what the guest has at its port. Its socket, which is the caller's
+ * from now on; -1: there is none. */
+int amp_offload_unpublish(struct amp_offload *off, const struct amp_forward *fwd);
+/* Rules have come, or gone (struct amp_rule.gone): sockets that none allows any more end. */
+void amp_offload_rules(struct amp_offload *off);
+/* No connection is accepted any more, neither published nor by the guest's own listeners. */
+void amp_offload_quit(struct amp_offload *off);
 /*
  * The guest's sockets that have no end in the ring (bound, listening), one by one: that behind
  * session *ses, socket *id, which are set to it (0, 0: the first). False: no more.

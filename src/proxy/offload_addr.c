@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls getsockname */
 /* Addresses between the wire and the kernel. */
 #include <netinet/in.h>
 #include <string.h>

@@ -38,10 +38,11 @@ struct amp_osock {
 	TAILQ_ENTRY(amp_osock) entry;
 	struct amp_session *ses;
 	uint32_t id;
+	struct amp_virtual *virt; /* it is, or came in, at this published port */
 	struct amp_rule *rule[2]; /* that allowed it, by enum amp_dir; NULL: nothing had to */
-	uint8_t family; /* enum amp_off_family */
+	uint8_t family;		  /* enum amp_off_family */
 	uint8_t type;
-	bool chosen; /* the kernel chose its port: a rule's port 0 */
+	bool chosen;  /* the kernel chose its port: a rule's port 0 */
 	bool nodelay; /* as the guest set it: our own default differs, see offload_opt.c */
 	int32_t linger_on, linger_s;
 	struct amp_grave grave;
@@ -143,8 +144,11 @@ int amp_tcp_bind(struct amp_session *ses, uint8_t family, uint32_t opts_set, uin
 int amp_tcp_listen(struct amp_session *ses, uint32_t bound_id, uint32_t backlog,
 		   uint32_t credits, uint32_t *id, uint64_t *token, struct amp_off_addr *bound);
 void amp_tcp_credit(struct amp_session *ses, uint32_t id, uint32_t n);
+/* If it is a listener, it accepts no more. */
+void amp_tcp_quit(struct amp_osock *o);
 int amp_virtual_tcp(struct amp_offload *off, const struct amp_forward *fwd, int fd);
-void amp_virtual_free(struct amp_virtual *v);
+/* Its socket, which is the caller's from now on. */
+int amp_virtual_free(struct amp_virtual *v);
 
 /* ---- offload_udp.c ---- */
 void amp_udp_open(struct amp_session *ses, struct amp_end *carrier,
@@ -167,7 +171,7 @@ struct amp_rule *amp_policy_find(struct amp_offload *off, enum amp_dir dir,
 				 enum amp_proto proto, const struct sockaddr *sa);
 struct amp_rule *amp_policy_find_in(struct amp_offload *off, enum amp_proto proto,
 				    const struct sockaddr *sa, bool chosen);
-/* Leases by rules that are gone. */
+/* Leases by rules that are gone are those of others that have the name, or nobody's. */
 void amp_policy_forget(struct amp_offload *off);
 /* May the guest use this name at all (port 0: on some port)? */
 int amp_policy_name(struct amp_offload *off, enum amp_proto proto, const char *name,

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls close listen setsockopt socket.inet */
 /*
  * Offloaded bind and listen, and publish to inet:PORT.
  *
@@ -70,7 +71,7 @@ static void bound_info(const struct amp_osock *o, struct amp_sock_info *to)
 {
 	const struct amp_bound *b = (const struct amp_bound *)o;
 
-	info("bound", b->fd, b->virt, &b->local, to);
+	info("bound", b->fd, b->o.virt, &b->local, to);
 }
 
 /* Of a bound socket, a listener, and what that accepted: may it still be at this address? */
@@ -167,8 +168,8 @@ int amp_tcp_bind(struct amp_session *ses, uint8_t family, uint32_t opts_set, uin
 		free(b);
 		return EMFILE;
 	}
-	b->virt = addr->port ? virtual_find(ses->off, AMP_TARGET_TCP, addr->port) : NULL;
-	if (b->virt)
+	b->o.virt = addr->port ? virtual_find(ses->off, AMP_TARGET_TCP, addr->port) : NULL;
+	if (b->o.virt)
 		b->local = *addr;
 	else
 		err = bind_real(b, opts_set, opts, addr);
@@ -192,9 +193,9 @@ static void listener_kill(struct amp_osock *o)
 {
 	struct amp_listener *l = (struct amp_listener *)o;
 
-	if (l->virt) {
-		l->virt->listener = NULL;
-		amp_acceptor_go(&l->virt->acceptor); /* who waits there is reset now */
+	if (l->o.virt) {
+		l->o.virt->listener = NULL;
+		amp_acceptor_go(&l->o.virt->acceptor); /* who waits there is reset now */
 	} else {
 		amp_acceptor_stop(&l->acceptor);
 	}
@@ -207,14 +208,14 @@ static int listener_fd(const struct amp_osock *o)
 {
 	const struct amp_listener *l = (const struct amp_listener *)o;
 
-	return l->virt ? -1 : l->acceptor.watch.fd;
+	return l->o.virt ? -1 : l->acceptor.watch.fd;
 }
 
 static void listener_info(const struct amp_osock *o, struct amp_sock_info *to)
 {
 	const struct amp_listener *l = (const struct amp_listener *)o;
 
-	info("listen", listener_fd(o), l->virt, &l->local, to);
+	info("listen", listener_fd(o), l->o.virt, &l->local, to);
 }
 
 static bool listener_allowed(struct amp_osock *o)
@@ -229,6 +230,12 @@ static const struct amp_osock_ops listener_ops = {
 	.allowed = listener_allowed,
 	.released = true,
 };
+
+void amp_tcp_quit(struct amp_osock *o)
+{
+	if (o->ops == &listener_ops)
+		amp_acceptor_stop(&((struct amp_listener *)o)->acceptor);
+}
 
 static bool may_take(const struct amp_listener *l)
 {
@@ -269,10 +276,10 @@ static int listen_real(struct amp_listener *l, struct amp_bound *b, uint32_t bac
 
 static int listen_virtual(struct amp_listener *l)
 {
-	if (l->virt->listener)
+	if (l->o.virt->listener)
 		return EADDRINUSE;
-	l->virt->listener = l;
-	amp_acceptor_go(&l->virt->acceptor);
+	l->o.virt->listener = l;
+	amp_acceptor_go(&l->o.virt->acceptor);
 	return 0;
 }
 
@@ -292,7 +299,7 @@ int amp_tcp_listen(struct amp_session *ses, uint32_t bound_id, uint32_t backlog,
 	l->o.family = b->o.family;
 	l->o.type = AMP_OFF_STREAM;
 	l->o.nodelay = b->o.nodelay;
-	l->virt = b->virt;
+	l->o.virt = b->o.virt;
 	l->local = b->local;
 	l->token = amp_off_token();
 	l->credits = credits < CREDIT_MAX ? credits : CREDIT_MAX;
@@ -301,9 +308,9 @@ int amp_tcp_listen(struct amp_session *ses, uint32_t bound_id, uint32_t backlog,
 		free(l);
 		return EMFILE;
 	}
-	err = l->virt ? listen_virtual(l) : listen_real(l, b, backlog);
+	err = l->o.virt ? listen_virtual(l) : listen_real(l, b, backlog);
 	if (err) {
-		l->virt = NULL;
+		l->o.virt = NULL;
 		listener_kill(&l->o);
 		return err;
 	}
@@ -311,11 +318,11 @@ int amp_tcp_listen(struct amp_session *ses, uint32_t bound_id, uint32_t backlog,
 	*token = l->token;
 	*bound = l->local;
 	/* the listener's id takes the bound one's place */
-	if (!l->virt && amp_acceptor_start(&l->acceptor, amp_bound_take(b))) {
+	if (!l->o.virt && amp_acceptor_start(&l->acceptor, amp_bound_take(b))) {
 		listener_kill(&l->o);
 		return ENOBUFS;
 	}
-	if (l->virt)
+	if (l->o.virt)
 		amp_bound_take(b);
 	return 0;
 }
@@ -330,7 +337,7 @@ void amp_tcp_credit(struct amp_session *ses, uint32_t id, uint32_t n)
 	if (n > CREDIT_MAX - l->credits)
 		n = CREDIT_MAX - l->credits;
 	l->credits += n;
-	amp_acceptor_go(l->virt ? &l->virt->acceptor : &l->acceptor);
+	amp_acceptor_go(l->o.virt ? &l->o.virt->acceptor : &l->acceptor);
 }
 
 /* ---- published ports ---- */
@@ -402,10 +409,13 @@ int amp_virtual_udp(struct amp_offload *off, const struct amp_forward *fwd, int 
 	return 0;
 }
 
-void amp_virtual_free(struct amp_virtual *v)
+int amp_virtual_free(struct amp_virtual *v)
 {
-	amp_acceptor_stop(&v->acceptor);
-	if (v->udp_fd >= 0)
-		close(v->udp_fd);
+	int fd = v->udp_fd >= 0 ? v->udp_fd : v->acceptor.watch.fd;
+
+	TAILQ_REMOVE(&v->off->virtuals, v, entry);
+	amp_work_cancel(&v->acceptor.work);
+	amp_watch_stop(&v->acceptor.watch);
 	free(v);
+	return fd;
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls getsockopt setsockopt */
 /*
  * Socket options between the wire and the kernel.
  *

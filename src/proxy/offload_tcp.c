@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls close connect getpeername setsockopt socket.inet */
 /*
  * Offloaded TCP: connections that the guest opens, and those that come to its listeners.
  *
@@ -35,7 +36,6 @@ struct tcp {
 	struct amp_flow *flow;
 	int fd;		   /* a bound socket that waits for its name to resolve */
 	uint16_t port;	   /* connect by name */
-	struct amp_virtual *virt; /* accepted at this published port */
 	uint32_t listener; /* accepted: id of its listener, until the guest took the carrier */
 	bool half;	   /* counts as half-open */
 	bool answering;	   /* header[] is on its way */
@@ -551,11 +551,11 @@ void amp_tcp_accepted(struct amp_listener *l, int fd, const struct sockaddr_stor
 	t->bound = l->local;
 	t->o.chosen = l->o.chosen;
 	t->o.rule[AMP_DIR_IN] = l->o.rule[AMP_DIR_IN];
-	t->virt = l->virt;
+	t->o.virt = l->o.virt;
 	amp_off_from_sa((const struct sockaddr *)peer, &a.peer);
 	amp_off_local(fd, &a.local);
 	/* behind a published port the guest sees the port that it is bound to */
-	if (l->virt)
+	if (l->o.virt)
 		a.local.port = l->local.port;
 	amp_off_same_family(l->o.family, &a.local);
 	amp_off_same_family(l->o.family, &a.peer);

@@ -9,14 +9,12 @@
 struct amp_bound {
 	struct amp_osock o; /* first */
 	int fd;		    /* -1: virtual */
-	struct amp_virtual *virt;
 	struct amp_off_addr local;
 };
 
 struct amp_listener {
 	struct amp_osock o;	      /* first */
 	struct amp_acceptor acceptor; /* unless virtual */
-	struct amp_virtual *virt;
 	struct amp_off_addr local;
 	uint64_t token;
 	uint32_t credits;

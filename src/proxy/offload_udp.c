@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
+ * #syscalls:hot recvmmsg recvmsg sendmsg
+ * #syscalls close connect getsockname setsockopt socket.inet
+ */
+/*
  * Offloaded UDP: one kernel socket a carrier, datagrams as frames in both directions.
  *
  * Theory of operation
@@ -42,7 +46,6 @@ struct udp {
 	struct amp_end *end;
 	struct amp_watch watch;
 	struct amp_work work; /* reads the socket */
-	struct amp_virtual *virt;
 	struct amp_buf spill;
 	uint32_t max_payload;
 	uint32_t drops; /* not yet told */
@@ -81,9 +84,9 @@ static void udp_gone(struct udp *u)
 		return;
 	u->dead = true;
 	amp_work_cancel(&u->work);
-	if (u->virt) {
+	if (u->o.virt) {
 		amp_watch_stop(&u->watch); /* the socket is the rule's */
-		u->virt->udp_user = NULL;
+		u->o.virt->udp_user = NULL;
 	} else {
 		amp_watch_close(&u->watch);
 	}
@@ -206,7 +209,7 @@ static bool admit(struct udp *u, const struct sockaddr_storage *from)
 {
 	uint64_t now;
 
-	if (u->virt && u->connected && !same_sa(&u->peer, from))
+	if (u->o.virt && u->connected && !same_sa(&u->peer, from))
 		return false;
 	if (u->in_ok) {
 		for (unsigned i = 0; i < PEERS; i++) {
@@ -434,7 +437,7 @@ static socklen_t to_kernel(const struct udp *u, const struct amp_off_addr *a,
 	static const uint8_t v4_mapped[12] = {[10] = 0xff, [11] = 0xff};
 	struct amp_off_addr four = {.family = AMP_OFF_INET, .port = a->port};
 
-	if (!u->virt || u->virt->fwd->target.addr.sa.sa_family != AF_INET ||
+	if (!u->o.virt || u->o.virt->fwd->target.addr.sa.sa_family != AF_INET ||
 	    a->family != AMP_OFF_INET6 || memcmp(a->addr, v4_mapped, sizeof(v4_mapped)))
 		return amp_off_to_sa(a, ss);
 	memcpy(four.addr, a->addr + 12, 4);
@@ -456,7 +459,7 @@ static int send_frame(struct udp *u, const struct amp_off_udp *h, struct iovec *
 		err = may_send(u, &to);
 	} else if (!u->connected) {
 		err = EDESTADDRREQ;
-	} else if (u->virt) {
+	} else if (u->o.virt) {
 		m.msg_name = &u->peer;
 		m.msg_namelen = sizeof(u->peer);
 	}
@@ -541,7 +544,7 @@ static void udp_info(const struct amp_end *end, struct amp_sock_info *info)
 	info->drops = u->drops_all;
 	if (u->watch.fd >= 0)
 		amp_fd_info(u->watch.fd, info);
-	else if (u->virt)
+	else if (u->o.virt)
 		snprintf(info->host_local, AMP_INFO_ADDR, "inet:%u", u->local.port);
 	info->proto = "udp";
 }
@@ -617,16 +620,16 @@ int amp_udp_connect(struct amp_osock *s, const struct amp_off_addr *peer,
 		len = to_kernel(u, peer, &ss);
 		err = may_send(u, &ss);
 	}
-	if (!err && !u->virt && connect(u->watch.fd, (struct sockaddr *)&ss, len))
+	if (!err && !u->o.virt && connect(u->watch.fd, (struct sockaddr *)&ss, len))
 		err = errno;
-	if (!err && !u->virt && !peer->family)
+	if (!err && !u->o.virt && !peer->family)
 		err = rebind(u);
 	if (err)
 		return err;
 	u->connected = peer->family != 0;
 	u->peer = ss;
 	*local = u->local;
-	if (!u->virt)
+	if (!u->o.virt)
 		amp_off_local(u->watch.fd, local);
 	return 0;
 }
@@ -635,27 +638,27 @@ static int udp_start(struct udp *u, const struct amp_off_open *o, struct amp_off
 {
 	int fd, err = 0;
 
-	u->virt = o->local.port ? amp_virtual_udp_find(u->o.ses->off, o->local.port) : NULL;
-	if (u->virt && u->virt->udp_user) {
-		u->virt = NULL;
+	u->o.virt = o->local.port ? amp_virtual_udp_find(u->o.ses->off, o->local.port) : NULL;
+	if (u->o.virt && u->o.virt->udp_user) {
+		u->o.virt = NULL;
 		return EADDRINUSE;
 	}
-	fd = u->virt ? u->virt->udp_fd : udp_socket(u, o);
+	fd = u->o.virt ? u->o.virt->udp_fd : udp_socket(u, o);
 	if (fd < 0)
 		return -fd;
-	if (u->virt) {
-		u->virt->udp_user = &u->o;
+	if (u->o.virt) {
+		u->o.virt->udp_user = &u->o;
 		u->in_ok = true;
 		a->local = o->local;
 	}
 	u->watch.ready = udp_ready;
 	err = -amp_watch_start(&u->watch, fd, EPOLLIN | EPOLLOUT | EPOLLET);
 	if (err) {
-		if (!u->virt)
+		if (!u->o.virt)
 			close(fd);
 		return err;
 	}
-	if (!u->virt)
+	if (!u->o.virt)
 		amp_off_local(fd, &a->local);
 	u->local = a->local;
 	if (o->peer.family)

@@ -2,6 +2,7 @@
 /* What a link's allow rules say to an address or a name. Default: no. */
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "offload_inner.h"
@@ -140,12 +141,11 @@ int amp_policy_name(struct amp_offload *off, enum amp_proto proto, const char *n
 		if (amp_rule_names(r, proto, name, port)) {
 			r->hits++;
 			if (r->log)
-				amp_log_some(&r->log_rate, AMP_LOG_INFO,
-					     "link %s: allowed name: %s by %s",
-					     link->conf->name,
-					     amp_log_clean(text, sizeof(text), name,
-							   strlen(name)),
-					     r->where);
+				amp_log_some(
+					&r->log_rate, AMP_LOG_INFO,
+					"link %s: allowed name: %s by %s", link->conf->name,
+					amp_log_clean(text, sizeof(text), name, strlen(name)),
+					r->where);
 			return 0;
 		}
 	}
@@ -221,11 +221,28 @@ void amp_policy_lease(struct amp_offload *off, const char *name, const struct so
 		say_rebound(off, name, sa);
 }
 
+/* A rule that names what an older one named. */
+static struct amp_rule *heir(struct amp_offload *off, const struct amp_rule *old)
+{
+	char name[AMP_RULE_NAME_MAX + 3];
+	struct amp_rule *r;
+
+	snprintf(name, sizeof(name), "%s%s", old->wild ? "x." : "", old->name);
+	TAILQ_FOREACH(r, &off->link->conf->allow, entry)
+	{
+		if (r->host == AMP_HOST_NAME && amp_rule_names(r, AMP_PROTO_ANY, name, 0))
+			break;
+	}
+	return r;
+}
+
 void amp_policy_forget(struct amp_offload *off)
 {
 	for (unsigned i = 0; i < AMP_OFF_LEASES; i++) {
-		if (off->leases[i].rule && off->leases[i].rule->gone)
-			off->leases[i].rule = NULL;
+		struct amp_lease *l = &off->leases[i];
+
+		if (l->rule && l->rule->gone)
+			l->rule = heir(off, l->rule);
 	}
 }
 

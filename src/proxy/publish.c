@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls close setsockopt */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -87,6 +88,7 @@ static void take(struct amp_acceptor *a, int fd, const struct sockaddr_storage *
 		return;
 	}
 	p->link->stats.flows++;
+	amp_forward_hit(p->fwd);
 	flow = amp_flow_join(p->link, guest, false, host, true, &publish_flow, p);
 	if (flow && p->fwd->proxy_protocol && head(flow, host, peer)) {
 		refuse(p, -1, ENOMEM);
@@ -116,37 +118,106 @@ static int start_one(struct publish *p, int fd)
 	return r;
 }
 
-static void remove_file(const struct publish *p)
+/* A run-time rule has to be told by something shorter than its text. */
+static uint32_t next_id = 1;
+
+int amp_publish_one(struct amp_link *link, struct amp_forward *fwd)
 {
-	if (p->acceptor.watch.fd >= 0 && p->fwd->target.kind == AMP_TARGET_UNIX)
-		amp_helper_unlink(AMP_HELPER_PUBLISH, p->fwd->target.addr.un.sun_path);
+	int r, fd = amp_target_listen(&fwd->target, link->conf->name);
+	struct publish *p;
+
+	if (fd < 0)
+		return fd;
+	p = calloc(1, sizeof(*p));
+	if (!p) {
+		close(fd);
+		return -ENOMEM;
+	}
+	p->link = link;
+	p->fwd = fwd;
+	p->acceptor.watch.fd = -1;
+	if (!fwd->id)
+		fwd->id = next_id++;
+	TAILQ_INSERT_TAIL(&all, p, entry);
+	r = start_one(p, fd);
+	if (r)
+		amp_publish_end(link, fwd, false);
+	return r;
 }
 
 int amp_publish_start(struct amp_link *link)
 {
 	const struct amp_forward *fwd;
+	int r = 0;
 
 	TAILQ_FOREACH(fwd, &link->conf->publish, entry)
 	{
-		struct publish *p;
-		int r, fd = amp_target_listen(&fwd->target, link->conf->name);
-
-		if (fd < 0)
-			return fd;
-		p = calloc(1, sizeof(*p));
-		if (!p) {
-			close(fd);
-			return -ENOMEM;
-		}
-		p->link = link;
-		p->fwd = fwd;
-		p->acceptor.watch.fd = -1;
-		TAILQ_INSERT_TAIL(&all, p, entry);
-		r = start_one(p, fd);
+		r = amp_publish_one(link, (struct amp_forward *)(uintptr_t)fwd);
 		if (r)
-			return r;
+			break;
 	}
-	return 0;
+	return r;
+}
+
+/* Its socket, of which nobody hears any more; -1: it has none. */
+static int stop_one(struct publish *p)
+{
+	int fd = p->acceptor.watch.fd;
+
+	if (p->fwd->service.kind == AMP_SERVICE_INET)
+		return amp_offload_unpublish(p->link->offload, p->fwd);
+	if (p->relay)
+		return amp_udp_relay_yield(p->relay);
+	amp_work_cancel(&p->acceptor.work);
+	amp_watch_stop(&p->acceptor.watch);
+	return fd;
+}
+
+static void end(struct publish *p, bool hold)
+{
+	const struct amp_target *target = &p->fwd->target;
+	int fd = stop_one(p);
+
+	p->link->stats.cut += amp_flow_end_all(p->link, &publish_flow, p);
+	if (fd >= 0 && hold) {
+		amp_listen_hold(0, target, fd);
+	} else if (fd >= 0) {
+		if (target->kind == AMP_TARGET_UNIX)
+			amp_helper_unlink(AMP_HELPER_PUBLISH, target->addr.un.sun_path);
+		close(fd);
+	}
+	TAILQ_REMOVE(&all, p, entry);
+	amp_udp_relay_free(p->relay);
+	amp_mux_free(p->mux);
+	free(p);
+}
+
+void amp_publish_end(struct amp_link *link, const struct amp_forward *fwd, bool hold)
+{
+	struct publish *p;
+
+	TAILQ_FOREACH(p, &all, entry)
+	{
+		if (p->link == link && p->fwd == fwd)
+			break;
+	}
+	if (p)
+		end(p, hold);
+}
+
+void amp_publish_quit(struct amp_link *link)
+{
+	struct publish *p;
+
+	amp_offload_quit(link->offload);
+	TAILQ_FOREACH(p, &all, entry)
+	{
+		if (p->link != link || p->acceptor.watch.fd < 0)
+			continue;
+		if (p->fwd->target.kind == AMP_TARGET_UNIX)
+			amp_helper_unlink(AMP_HELPER_PUBLISH, p->fwd->target.addr.un.sun_path);
+		amp_acceptor_stop(&p->acceptor);
+	}
 }
 
 void amp_publish_stop(struct amp_link *link)
@@ -155,13 +226,7 @@ void amp_publish_stop(struct amp_link *link)
 
 	for (p = TAILQ_FIRST(&all); p; p = next) {
 		next = TAILQ_NEXT(p, entry);
-		if (p->link != link)
-			continue;
-		TAILQ_REMOVE(&all, p, entry);
-		remove_file(p);
-		amp_acceptor_stop(&p->acceptor);
-		amp_udp_relay_free(p->relay);
-		amp_mux_free(p->mux);
-		free(p);
+		if (p->link == link)
+			end(p, false);
 	}
 }

@@ -8,6 +8,14 @@
 /* Opens every publish rule of the link. 0 or -errno, said. */
 int amp_publish_start(struct amp_link *link);
 void amp_publish_stop(struct amp_link *link);
+/* The listening sockets alone: what came through them goes on. */
+void amp_publish_quit(struct amp_link *link);
+
+/* One rule, which has to last until its end: it gets its id. 0 or -errno, said. */
+int amp_publish_one(struct amp_link *link, struct amp_forward *fwd);
+/* It goes, and with it what came through it. hold: its socket is for somebody else
+ * (amp_listen_hold()). */
+void amp_publish_end(struct amp_link *link, const struct amp_forward *fwd, bool hold);
 
 /* ---- acceptors, also used for the guest's own listeners ---- */
 

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/*
+ * #syscalls close poll ppoll ioctl.rpmsg
+ * #syscalls:helper openat readlink readlinkat lstat stat newfstatat fstat getdents64 lseek read close fcntl ioctl poll ppoll
+ */
 /* What rchar.h says. What the kernel writes into sysfs is believed, but bounded. */
 #include <dirent.h>
 #include <errno.h>

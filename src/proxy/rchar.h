@@ -33,11 +33,11 @@
 #include <sys/types.h>
 
 struct amp_rchar {
-	const char *path;  /* of the control device, or of a link to it */
-	char real[256];	   /* of the device itself: its numbers change when remotes restart */
-	char sysfs[256];   /* usually /sys */
-	char bus[64];	   /* "virtio0.": how its remote's channels begin */
-	dev_t dev;	   /* of the node */
+	const char *path; /* of the control device, or of a link to it */
+	char real[256];	  /* of the device itself: its numbers change when remotes restart */
+	char sysfs[256];  /* usually /sys */
+	char bus[64];	  /* "virtio0.": how its remote's channels begin */
+	dev_t dev;	  /* of the node */
 	ino_t ino;
 	ino_t sys_ino;	 /* of the device in sysfs, where it is gone first */
 	unsigned next;	 /* number of the next endpoint */

@@ -445,6 +445,38 @@ void amp_rjoin_down(struct amp_rlink *rl)
 	}
 }
 
+static void side_end(struct amp_rjoin_side *s)
+{
+	struct amp_link *link = &s->rl->vl.link;
+
+	close_all(&s->names);
+	close_all(&s->sources);
+	while (!STAILQ_EMPTY(&s->queue))
+		pop(s);
+	link->stats.cut += amp_flow_end_all(link, &stream_flow, &s->other->rl->vl.link);
+	TAILQ_REMOVE(&s->rl->joined, s, entry);
+}
+
+void amp_rjoin_end(struct amp_link *a, struct amp_link *b)
+{
+	struct rjoin *j;
+
+	TAILQ_FOREACH(j, &joins, entry)
+	{
+		const struct amp_link *l[2] = {&j->side[0].rl->vl.link,
+					       &j->side[1].rl->vl.link};
+
+		if ((l[0] == a && l[1] == b) || (l[0] == b && l[1] == a))
+			break;
+	}
+	if (!j)
+		return;
+	side_end(&j->side[0]);
+	side_end(&j->side[1]);
+	TAILQ_REMOVE(&joins, j, entry);
+	free(j);
+}
+
 void amp_rjoin_idle(struct amp_rlink *rl)
 {
 	uint64_t now = amp_now_ms();

@@ -78,6 +78,8 @@ struct amp_rjoin_side {
 
 /* Two links of type rpmsg-shm. 0, -ENOMEM. */
 int amp_rjoin_new(struct amp_link *a, struct amp_link *b);
+/* The join of these two ends: each remote is told that the other's services are gone. */
+void amp_rjoin_end(struct amp_link *a, struct amp_link *b);
 void amp_rjoins_free(void);
 void amp_rjoin_stats(FILE *to);
 

@@ -47,11 +47,11 @@ int amp_rnames_init(struct amp_rnames *n, const struct amp_link_conf *conf)
 	n->services = calloc(count(&conf->expose) + 1, sizeof(*n->services));
 	if (!n->names || !n->services)
 		return -ENOMEM;
-	n->names[n->name_cnt++].name = AMP_RNAMES_DOOR;
+	strcpy(n->names[n->name_cnt++].name, AMP_RNAMES_DOOR);
 	TAILQ_FOREACH(f, &conf->publish, entry)
 	{
 		if (f->service.name[0] && !by_name(n, f->service.name))
-			n->names[n->name_cnt++].name = f->service.name;
+			strcpy(n->names[n->name_cnt++].name, f->service.name);
 	}
 	TAILQ_FOREACH(f, &conf->expose, entry)
 	{

@@ -27,7 +27,7 @@ struct amp_rservice {
 
 /* A name that a rule wants, and where the remote has it. */
 struct amp_rname {
-	const char *name;
+	char name[AMP_SERVICE_NAME]; /* its own: rules come and go */
 	uint32_t addr;
 	bool known;
 };

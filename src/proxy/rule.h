@@ -54,10 +54,11 @@ struct amp_rule {
 	bool wild;	  /* name: *.name */
 	uint16_t port_lo, port_hi;
 	char name[AMP_RULE_NAME_MAX + 1]; /* lower case, without the final dot */
+	struct amp_rule *twin;		  /* in the other configuration: reload.c */
 	char *text;			  /* as it was written */
 	char *where;			  /* file:line, or "command line" */
 	bool log;			  /* hits are logged */
-	bool gone;			  /* left out by a reload: what it allowed is asked anew */
+	bool gone; /* left out by a reload: what it allowed is asked anew */
 	struct amp_log_rate log_rate;
 	uint64_t hits;
 	uint64_t denied; /* name: addresses that it stood for and that were not granted */
@@ -110,11 +111,12 @@ struct amp_forward { /* publish or expose */
 	struct {
 		uint32_t lo, hi;
 	} range[AMP_RANGES_MAX];
-	unsigned range_cnt; /* not 0: vsock-mux, target.kind is AMP_TARGET_UNIX */
-	bool proxy_protocol; /* each connection begins with who it is: PROXY, version 2 */
-	bool runtime;	     /* published while the proxy ran: no file has it */
-	uint32_t id;	     /* of a published one: publish.c */
-	uint64_t hits;	     /* connections, UDP peers */
+	unsigned range_cnt;	  /* not 0: vsock-mux, target.kind is AMP_TARGET_UNIX */
+	bool proxy_protocol;	  /* each connection begins with who it is: PROXY, version 2 */
+	bool runtime;		  /* published while the proxy ran: no file has it */
+	uint32_t id;		  /* of a published one: publish.c */
+	uint64_t hits;		  /* connections, UDP peers */
+	struct amp_forward *twin; /* in the other configuration: reload.c */
 	char *text;
 	char *where;
 };
@@ -131,6 +133,12 @@ int amp_target_parse(const char *text, struct amp_target *target, struct amp_rul
 /* Do both allow the same (whether it is logged aside)? Forward the same? */
 bool amp_rule_same(const struct amp_rule *a, const struct amp_rule *b);
 bool amp_target_same(const struct amp_target *a, const struct amp_target *b);
+
+/* Counters are all that changes in a rule while it is in force. */
+static inline void amp_forward_hit(const struct amp_forward *fwd)
+{
+	((struct amp_forward *)(uintptr_t)fwd)->hits++;
+}
 
 /* Do both mean the same service? */
 bool amp_service_same(const struct amp_service *a, const struct amp_service *b);

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/*
+ * #syscalls socket.netlink bind getsockname sendto recvmsg close
+ * #syscalls:helper socket bind getsockname sendto recvmsg close
+ */
 /* The plain form of an address, and whether it is local to this host. */
 #include <arpa/inet.h>
 #include <ifaddrs.h>

@@ -275,8 +275,9 @@ static int parse_ranges(struct amp_text *t, struct amp_forward *fwd)
 	}
 	while ((one = strsep(&rest, ",")) != NULL) {
 		if (fwd->range_cnt == AMP_RANGES_MAX)
-			return amp_text_error(t, "expected at most 8 ports and ranges: join some, or "
-						 "publish another path");
+			return amp_text_error(
+				t, "expected at most 8 ports and ranges: join some, or "
+				   "publish another path");
 		if (!parse_range(one, &fwd->range[fwd->range_cnt].lo,
 				 &fwd->range[fwd->range_cnt].hi))
 			return amp_text_error(t, "expected any, or ports and ranges such as "
@@ -320,8 +321,9 @@ static int parse_proxy_protocol(struct amp_text *t, struct amp_forward *fwd)
 	t->at = strstr(t->all, "proxy-protocol");
 	strcpy(t->word, "proxy-protocol");
 	if (fwd->range_cnt)
-		return amp_text_error(t, "the beginning of a vsock-mux is its CONNECT: expected tcp "
-					 "or unix");
+		return amp_text_error(
+			t, "the beginning of a vsock-mux is its CONNECT: expected tcp "
+			   "or unix");
 	if (fwd->target.kind == AMP_TARGET_UDP)
 		return amp_text_error(t, "a datagram has no beginning to say it in: expected "
 					 "tcp or unix");
@@ -344,7 +346,8 @@ int amp_publish_parse(const char *text, struct amp_forward *fwd, struct amp_rule
 	if (!r) {
 		amp_text_word(&t);
 		r = mux ? parse_ranges(&t, fwd)
-			: parse_service(&t, true, fwd->target.kind != AMP_TARGET_UDP, &fwd->service);
+			: parse_service(&t, true, fwd->target.kind != AMP_TARGET_UDP,
+					&fwd->service);
 	}
 	if (!r && fwd->service.kind == AMP_SERVICE_INET && fwd->target.kind == AMP_TARGET_UNIX)
 		r = amp_text_error(&t, "a Unix socket has no address that AF_INET could show: "

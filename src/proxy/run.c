@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/*
+ * #syscalls write close
+ * The C library's own, for memory, and for a process that has gone wrong:
+ * #syscalls brk mmap.data munmap mremap mprotect.data madvise
+ * #syscalls getpid gettid rt_sigprocmask rt_sigaction tgkill.self
+ */
 /* The worker process: start, signals, stop. */
 #include <errno.h>
 #include <inttypes.h>
@@ -10,7 +16,9 @@
 #include <unistd.h>
 
 #include "../virtio/sigbus.h"
+#include "bell.h"
 #include "control.h"
+#include "flow.h"
 #include "helper.h"
 #include "join.h"
 #include "kept.h"
@@ -18,6 +26,7 @@
 #include "loop.h"
 #include "offload.h"
 #include "publish.h"
+#include "reload.h"
 #include "rjoin.h"
 #include "run.h"
 
@@ -26,6 +35,42 @@ static struct amp_links links = TAILQ_HEAD_INITIALIZER(links);
 struct amp_links *amp_links_all(void)
 {
 	return &links;
+}
+
+static void print_rules(const struct amp_link *l)
+{
+	const struct amp_forward *f;
+	const struct amp_rule *r;
+
+	TAILQ_FOREACH(r, &l->conf->allow, entry)
+	fprintf(stderr,
+		"ampsock-proxy: counters: rule of=%s hits=%" PRIu64 " denied=%" PRIu64
+		" allow %s (%s)\n",
+		l->conf->name, r->hits, r->denied, r->text, r->where);
+	TAILQ_FOREACH(f, &l->conf->publish, entry)
+	fprintf(stderr,
+		"ampsock-proxy: counters: rule of=%s hits=%" PRIu64 " id=%" PRIu32
+		" publish %s (%s)\n",
+		l->conf->name, f->hits, f->id, f->text, f->where);
+	TAILQ_FOREACH(f, &l->conf->expose, entry)
+	fprintf(stderr, "ampsock-proxy: counters: rule of=%s hits=%" PRIu64 " expose %s (%s)\n",
+		l->conf->name, f->hits, f->text, f->where);
+}
+
+static void print_limits(const struct amp_link *l)
+{
+	static const char *const name[AMP_LIMIT_CNT] = {
+		"sockets", "half_open", "buffered", "connects", "dns", "datagrams",
+	};
+
+	fprintf(stderr, "ampsock-proxy: counters: limits of=%s", l->conf->name);
+	for (unsigned i = 0; i < AMP_LIMIT_CNT; i++)
+		fprintf(stderr, " limited_%s=%" PRIu64, name[i], l->limits.hits[i]);
+	fprintf(stderr,
+		" used_sockets=%" PRIu64 " used_half_open=%" PRIu64 " used_buffered=%" PRIu64
+		"\n",
+		l->limits.used[AMP_LIMIT_SOCKETS], l->limits.used[AMP_LIMIT_HALF_OPEN],
+		l->limits.used[AMP_LIMIT_BUFFERED]);
 }
 
 static void print_counters(void)
@@ -39,10 +84,15 @@ static void print_counters(void)
 		fprintf(stderr,
 			"ampsock-proxy: counters: link=%s up=%d flows=%u flows_total=%" PRIu64
 			" sockets=%u denied=%" PRIu64 " refused=%" PRIu64 " stale=%" PRIu64
-			" datagram_drops=%" PRIu64 " attached=%" PRIu64 " %s\n",
+			" datagram_drops=%" PRIu64 " attached=%" PRIu64 " denied_in=%" PRIu64
+			" denied_out=%" PRIu64 " denied_names=%" PRIu64 " cut=%" PRIu64 " %s\n",
 			l->conf->name, l->up, l->flow_cnt, l->stats.flows,
 			amp_offload_sockets(l->offload), l->stats.denied, l->stats.refused,
-			l->stats.stale, l->stats.drops, l->stats.attached, text);
+			l->stats.stale, l->stats.drops, l->stats.attached,
+			l->stats.denied_dir[AMP_DIR_IN], l->stats.denied_dir[AMP_DIR_OUT],
+			l->stats.denied_names, l->stats.cut, text);
+		print_limits(l);
+		print_rules(l);
 	}
 	amp_join_stats(stderr);
 	amp_rjoin_stats(stderr);
@@ -62,17 +112,70 @@ static void hand_over(void)
 	exit(AMP_EXIT_UPGRADE);
 }
 
+static void stop_now(const char *why)
+{
+	amp_log(AMP_LOG_INFO, "%s: stopping", why);
+	amp_helper_notify(AMP_HELPER_STOPPING, "Stopping");
+	amp_loop_stop();
+}
+
+/* ---- drain: no new connections, and an end when the old ones have had theirs ---- */
+
+static uv_timer_t drain_timer;
+
+static void drained(void)
+{
+	stop_now("every connection has ended");
+}
+
+static void drain_over(uv_timer_t *t)
+{
+	struct amp_link *l;
+	unsigned n = 0;
+
+	(void)t;
+	TAILQ_FOREACH(l, &links, entry)
+	n += l->flow_cnt;
+	amp_log(AMP_LOG_WARN, "drain: %u connections have not ended in time: they are reset",
+		n);
+	stop_now("drain");
+}
+
+static void drain(uint32_t seconds)
+{
+	struct amp_link *l;
+
+	amp_log(AMP_LOG_INFO, "SIGTERM: connections have %" PRIu32 " s to end", seconds);
+	amp_helper_notify(AMP_HELPER_STOPPING, "Waiting for connections to end");
+	TAILQ_FOREACH(l, &links, entry)
+	amp_publish_quit(l);
+	uv_timer_init(amp_loop_uv(), &drain_timer);
+	uv_timer_start(&drain_timer, drain_over, seconds * 1000ull, 0);
+	amp_flow_drain(drained);
+}
+
+static void terminate(int num)
+{
+	uint32_t seconds = amp_config_running()->drain_s;
+
+	if (num == SIGTERM && seconds && !amp_draining)
+		drain(seconds);
+	else
+		stop_now(num == SIGTERM ? "SIGTERM" : "SIGINT");
+}
+
 static void on_signal(int num)
 {
+	char why[1024];
+
 	if (num == SIGUSR2)
 		hand_over();
-	if (num == SIGUSR1) {
+	if (num == SIGUSR1)
 		print_counters();
-	} else if (num == SIGTERM || num == SIGINT) {
-		amp_log(AMP_LOG_INFO, "SIG%s: stopping", num == SIGTERM ? "TERM" : "INT");
-		amp_helper_notify(AMP_HELPER_STOPPING, "Stopping");
-		amp_loop_stop();
-	}
+	else if (num == SIGTERM || num == SIGINT)
+		terminate(num);
+	else if (num == SIGHUP)
+		(void)amp_reload(why, sizeof(why)); /* it says all there is to say */
 }
 
 static void on_orphaned(void)
@@ -149,18 +252,6 @@ static void tell_ready(int fd)
 	close(fd);
 }
 
-static void say_ready(const struct amp_config *conf)
-{
-	const struct amp_link_conf *c;
-	char text[80];
-	unsigned n = 0;
-
-	TAILQ_FOREACH(c, &conf->links, entry)
-	n++;
-	snprintf(text, sizeof(text), "Serving %u link%s", n, n == 1 ? "" : "s");
-	amp_helper_notify(AMP_HELPER_READY, text);
-}
-
 /* A socket of a guest is a descriptor of ours: take all that we may have, as no select() is used. */
 static void raise_descriptors(void)
 {
@@ -186,7 +277,35 @@ static void free_links(void)
 	}
 }
 
-int amp_run(const struct amp_config *conf, int ready_fd)
+/* What the configuration names by number is what whoever started us left open for it. */
+static void keep_one(const char *name, int fd, void *ctx)
+{
+	(void)name;
+	(void)ctx;
+	amp_confine_keep(fd);
+}
+
+static int keep_descriptors(const struct amp_config *conf, int ready_fd)
+{
+	const struct amp_link_conf *l;
+	int r;
+
+	amp_confine_keep(ready_fd);
+	amp_kept_each(keep_one, NULL);
+	TAILQ_FOREACH(l, &conf->links, entry)
+	{
+		r = amp_bell_check(&l->shm.bell, l->name);
+		if (r)
+			return r;
+		if (l->shm.bell.kind != AMP_BELL_EVENTFD)
+			continue;
+		amp_confine_keep(l->shm.bell.rx);
+		amp_confine_keep(l->shm.bell.tx);
+	}
+	return amp_confine_close_others();
+}
+
+static int start_loop(void)
 {
 	int r = amp_loop_init();
 
@@ -194,11 +313,22 @@ int amp_run(const struct amp_config *conf, int ready_fd)
 		r = amp_sigbus_install();
 	if (!r)
 		r = amp_helper_watch(on_signal, on_orphaned);
-	if (r) {
+	if (r)
 		amp_log(AMP_LOG_ERROR, "cannot start: %s", strerror(-r));
+	return r;
+}
+
+int amp_run(struct amp_config *conf, const struct amp_confine *confine, int ready_fd)
+{
+	int r = keep_descriptors(conf, ready_fd);
+
+	amp_reload_init(conf);
+	if (r || start_loop())
 		return AMP_EXIT_RUN;
-	}
 	raise_descriptors();
+	/* files, names of users and groups, anything that is opened: above this line */
+	if (amp_confine_worker(confine))
+		return AMP_EXIT_RUN;
 	amp_log_timer_start();
 	r = amp_control_start(conf);
 	if (!r)
@@ -210,12 +340,14 @@ int amp_run(const struct amp_config *conf, int ready_fd)
 	amp_kept_settle();
 	if (!r) {
 		tell_ready(ready_fd);
-		say_ready(conf);
+		amp_reload_say_ready();
 		amp_loop_run();
 	}
 	amp_control_stop();
 	amp_metrics_stop();
 	stop_links();
+	if (amp_draining)
+		uv_close((uv_handle_t *)&drain_timer, NULL);
 	amp_log_timer_stop();
 	amp_helper_unwatch();
 	amp_loop_fini();

@@ -178,7 +178,8 @@ int amp_slink_ports(struct amp_link *link)
 	TAILQ_FOREACH(fwd, &link->conf->expose, entry)
 	{
 		if (!r)
-			r = want_port(sl, fwd->service.port, fwd->target.kind == AMP_TARGET_UDP);
+			r = want_port(sl, fwd->service.port,
+				      fwd->target.kind == AMP_TARGET_UDP);
 	}
 	for (p = TAILQ_FIRST(&sl->ports); p && !r; p = next) {
 		next = TAILQ_NEXT(p, entry);
@@ -209,6 +210,19 @@ void amp_slink_stop(struct amp_link *link)
 	amp_work_cancel(&sl->work);
 	uv_close((uv_handle_t *)&sl->tick, NULL);
 	amp_link_fini(link);
+}
+
+void amp_slink_reset(struct amp_link *link)
+{
+	struct amp_slink *sl = of_link(link);
+	struct amp_end_sock *e, *next;
+
+	amp_link_down(link);
+	for (e = TAILQ_FIRST(&sl->ends); e; e = next) {
+		next = TAILQ_NEXT(e, entry);
+		if (!e->let_go)
+			amp_end_sock_kill(e, ECONNRESET);
+	}
 }
 
 void amp_slink_stats(const struct amp_link *link, char *dst, size_t len)

@@ -28,7 +28,8 @@
 #include "link.h"
 #include "publish.h"
 
-#define AMP_SLINK_WAIT_MS 10000u /* for the guest's answer; for it to take what was sent at last */
+#define AMP_SLINK_WAIT_MS \
+	10000u /* for the guest's answer; for it to take what was sent at last */
 
 struct amp_slink;
 
@@ -41,6 +42,8 @@ struct amp_end_sock {
 	TAILQ_ENTRY(amp_end_sock) entry;      /* sl->ends */
 	TAILQ_ENTRY(amp_end_sock) wait_entry; /* sl->waits, while deadline_ms */
 	uint64_t deadline_ms;
+	uint64_t rx_bytes, tx_bytes;
+	uint32_t stalls;
 	struct amp_buf in;  /* that the user did not take */
 	struct amp_buf out; /* that the socket did not take */
 	struct amp_hybrid hybrid;
@@ -103,6 +106,8 @@ int amp_slink_init(struct amp_slink *sl, const struct amp_link_ops *ops,
 int amp_slink_ports(struct amp_link *link);
 int amp_slink_start(struct amp_link *link);
 void amp_slink_stop(struct amp_link *link);
+/* amp_link_ops.reset(): every connection ends. */
+void amp_slink_reset(struct amp_link *link);
 struct amp_end *amp_slink_connect(struct amp_link *link, const struct amp_service *service,
 				  bool message, int *err);
 /* A connection of the guest to port, accepted as fd, which is ours from now on. */

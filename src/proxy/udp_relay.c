@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
+ * #syscalls:hot recvfrom sendmsg
+ * #syscalls close
+ */
+/*
  * Publish and expose for UDP. Theory of operation: a peer is a seqpacket connection in
  * the guest's ring and an address (publish: all peers of a rule share its bound socket) or a
  * connected socket (expose: one each). A datagram becomes a message and a message a
@@ -22,8 +26,9 @@
 #define TURN	  64u /* datagrams before others have their turn */
 
 struct peer {
-	TAILQ_ENTRY(peer) entry;     /* relay->peers, least recently heard first */
+	TAILQ_ENTRY(peer) entry;     /* relay->peers, least recently heard first; or exposed */
 	struct amp_udp_relay *relay; /* NULL: exposed, has a socket of its own */
+	const struct amp_forward *fwd; /* exposed */
 	struct amp_link *link;
 	struct amp_end *end;
 	struct amp_watch watch;
@@ -48,6 +53,7 @@ struct amp_udp_relay {
 	bool readable;
 };
 
+static struct peer_list exposed = TAILQ_HEAD_INITIALIZER(exposed);
 static uint8_t datagram[DGRAM_MAX];
 
 static void peer_free(struct amp_grave *grave)
@@ -66,6 +72,8 @@ static void peer_gone(struct peer *p)
 	if (p->relay) {
 		TAILQ_REMOVE(&p->relay->peers, p, entry);
 		p->relay->peer_cnt--;
+	} else if (p->fwd) {
+		TAILQ_REMOVE(&exposed, p, entry);
 	}
 	amp_bury(&p->grave, peer_free);
 }
@@ -251,8 +259,26 @@ void amp_udp_relay_expose(struct amp_link *link, struct amp_end *end,
 		return;
 	}
 	link->stats.flows++;
+	p->fwd = fwd;
+	TAILQ_INSERT_TAIL(&exposed, p, entry);
 	p->open = true;
 	end->ops->accept(end);
+}
+
+unsigned amp_udp_relay_unexpose(struct amp_link *link, const struct amp_forward *fwd)
+{
+	struct peer *p, *next;
+	unsigned n = 0;
+
+	for (p = TAILQ_FIRST(&exposed); p; p = next) {
+		next = TAILQ_NEXT(p, entry);
+		if (p->link != link || p->fwd != fwd)
+			continue;
+		p->end->ops->reset(p->end);
+		peer_gone(p);
+		n++;
+	}
+	return n;
 }
 
 /* ---- a published port ---- */
@@ -375,6 +401,14 @@ struct amp_udp_relay *amp_udp_relay_publish(struct amp_link *link,
 		uv_timer_start(&r->timer, on_timer, AMP_RELAY_IDLE_MS / 4,
 			       AMP_RELAY_IDLE_MS / 4);
 	return r;
+}
+
+int amp_udp_relay_yield(struct amp_udp_relay *r)
+{
+	int fd = r->watch.fd;
+
+	amp_watch_stop(&r->watch);
+	return fd;
 }
 
 static void timer_closed(uv_handle_t *h)

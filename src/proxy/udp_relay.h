@@ -20,6 +20,10 @@ void amp_udp_relay_expose(struct amp_link *link, struct amp_end *end,
 /* A published port: fd is bound. NULL: no memory. */
 struct amp_udp_relay *amp_udp_relay_publish(struct amp_link *link,
 					    const struct amp_forward *fwd, int fd);
+/* The socket is the caller's from now on: amp_udp_relay_free() leaves it alone. */
+int amp_udp_relay_yield(struct amp_udp_relay *r);
+/* The peers of an expose rule that goes. How many. */
+unsigned amp_udp_relay_unexpose(struct amp_link *link, const struct amp_forward *fwd);
 void amp_udp_relay_free(struct amp_udp_relay *relay);
 
 #endif /* AMP_PROXY_UDP_RELAY_H */

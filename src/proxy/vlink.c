@@ -352,21 +352,31 @@ void amp_vlink_fini(struct amp_vlink *vl)
 
 static void tick_due(uv_timer_t *t);
 
-void amp_vlink_metered(struct amp_vlink *vl)
+static void meter_start(struct amp_vlink *vl)
 {
 	if (!uv_is_active((uv_handle_t *)&vl->tick) ||
-	    uv_timer_get_due_in(&vl->tick) > AMP_METER_MS)
-		uv_timer_start(&vl->tick, tick_due, AMP_METER_MS, 0);
+	    uv_timer_get_due_in(&vl->tick) > vl->meter_ms)
+		uv_timer_start(&vl->tick, tick_due, vl->meter_ms, 0);
 }
 
+void amp_vlink_metered(struct amp_vlink *vl)
+{
+	vl->meter_ms = AMP_METER_MS;
+	meter_start(vl);
+}
+
+/* A guest that reads nothing for long is asked less and less often. */
 static void ask_metered(struct amp_vlink *vl)
 {
 	struct amp_end_vsock *e;
 
+	if (TAILQ_EMPTY(&vl->metered))
+		return;
 	TAILQ_FOREACH(e, &vl->metered, metered_entry)
 	amp_end_vsock_ask(e);
-	if (!TAILQ_EMPTY(&vl->metered))
-		amp_vlink_metered(vl);
+	if (vl->meter_ms < AMP_VLINK_ASK_MS)
+		vl->meter_ms *= 2;
+	meter_start(vl);
 }
 
 static void tick_due(uv_timer_t *t)
@@ -413,6 +423,7 @@ struct amp_end *amp_vlink_connect(struct amp_link *link, const struct amp_servic
 	if (r) {
 		*err = -r;
 		vl->end_cnt--;
+		amp_link_end_del(link, &e->end);
 		free(e);
 		return NULL;
 	}

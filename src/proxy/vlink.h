@@ -35,6 +35,7 @@
 #define AMP_VLINK_BATCH 64u /* packets a pass: the rest of the link's turn comes later */
 #define AMP_VLINK_CONNECT_MS \
 	10000u /* a guest that does not answer a REQUEST in this time refuses */
+#define AMP_VLINK_ASK_MS   640u /* at most between two questions how far the guest has read */
 #define AMP_VLINK_CLOSE_MS 2000u /* how long a closed connection waits for the guest's RST */
 
 struct amp_vlink;
@@ -66,7 +67,7 @@ struct amp_end_vsock {
 	uint16_t held_last;
 	uint32_t stalls;
 	uint64_t rx_bytes, tx_bytes;
-	uint8_t ev; /* AMP_VSOCK_EV_* not yet told */
+	uint8_t ev;	 /* AMP_VSOCK_EV_* not yet told */
 	uint8_t tx_last; /* ring buffers of its last write: what it may want next */
 	bool on_due;
 	bool on_metered;
@@ -125,6 +126,7 @@ struct amp_vlink {
 	bool join_odd;		      /* whose turn it is at the odd buffer */
 	bool promised; /* starved ends were told of buffers in this pass, or since */
 	unsigned end_cnt;
+	uint32_t meter_ms; /* until metered ends are asked about again */
 	uint32_t next_port; /* ours, for connections to the guest */
 	uv_timer_t tick;
 	struct amp_vsock_stats counted; /* what link.stats has of vs.stats */

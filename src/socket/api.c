@@ -70,7 +70,7 @@ int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
  */
 static int connect_late(struct amp_sock *s)
 {
-	if (AMPSOCK_INET && s->sndtimeo_ms && (s->domain == AF_INET || s->domain == AF_INET6) &&
+	if (AMPSOCK_INET && s->sndtimeo && (s->domain == AF_INET || s->domain == AF_INET6) &&
 	    s->type != SOCK_DGRAM)
 		return -EINPROGRESS;
 	s->fam->end(s, AMP_END_CONNECT);
@@ -84,7 +84,7 @@ static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen
 	bool before = (s->flags & AMP_SF_CONNECTING) != 0;
 	int r;
 
-	c->timeout_ms = s->sndtimeo_ms ? s->sndtimeo_ms : AMPSOCK_CONNECT_MS;
+	c->timeout_ms = s->sndtimeo ? amp_timeo_ms(s->sndtimeo) : AMPSOCK_CONNECT_MS;
 	if (s->type == SOCK_DGRAM) /* only names the peer: nobody expects EINPROGRESS of that */
 		c->block = true;
 	do {

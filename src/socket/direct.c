@@ -17,7 +17,8 @@ static ssize_t direct(int fd, enum amp_direct op, struct iovec iov[2], int *cnt,
 
 	if (n)
 		return n;
-	c.timeout_ms = op == AMP_RESERVE ? c.s->sndtimeo_ms : c.s->rcvtimeo_ms;
+	c.timeout_ms =
+		op == AMP_RESERVE ? amp_timeo_ms(c.s->sndtimeo) : amp_timeo_ms(c.s->rcvtimeo);
 	do {
 		if (op == AMP_RESERVE && c.s->err)
 			n = -amp_sock_take_err(c.s);

@@ -178,29 +178,76 @@ _Static_assert(SHUT_RD == 0 && SHUT_WR == 1 && SHUT_RDWR == 2 &&
 	       "AMP_SHUT_BITS");
 
 /* Room for a family's own part of a socket; each family asserts that it fits. AF_RPMSG has an
- * endpoint and two names in it, or a connection with its endpoint. */
+ * endpoint and two names in it, or a connection with its endpoint; AF_INET two addresses;
+ * AF_VSOCK a connection. */
 #if AMPSOCK_RPMSG
 #define AMP_SOCK_PRIV_LEN (AMPSOCK_RPMSG * (sizeof(void *) * 3 + 8) + sizeof(void *) * 4 + 56)
 #else
-#define AMP_SOCK_PRIV_LEN (sizeof(void *) * 2 + 64)
+#define AMP_SOCK_PRIV_INET  (AMPSOCK_INET * (sizeof(void *) * 3 + 56))
+#define AMP_SOCK_PRIV_VSOCK (sizeof(void *) * 2 + 4 * sizeof(AMP_CREDIT_CNT) + 48)
+#define AMP_SOCK_PRIV_LEN \
+	(AMP_SOCK_PRIV_INET > AMP_SOCK_PRIV_VSOCK ? AMP_SOCK_PRIV_INET : AMP_SOCK_PRIV_VSOCK)
+#endif
+
+/*
+ * A time-out of a socket, 0: for ever. Where there are no threads there is little memory, too: 11 bits
+ * and the power of two that they are to be multiplied with, rounded up: exact up to 2 s, to
+ * a thousandth above.
+ */
+#define AMP_TIMEO_MAX_MS (0x7ffu << 20)
+#if AMP_PORT_THREADS
+#define AMP_TIMEO uint32_t
+#else
+#define AMP_TIMEO uint16_t
+#endif
+static inline uint32_t amp_timeo_unpack(uint16_t t)
+{
+	return (t & 0x7ffu) << (t >> 11);
+}
+
+/* ms: up to AMP_TIMEO_MAX_MS */
+static inline uint16_t amp_timeo_pack(uint32_t ms)
+{
+	unsigned e = 0;
+
+	for (; ms > 0x7ffu; e++)
+		ms = (ms + 1) / 2;
+	return (uint16_t)(e << 11 | ms);
+}
+
+static inline uint32_t amp_timeo_ms(AMP_TIMEO t)
+{
+	return AMP_PORT_THREADS ? t : amp_timeo_unpack((uint16_t)t);
+}
+
+/* Without threads nobody closes a socket under a call, nor looks at gen and users. */
+#if AMP_PORT_THREADS
+#define AMP_SOCK_THREADED struct
+#else
+#define AMP_SOCK_THREADED union
 #endif
 
 /* Locking: everything under the stack lock, except fam and type which never change. */
 struct amp_sock {
 	const struct amp_family *fam; /* NULL: free slot */
-	union {
-		struct amp_sock *next;	/* waits in a listener's queue: the one behind me */
-		struct amp_sock *queue; /* listener: children ready for accept, oldest first */
-	};
 	uint8_t type;	  /* SOCK_*; bytes early: short offsets are short instructions */
 	uint8_t domain;	  /* AF_*: AF_INET and AF_INET6 share a family */
-	uint8_t gen;	  /* changes at every reuse of the slot */
 	uint8_t err;	  /* pending error (errno), reported once: SO_ERROR or a call */
 	uint8_t linger_s; /* 255: not set */
-	uint8_t users;	  /* calls inside: the slot is not reused before they leave */
 	uint8_t link;	  /* the family's own: on which link */
 	uint8_t sub;	  /* the family's own: more flags */
-	uint16_t flags;	  /* AMP_SF_* */
+	AMP_SOCK_THREADED
+	{
+		/* 1 + the index of a child, 0: none. It waits in a listener's queue: of the one
+		 * behind; listener: of the oldest that is ready for accept */
+		uint16_t next;
+		struct {
+			uint8_t gen;   /* changes at every reuse of the slot */
+			uint8_t users; /* calls inside: the slot is not reused before they
+					  leave */
+		};
+	};
+	uint16_t flags; /* AMP_SF_* */
 	union {
 		uint16_t rcvlowat; /* 0: as 1 */
 		struct {	   /* listener */
@@ -216,8 +263,8 @@ struct amp_sock {
 		uint8_t bytes[AMP_SOCK_PRIV_LEN];
 		void *align; /* a family has nothing that wants more */
 	} priv;
-	uint32_t rcvtimeo_ms; /* 0: for ever */
-	uint32_t sndtimeo_ms;
+	AMP_TIMEO rcvtimeo; /* amp_timeo_ms() */
+	AMP_TIMEO sndtimeo;
 };
 
 /*
@@ -276,6 +323,8 @@ void amp_sock_ring_free(struct amp_sock *s);
 /* Listener's queue. push: -ENOBUFS when full. */
 int amp_sock_queue_push(struct amp_sock *listener, struct amp_sock *child);
 struct amp_sock *amp_sock_queue_pop(struct amp_sock *listener);
+/* The oldest, which stays; NULL. */
+struct amp_sock *amp_sock_queue_peek(const struct amp_sock *listener);
 
 /* Something that a waiter or poller may look for has happened to s. */
 extern bool amp_changed;

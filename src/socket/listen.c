@@ -50,7 +50,7 @@ int amp_accept4(int fd, struct sockaddr *restrict addr, socklen_t *restrict len,
 
 	if (r)
 		return r;
-	c.timeout_ms = c.s->rcvtimeo_ms;
+	c.timeout_ms = amp_timeo_ms(c.s->rcvtimeo);
 	do {
 		if (!c.s->fam->accept || c.s->type == SOCK_DGRAM)
 			r = -EOPNOTSUPP;

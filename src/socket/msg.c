@@ -40,7 +40,7 @@ static AMP_OUTLINE ssize_t send_loop(struct amp_sock *s, struct amp_msg *m, int 
 	struct amp_call c;
 	ssize_t n;
 
-	call_init(&c, s, s->sndtimeo_ms, flags);
+	call_init(&c, s, amp_timeo_ms(s->sndtimeo), flags);
 	do {
 		n = send_once(s, m, flags);
 		if (n >= 0) {
@@ -128,7 +128,7 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 	w.to = NULL;
 	w.full = 0;
 	w.eor = false;
-	call_init(&c, s, s->rcvtimeo_ms, flags);
+	call_init(&c, s, amp_timeo_ms(s->rcvtimeo), flags);
 	c.looked = looked;
 	do {
 		if (!peek)
@@ -183,7 +183,7 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 	int again = 0;
 	ssize_t n;
 
-	call_init(&c, s, s->rcvtimeo_ms, flags);
+	call_init(&c, s, amp_timeo_ms(s->rcvtimeo), flags);
 	c.looked = looked;
 	do {
 		n = s->fam->recvmsg(s, m, flags);

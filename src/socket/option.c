@@ -43,9 +43,9 @@ static socklen_t size_of(int level, int name)
 	}
 }
 
-static uint32_t *timeout_of(struct amp_sock *s, int name)
+static AMP_TIMEO *timeout_of(struct amp_sock *s, int name)
 {
-	return name == SO_RCVTIMEO ? &s->rcvtimeo_ms : &s->sndtimeo_ms;
+	return name == SO_RCVTIMEO ? &s->rcvtimeo : &s->sndtimeo;
 }
 
 /* u: all zero before. */
@@ -56,7 +56,7 @@ static void get_sol(struct amp_sock *s, int name, union value *u)
 	switch (name) {
 	case SO_RCVTIMEO:
 	case SO_SNDTIMEO:
-		ms = *timeout_of(s, name);
+		ms = amp_timeo_ms(*timeout_of(s, name));
 		u->tv.tv_sec = ms / 1000u;
 		u->tv.tv_usec = (int)(ms % 1000u * 1000u);
 		break;
@@ -89,16 +89,19 @@ static void get_sol(struct amp_sock *s, int name, union value *u)
 	}
 }
 
-static int set_timeout(uint32_t *ms, const struct timeval *tv)
+static int set_timeout(AMP_TIMEO *to, const struct timeval *tv)
 {
+	uint32_t ms;
+
 	if (tv->tv_usec < 0 || tv->tv_usec >= 1000000)
 		return -EDOM;
 	if (tv->tv_sec < 0)
-		*ms = 1; /* Linux: do not wait at all */
-	else if (tv->tv_sec >= INT32_MAX / 1000)
-		*ms = INT32_MAX;
+		ms = 1; /* Linux: do not wait at all */
+	else if (tv->tv_sec >= (int32_t)(AMP_TIMEO_MAX_MS / 1000u))
+		ms = AMP_TIMEO_MAX_MS;
 	else
-		*ms = (uint32_t)tv->tv_sec * 1000u + ((uint32_t)tv->tv_usec + 999u) / 1000u;
+		ms = (uint32_t)tv->tv_sec * 1000u + ((uint32_t)tv->tv_usec + 999u) / 1000u;
+	*to = AMP_PORT_THREADS ? (AMP_TIMEO)ms : amp_timeo_pack(ms);
 	return 0;
 }
 

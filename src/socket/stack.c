@@ -247,27 +247,32 @@ void amp_sock_ring_free(struct amp_sock *s)
 
 int amp_sock_queue_push(struct amp_sock *listener, struct amp_sock *child)
 {
-	struct amp_sock **at = &listener->queue;
+	struct amp_sock *last = listener;
 
 	if (listener->queued >= listener->backlog)
 		return -ENOBUFS;
-	while (*at)
-		at = &(*at)->next;
-	child->next = NULL;
-	*at = child;
+	while (last->next)
+		last = &amp_socks[last->next - 1];
+	last->next = (uint16_t)(child - amp_socks + 1);
+	child->next = 0;
 	listener->queued++;
 	amp_sock_changed(listener);
 	return 0;
 }
 
+struct amp_sock *amp_sock_queue_peek(const struct amp_sock *listener)
+{
+	return listener->next ? &amp_socks[listener->next - 1] : NULL;
+}
+
 struct amp_sock *amp_sock_queue_pop(struct amp_sock *listener)
 {
-	struct amp_sock *child = listener->queue;
+	struct amp_sock *child = amp_sock_queue_peek(listener);
 
 	if (child) {
-		listener->queue = child->next;
+		listener->next = child->next;
 		listener->queued--;
-		child->next = NULL;
+		child->next = 0;
 	}
 	return child;
 }
@@ -286,7 +291,7 @@ int amp_sock_poll(const struct amp_sock *s, bool readable)
 	int ev = readable ? POLLIN : 0, both = 0;
 
 	if (f & AMP_SF_LISTEN)
-		return s->queue ? POLLIN : 0;
+		return s->next ? POLLIN : 0;
 	if (s->type != SOCK_DGRAM && !(f & (AMP_SF_CONNECTED | AMP_SF_RESET)))
 		return f & AMP_SF_CONNECTING ? 0 : POLLOUT | POLLHUP;
 	if (f & (AMP_SF_EOF | AMP_SF_RD_SHUT)) {

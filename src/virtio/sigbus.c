@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls mmap.data munmap rt_sigaction rt_sigreturn */
 /*
  * Theory of operation: sigbus.h. The table of guards is the only global; slots and counts
  * change with release stores, so that the handler sees whole entries only.
- *
- * System calls: mmap munmap rt_sigaction.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
+ * #syscalls:hot preadv2 read write
+ * #syscalls close recvfrom recvmsg sendto
+ */
+/*
  * The vhost-user back-end: the connection, queues and notifications.
  *
  * Theory of operation. A message is collected in be->msg with recvmsg(MSG_DONTWAIT),
@@ -17,9 +21,6 @@
  * alarm for that): writes to eventfds know no RWF_NOWAIT. Failure is always
  * the whole connection's: the handler returns -errno with be->why set, and
  * amp_vhost_be_fail() stops the queues and tells the owner.
- *
- * System calls: recvmsg sendto recvfrom preadv2 read write close, and those of
- * vhost_user_request.c and vhost_user_map.c.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -2,7 +2,7 @@
 /*
  * Theory of operation: vhost_user_keep.h.
  *
- * System calls: getsockopt close, and those of vhost_user_request.c and vhost_user_map.c.
+ * #syscalls getsockopt close
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

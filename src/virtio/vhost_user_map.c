@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/* #syscalls fstat newfstatat lseek mmap.data munmap pread64 */
 /*
  * The vhost-user back-end: the guest's memory.
  *
@@ -9,8 +10,6 @@
  *
  * The file can shrink under the map at any time: then an access here gets SIGBUS, which
  * sigbus.c turns into a dead back-end.
- *
- * System calls: mmap fstat lseek pread64.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/* #syscalls fcntl.flags fstat newfstatat sendmsg */
 /*
  * The vhost-user back-end: what each request means.
  *
@@ -10,8 +11,6 @@
  * Setting any property of a queue anew stops it: User-mode Linux starts over after a
  * guest's reset without ever saying GET_VRING_BASE. A new memory table only pauses the
  * queues: QEMU sends one whenever the guest's memory changes.
- *
- * System calls: sendmsg fcntl fstat close.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -165,7 +165,7 @@ static int vsock_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 				 AMP_SF_WR_SHUT);
 	s->sub = 0;
 	s->link = l->index;
-	c->buf_alloc = buf_alloc(s);
+	c->buf_alloc = (AMP_CREDIT_CNT)buf_alloc(s);
 	r = amp_vsock_connect(engine_of(s), c, local, to, wire_type(s));
 	if (r)
 		return r;

@@ -455,7 +455,7 @@ int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t w
 	if (r > 0) {
 		tx->len = (uint32_t)r;
 		tx->iov_cnt = trim(tx->iov, tx->iov_cnt, tx->len);
-		c->reserved += tx->len;
+		c->reserved = (AMP_CREDIT_CNT)(c->reserved + tx->len);
 	}
 	return r;
 }
@@ -517,13 +517,13 @@ void amp_vsock_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp
 		amp_vsock_cancel(vs, c, tx);
 		return;
 	}
-	c->reserved -= tx->len;
+	c->reserved = (AMP_CREDIT_CNT)(c->reserved - tx->len);
 	commit(vs, c, tx, len, flags);
 }
 
 void amp_vsock_cancel(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx)
 {
-	c->reserved -= tx->len;
+	c->reserved = (AMP_CREDIT_CNT)(c->reserved - tx->len);
 	if (LOOP(c))
 		path_cancel(vs, tx);
 	else if (vs->out)

@@ -61,8 +61,8 @@ struct amp_vsock_conn {
 		struct amp_vsock_ends ends; /* engine: both at once */
 	};
 	struct amp_credit credit;
-	uint32_t buf_alloc; /* owner's receive buffer in bytes, as advertised */
-	uint32_t reserved;  /* bytes promised by reserve, not yet committed */
+	AMP_CREDIT_CNT buf_alloc; /* owner's receive buffer in bytes, as advertised */
+	AMP_CREDIT_CNT reserved;  /* bytes promised by reserve, not yet committed */
 	/* CONNECTING, CLOSING: the end; OPEN: the peer is asked for credit again. 0: none */
 	uint32_t deadline_ms;
 	struct amp_vsock_conn *hash_next; /* engine */
@@ -386,7 +386,7 @@ void amp_vsock_fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, ui
 /* The peer has been told of all that was consumed. */
 static inline void amp_vsock_told(struct amp_vsock_conn *c)
 {
-	c->credit.told_fwd_cnt = c->credit.fwd_cnt;
+	amp_credit_told(&c->credit);
 	c->owed &= (uint8_t)~AMP_OWE_CREDIT;
 }
 /*

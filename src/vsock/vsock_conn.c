@@ -83,7 +83,7 @@ static void hash_del(struct amp_vsock *vs, struct amp_vsock_conn *c)
 void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			 const struct amp_vsock_ends *ends, unsigned type, uint8_t state)
 {
-	uint32_t buf_alloc = c->buf_alloc;
+	AMP_CREDIT_CNT buf_alloc = c->buf_alloc;
 
 	if (QUEUES) /* AF_RPMSG's alone are new each time (stream_anew()) */
 		memset(c, 0, sizeof(*c));
@@ -164,7 +164,7 @@ void amp_vsock_conn_lied(struct amp_vsock *vs, struct amp_vsock_conn *c)
 /* The peer has closed both ways and everything of it is consumed: the orderly end. */
 static bool drained(const struct amp_vsock_conn *c)
 {
-	return c->peer_shut == SHUT_BOTH && c->credit.rx_cnt == c->credit.fwd_cnt;
+	return c->peer_shut == SHUT_BOTH && amp_credit_held(&c->credit) == 0;
 }
 
 static void in_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t flags)
@@ -196,7 +196,7 @@ static bool in_data(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_v
 		conn_lied(vs, c, "more data than credit (virtio 5.10.6.3)");
 		return false;
 	}
-	c->credit.rx_cnt += rx->len;
+	amp_credit_received(&c->credit, rx->len);
 	if (c->shut & AMP_VSOCK_SHUTDOWN_RCV) {
 		amp_vsock_consumed(vs, c, rx->len);
 		return false;
@@ -497,7 +497,7 @@ void amp_vsock_consumed(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t
 	if (c->peer_shut & AMP_VSOCK_SHUTDOWN_SEND) {
 		if (drained(c))
 			die(vs, c, true);
-	} else if (c->credit.fwd_cnt != c->credit.told_fwd_cnt &&
+	} else if (amp_credit_news(&c->credit) &&
 		   (c->eager || amp_credit_update_due(&c->credit, c->buf_alloc))) {
 		c->eager = 0;
 		amp_vsock_owe(vs, c, AMP_OWE_CREDIT);

@@ -25,7 +25,7 @@ static inline void vsock_fill(struct amp_vsock_conn *c, volatile struct amp_vsoc
 	h->flags = flags;
 	h->buf_alloc = c->buf_alloc;
 	h->fwd_cnt = c->credit.fwd_cnt;
-	c->credit.told_fwd_cnt = c->credit.fwd_cnt;
+	amp_credit_told(&c->credit);
 	c->owed &= (uint8_t)~AMP_OWE_CREDIT;
 }
 
@@ -76,8 +76,8 @@ static inline __attribute__((always_inline)) bool amp_vsock_packet_fast(
 		return false;
 	vs->stats.rx_packets++;
 	ring_pass(vs->in, AMP_VQ_IN, &b, 0);
-	c->credit.rx_cnt += len;
-	if (c->credit.rx_cnt - c->credit.told_fwd_cnt < c->buf_alloc / 2)
+	amp_credit_received(&c->credit, len);
+	if (amp_credit_believed(&c->credit) < c->buf_alloc / 2u)
 		c->credit.fwd_cnt += len;
 	else
 		amp_vsock_consumed(vs, c, len);

@@ -37,14 +37,14 @@ struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs, struct amp_vsock_
 		amp_sock_free(child);
 		return NULL;
 	}
-	child->rcvtimeo_ms = s->rcvtimeo_ms;
-	child->sndtimeo_ms = s->sndtimeo_ms;
+	child->rcvtimeo = s->rcvtimeo;
+	child->sndtimeo = s->sndtimeo;
 	child->linger_s = s->linger_s;
 	child->link = l->index;
 	child->flags |= AMP_SF_CONNECTED;
 	if (!loop && peer.cid == VMADDR_CID_HOST)
 		child->flags |= AMP_SF_TRUSTED;
-	conn_of(child)->buf_alloc = buf_alloc(child);
+	conn_of(child)->buf_alloc = (AMP_CREDIT_CNT)buf_alloc(child);
 	amp_vsock_respond(vs, conn_of(child));
 	(void)amp_sock_queue_push(s, child);
 	return conn_of(child);

@@ -7,7 +7,7 @@
 /* What lies in the ring is thrown away. */
 static void discard(struct amp_vsock *vs, struct amp_sock *s)
 {
-	uint32_t held = conn_of(s)->credit.rx_cnt - conn_of(s)->credit.fwd_cnt;
+	uint32_t held = amp_credit_held(&conn_of(s)->credit);
 
 	s->rx.tail = s->rx.head;
 	s->sub &= (uint8_t)~SUB_RX_PART;

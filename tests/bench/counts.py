@@ -89,7 +89,7 @@ def measure_sockets():
 		if idle is None:
 			continue
 		first = None
-		for n in SOCKETS:
+		for n in (SOCKETS[0], SOCKETS[-1]) if common.opt.smoke else SOCKETS:
 			def each(count, p=program, w=what, n=n):
 				return callgrind(p, w, "%d %d" % (count * 12, n))
 

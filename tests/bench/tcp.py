@@ -153,6 +153,8 @@ def ways():
 	except (Fail, FileNotFoundError) as e:
 		problems.append(str(e))
 	for name, (begin, there) in PEERS.items():
+		if common.opt.smoke and name not in ("socat", "haproxy"):
+			continue
 		if not os.path.exists(there):
 			problems.append("%s is not installed (make deps)" % name)
 			continue

@@ -59,28 +59,36 @@ def drained(p, pid, fds_before):
 
 @test
 def cost_per_byte():
-    """a byte costs with 2,000 flows what it costs with one"""
+    """what a byte more costs the proxy with 2,000 flows, and with one"""
     peer = Peer()
     p = Proxy(f"allow out tcp 127.0.0.1:{peer.port}")
     pid = worker(p)
     g = Flows(p.path)
-    total = full(256, 64) << 20
-    counts = (1, 40, FLOWS)
+    total = full(96, 48) << 20
+    counts = (1, 40, FLOWS) if FULL else (1, FLOWS)
     cost = {}
+
+    def cpu(way, group, size):
+        before = cpu_s(pid)
+        g.do(way, group, size)
+        return cpu_s(pid) - before
+
     for group, n in enumerate(counts):
         g.do("open", group, n, peer.at)
         g.do("echo", group, total // n // 8)
-    for _ in range(5):
+    for _ in range(full(7, 3)):
         for way in ("push", "pull"):
             for group, n in enumerate(counts):
-                before = cpu_s(pid)
-                g.do(way, group, total // n)
-                cost.setdefault((way, n), []).append((cpu_s(pid) - before) / total * 1e9)
+                # the difference: what a command costs besides its bytes is in both
+                more = cpu(way, group, 3 * total // n) - cpu(way, group, total // n)
+                cost.setdefault((way, n), []).append(more / (2 * total) * 1e9)
     for way in ("push", "pull"):
         one = median(cost[way, 1])
-        figure(f"cpu_{way}_1", one, "ns/byte")
+        figure(f"cpu_{way}_1", one, "ns a byte")
         for n in counts[1:]:
-            figure(f"cpu_{way}_{n}_ratio", median(cost[way, n]) / one, "", most=1.10, fatal=False)
+            # twice: 2,000 flows' bytes are in nobody's cache, and copying them costs the kernel
+            # more. What is to be found is a cost of ours that grows with the flows (it was 4 here)
+            figure(f"cpu_{way}_{n}", median(cost[way, n]) / one, "of one flow's", most=2.5)
 
 
 @test

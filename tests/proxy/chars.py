@@ -4,7 +4,6 @@
 """rpmsg-char: the kernel is the rpmsg host, with an endpoint device for each connection."""
 import hashlib
 import os
-import resource
 import signal
 import socket
 import sys
@@ -13,7 +12,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import offload as off  # noqa: E402
 from charkernel import CharRig, Kernel, KernelRemote  # noqa: E402
-from harness import Proxy, Server, eq, free_port, main, test  # noqa: E402
+from harness import Proxy, Server, eq, fd_limits, free_port, limit_fds, main, test  # noqa: E402
 from rpmsgguest import ANY, HDR, HELLO, MAGIC, REQUEST, RST, Conn, Raw  # noqa: E402
 from rpmsgrig import echo  # noqa: E402
 from vguest import SEND, Reset  # noqa: E402
@@ -450,17 +449,17 @@ def no_descriptors():
     c = g.r.connect("e")
     ping(c)
     pid, before = g.p.worker_pid(), set(g.k.eps)
-    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    soft, hard = fd_limits(pid)
     for free in (0, 1, 2):
         top = max(int(x) for x in os.listdir(f"/proc/{pid}/fd")) + 1
         used = len(os.listdir(f"/proc/{pid}/fd"))
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (top + free, hard))
+        limit_fds(pid, top + free, hard)
         for i in range(50 + top - used):
             g.r.post(1, e, HDR.pack(REQUEST, 0, 0, 0) + HELLO.pack(MAGIC, 1, 0, 5, 0x2000 + i, 1000))
         ping(c)
         left = [x for x in g.k.eps.values() if not x.sock]
         eq(left, [], "endpoints that nobody has")
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+        limit_fds(pid, soft, hard)
         for i in range(50 + top - used):  # whoever got in goes
             g.r.post(1, e, HDR.pack(RST, 0, 0, 0) + HELLO.pack(MAGIC, 1, 0, 5, 0x2000 + i, 1000))
         g.p.wait_counter("ends", 1)

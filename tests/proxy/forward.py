@@ -4,7 +4,6 @@
 """publish and expose: TCP, Unix and UDP between a guest's AF_VSOCK and the host."""
 import hashlib
 import os
-import resource
 import signal
 import socket
 import struct
@@ -13,7 +12,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
-from harness import Proxy, Server, eq, free_port, main, test  # noqa: E402
+from harness import Proxy, Server, eq, free_port, limit_fds, main, test  # noqa: E402
 from vguest import RCV, RST, RW, SEND, SEQPACKET, SHUTDOWN, Guest, Reset  # noqa: E402
 
 MIB = 1 << 20
@@ -246,7 +245,7 @@ def descriptors_out():
     g.listen(5000)
     p.log("guest attached")
     limit = p.fds() + 3
-    resource.prlimit(p.worker_pid(), resource.RLIMIT_NOFILE, (limit, limit))
+    limit_fds(p.worker_pid(), limit, limit)
     socks = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(8)]
     for i, k in enumerate(socks):
         k.sendall(b"%d" % i)
@@ -269,7 +268,7 @@ def descriptors_out_many():
         g.listen(5000 + i)
     p.log("guest attached")
     limit = p.fds()
-    resource.prlimit(p.worker_pid(), resource.RLIMIT_NOFILE, (limit, 4096))
+    limit_fds(p.worker_pid(), limit, 4096)
     os.kill(p.worker_pid(), signal.SIGSTOP)  # it is to see all of them before there are descriptors again
     socks = [socket.socket(socket.AF_UNIX) for _ in range(100)]
     for i, k in enumerate(socks):
@@ -280,7 +279,7 @@ def descriptors_out_many():
     p.log("accept: Too many open files")
     for _ in range(4):  # turns of its loop, which takes 64 at a time
         eq(p.counters()["flows"], 0)
-    resource.prlimit(p.worker_pid(), resource.RLIMIT_NOFILE, (4096, 4096))
+    limit_fds(p.worker_pid(), 4096, 4096)
     for i in range(100):
         c = g.accept(5000 + i)
         c.recv_exact(1)

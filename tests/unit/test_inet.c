@@ -237,6 +237,23 @@ static void closed_tells_why(void **state)
 	assert_errno(amp_send(fd, "x", 1, MSG_NOSIGNAL), EPIPE);
 	amp_close(fd);
 
+	fd = tcp(80); /* an end in the place of the RST */
+	w = last_wire();
+	say(w, "last", 4);
+	say_closed(w->id, AMP_OFF_ETIMEDOUT);
+	w->eof = true;
+	spin();
+	assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0), 4);
+	assert_errno(amp_recv(fd, buf, sizeof(buf), 0), ETIMEDOUT);
+	assert_errno(amp_send(fd, "x", 1, MSG_NOSIGNAL), EPIPE);
+	amp_close(fd);
+
+	fd = tcp(80); /* and one that is just that */
+	last_wire()->eof = true;
+	assert_int_equal(amp_recv(fd, buf, 1, 0), 0);
+	assert_int_equal(amp_send(fd, "x", 1, MSG_NOSIGNAL), 1);
+	amp_close(fd);
+
 	fd = tcp(80); /* RST first, the reason in time */
 	w = last_wire();
 	w->rst = true;

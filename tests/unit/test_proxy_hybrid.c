@@ -72,11 +72,26 @@ static void lines(void **state)
 static void no_lines(void **state)
 {
 	static const char *const texts[] = {
-		"\n", "OK\n", "OK \n", "OK x\n", "OK -1\n", "OK 1 2\n", "OK 4294967296\n",
-		"OK 1.5\n", "OK1\n", "O\n", "OKAY 1\n", "NO 1\n", "HTTP/1.1 400\r\n", "OK 1\r2\n",
-		"OK 00000000001\n", "OK \r\n", "OK 0x10\n",
+		"\n",
+		"OK\n",
+		"OK \n",
+		"OK x\n",
+		"OK -1\n",
+		"OK 1 2\n",
+		"OK 4294967296\n",
+		"OK 1.5\n",
+		"OK1\n",
+		"O\n",
+		"OKAY 1\n",
+		"NO 1\n",
+		"HTTP/1.1 400\r\n",
+		"OK 1\r2\n",
+		"OK 00000000001\n",
+		"OK \r\n",
+		"OK 0x10\n",
 		/* too long, and no newline in sight */
-		"OK 1                              ", "OK                                1\n",
+		"OK 1                              ",
+		"OK                                1\n",
 	};
 
 	(void)state;
@@ -150,8 +165,8 @@ static void early_end(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(lines),       cmocka_unit_test(no_lines),
-		cmocka_unit_test(zero_bytes),  cmocka_unit_test(from_socket),
+		cmocka_unit_test(lines),      cmocka_unit_test(no_lines),
+		cmocka_unit_test(zero_bytes), cmocka_unit_test(from_socket),
 		cmocka_unit_test(early_end),
 	};
 

@@ -471,6 +471,53 @@ static void test_big_numbers(void **state)
 		assert_false(amp_parse_u64(wrong[i], UINT64_MAX, &v));
 }
 
+static void test_mux(void **state)
+{
+	static const char *const wrong[] = {
+		"vsock-mux /x -> vsock:",
+		"vsock-mux /x -> vsock:1,",
+		"vsock-mux /x -> vsock:,1",
+		"vsock-mux /x -> vsock:2-1",
+		"vsock-mux /x -> vsock:1-",
+		"vsock-mux /x -> vsock:-1",
+		"vsock-mux /x -> vsock:anything",
+		"vsock-mux /x -> vsock:any,1",
+		"vsock-mux /x -> vsock:1 2",
+		"vsock-mux /x -> vsock:4294967295",
+		"vsock-mux /x -> rpmsg:a",
+		"vsock-mux x -> vsock:1",
+		"vsock-mux /x vsock:1",
+		"vsock-mux /x -> vsock:1,2,3,4,5,6,7,8,9",
+		"vsock-mux /x -> vsock:1 proxy-protocol",
+	};
+	struct amp_rule_error e;
+	struct amp_forward f;
+
+	(void)state;
+	assert_int_equal(amp_publish_parse("vsock-mux /run/x -> vsock:22,5000-5999", &f, &e),
+			 0);
+	assert_int_equal(f.target.kind, AMP_TARGET_UNIX);
+	assert_string_equal(f.target.addr.un.sun_path, "/run/x");
+	assert_int_equal(f.service.kind, AMP_SERVICE_VSOCK);
+	assert_int_equal(f.range_cnt, 2);
+	assert_int_equal(f.range[0].lo, 22);
+	assert_int_equal(f.range[0].hi, 22);
+	assert_int_equal(f.range[1].lo, 5000);
+	assert_int_equal(f.range[1].hi, 5999);
+	assert_int_equal(amp_publish_parse("vsock-mux /x -> vsock:any", &f, &e), 0);
+	assert_int_equal(f.range_cnt, 1);
+	assert_int_equal(f.range[0].lo, 0);
+	assert_int_equal(f.range[0].hi, UINT32_MAX - 1);
+	assert_int_equal(amp_publish_parse("vsock-mux /x -> vsock:1,2,3,4,5,6,7,8-9", &f, &e),
+			 0);
+	assert_int_equal(f.range_cnt, 8);
+	assert_int_equal(amp_publish_parse("unix /x -> vsock:1", &f, &e), 0);
+	assert_int_equal(f.range_cnt, 0);
+	for (unsigned i = 0; i < sizeof(wrong) / sizeof(*wrong); i++)
+		assert_int_not_equal(amp_publish_parse(wrong[i], &f, &e), 0);
+	assert_int_not_equal(amp_expose_parse("vsock:1 -> vsock-mux /x", &f, &e), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -480,7 +527,7 @@ int main(void)
 		cmocka_unit_test(test_refused),	    cmocka_unit_test(test_long),
 		cmocka_unit_test(test_publish),	    cmocka_unit_test(test_expose),
 		cmocka_unit_test(test_rpmsg),	    cmocka_unit_test(test_numbers),
-		cmocka_unit_test(test_big_numbers),
+		cmocka_unit_test(test_big_numbers), cmocka_unit_test(test_mux),
 	};
 
 	return cmocka_run_group_tests(tests, host_addrs, NULL);

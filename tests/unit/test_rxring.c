@@ -209,11 +209,30 @@ static void test_empty_flood(void **state)
 
 #define T(f) cmocka_unit_test_setup(f, fresh)
 
+/* The time-outs of small firmware: never shorter than asked for, and at most a thousandth longer. */
+static void test_packed_timeouts(void **state)
+{
+	uint32_t ms, step;
+
+	(void)state;
+	for (ms = 0; ms <= 0x7ffu; ms++)
+		assert_int_equal(amp_timeo_unpack(amp_timeo_pack(ms)), ms);
+	for (step = 1; ms < AMP_TIMEO_MAX_MS - step; ms += step) {
+		uint32_t got = amp_timeo_unpack(amp_timeo_pack(ms));
+
+		assert_true(got >= ms && got - ms <= ms / 1000u);
+		step += step < 1u << 22 ? step / 7 + 1 : 0;
+	}
+	assert_int_equal(amp_timeo_unpack(amp_timeo_pack(AMP_TIMEO_MAX_MS)), AMP_TIMEO_MAX_MS);
+	assert_int_equal(amp_timeo_unpack(amp_timeo_pack(3500)), 3500);
+	assert_int_equal(amp_timeo_unpack(amp_timeo_pack(60000)), 60000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_bytes),	  T(test_want),	       T(test_full),
-		T(test_messages), T(test_empty_flood),
+		T(test_messages), T(test_empty_flood), T(test_packed_timeouts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1541,9 +1541,9 @@ static void lies_on_an_open_connection(void **state)
 		b = raw_open(1);
 		b->eat = warm;
 		if (warm) {
-			assert_int_equal(raw_rw(1, 5), 1); /* whose it is, is known now */
 			assert_int_equal(raw_rw(1, 5), 1);
-			assert_int_equal(w.host.pieces, BY_PIECE(1));
+			assert_int_equal(raw_rw(1, 5), 1);
+			assert_int_equal(w.host.pieces, BY_PIECE(2));
 		}
 		h.flags = lies[i].flags;
 		h.fwd_cnt = lies[i].fwd_cnt;
@@ -1554,7 +1554,7 @@ static void lies_on_an_open_connection(void **state)
 			fail_msg("not seen: %s", lies[i].what);
 		assert_non_null(w.host.vs.why);
 		assert_int_equal(b->rx_all, 10 * warm);
-		assert_int_equal(w.host.pieces, BY_PIECE(warm));
+		assert_int_equal(w.host.pieces, BY_PIECE(2 * warm));
 		assert_int_equal(w.host.vs.stats.resets, 1);
 		/* nobody else pays */
 		assert_int_equal(other->reset, 0);
@@ -1826,13 +1826,13 @@ static void nearly_the_same_again(void **state)
 	world(8, 512);
 	e = raw_open(5);
 	e->eat = true;
-	assert_int_equal(raw_rw(5, 10), 1); /* whose it is, is known now */
+	assert_int_equal(raw_rw(5, 10), 1);
 	for (unsigned i = 0; i < 9; i++) {
 		struct amp_vsock_hdr h = hdr(AMP_VSOCK_OP_RW, 5, 80);
 		uint32_t bad = w.host.vs.stats.rx_bad;
 
 		assert_int_equal(raw_rw(5, 10), 1);
-		assert_int_equal(w.host.pieces, BY_PIECE(i + 1));
+		assert_int_equal(w.host.pieces, BY_PIECE(i + 2));
 		assert_int_equal(e->rx_all, 10 * (i + 2));
 		h.len = i == 6 ? 11 : i == 7 ? UINT32_MAX : i == 8 ? 0 : 10;
 		h.src_cid = i == 0 ? 4 : i == 1 ? GUEST | 1ull << 32 : GUEST;
@@ -1842,11 +1842,29 @@ static void nearly_the_same_again(void **state)
 		h.type = i == 5 ? AMP_VSOCK_SEQPACKET : AMP_VSOCK_STREAM;
 		assert_true(guest_raw(&h, "0123456789", 10));
 		assert_int_equal(run(&w.host), 1);
-		assert_int_equal(w.host.pieces, BY_PIECE(i + 1));
+		assert_int_equal(w.host.pieces, BY_PIECE(i + 2));
 		assert_int_equal(e->rx_all, 10 * (i + 2));
 		assert_int_equal(w.host.vs.stats.rx_bad, bad + (i < 3 || i == 6 || i == 7));
 		assert_int_equal(guest_sees_op(), i < 3 || i > 5 ? 0 : AMP_VSOCK_OP_RST);
 	}
+}
+
+/* Each of several connections has its turn: all of it goes straight through. */
+static void usual_way_in_turns(void **state)
+{
+	struct end *e[3];
+
+	(void)state;
+	world(8, 512);
+	for (unsigned i = 0; i < 3; i++) {
+		e[i] = raw_open(5 + i);
+		e[i]->eat = true;
+	}
+	for (unsigned k = 0; k < 12; k++)
+		assert_int_equal(raw_rw(5 + k % 3, 10), 1);
+	assert_int_equal(w.host.pieces, BY_PIECE(12));
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(e[i]->rx_all, 40);
 }
 
 /* What is out of the ordinary with the connection, or the engine, closes the usual way. */
@@ -1862,7 +1880,7 @@ static void usual_way_closes(void **state)
 		e->eat = true;
 		assert_int_equal(raw_rw(5, 10), 1);
 		assert_int_equal(raw_rw(5, 10), 1);
-		assert_int_equal(w.host.pieces, BY_PIECE(1));
+		assert_int_equal(w.host.pieces, BY_PIECE(2));
 		if (i == 0)
 			guest_op(AMP_VSOCK_OP_CREDIT_REQUEST, 5, 0);
 		else if (i == 1)
@@ -2520,6 +2538,7 @@ int main(void)
 		cmocka_unit_test(wrong_cids_are_dropped),
 		cmocka_unit_test(send_in_one),
 		cmocka_unit_test(nearly_the_same_again),
+		cmocka_unit_test(usual_way_in_turns),
 		cmocka_unit_test(usual_way_closes),
 		cmocka_unit_test(enough_ends_the_run),
 		cmocka_unit_test(short_and_long_packets),

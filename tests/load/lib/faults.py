@@ -11,7 +11,8 @@ from rig import BUILD, settled
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SYS_FUTEX, FUTEX_WAKE = {"x86_64": 202}.get(os.uname().machine, 98), 1
-SILENT, WAITING, PID, FAIL_AT, FAIL_EVERY, CNT, FAILED = range(7)
+SILENT, WAITING, PID, FAIL_AT, FAIL_EVERY, CNT, FAILED, KIND = range(8)
+MEMORY, KERNEL = range(2)
 
 
 def preload():
@@ -48,13 +49,13 @@ class Faults:
     def waiting(self, n):
         settled("names that wait", lambda: self.get(WAITING), n)
 
-    def fail(self, pid, at, every=0):
-        """Allocation number `at` of pid from now on."""
+    def fail(self, pid, kind, at, every=0):
+        """Request number `at` of pid from now on."""
         self.put(FAIL_AT, 0)
-        for i, v in ((PID, pid), (FAIL_EVERY, every), (CNT, 0), (FAILED, 0), (FAIL_AT, at)):
+        for i, v in ((PID, pid), (KIND, kind), (FAIL_EVERY, every), (CNT, 0), (FAILED, 0), (FAIL_AT, at)):
             self.put(i, v)
 
     def stop(self):
-        """How many allocations there were, how many failed."""
+        """How many requests there were, how many failed."""
         self.put(FAIL_AT, 0)
         return self.get(CNT), self.get(FAILED)

@@ -166,11 +166,30 @@ int close(int fd)
 	return real(fd);
 }
 
+/*
+ * The end of an endpoint is told on its own connection, for whoever has it may have nothing else:
+ * no more from us, and then the kernel closes it.
+ */
+static int destroy(int fd)
+{
+	struct pollfd p = {.fd = fd};
+
+	if (poll(&p, 1, 0) > 0) {
+		/* could the caller know that the device has gone? */
+		dprintf(STDERR_FILENO, "ERROR: charkernel: %s is taken away twice\n", device[fd]);
+		return -1;
+	}
+	if (shutdown(fd, SHUT_WR))
+		return -1;
+	while (poll(&p, 1, -1) <= 0 && errno == EINTR) /* the loop's alarm */
+		;
+	return 0;
+}
+
 int ioctl(int fd, unsigned long req, ...)
 {
 	int (*real)(int, unsigned long, ...) = dlsym(RTLD_NEXT, "ioctl");
 	int (*real_close)(int) = dlsym(RTLD_NEXT, "close");
-	struct pollfd gone = {.fd = fd};
 	struct rlimit soft, hard;
 	va_list ap;
 	void *arg;
@@ -181,14 +200,13 @@ int ioctl(int fd, unsigned long req, ...)
 	va_end(ap);
 	if (fd < 0 || fd >= FDS || !device[fd][0])
 		return real(fd, req, arg);
+	if (req != RPMSG_CREATE_EPT_IOCTL)
+		return destroy(fd);
 	/* the kernel's call takes no descriptor: what we need for it does not count */
 	getrlimit(RLIMIT_NOFILE, &soft);
 	hard = (struct rlimit){soft.rlim_max, soft.rlim_max};
 	setrlimit(RLIMIT_NOFILE, &hard);
-	if (req == RPMSG_CREATE_EPT_IOCTL)
-		r = ask("create", device[fd], arg, sizeof(struct rpmsg_endpoint_info));
-	else /* could the caller know that the device has gone? */
-		r = ask("destroy", device[fd], "gone", poll(&gone, 1, 0) > 0 ? 4 : 0);
+	r = ask("create", device[fd], arg, sizeof(struct rpmsg_endpoint_info));
 	setrlimit(RLIMIT_NOFILE, &soft);
 	if (r < 0)
 		return -1;

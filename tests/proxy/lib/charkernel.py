@@ -9,6 +9,7 @@ would be an oops there (calls on a device that has gone) is in `oopses`.
 """
 import os
 import queue
+import select
 import selectors
 import shutil
 import socket
@@ -39,6 +40,13 @@ def preload():
 class Endpoint:
     def __init__(self, n, name, src, dst):
         self.n, self.name, self.src, self.dst, self.sock = n, name, src, dst, None
+
+
+def destroyed(s):
+    """Its owner has ended it (charkernel.c), and is not gone itself."""
+    p = select.poll()
+    p.register(s, select.POLLRDHUP)
+    return any(ev & select.POLLRDHUP and not ev & select.POLLHUP for _, ev in p.poll(0))
 
 
 class Kernel:
@@ -187,21 +195,15 @@ class Kernel:
         self.created += 1
         return 0
 
-    def do_destroy(self, name, rest, _s):
-        if name not in self.eps:
-            # one that was under way when the device went could not know
-            if rest == b"gone":
-                self.oopses.append(f"{name} is taken away twice")
-            return EINVAL
-        self.remove(self.eps[name])
-        return 0
-
-    def remove(self, ep):
-        # first who has it open hears of it, then the device goes
+    def remove(self, ep, by_owner=False):
+        # first who has it open hears of it, then the device goes; who ends it himself waits
         del self.eps[f"rpmsg{ep.n}"]
-        self.close_ept(ep)
+        if not by_owner:
+            self.close_ept(ep)
         shutil.rmtree(f"{self.root}/sys/class/rpmsg/rpmsg{ep.n}")
         os.unlink(f"{self.root}/dev/rpmsg{ep.n}")
+        if by_owner:
+            self.close_ept(ep)
 
     def close_ept(self, ep):
         if ep.sock:
@@ -218,6 +220,9 @@ class Kernel:
 
     def message(self, s, ep):
         if not ep.sock:
+            return
+        if destroyed(s):
+            self.remove(ep, True)
             return
         if self.stalled:
             time.sleep(0.001)

@@ -31,6 +31,21 @@ def worker_pid(pid):
         return int(f.read().split()[0])
 
 
+def limit_fds(pid, soft, hard=None):
+    """Of another process, which may be another user's by now: his may be changed by himself, or by
+    who has CAP_SYS_RESOURCE."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        ids = {k: int(v.split()[0]) for k, v in (line.split(":", 1) for line in f) if k in ("Uid", "Gid")}
+    who = {"user": ids["Uid"], "group": ids["Gid"], "extra_groups": []} if ids["Uid"] != os.geteuid() else {}
+    subprocess.run(["prlimit", f"--pid={pid}", f"--nofile={soft}:{soft if hard is None else hard}"], check=True, **who)
+
+
+def fd_limits(pid):
+    with open(f"/proc/{pid}/limits", encoding="ascii") as f:
+        v = re.search(r"Max open files\s+(\d+)\s+(\d+)", f.read())
+    return int(v.group(1)), int(v.group(2))
+
+
 TESTS = []
 
 

@@ -239,3 +239,63 @@ class Guest:
 def link(p):
     """Proxy(args=link)"""
     return ["--link", f"vsock-unix:{p.path},name=g"]
+
+
+class VsockGuest(Guest):
+    """The same on the kernel's AF_VSOCK: who is guest and who is host, this machine is both."""
+    last = None
+
+    def __init__(self, cid=1):  # noqa: nobody listens at a path here
+        # ports are the machine's: those of a test that failed are not the next one's
+        if VsockGuest.last:
+            VsockGuest.last.close()
+        VsockGuest.last = self
+        self.cid = cid
+        self.conns = set()
+        self.looks = {}
+        self.listening = {}
+        self.doors = {}
+        self.accepted = collections.defaultdict(list)
+        self.ep = select.epoll()
+
+    def connect(self, port, kind=socket.SOCK_STREAM, **kw):
+        sock = socket.socket(socket.AF_VSOCK, kind)
+        sock.settimeout(TIMEOUT)
+        try:
+            sock.connect((self.cid, port))
+        except OSError:
+            sock.close()
+            raise Reset() from None
+        return Conn(self, sock, **kw)
+
+    def listen(self, port, kind=socket.SOCK_STREAM, **kw):
+        self.listening[port] = kw
+        if port in self.doors:
+            return
+        door = socket.socket(socket.AF_VSOCK, kind)
+        door.bind((socket.VMADDR_CID_ANY, port))
+        door.listen(128)
+        door.setblocking(False)
+        self.doors[port] = door
+        self.watch(door, lambda _: self.arrived(port))
+
+    def arrived(self, port):
+        new = False
+        while True:
+            try:
+                sock, _ = self.doors[port].accept()
+            except OSError:
+                return new
+            new = True
+            if port in self.listening:
+                self.accepted[port].append(Conn(self, sock, **self.listening[port]))
+            else:
+                sock.close()
+
+    def close(self):
+        for c in list(self.conns):
+            c.close()
+        for door in self.doors.values():
+            door.close()
+        self.doors.clear()
+        self.ep.close()

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Publish rules that come and go while the proxy runs: reload.h. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config_inner.h"
+#include "publish.h"
+#include "reload_inner.h"
+
+#define RUN_TIME "run time" /* in the place of FILE:LINE */
+
+/* What conf->publish points to, to be changed. */
+static struct amp_link_conf *conf_of(struct amp_link *link)
+{
+	return (struct amp_link_conf *)(uintptr_t)link->conf;
+}
+
+/* What was written to err, without its last line end, into why. */
+static int told(FILE *err, char **text, int r, char *why, size_t len)
+{
+	fclose(err);
+	if (r && *text && **text) {
+		(*text)[strlen(*text) - 1] = 0;
+		snprintf(why, len, "%s", *text);
+	}
+	free(*text);
+	return r;
+}
+
+static int already(const struct amp_forward *fwd, FILE *err)
+{
+	const struct amp_forward *other;
+	const struct amp_link *l;
+
+	TAILQ_FOREACH(l, amp_links_all(), entry)
+	{
+		TAILQ_FOREACH(other, &l->conf->publish, entry)
+		{
+			if (!amp_target_same(&other->target, &fwd->target))
+				continue;
+			fprintf(err, "link %s has that address already: publish %s (%s)\n",
+				l->conf->name, other->text, other->where);
+			return -EEXIST;
+		}
+	}
+	return 0;
+}
+
+static int add(struct amp_link *link, const char *text, FILE *err)
+{
+	struct amp_forward *fwd = amp_config_forward(link->conf, true, text, RUN_TIME, err);
+	int r;
+
+	if (!fwd)
+		return -EINVAL;
+	r = amp_link_check_forward(link->conf, fwd, err);
+	if (!r)
+		r = already(fwd, err);
+	if (r)
+		goto out;
+	fwd->runtime = true;
+	if (link->ops->wanted)
+		r = link->ops->wanted(link, fwd);
+	if (!r)
+		r = amp_publish_one(link, fwd);
+	if (r)
+		fprintf(err, "cannot listen: %s\n", strerror(-r));
+out:
+	if (r)
+		amp_config_forward_free(fwd);
+	else
+		TAILQ_INSERT_TAIL(&conf_of(link)->publish, fwd, entry);
+	return r;
+}
+
+int amp_publish_add(struct amp_link *link, const char *text, char *why, size_t len)
+{
+	char *said = NULL;
+	size_t said_len;
+	FILE *err = open_memstream(&said, &said_len);
+	int r;
+
+	why[0] = 0;
+	if (!err)
+		return -ENOMEM;
+	r = add(link, text, err);
+	if (!r)
+		amp_log(AMP_LOG_INFO, "link %s: publish %s: added at run time",
+			link->conf->name, text);
+	return told(err, &said, r, why, len);
+}
+
+/* ---- and away ---- */
+
+static struct amp_forward *find(struct amp_link *link, const char *text)
+{
+	struct amp_forward want, *fwd;
+	struct amp_rule_error e;
+	bool rule = amp_publish_parse(text, &want, &e) == 0;
+	uint32_t id = 0;
+
+	if (!rule && !amp_parse_u32(text, UINT32_MAX, &id))
+		return NULL;
+	TAILQ_FOREACH(fwd, &conf_of(link)->publish, entry)
+	{
+		if (rule ? amp_target_same(&fwd->target, &want.target) &&
+				    amp_service_same(&fwd->service, &want.service)
+			 : id && fwd->id == id)
+			break;
+	}
+	return fwd;
+}
+
+struct deleted {
+	struct amp_grave grave;
+	struct amp_forward *fwd;
+};
+
+static void free_deleted(struct amp_grave *grave)
+{
+	struct deleted *d = amp_container_of(grave, struct deleted, grave);
+
+	amp_config_forward_free(d->fwd);
+	free(d);
+}
+
+int amp_publish_del(struct amp_link *link, const char *text, char *why, size_t len)
+{
+	struct amp_forward *fwd = find(link, text);
+	struct deleted *d;
+
+	why[0] = 0;
+	if (!fwd) {
+		snprintf(why, len,
+			 "link %s publishes no such rule: expected its number, or its text as "
+			 "it was given",
+			 link->conf->name);
+		return -ENOENT;
+	}
+	d = malloc(sizeof(*d));
+	if (!d)
+		return -ENOMEM;
+	d->fwd = fwd;
+	amp_publish_end(link, fwd, false);
+	TAILQ_REMOVE(&conf_of(link)->publish, fwd, entry);
+	amp_log(AMP_LOG_INFO, "link %s: publish %s (%s): deleted at run time", link->conf->name,
+		fwd->text, fwd->where);
+	amp_bury(&d->grave, free_deleted);
+	return 0;
+}

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""In a Linux guest whose root is the host's file system: ampsock-proxy on the kernel's AF_VSOCK.
+
+CID 1 is the machine itself, so this program is the guest that the proxy has. With the name of
+a part as its argument; TAP on standard output.
+"""
+import os
+import socket
+import sys
+import threading
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+for at in ("../../proxy/lib", "../../proxy"):
+    sys.path.insert(0, os.path.join(HERE, at))
+import harness  # noqa: E402
+import offload as off  # noqa: E402
+import sockguest  # noqa: E402
+from harness import TESTS, TIMEOUT, Proxy, Server, eq, free_port, main, test  # noqa: E402
+from vguest import Reset  # noqa: E402
+
+LOOP, MIB = "127.0.0.1", 1 << 20
+ANY = socket.VMADDR_CID_ANY
+
+
+def link(_):
+    return ["--link", "vsock:1,name=g"]
+
+
+def up(*rules, **kw):
+    return Proxy(*rules, args=link, **kw), sockguest.VsockGuest()
+
+
+class Rig:
+    """As offloading.Rig."""
+
+    def __init__(self, *rules, guest=None, env=None, **kw):
+        self.p, self.g = up(*rules, env=env)
+        self.s = off.Session(self.g, **kw)
+        self.p.log("guest attached")
+
+    def end(self):
+        self.g.close()
+        self.p.log("guest detached")
+        self.p.wait_counter("sockets", 0)
+        self.p.wait_counter("ends", 0)
+        self.p.stop()
+
+
+def dies(fn):
+    """A reset is an end here."""
+    try:
+        if fn():
+            raise AssertionError("not reset")
+    except Reset:
+        pass
+
+
+def offloading():
+    import offloading as cases
+    # what a carrier has to do with; the rest is the same on all (hoffloading.py). This kernel has no IPv6.
+    cases.Rig, cases.dies, cases.Guest = Rig, dies, lambda path: sockguest.VsockGuest()
+    kept = ("connect", "early_data", "header_bytewise", "closed_reason", "names", "lease_ends_with_guest", "accept_storm",
+            "published_inet", "published_udp", "udp_connected", "udp_truncated", "udp_flood", "udp_bad_frames",
+            "bad_headers", "stolen_token", "bad_control", "parallel_connects")
+    TESTS[:] = [t for t in TESTS if t.__name__ in kept]
+    eq(len(TESTS), len(kept))
+
+
+def take(s):
+    data = bytearray()
+    while True:
+        part = s.recv(MIB)
+        if not part:
+            return bytes(data)
+        data += part
+
+
+def vsock(port, kind=socket.SOCK_STREAM):
+    s = socket.socket(socket.AF_VSOCK, kind)
+    s.settimeout(TIMEOUT)
+    s.connect((1, port))
+    return s
+
+
+def forwards():
+    @test
+    def streams():
+        """publish and expose of streams: 2 MiB each way, half-close; refused, not exposed; vsock-mux"""
+        got, port = [], free_port()
+        data = os.urandom(2 * MIB)
+        srv = Server(lambda s: (got.append(take(s)), s.sendall(data)))
+        p, g = up(f"expose vsock:6000 -> tcp {LOOP}:{srv.port}", f"expose vsock:6001 -> tcp {LOOP}:{free_port()}",
+                  f"publish tcp {LOOP}:{port} -> vsock:7000", "publish vsock-mux DIR/mux -> vsock:7000-7001")
+        s = vsock(6000)
+        s.sendall(data)
+        s.shutdown(socket.SHUT_WR)
+        eq(take(s) == data, True)
+        eq(got == [data], True)
+        s.close()
+        eq(vsock(6001).recv(1), b"")
+        try:
+            vsock(6002)
+            raise AssertionError("not exposed, and there")
+        except ConnectionResetError:
+            pass
+        g.listen(7000)
+        k = socket.create_connection((LOOP, port), timeout=TIMEOUT)
+        m = socket.socket(socket.AF_UNIX)
+        m.settimeout(TIMEOUT)
+        m.connect(p.dir.name + "/mux")
+        m.sendall(b"CONNECT 7000\n")
+        for k in (k, m):
+            k.sendall(b"to the guest")
+            k.shutdown(socket.SHUT_WR)
+            c = g.accept(7000)
+            eq(c.recv_exact(12), b"to the guest")
+            eq(c.recv(), b"")
+            got = []
+            t = threading.Thread(target=lambda k=k, got=got: got.append(take(k)), daemon=True)
+            t.start()
+            c.send(data)
+            c.close()
+            t.join(TIMEOUT)
+            back = got[0]
+            eq(back[:8 if k is m else 0], b"OK 7000\n" if k is m else b"")
+            eq(back[8 if k is m else 0:] == data, True)
+        # nobody listens
+        k = socket.socket(socket.AF_UNIX)
+        k.settimeout(TIMEOUT)
+        k.connect(p.dir.name + "/mux")
+        k.sendall(b"CONNECT 7001\n")
+        eq(k.recv(1), b"")
+        p.log("publish vsock-mux .*connection closed: Connection refused")
+        g.close()
+        p.wait_counter("ends", 0)
+        p.stop()
+        srv.close()
+
+    @test
+    def messages():
+        """SOCK_SEQPACKET for UDP, both ways: boundaries, 1 to 60,000 bytes"""
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        server.bind((LOOP, 0))
+        server.settimeout(TIMEOUT)
+        port = free_port(socket.SOCK_DGRAM)
+        p, _ = up(f"expose vsock:6000 -> udp {LOOP}:{server.getsockname()[1]}", f"publish udp {LOOP}:{port} -> vsock:7000")
+        s = vsock(6000, socket.SOCK_SEQPACKET)
+        door = socket.socket(socket.AF_VSOCK, socket.SOCK_SEQPACKET)
+        door.bind((ANY, 7000))
+        door.listen(4)
+        door.settimeout(TIMEOUT)
+        c = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        c.settimeout(TIMEOUT)
+        c.connect((LOOP, port))
+        c.send(b"hello")
+        t, peer = door.accept()
+        eq(peer[0], 1)
+        t.settimeout(TIMEOUT)
+        eq(t.recv(65536), b"hello")
+        for n in (1, 2, 44, 4096, 4097, 32769, 60000):
+            data = os.urandom(n)
+            s.send(data)
+            got, source = server.recvfrom(65536)
+            eq(got == data, True, n)
+            server.sendto(data[::-1], source)
+            eq(s.recv(65536) == data[::-1], True, n)
+            t.send(data)
+            eq(c.recv(65536) == data, True, n)
+        # the wrong kind of socket
+        try:
+            vsock(6000)
+            raise AssertionError("a stream where messages are")
+        except ConnectionResetError:
+            pass
+        for x in (s, t):
+            x.close()
+        p.wait_counter("ends", 0)
+        p.stop()
+
+    @test
+    def pressure():
+        """who does not read stops who writes, another flow goes on; 100 connections at once"""
+        port, srv = free_port(), Server(lambda s: s.sendall(s.recv(100)))
+        p, g = up(f"publish tcp {LOOP}:{port} -> vsock:7000", f"expose vsock:6000 -> tcp {LOOP}:{srv.port}")
+        g.listen(7000, buf_alloc=0)
+        k = socket.create_connection((LOOP, port), timeout=TIMEOUT)
+        c = g.accept(7000)
+        k.setblocking(False)
+        sent = 0
+        try:
+            while sent < 64 * MIB:
+                sent += k.send(bytes(65536))
+        except BlockingIOError:
+            pass
+        eq(sent < 32 * MIB, True)
+        socks = [vsock(6000) for _ in range(100)]
+        for i, s in enumerate(socks):
+            s.sendall(b"%03d" % i)
+        for i, s in enumerate(socks):
+            eq(take(s), b"%03d" % i)
+            s.close()
+        c.buf_alloc = 262144
+        k.setblocking(True)
+        t = threading.Thread(target=lambda: k.shutdown(socket.SHUT_WR), daemon=True)
+        t.start()
+        n = 0
+        c.look(0)
+        while True:
+            part = c.recv()
+            if not part:
+                break
+            n += len(part)
+        eq(n, sent)
+        c.close()
+        k.close()
+        srv.close()
+        p.wait_counter("ends", 0)
+        p.stop()
+
+    @test
+    def two_links():
+        """links share a port and are told apart by CID; a port for both kinds, and one in use: said"""
+        a, b = Server(lambda s: s.sendall(b"a")), Server(lambda s: s.sendall(b"b"))
+        p = Proxy("expose vsock:6000 -> tcp 127.0.0.1:%d" % b.port,
+                  args=lambda _: ["--link", "vsock:2,name=host", "--expose", f"vsock:6000 -> tcp {LOOP}:{a.port}",
+                                  "--expose", f"vsock:6005 -> tcp {LOOP}:{a.port}", "--link", "vsock:1,name=self"])
+        eq(take(vsock(6000)), b"b")
+        eq(take(vsock(6005)), b"")
+        p.log("link self: the guest asked for vsock:6005")
+        for args, text in ((["--expose", "vsock:6005 -> udp 127.0.0.1:1", "--link", "vsock:2", "--expose",
+                             "vsock:6005 -> tcp 127.0.0.1:1"], "is another link's for udp"), ([], "another process listens")):
+            r = harness.subprocess.run([harness.binary(), "--link", "vsock:1", *args], capture_output=True,
+                                       timeout=TIMEOUT, check=False)
+            eq(r.returncode, 1)
+            if not args and text not in r.stderr.decode():
+                raise AssertionError(r.stderr.decode())
+        p.stop()
+        r = harness.subprocess.run([harness.binary(), "--link", "vsock:1", "--expose", "vsock:6005 -> udp 127.0.0.1:1",
+                                    "--link", "vsock:2", "--expose", "vsock:6005 -> tcp 127.0.0.1:1"],
+                                   capture_output=True, timeout=TIMEOUT, check=False)
+        eq((r.returncode, b"is another link's for udp" in r.stderr), (1, True), r.stderr)
+        a.close()
+        b.close()
+
+
+{"offloading": offloading, "forwards": forwards}[sys.argv.pop(1)]()
+main()

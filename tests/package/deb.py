@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+# timeout: 600
+"""The Debian packages: built from a clean export without a network, lintian, installed into a
+root of their own, the demo from there, removed again.
+
+	deb.py [--keep DIR]    only builds, and leaves the packages in DIR
+"""
+import glob
+import os
+import re
+import shutil
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
+from installed import ROOT, TMP, build_examples, demo, eq, files, main, run, test  # noqa: E402
+
+HERE = os.path.join(TMP, "deb")
+ROOT_DIR = os.path.join(TMP, "root")
+BUILD_S = 500
+
+
+def export(where):
+	"""What git knows, as it is in the work tree; a release's tarball is taken whole."""
+	os.makedirs(where)
+	git = run(["git", "ls-files", "-z"], ok=False)
+	if git[0]:
+		shutil.copytree(ROOT, where, dirs_exist_ok=True, ignore=shutil.ignore_patterns("build*", ".git"))
+		return
+	for name in filter(None, git[1].split("\0")):
+		if os.path.lexists(os.path.join(ROOT, name)):
+			os.makedirs(os.path.join(where, os.path.dirname(name)), exist_ok=True)
+			shutil.copy2(os.path.join(ROOT, name), os.path.join(where, name), follow_symlinks=False)
+
+
+def no_network():
+	"""A prefix for commands that are to have none."""
+	prefix = ["unshare", "-n"] if os.geteuid() == 0 else ["unshare", "-rn"]
+	return prefix if run(prefix + ["true"], ok=False)[0] == 0 else None
+
+
+def build(jobs=None):
+	source = os.path.join(HERE, "ampsock")
+	export(source)
+	env = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+	env.pop("BUILD", None)
+	return run((no_network() or []) + ["dpkg-buildpackage", "-us", "-uc", "-j%d" % (jobs or os.cpu_count() or 1)],
+		   timeout=BUILD_S, cwd=source, env=env)[1]
+
+
+def packages():
+	return sorted(p for p in glob.glob(HERE + "/*.deb") if "dbgsym" not in p)
+
+
+@test
+def built():
+	"""dpkg-buildpackage, without a network"""
+	text = build()
+	eq([re.sub(r"_.*", "", os.path.basename(p)) for p in packages()], ["ampsock-proxy", "libampsock-dev"])
+	eq([l for l in text.splitlines() if re.search(r"^dpkg-\w+: warning", l)], [])
+	return None if no_network() else "there are no network namespaces: built, but with a network"
+
+
+@test
+def lintian():
+	"""lintian: no error, no warning, for source and binary packages"""
+	changes, = glob.glob(HERE + "/*.changes")
+	extra = ["--allow-root"] if os.geteuid() == 0 else []
+	status, text = run(["lintian", "--fail-on", "error,warning", *extra, changes], ok=False, timeout=300)
+	eq((status, [l for l in text.splitlines() if re.match("[EW]:", l)]), (0, []))
+
+
+def as_root(argv):
+	return argv if os.geteuid() == 0 else ["unshare", "-r"] + argv
+
+
+def dpkg(*args):
+	return run(as_root(["dpkg", "--root=" + ROOT_DIR, "--force-script-chrootless", "--force-depends", "--log=/dev/null",
+			    *args]))[1]
+
+
+@test
+def installed():
+	"""dpkg installs them into an empty root: user, directory, configuration; nothing is started"""
+	for d in ("info", "updates", "triggers"):
+		os.makedirs(os.path.join(ROOT_DIR, "var/lib/dpkg", d))
+	with open(os.path.join(ROOT_DIR, "var/lib/dpkg/status"), "w", encoding="ascii"):
+		pass
+	dpkg("-i", *packages())
+	with open(os.path.join(ROOT_DIR, "etc/passwd"), encoding="ascii") as f:
+		eq("ampsock:" in f.read(), True)
+	have = files(ROOT_DIR)
+	for want in ("etc/ampsock/proxy.conf", "lib/systemd/system/ampsock-proxy.service", "usr/sbin/ampsock-proxy"):
+		eq(want in have, True, want)
+	eq([f for f in have if "systemd/system/multi-user.target.wants" in f], [], "enabled")
+	with open(os.path.join(ROOT_DIR, "lib/systemd/system/ampsock-proxy.service"), encoding="utf-8") as f:
+		eq("ExecStart=/usr/sbin/ampsock-proxy --config /etc/ampsock/proxy.conf\n" in f.read(), True)
+
+
+@test
+def run_demo():
+	"""the demo: proxy, examples, headers and library from the packages"""
+	multiarch = run(["dpkg-architecture", "-qDEB_HOST_MULTIARCH"])[1].strip()
+	env = {**os.environ, "PKG_CONFIG_SYSROOT_DIR": ROOT_DIR,
+	       "PKG_CONFIG_LIBDIR": "%s/usr/lib/%s/pkgconfig" % (ROOT_DIR, multiarch)}
+	where = os.path.join(TMP, "examples")
+	build_examples(os.path.join(ROOT_DIR, "usr/share/doc/libampsock-dev/examples"), where, env)
+	demo(os.path.join(ROOT_DIR, "usr/sbin/ampsock-proxy"), os.path.join(where, "demo"))
+	text = run([os.path.join(ROOT_DIR, "usr/bin/ampsock-run"), "--", "sh", "-c", "echo $LD_PRELOAD"])[1]
+	eq(os.path.realpath(text.split()[0]), os.path.realpath(ROOT_DIR + "/usr/lib/ampsock/libampsock-preload.so"))
+
+
+@test
+def pages():
+	"""every program that the packages bring has its manual page"""
+	programs = [f for f in files(ROOT_DIR) if re.match("usr/s?bin/", f)]
+	have = [os.path.basename(f) for f in files(ROOT_DIR) if f.startswith("usr/share/man/")]
+	for p in programs:
+		eq(any(h.startswith(os.path.basename(p) + ".") for h in have), True, p)
+
+
+@test
+def purged():
+	"""purge leaves nothing of theirs behind"""
+	dpkg("--purge", "ampsock-proxy", "libampsock-dev")
+	eq([f for f in files(ROOT_DIR) if "ampsock" in f and not f.startswith("var/lib/dpkg/")], [])
+
+
+if __name__ == "__main__":
+	if len(sys.argv) == 3 and sys.argv[1] == "--keep":
+		try:
+			build()
+		except AssertionError as e:
+			sys.exit("deb: %s" % e)
+		os.makedirs(sys.argv[2], exist_ok=True)
+		for path in glob.glob(HERE + "/*_*"):
+			shutil.copy2(path, sys.argv[2])
+			print(os.path.join(sys.argv[2], os.path.basename(path)))
+		sys.exit(0)
+	main()

@@ -1,0 +1,263 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+# timeout: 300
+"""make install and uninstall; what is installed works: library, examples, units, completion."""
+import os
+import re
+import shutil
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
+from installed import BUILD, ROOT, TMP, build_examples, demo, eq, files, main, run, test  # noqa: E402
+
+PREFIX = os.path.join(TMP, "usr")
+WHERE = ["PREFIX=" + PREFIX, "SYSCONFDIR=" + os.path.join(TMP, "etc")]
+UNITS = os.path.join(PREFIX, "lib/systemd/system")
+EXPOSURE = 2.0
+
+
+def make(*args):
+	return run(["make", "-s", "--no-print-directory", "BUILD=" + BUILD, *args], timeout=240)[1]
+
+
+def pkg_config():
+	return {**os.environ, "PKG_CONFIG_PATH": os.path.join(PREFIX, "lib/pkgconfig")}
+
+
+@test
+def install():
+	"""everything is where it belongs, and every page of man/ is there"""
+	make("install", *WHERE)
+	have = files(TMP)
+	want = ["etc/ampsock/proxy.conf", "usr/bin/ampsock-run", "usr/bin/ampsockctl", "usr/include/ampsock/ampsock.h", "usr/lib/libampsock.a",
+		"usr/lib/ampsock/libampsock-preload.so", "usr/lib/pkgconfig/ampsock.pc", "usr/sbin/ampsock-proxy",
+		"usr/lib/systemd/system/ampsock-proxy.service", "usr/lib/systemd/system/ampsock-proxy@.service",
+		"usr/lib/sysusers.d/ampsock.conf", "usr/lib/tmpfiles.d/ampsock.conf", "usr/share/ampsock/firmware/ampsock.c",
+		"usr/share/bash-completion/completions/ampsock-proxy", "usr/share/doc/ampsock/protocol.md"]
+	want += ["usr/share/man/man%s/%s" % (m[-1], m) for m in os.listdir(os.path.join(ROOT, "man"))]
+	eq([w for w in want if w not in have], [], "missing")
+	for name in files(UNITS):
+		with open(os.path.join(UNITS, name), encoding="utf-8") as f:
+			eq(re.findall(r"@[A-Z]+@", f.read()), [], name)
+
+
+@test
+def destdir():
+	"""DESTDIR: uninstall removes what install put there, and a file that somebody changed stays"""
+	dest = os.path.join(TMP, "dest")
+	make("install", "DESTDIR=" + dest)
+	eq(os.listdir(dest), ["etc", "usr"] if "etc" in os.listdir(dest)[0] else ["usr", "etc"])
+	conf = os.path.join(dest, "etc/ampsock/proxy.conf")
+	make("uninstall", "DESTDIR=" + dest)
+	eq(files(dest), [])
+	make("install", "DESTDIR=" + dest)
+	with open(conf, "a", encoding="ascii") as f:
+		f.write("# mine\n")
+	eq("not overwritten" in make("install", "DESTDIR=" + dest), True)
+	eq("it stays" in make("uninstall", "DESTDIR=" + dest), True)
+	eq(files(dest), ["etc/ampsock/proxy.conf"])
+	shutil.rmtree(dest)
+
+
+@test
+def pkgconfig():
+	"""pkg-config's flags: our headers are found, and the system's are not shadowed"""
+	env = pkg_config()
+	flags = run(["pkg-config", "--cflags", "ampsock"], env=env)[1].split()
+	source = os.path.join(TMP, "shadow.c")
+	with open(source, "w", encoding="ascii") as f:
+		f.write("#include <sys/socket.h>\n#include <netdb.h>\n#include <netinet/in.h>\n#include <poll.h>\n"
+			"#include <errno.h>\n#include <sys/un.h>\n#include <ampsock.h>\n#include <ampsock_hosted.h>\n"
+			"#include <sys/rpmsg_socket.h>\n#include <sys/vm_sockets.h>\nint main(void) { return AF_RPMSG - AF_RPMSG; }\n")
+	deps = run(["gcc", *flags, "-M", source])[1].split()
+	ours = [os.path.relpath(d, PREFIX) for d in deps if d.startswith(PREFIX)]
+	eq(sorted(ours), ["include/ampsock/ampsock.h", "include/ampsock/ampsock_hosted.h",
+			  "include/ampsock/sys/rpmsg_socket.h", "include/ampsock/sys/vm_sockets.h"])
+	run(["gcc", "-std=c11", "-Wall", "-Wextra", "-Werror", *flags, source, "-o", source + ".out",
+	     *run(["pkg-config", "--libs", "ampsock"], env=env)[1].split()])
+	run([source + ".out"])
+	with open(os.path.join(PREFIX, "include/ampsock/ampsock.h"), encoding="utf-8") as f:
+		version = re.search(r'AMPSOCK_VERSION "(.*)"', f.read()).group(1)
+	eq(run(["pkg-config", "--modversion", "ampsock"], env=env)[1].strip(), version)
+
+
+@test
+def run_demo():
+	"""the demo, built from installed examples, through the installed proxy"""
+	where = os.path.join(TMP, "examples")
+	build_examples(os.path.join(PREFIX, "share/doc/ampsock/examples"), where, pkg_config())
+	demo(os.path.join(PREFIX, "sbin/ampsock-proxy"), os.path.join(where, "demo"))
+	# the sources for firmware, with an ordinary compiler and without a C library's sockets
+	fw = run(["pkg-config", "--variable=firmware", "ampsock"], env=pkg_config())[1].strip()
+	run(["arm-none-eabi-gcc", "--specs=picolibc.specs", "-mcpu=cortex-m3", "-mthumb", "-std=c11", "-Os", "-Wall", "-Werror",
+	     "-c", os.path.join(fw, "ampsock.c"), "-o", os.path.join(TMP, "fw.o")])
+
+
+@test
+def run_program():
+	"""ampsock-run finds its library where it is installed"""
+	text = run([os.path.join(PREFIX, "bin/ampsock-run"), "--", sys.executable, "-c",
+		    "import os, socket; print(os.environ['LD_PRELOAD']); socket.socket(40, socket.SOCK_STREAM).close()"],
+		   env={k: v for k, v in os.environ.items() if k != "AMPSOCK_PRELOAD"})[1]
+	eq(os.path.realpath(text.split()[0]), os.path.join(os.path.realpath(PREFIX), "lib/ampsock/libampsock-preload.so"))
+
+
+@test
+def units_verify():
+	"""systemd-analyze verify has nothing to say, of the units and of the example of a socket unit"""
+	socket_unit = os.path.join(TMP, "ampsock-proxy.socket")
+	shutil.copy(os.path.join(PREFIX, "share/doc/ampsock/examples/ampsock-proxy.socket"), UNITS)
+	shutil.copy(os.path.join(UNITS, "ampsock-proxy.socket"), socket_unit)
+	for unit in ("ampsock-proxy.service", "ampsock-proxy@guest.service", "ampsock-proxy.socket"):
+		status, text = run(["systemd-analyze", "verify", "--man=no", os.path.join(UNITS, unit)], ok=False)
+		lines = [l for l in text.splitlines() if "ampsock" in l]
+		eq((status, lines), (0, []), unit)
+	os.unlink(os.path.join(UNITS, "ampsock-proxy.socket"))
+
+
+@test
+def units_security():
+	"""systemd-analyze security: both units at 2.0 or below"""
+	for unit in ("ampsock-proxy.service", "ampsock-proxy@.service"):
+		status, text = run(["systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=%d" % (EXPOSURE * 10),
+				    os.path.join(UNITS, unit)], ok=False)
+		score = float(re.search(r"exposure level.*: ([0-9.]+)", text).group(1))
+		print("# %s: %.1f" % (unit, score))
+		if status or score > EXPOSURE:
+			raise AssertionError("%s: %.1f\n%s" % (unit, score, "\n".join(l for l in text.splitlines() if "\u2717" in l)))
+
+
+def syscalls(unit):
+	"""What SystemCallFilter= allows: names, groups taken apart, in the order of the lines."""
+	groups, name = {}, None
+	for line in run(["systemd-analyze", "--no-pager", "syscall-filter"])[1].splitlines():
+		line = re.sub(r"\x1b\[[0-9;]*m", "", line)
+		if line.startswith("@"):
+			name = line.strip()
+			groups[name] = []
+		elif name and line.startswith("    ") and not line.strip().startswith("#"):
+			groups[name].append(line.strip())
+
+	def expand(word):
+		return set().union(*(expand(w) for w in groups[word])) if word.startswith("@") else {word}
+	allowed = expand("@default")
+	with open(unit, encoding="utf-8") as f:
+		for m in re.finditer(r"^SystemCallFilter=(~?)(.*)$", f.read(), re.M):
+			for word in m.group(2).split():
+				allowed = allowed - expand(word) if m.group(1) else allowed | expand(word)
+	return allowed
+
+
+# The user, the filter as the manager's, then the program. Arguments: calls with commas, program and its arguments.
+FILTERED = """
+import ctypes, ctypes.util, os, sys
+os.umask(7)
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+lib = ctypes.CDLL(ctypes.util.find_library("seccomp") or "libseccomp.so.2")
+lib.seccomp_init.restype = ctypes.c_void_p
+ctx = ctypes.c_void_p(lib.seccomp_init(ctypes.c_uint32(0x00050000 | 1)))
+for name in sys.argv[1].split(","):
+    nr = lib.seccomp_syscall_resolve_name(name.encode())
+    if nr >= 0:
+        assert lib.seccomp_rule_add(ctx, ctypes.c_uint32(0x7fff0000), nr, 0) == 0, name
+ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)
+assert lib.seccomp_load(ctx) == 0
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@test
+def units_filter():
+	"""the proxy runs, serves and stops below the units' own filter of system calls"""
+	allowed = syscalls(os.path.join(UNITS, "ampsock-proxy.service"))
+	eq({"read", "epoll_wait", "socket"} <= allowed and not {"init_module", "reboot", "swapon"} & allowed, True)
+	launcher = os.path.join(TMP, "filtered")
+	with open(launcher, "w", encoding="ascii") as f:
+		f.write("#!/bin/sh\nexec %s -c '%s' %s %s \"$@\"\n" % (
+			sys.executable, FILTERED.replace("'", '"'), ",".join(sorted(allowed)),
+			os.path.join(PREFIX, "sbin/ampsock-proxy")))
+	os.chmod(launcher, 0o755)
+	os.chmod(TMP, 0o755)
+	demo(launcher, os.path.join(TMP, "examples/demo"))
+
+
+@test
+def accounts():
+	"""sysusers and tmpfiles make the user, the group and the directory in an empty root"""
+	root = os.path.join(TMP, "root")
+	os.makedirs(root + "/etc")
+	run(["systemd-sysusers", "--root=" + root, os.path.join(PREFIX, "lib/sysusers.d/ampsock.conf")])
+	with open(root + "/etc/passwd", encoding="ascii") as f:
+		user = f.read().strip().split(":")
+	eq((user[0], user[5], user[6]), ("ampsock", "/nonexistent", "/usr/sbin/nologin"))
+	if os.geteuid() != 0:
+		return "a directory of another user is root's to make"
+	run(["systemd-tmpfiles", "--root=" + root, "--create", os.path.join(PREFIX, "lib/tmpfiles.d/ampsock.conf")])
+	st = os.stat(root + "/run/ampsock")
+	eq((st.st_mode & 0o777, st.st_uid, st.st_gid), (0o750, int(user[2]), int(user[3])))
+	return None
+
+
+def complete(program, *words):
+	"""What bash would offer for the last word."""
+	path = os.path.join(PREFIX, "share/bash-completion/completions", os.path.basename(program))
+	script = r"""
+set -u
+. "$1"
+shift
+COMP_WORDS=("$@")
+COMP_CWORD=$(($# - 1))
+COMPREPLY=()
+fn=$(complete -p "${1##*/}" | sed 's/.*-F \([^ ]*\).*/\1/')
+"$fn" "$1" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
+printf '%s\n' ${COMPREPLY[@]+"${COMPREPLY[@]}"}
+"""
+	return sorted(set(run(["bash", "--norc", "-c", script, "bash", path, program, *words], cwd=TMP)[1].split("\n")) - {""})
+
+
+@test
+def completion():
+	"""bash completes every option of --help, types of links, levels, files"""
+	for name, where in (("ampsock-proxy", "sbin"), ("ampsock-run", "bin"), ("ampsockctl", "bin")):
+		program = os.path.join(PREFIX, where, name)
+		text = run([program, "--help"])[1]
+		options = sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)))
+		eq(complete(program, "--"), options, name)
+	proxy, runner = os.path.join(PREFIX, "sbin/ampsock-proxy"), os.path.join(PREFIX, "bin/ampsock-run")
+	ctl = os.path.join(PREFIX, "bin/ampsockctl")
+	for word in ("status", "links", "sockets", "top", "rules", "publish", "log", "capture", "reset", "reload", "upgrade"):
+		eq(word in complete(ctl, ""), True, word)
+	eq(complete(ctl, "--json", "log", "level", "d"), ["debug"])
+	eq(complete(ctl, "publish", ""), ["add", "del"])
+	eq(complete(proxy, "--link", "vsock"), ["vsock-unix:", "vsock:"])
+	eq(complete(proxy, "--lo"), ["--log-level"])
+	eq(complete(proxy, "--log-level", "w"), ["warning"])
+	eq("vhost-user-vsock:" in complete(proxy, "--link", "v"), True)
+	eq(complete(proxy, "--config", "etc/ampsock/p"), ["etc/ampsock/proxy.conf"])
+	eq(complete(runner, "--link", "rpmsg-h"), ["rpmsg-host:"])
+	eq("bash" in complete(runner, "--link", "vhost-user", ":", "/x", "bas"), True)
+
+
+@test
+def pages():
+	"""every option that a program prints is in its manual page"""
+	for name, where, page in (("ampsock-proxy", "sbin", 8), ("ampsock-run", "bin", 1), ("ampsockctl", "bin", 1)):
+		with open(os.path.join(PREFIX, "share/man/man%d/%s.%d" % (page, name, page)), encoding="utf-8") as f:
+			text = f.read()
+		options = set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", run([os.path.join(PREFIX, where, name), "--help"])[1]))
+		eq(sorted(o for o in options if "Fl Fl " + o not in text), [], name)
+
+
+@test
+def uninstall():
+	"""uninstall leaves nothing behind"""
+	make("uninstall", *WHERE)
+	eq(files(PREFIX), [])
+	eq(files(os.path.join(TMP, "etc")), [])
+
+
+if __name__ == "__main__":
+	main()

@@ -1,0 +1,598 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+# timeout: 240
+"""Reload: what a new file changes while guests run, and what it must leave alone."""
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
+import offload as off  # noqa: E402
+from harness import TIMEOUT, Proxy, Server, eq, free_port, main, test  # noqa: E402
+from vguest import Gone, Guest, Reset  # noqa: E402
+
+
+def echo(s):
+    while True:
+        data = s.recv(65536)
+        if not data:
+            return
+        s.sendall(data)
+
+
+class Rig:
+    """A proxy that reads a file; `write()` and `reload()` change it."""
+
+    def __init__(self, text, *options, env=None):
+        self.n = 0
+
+        def args(p):
+            self.p = p
+            self.file = os.path.join(p.dir.name, "proxy.conf")
+            self.write(text)
+            return ["--config", self.file, *options]
+        self.p = Proxy(args=args, env=env)
+
+    def write(self, text):
+        with open(self.file + ".new", "w", encoding="utf-8") as f:
+            f.write(text.replace("DIR", self.p.dir.name))
+        os.rename(self.file + ".new", self.file)
+
+    def hup(self, wait):
+        n = len(self.p.lines)
+        self.p.proc.send_signal(signal.SIGHUP)
+        return self.p.log(wait, start=n)
+
+    def reload(self, text):
+        """A good file. Returns what the proxy says of it, as numbers."""
+        self.write(text)
+        line = self.hup(r"reload: \d+ links|reload: nothing has changed")
+        if "nothing" in line:
+            raise AssertionError("\n".join(self.p.lines[-8:]))
+        return [int(x) for x in re.findall(r"\d+", line.split("reload: ")[1])]
+
+    def refused(self, text, why):
+        """A wrong one."""
+        if text is not None:
+            self.write(text)
+        n = len(self.p.lines)
+        self.hup("reload: nothing has changed")
+        self.p.log(why, start=n)
+
+    def guest(self, name="g", **kw):
+        return Guest(os.path.join(self.p.dir.name, name + ".sock"), **kw)
+
+    def hits(self, text):
+        """Of the rule with this text."""
+        n = len(self.p.lines)
+        self.p.counters()
+        line = self.p.log(r"counters: rule of=.* " + re.escape(text) + " ", start=n)
+        return int(re.search(r"hits=(\d+)", line).group(1))
+
+    def stop(self):
+        os.unlink(self.file)
+        eq(self.p.stop(), [], "files left behind")
+
+
+def link(name="g", cid=3, *rules):
+    return f"[link {name}]\ntype = vhost-user-vsock\npath = DIR/{name}.sock\ncid = {cid}\n" + "".join(r + "\n" for r in rules)
+
+
+def works(c, n=1000):
+    c.send(b"x" * n)
+    eq(c.recv_exact(n), b"x" * n)
+
+
+def is_reset(c):
+    try:
+        while c.recv():
+            pass
+    except Reset:
+        return
+    raise AssertionError("an end, but no reset")
+
+
+def dead(sock):
+    """A socket of the host's that the proxy has reset."""
+    try:
+        while sock.recv(65536):
+            pass
+    except ConnectionResetError:
+        pass
+
+
+@test
+def flows_survive():
+    """flows whose rules stay are not cut, whatever else changes; counters of those rules go on"""
+    srv = Server(echo)
+    to = f"allow = out tcp 127.0.0.1:{srv.port}"
+    exp = f"expose = vsock:6000 -> tcp 127.0.0.1:{srv.port}"
+    port = free_port()
+    pub = f"publish = tcp 127.0.0.1:{port} -> vsock:5000"
+    r = Rig(link("g", 3, to, exp, pub))
+    g = r.guest()
+    s = off.Session(g)
+    g.listen(5000)
+    a, b = s.connect("127.0.0.1", srv.port), g.connect(6000)
+    k = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+    c = g.accept(5000)
+    for _ in range(2):
+        works(a)
+        works(b)
+        k.sendall(b"hello")
+        eq(c.recv_exact(5), b"hello")
+        # other rules before and behind, the same ones with other blanks, at other lines
+        eq(r.reload("# new\n[proxy]\nlog-level = info\n\n" +
+                    link("g", 3, "allow = out udp any:53", exp, to.replace("out ", "out  "), pub,
+                         "limit = sockets 100", "expose = vsock:7 -> unix /nowhere")), [0, 2, 0, 0, 0])
+        eq(r.hits(f"allow out  tcp 127.0.0.1:{srv.port}"), 1)
+        eq(r.reload(link("g", 3, to, exp, pub)), [0, 0, 0, 2, 0])
+    for x in (f"allow out tcp 127.0.0.1:{srv.port}", exp.replace(" =", ""), pub.replace(" =", "")):
+        eq(r.hits(x), 1, x)
+    # and what comes anew comes by the same rules
+    works(s.connect("127.0.0.1", srv.port))
+    works(g.connect(6000))
+    eq(r.hits(f"allow out tcp 127.0.0.1:{srv.port}"), 2)
+    k.close()
+    g.close()
+    r.stop()
+    srv.close()
+
+
+@test
+def flows_cut():
+    """flows that no rule allows any more are reset, their guest hears EACCES, and they are counted"""
+    srv, other = Server(lambda s: s.recv(1) and s.recv(1)), Server(echo)
+    port, kept = free_port(), free_port()
+    keep = [f"allow = out tcp 127.0.0.1:{other.port}", f"expose = vsock:6001 -> tcp 127.0.0.1:{other.port}",
+            f"publish = tcp 127.0.0.1:{kept} -> vsock:5001"]
+    r = Rig(link("g", 3, f"allow = out tcp 127.0.0.1:{srv.port}", f"expose = vsock:6000 -> tcp 127.0.0.1:{srv.port}",
+                 f"publish = tcp 127.0.0.1:{port} -> vsock:5000", *keep))
+    g = r.guest()
+    s = off.Session(g)
+    g.listen(5000)
+    g.listen(5001)
+    gone = [s.connect("127.0.0.1", srv.port), g.connect(6000)]
+    for c in gone:
+        c.send(b"x")
+    k = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+    k.settimeout(TIMEOUT)
+    gone.append(g.accept(5000))
+    stay = [s.connect("127.0.0.1", other.port), g.connect(6001)]
+    k2 = socket.create_connection(("127.0.0.1", kept), TIMEOUT)
+    k2.settimeout(TIMEOUT)
+    c2 = g.accept(5001)
+    eq(r.reload(link("g", 3, *keep)), [0, 0, 0, 3, 3])
+    eq(s.reason(gone[0].id), "EACCES")
+    for c in gone:
+        is_reset(c)
+    dead(k)
+    for c in stay:
+        works(c)
+    k2.sendall(b"still")
+    eq(c2.recv_exact(5), b"still")
+    eq(r.p.counters()["cut"], 3)
+    try:
+        s.connect("127.0.0.1", srv.port)
+        raise AssertionError("connected")
+    except off.Refused as e:
+        eq(e.status, "EACCES")
+    try:
+        g.connect(6000)
+        raise AssertionError("connected")
+    except Reset:
+        pass
+    eq(socket.socket().connect_ex(("127.0.0.1", port)), 111, "the port listens still")
+    g.close()
+    r.stop()
+    srv.close()
+    other.close()
+
+
+@test
+def other_rule_covers():
+    """a flow whose own rule goes stays when another rule, old or new, allows the same"""
+    srv = Server(echo)
+    r = Rig(link("g", 3, f"allow = out tcp 127.0.0.1:{srv.port}"))
+    g = r.guest()
+    s = off.Session(g)
+    c = s.connect("127.0.0.1", srv.port)
+    eq(r.reload(link("g", 3, "allow = out tcp 127.0.0.0/8:any")), [0, 1, 0, 1, 0])
+    works(c)
+    eq(r.reload(link("g", 3, "allow = out tcp local:any")), [0, 1, 0, 1, 0])
+    works(c)
+    eq(r.reload(link("g", 3, "allow = out tcp any:any")), [0, 1, 0, 1, 1])
+    is_reset(c)
+    g.close()
+    r.stop()
+    srv.close()
+
+
+@test
+def names():
+    """flows and addresses that were had by a name stay while a rule has the name"""
+    srv = Server(echo)
+    r = Rig(link("g", 3, f"allow = out tcp localhost:{srv.port}"))
+    g = r.guest()
+    s = off.Session(g)
+    c = s.connect(None, srv.port, host_name=b"localhost")
+    works(c)
+    # other ports of the same name, and the address is still that of the name
+    eq(r.reload(link("g", 3, f"allow = out tcp localhost:{srv.port}-{srv.port}", "allow = out udp localhost:9")),
+       [0, 1, 0, 0, 0])
+    works(s.connect("127.0.0.1", srv.port))
+    eq(r.reload(link("g", 3, "allow = out any localhost:any")), [0, 1, 0, 2, 0])
+    works(c)
+    works(s.connect("127.0.0.1", srv.port))
+    eq(r.reload(link("g", 3, f"allow = out tcp elsewhere.example:{srv.port}"))[:4], [0, 1, 0, 1])
+    is_reset(c)
+    try:
+        s.connect("127.0.0.1", srv.port)
+        raise AssertionError("connected")
+    except off.Refused as e:
+        eq(e.status, "EACCES")
+    g.close()
+    r.stop()
+    srv.close()
+
+
+@test
+def guests_own_listeners():
+    """bound ports, listeners, what they accepted, and UDP sockets: by the `in` rules of the new file"""
+    port, uport = free_port(), free_port(socket.SOCK_DGRAM)
+    rules = [f"allow = in tcp 127.0.0.1:{port}", f"allow = in udp 127.0.0.1:{uport}"]
+    r = Rig(link("g", 3, *rules))
+    g = r.guest()
+    s = off.Session(g)
+    bid, _ = s.bind("127.0.0.1", port)
+    lid, _, _ = s.listen(bid, credits=4)
+    u = s.udp(local=("127.0.0.1", uport))
+    k = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+    k.settimeout(TIMEOUT)
+    c = s.accept()
+    h = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    h.settimeout(TIMEOUT)
+    h.sendto(b"in", ("127.0.0.1", uport))
+    eq(u.recvfrom()[0], b"in")
+    eq(r.reload(link("g", 3, "allow = in any local:any")), [0, 1, 0, 2, 0])
+    k.sendall(b"on")
+    eq(c.recv_exact(2), b"on")
+    h.sendto(b"more", ("127.0.0.1", uport))
+    eq(u.recvfrom()[0], b"more")
+    k2 = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+    c2 = s.accept()
+    eq(r.reload(link("g", 3))[4], 4)
+    eq(s.reason(lid), "EACCES")
+    for x in (c, c2):
+        is_reset(x)
+    dead(k)
+    dead(k2)
+    eq(socket.socket().connect_ex(("127.0.0.1", port)), 111, "it listens still")
+    eq(r.p.counters()["sockets"], 0)
+    g.close()
+    r.stop()
+
+
+@test
+def published_inet():
+    """publish to inet: an unchanged port keeps listener and connections, one that goes ends them"""
+    a, b = free_port(), free_port()
+    keep = f"publish = tcp 127.0.0.1:{a} -> inet:80"
+    r = Rig(link("g", 3, keep, f"publish = tcp 127.0.0.1:{b} -> inet:81"))
+    g = r.guest()
+    s = off.Session(g)
+    socks = []
+    for port, inet in ((a, 80), (b, 81)):
+        bid, _ = s.bind("0.0.0.0", inet)
+        lid, _, _ = s.listen(bid, credits=8)
+        k = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+        k.settimeout(TIMEOUT)
+        socks.append((k, s.accept(), lid))
+    eq(r.reload(link("g", 3, keep))[3:], [1, 2])
+    (k, c, _), (k1, c1, lid1) = socks
+    k.sendall(b"on")
+    eq(c.recv_exact(2), b"on")
+    k2 = socket.create_connection(("127.0.0.1", a), TIMEOUT)
+    c2 = s.accept()
+    k2.sendall(b"2")
+    eq(c2.recv_exact(1), b"2")
+    eq(s.reason(lid1), "EACCES")
+    is_reset(c1)
+    dead(k1)
+    g.close()
+    r.stop()
+
+
+@test
+def listeners_kept():
+    """listening sockets of rules that stay, or change hands, are the same ones: nobody is refused meanwhile"""
+    port, path = free_port(), "DIR/p.sock"
+    tcp, unix = f"publish = tcp 127.0.0.1:{port} -> vsock:", f"publish = unix {path} -> vsock:"
+    r = Rig(link("g", 3, tcp + "5000", unix + "5000") + link("h", 4))
+    path = path.replace("DIR", r.p.dir.name)
+    g, h = r.guest(), r.guest("h")
+    for x in (g, h):
+        x.listen(5000)
+        x.listen(6000)
+    ino = os.stat(path).st_ino
+    refused, stop = [], threading.Event()
+
+    def knock():
+        while not stop.is_set():
+            s = socket.socket()
+            e = s.connect_ex(("127.0.0.1", port))
+            if e:
+                refused.append(e)
+            s.close()
+    t = threading.Thread(target=knock)
+    t.start()
+    for text, guest, service in (
+            (link("g", 3, tcp + "6000", unix + "6000") + link("h", 4), g, 6000),
+            (link("g", 3) + link("h", 4, tcp + "5000", unix + "5000"), h, 5000),
+            (link("h", 4, tcp + "5000", unix + "5000", "allow = out udp any:53") + link("g", 3), h, 5000)):
+        r.reload(text)
+        with socket.socket(socket.AF_UNIX) as k:
+            k.settimeout(TIMEOUT)
+            k.connect(path)
+            k.sendall(b"unix")
+            while not says(guest.accept(service), b"unix"):
+                pass
+        eq(os.stat(path).st_ino, ino, "the socket file is another one")
+    stop.set()
+    t.join()
+    eq(refused, [], "refused while the rules changed hands")
+    g.close()
+    h.close()
+    r.stop()
+
+
+def says(c, what):
+    """The first bytes of a connection; False: it was one that only knocked."""
+    try:
+        return c.recv(len(what)) == what
+    except Reset:
+        return False
+
+
+@test
+def bad_files():
+    """a file that is wrong, or gone, or whose sockets cannot be had, changes nothing, and says why"""
+    srv = Server(echo)
+    port = free_port()
+    good = link("g", 3, f"allow = out tcp 127.0.0.1:{srv.port}", f"publish = tcp 127.0.0.1:{port} -> vsock:5000")
+    r = Rig(good)
+    g = r.guest()
+    g.listen(5000)
+    s = off.Session(g)
+    c = s.connect("127.0.0.1", srv.port)
+    busy = socket.create_server(("127.0.0.1", 0))
+    taken = busy.getsockname()[1]
+    free = free_port()
+    for text, why in (
+            ("", "nothing to do"),
+            (good + "alow = out tcp any:1\n", r"did you mean `allow`\?"),
+            (good + "allow = out tpc any:1\n", r"\^~~"),
+            (link("g", 3) + "join = nobody\n", "name of a link that is there"),
+            (link("g", 3) + link("h", 3), "same CID"),
+            # the first two could be had: they must be given back
+            (link("g", 3, f"publish = tcp 127.0.0.1:{free} -> vsock:1", "publish = unix DIR/new.sock -> vsock:2",
+                  f"publish = tcp 127.0.0.1:{taken} -> vsock:3") + link("h", 4), f"cannot publish tcp 127.0.0.1:{taken}"),
+            (link("g", 3) + "[link h]\ntype = vhost-user-vsock\npath = /nowhere/h.sock\ncid = 4\n", "cannot listen on /nowhere"),
+            (link("g", 3) + "[link r]\ntype = rpmsg-shm\npath = /dev/null\nbell = eventfd:8,9\n", "at the start"),
+            ("[link g\n", "expected `]`"),
+            (None, "cannot be read|no file")):
+        if text is None:
+            os.unlink(r.file)
+        r.refused(text, why)
+        works(c)
+        works(s.connect("127.0.0.1", srv.port))
+        k = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+        g.accept(5000)
+        k.close()
+        eq(socket.socket().connect_ex(("127.0.0.1", free)), 111, text)
+        left = {f for f in os.listdir(r.p.dir.name) if not f.endswith(".conf")}
+        eq(left, {"g.sock"}, "files")
+    # and a good one is still taken
+    r.write(good)
+    eq(r.reload(good), [0, 0, 0, 0, 0])
+    works(c)
+    g.close()
+    r.stop()
+    busy.close()
+    srv.close()
+
+
+@test
+def links_come_and_go():
+    """links added, removed and changed while another guest's flow runs at full tilt"""
+    srv = Server(echo)
+    base = link("g", 3, f"expose = vsock:6000 -> tcp 127.0.0.1:{srv.port}")
+    r = Rig(base + link("h", 4, f"expose = vsock:6000 -> tcp 127.0.0.1:{srv.port}"))
+    g, h = r.guest(), r.guest("h")
+    c, d = g.connect(6000), h.connect(6000)
+    works(d)
+    sent, stop, failed = [0], threading.Event(), []
+
+    def run():
+        try:
+            while not stop.is_set():
+                works(c, 50000)
+                sent[0] += 1
+        except Exception as e:  # told below
+            failed.append(e)
+    t = threading.Thread(target=run)
+    t.start()
+    at = 0
+    for i in range(12):
+        new = link("i", 5 + i, f"expose = vsock:6000 -> tcp 127.0.0.1:{srv.port}")
+        said = r.reload(base + new)
+        eq(said[0], 1, "added")
+        eq(said[2], 1, "removed")
+        if i == 0:
+            is_gone(h)
+        x = r.guest("i")
+        eq(x.cid, 5 + i)
+        works(x.connect(6000))
+        if i % 3 == 0:  # its VMM vanishes before the link does
+            x.close()
+        deadline = time.monotonic() + TIMEOUT
+        while sent[0] == at and t.is_alive():
+            if time.monotonic() > deadline:
+                raise AssertionError("the other guest's flow stands still")
+            time.sleep(0.001)
+        at = sent[0]
+    eq(r.reload(base)[:4], [0, 0, 1, 0])
+    stop.set()
+    t.join(TIMEOUT)
+    eq(failed, [])
+    if os.path.exists(os.path.join(r.p.dir.name, "i.sock")):
+        raise AssertionError("the socket of a link that is gone")
+    works(c)
+    h.close()
+    g.close()
+    r.stop()
+    srv.close()
+
+
+def is_gone(g):
+    """The proxy has closed the vhost-user socket."""
+    try:
+        g.wait(lambda: False)
+    except (Gone, ConnectionResetError):
+        return
+    raise AssertionError("the link lives")
+
+
+@test
+def joins():
+    """joins come and go: connections between guests end with theirs, and others go on"""
+    def text(*joins):
+        return link("g", 3) + link("h", 4) + link("i", 5) + "".join(f"join = {j}\n" for j in joins)
+    r = Rig(text("g", "h"))
+    g, h, i = r.guest(), r.guest("h"), r.guest("i")
+    i.listen(5000)
+    pairs = []
+    for x in (g, h):
+        with i.pumped():
+            c = x.connect(5000, cid=5)
+        pairs.append((c, i.accept(5000)))
+    for c, d in pairs:
+        c.send(b"hello")
+        eq(d.recv_exact(5), b"hello")
+    eq(r.reload(text("h"))[4], 1)
+    is_reset(pairs[0][0])
+    is_reset(pairs[0][1])
+    pairs[1][0].send(b"still")
+    eq(pairs[1][1].recv_exact(5), b"still")
+    try:
+        g.connect(5000, cid=5)
+        raise AssertionError("connected")
+    except Reset:
+        pass
+    r.reload(text("h", "g"))
+    with i.pumped():
+        c = g.connect(5000, cid=5)
+    c.send(b"again")
+    eq(i.accept(5000).recv_exact(5), b"again")
+    pairs[1][0].send(b"still")
+    eq(pairs[1][1].recv_exact(5), b"still")
+    for x in (g, h, i):
+        x.close()
+    r.stop()
+
+
+@test
+def limits_and_levels():
+    """limits, lease and log level of the new file are in force at once"""
+    srv = Server(echo)
+    to = f"allow = out tcp 127.0.0.1:{srv.port}"
+    r = Rig(link("g", 3, to, "limit = sockets 1"))
+    g = r.guest()
+    s = off.Session(g)
+    a = s.connect("127.0.0.1", srv.port)
+    try:
+        s.connect("127.0.0.1", srv.port)
+        raise AssertionError("connected")
+    except off.Refused as e:
+        eq(e.status, "EMFILE")
+    r.reload("[proxy]\nlog-level = debug\nlease = 7\n" + link("g", 3, to, "limit = sockets 2"))
+    b = s.connect("127.0.0.1", srv.port)
+    r.reload(link("g", 3, to, "limit = sockets 1"))
+    works(a)
+    works(b)  # what is there stays
+    b.close()
+    g.close()
+    r.stop()
+    srv.close()
+
+
+@test
+def options_stay():
+    """what the command line says stays in force, whatever the file comes to say"""
+    srv = Server(echo)
+    r = Rig(link("g", 3), "--allow", f"out tcp 127.0.0.1:{srv.port}", "--log-level", "warning", "--limit", "sockets 3")
+    g = r.guest()
+    s = off.Session(g)
+    c = s.connect("127.0.0.1", srv.port)
+    r.write("[proxy]\nlog-level = debug\n" + link("g", 3, "allow = out udp any:53"))
+    r.p.proc.send_signal(signal.SIGHUP)  # at that level it says nothing
+    deadline = time.monotonic() + TIMEOUT
+    while not any("allow out udp any:53" in x for x in r.p.lines):
+        if time.monotonic() > deadline:
+            raise AssertionError("not reloaded")
+        r.p.counters()
+    works(c)
+    works(s.connect("127.0.0.1", srv.port))
+    r.refused(link("g", 3, "limit = sockets 5"), "expected sockets once in a link")
+    works(c)
+    g.close()
+    r.stop()
+    srv.close()
+
+
+@test
+def storm():
+    """SIGHUP without end, good files and bad ones in turn: nothing lost, no descriptor left over"""
+    srv = Server(echo)
+    keep = f"expose = vsock:6000 -> tcp 127.0.0.1:{srv.port}"
+    port = free_port()
+    r = Rig(link("g", 3, keep))
+    g = r.guest()
+    c = g.connect(6000)
+    texts = [link("g", 3, keep, f"publish = tcp 127.0.0.1:{port} -> vsock:1"), link("g", 3, keep) + link("h", 4),
+             "[link", link("g", 3, keep)]
+    before = r.p.fds()
+    for i in range(60):
+        r.write(texts[i % len(texts)])
+        for _ in range(3):
+            r.p.proc.send_signal(signal.SIGHUP)
+        works(c)
+    eq(r.reload(link("g", 3, keep))[4], 0)
+    works(c)
+    r.p.wait_counter("flows", 1)
+    eq(r.p.fds(), before, "descriptors")
+    g.close()
+    r.stop()
+    srv.close()
+
+
+@test
+def no_file():
+    """SIGHUP without --config: said, and nothing else happens"""
+    srv = Server(echo)
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
+    g = Guest(p.path)
+    c = g.connect(6000)
+    p.proc.send_signal(signal.SIGHUP)
+    p.log("there is no file to read again")
+    works(c)
+    g.close()
+    p.stop()
+    srv.close()
+
+
+main()
