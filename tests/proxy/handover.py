@@ -406,6 +406,8 @@ def upgrade():
                         s.connect(where)
                         s.close()
                         good.append(where)
+                    except ConnectionResetError:
+                        pass  # it was taken, and its flow ended with the worker
                     except OSError as e:
                         bad.append((where, e))
                 stop.wait(0.002)
