@@ -189,6 +189,7 @@ void amp_listen_let_go(void)
 			amp_helper_unlink(h->kind ? (enum amp_helper_kind)h->kind
 						  : AMP_HELPER_PUBLISH,
 					  h->target.addr.un.sun_path);
+		amp_kept_drop_socket(h->fd);
 		close(h->fd);
 		free(h);
 	}
