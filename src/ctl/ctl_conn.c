@@ -151,6 +151,16 @@ static bool send_all(int fd, const char *text, size_t len)
 	return true;
 }
 
+/* Lines are lines, everything else is fit for a terminal. */
+static void complain_clean(char *text)
+{
+	for (char *ch = text; *ch; ch++) {
+		if (*ch != '\n' && ((unsigned char)*ch < 0x20 || *ch == 0x7f))
+			*ch = '?';
+	}
+	ctl_complain("%s", text);
+}
+
 cJSON *ctl_ask(struct ctl_conn *conn, const char *cmd, cJSON *req)
 {
 	cJSON *root, *result;
@@ -181,8 +191,10 @@ cJSON *ctl_ask(struct ctl_conn *conn, const char *cmd, cJSON *req)
 	cJSON_Delete(result);
 	message = cJSON_GetObjectItemCaseSensitive(
 		cJSON_GetObjectItemCaseSensitive(root, "error"), "message");
-	ctl_complain("%s", cJSON_IsString(message) ? message->valuestring
-						   : "the answer is none that is known");
+	if (cJSON_IsString(message))
+		complain_clean(message->valuestring);
+	else
+		ctl_complain("the answer is none that is known");
 	cJSON_Delete(root);
 	return NULL;
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls:helper getsockname getsockopt fcntl close */
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>

@@ -38,6 +38,12 @@ void amp_buf_clear(struct amp_buf *buf)
 	buf->head = buf->len = 0;
 }
 
+void amp_buf_rest(void)
+{
+	while (cache_cnt)
+		munmap(cache[--cache_cnt], AMP_BUF_LEN);
+}
+
 static void append(struct amp_buf *buf, const uint8_t *from, size_t len)
 {
 	while (len) {

@@ -31,6 +31,8 @@ bool amp_buf_put(struct amp_buf *buf, const struct iovec *iov, int cnt, size_t s
 int amp_buf_peek(const struct amp_buf *buf, struct iovec iov[2]);
 void amp_buf_drop(struct amp_buf *buf, size_t len);
 void amp_buf_clear(struct amp_buf *buf);
+/* The loop has nothing to do: what is kept for the next stall goes back. */
+void amp_buf_rest(void);
 
 /* n bytes from off on of an iovec into dst; false: there are fewer. */
 bool amp_iov_copy(const struct iovec *iov, int cnt, size_t off, void *dst, size_t n);

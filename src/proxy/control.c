@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls accept4 close */
 /* Theory of operation: control.h. */
 #include <errno.h>
 #include <inttypes.h>
@@ -9,6 +10,7 @@
 #include "../wire/rpmsg_hdr.h"
 #include "control_inner.h"
 #include "helper.h"
+#include "reload.h"
 
 static struct amp_server server;
 static char path[AMP_SUN_PATH];
@@ -39,13 +41,21 @@ static void put_json(struct amp_ctl *c, cJSON *o)
 static void fail(struct amp_ctl *c, const char *code, const char *message)
 {
 	cJSON *o = cJSON_CreateObject(), *e;
-	char text[400];
+	char text[AMP_WHY_LEN];
+	size_t n = 0;
 
+	/* a configuration's mistakes come with their lines and carets */
+	for (; message[n] && n + 1 < sizeof(text); n++)
+		text[n] = message[n] == '\n' || (message[n] >= 0x20 && message[n] < 0x7f)
+				  ? message[n]
+				  : '?';
+	while (n && text[n - 1] == '\n')
+		n--;
+	text[n] = 0;
 	cJSON_AddFalseToObject(o, "ok");
 	e = cJSON_AddObjectToObject(o, "error");
 	cJSON_AddStringToObject(e, "code", code);
-	cJSON_AddStringToObject(e, "message",
-				amp_log_clean(text, sizeof(text), message, strlen(message)));
+	cJSON_AddStringToObject(e, "message", text);
 	put_json(c, o);
 }
 
@@ -148,11 +158,8 @@ static void cmd_reset(struct amp_ctl *c, const struct amp_ctl_req *req, struct a
 	answer(c, NULL);
 }
 
-/* What others do: not there before they are part of the program. */
-#pragma weak amp_reload
+/* Not there before it is part of the program. */
 #pragma weak amp_upgrade
-#pragma weak amp_publish_add
-#pragma weak amp_publish_del
 
 static void done(struct amp_ctl *c, int r, const char *why)
 {
@@ -192,10 +199,6 @@ static void publish(struct amp_ctl *c, const struct amp_ctl_req *req, struct amp
 {
 	char why[AMP_WHY_LEN] = "";
 
-	if (!fn) {
-		fail(c, "EOPNOTSUPP", "this proxy cannot do that");
-		return;
-	}
 	audit(c, req);
 	done(c, fn(l, req->rule, why, sizeof(why)), why);
 }

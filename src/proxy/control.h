@@ -42,18 +42,9 @@ void amp_control_stop(void);
 int amp_metrics_start(const struct amp_config *conf);
 void amp_metrics_stop(void);
 
-/*
- * ---- what others provide ----
- *
- * Each returns 0, or -errno with a sentence for the operator in why[len].
- */
-#define AMP_WHY_LEN 300u
-/* The configuration file again: the difference is applied. */
-int amp_reload(char *why, size_t len);
-/* A new program takes this one's place and guests; 0: it has begun. */
+/* Room for the sentences of amp_reload(), amp_publish_*() (reload.h) and of: */
+#define AMP_WHY_LEN 1800u
+/* A new program takes this one's place and guests. 0: it has begun; -errno, and why not. */
 int amp_upgrade(char *why, size_t len);
-/* A publish rule that no file has. */
-int amp_publish_add(struct amp_link *link, const char *text, char *why, size_t len);
-int amp_publish_del(struct amp_link *link, const char *text, char *why, size_t len);
 
 #endif /* AMP_PROXY_CONTROL_H */

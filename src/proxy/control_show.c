@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* #syscalls getpid geteuid */
+/* #syscalls getpid geteuid getsockopt */
 /* What there is to see: one JSON object for each link, socket, rule. docs/control.md has the keys. */
 #include <stdio.h>
 #include <string.h>
@@ -20,6 +20,16 @@ static uint64_t started_ms;
 void amp_ctl_show_init(void)
 {
 	started_ms = amp_now_ms();
+}
+
+/* Text from elsewhere: a file's bytes need be no UTF-8, which an answer is. */
+static void add_text(cJSON *o, const char *key, const char *text)
+{
+	char clean[1100];
+
+	if (text && text[0])
+		cJSON_AddStringToObject(
+			o, key, amp_log_clean(clean, sizeof(clean), text, strlen(text)));
 }
 
 /* ---- links ---- */
@@ -43,6 +53,10 @@ static void add_stats(cJSON *o, const struct amp_link *l)
 		{"protocol_resets", s->lies},
 		{"datagram_drops", s->drops},
 		{"denied", s->denied},
+		{"denied_out", s->denied_dir[AMP_DIR_OUT]},
+		{"denied_in", s->denied_dir[AMP_DIR_IN]},
+		{"denied_names", s->denied_names},
+		{"cut", s->cut},
 		{"refused", s->refused},
 		{"stale", s->stale},
 		{"attached", s->attached},
@@ -51,6 +65,22 @@ static void add_stats(cJSON *o, const struct amp_link *l)
 
 	for (unsigned i = 0; i < sizeof(all) / sizeof(*all); i++)
 		amp_ctl_number(o, all[i].key, all[i].v);
+}
+
+/* What is used of each limit, what it is (left out: none), how often it said no. */
+static void add_limits(cJSON *o, const struct amp_link *l)
+{
+	cJSON *all = cJSON_AddObjectToObject(o, "limits");
+
+	for (unsigned i = 0; i < AMP_LIMIT_CNT; i++) {
+		cJSON *one = cJSON_AddObjectToObject(all, amp_limit_name[i]);
+
+		if (i < AMP_LIMIT_CONNECTS) /* a level */
+			amp_ctl_number(one, "used", l->limits.used[i]);
+		if (l->limits.max[i] != AMP_LIMIT_NONE)
+			amp_ctl_number(one, "max", l->limits.max[i]);
+		amp_ctl_number(one, "refusals", l->limits.hits[i]);
+	}
 }
 
 static cJSON *next_link(struct amp_ctl *c, struct amp_link *l)
@@ -63,13 +93,14 @@ static cJSON *next_link(struct amp_ctl *c, struct amp_link *l)
 	o = cJSON_CreateObject();
 	cJSON_AddStringToObject(o, "name", l->conf->name);
 	cJSON_AddStringToObject(o, "type", l->ops->type);
-	cJSON_AddStringToObject(o, "path", l->conf->path);
+	add_text(o, "path", l->conf->path);
 	if (l->conf->cid)
 		amp_ctl_number(o, "cid", l->conf->cid);
 	cJSON_AddBoolToObject(o, "up", l->up);
 	amp_ctl_number(o, "flows", l->flow_cnt);
 	amp_ctl_number(o, "sockets", amp_offload_sockets(l->offload));
 	add_stats(o, l);
+	add_limits(o, l);
 	cJSON_AddBoolToObject(o, "captured", l->tapped);
 	return o;
 }
@@ -77,12 +108,6 @@ static cJSON *next_link(struct amp_ctl *c, struct amp_link *l)
 const struct amp_ctl_list amp_ctl_links = {.next = next_link};
 
 /* ---- sockets ---- */
-
-static void add_text(cJSON *o, const char *key, const char *text)
-{
-	if (text && text[0])
-		cJSON_AddStringToObject(o, key, text);
-}
 
 static cJSON *socket_object(const struct amp_link *l, const struct amp_sock_info *i,
 			    uint64_t id)
@@ -199,8 +224,8 @@ static cJSON *rule_object(const struct amp_link *l, const char *kind, const char
 
 	cJSON_AddStringToObject(o, "link", l->conf->name);
 	cJSON_AddStringToObject(o, "kind", kind);
-	cJSON_AddStringToObject(o, "rule", text);
-	cJSON_AddStringToObject(o, "where", where);
+	add_text(o, "rule", text);
+	add_text(o, "where", where);
 	return o;
 }
 
@@ -242,6 +267,10 @@ static cJSON *next_forward(struct amp_ctl *c, struct amp_link *l, const char *ki
 	c->at++;
 	o = rule_object(l, kind, f->text, f->where);
 	amp_ctl_number(o, "hits", f->hits);
+	if (f->id)
+		amp_ctl_number(o, "id", f->id);
+	if (f->runtime)
+		cJSON_AddTrueToObject(o, "runtime");
 	return o;
 }
 
@@ -295,8 +324,8 @@ static bool put_item(struct amp_ctl *c, cJSON *o)
 	bool good = o && cJSON_PrintPreallocated(o, text, sizeof(text), false);
 
 	cJSON_Delete(o);
-	if (!good) /* no memory, or an entry of a size that none has */
-		return false;
+	if (!good) /* no memory, or an entry of a size that none has: it is not left out in silence */
+		strcpy(text, "{}");
 	if (!c->first)
 		amp_client_puts(&c->client, ",");
 	c->first = false;

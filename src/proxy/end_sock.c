@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
+ * #syscalls:hot recvmsg sendmsg recvfrom
+ * #syscalls close connect getpeername getsockname getsockopt sendto shutdown
+ *
  * The guest's end on a socket of this host: slink.h has the theory. Edges are remembered until a
  * call says that they are used up; the user is told everything from the work item, never from
  * within a call of its own.

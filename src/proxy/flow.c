@@ -98,6 +98,8 @@ static void flow_fail(struct amp_flow *f, unsigned side, int err)
 	f->link->stats.resets++;
 	if (f->ops && f->ops->failed)
 		f->ops->failed(f, side, err);
+	if (f->dead) /* to tell the guest was too much for its session, which has ended with all it had */
+		return;
 	f->end[0]->ops->reset(f->end[0]);
 	f->end[1]->ops->reset(f->end[1]);
 	flow_gone(f);

@@ -153,6 +153,8 @@ enum amp_helper_state {
 	AMP_HELPER_STATES
 };
 void amp_helper_notify(enum amp_helper_state state, const char *status);
+/* STOPPING, and that it may take wait_s seconds longer than the manager would wait. */
+void amp_helper_notify_drain(uint32_t wait_s, const char *status);
 
 /* ---- start ---- */
 

@@ -315,15 +315,25 @@ int amp_helper_nameinfo(uint64_t id, const struct sockaddr *sa, socklen_t len, i
 	return tell(&req, id);
 }
 
-void amp_helper_notify(enum amp_helper_state state, const char *status)
+static void notify(enum amp_helper_state state, uint32_t wait_s, const char *status)
 {
-	struct amp_helper_req req = {.op = AMP_HELPER_NOTIFY, .arg = {(uint32_t)state}};
+	struct amp_helper_req req = {.op = AMP_HELPER_NOTIFY, .arg = {(uint32_t)state, wait_s}};
 
 	if (status)
 		memcpy(req.path, status, strnlen(status, sizeof(req.path) - 1));
 	if (tell(&req, 0))
 		amp_log(AMP_LOG_WARN, "the helper process does not hear: %s",
 			status ? status : "a change of state");
+}
+
+void amp_helper_notify(enum amp_helper_state state, const char *status)
+{
+	notify(state, 0, status);
+}
+
+void amp_helper_notify_drain(uint32_t wait_s, const char *status)
+{
+	notify(AMP_HELPER_STOPPING, wait_s, status);
 }
 
 /* The loop runs: that is what the watchdog wants to know. */

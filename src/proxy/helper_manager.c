@@ -26,6 +26,7 @@
 #include "helper_msg.h"
 #include "notify.h"
 
+#define STOP_S 10ull /* for the end itself, behind a drain */
 #define TELL_MS	     1000
 #define TELL_STEP_MS 1
 
@@ -126,6 +127,7 @@ void amp_helper_manager_news(const struct amp_helper_req *req, int *news_fd)
 		[AMP_HELPER_READY] = "READY=1",
 		[AMP_HELPER_STOPPING] = "STOPPING=1",
 	};
+	char drain[64];
 
 	if (req->op == AMP_HELPER_PONG) {
 		if (req->id == asked && asking)
@@ -134,6 +136,12 @@ void amp_helper_manager_news(const struct amp_helper_req *req, int *news_fd)
 	}
 	if (req->arg[0] == AMP_HELPER_RELOADING) {
 		sent(amp_notify_reloading(&notify));
+		return;
+	}
+	if (req->arg[0] == AMP_HELPER_STOPPING && req->arg[1]) {
+		snprintf(drain, sizeof(drain), "STOPPING=1\nEXTEND_TIMEOUT_USEC=%llu000000",
+			 req->arg[1] + STOP_S);
+		sent(amp_notify_status(&notify, drain, req->path));
 		return;
 	}
 	sent(amp_notify_status(&notify, states[req->arg[0]], req->path));

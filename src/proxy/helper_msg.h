@@ -29,9 +29,9 @@ enum amp_helper_op {
 	AMP_HELPER_RESOLVE = 32, /* arg: family, type, flags */
 	AMP_HELPER_NAME,	 /* arg: flags */
 	AMP_HELPER_SIGNAL,	 /* to the worker; arg: number */
-	AMP_HELPER_NOTIFY,	 /* arg: enum amp_helper_state; path: status */
-	AMP_HELPER_PING,	 /* to the worker */
-	AMP_HELPER_PONG,	 /* with the id of the ping */
+	AMP_HELPER_NOTIFY, /* arg: enum amp_helper_state, seconds it takes; path: status */
+	AMP_HELPER_PING,   /* to the worker */
+	AMP_HELPER_PONG,   /* with the id of the ping */
 };
 
 /* A request, of either socket. What an operation does not use is zero. */

@@ -128,6 +128,8 @@ int amp_helper_exec(const sigset_t *mask)
 		r = -errno;
 	}
 	unsetenv(AMP_KEPT_ENV);
+	for (unsigned i = 0; i < MANAGERS; i++)
+		unsetenv(managers[i]);
 	close(fd);
 	amp_kept_unsave();
 fail:

@@ -35,8 +35,13 @@ void amp_link_up(struct amp_link *link)
 		return;
 	link->up = true;
 	link->stats.attached++;
-	amp_log_some(&link->log_attached, AMP_LOG_INFO, "link %s: %s attached",
-		     link->conf->name, link->ops->peer);
+	amp_log_fields(&link->log_attached, AMP_LOG_INFO,
+		       (const struct amp_log_field[]){
+			       AMP_LOG_TEXT("event", "attached"),
+			       AMP_LOG_TEXT("link", link->conf->name),
+			       AMP_LOG_TEXT("type", link->ops->type),
+			       AMP_LOG_NUMBER("times", link->stats.attached), AMP_LOG_END},
+		       "link %s: %s attached", link->conf->name, link->ops->peer);
 }
 
 void amp_link_end_add(struct amp_link *link, struct amp_end *end)

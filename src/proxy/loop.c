@@ -5,13 +5,16 @@
  */
 /* Theory of operation: loop.h. One loop a process, so its state is static. */
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "buf.h"
 #include "loop.h"
 
-#define EVENTS_MAX 64
+#define EVENTS_MAX  64
+#define REST_GRAVES 256u
 #define PASS_ITEMS 512u /* work items until descriptors and timers are looked at again */
 #define RETRY_MS   100u
 
@@ -26,6 +29,7 @@ static bool stopped;
 static int ep = -1;
 static struct work_head work = TAILQ_HEAD_INITIALIZER(work);
 static struct amp_grave *graves;
+static unsigned buried; /* since the heap was trimmed */
 static struct epoll_event batch[EVENTS_MAX];
 static int batch_cnt;
 static int batch_at;
@@ -62,6 +66,20 @@ static void alarm_set(bool on)
 	alarm_on = on;
 }
 
+/*
+ * Nothing has happened for a while, and the next thing may be hours away: what was kept for
+ * more work of the same sort goes back. The heap's holes are worth a look only when many
+ * objects went.
+ */
+static void rest(void)
+{
+	amp_buf_rest();
+	if (buried < REST_GRAVES)
+		return;
+	buried = 0;
+	malloc_trim(0);
+}
+
 /* Before sleep and after: the alarm runs while there is work, and a little longer. */
 static void alarm_check(bool work_came)
 {
@@ -71,8 +89,10 @@ static void alarm_check(bool work_came)
 	if (alarms == alarms_seen)
 		return;
 	alarms_seen = alarms;
-	if (!awake)
+	if (!awake) {
 		alarm_set(false);
+		rest();
+	}
 	awake = false;
 }
 
@@ -233,8 +253,11 @@ void amp_watch_close(struct amp_watch *w)
 
 	if (fd < 0)
 		return;
+	/* not left to close(): a descriptor that came from the helper has a duplicate there for a moment,
+	 * and as long as there is one the kernel keeps it in the set, with a pointer to w */
+	epoll_ctl(ep, EPOLL_CTL_DEL, fd, NULL);
 	forget(w);
-	close(fd); /* the last reference: the kernel takes it out of the set */
+	close(fd);
 }
 
 void amp_watch_close_shared(struct amp_watch *w)
@@ -275,6 +298,7 @@ void amp_work_cancel(struct amp_work *item)
 
 void amp_bury(struct amp_grave *grave, void (*free_fn)(struct amp_grave *grave))
 {
+	buried++;
 	grave->free = free_fn;
 	grave->next = graves;
 	graves = grave;

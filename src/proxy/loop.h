@@ -21,7 +21,8 @@
  * can clear O_NONBLOCK on it and fill it, and then write() sleeps. While the loop is awake an
  * alarm goes off every AMP_LOOP_ALARM_MS; its handler does nothing but end such a wait with
  * EINTR, which the writer takes for the lie that it is. The alarm stops when nothing
- * happened between two of them: an idle proxy is not woken.
+ * happened between two of them: an idle proxy is not woken. That is also when memory that
+ * was kept for more of the same work goes back.
  *
  * Memory of objects that end goes through amp_bury(): it is freed at the end of the
  * pass, when no frame on the stack can still look at it.
@@ -71,7 +72,7 @@ void amp_loop_fini(void);
 int amp_watch_start(struct amp_watch *w, int fd, uint32_t events);
 /* The descriptor stays open, or has duplicates (those of listening sockets: the helper's). */
 void amp_watch_stop(struct amp_watch *w);
-/* Closes the descriptor, which has no duplicate: one call to the kernel fewer. */
+/* Closes the descriptor, too. */
 void amp_watch_close(struct amp_watch *w);
 /* Closes it, and whatever duplicates there are (the helper's, the service manager's) stay quiet. */
 void amp_watch_close_shared(struct amp_watch *w);

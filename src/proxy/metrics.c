@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls accept4 close */
 /*
  * Prometheus text (exposition format 0.0.4) over as little of HTTP as a scrape needs: GET
  * /metrics, one request a connection, closed at the end of the body.
@@ -24,7 +25,7 @@
 #define CLIENTS	  8u
 #define LABEL_LEN 2100u /* a rule's text, each character escaped */
 
-enum of { OF_PROXY, OF_LINK, OF_STATS, OF_RULE };
+enum of { OF_PROXY, OF_LINK, OF_STATS, OF_RULE, OF_LIMIT };
 
 struct family {
 	const char *name, *help;
@@ -39,7 +40,7 @@ struct scrape {
 	unsigned family;
 	bool headed;   /* HELP and TYPE of it are out */
 	uint32_t link; /* number of the next link */
-	unsigned rule;
+	unsigned rule; /* or limit, of that link */
 };
 
 static struct amp_server server;
@@ -125,6 +126,8 @@ static const struct family families[] = {
 	     "Connections reset because the guest broke a rule of the protocol.", lies),
 	STAT("ampsock_link_datagram_drops_total", "Datagrams dropped.", drops),
 	STAT("ampsock_link_denied_total", "Requests denied by policy.", denied),
+	STAT("ampsock_link_cut_total", "Flows ended because a reload does not allow them.",
+	     cut),
 	STAT("ampsock_link_refused_total", "Requests refused: limits, or nobody there.",
 	     refused),
 	STAT("ampsock_link_stale_total", "Offload requests of sessions that are no more.",
@@ -133,6 +136,10 @@ static const struct family families[] = {
 	 .help = "Times that an allow rule was the one that allowed.",
 	 .counter = true,
 	 .of = OF_RULE},
+	{.name = "ampsock_limit_refusals_total",
+	 .help = "Times that a limit of the link said no.",
+	 .counter = true,
+	 .of = OF_LIMIT},
 };
 
 #define FAMILIES (sizeof(families) / sizeof(*families))
@@ -206,6 +213,19 @@ static bool sample_rule(struct scrape *s, const struct family *f, const struct a
 	return true;
 }
 
+static bool sample_limit(struct scrape *s, const struct family *f, const struct amp_link *l)
+{
+	char text[300];
+
+	if (s->rule == AMP_LIMIT_CNT)
+		return false;
+	snprintf(text, sizeof(text), "%s{link=\"%s\",limit=\"%s\"} %" PRIu64 "\n", f->name,
+		 l->conf->name, amp_limit_name[s->rule], l->limits.hits[s->rule]);
+	amp_client_puts(&s->client, text);
+	s->rule++;
+	return true;
+}
+
 static const struct amp_link *link_from(uint32_t num)
 {
 	const struct amp_link *l;
@@ -236,11 +256,11 @@ static void step(struct scrape *s)
 		s->link = s->rule = 0;
 		return;
 	}
-	if (f->of == OF_RULE) {
+	if (f->of == OF_RULE || f->of == OF_LIMIT) {
 		if (l->num != s->link)
 			s->rule = 0;
 		s->link = l->num;
-		if (sample_rule(s, f, l))
+		if (f->of == OF_RULE ? sample_rule(s, f, l) : sample_limit(s, f, l))
 			return;
 	} else {
 		sample_link(s, f, l);

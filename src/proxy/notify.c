@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls:helper socket sendmsg clock_gettime close */
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>

@@ -89,13 +89,20 @@ int amp_policy_addr(struct amp_offload *off, enum amp_dir dir, enum amp_proto pr
 	amp_dest_from(sa, dir == AMP_DIR_IN, &dest);
 	link->stats.denied++;
 	link->stats.denied_dir[dir]++;
-	amp_log_some(&link->log_denied, AMP_LOG_WARN,
-		     "link %s: denied %s: %s %s %s: no allow rule covers it%s",
-		     link->conf->name, what, dir == AMP_DIR_IN ? "in" : "out",
-		     proto_name(proto), amp_sockaddr_text(sa, text),
-		     dir == AMP_DIR_OUT && dest.local ? " (an address of the host itself needs "
-							"a rule that names it, or `local`)"
-						      : "");
+	amp_log_fields(
+		&link->log_denied, AMP_LOG_WARN,
+		(const struct amp_log_field[]){
+			AMP_LOG_TEXT("event", "denied"), AMP_LOG_TEXT("link", link->conf->name),
+			AMP_LOG_TEXT("call", what),
+			AMP_LOG_TEXT("dir", dir == AMP_DIR_IN ? "in" : "out"),
+			AMP_LOG_TEXT("proto", proto_name(proto)),
+			AMP_LOG_TEXT("addr", amp_sockaddr_text(sa, text)), AMP_LOG_END},
+		"link %s: denied %s: %s %s %s: no allow rule covers it%s", link->conf->name,
+		what, dir == AMP_DIR_IN ? "in" : "out", proto_name(proto),
+		amp_sockaddr_text(sa, text),
+		dir == AMP_DIR_OUT && dest.local ? " (an address of the host itself needs "
+						   "a rule that names it, or `local`)"
+						 : "");
 	return EACCES;
 }
 
@@ -151,9 +158,14 @@ int amp_policy_name(struct amp_offload *off, enum amp_proto proto, const char *n
 	}
 	link->stats.denied++;
 	link->stats.denied_names++;
-	amp_log_some(&link->log_denied, AMP_LOG_WARN,
-		     "link %s: denied name: %s: no allow rule covers it", link->conf->name,
-		     amp_log_clean(text, sizeof(text), name, strlen(name)));
+	amp_log_clean(text, sizeof(text), name, strlen(name));
+	amp_log_fields(&link->log_denied, AMP_LOG_WARN,
+		       (const struct amp_log_field[]){AMP_LOG_TEXT("event", "denied"),
+						      AMP_LOG_TEXT("link", link->conf->name),
+						      AMP_LOG_TEXT("call", "name"),
+						      AMP_LOG_TEXT("name", text), AMP_LOG_END},
+		       "link %s: denied name: %s: no allow rule covers it", link->conf->name,
+		       text);
 	return EACCES;
 }
 

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Reading the configuration again, up to the point of no return. Theory of operation: reload.h. */
+/*
+ * Reading the configuration again, up to the point of no return. Theory of operation: reload.h.
+ *
+ * #syscalls read fstat newfstatat lseek fcntl.flags close
+ */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>

@@ -146,7 +146,7 @@ static void drain(uint32_t seconds)
 	struct amp_link *l;
 
 	amp_log(AMP_LOG_INFO, "SIGTERM: connections have %" PRIu32 " s to end", seconds);
-	amp_helper_notify(AMP_HELPER_STOPPING, "Waiting for connections to end");
+	amp_helper_notify_drain(seconds, "Waiting for connections to end");
 	TAILQ_FOREACH(l, &links, entry)
 	amp_publish_quit(l);
 	uv_timer_init(amp_loop_uv(), &drain_timer);

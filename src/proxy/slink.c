@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Theory of operation: slink.h. */
+/*
+ * #syscalls connect listen accept4 close
+ *
+ * Theory of operation: slink.h.
+ */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>

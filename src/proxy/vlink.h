@@ -35,7 +35,7 @@
 #define AMP_VLINK_BATCH 64u /* packets a pass: the rest of the link's turn comes later */
 #define AMP_VLINK_CONNECT_MS \
 	10000u /* a guest that does not answer a REQUEST in this time refuses */
-#define AMP_VLINK_ASK_MS   640u /* at most between two questions how far the guest has read */
+#define AMP_VLINK_ASK_MS   640u	 /* at most between two questions how far the guest has read */
 #define AMP_VLINK_CLOSE_MS 2000u /* how long a closed connection waits for the guest's RST */
 
 struct amp_vlink;
@@ -126,7 +126,7 @@ struct amp_vlink {
 	bool join_odd;		      /* whose turn it is at the odd buffer */
 	bool promised; /* starved ends were told of buffers in this pass, or since */
 	unsigned end_cnt;
-	uint32_t meter_ms; /* until metered ends are asked about again */
+	uint32_t meter_ms;  /* until metered ends are asked about again */
 	uint32_t next_port; /* ours, for connections to the guest */
 	uv_timer_t tick;
 	struct amp_vsock_stats counted; /* what link.stats has of vs.stats */
@@ -185,6 +185,8 @@ unsigned amp_pass_hold(const struct amp_vsock_rx *rx, uint32_t id, uint16_t *fir
 
 /* Answered, or never will be. */
 void amp_end_vsock_connected(struct amp_end_vsock *e);
+/* amp_end_ops.info() */
+void amp_end_vsock_info(const struct amp_end *end, struct amp_sock_info *info);
 bool amp_end_is_vsock(const struct amp_end *end);
 struct amp_end_vsock *amp_end_vsock_new(struct amp_vlink *vl, bool incoming);
 void amp_end_vsock_due(struct amp_end_vsock *e);

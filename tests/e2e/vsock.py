@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import socket
+import struct
 import threading
 import time
 
@@ -147,6 +148,43 @@ def publish():
         s.close()
     l.close()
     fails(errno.ECONNRESET, lambda: by_tcp().recv(1))
+
+
+@test
+def proxy_protocol():
+    """who it is comes first: a client's address for the guest, the guest's names for a target"""
+    port, got = free_port(), []
+
+    def take(c):
+        data = b""
+        while not data.endswith(b"end"):
+            data += c.recv(65536)
+        got.append(data)
+        c.sendall(b"ok")
+    server = Server(take)
+    p, g = up(f"publish tcp {LOOP}:{port} -> vsock:5000 proxy-protocol",
+              f"expose vsock:6000 -> tcp {LOOP}:{server.port} proxy-protocol")
+    l = g.socket(VSOCK).bind((ANY_CID, 5000)).listen()
+    c = socket.create_connection((LOOP, port), TIMEOUT)
+    s, _ = l.accept()
+    head = s.recvall(28)  # before the client has said a word
+    eq(head[12:16], b"\x21\x11\0\x0c")
+    eq(head[16:], socket.inet_aton(LOOP) * 2 + struct.pack(">HH", c.getsockname()[1], port))
+    c.sendall(b"x")
+    eq(s.recv(), b"x")
+    c.close()
+    eq(s.recv(), b"")
+    s.close()
+    s = vsock(g, 6000)
+    s.send(b"end")
+    eq(s.recvall(2), b"ok")
+    me = f"vsock:3:{s.name()[1]}".encode()
+    tlvs = b"".join(struct.pack(">BH", t, len(v)) + v for t, v in ((0xe0, b"g"), (0xe1, me), (0xe2, b"vsock:6000")))
+    eq(got[0], head[:12] + b"\x20\0" + struct.pack(">H", len(tlvs)) + tlvs + b"end")
+    s.close()
+    p.wait_counter("flows", 0)
+    l.close()
+    server.close()
 
 
 @test

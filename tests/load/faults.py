@@ -3,22 +3,33 @@
 # timeout: 300
 """What runs out, goes away or dies: who is concerned hears of it, nobody else does."""
 import os
-import resource
 import socket
 import sys
+import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 from faults import Faults  # noqa: E402
-from rig import (TIMEOUT, Flows, Peer, Proxy, eq, fds, links, main, path_of, settled, test, worker)  # noqa: E402
+from rig import TIMEOUT, Flows, Peer, Proxy, eq, links, main, path_of, test  # noqa: E402
 
 EAI_AGAIN = "-3"
 
 
-def few_descriptors(pid, more):
-    """pid may have `more` than it has; returns the limit that it had."""
-    old = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (fds(pid) + more, old[1]))
-    return old
+class Few:
+    """with Few(n): proxies started meanwhile have n descriptors for each of their processes."""
+
+    def __init__(self, n):
+        self.n, self.real = n, os.environ["AMPSOCK_PROXY"]
+
+    def __enter__(self):
+        self.file = tempfile.NamedTemporaryFile("w", prefix="ampsock-few-", suffix=".sh", delete=False)
+        with self.file as f:
+            f.write(f'#!/bin/sh\nulimit -n {self.n} && exec {os.path.abspath(self.real)} "$@"\n')
+        os.chmod(self.file.name, 0o755)
+        os.environ["AMPSOCK_PROXY"] = self.file.name
+
+    def __exit__(self, *_):
+        os.environ["AMPSOCK_PROXY"] = self.real
+        os.unlink(self.file.name)
 
 
 @test
@@ -30,57 +41,48 @@ def descriptors():
     at = port.getsockname()
     port.close()
     rule = f"allow out tcp 127.0.0.1:{peer.port}"
-    p = Proxy(args=lambda p: links(3, rule)(p) + ["--publish", f"tcp 127.0.0.1:{at[1]} -> inet:80"])
-    pid = worker(p)
+    with Few(80):
+        p = Proxy(args=lambda p: links(3, rule)(p) + ["--publish", f"tcp 127.0.0.1:{at[1]} -> inet:80"])
     a, b = Flows(path_of(p, 0)), Flows(path_of(p, 1))
     a.do("open", 0, 5, peer.at)
     b.do("open", 0, 5, peer.at)
-    old = few_descriptors(pid, 20)
-    try:
-        what, why = a.answer(a.go("open", 1, 64, peer.at))
+    for g in (a, b):
+        what, why = g.answer(g.go("open", 1, 80, peer.at))
         eq((what, "Too many open files" in why), ("error", True), why)
+        for other in (a, b):
+            other.do("echo", 0, 100000)
+    # a connection to a published port waits
+    with socket.create_connection(at, TIMEOUT) as c:
+        c.settimeout(TIMEOUT)
+        p.log("accept: Too many open files")
         for g in (a, b):
             g.do("echo", 0, 100000)
-        what, why = b.answer(b.go("open", 1, 64, peer.at))
-        eq((what, "Too many open files" in why), ("error", True), why)
-        # a guest that comes and a connection to a published port: both wait
-        with socket.create_connection(at, TIMEOUT) as c:
-            c.settimeout(TIMEOUT)
-            p.log("accept: Too many open files")
-            for g in (a, b):
-                g.do("echo", 0, 100000)
-            a.do("close", 1)
-            b.do("close", 1)
-            try:
-                eq(c.recv(1), b"", "there is no guest")
-            except ConnectionResetError:
-                pass
-        a.do("open", 1, 10, peer.at)
-        a.do("echo", 1, 100000)
-    finally:
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, old)
+        a.do("close", 1)
+        b.do("close", 1)
+        try:
+            eq(c.recv(1), b"", "there is no guest")
+        except ConnectionResetError:
+            pass
+    a.do("open", 1, 10, peer.at)
+    a.do("echo", 1, 100000)
     a.do("close", 1)
     Flows(path_of(p, 2)).do("down", 1 << 20, peer.at)
-    b.do("open", 1, 64, peer.at)
+    b.do("open", 1, 10, peer.at)
 
 
 @test
 def guests_wait_for_descriptors():
     """a guest that comes when no descriptor is left is attached when there are some"""
     peer = Peer()
-    p = Proxy(args=links(2, f"allow out tcp 127.0.0.1:{peer.port}"))
-    pid = worker(p)
+    with Few(60):
+        p = Proxy(args=links(2, f"allow out tcp 127.0.0.1:{peer.port}"))
     a = Flows(path_of(p, 0))
-    old = few_descriptors(pid, 10)
-    try:
-        a.answer(a.go("open", 0, 64, peer.at))
-        s = socket.socket(socket.AF_UNIX)
-        s.connect(path_of(p, 1))
-        p.log("link g1: accept: Too many open files")
-        s.close()
-        a.do("close", 0)
-    finally:
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, old)
+    a.answer(a.go("open", 0, 80, peer.at))
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(path_of(p, 1))
+    p.log("link g1: accept: Too many open files")
+    s.close()
+    a.do("close", 0)
     Flows(path_of(p, 1)).do("down", 1 << 20, peer.at)
 
 

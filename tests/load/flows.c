@@ -311,7 +311,9 @@ static int do_move(struct job *j)
 {
 	struct group *g = group(j);
 	uint64_t len = num(j, 3);
-	char op = strcmp(j->arg[1], "echo") == 0 ? 'E' : strcmp(j->arg[1], "push") == 0 ? 'T' : 'R';
+	char op = strcmp(j->arg[1], "echo") == 0   ? 'E'
+		  : strcmp(j->arg[1], "push") == 0 ? 'T'
+						   : 'R';
 
 	for (unsigned i = 0; i < g->cnt; i++)
 		head_set(&g->st[i], op, op == 'R' ? 0 : len, op == 'T' ? 1 : len);
@@ -433,10 +435,10 @@ static const struct {
 	const char *name;
 	int (*run)(struct job *j);
 } commands[] = {
-	{"open", do_open},   {"echo", do_move},	  {"push", do_move},   {"pull", do_move},
-	{"ask", do_ask},     {"drink", do_drink},
-	{"fill", do_fill},   {"close", do_close}, {"reset", do_close}, {"churn", do_churn},
-	{"up", do_bulk},     {"down", do_bulk},	  {"name", do_name},
+	{"open", do_open},   {"echo", do_move},	  {"push", do_move}, {"pull", do_move},
+	{"ask", do_ask},     {"drink", do_drink}, {"fill", do_fill}, {"close", do_close},
+	{"reset", do_close}, {"churn", do_churn}, {"up", do_bulk},   {"down", do_bulk},
+	{"name", do_name},
 };
 
 static void *work(void *arg)

@@ -7,7 +7,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 from rig import (FULL, Flows, Peer, Proxy, anon_kib, cpu_s, eq, fds, figure, full, links, main,  # noqa: E402
-                 median, path_of, settled, test, wakeups, worker, workers)
+                 median, path_of, settled, test, wakeups, window, worker, workers)
 
 FLOWS = 2000
 
@@ -23,6 +23,12 @@ def idle():
         figure(f"idle_{who}_anon", anon_kib(pid), "KiB", most=2048)
         figure(f"idle_{who}_wakeups", wakes[pid], "", most=0, note=f"in {full(10, 2)} s")
     g.stop()
+
+
+def drained(p, pid, fds_before):
+    """Everything of the guests' is gone."""
+    settled("sockets", lambda: p.counters()["sockets"], 0)
+    settled("descriptors", lambda: fds(pid), fds_before)
 
 
 @test
@@ -46,15 +52,9 @@ def two_thousand():
            note="after data, idle again")
     figure("idle_flows_wakeups", wakeups([pid], full(5, 1))[pid], "", most=0, note=f"in {full(5, 1)} s")
     g.do("close", 0)
-    settled("sockets", lambda: p.counters()["sockets"], 0)
-    settled("descriptors", lambda: fds(pid), fds_before)
-    peer.stop()
-
-
-def drained(p, pid, fds_before):
-    """Everything of the guests' is gone."""
-    settled("sockets", lambda: p.counters()["sockets"], 0)
-    settled("descriptors", lambda: fds(pid), fds_before)
+    drained(p, pid, fds_before)
+    window(1)  # what it kept goes back when there is nothing to do
+    figure("idle_after_flows_anon", anon_kib(pid), "KiB", most=2048, note=f"{FLOWS} flows have come and gone")
 
 
 @test

@@ -110,9 +110,9 @@ static int output(struct conn *c)
 {
 	while (c->out < c->out_len) {
 		uint64_t left = c->out_len - c->out;
-		ssize_t n = send(c->fd, pattern_at(c->seed, c->out),
-				 left < PATTERN_PIECE ? (size_t)left : PATTERN_PIECE,
-				 MSG_NOSIGNAL);
+		ssize_t n =
+			send(c->fd, pattern_at(c->seed, c->out),
+			     left < PATTERN_PIECE ? (size_t)left : PATTERN_PIECE, MSG_NOSIGNAL);
 
 		if (n < 0)
 			return errno == EAGAIN ? 0 : -1;

@@ -16,7 +16,7 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 from rig import (TIMEOUT, Flows, Peer, Proxy, Server, anon_kib, figure, full, links, main, median, path_of,  # noqa: E402
-                 settled, test, wakeups, worker)
+                 settled, test, wakeups, window, worker)
 from vguest import Guest  # noqa: E402
 
 LEAST = 0.8
@@ -127,6 +127,8 @@ def silent_peer():
     figure("silent_peer_wakeups", wakeups([worker(ps[1])], 1)[worker(ps[1])], "", most=0, note="in 1 s, all stalled")
     gs[1].do("reset", 1)
     settled("sockets", lambda: ps[1].counters()["sockets"], 0)
+    window(1)  # what it kept goes back when there is nothing to do
+    figure("idle_after_stalls_anon", anon_kib(worker(ps[1])), "KiB", most=2048)
     silent.close()
 
 

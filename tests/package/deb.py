@@ -115,6 +115,7 @@ def pages():
 	"""every program that the packages bring has its manual page"""
 	programs = [f for f in files(ROOT_DIR) if re.match("usr/s?bin/", f)]
 	have = [os.path.basename(f) for f in files(ROOT_DIR) if f.startswith("usr/share/man/")]
+	eq([os.path.basename(p) for p in programs], ["ampsock-run", "ampsockctl", "ampsock-proxy"])
 	for p in programs:
 		eq(any(h.startswith(os.path.basename(p) + ".") for h in have), True, p)
 
@@ -122,6 +123,7 @@ def pages():
 @test
 def purged():
 	"""purge leaves nothing of theirs behind"""
+	eq(any("ampsock" in f for f in files(ROOT_DIR)), True)
 	dpkg("--purge", "ampsock-proxy", "libampsock-dev")
 	eq([f for f in files(ROOT_DIR) if "ampsock" in f and not f.startswith("var/lib/dpkg/")], [])
 

@@ -60,6 +60,21 @@ def destdir():
 
 
 @test
+def shipped_config():
+	"""the configuration that is shipped: right with its example taken in, and without links nothing to do"""
+	proxy, shipped = os.path.join(PREFIX, "sbin/ampsock-proxy"), os.path.join(TMP, "etc/ampsock/proxy.conf")
+	status, text = run([proxy, "--config", shipped, "--check-config"], ok=False)
+	eq((status, "nothing to do" in text), (2, True), text)
+	with open(shipped, encoding="ascii") as f:
+		text = f.read()
+	begin = text.index("# [link")
+	full = os.path.join(TMP, "full.conf")
+	with open(full, "w", encoding="ascii") as f:
+		f.write(text[:begin] + re.sub(r"(?m)^# ", "", text[begin:]))
+	run([proxy, "--config", full, "--check-config"])
+
+
+@test
 def pkgconfig():
 	"""pkg-config's flags: our headers are found, and the system's are not shadowed"""
 	env = pkg_config()

@@ -6,13 +6,15 @@ import json
 import os
 import re
 import select
+import shutil
 import socket
 import sys
+import tempfile
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import ctl  # noqa: E402
-from harness import TIMEOUT, Proxy, Server, eq, free_port, main, test  # noqa: E402
+from harness import TIMEOUT, Proxy, binary, Server, eq, free_port, main, test  # noqa: E402
 from offload import Session  # noqa: E402
 from rpmsgrig import Rig, echo  # noqa: E402
 from vguest import SEQPACKET, Guest, Reset  # noqa: E402
@@ -141,6 +143,103 @@ def offloaded():
     u.close()
     c.close()
     b.close()
+
+
+@test
+def publishing():
+    """publish add and del: the port opens and carries, shows in rules and sockets, and is gone; mistakes say what is wrong"""
+    b = Bed()
+    b.g.listen(5000)
+    port = free_port()
+    rule = f"tcp 127.0.0.1:{port} -> vsock:5000"
+    eq(ctl.run(b.p, "publish", "add", "g", rule), "")
+    with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as k:
+        c = b.g.accept(5000)
+        k.sendall(b"published")
+        eq(c.recv_exact(9), b"published")
+        row = next(r for r in ctl.ask(b.p, "rules") if r["kind"] == "publish")
+        eq((row["rule"], row["runtime"], row["hits"]), (rule, True, 1))
+        assert any(r["state"] == "listen" and r["host_local"] == f"127.0.0.1:{port}" for r in ctl.ask(b.p, "sockets"))
+        assert "already" in ctl.run(b.p, "publish", "add", "g", rule, code=1)
+    for text, words in (("tcp 127.0.0.1 -> vsock:5000", "expected"), ("what", "expected"), ("tcp 127.0.0.1:1 -> rpmsg:x", "link")):
+        assert words in ctl.run(b.p, "publish", "add", "g", text, code=1), text
+    eq(ctl.run(b.p, "publish", "del", "g", rule), "")
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT).close()
+        raise AssertionError("it is published still")
+    except ConnectionRefusedError:
+        pass
+    assert "no such rule" in ctl.run(b.p, "publish", "del", "g", rule, code=1)
+    eq([r for r in ctl.ask(b.p, "rules") if r["kind"] == "publish"], [])
+    b.close()
+
+
+@test
+def reloading():
+    """reload: what the file says now is in force; a mistake comes back with its line and caret, and changes nothing"""
+    conf = tempfile.NamedTemporaryFile("w", prefix="ampsock-test-", suffix=".conf")
+
+    def write(p, rule):
+        conf.seek(0)
+        conf.truncate()
+        conf.write(f"[proxy]\ncontrol = {p.dir.name}/control\n[link g]\ntype = vhost-user-vsock\npath = {p.path}\ncid = 3\n{rule}\n")
+        conf.flush()
+
+    def args(p):
+        write(p, "allow = out tcp 192.0.2.1:80")
+        return ["--config", conf.name]
+    p = Proxy(args=args)
+    g = Guest(p.path)
+    eq(ctl.ask(p, "rules")[0]["rule"], "out tcp 192.0.2.1:80")
+    eq(ctl.ask(p, "rules")[0]["where"], f"{conf.name}:7")
+    write(p, "allow = out tcp 192.0.2.1:99999")
+    err = ctl.run(p, "reload", code=1)
+    assert f"{conf.name}:7" in err and "\n" in err.strip() and "^" in err, err
+    eq(ctl.ask(p, "rules")[0]["rule"], "out tcp 192.0.2.1:80")
+    write(p, "allow = out tcp 192.0.2.2:443")
+    eq(ctl.run(p, "reload"), "")
+    eq(ctl.ask(p, "rules")[0]["rule"], "out tcp 192.0.2.2:443")
+    g.close()
+    p.stop()
+    conf.close()
+
+
+@test
+def unprivileged():
+    """started by a user: that user and root may everything, strangers nothing, groups what they may"""
+    if os.getuid():
+        return "only root can be several users"
+    with tempfile.TemporaryDirectory(prefix="ampsock-test-") as d:
+        os.chmod(d, 0o755)
+        shutil.copy(binary(), d + "/proxy")
+        with open(d + "/as-user", "w", encoding="ascii") as f:
+            f.write(f'#!/bin/sh\nexec setpriv --reuid=4100 --regid=4100 --clear-groups {d}/proxy "$@"\n')
+        os.chmod(d + "/as-user", 0o755)
+        old = os.environ.get("AMPSOCK_PROXY")
+        os.environ["AMPSOCK_PROXY"] = d + "/as-user"
+
+        def args(p):
+            os.chown(p.dir.name, 4100, 4100)
+            os.chmod(p.dir.name, 0o755)
+            return ["--link", f"vhost-user-vsock:{p.path},cid=3,name=g", "--control-group", "4242", "--control-read-group", "4243"]
+        try:
+            p = Proxy(CONTROL, args=args)
+        finally:
+            del os.environ["AMPSOCK_PROXY"]
+            if old:
+                os.environ["AMPSOCK_PROXY"] = old
+        where = ctl.path(p)
+        look, change = {"cmd": "status"}, {"cmd": "log-level", "level": "debug"}
+        eq(ctl.ask(p, "status")["uid"], 4100)
+        eq(ctl.run(p, "log", "level", "info"), "", "root")
+        eq(as_user(4100, 4100, [], where, change)["ok"], True, "the user")
+        for uid, gid, groups in ((4000, 4000, []), (65534, 65534, []), (4000, 65534, [65534])):
+            eq(as_user(uid, gid, groups, where, look)["error"]["code"], "EACCES", (uid, gid))
+        eq(as_user(4000, 4000, [4243], where, look)["ok"], True)
+        eq(as_user(4000, 4243, [], where, change)["error"]["code"], "EPERM")
+        eq(as_user(4000, 4000, [4242], where, change)["ok"], True)
+        p.log(r"control: uid 4000 \(pid \d+\) was refused")
+        p.stop()
 
 
 @test

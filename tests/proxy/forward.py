@@ -95,6 +95,12 @@ def bulk_odd_buffers():
 
 
 @test
+def bulk_odd_addresses():
+    """receive buffers at odd addresses: a header is not written where it is not aligned"""
+    transfer(3 * MIB + 1, rx_len=4097, tx_len=4099 + 44)
+
+
+@test
 def publish_tcp():
     """publish: a host connection reaches the guest's port, both ways, both EOFs"""
     port = free_port()

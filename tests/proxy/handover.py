@@ -12,6 +12,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
+import ctl  # noqa: E402
 from harness import TIMEOUT, Proxy, Server, binary, eq, free_port, main, test  # noqa: E402
 from store import LAUNCH, Store  # noqa: E402
 from vguest import REQUEST, RW, Guest, Reset  # noqa: E402
@@ -433,6 +434,33 @@ def upgrade():
         except Reset:
             pass
     k.close()
+    rings_whole(g)
+    g.close()
+    eq(p.stop(), [], "files that are left")
+    srv.close()
+
+
+@test
+def upgrade_by_control():
+    """ampsockctl upgrade, three times; the control socket and the metrics' answer before and after"""
+    srv = Server(echo)
+    port = free_port()
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}",
+              args=lambda p: ["--link", f"vhost-user-vsock:{p.path},cid=3,name=g", "--control", ctl.path(p),
+                              "--metrics", f"tcp 127.0.0.1:{port}"])
+    g = Guest(p.path)
+    w = Worker(p)
+    for _ in range(3):
+        c = g.connect(6000)
+        eq([x["up"] for x in ctl.ask(p, "links")], [True], "links")
+        ctl.run(p, "upgrade")
+        w.gone()
+        expect_reset(c, "over the upgrade")
+        works(g)
+        with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as s:
+            s.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            eq(s.recv(12), b"HTTP/1.0 200", "metrics")
+    eq([x["up"] for x in ctl.ask(p, "links")], [True], "links")
     rings_whole(g)
     g.close()
     eq(p.stop(), [], "files that are left")

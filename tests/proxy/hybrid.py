@@ -90,11 +90,11 @@ def line_of(s):
 
 @test
 def publish():
-    """to the guest: CONNECT, its answer, 16 MiB each way by hash with a half-close between"""
+    """to the guest: CONNECT, its answer, 4 MiB each way by hash with a half-close between"""
     port = free_port()
     p, g = up(f"publish tcp {LOOP}:{port} -> vsock:5000")
     g.listen(5000)
-    data = os.urandom(16 * MIB)
+    data = os.urandom(4 * MIB)
     k = tcp(port)
     t = threading.Thread(target=lambda: (k.sendall(data), k.shutdown(socket.SHUT_WR)), daemon=True)
     t.start()

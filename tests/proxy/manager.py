@@ -3,6 +3,7 @@
 # timeout: 120
 """The service manager's side: sd_notify, watchdog, and sockets that were passed."""
 import os
+import re
 import select
 import signal
 import socket
@@ -236,6 +237,82 @@ def wrong_variables():
         s.proc.send_signal(signal.SIGTERM)
         eq(s.proc.wait(TIMEOUT), 0)
         eq("NOTIFY_SOCKET, WATCHDOG_USEC or WATCHDOG_PID is wrong" in s.log(), True, s.log())
+    with_dir(run)
+
+
+@test
+def reloading():
+    """a reload is told; a rule that goes and comes back has its passed socket again"""
+    def run(d):
+        t = bound(socket.AF_INET, ("127.0.0.1", 0))
+        port = t.getsockname()[1]
+        link = f"[link g]\ntype = vhost-user-vsock\npath = {d}/g\ncid = 3\n"
+        rule = f"publish = tcp 127.0.0.1:{port} -> vsock:5000\n"
+
+        def conf(text):
+            with open(d + "/conf", "w", encoding="ascii") as f:
+                f.write(text)
+        conf(link + rule)
+        s = Service(["--config", d + "/conf"], [t])
+        g = Guest(d + "/g")
+        g.listen(5000)
+        for n, text in enumerate((link + rule, link, link + rule, link + "nonsense = 1\n")):
+            if n:
+                conf(text)
+                before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+                s.proc.send_signal(signal.SIGHUP)
+                match = re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=([0-9]+)", s.hear())
+                eq(before <= int(match.group(1)) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000, True)
+                eq(s.hear().split("\n")[0], "READY=1")
+            k = socket.socket()
+            k.settimeout(TIMEOUT)
+            k.connect(("127.0.0.1", port))  # the manager's socket always listens
+            if text == link:
+                k.settimeout(0.2)
+                try:
+                    eq(k.recv(1), None)
+                except socket.timeout:
+                    pass
+                k.close()
+                continue
+            while True:  # whoever knocked meanwhile comes first, and has gone
+                c = g.accept(5000)
+                if n != 2 or c.recv() != b"":
+                    break
+                c.close()
+                n = 3
+            c.send(b"y")
+            eq(k.recv(1), b"y")
+            k.close()
+            eq(c.recv(), b"")
+            c.close()
+        g.close()
+        s.stop()
+    with_dir(run)
+
+
+@test
+def draining():
+    """a drain is told with the time that it takes, and again when it is over"""
+    def run(d):
+        t = bound(socket.AF_INET, ("127.0.0.1", 0))
+        port = t.getsockname()[1]
+        s = Service(["--link", f"vhost-user-vsock:{d}/g,cid=3", "--publish", f"tcp 127.0.0.1:{port} -> vsock:5000",
+                     "--drain", "120"], [t])
+        g = Guest(d + "/g")
+        g.listen(5000)
+        k = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+        c = g.accept(5000)
+        s.proc.send_signal(signal.SIGTERM)
+        eq(s.hear(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=130000000\nSTATUS=Waiting for connections to end")
+        k.sendall(b"last")
+        eq(c.recv_exact(4), b"last")
+        k.close()
+        eq(c.recv(), b"")
+        c.shutdown(2)
+        eq(s.hear(), "STOPPING=1\nSTATUS=Stopping")
+        eq(s.proc.wait(TIMEOUT), 0, s.log())
+        g.close()
     with_dir(run)
 
 

@@ -84,7 +84,8 @@ static int fails(uint32_t kind, int err)
 {
 	uint32_t n;
 
-	if (!shared || !shared->fail_at || shared->kind != kind || shared->pid != (uint32_t)getpid())
+	if (!shared || !shared->fail_at || shared->kind != kind ||
+	    shared->pid != (uint32_t)getpid())
 		return 0;
 	n = atomic_fetch_add(&shared->cnt, 1) + 1;
 	if (n != shared->fail_at && (!shared->fail_every || n < shared->fail_at ||

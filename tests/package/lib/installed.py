@@ -16,7 +16,7 @@ import traceback
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 BUILD = os.environ.get("BUILD", "build")
-TIMEOUT = 60
+TIMEOUT = 120
 TESTS = []
 TMP = tempfile.mkdtemp(prefix="ampsock-package-")
 atexit.register(shutil.rmtree, TMP, ignore_errors=True)

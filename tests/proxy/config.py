@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""--check-config: every line that can be wrong is shown, with a mark under the place and what would be right."""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
+from harness import TIMEOUT, binary, eq, main, test  # noqa: E402
+
+VS = "[link g]\ntype = vhost-user-vsock\npath = /run/g.sock\ncid = 3\n"
+SHM = "[link m]\ntype = rpmsg-shm\npath = /dev/shm/m\nbell = poll:5\n"
+MARKS = "^~"
+
+
+def check(text, code=2):
+    """What is said of a file, with FILE for its name."""
+    with tempfile.NamedTemporaryFile("w", suffix=".conf", encoding="utf-8") as f:
+        f.write(text)
+        f.flush()
+        r = subprocess.run([binary(), "--config", f.name, "--check-config"], stderr=subprocess.PIPE,
+                           timeout=TIMEOUT, check=False)
+        said = r.stderr.decode().replace(f.name, "FILE")
+    eq(r.returncode, code, said)
+    return said
+
+
+def marked(said, at):
+    """What is marked below the line of the complaint at FILE:at."""
+    lines = said.splitlines()
+    for i, line in enumerate(lines):
+        if line.startswith(f"FILE:{at}: ") and i + 2 < len(lines) and lines[i + 1].startswith("    "):
+            shown, mark = lines[i + 1], lines[i + 2]
+            first = mark.index("^")
+            eq(mark.strip(" \t").strip(MARKS), "", "a mark")
+            # tabs of the line are tabs below it
+            eq(len(mark[:first]), first)
+            return shown[first:first + mark.count("^") + mark.count("~")]
+    raise AssertionError(f"no line shown for FILE:{at} in:\n{said}")
+
+
+@test
+def each_line():
+    """each kind of wrong line: where, what was found, what would be right, and a mark under it"""
+    for text, at, what, found in (
+            (VS + "allow = out tpc 10.0.0.1:1", 5, "expected tcp, udp or any", "tpc"),
+            (VS + "allow = tcp 10.0.0.1:1", 5, "expected `in` or `out`", "tcp"),
+            (VS + "allow = out tcp 10.0.0.1", 5, "expected HOST:PORT", "10.0.0.1"),
+            (VS + "allow = out tcp 10.0.0.1:99999", 5, "expected a port", "10.0.0.1:99999"),
+            (VS + "allow = out tcp 10.0.0.1:90-80", 5, "the smaller port", "10.0.0.1:90-80"),
+            (VS + "allow = out tcp 10.0.0.1/8:80", 5, "no bits set behind the prefix", "10.0.0.1/8:80"),
+            (VS + "allow = out tcp any:80 lgo", 5, "or `log`", "lgo"),
+            (VS + "allow = out tcp any:80 log log", 5, "nothing more", "log"),
+            (VS + "allow = in tcp example.com:80", 5, "names are for `out` rules", "example.com:80"),
+            (VS + "publish = tcp 127.0.0.1:80 => vsock:1", 5, "expected `->`", "=>"),
+            (VS + "publish = tcp localhost:80 -> vsock:1", 5, "numeric address", "localhost:80"),
+            (VS + "publish = tcp 127.0.0.1:80 -> vsock:x", 5, "expected a port", "vsock:x"),
+            (VS + "publish = udp 127.0.0.1:80 -> vsock:1 proxy-protocol", 5, "expected", "proxy-protocol"),
+            (VS + "publish = tcp 127.0.0.1:80 -> inet:1 proxy-protocol", 5, "expected", "proxy-protocol"),
+            (VS + "publish = tcp 127.0.0.1:80 -> rpmsg:a", 5, "vsock:PORT", "rpmsg:a"),
+            (SHM + "publish = tcp 127.0.0.1:80 -> vsock:1", 5, "rpmsg:NAME", "vsock:1"),
+            (VS + "expose = vsock:1 -> unix run/x", 5, "absolute path", "run/x"),
+            (VS + "expose = vsock:1 -> unix /a\nexpose = vsock:1 -> unix /b", 6, "exposed already at FILE:5", "vsock:1"),
+            (VS + "limit = socket 5", 5, "did you mean `sockets`?", "socket"),
+            (VS + "limit = sockets many", 5, "a number from 1 up", "many"),
+            (VS + "limit = dns/s 0", 5, "a number from 1 up", "0"),
+            (VS + "limit = dns/s 1\nlimit = dns/s 2", 6, "expected dns/s once", "dns/s"),
+            (VS + "limit = buffered", 5, "a number from 1 up", ""),
+            (VS + "join = nobody", 5, "name of a link that is there", "nobody"),
+            (VS + "join = g", 5, "two different links", "g"),
+            (VS + "alow = out any any:any", 5, "did you mean `allow`?", "alow"),
+            (VS + "ptah = /x", 5, "did you mean `path`?", "ptah"),
+            (VS + "cid = 4", 5, "expected this key once", "cid"),
+            (VS + "gibberish", 5, "key = value", "gibberish"),
+            (VS + "[link g", 5, "expected `]`", "[link g"),
+            (VS + "[lnik h]", 5, "expected [proxy] or [link NAME]", "lnik h"),
+            (VS + "[link g]", 5, "is there already", "g"),
+            (VS + "[link a b]\n", 5, "expected a link name", "a b"),
+            ("[link g]\ntype = vhost-vsock", 2, "expected a link type", "vhost-vsock"),
+            ("[link g]\ntype = rpmsg-sh", 2, "did you mean `rpmsg-shm`?", "rpmsg-sh"),
+            ("[link g]\ncid = two", 2, "expected a CID", "two"),
+            ("[link g]\nbell = bong", 2, "expected a doorbell", "bong"),
+            ("[link g]\nbuffer = 13", 2, "a multiple of 4", "13"),
+            ("[link g]\ntype = vhost-user-vsock\ncid = 3", 1, "this link has no path", "[link g]"),
+            (VS + "[link h]\ntype = vhost-user-vsock\npath = /h\ncid = 3", 5, "the same CID as link g at FILE:1", "[link h]"),
+            ("[proxy]\nloglevel = info", 2, "did you mean `log-level`?", "loglevel"),
+            ("[proxy]\nlog-level = loud", 2, "error, warning, info or debug", "loud"),
+            ("[proxy]\nconfine = maybe", 2, "expected yes or no", "maybe"),
+            ("[proxy]\ndrain = soon", 2, "0 to 3600 seconds", "soon"),
+            ("[proxy]\nlease = 0", 2, "1 to 86400 seconds", "0"),
+            ("[proxy]\ncontrol = run/x", 2, "absolute path", "run/x"),
+            ("[proxy]\nmetrics = udp 127.0.0.1:1", 2, "unix PATH or tcp ADDRESS:PORT", "udp 127.0.0.1:1"),
+            ("[proxy]\nmetrics = tcp 127.0.0.1", 2, "unix PATH or tcp ADDRESS:PORT", "tcp 127.0.0.1"),
+            ("[proxy]\nruntime-dir = x", 2, "absolute path", "x"),
+            ("[proxy]\nuser =", 2, "name of a user", ""),
+            ("[proxy]\ndrain = 1\ndrain = 2", 3, "once in [proxy]", "drain"),
+            ("cid = 3", 1, "inside of [proxy] or [link NAME]", "cid"),
+            ("\t[link g]\n\tallow = out\t tcp\tnowhere", 2, "expected HOST:PORT", "nowhere"),
+            ("\ufeff" + VS + "alow = x", 5, "did you mean", "alow")):
+        said = check(text + "\n")
+        if what not in said:
+            raise AssertionError(f"{text!r}: no `{what}` in:\n{said}")
+        got = marked(said, at)
+        if found:
+            eq(got, found, text)
+    said = check(VS + "allow = out tcp " + "x" * 300 + ":80\n")
+    if "FILE:5: expected a line of at most 197 bytes" not in said:
+        raise AssertionError(said)
+
+
+@test
+def all_of_them():
+    """a file's mistakes are said all at once, in their order, and what only follows from them is not"""
+    said = check("[proxy]\nloglevel = x\n[link g]\ntype = vhost-user-vsock\npath = /x\ncid = two\nallow = out\nwhat\n"
+                 "[link h]\ntype = vhost-user-vsock\npath = /x\n[link i]\ncolour = red\n")
+    lines = [x.split(":")[1] for x in said.splitlines() if x.startswith("FILE:")]
+    eq(lines, ["2", "6", "7", "8", "13", "9"], said)
+    if "no CID" not in said.splitlines()[-3]:
+        raise AssertionError(said)
+
+
+@test
+def good():
+    """a good file says nothing and is exit status 0: every key there is"""
+    eq(check("# all\n[proxy]\nuser = nobody\nconfine = no\nlog-level = info\ncontrol = /run/x/control\n"
+             "control-group = adm\ncontrol-read-group = users\nmetrics = tcp [::1]:9101\ndrain = 30\n"
+             "runtime-dir = /run/x\nlease = 60 ; a minute\n\n" + VS +
+             "  allow = out tcp any:any log\n\tpublish = unix /run/p -> vsock:1 proxy-protocol\n"
+             "expose = vsock:2 -> tcp 127.0.0.1:22 proxy-protocol\nlimit = sockets 10\nlimit = half-open 1\n"
+             "limit = buffered 64k\nlimit = connects/s none\nlimit = dns/s 2k\nlimit = datagrams/s 1\njoin = h\n"
+             "[link h]\ntype=vhost-user-vsock\npath=/run/h.sock\ncid=4\n" + SHM, code=0), "")
+
+
+@test
+def shipped():
+    """the file that is installed is a good one"""
+    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+    with open(os.path.join(root, "etc", "proxy.conf"), encoding="utf-8") as f:
+        text = f.read()
+    # it serves nobody before somebody says whom
+    if "nothing to do" not in check(text):
+        raise AssertionError("it serves somebody")
+    # and its examples, which are comments, are right
+    eq(check(re.sub(r"(?m)^#(?=[a-z\[])", "", text), code=0), "")
+
+
+main()
