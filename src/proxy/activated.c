@@ -180,6 +180,18 @@ int amp_activated_take_name(const char *name)
 	return -ENOENT;
 }
 
+int amp_activated_take_prefix(const char *prefix, const char **name)
+{
+	for (unsigned i = 0; i < got.cnt; i++) {
+		if (got.state[i] == AWAY || !got.name[i] ||
+		    strncmp(got.name[i], prefix, strlen(prefix)) != 0)
+			continue;
+		*name = got.name[i];
+		return take(i);
+	}
+	return -ENOENT;
+}
+
 static void text_of(int fd, char *dst, size_t len)
 {
 	struct sockaddr_storage ss = {.ss_family = AF_UNSPEC};

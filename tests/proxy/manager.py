@@ -56,10 +56,13 @@ class Service:
             raise
 
     def hear(self, timeout=TIMEOUT):
-        """The next message; None: none came."""
-        if not select.select([self.sock], [], [], timeout)[0]:
-            return None
-        return self.sock.recv(4096).decode()
+        """The next message that is not about the store of descriptors (handover.py); None: none came."""
+        deadline = time.monotonic() + timeout
+        while select.select([self.sock], [], [], max(0, deadline - time.monotonic()))[0]:
+            text = self.sock.recv(4096).decode()
+            if not text.startswith("FDSTORE"):
+                return text
+        return None
 
     def log(self):
         with open(self.log_path, encoding="utf-8", errors="replace") as f:
