@@ -148,7 +148,7 @@ def seen_from_outside():
         eq((fds[0], fds[1]), ("/dev/null", "/dev/null"))
         left = [t for f, t in fds.items() if f > 2 and not re.match(r"(socket|pipe):|anon_inode:\[event(poll|fd)\]", t)]
         eq(left, [], "descriptors")
-        eq(sum(t.startswith("socket:") for t in fds.values()), 3, "helper, helper, link")
+        eq(sum(t.startswith("socket:") for t in fds.values()), 4, "three to the helper, and the link's")
     p.stop()
     stray.close()
 
