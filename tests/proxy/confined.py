@@ -126,6 +126,7 @@ def seen_from_outside():
     os.set_inheritable(stray.fileno(), True)
     p = Proxy("allow out tcp 127.0.0.1:1", fds=lambda: [stray.fileno()])
     w = p.worker_pid()
+    p.counters()  # it has closed what it was to say READY on
     s, h = status(w), status(p.proc.pid)
     eq((s["NoNewPrivs"], s["Seccomp"], s["Threads"]), (["1"], ["2"], ["1"]))
     eq((h["NoNewPrivs"], h["Seccomp"]), (["1"], ["2"]), "helper")
