@@ -91,6 +91,39 @@ static const struct {
 	{"mips64el", SCMP_ARCH_MIPSEL64},
 };
 
+/* What the C library calls in their place on machines of 32 bits. Others do not have them. */
+static const char *const twins[][2] = {
+	{"mmap", "mmap2"},
+	{"fcntl", "fcntl64"},
+	{"fstat", "fstat64"},
+	{"newfstatat", "fstatat64"},
+	{"stat", "stat64"},
+	{"lstat", "lstat64"},
+	{"statfs", "statfs64"},
+	{"fstatfs", "fstatfs64"},
+	{"lseek", "_llseek"},
+	{"clock_gettime", "clock_gettime64"},
+	{"clock_getres", "clock_getres_time64"},
+	{"clock_nanosleep", "clock_nanosleep_time64"},
+	{"timer_settime", "timer_settime64"},
+	{"timerfd_settime", "timerfd_settime64"},
+	{"recvmmsg", "recvmmsg_time64"},
+	{"ppoll", "ppoll_time64"},
+	{"pselect6", "pselect6_time64"},
+	{"futex", "futex_time64"},
+	{"rt_sigtimedwait", "rt_sigtimedwait_time64"},
+	{"rt_sigreturn", "sigreturn"},
+	{"getuid", "getuid32"},
+	{"geteuid", "geteuid32"},
+	{"getgid", "getgid32"},
+	{"getegid", "getegid32"},
+	{"setgroups", "setgroups32"},
+	{"setresuid", "setresuid32"},
+	{"setresgid", "setresgid32"},
+	{"chown", "chown32"},
+	{"fchown", "fchown32"},
+};
+
 static scmp_filter_ctx ctx;
 static bool worker;
 
@@ -109,14 +142,24 @@ static int number_of(const char *name, const char *place)
 	return nr;
 }
 
-static void allow(const char *name, const char *place, unsigned cnt,
-		  const struct scmp_arg_cmp *arg)
+static void allow_one(const char *name, const char *place, unsigned cnt,
+		      const struct scmp_arg_cmp *arg)
 {
 	/* one that this machine does not have is no error: riscv64 has no epoll_wait */
 	int r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, number_of(name, place), cnt, arg);
 
 	if (r && r != -EEXIST && r != -EDOM)
 		fail(place, strerror(-r), name);
+}
+
+static void allow(const char *name, const char *place, unsigned cnt,
+		  const struct scmp_arg_cmp *arg)
+{
+	allow_one(name, place, cnt, arg);
+	for (size_t i = 0; i < sizeof(twins) / sizeof(*twins); i++) {
+		if (strcmp(twins[i][0], name) == 0)
+			allow_one(twins[i][1], place, cnt, arg);
+	}
 }
 
 static void add_variant(const char *name, const char *place)
