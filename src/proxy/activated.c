@@ -132,6 +132,15 @@ static bool same(const struct sockaddr_storage *ss, socklen_t ss_len, const stru
 	}
 }
 
+/* Accepted at an address, it has that address as well, and is for somebody else. */
+static bool connected(int fd)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+
+	return getpeername(fd, (struct sockaddr *)&ss, &len) == 0;
+}
+
 static int option(int fd, int name)
 {
 	int value = 0;
@@ -150,7 +159,7 @@ int amp_activated_lend(int type, const struct sockaddr *sa)
 		int fd = AMP_ACTIVATED_FIRST + (int)i;
 
 		if (got.state[i] == AWAY || getsockname(fd, (struct sockaddr *)&ss, &ss_len) ||
-		    !same(&ss, ss_len, sa))
+		    !same(&ss, ss_len, sa) || connected(fd))
 			continue;
 		/* TCP and UDP may well have the same port: go on */
 		if (option(fd, SO_TYPE) == type &&

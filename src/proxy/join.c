@@ -333,6 +333,25 @@ int amp_join_new(struct amp_link *a, struct amp_link *b)
 	return 0;
 }
 
+void amp_join_reset(struct amp_vlink *vl)
+{
+	struct amp_join_way *w;
+
+	TAILQ_FOREACH(w, &vl->joined, joined_entry)
+	{
+		struct amp_join *j = w->join;
+
+		for (unsigned i = 0; i < AMP_JOIN_HASH; i++) {
+			while (j->hash[i]) {
+				j->resets++;
+				send_rst(w, j->hash[i]);
+				send_rst(&j->way[!w->side], j->hash[i]);
+				forget(j, j->hash[i]);
+			}
+		}
+	}
+}
+
 void amp_join_down(struct amp_vlink *vl)
 {
 	struct amp_join_way *w;

@@ -330,6 +330,8 @@ void amp_vlink_reset(struct amp_link *link)
 
 	amp_link_down(link);
 	link->up = up;
+	if (up)
+		amp_join_reset(vl);
 	for (end = TAILQ_FIRST(&link->ends); end; end = next) {
 		struct amp_end_vsock *e = amp_container_of(end, struct amp_end_vsock, end);
 
