@@ -25,7 +25,7 @@
 static const int passed_on[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
 #define PASSED_ON (sizeof(passed_on) / sizeof(*passed_on))
 
-#define END_MS	 5000 /* for a worker that was told to end */
+#define END_MS 5000 /* for a worker that was told to end */
 
 enum line { CALL, NEWS, KEPT, LINES };
 
@@ -59,8 +59,8 @@ struct helper {
 	bool upgrading;
 	uv_signal_t sig[PASSED_ON];
 	uv_signal_t child;
-	uv_timer_t pause;	   /* before the next worker; or for an old one to end */
-	sigset_t mask;		   /* as we were started */
+	uv_timer_t pause; /* before the next worker; or for an old one to end */
+	sigset_t mask;	  /* as we were started */
 	struct amp_log_rate log_bad;
 };
 

@@ -22,7 +22,7 @@
 #include "rchar.h"
 
 #define JOURNAL_MAX (1u << 20) /* bytes */
-#define CONFIG_MAX (1u << 20) /* bytes of a configuration file */
+#define CONFIG_MAX  (1u << 20) /* bytes of a configuration file */
 
 /* A socket file that we made, to be told from another's at the same path. */
 struct made {

@@ -26,7 +26,7 @@
 #include "helper_msg.h"
 #include "notify.h"
 
-#define STOP_S 10ull /* for the end itself, behind a drain */
+#define STOP_S	     10ull /* for the end itself, behind a drain */
 #define TELL_MS	     1000
 #define TELL_STEP_MS 1
 

@@ -126,11 +126,6 @@ void amp_kept_each(void (*fn)(const char *name, int fd, void *ctx), void *ctx)
 		fn(table[i].name, table[i].fd, ctx);
 }
 
-unsigned amp_kept_cnt(void)
-{
-	return cnt;
-}
-
 void amp_kept_clear(void)
 {
 	while (cnt)

@@ -52,7 +52,6 @@ bool amp_kept_remove(const char *name);
 int amp_kept_take(const char *name);
 /* Calls fn for each name. fn may not change the table. */
 void amp_kept_each(void (*fn)(const char *name, int fd, void *ctx), void *ctx);
-unsigned amp_kept_cnt(void);
 /* Closes all. */
 void amp_kept_clear(void);
 

@@ -28,7 +28,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../virtio/vring.h"
 #include "../wire/le.h"
 #include "kept.h"
 #include "link_vv.h"

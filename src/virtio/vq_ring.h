@@ -101,7 +101,8 @@ static inline void ring_avail_put(struct amp_vq *vq, uint16_t id)
 
 #if AMPSOCK_VQ_ORDER
 /* ring_used_put() of a queue that has an order (vq_split.c). */
-AMP_VQ_RARE void amp_vq_used_in_order(struct amp_vq *vq, uint16_t id, uint32_t len);
+__attribute__((noinline)) void amp_vq_used_in_order(struct amp_vq *vq, uint16_t id,
+						    uint32_t len);
 
 /* Is that what id's way back is? Then it is done. */
 static inline bool ring_in_order(struct amp_vq *vq, uint16_t id, uint32_t len)

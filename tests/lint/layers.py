@@ -56,6 +56,7 @@ ROOMS = {
 		"vsock/vsock.h",
 		"virtio/vq.h",
 		"virtio/vhost_user_backend.h",  # the device side's door
+		"virtio/vhost_user_keep.h",  # ... and what a successor needs of it
 		"virtio/sigbus.h",              # memory that its owner may take away
 		"virtio/remoteproc.h",          # the rpmsg host's door
 		"af_rpmsg/rpmsg.h",

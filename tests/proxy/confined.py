@@ -174,7 +174,8 @@ def fails_to_start(args, pattern, code=1, **kw):
 
 @test
 def worker_dies():
-    """a worker that its filter has killed: the helper says so, removes what was made, exits with 1"""
+    """a worker that is killed by its filter has no successor (others: handover.py): the helper says by
+    what, removes what was made, exits with 1"""
     p = Proxy("publish unix DIR/pub -> vsock:5000")
     assert os.path.exists(f"{p.dir.name}/pub")
     os.kill(p.worker_pid(), signal.SIGSYS)

@@ -33,6 +33,15 @@ def state(pid):
         return f.read().rsplit(") ", 1)[1][0]
 
 
+def confinement(pid):
+    """What a worker has given up; the same of each."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        said = dict(line.split(":", 1) for line in f)
+    keys = ("Uid", "Gid", "Groups", "CapPrm", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp")
+    root = os.listdir(f"/proc/{pid}/root") if os.geteuid() == 0 else []
+    return [said[k].split() for k in keys] + [root]
+
+
 def alive(pid):
     try:
         return state(pid) not in "ZX"
@@ -107,6 +116,10 @@ def killed():
     g = Guest(p.path, seqpacket=True)
     g.listen(5000)
     w = Worker(p)
+    first = confinement(w.pid)
+    works(g)
+    p.wait_counter("ends", 0)
+    sockets = p.fds()
     for n in range(4):
         idle = g.connect(6000)
         busy = g.connect(6000)
@@ -120,6 +133,9 @@ def killed():
         eq(k.recv(10), b"", "the host's end") if n % 2 else k.close()
         works(g)
         rings_whole(g)
+    eq(confinement(w.pid), first, "what the fifth worker has given up")
+    p.wait_counter("ends", 0)
+    eq(p.fds(), sockets, "descriptors of the fifth worker")
     eq(g.strays, [], "packets of connections that the guest does not know")
     p.log("goes on with the guest that was attached")
     p.wait_counter("ends", 0)
@@ -394,6 +410,7 @@ def upgrade():
     g = Guest(p.path, seqpacket=True)
     g.listen(5000)
     w = Worker(p)
+    first = confinement(w.pid)
     for n in range(2):
         c = g.connect(6000)
         stop, bad, good = threading.Event(), [], []
@@ -418,6 +435,7 @@ def upgrade():
         w.gone()
         expect_reset(c, "over the upgrade")
         works(g)
+        eq(confinement(w.pid), first, "what the new program's worker has given up")
         stop.set()
         t.join(TIMEOUT)
         eq(bad, [], "connects refused")
