@@ -47,7 +47,7 @@ build-clang: $(FILTERS)
 	@rc=0; for f in $(CLANG_HOST); do \
 		clang -fsyntax-only $(STD) $(WARN) $(LIB_CPPFLAGS) $$f || rc=1; \
 	done; for f in $(CLANG_PROXY); do \
-		clang -fsyntax-only $(STD) $(WARN) $(PROXY_CPPFLAGS) $$f || rc=1; \
+		clang -fsyntax-only $(STD) $(WARN) $(PROXY_CPPFLAGS) -I$(BUILD)/gen $$f || rc=1; \
 	done; for f in $(CLANG_BARE); do \
 		clang -fsyntax-only --target=arm-none-eabi -mcpu=cortex-m4 -ffreestanding $(STD) $(WARN) \
 		-DAMP_PORT_THREADS=0 -Iinclude -isystem /usr/include/newlib $$f || rc=1; \
