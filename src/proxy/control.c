@@ -158,9 +158,6 @@ static void cmd_reset(struct amp_ctl *c, const struct amp_ctl_req *req, struct a
 	answer(c, NULL);
 }
 
-/* Not there before it is part of the program. */
-#pragma weak amp_upgrade
-
 static void done(struct amp_ctl *c, int r, const char *why)
 {
 	if (r)
@@ -174,10 +171,6 @@ static void whole(struct amp_ctl *c, const struct amp_ctl_req *req,
 {
 	char why[AMP_WHY_LEN] = "";
 
-	if (!fn) {
-		fail(c, "EOPNOTSUPP", "this proxy cannot do that");
-		return;
-	}
 	audit(c, req);
 	done(c, fn(why, sizeof(why)), why);
 }

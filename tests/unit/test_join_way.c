@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// build: -DAMPSOCK_TAP=1
 /* A join's way without memory for what waits: the receiver's link ends, nothing goes missing in
  * silence. */
 #include <errno.h>
