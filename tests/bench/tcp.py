@@ -265,7 +265,7 @@ def slope(way, mode, streams, count):
 
 def measure_flows():
 	"""Per byte and per message in the proxy, by the number of flows on one link."""
-	rounds, size, trips = (1, 4 << 20, 2000) if common.opt.smoke else (common.opt.rounds, 200 << 20, 40000)
+	rounds, size, trips = (1, 4 << 20, 2000) if common.opt.smoke else (common.opt.rounds, 200 << 20, 8000)
 	port = start_server()
 	sock = os.path.join(common.tmp, "many.sock")
 	ours = Way("ours", port, start_proxy([sock], port), "many", {"AMPSOCK_LINK": "vhost-user:" + sock})
@@ -301,7 +301,7 @@ def links_run(port, socks, mode, each):
 
 def measure_links():
 	"""The same by the number of links, one flow each."""
-	rounds, size, trips = (1, 8 << 20, 1000) if common.opt.smoke else (common.opt.rounds, 200 << 20, 40000)
+	rounds, size, trips = (1, 8 << 20, 1000) if common.opt.smoke else (common.opt.rounds, 200 << 20, 8000)
 	port = start_server()
 	proxies = {}
 	for n in LINKS[:1] if common.opt.smoke else LINKS:
