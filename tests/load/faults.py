@@ -94,7 +94,7 @@ class Deaf(Proxy):
     heard = threading.Event()
 
     def read(self):
-        fcntl.fcntl(self.proc.stderr, fcntl.F_SETPIPE_SZ, 4096)
+        fcntl.fcntl(self.proc.stderr, fcntl.F_SETPIPE_SZ, 8192)
         Deaf.heard.wait()
         super().read()
 
@@ -107,15 +107,18 @@ def nobody_reads_the_log():
     p = Deaf(args=links(2, f"allow out tcp 127.0.0.1:{peer.port}"))
     try:
         g = Flows(path_of(p, 0))
-        for _ in range(100):  # two lines each
+        for _ in range(200):  # two lines each
             Guest(path_of(p, 1)).close()
             g.do("down", 1000, peer.at, timeout=TIMEOUT)
         g.do("down", 1 << 20, peer.at, timeout=TIMEOUT)
     finally:
         Deaf.heard.set()
-    p.log("guest attached")
+    p.log("guest detached")
     Guest(path_of(p, 1)).close()
     p.log(r"warning: \d+ lines were lost here: nobody read the log")
+    n = len(p.lines)
+    Guest(path_of(p, 1)).close()
+    p.log("guest detached", start=n)
 
 
 @test
