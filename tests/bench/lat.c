@@ -131,8 +131,10 @@ int main(int argc, char **argv)
 		if (recv(fd, &byte, 1, 0) != 1)
 			die("recv");
 		took = now_ns() - begun;
-		if (i == WARM)
+		if (i == WARM) {
 			from = begun;
+			before = atomic_load(&moved);
+		}
 		if (i >= WARM)
 			ns[i - WARM] = took < UINT32_MAX ? (uint32_t)took : UINT32_MAX;
 	}
