@@ -40,11 +40,14 @@ $(UNIT_SMALL): $(BUILD)/check/small/%: tests/unit/%.c $(BUILD)/small/libampsock.
 	$(CC) $(UNIT_FLAGS) $(SMALL_FLAGS) $(SAN_FLAGS) -o $@ $< $(unit_extra) $(BUILD)/small/libampsock.a -lcmocka -pthread
 
 # The other compiler: warnings only, nothing kept. Hosted, and as for a Cortex-M4.
-CLANG_HOST := $(filter-out src/posix/% src/port/baremetal.c,$(wildcard src/*/*.c))
+CLANG_HOST := $(filter-out src/posix/% src/port/baremetal.c src/proxy/% src/ctl/%,$(wildcard src/*/*.c))
+CLANG_PROXY := $(wildcard src/proxy/*.c src/ctl/*.c)
 CLANG_BARE := $(filter-out src/port/posix.c src/proxy/% src/ctl/% src/preload/% src/virtio/vhost_user_%.c src/virtio/sigbus.c,$(wildcard src/*/*.c))
-build-clang:
+build-clang: $(FILTERS)
 	@rc=0; for f in $(CLANG_HOST); do \
 		clang -fsyntax-only $(STD) $(WARN) $(LIB_CPPFLAGS) $$f || rc=1; \
+	done; for f in $(CLANG_PROXY); do \
+		clang -fsyntax-only $(STD) $(WARN) $(PROXY_CPPFLAGS) -I$(BUILD)/gen $$f || rc=1; \
 	done; for f in $(CLANG_BARE); do \
 		clang -fsyntax-only --target=arm-none-eabi -mcpu=cortex-m4 -ffreestanding $(STD) $(WARN) \
 		-DAMP_PORT_THREADS=0 -Iinclude -isystem /usr/include/newlib $$f || rc=1; \

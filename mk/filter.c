@@ -60,6 +60,7 @@ static const struct variant {
 	{"fcntl.flags", 1, {COMMAND(F_GETFL)}},
 	{"fcntl.flags", 1, {COMMAND(F_SETFL)}},
 	{"fcntl.dup", 1, {COMMAND(F_DUPFD_CLOEXEC)}},
+	{"fcntl.plock", 1, {COMMAND(F_SETLK)}},
 	{"fcntl.lock", 1, {COMMAND(F_OFD_SETLK)}},
 	{"fcntl.seals", 1, {COMMAND(F_GET_SEALS)}},
 	{"ioctl.rpmsg", 1, {COMMAND(RPMSG_DESTROY_EPT_IOCTL)}},

@@ -10,6 +10,10 @@
 #	#syscalls:hot NAME ...		the worker, for each piece of data: first in the filter
 #	#syscalls:helper NAME ...	the helper
 #
+# A worker that takes another's place is forked by a helper that has its filter already, and keeps
+# it: so the helper's has what the worker's has, too, whatever the arguments, which the worker's
+# own looks at.
+#
 # Usage: syscalls.sh worker|helper FILE ...
 set -eu
 who=$1
@@ -23,10 +27,13 @@ grep -Hn '#syscalls' "$@" | awk -v who="$who" '
 	tag = substr($0, RSTART, RLENGTH - 1)
 	rest = substr($0, RSTART + RLENGTH)
 	sub(/\*\/.*/, "", rest)
-	if ((tag == "#syscalls:helper") != (who == "helper"))
+	if (who == "worker" && tag == "#syscalls:helper")
 		next
 	n = split(rest, name, /[ \t]+/)
 	for (i = 1; i <= n; i++)
-		if (name[i] != "")
-			print name[i], (tag == "#syscalls:hot" ? "hot " : "") place
+		if (name[i] != "") {
+			if (who == "helper")
+				sub(/\..*/, "", name[i])
+			print name[i], (who == "worker" && tag == "#syscalls:hot" ? "hot " : "") place
+		}
 }'

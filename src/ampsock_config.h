@@ -97,6 +97,10 @@
 #ifndef AMPSOCK_VQ_DEVICE
 #define AMPSOCK_VQ_DEVICE (AMPSOCK_RPMSG > 0)
 #endif
+/* 1: a device's queue can complete in the order of the avail ring (vq.h) */
+#ifndef AMPSOCK_VQ_ORDER
+#define AMPSOCK_VQ_ORDER 0
+#endif
 /* 1: broken rings and lying peers are explained in words (about 1 KiB); 0: counted only */
 #ifndef AMPSOCK_WHY
 #define AMPSOCK_WHY 0

@@ -30,8 +30,9 @@
 #ifndef AMPSOCK_HASH
 #define AMPSOCK_HASH 256
 #endif
-#define AMPSOCK_ADDRINFO      64
-#define AMPSOCK_VQ_DEVICE     1
-#define AMPSOCK_WHY	      1
+#define AMPSOCK_ADDRINFO  64
+#define AMPSOCK_VQ_DEVICE 1
+#define AMPSOCK_VQ_ORDER  1
+#define AMPSOCK_WHY	  1
 
 #endif /* AMP_HOSTED_CONFIG_H */

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "kept.h"
 #include "publish.h"
 
 static void failed(struct amp_acceptor *a)
@@ -86,5 +87,7 @@ void amp_acceptor_go(struct amp_acceptor *a)
 void amp_acceptor_stop(struct amp_acceptor *a)
 {
 	amp_work_cancel(&a->work);
+	if (a->watch.fd >= 0)
+		amp_kept_drop_socket(a->watch.fd);
 	amp_watch_close_shared(&a->watch);
 }

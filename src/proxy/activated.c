@@ -132,6 +132,15 @@ static bool same(const struct sockaddr_storage *ss, socklen_t ss_len, const stru
 	}
 }
 
+/* Accepted at an address, it has that address as well, and is for somebody else. */
+static bool connected(int fd)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+
+	return getpeername(fd, (struct sockaddr *)&ss, &len) == 0;
+}
+
 static int option(int fd, int name)
 {
 	int value = 0;
@@ -150,7 +159,7 @@ int amp_activated_lend(int type, const struct sockaddr *sa)
 		int fd = AMP_ACTIVATED_FIRST + (int)i;
 
 		if (got.state[i] == AWAY || getsockname(fd, (struct sockaddr *)&ss, &ss_len) ||
-		    !same(&ss, ss_len, sa))
+		    !same(&ss, ss_len, sa) || connected(fd))
 			continue;
 		/* TCP and UDP may well have the same port: go on */
 		if (option(fd, SO_TYPE) == type &&
@@ -167,6 +176,18 @@ int amp_activated_take_name(const char *name)
 	for (unsigned i = 0; i < got.cnt; i++) {
 		if (got.state[i] != AWAY && got.name[i] && strcmp(got.name[i], name) == 0)
 			return take(i);
+	}
+	return -ENOENT;
+}
+
+int amp_activated_take_prefix(const char *prefix, const char **name)
+{
+	for (unsigned i = 0; i < got.cnt; i++) {
+		if (got.state[i] == AWAY || !got.name[i] ||
+		    strncmp(got.name[i], prefix, strlen(prefix)) != 0)
+			continue;
+		*name = got.name[i];
+		return take(i);
 	}
 	return -ENOENT;
 }

@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 
 #define AMP_ACTIVATED_FIRST 3 /* SD_LISTEN_FDS_START */
-#define AMP_ACTIVATED_MAX   256u
+#define AMP_ACTIVATED_MAX   4096u /* those of the manager's store among them */
 #define AMP_ACTIVATED_NAME  256u
 
 /*
@@ -30,6 +30,9 @@ int amp_activated_init(void);
 int amp_activated_lend(int type, const struct sockaddr *sa);
 /* By the name of a descriptor (FileDescriptorName=, FDNAME=), whatever it is; the caller's. */
 int amp_activated_take_name(const char *name);
+
+/* The next whose name begins like this, and its name, which lasts; the caller's. -ENOENT: no more. */
+int amp_activated_take_prefix(const char *prefix, const char **name);
 
 /* What nobody wanted so far: each is named to say() and closed. The number. */
 unsigned amp_activated_rest(void (*say)(void *arg, const char *text), void *arg);

@@ -44,23 +44,26 @@ static bool of(const struct amp_capture *cap, const struct amp_link *link)
 	       (!cap->link || cap->link == link->num);
 }
 
-/* Which links are looked at has changed. A link that begins later asks at its beginning. */
-static void retap(void)
+void amp_capture_look(struct amp_link *link)
 {
 	struct amp_capture *cap;
+	bool want = false;
+
+	TAILQ_FOREACH(cap, &captures, entry)
+	want |= of(cap, link);
+	if (want == link->tapped)
+		return;
+	link->tapped = want;
+	link->ops->tap(link);
+}
+
+/* Which links are looked at has changed. */
+static void retap(void)
+{
 	struct amp_link *link;
 
 	TAILQ_FOREACH(link, amp_links_all(), entry)
-	{
-		bool want = false;
-
-		TAILQ_FOREACH(cap, &captures, entry)
-		want |= of(cap, link);
-		if (want == link->tapped)
-			continue;
-		link->tapped = want;
-		link->ops->tap(link);
-	}
+	amp_capture_look(link);
 }
 
 static void put(struct amp_capture *cap, const void *data, size_t len)

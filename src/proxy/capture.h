@@ -37,6 +37,9 @@ void amp_capture_vsock(struct amp_link *link, bool out, const struct amp_vsock_h
 void amp_capture_rpmsg(struct amp_link *link, bool out, uint32_t src, uint32_t dst,
 		       const void *data, uint32_t len);
 
+/* A guest has come: is its link looked at? */
+void amp_capture_look(struct amp_link *link);
+
 /* ---- for control.c ---- */
 
 /*

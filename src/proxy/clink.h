@@ -67,7 +67,6 @@ struct amp_clink {
 	const char *path;    /* of the control device */
 	struct amp_rnames names;
 	struct amp_cept **services; /* one for each of names.services; NULL: no front door */
-	bool *seen;		    /* names, by the scan */
 	struct amp_cepts readable, pending;
 	struct amp_cept *loose; /* where messages from no connection are written */
 	TAILQ_HEAD(amp_end_chars, amp_end_char) raws, raws_due;

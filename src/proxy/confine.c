@@ -41,8 +41,8 @@ static const bool sanitized = false;
  * paths whosever they are, low ports, to become the worker's user, to end it.
  */
 static const unsigned helper_caps[] = {
-	CAP_CHOWN,	CAP_DAC_OVERRIDE,     CAP_FOWNER,     CAP_KILL,	     CAP_SETGID, CAP_SETUID,
-	CAP_SETPCAP,	CAP_NET_BIND_SERVICE, CAP_SYS_CHROOT,
+	CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_FOWNER,	    CAP_KILL,	    CAP_SETGID,
+	CAP_SETUID, CAP_SETPCAP,      CAP_NET_BIND_SERVICE, CAP_SYS_CHROOT,
 };
 
 /* ---- the user ---- */
@@ -68,7 +68,8 @@ static int choose_user(struct amp_confine *c, const struct amp_config *conf)
 	}
 	if (c->on && pw->pw_uid == 0) {
 		amp_log(AMP_LOG_ERROR,
-			"the user `%s` is root: expected one without privileges, or --no-confine "
+			"the user `%s` is root: expected one without privileges, or "
+			"--no-confine "
 			"besides",
 			pw->pw_name);
 		return -EINVAL;
@@ -103,7 +104,8 @@ static int become_user(const struct amp_confine *c)
 	    setresuid(c->uid, c->uid, c->uid)) {
 		int r = -errno;
 
-		amp_log(AMP_LOG_ERROR, "cannot become the user `%s`: %s", c->user, strerror(-r));
+		amp_log(AMP_LOG_ERROR, "cannot become the user `%s`: %s", c->user,
+			strerror(-r));
 		return r;
 	}
 	return 0;
@@ -220,7 +222,8 @@ static int load_filter(int (*load)(void))
 
 	if (r)
 		amp_log(AMP_LOG_ERROR,
-			"confinement: the filter of system calls cannot be had: %s; a kernel with "
+			"confinement: the filter of system calls cannot be had: %s; a kernel "
+			"with "
 			"CONFIG_SECCOMP_FILTER is needed, or --no-confine",
 			strerror(-r));
 	return r;

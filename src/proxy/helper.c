@@ -17,20 +17,50 @@
 
 #include "confine.h"
 #include "helper_call.h"
+#include "helper_life.h"
 #include "helper_msg.h"
+#include "kept.h"
+#include "kept_msg.h"
 
-static const int passed_on[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
+static const int passed_on[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
 #define PASSED_ON (sizeof(passed_on) / sizeof(*passed_on))
+
+#define END_MS	 5000 /* for a worker that was told to end */
+
+enum line { CALL, NEWS, KEPT, LINES };
+
+/* The ends here of one worker's sockets. */
+struct lines {
+	uv_poll_t poll[LINES];
+	int fd[LINES];
+	unsigned open; /* handles */
+};
+
+enum next {
+	NEXT_NONE, /* the worker lives */
+	NEXT_END,
+	NEXT_WORKER,
+	NEXT_PROGRAM,
+};
 
 struct helper {
 	const struct amp_config *conf;
 	const char *config_path;
-	pid_t worker;
-	int call, news;
-	int code; /* the worker's exit status */
-	uv_poll_t poll[2];
+	pid_t worker;  /* 0: none at the moment */
+	pid_t checker; /* of a new program; 0: none */
+	struct lines *lines;
+	int call, news; /* of them */
+	int code;	/* the worker's exit status */
+	enum next next;
+	bool stopping;			    /* somebody has said so */
+	bool abnormal;			    /* it ends although nobody said so */
+	uint64_t died_ms[AMP_HELPER_LIVES]; /* the last workers, round */
+	unsigned deaths;
+	bool upgrading;
 	uv_signal_t sig[PASSED_ON];
 	uv_signal_t child;
+	uv_timer_t pause;	   /* before the next worker; or for an old one to end */
+	sigset_t mask;		   /* as we were started */
 	struct amp_log_rate log_bad;
 };
 
@@ -92,32 +122,110 @@ static bool serve_news(void)
 	return n > 0;
 }
 
+static void upgrade(void);
+
+static bool serve_kept(void)
+{
+	bool asked = false, more = amp_kept_serve(self.lines->fd[KEPT], &asked);
+
+	if (asked)
+		upgrade();
+	return more;
+}
+
 static void readable(uv_poll_t *p, int status, int events)
 {
-	bool is_call = p == &self.poll[0];
+	static bool (*const serve[LINES])(void) = {serve_call, serve_news, serve_kept};
+	enum line line = (enum line)(p - self.lines->poll);
 
-	(void)events;
 	/* the worker's end is closed: that it has ended comes as SIGCHLD */
 	if (status < 0 || (events & UV_DISCONNECT)) {
 		uv_poll_stop(p);
 		return;
 	}
-	for (unsigned n = 0; n < 16 && (is_call ? serve_call() : serve_news()); n++)
+	for (unsigned n = 0; n < 16 && serve[line](); n++)
 		;
 }
 
-static void pass_on(uv_signal_t *s, int num)
+static void line_closed(uv_handle_t *h)
+{
+	struct lines *l = h->data;
+
+	if (--l->open == 0)
+		free(l);
+}
+
+/* What a dead worker has sent is read to its end: descriptors to keep, above all. */
+static void hang_up(void)
+{
+	struct lines *l = self.lines;
+
+	while (serve_kept() || serve_news())
+		;
+	self.lines = NULL;
+	self.call = self.news = -1;
+	for (unsigned i = 0; i < LINES; i++) {
+		uv_close((uv_handle_t *)&l->poll[i], line_closed);
+		close(l->fd[i]);
+	}
+}
+
+static int pick_up(const int fds[LINES])
+{
+	struct lines *l = calloc(1, sizeof(*l));
+	int r = 0;
+
+	if (!l)
+		return -ENOMEM;
+	self.lines = l;
+	self.call = fds[CALL];
+	self.news = fds[NEWS];
+	for (unsigned i = 0; i < LINES && !r; i++) {
+		l->fd[i] = fds[i];
+		r = uv_poll_init(uv_default_loop(), &l->poll[i], fds[i]);
+		if (r)
+			break;
+		l->poll[i].data = l;
+		l->open++;
+		r = uv_poll_start(&l->poll[i], UV_READABLE | UV_DISCONNECT, readable);
+	}
+	return r;
+}
+
+static void tell_worker(int num)
 {
 	struct amp_helper_ans ans;
 
-	(void)s;
 	memset(&ans, 0, AMP_HELPER_ANS_HEAD);
 	ans.magic = AMP_HELPER_MAGIC;
 	ans.op = AMP_HELPER_SIGNAL;
 	ans.more = (uint32_t)num;
-	if (amp_helper_send(self.news, &ans, AMP_HELPER_ANS_HEAD, -1))
+	if (self.worker && amp_helper_send(self.news, &ans, AMP_HELPER_ANS_HEAD, -1))
 		amp_log(AMP_LOG_WARN, "SIG%s: the worker process does not listen",
 			sigabbrev_np(num));
+}
+
+static void next(enum next what)
+{
+	self.next = what;
+	uv_stop(uv_default_loop());
+}
+
+static void pass_on(uv_signal_t *s, int num)
+{
+	(void)s;
+	if (num == SIGUSR2) {
+		upgrade();
+		return;
+	}
+	if (num == SIGTERM || num == SIGINT) {
+		self.stopping = true;
+		if (!self.worker) { /* between two of them */
+			self.code = 0;
+			next(NEXT_END);
+		}
+	}
+	tell_worker(num);
 }
 
 static void say_death(int sig)
@@ -130,33 +238,116 @@ static void say_death(int sig)
 			: "");
 }
 
+/* ---- another worker ---- */
+
+static void pause_over(uv_timer_t *t)
+{
+	(void)t;
+	if (!self.worker) {
+		next(NEXT_WORKER);
+		return;
+	}
+	amp_log(AMP_LOG_WARN, "upgrade: the worker process does not end: killed");
+	kill(self.worker, SIGKILL);
+}
+
+/* In how many ms the next may begin: -1: too many have died. */
+static int64_t back_off(void)
+{
+	uint64_t now = amp_now_ms();
+	unsigned recent = 0;
+
+	for (unsigned i = 0; i < AMP_HELPER_LIVES; i++)
+		recent += self.died_ms[i] && now - self.died_ms[i] < AMP_HELPER_LIVES_MS;
+	if (recent == AMP_HELPER_LIVES)
+		return -1;
+	self.died_ms[self.deaths++ % AMP_HELPER_LIVES] = now;
+	return recent ? 50 << recent : 0;
+}
+
+static void worker_ended(int status)
+{
+	int sig = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+	int64_t wait;
+
+	hang_up();
+	self.worker = 0;
+	self.code = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+	uv_timer_stop(&self.pause);
+	if (self.upgrading && (sig || self.code == AMP_EXIT_UPGRADE)) {
+		next(NEXT_PROGRAM);
+		return;
+	}
+	if (sig)
+		say_death(sig);
+	self.abnormal = self.code != 0;
+	if (!sig || sig == SIGSYS || self.stopping) {
+		next(NEXT_END);
+		return;
+	}
+	wait = back_off();
+	if (wait < 0) {
+		amp_log(AMP_LOG_ERROR, "%u worker processes were killed within %u s: giving up",
+			AMP_HELPER_LIVES + 1, AMP_HELPER_LIVES_MS / 1000);
+		next(NEXT_END);
+		return;
+	}
+	amp_log(AMP_LOG_WARN,
+		"another worker process is started, which goes on with what was kept");
+	uv_timer_start(&self.pause, pause_over, (uint64_t)wait, 0);
+}
+
+/* ---- another program ---- */
+
+static void upgrade(void)
+{
+	if (self.checker || self.upgrading || self.stopping || !self.worker) {
+		amp_log(AMP_LOG_WARN, "upgrade: not now");
+		return;
+	}
+	self.checker = amp_helper_try_program(&self.mask);
+	if (self.checker < 0) {
+		amp_log(AMP_LOG_ERROR, "upgrade: no process: %s", strerror(-self.checker));
+		self.checker = 0;
+	}
+}
+
+static void checker_ended(int status)
+{
+	self.checker = 0;
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+		amp_log(AMP_LOG_ERROR,
+			"upgrade: the program does not take these options and this "
+			"configuration (status %d): going on as before",
+			WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status));
+		return;
+	}
+	if (!self.worker || self.stopping)
+		return;
+	self.upgrading = true;
+	tell_worker(SIGUSR2);
+	uv_timer_start(&self.pause, pause_over, END_MS, 0);
+}
+
 static void on_child(uv_signal_t *s, int num)
 {
 	int status;
 
 	(void)s;
 	(void)num;
-	if (waitpid(self.worker, &status, WNOHANG) != self.worker)
-		return;
-	for (unsigned n = 0; n < 16 && serve_news(); n++)
-		; /* its last words */
-	self.code = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
-	if (WIFSIGNALED(status))
-		say_death(WTERMSIG(status));
-	uv_stop(uv_default_loop());
+	if (self.checker > 0 && waitpid(self.checker, &status, WNOHANG) == self.checker)
+		checker_ended(status);
+	if (self.worker > 0 && waitpid(self.worker, &status, WNOHANG) == self.worker)
+		worker_ended(status);
 }
+
+/* ---- life ---- */
 
 static int start_loop(void)
 {
 	uv_loop_t *uv = uv_default_loop();
-	const int fds[2] = {self.call, self.news};
-	int r = 0;
+	int r = uv ? 0 : -ENOMEM;
 
-	for (unsigned i = 0; i < 2 && !r; i++) {
-		r = uv_poll_init(uv, &self.poll[i], fds[i]);
-		if (!r)
-			r = uv_poll_start(&self.poll[i], UV_READABLE | UV_DISCONNECT, readable);
-	}
 	for (unsigned i = 0; i < PASSED_ON && !r; i++) {
 		r = uv_signal_init(uv, &self.sig[i]);
 		if (!r)
@@ -166,6 +357,8 @@ static int start_loop(void)
 		r = uv_signal_init(uv, &self.child);
 	if (!r)
 		r = uv_signal_start(&self.child, on_child, SIGCHLD);
+	if (!r)
+		r = uv_timer_init(uv, &self.pause);
 	return r;
 }
 
@@ -185,96 +378,145 @@ static void end_loop(void)
 	uv_run(uv_default_loop(), UV_RUN_DEFAULT);
 	uv_loop_close(uv_default_loop());
 	uv_library_shutdown();
-	close(self.call);
-	close(self.news);
 }
 
-static int help(const struct amp_confine *confine, const sigset_t *old_mask)
+/* Until the worker has ended. */
+static void help(const sigset_t *old)
 {
-	int r = start_loop();
-
-	if (r) {
-		amp_log(AMP_LOG_ERROR, "cannot start: %s", strerror(-r));
-		kill(self.worker, SIGKILL);
-		return 1;
-	}
-	if (amp_confine_helper(confine)) {
-		kill(self.worker, SIGKILL);
-		return 1;
-	}
+	self.next = NEXT_NONE;
 	on_child(NULL, SIGCHLD); /* it may have ended before there was anybody to hear of it */
-	sigprocmask(SIG_SETMASK, old_mask, NULL);
-	if (self.code < 0)
+	sigprocmask(SIG_SETMASK, old, NULL);
+	while (self.next == NEXT_NONE)
 		uv_run(uv_default_loop(), UV_RUN_DEFAULT);
-	amp_helper_do_fini();
+}
+
+/* Files and descriptors stay for the next helper if there will be one. */
+static void end(void)
+{
+	if (!self.abnormal || !amp_helper_managed()) {
+		amp_helper_do_fini();
+		amp_kept_forget();
+	}
+	amp_kept_clear();
 	amp_helper_manager_close();
 	end_loop();
-	return self.code;
 }
 
 /* Signals are for the helper: the worker hears of them in its loop. */
-static void become_worker(int call, int news, pid_t parent, bool passed)
+static void become_worker(const int fds[LINES], pid_t parent, bool passed)
 {
+	amp_helper_manager_close();
 	amp_helper_manager_close();
 	for (unsigned i = 0; i < PASSED_ON; i++)
 		signal(passed_on[i], SIG_IGN);
-	amp_helper_join(call, news, passed);
+	amp_helper_join(fds[CALL], fds[NEWS], passed);
+	amp_kept_join(fds[KEPT]);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(1);
 }
 
-static void close_pair(const int pair[2])
+static void close_all(const int fds[LINES])
 {
-	for (unsigned i = 0; i < 2; i++) {
-		if (pair[i] >= 0)
-			close(pair[i]);
+	for (unsigned i = 0; i < LINES; i++) {
+		if (fds[i] >= 0)
+			close(fds[i]);
 	}
 }
 
-int amp_helper_start(const struct amp_config *conf, const struct amp_confine *confine,
-		     const char *config_path, int ready_fd, int *code)
+/* 0: this is the worker. Its process, or -errno. Signals are blocked in both. */
+static pid_t spawn(pid_t parent, bool passed)
 {
-	int call[2] = {-1, -1}, news[2] = {-1, -1}, passed = amp_helper_manager_open(), r;
-	pid_t parent = getpid();
-	sigset_t mask, old;
+	int ours[LINES] = {-1, -1, -1}, theirs[LINES] = {-1, -1, -1}, r = 0;
+	pid_t pid = 0;
+
+	for (unsigned i = 0; i < LINES && !r; i++) {
+		int pair[2];
+
+		r = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) ? -errno : 0;
+		if (!r) {
+			ours[i] = pair[0];
+			theirs[i] = pair[1];
+		}
+	}
+	if (!r) {
+		amp_kept_unused();
+		pid = fork();
+		r = pid < 0 ? -errno : 0;
+	}
+	if (!r && pid == 0) {
+		close_all(ours);
+		become_worker(theirs, parent, passed);
+		return 0;
+	}
+	close_all(theirs);
+	if (!r)
+		r = pick_up(ours);
+	if (!r)
+		return self.worker = pid;
+	if (pid > 0)
+		kill(pid, SIGKILL);
+	if (!self.lines)
+		close_all(ours);
+	return r;
+}
+
+int amp_helper_start(const struct amp_config *conf, const struct amp_confine *confine,
+		     const char *config_path, int *ready_fd, int *code)
+{
+	bool confined = false;
+	int r, passed = amp_helper_manager_open();
+	pid_t parent = getpid(), pid;
+	sigset_t mask;
 
 	if (passed < 0)
 		return passed;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, call) ||
-	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, news))
-		goto fail;
+	self.conf = conf;
+	self.config_path = config_path;
 	sigemptyset(&mask);
 	sigaddset(&mask, SIGCHLD);
 	for (unsigned i = 0; i < PASSED_ON; i++)
 		sigaddset(&mask, passed_on[i]);
-	sigprocmask(SIG_BLOCK, &mask, &old);
-	self.worker = fork();
-	if (self.worker < 0) {
-		sigprocmask(SIG_SETMASK, &old, NULL);
-		goto fail;
+	sigprocmask(SIG_BLOCK, &mask, &self.mask);
+	amp_kept_load();
+	r = start_loop();
+	while (!r) {
+		pid = spawn(parent, passed > 0);
+		if (pid == 0) {
+			sigprocmask(SIG_SETMASK, &self.mask, NULL);
+			return 0;
+		}
+		if (pid < 0) {
+			r = pid;
+			break;
+		}
+		if (*ready_fd >= 0)
+			close(*ready_fd);
+		*ready_fd = -1;
+		if (!confined && amp_confine_helper(confine)) {
+			kill(pid, SIGKILL);
+			self.code = 1;
+			break;
+		}
+		confined = true;
+		help(&self.mask);
+		sigprocmask(SIG_BLOCK, &mask, NULL);
+		if (self.next == NEXT_PROGRAM) {
+			amp_helper_exec(&self.mask);
+			self.upgrading = false;
+		} else if (self.next == NEXT_END) {
+			break;
+		}
 	}
-	if (self.worker == 0) {
-		close(call[0]);
-		close(news[0]);
-		become_worker(call[1], news[1], parent, passed > 0);
-		sigprocmask(SIG_SETMASK, &old, NULL);
-		return 0;
-	}
-	close(call[1]);
-	close(news[1]);
-	if (ready_fd >= 0)
-		close(ready_fd);
-	self.conf = conf;
-	self.config_path = config_path;
-	self.call = call[0];
-	self.news = news[0];
-	self.code = -1;
-	*code = help(confine, &old);
+	sigprocmask(SIG_SETMASK, &self.mask, NULL);
+	if (r && !self.abnormal) /* the first could not even begin */
+		return r;
+	*code = r ? 1 : self.code;
+	end();
 	return 1;
-fail:
-	r = -errno;
-	close_pair(call);
-	close_pair(news);
-	return r;
+}
+
+struct amp_config *amp_helper_config_now(void)
+{
+	return (struct amp_config *)(uintptr_t)self.conf;
 }

@@ -17,7 +17,7 @@
  * (helper_allow.c). So a worker that a guest has taken over can do no more than it could before:
  * open again what the configuration gives it.
  *
- * Two socket pairs (SOCK_SEQPACKET) join them:
+ * Three socket pairs (SOCK_SEQPACKET) join them:
  *
  *	call   a request and its answer, with a descriptor where there is one. The worker waits for
  *	       the answer, and every guest with it: such requests are short, and who waits
@@ -25,7 +25,12 @@
  *	       number; one that comes too late is thrown away
  *	news   what nobody waits for: names to be resolved and their answers, signals
  *
- * End of file on either says that the other process is gone, and ends this one.
+ *	kept	what is to outlive the worker (kept.h), one way
+ *
+ * End of file says that the other process is gone. The worker ends then. The helper starts
+ * another worker if the first one died of a signal (not SIGSYS: who breaks out of its
+ * filter is not to be given another try), up to AMP_HELPER_LIVES times a minute, waiting longer
+ * each time.
  */
 #ifndef AMP_PROXY_HELPER_H
 #define AMP_PROXY_HELPER_H
@@ -37,7 +42,9 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
-#define AMP_HELPER_WAIT_MS 5000
+#define AMP_HELPER_WAIT_MS  5000
+#define AMP_HELPER_LIVES    5u /* of workers in AMP_HELPER_LIVES_MS, behind the first */
+#define AMP_HELPER_LIVES_MS 60000u
 
 /* What a path is for, in the configuration. */
 enum amp_helper_kind {
@@ -109,6 +116,9 @@ int amp_helper_peer(int fd, struct amp_helper_peer *peer);
 int amp_helper_config(void);
 int amp_helper_config_done(bool accepted);
 
+/* A memory file of len bytes, all zero, that neither shrinks nor grows: for journal.h. */
+int amp_helper_journal(uint32_t len);
+
 /* What rchar.h's calls of the same names do, for the control device at path. */
 int amp_helper_rchar_find(const char *path);
 bool amp_helper_rchar_stands(const char *path);
@@ -148,13 +158,23 @@ void amp_helper_notify_drain(uint32_t wait_s, const char *status);
 
 /* ---- start ---- */
 
+/* The worker's exit status for: execute the program file anew. */
+#define AMP_EXIT_UPGRADE 3
+
+/* First of all: what to execute when an upgrade is asked for (helper_upgrade.c). */
+void amp_helper_program(int argc, char **argv);
+void amp_helper_program_free(void);
+
 /*
  * Forks. In the worker: 0, with the sockets to the helper in place and signals blocked as they
- * are to stay. In the parent the call does not return before the worker has ended: 1, and its exit
- * status in *code. -errno: no process.
+ * are to stay. In the parent the call does not return before the last worker has ended: 1, and its
+ * exit status in *code. A worker that dies of a signal has a successor, which returns 0
+ * too, with *ready_fd -1. -errno: no process.
  */
 int amp_helper_start(const struct amp_config *conf, const struct amp_confine *confine,
-		     const char *config_path, int ready_fd, int *code);
+		     const char *config_path, int *ready_fd, int *code);
+/* What the helper's copy of the configuration is now: for the worker, when it begins. */
+struct amp_config *amp_helper_config_now(void);
 /* The worker's loop hears of signals that came (in the loop), and that the helper is gone. */
 int amp_helper_watch(void (*on_signal)(int num), void (*gone)(void));
 void amp_helper_unwatch(void);

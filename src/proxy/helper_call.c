@@ -179,6 +179,13 @@ int amp_helper_config(void)
 	return call_fd_of(&req);
 }
 
+int amp_helper_journal(uint32_t len)
+{
+	struct amp_helper_req req = {.op = AMP_HELPER_JOURNAL, .arg = {len}};
+
+	return call_fd_of(&req);
+}
+
 int amp_helper_config_done(bool accepted)
 {
 	struct amp_helper_req req = {.op = AMP_HELPER_CONFIG_DONE, .arg = {accepted}};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * #syscalls:helper open openat stat lstat newfstatat fstat read write pread64 lseek memfd_create fcntl unlink unlinkat
+ * #syscalls:helper open openat stat lstat newfstatat fstat read write pread64 lseek memfd_create ftruncate fcntl unlink unlinkat
  * #syscalls:helper socket connect bind listen getsockopt setsockopt close chmod fchmod fchmodat chown fchown fchownat umask
  */
 /* What the worker's calls do, in the helper. Everything here has been through amp_helper_check(). */
@@ -16,10 +16,12 @@
 
 #include "control.h"
 #include "helper_msg.h"
+#include "kept.h"
 #include "listen.h"
 #include "options.h"
 #include "rchar.h"
 
+#define JOURNAL_MAX (1u << 20) /* bytes */
 #define CONFIG_MAX (1u << 20) /* bytes of a configuration file */
 
 /* A socket file that we made, to be told from another's at the same path. */
@@ -150,6 +152,24 @@ static int do_config(const char *path)
 	return r;
 }
 
+/* The worker may have no file that grows: RLIMIT_FSIZE is about memory files, too. */
+static int do_journal(uint32_t len)
+{
+	int r, fd;
+
+	if (len > JOURNAL_MAX)
+		return -EFBIG;
+	fd = memfd_create("ampsock-journal", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)len) == 0 &&
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW) == 0)
+		return fd;
+	r = -errno;
+	close(fd);
+	return r;
+}
+
 /* ---- sockets ---- */
 
 static struct made *find_made(const char *path)
@@ -183,13 +203,22 @@ static int passed_unix(const struct amp_link_conf *link, const char *path)
 /* mode 0: as the process's umask has it. */
 static int do_listen(const struct amp_link_conf *link, const char *path, mode_t mode)
 {
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	struct made *m = find_made(path);
 	struct stat st;
 	int fd;
 
 	if (strlen(path) >= sizeof(m->path))
 		return -ENAMETOOLONG;
+	strcpy(un.sun_path, path);
 	fd = passed_unix(link, path);
+	if (fd >= 0)
+		amp_kept_keep_unix(&un, fd, true);
+	if (fd == -ENOENT) { /* was it passed to the program before this one? */
+		fd = amp_kept_unix(&un, true);
+		if (fd < 0)
+			fd = -ENOENT;
+	}
 	if (fd != -ENOENT)
 		return fd;
 	if (!m) {
@@ -200,7 +229,12 @@ static int do_listen(const struct amp_link_conf *link, const char *path, mode_t 
 	}
 	strcpy(m->path, path);
 	strcpy(m->link, link->name);
-	fd = amp_unix_listen(path, link->name);
+	fd = amp_kept_unix(&un, false); /* the worker before this one had it */
+	if (fd < 0) {
+		fd = amp_unix_listen(path, link->name);
+		if (fd >= 0)
+			amp_kept_keep_unix(&un, fd, false);
+	}
 	if (fd >= 0 && (!mode || chmod(path, mode) == 0) && lstat(path, &st) == 0) {
 		m->dev = st.st_dev;
 		m->ino = st.st_ino;
@@ -210,6 +244,7 @@ static int do_listen(const struct amp_link_conf *link, const char *path, mode_t 
 	free(m);
 	if (fd < 0)
 		return fd;
+	amp_kept_drop_unix(&un, false);
 	close(fd);
 	return -EACCES;
 }
@@ -236,8 +271,14 @@ static int remove_made(struct made *m)
 
 static int do_unlink(const char *path)
 {
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	struct made *m = find_made(path);
 
+	if (strlen(path) < sizeof(un.sun_path)) {
+		strcpy(un.sun_path, path);
+		amp_kept_drop_unix(&un, false);
+		amp_kept_drop_unix(&un, true);
+	}
 	return m ? remove_made(m) : -ENOENT;
 }
 
@@ -375,6 +416,8 @@ static int dispatch(const struct amp_config **conf, const char *config_path,
 		return do_passed(*conf, req);
 	if (req->op == AMP_HELPER_CONFIG)
 		return do_config(config_path);
+	if (req->op == AMP_HELPER_JOURNAL)
+		return do_journal(req->arg[0]);
 	if (req->op == AMP_HELPER_PEER)
 		return do_peer(fd, &ans->st);
 	if (req->op == AMP_HELPER_CONFIG_DONE)
@@ -405,7 +448,8 @@ static int dispatch(const struct amp_config **conf, const char *config_path,
 static bool gives_fd(uint32_t op)
 {
 	return op == AMP_HELPER_OPEN || op == AMP_HELPER_LISTEN || op == AMP_HELPER_CONNECT ||
-	       op == AMP_HELPER_CONFIG || op == AMP_HELPER_PASSED || op == AMP_HELPER_CREATE;
+	       op == AMP_HELPER_CONFIG || op == AMP_HELPER_PASSED || op == AMP_HELPER_CREATE ||
+	       op == AMP_HELPER_JOURNAL;
 }
 
 int amp_helper_do(const struct amp_config **conf, const char *config_path,

@@ -15,6 +15,7 @@
  * address a rule or link names; what nobody has asked for when it is ready is told and closed.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,6 +27,8 @@
 #include "notify.h"
 
 #define STOP_S 10ull /* for the end itself, behind a drain */
+#define TELL_MS	     1000
+#define TELL_STEP_MS 1
 
 static struct amp_notify notify = {.fd = -1};
 static struct amp_log_rate log_notify;
@@ -61,6 +64,26 @@ static void sent(int r)
 	if (r)
 		amp_log_some(&log_notify, AMP_LOG_WARN, "the service manager does not hear: %s",
 			     strerror(-r));
+}
+
+bool amp_helper_managed(void)
+{
+	return notify.fd >= 0;
+}
+
+/*
+ * A store with a gap is of no use, so these wait while the manager's queue is full (which may be
+ * ten messages long): at most TELL_MS in a row, and not again before it has taken one.
+ */
+void amp_helper_manager_tell(const char *text, int fd)
+{
+	static int left = TELL_MS / TELL_STEP_MS;
+	int r;
+
+	while ((r = amp_notify_send_fds(&notify, text, &fd, fd >= 0)) == -EAGAIN && left-- > 0)
+		(void)poll(NULL, 0, TELL_STEP_MS);
+	left = r ? 0 : TELL_MS / TELL_STEP_MS;
+	sent(r);
 }
 
 static void ask(uv_timer_t *t)

@@ -24,6 +24,7 @@ enum amp_helper_op {
 	AMP_HELPER_ATTR,	 /* rchar; name: the channel's entry, without its bus */
 	AMP_HELPER_PASSED,	 /* arg: 1: TCP */
 	AMP_HELPER_PEER,	 /* with the connection; the answer is in st: ino, dev, mode */
+	AMP_HELPER_JOURNAL,	 /* arg: bytes */
 	AMP_HELPER_CALLS,	 /* those below are news */
 	AMP_HELPER_RESOLVE = 32, /* arg: family, type, flags */
 	AMP_HELPER_NAME,	 /* arg: flags */
@@ -114,6 +115,10 @@ unsigned amp_helper_name_busy(void);
 int amp_helper_manager_open(void);
 /* In the worker: that is the helper's. */
 void amp_helper_manager_close(void);
+/* Would it start another helper? */
+bool amp_helper_managed(void);
+/* For its store of descriptors (fd -1: none goes along). */
+void amp_helper_manager_tell(const char *text, int fd);
 /* NOTIFY and PONG. news_fd is kept. */
 void amp_helper_manager_news(const struct amp_helper_req *req, int *news_fd);
 /* A descriptor of its own, or as amp_activated_lend(). */

@@ -25,12 +25,14 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "helper_msg.h"
 
@@ -38,7 +40,7 @@
 #define STACK_LEN (512u * 1024u) /* glibc's resolver puts buffers of 64 KiB there */
 
 struct job {
-	int news_fd;
+	int news_fd; /* its own: the worker that asked may be dead when the answer comes */
 	struct amp_helper_req req;
 };
 
@@ -143,6 +145,7 @@ static void *run(void *arg)
 	err = job->req.op == AMP_HELPER_NAME ? name_job(&job->req, &ans)
 					     : addr_job(&job->req, &ans);
 	answer(&job->req, job->news_fd, &ans, err, true);
+	close(job->news_fd);
 	free(job);
 	atomic_fetch_sub(&busy, 1);
 	return NULL;
@@ -177,11 +180,13 @@ void amp_helper_name(int news_fd, const struct amp_helper_req *req)
 
 	if (job) {
 		job->req = *req;
-		job->news_fd = news_fd;
+		job->news_fd = fcntl(news_fd, F_DUPFD_CLOEXEC, 0);
 		atomic_fetch_add(&busy, 1);
-		if (start(job) == 0)
+		if (job->news_fd >= 0 && start(job) == 0)
 			return;
 		atomic_fetch_sub(&busy, 1);
+		if (job->news_fd >= 0)
+			close(job->news_fd);
 		free(job);
 	}
 	memset(&ans, 0, sizeof(ans));

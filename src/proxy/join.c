@@ -33,9 +33,26 @@ static struct amp_join_pair *find(struct amp_join *j, const uint32_t port[2], un
 	return p;
 }
 
+/* Both guests' journals have it: one of them may be taken over by itself. */
+static void note(struct amp_join *j, struct amp_join_pair *p)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		struct amp_vlink *vl = j->way[i].from, *other = j->way[i].to;
+		struct amp_vsock_ends ends = {
+			{other->link.conf->cid, p->port[!i]},
+			{vl->link.conf->cid, p->port[i]},
+		};
+
+		p->noted[i] = amp_journal_note(vl->journal, &ends, p->type);
+	}
+}
+
 static void forget(struct amp_join *j, struct amp_join_pair *p)
 {
 	struct amp_join_pair **at = bucket(j, p->port);
+
+	for (unsigned i = 0; i < 2; i++)
+		amp_journal_strike(j->way[i].from->journal, &p->noted[i]);
 
 	while (*at != p)
 		at = &(*at)->next;
@@ -123,6 +140,18 @@ static const char *request_fault(const struct amp_join_way *w, const struct amp_
 	return NULL;
 }
 
+/* The predecessor knew this very pair: whatever the guest thinks of it, it starts anew. */
+static bool claimed(struct amp_join_way *w, const struct amp_vsock_hdr *h)
+{
+	struct amp_vsock_addr to = {(uint32_t)h->dst_cid, h->dst_port};
+	struct amp_vsock_addr from = {(uint32_t)h->src_cid, h->src_port};
+	struct amp_vsock_ends mine = {to, from}, other = {from, to};
+
+	/* the other guest is to hear its RST first */
+	return amp_journal_claim(w->from->journal, &mine, h->type) ||
+	       amp_journal_waits(w->to->journal, &other, h->type);
+}
+
 /* REQUEST. The same once more, unanswered yet, begins anew: its guest has forgotten the first. */
 static bool request(struct amp_join_way *w, const struct amp_vsock_hdr *h,
 		    const uint32_t port[2])
@@ -133,6 +162,8 @@ static bool request(struct amp_join_way *w, const struct amp_vsock_hdr *h,
 	const char *why;
 
 	expire(w, now_ms);
+	if (claimed(w, h))
+		return false;
 	p = find(w->join, port, h->type);
 	if (p && (p->open || p->opener != w->side))
 		return end_pair(w, p,
@@ -158,6 +189,7 @@ static bool request(struct amp_join_way *w, const struct amp_vsock_hdr *h,
 		at = bucket(w->join, port);
 		p->next = *at;
 		*at = p;
+		note(w->join, p);
 		w->pairs++;
 		TAILQ_INSERT_TAIL(&w->asked, p, asked_entry);
 		p->asked_ms = now_ms;
@@ -299,6 +331,25 @@ int amp_join_new(struct amp_link *a, struct amp_link *b)
 	}
 	TAILQ_INSERT_TAIL(&joins, j, entry);
 	return 0;
+}
+
+void amp_join_reset(struct amp_vlink *vl)
+{
+	struct amp_join_way *w;
+
+	TAILQ_FOREACH(w, &vl->joined, joined_entry)
+	{
+		struct amp_join *j = w->join;
+
+		for (unsigned i = 0; i < AMP_JOIN_HASH; i++) {
+			while (j->hash[i]) {
+				j->resets++;
+				send_rst(w, j->hash[i]);
+				send_rst(&j->way[!w->side], j->hash[i]);
+				forget(j, j->hash[i]);
+			}
+		}
+	}
 }
 
 void amp_join_down(struct amp_vlink *vl)

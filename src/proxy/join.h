@@ -104,6 +104,8 @@ void amp_join_deliver(struct amp_vlink *vl, bool last);
 /* A stream of link's remote to a service at addr of a joined one (rjoin.h). */
 void amp_join_incoming(struct amp_link *link, struct amp_end *end, struct amp_link *to,
 		       uint32_t addr);
+/* Every connection of vl's guest with joined ones ends, for both. */
+void amp_join_reset(struct amp_vlink *vl);
 /* vl's guest is gone: the others' connections to it end. */
 void amp_join_down(struct amp_vlink *vl);
 

@@ -22,7 +22,8 @@ struct amp_join_pair {
 	struct amp_join_end end[2];
 	TAILQ_ENTRY(amp_join_pair) asked_entry; /* way[opener].asked, until it is open */
 	uint64_t asked_ms;
-	uint8_t type; /* enum amp_vsock_type */
+	uint32_t noted[2]; /* in the journals of the two links */
+	uint8_t type;	   /* enum amp_vsock_type */
 	uint8_t opener;
 	bool open; /* RESPONSE has come */
 };

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../wire/offload.h"
+#include "capture.h"
 #include "expose.h"
 #include "flow.h"
 #include "offload.h"
@@ -35,6 +36,7 @@ void amp_link_up(struct amp_link *link)
 		return;
 	link->up = true;
 	link->stats.attached++;
+	amp_capture_look(link); /* it may be newer than the capture */
 	amp_log_fields(&link->log_attached, AMP_LOG_INFO,
 		       (const struct amp_log_field[]){
 			       AMP_LOG_TEXT("event", "attached"),

@@ -248,6 +248,8 @@ static bool wants(void *ctx, const char *text)
 		const char *name = cl->names.names[i].name;
 		unsigned at = 0;
 
+		if (!cl->names.names[i].asked)
+			continue;
 		while (name[at] && text[at] == (name[at] == '/' ? '!' : name[at]))
 			at++;
 		if (!name[at] && text[at] == '.')
@@ -262,11 +264,11 @@ static void heard(void *ctx, const char *name, uint32_t addr)
 	uint32_t left = AMP_RPMSG_ADDR_ANY;
 
 	for (unsigned i = 0; i < cl->names.name_cnt; i++) {
-		const struct amp_rname *n = &cl->names.names[i];
+		struct amp_rname *n = &cl->names.names[i];
 
 		if (strcmp(n->name, name))
 			continue;
-		cl->seen[i] = true;
+		n->seen = true;
 		if (!n->known || n->addr != addr)
 			(void)amp_rnames_heard(&cl->names, name, addr, false, &left);
 	}
@@ -278,13 +280,14 @@ static void scan(struct amp_clink *cl)
 {
 	static const struct amp_rchar_ops ops = {.wants = wants, .heard = heard};
 
-	memset(cl->seen, 0, cl->names.name_cnt * sizeof(*cl->seen));
+	for (unsigned i = 0; i < cl->names.name_cnt; i++)
+		cl->names.names[i].seen = false;
 	amp_helper_rchar_scan(cl->path, &ops, cl);
 	for (unsigned i = 0; i < cl->names.name_cnt; i++) {
 		struct amp_rname *n = &cl->names.names[i];
 		uint32_t left;
 
-		if (cl->seen[i] || !n->known)
+		if (n->seen || !n->known)
 			continue;
 		(void)amp_rnames_heard(&cl->names, n->name, n->addr, true, &left);
 		amp_end_char_withdrawn(cl, left);
@@ -404,13 +407,18 @@ static void stop(struct amp_link *link)
 	amp_vlink_fini(&cl->vl);
 }
 
+static int wanted(struct amp_link *link, const struct amp_forward *fwd)
+{
+	return fwd->service.name[0] ? amp_rnames_want(&of_link(link)->names, fwd->service.name)
+				    : 0;
+}
+
 static void rc_free(struct amp_link *link)
 {
 	struct amp_clink *cl = of_link(link);
 
 	amp_rnames_free(&cl->names);
 	free(cl->services);
-	free(cl->seen);
 	free(cl->loose);
 	free(cl->arena);
 	free(cl);
@@ -454,6 +462,7 @@ static const struct amp_link_ops rc_ops = {
 	.stop = stop,
 	.free = rc_free,
 	.connect = rc_connect,
+	.wanted = wanted,
 	.stats = stats,
 	.reset = reset,
 	.tap_kind = AMP_TAP_RPMSG,
@@ -470,8 +479,7 @@ static bool memory(struct amp_clink *cl, const struct amp_link_conf *conf)
 	if (!cl->arena || !cl->loose || amp_rnames_init(&cl->names, conf))
 		return false;
 	cl->services = calloc(cl->names.service_cnt, sizeof(struct amp_cept *));
-	cl->seen = calloc(cl->names.name_cnt, sizeof(*cl->seen));
-	return cl->services && cl->seen;
+	return cl->services != NULL;
 }
 
 struct amp_link *amp_link_rpmsg_char(const struct amp_link_conf *conf)

@@ -520,6 +520,7 @@ static const struct amp_link_ops rs_ops = {
 	.stop = stop,
 	.free = rs_free,
 	.connect = amp_rlink_connect,
+	.wanted = amp_rlink_wanted,
 	.stats = stats,
 	.reset = asked,
 	.tap_kind = AMP_TAP_RPMSG,

@@ -15,69 +15,60 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "../virtio/vhost_user_backend.h"
 #include "../wire/le.h"
 #include "helper.h"
+#include "link_vv.h"
 #include "listen.h"
-#include "vlink.h"
 
-/* virtio 1.2, 5.10.2: 0 receives (for the guest), 1 transmits, 2 tells events */
-#define Q_RX	 0u
-#define Q_TX	 1u
-#define QUEUES	 3u
 #define F_STREAM (1ull << 0) /* virtio 1.2, 5.10.3 */
 
-struct link_vv;
-
-struct kick {
-	struct amp_watch watch;
-	struct link_vv *link;
-	unsigned q;
-};
-
-struct link_vv {
-	struct amp_vlink vl; /* first */
-	struct amp_vhost_be be;
-	struct amp_watch listen;
-	struct amp_watch conn;
-	struct kick kick[QUEUES];
-	struct amp_vq *vq[QUEUES];
-	uint16_t stopped_at[QUEUES]; /* ring position when the queue stopped */
-	bool ran[QUEUES];
-	uint8_t config[8];
-	struct amp_log_rate log_second;
-};
-
-static struct link_vv *of_link(struct amp_link *link)
+static struct amp_link_vv *of_link(struct amp_link *link)
 {
-	return amp_container_of(link, struct link_vv, vl.link);
+	return amp_container_of(link, struct amp_link_vv, vl.link);
 }
 
-static struct link_vv *of_be(struct amp_vhost_be *be)
+static struct amp_link_vv *of_be(struct amp_vhost_be *be)
 {
 	return be->owner;
 }
 
-static const char *name_of(const struct link_vv *l)
+static const char *name_of(const struct amp_link_vv *l)
 {
 	return l->vl.link.conf->name;
 }
 
 /* ---- the pass ---- */
 
-static void fail(struct link_vv *l, int err, const char *why)
+static void fail(struct amp_link_vv *l, int err, const char *why)
 {
 	amp_vhost_be_fail(&l->be, err, why);
 }
 
+static void tell_driver(struct amp_link_vv *l)
+{
+	struct amp_vsock *vs = &l->vl.vs;
+	int n = 0;
+
+	if (vs->in && amp_vq_kick_due(vs->in))
+		n = amp_vhost_be_notify(&l->be, AMP_VV_TX);
+	if (vs->out && amp_vq_kick_due(vs->out) && n == 0)
+		n = amp_vhost_be_notify(&l->be, AMP_VV_RX);
+	if (n) /* the alarm has ended the wait (loop.h) */
+		fail(l, n, "a call descriptor that makes the writer wait");
+}
+
 static void run(struct amp_work *work)
 {
-	struct link_vv *l = amp_container_of(work, struct link_vv, vl.work);
+	struct amp_link_vv *l = amp_container_of(work, struct amp_link_vv, vl.work);
 	struct amp_vsock *vs = &l->vl.vs;
 	int n;
 
 	if (!vs->in || !vs->out)
 		return;
+	if (amp_vv_tell(l)) {
+		tell_driver(l);
+		return;
+	}
 	amp_vq_disarm(vs->in);
 	amp_vq_disarm(vs->out);
 	n = amp_vlink_run(&l->vl);
@@ -94,13 +85,7 @@ static void run(struct amp_work *work)
 	/* asked again before sleep: what came in between has no kick (virtio 1.2, 2.7.13) */
 	else if (amp_vsock_arm(vs))
 		amp_work_queue(work);
-	n = 0;
-	if (amp_vq_kick_due(vs->in))
-		n = amp_vhost_be_notify(&l->be, Q_TX);
-	if (amp_vq_kick_due(vs->out) && n == 0)
-		n = amp_vhost_be_notify(&l->be, Q_RX);
-	if (n) /* the alarm has ended the wait (loop.h) */
-		fail(l, n, "a call descriptor that makes the writer wait");
+	tell_driver(l);
 }
 
 /* ---- the back-end's hooks ---- */
@@ -112,7 +97,7 @@ static int hook_features(struct amp_vhost_be *be, uint64_t features)
 }
 
 /* Everything of the guest ends; the engine is ready for the next. */
-static void detach(struct link_vv *l)
+static void detach(struct amp_link_vv *l)
 {
 	bool seqpacket = l->vl.vs.seqpacket;
 
@@ -129,7 +114,7 @@ static void detach(struct link_vv *l)
  */
 static void hook_queue_start(struct amp_vhost_be *be, unsigned q, struct amp_vq *vq)
 {
-	struct link_vv *l = of_be(be);
+	struct amp_link_vv *l = of_be(be);
 
 	if (l->ran[q] && vq->get_idx != l->stopped_at[q]) {
 		memset(l->ran, 0, sizeof(l->ran));
@@ -138,8 +123,8 @@ static void hook_queue_start(struct amp_vhost_be *be, unsigned q, struct amp_vq 
 	}
 	l->vq[q] = vq;
 	l->ran[q] = true;
-	l->vl.vs.out = l->vq[Q_RX];
-	l->vl.vs.in = l->vq[Q_TX];
+	l->vl.vs.out = l->vq[AMP_VV_RX];
+	l->vl.vs.in = l->vq[AMP_VV_TX];
 	if (l->vl.vs.in && l->vl.vs.out) {
 		amp_link_up(&l->vl.link);
 		amp_work_queue(&l->vl.work);
@@ -148,12 +133,12 @@ static void hook_queue_start(struct amp_vhost_be *be, unsigned q, struct amp_vq 
 
 static void hook_queue_stop(struct amp_vhost_be *be, unsigned q, struct amp_vq *vq)
 {
-	struct link_vv *l = of_be(be);
+	struct amp_link_vv *l = of_be(be);
 
 	l->stopped_at[q] = vq->get_idx;
 	l->vq[q] = NULL;
-	l->vl.vs.out = l->vq[Q_RX];
-	l->vl.vs.in = l->vq[Q_TX];
+	l->vl.vs.out = l->vq[AMP_VV_RX];
+	l->vl.vs.in = l->vq[AMP_VV_TX];
 }
 
 /*
@@ -163,8 +148,8 @@ static void hook_queue_stop(struct amp_vhost_be *be, unsigned q, struct amp_vq *
  */
 static void kicked(struct amp_watch *w, uint32_t events)
 {
-	struct kick *k = amp_container_of(w, struct kick, watch);
-	struct link_vv *l = k->link;
+	struct amp_vv_kick *k = amp_container_of(w, struct amp_vv_kick, watch);
+	struct amp_link_vv *l = k->link;
 
 	(void)events;
 	if ((l->be.blank || l->be.q[k->q].kick_sock) && amp_vhost_be_kicked(&l->be, k->q))
@@ -174,7 +159,7 @@ static void kicked(struct amp_watch *w, uint32_t events)
 
 static void hook_kick_fd(struct amp_vhost_be *be, unsigned q, int fd)
 {
-	struct link_vv *l = of_be(be);
+	struct amp_link_vv *l = of_be(be);
 
 	amp_watch_stop(&l->kick[q].watch);
 	if (fd >= 0 && amp_watch_start(&l->kick[q].watch, fd, EPOLLIN | EPOLLET))
@@ -183,7 +168,7 @@ static void hook_kick_fd(struct amp_vhost_be *be, unsigned q, int fd)
 
 static void hook_gone(struct amp_vhost_be *be, int err)
 {
-	struct link_vv *l = of_be(be);
+	struct amp_link_vv *l = of_be(be);
 
 	if (err)
 		amp_log(AMP_LOG_WARN, "link %s: link reset: %s", name_of(l), be->why);
@@ -191,6 +176,7 @@ static void hook_gone(struct amp_vhost_be *be, int err)
 		amp_log(AMP_LOG_INFO, "link %s: guest detached", name_of(l));
 	amp_watch_stop(&l->conn);
 	detach(l);
+	amp_vv_keep_stop(l);
 	memset(l->ran, 0, sizeof(l->ran));
 	l->vl.vs.seqpacket = false;
 	amp_vhost_be_reset(be);
@@ -208,13 +194,15 @@ static const struct amp_vhost_be_ops be_ops = {
 
 static void conn_ready(struct amp_watch *w, uint32_t events)
 {
-	struct link_vv *l = amp_container_of(w, struct link_vv, conn);
+	struct amp_link_vv *l = amp_container_of(w, struct amp_link_vv, conn);
 
 	(void)events;
+	amp_vv_keep_begin(l);
 	amp_vhost_be_readable(&l->be);
+	amp_vv_keep_end(l);
 }
 
-static void attach(struct link_vv *l, int fd)
+static void attach(struct amp_link_vv *l, int fd)
 {
 	int r;
 
@@ -235,12 +223,14 @@ static void attach(struct link_vv *l, int fd)
 		amp_log(AMP_LOG_ERROR, "link %s: cannot attach a VMM: %s", name_of(l),
 			strerror(-r));
 		amp_vhost_be_reset(&l->be);
+		return;
 	}
+	amp_vv_keep_start(l);
 }
 
 static void listen_ready(struct amp_watch *w, uint32_t events)
 {
-	struct link_vv *l = amp_container_of(w, struct link_vv, listen);
+	struct amp_link_vv *l = amp_container_of(w, struct amp_link_vv, listen);
 	int fd;
 
 	(void)events;
@@ -255,30 +245,43 @@ static void listen_ready(struct amp_watch *w, uint32_t events)
 
 static int start(struct amp_link *link)
 {
-	struct link_vv *l = of_link(link);
+	struct amp_link_vv *l = of_link(link);
 	int fd, r;
 
 	fd = amp_link_listen(AMP_HELPER_VHOST, link->conf->path);
 	if (fd < 0)
 		return fd;
 	r = amp_watch_start(&l->listen, fd, EPOLLIN | EPOLLET);
-	if (r)
+	if (r) {
 		close(fd);
-	else
-		amp_log(AMP_LOG_INFO, "link %s: waiting for a VMM on %s (cid %" PRIu32 ")",
-			name_of(l), link->conf->path, link->conf->cid);
-	return r;
+		return r;
+	}
+	if (amp_vv_take_over(l)) {
+		r = amp_watch_start(&l->conn, l->be.fd, EPOLLIN);
+		if (r)
+			fail(l, r, "its connection cannot be watched");
+		else
+			amp_log(AMP_LOG_INFO,
+				"link %s: goes on with the guest that was attached",
+				name_of(l));
+		return 0;
+	}
+	amp_log(AMP_LOG_INFO, "link %s: waiting for a VMM on %s (cid %" PRIu32 ")", name_of(l),
+		link->conf->path, link->conf->cid);
+	return 0;
 }
 
 static void stop(struct amp_link *link)
 {
-	struct link_vv *l = of_link(link);
+	struct amp_link_vv *l = of_link(link);
 
 	if (l->be.fd >= 0) {
 		amp_watch_stop(&l->conn);
 		detach(l);
+		amp_vv_keep_stop(l);
 		amp_vhost_be_reset(&l->be);
 	}
+	uv_close((uv_handle_t *)&l->patience, NULL);
 	if (l->listen.fd >= 0)
 		amp_helper_unlink(AMP_HELPER_VHOST, link->conf->path);
 	amp_watch_close_shared(&l->listen);
@@ -288,7 +291,7 @@ static void stop(struct amp_link *link)
 /* For a link that comes in our place, on the same path. */
 static int yield(struct amp_link *link)
 {
-	struct link_vv *l = of_link(link);
+	struct amp_link_vv *l = of_link(link);
 	int fd = l->listen.fd;
 
 	amp_watch_stop(&l->listen);
@@ -317,8 +320,8 @@ static const struct amp_link_ops vv_ops = {
 
 struct amp_link *amp_link_vhost_vsock(const struct amp_link_conf *conf)
 {
-	static const enum amp_vq_dir dir[QUEUES] = {AMP_VQ_OUT, AMP_VQ_IN, AMP_VQ_OUT};
-	struct link_vv *l = calloc(1, sizeof(*l));
+	static const enum amp_vq_dir dir[AMP_VV_QUEUES] = {AMP_VQ_OUT, AMP_VQ_IN, AMP_VQ_OUT};
+	struct amp_link_vv *l = calloc(1, sizeof(*l));
 
 	if (!l)
 		return NULL;
@@ -327,10 +330,12 @@ struct amp_link *amp_link_vhost_vsock(const struct amp_link_conf *conf)
 		return NULL;
 	}
 	l->vl.work.run = run;
+	uv_timer_init(amp_loop_uv(), &l->patience);
+	l->patience.data = l;
 	l->listen.fd = l->conn.fd = -1;
 	l->listen.ready = listen_ready;
 	l->conn.ready = conn_ready;
-	for (unsigned q = 0; q < QUEUES; q++) {
+	for (unsigned q = 0; q < AMP_VV_QUEUES; q++) {
 		l->kick[q].watch.fd = -1;
 		l->kick[q].watch.ready = kicked;
 		l->kick[q].link = l;
@@ -341,7 +346,8 @@ struct amp_link *amp_link_vhost_vsock(const struct amp_link_conf *conf)
 	l->be.owner = l;
 	l->be.features = F_STREAM | AMP_VSOCK_F_SEQPACKET;
 	l->be.dir = dir;
-	l->be.queues = QUEUES;
+	l->be.queues = AMP_VV_QUEUES;
+	l->be.order = l->order;
 	l->be.config = l->config;
 	l->be.config_len = sizeof(l->config);
 	amp_vhost_be_init(&l->be);

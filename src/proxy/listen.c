@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "helper.h"
+#include "kept.h"
 #include "listen.h"
 #include "log.h"
 
@@ -99,14 +100,19 @@ static int inet_listen(const struct amp_target *t)
 {
 	static const int on = 1;
 	bool tcp = t->kind == AMP_TARGET_TCP;
+	int type = tcp ? SOCK_STREAM : SOCK_DGRAM;
 	int r, fd = amp_helper_passed_inet(tcp, &t->addr.sa, t->len);
 
 	if (fd >= 0 && tcp)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (fd >= 0) /* the program that we become has them from nobody else */
+		amp_kept_put_socket(fd);
 	if (fd != -ENOENT)
 		return fd;
-	fd = socket(t->addr.sa.sa_family,
-		    (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	fd = amp_kept_take_socket(type, &t->addr.sa, t->len);
+	if (fd >= 0) /* our predecessor's: nobody who connected meanwhile was refused */
+		return fd;
+	fd = socket(t->addr.sa.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
 	/* published ports come back at once after a restart; not for UDP, where it would share
@@ -119,8 +125,10 @@ static int inet_listen(const struct amp_target *t)
 	if (t->addr.sa.sa_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
 	r = amp_helper_bind(fd, &t->addr.sa, t->len);
-	if (!r && (!tcp || listen(fd, BACKLOG) == 0))
+	if (!r && (!tcp || listen(fd, BACKLOG) == 0)) {
+		amp_kept_put_socket(fd);
 		return fd;
+	}
 	if (!r)
 		r = -errno;
 	close(fd);
@@ -181,6 +189,7 @@ void amp_listen_let_go(void)
 			amp_helper_unlink(h->kind ? (enum amp_helper_kind)h->kind
 						  : AMP_HELPER_PUBLISH,
 					  h->target.addr.un.sun_path);
+		amp_kept_drop_socket(h->fd);
 		close(h->fd);
 		free(h);
 	}

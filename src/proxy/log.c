@@ -4,11 +4,12 @@
  * How many lines of it were suppressed is counted in a small table here, with the first of them,
  * and not in the owner's memory, which may be gone when it is time to tell.
  *
- * #syscalls write clock_gettime fstat newfstatat
- * #syscalls:helper write clock_gettime fstat newfstatat
+ * #syscalls write poll ppoll clock_gettime fstat newfstatat
+ * #syscalls:helper write poll ppoll clock_gettime fstat newfstatat
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,28 +134,68 @@ static void put_fields(struct line *l, const struct amp_log_field *f)
 	}
 }
 
+static void begin(struct line *l, enum amp_log_level level)
+{
+	static const char *const priority[] = {"<3>", "<4>", "<6>", "<7>"};
+
+	l->len = 0;
+	if (journal())
+		put(l, priority[level]);
+	put(l, "ampsock-proxy: ");
+	put(l, level_name[level]);
+	put(l, ": ");
+}
+
 /* One write() a line, so that lines of several processes on one pipe do not mix. */
+static void out(struct line *l)
+{
+	ssize_t r;
+
+	l->text[l->len++] = '\n';
+	do
+		r = write(STDERR_FILENO, l->text, l->len);
+	while (r < 0 && errno == EINTR); /* the loop's alarm */
+}
+
+/*
+ * Whoever reads the log may have stopped, and a guest can fill the pipe to him in time: no line
+ * is worth waiting for with every guest waiting, too. A pipe that can be written to takes
+ * PIPE_BUF bytes (poll(2), pipe(7)), which is more than a line. What is lost is counted, and
+ * said in the first line that gets through.
+ */
+static bool can_write(void)
+{
+	static unsigned lost;
+	struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
+	struct line l;
+	char text[80];
+
+	if (poll(&p, 1, 0) == 0) {
+		lost++;
+		return false;
+	}
+	if (!lost)
+		return true;
+	snprintf(text, sizeof(text), "%u lines were lost here: nobody read the log", lost);
+	lost = 0;
+	begin(&l, AMP_LOG_WARN);
+	put(&l, text);
+	out(&l);
+	return can_write(); /* that may have been all the room */
+}
+
 static void line(enum amp_log_level level, const struct amp_log_field *fields, const char *fmt,
 		 va_list ap)
 {
-	static const char *const priority[] = {"<3>", "<4>", "<6>", "<7>"};
 	char message[LINE_MAX_LEN];
-	struct line l = {.len = 0};
-	ssize_t r;
+	struct line l;
 
-	if (vsnprintf(message, sizeof(message), fmt, ap) < 0)
+	if (vsnprintf(message, sizeof(message), fmt, ap) < 0 || !can_write())
 		return;
-	if (journal())
-		put(&l, priority[level]);
-	put(&l, "ampsock-proxy: ");
-	put(&l, level_name[level]);
-	put(&l, ": ");
+	begin(&l, level);
 	put(&l, message);
 	put_fields(&l, fields);
-	l.text[l.len++] = '\n';
-	do
-		r = write(STDERR_FILENO, l.text, l.len);
-	while (r < 0 && errno == EINTR); /* the loop's alarm */
+	out(&l);
 }
 
 void amp_log(enum amp_log_level level, const char *fmt, ...)

@@ -15,8 +15,8 @@
 
 #define EVENTS_MAX  64
 #define REST_GRAVES 256u
-#define PASS_ITEMS 512u /* work items until descriptors and timers are looked at again */
-#define RETRY_MS   100u
+#define PASS_ITEMS  512u /* work items until descriptors and timers are looked at again */
+#define RETRY_MS    100u
 
 TAILQ_HEAD(work_head, amp_work);
 LIST_HEAD(watch_head, amp_watch);

@@ -70,7 +70,7 @@ void amp_loop_fini(void);
 /* Watch fd for events; EPOLLET for edges. 0 or -errno. ready may stop its own and other
  * watches. */
 int amp_watch_start(struct amp_watch *w, int fd, uint32_t events);
-/* The descriptor stays open, or has duplicates. */
+/* The descriptor stays open, or has duplicates (those of listening sockets: the helper's). */
 void amp_watch_stop(struct amp_watch *w);
 /* Closes the descriptor, too. */
 void amp_watch_close(struct amp_watch *w);

@@ -313,7 +313,7 @@ int amp_options_again(FILE *text, struct amp_config *conf, FILE *err)
 }
 
 /* Two processes from here on; each comes back with its exit status. */
-static int start(const struct settings *set)
+static int start(struct settings *set)
 {
 	struct amp_confine confine;
 	int code, r;
@@ -323,12 +323,12 @@ static int start(const struct settings *set)
 	signal(SIGPIPE, SIG_IGN);
 	if (amp_control_prepare(set->conf))
 		return EXIT_USAGE;
-	r = amp_helper_start(set->conf, &confine, set->config_path, set->ready_fd, &code);
+	r = amp_helper_start(set->conf, &confine, set->config_path, &set->ready_fd, &code);
 	if (r < 0) {
 		amp_log(AMP_LOG_ERROR, "cannot start: %s", strerror(-r));
 		return EXIT_RUN;
 	}
-	return r ? code : amp_run(set->conf, &confine, set->ready_fd);
+	return r ? code : amp_run(amp_helper_config_now(), &confine, set->ready_fd);
 }
 
 int main(int argc, char **argv)
@@ -337,6 +337,7 @@ int main(int argc, char **argv)
 	struct settings set = {.conf = &conf, .err = stderr, .ready_fd = -1};
 	int code;
 
+	amp_helper_program(argc, argv);
 	args.argc = argc;
 	args.argv = argv;
 	amp_config_init(&conf);
@@ -345,5 +346,6 @@ int main(int argc, char **argv)
 		code = start(&set);
 	}
 	amp_config_free(&conf);
+	amp_helper_program_free();
 	return code;
 }

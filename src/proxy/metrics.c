@@ -366,6 +366,7 @@ static const struct amp_client_ops metrics_ops = {
 
 int amp_metrics_start(const struct amp_config *conf)
 {
+	char text[AMP_ADDR_TEXT];
 	int fd, r;
 
 	started_ms = amp_now_ms();
@@ -381,7 +382,8 @@ int amp_metrics_start(const struct amp_config *conf)
 		strcpy(path, conf->metrics.addr.un.sun_path);
 	r = amp_server_start(&server, &metrics_ops, fd, CLIENTS);
 	if (!r)
-		amp_log(AMP_LOG_INFO, "metrics: listening");
+		amp_log(AMP_LOG_INFO, "metrics: listening on %s",
+			path[0] ? path : amp_sockaddr_text(&conf->metrics.addr.sa, text));
 	return r;
 }
 

@@ -6,6 +6,7 @@
 
 #define AMPSOCK_VQ_DEVICE 1
 #define AMPSOCK_VQ_DRIVER 1
+#define AMPSOCK_VQ_ORDER  1
 #define AMPSOCK_WHY	  1
 #define AMPSOCK_TAP	  1
 #define AMPSOCK_HASH	  256 /* not 1: the links have tables of their own length */

@@ -7,6 +7,7 @@
 
 #include "flow.h"
 #include "helper.h"
+#include "kept.h"
 #include "listen.h"
 #include "mux.h"
 #include "offload.h"
@@ -109,6 +110,7 @@ static int start_one(struct publish *p, int fd)
 	if (p->fwd->range_cnt) {
 		p->mux = amp_mux_new(p->link, p->fwd);
 		if (!p->mux) {
+			amp_kept_drop_socket(fd);
 			close(fd);
 			return -ENOMEM;
 		}
@@ -130,6 +132,7 @@ int amp_publish_one(struct amp_link *link, struct amp_forward *fwd)
 		return fd;
 	p = calloc(1, sizeof(*p));
 	if (!p) {
+		amp_kept_drop_socket(fd);
 		close(fd);
 		return -ENOMEM;
 	}
@@ -184,6 +187,7 @@ static void end(struct publish *p, bool hold)
 	} else if (fd >= 0) {
 		if (target->kind == AMP_TARGET_UNIX)
 			amp_helper_unlink(AMP_HELPER_PUBLISH, target->addr.un.sun_path);
+		amp_kept_drop_socket(fd);
 		close(fd);
 	}
 	TAILQ_REMOVE(&all, p, entry);

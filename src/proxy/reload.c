@@ -171,11 +171,10 @@ static bool has_services(const struct amp_forwards *a, const struct amp_forwards
 	return true;
 }
 
-/* What an rpmsg link has announced, and listens for, is settled when it starts. */
+/* What an rpmsg link announces is settled when it starts. */
 static bool same_services(const struct amp_link_conf *a, const struct amp_link_conf *b)
 {
-	return has_services(&a->expose, &b->expose) && has_services(&b->expose, &a->expose) &&
-	       has_services(&a->publish, &b->publish) && has_services(&b->publish, &a->publish);
+	return has_services(&a->expose, &b->expose) && has_services(&b->expose, &a->expose);
 }
 
 static void pair(struct amp_reload *rl)

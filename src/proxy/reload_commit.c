@@ -288,6 +288,11 @@ static void merge_publish(struct amp_reload *rl, struct amp_link *l, struct amp_
 		if (!keep) {
 			rl->rules_added++;
 			TAILQ_INSERT_TAIL(&c->publish, fwd, entry);
+			if (l->ops->wanted && l->ops->wanted(l, fwd))
+				amp_log(AMP_LOG_WARN,
+					"link %s: publish %s (%s): too many names have come at "
+					"run time: the service is not found before a restart",
+					c->name, fwd->text, fwd->where);
 			(void)amp_publish_one(l, fwd); /* its socket is held */
 			continue;
 		}

@@ -214,6 +214,13 @@ struct amp_end *amp_rlink_connect(struct amp_link *link, const struct amp_servic
 	return amp_end_rpmsg_open(rl, addr, err);
 }
 
+int amp_rlink_wanted(struct amp_link *link, const struct amp_forward *fwd)
+{
+	struct amp_rlink *rl = amp_container_of(link, struct amp_rlink, vl.link);
+
+	return fwd->service.name[0] ? amp_rnames_want(&rl->names, fwd->service.name) : 0;
+}
+
 /* ---- the link ---- */
 
 static void idle_due(uv_timer_t *t)

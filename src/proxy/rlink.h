@@ -79,6 +79,7 @@ void amp_rlink_free(struct amp_rlink *rl);
 /* struct amp_link_ops */
 struct amp_end *amp_rlink_connect(struct amp_link *link, const struct amp_service *service,
 				  bool message, int *err);
+int amp_rlink_wanted(struct amp_link *link, const struct amp_forward *fwd);
 /* Bytes written to dst. */
 size_t amp_rlink_stats(const struct amp_rlink *rl, char *dst, size_t len);
 

@@ -39,19 +39,46 @@ static void add_service(struct amp_rnames *n, const struct amp_forward *fwd)
 	}
 }
 
+/* A place for one more name; NULL: none. */
+static struct amp_rname *spare(struct amp_rnames *n)
+{
+	if (n->name_cnt < n->name_max)
+		return &n->names[n->name_cnt++];
+	for (unsigned i = 0; i < n->name_cnt; i++) {
+		if (!n->names[i].asked && !n->names[i].known)
+			return &n->names[i];
+	}
+	return NULL;
+}
+
+int amp_rnames_want(struct amp_rnames *n, const char *name)
+{
+	struct amp_rname *r = by_name(n, name);
+
+	if (!r) {
+		r = spare(n);
+		if (!r)
+			return -ENOSPC;
+		strcpy(r->name, name);
+	}
+	r->asked = true;
+	return 0;
+}
+
 int amp_rnames_init(struct amp_rnames *n, const struct amp_link_conf *conf)
 {
 	const struct amp_forward *f;
 
-	n->names = calloc(count(&conf->publish) + 1, sizeof(*n->names));
+	n->name_max = (unsigned)count(&conf->publish) + 1 + AMP_RNAMES_MORE;
+	n->names = calloc(n->name_max, sizeof(*n->names));
 	n->services = calloc(count(&conf->expose) + 1, sizeof(*n->services));
 	if (!n->names || !n->services)
 		return -ENOMEM;
-	strcpy(n->names[n->name_cnt++].name, AMP_RNAMES_DOOR);
+	(void)amp_rnames_want(n, AMP_RNAMES_DOOR);
 	TAILQ_FOREACH(f, &conf->publish, entry)
 	{
-		if (f->service.name[0] && !by_name(n, f->service.name))
-			strcpy(n->names[n->name_cnt++].name, f->service.name);
+		if (f->service.name[0])
+			(void)amp_rnames_want(n, f->service.name);
 	}
 	TAILQ_FOREACH(f, &conf->expose, entry)
 	{
@@ -92,17 +119,22 @@ bool amp_rnames_heard(struct amp_rnames *n, const char *name, uint32_t addr, boo
 	struct amp_rname *r = by_name(n, name);
 
 	*left = AMP_RPMSG_ADDR_ANY;
+	if (!r && !gone && strlen(name) < sizeof(r->name)) {
+		r = spare(n);
+		if (r)
+			strcpy(r->name, name);
+	}
 	if (!r)
 		return false;
 	if (gone && (!r->known || r->addr != addr))
-		return true; /* another one of that name has come since */
-	if (r->known && (gone || r->addr != addr))
+		return r->asked; /* another one of that name has come since */
+	if (r->asked && r->known && (gone || r->addr != addr))
 		*left = r->addr;
 	r->known = !gone;
 	r->addr = addr;
 	if (r == &n->names[0]) /* a new front door knows nothing */
 		untold(n);
-	return true;
+	return r->asked;
 }
 
 int amp_rnames_find(const struct amp_rnames *n, const struct amp_service *service,

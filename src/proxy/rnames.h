@@ -5,8 +5,8 @@
  * Our services are the offload protocol's and what is exposed. The remote hears of them from
  * the name service where the link has one, and, when it has a front door, by SERVICE
  * (docs/protocol.md); a front door may be all that it listens at. Of what the remote announces
- * only the names that a rule asks for are remembered, so a remote can announce as much as it
- * likes.
+ * the names that a rule asks for are remembered, and AMP_RNAMES_MORE others, for which a rule may
+ * come at run time; so a remote can announce as much as it likes.
  */
 #ifndef AMP_PROXY_RNAMES_H
 #define AMP_PROXY_RNAMES_H
@@ -30,19 +30,25 @@ struct amp_rname {
 	char name[AMP_SERVICE_NAME]; /* its own: rules come and go */
 	uint32_t addr;
 	bool known;
+	bool asked; /* by a rule; else it is remembered for one that may come */
+	bool seen;  /* the owner's */
 };
 
 struct amp_rnames {
 	struct amp_rservice *services; /* those with fixed addresses first */
 	unsigned service_cnt;
 	struct amp_rname *names; /* the first: the front door */
-	unsigned name_cnt;
+	unsigned name_cnt, name_max;
 };
+
+#define AMP_RNAMES_MORE 64u
 
 /* From the link's rules. ept.addr of each service: the fixed one, or AMP_RPMSG_ADDR_ANY. 0,
  * -ENOMEM. */
 int amp_rnames_init(struct amp_rnames *n, const struct amp_link_conf *conf);
 void amp_rnames_free(struct amp_rnames *n);
+/* A rule that comes asks for this name. 0; -ENOSPC: too many have come. */
+int amp_rnames_want(struct amp_rnames *n, const char *name);
 /* Another remote: it has announced nothing, and knows of nothing. */
 void amp_rnames_forget(struct amp_rnames *n);
 

@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@
 #include "flow.h"
 #include "helper.h"
 #include "join.h"
+#include "kept.h"
 #include "link.h"
 #include "loop.h"
 #include "offload.h"
@@ -96,6 +98,20 @@ static void print_counters(void)
 	amp_rjoin_stats(stderr);
 }
 
+/*
+ * Another program goes on: flows end here and now, links as they are, and what outlives us is
+ * with the helper. No ring is touched any more, no file removed.
+ */
+static void hand_over(void)
+{
+	struct amp_link *l;
+
+	amp_log(AMP_LOG_INFO, "upgrade: this process hands over");
+	TAILQ_FOREACH(l, &links, entry)
+	amp_link_down(l);
+	exit(AMP_EXIT_UPGRADE);
+}
+
 static void stop_now(const char *why)
 {
 	amp_log(AMP_LOG_INFO, "%s: stopping", why);
@@ -152,6 +168,8 @@ static void on_signal(int num)
 {
 	char why[1024];
 
+	if (num == SIGUSR2)
+		hand_over();
 	if (num == SIGUSR1)
 		print_counters();
 	else if (num == SIGTERM || num == SIGINT)
@@ -260,12 +278,20 @@ static void free_links(void)
 }
 
 /* What the configuration names by number is what whoever started us left open for it. */
+static void keep_one(const char *name, int fd, void *ctx)
+{
+	(void)name;
+	(void)ctx;
+	amp_confine_keep(fd);
+}
+
 static int keep_descriptors(const struct amp_config *conf, int ready_fd)
 {
 	const struct amp_link_conf *l;
 	int r;
 
 	amp_confine_keep(ready_fd);
+	amp_kept_each(keep_one, NULL);
 	TAILQ_FOREACH(l, &conf->links, entry)
 	{
 		r = amp_bell_check(&l->shm.bell, l->name);
@@ -311,6 +337,7 @@ int amp_run(struct amp_config *conf, const struct amp_confine *confine, int read
 		r = start_links(conf);
 	if (!r)
 		r = join_links(conf);
+	amp_kept_settle();
 	if (!r) {
 		tell_ready(ready_fd);
 		amp_reload_say_ready();

@@ -18,6 +18,7 @@
 
 #include "buf.h"
 #include "expose.h"
+#include "kept.h"
 #include "udp_relay.h"
 
 #define DGRAM_MAX 65536u
@@ -424,6 +425,8 @@ void amp_udp_relay_free(struct amp_udp_relay *r)
 	while ((p = TAILQ_FIRST(&r->peers)) != NULL)
 		peer_end(p);
 	amp_work_cancel(&r->work);
+	if (r->watch.fd >= 0)
+		amp_kept_drop_socket(r->watch.fd);
 	amp_watch_close_shared(&r->watch);
 	uv_close((uv_handle_t *)&r->timer, timer_closed);
 }

@@ -38,13 +38,18 @@ static struct amp_vsock_conn *hook_request(struct amp_vsock *vs, struct amp_vsoc
 	const struct amp_forward *fwd;
 	struct amp_end_vsock *e;
 
-	(void)peer;
+	struct amp_vsock_ends ends = {local, peer};
+
+	/* the predecessor knew it: whatever the guest thinks of it, it starts anew */
+	if (amp_journal_claim(vl->journal, &ends, type))
+		return NULL;
 	if (local.cid != vs->local_cid ||
 	    !amp_link_serves(&vl->link, &service, type == AMP_VSOCK_SEQPACKET, &fwd))
 		return NULL;
 	e = amp_end_vsock_new(vl, true);
 	if (!e)
 		return NULL;
+	e->noted = amp_journal_note(vl->journal, &ends, type);
 	e->fwd = fwd;
 	e->carrier = !fwd;
 	e->end.message = type == AMP_VSOCK_SEQPACKET;
@@ -63,7 +68,8 @@ static void hook_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned 
 {
 	struct amp_end_vsock *e = end_of(c);
 
-	(void)vs;
+	if (ev & AMP_VSOCK_EV_GONE) /* its RST is out */
+		amp_journal_strike(vlink_of(vs)->journal, &e->noted);
 	e->ev |= (uint8_t)ev;
 	amp_end_vsock_due(e);
 }
@@ -324,6 +330,8 @@ void amp_vlink_reset(struct amp_link *link)
 
 	amp_link_down(link);
 	link->up = up;
+	if (up)
+		amp_join_reset(vl);
 	for (end = TAILQ_FIRST(&link->ends); end; end = next) {
 		struct amp_end_vsock *e = amp_container_of(end, struct amp_end_vsock, end);
 
@@ -421,6 +429,7 @@ struct amp_end *amp_vlink_connect(struct amp_link *link, const struct amp_servic
 		free(e);
 		return NULL;
 	}
+	e->noted = amp_journal_note(vl->journal, &e->c.ends, e->c.type);
 	e->connecting = true;
 	e->deadline_ms = amp_now_ms() + AMP_VLINK_CONNECT_MS;
 	TAILQ_INSERT_TAIL(&vl->connecting, e, connecting_entry);

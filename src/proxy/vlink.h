@@ -26,6 +26,7 @@
 #include "../af_rpmsg/rpmsg_stream.h"
 #include "buf.h"
 #include "join.h"
+#include "journal.h"
 #include "link.h"
 #include "../conn/meter.h"
 
@@ -60,6 +61,7 @@ struct amp_end_vsock {
 	struct amp_meter meter;
 	TAILQ_ENTRY(amp_end_vsock) connecting_entry;
 	uint64_t deadline_ms; /* connecting */
+	uint32_t noted;	      /* in the journal */
 	struct amp_buf buf;
 	uint16_t held_first; /* index + 1 into the pass's packets, 0: none */
 	uint16_t held_last;
@@ -110,6 +112,7 @@ struct amp_vlink {
 		struct amp_rstream rs; /* begins with vs */
 	};
 	struct amp_work work; /* the pass: set up by the transport */
+	struct amp_journal *journal; /* NULL: nobody takes over */
 	struct amp_end_vsock_list due;
 	/* wait for ring buffers, in the order they will get them; before all others (again) those
 	 * that had their turn and found none left */

@@ -114,6 +114,7 @@ static int queue_start(struct amp_vhost_be *be, unsigned i)
 		.indirect = be->acked & AMP_VIRTIO_F_INDIRECT_DESC,
 		.xlate = {amp_vhost_be_translate, be},
 		.start_idx = q->base,
+		.order = be->order ? &be->order[i] : NULL,
 	};
 
 	if (!(be->acked & AMP_VIRTIO_F_VERSION_1))
@@ -396,6 +397,7 @@ int amp_vhost_be_start(struct amp_vhost_be *be, int fd)
 		close(fd);
 	else
 		be->fd = fd;
+	be->conn_seq = ++be->seq;
 	return rc;
 }
 
@@ -409,6 +411,8 @@ void amp_vhost_be_reset(struct amp_vhost_be *be)
 		amp_vhost_be_kick_drop(be, i);
 		amp_vhost_be_close(&be->q[i].call_fd);
 	}
+	for (i = 0; i < be->regions; i++)
+		amp_vhost_be_close(&be->region[i].fd);
 	memset(be->q, 0, sizeof(be->q));
 	for (i = 0; i < AMP_VHOST_QUEUES; i++)
 		be->q[i].kick_fd = be->q[i].call_fd = -1;

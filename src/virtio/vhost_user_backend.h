@@ -69,7 +69,10 @@ struct amp_vhost_be_region {
 	uint64_t guest; /* guest-physical */
 	uint64_t user;	/* front-end's address */
 	uint64_t len;
-	uint8_t *mem; /* where guest lies here */
+	uint8_t *mem;	 /* where guest lies here */
+	uint64_t offset; /* of it in its file */
+	int fd;		 /* the file, for whoever takes over */
+	uint32_t seq;	 /* as of amp_vhost_be_queue */
 };
 
 struct amp_vhost_be_queue {
@@ -85,6 +88,7 @@ struct amp_vhost_be_queue {
 	bool running;	/* told to the owner with queue_start */
 	bool call_sock; /* call_fd is a socket, not an eventfd (User-mode Linux) */
 	bool kick_sock;
+	uint32_t kick_seq, call_seq; /* be->seq when the descriptors came */
 };
 
 /* All of it belongs to one thread: the owner's loop. */
@@ -98,8 +102,10 @@ struct amp_vhost_be {
 	unsigned queues;    /* <= AMP_VHOST_QUEUES */
 	const void *config; /* device configuration space, or NULL with ops->config_get */
 	uint32_t config_len;
+	struct amp_vq_order *order; /* one for each queue, NULL: none (vq.h) */
 
 	int fd; /* the connection, -1: none */
+	uint32_t conn_seq;
 	int err;
 	const char *why; /* what happened, in words for the log: whybuf or static text */
 	uint64_t acked;	 /* features accepted by the driver */
@@ -121,6 +127,9 @@ struct amp_vhost_be {
 	int fds[AMP_VU_REGIONS];
 	unsigned fd_cnt;
 	int req_fd; /* SET_BACKEND_REQ_FD */
+	uint32_t req_seq;
+	uint32_t seq;	  /* counts descriptors that were kept: no two have the same */
+	uint32_t changes; /* counts messages that changed what amp_vhost_be_save() saves */
 	char whybuf[160];
 };
 

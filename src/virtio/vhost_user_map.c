@@ -74,7 +74,9 @@ void *amp_vhost_be_user(struct amp_vhost_be *be, uint64_t addr, uint32_t len)
 
 static void unmap(struct amp_vhost_be *be)
 {
-	be->regions = be->last = 0;
+	while (be->regions > 0)
+		amp_vhost_be_close(&be->region[--be->regions].fd);
+	be->last = 0;
 	amp_sigbus_unmap(&be->guard);
 	memset(be->region, 0, sizeof(be->region));
 }
@@ -142,6 +144,10 @@ static int map_region(struct amp_vhost_be *be, unsigned i)
 	r->guest = m.guest_addr;
 	r->user = m.user_addr;
 	r->len = m.size;
+	r->offset = m.mmap_offset;
+	r->fd = be->fds[i];
+	r->seq = ++be->seq;
+	be->fds[i] = -1;
 	be->regions = i + 1;
 	return 0;
 }

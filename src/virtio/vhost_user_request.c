@@ -43,6 +43,7 @@ static int take_fd(struct amp_vhost_be *be)
 	int fd = be->fds[0];
 
 	be->fds[0] = -1;
+	be->seq++;
 	return fd;
 }
 
@@ -263,6 +264,7 @@ static int set_vring_kick(struct amp_vhost_be *be)
 	amp_vhost_be_kick_drop(be, i);
 	q->kick_fd = fd;
 	q->kick_sock = sock;
+	q->kick_seq = be->seq;
 	q->kicked = true;
 	if (fd >= 0)
 		be->ops->kick_fd(be, i, fd);
@@ -280,6 +282,7 @@ static int set_vring_call(struct amp_vhost_be *be)
 	amp_vhost_be_close(&q->call_fd);
 	q->call_fd = fd;
 	q->call_sock = sock;
+	q->call_seq = be->seq;
 	return 0;
 }
 
@@ -291,6 +294,7 @@ static int set_backend_req_fd(struct amp_vhost_be *be)
 					be->msg.hdr.req);
 	amp_vhost_be_close(&be->req_fd);
 	be->req_fd = take_fd(be);
+	be->req_seq = be->seq;
 	return 0;
 }
 
@@ -316,25 +320,27 @@ static const struct vu_op {
 	int (*fn)(struct amp_vhost_be *be);
 	uint16_t len_min, len_max; /* of the payload */
 	uint8_t fds;		   /* at most */
+	bool changes;		   /* what a successor must know */
 } vu_ops[] = {
 	[AMP_VU_GET_FEATURES] = {get_features, 0, 8, 0},
-	[AMP_VU_SET_FEATURES] = {set_features, 8, 8, 0},
+	[AMP_VU_SET_FEATURES] = {set_features, 8, 8, 0, true},
 	[AMP_VU_SET_OWNER] = {nothing, 0, 8, 0},
 	[AMP_VU_RESET_OWNER] = {nothing, 0, 8, 0},
 	/* User-mode Linux sends 72 bytes whatever the count: amp_vhost_be_map() compares */
-	[AMP_VU_SET_MEM_TABLE] = {set_mem_table, 8, sizeof(struct amp_vu_mem), AMP_VU_REGIONS},
-	[AMP_VU_SET_VRING_NUM] = {set_vring_num, 8, 8, 0},
-	[AMP_VU_SET_VRING_ADDR] = {set_vring_addr, 40, 40, 0},
-	[AMP_VU_SET_VRING_BASE] = {set_vring_base, 8, 8, 0},
-	[AMP_VU_GET_VRING_BASE] = {get_vring_base, 8, 8, 0},
-	[AMP_VU_SET_VRING_KICK] = {set_vring_kick, 8, 8, 1},
-	[AMP_VU_SET_VRING_CALL] = {set_vring_call, 8, 8, 1},
+	[AMP_VU_SET_MEM_TABLE] = {set_mem_table, 8, sizeof(struct amp_vu_mem), AMP_VU_REGIONS,
+				  true},
+	[AMP_VU_SET_VRING_NUM] = {set_vring_num, 8, 8, 0, true},
+	[AMP_VU_SET_VRING_ADDR] = {set_vring_addr, 40, 40, 0, true},
+	[AMP_VU_SET_VRING_BASE] = {set_vring_base, 8, 8, 0, true},
+	[AMP_VU_GET_VRING_BASE] = {get_vring_base, 8, 8, 0, true},
+	[AMP_VU_SET_VRING_KICK] = {set_vring_kick, 8, 8, 1, true},
+	[AMP_VU_SET_VRING_CALL] = {set_vring_call, 8, 8, 1, true},
 	[AMP_VU_SET_VRING_ERR] = {nothing, 8, 8, 1},
 	[AMP_VU_GET_PROTOCOL_FEATURES] = {get_protocol_features, 0, 8, 0},
-	[AMP_VU_SET_PROTOCOL_FEATURES] = {set_protocol_features, 8, 8, 0},
+	[AMP_VU_SET_PROTOCOL_FEATURES] = {set_protocol_features, 8, 8, 0, true},
 	[AMP_VU_GET_QUEUE_NUM] = {get_queue_num, 0, 8, 0},
-	[AMP_VU_SET_VRING_ENABLE] = {set_vring_enable, 8, 8, 0},
-	[AMP_VU_SET_BACKEND_REQ_FD] = {set_backend_req_fd, 0, 8, 1},
+	[AMP_VU_SET_VRING_ENABLE] = {set_vring_enable, 8, 8, 0, true},
+	[AMP_VU_SET_BACKEND_REQ_FD] = {set_backend_req_fd, 0, 8, 1, true},
 	[AMP_VU_GET_CONFIG] = {get_config, 12, sizeof(struct amp_vu_config), 0},
 	[AMP_VU_SET_CONFIG] = {refuse, 12, sizeof(struct amp_vu_config), 0},
 };
@@ -354,6 +360,7 @@ int amp_vhost_be_handle(struct amp_vhost_be *be)
 		return amp_vhost_be_why(be, -EPROTO, "request %u with %u descriptors", req,
 					be->fd_cnt);
 	rc = op->fn(be);
+	be->changes += op->changes;
 	if (rc == 0 || rc == REFUSED) {
 		int start = amp_vhost_be_queues_start(be);
 

@@ -82,6 +82,17 @@ struct amp_vq_xlate {
 	void *ctx;
 };
 
+/*
+ * A device that has one of these for its queue completes in the order in which the driver
+ * made available: a chain that was put goes into its own slot of the used ring at once, but
+ * the used index passes that only when all before it were put, too. So the used index alone
+ * says, to whoever takes the queue over from a dead process, which chains are still to be
+ * handled: none is lost and none is completed twice.
+ */
+struct amp_vq_order {
+	uint16_t id[1024]; /* by used slot: the chain that belongs there */
+};
+
 /* Small and busy fields first: short offsets are short instructions on Thumb. */
 struct amp_vq {
 	bool broken;	/* the peer lied: amp_vq_break(), why */
@@ -110,6 +121,9 @@ struct amp_vq {
 	uint64_t bus_off;  /* driver: bus address = pointer + bus_off */
 	/* device */
 	struct amp_vq_xlate xlate;
+#if AMPSOCK_VQ_ORDER
+	struct amp_vq_order *order; /* owner: NULL: chains complete as they are put */
+#endif
 	bool any_dir; /* owner: descriptors may say the wrong direction */
 	bool eager;   /* owner: notify a driver that says that it need not be, too */
 	/* seen by ampsockctl and the statistics */
@@ -131,6 +145,9 @@ struct amp_vq_setup {
 	uint64_t bus_off;	   /* driver */
 	struct amp_vq_xlate xlate; /* device */
 	uint16_t start_idx; /* device: avail index to start from (vhost SET_VRING_BASE) */
+#if AMPSOCK_VQ_ORDER
+	struct amp_vq_order *order; /* device, NULL: none */
+#endif
 };
 
 /* Bytes of ring memory for num entries, and the offset of each part (2.7: align 16/2/4). */
@@ -212,6 +229,13 @@ static inline bool amp_vq_news(const struct amp_vq *vq)
  */
 bool amp_vq_arm(struct amp_vq *vq);
 void amp_vq_disarm(struct amp_vq *vq);
+#if AMPSOCK_VQ_ORDER
+/* The same of the buffer that is made available when the driver's index is idx, whatever lies
+ * there before it. */
+bool amp_vq_arm_at(struct amp_vq *vq, uint16_t idx);
+/* The driver's index, as it is now. */
+uint16_t amp_vq_driver_idx(const struct amp_vq *vq);
+#endif
 
 /*
  * Whoever reads what lies in the buffers finds a lie, too: the queue is broken. Returns

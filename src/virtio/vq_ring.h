@@ -99,12 +99,55 @@ static inline void ring_avail_put(struct amp_vq *vq, uint16_t id)
 	ring_wr16(&vq->avail->idx, (uint16_t)(at + 1u));
 }
 
+#if AMPSOCK_VQ_ORDER
+/* ring_used_put() of a queue that has an order (vq_split.c). */
+AMP_VQ_RARE void amp_vq_used_in_order(struct amp_vq *vq, uint16_t id, uint32_t len);
+
+/* Is that what id's way back is? Then it is done. */
+static inline bool ring_in_order(struct amp_vq *vq, uint16_t id, uint32_t len)
+{
+	if (!vq->order)
+		return false;
+	amp_vq_used_in_order(vq, id, len);
+	return true;
+}
+
+static inline void ring_order(struct amp_vq *vq, uint16_t id)
+{
+	if (vq->order)
+		vq->order->id[ring_mask(vq, (unsigned)vq->get_idx + vq->skew)] = id;
+}
+#else
+static inline bool ring_in_order(struct amp_vq *vq, uint16_t id, uint32_t len)
+{
+	(void)vq;
+	(void)id;
+	(void)len;
+	return false;
+}
+
+static inline void ring_order(struct amp_vq *vq, uint16_t id)
+{
+	(void)vq;
+	(void)id;
+}
+#endif
+
+/* Device: the chain at get_idx, whose head is id, is taken. */
+static inline void ring_device_took(struct amp_vq *vq, uint16_t id)
+{
+	ring_order(vq, id);
+	vq->get_idx++;
+}
+
 /* Device: hand chain id back. */
 static inline void ring_used_put(struct amp_vq *vq, uint16_t id, uint32_t len)
 {
 	unsigned at = vq->put_idx;
 	volatile struct vring_used_elem *e = &vq->used->ring[ring_mask(vq, at)];
 
+	if (ring_in_order(vq, id, len))
+		return;
 	e->id = id;
 	e->len = len;
 	amp_port_cache_clean(e, sizeof(*e));
@@ -232,6 +275,8 @@ static inline void ring_took(struct amp_vq *vq, enum amp_vq_dir dir, const struc
 	if (dir == AMP_VQ_OUT && !ring_device(vq) && b->fresh) {
 		vq->free_head = vq->state[b->id];
 		vq->free_cnt--;
+	} else if (ring_device(vq)) {
+		ring_device_took(vq, b->id);
 	} else {
 		vq->get_idx++;
 	}
@@ -279,7 +324,7 @@ static inline void ring_pass(struct amp_vq *vq, enum amp_vq_dir dir, const struc
 			     uint32_t len)
 {
 	if (ring_device(vq)) {
-		vq->get_idx++;
+		ring_device_took(vq, b->id);
 		ring_used_put(vq, b->id, len);
 		return;
 	}

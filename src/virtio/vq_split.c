@@ -74,6 +74,61 @@ void amp_vq_device(struct amp_vq *vq)
 	(void)amp_vq_arm(vq);
 }
 
+#if AMPSOCK_VQ_ORDER
+/*
+ * Chains that are out lie in slots put_idx and following, each marked with its head: the one
+ * that comes back is nearly always the first. A slot whose chain was put is marked RING_END,
+ * which is no chain's number; the driver does not look at it before the index has passed it.
+ */
+void amp_vq_used_in_order(struct amp_vq *vq, uint16_t id, uint32_t len)
+{
+	uint16_t *order = vq->order->id;
+	unsigned first = vq->put_idx, cnt = ring_out_cnt(vq), i = 0;
+	volatile struct vring_used_elem *e;
+
+	while (i < cnt && order[ring_mask(vq, first + i)] != id)
+		i++;
+	if (i == cnt) /* not out: the caller's mistake, and no entry must come of it */
+		return;
+	e = &vq->used->ring[ring_mask(vq, first + i)];
+	e->id = id;
+	e->len = len;
+	amp_port_cache_clean(e, sizeof(*e));
+	order[ring_mask(vq, first + i)] = RING_END;
+	for (i = 0; i < cnt && order[ring_mask(vq, first + i)] == RING_END; i++)
+		vq->put_idx++;
+	if (i == 0)
+		return;
+	amp_wmb(); /* pairs with rmb in the driver's get */
+	ring_wr16(&vq->used->idx, vq->put_idx);
+}
+
+bool amp_vq_arm_at(struct amp_vq *vq, uint16_t idx)
+{
+	(void)amp_vq_arm(vq); /* flags, for those without event index */
+	if (ring_event_idx(vq))
+		ring_wr16(ring_avail_event(vq), idx);
+	amp_mb(); /* as in amp_vq_arm() */
+	return ring_rd16(&vq->avail->idx) != idx;
+}
+
+uint16_t amp_vq_driver_idx(const struct amp_vq *vq)
+{
+	return ring_rd16(&vq->avail->idx);
+}
+
+static void set_order(struct amp_vq *vq, const struct amp_vq_setup *s)
+{
+	vq->order = s->order;
+}
+#else
+static void set_order(struct amp_vq *vq, const struct amp_vq_setup *s)
+{
+	(void)vq;
+	(void)s;
+}
+#endif
+
 int amp_vq_init(struct amp_vq *vq, const struct amp_vq_setup *s)
 {
 	size_t avail_off, used_off, len;
@@ -97,6 +152,7 @@ int amp_vq_init(struct amp_vq *vq, const struct amp_vq_setup *s)
 	vq->bus_off = s->bus_off;
 	vq->xlate = s->xlate;
 	if (ring_device(vq)) {
+		set_order(vq, s);
 		vq->get_idx = s->start_idx;
 		amp_vq_device(vq);
 		return 0;
@@ -287,7 +343,7 @@ int amp_vq_walk(struct amp_vq *vq, struct amp_vq_buf *buf, uint16_t head)
 			break;
 		idx = d.next;
 	}
-	vq->get_idx++;
+	ring_device_took(vq, head);
 	return 1;
 }
 

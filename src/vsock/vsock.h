@@ -236,6 +236,11 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget);
  */
 bool amp_vsock_arm(struct amp_vsock *vs);
 
+/* RST to the peer of a connection that there is not, with the next run; forgotten when stray[] is
+ * full. */
+void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
+			 unsigned type);
+
 /* The link is gone: every connection gets EV_RESET | EV_GONE, queues are forgotten. */
 void amp_vsock_down(struct amp_vsock *vs);
 

@@ -94,7 +94,7 @@ def rules():
             ("allow", "out tcp 127.0.0.1:80 now", "expected"),
             ("publish", "tcp 127.0.0.1:80", "expected `->`"),
             ("publish", "tcp localhost:80 -> vsock:5", "numeric address"),
-            ("publish", "http 127.0.0.1:80 -> vsock:5", "expected tcp, udp or unix"),
+            ("publish", "http 127.0.0.1:80 -> vsock:5", "expected tcp, udp, unix or vsock-mux"),
             ("publish", "tcp 127.0.0.1:80 -> 5000", "expected vsock:PORT, .*or inet:PORT"),
             ("publish", "tcp 127.0.0.1:80 -> inet:70000", "expected a port from 1 to 65535"),
             ("publish", "unix rel/path -> vsock:5", "absolute path"),

@@ -89,7 +89,7 @@ def connect_timeout():
     p, g = up(f"expose vsock:6000 -> tcp {LOOP}:{server.port}")
     vsock(g, 6000).close()
     p.wait_counter("flows", 0)
-    p.proc.send_signal(signal.SIGSTOP)
+    os.kill(p.worker_pid(), signal.SIGSTOP)
     try:
         for kind in (STREAM, SEQPACKET):
             s = g.socket(VSOCK, kind)
@@ -101,7 +101,7 @@ def connect_timeout():
             eq(s.error(), 0)
             s.close()
     finally:
-        p.proc.send_signal(signal.SIGCONT)
+        os.kill(p.worker_pid(), signal.SIGCONT)
     s = vsock(g, 6000)
     s.send(b"x")
     eq(s.recv(), b"x")

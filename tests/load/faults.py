@@ -2,14 +2,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # timeout: 300
 """What runs out, goes away or dies: who is concerned hears of it, nobody else does."""
+import fcntl
 import os
 import socket
 import sys
 import tempfile
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 from faults import Faults  # noqa: E402
 from rig import TIMEOUT, Flows, Peer, Proxy, eq, links, main, path_of, test  # noqa: E402
+from vguest import Guest  # noqa: E402
 
 EAI_AGAIN = "-3"
 
@@ -84,6 +87,35 @@ def guests_wait_for_descriptors():
     s.close()
     a.do("close", 0)
     Flows(path_of(p, 1)).do("down", 1 << 20, peer.at)
+
+
+class Deaf(Proxy):
+    """Whose log nobody reads until `heard` is set."""
+    heard = threading.Event()
+
+    def read(self):
+        fcntl.fcntl(self.proc.stderr, fcntl.F_SETPIPE_SZ, 4096)
+        Deaf.heard.wait()
+        super().read()
+
+
+@test
+def nobody_reads_the_log():
+    """a log that nobody reads holds nobody up; what it has lost is said when it is read again"""
+    peer = Peer()
+    Deaf.heard.clear()
+    p = Deaf(args=links(2, f"allow out tcp 127.0.0.1:{peer.port}"))
+    try:
+        g = Flows(path_of(p, 0))
+        for _ in range(100):  # two lines each
+            Guest(path_of(p, 1)).close()
+            g.do("down", 1000, peer.at, timeout=TIMEOUT)
+        g.do("down", 1 << 20, peer.at, timeout=TIMEOUT)
+    finally:
+        Deaf.heard.set()
+    p.log("guest attached")
+    Guest(path_of(p, 1)).close()
+    p.log(r"warning: \d+ lines were lost here: nobody read the log")
 
 
 @test

@@ -6,16 +6,17 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
-from rig import (FULL, Flows, Peer, Proxy, anon_kib, cpu_s, eq, fds, figure, full, links, main,  # noqa: E402
+from rig import (FULL, Flows, Peer, Proxy, Server, anon_kib, cpu_s, eq, fds, figure, full, links, main,  # noqa: E402
                  median, path_of, settled, test, wakeups, window, worker, workers)
+from vguest import Guest  # noqa: E402
 
 FLOWS = 2000
 
 
 @test
 def idle():
-    """an idle proxy: its memory, and that nothing wakes it"""
-    p = Proxy("allow out any any:any")
+    """an idle proxy that could be asked: its memory, and that nothing wakes it"""
+    p = Proxy("allow out any any:any", "control DIR/control", "metrics unix DIR/metrics", "drain 5")
     g = Flows(p.path)
     wakes = wakeups(workers(p), full(10, 2))
     for pid in workers(p):
@@ -89,6 +90,38 @@ def cost_per_byte():
             # twice: 2,000 flows' bytes are in nobody's cache, and copying them costs the kernel
             # more. What is to be found is a cost of ours that grows with the flows (it was 4 here)
             figure(f"cpu_{way}_{n}", median(cost[way, n]) / one, "of one flow's", most=2.5)
+
+
+@test
+def fair():
+    """40 flows that all want the guest's 16 buffers have them in turns: none is left out"""
+    def forever(s):
+        while True:
+            s.sendall(bytes(65536))
+
+    srv = Server(forever)
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
+    g = Guest(p.path, num=16)
+    conns = [g.connect(6000) for _ in range(40)]
+
+    def read(most):
+        while sum(got.values()) < most:
+            g.wait(lambda: any(c.rx for c in conns))
+            for c in conns:
+                if c.rx:
+                    got[c] += len(c.recv())
+
+    got = dict.fromkeys(conns, 0)
+    read(1 << 20)
+    got = dict.fromkeys(conns, 0)
+    read(full(64, 16) << 20)
+    # turns are of 1 to 16 buffers, and each flow has had few of them: shares differ by chance
+    figure("fair_least", min(got.values()) * len(got) / sum(got.values()), "of an equal share", least=0.2)
+    for c in conns:
+        c.reset()
+    p.wait_counter("ends", 0)
+    g.close()
+    srv.close()
 
 
 @test

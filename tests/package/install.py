@@ -173,6 +173,8 @@ if os.geteuid() == 0:
     os.setresuid(65534, 65534, 65534)
 lib = ctypes.CDLL(ctypes.util.find_library("seccomp") or "libseccomp.so.2")
 lib.seccomp_init.restype = ctypes.c_void_p
+if sys.argv[1] == "-":
+    os.execv(sys.argv[2], sys.argv[2:])
 ctx = ctypes.c_void_p(lib.seccomp_init(ctypes.c_uint32(0x00050000 | 1)))
 for name in sys.argv[1].split(","):
     nr = lib.seccomp_syscall_resolve_name(name.encode())
@@ -186,17 +188,20 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 @test
 def units_filter():
-	"""the proxy runs, serves and stops below the units' own filter of system calls"""
+	"""the proxy serves below the units' own filter of system calls, and confines its worker as without"""
 	allowed = syscalls(os.path.join(UNITS, "ampsock-proxy.service"))
 	eq({"read", "epoll_wait", "socket"} <= allowed and not {"init_module", "reboot", "swapon"} & allowed, True)
-	launcher = os.path.join(TMP, "filtered")
-	with open(launcher, "w", encoding="ascii") as f:
-		f.write("#!/bin/sh\nexec %s -c '%s' %s %s \"$@\"\n" % (
-			sys.executable, FILTERED.replace("'", '"'), ",".join(sorted(allowed)),
-			os.path.join(PREFIX, "sbin/ampsock-proxy")))
-	os.chmod(launcher, 0o755)
+	lost = []
 	os.chmod(TMP, 0o755)
-	demo(launcher, os.path.join(TMP, "examples/demo"))
+	for calls in ("-", ",".join(sorted(allowed))):
+		launcher = os.path.join(TMP, "filtered")
+		with open(launcher, "w", encoding="ascii") as f:
+			f.write("#!/bin/sh\nexec %s -c '%s' %s %s \"$@\"\n" % (
+				sys.executable, FILTERED, calls, os.path.join(PREFIX, "sbin/ampsock-proxy")))
+		os.chmod(launcher, 0o755)
+		log = demo(launcher, os.path.join(TMP, "examples/demo"))
+		lost.append([l for l in log.splitlines() if "cannot be had" in l])
+	eq(lost[1], lost[0], "of its own confinement, for the unit's sake")
 
 
 @test

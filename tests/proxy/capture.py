@@ -134,6 +134,27 @@ def cut_and_counted():
 
 
 @test
+def guest_comes_again():
+    """a capture begun before there is a guest sees it, and the next one"""
+    srv = Server(echo)
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", CONTROL)
+    cap = Capture(p, "-l", "g")
+    for i in range(2):
+        g = Guest(p.path)
+        c = g.connect(6000)
+        c.send(b"life %d" % i)
+        eq(c.recv_exact(6), b"life %d" % i)
+        c.close()
+        g.close()
+        p.log("guest detached")
+    cap.end()
+    _, got = cap.packets()
+    eq([d[76:] for _, _, d in got if len(d) > 76], [b"life 0"] * 2 + [b"life 1"] * 2)
+    srv.close()
+    p.stop()
+
+
+@test
 def slow_reader():
     """one that does not read loses packets, is told how many, and costs the flow nothing"""
     srv = Server(echo)

@@ -514,6 +514,28 @@ def reset_datagrams():
 
 
 @test
+def reset_joined():
+    """reset ends connections with joined guests, for both; others of theirs stay"""
+    p = Proxy("join g,h", "join h,i", CONTROL, args=lambda p: [x for n, cid in (("g", 3), ("h", 4), ("i", 5)) for x in (
+        "--link", f"vhost-user-vsock:{p.dir.name}/{n}.sock,cid={cid},name={n}")])
+    g, h, i = (Guest(f"{p.dir.name}/{n}.sock") for n in "ghi")
+    g.others, h.others, i.others = [h], [g, i], [h]
+    h.listen(7000)
+    a = g.connect(7000, cid=4)
+    b = h.accept(7000)
+    j = i.connect(7000, cid=4)
+    k = h.accept(7000)
+    ctl.run(p, "reset", "g")
+    for guest, c in ((g, a), (h, b)):
+        assert guest.wait(lambda: c.state == "reset"), c.state
+    j.send(b"still")
+    eq(k.recv_exact(5), b"still")
+    for guest in (g, h, i):
+        guest.close()
+    p.stop()
+
+
+@test
 def reset_rpmsg():
     """reset of an rpmsg-shm link: the remote goes through its handshake again"""
     srv = Server(echo)

@@ -56,10 +56,13 @@ class Service:
             raise
 
     def hear(self, timeout=TIMEOUT):
-        """The next message; None: none came."""
-        if not select.select([self.sock], [], [], timeout)[0]:
-            return None
-        return self.sock.recv(4096).decode()
+        """The next message that is not about the store of descriptors (handover.py); None: none came."""
+        deadline = time.monotonic() + timeout
+        while select.select([self.sock], [], [], max(0, deadline - time.monotonic()))[0]:
+            text = self.sock.recv(4096).decode()
+            if not text.startswith("FDSTORE"):
+                return text
+        return None
 
     def log(self):
         with open(self.log_path, encoding="utf-8", errors="replace") as f:
@@ -157,15 +160,15 @@ def sockets():
         t4, t6, u4 = bound(socket.AF_INET, ("127.0.0.1", 0)), bound(socket.AF_INET6, ("::1", 0)), \
             bound(socket.AF_INET, ("127.0.0.1", 0), socket.SOCK_DGRAM)
         ports = [x.getsockname()[1] for x in (t4, t6, u4)]
-        link, unix, spare = (bound(socket.AF_UNIX, f"{d}/{n}") for n in ("g", "in", "spare"))
+        link, unix, spare, control = (bound(socket.AF_UNIX, f"{d}/{n}") for n in ("g", "in", "spare", "control"))
         own = free_port()
-        s = Service(["--link", f"vhost-user-vsock:{d}/g,cid=3",
+        s = Service(["--link", f"vhost-user-vsock:{d}/g,cid=3", "--control", d + "/control",
                      "--publish", f"tcp 127.0.0.1:{ports[0]} -> vsock:5000",
                      "--publish", f"tcp [::1]:{ports[1]} -> vsock:5000 proxy-protocol",
                      "--publish", f"udp 127.0.0.1:{ports[2]} -> vsock:5001",
                      "--publish", f"unix {d}/in -> vsock:5000",
                      "--publish", f"tcp 127.0.0.1:{own} -> vsock:5000"],
-                    [t4, t6, u4, link, unix, spare], {"LISTEN_FDNAMES": "web:web6:dns:g:in:left over"})
+                    [t4, t6, u4, link, unix, spare, control], {"LISTEN_FDNAMES": "web:web6:dns:g:in:left over:ctl"})
         g = Guest(d + "/g", seqpacket=True)
         g.listen(5000)
         g.listen(5001)
@@ -189,12 +192,17 @@ def sockets():
         eq(g.accept(5001).recv_msg(), b"query")
         k.close()
         g.close()
+        with socket.socket(socket.AF_UNIX) as k:
+            k.settimeout(TIMEOUT)
+            k.connect(d + "/control")
+            k.sendall(b"what is it\n")
+            eq(k.recv(1), b"{", "the control socket answers")
         text = s.stop()
         want = f"descriptor 8 (left over): unix {d}/spare was passed by the service manager and is not used"
         eq(want in text, True, text)
         eq(text.count("is not used"), 1, text)
         # the manager's files are the manager's
-        eq(sorted(os.listdir(d)), ["g", "in", "spare"])
+        eq(sorted(os.listdir(d)), ["control", "g", "in", "spare"])
     with_dir(run)
 
 

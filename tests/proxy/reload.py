@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # timeout: 240
 """Reload: what a new file changes while guests run, and what it must leave alone."""
+import json
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import offload as off  # noqa: E402
 from harness import TIMEOUT, Proxy, Server, eq, free_port, main, test  # noqa: E402
+from rpmsgguest import DA, Remote, UnixBell  # noqa: E402
 from vguest import Gone, Guest, Reset  # noqa: E402
 
 
@@ -27,15 +29,15 @@ def echo(s):
 class Rig:
     """A proxy that reads a file; `write()` and `reload()` change it."""
 
-    def __init__(self, text, *options, env=None):
-        self.n = 0
-
+    def __init__(self, text, *options, before=None):
         def args(p):
             self.p = p
+            if before:
+                before(p)
             self.file = os.path.join(p.dir.name, "proxy.conf")
             self.write(text)
             return ["--config", self.file, *options]
-        self.p = Proxy(args=args, env=env)
+        self.p = Proxy(args=args)
 
     def write(self, text):
         with open(self.file + ".new", "w", encoding="utf-8") as f:
@@ -66,12 +68,14 @@ class Rig:
     def guest(self, name="g", **kw):
         return Guest(os.path.join(self.p.dir.name, name + ".sock"), **kw)
 
-    def hits(self, text):
-        """Of the rule with this text."""
+    def rule(self, text):
+        """The counters of the rule with this text."""
         n = len(self.p.lines)
         self.p.counters()
-        line = self.p.log(r"counters: rule of=.* " + re.escape(text) + " ", start=n)
-        return int(re.search(r"hits=(\d+)", line).group(1))
+        return self.p.log(r"counters: rule of=.* " + re.escape(text) + " ", start=n)
+
+    def hits(self, text):
+        return int(re.search(r"hits=(\d+)", self.rule(text)).group(1))
 
     def stop(self):
         os.unlink(self.file)
@@ -576,6 +580,142 @@ def storm():
     r.p.wait_counter("flows", 1)
     eq(r.p.fds(), before, "descriptors")
     g.close()
+    r.stop()
+    srv.close()
+
+
+class Control:
+    """The control socket: one request, one answer."""
+
+    def __init__(self, path):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(TIMEOUT)
+        self.sock.connect(path)
+        self.file = self.sock.makefile("rb")
+
+    def ask(self, **kw):
+        self.sock.sendall((json.dumps(kw) + "\n").encode())
+        return json.loads(self.file.readline())
+
+    def good(self, **kw):
+        a = self.ask(**kw)
+        if not a["ok"]:
+            raise AssertionError(a)
+        return a
+
+    def bad(self, why, **kw):
+        a = self.ask(**kw)
+        if a["ok"] or why not in json.dumps(a):
+            raise AssertionError(f"no `{why}` in {a}")
+
+
+@test
+def run_time():
+    """publish at run time: it works, stays through reloads, is the file's when that has it, and goes when told"""
+    port, other = free_port(), free_port()
+    head = "[proxy]\ncontrol = DIR/control\nruntime-dir = DIR\n"
+    r = Rig(head + link("g", 3, f"publish = tcp 127.0.0.1:{other} -> vsock:5001"))
+    g = r.guest()
+    g.listen(5000)
+    g.listen(5001)
+    d = r.p.dir.name
+    c = Control(os.path.join(d, "control"))
+    tcp, unix = f"tcp 127.0.0.1:{port} -> vsock:5000", f"unix {d}/rt.sock -> vsock:5000"
+    for rule in (tcp, unix):
+        c.good(cmd="publish-add", link="g", rule=rule)
+    for rule, why in ((tcp, "has that address already"), (f"tcp 127.0.0.1:{other} -> vsock:1", "has that address already"),
+                      ("tcp 127.0.0.1:1", "expected `->`"), ("tcp 127.0.0.1:5 -> rpmsg:a", "vsock:PORT"),
+                      (f"unix {d}/a/b -> vsock:1", "cannot listen"), (f"unix {d}/../rt2 -> vsock:1", "cannot listen"),
+                      ("unix /tmp/elsewhere -> vsock:1", "cannot listen")):
+        c.bad(why, cmd="publish-add", link="g", rule=rule)
+    c.bad("link", cmd="publish-add", link="x", rule=tcp)
+
+    def use():
+        k = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+        k.settimeout(TIMEOUT)
+        k.sendall(b"hello")
+        x = g.accept(5000)
+        eq(x.recv_exact(5), b"hello")
+        return k, x
+    k, x = use()
+    eq(r.reload(head + link("g", 3, f"publish = tcp 127.0.0.1:{other} -> vsock:5001", "allow = out any any:any"))[4], 0)
+    use()
+    k.sendall(b"still")
+    eq(x.recv_exact(5), b"still")
+    eq(r.hits(f"publish {tcp}"), 2)
+    # the file's from now on: the next file decides
+    eq(r.reload(head + link("g", 3, f"publish = {tcp}"))[4], 0)
+    eq(r.hits(f"publish {tcp}"), 2)
+    k.sendall(b"still")
+    eq(x.recv_exact(5), b"still")
+    # elsewhere to, while it is there at run time: no
+    r.refused(head + link("g", 3, f"publish = {tcp}", f"publish = unix {d}/rt.sock -> vsock:5001"), "published at run time")
+    c.good(cmd="publish-del", link="g", rule=unix)
+    eq(os.path.exists(f"{d}/rt.sock"), False)
+    c.bad("publishes no such rule", cmd="publish-del", link="g", rule=unix)
+    c.bad("publishes no such rule", cmd="publish-del", link="g", rule="4711")
+    n = re.search(r"id=(\d+)", r.rule(f"publish {tcp}")).group(1)
+    c.good(cmd="publish-del", link="g", rule=n)
+    is_reset(x)
+    dead(k)
+    eq(socket.socket().connect_ex(("127.0.0.1", port)), 111)
+    # in the file still, so it comes back
+    c.good(cmd="reload")
+    use()
+    r.write("[link")
+    c.bad("expected `]`", cmd="reload")
+    use()
+    g.close()
+    r.stop()
+
+
+@test
+def remotes():
+    """rpmsg links: services and ports come and go; a stream that stays is not touched"""
+    srv = Server(echo)
+    port, late = free_port(), free_port()
+    keep = f"publish = tcp 127.0.0.1:{port} -> rpmsg:web"
+    exp = f"expose = rpmsg:out -> tcp 127.0.0.1:{srv.port}"
+
+    def text(*rules):
+        return (f"[link g]\ntype = rpmsg-shm\npath = DIR/ram\nda = {DA:#x}\nbell = unix:DIR/bell\n" +
+                "".join(x + "\n" for x in rules))
+    bells = []
+
+    def before(p):
+        bells.append(UnixBell(os.path.join(p.dir.name, "bell")))
+    r = Rig(text(keep, exp), before=before)
+    m = Remote(os.path.join(r.p.dir.name, "ram"), bells[0])
+    m.wait_up()
+    m.listen("web")
+    m.listen("late")
+    m.wait(lambda: False, 0.05)
+    k = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+    k.settimeout(TIMEOUT)
+    c = m.accept("web")
+    lives = m.lives
+
+    def still():
+        k.sendall(b"hello")
+        eq(c.recv_exact(5), b"hello")
+        eq(m.lives, lives, "the remote had to begin anew")
+    still()
+    # a name that was announced before any rule asked for it
+    eq(r.reload(text(keep, exp, f"publish = tcp 127.0.0.1:{late} -> rpmsg:late"))[2:], [0, 0, 0])
+    still()
+    with socket.create_connection(("127.0.0.1", late), TIMEOUT) as x:
+        y = m.accept("late")
+        x.sendall(b"late")
+        eq(y.recv_exact(4), b"late")
+    still()
+    eq(r.reload(text(keep, exp, "allow = out udp any:53"))[2:4], [0, 1])
+    still()
+    # another service of ours: the remote begins anew
+    eq(r.reload(text(keep, exp, f"expose = rpmsg:more -> tcp 127.0.0.1:{srv.port}"))[0], 1)
+    dead(k)
+    m.wait(lambda: m.lives > lives, TIMEOUT)
+    m.close()
+    os.unlink(m.path)
     r.stop()
     srv.close()
 

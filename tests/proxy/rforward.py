@@ -110,6 +110,49 @@ def publish_nobody():
 
 
 @test
+def proxy_protocol():
+    """the PROXY protocol's header goes before a remote's streams, both ways"""
+    port, got = free_port(), []
+
+    def take(k):
+        data = b""
+        while not data.endswith(b"end"):
+            data += k.recv(4096)
+        got.append(data)
+        k.sendall(b"ok")
+    srv = Server(take)
+    g = Rig(f"publish tcp 127.0.0.1:{port} -> rpmsg:web proxy-protocol",
+            f"expose rpmsg:log -> tcp 127.0.0.1:{srv.port} proxy-protocol")
+    g.r.listen("web")
+    g.r.wait(lambda: False, 0.05)
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as k:
+        c = g.r.accept("web")
+        head = c.recv_exact(28)
+        eq(head[12:24], b"\x21\x11\0\x0c" + socket.inet_aton("127.0.0.1") * 2)
+        eq(head[24:], k.getsockname()[1].to_bytes(2, "big") + port.to_bytes(2, "big"))
+        c.close()
+        eq(k.recv(1), b"")
+    c = g.r.connect("log")
+    c.send(b"end")
+    eq(c.recv_exact(2), b"ok")
+    eq(got[0][:14], head[:12] + b"\x20\0")
+    body = got[0][16:-3]
+    eq(int.from_bytes(got[0][14:16], "big"), len(body))
+    values = []
+    while body:
+        n = 3 + int.from_bytes(body[1:3], "big")
+        values.append((body[0], body[3:n].decode()))
+        body = body[n:]
+    eq([t for t, _ in values], [0xe0, 0xe1, 0xe2])
+    eq(values[2][1], "rpmsg:log")
+    eq(values[1][1][:7], "rpmsg:@")
+    eq(int(values[1][1][7:]) > 0, True)
+    c.close()
+    g.close()
+    srv.close()
+
+
+@test
 def expose_stream():
     """expose to tcp and unix: the services are announced; target's refusal and reset come through"""
     srv = Server(echo)

@@ -163,6 +163,23 @@ static void by_name(void)
 	CHECK(amp_activated_rest(said, rest) == 0);
 }
 
+/* A connection that was accepted, and kept over a restart: it has its listener's address. */
+static void kept(void)
+{
+	struct sockaddr_un un;
+	int fd;
+
+	put(unix_listener(&un), 10);
+	fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	CHECK(connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0);
+	put(fd, 11);
+	put(accept(10, NULL, NULL), 3);
+	variables("1", "link");
+	CHECK(amp_activated_init() == 1);
+	CHECK(amp_activated_lend(SOCK_STREAM, (void *)&un) == -ENOENT);
+	CHECK(amp_activated_take_name("link") == 3);
+}
+
 static void strange(void)
 {
 	char rest[2048] = "";
@@ -183,6 +200,7 @@ static void strange(void)
 
 static void refused(void)
 {
+	char more[16];
 	int fds[2];
 
 	CHECK(pipe(fds) == 0 && fds[0] == 3);
@@ -193,7 +211,8 @@ static void refused(void)
 	CHECK(!getenv("LISTEN_FDS"));
 	variables("x", NULL);
 	CHECK(amp_activated_init() == -EINVAL);
-	variables("257", NULL);
+	snprintf(more, sizeof(more), "%u", AMP_ACTIVATED_MAX + 1);
+	variables(more, NULL);
 	CHECK(amp_activated_init() == -EINVAL);
 	variables("2", "a");
 	CHECK(amp_activated_init() == -EINVAL);
@@ -215,6 +234,12 @@ static void test_by_name(void **state)
 {
 	(void)state;
 	apart(by_name);
+}
+
+static void test_kept(void **state)
+{
+	(void)state;
+	apart(kept);
 }
 
 static void test_strange(void **state)
@@ -246,9 +271,8 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_matched),
-		cmocka_unit_test(test_by_name),
-		cmocka_unit_test(test_strange),
+		cmocka_unit_test(test_matched), cmocka_unit_test(test_by_name),
+		cmocka_unit_test(test_kept),	cmocka_unit_test(test_strange),
 		cmocka_unit_test(test_refused),
 	};
 

@@ -131,12 +131,12 @@ static void test_rebinding(void **state)
 		"::",
 		"::1",
 		"::ffff:127.0.0.1",
-		"64:ff9b::7f00:1",	/* NAT64 */
+		"64:ff9b::7f00:1", /* NAT64 */
 		"64:ff9b:1::7f00:1",
-		"2002:7f00:1::",	/* 6to4 */
+		"2002:7f00:1::", /* 6to4 */
 		"::127.0.0.1",
 		"::ffff:0:127.0.0.1",
-		"169.254.169.254",	/* metadata */
+		"169.254.169.254", /* metadata */
 		"::ffff:169.254.169.254",
 		"64:ff9b::a9fe:a9fe",
 		"fd00:ec2::254",
@@ -150,7 +150,7 @@ static void test_rebinding(void **state)
 		"ff02::fb",
 		"ff0e::1",
 		"255.255.255.255",
-		"203.0.113.5",		/* the host's own interface */
+		"203.0.113.5", /* the host's own interface */
 		"2001:db8::5",
 		"64:ff9b::cb00:7105",
 	};
@@ -284,9 +284,9 @@ static void test_counts(void **state)
 	assert_int_equal(guest.stats.denied_dir[AMP_DIR_IN], 1);
 	assert_int_equal(guest.stats.denied_dir[AMP_DIR_OUT], 1);
 	/* a look is no use */
-	assert_ptr_equal(amp_policy_find(&off, AMP_DIR_OUT, AMP_PROTO_TCP,
-					 addr("192.0.2.1", 80)),
-			 first);
+	assert_ptr_equal(
+		amp_policy_find(&off, AMP_DIR_OUT, AMP_PROTO_TCP, addr("192.0.2.1", 80)),
+		first);
 	assert_int_equal(first->hits, 2);
 }
 

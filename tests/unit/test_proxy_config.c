@@ -103,7 +103,8 @@ static void test_bad(void **state)
 	bad("[link m4]\ntype = vhost-user-vsock\ncid = 3\n", "F:1:", "no path");
 	bad("[link m4]\ntype = vhost-user-vsock\npath = /x\n", "F:1:", "no CID");
 	bad("[link m4]\npath = /x\ncid = 3\n", "F:1:", "no type");
-	bad("[link m4]\ntype = vhost-user-vsock\npath = /x\ncid = 2\n", "F:1:", "3 to 4294967294");
+	bad("[link m4]\ntype = vhost-user-vsock\npath = /x\ncid = 2\n",
+	    "F:1:", "3 to 4294967294");
 	bad("[link m4]\ncid = 4294967295\n", "F:2:", "3 to 4294967294");
 	bad("[link m4]\ncid = three\n", "F:2:", "found `three`");
 	bad("[link m 4]\ncid = 3\n", "F:1:", "link name");

@@ -26,7 +26,8 @@ static int read_config(void **state)
 		"[link v]\ntype = vhost-user-vsock\npath = /run/v.sock\ncid = 3\n"
 		"publish = unix /run/pub -> vsock:1\npublish = tcp 192.0.2.1:80 -> vsock:2\n"
 		"expose = vsock:6000 -> unix /run/exp\nallow = in udp 192.0.2.1:53\n"
-		"[link r]\ntype = rpmsg-shm\npath = /dev/shm/ram\nda = 0x1000\nelf = /lib/fw.elf\n"
+		"[link r]\ntype = rpmsg-shm\npath = /dev/shm/ram\nda = 0x1000\nelf = "
+		"/lib/fw.elf\n"
 		"bell = unix:/run/bell\n"
 		"[link c]\ntype = rpmsg-char\npath = /dev/rpmsg_ctrl0\n";
 	FILE *f = fmemopen((void *)(uintptr_t)text, sizeof(text) - 1, "r");
@@ -51,9 +52,9 @@ static const struct purpose {
 	enum amp_helper_kind kind;
 	const char *path;
 } named[] = {
-	{AMP_HELPER_VHOST, "/run/v.sock"},   {AMP_HELPER_PUBLISH, "/run/pub"},
-	{AMP_HELPER_EXPOSE, "/run/exp"},     {AMP_HELPER_BELL, "/run/bell"},
-	{AMP_HELPER_MEMORY, "/dev/shm/ram"}, {AMP_HELPER_ELF, "/lib/fw.elf"},
+	{AMP_HELPER_VHOST, "/run/v.sock"},	{AMP_HELPER_PUBLISH, "/run/pub"},
+	{AMP_HELPER_EXPOSE, "/run/exp"},	{AMP_HELPER_BELL, "/run/bell"},
+	{AMP_HELPER_MEMORY, "/dev/shm/ram"},	{AMP_HELPER_ELF, "/lib/fw.elf"},
 	{AMP_HELPER_RCHAR, "/dev/rpmsg_ctrl0"},
 };
 #define NAMED (sizeof(named) / sizeof(*named))
@@ -62,9 +63,18 @@ static const struct purpose {
 static void test_paths(void **state)
 {
 	static const char *const others[] = {
-		"",		"/",		   "/etc/shadow",	 "/run",
-		"/run/",	"/run/v.sock/",	   "/run/../run/v.sock", "/run/v.soc",
-		"/run/v.sockx", "/dev/rpmsg_ctrl", "/dev/rpmsg_ctrl01",	 "run/v.sock",
+		"",
+		"/",
+		"/etc/shadow",
+		"/run",
+		"/run/",
+		"/run/v.sock/",
+		"/run/../run/v.sock",
+		"/run/v.soc",
+		"/run/v.sockx",
+		"/dev/rpmsg_ctrl",
+		"/dev/rpmsg_ctrl01",
+		"run/v.sock",
 	};
 
 	(void)state;
@@ -76,8 +86,8 @@ static void test_paths(void **state)
 			assert_int_equal(has, kind == (unsigned)named[i].kind);
 		}
 		for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
-			assert_null(amp_helper_names(&conf, (enum amp_helper_kind)kind,
-						     others[i]));
+			assert_null(
+				amp_helper_names(&conf, (enum amp_helper_kind)kind, others[i]));
 	}
 }
 
@@ -103,7 +113,8 @@ static void test_binds(void **state)
 
 static struct amp_helper_req good(uint32_t op, uint32_t kind, const char *path)
 {
-	struct amp_helper_req req = {.magic = AMP_HELPER_MAGIC, .op = op, .id = 1, .kind = kind};
+	struct amp_helper_req req = {
+		.magic = AMP_HELPER_MAGIC, .op = op, .id = 1, .kind = kind};
 
 	strcpy(req.path, path);
 	return req;
@@ -151,8 +162,10 @@ static void test_malformed(void **state)
 	req = ok;
 	req.path[0] = 0;
 	assert_int_equal(check(&req), -EINVAL);
-	assert_int_equal(amp_helper_check(&ok, sizeof(ok), false, 1), -EINVAL); /* with a descriptor */
-	assert_int_equal(amp_helper_check(&ok, sizeof(ok), true, 0), -EINVAL);	/* on the other socket */
+	assert_int_equal(amp_helper_check(&ok, sizeof(ok), false, 1),
+			 -EINVAL); /* with a descriptor */
+	assert_int_equal(amp_helper_check(&ok, sizeof(ok), true, 0),
+			 -EINVAL); /* on the other socket */
 }
 
 /* Operation and purpose go together or not at all, and the other socket's are none. */
@@ -197,10 +210,14 @@ static void test_addresses(void **state)
 		sa_family_t family;
 		uint32_t len;
 	} bad[] = {
-		{AF_UNIX, sizeof(struct sockaddr_in)},	 {AF_NETLINK, 12},
-		{AF_INET, 0},				 {AF_INET, sizeof(struct sockaddr_in) - 1},
-		{AF_INET, sizeof(struct sockaddr_in6)},	 {AF_INET6, sizeof(struct sockaddr_in)},
-		{AF_INET, UINT32_MAX},			 {AF_INET6, sizeof(struct sockaddr_storage)},
+		{AF_UNIX, sizeof(struct sockaddr_in)},
+		{AF_NETLINK, 12},
+		{AF_INET, 0},
+		{AF_INET, sizeof(struct sockaddr_in) - 1},
+		{AF_INET, sizeof(struct sockaddr_in6)},
+		{AF_INET6, sizeof(struct sockaddr_in)},
+		{AF_INET, UINT32_MAX},
+		{AF_INET6, sizeof(struct sockaddr_storage)},
 		{AF_UNSPEC, sizeof(struct sockaddr_in)},
 	};
 	struct amp_helper_req req = good(AMP_HELPER_BIND, 0, "");
@@ -284,10 +301,10 @@ static void test_descriptors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_paths),	  cmocka_unit_test(test_binds),
-		cmocka_unit_test(test_good),	  cmocka_unit_test(test_malformed),
-		cmocka_unit_test(test_mismatch),  cmocka_unit_test(test_entries),
-		cmocka_unit_test(test_addresses), cmocka_unit_test(test_noise),
+		cmocka_unit_test(test_paths),	    cmocka_unit_test(test_binds),
+		cmocka_unit_test(test_good),	    cmocka_unit_test(test_malformed),
+		cmocka_unit_test(test_mismatch),    cmocka_unit_test(test_entries),
+		cmocka_unit_test(test_addresses),   cmocka_unit_test(test_noise),
 		cmocka_unit_test(test_descriptors),
 	};
 

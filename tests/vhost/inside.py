@@ -18,6 +18,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 from fw import Gone, Process, Tap, BUILD
 
 BOARD = "qemu-virt-aarch64"
+FIRMWARE = ["vhost", "http_get", "http_server"]
 PATIENCE_S = 150 # for anything: an emulator in an emulator on a busy machine
 HOST, GUEST = socket.VMADDR_CID_HOST, 3
 STREAM, SEQPACKET = socket.SOCK_STREAM, socket.SOCK_SEQPACKET
@@ -692,6 +693,50 @@ def migration(tap):
 	os.unlink(state)
 
 
+def read_all(c):
+	data = b""
+	while True:
+		piece = c.recv(65536)
+		if not piece:
+			return data
+		data += piece
+
+
+def offload(tap):
+	"""AF_INET of firmware whose device is the kernel's: a proxy with a link of type vsock"""
+	subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+	page, port = b"<h1>carried by the kernel</h1>\n" * 500, 8080
+	web = socket.socket()
+	web.bind(("127.0.0.1", 0))
+	web.listen()
+	web.settimeout(PATIENCE_S)
+	with Process(["./ampsock-proxy", "--link", f"vsock:{GUEST},name=g", "--allow",
+		      f"out tcp 127.0.0.1:{web.getsockname()[1]}", "--allow", "in tcp any:80", "--publish",
+		      f"tcp 127.0.0.1:{port} -> inet:80"]) as proxy:
+		proxy.expect(f"waiting for cid {GUEST}", PATIENCE_S)
+		with Process(["boards/run-qemu.sh", BOARD, f"{BUILD}/fw/{BOARD}/http_get.elf", "-q",
+			      f"-device vhost-vsock-device,guest-cid={GUEST}", "127.0.0.1", str(web.getsockname()[1])]) as get:
+			c, _ = web.accept()
+			c.settimeout(PATIENCE_S)
+			asked = c.recv(1000)
+			c.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + page)
+			c.close()
+			out = get.finish(PATIENCE_S)
+			tap.check("http_get fetches a page through the proxy's AF_VSOCK", asked.startswith(b"GET ") and
+				  page.decode() in out and get.status == 0, f"{asked} {out[-500:]}\n{proxy.out}")
+		with Process(["boards/run-qemu.sh", BOARD, f"{BUILD}/fw/{BOARD}/http_server.elf", "-q",
+			      f"-device vhost-vsock-device,guest-cid={GUEST}", "80", "2"]) as server:
+			server.expect("port 80", PATIENCE_S)
+			got = []
+			for _ in range(2):
+				with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as c:
+					c.sendall(b"GET / HTTP/1.0\r\n\r\n")
+					got.append(read_all(c))
+			server.finish(PATIENCE_S)
+			tap.check("http_server takes accept carriers that the kernel says are CID 2's", server.status == 0 and
+				  all(b"network stack" in g for g in got), f"{got} {server.out[-500:]}\n{proxy.out}")
+
+
 def run(tap, fn, *args):
 	start = time.monotonic()
 	try:
@@ -724,7 +769,7 @@ def main():
 		tap.check("the link never went down, and nothing bad came of the kernel", st[2][1:] == ["0"] * 3 and not log,
 			  f"{st} {log}")
 		fw.stop()
-	for fn in (restart, migration):
+	for fn in (restart, migration, offload):
 		if not only or fn.__name__ in only:
 			run(tap, fn)
 	tap.done()

@@ -29,7 +29,8 @@ from fw import BUILD, ROOT, Process, Scratch, make
 
 META = "linux-image-cloud-amd64" # depends on the newest kernel
 MODULES = ["vhost_iotlb", "vhost", "vsock", "vmw_vsock_virtio_transport_common", "vhost_vsock"] # in this order
-FILES = ["boards/run-qemu.sh", "tests/qemu/fw.py", "tests/vhost/inside.py", f"{BUILD}/fw/{inside.BOARD}/vhost.elf"]
+FILES = ["boards/run-qemu.sh", "tests/qemu/fw.py", "tests/vhost/inside.py", *[f"{BUILD}/fw/{inside.BOARD}/{name}.elf" for name in inside.FIRMWARE]]
+PROXY = f"{BUILD}/ampsock-proxy"
 PROGRAMS = ["socat", "qemu-system-aarch64"]
 APPLETS = ["sh", "mount", "insmod", "stty", "poweroff", "grep", "basename", "cat", "mkdir", "ip"]
 PYTHON = "/usr/bin/python3" # Debian's: it has nothing outside of /usr
@@ -41,6 +42,7 @@ INIT = f"""#!/bin/sh
 export PATH=/bin:/usr/bin PYTHONDONTWRITEBYTECODE=1 BUILD=build
 mount -t devtmpfs none /dev && mount -t proc none /proc && mount -t sysfs none /sys
 mkdir -p /dev/shm && mount -t tmpfs none /dev/shm && mount -t tmpfs none /run && mount -t tmpfs none /tmp
+mkdir -p /etc && echo nobody:x:65534:65534::/:/bin/sh >/etc/passwd
 exec </dev/ttyS1 >/dev/ttyS1 2>&1
 stty raw -echo
 for m in {' '.join(MODULES)}; do insmod /modules/$m.ko || echo "# insmod $m failed"; done
@@ -151,8 +153,10 @@ def initramfs(scratch, kdir, cases):
 	for name in APPLETS:
 		os.symlink("busybox", f"{root}/bin/{name}")
 	files = programs | python_files()
-	for path in files | libraries(sorted(files)):
+	proxy = os.path.join(ROOT, PROXY)
+	for path in files | libraries(sorted(files) + [proxy]):
 		put(root, path)
+	put(root, proxy, "/ampsock/ampsock-proxy")
 	for name in MODULES:
 		put(root, f"{kdir}/{name}.ko", f"/modules/{name}.ko")
 	for name in FILES:
@@ -222,7 +226,7 @@ def boot(cases):
 
 def main():
 	try:
-		make(f"fw/{inside.BOARD}/vhost.elf")
+		make("ampsock-proxy", *[f"fw/{inside.BOARD}/{name}.elf" for name in inside.FIRMWARE])
 		return boot(sys.argv[1:])
 	except Trouble as e:
 		print("not ok - " + str(e).replace("\n", "\n#   "), flush=True)

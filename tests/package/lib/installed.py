@@ -135,8 +135,13 @@ def get(port, path):
 			data += part
 
 
+def proxy_log(d):
+	with open(os.path.join(d, "proxy.log"), encoding="utf-8", errors="replace") as f:
+		return f.read()
+
+
 def demo(proxy, program):
-	"""make demo's firmware as a process, with the installed proxy, from a configuration file."""
+	"""make demo's firmware as a process, with the installed proxy, from a configuration file. Returns the proxy's log."""
 	d = tempfile.mkdtemp(dir=TMP)
 	os.chmod(d, 0o777)  # the proxy may not be who we are
 	peers = Peers()
@@ -155,11 +160,12 @@ publish = tcp 127.0.0.1:%d -> inet:80
 	procs = []
 	try:
 		r, w = os.pipe()
-		procs.append(subprocess.Popen([proxy, "--config", conf, "--ready-fd", str(w)], pass_fds=[w]))
+		with open(os.path.join(d, "proxy.log"), "wb") as f:
+			procs.append(subprocess.Popen([proxy, "--config", conf, "--ready-fd", str(w)], pass_fds=[w], stderr=f))
 		os.close(w)
 		ready = select.select([r], [], [], TIMEOUT)[0] and os.read(r, 1)
 		os.close(r)
-		eq(ready, b"\n", "ready")
+		eq(ready, b"\n", "ready: " + proxy_log(d))
 		log = os.path.join(d, "log")
 		with open(log, "wb") as f:
 			procs.append(subprocess.Popen([program, "localhost", str(peers.ports[0]), str(peers.ports[1]), "80"],
@@ -179,7 +185,8 @@ publish = tcp 127.0.0.1:%d -> inet:80
 		eq(procs[1].wait(TIMEOUT), 0)
 		eq(bool(said("all good")), True)
 		procs[0].send_signal(signal.SIGTERM)
-		eq(procs[0].wait(TIMEOUT), 0)
+		eq(procs[0].wait(TIMEOUT), 0, proxy_log(d))
+		return proxy_log(d)
 	finally:
 		for p in procs:
 			if p.poll() is None:

@@ -176,7 +176,8 @@ static int destroy(int fd)
 
 	if (poll(&p, 1, 0) > 0) {
 		/* could the caller know that the device has gone? */
-		dprintf(STDERR_FILENO, "ERROR: charkernel: %s is taken away twice\n", device[fd]);
+		dprintf(STDERR_FILENO, "ERROR: charkernel: %s is taken away twice\n",
+			device[fd]);
 		return -1;
 	}
 	if (shutdown(fd, SHUT_WR))

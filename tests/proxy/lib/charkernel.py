@@ -242,6 +242,9 @@ class Kernel:
         self.listener.close()
         for _, s in self.ctrl_socks:
             s.close()
+        for ep in self.eps.values():  # whoever ends one later is not to wait for us
+            if ep.sock:
+                ep.sock.close()
 
 
 class KernelRemote(Remote):

@@ -334,8 +334,8 @@ static void start_victim(const struct amp_confine *c)
 	if (victim < 0)
 		exit(1);
 	if (victim == 0) {
-		if (c->drop && (setresgid(c->gid, c->gid, c->gid) ||
-				setresuid(c->uid, c->uid, c->uid)))
+		if (c->drop &&
+		    (setresgid(c->gid, c->gid, c->gid) || setresuid(c->uid, c->uid, c->uid)))
 			_exit(1);
 		prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 		close(STDERR_FILENO);

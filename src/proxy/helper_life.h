@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Private to helper.c and helper_upgrade.c: the next worker, the next program. */
+#ifndef AMP_PROXY_HELPER_LIFE_H
+#define AMP_PROXY_HELPER_LIFE_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* Runs the program file with --check-config: its process, or -errno. */
+pid_t amp_helper_try_program(const sigset_t *mask);
+/* Returns only if it fails: -errno, said. */
+int amp_helper_exec(const sigset_t *mask);
+
+#endif /* AMP_PROXY_HELPER_LIFE_H */

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The helper becomes another program: upgrade without an end.
+ *
+ * Theory of operation
+ *
+ *	SIGUSR2, or the worker asks (amp_upgrade())
+ *	the new program file is run with --check-config and the same options: if it does not like
+ *	    them, or is no program, nothing has happened
+ *	the worker is told; it resets its flows and ends with AMP_EXIT_UPGRADE
+ *	the table of descriptors goes into a memory file, and the program file is executed:
+ *	    same process, same main PID, same children's reaper
+ *
+ * Which file that is was found out at start: /proc/self/exe by its name, because after the
+ * package manager's rename() the name leads to the new one. If the exec fails after all, a
+ * new worker of the present program goes on.
+ *
+ * The helper's filter of system calls stays with the process through the exec, and another is
+ * laid upon it: so it lets through what any program does when it starts, and upgrades are for
+ * once in a while, not for every minute.
+ *
+ * #syscalls:helper execve fork vfork clone wait4 fcntl rt_sigprocmask readlink readlinkat
+ * #syscalls:helper set_tid_address arch_prctl access faccessat uname brk mmap munmap mprotect
+ * #syscalls:helper getrandom prlimit64 rseq set_robust_list openat read pread64 fstat newfstatat
+ * #syscalls:helper getuid geteuid getgid getegid getpid getppid socket connect sendto recvfrom
+ * #syscalls:helper eventfd2 pipe2 epoll_create1 epoll_ctl socketpair seccomp prctl capget capset
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "helper_life.h"
+#include "kept.h"
+#include "log.h"
+
+static char program[4096];
+static char **args; /* [0] to the NULL, and room for one more */
+static unsigned arg_cnt;
+
+/* Variables that the program takes out of its environment, and the next is to find again. */
+static const char *const managers[] = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"};
+#define MANAGERS (sizeof(managers) / sizeof(*managers))
+static char *said[MANAGERS];
+
+/* --ready-fd was for the first start: whoever waited has gone on. */
+static bool is_ready(const char *arg, bool *two)
+{
+	*two = strcmp(arg, "--ready-fd") == 0;
+	return *two || strncmp(arg, "--ready-fd=", 11) == 0;
+}
+
+void amp_helper_program(int argc, char **argv)
+{
+	ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 1);
+	bool two;
+
+	for (unsigned i = 0; i < MANAGERS; i++) {
+		const char *value = getenv(managers[i]);
+
+		said[i] = value ? strdup(value) : NULL;
+	}
+	if (n <= 0)
+		return;
+	program[n] = 0;
+	args = calloc((size_t)argc + 2, sizeof(*args));
+	if (!args)
+		return;
+	for (int i = 0; i < argc; i++) {
+		if (i > 0 && is_ready(argv[i], &two))
+			i += two;
+		else
+			args[arg_cnt++] = argv[i];
+	}
+}
+
+void amp_helper_program_free(void)
+{
+	free(args);
+	args = NULL;
+	for (unsigned i = 0; i < MANAGERS; i++)
+		free(said[i]);
+}
+
+pid_t amp_helper_try_program(const sigset_t *mask)
+{
+	pid_t pid;
+
+	if (!args) {
+		amp_log(AMP_LOG_ERROR, "upgrade: the program file is not known");
+		return -ENOENT;
+	}
+	pid = fork();
+	if (pid < 0)
+		return -errno;
+	if (pid == 0) {
+		static char check[] = "--check-config";
+
+		args[arg_cnt] = check;
+		sigprocmask(SIG_SETMASK, mask, NULL);
+		execv(program, args);
+		amp_log(AMP_LOG_ERROR, "upgrade: %s: %s", program, strerror(errno));
+		_exit(127);
+	}
+	return pid;
+}
+
+int amp_helper_exec(const sigset_t *mask)
+{
+	char text[16];
+	int fd = amp_kept_save(), r = fd;
+
+	if (fd < 0)
+		goto fail;
+	snprintf(text, sizeof(text), "%d", fd);
+	if (setenv(AMP_KEPT_ENV, text, 1)) {
+		r = -ENOMEM;
+	} else {
+		for (unsigned i = 0; i < MANAGERS; i++) {
+			if (said[i])
+				setenv(managers[i], said[i], 1);
+		}
+		amp_log(AMP_LOG_INFO, "upgrade: executing %s", program);
+		sigprocmask(SIG_SETMASK, mask, NULL);
+		execv(program, args);
+		r = -errno;
+	}
+	unsetenv(AMP_KEPT_ENV);
+	for (unsigned i = 0; i < MANAGERS; i++)
+		unsetenv(managers[i]);
+	close(fd);
+	amp_kept_unsave();
+fail:
+	amp_log(AMP_LOG_ERROR, "upgrade: %s: %s: going on with the present program", program,
+		strerror(-r));
+	return r;
+}

@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The table, and how it gets over exec() and through a service manager. Theory of operation:
+ * kept.h.
+ *
+ * #syscalls close
+ * #syscalls:helper close fcntl memfd_create write read lseek fstat newfstatat getsockname getsockopt
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "activated.h"
+#include "helper_msg.h"
+#include "kept.h"
+#include "kept_msg.h"
+#include "log.h"
+
+#define PREFIX	     "ampsock-" /* of names in the service manager's store */
+#define UNIX_PREFIX  "+unix"	/* of the helper's own names */
+#define GIVEN_PREFIX "+given"
+#define FIRST_FD     3 /* sd_listen_fds(3) */
+#define FILE_MAGIC   "ampsock kept 1"
+
+struct kept {
+	char name[AMP_KEPT_NAME];
+	int fd;
+	bool used; /* Unix sockets: by the present worker */
+};
+
+static struct kept *table;
+static unsigned cnt, room;
+
+bool amp_kept_name_ok(const char *name)
+{
+	size_t len = strnlen(name, AMP_KEPT_NAME);
+
+	return len > 0 && len < AMP_KEPT_NAME &&
+	       strspn(name,
+		      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.+") ==
+		       len;
+}
+
+/* FNV-1a: two things with one name cost a successor one of them, no more: what is taken is
+ * compared with what it should be. */
+void amp_kept_hash_name(char *dst, const char *prefix, const void *data, size_t len)
+{
+	const uint8_t *p = data;
+	uint64_t h = 0xcbf29ce484222325u;
+
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ p[i]) * 0x100000001b3u;
+	snprintf(dst, AMP_KEPT_NAME, "%s-%016llx", prefix, (unsigned long long)h);
+}
+
+static struct kept *find(const char *name)
+{
+	for (unsigned i = 0; i < cnt; i++) {
+		if (strcmp(table[i].name, name) == 0)
+			return &table[i];
+	}
+	return NULL;
+}
+
+int amp_kept_add(const char *name, int fd)
+{
+	struct kept *k = find(name);
+	int r = amp_kept_name_ok(name) ? 0 : -EINVAL;
+
+	if (!r && !k && cnt == AMP_KEPT_MAX)
+		r = -ENFILE;
+	if (!r && !k && cnt == room) {
+		unsigned more = room ? room * 2 : 64;
+		struct kept *new = reallocarray(table, more, sizeof(*table));
+
+		if (new) {
+			table = new;
+			room = more;
+		} else {
+			r = -ENOMEM;
+		}
+	}
+	if (r) {
+		close(fd);
+		return r;
+	}
+	if (k) {
+		close(k->fd);
+	} else {
+		k = &table[cnt++];
+		strcpy(k->name, name);
+	}
+	k->fd = fd;
+	k->used = true;
+	return 0;
+}
+
+int amp_kept_take(const char *name)
+{
+	struct kept *k = find(name);
+	int fd = k ? k->fd : -1;
+
+	if (k)
+		*k = table[--cnt];
+	return fd;
+}
+
+bool amp_kept_remove(const char *name)
+{
+	int fd = amp_kept_take(name);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+void amp_kept_each(void (*fn)(const char *name, int fd, void *ctx), void *ctx)
+{
+	for (unsigned i = 0; i < cnt; i++)
+		fn(table[i].name, table[i].fd, ctx);
+}
+
+unsigned amp_kept_cnt(void)
+{
+	return cnt;
+}
+
+void amp_kept_clear(void)
+{
+	while (cnt)
+		close(table[--cnt].fd);
+	free(table);
+	table = NULL;
+	room = 0;
+}
+
+/* ---- over exec() ---- */
+
+static void survive(int fd, bool exec)
+{
+	int flags = fcntl(fd, F_GETFD);
+
+	if (flags >= 0)
+		fcntl(fd, F_SETFD, exec ? flags & ~FD_CLOEXEC : flags | FD_CLOEXEC);
+}
+
+/* A line for each: number, space, name. */
+int amp_kept_save(void)
+{
+	int fd = memfd_create("ampsock-kept", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int r = fd < 0 || dprintf(fd, "%s\n", FILE_MAGIC) < 0 ? -errno : 0;
+
+	for (unsigned i = 0; i < cnt && !r; i++) {
+		if (dprintf(fd, "%d %s\n", table[i].fd, table[i].name) < 0)
+			r = -errno;
+	}
+	if (!r &&
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE))
+		r = -errno;
+	if (r) {
+		if (fd >= 0)
+			close(fd);
+		return r;
+	}
+	for (unsigned i = 0; i < cnt; i++)
+		survive(table[i].fd, true);
+	survive(fd, true);
+	return fd;
+}
+
+void amp_kept_unsave(void)
+{
+	for (unsigned i = 0; i < cnt; i++)
+		survive(table[i].fd, false);
+}
+
+/* An open descriptor that nobody has taken yet, and none of the standard ones. */
+static bool usable(int fd)
+{
+	if (fd < FIRST_FD || fcntl(fd, F_GETFD) < 0)
+		return false;
+	for (unsigned i = 0; i < cnt; i++) {
+		if (table[i].fd == fd)
+			return false;
+	}
+	return true;
+}
+
+/* 0, or -EINVAL at a line that save() would not have written. */
+static int load_line(const char *line, int file)
+{
+	char *end;
+	long fd = strtol(line, &end, 10);
+
+	if (end == line || *end != ' ' || fd > 1 << 20 || fd == file || !usable((int)fd) ||
+	    !amp_kept_name_ok(end + 1) || find(end + 1))
+		return -EINVAL;
+	survive((int)fd, false);
+	return amp_kept_add(end + 1, (int)fd);
+}
+
+static int load_file(int file)
+{
+	char line[AMP_KEPT_NAME + 16];
+	FILE *f = fdopen(file, "r");
+	int r = 0;
+
+	if (!f)
+		return -errno;
+	rewind(f);
+	if (!fgets(line, sizeof(line), f) || strcmp(line, FILE_MAGIC "\n") != 0)
+		r = -EINVAL;
+	while (!r && fgets(line, sizeof(line), f)) {
+		char *nl = strchr(line, '\n');
+
+		if (nl)
+			*nl = 0;
+		r = nl ? load_line(line, file) : -EINVAL;
+	}
+	fclose(f);
+	return r;
+}
+
+static bool sealed(int fd)
+{
+	int want = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+
+	return (fcntl(fd, F_GET_SEALS) & want) == want;
+}
+
+static void load_exec(const char *text)
+{
+	char *end;
+	long fd = strtol(text, &end, 10);
+	int r = -EINVAL;
+
+	if (end != text && *end == 0 && fd >= FIRST_FD && fd <= 1 << 20 && sealed((int)fd))
+		r = load_file((int)fd);
+	if (r) {
+		amp_log(AMP_LOG_ERROR,
+			"the program before this one left a table of descriptors that cannot "
+			"be read: %s",
+			strerror(-r));
+		amp_kept_clear();
+	}
+}
+
+/* ---- the service manager's ---- */
+
+static void load_store(void)
+{
+	const char *name;
+	int fd;
+
+	while ((fd = amp_activated_take_prefix(PREFIX, &name)) >= 0) {
+		name += strlen(PREFIX);
+		if (amp_kept_name_ok(name) && !find(name))
+			amp_kept_add(name, fd);
+		else
+			close(fd);
+	}
+}
+
+unsigned amp_kept_load(void)
+{
+	const char *file = getenv(AMP_KEPT_ENV);
+
+	load_store();
+	if (file) {
+		load_exec(file);
+		unsetenv(AMP_KEPT_ENV);
+	}
+	return cnt;
+}
+
+void amp_kept_store(const char *name, int fd)
+{
+	char text[AMP_KEPT_NAME + 48];
+
+	snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=" PREFIX "%s", name);
+	amp_helper_manager_tell(text, fd);
+}
+
+void amp_kept_unstore(const char *name)
+{
+	char text[AMP_KEPT_NAME + 48];
+
+	snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=" PREFIX "%s", name);
+	amp_helper_manager_tell(text, -1);
+}
+
+void amp_kept_forget(void)
+{
+	for (unsigned i = 0; i < cnt; i++)
+		amp_kept_unstore(table[i].name);
+	amp_kept_clear();
+}
+
+/* ---- Unix sockets ---- */
+
+bool amp_kept_is_unix(const char *name)
+{
+	return strncmp(name, UNIX_PREFIX "-", strlen(UNIX_PREFIX "-")) == 0 ||
+	       strncmp(name, GIVEN_PREFIX "-", strlen(GIVEN_PREFIX "-")) == 0;
+}
+
+static void unix_name(char *dst, const struct sockaddr_un *un, bool given)
+{
+	amp_kept_hash_name(dst, given ? GIVEN_PREFIX : UNIX_PREFIX, un->sun_path,
+			   strlen(un->sun_path));
+}
+
+int amp_kept_unix(const struct sockaddr_un *un, bool given)
+{
+	struct sockaddr_un have = {.sun_family = AF_UNIX};
+	socklen_t len = sizeof(have) - 1, on_len = sizeof(int);
+	char name[AMP_KEPT_NAME];
+	struct kept *k;
+	int on = 0;
+
+	unix_name(name, un, given);
+	k = find(name);
+	if (!k)
+		return -1;
+	if (getsockname(k->fd, (struct sockaddr *)&have, &len) == 0 &&
+	    have.sun_family == AF_UNIX && strcmp(have.sun_path, un->sun_path) == 0 &&
+	    getsockopt(k->fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &on_len) == 0 && on) {
+		k->used = true;
+		return fcntl(k->fd, F_DUPFD_CLOEXEC, FIRST_FD);
+	}
+	amp_kept_drop_unix(un, given);
+	return -1;
+}
+
+void amp_kept_keep_unix(const struct sockaddr_un *un, int fd, bool given)
+{
+	char name[AMP_KEPT_NAME];
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FD);
+
+	unix_name(name, un, given);
+	if (copy < 0)
+		return;
+	amp_kept_store(name, fd);
+	amp_kept_add(name, copy);
+}
+
+void amp_kept_drop_unix(const struct sockaddr_un *un, bool given)
+{
+	char name[AMP_KEPT_NAME];
+
+	unix_name(name, un, given);
+	if (amp_kept_remove(name))
+		amp_kept_unstore(name);
+}
+
+void amp_kept_unused(void)
+{
+	for (unsigned i = 0; i < cnt; i++)
+		table[i].used = !amp_kept_is_unix(table[i].name);
+}
+
+void amp_kept_sweep(void)
+{
+	for (unsigned i = cnt; i-- > 0;) {
+		char name[AMP_KEPT_NAME];
+
+		if (table[i].used)
+			continue;
+		strcpy(name, table[i].name);
+		amp_kept_remove(name);
+		amp_kept_unstore(name);
+	}
+}

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The worker's way to the helper's table of descriptors, and the helper's end of it. Theory of
+ * operation: kept.h.
+ *
+ * A socket pair of its own (SOCK_SEQPACKET) carries the messages, one way. The kernel keeps
+ * what was sent when the worker dies, so the helper reads it to its end before it starts the
+ * next. The worker waits when the helper is slow to read, for a second at most: then a
+ * successor lacks a descriptor, and the link that misses it is given up.
+ *
+ * #syscalls sendmsg poll ppoll close getsockname getsockopt
+ * #syscalls:helper recvmsg close
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "confine.h"
+#include "control.h"
+#include "kept.h"
+#include "kept_msg.h"
+#include "log.h"
+
+#define MAGIC	0x6b706d61u /* "ampk" */
+#define WAIT_MS 1000
+
+enum op { PUT = 1, DROP, SETTLED, UPGRADE };
+
+struct msg {
+	uint32_t magic;
+	uint32_t op;
+	char name[AMP_KEPT_NAME];
+};
+
+static int helper = -1; /* the worker's end; -1: nobody keeps anything */
+static struct amp_log_rate log_bad;
+
+void amp_kept_join(int fd)
+{
+	helper = fd;
+	amp_confine_keep(fd);
+}
+
+union control {
+	struct cmsghdr align;
+	char room[CMSG_SPACE(sizeof(int))];
+};
+
+static void send_msg(enum op op, const char *name, int fd)
+{
+	struct msg text = {.magic = MAGIC, .op = op};
+	struct iovec iov = {&text, sizeof(text)};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct pollfd p = {.fd = helper, .events = POLLOUT};
+	union control ctl;
+	int tries = 0;
+
+	if (helper < 0)
+		return;
+	snprintf(text.name, sizeof(text.name), "%s", name);
+	if (fd >= 0) {
+		struct cmsghdr *c;
+
+		memset(&ctl, 0, sizeof(ctl));
+		m.msg_control = &ctl;
+		m.msg_controllen = sizeof(ctl);
+		c = CMSG_FIRSTHDR(&m);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &fd, sizeof(int));
+	}
+	while (sendmsg(helper, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+		if (errno == EINTR)
+			continue;
+		if (errno != EAGAIN || ++tries > 1 || poll(&p, 1, WAIT_MS) == 0) {
+			amp_log_some(&log_bad, AMP_LOG_WARN,
+				     "%s cannot be kept for a successor: %s", name,
+				     strerror(errno));
+			return;
+		}
+	}
+}
+
+void amp_kept_put(const char *name, int fd)
+{
+	send_msg(PUT, name, fd);
+}
+
+void amp_kept_drop(const char *name)
+{
+	send_msg(DROP, name, -1);
+}
+
+/* Unix sockets are the helper's own affair. */
+static void drop_one(const char *name, int fd, void *ctx)
+{
+	(void)fd;
+	(void)ctx;
+	if (!amp_kept_is_unix(name))
+		amp_kept_drop(name);
+}
+
+/*
+ * Asks the helper to execute the program file anew (helper_upgrade.c). Nothing happens at once, and
+ * nothing at all, but for a line in the log, if the new program does not like the options or
+ * the configuration.
+ */
+int amp_upgrade(char *why, size_t len)
+{
+	if (helper < 0) {
+		snprintf(why, len, "no helper process that could become another program");
+		return -ENOTCONN;
+	}
+	send_msg(UPGRADE, "-", -1);
+	return 0;
+}
+
+void amp_kept_settle(void)
+{
+	amp_kept_each(drop_one, NULL);
+	amp_kept_clear();
+	send_msg(SETTLED, "-", -1);
+}
+
+/* ---- the helper's end ---- */
+
+static int fd_of(struct msghdr *m)
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(m);
+	int fd;
+
+	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS ||
+	    c->cmsg_len != CMSG_LEN(sizeof(int)))
+		return -1;
+	memcpy(&fd, CMSG_DATA(c), sizeof(int));
+	return fd;
+}
+
+static void act(const struct msg *text, int fd, bool *upgrade)
+{
+	if (text->op == PUT && fd >= 0) {
+		amp_kept_store(text->name, fd);
+		if (amp_kept_add(text->name, fd) == 0)
+			return;
+		amp_kept_unstore(text->name);
+		amp_log_some(&log_bad, AMP_LOG_WARN, "too many descriptors to keep");
+		return;
+	}
+	if (fd >= 0)
+		close(fd);
+	if (text->op == DROP && amp_kept_remove(text->name))
+		amp_kept_unstore(text->name);
+	else if (text->op == SETTLED)
+		amp_kept_sweep();
+	else if (text->op == UPGRADE)
+		*upgrade = true;
+}
+
+bool amp_kept_serve(int sock, bool *upgrade)
+{
+	struct msg text;
+	struct iovec iov = {&text, sizeof(text)};
+	union control ctl;
+	struct msghdr m = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &ctl,
+		.msg_controllen = sizeof(ctl),
+	};
+	ssize_t n;
+	int fd;
+
+	do {
+		n = recvmsg(sock, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return false;
+	fd = fd_of(&m);
+	if (n == (ssize_t)sizeof(text) && text.magic == MAGIC && amp_kept_name_ok(text.name)) {
+		act(&text, fd, upgrade);
+		return true;
+	}
+	if (fd >= 0)
+		close(fd);
+	amp_log_some(
+		&log_bad, AMP_LOG_ERROR,
+		"the worker process sent a descriptor to keep in a message that is refused");
+	return true;
+}
+
+/* ---- sockets ---- */
+
+static void socket_name(char *dst, int type, const struct sockaddr *sa, socklen_t len)
+{
+	amp_kept_hash_name(dst, type == SOCK_DGRAM ? "+dgram" : "+stream", sa, len);
+}
+
+/* As the kernel says it: in IPv6 with what was left out. */
+static bool name_of(int fd, char *dst)
+{
+	struct sockaddr_storage ss = {0};
+	socklen_t len = sizeof(ss), type_len = sizeof(int);
+	int type = 0;
+
+	if (getsockname(fd, (struct sockaddr *)&ss, &len) || len > sizeof(ss) ||
+	    (ss.ss_family != AF_INET && ss.ss_family != AF_INET6) ||
+	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len))
+		return false;
+	socket_name(dst, type, (struct sockaddr *)&ss, len);
+	return true;
+}
+
+int amp_kept_take_socket(int type, const struct sockaddr *sa, socklen_t len)
+{
+	char name[AMP_KEPT_NAME], have[AMP_KEPT_NAME];
+	socklen_t on_len = sizeof(int);
+	int fd, on = 0;
+
+	socket_name(name, type, sa, len);
+	fd = amp_kept_take(name);
+	if (fd < 0)
+		return -1;
+	if (name_of(fd, have) && strcmp(have, name) == 0 &&
+	    (type == SOCK_DGRAM ||
+	     (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &on_len) == 0 && on)))
+		return fd;
+	close(fd);
+	amp_kept_drop(name);
+	return -1;
+}
+
+void amp_kept_put_socket(int fd)
+{
+	char name[AMP_KEPT_NAME];
+
+	if (name_of(fd, name))
+		amp_kept_put(name, fd);
+}
+
+void amp_kept_drop_socket(int fd)
+{
+	char name[AMP_KEPT_NAME];
+
+	if (name_of(fd, name))
+		amp_kept_drop(name);
+}

@@ -1,0 +1,675 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+# timeout: 120
+"""A guest outlives the worker, the program and the helper: rings, memory, kicks, connections."""
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
+import ctl  # noqa: E402
+from harness import TIMEOUT, Proxy, Server, binary, eq, free_port, main, test  # noqa: E402
+from store import LAUNCH, Store  # noqa: E402
+from vguest import REQUEST, RW, Guest, Reset  # noqa: E402
+
+EVENT = 2
+
+
+def echo(s):
+    while True:
+        data = s.recv(65536)
+        if not data:
+            return
+        s.sendall(data)
+
+
+def state(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        return f.read().rsplit(") ", 1)[1][0]
+
+
+def alive(pid):
+    try:
+        return state(pid) not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+class Worker:
+    """Which process serves guests now, and the next."""
+
+    def __init__(self, proxy):
+        self.p = proxy
+        self.pid = proxy.worker_pid()
+
+    def idle(self):
+        """It has handled what it was sent, to the end, and sleeps."""
+        deadline = time.monotonic() + TIMEOUT
+        while state(self.pid) != "S":
+            if time.monotonic() > deadline:
+                raise AssertionError("the worker does not sleep")
+
+    def kill(self, sig=signal.SIGKILL):
+        os.kill(self.pid, sig)
+        self.gone()
+
+    def gone(self):
+        """Waits until another process serves."""
+        deadline = time.monotonic() + TIMEOUT
+        while time.monotonic() < deadline:
+            try:
+                pid = self.p.worker_pid()
+            except (IndexError, FileNotFoundError):
+                pid = self.pid
+            if pid != self.pid:
+                self.pid = pid
+                return
+            time.sleep(0.002)
+        raise AssertionError("no other worker:\n" + "\n".join(self.p.lines))
+
+
+def expect_reset(c, what):
+    try:
+        c.wait(lambda: False)
+    except Reset:
+        return
+    raise AssertionError(f"{what}: no reset")
+
+
+def works(g, port=6000):
+    c = g.connect(port)
+    data = os.urandom(4000)
+    c.send(data)
+    eq(c.recv_exact(4000), data)
+    c.close()
+
+
+def rings_whole(g):
+    """Every buffer that the driver has given out is with the device or has come back once."""
+    want = getattr(g, "tx_all", list(range(g.num)))
+    g.wait(lambda: len(g.tx_free) == len(want))
+    eq(sorted(g.tx_free), want, "transmit buffers")
+    eq((g.avail_idx[0] - g.used_seen[0]) & 0xffff, g.num, "receive buffers with the device")
+
+
+@test
+def killed():
+    """the worker is killed: the guest's connections are reset, once; rings go on, new ones work"""
+    srv = Server(echo)
+    port = free_port()
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}",
+              f"publish tcp 127.0.0.1:{port} -> vsock:5000")
+    g = Guest(p.path, seqpacket=True)
+    g.listen(5000)
+    w = Worker(p)
+    for n in range(4):
+        idle = g.connect(6000)
+        busy = g.connect(6000)
+        busy.send(b"x" * 3000)
+        eq(busy.recv_exact(3000), b"x" * 3000)
+        k = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+        back = g.accept(5000)
+        w.kill()
+        for c, what in ((idle, "idle"), (busy, "busy"), (back, "published")):
+            expect_reset(c, what)
+        eq(k.recv(10), b"", "the host's end") if n % 2 else k.close()
+        works(g)
+        rings_whole(g)
+    eq(g.strays, [], "packets of connections that the guest does not know")
+    p.log("goes on with the guest that was attached")
+    p.wait_counter("ends", 0)
+    g.close()
+    p.stop()
+    srv.close()
+
+
+@test
+def gap():
+    """packets and kicks while there is no worker: nothing is lost, in either ring"""
+    srv = Server(echo)
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
+    g = Guest(p.path)
+    w = Worker(p)
+    works(g)
+    os.kill(p.proc.pid, signal.SIGSTOP)  # no successor yet
+    os.kill(w.pid, signal.SIGKILL)
+    conns = [g.new(6000) for _ in range(40)]
+    for c in conns:
+        c.state = "connecting"
+        c.post(REQUEST)
+    g.flush()
+    os.kill(p.proc.pid, signal.SIGCONT)
+    w.gone()
+    for c in conns:
+        c.wait(lambda c=c: c.state == "open")
+    for c in conns:
+        c.send(b"y" * 500)
+    for c in conns:
+        eq(c.recv_exact(500), b"y" * 500)
+        c.close()
+    rings_whole(g)
+    p.wait_counter("ends", 0)
+    g.close()
+    p.stop()
+    srv.close()
+
+
+@test
+def no_kick_seen():
+    """the driver had no room for a notification: the successor rings and looks by itself"""
+    srv = Server(echo)
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
+    g = Guest(p.path)
+    w = Worker(p)
+    works(g)
+    os.kill(p.proc.pid, signal.SIGSTOP)
+    os.kill(w.pid, signal.SIGKILL)
+    c = g.new(6000)
+    c.state = "connecting"
+    c.g.raw_send(c.packet(REQUEST))  # and no kick
+    for fd in g.call:
+        try:
+            os.eventfd_read(fd)
+        except BlockingIOError:
+            pass
+    os.kill(p.proc.pid, signal.SIGCONT)
+    c.wait(lambda: c.state == "open")
+    w.gone()
+    c.close()
+    rings_whole(g)
+    g.close()
+    p.stop()
+    srv.close()
+
+
+@test
+def mid_traffic():
+    """killed with a full ring under way, again and again: every chain comes back exactly once"""
+    srv = Server(echo)
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
+    g = Guest(p.path, num=64, tx_len=3000)
+    w = Worker(p)
+    for _ in range(4):
+        conns = [g.connect(6000) for _ in range(8)]
+        end = time.monotonic() + 0.05
+        while time.monotonic() < end:
+            for c in conns:
+                if g.tx_free and c.credit() > 2000:
+                    c.post(RW, b"z" * 2000)
+                    c.tx_cnt += 2000
+                c.fwd_cnt += len(c.rx)
+                c.rx.clear()
+            g.poll(0)
+        os.kill(w.pid, signal.SIGKILL)
+        for c in conns:
+            expect_reset(c, "busy")
+        w.gone()
+        rings_whole(g)
+        works(g)
+    p.wait_counter("ends", 0)
+    g.close()
+    p.stop()
+    srv.close()
+
+
+@test
+def no_receive_buffers():
+    """a guest without receive buffers at the time hears of every reset when it has some"""
+    srv = Server(echo)
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
+    g = Guest(p.path, num=16)
+    w = Worker(p)
+    conns = [g.connect(6000) for _ in range(100)]
+    real, held = g.post_rx, []
+    g.post_rx = held.append
+    # the proxy's answers eat all of them
+    for c in conns:
+        c.send(b"q")
+    g.wait(lambda: len(held) == 16)
+    w.kill()
+    for i in range(16):
+        real(held[i])
+    g.post_rx = real
+    g.notify(0)
+    for c in conns:
+        expect_reset(c, "one of a hundred")
+    works(g)
+    rings_whole(g)
+    g.close()
+    p.stop()
+    srv.close()
+
+
+@test
+def two_guests():
+    """two guests, one of them idle since it was set up, and joined: both go on, with each other too"""
+    p = Proxy(args=lambda p: ["--link", f"vhost-user-vsock:{p.path},cid=3,name=g",
+                              "--link", f"vhost-user-vsock:{p.path}2,cid=4,name=h", "--join", "g,h"])
+    g, h = Guest(p.path), Guest(p.path + "2")
+    g.others, h.others = [h], [g]
+    h.listen(700)
+    w = Worker(p)
+    for _ in range(2):
+        c = g.new(700, cid=4).open()
+        d = h.accept(700)
+        c.send(b"hello")
+        eq(d.recv_exact(5), b"hello")
+        w.kill()
+        expect_reset(c, "who asked")
+        expect_reset(d, "who was asked")
+    rings_whole(g)
+    rings_whole(h)
+    g.close()
+    h.close()
+    p.stop()
+
+
+@test
+def before_driver():
+    """killed while a VMM is attached whose guest has no driver yet: it is set up afterwards"""
+    srv = Server(echo)
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
+    g = Guest(p.path, handshake=False)
+    w = Worker(p)
+    g.request(1, reply=True)
+    w.idle()
+    w.kill()
+    g.handshake()
+    works(g)
+    # ... and when one ring was stopped: it stays so, and goes on where it was
+    base = g.stop_queue(1)
+    w.idle()
+    w.kill()
+    g.start_queue(1, base)
+    g.notify(1)
+    works(g)
+    rings_whole(g)
+    g.close()
+    p.stop()
+    srv.close()
+
+
+class EventGuest(Guest):
+    """With an event queue of its own, as User-mode Linux has it: 4 buffers, or none yet."""
+
+    def __init__(self, *a, buffers=4, **kw):
+        self.buffers = buffers
+        self.events = []
+        super().__init__(*a, **kw)
+
+    def handshake(self):
+        self.tx_free.remove(self.num - 1)  # its memory is the event queue's
+        self.tx_all = list(self.tx_free)
+        self.event_at = self.tx_base + (self.num - 1) * self.tx_len
+        self.kick.append(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+        self.call.append(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+        self.avail_idx.append(0)
+        self.used_seen.append(0)
+        super().handshake()
+        self.start_queue(EVENT)
+        for i in range(self.buffers):
+            self.post_event(i)
+        self.notify(EVENT)
+
+    def parts(self, q):
+        if q != EVENT:
+            return super().parts(q)
+        desc = (self.event_at + 127) & ~127
+        return desc, desc + 16 * self.num, (desc + 18 * self.num + 6 + 3) & ~3
+
+    def post_event(self, i):
+        addr = self.base + self.event_at + self.tx_len - 64 + 8 * i
+        self.put_desc(EVENT, i, addr, 8, 2)
+        self.offer(EVENT, i)
+
+    def look(self):
+        n = super().look()
+        for i, length in self.used(EVENT):
+            at = self.event_at + self.tx_len - 64 + 8 * i
+            self.events.append((length, struct.unpack_from("<I", self.mem, at)[0]))
+            n += 1
+        return n
+
+
+@test
+def reset_event():
+    """a transport reset event where the event queue is ours, also if it has no buffer at the time;
+    until the driver has given the buffer back nothing new begins"""
+    srv = Server(echo)
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
+    g = EventGuest(p.path, buffers=4)
+    w = Worker(p)
+    c = g.connect(6000)
+    w.kill()
+    expect_reset(c, "before the event")
+    g.wait(lambda: g.events)
+    eq(g.events, [(4, 0)], "events")
+    d = g.new(6000)
+    d.state = "connecting"
+    d.post(REQUEST)
+    g.flush()
+    eq(g.wait(lambda: d.state == "open", 0.2), False, "answered although the event is not read")
+    g.post_event(0)
+    g.notify(EVENT)
+    d.wait(lambda: d.state == "open")
+    d.close()
+    g.close()
+    p.stop()
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
+    g = EventGuest(p.path, buffers=0)
+    w = Worker(p)
+    works(g)
+    w.kill()
+    g.post_event(0)
+    g.notify(EVENT)
+    g.wait(lambda: g.events)
+    eq(g.events, [(4, 0)], "events of the late buffer")
+    g.post_event(0)
+    g.notify(EVENT)
+    works(g)
+    w.kill()  # and one that never gives it back is served nevertheless
+    g.wait(lambda: len(g.events) == 2)
+    works(g)
+    rings_whole(g)
+    g.close()
+    p.stop()
+    srv.close()
+
+
+@test
+def upgrade():
+    """SIGUSR2: the same process is another program, the guest goes on, no connect is refused"""
+    srv = Server(echo)
+    port, udp = free_port(), free_port(socket.SOCK_DGRAM)
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}",
+              f"publish tcp 127.0.0.1:{port} -> vsock:5000",
+              f"publish udp 127.0.0.1:{udp} -> vsock:5001", "publish unix DIR/pub -> vsock:5000")
+    pub = os.path.join(p.dir.name, "pub")
+    inode = os.stat(pub).st_ino
+    g = Guest(p.path, seqpacket=True)
+    g.listen(5000)
+    w = Worker(p)
+    for n in range(2):
+        c = g.connect(6000)
+        stop, bad, good = threading.Event(), [], []
+
+        def dial(stop=stop, bad=bad, good=good):
+            while not stop.is_set():
+                for where in (("127.0.0.1", port), pub):
+                    try:
+                        s = socket.socket(socket.AF_INET if isinstance(where, tuple) else socket.AF_UNIX)
+                        s.settimeout(TIMEOUT)
+                        s.connect(where)
+                        s.close()
+                        good.append(where)
+                    except ConnectionResetError:
+                        pass  # it was taken, and its flow ended with the worker
+                    except OSError as e:
+                        bad.append((where, e))
+                stop.wait(0.002)
+        t = threading.Thread(target=dial)
+        t.start()
+        p.proc.send_signal(signal.SIGUSR2)
+        w.gone()
+        expect_reset(c, "over the upgrade")
+        works(g)
+        stop.set()
+        t.join(TIMEOUT)
+        eq(bad, [], "connects refused")
+        if len(good) < 4:
+            raise AssertionError(f"only {len(good)} connects")
+        eq(os.stat(pub).st_ino, inode, "the socket's file")
+        p.log(r"upgrade: executing")
+    k = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+    k.sendall(b"now")
+    got = b""
+    while got != b"now":  # before it come those that were closed again
+        try:
+            got = g.accept(5000).recv(3)
+        except Reset:
+            pass
+    k.close()
+    rings_whole(g)
+    g.close()
+    eq(p.stop(), [], "files that are left")
+    srv.close()
+
+
+@test
+def upgrade_by_control():
+    """ampsockctl upgrade, three times; the control socket and the metrics' answer before and after"""
+    srv = Server(echo)
+    port = free_port()
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}",
+              args=lambda p: ["--link", f"vhost-user-vsock:{p.path},cid=3,name=g", "--control", ctl.path(p),
+                              "--metrics", f"tcp 127.0.0.1:{port}"])
+    g = Guest(p.path)
+    w = Worker(p)
+    for _ in range(3):
+        c = g.connect(6000)
+        eq([x["up"] for x in ctl.ask(p, "links")], [True], "links")
+        ctl.run(p, "upgrade")
+        w.gone()
+        expect_reset(c, "over the upgrade")
+        works(g)
+        with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as s:
+            s.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            eq(s.recv(12), b"HTTP/1.0 200", "metrics")
+    eq([x["up"] for x in ctl.ask(p, "links")], [True], "links")
+    rings_whole(g)
+    g.close()
+    eq(p.stop(), [], "files that are left")
+    srv.close()
+
+
+@test
+def upgrade_refused():
+    """a program or a configuration that is no good: nothing happens, the log says why"""
+    conf = {}
+
+    def args(p):
+        conf["path"] = os.path.join(p.dir.name, "proxy.conf")
+        with open(conf["path"], "w", encoding="ascii") as f:
+            f.write(f"[link g]\ntype = vhost-user-vsock\npath = {p.path}\ncid = 3\n")
+        return ["--config", conf["path"]]
+    p = Proxy(args=args)
+    g = Guest(p.path)
+    w = Worker(p)
+    with open(conf["path"], "a", encoding="ascii") as f:
+        f.write("nonsense = yes\n")
+    p.proc.send_signal(signal.SIGUSR2)
+    p.log("upgrade: the program does not take these options")
+    eq(p.worker_pid(), w.pid, "worker")
+    g.poll(0)
+    os.unlink(conf["path"])
+    g.close()
+    p.stop()
+
+
+@test
+def crash_loop():
+    """a worker that dies again and again is given up after five; the log says how often"""
+    p = Proxy()
+    g = Guest(p.path)
+    w = Worker(p)
+    for _ in range(5):
+        w.kill(signal.SIGSEGV if "san" not in binary() else signal.SIGKILL)
+    os.kill(w.pid, signal.SIGKILL)
+    eq(p.proc.wait(TIMEOUT), 1, "exit status")
+    p.log("6 worker processes were killed within 60 s: giving up")
+    g.close()
+    Proxy.running.remove(p)
+    p.thread.join(TIMEOUT)
+    p.proc.stderr.close()
+    eq([x for x in os.listdir(p.dir.name)], [], "files that are left")
+    p.dir.cleanup()
+
+
+class Manager(Store):
+    def successor(self, proxy, change=None):
+        """What Restart=on-failure does: the same command with LISTEN_FDS. Replaces proxy.proc."""
+        argv = list(proxy.proc.args)
+        if "--ready-fd" in argv:
+            at = argv.index("--ready-fd")
+            del argv[at:at + 2]
+            self.argv = argv
+        proxy.thread.join(TIMEOUT)
+        proxy.proc.stderr.close()
+        with self.given() as own:
+            fds = change(own) if change else own
+            proxy.proc = subprocess.Popen(
+                [sys.executable, "-c", LAUNCH, ",".join(str(fd) for _, fd in fds),
+                 ":".join(name for name, _ in fds)] + self.argv, pass_fds=[fd for _, fd in fds],
+                stderr=subprocess.PIPE, env={**os.environ, **self.env()})
+        at = len(proxy.lines)
+        proxy.thread = threading.Thread(target=proxy.read, daemon=True)
+        proxy.thread.start()
+        return at
+
+
+def managed(*rules):
+    where = {}
+
+    def args(p):
+        where["m"] = Manager(os.path.join(p.dir.name, "notify"))
+        p.env.update(where["m"].env())
+        return ["--link", f"vhost-user-vsock:{p.path},cid=3,name=g"]
+    p = Proxy(*rules, args=args, env={})
+    return p, where["m"]
+
+
+def finish(p, m):
+    p.proc.send_signal(signal.SIGTERM)
+    p.proc.wait(TIMEOUT)
+    m.wait(lambda names: not names)
+    m.close()
+    os.unlink(m.path)
+    return p.stop()
+
+
+@test
+def helper_killed():
+    """the helper is killed: the service manager's store has everything, the guest goes on, and a
+    stop in good order leaves the store empty"""
+    srv = Server(echo)
+    port = free_port()
+    p, m = managed(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}",
+                   f"publish tcp 127.0.0.1:{port} -> vsock:5000")
+    g = Guest(p.path)
+    g.listen(5000)
+    for _ in range(2):
+        c = g.connect(6000)
+        m.wait(lambda names: sum("-kick" in x for x in names) == 2 and "ampsock-g-journal" in names)
+        old = p.worker_pid()
+        p.proc.kill()
+        p.proc.wait(TIMEOUT)
+        at = m.successor(p)
+        p.log("goes on with the guest that was attached", start=at)
+        expect_reset(c, "over the helper's death")
+        k = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+        g.accept(5000)
+        k.close()
+        works(g)
+        rings_whole(g)
+        eq(alive(old), False, "the old worker is alive")
+    g.close()
+    m.wait(lambda names: not any("-kick" in x for x in names))
+    eq(finish(p, m), [], "files that are left")
+    srv.close()
+
+
+def refused(change, why):
+    """A successor with a store that is no good: the link is given up, another VMM can come."""
+    srv = Server(echo)
+    p, m = managed(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
+    g = Guest(p.path)
+    works(g)
+    m.wait(lambda names: sum("-kick" in x for x in names) == 2)
+    p.proc.kill()
+    p.proc.wait(TIMEOUT)
+    at = m.successor(p, lambda pairs: change(pairs, g))
+    p.log(why, start=at)
+    p.log("waiting for a VMM", start=at)
+    g.close()
+    h = Guest(p.path)
+    works(h)
+    h.close()
+    finish(p, m)
+    srv.close()
+
+
+def journal_of(pairs):
+    return next(fd for name, fd in pairs if name == "ampsock-g-journal")
+
+
+def poke(at, data):
+    def change(pairs, _g):
+        os.pwrite(journal_of(pairs), data, at)
+        return pairs
+    return change
+
+
+def missing(what):
+    return lambda pairs, g: [x for x in pairs if what not in x[0]]
+
+
+def swap(a, b):
+    """Another descriptor than the one that the name says."""
+    def change(pairs, _g):
+        fds = dict(pairs)
+        other = next(fd for name, fd in pairs if b in name)
+        return [(n, other if a in n else fd) for n, fd in fds.items()]
+    return change
+
+
+@test
+def garbage():
+    """a store that was tampered with: wrong version, missing or exchanged descriptors, nonsense in
+    every field: refused with a reason, and the process serves on"""
+    no = "cannot go on with the guest that was attached"
+    refused(poke(4, b"\xff"), no)                       # version
+    refused(poke(12, b"\x09"), "CID is another one")
+    refused(poke(16, b"\x01"), "while its VMM was setting the device up")
+    refused(poke(20, b"\x07"), "none of this version")
+    refused(missing("-kick"), "was not kept")
+    refused(swap("-mem", "-kick"), "link reset: memory region 0: not a file")
+    refused(swap("-conn", "-mem"), no)
+
+
+@test
+def garbage_record():
+    """every byte of the record is 0xff once: what comes of it is the link's affair"""
+    rng = __import__("random").Random(7)
+    p, m = managed()
+    g = Guest(p.path)
+    m.wait(lambda names: sum("-kick" in x for x in names) == 2)
+    for n in range(12):
+        p.proc.kill()
+        p.proc.wait(TIMEOUT)
+
+        def change(pairs):
+            fd = journal_of(pairs)
+            size = 56 + 36 * 8 + 40 * 4
+            for _ in range(1 + n % 3):
+                at = 32 + rng.randrange(2) * size + rng.randrange(12, size)
+                os.pwrite(fd, bytes([rng.choice((0xff, 0x80, 1, 0x7f))]), at)
+            for _ in range(50):  # connections, too
+                os.pwrite(fd, rng.randbytes(4), 32 + 2 * size + 4 * rng.randrange(60000))
+            return pairs
+        at = m.successor(p, change)
+        p.log("waiting for a VMM|goes on with the guest", start=at)
+        g.close()
+        m.wait(lambda names: "ampsock-g-journal" not in names)
+        g = Guest(p.path)
+        m.wait(lambda names: sum("-kick" in x for x in names) == 2)
+    g.close()
+    finish(p, m)
+
+
+if __name__ == "__main__":
+    main()
