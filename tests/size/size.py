@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Flash, RAM and stack of the library, per configuration, module and core.
 
-	size.py --build DIR [--check | --record | --target NAME ...]
+	size.py --build DIR [--check | --record] [--target NAME ...]
 
 Text is what the linker kept of the library, its transport and port, and compiler helpers:
 .text + .rodata + the image of .data. Board start-up, the program and <string.h> are left
@@ -14,7 +14,8 @@ ram_per_socket   what one socket more costs in .bss, no ring added; AF_INET with
 stack_max        deepest path below any public function, from the compiler's own call graph
 		 (graph.py). Interrupts come on top.
 
---record writes what was measured to recorded.json and the tables of docs/size.md. --check
+--record writes what was measured to recorded.json and the tables of docs/size.md (with --target m4
+the other cores' figures stay). --check
 prints TAP: everything on the Cortex-M4 is exactly what is recorded, and docs/size.md says so.
 Another version of the compiler makes other code: then 2 % more is allowed.
 """
@@ -347,7 +348,8 @@ def read_record():
 def write_record(results, others):
 	record = {
 		"compilers": {t[0]: compiler(t[1]) for t in TARGETS.values()},
-		"results": results, "targets": {TARGETS[t][0]: c for t, c in others.items()},
+		"results": results,
+		"targets": dict(read_record().get("targets", {}), **{TARGETS[t][0]: c for t, c in others.items()}),
 	}
 	with open(RECORD, "w", encoding="utf-8") as f:
 		f.write(doc.compact(record))
