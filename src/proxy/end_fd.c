@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * #syscalls:hot readv sendmsg recvfrom
+ * #syscalls:hot recvmsg sendmsg
  * #syscalls close getpeername getsockopt setsockopt shutdown
  */
 /*
@@ -137,13 +137,14 @@ static ssize_t fd_write(struct amp_end *end, const struct iovec *iov, int cnt, s
 static ssize_t fd_read(struct amp_end *end, const struct iovec *iov, int cnt, size_t len)
 {
 	struct end_fd *e = of(end);
+	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov,
+			     .msg_iovlen = (size_t)cnt};
 	ssize_t n;
 
 	if (!e->readable)
 		return -EAGAIN;
 	do
-		n = cnt == 1 ? recv(e->watch.fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT)
-			     : readv(e->watch.fd, iov, cnt);
+		n = recvmsg(e->watch.fd, &msg, MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
 	if (n < 0) {
 		if (errno == EAGAIN)
@@ -157,8 +158,12 @@ static ssize_t fd_read(struct amp_end *end, const struct iovec *iov, int cnt, si
 		e->eof = true;
 		return -err;
 	}
-	/* a short read means an empty socket: the next byte, or the end, is a new edge */
-	if ((size_t)n < len && !e->hup)
+	/*
+	 * A short read means an empty socket: the next byte, or the end, is a new edge. Not where
+	 * descriptors or credentials came along (MSG_CTRUNC: thrown away), which a read never goes
+	 * beyond (unix(7)).
+	 */
+	if ((size_t)n < len && !e->hup && !(msg.msg_flags & MSG_CTRUNC))
 		e->readable = false;
 	return n;
 }

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # timeout: 120
 """publish and expose: TCP, Unix and UDP between a guest's AF_VSOCK and the host."""
+import array
 import hashlib
 import os
 import signal
@@ -578,6 +579,30 @@ def reset_after_half_close():
     p.wait_counter("flows", 0)
     srv.close()
     g.close()
+
+
+@test
+def descriptors_passed():
+    """a client that passes descriptors along: they are thrown away, and the bytes behind them arrive"""
+    p = Proxy("publish unix DIR/pub -> vsock:5000")
+    g = Guest(p.path)
+    g.listen(5000)
+    k = socket.socket(socket.AF_UNIX)
+    k.connect(os.path.join(p.dir.name, "pub"))
+    # all before the guest accepts: nobody reads before that, and nothing comes behind the last
+    for i in range(20):
+        k.sendmsg([b"%02d" % i], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))])
+    c = g.accept(5000)
+    before = p.fds()
+    eq(c.recv_exact(40), b"".join(b"%02d" % i for i in range(20)))
+    eq(p.fds() <= before, True, "no descriptor kept")
+    c.send(b"still here")
+    eq(k.recv(100), b"still here")
+    k.close()
+    c.close()
+    p.wait_counter("flows", 0)
+    g.close()
+    p.stop()
 
 
 @test
