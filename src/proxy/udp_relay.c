@@ -37,6 +37,7 @@ struct peer {
 	socklen_t addr_len;
 	uint64_t heard_ms;
 	bool open, readable, dead;
+	bool socket; /* counts as one of the link's: AMP_LIMIT_SOCKETS */
 	struct amp_buf
 		early; /* datagrams from before the connection was open, u16 length each */
 	struct amp_grave grave;
@@ -69,9 +70,13 @@ static void peer_gone(struct peer *p)
 	amp_work_cancel(&p->work);
 	amp_watch_close(&p->watch);
 	amp_buf_clear(&p->early);
+	if (p->socket)
+		amp_limit_give(&p->link->limits, AMP_LIMIT_SOCKETS, 1);
 	if (p->relay) {
 		TAILQ_REMOVE(&p->relay->peers, p, entry);
-		p->relay->peer_cnt--;
+		/* an idle proxy is not woken */
+		if (--p->relay->peer_cnt == 0)
+			uv_timer_stop(&p->relay->timer);
 	} else if (p->fwd) {
 		TAILQ_REMOVE(&exposed, p, entry);
 	}
@@ -240,11 +245,21 @@ static struct peer *peer_new(struct amp_link *link, struct amp_end *end)
 void amp_udp_relay_expose(struct amp_link *link, struct amp_end *end,
 			  const struct amp_forward *fwd)
 {
-	struct peer *p = peer_new(link, end);
+	struct peer *p;
 	int fd, r;
 
-	if (!p)
+	if (!amp_limit_rate(&link->limits, AMP_LIMIT_CONNECTS, amp_now_ms()) ||
+	    !amp_limit_take(&link->limits, AMP_LIMIT_SOCKETS, 1)) {
+		link->stats.refused++;
+		end->ops->reset(end);
 		return;
+	}
+	p = peer_new(link, end);
+	if (!p) {
+		amp_limit_give(&link->limits, AMP_LIMIT_SOCKETS, 1);
+		return;
+	}
+	p->socket = true;
 	r = amp_connect_start(&fwd->target, &fd);
 	if (r == 0) {
 		r = amp_watch_start(&p->watch, fd, EPOLLIN | EPOLLET);
@@ -283,6 +298,19 @@ unsigned amp_udp_relay_unexpose(struct amp_link *link, const struct amp_forward 
 
 /* ---- a published port ---- */
 
+static void on_timer(uv_timer_t *t)
+{
+	struct amp_udp_relay *r = t->data;
+	uint64_t now = amp_now_ms();
+	struct peer *p, *next;
+
+	for (p = TAILQ_FIRST(&r->peers); p; p = next) {
+		next = TAILQ_NEXT(p, entry);
+		if (now - p->heard_ms >= AMP_RELAY_IDLE_MS)
+			peer_end(p);
+	}
+}
+
 static bool same_sa(const struct peer *p, const struct sockaddr_storage *from, socklen_t len)
 {
 	return p->addr_len == len && memcmp(&p->addr, from, len) == 0;
@@ -320,7 +348,9 @@ static struct peer *find_peer(struct amp_udp_relay *r, const struct sockaddr_sto
 	memcpy(&p->addr, from, len);
 	p->addr_len = len;
 	TAILQ_INSERT_TAIL(&r->peers, p, entry);
-	r->peer_cnt++;
+	if (r->peer_cnt++ == 0)
+		uv_timer_start(&r->timer, on_timer, AMP_RELAY_IDLE_MS / 4,
+			       AMP_RELAY_IDLE_MS / 4);
 	r->link->stats.flows++;
 	return p;
 }
@@ -365,19 +395,6 @@ static void relay_ready(struct amp_watch *w, uint32_t events)
 	amp_work_queue(&r->work);
 }
 
-static void on_timer(uv_timer_t *t)
-{
-	struct amp_udp_relay *r = t->data;
-	uint64_t now = amp_now_ms();
-	struct peer *p, *next;
-
-	for (p = TAILQ_FIRST(&r->peers); p; p = next) {
-		next = TAILQ_NEXT(p, entry);
-		if (now - p->heard_ms >= AMP_RELAY_IDLE_MS)
-			peer_end(p);
-	}
-}
-
 struct amp_udp_relay *amp_udp_relay_publish(struct amp_link *link,
 					    const struct amp_forward *fwd, int fd)
 {
@@ -395,11 +412,11 @@ struct amp_udp_relay *amp_udp_relay_publish(struct amp_link *link,
 	TAILQ_INIT(&r->peers);
 	uv_timer_init(amp_loop_uv(), &r->timer);
 	r->timer.data = r;
-	if (amp_watch_start(&r->watch, fd, EPOLLIN | EPOLLET))
+	if (amp_watch_start(&r->watch, fd, EPOLLIN | EPOLLET)) {
 		close(fd);
-	else
-		uv_timer_start(&r->timer, on_timer, AMP_RELAY_IDLE_MS / 4,
-			       AMP_RELAY_IDLE_MS / 4);
+		amp_udp_relay_free(r);
+		return NULL;
+	}
 	return r;
 }
 

@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib
 import offload as off  # noqa: E402
 from clock import Clock  # noqa: E402
 from harness import TIMEOUT, Proxy, Server, eq, free_port, main, test  # noqa: E402
-from vguest import REQUEST, Guest, Reset  # noqa: E402
+from vguest import REQUEST, SEQPACKET, Guest, Reset  # noqa: E402
 
 
 def echo(s):
@@ -82,6 +82,47 @@ def sockets():
     h.close()
     p.stop()
     srv.close()
+
+
+@test
+def sockets_udp():
+    """connections to an exposed UDP target are sockets, too, and begin at the rate of all others"""
+    d = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    d.settimeout(TIMEOUT)
+    d.bind(("127.0.0.1", 0))
+    rule = f"expose vsock:6000 -> udp 127.0.0.1:{d.getsockname()[1]}"
+    p = Proxy("limit sockets 2", rule)
+    g = Guest(p.path, seqpacket=True)
+    held = [g.connect(6000, SEQPACKET) for _ in range(2)]
+    for _ in range(3):
+        try:
+            g.connect(6000, SEQPACKET)
+            raise AssertionError("connected")
+        except Reset:
+            pass
+    eq((limits(p)["used_sockets"], limits(p)["limited_sockets"]), (2, 3))
+    held[0].send_msg(b"x")
+    eq(d.recv(10), b"x")
+    held[0].close()
+    p.wait_counter("ends", 1)
+    g.connect(6000, SEQPACKET).send_msg(b"y")
+    eq(d.recv(10), b"y")
+    g.close()
+    p.wait_counter("ends", 0)
+    eq(limits(p)["used_sockets"], 0)
+    p.stop()
+    p = Proxy("limit connects/s 1", rule)
+    g = Guest(p.path, seqpacket=True)
+    g.connect(6000, SEQPACKET)
+    try:
+        for _ in range(100):
+            g.connect(6000, SEQPACKET)
+        raise AssertionError("connected")
+    except Reset:
+        pass
+    g.close()
+    p.stop()
+    d.close()
 
 
 def silent():
