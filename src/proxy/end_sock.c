@@ -111,6 +111,17 @@ static void deaf(struct amp_end_sock *e)
 	amp_work_queue(&e->work);
 }
 
+/*
+ * Bytes that the user believes to be sent are missing, which cannot be made good: an error, and
+ * no end of file that would call the rest whole. SO_ERROR is used up by whoever saw it first.
+ */
+static void broken(struct amp_end_sock *e, int err)
+{
+	e->broken = err;
+	amp_buf_clear(&e->out);
+	amp_work_queue(&e->work);
+}
+
 /* The socket is full: the guest, or the kernel on its behalf, takes no more now. */
 static void stalled(struct amp_end_sock *e)
 {
@@ -124,6 +135,8 @@ static ssize_t sock_write(struct amp_end *end, const struct iovec *iov, int cnt,
 	struct amp_end_sock *e = of(end);
 	ssize_t n;
 
+	if (e->broken)
+		return -e->broken;
 	if (e->deaf)
 		return -EPIPE;
 	n = e->out.len ? -EAGAIN : transmit(e, iov, cnt, len);
@@ -139,6 +152,8 @@ static ssize_t sock_reserve(struct amp_end *end, size_t want, struct iovec *iov,
 	struct amp_end_sock *e = of(end);
 
 	*cnt = 0;
+	if (e->broken)
+		return -e->broken;
 	if (e->deaf)
 		return -EPIPE;
 	if (e->out.len || !e->writable) {
@@ -163,10 +178,8 @@ static void sock_commit(struct amp_end *end, size_t len)
 		deaf(e);
 		return;
 	}
-	/* another error is there for the next read */
 	if (n < 0 && n != -EAGAIN) {
-		e->hup = e->readable = true;
-		amp_work_queue(&e->work);
+		broken(e, (int)-n);
 		return;
 	}
 	if (n < 0)
@@ -175,7 +188,7 @@ static void sock_commit(struct amp_end *end, size_t len)
 		return;
 	stalled(e);
 	if (!amp_buf_put(&e->out, &iov, 1, (size_t)n))
-		deaf(e); /* no memory: what is missing cannot be made good */
+		broken(e, ENOBUFS);
 }
 
 /* What waits goes first. False: it still waits, or the end is over. */
@@ -189,10 +202,12 @@ static bool flush(struct amp_end_sock *e)
 
 		if (n == -EAGAIN)
 			return false;
-		if (n < 0) {
+		if (n == -EPIPE)
 			deaf(e);
+		else if (n < 0)
+			broken(e, (int)-n);
+		if (n < 0)
 			break;
-		}
 		amp_buf_drop(&e->out, (size_t)n);
 	}
 	if (e->shut_due)
@@ -397,10 +412,12 @@ static void serve(struct amp_work *work)
 	}
 	if (!opening(e))
 		return;
-	if (flush(e) && e->wants && e->writable && !e->deaf) {
+	if (flush(e) && !e->broken && e->wants && e->writable && !e->deaf) {
 		e->wants = false;
 		tell(e, AMP_END_WRITABLE);
 	}
+	if (e->broken && !e->let_go)
+		fail(e, e->broken);
 	if (!e->let_go)
 		deliver(e);
 	if (!e->let_go)

@@ -59,6 +59,7 @@ struct amp_end_sock {
 	bool eof_told, deaf_told;
 	bool deafened; /* we take no more */
 	bool let_go;   /* by the user */
+	int broken;    /* positive errno: bytes are missing; the user is to hear of it */
 };
 
 TAILQ_HEAD(amp_end_socks, amp_end_sock);

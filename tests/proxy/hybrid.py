@@ -428,6 +428,30 @@ def stalled():
     done(p, g)
 
 
+@test
+def too_much():
+    """bytes for the guest that may not be kept: the client is reset, and never told that all is well"""
+    port, srv = free_port(), Server(echo)
+    p, g = up("limit buffered 1", f"publish tcp {LOOP}:{port} -> vsock:5000",
+              f"expose vsock:6000 -> tcp {LOOP}:{srv.port}")
+    g.listen(5000, buf_alloc=0)  # answers, and reads nothing
+    k = tcp(port)
+    g.accept(5000)
+    try:
+        while True:
+            k.sendall(bytes(65536))
+    except (ConnectionResetError, BrokenPipeError):
+        pass
+    p.log("limit buffered 1 reached")
+    p.wait_counter("flows", 0)
+    c = g.connect(6000)
+    c.send(b"others go on")
+    eq(c.recv_exact(12), b"others go on")
+    c.close()
+    srv.close()
+    done(p, g)
+
+
 # ---- publish vsock-mux ----
 
 def call(path, port, data=b""):
