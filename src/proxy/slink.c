@@ -146,51 +146,70 @@ static void close_port(struct amp_slink *sl, struct amp_sport *p)
 	free(p);
 }
 
-static int want_port(struct amp_slink *sl, uint32_t port, bool message)
+static int open_port(struct amp_slink *sl, uint32_t port, bool message)
 {
-	struct amp_sport *p = find_port(sl, port, message);
+	struct amp_sport *p;
 	int r;
 
-	if (!p) {
-		p = calloc(1, sizeof(*p));
-		if (!p)
-			return -ENOMEM;
-		p->sl = sl;
-		p->port = port;
-		p->message = message;
-		r = sl->ops->listen(sl, p);
-		if (r) {
-			free(p);
-			return r;
-		}
-		TAILQ_INSERT_TAIL(&sl->ports, p, entry);
+	if (find_port(sl, port, message))
+		return 0;
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	p->sl = sl;
+	p->port = port;
+	p->message = message;
+	r = sl->ops->listen(sl, p);
+	if (r) {
+		free(p);
+		return r;
 	}
-	p->wanted = true;
+	TAILQ_INSERT_TAIL(&sl->ports, p, entry);
 	return 0;
 }
 
+static void want_port(struct amp_slink *sl, uint32_t port, bool message)
+{
+	struct amp_sport *p = find_port(sl, port, message);
+
+	if (p)
+		p->wanted = true;
+}
+
+static bool is_message(const struct amp_forward *fwd)
+{
+	return fwd->target.kind == AMP_TARGET_UDP;
+}
+
+/*
+ * What goes, goes first: a port that leads to the other kind of target now may be had only once.
+ * One that cannot be had is no reason to be without the others.
+ */
 int amp_slink_ports(struct amp_link *link)
 {
 	struct amp_slink *sl = of_link(link);
 	const struct amp_forward *fwd;
 	struct amp_sport *p, *next;
-	int r;
+	int r, first;
 
 	TAILQ_FOREACH(p, &sl->ports, entry)
 	p->wanted = false;
-	r = want_port(sl, AMP_OFF_PORT, false);
+	want_port(sl, AMP_OFF_PORT, false);
 	TAILQ_FOREACH(fwd, &link->conf->expose, entry)
-	{
-		if (!r)
-			r = want_port(sl, fwd->service.port,
-				      fwd->target.kind == AMP_TARGET_UDP);
-	}
-	for (p = TAILQ_FIRST(&sl->ports); p && !r; p = next) {
+	want_port(sl, fwd->service.port, is_message(fwd));
+	for (p = TAILQ_FIRST(&sl->ports); p; p = next) {
 		next = TAILQ_NEXT(p, entry);
 		if (!p->wanted)
 			close_port(sl, p);
 	}
-	return r;
+	first = open_port(sl, AMP_OFF_PORT, false);
+	TAILQ_FOREACH(fwd, &link->conf->expose, entry)
+	{
+		r = open_port(sl, fwd->service.port, is_message(fwd));
+		if (!first)
+			first = r;
+	}
+	return first;
 }
 
 /* ---- the link ---- */

@@ -5,8 +5,10 @@ CID 1 is the machine itself, so this program is the guest that the proxy has. Wi
 a part as its argument; TAP on standard output.
 """
 import os
+import signal
 import socket
 import sys
+import tempfile
 import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -134,6 +136,50 @@ def forwards():
         g.close()
         p.wait_counter("ends", 0)
         p.stop()
+        srv.close()
+
+    @test
+    def reloaded():
+        """a reload makes of a port of streams one of messages and back; ports come and go with it"""
+        d = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        d.settimeout(TIMEOUT)
+        d.bind((LOOP, 0))
+        srv = Server(lambda s: s.sendall(b"a stream"))
+        tcp, udp = f"tcp {LOOP}:{srv.port}", f"udp {LOOP}:{d.getsockname()[1]}"
+        file = tempfile.NamedTemporaryFile("w", suffix=".conf")
+        os.chmod(file.name, 0o644)
+
+        def write(*rules):
+            file.seek(0)
+            file.truncate()
+            file.write("[link g]\ntype = vsock\ncid = 1\n" + "".join(f"expose = vsock:{r}\n" for r in rules))
+            file.flush()
+            return file.name
+
+        def hup(*rules):
+            write(*rules)
+            n = len(p.lines)
+            p.proc.send_signal(signal.SIGHUP)
+            p.log("reload: 0 links and 2 rules added, 0 links and 2 rules removed", start=n)
+        before, after = (f"6000 -> {tcp}", f"6001 -> {tcp}"), (f"6000 -> {udp}", f"6002 -> {tcp}")
+        p = Proxy(args=lambda _: ["--config", write(*before)])
+        for _ in range(2):
+            eq(take(vsock(6000)), b"a stream")
+            hup(*after)
+            eq(take(vsock(6002)), b"a stream")
+            try:
+                vsock(6001)
+                raise AssertionError("not exposed any more, and there")
+            except ConnectionResetError:
+                pass
+            s = vsock(6000, socket.SOCK_SEQPACKET)
+            s.send(b"a message")
+            eq(d.recv(100), b"a message")
+            s.close()
+            hup(*before)
+        p.wait_counter("ends", 0)
+        p.stop()
+        file.close()
         srv.close()
 
     @test
