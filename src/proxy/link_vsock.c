@@ -39,7 +39,8 @@ static TAILQ_HEAD(, vport) vports = TAILQ_HEAD_INITIALIZER(vports);
 
 struct link_vk {
 	struct amp_slink sl; /* first */
-	TAILQ_ENTRY(link_vk) entry;
+	TAILQ_ENTRY(link_vk) entry; /* in vks: */
+	bool started;
 };
 
 static TAILQ_HEAD(, link_vk) vks = TAILQ_HEAD_INITIALIZER(vks);
@@ -210,9 +211,11 @@ static const struct amp_slink_ops vsock_ops = {
 
 static int start(struct amp_link *link)
 {
+	struct link_vk *l = (struct link_vk *)link;
 	int r;
 
-	TAILQ_INSERT_TAIL(&vks, (struct link_vk *)link, entry);
+	TAILQ_INSERT_TAIL(&vks, l, entry);
+	l->started = true;
 	r = amp_slink_start(link);
 	if (!r)
 		amp_log(AMP_LOG_INFO, "link %s: waiting for cid %" PRIu32 " on AF_VSOCK",
@@ -222,7 +225,11 @@ static int start(struct amp_link *link)
 
 static void stop(struct amp_link *link)
 {
-	TAILQ_REMOVE(&vks, (struct link_vk *)link, entry);
+	struct link_vk *l = (struct link_vk *)link;
+
+	/* one of a reload that was refused was never started */
+	if (l->started)
+		TAILQ_REMOVE(&vks, l, entry);
 	amp_slink_stop(link);
 }
 

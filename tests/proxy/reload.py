@@ -386,6 +386,11 @@ def bad_files():
             (link("g", 3, f"publish = tcp 127.0.0.1:{free} -> vsock:1", "publish = unix DIR/new.sock -> vsock:2",
                   f"publish = tcp 127.0.0.1:{taken} -> vsock:3") + link("h", 4), f"cannot publish tcp 127.0.0.1:{taken}"),
             (link("g", 3) + "[link h]\ntype = vhost-user-vsock\npath = /nowhere/h.sock\ncid = 4\n", "cannot listen on /nowhere"),
+            # links of every type, that were never started: the last rule is in the way
+            (link("g", 3) + "[link a]\ntype = vsock\ncid = 5\nexpose = vsock:7 -> tcp 127.0.0.1:9\n"
+             "[link b]\ntype = vsock-unix\npath = DIR/b.sock\nexpose = vsock:7 -> tcp 127.0.0.1:9\n"
+             "[link c]\ntype = rpmsg-shm\npath = DIR/none\nbell = poll:1000\n[link d]\ntype = rpmsg-char\npath = remoteproc0\n"
+             + link("h", 4, f"publish = tcp 127.0.0.1:{taken} -> vsock:3"), f"cannot publish tcp 127.0.0.1:{taken}"),
             (link("g", 3) + "[link r]\ntype = rpmsg-shm\npath = /dev/null\nbell = eventfd:8,9\n", "at the start"),
             ("[link g\n", "expected `]`"),
             (None, "cannot be read|no file")):
