@@ -165,6 +165,20 @@ static int new_port(const char *link, uint32_t port, bool message, struct vport 
 	return 0;
 }
 
+int amp_link_vsock_try(uint32_t port, bool message, const char **text)
+{
+	int fd = find(port) ? -EBUSY : open_port(port, message);
+
+	if (fd == -EBUSY) /* ours: shared, or free when its rule has ended */
+		return 0;
+	if (fd < 0) {
+		*text = why(-fd);
+		return fd;
+	}
+	close(fd);
+	return 0;
+}
+
 static int vsock_listen(struct amp_slink *sl, struct amp_sport *p)
 {
 	const char *name = sl->link.conf->name;

@@ -309,12 +309,27 @@ static int prepare_publish(struct amp_reload *rl, const struct amp_link_conf *f,
 	return 0;
 }
 
-static int prepare_port(struct amp_reload *rl, const struct amp_link_conf *f, uint32_t port)
+/* AF_VSOCK has one name space for all links, so what is tried is not held: who shares it, opens it. */
+static int prepare_vport(struct amp_reload *rl, const struct amp_link_conf *f, uint32_t port,
+			 bool message)
+{
+	const char *why;
+	int r = amp_link_vsock_try(port, message, &why);
+
+	return r ? no(rl, r, "%s: link %s: cannot listen on AF_VSOCK port %" PRIu32 ": %s",
+		      f->where, f->name, port, why)
+		 : 0;
+}
+
+static int prepare_port(struct amp_reload *rl, const struct amp_link_conf *f, uint32_t port,
+			bool message)
 {
 	char path[AMP_SUN_PATH];
 	struct amp_target t;
 	int fd = -ENAMETOOLONG;
 
+	if (f->type == AMP_LINK_VSOCK)
+		return prepare_vport(rl, f, port, message);
 	if (snprintf(path, sizeof(path), "%s_%" PRIu32, f->path, port) < (int)sizeof(path))
 		fd = amp_helper_listen_unix(AMP_HELPER_PORT, path);
 	if (fd < 0)
@@ -325,27 +340,29 @@ static int prepare_port(struct amp_reload *rl, const struct amp_link_conf *f, ui
 	return 0;
 }
 
-/* vsock-unix: a socket for each port that the guest may use. */
+/* vsock-unix, vsock: a socket for each port that the guest may use. */
 static int prepare_ports(struct amp_reload *rl, const struct amp_link_conf *f)
 {
 	const struct amp_link_conf *c;
 	const struct amp_forward *fwd;
 	int r = 0;
 
-	if (f->type != AMP_LINK_VSOCK_UNIX)
+	if (f->type != AMP_LINK_VSOCK_UNIX && f->type != AMP_LINK_VSOCK)
 		return 0;
 	/* those of a link that ends are free when it has ended, not before */
 	TAILQ_FOREACH(c, &running->links, entry)
 	{
-		if (!c->twin && c->type == f->type && strcmp(c->path, f->path) == 0)
+		if (!c->twin && c->type == f->type && f->type == AMP_LINK_VSOCK_UNIX &&
+		    strcmp(c->path, f->path) == 0)
 			return 0;
 	}
 	if (!f->twin)
-		r = prepare_port(rl, f, AMP_OFF_PORT);
+		r = prepare_port(rl, f, AMP_OFF_PORT, false);
 	TAILQ_FOREACH(fwd, &f->expose, entry)
 	{
 		if (!fwd->twin && !r)
-			r = prepare_port(rl, f, fwd->service.port);
+			r = prepare_port(rl, f, fwd->service.port,
+					 fwd->target.kind == AMP_TARGET_UDP);
 	}
 	return r;
 }

@@ -177,6 +177,21 @@ def forwards():
             eq(d.recv(100), b"a message")
             s.close()
             hup(*before)
+        # somebody else has one: nothing changes, and the port of the other new rule is free again
+        other = socket.socket(socket.AF_VSOCK)
+        other.bind((ANY, 6004))
+        other.listen(1)
+        write(f"6000 -> {tcp}", f"6003 -> {tcp}", f"6004 -> {tcp}")
+        p.proc.send_signal(signal.SIGHUP)
+        p.log("cannot listen on AF_VSOCK port 6004: another process listens there")
+        p.log("reload: nothing has changed")
+        eq(take(vsock(6001)), b"a stream")
+        try:
+            vsock(6003)
+            raise AssertionError("a rule of a refused file")
+        except ConnectionResetError:
+            pass
+        other.close()
         p.wait_counter("ends", 0)
         p.stop()
         file.close()
