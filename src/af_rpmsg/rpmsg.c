@@ -50,10 +50,10 @@
 /* Does somebody look at the messages? */
 #if AMPSOCK_TAP
 #define BUS_TAPPED(bus) __builtin_expect((bus)->tap != NULL, 0)
-#define BUS_TAP(bus)    ((bus)->tap)
+#define BUS_TAP(bus)	((bus)->tap)
 #else
 #define BUS_TAPPED(bus) false
-#define BUS_TAP(bus)    ((amp_rpmsg_tap_fn *)NULL)
+#define BUS_TAP(bus)	((amp_rpmsg_tap_fn *)NULL)
 #endif
 
 /* A small core's links have one bucket: no arithmetic. */
