@@ -144,6 +144,8 @@ int amp_tcp_bind(struct amp_session *ses, uint8_t family, uint32_t opts_set, uin
 int amp_tcp_listen(struct amp_session *ses, uint32_t bound_id, uint32_t backlog,
 		   uint32_t credits, uint32_t *id, uint64_t *token, struct amp_off_addr *bound);
 void amp_tcp_credit(struct amp_session *ses, uint32_t id, uint32_t n);
+/* If it is a listener, it may accept: there is room for a socket again. */
+void amp_tcp_room(struct amp_osock *o);
 /* If it is a listener, it accepts no more. */
 void amp_tcp_quit(struct amp_osock *o);
 int amp_virtual_tcp(struct amp_offload *off, const struct amp_forward *fwd, int fd);

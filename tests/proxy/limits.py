@@ -84,6 +84,43 @@ def sockets():
     srv.close()
 
 
+@test
+def room_for_listeners():
+    """sockets: a connection that waits at a listener for want of room is taken when there is some"""
+    port, srv = free_port(), Server(echo)
+    p = Proxy("limit sockets 2", f"allow in tcp 127.0.0.1:{port}", f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
+    g = Guest(p.path)
+    s = off.Session(g)
+    bid, _ = s.bind("127.0.0.1", port)
+    s.listen(bid, credits=9)
+    host = [socket.create_connection(("127.0.0.1", port), TIMEOUT)]
+    first = s.accept()
+    # what makes room: the guest's own socket, and a connection to an exposed port
+    host.append(socket.create_connection(("127.0.0.1", port), TIMEOUT))
+    p.counters()  # the proxy has had its turn, and not taken it
+    eq(limits(p)["used_sockets"], 2)
+    first.close()
+    second = s.accept()
+    host[1].sendall(b"second")
+    eq(second.recv_exact(6), b"second")
+    second.close()
+    host[1].close()
+    p.wait_counter("flows", 0)
+    e = g.connect(6000)
+    works(e)
+    host.append(socket.create_connection(("127.0.0.1", port), TIMEOUT))
+    p.counters()
+    e.close()
+    third = s.accept()
+    host[2].sendall(b"third")
+    eq(third.recv_exact(5), b"third")
+    g.close()
+    for k in host:
+        k.close()
+    p.stop()
+    srv.close()
+
+
 def silent():
     """A port whose connections are neither taken nor refused: its queue is full."""
     s = socket.socket()
