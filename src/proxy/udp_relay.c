@@ -74,6 +74,7 @@ static void peer_gone(struct peer *p)
 		p->relay->peer_cnt--;
 	} else if (p->fwd) {
 		TAILQ_REMOVE(&exposed, p, entry);
+		amp_limit_give(&p->link->limits, AMP_LIMIT_SOCKETS, 1);
 	}
 	amp_bury(&p->grave, peer_free);
 }
@@ -237,14 +238,29 @@ static struct peer *peer_new(struct amp_link *link, struct amp_end *end)
 	return p;
 }
 
+/* One more socket of the link's, as for a stream. */
+static bool may_connect(struct amp_link *link)
+{
+	return amp_limit_rate(&link->limits, AMP_LIMIT_CONNECTS, amp_now_ms()) &&
+	       amp_limit_take(&link->limits, AMP_LIMIT_SOCKETS, 1);
+}
+
 void amp_udp_relay_expose(struct amp_link *link, struct amp_end *end,
 			  const struct amp_forward *fwd)
 {
-	struct peer *p = peer_new(link, end);
+	struct peer *p;
 	int fd, r;
 
-	if (!p)
+	if (!may_connect(link)) {
+		link->stats.refused++;
+		end->ops->reset(end);
 		return;
+	}
+	p = peer_new(link, end);
+	if (!p) {
+		amp_limit_give(&link->limits, AMP_LIMIT_SOCKETS, 1);
+		return;
+	}
 	r = amp_connect_start(&fwd->target, &fd);
 	if (r == 0) {
 		r = amp_watch_start(&p->watch, fd, EPOLLIN | EPOLLET);
@@ -252,10 +268,12 @@ void amp_udp_relay_expose(struct amp_link *link, struct amp_end *end,
 			close(fd);
 	}
 	if (r) {
+		link->stats.refused++;
 		amp_log_some(&link->log_refused, AMP_LOG_WARN, "link %s: expose %s (%s): %s",
 			     link->conf->name, fwd->text, fwd->where, strerror(-r));
 		end->ops->reset(end);
 		peer_gone(p);
+		amp_limit_give(&link->limits, AMP_LIMIT_SOCKETS, 1);
 		return;
 	}
 	link->stats.flows++;

@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib
 import offload as off  # noqa: E402
 from clock import Clock  # noqa: E402
 from harness import TIMEOUT, Proxy, Server, eq, free_port, main, test  # noqa: E402
-from vguest import REQUEST, Guest, Reset  # noqa: E402
+from vguest import REQUEST, SEQPACKET, Guest, Reset  # noqa: E402
 
 
 def echo(s):
@@ -119,6 +119,34 @@ def room_for_listeners():
         k.close()
     p.stop()
     srv.close()
+
+
+@test
+def exposed_datagrams():
+    """sockets, connects/s: a connection to an exposed UDP port is a socket of the link's like any other"""
+    u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    u.bind(("127.0.0.1", 0))
+    p = Proxy("limit sockets 2", f"expose vsock:6000 -> udp 127.0.0.1:{u.getsockname()[1]}")
+    g = Guest(p.path, seqpacket=True)
+    open_ = [g.connect(6000, SEQPACKET) for _ in range(2)]
+    eq(limits(p)["used_sockets"], 2)
+    try:
+        g.connect(6000, SEQPACKET)
+        raise AssertionError("connected")
+    except Reset:
+        pass
+    eq(limits(p)["limited_sockets"], 1)
+    open_[0].close()
+    deadline = time.monotonic() + TIMEOUT
+    while limits(p)["used_sockets"] > 1:
+        assert time.monotonic() < deadline, limits(p)
+        g.poll(0.01)
+    g.connect(6000, SEQPACKET)
+    g.close()
+    p.wait_counter("up", 0)
+    eq(limits(p)["used_sockets"], 0)
+    p.stop()
+    u.close()
 
 
 def silent():

@@ -312,6 +312,49 @@ def published_inet():
 
 
 @test
+def published_udp():
+    """publish udp to inet: what the guest sends from there to others is by the `out` rules of the new file"""
+    port = free_port(socket.SOCK_DGRAM)
+    h = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    h.bind(("127.0.0.1", 0))
+    h.settimeout(TIMEOUT)
+    to = h.getsockname()
+    pub = f"publish = udp 127.0.0.1:{port} -> inet:53"
+    r = Rig(link("g", 3, pub, f"allow = out udp 127.0.0.1:{to[1]}"))
+    g = r.guest()
+    s = off.Session(g)
+    u = s.udp(local=("0.0.0.0", 53))
+    u.sendto(b"once", to)
+    eq(h.recv(10), b"once")
+    # not connected: the address was good a moment ago, and is not any more
+    eq(r.reload(link("g", 3, pub))[3:], [1, 0])
+    u.sendto(b"again", to)
+    try:
+        u.recvfrom()
+        raise AssertionError("sent")
+    except off.Refused as e:
+        eq(e.status, "EACCES")
+    # connected
+    eq(r.reload(link("g", 3, pub, f"allow = out udp 127.0.0.1:{to[1]}"))[:2], [0, 1])
+    u.connect(*to)
+    u.sendto(b"twice")
+    eq(h.recv(10), b"twice")
+    eq(r.reload(link("g", 3, pub))[3:], [1, 1])
+    eq(s.reason(u.id), "EACCES")
+    # the port is still the rule's, and whom it hears from it may answer
+    u = s.udp(local=("0.0.0.0", 53))
+    h.sendto(b"in", ("127.0.0.1", port))
+    eq(u.recvfrom()[0], b"in")
+    u.connect(*to)
+    eq(r.reload(link("g", 3, pub, "allow = out tcp 192.0.2.1:1"))[3:], [0, 0])
+    u.sendto(b"out")
+    eq(h.recv(10), b"out")
+    g.close()
+    r.stop()
+    h.close()
+
+
+@test
 def listeners_kept():
     """listening sockets of rules that stay, or change hands, are the same ones: nobody is refused meanwhile"""
     port, path = free_port(), "DIR/p.sock"
