@@ -515,7 +515,7 @@ static void sweep(struct amp_offload *off, bool (*asks)(struct amp_osock *s, con
 static bool still_allowed(struct amp_osock *s, const void *arg)
 {
 	(void)arg;
-	return !s->ops->allowed || s->virt || s->ops->allowed(s);
+	return !s->ops->allowed || s->ops->allowed(s);
 }
 
 static bool elsewhere(struct amp_osock *s, const void *arg)

@@ -27,7 +27,10 @@ struct amp_osock_ops {
 	int (*fd)(const struct amp_osock *s);
 	/* of those that have no end in the ring; NULL: it has one */
 	void (*info)(const struct amp_osock *s, struct amp_sock_info *info);
-	/* A rule that let it be what it is has gone: do others? Sets s->rule anew. */
+	/*
+	 * A rule that let it be what it is may have gone: do others? Sets s->rule anew. For a
+	 * place at a published port (s->virt) no allow rule is needed.
+	 */
 	bool (*allowed)(struct amp_osock *s);
 	bool released; /* RELEASE applies: bound sockets and listeners */
 };

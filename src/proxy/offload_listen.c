@@ -87,7 +87,7 @@ bool amp_tcp_in_allowed(struct amp_osock *o, const struct amp_off_addr *local)
 
 static bool bound_allowed(struct amp_osock *o)
 {
-	return amp_tcp_in_allowed(o, &((struct amp_bound *)o)->local);
+	return o->virt || amp_tcp_in_allowed(o, &((struct amp_bound *)o)->local);
 }
 
 static const struct amp_osock_ops bound_ops = {
@@ -220,7 +220,7 @@ static void listener_info(const struct amp_osock *o, struct amp_sock_info *to)
 
 static bool listener_allowed(struct amp_osock *o)
 {
-	return amp_tcp_in_allowed(o, &((struct amp_listener *)o)->local);
+	return o->virt || amp_tcp_in_allowed(o, &((struct amp_listener *)o)->local);
 }
 
 static const struct amp_osock_ops listener_ops = {
