@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "capture.h"
 #include "expose.h"
 #include "helper.h"
 #include "join.h"
@@ -179,6 +180,7 @@ static void end_link(struct amp_reload *rl, struct amp_link *l)
 	TAILQ_REMOVE(amp_links_all(), l, entry);
 	TAILQ_REMOVE(&amp_reload_running()->links, conf, entry);
 	amp_reload_reap(l, conf);
+	amp_capture_gone(l); /* with what its guest was told at the end */
 }
 
 /* ---- rules of a link that stays ---- */
