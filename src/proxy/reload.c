@@ -325,6 +325,35 @@ static int prepare_port(struct amp_reload *rl, const struct amp_link_conf *f, ui
 	return 0;
 }
 
+static int prepare_vsock(struct amp_reload *rl, const struct amp_link_conf *f, uint32_t port,
+			 bool message, const char *where)
+{
+	int r = amp_vsock_hold(f->name, port, message);
+
+	return r ? no(rl, r, "%s: link %s: cannot listen on AF_VSOCK port %" PRIu32 ": %s",
+		      where, f->name, port, strerror(-r))
+		 : 0;
+}
+
+/* vsock: likewise, and of the kernel's. */
+static int prepare_vsocks(struct amp_reload *rl, const struct amp_link_conf *f)
+{
+	const struct amp_forward *fwd;
+	int r = 0, err;
+
+	if (f->type != AMP_LINK_VSOCK)
+		return 0;
+	if (!f->twin)
+		r = prepare_vsock(rl, f, AMP_OFF_PORT, false, f->where);
+	TAILQ_FOREACH(fwd, &f->expose, entry)
+	{
+		err = prepare_vsock(rl, f, fwd->service.port,
+				    fwd->target.kind == AMP_TARGET_UDP, fwd->where);
+		r = r ? r : err;
+	}
+	return r;
+}
+
 /* vsock-unix: a socket for each port that the guest may use. */
 static int prepare_ports(struct amp_reload *rl, const struct amp_link_conf *f)
 {
@@ -363,6 +392,8 @@ static int prepare(struct amp_reload *rl)
 		r = r ? r : err;
 		err = prepare_ports(rl, f);
 		r = r ? r : err;
+		err = prepare_vsocks(rl, f);
+		r = r ? r : err;
 		TAILQ_FOREACH(fwd, &f->publish, entry)
 		{
 			err = prepare_publish(rl, f, fwd);
@@ -381,6 +412,7 @@ static void undo(struct amp_reload *rl)
 		amp_reload_reap(l, NULL);
 	}
 	amp_listen_let_go();
+	amp_vsock_let_go();
 }
 
 /* ---- the whole ---- */

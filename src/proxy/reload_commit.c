@@ -394,6 +394,7 @@ void amp_reload_commit(struct amp_reload *rl)
 	start_joins(rl);
 	proxy_keys(amp_reload_running(), &rl->fresh->conf);
 	amp_listen_let_go(); /* none are left, unless memory was short */
+	amp_vsock_let_go();
 	amp_log(AMP_LOG_INFO,
 		"reload: %u links and %u rules added, %u links and %u rules removed, %" PRIu64
 		" connections cut",

@@ -146,49 +146,63 @@ static void close_port(struct amp_slink *sl, struct amp_sport *p)
 	free(p);
 }
 
-static int want_port(struct amp_slink *sl, uint32_t port, bool message)
+static int open_port(struct amp_slink *sl, uint32_t port, bool message)
 {
-	struct amp_sport *p = find_port(sl, port, message);
+	struct amp_sport *p;
 	int r;
 
-	if (!p) {
-		p = calloc(1, sizeof(*p));
-		if (!p)
-			return -ENOMEM;
-		p->sl = sl;
-		p->port = port;
-		p->message = message;
-		r = sl->ops->listen(sl, p);
-		if (r) {
-			free(p);
-			return r;
-		}
+	if (find_port(sl, port, message))
+		return 0;
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	p->sl = sl;
+	p->port = port;
+	p->message = message;
+	r = sl->ops->listen(sl, p);
+	if (r)
+		free(p);
+	else
 		TAILQ_INSERT_TAIL(&sl->ports, p, entry);
-	}
-	p->wanted = true;
-	return 0;
+	return r;
 }
 
+static bool is_wanted(const struct amp_link *link, const struct amp_sport *p)
+{
+	const struct amp_forward *fwd;
+
+	if (p->port == AMP_OFF_PORT)
+		return true;
+	TAILQ_FOREACH(fwd, &link->conf->expose, entry)
+	{
+		if (fwd->service.port == p->port &&
+		    (fwd->target.kind == AMP_TARGET_UDP) == p->message)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What goes is closed first: a port of another kind than before has its own old one in the way.
+ * One that cannot be had keeps no other from being had.
+ */
 int amp_slink_ports(struct amp_link *link)
 {
 	struct amp_slink *sl = of_link(link);
 	const struct amp_forward *fwd;
 	struct amp_sport *p, *next;
-	int r;
+	int r, err;
 
-	TAILQ_FOREACH(p, &sl->ports, entry)
-	p->wanted = false;
-	r = want_port(sl, AMP_OFF_PORT, false);
+	for (p = TAILQ_FIRST(&sl->ports); p; p = next) {
+		next = TAILQ_NEXT(p, entry);
+		if (!is_wanted(link, p))
+			close_port(sl, p);
+	}
+	r = open_port(sl, AMP_OFF_PORT, false);
 	TAILQ_FOREACH(fwd, &link->conf->expose, entry)
 	{
-		if (!r)
-			r = want_port(sl, fwd->service.port,
-				      fwd->target.kind == AMP_TARGET_UDP);
-	}
-	for (p = TAILQ_FIRST(&sl->ports); p && !r; p = next) {
-		next = TAILQ_NEXT(p, entry);
-		if (!p->wanted)
-			close_port(sl, p);
+		err = open_port(sl, fwd->service.port, fwd->target.kind == AMP_TARGET_UDP);
+		r = r ? r : err;
 	}
 	return r;
 }

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # timeout: 240
 """Reload: what a new file changes while guests run, and what it must leave alone."""
+import errno
 import json
 import os
 import re
@@ -761,6 +762,47 @@ def remotes():
     os.unlink(m.path)
     r.stop()
     srv.close()
+
+
+@test
+def kernel_vsock():
+    """vsock: a port that cannot be had changes nothing; ports that come, go and change their kind"""
+    def listens(port):
+        with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as k:
+            try:
+                k.bind((socket.VMADDR_CID_ANY, port))
+            except OSError as e:
+                eq(e.errno, errno.EADDRINUSE)
+                return True
+        return False
+    try:
+        taken = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+    except OSError as e:
+        return f"no AF_VSOCK here: {e.strerror}"
+    taken.bind((socket.VMADDR_CID_ANY, socket.VMADDR_PORT_ANY))
+    taken.listen(1)
+    one, two, three = range(taken.getsockname()[1] + 1, taken.getsockname()[1] + 4)
+
+    def conf(*exposed):
+        return "[link v]\ntype = vsock\ncid = 4242\n" + \
+            "".join(f"expose = vsock:{port} -> {kind} 127.0.0.1:1\n" for port, kind in exposed)
+    r = Rig(conf((one, "tcp"), (two, "tcp")))
+    # the port of one is somebody else's
+    r.refused(conf((three, "tcp"), (taken.getsockname()[1], "tcp")), "link v: cannot listen on AF_VSOCK port")
+    eq([listens(x) for x in (one, two, three)], [True, True, False])
+    # of another kind, which the kernel does not have beside the old one
+    eq(r.reload(conf((one, "udp"), (two, "tcp"))), [0, 1, 0, 1, 0])
+    eq([listens(x) for x in (one, two, three)], [True, True, False])
+    if any("expected one kind" in x for x in r.p.lines):
+        raise AssertionError("\n".join(r.p.lines))
+    eq(r.reload(conf((three, "tcp"))), [0, 1, 0, 2, 0])
+    eq([listens(x) for x in (one, two, three)], [False, False, True])
+    # a link that comes
+    eq(r.reload(conf((three, "tcp")) + "[link w]\ntype = vsock\ncid = 4243\n"
+                f"expose = vsock:{one} -> tcp 127.0.0.1:1\n")[:2], [1, 0])
+    eq([listens(x) for x in (one, two, three)], [True, False, True])
+    taken.close()
+    r.stop()
 
 
 @test
