@@ -211,6 +211,17 @@ void amp_capture_stop(struct amp_capture *cap)
 	amp_work_queue(cap->news);
 }
 
+void amp_capture_gone(const struct amp_link *link)
+{
+	struct amp_capture *cap;
+
+	TAILQ_FOREACH(cap, &captures, entry)
+	{
+		if (cap->link == link->num)
+			amp_capture_stop(cap);
+	}
+}
+
 void amp_capture_free(struct amp_capture *cap)
 {
 	if (!cap)

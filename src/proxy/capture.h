@@ -40,6 +40,9 @@ void amp_capture_rpmsg(struct amp_link *link, bool out, uint32_t src, uint32_t d
 /* A guest has come: is its link looked at? */
 void amp_capture_look(struct amp_link *link);
 
+/* A link goes for good: what captures it alone has seen everything. */
+void amp_capture_gone(const struct amp_link *link);
+
 /* ---- for control.c ---- */
 
 /*

@@ -35,6 +35,15 @@ void amp_limits_init(struct amp_limits *l, const uint64_t max[AMP_LIMIT_CNT], co
 		l->used[i] = depth(l, i);
 }
 
+/* There may be room for a socket now. */
+static void tell(struct amp_limits *l)
+{
+	if (!l->waited || !amp_limit_room(l, AMP_LIMIT_SOCKETS, 1))
+		return;
+	l->waited = false;
+	l->room(l);
+}
+
 void amp_limits_set(struct amp_limits *l, const uint64_t max[AMP_LIMIT_CNT])
 {
 	for (unsigned i = 0; i < AMP_LIMIT_CNT; i++) {
@@ -45,6 +54,7 @@ void amp_limits_set(struct amp_limits *l, const uint64_t max[AMP_LIMIT_CNT])
 		if (changed && is_rate(i))
 			l->used[i] = depth(l, i);
 	}
+	tell(l);
 }
 
 static bool hit(struct amp_limits *l, enum amp_limit what)
@@ -72,6 +82,16 @@ bool amp_limit_take(struct amp_limits *l, enum amp_limit what, uint64_t n)
 void amp_limit_give(struct amp_limits *l, enum amp_limit what, uint64_t n)
 {
 	l->used[what] -= n;
+	if (what == AMP_LIMIT_SOCKETS)
+		tell(l);
+}
+
+bool amp_limit_await(struct amp_limits *l)
+{
+	bool room = amp_limit_room(l, AMP_LIMIT_SOCKETS, 1);
+
+	l->waited |= !room && l->room;
+	return room;
 }
 
 bool amp_limit_rate(struct amp_limits *l, enum amp_limit what, uint64_t now_ms)

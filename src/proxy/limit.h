@@ -47,6 +47,9 @@ struct amp_limits {
 	uint64_t hits[AMP_LIMIT_CNT];  /* refusals */
 	const char *link;	       /* for the log */
 	struct amp_log_rate log[AMP_LIMIT_CNT];
+	/* Somebody waits for one of AMP_LIMIT_SOCKETS, and who is told once when there may be one. */
+	bool waited;
+	void (*room)(struct amp_limits *l);
 };
 
 /* Full buckets. max and link are copied. */
@@ -59,6 +62,8 @@ bool amp_limit_take(struct amp_limits *l, enum amp_limit what, uint64_t n);
 void amp_limit_give(struct amp_limits *l, enum amp_limit what, uint64_t n);
 /* Without taking, counting, or a word. */
 bool amp_limit_room(const struct amp_limits *l, enum amp_limit what, uint64_t n);
+/* One more socket? No: l->room() will say when to ask again. */
+bool amp_limit_await(struct amp_limits *l);
 /* One of a rate, likewise. now_ms: amp_now_ms(). */
 bool amp_limit_rate(struct amp_limits *l, enum amp_limit what, uint64_t now_ms);
 

@@ -107,8 +107,6 @@ struct amp_link *amp_link_rpmsg_shm(const struct amp_link_conf *conf);
 struct amp_link *amp_link_rpmsg_char(const struct amp_link_conf *conf);
 struct amp_link *amp_link_vsock(const struct amp_link_conf *conf);
 struct amp_link *amp_link_vsock_unix(const struct amp_link_conf *conf);
-/* Can a port be had that a link of type vsock is to serve? 0, or -errno and *text: why not. */
-int amp_link_vsock_try(uint32_t port, bool message, const char **text);
 /* The one of the configuration's type. */
 struct amp_link *amp_link_new(const struct amp_link_conf *conf);
 

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "helper.h"
+#include "listen.h"
 #include "slink.h"
 
 #define BACKLOG 1024
@@ -32,7 +33,7 @@ struct vport {
 	struct amp_acceptor acceptor;
 	uint32_t port;
 	bool message;
-	unsigned users; /* links that serve it */
+	unsigned users; /* links that serve it; 0: held, for one that will */
 };
 
 static TAILQ_HEAD(, vport) vports = TAILQ_HEAD_INITIALIZER(vports);
@@ -165,18 +166,30 @@ static int new_port(const char *link, uint32_t port, bool message, struct vport 
 	return 0;
 }
 
-int amp_link_vsock_try(uint32_t port, bool message, const char **text)
+int amp_vsock_hold(const char *link, uint32_t port, bool message)
 {
-	int fd = find(port) ? -EBUSY : open_port(port, message);
+	struct vport *v = find(port);
 
-	if (fd == -EBUSY) /* ours: shared, or free when its rule has ended */
-		return 0;
-	if (fd < 0) {
-		*text = why(-fd);
-		return fd;
+	/* of the other kind: it may go with the rule that has it */
+	return v ? 0 : new_port(link, port, message, &v);
+}
+
+static void end_port(struct vport *v)
+{
+	TAILQ_REMOVE(&vports, v, entry);
+	amp_acceptor_stop(&v->acceptor);
+	free(v);
+}
+
+void amp_vsock_let_go(void)
+{
+	struct vport *v, *next;
+
+	for (v = TAILQ_FIRST(&vports); v; v = next) {
+		next = TAILQ_NEXT(v, entry);
+		if (!v->users)
+			end_port(v);
 	}
-	close(fd);
-	return 0;
 }
 
 static int vsock_listen(struct amp_slink *sl, struct amp_sport *p)
@@ -209,11 +222,8 @@ static void vsock_unlisten(struct amp_slink *sl, struct amp_sport *p)
 	struct vport *v = p->at;
 
 	(void)sl;
-	if (--v->users)
-		return;
-	TAILQ_REMOVE(&vports, v, entry);
-	amp_acceptor_stop(&v->acceptor);
-	free(v);
+	if (--v->users == 0)
+		end_port(v);
 }
 
 static const struct amp_slink_ops vsock_ops = {

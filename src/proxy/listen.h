@@ -26,6 +26,9 @@ int amp_link_listen(unsigned kind, const char *path);
 void amp_listen_hold(unsigned kind, const struct amp_target *target, int fd);
 /* Those that nobody has taken are closed, and their files removed. */
 void amp_listen_let_go(void);
+/* The same for ports of AF_VSOCK, which links share (link_vsock.c). 0 or -errno, said. */
+int amp_vsock_hold(const char *link, uint32_t port, bool message);
+void amp_vsock_let_go(void);
 /* A link's path as a target. */
 struct amp_target amp_listen_path(const char *path);
 

@@ -406,6 +406,23 @@ void amp_offload_incoming(struct amp_offload *off, struct amp_end *end)
 
 /* ---- the door ---- */
 
+/* A listener that its guest has given credit did without for want of a socket. */
+static void room(struct amp_limits *limits)
+{
+	struct amp_link *link = amp_container_of(limits, struct amp_link, limits);
+	struct amp_session *ses;
+	struct amp_virtual *v;
+	struct amp_osock *s;
+
+	TAILQ_FOREACH(v, &link->offload->virtuals, entry)
+	amp_acceptor_go(&v->acceptor);
+	TAILQ_FOREACH(ses, &link->offload->sessions, entry)
+	{
+		TAILQ_FOREACH(s, &ses->socks, entry)
+		amp_tcp_room(s);
+	}
+}
+
 struct amp_offload *amp_offload_new(struct amp_link *link)
 {
 	struct amp_offload *off = calloc(1, sizeof(*off));
@@ -413,6 +430,7 @@ struct amp_offload *amp_offload_new(struct amp_link *link)
 	if (!off)
 		return NULL;
 	off->link = link;
+	link->limits.room = room;
 	TAILQ_INIT(&off->sessions);
 	TAILQ_INIT(&off->carriers);
 	TAILQ_INIT(&off->virtuals);
@@ -448,6 +466,8 @@ void amp_offload_free(struct amp_offload *off)
 	struct amp_virtual *v;
 
 	amp_offload_down(off);
+	off->link->limits.waited = false;
+	off->link->limits.room = NULL;
 	amp_resolve_forget(off, NULL);
 	while ((v = TAILQ_FIRST(&off->virtuals)) != NULL)
 		close(amp_virtual_free(v));
@@ -495,7 +515,7 @@ static void sweep(struct amp_offload *off, bool (*asks)(struct amp_osock *s, con
 static bool still_allowed(struct amp_osock *s, const void *arg)
 {
 	(void)arg;
-	return !s->ops->allowed || s->virt || s->ops->allowed(s);
+	return !s->ops->allowed || s->ops->allowed(s);
 }
 
 static bool elsewhere(struct amp_osock *s, const void *arg)

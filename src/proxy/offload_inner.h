@@ -27,7 +27,10 @@ struct amp_osock_ops {
 	int (*fd)(const struct amp_osock *s);
 	/* of those that have no end in the ring; NULL: it has one */
 	void (*info)(const struct amp_osock *s, struct amp_sock_info *info);
-	/* A rule that let it be what it is has gone: do others? Sets s->rule anew. */
+	/*
+	 * A rule that let it be what it is may have gone: do others? Sets s->rule anew. For a
+	 * place at a published port (s->virt) no allow rule is needed.
+	 */
 	bool (*allowed)(struct amp_osock *s);
 	bool released; /* RELEASE applies: bound sockets and listeners */
 };
@@ -144,6 +147,8 @@ int amp_tcp_bind(struct amp_session *ses, uint8_t family, uint32_t opts_set, uin
 int amp_tcp_listen(struct amp_session *ses, uint32_t bound_id, uint32_t backlog,
 		   uint32_t credits, uint32_t *id, uint64_t *token, struct amp_off_addr *bound);
 void amp_tcp_credit(struct amp_session *ses, uint32_t id, uint32_t n);
+/* If it is a listener, it may accept: there is room for a socket again. */
+void amp_tcp_room(struct amp_osock *o);
 /* If it is a listener, it accepts no more. */
 void amp_tcp_quit(struct amp_osock *o);
 int amp_virtual_tcp(struct amp_offload *off, const struct amp_forward *fwd, int fd);

@@ -87,7 +87,7 @@ bool amp_tcp_in_allowed(struct amp_osock *o, const struct amp_off_addr *local)
 
 static bool bound_allowed(struct amp_osock *o)
 {
-	return amp_tcp_in_allowed(o, &((struct amp_bound *)o)->local);
+	return o->virt || amp_tcp_in_allowed(o, &((struct amp_bound *)o)->local);
 }
 
 static const struct amp_osock_ops bound_ops = {
@@ -220,7 +220,7 @@ static void listener_info(const struct amp_osock *o, struct amp_sock_info *to)
 
 static bool listener_allowed(struct amp_osock *o)
 {
-	return amp_tcp_in_allowed(o, &((struct amp_listener *)o)->local);
+	return o->virt || amp_tcp_in_allowed(o, &((struct amp_listener *)o)->local);
 }
 
 static const struct amp_osock_ops listener_ops = {
@@ -239,8 +239,14 @@ void amp_tcp_quit(struct amp_osock *o)
 
 static bool may_take(const struct amp_listener *l)
 {
-	return l->credits > 0 &&
-	       amp_limit_room(&l->o.ses->off->link->limits, AMP_LIMIT_SOCKETS, 1);
+	return l->credits > 0 && amp_limit_await(&l->o.ses->off->link->limits);
+}
+
+/* Who waits in a queue for a socket is not heard of again: accept() is asked for them. */
+void amp_tcp_room(struct amp_osock *o)
+{
+	if (o->ops == &listener_ops && !o->virt)
+		amp_acceptor_go(&((struct amp_listener *)o)->acceptor);
 }
 
 static bool listener_want(struct amp_acceptor *a)

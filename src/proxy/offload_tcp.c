@@ -543,6 +543,8 @@ void amp_tcp_accepted(struct amp_listener *l, int fd, const struct sockaddr_stor
 	if (!t) {
 		setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 		close(fd);
+		/* the guest never hears of it: its credit was not used */
+		amp_tcp_credit(ses, l->o.id, 1);
 		return;
 	}
 	t->listener = l->o.id;

@@ -233,7 +233,7 @@ void amp_policy_lease(struct amp_offload *off, const char *name, const struct so
 		say_rebound(off, name, sa);
 }
 
-/* A rule that names what an older one named. */
+/* A rule that names all of what an older one named. */
 static struct amp_rule *heir(struct amp_offload *off, const struct amp_rule *old)
 {
 	char name[AMP_RULE_NAME_MAX + 3];
@@ -242,7 +242,8 @@ static struct amp_rule *heir(struct amp_offload *off, const struct amp_rule *old
 	snprintf(name, sizeof(name), "%s%s", old->wild ? "x." : "", old->name);
 	TAILQ_FOREACH(r, &off->link->conf->allow, entry)
 	{
-		if (r->host == AMP_HOST_NAME && amp_rule_names(r, AMP_PROTO_ANY, name, 0))
+		if (r->host == AMP_HOST_NAME && r->wild >= old->wild &&
+		    amp_rule_names(r, AMP_PROTO_ANY, name, 0))
 			break;
 	}
 	return r;

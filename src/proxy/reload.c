@@ -309,27 +309,12 @@ static int prepare_publish(struct amp_reload *rl, const struct amp_link_conf *f,
 	return 0;
 }
 
-/* AF_VSOCK has one name space for all links, so what is tried is not held: who shares it, opens it. */
-static int prepare_vport(struct amp_reload *rl, const struct amp_link_conf *f, uint32_t port,
-			 bool message)
-{
-	const char *why;
-	int r = amp_link_vsock_try(port, message, &why);
-
-	return r ? no(rl, r, "%s: link %s: cannot listen on AF_VSOCK port %" PRIu32 ": %s",
-		      f->where, f->name, port, why)
-		 : 0;
-}
-
-static int prepare_port(struct amp_reload *rl, const struct amp_link_conf *f, uint32_t port,
-			bool message)
+static int prepare_port(struct amp_reload *rl, const struct amp_link_conf *f, uint32_t port)
 {
 	char path[AMP_SUN_PATH];
 	struct amp_target t;
 	int fd = -ENAMETOOLONG;
 
-	if (f->type == AMP_LINK_VSOCK)
-		return prepare_vport(rl, f, port, message);
 	if (snprintf(path, sizeof(path), "%s_%" PRIu32, f->path, port) < (int)sizeof(path))
 		fd = amp_helper_listen_unix(AMP_HELPER_PORT, path);
 	if (fd < 0)
@@ -340,29 +325,56 @@ static int prepare_port(struct amp_reload *rl, const struct amp_link_conf *f, ui
 	return 0;
 }
 
-/* vsock-unix, vsock: a socket for each port that the guest may use. */
+static int prepare_vsock(struct amp_reload *rl, const struct amp_link_conf *f, uint32_t port,
+			 bool message, const char *where)
+{
+	int r = amp_vsock_hold(f->name, port, message);
+
+	return r ? no(rl, r, "%s: link %s: cannot listen on AF_VSOCK port %" PRIu32 ": %s",
+		      where, f->name, port, strerror(-r))
+		 : 0;
+}
+
+/* vsock: likewise, and of the kernel's. */
+static int prepare_vsocks(struct amp_reload *rl, const struct amp_link_conf *f)
+{
+	const struct amp_forward *fwd;
+	int r = 0, err;
+
+	if (f->type != AMP_LINK_VSOCK)
+		return 0;
+	if (!f->twin)
+		r = prepare_vsock(rl, f, AMP_OFF_PORT, false, f->where);
+	TAILQ_FOREACH(fwd, &f->expose, entry)
+	{
+		err = prepare_vsock(rl, f, fwd->service.port,
+				    fwd->target.kind == AMP_TARGET_UDP, fwd->where);
+		r = r ? r : err;
+	}
+	return r;
+}
+
+/* vsock-unix: a socket for each port that the guest may use. */
 static int prepare_ports(struct amp_reload *rl, const struct amp_link_conf *f)
 {
 	const struct amp_link_conf *c;
 	const struct amp_forward *fwd;
 	int r = 0;
 
-	if (f->type != AMP_LINK_VSOCK_UNIX && f->type != AMP_LINK_VSOCK)
+	if (f->type != AMP_LINK_VSOCK_UNIX)
 		return 0;
 	/* those of a link that ends are free when it has ended, not before */
 	TAILQ_FOREACH(c, &running->links, entry)
 	{
-		if (!c->twin && c->type == f->type && f->type == AMP_LINK_VSOCK_UNIX &&
-		    strcmp(c->path, f->path) == 0)
+		if (!c->twin && c->type == f->type && strcmp(c->path, f->path) == 0)
 			return 0;
 	}
 	if (!f->twin)
-		r = prepare_port(rl, f, AMP_OFF_PORT, false);
+		r = prepare_port(rl, f, AMP_OFF_PORT);
 	TAILQ_FOREACH(fwd, &f->expose, entry)
 	{
 		if (!fwd->twin && !r)
-			r = prepare_port(rl, f, fwd->service.port,
-					 fwd->target.kind == AMP_TARGET_UDP);
+			r = prepare_port(rl, f, fwd->service.port);
 	}
 	return r;
 }
@@ -379,6 +391,8 @@ static int prepare(struct amp_reload *rl)
 		err = f->twin ? 0 : prepare_link(rl, f);
 		r = r ? r : err;
 		err = prepare_ports(rl, f);
+		r = r ? r : err;
+		err = prepare_vsocks(rl, f);
 		r = r ? r : err;
 		TAILQ_FOREACH(fwd, &f->publish, entry)
 		{
@@ -398,6 +412,7 @@ static void undo(struct amp_reload *rl)
 		amp_reload_reap(l, NULL);
 	}
 	amp_listen_let_go();
+	amp_vsock_let_go();
 }
 
 /* ---- the whole ---- */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "capture.h"
 #include "expose.h"
 #include "helper.h"
 #include "join.h"
@@ -179,6 +180,7 @@ static void end_link(struct amp_reload *rl, struct amp_link *l)
 	TAILQ_REMOVE(amp_links_all(), l, entry);
 	TAILQ_REMOVE(&amp_reload_running()->links, conf, entry);
 	amp_reload_reap(l, conf);
+	amp_capture_gone(l); /* with what its guest was told at the end */
 }
 
 /* ---- rules of a link that stays ---- */
@@ -392,6 +394,7 @@ void amp_reload_commit(struct amp_reload *rl)
 	start_joins(rl);
 	proxy_keys(amp_reload_running(), &rl->fresh->conf);
 	amp_listen_let_go(); /* none are left, unless memory was short */
+	amp_vsock_let_go();
 	amp_log(AMP_LOG_INFO,
 		"reload: %u links and %u rules added, %u links and %u rules removed, %" PRIu64
 		" connections cut",

@@ -168,7 +168,10 @@ bool amp_addr_is_multicast(const uint8_t addr[16]);
 /* localhost and below: the one name that may stand for a local address (RFC 6761, 6.3). */
 bool amp_name_is_local(const char *name);
 
-/* Interface addresses are asked of the kernel anew when older than this. */
+/*
+ * Interface addresses are asked of the kernel anew when older than this. When they could never
+ * be had, every address is local.
+ */
 #define AMP_IFADDRS_MS 5000u
 /* For tests: n addresses in plain form instead of the host's. */
 void amp_dest_set_host_addrs(const uint8_t (*addrs)[16], unsigned n);

@@ -9,20 +9,24 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "log.h"
 #include "rule_text.h"
 
-#define HOST_ADDRS 256
-
-/* Interface addresses in plain form. */
+/*
+ * Interface addresses in plain form, as many as there are: one left out would be reached by a
+ * rule that means others. Not those that local_ranges[] has: a host of many bridges and
+ * containers has a link-local one for each.
+ */
 static struct {
-	uint8_t addr[HOST_ADDRS][16];
+	uint8_t (*addr)[16];
 	unsigned cnt;
 	uint64_t at_ms;
-	bool valid;
+	bool asked, known;
 	bool fixed;
+	struct amp_log_rate log;
 } host;
 
 struct range {
@@ -141,38 +145,69 @@ static bool to_plain(const struct sockaddr *sa, uint8_t addr[16], uint16_t *port
 	return false;
 }
 
-static void read_host_addrs(void)
+/* One more at to, if it is one to be kept. How many. */
+static unsigned take_addr(const struct sockaddr *sa, uint8_t to[16])
 {
-	struct ifaddrs *list, *i;
-	uint64_t now = amp_now_ms();
 	uint16_t port;
 	uint32_t scope;
 
-	if (host.fixed || (host.valid && now - host.at_ms < AMP_IFADDRS_MS))
+	return sa && to_plain(sa, to, &port, &scope) && !amp_prefix_is_local(to, 128);
+}
+
+static bool set_host_addrs(const struct ifaddrs *list)
+{
+	const struct ifaddrs *i;
+	uint8_t(*addr)[16];
+	unsigned most = 0, cnt = 0;
+
+	for (i = list; i; i = i->ifa_next)
+		most += 2;
+	addr = calloc(most + 1, sizeof(*addr));
+	if (!addr)
+		return false;
+	for (i = list; i; i = i->ifa_next) {
+		cnt += take_addr(i->ifa_addr, addr[cnt]);
+		/* a subnet's broadcast address reaches this host too */
+		if (i->ifa_addr && (i->ifa_flags & IFF_BROADCAST))
+			cnt += take_addr(i->ifa_broadaddr, addr[cnt]);
+	}
+	free(host.addr);
+	host.addr = addr;
+	host.cnt = cnt;
+	return true;
+}
+
+/* What cannot be read now (descriptors are out) is as it was before. */
+static void read_host_addrs(void)
+{
+	struct ifaddrs *list;
+	uint64_t now = amp_now_ms();
+
+	if (host.fixed || (host.asked && now - host.at_ms < AMP_IFADDRS_MS))
 		return;
 	host.at_ms = now;
-	host.valid = true;
-	if (getifaddrs(&list))
-		return; /* the last answer stays */
-	host.cnt = 0;
-	for (i = list; i; i = i->ifa_next) {
-		if (i->ifa_addr && host.cnt < HOST_ADDRS &&
-		    to_plain(i->ifa_addr, host.addr[host.cnt], &port, &scope))
-			host.cnt++;
-		/* a subnet's broadcast address reaches this host too */
-		if (i->ifa_addr && (i->ifa_flags & IFF_BROADCAST) && i->ifa_broadaddr &&
-		    host.cnt < HOST_ADDRS &&
-		    to_plain(i->ifa_broadaddr, host.addr[host.cnt], &port, &scope))
-			host.cnt++;
+	host.asked = true;
+	if (getifaddrs(&list) == 0) {
+		host.known |= set_host_addrs(list);
+		freeifaddrs(list);
 	}
-	freeifaddrs(list);
+	if (!host.known)
+		amp_log_some(&host.log, AMP_LOG_ERROR,
+			     "the addresses of this host cannot be read: every address counts "
+			     "as one of them");
 }
 
 void amp_dest_set_host_addrs(const uint8_t (*addrs)[16], unsigned n)
 {
-	host.fixed = true;
-	host.cnt = n < HOST_ADDRS ? n : HOST_ADDRS;
-	memcpy(host.addr, addrs, host.cnt * sizeof(*addrs));
+	uint8_t(*addr)[16] = calloc(n + 1u, sizeof(*addr));
+
+	if (!addr)
+		abort();
+	memcpy(addr, addrs, n * sizeof(*addr));
+	free(host.addr);
+	host.addr = addr;
+	host.fixed = host.known = true;
+	host.cnt = n;
 }
 
 static bool is_local(const uint8_t addr[16])
@@ -180,6 +215,8 @@ static bool is_local(const uint8_t addr[16])
 	if (amp_prefix_is_local(addr, 128))
 		return true;
 	read_host_addrs();
+	if (!host.known) /* then none is known to be another's */
+		return true;
 	for (unsigned i = 0; i < host.cnt; i++) {
 		if (memcmp(host.addr[i], addr, 16) == 0)
 			return true;

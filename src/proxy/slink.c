@@ -160,56 +160,51 @@ static int open_port(struct amp_slink *sl, uint32_t port, bool message)
 	p->port = port;
 	p->message = message;
 	r = sl->ops->listen(sl, p);
-	if (r) {
+	if (r)
 		free(p);
-		return r;
+	else
+		TAILQ_INSERT_TAIL(&sl->ports, p, entry);
+	return r;
+}
+
+static bool is_wanted(const struct amp_link *link, const struct amp_sport *p)
+{
+	const struct amp_forward *fwd;
+
+	if (p->port == AMP_OFF_PORT)
+		return true;
+	TAILQ_FOREACH(fwd, &link->conf->expose, entry)
+	{
+		if (fwd->service.port == p->port &&
+		    (fwd->target.kind == AMP_TARGET_UDP) == p->message)
+			return true;
 	}
-	TAILQ_INSERT_TAIL(&sl->ports, p, entry);
-	return 0;
-}
-
-static void want_port(struct amp_slink *sl, uint32_t port, bool message)
-{
-	struct amp_sport *p = find_port(sl, port, message);
-
-	if (p)
-		p->wanted = true;
-}
-
-static bool is_message(const struct amp_forward *fwd)
-{
-	return fwd->target.kind == AMP_TARGET_UDP;
+	return false;
 }
 
 /*
- * What goes, goes first: a port that leads to the other kind of target now may be had only once.
- * One that cannot be had is no reason to be without the others.
+ * What goes is closed first: a port of another kind than before has its own old one in the way.
+ * One that cannot be had keeps no other from being had.
  */
 int amp_slink_ports(struct amp_link *link)
 {
 	struct amp_slink *sl = of_link(link);
 	const struct amp_forward *fwd;
 	struct amp_sport *p, *next;
-	int r, first;
+	int r, err;
 
-	TAILQ_FOREACH(p, &sl->ports, entry)
-	p->wanted = false;
-	want_port(sl, AMP_OFF_PORT, false);
-	TAILQ_FOREACH(fwd, &link->conf->expose, entry)
-	want_port(sl, fwd->service.port, is_message(fwd));
 	for (p = TAILQ_FIRST(&sl->ports); p; p = next) {
 		next = TAILQ_NEXT(p, entry);
-		if (!p->wanted)
+		if (!is_wanted(link, p))
 			close_port(sl, p);
 	}
-	first = open_port(sl, AMP_OFF_PORT, false);
+	r = open_port(sl, AMP_OFF_PORT, false);
 	TAILQ_FOREACH(fwd, &link->conf->expose, entry)
 	{
-		r = open_port(sl, fwd->service.port, is_message(fwd));
-		if (!first)
-			first = r;
+		err = open_port(sl, fwd->service.port, fwd->target.kind == AMP_TARGET_UDP);
+		r = r ? r : err;
 	}
-	return first;
+	return r;
 }
 
 /* ---- the link ---- */

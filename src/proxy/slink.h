@@ -70,7 +70,6 @@ struct amp_sport {
 	struct amp_slink *sl;
 	uint32_t port;
 	bool message;
-	bool wanted; /* by amp_slink_ports() */
 	void *at;    /* the link type's */
 };
 

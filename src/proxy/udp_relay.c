@@ -242,14 +242,20 @@ static struct peer *peer_new(struct amp_link *link, struct amp_end *end)
 	return p;
 }
 
+/* One more socket of the link's, as for a stream. */
+static bool may_connect(struct amp_link *link)
+{
+	return amp_limit_rate(&link->limits, AMP_LIMIT_CONNECTS, amp_now_ms()) &&
+	       amp_limit_take(&link->limits, AMP_LIMIT_SOCKETS, 1);
+}
+
 void amp_udp_relay_expose(struct amp_link *link, struct amp_end *end,
 			  const struct amp_forward *fwd)
 {
 	struct peer *p;
 	int fd, r;
 
-	if (!amp_limit_rate(&link->limits, AMP_LIMIT_CONNECTS, amp_now_ms()) ||
-	    !amp_limit_take(&link->limits, AMP_LIMIT_SOCKETS, 1)) {
+	if (!may_connect(link)) {
 		link->stats.refused++;
 		end->ops->reset(end);
 		return;
@@ -267,6 +273,7 @@ void amp_udp_relay_expose(struct amp_link *link, struct amp_end *end,
 			close(fd);
 	}
 	if (r) {
+		link->stats.refused++;
 		amp_log_some(&link->log_refused, AMP_LOG_WARN, "link %s: expose %s (%s): %s",
 			     link->conf->name, fwd->text, fwd->where, strerror(-r));
 		end->ops->reset(end);

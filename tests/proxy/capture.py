@@ -155,6 +155,28 @@ def guest_comes_again():
 
 
 @test
+def link_goes():
+    """a capture of a link that a reload takes away ends as it does at a signal; one of all links goes on"""
+    def args(p):
+        with open(p.path + ".conf", "w", encoding="utf-8") as f:
+            f.write(both.replace("DIR", p.dir.name))
+        return ["--config", p.path + ".conf", "--control", os.path.join(p.dir.name, "control")]
+    h = "[link h]\ntype = vhost-user-vsock\npath = DIR/h.sock\ncid = 4\n"
+    both = h.replace("[link h]", "[link g]").replace("h.sock", "g.sock").replace("4", "3") + h
+    p = Proxy(args=args)
+    g = Guest(p.path)
+    every, cap = Capture(p), Capture(p, "-l", "g")
+    with open(p.path + ".conf", "w", encoding="utf-8") as f:
+        f.write(h.replace("DIR", p.dir.name))
+    ctl.ask(p, "reload")
+    cap.end(sig=None)
+    eq(ctl.ask(p, "status")["captures"], 1)
+    every.end()
+    g.close()
+    p.stop()
+
+
+@test
 def slow_reader():
     """one that does not read loses packets, is told how many, and costs the flow nothing"""
     srv = Server(echo)

@@ -85,33 +85,68 @@ def sockets():
 
 
 @test
-def sockets_udp():
-    """connections to an exposed UDP target are sockets, too, and begin at the rate of all others"""
-    d = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    d.settimeout(TIMEOUT)
-    d.bind(("127.0.0.1", 0))
-    rule = f"expose vsock:6000 -> udp 127.0.0.1:{d.getsockname()[1]}"
-    p = Proxy("limit sockets 2", rule)
-    g = Guest(p.path, seqpacket=True)
-    held = [g.connect(6000, SEQPACKET) for _ in range(2)]
-    for _ in range(3):
-        try:
-            g.connect(6000, SEQPACKET)
-            raise AssertionError("connected")
-        except Reset:
-            pass
-    eq((limits(p)["used_sockets"], limits(p)["limited_sockets"]), (2, 3))
-    held[0].send_msg(b"x")
-    eq(d.recv(10), b"x")
-    held[0].close()
-    p.wait_counter("ends", 1)
-    g.connect(6000, SEQPACKET).send_msg(b"y")
-    eq(d.recv(10), b"y")
+def room_for_listeners():
+    """sockets: a connection that waits at a listener for want of room is taken when there is some"""
+    port, srv = free_port(), Server(echo)
+    p = Proxy("limit sockets 2", f"allow in tcp 127.0.0.1:{port}", f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
+    g = Guest(p.path)
+    s = off.Session(g)
+    bid, _ = s.bind("127.0.0.1", port)
+    s.listen(bid, credits=9)
+    host = [socket.create_connection(("127.0.0.1", port), TIMEOUT)]
+    first = s.accept()
+    # what makes room: the guest's own socket, and a connection to an exposed port
+    host.append(socket.create_connection(("127.0.0.1", port), TIMEOUT))
+    p.counters()  # the proxy has had its turn, and not taken it
+    eq(limits(p)["used_sockets"], 2)
+    first.close()
+    second = s.accept()
+    host[1].sendall(b"second")
+    eq(second.recv_exact(6), b"second")
+    second.close()
+    host[1].close()
+    p.wait_counter("flows", 0)
+    e = g.connect(6000)
+    works(e)
+    host.append(socket.create_connection(("127.0.0.1", port), TIMEOUT))
+    p.counters()
+    e.close()
+    third = s.accept()
+    host[2].sendall(b"third")
+    eq(third.recv_exact(5), b"third")
     g.close()
-    p.wait_counter("ends", 0)
+    for k in host:
+        k.close()
+    p.stop()
+    srv.close()
+
+
+@test
+def exposed_datagrams():
+    """sockets, connects/s: a connection to an exposed UDP port is a socket of the link's like any other"""
+    u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    u.bind(("127.0.0.1", 0))
+    p = Proxy("limit sockets 2", f"expose vsock:6000 -> udp 127.0.0.1:{u.getsockname()[1]}")
+    g = Guest(p.path, seqpacket=True)
+    open_ = [g.connect(6000, SEQPACKET) for _ in range(2)]
+    eq(limits(p)["used_sockets"], 2)
+    try:
+        g.connect(6000, SEQPACKET)
+        raise AssertionError("connected")
+    except Reset:
+        pass
+    eq(limits(p)["limited_sockets"], 1)
+    open_[0].close()
+    deadline = time.monotonic() + TIMEOUT
+    while limits(p)["used_sockets"] > 1:
+        assert time.monotonic() < deadline, limits(p)
+        g.poll(0.01)
+    g.connect(6000, SEQPACKET)
+    g.close()
+    p.wait_counter("up", 0)
     eq(limits(p)["used_sockets"], 0)
     p.stop()
-    p = Proxy("limit connects/s 1", rule)
+    p = Proxy("limit connects/s 1", f"expose vsock:6000 -> udp 127.0.0.1:{u.getsockname()[1]}")
     g = Guest(p.path, seqpacket=True)
     g.connect(6000, SEQPACKET)
     try:
@@ -122,7 +157,7 @@ def sockets_udp():
         pass
     g.close()
     p.stop()
-    d.close()
+    u.close()
 
 
 def silent():

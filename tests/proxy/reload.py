@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # timeout: 240
 """Reload: what a new file changes while guests run, and what it must leave alone."""
+import errno
 import json
 import os
 import re
@@ -309,6 +310,49 @@ def published_inet():
     dead(k1)
     g.close()
     r.stop()
+
+
+@test
+def published_udp():
+    """publish udp to inet: what the guest sends from there to others is by the `out` rules of the new file"""
+    port = free_port(socket.SOCK_DGRAM)
+    h = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    h.bind(("127.0.0.1", 0))
+    h.settimeout(TIMEOUT)
+    to = h.getsockname()
+    pub = f"publish = udp 127.0.0.1:{port} -> inet:53"
+    r = Rig(link("g", 3, pub, f"allow = out udp 127.0.0.1:{to[1]}"))
+    g = r.guest()
+    s = off.Session(g)
+    u = s.udp(local=("0.0.0.0", 53))
+    u.sendto(b"once", to)
+    eq(h.recv(10), b"once")
+    # not connected: the address was good a moment ago, and is not any more
+    eq(r.reload(link("g", 3, pub))[3:], [1, 0])
+    u.sendto(b"again", to)
+    try:
+        u.recvfrom()
+        raise AssertionError("sent")
+    except off.Refused as e:
+        eq(e.status, "EACCES")
+    # connected
+    eq(r.reload(link("g", 3, pub, f"allow = out udp 127.0.0.1:{to[1]}"))[:2], [0, 1])
+    u.connect(*to)
+    u.sendto(b"twice")
+    eq(h.recv(10), b"twice")
+    eq(r.reload(link("g", 3, pub))[3:], [1, 1])
+    eq(s.reason(u.id), "EACCES")
+    # the port is still the rule's, and whom it hears from it may answer
+    u = s.udp(local=("0.0.0.0", 53))
+    h.sendto(b"in", ("127.0.0.1", port))
+    eq(u.recvfrom()[0], b"in")
+    u.connect(*to)
+    eq(r.reload(link("g", 3, pub, "allow = out tcp 192.0.2.1:1"))[3:], [0, 0])
+    u.sendto(b"out")
+    eq(h.recv(10), b"out")
+    g.close()
+    r.stop()
+    h.close()
 
 
 @test
@@ -723,6 +767,47 @@ def remotes():
     os.unlink(m.path)
     r.stop()
     srv.close()
+
+
+@test
+def kernel_vsock():
+    """vsock: a port that cannot be had changes nothing; ports that come, go and change their kind"""
+    def listens(port):
+        with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as k:
+            try:
+                k.bind((socket.VMADDR_CID_ANY, port))
+            except OSError as e:
+                eq(e.errno, errno.EADDRINUSE)
+                return True
+        return False
+    try:
+        taken = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+    except OSError as e:
+        return f"no AF_VSOCK here: {e.strerror}"
+    taken.bind((socket.VMADDR_CID_ANY, socket.VMADDR_PORT_ANY))
+    taken.listen(1)
+    one, two, three = range(taken.getsockname()[1] + 1, taken.getsockname()[1] + 4)
+
+    def conf(*exposed):
+        return "[link v]\ntype = vsock\ncid = 4242\n" + \
+            "".join(f"expose = vsock:{port} -> {kind} 127.0.0.1:1\n" for port, kind in exposed)
+    r = Rig(conf((one, "tcp"), (two, "tcp")))
+    # the port of one is somebody else's
+    r.refused(conf((three, "tcp"), (taken.getsockname()[1], "tcp")), "link v: cannot listen on AF_VSOCK port")
+    eq([listens(x) for x in (one, two, three)], [True, True, False])
+    # of another kind, which the kernel does not have beside the old one
+    eq(r.reload(conf((one, "udp"), (two, "tcp"))), [0, 1, 0, 1, 0])
+    eq([listens(x) for x in (one, two, three)], [True, True, False])
+    if any("expected one kind" in x for x in r.p.lines):
+        raise AssertionError("\n".join(r.p.lines))
+    eq(r.reload(conf((three, "tcp"))), [0, 1, 0, 2, 0])
+    eq([listens(x) for x in (one, two, three)], [False, False, True])
+    # a link that comes
+    eq(r.reload(conf((three, "tcp")) + "[link w]\ntype = vsock\ncid = 4243\n"
+                f"expose = vsock:{one} -> tcp 127.0.0.1:1\n")[:2], [1, 0])
+    eq([listens(x) for x in (one, two, three)], [True, False, True])
+    taken.close()
+    r.stop()
 
 
 @test

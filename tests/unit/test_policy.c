@@ -121,6 +121,29 @@ static void test_name_is_its_addresses(void **state)
 	assert_int_equal(guest.stats.denied, 5);
 }
 
+/* A reload: a lease goes to a rule that has all of the names that the old one had, or to none. */
+static void test_heir_of_many(void **state)
+{
+	struct amp_rule *wild = allow("out tcp *.example.com:443"), *r;
+
+	(void)state;
+	play("a.example.com", "192.0.2.7");
+	assert_true(may("192.0.2.7", 443));
+	TAILQ_REMOVE(&conf.allow, wild, entry);
+	wild->gone = true;
+	/* one name of those, and not the one that was asked for */
+	r = allow("out tcp x.example.com:443");
+	amp_policy_forget(&off);
+	assert_false(may("192.0.2.7", 443));
+	TAILQ_REMOVE(&conf.allow, r, entry);
+	free(r);
+	off.leases[0].rule = wild;
+	allow("out tcp *.com:443");
+	amp_policy_forget(&off);
+	assert_true(may("192.0.2.7", 443));
+	free(wild);
+}
+
 /* The name resolves to something else the second time: to what must not be had by name. */
 static void test_rebinding(void **state)
 {
@@ -294,6 +317,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_name_is_its_addresses, up, down),
+		cmocka_unit_test_setup_teardown(test_heir_of_many, up, down),
 		cmocka_unit_test_setup_teardown(test_rebinding, up, down),
 		cmocka_unit_test_setup_teardown(test_named, up, down),
 		cmocka_unit_test_setup_teardown(test_any, up, down),
