@@ -39,7 +39,7 @@ struct vport {
 static TAILQ_HEAD(, vport) vports = TAILQ_HEAD_INITIALIZER(vports);
 
 struct link_vk {
-	struct amp_slink sl; /* first */
+	struct amp_slink sl;	    /* first */
 	TAILQ_ENTRY(link_vk) entry; /* in vks: */
 	bool started;
 };
