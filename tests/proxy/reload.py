@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
@@ -16,7 +17,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib
 import offload as off  # noqa: E402
 from harness import TIMEOUT, Proxy, Server, eq, free_port, main, test  # noqa: E402
 from rpmsgguest import DA, Remote, UnixBell  # noqa: E402
-from vguest import Gone, Guest, Reset  # noqa: E402
+from vguest import SEQPACKET, Gone, Guest, Reset  # noqa: E402
 
 
 def echo(s):
@@ -513,6 +514,63 @@ def is_gone(g):
     except (Gone, ConnectionResetError):
         return
     raise AssertionError("the link lives")
+
+
+@test
+def busy_link_goes():
+    """a link that goes while all of its kinds of socket are in use, and names are being resolved, takes them with it"""
+    srv = Server(echo)
+    h = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    h.bind(("127.0.0.1", 0))
+    ports = [free_port() for _ in range(3)]
+    uports = [free_port(socket.SOCK_DGRAM) for _ in range(3)]
+    r = Rig(link("g", 3, f"allow = out tcp 127.0.0.1:{srv.port}", "allow = out any localhost:any",
+                 f"allow = in tcp 127.0.0.1:{ports[0]}", f"allow = in udp 127.0.0.1:{uports[0]}",
+                 f"expose = vsock:6000 -> tcp 127.0.0.1:{srv.port}", f"expose = vsock:6001 -> udp 127.0.0.1:{h.getsockname()[1]}",
+                 f"publish = tcp 127.0.0.1:{ports[1]} -> vsock:5000", f"publish = udp 127.0.0.1:{uports[1]} -> vsock:5001",
+                 f"publish = tcp 127.0.0.1:{ports[2]} -> inet:80", f"publish = udp 127.0.0.1:{uports[2]} -> inet:53",
+                 "publish = vsock-mux DIR/mux -> vsock:any") + link("h", 4))
+    left = r.guest("h")
+    fds = None
+    for _ in range(3):
+        g = r.guest(seqpacket=True)
+        s = off.Session(g)
+        g.listen(5000)
+        g.listen(5001)
+        s.connect("127.0.0.1", srv.port)
+        g.connect(6000)
+        g.connect(6001, SEQPACKET).send_msg(b"x")
+        socks = []
+        for inet, port in ((ports[0], ports[0]), (80, ports[2])):
+            bid, _ = s.bind("127.0.0.1", inet)
+            s.listen(bid, credits=4)
+            socks.append(socket.create_connection(("127.0.0.1", port), TIMEOUT))
+            s.accept()
+        socks.append(socket.create_connection(("127.0.0.1", ports[1]), TIMEOUT))
+        g.accept(5000)
+        for port in (uports[0], 53):
+            s.udp(local=("127.0.0.1", port))
+        for port in uports:
+            h.sendto(b"x", ("127.0.0.1", port))
+        g.accept(5001)
+        for i in range(12):
+            s.send(off.RESOLVE, struct.pack("<BBBBHBB", 0, 0, 0, 9, 1, 0, 0) + b"localhost")
+        g.flush()
+        text = open(r.file, encoding="utf-8").read()
+        r.reload(link("h", 4))
+        is_gone(g)
+        for k in socks:
+            dead(k)
+        # the other one is as before
+        eq(left.cid, 4)
+        r.write(text)
+        r.hup("reload: 1 links")
+        fds = fds or r.p.fds()
+    eq(r.p.fds(), fds, "descriptors")
+    left.close()
+    r.stop()
+    srv.close()
+    h.close()
 
 
 @test
