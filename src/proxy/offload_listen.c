@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* #syscalls close getsockopt listen setsockopt socket.inet */
+/* #syscalls close listen setsockopt socket.inet */
 /*
  * Offloaded bind and listen, and publish to inet:PORT.
  *
@@ -11,7 +11,6 @@
  * listener takes the published one's connections. Nobody listening: reset, and said.
  */
 #include <errno.h>
-#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +20,7 @@
 
 #include "helper.h"
 #include "offload_tcp.h"
+#include "udp_relay.h"
 
 #define BACKLOG_MAX 1024u
 #define CREDIT_MAX  65535u
@@ -406,9 +406,6 @@ int amp_virtual_tcp(struct amp_offload *off, const struct amp_forward *fwd, int 
 
 int amp_virtual_udp(struct amp_offload *off, const struct amp_forward *fwd, int fd)
 {
-	static const int on = 1;
-	uint32_t info[SK_MEMINFO_VARS];
-	socklen_t len = sizeof(info);
 	struct amp_virtual *v = virtual_new(off, fwd);
 
 	if (!v) {
@@ -416,10 +413,7 @@ int amp_virtual_udp(struct amp_offload *off, const struct amp_forward *fwd, int 
 		return -ENOMEM;
 	}
 	v->udp_fd = fd;
-	setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof(on));
-	/* it may have been another rule's, who has counted those */
-	if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &len) == 0 && len == sizeof(info))
-		v->udp_drops = info[SK_MEMINFO_DROPS];
+	v->udp_drops = amp_udp_count_drops(fd);
 	return 0;
 }
 
