@@ -69,7 +69,7 @@ struct amp_sport {
 	struct amp_slink *sl;
 	uint32_t port;
 	bool message;
-	void *at;    /* the link type's */
+	void *at; /* the link type's */
 };
 
 TAILQ_HEAD(amp_sports, amp_sport);
