@@ -41,6 +41,7 @@ static TAILQ_HEAD(, vport) vports = TAILQ_HEAD_INITIALIZER(vports);
 struct link_vk {
 	struct amp_slink sl; /* first */
 	TAILQ_ENTRY(link_vk) entry;
+	bool listed; /* started: a reload that comes to nothing stops links that never were */
 };
 
 static TAILQ_HEAD(, link_vk) vks = TAILQ_HEAD_INITIALIZER(vks);
@@ -234,9 +235,11 @@ static const struct amp_slink_ops vsock_ops = {
 
 static int start(struct amp_link *link)
 {
+	struct link_vk *l = (struct link_vk *)link;
 	int r;
 
-	TAILQ_INSERT_TAIL(&vks, (struct link_vk *)link, entry);
+	TAILQ_INSERT_TAIL(&vks, l, entry);
+	l->listed = true;
 	r = amp_slink_start(link);
 	if (!r)
 		amp_log(AMP_LOG_INFO, "link %s: waiting for cid %" PRIu32 " on AF_VSOCK",
@@ -246,7 +249,10 @@ static int start(struct amp_link *link)
 
 static void stop(struct amp_link *link)
 {
-	TAILQ_REMOVE(&vks, (struct link_vk *)link, entry);
+	struct link_vk *l = (struct link_vk *)link;
+
+	if (l->listed)
+		TAILQ_REMOVE(&vks, l, entry);
 	amp_slink_stop(link);
 }
 

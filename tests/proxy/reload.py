@@ -463,6 +463,31 @@ def bad_files():
 
 
 @test
+def new_links_refused():
+    """a link of each type that never starts, because of what else is in the file: nothing is left of it"""
+    srv = Server(echo)
+    keep = f"expose = vsock:6000 -> tcp 127.0.0.1:{srv.port}"
+    r = Rig(link("g", 3, keep))
+    g = r.guest()
+    c = g.connect(6000)
+    works(c)
+    fds = r.p.fds()
+    files = sorted(os.listdir(r.p.dir.name))
+    for one in ("vhost-user-vsock\npath = DIR/n.sock\ncid = 9", "vsock\ncid = 4244",
+                "vsock-unix\npath = DIR/n.sock\nexpose = vsock:7 -> tcp 127.0.0.1:1",
+                f"rpmsg-shm\npath = DIR/shm\nda = {DA}\ntable = {DA}\nbell = unix:DIR/bell",
+                "rpmsg-char\npath = DIR/rpmsg_ctrl0"):
+        for _ in range(2):
+            r.refused(link("g", 3, keep) + f"[link n]\ntype = {one}\n"
+                      f"publish = tcp 127.0.0.1:{srv.port} -> inet:80\n", "already in use")
+        works(c)
+        eq((r.p.fds(), sorted(os.listdir(r.p.dir.name))), (fds, files), one)
+    g.close()
+    r.stop()
+    srv.close()
+
+
+@test
 def links_come_and_go():
     """links added, removed and changed while another guest's flow runs at full tilt"""
     srv = Server(echo)
