@@ -887,6 +887,9 @@ def kernel_vsock():
         raise AssertionError("\n".join(r.p.lines))
     eq(r.reload(conf((three, "tcp"))), [0, 1, 0, 2, 0])
     eq([listens(x) for x in (one, two, three)], [False, False, True])
+    # links share a port, but not for two kinds
+    r.refused(conf((three, "tcp")) + "[link w]\ntype = vsock\ncid = 4243\n"
+              f"expose = vsock:{three} -> udp 127.0.0.1:1\n", "link w: AF_VSOCK port .* link v's for another kind")
     # a link that comes
     eq(r.reload(conf((three, "tcp")) + "[link w]\ntype = vsock\ncid = 4243\n"
                 f"expose = vsock:{one} -> tcp 127.0.0.1:1\n")[:2], [1, 0])
