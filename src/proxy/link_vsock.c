@@ -39,9 +39,9 @@ struct vport {
 static TAILQ_HEAD(, vport) vports = TAILQ_HEAD_INITIALIZER(vports);
 
 struct link_vk {
-	struct amp_slink sl;	    /* first */
-	TAILQ_ENTRY(link_vk) entry; /* in vks: */
-	bool started;
+	struct amp_slink sl; /* first */
+	TAILQ_ENTRY(link_vk) entry;
+	bool listed; /* started: a reload that comes to nothing stops links that never were */
 };
 
 static TAILQ_HEAD(, link_vk) vks = TAILQ_HEAD_INITIALIZER(vks);
@@ -239,7 +239,7 @@ static int start(struct amp_link *link)
 	int r;
 
 	TAILQ_INSERT_TAIL(&vks, l, entry);
-	l->started = true;
+	l->listed = true;
 	r = amp_slink_start(link);
 	if (!r)
 		amp_log(AMP_LOG_INFO, "link %s: waiting for cid %" PRIu32 " on AF_VSOCK",
@@ -251,8 +251,7 @@ static void stop(struct amp_link *link)
 {
 	struct link_vk *l = (struct link_vk *)link;
 
-	/* one of a reload that was refused was never started */
-	if (l->started)
+	if (l->listed)
 		TAILQ_REMOVE(&vks, l, entry);
 	amp_slink_stop(link);
 }

@@ -146,8 +146,10 @@ static void begin(struct line *l, enum amp_log_level level)
 	put(l, ": ");
 }
 
+static unsigned lost; /* lines */
+
 /* One write() a line, so that lines of several processes on one pipe do not mix. */
-static void out(struct line *l)
+static bool out(struct line *l)
 {
 	ssize_t r;
 
@@ -155,6 +157,7 @@ static void out(struct line *l)
 	do
 		r = write(STDERR_FILENO, l->text, l->len);
 	while (r < 0 && errno == EINTR); /* the loop's alarm */
+	return r >= 0;
 }
 
 /*
@@ -165,7 +168,6 @@ static void out(struct line *l)
  */
 static bool can_write(void)
 {
-	static unsigned lost;
 	struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
 	struct line l;
 	char text[80];
@@ -176,11 +178,15 @@ static bool can_write(void)
 	}
 	if (!lost)
 		return true;
-	snprintf(text, sizeof(text), "%u lines were lost here: nobody read the log", lost);
-	lost = 0;
+	snprintf(text, sizeof(text),
+		 "%u lines were lost here: nobody read the log, or it was full", lost);
 	begin(&l, AMP_LOG_WARN);
 	put(&l, text);
-	out(&l);
+	if (!out(&l)) {
+		lost++;
+		return false;
+	}
+	lost = 0;
 	return can_write(); /* that may have been all the room */
 }
 
@@ -195,7 +201,8 @@ static void line(enum amp_log_level level, const struct amp_log_field *fields, c
 	begin(&l, level);
 	put(&l, message);
 	put_fields(&l, fields);
-	out(&l);
+	if (!out(&l))
+		lost++;
 }
 
 void amp_log(enum amp_log_level level, const char *fmt, ...)

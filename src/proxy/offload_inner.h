@@ -79,6 +79,7 @@ struct amp_virtual {
 	struct amp_acceptor acceptor;  /* TCP */
 	struct amp_listener *listener; /* the guest's, when there is one */
 	int udp_fd;
+	uint32_t udp_drops; /* as SO_RXQ_OVFL last said to anybody */
 	struct amp_osock *udp_user;
 };
 

@@ -20,6 +20,7 @@
 
 #include "helper.h"
 #include "offload_tcp.h"
+#include "udp_relay.h"
 
 #define BACKLOG_MAX 1024u
 #define CREDIT_MAX  65535u
@@ -412,6 +413,7 @@ int amp_virtual_udp(struct amp_offload *off, const struct amp_forward *fwd, int 
 		return -ENOMEM;
 	}
 	v->udp_fd = fd;
+	v->udp_drops = amp_udp_count_drops(fd);
 	return 0;
 }
 

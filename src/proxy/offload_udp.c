@@ -51,6 +51,7 @@ struct udp {
 	uint32_t drops; /* not yet told */
 	uint64_t drops_all;
 	uint32_t kernel_drops; /* as SO_RXQ_OVFL last said */
+	bool heard;	       /* it has said something to this user */
 	bool readable, writable, errors;
 	bool in_ok; /* takes datagrams from anybody */
 	bool connected;
@@ -234,6 +235,23 @@ static bool admit(struct udp *u, const struct sockaddr_storage *from)
 	return true;
 }
 
+/*
+ * The kernel counts as long as the socket lives. A published one is older than its user: what was
+ * dropped before is counted, but not this guest's to hear.
+ */
+static void kernel_dropped(struct udp *u, uint32_t total)
+{
+	uint32_t n = total - u->kernel_drops;
+
+	u->kernel_drops = total;
+	if (u->o.virt && !u->heard)
+		u->o.ses->off->link->stats.drops += n;
+	else if (n)
+		dropped(u, n);
+	if (u->o.virt)
+		u->o.virt->udp_drops = total;
+}
+
 static void kernel_drops(struct udp *u, struct msghdr *m)
 {
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
@@ -242,10 +260,9 @@ static void kernel_drops(struct udp *u, struct msghdr *m)
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SO_RXQ_OVFL)
 			continue;
 		memcpy(&total, CMSG_DATA(c), sizeof(total));
-		if (total != u->kernel_drops)
-			dropped(u, total - u->kernel_drops);
-		u->kernel_drops = total;
+		kernel_dropped(u, total);
 	}
+	u->heard = true;
 }
 
 static void deliver(struct udp *u, unsigned i)
@@ -648,6 +665,7 @@ static int udp_start(struct udp *u, const struct amp_off_open *o, struct amp_off
 		return -fd;
 	if (u->o.virt) {
 		u->o.virt->udp_user = &u->o;
+		u->kernel_drops = u->o.virt->udp_drops;
 		u->in_ok = true;
 		a->local = o->local;
 	}

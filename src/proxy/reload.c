@@ -325,11 +325,40 @@ static int prepare_port(struct amp_reload *rl, const struct amp_link_conf *f, ui
 	return 0;
 }
 
+/* The link of the new file, if any, that has the port for the other kind of connection. */
+static const struct amp_link_conf *other_kind(const struct amp_reload *rl, uint32_t port,
+					      bool message)
+{
+	const struct amp_link_conf *o;
+	const struct amp_forward *fwd;
+
+	TAILQ_FOREACH(o, &rl->fresh->conf.links, entry)
+	{
+		if (o->type != AMP_LINK_VSOCK)
+			continue;
+		TAILQ_FOREACH(fwd, &o->expose, entry)
+		{
+			if (fwd->service.port == port &&
+			    (fwd->target.kind == AMP_TARGET_UDP) != message)
+				return o;
+		}
+	}
+	return NULL;
+}
+
 static int prepare_vsock(struct amp_reload *rl, const struct amp_link_conf *f, uint32_t port,
 			 bool message, const char *where)
 {
-	int r = amp_vsock_hold(f->name, port, message);
+	const struct amp_link_conf *other = other_kind(rl, port, message);
+	int r;
 
+	if (other)
+		return no(rl, -EADDRINUSE,
+			  "%s: link %s: AF_VSOCK port %" PRIu32
+			  " is link %s's for another kind "
+			  "of target: expected one kind for a port that links share",
+			  where, f->name, port, other->name);
+	r = amp_vsock_hold(f->name, port, message);
 	return r ? no(rl, r, "%s: link %s: cannot listen on AF_VSOCK port %" PRIu32 ": %s",
 		      where, f->name, port, strerror(-r))
 		 : 0;

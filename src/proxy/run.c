@@ -145,10 +145,11 @@ static void drain(uint32_t seconds)
 {
 	struct amp_link *l;
 
-	amp_log(AMP_LOG_INFO, "SIGTERM: connections have %" PRIu32 " s to end", seconds);
-	amp_helper_notify_drain(seconds, "Waiting for connections to end");
 	TAILQ_FOREACH(l, &links, entry)
 	amp_publish_quit(l);
+	/* said when it is so: whoever hears of it finds the ports closed */
+	amp_log(AMP_LOG_INFO, "SIGTERM: connections have %" PRIu32 " s to end", seconds);
+	amp_helper_notify_drain(seconds, "Waiting for connections to end");
 	uv_timer_init(amp_loop_uv(), &drain_timer);
 	uv_timer_start(&drain_timer, drain_over, seconds * 1000ull, 0);
 	amp_flow_drain(drained);

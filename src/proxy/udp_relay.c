@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * #syscalls:hot recvfrom sendmsg
- * #syscalls close
+ * #syscalls:hot recvmsg sendmsg
+ * #syscalls close getsockopt setsockopt
  */
 /*
  * Publish and expose for UDP. Theory of operation: a peer is a seqpacket connection in
@@ -10,6 +10,7 @@
  * datagram, whole or not at all.
  */
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +38,8 @@ struct peer {
 	socklen_t addr_len;
 	uint64_t heard_ms;
 	bool open, readable, dead;
-	bool socket; /* counts as one of the link's: AMP_LIMIT_SOCKETS */
+	bool socket;	       /* counts as one of the link's: AMP_LIMIT_SOCKETS */
+	uint32_t kernel_drops; /* as SO_RXQ_OVFL last said */
 	struct amp_buf
 		early; /* datagrams from before the connection was open, u16 length each */
 	struct amp_grave grave;
@@ -51,11 +53,57 @@ struct amp_udp_relay {
 	uv_timer_t timer;
 	TAILQ_HEAD(peer_list, peer) peers;
 	unsigned peer_cnt;
+	uint32_t kernel_drops;
 	bool readable;
 };
 
 static struct peer_list exposed = TAILQ_HEAD_INITIALIZER(exposed);
 static uint8_t datagram[DGRAM_MAX];
+
+uint32_t amp_udp_count_drops(int fd)
+{
+	static const int on = 1;
+	uint32_t info[SK_MEMINFO_VARS];
+	socklen_t len = sizeof(info);
+
+	setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof(on));
+	if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &len) || len < sizeof(info))
+		return 0;
+	return info[SK_MEMINFO_DROPS];
+}
+
+/*
+ * One into datagram[]: its length, or -1 and errno. What the kernel has dropped before it, for want
+ * of room, is counted.
+ */
+static ssize_t receive(int fd, struct amp_link *link, struct sockaddr_storage *from,
+		       socklen_t *from_len, uint32_t *drops)
+{
+	struct iovec iov = {datagram, sizeof(datagram)};
+	uint8_t control[64];
+	struct msghdr m = {.msg_name = from,
+			   .msg_namelen = from ? sizeof(*from) : 0,
+			   .msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = control,
+			   .msg_controllen = sizeof(control)};
+	ssize_t n = recvmsg(fd, &m, MSG_DONTWAIT);
+
+	if (n < 0)
+		return n;
+	if (from)
+		*from_len = m.msg_namelen;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
+		uint32_t total;
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SO_RXQ_OVFL)
+			continue;
+		memcpy(&total, CMSG_DATA(c), sizeof(total));
+		link->stats.drops += total - *drops;
+		*drops = total;
+	}
+	return n;
+}
 
 static void peer_free(struct amp_grave *grave)
 {
@@ -136,7 +184,7 @@ static void peer_run(struct amp_work *work)
 			amp_work_queue(work);
 			return;
 		}
-		len = recv(p->watch.fd, datagram, sizeof(datagram), MSG_DONTWAIT);
+		len = receive(p->watch.fd, p->link, NULL, NULL, &p->kernel_drops);
 		if (len >= 0)
 			to_guest(p, (size_t)len);
 		else if (errno == EAGAIN)
@@ -268,6 +316,7 @@ void amp_udp_relay_expose(struct amp_link *link, struct amp_end *end,
 	p->socket = true;
 	r = amp_connect_start(&fwd->target, &fd);
 	if (r == 0) {
+		p->kernel_drops = amp_udp_count_drops(fd);
 		r = amp_watch_start(&p->watch, fd, EPOLLIN | EPOLLET);
 		if (r)
 			close(fd);
@@ -368,7 +417,7 @@ static void relay_run(struct amp_work *work)
 
 	for (unsigned n = 0; r->readable; n++) {
 		struct sockaddr_storage from;
-		socklen_t len = sizeof(from);
+		socklen_t len;
 		struct peer *p;
 		ssize_t got;
 
@@ -377,8 +426,7 @@ static void relay_run(struct amp_work *work)
 			return;
 		}
 		memset(&from, 0, sizeof(from));
-		got = recvfrom(r->watch.fd, datagram, sizeof(datagram), MSG_DONTWAIT,
-			       (struct sockaddr *)&from, &len);
+		got = receive(r->watch.fd, r->link, &from, &len, &r->kernel_drops);
 		if (got < 0) {
 			r->readable = errno != EAGAIN;
 			continue;
@@ -419,6 +467,7 @@ struct amp_udp_relay *amp_udp_relay_publish(struct amp_link *link,
 	TAILQ_INIT(&r->peers);
 	uv_timer_init(amp_loop_uv(), &r->timer);
 	r->timer.data = r;
+	r->kernel_drops = amp_udp_count_drops(fd);
 	if (amp_watch_start(&r->watch, fd, EPOLLIN | EPOLLET)) {
 		close(fd);
 		amp_udp_relay_free(r);

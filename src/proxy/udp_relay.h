@@ -14,6 +14,11 @@
 
 struct amp_udp_relay;
 
+/*
+ * From now on SO_RXQ_OVFL says how many datagrams the kernel has dropped since the socket was made.
+ * How many those are already: another rule's, who has counted them.
+ */
+uint32_t amp_udp_count_drops(int fd);
 /* The guest connected to an exposed port. */
 void amp_udp_relay_expose(struct amp_link *link, struct amp_end *end,
 			  const struct amp_forward *fwd);

@@ -649,6 +649,46 @@ def deaf_guest():
 
 
 @test
+def udp_overrun():
+    """publish and expose udp: what finds no room in the kernel while the proxy does not run is counted, too"""
+    port, n = free_port(socket.SOCK_DGRAM), 2000
+    u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    u.bind(("127.0.0.1", 0))
+    u.settimeout(20)
+    p = Proxy(f"publish udp 127.0.0.1:{port} -> vsock:5353", f"expose vsock:6000 -> udp 127.0.0.1:{u.getsockname()[1]}")
+    g = Guest(p.path, seqpacket=True)
+    g.listen(5353)
+    p.log("guest attached")
+    c = g.connect(6000, SEQPACKET)
+    c.send_msg(b"here I am")
+    peer = u.recvfrom(100)[1]
+    u.sendto(b"first", ("127.0.0.1", port))
+    d = g.accept(5353)
+    eq(d.recv_msg(), b"first")
+    for to, conn in ((("127.0.0.1", port), d), (peer, c)):
+        before = p.counters()["datagram_drops"]
+        os.kill(p.worker_pid(), signal.SIGSTOP)
+        for _ in range(n):
+            u.sendto(b"f" * 1000, to)
+        os.kill(p.worker_pid(), signal.SIGCONT)
+        got = 0
+        deadline = time.monotonic() + 20
+        while got + p.counters()["datagram_drops"] - before < n:
+            assert time.monotonic() < deadline, f"{got} came, {p.counters()['datagram_drops'] - before} counted of {n}"
+            u.sendto(b"and one more", to)  # the kernel says it with the next one
+            n += 1
+            try:
+                while True:
+                    conn.recv_msg(0.2)
+                    got += 1
+            except TimeoutError:
+                pass
+        eq(got + p.counters()["datagram_drops"] - before, n)
+        n = 2000
+    g.close()
+
+
+@test
 def udp_expose():
     """expose udp: a message is a datagram, both ways, and many of them keep their boundaries"""
     u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

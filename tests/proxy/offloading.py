@@ -700,12 +700,33 @@ def udp_server():
 @test
 def udp_flood():
     """datagrams faster than the guest reads: whole or dropped, and the guest is told how many"""
-    a = udp_sock()
     r = Rig("allow out udp 127.0.0.1:any")
     u = r.s.udp(carrier_kw={"buf_alloc": 16384})
+    flood(u, u.name[1])
+    r.end()
+
+
+@test
+def published_flood():
+    """the same at a published UDP port, for the guest that is there and the one that comes next"""
+    port = free_port(socket.SOCK_DGRAM)
+    r = Rig(f"publish udp 127.0.0.1:{port} -> inet:53")
+    for _ in range(2):
+        before = r.p.counters()["datagram_drops"]
+        u = r.s.udp(local=("0.0.0.0", 53), carrier_kw={"buf_alloc": 16384})
+        drops = flood(u, port)
+        eq(r.p.counters()["datagram_drops"] - before, drops)
+        u.close()
+        r.p.wait_counter("sockets", 0)
+    r.end()
+
+
+def flood(u, port):
+    """How many were dropped."""
+    a = udp_sock()
     n = 4000
     for i in range(n):
-        a.sendto(struct.pack("<I", i) + b"f" * 996, ("127.0.0.1", u.name[1]))
+        a.sendto(struct.pack("<I", i) + b"f" * 996, ("127.0.0.1", port))
     got, drops, last = 0, 0, -1
     deadline = time.monotonic() + 20
     sent_marker = False
@@ -715,7 +736,7 @@ def udp_flood():
         except TimeoutError:
             if sent_marker:
                 break
-            a.sendto(struct.pack("<I", n) + b"f" * 996, ("127.0.0.1", u.name[1]))
+            a.sendto(struct.pack("<I", n) + b"f" * 996, ("127.0.0.1", port))
             sent_marker = True
             continue
         if kind == 2:
@@ -731,7 +752,8 @@ def udp_flood():
     eq(got + drops, n + 1, f"got {got} drops {drops}")
     if drops == 0:
         raise AssertionError("nothing was dropped: the test shows nothing")
-    r.end()
+    a.close()
+    return drops
 
 
 @test

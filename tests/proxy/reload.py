@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
@@ -16,7 +17,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib
 import offload as off  # noqa: E402
 from harness import TIMEOUT, Proxy, Server, eq, free_port, main, test  # noqa: E402
 from rpmsgguest import DA, Remote, UnixBell  # noqa: E402
-from vguest import Gone, Guest, Reset  # noqa: E402
+from vguest import SEQPACKET, Gone, Guest, Reset  # noqa: E402
 
 
 def echo(s):
@@ -110,6 +111,13 @@ def dead(sock):
         pass
 
 
+def closed(port):
+    """Nobody listens there: soon, for the helper has a duplicate for a successor, and hears of the end a moment later."""
+    deadline = time.monotonic() + TIMEOUT
+    while socket.socket().connect_ex(("127.0.0.1", port)) != 111:
+        assert time.monotonic() < deadline, f"{port} listens still"
+
+
 @test
 def flows_survive():
     """flows whose rules stay are not cut, whatever else changes; counters of those rules go on"""
@@ -191,7 +199,7 @@ def flows_cut():
         raise AssertionError("connected")
     except Reset:
         pass
-    eq(socket.socket().connect_ex(("127.0.0.1", port)), 111, "the port listens still")
+    closed(port)
     g.close()
     r.stop()
     srv.close()
@@ -276,7 +284,7 @@ def guests_own_listeners():
         is_reset(x)
     dead(k)
     dead(k2)
-    eq(socket.socket().connect_ex(("127.0.0.1", port)), 111, "it listens still")
+    closed(port)
     eq(r.p.counters()["sockets"], 0)
     g.close()
     r.stop()
@@ -446,7 +454,7 @@ def bad_files():
         k = socket.create_connection(("127.0.0.1", port), TIMEOUT)
         g.accept(5000)
         k.close()
-        eq(socket.socket().connect_ex(("127.0.0.1", free)), 111, text)
+        closed(free)
         left = {f for f in os.listdir(r.p.dir.name) if not f.endswith(".conf")}
         eq(left, {"g.sock"}, "files")
     # and a good one is still taken
@@ -456,6 +464,31 @@ def bad_files():
     g.close()
     r.stop()
     busy.close()
+    srv.close()
+
+
+@test
+def new_links_refused():
+    """a link of each type that never starts, because of what else is in the file: nothing is left of it"""
+    srv = Server(echo)
+    keep = f"expose = vsock:6000 -> tcp 127.0.0.1:{srv.port}"
+    r = Rig(link("g", 3, keep))
+    g = r.guest()
+    c = g.connect(6000)
+    works(c)
+    fds = r.p.fds()
+    files = sorted(os.listdir(r.p.dir.name))
+    for one in ("vhost-user-vsock\npath = DIR/n.sock\ncid = 9", "vsock\ncid = 4244",
+                "vsock-unix\npath = DIR/n.sock\nexpose = vsock:7 -> tcp 127.0.0.1:1",
+                f"rpmsg-shm\npath = DIR/shm\nda = {DA}\ntable = {DA}\nbell = unix:DIR/bell",
+                "rpmsg-char\npath = DIR/rpmsg_ctrl0"):
+        for _ in range(2):
+            r.refused(link("g", 3, keep) + f"[link n]\ntype = {one}\n"
+                      f"publish = tcp 127.0.0.1:{srv.port} -> inet:80\n", "already in use")
+        works(c)
+        eq((r.p.fds(), sorted(os.listdir(r.p.dir.name))), (fds, files), one)
+    g.close()
+    r.stop()
     srv.close()
 
 
@@ -518,6 +551,63 @@ def is_gone(g):
     except (Gone, ConnectionResetError):
         return
     raise AssertionError("the link lives")
+
+
+@test
+def busy_link_goes():
+    """a link that goes while all of its kinds of socket are in use, and names are being resolved, takes them with it"""
+    srv = Server(echo)
+    h = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    h.bind(("127.0.0.1", 0))
+    ports = [free_port() for _ in range(3)]
+    uports = [free_port(socket.SOCK_DGRAM) for _ in range(3)]
+    r = Rig(link("g", 3, f"allow = out tcp 127.0.0.1:{srv.port}", "allow = out any localhost:any",
+                 f"allow = in tcp 127.0.0.1:{ports[0]}", f"allow = in udp 127.0.0.1:{uports[0]}",
+                 f"expose = vsock:6000 -> tcp 127.0.0.1:{srv.port}", f"expose = vsock:6001 -> udp 127.0.0.1:{h.getsockname()[1]}",
+                 f"publish = tcp 127.0.0.1:{ports[1]} -> vsock:5000", f"publish = udp 127.0.0.1:{uports[1]} -> vsock:5001",
+                 f"publish = tcp 127.0.0.1:{ports[2]} -> inet:80", f"publish = udp 127.0.0.1:{uports[2]} -> inet:53",
+                 "publish = vsock-mux DIR/mux -> vsock:any") + link("h", 4))
+    left = r.guest("h")
+    fds = None
+    for _ in range(3):
+        g = r.guest(seqpacket=True)
+        s = off.Session(g)
+        g.listen(5000)
+        g.listen(5001)
+        s.connect("127.0.0.1", srv.port)
+        g.connect(6000)
+        g.connect(6001, SEQPACKET).send_msg(b"x")
+        socks = []
+        for inet, port in ((ports[0], ports[0]), (80, ports[2])):
+            bid, _ = s.bind("127.0.0.1", inet)
+            s.listen(bid, credits=4)
+            socks.append(socket.create_connection(("127.0.0.1", port), TIMEOUT))
+            s.accept()
+        socks.append(socket.create_connection(("127.0.0.1", ports[1]), TIMEOUT))
+        g.accept(5000)
+        for port in (uports[0], 53):
+            s.udp(local=("127.0.0.1", port))
+        for port in uports:
+            h.sendto(b"x", ("127.0.0.1", port))
+        g.accept(5001)
+        for i in range(12):
+            s.send(off.RESOLVE, struct.pack("<BBBBHBB", 0, 0, 0, 9, 1, 0, 0) + b"localhost")
+        g.flush()
+        text = open(r.file, encoding="utf-8").read()
+        r.reload(link("h", 4))
+        is_gone(g)
+        for k in socks:
+            dead(k)
+        # the other one is as before
+        eq(left.cid, 4)
+        r.write(text)
+        r.hup("reload: 1 links")
+        fds = fds or r.p.fds()
+    eq(r.p.fds(), fds, "descriptors")
+    left.close()
+    r.stop()
+    srv.close()
+    h.close()
 
 
 @test
@@ -707,7 +797,7 @@ def run_time():
     c.good(cmd="publish-del", link="g", rule=n)
     is_reset(x)
     dead(k)
-    eq(socket.socket().connect_ex(("127.0.0.1", port)), 111)
+    closed(port)
     # in the file still, so it comes back
     c.good(cmd="reload")
     use()
@@ -802,6 +892,9 @@ def kernel_vsock():
         raise AssertionError("\n".join(r.p.lines))
     eq(r.reload(conf((three, "tcp"))), [0, 1, 0, 2, 0])
     eq([listens(x) for x in (one, two, three)], [False, False, True])
+    # links share a port, but not for two kinds
+    r.refused(conf((three, "tcp")) + "[link w]\ntype = vsock\ncid = 4243\n"
+              f"expose = vsock:{three} -> udp 127.0.0.1:1\n", "link w: AF_VSOCK port .* link v's for another kind")
     # a link that comes
     eq(r.reload(conf((three, "tcp")) + "[link w]\ntype = vsock\ncid = 4243\n"
                 f"expose = vsock:{one} -> tcp 127.0.0.1:1\n")[:2], [1, 0])

@@ -2,6 +2,7 @@
 // build: src/proxy/log.c
 /* Log lines: fields, what hostile text becomes, the journal's priority, what is suppressed and told. */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -202,12 +203,35 @@ static void test_journal(void **state)
 			    "<6>ampsock-proxy: info: c\n<7>ampsock-proxy: debug: d\n");
 }
 
+/* The log's file system is full, and then it is not: a line says how many were lost. */
+static void test_full(void **state)
+{
+	int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+	const char *text;
+
+	(void)state;
+	assert_true(full >= 0);
+	assert_true(dup2(full, STDERR_FILENO) >= 0);
+	amp_log(AMP_LOG_ERROR, "one");
+	amp_log(AMP_LOG_ERROR, "two");
+	assert_true(dup2(out[1], STDERR_FILENO) >= 0);
+	close(full);
+	amp_log(AMP_LOG_ERROR, "three");
+	text = written();
+	assert_non_null(strstr(text, "2 lines were lost here"));
+	assert_non_null(strstr(text, "error: three\n"));
+	assert_null(strstr(text, "two"));
+	amp_log(AMP_LOG_ERROR, "four");
+	assert_string_equal(written(), "ampsock-proxy: error: four\n");
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fields),	    cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_level),	    cmocka_unit_test(test_suppressed),
 		cmocka_unit_test(test_next_window), cmocka_unit_test(test_many_kinds),
+		cmocka_unit_test(test_full),
 	};
 	const struct CMUnitTest journal[] = {cmocka_unit_test(test_journal)};
 	char *again[] = {argv[0], (char *)"journal", NULL};

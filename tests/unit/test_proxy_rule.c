@@ -568,13 +568,20 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_unknown_addresses),
 		cmocka_unit_test(test_many_addresses),
-		cmocka_unit_test(test_plain),	    cmocka_unit_test(test_disguises),
-		cmocka_unit_test(test_local),	    cmocka_unit_test(test_local_named),
-		cmocka_unit_test(test_in),	    cmocka_unit_test(test_names),
-		cmocka_unit_test(test_refused),	    cmocka_unit_test(test_long),
-		cmocka_unit_test(test_publish),	    cmocka_unit_test(test_expose),
-		cmocka_unit_test(test_rpmsg),	    cmocka_unit_test(test_numbers),
-		cmocka_unit_test(test_big_numbers), cmocka_unit_test(test_mux),
+		cmocka_unit_test(test_plain),
+		cmocka_unit_test(test_disguises),
+		cmocka_unit_test(test_local),
+		cmocka_unit_test(test_local_named),
+		cmocka_unit_test(test_in),
+		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_long),
+		cmocka_unit_test(test_publish),
+		cmocka_unit_test(test_expose),
+		cmocka_unit_test(test_rpmsg),
+		cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_big_numbers),
+		cmocka_unit_test(test_mux),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
