@@ -244,7 +244,8 @@ static void pause_over(uv_timer_t *t)
 {
 	(void)t;
 	if (!self.worker) {
-		next(NEXT_WORKER);
+		if (!self.stopping)
+			next(NEXT_WORKER);
 		return;
 	}
 	amp_log(AMP_LOG_WARN, "upgrade: the worker process does not end: killed");
@@ -275,7 +276,10 @@ static void worker_ended(int status)
 	self.code = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 	uv_timer_stop(&self.pause);
 	if (self.upgrading && (sig || self.code == AMP_EXIT_UPGRADE)) {
-		next(NEXT_PROGRAM);
+		/* who said so after the worker was told to hand over has said it to us alone */
+		if (self.stopping)
+			self.code = 0;
+		next(self.stopping ? NEXT_END : NEXT_PROGRAM);
 		return;
 	}
 	if (sig)
@@ -380,14 +384,20 @@ static void end_loop(void)
 	uv_library_shutdown();
 }
 
-/* Until the worker has ended. */
-static void help(const sigset_t *old)
+/*
+ * Until the worker has ended. Signals are blocked again then, and stay so over exec(), which keeps
+ * those that are pending. One that came just before is in the loop still: SIGTERM changes what
+ * is next.
+ */
+static void help(const sigset_t *blocked)
 {
 	self.next = NEXT_NONE;
 	on_child(NULL, SIGCHLD); /* it may have ended before there was anybody to hear of it */
-	sigprocmask(SIG_SETMASK, old, NULL);
+	sigprocmask(SIG_SETMASK, &self.mask, NULL);
 	while (self.next == NEXT_NONE)
 		uv_run(uv_default_loop(), UV_RUN_DEFAULT);
+	sigprocmask(SIG_BLOCK, blocked, NULL);
+	uv_run(uv_default_loop(), UV_RUN_NOWAIT);
 }
 
 /* Files and descriptors stay for the next helper if there will be one. */
@@ -478,6 +488,10 @@ int amp_helper_start(const struct amp_config *conf, const struct amp_confine *co
 	for (unsigned i = 0; i < PASSED_ON; i++)
 		sigaddset(&mask, passed_on[i]);
 	sigprocmask(SIG_BLOCK, &mask, &self.mask);
+	/* ours, whoever started us: the program before this one has left them blocked */
+	for (unsigned i = 0; i < PASSED_ON; i++)
+		sigdelset(&self.mask, passed_on[i]);
+	sigdelset(&self.mask, SIGCHLD);
 	amp_kept_load();
 	r = start_loop();
 	while (!r) {
@@ -499,10 +513,9 @@ int amp_helper_start(const struct amp_config *conf, const struct amp_confine *co
 			break;
 		}
 		confined = true;
-		help(&self.mask);
-		sigprocmask(SIG_BLOCK, &mask, NULL);
+		help(&mask);
 		if (self.next == NEXT_PROGRAM) {
-			amp_helper_exec(&self.mask);
+			amp_helper_exec();
 			self.upgrading = false;
 		} else if (self.next == NEXT_END) {
 			break;
