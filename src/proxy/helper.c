@@ -57,6 +57,7 @@ struct helper {
 	uint64_t died_ms[AMP_HELPER_LIVES]; /* the last workers, round */
 	unsigned deaths;
 	bool upgrading;
+	bool reload; /* SIGHUP came while there was no worker */
 	uv_signal_t sig[PASSED_ON];
 	uv_signal_t child;
 	uv_timer_t pause; /* before the next worker; or for an old one to end */
@@ -225,7 +226,10 @@ static void pass_on(uv_signal_t *s, int num)
 			next(NEXT_END);
 		}
 	}
-	tell_worker(num);
+	if (self.worker)
+		tell_worker(num);
+	else
+		self.reload |= num == SIGHUP;
 }
 
 static void say_death(int sig)
@@ -416,7 +420,6 @@ static void end(void)
 static void become_worker(const int fds[LINES], pid_t parent, bool passed)
 {
 	amp_helper_manager_close();
-	amp_helper_manager_close();
 	for (unsigned i = 0; i < PASSED_ON; i++)
 		signal(passed_on[i], SIG_IGN);
 	amp_helper_join(fds[CALL], fds[NEWS], passed);
@@ -462,8 +465,13 @@ static pid_t spawn(pid_t parent, bool passed)
 	close_all(theirs);
 	if (!r)
 		r = pick_up(ours);
-	if (!r)
-		return self.worker = pid;
+	if (!r) {
+		self.worker = pid;
+		if (self.reload)
+			tell_worker(SIGHUP);
+		self.reload = false;
+		return pid;
+	}
 	if (pid > 0)
 		kill(pid, SIGKILL);
 	if (!self.lines)
@@ -502,6 +510,9 @@ int amp_helper_start(const struct amp_config *conf, const struct amp_confine *co
 		}
 		if (pid < 0) {
 			r = pid;
+			if (self.next != NEXT_NONE)
+				amp_log(AMP_LOG_ERROR, "no other worker process: %s",
+					strerror(-r));
 			break;
 		}
 		if (*ready_fd >= 0)
@@ -522,8 +533,9 @@ int amp_helper_start(const struct amp_config *conf, const struct amp_confine *co
 		}
 	}
 	sigprocmask(SIG_SETMASK, &self.mask, NULL);
-	if (r && !self.abnormal) /* the first could not even begin */
+	if (r && self.next == NEXT_NONE) /* the first could not even begin */
 		return r;
+	self.abnormal |= r != 0;
 	*code = r ? 1 : self.code;
 	end();
 	return 1;
