@@ -133,8 +133,14 @@ static int inet_listen(const struct amp_target *t)
 
 	if (fd >= 0 && tcp)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (fd >= 0) /* the program that we become has them from nobody else */
+	if (fd >= 0) { /* the program that we become has them from nobody else */
+		/* a predecessor has put the same there: taken, or it is dropped as nobody's */
+		int same = amp_kept_take_socket(type, &t->addr.sa, t->len);
+
+		if (same >= 0)
+			close(same);
 		amp_kept_put_socket(fd);
+	}
 	if (fd != -ENOENT)
 		return fd;
 	fd = amp_kept_take_socket(type, &t->addr.sa, t->len);
