@@ -331,12 +331,25 @@ static int start(struct settings *set)
 	return r ? code : amp_run(amp_helper_config_now(), &confine, set->ready_fd);
 }
 
+/* What is opened first would be taken for one of them, be written to, and be replaced. */
+static void open_standard(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	static struct amp_config conf;
 	struct settings set = {.conf = &conf, .err = stderr, .ready_fd = -1};
 	int code;
 
+	open_standard();
 	amp_helper_program(argc, argv);
 	args.argc = argc;
 	args.argv = argv;

@@ -302,7 +302,10 @@ static int keep_descriptors(const struct amp_config *conf, int ready_fd)
 		amp_confine_keep(l->shm.bell.rx);
 		amp_confine_keep(l->shm.bell.tx);
 	}
-	return amp_confine_close_others();
+	r = amp_confine_close_others();
+	if (r)
+		amp_log(AMP_LOG_ERROR, "cannot start: /dev/null: %s", strerror(-r));
+	return r;
 }
 
 static int start_loop(void)
