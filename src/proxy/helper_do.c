@@ -200,6 +200,32 @@ static int passed_unix(const struct amp_link_conf *link, const char *path)
 	return fd;
 }
 
+/*
+ * A kept socket is of use while its file leads to it. (Of the program before this one we do not
+ * know which file that was: then any socket will do.)
+ */
+static bool stands(const struct made *m)
+{
+	struct stat st;
+
+	return lstat(m->path, &st) == 0 && S_ISSOCK(st.st_mode) &&
+	       (!m->ino || (st.st_dev == m->dev && st.st_ino == m->ino));
+}
+
+/* The socket of the worker before this one, or -1: there is none that anybody could reach. */
+static int kept_unix(const struct made *m, const struct sockaddr_un *un)
+{
+	int fd = amp_kept_unix(un, false);
+
+	if (fd < 0 || stands(m))
+		return fd;
+	amp_log(AMP_LOG_WARN, "link %s: %s was removed or replaced: its socket is made anew",
+		m->link, m->path);
+	close(fd);
+	amp_kept_drop_unix(un, false);
+	return -1;
+}
+
 /* mode 0: as the process's umask has it. */
 static int do_listen(const struct amp_link_conf *link, const char *path, mode_t mode)
 {
@@ -229,7 +255,7 @@ static int do_listen(const struct amp_link_conf *link, const char *path, mode_t 
 	}
 	strcpy(m->path, path);
 	strcpy(m->link, link->name);
-	fd = amp_kept_unix(&un, false); /* the worker before this one had it */
+	fd = kept_unix(m, &un);
 	if (fd < 0) {
 		fd = amp_unix_listen(path, link->name);
 		if (fd >= 0)
