@@ -20,7 +20,8 @@
  * (virtio 1.2, 5.10.6.8), which resets every connection that the driver has at the time when it
  * reads it. So nothing new may begin until the driver has done so, which shows when it gives
  * the event's buffer back: until then neither ring is touched. Who gives no buffer, or does
- * not give it back within PATIENCE_MS, is served nevertheless: its RSTs have told it all.
+ * not give it back within PATIENCE_MS, is served nevertheless: its RSTs tell it all. Those wait
+ * for receive buffers for as long as it takes: a guest may have been paused meanwhile.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -244,13 +245,14 @@ static void impatient(uv_timer_t *t)
 		return;
 	amp_log(AMP_LOG_DEBUG, "link %s: the guest does not take its reset event",
 		link_name(l));
-	l->news = AMP_VV_NONE;
+	l->no_event = true;
 	amp_work_queue(&l->vl.work);
 }
 
 void amp_vv_tell_end(struct amp_link_vv *l)
 {
 	l->news = AMP_VV_NONE;
+	l->no_event = false;
 	uv_timer_stop(&l->patience);
 }
 
@@ -315,11 +317,11 @@ bool amp_vv_tell(struct amp_link_vv *l)
 
 	if (l->news == AMP_VV_NONE)
 		return false;
-	if (event && !uv_is_active((uv_handle_t *)&l->patience))
+	if (event && !l->no_event && !uv_is_active((uv_handle_t *)&l->patience))
 		uv_timer_start(&l->patience, impatient, PATIENCE_MS, 0);
 	if (l->news == AMP_VV_RST && tell_connections(l))
 		l->news = AMP_VV_RESET;
-	if (!event) {
+	if (!event || l->no_event) {
 		/* its packets are taken meanwhile, or it might never give buffers */
 		if (l->news != AMP_VV_RST)
 			amp_vv_tell_end(l);

@@ -398,6 +398,34 @@ def reset_event():
 
 
 @test
+def reset_event_late():
+    """a guest with an event queue that stood still when the worker was killed, its receive ring full:
+    it hears of every reset when it goes on"""
+    srv = Server(echo)
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", "log-level debug")
+    g = EventGuest(p.path, num=16)
+    conns = [g.connect(6000) for _ in range(40)]
+    real, held = g.post_rx, []
+    g.post_rx = held.append
+    for c in conns:
+        c.send(b"q")
+    g.wait(lambda: len(held) == 16)
+    Worker(p).kill()
+    p.log("the guest does not take its reset event")
+    g.post_rx = real
+    for i in held:
+        real(i)
+    g.notify(0)
+    for c in conns:
+        expect_reset(c, "one of forty")
+    works(g)
+    rings_whole(g)
+    g.close()
+    p.stop()
+    srv.close()
+
+
+@test
 def upgrade():
     """SIGUSR2: the same process is another program, the guest goes on, no connect is refused"""
     srv = Server(echo)
