@@ -218,6 +218,7 @@ bool amp_vv_take_over(struct amp_link_vv *l)
 				"notice their end only when they send",
 				link_name(l));
 		l->news = AMP_VV_RST;
+		l->vl.next_port = amp_journal_port(l->vl.journal);
 		keep(l);
 		for (unsigned q = 0; q < AMP_VV_QUEUES; q++) {
 			if (l->vq[q])

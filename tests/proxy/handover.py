@@ -426,6 +426,42 @@ def reset_event_late():
 
 
 @test
+def published_port():
+    """a connection to the guest after a take-over is not taken for one before it, which the guest
+    answers only now: it has another port"""
+    port = free_port()
+    p = Proxy(f"publish tcp 127.0.0.1:{port} -> vsock:5000")
+    g = Guest(p.path)
+    g.listen(5000)
+    w = Worker(p)
+
+    def received(n):  # packets that lie in the ring
+        deadline = time.monotonic() + TIMEOUT
+        while (struct.unpack_from("<H", g.mem, g.parts(0)[2] + 2)[0] - g.used_seen[0]) & 0xffff != n:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no packet {n}")
+            time.sleep(0.002)
+    first = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+    received(1)  # its request
+    w.kill()
+    received(2)  # its reset
+    second = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+    received(3)
+    expect_reset(g.accept(5000), "of the worker before")
+    c = g.accept(5000)
+    second.sendall(b"question")
+    eq(c.recv_exact(8), b"question")
+    c.send(b"answer")
+    eq(second.recv(100), b"answer")
+    eq(first.recv(100), b"", "the first one")
+    first.close()
+    second.close()
+    c.close()
+    g.close()
+    p.stop()
+
+
+@test
 def upgrade():
     """SIGUSR2: the same process is another program, the guest goes on, no connect is refused"""
     srv = Server(echo)
