@@ -120,6 +120,7 @@ static void hook_queue_start(struct amp_vhost_be *be, unsigned q, struct amp_vq 
 		memset(l->ran, 0, sizeof(l->ran));
 		amp_log(AMP_LOG_INFO, "link %s: the guest restarted", name_of(l));
 		detach(l);
+		amp_vv_tell_end(l);
 	}
 	l->vq[q] = vq;
 	l->ran[q] = true;

@@ -252,6 +252,15 @@ static void impatient(uv_timer_t *t)
 
 void amp_vv_tell_end(struct amp_link_vv *l)
 {
+	struct amp_vsock_ends ends;
+	uint32_t at = 0, noted;
+	unsigned type;
+
+	/* a new driver knows none of them, but may have one with the same ports by now */
+	while (l->vl.journal && amp_journal_orphan(l->vl.journal, &at, &ends, &type)) {
+		noted = at;
+		amp_journal_strike(l->vl.journal, &noted);
+	}
 	l->news = AMP_VV_NONE;
 	l->no_event = false;
 	uv_timer_stop(&l->patience);

@@ -462,6 +462,44 @@ def published_port():
 
 
 @test
+def restarted_unheard():
+    """a guest that restarts before it could be told: its new driver hears of no connection of the old"""
+    srv = Server(echo)
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
+    g = Guest(p.path, num=16)
+    conns = [g.connect(6000) for _ in range(40)]
+    real, held = g.post_rx, []
+    g.post_rx = held.append
+    for c in conns:
+        c.send(b"q")
+    g.wait(lambda: len(held) == 16)
+    Worker(p).kill()
+    p.log("goes on with the guest that was attached")
+    for q in (0, 1):
+        g.stop_queue(q)
+    for q in (0, 1):
+        at = g.parts(q)[1:]
+        for part in at:
+            g.mem[part:part + 4] = bytes(4)
+        g.avail_idx[q] = g.used_seen[q] = 0
+    for q in (0, 1):
+        g.start_queue(q)
+    p.log("the guest restarted")
+    g.conns.clear()
+    heard, real_input = [], g.input
+    g.input = lambda packet: (heard.append(struct.unpack_from("<H", packet, 30)[0]), real_input(packet))
+    g.post_rx = real
+    for i in range(16):
+        real(i)
+    g.notify(0)
+    works(g)
+    eq(heard.count(3), 1, "resets: of the one connection that there was")
+    g.close()
+    p.stop()
+    srv.close()
+
+
+@test
 def upgrade():
     """SIGUSR2: the same process is another program, the guest goes on, no connect is refused"""
     srv = Server(echo)
