@@ -26,7 +26,8 @@
 static const int passed_on[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
 #define PASSED_ON (sizeof(passed_on) / sizeof(*passed_on))
 
-#define END_MS 5000 /* for a worker that was told to end */
+#define END_MS	 5000 /* for a worker that was told to end */
+#define RETRY_MS 50   /* until a worker that does not read is told again */
 
 enum line { CALL, NEWS, KEPT, LINES };
 
@@ -58,9 +59,10 @@ struct helper {
 	uint64_t died_ms[AMP_HELPER_LIVES]; /* the last workers, round */
 	unsigned deaths;
 	bool upgrading;
-	bool reload; /* SIGHUP came while there was no worker */
+	uint32_t untold; /* signals that the worker has not been told of: 1 << number */
 	uv_signal_t sig[PASSED_ON];
 	uv_signal_t child;
+	uv_timer_t retry; /* until it has been */
 	uv_timer_t pause; /* before the next worker; or for an old one to end */
 	sigset_t mask;	  /* as we were started */
 	struct amp_log_rate log_bad;
@@ -194,7 +196,7 @@ static int pick_up(const int fds[LINES])
 	return r;
 }
 
-static void tell_worker(int num)
+static int send_signal(int num)
 {
 	struct amp_helper_ans ans;
 
@@ -202,9 +204,33 @@ static void tell_worker(int num)
 	ans.magic = AMP_HELPER_MAGIC;
 	ans.op = AMP_HELPER_SIGNAL;
 	ans.more = (uint32_t)num;
-	if (self.worker && amp_helper_send(self.news, &ans, AMP_HELPER_ANS_HEAD, -1))
-		amp_log(AMP_LOG_WARN, "SIG%s: the worker process does not listen",
+	return amp_helper_send(self.news, &ans, AMP_HELPER_ANS_HEAD, -1);
+}
+
+static void tell_again(uv_timer_t *t)
+{
+	for (int num = 1; num < 32; num++) {
+		if (!(self.untold & 1u << num))
+			continue;
+		if (!self.worker || send_signal(num) == -EAGAIN)
+			return;
+		self.untold &= ~(1u << num);
+	}
+	uv_timer_stop(t);
+}
+
+/* Answers of the resolver may be in the way: a signal is not lost for that. */
+static void tell_worker(int num)
+{
+	if (send_signal(num) != -EAGAIN)
+		return;
+	if (!(self.untold & 1u << num))
+		amp_log(AMP_LOG_WARN,
+			"SIG%s: the worker process does not listen: it is told when it does",
 			sigabbrev_np(num));
+	self.untold |= 1u << num;
+	if (!uv_is_active((uv_handle_t *)&self.retry))
+		uv_timer_start(&self.retry, tell_again, RETRY_MS, RETRY_MS);
 }
 
 static void next(enum next what)
@@ -229,8 +255,8 @@ static void pass_on(uv_signal_t *s, int num)
 	}
 	if (self.worker)
 		tell_worker(num);
-	else
-		self.reload |= num == SIGHUP;
+	else if (num == SIGHUP) /* for the next */
+		self.untold |= 1u << num;
 }
 
 static void say_death(int sig)
@@ -280,6 +306,8 @@ static void worker_ended(int status)
 	self.worker = 0;
 	self.code = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 	uv_timer_stop(&self.pause);
+	uv_timer_stop(&self.retry);
+	self.untold &= 1u << SIGHUP;
 	if (self.upgrading && (sig || self.code == AMP_EXIT_UPGRADE)) {
 		/* who said so after the worker was told to hand over has said it to us alone */
 		if (self.stopping)
@@ -368,6 +396,8 @@ static int start_loop(void)
 		r = uv_signal_start(&self.child, on_child, SIGCHLD);
 	if (!r)
 		r = uv_timer_init(uv, &self.pause);
+	if (!r)
+		r = uv_timer_init(uv, &self.retry);
 	return r;
 }
 
@@ -468,9 +498,7 @@ static pid_t spawn(pid_t parent, bool passed)
 		r = pick_up(ours);
 	if (!r) {
 		self.worker = pid;
-		if (self.reload)
-			tell_worker(SIGHUP);
-		self.reload = false;
+		tell_again(&self.retry);
 		return pid;
 	}
 	if (pid > 0)

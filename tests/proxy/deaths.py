@@ -87,6 +87,26 @@ def pending(pid, sig):
 
 
 @test
+def stopped_unheard():
+    """SIGTERM when the worker has more to read than fits: it is told when there is room"""
+    p = Proxy()
+    w = p.worker_pid()
+    os.kill(w, signal.SIGSTOP)
+    told = 0
+    while not any("does not listen" in line for line in p.lines):
+        p.proc.send_signal(signal.SIGUSR1)
+        until(lambda: not pending(p.proc.pid, signal.SIGUSR1), "SIGUSR1 is still pending")
+        told += 1
+        eq(told < 50000, True, "the worker's queue has no end")
+    p.proc.send_signal(signal.SIGTERM)
+    until(lambda: not pending(p.proc.pid, signal.SIGTERM), "SIGTERM is still pending")
+    p.log("SIGTERM: the worker process does not listen")
+    os.kill(w, signal.SIGCONT)
+    eq(p.proc.wait(TIMEOUT), 0, "exit status")
+    eq(p.stop(), [], "files that are left")
+
+
+@test
 def given_port():
     """a port of the service manager's: the worker is killed, then the program is upgraded; the next
     program has it still, although the manager's own descriptor would not let it bind"""
