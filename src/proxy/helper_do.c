@@ -23,6 +23,7 @@
 
 #define JOURNAL_MAX (1u << 20) /* bytes */
 #define CONFIG_MAX  (1u << 20) /* bytes of a configuration file */
+#define MADE_MAX    4096u /* socket files: of a worker gone wrong, in the runtime directory */
 
 /* A socket file that we made, to be told from another's at the same path. */
 struct made {
@@ -42,6 +43,8 @@ struct device {
 };
 
 static LIST_HEAD(, made) all_made = LIST_HEAD_INITIALIZER(all_made);
+static unsigned made_cnt;
+static struct amp_log_rate log_made;
 static LIST_HEAD(, device) devices = LIST_HEAD_INITIALIZER(devices);
 
 /* ---- files ---- */
@@ -184,6 +187,13 @@ static struct made *find_made(const char *path)
 	return m;
 }
 
+static void forget_made(struct made *m)
+{
+	LIST_REMOVE(m, entry);
+	free(m);
+	made_cnt--;
+}
+
 /* The service manager's: the file is its affair, too, and nothing that we made. */
 static int passed_unix(const struct amp_link_conf *link, const char *path)
 {
@@ -248,10 +258,16 @@ static int do_listen(const struct amp_link_conf *link, const char *path, mode_t 
 	if (fd != -ENOENT)
 		return fd;
 	if (!m) {
-		m = calloc(1, sizeof(*m));
-		if (!m)
+		m = made_cnt < MADE_MAX ? calloc(1, sizeof(*m)) : NULL;
+		if (!m) {
+			amp_log_some(&log_made, AMP_LOG_ERROR,
+				     "link %s: cannot listen on %s: no memory, or more than %u "
+				     "socket files",
+				     link->name, path, MADE_MAX);
 			return -ENOMEM;
+		}
 		LIST_INSERT_HEAD(&all_made, m, entry);
+		made_cnt++;
 	}
 	strcpy(m->path, path);
 	strcpy(m->link, link->name);
@@ -266,10 +282,13 @@ static int do_listen(const struct amp_link_conf *link, const char *path, mode_t 
 		m->ino = st.st_ino;
 		return fd;
 	}
-	LIST_REMOVE(m, entry);
-	free(m);
+	forget_made(m);
 	if (fd < 0)
 		return fd;
+	amp_log(AMP_LOG_ERROR,
+		"link %s: cannot listen on %s: its file went away, or its mode "
+		"cannot be set",
+		link->name, path);
 	amp_kept_drop_unix(&un, false);
 	close(fd);
 	return -EACCES;
@@ -290,8 +309,7 @@ static int remove_made(struct made *m)
 			m->path);
 		r = -ESTALE;
 	}
-	LIST_REMOVE(m, entry);
-	free(m);
+	forget_made(m);
 	return r;
 }
 
