@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -317,6 +316,15 @@ static void worker_ended(int status)
 	}
 	if (sig)
 		say_death(sig);
+	/* to whoever would start us again, that is no good end */
+	if (!sig && !self.stopping && self.code != 1) {
+		amp_log(AMP_LOG_ERROR,
+			"the worker process ended with status %d, and nobody told it to: a "
+			"guest "
+			"may have taken it over",
+			self.code);
+		self.code = 1;
+	}
 	self.abnormal = self.code != 0;
 	if (!sig || sig == SIGSYS || self.stopping) {
 		next(NEXT_END);
@@ -508,22 +516,6 @@ static pid_t spawn(pid_t parent, bool passed)
 	return r;
 }
 
-/*
- * A socket of a guest is a descriptor of the worker, and what a guest's link needs is ours, too
- * (kept.h): take all that we may have, as nobody here uses select().
- */
-static void raise_descriptors(void)
-{
-	struct rlimit rl;
-
-	if (getrlimit(RLIMIT_NOFILE, &rl) || rl.rlim_cur == rl.rlim_max)
-		return;
-	rl.rlim_cur = rl.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &rl))
-		amp_log(AMP_LOG_WARN, "cannot raise the limit of open files: %s",
-			strerror(errno));
-}
-
 int amp_helper_start(const struct amp_config *conf, const struct amp_confine *confine,
 		     const char *config_path, int *ready_fd, int *code)
 {
@@ -534,7 +526,6 @@ int amp_helper_start(const struct amp_config *conf, const struct amp_confine *co
 
 	if (passed < 0)
 		return passed;
-	raise_descriptors();
 	self.conf = conf;
 	self.config_path = config_path;
 	sigemptyset(&mask);

@@ -11,9 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
+import unittest.mock
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
-from harness import TIMEOUT, Proxy, Server, binary, eq, fd_limits, free_port, main, test, worker_pid  # noqa: E402
+from harness import BUILD, TIMEOUT, Proxy, Server, binary, eq, fd_limits, free_port, main, test, worker_pid  # noqa: E402
 from store import LAUNCH  # noqa: E402
 from vguest import Guest  # noqa: E402
 
@@ -104,6 +105,64 @@ def stopped_unheard():
     os.kill(w, signal.SIGCONT)
     eq(p.proc.wait(TIMEOUT), 0, "exit status")
     eq(p.stop(), [], "files that are left")
+
+
+# In the place of the C library's: the worker ends where it would print its counters.
+ENDS = r"""
+#define _GNU_SOURCE
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+static void look(const char *fmt)
+{
+	const char *code = getenv("AMPSOCK_TEST_END");
+
+	if (code && strstr(fmt, "counters: link"))
+		_exit(atoi(code));
+}
+int __fprintf_chk(FILE *f, int flag, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	(void)flag;
+	look(fmt);
+	va_start(ap, fmt);
+	n = vfprintf(f, fmt, ap);
+	va_end(ap);
+	return n;
+}
+int fprintf(FILE *f, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	look(fmt);
+	va_start(ap, fmt);
+	n = vfprintf(f, fmt, ap);
+	va_end(ap);
+	return n;
+}
+"""
+
+
+@test
+def ended_by_itself():
+    """a worker that ends without having been told to: whatever its status, that is no good end"""
+    with tempfile.TemporaryDirectory(prefix="ampsock-deaths-") as d:
+        subprocess.run([os.environ.get("CC", "gcc"), "-shared", "-fPIC", "-O1", "-xc", "-", "-o", d + "/ends.so"],
+                       input=ENDS.encode(), check=True)
+        for code in (0, 1, 3, 77):
+            # the sanitizers' program wants to have their library first
+            with unittest.mock.patch.dict(os.environ, AMPSOCK_PROXY=os.path.join(BUILD, "ampsock-proxy")):
+                p = Proxy(env={"LD_PRELOAD": d + "/ends.so", "AMPSOCK_TEST_END": str(code)})
+            p.proc.send_signal(signal.SIGUSR1)
+            eq(p.proc.wait(TIMEOUT), 1, f"exit status of the helper for {code}")
+            if code != 1:
+                p.log(f"the worker process ended with status {code}, and nobody told it to")
+            eq(p.stop(signal.SIGUSR1), [], "files that are left")
 
 
 @test
