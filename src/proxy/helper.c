@@ -119,7 +119,7 @@ static bool serve_news(void)
 	if (r)
 		refused("malformed", -r);
 	else if (req.op == AMP_HELPER_NOTIFY || req.op == AMP_HELPER_PONG)
-		amp_helper_manager_news(&req, &self.news);
+		amp_helper_manager_news(&req, self.conf->drain_s, &self.news);
 	else
 		amp_helper_name(self.news, &req);
 	return n > 0;
