@@ -163,7 +163,9 @@ bool amp_kept_serve(int sock, bool *upgrade)
 	}
 	if (n == 0 || (n < 0 && n != -EBADMSG))
 		return false;
-	if (n == (ssize_t)sizeof(text) && text.magic == MAGIC && amp_kept_name_ok(text.name)) {
+	/* the helper's own sockets are neither put nor dropped by a worker */
+	if (n == (ssize_t)sizeof(text) && text.magic == MAGIC && amp_kept_name_ok(text.name) &&
+	    !amp_kept_is_unix(text.name)) {
 		act(&text, fd, upgrade);
 		return true;
 	}

@@ -240,6 +240,31 @@ def file_is_gone():
 
 
 @test
+def file_of_no_rule():
+    """a rule that the next program does not have leaves no socket file"""
+    conf = {}
+
+    def args(p):
+        conf["path"] = os.path.join(p.dir.name, "proxy.conf")
+        conf["text"] = f"[link g]\ntype = vhost-user-vsock\npath = {p.path}\ncid = 3\n"
+        with open(conf["path"], "w", encoding="ascii") as f:
+            f.write(conf["text"] + f"publish = unix {p.dir.name}/pub -> vsock:5000\n")
+        return ["--config", conf["path"]]
+    p = Proxy(args=args)
+    eq(sorted(os.listdir(p.dir.name)), ["g.sock", "proxy.conf", "pub"])
+    with open(conf["path"], "w", encoding="ascii") as f:
+        f.write(conf["text"])
+    w = p.worker_pid()
+    p.proc.send_signal(signal.SIGUSR2)
+    p.log("upgrade: executing")
+    until(lambda: not os.path.exists(p.dir.name + "/pub"), "the file is there")
+    another_worker(p.proc.pid, w)
+    Guest(p.path).close()
+    os.unlink(conf["path"])
+    eq(p.stop(), [], "files that are left")
+
+
+@test
 def file_is_anothers():
     """the worker is killed when another process listens at its path: that stays, and the log says so"""
     p = Proxy()

@@ -18,6 +18,7 @@
 #include "proxy/helper_msg.h"
 #include "proxy/kept.h"
 #include "proxy/kept_msg.h"
+#include "proxy/listen.h"
 
 #define PUT 1u
 #define MAX 4u
@@ -34,6 +35,11 @@ void amp_helper_manager_tell(const char *text, int fd)
 void amp_confine_keep(int fd)
 {
 	(void)fd;
+}
+
+void amp_unix_clear(const char *path)
+{
+	(void)path;
 }
 
 static unsigned open_cnt(void)
@@ -97,6 +103,13 @@ static void test_extra(void **state)
 		assert_false(amp_kept_remove("a"));
 		assert_int_equal(open_cnt(), before);
 	}
+	put("+unix-0123456789abcdef", 1, LEN); /* the helper's own names */
+	put("+given-0123456789abcdef", 1, LEN);
+	for (unsigned i = 0; i < 2; i++)
+		assert_true(amp_kept_serve(pair[0], &upgrade));
+	assert_false(amp_kept_remove("+unix-0123456789abcdef"));
+	assert_false(amp_kept_remove("+given-0123456789abcdef"));
+	assert_int_equal(open_cnt(), before);
 	assert_false(upgrade);
 	assert_false(amp_kept_serve(pair[0], &upgrade));
 }
