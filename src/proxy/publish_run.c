@@ -28,11 +28,24 @@ static int told(FILE *err, char **text, int r, char *why, size_t len)
 	return r;
 }
 
+/* Port 0 is any free one: not the same twice. */
+static bool any_port(const struct amp_target *t)
+{
+	struct amp_dest dest;
+
+	if (t->kind == AMP_TARGET_UNIX)
+		return false;
+	amp_dest_from(&t->addr.sa, true, &dest);
+	return dest.port == 0;
+}
+
 static int already(const struct amp_forward *fwd, FILE *err)
 {
 	const struct amp_forward *other;
 	const struct amp_link *l;
 
+	if (any_port(&fwd->target))
+		return 0;
 	TAILQ_FOREACH(l, amp_links_all(), entry)
 	{
 		TAILQ_FOREACH(other, &l->conf->publish, entry)

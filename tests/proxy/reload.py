@@ -793,6 +793,11 @@ def run_time():
     eq(os.path.exists(f"{d}/rt.sock"), False)
     c.bad("publishes no such rule", cmd="publish-del", link="g", rule=unix)
     c.bad("publishes no such rule", cmd="publish-del", link="g", rule="4711")
+    # any free port is another one each time
+    for _ in range(2):
+        c.good(cmd="publish-add", link="g", rule="tcp 127.0.0.1:0 -> vsock:5000")
+    for _ in range(2):
+        c.good(cmd="publish-del", link="g", rule="tcp 127.0.0.1:0 -> vsock:5000")
     n = re.search(r"id=(\d+)", r.rule(f"publish {tcp}")).group(1)
     c.good(cmd="publish-del", link="g", rule=n)
     is_reset(x)
