@@ -137,10 +137,11 @@
 /*
  * Of counters that do not travel only differences are used, and those of receiving are at most
  * our own window: where that is small, and so is what one buffer can reserve, their low
- * halves do.
+ * halves do. (AF_RPMSG alone: the instructions for it would cost more than its few sockets save.)
  */
-#if AMPSOCK_RING_LEN <= 16384 && AMPSOCK_VSOCK_BUF_LEN <= 16384 && \
-	!(AMPSOCK_VQ_DEVICE && (AMPSOCK_VQ_DRIVER || AMPSOCK_VSOCK))
+#if AMPSOCK_RING_LEN <= 16384 && AMPSOCK_VSOCK_BUF_LEN <= 16384 &&      \
+	!(AMPSOCK_VQ_DEVICE && (AMPSOCK_VQ_DRIVER || AMPSOCK_VSOCK)) && \
+	(AMPSOCK_INET || AMPSOCK_VSOCK)
 #define AMP_CREDIT_CNT uint16_t
 #else
 #define AMP_CREDIT_CNT uint32_t

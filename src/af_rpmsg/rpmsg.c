@@ -49,11 +49,11 @@
 
 /* Does somebody look at the messages? */
 #if AMPSOCK_TAP
-#define TAPPED(bus) __builtin_expect((bus)->tap != NULL, 0)
-#define TAP(bus)    ((bus)->tap)
+#define BUS_TAPPED(bus) __builtin_expect((bus)->tap != NULL, 0)
+#define BUS_TAP(bus)	((bus)->tap)
 #else
-#define TAPPED(bus) false
-#define TAP(bus)    ((amp_rpmsg_tap_fn *)NULL)
+#define BUS_TAPPED(bus) false
+#define BUS_TAP(bus)	((amp_rpmsg_tap_fn *)NULL)
 #endif
 
 /* A small core's links have one bucket: no arithmetic. */
@@ -221,8 +221,8 @@ static inline bool message(struct amp_rpmsg *bus, const struct amp_vq_buf *buf)
 	rx.data = hdr + AMP_RPMSG_HDR_LEN;
 	rx.id = id_of(bus, buf->id);
 	bus->stats.rx_messages++;
-	if (TAPPED(bus))
-		TAP(bus)(bus, false, rx.src, rx.dst, rx.data, rx.len);
+	if (BUS_TAPPED(bus))
+		BUS_TAP(bus)(bus, false, rx.src, rx.dst, rx.data, rx.len);
 	ept = *slot(bus, rx.dst);
 	if (!ept) {
 		to_nobody(bus, &rx);
@@ -454,8 +454,8 @@ void amp_rpmsg_commit(struct amp_rpmsg *bus, const struct amp_rpmsg_tx *tx, uint
 		return;
 	fill_header(bus, tx, src, dst, len);
 	bus->stats.tx_messages++;
-	if (TAPPED(bus))
-		TAP(bus)(bus, true, src, dst, tx->data, len);
+	if (BUS_TAPPED(bus))
+		BUS_TAP(bus)(bus, true, src, dst, tx->data, len);
 	amp_vq_put(bus->out, (uint16_t)tx->id, AMP_RPMSG_HDR_LEN + len);
 }
 

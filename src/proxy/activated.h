@@ -10,7 +10,7 @@
 
 #include <sys/socket.h>
 
-#define AMP_ACTIVATED_FIRST 3 /* SD_LISTEN_FDS_START */
+#define AMP_ACTIVATED_FIRST 3	  /* SD_LISTEN_FDS_START */
 #define AMP_ACTIVATED_MAX   4096u /* those of the manager's store among them */
 #define AMP_ACTIVATED_NAME  256u
 

@@ -35,7 +35,8 @@ static bool bind_addr_ok(const struct amp_helper_req *req)
 static bool wants_path(uint32_t op)
 {
 	return op != AMP_HELPER_BIND && op != AMP_HELPER_PASSED && op != AMP_HELPER_CONFIG &&
-	       op != AMP_HELPER_PEER && op != AMP_HELPER_CONFIG_DONE && op != AMP_HELPER_JOURNAL;
+	       op != AMP_HELPER_PEER && op != AMP_HELPER_CONFIG_DONE &&
+	       op != AMP_HELPER_JOURNAL;
 }
 
 /* Does the operation go with what the path is for? */

@@ -111,7 +111,7 @@ struct amp_vlink {
 		struct amp_vsock vs;
 		struct amp_rstream rs; /* begins with vs */
 	};
-	struct amp_work work; /* the pass: set up by the transport */
+	struct amp_work work;	     /* the pass: set up by the transport */
 	struct amp_journal *journal; /* NULL: nobody takes over */
 	struct amp_end_vsock_list due;
 	/* wait for ring buffers, in the order they will get them; before all others (again) those

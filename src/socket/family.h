@@ -192,13 +192,14 @@ _Static_assert(SHUT_RD == 0 && SHUT_WR == 1 && SHUT_RDWR == 2 &&
 /*
  * A time-out of a socket, 0: for ever. Where there are no threads there is little memory, too: 11 bits
  * and the power of two that they are to be multiplied with, rounded up: exact up to 2 s, to
- * a thousandth above.
+ * a thousandth above. AF_RPMSG alone would have more text for it than its few sockets have bytes.
  */
 #define AMP_TIMEO_MAX_MS (0x7ffu << 20)
-#if AMP_PORT_THREADS
-#define AMP_TIMEO uint32_t
-#else
+#define AMP_TIMEO_PACKED (!AMP_PORT_THREADS && (AMPSOCK_INET || AMPSOCK_VSOCK))
+#if AMP_TIMEO_PACKED
 #define AMP_TIMEO uint16_t
+#else
+#define AMP_TIMEO uint32_t
 #endif
 static inline uint32_t amp_timeo_unpack(uint16_t t)
 {
@@ -217,7 +218,7 @@ static inline uint16_t amp_timeo_pack(uint32_t ms)
 
 static inline uint32_t amp_timeo_ms(AMP_TIMEO t)
 {
-	return AMP_PORT_THREADS ? t : amp_timeo_unpack((uint16_t)t);
+	return AMP_TIMEO_PACKED ? amp_timeo_unpack((uint16_t)t) : t;
 }
 
 /* Without threads nobody closes a socket under a call, nor looks at gen and users. */

@@ -101,7 +101,7 @@ static int set_timeout(AMP_TIMEO *to, const struct timeval *tv)
 		ms = AMP_TIMEO_MAX_MS;
 	else
 		ms = (uint32_t)tv->tv_sec * 1000u + ((uint32_t)tv->tv_usec + 999u) / 1000u;
-	*to = AMP_PORT_THREADS ? (AMP_TIMEO)ms : amp_timeo_pack(ms);
+	*to = AMP_TIMEO_PACKED ? amp_timeo_pack(ms) : (AMP_TIMEO)ms;
 	return 0;
 }
 
