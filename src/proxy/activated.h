@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 
 #define AMP_ACTIVATED_FIRST 3	  /* SD_LISTEN_FDS_START */
-#define AMP_ACTIVATED_MAX   4096u /* those of the manager's store among them */
+#define AMP_ACTIVATED_MAX   8192u /* the manager's store, of 4096 in our units, and sockets */
 #define AMP_ACTIVATED_NAME  256u
 
 /*

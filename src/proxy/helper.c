@@ -25,7 +25,8 @@
 static const int passed_on[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
 #define PASSED_ON (sizeof(passed_on) / sizeof(*passed_on))
 
-#define END_MS 5000 /* for a worker that was told to end */
+#define END_MS	 5000 /* for a worker that was told to end */
+#define RETRY_MS 50   /* until a worker that does not read is told again */
 
 enum line { CALL, NEWS, KEPT, LINES };
 
@@ -57,8 +58,10 @@ struct helper {
 	uint64_t died_ms[AMP_HELPER_LIVES]; /* the last workers, round */
 	unsigned deaths;
 	bool upgrading;
+	uint32_t untold; /* signals that the worker has not been told of: 1 << number */
 	uv_signal_t sig[PASSED_ON];
 	uv_signal_t child;
+	uv_timer_t retry; /* until it has been */
 	uv_timer_t pause; /* before the next worker; or for an old one to end */
 	sigset_t mask;	  /* as we were started */
 	struct amp_log_rate log_bad;
@@ -116,7 +119,7 @@ static bool serve_news(void)
 	if (r)
 		refused("malformed", -r);
 	else if (req.op == AMP_HELPER_NOTIFY || req.op == AMP_HELPER_PONG)
-		amp_helper_manager_news(&req, &self.news);
+		amp_helper_manager_news(&req, self.conf->drain_s, &self.news);
 	else
 		amp_helper_name(self.news, &req);
 	return n > 0;
@@ -192,7 +195,7 @@ static int pick_up(const int fds[LINES])
 	return r;
 }
 
-static void tell_worker(int num)
+static int send_signal(int num)
 {
 	struct amp_helper_ans ans;
 
@@ -200,9 +203,33 @@ static void tell_worker(int num)
 	ans.magic = AMP_HELPER_MAGIC;
 	ans.op = AMP_HELPER_SIGNAL;
 	ans.more = (uint32_t)num;
-	if (self.worker && amp_helper_send(self.news, &ans, AMP_HELPER_ANS_HEAD, -1))
-		amp_log(AMP_LOG_WARN, "SIG%s: the worker process does not listen",
+	return amp_helper_send(self.news, &ans, AMP_HELPER_ANS_HEAD, -1);
+}
+
+static void tell_again(uv_timer_t *t)
+{
+	for (int num = 1; num < 32; num++) {
+		if (!(self.untold & 1u << num))
+			continue;
+		if (!self.worker || send_signal(num) == -EAGAIN)
+			return;
+		self.untold &= ~(1u << num);
+	}
+	uv_timer_stop(t);
+}
+
+/* Answers of the resolver may be in the way: a signal is not lost for that. */
+static void tell_worker(int num)
+{
+	if (send_signal(num) != -EAGAIN)
+		return;
+	if (!(self.untold & 1u << num))
+		amp_log(AMP_LOG_WARN,
+			"SIG%s: the worker process does not listen: it is told when it does",
 			sigabbrev_np(num));
+	self.untold |= 1u << num;
+	if (!uv_is_active((uv_handle_t *)&self.retry))
+		uv_timer_start(&self.retry, tell_again, RETRY_MS, RETRY_MS);
 }
 
 static void next(enum next what)
@@ -225,7 +252,10 @@ static void pass_on(uv_signal_t *s, int num)
 			next(NEXT_END);
 		}
 	}
-	tell_worker(num);
+	if (self.worker)
+		tell_worker(num);
+	else if (num == SIGHUP) /* for the next */
+		self.untold |= 1u << num;
 }
 
 static void say_death(int sig)
@@ -244,7 +274,8 @@ static void pause_over(uv_timer_t *t)
 {
 	(void)t;
 	if (!self.worker) {
-		next(NEXT_WORKER);
+		if (!self.stopping)
+			next(NEXT_WORKER);
 		return;
 	}
 	amp_log(AMP_LOG_WARN, "upgrade: the worker process does not end: killed");
@@ -274,12 +305,26 @@ static void worker_ended(int status)
 	self.worker = 0;
 	self.code = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 	uv_timer_stop(&self.pause);
+	uv_timer_stop(&self.retry);
+	self.untold &= 1u << SIGHUP;
 	if (self.upgrading && (sig || self.code == AMP_EXIT_UPGRADE)) {
-		next(NEXT_PROGRAM);
+		/* who said so after the worker was told to hand over has said it to us alone */
+		if (self.stopping)
+			self.code = 0;
+		next(self.stopping ? NEXT_END : NEXT_PROGRAM);
 		return;
 	}
 	if (sig)
 		say_death(sig);
+	/* to whoever would start us again, that is no good end */
+	if (!sig && !self.stopping && self.code != 1) {
+		amp_log(AMP_LOG_ERROR,
+			"the worker process ended with status %d, and nobody told it to: a "
+			"guest "
+			"may have taken it over",
+			self.code);
+		self.code = 1;
+	}
 	self.abnormal = self.code != 0;
 	if (!sig || sig == SIGSYS || self.stopping) {
 		next(NEXT_END);
@@ -359,6 +404,8 @@ static int start_loop(void)
 		r = uv_signal_start(&self.child, on_child, SIGCHLD);
 	if (!r)
 		r = uv_timer_init(uv, &self.pause);
+	if (!r)
+		r = uv_timer_init(uv, &self.retry);
 	return r;
 }
 
@@ -380,14 +427,20 @@ static void end_loop(void)
 	uv_library_shutdown();
 }
 
-/* Until the worker has ended. */
-static void help(const sigset_t *old)
+/*
+ * Until the worker has ended. Signals are blocked again then, and stay so over exec(), which keeps
+ * those that are pending. One that came just before is in the loop still: SIGTERM changes what
+ * is next.
+ */
+static void help(const sigset_t *blocked)
 {
 	self.next = NEXT_NONE;
 	on_child(NULL, SIGCHLD); /* it may have ended before there was anybody to hear of it */
-	sigprocmask(SIG_SETMASK, old, NULL);
+	sigprocmask(SIG_SETMASK, &self.mask, NULL);
 	while (self.next == NEXT_NONE)
 		uv_run(uv_default_loop(), UV_RUN_DEFAULT);
+	sigprocmask(SIG_BLOCK, blocked, NULL);
+	uv_run(uv_default_loop(), UV_RUN_NOWAIT);
 }
 
 /* Files and descriptors stay for the next helper if there will be one. */
@@ -405,7 +458,6 @@ static void end(void)
 /* Signals are for the helper: the worker hears of them in its loop. */
 static void become_worker(const int fds[LINES], pid_t parent, bool passed)
 {
-	amp_helper_manager_close();
 	amp_helper_manager_close();
 	for (unsigned i = 0; i < PASSED_ON; i++)
 		signal(passed_on[i], SIG_IGN);
@@ -452,8 +504,11 @@ static pid_t spawn(pid_t parent, bool passed)
 	close_all(theirs);
 	if (!r)
 		r = pick_up(ours);
-	if (!r)
-		return self.worker = pid;
+	if (!r) {
+		self.worker = pid;
+		tell_again(&self.retry);
+		return pid;
+	}
 	if (pid > 0)
 		kill(pid, SIGKILL);
 	if (!self.lines)
@@ -478,6 +533,10 @@ int amp_helper_start(const struct amp_config *conf, const struct amp_confine *co
 	for (unsigned i = 0; i < PASSED_ON; i++)
 		sigaddset(&mask, passed_on[i]);
 	sigprocmask(SIG_BLOCK, &mask, &self.mask);
+	/* ours, whoever started us: the program before this one has left them blocked */
+	for (unsigned i = 0; i < PASSED_ON; i++)
+		sigdelset(&self.mask, passed_on[i]);
+	sigdelset(&self.mask, SIGCHLD);
 	amp_kept_load();
 	r = start_loop();
 	while (!r) {
@@ -488,6 +547,9 @@ int amp_helper_start(const struct amp_config *conf, const struct amp_confine *co
 		}
 		if (pid < 0) {
 			r = pid;
+			if (self.next != NEXT_NONE)
+				amp_log(AMP_LOG_ERROR, "no other worker process: %s",
+					strerror(-r));
 			break;
 		}
 		if (*ready_fd >= 0)
@@ -499,18 +561,18 @@ int amp_helper_start(const struct amp_config *conf, const struct amp_confine *co
 			break;
 		}
 		confined = true;
-		help(&self.mask);
-		sigprocmask(SIG_BLOCK, &mask, NULL);
+		help(&mask);
 		if (self.next == NEXT_PROGRAM) {
-			amp_helper_exec(&self.mask);
+			amp_helper_exec();
 			self.upgrading = false;
 		} else if (self.next == NEXT_END) {
 			break;
 		}
 	}
 	sigprocmask(SIG_SETMASK, &self.mask, NULL);
-	if (r && !self.abnormal) /* the first could not even begin */
+	if (r && self.next == NEXT_NONE) /* the first could not even begin */
 		return r;
+	self.abnormal |= r != 0;
 	*code = r ? 1 : self.code;
 	end();
 	return 1;

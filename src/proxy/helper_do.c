@@ -23,6 +23,7 @@
 
 #define JOURNAL_MAX (1u << 20) /* bytes */
 #define CONFIG_MAX  (1u << 20) /* bytes of a configuration file */
+#define MADE_MAX    4096u /* socket files: of a worker gone wrong, in the runtime directory */
 
 /* A socket file that we made, to be told from another's at the same path. */
 struct made {
@@ -42,6 +43,8 @@ struct device {
 };
 
 static LIST_HEAD(, made) all_made = LIST_HEAD_INITIALIZER(all_made);
+static unsigned made_cnt;
+static struct amp_log_rate log_made;
 static LIST_HEAD(, device) devices = LIST_HEAD_INITIALIZER(devices);
 
 /* ---- files ---- */
@@ -184,6 +187,13 @@ static struct made *find_made(const char *path)
 	return m;
 }
 
+static void forget_made(struct made *m)
+{
+	LIST_REMOVE(m, entry);
+	free(m);
+	made_cnt--;
+}
+
 /* The service manager's: the file is its affair, too, and nothing that we made. */
 static int passed_unix(const struct amp_link_conf *link, const char *path)
 {
@@ -198,6 +208,32 @@ static int passed_unix(const struct amp_link_conf *link, const char *path)
 			link->name, path,
 			fd == -EPROTOTYPE ? "no listening stream socket" : strerror(-fd));
 	return fd;
+}
+
+/*
+ * A kept socket is of use while its file leads to it. (Of the program before this one we do not
+ * know which file that was: then any socket will do.)
+ */
+static bool stands(const struct made *m)
+{
+	struct stat st;
+
+	return lstat(m->path, &st) == 0 && S_ISSOCK(st.st_mode) &&
+	       (!m->ino || (st.st_dev == m->dev && st.st_ino == m->ino));
+}
+
+/* The socket of the worker before this one, or -1: there is none that anybody could reach. */
+static int kept_unix(const struct made *m, const struct sockaddr_un *un)
+{
+	int fd = amp_kept_unix(un, false);
+
+	if (fd < 0 || stands(m))
+		return fd;
+	amp_log(AMP_LOG_WARN, "link %s: %s was removed or replaced: its socket is made anew",
+		m->link, m->path);
+	close(fd);
+	amp_kept_drop_unix(un, false);
+	return -1;
 }
 
 /* mode 0: as the process's umask has it. */
@@ -222,14 +258,20 @@ static int do_listen(const struct amp_link_conf *link, const char *path, mode_t 
 	if (fd != -ENOENT)
 		return fd;
 	if (!m) {
-		m = calloc(1, sizeof(*m));
-		if (!m)
+		m = made_cnt < MADE_MAX ? calloc(1, sizeof(*m)) : NULL;
+		if (!m) {
+			amp_log_some(&log_made, AMP_LOG_ERROR,
+				     "link %s: cannot listen on %s: no memory, or more than %u "
+				     "socket files",
+				     link->name, path, MADE_MAX);
 			return -ENOMEM;
+		}
 		LIST_INSERT_HEAD(&all_made, m, entry);
+		made_cnt++;
 	}
 	strcpy(m->path, path);
 	strcpy(m->link, link->name);
-	fd = amp_kept_unix(&un, false); /* the worker before this one had it */
+	fd = kept_unix(m, &un);
 	if (fd < 0) {
 		fd = amp_unix_listen(path, link->name);
 		if (fd >= 0)
@@ -240,10 +282,13 @@ static int do_listen(const struct amp_link_conf *link, const char *path, mode_t 
 		m->ino = st.st_ino;
 		return fd;
 	}
-	LIST_REMOVE(m, entry);
-	free(m);
+	forget_made(m);
 	if (fd < 0)
 		return fd;
+	amp_log(AMP_LOG_ERROR,
+		"link %s: cannot listen on %s: its file went away, or its mode "
+		"cannot be set",
+		link->name, path);
 	amp_kept_drop_unix(&un, false);
 	close(fd);
 	return -EACCES;
@@ -264,8 +309,7 @@ static int remove_made(struct made *m)
 			m->path);
 		r = -ESTALE;
 	}
-	LIST_REMOVE(m, entry);
-	free(m);
+	forget_made(m);
 	return r;
 }
 

@@ -9,7 +9,10 @@
 
 /* Runs the program file with --check-config: its process, or -errno. */
 pid_t amp_helper_try_program(const sigset_t *mask);
-/* Returns only if it fails: -errno, said. */
-int amp_helper_exec(const sigset_t *mask);
+/*
+ * Signals are blocked and stay so: the next program unblocks them when it can hear them. Returns
+ * only if it fails: -errno, said.
+ */
+int amp_helper_exec(void);
 
 #endif /* AMP_PROXY_HELPER_LIFE_H */

@@ -15,6 +15,7 @@
  * address a rule or link names; what nobody has asked for when it is ready is told and closed.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,7 +27,7 @@
 #include "helper_msg.h"
 #include "notify.h"
 
-#define STOP_S	     10ull /* for the end itself, behind a drain */
+#define STOP_S	     10u /* for the end itself, behind a drain */
 #define TELL_MS	     1000
 #define TELL_STEP_MS 1
 
@@ -121,12 +122,29 @@ static void say_unused(void *arg, const char *text)
 		text);
 }
 
-void amp_helper_manager_news(const struct amp_helper_req *req, int *news_fd)
+/*
+ * Longer than the manager would wait for the end: as long as the configuration says, and once.
+ * Or a worker that is taken over could put off the machine's shutdown for as long as it likes.
+ */
+static uint64_t extension_s(uint32_t wanted_s, uint32_t drain_s)
+{
+	static bool extended;
+
+	if (wanted_s > drain_s)
+		wanted_s = drain_s;
+	if (!wanted_s || extended)
+		return 0;
+	extended = true;
+	return wanted_s + STOP_S;
+}
+
+void amp_helper_manager_news(const struct amp_helper_req *req, uint32_t drain_s, int *news_fd)
 {
 	static const char *const states[] = {
 		[AMP_HELPER_READY] = "READY=1",
 		[AMP_HELPER_STOPPING] = "STOPPING=1",
 	};
+	uint64_t more_s = 0;
 	char drain[64];
 
 	if (req->op == AMP_HELPER_PONG) {
@@ -138,9 +156,11 @@ void amp_helper_manager_news(const struct amp_helper_req *req, int *news_fd)
 		sent(amp_notify_reloading(&notify));
 		return;
 	}
-	if (req->arg[0] == AMP_HELPER_STOPPING && req->arg[1]) {
-		snprintf(drain, sizeof(drain), "STOPPING=1\nEXTEND_TIMEOUT_USEC=%llu000000",
-			 req->arg[1] + STOP_S);
+	if (req->arg[0] == AMP_HELPER_STOPPING)
+		more_s = extension_s(req->arg[1], drain_s);
+	if (more_s) {
+		snprintf(drain, sizeof(drain),
+			 "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRIu64 "000000", more_s);
 		sent(amp_notify_status(&notify, drain, req->path));
 		return;
 	}

@@ -119,8 +119,8 @@ void amp_helper_manager_close(void);
 bool amp_helper_managed(void);
 /* For its store of descriptors (fd -1: none goes along). */
 void amp_helper_manager_tell(const char *text, int fd);
-/* NOTIFY and PONG. news_fd is kept. */
-void amp_helper_manager_news(const struct amp_helper_req *req, int *news_fd);
+/* NOTIFY and PONG. drain_s: as the configuration has it. news_fd is kept. */
+void amp_helper_manager_news(const struct amp_helper_req *req, uint32_t drain_s, int *news_fd);
 /* A descriptor of its own, or as amp_activated_lend(). */
 int amp_helper_passed(bool tcp, const struct sockaddr *sa);
 

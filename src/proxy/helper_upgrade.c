@@ -107,7 +107,7 @@ pid_t amp_helper_try_program(const sigset_t *mask)
 	return pid;
 }
 
-int amp_helper_exec(const sigset_t *mask)
+int amp_helper_exec(void)
 {
 	char text[16];
 	int fd = amp_kept_save(), r = fd;
@@ -123,7 +123,6 @@ int amp_helper_exec(const sigset_t *mask)
 				setenv(managers[i], said[i], 1);
 		}
 		amp_log(AMP_LOG_INFO, "upgrade: executing %s", program);
-		sigprocmask(SIG_SETMASK, mask, NULL);
 		execv(program, args);
 		r = -errno;
 	}

@@ -35,7 +35,7 @@ struct file {
 	uint32_t busy;
 	uint32_t active;   /* which record: 0 or 1; others: none yet */
 	uint32_t overflow; /* connections without an entry, ever */
-	uint32_t pad;
+	uint32_t port;	   /* the next of ours */
 	struct amp_vhost_rec rec[2];
 	struct conn conn[AMP_JOURNAL_CONNS];
 };
@@ -203,6 +203,20 @@ int amp_journal_fd(const struct amp_journal *j)
 static void in_this_order(void)
 {
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+void amp_journal_set_port(struct amp_journal *j, uint32_t port)
+{
+	if (!j)
+		return;
+	in_this_order();
+	j->file->port = port;
+	in_this_order();
+}
+
+uint32_t amp_journal_port(const struct amp_journal *j)
+{
+	return j->file->port;
 }
 
 void amp_journal_busy(struct amp_journal *j, bool busy)

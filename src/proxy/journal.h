@@ -38,6 +38,13 @@ struct amp_journal *amp_journal_open(int fd, uint32_t cid, const char **why);
 void amp_journal_free(struct amp_journal *j);
 int amp_journal_fd(const struct amp_journal *j);
 
+/*
+ * The next port of our side. A guest may answer the predecessor's request when it has the
+ * successor's already: they must not be for one pair of ports.
+ */
+void amp_journal_set_port(struct amp_journal *j, uint32_t port); /* j may be NULL */
+uint32_t amp_journal_port(const struct amp_journal *j);
+
 /* Messages are being handled. */
 void amp_journal_busy(struct amp_journal *j, bool busy);
 /* The record from now on. */

@@ -20,6 +20,7 @@
 #include "helper_msg.h"
 #include "kept.h"
 #include "kept_msg.h"
+#include "listen.h"
 #include "log.h"
 
 #define PREFIX	     "ampsock-" /* of names in the service manager's store */
@@ -360,15 +361,27 @@ void amp_kept_unused(void)
 		table[i].used = !amp_kept_is_unix(table[i].name);
 }
 
+/* Of ours: the program before this one has made its file, and nobody else will remove it. */
+static void sweep(const struct kept *k)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	socklen_t len = sizeof(un) - 1;
+	char name[AMP_KEPT_NAME];
+	bool ours = strncmp(k->name, UNIX_PREFIX "-", strlen(UNIX_PREFIX "-")) == 0 &&
+		    getsockname(k->fd, (struct sockaddr *)&un, &len) == 0 &&
+		    un.sun_family == AF_UNIX;
+
+	strcpy(name, k->name);
+	amp_kept_remove(name);
+	amp_kept_unstore(name);
+	if (ours && un.sun_path[0] == '/')
+		amp_unix_clear(un.sun_path);
+}
+
 void amp_kept_sweep(void)
 {
 	for (unsigned i = cnt; i-- > 0;) {
-		char name[AMP_KEPT_NAME];
-
-		if (table[i].used)
-			continue;
-		strcpy(name, table[i].name);
-		amp_kept_remove(name);
-		amp_kept_unstore(name);
+		if (!table[i].used)
+			sweep(&table[i]);
 	}
 }

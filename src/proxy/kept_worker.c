@@ -21,6 +21,7 @@
 
 #include "confine.h"
 #include "control.h"
+#include "helper_msg.h"
 #include "kept.h"
 #include "kept_msg.h"
 #include "log.h"
@@ -129,18 +130,6 @@ void amp_kept_settle(void)
 
 /* ---- the helper's end ---- */
 
-static int fd_of(struct msghdr *m)
-{
-	struct cmsghdr *c = CMSG_FIRSTHDR(m);
-	int fd;
-
-	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS ||
-	    c->cmsg_len != CMSG_LEN(sizeof(int)))
-		return -1;
-	memcpy(&fd, CMSG_DATA(c), sizeof(int));
-	return fd;
-}
-
 static void act(const struct msg *text, int fd, bool *upgrade)
 {
 	if (text->op == PUT && fd >= 0) {
@@ -164,24 +153,19 @@ static void act(const struct msg *text, int fd, bool *upgrade)
 bool amp_kept_serve(int sock, bool *upgrade)
 {
 	struct msg text;
-	struct iovec iov = {&text, sizeof(text)};
-	union control ctl;
-	struct msghdr m = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &ctl,
-		.msg_controllen = sizeof(ctl),
-	};
-	ssize_t n;
 	int fd;
+	ssize_t n = amp_helper_recv(sock, &text, sizeof(text), &fd);
 
-	do {
-		n = recvmsg(sock, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
-	if (n <= 0)
+	if (n == -EMFILE) {
+		amp_log_some(&log_bad, AMP_LOG_WARN,
+			     "no descriptor is left to keep another for a successor");
+		return true;
+	}
+	if (n == 0 || (n < 0 && n != -EBADMSG))
 		return false;
-	fd = fd_of(&m);
-	if (n == (ssize_t)sizeof(text) && text.magic == MAGIC && amp_kept_name_ok(text.name)) {
+	/* the helper's own sockets are neither put nor dropped by a worker */
+	if (n == (ssize_t)sizeof(text) && text.magic == MAGIC && amp_kept_name_ok(text.name) &&
+	    !amp_kept_is_unix(text.name)) {
 		act(&text, fd, upgrade);
 		return true;
 	}

@@ -120,6 +120,7 @@ static void hook_queue_start(struct amp_vhost_be *be, unsigned q, struct amp_vq 
 		memset(l->ran, 0, sizeof(l->ran));
 		amp_log(AMP_LOG_INFO, "link %s: the guest restarted", name_of(l));
 		detach(l);
+		amp_vv_tell_end(l);
 	}
 	l->vq[q] = vq;
 	l->ran[q] = true;
@@ -192,14 +193,17 @@ static const struct amp_vhost_be_ops be_ops = {
 
 /* ---- the socket ---- */
 
-static void conn_ready(struct amp_watch *w, uint32_t events)
+static void handle_messages(struct amp_link_vv *l)
 {
-	struct amp_link_vv *l = amp_container_of(w, struct amp_link_vv, conn);
-
-	(void)events;
 	amp_vv_keep_begin(l);
 	amp_vhost_be_readable(&l->be);
 	amp_vv_keep_end(l);
+}
+
+static void conn_ready(struct amp_watch *w, uint32_t events)
+{
+	(void)events;
+	handle_messages(amp_container_of(w, struct amp_link_vv, conn));
 }
 
 static void attach(struct amp_link_vv *l, int fd)
@@ -208,7 +212,7 @@ static void attach(struct amp_link_vv *l, int fd)
 
 	/* the one before may have gone, and its end be still unread: it is not in the way */
 	if (l->be.fd >= 0)
-		amp_vhost_be_readable(&l->be);
+		handle_messages(l);
 	if (l->be.fd >= 0) {
 		amp_log_some(&l->log_second, AMP_LOG_WARN,
 			     "link %s: a second VMM connected to %s and was refused",

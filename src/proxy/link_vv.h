@@ -44,6 +44,7 @@ struct amp_link_vv {
 	struct amp_vhost_kept kept; /* under which names descriptors are kept now */
 	uint32_t kept_changes;	    /* be.changes then; be's own counts from 0 */
 	enum amp_vv_news news;
+	bool no_event;	     /* it had its time: only RSTs are told yet */
 	uint16_t event_seen; /* the event queue's avail index when it was told */
 	uv_timer_t patience;
 };

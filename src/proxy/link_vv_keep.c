@@ -20,7 +20,8 @@
  * (virtio 1.2, 5.10.6.8), which resets every connection that the driver has at the time when it
  * reads it. So nothing new may begin until the driver has done so, which shows when it gives
  * the event's buffer back: until then neither ring is touched. Who gives no buffer, or does
- * not give it back within PATIENCE_MS, is served nevertheless: its RSTs have told it all.
+ * not give it back within PATIENCE_MS, is served nevertheless: its RSTs tell it all. Those wait
+ * for receive buffers for as long as it takes: a guest may have been paused meanwhile.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -217,6 +218,7 @@ bool amp_vv_take_over(struct amp_link_vv *l)
 				"notice their end only when they send",
 				link_name(l));
 		l->news = AMP_VV_RST;
+		l->vl.next_port = amp_journal_port(l->vl.journal);
 		keep(l);
 		for (unsigned q = 0; q < AMP_VV_QUEUES; q++) {
 			if (l->vq[q])
@@ -244,13 +246,23 @@ static void impatient(uv_timer_t *t)
 		return;
 	amp_log(AMP_LOG_DEBUG, "link %s: the guest does not take its reset event",
 		link_name(l));
-	l->news = AMP_VV_NONE;
+	l->no_event = true;
 	amp_work_queue(&l->vl.work);
 }
 
 void amp_vv_tell_end(struct amp_link_vv *l)
 {
+	struct amp_vsock_ends ends;
+	uint32_t at = 0, noted;
+	unsigned type;
+
+	/* a new driver knows none of them, but may have one with the same ports by now */
+	while (l->vl.journal && amp_journal_orphan(l->vl.journal, &at, &ends, &type)) {
+		noted = at;
+		amp_journal_strike(l->vl.journal, &noted);
+	}
 	l->news = AMP_VV_NONE;
+	l->no_event = false;
 	uv_timer_stop(&l->patience);
 }
 
@@ -315,11 +327,11 @@ bool amp_vv_tell(struct amp_link_vv *l)
 
 	if (l->news == AMP_VV_NONE)
 		return false;
-	if (event && !uv_is_active((uv_handle_t *)&l->patience))
+	if (event && !l->no_event && !uv_is_active((uv_handle_t *)&l->patience))
 		uv_timer_start(&l->patience, impatient, PATIENCE_MS, 0);
 	if (l->news == AMP_VV_RST && tell_connections(l))
 		l->news = AMP_VV_RESET;
-	if (!event) {
+	if (!event || l->no_event) {
 		/* its packets are taken meanwhile, or it might never give buffers */
 		if (l->news != AMP_VV_RST)
 			amp_vv_tell_end(l);

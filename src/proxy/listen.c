@@ -85,6 +85,18 @@ static int clear_path(const struct sockaddr_un *un, const char *link)
 	return 0;
 }
 
+void amp_unix_clear(const char *path)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	struct stat st;
+
+	if (strlen(path) >= sizeof(un.sun_path))
+		return;
+	strcpy(un.sun_path, path);
+	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && !alive(&un))
+		unlink(path);
+}
+
 static void say_why(const char *path, const char *link, int err)
 {
 	char dir[sizeof(((struct sockaddr_un *)0)->sun_path)];
@@ -133,8 +145,14 @@ static int inet_listen(const struct amp_target *t)
 
 	if (fd >= 0 && tcp)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (fd >= 0) /* the program that we become has them from nobody else */
+	if (fd >= 0) { /* the program that we become has them from nobody else */
+		/* a predecessor has put the same there: taken, or it is dropped as nobody's */
+		int same = amp_kept_take_socket(type, &t->addr.sa, t->len);
+
+		if (same >= 0)
+			close(same);
 		amp_kept_put_socket(fd);
+	}
 	if (fd != -ENOENT)
 		return fd;
 	fd = amp_kept_take_socket(type, &t->addr.sa, t->len);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "config.h"
@@ -312,6 +313,22 @@ int amp_options_again(FILE *text, struct amp_config *conf, FILE *err)
 	return code ? -EINVAL : 0;
 }
 
+/*
+ * A socket of a guest is a descriptor of the worker, what its link needs one of the helper, too
+ * (kept.h): take all that we may have, as nobody here uses select().
+ */
+static void raise_descriptors(void)
+{
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl) || rl.rlim_cur == rl.rlim_max)
+		return;
+	rl.rlim_cur = rl.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &rl))
+		amp_log(AMP_LOG_WARN, "cannot raise the limit of open files: %s",
+			strerror(errno));
+}
+
 /* Two processes from here on; each comes back with its exit status. */
 static int start(struct settings *set)
 {
@@ -323,6 +340,7 @@ static int start(struct settings *set)
 	signal(SIGPIPE, SIG_IGN);
 	if (amp_control_prepare(set->conf))
 		return EXIT_USAGE;
+	raise_descriptors();
 	r = amp_helper_start(set->conf, &confine, set->config_path, &set->ready_fd, &code);
 	if (r < 0) {
 		amp_log(AMP_LOG_ERROR, "cannot start: %s", strerror(-r));
@@ -331,12 +349,25 @@ static int start(struct settings *set)
 	return r ? code : amp_run(amp_helper_config_now(), &confine, set->ready_fd);
 }
 
+/* What is opened first would be taken for one of them, be written to, and be replaced. */
+static void open_standard(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	static struct amp_config conf;
 	struct settings set = {.conf = &conf, .err = stderr, .ready_fd = -1};
 	int code;
 
+	open_standard();
 	amp_helper_program(argc, argv);
 	args.argc = argc;
 	args.argv = argv;

@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "../virtio/sigbus.h"
@@ -252,19 +251,6 @@ static void tell_ready(int fd)
 	close(fd);
 }
 
-/* A socket of a guest is a descriptor of ours: take all that we may have, as no select() is used. */
-static void raise_descriptors(void)
-{
-	struct rlimit rl;
-
-	if (getrlimit(RLIMIT_NOFILE, &rl) || rl.rlim_cur == rl.rlim_max)
-		return;
-	rl.rlim_cur = rl.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &rl))
-		amp_log(AMP_LOG_WARN, "cannot raise the limit of open files: %s",
-			strerror(errno));
-}
-
 static void free_links(void)
 {
 	amp_joins_free();
@@ -302,7 +288,10 @@ static int keep_descriptors(const struct amp_config *conf, int ready_fd)
 		amp_confine_keep(l->shm.bell.rx);
 		amp_confine_keep(l->shm.bell.tx);
 	}
-	return amp_confine_close_others();
+	r = amp_confine_close_others();
+	if (r)
+		amp_log(AMP_LOG_ERROR, "cannot start: /dev/null: %s", strerror(-r));
+	return r;
 }
 
 static int start_loop(void)
@@ -325,7 +314,6 @@ int amp_run(struct amp_config *conf, const struct amp_confine *confine, int read
 	amp_reload_init(conf);
 	if (r || start_loop())
 		return AMP_EXIT_RUN;
-	raise_descriptors();
 	/* files, names of users and groups, anything that is opened: above this line */
 	if (amp_confine_worker(confine))
 		return AMP_EXIT_RUN;

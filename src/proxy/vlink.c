@@ -170,9 +170,10 @@ static int vsock_connect(struct amp_vlink *vl, struct amp_end_vsock *e,
 	if (e->end.message && !vl->vs.seqpacket)
 		return -EPROTONOSUPPORT;
 	for (unsigned i = 0; i < 64 && r == -EADDRINUSE; i++) {
-		struct amp_vsock_addr local = {AMP_VSOCK_CID_HOST, PORT_FIRST + vl->next_port};
+		struct amp_vsock_addr local = {AMP_VSOCK_CID_HOST,
+					       PORT_FIRST + vl->next_port % PORT_COUNT};
 
-		vl->next_port = (vl->next_port + 1u) % PORT_COUNT;
+		amp_journal_set_port(vl->journal, ++vl->next_port);
 		r = amp_vsock_connect(&vl->vs, &e->c, local, peer, type);
 	}
 	return r;

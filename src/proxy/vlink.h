@@ -127,7 +127,7 @@ struct amp_vlink {
 	bool promised; /* starved ends were told of buffers in this pass, or since */
 	unsigned end_cnt;
 	uint32_t meter_ms;  /* until metered ends are asked about again */
-	uint32_t next_port; /* ours, for connections to the guest */
+	uint32_t next_port; /* ours, for connections to the guest; of any size */
 	uv_timer_t tick;
 	struct amp_vsock_stats counted; /* what link.stats has of vs.stats */
 	struct amp_vsock_conn *hash[AMP_VLINK_HASH];

@@ -322,10 +322,10 @@ static const struct vu_op {
 	uint8_t fds;		   /* at most */
 	bool changes;		   /* what a successor must know */
 } vu_ops[] = {
-	[AMP_VU_GET_FEATURES] = {get_features, 0, 8, 0},
+	[AMP_VU_GET_FEATURES] = {get_features, 0, 8, 0, false},
 	[AMP_VU_SET_FEATURES] = {set_features, 8, 8, 0, true},
-	[AMP_VU_SET_OWNER] = {nothing, 0, 8, 0},
-	[AMP_VU_RESET_OWNER] = {nothing, 0, 8, 0},
+	[AMP_VU_SET_OWNER] = {nothing, 0, 8, 0, false},
+	[AMP_VU_RESET_OWNER] = {nothing, 0, 8, 0, false},
 	/* User-mode Linux sends 72 bytes whatever the count: amp_vhost_be_map() compares */
 	[AMP_VU_SET_MEM_TABLE] = {set_mem_table, 8, sizeof(struct amp_vu_mem), AMP_VU_REGIONS,
 				  true},
@@ -335,14 +335,14 @@ static const struct vu_op {
 	[AMP_VU_GET_VRING_BASE] = {get_vring_base, 8, 8, 0, true},
 	[AMP_VU_SET_VRING_KICK] = {set_vring_kick, 8, 8, 1, true},
 	[AMP_VU_SET_VRING_CALL] = {set_vring_call, 8, 8, 1, true},
-	[AMP_VU_SET_VRING_ERR] = {nothing, 8, 8, 1},
-	[AMP_VU_GET_PROTOCOL_FEATURES] = {get_protocol_features, 0, 8, 0},
+	[AMP_VU_SET_VRING_ERR] = {nothing, 8, 8, 1, false},
+	[AMP_VU_GET_PROTOCOL_FEATURES] = {get_protocol_features, 0, 8, 0, false},
 	[AMP_VU_SET_PROTOCOL_FEATURES] = {set_protocol_features, 8, 8, 0, true},
-	[AMP_VU_GET_QUEUE_NUM] = {get_queue_num, 0, 8, 0},
+	[AMP_VU_GET_QUEUE_NUM] = {get_queue_num, 0, 8, 0, false},
 	[AMP_VU_SET_VRING_ENABLE] = {set_vring_enable, 8, 8, 0, true},
 	[AMP_VU_SET_BACKEND_REQ_FD] = {set_backend_req_fd, 0, 8, 1, true},
-	[AMP_VU_GET_CONFIG] = {get_config, 12, sizeof(struct amp_vu_config), 0},
-	[AMP_VU_SET_CONFIG] = {refuse, 12, sizeof(struct amp_vu_config), 0},
+	[AMP_VU_GET_CONFIG] = {get_config, 12, sizeof(struct amp_vu_config), 0, false},
+	[AMP_VU_SET_CONFIG] = {refuse, 12, sizeof(struct amp_vu_config), 0, false},
 };
 
 int amp_vhost_be_handle(struct amp_vhost_be *be)

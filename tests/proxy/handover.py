@@ -398,6 +398,108 @@ def reset_event():
 
 
 @test
+def reset_event_late():
+    """a guest with an event queue that stood still when the worker was killed, its receive ring full:
+    it hears of every reset when it goes on"""
+    srv = Server(echo)
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", "log-level debug")
+    g = EventGuest(p.path, num=16)
+    conns = [g.connect(6000) for _ in range(40)]
+    real, held = g.post_rx, []
+    g.post_rx = held.append
+    for c in conns:
+        c.send(b"q")
+    g.wait(lambda: len(held) == 16)
+    Worker(p).kill()
+    p.log("the guest does not take its reset event")
+    g.post_rx = real
+    for i in held:
+        real(i)
+    g.notify(0)
+    for c in conns:
+        expect_reset(c, "one of forty")
+    works(g)
+    rings_whole(g)
+    g.close()
+    p.stop()
+    srv.close()
+
+
+@test
+def published_port():
+    """a connection to the guest after a take-over is not taken for one before it, which the guest
+    answers only now: it has another port"""
+    port = free_port()
+    p = Proxy(f"publish tcp 127.0.0.1:{port} -> vsock:5000")
+    g = Guest(p.path)
+    g.listen(5000)
+    w = Worker(p)
+
+    def received(n):  # packets that lie in the ring
+        deadline = time.monotonic() + TIMEOUT
+        while (struct.unpack_from("<H", g.mem, g.parts(0)[2] + 2)[0] - g.used_seen[0]) & 0xffff != n:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no packet {n}")
+            time.sleep(0.002)
+    first = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+    received(1)  # its request
+    w.kill()
+    received(2)  # its reset
+    second = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+    received(3)
+    expect_reset(g.accept(5000), "of the worker before")
+    c = g.accept(5000)
+    second.sendall(b"question")
+    eq(c.recv_exact(8), b"question")
+    c.send(b"answer")
+    eq(second.recv(100), b"answer")
+    eq(first.recv(100), b"", "the first one")
+    first.close()
+    second.close()
+    c.close()
+    g.close()
+    p.stop()
+
+
+@test
+def restarted_unheard():
+    """a guest that restarts before it could be told: its new driver hears of no connection of the old"""
+    srv = Server(echo)
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
+    g = Guest(p.path, num=16)
+    conns = [g.connect(6000) for _ in range(40)]
+    real, held = g.post_rx, []
+    g.post_rx = held.append
+    for c in conns:
+        c.send(b"q")
+    g.wait(lambda: len(held) == 16)
+    Worker(p).kill()
+    p.log("goes on with the guest that was attached")
+    for q in (0, 1):
+        g.stop_queue(q)
+    for q in (0, 1):
+        at = g.parts(q)[1:]
+        for part in at:
+            g.mem[part:part + 4] = bytes(4)
+        g.avail_idx[q] = g.used_seen[q] = 0
+    for q in (0, 1):
+        g.start_queue(q)
+    p.log("the guest restarted")
+    g.conns.clear()
+    heard, real_input = [], g.input
+    g.input = lambda packet: (heard.append(struct.unpack_from("<H", packet, 30)[0]), real_input(packet))
+    g.post_rx = real
+    for i in range(16):
+        real(i)
+    g.notify(0)
+    works(g)
+    eq(heard.count(3), 1, "resets: of the one connection that there was")
+    g.close()
+    p.stop()
+    srv.close()
+
+
+@test
 def upgrade():
     """SIGUSR2: the same process is another program, the guest goes on, no connect is refused"""
     srv = Server(echo)

@@ -1,0 +1,331 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+# timeout: 120
+"""What a helper does when ends, signals and starts come in an order that nobody planned."""
+import os
+import resource
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import unittest.mock
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
+from harness import BUILD, TIMEOUT, Proxy, Server, binary, eq, fd_limits, free_port, main, test, worker_pid  # noqa: E402
+from store import LAUNCH  # noqa: E402
+from vguest import Guest  # noqa: E402
+
+
+def echo(s):
+    while data := s.recv(65536):
+        s.sendall(data)
+
+
+def works(g, port=6000):
+    c = g.connect(port)
+    c.send(b"x" * 4000)
+    eq(c.recv_exact(4000), b"x" * 4000)
+    c.close()
+
+
+def until(cond, what):
+    deadline = time.monotonic() + TIMEOUT
+    while not cond():
+        if time.monotonic() > deadline:
+            raise AssertionError(what)
+        time.sleep(0.002)
+
+
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
+        return [int(x) for x in f.read().split()]
+
+
+def another_worker(pid, old):
+    until(lambda: children(pid) not in ([], [old]), "no other worker")
+    return worker_pid(pid)
+
+
+def give(path, text):
+    """The next reader of the FIFO has it all. Returns when there is one."""
+    with open(path, "w", encoding="ascii") as f:
+        f.write(text)
+
+
+@test
+def stopped_while_upgrading():
+    """SIGTERM between the upgrade's check and the worker's end stops the proxy, and does not get lost"""
+    with tempfile.TemporaryDirectory(prefix="ampsock-deaths-") as d:
+        conf = d + "/proxy.conf"
+        os.mkfifo(conf)
+        text = f"[link g]\ntype = vhost-user-vsock\npath = {d}/g\ncid = 3\n"
+        with subprocess.Popen([binary(), "--config", conf], stderr=subprocess.PIPE) as proc:
+            try:
+                give(conf, text)
+                until(lambda: os.path.exists(d + "/g"), "it does not start")
+                w = worker_pid(proc.pid)
+                os.kill(w, signal.SIGSTOP)
+                proc.send_signal(signal.SIGUSR2)
+                give(conf, text)  # to the process that checks it
+                until(lambda: children(proc.pid) == [w], "the check does not end")
+                proc.send_signal(signal.SIGTERM)
+                # whoever has it pending has not been told: the helper sleeps when it has told the worker
+                until(lambda: not pending(proc.pid, signal.SIGTERM), "SIGTERM is still pending")
+                os.kill(w, signal.SIGCONT)
+                eq(proc.wait(TIMEOUT), 0, "exit status")
+            finally:
+                proc.kill()
+            eq(os.path.exists(d + "/g"), False, "the socket's file is there")
+
+
+def pending(pid, sig):
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        said = dict(line.split(":", 1) for line in f)
+    return bool((int(said["SigPnd"], 16) | int(said["ShdPnd"], 16)) & 1 << (sig - 1))
+
+
+@test
+def stopped_unheard():
+    """SIGTERM when the worker has more to read than fits: it is told when there is room"""
+    p = Proxy()
+    w = p.worker_pid()
+    os.kill(w, signal.SIGSTOP)
+    told = 0
+    while not any("does not listen" in line for line in p.lines):
+        p.proc.send_signal(signal.SIGUSR1)
+        until(lambda: not pending(p.proc.pid, signal.SIGUSR1), "SIGUSR1 is still pending")
+        told += 1
+        eq(told < 50000, True, "the worker's queue has no end")
+    p.proc.send_signal(signal.SIGTERM)
+    until(lambda: not pending(p.proc.pid, signal.SIGTERM), "SIGTERM is still pending")
+    p.log("SIGTERM: the worker process does not listen")
+    os.kill(w, signal.SIGCONT)
+    eq(p.proc.wait(TIMEOUT), 0, "exit status")
+    eq(p.stop(), [], "files that are left")
+
+
+# In the place of the C library's: the worker ends where it would print its counters.
+ENDS = r"""
+#define _GNU_SOURCE
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+static void look(const char *fmt)
+{
+	const char *code = getenv("AMPSOCK_TEST_END");
+
+	if (code && strstr(fmt, "counters: link"))
+		_exit(atoi(code));
+}
+int __fprintf_chk(FILE *f, int flag, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	(void)flag;
+	look(fmt);
+	va_start(ap, fmt);
+	n = vfprintf(f, fmt, ap);
+	va_end(ap);
+	return n;
+}
+int fprintf(FILE *f, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	look(fmt);
+	va_start(ap, fmt);
+	n = vfprintf(f, fmt, ap);
+	va_end(ap);
+	return n;
+}
+"""
+
+
+@test
+def ended_by_itself():
+    """a worker that ends without having been told to: whatever its status, that is no good end"""
+    with tempfile.TemporaryDirectory(prefix="ampsock-deaths-") as d:
+        subprocess.run([os.environ.get("CC", "gcc"), "-shared", "-fPIC", "-O1", "-xc", "-", "-o", d + "/ends.so"],
+                       input=ENDS.encode(), check=True)
+        for code in (0, 1, 3, 77):
+            # the sanitizers' program wants to have their library first
+            with unittest.mock.patch.dict(os.environ, AMPSOCK_PROXY=os.path.join(BUILD, "ampsock-proxy")):
+                p = Proxy(env={"LD_PRELOAD": d + "/ends.so", "AMPSOCK_TEST_END": str(code)})
+            p.proc.send_signal(signal.SIGUSR1)
+            eq(p.proc.wait(TIMEOUT), 1, f"exit status of the helper for {code}")
+            if code != 1:
+                p.log(f"the worker process ended with status {code}, and nobody told it to")
+            eq(p.stop(signal.SIGUSR1), [], "files that are left")
+
+
+@test
+def given_port():
+    """a port of the service manager's: the worker is killed, then the program is upgraded; the next
+    program has it still, although the manager's own descriptor would not let it bind"""
+    srv = Server(echo)
+    t = socket.create_server(("127.0.0.1", 0))
+    port = t.getsockname()[1]
+    with tempfile.TemporaryDirectory(prefix="ampsock-deaths-") as d:
+        argv = [sys.executable, "-c", LAUNCH, str(t.fileno()), "web", binary(), "--link",
+                f"vhost-user-vsock:{d}/g,cid=3", "--expose", f"vsock:6000 -> tcp 127.0.0.1:{srv.port}",
+                "--publish", f"tcp 127.0.0.1:{port} -> vsock:5000"]
+        with open(d + "/log", "wb") as log, \
+                subprocess.Popen(argv, stderr=log, pass_fds=[t.fileno()]) as proc:
+            try:
+                until(lambda: os.path.exists(d + "/g"), "it does not start")
+                g = Guest(d + "/g")
+                g.listen(5000)
+                works(g)
+                for what in (signal.SIGKILL, signal.SIGUSR2):
+                    w = worker_pid(proc.pid)
+                    os.kill(w if what == signal.SIGKILL else proc.pid, what)
+                    until(lambda w=w: w not in children(proc.pid) and children(proc.pid), "no other worker")
+                    works(g)
+                    with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as k:
+                        c = g.accept(5000)
+                        k.sendall(b"x")
+                        eq(c.recv(), b"x")
+                g.close()
+                proc.terminate()
+                eq(proc.wait(TIMEOUT), 0, "exit status")
+            finally:
+                proc.kill()
+                with open(d + "/log", encoding="utf-8", errors="replace") as f:
+                    print("".join("# " + line for line in f), end="")
+    t.close()
+    srv.close()
+
+
+@test
+def no_standard_descriptors():
+    """started with standard input and output closed: as with any"""
+    srv = Server(echo)
+    with tempfile.TemporaryDirectory(prefix="ampsock-deaths-") as d:
+        argv = ["sh", "-c", 'exec "$@" <&- >&-', "sh", binary(), "--link", f"vhost-user-vsock:{d}/g,cid=3",
+                "--expose", f"vsock:6000 -> tcp 127.0.0.1:{srv.port}"]
+        with subprocess.Popen(argv, stderr=subprocess.PIPE) as proc:
+            try:
+                until(lambda: os.path.exists(d + "/g") or proc.poll() is not None, "it does not start")
+                eq(proc.poll(), None, "exit status")
+                g = Guest(d + "/g")
+                works(g)
+                g.close()
+                proc.terminate()
+                eq(proc.wait(TIMEOUT), 0, "exit status")
+            finally:
+                proc.kill()
+            eq(os.path.exists(d + "/g"), False, "the socket's file is there")
+    srv.close()
+
+
+@test
+def file_is_gone():
+    """the worker is killed when its socket's file was removed: the next one makes a new one"""
+    p = Proxy()
+    Guest(p.path).close()
+    os.unlink(p.path)
+    w = p.worker_pid()
+    os.kill(w, signal.SIGKILL)
+    another_worker(p.proc.pid, w)
+    until(lambda: os.path.exists(p.path), "no socket file")
+    Guest(p.path).close()
+    eq(p.stop(), [], "files that are left")
+
+
+@test
+def file_of_no_rule():
+    """a rule that the next program does not have leaves no socket file"""
+    conf = {}
+
+    def args(p):
+        conf["path"] = os.path.join(p.dir.name, "proxy.conf")
+        conf["text"] = f"[link g]\ntype = vhost-user-vsock\npath = {p.path}\ncid = 3\n"
+        with open(conf["path"], "w", encoding="ascii") as f:
+            f.write(conf["text"] + f"publish = unix {p.dir.name}/pub -> vsock:5000\n")
+        return ["--config", conf["path"]]
+    p = Proxy(args=args)
+    eq(sorted(os.listdir(p.dir.name)), ["g.sock", "proxy.conf", "pub"])
+    with open(conf["path"], "w", encoding="ascii") as f:
+        f.write(conf["text"])
+    w = p.worker_pid()
+    p.proc.send_signal(signal.SIGUSR2)
+    p.log("upgrade: executing")
+    until(lambda: not os.path.exists(p.dir.name + "/pub"), "the file is there")
+    another_worker(p.proc.pid, w)
+    Guest(p.path).close()
+    os.unlink(conf["path"])
+    eq(p.stop(), [], "files that are left")
+
+
+@test
+def file_is_anothers():
+    """the worker is killed when another process listens at its path: that stays, and the log says so"""
+    p = Proxy()
+    os.unlink(p.path)
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(p.path)
+        other.listen(1)
+        os.kill(p.worker_pid(), signal.SIGKILL)
+        eq(p.proc.wait(TIMEOUT), 1, "exit status")
+        p.log("g.sock is already in use by another process")
+        eq(stat.S_ISSOCK(os.stat(p.path).st_mode), True, "the other's file")
+    Proxy.running.remove(p)
+    p.thread.join(TIMEOUT)
+    p.proc.stderr.close()
+    p.dir.cleanup()
+
+
+@test
+def many_to_keep():
+    """the helper, which keeps what many guests have, takes all descriptors that it may have"""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard[1]))
+    try:
+        p = Proxy()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, hard)
+    eq(fd_limits(p.proc.pid), (hard[1], hard[1]), "the helper's limit")
+    eq(fd_limits(p.worker_pid()), (hard[1], hard[1]), "the worker's")
+    p.stop()
+
+
+@test
+def reload_between_workers():
+    """SIGHUP while there is no worker is for the next one"""
+    conf = {}
+
+    def args(p):
+        conf["path"] = os.path.join(p.dir.name, "proxy.conf")
+        with open(conf["path"], "w", encoding="ascii") as f:
+            f.write(f"[link g]\ntype = vhost-user-vsock\npath = {p.path}\ncid = 3\n")
+        return ["--config", conf["path"]]
+    p = Proxy(args=args)
+    port = free_port()
+    with open(conf["path"], "a", encoding="ascii") as f:
+        f.write(f"publish = tcp 127.0.0.1:{port} -> vsock:5000\n")
+    w = p.worker_pid()
+    for _ in range(3):  # each waits longer before the next begins
+        os.kill(w, signal.SIGKILL)
+        w = another_worker(p.proc.pid, w)
+    os.kill(w, signal.SIGKILL)
+    until(lambda: not children(p.proc.pid), "it does not end")
+    p.proc.send_signal(signal.SIGHUP)
+    another_worker(p.proc.pid, w)
+
+    def listens():
+        with socket.socket() as s:
+            return s.connect_ex(("127.0.0.1", port)) == 0
+    until(listens, "the new rule is not served")
+    os.unlink(conf["path"])
+    eq(p.stop(), [], "files that are left")
+
+
+if __name__ == "__main__":
+    main()
