@@ -9,7 +9,7 @@ bench: bench-bin ## every speed beside its peers, bench.json, charts (25 minutes
 	@python3 tests/bench/bench.py --build $(BUILD) --rounds $(BENCH_ROUNDS)
 
 bench-smoke: bench-check-bin
-	@python3 tests/bench/bench.py --build $(BUILD) --smoke --part insn --part sockets --part tcp --part rpmsg
+	@python3 tests/bench/bench.py --build $(BUILD) --smoke --part insn --part sockets --part tcp --part confine --part rpmsg
 
 bench-record: bench-bin ## the same, recorded in docs/performance.md (PARTS=insn: those only)
 	@python3 tests/bench/bench.py --build $(BUILD) --rounds $(BENCH_ROUNDS) --record $(PARTS:%=--part %)

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <ini.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,6 +75,8 @@ void amp_link_conf_free(struct amp_link_conf *link)
 	}
 	free_forwards(&link->publish);
 	free_forwards(&link->expose);
+	for (unsigned i = 0; i < AMP_LINK_KEYS; i++)
+		free(link->key_where[i]);
 	free(link->where);
 	free(link);
 }
@@ -392,6 +395,10 @@ int amp_config_stream(struct amp_config *conf, FILE *in, const char *path, FILE 
 
 	if (r > 0 && !f.failed) /* what look_at_line() took for good */
 		fprintf(err, "%s:%d: expected [section] or key = value\n", path, r);
+	if (ferror(in)) { /* a directory, a disk's error: what was read may be half of it */
+		fprintf(err, "%s: cannot be read: %s\n", path, strerror(errno));
+		f.failed = true;
+	}
 	conf->bad |= r || f.failed;
 	return r || f.failed ? -EINVAL : 0;
 }
@@ -437,6 +444,54 @@ static const char *clash(const struct amp_link_conf *a, const struct amp_link_co
 		       : NULL;
 }
 
+/* 0: any free one. In network order: nobody counts with it. */
+static uint16_t target_port(const struct amp_target *t)
+{
+	return t->addr.sa.sa_family == AF_INET6
+		       ? ((const struct sockaddr_in6 *)&t->addr.ss)->sin6_port
+		       : ((const struct sockaddr_in *)&t->addr.ss)->sin_port;
+}
+
+static bool listens_twice(const struct amp_forward *a, const struct amp_forward *b)
+{
+	if (a->target.kind != AMP_TARGET_UNIX && !target_port(&a->target))
+		return false; /* each has a free one */
+	return amp_target_same(&a->target, &b->target);
+}
+
+/* Each published address in one rule. */
+static int check_published(const struct amp_forward *a, const struct amp_forward *from,
+			   FILE *err)
+{
+	for (const struct amp_forward *b = from; b; b = TAILQ_NEXT(b, entry)) {
+		if (!listens_twice(a, b))
+			continue;
+		fprintf(err, "%s: publish: this address is published already at %s\n", b->where,
+			a->where);
+		amp_source_show_at(err, b->where, b->text, 0);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int check_all_published(const struct amp_config *conf, FILE *err)
+{
+	const struct amp_link_conf *l, *m;
+	const struct amp_forward *f;
+	int r = 0;
+
+	TAILQ_FOREACH(l, &conf->links, entry)
+	{
+		TAILQ_FOREACH(f, &l->publish, entry)
+		{
+			r |= check_published(f, TAILQ_NEXT(f, entry), err);
+			for (m = TAILQ_NEXT(l, entry); m; m = TAILQ_NEXT(m, entry))
+				r |= check_published(f, TAILQ_FIRST(&m->publish), err);
+		}
+	}
+	return r ? -EINVAL : 0;
+}
+
 int amp_config_check(struct amp_config *conf, FILE *err)
 {
 	struct amp_link_conf *a, *b;
@@ -470,6 +525,8 @@ int amp_config_check(struct amp_config *conf, FILE *err)
 		}
 	}
 	if (!conf->bad && amp_join_check(conf, err))
+		r = -EINVAL;
+	if (check_all_published(conf, err))
 		r = -EINVAL;
 	return conf->bad ? -EINVAL : r;
 }

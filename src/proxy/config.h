@@ -43,6 +43,8 @@ struct amp_shm_conf {
 	struct amp_bell_conf bell;
 };
 
+#define AMP_LINK_KEYS 16u /* room for what config_link.c knows */
+
 struct amp_link_conf {
 	TAILQ_ENTRY(amp_link_conf) entry;
 	char name[AMP_LINK_NAME_MAX + 1];
@@ -53,11 +55,12 @@ struct amp_link_conf {
 	struct amp_shm_conf shm;
 	uint64_t limit[AMP_LIMIT_CNT];
 	unsigned limits_given;
-	uint32_t lease_s;	    /* of names: [proxy]'s, by amp_config_check() */
-	unsigned given;		    /* keys, for complaints: config.c */
-	bool named;		    /* by a person */
-	bool bad;		    /* something of it was wrong, and said */
-	struct amp_link_conf *twin; /* in the other configuration: reload.c */
+	uint32_t lease_s;		/* of names: [proxy]'s, by amp_config_check() */
+	unsigned given;			/* keys: config_link.c */
+	char *key_where[AMP_LINK_KEYS]; /* where each was given, for complaints */
+	bool named;			/* by a person */
+	bool bad;			/* something of it was wrong, and said */
+	struct amp_link_conf *twin;	/* in the other configuration: reload.c */
 	char *where;
 	struct amp_rules allow;
 	struct amp_forwards publish;
@@ -97,6 +100,7 @@ struct amp_config {
 	uint32_t lease_s;
 	unsigned given, by_option; /* keys of [proxy]: config_proxy.c */
 	bool bad;		   /* something was wrong, and said */
+	bool look_up;		   /* are there such users and groups? Not when confined */
 };
 
 /* The same guest by the same way? Their rules aside. */
@@ -128,7 +132,8 @@ void amp_config_forward_free(struct amp_forward *fwd);
 /* NAME,NAME */
 int amp_config_join(struct amp_config *conf, const char *text, const char *where, FILE *err);
 /* What only the whole can show: no two links with one name, CID or path, no rule
- * that the link's type cannot serve, no join of links that there are not. */
+ * that the link's type cannot serve, no join of links that there are not, no address published
+ * twice. */
 int amp_config_check(struct amp_config *conf, FILE *err);
 
 #endif /* AMP_PROXY_CONFIG_H */

@@ -20,15 +20,6 @@ static const struct {
 static const char link_type_list[] =
 	"vhost-user-vsock, vsock, vsock-unix, rpmsg-shm or rpmsg-char";
 
-static enum amp_link_type link_type(const char *text)
-{
-	for (unsigned i = 0; i < sizeof(link_types) / sizeof(*link_types); i++) {
-		if (strcmp(text, link_types[i].text) == 0)
-			return link_types[i].type;
-	}
-	return AMP_LINK_NONE;
-}
-
 static const char *type_text(enum amp_link_type type)
 {
 	for (unsigned i = 0; i < sizeof(link_types) / sizeof(*link_types); i++) {
@@ -81,11 +72,14 @@ static int set_type(struct amp_link_conf *link, const char *text, const char *wh
 	struct amp_nearest near = {NULL, 0};
 	char what[200];
 
-	link->type = link_type(text);
-	if (link->type != AMP_LINK_NONE)
-		return 0;
-	for (unsigned i = 0; i < sizeof(link_types) / sizeof(*link_types); i++)
+	link->type = AMP_LINK_NONE;
+	for (unsigned i = 0; i < sizeof(link_types) / sizeof(*link_types); i++) {
 		amp_nearest(text, link_types[i].text, &near);
+		if (strcmp(text, link_types[i].text) == 0) {
+			link->type = link_types[i].type;
+			return 0;
+		}
+	}
 	snprintf(what, sizeof(what), "expected a link type: %s%s%s%s", link_type_list,
 		 near.word ? " (did you mean `" : "", near.word ? near.word : "",
 		 near.word ? "`?)" : "");
@@ -266,6 +260,17 @@ static const struct key {
 	{"sysfs", CHAR, set_sysfs},
 };
 #define KEYS (sizeof(keys) / sizeof(*keys))
+_Static_assert(KEYS <= AMP_LINK_KEYS, "room for where each key was given");
+
+/* Where a key was given; the link's own place, if it was not. */
+static const char *key_where(const struct amp_link_conf *link, const char *name)
+{
+	for (unsigned i = 0; i < KEYS; i++) {
+		if (strcmp(name, keys[i].name) == 0 && link->key_where[i])
+			return link->key_where[i];
+	}
+	return link->where;
+}
 
 /* The keys of a type (0: of all) in words, without type and path. */
 const char *amp_link_key_list(unsigned types)
@@ -300,6 +305,7 @@ int amp_link_set_key(struct amp_link_conf *link, const char *name, const char *v
 			return amp_config_complain_key(
 				err, where, "expected this key once in a link", name);
 		link->given |= 1u << i;
+		link->key_where[i] = amp_config_must(strdup(where));
 		return keys[i].set(link, value, where, err);
 	}
 	return 1;
@@ -463,13 +469,12 @@ static int check_cid(const struct amp_link_conf *link, FILE *err)
 	if (kernel || link->cid >= 3)
 		return 0;
 	snprintf(text, sizeof(text), "%u", link->cid);
-	return amp_config_complain(err, link->where, "expected a CID from 3 to 4294967294",
-				   text);
+	return amp_config_complain(err, key_where(link, "cid"),
+				   "expected a CID from 3 to 4294967294", text);
 }
 
 /* The monitor's connections are byte streams. */
-static int check_streams(const struct amp_link_conf *link, const struct amp_forwards *list,
-			 const char *key, FILE *err)
+static int check_streams(const struct amp_forwards *list, const char *key, FILE *err)
 {
 	const struct amp_forward *f;
 	int r = 0;
@@ -486,7 +491,6 @@ static int check_streams(const struct amp_link_conf *link, const struct amp_forw
 			f->where, key);
 		r = -EINVAL;
 	}
-	(void)link;
 	return r;
 }
 
@@ -496,12 +500,12 @@ static int check_vsock_unix(const struct amp_link_conf *link, FILE *err)
 	int r = 0;
 
 	if (strlen(link->path) + strlen("_4294967294") >= AMP_SUN_PATH)
-		r = amp_config_complain(err, link->where,
+		r = amp_config_complain(err, key_where(link, "path"),
 					"expected a socket path of 1 to 96 bytes (_PORT comes "
 					"behind it)",
 					link->path);
-	if (check_streams(link, &link->publish, "publish", err) ||
-	    check_streams(link, &link->expose, "expose", err))
+	if (check_streams(&link->publish, "publish", err) ||
+	    check_streams(&link->expose, "expose", err))
 		r = -EINVAL;
 	return r;
 }
@@ -513,7 +517,7 @@ static int check_vsock(const struct amp_link_conf *link, FILE *err)
 	if (r)
 		return r;
 	if (strlen(link->path) >= AMP_SUN_PATH)
-		return amp_config_complain(err, link->where,
+		return amp_config_complain(err, key_where(link, "path"),
 					   "expected a socket path of 1 to 107 bytes",
 					   link->path);
 	return 0;
@@ -532,7 +536,7 @@ static int check_shm(const struct amp_link_conf *link, FILE *err)
 			NULL);
 	if (shm->elf[0] && shm->has_table)
 		return amp_config_complain(
-			err, link->where,
+			err, key_where(link, "table"),
 			"expected either elf (the table's address is in the file) or "
 			"table",
 			NULL);
@@ -570,11 +574,11 @@ int amp_link_check(const struct amp_link_conf *link, FILE *err)
 	for (unsigned i = 0; i < KEYS; i++) {
 		if (!(link->given & 1u << i) || (keys[i].types & 1u << link->type))
 			continue;
-		snprintf(what, sizeof(what),
-			 "a link of type %s has no key %s: expected one of %s",
-			 type_text(link->type), keys[i].name,
-			 amp_link_key_list(1u << link->type));
-		return amp_config_complain(err, link->where, what, NULL);
+		fprintf(err, "%s: a link of type %s has no key %s: expected one of %s\n",
+			key_where(link, keys[i].name), type_text(link->type), keys[i].name,
+			amp_link_key_list(1u << link->type));
+		amp_source_show_key(err, key_where(link, keys[i].name), keys[i].name);
+		return -EINVAL;
 	}
 	if (!link->path[0] && link->type != AMP_LINK_VSOCK) {
 		snprintf(what, sizeof(what), "this link has no path: expected path = %s",

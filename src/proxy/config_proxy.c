@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* The keys of [proxy], in the file and as options, and the limits of a link. */
 #include <errno.h>
+#include <grp.h>
+#include <pwd.h>
 #include <string.h>
 
 #include "config_inner.h"
@@ -25,8 +27,24 @@ static int set_log_level(struct amp_config *c, const char *text, const char *whe
 
 static int set_user(struct amp_config *c, const char *text, const char *where, FILE *err)
 {
-	return set_text(c->user, sizeof(c->user), text,
-			"expected the name of a user without privileges", where, err);
+	if (set_text(c->user, sizeof(c->user), text,
+		     "expected the name of a user without privileges", where, err))
+		return -EINVAL;
+	return c->look_up && !getpwnam(text)
+		       ? amp_config_complain(err, where, "expected a user that there is", text)
+		       : 0;
+}
+
+static int set_group(struct amp_config *c, char *dst, const char *text, const char *where,
+		     FILE *err)
+{
+	uint32_t n;
+
+	if (set_text(dst, AMP_USER_MAX, text, "expected the name of a group", where, err))
+		return -EINVAL;
+	if (!c->look_up || getgrnam(text) || amp_parse_u32(text, UINT32_MAX - 1, &n))
+		return 0;
+	return amp_config_complain(err, where, "expected a group that there is", text);
 }
 
 static int set_confine(struct amp_config *c, const char *text, const char *where, FILE *err)
@@ -50,15 +68,13 @@ static int set_control(struct amp_config *c, const char *text, const char *where
 static int set_control_group(struct amp_config *c, const char *text, const char *where,
 			     FILE *err)
 {
-	return set_text(c->control_group, sizeof(c->control_group), text,
-			"expected the name of a group", where, err);
+	return set_group(c, c->control_group, text, where, err);
 }
 
 static int set_control_read_group(struct amp_config *c, const char *text, const char *where,
 				  FILE *err)
 {
-	return set_text(c->control_read_group, sizeof(c->control_read_group), text,
-			"expected the name of a group", where, err);
+	return set_group(c, c->control_read_group, text, where, err);
 }
 
 static int set_metrics(struct amp_config *c, const char *text, const char *where, FILE *err)

@@ -372,6 +372,7 @@ int main(int argc, char **argv)
 	args.argc = argc;
 	args.argv = argv;
 	amp_config_init(&conf);
+	conf.look_up = true;
 	if (parse(argc, argv, &set, &code) == 0) {
 		amp_log_level_set(conf.log_level);
 		code = start(&set);

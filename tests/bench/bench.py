@@ -8,6 +8,7 @@ limits   limits.c: a copy, a system call, a wake-up, TCP over loopback for each 
 tcp      load.c against server.c over loopback: directly, through us (the load on the hosted
 	 library, vhost-user rings, ampsock-proxy), and through socat, haproxy (splice), nginx,
 	 systemd-socket-proxyd and pasta, which carry TCP to TCP. Rates, and the middle's CPU
+confine  the proxy with its confinement beside the proxy with --no-confine, policy and counters on
 latency  lat.c: a byte there and back, alone and beside bulk in the same process, the same ways
 flows    the proxy's CPU for a byte and for a message at 1 to 2,000 flows on one link
 links    the same at 1 to 50 links
@@ -47,7 +48,8 @@ import report  # noqa: E402
 import tcp  # noqa: E402
 from common import Fail, ROOT, notes, problems, results, stop_all  # noqa: E402
 
-PARTS = {"limits": tcp.measure_limits, "tcp": tcp.measure, "latency": tcp.measure_latency, "flows": tcp.measure_flows, "links": tcp.measure_links,
+PARTS = {"limits": tcp.measure_limits, "tcp": tcp.measure, "confine": tcp.measure_confinement,
+	 "latency": tcp.measure_latency, "flows": tcp.measure_flows, "links": tcp.measure_links,
 	 "insn": counts.measure, "sockets": counts.measure_sockets, "qemu": counts.measure_qemu,
 	 "rpmsg": counts.measure_rpmsg}
 

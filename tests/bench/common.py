@@ -133,10 +133,10 @@ def start_server():
 	return int(p.stdout.readline())
 
 
-def start_proxy(socks, port, link=None):
+def start_proxy(socks, port, link=None, more=()):
 	"""Our proxy with a link on each of socks, which may reach the server and nothing else."""
 	path = os.path.join(tmp, "proxy.log")
-	argv = [opt.build + "/ampsock-proxy"]
+	argv = [opt.build + "/ampsock-proxy", *more]
 	for i, sock in enumerate(socks):
 		argv += ["--link", link or "vhost-user-vsock:%s,cid=%d" % (sock, 3 + i),
 			 "--allow", "out tcp 127.0.0.1:%d" % port]

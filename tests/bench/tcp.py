@@ -223,6 +223,34 @@ def measure():
 		emit("tcp", "cpu_s_per_gb", cpu["ours"], "s/GB", None, peers_of(cpu), .20, lower=True, idle=True, digits=3)
 
 
+# --- what confinement costs --------------------------------------------------------------
+
+def measure_confinement():
+	"""The proxy as it is, and with --no-confine: no filter of system calls, no root of its own. Rules,
+	limits and counters are in force in both: there is no proxy without them."""
+	kinds = [("up", "up", 1, 32 << 20, 1e6, "MB/s"), ("down", "down", 1, 32 << 20, 1e6, "MB/s"),
+		 ("requests_32", "rt", 32, 2000, 1, "1/s"), ("connects", "conn", 8, 200, 1, "1/s")]
+	rounds, target = (1, 0.1) if common.opt.smoke else (common.opt.rounds, 0.7)
+	port = start_server()
+	both = []
+	for name, more in (("with", []), ("without", ["--no-confine"])):
+		sock = os.path.join(common.tmp, name + ".sock")
+		both.append(Way(name, port, start_proxy([sock], port, more=more), "hosted", {"AMPSOCK_LINK": "vhost-user:" + sock}))
+	got = {}
+	for name, mode, streams, first, div, unit in kinds:
+		# the same work for both
+		count = max(first, int(max(w.run(mode, streams, first)[0] for w in both) * target))
+		for i in range(rounds):
+			for way in both[::-1] if i % 2 else both:
+				rate, cpu, done = way.run(mode, streams, count)
+				got.setdefault((name, way.name), []).append(rate / div)
+				got.setdefault((name + "_cpu", way.name), []).append(cpu / done * (1e9 if streams == 1 else 1e6))
+		emit("confine", "confine_" + name, got[(name, "with")], unit, got[(name, "without")], None, idle=True)
+		name += "_cpu"
+		emit("confine", "confine_" + name, got[(name, "with")], "s/GB" if streams == 1 else "us", got[(name, "without")],
+		     None, lower=True, digits=3)
+
+
 # --- latency -----------------------------------------------------------------------------
 
 def measure_latency():

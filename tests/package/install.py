@@ -69,7 +69,7 @@ def shipped_config():
 		text = f.read()
 	full = os.path.join(TMP, "full.conf")
 	with open(full, "w", encoding="ascii") as f:
-		f.write(re.sub(r"(?m)^#(?=[^ \n])", "", text))
+		f.write(re.sub(r"(?m)^#(?=[^ \n])", "", text).replace("user = ampsock", "user = nobody"))
 	run([proxy, "--config", full, "--check-config"])
 
 
@@ -274,6 +274,15 @@ def pages():
 			text = f.read()
 		options = set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", run([os.path.join(PREFIX, where, name), "--help"])[1]))
 		eq(sorted(o for o in options if "Fl Fl " + o not in text), [], name)
+
+
+@test
+def libraries():
+	"""what reads from guests links no packet capture and no systemd: ampsockctl alone has libpcap"""
+	needed = {name: re.findall(r"NEEDED.*\[(.*?)\.so", run(["readelf", "-d", os.path.join(PREFIX, name)])[1])
+		  for name in ("sbin/ampsock-proxy", "bin/ampsockctl")}
+	eq([lib for lib in ("libpcap", "libsystemd", "libdbus-1") if lib in needed["sbin/ampsock-proxy"]], [])
+	eq(("libpcap" in needed["bin/ampsockctl"], "libuv" in needed["sbin/ampsock-proxy"]), (True, True), needed)
 
 
 @test

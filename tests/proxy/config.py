@@ -85,6 +85,15 @@ def each_line():
             ("[link g]\nbuffer = 13", 2, "a multiple of 4", "13"),
             ("[link g]\ntype = vhost-user-vsock\ncid = 3", 1, "this link has no path", "[link g]"),
             (VS + "[link h]\ntype = vhost-user-vsock\npath = /h\ncid = 3", 5, "the same CID as link g at FILE:1", "[link h]"),
+            ("[link g]\ntype = vhost-user-vsock\npath = /x\ncid = 2", 4, "a CID from 3", "2"),
+            (VS + "elf = /x", 5, "has no key elf", "elf"),
+            ("[link g]\ntype = vhost-user-vsock\ncid = 3\npath = /" + "x" * 107, 4, "1 to 107 bytes", "/" + "x" * 107),
+            (VS + "publish = tcp 127.0.0.1:80 -> inet:80\npublish = tcp 127.0.0.1:80 -> inet:81", 6, "already at FILE:5", "tcp"),
+            (VS + "publish = unix /a -> vsock:80\n[link h]\ntype = vhost-user-vsock\npath = /h\ncid = 4\n"
+             "publish = unix /a -> vsock:80", 10, "already at FILE:5", "unix"),
+            ("[proxy]\nuser = no-such-user", 2, "a user that there is", "no-such-user"),
+            ("[proxy]\ncontrol-group = no-such-group", 2, "a group that there is", "no-such-group"),
+            ("[proxy]\ncontrol-read-group = no-such-group", 2, "a group that there is", "no-such-group"),
             ("[proxy]\nloglevel = info", 2, "did you mean `log-level`?", "loglevel"),
             ("[proxy]\nlog-level = loud", 2, "error, warning, info or debug", "loud"),
             ("[proxy]\nconfine = maybe", 2, "expected yes or no", "maybe"),
@@ -143,7 +152,15 @@ def shipped():
     if "nothing to do" not in check(text):
         raise AssertionError("it serves somebody")
     # and its examples, which are comments, are right
-    eq(check(re.sub(r"(?m)^#(?=[a-z\[])", "", text), code=0), "")
+    text = re.sub(r"(?m)^#(?=[a-z\[])", "", text)
+    eq(check(text.replace("user = ampsock", "user = nobody"), code=0), "")
+
+
+@test
+def unreadable():
+    """what is no file at all is said, not taken for an empty one"""
+    r = subprocess.run([binary(), "--config", "/", "--check-config"], capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    eq((r.returncode, r.stderr.splitlines()[:1]), (2, ["/: cannot be read: Is a directory"]), "a directory")
 
 
 main()

@@ -104,7 +104,7 @@ static void test_bad(void **state)
 	bad("[link m4]\ntype = vhost-user-vsock\npath = /x\n", "F:1:", "no CID");
 	bad("[link m4]\npath = /x\ncid = 3\n", "F:1:", "no type");
 	bad("[link m4]\ntype = vhost-user-vsock\npath = /x\ncid = 2\n",
-	    "F:1:", "3 to 4294967294");
+	    "F:4:", "3 to 4294967294");
 	bad("[link m4]\ncid = 4294967295\n", "F:2:", "3 to 4294967294");
 	bad("[link m4]\ncid = three\n", "F:2:", "found `three`");
 	bad("[link m 4]\ncid = 3\n", "F:1:", "link name");
@@ -180,7 +180,7 @@ static void test_bad_shm(void **state)
 	bad(SHM "offset = -1\n", "F:5:", "offset");
 	bad(SHM "size = 0\n", "F:5:", "16M");
 	bad(SHM "table = x\n", "F:5:", "resource table's address");
-	bad(SHM "table = 1\nelf = /x\n", "F:1:", "either elf");
+	bad(SHM "table = 1\nelf = /x\n", "F:5:", "either elf");
 	bad(SHM "carveout = 1\n", "F:5:", "ADDRESS:SIZE");
 	bad(SHM "carveout = 1:0\n", "F:5:", "ADDRESS:SIZE");
 	bad(SHM "buffer = 30\n", "F:5:", "multiple of 4");
@@ -191,8 +191,8 @@ static void test_bad_shm(void **state)
 	bad(SHM "da = 0x21000008\n", "F:1:", "multiples of 16");
 	bad(SHM "offset = 1\n", "F:1:", "multiples of 16");
 	/* what belongs to the other type, and what would be right */
-	bad(SHM "cid = 3\n", "F:1:", "rpmsg-shm has no key cid: expected one of da, ");
-	bad(LINK "da = 3\n", "F:1:", "vhost-user-vsock has no key da: expected one of cid");
+	bad(SHM "cid = 3\n", "F:5:", "rpmsg-shm has no key cid: expected one of da, ");
+	bad(LINK "da = 3\n", "F:5:", "vhost-user-vsock has no key da: expected one of cid");
 	bad(SHM "publish = tcp 127.0.0.1:1 -> vsock:5\n", "F:5: publish: vsock:5",
 	    "type rpmsg-shm: expected rpmsg:NAME or rpmsg:@ADDRESS");
 	bad(SHM "\nexpose = vsock:5 -> unix /a\n", "F:6: expose: vsock:5", "rpmsg:NAME");
@@ -228,14 +228,14 @@ static void test_char(void **state)
 	assert_int_equal(l->shm.buf_len, 1024);
 	amp_config_free(&c);
 	bad("[link a]\ntype = rpmsg-char\nbuffer = 512\n", "F:1:", "path = /dev/rpmsg_ctrlN");
-	bad(CHAR "bell = poll:1\n", "F:1:", "rpmsg-char has no key bell");
+	bad(CHAR "bell = poll:1\n", "F:4:", "rpmsg-char has no key bell");
 	bad(CHAR "sysfs =\n", "F:4:", "sysfs");
 	bad(CHAR "expose = rpmsg:a -> udp 127.0.0.1:1\n", "F:4: expose: rpmsg:a",
 	    "does not see who sends");
 	bad(CHAR "expose = vsock:1 -> unix /a\n", "F:4: expose: vsock:1",
 	    "type rpmsg-char: expected rpmsg:NAME");
 	bad(CHAR "[link b]\ntype = rpmsg-char\npath = /dev/rpmsg_ctrl0\n", "F:4:", "same path");
-	bad(SHM "sysfs = /s\n", "F:1:", "rpmsg-shm has no key sysfs");
+	bad(SHM "sysfs = /s\n", "F:5:", "rpmsg-shm has no key sysfs");
 }
 
 static void test_long_lines(void **state)
