@@ -14,6 +14,9 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "..")
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 OUT = os.path.join(BUILD, "linux")
 MODULES = "/usr/lib/uml/modules"
+# Who the proxy's worker becomes.
+USERS = {"etc/passwd": "root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
+         "etc/group": "root:x:0:\nnogroup:x:65534:\n"}
 # With what they depend on (modules.dep).
 VSOCK = ("vmw_vsock_virtio_transport", "vsock_loopback", "vsock_diag")
 
@@ -108,8 +111,11 @@ def build(name, programs=(), dynamic=(), modules=VSOCK, files=None):
                 os.symlink("busybox", os.path.join(tree, "bin", a))
         # The kernel calls it by this name.
         os.symlink("../bin/busybox", os.path.join(tree, "sbin", "modprobe"))
-        for d in ("dev", "proc", "sys", "tmp", "host"):
+        for d in ("dev", "etc", "proc", "sys", "tmp", "host"):
             os.makedirs(os.path.join(tree, d), exist_ok=True)
+        for path, text in USERS.items():
+            with open(os.path.join(tree, path), "w", encoding="ascii") as f:
+                f.write(text)
         if modules:
             for release in os.listdir(os.path.join(tree, "lib", "modules")):
                 subprocess.run(["/sbin/depmod", "-b", tree, release], check=True)
