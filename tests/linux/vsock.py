@@ -81,13 +81,13 @@ def listener(a, port, kind=STREAM):
 @test
 def socat_out():
     """socat in the guest to TCP servers of the host and back, 1 byte to 64 MiB, by hash"""
-    got, todo = [], []
+    got, sent = [], []
     sink = Server(lambda c: got.append(take(c)))
-    source = Server(lambda c: c.sendall(todo[-1]))
+    source = Server(lambda c: c.sendall(sent[-1]))
     _, g = up(f"expose vsock:6000 -> tcp {LOOP}:{sink.port}", f"expose vsock:6001 -> tcp {LOOP}:{source.port}")
     for i, n in enumerate(SIZES):
-        todo.append(os.urandom(n))
-        want = hashlib.md5(todo[-1]).hexdigest()
+        sent.append(os.urandom(n))
+        want = hashlib.md5(sent[-1]).hexdigest()
         text = g.run(f"socat -u VSOCK-CONNECT:{HOST}:6001 CREATE:/tmp/f && md5sum /tmp/f && "
                      f"socat -u OPEN:/tmp/f VSOCK-CONNECT:{HOST}:6000")
         eq(text.split()[0], want, f"{n} bytes to the guest")

@@ -278,14 +278,14 @@ def wrong_answers():
     answers = [b"NO\n", b"OK\n", b"OK x\n", b"OK 99999999999\n", b"\n", b"HTTP/1.1 400 Bad Request\r\n\r\n", bytes(40),
                b"OK 1" + b" " * 5000, b"O" * 100000, b"OK 1\r1\n"]
     answers += [b"OK 1\n"[:n] for n in range(5)]
-    todo = list(answers)
-    m = Monitor(lambda s: s.sendall(todo.pop(0)))
+    left = list(answers)
+    m = Monitor(lambda s: s.sendall(left.pop(0)))
     for i, a in enumerate(answers):
         refused(m.port)
         m.srv.check(i + 1)
     m.p.log("publish .*connection reset: Protocol error")
     eq(m.p.counters()["refused"], len(answers))
-    todo.append(b"OK 1\nwell")
+    left.append(b"OK 1\nwell")
     eq(take(tcp(m.port)), b"well")
     m.end()
 
