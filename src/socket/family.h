@@ -39,7 +39,7 @@ struct amp_msg {
 		/* recv: not NULL: it is s->want, too. What came is found there by who called */
 		struct amp_rx_want *want;
 	};
-	const struct iovec *iov;
+	const struct iovec *iov; /* recv: NULL: nowhere, what is there is counted or dropped */
 	size_t iov_cnt;
 	size_t len;   /* bytes in iov together, summed and checked once by api.c */
 	size_t done;  /* bytes moved by earlier calls for this same message (streams) */
@@ -355,7 +355,8 @@ void amp_sock_reset(struct amp_sock *s, int err);
  * Returns bytes taken (all, unless the ring is full); *direct: bytes that went to the caller.
  */
 size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *direct);
-/* len bytes from data to behind the first skip bytes of iov. Returns what fitted. */
+/* len bytes from data to behind the first skip bytes of iov. Returns what fitted; without an iov
+ * that is all: counted, or thrown away. */
 size_t amp_iov_put(const struct iovec *iov, size_t cnt, size_t skip, const void *data,
 		   size_t len);
 /* Copy out: up to m->len - m->done bytes; peek leaves them. */

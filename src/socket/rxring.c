@@ -55,6 +55,8 @@ size_t amp_iov_put(const struct iovec *iov, size_t cnt, size_t skip, const void 
 	const uint8_t *from = data;
 	size_t left = len;
 
+	if (!iov)
+		return len;
 	for (; cnt && left; iov++, cnt--) {
 		size_t n = iov->iov_len;
 

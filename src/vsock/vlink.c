@@ -41,14 +41,14 @@ static int message_in(struct amp_sock *s, const struct amp_vsock_rx *rx)
 	unsigned i = 0;
 	int r;
 
-	do { /* an empty packet has no pieces, but may be the last */
-		bool none = i >= rx->iov_cnt;
+	do { /* a device's empty packet has no pieces, but may be the last */
+		bool none = AMP_VLINK_IOV > 2 && i >= rx->iov_cnt;
 
 		r = amp_rxring_msg_append(&s->rx, none ? NULL : rx->iov[i].base,
 					  none ? 0 : rx->iov[i].len, !(s->sub & SUB_RX_PART),
-					  last && i + 1u >= rx->iov_cnt, eor);
+					  last && (AMP_VLINK_IOV <= 2 || i + 1u >= rx->iov_cnt), eor);
 		s->sub |= SUB_RX_PART;
-	} while (r == 0 && ++i < rx->iov_cnt);
+	} while (AMP_VLINK_IOV > 2 && r == 0 && ++i < rx->iov_cnt);
 	if (last)
 		s->sub &= (uint8_t)~SUB_RX_PART;
 	return r;
@@ -148,7 +148,8 @@ void amp_vlink_up(struct amp_vlink *l)
 {
 	struct amp_vsock *vs = &l->vs;
 
-	vs->ops = &amp_vlink_ops;
+	if (AMP_VLINK_OPS)
+		vs->ops = &amp_vlink_ops;
 	vs->owner = l;
 	vs->hash = l->hash;
 	vs->hash_len = AMPSOCK_HASH;

@@ -294,14 +294,16 @@ static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_
 static bool flush_strays(struct amp_vsock *vs)
 {
 	while (QUEUES && vs->stray_cnt) {
-		const struct amp_vsock_stray *s = &vs->stray[vs->stray_head];
+		/* a host's owner counts on their order; else the youngest goes first */
+		struct amp_vsock_stray *s = &vs->stray[CHAINS ? 0 : vs->stray_cnt - 1u];
 		struct amp_vsock_conn c = {.type = (uint8_t)s->type};
 
 		c.ends = s->ends;
 		if (!send_control(vs, &c, AMP_VSOCK_OP_RST, 0))
 			return false;
-		vs->stray_head = (uint8_t)((vs->stray_head + 1u) % vs->stray_len);
 		vs->stray_cnt--;
+		if (CHAINS) /* rare, and few */
+			memmove(s, s + 1, vs->stray_cnt * sizeof(*s));
 	}
 	return true;
 }
@@ -389,9 +391,13 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 	}
 	if (r < 0)
 		vs->torn = true;
-	if ((vs->owed_head || vs->to_do) && !settle(vs))
-		return -EBADMSG;
-	return (int)n;
+	r = amp_vsock_owed(vs);
+	return r < 0 ? r : (int)n;
+}
+
+int amp_vsock_owed(struct amp_vsock *vs)
+{
+	return (vs->owed_head || vs->to_do) && !settle(vs) ? -EBADMSG : 0;
 }
 
 bool amp_vsock_arm(struct amp_vsock *vs)

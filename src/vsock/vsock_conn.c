@@ -235,15 +235,14 @@ void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends
 	struct amp_vsock_stray *s;
 
 	if (ends->peer.cid == AMP_VSOCK_CID_LOCAL) {
-		vs->path->stray(vs, ends, type);
+		path_stray(vs, ends, type);
 		return;
 	}
 	if (vs->stray_cnt == vs->stray_len)
 		return;
-	s = &vs->stray[(vs->stray_head + vs->stray_cnt) % vs->stray_len];
+	s = &vs->stray[vs->stray_cnt++];
 	s->ends = *ends;
 	s->type = type;
-	vs->stray_cnt++;
 	vs->stats.rst_strays++;
 }
 
@@ -342,7 +341,6 @@ void amp_vsock_init(struct amp_vsock *vs)
 	memset(vs->hash, 0, BUCKETS * sizeof(*vs->hash));
 	vs->owed_head = vs->recent = NULL;
 	vs->to_do = 0;
-	vs->stray_head = 0;
 	vs->loop_busy = false;
 	vs->closing_cnt = 0;
 	vs->why = NULL;
