@@ -318,18 +318,14 @@ ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags
 
 static ssize_t message_out(struct amp_sock *s, struct amp_msg *m, int flags)
 {
-	bool eor, peek = (flags & MSG_PEEK) != 0;
+	bool peek = (flags & MSG_PEEK) != 0;
 	size_t full;
-	ssize_t n = amp_rxring_msg_read(&s->rx, m->iov, m->iov_cnt, peek, &full, &eor);
+	ssize_t n = amp_rxring_msg_read(&s->rx, m, peek, &full);
 
 	if (n < 0)
 		return n;
 	if (!peek)
 		amp_vsock_consumed(engine_of(s), conn_of(s), (uint32_t)full);
-	if ((size_t)n < full)
-		m->flags |= MSG_TRUNC;
-	if (eor)
-		m->flags |= MSG_EOR;
 	return flags & MSG_TRUNC ? (ssize_t)full : n;
 }
 
@@ -343,10 +339,11 @@ ssize_t amp_vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 	if (!is_stream(s)) {
 		n = message_out(s, m, flags);
 	} else if (s->rx.head != s->rx.tail) {
-		n = (ssize_t)amp_rxring_read(&s->rx, m->iov, m->iov_cnt, m->done,
-					     m->len - m->done, (flags & MSG_PEEK) != 0);
-		if (!(flags & MSG_PEEK))
+		n = (ssize_t)amp_rxring_read(&s->rx, s->rx.tail, m, m->len - m->done);
+		if (!(flags & MSG_PEEK)) {
+			s->rx.tail = (AMP_RING_IDX)(s->rx.tail + (size_t)n);
 			amp_vsock_consumed(engine_of(s), conn_of(s), (uint32_t)n);
+		}
 		return n;
 	}
 	if (n == -EAGAIN && (s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT)) &&

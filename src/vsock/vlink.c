@@ -34,22 +34,27 @@ int amp_vsock_may_send(const struct amp_sock *s, const struct amp_msg *m)
 	return f & AMP_SF_CONNECTED ? -EBUSY : -ENOTCONN;
 }
 
+_Static_assert(AMP_RX_LAST == AMP_VSOCK_SEQ_EOM && AMP_RX_EOR == AMP_VSOCK_SEQ_EOR,
+	       "message_in()");
+
 static int message_in(struct amp_sock *s, const struct amp_vsock_rx *rx)
 {
-	bool last = (rx->flags & AMP_VSOCK_SEQ_EOM) != 0;
-	bool eor = (rx->flags & AMP_VSOCK_SEQ_EOR) != 0;
-	unsigned i = 0;
+	unsigned how = rx->flags & (AMP_RX_LAST | AMP_RX_EOR), part, i = 0;
 	int r;
 
 	do { /* a device's empty packet has no pieces, but may be the last */
 		bool none = AMP_VLINK_IOV > 2 && i >= rx->iov_cnt;
 
+		part = how;
+		if (AMP_VLINK_IOV > 2 && i + 1u < rx->iov_cnt)
+			part &= ~AMP_RX_LAST;
+		if (!(s->sub & SUB_RX_PART))
+			part |= AMP_RX_FIRST;
 		r = amp_rxring_msg_append(&s->rx, none ? NULL : rx->iov[i].base,
-					  none ? 0 : rx->iov[i].len, !(s->sub & SUB_RX_PART),
-					  last && (AMP_VLINK_IOV <= 2 || i + 1u >= rx->iov_cnt), eor);
+					  none ? 0 : rx->iov[i].len, part);
 		s->sub |= SUB_RX_PART;
 	} while (AMP_VLINK_IOV > 2 && r == 0 && ++i < rx->iov_cnt);
-	if (last)
+	if (how & AMP_RX_LAST)
 		s->sub &= (uint8_t)~SUB_RX_PART;
 	return r;
 }

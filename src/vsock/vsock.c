@@ -109,8 +109,6 @@ static const char *header_fault(const struct amp_vsock *vs, const struct amp_vso
 static bool look_up(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 		    struct amp_vsock_rx *rx, uint32_t len)
 {
-	struct amp_vsock_ends ends = {{(uint32_t)h->dst_cid, h->dst_port},
-				      {(uint32_t)h->src_cid, h->src_port}};
 	const char *fault = header_fault(vs, h, len);
 	struct amp_vsock_conn *c;
 
@@ -121,27 +119,23 @@ static bool look_up(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 	}
 	if (h->type - 1u > 1u) {
 		vs->stats.rx_bad++;
-		if (h->op != AMP_VSOCK_OP_RST) /* 5.10.6.4: RST of type stream */
-			amp_vsock_stray_rst(vs, &ends, AMP_VSOCK_STREAM);
+		amp_vsock_in_unknown(vs, h, AMP_VSOCK_STREAM); /* 5.10.6.4: the RST's */
 		return false;
 	}
 	rx->iov_cnt = trim((struct amp_iov *)(uintptr_t)rx->iov, rx->iov_cnt, h->len);
-	if (CHAINS && ends.local.cid != vs->local_cid && vs->ops->foreign &&
+	if (CHAINS && h->dst_cid != vs->local_cid && vs->ops->foreign &&
 	    vs->ops->foreign(vs, h, rx))
 		return false;
-	c = amp_vsock_find(vs, &ends, h->type);
+	c = amp_vsock_find_for(vs, h);
 	if (AMPSOCK_FAST && c && vs->ops->piece)
 		vs->recent = c;
-	return amp_vsock_in(vs, h, rx, c, &ends);
+	return amp_vsock_in(vs, h, rx, c);
 }
 
 void amp_vsock_input(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 		     struct amp_vsock_rx *rx)
 {
-	struct amp_vsock_ends ends = {{(uint32_t)h->dst_cid, h->dst_port},
-				      {(uint32_t)h->src_cid, h->src_port}};
-
-	(void)amp_vsock_in(vs, h, rx, amp_vsock_find(vs, &ends, h->type), &ends);
+	(void)amp_vsock_in(vs, h, rx, amp_vsock_find_for(vs, h));
 }
 
 /* One packet. Returns whether the owner holds its buffer. */

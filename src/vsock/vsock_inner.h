@@ -27,8 +27,10 @@
  * alike, as is shortest. */
 #if AMPSOCK_FAST
 #define RARE __attribute__((noinline, cold))
+#define ONCE inline
 #else
 #define RARE
+#define ONCE __attribute__((noinline)) /* the one copy of several */
 #endif
 
 /*
@@ -165,7 +167,14 @@ static inline void conn_lied(struct amp_vsock *vs, struct amp_vsock_conn *c, con
  * owner holds the buffer.
  */
 bool amp_vsock_in(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx,
-		  struct amp_vsock_conn *c, const struct amp_vsock_ends *ends);
+		  struct amp_vsock_conn *c);
+/* The connection that a packet with a good header is for, or NULL. */
+struct amp_vsock_conn *amp_vsock_find_for(const struct amp_vsock *vs,
+					  const struct amp_vsock_hdr *h);
+/* A packet with a good header, but perhaps for its type, that is for none: a request, or there
+ * is an RST of this type for it. */
+RARE void amp_vsock_in_unknown(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
+			       unsigned type);
 /* The peer's RST. */
 void amp_vsock_in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c);
 /*
