@@ -10,6 +10,8 @@ from harness import BUILD, TIMEOUT
 
 
 def program():
+    if "AMPSOCK_CTL" in os.environ:
+        return os.environ["AMPSOCK_CTL"]
     san = os.path.join(BUILD, "san", "ampsockctl")
     return san if os.path.exists(san) else os.path.join(BUILD, "ampsockctl")
 
