@@ -7,12 +7,14 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "log.h"
+
 /* Runs the program file with --check-config: its process, or -errno. */
 pid_t amp_helper_try_program(const sigset_t *mask);
 /*
- * Signals are blocked and stay so: the next program unblocks them when it can hear them. Returns
+ * level: of the log, as configured. Signals are blocked and stay so: the next program unblocks them when it can hear them. Returns
  * only if it fails: -errno, said.
  */
-int amp_helper_exec(void);
+int amp_helper_exec(enum amp_log_level level);
 
 #endif /* AMP_PROXY_HELPER_LIFE_H */

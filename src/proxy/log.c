@@ -48,6 +48,11 @@ enum amp_log_level amp_log_level_get(void)
 	return threshold;
 }
 
+const char *amp_log_level_text(enum amp_log_level level)
+{
+	return level_name[level];
+}
+
 int amp_log_level_parse(const char *text, enum amp_log_level *level)
 {
 	for (unsigned i = 0; i < sizeof(level_name) / sizeof(*level_name); i++) {

@@ -48,6 +48,7 @@ struct amp_log_field {
 
 void amp_log_level_set(enum amp_log_level level);
 enum amp_log_level amp_log_level_get(void);
+const char *amp_log_level_text(enum amp_log_level level);
 /* -EINVAL: no such level. */
 int amp_log_level_parse(const char *text, enum amp_log_level *level);
 
