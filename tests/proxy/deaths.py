@@ -110,40 +110,18 @@ def stopped_unheard():
 # In the place of the C library's: the worker ends where it would print its counters.
 ENDS = r"""
 #define _GNU_SOURCE
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
-static void look(const char *fmt)
+ssize_t write(int fd, const void *data, size_t len)
 {
+	static const char text[] = "counters: link";
 	const char *code = getenv("AMPSOCK_TEST_END");
 
-	if (code && strstr(fmt, "counters: link"))
+	if (code && fd == STDERR_FILENO && memmem(data, len, text, sizeof(text) - 1))
 		_exit(atoi(code));
-}
-int __fprintf_chk(FILE *f, int flag, const char *fmt, ...)
-{
-	va_list ap;
-	int n;
-
-	(void)flag;
-	look(fmt);
-	va_start(ap, fmt);
-	n = vfprintf(f, fmt, ap);
-	va_end(ap);
-	return n;
-}
-int fprintf(FILE *f, const char *fmt, ...)
-{
-	va_list ap;
-	int n;
-
-	look(fmt);
-	va_start(ap, fmt);
-	n = vfprintf(f, fmt, ap);
-	va_end(ap);
-	return n;
+	return syscall(SYS_write, fd, data, len);
 }
 """
 
