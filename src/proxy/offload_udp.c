@@ -86,10 +86,14 @@ static void udp_gone(struct udp *u)
 	u->dead = true;
 	amp_work_cancel(&u->work);
 	if (u->o.virt) {
-		amp_watch_stop(&u->watch); /* the socket is the rule's */
+		/* the socket is the rule's: the next one finds it as this one did */
+		amp_watch_stop(&u->watch);
+		amp_off_groups_leave(&u->o, u->o.virt->udp_fd);
+		amp_off_opts_back(u->o.virt->udp_fd, &u->o.virt->udp_opts);
 		u->o.virt->udp_user = NULL;
 	} else {
 		amp_watch_close(&u->watch);
+		amp_off_groups_leave(&u->o, -1);
 	}
 	amp_buf_clear(&u->spill);
 	amp_osock_del(&u->o);
@@ -130,6 +134,25 @@ static bool heard_from(const struct udp *u, const struct sockaddr_storage *peer)
 	return false;
 }
 
+static void put_error(struct udp *u, int err, const struct sockaddr *to);
+
+/* Of a group that it may not be in any more the guest is told; the socket is as good as before. */
+static void leave_forbidden(struct udp *u)
+{
+	struct sockaddr_storage group;
+
+	while (!amp_off_groups_allowed(&u->o, u->watch.fd, &group)) {
+		char text[AMP_ADDR_TEXT];
+
+		u->o.ses->off->link->stats.cut++;
+		put_error(u, EACCES, (struct sockaddr *)&group);
+		amp_log(AMP_LOG_INFO,
+			"link %s: left the multicast group %s: no rule has it now",
+			u->o.ses->off->link->conf->name,
+			amp_sockaddr_text((struct sockaddr *)&group, text));
+	}
+}
+
 static bool udp_allowed(struct amp_osock *o)
 {
 	struct udp *u = (struct udp *)o;
@@ -137,6 +160,7 @@ static bool udp_allowed(struct amp_osock *o)
 	struct sockaddr_storage ss;
 
 	u->good_until_ms = u->good_in_until_ms = 0;
+	leave_forbidden(u);
 	if (*by && (*by)->gone) {
 		amp_off_to_sa(&u->local, &ss);
 		*by = amp_policy_find_in(o->ses->off, AMP_PROTO_UDP, (struct sockaddr *)&ss,
@@ -606,6 +630,7 @@ static int udp_socket(struct udp *u, const struct amp_off_open *o)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, &on, sizeof(on));
 	setsockopt(fd, IPPROTO_IP, IP_RECVERR, &on, sizeof(on));
 	setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof(on));
+	amp_off_own_groups(fd);
 	return fd;
 }
 
@@ -668,6 +693,9 @@ static int udp_start(struct udp *u, const struct amp_off_open *o, struct amp_off
 		u->kernel_drops = u->o.virt->udp_drops;
 		u->in_ok = true;
 		a->local = o->local;
+		err = amp_off_set_bits(&u->o, fd, o->opts_set, o->opts);
+		if (err)
+			return err;
 	}
 	u->watch.ready = udp_ready;
 	err = -amp_watch_start(&u->watch, fd, EPOLLIN | EPOLLOUT | EPOLLET);
