@@ -55,6 +55,7 @@ struct udp {
 	bool readable, writable, errors;
 	bool in_ok; /* takes datagrams from anybody */
 	bool connected;
+	bool paid; /* the frame that waits for room has its token of datagrams/s */
 	bool dead;
 	struct amp_off_addr local;    /* as bound */
 	struct sockaddr_storage peer; /* virtual and connected: the filter is ours */
@@ -504,11 +505,12 @@ static int send_frame(struct udp *u, const struct amp_off_udp *h, struct iovec *
 		m.msg_name = &u->peer;
 		m.msg_namelen = sizeof(u->peer);
 	}
-	if (!err &&
+	if (!err && !u->paid &&
 	    !amp_limit_rate(&u->o.ses->off->link->limits, AMP_LIMIT_DATAGRAMS, amp_now_ms())) {
 		u->o.ses->off->link->stats.drops++;
 		return 0;
 	}
+	u->paid = false;
 	/* twice: the first call may only report what ICMP said of an earlier datagram */
 	for (unsigned i = 0; i < 2 && !err; i++) {
 		if (sendmsg(u->watch.fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
@@ -546,6 +548,7 @@ static size_t udp_data(struct amp_end *end, const struct iovec *iov, int cnt, si
 		n = slice(iov, cnt, done + AMP_OFF_UDP_LEN, h.len - AMP_OFF_UDP_LEN, part);
 		err = send_frame(u, &h, part, n);
 		if (err == -EAGAIN) {
+			u->paid = true;
 			u->writable = false;
 			break;
 		}
