@@ -22,6 +22,7 @@
 #include "join.h"
 #include "kept.h"
 #include "link.h"
+#include "listen.h"
 #include "loop.h"
 #include "offload.h"
 #include "publish.h"
@@ -326,6 +327,7 @@ int amp_run(struct amp_config *conf, const struct amp_confine *confine, int read
 		r = start_links(conf);
 	if (!r)
 		r = join_links(conf);
+	amp_listen_started();
 	amp_kept_settle();
 	if (!r) {
 		tell_ready(ready_fd);
