@@ -517,7 +517,8 @@ static APART void step_all(void)
 }
 
 #if AMPSOCK_FAST
-/* A caller whose bytes have come does not sleep now: of so many looks one asks the clock. */
+/* A caller whose bytes have come does not sleep now: of so many looks one asks the clock. Among
+ * threads it may be another's that have come, and whoever looks sleeps all the same. */
 #define UNCLOCKED 16
 
 /* Nothing has happened to a session that rests. */
@@ -538,7 +539,7 @@ static inline bool resting(int32_t *left_ms)
 	*left_ms = 0; /* look again before sleep */
 	if (!undisturbed())
 		return false;
-	if (amp_changed && --ses.unclocked)
+	if (!AMP_PORT_THREADS && amp_changed && --ses.unclocked)
 		return true;
 	ses.unclocked = UNCLOCKED;
 	if (ses.silent) {
