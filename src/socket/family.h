@@ -327,12 +327,18 @@ struct amp_sock *amp_sock_queue_pop(struct amp_sock *listener);
 /* The oldest, which stays; NULL. */
 struct amp_sock *amp_sock_queue_peek(const struct amp_sock *listener);
 
-/* Something that a waiter or poller may look for has happened to s. */
+/*
+ * Something that a waiter or poller may look for has happened to s. amp_stirred: the same, but for
+ * bytes that went straight into a waiting caller's buffer, and until the AF_INET session, which
+ * otherwise rests, has looked: neither carriers nor sockets of its own get bytes that way.
+ */
 extern bool amp_changed;
 #if AMPSOCK_FAST
+extern bool amp_stirred;
 static inline void amp_change(void)
 {
 	amp_changed = true;
+	amp_stirred = true;
 }
 #else
 void amp_change(void); /* a call is less than half as long */

@@ -285,8 +285,28 @@ static ssize_t do_recv(int fd, struct amp_msg *m, int flags)
 	return recv_held(s, m, flags, false);
 }
 
-/* What is there, or comes by one look at the links: of a socket as most are, to a buffer of
- * len bytes, which are not 0. The rest is recv_loop()'s. */
+/* Nothing is there, and the look at the links has stirred nothing: so without another look at
+ * the socket to sleep, w registered as it is. The rest is recv_loop()'s. */
+static AMP_OUTLINE ssize_t recv_asleep(struct amp_sock *s, struct amp_msg *m,
+				       struct amp_rx_want *w)
+{
+	uint8_t *buf = w->to;
+	struct amp_call c;
+	int r;
+
+	amp_call_init(&c, s, 0);
+	c.looked = true;
+	r = amp_again(&c);
+	want_clear(s, w);
+	if (w->to != buf)
+		return amp_release(s, w->to - buf);
+	if (r && (r != -EAGAIN || !s->err)) /* what a pending error says comes first */
+		return amp_release_slow(s, r);
+	return recv_held(s, m, 0, true);
+}
+
+/* What is there, or comes by one look at the links, or by sleeping once: of a socket as most
+ * are, to a buffer of len bytes, which are not 0. */
 static AMP_INLINE ssize_t recv_now(int fd, struct amp_msg *m, void *buf)
 {
 	struct amp_rx_want w = {.to = buf, .end = (uint8_t *)buf + m->len};
@@ -301,8 +321,12 @@ static AMP_INLINE ssize_t recv_now(int fd, struct amp_msg *m, void *buf)
 	m->want = &w;
 	amp_sock_set_want(s, &w);
 	n = s->fam->recvmsg(s, m, 0);
-	if (n == -EAGAIN && w.to == buf && !s->err)
-		(void)amp_links_run();
+	if (n == -EAGAIN && w.to == buf && !s->err) {
+		amp_links_run();
+		m->want = NULL;
+		if (!amp_changed && !s->rcvtimeo)
+			return recv_asleep(s, m, &w);
+	}
 	m->want = NULL;
 	want_clear(s, &w);
 	if (w.to != buf)

@@ -160,7 +160,7 @@ static inline bool amp_vlink_piece(struct amp_vsock *vs, struct amp_vsock_conn *
 	memcpy(w->to, data, n);
 	w->to += n;
 	vs->enough = n == room;
-	amp_change();
+	amp_changed = true; /* the caller's affair alone */
 	return true;
 }
 
@@ -193,7 +193,12 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 			return 0;
 	}
 	enough = vs->enough;
-	r = amp_vsock_run(vs, enough ? 0 : AMP_VLINK_TURN);
+	/* found empty just now, and nothing to send: before sleep, that is every turn */
+	if (AMPSOCK_FAST && !n && vs->in && !vs->to_do && !vs->owed_head &&
+	    amp_vq_seen_empty(vs->in))
+		r = 0;
+	else
+		r = amp_vsock_run(vs, enough ? 0 : AMP_VLINK_TURN);
 	if (r < 0)
 		return AMP_VLINK_BROKEN;
 	enough |= vs->enough | (unsigned)r / AMP_VLINK_TURN; /* 1 when that was all used */
