@@ -18,10 +18,9 @@ for at in ("../../proxy/lib", "../../proxy"):
 import capture  # noqa: E402
 import ctl  # noqa: E402
 import harness  # noqa: E402
-import offload as off  # noqa: E402
 import sockguest  # noqa: E402
+import sockrig  # noqa: E402
 from harness import TESTS, TIMEOUT, Proxy, Server, eq, free_port, main, test  # noqa: E402
-from vguest import Reset  # noqa: E402
 
 TESTS.clear()  # capture.py's
 
@@ -37,35 +36,14 @@ def up(*rules, **kw):
     return Proxy(*rules, args=link, **kw), sockguest.VsockGuest()
 
 
-class Rig:
-    """As offloading.Rig."""
-
-    def __init__(self, *rules, guest=None, env=None, **kw):
-        self.p, self.g = up(*rules, env=env)
-        self.s = off.Session(self.g, **kw)
-        self.p.log("guest attached")
-
-    def end(self):
-        self.g.close()
-        self.p.log("guest detached")
-        self.p.wait_counter("sockets", 0)
-        self.p.wait_counter("ends", 0)
-        self.p.stop()
-
-
-def dies(fn):
-    """A reset is an end here."""
-    try:
-        if fn():
-            raise AssertionError("not reset")
-    except Reset:
-        pass
+class Rig(sockrig.Rig):
+    up = staticmethod(up)
 
 
 def offloading():
     import offloading as cases
     # what a carrier has to do with; the rest is the same on all (hoffloading.py). This kernel has no IPv6.
-    cases.Rig, cases.dies, cases.Guest = Rig, dies, lambda path: sockguest.VsockGuest()
+    cases.Rig, cases.dies, cases.Guest = Rig, sockrig.dies, lambda path: sockguest.VsockGuest()
     kept = ("connect", "early_data", "header_bytewise", "closed_reason", "names", "lease_ends_with_guest", "accept_storm",
             "published_inet", "published_udp", "udp_connected", "udp_truncated", "udp_flood", "udp_bad_frames",
             "bad_headers", "stolen_token", "bad_control", "parallel_connects")
@@ -289,32 +267,14 @@ def forwards():
         g.listen(7000, buf_alloc=0)
         k = socket.create_connection((LOOP, port), timeout=TIMEOUT)
         c = g.accept(7000)
-        k.setblocking(False)
-        sent = 0
-        try:
-            while sent < 64 * MIB:
-                sent += k.send(bytes(65536))
-        except BlockingIOError:
-            pass
-        eq(sent < 32 * MIB, True)
+        sent = sockrig.stuff(k)
         socks = [vsock(6000) for _ in range(100)]
         for i, s in enumerate(socks):
             s.sendall(b"%03d" % i)
         for i, s in enumerate(socks):
             eq(take(s), b"%03d" % i)
             s.close()
-        c.buf_alloc = 262144
-        k.setblocking(True)
-        t = threading.Thread(target=lambda: k.shutdown(socket.SHUT_WR), daemon=True)
-        t.start()
-        n = 0
-        c.look(0)
-        while True:
-            part = c.recv()
-            if not part:
-                break
-            n += len(part)
-        eq(n, sent)
+        sockrig.read_at_last(c, k, sent)
         c.close()
         k.close()
         srv.close()
