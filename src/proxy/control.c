@@ -317,6 +317,26 @@ static struct amp_link *link_named(const char *name)
 	return l;
 }
 
+/* What it could have been, as far as there is room. */
+static void no_link(struct amp_ctl *c)
+{
+	char text[400] = "there is no link of that name: expected ";
+	const struct amp_link *l;
+	size_t n = strlen(text);
+
+	TAILQ_FOREACH(l, amp_links_all(), entry)
+	{
+		if (n + AMP_LINK_NAME_MAX + 8 > sizeof(text)) {
+			strcpy(text + n, ", ...");
+			break;
+		}
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s",
+				      l == TAILQ_FIRST(amp_links_all()) ? "" : ", ",
+				      l->conf->name);
+	}
+	fail(c, "ENOENT", text);
+}
+
 /* A request whose right its client has. */
 static void command(struct amp_ctl *c, const struct amp_ctl_req *req, unsigned i)
 {
@@ -333,7 +353,7 @@ static void command(struct amp_ctl *c, const struct amp_ctl_req *req, unsigned i
 	if (given & KEY(LINK)) {
 		l = link_named(req->link);
 		if (!l) {
-			fail(c, "ENOENT", "there is no link of that name");
+			no_link(c);
 			return;
 		}
 	}
