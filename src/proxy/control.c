@@ -457,6 +457,25 @@ static void bad(struct amp_client *client, bool eof)
 		     "a request has at most 4096 bytes, its line end included");
 }
 
+static void end_capture(struct amp_ctl *c)
+{
+	uint64_t packets, drops;
+
+	if (!c->capture)
+		return;
+	amp_capture_seen(c->capture, &packets, &drops);
+	amp_capture_free(c->capture);
+	c->capture = NULL;
+	amp_log_fields(NULL, AMP_LOG_INFO,
+		       (const struct amp_log_field[]){
+			       AMP_LOG_TEXT("event", "control"), AMP_LOG_TEXT("cmd", "capture"),
+			       AMP_LOG_TEXT("outcome", "ended"), AMP_LOG_NUMBER("uid", c->uid),
+			       AMP_LOG_NUMBER("pid", c->pid),
+			       AMP_LOG_NUMBER("packets", packets),
+			       AMP_LOG_NUMBER("drops", drops), AMP_LOG_END},
+		       "control: capture has ended");
+}
+
 static void capture_more(struct amp_ctl *c)
 {
 	uint8_t piece[AMP_CLIENT_ITEM];
@@ -470,8 +489,7 @@ static void capture_more(struct amp_ctl *c)
 	}
 	if (!amp_capture_over(c->capture))
 		return;
-	amp_capture_free(c->capture);
-	c->capture = NULL;
+	end_capture(c);
 	c->client.answering = false;
 	c->client.last = true;
 }
@@ -499,7 +517,7 @@ static void eof(struct amp_client *client)
 
 static void gone(struct amp_client *client)
 {
-	amp_capture_free(of(client)->capture);
+	end_capture(of(client));
 }
 
 static const struct amp_client_ops ctl_ops = {

@@ -241,6 +241,7 @@ def audit():
     eq(r.ask({"cmd": "capture", "count": 1})["ok"], True)
     b.p.log(f"control: capture was begun event=control cmd=capture outcome=begun {me}$", start=start)
     r.close()
+    b.p.log(f"control: capture has ended event=control cmd=capture outcome=ended {me} packets=0 drops=0$", start=start)
     if not os.getuid():
         os.chmod(b.p.dir.name, 0o755)
         start = len(b.p.lines)
