@@ -15,9 +15,11 @@
  * package manager's rename() the name leads to the new one. If the exec fails after all, a
  * new worker of the present program goes on.
  *
- * The helper's filter of system calls stays with the process through the exec, and another is
- * laid upon it: so it lets through what any program does when it starts, and upgrades are for
- * once in a while, not for every minute.
+ * The helper's filter of system calls stays with the process through the exec: nothing takes one off,
+ * and an exec in front of it, or a parent without one that executes in our place, would leave the
+ * process with the privileges unfiltered. So it lets through what any program does when it
+ * starts. The new program lays its own upon it if it is another one (kept.h): a process has as many
+ * as there were different ones, and the same program a thousand times has one.
  *
  * #syscalls:helper execve fork vfork clone wait4 fcntl rt_sigprocmask readlink readlinkat
  * #syscalls:helper set_tid_address arch_prctl access faccessat uname brk mmap munmap mprotect
