@@ -73,6 +73,7 @@ int amp_acceptor_start(struct amp_acceptor *a, int fd)
 	r = amp_watch_start(&a->watch, fd, EPOLLIN | EPOLLET);
 	if (r) {
 		a->watch.fd = -1;
+		amp_kept_drop_socket(fd);
 		close(fd);
 	}
 	return r;

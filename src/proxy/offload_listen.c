@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "helper.h"
+#include "kept.h"
 #include "offload_tcp.h"
 #include "udp_relay.h"
 
@@ -396,6 +397,7 @@ int amp_virtual_tcp(struct amp_offload *off, const struct amp_forward *fwd, int 
 	struct amp_virtual *v = virtual_new(off, fwd);
 
 	if (!v) {
+		amp_kept_drop_socket(fd);
 		close(fd);
 		return -ENOMEM;
 	}
@@ -409,6 +411,7 @@ int amp_virtual_udp(struct amp_offload *off, const struct amp_forward *fwd, int 
 	struct amp_virtual *v = virtual_new(off, fwd);
 
 	if (!v) {
+		amp_kept_drop_socket(fd);
 		close(fd);
 		return -ENOMEM;
 	}
