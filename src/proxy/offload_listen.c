@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "helper.h"
-#include "kept.h"
+#include "listen.h"
 #include "offload_tcp.h"
 #include "udp_relay.h"
 
@@ -397,8 +397,7 @@ int amp_virtual_tcp(struct amp_offload *off, const struct amp_forward *fwd, int 
 	struct amp_virtual *v = virtual_new(off, fwd);
 
 	if (!v) {
-		amp_kept_drop_socket(fd);
-		close(fd);
+		amp_listen_close(fd);
 		return -ENOMEM;
 	}
 	v->acceptor.want = virtual_want;
@@ -411,8 +410,7 @@ int amp_virtual_udp(struct amp_offload *off, const struct amp_forward *fwd, int 
 	struct amp_virtual *v = virtual_new(off, fwd);
 
 	if (!v) {
-		amp_kept_drop_socket(fd);
-		close(fd);
+		amp_listen_close(fd);
 		return -ENOMEM;
 	}
 	v->udp_fd = fd;
