@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/seccomp.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -270,11 +271,12 @@ int amp_confine_worker(const struct amp_confine *c)
 	return load_filter(amp_filter_worker_load);
 }
 
-int amp_confine_helper(const struct amp_confine *c)
+int amp_confine_helper(const struct amp_confine *c, uint64_t *filter)
 {
-	uint64_t keep = 0;
+	uint64_t keep = 0, had = *filter;
 	int r;
 
+	*filter = 0;
 	if (!c->on)
 		return 0;
 	for (unsigned i = 0; i < sizeof(helper_caps) / sizeof(*helper_caps); i++)
@@ -283,5 +285,11 @@ int amp_confine_helper(const struct amp_confine *c)
 	r = set_caps(keep);
 	if (!r)
 		r = no_new_privs();
-	return r || sanitized ? r : load_filter(amp_filter_helper_load);
+	if (r || sanitized)
+		return r;
+	*filter = amp_filter_helper_id();
+	/* whoever said so may be mistaken about the first part of it, and must not be */
+	if (had == *filter && prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == SECCOMP_MODE_FILTER)
+		return 0;
+	return load_filter(amp_filter_helper_load);
 }
