@@ -23,7 +23,6 @@
 #include <unistd.h>
 
 #include "confine.h"
-#include "config_inner.h"
 #include "confine_filter.h"
 
 #ifdef AMPSOCK_SANITIZED
@@ -148,7 +147,11 @@ void amp_confine_keep(int fd)
 {
 	if (fd < 0)
 		return;
-	kept = amp_config_must(realloc(kept, (kept_cnt + 1) * sizeof(*kept)));
+	kept = realloc(kept, (kept_cnt + 1) * sizeof(*kept));
+	if (!kept) {
+		amp_log(AMP_LOG_ERROR, "cannot start: no memory");
+		exit(1);
+	}
 	kept[kept_cnt++] = fd;
 }
 

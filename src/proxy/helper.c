@@ -128,6 +128,8 @@ static bool serve_news(void)
 		refused("malformed", -r);
 	else if (req.op == AMP_HELPER_NOTIFY)
 		serve_notify(&req);
+	else if (req.op == AMP_HELPER_LEVEL)
+		amp_log_level_set((enum amp_log_level)req.arg[0]);
 	else if (req.op == AMP_HELPER_HEARD)
 		amp_helper_tell_heard(req.id);
 	else if (req.op != AMP_HELPER_PONG)
@@ -552,7 +554,7 @@ int amp_helper_start(const struct amp_config *conf, const struct amp_confine *co
 		confined = true;
 		help(&mask);
 		if (self.next == NEXT_PROGRAM) {
-			amp_helper_exec();
+			amp_helper_exec(self.conf->log_level);
 			self.upgrading = false;
 		} else if (self.next == NEXT_END) {
 			break;

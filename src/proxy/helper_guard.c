@@ -37,10 +37,10 @@ static struct {
 	void (*read)(void); /* what the worker has sent */
 	bool killed;
 	uv_timer_t end;
-	const char *why;     /* it is to end */
-	uint64_t end_at_ms;  /* 0: it is not to */
-	bool drained;	     /* it had its longer time */
-	uv_timer_t watchdog; /* started with READY, for good */
+	const char *why;	  /* it is to end */
+	uint64_t end_at_ms;	  /* 0: it is not to */
+	bool drained;		  /* it had its longer time */
+	uv_timer_t watchdog;	  /* started with READY, for good */
 	uint64_t asked, answered; /* numbers of the last PING and PONG */
 	unsigned missed;
 } guard = {.sock = -1};

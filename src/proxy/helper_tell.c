@@ -103,9 +103,9 @@ void amp_helper_tell_worker(int sock)
 	tell.untold &= 1u << SIGHUP;
 	if (tell.hangup && !(tell.untold & 1u << SIGHUP)) {
 		if (tell.hangup_again) {
-			amp_log(AMP_LOG_ERROR,
-				"SIGHUP: two worker processes have died before they had read the "
-				"configuration again: it stays as it is");
+			amp_log(AMP_LOG_ERROR, "SIGHUP: two worker processes have died before "
+					       "they had read the "
+					       "configuration again: it stays as it is");
 		} else {
 			amp_log(AMP_LOG_WARN,
 				"SIGHUP: the worker process died before it had read the "

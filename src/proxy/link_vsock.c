@@ -141,8 +141,11 @@ static const char *why(int err)
 
 static int new_port(const char *link, uint32_t port, bool message, struct vport **v)
 {
-	int fd = open_port(port, message), r;
+	int fd, r;
 
+	do
+		fd = open_port(port, message);
+	while (amp_listen_again(fd));
 	if (fd < 0) {
 		amp_log(AMP_LOG_ERROR,
 			"link %s: cannot listen on AF_VSOCK port %" PRIu32 ": %s", link, port,
@@ -280,6 +283,8 @@ static const struct amp_link_ops link_ops = {
 	.connect = amp_slink_connect,
 	.exposed = amp_slink_ports,
 	.reset = amp_slink_reset,
+	.tap_kind = AMP_TAP_VSOCK,
+	.tap = amp_slink_tap_changed,
 	.stats = stats,
 };
 

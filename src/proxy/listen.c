@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * #syscalls bind close listen setsockopt socket.inet
+ * #syscalls bind close listen poll ppoll setsockopt socket.inet
  * #syscalls:helper socket connect getsockopt kill nanosleep clock_nanosleep lstat newfstatat unlink
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,6 +26,9 @@
 
 #define BACKLOG	     1024
 #define ORPHAN_TRIES 50u
+#define ORPHAN_MS    20u
+
+static unsigned start_tries = ORPHAN_TRIES;
 
 /* Does anybody listen there? *maker: the process that made the socket, 0: not known. */
 static bool answers(const struct sockaddr_un *un, pid_t *maker)
@@ -50,7 +54,7 @@ static bool answers(const struct sockaddr_un *un, pid_t *maker)
  */
 static bool alive(const struct sockaddr_un *un)
 {
-	static const struct timespec moment = {.tv_nsec = 20000000};
+	static const struct timespec moment = {.tv_nsec = ORPHAN_MS * 1000000l};
 	pid_t maker;
 
 	for (unsigned n = 0; n < ORPHAN_TRIES && answers(un, &maker); n++) {
@@ -136,6 +140,27 @@ int amp_unix_listen(const char *path, const char *link)
 	return r;
 }
 
+/*
+ * The same moment for ports, of which nobody tells whose they are: only before the loop runs, where
+ * nobody waits for us but who started us.
+ */
+bool amp_listen_again(int r)
+{
+	if (r != -EADDRINUSE || !start_tries)
+		return false;
+	if (start_tries == ORPHAN_TRIES)
+		amp_log(AMP_LOG_INFO, "a port is still in use: waiting up to %u ms for it",
+			ORPHAN_TRIES * ORPHAN_MS);
+	start_tries--;
+	(void)poll(NULL, 0, ORPHAN_MS);
+	return true;
+}
+
+void amp_listen_started(void)
+{
+	start_tries = 0;
+}
+
 static int inet_listen(const struct amp_target *t)
 {
 	static const int on = 1;
@@ -170,7 +195,9 @@ static int inet_listen(const struct amp_target *t)
 	}
 	if (t->addr.sa.sa_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-	r = amp_helper_bind(fd, &t->addr.sa, t->len);
+	do
+		r = amp_helper_bind(fd, &t->addr.sa, t->len);
+	while (amp_listen_again(r));
 	if (!r && (!tcp || listen(fd, BACKLOG) == 0)) {
 		amp_kept_put_socket(fd);
 		return fd;

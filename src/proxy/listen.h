@@ -17,6 +17,12 @@ void amp_unix_clear(const char *path);
 int amp_target_listen(const struct amp_target *target, const char *link);
 /* The same, but never one that is held (see below). */
 int amp_target_open(const struct amp_target *target, const char *link);
+/*
+ * A predecessor that was killed has its ports for a moment longer. true: r says in use, and time has
+ * passed: try again. One second in all while the worker starts, never after amp_listen_started().
+ */
+bool amp_listen_again(int r);
+void amp_listen_started(void);
 /* For a link's own socket. kind: enum amp_helper_kind. */
 int amp_link_listen(unsigned kind, const char *path);
 

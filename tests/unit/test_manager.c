@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* What the service manager is told of what a worker says, which may be taken over. */
 // build: src/proxy/helper_manager.c src/proxy/notify.c src/proxy/activated.c src/proxy/helper_msg.c
-// build: src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/log.c -lbsd -luv
+// build: src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/host_addr.c src/proxy/log.c -lbsd -luv
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
