@@ -22,10 +22,10 @@
 #include "options.h"
 #include "rchar.h"
 
-#define JOURNAL_MAX (1u << 20) /* bytes */
-#define CONFIG_MAX  (1u << 20) /* bytes of a configuration file */
+#define JOURNAL_MAX	(1u << 20) /* bytes */
+#define CONFIG_MAX	(1u << 20) /* bytes of a configuration file */
 #define ENDPOINTS_SPARE 32u
-#define MADE_MAX    4096u /* socket files: of a worker gone wrong, in the runtime directory */
+#define MADE_MAX	4096u /* socket files: of a worker gone wrong, in the runtime directory */
 
 /* A socket file that we made, to be told from another's at the same path. */
 struct made {
