@@ -110,7 +110,7 @@ void amp_inet_carrier_close(struct amp_sock *c, uint8_t linger_s)
 bool amp_inet_take(struct amp_sock *c, void *buf, size_t len, int flags)
 {
 	struct iovec iov = {.iov_base = buf, .iov_len = len};
-	struct amp_msg m = {.iov = &iov, .iov_cnt = buf != NULL, .len = len};
+	struct amp_msg m = {.iov = buf ? &iov : NULL, .iov_cnt = 1, .len = len};
 
 	return amp_rxring_used(&c->rx) >= len && (size_t)c->fam->recvmsg(c, &m, flags) == len;
 }

@@ -221,7 +221,7 @@ static ssize_t fk_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 {
 	bool peek = (flags & MSG_PEEK) != 0;
 
-	if (!m->iov_cnt && !peek && m->len) {
+	if (!m->iov && !peek && m->len) {
 		assert_true(m->len <= amp_rxring_used(&s->rx));
 		s->rx.tail = (AMP_RING_IDX)(s->rx.tail + m->len);
 		return (ssize_t)m->len;
