@@ -251,6 +251,17 @@ static enum amp_tap_kind tap_kind(struct amp_ctl *c, const struct amp_link *link
 	return kind;
 }
 
+/* Who reads the file is to know that no ring had these packets. */
+static bool tap_made(enum amp_tap_kind kind, const struct amp_link *link)
+{
+	const struct amp_link *l;
+	bool made = false;
+
+	TAILQ_FOREACH(l, amp_links_all(), entry)
+	made |= (!link || l == link) && l->ops->tap_kind == kind && l->ops->tap_made;
+	return made;
+}
+
 static void cmd_capture(struct amp_ctl *c, const struct amp_ctl_req *req, struct amp_link *l)
 {
 	bool snap = req->given & 1u << AMP_CTL_SNAP;
@@ -277,6 +288,7 @@ static void cmd_capture(struct amp_ctl *c, const struct amp_ctl_req *req, struct
 	o = cJSON_CreateObject();
 	amp_ctl_number(o, "link_type", kind == AMP_TAP_VSOCK ? AMP_DLT_VSOCK : AMP_DLT_USER0);
 	amp_ctl_number(o, "snap", snap ? req->snap : AMP_CAPTURE_SNAP);
+	cJSON_AddBoolToObject(o, "made", tap_made(kind, l));
 	answer(c, o);
 	c->client.answering = true;
 }

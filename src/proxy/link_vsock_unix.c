@@ -133,6 +133,7 @@ static const struct amp_link_ops link_ops = {
 	.exposed = amp_slink_ports,
 	.reset = amp_slink_reset,
 	.tap_kind = AMP_TAP_VSOCK,
+	.tap_made = true,
 	.tap = amp_slink_tap_changed,
 	.stats = amp_slink_stats,
 };
