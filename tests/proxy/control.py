@@ -162,7 +162,8 @@ def publishing():
         eq((row["rule"], row["runtime"], row["hits"]), (rule, True, 1))
         assert any(r["state"] == "listen" and r["host_local"] == f"127.0.0.1:{port}" for r in ctl.ask(b.p, "sockets"))
         assert "already" in ctl.run(b.p, "publish", "add", "g", rule, code=1)
-    for text, words in (("tcp 127.0.0.1 -> vsock:5000", "expected"), ("what", "expected"), ("tcp 127.0.0.1:1 -> rpmsg:x", "link")):
+    for text, words in (("tcp 127.0.0.1 -> vsock:5000", "expected"), (f"unix {ctl.path(b.p)} -> vsock:1", "the control socket's"),
+                        (f"unix {b.p.path} -> vsock:1", "that of link g"), ("what", "expected"), ("tcp 127.0.0.1:1 -> rpmsg:x", "link")):
         assert words in ctl.run(b.p, "publish", "add", "g", text, code=1), text
     eq(ctl.run(b.p, "publish", "del", "g", rule), "")
     try:
