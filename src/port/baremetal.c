@@ -82,7 +82,7 @@ static struct {
 #if AMPSOCK_FAST
 	uint64_t alarm; /* t: what the alarm is set to, or was last */
 #endif
-	volatile uint8_t woken;			 /* i */
+	volatile uint8_t woken; /* i */
 } bm;
 
 /* 2^32 * 1000 / hz, rounded down, by long division: this library divides no 64 bits. */

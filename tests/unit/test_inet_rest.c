@@ -38,7 +38,8 @@ static void pings_beside_bulk(void **state)
 	sleeps = 0;
 	stream(w, fd, 400, 100);
 	assert_int_equal(sleeps, 0);
-	assert_in_range(px.pings, 40000 / (AMPSOCK_PING_MS + 1700), 40000 / AMPSOCK_PING_MS + 1);
+	assert_in_range(px.pings, 40000 / (AMPSOCK_PING_MS + 1700),
+			40000 / AMPSOCK_PING_MS + 1);
 	amp_close(fd);
 	spin();
 }
