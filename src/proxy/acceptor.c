@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "kept.h"
+#include "listen.h"
 #include "publish.h"
 
 /*
@@ -90,7 +90,7 @@ int amp_acceptor_start(struct amp_acceptor *a, int fd)
 	r = amp_watch_start(&a->watch, fd, EPOLLIN | EPOLLET);
 	if (r) {
 		a->watch.fd = -1;
-		close(fd);
+		amp_listen_close(fd);
 	}
 	return r;
 }
@@ -103,8 +103,11 @@ void amp_acceptor_go(struct amp_acceptor *a)
 
 void amp_acceptor_stop(struct amp_acceptor *a)
 {
+	int fd = a->watch.fd;
+
 	amp_work_cancel(&a->work);
-	if (a->watch.fd >= 0)
-		amp_kept_drop_socket(a->watch.fd);
-	amp_watch_close_shared(&a->watch);
+	if (fd < 0)
+		return;
+	amp_watch_stop(&a->watch);
+	amp_listen_close(fd);
 }

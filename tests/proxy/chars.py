@@ -147,7 +147,7 @@ def raw():
         Proxy(args=lambda p: ["--link", "rpmsg-char:/dev/rpmsg_ctrl0", "--expose", "rpmsg:a -> udp 127.0.0.1:1"])
         raise AssertionError("started")
     except AssertionError as e:
-        if "--expose: expose: rpmsg:a to udp cannot be" not in str(e):
+        if "--expose: rpmsg:a to udp cannot be" not in str(e):
             raise
         Proxy.running[-1].stop(signal.SIGKILL)
 
