@@ -9,7 +9,6 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -20,6 +19,7 @@
 #include "link_vv.h"
 #include "listen.h"
 #include "publish.h"
+#include "zeroed.h"
 
 #define F_STREAM (1ull << 0) /* virtio 1.2, 5.10.3 */
 
@@ -310,7 +310,7 @@ static int yield(struct amp_link *link)
 
 static void vv_free(struct amp_link *link)
 {
-	free(of_link(link));
+	amp_zeroed_free(of_link(link), sizeof(struct amp_link_vv));
 }
 
 static const struct amp_link_ops vv_ops = {
@@ -332,12 +332,12 @@ static const struct amp_link_ops vv_ops = {
 struct amp_link *amp_link_vhost_vsock(const struct amp_link_conf *conf)
 {
 	static const enum amp_vq_dir dir[AMP_VV_QUEUES] = {AMP_VQ_OUT, AMP_VQ_IN, AMP_VQ_OUT};
-	struct amp_link_vv *l = calloc(1, sizeof(*l));
+	struct amp_link_vv *l = amp_zeroed_new(sizeof(*l));
 
 	if (!l)
 		return NULL;
 	if (amp_vlink_init(&l->vl, &vv_ops, &amp_vlink_vsock, conf)) {
-		free(l);
+		amp_zeroed_free(l, sizeof(*l));
 		return NULL;
 	}
 	l->vl.work.run = run;

@@ -40,6 +40,11 @@ def until(cond, what):
         time.sleep(0.002)
 
 
+def plain():
+    """The program without sanitizers: those give a worker more time to end."""
+    return unittest.mock.patch.dict(os.environ, AMPSOCK_PROXY=os.path.join(BUILD, "ampsock-proxy"))
+
+
 def children(pid):
     with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
         return [int(x) for x in f.read().split()]
@@ -130,8 +135,7 @@ def watchdog():
     with tempfile.TemporaryDirectory(prefix="ampsock-hangs-") as d:
         subprocess.run([os.environ.get("CC", "gcc"), "-shared", "-fPIC", "-O1", "-xc", "-", "-o", d + "/spins.so"],
                        input=SPINS.encode(), check=True)
-        # the sanitizers' program wants to have their library first
-        with unittest.mock.patch.dict(os.environ, AMPSOCK_PROXY=os.path.join(BUILD, "ampsock-proxy")):
+        with plain():  # the sanitizers' wants to have their library first
             p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", args=args, env={"LD_PRELOAD": d + "/spins.so"})
         m = where["m"]
         g = Guest(p.path)
@@ -166,7 +170,8 @@ def watchdog():
 def stop():
     """SIGTERM to a proxy whose worker is stopped: it is killed, when it had its time, and not before; no file is left"""
     clock = Clock()
-    p = Proxy(env=clock.env)
+    with plain():
+        p = Proxy(env=clock.env)
     w = p.worker_pid()
     os.kill(w, signal.SIGSTOP)
     signalled(p.proc, signal.SIGTERM)
@@ -186,7 +191,8 @@ def stop_drained():
     """one that hangs while connections have their time to end: they have all of it"""
     clock = Clock()
     srv = Server(echo)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", "drain 100", env=clock.env)
+    with plain():
+        p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", "drain 100", env=clock.env)
     g = Guest(p.path)
     c = g.connect(6000)
     signalled(p.proc, signal.SIGTERM)
