@@ -126,6 +126,8 @@ def tools():
 	"""Whoever has other ones gets other counts."""
 	found = {}
 	for name, argv in (("gcc", ["gcc", "-dumpfullversion"]), ("arm-none-eabi-gcc", ["arm-none-eabi-gcc", "-dumpfullversion"]),
+			   ("aarch64-linux-gnu-gcc", ["aarch64-linux-gnu-gcc", "-dumpfullversion"]),
+			   ("riscv64-unknown-elf-gcc", ["riscv64-unknown-elf-gcc", "-dumpfullversion"]),
 			   ("valgrind", ["valgrind", "--version"]), ("libc", ["getconf", "GNU_LIBC_VERSION"])):
 		r = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
 		found[name] = r.stdout.strip()
