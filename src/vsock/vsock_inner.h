@@ -29,10 +29,10 @@
  * alike, as is shortest. */
 #if AMPSOCK_FAST
 #define RARE __attribute__((noinline, cold))
-#define ONCE inline
+#define ONE_COPY inline
 #else
 #define RARE
-#define ONCE __attribute__((noinline)) /* the one copy of several */
+#define ONE_COPY __attribute__((noinline)) /* the one copy of several */
 #endif
 
 /*
