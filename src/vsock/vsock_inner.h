@@ -28,7 +28,7 @@
 /* Off the way of the usual packet, or its registers are saved for nothing; where all ways are
  * alike, as is shortest. */
 #if AMPSOCK_FAST
-#define RARE __attribute__((noinline, cold))
+#define RARE	 __attribute__((noinline, cold))
 #define ONE_COPY inline
 #else
 #define RARE
