@@ -590,7 +590,10 @@ static void px_deliver(struct wire *w)
 		assert_int_equal(amp_sock_rx(w->s, w->out, n, &direct), n);
 		w->out_len -= n;
 		memmove(w->out, w->out + n, w->out_len);
-		amp_sock_changed(w->s);
+		if (n == direct) /* as the links do: the caller's affair alone */
+			amp_changed = true;
+		else
+			amp_sock_changed(w->s);
 	}
 	if (w->out_len)
 		return;
