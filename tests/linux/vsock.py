@@ -18,7 +18,7 @@ import uml  # noqa: E402
 from agent import PROGRAM, Agent, test  # noqa: E402
 from guest import (ANY_CID, SEQPACKET, STREAM, VSOCK, fails, links, main, path_of,  # noqa: E402
                    pattern)
-from harness import Proxy, Server, eq, free_port  # noqa: E402
+from harness import Proxy, Server, echo, eq, free_port  # noqa: E402
 
 MSG_NOSIGNAL = 0x4000
 LOOP, HOST = "127.0.0.1", 2
@@ -46,14 +46,6 @@ def take(c):
             return n, h.hexdigest()
         h.update(data)
         n += len(data)
-
-
-def echo(c):
-    while True:
-        data = c.recv(1 << 16)
-        if not data:
-            return
-        c.sendall(data)
 
 
 def nothing(c):

@@ -14,14 +14,9 @@ import time
 import unittest.mock
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
-from harness import BUILD, TIMEOUT, Proxy, Server, binary, eq, fd_limits, free_port, main, test, worker_pid  # noqa: E402
+from harness import BUILD, TIMEOUT, Proxy, Server, binary, echo, eq, fd_limits, free_port, main, test, worker_pid  # noqa: E402
 from store import LAUNCH  # noqa: E402
 from vguest import Guest  # noqa: E402
-
-
-def echo(s):
-    while data := s.recv(65536):
-        s.sendall(data)
 
 
 def works(g, port=6000):

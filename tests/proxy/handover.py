@@ -13,19 +13,12 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import ctl  # noqa: E402
-from harness import TIMEOUT, Proxy, Server, binary, eq, free_port, main, test  # noqa: E402
+from harness import TIMEOUT, Proxy, Server, binary, echo, eq, free_port, main, test  # noqa: E402
 from store import LAUNCH, Store  # noqa: E402
 from vguest import REQUEST, RW, Guest, Reset  # noqa: E402
+from vrig import dial, exposed, published  # noqa: E402
 
 EVENT = 2
-
-
-def echo(s):
-    while True:
-        data = s.recv(65536)
-        if not data:
-            return
-        s.sendall(data)
 
 
 def state(pid):
@@ -125,7 +118,7 @@ def killed():
         busy = g.connect(6000)
         busy.send(b"x" * 3000)
         eq(busy.recv_exact(3000), b"x" * 3000)
-        k = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+        k = dial(port)
         back = g.accept(5000)
         w.kill()
         for c, what in ((idle, "idle"), (busy, "busy"), (back, "published")):
@@ -147,9 +140,7 @@ def killed():
 @test
 def gap():
     """packets and kicks while there is no worker: nothing is lost, in either ring"""
-    srv = Server(echo)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path)
+    srv, p, g = exposed(echo)
     w = Worker(p)
     works(g)
     os.kill(p.proc.pid, signal.SIGSTOP)  # no successor yet
@@ -178,9 +169,7 @@ def gap():
 @test
 def no_kick_seen():
     """the driver had no room for a notification: the successor rings and looks by itself"""
-    srv = Server(echo)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path)
+    srv, p, g = exposed(echo)
     w = Worker(p)
     works(g)
     os.kill(p.proc.pid, signal.SIGSTOP)
@@ -206,9 +195,7 @@ def no_kick_seen():
 @test
 def mid_traffic():
     """killed with a full ring under way, again and again: every chain comes back exactly once"""
-    srv = Server(echo)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path, num=64, tx_len=3000)
+    srv, p, g = exposed(echo, num=64, tx_len=3000)
     w = Worker(p)
     for _ in range(4):
         conns = [g.connect(6000) for _ in range(8)]
@@ -236,9 +223,7 @@ def mid_traffic():
 @test
 def no_receive_buffers():
     """a guest without receive buffers at the time hears of every reset when it has some"""
-    srv = Server(echo)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path, num=16)
+    srv, p, g = exposed(echo, num=16)
     w = Worker(p)
     conns = [g.connect(6000) for _ in range(100)]
     real, held = g.post_rx, []
@@ -288,9 +273,7 @@ def two_guests():
 @test
 def before_driver():
     """killed while a VMM is attached whose guest has no driver yet: it is set up afterwards"""
-    srv = Server(echo)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path, handshake=False)
+    srv, p, g = exposed(echo, handshake=False)
     w = Worker(p)
     g.request(1, reply=True)
     w.idle()
@@ -429,9 +412,7 @@ def reset_event_late():
 def published_port():
     """a connection to the guest after a take-over is not taken for one before it, which the guest
     answers only now: it has another port"""
-    port = free_port()
-    p = Proxy(f"publish tcp 127.0.0.1:{port} -> vsock:5000")
-    g = Guest(p.path)
+    port, p, g = published()
     g.listen(5000)
     w = Worker(p)
 
@@ -441,11 +422,11 @@ def published_port():
             if time.monotonic() > deadline:
                 raise AssertionError(f"no packet {n}")
             time.sleep(0.002)
-    first = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+    first = dial(port)
     received(1)  # its request
     w.kill()
     received(2)  # its reset
-    second = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+    second = dial(port)
     received(3)
     expect_reset(g.accept(5000), "of the worker before")
     c = g.accept(5000)
@@ -464,9 +445,7 @@ def published_port():
 @test
 def restarted_unheard():
     """a guest that restarts before it could be told: its new driver hears of no connection of the old"""
-    srv = Server(echo)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path, num=16)
+    srv, p, g = exposed(echo, num=16)
     conns = [g.connect(6000) for _ in range(40)]
     real, held = g.post_rx, []
     g.post_rx = held.append
@@ -517,7 +496,7 @@ def upgrade():
         c = g.connect(6000)
         stop, bad, good = threading.Event(), [], []
 
-        def dial(stop=stop, bad=bad, good=good):
+        def dial_on(stop=stop, bad=bad, good=good):
             while not stop.is_set():
                 for where in (("127.0.0.1", port), pub):
                     try:
@@ -531,7 +510,7 @@ def upgrade():
                     except OSError as e:
                         bad.append((where, e))
                 stop.wait(0.002)
-        t = threading.Thread(target=dial)
+        t = threading.Thread(target=dial_on)
         t.start()
         p.proc.send_signal(signal.SIGUSR2)
         w.gone()
@@ -545,7 +524,7 @@ def upgrade():
             raise AssertionError(f"only {len(good)} connects")
         eq(os.stat(pub).st_ino, inode, "the socket's file")
         p.log(r"upgrade: executing")
-    k = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+    k = dial(port)
     k.sendall(b"now")
     got = b""
     while got != b"now":  # before it come those that were closed again
@@ -577,7 +556,7 @@ def upgrade_by_control():
         w.gone()
         expect_reset(c, "over the upgrade")
         works(g)
-        with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as s:
+        with dial(port) as s:
             s.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
             eq(s.recv(12), b"HTTP/1.0 200", "metrics")
     eq([x["up"] for x in ctl.ask(p, "links")], [True], "links")
@@ -691,7 +670,7 @@ def helper_killed():
         at = m.successor(p)
         p.log("goes on with the guest that was attached", start=at)
         expect_reset(c, "over the helper's death")
-        k = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+        k = dial(port)
         g.accept(5000)
         k.close()
         works(g)

@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib
 import offload as off  # noqa: E402
 import sockguest  # noqa: E402
 from clock import Clock  # noqa: E402
-from harness import TIMEOUT, Proxy, Server, binary, eq, free_port, main, test  # noqa: E402
+from harness import TIMEOUT, Proxy, Server, binary, echo, eq, free_port, main, test  # noqa: E402
 from sockrig import read_at_last, stuff  # noqa: E402
 from vguest import SEND, Guest  # noqa: E402
 
@@ -60,14 +60,6 @@ def take(s):
         if not part:
             return bytes(data)
         data += part
-
-
-def echo(s):
-    while True:
-        data = s.recv(65536)
-        if not data:
-            return
-        s.sendall(data)
 
 
 def done(p, g=None):

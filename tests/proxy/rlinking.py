@@ -13,10 +13,10 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import offload as off  # noqa: E402
-from harness import Proxy, Server, eq, free_port, main, test  # noqa: E402
-from rpmsgguest import (ANY, CREDIT, DA, DATA, HDR, NS, NS_ADDR, REQUEST, RPMSG, RX, TX, EventBell, NoBell, Raw,  # noqa: E402
+from harness import Proxy, Server, echo, eq, free_port, main, test  # noqa: E402
+from rpmsgguest import (ANY, CREDIT, DA, DATA, HDR, NS, NS_ADDR, REQUEST, RPMSG, RX, TX, EventBell, NoBell,  # noqa: E402
                         Remote, UnixBell)
-from rpmsgrig import Rig, echo  # noqa: E402
+from rpmsgrig import Rig  # noqa: E402
 from vguest import Reset  # noqa: E402
 
 

@@ -6,14 +6,6 @@ from harness import Proxy, eq
 from rpmsgguest import DA, EventBell, NoBell, Remote, UnixBell
 
 
-def echo(s):
-    while True:
-        data = s.recv(65536)
-        if not data:
-            return
-        s.sendall(data)
-
-
 class Rig:
     """A proxy with one rpmsg-shm link `g`, and its remote. more: keys of the link."""
 
