@@ -131,6 +131,8 @@ static cJSON *socket_object(const struct amp_link *l, const struct amp_sock_info
 		amp_ctl_number(o, "credit_bytes", i->credit_len);
 		amp_ctl_number(o, "window_bytes", i->window_len);
 		amp_ctl_number(o, "held_bytes", i->held_len);
+	}
+	if (i->ring && !i->joined) {
 		amp_ctl_number(o, "stalls", i->stalls);
 		amp_ctl_number(o, "datagram_drops", i->drops);
 	}
@@ -203,11 +205,18 @@ static cJSON *next_socket(struct amp_ctl *c, struct amp_link *l)
 		}
 		c->phase = 1;
 		c->at = c->id = 0;
+		c->hint = NULL;
 	}
 	if (c->phase == 1) {
+		if (l->ops->joined && l->ops->joined(l, &c->at, &c->id, &c->hint, &i))
+			return socket_object(l, &i, c->at);
+		c->phase = 2;
+		c->at = c->id = 0;
+	}
+	if (c->phase == 2) {
 		if (amp_offload_next(l->offload, &c->at, &c->id, &i))
 			return socket_object(l, &i, 0);
-		c->phase = 2;
+		c->phase = 3;
 		c->at = 0;
 	}
 	return next_published(c, l, &i) ? socket_object(l, &i, 0) : NULL;

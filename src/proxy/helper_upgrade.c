@@ -29,6 +29,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,9 +37,13 @@
 #include "kept.h"
 #include "log.h"
 
+#define CHECK_MS 30000 /* for a new program to read its options and the configuration */
+
 static char program[4096];
 static char **args; /* [0] to the NULL, and room for one more */
 static unsigned arg_cnt;
+static pid_t checker; /* the new program's process that is tried; 0: none */
+static uv_timer_t patience;
 
 /* Variables that the program takes out of its environment, and the next is to find again. */
 static const char *const managers[] = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"};
@@ -84,28 +89,89 @@ void amp_helper_program_free(void)
 		free(said[i]);
 }
 
-pid_t amp_helper_try_program(const sigset_t *mask)
-{
-	pid_t pid;
+/* ---- the new program is tried ---- */
 
+static void check_over(uv_timer_t *t)
+{
+	(void)t;
+	amp_log(AMP_LOG_ERROR,
+		"upgrade: the program has not read its options and the configuration in %d s: "
+		"killed",
+		CHECK_MS / 1000);
+	kill(checker, SIGKILL);
+}
+
+int amp_helper_try_init(uv_loop_t *uv)
+{
+	return uv_timer_init(uv, &patience);
+}
+
+static void try_it(pid_t parent, const sigset_t *mask)
+{
+	static char check[] = "--check-config";
+
+	args[arg_cnt] = check;
+	/* it may wait for a file of the configuration when we are no more */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(127);
+	sigprocmask(SIG_SETMASK, mask, NULL);
+	execv(program, args);
+	amp_log(AMP_LOG_ERROR, "upgrade: %s: %s", program, strerror(errno));
+	_exit(127);
+}
+
+void amp_helper_try_program(const sigset_t *mask)
+{
+	pid_t parent = getpid(), pid;
+
+	if (checker) {
+		amp_log(AMP_LOG_WARN, "upgrade: not now: another is under way");
+		return;
+	}
 	if (!args) {
 		amp_log(AMP_LOG_ERROR, "upgrade: the program file is not known");
-		return -ENOENT;
+		return;
 	}
 	pid = fork();
-	if (pid < 0)
-		return -errno;
-	if (pid == 0) {
-		static char check[] = "--check-config";
-
-		args[arg_cnt] = check;
-		sigprocmask(SIG_SETMASK, mask, NULL);
-		execv(program, args);
-		amp_log(AMP_LOG_ERROR, "upgrade: %s: %s", program, strerror(errno));
-		_exit(127);
+	if (pid == 0)
+		try_it(parent, mask);
+	if (pid < 0) {
+		amp_log(AMP_LOG_ERROR, "upgrade: no process: %s", strerror(errno));
+		return;
 	}
-	return pid;
+	checker = pid;
+	uv_timer_start(&patience, check_over, CHECK_MS, 0);
 }
+
+bool amp_helper_try_reap(void)
+{
+	int status;
+
+	if (!checker || waitpid(checker, &status, WNOHANG) != checker)
+		return false;
+	checker = 0;
+	uv_timer_stop(&patience);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return true;
+	amp_log(AMP_LOG_ERROR,
+		"upgrade: the program does not take these options and this configuration "
+		"(status %d): going on as before",
+		WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status));
+	return false;
+}
+
+void amp_helper_try_end(void)
+{
+	if (!checker)
+		return;
+	kill(checker, SIGKILL);
+	while (waitpid(checker, NULL, 0) < 0 && errno == EINTR)
+		;
+	checker = 0;
+}
+
+/* ---- it takes our place ---- */
 
 int amp_helper_exec(void)
 {

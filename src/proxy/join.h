@@ -54,6 +54,7 @@
 
 struct amp_end;
 struct amp_link;
+struct amp_sock_info;
 struct amp_vlink;
 struct amp_vsock;
 struct amp_vsock_hdr;
@@ -92,6 +93,13 @@ void amp_join_end(struct amp_link *a, struct amp_link *b);
 void amp_joins_free(void);
 /* A line of counters for each. */
 void amp_join_stats(FILE *to);
+
+/*
+ * amp_link_ops.joined(): the next of link's connections with joined guests behind *join, *at,
+ * which move on. *hint: where that is, while nothing else runs; NULL at first.
+ */
+bool amp_join_next(struct amp_link *link, uint64_t *at, uint32_t *join, const void **hint,
+		   struct amp_sock_info *info);
 
 /* ---- for vlink.c and end_vsock.c ---- */
 

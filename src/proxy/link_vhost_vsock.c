@@ -318,6 +318,7 @@ static const struct amp_link_ops vv_ops = {
 	.connect = amp_vlink_connect,
 	.stats = amp_vlink_stats,
 	.reset = amp_vlink_reset,
+	.joined = amp_join_next,
 	.tap_kind = AMP_TAP_VSOCK,
 	.tap = amp_vlink_tap,
 };

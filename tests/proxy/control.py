@@ -564,7 +564,7 @@ def reset_rpmsg():
 def usage():
     """ampsockctl: wrong words are exit status 2, refusals 1, each with what was expected"""
     b = Bed()
-    for args, words in (((), "expected a command"), (("dance",), "no such command, found `dance`"), (("publish",), "no such command"),
+    for args, words in (((), "expected a command"), (("dance",), "no such command, found `dance`"), (("publish",), "expected add or del"), (("log", "x"), "expected level behind log, found `x`"),
                         (("publish", "add"), "expected the name of a link"), (("publish", "add", "g"), "expected a rule"),
                         (("publish", "add", "g", "a", "b"), "one argument"), (("reset",), "expected the name of a link"),
                         (("links", "-n", "1"), "-n is not for this command"), (("top", "-n", "0"), "from 1 to"),
@@ -574,7 +574,8 @@ def usage():
         err = ctl.run(b.p, *args, code=2)
         assert words in err and "--help" in err, f"{args}: {err}"
     for args, words in ((("reset", "h"), "no link of that name"), (("log", "level", "loud"), "expected error, warning"),
-                        (("links", "-l", "x" * 40), "too long")):
+                        (("links", "-l", "x" * 40), "at most 31"),
+                        (("publish", "add", "g", "x" * 2000), "at most 1023"), (("publish", "add", "g", "x" * 100000), "at most 4096")):
         assert words in ctl.run(b.p, *args, code=1), args
     assert "usage:" in ctl.run(b.p, "--help") and "ampsockctl 0" in ctl.run(b.p, "--version")
     assert "is ampsock-proxy running" in ctl.run(b.p, "--socket", b.p.dir.name + "/none", "status", code=1)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* The helper's end of the way by which a worker has descriptors kept: whatever comes along. */
 // build: src/proxy/kept_worker.c src/proxy/kept.c src/proxy/helper_msg.c src/proxy/activated.c
-// build: src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/log.c -lbsd
+// build: src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/host_addr.c src/proxy/log.c -lbsd
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>

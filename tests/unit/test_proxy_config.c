@@ -2,7 +2,7 @@
 /* The proxy's configuration: what is taken, and what is said of what is not. */
 // build: src/proxy/config.c src/proxy/config_link.c src/proxy/config_join.c src/proxy/rule.c
 // build: src/proxy/config_proxy.c src/proxy/config_source.c src/proxy/limit.c
-// build: src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/log.c -linih -lbsd
+// build: src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/host_addr.c src/proxy/log.c -linih -lbsd
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
