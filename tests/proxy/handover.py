@@ -14,16 +14,12 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import ctl  # noqa: E402
 from harness import TIMEOUT, Proxy, Server, binary, echo, eq, free_port, main, test  # noqa: E402
+from procs import alive, state  # noqa: E402
 from store import LAUNCH, Store  # noqa: E402
 from vguest import REQUEST, RW, Guest, Reset  # noqa: E402
-from vrig import dial, exposed, published  # noqa: E402
+from vrig import conf_of, configured, dial, exposed, published, works, write_conf  # noqa: E402
 
 EVENT = 2
-
-
-def state(pid):
-    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
-        return f.read().rsplit(") ", 1)[1][0]
 
 
 def confinement(pid):
@@ -33,13 +29,6 @@ def confinement(pid):
     keys = ("Uid", "Gid", "Groups", "CapPrm", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp")
     root = os.listdir(f"/proc/{pid}/root") if os.geteuid() == 0 else []
     return [said[k].split() for k in keys] + [root]
-
-
-def alive(pid):
-    try:
-        return state(pid) not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 class Worker:
@@ -81,14 +70,6 @@ def expect_reset(c, what):
     except Reset:
         return
     raise AssertionError(f"{what}: no reset")
-
-
-def works(g, port=6000):
-    c = g.connect(port)
-    data = os.urandom(4000)
-    c.send(data)
-    eq(c.recv_exact(4000), data)
-    c.close()
 
 
 def rings_whole(g):
@@ -569,23 +550,15 @@ def upgrade_by_control():
 @test
 def upgrade_refused():
     """a program or a configuration that is no good: nothing happens, the log says why"""
-    conf = {}
-
-    def args(p):
-        conf["path"] = os.path.join(p.dir.name, "proxy.conf")
-        with open(conf["path"], "w", encoding="ascii") as f:
-            f.write(f"[link g]\ntype = vhost-user-vsock\npath = {p.path}\ncid = 3\n")
-        return ["--config", conf["path"]]
-    p = Proxy(args=args)
+    p = configured()
     g = Guest(p.path)
     w = Worker(p)
-    with open(conf["path"], "a", encoding="ascii") as f:
-        f.write("nonsense = yes\n")
+    write_conf(p, "nonsense = yes")
     p.proc.send_signal(signal.SIGUSR2)
     p.log("upgrade: the program does not take these options")
     eq(p.worker_pid(), w.pid, "worker")
     g.poll(0)
-    os.unlink(conf["path"])
+    os.unlink(conf_of(p))
     g.close()
     p.stop()
 

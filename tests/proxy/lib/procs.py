@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The proxy as processes: what the kernel says of them, and one whose code is not all its own."""
+import contextlib
+import os
+import subprocess
+import tempfile
+import time
+import unittest.mock
+
+from harness import BUILD, TIMEOUT
+
+
+def until(cond, what):
+    deadline = time.monotonic() + TIMEOUT
+    while not cond():
+        if time.monotonic() > deadline:
+            raise AssertionError(what)
+        time.sleep(0.002)
+
+
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
+        return [int(x) for x in f.read().split()]
+
+
+def state(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        return f.read().rsplit(") ", 1)[1][0]
+
+
+def alive(pid):
+    try:
+        return state(pid) not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def pending(pid, sig):
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        said = dict(line.split(":", 1) for line in f)
+    return bool((int(said["SigPnd"], 16) | int(said["ShdPnd"], 16)) & 1 << (sig - 1))
+
+
+# In the place of the C library's.
+PRINTS = r"""
+#define _GNU_SOURCE
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+static void look(const char *fmt)
+{
+	if (!strstr(fmt, "counters: link"))
+		return;
+	@
+}
+int __fprintf_chk(FILE *f, int flag, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	(void)flag;
+	look(fmt);
+	va_start(ap, fmt);
+	n = vfprintf(f, fmt, ap);
+	va_end(ap);
+	return n;
+}
+int fprintf(FILE *f, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	look(fmt);
+	va_start(ap, fmt);
+	n = vfprintf(f, fmt, ap);
+	va_end(ap);
+	return n;
+}
+"""
+
+
+@contextlib.contextmanager
+def where_it_prints(code):
+    """C code that runs where the worker would print its counters: the environment for a Proxy, which is not
+    the sanitizers' (that program wants to have their library first)."""
+    with tempfile.TemporaryDirectory(prefix="ampsock-prints-") as d:
+        lib = d + "/prints.so"
+        subprocess.run([os.environ.get("CC", "gcc"), "-shared", "-fPIC", "-O1", "-xc", "-", "-o", lib],
+                       input=PRINTS.replace("@", code).encode(), check=True)
+        with unittest.mock.patch.dict(os.environ, AMPSOCK_PROXY=os.path.join(BUILD, "ampsock-proxy")):
+            yield {"LD_PRELOAD": lib}
