@@ -361,6 +361,7 @@ def two_hosts():
     eq(g.r.lives, lives)
     g.p.stop(signal.SIGKILL)
     g.r.wait(lambda: g.r.lives > lives)  # one of them has it now
+    p.log("remote attached")
     eq(sum("remote attached" in x for x in p.lines), 1)
     g.r.close()
     p.stop()
