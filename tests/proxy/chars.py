@@ -12,14 +12,9 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import offload as off  # noqa: E402
 from charkernel import CharRig, Kernel, KernelRemote  # noqa: E402
-from harness import Proxy, Server, echo, eq, fd_limits, free_port, limit_fds, main, test  # noqa: E402
+from harness import Proxy, Server, echo, eq, fd_limits, free_port, limit_fds, main, ping, test  # noqa: E402
 from rpmsgguest import ANY, HDR, HELLO, MAGIC, REQUEST, RST, Raw  # noqa: E402
 from vguest import SEND, Reset  # noqa: E402
-
-
-def ping(c, data=b"ping"):
-    c.send(data)
-    eq(c.recv_exact(len(data)), data)
 
 
 def forever(s):

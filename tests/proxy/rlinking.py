@@ -13,7 +13,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import offload as off  # noqa: E402
-from harness import Proxy, Server, echo, eq, free_port, main, test  # noqa: E402
+from harness import Proxy, Server, echo, eq, free_port, main, ping, test  # noqa: E402
 from rpmsgguest import (ANY, CREDIT, DA, DATA, HDR, NS, NS_ADDR, REQUEST, RPMSG, RX, TX, EventBell, NoBell,  # noqa: E402
                         Remote, UnixBell)
 from rpmsgrig import Rig  # noqa: E402
@@ -23,11 +23,6 @@ from vguest import Reset  # noqa: E402
 def forever(s):
     while True:
         s.sendall(b"f" * 65536)
-
-
-def ping(c, data=b"ping"):
-    c.send(data)
-    eq(c.recv_exact(len(data)), data)
 
 
 def link(path, bell, name, more=""):

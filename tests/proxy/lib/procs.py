@@ -41,6 +41,17 @@ def pending(pid, sig):
     return bool((int(said["SigPnd"], 16) | int(said["ShdPnd"], 16)) & 1 << (sig - 1))
 
 
+def preload(src, *libs):
+    """A C file as a library for LD_PRELOAD, compiled when it is newer than that: its path."""
+    lib = os.path.join(BUILD, "check", os.path.basename(src).replace(".c", ".so"))
+    if not os.path.exists(lib) or os.path.getmtime(lib) < os.path.getmtime(src):
+        os.makedirs(os.path.dirname(lib), exist_ok=True)
+        tmp = f"{lib}.{os.getpid()}"
+        subprocess.run([os.environ.get("CC", "gcc"), "-shared", "-fPIC", "-O1", "-o", tmp, src, *libs], check=True)
+        os.rename(tmp, lib)
+    return lib
+
+
 # In the place of the C library's.
 PRINTS = r"""
 #define _GNU_SOURCE
