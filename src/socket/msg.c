@@ -27,10 +27,9 @@ static inline ssize_t send_once(struct amp_sock *s, struct amp_msg *m, int flags
 #define SHARED __attribute__((noinline))
 #endif
 
-static SHARED void call_init(struct amp_call *c, struct amp_sock *s, uint32_t timeout_ms,
-			     int flags)
+static SHARED void call_init(struct amp_call *c, struct amp_sock *s, AMP_TIMEO timeo, int flags)
 {
-	amp_call_init(c, s, timeout_ms);
+	amp_call_init(c, s, amp_timeo_ms(timeo));
 	if (flags & MSG_DONTWAIT)
 		c->block = false;
 }
@@ -40,7 +39,7 @@ static AMP_OUTLINE ssize_t send_loop(struct amp_sock *s, struct amp_msg *m, int 
 	struct amp_call c;
 	ssize_t n;
 
-	call_init(&c, s, amp_timeo_ms(s->sndtimeo), flags);
+	call_init(&c, s, s->sndtimeo, flags);
 	do {
 		n = send_once(s, m, flags);
 		if (n >= 0) {
@@ -128,7 +127,7 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 	w.to = NULL;
 	w.full = 0;
 	w.eor = false;
-	call_init(&c, s, amp_timeo_ms(s->rcvtimeo), flags);
+	call_init(&c, s, s->rcvtimeo, flags);
 	c.looked = looked;
 	do {
 		if (!peek)
@@ -183,7 +182,7 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 	int again = 0;
 	ssize_t n;
 
-	call_init(&c, s, amp_timeo_ms(s->rcvtimeo), flags);
+	call_init(&c, s, s->rcvtimeo, flags);
 	c.looked = looked;
 	do {
 		n = s->fam->recvmsg(s, m, flags);
@@ -218,8 +217,10 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 static int msg_init(struct amp_msg *m, const struct iovec *iov, size_t cnt, void *name,
 		    socklen_t name_len)
 {
+	static const struct iovec none;
+
 	memset(m, 0, sizeof(*m));
-	m->iov = iov;
+	m->iov = cnt ? iov : &none; /* NULL is no caller's (family.h) */
 	m->iov_cnt = cnt;
 	m->name = name;
 	m->name_len = name_len;
@@ -284,8 +285,28 @@ static ssize_t do_recv(int fd, struct amp_msg *m, int flags)
 	return recv_held(s, m, flags, false);
 }
 
-/* What is there, or comes by one look at the links: of a socket as most are, to a buffer of
- * len bytes, which are not 0. The rest is recv_loop()'s. */
+/* Nothing is there, and the look at the links has stirred nothing: so without another look at
+ * the socket to sleep, w registered as it is. The rest is recv_loop()'s. */
+static AMP_OUTLINE ssize_t recv_asleep(struct amp_sock *s, struct amp_msg *m,
+				       struct amp_rx_want *w)
+{
+	uint8_t *buf = w->to;
+	struct amp_call c;
+	int r;
+
+	amp_call_init(&c, s, 0);
+	c.looked = true;
+	r = amp_again(&c);
+	want_clear(s, w);
+	if (w->to != buf)
+		return amp_release(s, w->to - buf);
+	if (r && (r != -EAGAIN || !s->err)) /* what a pending error says comes first */
+		return amp_release_slow(s, r);
+	return recv_held(s, m, 0, true);
+}
+
+/* What is there, or comes by one look at the links, or by sleeping once: of a socket as most
+ * are, to a buffer of len bytes, which are not 0. */
 static AMP_INLINE ssize_t recv_now(int fd, struct amp_msg *m, void *buf)
 {
 	struct amp_rx_want w = {.to = buf, .end = (uint8_t *)buf + m->len};
@@ -300,8 +321,12 @@ static AMP_INLINE ssize_t recv_now(int fd, struct amp_msg *m, void *buf)
 	m->want = &w;
 	amp_sock_set_want(s, &w);
 	n = s->fam->recvmsg(s, m, 0);
-	if (n == -EAGAIN && w.to == buf && !s->err)
-		(void)amp_links_run();
+	if (n == -EAGAIN && w.to == buf && !s->err) {
+		amp_links_run();
+		m->want = NULL;
+		if (!amp_changed && !s->rcvtimeo)
+			return recv_asleep(s, m, &w);
+	}
 	m->want = NULL;
 	want_clear(s, &w);
 	if (w.to != buf)
@@ -348,10 +373,13 @@ ssize_t amp_send(int fd, const void *buf, size_t len, int flags)
 	const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
 	struct amp_msg m;
 
-	if (!AMPSOCK_FAST || len - 1 > AMP_LEN_MAX - 1)
+	if (AMPSOCK_FAST && len - 1 > AMP_LEN_MAX - 1)
 		return amp_sendto(fd, buf, len, flags, NULL, 0);
-	msg_simple(&m, &iov, buf);
-	return send_now(fd, &m, flags, true);
+	if (!AMPSOCK_FAST && len > AMP_LEN_MAX)
+		return amp_fail(EINVAL);
+	/* its own, or a program that only has send() had sendto(), too */
+	msg_simple(&m, &iov, AMPSOCK_FAST ? buf : NULL);
+	return AMPSOCK_FAST ? send_now(fd, &m, flags, true) : do_send(fd, &m, flags);
 }
 
 ssize_t amp_sendmsg(int fd, const struct msghdr *msg, int flags)
@@ -389,10 +417,12 @@ ssize_t amp_recv(int fd, void *buf, size_t len, int flags)
 	const struct iovec iov = {.iov_base = buf, .iov_len = len};
 	struct amp_msg m;
 
-	if (!AMPSOCK_FAST || flags || len - 1 > AMP_LEN_MAX - 1)
+	if (AMPSOCK_FAST && (flags || len - 1 > AMP_LEN_MAX - 1))
 		return amp_recvfrom(fd, buf, len, flags, NULL, NULL);
-	msg_simple(&m, &iov, NULL);
-	return recv_now(fd, &m, buf);
+	if (!AMPSOCK_FAST && len > AMP_LEN_MAX)
+		return amp_fail(EINVAL);
+	msg_simple(&m, &iov, NULL); /* as amp_send() */
+	return AMPSOCK_FAST ? recv_now(fd, &m, buf) : do_recv(fd, &m, flags);
 }
 
 ssize_t amp_recvmsg(int fd, struct msghdr *msg, int flags)

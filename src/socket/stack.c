@@ -52,6 +52,9 @@ static struct {
 static uint32_t own_nonblock[2];     /* l: bit per console descriptor */
 static const struct amp_fd_ops *own; /* set once */
 bool amp_changed;		     /* l */
+#if AMPSOCK_FAST
+bool amp_stirred; /* l */
+#endif
 struct amp_runner *amp_due;	     /* l: those with due set */
 struct amp_stats amp_counts;	     /* l */
 
