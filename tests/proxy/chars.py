@@ -306,10 +306,7 @@ def no_endpoint():
         ping(c)
     g.p.log("no endpoint at .*rpmsg_ctrl0: No such device")
     ping(g.r.connect("e"))
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 @test
@@ -352,10 +349,7 @@ def lies():
     if not [x for x in g.r.unknown if x[1] >= 0x1000 and x[2][0] == RST]:
         raise AssertionError("nobody was refused")
     g.p.wait_counter("endpoints", before)
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 @test
@@ -384,10 +378,7 @@ def many_announced():
     if not g.r.wait(lambda: any(m[1] == 0x5555 for m in g.r.unknown), 5):
         raise AssertionError("not found")
     k.close()
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 @test
@@ -459,10 +450,7 @@ def no_descriptors():
         g.p.wait_counter("ends", 1)
     eq(set(g.k.eps), before)
     ping(g.r.connect("e"))
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 @test
@@ -485,10 +473,7 @@ def longer_than_buffer():
     g.p.log("the remote broke a rule: a message longer than this link's buffers")
     g.r.room = 240
     ping(c)
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 @test
@@ -505,10 +490,7 @@ def isolated():
     time.sleep(0.6)
     eq({x.dst for x in g.k.eps.values()}, {g.r.announced[0][1].addr})
     ping(g.r.connect("e"))
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 main()

@@ -130,10 +130,7 @@ def restarts(times, act, **kw):
     for t in srv.threads:
         t.join(10)
     eq(len(ends), 2 * times)
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
     ok.close()
 
 
@@ -237,10 +234,7 @@ def no_epochs():
     g.r.reboot()
     g.r.wait_up()
     ping(g.r.connect("e"))
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 @test
@@ -257,10 +251,7 @@ def bell_goes():
         g.r.wait(lambda: g.r.lives > lives)
         eq(c.state, "reset")
     ping(g.r.connect("e"))
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 @test
@@ -517,10 +508,7 @@ def ring_lies():
         resets = [x for x in g.p.lines[n:] if "link reset" in x or "broke a rule" in x]
         eq(len(resets), 1, f"{lie.__doc__}: {resets}")
     ping(g.r.connect("e"))
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 @test
@@ -558,10 +546,7 @@ def message_lies():
     c = g.r.connect("e")
     ping(c)
     eq(g.p.counters()["attached"], 1)
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 @test
@@ -624,10 +609,7 @@ def table_lies():
     g.r.reboot()
     g.r.wait_up()
     ping(g.r.connect("e"))
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 @test

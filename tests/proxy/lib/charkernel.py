@@ -20,6 +20,7 @@ import time
 from harness import TIMEOUT, Proxy, eq
 from procs import preload
 from rpmsgguest import ACCEPT_PORT, DOOR, Conn, Remote
+from rpmsgrig import Closing
 
 INFO = struct.Struct("<32sII")
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -305,7 +306,7 @@ class KernelRemote(Remote):
         self.kernel.close()
 
 
-class CharRig:
+class CharRig(Closing):
     """A proxy with one rpmsg-char link `g`, and its remote."""
 
     def __init__(self, *rules, start=True, more=""):
