@@ -375,13 +375,6 @@ void amp_ctl_list_more(struct amp_ctl *c)
 
 /* ---- status ---- */
 
-static const char *level_text(void)
-{
-	static const char *const text[] = {"error", "warning", "info", "debug"};
-
-	return text[amp_log_level_get()];
-}
-
 cJSON *amp_ctl_status(void)
 {
 	struct amp_link_stats sum = {0};
@@ -411,6 +404,6 @@ cJSON *amp_ctl_status(void)
 	amp_ctl_number(o, "to_guest_bytes", sum.tx_bytes);
 	amp_ctl_number(o, "denied", sum.denied);
 	amp_ctl_number(o, "captures", amp_capture_count());
-	cJSON_AddStringToObject(o, "log_level", level_text());
+	cJSON_AddStringToObject(o, "log_level", amp_log_level_text(amp_log_level_get()));
 	return o;
 }

@@ -16,6 +16,7 @@
 #include <uv.h>
 
 #include "confine.h"
+#include "confine_filter.h"
 #include "helper_call.h"
 #include "helper_life.h"
 #include "helper_msg.h"
@@ -127,6 +128,8 @@ static bool serve_news(void)
 		refused("malformed", -r);
 	else if (req.op == AMP_HELPER_NOTIFY)
 		serve_notify(&req);
+	else if (req.op == AMP_HELPER_LEVEL)
+		amp_log_level_set((enum amp_log_level)req.arg[0]);
 	else if (req.op == AMP_HELPER_HEARD)
 		amp_helper_tell_heard(req.id);
 	else if (req.op != AMP_HELPER_PONG)
@@ -493,6 +496,17 @@ static pid_t spawn(pid_t parent, bool passed)
 	return r;
 }
 
+static int confine_self(const struct amp_confine *confine)
+{
+	uint64_t id = amp_filter_helper_id(), filter = amp_kept_has_filter(id) ? id : 0;
+	bool had = filter != 0;
+	int r = amp_confine_helper(confine, &filter);
+
+	if (!r && filter && !had)
+		amp_kept_filter(filter);
+	return r;
+}
+
 int amp_helper_start(const struct amp_config *conf, const struct amp_confine *confine,
 		     const char *config_path, int *ready_fd, int *code)
 {
@@ -532,7 +546,7 @@ int amp_helper_start(const struct amp_config *conf, const struct amp_confine *co
 		if (*ready_fd >= 0)
 			close(*ready_fd);
 		*ready_fd = -1;
-		if (!confined && amp_confine_helper(confine)) {
+		if (!confined && confine_self(confine)) {
 			kill(pid, SIGKILL);
 			self.code = 1;
 			break;
@@ -540,7 +554,7 @@ int amp_helper_start(const struct amp_config *conf, const struct amp_confine *co
 		confined = true;
 		help(&mask);
 		if (self.next == NEXT_PROGRAM) {
-			amp_helper_exec();
+			amp_helper_exec(self.conf->log_level);
 			self.upgrading = false;
 		} else if (self.next == NEXT_END) {
 			break;

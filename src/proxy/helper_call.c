@@ -337,6 +337,15 @@ void amp_helper_notify_drain(uint32_t wait_s, const char *status)
 	notify(AMP_HELPER_STOPPING, wait_s, status);
 }
 
+void amp_helper_log_level(enum amp_log_level level)
+{
+	struct amp_helper_req req = {.op = AMP_HELPER_LEVEL, .arg = {(uint32_t)level}};
+
+	amp_log_level_set(level);
+	if (tell(&req, 0))
+		amp_log(AMP_LOG_WARN, "the helper process does not hear: its log level stays");
+}
+
 /* The loop runs: that is what the watchdog wants to know. */
 static void pong(uint64_t id)
 {

@@ -10,6 +10,8 @@
 #include <sys/types.h>
 #include <uv.h>
 
+#include "log.h"
+
 #define AMP_HELPER_END_MS 8000u /* for a worker that was told to end */
 
 /* ---- helper_tell.c: signals for the worker ---- */
@@ -50,9 +52,9 @@ bool amp_helper_try_reap(void);
 /* Nobody wants to know any more. */
 void amp_helper_try_end(void);
 /*
- * Signals are blocked and stay so: the next program unblocks them when it can hear them. Returns
- * only if it fails: -errno, said.
+ * level: of the log, as configured. Signals are blocked and stay so: the next program unblocks
+ * them when it can hear them. Returns only if it fails: -errno, said.
  */
-int amp_helper_exec(void);
+int amp_helper_exec(enum amp_log_level level);
 
 #endif /* AMP_PROXY_HELPER_LIFE_H */

@@ -33,6 +33,7 @@ enum amp_helper_op {
 	AMP_HELPER_PING,   /* to the worker */
 	AMP_HELPER_PONG,   /* with the id of the ping */
 	AMP_HELPER_HEARD,  /* with the id of a SIGNAL that was dealt with */
+	AMP_HELPER_LEVEL,  /* of the log; arg: enum amp_log_level */
 };
 
 /* A request, of either socket. What an operation does not use is zero. */

@@ -15,9 +15,11 @@
  * package manager's rename() the name leads to the new one. If the exec fails after all, a
  * new worker of the present program goes on.
  *
- * The helper's filter of system calls stays with the process through the exec, and another is
- * laid upon it: so it lets through what any program does when it starts, and upgrades are for
- * once in a while, not for every minute.
+ * The helper's filter of system calls stays with the process through the exec: nothing takes one off,
+ * and an exec in front of it, or a parent without one that executes in our place, would leave the
+ * process with the privileges unfiltered. So it lets through what any program does when it
+ * starts. The new program lays its own upon it if it is another one (kept.h): a process has as many
+ * as there were different ones, and the same program a thousand times has one.
  *
  * #syscalls:helper execve fork vfork clone wait4 fcntl rt_sigprocmask readlink readlinkat
  * #syscalls:helper set_tid_address arch_prctl access faccessat uname brk mmap munmap mprotect
@@ -35,7 +37,7 @@
 
 #include "helper_life.h"
 #include "kept.h"
-#include "log.h"
+#include "helper.h"
 
 #define CHECK_MS 30000 /* for a new program to read its options and the configuration */
 
@@ -173,7 +175,38 @@ void amp_helper_try_end(void)
 
 /* ---- it takes our place ---- */
 
-int amp_helper_exec(void)
+/*
+ * "SET CONFIGURED", where they differ. It holds as after a reload: unless the file, which the next
+ * program reads anew, has another level by then.
+ */
+#define LEVEL_ENV "AMPSOCK_LOG_LEVEL"
+
+static int save_level(enum amp_log_level configured)
+{
+	char text[40];
+
+	if (amp_log_level_get() == configured)
+		return 0;
+	snprintf(text, sizeof(text), "%s %s", amp_log_level_text(amp_log_level_get()),
+		 amp_log_level_text(configured));
+	return setenv(LEVEL_ENV, text, 1);
+}
+
+enum amp_log_level amp_helper_kept_level(enum amp_log_level level)
+{
+	const char *text = getenv(LEVEL_ENV);
+	enum amp_log_level set, configured;
+	char word[2][12];
+
+	if (text && sscanf(text, "%11s %11s", word[0], word[1]) == 2 &&
+	    !amp_log_level_parse(word[0], &set) && !amp_log_level_parse(word[1], &configured) &&
+	    configured == level)
+		level = set;
+	unsetenv(LEVEL_ENV);
+	return level;
+}
+
+int amp_helper_exec(enum amp_log_level level)
 {
 	char text[16];
 	int fd = amp_kept_save(), r = fd;
@@ -181,7 +214,7 @@ int amp_helper_exec(void)
 	if (fd < 0)
 		goto fail;
 	snprintf(text, sizeof(text), "%d", fd);
-	if (setenv(AMP_KEPT_ENV, text, 1)) {
+	if (setenv(AMP_KEPT_ENV, text, 1) || save_level(level)) {
 		r = -ENOMEM;
 	} else {
 		for (unsigned i = 0; i < MANAGERS; i++) {
@@ -193,6 +226,7 @@ int amp_helper_exec(void)
 		r = -errno;
 	}
 	unsetenv(AMP_KEPT_ENV);
+	unsetenv(LEVEL_ENV);
 	for (unsigned i = 0; i < MANAGERS; i++)
 		unsetenv(managers[i]);
 	close(fd);

@@ -454,7 +454,7 @@ void amp_joins_free(void)
 	}
 }
 
-void amp_join_stats(FILE *to)
+void amp_join_stats(void)
 {
 	const struct amp_join *j;
 
@@ -462,12 +462,11 @@ void amp_join_stats(FILE *to)
 	{
 		const struct amp_join_way *a = &j->way[0], *b = &j->way[1];
 
-		fprintf(to,
-			"ampsock-proxy: counters: join=%s,%s pairs=%" PRIu32 " packets=%" PRIu64
-			",%" PRIu64 " bytes=%" PRIu64 ",%" PRIu64
-			" waiting=%zu,%zu resets=%" PRIu64 "\n",
-			a->from->link.conf->name, b->from->link.conf->name, a->pairs + b->pairs,
-			a->packets, b->packets, a->bytes, b->bytes, a->queued, b->queued,
-			j->resets);
+		amp_log_counters("join=%s,%s pairs=%" PRIu32 " packets=%" PRIu64 ",%" PRIu64
+				 " bytes=%" PRIu64 ",%" PRIu64
+				 " waiting=%zu,%zu resets=%" PRIu64,
+				 a->from->link.conf->name, b->from->link.conf->name,
+				 a->pairs + b->pairs, a->packets, b->packets, a->bytes,
+				 b->bytes, a->queued, b->queued, j->resets);
 	}
 }

@@ -92,7 +92,7 @@ void amp_join_end(struct amp_link *a, struct amp_link *b);
 /* All of them, when every link has stopped. */
 void amp_joins_free(void);
 /* A line of counters for each. */
-void amp_join_stats(FILE *to);
+void amp_join_stats(void);
 
 /*
  * amp_link_ops.joined(): the next of link's connections with joined guests behind *join, *at,

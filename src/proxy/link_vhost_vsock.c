@@ -69,6 +69,8 @@ static void run(struct amp_work *work)
 		tell_driver(l);
 		return;
 	}
+	tell_driver(
+		l); /* what flows have put into the ring: it need not wait for what comes now */
 	amp_vq_disarm(vs->in);
 	amp_vq_disarm(vs->out);
 	n = amp_vlink_run(&l->vl);

@@ -10,9 +10,10 @@ import stat
 import subprocess
 import sys
 import tempfile
+import unittest.mock
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
-from harness import TIMEOUT, Proxy, Server, binary, echo, eq, fd_limits, free_port, main, test, worker_pid  # noqa: E402
+from harness import BUILD, TIMEOUT, Proxy, Server, binary, echo, eq, fd_limits, free_port, main, test, worker_pid  # noqa: E402
 from procs import children, pending, until, where_it_prints  # noqa: E402
 from store import LAUNCH  # noqa: E402
 from vguest import Guest  # noqa: E402
@@ -20,7 +21,8 @@ from vrig import conf_of, configured, works, write_conf  # noqa: E402
 
 
 def another_worker(pid, old):
-    until(lambda: children(pid) not in ([], [old]), "no other worker")
+    # one that tries a new program is a child, too, while the old one lives
+    until(lambda: children(pid) and old not in children(pid), "no other worker")
     return worker_pid(pid)
 
 
@@ -224,6 +226,68 @@ def file_is_anothers():
     p.thread.join(TIMEOUT)
     p.proc.stderr.close()
     p.dir.cleanup()
+
+
+@test
+def upgrade_beside_another():
+    """another process listens at the path when the program is upgraded: the new one does not take that for its own"""
+    p = Proxy()
+    os.unlink(p.path)
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(p.path)
+        other.listen(1)
+        p.proc.send_signal(signal.SIGUSR2)
+        eq(p.proc.wait(TIMEOUT), 1, "exit status")
+        p.log("g.sock was removed or replaced")
+        p.log("g.sock is already in use by another process")
+        eq(stat.S_ISSOCK(os.stat(p.path).st_mode), True, "the other's file")
+    Proxy.running.remove(p)
+    p.thread.join(TIMEOUT)
+    p.proc.stderr.close()
+    p.dir.cleanup()
+
+
+@test
+def anothers_file_of_no_rule():
+    """a rule that the next program does not have, and another's socket in its place: that stays"""
+    p = configured("publish = unix DIR/pub -> vsock:5000")
+    pub = p.dir.name + "/pub"
+    os.unlink(pub)
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(pub)  # and does not listen yet
+        write_conf(p)
+        w = p.worker_pid()
+        p.proc.send_signal(signal.SIGUSR2)
+        another_worker(p.proc.pid, w)
+        Guest(p.path).close()  # all that was not taken has gone by now
+        eq(os.path.exists(pub), True, "the other's file")
+    os.unlink(pub)
+    os.unlink(conf_of(p))
+    eq(p.stop(), [], "files that are left")
+
+
+@test
+def filters():
+    """the filters of system calls do not grow with upgrades to a program that has the same"""
+    def laid(pid):
+        with open(f"/proc/{pid}/status", encoding="ascii") as f:
+            said = dict(line.split(":", 1) for line in f)
+        return said["Seccomp"].strip(), int(said.get("Seccomp_filters", 0))
+    # the sanitizers' program has none
+    with unittest.mock.patch.dict(os.environ, AMPSOCK_PROXY=os.path.join(BUILD, "ampsock-proxy")):
+        p = Proxy()
+    helper, worker = laid(p.proc.pid), None
+    eq(helper[0], "2", "the helper's filter")
+    for _ in range(3):
+        w = p.worker_pid()
+        p.proc.send_signal(signal.SIGUSR2)
+        w = another_worker(p.proc.pid, w)
+        Guest(p.path).close()
+        eq(laid(p.proc.pid), helper, "filters of the helper")
+        worker = worker or laid(w)  # the first one was forked before the helper had its own
+        eq(laid(w), worker, "filters of the worker")
+    eq(p.stop(), [], "files that are left")
+    return None if helper[1] else "this kernel does not count filters (Linux 5.9 does)"
 
 
 @test

@@ -15,6 +15,7 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import offload as off  # noqa: E402
+import ctl  # noqa: E402
 import sockguest  # noqa: E402
 from clock import Clock  # noqa: E402
 from harness import TIMEOUT, Proxy, Server, binary, echo, eq, free_port, main, test  # noqa: E402
@@ -572,6 +573,16 @@ def wrong(*args, text):
     r = subprocess.run([binary(), *args, "--check-config"], capture_output=True, timeout=TIMEOUT, check=False)
     if r.returncode != 2 or text not in r.stderr.decode():
         raise AssertionError(f"{args}: exit {r.returncode}, said: {r.stderr.decode()}")
+
+
+@test
+def wrong_at_run_time():
+    """a rule that the link's type cannot serve is refused at run time as in the file"""
+    with tempfile.TemporaryDirectory() as d:
+        p = Proxy(args=lambda p: ["--link", f"vsock-unix:{d}/v,name=g", "--control", ctl.path(p)])
+        assert "have no messages" in ctl.run(p, "publish", "add", "g", "udp 127.0.0.1:0 -> vsock:1", code=1)
+        assert "no service of a link" in ctl.run(p, "publish", "add", "g", "udp 127.0.0.1:0 -> rpmsg:x", code=1)
+        p.stop()
 
 
 @test

@@ -18,7 +18,6 @@
 #include "proxy/helper_msg.h"
 #include "proxy/kept.h"
 #include "proxy/kept_msg.h"
-#include "proxy/listen.h"
 
 #define PUT 1u
 #define MAX 4u
@@ -35,11 +34,6 @@ void amp_helper_manager_tell(const char *text, int fd)
 void amp_confine_keep(int fd)
 {
 	(void)fd;
-}
-
-void amp_unix_clear(const char *path)
-{
-	(void)path;
 }
 
 static unsigned open_cnt(void)

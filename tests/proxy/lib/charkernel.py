@@ -23,7 +23,6 @@ from rpmsgguest import ACCEPT_PORT, DOOR, Conn, Remote
 from rpmsgrig import Closing
 
 INFO = struct.Struct("<32sII")
-HERE = os.path.dirname(os.path.abspath(__file__))
 ENOENT, ENODEV, EINVAL = 2, 19, 22
 
 
@@ -68,7 +67,7 @@ class Kernel:
 
     def env(self):
         asan = os.environ.get("ASAN_OPTIONS", "")
-        return {"LD_PRELOAD": preload(os.path.join(HERE, "charkernel.c"), "-ldl"), "CHARKERNEL": self.root,
+        return {"LD_PRELOAD": preload("charkernel.c", "-ldl"), "CHARKERNEL": self.root,
                 "ASAN_OPTIONS": asan + ":verify_asan_link_order=0"}
 
     # -- the remote's machine --

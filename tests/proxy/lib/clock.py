@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A clock for the proxy that a test can put forward (clock.c): Proxy(env=clock.env)."""
-import os
 import struct
 import tempfile
 
 from procs import preload
-
-HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 class Clock:
@@ -14,7 +11,7 @@ class Clock:
         self.file = tempfile.NamedTemporaryFile(prefix="ampsock-clock-")
         self.ahead_s = 0
         self.forward(0)
-        self.env = {"LD_PRELOAD": preload(os.path.join(HERE, "clock.c")), "CLOCK_AHEAD": self.file.name,
+        self.env = {"LD_PRELOAD": preload("clock.c"), "CLOCK_AHEAD": self.file.name,
                     "ASAN_OPTIONS": "verify_asan_link_order=0"}
 
     def forward(self, seconds):
