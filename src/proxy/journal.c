@@ -49,8 +49,8 @@ struct amp_journal {
 	uint32_t top;	  /* entries ever used: those above are untouched pages */
 	uint32_t free_at; /* next[]: list of those that were struck; index + 1 */
 	uint32_t orphans;
-	uint32_t lowest; /* no orphan is below it */
-	uint64_t looks;	 /* for orphans: entries that were looked at, ever */
+	uint32_t lowest;		/* no orphan is below it */
+	uint64_t looks;			/* for orphans: entries that were looked at, ever */
 	struct amp_journal_index index; /* of orphans; while there are any */
 	uint16_t next[AMP_JOURNAL_CONNS];
 	uint8_t orphan[AMP_JOURNAL_CONNS / 8];
@@ -370,7 +370,8 @@ bool amp_journal_orphan(struct amp_journal *j, uint32_t *at, struct amp_vsock_en
 	return true;
 }
 
-static uint32_t find_ends(struct amp_journal *j, const struct amp_vsock_ends *ends, unsigned type)
+static uint32_t find_ends(struct amp_journal *j, const struct amp_vsock_ends *ends,
+			  unsigned type)
 {
 	struct amp_journal_key want = {.local_cid = ends->local.cid,
 				       .local_port = ends->local.port,

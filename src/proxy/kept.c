@@ -169,8 +169,9 @@ static void survive(int fd, bool exec)
 int amp_kept_save(void)
 {
 	int fd = memfd_create("ampsock-kept", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	int r = fd < 0 || dprintf(fd, "%s\n%d process\n", FILE_MAGIC, (int)getpid()) < 0 ? -errno
-											: 0;
+	int r = fd < 0 || dprintf(fd, "%s\n%d process\n", FILE_MAGIC, (int)getpid()) < 0
+			? -errno
+			: 0;
 
 	for (unsigned i = 0; i < filter_cnt && !r; i++) {
 		if (dprintf(fd, "0 filter-%016" PRIx64 "\n", filters[i]) < 0)
@@ -323,7 +324,6 @@ void amp_kept_unstore(const char *name)
 	snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=" PREFIX "%s", name);
 	amp_helper_manager_tell(text, -1);
 }
-
 
 /* ---- Unix sockets ---- */
 

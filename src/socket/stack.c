@@ -55,8 +55,8 @@ bool amp_changed;		     /* l */
 #if AMPSOCK_FAST
 bool amp_stirred; /* l */
 #endif
-struct amp_runner *amp_due;	     /* l: those with due set */
-struct amp_stats amp_counts;	     /* l */
+struct amp_runner *amp_due;  /* l: those with due set */
+struct amp_stats amp_counts; /* l */
 
 AMP_OPTIONAL(amp_link_report);
 

@@ -50,7 +50,7 @@ struct amp_vlink {
 	struct amp_vsock_conn *hash[AMPSOCK_HASH];
 	struct amp_iov iov[AMP_VLINK_IOV];
 	struct amp_vsock_stray stray[AMP_VLINK_STRAYS];
-	struct amp_vsock vs;	/* last: an rpmsg link has more of it (struct amp_rstream) */
+	struct amp_vsock vs; /* last: an rpmsg link has more of it (struct amp_rstream) */
 };
 
 /* Does the engine look at a table? Else it calls its functions by name (vsock_inner.h). */

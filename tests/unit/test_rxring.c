@@ -151,11 +151,9 @@ static void messages(uint32_t max_len, uint32_t max_piece, int turns)
 			assert_int_equal(
 				amp_rxring_msg_append(
 					&sk.rx, tmp, n,
-					(start ? AMP_RX_FIRST : 0) |
-						(left ? 0 : AMP_RX_LAST) |
-						(!left && model[last % MODEL].eor
-							 ? AMP_RX_EOR
-							 : 0)),
+					(start ? AMP_RX_FIRST : 0) | (left ? 0 : AMP_RX_LAST) |
+						(!left && model[last % MODEL].eor ? AMP_RX_EOR
+										  : 0)),
 				0);
 			credit -= n;
 			sent += n;
