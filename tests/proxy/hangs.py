@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # timeout: 120
 """Processes that hang: a worker that is stopped, or spins, and a new program that does not come to an end."""
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
@@ -17,6 +19,17 @@ from procs import alive, children, pending, until, where_it_prints  # noqa: E402
 from store import Store  # noqa: E402
 from vguest import Guest, Reset  # noqa: E402
 from vrig import conf_of, configured, works, write_conf  # noqa: E402
+
+
+def opened(pid):
+    """Paths of its descriptors."""
+    paths = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            paths.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except FileNotFoundError:
+            pass
+    return paths
 
 
 def signalled(proc, sig):
@@ -169,22 +182,37 @@ class Fifo:
         self.path = d + "/proxy.conf"
         self.text = f"[link g]\ntype = vhost-user-vsock\npath = {d}/g\ncid = 3\n"
         os.mkfifo(self.path)
-        self.log = open(d + "/log", "w+", encoding="utf-8", errors="replace")
+        self.log = open(d + "/log", "a+", encoding="utf-8", errors="replace")  # always at its end
+        self.open()
         self.proc = subprocess.Popen([binary(), "--config", self.path], stderr=self.log, env={**os.environ, **(env or {})})
         self.give()
         until(lambda: os.path.exists(d + "/g"), "it does not start")
         self.worker = worker_pid(self.proc.pid)
 
-    def give(self):
-        with open(self.path, "w", encoding="ascii") as f:
-            f.write(self.text)
+    def open(self):
+        """From now on who reads it waits."""
+        self.fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+
+    def give(self, last=False):
+        """All that it waits for, and an end behind it. last: who comes next finds an ordinary file."""
+        if last:
+            with open(self.path + ".new", "w", encoding="ascii") as f:
+                f.write(self.text)
+            os.rename(self.path + ".new", self.path)
+        os.write(self.fd, self.text.encode())
+        until(lambda: fcntl.ioctl(self.fd, termios.FIONREAD, bytes(4)) == bytes(4), "nobody reads the configuration")
+        os.close(self.fd)
+        self.fd = -1
 
     def upgrade(self):
         """The process that tries the new program."""
         old = children(self.proc.pid)
+        self.open()
         self.proc.send_signal(signal.SIGUSR2)
         until(lambda: set(children(self.proc.pid)) - set(old), "nobody tries the new program")
-        return (set(children(self.proc.pid)) - set(old)).pop()
+        pid = (set(children(self.proc.pid)) - set(old)).pop()
+        until(lambda: self.path in opened(pid), "it does not read the configuration")
+        return pid
 
     def said(self, text):
         def found():
@@ -201,6 +229,8 @@ class Fifo:
         self.log.seek(0)
         print("".join("# " + line for line in self.log), end="")
         self.log.close()
+        if self.fd >= 0:
+            os.close(self.fd)
 
 
 @test
@@ -223,10 +253,10 @@ def check():
         f.said("has not read its options and the configuration in 30 s: killed")
         f.said("going on as before")
         eq((alive(pid), alive(f.worker)), (False, True))
+        os.close(f.fd)
         f.upgrade()
-        f.give()
+        f.give(last=True)
         f.said("upgrade: executing")
-        f.give()
         until(lambda: children(f.proc.pid) not in ([], [f.worker]), "no other worker")
         f.proc.terminate()
         eq(f.proc.wait(TIMEOUT), 0, "exit status")
@@ -245,9 +275,8 @@ def worker_died():
                 break
             until(lambda: len(children(f.proc.pid)) == 2, "no other worker")
             w = (set(children(f.proc.pid)) - {checker}).pop()
-        f.give()  # within 0.8 s, or the next worker hands over
+        f.give(last=True)  # within 0.8 s, or the next worker hands over
         f.said("upgrade: executing")
-        f.give()
         until(lambda: children(f.proc.pid), "no worker")
         g = Guest(d + "/g")
         g.close()

@@ -222,7 +222,7 @@ def paid_once():
         x.bind(("127.0.0.1", 0))
         x.settimeout(TIMEOUT)
     p = Proxy("limit datagrams/s 6", f"allow out udp 127.0.0.1:{u.getsockname()[1]}",
-              env={"LD_PRELOAD": preload("full.c"), "FULL_TIMES": "4", "FULL_PORT": str(sink.getsockname()[1]),
+              env={"LD_PRELOAD": preload("full"), "FULL_TIMES": "4", "FULL_PORT": str(sink.getsockname()[1]),
                    "ASAN_OPTIONS": "verify_asan_link_order=0"})
     d = off.Session(Guest(p.path)).udp()
     for i in range(6):

@@ -21,7 +21,7 @@ class Faults:
         os.ftruncate(self.file.fileno(), 4096)
         os.chmod(self.file.name, 0o666)  # whoever the proxy becomes
         self.mem = mmap.mmap(self.file.fileno(), 4096)
-        self.env = {"LD_PRELOAD": preload(os.path.join(HERE, "faults.c")), "LOAD_FAULTS": self.file.name}
+        self.env = {"LD_PRELOAD": preload(os.path.join(HERE, "faults")), "LOAD_FAULTS": self.file.name}
 
     def put(self, i, value):
         struct.pack_into("<I", self.mem, 4 * i, value)

@@ -67,7 +67,7 @@ class Kernel:
 
     def env(self):
         asan = os.environ.get("ASAN_OPTIONS", "")
-        return {"LD_PRELOAD": preload("charkernel.c", "-ldl"), "CHARKERNEL": self.root,
+        return {"LD_PRELOAD": preload("charkernel", "-ldl"), "CHARKERNEL": self.root,
                 "ASAN_OPTIONS": asan + ":verify_asan_link_order=0"}
 
     # -- the remote's machine --
@@ -308,10 +308,10 @@ class KernelRemote(Remote):
 class CharRig(Closing):
     """A proxy with one rpmsg-char link `g`, and its remote."""
 
-    def __init__(self, *rules, start=True, more=""):
+    def __init__(self, *rules, start=True, more="", env=None):
         def args(p):
             self.k = Kernel(os.path.join(p.dir.name, "k"))
-            p.env = self.k.env()
+            p.env = {**self.k.env(), **(env or {})}
             return ["--link", self.k.args() + more]
         self.p = Proxy(*rules, args=args)
         self.r = self.g = KernelRemote(self.k) if start else None

@@ -11,7 +11,7 @@ class Clock:
         self.file = tempfile.NamedTemporaryFile(prefix="ampsock-clock-")
         self.ahead_s = 0
         self.forward(0)
-        self.env = {"LD_PRELOAD": preload("clock.c"), "CLOCK_AHEAD": self.file.name,
+        self.env = {"LD_PRELOAD": preload("clock"), "CLOCK_AHEAD": self.file.name,
                     "ASAN_OPTIONS": "verify_asan_link_order=0"}
 
     def forward(self, seconds):

@@ -41,10 +41,10 @@ def pending(pid, sig):
     return bool((int(said["SigPnd"], 16) | int(said["ShdPnd"], 16)) & 1 << (sig - 1))
 
 
-def preload(src, *libs):
-    """A C file, of this directory if it does not say, as a library for LD_PRELOAD: its path."""
-    src = os.path.join(os.path.dirname(os.path.abspath(__file__)), src)
-    lib = os.path.join(BUILD, "check", os.path.basename(src).replace(".c", ".so"))
+def preload(what, *libs):
+    """WHAT.c, of this directory if it does not say, as a library for LD_PRELOAD: its path."""
+    src = os.path.join(os.path.dirname(os.path.abspath(__file__)), what + ".c")
+    lib = os.path.join(BUILD, "check", os.path.basename(what) + ".so")
     if not os.path.exists(lib) or os.path.getmtime(lib) < os.path.getmtime(src):
         os.makedirs(os.path.dirname(lib), exist_ok=True)
         tmp = f"{lib}.{os.getpid()}"
