@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* #syscalls sendto close */
 /*
- * #syscalls close sendto
- *
  * Link type vsock-unix: the guest of a monitor that has vsock on Unix sockets ("hybrid":
  * Firecracker, cloud-hypervisor, Kata's others).
  *
