@@ -11,6 +11,7 @@
 #include "capture.h"
 #include "clink.h"
 #include "helper.h"
+#include "zeroed.h"
 
 #define SCAN_MS	 250u /* what the remote announces is looked up this often */
 #define RETRY_MS 1u   /* a kernel without buffers is asked again */
@@ -65,6 +66,7 @@ static void char_init(struct amp_vlink *vl)
 	vl->rs.door = &amp_char_door;
 	vl->rs.door_ctx = of_vlink(vl);
 	amp_rstream_init(&vl->rs);
+	amp_vlink_engine_ready(vl);
 }
 
 /* The kernel's buffers are larger than buffer= says, and what was read is not all of it. */
@@ -421,7 +423,7 @@ static void rc_free(struct amp_link *link)
 	free(cl->services);
 	free(cl->loose);
 	free(cl->arena);
-	free(cl);
+	amp_zeroed_free(cl, sizeof(*cl));
 }
 
 static void stats(const struct amp_link *link, char *dst, size_t len)
@@ -484,7 +486,7 @@ static bool memory(struct amp_clink *cl, const struct amp_link_conf *conf)
 
 struct amp_link *amp_link_rpmsg_char(const struct amp_link_conf *conf)
 {
-	struct amp_clink *cl = calloc(1, sizeof(*cl));
+	struct amp_clink *cl = amp_zeroed_new(sizeof(*cl));
 
 	if (!cl)
 		return NULL;

@@ -268,7 +268,11 @@ static void stats(const struct amp_link *link, char *dst, size_t len)
 }
 
 static const struct amp_link_ops link_ops = {
-	AMP_SLINK_LINK_OPS, .type = "vsock", .start = start, .stop = stop, .stats = stats,
+	.type = "vsock",
+	.start = start,
+	.stop = stop,
+	.stats = stats,
+	AMP_SLINK_LINK_OPS,
 };
 
 struct amp_link *amp_link_vsock(const struct amp_link_conf *conf)

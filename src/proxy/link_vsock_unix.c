@@ -117,8 +117,11 @@ static int start(struct amp_link *link)
 }
 
 static const struct amp_link_ops link_ops = {
-	AMP_SLINK_LINK_OPS,	.type = "vsock-unix",	  .start = start,
-	.stop = amp_slink_stop, .stats = amp_slink_stats,
+	.type = "vsock-unix",
+	.start = start,
+	.stop = amp_slink_stop,
+	.stats = amp_slink_stats,
+	AMP_SLINK_LINK_OPS,
 };
 
 struct amp_link *amp_link_vsock_unix(const struct amp_link_conf *conf)

@@ -310,7 +310,8 @@ int amp_tcp_defaults(struct amp_osock *o, int fd, uint32_t opts_set, uint32_t op
 
 /* ---- accepted connections ---- */
 
-void amp_tcp_accepted(struct amp_listener *l, int fd, const struct sockaddr_storage *peer)
+void amp_tcp_accepted(struct amp_listener *l, struct amp_virtual *virt, int fd,
+		      const struct sockaddr_storage *peer)
 {
 	static const struct linger now = {.l_onoff = 1, .l_linger = 0};
 	struct amp_session *ses = l->o.ses;
@@ -332,11 +333,11 @@ void amp_tcp_accepted(struct amp_listener *l, int fd, const struct sockaddr_stor
 	t->bound = l->local;
 	t->o.chosen = l->o.chosen;
 	t->o.rule[AMP_DIR_IN] = l->o.rule[AMP_DIR_IN];
-	t->o.virt = l->o.virt;
+	t->o.virt = virt;
 	amp_off_from_sa((const struct sockaddr *)peer, &a.peer);
 	amp_off_local(fd, &a.local);
 	/* behind a published port the guest sees the port that it is bound to */
-	if (l->o.virt)
+	if (virt)
 		a.local.port = l->local.port;
 	amp_off_same_family(l->o.family, &a.local);
 	amp_off_same_family(l->o.family, &a.peer);

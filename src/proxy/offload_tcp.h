@@ -62,8 +62,10 @@ void amp_tcp_connect_next(struct amp_tcp *t, int err);
 struct amp_bound *amp_bound_find(struct amp_session *ses, uint32_t id);
 /* The id ends. Returns its descriptor, -1: virtual. */
 int amp_bound_take(struct amp_bound *b);
-/* fd is an accepted connection; one credit of l is spent already. */
-void amp_tcp_accepted(struct amp_listener *l, int fd, const struct sockaddr_storage *peer);
+/* fd is an accepted connection, that came in at virt if that is not NULL; one credit of l is spent
+ * already. */
+void amp_tcp_accepted(struct amp_listener *l, struct amp_virtual *virt, int fd,
+		      const struct sockaddr_storage *peer);
 /* The listener ends: connections of its that the guest has not taken yet end with it. */
 void amp_tcp_orphans(struct amp_session *ses, uint32_t listener);
 /* struct amp_osock_ops.allowed, of what needs an `in` rule for its local address. */

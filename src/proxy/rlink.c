@@ -122,6 +122,7 @@ static void stream_init(struct amp_vlink *vl)
 	vl->rs.door = &amp_rstream_bus_door;
 	vl->rs.door_ctx = &of_vlink(vl)->bus;
 	amp_rstream_init(&vl->rs);
+	amp_vlink_engine_ready(vl);
 }
 
 /* The bus's 32-bit counters into the link's: those of streams count no packets. */

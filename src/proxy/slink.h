@@ -128,7 +128,8 @@ void amp_slink_stats(const struct amp_link *link, char *dst, size_t len);
 #define AMP_SLINK_LINK_OPS                                                     \
 	.peer = "guest", .free = amp_slink_free, .connect = amp_slink_connect, \
 	.unexposed = amp_slink_close_ports, .exposed = amp_slink_ports,        \
-	.reset = amp_slink_reset, .tap_kind = AMP_TAP_VSOCK, .tap = amp_slink_tap_changed
+	.reset = amp_slink_reset, .tap_kind = AMP_TAP_VSOCK, .tap_made = true, \
+	.tap = amp_slink_tap_changed
 
 /* ---- end_sock.c ---- */
 

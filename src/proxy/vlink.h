@@ -135,14 +135,16 @@ struct amp_vlink {
 	uint32_t next_port; /* ours, for connections to the guest; of any size */
 	uv_timer_t tick;
 	struct amp_vsock_stats counted; /* what link.stats has of vs.stats */
-	struct amp_vsock_conn *hash[AMP_VLINK_HASH];
 	struct amp_vsock_stray stray[AMP_VLINK_STRAY];
+	struct amp_vsock_conn *hash[AMP_VLINK_HASH]; /* last: zeroed.h */
 };
 
 int amp_vlink_init(struct amp_vlink *vl, const struct amp_link_ops *ops,
 		   const struct amp_vlink_ops *vops, const struct amp_link_conf *conf);
-/* The engine's hooks and memory that do not depend on the way of its packets. */
+/* The engine's hooks and memory that do not depend on the way of its packets; amp_vsock_init() or
+ * amp_rstream_init() is to follow, and then that it is ready. */
 void amp_vlink_engine(struct amp_vlink *vl);
+void amp_vlink_engine_ready(struct amp_vlink *vl);
 extern const struct amp_vlink_ops amp_vlink_vsock;
 /* Engine and deliveries, once. Packets handled, or -EBADMSG: the ring is broken. */
 int amp_vlink_run(struct amp_vlink *vl);

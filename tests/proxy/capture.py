@@ -94,7 +94,7 @@ def vsock():
     rows = tshark(cap.file)
     dlt, got = cap.packets()
     eq(dlt, 271, "DLT_VSOCK")
-    eq((end["packets"], end["drops"]), (len(got), 0))
+    eq((end["packets"], end["drops"], end["made"]), (len(got), 0, False))
     ops = [(r["vsock.src_cid"] == "3", int(r["vsock.virtio.op"])) for r in rows]
     eq(ops[:4], [(True, 1), (False, 2), (True, 5), (False, 5)], "REQUEST, RESPONSE, RW, RW")
     assert (True, 4) in ops and any(op in (3, 4) for ours, op in ops if not ours), ops
@@ -304,7 +304,7 @@ def made_packets():
     end = cap.end()
     rows = tshark(cap.file)
     dlt, got = cap.packets()
-    eq((dlt, end["packets"], len(rows)), (271, len(got), len(got)))
+    eq((dlt, end["packets"], len(rows), end["made"]), (271, len(got), len(got), True))
 
     def seen(host_port, guest_port):
         """(from the guest, operation, flags, bytes) of a connection, all with the right addresses."""

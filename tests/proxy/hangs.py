@@ -15,7 +15,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 from clock import Clock  # noqa: E402
 from harness import TIMEOUT, Proxy, Server, binary, echo, eq, free_port, main, test, worker_pid  # noqa: E402
-from procs import alive, children, pending, until, where_it_prints  # noqa: E402
+from procs import alive, children, pending, plain, until, where_it_prints  # noqa: E402
 from store import Store  # noqa: E402
 from vguest import Guest, Reset  # noqa: E402
 from vrig import conf_of, configured, works, write_conf  # noqa: E402
@@ -106,7 +106,8 @@ def watchdog():
 def stop():
     """SIGTERM to a proxy whose worker is stopped: it is killed, when it had its time, and not before; no file is left"""
     clock = Clock()
-    p = Proxy(env=clock.env)
+    with plain():
+        p = Proxy(env=clock.env)
     w = p.worker_pid()
     os.kill(w, signal.SIGSTOP)
     signalled(p.proc, signal.SIGTERM)
@@ -126,7 +127,8 @@ def stop_drained():
     """one that hangs while connections have their time to end: they have all of it"""
     clock = Clock()
     srv = Server(echo)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", "drain 100", env=clock.env)
+    with plain():
+        p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", "drain 100", env=clock.env)
     g = Guest(p.path)
     c = g.connect(6000)
     signalled(p.proc, signal.SIGTERM)

@@ -904,6 +904,21 @@ def ends_at_once():
 
 
 @test
+def wider_and_narrower():
+    """a port published at the wildcard, then at one address, and back: in one reload each"""
+    port = free_port()
+
+    def conf(host):
+        return link("g", 3, f"publish = tcp {host}:{port} -> vsock:1")
+    r = Rig(conf("0.0.0.0"))
+    for host in ("127.0.0.1", "0.0.0.0", "127.0.0.2"):
+        eq(r.reload(conf(host)), [0, 1, 0, 1, 0])
+        for at in ("127.0.0.1", "127.0.0.2"):
+            eq(socket.socket().connect_ex((at, port)) != errno.ECONNREFUSED, host in (at, "0.0.0.0"), (host, at))
+    r.stop()
+
+
+@test
 def not_all_of_it():
     """what cannot be started for all that was tried before is told to who asked, counted, and the rest is in force"""
     good, bad = free_port(), free_port()
