@@ -106,7 +106,7 @@ static void input(struct amp_clink *cl, struct amp_cept *c, uint8_t *at, uint32_
 		(void)amp_rstream_input(&cl->vl.rs, c->rc, &rx);
 		break;
 	case AMP_CEPT_RAW:
-		amp_end_char_input(c->raw, &raw);
+		(void)amp_raw_input(c->raw, &raw, 0);
 		break;
 	default: /* it only sends: nobody has its address from us */
 		cl->vl.rs.stats.foreign++;
@@ -152,7 +152,7 @@ static int char_connect(struct amp_vlink *vl, struct amp_end_vsock *e,
 
 static bool char_serve(struct amp_vlink *vl)
 {
-	return amp_end_char_serve(of_vlink(vl));
+	return amp_raws_serve(&of_vlink(vl)->raws);
 }
 
 static const char *char_why(struct amp_vlink *vl)
@@ -228,9 +228,9 @@ static void detach(struct amp_clink *cl)
 		     name_of(cl));
 	amp_link_down(&cl->vl.link);
 	amp_rnames_forget(&cl->names);
-	amp_end_char_down(cl);
+	amp_raws_down(&cl->raws);
 	amp_vlink_down(&cl->vl);
-	while (amp_end_char_serve(cl))
+	while (amp_raws_serve(&cl->raws))
 		;
 	close_services(cl);
 	while (!TAILQ_EMPTY(&cl->pending)) /* refusals that found no buffer any more */
@@ -275,7 +275,7 @@ static void heard(void *ctx, const char *name, uint32_t addr)
 			(void)amp_rnames_heard(&cl->names, name, addr, false, &left);
 	}
 	if (left != AMP_RPMSG_ADDR_ANY)
-		amp_end_char_withdrawn(cl, left);
+		amp_raws_withdrawn(&cl->raws, left);
 }
 
 static void scan(struct amp_clink *cl)
@@ -292,7 +292,7 @@ static void scan(struct amp_clink *cl)
 		if (n->seen || !n->known)
 			continue;
 		(void)amp_rnames_heard(&cl->names, n->name, n->addr, true, &left);
-		amp_end_char_withdrawn(cl, left);
+		amp_raws_withdrawn(&cl->raws, left);
 	}
 	if (amp_rnames_door(&cl->names)->known)
 		open_services(cl);
@@ -501,8 +501,7 @@ struct amp_link *amp_link_rpmsg_char(const struct amp_link_conf *conf)
 	cl->next_addr %= 0x00f00000u;
 	TAILQ_INIT(&cl->readable);
 	TAILQ_INIT(&cl->pending);
-	TAILQ_INIT(&cl->raws);
-	TAILQ_INIT(&cl->raws_due);
+	amp_end_char_init(cl);
 	cl->path = conf->path;
 	cl->vl.work.run = run;
 	uv_timer_init(amp_loop_uv(), &cl->scan);

@@ -37,6 +37,7 @@ struct amp_link_vv {
 	struct amp_vq *vq[AMP_VV_QUEUES];
 	uint16_t stopped_at[AMP_VV_QUEUES]; /* ring position when the queue stopped */
 	bool ran[AMP_VV_QUEUES];
+	uint64_t bytes; /* of link.stats, both ways, as of the last turn */
 	uint8_t config[8];
 	struct amp_log_rate log_second;
 	/* link_vv_keep.c */

@@ -559,6 +559,7 @@ int amp_offload_unpublish(struct amp_offload *off, const struct amp_forward *fwd
 	}
 	if (!v)
 		return -1;
+	amp_virtual_leave(v);
 	sweep(off, elsewhere, v);
 	return amp_virtual_free(v);
 }

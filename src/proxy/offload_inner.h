@@ -180,6 +180,8 @@ void amp_tcp_quit(struct amp_osock *o);
 int amp_virtual_tcp(struct amp_offload *off, const struct amp_forward *fwd, int fd);
 /* Its socket, which is the caller's from now on. */
 int amp_virtual_free(struct amp_virtual *v);
+/* It ends: who is bound or listens there has another one that leads to the same port, if any. */
+void amp_virtual_leave(struct amp_virtual *v);
 
 /* ---- offload_udp.c ---- */
 void amp_udp_open(struct amp_session *ses, struct amp_end *carrier,

@@ -162,7 +162,7 @@ struct amp_end *amp_vlink_connect(struct amp_link *link, const struct amp_servic
 				  bool message, int *err);
 void amp_vlink_stats(const struct amp_link *link, char *dst, size_t len);
 
-/* ---- between vlink.c and end_vsock.c ---- */
+/* ---- between vlink.c and end_vsock*.c ---- */
 
 /* A packet that the engine let us hold until the pass is over. */
 struct amp_held {
@@ -191,6 +191,10 @@ extern struct amp_pass amp_pass;
 unsigned amp_pass_hold(const struct amp_vsock_rx *rx, uint32_t id, uint16_t *first,
 		       uint16_t *last);
 
+/* Both the user and the engine have let go. */
+void amp_end_vsock_over(struct amp_end_vsock *e);
+/* The guest has read what it had to, or will not. */
+void amp_end_vsock_unmeter(struct amp_end_vsock *e);
 /* Answered, or never will be. */
 void amp_end_vsock_connected(struct amp_end_vsock *e);
 /* amp_end_ops.info() */
@@ -206,6 +210,9 @@ void amp_end_vsock_ask(struct amp_end_vsock *e);
 void amp_vlink_metered(struct amp_vlink *vl);
 /* Joined peers' part of the buffers that there are now. */
 unsigned amp_vlink_share(struct amp_vlink *vl, unsigned avail);
+
+/* ---- end_vsock_in.c ---- */
+
 /* Tell the user what there is to tell. */
 void amp_end_vsock_serve(struct amp_end_vsock *e);
 /* From the engine's data hook: 0 or 1 as it wants, -errno. */
