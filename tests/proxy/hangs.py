@@ -11,6 +11,7 @@ import sys
 import tempfile
 import termios
 import time
+import unittest.mock
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 from clock import Clock  # noqa: E402
