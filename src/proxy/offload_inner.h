@@ -108,11 +108,11 @@ struct amp_offload {
 	uint64_t next_session;
 	unsigned sock_cnt;
 	uint32_t next_id;
-	struct amp_osock *ids[AMP_OFF_IDS];
-	struct amp_lease leases[AMP_OFF_LEASES];
 	unsigned lease_next;
 	uv_timer_t timer;
 	struct amp_log_rate log_bad;
+	struct amp_osock *ids[AMP_OFF_IDS]; /* these two last: zeroed.h */
+	struct amp_lease leases[AMP_OFF_LEASES];
 };
 
 /* ---- offload.c ---- */

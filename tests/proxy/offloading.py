@@ -13,18 +13,10 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib
 import ctl  # noqa: E402
 import offload as off  # noqa: E402
 from clock import Clock  # noqa: E402
-from harness import Proxy, Server, eq, free_port, main, test  # noqa: E402
+from harness import Proxy, Server, echo, eq, free_port, main, test  # noqa: E402
 from vguest import REQUEST, SEND, Guest, Reset  # noqa: E402
 
 MIB = 1 << 20
-
-
-def echo(s):
-    while True:
-        data = s.recv(65536)
-        if not data:
-            return
-        s.sendall(data)
 
 
 def rst(s):

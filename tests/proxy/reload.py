@@ -17,18 +17,10 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import ctl  # noqa: E402
 import offload as off  # noqa: E402
-from clock import preload  # noqa: E402
-from harness import TIMEOUT, Proxy, Server, eq, free_port, main, test  # noqa: E402
+from harness import TIMEOUT, Proxy, Server, echo, eq, free_port, main, test  # noqa: E402
+from procs import preload  # noqa: E402
 from rpmsgguest import DA, EventBell, Remote, UnixBell  # noqa: E402
 from vguest import SEQPACKET, Gone, Guest, Reset  # noqa: E402
-
-
-def echo(s):
-    while True:
-        data = s.recv(65536)
-        if not data:
-            return
-        s.sendall(data)
 
 
 class Rig:
