@@ -10,11 +10,10 @@ import stat
 import subprocess
 import sys
 import tempfile
-import unittest.mock
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
-from harness import BUILD, TIMEOUT, Proxy, Server, binary, echo, eq, fd_limits, free_port, main, test, worker_pid  # noqa: E402
-from procs import children, pending, until, where_it_prints  # noqa: E402
+from harness import TIMEOUT, Proxy, Server, binary, echo, eq, fd_limits, free_port, main, test, worker_pid  # noqa: E402
+from procs import children, pending, plain, until, where_it_prints  # noqa: E402
 from store import LAUNCH  # noqa: E402
 from vguest import Guest  # noqa: E402
 from vrig import conf_of, configured, works, write_conf  # noqa: E402
@@ -274,7 +273,7 @@ def filters():
             said = dict(line.split(":", 1) for line in f)
         return said["Seccomp"].strip(), int(said.get("Seccomp_filters", 0))
     # the sanitizers' program has none
-    with unittest.mock.patch.dict(os.environ, AMPSOCK_PROXY=os.path.join(BUILD, "ampsock-proxy")):
+    with plain():
         p = Proxy()
     helper, worker = laid(p.proc.pid), None
     eq(helper[0], "2", "the helper's filter")

@@ -53,6 +53,11 @@ def preload(what, *libs):
     return lib
 
 
+def plain():
+    """For a Proxy that is the program without sanitizers."""
+    return unittest.mock.patch.dict(os.environ, AMPSOCK_PROXY=os.path.join(BUILD, "ampsock-proxy"))
+
+
 # In the place of the C library's.
 PRINTS = r"""
 #define _GNU_SOURCE
@@ -80,5 +85,5 @@ def where_it_prints(code):
         lib = d + "/prints.so"
         subprocess.run([os.environ.get("CC", "gcc"), "-shared", "-fPIC", "-O1", "-xc", "-", "-o", lib],
                        input=PRINTS.replace("@", code).encode(), check=True)
-        with unittest.mock.patch.dict(os.environ, AMPSOCK_PROXY=os.path.join(BUILD, "ampsock-proxy")):
+        with plain():
             yield {"LD_PRELOAD": lib}
