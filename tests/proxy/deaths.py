@@ -21,8 +21,13 @@ from vrig import conf_of, configured, works, write_conf  # noqa: E402
 
 def another_worker(pid, old):
     # one that tries a new program is a child, too, while the old one lives
-    until(lambda: children(pid) and old not in children(pid), "no other worker")
-    return worker_pid(pid)
+    now = []
+
+    def has():
+        now[:] = children(pid)
+        return now and old not in now
+    until(has, "no other worker")
+    return now[0]
 
 
 def give(path, text):

@@ -107,7 +107,7 @@ def watchdog():
 def stop():
     """SIGTERM to a proxy whose worker is stopped: it is killed, when it had its time, and not before; no file is left"""
     clock = Clock()
-    with plain():
+    with plain():  # with sanitizers a worker has more time to end
         p = Proxy(env=clock.env)
     w = p.worker_pid()
     os.kill(w, signal.SIGSTOP)
@@ -167,8 +167,8 @@ def unheard_reload():
         with socket.socket() as s:
             return s.connect_ex(("127.0.0.1", port)) == 0
     until(listens, "the new rule is not served")
-    # and one that was dealt with is not told again
-    p.counters()  # behind it
+    # and one that was dealt with, as it was when a later signal is, is not told again
+    p.counters()
     lines = len(p.lines)
     w = p.worker_pid()
     os.kill(w, signal.SIGKILL)
