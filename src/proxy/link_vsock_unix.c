@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* #syscalls sendto close */
 /*
- * #syscalls close sendto
- *
  * Link type vsock-unix: the guest of a monitor that has vsock on Unix sockets ("hybrid":
  * Firecracker, cloud-hypervisor, Kata's others).
  *
@@ -134,6 +132,7 @@ static const struct amp_link_ops link_ops = {
 	.exposed = amp_slink_ports,
 	.reset = amp_slink_reset,
 	.tap_kind = AMP_TAP_VSOCK,
+	.tap_made = true,
 	.tap = amp_slink_tap_changed,
 	.stats = amp_slink_stats,
 };
