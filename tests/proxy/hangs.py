@@ -173,6 +173,7 @@ def unheard_reload():
             return s.connect_ex(("127.0.0.1", port)) == 0
     until(listens, "the new rule is not served")
     # and one that was dealt with is not told again
+    p.counters()  # behind it
     lines = len(p.lines)
     w = p.worker_pid()
     os.kill(w, signal.SIGKILL)
