@@ -23,6 +23,7 @@ enum amp_tap_kind { AMP_TAP_NONE, AMP_TAP_VSOCK, AMP_TAP_RPMSG };
 
 struct amp_link_ops {
 	enum amp_tap_kind tap_kind;
+	bool tap_made; /* there are no packets: a capture has made ones (slink_tap.c) */
 	const char *type;
 	const char *peer; /* what is at the other end, in words: guest, remote */
 	/* Start listening, mapping, opening. 0 or -errno, with a log line said. */
@@ -45,7 +46,11 @@ struct amp_link_ops {
 	/* A publish rule that is about to come: a service that it names is looked for from now
 	 * on. 0 or -errno. NULL: there is nothing to look for. */
 	int (*wanted)(struct amp_link *link, const struct amp_forward *fwd);
-	/* Expose rules have come or gone. 0 or -errno, said. NULL: they are looked up. */
+	/*
+	 * Expose rules have come or gone: first, of all links, what is left out ends; then what is
+	 * there begins, 0 or -errno, said. NULL: they are looked up.
+	 */
+	void (*unexposed)(struct amp_link *link);
 	int (*exposed)(struct amp_link *link);
 	/* Counters, one line. */
 	void (*stats)(const struct amp_link *link, char *dst, size_t len);

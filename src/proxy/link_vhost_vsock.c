@@ -9,7 +9,6 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -19,6 +18,8 @@
 #include "helper.h"
 #include "link_vv.h"
 #include "listen.h"
+#include "publish.h"
+#include "zeroed.h"
 
 #define AWAKE_LEN (16u * 1024u) /* moved between two of its turns: a link with bulk */
 
@@ -256,9 +257,12 @@ static void listen_ready(struct amp_watch *w, uint32_t events)
 	int fd;
 
 	(void)events;
-	while ((fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
-		attach(l, fd);
-	if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+	do {
+		fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0)
+			attach(l, fd);
+	} while (fd >= 0 || amp_accept_next(errno));
+	if (errno != EAGAIN) {
 		amp_log_some(&l->log_second, AMP_LOG_ERROR, "link %s: accept: %s", name_of(l),
 			     strerror(errno));
 		amp_watch_retry(w);
@@ -322,7 +326,7 @@ static int yield(struct amp_link *link)
 
 static void vv_free(struct amp_link *link)
 {
-	free(of_link(link));
+	amp_zeroed_free(of_link(link), sizeof(struct amp_link_vv));
 }
 
 static const struct amp_link_ops vv_ops = {
@@ -344,12 +348,12 @@ static const struct amp_link_ops vv_ops = {
 struct amp_link *amp_link_vhost_vsock(const struct amp_link_conf *conf)
 {
 	static const enum amp_vq_dir dir[AMP_VV_QUEUES] = {AMP_VQ_OUT, AMP_VQ_IN, AMP_VQ_OUT};
-	struct amp_link_vv *l = calloc(1, sizeof(*l));
+	struct amp_link_vv *l = amp_zeroed_new(sizeof(*l));
 
 	if (!l)
 		return NULL;
 	if (amp_vlink_init(&l->vl, &vv_ops, &amp_vlink_vsock, conf)) {
-		free(l);
+		amp_zeroed_free(l, sizeof(*l));
 		return NULL;
 	}
 	l->vl.work.run = run;

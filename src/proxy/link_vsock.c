@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* #syscalls socket.vsock connect listen bind close getsockname */
 /*
- * #syscalls bind close connect listen socket.vsock
- *
  * Link type vsock: the kernel's AF_VSOCK. On a host the guest is one of vhost-vsock's, by its
  * CID; in a guest it is the host, CID 2; CID 1 is the machine itself.
  *
@@ -281,9 +279,11 @@ static const struct amp_link_ops link_ops = {
 	.stop = stop,
 	.free = vsock_free,
 	.connect = amp_slink_connect,
+	.unexposed = amp_slink_close_ports,
 	.exposed = amp_slink_ports,
 	.reset = amp_slink_reset,
 	.tap_kind = AMP_TAP_VSOCK,
+	.tap_made = true,
 	.tap = amp_slink_tap_changed,
 	.stats = stats,
 };

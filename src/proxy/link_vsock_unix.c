@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* #syscalls sendto close */
 /*
- * #syscalls close sendto
- *
  * Link type vsock-unix: the guest of a monitor that has vsock on Unix sockets ("hybrid":
  * Firecracker, cloud-hypervisor, Kata's others).
  *
@@ -130,9 +128,11 @@ static const struct amp_link_ops link_ops = {
 	.stop = amp_slink_stop,
 	.free = hybrid_free,
 	.connect = amp_slink_connect,
+	.unexposed = amp_slink_close_ports,
 	.exposed = amp_slink_ports,
 	.reset = amp_slink_reset,
 	.tap_kind = AMP_TAP_VSOCK,
+	.tap_made = true,
 	.tap = amp_slink_tap_changed,
 	.stats = amp_slink_stats,
 };

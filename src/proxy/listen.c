@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * #syscalls bind close listen poll ppoll setsockopt socket.inet
+ * #syscalls bind close getsockname getsockopt listen poll ppoll setsockopt shutdown socket.inet
  * #syscalls:helper socket connect getsockopt kill nanosleep clock_nanosleep lstat newfstatat unlink
  */
 #include <errno.h>
@@ -89,18 +89,6 @@ static int clear_path(const struct sockaddr_un *un, const char *link)
 	return 0;
 }
 
-void amp_unix_clear(const char *path)
-{
-	struct sockaddr_un un = {.sun_family = AF_UNIX};
-	struct stat st;
-
-	if (strlen(path) >= sizeof(un.sun_path))
-		return;
-	strcpy(un.sun_path, path);
-	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && !alive(&un))
-		unlink(path);
-}
-
 static void say_why(const char *path, const char *link, int err)
 {
 	char dir[sizeof(((struct sockaddr_un *)0)->sun_path)];
@@ -161,6 +149,61 @@ void amp_listen_started(void)
 	start_tries = 0;
 }
 
+/* Addresses whose sockets are the service manager's, who has them when our rules have gone. */
+struct given {
+	LIST_ENTRY(given) entry;
+	struct amp_target target;
+};
+
+static LIST_HEAD(, given) all_given = LIST_HEAD_INITIALIZER(all_given);
+
+static bool is_given(const struct amp_target *t)
+{
+	const struct given *g;
+
+	LIST_FOREACH(g, &all_given, entry)
+	{
+		if (amp_target_same(&g->target, t))
+			return true;
+	}
+	return false;
+}
+
+static int remember_given(const struct amp_target *t)
+{
+	struct given *g = is_given(t) ? NULL : calloc(1, sizeof(*g));
+
+	if (!g)
+		return is_given(t) ? 0 : -ENOMEM;
+	g->target = *t;
+	LIST_INSERT_HEAD(&all_given, g, entry);
+	return 0;
+}
+
+static bool is_listener(int fd, struct amp_target *t)
+{
+	socklen_t len = sizeof(int);
+	int listens = 0;
+
+	memset(t, 0, sizeof(*t));
+	t->kind = AMP_TARGET_TCP;
+	t->len = sizeof(t->addr.ss);
+	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens &&
+	       getsockname(fd, &t->addr.sa, &t->len) == 0 &&
+	       (t->addr.sa.sa_family == AF_INET || t->addr.sa.sa_family == AF_INET6);
+}
+
+void amp_listen_close(int fd)
+{
+	struct amp_target t;
+
+	/* close() here ends it when the last duplicate is closed, shutdown() now, in all of them */
+	if (is_listener(fd, &t) && !is_given(&t))
+		shutdown(fd, SHUT_RD);
+	amp_kept_drop_socket(fd);
+	close(fd);
+}
+
 static int inet_listen(const struct amp_target *t)
 {
 	static const int on = 1;
@@ -176,6 +219,11 @@ static int inet_listen(const struct amp_target *t)
 
 		if (same >= 0)
 			close(same);
+		r = remember_given(t);
+		if (r) {
+			close(fd);
+			return r;
+		}
 		amp_kept_put_socket(fd);
 	}
 	if (fd != -ENOENT)
@@ -262,8 +310,7 @@ void amp_listen_let_go(void)
 			amp_helper_unlink(h->kind ? (enum amp_helper_kind)h->kind
 						  : AMP_HELPER_PUBLISH,
 					  h->target.addr.un.sun_path);
-		amp_kept_drop_socket(h->fd);
-		close(h->fd);
+		amp_listen_close(h->fd);
 		free(h);
 	}
 }

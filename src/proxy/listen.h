@@ -11,8 +11,6 @@
  * the helper alone.
  */
 int amp_unix_listen(const char *path, const char *link);
-/* Removes a socket file on which nobody listens. For the helper alone, of a file that it made. */
-void amp_unix_clear(const char *path);
 /* The same for any target: TCP listens, UDP is bound. In the worker. */
 int amp_target_listen(const struct amp_target *target, const char *link);
 /* The same, but never one that is held (see below). */
@@ -23,6 +21,12 @@ int amp_target_open(const struct amp_target *target, const char *link);
  */
 bool amp_listen_again(int r);
 void amp_listen_started(void);
+/*
+ * The end of a socket of these calls: who connects from now on is refused at once, although the
+ * helper and the service manager have duplicates. One that the service manager made is only given
+ * back: it listens on.
+ */
+void amp_listen_close(int fd);
 /* For a link's own socket. kind: enum amp_helper_kind. */
 int amp_link_listen(unsigned kind, const char *path);
 

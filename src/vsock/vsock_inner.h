@@ -5,9 +5,11 @@
 
 #include "vsock.h"
 
-/* Without AF_VSOCK all connections take a path; the engine has no queues of its own. */
+/* Without AF_VSOCK all connections take a path; the engine has no queues of its own. Without a
+ * loop and AF_RPMSG none does. */
 #define QUEUES	AMPSOCK_VSOCK
-#define LOOP(c) (!QUEUES || (c)->loop)
+#define PATH	(!QUEUES || AMPSOCK_LOOP || AMPSOCK_RPMSG)
+#define LOOP(c) (!QUEUES || (PATH && (c)->loop))
 
 /* A driver's pool buffers are one piece; a device takes what the driver offers. */
 #define CHAINS (AMPSOCK_VQ_DEVICE && QUEUES)
@@ -26,11 +28,11 @@
 /* Off the way of the usual packet, or its registers are saved for nothing; where all ways are
  * alike, as is shortest. */
 #if AMPSOCK_FAST
-#define RARE __attribute__((noinline, cold))
-#define ONCE inline
+#define RARE	 __attribute__((noinline, cold))
+#define ONE_COPY inline
 #else
 #define RARE
-#define ONCE __attribute__((noinline)) /* the one copy of several */
+#define ONE_COPY __attribute__((noinline)) /* the one copy of several */
 #endif
 
 /*

@@ -33,12 +33,42 @@ def install():
 		"usr/lib/ampsock/libampsock-preload.so", "usr/lib/pkgconfig/ampsock.pc", "usr/sbin/ampsock-proxy",
 		"usr/lib/systemd/system/ampsock-proxy.service", "usr/lib/systemd/system/ampsock-proxy@.service",
 		"usr/lib/sysusers.d/ampsock.conf", "usr/lib/tmpfiles.d/ampsock.conf", "usr/share/ampsock/firmware/ampsock.c",
-		"usr/share/bash-completion/completions/ampsock-proxy", "usr/share/doc/ampsock/protocol.md"]
+		"usr/share/bash-completion/completions/ampsock-proxy", "usr/share/zsh/site-functions/_ampsockctl", "usr/share/doc/ampsock/protocol.md"]
 	want += ["usr/share/man/man%s/%s" % (m[-1], m) for m in os.listdir(os.path.join(ROOT, "man"))]
 	eq([w for w in want if w not in have], [], "missing")
 	for name in files(UNITS):
 		with open(os.path.join(UNITS, name), encoding="utf-8") as f:
 			eq(re.findall(r"@[A-Z]+@", f.read()), [], name)
+
+
+def state(where):
+	"""Every file there, and when it was written."""
+	have = {}
+	for d, _, names in os.walk(where):
+		for name in names:
+			st = os.lstat(os.path.join(d, name))
+			have[os.path.join(d, name)] = (st.st_ino, st.st_mtime_ns, st.st_uid)
+	return have
+
+
+@test
+def build_directory():
+	"""install writes nothing to the build directory of what is built, and what is not, root builds as its owner"""
+	before = state(BUILD)
+	make("install", *WHERE)
+	after = state(BUILD)
+	# other tests run at the same time, and have places of their own
+	places = [os.path.join(BUILD, d) for d in ("check", "demo", "bench", "deb", "e2e", "tests")]
+	eq([f for f in after if after[f] != before.get(f) and not f.startswith(tuple(places))], [])
+	others = os.path.join(TMP, "others")
+	os.mkdir(others)
+	if os.geteuid() == 0:
+		os.chown(others, 12345, 23456)
+	text = run(["make", "-n", "BUILD=" + others, "install", *WHERE], ok=False, timeout=60)[1]
+	eq("setpriv --reuid=12345 --regid=23456 --clear-groups" in text, os.geteuid() == 0)
+	eq("setpriv" in run(["make", "-n", "BUILD=" + os.path.join(TMP, "none"), "install", *WHERE], ok=False, timeout=60)[1],
+	   os.geteuid() == 0 and os.stat(ROOT).st_uid != 0)
+	os.rmdir(others)
 
 
 @test
@@ -264,6 +294,44 @@ def completion():
 	eq(complete(proxy, "--config", "etc/ampsock/p"), ["etc/ampsock/proxy.conf"])
 	eq(complete(runner, "--link", "rpmsg-h"), ["rpmsg-host:"])
 	eq("bash" in complete(runner, "--link", "vhost-user", ":", "/x", "bas"), True)
+
+
+def zsh(*words, path=None):
+	"""What zsh would offer for the last word; path: where the programs are."""
+	env = {**os.environ, "PATH": (path or PREFIX + "/bin:" + PREFIX + "/sbin") + ":" + os.environ["PATH"]}
+	text = run(["zsh", "-f", os.path.join(ROOT, "tests/package/lib/complete.zsh"), os.path.join(PREFIX, "share/zsh/site-functions"), *words],
+		   cwd=TMP, env=env, ok=False)[1]
+	return sorted(text.splitlines())
+
+
+@test
+def completion_zsh():
+	"""zsh completes every option of --help, commands, levels, types of links, files, links of the proxy that runs"""
+	if not shutil.which("zsh"):
+		return "zsh is not installed"
+	for name, where in (("ampsock-proxy", "sbin"), ("ampsock-run", "bin"), ("ampsockctl", "bin")):
+		text = run([os.path.join(PREFIX, where, name), "--help"])[1]
+		options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
+		# long names of short options are not in the help
+		eq(sorted(options - set(zsh(name, "--"))), [], name)
+	text = run([os.path.join(PREFIX, "bin/ampsockctl"), "--help"])[1]
+	eq(zsh("ampsockctl", ""), sorted(set(re.findall(r"(?m)^  ([a-z]+) ", text))))
+	eq(zsh("ampsockctl", "--json", "log", "level", "d"), ["debug"])
+	eq(zsh("ampsockctl", "publish", ""), ["add", "del"])
+	eq(zsh("ampsock-proxy", "--link", "v"), ["vhost-user-vsock:", "vsock-unix:", "vsock:"])
+	eq(zsh("ampsock-proxy", "--log-level", "w"), ["warning"])
+	eq(zsh("ampsock-proxy", "--config", "etc/ampsock/p"), ["proxy.conf"])
+	eq(zsh("ampsock-run", "--link", "rpmsg-h"), ["rpmsg-host:"])
+	eq("bash" in zsh("ampsock-run", "--link", "vhost-user:/x", "bas"), True)
+	# the program is asked for the links, of the same proxy
+	fake = os.path.join(TMP, "fake")
+	os.mkdir(fake)
+	with open(fake + "/ampsockctl", "w", encoding="ascii") as f:
+		f.write('#!/bin/sh\n[ "$*" = "--socket /x --json links" ] && echo \'[{"name":"vm1","type":"vsock"},{"name":"vm2"}]\'\n')
+	os.chmod(fake + "/ampsockctl", 0o755)
+	for words in (("reset",), ("publish", "add"), ("links", "-l")):
+		eq(zsh("ampsockctl", "--socket", "/x", *words, "", path=fake), ["vm1", "vm2"], words)
+	return None
 
 
 @test

@@ -12,15 +12,9 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import offload as off  # noqa: E402
 from charkernel import CharRig, Kernel, KernelRemote  # noqa: E402
-from harness import Proxy, Server, eq, fd_limits, free_port, limit_fds, main, test  # noqa: E402
-from rpmsgguest import ANY, HDR, HELLO, MAGIC, REQUEST, RST, Conn, Raw  # noqa: E402
-from rpmsgrig import echo  # noqa: E402
+from harness import Proxy, Server, echo, eq, fd_limits, free_port, limit_fds, main, ping, test  # noqa: E402
+from rpmsgguest import ANY, HDR, HELLO, MAGIC, REQUEST, RST, Raw  # noqa: E402
 from vguest import SEND, Reset  # noqa: E402
-
-
-def ping(c, data=b"ping"):
-    c.send(data)
-    eq(c.recv_exact(len(data)), data)
 
 
 def forever(s):
@@ -147,7 +141,7 @@ def raw():
         Proxy(args=lambda p: ["--link", "rpmsg-char:/dev/rpmsg_ctrl0", "--expose", "rpmsg:a -> udp 127.0.0.1:1"])
         raise AssertionError("started")
     except AssertionError as e:
-        if "--expose: expose: rpmsg:a to udp cannot be" not in str(e):
+        if "--expose: rpmsg:a to udp cannot be" not in str(e):
             raise
         Proxy.running[-1].stop(signal.SIGKILL)
 
@@ -312,10 +306,7 @@ def no_endpoint():
         ping(c)
     g.p.log("no endpoint at .*rpmsg_ctrl0: No such device")
     ping(g.r.connect("e"))
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 @test
@@ -358,10 +349,7 @@ def lies():
     if not [x for x in g.r.unknown if x[1] >= 0x1000 and x[2][0] == RST]:
         raise AssertionError("nobody was refused")
     g.p.wait_counter("endpoints", before)
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 @test
@@ -390,10 +378,7 @@ def many_announced():
     if not g.r.wait(lambda: any(m[1] == 0x5555 for m in g.r.unknown), 5):
         raise AssertionError("not found")
     k.close()
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 @test
@@ -465,9 +450,40 @@ def no_descriptors():
         g.p.wait_counter("ends", 1)
     eq(set(g.k.eps), before)
     ping(g.r.connect("e"))
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
+    g.restart_and_close(srv)
+
+
+@test
+def endless():
+    """a worker that has endpoints made and lets go of none: as many as the configuration leaves room for, and then
+    none; its successor takes them all away"""
+    srv = Server(echo)
+    g = CharRig(f"expose rpmsg:e -> tcp 127.0.0.1:{srv.port}", "limit sockets 4", env={"CHARKERNEL_LEAK": "1"})
+    e = g.r.lookup("e~s")
+    most = 2 * 4 + 1 + 32  # twice the sockets, the service, and some to spare
+    while len(g.k.eps) < most:
+        c = g.r.connect("e")
+        ping(c)
+        c.close()
+        g.p.wait_counter("ends", 0)
+    for i in range(3):  # not even a refusal can be sent
+        g.r.post(1, e, HDR.pack(REQUEST, 0, 0, 0) + HELLO.pack(MAGIC, 1, 0, 5, 0x2000 + i, 1000))
+    g.p.log("link g: no endpoint at .*: No buffer space available")
+    eq(len(g.k.eps), most, "endpoints")
+    g.r.services.clear()
+    os.kill(g.p.worker_pid(), signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while len(g.k.eps) > 2:
+        eq(time.monotonic() < deadline, True, f"{len(g.k.eps)} endpoints are left")
+        time.sleep(0.01)
+    ping(g.r.connect("e"))
+    g.p.proc.kill()  # at its end it would leave some, too
+    g.p.proc.wait(20)
+    Proxy.running.remove(g.p)
+    g.p.thread.join(20)
+    g.p.proc.stderr.close()
+    g.p.dir.cleanup()
+    g.r.close()
     srv.close()
 
 
@@ -491,10 +507,7 @@ def longer_than_buffer():
     g.p.log("the remote broke a rule: a message longer than this link's buffers")
     g.r.room = 240
     ping(c)
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 @test
@@ -511,10 +524,7 @@ def isolated():
     time.sleep(0.6)
     eq({x.dst for x in g.k.eps.values()}, {g.r.announced[0][1].addr})
     ping(g.r.connect("e"))
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 main()

@@ -2,59 +2,39 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # timeout: 120
 """Processes that hang: a worker that is stopped, or spins, and a new program that does not come to an end."""
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import time
-import unittest.mock
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 from clock import Clock  # noqa: E402
-from harness import BUILD, TIMEOUT, Proxy, Server, binary, eq, free_port, main, test, worker_pid  # noqa: E402
+from harness import BUILD, TIMEOUT, Proxy, Server, binary, echo, eq, free_port, main, test, worker_pid  # noqa: E402
+from procs import alive, children, pending, until, where_it_prints  # noqa: E402
 from store import Store  # noqa: E402
 from vguest import Guest, Reset  # noqa: E402
+from vrig import conf_of, configured, works, write_conf  # noqa: E402
 
 
-def echo(s):
-    while data := s.recv(65536):
-        s.sendall(data)
+def plain():
+    """The program without sanitizers: those give a worker more time to end."""
+    return unittest.mock.patch.dict(os.environ, AMPSOCK_PROXY=os.path.join(BUILD, "ampsock-proxy"))
 
 
-def works(g, port=6000):
-    c = g.connect(port)
-    c.send(b"x" * 4000)
-    eq(c.recv_exact(4000), b"x" * 4000)
-    c.close()
-
-
-def until(cond, what):
-    deadline = time.monotonic() + TIMEOUT
-    while not cond():
-        if time.monotonic() > deadline:
-            raise AssertionError(what)
-        time.sleep(0.002)
-
-
-def children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
-        return [int(x) for x in f.read().split()]
-
-
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as f:
-            return f.read().rsplit(") ", 1)[1][0] not in "ZX"
-    except FileNotFoundError:
-        return False
-
-
-def pending(pid, sig):
-    with open(f"/proc/{pid}/status", encoding="ascii") as f:
-        said = dict(line.split(":", 1) for line in f)
-    return bool((int(said["SigPnd"], 16) | int(said["ShdPnd"], 16)) & 1 << (sig - 1))
+def opened(pid):
+    """Paths of its descriptors."""
+    paths = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            paths.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except FileNotFoundError:
+            pass
+    return paths
 
 
 def signalled(proc, sig):
@@ -71,43 +51,6 @@ def ended(p, code):
     left = os.listdir(p.dir.name)
     p.dir.cleanup()
     return left
-
-
-# In the place of the C library's: the worker spins where it would print its counters.
-SPINS = r"""
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-static void look(const char *fmt)
-{
-	if (strstr(fmt, "counters: link"))
-		for (volatile int on = 1; on;)
-			;
-}
-int __fprintf_chk(FILE *f, int flag, const char *fmt, ...)
-{
-	va_list ap;
-	int n;
-
-	(void)flag;
-	look(fmt);
-	va_start(ap, fmt);
-	n = vfprintf(f, fmt, ap);
-	va_end(ap);
-	return n;
-}
-int fprintf(FILE *f, const char *fmt, ...)
-{
-	va_list ap;
-	int n;
-
-	look(fmt);
-	va_start(ap, fmt);
-	n = vfprintf(f, fmt, ap);
-	va_end(ap);
-	return n;
-}
-"""
 
 
 class Watched(Store):
@@ -133,12 +76,8 @@ def watchdog():
         where["m"] = Watched(os.path.join(p.dir.name, "notify"))
         p.env.update(where["m"].env(), WATCHDOG_USEC="2000000")
         return ["--link", f"vhost-user-vsock:{p.path},cid=3,name=g"]
-    with tempfile.TemporaryDirectory(prefix="ampsock-hangs-") as d:
-        subprocess.run([os.environ.get("CC", "gcc"), "-shared", "-fPIC", "-O1", "-xc", "-", "-o", d + "/spins.so"],
-                       input=SPINS.encode(), check=True)
-        # the sanitizers' program wants to have their library first
-        with unittest.mock.patch.dict(os.environ, AMPSOCK_PROXY=os.path.join(BUILD, "ampsock-proxy")):
-            p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", args=args, env={"LD_PRELOAD": d + "/spins.so"})
+    with where_it_prints("for (volatile int on = 1; on;) ;") as env:
+        p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", args=args, env=env)
         m = where["m"]
         g = Guest(p.path)
         for sig in (signal.SIGUSR1, signal.SIGSTOP):
@@ -172,7 +111,8 @@ def watchdog():
 def stop():
     """SIGTERM to a proxy whose worker is stopped: it is killed, when it had its time, and not before; no file is left"""
     clock = Clock()
-    p = Proxy(env=clock.env)
+    with plain():
+        p = Proxy(env=clock.env)
     w = p.worker_pid()
     os.kill(w, signal.SIGSTOP)
     signalled(p.proc, signal.SIGTERM)
@@ -192,7 +132,8 @@ def stop_drained():
     """one that hangs while connections have their time to end: they have all of it"""
     clock = Clock()
     srv = Server(echo)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", "drain 100", env=clock.env)
+    with plain():
+        p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", "drain 100", env=clock.env)
     g = Guest(p.path)
     c = g.connect(6000)
     signalled(p.proc, signal.SIGTERM)
@@ -216,17 +157,9 @@ def stop_drained():
 @test
 def unheard_reload():
     """SIGHUP at a worker that dies before it has dealt with it: its successor is told"""
-    conf = {}
-
-    def args(p):
-        conf["path"] = os.path.join(p.dir.name, "proxy.conf")
-        with open(conf["path"], "w", encoding="ascii") as f:
-            f.write(f"[link g]\ntype = vhost-user-vsock\npath = {p.path}\ncid = 3\n")
-        return ["--config", conf["path"]]
-    p = Proxy(args=args)
+    p = configured()
     port = free_port()
-    with open(conf["path"], "a", encoding="ascii") as f:
-        f.write(f"publish = tcp 127.0.0.1:{port} -> vsock:5000\n")
+    write_conf(p, f"publish = tcp 127.0.0.1:{port} -> vsock:5000")
     w = p.worker_pid()
     os.kill(w, signal.SIGSTOP)
     signalled(p.proc, signal.SIGHUP)
@@ -245,7 +178,7 @@ def unheard_reload():
     until(lambda: children(p.proc.pid) not in ([], [w]), "no other worker")
     Guest(p.path).close()
     eq([x for x in p.lines[lines:] if "SIGHUP" in x], [])
-    os.unlink(conf["path"])
+    os.unlink(conf_of(p))
     eq(p.stop(), [], "files that are left")
 
 
@@ -256,22 +189,37 @@ class Fifo:
         self.path = d + "/proxy.conf"
         self.text = f"[link g]\ntype = vhost-user-vsock\npath = {d}/g\ncid = 3\n"
         os.mkfifo(self.path)
-        self.log = open(d + "/log", "w+", encoding="utf-8", errors="replace")
+        self.log = open(d + "/log", "a+", encoding="utf-8", errors="replace")  # always at its end
+        self.open()
         self.proc = subprocess.Popen([binary(), "--config", self.path], stderr=self.log, env={**os.environ, **(env or {})})
         self.give()
         until(lambda: os.path.exists(d + "/g"), "it does not start")
         self.worker = worker_pid(self.proc.pid)
 
-    def give(self):
-        with open(self.path, "w", encoding="ascii") as f:
-            f.write(self.text)
+    def open(self):
+        """From now on who reads it waits."""
+        self.fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+
+    def give(self, last=False):
+        """All that it waits for, and an end behind it. last: who comes next finds an ordinary file."""
+        if last:
+            with open(self.path + ".new", "w", encoding="ascii") as f:
+                f.write(self.text)
+            os.rename(self.path + ".new", self.path)
+        os.write(self.fd, self.text.encode())
+        until(lambda: fcntl.ioctl(self.fd, termios.FIONREAD, bytes(4)) == bytes(4), "nobody reads the configuration")
+        os.close(self.fd)
+        self.fd = -1
 
     def upgrade(self):
         """The process that tries the new program."""
         old = children(self.proc.pid)
+        self.open()
         self.proc.send_signal(signal.SIGUSR2)
         until(lambda: set(children(self.proc.pid)) - set(old), "nobody tries the new program")
-        return (set(children(self.proc.pid)) - set(old)).pop()
+        pid = (set(children(self.proc.pid)) - set(old)).pop()
+        until(lambda: self.path in opened(pid), "it does not read the configuration")
+        return pid
 
     def said(self, text):
         def found():
@@ -288,6 +236,8 @@ class Fifo:
         self.log.seek(0)
         print("".join("# " + line for line in self.log), end="")
         self.log.close()
+        if self.fd >= 0:
+            os.close(self.fd)
 
 
 @test
@@ -310,10 +260,10 @@ def check():
         f.said("has not read its options and the configuration in 30 s: killed")
         f.said("going on as before")
         eq((alive(pid), alive(f.worker)), (False, True))
+        os.close(f.fd)
         f.upgrade()
-        f.give()
+        f.give(last=True)
         f.said("upgrade: executing")
-        f.give()
         until(lambda: children(f.proc.pid) not in ([], [f.worker]), "no other worker")
         f.proc.terminate()
         eq(f.proc.wait(TIMEOUT), 0, "exit status")
@@ -332,9 +282,8 @@ def worker_died():
                 break
             until(lambda: len(children(f.proc.pid)) == 2, "no other worker")
             w = (set(children(f.proc.pid)) - {checker}).pop()
-        f.give()  # within 0.8 s, or the next worker hands over
+        f.give(last=True)  # within 0.8 s, or the next worker hands over
         f.said("upgrade: executing")
-        f.give()
         until(lambda: children(f.proc.pid), "no worker")
         g = Guest(d + "/g")
         g.close()
