@@ -139,7 +139,7 @@ def text_of(name):
 
 
 def ours(places):
-	return sorted(f for f in list(files(ROOT_DIR)) + list(links(".")) if "ampsock" in f and f.startswith(places))
+	return sorted(f for f in {*files(ROOT_DIR), *links(".")} if "ampsock" in f and f.startswith(places))
 
 
 ENABLED = ("ampsock-proxy.service", "ampsock-proxy@one.service")

@@ -53,6 +53,11 @@ def preload(what, *libs):
     return lib
 
 
+def plain():
+    """The program without sanitizers: those want to have their library first, and give a worker more time to end."""
+    return unittest.mock.patch.dict(os.environ, AMPSOCK_PROXY=os.path.join(BUILD, "ampsock-proxy"))
+
+
 # In the place of the C library's.
 PRINTS = r"""
 #define _GNU_SOURCE
@@ -74,11 +79,10 @@ ssize_t write(int fd, const void *data, size_t len)
 
 @contextlib.contextmanager
 def where_it_prints(code):
-    """C code that runs where the worker would print its counters: the environment for a Proxy, which is not
-    the sanitizers' (that program wants to have their library first)."""
+    """C code that runs where the worker would print its counters: the environment for a Proxy, which is plain."""
     with tempfile.TemporaryDirectory(prefix="ampsock-prints-") as d:
         lib = d + "/prints.so"
         subprocess.run([os.environ.get("CC", "gcc"), "-shared", "-fPIC", "-O1", "-xc", "-", "-o", lib],
                        input=PRINTS.replace("@", code).encode(), check=True)
-        with unittest.mock.patch.dict(os.environ, AMPSOCK_PROXY=os.path.join(BUILD, "ampsock-proxy")):
+        with plain():
             yield {"LD_PRELOAD": lib}
