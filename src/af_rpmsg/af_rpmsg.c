@@ -539,20 +539,44 @@ static void rpmsg_end(struct amp_sock *s, enum amp_end_why why)
 
 static ssize_t rpmsg_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
-	if (AMPSOCK_FAST && m->plain && amp_rlink_send_fast(s, m))
-		return (ssize_t)m->len;
 	return s->type == SOCK_STREAM ? amp_vsock_sendmsg(s, m, flags) : amp_rraw_send(s, m);
 }
 
 static ssize_t rpmsg_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 {
-	ssize_t n = s->type == SOCK_STREAM ? amp_vsock_recvmsg(s, m, flags)
-					   : amp_rraw_recv(s, m, flags);
-
-	if (AMPSOCK_FAST && n == -EAGAIN && m->want)
-		amp_rlink_next(amp_rsock_link(s));
-	return n;
+	return s->type == SOCK_STREAM ? amp_vsock_recvmsg(s, m, flags)
+				      : amp_rraw_recv(s, m, flags);
 }
+
+#if AMPSOCK_FAST
+static __attribute__((noinline)) bool send_stream(struct amp_sock *s, const void *buf,
+						  size_t len)
+{
+	return rfast_send_stream(s, buf, len);
+}
+
+/* A message has no mark (MSG_EOR): it ends where it ends. */
+static bool rpmsg_send_fast(struct amp_sock *s, const void *buf, size_t len, int flags)
+{
+	(void)flags;
+	if (s->type == SOCK_STREAM)
+		return send_stream(s, buf, len);
+	return s->type == SOCK_SEQPACKET && rfast_send_raw(s, buf, len);
+}
+
+static __attribute__((noinline)) void recv_stream(struct amp_sock *s)
+{
+	rfast_recv_stream(s, amp_sock_want(s));
+}
+
+static void rpmsg_recv_fast(struct amp_sock *s)
+{
+	if (s->type == SOCK_STREAM)
+		recv_stream(s);
+	else if (s->type == SOCK_SEQPACKET)
+		rfast_recv_raw(s, amp_sock_want(s));
+}
+#endif
 
 static int rpmsg_poll(struct amp_sock *s)
 {
@@ -603,6 +627,10 @@ const struct amp_family amp_rpmsg_family = {
 	.option = amp_rpmsg_option,
 	.poll = rpmsg_poll,
 	.direct = amp_rpmsg_direct,
+#if AMPSOCK_FAST
+	.send_fast = rpmsg_send_fast,
+	.recv_fast = rpmsg_recv_fast,
+#endif
 };
 
 #endif /* AMPSOCK_RPMSG */

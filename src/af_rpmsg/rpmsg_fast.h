@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The usual message of a connected socket, straight through (AMPSOCK_FAST): inlined where it
- * is called for. It means what rpmsg.c, rpmsg_raw.c and rpmsg_stream.c mean by it, and refuses
- * whatever is out of the ordinary; then nothing has happened, and they look at it from its
- * beginning.
+ * The usual message of a connected socket, straight through (AMPSOCK_FAST): af_rpmsg.c's
+ * send_fast and recv_fast. It means what rpmsg.c, rpmsg_raw.c and rpmsg_stream.c mean by it, and
+ * refuses whatever is out of the ordinary; then nothing has happened, and they look at it from
+ * its beginning.
+ *
+ * A message is received for who asks, and waits: it is his when it comes next, and the ends in
+ * its header are the two that his connection has. No table is looked at for that.
  */
 #ifndef AMP_RPMSG_FAST_H
 #define AMP_RPMSG_FAST_H
@@ -32,206 +35,185 @@ static inline bool rfast_calm(const struct amp_rlink *l)
 	return !(owed | l->rs.vs.to_do | l->rs.stray_cnt | l->bus.tx_starved);
 }
 
-/* Buffers of a queue went to the peer, who wants to hear of it. */
-static inline void rfast_kick(struct amp_rlink *l, struct amp_vq *vq, unsigned bit)
+/*
+ * A message of all bytes, its header included, from src to dst: where its payload is to be written,
+ * NULL: no. Then rfast_sent().
+ */
+static inline __attribute__((always_inline)) uint8_t *rfast_begin(struct amp_rlink *l,
+								  uint32_t src, uint32_t dst,
+								  uint32_t all)
 {
-	if (!ring_kick_due(vq))
-		return;
-	l->l.runner.bits |= bit;
-	amp_runner_list(&l->l.runner);
-}
-
-/* All of m, which is plain, in one message. */
-static inline __attribute__((always_inline)) bool amp_rlink_send_fast(struct amp_sock *s,
-								      const struct amp_msg *m)
-{
-	uint32_t len = AMP_RPMSG_HDR_LEN + (uint32_t)m->len, src, dst;
-	bool stream = s->type == SOCK_STREAM;
-	struct amp_vsock_conn *c = conn_of(s);
+	struct amp_vq *out = l->bus.out;
 	struct ring_buf b = {.p = NULL};
-	struct amp_rlink *l;
-	struct amp_vq *out;
 	uint8_t *to;
 
-	if ((s->flags & SEND_FLAGS) != AMP_SF_CONNECTED || s->type == SOCK_DGRAM ||
-	    m->len > UINT16_MAX - AMP_RSTREAM_HDR_LEN)
-		return false;
-	l = amp_rsock_link(s);
-	out = l->bus.out;
-	if (stream) {
-		uint32_t in_flight = c->credit.tx_cnt - c->credit.peer_fwd_cnt;
-		uint32_t alloc = c->credit.peer_buf_alloc;
-
-		if ((c->standing & RFAST_USUAL_OUT) != AMP_CONN_OPEN || in_flight > alloc ||
-		    m->len > alloc - in_flight)
-			return false;
-		len += AMP_RSTREAM_HDR_LEN;
-		src = c->local.port;
-		dst = c->peer.port;
-	} else {
-		src = amp_rsock(s)->ept[amp_rlink_index(l)].addr;
-		dst = amp_rsock(s)->peer;
-	}
-	if (!out || !rfast_calm(l) || !ring_peek(out, AMP_VQ_OUT, &b) || b.len < len)
-		return false;
+	if (!out || !rfast_calm(l) || !ring_peek(out, AMP_VQ_OUT, &b) || b.len < all)
+		return NULL;
+	ring_enter(out, AMP_VQ_OUT, &b, all);
+	l->bus.stats.tx_messages++;
 	to = b.p;
 	amp_put_le32(to + RFAST_HDR(src), src);
 	amp_put_le32(to + RFAST_HDR(dst), dst);
 	amp_put_le32(to + RFAST_HDR(reserved), 0);
-	amp_put_le32(to + RFAST_HDR(len), len - AMP_RPMSG_HDR_LEN); /* flags: 0 */
-	to += AMP_RPMSG_HDR_LEN;
-	if (stream) {
-		amp_put_le32(
-			to, AMP_RSTREAM_WORD(AMP_RSTREAM_DATA, 0, amp_rstream_conn(c)->tx_tag));
-		amp_put_le32(to + offsetof(struct amp_rstream_hdr, fwd_cnt), c->credit.fwd_cnt);
-		to += AMP_RSTREAM_HDR_LEN;
-		amp_vsock_told(c);
-		c->credit.tx_cnt += (uint32_t)m->len;
-		l->rs.vs.stats.tx_packets++;
-	}
-	memcpy(to, m->plain, m->len);
-	if (ring_device(out)) /* a driver's queue does that itself */
-		amp_port_cache_clean(b.p, len);
-	l->bus.stats.tx_messages++;
-	ring_pass(out, AMP_VQ_OUT, &b, len);
-	rfast_kick(l, out, AMP_RLINK_OUT);
+	amp_put_le32(to + RFAST_HDR(len), all - AMP_RPMSG_HDR_LEN); /* flags: 0 */
+	return to + AMP_RPMSG_HDR_LEN;
+}
+
+/* Its all bytes are written. */
+static inline void rfast_sent(struct amp_rlink *l, const uint8_t *payload, uint32_t all)
+{
+	struct amp_vq *out = l->bus.out;
+
+	ring_publish(out, AMP_VQ_OUT, payload - AMP_RPMSG_HDR_LEN, all);
+	if (ring_kick_put(out))
+		amp_runner_kick(&l->l.runner, AMP_RLINK_OUT);
+}
+
+static inline bool rfast_send_raw(struct amp_sock *s, const void *data, size_t len)
+{
+	uint32_t all = AMP_RPMSG_HDR_LEN + (uint32_t)len;
+	struct amp_rlink *l;
+	uint8_t *to;
+
+	if ((s->flags & SEND_FLAGS) != AMP_SF_CONNECTED || len > UINT16_MAX)
+		return false;
+	l = amp_rsock_link(s);
+	to = rfast_begin(l, amp_rsock(s)->ept[amp_rlink_index(l)].addr, amp_rsock(s)->peer,
+			 all);
+	if (!to)
+		return false;
+	memcpy(to, data, len);
+	rfast_sent(l, to, all);
 	return true;
 }
 
-/* To somebody who waits for a message, and nothing older is held for him. */
-static inline bool rfast_raw_in(const struct amp_rlink *l, struct amp_sock *s, uint32_t src,
-				const uint8_t *data, uint32_t len)
+static inline bool rfast_send_stream(struct amp_sock *s, const void *data, size_t len)
 {
-	struct amp_rx_want *w;
-	size_t n;
+	uint32_t all = AMP_RPMSG_HDR_LEN + AMP_RSTREAM_HDR_LEN + (uint32_t)len;
+	struct amp_vsock_conn *c = conn_of(s);
+	uint32_t in_flight = c->credit.tx_cnt - c->credit.peer_fwd_cnt;
+	uint32_t alloc = c->credit.peer_buf_alloc;
+	struct amp_rlink *l;
+	uint8_t *to;
 
-	if (s->type != SOCK_SEQPACKET)
+	if ((s->flags & SEND_FLAGS) != AMP_SF_CONNECTED ||
+	    len > UINT16_MAX - AMP_RSTREAM_HDR_LEN ||
+	    (c->standing & RFAST_USUAL_OUT) != AMP_CONN_OPEN || in_flight > alloc ||
+	    len > alloc - in_flight)
 		return false;
-	if (s->flags & AMP_SF_LISTEN) { /* a child that is there already */
-		s = amp_rsock(s)->recent;
-		if (!s)
-			return false;
-	}
-	w = amp_sock_want(s);
-	if ((s->flags & (AMP_SF_CONNECTED | AMP_SF_RD_SHUT)) != AMP_SF_CONNECTED ||
-	    amp_rsock_elsewhere(s, l) || amp_rsock(s)->peer != src || amp_rsock(s)->held_cnt ||
-	    !w || w->full || !len)
+	l = amp_rsock_link(s);
+	to = rfast_begin(l, c->local.port, c->peer.port, all);
+	if (!to)
 		return false;
-	n = (size_t)(w->end - w->to);
-	if (n > len)
-		n = len;
-	memcpy(w->to, data, n);
-	w->to += n;
-	w->full = len;
-	w->eor = false;
+	amp_put_le32(to, AMP_RSTREAM_WORD(AMP_RSTREAM_DATA, 0, amp_rstream_conn(c)->tx_tag));
+	amp_put_le32(to + offsetof(struct amp_rstream_hdr, fwd_cnt), c->credit.fwd_cnt);
+	amp_vsock_told(c);
+	c->credit.tx_cnt += (uint32_t)len;
+	l->rs.vs.stats.tx_packets++;
+	memcpy(to + AMP_RSTREAM_HDR_LEN, data, len);
+	rfast_sent(l, to, all);
 	return true;
 }
 
-/* Data on a connection that is open, to somebody who waits for it. */
-static inline bool rfast_stream_in(struct amp_rlink *l, struct amp_rstream_conn *rc,
-				   uint32_t src, const uint8_t *data, uint32_t len)
-{
-	struct amp_vsock_conn *c = &rc->c;
-	uint32_t word, fwd;
-
-	if ((c->standing & AMP_VSOCK_USUAL_IN) != AMP_CONN_OPEN || src != c->peer.port ||
-	    len <= AMP_RSTREAM_HDR_LEN)
-		return false;
-	word = amp_le32(data);
-	fwd = amp_le32(data + offsetof(struct amp_rstream_hdr, fwd_cnt));
-	amp_rstream_read();
-	len -= AMP_RSTREAM_HDR_LEN;
-	if (word != AMP_RSTREAM_WORD(AMP_RSTREAM_DATA, 0, rc->rx_tag) ||
-	    !amp_credit_rx_ok(&c->credit, c->buf_alloc, len) ||
-	    /* once more by amp_vsock_input_for() if nobody waits: that changes nothing */
-	    !amp_credit_peer(&c->credit, c->credit.peer_buf_alloc, fwd) ||
-	    !amp_vlink_piece(&l->rs.vs, c, data + AMP_RSTREAM_HDR_LEN, len, 0))
-		return false;
-	l->rs.vs.stats.rx_packets++;
-	amp_credit_received(&c->credit, len);
-	if (amp_credit_believed(&c->credit) < c->buf_alloc / 2u)
-		c->credit.fwd_cnt += len;
-	else
-		amp_vsock_consumed(&l->rs.vs, c, len);
-	return true;
-}
-
-/*
- * Takes the next message, if all of it goes to a caller who waits. False: it is looked at by
- * amp_rpmsg_run(). Here, too, a field is read once, and the copy is checked. l->rs.vs.enough: the
- * caller has all that he wanted.
- */
-static inline __attribute__((always_inline)) bool amp_rlink_message_fast(struct amp_rlink *l)
-{
-	struct amp_rpmsg *bus = &l->bus;
-	struct amp_vq *in = bus->in;
-	struct ring_buf b = {.p = NULL};
-	struct amp_rpmsg_ept *ept;
+/* The next message's header, checked, and where its payload lies; the buffer b is still the
+ * ring's. False: none, or it is for amp_rpmsg_run(). */
+struct rfast_msg {
 	uint32_t src, dst, len;
 	const uint8_t *data;
+	struct ring_buf b;
+};
 
-	if (!in || !ring_peek(in, AMP_VQ_IN, &b) || b.len < AMP_RPMSG_HDR_LEN)
+static inline __attribute__((always_inline)) bool rfast_peek(struct amp_vq *in,
+							      struct rfast_msg *m)
+{
+	m->b.p = NULL;
+	if (!in || !ring_peek(in, AMP_VQ_IN, &m->b) || m->b.len < AMP_RPMSG_HDR_LEN)
 		return false;
-	data = b.p;
-	src = amp_le32(data + RFAST_HDR(src));
-	dst = amp_le32(data + RFAST_HDR(dst));
-	len = amp_le16(data + RFAST_HDR(len));
-	amp_rstream_read();
-	if (len > b.len - AMP_RPMSG_HDR_LEN)
-		return false;
-	for (ept = bus->hash[dst & (AMPSOCK_HASH - 1u)]; ept && ept->addr != dst;)
-		ept = ept->hash_next;
-	if (!ept)
-		return false;
-	data += AMP_RPMSG_HDR_LEN;
-	if (ept->kind == AMP_REPT_BOUND) {
-		if (!rfast_raw_in(l, amp_rsock_of(l, ept), src, data, len))
-			return false;
-		l->rs.vs.enough = true;
-	} else if (ept->kind != AMP_REPT_CONN ||
-		   !rfast_stream_in(l, amp_rstream_of(ept), src, data, len)) {
-		return false;
-	}
-	amp_changed = true;
-	bus->stats.rx_messages++;
-	/* its whole length: OpenAMP takes that for the room in it (amp_rpmsg_release()) */
-	ring_pass(in, AMP_VQ_IN, &b, b.len);
-	return true;
+	m->data = m->b.p;
+	m->src = amp_le32(m->data + RFAST_HDR(src));
+	m->dst = amp_le32(m->data + RFAST_HDR(dst));
+	m->len = amp_le16(m->data + RFAST_HDR(len));
+	amp_rstream_read(); /* from here on the copies only */
+	m->data += AMP_RPMSG_HDR_LEN;
+	return m->len <= m->b.len - AMP_RPMSG_HDR_LEN;
 }
 
-/*
- * The usual turn, which is one message: the caller has what he waited for. As in
- * amp_rlink_turn() buffers that went back are no news while the peer has enough. 0: it is not
- * over; 1: nor is it, but a message was taken; 2: it is.
- */
-static inline __attribute__((always_inline)) int amp_rlink_turn_fast(struct amp_rlink *l)
+/* All of m that is wanted, or fits, goes to the caller: n bytes at from. */
+static inline void rfast_take(struct amp_rlink *l, struct rfast_msg *m, struct amp_rx_want *w,
+			      const uint8_t *from, size_t n)
 {
 	struct amp_vq *in = l->bus.in;
+	uint8_t *to = w->to;
 
-	if (!rfast_calm(l) || !amp_rlink_message_fast(l))
-		return 0;
+	w->to = to + n;
+	amp_change();
+	l->in_left--;
+	l->bus.stats.rx_messages++;
 	if (in->armed)
-		amp_vq_disarm(in);
-	if (amp_rlink_many_back(l, 0)) { /* and now and then the time is looked at */
-		rfast_kick(l, in, AMP_RLINK_IN);
-		return 1;
-	}
-	return l->rs.vs.enough && !l->rs.vs.owed_head ? 2 : 1;
+		ring_disarm(in);
+	/* its whole length: OpenAMP takes that for the room in it (amp_rpmsg_release()) */
+	ring_enter(in, AMP_VQ_IN, &m->b, m->b.len);
+	memcpy(to, from, n);
+	ring_publish(in, AMP_VQ_IN, m->b.p, m->b.len);
 }
 
-#else
-
-static inline bool amp_rlink_send_fast(struct amp_sock *s, const struct amp_msg *m)
+/* A whole message for s, which waits. */
+static inline void rfast_recv_raw(struct amp_sock *s, struct amp_rx_want *w)
 {
-	(void)s;
-	(void)m;
-	return false;
+	const struct amp_rsock *p = amp_rsock(s);
+	struct amp_rlink *l;
+	struct rfast_msg m;
+	size_t n;
+
+	if ((s->flags & (AMP_SF_CONNECTED | AMP_SF_RD_SHUT)) != AMP_SF_CONNECTED ||
+	    p->held_cnt || w->full)
+		return;
+	l = amp_rsock_link(s);
+	if (!l->in_left || !rfast_peek(l->bus.in, &m) || m.dst != p->ept[amp_rlink_index(l)].addr ||
+	    m.src != p->peer || !m.len)
+		return;
+	n = (size_t)(w->end - w->to);
+	if (n > m.len)
+		n = m.len;
+	w->full = m.len;
+	rfast_take(l, &m, w, m.data, n);
 }
 
-static inline int amp_rlink_turn_fast(struct amp_rlink *l)
+/* Data on a connection that is open, all of it for s, which waits: as much as has come. */
+static inline void rfast_recv_stream(struct amp_sock *s, struct amp_rx_want *w)
 {
-	(void)l;
-	return 0;
+	struct amp_vsock_conn *c = conn_of(s);
+	uint32_t word, fwd, len;
+	struct amp_rlink *l;
+	struct rfast_msg m;
+
+	if (!(s->flags & AMP_SF_CONNECTED) || s->rx.head != s->rx.tail ||
+	    (c->standing & AMP_VSOCK_USUAL_IN) != AMP_CONN_OPEN)
+		return;
+	l = amp_rsock_link(s);
+	do {
+		if (!l->in_left || !rfast_peek(l->bus.in, &m) || m.dst != c->local.port || m.src != c->peer.port ||
+		    m.len <= AMP_RSTREAM_HDR_LEN)
+			return;
+		word = amp_le32(m.data);
+		fwd = amp_le32(m.data + offsetof(struct amp_rstream_hdr, fwd_cnt));
+		amp_rstream_read();
+		len = m.len - AMP_RSTREAM_HDR_LEN;
+		if (word != AMP_RSTREAM_WORD(AMP_RSTREAM_DATA, 0, amp_rstream_conn(c)->rx_tag) ||
+		    len > (size_t)(w->end - w->to) ||
+		    !amp_credit_rx_ok(&c->credit, c->buf_alloc, len) ||
+		    !amp_credit_peer(&c->credit, c->credit.peer_buf_alloc, fwd))
+			return;
+		l->rs.vs.stats.rx_packets++;
+		amp_credit_received(&c->credit, len);
+		rfast_take(l, &m, w, m.data + AMP_RSTREAM_HDR_LEN, len);
+		if (amp_credit_believed(&c->credit) < c->buf_alloc / 2u) {
+			c->credit.fwd_cnt += len;
+		} else {
+			amp_vsock_consumed(&l->rs.vs, c, len);
+			amp_runner_due(&l->l.runner);
+		}
+	} while (w->to != w->end);
 }
 
 #endif

@@ -45,7 +45,6 @@ static AMP_OUTLINE ssize_t send_loop(struct amp_sock *s, struct amp_msg *m, int 
 		n = send_once(s, m, flags);
 		if (n >= 0) {
 			m->done += (size_t)n;
-			m->plain = NULL;
 			if (m->done >= m->len)
 				return (ssize_t)m->done;
 			n = 0;
@@ -113,9 +112,9 @@ static size_t least(const struct amp_sock *s, const struct amp_msg *m, int flags
 #if AMPSOCK_FAST
 /*
  * The caller's buffer is registered before the first look at the links, so that what arrives
- * then, or while this call sleeps, is copied only once. looked: they had their look.
+ * then, or while this call sleeps, is copied only once.
  */
-static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool looked)
+static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 {
 	size_t need = least(s, m, flags);
 	bool stream = s->type == SOCK_STREAM, peek = (flags & MSG_PEEK) != 0;
@@ -129,7 +128,6 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 	w.full = 0;
 	w.eor = false;
 	call_init(&c, s, amp_timeo_ms(s->rcvtimeo), flags);
-	c.looked = looked;
 	do {
 		if (!peek)
 			want_set(s, &w, m);
@@ -176,7 +174,7 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 }
 #else
 /* All comes by the ring: nobody registers, and who may wait no longer looks there once more. */
-static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool looked)
+static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 {
 	size_t need = least(s, m, flags);
 	struct amp_call c;
@@ -184,7 +182,6 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 	ssize_t n;
 
 	call_init(&c, s, amp_timeo_ms(s->rcvtimeo), flags);
-	c.looked = looked;
 	do {
 		n = s->fam->recvmsg(s, m, flags);
 		if (n > 0 && !(flags & MSG_PEEK)) {
@@ -233,43 +230,16 @@ static int msg_init(struct amp_msg *m, const struct iovec *iov, size_t cnt, void
 	return 0;
 }
 
-/* Inlined where speed matters. at_once: it may be that one call of the family is all. */
-static AMP_INLINE ssize_t send_now(int fd, struct amp_msg *m, int flags, bool at_once)
+static AMP_OUTLINE ssize_t do_send(int fd, struct amp_msg *m, int flags)
 {
 	struct amp_sock *s;
-	ssize_t n;
 
 	if (flags & ~AMP_SEND_FLAGS)
 		return amp_fail(EOPNOTSUPP);
 	s = amp_hold(fd);
 	if (!s)
 		return -1;
-	if (AMPSOCK_FAST && at_once) {
-		n = send_once(s, m, flags);
-		if (n == (ssize_t)m->len)
-			return amp_release(s, n);
-		if (n < 0 && n != -EAGAIN)
-			return amp_release_slow(s, n);
-		if (n > 0) {
-			m->done = (size_t)n;
-			m->plain = NULL;
-		}
-	}
 	return amp_release_slow(s, send_loop(s, m, flags));
-}
-
-static AMP_OUTLINE ssize_t do_send(int fd, struct amp_msg *m, int flags)
-{
-	return send_now(fd, m, flags, false);
-}
-
-/* recv_loop(), and out of the stack. */
-static AMP_OUTLINE ssize_t recv_held(struct amp_sock *s, struct amp_msg *m, int flags,
-				     bool looked)
-{
-	ssize_t n = recv_loop(s, m, flags, looked);
-
-	return n > 0 ? amp_release(s, n) : amp_release_slow(s, n);
 }
 
 static ssize_t do_recv(int fd, struct amp_msg *m, int flags)
@@ -281,44 +251,12 @@ static ssize_t do_recv(int fd, struct amp_msg *m, int flags)
 	s = amp_hold(fd);
 	if (!s)
 		return -1;
-	return recv_held(s, m, flags, false);
+	return amp_release_slow(s, recv_loop(s, m, flags));
 }
 
-/* What is there, or comes by one look at the links: of a socket as most are, to a buffer of
- * len bytes, which are not 0. The rest is recv_loop()'s. */
-static AMP_INLINE ssize_t recv_now(int fd, struct amp_msg *m, void *buf)
+/* Of one piece, field by field: a compiler would call memset() for it. */
+static AMP_INLINE void msg_simple(struct amp_msg *m, const struct iovec *iov)
 {
-	struct amp_rx_want w = {.to = buf, .end = (uint8_t *)buf + m->len};
-	struct amp_sock *s;
-	ssize_t n;
-
-	s = amp_hold(fd);
-	if (!s)
-		return -1;
-	if ((AMP_PORT_THREADS && amp_sock_want(s)) || s->rcvlowat > 1 || s->type == SOCK_DGRAM)
-		return recv_held(s, m, 0, false);
-	m->want = &w;
-	amp_sock_set_want(s, &w);
-	n = s->fam->recvmsg(s, m, 0);
-	if (n == -EAGAIN && w.to == buf && !s->err)
-		(void)amp_links_run();
-	m->want = NULL;
-	want_clear(s, &w);
-	if (w.to != buf)
-		n = w.to - (uint8_t *)buf;
-	if (n > 0)
-		return amp_release(s, n);
-	if (n == -EAGAIN)
-		return recv_held(s, m, 0, true); /* or there is an error, which comes first */
-	if (n == 0 && s->err && s->type == SOCK_STREAM) /* as recv_loop(): before EOF */
-		n = -amp_sock_take_err(s);
-	return amp_release_slow(s, n);
-}
-
-/* All of m, field by field: a compiler would call memset() for it. */
-static AMP_INLINE void msg_simple(struct amp_msg *m, const struct iovec *iov, const void *plain)
-{
-	m->plain = plain;
 	m->iov = iov;
 	m->iov_cnt = 1;
 	m->len = iov->iov_len;
@@ -326,6 +264,59 @@ static AMP_INLINE void msg_simple(struct amp_msg *m, const struct iovec *iov, co
 	m->name = NULL;
 	m->name_len = 0;
 	m->flags = 0;
+}
+
+/* What amp_sock_send_fast() would not do. */
+static AMP_OUTLINE ssize_t send_rest(struct amp_sock *s, const void *buf, size_t len, int flags)
+{
+	const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
+	struct amp_msg m;
+
+	msg_simple(&m, &iov);
+	return amp_release_slow(s, send_loop(s, &m, flags));
+}
+
+/* What amp_recv() has no short way for. */
+static AMP_OUTLINE ssize_t recv_other(struct amp_sock *s, void *buf, size_t len)
+{
+	const struct iovec iov = {.iov_base = buf, .iov_len = len};
+	struct amp_msg m;
+
+	msg_simple(&m, &iov);
+	return amp_release_slow(s, recv_loop(s, &m, 0));
+}
+
+/*
+ * Nothing came for w by amp_sock_recv_fast(): what is there, or comes by a look at the links, or
+ * later. As recv_loop() of a call without flags, but w is registered already.
+ */
+static AMP_OUTLINE ssize_t recv_rest(struct amp_sock *s, struct amp_rx_want *w)
+{
+	uint8_t *buf = w->to;
+	const struct iovec iov = {.iov_base = buf, .iov_len = (size_t)(w->end - buf)};
+	struct amp_msg m;
+	struct amp_call c;
+	ssize_t n;
+
+	msg_simple(&m, &iov);
+	call_init(&c, s, amp_timeo_ms(s->rcvtimeo), 0);
+	do {
+		n = s->fam->recvmsg(s, &m, 0);
+		if (n != -EAGAIN || s->err)
+			break;
+		n = amp_again(&c);
+		if (w->to != buf) {
+			n = w->to - buf;
+			break;
+		}
+	} while (n == 0);
+	want_clear(s, w);
+	if (n > 0)
+		return amp_release(s, n);
+	/* an error comes first, once, then EOF */
+	if ((n == -EAGAIN || (n == 0 && s->type == SOCK_STREAM)) && s->err)
+		n = -amp_sock_take_err(s);
+	return amp_release_slow(s, n);
 }
 
 ssize_t amp_sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *dest,
@@ -343,15 +334,23 @@ ssize_t amp_sendto(int fd, const void *buf, size_t len, int flags, const struct 
 	return do_send(fd, &m, flags);
 }
 
+static AMP_OUTLINE ssize_t send_other(int fd, const void *buf, size_t len, int flags)
+{
+	return amp_sendto(fd, buf, len, flags, NULL, 0);
+}
+
 ssize_t amp_send(int fd, const void *buf, size_t len, int flags)
 {
-	const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
-	struct amp_msg m;
+	struct amp_sock *s;
 
-	if (!AMPSOCK_FAST || len - 1 > AMP_LEN_MAX - 1)
-		return amp_sendto(fd, buf, len, flags, NULL, 0);
-	msg_simple(&m, &iov, buf);
-	return send_now(fd, &m, flags, true);
+	if (!AMPSOCK_FAST || len - 1 > AMP_LEN_MAX - 1 || flags & ~AMP_SEND_FLAGS)
+		return send_other(fd, buf, len, flags);
+	s = amp_hold(fd);
+	if (!s)
+		return -1;
+	if (amp_sock_send_fast(s, buf, len, flags))
+		return amp_release(s, (ssize_t)len);
+	return send_rest(s, buf, len, flags);
 }
 
 ssize_t amp_sendmsg(int fd, const struct msghdr *msg, int flags)
@@ -386,13 +385,27 @@ ssize_t amp_recvfrom(int fd, void *restrict buf, size_t len, int flags,
 
 ssize_t amp_recv(int fd, void *buf, size_t len, int flags)
 {
-	const struct iovec iov = {.iov_base = buf, .iov_len = len};
-	struct amp_msg m;
+	struct amp_rx_want w;
+	struct amp_sock *s;
 
 	if (!AMPSOCK_FAST || flags || len - 1 > AMP_LEN_MAX - 1)
 		return amp_recvfrom(fd, buf, len, flags, NULL, NULL);
-	msg_simple(&m, &iov, NULL);
-	return recv_now(fd, &m, buf);
+	s = amp_hold(fd);
+	if (!s)
+		return -1;
+	if ((AMP_PORT_THREADS && amp_sock_want(s)) || s->rcvlowat > 1 || s->type == SOCK_DGRAM)
+		return recv_other(s, buf, len);
+	w.at = NULL;
+	w.to = buf;
+	w.end = (uint8_t *)buf + len;
+	w.full = 0;
+	w.eor = false;
+	amp_sock_set_want(s, &w);
+	amp_sock_recv_fast(s);
+	if (w.to == buf)
+		return recv_rest(s, &w);
+	want_clear(s, &w);
+	return amp_release(s, w.to - (uint8_t *)buf);
 }
 
 ssize_t amp_recvmsg(int fd, struct msghdr *msg, int flags)

@@ -613,15 +613,30 @@ static int amp_sleep(struct amp_call *c)
 	return 0;
 }
 
+/* What comes next is mostly what the caller waits for who was woken. */
+static inline bool came(struct amp_sock *s)
+{
+	const struct amp_rx_want *w = s ? amp_sock_want(s) : NULL;
+	const uint8_t *to;
+
+	if (!w)
+		return false;
+	to = w->to;
+	amp_sock_recv_fast(s);
+	return w->to != to;
+}
+
 int amp_again(struct amp_call *c)
 {
+	bool slept = c->looked;
 	int r = 0;
 
-	if (c->looked)
+	if (slept)
 		r = c->block ? amp_sleep(c) : -EAGAIN;
 	if (r == 0) {
-		c->looked = true;
-		(void)look();
+		c->looked = !slept || !came(c->s);
+		if (c->looked)
+			(void)look();
 	}
 	if (AMP_PORT_THREADS && c->s && c->s->gen != c->gen)
 		return -EBADF;

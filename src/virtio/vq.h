@@ -72,14 +72,23 @@ struct vring_desc; /* virtio 1.2, 2.7.5 */
 struct vring_avail;
 struct vring_used;
 
+/* A device of shared memory that is all one piece needs no translation but the window. */
+#define AMP_VQ_TRANSLATE (AMPSOCK_VSOCK || AMPSOCK_HOSTED)
+
 /*
- * Device side: where the peer's addr..addr+len lies in my memory; NULL: refused.
+ * Device side: where the peer's addr..addr+len lies in my memory. What lies in the window whole
+ * is found there; of the rest translate says where, NULL: refused.
  * *len_io is the length wanted; a translation may shorten it when the range crosses
  * a border between two mappings, and is then asked again for the rest.
  */
 struct amp_vq_xlate {
-	void *(*translate)(void *ctx, uint64_t addr, uint32_t *len_io);
+	uint8_t *base; /* the window, here */
+	uint64_t addr; /* and as the peer counts */
+	size_t len;    /* 0: none */
+#if AMP_VQ_TRANSLATE
+	void *(*translate)(void *ctx, uint64_t addr, uint32_t *len_io); /* NULL: nothing else */
 	void *ctx;
+#endif
 };
 
 /*

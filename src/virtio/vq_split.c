@@ -260,7 +260,7 @@ static int add_segments(struct amp_vq *vq, struct amp_vq_buf *buf, uint64_t addr
 	buf->len += len;
 	while (len) {
 		uint32_t part = len;
-		void *p = vq->xlate.translate(vq->xlate.ctx, addr, &part);
+		void *p = ring_memory(vq, addr, &part);
 
 		if (!p || part == 0 || part > len)
 			return ring_lied(vq, "descriptor address outside the shared memory");
@@ -294,7 +294,7 @@ static AMP_VQ_RARE int indirect_table(struct amp_vq *vq, const struct vring_desc
 	*nested = true;
 	if (d->len == 0 || d->len % sizeof(struct vring_desc))
 		return ring_lied(vq, "indirect table of odd length (virtio 2.7.5.3.1)");
-	*table = vq->xlate.translate(vq->xlate.ctx, d->addr, &part);
+	*table = ring_memory(vq, d->addr, &part);
 	if (!*table || part < d->len || (uintptr_t)*table & 7)
 		return ring_lied(vq, "indirect table outside the shared memory, or askew");
 	*table_len = d->len / (uint32_t)sizeof(struct vring_desc);
@@ -459,12 +459,8 @@ bool amp_vq_arm(struct amp_vq *vq)
 
 void amp_vq_disarm(struct amp_vq *vq)
 {
-	/* With event index nothing is to do: past the event there are no notifications. */
-	if (!ring_event_idx(vq) && vq->armed)
-		ring_wr16(ring_device(vq) ? &vq->used->flags : &vq->avail->flags,
-			  ring_device(vq) ? VRING_USED_F_NO_NOTIFY
-					  : VRING_AVAIL_F_NO_INTERRUPT);
-	vq->armed = false;
+	if (vq->armed)
+		ring_disarm(vq);
 }
 
 uint16_t amp_vq_avail(const struct amp_vq *vq)

@@ -243,8 +243,7 @@ static void message_sent(struct amp_sock *s, const struct amp_msg *m, ssize_t n)
 	}
 }
 
-static __attribute__((noinline)) ssize_t send_any(struct amp_sock *s, const struct amp_msg *m,
-						  int flags)
+ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
 	bool stream = is_stream(s);
 	struct amp_vsock *vs;
@@ -286,6 +285,7 @@ static __attribute__((noinline)) ssize_t send_any(struct amp_sock *s, const stru
 	return n;
 }
 
+#if AMPSOCK_FAST
 /* In one packet, as far as the meter says. */
 static inline bool fits(struct amp_sock *s, size_t len)
 {
@@ -294,25 +294,41 @@ static inline bool fits(struct amp_sock *s, size_t len)
 	return !metered(s) || (amp_vsock_meter(s, &part) == 0 && part == len);
 }
 
-ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
+bool amp_vsock_sock_send_fast(struct amp_sock *s, const void *buf, size_t len, int flags)
 {
 	struct amp_vlink *l = amp_vlink_of(s);
 	bool kick;
 
-	if (AMPSOCK_FAST && m->plain && (s->flags & SEND_FLAGS) == AMP_SF_CONNECTED &&
-	    !(s->sub & SUB_TX_PART) && !(flags & MSG_EOR) && fits(s, m->len) &&
-	    amp_vsock_send_fast(&l->vs, conn_of(s), m->plain, m->len,
-				is_stream(s) ? 0 : AMP_VSOCK_SEQ_EOM, &kick)) {
-		if (kick) {
-			l->runner.bits |= l->out_bit;
-			amp_runner_list(&l->runner);
-		}
-		if (metered(s))
-			amp_vsock_metered(s);
-		return (ssize_t)m->len;
-	}
-	return send_any(s, m, flags);
+	if ((s->flags & SEND_FLAGS) != AMP_SF_CONNECTED || (s->sub & SUB_TX_PART) ||
+	    (flags & MSG_EOR) || !fits(s, len) ||
+	    !amp_vsock_send_fast(&l->vs, conn_of(s), buf, len,
+				 is_stream(s) ? 0 : AMP_VSOCK_SEQ_EOM, &kick))
+		return false;
+	if (metered(s))
+		amp_vsock_metered(s);
+	if (kick)
+		amp_runner_kick(&l->runner, l->out_bit);
+	return true;
 }
+
+/* As amp_vlink_turn(), of what is for s. */
+void amp_vsock_sock_recv_fast(struct amp_sock *s)
+{
+	const struct amp_rx_want *w = amp_sock_want(s);
+	struct amp_vlink *l = amp_vlink_of(s);
+
+	if (!(s->flags & AMP_SF_CONNECTED) || s->rx.head != s->rx.tail)
+		return;
+	l->vs.enough = false;
+	while (l->in_left > 1 && amp_vsock_packet_fast(&l->vs, amp_vlink_piece)) {
+		l->in_left--;
+		if (l->vs.owed_head)
+			amp_runner_due(&l->runner);
+		if (l->vs.enough || w->to == w->end)
+			break;
+	}
+}
+#endif
 
 static ssize_t message_out(struct amp_sock *s, struct amp_msg *m, int flags)
 {
@@ -466,4 +482,8 @@ const struct amp_family amp_vsock_family = {
 	.option = amp_vsock_option,
 	.poll = amp_vsock_poll,
 	.direct = amp_vsock_direct,
+#if AMPSOCK_FAST
+	.send_fast = amp_vsock_sock_send_fast,
+	.recv_fast = amp_vsock_sock_recv_fast,
+#endif
 };

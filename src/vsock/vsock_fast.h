@@ -75,7 +75,8 @@ static inline __attribute__((always_inline)) bool amp_vsock_packet_fast(
 	    !piece(vs, c, (const uint8_t *)b.p + AMP_VSOCK_HDR_LEN, len, h->flags))
 		return false;
 	vs->stats.rx_packets++;
-	ring_pass(vs->in, AMP_VQ_IN, &b, 0);
+	ring_enter(vs->in, AMP_VQ_IN, &b, 0);
+	ring_publish(vs->in, AMP_VQ_IN, b.p, b.len);
 	amp_credit_received(&c->credit, len);
 	if (amp_credit_believed(&c->credit) < c->buf_alloc / 2u)
 		c->credit.fwd_cnt += len;
@@ -94,18 +95,20 @@ static inline bool amp_vsock_send_fast(struct amp_vsock *vs, struct amp_vsock_co
 	uint32_t in_flight = c->credit.tx_cnt - c->credit.peer_fwd_cnt;
 	uint32_t alloc = c->credit.peer_buf_alloc;
 	struct ring_buf b = {.p = NULL};
+	struct amp_vq *out = vs->out;
 
-	if ((c->standing & AMP_VSOCK_USUAL_OUT) != AMP_CONN_OPEN || vs->to_do || !vs->out ||
+	if ((c->standing & AMP_VSOCK_USUAL_OUT) != AMP_CONN_OPEN || vs->to_do || !out ||
 	    in_flight > alloc || len > alloc - in_flight ||
-	    !ring_peek(vs->out, AMP_VQ_OUT, &b) || b.len < AMP_VSOCK_HDR_LEN + len ||
+	    !ring_peek(out, AMP_VQ_OUT, &b) || b.len < AMP_VSOCK_HDR_LEN + len ||
 	    (AMPSOCK_VQ_DEVICE && ((uintptr_t)b.p & 3)))
 		return false;
 	vsock_fill(c, b.p, AMP_VSOCK_OP_RW, (uint32_t)len, flags);
-	memcpy((uint8_t *)b.p + AMP_VSOCK_HDR_LEN, data, len);
 	c->credit.tx_cnt += (uint32_t)len;
 	vs->stats.tx_packets++;
-	ring_pass(vs->out, AMP_VQ_OUT, &b, AMP_VSOCK_HDR_LEN + (uint32_t)len);
-	*kick = ring_kick_due(vs->out);
+	ring_enter(out, AMP_VQ_OUT, &b, AMP_VSOCK_HDR_LEN + (uint32_t)len);
+	memcpy((uint8_t *)b.p + AMP_VSOCK_HDR_LEN, data, len);
+	ring_publish(out, AMP_VQ_OUT, b.p, AMP_VSOCK_HDR_LEN + (uint32_t)len);
+	*kick = ring_kick_put(out);
 	return true;
 }
 #else
