@@ -129,7 +129,9 @@ struct amp_vq {
 	uint16_t skew;	   /* put_idx - get_idx when nothing is outstanding */
 	uint64_t bus_off;  /* driver: bus address = pointer + bus_off */
 	/* device */
+#if AMPSOCK_VQ_DEVICE
 	struct amp_vq_xlate xlate;
+#endif
 #if AMPSOCK_VQ_ORDER
 	struct amp_vq_order *order; /* owner: NULL: chains complete as they are put */
 #endif
@@ -152,7 +154,9 @@ struct amp_vq_setup {
 	bool indirect;
 	uint16_t *state;	   /* driver: num entries of private memory */
 	uint64_t bus_off;	   /* driver */
+#if AMPSOCK_VQ_DEVICE
 	struct amp_vq_xlate xlate; /* device */
+#endif
 	uint16_t start_idx; /* device: avail index to start from (vhost SET_VRING_BASE) */
 #if AMPSOCK_VQ_ORDER
 	struct amp_vq_order *order; /* device, NULL: none */

@@ -88,7 +88,7 @@ static inline volatile uint16_t *ring_avail_event(const struct amp_vq *vq)
 	return (volatile uint16_t *)&vq->used->ring[vq->num];
 }
 
-#if AMP_VQ_TRANSLATE
+#if AMPSOCK_VQ_DEVICE && AMP_VQ_TRANSLATE
 static inline void *ring_elsewhere(const struct amp_vq *vq, uint64_t addr, uint32_t *len)
 {
 	return vq->xlate.translate ? vq->xlate.translate(vq->xlate.ctx, addr, len) : NULL;
@@ -103,6 +103,7 @@ static inline void *ring_elsewhere(const struct amp_vq *vq, uint64_t addr, uint3
 }
 #endif
 
+#if AMPSOCK_VQ_DEVICE
 /* Device: where addr..addr+*len lies, which is not empty; NULL: nowhere. As translate, whose
  * *len may come back shorter. No sum that could overflow. */
 static inline void *ring_memory(const struct amp_vq *vq, uint64_t addr, uint32_t *len)
@@ -113,6 +114,12 @@ static inline void *ring_memory(const struct amp_vq *vq, uint64_t addr, uint32_t
 		return vq->xlate.base + (size_t)off;
 	return ring_elsewhere(vq, addr, len);
 }
+#else
+static inline void *ring_memory(const struct amp_vq *vq, uint64_t addr, uint32_t *len)
+{
+	return ring_elsewhere(vq, addr, len);
+}
+#endif
 
 /* Driver: hand chain id to the device. */
 static inline void ring_avail_put(struct amp_vq *vq, uint16_t id)

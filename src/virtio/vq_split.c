@@ -129,6 +129,19 @@ static void set_order(struct amp_vq *vq, const struct amp_vq_setup *s)
 }
 #endif
 
+#if AMPSOCK_VQ_DEVICE
+static inline void set_memory(struct amp_vq *vq, const struct amp_vq_setup *s)
+{
+	vq->xlate = s->xlate;
+}
+#else
+static inline void set_memory(struct amp_vq *vq, const struct amp_vq_setup *s)
+{
+	(void)vq;
+	(void)s;
+}
+#endif
+
 int amp_vq_init(struct amp_vq *vq, const struct amp_vq_setup *s)
 {
 	size_t avail_off, used_off, len;
@@ -150,7 +163,7 @@ int amp_vq_init(struct amp_vq *vq, const struct amp_vq_setup *s)
 	vq->indirect = s->indirect;
 	vq->state = s->state;
 	vq->bus_off = s->bus_off;
-	vq->xlate = s->xlate;
+	set_memory(vq, s);
 	if (ring_device(vq)) {
 		set_order(vq, s);
 		vq->get_idx = s->start_idx;

@@ -132,6 +132,7 @@ struct amp_vq *amp_side_queue(unsigned q)
 	return queue[q];
 }
 
+#if AMPSOCK_VQ_DEVICE
 static void *translate(void *ctx, uint64_t addr, uint32_t *len)
 {
 	(void)ctx;
@@ -156,3 +157,4 @@ int amp_side_turn(unsigned q, const struct amp_vq *theirs)
 
 	return amp_vq_init(queue[q], &setup);
 }
+#endif
