@@ -205,14 +205,9 @@ static inline void rfast_recv_stream(struct amp_sock *s, struct amp_rx_want *w)
 		    !amp_credit_peer(&c->credit, c->credit.peer_buf_alloc, fwd))
 			return;
 		l->rs.vs.stats.rx_packets++;
-		amp_credit_received(&c->credit, len);
-		rfast_take(l, &m, w, m.data + AMP_RSTREAM_HDR_LEN, len);
-		if (amp_credit_believed(&c->credit) < c->buf_alloc / 2u) {
-			c->credit.fwd_cnt += len;
-		} else {
-			amp_vsock_consumed(&l->rs.vs, c, len);
+		if (amp_vsock_took(&l->rs.vs, c, len))
 			amp_runner_due(&l->l.runner);
-		}
+		rfast_take(l, &m, w, m.data + AMP_RSTREAM_HDR_LEN, len);
 	} while (w->to != w->end);
 }
 

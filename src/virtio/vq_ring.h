@@ -23,6 +23,13 @@
 /* Off the way of the usual buffer, or its registers are saved for nothing. */
 #define AMP_VQ_RARE __attribute__((noinline, cold))
 
+/* One more copy is worth it where speed matters: what a peek finds stays in registers. */
+#if AMPSOCK_FAST
+#define RING_INLINE inline __attribute__((always_inline))
+#else
+#define RING_INLINE inline
+#endif
+
 static inline int ring_lied(struct amp_vq *vq, const char *why)
 {
 	int r = amp_vq_break(vq);
@@ -88,13 +95,44 @@ static inline volatile uint16_t *ring_avail_event(const struct amp_vq *vq)
 	return (volatile uint16_t *)&vq->used->ring[vq->num];
 }
 
-#if AMPSOCK_VQ_DEVICE && AMP_VQ_TRANSLATE
-static inline void *ring_elsewhere(const struct amp_vq *vq, uint64_t addr, uint32_t *len)
+#if AMPSOCK_VQ_DEVICE
+/* Device: does addr..addr+len lie in the window, with *at? No sum that could overflow. */
+static inline bool ring_window(const struct amp_vq *vq, uint64_t addr, uint32_t len, void **at)
 {
-	return vq->xlate.translate ? vq->xlate.translate(vq->xlate.ctx, addr, len) : NULL;
+	uint64_t off = addr - vq->xlate.addr;
+
+	if (off > vq->xlate.len || len > vq->xlate.len - (size_t)off)
+		return false;
+	*at = vq->xlate.base + (size_t)off;
+	return true;
 }
 #else
-static inline void *ring_elsewhere(const struct amp_vq *vq, uint64_t addr, uint32_t *len)
+static inline bool ring_window(const struct amp_vq *vq, uint64_t addr, uint32_t len, void **at)
+{
+	(void)vq;
+	(void)addr;
+	(void)len;
+	(void)at;
+	return false;
+}
+#endif
+
+#if AMPSOCK_VQ_DEVICE && AMP_VQ_TRANSLATE
+/* Device: where addr and what follows lies, up to *len bytes of it: as translate. Not the way of
+ * a window's buffer, whose registers are not saved for it. */
+AMP_VQ_RARE void *amp_vq_elsewhere(const struct amp_vq *vq, uint64_t addr, uint32_t *len);
+/* All of it; NULL: nowhere, or in pieces. */
+AMP_VQ_RARE void *amp_vq_elsewhere_whole(const struct amp_vq *vq, uint64_t addr, uint32_t len);
+#else
+static inline void *amp_vq_elsewhere(const struct amp_vq *vq, uint64_t addr, uint32_t *len)
+{
+	(void)vq;
+	(void)addr;
+	(void)len;
+	return NULL;
+}
+
+static inline void *amp_vq_elsewhere_whole(const struct amp_vq *vq, uint64_t addr, uint32_t len)
 {
 	(void)vq;
 	(void)addr;
@@ -103,23 +141,13 @@ static inline void *ring_elsewhere(const struct amp_vq *vq, uint64_t addr, uint3
 }
 #endif
 
-#if AMPSOCK_VQ_DEVICE
-/* Device: where addr..addr+*len lies, which is not empty; NULL: nowhere. As translate, whose
- * *len may come back shorter. No sum that could overflow. */
-static inline void *ring_memory(const struct amp_vq *vq, uint64_t addr, uint32_t *len)
+/* Device: where addr..addr+len lies, which is not empty, in one piece; NULL: it does not. */
+static inline void *ring_memory(const struct amp_vq *vq, uint64_t addr, uint32_t len)
 {
-	uint64_t off = addr - vq->xlate.addr;
+	void *at;
 
-	if (off <= vq->xlate.len && *len <= vq->xlate.len - (size_t)off)
-		return vq->xlate.base + (size_t)off;
-	return ring_elsewhere(vq, addr, len);
+	return ring_window(vq, addr, len, &at) ? at : amp_vq_elsewhere_whole(vq, addr, len);
 }
-#else
-static inline void *ring_memory(const struct amp_vq *vq, uint64_t addr, uint32_t *len)
-{
-	return ring_elsewhere(vq, addr, len);
-}
-#endif
 
 /* Driver: hand chain id to the device. */
 static inline void ring_avail_put(struct amp_vq *vq, uint16_t id)
@@ -256,7 +284,8 @@ static inline int ring_used_peek(struct amp_vq *vq, uint16_t *id, uint32_t *len)
 }
 
 /* What amp_vq_get() would give next, checked, without taking it. */
-static inline int ring_driver_peek(struct amp_vq *vq, enum amp_vq_dir dir, struct ring_buf *b)
+static RING_INLINE int ring_driver_peek(struct amp_vq *vq, enum amp_vq_dir dir,
+					struct ring_buf *b)
 {
 	int r;
 
@@ -279,12 +308,12 @@ static inline int ring_driver_peek(struct amp_vq *vq, enum amp_vq_dir dir, struc
 }
 
 /* 2: more than one piece, b->id is its head. */
-static inline int ring_device_peek(struct amp_vq *vq, enum amp_vq_dir dir, struct ring_buf *b)
+static RING_INLINE int ring_device_peek(struct amp_vq *vq, enum amp_vq_dir dir,
+					struct ring_buf *b)
 {
 	uint16_t want = dir == AMP_VQ_OUT ? VRING_DESC_F_WRITE : 0, flags;
 	volatile struct vring_desc *d;
 	int r = ring_peer_has(vq);
-	uint32_t len;
 
 	if (r <= 0)
 		return r;
@@ -295,20 +324,21 @@ static inline int ring_device_peek(struct amp_vq *vq, enum amp_vq_dir dir, struc
 	/* nearly always one direct descriptor in one mapping */
 	d = &vq->desc[b->id];
 	amp_port_cache_invalidate(d, sizeof(*d));
-	b->len = len = d->len;
+	b->len = d->len;
 	flags = d->flags;
-	if ((flags != want && (!vq->any_dir || (flags ^ want) != VRING_DESC_F_WRITE)) || !len)
+	if ((flags != want && (!vq->any_dir || (flags ^ want) != VRING_DESC_F_WRITE)) ||
+	    !b->len)
 		return 2;
-	b->p = ring_memory(vq, d->addr, &len);
-	if (!b->p || len != b->len)
+	b->p = ring_memory(vq, d->addr, b->len);
+	if (!b->p)
 		return 2;
 	if (dir == AMP_VQ_IN)
-		amp_port_cache_invalidate(b->p, len);
+		amp_port_cache_invalidate(b->p, b->len);
 	return 1;
 }
 
 /* For the way of the usual buffer: false also when there is none, or not in one piece. */
-static inline bool ring_peek(struct amp_vq *vq, enum amp_vq_dir dir, struct ring_buf *b)
+static RING_INLINE bool ring_peek(struct amp_vq *vq, enum amp_vq_dir dir, struct ring_buf *b)
 {
 	if (ring_ordered(vq))
 		return false;

@@ -249,6 +249,21 @@ void amp_vq_driver(struct amp_vq *vq, void *ring)
 	amp_port_cache_clean(ring, len);
 }
 
+#if AMPSOCK_VQ_DEVICE && AMP_VQ_TRANSLATE
+void *amp_vq_elsewhere(const struct amp_vq *vq, uint64_t addr, uint32_t *len)
+{
+	return vq->xlate.translate ? vq->xlate.translate(vq->xlate.ctx, addr, len) : NULL;
+}
+
+void *amp_vq_elsewhere_whole(const struct amp_vq *vq, uint64_t addr, uint32_t len)
+{
+	uint32_t part = len;
+	void *p = amp_vq_elsewhere(vq, addr, &part);
+
+	return part == len ? p : NULL;
+}
+#endif
+
 /* Driver: the chain that starts at id goes back to the free list, by its private links. */
 static void free_chain(struct amp_vq *vq, uint16_t id)
 {
@@ -273,8 +288,11 @@ static int add_segments(struct amp_vq *vq, struct amp_vq_buf *buf, uint64_t addr
 	buf->len += len;
 	while (len) {
 		uint32_t part = len;
-		void *p = ring_memory(vq, addr, &part);
+		void *p;
 
+
+		if (!ring_window(vq, addr, len, &p))
+			p = amp_vq_elsewhere(vq, addr, &part);
 		if (!p || part == 0 || part > len)
 			return ring_lied(vq, "descriptor address outside the shared memory");
 		if (buf->iov_cnt == buf->iov_max)
@@ -296,8 +314,6 @@ static AMP_VQ_RARE int indirect_table(struct amp_vq *vq, const struct vring_desc
 				      volatile struct vring_desc **table, uint32_t *table_len,
 				      bool *nested)
 {
-	uint32_t part = d->len;
-
 	if (!vq->indirect)
 		return ring_lied(vq, "indirect descriptor that was not negotiated (virtio "
 				     "2.7.5.3)");
@@ -307,8 +323,8 @@ static AMP_VQ_RARE int indirect_table(struct amp_vq *vq, const struct vring_desc
 	*nested = true;
 	if (d->len == 0 || d->len % sizeof(struct vring_desc))
 		return ring_lied(vq, "indirect table of odd length (virtio 2.7.5.3.1)");
-	*table = ring_memory(vq, d->addr, &part);
-	if (!*table || part < d->len || (uintptr_t)*table & 7)
+	*table = ring_memory(vq, d->addr, d->len);
+	if (!*table || (uintptr_t)*table & 7)
 		return ring_lied(vq, "indirect table outside the shared memory, or askew");
 	*table_len = d->len / (uint32_t)sizeof(struct vring_desc);
 	return 0;

@@ -311,22 +311,75 @@ bool amp_vsock_sock_send_fast(struct amp_sock *s, const void *buf, size_t len, i
 	return true;
 }
 
+/*
+ * The next packet, if it is data for s, and the caller w has room for all of it, or for a message
+ * nothing older: as amp_vsock_packet_fast(), whose order of reading this is, but the only
+ * connection that it can be for is known.
+ */
+static inline bool packet_for(struct amp_vlink *l, struct amp_sock *s, struct amp_rx_want *w)
+{
+	struct amp_vsock *vs = &l->vs;
+	struct amp_vsock_conn *c = conn_of(s);
+	const volatile struct amp_vsock_hdr *h;
+	struct ring_buf b = {.p = NULL};
+	struct amp_vq *in = vs->in;
+	uint8_t *to = w->to;
+	uint32_t len, n;
+
+	if (!in || vs->to_do || !ring_peek(in, AMP_VQ_IN, &b) || b.len <= AMP_VSOCK_HDR_LEN ||
+	    (AMPSOCK_VQ_DEVICE && ((uintptr_t)b.p & 3)))
+		return false;
+	h = b.p; /* type and op are its eighth word */
+	/* whole CIDs are compared, so they are good ones (5.10.4) */
+	if (h->src_port != c->peer.port || h->src_cid != c->peer.cid ||
+	    h->dst_port != c->local.port || h->dst_cid != c->local.cid ||
+	    ((const volatile uint32_t *)b.p)[7] != (c->type | AMP_VSOCK_OP_RW << 16))
+		return false;
+	n = len = h->len;
+	if (len - 1u >= b.len - AMP_VSOCK_HDR_LEN ||
+	    !amp_credit_rx_ok(&c->credit, c->buf_alloc, len))
+		return false;
+	if (is_stream(s)) {
+		if (len > (size_t)(w->end - to))
+			return false;
+	} else {
+		uint32_t flags = h->flags;
+
+		if (w->full || (s->sub & SUB_RX_PART) || !(flags & AMP_VSOCK_SEQ_EOM))
+			return false;
+		if (len > (size_t)(w->end - to))
+			n = (uint32_t)(w->end - to);
+		w->eor = (flags & AMP_VSOCK_SEQ_EOR) != 0;
+	}
+	if (!amp_credit_peer(&c->credit, h->buf_alloc, h->fwd_cnt))
+		return false;
+	if (!is_stream(s))
+		w->full = len;
+	w->to = to + n;
+	vs->stats.rx_packets++;
+	l->in_left--;
+	if (amp_vsock_took(vs, c, len))
+		amp_runner_due(&l->runner);
+	amp_change();
+	ring_enter(in, AMP_VQ_IN, &b, 0);
+	memcpy(to, (const uint8_t *)b.p + AMP_VSOCK_HDR_LEN, n);
+	ring_publish(in, AMP_VQ_IN, b.p, b.len);
+	return true;
+}
+
 /* As amp_vlink_turn(), of what is for s. */
 void amp_vsock_sock_recv_fast(struct amp_sock *s)
 {
-	const struct amp_rx_want *w = amp_sock_want(s);
+	struct amp_rx_want *w = amp_sock_want(s);
 	struct amp_vlink *l = amp_vlink_of(s);
 
-	if (!(s->flags & AMP_SF_CONNECTED) || s->rx.head != s->rx.tail)
+	if (!(s->flags & AMP_SF_CONNECTED) || s->rx.head != s->rx.tail ||
+	    (conn_of(s)->standing & AMP_VSOCK_USUAL_IN) != AMP_CONN_OPEN)
 		return;
-	l->vs.enough = false;
-	while (l->in_left > 1 && amp_vsock_packet_fast(&l->vs, amp_vlink_piece)) {
-		l->in_left--;
-		if (l->vs.owed_head)
-			amp_runner_due(&l->runner);
-		if (l->vs.enough || w->to == w->end)
-			break;
-	}
+	do {
+		if (l->in_left <= 1 || !packet_for(l, s, w))
+			return;
+	} while (w->to != w->end && is_stream(s));
 }
 #endif
 

@@ -38,6 +38,18 @@ static inline void vsock_fill(struct amp_vsock_conn *c, volatile struct amp_vsoc
 struct amp_vsock_conn *amp_vsock_other(struct amp_vsock *vs,
 				       const volatile struct amp_vsock_hdr *h);
 
+/* len bytes arrived, and are consumed at once. True: something may be owed for that. */
+static inline bool amp_vsock_took(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t len)
+{
+	amp_credit_received(&c->credit, len);
+	if (amp_credit_believed(&c->credit) < c->buf_alloc / 2u) {
+		c->credit.fwd_cnt += len;
+		return false;
+	}
+	amp_vsock_consumed(vs, c, len);
+	return true;
+}
+
 /*
  * Takes the next packet, if it is data in one piece for a connection where all is well, and the
  * owner takes it at once. False: it is looked at again, from its beginning, by
@@ -77,11 +89,7 @@ static inline __attribute__((always_inline)) bool amp_vsock_packet_fast(
 	vs->stats.rx_packets++;
 	ring_enter(vs->in, AMP_VQ_IN, &b, 0);
 	ring_publish(vs->in, AMP_VQ_IN, b.p, b.len);
-	amp_credit_received(&c->credit, len);
-	if (amp_credit_believed(&c->credit) < c->buf_alloc / 2u)
-		c->credit.fwd_cnt += len;
-	else
-		amp_vsock_consumed(vs, c, len);
+	(void)amp_vsock_took(vs, c, len);
 	return true;
 }
 
