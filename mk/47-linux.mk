@@ -21,7 +21,7 @@ linux-base: $(BUILD)/linux/libumlfp.so $(BUILD)/linux/init
 
 # With the kernel's own tests, which are built once for each version of Debian's source package
 # and kept in the user's cache.
-linux-programs: linux-base $(BUILD)/linux/agent-linux $(BUILD)/san/ampsock-proxy
+linux-programs: linux-base $(BUILD)/linux/agent-linux $(BUILD)/san/ampsock-proxy $(BUILD)/ampsockctl
 	@tests/linux/lib/kernel-tests.sh >/dev/null
 
 check-linux: ## Linux kernels as guests of the proxy, joined, and as host of a remote core (3 min)

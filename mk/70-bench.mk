@@ -20,7 +20,7 @@ bench-check-bin: $(BENCH)/server $(BENCH)/load-native $(BENCH)/load-hosted $(BEN
 	$(BENCH)/insn_rpmsg-m3.elf $(BENCH)/rload $(BUILD)/fw/qemu-mps2/throughput.elf $(BUILD)/ampsock-proxy
 bench-bin: bench-check-bin $(BENCH)/load-many $(BENCH)/lat-native $(BENCH)/lat-hosted $(BENCH)/limits
 
-$(BENCH)/server: tests/bench/server.c
+$(BENCH)/server: tests/bench/server.c tests/bench/serve.h
 	@mkdir -p $(@D)
 	$(CC) $(BENCH_FLAGS) -o $@ $<
 

@@ -8,7 +8,7 @@ LOAD_FLAGS = $(STD) -O2 -g $(WARN) -D_GNU_SOURCE
 
 $(eval $(call hosted_lib,load-lib,$(LOAD_LIB) $(CFLAGS)))
 
-$(LOAD)/peer: tests/load/peer.c tests/load/pattern.h
+$(LOAD)/peer: tests/load/peer.c tests/load/pattern.h tests/bench/serve.h
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LOAD_FLAGS) -o $@ $<
 

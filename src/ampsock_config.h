@@ -53,7 +53,11 @@
 #define AMPSOCK_VSOCK_LINKS 1
 #endif
 #ifndef AMPSOCK_VSOCK_NUM
+#ifdef __OPTIMIZE_SIZE__
+#define AMPSOCK_VSOCK_NUM 4 /* as many notifications more, and 4 KiB less */
+#else
 #define AMPSOCK_VSOCK_NUM 8
+#endif
 #endif
 /* Bytes per transport buffer, the 44-byte header included. */
 #ifndef AMPSOCK_VSOCK_BUF_LEN

@@ -502,11 +502,25 @@ struct amp_sock *amp_inet_stream(struct amp_sock *s, int *err)
 		       : NULL;
 }
 
+/* The carrier of a TCP socket that is connected as it should be, and amp_inet_watch() would see
+ * nothing; else NULL, and amp_inet_stream() says what. */
+static inline struct amp_sock *usual_stream(struct amp_sock *s)
+{
+	struct amp_inet *i = amp_inet(s);
+
+	if (!AMPSOCK_FAST || s->type != SOCK_STREAM || i->state != AMP_INET_CONN ||
+	    (i->carrier->flags & (AMP_SF_RESET | AMP_SF_EOF)))
+		return NULL;
+	return i->carrier;
+}
+
 static ssize_t inet_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
-	struct amp_sock *c;
+	struct amp_sock *c = usual_stream(s);
 	int err;
 
+	if (c)
+		return c->fam->sendmsg(c, m, flags);
 	if (s->type == SOCK_DGRAM)
 		return amp_inet_udp_send(s, m, flags);
 	c = amp_inet_stream(s, &err);
@@ -517,20 +531,30 @@ static ssize_t inet_sendmsg(struct amp_sock *s, const struct amp_msg *m, int fla
 	return c->fam->sendmsg(c, m, flags);
 }
 
+/* Bytes that arrive on the carrier go to who waits at s. */
+static inline void want_at(struct amp_sock *s, struct amp_sock *c)
+{
+	amp_sock_set_want(c, amp_sock_want(s));
+	if (amp_sock_want(s))
+		amp_sock_want(s)->at = c;
+}
+
 static ssize_t inet_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 {
-	struct amp_sock *c;
+	struct amp_sock *c = usual_stream(s);
 	ssize_t n;
 	int err;
 
+	if (c) {
+		want_at(s, c);
+		return c->fam->recvmsg(c, m, flags);
+	}
 	if (s->type == SOCK_DGRAM)
 		return amp_inet_udp_recv(s, m, flags);
 	c = amp_inet_stream(s, &err);
 	if (!c)
 		return err;
-	amp_sock_set_want(c, amp_sock_want(s));
-	if (amp_sock_want(s))
-		amp_sock_want(s)->at = c;
+	want_at(s, c);
 	n = c->fam->recvmsg(c, m, flags);
 	/* all read, and soon we know why there is no more */
 	return n <= 0 && m->len && amp_inet(s)->state == AMP_INET_RSTWAIT ? -EAGAIN : n;

@@ -25,7 +25,9 @@
  * that a new session must hear of, arrived control frames and accept carriers. It comes
  * behind the links in the runners' list, whose arrivals it therefore sees at once; what it
  * sends they see when they run again, so it asks for another look (0 ms) after any
- * progress.
+ * progress. Once nothing is left to move it rests (AMPSOCK_FAST): until something is
+ * stirred, which an established connection's bytes to a waiting caller are not, or time for
+ * a ping has come.
  */
 #include <errno.h>
 #include <string.h>
@@ -42,6 +44,9 @@ AMP_OPTIONAL(amp_inet_door_work);
 /* Who asked has given up long before: a proxy whose resolver is slow is not yet a dead one. */
 #define ANSWER_MS (3u * AMPSOCK_CONNECT_MS)
 #define TICK_MS	  50 /* while something waits for time to pass */
+
+/* Not in line: what it has on the stack would lie below all that is sent. */
+#define APART __attribute__((noinline))
 
 /* GIVE_BACK: the answer came and nobody wants what it has. */
 enum { REQ_IDLE, REQ_SENT, REQ_DONE, REQ_GIVE_BACK };
@@ -62,6 +67,10 @@ static struct {
 	bool timed; /* some of them wait for time to pass */
 	bool poked;
 	bool violated; /* the proxy broke the protocol */
+#if AMPSOCK_FAST
+	bool rests;	   /* nothing to do until amp_stirred, or ping_ms when not quiet() */
+	uint8_t unclocked; /* looks more that may do without the clock */
+#endif
 	struct amp_inet ctl;
 	uint32_t ping_ms; /* next tick */
 	uint32_t pong_seq;
@@ -279,6 +288,10 @@ void amp_inet_opened(void)
 	amp_runner_del(&ses.runner);
 	ses.runner.run = session_run;
 	ses.runner.arm = session_arm;
+#if AMPSOCK_FAST
+	ses.runner.untimed = true; /* it looks at the clock itself, when it must */
+	ses.rests = false;
+#endif
 	amp_runner_add(&ses.runner);
 }
 
@@ -412,7 +425,7 @@ static bool take_frame(const uint8_t *h, unsigned len)
 }
 
 /* True: something came. */
-static unsigned ctl_input(void)
+static APART unsigned ctl_input(void)
 {
 	struct amp_sock *c = ses.ctl.carrier;
 	uint8_t h[AMP_OFF_CTL_LEN];
@@ -477,7 +490,7 @@ static void ping_tick(uint32_t now_ms)
 }
 
 /* Sockets that move by themselves. */
-static void step_all(void)
+static APART void step_all(void)
 {
 	struct amp_sock *s = NULL;
 	bool timed = false, busy = false;
@@ -502,11 +515,74 @@ static void step_all(void)
 	ses.timed = timed;
 }
 
+#if AMPSOCK_FAST
+/* A caller whose bytes have come does not sleep now: of so many looks one asks the clock. */
+#define UNCLOCKED 16
+
+/* Nothing has happened to a session that rests. */
+static inline bool undisturbed(void)
+{
+	return ses.rests && !amp_stirred && !ses.poked;
+}
+
+static inline void stirred_seen(void)
+{
+	amp_stirred = false;
+	ses.rests = false;
+}
+
+/* Nothing is to be done now: *left_ms until there is. Before sleep that is exact. */
+static inline bool resting(int32_t *left_ms)
+{
+	*left_ms = 0; /* look again before sleep */
+	if (!undisturbed())
+		return false;
+	if (amp_changed && --ses.unclocked)
+		return true;
+	ses.unclocked = UNCLOCKED;
+	if (quiet()) {
+		*left_ms = -1;
+		return true;
+	}
+	*left_ms = (int32_t)(ses.ping_ms - amp_port_now_ms());
+	return *left_ms > 0;
+}
+
+/* What moved has come to rest, unless something could not be sent yet. */
+static inline void rest(void)
+{
+	ses.rests = !ses.busy && !ses.violated && !ses.pong_owed && !ses.ping_owed &&
+		    (ses.req == REQ_IDLE || ses.req == REQ_DONE ||
+		     (ses.req == REQ_SENT && ses.off == amp_le16(amp_inet_frame)));
+	ses.unclocked = UNCLOCKED;
+}
+#else
+static inline bool undisturbed(void)
+{
+	return false;
+}
+
+static inline void stirred_seen(void)
+{
+}
+
+static inline bool resting(int32_t *left_ms)
+{
+	(void)left_ms;
+	return false;
+}
+
+static inline void rest(void)
+{
+}
+#endif
+
 static bool session_work(uint32_t now_ms)
 {
 	unsigned any = ses.poked;
 	int r;
 
+	stirred_seen();
 	ses.poked = false;
 	if (ses.ctl.state > AMP_INET_BUSY) {
 		r = amp_inet_up(&ses.ctl, NULL);
@@ -531,17 +607,26 @@ static bool session_work(uint32_t now_ms)
 
 static int32_t session_run(struct amp_runner *r, uint32_t now_ms)
 {
+	int32_t left;
+
 	(void)r;
+	if (AMPSOCK_FAST) {
+		if (resting(&left))
+			return left;
+		now_ms = amp_port_now_ms();
+	}
 	if (session_work(now_ms))
 		return 0;
 	if (ses.timed)
 		return TICK_MS;
+	rest();
 	return quiet() ? -1 : (int32_t)(ses.ping_ms - now_ms);
 }
 
 /* A link may have run after us and have brought something. */
 static bool session_arm(struct amp_runner *r, bool on)
 {
-	(void)r;
-	return on && session_work(amp_port_now_ms());
+	if (AMPSOCK_FAST)
+		return on && !undisturbed() && session_work(amp_port_now_ms());
+	return on && session_run(r, amp_port_now_ms()) == 0; /* one caller less to be in line */
 }

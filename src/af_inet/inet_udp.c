@@ -143,7 +143,7 @@ ssize_t amp_inet_udp_recv(struct amp_sock *s, struct amp_msg *m, int flags)
 {
 	struct amp_inet *i = amp_inet(s);
 	uint8_t p[AMP_OFF_UDP_LEN];
-	struct amp_rxring r;
+	const struct amp_rxring *r;
 	uint32_t arg;
 	size_t n;
 	int err;
@@ -159,9 +159,8 @@ ssize_t amp_inet_udp_recv(struct amp_sock *s, struct amp_msg *m, int flags)
 	n = (size_t)amp_le16(p) - AMP_OFF_UDP_LEN;
 	if (n > m->len)
 		n = m->len;
-	r = i->carrier->rx; /* a second reader, behind the header */
-	r.tail = (AMP_RING_IDX)(r.tail + AMP_OFF_UDP_LEN);
-	n = amp_rxring_read(&r, m->iov, m->iov_cnt, 0, n, true);
+	r = &i->carrier->rx;
+	n = amp_rxring_read(r, r->tail + AMP_OFF_UDP_LEN, m, n);
 	if (m->name)
 		amp_inet_to_sa(s->domain, p + ADDR, m->name, &m->name_len);
 	if (arg > n)

@@ -146,7 +146,7 @@ static inline void rfast_take(struct amp_rlink *l, struct rfast_msg *m, struct a
 	uint8_t *to = w->to;
 
 	w->to = to + n;
-	amp_change();
+	amp_took();
 	l->in_left--;
 	l->bus.stats.rx_messages++;
 	if (in->armed)

@@ -213,25 +213,22 @@ static void give_source(struct amp_msg *m, const struct dgram_hdr *h)
 /* The oldest message, which there is. */
 static RRAW_OUTLINE ssize_t take(struct amp_sock *s, struct amp_msg *m, int flags)
 {
-	AMP_RING_IDX tail = s->rx.tail;
 	const struct amp_rheld *held;
 	struct dgram_hdr h;
-	struct iovec hdr = {.iov_base = &h, .iov_len = sizeof(h)};
 	bool peek = (flags & MSG_PEEK) != 0;
 	size_t n, full;
 
 	if (s->type == SOCK_DGRAM) {
-		(void)amp_rxring_read(&s->rx, &hdr, 1, 0, sizeof(h), false);
+		amp_rxring_peek(&s->rx, s->rx.tail, &h, sizeof(h));
 		full = h.len;
-		n = amp_rxring_read(&s->rx, m->iov, m->iov_cnt, 0, full, true);
+		n = amp_rxring_read(&s->rx, s->rx.tail + sizeof(h), m, full);
 		give_source(m, &h);
 		if (!peek)
-			tail = (AMP_RING_IDX)(tail + sizeof(h) + full);
-		s->rx.tail = tail;
+			s->rx.tail = (AMP_RING_IDX)(s->rx.tail + sizeof(h) + full);
 	} else {
 		held = &amp_rsock_link(s)->held[amp_rsock(s)->held_head];
 		full = held->len;
-		n = amp_iov_put(m->iov, m->iov_cnt, 0, held->data, full);
+		n = amp_msg_put(m, 0, held->data, full);
 		if (!peek)
 			amp_rraw_pop(s);
 	}

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* ampsockctl: looks into a running ampsock-proxy, and changes it. ampsockctl(1). */
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "../wire/utf8.h"
 #include "ctl.h"
 
 #ifndef AMPSOCK_VERSION
@@ -38,6 +40,8 @@ static const char help[] =
 	"  --help, --version         print this, or the version, and exit\n"
 	"\n"
 	"Exit status: 0, 1 refused or failed, 2 wrong option or command.\n";
+
+#define LETTERS ":l:w:c:s:n:i:h"
 
 static const struct option options[] = {
 	{"socket", required_argument, NULL, 'S'},
@@ -78,8 +82,8 @@ static const struct command {
 
 static int usage(const char *what, const char *text)
 {
-	fprintf(stderr, "ampsockctl: %s%s%s%s; see --help\n", what, text ? ", found `" : "",
-		text ? text : "", text ? "`" : "");
+	ctl_complain(EINVAL, "%s%s%.200s%s; see --help", what, text ? ", found `" : "",
+		     text ? text : "", text ? "`" : "");
 	return EXIT_USAGE;
 }
 
@@ -89,13 +93,13 @@ static int number(const char *text, uint32_t max, uint32_t *value)
 	unsigned long v;
 	char *end;
 
+	errno = 0;
 	v = strtoul(text, &end, 10);
-	if (text[0] < '0' || text[0] > '9' || *end || v == 0 || v > max) {
-		fprintf(stderr,
-			"ampsockctl: expected a whole number from 1 to %u, found `%s`; see "
-			"--help\n",
-			max, text);
-		return EXIT_USAGE;
+	if (errno || text[0] < '0' || text[0] > '9' || *end || v == 0 || v > max) {
+		char what[60];
+
+		snprintf(what, sizeof(what), "expected a whole number from 1 to %u", max);
+		return usage(what, text);
 	}
 	*value = (uint32_t)v;
 	return 0;
@@ -109,7 +113,7 @@ static int take_option(struct ctl_options *opt, int ch, const char *arg, char *g
 	switch (ch) {
 	case 'S':
 		opt->socket = arg;
-		return 0;
+		return arg[0] ? 0 : usage("expected a path behind --socket", arg);
 	case 'J':
 		opt->json = true;
 		return 0;
@@ -124,7 +128,7 @@ static int take_option(struct ctl_options *opt, int ch, const char *arg, char *g
 		return 0;
 	case 'w':
 		opt->file = arg;
-		return 0;
+		return arg[0] ? 0 : usage("expected the name of a file behind -w", arg);
 	case 'c':
 		return number(arg, UINT32_MAX, &opt->count);
 	case 's':
@@ -151,6 +155,30 @@ static const struct command *find(int argc, char **argv, int *used)
 	return NULL;
 }
 
+static int no_command(int argc, char **argv)
+{
+	for (unsigned i = 0; i < COMMANDS; i++) {
+		if (!commands[i].word[1] || strcmp(argv[0], commands[i].word[0]))
+			continue;
+		return usage(argv[0][0] == 'p' ? "expected add or del behind publish"
+					       : "expected level behind log",
+			     argc > 1 ? argv[1] : NULL);
+	}
+	return usage("there is no such command", argv[0]);
+}
+
+/* What a request has is UTF-8: the proxy does not take it otherwise, nor could it be in a file. */
+static bool is_utf8(const char *text)
+{
+	const unsigned char *p = (const unsigned char *)text;
+	size_t left = strlen(text);
+	unsigned n = 1;
+
+	for (; left && n; left -= n, p += n)
+		n = amp_utf8_len(p, left);
+	return n != 0;
+}
+
 /* What its arguments say, as a request. NULL: complained of. */
 static cJSON *request(const struct command *c, int argc, char **argv,
 		      const struct ctl_options *opt)
@@ -165,13 +193,13 @@ static cJSON *request(const struct command *c, int argc, char **argv,
 		size_t k = (size_t)(strchr(letters, c->args[i]) - letters);
 		char text[80];
 
-		if (i < argc) {
+		if (i < argc && is_utf8(argv[i])) {
 			cJSON_AddStringToObject(req, key[k], argv[i]);
 			continue;
 		}
-		snprintf(text, sizeof(text), "expected %s behind %s", what[k],
-			 c->word[1] ? c->word[1] : c->word[0]);
-		usage(text, NULL);
+		snprintf(text, sizeof(text), "expected %s%s behind %s", what[k],
+			 i < argc ? " in UTF-8" : "", c->word[1] ? c->word[1] : c->word[0]);
+		usage(text, i < argc ? argv[i] : NULL);
 		cJSON_Delete(req);
 		return NULL;
 	}
@@ -207,8 +235,26 @@ static int run(const struct command *c, cJSON *req, const struct ctl_options *op
 	cJSON_Delete(req);
 	ctl_close(&conn);
 	if (fflush(stdout) || ferror(stdout))
-		return r ? r : ctl_complain("cannot write the answer");
+		return r ? r
+			 : ctl_complain(errno, "cannot write the answer: %s", strerror(errno));
 	return r;
+}
+
+/* Also what is wrong before --json, or with an option beside it, is told as JSON. */
+static void errors_json(int argc, char **argv)
+{
+	char **copy = calloc((size_t)argc + 1, sizeof(*copy)); /* getopt_long() sorts it */
+	bool json = false;
+	int ch;
+
+	if (!copy)
+		return;
+	memcpy(copy, argv, (size_t)argc * sizeof(*copy));
+	while ((ch = getopt_long(argc, copy, LETTERS, options, NULL)) != -1)
+		json |= ch == 'J';
+	ctl_errors_json(json);
+	free(copy);
+	optind = 0; /* glibc: begin anew */
 }
 
 int main(int argc, char **argv)
@@ -222,7 +268,8 @@ int main(int argc, char **argv)
 	if (!opt.socket || !opt.socket[0])
 		opt.socket = SOCKET;
 	opterr = 0;
-	while ((ch = getopt_long(argc, argv, ":l:w:c:s:n:i:h", options, NULL)) != -1) {
+	errors_json(argc, argv);
+	while ((ch = getopt_long(argc, argv, LETTERS, options, NULL)) != -1) {
 		if (ch == 'h' || ch == 'V') {
 			fputs(ch == 'h' ? help : "ampsockctl " AMPSOCK_VERSION "\n", stdout);
 			return 0;
@@ -242,7 +289,7 @@ int main(int argc, char **argv)
 		return usage("expected a command", NULL);
 	c = find(argc, argv, &used);
 	if (!c)
-		return usage("there is no such command", argv[0]);
+		return no_command(argc, argv);
 	for (char *g = given; *g; g++) {
 		char text[] = "option -x is not for this command";
 
@@ -250,6 +297,8 @@ int main(int argc, char **argv)
 		if (!strchr(c->options, *g))
 			return usage(text, NULL);
 	}
+	if (opt.link && !is_utf8(opt.link))
+		return usage("expected the name of a link in UTF-8 behind -l", opt.link);
 	if (c->run == ctl_capture && !opt.file)
 		return usage("expected -w FILE", NULL);
 	req = request(c, argc - used, argv + used, &opt);

@@ -30,12 +30,17 @@ struct ctl_conn {
 };
 
 /* ---- ctl_conn.c ---- */
-/* "ampsockctl: ..." to stderr. Returns EXIT_RUN. */
-int ctl_complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* From now on errors are JSON (docs/control.md, "ampsockctl --json"), or text. */
+void ctl_errors_json(bool json);
+/* To stderr: "ampsockctl: ...", or JSON with err, an errno value, as its code. EXIT_RUN. */
+int ctl_complain(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* 0, or EXIT_RUN and said. */
 int ctl_connect(struct ctl_conn *conn, const char *path);
 void ctl_close(struct ctl_conn *conn);
-/* Sends {"cmd":cmd}, or req with cmd in it, which is deleted. The result; NULL: said. */
+/*
+ * Sends {"cmd":cmd}, or req with cmd in it, which is deleted. The result: an array for links,
+ * sockets and rules, else an object; NULL: said.
+ */
 cJSON *ctl_ask(struct ctl_conn *conn, const char *cmd, cJSON *req);
 /* Bytes that are there, at least want of them: waits. False: the end, or an error (said). */
 bool ctl_more(struct ctl_conn *conn, size_t want);

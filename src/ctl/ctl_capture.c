@@ -97,7 +97,7 @@ static bool take(struct capture *cap, struct ctl_conn *conn)
 		uint32_t len = amp_le32(rec + REC_CAPTURE);
 
 		if (amp_le32(rec + REC_TYPE) > 1 || len > REC_MAX) {
-			ctl_complain("the proxy sends what is no packet");
+			ctl_complain(EPROTO, "the proxy sends what is no packet");
 			return false;
 		}
 		if (conn->len - at < REC_LEN + len)
@@ -142,7 +142,7 @@ static int run(struct capture *cap, struct ctl_conn *conn)
 		if (!readable(conn->fd, -1))
 			continue; /* a signal */
 		if (!ctl_more(conn, conn->len + 1))
-			return ctl_complain("the proxy ended the connection");
+			return EXIT_RUN; /* said */
 	}
 }
 
@@ -153,7 +153,7 @@ static int finish(struct capture *cap, const struct ctl_options *opt, int r)
 	if (!cap->err && !flush(cap))
 		r = EXIT_RUN;
 	if (cap->err)
-		r = ctl_complain("%s: %s: the capture ends here", cap->file,
+		r = ctl_complain(cap->err, "%s: %s: the capture ends here", cap->file,
 				 strerror(cap->err));
 	fprintf(to,
 		opt->json ? "{\"packets\":%llu,\"bytes\":%llu,\"drops\":%llu}\n"
@@ -170,14 +170,15 @@ static int open_file(struct capture *cap, const cJSON *result)
 	const cJSON *snap = cJSON_GetObjectItemCaseSensitive(result, "snap");
 
 	if (!cJSON_IsNumber(type) || !cJSON_IsNumber(snap))
-		return ctl_complain("the answer is none that is known");
+		return ctl_complain(EPROTO, "the answer is none that is known");
 	cap->pcap = pcap_open_dead_with_tstamp_precision(
 		(int)type->valuedouble, (int)snap->valuedouble, PCAP_TSTAMP_PRECISION_NANO);
 	if (!cap->pcap)
-		return ctl_complain("no memory");
+		return ctl_complain(ENOMEM, "no memory");
 	umask(077); /* what guests say is for nobody else */
+	errno = 0;
 	cap->dump = pcap_dump_open(cap->pcap, cap->file);
-	return cap->dump ? 0 : ctl_complain("%s", pcap_geterr(cap->pcap));
+	return cap->dump ? 0 : ctl_complain(errno ? errno : EIO, "%s", pcap_geterr(cap->pcap));
 }
 
 int ctl_capture(struct ctl_conn *conn, const struct ctl_options *opt)

@@ -10,22 +10,102 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "../wire/utf8.h"
 #include "ctl.h"
 
-#define ANSWER_MAX (256u << 20) /* no list is longer: 256 links with 4096 sockets each */
-#define WAIT_S	   30
+#define ANSWER_MAX  (256u << 20) /* no list is longer: 256 links with 4096 sockets each */
+#define WAIT_S	    30
+#define MESSAGE_MAX 4096u
+#define NO_PROXY    "the answer is none of a proxy's: is that its control socket?"
+#define CUT	    "... [cut]"
 
-int ctl_complain(const char *fmt, ...)
+static bool as_json; /* errors */
+
+void ctl_errors_json(bool json)
 {
-	va_list ap;
+	as_json = json;
+}
+
+/*
+ * The message has what came from elsewhere in it: arguments, files' names, the proxy's words.
+ * Lines are lines, everything else is made fit for a terminal, and text that is no UTF-8 for JSON.
+ */
+static void clean(char *text)
+{
+	size_t left = strlen(text);
+	char *ch = text;
+
+	while (left) {
+		unsigned n = amp_utf8_len((const unsigned char *)ch, left);
+
+		if (n == 0 || ((unsigned char)*ch < 0x20 && *ch != '\n') || *ch == 0x7f) {
+			*ch = '?';
+			n = 1;
+		}
+		ch += n;
+		left -= n;
+	}
+}
+
+/* One error: docs/control.md, "ampsockctl --json". */
+static void put_error(const char *code, const char *message)
+{
+	cJSON *o, *e;
+	char *text;
 
 	fflush(stdout);
-	fputs("ampsockctl: ", stderr);
+	if (!as_json) {
+		fprintf(stderr, "ampsockctl: %s\n", message);
+		return;
+	}
+	o = cJSON_CreateObject();
+	cJSON_AddFalseToObject(o, "ok");
+	e = cJSON_AddObjectToObject(o, "error");
+	cJSON_AddStringToObject(e, "code", code);
+	cJSON_AddStringToObject(e, "message", message);
+	text = cJSON_PrintUnformatted(o);
+	cJSON_Delete(o);
+	fprintf(stderr, "%s\n",
+		text ? text
+		     : "{\"ok\":false,\"error\":{\"code\":\"ENOMEM\",\"message\":\"no "
+		       "memory\"}}");
+	free(text);
+}
+
+int ctl_complain(int err, const char *fmt, ...)
+{
+	const char *code = strerrorname_np(err);
+	char text[MESSAGE_MAX];
+	va_list ap;
+	int n;
+
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
+	n = vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	fputc('\n', stderr);
+	/* an argument may be of any length: its end is not what matters */
+	if (n < 0 || (size_t)n >= sizeof(text))
+		strcpy(text + sizeof(text) - sizeof(CUT), CUT);
+	clean(text);
+	put_error(code ? code : "EIO", text);
 	return EXIT_RUN;
+}
+
+static const char *connect_hint(int err)
+{
+	switch (err) {
+	case ENOENT:
+	case ECONNREFUSED:
+		return ": is ampsock-proxy running, with `control = PATH` in [proxy] or "
+		       "--control? "
+		       "Expected its path in --socket or AMPSOCK_CONTROL";
+	case EACCES:
+		return ": expected to be root, the proxy's user, or in one of its control "
+		       "groups";
+	case EPROTOTYPE:
+		return ": that is no control socket of an ampsock-proxy";
+	default:
+		return "";
+	}
 }
 
 int ctl_connect(struct ctl_conn *conn, const char *path)
@@ -36,26 +116,19 @@ int ctl_connect(struct ctl_conn *conn, const char *path)
 	memset(conn, 0, sizeof(*conn));
 	if (strlen(path) >= sizeof(un.sun_path)) {
 		conn->fd = -1;
-		return ctl_complain("%s: a socket's path has at most %zu characters", path,
+		return ctl_complain(ENAMETOOLONG,
+				    "%s: a socket's path has at most %zu characters", path,
 				    sizeof(un.sun_path) - 1);
 	}
 	strcpy(un.sun_path, path);
 	conn->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (conn->fd < 0)
-		return ctl_complain("socket: %s", strerror(errno));
+		return ctl_complain(errno, "socket: %s", strerror(errno));
 	setsockopt(conn->fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
 	setsockopt(conn->fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
 	if (connect(conn->fd, (struct sockaddr *)&un, sizeof(un)) == 0)
 		return 0;
-	return ctl_complain("%s: %s%s", path, strerror(errno),
-			    errno == ENOENT || errno == ECONNREFUSED
-				    ? ": is ampsock-proxy running, with `control = PATH` in "
-				      "[proxy] or --control? Expected its path in --socket or "
-				      "AMPSOCK_CONTROL"
-			    : errno == EACCES
-				    ? ": expected to be root, the proxy's user, or in "
-				      "one of its control groups"
-				    : "");
+	return ctl_complain(errno, "%s: %s%s", path, strerror(errno), connect_hint(errno));
 }
 
 void ctl_close(struct ctl_conn *conn)
@@ -81,7 +154,7 @@ static bool grow(struct ctl_conn *conn)
 		return true;
 	buf = conn->len < ANSWER_MAX ? realloc(conn->buf, room) : NULL;
 	if (!buf) {
-		ctl_complain("the answer is too long");
+		ctl_complain(EMSGSIZE, "the answer is too long");
 		return false;
 	}
 	conn->buf = buf;
@@ -101,9 +174,13 @@ static bool receive(struct ctl_conn *conn)
 		conn->len += (size_t)n;
 		return true;
 	}
-	if (n < 0)
-		ctl_complain("%s",
-			     errno == EAGAIN ? "the proxy does not answer" : strerror(errno));
+	if (n < 0 && errno == EAGAIN)
+		ctl_complain(ETIMEDOUT, "the proxy does not answer (waited %d s)", WAIT_S);
+	else if (n == 0 || errno == ECONNRESET)
+		ctl_complain(ECONNRESET,
+			     "the proxy closed the connection: did it end? Its log says");
+	else
+		ctl_complain(errno, "%s", strerror(errno));
 	return false;
 }
 
@@ -124,15 +201,13 @@ static cJSON *read_answer(struct ctl_conn *conn)
 
 	while (!conn->len || !(end = memchr(conn->buf + seen, '\n', conn->len - seen))) {
 		seen = conn->len;
-		if (!receive(conn)) {
-			ctl_complain("the proxy closed the connection");
+		if (!receive(conn))
 			return NULL;
-		}
 	}
 	root = cJSON_ParseWithLength(conn->buf, (size_t)(end - conn->buf));
 	ctl_used(conn, (size_t)(end + 1 - conn->buf));
 	if (!root)
-		ctl_complain("the answer is no JSON");
+		ctl_complain(EPROTO, NO_PROXY);
 	return root;
 }
 
@@ -151,21 +226,32 @@ static bool send_all(int fd, const char *text, size_t len)
 	return true;
 }
 
-/* Lines are lines, everything else is fit for a terminal. */
-static void complain_clean(char *text)
+/* What the proxy says of a request that it refuses. */
+static void complain_of(const cJSON *error)
 {
-	for (char *ch = text; *ch; ch++) {
-		if (*ch != '\n' && ((unsigned char)*ch < 0x20 || *ch == 0x7f))
-			*ch = '?';
+	const cJSON *code = cJSON_GetObjectItemCaseSensitive(error, "code");
+	const cJSON *message = cJSON_GetObjectItemCaseSensitive(error, "message");
+
+	if (!cJSON_IsString(code) || !cJSON_IsString(message)) {
+		ctl_complain(EPROTO, NO_PROXY);
+		return;
 	}
-	ctl_complain("%s", text);
+	clean(code->valuestring);
+	clean(message->valuestring);
+	put_error(code->valuestring, message->valuestring);
+}
+
+static bool is_list(const char *cmd)
+{
+	return strcmp(cmd, "links") == 0 || strcmp(cmd, "sockets") == 0 ||
+	       strcmp(cmd, "rules") == 0;
 }
 
 cJSON *ctl_ask(struct ctl_conn *conn, const char *cmd, cJSON *req)
 {
 	cJSON *root, *result;
-	const cJSON *message;
 	char *text;
+	bool good;
 
 	if (!req)
 		req = cJSON_CreateObject();
@@ -173,7 +259,7 @@ cJSON *ctl_ask(struct ctl_conn *conn, const char *cmd, cJSON *req)
 	text = cJSON_PrintUnformatted(req);
 	cJSON_Delete(req);
 	if (!text) {
-		ctl_complain("no memory");
+		ctl_complain(ENOMEM, "no memory");
 		return NULL;
 	}
 	/* who is refused at once may find the door closed, with the reason behind it */
@@ -184,17 +270,13 @@ cJSON *ctl_ask(struct ctl_conn *conn, const char *cmd, cJSON *req)
 	if (!root)
 		return NULL;
 	result = cJSON_DetachItemFromObjectCaseSensitive(root, "result");
-	if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(root, "ok")) && result) {
+	good = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(root, "ok"));
+	if (good && (is_list(cmd) ? cJSON_IsArray(result) : cJSON_IsObject(result))) {
 		cJSON_Delete(root);
 		return result;
 	}
 	cJSON_Delete(result);
-	message = cJSON_GetObjectItemCaseSensitive(
-		cJSON_GetObjectItemCaseSensitive(root, "error"), "message");
-	if (cJSON_IsString(message))
-		complain_clean(message->valuestring);
-	else
-		ctl_complain("the answer is none that is known");
+	complain_of(good ? NULL : cJSON_GetObjectItemCaseSensitive(root, "error"));
 	cJSON_Delete(root);
 	return NULL;
 }

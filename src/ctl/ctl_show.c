@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Answers as tables. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +27,7 @@ int ctl_print_json(const cJSON *result)
 	char *text = cJSON_PrintUnformatted(result);
 
 	if (!text)
-		return ctl_complain("no memory");
+		return ctl_complain(ENOMEM, "no memory");
 	puts(text);
 	free(text);
 	return 0;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* top: what moves, on a plain terminal, refreshed every few seconds. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 
 /* One line of a frame: what was counted, and when it was counted before. */
 struct entry {
-	const cJSON *row;
+	cJSON *row;
 	char key[96];
 	double from, to;	   /* bytes */
 	double from_rate, to_rate; /* bytes/s */
@@ -74,11 +75,13 @@ static void frame_free(struct frame *f)
 static bool index_rows(struct frame *f, unsigned which, const cJSON *rows)
 {
 	size_t n = 0, cnt = (size_t)cJSON_GetArraySize(rows);
-	const cJSON *row;
+	cJSON *row;
 
 	f->entry[which] = calloc(cnt + 1, sizeof(struct entry));
-	if (!f->entry[which])
+	if (!f->entry[which]) {
+		ctl_complain(ENOMEM, "no memory");
 		return false;
+	}
 	cJSON_ArrayForEach(row, rows)
 	{
 		struct entry *e = &f->entry[which][n];
@@ -167,7 +170,9 @@ static void show(struct frame *f)
 		putchar(' ');
 		ctl_put_clean(text(s[i].row, "guest_peer"));
 		printf(" <> ");
-		ctl_put_clean(text(s[i].row, "host_peer"));
+		ctl_put_clean(text(s[i].row, cJSON_HasObjectItem(s[i].row, "host_peer")
+						     ? "host_peer"
+						     : "guest_local"));
 		putchar('\n');
 	}
 	qsort(s, cnt, sizeof(*s), by_key);
@@ -182,11 +187,31 @@ static cJSON *ask(struct ctl_conn *conn, const char *cmd, const struct ctl_optio
 	return ctl_ask(conn, cmd, req);
 }
 
-static int show_json(const struct frame *f)
+/* Bytes a second since the frame before, into the rows themselves: docs/control.md has the keys. */
+static void add_rates(struct frame *f, unsigned which)
+{
+	for (size_t i = 0; i < f->cnt[which]; i++) {
+		struct entry *e = &f->entry[which][i];
+
+		cJSON_AddNumberToObject(e->row, "from_guest_bytes_per_s",
+					(double)(uint64_t)e->from_rate);
+		cJSON_AddNumberToObject(e->row, "to_guest_bytes_per_s",
+					(double)(uint64_t)e->to_rate);
+	}
+}
+
+static int show_json(struct frame *f)
 {
 	cJSON *o = cJSON_CreateObject();
+	struct timespec ts;
 	int r;
 
+	add_rates(f, 0);
+	add_rates(f, 1);
+	clock_gettime(CLOCK_REALTIME, &ts);
+	cJSON_AddNumberToObject(
+		o, "time_ms",
+		(double)((int64_t)ts.tv_sec * 1000 + (int64_t)ts.tv_nsec / 1000000));
 	cJSON_AddItemReferenceToObject(o, "links", f->links);
 	cJSON_AddItemReferenceToObject(o, "sockets", f->sockets);
 	r = ctl_print_json(o);
@@ -224,7 +249,7 @@ int ctl_top(struct ctl_conn *conn, const struct ctl_options *opt)
 		else
 			show(&now);
 		if (fflush(stdout))
-			r = EXIT_RUN;
+			r = ctl_complain(errno, "cannot write the answer: %s", strerror(errno));
 		frame_free(&before);
 		before = now;
 		memset(&now, 0, sizeof(now));

@@ -4,10 +4,12 @@
  * a line of the file and an option on the command line mean the same.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <ini.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "config_inner.h"
 
@@ -26,13 +28,10 @@ struct file {
 	bool skip;  /* of a section whose head was wrong already */
 };
 
-void *amp_config_must(void *ptr)
+int amp_config_no_memory(FILE *err, const char *where)
 {
-	if (!ptr) {
-		amp_log(AMP_LOG_ERROR, "out of memory while reading the configuration");
-		exit(1);
-	}
-	return ptr;
+	fprintf(err, "%s: out of memory\n", where);
+	return -ENOMEM;
 }
 
 void amp_config_init(struct amp_config *conf)
@@ -63,15 +62,20 @@ static void free_forwards(struct amp_forwards *list)
 	}
 }
 
+static void rule_free(struct amp_rule *r)
+{
+	free(r->text);
+	free(r->where);
+	free(r);
+}
+
 void amp_link_conf_free(struct amp_link_conf *link)
 {
 	struct amp_rule *r;
 
 	while ((r = TAILQ_FIRST(&link->allow)) != NULL) {
 		TAILQ_REMOVE(&link->allow, r, entry);
-		free(r->text);
-		free(r->where);
-		free(r);
+		rule_free(r);
 	}
 	free_forwards(&link->publish);
 	free_forwards(&link->expose);
@@ -103,19 +107,37 @@ bool amp_link_conf_same(const struct amp_link_conf *a, const struct amp_link_con
 
 struct amp_link_conf *amp_config_new_link(struct amp_config *conf, const char *where)
 {
-	struct amp_link_conf *link = amp_config_must(calloc(1, sizeof(*link)));
+	struct amp_link_conf *link = calloc(1, sizeof(*link));
 
+	if (!link)
+		return NULL;
 	TAILQ_INIT(&link->allow);
 	TAILQ_INIT(&link->publish);
 	TAILQ_INIT(&link->expose);
 	memcpy(link->limit, amp_limit_default, sizeof(link->limit));
-	link->where = amp_config_must(strdup(where));
+	link->where = strdup(where);
+	if (!link->where) {
+		free(link);
+		return NULL;
+	}
 	TAILQ_INSERT_TAIL(&conf->links, link, entry);
 	return link;
 }
 
+void amp_config_at(FILE *err, const char *where, const char *key)
+{
+	bool option = strncmp(where, "--", 2) == 0 && strcmp(where + 2, key) == 0;
+
+	fprintf(err, "%s: %s%s", where, option ? "" : key, option ? "" : ": ");
+}
+
+/* what may begin with the key, as for a rule of a file: an option's name says it already. */
 static int complain(FILE *err, const char *where, const char *what, const char *text)
 {
+	size_t key = strncmp(where, "--", 2) ? 0 : strlen(where + 2);
+
+	if (key && strncmp(what, where + 2, key) == 0 && strncmp(what + key, ": ", 2) == 0)
+		what += key + 2;
 	fprintf(err, "%s: %s", where, what);
 	if (text)
 		fprintf(err, ", found `%s`", text);
@@ -140,22 +162,29 @@ int amp_config_complain_key(FILE *err, const char *where, const char *what, cons
 static int bad_rule(const char *where, const char *key, const struct amp_rule_error *e,
 		    const char *text, FILE *err)
 {
-	fprintf(err, "%s: %s: %s\n", where, key, e->msg);
+	amp_config_at(err, where, key);
+	fprintf(err, "%s\n", e->msg);
 	amp_source_show_at(err, where, text, e->at);
 	return -EINVAL;
 }
 
 static int add_allow(struct amp_link_conf *link, const char *text, const char *where, FILE *err)
 {
-	struct amp_rule *rule = amp_config_must(malloc(sizeof(*rule)));
+	struct amp_rule *rule = malloc(sizeof(*rule));
 	struct amp_rule_error e;
 
+	if (!rule)
+		return amp_config_no_memory(err, where);
 	if (amp_rule_parse(text, rule, &e)) {
 		free(rule);
 		return bad_rule(where, "allow", &e, text, err);
 	}
-	rule->text = amp_config_must(strdup(text));
-	rule->where = amp_config_must(strdup(where));
+	rule->text = strdup(text);
+	rule->where = strdup(where);
+	if (!rule->text || !rule->where) {
+		rule_free(rule);
+		return amp_config_no_memory(err, where);
+	}
 	TAILQ_INSERT_TAIL(&link->allow, rule, entry);
 	return 0;
 }
@@ -163,11 +192,15 @@ static int add_allow(struct amp_link_conf *link, const char *text, const char *w
 struct amp_forward *amp_config_forward(const struct amp_link_conf *link, bool publish,
 				       const char *text, const char *where, FILE *err)
 {
-	struct amp_forward *fwd = amp_config_must(malloc(sizeof(*fwd)));
+	struct amp_forward *fwd = malloc(sizeof(*fwd));
 	struct amp_forward *other;
 	struct amp_rule_error e;
 	char service[AMP_SERVICE_TEXT];
 
+	if (!fwd) {
+		amp_config_no_memory(err, where);
+		return NULL;
+	}
 	if ((publish ? amp_publish_parse : amp_expose_parse)(text, fwd, &e)) {
 		free(fwd);
 		bad_rule(where, publish ? "publish" : "expose", &e, text, err);
@@ -176,15 +209,21 @@ struct amp_forward *amp_config_forward(const struct amp_link_conf *link, bool pu
 	TAILQ_FOREACH(other, &link->expose, entry)
 	{
 		if (!publish && amp_service_same(&other->service, &fwd->service)) {
-			fprintf(err, "%s: expose: %s is exposed already at %s\n", where,
+			amp_config_at(err, where, "expose");
+			fprintf(err, "%s is exposed already at %s\n",
 				amp_service_text(&fwd->service, service), other->where);
 			amp_source_show(err, where, service);
 			free(fwd);
 			return NULL;
 		}
 	}
-	fwd->text = amp_config_must(strdup(text));
-	fwd->where = amp_config_must(strdup(where));
+	fwd->text = strdup(text);
+	fwd->where = strdup(where);
+	if (!fwd->text || !fwd->where) {
+		amp_config_forward_free(fwd);
+		amp_config_no_memory(err, where);
+		return NULL;
+	}
 	return fwd;
 }
 
@@ -250,6 +289,10 @@ static void file_section(struct file *f, const char *section, const char *where)
 		return;
 	}
 	f->link = amp_config_new_link(f->conf, where);
+	if (!f->link) {
+		amp_config_no_memory(f->err, where);
+		return;
+	}
 	f->link->named = true;
 	if (amp_link_set_name(f->link, name, where, f->err)) {
 		f->link->bad = true;
@@ -292,6 +335,34 @@ static bool look_at_line(struct file *f, char *text, const char *where)
 	return false;
 }
 
+/* fgets(), but a zero byte does not hide what is behind it. *zero: where the first was, or -1. */
+static char *get_bytes(FILE *in, char *str, int num, int *zero)
+{
+	int ch, n = 0;
+
+	*zero = -1;
+	while (n < num - 1 && (ch = fgetc(in)) != EOF) {
+		if (!ch && *zero < 0)
+			*zero = n;
+		str[n++] = (char)(ch ? ch : '?');
+		if (ch == '\n')
+			break;
+	}
+	str[n] = 0;
+	return n ? str : NULL;
+}
+
+/* A file of another kind, or in UTF-16. */
+static bool has_zero(struct file *f, int zero, const char *where)
+{
+	if (zero < 0)
+		return false;
+	fprintf(f->err, "%s: expected text (ASCII or UTF-8), found a zero byte\n", where);
+	amp_source_show_column(f->err, where, (size_t)zero);
+	f->failed = true;
+	return true;
+}
+
 /* A line longer than inih takes: the rest of it goes unread. */
 static bool too_long(struct file *f, const char *str, const char *where)
 {
@@ -314,7 +385,8 @@ static bool too_long(struct file *f, const char *str, const char *where)
 static char *read_line(char *str, int num, void *stream)
 {
 	struct file *f = stream;
-	char *r = fgets(str, num, f->in);
+	int zero;
+	char *r = get_bytes(f->in, str, num, &zero);
 	char where[300];
 	size_t blanks;
 
@@ -327,7 +399,7 @@ static char *read_line(char *str, int num, void *stream)
 		memmove(str, str + 3, strlen(str + 3) + 1);
 	blanks = strspn(str, " \t\r\n");
 	memmove(str, str + blanks, strlen(str + blanks) + 1);
-	if (too_long(f, str, where) || !look_at_line(f, str, where))
+	if (too_long(f, str, where) || has_zero(f, zero, where) || !look_at_line(f, str, where))
 		strcpy(str, "#");
 	return r;
 }
@@ -403,130 +475,47 @@ int amp_config_stream(struct amp_config *conf, FILE *in, const char *path, FILE 
 	return r || f.failed ? -EINVAL : 0;
 }
 
+/* A pipe may be one's way to hand it over, but it is not waited for who may open it some day. */
+static FILE *open_file(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	FILE *in;
+
+	if (fd < 0)
+		return NULL;
+	fcntl(fd, F_SETFL, O_RDONLY);
+	in = fdopen(fd, "r");
+	if (!in)
+		close(fd);
+	return in;
+}
+
+static bool is_pipe(FILE *in)
+{
+	struct stat st;
+
+	return fstat(fileno(in), &st) == 0 && S_ISFIFO(st.st_mode);
+}
+
 int amp_config_file(struct amp_config *conf, const char *path, FILE *err)
 {
-	FILE *in = fopen(path, "re");
-	int r;
+	FILE *in = open_file(path);
+	int r, ch;
 
 	if (!in) {
 		fprintf(err, "%s: %s\n", path, strerror(errno));
 		conf->bad = true;
 		return -EINVAL;
 	}
+	ch = fgetc(in);
+	if (ch == EOF && is_pipe(in)) {
+		fprintf(err, "%s: is a pipe with nothing in it: expected a file\n", path);
+		fclose(in);
+		conf->bad = true;
+		return -EINVAL;
+	}
+	ungetc(ch, in);
 	r = amp_config_stream(conf, in, path, err);
 	fclose(in);
 	return r;
-}
-
-/* ---- the whole ---- */
-
-/* What two links cannot share, in words; NULL: they get along. */
-static const char *clash(const struct amp_link_conf *a, const struct amp_link_conf *b)
-{
-	if (strcmp(a->name, b->name) == 0)
-		return "name";
-	if (a->type != b->type)
-		return NULL;
-	if (a->type == AMP_LINK_VSOCK)
-		return a->cid == b->cid ? "CID" : NULL;
-	if (a->type == AMP_LINK_RPMSG_CHAR || a->type == AMP_LINK_VSOCK_UNIX)
-		return strcmp(a->path, b->path) == 0 ? "path" : NULL;
-	if (a->type == AMP_LINK_VHOST_USER_VSOCK)
-		return strcmp(a->path, b->path) == 0 ? "path" : a->cid == b->cid ? "CID" : NULL;
-	if (a->shm.bell.kind == AMP_BELL_UNIX && b->shm.bell.kind == AMP_BELL_UNIX &&
-	    strcmp(a->shm.bell.path, b->shm.bell.path) == 0)
-		return "doorbell";
-	/* several remotes may share a file, but not a table in it */
-	return strcmp(a->path, b->path) == 0 && a->shm.offset == b->shm.offset &&
-			       a->shm.table == b->shm.table &&
-			       strcmp(a->shm.elf, b->shm.elf) == 0
-		       ? "resource table"
-		       : NULL;
-}
-
-/* 0: any free one. In network order: nobody counts with it. */
-static uint16_t target_port(const struct amp_target *t)
-{
-	return t->addr.sa.sa_family == AF_INET6
-		       ? ((const struct sockaddr_in6 *)&t->addr.ss)->sin6_port
-		       : ((const struct sockaddr_in *)&t->addr.ss)->sin_port;
-}
-
-static bool listens_twice(const struct amp_forward *a, const struct amp_forward *b)
-{
-	if (a->target.kind != AMP_TARGET_UNIX && !target_port(&a->target))
-		return false; /* each has a free one */
-	return amp_target_same(&a->target, &b->target);
-}
-
-/* Each published address in one rule. */
-static int check_published(const struct amp_forward *a, const struct amp_forward *from,
-			   FILE *err)
-{
-	for (const struct amp_forward *b = from; b; b = TAILQ_NEXT(b, entry)) {
-		if (!listens_twice(a, b))
-			continue;
-		fprintf(err, "%s: publish: this address is published already at %s\n", b->where,
-			a->where);
-		amp_source_show_at(err, b->where, b->text, 0);
-		return -EINVAL;
-	}
-	return 0;
-}
-
-static int check_all_published(const struct amp_config *conf, FILE *err)
-{
-	const struct amp_link_conf *l, *m;
-	const struct amp_forward *f;
-	int r = 0;
-
-	TAILQ_FOREACH(l, &conf->links, entry)
-	{
-		TAILQ_FOREACH(f, &l->publish, entry)
-		{
-			r |= check_published(f, TAILQ_NEXT(f, entry), err);
-			for (m = TAILQ_NEXT(l, entry); m; m = TAILQ_NEXT(m, entry))
-				r |= check_published(f, TAILQ_FIRST(&m->publish), err);
-		}
-	}
-	return r ? -EINVAL : 0;
-}
-
-int amp_config_check(struct amp_config *conf, FILE *err)
-{
-	struct amp_link_conf *a, *b;
-	int r = 0;
-
-	if (TAILQ_EMPTY(&conf->links) && !conf->bad) {
-		fprintf(err, "nothing to do: expected --link or a [link NAME] section in "
-			     "--config\n");
-		return -EINVAL;
-	}
-	TAILQ_FOREACH(a, &conf->links, entry)
-	{
-		a->lease_s = conf->lease_s;
-		if (a->bad) /* what follows from that would be told as well */
-			continue;
-		if (amp_link_check(a, err))
-			r = -EINVAL;
-		for (b = TAILQ_NEXT(a, entry); b; b = TAILQ_NEXT(b, entry)) {
-			const char *same = b->bad ? NULL : clash(a, b);
-
-			if (!same)
-				continue;
-			fprintf(err, "%s: link %s has the same %s as link %s at %s%s\n",
-				b->where, b->name, same, a->name, a->where,
-				strcmp(same, "name") == 0 && !(a->named && b->named)
-					? ": one of them is called so because it was given no "
-					  "name: expected name=NAME there"
-					: "");
-			amp_source_show(err, b->where, NULL);
-			r = -EINVAL;
-		}
-	}
-	if (!conf->bad && amp_join_check(conf, err))
-		r = -EINVAL;
-	if (check_all_published(conf, err))
-		r = -EINVAL;
-	return conf->bad ? -EINVAL : r;
 }

@@ -6,12 +6,15 @@
 #include "config.h"
 
 /* ---- config.c ---- */
-/* ptr, or the end: there is no memory. */
-void *amp_config_must(void *ptr);
+/* Says so: of a reload it is the end, not of the process. -ENOMEM. */
+int amp_config_no_memory(FILE *err, const char *where);
+/* "where: key: "; the key is not said twice if where is its option. */
+void amp_config_at(FILE *err, const char *where, const char *key);
 /* "where: what, found `text`", and the line with text marked. NULL: the line. -EINVAL. */
 int amp_config_complain(FILE *err, const char *where, const char *what, const char *text);
 /* The same about a key. */
 int amp_config_complain_key(FILE *err, const char *where, const char *what, const char *key);
+/* NULL: no memory, not yet said. */
 struct amp_link_conf *amp_config_new_link(struct amp_config *conf, const char *where);
 
 /* ---- config_proxy.c ---- */
@@ -25,12 +28,14 @@ int amp_config_limit(struct amp_link_conf *link, const char *text, const char *w
 		     FILE *err);
 
 /* ---- config_source.c ---- */
-/* A line of a file, for complaints that say the same where. */
+/* A line of a file, for complaints that say the same where: shown if there is memory for it. */
 void amp_source_add(const char *where, const char *text);
 void amp_source_forget(void);
 /* The line of where, if it is one of a file, with text in it marked: in its value if it can be.
  * NULL: all of it. */
 void amp_source_show(FILE *err, const char *where, const char *text);
+/* The same with the character there marked. */
+void amp_source_show_column(FILE *err, const char *where, size_t at);
 void amp_source_show_key(FILE *err, const char *where, const char *key);
 /* The word at a place in a value, which is an option's when where is no file's. */
 void amp_source_show_at(FILE *err, const char *where, const char *value, size_t at);
@@ -58,10 +63,19 @@ int amp_link_set_key(struct amp_link_conf *link, const char *name, const char *v
 void amp_link_nearest_key(const char *typed, struct amp_nearest *n);
 /* The keys of some types (bits; 0: of all) in words, without type and path. */
 const char *amp_link_key_list(unsigned types);
+/* What only the whole link can show, and its rules. */
+int amp_link_check(const struct amp_link_conf *link, FILE *err);
+const char *amp_link_type_text(enum amp_link_type type);
+static inline bool amp_link_is_rpmsg(const struct amp_link_conf *link)
+{
+	return link->type == AMP_LINK_RPMSG_SHM || link->type == AMP_LINK_RPMSG_CHAR;
+}
+
+/* ---- config_check.c ---- */
+/* Are the link's rules such as its type can serve? */
+int amp_link_check_rules(const struct amp_link_conf *link, FILE *err);
 /* Has the link's type such a service? For one publish rule. */
 int amp_link_check_forward(const struct amp_link_conf *link, const struct amp_forward *fwd,
 			   FILE *err);
-/* What only the whole link can show, and its rules. */
-int amp_link_check(const struct amp_link_conf *link, FILE *err);
 
 #endif /* AMP_PROXY_CONFIG_INNER_H */

@@ -19,10 +19,16 @@ static int add(struct amp_config *conf, const char *a, const char *b, const char
 		return amp_config_complain(err, where,
 					   "join: expected a link name of at most 31 bytes",
 					   strlen(b) > AMP_LINK_NAME_MAX ? b : a);
-	j = amp_config_must(calloc(1, sizeof(*j)));
+	j = calloc(1, sizeof(*j));
+	if (!j)
+		return amp_config_no_memory(err, where);
 	strlcpy(j->name[0], a, sizeof(j->name[0]));
 	strlcpy(j->name[1], b, sizeof(j->name[1]));
-	j->where = amp_config_must(strdup(where));
+	j->where = strdup(where);
+	if (!j->where) {
+		free(j);
+		return amp_config_no_memory(err, where);
+	}
 	TAILQ_INSERT_TAIL(&conf->joins, j, entry);
 	return 0;
 }
@@ -40,9 +46,11 @@ static char *next_name(char **rest)
 int amp_join_add(struct amp_config *conf, const struct amp_link_conf *link, const char *text,
 		 const char *where, FILE *err)
 {
-	char *copy = amp_config_must(strdup(text)), *rest = copy, *name;
+	char *copy = strdup(text), *rest = copy, *name;
 	int r = 0, n = 0;
 
+	if (!copy)
+		return amp_config_no_memory(err, where);
 	while (!r && (name = next_name(&rest)) != NULL) {
 		r = add(conf, link->name, name, where, err);
 		n++;
@@ -58,10 +66,13 @@ int amp_join_add(struct amp_config *conf, const struct amp_link_conf *link, cons
 
 int amp_config_join(struct amp_config *conf, const char *text, const char *where, FILE *err)
 {
-	char *copy = amp_config_must(strdup(text)), *rest = copy;
-	char *a = next_name(&rest), *b = next_name(&rest);
+	char *copy = strdup(text), *rest = copy, *a, *b;
 	int r;
 
+	if (!copy)
+		return amp_config_no_memory(err, where);
+	a = next_name(&rest);
+	b = next_name(&rest);
 	if (!b || next_name(&rest))
 		r = amp_config_complain(err, where,
 					"expected the names of two links, such as g3,g4", text);
@@ -130,10 +141,11 @@ static int check(const struct amp_config *conf, struct amp_join_conf *j, FILE *e
 	if (j->link[0]->type != j->link[1]->type ||
 	    (j->link[0]->type != AMP_LINK_VHOST_USER_VSOCK &&
 	     j->link[0]->type != AMP_LINK_RPMSG_SHM)) {
+		amp_config_at(err, j->where, "join");
 		fprintf(err,
-			"%s: join: %s and %s cannot be joined: expected two links of type "
+			"%s and %s cannot be joined: expected two links of type "
 			"vhost-user-vsock, or two of type rpmsg-shm\n",
-			j->where, j->name[0], j->name[1]);
+			j->name[0], j->name[1]);
 		amp_source_show(err, j->where, j->name[1]);
 		return -EINVAL;
 	}

@@ -20,7 +20,7 @@ static const struct {
 static const char link_type_list[] =
 	"vhost-user-vsock, vsock, vsock-unix, rpmsg-shm or rpmsg-char";
 
-static const char *type_text(enum amp_link_type type)
+const char *amp_link_type_text(enum amp_link_type type)
 {
 	for (unsigned i = 0; i < sizeof(link_types) / sizeof(*link_types); i++) {
 		if (link_types[i].type == type)
@@ -147,10 +147,12 @@ static int set_sysfs(struct amp_link_conf *link, const char *text, const char *w
 static int set_carveout(struct amp_link_conf *link, const char *text, const char *where,
 			FILE *err)
 {
-	char *copy = amp_config_must(strdup(text));
-	char *colon = strchr(copy, ':');
+	char *copy = strdup(text), *colon;
 	int r = 0;
 
+	if (!copy)
+		return amp_config_no_memory(err, where);
+	colon = strchr(copy, ':');
 	if (colon)
 		*colon++ = 0;
 	if (!colon || !amp_parse_u64(copy, UINT64_MAX, &link->shm.carveout) ||
@@ -191,17 +193,16 @@ static int set_buffers(struct amp_link_conf *link, const char *text, const char 
 
 static bool bell_eventfd(struct amp_bell_conf *bell, const char *text)
 {
-	char *copy = amp_config_must(strdup(text));
-	char *comma = strchr(copy, ',');
+	char first[6];
+	const char *comma = strchr(text, ',');
 	uint32_t rx, tx;
-	bool ok;
 
-	if (comma)
-		*comma++ = 0;
-	ok = comma && amp_parse_u32(copy, 65535, &rx) && amp_parse_u32(comma, 65535, &tx) &&
-	     rx > 2 && tx > 2;
-	free(copy);
-	if (!ok)
+	if (!comma || (size_t)(comma - text) >= sizeof(first))
+		return false;
+	memcpy(first, text, (size_t)(comma - text));
+	first[comma - text] = 0;
+	if (!amp_parse_u32(first, 65535, &rx) || !amp_parse_u32(comma + 1, 65535, &tx) ||
+	    rx <= 2 || tx <= 2)
 		return false;
 	bell->kind = AMP_BELL_EVENTFD;
 	bell->rx = (int)rx;
@@ -305,7 +306,9 @@ int amp_link_set_key(struct amp_link_conf *link, const char *name, const char *v
 			return amp_config_complain_key(
 				err, where, "expected this key once in a link", name);
 		link->given |= 1u << i;
-		link->key_where[i] = amp_config_must(strdup(where));
+		link->key_where[i] = strdup(where);
+		if (!link->key_where[i])
+			return amp_config_no_memory(err, where);
 		return keys[i].set(link, value, where, err);
 	}
 	return 1;
@@ -347,11 +350,6 @@ static char *next_option(char **rest)
 	return opt;
 }
 
-static bool is_rpmsg(const struct amp_link_conf *link)
-{
-	return link->type == AMP_LINK_RPMSG_SHM || link->type == AMP_LINK_RPMSG_CHAR;
-}
-
 /* Without a name of its own. */
 static void default_name(const struct amp_config *conf, struct amp_link_conf *link)
 {
@@ -364,22 +362,29 @@ static void default_name(const struct amp_config *conf, struct amp_link_conf *li
 		return;
 	}
 	TAILQ_FOREACH(l, &conf->links, entry)
-	n += l != link && (is_rpmsg(link) ? is_rpmsg(l) : l->type == link->type);
-	snprintf(link->name, sizeof(link->name), "%s%u", is_rpmsg(link) ? "rpmsg" : "unix", n);
+	n += l != link &&
+	     (amp_link_is_rpmsg(link) ? amp_link_is_rpmsg(l) : l->type == link->type);
+	snprintf(link->name, sizeof(link->name), "%s%u",
+		 amp_link_is_rpmsg(link) ? "rpmsg" : "unix", n);
 }
 
 int amp_config_link(struct amp_config *conf, const char *text, FILE *err)
 {
-	struct amp_link_conf *link;
-	char *copy = amp_config_must(strdup(text));
-	char *colon = strchr(copy, ':');
+	struct amp_link_conf *link = NULL;
+	char *copy = strdup(text), *colon;
 	char *rest, *opt, where[128];
 	int r;
 
 	/* there may be several: which one it is about */
 	snprintf(where, sizeof(where), "--link %s", text);
-	link = amp_config_new_link(conf, where);
+	if (copy)
+		link = amp_config_new_link(conf, where);
+	if (!link) {
+		r = amp_config_no_memory(err, where);
+		goto out;
+	}
 	link->named = true;
+	colon = strchr(copy, ':');
 	if (!colon) {
 		r = amp_config_complain(
 			err, "--link",
@@ -405,52 +410,6 @@ out:
 
 /* ---- the whole ---- */
 
-/* Over /dev/rpmsg nobody knows who sent a raw message, so nobody could be answered. */
-static int check_raw(const struct amp_link_conf *link, FILE *err)
-{
-	const struct amp_forward *f;
-	char text[AMP_SERVICE_TEXT];
-	int r = 0;
-
-	TAILQ_FOREACH(f, &link->expose, entry)
-	{
-		if (f->target.kind != AMP_TARGET_UDP || f->service.kind != AMP_SERVICE_RPMSG)
-			continue;
-		fprintf(err,
-			"%s: expose: %s to udp cannot be on a link of type rpmsg-char, which "
-			"does "
-			"not see who sends: expected a tcp or unix target\n",
-			f->where, amp_service_text(&f->service, text));
-		amp_source_show(err, f->where, "udp");
-		r = -EINVAL;
-	}
-	return r;
-}
-
-/* Does the link's type have such services? Said at the rule. */
-static int check_services(const struct amp_link_conf *link, const struct amp_forwards *list,
-			  const char *key, FILE *err)
-{
-	bool rpmsg = is_rpmsg(link);
-	const struct amp_forward *f;
-	char text[AMP_SERVICE_TEXT];
-	int r = 0;
-
-	TAILQ_FOREACH(f, list, entry)
-	{
-		if (f->service.kind == AMP_SERVICE_INET ||
-		    rpmsg == (f->service.kind == AMP_SERVICE_RPMSG))
-			continue;
-		fprintf(err, "%s: %s: %s is no service of a link of type %s: expected %s\n",
-			f->where, key, amp_service_text(&f->service, text),
-			type_text(link->type),
-			rpmsg ? "rpmsg:NAME or rpmsg:@ADDRESS" : "vsock:PORT");
-		amp_source_show(err, f->where, text);
-		r = -EINVAL;
-	}
-	return r;
-}
-
 /* virtio 1.2, 5.10.4: 0, 1, 2 and 0xffffffff are reserved, so they are no guest's; but to the
  * kernel 1 is this machine, and 2 its host. */
 static int check_cid(const struct amp_link_conf *link, FILE *err)
@@ -473,41 +432,15 @@ static int check_cid(const struct amp_link_conf *link, FILE *err)
 				   "expected a CID from 3 to 4294967294", text);
 }
 
-/* The monitor's connections are byte streams. */
-static int check_streams(const struct amp_forwards *list, const char *key, FILE *err)
-{
-	const struct amp_forward *f;
-	int r = 0;
-
-	TAILQ_FOREACH(f, list, entry)
-	{
-		if (f->target.kind != AMP_TARGET_UDP || f->service.kind != AMP_SERVICE_VSOCK)
-			continue;
-		fprintf(err,
-			"%s: %s: udp to a vsock port cannot be on a link of type vsock-unix, "
-			"whose "
-			"connections have no messages: expected tcp, unix or (publish) "
-			"inet:PORT\n",
-			f->where, key);
-		r = -EINVAL;
-	}
-	return r;
-}
-
 /* PATH_PORT must be a socket's path, too, with the longest port. */
 static int check_vsock_unix(const struct amp_link_conf *link, FILE *err)
 {
-	int r = 0;
-
-	if (strlen(link->path) + strlen("_4294967294") >= AMP_SUN_PATH)
-		r = amp_config_complain(err, key_where(link, "path"),
-					"expected a socket path of 1 to 96 bytes (_PORT comes "
-					"behind it)",
-					link->path);
-	if (check_streams(&link->publish, "publish", err) ||
-	    check_streams(&link->expose, "expose", err))
-		r = -EINVAL;
-	return r;
+	if (strlen(link->path) + strlen("_4294967294") < AMP_SUN_PATH)
+		return 0;
+	return amp_config_complain(err, key_where(link, "path"),
+				   "expected a socket path of 1 to 96 bytes (_PORT comes "
+				   "behind it)",
+				   link->path);
 }
 
 static int check_vsock(const struct amp_link_conf *link, FILE *err)
@@ -551,16 +484,6 @@ static int check_shm(const struct amp_link_conf *link, FILE *err)
 	return 0;
 }
 
-int amp_link_check_forward(const struct amp_link_conf *link, const struct amp_forward *fwd,
-			   FILE *err)
-{
-	struct amp_forwards one = TAILQ_HEAD_INITIALIZER(one);
-	struct amp_forward copy = *fwd;
-
-	TAILQ_INSERT_TAIL(&one, &copy, entry);
-	return check_services(link, &one, "publish", err);
-}
-
 int amp_link_check(const struct amp_link_conf *link, FILE *err)
 {
 	char what[256];
@@ -575,8 +498,8 @@ int amp_link_check(const struct amp_link_conf *link, FILE *err)
 		if (!(link->given & 1u << i) || (keys[i].types & 1u << link->type))
 			continue;
 		fprintf(err, "%s: a link of type %s has no key %s: expected one of %s\n",
-			key_where(link, keys[i].name), type_text(link->type), keys[i].name,
-			amp_link_key_list(1u << link->type));
+			key_where(link, keys[i].name), amp_link_type_text(link->type),
+			keys[i].name, amp_link_key_list(1u << link->type));
 		amp_source_show_key(err, key_where(link, keys[i].name), keys[i].name);
 		return -EINVAL;
 	}
@@ -588,12 +511,9 @@ int amp_link_check(const struct amp_link_conf *link, FILE *err)
 		return amp_config_complain(err, link->where, what, NULL);
 	}
 	r = link->type == AMP_LINK_RPMSG_SHM	? check_shm(link, err)
-	    : link->type == AMP_LINK_RPMSG_CHAR ? check_raw(link, err)
+	    : link->type == AMP_LINK_RPMSG_CHAR ? 0
 	    : link->type == AMP_LINK_VSOCK	? check_cid(link, err)
 	    : link->type == AMP_LINK_VSOCK_UNIX ? check_vsock_unix(link, err)
 						: check_vsock(link, err);
-	if (check_services(link, &link->publish, "publish", err) ||
-	    check_services(link, &link->expose, "expose", err))
-		r = -EINVAL;
-	return r;
+	return amp_link_check_rules(link, err) ? -EINVAL : r;
 }

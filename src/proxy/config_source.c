@@ -22,9 +22,15 @@ static struct source *lines;
 void amp_source_add(const char *where, const char *text)
 {
 	size_t len = strcspn(text, "\r\n");
-	struct source *s = amp_config_must(malloc(sizeof(*s) + len + 1));
+	struct source *s = malloc(sizeof(*s) + len + 1);
 
-	s->where = amp_config_must(strdup(where));
+	if (!s)
+		return;
+	s->where = strdup(where);
+	if (!s->where) {
+		free(s);
+		return;
+	}
 	memcpy(s->text, text, len);
 	s->text[len] = 0;
 	s->next = lines;
@@ -92,6 +98,14 @@ void amp_source_show(FILE *err, const char *where, const char *text)
 		mark(err, line, value_at(line), 1);
 	else
 		mark(err, line, strspn(line, " \t"), strlen(line + strspn(line, " \t")));
+}
+
+void amp_source_show_column(FILE *err, const char *where, size_t at)
+{
+	const char *line = line_of(where);
+
+	if (line)
+		mark(err, line, at, 1);
 }
 
 void amp_source_show_key(FILE *err, const char *where, const char *key)

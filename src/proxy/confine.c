@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/seccomp.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -22,7 +23,6 @@
 #include <unistd.h>
 
 #include "confine.h"
-#include "config_inner.h"
 #include "confine_filter.h"
 
 #ifdef AMPSOCK_SANITIZED
@@ -147,7 +147,11 @@ void amp_confine_keep(int fd)
 {
 	if (fd < 0)
 		return;
-	kept = amp_config_must(realloc(kept, (kept_cnt + 1) * sizeof(*kept)));
+	kept = realloc(kept, (kept_cnt + 1) * sizeof(*kept));
+	if (!kept) {
+		amp_log(AMP_LOG_ERROR, "cannot start: no memory");
+		exit(1);
+	}
 	kept[kept_cnt++] = fd;
 }
 
@@ -267,11 +271,12 @@ int amp_confine_worker(const struct amp_confine *c)
 	return load_filter(amp_filter_worker_load);
 }
 
-int amp_confine_helper(const struct amp_confine *c)
+int amp_confine_helper(const struct amp_confine *c, uint64_t *filter)
 {
-	uint64_t keep = 0;
+	uint64_t keep = 0, had = *filter;
 	int r;
 
+	*filter = 0;
 	if (!c->on)
 		return 0;
 	for (unsigned i = 0; i < sizeof(helper_caps) / sizeof(*helper_caps); i++)
@@ -280,5 +285,11 @@ int amp_confine_helper(const struct amp_confine *c)
 	r = set_caps(keep);
 	if (!r)
 		r = no_new_privs();
-	return r || sanitized ? r : load_filter(amp_filter_helper_load);
+	if (r || sanitized)
+		return r;
+	*filter = amp_filter_helper_id();
+	/* whoever said so may be mistaken about the first part of it, and must not be */
+	if (had == *filter && prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == SECCOMP_MODE_FILTER)
+		return 0;
+	return load_filter(amp_filter_helper_load);
 }

@@ -28,6 +28,7 @@
 #define AMP_PROXY_CONFINE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "config.h"
@@ -56,8 +57,12 @@ int amp_confine_close_others(void);
 
 /* In the worker, when it is ready to serve and before it does. 0 or -errno, said. */
 int amp_confine_worker(const struct amp_confine *c);
-/* In the helper, before its first request. 0 or -errno, said. */
-int amp_confine_helper(const struct amp_confine *c);
+/*
+ * In the helper, before its first request. 0 or -errno, said. *filter: what amp_filter_helper_id()
+ * says if the process has that filter already, from a program before this one; becomes that if it has
+ * it now, or 0.
+ */
+int amp_confine_helper(const struct amp_confine *c, uint64_t *filter);
 
 /* ---- confine_root.c ---- */
 /* 0, or -errno: it cannot be had. root: with CAP_SYS_ADMIN or CAP_SYS_CHROOT, perhaps. */

@@ -32,6 +32,17 @@ static int load(const struct sock_filter *from, size_t cnt)
 	return r;
 }
 
+/* FNV-1a, of what it lets through. */
+uint64_t amp_filter_helper_id(void)
+{
+	const uint8_t *p = (const uint8_t *)amp_filter_helper;
+	uint64_t h = 0xcbf29ce484222325u;
+
+	for (size_t i = 0; i < sizeof(amp_filter_helper); i++)
+		h = (h ^ p[i]) * 0x100000001b3u;
+	return h;
+}
+
 int amp_filter_worker_load(void)
 {
 	return load(amp_filter_worker, sizeof(amp_filter_worker) / sizeof(*amp_filter_worker));

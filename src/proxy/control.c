@@ -14,7 +14,7 @@
 
 static struct amp_server server;
 static char path[AMP_SUN_PATH];
-static struct amp_log_rate log_refused, log_done;
+static struct amp_log_rate log_refused;
 
 static struct amp_ctl *of(struct amp_client *client)
 {
@@ -37,15 +37,18 @@ static void put_json(struct amp_ctl *c, cJSON *o)
 	cJSON_Delete(o);
 }
 
+/* Why the last request was refused, for audit(); "": it was not. */
+static char refusal[AMP_WHY_LEN];
+
 /* code: the name of an errno value. */
 static void fail(struct amp_ctl *c, const char *code, const char *message)
 {
 	cJSON *o = cJSON_CreateObject(), *e;
-	char text[AMP_WHY_LEN];
+	char *text = refusal;
 	size_t n = 0;
 
 	/* a configuration's mistakes come with their lines and carets */
-	for (; message[n] && n + 1 < sizeof(text); n++)
+	for (; message[n] && n + 1 < sizeof(refusal); n++)
 		text[n] = message[n] == '\n' || (message[n] >= 0x20 && message[n] < 0x7f)
 				  ? message[n]
 				  : '?';
@@ -76,18 +79,35 @@ static void answer(struct amp_ctl *c, cJSON *result)
 	put_json(c, o);
 }
 
-/* A line in the log for what changes something, with who it was. */
-static void audit(const struct amp_ctl *c, const struct amp_ctl_req *req)
+/* What goes on when the request is answered. */
+static bool begins(const char *cmd)
 {
-	amp_log_fields(&log_done, AMP_LOG_INFO,
+	return strcmp(cmd, "upgrade") == 0 || strcmp(cmd, "capture") == 0;
+}
+
+/*
+ * A line in the log for what changes something, or was to: who asked for what, and what became
+ * of it. Who may change things is believed not to flood the log, so each one is there; who may not is
+ * not (rate).
+ */
+static void audit(const struct amp_ctl *c, const struct amp_ctl_req *req,
+		  struct amp_log_rate *rate)
+{
+	const char *outcome = refusal[0] ? "refused" : begins(req->cmd) ? "begun" : "done";
+	char why[200];
+
+	/* the first line: a mistake in the configuration has its caret in the log already */
+	snprintf(why, sizeof(why), "%.*s", (int)strcspn(refusal, "\n"), refusal);
+	amp_log_fields(rate, refusal[0] ? AMP_LOG_WARN : AMP_LOG_INFO,
 		       (const struct amp_log_field[]){
-			       AMP_LOG_TEXT("cmd", req->cmd),
+			       AMP_LOG_TEXT("event", "control"), AMP_LOG_TEXT("cmd", req->cmd),
+			       AMP_LOG_TEXT("outcome", outcome), AMP_LOG_NUMBER("uid", c->uid),
+			       AMP_LOG_NUMBER("pid", c->pid),
 			       AMP_LOG_TEXT("link", req->link[0] ? req->link : NULL),
-			       AMP_LOG_TEXT("rule", req->rule[0] ? req->rule : NULL),
 			       AMP_LOG_TEXT("level", req->level[0] ? req->level : NULL),
-			       AMP_LOG_NUMBER("uid", c->uid), AMP_LOG_NUMBER("pid", c->pid),
-			       AMP_LOG_END},
-		       "control: %s", req->cmd);
+			       AMP_LOG_TEXT("rule", req->rule[0] ? req->rule : NULL),
+			       AMP_LOG_TEXT("why", refusal[0] ? why : NULL), AMP_LOG_END},
+		       "control: %s was %s", req->cmd, outcome);
 }
 
 /* ---- commands ---- */
@@ -138,13 +158,13 @@ static void cmd_log_level(struct amp_ctl *c, const struct amp_ctl_req *req, stru
 		fail(c, "EINVAL", "expected error, warning, info or debug for level");
 		return;
 	}
-	audit(c, req);
-	amp_log_level_set(level);
+	amp_helper_log_level(level);
 	answer(c, NULL);
 }
 
 static void cmd_reset(struct amp_ctl *c, const struct amp_ctl_req *req, struct amp_link *l)
 {
+	(void)req;
 	if (!l->ops->reset) {
 		fail(c, "EOPNOTSUPP", "links of this type cannot be reset");
 		return;
@@ -153,7 +173,6 @@ static void cmd_reset(struct amp_ctl *c, const struct amp_ctl_req *req, struct a
 		fail_errno(c, ENETDOWN, amp_link_why(l, ENETDOWN));
 		return;
 	}
-	audit(c, req);
 	l->ops->reset(l);
 	answer(c, NULL);
 }
@@ -166,25 +185,25 @@ static void done(struct amp_ctl *c, int r, const char *why)
 		answer(c, NULL);
 }
 
-static void whole(struct amp_ctl *c, const struct amp_ctl_req *req,
-		  int (*fn)(char *why, size_t len))
+static void whole(struct amp_ctl *c, int (*fn)(char *why, size_t len))
 {
 	char why[AMP_WHY_LEN] = "";
 
-	audit(c, req);
 	done(c, fn(why, sizeof(why)), why);
 }
 
 static void cmd_reload(struct amp_ctl *c, const struct amp_ctl_req *req, struct amp_link *l)
 {
+	(void)req;
 	(void)l;
-	whole(c, req, amp_reload);
+	whole(c, amp_reload);
 }
 
 static void cmd_upgrade(struct amp_ctl *c, const struct amp_ctl_req *req, struct amp_link *l)
 {
+	(void)req;
 	(void)l;
-	whole(c, req, amp_upgrade);
+	whole(c, amp_upgrade);
 }
 
 static void publish(struct amp_ctl *c, const struct amp_ctl_req *req, struct amp_link *l,
@@ -192,7 +211,6 @@ static void publish(struct amp_ctl *c, const struct amp_ctl_req *req, struct amp
 {
 	char why[AMP_WHY_LEN] = "";
 
-	audit(c, req);
 	done(c, fn(l, req->rule, why, sizeof(why)), why);
 }
 
@@ -256,7 +274,6 @@ static void cmd_capture(struct amp_ctl *c, const struct amp_ctl_req *req, struct
 		fail_errno(c, ENOMEM, "");
 		return;
 	}
-	audit(c, req);
 	o = cJSON_CreateObject();
 	amp_ctl_number(o, "link_type", kind == AMP_TAP_VSOCK ? AMP_DLT_VSOCK : AMP_DLT_USER0);
 	amp_ctl_number(o, "snap", snap ? req->snap : AMP_CAPTURE_SNAP);
@@ -300,25 +317,12 @@ static struct amp_link *link_named(const char *name)
 	return l;
 }
 
-static void dispatch(struct amp_ctl *c, const struct amp_ctl_req *req)
+/* A request whose right its client has. */
+static void command(struct amp_ctl *c, const struct amp_ctl_req *req, unsigned i)
 {
 	unsigned given = req->given & ~KEY(CMD);
 	struct amp_link *l = NULL;
-	unsigned i = 0;
 
-	while (i < COMMANDS && strcmp(commands[i].name, req->cmd))
-		i++;
-	if (i == COMMANDS) {
-		fail(c, "ENOSYS", "there is no such command: see docs/control.md");
-		return;
-	}
-	if (c->right < commands[i].right) {
-		amp_log_some(&log_refused, AMP_LOG_WARN,
-			     "control: uid %" PRIu32 " may only look: %s was refused", c->uid,
-			     req->cmd);
-		fail(c, "EPERM", "you may look, but not change anything");
-		return;
-	}
 	if ((given & commands[i].must) != commands[i].must ||
 	    (given & ~(commands[i].must | commands[i].may))) {
 		fail(c, "EINVAL",
@@ -336,6 +340,34 @@ static void dispatch(struct amp_ctl *c, const struct amp_ctl_req *req)
 	commands[i].run(c, req, l);
 }
 
+static void dispatch(struct amp_ctl *c, const struct amp_ctl_req *req)
+{
+	enum amp_log_level before = amp_log_level_get(), after;
+	unsigned i = 0;
+
+	while (i < COMMANDS && strcmp(commands[i].name, req->cmd))
+		i++;
+	if (i == COMMANDS) {
+		fail(c, "ENOSYS", "there is no such command: see docs/control.md");
+		return;
+	}
+	refusal[0] = 0;
+	if (c->right < commands[i].right) {
+		fail(c, "EPERM", "you may look, but not change anything");
+		audit(c, req, &log_refused);
+		return;
+	}
+	command(c, req, i);
+	if (commands[i].right != AMP_CTL_ALL)
+		return;
+	/* that there will be silence is said before there is */
+	after = amp_log_level_get();
+	if (before > after)
+		amp_log_level_set(before);
+	audit(c, req, NULL);
+	amp_log_level_set(after);
+}
+
 /* ---- clients ---- */
 
 static bool admit(struct amp_client *client)
@@ -346,9 +378,14 @@ static bool admit(struct amp_client *client)
 
 	c->right = amp_ctl_ask_right(client->watch.fd, &c->uid, &c->pid);
 	if (c->right == AMP_CTL_NONE) {
-		amp_log_some(&log_refused, AMP_LOG_WARN,
-			     "control: uid %" PRIu32 " (pid %" PRIu32 ") was refused", c->uid,
-			     c->pid);
+		amp_log_fields(&log_refused, AMP_LOG_WARN,
+			       (const struct amp_log_field[]){
+				       AMP_LOG_TEXT("event", "control"),
+				       AMP_LOG_TEXT("outcome", "refused"),
+				       AMP_LOG_NUMBER("uid", c->uid),
+				       AMP_LOG_NUMBER("pid", c->pid), AMP_LOG_END},
+			       "control: uid %" PRIu32 " (pid %" PRIu32 ") was refused", c->uid,
+			       c->pid);
 		fail(c, "EACCES",
 		     "you are neither root, nor the proxy's user, nor in one of its "
 		     "control groups");

@@ -8,22 +8,24 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../wire/utf8.h"
 #include "control_inner.h"
 
 static const struct {
 	const char *name;
 	size_t at, room; /* of a text in struct amp_ctl_req; room 0: a number */
 	uint32_t max;
+	const char *why; /* too long: what would be right */
 } keys[AMP_CTL_KEYS] = {
-#define TEXT(field)                                                        \
-	{                                                                  \
-		.name = #field, .at = offsetof(struct amp_ctl_req, field), \
-		.room = sizeof(((struct amp_ctl_req *)0)->field)           \
+#define TEXT(field, text)                                                       \
+	{                                                                       \
+		.name = #field, .at = offsetof(struct amp_ctl_req, field),      \
+		.room = sizeof(((struct amp_ctl_req *)0)->field), .why = (text) \
 	}
-	[AMP_CTL_CMD] = TEXT(cmd),
-	[AMP_CTL_LINK] = TEXT(link),
-	[AMP_CTL_RULE] = TEXT(rule),
-	[AMP_CTL_LEVEL] = TEXT(level),
+	[AMP_CTL_CMD] = TEXT(cmd, "a command has at most 31 bytes"),
+	[AMP_CTL_LINK] = TEXT(link, "the name of a link has at most 31 bytes"),
+	[AMP_CTL_RULE] = TEXT(rule, "a rule has at most 1023 bytes"),
+	[AMP_CTL_LEVEL] = TEXT(level, "expected error, warning, info or debug for level"),
 	[AMP_CTL_COUNT] = {.name = "count",
 			   .at = offsetof(struct amp_ctl_req, count),
 			   .max = UINT32_MAX},
@@ -40,32 +42,6 @@ void amp_ctl_number(cJSON *obj, const char *key, uint64_t v)
 	cJSON_AddRawToObject(obj, key, text);
 }
 
-/* Bytes of the UTF-8 character at p, 0: there is none (RFC 3629). */
-static unsigned utf8_len(const unsigned char *p, size_t left)
-{
-	static const struct {
-		unsigned char mask, lead;
-		uint32_t min;
-	} form[] = {
-		{0x80, 0, 0}, {0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800}, {0xf8, 0xf0, 0x10000}};
-	unsigned n = 0;
-	uint32_t ch;
-
-	while (n < 4 && (p[0] & form[n].mask) != form[n].lead)
-		n++;
-	if (n == 4 || n >= left)
-		return 0;
-	ch = p[0] & (unsigned char)~form[n].mask;
-	for (unsigned i = 1; i <= n; i++) {
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-		ch = ch << 6 | (p[i] & 0x3fu);
-	}
-	if (ch < form[n].min || ch > 0x10ffff || (ch >= 0xd800 && ch < 0xe000))
-		return 0;
-	return n + 1;
-}
-
 /* What is wrong with the text as such, whatever it says; NULL: nothing. */
 static const char *text_fault(const char *text, size_t len)
 {
@@ -74,7 +50,7 @@ static const char *text_fault(const char *text, size_t len)
 	unsigned depth = 0;
 
 	for (size_t i = 0; i < len;) {
-		unsigned n = utf8_len(p + i, len - i);
+		unsigned n = amp_utf8_len(p + i, len - i);
 
 		if (n == 0)
 			return "the request is no UTF-8";
@@ -119,7 +95,7 @@ static const char *take(struct amp_ctl_req *req, const cJSON *item)
 		if (!cJSON_IsString(item) || !item->valuestring)
 			return "expected a string for cmd, link, rule and level";
 		if (strlen(item->valuestring) >= keys[k].room)
-			return "a string in the request is too long for what it is";
+			return keys[k].why;
 		strcpy(to, item->valuestring);
 		return NULL;
 	}

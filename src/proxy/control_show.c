@@ -131,6 +131,8 @@ static cJSON *socket_object(const struct amp_link *l, const struct amp_sock_info
 		amp_ctl_number(o, "credit_bytes", i->credit_len);
 		amp_ctl_number(o, "window_bytes", i->window_len);
 		amp_ctl_number(o, "held_bytes", i->held_len);
+	}
+	if (i->ring && !i->joined) {
 		amp_ctl_number(o, "stalls", i->stalls);
 		amp_ctl_number(o, "datagram_drops", i->drops);
 	}
@@ -203,11 +205,18 @@ static cJSON *next_socket(struct amp_ctl *c, struct amp_link *l)
 		}
 		c->phase = 1;
 		c->at = c->id = 0;
+		c->hint = NULL;
 	}
 	if (c->phase == 1) {
+		if (l->ops->joined && l->ops->joined(l, &c->at, &c->id, &c->hint, &i))
+			return socket_object(l, &i, c->at);
+		c->phase = 2;
+		c->at = c->id = 0;
+	}
+	if (c->phase == 2) {
 		if (amp_offload_next(l->offload, &c->at, &c->id, &i))
 			return socket_object(l, &i, 0);
-		c->phase = 2;
+		c->phase = 3;
 		c->at = 0;
 	}
 	return next_published(c, l, &i) ? socket_object(l, &i, 0) : NULL;
@@ -366,13 +375,6 @@ void amp_ctl_list_more(struct amp_ctl *c)
 
 /* ---- status ---- */
 
-static const char *level_text(void)
-{
-	static const char *const text[] = {"error", "warning", "info", "debug"};
-
-	return text[amp_log_level_get()];
-}
-
 cJSON *amp_ctl_status(void)
 {
 	struct amp_link_stats sum = {0};
@@ -402,6 +404,6 @@ cJSON *amp_ctl_status(void)
 	amp_ctl_number(o, "to_guest_bytes", sum.tx_bytes);
 	amp_ctl_number(o, "denied", sum.denied);
 	amp_ctl_number(o, "captures", amp_capture_count());
-	cJSON_AddStringToObject(o, "log_level", level_text());
+	cJSON_AddStringToObject(o, "log_level", amp_log_level_text(amp_log_level_get()));
 	return o;
 }

@@ -38,6 +38,7 @@ struct amp_sock_info {
 	const char *proto; /* of the host's side: tcp, udp, unix */
 	const char *state;
 	bool ring;    /* the guest's side is there, with: */
+	bool joined;  /* packets are switched: nobody here knows of stalls and drops */
 	bool message; /* seqpacket, or rpmsg messages */
 	char guest_local[AMP_INFO_ADDR], guest_peer[AMP_INFO_ADDR];
 	uint64_t rx_bytes, tx_bytes; /* payload from the guest, to it */

@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * #syscalls:hot recvmsg sendmsg recvfrom
- * #syscalls close connect getpeername getsockname getsockopt sendto shutdown
+ * #syscalls close connect getsockopt sendto shutdown
  *
  * The guest's end on a socket of this host: slink.h has the theory. Edges are remembered until a
  * call says that they are used up; the user is told everything from the work item, never from
  * within a call of its own.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <linux/vm_sockets.h> /* wants sys/socket.h first */
 #include <unistd.h>
 
 #include "slink.h"
@@ -34,10 +32,11 @@ static void sock_free(struct amp_grave *grave)
 }
 
 /* The descriptor and everything of it. */
-static void over(struct amp_end_sock *e)
+static void over(struct amp_end_sock *e, bool orderly)
 {
 	struct amp_slink *sl = e->sl;
 
+	amp_slink_tap_over(e, orderly);
 	amp_work_cancel(&e->work);
 	amp_watch_close(&e->watch);
 	amp_slink_wait_over(e);
@@ -59,11 +58,18 @@ static void tell(struct amp_end_sock *e, enum amp_end_event event)
 static void fail(struct amp_end_sock *e, int err)
 {
 	if (e->let_go) {
-		over(e);
+		over(e, false);
 		return;
 	}
 	e->end.err = err;
 	tell(e, AMP_END_FAILED);
+}
+
+/* What the socket says: so it was the guest, or what carries it. */
+static void fail_by_guest(struct amp_end_sock *e, int err)
+{
+	amp_slink_tap_op(e, false, AMP_VSOCK_OP_RST);
+	fail(e, err);
 }
 
 static int socket_error(const struct amp_end_sock *e)
@@ -95,6 +101,8 @@ static ssize_t transmit(struct amp_end_sock *e, const struct iovec *iov, int cnt
 			e->writable = false;
 		return -errno;
 	}
+	if (e->sl->link.tapped)
+		amp_slink_tap_data(e, true, iov, cnt, (size_t)n);
 	e->tx_bytes += (uint64_t)n;
 	e->sl->link.stats.tx_bytes += (uint64_t)n;
 	/* a short write means a full socket, which has promised an edge */
@@ -107,6 +115,7 @@ static ssize_t transmit(struct amp_end_sock *e, const struct iovec *iov, int cnt
 static void deaf(struct amp_end_sock *e)
 {
 	e->deaf = true;
+	amp_slink_tap_shut(e, false, AMP_VSOCK_SHUTDOWN_RCV);
 	amp_buf_clear(&e->out);
 	amp_work_queue(&e->work);
 }
@@ -210,8 +219,10 @@ static bool flush(struct amp_end_sock *e)
 			break;
 		amp_buf_drop(&e->out, (size_t)n);
 	}
-	if (e->shut_due)
+	if (e->shut_due) {
 		shutdown(e->watch.fd, SHUT_WR);
+		amp_slink_tap_shut(e, true, AMP_VSOCK_SHUTDOWN_SEND);
+	}
 	e->shut_due = false;
 	return true;
 }
@@ -278,9 +289,15 @@ static ssize_t receive(struct amp_end_sock *e, size_t max)
 
 		e->readable = false;
 		e->eof = !err;
-		if (!err)
+		if (!err) {
+			amp_slink_tap_shut(e, false, AMP_VSOCK_SHUTDOWN_SEND);
 			probe(e);
+		}
 		return -err;
+	}
+	if (e->sl->link.tapped) {
+		iov.iov_len = (size_t)n;
+		amp_slink_tap_data(e, false, &iov, 1, (size_t)n);
 	}
 	e->rx_bytes += (uint64_t)n;
 	e->sl->link.stats.rx_bytes += (uint64_t)n;
@@ -331,8 +348,12 @@ static void deliver(struct amp_end_sock *e)
 		n = receive(e, AMP_LIMIT_WINDOW - e->in.len);
 		if (n == -EAGAIN || n == 0)
 			break;
+		if (n == -EMSGSIZE) {
+			fail(e, EMSGSIZE);
+			return;
+		}
 		if (n < 0) {
-			fail(e, (int)-n);
+			fail_by_guest(e, (int)-n);
 			return;
 		}
 		moved += (size_t)n;
@@ -361,6 +382,7 @@ static void opened(struct amp_end_sock *e)
 	amp_slink_wait_over(e);
 	e->asking = false;
 	e->open = e->offer = true;
+	amp_slink_tap_op(e, false, AMP_VSOCK_OP_RESPONSE);
 	amp_link_up(&e->sl->link);
 	tell(e, AMP_END_OPEN);
 }
@@ -380,7 +402,7 @@ static bool opening(struct amp_end_sock *e)
 		return !e->let_go;
 	}
 	if (r != -EAGAIN)
-		fail(e, r == -ECONNRESET ? ECONNREFUSED : -r);
+		fail_by_guest(e, r == -ECONNRESET ? ECONNREFUSED : -r);
 	return false;
 }
 
@@ -394,7 +416,7 @@ static void connected(struct amp_end_sock *e, uint32_t events)
 	e->writable = !err;
 	/* Linux has one word for a guest's refusal and for a reset (vsock.7: ECONNRESET) */
 	if (err)
-		fail(e, err == ECONNRESET ? ECONNREFUSED : err);
+		fail_by_guest(e, err == ECONNRESET ? ECONNREFUSED : err);
 	else
 		opened(e);
 }
@@ -407,7 +429,7 @@ static void serve(struct amp_work *work)
 
 	if (e->let_go) {
 		if (flush(e))
-			over(e);
+			over(e, true);
 		return;
 	}
 	if (!opening(e))
@@ -417,7 +439,7 @@ static void serve(struct amp_work *work)
 		tell(e, AMP_END_WRITABLE);
 	}
 	if (e->broken && !e->let_go)
-		fail(e, e->broken);
+		fail_by_guest(e, e->broken);
 	if (!e->let_go)
 		deliver(e);
 	if (!e->let_go)
@@ -440,8 +462,10 @@ static void ready(struct amp_watch *w, uint32_t events)
 	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
 		e->writable = true;
 	/* both ways: nobody takes what we would send */
-	if (events & EPOLLHUP)
+	if (events & EPOLLHUP) {
 		e->deaf = true;
+		amp_slink_tap_shut(e, false, AMP_VSOCK_SHUTDOWN_RCV);
+	}
 	amp_work_queue(&e->work);
 }
 
@@ -452,6 +476,7 @@ static void sock_accept(struct amp_end *end)
 	struct amp_end_sock *e = of(end);
 
 	e->open = true;
+	amp_slink_tap_op(e, true, AMP_VSOCK_OP_RESPONSE);
 	amp_work_queue(&e->work);
 }
 
@@ -472,6 +497,7 @@ static void sock_deafen(struct amp_end *end)
 	e->deafened = true;
 	amp_buf_clear(&e->in);
 	shutdown(e->watch.fd, SHUT_RD);
+	amp_slink_tap_shut(e, true, AMP_VSOCK_SHUTDOWN_RCV);
 }
 
 static void sock_reset(struct amp_end *end)
@@ -481,7 +507,7 @@ static void sock_reset(struct amp_end *end)
 	if (e->let_go)
 		return;
 	e->let_go = true;
-	over(e);
+	over(e, false);
 }
 
 static void sock_close(struct amp_end *end)
@@ -492,61 +518,18 @@ static void sock_close(struct amp_end *end)
 		return;
 	e->let_go = true;
 	if (!e->out.len || e->deaf || flush(e)) {
-		over(e);
+		over(e, true);
 		return;
 	}
 	amp_buf_clear(&e->in);
 	amp_slink_wait(e);
 }
 
-static void sock_text(const struct amp_end *end, char *dst, size_t len)
-{
-	const struct amp_end_sock *e =
-		(const void *)((const char *)end - offsetof(struct amp_end_sock, end));
-	struct sockaddr_vm vm = {.svm_family = AF_UNSPEC};
-	socklen_t vm_len = sizeof(vm);
-
-	if (getpeername(e->watch.fd, (struct sockaddr *)&vm, &vm_len) == 0 &&
-	    vm.svm_family == AF_VSOCK)
-		snprintf(dst, len, "vsock:%u:%u", vm.svm_cid, vm.svm_port);
-	else
-		snprintf(dst, len, "vsock");
-}
-
-static void vm_text(const struct sockaddr_vm *vm, char *dst)
-{
-	if (vm->svm_family == AF_VSOCK)
-		snprintf(dst, AMP_INFO_ADDR, "vsock:%u:%u", vm->svm_cid, vm->svm_port);
-}
-
-static void sock_info(const struct amp_end *end, struct amp_sock_info *info)
-{
-	const struct amp_end_sock *e =
-		(const void *)((const char *)end - offsetof(struct amp_end_sock, end));
-	struct sockaddr_vm vm = {.svm_family = AF_UNSPEC};
-	socklen_t len = sizeof(vm);
-
-	info->ring = true;
-	info->message = end->message;
-	info->state = e->let_go ? "closing" : e->open ? "established" : "connecting";
-	if (getpeername(e->watch.fd, (struct sockaddr *)&vm, &len) == 0)
-		vm_text(&vm, info->guest_peer);
-	vm.svm_family = AF_UNSPEC;
-	len = sizeof(vm);
-	if (getsockname(e->watch.fd, (struct sockaddr *)&vm, &len) == 0)
-		vm_text(&vm, info->guest_local);
-	info->rx_bytes = e->rx_bytes;
-	info->tx_bytes = e->tx_bytes;
-	info->stalls = e->stalls;
-	info->held_len = e->in.len;
-	info->window_len = AMP_LIMIT_WINDOW - e->in.len;
-}
-
 #define COMMON_OPS                                                                           \
 	.name = "sock", .write = sock_write, .reserve = sock_reserve, .commit = sock_commit, \
 	.resume = sock_resume, .space = sock_space, .want = sock_want, .shut = sock_shut,    \
-	.deafen = sock_deafen, .reset = sock_reset, .close = sock_close, .text = sock_text,  \
-	.info = sock_info
+	.deafen = sock_deafen, .reset = sock_reset, .close = sock_close,                     \
+	.text = amp_end_sock_text, .info = amp_end_sock_info
 
 static const struct amp_end_ops in_ops = {COMMON_OPS, .accept = sock_accept};
 static const struct amp_end_ops out_ops = {COMMON_OPS};
@@ -575,24 +558,27 @@ struct amp_end_sock *amp_end_sock_new(struct amp_slink *sl)
 
 void amp_end_sock_drop(struct amp_end_sock *e)
 {
-	over(e);
+	over(e, false);
 }
 
-int amp_end_sock_start(struct amp_end_sock *e, int fd, bool ours, bool message)
+int amp_end_sock_start(struct amp_end_sock *e, int fd, bool ours, uint32_t port, bool message)
 {
 	int r;
 
 	e->end.ops = ours ? &out_ops : &in_ops;
 	e->end.message = message;
+	e->ours = ours;
+	e->port = port;
 	/* what is connected already says so with its first edge */
 	e->connecting = ours && !e->asking;
 	e->writable = !e->connecting;
 	r = amp_watch_start(&e->watch, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
 	if (r) {
 		close(fd);
-		over(e);
+		over(e, false);
 		return r;
 	}
+	amp_slink_tap_op(e, ours, AMP_VSOCK_OP_REQUEST);
 	if (ours)
 		amp_slink_wait(e);
 	return 0;

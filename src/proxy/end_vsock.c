@@ -85,6 +85,7 @@ static void release_held(struct amp_end_vsock *e)
 	for (unsigned i = e->held_first; i; i = amp_pass.held[i - 1].next)
 		e->vl->ops->release(e->vl, amp_pass.held[i - 1].id);
 	e->held_first = e->held_last = 0;
+	e->held_len = 0;
 }
 
 static bool keep(struct amp_end_vsock *e, const struct iovec *iov, int cnt, size_t skip)
@@ -156,6 +157,7 @@ int amp_end_vsock_hold(struct amp_end_vsock *e, const struct amp_vsock_rx *rx)
 		id = ((const struct amp_rstream_rx *)(const void *)rx)->id;
 	if (!amp_pass_hold(rx, id, &e->held_first, &e->held_last))
 		return hold_copy(e, rx);
+	e->held_len += rx->len;
 	amp_end_vsock_due(e);
 	return 1;
 }

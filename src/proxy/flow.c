@@ -28,8 +28,8 @@
 #include "log.h"
 
 #define WANT_MIN 4096u
-#define WANT_MAX (256u * 1024u)
-#define TURN_LEN (512u * 1024u) /* bytes a flow may move before others have their turn */
+#define WANT_MAX (128u * 1024u)
+#define TURN_LEN (128u * 1024u) /* bytes a flow may move before others have their turn */
 
 /* Bytes that one side gets first. */
 struct amp_flow_head {
@@ -226,6 +226,7 @@ static ssize_t flow_pull(struct amp_flow *f, unsigned side)
 		return 0;
 	}
 	f->bytes[side] += (uint64_t)n;
+	amp_loop_moved((size_t)n);
 	if (n == room && f->want[side] < WANT_MAX)
 		f->want[side] *= 2;
 	else if (n < room)

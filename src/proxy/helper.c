@@ -16,6 +16,7 @@
 #include <uv.h>
 
 #include "confine.h"
+#include "confine_filter.h"
 #include "helper_call.h"
 #include "helper_life.h"
 #include "helper_msg.h"
@@ -25,8 +26,7 @@
 static const int passed_on[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
 #define PASSED_ON (sizeof(passed_on) / sizeof(*passed_on))
 
-#define END_MS	 5000 /* for a worker that was told to end */
-#define RETRY_MS 50   /* until a worker that does not read is told again */
+#define NEWS_MAX 512u /* messages in a row: as many as its socket holds, and more */
 
 enum line { CALL, NEWS, KEPT, LINES };
 
@@ -47,8 +47,7 @@ enum next {
 struct helper {
 	const struct amp_config *conf;
 	const char *config_path;
-	pid_t worker;  /* 0: none at the moment */
-	pid_t checker; /* of a new program; 0: none */
+	pid_t worker; /* 0: none at the moment */
 	struct lines *lines;
 	int call, news; /* of them */
 	int code;	/* the worker's exit status */
@@ -58,11 +57,9 @@ struct helper {
 	uint64_t died_ms[AMP_HELPER_LIVES]; /* the last workers, round */
 	unsigned deaths;
 	bool upgrading;
-	uint32_t untold; /* signals that the worker has not been told of: 1 << number */
 	uv_signal_t sig[PASSED_ON];
 	uv_signal_t child;
-	uv_timer_t retry; /* until it has been */
-	uv_timer_t pause; /* before the next worker; or for an old one to end */
+	uv_timer_t pause; /* before the next worker */
 	sigset_t mask;	  /* as we were started */
 	struct amp_log_rate log_bad;
 };
@@ -105,6 +102,17 @@ static bool serve_call(void)
 	return true;
 }
 
+static void serve_notify(const struct amp_helper_req *req)
+{
+	uint32_t drain_s = self.conf->drain_s;
+
+	amp_helper_manager_news(req, drain_s);
+	if (req->arg[0] == AMP_HELPER_READY)
+		amp_helper_guard_watch(amp_helper_manager_watchdog_ms());
+	else if (req->arg[0] == AMP_HELPER_STOPPING)
+		amp_helper_guard_stopping(req->arg[1] < drain_s ? req->arg[1] : drain_s);
+}
+
 static bool serve_news(void)
 {
 	struct amp_helper_req req;
@@ -118,11 +126,23 @@ static bool serve_news(void)
 		close(fd);
 	if (r)
 		refused("malformed", -r);
-	else if (req.op == AMP_HELPER_NOTIFY || req.op == AMP_HELPER_PONG)
-		amp_helper_manager_news(&req, self.conf->drain_s, &self.news);
-	else
+	else if (req.op == AMP_HELPER_NOTIFY)
+		serve_notify(&req);
+	else if (req.op == AMP_HELPER_LEVEL)
+		amp_log_level_set((enum amp_log_level)req.arg[0]);
+	else if (req.op == AMP_HELPER_HEARD)
+		amp_helper_tell_heard(req.id);
+	else if (req.op != AMP_HELPER_PONG)
 		amp_helper_name(self.news, &req);
+	else if (amp_helper_guard_pong(req.id))
+		amp_helper_manager_alive();
 	return n > 0;
+}
+
+static void read_news(void)
+{
+	for (unsigned n = 0; n < NEWS_MAX && serve_news(); n++)
+		;
 }
 
 static void upgrade(void);
@@ -195,43 +215,6 @@ static int pick_up(const int fds[LINES])
 	return r;
 }
 
-static int send_signal(int num)
-{
-	struct amp_helper_ans ans;
-
-	memset(&ans, 0, AMP_HELPER_ANS_HEAD);
-	ans.magic = AMP_HELPER_MAGIC;
-	ans.op = AMP_HELPER_SIGNAL;
-	ans.more = (uint32_t)num;
-	return amp_helper_send(self.news, &ans, AMP_HELPER_ANS_HEAD, -1);
-}
-
-static void tell_again(uv_timer_t *t)
-{
-	for (int num = 1; num < 32; num++) {
-		if (!(self.untold & 1u << num))
-			continue;
-		if (!self.worker || send_signal(num) == -EAGAIN)
-			return;
-		self.untold &= ~(1u << num);
-	}
-	uv_timer_stop(t);
-}
-
-/* Answers of the resolver may be in the way: a signal is not lost for that. */
-static void tell_worker(int num)
-{
-	if (send_signal(num) != -EAGAIN)
-		return;
-	if (!(self.untold & 1u << num))
-		amp_log(AMP_LOG_WARN,
-			"SIG%s: the worker process does not listen: it is told when it does",
-			sigabbrev_np(num));
-	self.untold |= 1u << num;
-	if (!uv_is_active((uv_handle_t *)&self.retry))
-		uv_timer_start(&self.retry, tell_again, RETRY_MS, RETRY_MS);
-}
-
 static void next(enum next what)
 {
 	self.next = what;
@@ -251,11 +234,9 @@ static void pass_on(uv_signal_t *s, int num)
 			self.code = 0;
 			next(NEXT_END);
 		}
+		amp_helper_guard_end("does not end");
 	}
-	if (self.worker)
-		tell_worker(num);
-	else if (num == SIGHUP) /* for the next */
-		self.untold |= 1u << num;
+	amp_helper_tell(num);
 }
 
 static void say_death(int sig)
@@ -273,13 +254,8 @@ static void say_death(int sig)
 static void pause_over(uv_timer_t *t)
 {
 	(void)t;
-	if (!self.worker) {
-		if (!self.stopping)
-			next(NEXT_WORKER);
-		return;
-	}
-	amp_log(AMP_LOG_WARN, "upgrade: the worker process does not end: killed");
-	kill(self.worker, SIGKILL);
+	if (!self.worker && !self.stopping)
+		next(NEXT_WORKER);
 }
 
 /* In how many ms the next may begin: -1: too many have died. */
@@ -299,14 +275,14 @@ static int64_t back_off(void)
 static void worker_ended(int status)
 {
 	int sig = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+	bool hung = amp_helper_guard_killed();
 	int64_t wait;
 
 	hang_up();
+	amp_helper_guard_worker(0, -1);
+	amp_helper_tell_worker(-1);
 	self.worker = 0;
 	self.code = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
-	uv_timer_stop(&self.pause);
-	uv_timer_stop(&self.retry);
-	self.untold &= 1u << SIGHUP;
 	if (self.upgrading && (sig || self.code == AMP_EXIT_UPGRADE)) {
 		/* who said so after the worker was told to hand over has said it to us alone */
 		if (self.stopping)
@@ -314,7 +290,7 @@ static void worker_ended(int status)
 		next(self.stopping ? NEXT_END : NEXT_PROGRAM);
 		return;
 	}
-	if (sig)
+	if (sig && !hung)
 		say_death(sig);
 	/* to whoever would start us again, that is no good end */
 	if (!sig && !self.stopping && self.code != 1) {
@@ -325,7 +301,8 @@ static void worker_ended(int status)
 			self.code);
 		self.code = 1;
 	}
-	self.abnormal = self.code != 0;
+	/* who was told to stop leaves nothing to go on with, however it ended */
+	self.abnormal = self.code != 0 && !self.stopping;
 	if (!sig || sig == SIGSYS || self.stopping) {
 		next(NEXT_END);
 		return;
@@ -346,32 +323,31 @@ static void worker_ended(int status)
 
 static void upgrade(void)
 {
-	if (self.checker || self.upgrading || self.stopping || !self.worker) {
-		amp_log(AMP_LOG_WARN, "upgrade: not now");
-		return;
-	}
-	self.checker = amp_helper_try_program(&self.mask);
-	if (self.checker < 0) {
-		amp_log(AMP_LOG_ERROR, "upgrade: no process: %s", strerror(-self.checker));
-		self.checker = 0;
-	}
+	if (self.upgrading || self.stopping)
+		amp_log(AMP_LOG_WARN, "upgrade: not now: %s",
+			self.stopping ? "the proxy stops" : "another is under way");
+	else
+		amp_helper_try_program(&self.mask);
 }
 
-static void checker_ended(int status)
+/*
+ * The new program is good. Without a worker, as one has died: the next, which is the new program's,
+ * takes what it has left.
+ */
+static void hand_over(void)
 {
-	self.checker = 0;
-	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-		amp_log(AMP_LOG_ERROR,
-			"upgrade: the program does not take these options and this "
-			"configuration (status %d): going on as before",
-			WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status));
+	if (self.stopping) {
+		amp_log(AMP_LOG_WARN, "upgrade: given up: the proxy stops");
 		return;
 	}
-	if (!self.worker || self.stopping)
-		return;
 	self.upgrading = true;
-	tell_worker(SIGUSR2);
-	uv_timer_start(&self.pause, pause_over, END_MS, 0);
+	if (self.worker) {
+		amp_helper_tell(SIGUSR2);
+		amp_helper_guard_end("does not hand over for the upgrade");
+		return;
+	}
+	uv_timer_stop(&self.pause);
+	next(NEXT_PROGRAM);
 }
 
 static void on_child(uv_signal_t *s, int num)
@@ -380,8 +356,8 @@ static void on_child(uv_signal_t *s, int num)
 
 	(void)s;
 	(void)num;
-	if (self.checker > 0 && waitpid(self.checker, &status, WNOHANG) == self.checker)
-		checker_ended(status);
+	if (amp_helper_try_reap())
+		hand_over();
 	if (self.worker > 0 && waitpid(self.worker, &status, WNOHANG) == self.worker)
 		worker_ended(status);
 }
@@ -405,8 +381,10 @@ static int start_loop(void)
 	if (!r)
 		r = uv_timer_init(uv, &self.pause);
 	if (!r)
-		r = uv_timer_init(uv, &self.retry);
-	return r;
+		r = amp_helper_try_init(uv);
+	if (!r)
+		r = amp_helper_tell_init(uv);
+	return r ? r : amp_helper_guard_init(uv, read_news);
 }
 
 static void close_handle(uv_handle_t *h, void *ctx)
@@ -446,6 +424,7 @@ static void help(const sigset_t *blocked)
 /* Files and descriptors stay for the next helper if there will be one. */
 static void end(void)
 {
+	amp_helper_try_end();
 	if (!self.abnormal || !amp_helper_managed()) {
 		amp_helper_do_fini();
 		amp_kept_forget();
@@ -506,13 +485,25 @@ static pid_t spawn(pid_t parent, bool passed)
 		r = pick_up(ours);
 	if (!r) {
 		self.worker = pid;
-		tell_again(&self.retry);
+		amp_helper_guard_worker(pid, self.news);
+		amp_helper_tell_worker(self.news);
 		return pid;
 	}
 	if (pid > 0)
 		kill(pid, SIGKILL);
 	if (!self.lines)
 		close_all(ours);
+	return r;
+}
+
+static int confine_self(const struct amp_confine *confine)
+{
+	uint64_t id = amp_filter_helper_id(), filter = amp_kept_has_filter(id) ? id : 0;
+	bool had = filter != 0;
+	int r = amp_confine_helper(confine, &filter);
+
+	if (!r && filter && !had)
+		amp_kept_filter(filter);
 	return r;
 }
 
@@ -555,7 +546,7 @@ int amp_helper_start(const struct amp_config *conf, const struct amp_confine *co
 		if (*ready_fd >= 0)
 			close(*ready_fd);
 		*ready_fd = -1;
-		if (!confined && amp_confine_helper(confine)) {
+		if (!confined && confine_self(confine)) {
 			kill(pid, SIGKILL);
 			self.code = 1;
 			break;
@@ -563,7 +554,7 @@ int amp_helper_start(const struct amp_config *conf, const struct amp_confine *co
 		confined = true;
 		help(&mask);
 		if (self.next == NEXT_PROGRAM) {
-			amp_helper_exec();
+			amp_helper_exec(self.conf->log_level);
 			self.upgrading = false;
 		} else if (self.next == NEXT_END) {
 			break;

@@ -42,6 +42,8 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
+#include "log.h"
+
 #define AMP_HELPER_WAIT_MS  5000
 #define AMP_HELPER_LIVES    5u /* of workers in AMP_HELPER_LIVES_MS, behind the first */
 #define AMP_HELPER_LIVES_MS 60000u
@@ -156,6 +158,12 @@ void amp_helper_notify(enum amp_helper_state state, const char *status);
 /* STOPPING, and that it may take wait_s seconds longer than the manager would wait. */
 void amp_helper_notify_drain(uint32_t wait_s, const char *status);
 
+/*
+ * How much is logged, from now on and by both processes. The helper keeps it for the next worker,
+ * and for the next program, unless that has another level in its configuration than this one.
+ */
+void amp_helper_log_level(enum amp_log_level level);
+
 /* ---- start ---- */
 
 /* The worker's exit status for: execute the program file anew. */
@@ -164,6 +172,8 @@ void amp_helper_notify_drain(uint32_t wait_s, const char *status);
 /* First of all: what to execute when an upgrade is asked for (helper_upgrade.c). */
 void amp_helper_program(int argc, char **argv);
 void amp_helper_program_free(void);
+/* Of the log, when the configuration says `level`: that, or what the program before us kept. */
+enum amp_log_level amp_helper_kept_level(enum amp_log_level level);
 
 /*
  * Forks. In the worker: 0, with the sockets to the helper in place and signals blocked as they

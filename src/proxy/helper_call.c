@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -336,12 +337,29 @@ void amp_helper_notify_drain(uint32_t wait_s, const char *status)
 	notify(AMP_HELPER_STOPPING, wait_s, status);
 }
 
+void amp_helper_log_level(enum amp_log_level level)
+{
+	struct amp_helper_req req = {.op = AMP_HELPER_LEVEL, .arg = {(uint32_t)level}};
+
+	amp_log_level_set(level);
+	if (tell(&req, 0))
+		amp_log(AMP_LOG_WARN, "the helper process does not hear: its log level stays");
+}
+
 /* The loop runs: that is what the watchdog wants to know. */
 static void pong(uint64_t id)
 {
 	struct amp_helper_req req = {.op = AMP_HELPER_PONG};
 
 	(void)tell(&req, id); /* no room: the next one */
+}
+
+/* The helper would tell our successor of it. No room: it will, and the file is read once more. */
+static void heard(uint64_t id)
+{
+	struct amp_helper_req req = {.op = AMP_HELPER_HEARD};
+
+	(void)tell(&req, id);
 }
 
 static void got_addrs(const struct amp_helper_ans *a)
@@ -376,6 +394,13 @@ static void got_name(const struct amp_helper_ans *a)
 	name_done(a->id, &name);
 }
 
+static void told(const struct amp_helper_ans *a)
+{
+	signal_came((int)a->more);
+	if (a->more == SIGHUP)
+		heard(a->id);
+}
+
 /* One a wake-up: the watch is level-triggered, and what it calls may unwatch. */
 static void news_ready(struct amp_watch *w, uint32_t events)
 {
@@ -397,7 +422,7 @@ static void news_ready(struct amp_watch *w, uint32_t events)
 	else if ((size_t)n < AMP_HELPER_ANS_HEAD || a.magic != AMP_HELPER_MAGIC)
 		amp_log(AMP_LOG_ERROR, "the helper process sent %zd bytes of nonsense", n);
 	else if (a.op == AMP_HELPER_SIGNAL)
-		signal_came((int)a.more);
+		told(&a);
 	else if (a.op == AMP_HELPER_PING)
 		pong(a.id);
 	else if (a.op == AMP_HELPER_RESOLVE && name_done)

@@ -30,8 +30,7 @@ struct made {
 	LIST_ENTRY(made) entry;
 	char path[AMP_SUN_PATH];
 	char link[AMP_LINK_NAME_MAX + 1];
-	dev_t dev;
-	ino_t ino;
+	struct amp_kept_file file;
 };
 
 /* The control device of one rpmsg-char link. */
@@ -194,6 +193,24 @@ static void forget_made(struct made *m)
 	made_cnt--;
 }
 
+/* Somebody may have removed ours and have put another there: that stays. */
+static int remove_made(struct made *m)
+{
+	int r = 0;
+
+	if (amp_kept_file_stands(m->path, &m->file)) {
+		r = unlink(m->path) ? -errno : 0;
+	} else if (access(m->path, F_OK) == 0) {
+		amp_log(AMP_LOG_WARN, "link %s: %s is another's file by now: it stays", m->link,
+			m->path);
+		r = -ESTALE;
+	} else {
+		r = -errno;
+	}
+	forget_made(m);
+	return r;
+}
+
 /* The service manager's: the file is its affair, too, and nothing that we made. */
 static int passed_unix(const struct amp_link_conf *link, const char *path)
 {
@@ -210,24 +227,12 @@ static int passed_unix(const struct amp_link_conf *link, const char *path)
 	return fd;
 }
 
-/*
- * A kept socket is of use while its file leads to it. (Of the program before this one we do not
- * know which file that was: then any socket will do.)
- */
-static bool stands(const struct made *m)
-{
-	struct stat st;
-
-	return lstat(m->path, &st) == 0 && S_ISSOCK(st.st_mode) &&
-	       (!m->ino || (st.st_dev == m->dev && st.st_ino == m->ino));
-}
-
 /* The socket of the worker before this one, or -1: there is none that anybody could reach. */
-static int kept_unix(const struct made *m, const struct sockaddr_un *un)
+static int kept_unix(struct made *m, const struct sockaddr_un *un)
 {
-	int fd = amp_kept_unix(un, false);
+	int fd = amp_kept_unix(un, &m->file);
 
-	if (fd < 0 || stands(m))
+	if (fd < 0 || amp_kept_file_stands(m->path, &m->file))
 		return fd;
 	amp_log(AMP_LOG_WARN, "link %s: %s was removed or replaced: its socket is made anew",
 		m->link, m->path);
@@ -236,81 +241,88 @@ static int kept_unix(const struct made *m, const struct sockaddr_un *un)
 	return -1;
 }
 
+static int listen_anew(struct made *m, const struct sockaddr_un *un)
+{
+	int fd = amp_unix_listen(m->path, m->link), r;
+
+	if (fd < 0)
+		return fd;
+	r = amp_kept_file_at(m->path, &m->file);
+	if (!r) {
+		amp_kept_keep_unix(un, fd, &m->file);
+		return fd;
+	}
+	amp_log(AMP_LOG_ERROR, "link %s: cannot listen on %s: its file went away: %s", m->link,
+		m->path, strerror(-r));
+	close(fd);
+	return -EACCES;
+}
+
+static struct made *new_made(const char *path, const char *link)
+{
+	struct made *m = made_cnt < MADE_MAX ? calloc(1, sizeof(*m)) : NULL;
+
+	if (!m) {
+		amp_log_some(&log_made, AMP_LOG_ERROR,
+			     "link %s: cannot listen on %s: no memory, or more than %u "
+			     "socket files",
+			     link, path, MADE_MAX);
+		return NULL;
+	}
+	strcpy(m->path, path);
+	LIST_INSERT_HEAD(&all_made, m, entry);
+	made_cnt++;
+	return m;
+}
+
+/* The manager's, now or for the program before this one; -ENOENT: it has none for this path. */
+static int given_unix(const struct amp_link_conf *link, const char *path,
+		      const struct sockaddr_un *un)
+{
+	int fd = passed_unix(link, path);
+
+	if (fd >= 0)
+		amp_kept_keep_unix(un, fd, NULL);
+	if (fd != -ENOENT)
+		return fd;
+	fd = amp_kept_unix(un, NULL);
+	return fd < 0 ? -ENOENT : fd;
+}
+
 /* mode 0: as the process's umask has it. */
 static int do_listen(const struct amp_link_conf *link, const char *path, mode_t mode)
 {
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	struct made *m = find_made(path);
-	struct stat st;
-	int fd;
+	int fd, r;
 
 	if (strlen(path) >= sizeof(m->path))
 		return -ENAMETOOLONG;
 	strcpy(un.sun_path, path);
-	fd = passed_unix(link, path);
-	if (fd >= 0)
-		amp_kept_keep_unix(&un, fd, true);
-	if (fd == -ENOENT) { /* was it passed to the program before this one? */
-		fd = amp_kept_unix(&un, true);
-		if (fd < 0)
-			fd = -ENOENT;
-	}
+	fd = given_unix(link, path, &un);
 	if (fd != -ENOENT)
 		return fd;
-	if (!m) {
-		m = made_cnt < MADE_MAX ? calloc(1, sizeof(*m)) : NULL;
-		if (!m) {
-			amp_log_some(&log_made, AMP_LOG_ERROR,
-				     "link %s: cannot listen on %s: no memory, or more than %u "
-				     "socket files",
-				     link->name, path, MADE_MAX);
-			return -ENOMEM;
-		}
-		LIST_INSERT_HEAD(&all_made, m, entry);
-		made_cnt++;
-	}
-	strcpy(m->path, path);
+	if (!m)
+		m = new_made(path, link->name);
+	if (!m)
+		return -ENOMEM;
 	strcpy(m->link, link->name);
 	fd = kept_unix(m, &un);
-	if (fd < 0) {
-		fd = amp_unix_listen(path, link->name);
-		if (fd >= 0)
-			amp_kept_keep_unix(&un, fd, false);
-	}
-	if (fd >= 0 && (!mode || chmod(path, mode) == 0) && lstat(path, &st) == 0) {
-		m->dev = st.st_dev;
-		m->ino = st.st_ino;
-		return fd;
-	}
-	forget_made(m);
 	if (fd < 0)
+		fd = listen_anew(m, &un);
+	if (fd < 0) {
+		forget_made(m);
 		return fd;
-	amp_log(AMP_LOG_ERROR,
-		"link %s: cannot listen on %s: its file went away, or its mode "
-		"cannot be set",
-		link->name, path);
+	}
+	if (!mode || chmod(path, mode) == 0)
+		return fd;
+	r = -errno;
+	amp_log(AMP_LOG_ERROR, "link %s: cannot listen on %s: its mode cannot be set: %s",
+		link->name, path, strerror(-r));
 	amp_kept_drop_unix(&un, false);
 	close(fd);
+	remove_made(m);
 	return -EACCES;
-}
-
-/* Somebody may have removed ours and have put another there: that stays. */
-static int remove_made(struct made *m)
-{
-	struct stat st;
-	int r = 0;
-
-	if (lstat(m->path, &st)) {
-		r = -errno;
-	} else if (S_ISSOCK(st.st_mode) && st.st_dev == m->dev && st.st_ino == m->ino) {
-		r = unlink(m->path) ? -errno : 0;
-	} else {
-		amp_log(AMP_LOG_WARN, "link %s: %s is another's file by now: it stays", m->link,
-			m->path);
-		r = -ESTALE;
-	}
-	forget_made(m);
-	return r;
 }
 
 static int do_unlink(const char *path)

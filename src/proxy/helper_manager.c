@@ -7,9 +7,7 @@
  * READY, RELOADING, STOPPING and STATUS are the worker's to know and the helper's to send.
  *
  * WATCHDOG=1 says that guests are served, and that is not for the helper to claim. It asks the
- * worker (PING), whose loop answers, and sends WATCHDOG=1 for the answer to its last question. A
- * worker that hangs answers none, and the manager ends both of us. The questions begin with
- * READY: before it a start may take as long as TimeoutStartSec= says.
+ * worker, whose loop answers, and sends WATCHDOG=1 for each answer (helper_guard.c).
  *
  * Sockets that the manager passed stay here. The worker is given a duplicate of those whose
  * address a rule or link names; what nobody has asked for when it is ready is told and closed.
@@ -20,7 +18,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-#include <uv.h>
 
 #include "activated.h"
 #include "helper_call.h"
@@ -33,9 +30,6 @@
 
 static struct amp_notify notify = {.fd = -1};
 static struct amp_log_rate log_notify;
-static uv_timer_t watchdog;
-static bool asking;
-static uint64_t asked; /* the number of the last PING */
 
 int amp_helper_manager_open(void)
 {
@@ -87,29 +81,14 @@ void amp_helper_manager_tell(const char *text, int fd)
 	sent(r);
 }
 
-static void ask(uv_timer_t *t)
+uint64_t amp_helper_manager_watchdog_ms(void)
 {
-	struct amp_helper_ans ans;
-
-	(void)t;
-	memset(&ans, 0, AMP_HELPER_ANS_HEAD);
-	ans.magic = AMP_HELPER_MAGIC;
-	ans.op = AMP_HELPER_PING;
-	ans.id = ++asked;
-	/* no room: it has not read the last ones either, and that is what there is to find out */
-	(void)amp_helper_send(*(int *)watchdog.data, &ans, AMP_HELPER_ANS_HEAD, -1);
+	return 2 * amp_notify_watchdog_ms(&notify);
 }
 
-static void start_watchdog(int *news_fd)
+void amp_helper_manager_alive(void)
 {
-	uint64_t ms = amp_notify_watchdog_ms(&notify);
-
-	if (!ms || asking)
-		return;
-	asking = true;
-	uv_timer_init(uv_default_loop(), &watchdog);
-	watchdog.data = news_fd;
-	uv_timer_start(&watchdog, ask, 0, ms);
+	sent(amp_notify_send(&notify, "WATCHDOG=1"));
 }
 
 static void say_unused(void *arg, const char *text)
@@ -138,7 +117,7 @@ static uint64_t extension_s(uint32_t wanted_s, uint32_t drain_s)
 	return wanted_s + STOP_S;
 }
 
-void amp_helper_manager_news(const struct amp_helper_req *req, uint32_t drain_s, int *news_fd)
+void amp_helper_manager_news(const struct amp_helper_req *req, uint32_t drain_s)
 {
 	static const char *const states[] = {
 		[AMP_HELPER_READY] = "READY=1",
@@ -147,11 +126,6 @@ void amp_helper_manager_news(const struct amp_helper_req *req, uint32_t drain_s,
 	uint64_t more_s = 0;
 	char drain[64];
 
-	if (req->op == AMP_HELPER_PONG) {
-		if (req->id == asked && asking)
-			sent(amp_notify_send(&notify, "WATCHDOG=1"));
-		return;
-	}
 	if (req->arg[0] == AMP_HELPER_RELOADING) {
 		sent(amp_notify_reloading(&notify));
 		return;
@@ -165,10 +139,8 @@ void amp_helper_manager_news(const struct amp_helper_req *req, uint32_t drain_s,
 		return;
 	}
 	sent(amp_notify_status(&notify, states[req->arg[0]], req->path));
-	if (req->arg[0] != AMP_HELPER_READY)
-		return;
-	amp_activated_rest(say_unused, NULL);
-	start_watchdog(news_fd);
+	if (req->arg[0] == AMP_HELPER_READY)
+		amp_activated_rest(say_unused, NULL);
 }
 
 int amp_helper_passed(bool tcp, const struct sockaddr *sa)

@@ -93,7 +93,9 @@ static int check_news(const struct amp_helper_req *req, unsigned fd_cnt)
 		return req->path[0] || req->name[0] ? 0 : -EINVAL;
 	if (req->op == AMP_HELPER_NOTIFY)
 		return req->arg[0] < AMP_HELPER_STATES ? 0 : -EINVAL;
-	if (req->op == AMP_HELPER_PONG)
+	if (req->op == AMP_HELPER_LEVEL)
+		return req->arg[0] <= AMP_LOG_DEBUG ? 0 : -EINVAL;
+	if (req->op == AMP_HELPER_PONG || req->op == AMP_HELPER_HEARD)
 		return 0;
 	return req->op == AMP_HELPER_NAME && inet_addr_ok(req) ? 0 : -EINVAL;
 }

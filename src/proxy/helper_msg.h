@@ -32,6 +32,8 @@ enum amp_helper_op {
 	AMP_HELPER_NOTIFY, /* arg: enum amp_helper_state, seconds it takes; path: status */
 	AMP_HELPER_PING,   /* to the worker */
 	AMP_HELPER_PONG,   /* with the id of the ping */
+	AMP_HELPER_HEARD,  /* with the id of a SIGNAL that was dealt with */
+	AMP_HELPER_LEVEL,  /* of the log; arg: enum amp_log_level */
 };
 
 /* A request, of either socket. What an operation does not use is zero. */
@@ -119,8 +121,12 @@ void amp_helper_manager_close(void);
 bool amp_helper_managed(void);
 /* For its store of descriptors (fd -1: none goes along). */
 void amp_helper_manager_tell(const char *text, int fd);
-/* NOTIFY and PONG. drain_s: as the configuration has it. news_fd is kept. */
-void amp_helper_manager_news(const struct amp_helper_req *req, uint32_t drain_s, int *news_fd);
+/* NOTIFY. drain_s: as the configuration has it. */
+void amp_helper_manager_news(const struct amp_helper_req *req, uint32_t drain_s);
+/* In which time it wants to hear WATCHDOG=1; 0: it does not. */
+uint64_t amp_helper_manager_watchdog_ms(void);
+/* WATCHDOG=1 */
+void amp_helper_manager_alive(void);
 /* A descriptor of its own, or as amp_activated_lend(). */
 int amp_helper_passed(bool tcp, const struct sockaddr *sa);
 

@@ -14,6 +14,8 @@ static struct join_list joins = TAILQ_HEAD_INITIALIZER(joins);
 /* By a reload: only what they had still to say is left of them. */
 static struct join_list ended = TAILQ_HEAD_INITIALIZER(ended);
 
+static uint32_t last_num;
+
 /* ---- pairs ---- */
 
 /* Multiplied with what no guest knows: ports chosen to share a bucket are not to be had. */
@@ -47,6 +49,14 @@ static void note(struct amp_join *j, struct amp_join_pair *p)
 	}
 }
 
+/* For whoever lists them: no two of a link's ends, in its ring or here, have one number. */
+static void number(struct amp_join *j, struct amp_join_pair *p)
+{
+	for (unsigned i = 0; i < 2; i++)
+		p->num[i] = ++j->way[i].from->link.next_end;
+	TAILQ_INSERT_TAIL(&j->pairs, p, entry);
+}
+
 static void forget(struct amp_join *j, struct amp_join_pair *p)
 {
 	struct amp_join_pair **at = bucket(j, p->port);
@@ -57,6 +67,7 @@ static void forget(struct amp_join *j, struct amp_join_pair *p)
 	while (*at != p)
 		at = &(*at)->next;
 	*at = p->next;
+	TAILQ_REMOVE(&j->pairs, p, entry);
 	if (!p->open)
 		TAILQ_REMOVE(&j->way[p->opener].asked, p, asked_entry);
 	j->way[p->opener].pairs--;
@@ -189,12 +200,14 @@ static bool request(struct amp_join_way *w, const struct amp_vsock_hdr *h,
 		at = bucket(w->join, port);
 		p->next = *at;
 		*at = p;
+		number(w->join, p);
 		note(w->join, p);
 		w->pairs++;
 		TAILQ_INSERT_TAIL(&w->asked, p, asked_entry);
 		p->asked_ms = now_ms;
 	}
 	p->end[w->side].alloc = h->buf_alloc;
+	p->end[w->side].shut = 0;
 	amp_join_send(w, h, NULL, 0);
 	return true;
 }
@@ -240,6 +253,9 @@ static const char *known_fault(struct amp_join_way *w, struct amp_join_pair *p,
 	if (len > p->end[!me].alloc || e->sent - p->end[!me].fwd > p->end[!me].alloc - len)
 		return "more data than credit (virtio 5.10.6.3)";
 	e->sent += len;
+	e->total += len;
+	if (h->op == AMP_VSOCK_OP_SHUTDOWN)
+		e->shut |= h->flags & (AMP_VSOCK_SHUTDOWN_RCV | AMP_VSOCK_SHUTDOWN_SEND);
 	return NULL;
 }
 
@@ -318,6 +334,8 @@ int amp_join_new(struct amp_link *a, struct amp_link *b)
 	if (!j)
 		return -ENOMEM;
 	arc4random_buf(j->key, sizeof(j->key));
+	j->num = ++last_num;
+	TAILQ_INIT(&j->pairs);
 	for (unsigned i = 0; i < 2; i++) {
 		struct amp_join_way *w = &j->way[i];
 
@@ -436,7 +454,7 @@ void amp_joins_free(void)
 	}
 }
 
-void amp_join_stats(FILE *to)
+void amp_join_stats(void)
 {
 	const struct amp_join *j;
 
@@ -444,12 +462,11 @@ void amp_join_stats(FILE *to)
 	{
 		const struct amp_join_way *a = &j->way[0], *b = &j->way[1];
 
-		fprintf(to,
-			"ampsock-proxy: counters: join=%s,%s pairs=%" PRIu32 " packets=%" PRIu64
-			",%" PRIu64 " bytes=%" PRIu64 ",%" PRIu64
-			" waiting=%zu,%zu resets=%" PRIu64 "\n",
-			a->from->link.conf->name, b->from->link.conf->name, a->pairs + b->pairs,
-			a->packets, b->packets, a->bytes, b->bytes, a->queued, b->queued,
-			j->resets);
+		amp_log_counters("join=%s,%s pairs=%" PRIu32 " packets=%" PRIu64 ",%" PRIu64
+				 " bytes=%" PRIu64 ",%" PRIu64
+				 " waiting=%zu,%zu resets=%" PRIu64,
+				 a->from->link.conf->name, b->from->link.conf->name,
+				 a->pairs + b->pairs, a->packets, b->packets, a->bytes,
+				 b->bytes, a->queued, b->queued, j->resets);
 	}
 }

@@ -54,6 +54,7 @@
 
 struct amp_end;
 struct amp_link;
+struct amp_sock_info;
 struct amp_vlink;
 struct amp_vsock;
 struct amp_vsock_hdr;
@@ -91,7 +92,14 @@ void amp_join_end(struct amp_link *a, struct amp_link *b);
 /* All of them, when every link has stopped. */
 void amp_joins_free(void);
 /* A line of counters for each. */
-void amp_join_stats(FILE *to);
+void amp_join_stats(void);
+
+/*
+ * amp_link_ops.joined(): the next of link's connections with joined guests behind *join, *at,
+ * which move on. *hint: where that is, while nothing else runs; NULL at first.
+ */
+bool amp_join_next(struct amp_link *link, uint64_t *at, uint32_t *join, const void **hint,
+		   struct amp_sock_info *info);
 
 /* ---- for vlink.c and end_vsock.c ---- */
 

@@ -13,12 +13,16 @@ struct amp_join_end {
 	uint32_t sent;	/* bytes it sent */
 	uint32_t fwd;	/* bytes it consumed, as it last said */
 	uint32_t alloc; /* its buffer: the most it ever said */
+	uint32_t shut;	/* AMP_VSOCK_SHUTDOWN_*: what it said it does no more */
+	uint64_t total; /* as sent, in full */
 };
 
 /* One connection between two joined guests. */
 struct amp_join_pair {
 	struct amp_join_pair *next;
-	uint32_t port[2]; /* of link[0]'s and link[1]'s guest */
+	TAILQ_ENTRY(amp_join_pair) entry; /* join->pairs */
+	uint64_t num[2];		  /* among the ends of link[0] and link[1] */
+	uint32_t port[2];		  /* of link[0]'s and link[1]'s guest */
 	struct amp_join_end end[2];
 	TAILQ_ENTRY(amp_join_pair) asked_entry; /* way[opener].asked, until it is open */
 	uint64_t asked_ms;
@@ -31,8 +35,10 @@ struct amp_join_pair {
 struct amp_join {
 	TAILQ_ENTRY(amp_join) entry;
 	struct amp_join_way way[2];
-	uint64_t resets; /* pairs ended by us: a broken rule, or no room */
-	uint64_t key[2]; /* random */
+	uint64_t resets;		   /* pairs ended by us: a broken rule, or no room */
+	uint64_t key[2];		   /* random */
+	uint32_t num;			   /* later ones have greater numbers */
+	TAILQ_HEAD(, amp_join_pair) pairs; /* the newest last */
 	struct amp_join_pair *hash[AMP_JOIN_HASH];
 };
 

@@ -12,6 +12,7 @@
 
 #include "helper.h"
 #include "journal.h"
+#include "journal_index.h"
 
 #define MAGIC	0x314a4d41u /* "AMJ1" */
 #define VERSION 1u
@@ -48,6 +49,9 @@ struct amp_journal {
 	uint32_t top;	  /* entries ever used: those above are untouched pages */
 	uint32_t free_at; /* next[]: list of those that were struck; index + 1 */
 	uint32_t orphans;
+	uint32_t lowest;		/* no orphan is below it */
+	uint64_t looks;			/* for orphans: entries that were looked at, ever */
+	struct amp_journal_index index; /* of orphans; while there are any */
 	uint16_t next[AMP_JOURNAL_CONNS];
 	uint8_t orphan[AMP_JOURNAL_CONNS / 8];
 };
@@ -145,6 +149,50 @@ static void sort(struct amp_journal *j)
 	}
 }
 
+static void key_of(const struct amp_journal *j, uint32_t i, struct amp_journal_key *key)
+{
+	const volatile struct conn *c = &j->file->conn[i];
+
+	key->local_cid = c->local_cid;
+	key->local_port = c->local_port;
+	key->peer_port = c->peer_port;
+	key->type = c->type;
+}
+
+static uint32_t find(struct amp_journal *j, const struct amp_journal_key *want)
+{
+	struct amp_journal_key have;
+	uint32_t at;
+
+	for (at = amp_journal_index_first(&j->index, want); at; at = j->index.next[at - 1]) {
+		j->looks++;
+		key_of(j, at - 1, &have);
+		if (is_orphan(j, at - 1) && memcmp(&have, want, sizeof(have)) == 0)
+			return at;
+	}
+	return 0;
+}
+
+/* One that is there twice was not written by us, and would make its bucket long: once is enough. */
+static int index_orphans(struct amp_journal *j)
+{
+	struct amp_journal_key key;
+	int r = j->orphans ? amp_journal_index_init(&j->index, j->orphans, j->top) : 0;
+
+	for (uint32_t i = 0; i < j->top && !r; i++) {
+		uint32_t noted = i + 1;
+
+		if (!is_orphan(j, i))
+			continue;
+		key_of(j, i, &key);
+		if (find(j, &key))
+			amp_journal_strike(j, &noted);
+		else
+			amp_journal_index_add(&j->index, i, &key);
+	}
+	return r;
+}
+
 struct amp_journal *amp_journal_open(int fd, uint32_t cid, const char **why)
 {
 	struct amp_journal *j = NULL;
@@ -179,6 +227,11 @@ struct amp_journal *amp_journal_open(int fd, uint32_t cid, const char **why)
 	}
 	j->cid = cid;
 	sort(j);
+	if (index_orphans(j)) {
+		*why = "no memory for its connections";
+		amp_journal_free(j);
+		return NULL;
+	}
 	return j;
 }
 
@@ -186,6 +239,7 @@ void amp_journal_free(struct amp_journal *j)
 {
 	if (!j)
 		return;
+	amp_journal_index_free(&j->index);
 	munmap((void *)(uintptr_t)j->file, sizeof(struct file));
 	close(j->fd);
 	free(j);
@@ -286,21 +340,26 @@ void amp_journal_strike(struct amp_journal *j, uint32_t *noted)
 	j->file->conn[i].type = 0;
 	if (is_orphan(j, i)) {
 		set_orphan(j, i, false);
-		j->orphans--;
+		if (--j->orphans == 0)
+			amp_journal_index_free(&j->index);
 	}
 	j->next[i] = (uint16_t)j->free_at;
 	j->free_at = i + 1;
 }
 
-bool amp_journal_orphan(const struct amp_journal *j, uint32_t *at, struct amp_vsock_ends *ends,
+bool amp_journal_orphan(struct amp_journal *j, uint32_t *at, struct amp_vsock_ends *ends,
 			unsigned *type)
 {
-	uint32_t i = *at;
+	bool lowest = *at <= j->lowest;
+	uint32_t i = lowest ? j->lowest : *at;
 
-	while (i < j->top && !is_orphan(j, i))
-		i++;
+	for (; i < j->top && !is_orphan(j, i); i++)
+		j->looks++;
+	if (lowest) /* there are never more than there were */
+		j->lowest = i;
 	if (i >= j->top)
 		return false;
+	j->looks++;
 	ends->local.cid = j->file->conn[i].local_cid;
 	ends->local.port = j->file->conn[i].local_port;
 	ends->peer.cid = j->cid;
@@ -311,26 +370,20 @@ bool amp_journal_orphan(const struct amp_journal *j, uint32_t *at, struct amp_vs
 	return true;
 }
 
-static uint32_t find(const struct amp_journal *j, const struct amp_vsock_ends *ends,
-		     unsigned type)
+static uint32_t find_ends(struct amp_journal *j, const struct amp_vsock_ends *ends,
+			  unsigned type)
 {
-	struct amp_vsock_ends have;
-	unsigned have_type;
-	uint32_t at = 0;
+	struct amp_journal_key want = {.local_cid = ends->local.cid,
+				       .local_port = ends->local.port,
+				       .peer_port = ends->peer.port,
+				       .type = type};
 
-	if (!j || !j->orphans)
-		return 0;
-	while (amp_journal_orphan(j, &at, &have, &have_type)) {
-		if (have_type == type && have.local.cid == ends->local.cid &&
-		    have.local.port == ends->local.port && have.peer.port == ends->peer.port)
-			return at;
-	}
-	return 0;
+	return j && j->orphans ? find(j, &want) : 0;
 }
 
 bool amp_journal_claim(struct amp_journal *j, const struct amp_vsock_ends *ends, unsigned type)
 {
-	uint32_t noted = find(j, ends, type);
+	uint32_t noted = find_ends(j, ends, type);
 
 	if (!noted)
 		return false;
@@ -338,10 +391,14 @@ bool amp_journal_claim(struct amp_journal *j, const struct amp_vsock_ends *ends,
 	return true;
 }
 
-bool amp_journal_waits(const struct amp_journal *j, const struct amp_vsock_ends *ends,
-		       unsigned type)
+bool amp_journal_waits(struct amp_journal *j, const struct amp_vsock_ends *ends, unsigned type)
 {
-	return find(j, ends, type) != 0;
+	return find_ends(j, ends, type) != 0;
+}
+
+uint64_t amp_journal_looks(const struct amp_journal *j)
+{
+	return j->looks;
 }
 
 bool amp_journal_orphans(const struct amp_journal *j)

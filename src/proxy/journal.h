@@ -62,13 +62,14 @@ void amp_journal_strike(struct amp_journal *j, uint32_t *noted);
  * Connections of the predecessor that the guest has not been told of yet: the next behind *at
  * (0 at first), which becomes what strike takes. False: no more.
  */
-bool amp_journal_orphan(const struct amp_journal *j, uint32_t *at, struct amp_vsock_ends *ends,
+bool amp_journal_orphan(struct amp_journal *j, uint32_t *at, struct amp_vsock_ends *ends,
 			unsigned *type);
 /* The same pair once more, from the guest: struck if it was an orphan. True: it was. */
 bool amp_journal_claim(struct amp_journal *j, const struct amp_vsock_ends *ends, unsigned type);
 /* An orphan is it still. */
-bool amp_journal_waits(const struct amp_journal *j, const struct amp_vsock_ends *ends,
-		       unsigned type);
+bool amp_journal_waits(struct amp_journal *j, const struct amp_vsock_ends *ends, unsigned type);
+/* What finding orphans has cost so far: entries that were looked at. */
+uint64_t amp_journal_looks(const struct amp_journal *j);
 /* Orphans are left. */
 bool amp_journal_orphans(const struct amp_journal *j);
 /* There was no room for all of them. */

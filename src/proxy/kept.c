@@ -4,10 +4,12 @@
  * kept.h.
  *
  * #syscalls close
- * #syscalls:helper close fcntl memfd_create write read lseek fstat newfstatat getsockname getsockopt
+ * #syscalls:helper close fcntl memfd_create write read lseek fstat newfstatat lstat unlink unlinkat getpid
+ * #syscalls:helper getsockname getsockopt
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,14 +22,14 @@
 #include "helper_msg.h"
 #include "kept.h"
 #include "kept_msg.h"
-#include "listen.h"
 #include "log.h"
 
 #define PREFIX	     "ampsock-" /* of names in the service manager's store */
 #define UNIX_PREFIX  "+unix"	/* of the helper's own names */
 #define GIVEN_PREFIX "+given"
 #define FIRST_FD     3 /* sd_listen_fds(3) */
-#define FILE_MAGIC   "ampsock kept 1"
+#define FILE_MAGIC   "ampsock kept 2"
+#define FILTERS_MAX  16u /* that are known; behind them, each upgrade lays one more */
 
 struct kept {
 	char name[AMP_KEPT_NAME];
@@ -37,6 +39,8 @@ struct kept {
 
 static struct kept *table;
 static unsigned cnt, room;
+static uint64_t filters[FILTERS_MAX];
+static unsigned filter_cnt;
 
 bool amp_kept_name_ok(const char *name)
 {
@@ -138,6 +142,21 @@ void amp_kept_clear(void)
 
 /* ---- over exec() ---- */
 
+void amp_kept_filter(uint64_t id)
+{
+	if (filter_cnt < FILTERS_MAX)
+		filters[filter_cnt++] = id;
+}
+
+bool amp_kept_has_filter(uint64_t id)
+{
+	for (unsigned i = 0; i < filter_cnt; i++) {
+		if (filters[i] == id)
+			return true;
+	}
+	return false;
+}
+
 static void survive(int fd, bool exec)
 {
 	int flags = fcntl(fd, F_GETFD);
@@ -146,12 +165,18 @@ static void survive(int fd, bool exec)
 		fcntl(fd, F_SETFD, exec ? flags & ~FD_CLOEXEC : flags | FD_CLOEXEC);
 }
 
-/* A line for each: number, space, name. */
+/* The process and its filters, and a line for each descriptor: number, space, name. */
 int amp_kept_save(void)
 {
 	int fd = memfd_create("ampsock-kept", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	int r = fd < 0 || dprintf(fd, "%s\n", FILE_MAGIC) < 0 ? -errno : 0;
+	int r = fd < 0 || dprintf(fd, "%s\n%d process\n", FILE_MAGIC, (int)getpid()) < 0
+			? -errno
+			: 0;
 
+	for (unsigned i = 0; i < filter_cnt && !r; i++) {
+		if (dprintf(fd, "0 filter-%016" PRIx64 "\n", filters[i]) < 0)
+			r = -errno;
+	}
 	for (unsigned i = 0; i < cnt && !r; i++) {
 		if (dprintf(fd, "%d %s\n", table[i].fd, table[i].name) < 0)
 			r = -errno;
@@ -193,7 +218,12 @@ static int load_line(const char *line, int file)
 {
 	char *end;
 	long fd = strtol(line, &end, 10);
+	uint64_t id;
 
+	if (sscanf(line, "0 filter-%16" SCNx64, &id) == 1) {
+		amp_kept_filter(id);
+		return 0;
+	}
 	if (end == line || *end != ' ' || fd > 1 << 20 || fd == file || !usable((int)fd) ||
 	    !amp_kept_name_ok(end + 1) || find(end + 1))
 		return -EINVAL;
@@ -205,12 +235,15 @@ static int load_file(int file)
 {
 	char line[AMP_KEPT_NAME + 16];
 	FILE *f = fdopen(file, "r");
-	int r = 0;
+	int r = 0, pid = 0;
 
 	if (!f)
 		return -errno;
 	rewind(f);
 	if (!fgets(line, sizeof(line), f) || strcmp(line, FILE_MAGIC "\n") != 0)
+		r = -EINVAL;
+	/* a variable that was passed on from one process to another says nothing of this one */
+	if (!r && (fscanf(f, "%d process\n", &pid) != 1 || pid != getpid()))
 		r = -EINVAL;
 	while (!r && fgets(line, sizeof(line), f)) {
 		char *nl = strchr(line, '\n');
@@ -244,6 +277,7 @@ static void load_exec(const char *text)
 			"be read: %s",
 			strerror(-r));
 		amp_kept_clear();
+		filter_cnt = 0;
 	}
 }
 
@@ -291,13 +325,6 @@ void amp_kept_unstore(const char *name)
 	amp_helper_manager_tell(text, -1);
 }
 
-void amp_kept_forget(void)
-{
-	for (unsigned i = 0; i < cnt; i++)
-		amp_kept_unstore(table[i].name);
-	amp_kept_clear();
-}
-
 /* ---- Unix sockets ---- */
 
 bool amp_kept_is_unix(const char *name)
@@ -306,53 +333,119 @@ bool amp_kept_is_unix(const char *name)
 	       strncmp(name, GIVEN_PREFIX "-", strlen(GIVEN_PREFIX "-")) == 0;
 }
 
-static void unix_name(char *dst, const struct sockaddr_un *un, bool given)
+/* All of ours: "+unix-HASH-DEVICE-INODE"; the manager's: "+given-HASH". */
+static void unix_name(char *dst, const struct sockaddr_un *un, const struct amp_kept_file *file)
 {
-	amp_kept_hash_name(dst, given ? GIVEN_PREFIX : UNIX_PREFIX, un->sun_path,
+	size_t len;
+
+	amp_kept_hash_name(dst, file ? UNIX_PREFIX : GIVEN_PREFIX, un->sun_path,
 			   strlen(un->sun_path));
+	len = strlen(dst);
+	if (file)
+		snprintf(dst + len, AMP_KEPT_NAME - len, "-%" PRIx64 "-%" PRIx64, file->dev,
+			 file->ino);
 }
 
-int amp_kept_unix(const struct sockaddr_un *un, bool given)
+/* False: not ours. */
+static bool file_of(const char *name, struct amp_kept_file *file)
+{
+	int end = 0;
+
+	return sscanf(name, UNIX_PREFIX "-%*16[0-9a-f]-%16" SCNx64 "-%16" SCNx64 "%n",
+		      &file->dev, &file->ino, &end) == 2 &&
+	       name[end] == 0;
+}
+
+/* Whichever file it has. */
+static struct kept *find_unix(const struct sockaddr_un *un, bool given)
+{
+	static const struct amp_kept_file any;
+	char name[AMP_KEPT_NAME];
+	size_t len;
+
+	unix_name(name, un, given ? NULL : &any);
+	if (given)
+		return find(name);
+	len = strlen(name) - strlen("0-0");
+	for (unsigned i = 0; i < cnt; i++) {
+		if (strncmp(table[i].name, name, len) == 0)
+			return &table[i];
+	}
+	return NULL;
+}
+
+int amp_kept_file_at(const char *path, struct amp_kept_file *file)
+{
+	struct stat st;
+
+	if (lstat(path, &st))
+		return -errno;
+	file->dev = st.st_dev;
+	file->ino = st.st_ino;
+	return S_ISSOCK(st.st_mode) ? 0 : -ENOTSOCK;
+}
+
+bool amp_kept_file_stands(const char *path, const struct amp_kept_file *file)
+{
+	struct amp_kept_file now = {0};
+
+	return amp_kept_file_at(path, &now) == 0 && now.dev == file->dev &&
+	       now.ino == file->ino;
+}
+
+static bool listens_at(int fd, const struct sockaddr_un *un)
 {
 	struct sockaddr_un have = {.sun_family = AF_UNIX};
 	socklen_t len = sizeof(have) - 1, on_len = sizeof(int);
-	char name[AMP_KEPT_NAME];
-	struct kept *k;
 	int on = 0;
 
-	unix_name(name, un, given);
-	k = find(name);
+	return getsockname(fd, (struct sockaddr *)&have, &len) == 0 &&
+	       have.sun_family == AF_UNIX && strcmp(have.sun_path, un->sun_path) == 0 &&
+	       getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &on_len) == 0 && on;
+}
+
+int amp_kept_unix(const struct sockaddr_un *un, struct amp_kept_file *file)
+{
+	struct kept *k = find_unix(un, !file);
+
 	if (!k)
 		return -1;
-	if (getsockname(k->fd, (struct sockaddr *)&have, &len) == 0 &&
-	    have.sun_family == AF_UNIX && strcmp(have.sun_path, un->sun_path) == 0 &&
-	    getsockopt(k->fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &on_len) == 0 && on) {
+	if (listens_at(k->fd, un) && (!file || file_of(k->name, file))) {
 		k->used = true;
 		return fcntl(k->fd, F_DUPFD_CLOEXEC, FIRST_FD);
 	}
-	amp_kept_drop_unix(un, given);
+	amp_kept_drop_unix(un, !file);
 	return -1;
 }
 
-void amp_kept_keep_unix(const struct sockaddr_un *un, int fd, bool given)
+void amp_kept_keep_unix(const struct sockaddr_un *un, int fd, const struct amp_kept_file *file)
 {
 	char name[AMP_KEPT_NAME];
 	int copy = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FD);
 
-	unix_name(name, un, given);
 	if (copy < 0)
 		return;
+	amp_kept_drop_unix(un, !file);
+	unix_name(name, un, file);
 	amp_kept_store(name, fd);
 	amp_kept_add(name, copy);
 }
 
-void amp_kept_drop_unix(const struct sockaddr_un *un, bool given)
+static void drop(struct kept *k)
 {
 	char name[AMP_KEPT_NAME];
 
-	unix_name(name, un, given);
-	if (amp_kept_remove(name))
-		amp_kept_unstore(name);
+	strcpy(name, k->name);
+	amp_kept_remove(name);
+	amp_kept_unstore(name);
+}
+
+void amp_kept_drop_unix(const struct sockaddr_un *un, bool given)
+{
+	struct kept *k = find_unix(un, given);
+
+	if (k)
+		drop(k);
 }
 
 void amp_kept_unused(void)
@@ -361,21 +454,18 @@ void amp_kept_unused(void)
 		table[i].used = !amp_kept_is_unix(table[i].name);
 }
 
-/* Of ours: the program before this one has made its file, and nobody else will remove it. */
-static void sweep(const struct kept *k)
+/* The file that we made, or a program before this one has, goes: nobody else will remove it. */
+static void sweep(struct kept *k)
 {
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	socklen_t len = sizeof(un) - 1;
-	char name[AMP_KEPT_NAME];
-	bool ours = strncmp(k->name, UNIX_PREFIX "-", strlen(UNIX_PREFIX "-")) == 0 &&
-		    getsockname(k->fd, (struct sockaddr *)&un, &len) == 0 &&
-		    un.sun_family == AF_UNIX;
+	struct amp_kept_file file;
 
-	strcpy(name, k->name);
-	amp_kept_remove(name);
-	amp_kept_unstore(name);
-	if (ours && un.sun_path[0] == '/')
-		amp_unix_clear(un.sun_path);
+	if (file_of(k->name, &file) && getsockname(k->fd, (struct sockaddr *)&un, &len) == 0 &&
+	    un.sun_family == AF_UNIX && un.sun_path[0] == '/' &&
+	    amp_kept_file_stands(un.sun_path, &file))
+		unlink(un.sun_path);
+	drop(k);
 }
 
 void amp_kept_sweep(void)
@@ -384,4 +474,11 @@ void amp_kept_sweep(void)
 		if (!table[i].used)
 			sweep(&table[i]);
 	}
+}
+
+void amp_kept_forget(void)
+{
+	while (cnt)
+		sweep(&table[cnt - 1]);
+	amp_kept_clear();
 }

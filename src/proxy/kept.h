@@ -23,6 +23,10 @@
  * changes is put under its new name first, then the record that speaks of it is written, then
  * the old name is dropped: whenever the worker dies, each name in the record is there.
  *
+ * A Unix socket that the helper made has the identity of its file, device and inode, in its name:
+ * so every later helper, after an exec or from the service manager's store, knows the file that is
+ * its own to serve and to remove from one that somebody has put in its place.
+ *
  * Nothing that comes from the table is believed: each user checks what it takes, as it would
  * check what a guest or another process had sent.
  */
@@ -31,6 +35,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -65,23 +70,39 @@ void amp_kept_clear(void);
 unsigned amp_kept_load(void);
 /* A memory file with the table, and its descriptors made to survive exec(). -errno. */
 int amp_kept_save(void);
+/*
+ * A filter of system calls stays with the process over exec(), and another that is laid upon it
+ * costs each call of every later program: so its number goes along, and the same is not laid twice.
+ */
+void amp_kept_filter(uint64_t id);
+bool amp_kept_has_filter(uint64_t id);
 /* Close-on-exec again, if the exec failed. */
 void amp_kept_unsave(void);
 /* To the service manager, if there is one. */
 void amp_kept_store(const char *name, int fd);
 void amp_kept_unstore(const char *name);
-/* All of them, and the table is empty: nobody is to go on. */
+/* All of them, with the files of sockets, and the table is empty: nobody is to go on. */
 void amp_kept_forget(void);
+
+/* Which file a socket's is. */
+struct amp_kept_file {
+	uint64_t dev, ino;
+};
+/* 0 or -errno, of the socket's file at path; -ENOTSOCK: something else is there. */
+int amp_kept_file_at(const char *path, struct amp_kept_file *file);
+/* Is it still there? */
+bool amp_kept_file_stands(const char *path, const struct amp_kept_file *file);
 
 /*
  * Unix sockets listen here, in the helper, on the worker's behalf: a duplicate of one that
- * listens at un already, or -1; keep a duplicate of one; not any more. given: it is the service
- * manager's, and so is its file.
+ * listens at un already, or -1; keep a duplicate of one; not any more. file: what we made; NULL: it
+ * is the service manager's, and so is its file.
  */
-int amp_kept_unix(const struct sockaddr_un *un, bool given);
-void amp_kept_keep_unix(const struct sockaddr_un *un, int fd, bool given);
+int amp_kept_unix(const struct sockaddr_un *un, struct amp_kept_file *file);
+void amp_kept_keep_unix(const struct sockaddr_un *un, int fd, const struct amp_kept_file *file);
 void amp_kept_drop_unix(const struct sockaddr_un *un, bool given);
-/* A worker begins; it has asked for all that it wants: those that it did not ask for go. */
+/* A worker begins; it has asked for all that it wants: those that it did not ask for go, and
+ * their files. */
 void amp_kept_unused(void);
 void amp_kept_sweep(void);
 

@@ -54,6 +54,9 @@ struct amp_link_ops {
 	 * Outside of the link's own pass.
 	 */
 	void (*reset)(struct amp_link *link);
+	/* Connections that pass the link without an end here (join.h). NULL: there are none. */
+	bool (*joined)(struct amp_link *link, uint64_t *at, uint32_t *join, const void **hint,
+		       struct amp_sock_info *info);
 	/* link->tapped has changed. Unless tap_kind is NONE. */
 	void (*tap)(struct amp_link *link);
 };

@@ -69,6 +69,8 @@ static void run(struct amp_work *work)
 		tell_driver(l);
 		return;
 	}
+	tell_driver(
+		l); /* what flows have put into the ring: it need not wait for what comes now */
 	amp_vq_disarm(vs->in);
 	amp_vq_disarm(vs->out);
 	n = amp_vlink_run(&l->vl);
@@ -318,6 +320,7 @@ static const struct amp_link_ops vv_ops = {
 	.connect = amp_vlink_connect,
 	.stats = amp_vlink_stats,
 	.reset = amp_vlink_reset,
+	.joined = amp_join_next,
 	.tap_kind = AMP_TAP_VSOCK,
 	.tap = amp_vlink_tap,
 };

@@ -283,6 +283,8 @@ static const struct amp_link_ops link_ops = {
 	.connect = amp_slink_connect,
 	.exposed = amp_slink_ports,
 	.reset = amp_slink_reset,
+	.tap_kind = AMP_TAP_VSOCK,
+	.tap = amp_slink_tap_changed,
 	.stats = stats,
 };
 

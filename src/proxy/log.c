@@ -20,7 +20,12 @@
 
 #include "log.h"
 
-#define LINE_MAX_LEN 512
+/*
+ * The longest line that a person can cause, a control request's rule of 1023 characters with its
+ * fields, fits. Less than PIPE_BUF: see can_write().
+ */
+#define LINE_MAX_LEN 2048
+#define CUT	     "[cut]"
 #define HELD_KINDS   16u
 #define HELD_TEXT    160u
 
@@ -46,6 +51,11 @@ void amp_log_level_set(enum amp_log_level level)
 enum amp_log_level amp_log_level_get(void)
 {
 	return threshold;
+}
+
+const char *amp_log_level_text(enum amp_log_level level)
+{
+	return level_name[level];
 }
 
 int amp_log_level_parse(const char *text, enum amp_log_level *level)
@@ -90,12 +100,26 @@ static bool journal(void)
 struct line {
 	char text[LINE_MAX_LEN];
 	size_t len;
+	bool cut; /* there was more than room */
 };
 
 static void put_ch(struct line *l, char ch)
 {
 	if (l->len < LINE_MAX_LEN - 1)
 		l->text[l->len++] = (unsigned char)ch < 0x20 || ch == 0x7f ? '?' : ch;
+	else
+		l->cut = true;
+}
+
+/* Who reads it sees that something is missing. dst has len bytes, of characters not in part. */
+static size_t mark_cut(char *dst, size_t len)
+{
+	size_t at = len - (sizeof(CUT) - 1);
+
+	while (at && ((unsigned char)dst[at] & 0xc0) == 0x80)
+		at--;
+	memcpy(dst + at, CUT, sizeof(CUT) - 1);
+	return at + sizeof(CUT) - 1;
 }
 
 static void put(struct line *l, const char *text)
@@ -134,15 +158,17 @@ static void put_fields(struct line *l, const struct amp_log_field *f)
 	}
 }
 
-static void begin(struct line *l, enum amp_log_level level)
+/* what: the level, or what else it is. */
+static void begin(struct line *l, enum amp_log_level level, const char *what)
 {
 	static const char *const priority[] = {"<3>", "<4>", "<6>", "<7>"};
 
 	l->len = 0;
+	l->cut = false;
 	if (journal())
 		put(l, priority[level]);
 	put(l, "ampsock-proxy: ");
-	put(l, level_name[level]);
+	put(l, what);
 	put(l, ": ");
 }
 
@@ -153,6 +179,8 @@ static bool out(struct line *l)
 {
 	ssize_t r;
 
+	if (l->cut)
+		l->len = mark_cut(l->text, l->len);
 	l->text[l->len++] = '\n';
 	do
 		r = write(STDERR_FILENO, l->text, l->len);
@@ -180,7 +208,7 @@ static bool can_write(void)
 		return true;
 	snprintf(text, sizeof(text),
 		 "%u lines were lost here: nobody read the log, or it was full", lost);
-	begin(&l, AMP_LOG_WARN);
+	begin(&l, AMP_LOG_WARN, level_name[AMP_LOG_WARN]);
 	put(&l, text);
 	if (!out(&l)) {
 		lost++;
@@ -190,15 +218,15 @@ static bool can_write(void)
 	return can_write(); /* that may have been all the room */
 }
 
-static void line(enum amp_log_level level, const struct amp_log_field *fields, const char *fmt,
-		 va_list ap)
+static void line(enum amp_log_level level, const char *what, const struct amp_log_field *fields,
+		 const char *fmt, va_list ap)
 {
 	char message[LINE_MAX_LEN];
 	struct line l;
 
 	if (vsnprintf(message, sizeof(message), fmt, ap) < 0 || !can_write())
 		return;
-	begin(&l, level);
+	begin(&l, level, what);
 	put(&l, message);
 	put_fields(&l, fields);
 	if (!out(&l))
@@ -212,7 +240,16 @@ void amp_log(enum amp_log_level level, const char *fmt, ...)
 	if (level > threshold)
 		return;
 	va_start(ap, fmt);
-	line(level, NULL, fmt, ap);
+	line(level, level_name[level], NULL, fmt, ap);
+	va_end(ap);
+}
+
+void amp_log_counters(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	line(AMP_LOG_INFO, "counters", NULL, fmt, ap);
 	va_end(ap);
 }
 
@@ -242,7 +279,8 @@ static void hold(struct amp_log_rate *rate, enum amp_log_level level, const char
 		h->level = level;
 		h->cnt = 0;
 		h->due_ms = rate->since_ms + AMP_LOG_WINDOW_MS;
-		vsnprintf(h->text, sizeof(h->text), fmt, ap);
+		if (vsnprintf(h->text, HELD_TEXT, fmt, ap) >= (int)HELD_TEXT)
+			h->text[mark_cut(h->text, HELD_TEXT - 1)] = 0;
 	}
 	h->cnt++;
 	if (on_held && !held_told) {
@@ -292,7 +330,7 @@ void amp_log_some(struct amp_log_rate *rate, enum amp_log_level level, const cha
 	va_start(ap, fmt);
 	va_copy(again, ap);
 	if (passes(rate, level, fmt, ap))
-		line(level, NULL, fmt, again);
+		line(level, level_name[level], NULL, fmt, again);
 	va_end(again);
 	va_end(ap);
 }
@@ -307,7 +345,7 @@ void amp_log_fields(struct amp_log_rate *rate, enum amp_log_level level,
 	va_start(ap, fmt);
 	va_copy(again, ap);
 	if (!rate || passes(rate, level, fmt, ap))
-		line(level, fields, fmt, again);
+		line(level, level_name[level], fields, fmt, again);
 	va_end(again);
 	va_end(ap);
 }

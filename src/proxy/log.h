@@ -6,7 +6,8 @@
  *
  * Where stderr is the journal's (JOURNAL_STREAM says so), a line begins with its priority in
  * sd-daemon(3)'s way, <3> to <7>. Values with blanks, quotes or = are quoted. A line is one line
- * and one write(), whatever a guest's name has in it.
+ * and one write(), whatever a guest's name has in it; one that is too long (2047 bytes) ends with
+ * [cut]. Nobody waits for who reads the log: what finds no room is counted, and said later.
  */
 #ifndef AMP_PROXY_LOG_H
 #define AMP_PROXY_LOG_H
@@ -48,6 +49,7 @@ struct amp_log_field {
 
 void amp_log_level_set(enum amp_log_level level);
 enum amp_log_level amp_log_level_get(void);
+const char *amp_log_level_text(enum amp_log_level level);
 /* -EINVAL: no such level. */
 int amp_log_level_parse(const char *text, enum amp_log_level *level);
 
@@ -59,6 +61,9 @@ void amp_log_some(struct amp_log_rate *rate, enum amp_log_level level, const cha
 void amp_log_fields(struct amp_log_rate *rate, enum amp_log_level level,
 		    const struct amp_log_field *fields, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+
+/* A line that somebody asked for, whatever the level: "ampsock-proxy: counters: ...". */
+void amp_log_counters(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /*
  * Suppressed lines are told of by the next one of their kind, or by this call when none came in

@@ -16,6 +16,8 @@
 #define EVENTS_MAX  64
 #define REST_GRAVES 256u
 #define PASS_ITEMS  512u /* work items until descriptors and timers are looked at again */
+#define PASS_LEN    (64u * 1024u) /* and bytes */
+#define SMALL_LEN   8192u	  /* who moves no more in a turn has the next one before bulk */
 #define RETRY_MS    100u
 
 TAILQ_HEAD(work_head, amp_work);
@@ -28,6 +30,9 @@ static bool uv_due;
 static bool stopped;
 static int ep = -1;
 static struct work_head work = TAILQ_HEAD_INITIALIZER(work);
+static struct work_head bulk = TAILQ_HEAD_INITIALIZER(bulk);
+static struct amp_work *running;
+static size_t pass_moved;
 static struct amp_grave *graves;
 static unsigned buried; /* since the heap was trimmed */
 static struct epoll_event batch[EVENTS_MAX];
@@ -126,14 +131,38 @@ static void bury_all(void)
 	}
 }
 
+static bool work_left(void)
+{
+	return !TAILQ_EMPTY(&work) || !TAILQ_EMPTY(&bulk);
+}
+
+static void run_first(struct work_head *list)
+{
+	struct amp_work *item = TAILQ_FIRST(list);
+
+	TAILQ_REMOVE(list, item, entry);
+	item->queued = false;
+	item->moved = 0;
+	running = item; /* it may be gone when run() returns: nothing looks at it then */
+	item->run(item);
+	running = NULL;
+}
+
 static void pass(void)
 {
-	for (unsigned n = 0; n < PASS_ITEMS && !TAILQ_EMPTY(&work); n++) {
-		struct amp_work *item = TAILQ_FIRST(&work);
+	unsigned n = 0;
 
-		TAILQ_REMOVE(&work, item, entry);
-		item->queued = false;
-		item->run(item);
+	pass_moved = 0;
+	while (n < PASS_ITEMS && pass_moved < PASS_LEN && work_left()) {
+		while (n < PASS_ITEMS && !TAILQ_EMPTY(&work)) {
+			run_first(&work);
+			n++;
+		}
+		/* whatever the first queue did: no number of messages keeps bulk from its turn */
+		if (!TAILQ_EMPTY(&bulk)) {
+			run_first(&bulk);
+			n++;
+		}
 	}
 	bury_all();
 }
@@ -162,6 +191,7 @@ int amp_loop_init(void)
 
 	if (r)
 		return r;
+	stopped = false;
 	ep = epoll_create1(EPOLL_CLOEXEC);
 	if (ep < 0)
 		return -errno;
@@ -189,7 +219,7 @@ void amp_loop_run(void)
 	uv_run(&uv, UV_RUN_NOWAIT); /* puts the descriptors of its handles into its set */
 	while (!stopped) {
 		uv_update_time(&uv);
-		dispatch(TAILQ_EMPTY(&work) ? uv_timeout_ms() : 0);
+		dispatch(work_left() ? 0 : uv_timeout_ms());
 		/* its descriptor, a timer that is due, or a handle that waits to be closed */
 		if (uv_due || uv_timeout_ms() == 0) {
 			uv_due = false;
@@ -285,7 +315,15 @@ void amp_work_queue(struct amp_work *item)
 	if (item->queued)
 		return;
 	item->queued = true;
-	TAILQ_INSERT_TAIL(&work, item, entry);
+	item->bulk = item == running || item->moved > SMALL_LEN;
+	TAILQ_INSERT_TAIL(item->bulk ? &bulk : &work, item, entry);
+}
+
+void amp_loop_moved(size_t len)
+{
+	pass_moved += len;
+	if (running) /* a turn is far shorter than 4 GiB */
+		running->moved += (uint32_t)len;
 }
 
 void amp_work_cancel(struct amp_work *item)
@@ -293,7 +331,7 @@ void amp_work_cancel(struct amp_work *item)
 	if (!item->queued)
 		return;
 	item->queued = false;
-	TAILQ_REMOVE(&work, item, entry);
+	TAILQ_REMOVE(item->bulk ? &bulk : &work, item, entry);
 }
 
 void amp_bury(struct amp_grave *grave, void (*free_fn)(struct amp_grave *grave))

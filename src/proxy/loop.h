@@ -11,11 +11,16 @@
  * libuv's own descriptor sits in the same set (that is what uv_backend_fd() is for): libuv
  * runs when it has something to do, and a round trip of data costs one epoll_wait() a wake-up.
  *
- * Work is done in passes, after each wake-up: a FIFO of work items (a link whose
- * rings have news, a flow that can move bytes). An item does a bounded piece and, when
- * there is more, goes to the end of the queue: that is the round-robin between flows
- * and links. A pass ends when the queue is empty or its budget is spent; then the loop
- * looks at descriptors, timers and signals again, without sleeping while work is left.
+ * Work is done in passes, after each wake-up: FIFOs of work items (a link whose
+ * rings have news, a flow that can move bytes). An item does a bounded piece, says how many
+ * bytes that were (amp_loop_moved()) and, when there is more, goes to the end of a queue:
+ * that is the round-robin between flows and links. There are two queues. Who moved much in
+ * his last turn, or has more to do at its end, waits in the second; all of the first have
+ * their turn before the next of the second has one. So a message does not wait behind bulk,
+ * and bulk waits no longer than the messages that are due take. A pass ends when the queues
+ * are empty, PASS_LEN bytes have moved, or its budget of items is spent; then the loop looks
+ * at descriptors, timers and signals again, without sleeping while work is left: what came
+ * meanwhile has waited for one turn of bulk.
  *
  * Nothing in a pass may wait, and one call can be made to: a front-end that shares an eventfd
  * can clear O_NONBLOCK on it and fill it, and then write() sleeps. While the loop is awake an
@@ -48,7 +53,9 @@ struct amp_watch {
 struct amp_work {
 	TAILQ_ENTRY(amp_work) entry;
 	void (*run)(struct amp_work *work);
+	uint32_t moved; /* bytes, in its last turn */
 	bool queued;
+	bool bulk; /* in the second queue */
 };
 
 struct amp_grave {
@@ -79,6 +86,8 @@ void amp_watch_close_shared(struct amp_watch *w);
 
 void amp_work_queue(struct amp_work *work);
 void amp_work_cancel(struct amp_work *work);
+/* The item that runs now has moved len bytes (more). */
+void amp_loop_moved(size_t len);
 
 void amp_bury(struct amp_grave *grave, void (*free_fn)(struct amp_grave *grave));
 

@@ -374,7 +374,7 @@ int main(int argc, char **argv)
 	amp_config_init(&conf);
 	conf.look_up = true;
 	if (parse(argc, argv, &set, &code) == 0) {
-		amp_log_level_set(conf.log_level);
+		amp_log_level_set(amp_helper_kept_level(conf.log_level));
 		code = start(&set);
 	}
 	amp_config_free(&conf);

@@ -17,8 +17,17 @@
 #define AMP_OFF_RESOLVING 2u  /* of one link, in the resolver's threads at once */
 #define AMP_OFF_RESOLVES  16u /* waiting besides */
 
+#define AMP_OFF_OPTS 32u
+
 struct amp_session;
 struct amp_osock;
+struct amp_group;
+
+/* Options of a kernel's socket whose value is an int: bit and index are enum amp_off_opt. */
+struct amp_off_opts {
+	uint32_t known;
+	int value[AMP_OFF_OPTS];
+};
 
 /* What an id names. Each kind is a struct that begins with this. */
 struct amp_osock_ops {
@@ -43,6 +52,7 @@ struct amp_osock {
 	uint32_t id;
 	struct amp_virtual *virt; /* it is, or came in, at this published port */
 	struct amp_rule *rule[2]; /* that allowed it, by enum amp_dir; NULL: nothing had to */
+	struct amp_group *groups; /* that it has joined: offload_group.c */
 	uint8_t family;		  /* enum amp_off_family */
 	uint8_t type;
 	bool chosen;  /* the kernel chose its port: a rule's port 0 */
@@ -79,7 +89,8 @@ struct amp_virtual {
 	struct amp_acceptor acceptor;  /* TCP */
 	struct amp_listener *listener; /* the guest's, when there is one */
 	int udp_fd;
-	uint32_t udp_drops; /* as SO_RXQ_OVFL last said to anybody */
+	uint32_t udp_drops;	      /* as SO_RXQ_OVFL last said to anybody */
+	struct amp_off_opts udp_opts; /* of udp_fd, before any guest had it */
 	struct amp_osock *udp_user;
 };
 
@@ -139,6 +150,20 @@ int amp_off_set_bits(struct amp_osock *s, int fd, uint32_t opts_set, uint32_t op
 int amp_off_set_keep(int fd, const struct amp_off_open *o);
 int amp_off_setopt(struct amp_osock *s, unsigned opt, const uint8_t *value, size_t len);
 int amp_off_getopt(struct amp_osock *s, unsigned opt, uint8_t *value, size_t *len);
+void amp_off_opts_save(int fd, struct amp_off_opts *to);
+void amp_off_opts_put(int fd, const struct amp_off_opts *from);
+/* A user of it has gone, who may have set whatever there is. */
+void amp_off_opts_back(int fd, const struct amp_off_opts *from);
+/* A datagram to a group comes only where that group was joined on this very socket. */
+void amp_off_own_groups(int fd);
+
+/* ---- offload_group.c ---- */
+/* One of the four options that join and leave. Positive errno or 0. */
+int amp_off_membership(struct amp_osock *s, int fd, unsigned opt, const uint8_t *v, size_t len);
+/* Leaves the first group that no rule covers any more: false, and which one that was. */
+bool amp_off_groups_allowed(struct amp_osock *s, int fd, struct sockaddr_storage *denied);
+/* fd: where they are to be left, or -1: it is closed. */
+void amp_off_groups_leave(struct amp_osock *s, int fd);
 
 /* ---- offload_tcp.c ---- */
 void amp_tcp_open(struct amp_session *ses, struct amp_end *carrier,
@@ -191,6 +216,8 @@ int amp_policy_listen(struct amp_offload *off, const struct sockaddr *sa, bool c
 bool amp_policy_host(struct amp_offload *off, const struct sockaddr *sa);
 /* Some udp rule covers the group, on whatever port. */
 int amp_policy_group(struct amp_offload *off, const struct sockaddr *sa);
+/* The same without a word. */
+bool amp_policy_group_find(struct amp_offload *off, const struct sockaddr *sa);
 
 /* ---- resolve.c ---- */
 struct amp_resolve {

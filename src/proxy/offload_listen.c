@@ -414,6 +414,8 @@ int amp_virtual_udp(struct amp_offload *off, const struct amp_forward *fwd, int 
 	}
 	v->udp_fd = fd;
 	v->udp_drops = amp_udp_count_drops(fd);
+	amp_off_own_groups(fd);
+	amp_off_opts_save(fd, &v->udp_opts);
 	return 0;
 }
 

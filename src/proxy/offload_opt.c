@@ -42,6 +42,8 @@ static const struct {
 
 #define INT_OPTS (sizeof(int_opt) / sizeof(*int_opt))
 
+_Static_assert(INT_OPTS <= AMP_OFF_OPTS, "a bit of struct amp_off_opts for each");
+
 static bool is_int(unsigned opt)
 {
 	return opt < INT_OPTS && int_opt[opt].name;
@@ -85,6 +87,9 @@ static int set_int(struct amp_osock *s, int fd, unsigned opt, int value)
 	/* two guests must not share a port that way */
 	if (opt == AMP_OFF_SO_REUSEPORT && s->type == AMP_OFF_STREAM)
 		return ENOPROTOOPT;
+	/* the address is bound already, and with these another program could have it, too */
+	if (s->virt && (opt == AMP_OFF_SO_REUSEADDR || opt == AMP_OFF_SO_REUSEPORT))
+		return 0;
 	if (opt == AMP_OFF_TCP_NODELAY)
 		s->nodelay = value != 0;
 	return setsockopt(fd, int_opt[opt].level, int_opt[opt].name, &value, sizeof(value))
@@ -101,6 +106,36 @@ int amp_off_set_bits(struct amp_osock *s, int fd, uint32_t opts_set, uint32_t op
 			err = set_int(s, fd, opt, (opts & 1u << opt) != 0);
 	}
 	return err;
+}
+
+void amp_off_opts_save(int fd, struct amp_off_opts *to)
+{
+	to->known = 0;
+	for (unsigned opt = 1; opt < INT_OPTS; opt++) {
+		socklen_t len = sizeof(to->value[opt]);
+
+		if (is_int(opt) && getsockopt(fd, int_opt[opt].level, int_opt[opt].name,
+					      &to->value[opt], &len) == 0)
+			to->known |= 1u << opt;
+	}
+}
+
+/* What does not go there (an option of multicast on a stream) was nothing of the guest's. */
+void amp_off_opts_put(int fd, const struct amp_off_opts *from)
+{
+	for (unsigned opt = 1; opt < INT_OPTS; opt++) {
+		if (from->known & 1u << opt)
+			setsockopt(fd, int_opt[opt].level, int_opt[opt].name, &from->value[opt],
+				   sizeof(from->value[opt]));
+	}
+}
+
+void amp_off_opts_back(int fd, const struct amp_off_opts *from)
+{
+	static const struct ip_mreqn none;
+
+	setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &none, sizeof(none));
+	amp_off_opts_put(fd, from);
 }
 
 int amp_off_set_keep(int fd, const struct amp_off_open *o)
@@ -121,42 +156,6 @@ int amp_off_set_keep(int fd, const struct amp_off_open *o)
 	return 0;
 }
 
-static int membership(struct amp_osock *s, int fd, unsigned opt, const uint8_t *v, size_t len)
-{
-	bool join = opt == AMP_OFF_IP_ADD_MEMBERSHIP || opt == AMP_OFF_IPV6_JOIN_GROUP;
-	bool v6 = opt == AMP_OFF_IPV6_JOIN_GROUP || opt == AMP_OFF_IPV6_LEAVE_GROUP;
-	struct sockaddr_storage ss;
-	struct amp_off_addr group;
-	int err;
-
-	if (len != AMP_OFF_ADDR_LEN + 8 || !amp_off_get_addr(v, &group) ||
-	    group.family != (v6 ? AMP_OFF_INET6 : AMP_OFF_INET))
-		return EINVAL;
-	amp_off_to_sa(&group, &ss);
-	if (join) {
-		err = amp_policy_group(s->ses->off, (struct sockaddr *)&ss);
-		if (err)
-			return err;
-	}
-	if (v6) {
-		struct ipv6_mreq m = {.ipv6mr_interface = amp_le32(v + AMP_OFF_ADDR_LEN)};
-
-		memcpy(&m.ipv6mr_multiaddr, group.addr, 16);
-		return setsockopt(fd, IPPROTO_IPV6, join ? IPV6_JOIN_GROUP : IPV6_LEAVE_GROUP,
-				  &m, sizeof(m))
-			       ? errno
-			       : 0;
-	}
-	struct ip_mreqn m = {.imr_ifindex = (int)amp_le32(v + AMP_OFF_ADDR_LEN)};
-
-	memcpy(&m.imr_multiaddr, group.addr, 4);
-	memcpy(&m.imr_address, v + AMP_OFF_ADDR_LEN + 4, 4);
-	return setsockopt(fd, IPPROTO_IP, join ? IP_ADD_MEMBERSHIP : IP_DROP_MEMBERSHIP, &m,
-			  sizeof(m))
-		       ? errno
-		       : 0;
-}
-
 static int multicast_if(int fd, const uint8_t *v, size_t len)
 {
 	struct ip_mreqn m = {.imr_ifindex = 0};
@@ -166,6 +165,15 @@ static int multicast_if(int fd, const uint8_t *v, size_t len)
 	m.imr_ifindex = (int)amp_le32(v);
 	memcpy(&m.imr_address, v + 4, 4);
 	return setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &m, sizeof(m)) ? errno : 0;
+}
+
+/* Of groups that other programs of this host are in nobody gets anything. */
+void amp_off_own_groups(int fd)
+{
+	static const int off;
+
+	setsockopt(fd, IPPROTO_IP, IP_MULTICAST_ALL, &off, sizeof(off));
+	setsockopt(fd, IPPROTO_IPV6, IPV6_MULTICAST_ALL, &off, sizeof(off));
 }
 
 int amp_off_setopt(struct amp_osock *s, unsigned opt, const uint8_t *value, size_t len)
@@ -187,7 +195,7 @@ int amp_off_setopt(struct amp_osock *s, unsigned opt, const uint8_t *value, size
 	case AMP_OFF_IP_DROP_MEMBERSHIP:
 	case AMP_OFF_IPV6_JOIN_GROUP:
 	case AMP_OFF_IPV6_LEAVE_GROUP:
-		return membership(s, fd, opt, value, len);
+		return amp_off_membership(s, fd, opt, value, len);
 	case AMP_OFF_IP_MULTICAST_IF:
 		return multicast_if(fd, value, len);
 	default:

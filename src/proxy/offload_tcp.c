@@ -46,6 +46,8 @@ struct tcp {
 	uint8_t header[AMP_OFF_ANSWER_LEN];
 	struct amp_off_open open;
 	struct amp_off_addr bound; /* what an `in` rule allowed: rule[AMP_DIR_IN] */
+	struct amp_off_opts
+		*opts; /* of the socket that was bound, for another one in its place */
 	/* addresses still to try: open.peer, or those of a name */
 	struct amp_off_addr *addrs;
 	unsigned addr_cnt, addr_at;
@@ -62,6 +64,7 @@ static void tcp_free(struct amp_grave *grave)
 
 	if (t->addrs != &t->open.peer)
 		free(t->addrs);
+	free(t->opts);
 	free(t);
 }
 
@@ -335,18 +338,34 @@ static int new_socket(struct amp_osock *o, uint32_t opts_set, uint32_t opts)
 	return -err;
 }
 
+/*
+ * A bound socket whose first address did not answer: Linux lets go of the port with the failed
+ * connect() if it had chosen it, so that the next address has another socket at the same place.
+ */
+static int bind_again(struct tcp *t, int fd)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = amp_off_to_sa(&t->bound, &ss);
+
+	amp_off_opts_put(fd, t->opts);
+	return -amp_helper_bind(fd, (struct sockaddr *)&ss, len);
+}
+
 static int connect_socket(struct tcp *t)
 {
 	const struct amp_off_open *o = &t->open;
-	int err, fd = t->fd;
+	int err = 0, fd = t->fd;
 
 	t->fd = -1;
 	if (fd < 0) {
 		fd = new_socket(&t->o, o->opts_set, o->opts);
 		if (fd < 0)
 			return fd;
+		if (o->bound_id)
+			err = bind_again(t, fd);
 	}
-	err = amp_off_set_keep(fd, o);
+	if (!err)
+		err = amp_off_set_keep(fd, o);
 	if (!err && o->local.family && !o->bound_id) {
 		struct sockaddr_storage ss;
 		socklen_t len = amp_off_to_sa(&o->local, &ss);
@@ -485,6 +504,7 @@ static struct tcp *tcp_new(struct amp_session *ses, uint8_t family)
 static int take_bound(struct tcp *t)
 {
 	struct amp_bound *b = amp_bound_find(t->o.ses, t->open.bound_id);
+	int err;
 
 	if (!b)
 		return ESTALE;
@@ -494,7 +514,14 @@ static int take_bound(struct tcp *t)
 	t->fd = amp_bound_take(b);
 	if (t->fd < 0 || b->o.family != t->o.family)
 		return EINVAL; /* virtual: there is no socket behind it */
-	return amp_off_set_bits(&t->o, t->fd, t->open.opts_set, t->open.opts);
+	err = amp_off_set_bits(&t->o, t->fd, t->open.opts_set, t->open.opts);
+	if (err || !t->open.name_len)
+		return err;
+	t->opts = malloc(sizeof(*t->opts));
+	if (!t->opts)
+		return ENOBUFS;
+	amp_off_opts_save(t->fd, t->opts);
+	return 0;
 }
 
 void amp_tcp_open(struct amp_session *ses, struct amp_end *carrier,

@@ -55,6 +55,7 @@ struct udp {
 	bool readable, writable, errors;
 	bool in_ok; /* takes datagrams from anybody */
 	bool connected;
+	bool paid; /* the frame that waits for room has its token of datagrams/s */
 	bool dead;
 	struct amp_off_addr local;    /* as bound */
 	struct sockaddr_storage peer; /* virtual and connected: the filter is ours */
@@ -86,10 +87,14 @@ static void udp_gone(struct udp *u)
 	u->dead = true;
 	amp_work_cancel(&u->work);
 	if (u->o.virt) {
-		amp_watch_stop(&u->watch); /* the socket is the rule's */
+		/* the socket is the rule's: the next one finds it as this one did */
+		amp_watch_stop(&u->watch);
+		amp_off_groups_leave(&u->o, u->o.virt->udp_fd);
+		amp_off_opts_back(u->o.virt->udp_fd, &u->o.virt->udp_opts);
 		u->o.virt->udp_user = NULL;
 	} else {
 		amp_watch_close(&u->watch);
+		amp_off_groups_leave(&u->o, -1);
 	}
 	amp_buf_clear(&u->spill);
 	amp_osock_del(&u->o);
@@ -130,6 +135,25 @@ static bool heard_from(const struct udp *u, const struct sockaddr_storage *peer)
 	return false;
 }
 
+static void put_error(struct udp *u, int err, const struct sockaddr *to);
+
+/* Of a group that it may not be in any more the guest is told; the socket is as good as before. */
+static void leave_forbidden(struct udp *u)
+{
+	struct sockaddr_storage group;
+
+	while (!amp_off_groups_allowed(&u->o, u->watch.fd, &group)) {
+		char text[AMP_ADDR_TEXT];
+
+		u->o.ses->off->link->stats.cut++;
+		put_error(u, EACCES, (struct sockaddr *)&group);
+		amp_log(AMP_LOG_INFO,
+			"link %s: left the multicast group %s: no rule has it now",
+			u->o.ses->off->link->conf->name,
+			amp_sockaddr_text((struct sockaddr *)&group, text));
+	}
+}
+
 static bool udp_allowed(struct amp_osock *o)
 {
 	struct udp *u = (struct udp *)o;
@@ -137,6 +161,7 @@ static bool udp_allowed(struct amp_osock *o)
 	struct sockaddr_storage ss;
 
 	u->good_until_ms = u->good_in_until_ms = 0;
+	leave_forbidden(u);
 	if (*by && (*by)->gone) {
 		amp_off_to_sa(&u->local, &ss);
 		*by = amp_policy_find_in(o->ses->off, AMP_PROTO_UDP, (struct sockaddr *)&ss,
@@ -480,11 +505,12 @@ static int send_frame(struct udp *u, const struct amp_off_udp *h, struct iovec *
 		m.msg_name = &u->peer;
 		m.msg_namelen = sizeof(u->peer);
 	}
-	if (!err &&
+	if (!err && !u->paid &&
 	    !amp_limit_rate(&u->o.ses->off->link->limits, AMP_LIMIT_DATAGRAMS, amp_now_ms())) {
 		u->o.ses->off->link->stats.drops++;
 		return 0;
 	}
+	u->paid = false;
 	/* twice: the first call may only report what ICMP said of an earlier datagram */
 	for (unsigned i = 0; i < 2 && !err; i++) {
 		if (sendmsg(u->watch.fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
@@ -522,6 +548,7 @@ static size_t udp_data(struct amp_end *end, const struct iovec *iov, int cnt, si
 		n = slice(iov, cnt, done + AMP_OFF_UDP_LEN, h.len - AMP_OFF_UDP_LEN, part);
 		err = send_frame(u, &h, part, n);
 		if (err == -EAGAIN) {
+			u->paid = true;
 			u->writable = false;
 			break;
 		}
@@ -606,6 +633,7 @@ static int udp_socket(struct udp *u, const struct amp_off_open *o)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, &on, sizeof(on));
 	setsockopt(fd, IPPROTO_IP, IP_RECVERR, &on, sizeof(on));
 	setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof(on));
+	amp_off_own_groups(fd);
 	return fd;
 }
 
@@ -668,6 +696,9 @@ static int udp_start(struct udp *u, const struct amp_off_open *o, struct amp_off
 		u->kernel_drops = u->o.virt->udp_drops;
 		u->in_ok = true;
 		a->local = o->local;
+		err = amp_off_set_bits(&u->o, fd, o->opts_set, o->opts);
+		if (err)
+			return err;
 	}
 	u->watch.ready = udp_ready;
 	err = -amp_watch_start(&u->watch, fd, EPOLLIN | EPOLLOUT | EPOLLET);

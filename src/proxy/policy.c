@@ -281,19 +281,27 @@ bool amp_policy_host(struct amp_offload *off, const struct sockaddr *sa)
 	return false;
 }
 
-int amp_policy_group(struct amp_offload *off, const struct sockaddr *sa)
+bool amp_policy_group_find(struct amp_offload *off, const struct sockaddr *sa)
 {
 	struct amp_dest dest;
 	struct amp_rule *r;
-	char text[AMP_ADDR_TEXT];
 
 	amp_dest_from(sa, true, &dest);
 	TAILQ_FOREACH(r, &off->link->conf->allow, entry)
 	{
 		dest.port = r->port_lo;
 		if (amp_rule_covers(r, r->dir, AMP_PROTO_UDP, &dest))
-			return 0;
+			return true;
 	}
+	return false;
+}
+
+int amp_policy_group(struct amp_offload *off, const struct sockaddr *sa)
+{
+	char text[AMP_ADDR_TEXT];
+
+	if (amp_policy_group_find(off, sa))
+		return 0;
 	off->link->stats.denied++;
 	off->link->stats.denied_dir[AMP_DIR_OUT]++;
 	amp_log_some(&off->link->log_denied, AMP_LOG_WARN,

@@ -364,7 +364,7 @@ static void proxy_keys(struct amp_config *c, const struct amp_config *f)
 		needs_restart("metrics", "", "other");
 	/* a level that was set while the proxy ran stays, unless the file has another now */
 	if (c->log_level != f->log_level)
-		amp_log_level_set(f->log_level);
+		amp_helper_log_level(f->log_level);
 	c->log_level = f->log_level;
 	c->drain_s = f->drain_s;
 	c->lease_s = f->lease_s;

@@ -502,7 +502,7 @@ void amp_rjoins_free(void)
 	}
 }
 
-void amp_rjoin_stats(FILE *to)
+void amp_rjoin_stats(void)
 {
 	const struct rjoin *j;
 
@@ -510,12 +510,11 @@ void amp_rjoin_stats(FILE *to)
 	{
 		const struct amp_rjoin_side *a = &j->side[0], *b = &j->side[1];
 
-		fprintf(to,
-			"ampsock-proxy: counters: join=%s,%s services=%u,%u sources=%u,%u "
-			"messages=%" PRIu64 ",%" PRIu64 " bytes=%" PRIu64 ",%" PRIu64
-			" waiting=%zu,%zu drops=%" PRIu64 ",%" PRIu64 "\n",
-			name_of(a), name_of(b), a->name_cnt, b->name_cnt, a->source_cnt,
-			b->source_cnt, b->messages, a->messages, b->bytes, a->bytes, b->queued,
-			a->queued, b->drops, a->drops);
+		amp_log_counters("join=%s,%s services=%u,%u sources=%u,%u "
+				 "messages=%" PRIu64 ",%" PRIu64 " bytes=%" PRIu64 ",%" PRIu64
+				 " waiting=%zu,%zu drops=%" PRIu64 ",%" PRIu64,
+				 name_of(a), name_of(b), a->name_cnt, b->name_cnt,
+				 a->source_cnt, b->source_cnt, b->messages, a->messages,
+				 b->bytes, a->bytes, b->queued, a->queued, b->drops, a->drops);
 	}
 }

@@ -81,7 +81,7 @@ int amp_rjoin_new(struct amp_link *a, struct amp_link *b);
 /* The join of these two ends: each remote is told that the other's services are gone. */
 void amp_rjoin_end(struct amp_link *a, struct amp_link *b);
 void amp_rjoins_free(void);
-void amp_rjoin_stats(FILE *to);
+void amp_rjoin_stats(void);
 
 /* ---- for rlink.c ---- */
 

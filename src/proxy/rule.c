@@ -259,7 +259,8 @@ bool amp_rule_covers(const struct amp_rule *rule, enum amp_dir dir, enum amp_pro
 		/* the wildcard is every address: only a rule for it alone covers it */
 		if (dest->wildcard)
 			return rule->bits == 128 && memcmp(rule->addr, dest->addr, 16) == 0;
-		return in_prefix(dest->addr, rule->addr, rule->bits);
+		return in_prefix(dest->addr, rule->addr, rule->bits) ||
+		       in_prefix(dest->as_given, rule->addr, rule->bits);
 	default:
 		return false;
 	}

@@ -15,11 +15,12 @@
  *	PORT: any | number | number-number (allow only); 0 in an `in` rule: an ephemeral port
  *
  * Nothing is allowed by default. Addresses have disguises: before a rule is asked an
- * address is brought to its plain form (::ffff:a.b.c.d, NAT64, 6to4 and ::a.b.c.d are
- * a.b.c.d; connecting to 0.0.0.0 or :: is connecting to loopback). What is local to the
- * host (loopback, link-local, any address of its interfaces, where clouds tell a host its
+ * address is brought to its plain form (::ffff:a.b.c.d, ::ffff:0:a.b.c.d, 64:ff9b::a.b.c.d and
+ * ::a.b.c.d are a.b.c.d; connecting to 0.0.0.0 or :: is connecting to loopback). What is local to
+ * the host (loopback, link-local, any address of its interfaces, where clouds tell a host its
  * secrets) is reached only by a rule that says so: `local`, or an address or prefix that lies
- * itself inside that class.
+ * itself inside that class. An IPv6 address through which packets go to an IPv4 one (6to4, Teredo,
+ * ISATAP, a site's own NAT64) is local, too, if that is: rule_addr.c.
  */
 #ifndef AMP_PROXY_RULE_H
 #define AMP_PROXY_RULE_H
@@ -69,6 +70,7 @@ TAILQ_HEAD(amp_rules, amp_rule);
 /* An address and port in plain form. */
 struct amp_dest {
 	uint8_t addr[16];
+	uint8_t as_given[16]; /* in its coat: a prefix in a rule may name just that */
 	uint16_t port;
 	uint32_t scope_id;
 	bool local;    /* to the host */
@@ -169,10 +171,10 @@ bool amp_addr_is_multicast(const uint8_t addr[16]);
 bool amp_name_is_local(const char *name);
 
 /*
- * Interface addresses are asked of the kernel anew when older than this. When they could never
- * be had, every address is local.
+ * Is it one of an interface's, or a broadcast address there? addr: plain. Of this moment: host.c.
+ * When they could never be had, every address is.
  */
-#define AMP_IFADDRS_MS 5000u
+bool amp_host_has(const uint8_t addr[16]);
 /* For tests: n addresses in plain form instead of the host's. */
 void amp_dest_set_host_addrs(const uint8_t (*addrs)[16], unsigned n);
 

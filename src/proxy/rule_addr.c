@@ -1,33 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/*
- * #syscalls socket.netlink bind getsockname sendto recvmsg close
- * #syscalls:helper socket bind getsockname sendto recvmsg close
- */
-/* The plain form of an address, and whether it is local to this host. */
+/* The plain form of an address, and whether it is local to this host: rule.h. */
 #include <arpa/inet.h>
-#include <ifaddrs.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "log.h"
 #include "rule_text.h"
-
-/*
- * Interface addresses in plain form, as many as there are: one left out would be reached by a
- * rule that means others. Not those that local_ranges[] has: a host of many bridges and
- * containers has a link-local one for each.
- */
-static struct {
-	uint8_t (*addr)[16];
-	unsigned cnt;
-	uint64_t at_ms;
-	bool asked, known;
-	bool fixed;
-	struct amp_log_rate log;
-} host;
 
 struct range {
 	uint8_t addr[16];
@@ -49,8 +27,6 @@ static const struct range local_ranges[] = {
 	{{[15] = 0}, 128},  /* :: */
 	{{[15] = 1}, 128},  /* ::1 */
 	{{0xfe, 0x80}, 10}, /* RFC 4291 2.5.6 */
-	{{0xff, 0x01}, 16}, /* RFC 4291 2.7: interface-local */
-	{{0xff, 0x02}, 16}, /* link-local multicast */
 	/* where clouds tell a machine its secrets, besides 169.254.0.0/16 and fe80::/10 */
 	{{0xfd, 0x00, 0x0e, 0xc2, [14] = 0x02, [15] = 0x54}, 128}, /* fd00:ec2::254 */
 	{{0xfd, 0x20, 0x00, 0xce, [14] = 0x02, [15] = 0x54}, 128}, /* fd20:ce::254 */
@@ -67,8 +43,16 @@ static bool prefix_match(const uint8_t addr[16], const struct range *r)
 	return rest == 0 || ((addr[bytes] ^ r->addr[bytes]) >> (8u - rest)) == 0;
 }
 
+/* Multicast of this interface or link, whatever its flags: RFC 4291 2.7. 0 is reserved. */
+static bool is_near_multicast(const uint8_t addr[16])
+{
+	return addr[0] == 0xff && (addr[1] & 0x0fu) <= 2;
+}
+
 bool amp_prefix_is_local(const uint8_t addr[16], unsigned bits)
 {
+	if (bits >= 16 && is_near_multicast(addr))
+		return true;
 	for (unsigned i = 0; i < sizeof(local_ranges) / sizeof(*local_ranges); i++) {
 		if (bits >= local_ranges[i].bits && prefix_match(addr, &local_ranges[i]))
 			return true;
@@ -90,138 +74,116 @@ bool amp_addr_is_multicast(const uint8_t addr[16])
 	return prefix_match(addr, &v4) || prefix_match(addr, &v6);
 }
 
-/* IPv4 in its many IPv6 coats comes out as ::ffff:a.b.c.d. */
+/*
+ * Where IPv4 addresses lie in IPv6 ones. `same`: the whole is another way to write that IPv4
+ * address, and nothing else. Others belong to a host of their own that is reached by way of the
+ * IPv4 address, so that a rule for the one says nothing of the other; but if the IPv4 address is
+ * local to this host, so is what goes there.
+ *
+ * A translator in the site has a prefix of its own choice in 64:ff9b:1::/48, of 48, 56, 64 or 96
+ * bits, with the IPv4 address behind it and around byte 8 (RFC 6052 2.2): nobody here knows which,
+ * so that all four are looked at. What a wrong length reads is often 0.0.0.0/8, where no
+ * translator's packet arrives (RFC 1122 3.2.1.3): that is no reason (`zeros`).
+ */
+static const struct coat {
+	struct range range;
+	uint8_t at[4];
+	bool same, zeros;
+	uint8_t flip; /* every bit: RFC 4380 4 */
+} coat[] = {
+	{{{0, 0x64, 0xff, 0x9b}, 96}, {12, 13, 14, 15}, .same = true}, /* NAT64, RFC 6052 2.1 */
+	{{{0}, 96}, {12, 13, 14, 15}, .same = true}, /* IPv4-compatible, RFC 4291 2.5.5.1 */
+	{{{[8] = 0xff, [9] = 0xff}, 96}, {12, 13, 14, 15}, .same = true},  /* RFC 2765 2.1 */
+	{{{0, 0x64, 0xff, 0x9b, 0, 1}, 48}, {6, 7, 9, 10}, .zeros = true}, /* RFC 8215 */
+	{{{0, 0x64, 0xff, 0x9b, 0, 1}, 48}, {7, 9, 10, 11}, .zeros = true},
+	{{{0, 0x64, 0xff, 0x9b, 0, 1}, 48}, {9, 10, 11, 12}, .zeros = true},
+	{{{0, 0x64, 0xff, 0x9b, 0, 1}, 48}, {12, 13, 14, 15}, .zeros = true},
+	{{{0x20, 0x02}, 16}, {2, 3, 4, 5}, .flip = 0}, /* 6to4, RFC 3056 2 */
+	{{{0x20, 0x01}, 32}, {4, 5, 6, 7}, .flip = 0}, /* Teredo, RFC 4380 4: its server */
+	{{{0x20, 0x01}, 32}, {12, 13, 14, 15}, .flip = 0xff}, /* and its client */
+	{{{0}, 0}, {12, 13, 14, 15}, .flip = 0},	      /* ISATAP: is_isatap() */
+};
+
+#define COATS (sizeof(coat) / sizeof(*coat))
+
+/* ::0:5efe:a.b.c.d behind any prefix, whatever the bits u and g say: RFC 5214 6.1. */
+static bool is_isatap(const uint8_t addr[16])
+{
+	return (addr[8] & 0xfcu) == 0 && addr[9] == 0 && addr[10] == 0x5e && addr[11] == 0xfe;
+}
+
+static bool wears(const uint8_t addr[16], const struct coat *c)
+{
+	return c->range.bits ? prefix_match(addr, &c->range) : is_isatap(addr);
+}
+
+/* The IPv4 address in it, as ::ffff:a.b.c.d. */
+static void unwrap(const uint8_t addr[16], const struct coat *c, uint8_t v4[16])
+{
+	memset(v4, 0, 10);
+	v4[10] = v4[11] = 0xff;
+	for (unsigned i = 0; i < 4; i++)
+		v4[12 + i] = addr[c->at[i]] ^ c->flip;
+}
+
 void amp_addr_plain(uint8_t addr[16])
 {
-	static const struct {
-		struct range range;
-		uint8_t v4_at; /* where the IPv4 address lies */
-	} coat[] = {
-		{{{0, 0x64, 0xff, 0x9b}, 96}, 12},	 /* NAT64, RFC 6052 */
-		{{{0, 0x64, 0xff, 0x9b, 0, 1}, 48}, 12}, /* local-use NAT64, RFC 8215 */
-		{{{0x20, 0x02}, 16}, 2},		 /* 6to4, RFC 3056 */
-		{{{0}, 96}, 12},			 /* IPv4-compatible, RFC 4291 2.5.5.1 */
-		{{{[8] = 0xff, [9] = 0xff}, 96}, 12},	 /* IPv4-translated, RFC 2765 */
-	};
-	uint8_t v4[4];
+	uint8_t v4[16];
 
 	/* :: and ::1 are themselves, not 0.0.0.0 and 0.0.0.1 */
 	if (prefix_match(addr, &(struct range){{0}, 120}) && addr[15] <= 1)
 		return;
-	for (unsigned i = 0; i < sizeof(coat) / sizeof(*coat); i++) {
-		if (!prefix_match(addr, &coat[i].range))
+	for (unsigned i = 0; i < COATS; i++) {
+		if (!coat[i].same || !wears(addr, &coat[i]))
 			continue;
-		memcpy(v4, addr + coat[i].v4_at, 4);
-		memset(addr, 0, 10);
-		addr[10] = addr[11] = 0xff;
-		memcpy(addr + 12, v4, 4);
+		unwrap(addr, &coat[i], v4);
+		memcpy(addr, v4, 16);
 		return;
 	}
 }
 
-static bool to_plain(const struct sockaddr *sa, uint8_t addr[16], uint16_t *port,
-		     uint32_t *scope)
+static bool to_plain(const struct sockaddr *sa, struct amp_dest *dest)
 {
-	memset(addr, 0, 16);
-	*port = 0;
-	*scope = 0;
 	if (sa->sa_family == AF_INET) {
 		const struct sockaddr_in *in = (const void *)sa;
 
-		addr[10] = addr[11] = 0xff;
-		memcpy(addr + 12, &in->sin_addr, 4);
-		*port = ntohs(in->sin_port);
+		dest->addr[10] = dest->addr[11] = 0xff;
+		memcpy(dest->addr + 12, &in->sin_addr, 4);
+		dest->port = ntohs(in->sin_port);
+		memcpy(dest->as_given, dest->addr, 16);
 		return true;
 	}
 	if (sa->sa_family == AF_INET6) {
 		const struct sockaddr_in6 *in6 = (const void *)sa;
 
-		memcpy(addr, &in6->sin6_addr, 16);
-		*port = ntohs(in6->sin6_port);
-		*scope = in6->sin6_scope_id;
-		amp_addr_plain(addr);
+		memcpy(dest->addr, &in6->sin6_addr, 16);
+		dest->port = ntohs(in6->sin6_port);
+		dest->scope_id = in6->sin6_scope_id;
+		memcpy(dest->as_given, dest->addr, 16);
+		amp_addr_plain(dest->addr);
 		return true;
 	}
 	return false;
 }
 
-/* One more at to, if it is one to be kept. How many. */
-static unsigned take_addr(const struct sockaddr *sa, uint8_t to[16])
+static bool is_here(const uint8_t addr[16])
 {
-	uint16_t port;
-	uint32_t scope;
-
-	return sa && to_plain(sa, to, &port, &scope) && !amp_prefix_is_local(to, 128);
+	return amp_prefix_is_local(addr, 128) || amp_host_has(addr);
 }
 
-static bool set_host_addrs(const struct ifaddrs *list)
-{
-	const struct ifaddrs *i;
-	uint8_t(*addr)[16];
-	unsigned most = 0, cnt = 0;
-
-	for (i = list; i; i = i->ifa_next)
-		most += 2;
-	addr = calloc(most + 1, sizeof(*addr));
-	if (!addr)
-		return false;
-	for (i = list; i; i = i->ifa_next) {
-		cnt += take_addr(i->ifa_addr, addr[cnt]);
-		/* a subnet's broadcast address reaches this host too */
-		if (i->ifa_addr && (i->ifa_flags & IFF_BROADCAST))
-			cnt += take_addr(i->ifa_broadaddr, addr[cnt]);
-	}
-	free(host.addr);
-	host.addr = addr;
-	host.cnt = cnt;
-	return true;
-}
-
-/* What cannot be read now (descriptors are out) is as it was before. */
-static void read_host_addrs(void)
-{
-	struct ifaddrs *list;
-	uint64_t now = amp_now_ms();
-
-	if (host.fixed || (host.asked && now - host.at_ms < AMP_IFADDRS_MS))
-		return;
-	host.at_ms = now;
-	host.asked = true;
-	if (getifaddrs(&list) == 0) {
-		host.known |= set_host_addrs(list);
-		freeifaddrs(list);
-	}
-	if (!host.known)
-		amp_log_some(&host.log, AMP_LOG_ERROR,
-			     "the addresses of this host cannot be read: every address counts "
-			     "as one of them");
-}
-
-void amp_dest_set_host_addrs(const uint8_t (*addrs)[16], unsigned n)
-{
-	uint8_t(*addr)[16] = calloc(n + 1u, sizeof(*addr));
-
-	if (!addr)
-		abort();
-	memcpy(addr, addrs, n * sizeof(*addr));
-	free(host.addr);
-	host.addr = addr;
-	host.fixed = host.known = true;
-	host.cnt = n;
-}
-
+/* Also by way of an IPv4 address in it. */
 static bool is_local(const uint8_t addr[16])
 {
-	if (amp_prefix_is_local(addr, 128))
-		return true;
-	read_host_addrs();
-	if (!host.known) /* then none is known to be another's */
-		return true;
-	for (unsigned i = 0; i < host.cnt; i++) {
-		if (memcmp(host.addr[i], addr, 16) == 0)
+	uint8_t v4[16];
+
+	for (unsigned i = 0; i < COATS; i++) {
+		if (coat[i].same || !wears(addr, &coat[i]))
+			continue;
+		unwrap(addr, &coat[i], v4);
+		if (!(coat[i].zeros && v4[12] == 0) && is_here(v4))
 			return true;
 	}
-	return false;
+	return is_here(addr);
 }
 
 void amp_dest_from(const struct sockaddr *sa, bool for_bind, struct amp_dest *dest)
@@ -229,7 +191,7 @@ void amp_dest_from(const struct sockaddr *sa, bool for_bind, struct amp_dest *de
 	static const uint8_t v4_any[16] = V4(0, 0, 0, 0), v6_any[16];
 
 	memset(dest, 0, sizeof(*dest));
-	if (!to_plain(sa, dest->addr, &dest->port, &dest->scope_id)) {
+	if (!to_plain(sa, dest)) {
 		dest->local = true;
 		return;
 	}

@@ -43,18 +43,14 @@ static void print_rules(const struct amp_link *l)
 	const struct amp_rule *r;
 
 	TAILQ_FOREACH(r, &l->conf->allow, entry)
-	fprintf(stderr,
-		"ampsock-proxy: counters: rule of=%s hits=%" PRIu64 " denied=%" PRIu64
-		" allow %s (%s)\n",
-		l->conf->name, r->hits, r->denied, r->text, r->where);
+	amp_log_counters("rule of=%s hits=%" PRIu64 " denied=%" PRIu64 " allow %s (%s)",
+			 l->conf->name, r->hits, r->denied, r->text, r->where);
 	TAILQ_FOREACH(f, &l->conf->publish, entry)
-	fprintf(stderr,
-		"ampsock-proxy: counters: rule of=%s hits=%" PRIu64 " id=%" PRIu32
-		" publish %s (%s)\n",
-		l->conf->name, f->hits, f->id, f->text, f->where);
+	amp_log_counters("rule of=%s hits=%" PRIu64 " id=%" PRIu32 " publish %s (%s)",
+			 l->conf->name, f->hits, f->id, f->text, f->where);
 	TAILQ_FOREACH(f, &l->conf->expose, entry)
-	fprintf(stderr, "ampsock-proxy: counters: rule of=%s hits=%" PRIu64 " expose %s (%s)\n",
-		l->conf->name, f->hits, f->text, f->where);
+	amp_log_counters("rule of=%s hits=%" PRIu64 " expose %s (%s)", l->conf->name, f->hits,
+			 f->text, f->where);
 }
 
 static void print_limits(const struct amp_link *l)
@@ -62,15 +58,17 @@ static void print_limits(const struct amp_link *l)
 	static const char *const name[AMP_LIMIT_CNT] = {
 		"sockets", "half_open", "buffered", "connects", "dns", "datagrams",
 	};
+	char text[300];
+	size_t n = 0;
 
-	fprintf(stderr, "ampsock-proxy: counters: limits of=%s", l->conf->name);
 	for (unsigned i = 0; i < AMP_LIMIT_CNT; i++)
-		fprintf(stderr, " limited_%s=%" PRIu64, name[i], l->limits.hits[i]);
-	fprintf(stderr,
-		" used_sockets=%" PRIu64 " used_half_open=%" PRIu64 " used_buffered=%" PRIu64
-		"\n",
-		l->limits.used[AMP_LIMIT_SOCKETS], l->limits.used[AMP_LIMIT_HALF_OPEN],
-		l->limits.used[AMP_LIMIT_BUFFERED]);
+		n += (size_t)snprintf(text + n, sizeof(text) - n, " limited_%s=%" PRIu64,
+				      name[i], l->limits.hits[i]);
+	amp_log_counters("limits of=%s%s used_sockets=%" PRIu64 " used_half_open=%" PRIu64
+			 " used_buffered=%" PRIu64,
+			 l->conf->name, text, l->limits.used[AMP_LIMIT_SOCKETS],
+			 l->limits.used[AMP_LIMIT_HALF_OPEN],
+			 l->limits.used[AMP_LIMIT_BUFFERED]);
 }
 
 static void print_counters(void)
@@ -81,11 +79,11 @@ static void print_counters(void)
 	TAILQ_FOREACH(l, &links, entry)
 	{
 		l->ops->stats(l, text, sizeof(text));
-		fprintf(stderr,
-			"ampsock-proxy: counters: link=%s up=%d flows=%u flows_total=%" PRIu64
+		amp_log_counters(
+			"link=%s up=%d flows=%u flows_total=%" PRIu64
 			" sockets=%u denied=%" PRIu64 " refused=%" PRIu64 " stale=%" PRIu64
 			" datagram_drops=%" PRIu64 " attached=%" PRIu64 " denied_in=%" PRIu64
-			" denied_out=%" PRIu64 " denied_names=%" PRIu64 " cut=%" PRIu64 " %s\n",
+			" denied_out=%" PRIu64 " denied_names=%" PRIu64 " cut=%" PRIu64 " %s",
 			l->conf->name, l->up, l->flow_cnt, l->stats.flows,
 			amp_offload_sockets(l->offload), l->stats.denied, l->stats.refused,
 			l->stats.stale, l->stats.drops, l->stats.attached,
@@ -94,8 +92,8 @@ static void print_counters(void)
 		print_limits(l);
 		print_rules(l);
 	}
-	amp_join_stats(stderr);
-	amp_rjoin_stats(stderr);
+	amp_join_stats();
+	amp_rjoin_stats();
 }
 
 /*

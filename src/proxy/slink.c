@@ -92,7 +92,7 @@ struct amp_end *amp_slink_connect(struct amp_link *link, const struct amp_servic
 		amp_end_sock_drop(e);
 		return NULL;
 	}
-	r = amp_end_sock_start(e, fd, true, message);
+	r = amp_end_sock_start(e, fd, true, service->port, message);
 	if (r) {
 		*err = -r;
 		return NULL;
@@ -107,6 +107,7 @@ void amp_slink_incoming(struct amp_slink *sl, int fd, uint32_t port, bool messag
 	struct amp_end_sock *e;
 
 	if (!amp_link_serves(&sl->link, &service, message, &fwd)) {
+		amp_slink_tap_refused(sl, fd, port, message);
 		close(fd);
 		return;
 	}
@@ -116,10 +117,11 @@ void amp_slink_incoming(struct amp_slink *sl, int fd, uint32_t port, bool messag
 		amp_log_some(&sl->link.log_refused, AMP_LOG_WARN,
 			     "link %s: more than %u connections, or no memory: refused",
 			     sl->link.conf->name, AMP_LIMIT_ENDS);
+		amp_slink_tap_refused(sl, fd, port, message);
 		close(fd);
 		return;
 	}
-	if (amp_end_sock_start(e, fd, false, message))
+	if (amp_end_sock_start(e, fd, false, port, message))
 		return;
 	amp_link_up(&sl->link);
 	amp_link_incoming(&sl->link, &e->end, fwd);

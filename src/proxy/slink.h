@@ -27,6 +27,7 @@
 #include "hybrid.h"
 #include "link.h"
 #include "publish.h"
+#include "../wire/vsock_hdr.h"
 
 #define AMP_SLINK_WAIT_MS \
 	10000u /* for the guest's answer; for it to take what was sent at last */
@@ -60,6 +61,11 @@ struct amp_end_sock {
 	bool deafened; /* we take no more */
 	bool let_go;   /* by the user */
 	int broken;    /* positive errno: bytes are missing; the user is to hear of it */
+	bool ours;     /* we connected, to: */
+	uint32_t port; /* else the guest did */
+	/* of what a capture sees (slink_tap.c), by direction, out: 1 */
+	uint8_t tap_shut[2]; /* AMP_VSOCK_SHUTDOWN_*, said already */
+	bool tap_rst;	     /* an RST was */
 };
 
 TAILQ_HEAD(amp_end_socks, amp_end_sock);
@@ -120,7 +126,10 @@ void amp_slink_stats(const struct amp_link *link, char *dst, size_t len);
 struct amp_end_sock *amp_end_sock_new(struct amp_slink *sl);
 /* fd is the end's from now on. ours: we connect, OPEN or FAILED follows; else the guest did. 0 or
  * -errno (then e is gone). */
-int amp_end_sock_start(struct amp_end_sock *e, int fd, bool ours, bool message);
+int amp_end_sock_start(struct amp_end_sock *e, int fd, bool ours, uint32_t port, bool message);
+/* ops->text(), ops->info(): end_sock_info.c. */
+void amp_end_sock_text(const struct amp_end *end, char *dst, size_t len);
+void amp_end_sock_info(const struct amp_end *end, struct amp_sock_info *info);
 /* An end that has no descriptor yet. */
 void amp_end_sock_drop(struct amp_end_sock *e);
 /* The time that it had is over. */
@@ -130,5 +139,24 @@ void amp_end_sock_kill(struct amp_end_sock *e, int err);
 /* Within AMP_SLINK_WAIT_MS, or amp_end_sock_late(). slink.c has the timer. */
 void amp_slink_wait(struct amp_end_sock *e);
 void amp_slink_wait_over(struct amp_end_sock *e);
+
+/* ---- slink_tap.c: packets for a capture, out: to the guest ---- */
+
+#define AMP_SLINK_TAP_CID  3u /* for one that is not known: the first that a guest can have */
+#define AMP_SLINK_TAP_PORT 0x80000000u /* and a number, for a port that is not */
+
+/* amp_link_ops.tap() */
+void amp_slink_tap_changed(struct amp_link *link);
+/* op: REQUEST, RESPONSE, RST. */
+void amp_slink_tap_op(struct amp_end_sock *e, bool out, unsigned op);
+/* Flags that were said already are not said again. */
+void amp_slink_tap_shut(struct amp_end_sock *e, bool out, uint32_t flags);
+/* Only while link->tapped. The first len bytes. */
+void amp_slink_tap_data(struct amp_end_sock *e, bool out, const struct iovec *iov, int cnt,
+			size_t len);
+/* The end is over: closed, or reset. */
+void amp_slink_tap_over(struct amp_end_sock *e, bool orderly);
+/* A connection of the guest that there is nothing for, before it is closed. */
+void amp_slink_tap_refused(struct amp_slink *sl, int fd, uint32_t port, bool message);
 
 #endif /* AMP_PROXY_SLINK_H */

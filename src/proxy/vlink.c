@@ -60,7 +60,8 @@ static struct amp_vsock_conn *hook_request(struct amp_vsock *vs, struct amp_vsoc
 static int hook_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 		     const struct amp_vsock_rx *rx)
 {
-	(void)vs;
+	amp_pass.len += rx->len;
+	vs->enough = amp_pass.len >= AMP_VLINK_PASS_LEN;
 	return amp_end_vsock_hold(end_of(c), rx);
 }
 
@@ -233,15 +234,28 @@ void amp_vlink_count(struct amp_vlink *vl)
 	vl->counted = *now;
 }
 
-/* Those due now; who becomes due meanwhile waits for the next pass. */
+/*
+ * Those due now; who becomes due meanwhile waits for the next pass. First those with little,
+ * whose messages would else wait for the copying of what came before them.
+ */
 static void serve_due(struct amp_vlink *vl)
 {
 	struct amp_end_vsock_list now = TAILQ_HEAD_INITIALIZER(now);
+	struct amp_end_vsock_list much = TAILQ_HEAD_INITIALIZER(much);
 	struct amp_end_vsock *e;
 
 	TAILQ_CONCAT(&now, &vl->due, due_entry);
 	while ((e = TAILQ_FIRST(&now)) != NULL) {
 		TAILQ_REMOVE(&now, e, due_entry);
+		if (e->held_len > AMP_VLINK_SMALL_LEN) {
+			TAILQ_INSERT_TAIL(&much, e, due_entry);
+			continue;
+		}
+		e->on_due = false;
+		amp_end_vsock_serve(e);
+	}
+	while ((e = TAILQ_FIRST(&much)) != NULL) {
+		TAILQ_REMOVE(&much, e, due_entry);
 		e->on_due = false;
 		amp_end_vsock_serve(e);
 	}
@@ -288,6 +302,7 @@ int amp_vlink_run(struct amp_vlink *vl)
 
 	amp_pass.held_cnt = 0;
 	amp_pass.iov_cnt = 0;
+	amp_pass.len = 0;
 	vl->promised = false;
 	vl->join_moved = 0;
 	amp_join_deliver(vl, false);
@@ -301,6 +316,7 @@ int amp_vlink_run(struct amp_vlink *vl)
 	amp_join_deliver(vl, true);
 	complain(vl);
 	amp_vlink_count(vl);
+	amp_loop_moved(amp_pass.len + vl->join_moved);
 	if (more || !TAILQ_EMPTY(&vl->due))
 		amp_work_queue(&vl->work);
 	if (vl->vs.closing_cnt)

@@ -33,6 +33,10 @@
 #define AMP_VLINK_HASH	1024u
 #define AMP_VLINK_STRAY 64u
 #define AMP_VLINK_BATCH 64u /* packets a pass: the rest of the link's turn comes later */
+/* And bytes a pass: with the packet that brings them it is over. */
+#define AMP_VLINK_PASS_LEN (256u * 1024u)
+/* An end with no more of them is served before those with more. */
+#define AMP_VLINK_SMALL_LEN 4096u
 #define AMP_VLINK_CONNECT_MS \
 	10000u /* a guest that does not answer a REQUEST in this time refuses */
 #define AMP_VLINK_ASK_MS   640u	 /* at most between two questions how far the guest has read */
@@ -65,6 +69,7 @@ struct amp_end_vsock {
 	struct amp_buf buf;
 	uint16_t held_first; /* index + 1 into the pass's packets, 0: none */
 	uint16_t held_last;
+	uint32_t held_len; /* bytes in them */
 	uint32_t stalls;
 	uint64_t rx_bytes, tx_bytes;
 	uint8_t ev;	 /* AMP_VSOCK_EV_* not yet told */
@@ -174,6 +179,7 @@ struct amp_pass {
 	struct amp_held held[AMP_VLINK_BATCH];
 	unsigned held_cnt;
 	unsigned iov_cnt;
+	uint32_t len; /* bytes that came, held or not */
 	struct iovec iov[AMP_HELD_IOV];
 };
 

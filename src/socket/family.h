@@ -32,7 +32,7 @@ struct amp_stats;
 
 /* What sendmsg and recvmsg move. */
 struct amp_msg {
-	const struct iovec *iov;
+	const struct iovec *iov; /* recv: NULL: nowhere, what is there is counted or dropped */
 	size_t iov_cnt;
 	size_t len;   /* bytes in iov together, summed and checked once by api.c */
 	size_t done;  /* bytes moved by earlier calls for this same message (streams) */
@@ -365,12 +365,25 @@ struct amp_sock *amp_sock_queue_pop(struct amp_sock *listener);
 /* The oldest, which stays; NULL. */
 struct amp_sock *amp_sock_queue_peek(const struct amp_sock *listener);
 
-/* Something that a waiter or poller may look for has happened to s. */
+/*
+ * Something that a waiter or poller may look for has happened to s. amp_stirred: the same, but for
+ * bytes that went straight into a waiting caller's buffer, and until the AF_INET session, which
+ * otherwise rests, has looked: neither carriers nor sockets of its own get bytes that way.
+ */
 extern bool amp_changed;
 #if AMPSOCK_FAST
+extern bool amp_stirred;
 static inline void amp_change(void)
 {
 	amp_changed = true;
+	amp_stirred = true;
+}
+
+/* recv_fast took something: the caller's affair alone, and of other threads that come after. */
+static inline void amp_took(void)
+{
+	if (AMP_PORT_THREADS)
+		amp_changed = true;
 }
 #else
 void amp_change(void); /* a call is less than half as long */
@@ -393,12 +406,15 @@ void amp_sock_reset(struct amp_sock *s, int err);
  * Returns bytes taken (all, unless the ring is full); *direct: bytes that went to the caller.
  */
 size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *direct);
-/* len bytes from data to behind the first skip bytes of iov. Returns what fitted. */
-size_t amp_iov_put(const struct iovec *iov, size_t cnt, size_t skip, const void *data,
-		   size_t len);
-/* Copy out: up to m->len - m->done bytes; peek leaves them. */
-size_t amp_rxring_read(struct amp_rxring *r, const struct iovec *iov, size_t iov_cnt,
-		       size_t skip, size_t len, bool peek);
+/* len bytes from data to behind the first skip bytes of m's iov. Returns what fitted; without an
+ * iov that is all: counted, or thrown away. */
+size_t amp_msg_put(const struct amp_msg *m, size_t skip, const void *data, size_t len);
+/* Up to len bytes from pos on, of those that are there, to behind the first m->done bytes of m's
+ * iov. They stay: who is done with them moves r->tail. */
+size_t amp_rxring_read(const struct amp_rxring *r, uint32_t pos, const struct amp_msg *m,
+		       size_t len);
+/* len bytes from pos on, whether there or not. */
+void amp_rxring_peek(const struct amp_rxring *r, uint32_t pos, void *to, size_t len);
 static inline uint32_t amp_rxring_used(const struct amp_rxring *r)
 {
 	return (AMP_RING_IDX)(r->head - r->tail);
@@ -410,12 +426,14 @@ static inline uint32_t amp_rxring_room(const struct amp_rxring *r)
 }
 /*
  * Messages in the same ring: begin/append/end as fragments arrive (-ENOBUFS: no room);
- * read one message: bytes copied, *full its true length, *eor; -EAGAIN none complete.
+ * read one message: bytes copied, *full its true length, MSG_EOR and MSG_TRUNC in m->flags;
+ * -EAGAIN none complete.
  */
-int amp_rxring_msg_append(struct amp_rxring *r, const void *data, size_t len, bool first,
-			  bool last, bool eor);
-ssize_t amp_rxring_msg_read(struct amp_rxring *r, const struct iovec *iov, size_t iov_cnt,
-			    bool peek, size_t *full, bool *eor);
+int amp_rxring_msg_append(struct amp_rxring *r, const void *data, size_t len, unsigned how);
+#define AMP_RX_LAST  1u /* how: it ends the message */
+#define AMP_RX_EOR   2u /* and that a record */
+#define AMP_RX_FIRST 4u /* it begins one */
+ssize_t amp_rxring_msg_read(struct amp_rxring *r, struct amp_msg *m, bool peek, size_t *full);
 
 /* Something that makes progress when the stack runs: links, the offload session. */
 struct amp_runner {

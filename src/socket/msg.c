@@ -27,10 +27,9 @@ static inline ssize_t send_once(struct amp_sock *s, struct amp_msg *m, int flags
 #define SHARED __attribute__((noinline))
 #endif
 
-static SHARED void call_init(struct amp_call *c, struct amp_sock *s, uint32_t timeout_ms,
-			     int flags)
+static SHARED void call_init(struct amp_call *c, struct amp_sock *s, AMP_TIMEO timeo, int flags)
 {
-	amp_call_init(c, s, timeout_ms);
+	amp_call_init(c, s, amp_timeo_ms(timeo));
 	if (flags & MSG_DONTWAIT)
 		c->block = false;
 }
@@ -40,7 +39,7 @@ static AMP_OUTLINE ssize_t send_loop(struct amp_sock *s, struct amp_msg *m, int 
 	struct amp_call c;
 	ssize_t n;
 
-	call_init(&c, s, amp_timeo_ms(s->sndtimeo), flags);
+	call_init(&c, s, s->sndtimeo, flags);
 	do {
 		n = send_once(s, m, flags);
 		if (n >= 0) {
@@ -127,7 +126,7 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 	w.to = NULL;
 	w.full = 0;
 	w.eor = false;
-	call_init(&c, s, amp_timeo_ms(s->rcvtimeo), flags);
+	call_init(&c, s, s->rcvtimeo, flags);
 	do {
 		if (!peek)
 			want_set(s, &w, m);
@@ -181,7 +180,7 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 	int again = 0;
 	ssize_t n;
 
-	call_init(&c, s, amp_timeo_ms(s->rcvtimeo), flags);
+	call_init(&c, s, s->rcvtimeo, flags);
 	do {
 		n = s->fam->recvmsg(s, m, flags);
 		if (n > 0 && !(flags & MSG_PEEK)) {
@@ -215,8 +214,10 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 static int msg_init(struct amp_msg *m, const struct iovec *iov, size_t cnt, void *name,
 		    socklen_t name_len)
 {
+	static const struct iovec none;
+
 	memset(m, 0, sizeof(*m));
-	m->iov = iov;
+	m->iov = cnt ? iov : &none; /* NULL is no caller's (family.h) */
 	m->iov_cnt = cnt;
 	m->name = name;
 	m->name_len = name_len;
@@ -266,6 +267,7 @@ static AMP_INLINE void msg_simple(struct amp_msg *m, const struct iovec *iov)
 	m->flags = 0;
 }
 
+#if AMPSOCK_FAST
 /* What amp_sock_send_fast() would not do. */
 static AMP_OUTLINE ssize_t send_rest(struct amp_sock *s, const void *buf, size_t len, int flags)
 {
@@ -276,7 +278,26 @@ static AMP_OUTLINE ssize_t send_rest(struct amp_sock *s, const void *buf, size_t
 	return amp_release_slow(s, send_loop(s, &m, flags));
 }
 
-/* What amp_recv() has no short way for. */
+static AMP_OUTLINE ssize_t send_other(int fd, const void *buf, size_t len, int flags)
+{
+	return amp_sendto(fd, buf, len, flags, NULL, 0);
+}
+
+static AMP_INLINE ssize_t send_now(int fd, const void *buf, size_t len, int flags)
+{
+	struct amp_sock *s;
+
+	if (len - 1 > AMP_LEN_MAX - 1 || flags & ~AMP_SEND_FLAGS)
+		return send_other(fd, buf, len, flags);
+	s = amp_hold(fd);
+	if (!s)
+		return -1;
+	if (amp_sock_send_fast(s, buf, len, flags))
+		return amp_release(s, (ssize_t)len);
+	return send_rest(s, buf, len, flags);
+}
+
+/* What recv_now() has no short way for. */
 static AMP_OUTLINE ssize_t recv_other(struct amp_sock *s, void *buf, size_t len)
 {
 	const struct iovec iov = {.iov_base = buf, .iov_len = len};
@@ -288,7 +309,8 @@ static AMP_OUTLINE ssize_t recv_other(struct amp_sock *s, void *buf, size_t len)
 
 /*
  * Nothing came for w by amp_sock_recv_fast(): what is there, or comes by a look at the links, or
- * later. As recv_loop() of a call without flags, but w is registered already.
+ * later. As recv_loop() of a call without flags, but w is registered already. What comes next is
+ * mostly what the caller waits for who was woken: when it is, the links have no look.
  */
 static AMP_OUTLINE ssize_t recv_rest(struct amp_sock *s, struct amp_rx_want *w)
 {
@@ -299,18 +321,27 @@ static AMP_OUTLINE ssize_t recv_rest(struct amp_sock *s, struct amp_rx_want *w)
 	ssize_t n;
 
 	msg_simple(&m, &iov);
-	call_init(&c, s, amp_timeo_ms(s->rcvtimeo), 0);
-	do {
-		n = s->fam->recvmsg(s, &m, 0);
-		if (n != -EAGAIN || s->err)
+	call_init(&c, s, s->rcvtimeo, 0);
+	n = s->fam->recvmsg(s, &m, 0);
+	if (n == -EAGAIN && !s->err) {
+		(void)amp_links_run();
+		if (amp_changed && w->to == buf) /* else there is nothing still */
+			n = s->fam->recvmsg(s, &m, 0);
+	}
+	while (n == -EAGAIN && !s->err && w->to == buf) {
+		n = amp_wait(&c);
+		if (n)
 			break;
-		n = amp_again(&c);
-		if (w->to != buf) {
-			n = w->to - buf;
+		amp_sock_recv_fast(s);
+		if (w->to != buf)
 			break;
-		}
-	} while (n == 0);
+		(void)amp_links_run();
+		if (w->to == buf)
+			n = s->fam->recvmsg(s, &m, 0);
+	}
 	want_clear(s, w);
+	if (w->to != buf)
+		return amp_release(s, w->to - buf);
 	if (n > 0)
 		return amp_release(s, n);
 	/* an error comes first, once, then EOF */
@@ -318,6 +349,57 @@ static AMP_OUTLINE ssize_t recv_rest(struct amp_sock *s, struct amp_rx_want *w)
 		n = -amp_sock_take_err(s);
 	return amp_release_slow(s, n);
 }
+
+/* What comes next, straight to the caller, of a socket as most are, to a buffer of len bytes,
+ * which are not 0. */
+static AMP_INLINE ssize_t recv_now(int fd, void *buf, size_t len, int flags)
+{
+	struct amp_rx_want w;
+	struct amp_sock *s;
+
+	if (flags || len - 1 > AMP_LEN_MAX - 1)
+		return amp_recvfrom(fd, buf, len, flags, NULL, NULL);
+	s = amp_hold(fd);
+	if (!s)
+		return -1;
+	if ((AMP_PORT_THREADS && amp_sock_want(s)) || s->rcvlowat > 1 || s->type == SOCK_DGRAM)
+		return recv_other(s, buf, len);
+	w.at = NULL;
+	w.to = buf;
+	w.end = (uint8_t *)buf + len;
+	w.full = 0;
+	w.eor = false;
+	amp_sock_set_want(s, &w);
+	amp_sock_recv_fast(s);
+	if (w.to == buf)
+		return recv_rest(s, &w);
+	want_clear(s, &w);
+	return amp_release(s, w.to - (uint8_t *)buf);
+}
+
+#else
+static AMP_INLINE ssize_t send_now(int fd, const void *buf, size_t len, int flags)
+{
+	const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
+	struct amp_msg m;
+
+	if (len > AMP_LEN_MAX)
+		return amp_fail(EINVAL);
+	msg_simple(&m, &iov);
+	return do_send(fd, &m, flags);
+}
+
+static AMP_INLINE ssize_t recv_now(int fd, void *buf, size_t len, int flags)
+{
+	const struct iovec iov = {.iov_base = buf, .iov_len = len};
+	struct amp_msg m;
+
+	if (len > AMP_LEN_MAX)
+		return amp_fail(EINVAL);
+	msg_simple(&m, &iov);
+	return do_recv(fd, &m, flags);
+}
+#endif
 
 ssize_t amp_sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *dest,
 		   socklen_t dest_len)
@@ -334,23 +416,10 @@ ssize_t amp_sendto(int fd, const void *buf, size_t len, int flags, const struct 
 	return do_send(fd, &m, flags);
 }
 
-static AMP_OUTLINE ssize_t send_other(int fd, const void *buf, size_t len, int flags)
-{
-	return amp_sendto(fd, buf, len, flags, NULL, 0);
-}
-
 ssize_t amp_send(int fd, const void *buf, size_t len, int flags)
 {
-	struct amp_sock *s;
-
-	if (!AMPSOCK_FAST || len - 1 > AMP_LEN_MAX - 1 || flags & ~AMP_SEND_FLAGS)
-		return send_other(fd, buf, len, flags);
-	s = amp_hold(fd);
-	if (!s)
-		return -1;
-	if (amp_sock_send_fast(s, buf, len, flags))
-		return amp_release(s, (ssize_t)len);
-	return send_rest(s, buf, len, flags);
+	/* its own, or a program that only has send() had sendto(), too */
+	return send_now(fd, buf, len, flags);
 }
 
 ssize_t amp_sendmsg(int fd, const struct msghdr *msg, int flags)
@@ -385,27 +454,7 @@ ssize_t amp_recvfrom(int fd, void *restrict buf, size_t len, int flags,
 
 ssize_t amp_recv(int fd, void *buf, size_t len, int flags)
 {
-	struct amp_rx_want w;
-	struct amp_sock *s;
-
-	if (!AMPSOCK_FAST || flags || len - 1 > AMP_LEN_MAX - 1)
-		return amp_recvfrom(fd, buf, len, flags, NULL, NULL);
-	s = amp_hold(fd);
-	if (!s)
-		return -1;
-	if ((AMP_PORT_THREADS && amp_sock_want(s)) || s->rcvlowat > 1 || s->type == SOCK_DGRAM)
-		return recv_other(s, buf, len);
-	w.at = NULL;
-	w.to = buf;
-	w.end = (uint8_t *)buf + len;
-	w.full = 0;
-	w.eor = false;
-	amp_sock_set_want(s, &w);
-	amp_sock_recv_fast(s);
-	if (w.to == buf)
-		return recv_rest(s, &w);
-	want_clear(s, &w);
-	return amp_release(s, w.to - (uint8_t *)buf);
+	return recv_now(fd, buf, len, flags); /* as amp_send() */
 }
 
 ssize_t amp_recvmsg(int fd, struct msghdr *msg, int flags)

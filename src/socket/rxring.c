@@ -49,13 +49,23 @@ static void ring_put(const struct amp_rxring *r, uint32_t pos, const void *data,
 		memcpy(r->buf, (const uint8_t *)data + run, len - run);
 }
 
-size_t amp_iov_put(const struct iovec *iov, size_t cnt, size_t skip, const void *data,
-		   size_t len)
+void amp_rxring_peek(const struct amp_rxring *r, uint32_t pos, void *to, size_t len)
 {
+	size_t run = run_len(pos, len);
+
+	memcpy(to, ring_at(r, pos), run);
+	memcpy((uint8_t *)to + run, r->buf, len - run);
+}
+
+size_t amp_msg_put(const struct amp_msg *m, size_t skip, const void *data, size_t len)
+{
+	const struct iovec *iov = m->iov;
 	const uint8_t *from = data;
 	size_t left = len;
 
-	for (; cnt && left; iov++, cnt--) {
+	if (!iov)
+		return len;
+	for (size_t cnt = m->iov_cnt; cnt && left; iov++, cnt--) {
 		size_t n = iov->iov_len;
 
 		if (skip >= n) {
@@ -102,79 +112,78 @@ size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *dir
 	return n + len;
 }
 
-size_t amp_rxring_read(struct amp_rxring *r, const struct iovec *iov, size_t iov_cnt,
-		       size_t skip, size_t len, bool peek)
+size_t amp_rxring_read(const struct amp_rxring *r, uint32_t pos, const struct amp_msg *m,
+		       size_t len)
 {
-	size_t n = amp_rxring_used(r), run;
+	size_t n = (AMP_RING_IDX)(r->head - pos), run;
 
 	if (len > n)
 		len = n;
-	run = run_len(r->tail, len);
-	n = amp_iov_put(iov, iov_cnt, skip, ring_at(r, r->tail), run);
+	run = run_len(pos, len);
+	n = amp_msg_put(m, m->done, ring_at(r, pos), run);
 	if (n == run && run < len)
-		n += amp_iov_put(iov, iov_cnt, skip + n, r->buf, len - run);
-	if (!peek)
-		r->tail = (AMP_RING_IDX)(r->tail + n);
+		n += amp_msg_put(m, m->done + n, r->buf, len - run);
 	return n;
 }
 
 /* ---- messages ---- */
 
-/* Length of the message at pos, long form or short; *hdr: of its header. */
+/* Length of the message at pos, long form or short, and EOR in bit 31; *hdr: of its header. */
+#define LEN_EOR (1u << 31)
 static uint32_t msg_len(const struct amp_rxring *r, uint32_t pos, uint32_t *hdr)
 {
-	uint32_t b = *ring_at(r, pos), len = 0;
+	uint8_t raw[LONG_LEN];
+	uint32_t h, eor;
 
-	*hdr = 1;
-	if (!(b & H_LONG))
-		return b & SHORT_MAX;
-	b = LONG_LEN - 1;
-	for (*hdr = LONG_LEN; b--;)
-		len = len << 8 | *ring_at(r, pos + b + 1);
-	return len;
+	amp_rxring_peek(r, pos, raw, LONG_LEN); /* of a short one what is behind it, too */
+	h = amp_le32(raw);
+	eor = h & H_EOR ? LEN_EOR : 0;
+	*hdr = h & H_LONG ? LONG_LEN : 1;
+	return eor | (h & H_LONG ? h >> 8 : h & SHORT_MAX);
 }
 
-int amp_rxring_msg_append(struct amp_rxring *r, const void *data, size_t len, bool first,
-			  bool last, bool eor)
+int amp_rxring_msg_append(struct amp_rxring *r, const void *data, size_t len, unsigned how)
 {
 	uint32_t room = amp_rxring_room(r), have = 0, hdr = LONG_LEN;
-	uint32_t mark = eor ? H_EOR : 0;
+	uint32_t mark = how & AMP_RX_EOR ? H_EOR : 0;
 	uint8_t h[LONG_LEN];
 
-	if (!first)
-		have = msg_len(r, r->head, &hdr);
-	else if (last && len <= SHORT_MAX)
+	if (!(how & AMP_RX_FIRST))
+		have = msg_len(r, r->head, &hdr) & ~LEN_EOR;
+	else if ((how & AMP_RX_LAST) && len <= SHORT_MAX)
 		hdr = 1;
 	if (room < hdr + have || len > room - hdr - have)
 		return -ENOBUFS;
 	ring_put(r, r->head + hdr + have, data, len);
 	have += (uint32_t)len;
-	if (hdr == LONG_LEN && last && have <= SHORT_MAX) {
+	if (hdr == LONG_LEN && (how & AMP_RX_LAST) && have <= SHORT_MAX) {
 		for (uint32_t i = 0; i < have; i++)
 			*ring_at(r, r->head + 1 + i) = *ring_at(r, r->head + LONG_LEN + i);
 		hdr = 1;
 	}
 	amp_put_le32(h, hdr == 1 ? mark | have : H_LONG | mark | have << 8);
 	ring_put(r, r->head, h, hdr);
-	if (last)
+	if (how & AMP_RX_LAST)
 		r->head = (AMP_RING_IDX)(r->head + hdr + have);
 	return 0;
 }
 
-ssize_t amp_rxring_msg_read(struct amp_rxring *r, const struct iovec *iov, size_t iov_cnt,
-			    bool peek, size_t *full, bool *eor)
+ssize_t amp_rxring_msg_read(struct amp_rxring *r, struct amp_msg *m, bool peek, size_t *full)
 {
-	AMP_RING_IDX tail = r->tail;
 	uint32_t hdr, len;
 	size_t n;
 
 	if (r->head == r->tail)
 		return -EAGAIN;
 	len = msg_len(r, r->tail, &hdr);
-	*eor = (*ring_at(r, r->tail) & H_EOR) != 0;
+	if (len & LEN_EOR)
+		m->flags |= MSG_EOR;
+	len &= ~LEN_EOR;
 	*full = len;
-	r->tail = (AMP_RING_IDX)(tail + hdr);
-	n = amp_rxring_read(r, iov, iov_cnt, 0, len, true);
-	r->tail = peek ? tail : (AMP_RING_IDX)(tail + hdr + len);
+	n = amp_rxring_read(r, r->tail + hdr, m, len);
+	if (n < len)
+		m->flags |= MSG_TRUNC;
+	if (!peek)
+		r->tail = (AMP_RING_IDX)(r->tail + hdr + len);
 	return (ssize_t)n;
 }

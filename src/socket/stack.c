@@ -52,8 +52,11 @@ static struct {
 static uint32_t own_nonblock[2];     /* l: bit per console descriptor */
 static const struct amp_fd_ops *own; /* set once */
 bool amp_changed;		     /* l */
-struct amp_runner *amp_due;	     /* l: those with due set */
-struct amp_stats amp_counts;	     /* l */
+#if AMPSOCK_FAST
+bool amp_stirred; /* l */
+#endif
+struct amp_runner *amp_due;  /* l: those with due set */
+struct amp_stats amp_counts; /* l */
 
 AMP_OPTIONAL(amp_link_report);
 
@@ -613,32 +616,24 @@ static int amp_sleep(struct amp_call *c)
 	return 0;
 }
 
-/* What comes next is mostly what the caller waits for who was woken. */
-static inline bool came(struct amp_sock *s)
+int amp_wait(struct amp_call *c)
 {
-	const struct amp_rx_want *w = s ? amp_sock_want(s) : NULL;
-	const uint8_t *to;
+	int r = c->block ? amp_sleep(c) : -EAGAIN;
 
-	if (!w)
-		return false;
-	to = w->to;
-	amp_sock_recv_fast(s);
-	return w->to != to;
+	if (AMP_PORT_THREADS && c->s && c->s->gen != c->gen)
+		return -EBADF;
+	return r ? -EAGAIN : 0;
 }
 
 int amp_again(struct amp_call *c)
 {
-	bool slept = c->looked;
-	int r = 0;
+	int r = c->looked ? amp_wait(c) : 0;
 
-	if (slept)
-		r = c->block ? amp_sleep(c) : -EAGAIN;
 	if (r == 0) {
-		c->looked = !slept || !came(c->s);
-		if (c->looked)
-			(void)look();
+		c->looked = true;
+		(void)look();
 	}
 	if (AMP_PORT_THREADS && c->s && c->s->gen != c->gen)
 		return -EBADF;
-	return r ? -EAGAIN : 0;
+	return r;
 }

@@ -161,32 +161,18 @@ static int mmio_run(struct amp_vdev *vd)
 	return m->regs[R_STATUS] & S_NEEDS_RESET ? -EIO : 0;
 }
 
-/*
- * 4.2.2.2: fields wider than 32 bits are read in pieces, and again if ConfigGeneration
- * moved. Bytes are read as bytes unless off and len are whole words (4.2.2.2 wants accesses
- * of a field's own width).
- */
+/* 4.2.2.2: fields wider than 32 bits are read in pieces, and again if ConfigGeneration moved. */
 static int mmio_config(struct amp_vdev *vd, uint32_t off, void *dst, uint32_t len)
 {
 	struct amp_mmio *m = mmio_of(vd);
-	const volatile uint8_t *bytes = (const volatile uint8_t *)&m->regs[R_CONFIG];
-	uint8_t *to = dst;
-	uint32_t gen, i, tries, word;
+	uint32_t gen, i, tries, *to = dst;
 
-	if (off > 0x100 || len > 0x100 - off) /* a slot has no more */
+	if ((off | len) & 3 || off > 0x100 || len > 0x100 - off) /* a slot has no more */
 		return -EINVAL;
 	for (tries = 0; tries < 16; tries++) {
 		gen = m->regs[R_CONFIG_GEN];
-		for (i = 0; i < len;) {
-			if ((off | i | len) % 4 != 0) {
-				to[i] = bytes[off + i];
-				i++;
-			} else {
-				word = m->regs[R_CONFIG + (off + i) / 4];
-				memcpy(to + i, &word, sizeof(word));
-				i += 4;
-			}
-		}
+		for (i = 0; i < len / 4; i++)
+			to[i] = m->regs[R_CONFIG + off / 4 + i];
 		if (m->regs[R_CONFIG_GEN] == gen)
 			return 0;
 	}

@@ -37,7 +37,8 @@ struct amp_vdev_ops {
 	int (*queue_set)(struct amp_vdev *vd, unsigned q, const struct amp_vq *vq);
 	/* DRIVER_OK. */
 	int (*run)(struct amp_vdev *vd);
-	/* Device configuration, 4.2.2.2: read consistently. */
+	/* Device configuration, 4.2.2.2: read consistently. Whole words: off and len are
+	 * multiples of 4, and so is dst. */
 	int (*config)(struct amp_vdev *vd, uint32_t off, void *dst, uint32_t len);
 	/* AMP_VDEV_EV_*; clears them. Called at every look at the link: cheap. */
 	unsigned (*events)(struct amp_vdev *vd);

@@ -236,6 +236,12 @@ static inline bool amp_vq_news(const struct amp_vq *vq)
 	return vq->kick_idx != vq->put_idx;
 }
 
+/* Whoever has just asked for a buffer, and got none: is it that there was none? */
+static inline bool amp_vq_seen_empty(const struct amp_vq *vq)
+{
+	return vq->peer_idx == vq->get_idx && !vq->broken;
+}
+
 /*
  * Ask the peer to notify me of its next buffer. Returns true when one came in the
  * meantime: look again, the notification may never come. disarm: do not bother.

@@ -141,12 +141,13 @@ static inline void *amp_vq_elsewhere_whole(const struct amp_vq *vq, uint64_t add
 }
 #endif
 
-/* Device: where addr..addr+len lies, which is not empty, in one piece; NULL: it does not. */
-static inline void *ring_memory(const struct amp_vq *vq, uint64_t addr, uint32_t len)
+/* Device: where addr..addr+len lies, which is not empty, in one piece. False: it does not. */
+static inline bool ring_memory(const struct amp_vq *vq, uint64_t addr, uint32_t len, void **at)
 {
-	void *at;
-
-	return ring_window(vq, addr, len, &at) ? at : amp_vq_elsewhere_whole(vq, addr, len);
+	if (ring_window(vq, addr, len, at))
+		return true;
+	*at = amp_vq_elsewhere_whole(vq, addr, len);
+	return *at != NULL;
 }
 
 /* Driver: hand chain id to the device. */
@@ -329,8 +330,7 @@ static RING_INLINE int ring_device_peek(struct amp_vq *vq, enum amp_vq_dir dir,
 	if ((flags != want && (!vq->any_dir || (flags ^ want) != VRING_DESC_F_WRITE)) ||
 	    !b->len)
 		return 2;
-	b->p = ring_memory(vq, d->addr, b->len);
-	if (!b->p)
+	if (!ring_memory(vq, d->addr, b->len, &b->p))
 		return 2;
 	if (dir == AMP_VQ_IN)
 		amp_port_cache_invalidate(b->p, b->len);

@@ -323,9 +323,11 @@ static AMP_VQ_RARE int indirect_table(struct amp_vq *vq, const struct vring_desc
 	*nested = true;
 	if (d->len == 0 || d->len % sizeof(struct vring_desc))
 		return ring_lied(vq, "indirect table of odd length (virtio 2.7.5.3.1)");
-	*table = ring_memory(vq, d->addr, d->len);
-	if (!*table || (uintptr_t)*table & 7)
+	void *at;
+
+	if (!ring_memory(vq, d->addr, d->len, &at) || (uintptr_t)at & 7)
 		return ring_lied(vq, "indirect table outside the shared memory, or askew");
+	*table = at;
 	*table_len = d->len / (uint32_t)sizeof(struct vring_desc);
 	return 0;
 }

@@ -87,7 +87,7 @@ static bool port_taken(uint32_t port)
 /* The next free one: they rotate, so that a just-closed pair does not come back at once. */
 static uint32_t port_any(void)
 {
-	static uint32_t last = 1023;
+	static uint32_t last; /* of none yet */
 
 	do {
 		if (++last < 1024 || last >= VMADDR_PORT_ANY)
@@ -184,6 +184,7 @@ int amp_vsock_meter(struct amp_sock *s, uint32_t *len)
 {
 	struct amp_vsock_sock *v = (struct amp_vsock_sock *)(void *)&s->priv;
 	uint32_t more = is_stream(s) ? 0 : *len / (AMPSOCK_VSOCK_BUF_LEN - AMP_VSOCK_HDR_LEN);
+	struct amp_vsock *vs;
 	uint32_t room;
 
 	if (!metered(s) || v->c.peer.port == AMP_OFF_PORT ||
@@ -196,9 +197,10 @@ int amp_vsock_meter(struct amp_sock *s, uint32_t *len)
 		*len = room;
 		return 0;
 	}
-	amp_vsock_want_credit(engine_of(s), &v->c);
+	vs = engine_of(s);
+	amp_vsock_want_credit(vs, &v->c);
 	if (!v->c.deadline_ms) /* asked again then, see amp_vsock_tick() */
-		amp_vsock_deadline(engine_of(s), &v->c, amp_port_now_ms() + AMP_METER_MS);
+		amp_vsock_deadline(vs, &v->c, amp_port_now_ms() + AMP_METER_MS);
 	return -EAGAIN;
 }
 
@@ -360,7 +362,7 @@ static inline bool packet_for(struct amp_vlink *l, struct amp_sock *s, struct am
 	l->in_left--;
 	if (amp_vsock_took(vs, c, len))
 		amp_runner_due(&l->runner);
-	amp_change();
+	amp_took();
 	ring_enter(in, AMP_VQ_IN, &b, 0);
 	memcpy(to, (const uint8_t *)b.p + AMP_VSOCK_HDR_LEN, n);
 	ring_publish(in, AMP_VQ_IN, b.p, b.len);
@@ -385,33 +387,15 @@ void amp_vsock_sock_recv_fast(struct amp_sock *s)
 
 static ssize_t message_out(struct amp_sock *s, struct amp_msg *m, int flags)
 {
-	bool eor, peek = (flags & MSG_PEEK) != 0;
+	bool peek = (flags & MSG_PEEK) != 0;
 	size_t full;
-	ssize_t n = amp_rxring_msg_read(&s->rx, m->iov, m->iov_cnt, peek, &full, &eor);
+	ssize_t n = amp_rxring_msg_read(&s->rx, m, peek, &full);
 
 	if (n < 0)
 		return n;
 	if (!peek)
 		amp_vsock_consumed(engine_of(s), conn_of(s), (uint32_t)full);
-	if ((size_t)n < full)
-		m->flags |= MSG_TRUNC;
-	if (eor)
-		m->flags |= MSG_EOR;
 	return flags & MSG_TRUNC ? (ssize_t)full : n;
-}
-
-/* FIONREAD, or len bytes are thrown away. */
-static ssize_t nowhere(struct amp_sock *s, size_t len, int flags)
-{
-	size_t n = amp_rxring_used(&s->rx);
-
-	if (flags & MSG_PEEK)
-		return (ssize_t)n;
-	if (n > len)
-		n = len;
-	s->rx.tail = (AMP_RING_IDX)(s->rx.tail + n);
-	amp_vsock_consumed(engine_of(s), conn_of(s), (uint32_t)n);
-	return (ssize_t)n;
 }
 
 ssize_t amp_vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
@@ -424,12 +408,11 @@ ssize_t amp_vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 	if (!is_stream(s)) {
 		n = message_out(s, m, flags);
 	} else if (s->rx.head != s->rx.tail) {
-		if (!m->iov_cnt)
-			return nowhere(s, m->len, flags);
-		n = (ssize_t)amp_rxring_read(&s->rx, m->iov, m->iov_cnt, m->done,
-					     m->len - m->done, (flags & MSG_PEEK) != 0);
-		if (!(flags & MSG_PEEK))
+		n = (ssize_t)amp_rxring_read(&s->rx, s->rx.tail, m, m->len - m->done);
+		if (!(flags & MSG_PEEK)) {
+			s->rx.tail = (AMP_RING_IDX)(s->rx.tail + (size_t)n);
 			amp_vsock_consumed(engine_of(s), conn_of(s), (uint32_t)n);
+		}
 		return n;
 	}
 	if (n == -EAGAIN && (s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT)) &&

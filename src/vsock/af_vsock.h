@@ -23,6 +23,8 @@
 /* RSTs to nobody we know; a path has its own. */
 #define AMP_VLINK_STRAYS (AMPSOCK_VSOCK ? 4 : 1)
 
+struct amp_vdev;
+
 /* One link, whatever its transport: an engine and its memory. Everything under the stack lock.
  */
 struct amp_vlink {
@@ -36,17 +38,23 @@ struct amp_vlink {
 			bool up;
 		};
 	};
-	struct amp_vsock_conn *hash[AMPSOCK_HASH];
-	struct amp_vsock_stray stray[AMP_VLINK_STRAYS];
-	struct amp_iov iov[AMP_VLINK_IOV];
-	uint32_t in_half; /* half the in queue's entries */
+	/* early, as what else is looked at often: short offsets are short instructions */
+	struct amp_vdev *vd;	/* a driver's device */
+	const struct amp_vq *q; /* its queues, for the statistics */
+	uint8_t event_in;	/* its looks at the links until the event queue's turn */
+	uint8_t last;		/* its looks at what a device that is gone has left */
+	uint32_t in_half;	/* half the in queue's entries */
 	uint32_t
 		in_left; /* packets more, and the peer may want to hear of the buffers that went
 			    back */
-	const struct amp_vq *q; /* a driver's queues, for the statistics */
-	struct amp_vsock vs;	/* last: an rpmsg link has more of it (struct amp_rstream) */
+	struct amp_vsock_conn *hash[AMPSOCK_HASH];
+	struct amp_iov iov[AMP_VLINK_IOV];
+	struct amp_vsock_stray stray[AMP_VLINK_STRAYS];
+	struct amp_vsock vs; /* last: an rpmsg link has more of it (struct amp_rstream) */
 };
 
+/* Does the engine look at a table? Else it calls its functions by name (vsock_inner.h). */
+#define AMP_VLINK_OPS (AMPSOCK_FAST || AMP_VLINK_IOV > 2)
 extern const struct amp_vsock_ops amp_vlink_ops;
 extern const struct amp_family amp_vsock_family;
 extern struct amp_vlink *amp_vlinks[AMP_VLINK_CNT];
@@ -67,8 +75,8 @@ static inline void amp_vlink_asked(struct amp_vlink *l)
 /* Send what is owed, on the way out of the stack. */
 static inline void amp_vlink_flush(struct amp_vlink *l)
 {
-	if (l->vs.owed_head || l->vs.to_do)
-		(void)amp_vsock_run(&l->vs, 0);
+	if (!AMPSOCK_FAST || l->vs.owed_head || l->vs.to_do)
+		(void)amp_vsock_owed(&l->vs);
 }
 void amp_vlink_stats(const struct amp_runner *r, struct amp_stats *st);
 /* The in-core loop, brought up with the first socket that wants it; NULL without. */
@@ -152,7 +160,7 @@ static inline bool amp_vlink_piece(struct amp_vsock *vs, struct amp_vsock_conn *
 	memcpy(w->to, data, n);
 	w->to += n;
 	vs->enough = n == room;
-	amp_change();
+	amp_changed = true; /* the caller's affair alone */
 	return true;
 }
 
@@ -185,7 +193,12 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 			return 0;
 	}
 	enough = vs->enough;
-	r = amp_vsock_run(vs, enough ? 0 : AMP_VLINK_TURN);
+	/* found empty just now, and nothing to send: before sleep, that is every turn */
+	if (AMPSOCK_FAST && !n && vs->in && !vs->to_do && !vs->owed_head &&
+	    amp_vq_seen_empty(vs->in))
+		r = 0;
+	else
+		r = amp_vsock_run(vs, enough ? 0 : AMP_VLINK_TURN);
 	if (r < 0)
 		return AMP_VLINK_BROKEN;
 	enough |= vs->enough | (unsigned)r / AMP_VLINK_TURN; /* 1 when that was all used */
@@ -266,8 +279,5 @@ int amp_vsock_option(struct amp_sock *s, bool set, int level, int name, void *va
 		     socklen_t *len);
 int amp_vsock_half_close(struct amp_sock *s, int how);
 int amp_vsock_direct(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io);
-/* The engine's hook: a REQUEST for one of our listeners. */
-struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs, struct amp_vsock_addr local,
-					 struct amp_vsock_addr peer, uint8_t type);
 
 #endif /* AMP_AF_VSOCK_H */

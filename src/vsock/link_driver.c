@@ -45,10 +45,7 @@ AMP_OPTIONAL(amp_vlink_stats);
 
 struct drv_link {
 	struct amp_vlink l; /* first */
-	struct amp_vdev *vd;
 	struct amp_vq q[QUEUES];
-	uint8_t event_in; /* looks at the links until the event queue's turn */
-	uint8_t last;	  /* looks at what a device that is gone has left */
 	uint16_t state[2 * NUM + EVENT_NUM];
 };
 
@@ -76,70 +73,69 @@ static int queue_up(struct drv_link *d, unsigned q, uint64_t features, uint8_t *
 	bool event = q == Q_EVENT;
 	struct amp_vq *vq = &d->q[q];
 
-	vq->num = queue_num(d->vd, q, event ? EVENT_NUM : NUM);
+	vq->num = queue_num(d->l.vd, q, event ? EVENT_NUM : NUM);
 	if (vq->num == 0)
 		return event ? 0 : -ENODEV;
 	vq->dir = q == Q_TX ? AMP_VQ_OUT : AMP_VQ_IN;
 	vq->event_idx = (features & AMP_VIRTIO_F_EVENT_IDX) != 0;
-	vq->bus_off = d->vd->bus_off;
+	vq->bus_off = d->l.vd->bus_off;
 	vq->state = d->state + q * NUM;
 	vq->pool = mem + POOLS + q * (NUM * BUF_LEN);
 	vq->buf_len = event ? EVENT_LEN : BUF_LEN;
 	amp_vq_driver(vq, mem + q * RING_LEN(NUM));
-	return d->vd->ops->queue_set(d->vd, q, vq);
+	return d->l.vd->ops->queue_set(d->l.vd, q, vq);
 }
 
 /* 5.10.4: the upper half of a CID is zero; 0, 1, 2 and the broadcast are nobody's guest. */
 static int read_cid(struct drv_link *d)
 {
-	uint8_t raw[8];
-	int r = d->vd->ops->config(d->vd, 0, raw, sizeof(raw));
+	uint32_t raw[2];
+	int r = d->l.vd->ops->config(d->l.vd, 0, raw, sizeof(raw));
 
 	if (r)
 		return r;
-	if (amp_le32(raw + 4) || amp_le32(raw) <= AMP_VSOCK_CID_HOST ||
-	    amp_le32(raw) == UINT32_MAX) {
+	if (raw[1] || raw[0] <= AMP_VSOCK_CID_HOST || raw[0] == UINT32_MAX) {
 		if (AMPSOCK_WHY)
 			amp_log("vsock: the device's guest CID is not usable");
 		return -EPROTO;
 	}
-	d->l.vs.local_cid = amp_le32(raw);
+	d->l.vs.local_cid = raw[0]; /* mmio.c, vsock_hdr.h: little-endian cores */
 	return 0;
 }
 
 /* 3.1.1 */
 static int link_start(struct drv_link *d)
 {
-	const struct amp_vdev_ops *ops = d->vd->ops;
-	uint8_t *mem = d->vd->mem ? d->vd->mem : own_mem[d - drv];
+	const struct amp_vdev_ops *ops = d->l.vd->ops;
+	uint8_t *mem = d->l.vd->mem ? d->l.vd->mem : own_mem[d - drv];
 	uint64_t features;
-	int r = ops->probe(d->vd, AMP_VIRTIO_ID_VSOCK, &features);
+	int r = ops->probe(d->l.vd, AMP_VIRTIO_ID_VSOCK, &features);
 
 	if (r)
 		return r;
-	if (d->vd->mem && d->vd->mem_len < MEM_LEN)
+	if (d->l.vd->mem && d->l.vd->mem_len < MEM_LEN)
 		return -ENOBUFS;
 	if (!(features & AMP_VIRTIO_F_VERSION_1))
 		return -ENOTSUP;
 	features &= AMP_VIRTIO_F_VERSION_1 | AMP_VSOCK_F_SEQPACKET |
 		    (AMPSOCK_EVENT_IDX ? AMP_VIRTIO_F_EVENT_IDX : 0);
 	memset(d->q, 0, sizeof(d->q));
-	r = ops->accept(d->vd, features);
+	r = ops->accept(d->l.vd, features);
 	if (r == 0)
 		r = read_cid(d);
 	for (unsigned q = 0; r == 0 && q < QUEUES; q++)
 		r = queue_up(d, q, features, mem);
 	if (r == 0)
-		r = ops->run(d->vd);
+		r = ops->run(d->l.vd);
 	if (r) {
-		ops->reset(d->vd);
+		ops->reset(d->l.vd);
 		return r;
 	}
 	d->l.vs.in = &d->q[Q_RX];
 	d->l.vs.out = &d->q[Q_TX];
 	d->l.vs.seqpacket = (features & AMP_VSOCK_F_SEQPACKET) != 0;
-	d->event_in = 1;
-	d->last = NUM < UINT8_MAX ? NUM : UINT8_MAX;
+	d->l.event_in = 1;
+	d->l.last = NUM < UINT8_MAX ? NUM : UINT8_MAX;
 	amp_vlink_up(&d->l);
 	amp_runner_due(&d->l.runner);
 	return 0;
@@ -151,7 +147,7 @@ static int32_t link_restart(struct drv_link *d, const char *why)
 	if (AMPSOCK_WHY)
 		amp_log(why);
 	/* before the rings are forgotten: the device must not write there any more */
-	d->vd->ops->reset(d->vd);
+	d->l.vd->ops->reset(d->l.vd);
 	amp_vlink_down(&d->l);
 	if (link_start(d) && AMPSOCK_WHY)
 		amp_log("vsock: the device does not come back");
@@ -170,7 +166,7 @@ static __attribute__((noinline)) bool event_came(struct drv_link *d)
 	struct amp_vq *q = &d->q[Q_EVENT];
 	bool reset = false;
 
-	d->event_in = EVENT_EVERY;
+	d->l.event_in = EVENT_EVERY;
 	for (unsigned i = 0; q->num && i < EVENT_NUM && amp_vq_get(q, &b) > 0; i++) {
 		if (b.len >= 4 && amp_le32(iov.base) == EVENT_TRANSPORT_RESET)
 			reset = true;
@@ -189,13 +185,13 @@ static int32_t drv_run(struct amp_runner *r, uint32_t now_ms)
 	(void)now_ms;
 	if (!d->l.up)
 		return -1;
-	gone = d->vd->ops->events(d->vd) & AMP_VDEV_EV_GONE;
+	gone = d->l.vd->ops->events(d->l.vd) & AMP_VDEV_EV_GONE;
 	/* events come with an interrupt: looked for when one may have come, and now and then */
-	if (!gone && --d->event_in == 0 && event_came(d))
+	if (!gone && --d->l.event_in == 0 && event_came(d))
 		return link_restart(d, AMP_WHY("vsock: the host has reset the transport"));
 	ms = amp_vlink_turn(&d->l);
 	/* what it had sent before lies in our memory and is told first, as of a peer's RST */
-	if (gone && (ms != 0 || --d->last == 0))
+	if (gone && (ms != 0 || --d->l.last == 0))
 		return link_restart(d, AMP_WHY("vsock: the device is gone or wants a reset"));
 	if (ms != AMP_VLINK_BROKEN)
 		return ms;
@@ -212,7 +208,7 @@ static bool drv_arm(struct amp_runner *r, bool on)
 		return false;
 	news = amp_vsock_arm(&d->l.vs);
 	if (d->q[Q_EVENT].num && amp_vq_arm(&d->q[Q_EVENT])) {
-		d->event_in = 1;
+		d->l.event_in = 1;
 		news = true;
 	}
 	return news;
@@ -246,7 +242,7 @@ static __attribute__((noinline)) void kick_all(struct amp_vdev *vd, unsigned que
 
 static void drv_kick(struct amp_runner *r, unsigned queues)
 {
-	struct amp_vdev *vd = drv_of(r)->vd;
+	struct amp_vdev *vd = drv_of(r)->l.vd;
 
 	if (AMPSOCK_FAST && queues == 1u << Q_TX)
 		vd->ops->notify(vd, Q_TX);
@@ -262,11 +258,11 @@ static struct drv_link *slot_for(struct amp_vdev *vd)
 	for (unsigned i = 0; i < AMPSOCK_VSOCK_LINKS; i++) {
 		struct drv_link *d = &drv[i];
 
-		if (d->vd == vd)
+		if (d->l.vd == vd)
 			return d;
 		if (amp_vlinks[i] && (amp_vlinks[i] != &d->l || d->l.up))
 			continue;
-		if (!best || (best->vd && !d->vd))
+		if (!best || (best->l.vd && !d->l.vd))
 			best = d;
 	}
 	return best;
@@ -282,7 +278,7 @@ int amp_link_vsock(struct amp_vdev *vd)
 	d = slot_for(vd);
 	if (d) {
 		amp_vlink_down(&d->l);
-		d->vd = vd;
+		d->l.vd = vd;
 		d->l.index = (uint8_t)(d - drv);
 		d->l.out_bit = 1u << Q_TX;
 		d->l.runner.run = drv_run;
@@ -313,7 +309,7 @@ size_t amp_vsock_driver_mem_len(void)
 bool amp_vsock_driver_up(const struct amp_vdev *vd)
 {
 	for (unsigned i = 0; i < AMPSOCK_VSOCK_LINKS; i++) {
-		if (drv[i].vd == vd && drv[i].l.up)
+		if (drv[i].l.vd == vd && drv[i].l.up)
 			return true;
 	}
 	return false;

@@ -34,22 +34,27 @@ int amp_vsock_may_send(const struct amp_sock *s, const struct amp_msg *m)
 	return f & AMP_SF_CONNECTED ? -EBUSY : -ENOTCONN;
 }
 
+_Static_assert(AMP_RX_LAST == AMP_VSOCK_SEQ_EOM && AMP_RX_EOR == AMP_VSOCK_SEQ_EOR,
+	       "message_in()");
+
 static int message_in(struct amp_sock *s, const struct amp_vsock_rx *rx)
 {
-	bool last = (rx->flags & AMP_VSOCK_SEQ_EOM) != 0;
-	bool eor = (rx->flags & AMP_VSOCK_SEQ_EOR) != 0;
-	unsigned i = 0;
+	unsigned how = rx->flags & (AMP_RX_LAST | AMP_RX_EOR), part, i = 0;
 	int r;
 
-	do { /* an empty packet has no pieces, but may be the last */
-		bool none = i >= rx->iov_cnt;
+	do { /* a device's empty packet has no pieces, but may be the last */
+		bool none = AMP_VLINK_IOV > 2 && i >= rx->iov_cnt;
 
+		part = how;
+		if (AMP_VLINK_IOV > 2 && i + 1u < rx->iov_cnt)
+			part &= ~AMP_RX_LAST;
+		if (!(s->sub & SUB_RX_PART))
+			part |= AMP_RX_FIRST;
 		r = amp_rxring_msg_append(&s->rx, none ? NULL : rx->iov[i].base,
-					  none ? 0 : rx->iov[i].len, !(s->sub & SUB_RX_PART),
-					  last && i + 1u >= rx->iov_cnt, eor);
+					  none ? 0 : rx->iov[i].len, part);
 		s->sub |= SUB_RX_PART;
-	} while (r == 0 && ++i < rx->iov_cnt);
-	if (last)
+	} while (AMP_VLINK_IOV > 2 && r == 0 && ++i < rx->iov_cnt);
+	if (how & AMP_RX_LAST)
 		s->sub &= (uint8_t)~SUB_RX_PART;
 	return r;
 }
@@ -148,7 +153,8 @@ void amp_vlink_up(struct amp_vlink *l)
 {
 	struct amp_vsock *vs = &l->vs;
 
-	vs->ops = &amp_vlink_ops;
+	if (AMP_VLINK_OPS)
+		vs->ops = &amp_vlink_ops;
 	vs->owner = l;
 	vs->hash = l->hash;
 	vs->hash_len = AMPSOCK_HASH;

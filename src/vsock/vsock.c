@@ -109,8 +109,6 @@ static const char *header_fault(const struct amp_vsock *vs, const struct amp_vso
 static bool look_up(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 		    struct amp_vsock_rx *rx, uint32_t len)
 {
-	struct amp_vsock_ends ends = {{(uint32_t)h->dst_cid, h->dst_port},
-				      {(uint32_t)h->src_cid, h->src_port}};
 	const char *fault = header_fault(vs, h, len);
 	struct amp_vsock_conn *c;
 
@@ -121,27 +119,23 @@ static bool look_up(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 	}
 	if (h->type - 1u > 1u) {
 		vs->stats.rx_bad++;
-		if (h->op != AMP_VSOCK_OP_RST) /* 5.10.6.4: RST of type stream */
-			amp_vsock_stray_rst(vs, &ends, AMP_VSOCK_STREAM);
+		amp_vsock_in_unknown(vs, h, AMP_VSOCK_STREAM); /* 5.10.6.4: the RST's */
 		return false;
 	}
 	rx->iov_cnt = trim((struct amp_iov *)(uintptr_t)rx->iov, rx->iov_cnt, h->len);
-	if (CHAINS && ends.local.cid != vs->local_cid && vs->ops->foreign &&
+	if (CHAINS && h->dst_cid != vs->local_cid && vs->ops->foreign &&
 	    vs->ops->foreign(vs, h, rx))
 		return false;
-	c = amp_vsock_find(vs, &ends, h->type);
+	c = amp_vsock_find_for(vs, h);
 	if (AMPSOCK_FAST && c && vs->ops->piece)
 		vs->recent = c;
-	return amp_vsock_in(vs, h, rx, c, &ends);
+	return amp_vsock_in(vs, h, rx, c);
 }
 
 void amp_vsock_input(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 		     struct amp_vsock_rx *rx)
 {
-	struct amp_vsock_ends ends = {{(uint32_t)h->dst_cid, h->dst_port},
-				      {(uint32_t)h->src_cid, h->src_port}};
-
-	(void)amp_vsock_in(vs, h, rx, amp_vsock_find(vs, &ends, h->type), &ends);
+	(void)amp_vsock_in(vs, h, rx, amp_vsock_find_for(vs, h));
 }
 
 /* One packet. Returns whether the owner holds its buffer. */
@@ -294,14 +288,16 @@ static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_
 static bool flush_strays(struct amp_vsock *vs)
 {
 	while (QUEUES && vs->stray_cnt) {
-		const struct amp_vsock_stray *s = &vs->stray[vs->stray_head];
+		/* a host's owner counts on their order; else the youngest goes first */
+		struct amp_vsock_stray *s = &vs->stray[CHAINS ? 0 : vs->stray_cnt - 1u];
 		struct amp_vsock_conn c = {.type = (uint8_t)s->type};
 
 		c.ends = s->ends;
 		if (!send_control(vs, &c, AMP_VSOCK_OP_RST, 0))
 			return false;
-		vs->stray_head = (uint8_t)((vs->stray_head + 1u) % vs->stray_len);
 		vs->stray_cnt--;
+		if (CHAINS) /* rare, and few */
+			memmove(s, s + 1, vs->stray_cnt * sizeof(*s));
 	}
 	return true;
 }
@@ -389,9 +385,13 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 	}
 	if (r < 0)
 		vs->torn = true;
-	if ((vs->owed_head || vs->to_do) && !settle(vs))
-		return -EBADMSG;
-	return (int)n;
+	r = amp_vsock_owed(vs);
+	return r < 0 ? r : (int)n;
+}
+
+int amp_vsock_owed(struct amp_vsock *vs)
+{
+	return (vs->owed_head || vs->to_do) && !settle(vs) ? -EBADMSG : 0;
 }
 
 bool amp_vsock_arm(struct amp_vsock *vs)

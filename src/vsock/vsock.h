@@ -179,7 +179,7 @@ struct amp_vsock {
 	bool settled;	/* set by run: it may have sent something */
 	bool loop_busy; /* loop_buf is reserved */
 	bool seqpacket; /* VIRTIO_VSOCK_F_SEQPACKET negotiated */
-	uint8_t stray_len, stray_head;
+	uint8_t stray_len;
 	bool said;	    /* owner: why was logged, once in a life of the link */
 	uint32_t local_cid; /* mine */
 	uint32_t peer_cid;  /* device side: what src_cid must be; driver side: 0, any */
@@ -228,6 +228,9 @@ void amp_vsock_init(struct amp_vsock *vs);
  * resets the link. Call again while it returns budget.
  */
 int amp_vsock_run(struct amp_vsock *vs, unsigned budget);
+
+/* The second half of it: owed packets out. 0 or -EBADMSG. */
+int amp_vsock_owed(struct amp_vsock *vs);
 
 /*
  * Before sleep: ask to be notified of what run waits for. True: run again first, the
@@ -360,6 +363,16 @@ struct amp_vsock_path {
 	void (*gone)(struct amp_vsock *vs, struct amp_vsock_conn *c);
 };
 extern const struct amp_vsock_path amp_vsock_loop;
+bool amp_vsock_loop_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
+			 uint32_t flags);
+void amp_vsock_loop_stray(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
+			  unsigned type);
+int amp_vsock_loop_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			   struct amp_vsock_tx *tx, uint32_t *room);
+void amp_vsock_loop_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			   struct amp_vsock_tx *tx, uint32_t len, uint32_t flags);
+void amp_vsock_loop_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx);
+bool amp_vsock_loop_ready(const struct amp_vsock *vs);
 
 /*
  * AF_RPMSG's path, and what a library's own links hear (vsock/vlink.c). In a program without
@@ -379,6 +392,8 @@ int amp_vlink_on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 		      const struct amp_vsock_rx *rx);
 void amp_vlink_on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev);
 void amp_vlink_on_tx_ready(struct amp_vsock *vs);
+struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs, struct amp_vsock_addr local,
+					 struct amp_vsock_addr peer, uint8_t type);
 
 /* For paths alone. The header of c's next packet. */
 void amp_vsock_fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, uint16_t op,

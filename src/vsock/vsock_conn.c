@@ -43,6 +43,23 @@ struct amp_vsock_conn *amp_vsock_find(const struct amp_vsock *vs,
 	return find(vs, ends, type);
 }
 
+static ONCE void ends_of(struct amp_vsock_ends *ends, const struct amp_vsock_hdr *h)
+{
+	ends->local.cid = (uint32_t)h->dst_cid;
+	ends->local.port = h->dst_port;
+	ends->peer.cid = (uint32_t)h->src_cid;
+	ends->peer.port = h->src_port;
+}
+
+struct amp_vsock_conn *amp_vsock_find_for(const struct amp_vsock *vs,
+					  const struct amp_vsock_hdr *h)
+{
+	struct amp_vsock_ends ends;
+
+	ends_of(&ends, h);
+	return find(vs, &ends, h->type);
+}
+
 #if AMPSOCK_FAST
 /* What vsock.c's header_fault() says of addresses, and no foreign ones: those have a hook. */
 struct amp_vsock_conn *amp_vsock_other(struct amp_vsock *vs,
@@ -235,15 +252,14 @@ void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends
 	struct amp_vsock_stray *s;
 
 	if (ends->peer.cid == AMP_VSOCK_CID_LOCAL) {
-		vs->path->stray(vs, ends, type);
+		path_stray(vs, ends, type);
 		return;
 	}
 	if (vs->stray_cnt == vs->stray_len)
 		return;
-	s = &vs->stray[(vs->stray_head + vs->stray_cnt) % vs->stray_len];
+	s = &vs->stray[vs->stray_cnt++];
 	s->ends = *ends;
 	s->type = type;
-	vs->stray_cnt++;
 	vs->stats.rst_strays++;
 }
 
@@ -309,18 +325,26 @@ bool amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	return held;
 }
 
+void amp_vsock_in_unknown(struct amp_vsock *vs, const struct amp_vsock_hdr *h, unsigned type)
+{
+	struct amp_vsock_ends ends;
+
+	ends_of(&ends, h);
+	if (h->op == AMP_VSOCK_OP_REQUEST && type == h->type && amp_vsock_take_request &&
+	    amp_vsock_take_request(vs, h, &ends))
+		return;
+	if (h->op != AMP_VSOCK_OP_RST) /* an RST is never answered */
+		amp_vsock_stray_rst(vs, &ends, type);
+}
+
 bool amp_vsock_in(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx,
-		  struct amp_vsock_conn *c, const struct amp_vsock_ends *ends)
+		  struct amp_vsock_conn *c)
 {
 	if (h->op == AMP_VSOCK_OP_INVALID || h->op > AMP_VSOCK_OP_CREDIT_REQUEST)
 		vs->stats.rx_bad++; /* a known connection pays below, an unknown one gets RST */
 	if (c)
 		return amp_vsock_input_for(vs, c, h, rx);
-	if (h->op == AMP_VSOCK_OP_REQUEST && amp_vsock_take_request &&
-	    amp_vsock_take_request(vs, h, ends))
-		return false;
-	if (h->op != AMP_VSOCK_OP_RST) /* an RST is never answered */
-		amp_vsock_stray_rst(vs, ends, h->type);
+	amp_vsock_in_unknown(vs, h, h->type);
 	return false;
 }
 
@@ -342,7 +366,6 @@ void amp_vsock_init(struct amp_vsock *vs)
 	memset(vs->hash, 0, BUCKETS * sizeof(*vs->hash));
 	vs->owed_head = vs->recent = NULL;
 	vs->to_do = 0;
-	vs->stray_head = 0;
 	vs->loop_busy = false;
 	vs->closing_cnt = 0;
 	vs->why = NULL;

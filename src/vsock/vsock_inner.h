@@ -27,18 +27,36 @@
  * alike, as is shortest. */
 #if AMPSOCK_FAST
 #define RARE __attribute__((noinline, cold))
+#define ONCE inline
 #else
 #define RARE
+#define ONCE __attribute__((noinline)) /* the one copy of several */
 #endif
 
 /*
  * Hooks of the owner, and the way of a connection that takes a path. Without AF_VSOCK there is
- * one owner and one path (vsock.h): plain calls then, and no tables.
+ * one owner and one path; without a device's end (which hosts have, and tests) the owner is the
+ * library, and the path its loop. Plain calls then, and no tables (vsock.h).
  */
+#define OWNERS CHAINS
+#define PATHS  CHAINS
+#if QUEUES
+#define ONE_PATH(fn) amp_vsock_loop_##fn
+#else
+#define ONE_PATH(fn) amp_rstream_path_##fn
+#endif
+#ifndef AMP_XPORT_LOOP /* its own file; nobody takes the path where it is not linked */
+extern __typeof__(amp_vsock_loop_send) amp_vsock_loop_send __attribute__((weak));
+extern __typeof__(amp_vsock_loop_stray) amp_vsock_loop_stray __attribute__((weak));
+extern __typeof__(amp_vsock_loop_reserve) amp_vsock_loop_reserve __attribute__((weak));
+extern __typeof__(amp_vsock_loop_commit) amp_vsock_loop_commit __attribute__((weak));
+extern __typeof__(amp_vsock_loop_cancel) amp_vsock_loop_cancel __attribute__((weak));
+extern __typeof__(amp_vsock_loop_ready) amp_vsock_loop_ready __attribute__((weak));
+#endif
 
 static inline void tell_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
 {
-	if (QUEUES)
+	if (OWNERS)
 		vs->ops->event(vs, c, ev);
 	else
 		amp_vlink_on_event(vs, c, ev);
@@ -47,14 +65,14 @@ static inline void tell_event(struct amp_vsock *vs, struct amp_vsock_conn *c, un
 static inline int tell_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			    const struct amp_vsock_rx *rx)
 {
-	if (QUEUES)
+	if (OWNERS)
 		return vs->ops->data(vs, c, rx);
 	return amp_vlink_on_data(vs, c, rx);
 }
 
 static inline void tell_tx_ready(struct amp_vsock *vs)
 {
-	if (!QUEUES)
+	if (!OWNERS)
 		amp_vlink_on_tx_ready(vs);
 	else if (vs->ops->tx_ready)
 		vs->ops->tx_ready(vs);
@@ -63,48 +81,57 @@ static inline void tell_tx_ready(struct amp_vsock *vs)
 static inline bool path_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
 			     uint32_t flags)
 {
-	if (QUEUES)
+	if (PATHS)
 		return vs->path->send(vs, c, op, flags);
-	return amp_rstream_path_send(vs, c, op, flags);
+	return ONE_PATH(send)(vs, c, op, flags);
+}
+
+static inline void path_stray(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
+			      unsigned type)
+{
+	if (PATHS)
+		vs->path->stray(vs, ends, type);
+	else if (QUEUES)
+		amp_vsock_loop_stray(vs, ends, type);
 }
 
 static inline int path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			       struct amp_vsock_tx *tx, uint32_t *room)
 {
-	if (QUEUES)
+	if (PATHS)
 		return vs->path->reserve(vs, c, tx, room);
-	return amp_rstream_path_reserve(vs, c, tx, room);
+	return ONE_PATH(reserve)(vs, c, tx, room);
 }
 
 static inline void path_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			       struct amp_vsock_tx *tx, uint32_t len, uint32_t flags)
 {
-	if (QUEUES)
+	if (PATHS)
 		vs->path->commit(vs, c, tx, len, flags);
 	else
-		amp_rstream_path_commit(vs, c, tx, len, flags);
+		ONE_PATH(commit)(vs, c, tx, len, flags);
 }
 
 static inline void path_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx)
 {
-	if (QUEUES)
+	if (PATHS)
 		vs->path->cancel(vs, tx);
 	else
-		amp_rstream_path_cancel(vs, tx);
+		ONE_PATH(cancel)(vs, tx);
 }
 
 static inline bool path_ready(const struct amp_vsock *vs)
 {
-	if (QUEUES)
+	if (PATHS)
 		return vs->path->ready(vs);
-	return amp_rstream_path_ready(vs);
+	return ONE_PATH(ready)(vs);
 }
 
 static inline void path_gone(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
 	if (!QUEUES)
 		amp_rstream_path_gone(vs, c);
-	else if (vs->path->gone)
+	else if (PATHS && vs->path->gone)
 		vs->path->gone(vs, c);
 }
 
@@ -140,7 +167,14 @@ static inline void conn_lied(struct amp_vsock *vs, struct amp_vsock_conn *c, con
  * owner holds the buffer.
  */
 bool amp_vsock_in(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx,
-		  struct amp_vsock_conn *c, const struct amp_vsock_ends *ends);
+		  struct amp_vsock_conn *c);
+/* The connection that a packet with a good header is for, or NULL. */
+struct amp_vsock_conn *amp_vsock_find_for(const struct amp_vsock *vs,
+					  const struct amp_vsock_hdr *h);
+/* A packet with a good header, but perhaps for its type, that is for none: a request, or there
+ * is an RST of this type for it. */
+RARE void amp_vsock_in_unknown(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
+			       unsigned type);
 /* The peer's RST. */
 void amp_vsock_in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c);
 /*
@@ -180,7 +214,7 @@ static inline uint32_t credit_left(const struct amp_vsock_conn *c)
 /* Only a loop does, and that takes AF_VSOCK. */
 static inline bool path_stays(const struct amp_vsock *vs)
 {
-	return QUEUES && vs->path->stays;
+	return PATHS ? vs->path->stays : QUEUES;
 }
 
 /* Owed packets found no buffer: the next ones are theirs, or data would starve them. */

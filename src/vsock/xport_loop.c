@@ -5,10 +5,11 @@
  * packets go straight in when the owed list is served. The addresses are checked by nobody,
  * for they come from our own structs.
  */
+#define AMP_XPORT_LOOP
 #include "vsock_inner.h"
 
-static bool loop_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
-		      uint32_t flags)
+bool amp_vsock_loop_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
+			 uint32_t flags)
 {
 	struct amp_vsock_rx none = {.iov = NULL};
 	struct amp_vsock_hdr h;
@@ -19,7 +20,8 @@ static bool loop_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t o
 }
 
 /* The other end is here, and hears of it at once. */
-static void loop_stray(struct amp_vsock *vs, const struct amp_vsock_ends *ends, unsigned type)
+void amp_vsock_loop_stray(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
+			  unsigned type)
 {
 	struct amp_vsock_ends turned = {ends->peer, ends->local};
 	struct amp_vsock_conn *c = amp_vsock_find(vs, &turned, type);
@@ -28,8 +30,8 @@ static void loop_stray(struct amp_vsock *vs, const struct amp_vsock_ends *ends, 
 		amp_vsock_in_rst(vs, c);
 }
 
-static int loop_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
-			uint32_t *room)
+int amp_vsock_loop_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			   struct amp_vsock_tx *tx, uint32_t *room)
 {
 	(void)c;
 	if (vs->loop_busy)
@@ -42,8 +44,8 @@ static int loop_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, struct a
 	return 1;
 }
 
-static void loop_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
-			uint32_t len, uint32_t flags)
+void amp_vsock_loop_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			   struct amp_vsock_tx *tx, uint32_t len, uint32_t flags)
 {
 	struct amp_vsock_rx rx = {.iov = tx->iov, .iov_cnt = 1, .len = len, .flags = flags};
 	struct amp_vsock_hdr h;
@@ -54,23 +56,23 @@ static void loop_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct a
 	vs->loop_busy = false;
 }
 
-static void loop_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx)
+void amp_vsock_loop_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx)
 {
 	(void)tx;
 	vs->loop_busy = false;
 }
 
-static bool loop_ready(const struct amp_vsock *vs)
+bool amp_vsock_loop_ready(const struct amp_vsock *vs)
 {
 	return !vs->loop_busy;
 }
 
 const struct amp_vsock_path amp_vsock_loop = {
 	.stays = true,
-	.send = loop_send,
-	.stray = loop_stray,
-	.reserve = loop_reserve,
-	.commit = loop_commit,
-	.cancel = loop_cancel,
-	.ready = loop_ready,
+	.send = amp_vsock_loop_send,
+	.stray = amp_vsock_loop_stray,
+	.reserve = amp_vsock_loop_reserve,
+	.commit = amp_vsock_loop_commit,
+	.cancel = amp_vsock_loop_cancel,
+	.ready = amp_vsock_loop_ready,
 };

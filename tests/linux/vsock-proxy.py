@@ -17,7 +17,7 @@ from harness import Proxy, Server, eq, free_port  # noqa: E402
 LOOP = "127.0.0.1"
 HERE = os.path.dirname(os.path.abspath(__file__))
 # The host's file system is read; what is written goes into memory. Its /sys is not needed.
-ENTER = "cd / && exec chroot /host env -u LD_PRELOAD TMPDIR=/sys AMPSOCK_TEST_TIMEOUT=60 BUILD={build} AMPSOCK_PROXY={proxy} PATH=$PATH:/usr/bin "
+ENTER = "cd / && exec chroot /host env -u LD_PRELOAD TMPDIR=/sys AMPSOCK_TEST_TIMEOUT=60 BUILD={build} AMPSOCK_PROXY={proxy} AMPSOCK_CTL={ctl} PATH=$PATH:/usr/bin "
 
 
 def boot(p):
@@ -29,7 +29,7 @@ def boot(p):
 
 def enter(text):
     proxy = os.path.join(initramfs.BUILD, "ampsock-proxy")
-    return ENTER.format(build=initramfs.BUILD, proxy=proxy) + text
+    return ENTER.format(build=initramfs.BUILD, proxy=proxy, ctl=os.path.join(initramfs.BUILD, "ampsockctl")) + text
 
 
 def inside(g, part):

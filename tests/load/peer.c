@@ -4,61 +4,20 @@
  * serves until standard input ends. pattern.h has the protocol. What comes is compared with
  * the pattern, too: a connection that brings other bytes is reset.
  */
-#include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
+#include "../bench/serve.h"
 #include "pattern.h"
 
 #define AHEAD 65536u /* bytes of an echo that may wait to be sent */
 
 struct conn {
-	int fd;
+	struct serve_conn c; /* first */
 	uint8_t head[PEER_HEAD];
 	unsigned head_len;
 	char op;
 	uint64_t seed;
 	uint64_t in, in_len;   /* bytes of the command */
 	uint64_t out, out_len; /* E: out_len follows in */
-	uint32_t events;
 };
-
-static int ep;
-
-static void watch(struct conn *c, uint32_t events, int op)
-{
-	struct epoll_event ev = {.events = events, .data.ptr = c};
-
-	if (op == EPOLL_CTL_MOD && c->events == events)
-		return;
-	c->events = events;
-	if (epoll_ctl(ep, op, c->fd, &ev) < 0) {
-		perror("epoll_ctl");
-		exit(1);
-	}
-}
-
-static void take(int listener)
-{
-	int one = 1, fd;
-
-	while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
-		struct conn *c = calloc(1, sizeof(*c));
-
-		if (!c)
-			abort();
-		c->fd = fd;
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-		watch(c, EPOLLIN, EPOLL_CTL_ADD);
-	}
-}
 
 static int head(struct conn *c)
 {
@@ -85,7 +44,7 @@ static int input(struct conn *c)
 		want = AHEAD - (c->in - c->out);
 	if (want == 0)
 		return 0;
-	n = recv(c->fd, buf, want, 0);
+	n = recv(c->c.fd, buf, want, 0);
 	if (n <= 0)
 		return n < 0 && errno == EAGAIN ? 0 : -1;
 	if (in_head) {
@@ -111,7 +70,7 @@ static int output(struct conn *c)
 	while (c->out < c->out_len) {
 		uint64_t left = c->out_len - c->out;
 		ssize_t n =
-			send(c->fd, pattern_at(c->seed, c->out),
+			send(c->c.fd, pattern_at(c->seed, c->out),
 			     left < PATTERN_PIECE ? (size_t)left : PATTERN_PIECE, MSG_NOSIGNAL);
 
 		if (n < 0)
@@ -121,11 +80,13 @@ static int output(struct conn *c)
 	return 0;
 }
 
-static void serve(struct conn *c)
+static void ready(struct serve_conn *sc, uint32_t events)
 {
+	struct conn *c = (struct conn *)sc;
 	static const struct linger now = {.l_onoff = 1, .l_linger = 0};
 	int r, budget = 8;
 
+	(void)events; /* both ways are tried, whatever came */
 	do {
 		r = input(c);
 		if (r >= 0 && output(c) < 0)
@@ -133,56 +94,21 @@ static void serve(struct conn *c)
 	} while (r > 0 && --budget);
 	if (r < 0) {
 		if (c->in < c->in_len)
-			setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-		close(c->fd);
-		free(c);
+			setsockopt(c->c.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+		serve_over(sc);
 		return;
 	}
 	/* the next head waits until the answer is out; so does what an echo has no room for */
-	if (c->out < c->out_len)
-		watch(c, EPOLLOUT | (c->in < c->in_len && c->in - c->out < AHEAD ? EPOLLIN : 0),
-		      EPOLL_CTL_MOD);
+	if (c->out == c->out_len)
+		serve_watch(sc, EPOLLIN);
+	else if (c->in < c->in_len && c->in - c->out < AHEAD)
+		serve_watch(sc, EPOLLOUT | EPOLLIN);
 	else
-		watch(c, EPOLLIN, EPOLL_CTL_MOD);
+		serve_watch(sc, EPOLLOUT);
 }
 
 int main(void)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET,
-				.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	struct rlimit files;
-	socklen_t len = sizeof(a);
-	int one = 1, l = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-	struct conn listener = {.fd = l}, quit = {.fd = 0};
-	struct epoll_event ev[64];
-
 	pattern_make();
-	getrlimit(RLIMIT_NOFILE, &files);
-	files.rlim_cur = files.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &files);
-	setsockopt(l, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	ep = epoll_create1(0);
-	if (bind(l, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(l, 4096) < 0 ||
-	    getsockname(l, (struct sockaddr *)&a, &len) < 0) {
-		perror("peer");
-		return 1;
-	}
-	watch(&listener, EPOLLIN, EPOLL_CTL_ADD);
-	watch(&quit, EPOLLIN, EPOLL_CTL_ADD);
-	printf("%d\n", ntohs(a.sin_port));
-	fflush(stdout);
-	for (;;) {
-		int n = epoll_wait(ep, ev, 64, -1);
-
-		for (int i = 0; i < n; i++) {
-			struct conn *c = ev[i].data.ptr;
-
-			if (c == &quit)
-				return 0;
-			if (c == &listener)
-				take(l);
-			else
-				serve(c);
-		}
-	}
+	return serve_loop(0, sizeof(struct conn), ready);
 }

@@ -5,6 +5,7 @@
 import os
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -12,8 +13,9 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import ctl  # noqa: E402
+import sockguest  # noqa: E402
 from charkernel import CharRig  # noqa: E402
-from harness import TIMEOUT, Proxy, Server, eq, main, test  # noqa: E402
+from harness import TIMEOUT, Proxy, Server, eq, free_port, main, test  # noqa: E402
 from rpmsgguest import Raw  # noqa: E402
 from rpmsgrig import Rig, echo  # noqa: E402
 from vguest import SEND, Guest  # noqa: E402
@@ -260,6 +262,76 @@ def limits():
     p.stop()
 
 
+@test
+def made_packets():
+    """a vsock-unix link has no packets: they are made of what passes, and tshark decodes connections of both sides"""
+    if not shutil.which("tshark"):
+        return "tshark is not installed"
+    srv, port, no, dead = Server(echo), free_port(), free_port(), free_port()
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", f"expose vsock:6001 -> tcp 127.0.0.1:{dead}",
+              f"publish tcp 127.0.0.1:{port} -> vsock:5000", f"publish tcp 127.0.0.1:{no} -> vsock:5001", CONTROL, args=sockguest.link)
+    g = sockguest.Guest(p.path)
+    cap = Capture(p)
+    # from the guest, which ends it in order
+    c = g.connect(6000)
+    c.send(b"from the guest")
+    eq(c.recv_exact(14), b"from the guest")
+    row = next(r for r in ctl.ask(p, "sockets") if r["kind"] == "expose")
+    eq(row["guest_local"], "vsock:6000")
+    one = 0x80000000 + row["id"]
+    c.shutdown(SEND)
+    eq(c.recv(1), b"")
+    c.close()
+    p.wait_counter("ends", 0)
+    # to the guest, which is reset
+    g.listen(5000)
+    k = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+    k.sendall(b"to the guest")
+    c = g.accept(5000)
+    eq(c.recv_exact(12), b"to the guest")
+    row = next(r for r in ctl.ask(p, "sockets") if r.get("state") == "established")
+    eq(row["guest_peer"], "vsock:5000")
+    two = 0x80000000 + row["id"]
+    k.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    k.close()
+    p.wait_counter("ends", 0)
+    # nobody there: on the host, in the guest
+    eq(g.connect(6001).recv(1), b"")
+    p.wait_counter("ends", 0)
+    k = socket.create_connection(("127.0.0.1", no), timeout=TIMEOUT)
+    with g.pumped():
+        try:
+            eq(k.recv(1), b"")
+        except ConnectionResetError:
+            pass
+    k.close()
+    p.wait_counter("ends", 0)
+    end = cap.end()
+    rows = tshark(cap.file)
+    dlt, got = cap.packets()
+    eq((dlt, end["packets"], len(rows)), (271, len(got), len(got)))
+
+    def seen(host_port, guest_port):
+        """(from the guest, operation, flags, bytes) of a connection, all with the right addresses."""
+        out = []
+        for r, (_, _, d) in zip(rows, got):
+            src, dst = ((r[f"vsock.{x}_cid"], int(r[f"vsock.{x}_port"])) for x in ("src", "dst"))
+            if {src, dst} == {("2", host_port), ("3", guest_port)}:
+                out.append((src[0] == "3", int(r["vsock.virtio.op"]), struct.unpack_from("<I", d, 64)[0], d[76:]))
+        return out
+    req, resp, rst, shut, rw = 1, 2, 3, 4, 5
+    eq(seen(6000, one), [(True, req, 0, b""), (False, resp, 0, b""), (True, rw, 0, b"from the guest"), (False, rw, 0, b"from the guest"),
+                         (True, shut, 2, b""), (False, shut, 3, b"")])
+    eq(seen(two, 5000), [(False, req, 0, b""), (True, resp, 0, b""), (False, rw, 0, b"to the guest"), (False, rst, 0, b"")])
+    eq(seen(6001, two + 1), [(True, req, 0, b""), (False, rst, 0, b"")])
+    eq(seen(two + 2, 5001), [(False, req, 0, b""), (True, rst, 0, b"")])
+    eq(len(got), 6 + 4 + 2 + 2, "and no more")
+    eq([int(r["vsock.op"]) for r in rows[:5]], [1, 1, 4, 4, 2], "connect, payload, disconnect")
+    g.close()
+    srv.close()
+    p.stop()
+
+
 def rpmsg(rig, cap, remote_src):
     """Raw messages there and back, in a file of DLT_USER0."""
     eq(cap.end()["drops"], 0)
@@ -278,7 +350,6 @@ def rpmsg(rig, cap, remote_src):
 @test
 def rpmsg_shm():
     """rpmsg messages both ways, with the header that docs/control.md describes"""
-    import socket
     u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     u.bind(("127.0.0.1", 0))
     u.settimeout(TIMEOUT)

@@ -161,6 +161,44 @@ def unreadable():
     """what is no file at all is said, not taken for an empty one"""
     r = subprocess.run([binary(), "--config", "/", "--check-config"], capture_output=True, text=True, timeout=TIMEOUT, check=False)
     eq((r.returncode, r.stderr.splitlines()[:1]), (2, ["/: cannot be read: Is a directory"]), "a directory")
+    with tempfile.TemporaryDirectory(prefix="ampsock-test-") as d:
+        path = os.path.join(d, "pipe")
+        os.mkfifo(path)
+        r = subprocess.run([binary(), "--config", path, "--check-config"], capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        eq((r.returncode, r.stderr.splitlines()[:1]), (2, [path + ": is a pipe with nothing in it: expected a file"]), "a pipe")
+    r, w = os.pipe()
+    os.write(w, VS.encode())
+    os.close(w)
+    eq(subprocess.run([binary(), "--config", f"/dev/fd/{r}", "--check-config"], pass_fds=[r], timeout=TIMEOUT, check=False).returncode, 0)
+    os.close(r)
+
+
+@test
+def zero_byte():
+    """a zero byte hides nothing: it is marked, and a file in UTF-16 is no text"""
+    said = check(VS + "allow = out tcp 10.0.0.1:80\0 and more\n")
+    eq(marked(said, 5), "?")
+    eq(said.splitlines()[:2], ["FILE:5: expected text (ASCII or UTF-8), found a zero byte", "    allow = out tcp 10.0.0.1:80? and more"])
+    eq(check("\0\n" + VS + "cid = 5\n").count("FILE:"), 2)
+    for line in check("\0".join(VS)).splitlines()[::3][:4]:
+        assert "found a zero byte" in line, line
+
+
+@test
+def option_once():
+    """what an option says wrong is told with its name once"""
+    for option, text, said in (
+            ("allow", "allow: out tcp 1.2.3.4:80", "--allow: at `allow: out"),
+            ("publish", "tpc", "--publish: at `tpc`"),
+            ("expose", "x", "--expose: at `x`"),
+            ("expose", "rpmsg:x -> tcp 127.0.0.1:80", "--expose: rpmsg:x is no service"),
+            ("limit", "sockets", "--limit: expected a number"),
+            ("limit", "x 3", "--limit: expected sockets"),
+            ("join", "g,nobody", "--join: expected the name of a link that is there")):
+        r = subprocess.run([binary(), "--link", "vhost-user-vsock:/run/g.sock,cid=3,name=g", "--" + option, text,
+                            "--check-config"], capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        eq(r.returncode, 2)
+        assert r.stderr.startswith(said), r.stderr
 
 
 main()

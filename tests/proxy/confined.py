@@ -381,6 +381,36 @@ def disguises():
 
 
 @test
+def bound_and_by_name():
+    """a bound socket that connects by name: behind the address that refuses it is still where it was bound"""
+    lib = build("names.so", "names.c", "-shared", "-fPIC", libs=["-ldl"])
+    seen = []
+    srv = Server(lambda s: (seen.append(s.getpeername()), echo(s)))
+    with tempfile.NamedTemporaryFile("w", prefix="ampsock-names-") as f:
+        f.write("two.example 127.0.0.2\ntwo.example 127.0.0.1\n")
+        f.flush()
+        os.chmod(f.name, 0o644)
+        p = Proxy(f"allow out any two.example:{srv.port}", "allow in tcp any:any", f"allow out tcp 127.0.0.0/8:{srv.port}",
+                  env={"LD_PRELOAD": lib, "PLAYED_NAMES": f.name})
+        g = Guest(p.path)
+        s = off.Session(g)
+        for port in (free_port(), 0):
+            bound, at = s.bind("0.0.0.0", port, opts_set=1 << off.OPT["SO_KEEPALIVE"], opts=1 << off.OPT["SO_KEEPALIVE"])
+            s.setopt(bound, "IP_TTL", 33)
+            c = s.connect(None, srv.port, host_name=b"two.example", bound=bound)
+            c.send(b"hello")
+            eq(c.recv_exact(5), b"hello")
+            eq(c.name, ("127.0.0.1", at[1]))
+            eq(c.peername, ("127.0.0.1", srv.port))
+            eq(seen.pop(), c.name)
+            eq([s.getopt(c.id, o) for o in ("SO_KEEPALIVE", "IP_TTL", "TCP_NODELAY")], [1, 33, 0])
+            c.close()
+        g.close()
+        p.stop()
+    srv.close()
+
+
+@test
 def another_address_the_second_time():
     """a name that means something else the second time: what it means then is not had, what was given is"""
     lib = build("names.so", "names.c", "-shared", "-fPIC", libs=["-ldl"])

@@ -111,7 +111,7 @@ def every_command():
     eq([t["links"][0]["name"] for t in two], ["g", "g"])
     eq(ctl.run(b.p, "log", "level", "debug"), "")
     eq(ctl.ask(b.p, "status")["log_level"], "debug")
-    b.p.log(r"control: log-level cmd=log-level level=debug uid=\d+ pid=\d+")
+    b.p.log(r"control: log-level was done event=control cmd=log-level outcome=done uid=\d+ pid=\d+ level=debug$")
     c.close()
     b.close()
 
@@ -202,6 +202,59 @@ def reloading():
     g.close()
     p.stop()
     conf.close()
+
+
+@test
+def audit():
+    """what is asked for is in the log with its outcome, who asked, and why it was refused; strangers and lookers do not flood it"""
+    b = Bed("control-group 4242", "control-read-group 4243")
+    r = ctl.Raw(b.p)
+    me = f"uid={os.getuid()} pid={os.getpid()}"
+
+    def said(req, line):
+        start = len(b.p.lines)
+        ok = r.ask(req)["ok"]
+        # that there is no line of what became of it before it is known: it is the next one
+        eq(b.p.log("event=control", start=start).split("control: ", 1)[1], line)
+        return ok
+    rule = f"tcp 127.0.0.1:{free_port()} -> vsock:5000"
+    for cmd in ("publish-add", "publish-del"):
+        eq(said({"cmd": cmd, "link": "g", "rule": rule},
+                f'{cmd} was done event=control cmd={cmd} outcome=done {me} link=g rule="{rule}"'), True)
+    eq(said({"cmd": "publish-del", "link": "g", "rule": rule},
+            f'publish-del was refused event=control cmd=publish-del outcome=refused {me} link=g rule="{rule}" why="link g publishes no such rule: expected its number, or its text as it was given"'), False)
+    eq(said({"cmd": "reset", "link": "h"}, f'reset was refused event=control cmd=reset outcome=refused {me} link=h why="there is no link of that name"'),
+       False)
+    eq(said({"cmd": "reset", "link": "g"}, f"reset was done event=control cmd=reset outcome=done {me} link=g"), True)
+    eq(said({"cmd": "log-level"}, f'log-level was refused event=control cmd=log-level outcome=refused {me} '
+            'why="the request has keys that this command does not take, or lacks one that it needs: see docs/control.md"'), False)
+    # silence is told before it falls, and what ends it is told, too
+    for level in ("error", "info"):
+        eq(said({"cmd": "log-level", "level": level}, f"log-level was done event=control cmd=log-level outcome=done {me} level={level}"), True)
+    for _ in range(12):  # none of these is suppressed
+        eq(said({"cmd": "reset", "link": "g"}, f"reset was done event=control cmd=reset outcome=done {me} link=g"), True)
+    # who only looks is no event
+    start = len(b.p.lines)
+    r.ask({"cmd": "status"})
+    eq([x for x in b.p.lines[start:] if "event=control" in x], [])
+    eq(r.ask({"cmd": "capture", "count": 1})["ok"], True)
+    b.p.log(f"control: capture was begun event=control cmd=capture outcome=begun {me}$", start=start)
+    r.close()
+    if not os.getuid():
+        os.chmod(b.p.dir.name, 0o755)
+        start = len(b.p.lines)
+        for _ in range(10):
+            eq(as_user(4000, 4243, [], ctl.path(b.p), {"cmd": "reset", "link": "g"})["error"]["code"], "EPERM")
+            eq(as_user(4001, 4001, [], ctl.path(b.p), {"cmd": "status"})["error"]["code"], "EACCES")
+        b.p.log(r"control: reset was refused event=control cmd=reset outcome=refused uid=4000 pid=\d+ link=g why=\"you may look, but not", start=start)
+        b.p.log(r"control: uid 4001 .pid \d+. was refused event=control outcome=refused uid=4001 pid=\d+$", start=start)
+        eq(len([x for x in b.p.lines[start:] if "event=control" in x]), 10)
+        left = b.p.stop()
+        b.p.log("10 more suppressed", start=start)
+        eq(left, [])
+    b.g.close()
+    b.p.stop()
+    b.srv.close()
 
 
 @test
@@ -564,7 +617,7 @@ def reset_rpmsg():
 def usage():
     """ampsockctl: wrong words are exit status 2, refusals 1, each with what was expected"""
     b = Bed()
-    for args, words in (((), "expected a command"), (("dance",), "no such command, found `dance`"), (("publish",), "no such command"),
+    for args, words in (((), "expected a command"), (("dance",), "no such command, found `dance`"), (("publish",), "expected add or del"), (("log", "x"), "expected level behind log, found `x`"),
                         (("publish", "add"), "expected the name of a link"), (("publish", "add", "g"), "expected a rule"),
                         (("publish", "add", "g", "a", "b"), "one argument"), (("reset",), "expected the name of a link"),
                         (("links", "-n", "1"), "-n is not for this command"), (("top", "-n", "0"), "from 1 to"),
@@ -574,7 +627,8 @@ def usage():
         err = ctl.run(b.p, *args, code=2)
         assert words in err and "--help" in err, f"{args}: {err}"
     for args, words in ((("reset", "h"), "no link of that name"), (("log", "level", "loud"), "expected error, warning"),
-                        (("links", "-l", "x" * 40), "too long")):
+                        (("links", "-l", "x" * 40), "at most 31"),
+                        (("publish", "add", "g", "x" * 2000), "at most 1023"), (("publish", "add", "g", "x" * 100000), "at most 4096")):
         assert words in ctl.run(b.p, *args, code=1), args
     assert "usage:" in ctl.run(b.p, "--help") and "ampsockctl 0" in ctl.run(b.p, "--version")
     assert "is ampsock-proxy running" in ctl.run(b.p, "--socket", b.p.dir.name + "/none", "status", code=1)

@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -585,6 +586,52 @@ def upgrade_by_control():
     g.close()
     eq(p.stop(), [], "files that are left")
     srv.close()
+
+
+@test
+def log_level_stays():
+    """a level that was set at run time is the next worker's and the next program's, until the configuration has another"""
+    conf = tempfile.NamedTemporaryFile("w", prefix="ampsock-test-", suffix=".conf")
+
+    def write(p, level):
+        conf.seek(0)
+        conf.truncate()
+        conf.write(f"[proxy]\ncontrol = {ctl.path(p)}\nlog-level = {level}\n[link g]\ntype = vhost-user-vsock\npath = {p.path}\ncid = 3\n")
+        conf.flush()
+
+    def args(p):
+        write(p, "info")
+        return ["--config", conf.name]
+    p = Proxy(args=args)
+    w = Worker(p)
+
+    def upgraded():
+        """Whether the helper, too, said what it says at level info."""
+        start = len(p.lines)
+        ctl.run(p, "upgrade")
+        w.gone()
+        level = ctl.ask(p, "status")["log_level"]
+        return level, any("upgrade: executing" in x for x in p.lines[start:])
+    eq(upgraded(), ("info", True))
+    ctl.run(p, "log", "level", "debug")
+    w.kill()
+    eq(ctl.ask(p, "status")["log_level"], "debug", "after a crash")
+    eq(upgraded(), ("debug", True))
+    eq(upgraded(), ("debug", True), "and the one after it")
+    ctl.run(p, "log", "level", "error")
+    eq(upgraded(), ("error", False))
+    w.kill()
+    eq(ctl.ask(p, "status")["log_level"], "error", "after a crash")
+    # what the file says new is what holds
+    write(p, "warning")
+    eq(upgraded(), ("warning", False))
+    ctl.run(p, "log", "level", "error")
+    write(p, "debug")
+    ctl.run(p, "reload")
+    eq(ctl.ask(p, "status")["log_level"], "debug")
+    eq(upgraded(), ("debug", True))
+    p.stop()
+    conf.close()
 
 
 @test

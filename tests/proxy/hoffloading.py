@@ -7,44 +7,24 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import offload as off  # noqa: E402
 import offloading  # noqa: E402
 import sockguest  # noqa: E402
+import sockrig  # noqa: E402
 from harness import TESTS, Proxy, main  # noqa: E402
-from vguest import Reset  # noqa: E402
 
 
-class Rig:
-    """As offloading.Rig."""
+class Rig(sockrig.Rig):
+    left = ["g.sock"]  # the monitor's own
 
-    def __init__(self, *rules, guest=None, env=None, **kw):
-        self.p = Proxy(*rules, args=sockguest.link, env=env)
-        self.g = sockguest.Guest(self.p.path)
-        self.s = off.Session(self.g, **kw)
-        self.p.log("guest attached")
-
-    def end(self):
-        self.g.close()
-        self.p.log("guest detached")
-        self.p.wait_counter("sockets", 0)
-        self.p.wait_counter("ends", 0)
-        left = self.p.stop()
-        if left != ["g.sock"]:  # the monitor's own
-            raise AssertionError(f"left behind: {left}")
-
-
-def dies(fn):
-    """A reset is an end here."""
-    try:
-        if fn():
-            raise AssertionError("not reset")
-    except Reset:
-        pass
+    @staticmethod
+    def up(*rules, **kw):
+        p = Proxy(*rules, args=sockguest.link, **kw)
+        return p, sockguest.Guest(p.path)
 
 
 offloading.Rig = Rig
 offloading.Guest = sockguest.Guest
-offloading.dies = dies
+offloading.dies = sockrig.dies
 # A ring's size and requests that wait in one: there is no ring. `listen` wants a reset behind a reset
 # (hybrid.py has what there is of it). Rules, options and clocks are the same whatever the carrier.
 TESTS[:] = [t for t in TESTS if t.__name__ not in (

@@ -15,9 +15,11 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import offload as off  # noqa: E402
+import ctl  # noqa: E402
 import sockguest  # noqa: E402
 from clock import Clock  # noqa: E402
 from harness import TIMEOUT, Proxy, Server, binary, eq, free_port, main, test  # noqa: E402
+from sockrig import read_at_last, stuff  # noqa: E402
 from vguest import SEND, Guest  # noqa: E402
 
 MIB = 1 << 20
@@ -43,8 +45,8 @@ def refused(port):
 
 def unix(path):
     s = socket.socket(socket.AF_UNIX)
+    s.connect(path)  # with a time-out it would not wait for room among those not yet accepted
     s.settimeout(TIMEOUT)
-    s.connect(path)
     return s
 
 
@@ -396,31 +398,12 @@ def stalled():
     g.listen(5000, buf_alloc=0)  # answers, and reads nothing
     k = tcp(port)
     c = g.accept(5000)
-    k.setblocking(False)
-    sent = 0
-    try:
-        while sent < 64 * MIB:
-            sent += k.send(bytes(65536))
-    except BlockingIOError:
-        pass
-    eq(sent < 32 * MIB, True, "the client has to wait")
+    sent = stuff(k)
     fast = g.connect(6000)
     for _ in range(20):
         fast.send(b"f" * 65536)
         eq(len(fast.recv_exact(65536)), 65536)
-    # it reads at last: nothing was lost
-    c.buf_alloc = 262144
-    k.settimeout(TIMEOUT)
-    t = threading.Thread(target=lambda: k.shutdown(socket.SHUT_WR), daemon=True)
-    t.start()
-    n = 0
-    c.look(0)
-    while True:
-        part = c.recv()
-        if not part:
-            break
-        n += len(part)
-    eq(n, sent)
+    read_at_last(c, k, sent)
     k.close()
     c.close()
     fast.close()
@@ -598,6 +581,16 @@ def wrong(*args, text):
     r = subprocess.run([binary(), *args, "--check-config"], capture_output=True, timeout=TIMEOUT, check=False)
     if r.returncode != 2 or text not in r.stderr.decode():
         raise AssertionError(f"{args}: exit {r.returncode}, said: {r.stderr.decode()}")
+
+
+@test
+def wrong_at_run_time():
+    """a rule that the link's type cannot serve is refused at run time as in the file"""
+    with tempfile.TemporaryDirectory() as d:
+        p = Proxy(args=lambda p: ["--link", f"vsock-unix:{d}/v,name=g", "--control", ctl.path(p)])
+        assert "have no messages" in ctl.run(p, "publish", "add", "g", "udp 127.0.0.1:0 -> vsock:1", code=1)
+        assert "no service of a link" in ctl.run(p, "publish", "add", "g", "udp 127.0.0.1:0 -> rpmsg:x", code=1)
+        p.stop()
 
 
 @test

@@ -6,6 +6,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
+import ctl  # noqa: E402
 from clock import Clock  # noqa: E402
 from harness import Proxy, Server, eq, main, test  # noqa: E402
 from vguest import (CREDIT_REQUEST, CREDIT_UPDATE, EOM, EOR, HDR, RCV, REQUEST, RESPONSE, RST, RW,  # noqa: E402
@@ -29,7 +30,7 @@ class Joined:
 
     def __init__(self, *rules, joins=("g,h",), seqpacket=True, env=None, **kw):
         self.p = Proxy(env=env, args=lambda p: links(p) + [y for j in joins for y in ("--join", j)] +
-                       [x for r in rules for x in ("--" + r.split(" ", 1)[0], r.split(" ", 1)[1])])
+                       [x for r in rules for x in ("--" + r.split(" ", 1)[0], r.split(" ", 1)[1].replace("DIR", p.dir.name))])
         self.g = Guest(self.p.path + "0", seqpacket=seqpacket, **kw)
         self.h = Guest(self.p.path + "1", seqpacket=seqpacket, **kw)
         self.x = Guest(self.p.path + "2", seqpacket=seqpacket, **kw)
@@ -759,6 +760,52 @@ def garbage():
     eq(b.recv_exact(5), b"alive")
     j.end()
     srv.close()
+
+
+@test
+def listed():
+    """ampsockctl sockets: each connection with both of its links, addresses, bytes, state as either guest sees it, in its place"""
+    j = Joined("control DIR/control", joins=("g,h", "h,x"))
+
+    def rows(link):
+        return [r for r in ctl.ask(j.p, "sockets", "-l", link) if r["kind"] == "join"]
+    j.x.others = [j.h]
+    j.h.listen(5000)
+    c = j.x.connect(5000, SEQPACKET, cid=4)  # the oldest, of the join that is listed last
+    d = j.h.accept(5000)
+    c.send_msg(b"m")
+    eq(d.recv_msg(), b"m")
+    a, b = j.pair()
+    a.send(b"to h")
+    eq(b.recv_exact(4), b"to h")
+    b.send(b"back to g")
+    eq(a.recv_exact(9), b"back to g")
+    g, = rows("g")
+    h, _ = rows("h")
+    eq((g["guest_peer"], g["guest_local"]), (f"vsock:3:{a.local}", "vsock:4:5000"))
+    eq((h["guest_peer"], h["guest_local"]), ("vsock:4:5000", f"vsock:3:{a.local}"))
+    eq((g["state"], g["from_guest_bytes"], g["to_guest_bytes"], g["message"]), ("established", 4, 9, False))
+    eq((h["state"], h["from_guest_bytes"], h["to_guest_bytes"]), ("established", 9, 4))
+    # x's are behind g's, each once, also with many and from one turn of the list to the next
+    many = [j.pair() for _ in range(150)]
+    h = rows("h")
+    eq((len(h), len({r["id"] for r in h}), len(rows("g")), len(rows("x"))), (152, 152, 151, 1))
+    eq((h[-1]["guest_local"], h[-1]["message"]), (f"vsock:5:{c.local}", True))
+    assert "stalls" not in g and g["window_bytes"] > 0 and g["credit_bytes"] > 0, g
+    a.shutdown(SEND)
+    eq(b.recv(1), b"")
+    eq([r["state"] for r in (rows("g")[0], rows("h")[0])], ["guest-shut", "host-shut"])
+    eq([r["state"] for r in rows("x")], ["established"])
+    for k, m in many[::2]:
+        k.reset()
+        till(j.h, lambda m=m: m.state == "reset")
+    eq((len(rows("h")), len(rows("g"))), (77, 76))
+    j.x.close()
+    j.p.log("link x: guest detached")
+    eq((len(rows("h")), rows("x")), (76, []))
+    j.g.close()
+    j.h.close()
+    j.p.stop()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import offload as off  # noqa: E402
-from clock import Clock  # noqa: E402
+from clock import Clock, preload  # noqa: E402
 from harness import TIMEOUT, Proxy, Server, eq, free_port, main, test  # noqa: E402
 from vguest import REQUEST, SEQPACKET, Gone, Guest, Reset  # noqa: E402
 
@@ -219,6 +219,27 @@ def half_open():
     srv.close()
     for k in (dead, *full):
         k.close()
+
+
+@test
+def paid_once():
+    """datagrams/s: one that finds the socket full, and goes later, counts once"""
+    sink, u = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    for x in (sink, u):
+        x.bind(("127.0.0.1", 0))
+        x.settimeout(TIMEOUT)
+    p = Proxy("limit datagrams/s 6", f"allow out udp 127.0.0.1:{u.getsockname()[1]}",
+              env={"LD_PRELOAD": preload("full"), "FULL_TIMES": "4", "FULL_PORT": str(sink.getsockname()[1]),
+                   "ASAN_OPTIONS": "verify_asan_link_order=0"})
+    d = off.Session(Guest(p.path)).udp()
+    for i in range(6):
+        d.sendto(b"%d" % i, u.getsockname())
+    for i in range(6):
+        eq(u.recvfrom(10)[0], b"%d" % i)
+    for i in range(24):
+        eq(sink.recvfrom(10)[0], b".")
+    eq(p.counters()["datagram_drops"], 0)
+    p.stop()
 
 
 @test

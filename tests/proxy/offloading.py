@@ -799,6 +799,54 @@ def multicast():
 
 
 @test
+def published_options():
+    """what a guest sets at a published UDP port, and the groups that it joins there, end with it"""
+    port, group, lo = free_port(socket.SOCK_DGRAM), "239.255.77.8", socket.if_nametoindex("lo")
+    r = Rig(f"publish udp 0.0.0.0:{port} -> inet:53", f"allow out udp {group}:any")
+    names = ("SO_BROADCAST", "IP_TTL", "IP_MULTICAST_TTL", "IP_MULTICAST_LOOP")
+    a = udp_sock()
+    a.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, struct.pack("=4s4si", bytes(4), bytes(4), lo))
+    fresh = None
+    for _ in range(2):
+        u = r.s.udp(local=("0.0.0.0", 53), opts_set=1 << off.OPT["SO_REUSEADDR"], opts=1 << off.OPT["SO_REUSEADDR"])
+        was = [r.s.getopt(u.id, n) for n in names]
+        eq(was, fresh or was)
+        fresh = was
+        eq(r.s.getopt(u.id, "SO_REUSEADDR"), 0, "no other program may have the port")
+        a.sendto(b"to nobody", (group, port))
+        a.sendto(b"to you", ("127.0.0.1", port))
+        eq(u.recvfrom()[0], b"to you")
+        for n, v in zip(names, (1, 9, 8, 0)):
+            r.s.setopt(u.id, n, v)
+            eq(r.s.getopt(u.id, n), v)
+        r.s.setopt(u.id, "IP_MULTICAST_IF", struct.pack("<I", lo) + bytes(4))
+        r.s.setopt(u.id, "IP_ADD_MEMBERSHIP", off.addr(group) + struct.pack("<I", lo) + bytes(4))
+        a.sendto(b"to all", (group, port))
+        eq(u.recvfrom()[0], b"to all")
+        u.close()
+        r.p.wait_counter("sockets", 0)
+    u = r.s.udp(local=("0.0.0.0", 53), opts_set=1 << off.OPT["SO_BROADCAST"], opts=1 << off.OPT["SO_BROADCAST"])
+    eq(r.s.getopt(u.id, "SO_BROADCAST"), 1, "also before it is bound")
+    eq(r.s.getopt(u.id, "IP_MULTICAST_IF"), bytes(8))
+    r.end()
+
+
+@test
+def others_groups():
+    """a guest's socket gets nothing of groups that other programs of the host are in"""
+    port, group, lo = free_port(socket.SOCK_DGRAM), "239.255.77.9", socket.if_nametoindex("lo")
+    r = Rig(f"allow in udp any:{port}")
+    u = r.s.udp(local=("0.0.0.0", port))
+    other, a = udp_sock(), udp_sock()
+    other.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, struct.pack("=4s4si", socket.inet_aton(group), bytes(4), lo))
+    a.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, struct.pack("=4s4si", bytes(4), bytes(4), lo))
+    a.sendto(b"to the other", (group, port))
+    a.sendto(b"to you", ("127.0.0.1", port))
+    eq(u.recvfrom()[0], b"to you")
+    r.end()
+
+
+@test
 def options():
     """options: set in OPEN and later, read back; what does not exist is ENOPROTOOPT"""
     srv = Server(echo)

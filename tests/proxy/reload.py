@@ -923,4 +923,28 @@ def no_file():
     srv.close()
 
 
+@test
+def groups():
+    """a multicast group that no rule has any more is left, and its guest told; the socket and other groups stay"""
+    port, lo = free_port(socket.SOCK_DGRAM), socket.if_nametoindex("lo")
+    gone, stays = "239.255.77.10", "239.255.77.11"
+    rules = [f"allow = in udp 0.0.0.0:{port}", f"allow = out udp {stays}:any", f"allow = out udp {gone}:any"]
+    r = Rig(link("g", 3, *rules))
+    s = off.Session(r.guest())
+    u = s.udp(local=("0.0.0.0", port))
+    a = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    a.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, struct.pack("=4s4si", bytes(4), bytes(4), lo))
+    for x in (gone, stays):
+        s.setopt(u.id, "IP_ADD_MEMBERSHIP", off.addr(x) + struct.pack("<I", lo) + bytes(4))
+        a.sendto(b"one", (x, port))
+        eq(u.recvfrom()[0], b"one")
+    eq(r.reload(link("g", 3, *rules[:2])), [0, 0, 0, 1, 1])
+    kind, _, arg, to, _ = u.frame()
+    eq((kind, off.name(arg), to[0]), (1, "EACCES", gone))
+    a.sendto(b"nobody's", (gone, port))
+    a.sendto(b"two", (stays, port))
+    eq(u.recvfrom()[0], b"two")
+    r.stop()
+
+
 main()

@@ -9,41 +9,23 @@
  * what happens to its connections, a line each; a line on the console ends it. Prints BAD when a
  * socket tells its end twice, or what came back was never sent.
  */
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/vm_sockets.h>
-#include <unistd.h>
 
 #include "../../src/port/port.h"
 
-#define CONNS	 8
-#define CHUNK	 3000
-#define PAUSE_MS 20 /* before the next attempt to connect */
+#define CHUNK	3000
+#define BUF_LEN CHUNK
+#include "talk.h"
+
+#define CONNS 8
 
 enum { CONSOLE, VSOCK, TCP, IDLE, BUSY, FIRST_CONN, FDS = FIRST_CONN + CONNS };
 
 static struct pollfd fds[FDS];
-static struct sockaddr_in server = {.sin_family = AF_INET};
 static struct sockaddr_vm host = {
 	.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_HOST, .svm_port = 6000};
-static uint8_t buf[CHUNK], pattern[CHUNK];
-static size_t sent, got;
 static bool up[FDS];
-static unsigned long turns, bad;
 static uint32_t again_ms;
-
-static void complain(const char *what, int value)
-{
-	bad++;
-	printf("BAD %s (%d)\n", what, value);
-}
 
 static const char *name_of(const struct pollfd *p)
 {
@@ -67,26 +49,6 @@ static void over(struct pollfd *p, int err)
 		complain("close", errno);
 	p->fd = -1;
 	again_ms = amp_port_now_ms() + PAUSE_MS;
-}
-
-static void accept_one(int listener)
-{
-	int fd = accept(listener, NULL, NULL), i;
-
-	if (fd < 0) {
-		if (errno != EAGAIN && errno != ECONNABORTED && errno != ECONNRESET)
-			complain("accept", errno);
-		return;
-	}
-	for (i = FIRST_CONN; i < FDS && fds[i].fd >= 0; i++)
-		;
-	if (i == FDS) {
-		close(fd);
-		return;
-	}
-	(void)fcntl(fd, F_SETFL, O_NONBLOCK);
-	fds[i].fd = fd;
-	fds[i].events = POLLIN;
 }
 
 static void echo(struct pollfd *p)
@@ -148,58 +110,24 @@ static void wait_idly(struct pollfd *p)
 		over(p, n < 0 ? errno : 0);
 }
 
-/* One chunk there, the same back, and the next. */
-static void talk(struct pollfd *p)
+static void keep_busy(struct pollfd *p)
 {
-	ssize_t n;
+	int err;
 
-	if (!connected(p))
-		return;
-	n = recv(p->fd, buf, CHUNK - got, 0);
-	if (n > 0 && memcmp(buf, pattern + got, (size_t)n) != 0)
-		complain("bytes that were never sent", (int)got);
-	if (n == 0 || (n < 0 && errno != EAGAIN)) {
-		over(p, n < 0 ? errno : 0);
-		return;
-	}
-	if (n > 0)
-		got += (size_t)n;
-	if (got == CHUNK) {
-		turns++;
-		sent = got = 0;
-	}
-	n = sent < CHUNK ? send(p->fd, pattern + sent, CHUNK - sent, MSG_NOSIGNAL) : 0;
-	if (n > 0)
-		sent += (size_t)n;
-	else if (n < 0 && errno != EAGAIN) {
-		over(p, errno);
-		return;
-	}
-	p->events = sent < CHUNK ? POLLOUT | POLLIN : POLLIN;
+	if (connected(p) && !talk(p, true, &err))
+		over(p, err);
 }
 
 static void set_up(void)
 {
-	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(80)};
 	struct sockaddr_vm vm = {
 		.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = 5000};
-	int i;
 
-	for (i = 0; i < FDS; i++) {
-		fds[i].fd = -1;
-		fds[i].events = POLLIN;
-	}
-	for (i = 0; i < CHUNK; i++)
-		pattern[i] = (uint8_t)(i * 31 + i / 256);
+	talk_set_up(fds, FDS);
 	fds[CONSOLE].fd = 0;
-	fds[VSOCK].fd = socket(AF_VSOCK, SOCK_STREAM, 0);
-	fds[TCP].fd = socket(AF_INET, SOCK_STREAM, 0);
-	if (bind(fds[VSOCK].fd, (struct sockaddr *)&vm, sizeof(vm)) || listen(fds[VSOCK].fd, 4))
-		complain("listen on vsock port 5000", errno);
-	if (bind(fds[TCP].fd, (struct sockaddr *)&in, sizeof(in)) || listen(fds[TCP].fd, 4))
-		complain("listen on port 80", errno);
-	(void)fcntl(fds[VSOCK].fd, F_SETFL, O_NONBLOCK);
-	(void)fcntl(fds[TCP].fd, F_SETFL, O_NONBLOCK);
+	fds[VSOCK].fd =
+		talk_bind(AF_VSOCK, SOCK_STREAM, &vm, sizeof(vm), "listen on vsock port 5000");
+	fds[TCP].fd = talk_listen_tcp();
 }
 
 static void serve(void)
@@ -208,12 +136,12 @@ static void serve(void)
 
 	for (i = VSOCK; i <= TCP; i++) {
 		if (fds[i].revents)
-			accept_one(fds[i].fd);
+			accept_one(fds[i].fd, &fds[FIRST_CONN], CONNS);
 	}
 	if (fds[IDLE].fd >= 0 && fds[IDLE].revents)
 		wait_idly(&fds[IDLE]);
 	if (fds[BUSY].fd >= 0 && fds[BUSY].revents)
-		talk(&fds[BUSY]);
+		keep_busy(&fds[BUSY]);
 	for (i = FIRST_CONN; i < FDS; i++) {
 		if (fds[i].fd >= 0 && fds[i].revents)
 			echo(&fds[i]);
@@ -222,8 +150,7 @@ static void serve(void)
 
 int main(int argc, char **argv)
 {
-	server.sin_port = htons((uint16_t)(argc > 2 ? atoi(argv[2]) : 0));
-	if (argc != 3 || inet_pton(AF_INET, argv[1], &server.sin_addr) != 1)
+	if (!talk_args(argc, argv))
 		return 2;
 	set_up();
 	printf("ready\n");

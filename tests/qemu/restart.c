@@ -12,18 +12,8 @@
  *
  * Prints BAD when a socket tells its end twice, or anything else is not as it should be.
  */
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/rpmsg_socket.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <ampsock.h>
 
@@ -31,9 +21,11 @@
 #include "../../src/af_rpmsg/af_rpmsg.h"
 #include "../../src/port/port.h"
 
-#define CONNS	 8
-#define CHUNK	 600 /* more than a message, less than a window */
-#define PAUSE_MS 20  /* before the next attempt to connect */
+#define CHUNK	600 /* more than a message, less than a window */
+#define BUF_LEN 2048
+#include "talk.h"
+
+#define CONNS 8
 
 enum { CONSOLE, TCP, STREAM, RAW, MINE, FIRST_CONN, FDS = FIRST_CONN + CONNS };
 
@@ -41,17 +33,8 @@ int main(int argc, char **argv);
 void _start(void);
 
 static struct pollfd fds[FDS];
-static struct sockaddr_in server = {.sin_family = AF_INET};
-static uint8_t buf[2048], pattern[CHUNK];
-static size_t sent, got; /* of the chunk that is on its way, on our own connection */
 static bool connecting, quiet, said;
-static uint32_t again_ms, turns, resets, bad;
-
-static void complain(const char *what, int value)
-{
-	bad++;
-	printf("BAD %s (%d)\n", what, value);
-}
+static uint32_t again_ms, resets;
 
 /* A socket's error is told once; what follows is EOF and EPIPE. */
 static void over(struct pollfd *p, int err)
@@ -72,26 +55,6 @@ static void over(struct pollfd *p, int err)
 	if (close(p->fd) != 0)
 		complain("close", errno);
 	p->fd = -1;
-}
-
-static void accept_one(int listener)
-{
-	int fd = accept(listener, NULL, NULL), i;
-
-	if (fd < 0) {
-		if (errno != EAGAIN && errno != ECONNABORTED && errno != ECONNRESET)
-			complain("accept", errno);
-		return;
-	}
-	for (i = FIRST_CONN; i < FDS && fds[i].fd >= 0; i++)
-		;
-	if (i == FDS) {
-		close(fd);
-		return;
-	}
-	(void)fcntl(fd, F_SETFL, O_NONBLOCK);
-	fds[i].fd = fd;
-	fds[i].events = POLLIN;
 }
 
 /* What came goes back. A send that does not take all of it waits: the peer reads. */
@@ -151,43 +114,19 @@ static void call(void)
 		give_up(0); /* whatever it was: there was no connection to end */
 }
 
-/* One chunk there, the same back, and the next. */
-static void talk(void)
+static void keep_busy(void)
 {
 	int err = 0;
 	socklen_t len = sizeof(err);
-	ssize_t n;
 
-	if (connecting) {
-		if (getsockopt(fds[MINE].fd, SOL_SOCKET, SO_ERROR, &err, &len) != 0 || err) {
-			give_up(0);
-			return;
-		}
-		connecting = false;
-	}
-	n = sent < CHUNK ? send(fds[MINE].fd, pattern + sent, CHUNK - sent, MSG_NOSIGNAL) : 0;
-	if (n > 0)
-		sent += (size_t)n;
-	else if (n < 0 && errno != EAGAIN) {
-		give_up(errno);
+	if (connecting &&
+	    (getsockopt(fds[MINE].fd, SOL_SOCKET, SO_ERROR, &err, &len) != 0 || err)) {
+		give_up(0);
 		return;
 	}
-	n = recv(fds[MINE].fd, buf, CHUNK - got, 0);
-	if (n > 0 && memcmp(buf, pattern + got, (size_t)n) != 0)
-		complain("bytes that were never sent", (int)got);
-	if (n == 0 || (n < 0 && errno != EAGAIN)) {
-		give_up(n < 0 ? errno : 0);
-		return;
-	}
-	if (n > 0)
-		got += (size_t)n;
-	if (got == CHUNK) {
-		turns++;
-		sent = got = 0;
-		if (quiet)
-			give_up(0);
-	}
-	fds[MINE].events = sent < CHUNK ? POLLOUT | POLLIN : POLLIN;
+	connecting = false;
+	if (!talk(&fds[MINE], !quiet, &err))
+		give_up(err);
 }
 
 /* Nothing of an application is left: what is in use now must be so every time. */
@@ -206,8 +145,8 @@ static void say_quiet(void)
 	printf("quiet sockets %lu rings %lu held %u tx %u of %u names %u turns %lu resets %lu "
 	       "bad %lu\n",
 	       (unsigned long)st.sockets_used, (unsigned long)st.rings_used, l->bus.held_cnt,
-	       amp_vq_avail(l->bus.out), l->out_cnt, l->name_cnt, (unsigned long)turns,
-	       (unsigned long)resets, (unsigned long)bad);
+	       amp_vq_avail(l->bus.out), l->out_cnt, l->name_cnt, turns, (unsigned long)resets,
+	       bad);
 }
 
 static int command(void)
@@ -232,7 +171,6 @@ static int command(void)
 
 static void set_up(void)
 {
-	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(80)};
 	struct sockaddr_rpmsg stream = {.rp_family = AF_RPMSG,
 					.rp_link = RPMSG_LINK_ANY,
 					.rp_addr = RPMSG_ADDR_ANY,
@@ -241,35 +179,20 @@ static void set_up(void)
 				     .rp_link = RPMSG_LINK_ANY,
 				     .rp_addr = RPMSG_ADDR_ANY,
 				     .rp_name = "raw"};
-	int i;
 
-	for (i = 0; i < FDS; i++)
-		fds[i].fd = -1;
-	for (i = 0; i < CHUNK; i++)
-		pattern[i] = (uint8_t)(i * 31 + i / 256);
+	talk_set_up(fds, FDS);
 	fds[CONSOLE].fd = 0;
-	fds[TCP].fd = socket(AF_INET, SOCK_STREAM, 0);
-	fds[STREAM].fd = socket(AF_RPMSG, SOCK_STREAM, 0);
-	fds[RAW].fd = socket(AF_RPMSG, SOCK_DGRAM, 0);
-	for (i = CONSOLE; i < MINE; i++)
-		fds[i].events = POLLIN;
-	if (bind(fds[STREAM].fd, (struct sockaddr *)&stream, sizeof(stream)) ||
-	    listen(fds[STREAM].fd, 4))
-		complain("listen on echo", errno);
-	if (bind(fds[RAW].fd, (struct sockaddr *)&raw, sizeof(raw)))
-		complain("bind to raw", errno);
-	if (bind(fds[TCP].fd, (struct sockaddr *)&in, sizeof(in)) || listen(fds[TCP].fd, 4))
-		complain("listen on port 80", errno);
-	(void)fcntl(fds[TCP].fd, F_SETFL, O_NONBLOCK);
-	(void)fcntl(fds[STREAM].fd, F_SETFL, O_NONBLOCK);
+	fds[TCP].fd = talk_listen_tcp();
+	fds[STREAM].fd =
+		talk_bind(AF_RPMSG, SOCK_STREAM, &stream, sizeof(stream), "listen on echo");
+	fds[RAW].fd = talk_bind(AF_RPMSG, SOCK_DGRAM, &raw, sizeof(raw), "bind to raw");
 }
 
 int main(int argc, char **argv)
 {
 	int i;
 
-	server.sin_port = htons((uint16_t)(argc > 2 ? atoi(argv[2]) : 0));
-	if (argc != 3 || inet_pton(AF_INET, argv[1], &server.sin_addr) != 1)
+	if (!talk_args(argc, argv))
 		return 2;
 	set_up();
 	printf("ready\n");
@@ -282,13 +205,13 @@ int main(int argc, char **argv)
 		if (fds[CONSOLE].revents && command())
 			break;
 		if (fds[TCP].revents)
-			accept_one(fds[TCP].fd);
+			accept_one(fds[TCP].fd, &fds[FIRST_CONN], CONNS);
 		if (fds[STREAM].revents)
-			accept_one(fds[STREAM].fd);
+			accept_one(fds[STREAM].fd, &fds[FIRST_CONN], CONNS);
 		if (fds[RAW].revents)
 			echo_raw(fds[RAW].fd);
 		if (fds[MINE].fd >= 0 && fds[MINE].revents)
-			talk();
+			keep_busy();
 		for (i = FIRST_CONN; i < FDS; i++) {
 			if (fds[i].fd >= 0 && fds[i].revents)
 				echo(&fds[i]);
@@ -298,7 +221,6 @@ int main(int argc, char **argv)
 		else if (fds[MINE].fd < 0 && (int32_t)(amp_port_now_ms() - again_ms) >= 0)
 			call();
 	}
-	printf("turns %lu resets %lu bad %lu\n", (unsigned long)turns, (unsigned long)resets,
-	       (unsigned long)bad);
+	printf("turns %lu resets %lu bad %lu\n", turns, (unsigned long)resets, bad);
 	return bad != 0;
 }

@@ -19,7 +19,7 @@ FOREIGN_STACK = 24
 # meant). Without it every function ever put into a slot of that name is a target.
 RECEIVERS = [
 	# On this core the only transport is virtio-mmio.
-	(r"^(vd|d->vd)->ops->|^ops->(probe|accept|queue_\w+|run|config|events|notify|reset)\b", r"^src/virtio/mmio"),
+	(r"^(vd|d->l\.vd)->ops->|^ops->(probe|accept|queue_\w+|run|config|events|notify|reset)\b", r"^src/virtio/mmio"),
 	# The engine's owner is af_vsock.c, or af_rpmsg's links.
 	(r"^vs->ops->", r"^src/vsock/(?!vsock(_conn|_request)?\.c)"),
 	# Ways of the engine, and the one door of its streams.

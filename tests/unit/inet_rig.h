@@ -219,9 +219,13 @@ static ssize_t fk_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 		s->rx.tail = (AMP_RING_IDX)(s->rx.tail + m->len);
 		return (ssize_t)m->len;
 	}
-	if (amp_rxring_used(&s->rx))
-		return (ssize_t)amp_rxring_read(&s->rx, m->iov, m->iov_cnt, m->done,
-						m->len - m->done, peek);
+	if (amp_rxring_used(&s->rx)) {
+		size_t n = amp_rxring_read(&s->rx, s->rx.tail, m, m->len - m->done);
+
+		if (!peek)
+			s->rx.tail = (AMP_RING_IDX)(s->rx.tail + n);
+		return (ssize_t)n;
+	}
 	return s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT) ? 0 : -EAGAIN;
 }
 

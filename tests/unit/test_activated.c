@@ -3,7 +3,7 @@
  * Sockets from the service manager. They have to be descriptors 3 and up, which in a test are
  * others': every case is a process of its own, as the proxy is one.
  */
-// build: src/proxy/activated.c src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/log.c
+// build: src/proxy/activated.c src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/host_addr.c src/proxy/log.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* The helper's end of the way by which a worker has descriptors kept: whatever comes along. */
 // build: src/proxy/kept_worker.c src/proxy/kept.c src/proxy/helper_msg.c src/proxy/activated.c
-// build: src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/log.c -lbsd
+// build: src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/host_addr.c src/proxy/log.c -lbsd
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -18,7 +18,6 @@
 #include "proxy/helper_msg.h"
 #include "proxy/kept.h"
 #include "proxy/kept_msg.h"
-#include "proxy/listen.h"
 
 #define PUT 1u
 #define MAX 4u
@@ -35,11 +34,6 @@ void amp_helper_manager_tell(const char *text, int fd)
 void amp_confine_keep(int fd)
 {
 	(void)fd;
-}
-
-void amp_unix_clear(const char *path)
-{
-	(void)path;
 }
 
 static unsigned open_cnt(void)

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* The proxy's loop: a watch that was closed hears nothing, whoever else has its descriptor. */
+/*
+ * The proxy's loop: a watch that was closed hears nothing, whoever else has its descriptor; a
+ * message waits for one turn of bulk, and bulk does not wait for messages for ever.
+ */
 // build: src/proxy/loop.c src/proxy/buf.c src/proxy/limit.c src/proxy/log.c -luv
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -49,10 +53,120 @@ static void duplicate(void **state)
 	amp_loop_fini();
 }
 
+/* Turns as they were taken, a letter each. */
+static char turns[4096];
+static unsigned turn_cnt;
+
+struct item {
+	struct amp_work work;
+	char name;
+	size_t len;    /* moved in a turn */
+	unsigned left; /* turns it wants */
+};
+
+static struct item a, b, small, echo;
+static int news[2];
+static struct amp_watch news_watch;
+
+static void turn(struct amp_work *work)
+{
+	struct item *it = amp_container_of(work, struct item, work);
+
+	assert_true(turn_cnt < sizeof(turns) - 1);
+	turns[turn_cnt++] = it->name;
+	amp_loop_moved(it->len);
+	if (--it->left)
+		amp_work_queue(it == &small && echo.left ? &echo.work
+			       : it == &echo		 ? &small.work
+							 : work);
+	if (it == &a && a.left == 2)
+		assert_int_equal(write(news[1], "x", 1), 1);
+	if (!a.left && !b.left && !small.left)
+		amp_loop_stop();
+}
+
+static void on_news(struct amp_watch *w, uint32_t events)
+{
+	(void)w;
+	(void)events;
+	amp_work_queue(&small.work);
+}
+
+static void begin(size_t small_len, unsigned small_turns)
+{
+	a = (struct item){{.run = turn}, 'a', 100000, 5};
+	b = (struct item){{.run = turn}, 'b', 100000, 5};
+	small = (struct item){{.run = turn}, 's', small_len, small_turns};
+	echo = (struct item){{.run = turn}, 'e', 1, 0};
+	memset(turns, 0, sizeof(turns));
+	turn_cnt = 0;
+	assert_int_equal(amp_loop_init(), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, news), 0);
+	news_watch = (struct amp_watch){.ready = on_news};
+	assert_int_equal(amp_watch_start(&news_watch, news[0], EPOLLIN | EPOLLET), 0);
+	amp_work_queue(&a.work);
+	amp_work_queue(&b.work);
+}
+
+static void end(void)
+{
+	amp_watch_close(&news_watch);
+	close(news[1]);
+	amp_loop_fini();
+}
+
+/* It comes during a's third turn, and has its own before b's: descriptors are looked at. */
+static void message_first(void **state)
+{
+	(void)state;
+	begin(1, 1);
+	amp_loop_run();
+	assert_string_equal(turns, "ababasbabab");
+	end();
+}
+
+/* Who moved much waits for its next turn with the others; so does who was small and is no more. */
+static void bulk_in_turn(void **state)
+{
+	(void)state;
+	begin(100000, 3);
+	amp_work_queue(&small.work);
+	amp_loop_run();
+	assert_string_equal(turns, "absabsabsabab");
+	end();
+}
+
+/* Who moves little, but has always more of it: no message, and not before the others either. */
+static void many_little_turns(void **state)
+{
+	(void)state;
+	begin(1, 6);
+	amp_work_queue(&small.work);
+	amp_loop_run();
+	assert_string_equal(turns, "absabsabsabsabss");
+	end();
+}
+
+/* Two messages that bring each other about: bulk has its turn within the pass's budget. */
+static void bulk_not_starved(void **state)
+{
+	(void)state;
+	begin(1, 1500);
+	a.left = b.left = 2;
+	echo.left = 1500;
+	amp_work_queue(&small.work);
+	amp_loop_run();
+	assert_true(strrchr(turns, 'a') < strrchr(turns, 's'));
+	assert_true(strrchr(turns, 'b') < strrchr(turns, 's'));
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(duplicate),
+		cmocka_unit_test(duplicate),	    cmocka_unit_test(message_first),
+		cmocka_unit_test(bulk_in_turn),	    cmocka_unit_test(many_little_turns),
+		cmocka_unit_test(bulk_not_starved),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

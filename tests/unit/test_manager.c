@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* What the service manager is told of what a worker says, which may be taken over. */
 // build: src/proxy/helper_manager.c src/proxy/notify.c src/proxy/activated.c src/proxy/helper_msg.c
-// build: src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/log.c -lbsd -luv
+// build: src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/host_addr.c src/proxy/log.c -lbsd -luv
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,11 +22,10 @@ static const char *told(uint32_t state, uint32_t wait_s, uint32_t drain_s, const
 {
 	struct amp_helper_req req = {.op = AMP_HELPER_NOTIFY, .arg = {state, wait_s}};
 	static char text[1024];
-	int news = -1;
 	ssize_t n;
 
 	strcpy(req.path, status);
-	amp_helper_manager_news(&req, drain_s, &news);
+	amp_helper_manager_news(&req, drain_s);
 	n = recv(manager, text, sizeof(text) - 1, MSG_DONTWAIT);
 	assert_true(n > 0);
 	text[n] = 0;

@@ -101,8 +101,8 @@ static void test_queue(void **state)
 
 static void test_config(void **state)
 {
-	uint8_t raw[16], *conf = (uint8_t *)&REG(0x100);
-	uint32_t off, len, i;
+	uint32_t raw[4], off, len, i;
+	uint8_t *conf = (uint8_t *)&REG(0x100);
 
 	(void)state;
 	assert_int_equal(good(), 0);
@@ -110,16 +110,20 @@ static void test_config(void **state)
 		conf[i] = (uint8_t)(i + 1);
 	for (off = 0; off < 8; off++) {
 		for (len = 0; len <= 8; len++) {
+			bool whole = off % 4 == 0 && len % 4 == 0;
+
 			memset(raw, 0, sizeof(raw));
-			assert_int_equal(m.vd.ops->config(&m.vd, off, raw, len), 0);
-			assert_memory_equal(raw, conf + off, len);
-			assert_int_equal(raw[len], 0);
+			assert_int_equal(m.vd.ops->config(&m.vd, off, raw, len),
+					 whole ? 0 : -EINVAL);
+			if (whole)
+				assert_memory_equal(raw, conf + off, len);
+			assert_int_equal(raw[whole ? len / 4 : 0], 0);
 		}
 	}
-	assert_int_equal(m.vd.ops->config(&m.vd, 0x101, raw, 1), -EINVAL);
-	assert_int_equal(m.vd.ops->config(&m.vd, 0, raw, 0x101), -EINVAL);
+	assert_int_equal(m.vd.ops->config(&m.vd, 0x104, raw, 4), -EINVAL);
+	assert_int_equal(m.vd.ops->config(&m.vd, 0, raw, 0x104), -EINVAL);
 	assert_int_equal(m.vd.ops->config(&m.vd, 0xfc, raw, 8), -EINVAL);
-	assert_int_equal(m.vd.ops->config(&m.vd, UINT32_MAX, raw, 8), -EINVAL);
+	assert_int_equal(m.vd.ops->config(&m.vd, UINT32_MAX - 3, raw, 8), -EINVAL);
 }
 
 static void test_isr(void **state)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* What a link's rules say, and what a name may stand for: with a resolver that is played. */
-// build: src/proxy/policy.c src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/log.c
+// build: src/proxy/policy.c src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/host_addr.c src/proxy/log.c
 // build: src/proxy/limit.c
 #include <arpa/inet.h>
 #include <setjmp.h>

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* The proxy's configuration: what is taken, and what is said of what is not. */
-// build: src/proxy/config.c src/proxy/config_link.c src/proxy/config_join.c src/proxy/rule.c
+// build: src/proxy/config.c src/proxy/config_link.c src/proxy/config_check.c src/proxy/config_join.c src/proxy/rule.c
 // build: src/proxy/config_proxy.c src/proxy/config_source.c src/proxy/limit.c
-// build: src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/log.c -linih -lbsd
+// build: src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/host_addr.c src/proxy/log.c -linih -lbsd
+// build: -Wl,--wrap=malloc,--wrap=calloc,--wrap=strdup
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -453,6 +454,73 @@ static void test_join_option(void **state)
 	}
 }
 
+/* The allocation that fails, counted down; negative: none. */
+static int fails_at = -1;
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t m);
+char *__real_strdup(const char *s);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t m);
+char *__wrap_strdup(const char *s);
+
+void *__wrap_malloc(size_t n)
+{
+	return fails_at >= 0 && fails_at-- == 0 ? NULL : __real_malloc(n);
+}
+
+void *__wrap_calloc(size_t n, size_t m)
+{
+	return fails_at >= 0 && fails_at-- == 0 ? NULL : __real_calloc(n, m);
+}
+
+char *__wrap_strdup(const char *s)
+{
+	return fails_at >= 0 && fails_at-- == 0 ? NULL : __real_strdup(s);
+}
+
+/* A reload for which there is no memory is refused, whichever piece it was; nothing is left over. */
+static void test_no_memory(void **state)
+{
+	static const char text[] =
+		"[proxy]\nlease = 5\n" LINK
+		"allow = out tcp 10.0.0.1:80\npublish = tcp 127.0.0.1:80 -> inet:80\n"
+		"expose = vsock:1 -> unix /run/x\njoin = other\n"
+		"[link other]\ntype = vhost-user-vsock\npath = /run/o.sock\ncid = 4\n"
+		"[link shm]\ntype = rpmsg-shm\npath = /dev/shm/m\nbell = eventfd:3,4\n"
+		"carveout = 0x1000:64k\n";
+	unsigned refused = 0;
+	int n, r = -1;
+
+	(void)state;
+	for (n = 0; n < 1000; n++) {
+		struct amp_config c;
+
+		fails_at = n;
+		r = read_file(text, &c);
+		if (!r) {
+			char raw[512] = "";
+			FILE *err = fmemopen(raw, sizeof(raw), "w");
+
+			assert_non_null(err);
+			r = amp_config_link(&c, "vsock-unix:/run/v.sock", err);
+			if (!r)
+				r = amp_config_join(&c, "m4,other", "--join", err);
+			fclose(err);
+			strcpy(said, raw);
+		}
+		if (r && !strstr(said, "out of memory"))
+			fail_msg("allocation %d: %s", n, said);
+		refused += r != 0;
+		amp_config_free(&c);
+		if (!r && fails_at >= 0)
+			break;
+	}
+	fails_at = -1;
+	assert_int_equal(r, 0);
+	assert_true(refused > 30);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -468,6 +536,7 @@ int main(void)
 		cmocka_unit_test(test_join),
 		cmocka_unit_test(test_bad_join),
 		cmocka_unit_test(test_join_option),
+		cmocka_unit_test(test_no_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

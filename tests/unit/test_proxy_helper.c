@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* What the helper refuses: messages that are none, and paths and addresses that no rule names. */
-// build: src/proxy/helper_msg.c src/proxy/helper_allow.c src/proxy/config.c src/proxy/config_link.c
+// build: src/proxy/helper_msg.c src/proxy/helper_allow.c src/proxy/config.c src/proxy/config_link.c src/proxy/config_check.c
 // build: src/proxy/config_join.c src/proxy/config_proxy.c src/proxy/config_source.c src/proxy/limit.c
-// build: src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/log.c -linih -lbsd
+// build: src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/host_addr.c src/proxy/log.c -linih -lbsd
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* The line before a hybrid vsock connection's bytes: in every cut, and what is none. */
-// build: src/proxy/hybrid.c src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/log.c
+// build: src/proxy/hybrid.c src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/host_addr.c src/proxy/log.c
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>

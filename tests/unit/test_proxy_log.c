@@ -73,7 +73,8 @@ static void test_fields(void **state)
 /* A line is one line, and of bounded length, whatever is in it. */
 static void test_hostile(void **state)
 {
-	char longer[2000], clean[8];
+	char longer[4000], clean[8];
+	struct amp_log_rate many = {0};
 	const char *text;
 
 	(void)state;
@@ -85,8 +86,41 @@ static void test_hostile(void **state)
 		       (const struct amp_log_field[]){AMP_LOG_TEXT("k", "v w"), AMP_LOG_END},
 		       "%s", longer);
 	text = written();
-	assert_int_equal(strlen(text), 512);
-	assert_int_equal(strcspn(text, "\n"), 511);
+	assert_int_equal(strlen(text), 2048);
+	assert_int_equal(strcspn(text, "\n"), 2047);
+	assert_string_equal(text + 2048 - 8, "xx[cut]\n");
+	/* the last that fits, and the first that does not */
+	longer[2047 - 22] = 0;
+	amp_log(AMP_LOG_ERROR, "%s", longer);
+	assert_string_equal(written() + 2048 - 4, "xxx\n");
+	longer[2047 - 22] = 'x';
+	longer[2048 - 22] = 0;
+	amp_log(AMP_LOG_ERROR, "%s", longer);
+	assert_string_equal(written() + 2048 - 8, "xx[cut]\n");
+	/* no half of a character before the mark: 3 bytes, of which the mark would leave 2 */
+	longer[2047 - 22 - 5 - 2] = (char)0xe2;
+	longer[2047 - 22 - 5 - 1] = (char)0x82;
+	longer[2047 - 22 - 5] = (char)0xac;
+	amp_log(AMP_LOG_ERROR, "%s", longer);
+	assert_string_equal(written() + 2048 - 10, "xx[cut]\n");
+	/* fields may be what is too much, and so may the text of what was suppressed */
+	longer[2000] = 0;
+	amp_log_fields(NULL, AMP_LOG_ERROR,
+		       (const struct amp_log_field[]){AMP_LOG_TEXT("k", longer), AMP_LOG_END},
+		       "m");
+	assert_non_null(strstr(written(), "xxx\n"));
+	amp_log_fields(NULL, AMP_LOG_ERROR,
+		       (const struct amp_log_field[]){AMP_LOG_TEXT("k", longer),
+						      AMP_LOG_TEXT("l", longer), AMP_LOG_END},
+		       "m");
+	assert_non_null(strstr(written(), "xxx[cut]\n"));
+	for (unsigned i = 0; i <= AMP_LOG_BURST; i++)
+		amp_log_some(&many, AMP_LOG_ERROR, "%s", longer);
+	(void)written();
+	(void)amp_log_tell(true);
+	text = written();
+	assert_non_null(strstr(text, "1 more suppressed, the first of them: xxx"));
+	assert_non_null(strstr(text, "xxx[cut]\n"));
 	assert_string_equal(amp_log_clean(clean, sizeof(clean), "ab\x80\ncdefgh", 11),
 			    "ab??cde");
 }
@@ -203,6 +237,32 @@ static void test_journal(void **state)
 			    "<6>ampsock-proxy: info: c\n<7>ampsock-proxy: debug: d\n");
 }
 
+/* What somebody asked for is there at every level, and waits for nobody either. */
+static void test_counters(void **state)
+{
+	char whole[2000], text[4096];
+	size_t n = 0;
+	ssize_t r;
+
+	(void)state;
+	memset(whole, 'x', sizeof(whole) - 1);
+	whole[sizeof(whole) - 1] = 0;
+	amp_log_level_set(AMP_LOG_ERROR);
+	amp_log_counters("link=%s", "g");
+	assert_string_equal(written(), "ampsock-proxy: counters: link=g\n");
+	/* the pipe is full long before, and a write would not return: the test would not end */
+	while (n++ < 100)
+		amp_log_counters("%s", whole);
+	assert_int_equal(fcntl(out[0], F_SETFL, O_NONBLOCK), 0);
+	for (n = 0; (r = read(out[0], text, sizeof(text))) > 0; n += (size_t)r)
+		;
+	assert_int_equal(fcntl(out[0], F_SETFL, 0), 0);
+	assert_true(n > 0 && n < 100 * sizeof(whole));
+	amp_log_counters("there");
+	assert_non_null(strstr(written(), " lines were lost here"));
+	amp_log_level_set(AMP_LOG_INFO);
+}
+
 /* The log's file system is full, and then it is not: a line says how many were lost. */
 static void test_full(void **state)
 {
@@ -231,7 +291,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_fields),	    cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_level),	    cmocka_unit_test(test_suppressed),
 		cmocka_unit_test(test_next_window), cmocka_unit_test(test_many_kinds),
-		cmocka_unit_test(test_full),
+		cmocka_unit_test(test_full),	    cmocka_unit_test(test_counters),
 	};
 	const struct CMUnitTest journal[] = {cmocka_unit_test(test_journal)};
 	char *again[] = {argv[0], (char *)"journal", NULL};

@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Rules of the proxy: grammar, coverage, and every disguise of an address. */
-// build: src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/log.c
+// build: src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/host_addr.c src/proxy/log.c
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "proxy/rule.h"
@@ -104,9 +109,8 @@ static void test_plain(void **state)
 static void test_disguises(void **state)
 {
 	static const char *const coats[] = {
-		"198.51.100.7",		 "::ffff:198.51.100.7",	    "::198.51.100.7",
-		"64:ff9b::198.51.100.7", "64:ff9b:1::198.51.100.7", "::ffff:0:198.51.100.7",
-		"2002:c633:6407::1",	 "2002:c633:6407:ffff::",
+		"198.51.100.7",		 "::ffff:198.51.100.7",	  "::198.51.100.7",
+		"64:ff9b::198.51.100.7", "::ffff:0:198.51.100.7",
 	};
 
 	(void)state;
@@ -150,6 +154,28 @@ static void test_local(void **state)
 		"64:ff9b::c000:20a",
 		"::ffff:0.0.0.0",
 		"2002:a9fe:a9fe::",
+		/* the other places of an IPv4 address behind 64:ff9b:1::/48: RFC 6052 2.2 */
+		"64:ff9b:1:7f00:0:100::",	    /* /48 */
+		"64:ff9b:1:c000:2:a00::",	    /* /48: 192.0.2.10 */
+		"64:ff9b:1:a9fe:a9:fe12:3456:7890", /* /48, whatever follows */
+		"64:ff9b:1:57f:0:1::",		    /* /56 */
+		"64:ff9b:1:cc0:0:20a::",	    /* /56 */
+		"64:ff9b:1:5:7f:0:100:0",	    /* /64 */
+		"64:ff9b:1:5:a9:fea9:fe00:0",	    /* /64 */
+		"64:ff9b:1:5:6:7:192.0.2.10",	    /* /96 */
+		/* Teredo: by its server, by its client (every bit the other way) */
+		"2001:0:7f00:1:8000:1234:3a33:9bf8",
+		"2001:0:cb00:7109:8000:1234:80ff:fffe",
+		"2001:0:cb00:7109:8000:1234:3fff:fdf5",
+		/* ISATAP, with and without the bits u and g */
+		"2001:db8:7::5efe:127.0.0.1",
+		"2001:db8:7::200:5efe:192.0.2.10",
+		"2001:db8:7::100:5efe:169.254.169.254",
+		"2001:db8:7:0:300:5efe:7f00:1",
+		/* multicast that does not leave the link, whatever its flags */
+		"ff12::1",
+		"ff32:30:2001:db8::1",
+		"ff71::1",
 	};
 
 	(void)state;
@@ -165,6 +191,43 @@ static void test_local(void **state)
 	assert_false(OUT("out tcp local:any", "198.51.100.7", 80));
 	assert_true(OUT("out tcp any:any", "224.0.1.1", 80)); /* multicast that is routed */
 	assert_true(OUT("out tcp 192.0.2.0/24:any", "192.0.2.11", 80)); /* a neighbour */
+}
+
+/*
+ * What goes to an IPv4 address on its way is a host of its own: the one's rule is not the
+ * other's. And a prefix in a rule may name a coat.
+ */
+static void test_by_way_of(void **state)
+{
+	static const char *const by[] = {
+		"2002:c633:6407::1",
+		"2002:c633:6407:ffff::",
+		"64:ff9b:1::198.51.100.7",
+		"64:ff9b:1:c633:64:700::",
+		"2001:0:cb00:7109:8000:1234:39cc:9bf8",
+		"2001:db8:7::5efe:198.51.100.7",
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(by) / sizeof(*by); i++) {
+		char text[80];
+
+		assert_false(OUT("out tcp 198.51.100.7:80", by[i], 80));
+		assert_false(OUT("out tcp 0.0.0.0/0:80", by[i], 80));
+		assert_true(OUT("out tcp any:80", by[i], 80));
+		snprintf(text, sizeof(text), "out tcp [%s]:80", by[i]);
+		assert_true(OUT(text, by[i], 80));
+	}
+	assert_true(OUT("out tcp [2002:c633:6407::]/48:80", "2002:c633:6407::1", 80));
+	assert_true(OUT("out tcp [64:ff9b::]/96:80", "64:ff9b::198.51.100.7", 80));
+	assert_false(OUT("out tcp [64:ff9b::]/96:80", "198.51.100.7", 80));
+	assert_false(OUT("out tcp [64:ff9b::]/96:80", "64:ff9b::127.0.0.1", 80));
+	assert_true(OUT("out tcp [64:ff9b:1::]/48:80", "64:ff9b:1::198.51.100.7", 80));
+	assert_false(OUT("out tcp [64:ff9b:1::]/48:80", "64:ff9b:1:7f00:0:100::", 80));
+	assert_true(OUT("out tcp [2001:db8:7::5efe:7f00:1]:80", "2001:db8:7::5efe:7f00:1", 80));
+	assert_true(covers("out udp any:80", AMP_DIR_OUT, AMP_PROTO_UDP, "ff35::1", 80));
+	assert_true(
+		covers("out udp [ff12::]/16:80", AMP_DIR_OUT, AMP_PROTO_UDP, "ff12::1", 80));
 }
 
 /* Rules that say a local address themselves. */
@@ -560,17 +623,63 @@ static void test_unknown_addresses(void **state)
 	amp_log_level_set(AMP_LOG_ERROR);
 	assert_true(is_local("192.0.2.1"));
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
-	host_addrs(state);
+}
+
+/* In a network of its own, where one may: a new address counts from the next millisecond on. */
+static int change_address(void)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET};
+	struct ifreq req = {.ifr_name = "lo"};
+	uint64_t now;
+	int fd, r;
+
+	inet_pton(AF_INET, "198.51.100.77", &in.sin_addr);
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNET))
+		return 10;
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	if (is_local("198.51.100.77"))
+		return 11;
+	memcpy(&req.ifr_addr, &in, sizeof(in));
+	r = ioctl(fd, SIOCSIFADDR, &req);
+	for (now = amp_now_ms(); amp_now_ms() == now;)
+		;
+	if (r || !is_local("198.51.100.77"))
+		return 12;
+	inet_pton(AF_INET, "198.51.100.78", &in.sin_addr);
+	memcpy(&req.ifr_addr, &in, sizeof(in));
+	r = ioctl(fd, SIOCSIFADDR, &req); /* and the other one goes */
+	for (now = amp_now_ms(); amp_now_ms() == now;)
+		;
+	return r || is_local("198.51.100.77") || !is_local("198.51.100.78") ? 13 : 0;
+}
+
+/* To be run before any are set. */
+static void test_new_address(void **state)
+{
+	int status;
+	pid_t pid;
+
+	(void)state;
+	assert_false(is_local("198.51.100.77")); /* what the child has open is its parent's */
+	pid = fork();
+	if (pid == 0)
+		_exit(change_address());
+	assert_true(pid > 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_unknown_addresses),
+		cmocka_unit_test(test_new_address),
 		cmocka_unit_test(test_many_addresses),
 		cmocka_unit_test(test_plain),
 		cmocka_unit_test(test_disguises),
 		cmocka_unit_test(test_local),
+		cmocka_unit_test(test_by_way_of),
 		cmocka_unit_test(test_local_named),
 		cmocka_unit_test(test_in),
 		cmocka_unit_test(test_names),

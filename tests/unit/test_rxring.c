@@ -56,10 +56,13 @@ static void test_bytes(void **state)
 			assert_true(n <= room);
 			put += n;
 		} else {
-			size_t peeked = amp_rxring_read(&sk.rx, v, 2, 0, n, true),
-			       skip = rnd(50);
+			struct amp_msg m = {.iov = v, .iov_cnt = 2};
+			size_t peeked = amp_rxring_read(&sk.rx, sk.rx.tail, &m, n);
+			size_t skip = rnd(50);
 
-			n = amp_rxring_read(&sk.rx, v, 2, skip, n, false);
+			m.done = skip;
+			n = amp_rxring_read(&sk.rx, sk.rx.tail, &m, n);
+			sk.rx.tail = (AMP_RING_IDX)(sk.rx.tail + n);
 			assert_true(n <= peeked + skip);
 			for (size_t i = 0; i < n; i++) {
 				size_t at = skip + i;
@@ -146,8 +149,11 @@ static void messages(uint32_t max_len, uint32_t max_piece, int turns)
 				tmp[i] = byte_at(sent + i);
 			left -= n;
 			assert_int_equal(
-				amp_rxring_msg_append(&sk.rx, tmp, n, start, left == 0,
-						      left == 0 && model[last % MODEL].eor),
+				amp_rxring_msg_append(
+					&sk.rx, tmp, n,
+					(start ? AMP_RX_FIRST : 0) | (left ? 0 : AMP_RX_LAST) |
+						(!left && model[last % MODEL].eor ? AMP_RX_EOR
+										  : 0)),
 				0);
 			credit -= n;
 			sent += n;
@@ -156,19 +162,21 @@ static void messages(uint32_t max_len, uint32_t max_piece, int turns)
 				last++;
 		} else {
 			struct iovec v = {tmp, sizeof(tmp)};
+			struct amp_msg m = {.iov = &v, .iov_cnt = 1};
 			size_t full, want = model[first % MODEL].len;
-			bool eor, peek = rnd(2);
+			bool peek = rnd(2);
 			ssize_t n;
 
 			v.iov_len = rnd(4) ? sizeof(tmp) : rnd(100);
-			n = amp_rxring_msg_read(&sk.rx, &v, 1, peek, &full, &eor);
+			n = amp_rxring_msg_read(&sk.rx, &m, peek, &full);
 			if (first == last) {
 				assert_int_equal(n, -EAGAIN);
 				continue;
 			}
 			assert_int_equal(full, want);
 			assert_int_equal(n, want < v.iov_len ? want : v.iov_len);
-			assert_int_equal(eor, model[first % MODEL].eor);
+			assert_int_equal((m.flags & MSG_EOR) != 0, model[first % MODEL].eor);
+			assert_int_equal((m.flags & MSG_TRUNC) != 0, want > v.iov_len);
 			for (ssize_t i = 0; i < n; i++)
 				assert_int_equal(tmp[i],
 						 byte_at(model[first % MODEL].at + (size_t)i));
@@ -195,14 +203,14 @@ static void test_messages(void **state)
 static void test_empty_flood(void **state)
 {
 	struct iovec v = {NULL, 0};
+	struct amp_msg m = {.iov = &v, .iov_cnt = 1};
 	size_t full, n = 0;
-	bool eor;
 
 	(void)state;
-	while (amp_rxring_msg_append(&sk.rx, "", 0, true, true, false) == 0)
+	while (amp_rxring_msg_append(&sk.rx, "", 0, AMP_RX_FIRST | AMP_RX_LAST) == 0)
 		n++;
 	assert_int_equal(n, AMPSOCK_RING_LEN);
-	while (amp_rxring_msg_read(&sk.rx, &v, 1, false, &full, &eor) == 0)
+	while (amp_rxring_msg_read(&sk.rx, &m, false, &full) == 0)
 		n--;
 	assert_int_equal(n, 0);
 }

@@ -7,6 +7,7 @@ a part as its argument; TAP on standard output.
 import os
 import signal
 import socket
+import struct
 import sys
 import tempfile
 import threading
@@ -14,11 +15,14 @@ import threading
 HERE = os.path.dirname(os.path.abspath(__file__))
 for at in ("../../proxy/lib", "../../proxy"):
     sys.path.insert(0, os.path.join(HERE, at))
+import capture  # noqa: E402
+import ctl  # noqa: E402
 import harness  # noqa: E402
-import offload as off  # noqa: E402
 import sockguest  # noqa: E402
+import sockrig  # noqa: E402
 from harness import TESTS, TIMEOUT, Proxy, Server, eq, free_port, main, test  # noqa: E402
-from vguest import Reset  # noqa: E402
+
+TESTS.clear()  # capture.py's
 
 LOOP, MIB = "127.0.0.1", 1 << 20
 ANY = socket.VMADDR_CID_ANY
@@ -32,35 +36,14 @@ def up(*rules, **kw):
     return Proxy(*rules, args=link, **kw), sockguest.VsockGuest()
 
 
-class Rig:
-    """As offloading.Rig."""
-
-    def __init__(self, *rules, guest=None, env=None, **kw):
-        self.p, self.g = up(*rules, env=env)
-        self.s = off.Session(self.g, **kw)
-        self.p.log("guest attached")
-
-    def end(self):
-        self.g.close()
-        self.p.log("guest detached")
-        self.p.wait_counter("sockets", 0)
-        self.p.wait_counter("ends", 0)
-        self.p.stop()
-
-
-def dies(fn):
-    """A reset is an end here."""
-    try:
-        if fn():
-            raise AssertionError("not reset")
-    except Reset:
-        pass
+class Rig(sockrig.Rig):
+    up = staticmethod(up)
 
 
 def offloading():
     import offloading as cases
     # what a carrier has to do with; the rest is the same on all (hoffloading.py). This kernel has no IPv6.
-    cases.Rig, cases.dies, cases.Guest = Rig, dies, lambda path: sockguest.VsockGuest()
+    cases.Rig, cases.dies, cases.Guest = Rig, sockrig.dies, lambda path: sockguest.VsockGuest()
     kept = ("connect", "early_data", "header_bytewise", "closed_reason", "names", "lease_ends_with_guest", "accept_storm",
             "published_inet", "published_udp", "udp_connected", "udp_truncated", "udp_flood", "udp_bad_frames",
             "bad_headers", "stolen_token", "bad_control", "parallel_connects")
@@ -135,6 +118,44 @@ def forwards():
         p.log("publish vsock-mux .*connection closed: Connection refused")
         g.close()
         p.wait_counter("ends", 0)
+        p.stop()
+        srv.close()
+
+    @test
+    def captured():
+        """ampsockctl capture: packets made of what passes, with the kernel's addresses; what sockets shows"""
+        srv, port = Server(lambda s: s.sendall(take(s))), free_port()
+        p, g = up(f"expose vsock:6000 -> tcp {LOOP}:{srv.port}", f"publish tcp {LOOP}:{port} -> vsock:7000", "control DIR/control")
+        cap = capture.Capture(p)
+        s = vsock(6000)
+        mine = s.getsockname()[1]
+        s.sendall(b"ab")
+        row, = (r for r in ctl.ask(p, "sockets") if r["kind"] == "expose")
+        eq((row["guest_peer"], row["guest_local"]), (f"vsock:1:{mine}", "vsock:1:6000"))
+        s.shutdown(socket.SHUT_WR)
+        eq(take(s), b"ab")
+        s.close()
+        p.wait_counter("ends", 0)
+        g.listen(7000)
+        k = socket.create_connection((LOOP, port), timeout=TIMEOUT)
+        c = g.accept(7000)
+        c.send(b"cd")
+        eq(k.recv(2), b"cd")
+        k.close()
+        c.close()
+        p.wait_counter("ends", 0)
+        eq(cap.end()["drops"], 0)
+        dlt, got = cap.packets()
+        eq(dlt, 271)
+        rows = [(*struct.unpack_from("<QQII", d, 32), struct.unpack_from("<H", d, 62)[0], d[76:]) for _, _, d in got]
+        theirs = next(r[2] for r in rows if r[3] == 7000)
+        ways = {mine: 6000, 6000: mine, theirs: 7000, 7000: theirs}
+        eq([r for r in rows if r[:2] != (1, 1) or ways.get(r[2]) != r[3]], [], "addresses")
+        req, resp, shut, rw = 1, 2, 4, 5
+        eq([r[4] for r in rows if 6000 in r[2:4]][:4], [req, resp, rw, shut])
+        eq([r[4] for r in rows if 7000 in r[2:4]][:3], [req, resp, rw])
+        eq([r[5] for r in rows if r[4] == rw], [b"ab", b"ab", b"cd"])
+        g.close()
         p.stop()
         srv.close()
 
@@ -246,32 +267,14 @@ def forwards():
         g.listen(7000, buf_alloc=0)
         k = socket.create_connection((LOOP, port), timeout=TIMEOUT)
         c = g.accept(7000)
-        k.setblocking(False)
-        sent = 0
-        try:
-            while sent < 64 * MIB:
-                sent += k.send(bytes(65536))
-        except BlockingIOError:
-            pass
-        eq(sent < 32 * MIB, True)
+        sent = sockrig.stuff(k)
         socks = [vsock(6000) for _ in range(100)]
         for i, s in enumerate(socks):
             s.sendall(b"%03d" % i)
         for i, s in enumerate(socks):
             eq(take(s), b"%03d" % i)
             s.close()
-        c.buf_alloc = 262144
-        k.setblocking(True)
-        t = threading.Thread(target=lambda: k.shutdown(socket.SHUT_WR), daemon=True)
-        t.start()
-        n = 0
-        c.look(0)
-        while True:
-            part = c.recv()
-            if not part:
-                break
-            n += len(part)
-        eq(n, sent)
+        sockrig.read_at_last(c, k, sent)
         c.close()
         k.close()
         srv.close()

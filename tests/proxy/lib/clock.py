@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A clock for the proxy that a test can put forward (clock.c): Proxy(env=clock.env)."""
+"""What is preloaded under the proxy: a clock that a test can put forward (clock.c): Proxy(env=clock.env)."""
 import os
 import struct
 import subprocess
@@ -10,9 +10,10 @@ from harness import BUILD
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def preload():
-    src = os.path.join(HERE, "clock.c")
-    lib = os.path.join(BUILD, "check", "clock.so")
+def preload(what="clock"):
+    """Of lib/WHAT.c."""
+    src = os.path.join(HERE, what + ".c")
+    lib = os.path.join(BUILD, "check", what + ".so")
     if not os.path.exists(lib) or os.path.getmtime(lib) < os.path.getmtime(src):
         os.makedirs(os.path.dirname(lib), exist_ok=True)
         tmp = f"{lib}.{os.getpid()}"

@@ -5,10 +5,13 @@ import os
 import socket
 import subprocess
 
+import schema
 from harness import BUILD, TIMEOUT
 
 
 def program():
+    if "AMPSOCK_CTL" in os.environ:
+        return os.environ["AMPSOCK_CTL"]
     san = os.path.join(BUILD, "san", "ampsockctl")
     return san if os.path.exists(san) else os.path.join(BUILD, "ampsockctl")
 
@@ -32,8 +35,20 @@ def run(p, *args, code=0, **kw):
 
 
 def ask(p, *args):
-    """The result as JSON."""
-    return json.loads(run(p, "--json", *args))
+    """The result as JSON; its keys are documented."""
+    result = json.loads(run(p, "--json", *args))
+    schema.check(args[0], result)
+    return result
+
+
+def error(p, *args, code=1):
+    """Of --json: the error."""
+    line, = run(p, "--json", *args, code=code).splitlines()
+    answer = json.loads(line)
+    if set(answer) != {"ok", "error"} or answer["ok"] is not False:
+        raise AssertionError(line)
+    schema.check("error", answer["error"])
+    return answer["error"]
 
 
 class Raw:
@@ -73,7 +88,10 @@ class Raw:
 
     def ask(self, req):
         self.send(json.dumps(req).encode() + b"\n")
-        return self.line()
+        a = self.line()
+        if a and a["ok"] and req["cmd"] != "capture":
+            schema.check(req["cmd"], a["result"])
+        return a
 
     def error(self, data):
         """What is refused: its code."""

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * Preloaded under the proxy where a test plays the name server: getaddrinfo() of a name has the
- * address that the file $PLAYED_NAMES has behind it ("NAME ADDRESS" a line), as it is at that
- * moment, and no other name has one.
+ * addresses that the file $PLAYED_NAMES has behind it ("NAME ADDRESS" a line), in that order, as it
+ * is at that moment, and no other name has one.
  */
 #include <dlfcn.h>
 #include <netdb.h>
@@ -18,14 +18,18 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
 	char name[256], addr[64];
 	FILE *f = node ? fopen(getenv("PLAYED_NAMES"), "re") : NULL;
 	struct addrinfo numeric = hints ? *hints : (struct addrinfo){0};
+	struct addrinfo **end = res;
 	int r = EAI_NONAME;
 
 	if (!node)
 		return real(node, service, hints, res);
 	numeric.ai_flags |= AI_NUMERICHOST;
-	while (f && r && fscanf(f, "%255s %63s", name, addr) == 2) {
-		if (strcmp(name, node) == 0)
-			r = real(addr, service, &numeric, res);
+	while (f && fscanf(f, "%255s %63s", name, addr) == 2) {
+		if (strcmp(name, node) || real(addr, service, &numeric, end))
+			continue;
+		r = 0;
+		while (*end)
+			end = &(*end)->ai_next;
 	}
 	if (f)
 		fclose(f);

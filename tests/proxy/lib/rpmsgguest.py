@@ -13,8 +13,7 @@ import socket
 import struct
 import time
 
-from harness import TIMEOUT
-from vguest import RCV, SEND, Pump, Reset
+from guestbase import TIMEOUT, Base, Credited
 
 DA = 0x21000000
 MAGIC = 0x53504D41
@@ -243,16 +242,17 @@ class Shared:
             self.u16[self.base[q][2] // 2] = 1 if yes else 0
 
     def flush(self):
-        if self.dirty:
+        if self.up and self.dirty:
             self.dirty = False
             self.ring()
 
 
-class Conn:
-    """A stream connection; the same calls as vguest.Conn."""
+class Conn(Credited):
+    """A stream connection."""
+    OP_REQUEST, OP_SHUTDOWN, OP_RST, OP_DATA, OP_CREDIT = REQUEST, SHUTDOWN, RST, DATA, CREDIT
 
     def __init__(self, remote, peer, buf_alloc=262144):
-        self.g, self.peer, self.window = remote, peer, buf_alloc
+        self.g, self.peer, self.buf_alloc = remote, peer, buf_alloc
         self.addr, self.tag = remote.new_addr(self), remote.new_tag()
         self.peer_tag = self.peer_window = self.peer_fwd = 0
         self.tx_cnt = self.fwd_cnt = self.told = 0
@@ -267,7 +267,7 @@ class Conn:
                                                    self.fwd_cnt & ANY) + data)
 
     def hello(self, version=1, magic=MAGIC):
-        return HELLO.pack(magic, version, 0, self.tag, self.addr, self.window)
+        return HELLO.pack(magic, version, 0, self.tag, self.addr, self.buf_alloc)
 
     def input(self, src, data):
         op, flags, tag, fwd = HDR.unpack(data[:8])
@@ -281,7 +281,7 @@ class Conn:
             self.state = "open"
         elif op == RST:
             self.state = "reset"
-            self.g.forget(self)
+            self.forget()
         elif op == DATA:
             self.rx += body
         elif op == SHUTDOWN:
@@ -292,72 +292,13 @@ class Conn:
     def credit(self):
         return self.peer_window - ((self.tx_cnt - self.peer_fwd) & ANY)
 
-    def wait(self, cond, timeout=None):
-        if not self.g.wait(lambda: cond() or self.state == "reset", timeout):
-            raise TimeoutError("no answer from the proxy")
-        if not cond():
-            raise Reset()
-
-    def open(self):
-        self.state = "connecting"
+    def request(self):
         self.post(REQUEST, self.hello())
-        self.wait(lambda: self.state == "open")
-        return self
 
-    def send(self, data):
-        view = memoryview(data)
-        while len(view):
-            if self.credit() <= 0:
-                self.wait(lambda: self.credit() > 0)
-            if self.state == "reset":
-                raise Reset()
-            n = min(len(view), self.credit(), self.g.room - 8)
-            self.post(DATA, bytes(view[:n]))
-            self.tx_cnt += n
-            view = view[n:]
-        self.g.flush()
+    def room(self):
+        return self.g.room - 8
 
-    def consumed(self, n):
-        self.fwd_cnt += n
-        if self.state == "open" and self.fwd_cnt - self.told >= self.window // 2:
-            self.post(CREDIT)
-
-    def recv(self, n=65536, timeout=None):
-        """b"" at EOF."""
-        self.wait(lambda: self.rx or self.peer_shut & SEND, timeout)
-        data = bytes(self.rx[:n])
-        del self.rx[:n]
-        self.consumed(len(data))
-        return data
-
-    def recv_exact(self, n):
-        data = b""
-        while len(data) < n:
-            part = self.recv(n - len(data))
-            if not part:
-                raise EOFError()
-            data += part
-        return data
-
-    def shutdown(self, flags):
-        self.shut_flags |= flags
-        self.post(SHUTDOWN, flags=self.shut_flags)
-        self.g.flush()
-
-    def close(self):
-        """Orderly; waits for the proxy's RST."""
-        if self.state == "open":
-            self.shutdown(RCV | SEND)
-            try:
-                self.wait(lambda: False)
-            except Reset:
-                pass
-        self.g.forget(self)
-
-    def reset(self):
-        self.post(RST)
-        self.g.flush()
-        self.state = "reset"
+    def forget(self):
         self.g.forget(self)
 
 
@@ -408,7 +349,9 @@ class Service:
         self.accepted.append(c)
 
 
-class Remote(Shared):
+class Remote(Base, Shared):
+    poll_most_s = 0.05
+
     def __init__(self, path, bell, start=True, **kw):
         super().__init__(path, bell, **kw)
         self.room = 496
@@ -544,17 +487,6 @@ class Remote(Shared):
             for r in [self] + self.others:
                 r.look()
 
-    def wait(self, cond, timeout=None):
-        deadline = time.monotonic() + (TIMEOUT if timeout is None else timeout)
-        while not cond():
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            self.poll(min(left, 0.05))
-        if self.up:
-            self.flush()
-        return True
-
     def wait_up(self, timeout=None):
         if not self.wait(lambda: self.up, timeout):
             raise TimeoutError("the proxy does not serve this remote")
@@ -567,10 +499,6 @@ class Remote(Shared):
         if load:
             self.load()
         self.boot()
-
-    def pumped(self):
-        """with remote.pumped(): a thread answers for the remote meanwhile."""
-        return Pump(self)
 
     # -- streams --
 

@@ -11,10 +11,10 @@ import select
 import socket
 import time
 
-from vguest import RCV, SEND, TIMEOUT, Pump, Reset
+from guestbase import RCV, SEND, TIMEOUT, Base, Reset, Stream
 
 
-class Conn:
+class Conn(Stream):
     def __init__(self, guest, sock, buf_alloc=262144):
         self.g, self.sock, self.buf_alloc = guest, sock, buf_alloc
         sock.setblocking(False)
@@ -53,12 +53,6 @@ class Conn:
         self.g.conns.discard(self)
         self.sock.close()
 
-    def wait(self, cond, timeout=None):
-        if not self.g.wait(lambda: cond() or self.state == "reset", timeout):
-            raise TimeoutError("no answer from the proxy")
-        if not cond():
-            raise Reset()
-
     def credit(self):
         return 65536 if self.state == "open" and select.select([], [self.sock], [], 0)[1] else 0
 
@@ -81,23 +75,6 @@ class Conn:
         """There was no room for more, and nobody says twice that there is something."""
         if n:
             self.look(0)
-
-    def recv(self, n=65536, timeout=None):
-        """b"" at EOF."""
-        self.wait(lambda: self.rx or self.peer_shut & SEND, timeout)
-        data = bytes(self.rx[:n])
-        del self.rx[:n]
-        self.consumed(len(data))
-        return data
-
-    def recv_exact(self, n):
-        data = b""
-        while len(data) < n:
-            part = self.recv(n - len(data))
-            if not part:
-                raise EOFError()
-            data += part
-        return data
 
     def shutdown(self, flags):
         self.sock.shutdown({SEND: socket.SHUT_WR, RCV: socket.SHUT_RD, SEND | RCV: socket.SHUT_RDWR}[flags])
@@ -135,7 +112,7 @@ class Half:
         return True
 
 
-class Guest:
+class Guest(Base):
     def __init__(self, path, **_kw):
         self.path = path
         self.conns = set()
@@ -194,18 +171,6 @@ class Guest:
     def flush(self):
         pass
 
-    def wait(self, cond, timeout=None):
-        deadline = time.monotonic() + (TIMEOUT if timeout is None else timeout)
-        while not cond():
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            self.poll(left)
-        return True
-
-    def pumped(self):
-        return Pump(self)
-
     def connect(self, port, **kw):
         sock = socket.socket(socket.AF_UNIX)
         sock.settimeout(TIMEOUT)
@@ -215,14 +180,6 @@ class Guest:
             sock.close()
             raise Reset() from None
         return Conn(self, sock, **kw)
-
-    def listen(self, port, **kw):
-        self.listening[port] = kw
-
-    def accept(self, port, timeout=None):
-        if not self.wait(lambda: self.accepted.get(port), timeout):
-            raise TimeoutError("no connection came")
-        return self.accepted[port].pop(0)
 
     def close(self):
         """The monitor dies: all that it had open is closed, its file stays."""

@@ -48,6 +48,7 @@ class Store:
             for level, kind, part in anc:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                     fds.frombytes(part)
+            self.heard(data)
             said = dict(x.split("=", 1) for x in data.decode().splitlines() if "=" in x)
             with self.lock:
                 if said.get("FDSTORE") == "1":
@@ -55,6 +56,9 @@ class Store:
                 elif said.get("FDSTOREREMOVE") == "1":
                     for fd in self.store.pop(said["FDNAME"], []):
                         os.close(fd)
+
+    def heard(self, data):
+        """Each message."""
 
     def names(self):
         with self.lock:

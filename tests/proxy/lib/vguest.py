@@ -11,13 +11,13 @@ import os
 import select
 import socket
 import struct
-import threading
 import time
+
+from guestbase import RCV, SEND, TIMEOUT, Base, Credited, Reset  # noqa: F401: tests have two of them from here
 
 HDR = struct.Struct("<QQIIIHHIII")  # 5.10.6
 REQUEST, RESPONSE, RST, SHUTDOWN, RW, CREDIT_UPDATE, CREDIT_REQUEST = range(1, 8)
 STREAM, SEQPACKET = 1, 2
-RCV, SEND = 1, 2
 EOM, EOR = 1, 2
 HOST = 2
 
@@ -32,15 +32,9 @@ SET_MEM_TABLE, SET_VRING_NUM, SET_VRING_ADDR, SET_VRING_BASE = 5, 8, 9, 10
 GET_VRING_BASE, SET_VRING_KICK, SET_VRING_CALL = 11, 12, 13
 GET_PROTOCOL_FEATURES, SET_PROTOCOL_FEATURES, SET_VRING_ENABLE, GET_CONFIG = 15, 16, 18, 24
 
-TIMEOUT = float(os.environ.get("AMPSOCK_TEST_TIMEOUT", "20"))
-
 
 class Gone(Exception):
     """The proxy closed the connection."""
-
-
-class Reset(Exception):
-    """The connection was reset, or refused."""
 
 
 class Front:
@@ -195,7 +189,9 @@ class Front:
         return True
 
 
-class Conn:
+class Conn(Credited):
+    OP_REQUEST, OP_SHUTDOWN, OP_RST, OP_DATA, OP_CREDIT = REQUEST, SHUTDOWN, RST, RW, CREDIT_UPDATE
+
     def __init__(self, guest, local, peer, type_=STREAM, buf_alloc=262144, cid=HOST):
         self.g, self.local, self.peer, self.type = guest, local, peer, type_
         self.cid = cid  # the peer's
@@ -229,32 +225,8 @@ class Conn:
     def credit(self):
         return self.peer_alloc - ((self.tx_cnt - self.peer_fwd) & 0xffffffff)
 
-    def wait(self, cond, timeout=None):
-        if not self.g.wait(lambda: cond() or self.state == "reset", timeout):
-            raise TimeoutError("no answer from the proxy")
-        if not cond():
-            raise Reset()
-
-    def open(self):
-        self.state = "connecting"
-        self.post(REQUEST)
-        self.wait(lambda: self.state == "open")
-        return self
-
-    def send(self, data, flags=0):
-        view = memoryview(data)
-        step = self.g.tx_len - 44
-        while len(view):
-            if self.credit() <= 0:
-                self.wait(lambda: self.credit() > 0)
-            if self.state == "reset":
-                raise Reset()
-            n = min(len(view), self.credit(), step)
-            last = n == len(view)
-            self.post(RW, bytes(view[:n]), flags if last else 0)
-            self.tx_cnt += n
-            view = view[n:]
-        self.g.flush()
+    def room(self):
+        return self.g.tx_len - 44
 
     def send_msg(self, data):
         self.wait(lambda: self.credit() >= len(data))
@@ -262,55 +234,15 @@ class Conn:
         self.tx_cnt += len(data)
         self.g.flush()
 
-    def consumed(self, n):
-        self.fwd_cnt += n
-        if self.state == "open" and self.fwd_cnt - self.told >= self.buf_alloc // 2:
-            self.post(CREDIT_UPDATE)
-
-    def recv(self, n=65536, timeout=None):
-        """b"" at EOF."""
-        self.wait(lambda: self.rx or self.peer_shut & SEND, timeout)
-        data = bytes(self.rx[:n])
-        del self.rx[:n]
-        self.consumed(len(data))
-        return data
-
-    def recv_exact(self, n):
-        data = b""
-        while len(data) < n:
-            part = self.recv(n - len(data))
-            if not part:
-                raise EOFError()
-            data += part
-        return data
-
     def recv_msg(self, timeout=None):
         self.wait(lambda: self.msgs, timeout)
         return self.msgs.pop(0)
 
-    def shutdown(self, flags):
-        self.shut_flags |= flags
-        self.post(SHUTDOWN, flags=self.shut_flags)
-        self.g.flush()
-
-    def close(self):
-        """Orderly; waits for the proxy's RST."""
-        if self.state == "open":
-            self.shutdown(RCV | SEND)
-            try:
-                self.wait(lambda: False)
-            except Reset:
-                pass
-        self.g.conns.pop(self.key(), None)
-
-    def reset(self):
-        self.post(RST)
-        self.g.flush()
-        self.state = "reset"
+    def forget(self):
         self.g.conns.pop(self.key(), None)
 
 
-class Guest(Front):
+class Guest(Base, Front):
     def __init__(self, path, **kw):
         self.conns = {}
         self.listening = {}
@@ -380,16 +312,6 @@ class Guest(Front):
             self.flush()
         return n
 
-    def wait(self, cond, timeout=None):
-        deadline = time.monotonic() + (TIMEOUT if timeout is None else timeout)
-        while not cond():
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            self.poll(left)
-        self.flush()
-        return True
-
     def input(self, packet):
         (src, dst, sport, dport, length, type_, op, flags, alloc, fwd) = HDR.unpack(packet[:44])
         data = packet[44:44 + length]
@@ -410,7 +332,7 @@ class Guest(Front):
             c.state = "open"
         elif op == RST:
             c.state = "reset"
-            self.conns.pop(c.key(), None)
+            c.forget()
         elif op == RW:
             if type_ == SEQPACKET:
                 c.part += data
@@ -426,10 +348,6 @@ class Guest(Front):
         elif op == CREDIT_REQUEST:
             c.post(CREDIT_UPDATE)
 
-    def pumped(self):
-        """with guest.pumped(): a thread answers for the guest meanwhile."""
-        return Pump(self)
-
     # -- sockets --
 
     def new(self, port, type_=STREAM, **kw):
@@ -440,28 +358,3 @@ class Guest(Front):
 
     def connect(self, port, type_=STREAM, **kw):
         return self.new(port, type_, **kw).open()
-
-    def listen(self, port, **kw):
-        self.listening[port] = kw
-
-    def accept(self, port, timeout=None):
-        if not self.wait(lambda: self.accepted.get(port), timeout):
-            raise TimeoutError("no connection came")
-        return self.accepted[port].pop(0)
-
-
-class Pump:
-    def __init__(self, guest):
-        self.guest, self.stop = guest, threading.Event()
-        self.thread = threading.Thread(target=self.run, daemon=True)
-
-    def run(self):
-        while not self.stop.is_set():
-            self.guest.poll(0.02)
-
-    def __enter__(self):
-        self.thread.start()
-
-    def __exit__(self, *_):
-        self.stop.set()
-        self.thread.join(TIMEOUT)

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* #syscalls getpeername getsockname */
+/* What there is to see of an end on a socket of this host. */
+#include <stdio.h>
+#include <sys/socket.h>
+#include <linux/vm_sockets.h> /* wants sys/socket.h first */
+
+#include "slink.h"
+
+void amp_end_sock_text(const struct amp_end *end, char *dst, size_t len)
+{
+	const struct amp_end_sock *e =
+		(const void *)((const char *)end - offsetof(struct amp_end_sock, end));
+	struct sockaddr_vm vm = {.svm_family = AF_UNSPEC};
+	socklen_t vm_len = sizeof(vm);
+
+	if (getpeername(e->watch.fd, (struct sockaddr *)&vm, &vm_len) == 0 &&
+	    vm.svm_family == AF_VSOCK)
+		snprintf(dst, len, "vsock:%u:%u", vm.svm_cid, vm.svm_port);
+	else
+		snprintf(dst, len, "vsock");
+}
+
+static void vm_text(const struct sockaddr_vm *vm, char *dst)
+{
+	if (vm->svm_family == AF_VSOCK)
+		snprintf(dst, AMP_INFO_ADDR, "vsock:%u:%u", vm->svm_cid, vm->svm_port);
+}
+
+void amp_end_sock_info(const struct amp_end *end, struct amp_sock_info *info)
+{
+	const struct amp_end_sock *e =
+		(const void *)((const char *)end - offsetof(struct amp_end_sock, end));
+	struct sockaddr_vm vm = {.svm_family = AF_UNSPEC};
+	socklen_t len = sizeof(vm);
+
+	info->ring = true;
+	info->message = end->message;
+	info->state = e->let_go ? "closing" : e->open ? "established" : "connecting";
+	if (getpeername(e->watch.fd, (struct sockaddr *)&vm, &len) == 0)
+		vm_text(&vm, info->guest_peer);
+	vm.svm_family = AF_UNSPEC;
+	len = sizeof(vm);
+	if (getsockname(e->watch.fd, (struct sockaddr *)&vm, &len) == 0)
+		vm_text(&vm, info->guest_local);
+	/* a monitor says neither CID nor the port of the side that connects */
+	if (vm.svm_family != AF_VSOCK)
+		snprintf(e->ours ? info->guest_peer : info->guest_local, AMP_INFO_ADDR,
+			 "vsock:%u", e->port);
+	info->rx_bytes = e->rx_bytes;
+	info->tx_bytes = e->tx_bytes;
+	info->stalls = e->stalls;
+	info->held_len = e->in.len;
+	info->window_len = AMP_LIMIT_WINDOW - e->in.len;
+}

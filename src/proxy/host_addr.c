@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * #syscalls socket.netlink bind getsockname sendto recvmsg recvfrom close getpid
+ * #syscalls:helper socket bind getsockname sendto recvmsg recvfrom close getpid
+ */
+/*
+ * The addresses of this host's interfaces.
+ *
+ * Theory of operation: the kernel says on a netlink socket that an address has come or gone. Nobody
+ * waits for that, so that a proxy with nothing to do is not woken: before the list is used the
+ * socket is looked at, at most once a millisecond, and only if it had something the list is read
+ * anew. What overran the socket meanwhile is something, too (ENOBUFS). Where there is no such
+ * socket the list is read anew when it is older than AGE_MS.
+ *
+ * Worker and helper have a socket each: one that came by fork() is its parent's.
+ */
+#include <errno.h>
+#include <ifaddrs.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "rule_text.h"
+
+#define AGE_MS 5000u
+#define READS  64u /* at one look; what is left is something at the next */
+
+/*
+ * In plain form, as many as there are: one left out would be reached by a rule that means
+ * others. Not those that are local wherever they are (amp_prefix_is_local()): a host of many
+ * bridges and containers has a link-local one for each.
+ */
+static struct {
+	uint8_t (*addr)[16];
+	unsigned cnt;
+	int news;    /* the netlink socket; 0: none */
+	pid_t owner; /* of it */
+	uint64_t looked_ms, read_ms;
+	bool stale, known;
+	bool fixed;
+	struct amp_log_rate log;
+} host;
+
+/* One more at to, if it is one to be kept. How many. */
+static unsigned take_addr(const struct sockaddr *sa, uint8_t to[16])
+{
+	if (!sa || (sa->sa_family != AF_INET && sa->sa_family != AF_INET6))
+		return 0;
+	memset(to, 0, 16);
+	if (sa->sa_family == AF_INET6) {
+		memcpy(to, &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr, 16);
+		amp_addr_plain(to);
+	} else {
+		to[10] = to[11] = 0xff;
+		memcpy(to + 12, &((const struct sockaddr_in *)(const void *)sa)->sin_addr, 4);
+	}
+	return !amp_prefix_is_local(to, 128);
+}
+
+static bool set_addrs(const struct ifaddrs *list)
+{
+	const struct ifaddrs *i;
+	uint8_t(*addr)[16];
+	unsigned most = 0, cnt = 0;
+
+	for (i = list; i; i = i->ifa_next)
+		most += 2;
+	addr = calloc(most + 1, sizeof(*addr));
+	if (!addr)
+		return false;
+	for (i = list; i; i = i->ifa_next) {
+		cnt += take_addr(i->ifa_addr, addr[cnt]);
+		/* a subnet's broadcast address reaches this host too */
+		if (i->ifa_addr && (i->ifa_flags & IFF_BROADCAST))
+			cnt += take_addr(i->ifa_broadaddr, addr[cnt]);
+	}
+	free(host.addr);
+	host.addr = addr;
+	host.cnt = cnt;
+	return true;
+}
+
+/* What cannot be read now (descriptors are out) is as it was before, and is tried again. */
+static void read_addrs(uint64_t now)
+{
+	struct ifaddrs *list;
+
+	if (getifaddrs(&list) == 0) {
+		if (set_addrs(list)) {
+			host.known = true;
+			host.stale = false;
+			host.read_ms = now;
+		}
+		freeifaddrs(list);
+	}
+	if (!host.known)
+		amp_log_some(&host.log, AMP_LOG_ERROR,
+			     "the addresses of this host cannot be read: every address counts "
+			     "as one of them");
+}
+
+/* Changes from now on are told: what was read before may be old. */
+static bool open_news(void)
+{
+	const struct sockaddr_nl groups = {
+		.nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR};
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
+
+	host.news = 0;
+	if (fd < 0)
+		return false;
+	if (fd == 0 || bind(fd, (const struct sockaddr *)&groups, sizeof(groups))) {
+		close(fd);
+		return false;
+	}
+	host.news = fd;
+	host.owner = getpid();
+	host.stale = true;
+	return true;
+}
+
+static void look(uint64_t now)
+{
+	char message[1024]; /* that there was one is enough */
+
+	if (!host.news || host.owner != getpid()) {
+		if (!open_news() && now - host.read_ms >= AGE_MS)
+			host.stale = true;
+		return;
+	}
+	for (unsigned i = 0; i < READS; i++) {
+		if (recv(host.news, message, sizeof(message), MSG_DONTWAIT) < 0 &&
+		    errno == EAGAIN)
+			return;
+		host.stale = true;
+	}
+}
+
+void amp_dest_set_host_addrs(const uint8_t (*addrs)[16], unsigned n)
+{
+	uint8_t(*addr)[16] = calloc(n + 1u, sizeof(*addr));
+
+	if (!addr)
+		abort();
+	memcpy(addr, addrs, n * sizeof(*addr));
+	free(host.addr);
+	host.addr = addr;
+	host.fixed = host.known = true;
+	host.cnt = n;
+}
+
+bool amp_host_has(const uint8_t addr[16])
+{
+	uint64_t now = amp_now_ms();
+
+	if (!host.fixed && (!host.known || now != host.looked_ms)) {
+		host.looked_ms = now;
+		look(now);
+		if (host.stale || !host.known)
+			read_addrs(now);
+	}
+	if (!host.known) /* then none is known to be another's */
+		return true;
+	for (unsigned i = 0; i < host.cnt; i++) {
+		if (memcmp(host.addr[i], addr, 16) == 0)
+			return true;
+	}
+	return false;
+}
