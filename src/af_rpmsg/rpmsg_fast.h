@@ -124,9 +124,9 @@ struct rfast_msg {
 };
 
 static inline __attribute__((always_inline)) bool rfast_peek(struct amp_vq *in,
-							      struct rfast_msg *m)
+							     struct rfast_msg *m)
 {
-	m->b.p = NULL;
+	m->b = (struct ring_buf){.p = NULL};
 	if (!in || !ring_peek(in, AMP_VQ_IN, &m->b) || m->b.len < AMP_RPMSG_HDR_LEN)
 		return false;
 	m->data = m->b.p;
@@ -169,8 +169,8 @@ static inline void rfast_recv_raw(struct amp_sock *s, struct amp_rx_want *w)
 	    p->held_cnt || w->full)
 		return;
 	l = amp_rsock_link(s);
-	if (!l->in_left || !rfast_peek(l->bus.in, &m) || m.dst != p->ept[amp_rlink_index(l)].addr ||
-	    m.src != p->peer || !m.len)
+	if (!l->in_left || !rfast_peek(l->bus.in, &m) ||
+	    m.dst != p->ept[amp_rlink_index(l)].addr || m.src != p->peer || !m.len)
 		return;
 	n = (size_t)(w->end - w->to);
 	if (n > m.len)
@@ -192,14 +192,15 @@ static inline void rfast_recv_stream(struct amp_sock *s, struct amp_rx_want *w)
 		return;
 	l = amp_rsock_link(s);
 	do {
-		if (!l->in_left || !rfast_peek(l->bus.in, &m) || m.dst != c->local.port || m.src != c->peer.port ||
-		    m.len <= AMP_RSTREAM_HDR_LEN)
+		if (!l->in_left || !rfast_peek(l->bus.in, &m) || m.dst != c->local.port ||
+		    m.src != c->peer.port || m.len <= AMP_RSTREAM_HDR_LEN)
 			return;
 		word = amp_le32(m.data);
 		fwd = amp_le32(m.data + offsetof(struct amp_rstream_hdr, fwd_cnt));
 		amp_rstream_read();
 		len = m.len - AMP_RSTREAM_HDR_LEN;
-		if (word != AMP_RSTREAM_WORD(AMP_RSTREAM_DATA, 0, amp_rstream_conn(c)->rx_tag) ||
+		if (word != AMP_RSTREAM_WORD(AMP_RSTREAM_DATA, 0,
+					     amp_rstream_conn(c)->rx_tag) ||
 		    len > (size_t)(w->end - w->to) ||
 		    !amp_credit_rx_ok(&c->credit, c->buf_alloc, len) ||
 		    !amp_credit_peer(&c->credit, c->credit.peer_buf_alloc, fwd))

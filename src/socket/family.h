@@ -107,7 +107,7 @@ struct amp_family {
 	int (*direct)(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io);
 #if AMPSOCK_FAST
 	/*
-	 * The short ways of what nearly every call is; NULL: there are none. They mean what
+	 * The short ways of what nearly every call is; every family has both. They mean what
 	 * sendmsg and recvmsg mean, and do nothing where anything is out of the ordinary.
 	 *
 	 * All len bytes at buf, 1 or more, at once, flags as sendmsg's, of a socket without
@@ -118,7 +118,7 @@ struct amp_family {
 	 * For a caller who waits (s->want, which is set): what comes next from the link, if it
 	 * is for him and nothing older is here. What else there is to look at (the peer's life,
 	 * the clock, other links) is looked at when nothing comes, and before the peer may want
-	 * to hear of its buffers: that bounds it.
+	 * to hear of its buffers: that bounds it. Nor is s->want left with another socket.
 	 */
 	void (*recv_fast)(struct amp_sock *s);
 #endif
@@ -307,14 +307,13 @@ static inline void amp_sock_set_want(struct amp_sock *s, struct amp_rx_want *w)
 static inline bool amp_sock_send_fast(struct amp_sock *s, const void *buf, size_t len,
 				      int flags)
 {
-	return !s->err && s->fam->send_fast && s->fam->send_fast(s, buf, len, flags);
+	return !s->err && s->fam->send_fast(s, buf, len, flags);
 }
 
 /* s->want is set. */
 static inline void amp_sock_recv_fast(struct amp_sock *s)
 {
-	if (s->fam->recv_fast)
-		s->fam->recv_fast(s);
+	s->fam->recv_fast(s);
 }
 #else
 /* All that comes goes by the ring: one copy more, and 200 bytes less. */

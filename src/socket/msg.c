@@ -79,22 +79,20 @@ static void want_set(struct amp_sock *s, struct amp_rx_want *w, const struct amp
 		amp_sock_set_want(s, w);
 }
 
+static void want_clear(struct amp_sock *s, struct amp_rx_want *w)
+{
+	if (amp_sock_want(s) == w)
+		amp_sock_set_want(s, NULL);
+	if (AMPSOCK_INET && w->at && amp_sock_want(w->at) == w)
+		amp_sock_set_want(w->at, NULL);
+}
+
 /* Has a message come straight to the caller? Only the short ways do that. */
 static inline bool w_full(const struct amp_rx_want *w)
 {
 	return w->full;
 }
 #endif
-
-static void want_clear(struct amp_sock *s, struct amp_rx_want *w)
-{
-	if (!AMPSOCK_FAST)
-		return;
-	if (amp_sock_want(s) == w)
-		amp_sock_set_want(s, NULL);
-	if (AMPSOCK_INET && w->at && amp_sock_want(w->at) == w)
-		amp_sock_set_want(w->at, NULL);
-}
 
 /* Streams: fewer bytes than these are worth waiting for more. */
 static size_t least(const struct amp_sock *s, const struct amp_msg *m, int flags)
@@ -320,6 +318,7 @@ static AMP_OUTLINE ssize_t recv_rest(struct amp_sock *s, struct amp_rx_want *w)
 	struct amp_call c;
 	ssize_t n;
 
+	w->at = NULL;
 	msg_simple(&m, &iov);
 	call_init(&c, s, s->rcvtimeo, 0);
 	n = s->fam->recvmsg(s, &m, 0);
@@ -364,16 +363,14 @@ static AMP_INLINE ssize_t recv_now(int fd, void *buf, size_t len, int flags)
 		return -1;
 	if ((AMP_PORT_THREADS && amp_sock_want(s)) || s->rcvlowat > 1 || s->type == SOCK_DGRAM)
 		return recv_other(s, buf, len);
-	w.at = NULL;
 	w.to = buf;
 	w.end = (uint8_t *)buf + len;
 	w.full = 0;
-	w.eor = false;
 	amp_sock_set_want(s, &w);
 	amp_sock_recv_fast(s);
 	if (w.to == buf)
 		return recv_rest(s, &w);
-	want_clear(s, &w);
+	amp_sock_set_want(s, NULL);
 	return amp_release(s, w.to - (uint8_t *)buf);
 }
 

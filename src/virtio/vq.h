@@ -128,7 +128,7 @@ struct amp_vq {
 	uint16_t kick_idx; /* put_idx when the peer was last considered for a kick */
 	uint16_t skew;	   /* put_idx - get_idx when nothing is outstanding */
 	uint64_t bus_off;  /* driver: bus address = pointer + bus_off */
-	/* device */
+			   /* device */
 #if AMPSOCK_VQ_DEVICE
 	struct amp_vq_xlate xlate;
 #endif
@@ -152,8 +152,8 @@ struct amp_vq_setup {
 	void *used;
 	bool event_idx;
 	bool indirect;
-	uint16_t *state;	   /* driver: num entries of private memory */
-	uint64_t bus_off;	   /* driver */
+	uint16_t *state;  /* driver: num entries of private memory */
+	uint64_t bus_off; /* driver */
 #if AMPSOCK_VQ_DEVICE
 	struct amp_vq_xlate xlate; /* device */
 #endif

@@ -290,7 +290,6 @@ static int add_segments(struct amp_vq *vq, struct amp_vq_buf *buf, uint64_t addr
 		uint32_t part = len;
 		void *p;
 
-
 		if (!ring_window(vq, addr, len, &p))
 			p = amp_vq_elsewhere(vq, addr, &part);
 		if (!p || part == 0 || part > len)

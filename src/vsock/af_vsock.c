@@ -288,29 +288,42 @@ ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags
 }
 
 #if AMPSOCK_FAST
-/* In one packet, as far as the meter says. */
-static inline bool fits(struct amp_sock *s, size_t len)
+static __attribute__((noinline)) bool send_packet(struct amp_sock *s, const void *buf,
+						  size_t len, int flags)
+{
+	struct amp_vlink *l = amp_vlink_of(s);
+	uint32_t eom = 0;
+	bool kick;
+
+	if (!is_stream(s)) {
+		if ((s->sub & SUB_TX_PART) || (flags & MSG_EOR))
+			return false;
+		eom = AMP_VSOCK_SEQ_EOM;
+	}
+	if ((s->flags & SEND_FLAGS) != AMP_SF_CONNECTED ||
+	    !amp_vsock_send_fast(&l->vs, conn_of(s), buf, len, eom, &kick))
+		return false;
+	if (kick)
+		amp_runner_kick(&l->runner, l->out_bit);
+	return true;
+}
+
+/* The same to a peer whose buffer is measured in packets, too. */
+static __attribute__((noinline)) bool send_metered(struct amp_sock *s, const void *buf,
+						   size_t len, int flags)
 {
 	uint32_t part = (uint32_t)len;
 
-	return !metered(s) || (amp_vsock_meter(s, &part) == 0 && part == len);
+	if ((s->flags & SEND_FLAGS) != AMP_SF_CONNECTED || amp_vsock_meter(s, &part) ||
+	    part != len || !send_packet(s, buf, len, flags))
+		return false;
+	amp_vsock_metered(s);
+	return true;
 }
 
 bool amp_vsock_sock_send_fast(struct amp_sock *s, const void *buf, size_t len, int flags)
 {
-	struct amp_vlink *l = amp_vlink_of(s);
-	bool kick;
-
-	if ((s->flags & SEND_FLAGS) != AMP_SF_CONNECTED || (s->sub & SUB_TX_PART) ||
-	    (flags & MSG_EOR) || !fits(s, len) ||
-	    !amp_vsock_send_fast(&l->vs, conn_of(s), buf, len,
-				 is_stream(s) ? 0 : AMP_VSOCK_SEQ_EOM, &kick))
-		return false;
-	if (metered(s))
-		amp_vsock_metered(s);
-	if (kick)
-		amp_runner_kick(&l->runner, l->out_bit);
-	return true;
+	return metered(s) ? send_metered(s, buf, len, flags) : send_packet(s, buf, len, flags);
 }
 
 /*
@@ -331,11 +344,11 @@ static inline bool packet_for(struct amp_vlink *l, struct amp_sock *s, struct am
 	if (!in || vs->to_do || !ring_peek(in, AMP_VQ_IN, &b) || b.len <= AMP_VSOCK_HDR_LEN ||
 	    (AMPSOCK_VQ_DEVICE && ((uintptr_t)b.p & 3)))
 		return false;
-	h = b.p; /* type and op are its eighth word */
+	h = b.p;
 	/* whole CIDs are compared, so they are good ones (5.10.4) */
 	if (h->src_port != c->peer.port || h->src_cid != c->peer.cid ||
 	    h->dst_port != c->local.port || h->dst_cid != c->local.cid ||
-	    ((const volatile uint32_t *)b.p)[7] != (c->type | AMP_VSOCK_OP_RW << 16))
+	    *vsock_type_op(b.p) != VSOCK_TYPE_OP(c->type, AMP_VSOCK_OP_RW))
 		return false;
 	n = len = h->len;
 	if (len - 1u >= b.len - AMP_VSOCK_HDR_LEN ||
