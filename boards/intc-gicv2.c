@@ -30,14 +30,15 @@ static void gicv2_enable(unsigned irq)
 	*board_reg(board.intc_base, GICD_ISENABLER + irq / 32 * 4) = 1u << irq % 32;
 }
 
+/* One: another that is pending interrupts again at once, and to ask for it costs more than that. */
 static void gicv2_dispatch(void)
 {
-	uint32_t iar;
+	uint32_t iar = *board_reg(board.intc_cpu_base, GICC_IAR);
 
-	while (((iar = *board_reg(board.intc_cpu_base, GICC_IAR)) & 0x3ff) < SPURIOUS) {
-		board_irq(iar & 0x3ff);
-		*board_reg(board.intc_cpu_base, GICC_EOIR) = iar;
-	}
+	if ((iar & 0x3ff) >= SPURIOUS)
+		return;
+	board_irq(iar & 0x3ff);
+	*board_reg(board.intc_cpu_base, GICC_EOIR) = iar;
 }
 
 const struct board_intc board_gicv2 = {

@@ -18,14 +18,15 @@ static void plic_enable(unsigned irq)
 	*board_reg(board.intc_base, ENABLE + irq / 32 * 4) |= 1u << irq % 32;
 }
 
+/* One: another that is pending traps again at once, and to ask for it costs more than that. */
 static void plic_dispatch(void)
 {
-	uint32_t irq;
+	uint32_t irq = *board_reg(board.intc_cpu_base, CLAIM);
 
-	while ((irq = *board_reg(board.intc_cpu_base, CLAIM)) != 0) {
-		board_irq(irq);
-		*board_reg(board.intc_cpu_base, CLAIM) = irq;
-	}
+	if (irq == 0)
+		return;
+	board_irq(irq);
+	*board_reg(board.intc_cpu_base, CLAIM) = irq;
 }
 
 const struct board_intc board_plic = {

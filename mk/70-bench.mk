@@ -9,7 +9,7 @@ bench: bench-bin ## every speed beside its peers, bench.json, charts (25 minutes
 	@python3 tests/bench/bench.py --build $(BUILD) --rounds $(BENCH_ROUNDS)
 
 bench-smoke: bench-check-bin
-	@python3 tests/bench/bench.py --build $(BUILD) --smoke --part insn --part sockets --part tcp --part confine --part rpmsg
+	@python3 tests/bench/bench.py --build $(BUILD) --smoke --part insn --part sockets --part qemu --part tcp --part confine --part rpmsg
 
 bench-record: bench-bin ## the same, recorded in docs/performance.md (PARTS=insn: those only)
 	@python3 tests/bench/bench.py --build $(BUILD) --rounds $(BENCH_ROUNDS) --record $(PARTS:%=--part %)
@@ -134,7 +134,8 @@ $(BENCH)/throughput-$(2).elf: $(BUILD)/fw/$(1)/examples/throughput.o $(BENCH)/ic
 		$$(fw_link_obj.$(BUILD)/fw/$(1)) $(BUILD)/fw/$(1)/libampsock.a
 	$$(fw_link.$(BUILD)/fw/$(1)) -Wl,--wrap=amp_port_wait
 
-bench-bin: $(BENCH)/throughput-$(2).elf $(BUILD)/fw/$(1)/throughput.elf
+bench-check-bin: $(BENCH)/throughput-$(2).elf
+bench-bin: $(BUILD)/fw/$(1)/throughput.elf
 endef
 $(eval $(call bench_board,qemu-virt-riscv64,riscv64,timer-clint.o,quiet_clint.o))
 $(eval $(call bench_board,qemu-virt-aarch64,aarch64))

@@ -20,6 +20,7 @@ UNITDIR    ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 BASHCOMPDIR ?= $(DATADIR)/bash-completion/completions
+ZSHCOMPDIR ?= $(DATADIR)/zsh/site-functions
 
 INSTALL_VERSION := $(shell sed -n 's/^\#define AMPSOCK_VERSION "\(.*\)"/\1/p' include/ampsock.h)
 STAGE := $(BUILD)/install
@@ -58,6 +59,7 @@ INSTALL_FILES := \
 	644:etc/sysusers.conf:$(SYSUSERSDIR)/ampsock.conf \
 	644:etc/tmpfiles.conf:$(TMPFILESDIR)/ampsock.conf \
 	$(foreach c,$(notdir $(wildcard etc/bash-completion/*)),644:etc/bash-completion/$(c):$(BASHCOMPDIR)/$(c)) \
+	$(foreach c,$(notdir $(wildcard etc/zsh/_*)),644:etc/zsh/$(c):$(ZSHCOMPDIR)/$(c)) \
 	$(foreach d,README.md LICENSE $(wildcard docs/*.md),644:$(d):$(DOCDIR)/$(notdir $(d))) \
 	644:etc/systemd/ampsock-proxy.socket:$(DOCDIR)/examples/ampsock-proxy.socket \
 	$(foreach e,$(filter-out examples/hosted_%,$(wildcard examples/*.c)),644:$(e):$(DOCDIR)/examples/$(notdir $(e))) \

@@ -68,7 +68,8 @@ static struct {
 	bool poked;
 	bool violated; /* the proxy broke the protocol */
 #if AMPSOCK_FAST
-	bool rests;	   /* nothing to do until amp_stirred, or ping_ms when not quiet() */
+	bool rests;	   /* nothing to do until amp_stirred, or ping_ms when not silent */
+	bool silent;	   /* quiet(), when it came to rest */
 	uint8_t unclocked; /* looks more that may do without the clock */
 #endif
 	struct amp_inet ctl;
@@ -109,7 +110,7 @@ void amp_inet_carrier_close(struct amp_sock *c, uint8_t linger_s)
 bool amp_inet_take(struct amp_sock *c, void *buf, size_t len, int flags)
 {
 	struct iovec iov = {.iov_base = buf, .iov_len = len};
-	struct amp_msg m = {.iov = &iov, .iov_cnt = buf != NULL, .len = len};
+	struct amp_msg m = {.iov = buf ? &iov : NULL, .iov_cnt = 1, .len = len};
 
 	return amp_rxring_used(&c->rx) >= len && (size_t)c->fam->recvmsg(c, &m, flags) == len;
 }
@@ -540,7 +541,7 @@ static inline bool resting(int32_t *left_ms)
 	if (amp_changed && --ses.unclocked)
 		return true;
 	ses.unclocked = UNCLOCKED;
-	if (quiet()) {
+	if (ses.silent) {
 		*left_ms = -1;
 		return true;
 	}
@@ -554,6 +555,7 @@ static inline void rest(void)
 	ses.rests = !ses.busy && !ses.violated && !ses.pong_owed && !ses.ping_owed &&
 		    (ses.req == REQ_IDLE || ses.req == REQ_DONE ||
 		     (ses.req == REQ_SENT && ses.off == amp_le16(amp_inet_frame)));
+	ses.silent = quiet();
 	ses.unclocked = UNCLOCKED;
 }
 #else

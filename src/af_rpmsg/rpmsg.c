@@ -107,8 +107,8 @@ static inline void tell_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
 
 /* ---- endpoints by address ---- */
 
-/* Where the endpoint with this address hangs, or else where it would. */
-static inline struct amp_rpmsg_ept **slot(const struct amp_rpmsg *bus, uint32_t addr)
+/* Where the endpoint with this address hangs, or else where it would. In line it is shorter. */
+static AMP_INLINED struct amp_rpmsg_ept **slot(const struct amp_rpmsg *bus, uint32_t addr)
 {
 	/* dynamic addresses follow one another: they spread by themselves */
 	struct amp_rpmsg_ept **at = &bus->hash[addr & (BUCKETS - 1u)];

@@ -69,7 +69,7 @@ void amp_rraw_drop(struct amp_sock *s)
 
 /* ---- in ---- */
 
-static int dropped(void)
+static AMP_INLINED int dropped(void)
 {
 	amp_counts.dgram_drops++;
 	return 0;

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* ampsockctl: looks into a running ampsock-proxy, and changes it. ampsockctl(1). */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../wire/utf8.h"
 #include "ctl.h"
@@ -179,6 +181,16 @@ static bool is_utf8(const char *text)
 	return n != 0;
 }
 
+static bool is_level(const char *text)
+{
+	static const char *const level[] = {"error", "warning", "info", "debug"};
+	unsigned i = 0;
+
+	while (i < 4 && strcmp(text, level[i]))
+		i++;
+	return i < 4;
+}
+
 /* What its arguments say, as a request. NULL: complained of. */
 static cJSON *request(const struct command *c, int argc, char **argv,
 		      const struct ctl_options *opt)
@@ -193,12 +205,14 @@ static cJSON *request(const struct command *c, int argc, char **argv,
 		size_t k = (size_t)(strchr(letters, c->args[i]) - letters);
 		char text[80];
 
-		if (i < argc && is_utf8(argv[i])) {
+		if (i < argc && argv[i][0] && is_utf8(argv[i]) &&
+		    (c->args[i] != 'V' || is_level(argv[i]))) {
 			cJSON_AddStringToObject(req, key[k], argv[i]);
 			continue;
 		}
 		snprintf(text, sizeof(text), "expected %s%s behind %s", what[k],
-			 i < argc ? " in UTF-8" : "", c->word[1] ? c->word[1] : c->word[0]);
+			 i < argc && !is_utf8(argv[i]) ? " in UTF-8" : "",
+			 c->word[1] ? c->word[1] : c->word[0]);
 		usage(text, i < argc ? argv[i] : NULL);
 		cJSON_Delete(req);
 		return NULL;
@@ -257,6 +271,34 @@ static void errors_json(int argc, char **argv)
 	optind = 0; /* glibc: begin anew */
 }
 
+/* What getopt_long() did not like. */
+static const char *option_fault(int ch)
+{
+	if (ch == ':')
+		return "expected a value behind an option";
+	/* of a long option that takes none it says which one it was */
+	for (const struct option *o = options; optopt && o->name; o++) {
+		if (o->val == optopt && o->has_arg == no_argument)
+			return "expected no value behind this option";
+	}
+	return "there is no such option (a rule goes in quotes)";
+}
+
+/*
+ * What is opened first would be taken for one that is closed: tables would go to the proxy. What
+ * cannot be written to says so when it is.
+ */
+static void open_standard(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDONLY);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	struct ctl_options opt = {.socket = getenv("AMPSOCK_CONTROL"), .interval_s = 2};
@@ -268,6 +310,7 @@ int main(int argc, char **argv)
 	if (!opt.socket || !opt.socket[0])
 		opt.socket = SOCKET;
 	opterr = 0;
+	open_standard();
 	errors_json(argc, argv);
 	while ((ch = getopt_long(argc, argv, LETTERS, options, NULL)) != -1) {
 		if (ch == 'h' || ch == 'V') {
@@ -275,10 +318,7 @@ int main(int argc, char **argv)
 			return 0;
 		}
 		if (ch == '?' || ch == ':')
-			return usage(
-				ch == ':' ? "expected a value behind an option"
-					  : "there is no such option (a rule goes in quotes)",
-				argv[optind - 1]);
+			return usage(option_fault(ch), argv[optind - 1]);
 		r = take_option(&opt, ch, optarg, given);
 		if (r)
 			return r;
@@ -297,8 +337,8 @@ int main(int argc, char **argv)
 		if (!strchr(c->options, *g))
 			return usage(text, NULL);
 	}
-	if (opt.link && !is_utf8(opt.link))
-		return usage("expected the name of a link in UTF-8 behind -l", opt.link);
+	if (opt.link && (!opt.link[0] || !is_utf8(opt.link)))
+		return usage("expected the name of a link behind -l", opt.link);
 	if (c->run == ctl_capture && !opt.file)
 		return usage("expected -w FILE", NULL);
 	req = request(c, argc - used, argv + used, &opt);

@@ -16,6 +16,7 @@
 #define ANSWER_MAX  (256u << 20) /* no list is longer: 256 links with 4096 sockets each */
 #define WAIT_S	    30
 #define MESSAGE_MAX 4096u
+#define NO_ANSWER   "the proxy does not answer (waited %d s)"
 #define NO_PROXY    "the answer is none of a proxy's: is that its control socket?"
 #define CUT	    "... [cut]"
 
@@ -41,6 +42,9 @@ static void clean(char *text)
 		if (n == 0 || ((unsigned char)*ch < 0x20 && *ch != '\n') || *ch == 0x7f) {
 			*ch = '?';
 			n = 1;
+		} else if (n == 2 && (unsigned char)ch[0] == 0xc2 &&
+			   (unsigned char)ch[1] < 0xa0) {
+			ch[0] = ch[1] = '?'; /* C1: a terminal's commands, too */
 		}
 		ch += n;
 		left -= n;
@@ -128,6 +132,8 @@ int ctl_connect(struct ctl_conn *conn, const char *path)
 	setsockopt(conn->fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
 	if (connect(conn->fd, (struct sockaddr *)&un, sizeof(un)) == 0)
 		return 0;
+	if (errno == EAGAIN) /* nobody accepts */
+		return ctl_complain(ETIMEDOUT, NO_ANSWER, WAIT_S);
 	return ctl_complain(errno, "%s: %s%s", path, strerror(errno), connect_hint(errno));
 }
 
@@ -175,7 +181,7 @@ static bool receive(struct ctl_conn *conn)
 		return true;
 	}
 	if (n < 0 && errno == EAGAIN)
-		ctl_complain(ETIMEDOUT, "the proxy does not answer (waited %d s)", WAIT_S);
+		ctl_complain(ETIMEDOUT, NO_ANSWER, WAIT_S);
 	else if (n == 0 || errno == ECONNRESET)
 		ctl_complain(ECONNRESET,
 			     "the proxy closed the connection: did it end? Its log says");

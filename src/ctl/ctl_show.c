@@ -7,7 +7,7 @@
 
 #include "ctl.h"
 
-#define CELL 160
+#define CELL 1100 /* a rule has up to 1023 bytes */
 
 struct column {
 	const char *title, *key;
@@ -19,7 +19,8 @@ struct column {
 void ctl_put_clean(const char *text)
 {
 	for (; *text; text++)
-		putchar((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text);
+		putchar((unsigned char)*text < 0x20 || (unsigned char)*text > 0x7e ? '?'
+										   : *text);
 }
 
 int ctl_print_json(const cJSON *result)
@@ -39,8 +40,10 @@ static void cell(const struct column *col, const cJSON *row, char *dst, size_t l
 
 	if (col->text)
 		col->text(row, dst, len);
+	else if (cJSON_IsString(v) && snprintf(dst, len, "%s", v->valuestring) >= (int)len)
+		strcpy(dst + len - 4, "...");
 	else if (cJSON_IsString(v))
-		snprintf(dst, len, "%s", v->valuestring);
+		;
 	else if (cJSON_IsNumber(v))
 		snprintf(dst, len, "%.0f", v->valuedouble);
 	else if (cJSON_IsBool(v))

@@ -8,6 +8,11 @@
  * masked. The wait instruction ends for a pending interrupt even though it is masked
  * (Arm WFI, RISC-V Privileged 3.3.3), unmasking then lets its handler run.
  *
+ * The alarm that bounds a wait stays set when something else ends it (AMPSOCK_FAST): a timer
+ * is slow to write, under a hypervisor a trap, and the next wait nearly always ends later. So it
+ * is set again only when it has gone off or would come too late; what it may cost is one wake-up
+ * for nothing.
+ *
  * Milliseconds come from the board's counter by multiplication: per tick 2^32 * 1000 / hz
  * parts of 2^32, the remainder is carried, so that nothing drifts by when it was asked.
  */
@@ -74,7 +79,10 @@ static struct {
 	uint32_t now_ms;			 /* t */
 	uint32_t frac;				 /* t: ms * 2^32 beyond now_ms */
 	uint32_t sleeps;			 /* t */
-	volatile uint8_t woken;			 /* i */
+#if AMPSOCK_FAST
+	uint64_t alarm; /* t: what the alarm is set to, or was last */
+#endif
+	volatile uint8_t woken; /* i */
 } bm;
 
 /* 2^32 * 1000 / hz, rounded down, by long division: this library divides no 64 bits. */
@@ -105,6 +113,9 @@ void amp_baremetal_init(const struct amp_baremetal_clock *clock, uint32_t hz)
 	bm.tick_frac = tick_fraction(hz);
 	bm.ms_ticks = hz / 1000 + 1;
 	bm.seen = clock->ticks();
+#if AMPSOCK_FAST
+	bm.alarm = UINT64_MAX;
+#endif
 }
 
 uint32_t amp_baremetal_sleeps(void)
@@ -129,6 +140,46 @@ uint32_t amp_port_now_ms(void)
 	return bm.now_ms;
 }
 
+#if AMPSOCK_FAST
+/* Sleep until woken, or until end. */
+static void doze(uint64_t end)
+{
+	uint64_t now;
+
+	for (;;) {
+		irq_mask();
+		now = bm.clock->ticks();
+		if (bm.woken || now >= end)
+			break;
+		if (bm.alarm <= end && (now < bm.alarm || end == UINT64_MAX)) {
+			bm.sleeps++;
+			core_sleep();
+			irq_unmask(); /* the handlers run here */
+		} else {
+			irq_unmask();
+			bm.clock->alarm(end);
+			bm.alarm = end;
+		}
+	}
+	irq_unmask();
+}
+#else
+static void doze(uint64_t end)
+{
+	bm.clock->alarm(end); /* never, when it is for ever */
+	for (;;) {
+		irq_mask();
+		if (bm.woken || bm.clock->ticks() >= end)
+			break;
+		bm.sleeps++;
+		core_sleep();
+		irq_unmask(); /* the handlers run here */
+	}
+	irq_unmask();
+	bm.clock->alarm(UINT64_MAX);
+}
+#endif
+
 int amp_port_wait(int32_t timeout_ms)
 {
 	uint64_t end = UINT64_MAX;
@@ -136,17 +187,7 @@ int amp_port_wait(int32_t timeout_ms)
 	if (!AMPSOCK_FAST || (!bm.woken && timeout_ms != 0)) { /* else it ends at once, too */
 		if (timeout_ms >= 0)
 			end = bm.clock->ticks() + (uint64_t)(uint32_t)timeout_ms * bm.ms_ticks;
-		bm.clock->alarm(end); /* never, when it is for ever */
-		for (;;) {
-			irq_mask();
-			if (bm.woken || bm.clock->ticks() >= end)
-				break;
-			bm.sleeps++;
-			core_sleep();
-			irq_unmask(); /* the handlers run here */
-		}
-		irq_unmask();
-		bm.clock->alarm(UINT64_MAX);
+		doze(end);
 	}
 	if (!bm.woken)
 		return -ETIMEDOUT;

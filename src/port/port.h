@@ -29,6 +29,9 @@
 
 #include "../ampsock_config.h"
 
+/* Shorter in line than as a function, which a compiler does not always see. */
+#define AMP_INLINED inline __attribute__((always_inline))
+
 /*
  * Sleep until woken, at most timeout_ms (-1: for ever; 0: look only). Called with
  * the stack lock held, releases it while asleep and holds it again on return.

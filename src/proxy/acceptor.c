@@ -5,28 +5,45 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "kept.h"
+#include "listen.h"
 #include "publish.h"
+
+/*
+ * What accept(2) says of a connection that died in the queue, which is out of it. Anything else was
+ * no connection's fault: descriptors or memory are out, or a packet filter or a security module
+ * forbids it (EPERM, EACCES), which leaves the connection where it is.
+ */
+bool amp_accept_next(int err)
+{
+	switch (err) {
+	case EINTR:
+	case ECONNABORTED:
+	case EPROTO:
+	case ENOPROTOOPT:
+	case ENETDOWN:
+	case ENETUNREACH:
+	case ENONET:
+	case EHOSTDOWN:
+	case EHOSTUNREACH:
+		return true;
+	default:
+		return false;
+	}
+}
 
 static void failed(struct amp_acceptor *a)
 {
-	switch (errno) {
-	case EAGAIN:
+	int err = errno;
+
+	if (err == EAGAIN) {
 		a->ready = false;
-		break;
-	case EMFILE:
-	case ENFILE:
-	case ENOBUFS:
-	case ENOMEM:
-		/* nothing frees itself by our trying again at once: wait for others to close */
-		amp_log_some(&a->log, AMP_LOG_ERROR, "accept: %s: connections wait",
-			     strerror(errno));
-		amp_watch_retry(&a->watch);
-		break;
-	default:
-		/* the connection died in the queue (accept(2)): the next one */
+	} else if (amp_accept_next(err)) {
 		amp_work_queue(&a->work);
-		break;
+	} else {
+		/* nothing gets better by our trying again at once */
+		amp_log_some(&a->log, AMP_LOG_ERROR, "accept: %s: connections wait",
+			     strerror(err));
+		amp_watch_retry(&a->watch);
 	}
 }
 
@@ -73,7 +90,7 @@ int amp_acceptor_start(struct amp_acceptor *a, int fd)
 	r = amp_watch_start(&a->watch, fd, EPOLLIN | EPOLLET);
 	if (r) {
 		a->watch.fd = -1;
-		close(fd);
+		amp_listen_close(fd);
 	}
 	return r;
 }
@@ -86,8 +103,11 @@ void amp_acceptor_go(struct amp_acceptor *a)
 
 void amp_acceptor_stop(struct amp_acceptor *a)
 {
+	int fd = a->watch.fd;
+
 	amp_work_cancel(&a->work);
-	if (a->watch.fd >= 0)
-		amp_kept_drop_socket(a->watch.fd);
-	amp_watch_close_shared(&a->watch);
+	if (fd < 0)
+		return;
+	amp_watch_stop(&a->watch);
+	amp_listen_close(fd);
 }

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -99,6 +100,32 @@ static bool is_eventfd(int fd)
 	return strcmp(text, "anon_inode:[eventfd]") == 0;
 }
 
+/* The pairs that this process was started with: open as long as it lives, whatever links come. */
+static struct pair {
+	int rx, tx;
+} * pairs;
+static size_t pair_cnt;
+
+static int keep_pair(const struct amp_bell_conf *conf)
+{
+	struct pair *more = realloc(pairs, (pair_cnt + 1) * sizeof(*pairs));
+
+	if (!more)
+		return -ENOMEM;
+	pairs = more;
+	pairs[pair_cnt++] = (struct pair){conf->rx, conf->tx};
+	return 0;
+}
+
+bool amp_bell_had(const struct amp_bell_conf *conf)
+{
+	for (size_t i = 0; i < pair_cnt; i++) {
+		if (pairs[i].rx == conf->rx && pairs[i].tx == conf->tx)
+			return true;
+	}
+	return conf->kind != AMP_BELL_EVENTFD;
+}
+
 int amp_bell_check(const struct amp_bell_conf *conf, const char *link)
 {
 	const int fds[2] = {conf->rx, conf->tx};
@@ -114,7 +141,7 @@ int amp_bell_check(const struct amp_bell_conf *conf, const char *link)
 			link, fds[0], fds[1], fds[i]);
 		return -EBADF;
 	}
-	return 0;
+	return keep_pair(conf);
 }
 
 static int start_eventfd(struct amp_bell *b)
@@ -195,6 +222,9 @@ void amp_bell_ring(struct amp_bell *b)
 void amp_bell_stop(struct amp_bell *b)
 {
 	b->up = false;
-	amp_watch_close(&b->watch);
+	if (b->conf->kind == AMP_BELL_EVENTFD)
+		amp_watch_stop(&b->watch); /* a reload's next link can have it, nobody else's */
+	else
+		amp_watch_close(&b->watch);
 	uv_close((uv_handle_t *)&b->timer, NULL);
 }

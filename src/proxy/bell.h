@@ -34,6 +34,8 @@ struct amp_bell {
 
 /* Of eventfds: are they? 0, or -EBADF, said. Looks into /proc: before the worker is confined. */
 int amp_bell_check(const struct amp_bell_conf *conf, const char *link);
+/* Of eventfds: were they checked at the start? Then they are there still. */
+bool amp_bell_had(const struct amp_bell_conf *conf);
 /* Fields that the caller sets first: conf link rung lost. */
 void amp_bell_init(struct amp_bell *b);
 /* 0 or -errno, said. */

@@ -27,8 +27,8 @@ struct amp_capture {
 	enum amp_tap_kind kind;
 	uint32_t link; /* its number; 0: any */
 	uint32_t snap_len;
-	uint64_t left;	/* packets to go; UINT64_MAX: no limit */
-	uint64_t drops; /* so far */
+	uint64_t left;		 /* packets to go; UINT64_MAX: no limit */
+	uint64_t packets, drops; /* so far */
 	bool stopped, ended;
 	struct amp_work *news;
 	size_t head, len; /* of ring */
@@ -115,6 +115,7 @@ static void add(struct amp_capture *cap, const struct amp_link *link, const uint
 		put(cap, "", 1);
 		left--;
 	}
+	cap->packets++;
 	amp_work_queue(cap->news);
 	if (cap->left != UINT64_MAX && --cap->left == 0)
 		amp_capture_stop(cap);
@@ -254,6 +255,12 @@ size_t amp_capture_take(struct amp_capture *cap, uint8_t *dst, size_t room)
 bool amp_capture_over(const struct amp_capture *cap)
 {
 	return cap->stopped && cap->len == 0;
+}
+
+void amp_capture_seen(const struct amp_capture *cap, uint64_t *packets, uint64_t *drops)
+{
+	*packets = cap->packets;
+	*drops = cap->drops;
 }
 
 unsigned amp_capture_count(void)

@@ -58,6 +58,8 @@ void amp_capture_stop(struct amp_capture *cap);
 size_t amp_capture_take(struct amp_capture *cap, uint8_t *dst, size_t room);
 /* Everything, the end record too, was taken. */
 bool amp_capture_over(const struct amp_capture *cap);
+/* What it has seen: packets taken, and dropped for want of room. */
+void amp_capture_seen(const struct amp_capture *cap, uint64_t *packets, uint64_t *drops);
 /* How many captures there are. */
 unsigned amp_capture_count(void);
 

@@ -434,6 +434,24 @@ static int link_key(struct file *f, const char *name, const char *value, const c
 	return r <= 0 ? r : unknown_key(f, name, where);
 }
 
+/* What other files of this form take, and this one would take for part of the value. */
+static int look_at_value(struct file *f, const char *value, const char *where)
+{
+	const char *p;
+
+	if (*value == '"' || *value == '\'')
+		return amp_config_complain(f->err, where, "expected the value without quotes",
+					   value);
+	for (p = strchr(value, '#'); p; p = strchr(p + 1, '#')) {
+		if (p > value && (p[-1] == ' ' || p[-1] == '\t'))
+			return amp_config_complain(f->err, where,
+						   "expected a comment behind a value to begin "
+						   "with a blank and `;`",
+						   p);
+	}
+	return 0;
+}
+
 /* inih calls this for each key. Returns what inih wants: 1 good. */
 static int file_key(void *user, const char *section, const char *name, const char *value)
 {
@@ -445,7 +463,9 @@ static int file_key(void *user, const char *section, const char *name, const cha
 	snprintf(where, sizeof(where), "%s:%d", f->path, f->line);
 	if (f->skip)
 		return 1;
-	if (f->link)
+	if (look_at_value(f, value, where))
+		r = -EINVAL;
+	else if (f->link)
 		r = link_key(f, name, value, where);
 	else if (f->proxy)
 		r = amp_proxy_set_key(f->conf, name, value, where, false, f->err);

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* What only a whole link shows of its rules, and only the whole configuration of its links. */
 #include <errno.h>
+#include <inttypes.h>
 #include <netinet/in.h>
 #include <string.h>
 
+#include "../wire/offload.h"
 #include "config_inner.h"
 
 /* ---- the rules of a link ---- */
@@ -103,8 +105,6 @@ int amp_link_check_forward(const struct amp_link_conf *link, const struct amp_fo
 	return check_services(link, &one, "publish", err) ? -EINVAL : r;
 }
 
-/* ---- the whole ---- */
-
 /* What two links cannot share, in words; NULL: they get along. */
 static const char *clash(const struct amp_link_conf *a, const struct amp_link_conf *b)
 {
@@ -129,6 +129,8 @@ static const char *clash(const struct amp_link_conf *a, const struct amp_link_co
 		       : NULL;
 }
 
+/* ---- who listens where ---- */
+
 /* 0: any free one. In network order: nobody counts with it. */
 static uint16_t target_port(const struct amp_target *t)
 {
@@ -137,45 +139,177 @@ static uint16_t target_port(const struct amp_target *t)
 		       : ((const struct sockaddr_in *)&t->addr.ss)->sin_port;
 }
 
-static bool listens_twice(const struct amp_forward *a, const struct amp_forward *b)
+static bool is_wildcard(const struct amp_target *t)
 {
-	if (a->target.kind != AMP_TARGET_UNIX && !target_port(&a->target))
-		return false; /* each has a free one */
-	return amp_target_same(&a->target, &b->target);
+	return t->addr.sa.sa_family == AF_INET6
+		       ? IN6_IS_ADDR_UNSPECIFIED(
+				 &((const struct sockaddr_in6 *)&t->addr.ss)->sin6_addr)
+		       : ((const struct sockaddr_in *)&t->addr.ss)->sin_addr.s_addr == 0;
 }
 
-/* Each published address in one rule. */
-static int check_published(const struct amp_forward *a, const struct amp_forward *from,
-			   FILE *err)
+/* Each port 0 is another free one. IPv6 sockets are IPv6 alone (listen.c). */
+static bool overlap(const struct amp_target *a, const struct amp_target *b)
 {
-	for (const struct amp_forward *b = from; b; b = TAILQ_NEXT(b, entry)) {
-		if (!listens_twice(a, b))
-			continue;
-		amp_config_at(err, b->where, "publish");
-		fprintf(err, "this address is published already at %s\n", a->where);
-		amp_source_show_at(err, b->where, b->text, 0);
-		return -EINVAL;
-	}
-	return 0;
+	if (a->kind != b->kind)
+		return false;
+	if (a->kind == AMP_TARGET_UNIX)
+		return strcmp(a->addr.un.sun_path, b->addr.un.sun_path) == 0;
+	if (!target_port(a) || target_port(a) != target_port(b) ||
+	    a->addr.sa.sa_family != b->addr.sa.sa_family)
+		return false;
+	return is_wildcard(a) || is_wildcard(b) || amp_target_same(a, b);
 }
 
-static int check_all_published(const struct amp_config *conf, FILE *err)
+static bool is_port(const struct amp_link_conf *l, uint32_t port, const char *path)
 {
-	const struct amp_link_conf *l, *m;
+	char own[sizeof(l->path) + 12];
+
+	snprintf(own, sizeof(own), "%s_%" PRIu32, l->path, port);
+	return strcmp(own, path) == 0;
+}
+
+static bool link_listens(const struct amp_link_conf *l, const char *path)
+{
 	const struct amp_forward *f;
-	int r = 0;
 
+	if (l->type == AMP_LINK_VHOST_USER_VSOCK)
+		return strcmp(l->path, path) == 0;
+	if (l->type != AMP_LINK_VSOCK_UNIX)
+		return false;
+	TAILQ_FOREACH(f, &l->expose, entry)
+	{
+		if (is_port(l, f->service.port, path))
+			return true;
+	}
+	return is_port(l, AMP_OFF_PORT, path);
+}
+
+/* Besides what is published. NULL, or who has it: a link's name then is in *link. */
+static const char *own_listener(const struct amp_config *conf, const struct amp_target *t,
+				const struct amp_link_conf **link)
+{
+	const struct amp_link_conf *l;
+	bool path = t->kind == AMP_TARGET_UNIX;
+
+	*link = NULL;
+	if (path && strcmp(conf->control, t->addr.un.sun_path) == 0)
+		return "the control socket's";
+	if (conf->metrics.kind && overlap(&conf->metrics, t))
+		return "that of metrics";
+	TAILQ_FOREACH(l, &conf->links, entry)
+	{
+		if (!path || !link_listens(l, t->addr.un.sun_path))
+			continue;
+		*link = l;
+		return "that of link ";
+	}
+	return NULL;
+}
+
+bool amp_config_taken(const struct amp_config *conf, const struct amp_target *target,
+		      const struct amp_forward *self, char *who, size_t len)
+{
+	const struct amp_link_conf *l;
+	const struct amp_forward *f;
+	const char *own = own_listener(conf, target, &l);
+
+	if (own) {
+		snprintf(who, len, "this address is %s%s", own, l ? l->name : "");
+		return true;
+	}
 	TAILQ_FOREACH(l, &conf->links, entry)
 	{
 		TAILQ_FOREACH(f, &l->publish, entry)
 		{
-			r |= check_published(f, TAILQ_NEXT(f, entry), err);
-			for (m = TAILQ_NEXT(l, entry); m; m = TAILQ_NEXT(m, entry))
-				r |= check_published(f, TAILQ_FIRST(&m->publish), err);
+			if (f == self)
+				return false;
+			if (!overlap(&f->target, target))
+				continue;
+			snprintf(who, len,
+				 "this address is published already at %s (link %s)%s%s",
+				 f->where, l->name, f->runtime ? ": " : "",
+				 f->runtime ? f->text : "");
+			return true;
 		}
+	}
+	return false;
+}
+
+/* Two published ports can lead to one port of the guest's, but a datagram socket of its is one. */
+static const struct amp_forward *same_socket(const struct amp_link_conf *l,
+					     const struct amp_forward *fwd)
+{
+	const struct amp_forward *f;
+
+	if (fwd->service.kind != AMP_SERVICE_INET || fwd->target.kind != AMP_TARGET_UDP)
+		return NULL;
+	TAILQ_FOREACH(f, &l->publish, entry)
+	{
+		if (f == fwd)
+			break;
+		if (f->target.kind == AMP_TARGET_UDP &&
+		    amp_service_same(&f->service, &fwd->service))
+			return f;
+	}
+	return f == fwd ? NULL : f;
+}
+
+int amp_config_check_publish(const struct amp_config *conf, const struct amp_link_conf *link,
+			     const struct amp_forward *fwd, FILE *err)
+{
+	const struct amp_forward *other = same_socket(link, fwd);
+	char who[400];
+	size_t at = 0;
+
+	if (other) {
+		snprintf(who, sizeof(who),
+			 "udp to inet:%u is published already at %s: expected one udp address "
+			 "for a port of the guest",
+			 (unsigned)fwd->service.port, other->where);
+		at = (size_t)(strstr(fwd->text, "inet:") - fwd->text);
+	} else if (!amp_config_taken(conf, &fwd->target, fwd, who, sizeof(who))) {
+		return 0;
+	}
+	amp_config_at(err, fwd->where, "publish");
+	fprintf(err, "%s\n", who);
+	amp_source_show_at(err, fwd->where, fwd->text, at);
+	return other ? -EINVAL : -EEXIST;
+}
+
+static int check_listeners(const struct amp_config *conf, FILE *err)
+{
+	struct amp_target metrics = conf->metrics;
+	const struct amp_link_conf *l;
+	const struct amp_forward *f;
+	int r = 0;
+
+	if (conf->control[0] && metrics.kind == AMP_TARGET_UNIX &&
+	    strcmp(metrics.addr.un.sun_path, conf->control) == 0) {
+		fprintf(err, "control and metrics have the same path: expected two\n");
+		r = -EINVAL;
+	}
+	TAILQ_FOREACH(l, &conf->links, entry)
+	{
+		bool control = conf->control[0] && link_listens(l, conf->control);
+
+		if (control || (metrics.kind == AMP_TARGET_UNIX &&
+				link_listens(l, metrics.addr.un.sun_path))) {
+			amp_config_complain(
+				err, l->where,
+				control ? "the control socket has this link's path: "
+					  "expected another"
+					: "metrics has this link's path: expected "
+					  "another",
+				NULL);
+			r = -EINVAL;
+		}
+		TAILQ_FOREACH(f, &l->publish, entry)
+		r |= amp_config_check_publish(conf, l, f, err);
 	}
 	return r ? -EINVAL : 0;
 }
+
+/* ---- the whole ---- */
 
 int amp_config_check(struct amp_config *conf, FILE *err)
 {
@@ -211,7 +345,7 @@ int amp_config_check(struct amp_config *conf, FILE *err)
 	}
 	if (!conf->bad && amp_join_check(conf, err))
 		r = -EINVAL;
-	if (check_all_published(conf, err))
+	if (check_listeners(conf, err))
 		r = -EINVAL;
 	return conf->bad ? -EINVAL : r;
 }

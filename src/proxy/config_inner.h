@@ -74,6 +74,16 @@ static inline bool amp_link_is_rpmsg(const struct amp_link_conf *link)
 /* ---- config_check.c ---- */
 /* Are the link's rules such as its type can serve? */
 int amp_link_check_rules(const struct amp_link_conf *link, FILE *err);
+/*
+ * Does anything of ours listen there, or where that is a part of? In words. Of what is published
+ * only what comes before self; NULL: all.
+ */
+bool amp_config_taken(const struct amp_config *conf, const struct amp_target *target,
+		      const struct amp_forward *self, char *who, size_t len);
+/* May the link have fwd besides all that there is (of its own rules: those before it)? 0, -EEXIST
+ * or -EINVAL, said. */
+int amp_config_check_publish(const struct amp_config *conf, const struct amp_link_conf *link,
+			     const struct amp_forward *fwd, FILE *err);
 /* Has the link's type such a service? For one publish rule. */
 int amp_link_check_forward(const struct amp_link_conf *link, const struct amp_forward *fwd,
 			   FILE *err);

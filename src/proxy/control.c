@@ -317,6 +317,26 @@ static struct amp_link *link_named(const char *name)
 	return l;
 }
 
+/* What it could have been, as far as there is room. */
+static void no_link(struct amp_ctl *c)
+{
+	char text[400] = "there is no link of that name: expected ";
+	const struct amp_link *l;
+	size_t n = strlen(text);
+
+	TAILQ_FOREACH(l, amp_links_all(), entry)
+	{
+		if (n + AMP_LINK_NAME_MAX + 8 > sizeof(text)) {
+			strcpy(text + n, ", ...");
+			break;
+		}
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s",
+				      l == TAILQ_FIRST(amp_links_all()) ? "" : ", ",
+				      l->conf->name);
+	}
+	fail(c, "ENOENT", text);
+}
+
 /* A request whose right its client has. */
 static void command(struct amp_ctl *c, const struct amp_ctl_req *req, unsigned i)
 {
@@ -333,7 +353,7 @@ static void command(struct amp_ctl *c, const struct amp_ctl_req *req, unsigned i
 	if (given & KEY(LINK)) {
 		l = link_named(req->link);
 		if (!l) {
-			fail(c, "ENOENT", "there is no link of that name");
+			no_link(c);
 			return;
 		}
 	}
@@ -437,6 +457,25 @@ static void bad(struct amp_client *client, bool eof)
 		     "a request has at most 4096 bytes, its line end included");
 }
 
+static void end_capture(struct amp_ctl *c)
+{
+	uint64_t packets, drops;
+
+	if (!c->capture)
+		return;
+	amp_capture_seen(c->capture, &packets, &drops);
+	amp_capture_free(c->capture);
+	c->capture = NULL;
+	amp_log_fields(NULL, AMP_LOG_INFO,
+		       (const struct amp_log_field[]){
+			       AMP_LOG_TEXT("event", "control"), AMP_LOG_TEXT("cmd", "capture"),
+			       AMP_LOG_TEXT("outcome", "ended"), AMP_LOG_NUMBER("uid", c->uid),
+			       AMP_LOG_NUMBER("pid", c->pid),
+			       AMP_LOG_NUMBER("packets", packets),
+			       AMP_LOG_NUMBER("drops", drops), AMP_LOG_END},
+		       "control: capture has ended");
+}
+
 static void capture_more(struct amp_ctl *c)
 {
 	uint8_t piece[AMP_CLIENT_ITEM];
@@ -450,8 +489,7 @@ static void capture_more(struct amp_ctl *c)
 	}
 	if (!amp_capture_over(c->capture))
 		return;
-	amp_capture_free(c->capture);
-	c->capture = NULL;
+	end_capture(c);
 	c->client.answering = false;
 	c->client.last = true;
 }
@@ -479,7 +517,7 @@ static void eof(struct amp_client *client)
 
 static void gone(struct amp_client *client)
 {
-	amp_capture_free(of(client)->capture);
+	end_capture(of(client));
 }
 
 static const struct amp_client_ops ctl_ops = {

@@ -17,13 +17,15 @@
 #include "control.h"
 #include "helper_msg.h"
 #include "kept.h"
+#include "link.h"
 #include "listen.h"
 #include "options.h"
 #include "rchar.h"
 
-#define JOURNAL_MAX (1u << 20) /* bytes */
-#define CONFIG_MAX  (1u << 20) /* bytes of a configuration file */
-#define MADE_MAX    4096u /* socket files: of a worker gone wrong, in the runtime directory */
+#define JOURNAL_MAX	(1u << 20) /* bytes */
+#define CONFIG_MAX	(1u << 20) /* bytes of a configuration file */
+#define ENDPOINTS_SPARE 32u
+#define MADE_MAX	4096u /* socket files: of a worker gone wrong, in the runtime directory */
 
 /* A socket file that we made, to be told from another's at the same path. */
 struct made {
@@ -434,13 +436,33 @@ static int do_attr(struct device *d, const struct amp_helper_req *req,
 	return r;
 }
 
-static int do_rchar(const struct amp_link_conf *link, const struct amp_helper_req *req,
-		    struct amp_helper_ans *ans)
+/*
+ * Endpoints that a worker in good order may have: two a connection that it opens, for publish
+ * rules, one a connection that the remote opens, as many of which may still be closing as are
+ * open; one a service; and a few for single messages.
+ */
+static unsigned endpoints_max(const struct amp_config *conf, const struct amp_link_conf *link)
+{
+	uint64_t ends = link->limit[AMP_LIMIT_SOCKETS];
+	const struct amp_forward *f;
+	unsigned max = ENDPOINTS_SPARE;
+
+	/* publish rules may also come by the control socket */
+	if (ends > AMP_LIMIT_ENDS || !TAILQ_EMPTY(&link->publish) || conf->control[0])
+		ends = AMP_LIMIT_ENDS;
+	TAILQ_FOREACH(f, &link->expose, entry)
+	max++;
+	return max + 2 * (unsigned)ends;
+}
+
+static int do_rchar(const struct amp_config *conf, const struct amp_link_conf *link,
+		    const struct amp_helper_req *req, struct amp_helper_ans *ans)
 {
 	struct device *d = device_of(link);
 
 	if (!d)
 		return -ENOMEM;
+	d->rc.max = endpoints_max(conf, link);
 	switch (req->op) {
 	case AMP_HELPER_FIND:
 		return amp_rchar_find(&d->rc);
@@ -497,7 +519,7 @@ static int dispatch(const struct amp_config **conf, const char *config_path,
 	case AMP_HELPER_CONNECT:
 		return do_connect(req->path);
 	default:
-		return do_rchar(link, req, ans);
+		return do_rchar(*conf, link, req, ans);
 	}
 }
 

@@ -16,8 +16,9 @@
  *			successor's, to go on with the guests and to answer. If it does not, the
  *			manager does what it is there for.
  *
- * The questions begin with READY: before it a start may take as long as TimeoutStartSec= says. They
- * are counted, and what has arrived is read before one is: a helper that was stopped itself, or
+ * The questions begin with each worker's READY: before the first a start may take as long as
+ * TimeoutStartSec= says, and a successor that is not ready in the last quarter is the manager's
+ * affair. They are counted, and what has arrived is read before one is: a helper that was stopped itself, or
  * waited for a processor, finds no worker guilty of that.
  */
 #include <errno.h>
@@ -37,10 +38,11 @@ static struct {
 	void (*read)(void); /* what the worker has sent */
 	bool killed;
 	uv_timer_t end;
-	const char *why;	  /* it is to end */
-	uint64_t end_at_ms;	  /* 0: it is not to */
-	bool drained;		  /* it had its longer time */
-	uv_timer_t watchdog;	  /* started with READY, for good */
+	const char *why;     /* it is to end */
+	uint64_t end_at_ms;  /* 0: it is not to */
+	bool drained;	     /* it had its longer time */
+	uv_timer_t watchdog; /* started with READY, for good */
+	bool ready;
 	uint64_t asked, answered; /* numbers of the last PING and PONG */
 	unsigned missed;
 } guard = {.sock = -1};
@@ -109,8 +111,6 @@ static void ask(void)
 {
 	struct amp_helper_ans ans;
 
-	if (!guard.worker)
-		return;
 	memset(&ans, 0, AMP_HELPER_ANS_HEAD);
 	ans.magic = AMP_HELPER_MAGIC;
 	ans.op = AMP_HELPER_PING;
@@ -122,7 +122,7 @@ static void ask(void)
 static void ask_again(uv_timer_t *t)
 {
 	(void)t;
-	if (!guard.worker)
+	if (!guard.worker || !guard.ready)
 		return;
 	guard.read();
 	guard.missed = guard.answered == guard.asked ? 0 : guard.missed + 1;
@@ -136,11 +136,14 @@ void amp_helper_guard_watch(uint64_t interval_ms)
 {
 	uint64_t every_ms = interval_ms / PARTS;
 
-	if (!interval_ms || uv_is_active((uv_handle_t *)&guard.watchdog))
+	if (!interval_ms || guard.ready)
+		return;
+	guard.ready = true;
+	ask(); /* the manager is to hear of it soon */
+	if (uv_is_active((uv_handle_t *)&guard.watchdog))
 		return;
 	if (!every_ms)
 		every_ms = 1;
-	ask();
 	uv_timer_start(&guard.watchdog, ask_again, every_ms, every_ms);
 }
 
@@ -162,6 +165,5 @@ void amp_helper_guard_worker(pid_t pid, int sock)
 	/* no answer of the one before is the next one's */
 	guard.answered = guard.asked;
 	guard.missed = 0;
-	if (pid && uv_is_active((uv_handle_t *)&guard.watchdog))
-		ask(); /* the manager is to hear of it soon */
+	guard.ready = false;
 }

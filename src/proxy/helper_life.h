@@ -37,7 +37,8 @@ void amp_helper_guard_end(const char *why);
 /* It says that it ends, and takes wait_s seconds more (of which the caller has checked that it
  * may): once. */
 void amp_helper_guard_stopping(uint32_t wait_s);
-/* The service manager wants to hear of us in this interval (0: never): asks, from now on. */
+/* The worker is ready, and the service manager wants to hear of it in this interval (0: never): asks,
+ * from now on. */
 void amp_helper_guard_watch(uint64_t interval_ms);
 /* An answer. True: to a question that was asked and not answered: the manager may hear of it. */
 bool amp_helper_guard_pong(uint64_t id);

@@ -67,18 +67,34 @@ bool amp_helper_managed(void)
 }
 
 /*
- * A store with a gap is of no use, so these wait while the manager's queue is full (which may be
- * ten messages long): at most TELL_MS in a row, and not again before it has taken one.
+ * A store with a gap is of no use, and a READY that is lost is the end of a start: so these wait while
+ * the manager's queue is full (which may be ten messages long): at most TELL_MS in a row, and not
+ * again before it has taken one. r: of the last try. True: to be tried again.
  */
-void amp_helper_manager_tell(const char *text, int fd)
+static bool persist(int r)
 {
 	static int left = TELL_MS / TELL_STEP_MS;
-	int r;
 
-	while ((r = amp_notify_send_fds(&notify, text, &fd, fd >= 0)) == -EAGAIN && left-- > 0)
+	if (r == -EAGAIN && left > 0) {
+		left--;
 		(void)poll(NULL, 0, TELL_STEP_MS);
+		return true;
+	}
 	left = r ? 0 : TELL_MS / TELL_STEP_MS;
 	sent(r);
+	return false;
+}
+
+void amp_helper_manager_tell(const char *text, int fd)
+{
+	while (persist(amp_notify_send_fds(&notify, text, &fd, fd >= 0)))
+		;
+}
+
+static void tell_state(const char *state, const char *status)
+{
+	while (persist(amp_notify_status(&notify, state, status)))
+		;
 }
 
 uint64_t amp_helper_manager_watchdog_ms(void)
@@ -127,7 +143,8 @@ void amp_helper_manager_news(const struct amp_helper_req *req, uint32_t drain_s)
 	char drain[64];
 
 	if (req->arg[0] == AMP_HELPER_RELOADING) {
-		sent(amp_notify_reloading(&notify));
+		while (persist(amp_notify_reloading(&notify)))
+			;
 		return;
 	}
 	if (req->arg[0] == AMP_HELPER_STOPPING)
@@ -135,10 +152,10 @@ void amp_helper_manager_news(const struct amp_helper_req *req, uint32_t drain_s)
 	if (more_s) {
 		snprintf(drain, sizeof(drain),
 			 "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRIu64 "000000", more_s);
-		sent(amp_notify_status(&notify, drain, req->path));
+		tell_state(drain, req->path);
 		return;
 	}
-	sent(amp_notify_status(&notify, states[req->arg[0]], req->path));
+	tell_state(states[req->arg[0]], req->path);
 	if (req->arg[0] == AMP_HELPER_READY)
 		amp_activated_rest(say_unused, NULL);
 }

@@ -45,7 +45,11 @@ struct amp_link_ops {
 	/* A publish rule that is about to come: a service that it names is looked for from now
 	 * on. 0 or -errno. NULL: there is nothing to look for. */
 	int (*wanted)(struct amp_link *link, const struct amp_forward *fwd);
-	/* Expose rules have come or gone. 0 or -errno, said. NULL: they are looked up. */
+	/*
+	 * Expose rules have come or gone: first, of all links, what is left out ends; then what is
+	 * there begins, 0 or -errno, said. NULL: they are looked up.
+	 */
+	void (*unexposed)(struct amp_link *link);
 	int (*exposed)(struct amp_link *link);
 	/* Counters, one line. */
 	void (*stats)(const struct amp_link *link, char *dst, size_t len);

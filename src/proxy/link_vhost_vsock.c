@@ -19,6 +19,7 @@
 #include "helper.h"
 #include "link_vv.h"
 #include "listen.h"
+#include "publish.h"
 
 #define F_STREAM (1ull << 0) /* virtio 1.2, 5.10.3 */
 
@@ -240,9 +241,12 @@ static void listen_ready(struct amp_watch *w, uint32_t events)
 	int fd;
 
 	(void)events;
-	while ((fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
-		attach(l, fd);
-	if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+	do {
+		fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0)
+			attach(l, fd);
+	} while (fd >= 0 || amp_accept_next(errno));
+	if (errno != EAGAIN) {
 		amp_log_some(&l->log_second, AMP_LOG_ERROR, "link %s: accept: %s", name_of(l),
 			     strerror(errno));
 		amp_watch_retry(w);

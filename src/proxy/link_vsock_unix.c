@@ -130,6 +130,7 @@ static const struct amp_link_ops link_ops = {
 	.stop = amp_slink_stop,
 	.free = hybrid_free,
 	.connect = amp_slink_connect,
+	.unexposed = amp_slink_close_ports,
 	.exposed = amp_slink_ports,
 	.reset = amp_slink_reset,
 	.tap_kind = AMP_TAP_VSOCK,

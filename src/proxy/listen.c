@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * #syscalls bind close listen poll ppoll setsockopt socket.inet
+ * #syscalls bind close getsockname getsockopt listen poll ppoll setsockopt shutdown socket.inet
  * #syscalls:helper socket connect getsockopt kill nanosleep clock_nanosleep lstat newfstatat unlink
  */
 #include <errno.h>
@@ -161,6 +161,61 @@ void amp_listen_started(void)
 	start_tries = 0;
 }
 
+/* Addresses whose sockets are the service manager's, who has them when our rules have gone. */
+struct given {
+	LIST_ENTRY(given) entry;
+	struct amp_target target;
+};
+
+static LIST_HEAD(, given) all_given = LIST_HEAD_INITIALIZER(all_given);
+
+static bool is_given(const struct amp_target *t)
+{
+	const struct given *g;
+
+	LIST_FOREACH(g, &all_given, entry)
+	{
+		if (amp_target_same(&g->target, t))
+			return true;
+	}
+	return false;
+}
+
+static int remember_given(const struct amp_target *t)
+{
+	struct given *g = is_given(t) ? NULL : calloc(1, sizeof(*g));
+
+	if (!g)
+		return is_given(t) ? 0 : -ENOMEM;
+	g->target = *t;
+	LIST_INSERT_HEAD(&all_given, g, entry);
+	return 0;
+}
+
+static bool is_listener(int fd, struct amp_target *t)
+{
+	socklen_t len = sizeof(int);
+	int listens = 0;
+
+	memset(t, 0, sizeof(*t));
+	t->kind = AMP_TARGET_TCP;
+	t->len = sizeof(t->addr.ss);
+	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens &&
+	       getsockname(fd, &t->addr.sa, &t->len) == 0 &&
+	       (t->addr.sa.sa_family == AF_INET || t->addr.sa.sa_family == AF_INET6);
+}
+
+void amp_listen_close(int fd)
+{
+	struct amp_target t;
+
+	/* close() here ends it when the last duplicate is closed, shutdown() now, in all of them */
+	if (is_listener(fd, &t) && !is_given(&t))
+		shutdown(fd, SHUT_RD);
+	amp_kept_drop_socket(fd);
+	close(fd);
+}
+
 static int inet_listen(const struct amp_target *t)
 {
 	static const int on = 1;
@@ -176,6 +231,11 @@ static int inet_listen(const struct amp_target *t)
 
 		if (same >= 0)
 			close(same);
+		r = remember_given(t);
+		if (r) {
+			close(fd);
+			return r;
+		}
 		amp_kept_put_socket(fd);
 	}
 	if (fd != -ENOENT)
@@ -262,8 +322,7 @@ void amp_listen_let_go(void)
 			amp_helper_unlink(h->kind ? (enum amp_helper_kind)h->kind
 						  : AMP_HELPER_PUBLISH,
 					  h->target.addr.un.sun_path);
-		amp_kept_drop_socket(h->fd);
-		close(h->fd);
+		amp_listen_close(h->fd);
 		free(h);
 	}
 }

@@ -23,6 +23,12 @@ int amp_target_open(const struct amp_target *target, const char *link);
  */
 bool amp_listen_again(int r);
 void amp_listen_started(void);
+/*
+ * The end of a socket of these calls: who connects from now on is refused at once, although the
+ * helper and the service manager have duplicates. One that the service manager made is only given
+ * back: it listens on.
+ */
+void amp_listen_close(int fd);
 /* For a link's own socket. kind: enum amp_helper_kind. */
 int amp_link_listen(unsigned kind, const char *path);
 

@@ -17,6 +17,7 @@
 #include "helper.h"
 #include "listen.h"
 #include "offload.h"
+#include "reload.h"
 
 #ifndef AMPSOCK_VERSION
 #define AMPSOCK_VERSION "0.1.0"
@@ -65,6 +66,24 @@ static uint64_t scrapes(const struct amp_link *l)
 	return server.served;
 }
 
+static uint64_t reloads(const struct amp_link *l)
+{
+	(void)l;
+	return amp_reload_counts()->cnt;
+}
+
+static uint64_t reloads_refused(const struct amp_link *l)
+{
+	(void)l;
+	return amp_reload_counts()->refused;
+}
+
+static uint64_t reload_failures(const struct amp_link *l)
+{
+	(void)l;
+	return amp_reload_counts()->failed;
+}
+
 static uint64_t up(const struct amp_link *l)
 {
 	return l->up;
@@ -103,6 +122,13 @@ static const struct family families[] = {
 	GAUGE("ampsock_build_info", "Always 1; the version is a label.", OF_PROXY, one),
 	GAUGE("ampsock_uptime_seconds", "Seconds since the proxy began.", OF_PROXY, uptime),
 	COUNTER("ampsock_scrapes_total", "Requests answered here.", OF_PROXY, scrapes),
+	COUNTER("ampsock_reloads_total", "Times that the configuration was read again.",
+		OF_PROXY, reloads),
+	COUNTER("ampsock_reloads_refused_total", "Reloads that changed nothing.", OF_PROXY,
+		reloads_refused),
+	COUNTER("ampsock_reload_failures_total",
+		"Links and rules of a new configuration that could not be started.", OF_PROXY,
+		reload_failures),
 	GAUGE("ampsock_link_up", "1 while a guest or remote is attached.", OF_LINK, up),
 	GAUGE("ampsock_link_flows", "Flows that there are now.", OF_LINK, flows),
 	GAUGE("ampsock_link_sockets", "Offloaded sockets that there are now.", OF_LINK,

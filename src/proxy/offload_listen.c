@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "helper.h"
+#include "listen.h"
 #include "offload_tcp.h"
 #include "udp_relay.h"
 
@@ -396,7 +397,7 @@ int amp_virtual_tcp(struct amp_offload *off, const struct amp_forward *fwd, int 
 	struct amp_virtual *v = virtual_new(off, fwd);
 
 	if (!v) {
-		close(fd);
+		amp_listen_close(fd);
 		return -ENOMEM;
 	}
 	v->acceptor.want = virtual_want;
@@ -409,7 +410,7 @@ int amp_virtual_udp(struct amp_offload *off, const struct amp_forward *fwd, int 
 	struct amp_virtual *v = virtual_new(off, fwd);
 
 	if (!v) {
-		close(fd);
+		amp_listen_close(fd);
 		return -ENOMEM;
 	}
 	v->udp_fd = fd;

@@ -7,7 +7,6 @@
 
 #include "flow.h"
 #include "helper.h"
-#include "kept.h"
 #include "listen.h"
 #include "mux.h"
 #include "offload.h"
@@ -110,8 +109,7 @@ static int start_one(struct publish *p, int fd)
 	if (p->fwd->range_cnt) {
 		p->mux = amp_mux_new(p->link, p->fwd);
 		if (!p->mux) {
-			amp_kept_drop_socket(fd);
-			close(fd);
+			amp_listen_close(fd);
 			return -ENOMEM;
 		}
 	}
@@ -132,8 +130,7 @@ int amp_publish_one(struct amp_link *link, struct amp_forward *fwd)
 		return fd;
 	p = calloc(1, sizeof(*p));
 	if (!p) {
-		amp_kept_drop_socket(fd);
-		close(fd);
+		amp_listen_close(fd);
 		return -ENOMEM;
 	}
 	p->link = link;
@@ -187,8 +184,7 @@ static void end(struct publish *p, bool hold)
 	} else if (fd >= 0) {
 		if (target->kind == AMP_TARGET_UNIX)
 			amp_helper_unlink(AMP_HELPER_PUBLISH, target->addr.un.sun_path);
-		amp_kept_drop_socket(fd);
-		close(fd);
+		amp_listen_close(fd);
 	}
 	TAILQ_REMOVE(&all, p, entry);
 	amp_udp_relay_free(p->relay);

@@ -21,8 +21,11 @@ void amp_publish_end(struct amp_link *link, const struct amp_forward *fwd, bool 
 
 #define AMP_ACCEPT_TURN 32u /* connections taken before others have their turn */
 
+/* accept() failed with err, not EAGAIN: does it make sense to try at once again? */
+bool amp_accept_next(int err);
+
 /* Accepts from an edge-triggered listening socket, a few at a time, with a pause when
- * descriptors are out. */
+ * descriptors are out, or accept() is not allowed. */
 struct amp_acceptor {
 	struct amp_watch watch;
 	struct amp_work work;

@@ -28,38 +28,6 @@ static int told(FILE *err, char **text, int r, char *why, size_t len)
 	return r;
 }
 
-/* Port 0 is any free one: not the same twice. */
-static bool any_port(const struct amp_target *t)
-{
-	struct amp_dest dest;
-
-	if (t->kind == AMP_TARGET_UNIX)
-		return false;
-	amp_dest_from(&t->addr.sa, true, &dest);
-	return dest.port == 0;
-}
-
-static int already(const struct amp_forward *fwd, FILE *err)
-{
-	const struct amp_forward *other;
-	const struct amp_link *l;
-
-	if (any_port(&fwd->target))
-		return 0;
-	TAILQ_FOREACH(l, amp_links_all(), entry)
-	{
-		TAILQ_FOREACH(other, &l->conf->publish, entry)
-		{
-			if (!amp_target_same(&other->target, &fwd->target))
-				continue;
-			fprintf(err, "link %s has that address already: publish %s (%s)\n",
-				l->conf->name, other->text, other->where);
-			return -EEXIST;
-		}
-	}
-	return 0;
-}
-
 static int add(struct amp_link *link, const char *text, FILE *err)
 {
 	struct amp_forward *fwd = amp_config_forward(link->conf, true, text, RUN_TIME, err);
@@ -69,7 +37,7 @@ static int add(struct amp_link *link, const char *text, FILE *err)
 		return -EINVAL;
 	r = amp_link_check_forward(link->conf, fwd, err);
 	if (!r)
-		r = already(fwd, err);
+		r = amp_config_check_publish(amp_config_running(), link->conf, fwd, err);
 	if (r)
 		goto out;
 	fwd->runtime = true;

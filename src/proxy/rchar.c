@@ -182,6 +182,37 @@ static int open_control(const struct amp_rchar *rc)
 	return fd < 0 ? -errno : fd;
 }
 
+struct census {
+	const struct amp_rchar *rc;
+	unsigned seen, own;
+};
+
+static bool count_one(void *ctx, const char *entry)
+{
+	struct census *c = ctx;
+	char name[64], own[32];
+
+	own_prefix(c->rc, own);
+	c->seen++;
+	c->own += is_endpoint(entry) &&
+		  attribute(name, sizeof(name), c->rc->sysfs, "class/rpmsg", entry, "name") &&
+		  strncmp(name, own, strlen(own)) == 0;
+	return false;
+}
+
+/* One more? Whoever asks for it may have let go of none: what sysfs says counts. */
+static bool has_room(struct amp_rchar *rc)
+{
+	struct census c = {.rc = rc};
+
+	if (rc->made < rc->max)
+		return true;
+	each(rc->sysfs, "class/rpmsg", "rpmsg", count_one, &c);
+	/* one that is not seen could not be opened, either; and `.` and `..` were not counted */
+	rc->made = c.seen + 2 < SCAN_MAX ? c.own : rc->max;
+	return rc->made < rc->max;
+}
+
 int amp_rchar_find(struct amp_rchar *rc)
 {
 	struct stat st;
@@ -202,6 +233,7 @@ int amp_rchar_find(struct amp_rchar *rc)
 	rc->dev = st.st_dev;
 	rc->ino = st.st_ino;
 	each(rc->sysfs, "class/rpmsg", "rpmsg", sweep_one, rc);
+	rc->made = rc->max; /* not known: counted when the first is made */
 	return 0;
 }
 
@@ -254,6 +286,8 @@ int amp_rchar_create(struct amp_rchar *rc, uint32_t src, uint32_t dst)
 	char own[32];
 	int r = 0, fd, spare;
 
+	if (!has_room(rc))
+		return -ENOBUFS;
 	own_prefix(rc, own);
 	/* at most 4 + 15 + 1 characters, and ten more */
 	if (snprintf(info.name, sizeof(info.name), "%.20s%u", own, rc->next++) >=
@@ -273,6 +307,8 @@ int amp_rchar_create(struct amp_rchar *rc, uint32_t src, uint32_t dst)
 		r = -ENODEV;
 	else if (ioctl(fd, RPMSG_CREATE_EPT_IOCTL, &info) < 0)
 		r = -errno;
+	else
+		rc->made++;
 	if (spare >= 0)
 		close(spare);
 	close(fd);

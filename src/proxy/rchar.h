@@ -42,6 +42,8 @@ struct amp_rchar {
 	ino_t sys_ino;	 /* of the device in sysfs, where it is gone first */
 	unsigned next;	 /* number of the next endpoint */
 	unsigned likely; /* which rpmsgN it may be */
+	unsigned max;	 /* endpoints of ours that may be there */
+	unsigned made;	 /* that are, at most: what ends one does not tell us */
 };
 
 /* Finds the control device and its remote; sweeps. 0 or -errno. */
@@ -49,7 +51,10 @@ int amp_rchar_find(struct amp_rchar *rc);
 /* Is it still the same device? A remote that restarts has another. */
 bool amp_rchar_stands(const struct amp_rchar *rc);
 
-/* A new endpoint's descriptor, non-blocking; -errno. */
+/*
+ * A new endpoint's descriptor, non-blocking; -errno. -ENOBUFS: as many as may be are there, or more
+ * devices than are looked at.
+ */
 int amp_rchar_create(struct amp_rchar *rc, uint32_t src, uint32_t dst);
 /* The endpoint goes, and the descriptor. gone: the remote has, and the kernel sees to the first. */
 void amp_rchar_destroy(int fd, bool gone);

@@ -12,16 +12,23 @@
 #include <unistd.h>
 
 #include "../wire/offload.h"
+#include "bell.h"
 #include "helper.h"
 #include "listen.h"
 #include "options.h"
 #include "reload_inner.h"
 
 static struct amp_config *running;
+static struct amp_reload_counts counts;
 
 void amp_reload_init(struct amp_config *conf)
 {
 	running = conf;
+}
+
+const struct amp_reload_counts *amp_reload_counts(void)
+{
+	return &counts;
 }
 
 const struct amp_config *amp_config_running(void)
@@ -34,10 +41,14 @@ void amp_reload_say_ready(void)
 	const struct amp_link_conf *c;
 	char text[80];
 	unsigned n = 0;
+	int len;
 
 	TAILQ_FOREACH(c, &running->links, entry)
 	n++;
-	snprintf(text, sizeof(text), "Serving %u link%s", n, n == 1 ? "" : "s");
+	len = snprintf(text, sizeof(text), "Serving %u link%s", n, n == 1 ? "" : "s");
+	if (counts.last_failed)
+		snprintf(text + len, sizeof(text) - (size_t)len,
+			 "; %u of the last reload failed: see the log", counts.last_failed);
 	amp_helper_notify(AMP_HELPER_READY, text);
 }
 
@@ -209,21 +220,6 @@ __attribute__((format(printf, 3, 4))) static int no(struct amp_reload *rl, int e
 	return err;
 }
 
-/* Descriptors come with the process: a number in a new file is somebody else's by now. */
-static bool bell_known(const struct amp_link_conf *f)
-{
-	const struct amp_bell_conf *bell = &f->shm.bell;
-	const struct amp_link_conf *c;
-
-	TAILQ_FOREACH(c, &running->links, entry)
-	{
-		if (c->shm.bell.kind == AMP_BELL_EVENTFD && c->shm.bell.rx == bell->rx &&
-		    c->shm.bell.tx == bell->tx)
-			return true;
-	}
-	return bell->kind != AMP_BELL_EVENTFD;
-}
-
 /* A link of ours that ends has the path: it will be handed over. */
 static bool path_comes_free(const struct amp_link *l)
 {
@@ -244,7 +240,8 @@ static int prepare_link(struct amp_reload *rl, struct amp_link_conf *f)
 	struct amp_link *l;
 	int fd;
 
-	if (!bell_known(f))
+	/* descriptors come with the process: a number in a new file is somebody else's by now */
+	if (!amp_bell_had(&f->shm.bell))
 		return no(
 			rl, -EINVAL,
 			"%s: link %s: an eventfd doorbell can only be had at the start, which "
@@ -383,26 +380,32 @@ static int prepare_vsocks(struct amp_reload *rl, const struct amp_link_conf *f)
 	return r;
 }
 
+/* A port of a link of ours that ends is free when it has ended, not before. */
+static bool port_comes_free(const struct amp_link_conf *f, const struct amp_forward *fwd)
+{
+	const struct amp_link_conf *c;
+
+	TAILQ_FOREACH(c, &running->links, entry)
+	{
+		if (!c->twin && c->type == f->type && strcmp(c->path, f->path) == 0)
+			return !fwd || has_service(&c->expose, fwd);
+	}
+	return false;
+}
+
 /* vsock-unix: a socket for each port that the guest may use. */
 static int prepare_ports(struct amp_reload *rl, const struct amp_link_conf *f)
 {
-	const struct amp_link_conf *c;
 	const struct amp_forward *fwd;
 	int r = 0;
 
 	if (f->type != AMP_LINK_VSOCK_UNIX)
 		return 0;
-	/* those of a link that ends are free when it has ended, not before */
-	TAILQ_FOREACH(c, &running->links, entry)
-	{
-		if (!c->twin && c->type == f->type && strcmp(c->path, f->path) == 0)
-			return 0;
-	}
-	if (!f->twin)
+	if (!f->twin && !port_comes_free(f, NULL))
 		r = prepare_port(rl, f, AMP_OFF_PORT);
 	TAILQ_FOREACH(fwd, &f->expose, entry)
 	{
-		if (!fwd->twin && !r)
+		if (!fwd->twin && !port_comes_free(f, fwd) && !r)
 			r = prepare_port(rl, f, fwd->service.port);
 	}
 	return r;
@@ -467,11 +470,14 @@ static int reload(struct amp_reload *rl)
 		if (r)
 			no(rl, r, "the helper process does not take it: %s", strerror(-r));
 	}
-	if (r)
+	if (r) {
 		undo(rl);
-	else
-		amp_reload_commit(rl);
-	return r;
+		return r;
+	}
+	amp_reload_commit(rl);
+	counts.last_failed = rl->failed;
+	counts.failed += rl->failed;
+	return rl->failed ? -EIO : 0;
 }
 
 /* Line by line. */
@@ -486,6 +492,7 @@ int amp_reload(char *why, size_t len)
 {
 	struct amp_reload rl = {.added = TAILQ_HEAD_INITIALIZER(rl.added)};
 	char *text = NULL;
+	bool in_force = false;
 	size_t text_len;
 	int r = -ENOMEM;
 
@@ -499,7 +506,8 @@ int amp_reload(char *why, size_t len)
 	amp_config_init(&rl.fresh->conf);
 	amp_helper_notify(AMP_HELPER_RELOADING, NULL);
 	r = reload(&rl);
-	if (r)
+	in_force = !r || rl.failed;
+	if (!in_force)
 		(void)amp_helper_config_done(false);
 	amp_reload_say_ready();
 	amp_bury(&rl.fresh->grave, free_old);
@@ -507,9 +515,12 @@ int amp_reload(char *why, size_t len)
 out:
 	if (rl.err)
 		fclose(rl.err);
+	counts.cnt++;
+	counts.refused += !in_force;
 	if (r && text) {
 		snprintf(why, len, "%s", text);
-		say_refused(text);
+		if (!in_force)
+			say_refused(text);
 	}
 	free(text);
 	free(rl.fresh);

@@ -10,7 +10,8 @@
  * sockets that the new rules need are opened (amp_listen_hold()), links get their memory. Up to
  * here nothing that runs has been touched, and whatever is wrong ends it with a text.
  *
- * Then it is done, from first to last within one turn of the loop, and cannot fail: joins and
+ * Then it is done, from first to last within one turn of the loop, and cannot fail but for want of
+ * memory (what did then is said to who asked, in the log, and counted): joins and
  * links that are left out end; rules that are left out end, and with them what only they
  * allowed; new ones take their places. A rule with a twin stays the object that it was, with its
  * counters, its socket and its flows: only its text and its place are the new ones. What
@@ -37,9 +38,18 @@ void amp_reload_init(struct amp_config *conf);
 /*
  * Reads the file of --config again and does what it says. 0, or -errno and why nothing has
  * changed, several lines perhaps: -EINVAL the file is wrong, -ENOENT there is none, others a
- * socket that cannot be had. Not from within a link's pass. Says what changed in the log.
+ * socket that cannot be had; or, which should not happen, why not all of it could be done (-EIO).
+ * Not from within a link's pass. Says what changed in the log.
  */
 int amp_reload(char *why, size_t len);
+
+struct amp_reload_counts {
+	uint64_t cnt;
+	uint64_t refused;     /* and nothing changed */
+	uint64_t failed;      /* links, rules, joins that could not be started, all in all */
+	unsigned last_failed; /* of the configuration that is in force */
+};
+const struct amp_reload_counts *amp_reload_counts(void);
 
 /*
  * A publish rule while the proxy runs, in the words of the file. It stays until it is deleted, its

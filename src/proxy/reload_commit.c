@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* What runs becomes what the new configuration says. Theory of operation: reload.h. */
 #include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +15,22 @@
 #include "publish.h"
 #include "reload_inner.h"
 #include "rjoin.h"
+
+/* What was tried before, and cannot be had for all that: want of memory, mostly. The rest goes on. */
+__attribute__((format(printf, 2, 3))) static void failed(struct amp_reload *rl, const char *fmt,
+							 ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (!rl->failed++)
+		fputs("the new configuration is in force, but not all of it:\n", rl->err);
+	fprintf(rl->err, "%s\n", text);
+	amp_log(AMP_LOG_ERROR, "reload: %s", text);
+}
 
 /* ---- links that are no more ---- */
 
@@ -106,21 +124,38 @@ static const struct amp_link_conf *in_force(const struct amp_link_conf *f)
 	return f->twin ? f->twin : f;
 }
 
+static bool is_there(const char *name)
+{
+	const struct amp_link *l;
+
+	TAILQ_FOREACH(l, amp_links_all(), entry)
+	{
+		if (strcmp(l->conf->name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* The new ones, when every link is there. */
 static void start_joins(struct amp_reload *rl)
 {
 	struct amp_join_confs *ours = &amp_reload_running()->joins, old;
-	struct amp_join_conf *j;
+	struct amp_join_conf *j, *next;
 
-	TAILQ_FOREACH(j, &rl->fresh->conf.joins, entry)
-	{
+	for (j = TAILQ_FIRST(&rl->fresh->conf.joins); j; j = next) {
+		next = TAILQ_NEXT(j, entry);
+		if (!is_there(j->name[0]) || !is_there(j->name[1])) {
+			TAILQ_REMOVE(&rl->fresh->conf.joins, j, entry);
+			amp_join_conf_free(j);
+			continue; /* its link did not start: said */
+		}
 		j->link[0] = in_force(j->link[0]);
 		j->link[1] = in_force(j->link[1]);
 		if (j->again || j->kept)
 			continue;
 		if ((j->link[0]->type == AMP_LINK_RPMSG_SHM ? amp_rjoin_new : amp_join_new)(
 			    link_of(j->link[0]), link_of(j->link[1])))
-			amp_log(AMP_LOG_ERROR, "join %s,%s: no memory", j->name[0], j->name[1]);
+			failed(rl, "join %s,%s: no memory", j->name[0], j->name[1]);
 	}
 	TAILQ_INIT(&old);
 	TAILQ_CONCAT(&old, ours, entry);
@@ -270,8 +305,26 @@ static void merge_expose(struct amp_reload *rl, struct amp_link *l, struct amp_l
 		rl->rules_gone++;
 	}
 	TAILQ_CONCAT(&f->expose, &old, entry);
-	if (l->ops->exposed)
-		(void)l->ops->exposed(l);
+}
+
+/* Links share ports, so that one may get what another lets go. */
+static void move_ports(struct amp_reload *rl)
+{
+	struct amp_link *l;
+	int r;
+
+	TAILQ_FOREACH(l, amp_links_all(), entry)
+	{
+		if (l->ops->unexposed)
+			l->ops->unexposed(l);
+	}
+	TAILQ_FOREACH(l, amp_links_all(), entry)
+	{
+		r = l->ops->exposed ? l->ops->exposed(l) : 0;
+		if (r)
+			failed(rl, "link %s: cannot listen where its guest connects: %s",
+			       l->conf->name, strerror(-r));
+	}
 }
 
 /* Those that end have ended. Run-time rules come behind those of the file. */
@@ -280,6 +333,7 @@ static void merge_publish(struct amp_reload *rl, struct amp_link *l, struct amp_
 {
 	struct amp_forwards old = TAILQ_HEAD_INITIALIZER(old), fresh;
 	struct amp_forward *fwd, *keep, *next;
+	int r;
 
 	TAILQ_INIT(&fresh);
 	TAILQ_CONCAT(&fresh, &f->publish, entry);
@@ -295,7 +349,13 @@ static void merge_publish(struct amp_reload *rl, struct amp_link *l, struct amp_
 					"link %s: publish %s (%s): too many names have come at "
 					"run time: the service is not found before a restart",
 					c->name, fwd->text, fwd->where);
-			(void)amp_publish_one(l, fwd); /* its socket is held */
+			r = amp_publish_one(l, fwd); /* its socket is held */
+			if (r) { /* not there, so that the next reload tries it again */
+				failed(rl, "%s: link %s: publish %s: %s", fwd->where, c->name,
+				       fwd->text, strerror(-r));
+				TAILQ_REMOVE(&c->publish, fwd, entry);
+				TAILQ_INSERT_TAIL(&f->publish, fwd, entry);
+			}
 			continue;
 		}
 		TAILQ_REMOVE(&old, keep, entry);
@@ -333,15 +393,25 @@ static void merge_link(struct amp_reload *rl, struct amp_link *l)
 static void start_link(struct amp_reload *rl, struct amp_link *l)
 {
 	struct amp_link_conf *conf = (struct amp_link_conf *)(uintptr_t)l->conf;
+	int r;
 
 	TAILQ_REMOVE(&rl->added, l, entry);
 	TAILQ_REMOVE(&rl->fresh->conf.links, conf, entry);
 	TAILQ_INSERT_TAIL(&amp_reload_running()->links, conf, entry);
 	TAILQ_INSERT_TAIL(amp_links_all(), l, entry);
 	rl->links_added++;
-	/* what could not be had was tried before: this is for want of memory, and said */
-	if (l->ops->start(l) || amp_publish_start(l))
-		amp_log(AMP_LOG_ERROR, "link %s: did not start", conf->name);
+	r = l->ops->start(l);
+	if (!r)
+		r = amp_publish_start(l);
+	if (!r)
+		return;
+	/* not there, likewise */
+	failed(rl, "%s: link %s did not start: %s", conf->where, conf->name, strerror(-r));
+	amp_publish_stop(l);
+	TAILQ_REMOVE(amp_links_all(), l, entry);
+	TAILQ_REMOVE(&amp_reload_running()->links, conf, entry);
+	rl->links_added--;
+	amp_reload_reap(l, conf);
 }
 
 /* ---- [proxy] ---- */
@@ -389,6 +459,7 @@ void amp_reload_commit(struct amp_reload *rl)
 	}
 	TAILQ_FOREACH(l, amp_links_all(), entry)
 	merge_link(rl, l);
+	move_ports(rl);
 	while ((l = TAILQ_FIRST(&rl->added)) != NULL)
 		start_link(rl, l);
 	start_joins(rl);

@@ -15,6 +15,8 @@ struct amp_reload {
 	struct amp_old_config *fresh;
 	struct amp_links added; /* made, not started */
 	FILE *err;
+	/* at the commit, where it should not: said in err and in the log */
+	unsigned failed;
 	/* for the log */
 	unsigned links_added, links_gone, rules_added, rules_gone;
 	uint64_t cut;

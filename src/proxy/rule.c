@@ -84,6 +84,18 @@ static bool looks_numeric(const char *s)
 	return s[strspn(s, "0123456789.")] == 0;
 }
 
+/* No top-level domain is a number (RFC 3696 2): 10.0.0.1-10.0.0.9 was meant as addresses, too. */
+static bool ends_in_number(const char *name)
+{
+	size_t len = strlen(name), digits = 0;
+
+	if (len && name[len - 1] == '.')
+		len--;
+	while (digits < len && name[len - digits - 1] >= '0' && name[len - digits - 1] <= '9')
+		digits++;
+	return digits && (digits == len || name[len - digits - 1] == '.');
+}
+
 /* "address", "address/bits": into plain form. */
 static bool parse_prefix(char *text, bool v6_only, struct amp_rule *rule)
 {
@@ -129,6 +141,12 @@ static int parse_host(struct amp_text *t, char *host, bool brackets, struct amp_
 							 "(no bits set behind the prefix)");
 		return 0;
 	}
+	if (strcasecmp(host, "any") == 0 || strcasecmp(host, "local") == 0)
+		return amp_text_error(t, "expected any or local in small letters");
+	if (ends_in_number(host))
+		return amp_text_error(t,
+				      "expected one address or a prefix, such as 192.0.2.1 or "
+				      "10.0.0.0/8, or a host name");
 	rule->host = AMP_HOST_NAME;
 	if (strncmp(host, "*.", 2) == 0) {
 		rule->wild = true;

@@ -185,21 +185,28 @@ static bool is_wanted(const struct amp_link *link, const struct amp_sport *p)
 }
 
 /*
- * What goes is closed first: a port of another kind than before has its own old one in the way.
- * One that cannot be had keeps no other from being had.
+ * What goes is closed first, and of all links: a port of another kind than before has the old one
+ * in the way, which another link may share.
  */
-int amp_slink_ports(struct amp_link *link)
+void amp_slink_close_ports(struct amp_link *link)
 {
 	struct amp_slink *sl = of_link(link);
-	const struct amp_forward *fwd;
 	struct amp_sport *p, *next;
-	int r, err;
 
 	for (p = TAILQ_FIRST(&sl->ports); p; p = next) {
 		next = TAILQ_NEXT(p, entry);
 		if (!is_wanted(link, p))
 			close_port(sl, p);
 	}
+}
+
+/* One that cannot be had keeps no other from being had. */
+int amp_slink_ports(struct amp_link *link)
+{
+	struct amp_slink *sl = of_link(link);
+	const struct amp_forward *fwd;
+	int r, err;
+
 	r = open_port(sl, AMP_OFF_PORT, false);
 	TAILQ_FOREACH(fwd, &link->conf->expose, entry)
 	{

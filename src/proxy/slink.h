@@ -108,7 +108,8 @@ struct amp_slink {
 
 int amp_slink_init(struct amp_slink *sl, const struct amp_link_ops *ops,
 		   const struct amp_slink_ops *sops, const struct amp_link_conf *conf);
-/* Ports as the expose rules say now: those that came are opened, those that went are closed. */
+/* Ports as the expose rules say now: those that went are closed; those that came are opened. */
+void amp_slink_close_ports(struct amp_link *link);
 int amp_slink_ports(struct amp_link *link);
 int amp_slink_start(struct amp_link *link);
 void amp_slink_stop(struct amp_link *link);

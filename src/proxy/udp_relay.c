@@ -20,6 +20,7 @@
 #include "buf.h"
 #include "expose.h"
 #include "kept.h"
+#include "listen.h"
 #include "udp_relay.h"
 
 #define DGRAM_MAX 65536u
@@ -456,7 +457,7 @@ struct amp_udp_relay *amp_udp_relay_publish(struct amp_link *link,
 	struct amp_udp_relay *r = calloc(1, sizeof(*r));
 
 	if (!r) {
-		close(fd);
+		amp_listen_close(fd);
 		return NULL;
 	}
 	r->link = link;
@@ -469,7 +470,7 @@ struct amp_udp_relay *amp_udp_relay_publish(struct amp_link *link,
 	r->timer.data = r;
 	r->kernel_drops = amp_udp_count_drops(fd);
 	if (amp_watch_start(&r->watch, fd, EPOLLIN | EPOLLET)) {
-		close(fd);
+		amp_listen_close(fd);
 		amp_udp_relay_free(r);
 		return NULL;
 	}

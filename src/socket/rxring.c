@@ -130,7 +130,7 @@ size_t amp_rxring_read(const struct amp_rxring *r, uint32_t pos, const struct am
 
 /* Length of the message at pos, long form or short, and EOR in bit 31; *hdr: of its header. */
 #define LEN_EOR (1u << 31)
-static uint32_t msg_len(const struct amp_rxring *r, uint32_t pos, uint32_t *hdr)
+static AMP_INLINED uint32_t msg_len(const struct amp_rxring *r, uint32_t pos, uint32_t *hdr)
 {
 	uint8_t raw[LONG_LEN];
 	uint32_t h, eor;

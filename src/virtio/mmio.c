@@ -62,7 +62,7 @@ static struct amp_mmio *mmio_of(struct amp_vdev *vd)
 }
 
 /* 2.1.2: the device is reset once Status reads 0. */
-static int mmio_forget(struct amp_mmio *m)
+static __attribute__((noinline)) int mmio_forget(struct amp_mmio *m)
 {
 	uint32_t i;
 

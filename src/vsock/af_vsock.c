@@ -175,8 +175,16 @@ static int vsock_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 	return -EAGAIN;
 }
 
+/* Meters do not count here: at the offload ports is our own proxy, whose bytes are bytes. */
+static inline bool ours(const struct amp_sock *s)
+{
+	const struct amp_vsock_conn *c = (const struct amp_vsock_conn *)(const void *)&s->priv;
+
+	return c->peer.port == AMP_OFF_PORT || c->local.port == AMP_OFF_ACCEPT_PORT;
+}
+
 /*
- * meter.h. At the offload ports is our own proxy, whose bytes are bytes. A message is begun
+ * meter.h. A message is begun
  * when there is room for all of its packets: half a message is not read, however long one
  * waits for that.
  */
@@ -187,8 +195,7 @@ int amp_vsock_meter(struct amp_sock *s, uint32_t *len)
 	struct amp_vsock *vs;
 	uint32_t room;
 
-	if (!metered(s) || v->c.peer.port == AMP_OFF_PORT ||
-	    v->c.local.port == AMP_OFF_ACCEPT_PORT)
+	if (!metered(s) || ours(s))
 		return 0;
 	room = amp_meter_room(&v->meter, &v->c.credit, more, v->c.reserved);
 	if (room >= *len)
@@ -323,7 +330,8 @@ static __attribute__((noinline)) bool send_metered(struct amp_sock *s, const voi
 
 bool amp_vsock_sock_send_fast(struct amp_sock *s, const void *buf, size_t len, int flags)
 {
-	return metered(s) ? send_metered(s, buf, len, flags) : send_packet(s, buf, len, flags);
+	return metered(s) && !ours(s) ? send_metered(s, buf, len, flags)
+				      : send_packet(s, buf, len, flags);
 }
 
 /*

@@ -46,6 +46,9 @@ AMP_OPTIONAL(amp_vlink_stats);
 struct drv_link {
 	struct amp_vlink l; /* first */
 	struct amp_vq q[QUEUES];
+#if AMPSOCK_FAST
+	bool event_armed; /* notified of the next event already */
+#endif
 	uint16_t state[2 * NUM + EVENT_NUM];
 };
 
@@ -56,6 +59,24 @@ static struct drv_link *drv_of(struct amp_runner *r)
 {
 	return (struct drv_link *)(void *)r;
 }
+
+#if AMPSOCK_FAST
+/* Does the device know that it is to notify of the next event? Was it so before? */
+static inline bool event_told(struct drv_link *d, bool now)
+{
+	bool before = d->event_armed;
+
+	d->event_armed = now;
+	return before;
+}
+#else
+static inline bool event_told(struct drv_link *d, bool now)
+{
+	(void)d;
+	(void)now;
+	return false; /* it is told each time */
+}
+#endif
 
 /* The largest power of two that the device allows, and we have memory for. */
 static uint16_t queue_num(struct amp_vdev *vd, unsigned q, uint16_t num)
@@ -135,6 +156,7 @@ static int link_start(struct drv_link *d)
 	d->l.vs.out = &d->q[Q_TX];
 	d->l.vs.seqpacket = (features & AMP_VSOCK_F_SEQPACKET) != 0;
 	d->l.event_in = 1;
+	event_told(d, false);
 	d->l.last = NUM < UINT8_MAX ? NUM : UINT8_MAX;
 	amp_vlink_up(&d->l);
 	amp_runner_due(&d->l.runner);
@@ -171,6 +193,7 @@ static __attribute__((noinline)) bool event_came(struct drv_link *d)
 		if (b.len >= 4 && amp_le32(iov.base) == EVENT_TRANSPORT_RESET)
 			reset = true;
 		amp_vq_put(q, b.id, 0);
+		event_told(d, false);
 		amp_runner_due(&d->l.runner);
 	}
 	return reset || q->broken;
@@ -198,6 +221,15 @@ static int32_t drv_run(struct amp_runner *r, uint32_t now_ms)
 	return link_restart(d, d->q[Q_RX].broken ? d->q[Q_RX].why : d->q[Q_TX].why);
 }
 
+/* amp_vq_arm() for events, which hardly ever come: where they are notified of already there is
+ * nothing to be written, nor to be ordered. */
+static inline bool event_arm(struct drv_link *d)
+{
+	if (event_told(d, true))
+		return ring_rd16(ring_peer_idx(&d->q[Q_EVENT])) != d->q[Q_EVENT].get_idx;
+	return amp_vq_arm(&d->q[Q_EVENT]);
+}
+
 static bool drv_arm(struct amp_runner *r, bool on)
 {
 	struct drv_link *d = drv_of(r);
@@ -207,7 +239,7 @@ static bool drv_arm(struct amp_runner *r, bool on)
 	if (!d->l.up)
 		return false;
 	news = amp_vsock_arm(&d->l.vs);
-	if (d->q[Q_EVENT].num && amp_vq_arm(&d->q[Q_EVENT])) {
+	if (d->q[Q_EVENT].num && event_arm(d)) {
 		d->l.event_in = 1;
 		news = true;
 	}
@@ -225,7 +257,7 @@ static unsigned drv_kick_due(struct amp_runner *r)
 	amp_vlink_asked(&d->l);
 	if (AMP_VQ_KICK_DUE(&d->q[Q_TX]))
 		bits = 1u << Q_TX;
-	if (amp_vq_news(&d->q[Q_RX]) && amp_vq_kick_due(&d->q[Q_RX]))
+	if (amp_vq_news(&d->q[Q_RX]) && AMP_VQ_KICK_DUE(&d->q[Q_RX]))
 		bits |= 1u << Q_RX;
 	if (amp_vq_news(&d->q[Q_EVENT]) && amp_vq_kick_due(&d->q[Q_EVENT]))
 		bits |= 1u << Q_EVENT;

@@ -347,7 +347,7 @@ static RARE bool settle(struct amp_vsock *vs)
 	if (QUEUES)
 		vs->settled = true;
 	if ((QUEUES && vs->tx_starved && vs->out && amp_vq_avail(vs->out)) ||
-	    (vs->path_starved && path_ready(vs))) {
+	    (PATH && vs->path_starved && path_ready(vs))) {
 		if (QUEUES)
 			vs->tx_starved = false;
 		vs->path_starved = false;

@@ -5,9 +5,11 @@
 
 #include "vsock.h"
 
-/* Without AF_VSOCK all connections take a path; the engine has no queues of its own. */
+/* Without AF_VSOCK all connections take a path; the engine has no queues of its own. Without a
+ * loop and AF_RPMSG none does. */
 #define QUEUES	AMPSOCK_VSOCK
-#define LOOP(c) (!QUEUES || (c)->loop)
+#define PATH	(!QUEUES || AMPSOCK_LOOP || AMPSOCK_RPMSG)
+#define LOOP(c) (!QUEUES || (PATH && (c)->loop))
 
 /* A driver's pool buffers are one piece; a device takes what the driver offers. */
 #define CHAINS (AMPSOCK_VQ_DEVICE && QUEUES)

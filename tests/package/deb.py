@@ -112,8 +112,10 @@ def run_demo():
 
 @test
 def pages():
-	"""every program that the packages bring has its manual page"""
+	"""every program that the packages bring has its manual page, and words for two shells"""
 	programs = [f for f in files(ROOT_DIR) if re.match("usr/s?bin/", f)]
+	eq([f for f in ("usr/share/bash-completion/completions/ampsockctl", "usr/share/zsh/vendor-completions/_ampsockctl")
+	    if f not in files(ROOT_DIR)], [], "completion")
 	have = [os.path.basename(f) for f in files(ROOT_DIR) if f.startswith("usr/share/man/")]
 	eq([os.path.basename(p) for p in programs], ["ampsock-run", "ampsockctl", "ampsock-proxy"])
 	for p in programs:

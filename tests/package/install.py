@@ -33,7 +33,7 @@ def install():
 		"usr/lib/ampsock/libampsock-preload.so", "usr/lib/pkgconfig/ampsock.pc", "usr/sbin/ampsock-proxy",
 		"usr/lib/systemd/system/ampsock-proxy.service", "usr/lib/systemd/system/ampsock-proxy@.service",
 		"usr/lib/sysusers.d/ampsock.conf", "usr/lib/tmpfiles.d/ampsock.conf", "usr/share/ampsock/firmware/ampsock.c",
-		"usr/share/bash-completion/completions/ampsock-proxy", "usr/share/doc/ampsock/protocol.md"]
+		"usr/share/bash-completion/completions/ampsock-proxy", "usr/share/zsh/site-functions/_ampsockctl", "usr/share/doc/ampsock/protocol.md"]
 	want += ["usr/share/man/man%s/%s" % (m[-1], m) for m in os.listdir(os.path.join(ROOT, "man"))]
 	eq([w for w in want if w not in have], [], "missing")
 	for name in files(UNITS):
@@ -264,6 +264,44 @@ def completion():
 	eq(complete(proxy, "--config", "etc/ampsock/p"), ["etc/ampsock/proxy.conf"])
 	eq(complete(runner, "--link", "rpmsg-h"), ["rpmsg-host:"])
 	eq("bash" in complete(runner, "--link", "vhost-user", ":", "/x", "bas"), True)
+
+
+def zsh(*words, path=None):
+	"""What zsh would offer for the last word; path: where the programs are."""
+	env = {**os.environ, "PATH": (path or PREFIX + "/bin:" + PREFIX + "/sbin") + ":" + os.environ["PATH"]}
+	text = run(["zsh", "-f", os.path.join(ROOT, "tests/package/lib/complete.zsh"), os.path.join(PREFIX, "share/zsh/site-functions"), *words],
+		   cwd=TMP, env=env, ok=False)[1]
+	return sorted(text.splitlines())
+
+
+@test
+def completion_zsh():
+	"""zsh completes every option of --help, commands, levels, types of links, files, links of the proxy that runs"""
+	if not shutil.which("zsh"):
+		return "zsh is not installed"
+	for name, where in (("ampsock-proxy", "sbin"), ("ampsock-run", "bin"), ("ampsockctl", "bin")):
+		text = run([os.path.join(PREFIX, where, name), "--help"])[1]
+		options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
+		# long names of short options are not in the help
+		eq(sorted(options - set(zsh(name, "--"))), [], name)
+	text = run([os.path.join(PREFIX, "bin/ampsockctl"), "--help"])[1]
+	eq(zsh("ampsockctl", ""), sorted(set(re.findall(r"(?m)^  ([a-z]+) ", text))))
+	eq(zsh("ampsockctl", "--json", "log", "level", "d"), ["debug"])
+	eq(zsh("ampsockctl", "publish", ""), ["add", "del"])
+	eq(zsh("ampsock-proxy", "--link", "v"), ["vhost-user-vsock:", "vsock-unix:", "vsock:"])
+	eq(zsh("ampsock-proxy", "--log-level", "w"), ["warning"])
+	eq(zsh("ampsock-proxy", "--config", "etc/ampsock/p"), ["proxy.conf"])
+	eq(zsh("ampsock-run", "--link", "rpmsg-h"), ["rpmsg-host:"])
+	eq("bash" in zsh("ampsock-run", "--link", "vhost-user:/x", "bas"), True)
+	# the program is asked for the links, of the same proxy
+	fake = os.path.join(TMP, "fake")
+	os.mkdir(fake)
+	with open(fake + "/ampsockctl", "w", encoding="ascii") as f:
+		f.write('#!/bin/sh\n[ "$*" = "--socket /x --json links" ] && echo \'[{"name":"vm1","type":"vsock"},{"name":"vm2"}]\'\n')
+	os.chmod(fake + "/ampsockctl", 0o755)
+	for words in (("reset",), ("publish", "add"), ("links", "-l")):
+		eq(zsh("ampsockctl", "--socket", "/x", *words, "", path=fake), ["vm1", "vm2"], words)
+	return None
 
 
 @test

@@ -147,7 +147,7 @@ def raw():
         Proxy(args=lambda p: ["--link", "rpmsg-char:/dev/rpmsg_ctrl0", "--expose", "rpmsg:a -> udp 127.0.0.1:1"])
         raise AssertionError("started")
     except AssertionError as e:
-        if "--expose: expose: rpmsg:a to udp cannot be" not in str(e):
+        if "--expose: rpmsg:a to udp cannot be" not in str(e):
             raise
         Proxy.running[-1].stop(signal.SIGKILL)
 
@@ -468,6 +468,40 @@ def no_descriptors():
     g.r.reboot()
     g.r.wait_up()
     g.close()
+    srv.close()
+
+
+@test
+def endless():
+    """a worker that has endpoints made and lets go of none: as many as the configuration leaves room for, and then
+    none; its successor takes them all away"""
+    srv = Server(echo)
+    g = CharRig(f"expose rpmsg:e -> tcp 127.0.0.1:{srv.port}", "limit sockets 4", env={"CHARKERNEL_LEAK": "1"})
+    e = g.r.lookup("e~s")
+    most = 2 * 4 + 1 + 32  # twice the sockets, the service, and some to spare
+    while len(g.k.eps) < most:
+        c = g.r.connect("e")
+        ping(c)
+        c.close()
+        g.p.wait_counter("ends", 0)
+    for i in range(3):  # not even a refusal can be sent
+        g.r.post(1, e, HDR.pack(REQUEST, 0, 0, 0) + HELLO.pack(MAGIC, 1, 0, 5, 0x2000 + i, 1000))
+    g.p.log("link g: no endpoint at .*: No buffer space available")
+    eq(len(g.k.eps), most, "endpoints")
+    g.r.services.clear()
+    os.kill(g.p.worker_pid(), signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while len(g.k.eps) > 2:
+        eq(time.monotonic() < deadline, True, f"{len(g.k.eps)} endpoints are left")
+        time.sleep(0.01)
+    ping(g.r.connect("e"))
+    g.p.proc.kill()  # at its end it would leave some, too
+    g.p.proc.wait(20)
+    Proxy.running.remove(g.p)
+    g.p.thread.join(20)
+    g.p.proc.stderr.close()
+    g.p.dir.cleanup()
+    g.r.close()
     srv.close()
 
 

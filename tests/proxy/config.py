@@ -53,6 +53,11 @@ def each_line():
             (VS + "allow = out tcp 10.0.0.1/8:80", 5, "no bits set behind the prefix", "10.0.0.1/8:80"),
             (VS + "allow = out tcp any:80 lgo", 5, "or `log`", "lgo"),
             (VS + "allow = out tcp any:80 log log", 5, "nothing more", "log"),
+            (VS + "allow = out tcp Any:80", 5, "in small letters", "Any:80"),
+            (VS + "allow = out tcp 10.0.0.1-10.0.0.9:80", 5, "one address or a prefix", "10.0.0.1-10.0.0.9:80"),
+            (VS + "allow = out tcp any:80 # why", 5, "a blank and `;`", "# why"),
+            ("[link g]\ntype = vhost-user-vsock\npath = \"/run/g.sock\"\ncid = 3\n", 3, "without quotes", '"/run/g.sock"'),
+            ("[proxy]\ncontrol = /run/control # here\n" + VS, 2, "a blank and `;`", "# here"),
             (VS + "allow = in tcp example.com:80", 5, "names are for `out` rules", "example.com:80"),
             (VS + "publish = tcp 127.0.0.1:80 => vsock:1", 5, "expected `->`", "=>"),
             (VS + "publish = tcp localhost:80 -> vsock:1", 5, "numeric address", "localhost:80"),
@@ -171,6 +176,33 @@ def unreadable():
     os.close(w)
     eq(subprocess.run([binary(), "--config", f"/dev/fd/{r}", "--check-config"], pass_fds=[r], timeout=TIMEOUT, check=False).returncode, 0)
     os.close(r)
+
+
+@test
+def one_listener():
+    """an address that two would listen at: published, of the control socket, metrics, links; and what only looks like it"""
+    unix = "publish = unix /run/x -> vsock:1\n"
+    for text, said in (
+            ("[proxy]\ncontrol = /run/x\n" + VS + unix, "FILE:7: publish: this address is the control socket's"),
+            ("[proxy]\nmetrics = unix /run/x\n" + VS + unix, "FILE:7: publish: this address is that of metrics"),
+            ("[proxy]\nmetrics = tcp 127.0.0.1:91\n" + VS + "publish = tcp 0.0.0.0:91 -> vsock:1\n",
+             "FILE:7: publish: this address is that of metrics"),
+            (VS + "publish = unix /run/g.sock -> vsock:1\n", "FILE:5: publish: this address is that of link g"),
+            (VS + "publish = unix /run/v_7 -> vsock:1\n[link v]\ntype = vsock-unix\npath = /run/v\nexpose = vsock:7 -> unix /run/o\n",
+             "FILE:5: publish: this address is that of link v"),
+            ("[proxy]\ncontrol = /run/x\nmetrics = unix /run/x\n" + VS, "control and metrics have the same path: expected two"),
+            ("[proxy]\ncontrol = /run/g.sock\n" + VS, "FILE:3: the control socket has this link's path: expected another"),
+            (VS + "publish = tcp 127.0.0.1:80 -> vsock:1\npublish = tcp 0.0.0.0:80 -> vsock:2\n",
+             "FILE:6: publish: this address is published already at FILE:5"),
+            (VS + "publish = udp [::]:80 -> vsock:1\npublish = udp [::1]:80 -> vsock:2\n",
+             "FILE:6: publish: this address is published already at FILE:5"),
+            (VS + "publish = udp 127.0.0.1:53 -> inet:53\npublish = udp [::1]:53 -> inet:53\n",
+             "FILE:6: publish: udp to inet:53 is published already at FILE:5")):
+        eq(check(text).splitlines()[0][:len(said)], said)
+    eq(check("[proxy]\ncontrol = /run/x\nmetrics = tcp 127.0.0.1:91\n" + VS +
+             "publish = udp 127.0.0.1:91 -> vsock:1\npublish = tcp [::]:91 -> vsock:1\npublish = tcp 127.0.0.1:0 -> vsock:1\n"
+             "publish = tcp 0.0.0.0:0 -> vsock:1\npublish = unix /run/g.sock_7 -> vsock:1\npublish = tcp 127.0.0.2:91 -> vsock:2\n",
+             code=0), "")
 
 
 @test

@@ -8,6 +8,7 @@ import re
 import select
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -161,7 +162,8 @@ def publishing():
         eq((row["rule"], row["runtime"], row["hits"]), (rule, True, 1))
         assert any(r["state"] == "listen" and r["host_local"] == f"127.0.0.1:{port}" for r in ctl.ask(b.p, "sockets"))
         assert "already" in ctl.run(b.p, "publish", "add", "g", rule, code=1)
-    for text, words in (("tcp 127.0.0.1 -> vsock:5000", "expected"), ("what", "expected"), ("tcp 127.0.0.1:1 -> rpmsg:x", "link")):
+    for text, words in (("tcp 127.0.0.1 -> vsock:5000", "expected"), (f"unix {ctl.path(b.p)} -> vsock:1", "the control socket's"),
+                        (f"unix {b.p.path} -> vsock:1", "that of link g"), ("what", "expected"), ("tcp 127.0.0.1:1 -> rpmsg:x", "link")):
         assert words in ctl.run(b.p, "publish", "add", "g", text, code=1), text
     eq(ctl.run(b.p, "publish", "del", "g", rule), "")
     try:
@@ -223,7 +225,7 @@ def audit():
                 f'{cmd} was done event=control cmd={cmd} outcome=done {me} link=g rule="{rule}"'), True)
     eq(said({"cmd": "publish-del", "link": "g", "rule": rule},
             f'publish-del was refused event=control cmd=publish-del outcome=refused {me} link=g rule="{rule}" why="link g publishes no such rule: expected its number, or its text as it was given"'), False)
-    eq(said({"cmd": "reset", "link": "h"}, f'reset was refused event=control cmd=reset outcome=refused {me} link=h why="there is no link of that name"'),
+    eq(said({"cmd": "reset", "link": "h"}, f'reset was refused event=control cmd=reset outcome=refused {me} link=h why="there is no link of that name: expected g"'),
        False)
     eq(said({"cmd": "reset", "link": "g"}, f"reset was done event=control cmd=reset outcome=done {me} link=g"), True)
     eq(said({"cmd": "log-level"}, f'log-level was refused event=control cmd=log-level outcome=refused {me} '
@@ -240,6 +242,7 @@ def audit():
     eq(r.ask({"cmd": "capture", "count": 1})["ok"], True)
     b.p.log(f"control: capture was begun event=control cmd=capture outcome=begun {me}$", start=start)
     r.close()
+    b.p.log(f"control: capture has ended event=control cmd=capture outcome=ended {me} packets=0 drops=0$", start=start)
     if not os.getuid():
         os.chmod(b.p.dir.name, 0o755)
         start = len(b.p.lines)
@@ -248,10 +251,9 @@ def audit():
             eq(as_user(4001, 4001, [], ctl.path(b.p), {"cmd": "status"})["error"]["code"], "EACCES")
         b.p.log(r"control: reset was refused event=control cmd=reset outcome=refused uid=4000 pid=\d+ link=g why=\"you may look, but not", start=start)
         b.p.log(r"control: uid 4001 .pid \d+. was refused event=control outcome=refused uid=4001 pid=\d+$", start=start)
-        eq(len([x for x in b.p.lines[start:] if "event=control" in x]), 10)
-        left = b.p.stop()
+        eq(b.p.stop(), [])
         b.p.log("10 more suppressed", start=start)
-        eq(left, [])
+        eq(len([x for x in b.p.lines[start:] if "event=control" in x]), 10)
     b.g.close()
     b.p.stop()
     b.srv.close()
@@ -623,16 +625,28 @@ def usage():
                         (("links", "-n", "1"), "-n is not for this command"), (("top", "-n", "0"), "from 1 to"),
                         (("top", "-n", "x"), "found `x`"), (("capture",), "expected -w FILE"), (("capture", "-w"), "expected a value"),
                         (("--nothing",), "no such option"), (("log", "level"), "error, warning, info or debug"),
-                        (("status", "now"), "found `now`")):
+                        (("status", "now"), "found `now`"), (("log", "level", "loud"), "expected error, warning, info or debug behind level, found `loud`"),
+                        (("--json=1", "status"), "expected no value"), (("links", "-l", ""), "name of a link behind -l"), (("reset", ""), "found ``"),
+                        (("publish", "add", "g", ""), "expected a rule"), (("capture", "-w", ""), "name of a file"),
+                        (("top", "-i", "99999999999999999999"), "from 1 to 86400"), (("--js", "links", "x"), "found `x`")):
         err = ctl.run(b.p, *args, code=2)
         assert words in err and "--help" in err, f"{args}: {err}"
-    for args, words in ((("reset", "h"), "no link of that name"), (("log", "level", "loud"), "expected error, warning"),
+    for args, words in ((("reset", "h"), "no link of that name: expected g"),
                         (("links", "-l", "x" * 40), "at most 31"),
                         (("publish", "add", "g", "x" * 2000), "at most 1023"), (("publish", "add", "g", "x" * 100000), "at most 4096")):
         assert words in ctl.run(b.p, *args, code=1), args
     assert "usage:" in ctl.run(b.p, "--help") and "ampsockctl 0" in ctl.run(b.p, "--version")
     assert "is ampsock-proxy running" in ctl.run(b.p, "--socket", b.p.dir.name + "/none", "status", code=1)
     eq(json.loads(ctl.run(b.p, "--json", "reset", "g")), {})
+    # without standard output the proxy is not sent the table
+    c = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", ctl.program(), "--socket", ctl.path(b.p), "links"], stderr=subprocess.PIPE, text=True,
+                       timeout=TIMEOUT, check=False)
+    eq((c.returncode, "cannot write the answer: Bad file descriptor" in c.stderr), (1, True), c.stderr)
+    b.close()
+    # a cell that has too much for its table says so, and what has a rule's length is whole
+    rule = f"out tcp {'.'.join(['a' * 60] * 4)}.test:80"
+    b = Bed(f"allow {rule}")
+    assert rule + "  --allow" in ctl.run(b.p, "rules"), ctl.run(b.p, "rules")
     b.close()
 
 

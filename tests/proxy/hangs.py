@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # timeout: 120
 """Processes that hang: a worker that is stopped, or spins, and a new program that does not come to an end."""
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import unittest.mock
 
@@ -51,6 +53,17 @@ def alive(pid):
         return False
 
 
+def opened(pid):
+    """Paths of its descriptors."""
+    paths = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            paths.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except FileNotFoundError:
+            pass
+    return paths
+
+
 def pending(pid, sig):
     with open(f"/proc/{pid}/status", encoding="ascii") as f:
         said = dict(line.split(":", 1) for line in f)
@@ -75,37 +88,18 @@ def ended(p, code):
 
 # In the place of the C library's: the worker spins where it would print its counters.
 SPINS = r"""
-#include <stdarg.h>
-#include <stdio.h>
+#define _GNU_SOURCE
 #include <string.h>
-static void look(const char *fmt)
+#include <sys/syscall.h>
+#include <unistd.h>
+ssize_t write(int fd, const void *data, size_t len)
 {
-	if (strstr(fmt, "counters: link"))
+	static const char text[] = "counters: link";
+
+	if (fd == STDERR_FILENO && memmem(data, len, text, sizeof(text) - 1))
 		for (volatile int on = 1; on;)
 			;
-}
-int __fprintf_chk(FILE *f, int flag, const char *fmt, ...)
-{
-	va_list ap;
-	int n;
-
-	(void)flag;
-	look(fmt);
-	va_start(ap, fmt);
-	n = vfprintf(f, fmt, ap);
-	va_end(ap);
-	return n;
-}
-int fprintf(FILE *f, const char *fmt, ...)
-{
-	va_list ap;
-	int n;
-
-	look(fmt);
-	va_start(ap, fmt);
-	n = vfprintf(f, fmt, ap);
-	va_end(ap);
-	return n;
+	return syscall(SYS_write, fd, data, len);
 }
 """
 
@@ -256,22 +250,37 @@ class Fifo:
         self.path = d + "/proxy.conf"
         self.text = f"[link g]\ntype = vhost-user-vsock\npath = {d}/g\ncid = 3\n"
         os.mkfifo(self.path)
-        self.log = open(d + "/log", "w+", encoding="utf-8", errors="replace")
+        self.log = open(d + "/log", "a+", encoding="utf-8", errors="replace")  # always at its end
+        self.open()
         self.proc = subprocess.Popen([binary(), "--config", self.path], stderr=self.log, env={**os.environ, **(env or {})})
         self.give()
         until(lambda: os.path.exists(d + "/g"), "it does not start")
         self.worker = worker_pid(self.proc.pid)
 
-    def give(self):
-        with open(self.path, "w", encoding="ascii") as f:
-            f.write(self.text)
+    def open(self):
+        """From now on who reads it waits."""
+        self.fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+
+    def give(self, last=False):
+        """All that it waits for, and an end behind it. last: who comes next finds an ordinary file."""
+        if last:
+            with open(self.path + ".new", "w", encoding="ascii") as f:
+                f.write(self.text)
+            os.rename(self.path + ".new", self.path)
+        os.write(self.fd, self.text.encode())
+        until(lambda: fcntl.ioctl(self.fd, termios.FIONREAD, bytes(4)) == bytes(4), "nobody reads the configuration")
+        os.close(self.fd)
+        self.fd = -1
 
     def upgrade(self):
         """The process that tries the new program."""
         old = children(self.proc.pid)
+        self.open()
         self.proc.send_signal(signal.SIGUSR2)
         until(lambda: set(children(self.proc.pid)) - set(old), "nobody tries the new program")
-        return (set(children(self.proc.pid)) - set(old)).pop()
+        pid = (set(children(self.proc.pid)) - set(old)).pop()
+        until(lambda: self.path in opened(pid), "it does not read the configuration")
+        return pid
 
     def said(self, text):
         def found():
@@ -288,6 +297,8 @@ class Fifo:
         self.log.seek(0)
         print("".join("# " + line for line in self.log), end="")
         self.log.close()
+        if self.fd >= 0:
+            os.close(self.fd)
 
 
 @test
@@ -310,10 +321,10 @@ def check():
         f.said("has not read its options and the configuration in 30 s: killed")
         f.said("going on as before")
         eq((alive(pid), alive(f.worker)), (False, True))
+        os.close(f.fd)
         f.upgrade()
-        f.give()
+        f.give(last=True)
         f.said("upgrade: executing")
-        f.give()
         until(lambda: children(f.proc.pid) not in ([], [f.worker]), "no other worker")
         f.proc.terminate()
         eq(f.proc.wait(TIMEOUT), 0, "exit status")
@@ -332,9 +343,8 @@ def worker_died():
                 break
             until(lambda: len(children(f.proc.pid)) == 2, "no other worker")
             w = (set(children(f.proc.pid)) - {checker}).pop()
-        f.give()  # within 0.8 s, or the next worker hands over
+        f.give(last=True)  # within 0.8 s, or the next worker hands over
         f.said("upgrade: executing")
-        f.give()
         until(lambda: children(f.proc.pid), "no worker")
         g = Guest(d + "/g")
         g.close()

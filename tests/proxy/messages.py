@@ -56,7 +56,7 @@ def wrong_options():
     run(*LINK, "--log-level", "loud", code=2, text="error, warning, info or debug")
     run(*LINK, "--ready-fd", "x", code=2, text="descriptor")
     run("--allow", "out any any:any", code=2, text="--link before it")
-    run(*LINK, "--allow", "out tcp 10.0.0.1:99999", code=2, text="--allow: allow: at `10.0.0.1:99999`: expected a port")
+    run(*LINK, "--allow", "out tcp 10.0.0.1:99999", code=2, text="--allow: at `10.0.0.1:99999`: expected a port")
     run(*LINK, "--publish", "tcp 127.0.0.1:80 => vsock:1", code=2, text="expected `->`")
     run(*LINK, "--expose", "vsock:1 -> ftp 127.0.0.1:80", code=2, text="tcp, udp or unix")
     run("--link", "vhost-user-vsock:/x,cid=2", code=2, text="3 to 4294967294")

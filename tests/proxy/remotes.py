@@ -222,7 +222,7 @@ def bad_start():
     starts_not(["--link", "rpmsg-shm:/x,da=1"], "no doorbell: expected bell = unix:PATH")
     starts_not(["--link", "rpmsg-shm:/x,bell=eventfd:3,99"], "descriptor 99 is not an open eventfd|descriptor 3 is")
     starts_not(["--link", "rpmsg-shm:/x,bell=poll:5", "--expose", "vsock:5 -> unix /x"],
-               "--expose: expose: vsock:5 is no service of a link of type rpmsg-shm: expected rpmsg:NAME")
+               "--expose: vsock:5 is no service of a link of type rpmsg-shm: expected rpmsg:NAME")
     starts_not(["--link", "rpmsg-shm:/x,bell=poll:5", "--publish", "tcp 127.0.0.1:1 -> rpmsg:ampsock"],
                "the name ampsock is the proxy's own")
     starts_not(["--link", "rpmsg-shm:/x,bell=poll:5,cid=3"], "rpmsg-shm has no key cid")

@@ -214,7 +214,7 @@ static ssize_t fk_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 {
 	bool peek = (flags & MSG_PEEK) != 0;
 
-	if (!m->iov_cnt && !peek && m->len) {
+	if (!m->iov && !peek && m->len) {
 		assert_true(m->len <= amp_rxring_used(&s->rx));
 		s->rx.tail = (AMP_RING_IDX)(s->rx.tail + m->len);
 		return (ssize_t)m->len;
@@ -605,7 +605,10 @@ static void px_deliver(struct wire *w)
 		assert_int_equal(amp_sock_rx(w->s, w->out, n, &direct), n);
 		w->out_len -= n;
 		memmove(w->out, w->out + n, w->out_len);
-		amp_sock_changed(w->s);
+		if (n == direct) /* as the links do: the caller's affair alone */
+			amp_changed = true;
+		else
+			amp_sock_changed(w->s);
 	}
 	if (w->out_len)
 		return;

@@ -149,13 +149,17 @@ static void test_watchdog(void **state)
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	amp_helper_guard_worker(0, -1);
-	/* the next one is asked when it begins */
+	/* the next one is asked when it is ready, and once by that */
 	begin();
 	pid = sleeper();
 	amp_helper_guard_worker(pid, pair[0]);
+	assert_int_equal(hears(&ans), 0);
+	amp_helper_guard_watch(INTERVAL_MS);
+	amp_helper_guard_watch(INTERVAL_MS);
 	assert_int_equal(hears(&ans), AMP_HELPER_PING);
 	assert_false(amp_helper_guard_pong(ans.id - 1)); /* the one before it */
 	assert_true(amp_helper_guard_pong(ans.id));
+	assert_int_equal(hears(&ans), 0);
 	kill(pid, SIGKILL);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	amp_helper_guard_worker(0, -1);

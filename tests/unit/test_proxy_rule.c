@@ -345,6 +345,11 @@ static void test_refused(void **state)
 		"out tcp a..b:80",
 		"out tcp exämple.com:80",
 		"in tcp example.com:80",
+		"out tcp ANY:80",
+		"out tcp Local:80",
+		"out tcp 10.0.0.1-10.0.0.9:80",
+		"out tcp *.10:80",
+		"out tcp example.5.:80",
 		"out tcp 4294967296:80",
 	};
 

@@ -187,6 +187,13 @@ static int destroy(int fd)
 	return 0;
 }
 
+static pid_t helper;
+
+__attribute__((constructor)) static void begin(void)
+{
+	helper = getpid();
+}
+
 int ioctl(int fd, unsigned long req, ...)
 {
 	int (*real)(int, unsigned long, ...) = dlsym(RTLD_NEXT, "ioctl");
@@ -201,8 +208,12 @@ int ioctl(int fd, unsigned long req, ...)
 	va_end(ap);
 	if (fd < 0 || fd >= FDS || !device[fd][0])
 		return real(fd, req, arg);
-	if (req != RPMSG_CREATE_EPT_IOCTL)
+	if (req != RPMSG_CREATE_EPT_IOCTL) {
+		/* a worker gone wrong lets go of none */
+		if (getenv("CHARKERNEL_LEAK") && getpid() != helper)
+			return 0;
 		return destroy(fd);
+	}
 	/* the kernel's call takes no descriptor: what we need for it does not count */
 	getrlimit(RLIMIT_NOFILE, &soft);
 	hard = (struct rlimit){soft.rlim_max, soft.rlim_max};

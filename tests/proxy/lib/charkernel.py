@@ -319,10 +319,10 @@ class KernelRemote(Remote):
 class CharRig:
     """A proxy with one rpmsg-char link `g`, and its remote."""
 
-    def __init__(self, *rules, start=True, more=""):
+    def __init__(self, *rules, start=True, more="", env=None):
         def args(p):
             self.k = Kernel(os.path.join(p.dir.name, "k"))
-            p.env = self.k.env()
+            p.env = {**self.k.env(), **(env or {})}
             return ["--link", self.k.args() + more]
         self.p = Proxy(*rules, args=args)
         self.r = self.g = KernelRemote(self.k) if start else None

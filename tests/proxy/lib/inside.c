@@ -47,6 +47,11 @@ int amp_filter_helper_load(void)
 {
 	return 0;
 }
+
+uint64_t amp_filter_helper_id(void)
+{
+	return 0;
+}
 #endif
 
 static pid_t victim; /* a process of the same user that is not us */
