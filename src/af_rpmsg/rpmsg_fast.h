@@ -27,12 +27,10 @@
 /* Of what AMP_VSOCK_USUAL_OUT asks all but the way that packets take: this is it. */
 #define RFAST_USUAL_OUT (AMP_VSOCK_USUAL_OUT & 0x7fffffffu)
 
-/* Nobody waits for a buffer to send in, nor is anything to be sent first. */
+/* Nobody waits for a buffer to send in: what is owed found some, or goes out with this call. */
 static inline bool rfast_calm(const struct amp_rlink *l)
 {
-	uintptr_t owed = (uintptr_t)l->bus.owed_head | (uintptr_t)l->rs.vs.owed_head;
-
-	return !(owed | l->rs.vs.to_do | l->rs.stray_cnt | l->bus.tx_starved);
+	return !(l->rs.vs.to_do | l->rs.stray_cnt | l->bus.tx_starved);
 }
 
 /*

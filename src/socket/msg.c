@@ -318,6 +318,10 @@ static AMP_OUTLINE ssize_t recv_rest(struct amp_sock *s, struct amp_rx_want *w)
 	struct amp_call c;
 	ssize_t n;
 
+	if (s->type == SOCK_DGRAM) { /* there is more to a datagram than its bytes */
+		amp_sock_set_want(s, NULL);
+		return recv_other(s, buf, iov.iov_len);
+	}
 	w->at = NULL;
 	msg_simple(&m, &iov);
 	call_init(&c, s, s->rcvtimeo, 0);
@@ -361,7 +365,7 @@ static AMP_INLINE ssize_t recv_now(int fd, void *buf, size_t len, int flags)
 	s = amp_hold(fd);
 	if (!s)
 		return -1;
-	if ((AMP_PORT_THREADS && amp_sock_want(s)) || s->rcvlowat > 1 || s->type == SOCK_DGRAM)
+	if ((AMP_PORT_THREADS && amp_sock_want(s)) || s->rcvlowat > 1)
 		return recv_other(s, buf, len);
 	w.to = buf;
 	w.end = (uint8_t *)buf + len;

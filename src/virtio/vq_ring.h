@@ -99,11 +99,12 @@ static inline volatile uint16_t *ring_avail_event(const struct amp_vq *vq)
 /* Device: does addr..addr+len lie in the window, with *at? No sum that could overflow. */
 static inline bool ring_window(const struct amp_vq *vq, uint64_t addr, uint32_t len, void **at)
 {
-	uint64_t off = addr - vq->xlate.addr;
+	uint64_t far = addr - vq->xlate.addr;
+	size_t off = (size_t)far;
 
-	if (off > vq->xlate.len || len > vq->xlate.len - (size_t)off)
+	if (off != far || off > vq->xlate.len || len > vq->xlate.len - off)
 		return false;
-	*at = vq->xlate.base + (size_t)off;
+	*at = vq->xlate.base + off;
 	return true;
 }
 #else
