@@ -25,7 +25,8 @@
 #include <sys/rpmsg_socket.h>
 
 #include "ampsock.h"
-#include "rpmsg_fast.h"
+#include "../wire/le.h"
+#include "af_rpmsg.h"
 
 #if AMPSOCK_RPMSG
 
@@ -548,45 +549,6 @@ static ssize_t rpmsg_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 				      : amp_rraw_recv(s, m, flags);
 }
 
-#if AMPSOCK_FAST
-/* Each by itself: none saves the other's registers. */
-static __attribute__((noinline)) bool send_stream(struct amp_sock *s, const void *buf,
-						  size_t len)
-{
-	return rfast_send_stream(s, buf, len);
-}
-
-static __attribute__((noinline)) bool send_raw(struct amp_sock *s, const void *buf, size_t len)
-{
-	return rfast_send_raw(s, buf, len);
-}
-
-/* A message has no mark (MSG_EOR): it ends where it ends. */
-static bool rpmsg_send_fast(struct amp_sock *s, const void *buf, size_t len, int flags)
-{
-	(void)flags;
-	return s->type == SOCK_STREAM ? send_stream(s, buf, len) : send_raw(s, buf, len);
-}
-
-static __attribute__((noinline)) void recv_stream(struct amp_sock *s)
-{
-	rfast_recv_stream(s, amp_sock_want(s));
-}
-
-static __attribute__((noinline)) void recv_raw(struct amp_sock *s)
-{
-	rfast_recv_raw(s, amp_sock_want(s));
-}
-
-static void rpmsg_recv_fast(struct amp_sock *s)
-{
-	if (s->type == SOCK_STREAM)
-		recv_stream(s);
-	else if (s->type == SOCK_SEQPACKET)
-		recv_raw(s);
-}
-#endif
-
 static int rpmsg_poll(struct amp_sock *s)
 {
 	return s->type == SOCK_STREAM ? amp_vsock_poll(s) : amp_rraw_poll(s);
@@ -637,8 +599,8 @@ const struct amp_family amp_rpmsg_family = {
 	.poll = rpmsg_poll,
 	.direct = amp_rpmsg_direct,
 #if AMPSOCK_FAST
-	.send_fast = rpmsg_send_fast,
-	.recv_fast = rpmsg_recv_fast,
+	.send_fast = amp_rpmsg_send_fast,
+	.recv_fast = amp_rpmsg_recv_fast,
 #endif
 };
 

@@ -273,6 +273,11 @@ int amp_rraw_poll(struct amp_sock *s);
 void amp_rraw_pop(struct amp_sock *s);
 void amp_rraw_drop(struct amp_sock *s);
 
+/* ---- the short ways (rpmsg_fast.c) ---- */
+
+bool amp_rpmsg_send_fast(struct amp_sock *s, const void *buf, size_t len, int flags);
+void amp_rpmsg_recv_fast(struct amp_sock *s);
+
 /* ---- linked when they are called for (family.h) ---- */
 
 int amp_rpmsg_listen(struct amp_sock *s, int backlog);
