@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # make install DESTDIR= PREFIX=, and uninstall, which removes exactly the same files.
 #
+# `sudo make install` leaves nothing of root's in the build directory, which the next build by its owner
+# could not write: what depends on PREFIX is made on its way to its place, and what is not built yet
+# is built as the owner.
+#
 # Headers go to a directory that no compiler looks into by itself, and pkg-config's flags put it
 # behind the system's (-idirafter): ours can not shadow <sys/socket.h> or <netdb.h>.
 
@@ -23,7 +27,6 @@ BASHCOMPDIR ?= $(DATADIR)/bash-completion/completions
 ZSHCOMPDIR ?= $(DATADIR)/zsh/site-functions
 
 INSTALL_VERSION := $(shell sed -n 's/^\#define AMPSOCK_VERSION "\(.*\)"/\1/p' include/ampsock.h)
-STAGE := $(BUILD)/install
 
 # A file made from NAME.in.
 install_subst = sed -e '/^@COMMON@$$/{' -e 'r etc/systemd/common.in' -e 'd' -e '}' \
@@ -31,15 +34,10 @@ install_subst = sed -e '/^@COMMON@$$/{' -e 'r etc/systemd/common.in' -e 'd' -e '
 	-e 's,@PREFIX@,$(PREFIX),g' -e 's,@LIBDIR@,$(LIBDIR),g' -e 's,@INCLUDEDIR@,$(INCLUDEDIR),g' \
 	-e 's,@DATADIR@,$(DATADIR),g' -e 's,@VERSION@,$(INSTALL_VERSION),g'
 
-# Always anew: the directories may be others than the last time.
-.PHONY: install-force
-install-force:
-$(STAGE)/%: %.in etc/systemd/common.in install-force
-	@mkdir -p $(@D)
-	@$(install_subst) $< > $@
-
 UNITS := ampsock-proxy.service ampsock-proxy@.service
-INSTALL_STAGED := $(UNITS:%=$(STAGE)/etc/systemd/%) $(STAGE)/etc/ampsock.pc
+# SOURCE DESTINATION, one a word.
+INSTALL_MADE := etc/ampsock.pc.in:$(LIBDIR)/pkgconfig/ampsock.pc \
+	$(foreach u,$(UNITS),etc/systemd/$(u).in:$(UNITDIR)/$(u))
 
 # MODE SOURCE DESTINATION, one a word.
 INSTALL_FILES := \
@@ -49,13 +47,11 @@ INSTALL_FILES := \
 	644:$(BUILD)/libampsock-preload.so:$(PKGLIBDIR)/libampsock-preload.so \
 	644:$(BUILD)/hosted/libampsock.a:$(LIBDIR)/libampsock.a \
 	644:$(BUILD)/hosted/hosted_main.o:$(LIBDIR)/ampsock/hosted_main.o \
-	644:$(STAGE)/etc/ampsock.pc:$(LIBDIR)/pkgconfig/ampsock.pc \
 	644:$(BUILD)/hosted/ampsock.redefine:$(DATADIR)/ampsock/ampsock.redefine \
 	644:$(BUILD)/ampsock.c:$(DATADIR)/ampsock/firmware/ampsock.c \
 	644:$(BUILD)/ampsock.h:$(DATADIR)/ampsock/firmware/ampsock.h \
 	$(foreach h,ampsock.h ampsock_hosted.h sys/rpmsg_socket.h sys/vm_sockets.h,644:include/$(h):$(INCLUDEDIR)/ampsock/$(h)) \
 	$(foreach m,$(wildcard man/*.[1-9]),644:$(m):$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m))) \
-	$(foreach u,$(UNITS),644:$(STAGE)/etc/systemd/$(u):$(UNITDIR)/$(u)) \
 	644:etc/sysusers.conf:$(SYSUSERSDIR)/ampsock.conf \
 	644:etc/tmpfiles.conf:$(TMPFILESDIR)/ampsock.conf \
 	$(foreach c,$(notdir $(wildcard etc/bash-completion/*)),644:etc/bash-completion/$(c):$(BASHCOMPDIR)/$(c)) \
@@ -72,7 +68,16 @@ INSTALL_CONFIG := etc/proxy.conf:$(SYSCONFDIR)/ampsock/proxy.conf
 install-build: $(BUILD)/ampsock-proxy $(BUILD)/ampsockctl $(BUILD)/ampsock-run $(BUILD)/libampsock-preload.so \
 	$(BUILD)/hosted/libampsock.a $(BUILD)/hosted/hosted_main.o $(BUILD)/hosted/ampsock.redefine $(AMALGAMATION)
 
-install: install-build $(INSTALL_STAGED) ## programs, library, units, pages (DESTDIR=, PREFIX=)
+# A prefix for root: the owner of what is built, or of the sources if nothing is.
+install_owner = $(shell test "$$(id -u)" = 0 || exit 0; dir=$(BUILD); test -d "$$dir" || dir=.; \
+	test "$$(stat -c %u "$$dir")" = 0 || stat -c 'setpriv --reuid=%u --regid=%g --clear-groups' "$$dir")
+
+install: ## programs, library, units, pages (DESTDIR=, PREFIX=)
+	@$(install_owner) $(MAKE) --no-print-directory install-build
+	@made=$$(mktemp) && trap 'rm -f "$$made"' EXIT && for f in $(INSTALL_MADE); do \
+		$(install_subst) "$${f%%:*}" > "$$made" && \
+		install -D -m 644 "$$made" "$(DESTDIR)$${f#*:}" || exit 1; \
+	done
 	@for f in $(INSTALL_FILES); do \
 		mode=$${f%%:*}; f=$${f#*:}; \
 		install -D -m "$$mode" "$${f%%:*}" "$(DESTDIR)$${f#*:}" || exit 1; \
@@ -91,7 +96,7 @@ check-package: ## make install and the Debian packages: what is installed works 
 	@tests/run --build $(BUILD) package
 
 uninstall: ## remove what install put there
-	@for f in $(INSTALL_FILES); do rm -f "$(DESTDIR)$${f##*:}"; done
+	@for f in $(INSTALL_FILES) $(INSTALL_MADE); do rm -f "$(DESTDIR)$${f##*:}"; done
 	@for f in $(INSTALL_CONFIG); do \
 		to="$(DESTDIR)$${f#*:}"; \
 		if cmp -s "$${f%%:*}" "$$to"; then rm -f "$$to"; \

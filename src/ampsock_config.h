@@ -48,13 +48,14 @@
 #define AMPSOCK_FD_BASE 3
 #endif
 
-/* virtio-vsock links, ring entries (a power of two) and transport buffers per ring. */
+/* virtio-vsock links, ring entries (a power of two) and transport buffers per ring. A small build
+ * has half of them, 4 KiB, and a host that sends more at once waits for some to come back. */
 #ifndef AMPSOCK_VSOCK_LINKS
 #define AMPSOCK_VSOCK_LINKS 1
 #endif
 #ifndef AMPSOCK_VSOCK_NUM
 #ifdef __OPTIMIZE_SIZE__
-#define AMPSOCK_VSOCK_NUM 4 /* as many notifications more, and 4 KiB less */
+#define AMPSOCK_VSOCK_NUM 4
 #else
 #define AMPSOCK_VSOCK_NUM 8
 #endif

@@ -57,7 +57,8 @@ struct amp_inet {
 	};
 };
 
-_Static_assert(sizeof(struct amp_inet) <= AMP_SOCK_PRIV_LEN, "AF_INET's part of a socket");
+_Static_assert(!AMPSOCK_INET || sizeof(struct amp_inet) <= AMP_SOCK_PRIV_LEN,
+	       "AF_INET's part of a socket");
 
 static inline struct amp_inet *amp_inet(struct amp_sock *s)
 {

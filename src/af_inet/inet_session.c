@@ -25,9 +25,7 @@
  * that a new session must hear of, arrived control frames and accept carriers. It comes
  * behind the links in the runners' list, whose arrivals it therefore sees at once; what it
  * sends they see when they run again, so it asks for another look (0 ms) after any
- * progress. Once nothing is left to move it rests (AMPSOCK_FAST): until something is
- * stirred, which an established connection's bytes to a waiting caller are not, or time for
- * a ping has come.
+ * progress. Once nothing is left to move it rests (rest.h).
  */
 #include <errno.h>
 #include <string.h>
@@ -35,6 +33,7 @@
 
 #include "ampsock.h"
 #include "inet.h"
+#include "rest.h"
 
 AMP_OPTIONAL(amp_inet_door_work);
 
@@ -67,11 +66,6 @@ static struct {
 	bool timed; /* some of them wait for time to pass */
 	bool poked;
 	bool violated; /* the proxy broke the protocol */
-#if AMPSOCK_FAST
-	bool rests;	   /* nothing to do until amp_stirred, or ping_ms when not silent */
-	bool silent;	   /* quiet(), when it came to rest */
-	uint8_t unclocked; /* looks more that may do without the clock */
-#endif
 	struct amp_inet ctl;
 	uint32_t ping_ms; /* next tick */
 	uint32_t pong_seq;
@@ -82,6 +76,8 @@ static struct {
 	uint8_t token[8];
 	struct amp_runner runner;
 } ses;
+
+static struct amp_rest resting;
 
 uint8_t amp_inet_frame[AMP_INET_CTL_MAX] __attribute__((aligned(4)));
 /* OPEN is put together where its answer will lie: one of both at a time. */
@@ -289,10 +285,9 @@ void amp_inet_opened(void)
 	amp_runner_del(&ses.runner);
 	ses.runner.run = session_run;
 	ses.runner.arm = session_arm;
-#if AMPSOCK_FAST
-	ses.runner.untimed = true; /* it looks at the clock itself, when it must */
-	ses.rests = false;
-#endif
+	if (AMPSOCK_FAST)
+		ses.runner.untimed = true; /* it looks at the clock itself, when it must */
+	amp_rest_end(&resting);
 	amp_runner_add(&ses.runner);
 }
 
@@ -516,75 +511,20 @@ static APART void step_all(void)
 	ses.timed = timed;
 }
 
-#if AMPSOCK_FAST
-/* A caller whose bytes have come does not sleep now: of so many looks one asks the clock. */
-#define UNCLOCKED 16
-
-/* Nothing has happened to a session that rests. */
-static inline bool undisturbed(void)
+/* Is nothing owed that could not be sent yet, and nobody on his way? */
+static bool at_rest(void)
 {
-	return ses.rests && !amp_stirred && !ses.poked;
+	return !ses.busy && !ses.violated && !ses.pong_owed && !ses.ping_owed &&
+	       (ses.req == REQ_IDLE || ses.req == REQ_DONE ||
+		(ses.req == REQ_SENT && ses.off == amp_le16(amp_inet_frame)));
 }
-
-static inline void stirred_seen(void)
-{
-	amp_stirred = false;
-	ses.rests = false;
-}
-
-/* Nothing is to be done now: *left_ms until there is. Before sleep that is exact. */
-static inline bool resting(int32_t *left_ms)
-{
-	*left_ms = 0; /* look again before sleep */
-	if (!undisturbed())
-		return false;
-	if (amp_changed && --ses.unclocked)
-		return true;
-	ses.unclocked = UNCLOCKED;
-	if (ses.silent) {
-		*left_ms = -1;
-		return true;
-	}
-	*left_ms = (int32_t)(ses.ping_ms - amp_port_now_ms());
-	return *left_ms > 0;
-}
-
-/* What moved has come to rest, unless something could not be sent yet. */
-static inline void rest(void)
-{
-	ses.rests = !ses.busy && !ses.violated && !ses.pong_owed && !ses.ping_owed &&
-		    (ses.req == REQ_IDLE || ses.req == REQ_DONE ||
-		     (ses.req == REQ_SENT && ses.off == amp_le16(amp_inet_frame)));
-	ses.silent = quiet();
-	ses.unclocked = UNCLOCKED;
-}
-#else
-static inline bool undisturbed(void)
-{
-	return false;
-}
-
-static inline void stirred_seen(void)
-{
-}
-
-static inline bool resting(int32_t *left_ms)
-{
-	(void)left_ms;
-	return false;
-}
-
-static inline void rest(void)
-{
-}
-#endif
 
 static bool session_work(uint32_t now_ms)
 {
 	unsigned any = ses.poked;
 	int r;
 
-	stirred_seen();
+	amp_rest_end(&resting);
 	ses.poked = false;
 	if (ses.ctl.state > AMP_INET_BUSY) {
 		r = amp_inet_up(&ses.ctl, NULL);
@@ -612,16 +552,16 @@ static int32_t session_run(struct amp_runner *r, uint32_t now_ms)
 	int32_t left;
 
 	(void)r;
-	if (AMPSOCK_FAST) {
-		if (resting(&left))
-			return left;
+	if (!ses.poked && amp_rest_goes_on(&resting, ses.ping_ms, &left))
+		return left;
+	if (AMPSOCK_FAST)
 		now_ms = amp_port_now_ms();
-	}
 	if (session_work(now_ms))
 		return 0;
 	if (ses.timed)
 		return TICK_MS;
-	rest();
+	if (AMPSOCK_FAST && at_rest())
+		amp_rest_begin(&resting, quiet());
 	return quiet() ? -1 : (int32_t)(ses.ping_ms - now_ms);
 }
 
@@ -629,6 +569,7 @@ static int32_t session_run(struct amp_runner *r, uint32_t now_ms)
 static bool session_arm(struct amp_runner *r, bool on)
 {
 	if (AMPSOCK_FAST)
-		return on && !undisturbed() && session_work(amp_port_now_ms());
+		return on && (ses.poked || !amp_rest_undisturbed(&resting)) &&
+		       session_work(amp_port_now_ms());
 	return on && session_run(r, amp_port_now_ms()) == 0; /* one caller less to be in line */
 }

@@ -4,6 +4,7 @@
  * what this process is too slow for is dropped there, and counted.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <pcap/pcap.h>
 #include <poll.h>
 #include <signal.h>
@@ -31,7 +32,8 @@ struct capture {
 	const char *file;
 	uint64_t packets, bytes, drops;
 	bool over;
-	int err; /* of the file */
+	bool made; /* packets are put together: docs/control.md */
+	int err;   /* of the file */
 };
 
 static volatile sig_atomic_t stop;
@@ -155,11 +157,16 @@ static int finish(struct capture *cap, const struct ctl_options *opt, int r)
 	if (cap->err)
 		r = ctl_complain(cap->err, "%s: %s: the capture ends here", cap->file,
 				 strerror(cap->err));
-	fprintf(to,
-		opt->json ? "{\"packets\":%llu,\"bytes\":%llu,\"drops\":%llu}\n"
-			  : "%llu packets, %llu bytes; %llu dropped by the proxy\n",
-		(unsigned long long)cap->packets, (unsigned long long)cap->bytes,
-		(unsigned long long)cap->drops);
+	if (opt->json)
+		fprintf(to,
+			"{\"packets\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"drops\":%" PRIu64
+			",\"made\":%s}\n",
+			cap->packets, cap->bytes, cap->drops, cap->made ? "true" : "false");
+	else
+		fprintf(to,
+			"%" PRIu64 " packets, %" PRIu64 " bytes; %" PRIu64
+			" dropped by the proxy\n",
+			cap->packets, cap->bytes, cap->drops);
 	pcap_dump_close(cap->dump);
 	return r;
 }
@@ -175,6 +182,7 @@ static int open_file(struct capture *cap, const cJSON *result)
 		(int)type->valuedouble, (int)snap->valuedouble, PCAP_TSTAMP_PRECISION_NANO);
 	if (!cap->pcap)
 		return ctl_complain(ENOMEM, "no memory");
+	cap->made = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(result, "made"));
 	umask(077); /* what guests say is for nobody else */
 	errno = 0;
 	cap->dump = pcap_dump_open(cap->pcap, cap->file);
@@ -201,7 +209,10 @@ int ctl_capture(struct ctl_conn *conn, const struct ctl_options *opt)
 	cJSON_Delete(result);
 	if (!r) {
 		if (!opt->json)
-			fprintf(stderr, "ampsockctl: capturing to %s\n", opt->file);
+			fprintf(stderr, "ampsockctl: capturing to %s%s\n", opt->file,
+				cap.made ? " (of a link that has no packets they are made: "
+					   "ampsockctl(1))"
+					 : "");
 		r = finish(&cap, opt, run(&cap, conn));
 	}
 	if (cap.pcap)

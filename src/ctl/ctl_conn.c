@@ -13,7 +13,7 @@
 #include "../wire/utf8.h"
 #include "ctl.h"
 
-#define ANSWER_MAX  (256u << 20) /* no list is longer: 256 links with 4096 sockets each */
+#define ANSWER_MAX  (1u << 30) /* 256 links with 4096 sockets each are half of it */
 #define WAIT_S	    30
 #define MESSAGE_MAX 4096u
 #define NO_ANSWER   "the proxy does not answer (waited %d s)"

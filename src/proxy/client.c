@@ -5,6 +5,7 @@
  * #syscalls close recvfrom sendto
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -216,6 +217,10 @@ static void take(struct amp_acceptor *a, int fd, const struct sockaddr_storage *
 	(void)peer;
 	if (!c) { /* not even room for those that are told of it */
 		s->refused++;
+		amp_log_some(&s->log, AMP_LOG_WARN,
+			     "%s: more than %u connections, or no memory: closed (%" PRIu64
+			     " refused so far)",
+			     s->ops->what, 2 * s->client_max, s->refused);
 		close(fd);
 		return;
 	}

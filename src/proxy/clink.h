@@ -20,6 +20,7 @@
 #ifndef AMP_PROXY_CLINK_H
 #define AMP_PROXY_CLINK_H
 
+#include "end_raw.h"
 #include "rchar.h"
 #include "rnames.h"
 #include "vlink.h"
@@ -51,7 +52,7 @@ struct amp_cept {
 	uint32_t src, dst;
 	union {
 		struct amp_rstream_conn *rc;
-		struct amp_end *raw;
+		struct amp_raw_end *raw;
 	};
 	unsigned first, cnt;	      /* slots in use */
 	uint32_t len[AMP_CEPT_SLOTS]; /* 0: reserved, not committed */
@@ -60,8 +61,6 @@ struct amp_cept {
 
 TAILQ_HEAD(amp_cepts, amp_cept);
 
-struct amp_end_char;
-
 struct amp_clink {
 	struct amp_vlink vl; /* first */
 	const char *path;    /* of the control device */
@@ -69,7 +68,7 @@ struct amp_clink {
 	struct amp_cept **services; /* one for each of names.services; NULL: no front door */
 	struct amp_cepts readable, pending;
 	struct amp_cept *loose; /* where messages from no connection are written */
-	TAILQ_HEAD(amp_end_chars, amp_end_char) raws, raws_due;
+	struct amp_raws raws;
 	uint32_t room; /* bytes a message */
 	uint32_t next_addr;
 	uint8_t *arena;
@@ -95,11 +94,7 @@ void amp_cept_retry(struct amp_clink *cl);
 ssize_t amp_cept_read(struct amp_clink *cl, uint8_t *at, struct amp_cept **c);
 
 /* ---- end_char.c ---- */
+void amp_end_char_init(struct amp_clink *cl);
 struct amp_end *amp_end_char_open(struct amp_clink *cl, uint32_t peer, int *err);
-/* A message for a raw end; held until the pass is over. */
-void amp_end_char_input(struct amp_end *end, const struct amp_vsock_rx *rx);
-void amp_end_char_withdrawn(struct amp_clink *cl, uint32_t addr);
-void amp_end_char_down(struct amp_clink *cl);
-bool amp_end_char_serve(struct amp_clink *cl);
 
 #endif /* AMP_PROXY_CLINK_H */

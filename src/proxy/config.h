@@ -131,6 +131,8 @@ struct amp_forward *amp_config_forward(const struct amp_link_conf *link, bool pu
 void amp_config_forward_free(struct amp_forward *fwd);
 /* NAME,NAME */
 int amp_config_join(struct amp_config *conf, const char *text, const char *where, FILE *err);
+/* Can only one of them listen? The same address, or the wildcard and one of the same port. */
+bool amp_target_overlap(const struct amp_target *a, const struct amp_target *b);
 /* What only the whole can show: no two links with one name, CID or path, no rule
  * that the link's type cannot serve, no join of links that there are not, no address published
  * twice. */

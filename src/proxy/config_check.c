@@ -148,7 +148,7 @@ static bool is_wildcard(const struct amp_target *t)
 }
 
 /* Each port 0 is another free one. IPv6 sockets are IPv6 alone (listen.c). */
-static bool overlap(const struct amp_target *a, const struct amp_target *b)
+bool amp_target_overlap(const struct amp_target *a, const struct amp_target *b)
 {
 	if (a->kind != b->kind)
 		return false;
@@ -194,7 +194,7 @@ static const char *own_listener(const struct amp_config *conf, const struct amp_
 	*link = NULL;
 	if (path && strcmp(conf->control, t->addr.un.sun_path) == 0)
 		return "the control socket's";
-	if (conf->metrics.kind && overlap(&conf->metrics, t))
+	if (conf->metrics.kind && amp_target_overlap(&conf->metrics, t))
 		return "that of metrics";
 	TAILQ_FOREACH(l, &conf->links, entry)
 	{
@@ -223,7 +223,7 @@ bool amp_config_taken(const struct amp_config *conf, const struct amp_target *ta
 		{
 			if (f == self)
 				return false;
-			if (!overlap(&f->target, target))
+			if (!amp_target_overlap(&f->target, target))
 				continue;
 			snprintf(who, len,
 				 "this address is published already at %s (link %s)%s%s",

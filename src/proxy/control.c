@@ -251,6 +251,17 @@ static enum amp_tap_kind tap_kind(struct amp_ctl *c, const struct amp_link *link
 	return kind;
 }
 
+/* Who reads the file is to know that no ring had these packets. */
+static bool tap_made(enum amp_tap_kind kind, const struct amp_link *link)
+{
+	const struct amp_link *l;
+	bool made = false;
+
+	TAILQ_FOREACH(l, amp_links_all(), entry)
+	made |= (!link || l == link) && l->ops->tap_kind == kind && l->ops->tap_made;
+	return made;
+}
+
 static void cmd_capture(struct amp_ctl *c, const struct amp_ctl_req *req, struct amp_link *l)
 {
 	bool snap = req->given & 1u << AMP_CTL_SNAP;
@@ -277,6 +288,7 @@ static void cmd_capture(struct amp_ctl *c, const struct amp_ctl_req *req, struct
 	o = cJSON_CreateObject();
 	amp_ctl_number(o, "link_type", kind == AMP_TAP_VSOCK ? AMP_DLT_VSOCK : AMP_DLT_USER0);
 	amp_ctl_number(o, "snap", snap ? req->snap : AMP_CAPTURE_SNAP);
+	cJSON_AddBoolToObject(o, "made", tap_made(kind, l));
 	answer(c, o);
 	c->client.answering = true;
 }
@@ -390,6 +402,20 @@ static void dispatch(struct amp_ctl *c, const struct amp_ctl_req *req)
 
 /* ---- clients ---- */
 
+/* A connection that is not wanted: told to who made it, and in the log. */
+static void turn_away(struct amp_ctl *c, const char *code, const char *why)
+{
+	fail(c, code, why);
+	amp_log_fields(&log_refused, AMP_LOG_WARN,
+		       (const struct amp_log_field[]){AMP_LOG_TEXT("event", "control"),
+						      AMP_LOG_TEXT("outcome", "refused"),
+						      AMP_LOG_NUMBER("uid", c->uid),
+						      AMP_LOG_NUMBER("pid", c->pid),
+						      AMP_LOG_TEXT("why", why), AMP_LOG_END},
+		       "control: uid %" PRIu32 " (pid %" PRIu32 ") was refused", c->uid,
+		       c->pid);
+}
+
 static bool admit(struct amp_client *client)
 {
 	struct amp_ctl *c = of(client), *other;
@@ -398,17 +424,9 @@ static bool admit(struct amp_client *client)
 
 	c->right = amp_ctl_ask_right(client->watch.fd, &c->uid, &c->pid);
 	if (c->right == AMP_CTL_NONE) {
-		amp_log_fields(&log_refused, AMP_LOG_WARN,
-			       (const struct amp_log_field[]){
-				       AMP_LOG_TEXT("event", "control"),
-				       AMP_LOG_TEXT("outcome", "refused"),
-				       AMP_LOG_NUMBER("uid", c->uid),
-				       AMP_LOG_NUMBER("pid", c->pid), AMP_LOG_END},
-			       "control: uid %" PRIu32 " (pid %" PRIu32 ") was refused", c->uid,
-			       c->pid);
-		fail(c, "EACCES",
-		     "you are neither root, nor the proxy's user, nor in one of its "
-		     "control groups");
+		turn_away(c, "EACCES",
+			  "you are neither root, nor the proxy's user, nor in one of its "
+			  "control groups");
 		return false;
 	}
 	TAILQ_FOREACH(o, &server.clients, entry)
@@ -420,7 +438,7 @@ static bool admit(struct amp_client *client)
 	/* this one is among them */
 	if (all > AMP_CONTROL_CLIENTS ||
 	    (c->right == AMP_CTL_LOOK && lookers > AMP_CONTROL_LOOKERS)) {
-		fail(c, "EBUSY", "too many control connections: try again");
+		turn_away(c, "EBUSY", "too many control connections: try again");
 		return false;
 	}
 	return true;

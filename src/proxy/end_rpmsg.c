@@ -1,31 +1,43 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The raw end: rpmsg messages as they are, between an endpoint of ours and one address of the
- * remote. Nothing is added on the wire, so any rpmsg program is at the other end.
+ * Raw ends (end_raw.h) on rings that are ours.
  *
- * There is no handshake, no credit and no goodbye. An end that we open is open at once; one
- * for a service of ours is born with the first message of a new source, and a source that is
- * silent for long, or is the longest silent one when there are too many, is forgotten. A
- * message that finds no buffer is not sent: the user drops it, as UDP does.
+ * An end that we open has an endpoint of its own, which hears one address. One for a service
+ * of ours shares the service's: it is born with the first message of a new source, and a source
+ * that is silent for long, or is the longest silent one when there are too many, is forgotten.
  */
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "rlink.h"
 
-static struct amp_end_rpmsg *of(struct amp_end *end)
+struct amp_end_rpmsg {
+	struct amp_raw_end raw;	      /* first; in raws.all the longest silent is first */
+	struct amp_rpmsg_ept ept;     /* unless it shares its service's */
+	struct amp_rservice *service; /* incoming; NULL: we opened it */
+	uint64_t heard_ms;
+};
+
+static struct amp_end_rpmsg *of(struct amp_raw_end *raw)
 {
-	return amp_container_of(end, struct amp_end_rpmsg, end);
+	return amp_container_of(raw, struct amp_end_rpmsg, raw);
 }
 
-static void due(struct amp_end_rpmsg *e)
+static struct amp_end_rpmsg *of_end(struct amp_end *end)
 {
-	if (e->on_due)
-		return;
-	e->on_due = true;
-	TAILQ_INSERT_TAIL(&e->rl->raws_due, e, due_entry);
+	return amp_container_of(end, struct amp_end_rpmsg, raw.end);
+}
+
+static struct amp_rlink *rlink_of(struct amp_raws *raws)
+{
+	return amp_container_of(raws, struct amp_rlink, raws);
+}
+
+static uint32_t local(const struct amp_raw_end *raw)
+{
+	const struct amp_end_rpmsg *e =
+		(const void *)((const char *)raw - offsetof(struct amp_end_rpmsg, raw));
+
+	return e->service ? e->service->ept.addr : e->ept.addr;
 }
 
 /* ---- from the remote ---- */
@@ -34,67 +46,76 @@ static int hold(struct amp_end_rpmsg *e, const struct amp_rpmsg_rx *rx)
 {
 	struct amp_iov iov = {rx->data, rx->len};
 	struct amp_vsock_rx r = {.iov = &iov, .iov_cnt = 1, .len = rx->len};
+	struct amp_raws *raws = e->raw.raws;
 
-	e->rx_bytes += rx->len;
-	e->rl->vl.link.stats.rx_bytes += rx->len;
-	if (e->let_go)
-		return 0;
-	e->heard_ms = amp_now_ms();
-	TAILQ_REMOVE(&e->rl->raws, e, entry);
-	TAILQ_INSERT_TAIL(&e->rl->raws, e, entry);
-	due(e);
-	if (amp_pass_hold(&r, rx->id, &e->held_first, &e->held_last))
-		return 1;
-	e->rl->vl.link.stats.drops++;
-	return 0;
+	if (!e->raw.let_go) {
+		e->heard_ms = amp_now_ms();
+		TAILQ_REMOVE(&raws->all, &e->raw, entry);
+		TAILQ_INSERT_TAIL(&raws->all, &e->raw, entry);
+	}
+	return amp_raw_input(&e->raw, &r, rx->id);
 }
 
-static void release_held(struct amp_end_rpmsg *e)
+static struct amp_end_rpmsg *end_new(struct amp_rlink *rl, uint32_t peer)
 {
-	for (unsigned i = e->held_first; i; i = amp_pass.held[i - 1].next)
-		amp_rpmsg_release(&e->rl->bus, amp_pass.held[i - 1].id);
-	e->held_first = e->held_last = 0;
-}
-
-static struct amp_end_rpmsg *end_new(struct amp_rlink *rl, uint32_t peer);
-
-/* The source that one service has not heard of for the longest time. */
-static struct amp_end_rpmsg *oldest(struct amp_rlink *rl, const struct amp_rservice *s)
-{
+	struct amp_raw_end *raw = amp_raw_new(&rl->raws, sizeof(struct amp_end_rpmsg), peer);
 	struct amp_end_rpmsg *e;
 
-	TAILQ_FOREACH(e, &rl->raws, entry)
-	{
-		if (e->service == s && !e->eof && !e->let_go)
-			break;
-	}
+	if (!raw)
+		return NULL;
+	e = of(raw);
+	e->heard_ms = amp_now_ms();
+	raw->end.empty = true;
+	e->ept.kind = AMP_EPT_END;
 	return e;
+}
+
+/* Of a service, and there is nothing yet that ends it. */
+static bool hears(const struct amp_end_rpmsg *e, const struct amp_rservice *s)
+{
+	return e->service == s && !e->raw.eof && !e->raw.let_go;
+}
+
+static void forget(struct amp_raw_end *raw)
+{
+	raw->eof = true;
+	amp_raw_due(raw);
+}
+
+/* The source that one service has not heard of for the longest time. */
+static void forget_oldest(struct amp_rlink *rl, const struct amp_rservice *s)
+{
+	struct amp_raw_end *raw;
+
+	TAILQ_FOREACH(raw, &rl->raws.all, entry)
+	{
+		if (hears(of(raw), s)) {
+			forget(raw);
+			return;
+		}
+	}
 }
 
 int amp_end_rpmsg_to_service(struct amp_rlink *rl, struct amp_rservice *s,
 			     const struct amp_rpmsg_rx *rx)
 {
+	struct amp_raw_end *raw;
 	struct amp_end_rpmsg *e;
 
-	TAILQ_FOREACH_REVERSE(e, &rl->raws, amp_end_rpmsg_list, entry)
+	TAILQ_FOREACH_REVERSE(raw, &rl->raws.all, amp_raw_list, entry)
 	{
-		if (e->service == s && e->peer == rx->src && !e->eof && !e->let_go)
-			return hold(e, rx);
+		if (raw->peer == rx->src && hears(of(raw), s))
+			return hold(of(raw), rx);
 	}
-	if (s->sources >= AMP_RLINK_SOURCES) {
-		e = oldest(rl, s);
-		if (e) {
-			e->eof = true;
-			due(e);
-		}
-	}
+	if (s->sources >= AMP_RLINK_SOURCES)
+		forget_oldest(rl, s);
 	e = s->sources < 2 * AMP_RLINK_SOURCES ? end_new(rl, rx->src) : NULL;
 	if (!e) {
 		rl->vl.link.stats.drops++;
 		return 0;
 	}
 	e->service = s;
-	e->incoming = true;
+	e->raw.source = e->raw.incoming = true;
 	s->sources++;
 	return hold(e, rx);
 }
@@ -104,145 +125,69 @@ int amp_end_rpmsg_to_end(struct amp_rlink *rl, struct amp_rpmsg_ept *ept,
 {
 	struct amp_end_rpmsg *e = amp_container_of(ept, struct amp_end_rpmsg, ept);
 
-	if (rx->src == e->peer)
+	if (rx->src == e->raw.peer)
 		return hold(e, rx);
 	rl->vl.link.stats.drops++; /* connected: nobody else is heard */
 	return 0;
 }
 
-void amp_end_rpmsg_withdrawn(struct amp_rlink *rl, uint32_t addr)
-{
-	struct amp_end_rpmsg *e;
-
-	TAILQ_FOREACH(e, &rl->raws, entry)
-	{
-		if (e->service || e->peer != addr)
-			continue;
-		e->eof = true;
-		due(e);
-	}
-}
-
-void amp_end_rpmsg_down(struct amp_rlink *rl)
-{
-	struct amp_end_rpmsg *e;
-
-	TAILQ_FOREACH(e, &rl->raws, entry)
-	{
-		e->held_first = e->held_last = 0;
-		e->failed = true;
-		due(e);
-	}
-}
-
 bool amp_end_rpmsg_idle(struct amp_rlink *rl)
 {
 	uint64_t now = amp_now_ms();
-	struct amp_end_rpmsg *e;
+	struct amp_raw_end *raw;
 
-	TAILQ_FOREACH(e, &rl->raws, entry)
+	TAILQ_FOREACH(raw, &rl->raws.all, entry)
 	{
-		if (now - e->heard_ms < AMP_RLINK_IDLE_MS)
+		if (now - of(raw)->heard_ms < AMP_RLINK_IDLE_MS)
 			break;
-		if (!e->service) /* whoever opened it knows how long it is wanted */
-			continue;
-		e->eof = true;
-		due(e);
+		if (raw->source) /* whoever opened one knows how long it is wanted */
+			forget(raw);
 	}
 	return rl->vl.link.up;
 }
 
-/* ---- what there is to tell ---- */
-
-static void raw_free(struct amp_grave *grave)
+static void look(struct amp_raw_end *raw)
 {
-	free(amp_container_of(grave, struct amp_end_rpmsg, grave));
+	amp_link_incoming(&raw->raws->vl->link, &raw->end, of(raw)->service->fwd);
 }
 
-static void end_over(struct amp_end_rpmsg *e)
+static void release(struct amp_raw_end *raw, uint32_t id)
 {
-	if (e->on_due)
-		TAILQ_REMOVE(&e->rl->raws_due, e, due_entry);
-	release_held(e);
-	TAILQ_REMOVE(&e->rl->raws, e, entry);
+	amp_rpmsg_release(&rlink_of(raw->raws)->bus, id);
+}
+
+static void over(struct amp_raw_end *raw)
+{
+	struct amp_end_rpmsg *e = of(raw);
+
 	if (e->service)
 		e->service->sources--;
 	else
-		amp_rpmsg_close(&e->rl->bus, &e->ept); /* it has no name to withdraw */
-	e->rl->vl.end_cnt--;
-	amp_link_end_del(&e->rl->vl.link, &e->end);
-	amp_bury(&e->grave, raw_free);
-}
-
-static void tell(struct amp_end_rpmsg *e, enum amp_end_event event)
-{
-	if (!e->let_go)
-		e->end.user->event(&e->end, event);
-}
-
-static void serve(struct amp_end_rpmsg *e)
-{
-	if (e->incoming) {
-		e->incoming = false;
-		amp_link_incoming(&e->rl->vl.link, &e->end, e->service->fwd);
-	}
-	if (e->opening) {
-		e->opening = false;
-		tell(e, AMP_END_OPEN);
-	}
-	for (unsigned i = e->held_first; i && !e->let_go; i = amp_pass.held[i - 1].next) {
-		const struct amp_held *h = &amp_pass.held[i - 1];
-
-		e->end.user->data(&e->end, &amp_pass.iov[h->iov_at], h->iov_cnt, h->len);
-	}
-	release_held(e);
-	if (e->failed) {
-		e->end.err = ECONNRESET;
-		tell(e, AMP_END_FAILED);
-	} else if (e->eof) {
-		tell(e, AMP_END_EOF);
-	}
-	if (e->let_go)
-		end_over(e);
-}
-
-bool amp_end_rpmsg_serve(struct amp_rlink *rl)
-{
-	struct amp_end_rpmsg_list now = TAILQ_HEAD_INITIALIZER(now);
-	struct amp_end_rpmsg *e;
-
-	TAILQ_CONCAT(&now, &rl->raws_due, due_entry);
-	while ((e = TAILQ_FIRST(&now)) != NULL) {
-		TAILQ_REMOVE(&now, e, due_entry);
-		e->on_due = false;
-		serve(e);
-	}
-	return !TAILQ_EMPTY(&rl->raws_due);
+		amp_rpmsg_close(&rlink_of(raw->raws)->bus, &e->ept); /* no name to withdraw */
 }
 
 /* ---- to the remote ---- */
 
 static ssize_t raw_write(struct amp_end *end, const struct iovec *iov, int cnt, size_t len)
 {
-	struct amp_end_rpmsg *e = of(end);
+	struct amp_end_rpmsg *e = of_end(end);
+	struct amp_rlink *rl = rlink_of(e->raw.raws);
 	struct amp_rpmsg_tx tx;
 	int r;
 
-	if (e->failed)
+	if (e->raw.failed)
 		return -ECONNRESET;
-	r = amp_rpmsg_reserve(&e->rl->bus, &tx);
-	amp_work_queue(&e->rl->vl.work); /* to send, or to ask for buffers */
+	r = amp_rpmsg_reserve(&rl->bus, &tx);
+	amp_work_queue(&rl->vl.work); /* to send, or to ask for buffers */
 	if (r)
 		return r;
 	if (len > tx.room) {
-		amp_rpmsg_cancel(&e->rl->bus, &tx);
+		amp_rpmsg_cancel(&rl->bus, &tx);
 		return -EMSGSIZE;
 	}
 	amp_iov_copy(iov, cnt, 0, tx.data, len);
-	amp_rpmsg_commit(&e->rl->bus, &tx, e->service ? e->service->ept.addr : e->ept.addr,
-			 e->peer, (uint32_t)len);
-	e->tx_bytes += len;
-	e->rl->vl.link.stats.tx_bytes += len;
+	amp_rpmsg_commit(&rl->bus, &tx, local(&e->raw), e->raw.peer, (uint32_t)len);
+	amp_raw_sent(&e->raw, len);
 	return (ssize_t)len;
 }
 
@@ -251,75 +196,28 @@ static void raw_accept(struct amp_end *end)
 	(void)end; /* nobody waits for an answer */
 }
 
-static void raw_shut(struct amp_end *end)
-{
-	(void)end; /* messages have no end of file */
-}
-
-static void raw_close(struct amp_end *end)
-{
-	struct amp_end_rpmsg *e = of(end);
-
-	e->let_go = true;
-	due(e);
-	amp_work_queue(&e->rl->vl.work);
-}
-
-static void raw_text(const struct amp_end *end, char *dst, size_t len)
-{
-	const struct amp_end_rpmsg *e =
-		(const void *)((const char *)end - offsetof(struct amp_end_rpmsg, end));
-
-	snprintf(dst, len, "rpmsg:@%u", e->peer);
-}
-
-static void raw_info(const struct amp_end *end, struct amp_sock_info *info)
-{
-	const struct amp_end_rpmsg *e =
-		(const void *)((const char *)end - offsetof(struct amp_end_rpmsg, end));
-
-	info->ring = info->message = true;
-	info->state = e->let_go || e->failed ? "closing" : "established";
-	snprintf(info->guest_peer, AMP_INFO_ADDR, "rpmsg:@%u", e->peer);
-	snprintf(info->guest_local, AMP_INFO_ADDR, "rpmsg:@%u",
-		 e->service ? e->service->ept.addr : e->ept.addr);
-	info->rx_bytes = e->rx_bytes;
-	info->tx_bytes = e->tx_bytes;
-}
-
-/* No reserve, resume, space, want: message ends have one user (udp_relay.c), who drops. */
-static const struct amp_end_ops raw_ops = {
+static const struct amp_end_ops raw_end_ops = {
 	.name = "rpmsg",
 	.accept = raw_accept,
 	.write = raw_write,
-	.shut = raw_shut,
-	.reset = raw_close,
-	.close = raw_close,
-	.text = raw_text,
-	.info = raw_info,
+	.shut = amp_raw_shut,
+	.reset = amp_raw_close,
+	.close = amp_raw_close,
+	.text = amp_raw_text,
+	.info = amp_raw_info,
 };
 
-static struct amp_end_rpmsg *end_new(struct amp_rlink *rl, uint32_t peer)
-{
-	struct amp_end_rpmsg *e;
+static const struct amp_raw_ops raw_ops = {
+	.end = &raw_end_ops,
+	.local = local,
+	.look = look,
+	.release = release,
+	.over = over,
+};
 
-	if (rl->vl.end_cnt >= AMP_LIMIT_ENDS) {
-		rl->vl.link.stats.refused++;
-		return NULL;
-	}
-	e = calloc(1, sizeof(*e));
-	if (!e)
-		return NULL;
-	rl->vl.end_cnt++;
-	amp_link_end_add(&rl->vl.link, &e->end);
-	e->rl = rl;
-	e->peer = peer;
-	e->heard_ms = amp_now_ms();
-	e->end.ops = &raw_ops;
-	e->end.message = e->end.empty = true;
-	e->ept.kind = AMP_EPT_END;
-	TAILQ_INSERT_TAIL(&rl->raws, e, entry);
-	return e;
+void amp_end_rpmsg_init(struct amp_rlink *rl)
+{
+	amp_raws_init(&rl->raws, &rl->vl, &raw_ops);
 }
 
 struct amp_end *amp_end_rpmsg_open(struct amp_rlink *rl, uint32_t peer, int *err)
@@ -330,8 +228,5 @@ struct amp_end *amp_end_rpmsg_open(struct amp_rlink *rl, uint32_t peer, int *err
 	if (!e)
 		return NULL;
 	amp_rpmsg_open(&rl->bus, &e->ept, AMP_RPMSG_ADDR_ANY, NULL); /* cannot fail */
-	e->opening = true;
-	due(e);
-	amp_work_queue(&rl->vl.work);
-	return &e->end;
+	return amp_raw_opened(&e->raw);
 }

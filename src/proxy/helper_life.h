@@ -12,7 +12,12 @@
 
 #include "log.h"
 
-#define AMP_HELPER_END_MS 8000u /* for a worker that was told to end */
+/* For a worker that was told to end. (With sanitizers, it looks for leaks when it does.) */
+#ifdef AMPSOCK_SANITIZED
+#define AMP_HELPER_END_MS 60000u
+#else
+#define AMP_HELPER_END_MS 8000u
+#endif
 
 /* ---- helper_tell.c: signals for the worker ---- */
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* #syscalls recvfrom */
 /*
- * #syscalls recvfrom
- *
  * Theory of operation: hybrid.h. A line is refused at its first byte that cannot be: a peer
  * that speaks something else is not read up to a newline that never comes.
  */

@@ -13,6 +13,7 @@
 #include "helper.h"
 #include "journal.h"
 #include "journal_index.h"
+#include "zeroed.h"
 
 #define MAGIC	0x314a4d41u /* "AMJ1" */
 #define VERSION 1u
@@ -52,22 +53,22 @@ struct amp_journal {
 	uint32_t lowest;		/* no orphan is below it */
 	uint64_t looks;			/* for orphans: entries that were looked at, ever */
 	struct amp_journal_index index; /* of orphans; while there are any */
-	uint16_t next[AMP_JOURNAL_CONNS];
 	uint8_t orphan[AMP_JOURNAL_CONNS / 8];
+	uint16_t next[AMP_JOURNAL_CONNS]; /* last: zeroed.h */
 };
 
 _Static_assert(AMP_JOURNAL_CONNS < UINT16_MAX, "index + 1 is 16 bits");
 
 static struct amp_journal *map(int fd)
 {
-	struct amp_journal *j = calloc(1, sizeof(*j));
+	struct amp_journal *j = amp_zeroed_new(sizeof(*j));
 	void *p;
 
 	if (!j)
 		return NULL;
 	p = mmap(NULL, sizeof(struct file), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED) {
-		free(j);
+		amp_zeroed_free(j, sizeof(*j));
 		return NULL;
 	}
 	j->fd = fd;
@@ -242,7 +243,7 @@ void amp_journal_free(struct amp_journal *j)
 	amp_journal_index_free(&j->index);
 	munmap((void *)(uintptr_t)j->file, sizeof(struct file));
 	close(j->fd);
-	free(j);
+	amp_zeroed_free(j, sizeof(*j));
 }
 
 int amp_journal_fd(const struct amp_journal *j)

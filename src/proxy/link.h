@@ -23,6 +23,7 @@ enum amp_tap_kind { AMP_TAP_NONE, AMP_TAP_VSOCK, AMP_TAP_RPMSG };
 
 struct amp_link_ops {
 	enum amp_tap_kind tap_kind;
+	bool tap_made; /* there are no packets: a capture has made ones (slink_tap.c) */
 	const char *type;
 	const char *peer; /* what is at the other end, in words: guest, remote */
 	/* Start listening, mapping, opening. 0 or -errno, with a log line said. */

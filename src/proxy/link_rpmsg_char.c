@@ -11,6 +11,7 @@
 #include "capture.h"
 #include "clink.h"
 #include "helper.h"
+#include "zeroed.h"
 
 #define SCAN_MS	 250u /* what the remote announces is looked up this often */
 #define RETRY_MS 1u   /* a kernel without buffers is asked again */
@@ -65,6 +66,7 @@ static void char_init(struct amp_vlink *vl)
 	vl->rs.door = &amp_char_door;
 	vl->rs.door_ctx = of_vlink(vl);
 	amp_rstream_init(&vl->rs);
+	amp_vlink_engine_ready(vl);
 }
 
 /* The kernel's buffers are larger than buffer= says, and what was read is not all of it. */
@@ -104,7 +106,7 @@ static void input(struct amp_clink *cl, struct amp_cept *c, uint8_t *at, uint32_
 		(void)amp_rstream_input(&cl->vl.rs, c->rc, &rx);
 		break;
 	case AMP_CEPT_RAW:
-		amp_end_char_input(c->raw, &raw);
+		(void)amp_raw_input(c->raw, &raw, 0);
 		break;
 	default: /* it only sends: nobody has its address from us */
 		cl->vl.rs.stats.foreign++;
@@ -150,7 +152,7 @@ static int char_connect(struct amp_vlink *vl, struct amp_end_vsock *e,
 
 static bool char_serve(struct amp_vlink *vl)
 {
-	return amp_end_char_serve(of_vlink(vl));
+	return amp_raws_serve(&of_vlink(vl)->raws);
 }
 
 static const char *char_why(struct amp_vlink *vl)
@@ -226,9 +228,9 @@ static void detach(struct amp_clink *cl)
 		     name_of(cl));
 	amp_link_down(&cl->vl.link);
 	amp_rnames_forget(&cl->names);
-	amp_end_char_down(cl);
+	amp_raws_down(&cl->raws);
 	amp_vlink_down(&cl->vl);
-	while (amp_end_char_serve(cl))
+	while (amp_raws_serve(&cl->raws))
 		;
 	close_services(cl);
 	while (!TAILQ_EMPTY(&cl->pending)) /* refusals that found no buffer any more */
@@ -273,7 +275,7 @@ static void heard(void *ctx, const char *name, uint32_t addr)
 			(void)amp_rnames_heard(&cl->names, name, addr, false, &left);
 	}
 	if (left != AMP_RPMSG_ADDR_ANY)
-		amp_end_char_withdrawn(cl, left);
+		amp_raws_withdrawn(&cl->raws, left);
 }
 
 static void scan(struct amp_clink *cl)
@@ -290,7 +292,7 @@ static void scan(struct amp_clink *cl)
 		if (n->seen || !n->known)
 			continue;
 		(void)amp_rnames_heard(&cl->names, n->name, n->addr, true, &left);
-		amp_end_char_withdrawn(cl, left);
+		amp_raws_withdrawn(&cl->raws, left);
 	}
 	if (amp_rnames_door(&cl->names)->known)
 		open_services(cl);
@@ -421,7 +423,7 @@ static void rc_free(struct amp_link *link)
 	free(cl->services);
 	free(cl->loose);
 	free(cl->arena);
-	free(cl);
+	amp_zeroed_free(cl, sizeof(*cl));
 }
 
 static void stats(const struct amp_link *link, char *dst, size_t len)
@@ -484,7 +486,7 @@ static bool memory(struct amp_clink *cl, const struct amp_link_conf *conf)
 
 struct amp_link *amp_link_rpmsg_char(const struct amp_link_conf *conf)
 {
-	struct amp_clink *cl = calloc(1, sizeof(*cl));
+	struct amp_clink *cl = amp_zeroed_new(sizeof(*cl));
 
 	if (!cl)
 		return NULL;
@@ -499,8 +501,7 @@ struct amp_link *amp_link_rpmsg_char(const struct amp_link_conf *conf)
 	cl->next_addr %= 0x00f00000u;
 	TAILQ_INIT(&cl->readable);
 	TAILQ_INIT(&cl->pending);
-	TAILQ_INIT(&cl->raws);
-	TAILQ_INIT(&cl->raws_due);
+	amp_end_char_init(cl);
 	cl->path = conf->path;
 	cl->vl.work.run = run;
 	uv_timer_init(amp_loop_uv(), &cl->scan);

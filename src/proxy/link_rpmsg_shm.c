@@ -36,6 +36,7 @@
 #include "elf.h"
 #include "helper.h"
 #include "rlink.h"
+#include "zeroed.h"
 
 #define LOOK_MS	  250u	/* while there is something to wait for */
 #define CHECK_MS  1000u /* while up: is it the same file still? */
@@ -492,7 +493,7 @@ static void rs_free(struct amp_link *link)
 	struct link_rs *l = of_link(link);
 
 	amp_rlink_free(&l->rl);
-	free(l);
+	amp_zeroed_free(l, sizeof(*l));
 }
 
 static void stats(const struct amp_link *link, char *dst, size_t len)
@@ -529,14 +530,14 @@ static const struct amp_link_ops rs_ops = {
 
 struct amp_link *amp_link_rpmsg_shm(const struct amp_link_conf *conf)
 {
-	struct link_rs *l = calloc(1, sizeof(*l));
+	struct link_rs *l = amp_zeroed_new(sizeof(*l));
 
 	if (!l)
 		return NULL;
 	l->fd = -1;
 	if (amp_rlink_init(&l->rl, &rs_ops, conf) || amp_sigbus_enter(&l->guard)) {
 		amp_rlink_free(&l->rl);
-		free(l);
+		amp_zeroed_free(l, sizeof(*l));
 		return NULL;
 	}
 	l->rl.vl.work.run = run;

@@ -9,7 +9,6 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -20,6 +19,9 @@
 #include "link_vv.h"
 #include "listen.h"
 #include "publish.h"
+#include "zeroed.h"
+
+#define AWAKE_LEN (16u * 1024u) /* moved between two of its turns: a link with bulk */
 
 #define F_STREAM (1ull << 0) /* virtio 1.2, 5.10.3 */
 
@@ -58,6 +60,20 @@ static void tell_driver(struct amp_link_vv *l)
 		fail(l, n, "a call descriptor that makes the writer wait");
 }
 
+/*
+ * Bulk moves: there is more in a moment. Then this work item comes again in its turn, behind
+ * the other bulk, and the rings are not armed: a driver that is at work, too, need not kick
+ * who is awake. The turn that finds nothing moved arms them, so sleep is never without.
+ */
+static bool stays_awake(struct amp_link_vv *l)
+{
+	const struct amp_link_stats *s = &l->vl.link.stats;
+	uint64_t bytes = s->rx_bytes + s->tx_bytes, moved = bytes - l->bytes;
+
+	l->bytes = bytes;
+	return moved >= AWAKE_LEN;
+}
+
 static void run(struct amp_work *work)
 {
 	struct amp_link_vv *l = amp_container_of(work, struct amp_link_vv, vl.work);
@@ -70,8 +86,8 @@ static void run(struct amp_work *work)
 		tell_driver(l);
 		return;
 	}
-	tell_driver(
-		l); /* what flows have put into the ring: it need not wait for what comes now */
+	/* what flows have put into the ring: it need not wait for what comes now */
+	tell_driver(l);
 	amp_vq_disarm(vs->in);
 	amp_vq_disarm(vs->out);
 	n = amp_vlink_run(&l->vl);
@@ -83,7 +99,7 @@ static void run(struct amp_work *work)
 		fail(l, -EBADMSG, vs->in->broken ? vs->in->why : vs->out->why);
 		return;
 	}
-	if (n == (int)AMP_VLINK_BATCH)
+	if (n == (int)AMP_VLINK_BATCH || stays_awake(l))
 		amp_work_queue(work);
 	/* asked again before sleep: what came in between has no kick (virtio 1.2, 2.7.13) */
 	else if (amp_vsock_arm(vs))
@@ -310,7 +326,7 @@ static int yield(struct amp_link *link)
 
 static void vv_free(struct amp_link *link)
 {
-	free(of_link(link));
+	amp_zeroed_free(of_link(link), sizeof(struct amp_link_vv));
 }
 
 static const struct amp_link_ops vv_ops = {
@@ -332,12 +348,12 @@ static const struct amp_link_ops vv_ops = {
 struct amp_link *amp_link_vhost_vsock(const struct amp_link_conf *conf)
 {
 	static const enum amp_vq_dir dir[AMP_VV_QUEUES] = {AMP_VQ_OUT, AMP_VQ_IN, AMP_VQ_OUT};
-	struct amp_link_vv *l = calloc(1, sizeof(*l));
+	struct amp_link_vv *l = amp_zeroed_new(sizeof(*l));
 
 	if (!l)
 		return NULL;
 	if (amp_vlink_init(&l->vl, &vv_ops, &amp_vlink_vsock, conf)) {
-		free(l);
+		amp_zeroed_free(l, sizeof(*l));
 		return NULL;
 	}
 	l->vl.work.run = run;

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* #syscalls socket.vsock connect listen bind close getsockname */
 /*
- * #syscalls bind close connect listen socket.vsock
- *
  * Link type vsock: the kernel's AF_VSOCK. On a host the guest is one of vhost-vsock's, by its
  * CID; in a guest it is the host, CID 2; CID 1 is the machine itself.
  *
@@ -269,35 +267,15 @@ static void stats(const struct amp_link *link, char *dst, size_t len)
 		 strangers);
 }
 
-static void vsock_free(struct amp_link *link)
-{
-	free(link);
-}
-
 static const struct amp_link_ops link_ops = {
 	.type = "vsock",
-	.peer = "guest",
 	.start = start,
 	.stop = stop,
-	.free = vsock_free,
-	.connect = amp_slink_connect,
-	.unexposed = amp_slink_close_ports,
-	.exposed = amp_slink_ports,
-	.reset = amp_slink_reset,
-	.tap_kind = AMP_TAP_VSOCK,
-	.tap = amp_slink_tap_changed,
 	.stats = stats,
+	AMP_SLINK_LINK_OPS,
 };
 
 struct amp_link *amp_link_vsock(const struct amp_link_conf *conf)
 {
-	struct link_vk *l = calloc(1, sizeof(*l));
-
-	if (!l)
-		return NULL;
-	if (amp_slink_init(&l->sl, &link_ops, &vsock_ops, conf)) {
-		free(l);
-		return NULL;
-	}
-	return &l->sl.link;
+	return amp_slink_new(sizeof(struct link_vk), &link_ops, &vsock_ops, conf);
 }

@@ -31,13 +31,13 @@ enum amp_vv_news {
 struct amp_link_vv {
 	struct amp_vlink vl; /* first */
 	struct amp_vhost_be be;
-	struct amp_vq_order order[AMP_VV_QUEUES];
 	struct amp_watch listen;
 	struct amp_watch conn;
 	struct amp_vv_kick kick[AMP_VV_QUEUES];
 	struct amp_vq *vq[AMP_VV_QUEUES];
 	uint16_t stopped_at[AMP_VV_QUEUES]; /* ring position when the queue stopped */
 	bool ran[AMP_VV_QUEUES];
+	uint64_t bytes; /* of link.stats, both ways, as of the last turn */
 	uint8_t config[8];
 	struct amp_log_rate log_second;
 	/* link_vv_keep.c */
@@ -47,6 +47,7 @@ struct amp_link_vv {
 	bool no_event;	     /* it had its time: only RSTs are told yet */
 	uint16_t event_seen; /* the event queue's avail index when it was told */
 	uv_timer_t patience;
+	struct amp_vq_order order[AMP_VV_QUEUES]; /* last: zeroed.h */
 };
 
 /* A VMM is there: from now on what a successor needs is kept. */

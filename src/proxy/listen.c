@@ -89,18 +89,6 @@ static int clear_path(const struct sockaddr_un *un, const char *link)
 	return 0;
 }
 
-void amp_unix_clear(const char *path)
-{
-	struct sockaddr_un un = {.sun_family = AF_UNIX};
-	struct stat st;
-
-	if (strlen(path) >= sizeof(un.sun_path))
-		return;
-	strcpy(un.sun_path, path);
-	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && !alive(&un))
-		unlink(path);
-}
-
 static void say_why(const char *path, const char *link, int err)
 {
 	char dir[sizeof(((struct sockaddr_un *)0)->sun_path)];

@@ -11,8 +11,6 @@
  * the helper alone.
  */
 int amp_unix_listen(const char *path, const char *link);
-/* Removes a socket file on which nobody listens. For the helper alone, of a file that it made. */
-void amp_unix_clear(const char *path);
 /* The same for any target: TCP listens, UDP is bound. In the worker. */
 int amp_target_listen(const struct amp_target *target, const char *link);
 /* The same, but never one that is held (see below). */

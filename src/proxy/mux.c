@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* #syscalls connect sendto close */
 /*
- * #syscalls close sendto
- *
  * Theory of operation
  *
  * A caller is here until it is a flow: first its line is read, byte by byte if need be and not a

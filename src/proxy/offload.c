@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "offload_inner.h"
+#include "zeroed.h"
 
 struct amp_carrier {
 	TAILQ_ENTRY(amp_carrier) entry;
@@ -425,7 +426,7 @@ static void room(struct amp_limits *limits)
 
 struct amp_offload *amp_offload_new(struct amp_link *link)
 {
-	struct amp_offload *off = calloc(1, sizeof(*off));
+	struct amp_offload *off = amp_zeroed_new(sizeof(*off));
 
 	if (!off)
 		return NULL;
@@ -452,13 +453,16 @@ void amp_offload_down(struct amp_offload *off)
 
 		end->ops->reset(end);
 	}
-	memset(off->leases, 0, sizeof(off->leases)); /* the next guest was given nothing */
+	for (unsigned i = 0; i < AMP_OFF_LEASES; i++) { /* the next guest was given nothing */
+		if (off->leases[i].rule)
+			memset(&off->leases[i], 0, sizeof(off->leases[i]));
+	}
 	uv_timer_stop(&off->timer);
 }
 
 static void timer_closed(uv_handle_t *h)
 {
-	free(h->data);
+	amp_zeroed_free(h->data, sizeof(struct amp_offload));
 }
 
 void amp_offload_free(struct amp_offload *off)
@@ -555,6 +559,7 @@ int amp_offload_unpublish(struct amp_offload *off, const struct amp_forward *fwd
 	}
 	if (!v)
 		return -1;
+	amp_virtual_leave(v);
 	sweep(off, elsewhere, v);
 	return amp_virtual_free(v);
 }

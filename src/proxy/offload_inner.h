@@ -108,11 +108,11 @@ struct amp_offload {
 	uint64_t next_session;
 	unsigned sock_cnt;
 	uint32_t next_id;
-	struct amp_osock *ids[AMP_OFF_IDS];
-	struct amp_lease leases[AMP_OFF_LEASES];
 	unsigned lease_next;
 	uv_timer_t timer;
 	struct amp_log_rate log_bad;
+	struct amp_osock *ids[AMP_OFF_IDS]; /* these two last: zeroed.h */
+	struct amp_lease leases[AMP_OFF_LEASES];
 };
 
 /* ---- offload.c ---- */
@@ -180,6 +180,8 @@ void amp_tcp_quit(struct amp_osock *o);
 int amp_virtual_tcp(struct amp_offload *off, const struct amp_forward *fwd, int fd);
 /* Its socket, which is the caller's from now on. */
 int amp_virtual_free(struct amp_virtual *v);
+/* It ends: who is bound or listens there has another one that leads to the same port, if any. */
+void amp_virtual_leave(struct amp_virtual *v);
 
 /* ---- offload_udp.c ---- */
 void amp_udp_open(struct amp_session *ses, struct amp_end *carrier,

@@ -8,7 +8,9 @@
  *
  * A published port is a *virtual* one: the host's socket exists from the start and belongs to
  * the rule; the guest's bind to that port succeeds without a socket of its own, and its
- * listener takes the published one's connections. Nobody listening: reset, and said.
+ * listener takes the published one's connections. Nobody listening: reset, and said. Several
+ * rules may lead to one port (IPv4 and IPv6, say): its listener takes those of all, and is at
+ * home (o.virt) at one of them.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -120,6 +122,47 @@ static struct amp_virtual *virtual_find(struct amp_offload *off, enum amp_target
 	return NULL;
 }
 
+/* The next published one that leads where v does, from the beginning; NULL: v has no other. */
+static struct amp_virtual *other_virtual(const struct amp_virtual *v)
+{
+	struct amp_virtual *o;
+
+	TAILQ_FOREACH(o, &v->off->virtuals, entry)
+	{
+		if (o != v && o->fwd->target.kind == v->fwd->target.kind &&
+		    o->fwd->service.port == v->fwd->service.port)
+			break;
+	}
+	return o;
+}
+
+/* Who waits at the ports of l's home: its turn may have come. */
+static void go_virtual(const struct amp_virtual *home)
+{
+	struct amp_virtual *v;
+
+	TAILQ_FOREACH(v, &home->off->virtuals, entry)
+	{
+		if (v->fwd->target.kind == AMP_TARGET_TCP &&
+		    v->fwd->service.port == home->fwd->service.port)
+			amp_acceptor_go(&v->acceptor);
+	}
+}
+
+/* l, or NULL, serves all that lead where home does. */
+static void serve_virtual(const struct amp_virtual *home, struct amp_listener *l)
+{
+	struct amp_virtual *v;
+
+	TAILQ_FOREACH(v, &home->off->virtuals, entry)
+	{
+		if (v->fwd->target.kind == AMP_TARGET_TCP &&
+		    v->fwd->service.port == home->fwd->service.port)
+			v->listener = l;
+	}
+	go_virtual(home);
+}
+
 struct amp_virtual *amp_virtual_udp_find(struct amp_offload *off, uint16_t port)
 {
 	return virtual_find(off, AMP_TARGET_UDP, port);
@@ -196,8 +239,7 @@ static void listener_kill(struct amp_osock *o)
 	struct amp_listener *l = (struct amp_listener *)o;
 
 	if (l->o.virt) {
-		l->o.virt->listener = NULL;
-		amp_acceptor_go(&l->o.virt->acceptor); /* who waits there is reset now */
+		serve_virtual(l->o.virt, NULL); /* who waits there is reset now */
 	} else {
 		amp_acceptor_stop(&l->acceptor);
 	}
@@ -261,7 +303,7 @@ static void listener_take(struct amp_acceptor *a, int fd, const struct sockaddr_
 	struct amp_listener *l = amp_container_of(a, struct amp_listener, acceptor);
 
 	l->credits--;
-	amp_tcp_accepted(l, fd, peer);
+	amp_tcp_accepted(l, NULL, fd, peer);
 }
 
 static int listen_real(struct amp_listener *l, struct amp_bound *b, uint32_t backlog)
@@ -286,8 +328,7 @@ static int listen_virtual(struct amp_listener *l)
 {
 	if (l->o.virt->listener)
 		return EADDRINUSE;
-	l->o.virt->listener = l;
-	amp_acceptor_go(&l->o.virt->acceptor);
+	serve_virtual(l->o.virt, l);
 	return 0;
 }
 
@@ -345,7 +386,10 @@ void amp_tcp_credit(struct amp_session *ses, uint32_t id, uint32_t n)
 	if (n > CREDIT_MAX - l->credits)
 		n = CREDIT_MAX - l->credits;
 	l->credits += n;
-	amp_acceptor_go(l->o.virt ? &l->o.virt->acceptor : &l->acceptor);
+	if (l->o.virt)
+		go_virtual(l->o.virt);
+	else
+		amp_acceptor_go(&l->acceptor);
 }
 
 /* ---- published ports ---- */
@@ -366,7 +410,7 @@ static void virtual_take(struct amp_acceptor *a, int fd, const struct sockaddr_s
 
 	if (v->listener) {
 		v->listener->credits--;
-		amp_tcp_accepted(v->listener, fd, peer);
+		amp_tcp_accepted(v->listener, v, fd, peer);
 		return;
 	}
 	link->stats.refused++;
@@ -394,12 +438,14 @@ static struct amp_virtual *virtual_new(struct amp_offload *off, const struct amp
 
 int amp_virtual_tcp(struct amp_offload *off, const struct amp_forward *fwd, int fd)
 {
-	struct amp_virtual *v = virtual_new(off, fwd);
+	struct amp_virtual *v = virtual_new(off, fwd), *other;
 
 	if (!v) {
 		amp_listen_close(fd);
 		return -ENOMEM;
 	}
+	other = other_virtual(v);
+	v->listener = other ? other->listener : NULL;
 	v->acceptor.want = virtual_want;
 	v->acceptor.take = virtual_take;
 	return amp_acceptor_start(&v->acceptor, fd);
@@ -418,6 +464,24 @@ int amp_virtual_udp(struct amp_offload *off, const struct amp_forward *fwd, int 
 	amp_off_own_groups(fd);
 	amp_off_opts_save(fd, &v->udp_opts);
 	return 0;
+}
+
+void amp_virtual_leave(struct amp_virtual *v)
+{
+	struct amp_virtual *other = other_virtual(v);
+	struct amp_session *ses;
+	struct amp_osock *s;
+
+	if (!other)
+		return;
+	TAILQ_FOREACH(ses, &v->off->sessions, entry)
+	{
+		TAILQ_FOREACH(s, &ses->socks, entry)
+		{
+			if (s->virt == v && (s->ops == &bound_ops || s->ops == &listener_ops))
+				s->virt = other;
+		}
+	}
 }
 
 int amp_virtual_free(struct amp_virtual *v)

@@ -289,6 +289,29 @@ static bool claim(struct amp_reload *rl, struct amp_forward *want, int *err)
 	return false;
 }
 
+/*
+ * A rule of ours that ends listens at the wildcard, or at a part of it: as long as it does nobody
+ * else can, so that it is opened when that has ended. (Not UDP: the helper's duplicate has it for
+ * a moment longer.)
+ */
+static bool address_comes_free(const struct amp_forward *want)
+{
+	const struct amp_link_conf *c;
+	const struct amp_forward *fwd;
+
+	TAILQ_FOREACH(c, &running->links, entry)
+	{
+		TAILQ_FOREACH(fwd, &c->publish, entry)
+		{
+			if (!fwd->twin && !(fwd->runtime && c->twin) &&
+			    want->target.kind == AMP_TARGET_TCP &&
+			    amp_target_overlap(&fwd->target, &want->target))
+				return true;
+		}
+	}
+	return false;
+}
+
 static int prepare_publish(struct amp_reload *rl, const struct amp_link_conf *f,
 			   struct amp_forward *fwd)
 {
@@ -296,7 +319,7 @@ static int prepare_publish(struct amp_reload *rl, const struct amp_link_conf *f,
 
 	if (fwd->twin || claim(rl, fwd, &err))
 		return 0;
-	if (err)
+	if (err || address_comes_free(fwd))
 		return err;
 	fd = amp_target_open(&fwd->target, f->name);
 	if (fd < 0)

@@ -57,7 +57,7 @@ static void bus_service(struct amp_rpmsg *bus, const char *name, uint32_t addr, 
 	if (!amp_rnames_heard(&rl->names, name, addr, gone, &left))
 		bus->stats.ns_ignored += !joined;
 	else if (left != AMP_RPMSG_ADDR_ANY)
-		amp_end_rpmsg_withdrawn(rl, left);
+		amp_raws_withdrawn(&rl->raws, left);
 }
 
 static void bus_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
@@ -122,6 +122,7 @@ static void stream_init(struct amp_vlink *vl)
 	vl->rs.door = &amp_rstream_bus_door;
 	vl->rs.door_ctx = &of_vlink(vl)->bus;
 	amp_rstream_init(&vl->rs);
+	amp_vlink_engine_ready(vl);
 }
 
 /* The bus's 32-bit counters into the link's: those of streams count no packets. */
@@ -169,7 +170,7 @@ static int stream_connect(struct amp_vlink *vl, struct amp_end_vsock *e,
 
 static bool stream_serve(struct amp_vlink *vl)
 {
-	return amp_end_rpmsg_serve(of_vlink(vl));
+	return amp_raws_serve(&of_vlink(vl)->raws);
 }
 
 static const char *stream_why(struct amp_vlink *vl)
@@ -249,9 +250,9 @@ void amp_rlink_down(struct amp_rlink *rl)
 	amp_rjoin_down(rl);
 	amp_rnames_forget(&rl->names);
 	amp_link_down(&rl->vl.link);
-	amp_end_rpmsg_down(rl);
+	amp_raws_down(&rl->raws);
 	amp_vlink_down(&rl->vl);
-	while (amp_end_rpmsg_serve(rl))
+	while (amp_raws_serve(&rl->raws))
 		;
 	uv_timer_stop(&rl->idle);
 }
@@ -280,8 +281,7 @@ int amp_rlink_init(struct amp_rlink *rl, const struct amp_link_ops *ops,
 	rl->bus.hash = rl->hash;
 	rl->bus.hash_len = AMP_RLINK_HASH;
 	amp_rpmsg_init(&rl->bus);
-	TAILQ_INIT(&rl->raws);
-	TAILQ_INIT(&rl->raws_due);
+	amp_end_rpmsg_init(rl);
 	TAILQ_INIT(&rl->joined);
 	r = amp_vlink_init(&rl->vl, ops, &stream_vops, conf);
 	if (r)

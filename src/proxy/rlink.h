@@ -12,6 +12,7 @@
 #ifndef AMP_PROXY_RLINK_H
 #define AMP_PROXY_RLINK_H
 
+#include "end_raw.h"
 #include "rnames.h"
 #include "vlink.h"
 
@@ -31,36 +32,12 @@ enum amp_ept_kind {
 	AMP_EPT_JOINED_STREAM,
 };
 
-/* A raw end: messages as they are between us and one address of the remote. */
-struct amp_end_rpmsg {
-	struct amp_end end;
-	struct amp_rlink *rl;
-	TAILQ_ENTRY(amp_end_rpmsg) entry; /* rl->raws, longest silent first */
-	TAILQ_ENTRY(amp_end_rpmsg) due_entry;
-	struct amp_rpmsg_ept ept;     /* unless it shares its service's */
-	struct amp_rservice *service; /* incoming; NULL: we opened it */
-	uint32_t peer;
-	uint64_t heard_ms;
-	uint64_t rx_bytes, tx_bytes;
-	struct amp_grave grave;
-	uint16_t held_first, held_last; /* as in struct amp_end_vsock */
-	bool on_due;
-	bool incoming; /* nobody has looked yet */
-	bool opening;  /* OPEN is to be told */
-	bool eof;      /* the remote has withdrawn the service, or is silent */
-	bool failed;   /* the link went down */
-	bool let_go;   /* by the user */
-};
-
-TAILQ_HEAD(amp_end_rpmsg_list, amp_end_rpmsg);
-
 struct amp_rlink {
 	struct amp_vlink vl; /* first */
 	struct amp_rpmsg bus;
 	struct amp_rpmsg_stats counted; /* what link.stats has of bus.stats */
 	struct amp_rnames names;
-	struct amp_end_rpmsg_list raws;
-	struct amp_end_rpmsg_list raws_due;
+	struct amp_raws raws;
 	TAILQ_HEAD(amp_rjoin_sides, amp_rjoin_side) joined;
 	uv_timer_t idle;
 	struct amp_rpmsg_ept *hash[AMP_RLINK_HASH];
@@ -85,6 +62,7 @@ size_t amp_rlink_stats(const struct amp_rlink *rl, char *dst, size_t len);
 
 /* ---- between rlink.c and end_rpmsg.c ---- */
 
+void amp_end_rpmsg_init(struct amp_rlink *rl);
 /* NULL and *err: no room. The end is OPEN as soon as somebody can be told. */
 struct amp_end *amp_end_rpmsg_open(struct amp_rlink *rl, uint32_t peer, int *err);
 /* A message for a raw service, or for a raw end's own endpoint. As the bus's data hook. */
@@ -92,12 +70,7 @@ int amp_end_rpmsg_to_service(struct amp_rlink *rl, struct amp_rservice *s,
 			     const struct amp_rpmsg_rx *rx);
 int amp_end_rpmsg_to_end(struct amp_rlink *rl, struct amp_rpmsg_ept *ept,
 			 const struct amp_rpmsg_rx *rx);
-/* Those connected to addr hear EOF: the service there was withdrawn. */
-void amp_end_rpmsg_withdrawn(struct amp_rlink *rl, uint32_t addr);
-void amp_end_rpmsg_down(struct amp_rlink *rl);
 /* Those silent for too long hear EOF. False: nobody is left to look after. */
 bool amp_end_rpmsg_idle(struct amp_rlink *rl);
-/* The due ones. True: more are due. */
-bool amp_end_rpmsg_serve(struct amp_rlink *rl);
 
 #endif /* AMP_PROXY_RLINK_H */

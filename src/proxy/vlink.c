@@ -124,8 +124,13 @@ void amp_vlink_engine(struct amp_vlink *vl)
 	vl->vs.ops = &hooks;
 	vl->vs.owner = vl;
 	vl->vs.in = vl->vs.out = NULL;
+	/* amp_vsock_init() writes to all of it, and where nobody has been that makes pages of it */
+	for (unsigned i = 0; i < AMP_VLINK_HASH; i++) {
+		if (vl->hash[i])
+			vl->hash[i] = NULL;
+	}
 	vl->vs.hash = vl->hash;
-	vl->vs.hash_len = AMP_VLINK_HASH;
+	vl->vs.hash_len = 1;
 	vl->vs.iov = segments;
 	vl->vs.iov_max = SEGMENTS;
 	vl->vs.stray = vl->stray;
@@ -133,6 +138,11 @@ void amp_vlink_engine(struct amp_vlink *vl)
 	amp_vlink_count(vl);
 	memset(&vl->vs.stats, 0, sizeof(vl->vs.stats));
 	memset(&vl->counted, 0, sizeof(vl->counted));
+}
+
+void amp_vlink_engine_ready(struct amp_vlink *vl)
+{
+	vl->vs.hash_len = AMP_VLINK_HASH;
 }
 
 /* ---- packets that are the engine's own ---- */
@@ -144,6 +154,7 @@ static void vsock_init(struct amp_vlink *vl)
 	vl->vs.peer_cid = vl->link.conf->cid;
 	vl->vs.seqpacket = false;
 	amp_vsock_init(&vl->vs);
+	amp_vlink_engine_ready(vl);
 }
 
 static int vsock_run(struct amp_vlink *vl, unsigned budget)

@@ -135,14 +135,16 @@ struct amp_vlink {
 	uint32_t next_port; /* ours, for connections to the guest; of any size */
 	uv_timer_t tick;
 	struct amp_vsock_stats counted; /* what link.stats has of vs.stats */
-	struct amp_vsock_conn *hash[AMP_VLINK_HASH];
 	struct amp_vsock_stray stray[AMP_VLINK_STRAY];
+	struct amp_vsock_conn *hash[AMP_VLINK_HASH]; /* last: zeroed.h */
 };
 
 int amp_vlink_init(struct amp_vlink *vl, const struct amp_link_ops *ops,
 		   const struct amp_vlink_ops *vops, const struct amp_link_conf *conf);
-/* The engine's hooks and memory that do not depend on the way of its packets. */
+/* The engine's hooks and memory that do not depend on the way of its packets; amp_vsock_init() or
+ * amp_rstream_init() is to follow, and then that it is ready. */
 void amp_vlink_engine(struct amp_vlink *vl);
+void amp_vlink_engine_ready(struct amp_vlink *vl);
 extern const struct amp_vlink_ops amp_vlink_vsock;
 /* Engine and deliveries, once. Packets handled, or -EBADMSG: the ring is broken. */
 int amp_vlink_run(struct amp_vlink *vl);
@@ -160,7 +162,7 @@ struct amp_end *amp_vlink_connect(struct amp_link *link, const struct amp_servic
 				  bool message, int *err);
 void amp_vlink_stats(const struct amp_link *link, char *dst, size_t len);
 
-/* ---- between vlink.c and end_vsock.c ---- */
+/* ---- between vlink.c and end_vsock*.c ---- */
 
 /* A packet that the engine let us hold until the pass is over. */
 struct amp_held {
@@ -189,6 +191,10 @@ extern struct amp_pass amp_pass;
 unsigned amp_pass_hold(const struct amp_vsock_rx *rx, uint32_t id, uint16_t *first,
 		       uint16_t *last);
 
+/* Both the user and the engine have let go. */
+void amp_end_vsock_over(struct amp_end_vsock *e);
+/* The guest has read what it had to, or will not. */
+void amp_end_vsock_unmeter(struct amp_end_vsock *e);
 /* Answered, or never will be. */
 void amp_end_vsock_connected(struct amp_end_vsock *e);
 /* amp_end_ops.info() */
@@ -204,6 +210,9 @@ void amp_end_vsock_ask(struct amp_end_vsock *e);
 void amp_vlink_metered(struct amp_vlink *vl);
 /* Joined peers' part of the buffers that there are now. */
 unsigned amp_vlink_share(struct amp_vlink *vl, unsigned avail);
+
+/* ---- end_vsock_in.c ---- */
+
 /* Tell the user what there is to tell. */
 void amp_end_vsock_serve(struct amp_end_vsock *e);
 /* From the engine's data hook: 0 or 1 as it wants, -errno. */

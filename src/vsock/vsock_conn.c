@@ -43,7 +43,7 @@ struct amp_vsock_conn *amp_vsock_find(const struct amp_vsock *vs,
 	return find(vs, ends, type);
 }
 
-static ONCE void ends_of(struct amp_vsock_ends *ends, const struct amp_vsock_hdr *h)
+static ONE_COPY void ends_of(struct amp_vsock_ends *ends, const struct amp_vsock_hdr *h)
 {
 	ends->local.cid = (uint32_t)h->dst_cid;
 	ends->local.port = h->dst_port;

@@ -28,11 +28,11 @@
 /* Off the way of the usual packet, or its registers are saved for nothing; where all ways are
  * alike, as is shortest. */
 #if AMPSOCK_FAST
-#define RARE __attribute__((noinline, cold))
-#define ONCE inline
+#define RARE	 __attribute__((noinline, cold))
+#define ONE_COPY inline
 #else
 #define RARE
-#define ONCE __attribute__((noinline)) /* the one copy of several */
+#define ONE_COPY __attribute__((noinline)) /* the one copy of several */
 #endif
 
 /*

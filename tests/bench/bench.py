@@ -9,6 +9,8 @@ tcp      load.c against server.c over loopback: directly, through us (the load o
 	 library, vhost-user rings, ampsock-proxy), and through socat, haproxy (splice), nginx,
 	 systemd-socket-proxyd and pasta, which carry TCP to TCP. Rates, and the middle's CPU
 confine  the proxy with its confinement beside the proxy with --no-confine, policy and counters on
+placement  one stream up and down with load, middle and server kept on one core or the other, and free;
+	 and the CPU of all three for a GB
 latency  lat.c: a byte there and back, alone and beside bulk in the same process, the same ways
 flows    the proxy's CPU for a byte and for a message at 1 to 2,000 flows on one link
 links    the same at 1 to 50 links
@@ -49,7 +51,7 @@ import tcp  # noqa: E402
 from common import Fail, ROOT, notes, problems, results, stop_all  # noqa: E402
 
 PARTS = {"limits": tcp.measure_limits, "tcp": tcp.measure, "confine": tcp.measure_confinement,
-	 "latency": tcp.measure_latency, "flows": tcp.measure_flows, "links": tcp.measure_links,
+	 "placement": tcp.measure_placement, "latency": tcp.measure_latency, "flows": tcp.measure_flows, "links": tcp.measure_links,
 	 "insn": counts.measure, "sockets": counts.measure_sockets, "qemu": counts.measure_qemu,
 	 "rpmsg": counts.measure_rpmsg}
 

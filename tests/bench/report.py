@@ -17,7 +17,7 @@ COUNTED = re.compile(r"^(insn|sockets)_|^qemu_.*_rt_insn$")
 FEWER_TOO = re.compile(r"^qemu_")  # fewer is what a busy machine can make of it
 SLACK, OTHER_SLACK = .02, .10
 TITLES = {"limits": "What nobody on this machine beats", "tcp": "Through the proxy, as ratios to a direct connection", "confine": "The proxy, as a ratio to itself without confinement",
-	  "latency": "A byte there and back, us",
+	  "placement": "One stream by placement, as ratios to a direct connection", "latency": "A byte there and back, us",
 	  "flows": "Cost in the proxy by flows on one link", "links": "Cost in the proxy by links",
 	  "sockets": "Instructions a message by sockets in firmware", "insn": "Instructions a message, one way, both ends",
 	  "qemu": "Firmware in QEMU, AF_INET over vsock", "rpmsg": "AF_RPMSG between processes, and a Cortex-M3 in QEMU"}
@@ -126,6 +126,8 @@ def tools():
 	"""Whoever has other ones gets other counts."""
 	found = {}
 	for name, argv in (("gcc", ["gcc", "-dumpfullversion"]), ("arm-none-eabi-gcc", ["arm-none-eabi-gcc", "-dumpfullversion"]),
+			   ("aarch64-linux-gnu-gcc", ["aarch64-linux-gnu-gcc", "-dumpfullversion"]),
+			   ("riscv64-unknown-elf-gcc", ["riscv64-unknown-elf-gcc", "-dumpfullversion"]),
 			   ("valgrind", ["valgrind", "--version"]), ("libc", ["getconf", "GNU_LIBC_VERSION"])):
 		r = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
 		found[name] = r.stdout.strip()

@@ -6,6 +6,7 @@ carries TCP to TCP.
 """
 
 import os
+import resource
 import shutil
 import subprocess
 
@@ -249,6 +250,77 @@ def measure_confinement():
 		name += "_cpu"
 		emit("confine", "confine_" + name, got[(name, "with")], "s/GB" if streams == 1 else "us", got[(name, "without")],
 		     None, lower=True, digits=3)
+
+
+# --- where the scheduler puts them -------------------------------------------------------
+
+def tasks(p):
+	"""Every thread of p and of its session."""
+	for entry in os.listdir("/proc"):
+		try:
+			if not entry.isdigit() or os.getsid(int(entry)) != p.pid:
+				continue
+			yield from map(int, os.listdir("/proc/%s/task" % entry))
+		except OSError:
+			continue
+
+
+def pin(p, cpus):
+	for tid in tasks(p):
+		try:
+			os.sched_setaffinity(tid, cpus)
+		except ProcessLookupError:
+			pass
+
+
+def measure_placement():
+	"""One stream, each of the three processes kept on a core of its own choice, for every way the same;
+	and what all three cost together: cores divided by that is what cannot be passed."""
+	cores = sorted(os.sched_getaffinity(0))[:2]
+	if len(cores) < 2:
+		raise Fail("placement wants two cores")
+	one, other = {cores[0]}, {cores[1]}
+	# the middle beside the load, beside the server, alone; and as the scheduler likes
+	places = (("load", one, one, other), ("server", one, other, other), ("alone", one, other, one),
+		  ("free", one | other, one | other, one | other))
+	rounds, count = (1, 32 << 20) if common.opt.smoke else (common.opt.rounds, 256 << 20)
+	all_ways = ways()
+	server = common.procs[0]
+	rates, cpu = {}, {}
+	for _ in range(rounds):
+		for name, load, middle, served in places:
+			pin(server, served)
+			for mode in ("up", "down"):
+				for way in all_ways:
+					if way.middle:
+						pin(way.middle, middle)
+					one_run = tell(way, lambda w=way, m=mode, on=load: run_on(w, m, count, on, server))
+					if one_run:
+						rates.setdefault((name, mode), {}).setdefault(way.name, []).append(one_run[0] / 1e6)
+						cpu.setdefault((name, mode), {}).setdefault(way.name, []).append(one_run[1])
+	for mode in ("up", "down"):
+		for name, *_ in places:
+			got = rates.get((name, mode), {})
+			if "ours" in got:
+				emit("placement", "place_%s_%s" % (name, mode), got["ours"], "MB/s", got.get("direct"), peers_of(got), idle=True)
+		got = cpu.get(("free", mode), {})
+		if "ours" in got:
+			emit("placement", "all_cpu_%s" % mode, got["ours"], "s/GB", got.get("direct"), peers_of(got), lower=True, digits=3)
+
+
+def run_on(way, mode, count, cpus, server):
+	"""(bytes per second, seconds of CPU of load, middle and server for a GB)."""
+	before = sum(map(cpu_seconds, filter(None, (way.middle, server)))) + children_cpu()
+	done, seconds = common.run(["taskset", "-c", ",".join(map(str, sorted(cpus)))] + way.argv("load", mode, "127.0.0.1", way.port, 1, count),
+				   way.env, what="%s: load %s" % (way.name, mode)).split()
+	used = sum(map(cpu_seconds, filter(None, (way.middle, server)))) + children_cpu() - before
+	return float(done) / float(seconds), used / float(done) * 1e9
+
+
+def children_cpu():
+	"""Of those that have ended: the loads."""
+	r = resource.getrusage(resource.RUSAGE_CHILDREN)
+	return r.ru_utime + r.ru_stime
 
 
 # --- latency -----------------------------------------------------------------------------

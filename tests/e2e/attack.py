@@ -10,6 +10,7 @@ import struct
 import time
 
 from guest import INET, VSOCK, Guest, fails, links, main, path_of, settle, test
+import harness
 from harness import TIMEOUT, Proxy, Server, eq
 from offload import (BIND, CLOSED, CONNECT, CREDIT, DGRAM, GETOPT, HELLO, LISTEN, MAGIC, PING, PONG, PORT, RELEASE,
                      REPLY, RESOLVE, RNAME, SETOPT, STREAM, UDP, UDP_CONNECT, Answer, addr, name, open_header)
@@ -19,11 +20,7 @@ LOOP = "127.0.0.1"
 
 def echo(c):
     c.settimeout(None)
-    while True:
-        data = c.recv(65536)
-        if not data:
-            return
-        c.sendall(data)
+    harness.echo(c)
 
 
 class Stage:

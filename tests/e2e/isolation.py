@@ -12,19 +12,11 @@ import threading
 import time
 
 from guest import (ANY_CID, INET, INET6, OUT, STREAM, VSOCK, Guest, fails, links, main, path_of, pattern, settle, test)
-from harness import TIMEOUT, Proxy, Server, eq, free_port
+from harness import TIMEOUT, Proxy, Server, echo, eq, free_port
 import offload
 import vguest
 
 LOOP = "127.0.0.1"
-
-
-def echo(c):
-    while True:
-        data = c.recv(65536)
-        if not data:
-            return
-        c.sendall(data)
 
 
 def rules(*names):

@@ -12,18 +12,10 @@ import time
 
 from guest import (ANY_CID, IN, INET, INET6, MSG_EOR, NONBLOCK, SEQPACKET, STREAM, VSOCK, Guest, fails, main, pattern,
                    test)
-from harness import TIMEOUT, Proxy, Server, eq, free_port
+from harness import TIMEOUT, Proxy, Server, echo, eq, free_port
 
 LOOP = "127.0.0.1"
 HOST = 2
-
-
-def echo(c):
-    while True:
-        data = c.recv(65536)
-        if not data:
-            return
-        c.sendall(data)
 
 
 def up(*rules):

@@ -20,24 +20,6 @@
 		}                                                               \
 	} while (0)
 
-static void check(const struct ringpair *rp, const struct amp_vq_buf *b, const struct rp_opt *o)
-{
-	uint64_t sum = 0;
-
-	CHECK(b->id < o->num && b->iov_cnt <= b->iov_max);
-	for (unsigned i = 0; i < b->iov_cnt; i++) {
-		const uint8_t *p = b->iov[i].base;
-		bool in = false;
-
-		for (unsigned m = 0; m < RP_MAPS; m++)
-			in |= rp->map[m].ptr && p >= rp->map[m].ptr &&
-			      p + b->iov[i].len <= rp->map[m].ptr + rp->map[m].len;
-		CHECK(in);
-		sum += b->iov[i].len;
-	}
-	CHECK(sum == b->len);
-}
-
 /* Some of the peer's writes as it would mean them, the rest as they come. */
 static void peer_writes(struct ringpair *rp, const uint8_t *d, bool driver)
 {
@@ -104,7 +86,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *d, size_t len)
 		case 0:
 			if (held_cnt == 16 || amp_vq_get(vq, &b) <= 0)
 				break;
-			check(&rp, &b, &o);
+			CHECK(b.id < o.num && b.iov_cnt <= b.iov_max);
+			CHECK(rp_in_maps(&rp, &b));
 			for (unsigned i = 0; driver && i < held_cnt; i++)
 				CHECK(held[i] != b.id);
 			held[held_cnt++] = b.id;

@@ -18,7 +18,7 @@ import uml  # noqa: E402
 from agent import PROGRAM, Agent, test  # noqa: E402
 from guest import (ANY_CID, SEQPACKET, STREAM, VSOCK, fails, links, main, path_of,  # noqa: E402
                    pattern)
-from harness import Proxy, Server, eq, free_port  # noqa: E402
+from harness import Proxy, Server, echo, eq, free_port  # noqa: E402
 
 MSG_NOSIGNAL = 0x4000
 LOOP, HOST = "127.0.0.1", 2
@@ -48,12 +48,14 @@ def take(c):
         n += len(data)
 
 
-def echo(c):
-    while True:
-        data = c.recv(1 << 16)
-        if not data:
-            return
-        c.sendall(data)
+def endless(c, resets, seen=lambda: None):
+    """Sends until that fails: the error. seen(): there is something on the way."""
+    try:
+        while True:
+            c.sendall(bytes(65536))
+            seen()
+    except OSError as e:
+        resets.append(e.errno)
 
 
 def nothing(c):
@@ -214,15 +216,7 @@ def stream_ends():
 def guest_closes():
     """a guest that closes in mid-stream: its host peer is reset, whether the guest's program read all or died"""
     resets = []
-
-    def endless(c):
-        try:
-            while True:
-                c.sendall(bytes(65536))
-        except OSError as e:
-            resets.append(e.errno)
-
-    server = Server(endless)
+    server = Server(lambda c: endless(c, resets))
     p, g = up(f"expose vsock:6000 -> tcp {LOOP}:{server.port}")
     a = Agent(g)
     s = vsock(a, 6000)
@@ -380,15 +374,7 @@ def wait_writable(c, seconds):
 def killed_and_rebooted():
     """a guest killed in mid-transfer: its peers see a reset, another guest nothing; it boots again"""
     resets = []
-
-    def endless(c):
-        try:
-            while True:
-                c.sendall(bytes(65536))
-        except OSError as e:
-            resets.append(e.errno)
-
-    server, other = Server(endless), Server(echo)
+    server, other = Server(lambda c: endless(c, resets)), Server(echo)
 
     def args(p):
         out = []
@@ -424,16 +410,7 @@ def killed_and_rebooted():
 def module_reloaded():
     """rmmod and modprobe of the driver in mid-flow: a device reset, sockets are reset, then as new"""
     seen, resets = threading.Event(), []
-
-    def endless(c):
-        try:
-            while True:
-                c.sendall(bytes(65536))
-                seen.set()
-        except OSError as e:
-            resets.append(e.errno)
-
-    server, other = Server(endless), Server(echo)
+    server, other = Server(lambda c: endless(c, resets, seen.set)), Server(echo)
     p, g = up(f"expose vsock:6000 -> tcp {LOOP}:{server.port}", f"expose vsock:6001 -> tcp {LOOP}:{other.port}")
     for i in range(3):
         a, start = Agent(g), len(p.lines)

@@ -132,7 +132,7 @@ def fifty_links():
     pid = worker(p)
     one_kib = anon_kib(pid)
     guests = [Flows(path_of(p, i)) for i in range(50)]
-    figure("idle_50_links_anon", anon_kib(pid), "KiB", most=4096, note=f"before guests: {one_kib} KiB")
+    figure("idle_50_links_anon", anon_kib(pid), "KiB", most=2048, note=f"before guests: {one_kib} KiB")
     for step in (("open", 0, 10, peer.at), ("echo", 0, full(1 << 20, 65536)), ("close", 0)):
         jobs = [g.go(*step) for g in guests]
         for g, j in zip(guests, jobs):

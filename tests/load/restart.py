@@ -11,18 +11,12 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 from rig import TIMEOUT, Proxy, Server, eq, full, main, test  # noqa: E402
-from harness import free_port  # noqa: E402
+from harness import echo, free_port, ping  # noqa: E402
 from charkernel import Kernel, KernelRemote  # noqa: E402
 from rpmsgguest import DA, Remote, UnixBell  # noqa: E402
-from rpmsgrig import echo  # noqa: E402
 from vguest import RCV, SEND, Gone, Guest, Reset  # noqa: E402
 
 CONNS = 20
-
-
-def ping(c, data=b"ping"):
-    c.send(data)
-    eq(c.recv_exact(len(data)), data)
 
 
 class Site:

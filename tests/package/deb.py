@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # timeout: 600
 """The Debian packages: built from a clean export without a network, lintian, installed into a
-root of their own, the demo from there, removed again.
+root of their own, the demo from there, removed, installed again, purged.
 
 	deb.py [--keep DIR]    only builds, and leaves the packages in DIR
 """
@@ -122,12 +122,71 @@ def pages():
 		eq(any(h.startswith(os.path.basename(p) + ".") for h in have), True, p)
 
 
+def links(under):
+	"""Symbolic links there, and where they lead."""
+	have = {}
+	for d, dirs, names in os.walk(os.path.join(ROOT_DIR, under)):
+		for name in dirs + names:
+			path = os.path.join(d, name)
+			if os.path.islink(path):
+				have[os.path.relpath(path, ROOT_DIR)] = os.readlink(path)
+	return have
+
+
+def text_of(name):
+	with open(os.path.join(ROOT_DIR, name), encoding="utf-8") as f:
+		return f.read()
+
+
+def ours(places):
+	return sorted(f for f in {*files(ROOT_DIR), *links(".")} if "ampsock" in f and f.startswith(places))
+
+
+ENABLED = ("ampsock-proxy.service", "ampsock-proxy@one.service")
+
+
+@test
+def removed():
+	"""remove: programs and units go; the configuration, what was enabled and the user stay, for a later install"""
+	run(["systemctl", "--root=" + ROOT_DIR, "enable", *ENABLED])
+	wants = ["etc/systemd/system/multi-user.target.wants/" + u for u in ENABLED]
+	eq([w for w in wants if w not in links("etc/systemd/system")], [], "enabled")
+	with open(os.path.join(ROOT_DIR, "etc/ampsock/one.conf"), "w", encoding="ascii") as f:
+		f.write("# the administrator's own\n")
+	conf = os.path.join(ROOT_DIR, "etc/ampsock/proxy.conf")
+	with open(conf, "a", encoding="ascii") as f:
+		f.write("# changed\n")
+	os.makedirs(os.path.join(ROOT_DIR, "run/ampsock"), exist_ok=True)
+	with open(os.path.join(ROOT_DIR, "run/ampsock/left"), "w", encoding="ascii"):
+		pass
+	passwd, group = text_of("etc/passwd"), text_of("etc/group")
+	dpkg("--remove", "ampsock-proxy", "libampsock-dev")
+	eq(ours(("usr/", "lib/")), [], "left of the packages")
+	eq(text_of("etc/ampsock/proxy.conf").endswith("# changed\n"), True)
+	eq((text_of("etc/passwd"), text_of("etc/group")), (passwd, group))
+	dpkg("-i", *[p for p in packages() if "proxy" in p])
+	eq(text_of("etc/ampsock/proxy.conf").endswith("# changed\n"), True, "configuration that somebody changed")
+	eq((text_of("etc/passwd"), text_of("etc/group")), (passwd, group))
+	eq([w for w in wants if w not in links("etc/systemd/system")], [], "enabled, and installed again")
+
+
 @test
 def purged():
-	"""purge leaves nothing of theirs behind"""
-	eq(any("ampsock" in f for f in files(ROOT_DIR)), True)
-	dpkg("--purge", "ampsock-proxy", "libampsock-dev")
-	eq([f for f in files(ROOT_DIR) if "ampsock" in f and not f.startswith("var/lib/dpkg/")], [])
+	"""purge leaves the user, who may have files, without a shell or a password, and what the administrator wrote;
+	nothing else: no link of a unit, no state of systemd's helpers, no directory in /run"""
+	passwd, group = text_of("etc/passwd"), text_of("etc/group")
+	dpkg("--purge", "ampsock-proxy")
+	dpkg("--purge", "libampsock-dev")
+	eq(ours(("usr/", "lib/")), [], "left of the packages")
+	eq([f for f in ours(("etc/", "run/", "var/")) if not f.startswith("var/lib/dpkg/")], ["etc/ampsock/one.conf"])
+	eq([f for f in ours(("var/lib/dpkg/info/",))], [])
+	eq(os.path.exists(os.path.join(ROOT_DIR, "run/ampsock")), False)
+	eq((text_of("etc/passwd"), text_of("etc/group")), (passwd, group))
+	user = next(l for l in passwd.splitlines() if l.startswith("ampsock:")).split(":")
+	eq((user[5], user[6]), ("/nonexistent", "/usr/sbin/nologin"))
+	if os.path.exists(os.path.join(ROOT_DIR, "etc/shadow")):
+		shadow = next(l for l in text_of("etc/shadow").splitlines() if l.startswith("ampsock:")).split(":")
+		eq(shadow[1][:1] in "!*", True, "a password")
 
 
 if __name__ == "__main__":

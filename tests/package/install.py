@@ -41,6 +41,36 @@ def install():
 			eq(re.findall(r"@[A-Z]+@", f.read()), [], name)
 
 
+def state(where):
+	"""Every file there, and when it was written."""
+	have = {}
+	for d, _, names in os.walk(where):
+		for name in names:
+			st = os.lstat(os.path.join(d, name))
+			have[os.path.join(d, name)] = (st.st_ino, st.st_mtime_ns, st.st_uid)
+	return have
+
+
+@test
+def build_directory():
+	"""install writes nothing to the build directory of what is built, and what is not, root builds as its owner"""
+	before = state(BUILD)
+	make("install", *WHERE)
+	after = state(BUILD)
+	# other tests run at the same time, and have places of their own
+	places = [os.path.join(BUILD, d) for d in ("check", "demo", "bench", "deb", "e2e", "tests")]
+	eq([f for f in after if after[f] != before.get(f) and not f.startswith(tuple(places))], [])
+	others = os.path.join(TMP, "others")
+	os.mkdir(others)
+	if os.geteuid() == 0:
+		os.chown(others, 12345, 23456)
+	text = run(["make", "-n", "BUILD=" + others, "install", *WHERE], ok=False, timeout=60)[1]
+	eq("setpriv --reuid=12345 --regid=23456 --clear-groups" in text, os.geteuid() == 0)
+	eq("setpriv" in run(["make", "-n", "BUILD=" + os.path.join(TMP, "none"), "install", *WHERE], ok=False, timeout=60)[1],
+	   os.geteuid() == 0 and os.stat(ROOT).st_uid != 0)
+	os.rmdir(others)
+
+
 @test
 def destdir():
 	"""DESTDIR: uninstall removes what install put there, and a file that somebody changed stays"""

@@ -15,10 +15,11 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib
 import ctl  # noqa: E402
 import sockguest  # noqa: E402
 from charkernel import CharRig  # noqa: E402
-from harness import TIMEOUT, Proxy, Server, eq, free_port, main, test  # noqa: E402
+from harness import TIMEOUT, Proxy, Server, echo, eq, free_port, main, test  # noqa: E402
 from rpmsgguest import Raw  # noqa: E402
-from rpmsgrig import Rig, echo  # noqa: E402
+from rpmsgrig import Rig  # noqa: E402
 from vguest import SEND, Guest  # noqa: E402
+from vrig import exposed  # noqa: E402
 
 CONTROL = "control DIR/control"
 FIELDS = ("vsock.src_cid", "vsock.dst_cid", "vsock.src_port", "vsock.dst_port", "vsock.op",
@@ -80,9 +81,7 @@ def vsock():
     """a connection from REQUEST to RST: tshark names every operation, CIDs and ports, the payload is there"""
     if not shutil.which("tshark"):
         return "tshark is not installed"
-    srv = Server(echo)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", CONTROL)
-    g = Guest(p.path)
+    srv, p, g = exposed(echo, CONTROL)
     cap = Capture(p)
     c = g.connect(6000)
     c.send(b"over the wire")
@@ -95,7 +94,7 @@ def vsock():
     rows = tshark(cap.file)
     dlt, got = cap.packets()
     eq(dlt, 271, "DLT_VSOCK")
-    eq((end["packets"], end["drops"]), (len(got), 0))
+    eq((end["packets"], end["drops"], end["made"]), (len(got), 0, False))
     ops = [(r["vsock.src_cid"] == "3", int(r["vsock.virtio.op"])) for r in rows]
     eq(ops[:4], [(True, 1), (False, 2), (True, 5), (False, 5)], "REQUEST, RESPONSE, RW, RW")
     assert (True, 4) in ops and any(op in (3, 4) for ours, op in ops if not ours), ops
@@ -181,9 +180,7 @@ def link_goes():
 @test
 def slow_reader():
     """one that does not read loses packets, is told how many, and costs the flow nothing"""
-    srv = Server(echo)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", CONTROL)
-    g = Guest(p.path)
+    srv, p, g = exposed(echo, CONTROL)
     c = g.connect(6000)
     r = ctl.Raw(p)
     eq(r.ask({"cmd": "capture"})["result"]["link_type"], 271)
@@ -212,9 +209,7 @@ def slow_reader():
 @test
 def file_full():
     """a full disk ends the capture with a message, not the proxy"""
-    srv = Server(echo)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", CONTROL)
-    g = Guest(p.path)
+    srv, p, g = exposed(echo, CONTROL)
     c = g.connect(6000)
     err = ctl.run(p, "capture", "-w", "/dev/full", code=1)
     assert "No space left on device" in err, err
@@ -309,7 +304,7 @@ def made_packets():
     end = cap.end()
     rows = tshark(cap.file)
     dlt, got = cap.packets()
-    eq((dlt, end["packets"], len(rows)), (271, len(got), len(got)))
+    eq((dlt, end["packets"], len(rows), end["made"]), (271, len(got), len(got), True))
 
     def seen(host_port, guest_port):
         """(from the guest, operation, flags, bytes) of a connection, all with the right addresses."""

@@ -12,15 +12,9 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import offload as off  # noqa: E402
 from charkernel import CharRig, Kernel, KernelRemote  # noqa: E402
-from harness import Proxy, Server, eq, fd_limits, free_port, limit_fds, main, test  # noqa: E402
-from rpmsgguest import ANY, HDR, HELLO, MAGIC, REQUEST, RST, Conn, Raw  # noqa: E402
-from rpmsgrig import echo  # noqa: E402
+from harness import Proxy, Server, echo, eq, fd_limits, free_port, limit_fds, main, ping, test  # noqa: E402
+from rpmsgguest import ANY, HDR, HELLO, MAGIC, REQUEST, RST, Raw  # noqa: E402
 from vguest import SEND, Reset  # noqa: E402
-
-
-def ping(c, data=b"ping"):
-    c.send(data)
-    eq(c.recv_exact(len(data)), data)
 
 
 def forever(s):
@@ -312,10 +306,7 @@ def no_endpoint():
         ping(c)
     g.p.log("no endpoint at .*rpmsg_ctrl0: No such device")
     ping(g.r.connect("e"))
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 @test
@@ -358,10 +349,7 @@ def lies():
     if not [x for x in g.r.unknown if x[1] >= 0x1000 and x[2][0] == RST]:
         raise AssertionError("nobody was refused")
     g.p.wait_counter("endpoints", before)
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 @test
@@ -390,10 +378,7 @@ def many_announced():
     if not g.r.wait(lambda: any(m[1] == 0x5555 for m in g.r.unknown), 5):
         raise AssertionError("not found")
     k.close()
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 @test
@@ -465,10 +450,7 @@ def no_descriptors():
         g.p.wait_counter("ends", 1)
     eq(set(g.k.eps), before)
     ping(g.r.connect("e"))
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 @test
@@ -525,10 +507,7 @@ def longer_than_buffer():
     g.p.log("the remote broke a rule: a message longer than this link's buffers")
     g.r.room = 240
     ping(c)
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 @test
@@ -545,10 +524,7 @@ def isolated():
     time.sleep(0.6)
     eq({x.dst for x in g.k.eps.values()}, {g.r.announced[0][1].addr})
     ping(g.r.connect("e"))
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 main()

@@ -20,7 +20,7 @@ import tempfile
 os.environ["AMPSOCK_PROXY"] = os.path.join(os.environ.get("BUILD", "build"), "ampsock-proxy")
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import offload as off  # noqa: E402
-from harness import BUILD, ROOT, TIMEOUT, Proxy, Server, binary, eq, free_port, main, test  # noqa: E402
+from harness import BUILD, ROOT, TIMEOUT, Proxy, Server, binary, echo, eq, free_port, main, test  # noqa: E402
 from vguest import Guest  # noqa: E402
 
 os.environ["AMPSOCK_PROXY"] = os.path.join(BUILD, "ampsock-proxy")
@@ -217,11 +217,6 @@ def who_it_runs_as():
         eq(s["Uid"][0], str(pwd.getpwnam(user).pw_uid if uid else 0))
         eq((s["Seccomp"], s["NoNewPrivs"]), (["0"], ["0"]))
         p.stop()
-
-
-def echo(s):
-    while data := s.recv(65536):
-        s.sendall(data)
 
 
 @test

@@ -15,9 +15,9 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import ctl  # noqa: E402
-from harness import TIMEOUT, Proxy, binary, Server, eq, free_port, main, test  # noqa: E402
+from harness import TIMEOUT, Proxy, Server, binary, echo, eq, free_port, main, test  # noqa: E402
 from offload import Session  # noqa: E402
-from rpmsgrig import Rig, echo  # noqa: E402
+from rpmsgrig import Rig  # noqa: E402
 from vguest import SEQPACKET, Guest, Reset  # noqa: E402
 
 CONTROL = "control DIR/control"
@@ -250,7 +250,7 @@ def audit():
             eq(as_user(4000, 4243, [], ctl.path(b.p), {"cmd": "reset", "link": "g"})["error"]["code"], "EPERM")
             eq(as_user(4001, 4001, [], ctl.path(b.p), {"cmd": "status"})["error"]["code"], "EACCES")
         b.p.log(r"control: reset was refused event=control cmd=reset outcome=refused uid=4000 pid=\d+ link=g why=\"you may look, but not", start=start)
-        b.p.log(r"control: uid 4001 .pid \d+. was refused event=control outcome=refused uid=4001 pid=\d+$", start=start)
+        b.p.log(r"control: uid 4001 .pid \d+. was refused event=control outcome=refused uid=4001 pid=\d+ why=\"you are neither", start=start)
         eq(b.p.stop(), [])
         b.p.log("10 more suppressed", start=start)
         eq(len([x for x in b.p.lines[start:] if "event=control" in x]), 10)
@@ -438,6 +438,8 @@ def thousand():
             eq(a["error"]["code"], "EBUSY")
             busy += 1
     assert served == 16 and served + busy + cut == 1000, (served, busy, cut)
+    b.p.log(r'was refused event=control outcome=refused uid=\d+ pid=\d+ why="too many control connections: try again"$')
+    b.p.log("control: more than 32 connections, or no memory: closed")
     flow.more()
     for s in socks:
         s.close()

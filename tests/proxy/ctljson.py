@@ -12,9 +12,8 @@ import threading
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import ctl  # noqa: E402
 import schema  # noqa: E402
-from harness import TIMEOUT, Proxy, Server, eq, free_port, main, test  # noqa: E402
+from harness import TIMEOUT, Proxy, Server, echo, eq, free_port, main, test  # noqa: E402
 from offload import Session  # noqa: E402
-from rpmsgrig import echo  # noqa: E402
 from vguest import Guest  # noqa: E402
 
 

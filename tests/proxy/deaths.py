@@ -10,57 +10,24 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
-import unittest.mock
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
-from harness import BUILD, TIMEOUT, Proxy, Server, binary, eq, fd_limits, free_port, main, test, worker_pid  # noqa: E402
+from harness import TIMEOUT, Proxy, Server, binary, echo, eq, fd_limits, free_port, main, test, worker_pid  # noqa: E402
+from procs import children, pending, plain, until, where_it_prints  # noqa: E402
 from store import LAUNCH  # noqa: E402
 from vguest import Guest  # noqa: E402
-
-
-def echo(s):
-    while data := s.recv(65536):
-        s.sendall(data)
-
-
-def works(g, port=6000):
-    c = g.connect(port)
-    c.send(b"x" * 4000)
-    eq(c.recv_exact(4000), b"x" * 4000)
-    c.close()
-
-
-def until(cond, what):
-    deadline = time.monotonic() + TIMEOUT
-    while not cond():
-        if time.monotonic() > deadline:
-            raise AssertionError(what)
-        time.sleep(0.002)
-
-
-def children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
-        return [int(x) for x in f.read().split()]
+from vrig import conf_of, configured, works, write_conf  # noqa: E402
 
 
 def another_worker(pid, old):
     # one that tries a new program is a child, too, while the old one lives
-    until(lambda: children(pid) and old not in children(pid), "no other worker")
-    return worker_pid(pid)
+    now = []
 
-
-def configured(rule=""):
-    """Arguments of a proxy with a configuration file, which is conf["path"] with conf["text"] and the rule."""
-    conf = {}
-
-    def args(p):
-        conf["path"] = os.path.join(p.dir.name, "proxy.conf")
-        conf["text"] = f"[link g]\ntype = vhost-user-vsock\npath = {p.path}\ncid = 3\n"
-        with open(conf["path"], "w", encoding="ascii") as f:
-            f.write(conf["text"] + rule.replace("DIR", p.dir.name))
-        return ["--config", conf["path"]]
-    return conf, args
+    def has():
+        now[:] = children(pid)
+        return now and old not in now
+    until(has, "no other worker")
+    return now[0]
 
 
 def give(path, text):
@@ -95,12 +62,6 @@ def stopped_while_upgrading():
             eq(os.path.exists(d + "/g"), False, "the socket's file is there")
 
 
-def pending(pid, sig):
-    with open(f"/proc/{pid}/status", encoding="ascii") as f:
-        said = dict(line.split(":", 1) for line in f)
-    return bool((int(said["SigPnd"], 16) | int(said["ShdPnd"], 16)) & 1 << (sig - 1))
-
-
 @test
 def stopped_unheard():
     """SIGTERM when the worker has more to read than fits: it is told when there is room"""
@@ -121,35 +82,12 @@ def stopped_unheard():
     eq(p.stop(), [], "files that are left")
 
 
-# In the place of the C library's: the worker ends where it would print its counters.
-ENDS = r"""
-#define _GNU_SOURCE
-#include <stdlib.h>
-#include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-ssize_t write(int fd, const void *data, size_t len)
-{
-	static const char text[] = "counters: link";
-	const char *code = getenv("AMPSOCK_TEST_END");
-
-	if (code && fd == STDERR_FILENO && memmem(data, len, text, sizeof(text) - 1))
-		_exit(atoi(code));
-	return syscall(SYS_write, fd, data, len);
-}
-"""
-
-
 @test
 def ended_by_itself():
     """a worker that ends without having been told to: whatever its status, that is no good end"""
-    with tempfile.TemporaryDirectory(prefix="ampsock-deaths-") as d:
-        subprocess.run([os.environ.get("CC", "gcc"), "-shared", "-fPIC", "-O1", "-xc", "-", "-o", d + "/ends.so"],
-                       input=ENDS.encode(), check=True)
+    with where_it_prints("""if (getenv("AMPSOCK_TEST_END")) _exit(atoi(getenv("AMPSOCK_TEST_END")));""") as env:
         for code in (0, 1, 3, 77):
-            # the sanitizers' program wants to have their library first
-            with unittest.mock.patch.dict(os.environ, AMPSOCK_PROXY=os.path.join(BUILD, "ampsock-proxy")):
-                p = Proxy(env={"LD_PRELOAD": d + "/ends.so", "AMPSOCK_TEST_END": str(code)})
+            p = Proxy(env={**env, "AMPSOCK_TEST_END": str(code)})
             p.proc.send_signal(signal.SIGUSR1)
             eq(p.proc.wait(TIMEOUT), 1, f"exit status of the helper for {code}")
             if code != 1:
@@ -252,6 +190,7 @@ def file_is_gone():
     """the worker is killed when its socket's file was removed: the next one makes a new one"""
     p = Proxy()
     Guest(p.path).close()
+    p.log("guest detached")  # else the next one goes on with it
     os.unlink(p.path)
     start = len(p.lines)
     os.kill(p.worker_pid(), signal.SIGKILL)
@@ -263,18 +202,16 @@ def file_is_gone():
 @test
 def file_of_no_rule():
     """a rule that the next program does not have leaves no socket file"""
-    conf, args = configured("publish = unix DIR/pub -> vsock:5000\n")
-    p = Proxy(args=args)
+    p = configured("publish = unix DIR/pub -> vsock:5000")
     eq(sorted(os.listdir(p.dir.name)), ["g.sock", "proxy.conf", "pub"])
-    with open(conf["path"], "w", encoding="ascii") as f:
-        f.write(conf["text"])
+    write_conf(p)
     w = p.worker_pid()
     p.proc.send_signal(signal.SIGUSR2)
     p.log("upgrade: executing")
     until(lambda: not os.path.exists(p.dir.name + "/pub"), "the file is there")
     another_worker(p.proc.pid, w)
     Guest(p.path).close()
-    os.unlink(conf["path"])
+    os.unlink(conf_of(p))
     eq(p.stop(), [], "files that are left")
 
 
@@ -318,21 +255,19 @@ def upgrade_beside_another():
 @test
 def anothers_file_of_no_rule():
     """a rule that the next program does not have, and another's socket in its place: that stays"""
-    conf, args = configured("publish = unix DIR/pub -> vsock:5000\n")
-    p = Proxy(args=args)
+    p = configured("publish = unix DIR/pub -> vsock:5000")
     pub = p.dir.name + "/pub"
     os.unlink(pub)
-    with socket.socket(socket.AF_UNIX) as other, open(conf["path"], "w", encoding="ascii") as f:
+    with socket.socket(socket.AF_UNIX) as other:
         other.bind(pub)  # and does not listen yet
-        f.write(conf["text"])
-        f.flush()
+        write_conf(p)
         w = p.worker_pid()
         p.proc.send_signal(signal.SIGUSR2)
         another_worker(p.proc.pid, w)
         Guest(p.path).close()  # all that was not taken has gone by now
         eq(os.path.exists(pub), True, "the other's file")
     os.unlink(pub)
-    os.unlink(conf["path"])
+    os.unlink(conf_of(p))
     eq(p.stop(), [], "files that are left")
 
 
@@ -344,7 +279,7 @@ def filters():
             said = dict(line.split(":", 1) for line in f)
         return said["Seccomp"].strip(), int(said.get("Seccomp_filters", 0))
     # the sanitizers' program has none
-    with unittest.mock.patch.dict(os.environ, AMPSOCK_PROXY=os.path.join(BUILD, "ampsock-proxy")):
+    with plain():
         p = Proxy()
     helper, worker = laid(p.proc.pid), None
     eq(helper[0], "2", "the helper's filter")
@@ -377,11 +312,9 @@ def many_to_keep():
 @test
 def reload_between_workers():
     """SIGHUP while there is no worker is for the next one"""
-    conf, args = configured()
-    p = Proxy(args=args)
+    p = configured()
     port = free_port()
-    with open(conf["path"], "a", encoding="ascii") as f:
-        f.write(f"publish = tcp 127.0.0.1:{port} -> vsock:5000\n")
+    write_conf(p, f"publish = tcp 127.0.0.1:{port} -> vsock:5000")
     w = p.worker_pid()
     for _ in range(3):  # each waits longer before the next begins
         os.kill(w, signal.SIGKILL)
@@ -395,7 +328,7 @@ def reload_between_workers():
         with socket.socket() as s:
             return s.connect_ex(("127.0.0.1", port)) == 0
     until(listens, "the new rule is not served")
-    os.unlink(conf["path"])
+    os.unlink(conf_of(p))
     eq(p.stop(), [], "files that are left")
 
 

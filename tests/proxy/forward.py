@@ -13,18 +13,11 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
-from harness import Proxy, Server, eq, free_port, limit_fds, main, test  # noqa: E402
+from harness import Proxy, Server, echo, eq, free_port, limit_fds, main, test  # noqa: E402
 from vguest import RCV, RST, RW, SEND, SEQPACKET, SHUTDOWN, Guest, Reset  # noqa: E402
+from vrig import dial, exposed, published  # noqa: E402
 
 MIB = 1 << 20
-
-
-def echo(s):
-    while True:
-        data = s.recv(65536)
-        if not data:
-            return
-        s.sendall(data)
 
 
 def reset(s):
@@ -53,9 +46,7 @@ def transfer(n, **kw):
     def serve(s):
         got.append(read_all(s))
         s.sendall(down)
-    srv = Server(serve)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path, **kw)
+    srv, p, g = exposed(serve, **kw)
     c = g.connect(6000)
     c.send(up)
     c.shutdown(SEND)
@@ -104,12 +95,10 @@ def bulk_odd_addresses():
 @test
 def publish_tcp():
     """publish: a host connection reaches the guest's port, both ways, both EOFs"""
-    port = free_port()
-    p = Proxy(f"publish tcp 127.0.0.1:{port} -> vsock:5000")
-    g = Guest(p.path)
+    port, p, g = published()
     g.listen(5000)
     data = pattern(MIB)
-    k = socket.create_connection(("127.0.0.1", port), timeout=20)
+    k = dial(port)
     c = g.accept(5000)
     c.send(b"from the guest")
     eq(k.recv(100), b"from the guest")
@@ -160,11 +149,9 @@ def publish_unix():
 @test
 def urgent():
     """urgent data from a TCP peer: the bytes behind it come too, though the read before it was short"""
-    port = free_port()
-    p = Proxy(f"publish tcp 127.0.0.1:{port} -> vsock:5000")
-    g = Guest(p.path)
+    port, p, g = published()
     g.listen(5000)
-    k = socket.create_connection(("127.0.0.1", port), timeout=20)
+    k = dial(port)
     k.sendall(b"before")
     k.send(b"!", socket.MSG_OOB)
     k.sendall(b"behind")
@@ -197,7 +184,7 @@ def publish_nobody():
 
     def try_it(why):
         try:
-            with socket.create_connection(("127.0.0.1", port), timeout=20) as k:
+            with dial(port) as k:
                 raise AssertionError(f"got {k.recv(1)!r}")
         except ConnectionResetError:
             pass
@@ -214,12 +201,10 @@ def publish_nobody():
 @test
 def silent_guest():
     """publish: a guest that never answers: the connection is reset after ten seconds"""
-    port = free_port()
-    p = Proxy(f"publish tcp 127.0.0.1:{port} -> vsock:5000")
-    g = Guest(p.path)
+    port, p, g = published()
     p.log("guest attached")
     t = time.monotonic()
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as k:
+    with dial(port) as k:
         try:
             raise AssertionError(f"got {k.recv(1)!r}")
         except ConnectionResetError:
@@ -246,14 +231,12 @@ def publish_unix_replaced():
 @test
 def descriptors_out():
     """no descriptors left: accepted connections go on, new ones wait and are served later"""
-    port = free_port()
-    p = Proxy(f"publish tcp 127.0.0.1:{port} -> vsock:5000")
-    g = Guest(p.path)
+    port, p, g = published()
     g.listen(5000)
     p.log("guest attached")
     limit = p.fds() + 3
     limit_fds(p.worker_pid(), limit, limit)
-    socks = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(8)]
+    socks = [dial(port) for _ in range(8)]
     for i, k in enumerate(socks):
         k.sendall(b"%d" % i)
     served = 0
@@ -320,9 +303,7 @@ def refused():
 @test
 def reset_from_host():
     """a TCP reset becomes a vsock reset, behind the data"""
-    srv = Server(lambda s: (s.recv(1), s.sendall(b"last words"), reset(s)))
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path)
+    srv, p, g = exposed(lambda s: (s.recv(1), s.sendall(b"last words"), reset(s)))
     c = g.connect(6000)
     c.send(b"x")
     got = b""
@@ -354,9 +335,7 @@ def reset_from_guest():
                     return
         except ConnectionResetError:
             seen.append("reset")
-    srv = Server(serve)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path)
+    srv, p, g = exposed(serve)
     c = g.connect(6000)
     c.send(b"x")
     c.reset()
@@ -371,9 +350,7 @@ def reset_from_guest():
 def close_delivers():
     """close() with data under way: every byte arrives, then EOF"""
     got = []
-    srv = Server(lambda s: (time.sleep(0.2), got.append(read_all(s))))
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path)
+    srv, p, g = exposed(lambda s: (time.sleep(0.2), got.append(read_all(s))))
     data = pattern(MIB)
     c = g.connect(6000)
     c.send(data)
@@ -387,9 +364,7 @@ def close_delivers():
 @test
 def many():
     """200 connections at once, each with its own bytes"""
-    srv = Server(echo)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path)
+    srv, p, g = exposed(echo)
     p.log("guest attached")
     before = p.fds()
     conns = [g.new(6000) for _ in range(200)]
@@ -416,9 +391,7 @@ def many():
 @test
 def churn():
     """1,000 connections one after the other leak neither descriptors nor ends"""
-    srv = Server(echo)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path)
+    srv, p, g = exposed(echo)
     p.log("guest attached")
     before = p.fds()
     for i in range(1000):
@@ -515,9 +488,7 @@ def stalled_guest():
 def rx_ring_empty():
     """a guest that posts no receive buffers: what it sends still goes out, and answers wait"""
     got = []
-    srv = Server(lambda s: (s.sendall(b"a" * 300000), got.append(read_all(s))))
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path, num=16)
+    srv, p, g = exposed(lambda s: (s.sendall(b"a" * 300000), got.append(read_all(s))), num=16)
     c = g.connect(6000)
     hold = []
     real = g.post_rx
@@ -544,9 +515,7 @@ def rx_ring_empty():
 def half_close_by_host():
     """the host sends EOF first; the guest still sends"""
     got = []
-    srv = Server(lambda s: (s.sendall(b"bye"), s.shutdown(socket.SHUT_WR), got.append(read_all(s)[0])))
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path)
+    srv, p, g = exposed(lambda s: (s.sendall(b"bye"), s.shutdown(socket.SHUT_WR), got.append(read_all(s)[0])))
     c = g.connect(6000)
     eq(c.recv_exact(3), b"bye")
     eq(c.recv(), b"")
@@ -568,9 +537,7 @@ def reset_after_half_close():
         s.shutdown(socket.SHUT_WR)
         go.wait(20)
         reset(s)
-    srv = Server(serve)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path)
+    srv, p, g = exposed(serve)
     c = g.connect(6000)
     eq(c.recv_exact(3), b"bye")
     eq(c.recv(), b"")
@@ -632,9 +599,7 @@ def unix_closed_after_half_close():
 def deaf_guest():
     """a guest that shuts down receiving only: its own bytes still arrive"""
     got = []
-    srv = Server(lambda s: got.append(read_all(s)[0]))
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path)
+    srv, p, g = exposed(lambda s: got.append(read_all(s)[0]))
     c = g.connect(6000)
     c.shutdown(RCV)
     c.send(b"q" * 5000)
@@ -752,9 +717,7 @@ def seqpacket_refused():
 @test
 def ports_go_round():
     """a port pair that was just closed is not used again: a late packet would hit the next connection"""
-    port = free_port()
-    p = Proxy(f"publish tcp 127.0.0.1:{port} -> vsock:5000")
-    g = Guest(p.path)
+    port, p, g = published()
     g.listen(5000)
     p.log("guest attached")
     seen = set()

@@ -14,24 +14,13 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import ctl  # noqa: E402
-from harness import TIMEOUT, Proxy, Server, binary, eq, free_port, main, test  # noqa: E402
+from harness import TIMEOUT, Proxy, Server, binary, echo, eq, free_port, main, test  # noqa: E402
+from procs import alive, state  # noqa: E402
 from store import LAUNCH, Store  # noqa: E402
 from vguest import REQUEST, RW, Guest, Reset  # noqa: E402
+from vrig import conf_of, configured, dial, exposed, published, works, write_conf  # noqa: E402
 
 EVENT = 2
-
-
-def echo(s):
-    while True:
-        data = s.recv(65536)
-        if not data:
-            return
-        s.sendall(data)
-
-
-def state(pid):
-    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
-        return f.read().rsplit(") ", 1)[1][0]
 
 
 def confinement(pid):
@@ -41,13 +30,6 @@ def confinement(pid):
     keys = ("Uid", "Gid", "Groups", "CapPrm", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp")
     root = os.listdir(f"/proc/{pid}/root") if os.geteuid() == 0 else []
     return [said[k].split() for k in keys] + [root]
-
-
-def alive(pid):
-    try:
-        return state(pid) not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 class Worker:
@@ -91,14 +73,6 @@ def expect_reset(c, what):
     raise AssertionError(f"{what}: no reset")
 
 
-def works(g, port=6000):
-    c = g.connect(port)
-    data = os.urandom(4000)
-    c.send(data)
-    eq(c.recv_exact(4000), data)
-    c.close()
-
-
 def rings_whole(g):
     """Every buffer that the driver has given out is with the device or has come back once."""
     want = getattr(g, "tx_all", list(range(g.num)))
@@ -126,7 +100,7 @@ def killed():
         busy = g.connect(6000)
         busy.send(b"x" * 3000)
         eq(busy.recv_exact(3000), b"x" * 3000)
-        k = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+        k = dial(port)
         back = g.accept(5000)
         w.kill()
         for c, what in ((idle, "idle"), (busy, "busy"), (back, "published")):
@@ -148,9 +122,7 @@ def killed():
 @test
 def gap():
     """packets and kicks while there is no worker: nothing is lost, in either ring"""
-    srv = Server(echo)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path)
+    srv, p, g = exposed(echo)
     w = Worker(p)
     works(g)
     os.kill(p.proc.pid, signal.SIGSTOP)  # no successor yet
@@ -179,9 +151,7 @@ def gap():
 @test
 def no_kick_seen():
     """the driver had no room for a notification: the successor rings and looks by itself"""
-    srv = Server(echo)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path)
+    srv, p, g = exposed(echo)
     w = Worker(p)
     works(g)
     os.kill(p.proc.pid, signal.SIGSTOP)
@@ -207,9 +177,7 @@ def no_kick_seen():
 @test
 def mid_traffic():
     """killed with a full ring under way, again and again: every chain comes back exactly once"""
-    srv = Server(echo)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path, num=64, tx_len=3000)
+    srv, p, g = exposed(echo, num=64, tx_len=3000)
     w = Worker(p)
     for _ in range(4):
         conns = [g.connect(6000) for _ in range(8)]
@@ -237,9 +205,7 @@ def mid_traffic():
 @test
 def no_receive_buffers():
     """a guest without receive buffers at the time hears of every reset when it has some"""
-    srv = Server(echo)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path, num=16)
+    srv, p, g = exposed(echo, num=16)
     w = Worker(p)
     conns = [g.connect(6000) for _ in range(100)]
     real, held = g.post_rx, []
@@ -289,9 +255,7 @@ def two_guests():
 @test
 def before_driver():
     """killed while a VMM is attached whose guest has no driver yet: it is set up afterwards"""
-    srv = Server(echo)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path, handshake=False)
+    srv, p, g = exposed(echo, handshake=False)
     w = Worker(p)
     g.request(1, reply=True)
     w.idle()
@@ -430,9 +394,7 @@ def reset_event_late():
 def published_port():
     """a connection to the guest after a take-over is not taken for one before it, which the guest
     answers only now: it has another port"""
-    port = free_port()
-    p = Proxy(f"publish tcp 127.0.0.1:{port} -> vsock:5000")
-    g = Guest(p.path)
+    port, p, g = published()
     g.listen(5000)
     w = Worker(p)
 
@@ -442,11 +404,11 @@ def published_port():
             if time.monotonic() > deadline:
                 raise AssertionError(f"no packet {n}")
             time.sleep(0.002)
-    first = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+    first = dial(port)
     received(1)  # its request
     w.kill()
     received(2)  # its reset
-    second = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+    second = dial(port)
     received(3)
     expect_reset(g.accept(5000), "of the worker before")
     c = g.accept(5000)
@@ -465,9 +427,7 @@ def published_port():
 @test
 def restarted_unheard():
     """a guest that restarts before it could be told: its new driver hears of no connection of the old"""
-    srv = Server(echo)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path, num=16)
+    srv, p, g = exposed(echo, num=16)
     conns = [g.connect(6000) for _ in range(40)]
     real, held = g.post_rx, []
     g.post_rx = held.append
@@ -518,7 +478,7 @@ def upgrade():
         c = g.connect(6000)
         stop, bad, good = threading.Event(), [], []
 
-        def dial(stop=stop, bad=bad, good=good):
+        def dial_on(stop=stop, bad=bad, good=good):
             while not stop.is_set():
                 for where in (("127.0.0.1", port), pub):
                     try:
@@ -532,7 +492,7 @@ def upgrade():
                     except OSError as e:
                         bad.append((where, e))
                 stop.wait(0.002)
-        t = threading.Thread(target=dial)
+        t = threading.Thread(target=dial_on)
         t.start()
         p.proc.send_signal(signal.SIGUSR2)
         w.gone()
@@ -546,7 +506,7 @@ def upgrade():
             raise AssertionError(f"only {len(good)} connects")
         eq(os.stat(pub).st_ino, inode, "the socket's file")
         p.log(r"upgrade: executing")
-    k = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+    k = dial(port)
     k.sendall(b"now")
     got = b""
     while got != b"now":  # before it come those that were closed again
@@ -578,7 +538,7 @@ def upgrade_by_control():
         w.gone()
         expect_reset(c, "over the upgrade")
         works(g)
-        with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as s:
+        with dial(port) as s:
             s.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
             eq(s.recv(12), b"HTTP/1.0 200", "metrics")
     eq([x["up"] for x in ctl.ask(p, "links")], [True], "links")
@@ -639,23 +599,15 @@ def log_level_stays():
 @test
 def upgrade_refused():
     """a program or a configuration that is no good: nothing happens, the log says why"""
-    conf = {}
-
-    def args(p):
-        conf["path"] = os.path.join(p.dir.name, "proxy.conf")
-        with open(conf["path"], "w", encoding="ascii") as f:
-            f.write(f"[link g]\ntype = vhost-user-vsock\npath = {p.path}\ncid = 3\n")
-        return ["--config", conf["path"]]
-    p = Proxy(args=args)
+    p = configured()
     g = Guest(p.path)
     w = Worker(p)
-    with open(conf["path"], "a", encoding="ascii") as f:
-        f.write("nonsense = yes\n")
+    write_conf(p, "nonsense = yes")
     p.proc.send_signal(signal.SIGUSR2)
     p.log("upgrade: the program does not take these options")
     eq(p.worker_pid(), w.pid, "worker")
     g.poll(0)
-    os.unlink(conf["path"])
+    os.unlink(conf_of(p))
     g.close()
     p.stop()
 
@@ -740,7 +692,7 @@ def helper_killed():
         at = m.successor(p)
         p.log("goes on with the guest that was attached", start=at)
         expect_reset(c, "over the helper's death")
-        k = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+        k = dial(port)
         g.accept(5000)
         k.close()
         works(g)

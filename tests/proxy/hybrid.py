@@ -18,7 +18,7 @@ import offload as off  # noqa: E402
 import ctl  # noqa: E402
 import sockguest  # noqa: E402
 from clock import Clock  # noqa: E402
-from harness import TIMEOUT, Proxy, Server, binary, eq, free_port, main, test  # noqa: E402
+from harness import TIMEOUT, Proxy, Server, binary, echo, eq, free_port, main, test  # noqa: E402
 from sockrig import read_at_last, stuff  # noqa: E402
 from vguest import SEND, Guest  # noqa: E402
 
@@ -61,14 +61,6 @@ def take(s):
         if not part:
             return bytes(data)
         data += part
-
-
-def echo(s):
-    while True:
-        data = s.recv(65536)
-        if not data:
-            return
-        s.sendall(data)
 
 
 def done(p, g=None):

@@ -8,7 +8,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import ctl  # noqa: E402
 from clock import Clock  # noqa: E402
-from harness import Proxy, Server, eq, main, test  # noqa: E402
+from harness import Proxy, Server, echo, eq, main, test  # noqa: E402
 from vguest import (CREDIT_REQUEST, CREDIT_UPDATE, EOM, EOR, HDR, RCV, REQUEST, RESPONSE, RST, RW,  # noqa: E402
                     SEND, SEQPACKET, SHUTDOWN, STREAM, Gone, Guest, Reset)
 
@@ -295,14 +295,6 @@ def paused():
         j.h.start_queue(q, bases[q])
     eq(b.recv_exact(200000), b"z" * 200000)
     j.end()
-
-
-def echo(s):
-    while True:
-        data = s.recv(65536)
-        if not data:
-            return
-        s.sendall(data)
 
 
 def check_echo(c):

@@ -11,17 +11,10 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import offload as off  # noqa: E402
-from clock import Clock, preload  # noqa: E402
-from harness import TIMEOUT, Proxy, Server, eq, free_port, main, test  # noqa: E402
+from clock import Clock  # noqa: E402
+from harness import TIMEOUT, Proxy, Server, echo, eq, free_port, main, test  # noqa: E402
+from procs import preload  # noqa: E402
 from vguest import REQUEST, SEQPACKET, Gone, Guest, Reset  # noqa: E402
-
-
-def echo(s):
-    while True:
-        data = s.recv(65536)
-        if not data:
-            return
-        s.sendall(data)
 
 
 def limits(p, link="g"):

@@ -12,19 +12,12 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import offload as off  # noqa: E402
-from harness import Proxy, Server, eq, free_port, main, test  # noqa: E402
+from harness import Proxy, Server, echo, eq, free_port, main, test  # noqa: E402
 from vguest import (CREDIT_UPDATE, HDR, HOST, REQUEST, RW, SEND, Conn, Gone, Guest,  # noqa: E402
                     GET_FEATURES, SET_MEM_TABLE, Reset)
+from vrig import dial, exposed, published  # noqa: E402
 
 MIB = 1 << 20
-
-
-def echo(s):
-    while True:
-        data = s.recv(65536)
-        if not data:
-            return
-        s.sendall(data)
 
 
 def forever(s):
@@ -116,9 +109,7 @@ def vanish():
 @test
 def second_vmm():
     """a second VMM on the same path is refused with a line; the first goes on"""
-    srv = Server(echo)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path)
+    srv, p, g = exposed(echo)
     c = g.connect(6000)
     s = socket.socket(socket.AF_UNIX)
     s.settimeout(10)
@@ -134,9 +125,7 @@ def second_vmm():
 @test
 def reboot():
     """a guest that reboots under its VMM: old flows end, the new driver starts from nothing"""
-    srv = Server(echo)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path)
+    srv, p, g = exposed(echo)
     c = g.connect(6000)
     c.send(b"x")
     eq(c.recv_exact(1), b"x")
@@ -164,9 +153,7 @@ def reboot():
 @test
 def paused():
     """a VM that is paused and goes on (rings stop and start where they were) keeps its flows"""
-    srv = Server(echo)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path)
+    srv, p, g = exposed(echo)
     c = g.connect(6000)
     c.send(b"x" * 1000)
     eq(c.recv_exact(1000), b"x" * 1000)
@@ -212,9 +199,7 @@ def isolated():
 @test
 def lies():
     """connections that break the protocol are reset, one by one; the link goes on"""
-    srv = Server(echo)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path)
+    srv, p, g = exposed(echo)
 
     def reset(fn):
         c = g.connect(6000)
@@ -401,10 +386,8 @@ def blocking_call():
 @test
 def blocking_call_asleep():
     """the same when it is a timer that wants the call, while the loop sleeps without its alarm"""
-    port = free_port()
-    p = Proxy(f"publish tcp 127.0.0.1:{port} -> vsock:5000")
-    g = Guest(p.path, event_idx=False)
-    k = socket.create_connection(("127.0.0.1", port), timeout=20)
+    port, p, g = published(event_idx=False)
+    k = dial(port)
     while not select.select(g.call, [], [], 20)[0]:
         pass
     time.sleep(1)  # REQUEST has come; nobody answers, and what is told when its time is up is an RST
@@ -515,9 +498,7 @@ def request_flood():
 @test
 def fair():
     """32 bulk flows share the link: none starves"""
-    srv = Server(forever)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path, num=64)
+    srv, p, g = exposed(forever, num=64)
     conns = [g.connect(6000) for _ in range(32)]
     total = [0] * 32
     deadline = time.monotonic() + 2
@@ -553,9 +534,7 @@ def killed_proxy():
 @test
 def stop_busy():
     """SIGTERM with flows in full swing: exit 0, sockets removed, TCP peers told"""
-    srv = Server(lambda s: forever(s))
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", "publish unix DIR/pub -> vsock:1")
-    g = Guest(p.path)
+    srv, p, g = exposed(lambda s: forever(s), "publish unix DIR/pub -> vsock:1")
     c = g.connect(6000)
     g.wait(lambda: len(c.rx) > 200000)
     left = p.stop(signal.SIGTERM)

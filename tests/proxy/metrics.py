@@ -9,10 +9,10 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import ctl  # noqa: E402
-from harness import TIMEOUT, Proxy, Server, eq, free_port, main, test  # noqa: E402
+from harness import TIMEOUT, Proxy, Server, echo, eq, free_port, main, test  # noqa: E402
 from offload import Session  # noqa: E402
-from rpmsgrig import echo  # noqa: E402
 from vguest import Guest  # noqa: E402
+from vrig import exposed  # noqa: E402
 
 NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*$")
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\[\\"n])*)"(,|$)')
@@ -153,9 +153,7 @@ def many_links():
 @test
 def strangers():
     """no GET, no such path, no HTTP, too long, too slow, too many: each has its answer, a flow is unharmed"""
-    srv = Server(echo)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", "metrics unix DIR/metrics")
-    g = Guest(p.path)
+    srv, p, g = exposed(echo, "metrics unix DIR/metrics")
     c = g.connect(6000)
     slow = http(p, b"GET /metr", read=False)
     silent = http(p, b"", read=False)

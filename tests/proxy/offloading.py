@@ -10,20 +10,13 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
+import ctl  # noqa: E402
 import offload as off  # noqa: E402
 from clock import Clock  # noqa: E402
-from harness import Proxy, Server, eq, free_port, main, test  # noqa: E402
+from harness import Proxy, Server, echo, eq, free_port, main, test  # noqa: E402
 from vguest import REQUEST, SEND, Guest, Reset  # noqa: E402
 
 MIB = 1 << 20
-
-
-def echo(s):
-    while True:
-        data = s.recv(65536)
-        if not data:
-            return
-        s.sendall(data)
 
 
 def rst(s):
@@ -51,8 +44,8 @@ def dies(fn):
 class Rig:
     """A proxy with rules, a guest on it, a session."""
 
-    def __init__(self, *rules, guest=None, env=None, **kw):
-        self.p = Proxy(*rules, env=env)
+    def __init__(self, *rules, guest=None, env=None, args=None, **kw):
+        self.p = Proxy(*rules, env=env, args=args)
         self.g = Guest(self.p.path, **(guest or {}))
         self.p.log("guest attached")
         self.s = off.Session(self.g, **kw)
@@ -795,6 +788,49 @@ def multicast():
     r = Rig("allow out udp 203.0.113.0/24:any")
     u = r.s.udp()
     refused("EACCES", r.s.setopt, u.id, "IP_ADD_MEMBERSHIP", off.addr(group) + struct.pack("<I", lo) + bytes(4))
+    r.end()
+
+
+@test
+def two_ways_in():
+    """two published ports lead to one listener: who comes in by either is served, and by the other when one goes"""
+    one, two = free_port(), free_port(family=socket.AF_INET6)
+    r = Rig(f"publish tcp 127.0.0.1:{one} -> inet:80", f"publish tcp [::1]:{two} -> inet:80",
+            args=lambda p: ["--link", f"vhost-user-vsock:{p.path},cid=3,name=g", "--control", ctl.path(p)])
+    bound, _ = r.s.bind("::", 80, family=off.INET6)
+    lid, _, _ = r.s.listen(bound, credits=0)
+
+    def come(family, host, port, credit=1):
+        k = socket.socket(family)
+        k.settimeout(20)
+        k.connect((host, port))
+        if credit:
+            r.s.credit(lid, credit)
+        c = r.s.accept()
+        k.sendall(b"hello")
+        eq(c.recv_exact(5), b"hello")
+        eq(c.name[1], 80)
+        return k, c
+    a = come(socket.AF_INET, "127.0.0.1", one)
+    b = come(socket.AF_INET6, "::1", two)
+    # the first rule goes, and with it who came by it; the listener stays
+    ctl.run(r.p, "publish", "del", "g", f"tcp 127.0.0.1:{one} -> inet:80")
+    dies(a[1].recv)
+    b[1].send(b"still")
+    eq(b[0].recv(5), b"still")
+    come(socket.AF_INET6, "::1", two)
+    # and comes again
+    ctl.run(r.p, "publish", "add", "g", f"tcp 127.0.0.1:{one} -> inet:80")
+    come(socket.AF_INET, "127.0.0.1", one)
+    r.s.release(lid)
+    for family, host, port in ((socket.AF_INET, "127.0.0.1", one), (socket.AF_INET6, "::1", two)):
+        k = socket.socket(family)
+        k.settimeout(20)
+        try:
+            k.connect((host, port))
+            eq(k.recv(1), b"not served")
+        except ConnectionResetError:
+            pass
     r.end()
 
 

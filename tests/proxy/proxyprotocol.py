@@ -17,6 +17,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 from harness import TIMEOUT, Proxy, Server, binary, eq, free_port, main, test  # noqa: E402
 from vguest import RCV, SEND, Guest  # noqa: E402
+from vrig import dial, published  # noqa: E402
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
@@ -40,7 +41,7 @@ def guest_head(link, source, service):
     return header(0x00, body)
 
 
-def published(family, addr, text, **listen):
+def publish_on(family, addr, text, **listen):
     p = Proxy(f"publish {text} -> vsock:5000 proxy-protocol")
     g = Guest(p.path)
     g.listen(5000, **listen)
@@ -68,21 +69,21 @@ def published(family, addr, text, **listen):
 def publish_tcp4():
     """a published service hears of the client's IPv4 address first"""
     port = free_port()
-    published(socket.AF_INET, ("127.0.0.1", port), f"tcp 127.0.0.1:{port}")
+    publish_on(socket.AF_INET, ("127.0.0.1", port), f"tcp 127.0.0.1:{port}")
 
 
 @test
 def publish_tcp6():
     """and of an IPv6 address"""
     port = free_port(family=socket.AF_INET6)
-    published(socket.AF_INET6, ("::1", port), f"tcp [::1]:{port}")
+    publish_on(socket.AF_INET6, ("::1", port), f"tcp [::1]:{port}")
 
 
 @test
 def publish_piecemeal():
     """a guest that takes three bytes at a time gets the whole header, and data behind it"""
     port = free_port()
-    published(socket.AF_INET, ("127.0.0.1", port), f"tcp 127.0.0.1:{port}", buf_alloc=3)
+    publish_on(socket.AF_INET, ("127.0.0.1", port), f"tcp 127.0.0.1:{port}", buf_alloc=3)
 
 
 @test
@@ -111,11 +112,9 @@ def publish_unix():
 @test
 def publish_silent():
     """a client that sends nothing, and ends at once, is told all the same"""
-    port = free_port()
-    p = Proxy(f"publish tcp 127.0.0.1:{port} -> vsock:5000 proxy-protocol")
-    g = Guest(p.path)
+    port, p, g = published("proxy-protocol")
     g.listen(5000)
-    k = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+    k = dial(port)
     want = inet(k)
     c = g.accept(5000)
     eq(c.recv_exact(len(want)), want, "header before any data")
@@ -126,7 +125,7 @@ def publish_silent():
     c.close()
     # ends before the guest has taken a byte: the header, and the end behind it
     g.listen(5000, buf_alloc=7)
-    k = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+    k = dial(port)
     want = inet(k)
     k.shutdown(socket.SHUT_WR)
     c = g.accept(5000)
@@ -142,11 +141,9 @@ def publish_silent():
 @test
 def publish_deaf():
     """a guest that goes while its header is on the way takes nobody with it"""
-    port = free_port()
-    p = Proxy(f"publish tcp 127.0.0.1:{port} -> vsock:5000 proxy-protocol")
-    g = Guest(p.path)
+    port, p, g = published("proxy-protocol")
     g.listen(5000, buf_alloc=4)
-    k = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+    k = dial(port)
     c = g.accept(5000)
     c.shutdown(RCV)
     c.send(b"still here")
@@ -154,7 +151,7 @@ def publish_deaf():
     c.shutdown(SEND)
     eq(k.recv(100), b"")
     k.close()
-    k = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+    k = dial(port)
     g.accept(5000).reset()
     try:
         k.recv(1)

@@ -17,18 +17,10 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import ctl  # noqa: E402
 import offload as off  # noqa: E402
-from clock import preload  # noqa: E402
-from harness import TIMEOUT, Proxy, Server, eq, free_port, main, test  # noqa: E402
+from harness import TIMEOUT, Proxy, Server, echo, eq, free_port, main, test  # noqa: E402
+from procs import preload  # noqa: E402
 from rpmsgguest import DA, EventBell, Remote, UnixBell  # noqa: E402
 from vguest import SEQPACKET, Gone, Guest, Reset  # noqa: E402
-
-
-def echo(s):
-    while True:
-        data = s.recv(65536)
-        if not data:
-            return
-        s.sendall(data)
 
 
 class Rig:
@@ -908,6 +900,21 @@ def ends_at_once():
     assert c.ask({"cmd": "publish-add", "link": "g", "rule": row["rule"]})["ok"]
     assert socket.socket().connect_ex(("127.0.0.1", port)) != errno.ECONNREFUSED
     c.close()
+    r.stop()
+
+
+@test
+def wider_and_narrower():
+    """a port published at the wildcard, then at one address, and back: in one reload each"""
+    port = free_port()
+
+    def conf(host):
+        return link("g", 3, f"publish = tcp {host}:{port} -> vsock:1")
+    r = Rig(conf("0.0.0.0"))
+    for host in ("127.0.0.1", "0.0.0.0", "127.0.0.2"):
+        eq(r.reload(conf(host)), [0, 1, 0, 1, 0])
+        for at in ("127.0.0.1", "127.0.0.2"):
+            eq(socket.socket().connect_ex((at, port)) != errno.ECONNREFUSED, host in (at, "0.0.0.0"), (host, at))
     r.stop()
 
 

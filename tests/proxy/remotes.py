@@ -13,9 +13,9 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import offload as off  # noqa: E402
-from harness import Proxy, Server, eq, main, test  # noqa: E402
+from harness import Proxy, Server, echo, eq, main, test  # noqa: E402
 from rpmsgguest import DA, DOOR, EventBell, NoBell, Remote  # noqa: E402
-from rpmsgrig import Rig, echo  # noqa: E402
+from rpmsgrig import Rig  # noqa: E402
 
 
 def use(r, srv):

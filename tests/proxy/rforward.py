@@ -8,9 +8,9 @@ import socket
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
-from harness import Server, eq, free_port, main, test  # noqa: E402
+from harness import Server, echo, eq, free_port, main, test  # noqa: E402
 from rpmsgguest import Raw, Service  # noqa: E402
-from rpmsgrig import Rig, echo  # noqa: E402
+from rpmsgrig import Rig  # noqa: E402
 from vguest import SEND, Reset  # noqa: E402
 
 MIB = 1 << 20

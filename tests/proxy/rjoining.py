@@ -6,9 +6,8 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
-from harness import Proxy, Server, eq, main, test  # noqa: E402
+from harness import Proxy, Server, echo, eq, main, test  # noqa: E402
 from rpmsgguest import ACCEPT_PORT, DA, DATA, DOOR, HDR, NS, NS_ADDR, RPMSG, EventBell, Raw, Remote  # noqa: E402
-from rpmsgrig import echo  # noqa: E402
 from vguest import SEND, Reset  # noqa: E402
 
 

@@ -13,21 +13,16 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import offload as off  # noqa: E402
-from harness import Proxy, Server, eq, free_port, main, test  # noqa: E402
-from rpmsgguest import (ANY, CREDIT, DA, DATA, HDR, NS, NS_ADDR, REQUEST, RPMSG, RX, TX, EventBell, NoBell, Raw,  # noqa: E402
+from harness import Proxy, Server, echo, eq, free_port, main, ping, test  # noqa: E402
+from rpmsgguest import (ANY, CREDIT, DA, DATA, HDR, NS, NS_ADDR, REQUEST, RPMSG, RX, TX, EventBell, NoBell,  # noqa: E402
                         Remote, UnixBell)
-from rpmsgrig import Rig, echo  # noqa: E402
+from rpmsgrig import Rig  # noqa: E402
 from vguest import Reset  # noqa: E402
 
 
 def forever(s):
     while True:
         s.sendall(b"f" * 65536)
-
-
-def ping(c, data=b"ping"):
-    c.send(data)
-    eq(c.recv_exact(len(data)), data)
 
 
 def link(path, bell, name, more=""):
@@ -135,10 +130,7 @@ def restarts(times, act, **kw):
     for t in srv.threads:
         t.join(10)
     eq(len(ends), 2 * times)
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
     ok.close()
 
 
@@ -242,10 +234,7 @@ def no_epochs():
     g.r.reboot()
     g.r.wait_up()
     ping(g.r.connect("e"))
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 @test
@@ -262,10 +251,7 @@ def bell_goes():
         g.r.wait(lambda: g.r.lives > lives)
         eq(c.state, "reset")
     ping(g.r.connect("e"))
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 @test
@@ -361,6 +347,7 @@ def two_hosts():
     eq(g.r.lives, lives)
     g.p.stop(signal.SIGKILL)
     g.r.wait(lambda: g.r.lives > lives)  # one of them has it now
+    p.log("remote attached")
     eq(sum("remote attached" in x for x in p.lines), 1)
     g.r.close()
     p.stop()
@@ -521,10 +508,7 @@ def ring_lies():
         resets = [x for x in g.p.lines[n:] if "link reset" in x or "broke a rule" in x]
         eq(len(resets), 1, f"{lie.__doc__}: {resets}")
     ping(g.r.connect("e"))
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 @test
@@ -562,10 +546,7 @@ def message_lies():
     c = g.r.connect("e")
     ping(c)
     eq(g.p.counters()["attached"], 1)
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 @test
@@ -628,10 +609,7 @@ def table_lies():
     g.r.reboot()
     g.r.wait_up()
     ping(g.r.connect("e"))
-    g.r.reboot()
-    g.r.wait_up()
-    g.close()
-    srv.close()
+    g.restart_and_close(srv)
 
 
 @test

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 # timeout: 120
-"""A QEMU guest keeps its VMM while the proxy's worker dies, the program is replaced, and the helper
-dies: its sockets end once, and are connected again."""
+"""A QEMU guest keeps its VMM while the proxy's worker dies, the program is replaced, the helper
+dies, and a worker hangs: its sockets end once, and are connected again."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ class Managed(Process):
 		with self.store.given() as fds:
 			super().__init__([sys.executable, "-c", LAUNCH, ",".join(str(fd) for _, fd in fds),
 					  ":".join(name for name, _ in fds)] + self.argv,
-					 pass_fds=[fd for _, fd in fds], env={**os.environ, **self.store.env()})
+					 pass_fds=[fd for _, fd in fds], env={**os.environ, **self.store.env(), "WATCHDOG_USEC": "3000000"})
 
 	def again(self):
 		out = self.out
@@ -116,6 +116,8 @@ def main():
 					proxy.proc.wait()
 					proxy.again()
 				one(tap, rig, 3, "helper killed", helper)
+				one(tap, rig, 4, "worker stopped, and killed by the watchdog",
+				    lambda: os.kill(worker_pid(proxy.proc.pid), signal.SIGSTOP))
 				vm.type("\n")
 				out = vm.finish()
 				tap.check("nothing was told twice, nothing came that was not sent", vm.status == 0 and

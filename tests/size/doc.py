@@ -103,6 +103,14 @@ def table_cores(record):
 	return rows(["text / deepest stack"] + names, lines)
 
 
+def table_variants(record):
+	results = record["results"]
+	names = sorted({n for v in record["variants"].values() for n in v})
+	lines = [["as above"] + [r["text"] for r in results]]
+	lines += [[n] + [record["variants"].get(r["config"], {}).get(n, "") for r in results] for n in names]
+	return rows(["text, Cortex-M4"] + [r["config"] for r in results], lines)
+
+
 def table_modules(record):
 	out = ""
 	for r in record["results"]:

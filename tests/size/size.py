@@ -38,8 +38,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 RECORD = os.path.join(ROOT, "tests/size/recorded.json")
 FLAGS = ["-Os", "-std=c11", "-Wall", "-Wextra", "-Werror",
 	 "-ffunction-sections", "-fdata-sections", "-fno-common", "-fno-pie", "-fno-stack-protector",
-	 "-fno-asynchronous-unwind-tables", "-fstack-usage",
-	 "-fcallgraph-info=su,da", "-DAMP_PORT_THREADS=0", "-Iinclude", "-Isrc"]
+	 "-fno-asynchronous-unwind-tables", "-DAMP_PORT_THREADS=0", "-Iinclude", "-Isrc"]
+GRAPH = ["-fstack-usage", "-fcallgraph-info=su,da"]
+FLAGS += GRAPH
 THUMB = ["-mthumb"]
 # name: (what it is, compiler, its flags)
 TARGETS = {
@@ -55,6 +56,13 @@ TARGETS = {
 		    ["--specs=picolibc.specs", "-mcpu=cortex-a53", "-mno-outline-atomics", "-mgeneral-regs-only"]),
 }
 MAIN = "m4"
+# The main core once more, built smaller than by the compiler's defaults: name, flags, link-time optimisation.
+FEWER = ["-fno-if-conversion", "-fno-schedule-insns2", "-fno-tree-tail-merge", "-fno-move-loop-invariants"]
+VARIANTS = [
+	("`AMPSOCK_LOOP=0`", ["-DAMPSOCK_LOOP=0"], False),
+	("`-flto`", [], True),
+	("`-flto`, `AMPSOCK_LOOP=0` and four flags", ["-DAMPSOCK_LOOP=0"] + FEWER, True),
+]
 SOURCES = ["src/socket/*.c", "src/af_inet/*.c", "src/af_rpmsg/*.c", "src/vsock/*.c", "src/conn/*.c",
 	   "src/wire/*.c", "src/virtio/vq_split.c", "src/virtio/mmio.c", "src/virtio/mmio_why.c",
 	   "src/virtio/remoteproc.c", "src/port/baremetal.c", "src/posix/*.c"]
@@ -130,8 +138,8 @@ def sources(flags=()):
 class Build:
 	"""One configuration for one core. only: the sources that are known to be enough."""
 
-	def __init__(self, out, target, flags, program, only=None):
-		self.out, self.flags = out, flags
+	def __init__(self, out, target, flags, program, only=None, lto=False):
+		self.out, self.flags, self.lto = out, flags, lto
 		self.cross, self.core = TARGETS[target][1:]
 		self.sources = [p for p in sources(flags) if only is None or p in only]
 		objects = self.compile(program)
@@ -154,7 +162,10 @@ class Build:
 
 		def one(job):
 			src, obj = job
-			return sh([self.cross + "gcc"] + self.core + FLAGS + self.flags + ["-c", src, "-o", obj])
+			flags = FLAGS + self.flags
+			if self.lto: # of such objects there is no call graph
+				flags = [f for f in flags if f not in GRAPH] + ["-flto"] * src.startswith("src/")
+			return sh([self.cross + "gcc"] + self.core + flags + ["-c", src, "-o", obj])
 
 		with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 2) as pool:
 			for (src, _), r in zip(jobs, pool.map(one, jobs)):
@@ -166,9 +177,10 @@ class Build:
 		self.map = self.out + "/a.map"
 		lib = self.out + "/lib.a"
 		own = [o for o in objects if os.path.basename(o) in ("board.o", "program.o")]
-		r = sh([self.cross + "ar", "rcs", lib] + [o for o in objects if o not in own])
+		r = sh([self.cross + "gcc-ar", "rcs", lib] + [o for o in objects if o not in own])
 		if r.returncode == 0:
-			r = sh([self.cross + "gcc"] + self.core + ["-nostartfiles", "-nostdlib", "-static", "-no-pie",
+			late = ["-Os", "-flto", "-ffunction-sections", "-fdata-sections"] + self.flags if self.lto else []
+			r = sh([self.cross + "gcc"] + self.core + late + ["-nostartfiles", "-nostdlib", "-static", "-no-pie",
 				"-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,--no-warn-rwx-segments",
 				"-Wl,-Map=" + self.map, "-Ttests/size/board.ld", "-o", self.out + "/a.elf"] +
 			       own + ["-Wl,--start-group", lib, "-lc", "-lgcc", "-Wl,--end-group"])
@@ -200,6 +212,18 @@ class Build:
 				("compiler helpers" if archive == "libgcc.a" else "C library: " + obj)
 			entry = found.setdefault(name, dict.fromkeys(KINDS, 0))
 			entry[kind] += size
+		return found
+
+	def text(self):
+		"""Of the library, also when the linker has it from no archive: all but board, program, <string.h>."""
+		found = 0
+		for m in re.finditer(r"^ (\.\S+)\s+0x([0-9a-f]+)\s+0x([0-9a-f]+) (\S.*)$", self.map_text(), re.MULTILINE):
+			section, address, size, origin = m.group(1), int(m.group(2), 16), int(m.group(3), 16), m.group(4)
+			kind = next((k for p, k in SECTIONS if section.startswith(p)), "bss")
+			foreign = re.search(r"/(board|program)\.o$", origin) or \
+				("libc.a" in origin and STRING_H.search(origin.rsplit("(", 1)[-1]))
+			if address and kind != "bss" and not foreign:
+				found += size
 		return found
 
 	def kept_functions(self):
@@ -258,6 +282,17 @@ def measure_other(target, name, cfg, build, only):
 	(stack, _), _ = graph.deepest(public(graph))
 	return {"text": total(modules, "text", "rodata", "data"), "data_bss": total(modules, "data", "bss"),
 		"stack_max": stack}
+
+
+def measure_variants(cfg, build, only):
+	"""Text on the main core by variant, None where it is no other program."""
+	found = {}
+	for i, (name, flags, lto) in enumerate(VARIANTS):
+		loop = any(m.startswith("src/vsock/link_") for m in only)
+		if lto or loop:
+			found[name] = Build("%s/size/variant%d/%s" % (build, i, cfg["program"]), MAIN,
+					    cfg["flags"] + flags, cfg["program"], only, lto).text()
+	return found
 
 
 def missed(result):
@@ -345,8 +380,9 @@ def read_record():
 		return json.load(f)
 
 
-def write_record(results, others):
+def write_record(results, others, variants):
 	record = {
+		"variants": variants or read_record().get("variants", {}),
 		"compilers": {t[0]: compiler(t[1]) for t in TARGETS.values()},
 		"results": results,
 		"targets": dict(read_record().get("targets", {}), **{TARGETS[t][0]: c for t, c in others.items()}),
@@ -388,13 +424,24 @@ def main():
 			except Fail as e:
 				print("%s for %s: %s" % (r["config"], TARGETS[target][0], e))
 				return 1
+	variants = {}
+	for r in [] if opt.check or failed else results:
+		try:
+			variants[r["config"]] = measure_variants(CONFIGS[r["config"]], opt.build,
+								 kept_sources(r["modules"]))
+		except Fail as e:
+			print("%s: %s" % (r["config"], e))
+			return 1
 	if opt.check:
 		return 1 if failed else check(results, notes, read_record())
 	table(results, others)
+	for name, _, _ in VARIANTS:
+		print("%-24s" % name.replace("`", "")[:23] + "".join("%20s" % variants[r["config"]].get(name, "-")
+								     for r in results if r["config"] in variants))
 	with open(os.path.join(ROOT, opt.build, "size.json"), "w", encoding="utf-8") as f:
-		f.write(doc.compact({"results": results, "targets": others}))
+		f.write(doc.compact({"results": results, "targets": others, "variants": variants}))
 	if opt.record and not failed:
-		write_record(results, others)
+		write_record(results, others, variants)
 	return 1 if failed else 0
 
 

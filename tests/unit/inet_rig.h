@@ -38,6 +38,7 @@
 static uint32_t clock_ms = 0xfffff000u; /* soon wraps */
 static int sleeps;
 
+#if AMP_PORT_THREADS
 void amp_port_lock(void)
 {
 }
@@ -45,6 +46,7 @@ void amp_port_lock(void)
 void amp_port_unlock(void)
 {
 }
+#endif
 
 void amp_port_wake(void)
 {

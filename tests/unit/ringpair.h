@@ -140,6 +140,25 @@ static inline void rp_free(struct ringpair *rp)
 	free(rp->pool);
 }
 
+/* Whatever the driver said: all of the buffer is in memory that is mapped, and its lengths add up. */
+static inline bool rp_in_maps(const struct ringpair *rp, const struct amp_vq_buf *b)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < b->iov_cnt; i++) {
+		const uint8_t *p = b->iov[i].base;
+		bool in = false;
+
+		for (unsigned m = 0; m < RP_MAPS; m++)
+			in |= rp->map[m].ptr && p >= rp->map[m].ptr &&
+			      p + b->iov[i].len <= rp->map[m].ptr + rp->map[m].len;
+		if (!in)
+			return false;
+		sum += b->iov[i].len;
+	}
+	return sum == b->len;
+}
+
 /* xorshift: the same numbers everywhere */
 static inline uint32_t rp_rand(uint32_t *s)
 {

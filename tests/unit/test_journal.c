@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* A link's journal: orphans are found, also the last of very many, and what that costs. */
-// build: src/proxy/journal.c src/proxy/journal_index.c
+// build: src/proxy/journal.c src/proxy/journal_index.c src/proxy/zeroed.c
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>

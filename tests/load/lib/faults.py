@@ -4,26 +4,15 @@ import ctypes
 import mmap
 import os
 import struct
-import subprocess
 import tempfile
 
-from rig import BUILD, settled
+from rig import settled
+from procs import preload
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SYS_FUTEX, FUTEX_WAKE = {"x86_64": 202}.get(os.uname().machine, 98), 1
 SILENT, WAITING, PID, FAIL_AT, FAIL_EVERY, CNT, FAILED, KIND = range(8)
 MEMORY, KERNEL = range(2)
-
-
-def preload():
-    src = os.path.join(HERE, "faults.c")
-    lib = os.path.join(BUILD, "load", "faults.so")
-    if not os.path.exists(lib) or os.path.getmtime(lib) < os.path.getmtime(src):
-        os.makedirs(os.path.dirname(lib), exist_ok=True)
-        tmp = f"{lib}.{os.getpid()}"
-        subprocess.run([os.environ.get("CC", "gcc"), "-shared", "-fPIC", "-O1", "-o", tmp, src], check=True)
-        os.rename(tmp, lib)
-    return lib
 
 
 class Faults:
@@ -32,7 +21,7 @@ class Faults:
         os.ftruncate(self.file.fileno(), 4096)
         os.chmod(self.file.name, 0o666)  # whoever the proxy becomes
         self.mem = mmap.mmap(self.file.fileno(), 4096)
-        self.env = {"LD_PRELOAD": preload(), "LOAD_FAULTS": self.file.name}
+        self.env = {"LD_PRELOAD": preload(os.path.join(HERE, "faults")), "LOAD_FAULTS": self.file.name}
 
     def put(self, i, value):
         struct.pack_into("<I", self.mem, 4 * i, value)

@@ -14,27 +14,16 @@ import selectors
 import shutil
 import socket
 import struct
-import subprocess
 import threading
 import time
 
-from harness import BUILD, TIMEOUT, Proxy, eq
+from harness import TIMEOUT, Proxy, eq
+from procs import preload
 from rpmsgguest import ACCEPT_PORT, DOOR, Conn, Remote
+from rpmsgrig import Closing
 
 INFO = struct.Struct("<32sII")
-HERE = os.path.dirname(os.path.abspath(__file__))
 ENOENT, ENODEV, EINVAL = 2, 19, 22
-
-
-def preload():
-    src = os.path.join(HERE, "charkernel.c")
-    lib = os.path.join(BUILD, "check", "charkernel.so")
-    if not os.path.exists(lib) or os.path.getmtime(lib) < os.path.getmtime(src):
-        os.makedirs(os.path.dirname(lib), exist_ok=True)
-        tmp = f"{lib}.{os.getpid()}"
-        subprocess.run([os.environ.get("CC", "gcc"), "-shared", "-fPIC", "-O1", "-o", tmp, src, "-ldl"], check=True)
-        os.rename(tmp, lib)
-    return lib
 
 
 class Endpoint:
@@ -78,7 +67,7 @@ class Kernel:
 
     def env(self):
         asan = os.environ.get("ASAN_OPTIONS", "")
-        return {"LD_PRELOAD": preload(), "CHARKERNEL": self.root,
+        return {"LD_PRELOAD": preload("charkernel", "-ldl"), "CHARKERNEL": self.root,
                 "ASAN_OPTIONS": asan + ":verify_asan_link_order=0"}
 
     # -- the remote's machine --
@@ -316,7 +305,7 @@ class KernelRemote(Remote):
         self.kernel.close()
 
 
-class CharRig:
+class CharRig(Closing):
     """A proxy with one rpmsg-char link `g`, and its remote."""
 
     def __init__(self, *rules, start=True, more="", env=None):

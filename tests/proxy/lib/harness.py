@@ -246,6 +246,18 @@ class Server:
         self.sock.close()
 
 
+def echo(s):
+    """A handler: what comes goes back."""
+    while data := s.recv(65536):
+        s.sendall(data)
+
+
+def ping(c, data=b"ping"):
+    """A guest's connection to who echoes."""
+    c.send(data)
+    eq(c.recv_exact(len(data)), data)
+
+
 def free_port(kind=socket.SOCK_STREAM, family=socket.AF_INET):
     s = socket.socket(family, kind)
     s.bind(("127.0.0.1" if family == socket.AF_INET else "::1", 0))
