@@ -565,8 +565,9 @@ static void test_larger_ones_are_metered(void **state)
 	flood_kernel(SOCK_SEQPACKET, 5000);
 }
 
-/* A device that always has something for somebody who waits: time goes by all the same. */
-static void test_deadline_under_load(void **state)
+/* A device that always has something for somebody who waits, and who may send between: time goes
+ * by all the same. */
+static void deadline_under_load(bool answers)
 {
 	struct sockaddr_vm a = {.svm_family = AF_VSOCK, .svm_cid = 2, .svm_port = 2};
 	struct iovec one = {.iov_base = "x", .iov_len = 1};
@@ -576,7 +577,6 @@ static void test_deadline_under_load(void **state)
 	uint32_t end_ms;
 	char c;
 
-	(void)state;
 	assert_int_equal(amp_link_vsock(&dev.vd), 0);
 	fd = dial();
 	assert_int_equal(amp_connect(fd2, (struct sockaddr *)&a, sizeof(a)), -1);
@@ -593,6 +593,8 @@ static void test_deadline_under_load(void **state)
 			continue;
 		}
 		assert_int_equal(amp_recv(fd, &c, 1, 0), 1);
+		if (answers)
+			assert_int_equal(amp_writev(fd, &one, 1), 1);
 		after += (int32_t)(amp_port_now_ms() - end_ms) > 0;
 	}
 	assert_false(s->flags & AMP_SF_CONNECTING);
@@ -601,6 +603,18 @@ static void test_deadline_under_load(void **state)
 	assert_int_equal(amp_close(fd), 0);
 	assert_int_equal(amp_close(fd2), 0);
 	amp_poll_links();
+}
+
+static void test_deadline_under_load(void **state)
+{
+	(void)state;
+	deadline_under_load(false);
+}
+
+static void test_deadline_beside_answers(void **state)
+{
+	(void)state;
+	deadline_under_load(true);
 }
 
 /* What is under way stays so, whatever connect() is asked for; shutdown() gives it up, all of it. */
@@ -647,6 +661,7 @@ int main(void)
 		T(test_messages_are_metered),
 		T(test_larger_ones_are_metered),
 		T(test_deadline_under_load),
+		T(test_deadline_beside_answers),
 		T(test_connect_under_way),
 	};
 
