@@ -43,7 +43,7 @@ struct amp_vlink {
 	const struct amp_vq *q; /* its queues, for the statistics */
 	uint8_t event_in;	/* its looks at the links until the event queue's turn */
 	uint8_t last;		/* its looks at what a device that is gone has left */
-	bool turned;		/* AMPSOCK_FAST: it had a turn since kick_due() asked */
+	bool whole;		/* AMPSOCK_FAST: it had a whole turn since kick_due() asked */
 	uint32_t in_half;	/* half the in queue's entries */
 	uint32_t
 		in_left; /* packets more, and the peer may want to hear of the buffers that went
@@ -68,16 +68,17 @@ void amp_vlink_down(struct amp_vlink *l);
 void amp_vlink_pause(struct amp_vlink *l);
 /*
  * kick_due() asks about all that went back: so much may come in until it must again. Not more
- * than was left, if there was no turn: whoever receives the short way and sends between would
- * never look at the clock, nor at other links (family.h, recv_fast).
+ * than was left, if there was no whole turn: whoever receives one by one and sends between would
+ * never look at the clock, nor, by the short way (family.h, recv_fast), at other links.
  */
 static inline void amp_vlink_asked(struct amp_vlink *l)
 {
 	l->vs.settled = false;
-	if (AMPSOCK_FAST && !l->turned)
-		return;
-	if (AMPSOCK_FAST)
-		l->turned = false;
+	if (AMPSOCK_FAST) {
+		if (!l->whole)
+			return;
+		l->whole = false;
+	}
 	l->in_left = l->in_half;
 }
 
@@ -195,14 +196,14 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 	int32_t ms = -1;
 
 	vs->enough = false;
-	if (AMPSOCK_FAST)
-		l->turned = true;
 	if (amp_vsock_packet_fast(vs, amp_vlink_piece)) {
 		n = 1;
 		/* the usual turn; once in half a ring it is not, and the time is looked at */
 		if (vs->enough && !vs->owed_head && --l->in_left)
 			return 0;
 	}
+	if (AMPSOCK_FAST)
+		l->whole = true;
 	enough = vs->enough;
 	/* found empty just now, and nothing to send: before sleep, that is every turn */
 	if (AMPSOCK_FAST && !n && vs->in && !vs->to_do && !vs->owed_head &&
