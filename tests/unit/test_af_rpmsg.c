@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -31,6 +32,7 @@
 #include "socket/amp_calls.h"
 #include "socket/stack.h"
 #include "virtio/vring.h"
+#include "wire/le.h"
 
 #define assert_errno(expr, err)                    \
 	do {                                       \
@@ -1765,6 +1767,68 @@ static void test_straight_child(void **state)
 	close_ok(l);
 }
 
+/* Several who wait on one socket, each his own way: each message is somebody's, whole, and once. */
+#define SEVERAL	     3u
+#define SEVERAL_MSGS 3000u
+
+struct several {
+	int fd;
+	atomic_uint next_way, got, over;
+	atomic_uchar seen[SEVERAL_MSGS];
+};
+
+static void *receive_some(void *arg)
+{
+	struct several *m = arg;
+	unsigned way = atomic_fetch_add(&m->next_way, 1);
+	uint8_t b[4];
+	struct iovec v = {.iov_base = b, .iov_len = sizeof(b)};
+
+	for (;;) {
+		ssize_t n =
+			way == 0 ? amp_readv(m->fd, &v, 1) : amp_recv(m->fd, b, sizeof(b), 0);
+
+		if (n != 2 || amp_le16(b) >= SEVERAL_MSGS) /* n == 1: the end, of this one */
+		{
+			atomic_fetch_add(&m->over, 1);
+			return n == 1 ? arg : NULL;
+		}
+		atomic_fetch_add(&m->seen[amp_le16(b)], 1);
+		atomic_fetch_add(&m->got, 1);
+	}
+}
+
+static void test_straight_several(void **state)
+{
+	static struct several m;
+	pthread_t th[SEVERAL];
+	void *ok;
+
+	(void)state;
+	m.fd = dial(SOCK_SEQPACKET, at(500));
+	for (unsigned i = 0; i < SEVERAL; i++)
+		assert_int_equal(pthread_create(&th[i], NULL, receive_some, &m), 0);
+	for (unsigned i = 0; i < SEVERAL_MSGS; i++) {
+		uint8_t b[2];
+
+		amp_put_le16(b, (uint16_t)i);
+		while (i - atomic_load(&m.got) >= 4) { /* or it is held, and ENOBUFS at last */
+			assert_int_equal(m.over, 0);
+			sched_yield();
+		}
+		assert_int_equal(host_send(500, local_addr(m.fd), b, 2), 0);
+	}
+	for (unsigned i = 0; i < SEVERAL; i++)
+		assert_int_equal(host_send(500, local_addr(m.fd), "", 1), 0);
+	for (unsigned i = 0; i < SEVERAL; i++) {
+		assert_int_equal(pthread_join(th[i], &ok), 0);
+		assert_non_null(ok);
+	}
+	for (unsigned i = 0; i < SEVERAL_MSGS; i++)
+		assert_int_equal(m.seen[i], 1);
+	close_ok(m.fd);
+}
+
 /*
  * A host without buffers is kicked when half of the ring has gone back. One that has sent and
  * sent, and gone: that is noticed before all of it is read. A small build does not take all that
@@ -2027,6 +2091,7 @@ int main(void)
 		T(test_threads),
 		T(test_straight),
 		T(test_straight_child),
+		T(test_straight_several),
 		T(test_straight_bounded),
 		T(test_deadline_under_load),
 	};
