@@ -13,7 +13,8 @@ struct amp_baremetal_clock {
 	uint64_t (*ticks)(void);
 	/*
 	 * Interrupt once when ticks() reaches at, at once if it has; UINT64_MAX: no more.
-	 * Called with interrupts enabled. The handler only silences the timer.
+	 * Called with interrupts enabled. The handler only silences the timer. It may go off
+	 * when nobody waits any more.
 	 */
 	void (*alarm)(uint64_t at);
 };

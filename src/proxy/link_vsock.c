@@ -267,36 +267,15 @@ static void stats(const struct amp_link *link, char *dst, size_t len)
 		 strangers);
 }
 
-static void vsock_free(struct amp_link *link)
-{
-	free(link);
-}
-
 static const struct amp_link_ops link_ops = {
 	.type = "vsock",
-	.peer = "guest",
 	.start = start,
 	.stop = stop,
-	.free = vsock_free,
-	.connect = amp_slink_connect,
-	.unexposed = amp_slink_close_ports,
-	.exposed = amp_slink_ports,
-	.reset = amp_slink_reset,
-	.tap_kind = AMP_TAP_VSOCK,
-	.tap_made = true,
-	.tap = amp_slink_tap_changed,
 	.stats = stats,
+	AMP_SLINK_LINK_OPS,
 };
 
 struct amp_link *amp_link_vsock(const struct amp_link_conf *conf)
 {
-	struct link_vk *l = calloc(1, sizeof(*l));
-
-	if (!l)
-		return NULL;
-	if (amp_slink_init(&l->sl, &link_ops, &vsock_ops, conf)) {
-		free(l);
-		return NULL;
-	}
-	return &l->sl.link;
+	return amp_slink_new(sizeof(struct link_vk), &link_ops, &vsock_ops, conf);
 }

@@ -116,36 +116,15 @@ static int start(struct amp_link *link)
 	return r;
 }
 
-static void hybrid_free(struct amp_link *link)
-{
-	free(amp_container_of(link, struct amp_slink, link));
-}
-
 static const struct amp_link_ops link_ops = {
 	.type = "vsock-unix",
-	.peer = "guest",
 	.start = start,
 	.stop = amp_slink_stop,
-	.free = hybrid_free,
-	.connect = amp_slink_connect,
-	.unexposed = amp_slink_close_ports,
-	.exposed = amp_slink_ports,
-	.reset = amp_slink_reset,
-	.tap_kind = AMP_TAP_VSOCK,
-	.tap_made = true,
-	.tap = amp_slink_tap_changed,
 	.stats = amp_slink_stats,
+	AMP_SLINK_LINK_OPS,
 };
 
 struct amp_link *amp_link_vsock_unix(const struct amp_link_conf *conf)
 {
-	struct amp_slink *sl = calloc(1, sizeof(*sl));
-
-	if (!sl)
-		return NULL;
-	if (amp_slink_init(sl, &link_ops, &hybrid_ops, conf)) {
-		free(sl);
-		return NULL;
-	}
-	return &sl->link;
+	return amp_slink_new(sizeof(struct amp_slink), &link_ops, &hybrid_ops, conf);
 }

@@ -203,6 +203,7 @@ void amp_dest_from(const struct sockaddr *sa, bool for_bind, struct amp_dest *de
 			memcpy(dest->addr, (const uint8_t[16])V4(127, 0, 0, 1), 16);
 		else
 			dest->addr[15] = 1;
+		memcpy(dest->as_given, dest->addr, 16); /* no rule means loopback by it */
 		dest->wildcard = false;
 	}
 	dest->local = is_local(dest->addr);

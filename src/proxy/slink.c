@@ -264,13 +264,18 @@ void amp_slink_stats(const struct amp_link *link, char *dst, size_t len)
 	snprintf(dst, len, "ends=%u ports=%u", sl->end_cnt, ports);
 }
 
-int amp_slink_init(struct amp_slink *sl, const struct amp_link_ops *ops,
-		   const struct amp_slink_ops *sops, const struct amp_link_conf *conf)
+struct amp_link *amp_slink_new(size_t len, const struct amp_link_ops *ops,
+			       const struct amp_slink_ops *sops,
+			       const struct amp_link_conf *conf)
 {
-	int r = amp_link_init(&sl->link, ops, conf);
+	struct amp_slink *sl = calloc(1, len);
 
-	if (r)
-		return r;
+	if (!sl)
+		return NULL;
+	if (amp_link_init(&sl->link, ops, conf)) {
+		free(sl);
+		return NULL;
+	}
 	sl->ops = sops;
 	sl->work.run = look;
 	TAILQ_INIT(&sl->ends);
@@ -278,5 +283,10 @@ int amp_slink_init(struct amp_slink *sl, const struct amp_link_ops *ops,
 	TAILQ_INIT(&sl->ports);
 	uv_timer_init(amp_loop_uv(), &sl->tick);
 	sl->tick.data = sl;
-	return 0;
+	return &sl->link;
+}
+
+void amp_slink_free(struct amp_link *link)
+{
+	free(amp_container_of(link, struct amp_slink, link));
 }

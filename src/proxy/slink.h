@@ -110,8 +110,11 @@ struct amp_slink {
 
 /* ---- slink.c ---- */
 
-int amp_slink_init(struct amp_slink *sl, const struct amp_link_ops *ops,
-		   const struct amp_slink_ops *sops, const struct amp_link_conf *conf);
+/* len: of the link type's struct, which begins with struct amp_slink. NULL: no memory. */
+struct amp_link *amp_slink_new(size_t len, const struct amp_link_ops *ops,
+			       const struct amp_slink_ops *sops,
+			       const struct amp_link_conf *conf);
+void amp_slink_free(struct amp_link *link);
 /* Ports as the expose rules say now: those that went are closed; those that came are opened. */
 void amp_slink_close_ports(struct amp_link *link);
 int amp_slink_ports(struct amp_link *link);
@@ -124,6 +127,13 @@ struct amp_end *amp_slink_connect(struct amp_link *link, const struct amp_servic
 /* A connection of the guest to port, accepted as fd, which is ours from now on. */
 void amp_slink_incoming(struct amp_slink *sl, int fd, uint32_t port, bool message);
 void amp_slink_stats(const struct amp_link *link, char *dst, size_t len);
+
+/* What is the same in every type's struct amp_link_ops. */
+#define AMP_SLINK_LINK_OPS                                                     \
+	.peer = "guest", .free = amp_slink_free, .connect = amp_slink_connect, \
+	.unexposed = amp_slink_close_ports, .exposed = amp_slink_ports,        \
+	.reset = amp_slink_reset, .tap_kind = AMP_TAP_VSOCK, .tap_made = true, \
+	.tap = amp_slink_tap_changed
 
 /* ---- end_sock.c ---- */
 

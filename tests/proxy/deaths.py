@@ -10,11 +10,10 @@ import stat
 import subprocess
 import sys
 import tempfile
-import unittest.mock
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
-from harness import BUILD, TIMEOUT, Proxy, Server, binary, echo, eq, fd_limits, free_port, main, test, worker_pid  # noqa: E402
-from procs import children, pending, until, where_it_prints  # noqa: E402
+from harness import TIMEOUT, Proxy, Server, binary, echo, eq, fd_limits, free_port, main, test, worker_pid  # noqa: E402
+from procs import children, listening, pending, plain, until, where_it_prints  # noqa: E402
 from store import LAUNCH  # noqa: E402
 from vguest import Guest  # noqa: E402
 from vrig import conf_of, configured, works, write_conf  # noqa: E402
@@ -22,8 +21,13 @@ from vrig import conf_of, configured, works, write_conf  # noqa: E402
 
 def another_worker(pid, old):
     # one that tries a new program is a child, too, while the old one lives
-    until(lambda: children(pid) and old not in children(pid), "no other worker")
-    return worker_pid(pid)
+    now = []
+
+    def has():
+        now[:] = children(pid)
+        return now and old not in now
+    until(has, "no other worker")
+    return now[0]
 
 
 def give(path, text):
@@ -42,7 +46,7 @@ def stopped_while_upgrading():
         with subprocess.Popen([binary(), "--config", conf], stderr=subprocess.PIPE) as proc:
             try:
                 give(conf, text)
-                until(lambda: os.path.exists(d + "/g"), "it does not start")
+                until(lambda: listening(d + "/g"), "it does not start")
                 w = worker_pid(proc.pid)
                 os.kill(w, signal.SIGSTOP)
                 proc.send_signal(signal.SIGUSR2)
@@ -105,7 +109,7 @@ def given_port():
         with open(d + "/log", "wb") as log, \
                 subprocess.Popen(argv, stderr=log, pass_fds=[t.fileno()]) as proc:
             try:
-                until(lambda: os.path.exists(d + "/g"), "it does not start")
+                until(lambda: listening(d + "/g"), "it does not start")
                 g = Guest(d + "/g")
                 g.listen(5000)
                 works(g)
@@ -168,7 +172,7 @@ def no_standard_descriptors():
                 "--expose", f"vsock:6000 -> tcp 127.0.0.1:{srv.port}"]
         with subprocess.Popen(argv, stderr=subprocess.PIPE) as proc:
             try:
-                until(lambda: os.path.exists(d + "/g") or proc.poll() is not None, "it does not start")
+                until(lambda: listening(d + "/g") or proc.poll() is not None, "it does not start")
                 eq(proc.poll(), None, "exit status")
                 g = Guest(d + "/g")
                 works(g)
@@ -186,6 +190,7 @@ def file_is_gone():
     """the worker is killed when its socket's file was removed: the next one makes a new one"""
     p = Proxy()
     Guest(p.path).close()
+    p.log("guest detached")  # else the next one goes on with it
     os.unlink(p.path)
     start = len(p.lines)
     os.kill(p.worker_pid(), signal.SIGKILL)
@@ -274,7 +279,7 @@ def filters():
             said = dict(line.split(":", 1) for line in f)
         return said["Seccomp"].strip(), int(said.get("Seccomp_filters", 0))
     # the sanitizers' program has none
-    with unittest.mock.patch.dict(os.environ, AMPSOCK_PROXY=os.path.join(BUILD, "ampsock-proxy")):
+    with plain():
         p = Proxy()
     helper, worker = laid(p.proc.pid), None
     eq(helper[0], "2", "the helper's filter")

@@ -11,20 +11,14 @@ import sys
 import tempfile
 import termios
 import time
-import unittest.mock
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 from clock import Clock  # noqa: E402
-from harness import BUILD, TIMEOUT, Proxy, Server, binary, echo, eq, free_port, main, test, worker_pid  # noqa: E402
-from procs import alive, children, pending, until, where_it_prints  # noqa: E402
+from harness import TIMEOUT, Proxy, Server, binary, echo, eq, free_port, main, test, worker_pid  # noqa: E402
+from procs import alive, children, listening, pending, plain, until, where_it_prints  # noqa: E402
 from store import Store  # noqa: E402
 from vguest import Guest, Reset  # noqa: E402
 from vrig import conf_of, configured, works, write_conf  # noqa: E402
-
-
-def plain():
-    """The program without sanitizers: those give a worker more time to end."""
-    return unittest.mock.patch.dict(os.environ, AMPSOCK_PROXY=os.path.join(BUILD, "ampsock-proxy"))
 
 
 def opened(pid):
@@ -112,7 +106,7 @@ def watchdog():
 def stop():
     """SIGTERM to a proxy whose worker is stopped: it is killed, when it had its time, and not before; no file is left"""
     clock = Clock()
-    with plain():
+    with plain():  # with sanitizers a worker has more time to end
         p = Proxy(env=clock.env)
     w = p.worker_pid()
     os.kill(w, signal.SIGSTOP)
@@ -172,7 +166,8 @@ def unheard_reload():
         with socket.socket() as s:
             return s.connect_ex(("127.0.0.1", port)) == 0
     until(listens, "the new rule is not served")
-    # and one that was dealt with is not told again
+    # and one that was dealt with, as it was when a later signal is, is not told again
+    p.counters()
     lines = len(p.lines)
     w = p.worker_pid()
     os.kill(w, signal.SIGKILL)
@@ -194,7 +189,7 @@ class Fifo:
         self.open()
         self.proc = subprocess.Popen([binary(), "--config", self.path], stderr=self.log, env={**os.environ, **(env or {})})
         self.give()
-        until(lambda: os.path.exists(d + "/g"), "it does not start")
+        until(lambda: listening(d + "/g"), "it does not start")
         self.worker = worker_pid(self.proc.pid)
 
     def open(self):

@@ -105,7 +105,7 @@ def table_cores(record):
 
 def table_variants(record):
 	results = record["results"]
-	names = list(dict.fromkeys(n for v in record["variants"].values() for n in v))
+	names = sorted({n for v in record["variants"].values() for n in v})
 	lines = [["as above"] + [r["text"] for r in results]]
 	lines += [[n] + [record["variants"].get(r["config"], {}).get(n, "") for r in results] for n in names]
 	return rows(["text, Cortex-M4"] + [r["config"] for r in results], lines)

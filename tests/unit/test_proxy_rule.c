@@ -238,6 +238,10 @@ static void test_local_named(void **state)
 	assert_true(OUT("out tcp 127.0.0.1:80", "::ffff:127.0.0.1", 80));
 	assert_true(OUT("out tcp 127.0.0.1:80", "0.0.0.0",
 			80)); /* connecting there is connecting here */
+	/* and a rule for the wildcard is none for that */
+	assert_false(OUT("out tcp 0.0.0.0:80", "0.0.0.0", 80));
+	assert_false(OUT("out tcp 0.0.0.0/8:80", "::ffff:0.0.0.0", 80));
+	assert_false(OUT("out tcp [::]:80", "::", 80));
 	assert_false(OUT("out tcp 127.0.0.1:80", "::1", 80));
 	assert_true(OUT("out tcp [::1]:80", "::", 80));
 	assert_true(OUT("out tcp 127.0.0.0/8:80", "127.4.5.6", 80));

@@ -41,6 +41,12 @@ def pending(pid, sig):
     return bool((int(said["SigPnd"], 16) | int(said["ShdPnd"], 16)) & 1 << (sig - 1))
 
 
+def listening(path):
+    """Does anybody? Its file is there a moment before."""
+    with open("/proc/net/unix", encoding="utf-8", errors="replace") as f:
+        return any(line.split()[-1] == path and int(line.split()[3], 16) & 0x10000 for line in list(f)[1:])
+
+
 def preload(what, *libs):
     """WHAT.c, of this directory if it does not say, as a library for LD_PRELOAD: its path."""
     src = os.path.join(os.path.dirname(os.path.abspath(__file__)), what + ".c")
@@ -51,6 +57,11 @@ def preload(what, *libs):
         subprocess.run([os.environ.get("CC", "gcc"), "-shared", "-fPIC", "-O1", "-o", tmp, src, *libs], check=True)
         os.rename(tmp, lib)
     return lib
+
+
+def plain():
+    """The program without sanitizers: those want to have their library first, and give a worker more time to end."""
+    return unittest.mock.patch.dict(os.environ, AMPSOCK_PROXY=os.path.join(BUILD, "ampsock-proxy"))
 
 
 # In the place of the C library's.
@@ -74,11 +85,10 @@ ssize_t write(int fd, const void *data, size_t len)
 
 @contextlib.contextmanager
 def where_it_prints(code):
-    """C code that runs where the worker would print its counters: the environment for a Proxy, which is not
-    the sanitizers' (that program wants to have their library first)."""
+    """C code that runs where the worker would print its counters: the environment for a Proxy, which is plain."""
     with tempfile.TemporaryDirectory(prefix="ampsock-prints-") as d:
         lib = d + "/prints.so"
         subprocess.run([os.environ.get("CC", "gcc"), "-shared", "-fPIC", "-O1", "-xc", "-", "-o", lib],
                        input=PRINTS.replace("@", code).encode(), check=True)
-        with unittest.mock.patch.dict(os.environ, AMPSOCK_PROXY=os.path.join(BUILD, "ampsock-proxy")):
+        with plain():
             yield {"LD_PRELOAD": lib}
