@@ -560,6 +560,33 @@ static ssize_t inet_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 	return n <= 0 && m->len && amp_inet(s)->state == AMP_INET_RSTWAIT ? -EAGAIN : n;
 }
 
+#if AMPSOCK_FAST
+static bool inet_send_fast(struct amp_sock *s, const void *buf, size_t len, int flags)
+{
+	struct amp_sock *c;
+	int err;
+
+	if (s->type == SOCK_DGRAM)
+		return false;
+	c = amp_inet_stream(s, &err);
+	return c && amp_inet(s)->state != AMP_INET_RSTWAIT &&
+	       amp_sock_send_fast(c, buf, len, flags);
+}
+
+static void inet_recv_fast(struct amp_sock *s)
+{
+	struct amp_sock *c = amp_inet(s)->carrier;
+	struct amp_rx_want *was;
+
+	if (s->type == SOCK_DGRAM || amp_inet(s)->state != AMP_INET_CONN)
+		return;
+	was = amp_sock_want(c);
+	amp_sock_set_want(c, amp_sock_want(s));
+	amp_sock_recv_fast(c);
+	amp_sock_set_want(c, was);
+}
+#endif
+
 /*
  * A call has given up. The next one may ask for something else, and must neither take the answer
  * that is still to come nor find a socket that is about to be bound to the address of this one.
@@ -626,4 +653,8 @@ const struct amp_family amp_inet_family = {
 	.option = amp_inet_option,
 	.poll = inet_poll,
 	.direct = amp_inet_direct,
+#if AMPSOCK_FAST
+	.send_fast = inet_send_fast,
+	.recv_fast = inet_recv_fast,
+#endif
 };

@@ -116,7 +116,6 @@ ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m, int flags
 		return -EAGAIN;
 	}
 	w.name = NULL;
-	w.plain = NULL; /* there will be a header before it */
 	if (!m->done) {
 		r = head(s, p); /* an ICMP error is told before the next datagram goes */
 		if (r == 0 || (r == -EAGAIN && i->state == AMP_INET_CONN))

@@ -25,7 +25,8 @@
 #include <sys/rpmsg_socket.h>
 
 #include "ampsock.h"
-#include "rpmsg_fast.h"
+#include "../wire/le.h"
+#include "af_rpmsg.h"
 
 #if AMPSOCK_RPMSG
 
@@ -539,19 +540,13 @@ static void rpmsg_end(struct amp_sock *s, enum amp_end_why why)
 
 static ssize_t rpmsg_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
-	if (AMPSOCK_FAST && m->plain && amp_rlink_send_fast(s, m))
-		return (ssize_t)m->len;
 	return s->type == SOCK_STREAM ? amp_vsock_sendmsg(s, m, flags) : amp_rraw_send(s, m);
 }
 
 static ssize_t rpmsg_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 {
-	ssize_t n = s->type == SOCK_STREAM ? amp_vsock_recvmsg(s, m, flags)
-					   : amp_rraw_recv(s, m, flags);
-
-	if (AMPSOCK_FAST && n == -EAGAIN && m->want)
-		amp_rlink_next(amp_rsock_link(s));
-	return n;
+	return s->type == SOCK_STREAM ? amp_vsock_recvmsg(s, m, flags)
+				      : amp_rraw_recv(s, m, flags);
 }
 
 static int rpmsg_poll(struct amp_sock *s)
@@ -603,6 +598,10 @@ const struct amp_family amp_rpmsg_family = {
 	.option = amp_rpmsg_option,
 	.poll = rpmsg_poll,
 	.direct = amp_rpmsg_direct,
+#if AMPSOCK_FAST
+	.send_fast = amp_rpmsg_send_fast,
+	.recv_fast = amp_rpmsg_recv_fast,
+#endif
 };
 
 #endif /* AMPSOCK_RPMSG */

@@ -39,6 +39,9 @@ struct amp_rlink {
 	uint8_t held_free;    /* first free one, as long as bus.held_cnt says that there is */
 	uint8_t name_cnt;     /* oldest first; one too many: until the turn has looked */
 	uint8_t said;	      /* what the log has had in this life of the link */
+#if AMPSOCK_FAST
+	uint16_t in_left; /* so many messages go the short way until the next turn */
+#endif
 	union {
 		struct amp_vlink l; /* its index is that in amp_vlinks */
 		struct {
@@ -99,15 +102,13 @@ void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bo
 void amp_rlink_down(struct amp_rlink *l);
 /* Its turn: ms until it wants another, -1; AMP_VLINK_BROKEN: a ring was lied about. */
 int32_t amp_rlink_turn(struct amp_rlink *l);
-/* AMPSOCK_FAST: the next message, if it is for a caller who waits; else nothing. */
-void amp_rlink_next(struct amp_rlink *l);
-/* Buffers that went back since the peer was last asked whether it wants to hear of them: with
- * more, is it time again? While it has enough of them they are no news. */
-static inline bool amp_rlink_many_back(const struct amp_rlink *l, unsigned more)
+/* Buffers that went back since the peer was last asked whether it wants to hear of them: is it
+ * time again? While it has enough of them they are no news. */
+static inline bool amp_rlink_many_back(const struct amp_rlink *l)
 {
 	const struct amp_vq *in = l->bus.in;
 
-	return (uint16_t)(in->put_idx - in->kick_idx) + more >= in->num / 2u;
+	return (uint16_t)(in->put_idx - in->kick_idx) >= in->num / 2u;
 }
 /* amp_runner.arm, .kick_due (AMP_RLINK_IN, AMP_RLINK_OUT) and .stats */
 bool amp_rlink_arm(struct amp_runner *r, bool on);
@@ -121,6 +122,20 @@ enum {
 	AMP_REPT_CONN,	    /* in struct amp_rstream_conn */
 	AMP_REPT_DOOR,	    /* in struct amp_rlink */
 };
+
+/* The turn has seen to everything: the short way may go on for a while, in which the peer does
+ * not run out of buffers. */
+#if AMPSOCK_FAST
+static inline void amp_rlink_go_on(struct amp_rlink *l)
+{
+	l->in_left = l->bus.in->num / 2u;
+}
+#else
+static inline void amp_rlink_go_on(struct amp_rlink *l)
+{
+	(void)l;
+}
+#endif
 
 /* Where a remote hears of the host's services; announced whenever the link is up. */
 static inline void amp_rlink_door(struct amp_rlink *l)
@@ -257,6 +272,11 @@ int amp_rraw_poll(struct amp_sock *s);
 /* Give the oldest buffer back, all of them (to nobody, when the link is gone). */
 void amp_rraw_pop(struct amp_sock *s);
 void amp_rraw_drop(struct amp_sock *s);
+
+/* ---- the short ways (rpmsg_fast.c) ---- */
+
+bool amp_rpmsg_send_fast(struct amp_sock *s, const void *buf, size_t len, int flags);
+void amp_rpmsg_recv_fast(struct amp_sock *s);
 
 /* ---- linked when they are called for (family.h) ---- */
 

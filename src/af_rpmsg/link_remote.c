@@ -27,6 +27,13 @@ struct remote {
 	bool answer; /* the host is to look at what we wrote: a kick is due */
 };
 
+/* Its registers are not saved for one kick. */
+#if AMPSOCK_FAST
+#define REMOTE_OUTLINE __attribute__((noinline))
+#else
+#define REMOTE_OUTLINE inline
+#endif
+
 static struct remote remotes[AMPSOCK_RPMSG]; /* l */
 
 static struct remote *remote_of(struct amp_runner *r)
@@ -104,15 +111,23 @@ static unsigned remote_kick_due(struct amp_runner *r)
 _Static_assert(AMP_RPROC_TX == 0 && AMP_RPROC_RX == 1 && AMP_RLINK_OUT >> 1 == AMP_RLINK_IN,
 	       "remote_kick()");
 
-static void remote_kick(struct amp_runner *r, unsigned queues)
+static REMOTE_OUTLINE void kick_all(struct amp_rproc *rp, unsigned queues)
 {
-	struct amp_rproc *rp = remote_of(r)->rp;
-
 	/* AMP_RPROC_TX is 0, AMP_RPROC_RX 1 */
 	for (unsigned vring = 0; vring < AMP_RPROC_VRINGS; vring++) {
 		if (queues & AMP_RLINK_OUT >> vring)
 			rp->ops->notify(rp, vring);
 	}
+}
+
+static void remote_kick(struct amp_runner *r, unsigned queues)
+{
+	struct amp_rproc *rp = remote_of(r)->rp;
+
+	if (AMPSOCK_FAST && queues == AMP_RLINK_OUT)
+		rp->ops->notify(rp, AMP_RPROC_TX);
+	else
+		kick_all(rp, queues);
 }
 
 /* Its slot from before, or a free one that no other kind of link has. */

@@ -22,7 +22,7 @@
 #include <string.h>
 
 #include "ampsock.h"
-#include "rpmsg_fast.h"
+#include "af_rpmsg.h"
 
 #if AMPSOCK_RPMSG
 
@@ -35,13 +35,6 @@ AMP_OPTIONAL(amp_rpmsg_serve);
 #define SAID_NAMES   1u
 #define SAID_BUS     2u
 #define SAID_STREAMS 4u
-
-/* Its registers are not saved for the usual turn. */
-#if AMPSOCK_FAST
-#define RLINK_OUTLINE __attribute__((noinline))
-#else
-#define RLINK_OUTLINE inline
-#endif
 
 struct amp_rlink amp_rlinks[AMPSOCK_RPMSG]; /* l */
 
@@ -261,11 +254,9 @@ static inline void flush(struct amp_rlink *l)
 		(void)amp_rstream_run(&l->rs);
 }
 
-/* The turn, or its rest: more is true when a message was taken for a caller who has all that
- * he wanted. */
-static RLINK_OUTLINE int32_t turn(struct amp_rlink *l, bool more)
+int32_t amp_rlink_turn(struct amp_rlink *l)
 {
-	int n = amp_rpmsg_run(&l->bus, more ? 0 : TURN);
+	int n = amp_rpmsg_run(&l->bus, TURN);
 	const struct amp_vq *in = l->bus.in, *out = l->bus.out;
 	int32_t ms = -1;
 
@@ -282,7 +273,8 @@ static RLINK_OUTLINE int32_t turn(struct amp_rlink *l, bool more)
 		 * enough. It may have when they were half the ring, or when nothing more comes:
 		 * fewer may go round.
 		 */
-		if (amp_vq_news(out) || (n ? amp_rlink_many_back(l, 0) : amp_vq_news(in)))
+		amp_rlink_go_on(l);
+		if (amp_vq_news(out) || (n ? amp_rlink_many_back(l) : amp_vq_news(in)))
 			amp_runner_due(&l->l.runner);
 	}
 	/* a peer who never pauses does not stop the clock */
@@ -293,34 +285,12 @@ static RLINK_OUTLINE int32_t turn(struct amp_rlink *l, bool more)
 		if (l->name_cnt > AMPSOCK_RPMSG_NAMES)
 			l->name_cnt--;
 	}
-	if (more || n == TURN || l->bus.enough) {
+	if (n == TURN || l->bus.enough) {
 		amp_change(); /* there may be more, for somebody who sleeps */
 		return 0;
 	}
 	return ms;
 }
-
-int32_t amp_rlink_turn(struct amp_rlink *l)
-{
-	int fast = amp_rlink_turn_fast(l);
-
-	if (fast != 2)
-		return turn(l, fast && l->rs.vs.enough);
-	return 0;
-}
-
-#if AMPSOCK_FAST
-/*
- * For a call that would find nothing and look at all links: mostly what it wants is what comes
- * next. What else there is to look at, the peer's life and other links, is looked at when
- * nothing comes, and before the peer may want to hear of its buffers: that bounds it.
- */
-void amp_rlink_next(struct amp_rlink *l)
-{
-	if (l->bus.in && !amp_rlink_many_back(l, 1) && amp_rlink_turn_fast(l) == 1)
-		amp_runner_due(&l->l.runner); /* what is owed now */
-}
-#endif
 
 bool amp_rlink_arm(struct amp_runner *r, bool on)
 {

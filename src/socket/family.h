@@ -32,13 +32,6 @@ struct amp_stats;
 
 /* What sendmsg and recvmsg move. */
 struct amp_msg {
-	union {
-		/* send: not NULL: all of it lies here, len is not 0, but name, done and whole
-		 * are */
-		const void *plain;
-		/* recv: not NULL: it is s->want, too. What came is found there by who called */
-		struct amp_rx_want *want;
-	};
 	const struct iovec *iov; /* recv: NULL: nowhere, what is there is counted or dropped */
 	size_t iov_cnt;
 	size_t len;   /* bytes in iov together, summed and checked once by api.c */
@@ -112,6 +105,23 @@ struct amp_family {
 	 */
 	int (*poll)(struct amp_sock *s);
 	int (*direct)(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io);
+#if AMPSOCK_FAST
+	/*
+	 * The short ways of what nearly every call is; every family has both. They mean what
+	 * sendmsg and recvmsg mean, and do nothing where anything is out of the ordinary.
+	 *
+	 * All len bytes at buf, 1 or more, at once, flags as sendmsg's, of a socket without
+	 * pending error. False: nothing has happened.
+	 */
+	bool (*send_fast)(struct amp_sock *s, const void *buf, size_t len, int flags);
+	/*
+	 * For a caller who waits (s->want, which is set): what comes next from the link, if it
+	 * is for him and nothing older is here. What else there is to look at (the peer's life,
+	 * the clock, other links) is looked at when nothing comes, and before the peer may want
+	 * to hear of its buffers: that bounds it. Nor is s->want left with another socket.
+	 */
+	void (*recv_fast)(struct amp_sock *s);
+#endif
 };
 
 /*
@@ -293,6 +303,18 @@ static inline void amp_sock_set_want(struct amp_sock *s, struct amp_rx_want *w)
 {
 	s->want = w;
 }
+
+static inline bool amp_sock_send_fast(struct amp_sock *s, const void *buf, size_t len,
+				      int flags)
+{
+	return !s->err && s->fam->send_fast(s, buf, len, flags);
+}
+
+/* s->want is set. */
+static inline void amp_sock_recv_fast(struct amp_sock *s)
+{
+	s->fam->recv_fast(s);
+}
 #else
 /* All that comes goes by the ring: one copy more, and 200 bytes less. */
 static inline struct amp_rx_want *amp_sock_want(const struct amp_sock *s)
@@ -305,6 +327,21 @@ static inline void amp_sock_set_want(struct amp_sock *s, struct amp_rx_want *w)
 {
 	(void)s;
 	(void)w;
+}
+
+static inline bool amp_sock_send_fast(struct amp_sock *s, const void *buf, size_t len,
+				      int flags)
+{
+	(void)s;
+	(void)buf;
+	(void)len;
+	(void)flags;
+	return false;
+}
+
+static inline void amp_sock_recv_fast(struct amp_sock *s)
+{
+	(void)s;
 }
 #endif
 
@@ -339,6 +376,13 @@ static inline void amp_change(void)
 {
 	amp_changed = true;
 	amp_stirred = true;
+}
+
+/* recv_fast took something: the caller's affair alone, and of other threads that come after. */
+static inline void amp_took(void)
+{
+	if (AMP_PORT_THREADS)
+		amp_changed = true;
 }
 #else
 void amp_change(void); /* a call is less than half as long */
@@ -424,6 +468,17 @@ static inline void amp_runner_list(struct amp_runner *r)
 	r->listed = true;
 	r->due_next = amp_due;
 	amp_due = r;
+}
+
+/* The peer wants to hear of these queues: on the way out, or now, where there is no lock. */
+static inline void amp_runner_kick(struct amp_runner *r, unsigned bits)
+{
+	if (!AMP_PORT_THREADS) {
+		r->kick(r, bits);
+		return;
+	}
+	r->bits |= bits;
+	amp_runner_list(r);
 }
 
 /* Ask r->kick_due() before the lock is given up: something was put into its queues. */

@@ -44,7 +44,6 @@ static AMP_OUTLINE ssize_t send_loop(struct amp_sock *s, struct amp_msg *m, int 
 		n = send_once(s, m, flags);
 		if (n >= 0) {
 			m->done += (size_t)n;
-			m->plain = NULL;
 			if (m->done >= m->len)
 				return (ssize_t)m->done;
 			n = 0;
@@ -80,22 +79,20 @@ static void want_set(struct amp_sock *s, struct amp_rx_want *w, const struct amp
 		amp_sock_set_want(s, w);
 }
 
+static void want_clear(struct amp_sock *s, struct amp_rx_want *w)
+{
+	if (amp_sock_want(s) == w)
+		amp_sock_set_want(s, NULL);
+	if (AMPSOCK_INET && w->at && amp_sock_want(w->at) == w)
+		amp_sock_set_want(w->at, NULL);
+}
+
 /* Has a message come straight to the caller? Only the short ways do that. */
 static inline bool w_full(const struct amp_rx_want *w)
 {
 	return w->full;
 }
 #endif
-
-static void want_clear(struct amp_sock *s, struct amp_rx_want *w)
-{
-	if (!AMPSOCK_FAST)
-		return;
-	if (amp_sock_want(s) == w)
-		amp_sock_set_want(s, NULL);
-	if (AMPSOCK_INET && w->at && amp_sock_want(w->at) == w)
-		amp_sock_set_want(w->at, NULL);
-}
 
 /* Streams: fewer bytes than these are worth waiting for more. */
 static size_t least(const struct amp_sock *s, const struct amp_msg *m, int flags)
@@ -112,9 +109,9 @@ static size_t least(const struct amp_sock *s, const struct amp_msg *m, int flags
 #if AMPSOCK_FAST
 /*
  * The caller's buffer is registered before the first look at the links, so that what arrives
- * then, or while this call sleeps, is copied only once. looked: they had their look.
+ * then, or while this call sleeps, is copied only once.
  */
-static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool looked)
+static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 {
 	size_t need = least(s, m, flags);
 	bool stream = s->type == SOCK_STREAM, peek = (flags & MSG_PEEK) != 0;
@@ -128,7 +125,6 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 	w.full = 0;
 	w.eor = false;
 	call_init(&c, s, s->rcvtimeo, flags);
-	c.looked = looked;
 	do {
 		if (!peek)
 			want_set(s, &w, m);
@@ -175,7 +171,7 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 }
 #else
 /* All comes by the ring: nobody registers, and who may wait no longer looks there once more. */
-static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool looked)
+static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 {
 	size_t need = least(s, m, flags);
 	struct amp_call c;
@@ -183,7 +179,6 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags, bool 
 	ssize_t n;
 
 	call_init(&c, s, s->rcvtimeo, flags);
-	c.looked = looked;
 	do {
 		n = s->fam->recvmsg(s, m, flags);
 		if (n > 0 && !(flags & MSG_PEEK)) {
@@ -234,43 +229,16 @@ static int msg_init(struct amp_msg *m, const struct iovec *iov, size_t cnt, void
 	return 0;
 }
 
-/* Inlined where speed matters. at_once: it may be that one call of the family is all. */
-static AMP_INLINE ssize_t send_now(int fd, struct amp_msg *m, int flags, bool at_once)
+static AMP_OUTLINE ssize_t do_send(int fd, struct amp_msg *m, int flags)
 {
 	struct amp_sock *s;
-	ssize_t n;
 
 	if (flags & ~AMP_SEND_FLAGS)
 		return amp_fail(EOPNOTSUPP);
 	s = amp_hold(fd);
 	if (!s)
 		return -1;
-	if (AMPSOCK_FAST && at_once) {
-		n = send_once(s, m, flags);
-		if (n == (ssize_t)m->len)
-			return amp_release(s, n);
-		if (n < 0 && n != -EAGAIN)
-			return amp_release_slow(s, n);
-		if (n > 0) {
-			m->done = (size_t)n;
-			m->plain = NULL;
-		}
-	}
 	return amp_release_slow(s, send_loop(s, m, flags));
-}
-
-static AMP_OUTLINE ssize_t do_send(int fd, struct amp_msg *m, int flags)
-{
-	return send_now(fd, m, flags, false);
-}
-
-/* recv_loop(), and out of the stack. */
-static AMP_OUTLINE ssize_t recv_held(struct amp_sock *s, struct amp_msg *m, int flags,
-				     bool looked)
-{
-	ssize_t n = recv_loop(s, m, flags, looked);
-
-	return n > 0 ? amp_release(s, n) : amp_release_slow(s, n);
 }
 
 static ssize_t do_recv(int fd, struct amp_msg *m, int flags)
@@ -282,68 +250,12 @@ static ssize_t do_recv(int fd, struct amp_msg *m, int flags)
 	s = amp_hold(fd);
 	if (!s)
 		return -1;
-	return recv_held(s, m, flags, false);
+	return amp_release_slow(s, recv_loop(s, m, flags));
 }
 
-/* Nothing is there, and the look at the links has stirred nothing: so without another look at
- * the socket to sleep, w registered as it is. The rest is recv_loop()'s. */
-static AMP_OUTLINE ssize_t recv_asleep(struct amp_sock *s, struct amp_msg *m,
-				       struct amp_rx_want *w)
+/* Of one piece, field by field: a compiler would call memset() for it. */
+static AMP_INLINE void msg_simple(struct amp_msg *m, const struct iovec *iov)
 {
-	uint8_t *buf = w->to;
-	struct amp_call c;
-	int r;
-
-	amp_call_init(&c, s, 0);
-	c.looked = true;
-	r = amp_again(&c);
-	want_clear(s, w);
-	if (w->to != buf)
-		return amp_release(s, w->to - buf);
-	if (r && (r != -EAGAIN || !s->err)) /* what a pending error says comes first */
-		return amp_release_slow(s, r);
-	return recv_held(s, m, 0, true);
-}
-
-/* What is there, or comes by one look at the links, or by sleeping once: of a socket as most
- * are, to a buffer of len bytes, which are not 0. */
-static AMP_INLINE ssize_t recv_now(int fd, struct amp_msg *m, void *buf)
-{
-	struct amp_rx_want w = {.to = buf, .end = (uint8_t *)buf + m->len};
-	struct amp_sock *s;
-	ssize_t n;
-
-	s = amp_hold(fd);
-	if (!s)
-		return -1;
-	if ((AMP_PORT_THREADS && amp_sock_want(s)) || s->rcvlowat > 1 || s->type == SOCK_DGRAM)
-		return recv_held(s, m, 0, false);
-	m->want = &w;
-	amp_sock_set_want(s, &w);
-	n = s->fam->recvmsg(s, m, 0);
-	if (n == -EAGAIN && w.to == buf && !s->err) {
-		amp_links_run();
-		m->want = NULL;
-		if (!amp_changed && !s->rcvtimeo)
-			return recv_asleep(s, m, &w);
-	}
-	m->want = NULL;
-	want_clear(s, &w);
-	if (w.to != buf)
-		n = w.to - (uint8_t *)buf;
-	if (n > 0)
-		return amp_release(s, n);
-	if (n == -EAGAIN)
-		return recv_held(s, m, 0, true); /* or there is an error, which comes first */
-	if (n == 0 && s->err && s->type == SOCK_STREAM) /* as recv_loop(): before EOF */
-		n = -amp_sock_take_err(s);
-	return amp_release_slow(s, n);
-}
-
-/* All of m, field by field: a compiler would call memset() for it. */
-static AMP_INLINE void msg_simple(struct amp_msg *m, const struct iovec *iov, const void *plain)
-{
-	m->plain = plain;
 	m->iov = iov;
 	m->iov_cnt = 1;
 	m->len = iov->iov_len;
@@ -352,6 +264,143 @@ static AMP_INLINE void msg_simple(struct amp_msg *m, const struct iovec *iov, co
 	m->name_len = 0;
 	m->flags = 0;
 }
+
+#if AMPSOCK_FAST
+/* What amp_sock_send_fast() would not do. */
+static AMP_OUTLINE ssize_t send_rest(struct amp_sock *s, const void *buf, size_t len, int flags)
+{
+	const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
+	struct amp_msg m;
+
+	msg_simple(&m, &iov);
+	return amp_release_slow(s, send_loop(s, &m, flags));
+}
+
+static AMP_OUTLINE ssize_t send_other(int fd, const void *buf, size_t len, int flags)
+{
+	return amp_sendto(fd, buf, len, flags, NULL, 0);
+}
+
+static AMP_INLINE ssize_t send_now(int fd, const void *buf, size_t len, int flags)
+{
+	struct amp_sock *s;
+
+	if (len - 1 > AMP_LEN_MAX - 1 || flags & ~AMP_SEND_FLAGS)
+		return send_other(fd, buf, len, flags);
+	s = amp_hold(fd);
+	if (!s)
+		return -1;
+	if (amp_sock_send_fast(s, buf, len, flags))
+		return amp_release(s, (ssize_t)len);
+	return send_rest(s, buf, len, flags);
+}
+
+/* What recv_now() has no short way for. */
+static AMP_OUTLINE ssize_t recv_other(struct amp_sock *s, void *buf, size_t len)
+{
+	const struct iovec iov = {.iov_base = buf, .iov_len = len};
+	struct amp_msg m;
+
+	msg_simple(&m, &iov);
+	return amp_release_slow(s, recv_loop(s, &m, 0));
+}
+
+/*
+ * Nothing came for w by amp_sock_recv_fast(): what is there, or comes by a look at the links, or
+ * later. As recv_loop() of a call without flags, but w is registered already. What comes next is
+ * mostly what the caller waits for who was woken: when it is, the links have no look.
+ */
+static AMP_OUTLINE ssize_t recv_rest(struct amp_sock *s, struct amp_rx_want *w)
+{
+	uint8_t *buf = w->to;
+	const struct iovec iov = {.iov_base = buf, .iov_len = (size_t)(w->end - buf)};
+	struct amp_msg m;
+	struct amp_call c;
+	ssize_t n;
+
+	if (s->type == SOCK_DGRAM) { /* there is more to a datagram than its bytes */
+		amp_sock_set_want(s, NULL);
+		return recv_other(s, buf, iov.iov_len);
+	}
+	w->at = NULL;
+	msg_simple(&m, &iov);
+	call_init(&c, s, s->rcvtimeo, 0);
+	n = s->fam->recvmsg(s, &m, 0);
+	if (n == -EAGAIN && !s->err) {
+		(void)amp_links_run();
+		if (amp_changed && w->to == buf) /* else there is nothing still */
+			n = s->fam->recvmsg(s, &m, 0);
+	}
+	while (n == -EAGAIN && !s->err && w->to == buf) {
+		n = amp_wait(&c);
+		if (n)
+			break;
+		amp_sock_recv_fast(s);
+		if (w->to != buf)
+			break;
+		(void)amp_links_run();
+		if (w->to == buf)
+			n = s->fam->recvmsg(s, &m, 0);
+	}
+	want_clear(s, w);
+	if (w->to != buf)
+		return amp_release(s, w->to - buf);
+	if (n > 0)
+		return amp_release(s, n);
+	/* an error comes first, once, then EOF */
+	if ((n == -EAGAIN || (n == 0 && s->type == SOCK_STREAM)) && s->err)
+		n = -amp_sock_take_err(s);
+	return amp_release_slow(s, n);
+}
+
+/* What comes next, straight to the caller, of a socket as most are, to a buffer of len bytes,
+ * which are not 0. */
+static AMP_INLINE ssize_t recv_now(int fd, void *buf, size_t len, int flags)
+{
+	struct amp_rx_want w;
+	struct amp_sock *s;
+
+	if (flags || len - 1 > AMP_LEN_MAX - 1)
+		return amp_recvfrom(fd, buf, len, flags, NULL, NULL);
+	s = amp_hold(fd);
+	if (!s)
+		return -1;
+	if ((AMP_PORT_THREADS && amp_sock_want(s)) || s->rcvlowat > 1)
+		return recv_other(s, buf, len);
+	w.to = buf;
+	w.end = (uint8_t *)buf + len;
+	w.full = 0;
+	amp_sock_set_want(s, &w);
+	amp_sock_recv_fast(s);
+	if (w.to == buf)
+		return recv_rest(s, &w);
+	amp_sock_set_want(s, NULL);
+	return amp_release(s, w.to - (uint8_t *)buf);
+}
+
+#else
+static AMP_INLINE ssize_t send_now(int fd, const void *buf, size_t len, int flags)
+{
+	const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
+	struct amp_msg m;
+
+	if (len > AMP_LEN_MAX)
+		return amp_fail(EINVAL);
+	msg_simple(&m, &iov);
+	return do_send(fd, &m, flags);
+}
+
+static AMP_INLINE ssize_t recv_now(int fd, void *buf, size_t len, int flags)
+{
+	const struct iovec iov = {.iov_base = buf, .iov_len = len};
+	struct amp_msg m;
+
+	if (len > AMP_LEN_MAX)
+		return amp_fail(EINVAL);
+	msg_simple(&m, &iov);
+	return do_recv(fd, &m, flags);
+}
+#endif
 
 ssize_t amp_sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *dest,
 		   socklen_t dest_len)
@@ -370,16 +419,8 @@ ssize_t amp_sendto(int fd, const void *buf, size_t len, int flags, const struct 
 
 ssize_t amp_send(int fd, const void *buf, size_t len, int flags)
 {
-	const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
-	struct amp_msg m;
-
-	if (AMPSOCK_FAST && len - 1 > AMP_LEN_MAX - 1)
-		return amp_sendto(fd, buf, len, flags, NULL, 0);
-	if (!AMPSOCK_FAST && len > AMP_LEN_MAX)
-		return amp_fail(EINVAL);
 	/* its own, or a program that only has send() had sendto(), too */
-	msg_simple(&m, &iov, AMPSOCK_FAST ? buf : NULL);
-	return AMPSOCK_FAST ? send_now(fd, &m, flags, true) : do_send(fd, &m, flags);
+	return send_now(fd, buf, len, flags);
 }
 
 ssize_t amp_sendmsg(int fd, const struct msghdr *msg, int flags)
@@ -414,15 +455,7 @@ ssize_t amp_recvfrom(int fd, void *restrict buf, size_t len, int flags,
 
 ssize_t amp_recv(int fd, void *buf, size_t len, int flags)
 {
-	const struct iovec iov = {.iov_base = buf, .iov_len = len};
-	struct amp_msg m;
-
-	if (AMPSOCK_FAST && (flags || len - 1 > AMP_LEN_MAX - 1))
-		return amp_recvfrom(fd, buf, len, flags, NULL, NULL);
-	if (!AMPSOCK_FAST && len > AMP_LEN_MAX)
-		return amp_fail(EINVAL);
-	msg_simple(&m, &iov, NULL); /* as amp_send() */
-	return AMPSOCK_FAST ? recv_now(fd, &m, buf) : do_recv(fd, &m, flags);
+	return recv_now(fd, buf, len, flags); /* as amp_send() */
 }
 
 ssize_t amp_recvmsg(int fd, struct msghdr *msg, int flags)

@@ -616,17 +616,24 @@ static int amp_sleep(struct amp_call *c)
 	return 0;
 }
 
+int amp_wait(struct amp_call *c)
+{
+	int r = c->block ? amp_sleep(c) : -EAGAIN;
+
+	if (AMP_PORT_THREADS && c->s && c->s->gen != c->gen)
+		return -EBADF;
+	return r ? -EAGAIN : 0;
+}
+
 int amp_again(struct amp_call *c)
 {
-	int r = 0;
+	int r = c->looked ? amp_wait(c) : 0;
 
-	if (c->looked)
-		r = c->block ? amp_sleep(c) : -EAGAIN;
 	if (r == 0) {
 		c->looked = true;
 		(void)look();
 	}
 	if (AMP_PORT_THREADS && c->s && c->s->gen != c->gen)
 		return -EBADF;
-	return r ? -EAGAIN : 0;
+	return r;
 }

@@ -95,6 +95,9 @@ static inline ssize_t amp_leave(struct amp_call *c, ssize_t r)
  */
 int amp_again(struct amp_call *c);
 
+/* Only sleep, once the links had their look; the caller looks himself. As amp_again(). */
+int amp_wait(struct amp_call *c);
+
 /* An operation that needs an answer from far away: waited for, but not for ever. False: over.
  */
 bool amp_far_again(struct amp_call *c, int r);

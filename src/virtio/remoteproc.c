@@ -72,17 +72,6 @@ uint32_t amp_rproc_features(const struct amp_rproc *rp)
 	return table_of(rp)->vdev.gfeatures & (uint32_t)AMP_RPMSG_F_NS;
 }
 
-/* A descriptor's address (64 bits) within the window; no sum that could overflow. */
-static void *translate(void *ctx, uint64_t addr, uint32_t *len)
-{
-	const struct amp_rproc *rp = ctx;
-	uint64_t off = addr - rp->shm_da;
-
-	if (off > rp->shm_len || *len > rp->shm_len - (size_t)off)
-		return NULL;
-	return rp->shm + (size_t)off;
-}
-
 int amp_rproc_queue(struct amp_rproc *rp, unsigned vring, struct amp_vq *vq)
 {
 	uint32_t da = table_of(rp)->vdev.vring[vring].da, mask = rp->align - 1u;
@@ -99,8 +88,9 @@ int amp_rproc_queue(struct amp_rproc *rp, unsigned vring, struct amp_vq *vq)
 	memset(vq, 0, sizeof(*vq));
 	vq->dir = vring == AMP_RPROC_TX ? AMP_VQ_OUT : AMP_VQ_IN;
 	vq->num = rp->num;
-	vq->xlate.translate = translate;
-	vq->xlate.ctx = rp;
+	vq->xlate.base = rp->shm;
+	vq->xlate.addr = rp->shm_da;
+	vq->xlate.len = rp->shm_len;
 	vq->desc = (void *)at;
 	vq->avail = (void *)(at + avail);
 	vq->used = (void *)(at + used);

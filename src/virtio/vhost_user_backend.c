@@ -112,7 +112,7 @@ static int queue_start(struct amp_vhost_be *be, unsigned i)
 		.num = q->num,
 		.event_idx = be->acked & AMP_VIRTIO_F_EVENT_IDX,
 		.indirect = be->acked & AMP_VIRTIO_F_INDIRECT_DESC,
-		.xlate = {amp_vhost_be_translate, be},
+		.xlate = {.translate = amp_vhost_be_translate, .ctx = be},
 		.start_idx = q->base,
 		.order = be->order ? &be->order[i] : NULL,
 	};

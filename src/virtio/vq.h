@@ -72,14 +72,23 @@ struct vring_desc; /* virtio 1.2, 2.7.5 */
 struct vring_avail;
 struct vring_used;
 
+/* A device of shared memory that is all one piece needs no translation but the window. */
+#define AMP_VQ_TRANSLATE (AMPSOCK_VSOCK || AMPSOCK_HOSTED)
+
 /*
- * Device side: where the peer's addr..addr+len lies in my memory; NULL: refused.
+ * Device side: where the peer's addr..addr+len lies in my memory. What lies in the window whole
+ * is found there; of the rest translate says where, NULL: refused.
  * *len_io is the length wanted; a translation may shorten it when the range crosses
  * a border between two mappings, and is then asked again for the rest.
  */
 struct amp_vq_xlate {
-	void *(*translate)(void *ctx, uint64_t addr, uint32_t *len_io);
+	uint8_t *base; /* the window, here */
+	uint64_t addr; /* and as the peer counts */
+	size_t len;    /* 0: none */
+#if AMP_VQ_TRANSLATE
+	void *(*translate)(void *ctx, uint64_t addr, uint32_t *len_io); /* NULL: nothing else */
 	void *ctx;
+#endif
 };
 
 /*
@@ -119,8 +128,10 @@ struct amp_vq {
 	uint16_t kick_idx; /* put_idx when the peer was last considered for a kick */
 	uint16_t skew;	   /* put_idx - get_idx when nothing is outstanding */
 	uint64_t bus_off;  /* driver: bus address = pointer + bus_off */
-	/* device */
+			   /* device */
+#if AMPSOCK_VQ_DEVICE
 	struct amp_vq_xlate xlate;
+#endif
 #if AMPSOCK_VQ_ORDER
 	struct amp_vq_order *order; /* owner: NULL: chains complete as they are put */
 #endif
@@ -141,9 +152,11 @@ struct amp_vq_setup {
 	void *used;
 	bool event_idx;
 	bool indirect;
-	uint16_t *state;	   /* driver: num entries of private memory */
-	uint64_t bus_off;	   /* driver */
+	uint16_t *state;  /* driver: num entries of private memory */
+	uint64_t bus_off; /* driver */
+#if AMPSOCK_VQ_DEVICE
 	struct amp_vq_xlate xlate; /* device */
+#endif
 	uint16_t start_idx; /* device: avail index to start from (vhost SET_VRING_BASE) */
 #if AMPSOCK_VQ_ORDER
 	struct amp_vq_order *order; /* device, NULL: none */

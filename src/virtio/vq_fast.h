@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The ring itself, for an engine's shortest way, where AMPSOCK_FAST: ring_peek(), ring_pass(),
- * ring_kick_due(). What they do to a queue is what vq.h's calls do.
+ * The ring itself, for an engine's shortest way, where AMPSOCK_FAST: ring_peek(),
+ * ring_enter(), ring_publish(), ring_kick_put(). What they do to a queue is what vq.h's calls do.
  */
 #ifndef AMP_VQ_FAST_H
 #define AMP_VQ_FAST_H

@@ -23,6 +23,13 @@
 /* Off the way of the usual buffer, or its registers are saved for nothing. */
 #define AMP_VQ_RARE __attribute__((noinline, cold))
 
+/* One more copy is worth it where speed matters: what a peek finds stays in registers. */
+#if AMPSOCK_FAST
+#define RING_INLINE inline __attribute__((always_inline))
+#else
+#define RING_INLINE inline
+#endif
+
 static inline int ring_lied(struct amp_vq *vq, const char *why)
 {
 	int r = amp_vq_break(vq);
@@ -88,6 +95,62 @@ static inline volatile uint16_t *ring_avail_event(const struct amp_vq *vq)
 	return (volatile uint16_t *)&vq->used->ring[vq->num];
 }
 
+#if AMPSOCK_VQ_DEVICE
+/* Device: does addr..addr+len lie in the window, with *at? No sum that could overflow. */
+static inline bool ring_window(const struct amp_vq *vq, uint64_t addr, uint32_t len, void **at)
+{
+	uint64_t far = addr - vq->xlate.addr;
+	size_t off = (size_t)far;
+
+	if (off != far || off > vq->xlate.len || len > vq->xlate.len - off)
+		return false;
+	*at = vq->xlate.base + off;
+	return true;
+}
+#else
+static inline bool ring_window(const struct amp_vq *vq, uint64_t addr, uint32_t len, void **at)
+{
+	(void)vq;
+	(void)addr;
+	(void)len;
+	(void)at;
+	return false;
+}
+#endif
+
+#if AMPSOCK_VQ_DEVICE && AMP_VQ_TRANSLATE
+/* Device: where addr and what follows lies, up to *len bytes of it: as translate. Not the way of
+ * a window's buffer, whose registers are not saved for it. */
+AMP_VQ_RARE void *amp_vq_elsewhere(const struct amp_vq *vq, uint64_t addr, uint32_t *len);
+/* All of it; NULL: nowhere, or in pieces. */
+AMP_VQ_RARE void *amp_vq_elsewhere_whole(const struct amp_vq *vq, uint64_t addr, uint32_t len);
+#else
+static inline void *amp_vq_elsewhere(const struct amp_vq *vq, uint64_t addr, uint32_t *len)
+{
+	(void)vq;
+	(void)addr;
+	(void)len;
+	return NULL;
+}
+
+static inline void *amp_vq_elsewhere_whole(const struct amp_vq *vq, uint64_t addr, uint32_t len)
+{
+	(void)vq;
+	(void)addr;
+	(void)len;
+	return NULL;
+}
+#endif
+
+/* Device: where addr..addr+len lies, which is not empty, in one piece. False: it does not. */
+static inline bool ring_memory(const struct amp_vq *vq, uint64_t addr, uint32_t len, void **at)
+{
+	if (ring_window(vq, addr, len, at))
+		return true;
+	*at = amp_vq_elsewhere_whole(vq, addr, len);
+	return *at != NULL;
+}
+
 /* Driver: hand chain id to the device. */
 static inline void ring_avail_put(struct amp_vq *vq, uint16_t id)
 {
@@ -118,6 +181,11 @@ static inline void ring_order(struct amp_vq *vq, uint16_t id)
 	if (vq->order)
 		vq->order->id[ring_mask(vq, (unsigned)vq->get_idx + vq->skew)] = id;
 }
+
+static inline bool ring_ordered(const struct amp_vq *vq)
+{
+	return vq->order != NULL;
+}
 #else
 static inline bool ring_in_order(struct amp_vq *vq, uint16_t id, uint32_t len)
 {
@@ -131,6 +199,12 @@ static inline void ring_order(struct amp_vq *vq, uint16_t id)
 {
 	(void)vq;
 	(void)id;
+}
+
+static inline bool ring_ordered(const struct amp_vq *vq)
+{
+	(void)vq;
+	return false;
 }
 #endif
 
@@ -212,7 +286,8 @@ static inline int ring_used_peek(struct amp_vq *vq, uint16_t *id, uint32_t *len)
 }
 
 /* What amp_vq_get() would give next, checked, without taking it. */
-static inline int ring_driver_peek(struct amp_vq *vq, enum amp_vq_dir dir, struct ring_buf *b)
+static RING_INLINE int ring_driver_peek(struct amp_vq *vq, enum amp_vq_dir dir,
+					struct ring_buf *b)
 {
 	int r;
 
@@ -235,12 +310,12 @@ static inline int ring_driver_peek(struct amp_vq *vq, enum amp_vq_dir dir, struc
 }
 
 /* 2: more than one piece, b->id is its head. */
-static inline int ring_device_peek(struct amp_vq *vq, enum amp_vq_dir dir, struct ring_buf *b)
+static RING_INLINE int ring_device_peek(struct amp_vq *vq, enum amp_vq_dir dir,
+					struct ring_buf *b)
 {
 	uint16_t want = dir == AMP_VQ_OUT ? VRING_DESC_F_WRITE : 0, flags;
 	volatile struct vring_desc *d;
 	int r = ring_peer_has(vq);
-	uint32_t len;
 
 	if (r <= 0)
 		return r;
@@ -251,21 +326,23 @@ static inline int ring_device_peek(struct amp_vq *vq, enum amp_vq_dir dir, struc
 	/* nearly always one direct descriptor in one mapping */
 	d = &vq->desc[b->id];
 	amp_port_cache_invalidate(d, sizeof(*d));
-	b->len = len = d->len;
+	b->len = d->len;
 	flags = d->flags;
-	if ((flags != want && (!vq->any_dir || (flags ^ want) != VRING_DESC_F_WRITE)) || !len)
+	if ((flags != want && (!vq->any_dir || (flags ^ want) != VRING_DESC_F_WRITE)) ||
+	    !b->len)
 		return 2;
-	b->p = vq->xlate.translate(vq->xlate.ctx, d->addr, &len);
-	if (!b->p || len != b->len)
+	if (!ring_memory(vq, d->addr, b->len, &b->p))
 		return 2;
 	if (dir == AMP_VQ_IN)
-		amp_port_cache_invalidate(b->p, len);
+		amp_port_cache_invalidate(b->p, b->len);
 	return 1;
 }
 
 /* For the way of the usual buffer: false also when there is none, or not in one piece. */
-static inline bool ring_peek(struct amp_vq *vq, enum amp_vq_dir dir, struct ring_buf *b)
+static RING_INLINE bool ring_peek(struct amp_vq *vq, enum amp_vq_dir dir, struct ring_buf *b)
 {
+	if (ring_ordered(vq))
+		return false;
 	return (ring_device(vq) ? ring_device_peek(vq, dir, b)
 				: ring_driver_peek(vq, dir, b)) == 1;
 }
@@ -320,13 +397,25 @@ static inline void ring_put(struct amp_vq *vq, enum amp_vq_dir dir, uint16_t id,
 	ring_avail_put(vq, id);
 }
 
-/* ring_took() and ring_put() at once: what was peeked at goes (back) to the peer. */
-static inline void ring_pass(struct amp_vq *vq, enum amp_vq_dir dir, const struct ring_buf *b,
-			     uint32_t len)
+/*
+ * ring_took() and ring_put() at once: what was peeked at goes (back) to the peer. In two steps,
+ * so that little is to be remembered over the copy between them: its entry, of len bytes; and,
+ * when they are there, or read, the index. Not of a queue that has an order.
+ */
+static inline void ring_enter(struct amp_vq *vq, enum amp_vq_dir dir, const struct ring_buf *b,
+			      uint32_t len)
 {
+	unsigned at = vq->put_idx;
+
+	vq->put_idx = (uint16_t)(at + 1u);
+	at = ring_mask(vq, at);
 	if (ring_device(vq)) {
-		ring_device_took(vq, b->id);
-		ring_used_put(vq, b->id, len);
+		volatile struct vring_used_elem *e = &vq->used->ring[at];
+
+		vq->get_idx++;
+		e->id = b->id;
+		e->len = len;
+		amp_port_cache_clean(e, sizeof(*e));
 		return;
 	}
 	if (dir == AMP_VQ_OUT && b->fresh) {
@@ -337,20 +426,39 @@ static inline void ring_pass(struct amp_vq *vq, enum amp_vq_dir dir, const struc
 		vq->get_idx++; /* its state says BUSY still */
 	}
 	if (dir == AMP_VQ_OUT) {
-		amp_port_cache_clean(b->p, len);
 		vq->desc[b->id].len = len;
 		amp_port_cache_clean(&vq->desc[b->id], sizeof(vq->desc[b->id]));
 	}
-	ring_avail_put(vq, b->id);
+	ring_wr16(&vq->avail->ring[at], b->id);
 }
 
-static inline bool ring_kick_due(struct amp_vq *vq)
+/* len bytes at p are written, of an out queue. */
+static inline void ring_publish(struct amp_vq *vq, enum amp_vq_dir dir, const void *p,
+				uint32_t len)
+{
+	if (dir == AMP_VQ_OUT)
+		amp_port_cache_clean(p, len);
+	amp_wmb(); /* pairs with rmb in the peer's get */
+	ring_wr16(ring_device(vq) ? &vq->used->idx : &vq->avail->idx, vq->put_idx);
+}
+
+/* amp_vq_disarm() of a queue that is armed. */
+static inline void ring_disarm(struct amp_vq *vq)
+{
+	/* With event index nothing is to do: past the event there are no notifications. */
+	if (!ring_event_idx(vq))
+		ring_wr16(ring_device(vq) ? &vq->used->flags : &vq->avail->flags,
+			  ring_device(vq) ? VRING_USED_F_NO_NOTIFY
+					  : VRING_AVAIL_F_NO_INTERRUPT);
+	vq->armed = false;
+}
+
+/* ring_kick_due() of a queue that is not broken and was put to. */
+static inline bool ring_kick_put(struct amp_vq *vq)
 {
 	uint16_t old = vq->kick_idx, now = vq->put_idx;
 	bool due;
 
-	if (old == now || vq->broken)
-		return false;
 	vq->kick_idx = now;
 	amp_mb(); /* pairs with mb in the peer's arm: index before event index */
 	if (ring_event_idx(vq)) {
@@ -368,6 +476,11 @@ static inline bool ring_kick_due(struct amp_vq *vq)
 		return false;
 	vq->kicks++;
 	return true;
+}
+
+static inline bool ring_kick_due(struct amp_vq *vq)
+{
+	return vq->kick_idx != vq->put_idx && !vq->broken && ring_kick_put(vq);
 }
 
 #endif /* AMP_VQ_RING_H */

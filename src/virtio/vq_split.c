@@ -129,6 +129,19 @@ static void set_order(struct amp_vq *vq, const struct amp_vq_setup *s)
 }
 #endif
 
+#if AMPSOCK_VQ_DEVICE
+static inline void set_memory(struct amp_vq *vq, const struct amp_vq_setup *s)
+{
+	vq->xlate = s->xlate;
+}
+#else
+static inline void set_memory(struct amp_vq *vq, const struct amp_vq_setup *s)
+{
+	(void)vq;
+	(void)s;
+}
+#endif
+
 int amp_vq_init(struct amp_vq *vq, const struct amp_vq_setup *s)
 {
 	size_t avail_off, used_off, len;
@@ -150,7 +163,7 @@ int amp_vq_init(struct amp_vq *vq, const struct amp_vq_setup *s)
 	vq->indirect = s->indirect;
 	vq->state = s->state;
 	vq->bus_off = s->bus_off;
-	vq->xlate = s->xlate;
+	set_memory(vq, s);
 	if (ring_device(vq)) {
 		set_order(vq, s);
 		vq->get_idx = s->start_idx;
@@ -236,6 +249,21 @@ void amp_vq_driver(struct amp_vq *vq, void *ring)
 	amp_port_cache_clean(ring, len);
 }
 
+#if AMPSOCK_VQ_DEVICE && AMP_VQ_TRANSLATE
+void *amp_vq_elsewhere(const struct amp_vq *vq, uint64_t addr, uint32_t *len)
+{
+	return vq->xlate.translate ? vq->xlate.translate(vq->xlate.ctx, addr, len) : NULL;
+}
+
+void *amp_vq_elsewhere_whole(const struct amp_vq *vq, uint64_t addr, uint32_t len)
+{
+	uint32_t part = len;
+	void *p = amp_vq_elsewhere(vq, addr, &part);
+
+	return part == len ? p : NULL;
+}
+#endif
+
 /* Driver: the chain that starts at id goes back to the free list, by its private links. */
 static void free_chain(struct amp_vq *vq, uint16_t id)
 {
@@ -260,8 +288,10 @@ static int add_segments(struct amp_vq *vq, struct amp_vq_buf *buf, uint64_t addr
 	buf->len += len;
 	while (len) {
 		uint32_t part = len;
-		void *p = vq->xlate.translate(vq->xlate.ctx, addr, &part);
+		void *p;
 
+		if (!ring_window(vq, addr, len, &p))
+			p = amp_vq_elsewhere(vq, addr, &part);
 		if (!p || part == 0 || part > len)
 			return ring_lied(vq, "descriptor address outside the shared memory");
 		if (buf->iov_cnt == buf->iov_max)
@@ -283,8 +313,6 @@ static AMP_VQ_RARE int indirect_table(struct amp_vq *vq, const struct vring_desc
 				      volatile struct vring_desc **table, uint32_t *table_len,
 				      bool *nested)
 {
-	uint32_t part = d->len;
-
 	if (!vq->indirect)
 		return ring_lied(vq, "indirect descriptor that was not negotiated (virtio "
 				     "2.7.5.3)");
@@ -294,9 +322,11 @@ static AMP_VQ_RARE int indirect_table(struct amp_vq *vq, const struct vring_desc
 	*nested = true;
 	if (d->len == 0 || d->len % sizeof(struct vring_desc))
 		return ring_lied(vq, "indirect table of odd length (virtio 2.7.5.3.1)");
-	*table = vq->xlate.translate(vq->xlate.ctx, d->addr, &part);
-	if (!*table || part < d->len || (uintptr_t)*table & 7)
+	void *at;
+
+	if (!ring_memory(vq, d->addr, d->len, &at) || (uintptr_t)at & 7)
 		return ring_lied(vq, "indirect table outside the shared memory, or askew");
+	*table = at;
 	*table_len = d->len / (uint32_t)sizeof(struct vring_desc);
 	return 0;
 }
@@ -459,12 +489,8 @@ bool amp_vq_arm(struct amp_vq *vq)
 
 void amp_vq_disarm(struct amp_vq *vq)
 {
-	/* With event index nothing is to do: past the event there are no notifications. */
-	if (!ring_event_idx(vq) && vq->armed)
-		ring_wr16(ring_device(vq) ? &vq->used->flags : &vq->avail->flags,
-			  ring_device(vq) ? VRING_USED_F_NO_NOTIFY
-					  : VRING_AVAIL_F_NO_INTERRUPT);
-	vq->armed = false;
+	if (vq->armed)
+		ring_disarm(vq);
 }
 
 uint16_t amp_vq_avail(const struct amp_vq *vq)

@@ -252,8 +252,7 @@ static void message_sent(struct amp_sock *s, const struct amp_msg *m, ssize_t n)
 	}
 }
 
-static __attribute__((noinline)) ssize_t send_any(struct amp_sock *s, const struct amp_msg *m,
-						  int flags)
+ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
 	bool stream = is_stream(s);
 	struct amp_vsock *vs;
@@ -295,33 +294,117 @@ static __attribute__((noinline)) ssize_t send_any(struct amp_sock *s, const stru
 	return n;
 }
 
-/* In one packet, as far as the meter says. */
-static inline bool fits(struct amp_sock *s, size_t len)
+#if AMPSOCK_FAST
+static __attribute__((noinline)) bool send_packet(struct amp_sock *s, const void *buf,
+						  size_t len, int flags)
+{
+	struct amp_vlink *l = amp_vlink_of(s);
+	uint32_t eom = 0;
+	bool kick;
+
+	if (!is_stream(s)) {
+		if ((s->sub & SUB_TX_PART) || (flags & MSG_EOR))
+			return false;
+		eom = AMP_VSOCK_SEQ_EOM;
+	}
+	if ((s->flags & SEND_FLAGS) != AMP_SF_CONNECTED ||
+	    !amp_vsock_send_fast(&l->vs, conn_of(s), buf, len, eom, &kick))
+		return false;
+	if (kick)
+		amp_runner_kick(&l->runner, l->out_bit);
+	return true;
+}
+
+/* The same to a peer whose buffer is measured in packets, too. */
+static __attribute__((noinline)) bool send_metered(struct amp_sock *s, const void *buf,
+						   size_t len, int flags)
 {
 	uint32_t part = (uint32_t)len;
 
-	return !metered(s) || ours(s) || (amp_vsock_meter(s, &part) == 0 && part == len);
+	if ((s->flags & SEND_FLAGS) != AMP_SF_CONNECTED || amp_vsock_meter(s, &part) ||
+	    part != len || !send_packet(s, buf, len, flags))
+		return false;
+	amp_vsock_metered(s);
+	return true;
 }
 
-ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
+bool amp_vsock_sock_send_fast(struct amp_sock *s, const void *buf, size_t len, int flags)
 {
-	struct amp_vlink *l = amp_vlink_of(s);
-	bool kick;
-
-	if (AMPSOCK_FAST && m->plain && (s->flags & SEND_FLAGS) == AMP_SF_CONNECTED &&
-	    !(s->sub & SUB_TX_PART) && !(flags & MSG_EOR) && fits(s, m->len) &&
-	    amp_vsock_send_fast(&l->vs, conn_of(s), m->plain, m->len,
-				is_stream(s) ? 0 : AMP_VSOCK_SEQ_EOM, &kick)) {
-		if (kick) {
-			l->runner.bits |= l->out_bit;
-			amp_runner_list(&l->runner);
-		}
-		if (metered(s))
-			amp_vsock_metered(s);
-		return (ssize_t)m->len;
-	}
-	return send_any(s, m, flags);
+	return metered(s) && !ours(s) ? send_metered(s, buf, len, flags)
+				      : send_packet(s, buf, len, flags);
 }
+
+/*
+ * The next packet, if it is data for s, and the caller w has room for all of it, or for a message
+ * nothing older: as amp_vsock_packet_fast(), whose order of reading this is, but the only
+ * connection that it can be for is known.
+ */
+static inline bool packet_for(struct amp_vlink *l, struct amp_sock *s, struct amp_rx_want *w)
+{
+	struct amp_vsock *vs = &l->vs;
+	struct amp_vsock_conn *c = conn_of(s);
+	const volatile struct amp_vsock_hdr *h;
+	struct ring_buf b = {.p = NULL};
+	struct amp_vq *in = vs->in;
+	uint8_t *to = w->to;
+	uint32_t len, n;
+
+	if (!in || vs->to_do || !ring_peek(in, AMP_VQ_IN, &b) || b.len <= AMP_VSOCK_HDR_LEN ||
+	    (AMPSOCK_VQ_DEVICE && ((uintptr_t)b.p & 3)))
+		return false;
+	h = b.p;
+	/* whole CIDs are compared, so they are good ones (5.10.4) */
+	if (h->src_port != c->peer.port || h->src_cid != c->peer.cid ||
+	    h->dst_port != c->local.port || h->dst_cid != c->local.cid ||
+	    *vsock_type_op(b.p) != VSOCK_TYPE_OP(c->type, AMP_VSOCK_OP_RW))
+		return false;
+	n = len = h->len;
+	if (len - 1u >= b.len - AMP_VSOCK_HDR_LEN ||
+	    !amp_credit_rx_ok(&c->credit, c->buf_alloc, len))
+		return false;
+	if (is_stream(s)) {
+		if (len > (size_t)(w->end - to))
+			return false;
+	} else {
+		uint32_t flags = h->flags;
+
+		if (w->full || (s->sub & SUB_RX_PART) || !(flags & AMP_VSOCK_SEQ_EOM))
+			return false;
+		if (len > (size_t)(w->end - to))
+			n = (uint32_t)(w->end - to);
+		w->eor = (flags & AMP_VSOCK_SEQ_EOR) != 0;
+	}
+	if (!amp_credit_peer(&c->credit, h->buf_alloc, h->fwd_cnt))
+		return false;
+	if (!is_stream(s))
+		w->full = len;
+	w->to = to + n;
+	vs->stats.rx_packets++;
+	l->in_left--;
+	if (amp_vsock_took(vs, c, len))
+		amp_runner_due(&l->runner);
+	amp_took();
+	ring_enter(in, AMP_VQ_IN, &b, 0);
+	memcpy(to, (const uint8_t *)b.p + AMP_VSOCK_HDR_LEN, n);
+	ring_publish(in, AMP_VQ_IN, b.p, b.len);
+	return true;
+}
+
+/* As amp_vlink_turn(), of what is for s. */
+void amp_vsock_sock_recv_fast(struct amp_sock *s)
+{
+	struct amp_rx_want *w = amp_sock_want(s);
+	struct amp_vlink *l = amp_vlink_of(s);
+
+	if (!(s->flags & AMP_SF_CONNECTED) || s->rx.head != s->rx.tail ||
+	    (conn_of(s)->standing & AMP_VSOCK_USUAL_IN) != AMP_CONN_OPEN)
+		return;
+	do {
+		if (l->in_left <= 1 || !packet_for(l, s, w))
+			return;
+	} while (w->to != w->end && is_stream(s));
+}
+#endif
 
 static ssize_t message_out(struct amp_sock *s, struct amp_msg *m, int flags)
 {
@@ -456,4 +539,8 @@ const struct amp_family amp_vsock_family = {
 	.option = amp_vsock_option,
 	.poll = amp_vsock_poll,
 	.direct = amp_vsock_direct,
+#if AMPSOCK_FAST
+	.send_fast = amp_vsock_sock_send_fast,
+	.recv_fast = amp_vsock_sock_recv_fast,
+#endif
 };

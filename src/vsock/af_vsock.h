@@ -263,6 +263,8 @@ void amp_vsock_close_one(struct amp_sock *s, bool abort);
 /* What a socket does that is a connection of the engine: AF_VSOCK's, and AF_RPMSG's streams. */
 ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags);
 ssize_t amp_vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags);
+bool amp_vsock_sock_send_fast(struct amp_sock *s, const void *buf, size_t len, int flags);
+void amp_vsock_sock_recv_fast(struct amp_sock *s);
 void amp_vsock_end(struct amp_sock *s, enum amp_end_why why);
 int amp_vsock_poll(struct amp_sock *s);
 

@@ -11,6 +11,16 @@
 #include "../virtio/vq_fast.h"
 #include "vsock.h"
 
+/* Type and operation are the eighth word of a header: one look, or one store. */
+#define VSOCK_TYPE_OP(type, op) ((uint32_t)(type) | (uint32_t)(op) << 16)
+static inline volatile uint32_t *vsock_type_op(volatile struct amp_vsock_hdr *h)
+{
+	return (volatile uint32_t *)h + 7;
+}
+_Static_assert(offsetof(struct amp_vsock_hdr, type) == 28 &&
+		       offsetof(struct amp_vsock_hdr, op) == 30,
+	       "vsock_type_op()");
+
 /* The header of c's next packet. */
 static inline void vsock_fill(struct amp_vsock_conn *c, volatile struct amp_vsock_hdr *h,
 			      uint16_t op, uint32_t len, uint32_t flags)
@@ -20,8 +30,7 @@ static inline void vsock_fill(struct amp_vsock_conn *c, volatile struct amp_vsoc
 	h->src_port = c->local.port;
 	h->dst_port = c->peer.port;
 	h->len = len;
-	h->type = c->type;
-	h->op = op;
+	*vsock_type_op(h) = VSOCK_TYPE_OP(c->type, op);
 	h->flags = flags;
 	h->buf_alloc = c->buf_alloc;
 	h->fwd_cnt = c->credit.fwd_cnt;
@@ -37,6 +46,18 @@ static inline void vsock_fill(struct amp_vsock_conn *c, volatile struct amp_vsoc
  */
 struct amp_vsock_conn *amp_vsock_other(struct amp_vsock *vs,
 				       const volatile struct amp_vsock_hdr *h);
+
+/* len bytes arrived, and are consumed at once. True: something may be owed for that. */
+static inline bool amp_vsock_took(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t len)
+{
+	amp_credit_received(&c->credit, len);
+	if (amp_credit_believed(&c->credit) < c->buf_alloc / 2u) {
+		c->credit.fwd_cnt += len;
+		return false;
+	}
+	amp_vsock_consumed(vs, c, len);
+	return true;
+}
 
 /*
  * Takes the next packet, if it is data in one piece for a connection where all is well, and the
@@ -55,7 +76,7 @@ static inline __attribute__((always_inline)) bool amp_vsock_packet_fast(
 	if (!piece || vs->to_do || !vs->in || !ring_peek(vs->in, AMP_VQ_IN, &b) ||
 	    b.len <= AMP_VSOCK_HDR_LEN || (AMPSOCK_VQ_DEVICE && ((uintptr_t)b.p & 3)))
 		return false;
-	h = b.p; /* type and op are its eighth word */
+	h = b.p;
 	/* whole CIDs are compared, so they are good ones (5.10.4) */
 	if (!c || h->src_port != c->peer.port || h->src_cid != c->peer.cid ||
 	    h->dst_port != c->local.port || h->dst_cid != c->local.cid) {
@@ -65,7 +86,7 @@ static inline __attribute__((always_inline)) bool amp_vsock_packet_fast(
 	}
 	len = h->len;
 	if ((c->standing & AMP_VSOCK_USUAL_IN) != AMP_CONN_OPEN ||
-	    ((const volatile uint32_t *)b.p)[7] != (c->type | AMP_VSOCK_OP_RW << 16) ||
+	    *vsock_type_op(b.p) != VSOCK_TYPE_OP(c->type, AMP_VSOCK_OP_RW) ||
 	    len - 1u >= b.len - AMP_VSOCK_HDR_LEN ||
 	    !amp_credit_rx_ok(&c->credit, c->buf_alloc, len))
 		return false;
@@ -75,12 +96,9 @@ static inline __attribute__((always_inline)) bool amp_vsock_packet_fast(
 	    !piece(vs, c, (const uint8_t *)b.p + AMP_VSOCK_HDR_LEN, len, h->flags))
 		return false;
 	vs->stats.rx_packets++;
-	ring_pass(vs->in, AMP_VQ_IN, &b, 0);
-	amp_credit_received(&c->credit, len);
-	if (amp_credit_believed(&c->credit) < c->buf_alloc / 2u)
-		c->credit.fwd_cnt += len;
-	else
-		amp_vsock_consumed(vs, c, len);
+	ring_enter(vs->in, AMP_VQ_IN, &b, 0);
+	ring_publish(vs->in, AMP_VQ_IN, b.p, b.len);
+	(void)amp_vsock_took(vs, c, len);
 	return true;
 }
 
@@ -94,18 +112,19 @@ static inline bool amp_vsock_send_fast(struct amp_vsock *vs, struct amp_vsock_co
 	uint32_t in_flight = c->credit.tx_cnt - c->credit.peer_fwd_cnt;
 	uint32_t alloc = c->credit.peer_buf_alloc;
 	struct ring_buf b = {.p = NULL};
+	struct amp_vq *out = vs->out;
 
-	if ((c->standing & AMP_VSOCK_USUAL_OUT) != AMP_CONN_OPEN || vs->to_do || !vs->out ||
-	    in_flight > alloc || len > alloc - in_flight ||
-	    !ring_peek(vs->out, AMP_VQ_OUT, &b) || b.len < AMP_VSOCK_HDR_LEN + len ||
-	    (AMPSOCK_VQ_DEVICE && ((uintptr_t)b.p & 3)))
+	if ((c->standing & AMP_VSOCK_USUAL_OUT) != AMP_CONN_OPEN || vs->to_do || !out ||
+	    in_flight > alloc || len > alloc - in_flight || !ring_peek(out, AMP_VQ_OUT, &b) ||
+	    b.len < AMP_VSOCK_HDR_LEN + len || (AMPSOCK_VQ_DEVICE && ((uintptr_t)b.p & 3)))
 		return false;
 	vsock_fill(c, b.p, AMP_VSOCK_OP_RW, (uint32_t)len, flags);
-	memcpy((uint8_t *)b.p + AMP_VSOCK_HDR_LEN, data, len);
 	c->credit.tx_cnt += (uint32_t)len;
 	vs->stats.tx_packets++;
-	ring_pass(vs->out, AMP_VQ_OUT, &b, AMP_VSOCK_HDR_LEN + (uint32_t)len);
-	*kick = ring_kick_due(vs->out);
+	ring_enter(out, AMP_VQ_OUT, &b, AMP_VSOCK_HDR_LEN + (uint32_t)len);
+	memcpy((uint8_t *)b.p + AMP_VSOCK_HDR_LEN, data, len);
+	ring_publish(out, AMP_VQ_OUT, b.p, AMP_VSOCK_HDR_LEN + (uint32_t)len);
+	*kick = ring_kick_put(out);
 	return true;
 }
 #else

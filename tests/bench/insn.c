@@ -38,17 +38,18 @@
 /* Not 2: to its own stack this end is a guest like any other until its rings are turned round. */
 #define HOST_CID 4
 
-#define DECLARE(p)                                                               \
-	int p##_amp_side_up(uint32_t cid);                                       \
-	struct amp_vq *p##_amp_side_queue(unsigned q);                           \
-	int p##_amp_side_turn(unsigned q, const struct amp_vq *theirs);          \
-	int p##_amp_socket(int domain, int type, int protocol);                  \
-	int p##_amp_bind(int fd, const struct sockaddr *addr, socklen_t len);    \
-	int p##_amp_listen(int fd, int backlog);                                 \
-	int p##_amp_accept(int fd, struct sockaddr *addr, socklen_t *len);       \
-	int p##_amp_connect(int fd, const struct sockaddr *addr, socklen_t len); \
-	ssize_t p##_amp_send(int fd, const void *buf, size_t len, int flags);    \
-	ssize_t p##_amp_recv(int fd, void *buf, size_t len, int flags);          \
+#define DECLARE(p)                                                                       \
+	int p##_amp_side_up(uint32_t cid);                                               \
+	struct amp_vq *p##_amp_side_queue(unsigned q);                                   \
+	void *p##_amp_side_mem(void);                                                    \
+	int p##_amp_side_turn(unsigned q, const struct amp_vq *theirs, void *their_mem); \
+	int p##_amp_socket(int domain, int type, int protocol);                          \
+	int p##_amp_bind(int fd, const struct sockaddr *addr, socklen_t len);            \
+	int p##_amp_listen(int fd, int backlog);                                         \
+	int p##_amp_accept(int fd, struct sockaddr *addr, socklen_t *len);               \
+	int p##_amp_connect(int fd, const struct sockaddr *addr, socklen_t len);         \
+	ssize_t p##_amp_send(int fd, const void *buf, size_t len, int flags);            \
+	ssize_t p##_amp_recv(int fd, void *buf, size_t len, int flags);                  \
 	int p##_amp_poll_links(void);
 
 DECLARE(g)
@@ -171,8 +172,8 @@ int main(int argc, char **argv)
 
 	need(g_amp_side_up(3) == 0 && h_amp_side_up(HOST_CID) == 0, "links");
 	/* The guest's in queue is the host's out queue. */
-	need(h_amp_side_turn(0, g_amp_side_queue(1)) == 0 &&
-		     h_amp_side_turn(1, g_amp_side_queue(0)) == 0,
+	need(h_amp_side_turn(0, g_amp_side_queue(1), g_amp_side_mem()) == 0 &&
+		     h_amp_side_turn(1, g_amp_side_queue(0), g_amp_side_mem()) == 0,
 	     "the device's rings");
 	getcontext(&host);
 	host.uc_stack.ss_sp = host_stack;

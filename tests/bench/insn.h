@@ -13,6 +13,7 @@ extern unsigned insn_kicks;
 /* insn_side.c, in each stack */
 int amp_side_up(uint32_t my_cid);
 struct amp_vq *amp_side_queue(unsigned q);
-int amp_side_turn(unsigned q, const struct amp_vq *theirs);
+void *amp_side_mem(void);
+int amp_side_turn(unsigned q, const struct amp_vq *theirs, void *their_mem);
 
 #endif /* INSN_H */

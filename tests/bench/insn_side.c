@@ -132,15 +132,14 @@ struct amp_vq *amp_side_queue(unsigned q)
 	return queue[q];
 }
 
-static void *translate(void *ctx, uint64_t addr, uint32_t *len)
+void *amp_side_mem(void)
 {
-	(void)ctx;
-	(void)len;
-	return (void *)(uintptr_t)addr;
+	return mem;
 }
 
-/* Become the device side of the other stack's queue. */
-int amp_side_turn(unsigned q, const struct amp_vq *theirs)
+#if AMPSOCK_VQ_DEVICE
+/* Become the device side of the other stack's queue, in whose memory everything lies. */
+int amp_side_turn(unsigned q, const struct amp_vq *theirs, void *their_mem)
 {
 	struct amp_vq_setup setup = {
 		.role = AMP_VQ_DEVICE,
@@ -151,8 +150,9 @@ int amp_side_turn(unsigned q, const struct amp_vq *theirs)
 		.used = (void *)(uintptr_t)theirs->used,
 		.event_idx = (features & AMP_VIRTIO_F_EVENT_IDX) != 0,
 		.indirect = (features & AMP_VIRTIO_F_INDIRECT_DESC) != 0,
-		.xlate = {.translate = translate},
+		.xlate = {.base = their_mem, .addr = (uintptr_t)their_mem, .len = sizeof(mem)},
 	};
 
 	return amp_vq_init(queue[q], &setup);
 }
+#endif

@@ -252,7 +252,7 @@ def accounts():
 		return "a directory of another user is root's to make"
 	run(["systemd-tmpfiles", "--root=" + root, "--create", os.path.join(PREFIX, "lib/tmpfiles.d/ampsock.conf")])
 	st = os.stat(root + "/run/ampsock")
-	eq((st.st_mode & 0o777, st.st_uid, st.st_gid), (0o750, int(user[2]), int(user[3])))
+	eq((st.st_mode & 0o777, st.st_uid, st.st_gid), (0o711, int(user[2]), int(user[3])))
 	return None
 
 

@@ -13,7 +13,7 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 from harness import TIMEOUT, Proxy, Server, binary, echo, eq, fd_limits, free_port, main, test, worker_pid  # noqa: E402
-from procs import children, pending, plain, until, where_it_prints  # noqa: E402
+from procs import children, listening, pending, plain, until, where_it_prints  # noqa: E402
 from store import LAUNCH  # noqa: E402
 from vguest import Guest  # noqa: E402
 from vrig import conf_of, configured, works, write_conf  # noqa: E402
@@ -46,7 +46,7 @@ def stopped_while_upgrading():
         with subprocess.Popen([binary(), "--config", conf], stderr=subprocess.PIPE) as proc:
             try:
                 give(conf, text)
-                until(lambda: os.path.exists(d + "/g"), "it does not start")
+                until(lambda: listening(d + "/g"), "it does not start")
                 w = worker_pid(proc.pid)
                 os.kill(w, signal.SIGSTOP)
                 proc.send_signal(signal.SIGUSR2)
@@ -109,7 +109,7 @@ def given_port():
         with open(d + "/log", "wb") as log, \
                 subprocess.Popen(argv, stderr=log, pass_fds=[t.fileno()]) as proc:
             try:
-                until(lambda: os.path.exists(d + "/g"), "it does not start")
+                until(lambda: listening(d + "/g"), "it does not start")
                 g = Guest(d + "/g")
                 g.listen(5000)
                 works(g)
@@ -172,7 +172,7 @@ def no_standard_descriptors():
                 "--expose", f"vsock:6000 -> tcp 127.0.0.1:{srv.port}"]
         with subprocess.Popen(argv, stderr=subprocess.PIPE) as proc:
             try:
-                until(lambda: os.path.exists(d + "/g") or proc.poll() is not None, "it does not start")
+                until(lambda: listening(d + "/g") or proc.poll() is not None, "it does not start")
                 eq(proc.poll(), None, "exit status")
                 g = Guest(d + "/g")
                 works(g)

@@ -11,12 +11,11 @@ import sys
 import tempfile
 import termios
 import time
-import unittest.mock
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 from clock import Clock  # noqa: E402
 from harness import TIMEOUT, Proxy, Server, binary, echo, eq, free_port, main, test, worker_pid  # noqa: E402
-from procs import alive, children, pending, plain, until, where_it_prints  # noqa: E402
+from procs import alive, children, listening, pending, plain, until, where_it_prints  # noqa: E402
 from store import Store  # noqa: E402
 from vguest import Guest, Reset  # noqa: E402
 from vrig import conf_of, configured, works, write_conf  # noqa: E402
@@ -190,7 +189,7 @@ class Fifo:
         self.open()
         self.proc = subprocess.Popen([binary(), "--config", self.path], stderr=self.log, env={**os.environ, **(env or {})})
         self.give()
-        until(lambda: os.path.exists(d + "/g"), "it does not start")
+        until(lambda: listening(d + "/g"), "it does not start")
         self.worker = worker_pid(self.proc.pid)
 
     def open(self):

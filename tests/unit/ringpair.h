@@ -91,7 +91,7 @@ static inline int rp_dev_init(struct ringpair *rp, const struct rp_opt *o, uint1
 		.used = rp->mem + rp->used_off,
 		.event_idx = o->event_idx,
 		.indirect = o->indirect,
-		.xlate = {rp_translate, rp},
+		.xlate = {.translate = rp_translate, .ctx = rp},
 		.start_idx = start_idx,
 	};
 

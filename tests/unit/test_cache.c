@@ -188,7 +188,7 @@ static int queue_init(enum cr_core who, unsigned r)
 		.indirect = w.cfg.posted,
 		.state = w.core[who].state[r],
 		.bus_off = BUS_BASE - (uintptr_t)cr.copy[CR_DRIVER],
-		.xlate = {translate, NULL},
+		.xlate = {.translate = translate},
 	};
 
 	return amp_vq_init(vq_of(who, r), &s);
