@@ -16,7 +16,7 @@
 #define EVENTS_MAX  64
 #define REST_GRAVES 256u
 #define PASS_ITEMS  512u /* work items until descriptors and timers are looked at again */
-#define FIRST_ITEMS 64u /* of the first queue, until one of the second has its turn */
+#define FIRST_ITEMS 64u	 /* of the first queue, until one of the second has its turn */
 #define PASS_LEN    (64u * 1024u) /* and bytes */
 #define SMALL_LEN   8192u	  /* who moves no more in a turn has the next one before bulk */
 #define RETRY_MS    100u
