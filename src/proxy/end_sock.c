@@ -15,7 +15,7 @@
 
 #include "slink.h"
 
-#define TURN_LEN (512u * 1024u) /* bytes that an end may bring before others have their turn */
+#define TURN_LEN (128u * 1024u) /* bytes that an end may bring before others have their turn */
 
 /* Bytes between recv() and the user; between reserve() and commit(). One at a time each. */
 static uint8_t chunk[AMP_BUF_LEN];
@@ -357,6 +357,7 @@ static void deliver(struct amp_end_sock *e)
 			return;
 		}
 		moved += (size_t)n;
+		amp_loop_moved((size_t)n);
 		if (!e->deafened)
 			offer(e, (size_t)n);
 	}
