@@ -43,6 +43,7 @@ struct amp_vlink {
 	const struct amp_vq *q; /* its queues, for the statistics */
 	uint8_t event_in;	/* its looks at the links until the event queue's turn */
 	uint8_t last;		/* its looks at what a device that is gone has left */
+	bool whole;		/* AMPSOCK_FAST: it had a whole turn since kick_due() asked */
 	uint32_t in_half;	/* half the in queue's entries */
 	uint32_t
 		in_left; /* packets more, and the peer may want to hear of the buffers that went
@@ -65,10 +66,19 @@ void amp_vlink_up(struct amp_vlink *l);
 void amp_vlink_down(struct amp_vlink *l);
 /* The queues stop for a while, connections stay: set vs.in and vs.out to go on. */
 void amp_vlink_pause(struct amp_vlink *l);
-/* kick_due() asks about all that went back: so much may come in until it must again. */
+/*
+ * kick_due() asks about all that went back: so much may come in until it must again. Not more
+ * than was left, if there was no whole turn: whoever receives one by one and sends between would
+ * never look at the clock, nor, by the short way (family.h, recv_fast), at other links.
+ */
 static inline void amp_vlink_asked(struct amp_vlink *l)
 {
 	l->vs.settled = false;
+	if (AMPSOCK_FAST) {
+		if (!l->whole)
+			return;
+		l->whole = false;
+	}
 	l->in_left = l->in_half;
 }
 
@@ -192,6 +202,8 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 		if (vs->enough && !vs->owed_head && --l->in_left)
 			return 0;
 	}
+	if (AMPSOCK_FAST)
+		l->whole = true;
 	enough = vs->enough;
 	/* found empty just now, and nothing to send: before sleep, that is every turn */
 	if (AMPSOCK_FAST && !n && vs->in && !vs->to_do && !vs->owed_head &&

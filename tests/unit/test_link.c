@@ -565,18 +565,19 @@ static void test_larger_ones_are_metered(void **state)
 	flood_kernel(SOCK_SEQPACKET, 5000);
 }
 
-/* A device that always has something for somebody who waits: time goes by all the same. */
-static void test_deadline_under_load(void **state)
+/* A device that always has something for somebody who waits, and who may send between: time goes
+ * by all the same. */
+static void deadline_under_load(bool looks, bool answers)
 {
 	struct sockaddr_vm a = {.svm_family = AF_VSOCK, .svm_cid = 2, .svm_port = 2};
-	struct iovec one = {.iov_base = "x", .iov_len = 1};
+	char c;
+	struct iovec one = {.iov_base = "x", .iov_len = 1},
+		     room = {.iov_base = &c, .iov_len = 1};
 	int fd, fd2 = amp_socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK, 0), err;
 	unsigned after = 0;
 	struct amp_sock *s;
 	uint32_t end_ms;
-	char c;
 
-	(void)state;
 	assert_int_equal(amp_link_vsock(&dev.vd), 0);
 	fd = dial();
 	assert_int_equal(amp_connect(fd2, (struct sockaddr *)&a, sizeof(a)), -1);
@@ -592,7 +593,12 @@ static void test_deadline_under_load(void **state)
 			dev_notify(&dev.vd, 0);
 			continue;
 		}
-		assert_int_equal(amp_recv(fd, &c, 1, 0), 1);
+		if (looks)
+			assert_int_equal(amp_readv(fd, &room, 1), 1);
+		else
+			assert_int_equal(amp_recv(fd, &c, 1, 0), 1);
+		if (answers)
+			assert_int_equal(amp_writev(fd, &one, 1), 1);
 		after += (int32_t)(amp_port_now_ms() - end_ms) > 0;
 	}
 	assert_false(s->flags & AMP_SF_CONNECTING);
@@ -601,6 +607,20 @@ static void test_deadline_under_load(void **state)
 	assert_int_equal(amp_close(fd), 0);
 	assert_int_equal(amp_close(fd2), 0);
 	amp_poll_links();
+}
+
+static void test_deadline_under_load(void **state)
+{
+	(void)state;
+	deadline_under_load(false, false);
+	deadline_under_load(true, false);
+}
+
+static void test_deadline_beside_answers(void **state)
+{
+	(void)state;
+	deadline_under_load(false, true);
+	deadline_under_load(true, true);
 }
 
 /* What is under way stays so, whatever connect() is asked for; shutdown() gives it up, all of it. */
@@ -647,6 +667,7 @@ int main(void)
 		T(test_messages_are_metered),
 		T(test_larger_ones_are_metered),
 		T(test_deadline_under_load),
+		T(test_deadline_beside_answers),
 		T(test_connect_under_way),
 	};
 
