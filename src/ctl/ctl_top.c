@@ -135,6 +135,15 @@ static const char *human(double v, char dst[16])
 	return dst;
 }
 
+/* In a column of 16. */
+static void put_name(const char *name)
+{
+	size_t len = strlen(name);
+
+	ctl_put_clean(name);
+	printf("%*s", len < 16 ? (int)(16 - len) : 0, "");
+}
+
 static void put_rate(const struct entry *e)
 {
 	char a[16], b[16], c[16], d[16];
@@ -153,7 +162,7 @@ static void show(struct frame *f)
 	for (size_t i = 0; i < f->cnt[0]; i++) {
 		const struct entry *e = &f->entry[0][i];
 
-		printf("%-16s", text(e->row, "name"));
+		put_name(text(e->row, "name"));
 		put_rate(e);
 		printf("  %5.0f %7.0f %8.0f\n", number(e->row, "flows"),
 		       number(e->row, "sockets"),
@@ -163,7 +172,7 @@ static void show(struct frame *f)
 	       "WHAT");
 	qsort(s, cnt, sizeof(*s), by_rate);
 	for (size_t i = 0; i < cnt && i < SOCKETS_SHOWN; i++) {
-		printf("%-16s", text(s[i].row, "link"));
+		put_name(text(s[i].row, "link"));
 		put_rate(&s[i]);
 		printf("  ");
 		ctl_put_clean(text(s[i].row, "kind"));

@@ -416,17 +416,32 @@ static void turn_away(struct amp_ctl *c, const char *code, const char *why)
 		       c->pid);
 }
 
+static void stranger(struct amp_ctl *c, int err)
+{
+	const char *name = strerrorname_np(err);
+	char why[120];
+
+	if (!err) {
+		turn_away(c, "EACCES",
+			  "you are neither root, nor the proxy's user, nor in one of its "
+			  "control groups");
+		return;
+	}
+	snprintf(why, sizeof(why), "the helper process cannot say who you are: %s",
+		 strerror(err));
+	turn_away(c, name ? name : "EIO", why);
+}
+
 static bool admit(struct amp_client *client)
 {
 	struct amp_ctl *c = of(client), *other;
 	unsigned all = 0, lookers = 0;
 	struct amp_client *o;
+	int err;
 
-	c->right = amp_ctl_ask_right(client->watch.fd, &c->uid, &c->pid);
+	c->right = amp_ctl_ask_right(client->watch.fd, &c->uid, &c->pid, &err);
 	if (c->right == AMP_CTL_NONE) {
-		turn_away(c, "EACCES",
-			  "you are neither root, nor the proxy's user, nor in one of its "
-			  "control groups");
+		stranger(c, err);
 		return false;
 	}
 	TAILQ_FOREACH(o, &server.clients, entry)

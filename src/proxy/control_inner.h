@@ -75,7 +75,8 @@ void amp_ctl_show_init(void);
 void amp_ctl_list_more(struct amp_ctl *c);
 
 /* ---- control_peer.c ---- */
-/* As amp_control_right(), by the helper where this process sees too little. */
-enum amp_ctl_right amp_ctl_ask_right(int fd, uint32_t *uid, uint32_t *pid);
+/* As amp_control_right(), by the helper where this process sees too little. *err: 0, or the errno
+ * value that says why the helper could not be asked. */
+enum amp_ctl_right amp_ctl_ask_right(int fd, uint32_t *uid, uint32_t *pid, int *err);
 
 #endif /* AMP_PROXY_CONTROL_INNER_H */

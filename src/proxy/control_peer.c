@@ -112,13 +112,17 @@ enum amp_ctl_right amp_control_right(int fd, uint32_t *uid, uint32_t *pid)
 	return right;
 }
 
-enum amp_ctl_right amp_ctl_ask_right(int fd, uint32_t *uid, uint32_t *pid)
+enum amp_ctl_right amp_ctl_ask_right(int fd, uint32_t *uid, uint32_t *pid, int *err)
 {
 	enum amp_ctl_right right = amp_control_right(fd, uid, pid);
 	struct amp_helper_peer peer;
 
+	*err = 0;
 	/* started by root: the worker is in the same user namespace */
-	if (right == AMP_CTL_ALL || rights.owner == 0 || amp_helper_peer(fd, &peer))
+	if (right == AMP_CTL_ALL || rights.owner == 0)
+		return right;
+	*err = -amp_helper_peer(fd, &peer);
+	if (*err)
 		return right;
 	*uid = peer.uid;
 	*pid = peer.pid;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * #syscalls:hot recvmsg sendmsg recvfrom
- * #syscalls close connect getsockopt sendto shutdown
+ * #syscalls close connect getsockopt sendto
  *
  * The guest's end on a socket of this host: slink.h has the theory. Edges are remembered until a
  * call says that they are used up; the user is told everything from the work item, never from
@@ -15,7 +15,7 @@
 
 #include "slink.h"
 
-#define TURN_LEN (512u * 1024u) /* bytes that an end may bring before others have their turn */
+#define TURN_LEN (128u * 1024u) /* bytes that an end may bring before others have their turn */
 
 /* Bytes between recv() and the user; between reserve() and commit(). One at a time each. */
 static uint8_t chunk[AMP_BUF_LEN];
@@ -220,7 +220,7 @@ static bool flush(struct amp_end_sock *e)
 		amp_buf_drop(&e->out, (size_t)n);
 	}
 	if (e->shut_due) {
-		shutdown(e->watch.fd, SHUT_WR);
+		amp_end_sock_shutdown(e, SHUT_WR);
 		amp_slink_tap_shut(e, true, AMP_VSOCK_SHUTDOWN_SEND);
 	}
 	e->shut_due = false;
@@ -357,6 +357,7 @@ static void deliver(struct amp_end_sock *e)
 			return;
 		}
 		moved += (size_t)n;
+		amp_loop_moved((size_t)n);
 		if (!e->deafened)
 			offer(e, (size_t)n);
 	}
@@ -496,7 +497,7 @@ static void sock_deafen(struct amp_end *end)
 
 	e->deafened = true;
 	amp_buf_clear(&e->in);
-	shutdown(e->watch.fd, SHUT_RD);
+	amp_end_sock_shutdown(e, SHUT_RD);
 	amp_slink_tap_shut(e, true, AMP_VSOCK_SHUTDOWN_RCV);
 }
 

@@ -1,21 +1,48 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* #syscalls getpeername getsockname */
+/* #syscalls getpeername getsockname shutdown */
 /* What there is to see of an end on a socket of this host. */
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <linux/vm_sockets.h> /* wants sys/socket.h first */
 
 #include "slink.h"
 
+bool amp_end_sock_peer(const struct amp_end_sock *e, struct sockaddr_vm *vm)
+{
+	socklen_t len = sizeof(*vm);
+
+	memset(vm, 0, sizeof(*vm));
+	if (e->peer_kept) {
+		vm->svm_family = AF_VSOCK;
+		vm->svm_cid = e->peer_cid;
+		vm->svm_port = e->peer_port;
+		return true;
+	}
+	return getpeername(e->watch.fd, (struct sockaddr *)vm, &len) == 0 &&
+	       vm->svm_family == AF_VSOCK;
+}
+
+/* AF_VSOCK's getpeername() says ENOTCONN from now on, although the guest may send (af_vsock.c). */
+void amp_end_sock_shutdown(struct amp_end_sock *e, int how)
+{
+	struct sockaddr_vm vm;
+
+	if (!e->peer_kept && amp_end_sock_peer(e, &vm)) {
+		e->peer_kept = true;
+		e->peer_cid = vm.svm_cid;
+		e->peer_port = vm.svm_port;
+	}
+	shutdown(e->watch.fd, how);
+}
+
 void amp_end_sock_text(const struct amp_end *end, char *dst, size_t len)
 {
 	const struct amp_end_sock *e =
 		(const void *)((const char *)end - offsetof(struct amp_end_sock, end));
-	struct sockaddr_vm vm = {.svm_family = AF_UNSPEC};
-	socklen_t vm_len = sizeof(vm);
+	struct sockaddr_vm vm;
 
-	if (getpeername(e->watch.fd, (struct sockaddr *)&vm, &vm_len) == 0 &&
-	    vm.svm_family == AF_VSOCK)
+	if (amp_end_sock_peer(e, &vm))
 		snprintf(dst, len, "vsock:%u:%u", vm.svm_cid, vm.svm_port);
 	else
 		snprintf(dst, len, "vsock");
@@ -37,7 +64,7 @@ void amp_end_sock_info(const struct amp_end *end, struct amp_sock_info *info)
 	info->ring = true;
 	info->message = end->message;
 	info->state = e->let_go ? "closing" : e->open ? "established" : "connecting";
-	if (getpeername(e->watch.fd, (struct sockaddr *)&vm, &len) == 0)
+	if (amp_end_sock_peer(e, &vm))
 		vm_text(&vm, info->guest_peer);
 	vm.svm_family = AF_UNSPEC;
 	len = sizeof(vm);

@@ -73,16 +73,35 @@ static void refused(const char *what, int err)
 		     strerror(err));
 }
 
+/* Of what came with it nothing can be had; but whoever waits, with every guest, is told at once. */
+static void no_room(const struct amp_helper_req *req)
+{
+	struct amp_helper_ans ans;
+
+	amp_log_some(&self.log_bad, AMP_LOG_ERROR,
+		     "no descriptor is left for a request of the worker process");
+	memset(&ans, 0, AMP_HELPER_ANS_HEAD);
+	ans.magic = AMP_HELPER_MAGIC;
+	ans.op = req->op;
+	ans.id = req->id;
+	ans.result = -EMFILE;
+	amp_helper_send(self.call, &ans, AMP_HELPER_ANS_HEAD, -1);
+}
+
 /* One request of the call socket. False: none is there. */
 static bool serve_call(void)
 {
-	struct amp_helper_req req;
+	struct amp_helper_req req = {0};
 	struct amp_helper_ans ans;
 	int fd, give, r;
 	ssize_t n = amp_helper_recv(self.call, &req, sizeof(req), &fd);
 
 	if (n == 0 || n == -EAGAIN || n == -ECONNRESET)
 		return false;
+	if (n == -EMFILE) {
+		no_room(&req);
+		return true;
+	}
 	r = n < 0 ? (int)n : amp_helper_check(&req, (size_t)n, false, fd >= 0);
 	if (r) {
 		/* not even a number to answer to: whoever waits gives up */

@@ -75,14 +75,15 @@ static int copy_text(int from, int to)
 {
 	char buf[4096];
 	size_t sum = 0;
-	ssize_t n;
+	ssize_t n, done;
 
 	while ((n = read(from, buf, sizeof(buf))) > 0) {
 		sum += (size_t)n;
 		if (sum > CONFIG_MAX)
 			return -EFBIG;
-		if (write(to, buf, (size_t)n) != n)
-			return -errno;
+		done = write(to, buf, (size_t)n);
+		if (done != n)
+			return done < 0 ? -errno : -ENOSPC;
 	}
 	return n < 0 || lseek(to, 0, SEEK_SET) < 0 ? -errno : 0;
 }

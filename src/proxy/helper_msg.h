@@ -131,7 +131,7 @@ void amp_helper_manager_alive(void);
 int amp_helper_passed(bool tcp, const struct sockaddr *sa);
 
 /* One message with at most one descriptor. Length, 0 at the end, or -errno. *fd: -1 or what
- * came; -EMFILE: one came and there was no room. */
+ * came; -EMFILE: one came and there was no room: it is closed, buf has the message. */
 ssize_t amp_helper_recv(int sock, void *buf, size_t len, int *fd);
 /* 0 or -errno. Never waits. */
 int amp_helper_send(int sock, const void *buf, size_t len, int fd);

@@ -52,12 +52,21 @@ static int send_signal(int num)
 	return r;
 }
 
+/*
+ * r: of send_signal(). A worker that has died already, as nobody here has heard of yet, hears of
+ * nothing: its successor is to hear of SIGHUP.
+ */
+static bool to_be_told(int num, int r)
+{
+	return r == -EAGAIN || (r && num == SIGHUP);
+}
+
 static void tell_again(uv_timer_t *t)
 {
 	for (int num = 1; num < 32; num++) {
 		if (!(tell.untold & 1u << num))
 			continue;
-		if (tell.sock < 0 || send_signal(num) == -EAGAIN)
+		if (tell.sock < 0 || to_be_told(num, send_signal(num)))
 			return;
 		tell.untold &= ~(1u << num);
 	}
@@ -66,6 +75,8 @@ static void tell_again(uv_timer_t *t)
 
 void amp_helper_tell(int num)
 {
+	int r;
+
 	if (num == SIGHUP)
 		tell.hangup_again = false;
 	if (tell.sock < 0) { /* between two of them */
@@ -73,9 +84,10 @@ void amp_helper_tell(int num)
 			tell.untold |= 1u << num;
 		return;
 	}
-	if (send_signal(num) != -EAGAIN)
+	r = send_signal(num);
+	if (!to_be_told(num, r))
 		return;
-	if (!(tell.untold & 1u << num))
+	if (r == -EAGAIN && !(tell.untold & 1u << num))
 		amp_log(AMP_LOG_WARN,
 			"SIG%s: the worker process does not listen: it is told when it does",
 			sigabbrev_np(num));

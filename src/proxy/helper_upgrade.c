@@ -167,6 +167,7 @@ void amp_helper_try_end(void)
 {
 	if (!checker)
 		return;
+	uv_timer_stop(&patience);
 	kill(checker, SIGKILL);
 	while (waitpid(checker, NULL, 0) < 0 && errno == EINTR)
 		;

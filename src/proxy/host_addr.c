@@ -12,7 +12,11 @@
  * anew. What overran the socket meanwhile is something, too (ENOBUFS). Where there is no such
  * socket the list is read anew when it is older than AGE_MS.
  *
- * Worker and helper have a socket each: one that came by fork() is its parent's.
+ * An address that no interface has can be this host's for all that: all of a net that loopback has
+ * one of, and routes of type local, which clouds make for what a load balancer forwards. So the
+ * kernel is asked where it would deliver what the list does not have.
+ *
+ * Worker and helper have sockets each: one that came by fork() is its parent's.
  */
 #include <errno.h>
 #include <ifaddrs.h>
@@ -40,7 +44,8 @@ static struct {
 	uint8_t (*addr)[16];
 	unsigned cnt;
 	int news;    /* the netlink socket; 0: none */
-	pid_t owner; /* of it */
+	int routes;  /* another, to ask on; 0: none */
+	pid_t owner; /* of them */
 	uint64_t looked_ms, read_ms;
 	bool stale, known;
 	bool fixed;
@@ -112,7 +117,7 @@ static bool open_news(void)
 		.nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR};
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
 
-	host.news = 0;
+	host.news = host.routes = 0;
 	if (fd < 0)
 		return false;
 	if (fd == 0 || bind(fd, (const struct sockaddr *)&groups, sizeof(groups))) {
@@ -122,7 +127,52 @@ static bool open_news(void)
 	host.news = fd;
 	host.owner = getpid();
 	host.stale = true;
+	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
+	host.routes = fd > 0 ? fd : 0;
 	return true;
+}
+
+/* Does what goes there arrive here? The kernel answers within send(). */
+static bool routed_here(const uint8_t addr[16])
+{
+	static const uint8_t v4_mapped[12] = {[10] = 0xff, [11] = 0xff};
+	static uint32_t seq;
+	bool v4 = memcmp(addr, v4_mapped, sizeof(v4_mapped)) == 0;
+	uint8_t len = v4 ? 4 : 16;
+	struct {
+		struct nlmsghdr head;
+		struct rtmsg route;
+		struct rtattr to;
+		uint8_t addr[16];
+	} ask = {
+		.head = {.nlmsg_len = NLMSG_LENGTH(sizeof(struct rtmsg)) + RTA_LENGTH(len),
+			 .nlmsg_type = RTM_GETROUTE,
+			 .nlmsg_flags = NLM_F_REQUEST,
+			 .nlmsg_seq = ++seq},
+		.route = {.rtm_family = v4 ? AF_INET : AF_INET6,
+			  .rtm_dst_len = (uint8_t)(len * 8u)},
+		.to = {.rta_len = RTA_LENGTH(len), .rta_type = RTA_DST},
+	};
+	struct {
+		struct nlmsghdr head;
+		struct rtmsg route;
+		uint8_t rest[1024]; /* attributes, which are not looked at */
+	} answer;
+	ssize_t n;
+
+	if (!host.routes)
+		return false;
+	memcpy(ask.addr, addr + (16 - len), len);
+	if (send(host.routes, &ask, ask.head.nlmsg_len, MSG_DONTWAIT) < 0)
+		return false;
+	do
+		n = recv(host.routes, &answer, sizeof(answer), MSG_DONTWAIT);
+	while (n >= (ssize_t)sizeof(answer.head) && answer.head.nlmsg_seq != seq);
+	if (n < (ssize_t)(sizeof(answer.head) + sizeof(answer.route)) ||
+	    answer.head.nlmsg_type != RTM_NEWROUTE)
+		return false; /* no way there */
+	return answer.route.rtm_type == RTN_LOCAL || answer.route.rtm_type == RTN_BROADCAST ||
+	       answer.route.rtm_type == RTN_ANYCAST;
 }
 
 static void look(uint64_t now)
@@ -171,5 +221,5 @@ bool amp_host_has(const uint8_t addr[16])
 		if (memcmp(host.addr[i], addr, 16) == 0)
 			return true;
 	}
-	return false;
+	return !host.fixed && routed_here(addr);
 }

@@ -535,7 +535,12 @@ struct amp_link *amp_link_rpmsg_shm(const struct amp_link_conf *conf)
 	if (!l)
 		return NULL;
 	l->fd = -1;
-	if (amp_rlink_init(&l->rl, &rs_ops, conf) || amp_sigbus_enter(&l->guard)) {
+	if (amp_sigbus_enter(&l->guard)) {
+		amp_zeroed_free(l, sizeof(*l));
+		return NULL;
+	}
+	if (amp_rlink_init(&l->rl, &rs_ops, conf)) {
+		amp_sigbus_leave(&l->guard);
 		amp_rlink_free(&l->rl);
 		amp_zeroed_free(l, sizeof(*l));
 		return NULL;

@@ -47,7 +47,8 @@ static void fail(struct amp_link_vv *l, int err, const char *why)
 	amp_vhost_be_fail(&l->be, err, why);
 }
 
-static void tell_driver(struct amp_link_vv *l)
+/* False: the link has failed, and its queues are gone. */
+static bool tell_driver(struct amp_link_vv *l)
 {
 	struct amp_vsock *vs = &l->vl.vs;
 	int n = 0;
@@ -58,6 +59,7 @@ static void tell_driver(struct amp_link_vv *l)
 		n = amp_vhost_be_notify(&l->be, AMP_VV_RX);
 	if (n) /* the alarm has ended the wait (loop.h) */
 		fail(l, n, "a call descriptor that makes the writer wait");
+	return !n;
 }
 
 /*
@@ -87,7 +89,8 @@ static void run(struct amp_work *work)
 		return;
 	}
 	/* what flows have put into the ring: it need not wait for what comes now */
-	tell_driver(l);
+	if (!tell_driver(l))
+		return;
 	amp_vq_disarm(vs->in);
 	amp_vq_disarm(vs->out);
 	n = amp_vlink_run(&l->vl);

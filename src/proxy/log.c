@@ -105,6 +105,10 @@ struct line {
 
 static void put_ch(struct line *l, char ch)
 {
+	/* C1 (U+0080 to U+009F): a terminal's commands, as those of C0 are */
+	if (l->len && l->text[l->len - 1] == (char)0xc2 && (unsigned char)ch >= 0x80 &&
+	    (unsigned char)ch < 0xa0)
+		ch = l->text[l->len - 1] = '?';
 	if (l->len < LINE_MAX_LEN - 1)
 		l->text[l->len++] = (unsigned char)ch < 0x20 || ch == 0x7f ? '?' : ch;
 	else

@@ -16,6 +16,7 @@
 #define EVENTS_MAX  64
 #define REST_GRAVES 256u
 #define PASS_ITEMS  512u /* work items until descriptors and timers are looked at again */
+#define FIRST_ITEMS 64u	 /* of the first queue, until one of the second has its turn */
 #define PASS_LEN    (64u * 1024u) /* and bytes */
 #define SMALL_LEN   8192u	  /* who moves no more in a turn has the next one before bulk */
 #define RETRY_MS    100u
@@ -154,10 +155,8 @@ static void pass(void)
 
 	pass_moved = 0;
 	while (n < PASS_ITEMS && pass_moved < PASS_LEN && work_left()) {
-		while (n < PASS_ITEMS && !TAILQ_EMPTY(&work)) {
+		for (unsigned i = 0; i < FIRST_ITEMS && !TAILQ_EMPTY(&work); i++, n++)
 			run_first(&work);
-			n++;
-		}
 		/* whatever the first queue did: no number of messages keeps bulk from its turn */
 		if (!TAILQ_EMPTY(&bulk)) {
 			run_first(&bulk);

@@ -15,9 +15,10 @@
  * rings have news, a flow that can move bytes). An item does a bounded piece, says how many
  * bytes that were (amp_loop_moved()) and, when there is more, goes to the end of a queue:
  * that is the round-robin between flows and links. There are two queues. Who moved much in
- * his last turn, or has more to do at its end, waits in the second; all of the first have
- * their turn before the next of the second has one. So a message does not wait behind bulk,
- * and bulk waits no longer than the messages that are due take. A pass ends when the queues
+ * his last turn, or has more to do at its end, waits in the second; all of the first, up to
+ * FIRST_ITEMS, have their turn before the next of the second has one. So a message does not wait
+ * behind bulk, and bulk waits no longer than the messages that are due take: two guests whose
+ * messages bring each other about are not all there is. A pass ends when the queues
  * are empty, PASS_LEN bytes have moved, or its budget of items is spent; then the loop looks
  * at descriptors, timers and signals again, without sleeping while work is left: what came
  * meanwhile has waited for one turn of bulk.

@@ -139,6 +139,7 @@ static void deliver(struct amp_udp *u, unsigned i)
 	uint32_t len = in.msg[i].msg_len;
 	struct amp_off_udp h = {.kind = AMP_OFF_UDP_DATA, .arg = len};
 
+	amp_loop_moved(len);
 	kernel_drops(u, &in.msg[i].msg_hdr);
 	if (!admit(u, &in.from[i])) {
 		u->o.ses->off->link->stats.drops++;

@@ -12,6 +12,12 @@ static const char *proto_name(enum amp_proto proto)
 	return proto == AMP_PROTO_TCP ? "tcp" : proto == AMP_PROTO_UDP ? "udp" : "any";
 }
 
+/* Of the host itself, a name has localhost's addresses at most: also if it got them after the lease. */
+static bool lease_holds(const struct amp_rule *r, const struct amp_dest *dest)
+{
+	return !dest->local || amp_name_is_local(r->name);
+}
+
 /*
  * An address that the guest was given for an allowed name counts as named by the rule, for
  * as long as the lease lasts: the port and protocol are still the rule's.
@@ -25,7 +31,8 @@ static struct amp_rule *by_lease(struct amp_offload *off, enum amp_proto proto,
 		const struct amp_lease *l = &off->leases[i];
 
 		if (l->rule && l->until_ms > now && (l->rule->proto & proto) &&
-		    amp_rule_port(l->rule, dest->port) && memcmp(l->addr, dest->addr, 16) == 0)
+		    amp_rule_port(l->rule, dest->port) &&
+		    memcmp(l->addr, dest->addr, 16) == 0 && lease_holds(l->rule, dest))
 			return (struct amp_rule *)(uintptr_t)l->rule;
 	}
 	return NULL;
@@ -275,7 +282,8 @@ bool amp_policy_host(struct amp_offload *off, const struct sockaddr *sa)
 	for (unsigned i = 0; i < AMP_OFF_LEASES; i++) {
 		const struct amp_lease *l = &off->leases[i];
 
-		if (l->rule && l->until_ms > now && memcmp(l->addr, dest.addr, 16) == 0)
+		if (l->rule && l->until_ms > now && memcmp(l->addr, dest.addr, 16) == 0 &&
+		    lease_holds(l->rule, &dest))
 			return true;
 	}
 	return false;

@@ -154,8 +154,12 @@ static void start_joins(struct amp_reload *rl)
 		if (j->again || j->kept)
 			continue;
 		if ((j->link[0]->type == AMP_LINK_RPMSG_SHM ? amp_rjoin_new : amp_join_new)(
-			    link_of(j->link[0]), link_of(j->link[1])))
+			    link_of(j->link[0]), link_of(j->link[1]))) {
+			/* not there, so that the next reload tries it again */
 			failed(rl, "join %s,%s: no memory", j->name[0], j->name[1]);
+			TAILQ_REMOVE(&rl->fresh->conf.joins, j, entry);
+			amp_join_conf_free(j);
+		}
 	}
 	TAILQ_INIT(&old);
 	TAILQ_CONCAT(&old, ours, entry);

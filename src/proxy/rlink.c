@@ -283,13 +283,17 @@ int amp_rlink_init(struct amp_rlink *rl, const struct amp_link_ops *ops,
 	amp_rpmsg_init(&rl->bus);
 	amp_end_rpmsg_init(rl);
 	TAILQ_INIT(&rl->joined);
-	r = amp_vlink_init(&rl->vl, ops, &stream_vops, conf);
+	r = amp_rnames_init(&rl->names, conf);
+	if (!r)
+		r = open_services(rl);
+	/* last: from here on the loop knows of timers in it, and it cannot just be freed */
+	if (!r)
+		r = amp_vlink_init(&rl->vl, ops, &stream_vops, conf);
 	if (r)
 		return r;
 	uv_timer_init(amp_loop_uv(), &rl->idle);
 	rl->idle.data = rl;
-	r = amp_rnames_init(&rl->names, conf);
-	return r ? r : open_services(rl);
+	return 0;
 }
 
 void amp_rlink_fini(struct amp_rlink *rl)

@@ -171,7 +171,8 @@ bool amp_addr_is_multicast(const uint8_t addr[16]);
 bool amp_name_is_local(const char *name);
 
 /*
- * Is it one of an interface's, or a broadcast address there? addr: plain. Of this moment: host.c.
+ * Is it one of an interface's, a broadcast address there, or does a route lead it back here? addr:
+ * plain. Of this moment: host_addr.c.
  * When they could never be had, every address is.
  */
 bool amp_host_has(const uint8_t addr[16]);

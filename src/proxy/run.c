@@ -263,14 +263,17 @@ static void free_links(void)
 	}
 }
 
-/* What the configuration names by number is what whoever started us left open for it. */
+static bool inherited; /* there was something kept of a process before this one */
+
 static void keep_one(const char *name, int fd, void *ctx)
 {
 	(void)name;
 	(void)ctx;
+	inherited = true;
 	amp_confine_keep(fd);
 }
 
+/* What the configuration names by number is what whoever started us left open for it. */
 static int keep_descriptors(const struct amp_config *conf, int ready_fd)
 {
 	const struct amp_link_conf *l;
@@ -326,6 +329,11 @@ int amp_run(struct amp_config *conf, const struct amp_confine *confine, int read
 	if (!r)
 		r = join_links(conf);
 	amp_listen_started();
+	if (r && inherited) {
+		/* as if it had died: what is kept is for the start that the manager tries next */
+		amp_log_tell(true);
+		_exit(AMP_EXIT_RUN);
+	}
 	amp_kept_settle();
 	if (!r) {
 		tell_ready(ready_fd);

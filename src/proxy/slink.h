@@ -33,6 +33,7 @@
 	10000u /* for the guest's answer; for it to take what was sent at last */
 
 struct amp_slink;
+struct sockaddr_vm;
 
 struct amp_end_sock {
 	struct amp_end end;
@@ -63,6 +64,9 @@ struct amp_end_sock {
 	int broken;    /* positive errno: bytes are missing; the user is to hear of it */
 	bool ours;     /* we connected, to: */
 	uint32_t port; /* else the guest did */
+	/* of AF_VSOCK, kept when the kernel is about to forget it: amp_end_sock_shutdown() */
+	bool peer_kept;
+	uint32_t peer_cid, peer_port;
 	/* of what a capture sees (slink_tap.c), by direction, out: 1 */
 	uint8_t tap_shut[2]; /* AMP_VSOCK_SHUTDOWN_*, said already */
 	bool tap_rst;	     /* an RST was */
@@ -141,6 +145,10 @@ int amp_end_sock_start(struct amp_end_sock *e, int fd, bool ours, uint32_t port,
 /* ops->text(), ops->info(): end_sock_info.c. */
 void amp_end_sock_text(const struct amp_end *end, char *dst, size_t len);
 void amp_end_sock_info(const struct amp_end *end, struct amp_sock_info *info);
+/* Who is at the other end. False: not known, or no AF_VSOCK. */
+bool amp_end_sock_peer(const struct amp_end_sock *e, struct sockaddr_vm *vm);
+/* shutdown(), behind which amp_end_sock_peer() still knows. */
+void amp_end_sock_shutdown(struct amp_end_sock *e, int how);
 /* An end that has no descriptor yet. */
 void amp_end_sock_drop(struct amp_end_sock *e);
 /* The time that it had is over. */

@@ -33,17 +33,20 @@ void amp_slink_tap_changed(struct amp_link *link)
 	(void)link; /* link->tapped is looked at */
 }
 
-/* The addresses, guest's first. What only the kernel knows is asked of it. */
-static void addresses(struct amp_slink *sl, int fd, bool ours, uint32_t port, uint64_t num,
-		      struct sockaddr_vm vm[2])
+/* The addresses, guest's first. What only the kernel knows is asked of it. e NULL: no end yet. */
+static void addresses(struct amp_slink *sl, int fd, const struct amp_end_sock *e, uint32_t port,
+		      uint64_t num, struct sockaddr_vm vm[2])
 {
 	socklen_t len[2] = {sizeof(vm[0]), sizeof(vm[1])};
 	uint32_t cid = sl->link.conf->cid;
-	unsigned other = ours ? 1 : 0; /* whose port nobody told us */
+	unsigned other = e && e->ours ? 1 : 0; /* whose port nobody told us */
 
 	memset(vm, 0, 2 * sizeof(*vm));
 	if (sl->link.conf->type == AMP_LINK_VSOCK) {
-		(void)getpeername(fd, (struct sockaddr *)&vm[0], &len[0]);
+		if (e)
+			(void)amp_end_sock_peer(e, &vm[0]);
+		else
+			(void)getpeername(fd, (struct sockaddr *)&vm[0], &len[0]);
 		(void)getsockname(fd, (struct sockaddr *)&vm[1], &len[1]);
 	}
 	/* not connected yet, or bound to any CID: then it is as the configuration says */
@@ -81,7 +84,7 @@ static void tap(struct amp_end_sock *e, bool out, unsigned op, uint32_t flags,
 {
 	struct sockaddr_vm vm[2];
 
-	addresses(e->sl, e->watch.fd, e->ours, e->port, e->end.num, vm);
+	addresses(e->sl, e->watch.fd, e, e->port, e->end.num, vm);
 	put(e->sl, vm, out, e->end.message, op, flags, iov, iov_cnt, len);
 }
 
@@ -139,7 +142,7 @@ void amp_slink_tap_refused(struct amp_slink *sl, int fd, uint32_t port, bool mes
 
 	if (!sl->link.tapped)
 		return;
-	addresses(sl, fd, false, port, ++sl->link.next_end, vm);
+	addresses(sl, fd, NULL, port, ++sl->link.next_end, vm);
 	put(sl, vm, false, message, AMP_VSOCK_OP_REQUEST, 0, NULL, 0, 0);
 	put(sl, vm, true, message, AMP_VSOCK_OP_RST, 0, NULL, 0, 0);
 }

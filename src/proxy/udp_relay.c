@@ -92,6 +92,7 @@ static ssize_t receive(int fd, struct amp_link *link, struct sockaddr_storage *f
 
 	if (n < 0)
 		return n;
+	amp_loop_moved((size_t)n);
 	if (from)
 		*from_len = m.msg_namelen;
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # timeout: 120
 """The control socket and ampsockctl: every command, and everything that must be refused."""
+import contextlib
 import json
 import os
 import re
@@ -12,10 +13,12 @@ import subprocess
 import sys
 import tempfile
 import threading
+import unittest.mock
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import ctl  # noqa: E402
-from harness import TIMEOUT, Proxy, Server, binary, echo, eq, free_port, main, test  # noqa: E402
+from harness import BUILD, TIMEOUT, Proxy, Server, binary, echo, eq, free_port, main, test  # noqa: E402
+from procs import preload  # noqa: E402
 from offload import Session  # noqa: E402
 from rpmsgrig import Rig  # noqa: E402
 from vguest import SEQPACKET, Guest, Reset  # noqa: E402
@@ -259,30 +262,31 @@ def audit():
     b.srv.close()
 
 
-@test
-def unprivileged():
-    """started by a user: that user and root may everything, strangers nothing, groups what they may"""
-    if os.getuid():
-        return "only root can be several users"
+@contextlib.contextmanager
+def by_a_user(lib=None):
+    """A proxy that user 4100 has started. lib: to be loaded before the C library."""
     with tempfile.TemporaryDirectory(prefix="ampsock-test-") as d:
         os.chmod(d, 0o755)
         shutil.copy(binary(), d + "/proxy")
         with open(d + "/as-user", "w", encoding="ascii") as f:
             f.write(f'#!/bin/sh\nexec setpriv --reuid=4100 --regid=4100 --clear-groups {d}/proxy "$@"\n')
         os.chmod(d + "/as-user", 0o755)
-        old = os.environ.get("AMPSOCK_PROXY")
-        os.environ["AMPSOCK_PROXY"] = d + "/as-user"
 
         def args(p):
             os.chown(p.dir.name, 4100, 4100)
             os.chmod(p.dir.name, 0o755)
             return ["--link", f"vhost-user-vsock:{p.path},cid=3,name=g", "--control-group", "4242", "--control-read-group", "4243"]
-        try:
-            p = Proxy(CONTROL, args=args)
-        finally:
-            del os.environ["AMPSOCK_PROXY"]
-            if old:
-                os.environ["AMPSOCK_PROXY"] = old
+        with unittest.mock.patch.dict(os.environ, AMPSOCK_PROXY=d + "/as-user"):
+            p = Proxy(CONTROL, args=args, env={"LD_PRELOAD": shutil.copy(lib, d)} if lib else None)
+        yield p
+
+
+@test
+def unprivileged():
+    """started by a user: that user and root may everything, strangers nothing, groups what they may"""
+    if os.getuid():
+        return "only root can be several users"
+    with by_a_user() as p:
         where = ctl.path(p)
         look, change = {"cmd": "status"}, {"cmd": "log-level", "level": "debug"}
         eq(ctl.ask(p, "status")["uid"], 4100)
@@ -295,6 +299,20 @@ def unprivileged():
         eq(as_user(4000, 4000, [4242], where, change)["ok"], True)
         p.log(r"control: uid 4000 \(pid \d+\) was refused")
         p.stop()
+
+
+@test
+def helper_full():
+    """a helper that has no descriptor left says so at once: nobody is kept waiting, and nobody is told that he is not root"""
+    if os.getuid():
+        return "only root can be several users"
+    with unittest.mock.patch.dict(os.environ, AMPSOCK_PROXY=os.path.join(BUILD, "ampsock-proxy")), by_a_user(preload("noroom")) as p:
+        eq(as_user(0, 0, [], ctl.path(p), {"cmd": "status"})["error"],
+           {"code": "EMFILE", "message": "the helper process cannot say who you are: Too many open files"})
+        p.log("no descriptor is left for a request of the worker process")
+        eq([x for x in p.lines if "does not answer" in x or "malformed" in x], [])
+        p.stop()
+    return None
 
 
 @test

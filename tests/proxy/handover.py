@@ -704,6 +704,37 @@ def helper_killed():
     srv.close()
 
 
+@test
+def failed_start():
+    """a successor that cannot start, as a new rule's port is another's: the store stays for the next, the guest goes on"""
+    srv = Server(echo)
+    p, m = managed(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
+    g = Guest(p.path)
+    works(g)
+    m.wait(lambda names: sum("-kick" in x for x in names) == 2)
+    p.proc.kill()
+    p.proc.wait(TIMEOUT)
+    m.successor(p)
+    p.log("goes on with the guest that was attached")
+    works(g)
+    p.proc.kill()
+    p.proc.wait(TIMEOUT)
+    good = m.argv
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        p.proc.args = m.argv = good + ["--publish", f"tcp 127.0.0.1:{other.getsockname()[1]} -> vsock:5000"]
+        m.successor(p)
+        eq(p.proc.wait(TIMEOUT), 1, "exit status")
+    p.proc.args = m.argv = good
+    at = m.successor(p)
+    p.log("goes on with the guest that was attached", start=at)
+    works(g)
+    rings_whole(g)
+    g.close()
+    m.wait(lambda names: not any("-kick" in x for x in names))
+    eq(finish(p, m), [], "files that are left")
+    srv.close()
+
+
 def refused(change, why):
     """A successor with a store that is no good: the link is given up, another VMM can come."""
     srv = Server(echo)

@@ -8,11 +8,12 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import offload as off  # noqa: E402
-from harness import Proxy, Server, echo, eq, free_port, main, test  # noqa: E402
+from harness import TIMEOUT, Proxy, Server, echo, eq, free_port, main, test  # noqa: E402
 from vguest import (CREDIT_UPDATE, HDR, HOST, REQUEST, RW, SEND, Conn, Gone, Guest,  # noqa: E402
                     GET_FEATURES, SET_MEM_TABLE, Reset)
 from vrig import dial, exposed, published  # noqa: E402
@@ -356,12 +357,8 @@ def truncated_memory():
     flood.close()
 
 
-@test
-def blocking_call():
-    """a call eventfd made blocking and filled: the wait is ended, the link is reset, the neighbour stays"""
-    pair = Pair()
-    g = Guest(pair.p.path, event_idx=False)
-    g.request(GET_FEATURES, reply=True)  # all that came before it is done, O_NONBLOCK set
+def clog(g):
+    """Its call descriptors make the writer wait from now on."""
     for fd in g.call:
         try:
             os.eventfd_read(fd)
@@ -369,6 +366,15 @@ def blocking_call():
             pass
         os.eventfd_write(fd, 2**64 - 2)
         os.set_blocking(fd, True)
+
+
+@test
+def blocking_call():
+    """a call eventfd made blocking and filled: the wait is ended, the link is reset, the neighbour stays"""
+    pair = Pair()
+    g = Guest(pair.p.path, event_idx=False)
+    g.request(GET_FEATURES, reply=True)  # all that came before it is done, O_NONBLOCK set
+    clog(g)
     g.new(6000).post(REQUEST)  # the answer, an RST, wants a call
     g.flush()
     pair.p.log("link g: link reset: a call descriptor that makes the writer wait")
@@ -384,6 +390,30 @@ def blocking_call():
 
 
 @test
+def blocking_call_behind_flow():
+    """the same when it is what a flow put into the ring that wants the call, before the link's turn looks at the rings"""
+    go = threading.Event()
+
+    def late(s):
+        go.wait(TIMEOUT)
+        s.sendall(b"x")
+
+    srv, p, g = exposed(late, event_idx=False)
+    g.connect(6000)
+    g.wait(lambda: False, 0.2)  # what is owed has come
+    clog(g)
+    go.set()
+    p.log("link g: link reset: a call descriptor that makes the writer wait")
+    p.wait_counter("flows", 0)
+    g.close()
+    g = Guest(p.path)
+    eq(g.connect(6000).recv_exact(1), b"x")
+    g.close()
+    p.stop()
+    srv.close()
+
+
+@test
 def blocking_call_asleep():
     """the same when it is a timer that wants the call, while the loop sleeps without its alarm"""
     port, p, g = published(event_idx=False)
@@ -391,13 +421,7 @@ def blocking_call_asleep():
     while not select.select(g.call, [], [], 20)[0]:
         pass
     time.sleep(1)  # REQUEST has come; nobody answers, and what is told when its time is up is an RST
-    for fd in g.call:
-        try:
-            os.eventfd_read(fd)
-        except BlockingIOError:
-            pass
-        os.eventfd_write(fd, 2**64 - 2)
-        os.set_blocking(fd, True)
+    clog(g)
     p.log("link g: link reset: a call descriptor that makes the writer wait")
     k.close()
     g.close()

@@ -7,7 +7,9 @@ import os
 import socket
 import struct
 import sys
+import tempfile
 import time
+import types
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import ctl  # noqa: E402
@@ -44,8 +46,8 @@ def dies(fn):
 class Rig:
     """A proxy with rules, a guest on it, a session."""
 
-    def __init__(self, *rules, guest=None, env=None, args=None, **kw):
-        self.p = Proxy(*rules, env=env, args=args)
+    def __init__(self, *rules, guest=None, env=None, **kw):
+        self.p = Proxy(*rules, env=env)
         self.g = Guest(self.p.path, **(guest or {}))
         self.p.log("guest attached")
         self.s = off.Session(self.g, **kw)
@@ -795,8 +797,8 @@ def multicast():
 def two_ways_in():
     """two published ports lead to one listener: who comes in by either is served, and by the other when one goes"""
     one, two = free_port(), free_port(family=socket.AF_INET6)
-    r = Rig(f"publish tcp 127.0.0.1:{one} -> inet:80", f"publish tcp [::1]:{two} -> inet:80",
-            args=lambda p: ["--link", f"vhost-user-vsock:{p.path},cid=3,name=g", "--control", ctl.path(p)])
+    there = types.SimpleNamespace(dir=tempfile.TemporaryDirectory(prefix="ampsock-test-"))  # whatever the rig's link is
+    r = Rig(f"publish tcp 127.0.0.1:{one} -> inet:80", f"publish tcp [::1]:{two} -> inet:80", f"control {ctl.path(there)}")
     bound, _ = r.s.bind("::", 80, family=off.INET6)
     lid, _, _ = r.s.listen(bound, credits=0)
 
@@ -814,13 +816,13 @@ def two_ways_in():
     a = come(socket.AF_INET, "127.0.0.1", one)
     b = come(socket.AF_INET6, "::1", two)
     # the first rule goes, and with it who came by it; the listener stays
-    ctl.run(r.p, "publish", "del", "g", f"tcp 127.0.0.1:{one} -> inet:80")
+    ctl.run(there, "publish", "del", "g", f"tcp 127.0.0.1:{one} -> inet:80")
     dies(a[1].recv)
     b[1].send(b"still")
     eq(b[0].recv(5), b"still")
     come(socket.AF_INET6, "::1", two)
     # and comes again
-    ctl.run(r.p, "publish", "add", "g", f"tcp 127.0.0.1:{one} -> inet:80")
+    ctl.run(there, "publish", "add", "g", f"tcp 127.0.0.1:{one} -> inet:80")
     come(socket.AF_INET, "127.0.0.1", one)
     r.s.release(lid)
     for family, host, port in ((socket.AF_INET, "127.0.0.1", one), (socket.AF_INET6, "::1", two)):
@@ -832,6 +834,7 @@ def two_ways_in():
         except ConnectionResetError:
             pass
     r.end()
+    there.dir.cleanup()
 
 
 @test

@@ -919,6 +919,23 @@ def wider_and_narrower():
 
 
 @test
+def too_many_links():
+    """more links than one process serves: refused, and what runs goes on"""
+    srv = Server(echo)
+    rule = f"expose = vsock:6000 -> tcp 127.0.0.1:{srv.port}"
+    r = Rig(link("g", 3, rule))
+    c = r.guest().connect(6000)
+    more = "".join(f"[link r{i}]\ntype = rpmsg-shm\npath = DIR/ram{i}\nda = {DA:#x}\nbell = poll:1000\n" for i in range(257))
+    for _ in range(2):
+        r.refused(link("g", 3, rule) + more, "more links than one process serves")
+    works(c)
+    eq(r.reload(link("g", 3, rule) + more.split("[link r9]")[0])[0], 9)
+    works(c)
+    r.stop()
+    srv.close()
+
+
+@test
 def not_all_of_it():
     """what cannot be started for all that was tried before is told to who asked, counted, and the rest is in force"""
     good, bad = free_port(), free_port()

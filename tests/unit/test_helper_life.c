@@ -90,6 +90,28 @@ static void test_hangup_again(void **state)
 	amp_helper_tell_worker(-1);
 }
 
+/* It has died, and SIGHUP is there before SIGCHLD is heard of. */
+static void test_hangup_dead(void **state)
+{
+	struct amp_helper_ans ans;
+
+	(void)state;
+	begin();
+	amp_helper_tell_worker(pair[0]);
+	close(pair[1]);
+	pair[1] = -1;
+	amp_helper_tell(SIGHUP);
+	amp_helper_tell(SIGUSR1);
+	amp_helper_tell_worker(-1);
+	begin();
+	amp_helper_tell_worker(pair[0]);
+	assert_int_equal(hears(&ans), AMP_HELPER_SIGNAL);
+	assert_int_equal(ans.more, SIGHUP);
+	assert_int_equal(hears(&ans), 0);
+	amp_helper_tell_heard(ans.id);
+	amp_helper_tell_worker(-1);
+}
+
 /* ---- the watchdog ---- */
 
 #define INTERVAL_MS 200
@@ -170,6 +192,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_told),
 		cmocka_unit_test(test_hangup_again),
+		cmocka_unit_test(test_hangup_dead),
 		cmocka_unit_test(test_watchdog),
 	};
 

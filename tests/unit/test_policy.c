@@ -244,6 +244,23 @@ static void test_localhost(void **state)
 	assert_false(may("192.0.2.1", 80));
 }
 
+/* An address that the host has from now on is the host's, also for who was given it for a name. */
+static void test_lease_of_host(void **state)
+{
+	static const uint8_t host[1][16] = {
+		{[10] = 0xff, [11] = 0xff, [12] = 192, [13] = 0, [14] = 2, [15] = 7}};
+
+	(void)state;
+	allow("out tcp example.com:80");
+	allow("out tcp localhost:80");
+	play("example.com", "192.0.2.7");
+	play("localhost", "127.0.0.1");
+	assert_true(may("192.0.2.7", 80));
+	amp_dest_set_host_addrs(host, 1);
+	assert_false(may("192.0.2.7", 80));
+	assert_true(may("127.0.0.1", 80));
+}
+
 static void test_lease_ends(void **state)
 {
 	(void)state;
@@ -322,6 +339,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_named, up, down),
 		cmocka_unit_test_setup_teardown(test_any, up, down),
 		cmocka_unit_test_setup_teardown(test_localhost, up, down),
+		cmocka_unit_test_setup_teardown(test_lease_of_host, up, down),
 		cmocka_unit_test_setup_teardown(test_lease_ends, up, down),
 		cmocka_unit_test_setup_teardown(test_heirs, up, down),
 		cmocka_unit_test_setup_teardown(test_counts, up, down),

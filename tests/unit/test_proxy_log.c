@@ -23,7 +23,8 @@ static int setup(void **state)
 {
 	(void)state;
 	saved = dup(STDERR_FILENO);
-	if (pipe(out))
+	/* nothing to read is a failure, and no wait without an end */
+	if (pipe(out) || fcntl(out[0], F_SETFL, O_NONBLOCK))
 		return -1;
 	return dup2(out[1], STDERR_FILENO) < 0 ? -1 : 0;
 }
@@ -80,6 +81,12 @@ static void test_hostile(void **state)
 	(void)state;
 	amp_log(AMP_LOG_ERROR, "a\nb\033[2Jc\x7f");
 	assert_string_equal(written(), "ampsock-proxy: error: a?b?[2Jc?\n");
+	/* U+009B is the same to a terminal; U+00A0 and U+045B, which has its last byte, are not */
+	amp_log_fields(NULL, AMP_LOG_ERROR,
+		       (const struct amp_log_field[]){
+			       AMP_LOG_TEXT("k", "\xc2\x9b[J\u00a0\u045b"), AMP_LOG_END},
+		       "a\xc2\x85");
+	assert_string_equal(written(), "ampsock-proxy: error: a?? k=??[J\u00a0\u045b\n");
 	memset(longer, 'x', sizeof(longer) - 1);
 	longer[sizeof(longer) - 1] = 0;
 	amp_log_fields(NULL, AMP_LOG_ERROR,

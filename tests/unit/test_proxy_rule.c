@@ -659,7 +659,12 @@ static int change_address(void)
 	r = ioctl(fd, SIOCSIFADDR, &req); /* and the other one goes */
 	for (now = amp_now_ms(); amp_now_ms() == now;)
 		;
-	return r || is_local("198.51.100.77") || !is_local("198.51.100.78") ? 13 : 0;
+	if (r || is_local("198.51.100.77") || !is_local("198.51.100.78"))
+		return 13;
+	/* loopback has one of the net and is up: the kernel takes all of it for itself */
+	req.ifr_flags = IFF_UP;
+	r = ioctl(fd, SIOCSIFFLAGS, &req);
+	return r || !is_local("198.51.100.77") || is_local("192.0.2.1") ? 14 : 0;
 }
 
 /* To be run before any are set. */

@@ -125,7 +125,9 @@ def forwards():
     def captured():
         """ampsockctl capture: packets made of what passes, with the kernel's addresses; what sockets shows"""
         srv, port = Server(lambda s: s.sendall(take(s))), free_port()
-        p, g = up(f"expose vsock:6000 -> tcp {LOOP}:{srv.port}", f"publish tcp {LOOP}:{port} -> vsock:7000", "control DIR/control")
+        half = Server(lambda s: (s.shutdown(socket.SHUT_WR), take(s)))
+        p, g = up(f"expose vsock:6000 -> tcp {LOOP}:{srv.port}", f"expose vsock:6001 -> tcp {LOOP}:{half.port}",
+                  f"publish tcp {LOOP}:{port} -> vsock:7000", "control DIR/control")
         cap = capture.Capture(p)
         s = vsock(6000)
         mine = s.getsockname()[1]
@@ -134,6 +136,14 @@ def forwards():
         eq((row["guest_peer"], row["guest_local"]), (f"vsock:1:{mine}", "vsock:1:6000"))
         s.shutdown(socket.SHUT_WR)
         eq(take(s), b"ab")
+        s.close()
+        p.wait_counter("ends", 0)
+        # behind a shutdown() of the proxy's the kernel does not say any more who is there
+        s = vsock(6001)
+        halved = s.getsockname()[1]
+        eq(s.recv(1), b"")
+        eq([r["guest_peer"] for r in ctl.ask(p, "sockets") if r["kind"] == "expose"], [f"vsock:1:{halved}"])
+        s.sendall(b"ef")
         s.close()
         p.wait_counter("ends", 0)
         g.listen(7000)
@@ -149,15 +159,16 @@ def forwards():
         eq(dlt, 271)
         rows = [(*struct.unpack_from("<QQII", d, 32), struct.unpack_from("<H", d, 62)[0], d[76:]) for _, _, d in got]
         theirs = next(r[2] for r in rows if r[3] == 7000)
-        ways = {mine: 6000, 6000: mine, theirs: 7000, 7000: theirs}
+        ways = {mine: 6000, 6000: mine, halved: 6001, 6001: halved, theirs: 7000, 7000: theirs}
         eq([r for r in rows if r[:2] != (1, 1) or ways.get(r[2]) != r[3]], [], "addresses")
         req, resp, shut, rw = 1, 2, 4, 5
         eq([r[4] for r in rows if 6000 in r[2:4]][:4], [req, resp, rw, shut])
         eq([r[4] for r in rows if 7000 in r[2:4]][:3], [req, resp, rw])
-        eq([r[5] for r in rows if r[4] == rw], [b"ab", b"ab", b"cd"])
+        eq([r[5] for r in rows if r[4] == rw], [b"ab", b"ab", b"ef", b"cd"])
         g.close()
         p.stop()
         srv.close()
+        half.close()
 
     @test
     def reloaded():
