@@ -1788,8 +1788,8 @@ static void *receive_some(void *arg)
 		ssize_t n =
 			way == 0 ? amp_readv(m->fd, &v, 1) : amp_recv(m->fd, b, sizeof(b), 0);
 
-		if (n != 2 || amp_le16(b) >= SEVERAL_MSGS) /* n == 1: the end, of this one */
-		{
+		/* n == 1: the end, of this one */
+		if (n != 2 || amp_le16(b) >= SEVERAL_MSGS) {
 			atomic_fetch_add(&m->over, 1);
 			return n == 1 ? arg : NULL;
 		}
