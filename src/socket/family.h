@@ -79,7 +79,7 @@ struct amp_family {
 	/* NULL when this family carries no AF_INET sockets. */
 	const struct amp_carrier *carrier;
 
-	/* At most 13 operations. Those that are optional (see below) may be NULL: EOPNOTSUPP. */
+	/* At most 15 operations. Those that are optional (see below) may be NULL: EOPNOTSUPP. */
 	int (*create)(struct amp_sock *s, int type, int protocol);
 	int (*bind)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
 	int (*connect)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
