@@ -5,7 +5,7 @@
 
 	restarts.py [ROUNDS]
 
-tests/qemu/restart.c runs on qemu-mps2 behind the proxy. ROUNDS times (as often as 40 s allow, if
+tests/qemu/restart.c runs on qemu-mps2 behind the proxy. ROUNDS times (as often as 25 s allow, if
 nothing is said, 900 at most) one of these happens while connections of both directions are
 busy:
 
@@ -292,7 +292,7 @@ def late(tap, path):
 
 def main():
 	tap = Tap()
-	most, limit_s = (int(sys.argv[1]), 0) if len(sys.argv) > 1 else (900, 40)
+	most, limit_s = (int(sys.argv[1]), 0) if len(sys.argv) > 1 else (900, 25)
 	make("ampsock-proxy", f"fw/{BOARD}/restart.elf")
 	for name, test in (("late", lambda p: late(tap, p)),
 			   ("rounds", lambda p: rounds(tap, p, ["kill", "reset", "warm"], most, limit_s))):

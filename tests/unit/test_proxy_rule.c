@@ -643,8 +643,10 @@ static int change_address(void)
 	int fd, r;
 
 	inet_pton(AF_INET, "198.51.100.77", &in.sin_addr);
-	if (unshare(CLONE_NEWUSER | CLONE_NEWNET))
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNET) && unshare(CLONE_NEWNET)) {
+		perror("a network of its own (as root, or with user namespaces)");
 		return 10;
+	}
 	fd = socket(AF_INET, SOCK_DGRAM, 0);
 	if (is_local("198.51.100.77"))
 		return 11;
