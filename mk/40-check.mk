@@ -55,12 +55,12 @@ build-clang: $(FILTERS)
 
 # Fuzzers: libFuzzer programs tests/fuzz/fuzz_NAME.c, a bounded while each (FUZZ_S seconds).
 # What one finds lies beside it (fuzz_NAME.crash-*): fix it and add a unit test.
-FUZZ_S ?= 15
+FUZZ_S ?= 10
 FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/check/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 $(FUZZ): $(BUILD)/check/fuzz/%: tests/fuzz/%.c $(UNIT_DEPS)
 	@mkdir -p $(@D) && rm -f $@
 	clang $(UNIT_FLAGS) -fsanitize=fuzzer,address,undefined \
 		-fno-sanitize-recover=undefined -o $@ $< $(unit_extra)
 
-check-fuzz: $(FUZZ) ## fuzzers, 15 s each (FUZZ_S=)
+check-fuzz: $(FUZZ) ## fuzzers, 10 s each (FUZZ_S=)
 	@tests/fuzz/run $(FUZZ_S) $(FUZZ)
