@@ -215,6 +215,14 @@ def file_of_no_rule():
     eq(p.stop(), [], "files that are left")
 
 
+def over(p):
+    """It has ended by itself."""
+    Proxy.running.remove(p)
+    p.thread.join(TIMEOUT)
+    p.proc.stderr.close()
+    p.dir.cleanup()
+
+
 @test
 def file_is_anothers():
     """the worker is killed when another process listens at its path: that stays, and the log says so"""
@@ -227,10 +235,7 @@ def file_is_anothers():
         eq(p.proc.wait(TIMEOUT), 1, "exit status")
         p.log("g.sock is already in use by another process")
         eq(stat.S_ISSOCK(os.stat(p.path).st_mode), True, "the other's file")
-    Proxy.running.remove(p)
-    p.thread.join(TIMEOUT)
-    p.proc.stderr.close()
-    p.dir.cleanup()
+    over(p)
 
 
 @test
@@ -246,10 +251,7 @@ def upgrade_beside_another():
         p.log("g.sock was removed or replaced")
         p.log("g.sock is already in use by another process")
         eq(stat.S_ISSOCK(os.stat(p.path).st_mode), True, "the other's file")
-    Proxy.running.remove(p)
-    p.thread.join(TIMEOUT)
-    p.proc.stderr.close()
-    p.dir.cleanup()
+    over(p)
 
 
 @test

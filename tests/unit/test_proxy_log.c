@@ -87,7 +87,7 @@ static void test_hostile(void **state)
 			       AMP_LOG_TEXT("k", "\xc2\x9b[J\u00a0\u045b"), AMP_LOG_END},
 		       "a\xc2\x85");
 	assert_string_equal(written(), "ampsock-proxy: error: a?? k=??[J\u00a0\u045b\n");
-	memset(longer, 'x', sizeof(longer) - 1);
+	memset(longer, 'y', sizeof(longer) - 1);
 	longer[sizeof(longer) - 1] = 0;
 	amp_log_fields(NULL, AMP_LOG_ERROR,
 		       (const struct amp_log_field[]){AMP_LOG_TEXT("k", "v w"), AMP_LOG_END},
@@ -95,39 +95,39 @@ static void test_hostile(void **state)
 	text = written();
 	assert_int_equal(strlen(text), 2048);
 	assert_int_equal(strcspn(text, "\n"), 2047);
-	assert_string_equal(text + 2048 - 8, "xx[cut]\n");
+	assert_string_equal(text + 2048 - 8, "yy[cut]\n");
 	/* the last that fits, and the first that does not */
 	longer[2047 - 22] = 0;
 	amp_log(AMP_LOG_ERROR, "%s", longer);
-	assert_string_equal(written() + 2048 - 4, "xxx\n");
-	longer[2047 - 22] = 'x';
+	assert_string_equal(written() + 2048 - 4, "yyy\n");
+	longer[2047 - 22] = 'y';
 	longer[2048 - 22] = 0;
 	amp_log(AMP_LOG_ERROR, "%s", longer);
-	assert_string_equal(written() + 2048 - 8, "xx[cut]\n");
+	assert_string_equal(written() + 2048 - 8, "yy[cut]\n");
 	/* no half of a character before the mark: 3 bytes, of which the mark would leave 2 */
 	longer[2047 - 22 - 5 - 2] = (char)0xe2;
 	longer[2047 - 22 - 5 - 1] = (char)0x82;
 	longer[2047 - 22 - 5] = (char)0xac;
 	amp_log(AMP_LOG_ERROR, "%s", longer);
-	assert_string_equal(written() + 2048 - 10, "xx[cut]\n");
+	assert_string_equal(written() + 2048 - 10, "yy[cut]\n");
 	/* fields may be what is too much, and so may the text of what was suppressed */
 	longer[2000] = 0;
 	amp_log_fields(NULL, AMP_LOG_ERROR,
 		       (const struct amp_log_field[]){AMP_LOG_TEXT("k", longer), AMP_LOG_END},
 		       "m");
-	assert_non_null(strstr(written(), "xxx\n"));
+	assert_non_null(strstr(written(), "yyy\n"));
 	amp_log_fields(NULL, AMP_LOG_ERROR,
 		       (const struct amp_log_field[]){AMP_LOG_TEXT("k", longer),
 						      AMP_LOG_TEXT("l", longer), AMP_LOG_END},
 		       "m");
-	assert_non_null(strstr(written(), "xxx[cut]\n"));
+	assert_non_null(strstr(written(), "yyy[cut]\n"));
 	for (unsigned i = 0; i <= AMP_LOG_BURST; i++)
 		amp_log_some(&many, AMP_LOG_ERROR, "%s", longer);
 	(void)written();
 	(void)amp_log_tell(true);
 	text = written();
-	assert_non_null(strstr(text, "1 more suppressed, the first of them: xxx"));
-	assert_non_null(strstr(text, "xxx[cut]\n"));
+	assert_non_null(strstr(text, "1 more suppressed, the first of them: yyy"));
+	assert_non_null(strstr(text, "yyy[cut]\n"));
 	assert_string_equal(amp_log_clean(clean, sizeof(clean), "ab\x80\ncdefgh", 11),
 			    "ab??cde");
 }
