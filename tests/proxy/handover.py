@@ -704,9 +704,8 @@ def helper_killed():
     srv.close()
 
 
-@test
-def failed_start():
-    """a successor that cannot start, as a new rule's port is another's: the store stays for the next, the guest goes on"""
+def killed():
+    """A server, a proxy that is killed when the manager has all of its guest, the manager, and the guest."""
     srv = Server(echo)
     p, m = managed(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
     g = Guest(p.path)
@@ -714,6 +713,13 @@ def failed_start():
     m.wait(lambda names: sum("-kick" in x for x in names) == 2)
     p.proc.kill()
     p.proc.wait(TIMEOUT)
+    return srv, p, m, g
+
+
+@test
+def failed_start():
+    """a successor that cannot start, as a new rule's port is another's: the store stays for the next, the guest goes on"""
+    srv, p, m, g = killed()
     m.successor(p)
     p.log("goes on with the guest that was attached")
     works(g)
@@ -737,13 +743,7 @@ def failed_start():
 
 def refused(change, why):
     """A successor with a store that is no good: the link is given up, another VMM can come."""
-    srv = Server(echo)
-    p, m = managed(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}")
-    g = Guest(p.path)
-    works(g)
-    m.wait(lambda names: sum("-kick" in x for x in names) == 2)
-    p.proc.kill()
-    p.proc.wait(TIMEOUT)
+    srv, p, m, g = killed()
     at = m.successor(p, lambda pairs: change(pairs, g))
     p.log(why, start=at)
     p.log("waiting for a VMM", start=at)
