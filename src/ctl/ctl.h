@@ -50,7 +50,7 @@ void ctl_used(struct ctl_conn *conn, size_t len);
 int ctl_show(const char *what, const cJSON *result, const struct ctl_options *opt);
 /* result on a line. */
 int ctl_print_json(const cJSON *result);
-/* Text of an answer, which is ASCII, fit for a terminal. */
+/* Text of an answer, which is UTF-8, fit for a terminal. */
 void ctl_put_clean(const char *text);
 
 /* ---- ctl_top.c ---- */

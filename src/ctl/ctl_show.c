@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../wire/utf8.h"
 #include "ctl.h"
 
 #define CELL 1100 /* a rule has up to 1023 bytes */
@@ -18,9 +19,16 @@ struct column {
 
 void ctl_put_clean(const char *text)
 {
-	for (; *text; text++)
-		putchar((unsigned char)*text < 0x20 || (unsigned char)*text > 0x7e ? '?'
-										   : *text);
+	char clean[CELL];
+
+	snprintf(clean, sizeof(clean), "%s", text);
+	amp_utf8_clean(clean, false);
+	fputs(clean, stdout);
+}
+
+static size_t columns(const char *text)
+{
+	return amp_utf8_cnt(text, strlen(text));
 }
 
 int ctl_print_json(const cJSON *result)
@@ -58,7 +66,7 @@ static void put_row(const struct column *cols, const size_t *width, unsigned cnt
 		    char (*cells)[CELL])
 {
 	for (unsigned i = 0; i < cnt; i++) {
-		int pad = (int)(width[i] - strlen(cells[i]));
+		int pad = (int)(width[i] - columns(cells[i]));
 
 		if (cols[i].number)
 			printf("%*s", pad, "");
@@ -87,8 +95,8 @@ static void table(const struct column *cols, unsigned cnt, const cJSON *rows)
 			char text[CELL];
 
 			cell(&cols[i], row, text, CELL);
-			if (strlen(text) > width[i])
-				width[i] = strlen(text);
+			if (columns(text) > width[i])
+				width[i] = columns(text);
 		}
 	}
 	put_row(cols, width, cnt, cells);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../wire/utf8.h"
 #include "control_inner.h"
 #include "offload.h"
 
@@ -27,9 +28,11 @@ static void add_text(cJSON *o, const char *key, const char *text)
 {
 	char clean[1100];
 
-	if (text && text[0])
-		cJSON_AddStringToObject(
-			o, key, amp_log_clean(clean, sizeof(clean), text, strlen(text)));
+	if (!text || !text[0])
+		return;
+	snprintf(clean, sizeof(clean), "%s", text);
+	amp_utf8_clean(clean, false);
+	cJSON_AddStringToObject(o, key, clean);
 }
 
 /* ---- links ---- */

@@ -112,6 +112,8 @@ def each_line():
             ("[proxy]\ndrain = 1\ndrain = 2", 3, "once in [proxy]", "drain"),
             ("cid = 3", 1, "inside of [proxy] or [link NAME]", "cid"),
             ("\t[link g]\n\tallow = out\t tcp\tnowhere", 2, "expected HOST:PORT", "nowhere"),
+            (VS + "publish = unix /run/\u00e9\u20ac\U0001f600 -> vsock:x", 5, "expected a port", "vsock:x"),
+            (VS + "allow = out tcp b\u00fccher.example:80", 5, "or a host name", "b\u00fccher.example:80"),
             ("\ufeff" + VS + "alow = x", 5, "did you mean", "alow")):
         said = check(text + "\n")
         if what not in said:
@@ -122,6 +124,18 @@ def each_line():
     said = check(VS + "allow = out tcp " + "x" * 300 + ":80\n")
     if "FILE:5: expected a line of at most 197 bytes" not in said:
         raise AssertionError(said)
+
+
+@test
+def no_text():
+    """bytes that are no UTF-8, and a terminal's own, are shown as `?`: one each, so that the mark stands right"""
+    with tempfile.TemporaryDirectory(prefix="ampsock-test-") as d:
+        path = os.path.join(d, "x.conf")
+        with open(path, "wb") as f:
+            f.write(VS.encode() + b"publish = unix /\xff\x1b\x7f\xc2\x9b\xc3\xa9 -> vsock:x\n")
+        r = subprocess.run([binary(), "--config", path, "--check-config"], stderr=subprocess.PIPE, timeout=TIMEOUT, check=False)
+    shown, mark = r.stderr.decode().splitlines()[1:3]
+    eq((shown, shown.index("vsock:x")), ("    publish = unix /????\u00e9 -> vsock:x", mark.index("^")))
 
 
 @test
