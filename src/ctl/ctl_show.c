@@ -17,13 +17,13 @@ struct column {
 	void (*text)(const cJSON *row, char *dst, size_t len);
 };
 
-void ctl_put_clean(const char *text)
+void ctl_put_clean(FILE *to, const char *text)
 {
 	char clean[CELL];
 
 	snprintf(clean, sizeof(clean), "%s", text);
 	amp_utf8_clean(clean, false);
-	fputs(clean, stdout);
+	fputs(clean, to);
 }
 
 static size_t columns(const char *text)
@@ -70,7 +70,7 @@ static void put_row(const struct column *cols, const size_t *width, unsigned cnt
 
 		if (cols[i].number)
 			printf("%*s", pad, "");
-		ctl_put_clean(cells[i]);
+		ctl_put_clean(stdout, cells[i]);
 		if (i + 1 < cnt)
 			printf("%*s", (cols[i].number ? 0 : pad) + 2, "");
 	}
@@ -172,7 +172,7 @@ static void pairs(const cJSON *object)
 		one.key = v->string;
 		cell(&one, object, text, sizeof(text));
 		printf("%-20s ", v->string);
-		ctl_put_clean(text);
+		ctl_put_clean(stdout, text);
 		putchar('\n');
 	}
 }
