@@ -15,6 +15,8 @@ int amp_unix_listen(const char *path, const char *link);
 int amp_target_listen(const struct amp_target *target, const char *link);
 /* The same, but never one that is held (see below). */
 int amp_target_open(const struct amp_target *target, const char *link);
+/* What r, which one of these said, means for a person. */
+const char *amp_listen_why(const struct amp_target *target, int r);
 /*
  * A predecessor that was killed has its ports for a moment longer. true: r says in use, and time has
  * passed: try again. One second in all while the worker starts, never after amp_listen_started().

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "config_inner.h"
+#include "listen.h"
 #include "publish.h"
 #include "reload_inner.h"
 
@@ -46,7 +47,7 @@ static int add(struct amp_link *link, const char *text, FILE *err)
 	if (!r)
 		r = amp_publish_one(link, fwd);
 	if (r)
-		fprintf(err, "cannot listen: %s\n", strerror(-r));
+		fprintf(err, "cannot listen: %s\n", amp_listen_why(&fwd->target, r));
 out:
 	if (r)
 		amp_config_forward_free(fwd);

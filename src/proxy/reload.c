@@ -324,7 +324,7 @@ static int prepare_publish(struct amp_reload *rl, const struct amp_link_conf *f,
 	fd = amp_target_open(&fwd->target, f->name);
 	if (fd < 0)
 		return no(rl, fd, "%s: link %s: cannot publish %s: %s", fwd->where, f->name,
-			  fwd->text, strerror(-fd));
+			  fwd->text, amp_listen_why(&fwd->target, fd));
 	amp_listen_hold(0, &fwd->target, fd);
 	return 0;
 }

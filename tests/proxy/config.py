@@ -112,8 +112,17 @@ def each_line():
             ("[proxy]\ndrain = 1\ndrain = 2", 3, "once in [proxy]", "drain"),
             ("cid = 3", 1, "inside of [proxy] or [link NAME]", "cid"),
             ("\t[link g]\n\tallow = out\t tcp\tnowhere", 2, "expected HOST:PORT", "nowhere"),
+            (VS + "publish = tcp [fe80::1]:80 -> vsock:1", 5, "fe80::/10 is one of an interface", "[fe80::1]:80"),
+            (VS + "expose = vsock:1 -> udp [fe80::1]:80", 5, "fe80::/10 is one of an interface", "[fe80::1]:80"),
+            (VS + "allow = out tcp [fe80::1%lo]:80", 5, "without `%`", "[fe80::1%lo]:80"),
+            (VS + "allow = out tcp [2001:db8::1/64]:80", 5, "in brackets", "[2001:db8::1/64]:80"),
+            (VS + "allow = out tcp [2001:db8::1]/64:80", 5, "no bits set behind the prefix", "[2001:db8::1]/64:80"),
+            (VS + "publish = tcp 224.0.0.1:80 -> vsock:1", 5, "neither multicast nor broadcast", "224.0.0.1:80"),
+            (VS + "publish = tcp 255.255.255.255:80 -> vsock:1", 5, "neither multicast nor broadcast", "255.255.255.255:80"),
+            (VS + "expose = vsock:1 -> tcp [ff02::1]:80", 5, "neither multicast nor broadcast", "[ff02::1]:80"),
+            (VS + "limit = sockets 1048577G", 5, "from 1 up to 1048576G", "1048577G"),
             (VS + "publish = unix /run/\u00e9\u20ac\U0001f600 -> vsock:x", 5, "expected a port", "vsock:x"),
-            (VS + "allow = out tcp b\u00fccher.example:80", 5, "or a host name", "b\u00fccher.example:80"),
+            (VS + "allow = out tcp b\u00fccher.example:80", 5, "a host name in ASCII", "b\u00fccher.example:80"),
             ("\ufeff" + VS + "alow = x", 5, "did you mean", "alow")):
         said = check(text + "\n")
         if what not in said:

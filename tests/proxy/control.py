@@ -724,6 +724,8 @@ def usage():
         err = ctl.run(b.p, *args, code=2)
         assert words in err and "--help" in err, f"{args}: {err}"
     for args, words in ((("reset", "h"), "no link of that name: expected g"),
+                        (("publish", "add", "g", "unix /run/x -> vsock:9"), "cannot listen: expected a path in runtime-dir"),
+                        (("publish", "add", "g", "tcp 203.0.113.9:80 -> vsock:9"), "no interface of this host has that address"),
                         (("links", "-l", "x" * 40), "at most 31"),
                         (("publish", "add", "g", "x" * 2000), "at most 1023"), (("publish", "add", "g", "x" * 100000), "at most 4096")):
         assert words in ctl.run(b.p, *args, code=1), args
