@@ -80,6 +80,9 @@ def each_line():
             (VS + "cid = 4", 5, "expected this key once", "cid"),
             (VS + "gibberish", 5, "key = value", "gibberish"),
             (VS + "[link g", 5, "expected `]`", "[link g"),
+            (VS + "[link h]x", 5, "nothing behind `]`", "x"),
+            (VS + "[proxy] # why", 5, "a blank and `;`", "# why"),
+            (VS + "[proxy];why", 5, "a blank and `;`", ";why"),
             (VS + "[lnik h]", 5, "expected [proxy] or [link NAME]", "lnik h"),
             (VS + "[link g]", 5, "is there already", "g"),
             (VS + "[link a b]\n", 5, "expected a link name", "a b"),
@@ -161,7 +164,7 @@ def all_of_them():
 @test
 def good():
     """a good file says nothing and is exit status 0: every key there is"""
-    eq(check("# all\n[proxy]\nuser = nobody\nconfine = no\nlog-level = info\ncontrol = /run/x/control\n"
+    eq(check("# all\n[proxy] ; what is everybody's\nuser = nobody\nconfine = no\nlog-level = info\ncontrol = /run/x/control\n"
              "control-group = adm\ncontrol-read-group = users\nmetrics = tcp [::1]:9101\ndrain = 30\n"
              "runtime-dir = /run/x\nlease = 60 ; a minute\n\n" + VS +
              "  allow = out tcp any:any log\n\tpublish = unix /run/p -> vsock:1 proxy-protocol\n"
