@@ -174,7 +174,16 @@ def publishing():
     for text, words in (("tcp 127.0.0.1 -> vsock:5000", "expected"), (f"unix {ctl.path(b.p)} -> vsock:1", "the control socket's"),
                         (f"unix {b.p.path} -> vsock:1", "that of link g"), ("what", "expected"), ("tcp 127.0.0.1:1 -> rpmsg:x", "link")):
         assert words in ctl.run(b.p, "publish", "add", "g", text, code=1), text
+    k = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+    c = b.g.accept(5000)
+    k.sendall(b"open")
+    eq(c.recv_exact(4), b"open")
     eq(ctl.run(b.p, "publish", "del", "g", rule), "")
+    try:  # as after a reload without the rule
+        eq(k.recv(1), "a reset")
+    except ConnectionResetError:
+        k.close()
+    assert ctl.ask(b.p, "links")[0]["cut"] > 0
     try:
         socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT).close()
         raise AssertionError("it is published still")
@@ -182,6 +191,25 @@ def publishing():
         pass
     assert "no such rule" in ctl.run(b.p, "publish", "del", "g", rule, code=1)
     eq([r for r in ctl.ask(b.p, "rules") if r["kind"] == "publish"], [])
+    b.close()
+
+
+@test
+def published_at():
+    """port 0 is any free one: sockets and the log show which; a vsock-mux shows the ports of its rule"""
+    b = Bed("publish tcp 127.0.0.1:0 -> vsock:5000", "publish tcp [::1]:0 -> inet:80", "publish udp 127.0.0.1:0 -> vsock:5001", "metrics tcp 127.0.0.1:0",
+            "publish vsock-mux DIR/m -> vsock:22,1000-1999", "publish vsock-mux DIR/n -> vsock:any")
+    b.g.listen(5000)
+    rows = [r for r in ctl.ask(b.p, "sockets") if r["state"] in ("listen", "bound")]
+    eq([r["guest_peer"] for r in rows], ["vsock:5000", "inet:80", "vsock:5001", "vsock:22,1000-1999", "vsock:any"])
+    ports = [int(r["host_local"].rsplit(":", 1)[1]) for r in rows[:3]]
+    assert all(ports) and rows[1]["host_local"].startswith("[::1]:"), rows
+    for port, rule in zip(ports, ("tcp 127.0.0.1:0 -> vsock:5000", "tcp ...1.:0 -> inet:80", "udp 127.0.0.1:0 -> vsock:5001")):
+        b.p.log(f"publish {rule} .--publish.: its address is .*:{port}$")
+    with socket.create_connection(("127.0.0.1", ports[0]), timeout=TIMEOUT):
+        b.g.accept(5000)
+    at = b.p.log(r"metrics: listening on 127.0.0.1:\d").rsplit(":", 1)[1]
+    socket.create_connection(("127.0.0.1", int(at)), timeout=TIMEOUT).close()
     b.close()
 
 
