@@ -103,6 +103,13 @@ def connect6():
     c = r.s.connect("::ffff:127.0.0.1", four.port, family=off.INET6)
     eq(c.peername, ("::ffff:127.0.0.1", four.port))
     c.close()
+    # what the kernel makes of the unspecified address is what the guest is told
+    for family, to, peer in ((off.INET, "0.0.0.0", ("127.0.0.1", four.port)),
+                             (off.INET6, "::", ("::1", six.port)),
+                             (off.INET6, "::ffff:0.0.0.0", ("::ffff:127.0.0.1", four.port))):
+        c = r.s.connect(to, peer[1], family=family)
+        eq(c.peername, peer)
+        c.close()
     six.close()
     four.close()
     r.end()
