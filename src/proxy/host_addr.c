@@ -259,7 +259,7 @@ void amp_dest_set_host_addrs(const uint8_t (*addrs)[16], unsigned n)
 	host.cnt = n;
 }
 
-bool amp_host_has(const uint8_t addr[16])
+static bool host_has(const uint8_t addr[16])
 {
 	uint64_t now = amp_now_ms();
 
@@ -276,4 +276,14 @@ bool amp_host_has(const uint8_t addr[16])
 			return true;
 	}
 	return !host.fixed && routed_here(addr, now);
+}
+
+/* Nobody who asks for an address expects a call to the kernel: errno stays what it was. */
+bool amp_host_has(const uint8_t addr[16])
+{
+	int err = errno;
+	bool has = host_has(addr);
+
+	errno = err;
+	return has;
 }
