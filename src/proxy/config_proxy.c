@@ -17,6 +17,17 @@ static int set_text(char *dst, size_t max, const char *text, const char *what,
 	return 0;
 }
 
+static int set_path(char *dst, size_t max, const char *text, const char *what,
+		    const char *where, FILE *err)
+{
+	if (*text != '/')
+		return amp_config_complain(err, where, what, text);
+	if (set_text(dst, max, text, what, where, err))
+		return -EINVAL;
+	amp_path_normal(dst);
+	return 0;
+}
+
 static int set_log_level(struct amp_config *c, const char *text, const char *where, FILE *err)
 {
 	return amp_log_level_parse(text, &c->log_level)
@@ -60,9 +71,7 @@ static int set_control(struct amp_config *c, const char *text, const char *where
 	static const char what[] = "expected an absolute path of at most 107 bytes, such as "
 				   "/run/ampsock/control";
 
-	if (*text != '/')
-		return amp_config_complain(err, where, what, text);
-	return set_text(c->control, sizeof(c->control), text, what, where, err);
+	return set_path(c->control, sizeof(c->control), text, what, where, err);
 }
 
 static int set_control_group(struct amp_config *c, const char *text, const char *where,
@@ -122,9 +131,7 @@ static int set_runtime_dir(struct amp_config *c, const char *text, const char *w
 	static const char what[] = "expected an absolute path of at most 255 bytes, such as "
 				   "/run/ampsock";
 
-	if (*text != '/')
-		return amp_config_complain(err, where, what, text);
-	return set_text(c->runtime_dir, sizeof(c->runtime_dir), text, what, where, err);
+	return set_path(c->runtime_dir, sizeof(c->runtime_dir), text, what, where, err);
 }
 
 static const struct key {

@@ -148,6 +148,10 @@ bool amp_service_same(const struct amp_service *a, const struct amp_service *b);
 #define AMP_SERVICE_TEXT 48u
 const char *amp_service_text(const struct amp_service *s, char dst[AMP_SERVICE_TEXT]);
 
+/* One spelling for a path: no slash twice, no `.` on the way. `..` stays, as what is before it may
+ * be a link: whether two paths are one socket is known when it is made (helper_do.c). */
+void amp_path_normal(char *path);
+
 /* Decimal, no sign, no blanks, nothing behind it. */
 bool amp_parse_u32(const char *text, uint32_t max, uint32_t *value);
 /* Decimal, or hexadecimal behind 0x; k, M or G behind it multiply by 1024 and so on. */
