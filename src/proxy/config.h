@@ -98,6 +98,8 @@ struct amp_config {
 	uint32_t drain_s;
 	char runtime_dir[256]; /* "": none */
 	uint32_t lease_s;
+	struct amp_nat64 nat64[AMP_NAT64_MAX];
+	unsigned nat64_cnt;
 	unsigned given, by_option; /* keys of [proxy]: config_proxy.c */
 	bool bad;		   /* something was wrong, and said */
 	bool look_up;		   /* are there such users and groups? Not when confined */

@@ -53,6 +53,7 @@ static int set_path(struct amp_link_conf *link, const char *text, const char *wh
 		return amp_config_complain(err, where, "expected a path of 1 to 255 bytes",
 					   text);
 	memcpy(link->path, text, len + 1);
+	amp_path_normal(link->path);
 	return 0;
 }
 
@@ -218,6 +219,7 @@ static int set_bell(struct amp_link_conf *link, const char *text, const char *wh
 	    strlen(text + 5) < sizeof(bell->path)) {
 		bell->kind = AMP_BELL_UNIX;
 		strcpy(bell->path, text + 5);
+		amp_path_normal(bell->path);
 		return 0;
 	}
 	if (strncmp(text, "eventfd:", 8) == 0 && bell_eventfd(bell, text + 8))

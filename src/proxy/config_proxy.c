@@ -17,6 +17,17 @@ static int set_text(char *dst, size_t max, const char *text, const char *what,
 	return 0;
 }
 
+static int set_path(char *dst, size_t max, const char *text, const char *what,
+		    const char *where, FILE *err)
+{
+	if (*text != '/')
+		return amp_config_complain(err, where, what, text);
+	if (set_text(dst, max, text, what, where, err))
+		return -EINVAL;
+	amp_path_normal(dst);
+	return 0;
+}
+
 static int set_log_level(struct amp_config *c, const char *text, const char *where, FILE *err)
 {
 	return amp_log_level_parse(text, &c->log_level)
@@ -60,9 +71,7 @@ static int set_control(struct amp_config *c, const char *text, const char *where
 	static const char what[] = "expected an absolute path of at most 107 bytes, such as "
 				   "/run/ampsock/control";
 
-	if (*text != '/')
-		return amp_config_complain(err, where, what, text);
-	return set_text(c->control, sizeof(c->control), text, what, where, err);
+	return set_path(c->control, sizeof(c->control), text, what, where, err);
 }
 
 static int set_control_group(struct amp_config *c, const char *text, const char *where,
@@ -122,9 +131,43 @@ static int set_runtime_dir(struct amp_config *c, const char *text, const char *w
 	static const char what[] = "expected an absolute path of at most 255 bytes, such as "
 				   "/run/ampsock";
 
-	if (*text != '/')
-		return amp_config_complain(err, where, what, text);
-	return set_text(c->runtime_dir, sizeof(c->runtime_dir), text, what, where, err);
+	return set_path(c->runtime_dir, sizeof(c->runtime_dir), text, what, where, err);
+}
+
+static int add_nat64(struct amp_config *c, const char *text, const char *where, FILE *err)
+{
+	struct amp_nat64 *p = &c->nat64[c->nat64_cnt];
+	const char *wrong;
+
+	if (c->nat64_cnt == AMP_NAT64_MAX)
+		return amp_config_complain(err, where, "expected at most 8 NAT64 prefixes",
+					   text);
+	wrong = amp_nat64_parse(text, p);
+	for (unsigned i = 0; i < c->nat64_cnt && !wrong; i++) {
+		if (amp_nat64_overlap(&c->nat64[i], p))
+			wrong = "expected NAT64 prefixes none of which is a part of another";
+	}
+	if (wrong)
+		return amp_config_complain(err, where, wrong, text);
+	c->nat64_cnt++;
+	return 0;
+}
+
+static int set_nat64(struct amp_config *c, const char *text, const char *where, FILE *err)
+{
+	char word[64];
+	size_t len;
+
+	c->nat64_cnt = 0;
+	do {
+		text += strspn(text, " \t");
+		len = strcspn(text, " \t");
+		snprintf(word, sizeof(word), "%.*s", (int)len, text);
+		if ((len || !c->nat64_cnt) && add_nat64(c, word, where, err))
+			return -EINVAL;
+		text += len;
+	} while (*text);
+	return 0;
 }
 
 static const struct key {
@@ -141,6 +184,7 @@ static const struct key {
 	{"drain", set_drain},
 	{"runtime-dir", set_runtime_dir},
 	{"lease", set_lease},
+	{"nat64", set_nat64},
 };
 #define KEYS (sizeof(keys) / sizeof(*keys))
 

@@ -28,21 +28,21 @@ const struct amp_forward *amp_expose_find(const struct amp_link *link,
 
 int amp_connect_fd(int fd, const struct sockaddr *sa, socklen_t len)
 {
-	int r;
+	int err;
 
 	do
-		r = connect(fd, sa, len);
-	while (r && errno == EINTR);
-	if (r && errno == EINPROGRESS) {
+		err = connect(fd, sa, len) ? errno : 0;
+	while (err == EINTR);
+	if (err == EINPROGRESS) {
 		struct amp_dest dest;
 
 		amp_dest_from(sa, false, &dest);
 		if (dest.local)
-			r = connect(fd, sa, len);
+			err = connect(fd, sa, len) ? errno : 0;
 	}
-	if (!r || errno == EISCONN)
+	if (!err || err == EISCONN)
 		return 0;
-	return errno == EINPROGRESS || errno == EALREADY ? 1 : -errno;
+	return err == EINPROGRESS || err == EALREADY ? 1 : -err;
 }
 
 int amp_connect_start(const struct amp_target *target, int *fd)

@@ -244,10 +244,35 @@ static int kept_unix(struct made *m, const struct sockaddr_un *un)
 	return -1;
 }
 
+/* Ours, whose path is another: there is a link in one of them, or a `..`. */
+static const struct made *same_file(const struct made *m)
+{
+	struct amp_kept_file file;
+	const struct made *o;
+
+	if (amp_kept_file_at(m->path, &file))
+		return NULL;
+	LIST_FOREACH(o, &all_made, entry)
+	{
+		if (o != m && o->file.dev == file.dev && o->file.ino == file.ino &&
+		    amp_kept_file_stands(o->path, &o->file))
+			return o;
+	}
+	return NULL;
+}
+
 static int listen_anew(struct made *m, const struct sockaddr_un *un)
 {
-	int fd = amp_unix_listen(m->path, m->link), r;
+	const struct made *other = same_file(m);
+	int fd, r;
 
+	if (other) {
+		amp_log(AMP_LOG_ERROR,
+			"link %s: %s is the same socket as %s of link %s: give another path",
+			m->link, m->path, other->path, other->link);
+		return -EADDRINUSE;
+	}
+	fd = amp_unix_listen(m->path, m->link);
 	if (fd < 0)
 		return fd;
 	r = amp_kept_file_at(m->path, &m->file);

@@ -14,7 +14,11 @@
  *
  * An address that no interface has can be this host's for all that: all of a net that loopback has
  * one of, and routes of type local, which clouds make for what a load balancer forwards. So the
- * kernel is asked where it would deliver what the list does not have.
+ * kernel is asked where it would deliver what the list does not have. What it said is kept, in a
+ * table that forgets all when the socket says that anything of addresses, routes, routing rules or
+ * interfaces has changed, and each after AGE_MS. So it can be out of date by as long as the list
+ * can: a millisecond. A guest that asks for many addresses pushes out others' answers, which costs
+ * two calls each.
  *
  * Worker and helper have sockets each: one that came by fork() is its parent's.
  */
@@ -34,6 +38,7 @@
 
 #define AGE_MS 5000u
 #define READS  64u /* at one look; what is left is something at the next */
+#define ROUTES 64u /* answers that are kept; a power of two */
 
 /*
  * In plain form, as many as there are: one left out would be reached by a rule that means
@@ -43,8 +48,13 @@
 static struct {
 	uint8_t (*addr)[16];
 	unsigned cnt;
-	int news;    /* the netlink socket; 0: none */
-	int routes;  /* another, to ask on; 0: none */
+	int news;   /* the netlink socket; 0: none */
+	int routes; /* another, to ask on; 0: none */
+	struct route {
+		uint8_t addr[16];
+		uint64_t until_ms; /* 0: nothing is kept here */
+		bool here;
+	} kept[ROUTES];
 	pid_t owner; /* of them */
 	uint64_t looked_ms, read_ms;
 	bool stale, known;
@@ -113,11 +123,15 @@ static void read_addrs(uint64_t now)
 /* Changes from now on are told: what was read before may be old. */
 static bool open_news(void)
 {
-	const struct sockaddr_nl groups = {
-		.nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR};
+	const struct sockaddr_nl groups = {.nl_family = AF_NETLINK,
+					   .nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR |
+							RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE |
+							RTMGRP_IPV6_ROUTE | RTMGRP_IPV4_RULE |
+							1u << (RTNLGRP_IPV6_RULE - 1)};
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
 
 	host.news = host.routes = 0;
+	memset(host.kept, 0, sizeof(host.kept));
 	if (fd < 0)
 		return false;
 	if (fd == 0 || bind(fd, (const struct sockaddr *)&groups, sizeof(groups))) {
@@ -132,8 +146,9 @@ static bool open_news(void)
 	return true;
 }
 
-/* Does what goes there arrive here? The kernel answers within send(). */
-static bool routed_here(const uint8_t addr[16])
+/* Does what goes there arrive here? The kernel answers within send(). False also when it does not:
+ * then *known is false. */
+static bool ask_route(const uint8_t addr[16], bool *known)
 {
 	static const uint8_t v4_mapped[12] = {[10] = 0xff, [11] = 0xff};
 	static uint32_t seq;
@@ -160,6 +175,7 @@ static bool routed_here(const uint8_t addr[16])
 	} answer;
 	ssize_t n;
 
+	*known = false;
 	if (!host.routes)
 		return false;
 	memcpy(ask.addr, addr + (16 - len), len);
@@ -171,13 +187,49 @@ static bool routed_here(const uint8_t addr[16])
 	if (n < (ssize_t)(sizeof(answer.head) + sizeof(answer.route)) ||
 	    answer.head.nlmsg_type != RTM_NEWROUTE)
 		return false; /* no way there */
+	*known = true;
 	return answer.route.rtm_type == RTN_LOCAL || answer.route.rtm_type == RTN_BROADCAST ||
 	       answer.route.rtm_type == RTN_ANYCAST;
 }
 
+/* The same, asked once. Which place an address has, a guest may know: it gains nothing by it. */
+static bool routed_here(const uint8_t addr[16], uint64_t now)
+{
+	unsigned at = 0;
+	struct route *r;
+	bool known;
+
+	for (unsigned i = 0; i < 16; i++)
+		at = at * 31u + addr[i];
+	r = &host.kept[(at ^ at >> 8) % ROUTES];
+	if (r->until_ms > now && memcmp(r->addr, addr, 16) == 0)
+		return r->here;
+	r->here = ask_route(addr, &known);
+	memcpy(r->addr, addr, 16);
+	r->until_ms = known && host.news ? now + AGE_MS : 0;
+	return r->here;
+}
+
+/* Is any of the messages about an address? What cannot be told is. len: what recv() said. */
+static bool about_addrs(const void *message, size_t len)
+{
+	const struct nlmsghdr *m = message;
+
+	for (; NLMSG_OK(m, len); m = NLMSG_NEXT(m, len)) {
+		if (m->nlmsg_type == RTM_NEWADDR || m->nlmsg_type == RTM_DELADDR)
+			return true;
+	}
+	return len > 0;
+}
+
 static void look(uint64_t now)
 {
-	char message[1024]; /* that there was one is enough */
+	/* its head is enough: the kernel puts one change into each */
+	union {
+		struct nlmsghdr head;
+		char room[1024];
+	} message;
+	ssize_t n;
 
 	if (!host.news || host.owner != getpid()) {
 		if (!open_news() && now - host.read_ms >= AGE_MS)
@@ -185,10 +237,12 @@ static void look(uint64_t now)
 		return;
 	}
 	for (unsigned i = 0; i < READS; i++) {
-		if (recv(host.news, message, sizeof(message), MSG_DONTWAIT) < 0 &&
-		    errno == EAGAIN)
+		n = recv(host.news, &message, sizeof(message), MSG_DONTWAIT);
+		if (n < 0 && errno == EAGAIN)
 			return;
-		host.stale = true;
+		memset(host.kept, 0, sizeof(host.kept));
+		/* a full router's routes are no reason to read its addresses again */
+		host.stale |= n < 0 || about_addrs(&message, (size_t)n);
 	}
 }
 
@@ -205,7 +259,7 @@ void amp_dest_set_host_addrs(const uint8_t (*addrs)[16], unsigned n)
 	host.cnt = n;
 }
 
-bool amp_host_has(const uint8_t addr[16])
+static bool host_has(const uint8_t addr[16])
 {
 	uint64_t now = amp_now_ms();
 
@@ -221,5 +275,15 @@ bool amp_host_has(const uint8_t addr[16])
 		if (memcmp(host.addr[i], addr, 16) == 0)
 			return true;
 	}
-	return !host.fixed && routed_here(addr);
+	return !host.fixed && routed_here(addr, now);
+}
+
+/* Nobody who asks for an address expects a call to the kernel: errno stays what it was. */
+bool amp_host_has(const uint8_t addr[16])
+{
+	int err = errno;
+	bool has = host_has(addr);
+
+	errno = err;
+	return has;
 }

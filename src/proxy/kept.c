@@ -258,27 +258,31 @@ static int load_file(int file)
 
 static bool sealed(int fd)
 {
-	int want = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+	int want = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE, has = fcntl(fd, F_GET_SEALS);
 
-	return (fcntl(fd, F_GET_SEALS) & want) == want;
+	return has >= 0 && (has & want) == want;
 }
 
+/* All of it or nothing: what was there before, the service manager's, stays. */
 static void load_exec(const char *text)
 {
-	char *end;
+	unsigned old_cnt = cnt, old_filters = filter_cnt;
+	char *end, clean[32];
 	long fd = strtol(text, &end, 10);
 	int r = -EINVAL;
 
 	if (end != text && *end == 0 && fd >= FIRST_FD && fd <= 1 << 20 && sealed((int)fd))
 		r = load_file((int)fd);
-	if (r) {
-		amp_log(AMP_LOG_ERROR,
-			"the program before this one left a table of descriptors that cannot "
-			"be read: %s",
-			strerror(-r));
-		amp_kept_clear();
-		filter_cnt = 0;
-	}
+	if (!r)
+		return;
+	amp_log(AMP_LOG_ERROR,
+		AMP_KEPT_ENV
+		"=%s is not used: expected the table of descriptors that the program "
+		"before this one, the same process, has left: %s",
+		amp_log_clean(clean, sizeof(clean), text, strlen(text)), strerror(-r));
+	while (cnt > old_cnt)
+		close(table[--cnt].fd);
+	filter_cnt = old_filters;
 }
 
 /* ---- the service manager's ---- */

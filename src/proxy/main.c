@@ -77,6 +77,9 @@ static const char help[] =
 	"  --drain SECONDS      let connections end for so long at SIGTERM (default: 0)\n"
 	"  --runtime-dir PATH   where `ampsockctl publish add` may make sockets\n"
 	"  --lease SECONDS      how long a name's addresses are allowed (default: 300)\n"
+	"  --nat64 'PREFIX/LEN ...'\n"
+	"                       prefixes of the network's NAT64: what is behind one is the\n"
+	"                       IPv4 address in it\n"
 	"  --verbose            the same as --log-level debug\n"
 	"  --ready-fd N         write a byte to descriptor N and close it when all is up\n"
 	"  --version            print the version and exit\n"
@@ -123,6 +126,7 @@ static const struct option options[] = {
 	{"drain", required_argument, NULL, OPT_KEY},
 	{"runtime-dir", required_argument, NULL, OPT_KEY},
 	{"lease", required_argument, NULL, OPT_KEY},
+	{"nat64", required_argument, NULL, OPT_KEY},
 	{"verbose", no_argument, NULL, OPT_VERBOSE},
 	{"ready-fd", required_argument, NULL, OPT_READY},
 	{"version", no_argument, NULL, OPT_VERSION},
@@ -341,6 +345,7 @@ static int start(struct settings *set)
 	if (amp_control_prepare(set->conf))
 		return EXIT_USAGE;
 	raise_descriptors();
+	amp_dest_set_nat64(set->conf->nat64, set->conf->nat64_cnt);
 	r = amp_helper_start(set->conf, &confine, set->config_path, &set->ready_fd, &code);
 	if (r < 0) {
 		amp_log(AMP_LOG_ERROR, "cannot start: %s", strerror(-r));

@@ -207,20 +207,33 @@ static void header_start(struct amp_tcp *t, struct amp_off_answer *a)
 	header_write(t);
 }
 
+/*
+ * Whom it is connected to: whom we said, without asking the kernel. It decides itself what 0.0.0.0, its
+ * like and a scope become.
+ */
+static void connected_to(const struct amp_tcp *t, struct amp_off_addr *peer)
+{
+	static const uint8_t zero[4];
+	const struct amp_off_addr *said = &t->addrs[t->addr_at - 1];
+	const uint8_t *last = said->addr + (said->family == AMP_OFF_INET6 ? 12 : 0);
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+
+	amp_off_to_sa(said, &ss);
+	/* an error: connected, and gone again before we looked */
+	if (memcmp(last, zero, sizeof(zero)) == 0 || said->scope_id)
+		getpeername(amp_end_fd_fd(t->host), (struct sockaddr *)&ss, &len);
+	amp_off_from_sa((struct sockaddr *)&ss, peer);
+}
+
 void amp_tcp_answer(struct amp_tcp *t, int err)
 {
 	struct amp_off_answer a = {.op = AMP_OFF_CONNECT,
 				   .status = (uint16_t)amp_off_status(err)};
-	struct sockaddr_storage ss;
-	socklen_t len = sizeof(ss);
 
 	if (!err) {
 		amp_off_local(amp_end_fd_fd(t->host), &a.local);
-		if (getpeername(amp_end_fd_fd(t->host), (struct sockaddr *)&ss, &len) == 0)
-			amp_off_from_sa((struct sockaddr *)&ss, &a.peer);
-		/* connected, and gone again before we looked: its own address was good */
-		if (!a.peer.family)
-			a.peer = t->open.peer;
+		connected_to(t, &a.peer);
 	}
 	header_start(t, &a);
 }
@@ -304,7 +317,9 @@ int amp_tcp_defaults(struct amp_osock *o, int fd, uint32_t opts_set, uint32_t op
 {
 	static const int on = 1;
 
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* see offload_opt.c */
+	/* see offload_opt.c; most guests say so themselves */
+	if (!(opts_set & 1u << AMP_OFF_TCP_NODELAY))
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	return amp_off_set_bits(o, fd, opts_set, opts);
 }
 

@@ -436,6 +436,9 @@ static void proxy_keys(struct amp_config *c, const struct amp_config *f)
 	if (c->metrics.kind != f->metrics.kind ||
 	    (c->metrics.kind && !amp_target_same(&c->metrics, &f->metrics)))
 		needs_restart("metrics", "", "other");
+	if (c->nat64_cnt != f->nat64_cnt ||
+	    memcmp(c->nat64, f->nat64, c->nat64_cnt * sizeof(c->nat64[0])) != 0)
+		needs_restart("nat64", "", "other");
 	/* a level that was set while the proxy ran stays, unless the file has another now */
 	if (c->log_level != f->log_level)
 		amp_helper_log_level(f->log_level);

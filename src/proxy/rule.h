@@ -149,10 +149,31 @@ bool amp_service_same(const struct amp_service *a, const struct amp_service *b);
 #define AMP_SERVICE_TEXT 48u
 const char *amp_service_text(const struct amp_service *s, char dst[AMP_SERVICE_TEXT]);
 
+/* One spelling for a path: no slash twice, no `.` on the way. `..` stays, as what is before it may
+ * be a link: whether two paths are one socket is known when it is made (helper_do.c). */
+void amp_path_normal(char *path);
+
 /* Decimal, no sign, no blanks, nothing behind it. */
 bool amp_parse_u32(const char *text, uint32_t max, uint32_t *value);
 /* Decimal, or hexadecimal behind 0x; k, M or G behind it multiply by 1024 and so on. */
 bool amp_parse_u64(const char *text, uint64_t max, uint64_t *value);
+
+/*
+ * What the site's own translators put before an IPv4 address (RFC 6052 2.2), besides 64:ff9b::/96:
+ * such an address is the IPv4 one, in rules and where it is local.
+ */
+#define AMP_NAT64_MAX 8u
+
+struct amp_nat64 {
+	uint8_t addr[16];
+	uint8_t bits; /* 32, 40, 48, 56, 64 or 96 */
+};
+
+/* "2001:db8:64::/96". NULL, or what was expected. */
+const char *amp_nat64_parse(const char *text, struct amp_nat64 *prefix);
+bool amp_nat64_overlap(const struct amp_nat64 *a, const struct amp_nat64 *b);
+/* From now on, for amp_dest_from(). Copied. */
+void amp_dest_set_nat64(const struct amp_nat64 *prefixes, unsigned cnt);
 
 /* The plain form of an address to connect or send to; for_bind: the wildcard stays itself. */
 void amp_dest_from(const struct sockaddr *sa, bool for_bind, struct amp_dest *dest);

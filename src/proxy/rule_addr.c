@@ -80,7 +80,7 @@ bool amp_addr_is_multicast(const uint8_t addr[16])
  * IPv4 address, so that a rule for the one says nothing of the other; but if the IPv4 address is
  * local to this host, so is what goes there.
  *
- * A translator in the site has a prefix of its own choice in 64:ff9b:1::/48, of 48, 56, 64 or 96
+ * A translator in the site has a prefix that the configuration names, or one in 64:ff9b:1::/48, of 48, 56, 64 or 96
  * bits, with the IPv4 address behind it and around byte 8 (RFC 6052 2.2): nobody here knows which,
  * so that all four are looked at. What a wrong length reads is often 0.0.0.0/8, where no
  * translator's packet arrives (RFC 1122 3.2.1.3): that is no reason (`zeros`).
@@ -105,6 +105,10 @@ static const struct coat {
 };
 
 #define COATS (sizeof(coat) / sizeof(*coat))
+
+/* Of the site's own translators: configured, and `same`. */
+static struct coat site[AMP_NAT64_MAX];
+static unsigned site_cnt;
 
 /* ::0:5efe:a.b.c.d behind any prefix, whatever the bits u and g say: RFC 5214 6.1. */
 static bool is_isatap(const uint8_t addr[16])
@@ -142,6 +146,93 @@ void amp_addr_plain(uint8_t addr[16])
 	}
 }
 
+/* ---- NAT64 of the site ---- */
+
+static struct range range_of(const struct amp_nat64 *p)
+{
+	struct range r = {.bits = p->bits};
+
+	memcpy(r.addr, p->addr, sizeof(r.addr));
+	return r;
+}
+
+/* Addresses of hosts in the network: not ::/32 with what is written in IPv6 only. */
+static bool is_unicast(const uint8_t addr[16])
+{
+	static const uint8_t none[4];
+
+	return memcmp(addr, none, sizeof(none)) != 0 && addr[0] != 0xff &&
+	       !prefix_match(addr, &(struct range){{0xfe, 0x80}, 10});
+}
+
+static bool is_length(uint32_t bits)
+{
+	return bits == 96 || (bits >= 32 && bits <= 64 && bits % 8 == 0);
+}
+
+const char *amp_nat64_parse(const char *text, struct amp_nat64 *prefix)
+{
+	static const char what[] =
+		"expected an IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits, such as "
+		"2001:db8:64::/96 (RFC 6052)";
+	char addr[INET6_ADDRSTRLEN];
+	size_t len = strcspn(text, "/");
+	uint32_t bits;
+
+	if (!text[len] || len >= sizeof(addr) || !amp_parse_u32(text + len + 1, 128, &bits))
+		return what;
+	memcpy(addr, text, len);
+	addr[len] = 0;
+	if (inet_pton(AF_INET6, addr, prefix->addr) != 1 || !is_length(bits))
+		return what;
+	prefix->bits = (uint8_t)bits;
+	for (unsigned i = bits / 8; i < 16; i++) {
+		if (prefix->addr[i])
+			return "expected a NAT64 prefix without bits set behind its length";
+	}
+	if (prefix->addr[8])
+		return "expected a NAT64 prefix whose bits 64 to 71 are 0 (RFC 6052 2.2)";
+	return is_unicast(prefix->addr) ? NULL : "expected a NAT64 prefix of unicast addresses";
+}
+
+bool amp_nat64_overlap(const struct amp_nat64 *a, const struct amp_nat64 *b)
+{
+	const struct amp_nat64 *wide = a->bits < b->bits ? a : b;
+	struct range r = range_of(wide);
+
+	return prefix_match(wide == a ? b->addr : a->addr, &r);
+}
+
+void amp_dest_set_nat64(const struct amp_nat64 *prefixes, unsigned cnt)
+{
+	site_cnt = cnt < AMP_NAT64_MAX ? cnt : AMP_NAT64_MAX;
+	for (unsigned i = 0; i < site_cnt; i++) {
+		unsigned at = prefixes[i].bits / 8u;
+
+		site[i] = (struct coat){.range = range_of(&prefixes[i]), .same = true};
+		for (unsigned n = 0; n < 4; n++) {
+			at += at == 8; /* nothing is there: 2.2 */
+			site[i].at[n] = (uint8_t)at++;
+		}
+	}
+}
+
+static bool site_plain(uint8_t addr[16])
+{
+	uint8_t v4[16];
+
+	for (unsigned i = 0; i < site_cnt; i++) {
+		if (!wears(addr, &site[i]))
+			continue;
+		unwrap(addr, &site[i], v4);
+		memcpy(addr, v4, 16);
+		return true;
+	}
+	return false;
+}
+
+/* ---- the whole ---- */
+
 static bool to_plain(const struct sockaddr *sa, struct amp_dest *dest)
 {
 	if (sa->sa_family == AF_INET) {
@@ -160,7 +251,8 @@ static bool to_plain(const struct sockaddr *sa, struct amp_dest *dest)
 		dest->port = ntohs(in6->sin6_port);
 		dest->scope_id = in6->sin6_scope_id;
 		memcpy(dest->as_given, dest->addr, 16);
-		amp_addr_plain(dest->addr);
+		if (!site_plain(dest->addr))
+			amp_addr_plain(dest->addr);
 		return true;
 	}
 	return false;
@@ -190,11 +282,14 @@ void amp_dest_from(const struct sockaddr *sa, bool for_bind, struct amp_dest *de
 {
 	static const uint8_t v4_any[16] = V4(0, 0, 0, 0), v6_any[16];
 
+	uint8_t as_given[16];
+
 	memset(dest, 0, sizeof(*dest));
 	if (!to_plain(sa, dest)) {
 		dest->local = true;
 		return;
 	}
+	memcpy(as_given, dest->as_given, 16);
 	dest->wildcard =
 		memcmp(dest->addr, v4_any, 16) == 0 || memcmp(dest->addr, v6_any, 16) == 0;
 	if (dest->wildcard && !for_bind) {
@@ -206,7 +301,8 @@ void amp_dest_from(const struct sockaddr *sa, bool for_bind, struct amp_dest *de
 		memcpy(dest->as_given, dest->addr, 16); /* no rule means loopback by it */
 		dest->wildcard = false;
 	}
-	dest->local = is_local(dest->addr);
+	/* whoever has given a prefix that an interface has an address in is not to reach that */
+	dest->local = is_local(dest->addr) || (site_cnt && is_here(as_given));
 }
 
 uint16_t amp_sockaddr_port(const struct sockaddr *sa)

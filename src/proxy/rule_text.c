@@ -130,11 +130,33 @@ static int parse_inet_target(struct amp_text *t, bool listen, struct amp_target 
 	return check_address(t, target);
 }
 
+static const char *skip_nothing(const char *p)
+{
+	while (*p == '/' || (p[0] == '.' && p[1] == '/'))
+		p += *p == '/' ? 1 : 2;
+	return p;
+}
+
+void amp_path_normal(char *path)
+{
+	const char *from = *path == '/' ? path : skip_nothing(path);
+	char *to = path;
+
+	if (!*from)
+		return;
+	while (*from) {
+		*to++ = *from;
+		from = *from == '/' ? skip_nothing(from + 1) : from + 1;
+	}
+	*to = 0;
+}
+
 static int parse_path(struct amp_text *t, struct amp_target *target)
 {
 	target->kind = AMP_TARGET_UNIX;
-	if (!amp_text_word(t) || t->word[0] != '/' ||
-	    strlen(t->word) >= sizeof(target->addr.un.sun_path))
+	if (amp_text_word(t))
+		amp_path_normal(t->word);
+	if (t->word[0] != '/' || strlen(t->word) >= sizeof(target->addr.un.sun_path))
 		return amp_text_error(t, "expected an absolute path of at most 107 bytes");
 	target->addr.un.sun_family = AF_UNIX;
 	strcpy(target->addr.un.sun_path, t->word);
@@ -165,10 +187,13 @@ static int parse_port(struct amp_text *t, const char *text, struct amp_service *
 {
 	bool inet = service->kind == AMP_SERVICE_INET;
 
+	/* AF_VSOCK has a port 0, but whoever writes it means a free one, as on the other side */
 	if (!amp_parse_u32(text, inet ? 65535 : UINT32_MAX - 1, &service->port) ||
-	    (inet && service->port == 0))
-		return amp_text_error(t, inet ? "expected a port from 1 to 65535"
-					      : "expected a port from 0 to 4294967294");
+	    service->port == 0)
+		return amp_text_error(t, inet ? "expected a port from 1 to 65535 (a service "
+						"has one that its clients know)"
+					      : "expected a port from 1 to 4294967294 (a "
+						"service has one that its clients know)");
 	/* offload ports belong to the proxy and its guest alone (DESIGN 6, Listen) */
 	if (!inet && (service->port == AMP_OFF_PORT || service->port == AMP_OFF_ACCEPT_PORT))
 		return amp_text_error(t, "this port is the proxy's own: expected another one");
@@ -273,7 +298,7 @@ static bool parse_range(char *text, uint32_t *lo, uint32_t *hi)
 
 	if (dash)
 		*dash++ = 0;
-	if (!amp_parse_u32(text, UINT32_MAX - 1, lo))
+	if (!amp_parse_u32(text, UINT32_MAX - 1, lo) || !*lo)
 		return false;
 	*hi = *lo;
 	return !dash || (amp_parse_u32(dash, UINT32_MAX - 1, hi) && *lo <= *hi);
@@ -301,7 +326,7 @@ static int parse_ranges(struct amp_text *t, struct amp_forward *fwd)
 		if (!parse_range(one, &fwd->range[fwd->range_cnt].lo,
 				 &fwd->range[fwd->range_cnt].hi))
 			return amp_text_error(t, "expected any, or ports and ranges such as "
-						 "22,1000-1999 (0 to 4294967294)");
+						 "22,1000-1999 (1 to 4294967294)");
 		fwd->range_cnt++;
 	}
 	fwd->service.port = fwd->range[0].lo;

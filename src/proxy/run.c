@@ -315,6 +315,7 @@ int amp_run(struct amp_config *conf, const struct amp_confine *confine, int read
 	int r = keep_descriptors(conf, ready_fd);
 
 	amp_reload_init(conf);
+	amp_dest_set_nat64(conf->nat64, conf->nat64_cnt);
 	if (r || start_loop())
 		return AMP_EXIT_RUN;
 	/* files, names of users and groups, anything that is opened: above this line */

@@ -112,6 +112,15 @@ def each_line():
             ("[proxy]\nmetrics = tcp 127.0.0.1", 2, "unix PATH or tcp ADDRESS:PORT", "tcp 127.0.0.1"),
             ("[proxy]\nruntime-dir = x", 2, "absolute path", "x"),
             ("[proxy]\nuser =", 2, "name of a user", ""),
+            ("[proxy]\nnat64 = 2001:db8:64::", 2, "of 32, 40, 48, 56, 64 or 96 bits, such as 2001:db8:64::/96", "2001:db8:64::"),
+            ("[proxy]\nnat64 = 2001:db8::/32 2001:db9::/33", 2, "of 32, 40, 48, 56, 64 or 96 bits", "2001:db9::/33"),
+            ("[proxy]\nnat64 = 2001:db8::1/96", 2, "behind its length", "2001:db8::1/96"),
+            ("[proxy]\nnat64 = ::ffff:0:0/96", 2, "of unicast addresses", "::ffff:0:0/96"),
+            ("[proxy]\nnat64 = 2001:db8:0:0:100::/96", 2, "bits 64 to 71 are 0", "2001:db8:0:0:100::/96"),
+            ("[proxy]\nnat64 = 2001:db8::/32 2001:db8:1::/96", 2, "none of which is a part of another", "2001:db8:1::/96"),
+            ("[proxy]\nnat64 = " + " ".join(f"2001:{i}::/32" for i in range(1, 10)), 2, "at most 8", "2001:9::/32"),
+            ("[proxy]\nnat64 =", 2, "IPv6 prefix", ""),
+            ("[proxy]\nnat46 = x", 2, "did you mean `nat64`?", "nat46"),
             ("[proxy]\ndrain = 1\ndrain = 2", 3, "once in [proxy]", "drain"),
             ("cid = 3", 1, "inside of [proxy] or [link NAME]", "cid"),
             ("\t[link g]\n\tallow = out\t tcp\tnowhere", 2, "expected HOST:PORT", "nowhere"),
@@ -166,7 +175,7 @@ def good():
     """a good file says nothing and is exit status 0: every key there is"""
     eq(check("# all\n[proxy] ; what is everybody's\nuser = nobody\nconfine = no\nlog-level = info\ncontrol = /run/x/control\n"
              "control-group = adm\ncontrol-read-group = users\nmetrics = tcp [::1]:9101\ndrain = 30\n"
-             "runtime-dir = /run/x\nlease = 60 ; a minute\n\n" + VS +
+             "runtime-dir = /run/x\nlease = 60 ; a minute\nnat64 = 2001:db8:64::/96   2001:db9::/32\n\n" + VS +
              "  allow = out tcp any:any log\n\tpublish = unix /run/p -> vsock:1 proxy-protocol\n"
              "expose = vsock:2 -> tcp 127.0.0.1:22 proxy-protocol\nlimit = sockets 10\nlimit = half-open 1\n"
              "limit = buffered 64k\nlimit = connects/s none\nlimit = dns/s 2k\nlimit = datagrams/s 1\njoin = h\n"

@@ -102,6 +102,22 @@ def no_directory():
 
 
 @test
+def one_socket_by_two_paths():
+    """two links whose paths lead to one socket by way of a symbolic link, or of `..`: told whose it is"""
+    with tempfile.TemporaryDirectory() as d:
+        os.mkdir(f"{d}/real")
+        os.symlink("real", f"{d}/link")
+        for alias in (f"{d}/link/x.sock", f"{d}/link/../real/x.sock"):
+            run("--link", f"vhost-user-vsock:{d}/real/x.sock,cid=3,name=a", "--link", f"vhost-user-vsock:{alias},cid=4,name=b",
+                code=1, text=f"link b: {alias} is the same socket as {d}/real/x.sock of link a: give another path")
+            eq(os.listdir(f"{d}/real"), [])
+            run("--link", f"vhost-user-vsock:{d}/real/x.sock,cid=3,name=a", "--publish", f"unix {alias} -> vsock:1",
+                code=1, text=f"{alias} is the same socket as")
+        run("--link", f"vhost-user-vsock:{d}/real/x.sock,cid=3,name=a", "--link", f"vhost-user-vsock:{d}//real/./x.sock,cid=4,name=b",
+            code=2, text="link b has the same path as link a")
+
+
+@test
 def path_in_use():
     """a socket path that somebody listens on is left alone; a file that is no socket, too"""
     with tempfile.TemporaryDirectory() as d:

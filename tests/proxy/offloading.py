@@ -103,6 +103,13 @@ def connect6():
     c = r.s.connect("::ffff:127.0.0.1", four.port, family=off.INET6)
     eq(c.peername, ("::ffff:127.0.0.1", four.port))
     c.close()
+    # what the kernel makes of the unspecified address is what the guest is told
+    for family, to, peer in ((off.INET, "0.0.0.0", ("127.0.0.1", four.port)),
+                             (off.INET6, "::", ("::1", six.port)),
+                             (off.INET6, "::ffff:0.0.0.0", ("::ffff:127.0.0.1", four.port))):
+        c = r.s.connect(to, peer[1], family=family)
+        eq(c.peername, peer)
+        c.close()
     six.close()
     four.close()
     r.end()
@@ -185,12 +192,14 @@ def closed_reason():
 def denied():
     """what no rule covers: EACCES, one line that says so; every disguise of loopback"""
     srv = Server(echo)
-    r = Rig("allow out tcp any:any", "allow out tcp 198.51.100.1:80")
+    r = Rig("nat64 2001:db8:64::/96 2001:db8:6400::/40", "allow out tcp any:any", "allow out tcp 198.51.100.1:80")
     for host in ("127.0.0.1", "127.1.2.3", "0.0.0.0", "169.254.169.254"):
         refused("EACCES", r.s.connect, host, srv.port)
         refused("EACCES", r.s.connect, "::ffff:" + host, srv.port, family=off.INET6)
         refused("EACCES", r.s.connect, "64:ff9b::" + host, srv.port, family=off.INET6)
         v4 = host.split(".")
+        refused("EACCES", r.s.connect, "2001:db8:64::" + host, srv.port, family=off.INET6)
+        refused("EACCES", r.s.connect, "2001:db8:64%02x:%02x%02x:%02x::" % tuple(map(int, v4)), srv.port, family=off.INET6)
         refused("EACCES", r.s.connect, "2002:%02x%02x:%02x%02x::" % tuple(map(int, v4)), srv.port,
                 family=off.INET6)
     for host in ("::1", "::", "fe80::1", "::127.0.0.1"):

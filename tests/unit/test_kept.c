@@ -8,7 +8,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -130,11 +133,99 @@ static void test_no_room(void **state)
 	assert_true(amp_kept_remove("b"));
 }
 
+/* A sealed file as a helper leaves it, with text behind the line of the process. */
+static int table_file(const char *magic, pid_t pid, const char *text, bool sealed)
+{
+	int fd = memfd_create("table", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	assert_true(fd >= 0);
+	assert_true(dprintf(fd, "%s\n%d process\n%s", magic, (int)pid, text) > 0);
+	if (sealed)
+		assert_int_equal(
+			fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE), 0);
+	return fd;
+}
+
+static void set_env(int fd, const char *behind)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%d%s", fd, behind);
+	assert_int_equal(setenv(AMP_KEPT_ENV, text, 1), 0);
+}
+
+#define GOOD "ampsock kept 2"
+
+/* What is not such a table gives nothing, and takes nothing that is kept already. */
+static void test_bad_table(void **state)
+{
+	static const char *const lines[] = {
+		"x\n", "1 a\n", "%d +bad/name\n", "%d stored\n", "%d b", "%d b\n%d c\n", "\n",
+	};
+	unsigned before = open_cnt();
+	char text[64];
+	FILE *f;
+	int fd;
+
+	(void)state;
+	assert_int_equal(amp_kept_add("stored", dup(1)), 0);
+	set_env(-1, "");
+	assert_int_equal(amp_kept_load(), 1);
+	assert_null(getenv(AMP_KEPT_ENV));
+	set_env(1000, "");
+	assert_int_equal(amp_kept_load(), 1);
+	set_env(1, "x");
+	assert_int_equal(amp_kept_load(), 1);
+	fd = table_file(GOOD, getpid(), "", false);
+	set_env(fd, "");
+	assert_int_equal(amp_kept_load(), 1);
+	close(fd);
+	/* nor one that has no seals at all */
+	f = tmpfile();
+	assert_non_null(f);
+	fd = dup(1);
+	assert_true(fprintf(f, "%s\n%d process\n%d a\n", GOOD, (int)getpid(), fd) > 0);
+	assert_int_equal(fflush(f), 0);
+	set_env(fileno(f), "");
+	assert_int_equal(amp_kept_load(), 1);
+	fclose(f);
+	close(fd);
+	set_env(table_file("ampsock kept 1", getpid(), "", true), "");
+	assert_int_equal(amp_kept_load(), 1);
+	set_env(table_file(GOOD, getpid() + 1, "", true), "");
+	assert_int_equal(amp_kept_load(), 1);
+	for (unsigned i = 0; i < sizeof(lines) / sizeof(*lines); i++) {
+		int first = dup(1), n;
+
+		fd = dup(1);
+		n = snprintf(text, sizeof(text), "0 filter-%016x\n%d first\n", i + 1, first);
+		/* at most two descriptors in a line: the same one */
+		snprintf(text + n, sizeof(text) - (size_t)n, lines[i], fd, fd);
+		set_env(table_file(GOOD, getpid(), text, true), "");
+		assert_int_equal(amp_kept_load(), 1);
+		assert_int_equal(fcntl(first, F_GETFD), -1);
+		assert_false(amp_kept_has_filter(i + 1));
+		if (fcntl(fd, F_GETFD) >= 0)
+			close(fd);
+	}
+	assert_int_equal(open_cnt(), before + 1);
+	/* and a good one */
+	fd = dup(1);
+	snprintf(text, sizeof(text), "0 filter-%016x\n%d first\n", 77, fd);
+	set_env(table_file(GOOD, getpid(), text, true), "");
+	assert_int_equal(amp_kept_load(), 2);
+	assert_true(amp_kept_has_filter(77));
+	assert_true(amp_kept_remove("first"));
+	assert_true(amp_kept_remove("stored"));
+	assert_int_equal(open_cnt(), before);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_extra),
 		cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_bad_table),
 	};
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair))

@@ -118,6 +118,62 @@ static void test_bad(void **state)
 	bad(LINK "[link b]\ntype = vhost-user-vsock\npath = /run/m4.sock\ncid = 4\n",
 	    "F:5:", "same path");
 	bad(LINK "expose = vsock:1 -> unix /a\nexpose = vsock:1 -> unix /b\n", "F:6:", "F:5");
+	bad(LINK "publish = tcp 127.0.0.1:1 -> vsock:0\n", "F:5: publish:", "1 to 4294967294");
+	bad(LINK "expose = vsock:0 -> tcp 127.0.0.1:1\n", "F:5: expose:", "1 to 4294967294");
+	bad(LINK "publish = vsock-mux /run/x -> vsock:0-3\n",
+	    "F:5: publish:", "1 to 4294967294");
+}
+
+/* One socket, however its path is written. */
+static void test_paths(void **state)
+{
+	static const struct {
+		const char *written, *is;
+	} paths[] = {
+		{"/run//x.sock", "/run/x.sock"},
+		{"/run/./x.sock", "/run/x.sock"},
+		{"//run/.//././x.sock", "/run/x.sock"},
+		{"./x.sock", "x.sock"},
+		{".//./x/./y", "x/y"},
+		{"/run/../x.sock", "/run/../x.sock"}, /* run may be a link */
+		{"/run/.x/..y", "/run/.x/..y"},
+		{"/run/x/.", "/run/x/."},
+		{"/./", "/"},
+		{"/", "/"},
+		{"./", "./"},
+		{".", "."},
+		{"", ""},
+	};
+	struct amp_config c;
+	char path[64];
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(paths) / sizeof(*paths); i++) {
+		strcpy(path, paths[i].written);
+		amp_path_normal(path);
+		assert_string_equal(path, paths[i].is);
+	}
+	bad(LINK "[link b]\ntype = vhost-user-vsock\npath = /run/./m4.sock\ncid = 4\n",
+	    "F:5:", "same path");
+	bad(LINK "publish = unix /run//m4.sock -> vsock:1\n", "F:5: publish:", "link m4");
+	bad(LINK "publish = unix /run/a -> vsock:1\npublish = unix //run/a -> vsock:2\n",
+	    "F:6: publish:", "already at F:5");
+	bad("[proxy]\ncontrol = /run//m4.sock\n" LINK, "F:3:", "control socket");
+	bad("[proxy]\ncontrol = /run/c\nmetrics = unix /run/./c\n" LINK, "", "same path");
+	bad("[link b]\ntype = vsock-unix\npath = /run/./v\nexpose = vsock:1024 -> unix "
+	    "/a\n" LINK "publish = unix /run//v_1024 -> vsock:1\n",
+	    "F:9: publish:", "link b");
+	assert_int_equal(
+		read_file(
+			"[proxy]\ncontrol = /run//ampsock/./control\n"
+			"runtime-dir = //run/./ampsock/\n"
+			"[link m4]\ntype = vhost-user-vsock\npath = /run/./m4.sock\ncid = 3\n",
+			&c),
+		0);
+	assert_string_equal(c.control, "/run/ampsock/control");
+	assert_string_equal(c.runtime_dir, "/run/ampsock/");
+	assert_string_equal(TAILQ_FIRST(&c.links)->path, "/run/m4.sock");
+	amp_config_free(&c);
 }
 
 #define SHM "[link m4]\ntype = rpmsg-shm\npath = /dev/shm/m4\nbell = unix:/run/m4.bell\n"
@@ -526,6 +582,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good),
 		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_paths),
 		cmocka_unit_test(test_shm),
 		cmocka_unit_test(test_bad_shm),
 		cmocka_unit_test(test_char),

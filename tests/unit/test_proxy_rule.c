@@ -230,6 +230,115 @@ static void test_by_way_of(void **state)
 		covers("out udp [ff12::]/16:80", AMP_DIR_OUT, AMP_PROTO_UDP, "ff12::1", 80));
 }
 
+/* RFC 6052 2.4: one IPv4 address behind prefixes of every length. */
+static void test_site_nat64(void **state)
+{
+	static const struct {
+		const char *prefix, *of_198_51_100_7, *of_127_0_0_1, *of_192_0_2_10;
+	} sites[] = {
+		{"2001:db8::/32",
+		 "2001:db8:c633:6407::", "2001:db8:7f00:1::", "2001:db8:c000:20a::"},
+		{"2001:db8:100::/40",
+		 "2001:db8:1c6:3364:7::", "2001:db8:17f:0:1::", "2001:db8:1c0:2:a::"},
+		{"2001:db8:122::/48", "2001:db8:122:c633:64:700::", "2001:db8:122:7f00:0:100::",
+		 "2001:db8:122:c000:2:a00::"},
+		{"2001:db8:122:300::/56", "2001:db8:122:3c6:33:6407::",
+		 "2001:db8:122:37f:0:1::", "2001:db8:122:3c0:0:20a::"},
+		{"2001:db8:122:344::/64", "2001:db8:122:344:c6:3364:700:0",
+		 "2001:db8:122:344:7f:0:100:0", "2001:db8:122:344:c0:2:a00:0"},
+		{"2001:db8:122:344::/96", "2001:db8:122:344::198.51.100.7",
+		 "2001:db8:122:344::127.0.0.1", "2001:db8:122:344::192.0.2.10"},
+		{"64:ff9b:1:5::/64", "64:ff9b:1:5:c6:3364:700:0", "64:ff9b:1:5:7f:0:100:0",
+		 "64:ff9b:1:5:c0:2:a00:0"},
+	};
+	char text[80];
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(sites) / sizeof(*sites); i++) {
+		const char *good = sites[i].of_198_51_100_7;
+		struct amp_nat64 p;
+
+		assert_null(amp_nat64_parse(sites[i].prefix, &p));
+		assert_false(OUT("out tcp 198.51.100.0/24:80", good, 80));
+		amp_dest_set_nat64(&p, 1);
+		assert_true(OUT("out tcp 198.51.100.0/24:80", good, 80));
+		assert_true(OUT("out tcp 198.51.100.7:80", good, 80));
+		assert_true(OUT("out tcp any:80", good, 80));
+		assert_false(OUT("out tcp 198.51.100.8:80", good, 80));
+		/* as it was written, too */
+		snprintf(text, sizeof(text), "out tcp [%s:80", sites[i].prefix);
+		*strchr(text, '/') = 0;
+		snprintf(text + strlen(text), 16, "]%s:80", strchr(sites[i].prefix, '/'));
+		assert_true(OUT(text, good, 80));
+		/* what is this host's is so behind a prefix, whatever that rule says */
+		assert_false(OUT(text, sites[i].of_127_0_0_1, 80));
+		assert_false(OUT("out tcp any:80", sites[i].of_127_0_0_1, 80));
+		assert_true(OUT("out tcp 127.0.0.1:80", sites[i].of_127_0_0_1, 80));
+		assert_false(OUT(text, sites[i].of_192_0_2_10, 80));
+		assert_true(OUT("out tcp local:80", sites[i].of_192_0_2_10, 80));
+		assert_false(OUT("out tcp any:80", "2001:db8::10", 80)); /* the host's own */
+		assert_false(OUT("out tcp 198.51.100.0/24:80", "2001:db9:c633:6407::", 80));
+		amp_dest_set_nat64(NULL, 0);
+	}
+}
+
+/* A prefix that somebody has given by mistake, with an address of this host in it. */
+static void test_site_nat64_has_ours(void **state)
+{
+	static const uint8_t ours[1][16] = {
+		{0x20, 0x01, 0x0d, 0xb8, [12] = 198, [13] = 51, [14] = 100, [15] = 7}};
+	struct amp_nat64 p;
+
+	assert_null(amp_nat64_parse("2001:db8::/96", &p));
+	amp_dest_set_nat64(&p, 1);
+	amp_dest_set_host_addrs(ours, 1);
+	assert_false(OUT("out tcp any:80", "2001:db8::198.51.100.7", 80));
+	assert_true(OUT("out tcp any:80", "2001:db8::198.51.100.8", 80));
+	amp_dest_set_nat64(NULL, 0);
+	host_addrs(state);
+}
+
+static void test_site_nat64_refused(void **state)
+{
+	static const char *const wrong[][2] = {
+		{"", "2001:db8:64::/96"},
+		{"/96", "2001:db8:64::/96"},
+		{"2001:db8:64::", "32, 40, 48, 56, 64 or 96"},
+		{"2001:db8:64::/", "32, 40, 48, 56, 64 or 96"},
+		{"2001:db8:64::/95", "32, 40, 48, 56, 64 or 96"},
+		{"2001:db8:64::/72", "32, 40, 48, 56, 64 or 96"},
+		{"2001:d00::/24", "32, 40, 48, 56, 64 or 96"},
+		{"2001:db8:64::/128", "32, 40, 48, 56, 64 or 96"},
+		{"2001:db8:64::/+96", "32, 40, 48, 56, 64 or 96"},
+		{"2001:db8:64::/96x", "32, 40, 48, 56, 64 or 96"},
+		{"[2001:db8:64::]/96", "2001:db8:64::/96"},
+		{"192.0.2.0/24", "IPv6 prefix"},
+		{"2001:db8:64::1/96", "behind its length"},
+		{"2001:db8:64::/32", "behind its length"},
+		{"2001:db8:64:0:100::/96", "bits 64 to 71"},
+		{"::/96", "unicast"},
+		{"::ffff:0:0/96", "unicast"},
+		{"ff0e::/96", "unicast"},
+		{"fe80::/64", "unicast"},
+		{"2001:0db8:0064:0000:0000:0000:0000:00000000000000000/96", "IPv6 prefix"},
+	};
+	struct amp_nat64 a, b;
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+		const char *said = amp_nat64_parse(wrong[i][0], &a);
+
+		if (!said || !strstr(said, wrong[i][1]))
+			fail_msg("%s: %s", wrong[i][0], said ? said : "taken");
+	}
+	assert_null(amp_nat64_parse("2001:db8::/32", &a));
+	assert_null(amp_nat64_parse("2001:db8:1::/96", &b));
+	assert_true(amp_nat64_overlap(&a, &b) && amp_nat64_overlap(&b, &a));
+	assert_true(amp_nat64_overlap(&a, &a));
+	assert_null(amp_nat64_parse("2001:db9::/32", &b));
+	assert_false(amp_nat64_overlap(&a, &b) || amp_nat64_overlap(&b, &a));
+}
+
 /* Rules that say a local address themselves. */
 static void test_local_named(void **state)
 {
@@ -696,6 +805,9 @@ int main(void)
 		cmocka_unit_test(test_disguises),
 		cmocka_unit_test(test_local),
 		cmocka_unit_test(test_by_way_of),
+		cmocka_unit_test(test_site_nat64),
+		cmocka_unit_test(test_site_nat64_has_ours),
+		cmocka_unit_test(test_site_nat64_refused),
 		cmocka_unit_test(test_local_named),
 		cmocka_unit_test(test_in),
 		cmocka_unit_test(test_names),
