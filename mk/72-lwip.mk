@@ -10,7 +10,10 @@ LWIP_SRC := $(addprefix core/,def inet_chksum init ip mem memp netif pbuf tcp tc
 LWIP_CFLAGS = $(filter-out -W%,$(fw_cflags.$(LWIP_FW))) -Itests/bench/lwip -isystem $(LWIP)/src/include
 LWIP_OBJ := $(LWIP_SRC:%=$(LWIP)/%.o) $(LWIP)/main.o $(LWIP)/vnet.o
 
-.PHONY: bench-lwip
+.PHONY: bench-lwip bench-peers
+bench-peers:
+	@$(MAKE) --no-print-directory bench-lwip || echo "bench: without lwIP" >&2
+
 bench-lwip: ## lwIP for QEMU, the peer of make bench (fetches Debian's source package, once)
 	@mkdir -p $(LWIP)
 	@dir=$$(tests/bench/lwip/source.sh) && ln -sfn $$dir/src $(LWIP)/src && \
@@ -28,6 +31,6 @@ $(LWIP)/lwip.elf: $(LWIP_OBJ) $(fw_objs.$(LWIP_FW)) $(LWIP_FW)/libampsock.a $(fw
 	$(fw_link.$(LWIP_FW))
 
 # For -icount: see icount.c and quiet_clint.c.
-$(LWIP)/lwip-icount.elf: $(LWIP_OBJ) $(BENCH)/icount-riscv64/icount.o $(BENCH)/icount-riscv64/quiet_clint.o \
+$(LWIP)/lwip-icount.elf: $(LWIP_OBJ) $(BENCH)/icount-riscv64/quiet_clint.o \
 		$(filter-out %/timer-clint.o,$(fw_objs.$(LWIP_FW))) $(LWIP_FW)/libampsock.a $(fw_script.$(LWIP_FW))
-	$(fw_link.$(LWIP_FW)) -Wl,--wrap=amp_port_wait
+	$(fw_link.$(LWIP_FW))

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * main PORT COMMANDS COUNT [poll]
+ * main PORT COMMANDS COUNT [poll | untimed]
  *
  * The client of examples/throughput.c on lwIP's raw API: the same commands to the same server,
  * which slirp has at 10.0.2.2, and the same lines printed. Received data are counted and let
  * go of where they lie, sent data are sent from where they lie: lwIP's raw API copies neither.
- * poll: does not sleep when there is nothing to do.
+ * poll: does not sleep when there is nothing to do. untimed: sleeps without an alarm, until
+ * something comes, so that under -icount the clock stands still meanwhile (see icount.c).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +28,7 @@ static struct {
 	bool connected, done, failed;
 } run;
 
-static bool awake; /* poll */
+static bool awake, untimed;
 static uint8_t head[9];
 static const uint8_t data[65536] __attribute__((aligned(8)));
 
@@ -43,6 +44,8 @@ static uint64_t now_us(void)
 
 static void over(bool failed)
 {
+	if (run.done)
+		return;
 	run.us = now_us() - run.start_us;
 	run.us += run.us == 0;
 	run.failed = failed;
@@ -124,12 +127,14 @@ static void turn(struct netif *nif)
 	sys_check_timeouts();
 	vnet_kick();
 	if (!any && !awake && !vnet_arm())
-		(void)amp_port_wait((int32_t)sys_timeouts_sleeptime());
+		(void)amp_port_wait(untimed ? -1 : (int32_t)sys_timeouts_sleeptime());
 }
 
 static bool measure(struct netif *nif, const ip4_addr_t *host, u16_t port)
 {
-	const char *what = run.cmd == 'P' ? "round trips/s" : run.cmd == 'R' ? "MB/s down" : "MB/s up";
+	const char *what = run.cmd == 'P'   ? "round trips/s"
+			   : run.cmd == 'R' ? "MB/s down"
+					    : "MB/s up";
 	struct tcp_pcb *pcb = tcp_new();
 	int i;
 
@@ -151,7 +156,8 @@ static bool measure(struct netif *nif, const ip4_addr_t *host, u16_t port)
 	vnet_kick();
 	printf("throughput: %c %lu in %lu us: %lu %s\n", run.cmd, (unsigned long)run.count,
 	       (unsigned long)run.us,
-	       (unsigned long)(run.cmd == 'P' ? run.count * 1000000 / run.us : run.count / run.us),
+	       (unsigned long)(run.cmd == 'P' ? run.count * 1000000 / run.us
+					      : run.count / run.us),
 	       what);
 	return true;
 }
@@ -163,10 +169,11 @@ int main(int argc, char **argv)
 	const char *cmd;
 
 	if (argc < 4) {
-		printf("main PORT COMMANDS COUNT [poll]\n");
+		printf("main PORT COMMANDS COUNT [poll | untimed]\n");
 		return 2;
 	}
 	awake = argc > 4 && strcmp(argv[4], "poll") == 0;
+	untimed = argc > 4 && strcmp(argv[4], "untimed") == 0;
 	IP4_ADDR(&addr, 10, 0, 2, 15);
 	IP4_ADDR(&mask, 255, 255, 255, 0);
 	IP4_ADDR(&host, 10, 0, 2, 2);

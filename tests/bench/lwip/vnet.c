@@ -41,7 +41,7 @@ static struct {
 	struct pbuf *sent[NUM]; /* by head descriptor */
 } vn;
 
-#define RING_LEN   (32u * NUM) /* 26 an entry and a few */
+#define RING_LEN (32u * NUM) /* 26 an entry and a few */
 static uint8_t ring[2][RING_LEN] __attribute__((aligned(4096)));
 /* So that IP's header, and TCP's payload behind 40 bytes, begin at a multiple of 8. */
 static uint8_t pool[NUM * BUF_LEN + 8] __attribute__((aligned(64)));
@@ -174,11 +174,11 @@ bool vnet_poll(struct netif *nif)
 		rx = &vn.rx[b.id];
 		rx->id = b.id;
 		rx->c.custom_free_function = rx_free;
-		p = b.len <= HDR_LEN ? NULL
-				     : pbuf_alloced_custom(PBUF_RAW, (u16_t)(b.len - HDR_LEN),
-							   PBUF_REF, &rx->c,
-							   (uint8_t *)iov.base + HDR_LEN,
-							   (u16_t)(BUF_LEN - HDR_LEN));
+		p = b.len <= HDR_LEN
+			    ? NULL
+			    : pbuf_alloced_custom(PBUF_RAW, (u16_t)(b.len - HDR_LEN), PBUF_REF,
+						  &rx->c, (uint8_t *)iov.base + HDR_LEN,
+						  (u16_t)(BUF_LEN - HDR_LEN));
 		if (!p)
 			amp_vq_put(&vn.vq[RX], b.id, 0);
 		else if (nif->input(p, nif) != ERR_OK)
