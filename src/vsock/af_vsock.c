@@ -164,6 +164,8 @@ static int vsock_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 	s->flags &= (uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_RD_SHUT |
 				 AMP_SF_WR_SHUT);
 	s->sub = 0;
+	if (!is_stream(s))
+		s->rx_part = 0; /* of the connection before */
 	s->link = l->index;
 	c->buf_alloc = (AMP_CREDIT_CNT)buf_alloc(s);
 	r = amp_vsock_connect(engine_of(s), c, local, to, wire_type(s));
@@ -368,7 +370,7 @@ static inline bool packet_for(struct amp_vlink *l, struct amp_sock *s, struct am
 	} else {
 		uint32_t flags = h->flags;
 
-		if (w->full || (s->sub & SUB_RX_PART) || !(flags & AMP_VSOCK_SEQ_EOM))
+		if (w->full || s->rx_part || !(flags & AMP_VSOCK_SEQ_EOM))
 			return false;
 		if (len > (size_t)(w->end - to))
 			n = (uint32_t)(w->end - to);
