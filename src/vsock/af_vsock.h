@@ -14,11 +14,7 @@
 #define AMP_VLINK_CNT	(AMP_VLINK_RPMSG + AMPSOCK_RPMSG)
 
 /* Segments of a received chain: a driver's own buffers have one, a device takes any. */
-#if AMPSOCK_VQ_DEVICE && AMPSOCK_VSOCK
-#define AMP_VLINK_IOV 66
-#else
-#define AMP_VLINK_IOV 2
-#endif
+#define AMP_VLINK_IOV (AMP_VQ_CHAINS ? 66 : 1)
 
 struct amp_vdev;
 
@@ -71,7 +67,7 @@ static inline void amp_vlink_room(struct amp_vlink *l)
 #endif
 
 /* Does the engine look at a table? Else it calls its functions by name (vsock_inner.h). */
-#define AMP_VLINK_OPS (AMPSOCK_FAST || AMP_VLINK_IOV > 2)
+#define AMP_VLINK_OPS (AMPSOCK_FAST || AMP_VQ_CHAINS)
 extern const struct amp_vsock_ops amp_vlink_ops;
 extern const struct amp_family amp_vsock_family;
 extern struct amp_vlink *amp_vlinks[AMP_VLINK_CNT];
@@ -241,7 +237,7 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 		vs->why = NULL;
 	}
 	/* a peer who never pauses does not stop the clock */
-	if (vs->closing_cnt)
+	if (vs->timed)
 		ms = amp_vsock_tick(vs, amp_port_now_ms());
 	if (!enough)
 		return ms;
