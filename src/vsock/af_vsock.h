@@ -278,8 +278,14 @@ static inline bool metered(const struct amp_sock *s)
 
 /* Then: has it room for *len bytes, or (a stream) how many? 0, or -EAGAIN and it is asked. */
 int amp_vsock_meter(struct amp_sock *s, uint32_t *len);
-/* A packet was sent. */
-void amp_vsock_metered(struct amp_sock *s);
+/* A packet was sent. Who is not measured has his counts forgotten when he is (meter.h); AF_RPMSG's
+ * streams, which are told by loop, have none. */
+static inline void amp_vsock_metered(struct amp_sock *s)
+{
+	if (AMPSOCK_VSOCK && !(AMPSOCK_RPMSG && conn_of(s)->loop))
+		amp_meter_sent(&((struct amp_vsock_sock *)(void *)&s->priv)->meter, 1);
+}
+
 /* Its descriptor is gone; abort: not in an orderly way either. */
 void amp_vsock_close_one(struct amp_sock *s, bool abort);
 
