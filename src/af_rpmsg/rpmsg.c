@@ -246,8 +246,7 @@ static int out_get(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, size_t need, 
 	struct amp_iov iov;
 	uint32_t room;
 
-	buf.iov = &iov;
-	buf.iov_max = 1; /* header and payload in one piece */
+	amp_vq_buf_room(&buf, &iov, 1); /* header and payload in one piece */
 	if (amp_vq_get(bus->out, &buf) <= 0)
 		goto none;
 	if (buf.len >= AMP_RPMSG_HDR_LEN) {
@@ -256,7 +255,7 @@ static int out_get(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, size_t need, 
 			room = UINT16_MAX;
 		tx->room = room;
 		if (room >= need) {
-			tx->data = (uint8_t *)iov.base + AMP_RPMSG_HDR_LEN;
+			tx->data = (uint8_t *)buf.iov->base + AMP_RPMSG_HDR_LEN;
 			tx->id = id_of(bus, buf.id);
 			return 0;
 		}
@@ -355,8 +354,7 @@ int amp_rpmsg_run(struct amp_rpmsg *bus, unsigned budget)
 	if (!bus->in)
 		return 0;
 	bus->enough = false;
-	buf.iov = &iov;
-	buf.iov_max = 1; /* header and payload in one piece */
+	amp_vq_buf_room(&buf, &iov, 1); /* header and payload in one piece */
 	while (n < budget && !bus->enough && amp_vq_get(bus->in, &buf) > 0) {
 		n++;
 		if (!message(bus, &buf))

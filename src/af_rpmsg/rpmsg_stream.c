@@ -106,16 +106,15 @@ _Static_assert(sizeof(struct amp_rpmsg_tx) <= sizeof(((struct amp_vsock_tx *)0)-
 	       "struct amp_vsock_tx.own");
 
 int amp_rstream_path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			     struct amp_vsock_tx *tx, uint32_t *room)
+			     struct amp_vsock_tx *tx)
 {
 	struct amp_rstream *rs = rs_of(vs);
 	struct amp_rpmsg_tx *t = door_tx(tx);
 
 	if (rs->stray_cnt || amp_rstream_door(rs)->reserve(rs, amp_rstream_conn(c), t))
 		return 0;
-	*room = t->room - AMP_RSTREAM_HDR_LEN;
 	tx->iov[0].base = t->data + AMP_RSTREAM_HDR_LEN;
-	tx->iov[0].len = *room;
+	tx->iov[0].len = tx->len = t->room - AMP_RSTREAM_HDR_LEN;
 	tx->iov_cnt = 1;
 	return 1;
 }

@@ -16,9 +16,8 @@
 #define RING_END  0x7fffu /* end of the free list or of a chain */
 #define RING_HELD 0x7ffeu /* got, not yet put */
 
-/* vsock takes any legal chain (5.10.6); a host of rpmsg offers buffers of one descriptor each,
- * and to a program that has nothing but rpmsg everything else is a lie. */
-#define RING_CHAINS (AMPSOCK_VQ_DEVICE && AMPSOCK_VSOCK)
+/* To a program that has nothing but rpmsg everything but one descriptor is a lie. */
+#define RING_CHAINS AMP_VQ_CHAINS
 
 /* Off the way of the usual buffer, or its registers are saved for nothing. */
 #define AMP_VQ_RARE __attribute__((noinline, cold))

@@ -183,14 +183,15 @@ static int32_t link_restart(struct drv_link *d, const char *why)
  */
 static __attribute__((noinline)) bool event_came(struct drv_link *d)
 {
-	struct amp_iov iov = {NULL, 0};
-	struct amp_vq_buf b = {.iov = &iov, .iov_max = 1};
+	struct amp_vq_buf b = {.len = 0};
+	struct amp_iov iov;
 	struct amp_vq *q = &d->q[Q_EVENT];
 	bool reset = false;
 
+	amp_vq_buf_room(&b, &iov, 1);
 	d->l.event_in = EVENT_EVERY;
 	for (unsigned i = 0; q->num && i < EVENT_NUM && amp_vq_get(q, &b) > 0; i++) {
-		if (b.len >= 4 && amp_le32(iov.base) == EVENT_TRANSPORT_RESET)
+		if (b.len >= 4 && amp_le32(b.iov->base) == EVENT_TRANSPORT_RESET)
 			reset = true;
 		amp_vq_put(q, b.id, 0);
 		event_told(d, false);

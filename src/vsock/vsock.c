@@ -205,7 +205,7 @@ static RARE int header_pieces(struct amp_vsock *vs, struct amp_vsock_tx *tx, uin
 			cnt--;
 		}
 	}
-	tx->iov = iov;
+	amp_vq_buf_room(&tx->buf, iov, tx->iov_max);
 	tx->iov_cnt = cnt;
 	if (left)
 		return torn(vs, "receive buffer without room for a header (virtio 5.10.6.1)");
@@ -213,45 +213,45 @@ static RARE int header_pieces(struct amp_vsock *vs, struct amp_vsock_tx *tx, uin
 }
 
 /*
- * A buffer to send in: its first 44 bytes are described by hdr[], iov is what follows.
- * 1, 0 none, -EBADMSG.
+ * A buffer to send in. What is left of it behind its first 44 bytes, tx->len, is tx->iov; these are
+ * described by hdr[], where they may lie in pieces. 1, 0 none, -EBADMSG.
  */
-static int out_get(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint32_t *room)
+static int out_get(struct amp_vsock *vs, struct amp_vsock_tx *tx)
 {
-	struct amp_vq_buf buf;
 	int r;
 
 	if (!vs->out)
 		return 0;
-	buf.iov = tx->iov;
-	buf.iov_max = tx->iov_max;
-	r = amp_vq_get(vs->out, &buf);
+	r = amp_vq_get(vs->out, &tx->buf);
 	if (r > 0) {
-		tx->id = buf.id;
-		*room = buf.len - AMP_VSOCK_HDR_LEN;
-		if (!CHAINS || tx->iov->len > AMP_VSOCK_HDR_LEN) {
+		tx->len -= AMP_VSOCK_HDR_LEN;
+		if (CHAINS && tx->iov->len <= AMP_VSOCK_HDR_LEN)
+			return header_pieces(vs, tx, tx->iov_cnt);
+		if (CHAINS)
 			tx->hdr[0] = (struct amp_iov){tx->iov->base, AMP_VSOCK_HDR_LEN};
-			tx->iov->base = (uint8_t *)tx->iov->base + AMP_VSOCK_HDR_LEN;
-			tx->iov->len -= AMP_VSOCK_HDR_LEN;
-			tx->iov_cnt = buf.iov_cnt;
-			return 1;
-		}
-		r = header_pieces(vs, tx, buf.iov_cnt);
-	}
-	if (r < 0)
+		tx->iov->base = (uint8_t *)tx->iov->base + AMP_VSOCK_HDR_LEN;
+		tx->iov->len -= AMP_VSOCK_HDR_LEN;
+	} else if (r < 0) {
 		vs->torn = true;
+	}
 	return r;
 }
 
+/* In front of the payload, where that is all one piece. */
+static inline void *header_of(const struct amp_vsock_tx *tx)
+{
+	return CHAINS ? tx->hdr[0].base : (uint8_t *)tx->iov->base - AMP_VSOCK_HDR_LEN;
+}
+
 /* Header into its place, packet to the peer. What lies in shared memory is not read back. */
-static void out_put(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
-		    uint16_t op, uint32_t len, uint32_t flags)
+static ONE_COPY void out_put(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			     struct amp_vsock_tx *tx, uint16_t op, uint32_t len, uint32_t flags)
 {
 	struct amp_vsock_hdr h;
 
 	if (!CHAINS || (!TAPPED(vs) && tx->hdr[0].len == AMP_VSOCK_HDR_LEN &&
 			!((uintptr_t)tx->hdr[0].base & 3))) {
-		amp_vsock_fill_header(c, tx->hdr[0].base, op, len, flags);
+		amp_vsock_fill_header(c, header_of(tx), op, len, flags);
 	} else {
 		const uint8_t *from = (const uint8_t *)&h;
 		const uint8_t *end = from + AMP_VSOCK_HDR_LEN;
@@ -271,11 +271,9 @@ static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_
 			 uint32_t flags)
 {
 	struct amp_vsock_tx tx;
-	uint32_t room;
 
-	tx.iov = vs->iov;
-	tx.iov_max = vs->iov_max;
-	if (LOOP(c) ? !path_send(vs, c, op, flags) : out_get(vs, &tx, &room) <= 0) {
+	amp_vq_buf_room(&tx.buf, vs->iov, vs->iov_max);
+	if (LOOP(c) ? !path_send(vs, c, op, flags) : out_get(vs, &tx) <= 0) {
 		tx_starve(vs, c);
 		return false;
 	}
@@ -368,14 +366,13 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 	if (QUEUES)
 		vs->enough = false;
 	while (QUEUES && n < budget && vs->in && !vs->enough) {
-		if (vs->stray_cnt == vs->stray_len && !flush_strays(vs))
+		if (strays_full(vs) && !flush_strays(vs))
 			break;
 		if (amp_vsock_packet_fast(vs, vs->ops->piece)) {
 			n++;
 			continue;
 		}
-		buf.iov = vs->iov;
-		buf.iov_max = vs->iov_max;
+		amp_vq_buf_room(&buf, vs->iov, vs->iov_max);
 		r = amp_vq_get(vs->in, &buf);
 		if (r <= 0)
 			break;
@@ -396,7 +393,7 @@ int amp_vsock_owed(struct amp_vsock *vs)
 
 bool amp_vsock_arm(struct amp_vsock *vs)
 {
-	bool more = vs->in && vs->stray_cnt < vs->stray_len && amp_vq_arm(vs->in);
+	bool more = vs->in && !strays_full(vs) && amp_vq_arm(vs->in);
 
 	return (vs->out && vs->tx_starved && amp_vq_arm(vs->out)) || more;
 }
@@ -405,7 +402,7 @@ bool amp_vsock_arm(struct amp_vsock *vs)
 static int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
 		   struct amp_vsock_tx *tx)
 {
-	uint32_t space = credit_left(c), room = 0;
+	uint32_t space = credit_left(c);
 	int r = usual(c, AMP_VSOCK_USUAL_OUT) ? 0 : amp_vsock_may_send_on(c);
 
 	if (r == 0 && space == 0)
@@ -418,23 +415,20 @@ static int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
 	if (must_queue(vs, c))
 		r = 0;
 	else if (LOOP(c))
-		r = path_reserve(vs, c, tx, &room);
+		r = path_reserve(vs, c, tx);
 	else
-		r = out_get(vs, tx, &room);
-	/* cppcheck-suppress uninitvar; r > 0 says that it was written */
-	if (QUEUES && r > 0 && room == 0)
+		r = out_get(vs, tx);
+	if (QUEUES && r > 0 && tx->len == 0)
 		r = torn(vs, "receive buffer without room for data (virtio 5.10.6.1)");
 	if (r <= 0) {
 		tx_starve(vs, c);
 		return -EAGAIN;
 	}
-	if (room > space)
-		room = space;
-	if (CHAINS && room > INT32_MAX)
-		room = INT32_MAX;
-	if (room > want)
-		room = (uint32_t)want;
-	return (int)room;
+	if (space > want)
+		space = (uint32_t)want;
+	if (CHAINS && space > INT32_MAX)
+		space = INT32_MAX;
+	return (int)(space < tx->len ? space : tx->len);
 }
 
 static void commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
@@ -498,9 +492,7 @@ int amp_vsock_send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *i
 	struct amp_vsock_tx tx;
 	int r;
 
-	tx.iov = vs->iov;
-	if (QUEUES)
-		tx.iov_max = vs->iov_max;
+	amp_vq_buf_room(&tx.buf, vs->iov, vs->iov_max);
 	r = reserve(vs, c, len, &tx);
 	if (r < 0)
 		return r;
@@ -513,7 +505,8 @@ void amp_vsock_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp
 		      uint32_t len, uint32_t flags)
 {
 	/* over since it was reserved? */
-	if (!usual(c, AMP_VSOCK_USUAL_OUT) && amp_vsock_may_send_on(c)) {
+	if (!usual(c, AMP_VSOCK_USUAL_OUT) &&
+	    (amp_vsock_may_send_on(c) || amp_vsock_why_not_send(c))) {
 		amp_vsock_cancel(vs, c, tx);
 		return;
 	}

@@ -24,7 +24,9 @@ static struct amp_vsock_conn **bucket(const struct amp_vsock *vs,
 {
 	uint32_t h = ends->local.port * 31u ^ ends->peer.port ^ ends->peer.cid << 5;
 
-	return &vs->hash[ONE_BUCKET ? 0 : (h ^ h >> 12) & (vs->hash_len - 1u)];
+	/* const is who only looks it up: the table may be in it */
+	return (struct amp_vsock_conn **)(uintptr_t)&vs
+		->hash[ONE_BUCKET ? 0 : (h ^ h >> 12) & (BUCKETS - 1u)];
 }
 
 static inline struct amp_vsock_conn *find(const struct amp_vsock *vs,
@@ -126,12 +128,6 @@ void amp_vsock_forget(struct amp_vsock *vs, struct amp_vsock_conn *c)
 
 /* ---- what is owed, and the end ---- */
 
-void amp_vsock_set_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t at_ms)
-{
-	vs->closing_cnt += (uint32_t)(at_ms != 0) - (c->deadline_ms != 0);
-	c->deadline_ms = at_ms;
-}
-
 void amp_vsock_owe(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t bits)
 {
 	bool listed = (c->owed & AMP_VSOCK_LISTED) != 0;
@@ -156,7 +152,7 @@ static void die(struct amp_vsock *vs, struct amp_vsock_conn *c, bool rst)
 		rst = false;
 	c->state = AMP_CONN_DEAD;
 	c->owed &= AMP_VSOCK_LISTED;
-	amp_vsock_no_deadline(vs, c);
+	amp_vsock_no_deadline(c);
 	amp_vsock_owe(vs, c, rst ? AMP_OWE_RST : 0);
 }
 
@@ -255,7 +251,7 @@ void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends
 		path_stray(vs, ends, type);
 		return;
 	}
-	if (vs->stray_cnt == vs->stray_len)
+	if (strays_full(vs))
 		return;
 	s = &vs->stray[vs->stray_cnt++];
 	s->ends = *ends;
@@ -367,7 +363,7 @@ void amp_vsock_init(struct amp_vsock *vs)
 	vs->owed_head = vs->recent = NULL;
 	vs->to_do = 0;
 	vs->loop_busy = false;
-	vs->closing_cnt = 0;
+	vs->timed = false;
 	vs->why = NULL;
 }
 
@@ -396,12 +392,14 @@ int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms)
 {
 	int32_t next = -1;
 
-	for (uint32_t i = 0; vs->closing_cnt && i < BUCKETS; i++) {
+	vs->timed = false;
+	for (uint32_t i = 0; i < BUCKETS; i++) {
 		for (struct amp_vsock_conn *c = vs->hash[i]; c; c = c->hash_next) {
 			int32_t left = (int32_t)(c->deadline_ms - now_ms);
 
 			if (!c->deadline_ms)
 				continue;
+			vs->timed = true;
 			/* of those that are open: the meter, which AF_RPMSG has not */
 			if (QUEUES && left <= 0 && c->state == AMP_CONN_OPEN) {
 				c->asked =
@@ -466,10 +464,8 @@ void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t no
 	amp_vsock_deadline(vs, c, now_ms + wait_ms);
 }
 
-int amp_vsock_may_send_on(const struct amp_vsock_conn *c)
+int amp_vsock_why_not_send(const struct amp_vsock_conn *c)
 {
-	if (c->owed & AMP_OWE_RESPONSE) /* no data before it */
-		return -EAGAIN;
 	if ((c->shut & AMP_VSOCK_SHUTDOWN_SEND) || (c->peer_shut & AMP_VSOCK_SHUTDOWN_RCV))
 		return -EPIPE;
 	if (c->state == AMP_CONN_OPEN)

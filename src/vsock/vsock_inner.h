@@ -3,6 +3,8 @@
 #ifndef AMP_VSOCK_INNER_H
 #define AMP_VSOCK_INNER_H
 
+#include <errno.h>
+
 #include "vsock.h"
 
 /* Without AF_VSOCK all connections take a path; the engine has no queues of its own. Without a
@@ -12,7 +14,7 @@
 #define LOOP(c) (!QUEUES || (PATH && (c)->loop))
 
 /* A driver's pool buffers are one piece; a device takes what the driver offers. */
-#define CHAINS (AMPSOCK_VQ_DEVICE && QUEUES)
+#define CHAINS AMP_VQ_CHAINS
 
 /* Does somebody look at the packets? */
 #if AMPSOCK_TAP
@@ -61,7 +63,7 @@ static inline void tell_event(struct amp_vsock *vs, struct amp_vsock_conn *c, un
 	if (OWNERS)
 		vs->ops->event(vs, c, ev);
 	else
-		amp_vlink_on_event(vs, c, ev);
+		amp_vlink_event(c, ev);
 }
 
 static inline int tell_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
@@ -98,11 +100,11 @@ static inline void path_stray(struct amp_vsock *vs, const struct amp_vsock_ends 
 }
 
 static inline int path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			       struct amp_vsock_tx *tx, uint32_t *room)
+			       struct amp_vsock_tx *tx)
 {
 	if (PATHS)
-		return vs->path->reserve(vs, c, tx, room);
-	return ONE_PATH(reserve)(vs, c, tx, room);
+		return vs->path->reserve(vs, c, tx);
+	return ONE_PATH(reserve)(vs, c, tx);
 }
 
 static inline void path_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
@@ -187,8 +189,15 @@ RARE void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends 
 			      unsigned type);
 /* Send what is owed. False: no buffer for all of it. */
 bool amp_vsock_flush(struct amp_vsock *vs);
-/* 0, or why nothing can be sent on c. */
-int amp_vsock_may_send_on(const struct amp_vsock_conn *c);
+/* 0, or why nothing can be sent on c. The library has looked at its socket's flags, which say the
+ * same but for a RESPONSE that is still to go. */
+int amp_vsock_why_not_send(const struct amp_vsock_conn *c);
+static inline int amp_vsock_may_send_on(const struct amp_vsock_conn *c)
+{
+	if (c->owed & AMP_OWE_RESPONSE) /* no data before it */
+		return -EAGAIN;
+	return OWNERS ? amp_vsock_why_not_send(c) : 0;
+}
 /* No buffer, or not now: tx_ready will say when to try again. */
 static inline void tx_starve(struct amp_vsock *vs, const struct amp_vsock_conn *c)
 {
@@ -211,6 +220,12 @@ static inline uint32_t credit_left(const struct amp_vsock_conn *c)
 	uint32_t space = amp_credit_tx_space(&c->credit);
 
 	return space > c->reserved ? space - c->reserved : 0;
+}
+
+/* RSTs to nobody we know: as many as there is room for. */
+static inline bool strays_full(const struct amp_vsock *vs)
+{
+	return vs->stray_cnt == (CHAINS ? vs->stray_len : AMP_VSOCK_STRAYS);
 }
 
 /* Only a loop does, and that takes AF_VSOCK. */

@@ -31,16 +31,15 @@ void amp_vsock_loop_stray(struct amp_vsock *vs, const struct amp_vsock_ends *end
 }
 
 int amp_vsock_loop_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			   struct amp_vsock_tx *tx, uint32_t *room)
+			   struct amp_vsock_tx *tx)
 {
 	(void)c;
 	if (vs->loop_busy)
 		return 0;
 	vs->loop_busy = true;
 	tx->iov[0].base = vs->loop_buf;
-	tx->iov[0].len = vs->loop_len;
+	tx->iov[0].len = tx->len = vs->loop_len;
 	tx->iov_cnt = 1;
-	*room = vs->loop_len;
 	return 1;
 }
 

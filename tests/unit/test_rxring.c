@@ -148,13 +148,13 @@ static void messages(uint32_t max_len, uint32_t max_piece, int turns)
 			for (size_t i = 0; i < n; i++)
 				tmp[i] = byte_at(sent + i);
 			left -= n;
-			assert_int_equal(
-				amp_rxring_msg_append(
-					&sk.rx, tmp, n,
-					(start ? AMP_RX_FIRST : 0) | (left ? 0 : AMP_RX_LAST) |
-						(!left && model[last % MODEL].eor ? AMP_RX_EOR
-										  : 0)),
-				0);
+			assert_int_equal(amp_rxring_msg_append(
+						 &sk, tmp, n,
+						 left ? 0
+						      : AMP_RX_LAST | (model[last % MODEL].eor
+									       ? AMP_RX_EOR
+									       : 0)),
+					 0);
 			credit -= n;
 			sent += n;
 			start = left == 0;
@@ -207,7 +207,7 @@ static void test_empty_flood(void **state)
 	size_t full, n = 0;
 
 	(void)state;
-	while (amp_rxring_msg_append(&sk.rx, "", 0, AMP_RX_FIRST | AMP_RX_LAST) == 0)
+	while (amp_rxring_msg_append(&sk, "", 0, AMP_RX_LAST) == 0)
 		n++;
 	assert_int_equal(n, AMPSOCK_RING_LEN);
 	while (amp_rxring_msg_read(&sk.rx, &m, false, &full) == 0)
