@@ -158,10 +158,13 @@ static bool serve_news(void)
 	return n > 0;
 }
 
-static void read_news(void)
+static unsigned read_news(void)
 {
-	for (unsigned n = 0; n < NEWS_MAX && serve_news(); n++)
-		;
+	unsigned n = 0;
+
+	while (n < NEWS_MAX && serve_news())
+		n++;
+	return n;
 }
 
 static void upgrade(void);

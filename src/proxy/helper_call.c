@@ -27,6 +27,18 @@ static void (*signal_came)(int num);
 static void (*helper_gone)(void);
 static struct amp_log_rate log_news;
 
+#define UNTOLD_MAX 8u
+#define UNTOLD_MS  50u	 /* until they are tried again */
+#define LAST_MS	   1000u /* for them, at the end */
+
+/*
+ * News that the helper has to hear, and for which its socket had no room: in their order, tried
+ * again until there is. A drain that it has not heard of would be cut short (helper_guard.c).
+ */
+static struct amp_helper_req untold[UNTOLD_MAX];
+static unsigned untold_cnt;
+static uv_timer_t untold_timer;
+
 void amp_helper_join(int call, int news_sock, bool passed)
 {
 	sockets_passed = passed;
@@ -316,15 +328,53 @@ int amp_helper_nameinfo(uint64_t id, const struct sockaddr *sa, socklen_t len, i
 	return tell(&req, id);
 }
 
+/* True: all are told. */
+static bool tell_untold(void)
+{
+	unsigned n = 0;
+
+	while (n < untold_cnt && tell(&untold[n], 0) == 0)
+		n++;
+	untold_cnt -= n;
+	memmove(untold, untold + n, untold_cnt * sizeof(untold[0]));
+	return !untold_cnt;
+}
+
+static void untold_due(uv_timer_t *t)
+{
+	if (tell_untold())
+		uv_timer_stop(t);
+}
+
+/* It is heard, in the end. The newest of what is more than there is room for. */
+static void tell_surely(const struct amp_helper_req *req)
+{
+	if (untold_cnt == UNTOLD_MAX)
+		memmove(untold, untold + 1, --untold_cnt * sizeof(untold[0]));
+	untold[untold_cnt++] = *req;
+	if (!tell_untold() && !uv_is_active((uv_handle_t *)&untold_timer))
+		uv_timer_start(&untold_timer, untold_due, UNTOLD_MS, UNTOLD_MS);
+}
+
+/* The loop has ended: what is left is said before the process is gone. */
+static void tell_last(void)
+{
+	uint64_t now = amp_now_ms(), end = now + LAST_MS;
+
+	for (; !tell_untold() && now < end; now = amp_now_ms()) {
+		struct pollfd p = {.fd = news_fd, .events = POLLOUT};
+
+		poll(&p, 1, (int)(end - now));
+	}
+}
+
 static void notify(enum amp_helper_state state, uint32_t wait_s, const char *status)
 {
 	struct amp_helper_req req = {.op = AMP_HELPER_NOTIFY, .arg = {(uint32_t)state, wait_s}};
 
 	if (status)
 		memcpy(req.path, status, strnlen(status, sizeof(req.path) - 1));
-	if (tell(&req, 0))
-		amp_log(AMP_LOG_WARN, "the helper process does not hear: %s",
-			status ? status : "a change of state");
+	tell_surely(&req);
 }
 
 void amp_helper_notify(enum amp_helper_state state, const char *status)
@@ -342,8 +392,7 @@ void amp_helper_log_level(enum amp_log_level level)
 	struct amp_helper_req req = {.op = AMP_HELPER_LEVEL, .arg = {(uint32_t)level}};
 
 	amp_log_level_set(level);
-	if (tell(&req, 0))
-		amp_log(AMP_LOG_WARN, "the helper process does not hear: its log level stays");
+	tell_surely(&req);
 }
 
 /* The loop runs: that is what the watchdog wants to know. */
@@ -436,10 +485,13 @@ int amp_helper_watch(void (*on_signal)(int num), void (*gone)(void))
 	signal_came = on_signal;
 	helper_gone = gone;
 	news.ready = news_ready;
+	uv_timer_init(amp_loop_uv(), &untold_timer);
 	return amp_watch_start(&news, news_fd, EPOLLIN);
 }
 
 void amp_helper_unwatch(void)
 {
 	amp_watch_stop(&news);
+	uv_close((uv_handle_t *)&untold_timer, NULL);
+	tell_last();
 }

@@ -8,7 +8,10 @@
  *
  *	it is to end	It has AMP_HELPER_END_MS. One that drains says so (STOPPING) and has as long
  *			as the configuration says, once; who says nothing hangs. That is well
- *			before a service manager would kill all of us (helper_manager.c).
+ *			before a service manager would kill all of us (helper_manager.c). What
+ *			has arrived is read before: if there was anything, the helper was not
+ *			listening, its socket may have been full, and the worker has LATE_MS to
+ *			say it again, once.
  *	watchdog	If the manager has one, the worker is asked (PING) four times in the
  *			manager's interval, and its loop answers. Two answers in a row that are
  *			missing, and the worker is killed: three quarters of the interval after the
@@ -29,25 +32,27 @@
 #include "helper_life.h"
 #include "helper_msg.h"
 
-#define PARTS  4u /* questions in the manager's interval */
-#define MISSED 2u /* answers */
+#define PARTS	4u /* questions in the manager's interval */
+#define MISSED	2u /* answers */
+#define LATE_MS 500u
 
 static struct {
 	pid_t worker; /* 0: none */
 	int sock;
-	void (*read)(void); /* what the worker has sent */
+	unsigned (*read)(void); /* what the worker has sent */
 	bool killed;
 	uv_timer_t end;
 	const char *why;     /* it is to end */
 	uint64_t end_at_ms;  /* 0: it is not to */
 	bool drained;	     /* it had its longer time */
+	bool late;	     /* it had LATE_MS */
 	uv_timer_t watchdog; /* started with READY, for good */
 	bool ready;
 	uint64_t asked, answered; /* numbers of the last PING and PONG */
 	unsigned missed;
 } guard = {.sock = -1};
 
-int amp_helper_guard_init(uv_loop_t *uv, void (*read)(void))
+int amp_helper_guard_init(uv_loop_t *uv, unsigned (*read)(void))
 {
 	int r = uv_timer_init(uv, &guard.end);
 
@@ -73,8 +78,17 @@ bool amp_helper_guard_killed(void)
 
 static void end_due(uv_timer_t *t)
 {
-	(void)t;
-	end_it(guard.why);
+	uint64_t at_ms = guard.end_at_ms;
+	unsigned read = guard.read();
+
+	if (guard.end_at_ms != at_ms) /* it has said how long */
+		return;
+	if (!read || guard.late) {
+		end_it(guard.why);
+		return;
+	}
+	guard.late = true;
+	uv_timer_start(t, end_due, LATE_MS, 0);
 }
 
 static void end_at(uint64_t at_ms)
@@ -159,7 +173,7 @@ void amp_helper_guard_worker(pid_t pid, int sock)
 {
 	guard.worker = pid;
 	guard.sock = sock;
-	guard.killed = guard.drained = false;
+	guard.killed = guard.drained = guard.late = false;
 	guard.end_at_ms = 0;
 	uv_timer_stop(&guard.end);
 	/* no answer of the one before is the next one's */

@@ -13,9 +13,9 @@
 #include "log.h"
 
 /* For a worker that was told to end. (With sanitizers, it looks for leaks when it does.) */
-#ifdef AMPSOCK_SANITIZED
+#if defined(AMPSOCK_SANITIZED)
 #define AMP_HELPER_END_MS 60000u
-#else
+#elif !defined(AMP_HELPER_END_MS) /* a test has less */
 #define AMP_HELPER_END_MS 8000u
 #endif
 
@@ -31,8 +31,8 @@ void amp_helper_tell_worker(int sock);
 
 /* ---- helper_guard.c: a worker that hangs ---- */
 
-/* read: serves what the worker has sent, until nothing is left. */
-int amp_helper_guard_init(uv_loop_t *uv, void (*read)(void));
+/* read: serves what the worker has sent, until nothing is left. How many messages. */
+int amp_helper_guard_init(uv_loop_t *uv, unsigned (*read)(void));
 /* A worker begins, or (0, -1) it has ended. */
 void amp_helper_guard_worker(pid_t pid, int sock);
 /* It was killed, because it hung. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* What a worker is told of signals, and how long it may be silent. */
-// build: src/proxy/helper_tell.c src/proxy/helper_guard.c src/proxy/helper_msg.c src/proxy/log.c -lbsd -luv
+// build: src/proxy/helper_tell.c src/proxy/helper_guard.c src/proxy/helper_msg.c src/proxy/log.c -lbsd -luv -DAMP_HELPER_END_MS=100u
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -118,18 +118,28 @@ static void test_hangup_dead(void **state)
 
 static unsigned rounds, questions;
 static bool answer;
+static unsigned says_drain, says_other; /* how often something is there */
 
-static void read_news(void)
+static unsigned read_news(void)
 {
 	struct amp_helper_ans ans;
+	unsigned n = 0;
 
 	rounds++;
 	while (answer && hears(&ans) == AMP_HELPER_PING) {
 		questions++;
+		n++;
 		assert_true(amp_helper_guard_pong(ans.id));
 		assert_false(amp_helper_guard_pong(ans.id));
 		assert_false(amp_helper_guard_pong(ans.id + 1));
 	}
+	if (says_drain) {
+		amp_helper_guard_stopping(1);
+		n += says_drain--;
+	}
+	if (says_other)
+		n += says_other--;
+	return n;
 }
 
 static pid_t sleeper(void)
@@ -187,13 +197,72 @@ static void test_watchdog(void **state)
 	amp_helper_guard_worker(0, -1);
 }
 
+static void pass_ms(uint64_t ms)
+{
+	for (uint64_t end = amp_now_ms() + ms; amp_now_ms() < end;)
+		;
+}
+
+static void gone(pid_t pid)
+{
+	int status;
+
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	amp_helper_guard_worker(0, -1);
+}
+
+/* The helper did not run while the worker's time passed: what it has said is heard before it is killed. */
+static void test_end_heard_late(void **state)
+{
+	pid_t pid = sleeper();
+	uint64_t begun;
+
+	(void)state;
+	answer = false;
+	begin();
+	amp_helper_guard_worker(pid, pair[0]);
+	amp_helper_guard_end("does not end");
+	says_drain = 1;
+	pass_ms(AMP_HELPER_END_MS + 50);
+	begun = amp_now_ms();
+	uv_run(uv_default_loop(), UV_RUN_NOWAIT);
+	assert_false(amp_helper_guard_killed());
+	assert_int_equal(says_drain, 0);
+	while (!amp_helper_guard_killed())
+		uv_run(uv_default_loop(), UV_RUN_ONCE);
+	assert_true(amp_now_ms() - begun >= 1000 + AMP_HELPER_END_MS);
+	gone(pid);
+	/* something else was there: it may have had no room, so it has a little longer, once */
+	pid = sleeper();
+	begin();
+	amp_helper_guard_worker(pid, pair[0]);
+	amp_helper_guard_end("does not end");
+	says_other = 1000;
+	pass_ms(AMP_HELPER_END_MS + 50);
+	uv_run(uv_default_loop(), UV_RUN_NOWAIT);
+	assert_false(amp_helper_guard_killed());
+	while (!amp_helper_guard_killed())
+		uv_run(uv_default_loop(), UV_RUN_ONCE);
+	gone(pid);
+	says_other = 0;
+	/* who says nothing is killed then */
+	pid = sleeper();
+	begin();
+	amp_helper_guard_worker(pid, pair[0]);
+	amp_helper_guard_end("does not end");
+	pass_ms(AMP_HELPER_END_MS + 50);
+	uv_run(uv_default_loop(), UV_RUN_NOWAIT);
+	assert_true(amp_helper_guard_killed());
+	gone(pid);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_told),
-		cmocka_unit_test(test_hangup_again),
-		cmocka_unit_test(test_hangup_dead),
-		cmocka_unit_test(test_watchdog),
+		cmocka_unit_test(test_told),	       cmocka_unit_test(test_hangup_again),
+		cmocka_unit_test(test_hangup_dead),    cmocka_unit_test(test_watchdog),
+		cmocka_unit_test(test_end_heard_late),
 	};
 
 	if (amp_helper_tell_init(uv_default_loop()) ||
