@@ -163,8 +163,7 @@ static RFAST_OUTLINE void recv_raw(struct amp_sock *s)
 	struct rfast_msg m;
 	size_t n;
 
-	if ((s->flags & (AMP_SF_CONNECTED | AMP_SF_RD_SHUT)) != AMP_SF_CONNECTED ||
-	    p->held_cnt || w->full)
+	if ((s->flags & (AMP_SF_CONNECTED | AMP_SF_RD_SHUT)) != AMP_SF_CONNECTED || p->held_cnt)
 		return;
 	l = amp_rsock_link(s);
 	if (!l->in_left || !rfast_peek(l->bus.in, &m) ||
@@ -173,7 +172,6 @@ static RFAST_OUTLINE void recv_raw(struct amp_sock *s)
 	n = (size_t)(w->end - w->to);
 	if (n > m.len)
 		n = m.len;
-	w->full = m.len;
 	rfast_take(l, &m, w, m.data, n);
 }
 

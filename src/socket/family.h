@@ -118,7 +118,9 @@ struct amp_family {
 	 * For a caller who waits (s->want, which is set): what comes next from the link, if it
 	 * is for him and nothing older is here. What else there is to look at (the peer's life,
 	 * the clock, other links) is looked at when nothing comes, and before the peer may want
-	 * to hear of its buffers: that bounds it. Nor is s->want left with another socket.
+	 * to hear of its buffers: that bounds it. Nor is s->want left with another socket, and of
+	 * a message nothing is said but its bytes: neither its length nor whether it ends a
+	 * record.
 	 */
 	void (*recv_fast)(struct amp_sock *s);
 #endif
@@ -161,7 +163,7 @@ struct amp_rxring {
 };
 
 /* What a SOCK_SEQPACKET socket can promise its peer: message headers take the rest. */
-#define AMP_RING_MSG_ALLOC (AMPSOCK_RING_LEN / 2u - 8u)
+#define AMP_RING_MSG_ALLOC (AMPSOCK_RING_LEN / 2u)
 
 /* flags of a socket. Those of a connection's state are neighbours: one instruction clears all. */
 #define AMP_SF_NONBLOCK	  0x0001u

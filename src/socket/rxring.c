@@ -6,12 +6,12 @@
  *
  * A message lies in the ring behind a header. Up to 63 bytes it is one byte long, EOR
  * << 6 | length; else four, 0x80 | EOR << 6 and then the length in 24 bits, little-endian.
- * A message that arrives in pieces starts with the long form, whose length grows; head
- * stays in front of it until the last piece, so that nobody reads half a message. If it
- * turns out short, its bytes move down to the short form. So a header never takes more
- * than its message does (a message is at least one byte: a peer that sends empty ones
- * runs into -ENOBUFS), and a peer that keeps to a credit of AMP_RING_MSG_ALLOC, half
- * the ring less a little for the long header of an unfinished message, always fits.
+ * A message that arrives in pieces grows behind its header, which is of the form that its
+ * length needs: when that is the long one, what has come before moves up. head stays in
+ * front of it until the last piece, so that nobody reads half a message. So a header
+ * never takes more than its message does (a message is at least one byte: a peer that sends
+ * empty ones runs into -ENOBUFS), and a peer that keeps to a credit of AMP_RING_MSG_ALLOC,
+ * half the ring, always fits.
  */
 #include <errno.h>
 #include <string.h>
@@ -128,9 +128,9 @@ size_t amp_rxring_read(const struct amp_rxring *r, uint32_t pos, const struct am
 
 /* ---- messages ---- */
 
-/* Length of the message at pos, long form or short, and EOR in bit 31; *hdr: of its header. */
+/* Length of the message at pos, and EOR in bit 31. */
 #define LEN_EOR (1u << 31)
-static AMP_INLINED uint32_t msg_len(const struct amp_rxring *r, uint32_t pos, uint32_t *hdr)
+static AMP_INLINED uint32_t msg_len(const struct amp_rxring *r, uint32_t pos)
 {
 	uint8_t raw[LONG_LEN];
 	uint32_t h, eor;
@@ -138,33 +138,36 @@ static AMP_INLINED uint32_t msg_len(const struct amp_rxring *r, uint32_t pos, ui
 	amp_rxring_peek(r, pos, raw, LONG_LEN); /* of a short one what is behind it, too */
 	h = amp_le32(raw);
 	eor = h & H_EOR ? LEN_EOR : 0;
-	*hdr = h & H_LONG ? LONG_LEN : 1;
 	return eor | (h & H_LONG ? h >> 8 : h & SHORT_MAX);
+}
+
+static inline uint32_t hdr_len(uint32_t len)
+{
+	return len > SHORT_MAX ? LONG_LEN : 1;
 }
 
 int amp_rxring_msg_append(struct amp_rxring *r, const void *data, size_t len, unsigned how)
 {
-	uint32_t room = amp_rxring_room(r), have = 0, hdr = LONG_LEN;
+	uint32_t room = amp_rxring_room(r), have = 0, all, hdr;
 	uint32_t mark = how & AMP_RX_EOR ? H_EOR : 0;
 	uint8_t h[LONG_LEN];
 
 	if (!(how & AMP_RX_FIRST))
-		have = msg_len(r, r->head, &hdr) & ~LEN_EOR;
-	else if ((how & AMP_RX_LAST) && len <= SHORT_MAX)
-		hdr = 1;
-	if (room < hdr + have || len > room - hdr - have)
+		have = msg_len(r, r->head) & ~LEN_EOR;
+	all = have + (uint32_t)len;
+	hdr = hdr_len(all);
+	if (len > room || hdr + all > room)
 		return -ENOBUFS;
 	ring_put(r, r->head + hdr + have, data, len);
-	have += (uint32_t)len;
-	if (hdr == LONG_LEN && (how & AMP_RX_LAST) && have <= SHORT_MAX) {
-		for (uint32_t i = 0; i < have; i++)
-			*ring_at(r, r->head + 1 + i) = *ring_at(r, r->head + LONG_LEN + i);
-		hdr = 1;
+	if (hdr > hdr_len(have)) {
+		while (have--)
+			*ring_at(r, r->head + LONG_LEN + have) =
+				*ring_at(r, r->head + 1 + have);
 	}
-	amp_put_le32(h, hdr == 1 ? mark | have : H_LONG | mark | have << 8);
+	amp_put_le32(h, hdr == 1 ? mark | all : H_LONG | mark | all << 8);
 	ring_put(r, r->head, h, hdr);
 	if (how & AMP_RX_LAST)
-		r->head = (AMP_RING_IDX)(r->head + hdr + have);
+		r->head = (AMP_RING_IDX)(r->head + hdr + all);
 	return 0;
 }
 
@@ -175,10 +178,11 @@ ssize_t amp_rxring_msg_read(struct amp_rxring *r, struct amp_msg *m, bool peek, 
 
 	if (r->head == r->tail)
 		return -EAGAIN;
-	len = msg_len(r, r->tail, &hdr);
+	len = msg_len(r, r->tail);
 	if (len & LEN_EOR)
 		m->flags |= MSG_EOR;
 	len &= ~LEN_EOR;
+	hdr = hdr_len(len);
 	*full = len;
 	n = amp_rxring_read(r, r->tail + hdr, m, len);
 	if (n < len)

@@ -347,7 +347,8 @@ static inline bool packet_for(struct amp_vlink *l, struct amp_sock *s, struct am
 	struct ring_buf b = {.p = NULL};
 	struct amp_vq *in = vs->in;
 	uint8_t *to = w->to;
-	uint32_t len, n;
+	size_t n, room = (size_t)(w->end - to);
+	uint32_t len;
 
 	if (!in || vs->to_do || !ring_peek(in, AMP_VQ_IN, &b) || b.len <= AMP_VSOCK_HDR_LEN ||
 	    (AMPSOCK_VQ_DEVICE && ((uintptr_t)b.p & 3)))
@@ -358,26 +359,20 @@ static inline bool packet_for(struct amp_vlink *l, struct amp_sock *s, struct am
 	    h->dst_port != c->local.port || h->dst_cid != c->local.cid ||
 	    *vsock_type_op(b.p) != VSOCK_TYPE_OP(c->type, AMP_VSOCK_OP_RW))
 		return false;
-	n = len = h->len;
+	len = h->len;
 	if (len - 1u >= b.len - AMP_VSOCK_HDR_LEN ||
 	    !amp_credit_rx_ok(&c->credit, c->buf_alloc, len))
 		return false;
-	if (is_stream(s)) {
-		if (len > (size_t)(w->end - to))
+	n = len;
+	if (n > room) {
+		if (is_stream(s))
 			return false;
-	} else {
-		uint32_t flags = h->flags;
-
-		if (w->full || (s->sub & SUB_RX_PART) || !(flags & AMP_VSOCK_SEQ_EOM))
-			return false;
-		if (len > (size_t)(w->end - to))
-			n = (uint32_t)(w->end - to);
-		w->eor = (flags & AMP_VSOCK_SEQ_EOR) != 0;
+		n = room;
 	}
+	if (!is_stream(s) && ((s->sub & SUB_RX_PART) || !(h->flags & AMP_VSOCK_SEQ_EOM)))
+		return false;
 	if (!amp_credit_peer(&c->credit, h->buf_alloc, h->fwd_cnt))
 		return false;
-	if (!is_stream(s))
-		w->full = len;
 	w->to = to + n;
 	vs->stats.rx_packets++;
 	l->in_left--;

@@ -76,6 +76,8 @@ struct amp_vsock_conn {
  */
 #define AMP_VSOCK_USUAL_IN  0x3f0000ffu
 #define AMP_VSOCK_USUAL_OUT (0x8f0000ffu | AMP_OWE_RESPONSE << 16)
+/* The same of credit that is waited for: starved, asked, and what asks. */
+#define AMP_VSOCK_DROUGHT (0x50000000u | AMP_OWE_CREDIT_REQ << 16)
 
 /* Events rise. Several may come in one call. */
 #define AMP_VSOCK_EV_OPEN     0x01u /* RESPONSE arrived: connected */

@@ -318,8 +318,8 @@ bool amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	}
 	held = in_open(vs, c, h, rx);
 	if (c->starved && c->state == AMP_CONN_OPEN && amp_credit_tx_space(&c->credit) > had) {
-		c->starved = 0;
-		c->asked = 0;
+		/* nor is the peer asked any more for what has come: who wants more will say so */
+		c->standing &= ~AMP_VSOCK_DROUGHT;
 		tell_event(vs, c, AMP_VSOCK_EV_WRITABLE);
 	}
 	return held;
