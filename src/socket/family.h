@@ -262,7 +262,8 @@ struct amp_sock {
 	};
 	uint16_t flags; /* AMP_SF_* */
 	union {
-		uint16_t rcvlowat; /* 0: as 1 */
+		uint16_t rcvlowat;    /* 0: as 1 */
+		AMP_RING_IDX rx_part; /* SOCK_SEQPACKET: bytes behind rx.head, of a message */
 		struct {	   /* listener */
 			uint8_t backlog;
 			uint8_t queued; /* children in queue */
@@ -426,14 +427,13 @@ static inline uint32_t amp_rxring_room(const struct amp_rxring *r)
 	return AMPSOCK_RING_LEN - amp_rxring_used(r);
 }
 /*
- * Messages in the same ring: begin/append/end as fragments arrive (-ENOBUFS: no room);
- * read one message: bytes copied, *full its true length, MSG_EOR and MSG_TRUNC in m->flags;
+ * Messages in the same ring: append as fragments arrive (-ENOBUFS: no room); read one message, of
+ * whose m nothing is done: bytes copied, *full its true length, MSG_EOR and MSG_TRUNC in m->flags;
  * -EAGAIN none complete.
  */
-int amp_rxring_msg_append(struct amp_rxring *r, const void *data, size_t len, unsigned how);
-#define AMP_RX_LAST  1u /* how: it ends the message */
-#define AMP_RX_EOR   2u /* and that a record */
-#define AMP_RX_FIRST 4u /* it begins one */
+int amp_rxring_msg_append(struct amp_sock *s, const void *data, size_t len, unsigned how);
+#define AMP_RX_LAST 1u /* how: it ends the message */
+#define AMP_RX_EOR  2u /* and that a record */
 ssize_t amp_rxring_msg_read(struct amp_rxring *r, struct amp_msg *m, bool peek, size_t *full);
 
 /* Something that makes progress when the stack runs: links, the offload session. */

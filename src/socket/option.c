@@ -48,6 +48,12 @@ static AMP_TIMEO *timeout_of(struct amp_sock *s, int name)
 	return name == SO_RCVTIMEO ? &s->rcvtimeo : &s->sndtimeo;
 }
 
+/* Has it one, or is its place something else's? A message needs no more than itself. */
+static bool has_lowat(const struct amp_sock *s)
+{
+	return s->type != SOCK_SEQPACKET && !(s->flags & AMP_SF_LISTEN);
+}
+
 /* u: all zero before. */
 static void get_sol(struct amp_sock *s, int name, union value *u)
 {
@@ -81,7 +87,7 @@ static void get_sol(struct amp_sock *s, int name, union value *u)
 		u->v = (s->flags & AMP_SF_LISTEN) != 0;
 		break;
 	case SO_RCVLOWAT:
-		u->v = s->flags & AMP_SF_LISTEN || !s->rcvlowat ? 1 : s->rcvlowat;
+		u->v = has_lowat(s) && s->rcvlowat ? s->rcvlowat : 1;
 		break;
 	default: /* SO_RCVBUF, SO_SNDBUF */
 		u->v = name == SO_RCVBUF && s->type == SOCK_SEQPACKET ? (int)AMP_RING_MSG_ALLOC
@@ -122,7 +128,7 @@ static int set_sol(struct amp_sock *s, int name, const union value *u)
 			return -EINVAL;
 		if (v > AMPSOCK_RING_LEN || v > UINT16_MAX)
 			v = AMPSOCK_RING_LEN < UINT16_MAX ? AMPSOCK_RING_LEN : UINT16_MAX;
-		if (!(s->flags & AMP_SF_LISTEN))
+		if (has_lowat(s))
 			s->rcvlowat = (uint16_t)v;
 		return 0;
 	case SO_RCVBUF:

@@ -164,6 +164,8 @@ static int vsock_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 	s->flags &= (uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_RD_SHUT |
 				 AMP_SF_WR_SHUT);
 	s->sub = 0;
+	if (!is_stream(s))
+		s->rx_part = 0; /* of the connection before */
 	s->link = l->index;
 	c->buf_alloc = (AMP_CREDIT_CNT)buf_alloc(s);
 	r = amp_vsock_connect(engine_of(s), c, local, to, wire_type(s));
@@ -369,7 +371,7 @@ static inline bool packet_for(struct amp_vlink *l, struct amp_sock *s, struct am
 			return false;
 		n = room;
 	}
-	if (!is_stream(s) && ((s->sub & SUB_RX_PART) || !(h->flags & AMP_VSOCK_SEQ_EOM)))
+	if (!is_stream(s) && (s->rx_part || !(h->flags & AMP_VSOCK_SEQ_EOM)))
 		return false;
 	if (!amp_credit_peer(&c->credit, h->buf_alloc, h->fwd_cnt))
 		return false;

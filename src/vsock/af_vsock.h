@@ -20,9 +20,6 @@
 #define AMP_VLINK_IOV 2
 #endif
 
-/* RSTs to nobody we know; a path has its own. */
-#define AMP_VLINK_STRAYS (AMPSOCK_VSOCK ? 4 : 1)
-
 struct amp_vdev;
 
 /* One link, whatever its transport: an engine and its memory. Everything under the stack lock.
@@ -48,11 +45,30 @@ struct amp_vlink {
 	uint32_t
 		in_left; /* packets more, and the peer may want to hear of the buffers that went
 			    back */
+#if AMP_VSOCK_ROOM_APART
 	struct amp_vsock_conn *hash[AMPSOCK_HASH];
 	struct amp_iov iov[AMP_VLINK_IOV];
-	struct amp_vsock_stray stray[AMP_VLINK_STRAYS];
+	struct amp_vsock_stray stray[AMP_VSOCK_STRAYS];
+#endif
 	struct amp_vsock vs; /* last: an rpmsg link has more of it (struct amp_rstream) */
 };
+
+#if AMP_VSOCK_ROOM_APART
+static inline void amp_vlink_room(struct amp_vlink *l)
+{
+	l->vs.hash = l->hash;
+	l->vs.hash_len = AMPSOCK_HASH;
+	l->vs.iov = l->iov;
+	l->vs.iov_max = AMP_VLINK_IOV;
+	l->vs.stray = l->stray;
+	l->vs.stray_len = AMP_VSOCK_STRAYS;
+}
+#else
+static inline void amp_vlink_room(struct amp_vlink *l)
+{
+	(void)l; /* the engine has it in it */
+}
+#endif
 
 /* Does the engine look at a table? Else it calls its functions by name (vsock_inner.h). */
 #define AMP_VLINK_OPS (AMPSOCK_FAST || AMP_VLINK_IOV > 2)
@@ -95,7 +111,6 @@ struct amp_vlink *amp_vlink_loop(void);
 /* ---- sockets ---- */
 
 /* s->sub */
-#define SUB_RX_PART 1u /* the middle of a message is arriving */
 #define SUB_TX_PART 2u /* the middle of a message is to be sent */
 #define SUB_CLOSED  4u /* nobody but the engine holds it: freed at EV_GONE */
 
@@ -159,7 +174,7 @@ static inline bool amp_vlink_piece(struct amp_vsock *vs, struct amp_vsock_conn *
 		if (n > room)
 			return false;
 	} else {
-		if (w->full || (s->sub & SUB_RX_PART) || !(flags & AMP_VSOCK_SEQ_EOM))
+		if (w->full || s->rx_part || !(flags & AMP_VSOCK_SEQ_EOM))
 			return false;
 		if (n > room)
 			n = room;

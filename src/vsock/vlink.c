@@ -39,23 +39,15 @@ _Static_assert(AMP_RX_LAST == AMP_VSOCK_SEQ_EOM && AMP_RX_EOR == AMP_VSOCK_SEQ_E
 
 static int message_in(struct amp_sock *s, const struct amp_vsock_rx *rx)
 {
-	unsigned how = rx->flags & (AMP_RX_LAST | AMP_RX_EOR), part, i = 0;
-	int r;
+	unsigned how = rx->flags & (AMP_RX_LAST | AMP_RX_EOR), cnt = rx->iov_cnt;
+	int r = 0;
 
-	do { /* a device's empty packet has no pieces, but may be the last */
-		bool none = AMP_VLINK_IOV > 2 && i >= rx->iov_cnt;
-
-		part = how;
-		if (AMP_VLINK_IOV > 2 && i + 1u < rx->iov_cnt)
-			part &= ~AMP_RX_LAST;
-		if (!(s->sub & SUB_RX_PART))
-			part |= AMP_RX_FIRST;
-		r = amp_rxring_msg_append(&s->rx, none ? NULL : rx->iov[i].base,
-					  none ? 0 : rx->iov[i].len, part);
-		s->sub |= SUB_RX_PART;
-	} while (AMP_VLINK_IOV > 2 && r == 0 && ++i < rx->iov_cnt);
-	if (how & AMP_RX_LAST)
-		s->sub &= (uint8_t)~SUB_RX_PART;
+	if (AMP_VLINK_IOV > 2 &&
+	    cnt == 0) /* a device's: nothing in it, but it may be the last */
+		return amp_rxring_msg_append(s, NULL, 0, how);
+	for (unsigned i = 0; r == 0 && i < (AMP_VLINK_IOV > 2 ? cnt : 1); i++)
+		r = amp_rxring_msg_append(s, rx->iov[i].base, rx->iov[i].len,
+					  AMP_VLINK_IOV > 2 && i + 1 < cnt ? 0 : how);
 	return r;
 }
 
@@ -156,12 +148,7 @@ void amp_vlink_up(struct amp_vlink *l)
 	if (AMP_VLINK_OPS)
 		vs->ops = &amp_vlink_ops;
 	vs->owner = l;
-	vs->hash = l->hash;
-	vs->hash_len = AMPSOCK_HASH;
-	vs->iov = l->iov;
-	vs->iov_max = AMP_VLINK_IOV;
-	vs->stray = l->stray;
-	vs->stray_len = sizeof(l->stray) / sizeof(l->stray[0]);
+	amp_vlink_room(l);
 	if (AMPSOCK_WHY)
 		vs->said = false;
 	amp_vsock_init(vs);

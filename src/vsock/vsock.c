@@ -224,7 +224,8 @@ static int out_get(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint32_t *room
 	if (!vs->out)
 		return 0;
 	buf.iov = tx->iov;
-	buf.iov_max = tx->iov_max;
+	if (CHAINS)
+		buf.iov_max = tx->iov_max;
 	r = amp_vq_get(vs->out, &buf);
 	if (r > 0) {
 		tx->id = buf.id;
@@ -244,7 +245,7 @@ static int out_get(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint32_t *room
 }
 
 /* Header into its place, packet to the peer. What lies in shared memory is not read back. */
-static void out_put(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
+static ONE_COPY void out_put(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
 		    uint16_t op, uint32_t len, uint32_t flags)
 {
 	struct amp_vsock_hdr h;
@@ -274,7 +275,8 @@ static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_
 	uint32_t room;
 
 	tx.iov = vs->iov;
-	tx.iov_max = vs->iov_max;
+	if (CHAINS)
+		tx.iov_max = vs->iov_max;
 	if (LOOP(c) ? !path_send(vs, c, op, flags) : out_get(vs, &tx, &room) <= 0) {
 		tx_starve(vs, c);
 		return false;
@@ -368,14 +370,15 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 	if (QUEUES)
 		vs->enough = false;
 	while (QUEUES && n < budget && vs->in && !vs->enough) {
-		if (vs->stray_cnt == vs->stray_len && !flush_strays(vs))
+		if (strays_full(vs) && !flush_strays(vs))
 			break;
 		if (amp_vsock_packet_fast(vs, vs->ops->piece)) {
 			n++;
 			continue;
 		}
 		buf.iov = vs->iov;
-		buf.iov_max = vs->iov_max;
+		if (CHAINS)
+			buf.iov_max = vs->iov_max;
 		r = amp_vq_get(vs->in, &buf);
 		if (r <= 0)
 			break;
@@ -396,7 +399,7 @@ int amp_vsock_owed(struct amp_vsock *vs)
 
 bool amp_vsock_arm(struct amp_vsock *vs)
 {
-	bool more = vs->in && vs->stray_cnt < vs->stray_len && amp_vq_arm(vs->in);
+	bool more = vs->in && !strays_full(vs) && amp_vq_arm(vs->in);
 
 	return (vs->out && vs->tx_starved && amp_vq_arm(vs->out)) || more;
 }
@@ -499,7 +502,7 @@ int amp_vsock_send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *i
 	int r;
 
 	tx.iov = vs->iov;
-	if (QUEUES)
+	if (CHAINS)
 		tx.iov_max = vs->iov_max;
 	r = reserve(vs, c, len, &tx);
 	if (r < 0)

@@ -160,6 +160,18 @@ struct amp_vsock_stats {
 	uint32_t resets;     /* connections reset because the peer broke a rule */
 };
 
+/*
+ * A program with virtio-vsock device's ends has links of many kinds: each owner gives its engine
+ * tables and room of their own size. Where all links are alike, the engine has them in it.
+ */
+#define AMP_VSOCK_ROOM_APART (AMPSOCK_VQ_DEVICE && AMPSOCK_VSOCK)
+#if AMP_VSOCK_ROOM_APART
+#define AMP_VSOCK_ROOM(type, name, cnt) type *name
+#else
+#define AMP_VSOCK_ROOM(type, name, cnt) type name[cnt]
+#endif
+#define AMP_VSOCK_STRAYS (AMPSOCK_VSOCK ? 4 : 1) /* a path has its own */
+
 struct amp_vsock {
 	const struct amp_vsock_ops *ops;
 	void *owner;
@@ -181,29 +193,31 @@ struct amp_vsock {
 	bool settled;	/* set by run: it may have sent something */
 	bool loop_busy; /* loop_buf is reserved */
 	bool seqpacket; /* VIRTIO_VSOCK_F_SEQPACKET negotiated */
-	uint8_t stray_len;
+	uint8_t stray_len; /* AMP_VSOCK_ROOM_APART, and so the other lengths */
 	bool said;	    /* owner: why was logged, once in a life of the link */
 	uint32_t local_cid; /* mine */
 	uint32_t peer_cid;  /* device side: what src_cid must be; driver side: 0, any */
-	struct amp_vsock_conn **hash; /* AMP_VSOCK_BUCKETS heads, zeroed by init */
-	uint32_t hash_len; /* a power of two; not looked at, nor set, when AMPSOCK_HASH is 1 */
 	struct amp_vsock_conn *owed_tail;
 	struct amp_vsock_conn *recent; /* engine: got the last packet; never one of a loop */
-	struct amp_iov *iov;	       /* room to receive into: iov_max segments */
+	/* AMP_VSOCK_BUCKETS heads, zeroed by init */
+	AMP_VSOCK_ROOM(struct amp_vsock_conn *, hash, AMPSOCK_HASH);
+	AMP_VSOCK_ROOM(struct amp_iov, iov, 1); /* room to receive into: iov_max segments */
+	uint32_t hash_len; /* a power of two; not looked at, nor set, when AMPSOCK_HASH is 1 */
 	uint16_t iov_max;
-	struct amp_vsock_stray *stray;
 	const struct amp_vsock_path *path; /* of connections to CID 1; NULL: there are none */
 	void *loop_buf; /* amp_vsock_loop: one packet's payload, loop_len bytes */
 	uint32_t loop_len;
 	const char *why; /* last lie of the peer in words, for one log line; NULL: none */
 	struct amp_vsock_stats stats;
+	AMP_VSOCK_ROOM(struct amp_vsock_stray, stray, AMP_VSOCK_STRAYS); /* stray_len */
 #if AMPSOCK_TAP
 	amp_vsock_tap_fn *tap; /* owner: NULL, nobody looks */
 #endif
 };
 
 /* A small core's links have one bucket, and its owners do not say so in hash_len. */
-#define AMP_VSOCK_BUCKETS(vs) (AMPSOCK_HASH == 1 ? 1u : (vs)->hash_len)
+#define AMP_VSOCK_BUCKETS(vs) \
+	(AMPSOCK_HASH == 1 || !AMP_VSOCK_ROOM_APART ? (uint32_t)AMPSOCK_HASH : (vs)->hash_len)
 
 /* A piece of transport memory to fill: between reserve and commit or cancel. */
 struct amp_vsock_tx {

@@ -24,7 +24,9 @@ static struct amp_vsock_conn **bucket(const struct amp_vsock *vs,
 {
 	uint32_t h = ends->local.port * 31u ^ ends->peer.port ^ ends->peer.cid << 5;
 
-	return &vs->hash[ONE_BUCKET ? 0 : (h ^ h >> 12) & (vs->hash_len - 1u)];
+	/* const is who only looks it up: the table may be in it */
+	return (struct amp_vsock_conn **)(uintptr_t)&vs
+		->hash[ONE_BUCKET ? 0 : (h ^ h >> 12) & (BUCKETS - 1u)];
 }
 
 static inline struct amp_vsock_conn *find(const struct amp_vsock *vs,
@@ -255,7 +257,7 @@ void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends
 		path_stray(vs, ends, type);
 		return;
 	}
-	if (vs->stray_cnt == vs->stray_len)
+	if (strays_full(vs))
 		return;
 	s = &vs->stray[vs->stray_cnt++];
 	s->ends = *ends;

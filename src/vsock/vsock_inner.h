@@ -213,6 +213,12 @@ static inline uint32_t credit_left(const struct amp_vsock_conn *c)
 	return space > c->reserved ? space - c->reserved : 0;
 }
 
+/* RSTs to nobody we know: as many as there is room for. */
+static inline bool strays_full(const struct amp_vsock *vs)
+{
+	return vs->stray_cnt == (CHAINS ? vs->stray_len : AMP_VSOCK_STRAYS);
+}
+
 /* Only a loop does, and that takes AF_VSOCK. */
 static inline bool path_stays(const struct amp_vsock *vs)
 {

@@ -148,13 +148,13 @@ static void messages(uint32_t max_len, uint32_t max_piece, int turns)
 			for (size_t i = 0; i < n; i++)
 				tmp[i] = byte_at(sent + i);
 			left -= n;
-			assert_int_equal(
-				amp_rxring_msg_append(
-					&sk.rx, tmp, n,
-					(start ? AMP_RX_FIRST : 0) | (left ? 0 : AMP_RX_LAST) |
-						(!left && model[last % MODEL].eor ? AMP_RX_EOR
-										  : 0)),
-				0);
+			assert_int_equal(amp_rxring_msg_append(
+						 &sk, tmp, n,
+						 left ? 0
+						      : AMP_RX_LAST | (model[last % MODEL].eor
+									       ? AMP_RX_EOR
+									       : 0)),
+					 0);
 			credit -= n;
 			sent += n;
 			start = left == 0;
@@ -212,13 +212,10 @@ static void test_brim(void **state)
 		size_t full, ones = AMP_RING_MSG_ALLOC - last[k];
 
 		for (size_t i = 0; i < ones; i++)
-			assert_int_equal(amp_rxring_msg_append(&sk.rx, "x", 1,
-							       AMP_RX_FIRST | AMP_RX_LAST),
-					 0);
+			assert_int_equal(amp_rxring_msg_append(&sk, "x", 1, AMP_RX_LAST), 0);
 		for (size_t i = 0; i < last[k]; i++) {
 			tmp[0] = byte_at(i);
-			assert_int_equal(
-				amp_rxring_msg_append(&sk.rx, tmp, 1, i ? 0 : AMP_RX_FIRST), 0);
+			assert_int_equal(amp_rxring_msg_append(&sk, tmp, 1, 0), 0);
 		}
 		for (size_t i = 0; i < ones; i++) {
 			assert_int_equal(amp_rxring_msg_read(&sk.rx, &m, false, &full), 1);
@@ -226,7 +223,7 @@ static void test_brim(void **state)
 			assert_int_equal(tmp[0], 'x');
 		}
 		assert_int_equal(amp_rxring_msg_read(&sk.rx, &m, false, &full), -EAGAIN);
-		assert_int_equal(amp_rxring_msg_append(&sk.rx, "", 0, AMP_RX_LAST), 0);
+		assert_int_equal(amp_rxring_msg_append(&sk, "", 0, AMP_RX_LAST), 0);
 		assert_int_equal(amp_rxring_msg_read(&sk.rx, &m, false, &full), last[k]);
 		for (size_t i = 0; i < last[k]; i++)
 			assert_int_equal(tmp[i], byte_at(i));
@@ -241,7 +238,7 @@ static void test_empty_flood(void **state)
 	size_t full, n = 0;
 
 	(void)state;
-	while (amp_rxring_msg_append(&sk.rx, "", 0, AMP_RX_FIRST | AMP_RX_LAST) == 0)
+	while (amp_rxring_msg_append(&sk, "", 0, AMP_RX_LAST) == 0)
 		n++;
 	assert_int_equal(n, AMPSOCK_RING_LEN);
 	while (amp_rxring_msg_read(&sk.rx, &m, false, &full) == 0)
