@@ -243,10 +243,9 @@ static inline bool message(struct amp_rpmsg *bus, const struct amp_vq_buf *buf)
 static int out_get(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, size_t need, bool must)
 {
 	struct amp_vq_buf buf;
-	struct amp_iov iov;
 	uint32_t room;
 
-	buf.iov = &iov;
+	buf.iov = &tx->iov;
 	buf.iov_max = 1; /* header and payload in one piece */
 	if (amp_vq_get(bus->out, &buf) <= 0)
 		goto none;
@@ -254,9 +253,9 @@ static int out_get(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, size_t need, 
 		room = buf.len - AMP_RPMSG_HDR_LEN;
 		if (room > UINT16_MAX) /* the header has 16 bits for it */
 			room = UINT16_MAX;
-		tx->room = room;
 		if (room >= need) {
-			tx->data = (uint8_t *)iov.base + AMP_RPMSG_HDR_LEN;
+			tx->room = room;
+			tx->data = (uint8_t *)tx->iov.base + AMP_RPMSG_HDR_LEN;
 			tx->id = id_of(bus, buf.id);
 			return 0;
 		}

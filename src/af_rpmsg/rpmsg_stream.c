@@ -102,20 +102,21 @@ static struct amp_rpmsg_tx *door_tx(struct amp_vsock_tx *tx)
 {
 	return (struct amp_rpmsg_tx *)(void *)tx->own;
 }
-_Static_assert(sizeof(struct amp_rpmsg_tx) <= sizeof(((struct amp_vsock_tx *)0)->own),
+_Static_assert(!AMPSOCK_RPMSG ||
+		       sizeof(struct amp_rpmsg_tx) <= sizeof(((struct amp_vsock_tx *)0)->own),
 	       "struct amp_vsock_tx.own");
 
 int amp_rstream_path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			     struct amp_vsock_tx *tx, uint32_t *room)
+			     struct amp_vsock_tx *tx)
 {
 	struct amp_rstream *rs = rs_of(vs);
 	struct amp_rpmsg_tx *t = door_tx(tx);
 
 	if (rs->stray_cnt || amp_rstream_door(rs)->reserve(rs, amp_rstream_conn(c), t))
 		return 0;
-	*room = t->room - AMP_RSTREAM_HDR_LEN;
+	tx->room = t->room - AMP_RSTREAM_HDR_LEN;
 	tx->iov[0].base = t->data + AMP_RSTREAM_HDR_LEN;
-	tx->iov[0].len = *room;
+	tx->iov[0].len = tx->room;
 	tx->iov_cnt = 1;
 	return 1;
 }
@@ -329,7 +330,7 @@ static int bus_reserve(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 		       struct amp_rpmsg_tx *tx)
 {
 	(void)rc;
-	return amp_rpmsg_reserve_for(bus_of(rs), tx, AMP_RSTREAM_ROOM, true) ? -EAGAIN : 0;
+	return amp_rpmsg_reserve_for(bus_of(rs), tx, AMP_RSTREAM_ROOM, true);
 }
 
 static void bus_commit(struct amp_rstream *rs, struct amp_rstream_conn *rc,

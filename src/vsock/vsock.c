@@ -187,11 +187,13 @@ static RARE int torn(struct amp_vsock *vs, const char *why)
 	return amp_vq_break(vs->out);
 }
 
+#if CHAINS
 /* The header lies across up to three segments, the payload behind it. */
-static RARE int header_pieces(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint16_t cnt)
+static RARE int header_pieces(struct amp_vsock *vs, struct amp_vsock_tx *tx)
 {
 	struct amp_iov *iov = tx->iov;
 	uint32_t left = AMP_VSOCK_HDR_LEN;
+	uint16_t cnt = tx->iov_cnt;
 
 	memset(tx->hdr, 0, sizeof(tx->hdr));
 	for (unsigned k = 0; left && cnt && k < 3; k++) {
@@ -212,58 +214,91 @@ static RARE int header_pieces(struct amp_vsock *vs, struct amp_vsock_tx *tx, uin
 	return 1;
 }
 
-/*
- * A buffer to send in: its first 44 bytes are described by hdr[], iov is what follows.
- * 1, 0 none, -EBADMSG.
- */
-static int out_get(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint32_t *room)
+/* Where it is to be, and the payload: hdr[] and iov. As out_get(). */
+static inline int cut_header(struct amp_vsock *vs, struct amp_vsock_tx *tx)
 {
-	struct amp_vq_buf buf;
+	if (tx->iov->len <= AMP_VSOCK_HDR_LEN)
+		return header_pieces(vs, tx);
+	tx->hdr[0] = (struct amp_iov){tx->iov->base, AMP_VSOCK_HDR_LEN};
+	tx->iov->base = (uint8_t *)tx->iov->base + AMP_VSOCK_HDR_LEN;
+	tx->iov->len -= AMP_VSOCK_HDR_LEN;
+	return 1;
+}
+
+/* The header of c's next packet, into its pieces. Shared memory is not read back. */
+static inline void put_header(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			      struct amp_vsock_tx *tx, uint16_t op, uint32_t len,
+			      uint32_t flags)
+{
+	struct amp_vsock_hdr h;
+	const uint8_t *from = (const uint8_t *)&h;
+	const uint8_t *end = from + AMP_VSOCK_HDR_LEN;
+
+	if (!TAPPED(vs) && tx->hdr[0].len == AMP_VSOCK_HDR_LEN &&
+	    !((uintptr_t)tx->hdr[0].base & 3)) {
+		amp_vsock_fill_header(c, tx->hdr[0].base, op, len, flags);
+		return;
+	}
+	amp_vsock_fill_header(c, &h, op, len, flags);
+	/* in one piece that is not aligned, the others were never set */
+	for (unsigned k = 0; from < end; from += tx->hdr[k].len, k++)
+		memcpy(tx->hdr[k].base, from, tx->hdr[k].len);
+	if (TAPPED(vs))
+		TAP(vs)(vs, true, &h, tx->iov, tx->iov_cnt, len);
+}
+#else
+/* A driver's buffers are one piece, and aligned: the header is in front of the payload. */
+static inline int cut_header(struct amp_vsock *vs, struct amp_vsock_tx *tx)
+{
+	(void)vs;
+	tx->iov->base = (uint8_t *)tx->iov->base + AMP_VSOCK_HDR_LEN;
+	return 1;
+}
+
+static inline void put_header(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			      struct amp_vsock_tx *tx, uint16_t op, uint32_t len,
+			      uint32_t flags)
+{
+	uint8_t *at = tx->iov->base;
+
+	(void)vs;
+	amp_vsock_fill_header(c, (struct amp_vsock_hdr *)(void *)(at - AMP_VSOCK_HDR_LEN), op,
+			      len, flags);
+}
+#endif
+
+/* A buffer to send in, its place for the header cut off: 1, 0 none, -EBADMSG. */
+static inline int out_get(struct amp_vsock *vs, struct amp_vsock_tx *tx)
+{
 	int r;
 
 	if (!vs->out)
 		return 0;
-	buf.iov = tx->iov;
-	if (CHAINS)
-		buf.iov_max = tx->iov_max;
-	r = amp_vq_get(vs->out, &buf);
+	r = amp_vq_get(vs->out, &tx->buf);
 	if (r > 0) {
-		tx->id = buf.id;
-		*room = buf.len - AMP_VSOCK_HDR_LEN;
-		if (!CHAINS || tx->iov->len > AMP_VSOCK_HDR_LEN) {
-			tx->hdr[0] = (struct amp_iov){tx->iov->base, AMP_VSOCK_HDR_LEN};
-			tx->iov->base = (uint8_t *)tx->iov->base + AMP_VSOCK_HDR_LEN;
-			tx->iov->len -= AMP_VSOCK_HDR_LEN;
-			tx->iov_cnt = buf.iov_cnt;
-			return 1;
-		}
-		r = header_pieces(vs, tx, buf.iov_cnt);
+		tx->room -= AMP_VSOCK_HDR_LEN;
+		r = cut_header(vs, tx);
 	}
 	if (r < 0)
 		vs->torn = true;
 	return r;
 }
 
-/* Header into its place, packet to the peer. What lies in shared memory is not read back. */
-static ONE_COPY void out_put(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
-		    uint16_t op, uint32_t len, uint32_t flags)
+/* The same for a packet of c, whatever way it takes. No: who wants one hears when there is. */
+static ONE_COPY bool buf_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			     struct amp_vsock_tx *tx)
 {
-	struct amp_vsock_hdr h;
+	if ((LOOP(c) ? path_reserve(vs, c, tx) : out_get(vs, tx)) > 0)
+		return true;
+	tx_starve(vs, c);
+	return false;
+}
 
-	if (!CHAINS || (!TAPPED(vs) && tx->hdr[0].len == AMP_VSOCK_HDR_LEN &&
-			!((uintptr_t)tx->hdr[0].base & 3))) {
-		amp_vsock_fill_header(c, tx->hdr[0].base, op, len, flags);
-	} else {
-		const uint8_t *from = (const uint8_t *)&h;
-		const uint8_t *end = from + AMP_VSOCK_HDR_LEN;
-
-		amp_vsock_fill_header(c, &h, op, len, flags);
-		/* in one piece that is not aligned, the others were never set */
-		for (unsigned k = 0; from < end; from += tx->hdr[k].len, k++)
-			memcpy(tx->hdr[k].base, from, tx->hdr[k].len);
-		if (TAPPED(vs))
-			TAP(vs)(vs, true, &h, tx->iov, tx->iov_cnt, len);
-	}
+/* Header into its place, packet to the peer. */
+static ONE_COPY void out_put(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			     struct amp_vsock_tx *tx, uint16_t op, uint32_t len, uint32_t flags)
+{
+	put_header(vs, c, tx, op, len, flags);
 	vs->stats.tx_packets++;
 	amp_vq_put(vs->out, tx->id, AMP_VSOCK_HDR_LEN + len);
 }
@@ -272,17 +307,19 @@ static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_
 			 uint32_t flags)
 {
 	struct amp_vsock_tx tx;
-	uint32_t room;
 
-	tx.iov = vs->iov;
-	if (CHAINS)
-		tx.iov_max = vs->iov_max;
-	if (LOOP(c) ? !path_send(vs, c, op, flags) : out_get(vs, &tx, &room) <= 0) {
+	if (LOOP(c)) {
+		if (path_send(vs, c, op, flags))
+			return true;
 		tx_starve(vs, c);
 		return false;
 	}
-	if (!LOOP(c))
-		out_put(vs, c, &tx, op, 0, flags);
+	tx.iov = vs->iov;
+	if (CHAINS)
+		tx.iov_max = vs->iov_max;
+	if (!buf_for(vs, c, &tx))
+		return false;
+	out_put(vs, c, &tx, op, 0, flags);
 	return true;
 }
 
@@ -404,11 +441,10 @@ bool amp_vsock_arm(struct amp_vsock *vs)
 	return (vs->out && vs->tx_starved && amp_vq_arm(vs->out)) || more;
 }
 
-/* amp_vsock_reserve(), but c->reserved and how long the pieces are is the caller's affair. */
-static int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
-		   struct amp_vsock_tx *tx)
+/* How much of want may be sent on c now, or what a reserve says instead (-EAGAIN: asked for). */
+static int may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want)
 {
-	uint32_t space = credit_left(c), room = 0;
+	uint32_t space = credit_left(c);
 	int r = usual(c, AMP_VSOCK_USUAL_OUT) ? 0 : amp_vsock_may_send_on(c);
 
 	if (r == 0 && space == 0)
@@ -418,26 +454,29 @@ static int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
 			amp_vsock_want_tx(vs, c);
 		return r;
 	}
-	if (must_queue(vs, c))
-		r = 0;
-	else if (LOOP(c))
-		r = path_reserve(vs, c, tx, &room);
-	else
-		r = out_get(vs, tx, &room);
-	/* cppcheck-suppress uninitvar; r > 0 says that it was written */
-	if (QUEUES && r > 0 && room == 0)
-		r = torn(vs, "receive buffer without room for data (virtio 5.10.6.1)");
-	if (r <= 0) {
+	if (must_queue(vs, c)) {
 		tx_starve(vs, c);
 		return -EAGAIN;
 	}
-	if (room > space)
-		room = space;
-	if (CHAINS && room > INT32_MAX)
-		room = INT32_MAX;
-	if (room > want)
-		room = (uint32_t)want;
-	return (int)room;
+	if (CHAINS && space > INT32_MAX)
+		space = INT32_MAX;
+	return (int)(space < want ? space : want);
+}
+
+/* How much of it there is a buffer for. */
+static inline int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, int n,
+			  struct amp_vsock_tx *tx)
+{
+	if (n < 0)
+		return n;
+	if (!buf_for(vs, c, tx))
+		return -EAGAIN;
+	if (CHAINS && tx->room == 0) {
+		(void)torn(vs, "receive buffer without room for data (virtio 5.10.6.1)");
+		tx_starve(vs, c);
+		return -EAGAIN;
+	}
+	return tx->room < (uint32_t)n ? (int)tx->room : n;
 }
 
 static void commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
@@ -453,9 +492,9 @@ static void commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vs
 int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t want,
 		      struct amp_vsock_tx *tx)
 {
-	int r = reserve(vs, c, want, tx);
+	int r = reserve(vs, c, may_reserve(vs, c, want), tx);
 
-	if (r > 0) {
+	if (r >= 0) {
 		tx->len = (uint32_t)r;
 		tx->iov_cnt = trim(tx->iov, tx->iov_cnt, tx->len);
 		c->reserved = (AMP_CREDIT_CNT)(c->reserved + tx->len);
@@ -504,7 +543,7 @@ int amp_vsock_send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *i
 	tx.iov = vs->iov;
 	if (CHAINS)
 		tx.iov_max = vs->iov_max;
-	r = reserve(vs, c, len, &tx);
+	r = reserve(vs, c, may_reserve(vs, c, len), &tx);
 	if (r < 0)
 		return r;
 	amp_vsock_gather(tx.iov, iov, off, (size_t)r);

@@ -189,11 +189,11 @@ struct amp_vsock {
 		};
 		uint32_t to_do; /* engine: any of these at once */
 	};
-	bool enough;	/* set by a hook: run takes no more packets now */
-	bool settled;	/* set by run: it may have sent something */
-	bool loop_busy; /* loop_buf is reserved */
-	bool seqpacket; /* VIRTIO_VSOCK_F_SEQPACKET negotiated */
-	uint8_t stray_len; /* AMP_VSOCK_ROOM_APART, and so the other lengths */
+	bool enough;	    /* set by a hook: run takes no more packets now */
+	bool settled;	    /* set by run: it may have sent something */
+	bool loop_busy;	    /* loop_buf is reserved */
+	bool seqpacket;	    /* VIRTIO_VSOCK_F_SEQPACKET negotiated */
+	uint8_t stray_len;  /* AMP_VSOCK_ROOM_APART, and so the other lengths */
 	bool said;	    /* owner: why was logged, once in a life of the link */
 	uint32_t local_cid; /* mine */
 	uint32_t peer_cid;  /* device side: what src_cid must be; driver side: 0, any */
@@ -221,18 +221,31 @@ struct amp_vsock {
 
 /* A piece of transport memory to fill: between reserve and commit or cancel. */
 struct amp_vsock_tx {
-	struct amp_iov
-		*iov; /* caller: room for iov_max segments; set to the payload by reserve */
-	uint16_t iov_max;
-	uint16_t iov_cnt; /* payload segments */
-	uint32_t len;	  /* payload bytes promised: <= want */
-	uint16_t id;
 	union {
-		/* engine: where the header goes, in pieces (5.10.6: any legal chain) */
-		struct amp_iov hdr[AMPSOCK_VQ_DEVICE && AMPSOCK_VSOCK ? 3 : 1];
-		void *own[3]; /* a path's */
+		struct amp_vq_buf buf; /* engine: the queue's */
+		struct {
+			/* caller: room for iov_max segments; set to the payload by reserve */
+			struct amp_iov *iov;
+			uint16_t iov_max;
+			uint16_t iov_cnt; /* payload segments */
+			uint16_t id;
+			uint32_t room; /* for payload, in all of them */
+		};
+	};
+	uint32_t len; /* payload bytes promised: <= want */
+	union {
+		/* engine: where the header goes, in pieces (5.10.6: any legal chain); a driver's
+		 * is in front of the payload */
+		struct amp_iov hdr[AMPSOCK_VQ_DEVICE && AMPSOCK_VSOCK ? 3 : 0];
+		void *own[AMPSOCK_VQ_DEVICE || AMPSOCK_RPMSG ? 3 : 0]; /* a path's */
 	};
 };
+_Static_assert(offsetof(struct amp_vsock_tx, iov_max) == offsetof(struct amp_vq_buf, iov_max) &&
+		       offsetof(struct amp_vsock_tx, iov_cnt) ==
+			       offsetof(struct amp_vq_buf, iov_cnt) &&
+		       offsetof(struct amp_vsock_tx, id) == offsetof(struct amp_vq_buf, id) &&
+		       offsetof(struct amp_vsock_tx, room) == offsetof(struct amp_vq_buf, len),
+	       "struct amp_vsock_tx.buf");
 
 /* Fields that the caller sets first: ops owner in out local_cid peer_cid seqpacket hash
  * hash_len iov iov_max stray stray_len path loop_buf loop_len. What stats counts goes on. */
@@ -367,9 +380,8 @@ struct amp_vsock_path {
 	/* RST to an end that the engine knows nothing of. NULL: all packets of this path come in
 	 * by amp_vsock_input_for(). */
 	void (*stray)(struct amp_vsock *vs, const struct amp_vsock_ends *ends, unsigned type);
-	/* 1 with *room set (not 0), 0: none now. */
-	int (*reserve)(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
-		       uint32_t *room);
+	/* 1 with tx->room set (not 0), 0: none now. */
+	int (*reserve)(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx);
 	void (*commit)(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
 		       uint32_t len, uint32_t flags);
 	void (*cancel)(struct amp_vsock *vs, struct amp_vsock_tx *tx);
@@ -384,7 +396,7 @@ bool amp_vsock_loop_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_
 void amp_vsock_loop_stray(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
 			  unsigned type);
 int amp_vsock_loop_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			   struct amp_vsock_tx *tx, uint32_t *room);
+			   struct amp_vsock_tx *tx);
 void amp_vsock_loop_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			   struct amp_vsock_tx *tx, uint32_t len, uint32_t flags);
 void amp_vsock_loop_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx);
@@ -398,7 +410,7 @@ bool amp_vsock_loop_ready(const struct amp_vsock *vs);
 bool amp_rstream_path_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
 			   uint32_t flags);
 int amp_rstream_path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			     struct amp_vsock_tx *tx, uint32_t *room);
+			     struct amp_vsock_tx *tx);
 void amp_rstream_path_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			     struct amp_vsock_tx *tx, uint32_t len, uint32_t flags);
 void amp_rstream_path_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx);

@@ -98,11 +98,11 @@ static inline void path_stray(struct amp_vsock *vs, const struct amp_vsock_ends 
 }
 
 static inline int path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			       struct amp_vsock_tx *tx, uint32_t *room)
+			       struct amp_vsock_tx *tx)
 {
 	if (PATHS)
-		return vs->path->reserve(vs, c, tx, room);
-	return ONE_PATH(reserve)(vs, c, tx, room);
+		return vs->path->reserve(vs, c, tx);
+	return ONE_PATH(reserve)(vs, c, tx);
 }
 
 static inline void path_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,

@@ -31,7 +31,7 @@ void amp_vsock_loop_stray(struct amp_vsock *vs, const struct amp_vsock_ends *end
 }
 
 int amp_vsock_loop_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			   struct amp_vsock_tx *tx, uint32_t *room)
+			   struct amp_vsock_tx *tx)
 {
 	(void)c;
 	if (vs->loop_busy)
@@ -40,7 +40,7 @@ int amp_vsock_loop_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	tx->iov[0].base = vs->loop_buf;
 	tx->iov[0].len = vs->loop_len;
 	tx->iov_cnt = 1;
-	*room = vs->loop_len;
+	tx->room = vs->loop_len;
 	return 1;
 }
 
