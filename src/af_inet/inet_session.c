@@ -113,11 +113,8 @@ bool amp_inet_take(struct amp_sock *c, void *buf, size_t len, int flags)
 
 int amp_inet_send(struct amp_sock *c, void *p, size_t len, size_t done)
 {
-	struct iovec iov = {.iov_base = p, .iov_len = len};
-	struct amp_msg m = {
-		.iov = &iov, .iov_cnt = 1, .len = len, .done = done, .whole = len - done};
-
-	ssize_t n = c->fam->sendmsg(c, &m, 0);
+	const struct iovec iov = {.iov_base = p, .iov_len = len};
+	ssize_t n = c->fam->carrier->carry(c, &iov, done, len, len - done);
 
 	if (n > 0)
 		ses.poked = true; /* the link has something to send */

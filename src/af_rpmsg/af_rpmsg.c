@@ -577,6 +577,7 @@ static const struct amp_carrier carrier = {
 	.accept = (const struct sockaddr *)&door_addr,
 	.len = sizeof(door_addr),
 	.up = AMPSOCK_VSOCK ? carrier_up : NULL, /* else nobody asks */
+	.carry = amp_vsock_carry,
 };
 #endif
 

@@ -14,8 +14,7 @@
 static int seq_reserve(struct amp_sock *s, struct amp_direct_io *io)
 {
 	struct amp_rsock *p = amp_rsock(s);
-	struct amp_msg none = {.len = 0};
-	int r = amp_vsock_may_send(s, &none);
+	int r = amp_vsock_may_send(s, NULL);
 
 	if (r)
 		return r;

@@ -286,7 +286,7 @@ ssize_t amp_rraw_send(struct amp_sock *s, const struct amp_msg *m)
 		if (r)
 			return r;
 	} else {
-		r = amp_vsock_may_send(s, m);
+		r = amp_vsock_may_send(s, m->name);
 		if (r)
 			return r;
 		l = amp_rsock_link(s);

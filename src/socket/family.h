@@ -34,9 +34,8 @@ struct amp_stats;
 struct amp_msg {
 	const struct iovec *iov; /* recv: NULL: nowhere, what is there is counted or dropped */
 	size_t iov_cnt;
-	size_t len;   /* bytes in iov together, summed and checked once by api.c */
-	size_t done;  /* bytes moved by earlier calls for this same message (streams) */
-	size_t whole; /* send: not 0: begin only when the window has room for so many bytes */
+	size_t len;  /* bytes in iov together, summed and checked once by api.c */
+	size_t done; /* bytes moved by earlier calls for this same message (streams) */
 	struct sockaddr *name; /* send: destination or NULL; recv: filled in, or NULL */
 	socklen_t name_len;    /* recv: in room, out true length */
 	int flags;	       /* out of recv: MSG_TRUNC, MSG_EOR */
@@ -48,6 +47,12 @@ struct amp_carrier {
 	const struct sockaddr *accept; /* accepted connections arrive here */
 	socklen_t len;
 	bool (*up)(void); /* is one of its links up? NULL: always */
+	/*
+	 * Of the bytes in iov those from off up to end, as many as go now; none while the window
+	 * has no room for whole of them. Their number, or -errno as sendmsg.
+	 */
+	ssize_t (*carry)(struct amp_sock *c, const struct iovec *iov, size_t off, size_t end,
+			 size_t whole);
 };
 
 enum amp_direct {
@@ -264,7 +269,7 @@ struct amp_sock {
 	union {
 		uint16_t rcvlowat;    /* 0: as 1 */
 		AMP_RING_IDX rx_part; /* SOCK_SEQPACKET: bytes behind rx.head, of a message */
-		struct {	   /* listener */
+		struct {	      /* listener */
 			uint8_t backlog;
 			uint8_t queued; /* children in queue */
 		};

@@ -259,7 +259,7 @@ static AMP_INLINE void msg_simple(struct amp_msg *m, const struct iovec *iov)
 	m->iov = iov;
 	m->iov_cnt = 1;
 	m->len = iov->iov_len;
-	m->done = m->whole = 0;
+	m->done = 0;
 	m->name = NULL;
 	m->name_len = 0;
 	m->flags = 0;

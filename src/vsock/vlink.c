@@ -21,15 +21,15 @@ _Static_assert(AMP_VSOCK_SHUTDOWN_RCV *AMP_SF_HUP == AMP_SF_HUP &&
 		       AMP_VSOCK_SHUTDOWN_SEND * AMP_SF_HUP == AMP_SF_EOF,
 	       "what the peer shuts, in flags");
 
-int amp_vsock_may_send(const struct amp_sock *s, const struct amp_msg *m)
+int amp_vsock_may_send(const struct amp_sock *s, const void *name)
 {
 	unsigned f = s->flags & SEND_FLAGS;
 
-	if (f == AMP_SF_CONNECTED && !m->name)
+	if (f == AMP_SF_CONNECTED && !name)
 		return 0;
 	if (f & (AMP_SF_WR_SHUT | AMP_SF_HUP | AMP_SF_RESET))
 		return -EPIPE;
-	if (m->name)
+	if (name)
 		return f & AMP_SF_CONNECTED ? -EISCONN : -EOPNOTSUPP;
 	return f & AMP_SF_CONNECTED ? -EBUSY : -ENOTCONN;
 }

@@ -132,12 +132,6 @@ static bool look_up(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 	return amp_vsock_in(vs, h, rx, c);
 }
 
-void amp_vsock_input(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
-		     struct amp_vsock_rx *rx)
-{
-	(void)amp_vsock_in(vs, h, rx, amp_vsock_find_for(vs, h));
-}
-
 /* One packet. Returns whether the owner holds its buffer. */
 static __attribute__((noinline)) bool packet(struct amp_vsock *vs, struct amp_vq_buf *buf)
 {
@@ -303,17 +297,12 @@ static ONE_COPY void out_put(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	amp_vq_put(vs->out, tx->id, AMP_VSOCK_HDR_LEN + len);
 }
 
-static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
-			 uint32_t flags)
+/* A packet without payload. Not of a loop's. */
+static ONE_COPY bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
+				  uint32_t flags)
 {
 	struct amp_vsock_tx tx;
 
-	if (LOOP(c)) {
-		if (path_send(vs, c, op, flags))
-			return true;
-		tx_starve(vs, c);
-		return false;
-	}
 	tx.iov = vs->iov;
 	if (CHAINS)
 		tx.iov_max = vs->iov_max;
@@ -349,11 +338,14 @@ static bool send_owed(struct amp_vsock *vs, struct amp_vsock_conn *c)
 		AMP_VSOCK_OP_CREDIT_REQUEST, AMP_VSOCK_OP_SHUTDOWN, AMP_VSOCK_OP_RST,
 	};
 	unsigned i = (unsigned)__builtin_ctz(c->owed), bit = 1u << i;
+	uint32_t flags = op_of[i] == AMP_VSOCK_OP_SHUTDOWN ? c->shut : 0;
 
 	/* on a loop the answer may come back inside: the bit goes first */
 	c->owed &= (uint8_t)~bit;
-	if (send_control(vs, c, op_of[i], op_of[i] == AMP_VSOCK_OP_SHUTDOWN ? c->shut : 0))
+	if (LOOP(c) ? path_send(vs, c, op_of[i], flags) : send_control(vs, c, op_of[i], flags))
 		return true;
+	if (LOOP(c))
+		tx_starve(vs, c);
 	c->owed |= (uint8_t)bit;
 	return false;
 }
@@ -441,8 +433,7 @@ bool amp_vsock_arm(struct amp_vsock *vs)
 	return (vs->out && vs->tx_starved && amp_vq_arm(vs->out)) || more;
 }
 
-/* How much of want may be sent on c now, or what a reserve says instead (-EAGAIN: asked for). */
-static int may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want)
+int amp_vsock_may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want)
 {
 	uint32_t space = credit_left(c);
 	int r = usual(c, AMP_VSOCK_USUAL_OUT) ? 0 : amp_vsock_may_send_on(c);
@@ -479,11 +470,11 @@ static inline int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, int n,
 	return tx->room < (uint32_t)n ? (int)tx->room : n;
 }
 
-static void commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
-		   uint32_t len, uint32_t flags)
+static inline void commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			  struct amp_vsock_tx *tx, uint32_t len, uint32_t flags, bool path)
 {
 	c->credit.tx_cnt += len;
-	if (LOOP(c))
+	if (path)
 		path_commit(vs, c, tx, len, flags);
 	else
 		out_put(vs, c, tx, AMP_VSOCK_OP_RW, len, flags);
@@ -492,7 +483,7 @@ static void commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vs
 int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t want,
 		      struct amp_vsock_tx *tx)
 {
-	int r = reserve(vs, c, may_reserve(vs, c, want), tx);
+	int r = reserve(vs, c, amp_vsock_may_reserve(vs, c, want), tx);
 
 	if (r >= 0) {
 		tx->len = (uint32_t)r;
@@ -534,8 +525,9 @@ __attribute__((noinline)) void amp_vsock_gather(const struct amp_iov *to, const 
 	}
 }
 
-int amp_vsock_send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *iov, size_t off,
-		   size_t len, uint32_t flags)
+/* amp_vsock_send() of who has no way of his own to do it. */
+static ONE_COPY int send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *iov,
+			 size_t off, size_t len, uint32_t flags)
 {
 	struct amp_vsock_tx tx;
 	int r;
@@ -543,12 +535,20 @@ int amp_vsock_send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *i
 	tx.iov = vs->iov;
 	if (CHAINS)
 		tx.iov_max = vs->iov_max;
-	r = reserve(vs, c, may_reserve(vs, c, len), &tx);
+	r = reserve(vs, c, amp_vsock_may_reserve(vs, c, len), &tx);
 	if (r < 0)
 		return r;
 	amp_vsock_gather(tx.iov, iov, off, (size_t)r);
-	commit(vs, c, &tx, (uint32_t)r, (size_t)r == len ? flags : 0);
+	commit(vs, c, &tx, (uint32_t)r, (size_t)r == len ? flags : 0, !LOOP_APART && LOOP(c));
 	return r;
+}
+
+int amp_vsock_send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *iov, size_t off,
+		   size_t len, uint32_t flags)
+{
+	if (LOOP_APART && LOOP(c))
+		return amp_vsock_loop_data(vs, c, iov, off, len, flags);
+	return send(vs, c, iov, off, len, flags);
 }
 
 void amp_vsock_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
@@ -560,7 +560,7 @@ void amp_vsock_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp
 		return;
 	}
 	c->reserved = (AMP_CREDIT_CNT)(c->reserved - tx->len);
-	commit(vs, c, tx, len, flags);
+	commit(vs, c, tx, len, flags, LOOP(c));
 }
 
 void amp_vsock_cancel(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx)

@@ -205,7 +205,8 @@ struct amp_vsock {
 	uint32_t hash_len; /* a power of two; not looked at, nor set, when AMPSOCK_HASH is 1 */
 	uint16_t iov_max;
 	const struct amp_vsock_path *path; /* of connections to CID 1; NULL: there are none */
-	void *loop_buf; /* amp_vsock_loop: one packet's payload, loop_len bytes */
+	/* amp_vsock_loop: a header, aligned as such, and one packet's payload, loop_len bytes */
+	void *loop_buf;
 	uint32_t loop_len;
 	const char *why; /* last lie of the peer in words, for one log line; NULL: none */
 	struct amp_vsock_stats stats;
@@ -377,9 +378,6 @@ struct amp_vsock_path {
 	/* A packet without payload. False: no buffer now, it stays owed until the next run. */
 	bool (*send)(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
 		     uint32_t flags);
-	/* RST to an end that the engine knows nothing of. NULL: all packets of this path come in
-	 * by amp_vsock_input_for(). */
-	void (*stray)(struct amp_vsock *vs, const struct amp_vsock_ends *ends, unsigned type);
 	/* 1 with tx->room set (not 0), 0: none now. */
 	int (*reserve)(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx);
 	void (*commit)(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
@@ -393,8 +391,9 @@ struct amp_vsock_path {
 extern const struct amp_vsock_path amp_vsock_loop;
 bool amp_vsock_loop_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
 			 uint32_t flags);
-void amp_vsock_loop_stray(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
-			  unsigned type);
+/* amp_vsock_send(), of a connection of the loop. */
+int amp_vsock_loop_data(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *iov,
+			size_t off, size_t len, uint32_t flags);
 int amp_vsock_loop_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			   struct amp_vsock_tx *tx);
 void amp_vsock_loop_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
@@ -433,11 +432,9 @@ static inline void amp_vsock_told(struct amp_vsock_conn *c)
 	c->owed &= (uint8_t)~AMP_OWE_CREDIT;
 }
 /*
- * A good packet has arrived; for c, when the path knows it: of the header then only len, op,
- * flags, buf_alloc and fwd_cnt count. True: the owner holds its buffer.
+ * A good packet has arrived for c: of the header only op, flags, buf_alloc and fwd_cnt count, of
+ * rx, which may else be NULL, what has data. True: the owner holds its buffer.
  */
-void amp_vsock_input(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
-		     struct amp_vsock_rx *rx);
 bool amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			 const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx);
 /*

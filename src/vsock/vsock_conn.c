@@ -11,8 +11,6 @@
 #include "vsock_fast.h"
 #include "vsock_inner.h"
 
-extern __typeof__(amp_vsock_take_request) amp_vsock_take_request __attribute__((weak));
-
 /* ---- by address ---- */
 
 /* A small core's links have one bucket: no arithmetic. */
@@ -253,10 +251,6 @@ void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends
 {
 	struct amp_vsock_stray *s;
 
-	if (ends->peer.cid == AMP_VSOCK_CID_LOCAL) {
-		path_stray(vs, ends, type);
-		return;
-	}
 	if (strays_full(vs))
 		return;
 	s = &vs->stray[vs->stray_cnt++];
@@ -332,8 +326,7 @@ void amp_vsock_in_unknown(struct amp_vsock *vs, const struct amp_vsock_hdr *h, u
 	struct amp_vsock_ends ends;
 
 	ends_of(&ends, h);
-	if (h->op == AMP_VSOCK_OP_REQUEST && type == h->type && amp_vsock_take_request &&
-	    amp_vsock_take_request(vs, h, &ends))
+	if (type == h->type && asked(vs, h, &ends))
 		return;
 	if (h->op != AMP_VSOCK_OP_RST) /* an RST is never answered */
 		amp_vsock_stray_rst(vs, &ends, type);

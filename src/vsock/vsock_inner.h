@@ -42,6 +42,8 @@
  */
 #define OWNERS CHAINS
 #define PATHS  CHAINS
+/* Is all that takes a path the loop's? Then its data has a way that needs no buffer. */
+#define LOOP_APART (QUEUES && PATH && !PATHS)
 #if QUEUES
 #define ONE_PATH(fn) amp_vsock_loop_##fn
 #else
@@ -49,7 +51,7 @@
 #endif
 #ifndef AMP_XPORT_LOOP /* its own file; nobody takes the path where it is not linked */
 extern __typeof__(amp_vsock_loop_send) amp_vsock_loop_send __attribute__((weak));
-extern __typeof__(amp_vsock_loop_stray) amp_vsock_loop_stray __attribute__((weak));
+extern __typeof__(amp_vsock_loop_data) amp_vsock_loop_data __attribute__((weak));
 extern __typeof__(amp_vsock_loop_reserve) amp_vsock_loop_reserve __attribute__((weak));
 extern __typeof__(amp_vsock_loop_commit) amp_vsock_loop_commit __attribute__((weak));
 extern __typeof__(amp_vsock_loop_cancel) amp_vsock_loop_cancel __attribute__((weak));
@@ -86,15 +88,6 @@ static inline bool path_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uin
 	if (PATHS)
 		return vs->path->send(vs, c, op, flags);
 	return ONE_PATH(send)(vs, c, op, flags);
-}
-
-static inline void path_stray(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
-			      unsigned type)
-{
-	if (PATHS)
-		vs->path->stray(vs, ends, type);
-	else if (QUEUES)
-		amp_vsock_loop_stray(vs, ends, type);
 }
 
 static inline int path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
@@ -177,12 +170,11 @@ struct amp_vsock_conn *amp_vsock_find_for(const struct amp_vsock *vs,
  * is an RST of this type for it. */
 RARE void amp_vsock_in_unknown(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 			       unsigned type);
+/* How much of want may be sent on c now, or what a reserve says instead (-EAGAIN: asked for). */
+int amp_vsock_may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want);
 /* The peer's RST. */
 void amp_vsock_in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c);
-/*
- * RST to an address that we know nothing of. There is room: run() saw to it. A path sends it
- * its own way.
- */
+/* RST to an address that we know nothing of. There is room: run() saw to it. */
 RARE void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
 			      unsigned type);
 /* Send what is owed. False: no buffer for all of it. */
@@ -205,6 +197,13 @@ static inline void tx_starve(struct amp_vsock *vs, const struct amp_vsock_conn *
 struct amp_vsock_conn *amp_vsock_take_request(struct amp_vsock *vs,
 					      const struct amp_vsock_hdr *h,
 					      const struct amp_vsock_ends *ends);
+extern __typeof__(amp_vsock_take_request) amp_vsock_take_request __attribute__((weak));
+static inline bool asked(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
+			 const struct amp_vsock_ends *ends)
+{
+	return h->op == AMP_VSOCK_OP_REQUEST && amp_vsock_take_request &&
+	       amp_vsock_take_request(vs, h, ends);
+}
 
 static inline uint32_t credit_left(const struct amp_vsock_conn *c)
 {

@@ -41,7 +41,7 @@ struct side {
 	struct amp_vsock_conn *hash[4];
 	struct amp_iov iov[24];
 	struct amp_vsock_stray stray[4];
-	uint8_t loop[256];
+	uint8_t loop[AMP_VSOCK_HDR_LEN + 256] __attribute__((aligned(8)));
 	struct end *ends;
 	unsigned next;
 	uint32_t listen_port; /* 0: nobody */
@@ -220,7 +220,7 @@ static void side_init(struct side *s, struct amp_vq *in, struct amp_vq *out, uin
 	s->vs.stray_len = 4;
 	s->vs.path = &amp_vsock_loop;
 	s->vs.loop_buf = s->loop;
-	s->vs.loop_len = sizeof(s->loop);
+	s->vs.loop_len = sizeof(s->loop) - AMP_VSOCK_HDR_LEN;
 	amp_vsock_init(&s->vs);
 }
 
