@@ -273,11 +273,11 @@ static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_
 	struct amp_vsock_tx tx;
 
 	amp_vq_buf_room(&tx.buf, vs->iov, vs->iov_max);
-	if (LOOP(c) ? !path_send(vs, c, op, flags) : out_get(vs, &tx) <= 0) {
+	if (LOOP(vs, c) ? !path_send(vs, c, op, flags) : out_get(vs, &tx) <= 0) {
 		tx_starve(vs, c);
 		return false;
 	}
-	if (!LOOP(c))
+	if (!LOOP(vs, c))
 		out_put(vs, c, &tx, op, 0, flags);
 	return true;
 }
@@ -344,11 +344,12 @@ static RARE bool settle(struct amp_vsock *vs)
 	(void)amp_vsock_flush(vs);
 	if (QUEUES)
 		vs->settled = true;
-	if ((QUEUES && vs->tx_starved && vs->out && amp_vq_avail(vs->out)) ||
-	    (PATH && vs->path_starved && path_ready(vs))) {
+	if ((QUEUES && vs->tx_starved && tx_ready(vs, PATH && !PATHS && vs->path)) ||
+	    ((PATHS || !QUEUES) && vs->path_starved && path_ready(vs))) {
 		if (QUEUES)
 			vs->tx_starved = false;
-		vs->path_starved = false;
+		if (PATHS || !QUEUES)
+			vs->path_starved = false;
 		tell_tx_ready(vs);
 	}
 	/* it may have been set up anew since */
@@ -414,7 +415,7 @@ static int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
 	}
 	if (must_queue(vs, c))
 		r = 0;
-	else if (LOOP(c))
+	else if (LOOP(vs, c))
 		r = path_reserve(vs, c, tx);
 	else
 		r = out_get(vs, tx);
@@ -435,7 +436,7 @@ static void commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vs
 		   uint32_t len, uint32_t flags)
 {
 	c->credit.tx_cnt += len;
-	if (LOOP(c))
+	if (LOOP(vs, c))
 		path_commit(vs, c, tx, len, flags);
 	else
 		out_put(vs, c, tx, AMP_VSOCK_OP_RW, len, flags);
@@ -517,7 +518,7 @@ void amp_vsock_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp
 void amp_vsock_cancel(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx)
 {
 	c->reserved = (AMP_CREDIT_CNT)(c->reserved - tx->len);
-	if (LOOP(c))
+	if (LOOP(vs, c))
 		path_cancel(vs, tx);
 	else if (vs->out)
 		amp_vq_unget(vs->out, tx->id);

@@ -121,7 +121,7 @@ void amp_vsock_forget(struct amp_vsock *vs, struct amp_vsock_conn *c)
 	if (AMPSOCK_FAST && vs->recent == c)
 		vs->recent = NULL;
 	c->state = AMP_CONN_FREE;
-	if (LOOP(c))
+	if (LOOP(vs, c))
 		path_gone(vs, c);
 	tell_event(vs, c, AMP_VSOCK_EV_GONE);
 }
@@ -379,7 +379,7 @@ void amp_vsock_down(struct amp_vsock *vs)
 
 		for (c = vs->hash[i]; c; c = next) {
 			next = c->hash_next;
-			if (LOOP(c) && path_stays(vs))
+			if (PATHS && c->loop && path_stays(vs))
 				continue;
 			reset(vs, c, false);
 			c->owed = AMP_VSOCK_LISTED; /* nothing can be sent */
@@ -480,9 +480,7 @@ uint32_t amp_vsock_tx_space(const struct amp_vsock *vs, const struct amp_vsock_c
 
 	if (amp_vsock_may_send_on(c) || space == 0 || must_queue(vs, c))
 		return 0;
-	if (LOOP(c))
-		return path_ready(vs) ? space : 0;
-	return vs->out && amp_vq_avail(vs->out) ? space : 0;
+	return tx_ready(vs, LOOP(vs, c)) ? space : 0;
 }
 
 void amp_vsock_want_credit(struct amp_vsock *vs, struct amp_vsock_conn *c)

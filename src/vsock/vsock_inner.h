@@ -10,8 +10,7 @@
 /* Without AF_VSOCK all connections take a path; the engine has no queues of its own. Without a
  * loop and AF_RPMSG none does. */
 #define QUEUES	AMPSOCK_VSOCK
-#define PATH	(!QUEUES || AMPSOCK_LOOP || AMPSOCK_RPMSG)
-#define LOOP(c) (!QUEUES || (PATH && (c)->loop))
+#define PATH   (!QUEUES || AMPSOCK_LOOP || AMPSOCK_RPMSG)
 
 /* A driver's pool buffers are one piece; a device takes what the driver offers. */
 #define CHAINS AMP_VQ_CHAINS
@@ -44,6 +43,9 @@
  */
 #define OWNERS CHAINS
 #define PATHS  CHAINS
+/* Does it take a path? Of the library's engines one has its queues and the other its path; a
+ * host's, and a test's, has connections of both kinds. */
+#define LOOP(vs, c) (!QUEUES || (PATH && (PATHS ? (c)->loop : (vs)->path != NULL)))
 #if QUEUES
 #define ONE_PATH(fn) amp_vsock_loop_##fn
 #else
@@ -201,7 +203,7 @@ static inline int amp_vsock_may_send_on(const struct amp_vsock_conn *c)
 /* No buffer, or not now: tx_ready will say when to try again. */
 static inline void tx_starve(struct amp_vsock *vs, const struct amp_vsock_conn *c)
 {
-	if (LOOP(c))
+	if (PATHS ? c->loop : !QUEUES)
 		vs->path_starved = true;
 	else
 		vs->tx_starved = true;
@@ -228,16 +230,22 @@ static inline bool strays_full(const struct amp_vsock *vs)
 	return vs->stray_cnt == (CHAINS ? vs->stray_len : AMP_VSOCK_STRAYS);
 }
 
-/* Only a loop does, and that takes AF_VSOCK. */
+/* Only a loop does. The library's has an engine of its own, which is never down. */
 static inline bool path_stays(const struct amp_vsock *vs)
 {
-	return PATHS ? vs->path->stays : QUEUES;
+	return PATHS && vs->path->stays;
+}
+
+/* Could what waits for a buffer have one now? */
+static inline bool tx_ready(const struct amp_vsock *vs, bool loop)
+{
+	return loop ? path_ready(vs) : vs->out && amp_vq_avail(vs->out);
 }
 
 /* Owed packets found no buffer: the next ones are theirs, or data would starve them. */
 static inline bool must_queue(const struct amp_vsock *vs, const struct amp_vsock_conn *c)
 {
-	if (LOOP(c))
+	if (PATHS ? c->loop : !QUEUES)
 		return vs->path_starved && vs->owed_head && !path_stays(vs);
 	return vs->tx_starved && (vs->owed_head || vs->stray_cnt);
 }
