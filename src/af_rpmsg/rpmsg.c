@@ -243,10 +243,10 @@ static inline bool message(struct amp_rpmsg *bus, const struct amp_vq_buf *buf)
 static int out_get(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, size_t need, bool must)
 {
 	struct amp_vq_buf buf;
+	struct amp_iov iov;
 	uint32_t room;
 
-	buf.iov = &tx->iov;
-	buf.iov_max = 1; /* header and payload in one piece */
+	amp_vq_buf_room(&buf, &iov, 1); /* header and payload in one piece */
 	if (amp_vq_get(bus->out, &buf) <= 0)
 		goto none;
 	if (buf.len >= AMP_RPMSG_HDR_LEN) {
@@ -255,7 +255,7 @@ static int out_get(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, size_t need, 
 			room = UINT16_MAX;
 		if (room >= need) {
 			tx->room = room;
-			tx->data = (uint8_t *)tx->iov.base + AMP_RPMSG_HDR_LEN;
+			tx->data = (uint8_t *)buf.iov->base + AMP_RPMSG_HDR_LEN;
 			tx->id = id_of(bus, buf.id);
 			return 0;
 		}
@@ -354,8 +354,7 @@ int amp_rpmsg_run(struct amp_rpmsg *bus, unsigned budget)
 	if (!bus->in)
 		return 0;
 	bus->enough = false;
-	buf.iov = &iov;
-	buf.iov_max = 1; /* header and payload in one piece */
+	amp_vq_buf_room(&buf, &iov, 1); /* header and payload in one piece */
 	while (n < budget && !bus->enough && amp_vq_get(bus->in, &buf) > 0) {
 		n++;
 		if (!message(bus, &buf))

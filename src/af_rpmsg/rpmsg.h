@@ -119,16 +119,9 @@ struct amp_rpmsg {
 
 /* Room for one message: between reserve and commit or cancel. */
 struct amp_rpmsg_tx {
-	union {
-		struct {
-			/* payload, aligned to 4 where the peer's buffers are */
-			uint8_t *data;
-			/* bytes of payload: a longer message is the caller's to refuse */
-			uint32_t room;
-			uint32_t id;
-		};
-		struct amp_iov iov; /* the bus's, before it fills in the others */
-	};
+	uint8_t *data; /* payload, aligned to 4 where the peer's buffers are */
+	uint32_t room; /* bytes of payload: a longer message is the caller's to refuse */
+	uint32_t id;
 };
 
 /* Fields that the caller sets first: ops owner hash hash_len. Down, without endpoints. */

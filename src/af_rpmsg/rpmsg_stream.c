@@ -114,9 +114,8 @@ int amp_rstream_path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
 
 	if (rs->stray_cnt || amp_rstream_door(rs)->reserve(rs, amp_rstream_conn(c), t))
 		return 0;
-	tx->room = t->room - AMP_RSTREAM_HDR_LEN;
 	tx->iov[0].base = t->data + AMP_RSTREAM_HDR_LEN;
-	tx->iov[0].len = tx->room;
+	tx->iov[0].len = tx->len = t->room - AMP_RSTREAM_HDR_LEN;
 	tx->iov_cnt = 1;
 	return 1;
 }

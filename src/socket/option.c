@@ -140,34 +140,37 @@ static int set_sol(struct amp_sock *s, int name, const union value *u)
 }
 
 /* The family's answer may have to come from far away: waited for, bounded. */
-static int family_option(struct amp_call *c, bool set, int level, int name, void *val,
-			 socklen_t *len)
+static __attribute__((noinline)) int far_option(int fd, bool set, int level, int name,
+						void *val, socklen_t *len)
 {
-	int r;
-
-	do {
-		r = c->s->fam->option ? c->s->fam->option(c->s, set, level, name, val, len)
-				      : -ENOPROTOOPT;
-	} while (amp_far_again(c, r));
-	return amp_far_result(c, r);
-}
-
-static int option(int fd, bool set, int level, int name, void *val, socklen_t *len)
-{
-	socklen_t size = size_of(level, name);
 	struct amp_call c;
-	union value u;
 	int r = amp_enter(&c, fd);
 
 	if (r)
 		return r;
-	if (!val || !len) {
-		r = -EFAULT;
-	} else if (!size) {
-		r = family_option(&c, set, level, name, val, len);
-	} else if (!set) {
+	do {
+		r = c.s->fam->option ? c.s->fam->option(c.s, set, level, name, val, len)
+				     : -ENOPROTOOPT;
+	} while (amp_far_again(&c, r));
+	r = amp_far_result(&c, r);
+	/* known here, but the family may have to tell somebody */
+	if (r == -ENOPROTOOPT && level == SOL_SOCKET && name == SO_LINGER)
+		r = 0;
+	return (int)amp_leave(&c, r);
+}
+
+/* What is answered here. */
+static int near_option(int fd, bool set, int name, void *val, socklen_t *len, socklen_t size)
+{
+	struct amp_sock *s = amp_hold(fd);
+	union value u;
+	int r = 0;
+
+	if (!s)
+		return -1;
+	if (!set) {
 		memset(&u, 0, sizeof(u));
-		get_sol(c.s, name, &u);
+		get_sol(s, name, &u);
 		if (*len > size)
 			*len = size;
 		memcpy(val, &u, *len);
@@ -175,13 +178,27 @@ static int option(int fd, bool set, int level, int name, void *val, socklen_t *l
 		r = -EINVAL;
 	} else {
 		memcpy(&u, val, size);
-		r = set_sol(c.s, name, &u);
-		if (r == 0 && name == SO_LINGER) { /* the family may have to tell somebody */
-			r = family_option(&c, true, level, name, val, len);
-			r = r == -ENOPROTOOPT ? 0 : r;
-		}
+		r = set_sol(s, name, &u);
 	}
-	return (int)amp_leave(&c, r);
+	return (int)amp_release_slow(s, r);
+}
+
+/* Where it waits nothing lies below but the call (far_option()). */
+static int option(int fd, bool set, int level, int name, void *val, socklen_t *len)
+{
+	socklen_t size = size_of(level, name);
+	int r = 0;
+
+	if (!val || !len) {
+		struct amp_sock *s = amp_hold(fd);
+
+		return s ? (int)amp_release_slow(s, -EFAULT) : -1;
+	}
+	if (size)
+		r = near_option(fd, set, name, val, len, size);
+	if (r || (size && !(set && name == SO_LINGER)))
+		return r;
+	return far_option(fd, set, level, name, val, len);
 }
 
 int amp_getsockopt(int fd, int level, int name, void *restrict val, socklen_t *restrict len)

@@ -30,6 +30,7 @@
 #include "af_vsock.h"
 
 AMP_OPTIONAL(amp_vlink_loop);
+AMP_OPTIONAL(amp_vsock_loop_data);
 AMP_OPTIONAL(amp_vsock_listen);
 AMP_OPTIONAL(amp_vsock_accept);
 AMP_OPTIONAL(amp_vsock_name);
@@ -213,12 +214,6 @@ int amp_vsock_meter(struct amp_sock *s, uint32_t *len)
 	return -EAGAIN;
 }
 
-void amp_vsock_metered(struct amp_sock *s)
-{
-	if (metered(s))
-		amp_meter_sent(&((struct amp_vsock_sock *)(void *)&s->priv)->meter, 1);
-}
-
 /* Has the peer credit for len bytes? Else it is asked for more. */
 static int window_for(struct amp_sock *s, size_t len)
 {
@@ -273,14 +268,20 @@ ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags
 		return n;
 	vs = engine_of(s);
 	while (done < m->len) {
-		uint32_t part = (uint32_t)(m->len - done);
+		size_t left = m->len - done;
+		uint32_t part =
+			(uint32_t)left; /* of a message the meter takes all or nothing */
 
-		if (sizeof(size_t) > 4 && m->len - done > INT32_MAX)
+		if (sizeof(size_t) > 4 && left > INT32_MAX)
 			part = INT32_MAX;
 		n = AMPSOCK_VSOCK && (stream || !done) ? amp_vsock_meter(s, &part) : 0;
-		if (n == 0)
-			n = amp_vsock_send(vs, conn_of(s), m->iov, done,
-					   stream ? part : m->len - done, eom);
+		if (n)
+			break;
+		left = sizeof(size_t) > 4 && !stream ? left : part;
+		if (AMP_VSOCK_LOOP_APART && vs->path)
+			n = amp_vsock_loop_data(vs, conn_of(s), m->iov, done, left, eom);
+		else
+			n = amp_vsock_send(vs, conn_of(s), m->iov, done, left, eom);
 		if (n < 0)
 			break;
 		amp_vsock_metered(s);
@@ -419,40 +420,30 @@ void amp_vsock_sock_recv_fast(struct amp_sock *s)
 }
 #endif
 
-static ssize_t message_out(struct amp_sock *s, struct amp_msg *m, int flags)
-{
-	bool peek = (flags & MSG_PEEK) != 0;
-	size_t full;
-	ssize_t n = amp_rxring_msg_read(&s->rx, m, peek, &full);
-
-	if (n < 0)
-		return n;
-	if (!peek)
-		amp_vsock_consumed(engine_of(s), conn_of(s), (uint32_t)full);
-	return flags & MSG_TRUNC ? (ssize_t)full : n;
-}
-
 ssize_t amp_vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 {
-	ssize_t n = -EAGAIN;
+	bool peek = (flags & MSG_PEEK) != 0, over;
+	size_t full;
+	ssize_t n;
 
 	m->name_len = 0;
 	if (!s->rx.buf || !(s->flags & (AMP_SF_CONNECTED | AMP_SF_RESET)))
 		return -ENOTCONN;
-	if (!is_stream(s)) {
-		n = message_out(s, m, flags);
-	} else if (s->rx.head != s->rx.tail) {
-		n = (ssize_t)amp_rxring_read(&s->rx, s->rx.tail, m, m->len - m->done);
-		if (!(flags & MSG_PEEK)) {
-			s->rx.tail = (AMP_RING_IDX)(s->rx.tail + (size_t)n);
-			amp_vsock_consumed(engine_of(s), conn_of(s), (uint32_t)n);
-		}
-		return n;
+	if (s->rx.head == s->rx.tail) {
+		over = (s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT)) && (is_stream(s) || !s->err);
+		return over ? 0 : -EAGAIN;
 	}
-	if (n == -EAGAIN && (s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT)) &&
-	    (is_stream(s) || !s->err))
-		return 0;
-	return n;
+	if (is_stream(s)) {
+		full = amp_rxring_read(&s->rx, s->rx.tail, m, m->len - m->done);
+		n = (ssize_t)full;
+		if (!peek)
+			s->rx.tail = (AMP_RING_IDX)(s->rx.tail + full);
+	} else {
+		n = amp_rxring_msg_read(&s->rx, m, peek, &full);
+	}
+	if (!peek)
+		amp_vsock_consumed(engine_of(s), conn_of(s), (uint32_t)full);
+	return flags & MSG_TRUNC ? (ssize_t)full : n;
 }
 
 void amp_vsock_close_one(struct amp_sock *s, bool abort)

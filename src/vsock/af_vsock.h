@@ -14,11 +14,7 @@
 #define AMP_VLINK_CNT	(AMP_VLINK_RPMSG + AMPSOCK_RPMSG)
 
 /* Segments of a received chain: a driver's own buffers have one, a device takes any. */
-#if AMPSOCK_VQ_DEVICE && AMPSOCK_VSOCK
-#define AMP_VLINK_IOV 66
-#else
-#define AMP_VLINK_IOV 2
-#endif
+#define AMP_VLINK_IOV (AMP_VQ_CHAINS ? 66 : 1)
 
 struct amp_vdev;
 
@@ -71,7 +67,7 @@ static inline void amp_vlink_room(struct amp_vlink *l)
 #endif
 
 /* Does the engine look at a table? Else it calls its functions by name (vsock_inner.h). */
-#define AMP_VLINK_OPS (AMPSOCK_FAST || AMP_VLINK_IOV > 2)
+#define AMP_VLINK_OPS (AMPSOCK_FAST || AMP_VQ_CHAINS)
 extern const struct amp_vsock_ops amp_vlink_ops;
 extern const struct amp_family amp_vsock_family;
 extern struct amp_vlink *amp_vlinks[AMP_VLINK_CNT];
@@ -241,7 +237,7 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 		vs->why = NULL;
 	}
 	/* a peer who never pauses does not stop the clock */
-	if (vs->closing_cnt)
+	if (vs->timed)
 		ms = amp_vsock_tick(vs, amp_port_now_ms());
 	if (!enough)
 		return ms;
@@ -282,8 +278,14 @@ static inline bool metered(const struct amp_sock *s)
 
 /* Then: has it room for *len bytes, or (a stream) how many? 0, or -EAGAIN and it is asked. */
 int amp_vsock_meter(struct amp_sock *s, uint32_t *len);
-/* A packet was sent. */
-void amp_vsock_metered(struct amp_sock *s);
+/* A packet was sent. Who is not measured has his counts forgotten when he is (meter.h); AF_RPMSG's
+ * streams, which are told by loop, have none. */
+static inline void amp_vsock_metered(struct amp_sock *s)
+{
+	if (AMPSOCK_VSOCK && !(AMPSOCK_RPMSG && conn_of(s)->loop))
+		amp_meter_sent(&((struct amp_vsock_sock *)(void *)&s->priv)->meter, 1);
+}
+
 /* Its descriptor is gone; abort: not in an orderly way either. */
 void amp_vsock_close_one(struct amp_sock *s, bool abort);
 

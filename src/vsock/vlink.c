@@ -42,12 +42,11 @@ static int message_in(struct amp_sock *s, const struct amp_vsock_rx *rx)
 	unsigned how = rx->flags & (AMP_RX_LAST | AMP_RX_EOR), cnt = rx->iov_cnt;
 	int r = 0;
 
-	if (AMP_VLINK_IOV > 2 &&
-	    cnt == 0) /* a device's: nothing in it, but it may be the last */
+	if (AMP_VQ_CHAINS && cnt == 0) /* a device's: nothing in it, but it may be the last */
 		return amp_rxring_msg_append(s, NULL, 0, how);
-	for (unsigned i = 0; r == 0 && i < (AMP_VLINK_IOV > 2 ? cnt : 1); i++)
+	for (unsigned i = 0; r == 0 && i < (AMP_VQ_CHAINS ? cnt : 1); i++)
 		r = amp_rxring_msg_append(s, rx->iov[i].base, rx->iov[i].len,
-					  AMP_VLINK_IOV > 2 && i + 1 < cnt ? 0 : how);
+					  AMP_VQ_CHAINS && i + 1 < cnt ? 0 : how);
 	return r;
 }
 
@@ -60,7 +59,7 @@ int amp_vlink_on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	amp_change();
 	if (!is_stream(s))
 		return message_in(s, rx);
-	for (unsigned i = 0; i < (AMP_VLINK_IOV > 2 ? rx->iov_cnt : 1u); i++) {
+	for (unsigned i = 0; i < (AMP_VQ_CHAINS ? rx->iov_cnt : 1u); i++) {
 		n = rx->iov[i].len;
 		if (amp_sock_rx(s, rx->iov[i].base, n, &here) != n)
 			return -ENOBUFS;
@@ -82,9 +81,8 @@ static int over_err(const struct amp_sock *s, unsigned ev, bool connecting)
 	return connecting ? ETIMEDOUT : 0;
 }
 
-/* amp_vlink_on_event(), by the socket: its fields are near its beginning, and so short offsets. */
-static __attribute__((noinline)) void event(struct amp_vsock *vs, struct amp_sock *s,
-					    unsigned ev)
+/* amp_vlink_event(), by the socket: its fields are near its beginning, and so short offsets. */
+static __attribute__((noinline)) void event(struct amp_sock *s, unsigned ev)
 {
 	struct amp_vsock_conn *c = conn_of(s);
 	unsigned over = ev & (AMP_VSOCK_EV_RESET | AMP_VSOCK_EV_GONE), f;
@@ -94,7 +92,7 @@ static __attribute__((noinline)) void event(struct amp_vsock *vs, struct amp_soc
 		unreserve(s);
 	f = s->flags;
 	if (ev & (AMP_VSOCK_EV_OPEN | AMP_VSOCK_EV_WRITABLE))
-		amp_vsock_no_deadline(vs, c); /* of the attempt, or of the meter */
+		amp_vsock_no_deadline(c); /* of the attempt, or of the meter */
 	if (ev & AMP_VSOCK_EV_OPEN)
 		f = (f | AMP_SF_CONNECTED) & ~AMP_SF_CONNECTING;
 	if (ev & AMP_VSOCK_EV_SHUT)
@@ -118,9 +116,15 @@ static __attribute__((noinline)) void event(struct amp_vsock *vs, struct amp_soc
 	amp_sock_changed(s);
 }
 
-void amp_vlink_on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
+void amp_vlink_event(struct amp_vsock_conn *c, unsigned ev)
 {
-	event(vs, sock_of(c), ev);
+	event(sock_of(c), ev);
+}
+
+static void on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
+{
+	(void)vs;
+	event(sock_of(c), ev);
 }
 
 void amp_vlink_on_tx_ready(struct amp_vsock *vs)
@@ -135,7 +139,7 @@ const struct amp_vsock_ops amp_vlink_ops = {
 #if AMPSOCK_FAST
 	.piece = amp_vlink_piece,
 #endif
-	.event = amp_vlink_on_event,
+	.event = on_event,
 	.tx_ready = amp_vlink_on_tx_ready,
 };
 

@@ -18,7 +18,7 @@ static void loop_calm(struct amp_runner *r)
 {
 	const struct amp_vsock *vs = &loop_link.vs;
 
-	r->calm = !r->due && !vs->owed_head && !vs->to_do && !vs->closing_cnt;
+	r->calm = !r->due && !vs->owed_head && !vs->to_do && !vs->timed;
 }
 
 static int32_t loop_run(struct amp_runner *r, uint32_t now_ms)

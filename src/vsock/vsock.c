@@ -201,7 +201,7 @@ static RARE int header_pieces(struct amp_vsock *vs, struct amp_vsock_tx *tx)
 			cnt--;
 		}
 	}
-	tx->iov = iov;
+	amp_vq_buf_room(&tx->buf, iov, tx->iov_max);
 	tx->iov_cnt = cnt;
 	if (left)
 		return torn(vs, "receive buffer without room for a header (virtio 5.10.6.1)");
@@ -270,7 +270,7 @@ static inline int out_get(struct amp_vsock *vs, struct amp_vsock_tx *tx)
 		return 0;
 	r = amp_vq_get(vs->out, &tx->buf);
 	if (r > 0) {
-		tx->room -= AMP_VSOCK_HDR_LEN;
+		tx->len -= AMP_VSOCK_HDR_LEN;
 		r = cut_header(vs, tx);
 	}
 	if (r < 0)
@@ -282,7 +282,7 @@ static inline int out_get(struct amp_vsock *vs, struct amp_vsock_tx *tx)
 static ONE_COPY bool buf_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			     struct amp_vsock_tx *tx)
 {
-	if ((LOOP(c) ? path_reserve(vs, c, tx) : out_get(vs, tx)) > 0)
+	if ((LOOP(vs, c) ? path_reserve(vs, c, tx) : out_get(vs, tx)) > 0)
 		return true;
 	tx_starve(vs, c);
 	return false;
@@ -303,9 +303,7 @@ static ONE_COPY bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c
 {
 	struct amp_vsock_tx tx;
 
-	tx.iov = vs->iov;
-	if (CHAINS)
-		tx.iov_max = vs->iov_max;
+	amp_vq_buf_room(&tx.buf, vs->iov, vs->iov_max);
 	if (!buf_for(vs, c, &tx))
 		return false;
 	out_put(vs, c, &tx, op, 0, flags);
@@ -342,9 +340,10 @@ static bool send_owed(struct amp_vsock *vs, struct amp_vsock_conn *c)
 
 	/* on a loop the answer may come back inside: the bit goes first */
 	c->owed &= (uint8_t)~bit;
-	if (LOOP(c) ? path_send(vs, c, op_of[i], flags) : send_control(vs, c, op_of[i], flags))
+	if (LOOP(vs, c) ? path_send(vs, c, op_of[i], flags)
+			: send_control(vs, c, op_of[i], flags))
 		return true;
-	if (LOOP(c))
+	if (LOOP(vs, c))
 		tx_starve(vs, c);
 	c->owed |= (uint8_t)bit;
 	return false;
@@ -377,11 +376,12 @@ static RARE bool settle(struct amp_vsock *vs)
 	(void)amp_vsock_flush(vs);
 	if (QUEUES)
 		vs->settled = true;
-	if ((QUEUES && vs->tx_starved && vs->out && amp_vq_avail(vs->out)) ||
-	    (PATH && vs->path_starved && path_ready(vs))) {
+	if ((QUEUES && vs->tx_starved && tx_ready(vs, PATH && !PATHS && vs->path)) ||
+	    ((PATHS || !QUEUES) && vs->path_starved && path_ready(vs))) {
 		if (QUEUES)
 			vs->tx_starved = false;
-		vs->path_starved = false;
+		if (PATHS || !QUEUES)
+			vs->path_starved = false;
 		tell_tx_ready(vs);
 	}
 	/* it may have been set up anew since */
@@ -405,9 +405,7 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 			n++;
 			continue;
 		}
-		buf.iov = vs->iov;
-		if (CHAINS)
-			buf.iov_max = vs->iov_max;
+		amp_vq_buf_room(&buf, vs->iov, vs->iov_max);
 		r = amp_vq_get(vs->in, &buf);
 		if (r <= 0)
 			break;
@@ -462,12 +460,12 @@ static inline int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, int n,
 		return n;
 	if (!buf_for(vs, c, tx))
 		return -EAGAIN;
-	if (CHAINS && tx->room == 0) {
+	if (CHAINS && tx->len == 0) {
 		(void)torn(vs, "receive buffer without room for data (virtio 5.10.6.1)");
 		tx_starve(vs, c);
 		return -EAGAIN;
 	}
-	return tx->room < (uint32_t)n ? (int)tx->room : n;
+	return tx->len < (uint32_t)n ? (int)tx->len : n;
 }
 
 static inline void commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
@@ -525,48 +523,39 @@ __attribute__((noinline)) void amp_vsock_gather(const struct amp_iov *to, const 
 	}
 }
 
-/* amp_vsock_send() of who has no way of his own to do it. */
-static ONE_COPY int send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *iov,
-			 size_t off, size_t len, uint32_t flags)
+int amp_vsock_send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *iov, size_t off,
+		   size_t len, uint32_t flags)
 {
 	struct amp_vsock_tx tx;
 	int r;
 
-	tx.iov = vs->iov;
-	if (CHAINS)
-		tx.iov_max = vs->iov_max;
+	amp_vq_buf_room(&tx.buf, vs->iov, vs->iov_max);
 	r = reserve(vs, c, amp_vsock_may_reserve(vs, c, len), &tx);
 	if (r < 0)
 		return r;
 	amp_vsock_gather(tx.iov, iov, off, (size_t)r);
-	commit(vs, c, &tx, (uint32_t)r, (size_t)r == len ? flags : 0, !LOOP_APART && LOOP(c));
+	commit(vs, c, &tx, (uint32_t)r, (size_t)r == len ? flags : 0,
+	       !AMP_VSOCK_LOOP_APART && LOOP(vs, c));
 	return r;
-}
-
-int amp_vsock_send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *iov, size_t off,
-		   size_t len, uint32_t flags)
-{
-	if (LOOP_APART && LOOP(c))
-		return amp_vsock_loop_data(vs, c, iov, off, len, flags);
-	return send(vs, c, iov, off, len, flags);
 }
 
 void amp_vsock_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
 		      uint32_t len, uint32_t flags)
 {
 	/* over since it was reserved? */
-	if (!usual(c, AMP_VSOCK_USUAL_OUT) && amp_vsock_may_send_on(c)) {
+	if (!usual(c, AMP_VSOCK_USUAL_OUT) &&
+	    (amp_vsock_may_send_on(c) || amp_vsock_why_not_send(c))) {
 		amp_vsock_cancel(vs, c, tx);
 		return;
 	}
 	c->reserved = (AMP_CREDIT_CNT)(c->reserved - tx->len);
-	commit(vs, c, tx, len, flags, LOOP(c));
+	commit(vs, c, tx, len, flags, LOOP(vs, c));
 }
 
 void amp_vsock_cancel(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx)
 {
 	c->reserved = (AMP_CREDIT_CNT)(c->reserved - tx->len);
-	if (LOOP(c))
+	if (LOOP(vs, c))
 		path_cancel(vs, tx);
 	else if (vs->out)
 		amp_vq_unget(vs->out, tx->id);

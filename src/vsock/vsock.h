@@ -164,7 +164,7 @@ struct amp_vsock_stats {
  * A program with virtio-vsock device's ends has links of many kinds: each owner gives its engine
  * tables and room of their own size. Where all links are alike, the engine has them in it.
  */
-#define AMP_VSOCK_ROOM_APART (AMPSOCK_VQ_DEVICE && AMPSOCK_VSOCK)
+#define AMP_VSOCK_ROOM_APART AMP_VQ_CHAINS
 #if AMP_VSOCK_ROOM_APART
 #define AMP_VSOCK_ROOM(type, name, cnt) type *name
 #else
@@ -178,8 +178,7 @@ struct amp_vsock {
 	struct amp_vq *in; /* NULL: loop only */
 	struct amp_vq *out;
 	struct amp_vsock_conn
-		*owed_head;   /* first in, first out: round-robin between connections */
-	uint32_t closing_cnt; /* connections with a deadline */
+		*owed_head; /* first in, first out: round-robin between connections */
 	union {
 		struct {
 			uint8_t stray_cnt;
@@ -191,6 +190,7 @@ struct amp_vsock {
 	};
 	bool enough;	    /* set by a hook: run takes no more packets now */
 	bool settled;	    /* set by run: it may have sent something */
+	bool timed;	    /* a connection may have a deadline: amp_vsock_tick() looks */
 	bool loop_busy;	    /* loop_buf is reserved */
 	bool seqpacket;	    /* VIRTIO_VSOCK_F_SEQPACKET negotiated */
 	uint8_t stray_len;  /* AMP_VSOCK_ROOM_APART, and so the other lengths */
@@ -201,7 +201,7 @@ struct amp_vsock {
 	struct amp_vsock_conn *recent; /* engine: got the last packet; never one of a loop */
 	/* AMP_VSOCK_BUCKETS heads, zeroed by init */
 	AMP_VSOCK_ROOM(struct amp_vsock_conn *, hash, AMPSOCK_HASH);
-	AMP_VSOCK_ROOM(struct amp_iov, iov, 1); /* room to receive into: iov_max segments */
+	struct amp_iov *iov; /* AMP_VQ_CHAINS: room to receive into: iov_max segments */
 	uint32_t hash_len; /* a power of two; not looked at, nor set, when AMPSOCK_HASH is 1 */
 	uint16_t iov_max;
 	const struct amp_vsock_path *path; /* of connections to CID 1; NULL: there are none */
@@ -223,17 +223,16 @@ struct amp_vsock {
 /* A piece of transport memory to fill: between reserve and commit or cancel. */
 struct amp_vsock_tx {
 	union {
-		struct amp_vq_buf buf; /* engine: the queue's */
+		struct amp_vq_buf buf; /* engine: as the queue gave it */
 		struct {
-			/* caller: room for iov_max segments; set to the payload by reserve */
-			struct amp_iov *iov;
+			AMP_VQ_IOV(iov); /* caller: room for iov_max segments; set to the
+					  * payload by reserve */
 			uint16_t iov_max;
 			uint16_t iov_cnt; /* payload segments */
 			uint16_t id;
-			uint32_t room; /* for payload, in all of them */
+			uint32_t len; /* payload bytes promised: <= want */
 		};
 	};
-	uint32_t len; /* payload bytes promised: <= want */
 	union {
 		/* engine: where the header goes, in pieces (5.10.6: any legal chain); a driver's
 		 * is in front of the payload */
@@ -241,11 +240,8 @@ struct amp_vsock_tx {
 		void *own[AMPSOCK_VQ_DEVICE || AMPSOCK_RPMSG ? 3 : 0]; /* a path's */
 	};
 };
-_Static_assert(offsetof(struct amp_vsock_tx, iov_max) == offsetof(struct amp_vq_buf, iov_max) &&
-		       offsetof(struct amp_vsock_tx, iov_cnt) ==
-			       offsetof(struct amp_vq_buf, iov_cnt) &&
-		       offsetof(struct amp_vsock_tx, id) == offsetof(struct amp_vq_buf, id) &&
-		       offsetof(struct amp_vsock_tx, room) == offsetof(struct amp_vq_buf, len),
+_Static_assert(offsetof(struct amp_vsock_tx, id) == offsetof(struct amp_vq_buf, id) &&
+		       offsetof(struct amp_vsock_tx, len) == offsetof(struct amp_vq_buf, len),
 	       "struct amp_vsock_tx.buf");
 
 /* Fields that the caller sets first: ops owner in out local_cid peer_cid seqpacket hash
@@ -277,7 +273,7 @@ void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends
 /* The link is gone: every connection gets EV_RESET | EV_GONE, queues are forgotten. */
 void amp_vsock_down(struct amp_vsock *vs);
 
-/* Time-outs of closing connections. Returns ms until the next, -1: none. */
+/* Time-outs of connections, while vs->timed. Returns ms until the next, -1: none. */
 int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms);
 
 /*
@@ -301,17 +297,16 @@ void amp_vsock_abort(struct amp_vsock *vs, struct amp_vsock_conn *c);
 /* I shall send / receive no more. flags: AMP_VSOCK_SHUTDOWN_*. Goes out after committed data.
  */
 void amp_vsock_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t flags);
-/* Sets c->deadline_ms. */
-void amp_vsock_set_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t at_ms);
 /* c is aborted by amp_vsock_tick() when this time has come (0 means 1). */
 static inline void amp_vsock_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c,
 				      uint32_t at_ms)
 {
-	amp_vsock_set_deadline(vs, c, at_ms | !at_ms);
+	c->deadline_ms = at_ms | !at_ms;
+	vs->timed = true;
 }
-static inline void amp_vsock_no_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c)
+static inline void amp_vsock_no_deadline(struct amp_vsock_conn *c)
 {
-	amp_vsock_set_deadline(vs, c, 0);
+	c->deadline_ms = 0;
 }
 /*
  * Orderly end: SHUTDOWN of both, then wait for the peer's RST until now + wait_ms;
@@ -378,7 +373,7 @@ struct amp_vsock_path {
 	/* A packet without payload. False: no buffer now, it stays owed until the next run. */
 	bool (*send)(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
 		     uint32_t flags);
-	/* 1 with tx->room set (not 0), 0: none now. */
+	/* 1 with tx->iov and len set (not 0), 0: none now. */
 	int (*reserve)(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx);
 	void (*commit)(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
 		       uint32_t len, uint32_t flags);
@@ -391,7 +386,11 @@ struct amp_vsock_path {
 extern const struct amp_vsock_path amp_vsock_loop;
 bool amp_vsock_loop_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
 			 uint32_t flags);
-/* amp_vsock_send(), of a connection of the loop. */
+/*
+ * Is the loop the only path there is? Then data on it is its owner's to send by this, as by
+ * amp_vsock_send(), which there has queues.
+ */
+#define AMP_VSOCK_LOOP_APART (AMPSOCK_VSOCK && AMPSOCK_LOOP && !AMPSOCK_VQ_DEVICE)
 int amp_vsock_loop_data(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *iov,
 			size_t off, size_t len, uint32_t flags);
 int amp_vsock_loop_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
@@ -417,7 +416,7 @@ bool amp_rstream_path_ready(const struct amp_vsock *vs);
 void amp_rstream_path_gone(struct amp_vsock *vs, struct amp_vsock_conn *c);
 int amp_vlink_on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 		      const struct amp_vsock_rx *rx);
-void amp_vlink_on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev);
+void amp_vlink_event(struct amp_vsock_conn *c, unsigned ev);
 void amp_vlink_on_tx_ready(struct amp_vsock *vs);
 struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs, struct amp_vsock_addr local,
 					 struct amp_vsock_addr peer, uint8_t type);

@@ -119,18 +119,12 @@ void amp_vsock_forget(struct amp_vsock *vs, struct amp_vsock_conn *c)
 	if (AMPSOCK_FAST && vs->recent == c)
 		vs->recent = NULL;
 	c->state = AMP_CONN_FREE;
-	if (LOOP(c))
+	if (LOOP(vs, c))
 		path_gone(vs, c);
 	tell_event(vs, c, AMP_VSOCK_EV_GONE);
 }
 
 /* ---- what is owed, and the end ---- */
-
-void amp_vsock_set_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t at_ms)
-{
-	vs->closing_cnt += (uint32_t)(at_ms != 0) - (c->deadline_ms != 0);
-	c->deadline_ms = at_ms;
-}
 
 void amp_vsock_owe(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t bits)
 {
@@ -156,7 +150,7 @@ static void die(struct amp_vsock *vs, struct amp_vsock_conn *c, bool rst)
 		rst = false;
 	c->state = AMP_CONN_DEAD;
 	c->owed &= AMP_VSOCK_LISTED;
-	amp_vsock_no_deadline(vs, c);
+	amp_vsock_no_deadline(c);
 	amp_vsock_owe(vs, c, rst ? AMP_OWE_RST : 0);
 }
 
@@ -362,7 +356,7 @@ void amp_vsock_init(struct amp_vsock *vs)
 	vs->owed_head = vs->recent = NULL;
 	vs->to_do = 0;
 	vs->loop_busy = false;
-	vs->closing_cnt = 0;
+	vs->timed = false;
 	vs->why = NULL;
 }
 
@@ -378,7 +372,7 @@ void amp_vsock_down(struct amp_vsock *vs)
 
 		for (c = vs->hash[i]; c; c = next) {
 			next = c->hash_next;
-			if (LOOP(c) && path_stays(vs))
+			if (PATHS && c->loop && path_stays(vs))
 				continue;
 			reset(vs, c, false);
 			c->owed = AMP_VSOCK_LISTED; /* nothing can be sent */
@@ -391,12 +385,14 @@ int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms)
 {
 	int32_t next = -1;
 
-	for (uint32_t i = 0; vs->closing_cnt && i < BUCKETS; i++) {
+	vs->timed = false;
+	for (uint32_t i = 0; i < BUCKETS; i++) {
 		for (struct amp_vsock_conn *c = vs->hash[i]; c; c = c->hash_next) {
 			int32_t left = (int32_t)(c->deadline_ms - now_ms);
 
 			if (!c->deadline_ms)
 				continue;
+			vs->timed = true;
 			/* of those that are open: the meter, which AF_RPMSG has not */
 			if (QUEUES && left <= 0 && c->state == AMP_CONN_OPEN) {
 				c->asked =
@@ -461,10 +457,8 @@ void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t no
 	amp_vsock_deadline(vs, c, now_ms + wait_ms);
 }
 
-int amp_vsock_may_send_on(const struct amp_vsock_conn *c)
+int amp_vsock_why_not_send(const struct amp_vsock_conn *c)
 {
-	if (c->owed & AMP_OWE_RESPONSE) /* no data before it */
-		return -EAGAIN;
 	if ((c->shut & AMP_VSOCK_SHUTDOWN_SEND) || (c->peer_shut & AMP_VSOCK_SHUTDOWN_RCV))
 		return -EPIPE;
 	if (c->state == AMP_CONN_OPEN)
@@ -479,9 +473,7 @@ uint32_t amp_vsock_tx_space(const struct amp_vsock *vs, const struct amp_vsock_c
 
 	if (amp_vsock_may_send_on(c) || space == 0 || must_queue(vs, c))
 		return 0;
-	if (LOOP(c))
-		return path_ready(vs) ? space : 0;
-	return vs->out && amp_vq_avail(vs->out) ? space : 0;
+	return tx_ready(vs, LOOP(vs, c)) ? space : 0;
 }
 
 void amp_vsock_want_credit(struct amp_vsock *vs, struct amp_vsock_conn *c)

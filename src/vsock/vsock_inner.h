@@ -3,16 +3,17 @@
 #ifndef AMP_VSOCK_INNER_H
 #define AMP_VSOCK_INNER_H
 
+#include <errno.h>
+
 #include "vsock.h"
 
 /* Without AF_VSOCK all connections take a path; the engine has no queues of its own. Without a
  * loop and AF_RPMSG none does. */
-#define QUEUES	AMPSOCK_VSOCK
-#define PATH	(!QUEUES || AMPSOCK_LOOP || AMPSOCK_RPMSG)
-#define LOOP(c) (!QUEUES || (PATH && (c)->loop))
+#define QUEUES AMPSOCK_VSOCK
+#define PATH   (!QUEUES || AMPSOCK_LOOP || AMPSOCK_RPMSG)
 
 /* A driver's pool buffers are one piece; a device takes what the driver offers. */
-#define CHAINS (AMPSOCK_VQ_DEVICE && QUEUES)
+#define CHAINS AMP_VQ_CHAINS
 
 /* Does somebody look at the packets? */
 #if AMPSOCK_TAP
@@ -42,8 +43,9 @@
  */
 #define OWNERS CHAINS
 #define PATHS  CHAINS
-/* Is all that takes a path the loop's? Then its data has a way that needs no buffer. */
-#define LOOP_APART (QUEUES && PATH && !PATHS)
+/* Does it take a path? Of the library's engines one has its queues and the other its path; a
+ * host's, and a test's, has connections of both kinds. */
+#define LOOP(vs, c) (!QUEUES || (PATH && (PATHS ? (c)->loop : (vs)->path != NULL)))
 #if QUEUES
 #define ONE_PATH(fn) amp_vsock_loop_##fn
 #else
@@ -51,7 +53,6 @@
 #endif
 #ifndef AMP_XPORT_LOOP /* its own file; nobody takes the path where it is not linked */
 extern __typeof__(amp_vsock_loop_send) amp_vsock_loop_send __attribute__((weak));
-extern __typeof__(amp_vsock_loop_data) amp_vsock_loop_data __attribute__((weak));
 extern __typeof__(amp_vsock_loop_reserve) amp_vsock_loop_reserve __attribute__((weak));
 extern __typeof__(amp_vsock_loop_commit) amp_vsock_loop_commit __attribute__((weak));
 extern __typeof__(amp_vsock_loop_cancel) amp_vsock_loop_cancel __attribute__((weak));
@@ -63,7 +64,7 @@ static inline void tell_event(struct amp_vsock *vs, struct amp_vsock_conn *c, un
 	if (OWNERS)
 		vs->ops->event(vs, c, ev);
 	else
-		amp_vlink_on_event(vs, c, ev);
+		amp_vlink_event(c, ev);
 }
 
 static inline int tell_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
@@ -179,12 +180,19 @@ RARE void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends 
 			      unsigned type);
 /* Send what is owed. False: no buffer for all of it. */
 bool amp_vsock_flush(struct amp_vsock *vs);
-/* 0, or why nothing can be sent on c. */
-int amp_vsock_may_send_on(const struct amp_vsock_conn *c);
+/* 0, or why nothing can be sent on c. The library has looked at its socket's flags, which say the
+ * same but for a RESPONSE that is still to go. */
+int amp_vsock_why_not_send(const struct amp_vsock_conn *c);
+static inline int amp_vsock_may_send_on(const struct amp_vsock_conn *c)
+{
+	if (c->owed & AMP_OWE_RESPONSE) /* no data before it */
+		return -EAGAIN;
+	return OWNERS ? amp_vsock_why_not_send(c) : 0;
+}
 /* No buffer, or not now: tx_ready will say when to try again. */
 static inline void tx_starve(struct amp_vsock *vs, const struct amp_vsock_conn *c)
 {
-	if (LOOP(c))
+	if (PATHS ? c->loop : !QUEUES)
 		vs->path_starved = true;
 	else
 		vs->tx_starved = true;
@@ -218,16 +226,22 @@ static inline bool strays_full(const struct amp_vsock *vs)
 	return vs->stray_cnt == (CHAINS ? vs->stray_len : AMP_VSOCK_STRAYS);
 }
 
-/* Only a loop does, and that takes AF_VSOCK. */
+/* Only a loop does. The library's has an engine of its own, which is never down. */
 static inline bool path_stays(const struct amp_vsock *vs)
 {
-	return PATHS ? vs->path->stays : QUEUES;
+	return PATHS && vs->path->stays;
+}
+
+/* Could what waits for a buffer have one now? */
+static inline bool tx_ready(const struct amp_vsock *vs, bool loop)
+{
+	return loop ? path_ready(vs) : vs->out && amp_vq_avail(vs->out);
 }
 
 /* Owed packets found no buffer: the next ones are theirs, or data would starve them. */
 static inline bool must_queue(const struct amp_vsock *vs, const struct amp_vsock_conn *c)
 {
-	if (LOOP(c))
+	if (PATHS ? c->loop : !QUEUES)
 		return vs->path_starved && vs->owed_head && !path_stays(vs);
 	return vs->tx_starved && (vs->owed_head || vs->stray_cnt);
 }

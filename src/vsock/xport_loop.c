@@ -85,9 +85,8 @@ int amp_vsock_loop_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
 		return 0;
 	vs->loop_busy = true;
 	tx->iov[0].base = (uint8_t *)vs->loop_buf + AMP_VSOCK_HDR_LEN;
-	tx->iov[0].len = vs->loop_len;
+	tx->iov[0].len = tx->len = vs->loop_len;
 	tx->iov_cnt = 1;
-	tx->room = vs->loop_len;
 	return 1;
 }
 
