@@ -139,9 +139,16 @@ static int set_sol(struct amp_sock *s, int name, const union value *u)
 	}
 }
 
+/* What is asked, on the stack of who asks: where a call waits there should be little else. */
+struct ask {
+	bool set;
+	int level, name;
+	void *val;
+	socklen_t *len;
+};
+
 /* The family's answer may have to come from far away: waited for, bounded. */
-static __attribute__((noinline)) int far_option(int fd, bool set, int level, int name,
-						void *val, socklen_t *len)
+static __attribute__((noinline)) int far_option(int fd, const struct ask *a)
 {
 	struct amp_call c;
 	int r = amp_enter(&c, fd);
@@ -149,18 +156,21 @@ static __attribute__((noinline)) int far_option(int fd, bool set, int level, int
 	if (r)
 		return r;
 	do {
-		r = c.s->fam->option ? c.s->fam->option(c.s, set, level, name, val, len)
-				     : -ENOPROTOOPT;
+		r = -EFAULT;
+		if (a->val && a->len)
+			r = c.s->fam->option ? c.s->fam->option(c.s, a->set, a->level, a->name,
+								a->val, a->len)
+					     : -ENOPROTOOPT;
 	} while (amp_far_again(&c, r));
 	r = amp_far_result(&c, r);
-	/* known here, but the family may have to tell somebody */
-	if (r == -ENOPROTOOPT && level == SOL_SOCKET && name == SO_LINGER)
+	/* it is known here, but the family may have to tell somebody */
+	if (r == -ENOPROTOOPT && a->level == SOL_SOCKET && a->name == SO_LINGER)
 		r = 0;
 	return (int)amp_leave(&c, r);
 }
 
-/* What is answered here. */
-static int near_option(int fd, bool set, int name, void *val, socklen_t *len, socklen_t size)
+/* One that is answered here. */
+static __attribute__((noinline)) int near_option(int fd, const struct ask *a, socklen_t size)
 {
 	struct amp_sock *s = amp_hold(fd);
 	union value u;
@@ -168,45 +178,40 @@ static int near_option(int fd, bool set, int name, void *val, socklen_t *len, so
 
 	if (!s)
 		return -1;
-	if (!set) {
-		memset(&u, 0, sizeof(u));
-		get_sol(s, name, &u);
-		if (*len > size)
-			*len = size;
-		memcpy(val, &u, *len);
-	} else if (*len < size) {
+	memset(&u, 0, sizeof(u));
+	if (!a->set) {
+		get_sol(s, a->name, &u);
+		if (*a->len > size)
+			*a->len = size;
+		memcpy(a->val, &u, *a->len);
+	} else if (*a->len < size) {
 		r = -EINVAL;
 	} else {
-		memcpy(&u, val, size);
-		r = set_sol(s, name, &u);
+		memcpy(&u, a->val, size);
+		r = set_sol(s, a->name, &u);
 	}
 	return (int)amp_release_slow(s, r);
 }
 
-/* Where it waits nothing lies below but the call (far_option()). */
-static int option(int fd, bool set, int level, int name, void *val, socklen_t *len)
+static int option(int fd, const struct ask *a)
 {
-	socklen_t size = size_of(level, name);
-	int r = 0;
+	socklen_t size = a->val && a->len ? size_of(a->level, a->name) : 0;
+	bool linger = a->name == SO_LINGER && a->set;
+	int r = size ? near_option(fd, a, size) : 0;
 
-	if (!val || !len) {
-		struct amp_sock *s = amp_hold(fd);
-
-		return s ? (int)amp_release_slow(s, -EFAULT) : -1;
-	}
-	if (size)
-		r = near_option(fd, set, name, val, len, size);
-	if (r || (size && !(set && name == SO_LINGER)))
-		return r;
-	return far_option(fd, set, level, name, val, len);
+	return r || (size && !linger) ? r : far_option(fd, a);
 }
 
 int amp_getsockopt(int fd, int level, int name, void *restrict val, socklen_t *restrict len)
 {
-	return option(fd, false, level, name, val, len);
+	const struct ask a = {false, level, name, val, len};
+
+	return option(fd, &a);
 }
 
 int amp_setsockopt(int fd, int level, int name, const void *val, socklen_t len)
 {
-	return option(fd, true, level, name, (void *)(uintptr_t)val, &len);
+	const struct ask a = {true, level, name, (void *)(uintptr_t)val, &len};
+
+	return option(fd, &a);
 }
