@@ -186,7 +186,7 @@ enum amp_hello amp_rstream_hello(const struct amp_rpmsg_rx *rx, struct amp_rstre
 
 /* The first word of who was asked. It is none when it is not what it should be. */
 static void in_response(struct amp_rstream *rs, struct amp_rstream_conn *rc,
-			const struct amp_rpmsg_rx *rx, struct amp_vsock_hdr *v)
+			const struct amp_rpmsg_rx *rx, struct amp_vsock_say *v)
 {
 	struct amp_rstream_hello hello;
 
@@ -215,7 +215,7 @@ bool amp_rstream_input(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 		       const struct amp_rpmsg_rx *rx)
 {
 	const uint8_t *data = rx->data;
-	struct amp_vsock_hdr v;
+	struct amp_vsock_say v;
 	struct amp_rstream_rx r;
 	struct amp_iov iov;
 	uint32_t word;
@@ -241,7 +241,7 @@ bool amp_rstream_input(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 	if (v.op == AMP_VSOCK_OP_RESPONSE)
 		in_response(rs, rc, rx, &v);
 	iov.base = (void *)(uintptr_t)(data + AMP_RSTREAM_HDR_LEN);
-	iov.len = v.len = r.v.len = rx->len - AMP_RSTREAM_HDR_LEN;
+	iov.len = r.v.len = rx->len - AMP_RSTREAM_HDR_LEN;
 	r.v.iov = &iov;
 	r.v.iov_cnt = 1;
 	if (AMPSOCK_VSOCK) { /* else nobody asks */

@@ -295,21 +295,17 @@ ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags
 }
 
 #if AMPSOCK_INET
-/* No meter: the bytes are our own proxy's (ours()), and so is the window. */
+/* A packet at a time. No meter: the bytes are our own proxy's (ours()), and so is the window. */
 ssize_t amp_vsock_carry(struct amp_sock *s, const struct iovec *iov, size_t off, size_t end,
 			size_t whole)
 {
 	int n = amp_vsock_may_send(s, NULL);
-	size_t at = off;
 
 	if (n == 0)
 		n = window_for(s, whole);
-	for (; n >= 0 && at < end; at += (size_t)n) {
-		n = amp_vsock_send(engine_of(s), conn_of(s), iov, at, end - at, 0);
-		if (n < 0)
-			break;
-	}
-	return at > off ? (ssize_t)(at - off) : n;
+	if (n || off == end)
+		return n;
+	return amp_vsock_send(engine_of(s), conn_of(s), iov, off, end - off, 0);
 }
 #endif
 

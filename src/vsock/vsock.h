@@ -431,11 +431,13 @@ static inline void amp_vsock_told(struct amp_vsock_conn *c)
 	c->owed &= (uint8_t)~AMP_OWE_CREDIT;
 }
 /*
- * A good packet has arrived for c: of the header only op, flags, buf_alloc and fwd_cnt count, of
+ * A good packet has arrived for c: type does not count, and of
  * rx, which may else be NULL, what has data. True: the owner holds its buffer.
  */
 bool amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			 const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx);
+			 const struct amp_vsock_say *h, struct amp_vsock_rx *rx);
+/* The peer's RST, however it came. */
+void amp_vsock_in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c);
 /*
  * REQUEST, for which the owner gave c (state FREE, or OPEN: amp_vsock_respond() in its hook):
  * the same as after amp_vsock_ops.request, for a path that has a request hook of its own.

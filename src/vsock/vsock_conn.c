@@ -255,7 +255,7 @@ void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends
 
 /* Of a connection that is known, and neither over nor still to be answered. */
 static bool in_open(struct amp_vsock *vs, struct amp_vsock_conn *c,
-		    const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx)
+		    const struct amp_vsock_say *h, struct amp_vsock_rx *rx)
 {
 	switch (h->op) {
 	case AMP_VSOCK_OP_RW:
@@ -278,7 +278,7 @@ static bool in_open(struct amp_vsock *vs, struct amp_vsock_conn *c,
 
 /* For paths, too (vsock.h). Returns whether the owner holds the buffer. */
 bool amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			 const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx)
+			 const struct amp_vsock_say *h, struct amp_vsock_rx *rx)
 {
 	uint32_t had = amp_credit_tx_space(&c->credit);
 	bool held;
@@ -332,7 +332,7 @@ bool amp_vsock_in(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct am
 	if (h->op == AMP_VSOCK_OP_INVALID || h->op > AMP_VSOCK_OP_CREDIT_REQUEST)
 		vs->stats.rx_bad++; /* a known connection pays below, an unknown one gets RST */
 	if (c)
-		return amp_vsock_input_for(vs, c, h, rx);
+		return amp_vsock_input_for(vs, c, &h->say, rx);
 	amp_vsock_in_unknown(vs, h, h->type);
 	return false;
 }

@@ -173,8 +173,6 @@ RARE void amp_vsock_in_unknown(struct amp_vsock *vs, const struct amp_vsock_hdr 
 			       unsigned type);
 /* How much of want may be sent on c now, or what a reserve says instead (-EAGAIN: asked for). */
 int amp_vsock_may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want);
-/* The peer's RST. */
-void amp_vsock_in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c);
 /* RST to an address that we know nothing of. There is room: run() saw to it. */
 RARE void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
 			      unsigned type);
