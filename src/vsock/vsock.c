@@ -32,9 +32,9 @@
  * at the word where everything out of the ordinary would show. All the rest is
  * vsock_conn.c's, which does the usual packet, too, only not as fast.
  *
- * CID 1. A connection within this engine (loop) has no queue: reserve gives out one
- * static buffer, commit delivers it to the other end's hook in the same call, and
- * control packets are handed straight to input() when the owed list is served.
+ * CID 1. A connection within this engine (loop) has no queue: what is sent is delivered to the
+ * other end's hook in the same call, and control packets when the owed list is served
+ * (xport_loop.c).
  */
 #include <errno.h>
 #include <string.h>
