@@ -102,7 +102,8 @@ static struct amp_rpmsg_tx *door_tx(struct amp_vsock_tx *tx)
 {
 	return (struct amp_rpmsg_tx *)(void *)tx->own;
 }
-_Static_assert(sizeof(struct amp_rpmsg_tx) <= sizeof(((struct amp_vsock_tx *)0)->own),
+_Static_assert(!AMPSOCK_RPMSG ||
+		       sizeof(struct amp_rpmsg_tx) <= sizeof(((struct amp_vsock_tx *)0)->own),
 	       "struct amp_vsock_tx.own");
 
 int amp_rstream_path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,

@@ -233,7 +233,7 @@ struct amp_vsock_tx {
 	union {
 		/* engine: where the header goes, in pieces (5.10.6: any legal chain) */
 		struct amp_iov hdr[AMPSOCK_VQ_DEVICE && AMPSOCK_VSOCK ? 3 : 1];
-		void *own[3]; /* a path's */
+		void *own[AMPSOCK_RPMSG ? 3 : 1]; /* a path's: AF_RPMSG has one */
 	};
 };
 _Static_assert(offsetof(struct amp_vsock_tx, id) == offsetof(struct amp_vq_buf, id) &&

@@ -9,7 +9,7 @@
 
 /* Without AF_VSOCK all connections take a path; the engine has no queues of its own. Without a
  * loop and AF_RPMSG none does. */
-#define QUEUES	AMPSOCK_VSOCK
+#define QUEUES AMPSOCK_VSOCK
 #define PATH   (!QUEUES || AMPSOCK_LOOP || AMPSOCK_RPMSG)
 
 /* A driver's pool buffers are one piece; a device takes what the driver offers. */
