@@ -262,7 +262,7 @@ struct amp_sock {
 	union {
 		uint16_t rcvlowat;    /* 0: as 1 */
 		AMP_RING_IDX rx_part; /* SOCK_SEQPACKET: bytes behind rx.head, of a message */
-		struct {	   /* listener */
+		struct {	      /* listener */
 			uint8_t backlog;
 			uint8_t queued; /* children in queue */
 		};

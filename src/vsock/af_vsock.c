@@ -271,7 +271,8 @@ ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags
 	vs = engine_of(s);
 	while (done < m->len) {
 		size_t left = m->len - done;
-		uint32_t part = (uint32_t)left; /* of a message the meter takes all or nothing */
+		uint32_t part =
+			(uint32_t)left; /* of a message the meter takes all or nothing */
 
 		if (sizeof(size_t) > 4 && left > INT32_MAX)
 			part = INT32_MAX;
