@@ -347,7 +347,8 @@ static RING_INLINE bool ring_peek(struct amp_vq *vq, enum amp_vq_dir dir, struct
 }
 
 /* Driver: the next buffer is mine now. */
-static inline int ring_driver_get(struct amp_vq *vq, enum amp_vq_dir dir, struct amp_vq_buf *buf)
+static inline int ring_driver_get(struct amp_vq *vq, enum amp_vq_dir dir,
+				  struct amp_vq_buf *buf)
 {
 	int r;
 

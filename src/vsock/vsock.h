@@ -234,10 +234,11 @@ struct amp_vsock_tx {
 		};
 	};
 	union {
-		/* engine: where the header goes, in pieces (5.10.6: any legal chain); a driver's
-		 * is in front of the payload */
-		struct amp_iov hdr[AMPSOCK_VQ_DEVICE && AMPSOCK_VSOCK ? 3 : 0];
-		void *own[AMPSOCK_VQ_DEVICE || AMPSOCK_RPMSG ? 3 : 0]; /* a path's */
+#if AMP_VQ_CHAINS
+		/* engine: where the header goes, in pieces (5.10.6: any legal chain) */
+		struct amp_iov hdr[3];
+#endif
+		void *own[AMPSOCK_RPMSG ? 3 : 1]; /* a path's: AF_RPMSG has one */
 	};
 };
 _Static_assert(offsetof(struct amp_vsock_tx, id) == offsetof(struct amp_vq_buf, id) &&

@@ -157,10 +157,10 @@ static void die(struct amp_vsock *vs, struct amp_vsock_conn *c, bool rst)
 /* The end, and not one that the owner asked for: it is told, once. */
 static void reset(struct amp_vsock *vs, struct amp_vsock_conn *c, bool rst)
 {
-	bool told = c->state == AMP_CONN_CLOSING || c->state == AMP_CONN_DEAD;
+	uint8_t was = c->state;
 
 	die(vs, c, rst);
-	if (!told)
+	if (was != AMP_CONN_CLOSING && was != AMP_CONN_DEAD)
 		tell_event(vs, c, AMP_VSOCK_EV_RESET);
 }
 
@@ -247,10 +247,10 @@ void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends
 
 	if (strays_full(vs))
 		return;
-	s = &vs->stray[vs->stray_cnt++];
-	s->ends = *ends;
-	s->type = type;
 	vs->stats.rst_strays++;
+	s = &vs->stray[vs->stray_cnt++];
+	s->type = type;
+	s->ends = *ends;
 }
 
 /* Of a connection that is known, and neither over nor still to be answered. */
