@@ -53,7 +53,7 @@ static int seq_commit(struct amp_sock *s, struct amp_direct_io *io)
 		return io->len ? -EPIPE : 0;
 	}
 	l = amp_rsock_link(s);
-	amp_rpmsg_commit(&l->bus, &p->tx, p->ept[amp_rlink_index(l)].addr, p->peer,
+	amp_rpmsg_commit(&l->bus, &p->tx, p->end[amp_rlink_index(l)].ept.addr, p->peer,
 			 (uint32_t)io->len);
 	s->flags &= (uint16_t)~AMP_SF_RESERVED;
 	amp_runner_due(&l->l.runner);

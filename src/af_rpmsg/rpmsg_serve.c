@@ -76,8 +76,8 @@ static void accepted(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32
 		     const struct amp_rstream_hello *hello)
 {
 	const struct amp_rstream_door_ops *way = amp_rstream_door(rs);
-	struct amp_vsock_ends ends = {{AMP_VSOCK_CID_LOCAL, local},
-				      {AMP_VSOCK_CID_LOCAL, hello->addr}};
+	struct amp_vsock_ends ends = {amp_vsock_at(AMP_VSOCK_CID_LOCAL, local),
+				      amp_vsock_at(AMP_VSOCK_CID_LOCAL, hello->addr)};
 	int r;
 
 	rc->ept.addr = AMP_RPMSG_ADDR_ANY;

@@ -273,7 +273,7 @@ void amp_rstream_down(struct amp_rstream *rs)
 
 int amp_rstream_connect(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32_t addr)
 {
-	struct amp_vsock_ends ends = {{AMP_VSOCK_CID_LOCAL, 0}, {AMP_VSOCK_CID_LOCAL, addr}};
+	struct amp_vsock_ends ends = {.peer = amp_vsock_at(AMP_VSOCK_CID_LOCAL, addr)};
 	int r;
 
 	if (rc->ept.addr == 0)
@@ -281,7 +281,7 @@ int amp_rstream_connect(struct amp_rstream *rs, struct amp_rstream_conn *rc, uin
 	r = amp_rstream_door(rs)->open(rs, rc, addr);
 	if (r)
 		return r;
-	ends.local.port = rc->ept.addr;
+	ends.local = amp_vsock_at(AMP_VSOCK_CID_LOCAL, rc->ept.addr);
 	rc->rx_tag = amp_rstream_new_tag(rs);
 	rc->tx_tag = 0;
 	/* its endpoint is new, and so is the pair */
@@ -317,7 +317,7 @@ static int bus_open(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32_
 	(void)dst;
 	if (AMPSOCK_VSOCK && !bus_of(rs)->out) /* else who connects has found the link up */
 		return -ENETDOWN;
-	return amp_rpmsg_open(bus_of(rs), &rc->ept, rc->ept.addr, NULL);
+	return amp_rpmsg_open(bus_of(rs), &rc->ept, rc->ept.addr);
 }
 
 static void bus_close(struct amp_rstream *rs, struct amp_rstream_conn *rc)

@@ -194,17 +194,21 @@ _Static_assert(SHUT_RD == 0 && SHUT_WR == 1 && SHUT_RDWR == 2 &&
 		       AMP_SF_WR_SHUT == 2 * AMP_SF_RD_SHUT,
 	       "AMP_SHUT_BITS");
 
-/* Room for a family's own part of a socket; each family asserts that it fits. AF_RPMSG has an
- * endpoint and two names in it, or a connection with its endpoint; AF_INET two addresses;
- * AF_VSOCK a connection. */
-#if AMPSOCK_RPMSG
-#define AMP_SOCK_PRIV_LEN (AMPSOCK_RPMSG * (sizeof(void *) * 3 + 8) + sizeof(void *) * 4 + 56)
-#else
-#define AMP_SOCK_PRIV_INET  (AMPSOCK_INET * (sizeof(void *) * 3 + 56))
-#define AMP_SOCK_PRIV_VSOCK (sizeof(void *) * 2 + 4 * sizeof(AMP_CREDIT_CNT) + 48)
-#define AMP_SOCK_PRIV_LEN \
-	(AMP_SOCK_PRIV_INET > AMP_SOCK_PRIV_VSOCK ? AMP_SOCK_PRIV_INET : AMP_SOCK_PRIV_VSOCK)
-#endif
+/*
+ * Room for a family's own part of a socket: the longest; each family asserts that it fits. AF_INET has
+ * two addresses; AF_VSOCK a connection; AF_RPMSG a connection with its endpoint, or an endpoint on
+ * each link and the name that it waits for.
+ */
+#define AMP_SOCK_PRIV_INET (AMPSOCK_INET * (sizeof(void *) * 3 + 56))
+#define AMP_SOCK_PRIV_CONN \
+	(sizeof(void *) * 2 + 4 * sizeof(AMP_CREDIT_CNT) + 32 + AMPSOCK_VSOCK * 16)
+#define AMP_SOCK_PRIV_RAW \
+	(AMPSOCK_RPMSG ? AMPSOCK_RPMSG * (sizeof(void *) * 3 + 8) + sizeof(void *) * 5 + 24 : 0)
+#define AMP_SOCK_PRIV_STREAM (AMPSOCK_RPMSG ? AMP_SOCK_PRIV_CONN + sizeof(void *) + 12 : 0)
+#define AMP_SOCK_MAX(a, b)   ((a) > (b) ? (a) : (b))
+#define AMP_SOCK_PRIV_LEN                                                  \
+	AMP_SOCK_MAX(AMP_SOCK_MAX(AMP_SOCK_PRIV_INET, AMP_SOCK_PRIV_CONN), \
+		     AMP_SOCK_MAX(AMP_SOCK_PRIV_RAW, AMP_SOCK_PRIV_STREAM))
 
 /*
  * A time-out of a socket, 0: for ever. Where there are no threads there is little memory, too: 11 bits

@@ -42,6 +42,9 @@ AMP_OPTIONAL(amp_vsock_unlisten);
 
 #define CLOSE_WAIT_MS 8000u /* for the peer's RST, as Linux */
 
+/* ---- AF_VSOCK's own: addresses ---- */
+
+#if AMPSOCK_VSOCK
 static bool own_cid(uint32_t cid)
 {
 	for (unsigned i = 0; i < AMPSOCK_VSOCK_LINKS; i++) {
@@ -177,6 +180,9 @@ static int vsock_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 	amp_vsock_deadline(&l->vs, c, amp_port_now_ms() + AMPSOCK_CONNECT_MS);
 	return -EAGAIN;
 }
+#endif
+
+/* ---- what AF_RPMSG's streams have, too ---- */
 
 /* Meters do not count here: at the offload ports is our own proxy, whose bytes are bytes. */
 static inline bool ours(const struct amp_sock *s)
@@ -370,8 +376,8 @@ static inline bool packet_for(struct amp_vlink *l, struct amp_sock *s, struct am
 		return false;
 	h = b.p;
 	/* whole CIDs are compared, so they are good ones (5.10.4) */
-	if (h->src_port != c->peer.port || h->src_cid != c->peer.cid ||
-	    h->dst_port != c->local.port || h->dst_cid != c->local.cid ||
+	if (h->src_port != c->peer.port || h->src_cid != amp_vsock_cid(&c->peer) ||
+	    h->dst_port != c->local.port || h->dst_cid != amp_vsock_cid(&c->local) ||
 	    *vsock_type_op(b.p) != VSOCK_TYPE_OP(c->type, AMP_VSOCK_OP_RW))
 		return false;
 	len = h->len;
@@ -491,6 +497,7 @@ int amp_vsock_poll(struct amp_sock *s)
 	return ~ev;
 }
 
+#if AMPSOCK_VSOCK
 /* ---- what AF_INET's carriers need to know (docs/protocol.md) ---- */
 
 #if AMPSOCK_INET
@@ -545,3 +552,4 @@ const struct amp_family amp_vsock_family = {
 	.recv_fast = amp_vsock_sock_recv_fast,
 #endif
 };
+#endif /* AMPSOCK_VSOCK */

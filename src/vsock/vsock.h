@@ -22,10 +22,38 @@
 
 struct amp_vsock;
 
+/* Without AF_VSOCK all connections are rpmsg streams, and all CIDs AMP_VSOCK_CID_LOCAL: they are not
+ * kept. */
 struct amp_vsock_addr {
+#if AMPSOCK_VSOCK
 	uint32_t cid; /* the upper 32 bits of a CID are zero (5.10.4) */
+#endif
 	uint32_t port;
 };
+
+#if AMPSOCK_VSOCK
+static inline uint32_t amp_vsock_cid(const struct amp_vsock_addr *a)
+{
+	return a->cid;
+}
+
+static inline struct amp_vsock_addr amp_vsock_at(uint32_t cid, uint32_t port)
+{
+	return (struct amp_vsock_addr){.cid = cid, .port = port};
+}
+#else
+static inline uint32_t amp_vsock_cid(const struct amp_vsock_addr *a)
+{
+	(void)a;
+	return AMP_VSOCK_CID_LOCAL;
+}
+
+static inline struct amp_vsock_addr amp_vsock_at(uint32_t cid, uint32_t port)
+{
+	(void)cid;
+	return (struct amp_vsock_addr){.port = port};
+}
+#endif
 
 struct amp_vsock_ends {
 	struct amp_vsock_addr local;

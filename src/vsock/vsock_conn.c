@@ -20,7 +20,7 @@
 static struct amp_vsock_conn **bucket(const struct amp_vsock *vs,
 				      const struct amp_vsock_ends *ends)
 {
-	uint32_t h = ends->local.port * 31u ^ ends->peer.port ^ ends->peer.cid << 5;
+	uint32_t h = ends->local.port * 31u ^ ends->peer.port ^ amp_vsock_cid(&ends->peer) << 5;
 
 	/* const is who only looks it up: the table may be in it */
 	return (struct amp_vsock_conn **)(uintptr_t)&vs
@@ -45,10 +45,8 @@ struct amp_vsock_conn *amp_vsock_find(const struct amp_vsock *vs,
 
 static ONE_COPY void ends_of(struct amp_vsock_ends *ends, const struct amp_vsock_hdr *h)
 {
-	ends->local.cid = (uint32_t)h->dst_cid;
-	ends->local.port = h->dst_port;
-	ends->peer.cid = (uint32_t)h->src_cid;
-	ends->peer.port = h->src_port;
+	ends->local = amp_vsock_at((uint32_t)h->dst_cid, h->dst_port);
+	ends->peer = amp_vsock_at((uint32_t)h->src_cid, h->src_port);
 }
 
 struct amp_vsock_conn *amp_vsock_find_for(const struct amp_vsock *vs,
@@ -66,8 +64,8 @@ struct amp_vsock_conn *amp_vsock_other(struct amp_vsock *vs,
 				       const volatile struct amp_vsock_hdr *h)
 {
 	uint64_t src = h->src_cid, dst = h->dst_cid;
-	struct amp_vsock_ends ends = {{(uint32_t)dst, h->dst_port},
-				      {(uint32_t)src, h->src_port}};
+	struct amp_vsock_ends ends = {amp_vsock_at((uint32_t)dst, h->dst_port),
+				      amp_vsock_at((uint32_t)src, h->src_port)};
 	struct amp_vsock_conn *c;
 
 	if (dst != vs->local_cid || src == AMP_VSOCK_CID_LOCAL || src >> 32 ||
@@ -109,7 +107,7 @@ void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	c->state = state;
 	c->buf_alloc = buf_alloc;
 	if (QUEUES)
-		c->loop = ends->peer.cid == AMP_VSOCK_CID_LOCAL;
+		c->loop = amp_vsock_cid(&ends->peer) == AMP_VSOCK_CID_LOCAL;
 	hash_add(vs, c);
 }
 
@@ -413,12 +411,12 @@ int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms)
 int amp_vsock_connect_ends(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			   struct amp_vsock_ends *ends, uint8_t type)
 {
-	bool loop = !QUEUES || ends->peer.cid == AMP_VSOCK_CID_LOCAL;
+	bool loop = amp_vsock_cid(&ends->peer) == AMP_VSOCK_CID_LOCAL;
 
 	if (QUEUES && (loop ? !vs->path : !vs->out))
 		return -ENETDOWN;
 	if (QUEUES && loop)
-		ends->local.cid = AMP_VSOCK_CID_LOCAL;
+		ends->local = amp_vsock_at(AMP_VSOCK_CID_LOCAL, ends->local.port);
 	/* a path that is alone has no two connections from one port */
 	if (QUEUES && amp_vsock_find(vs, ends, type))
 		return -EADDRINUSE;
