@@ -69,6 +69,10 @@
 #ifndef AMPSOCK_RPMSG_NAMES
 #define AMPSOCK_RPMSG_NAMES 8
 #endif
+/* Names that sockets of ours can be bound to at a time. */
+#ifndef AMPSOCK_RPMSG_SERVICES
+#define AMPSOCK_RPMSG_SERVICES 8
+#endif
 /* Receive buffers that a raw SOCK_SEQPACKET socket may hold; all of a link: twice as many. */
 #ifndef AMPSOCK_RPMSG_HOLD
 #define AMPSOCK_RPMSG_HOLD 8
@@ -142,11 +146,10 @@
 /*
  * Of counters that do not travel only differences are used, and those of receiving are at most
  * our own window: where that is small, and so is what one buffer can reserve, their low
- * halves do. (AF_RPMSG alone: the instructions for it would cost more than its few sockets save.)
+ * halves do.
  */
-#if AMPSOCK_RING_LEN <= 16384 && AMPSOCK_VSOCK_BUF_LEN <= 16384 &&      \
-	!(AMPSOCK_VQ_DEVICE && (AMPSOCK_VQ_DRIVER || AMPSOCK_VSOCK)) && \
-	(AMPSOCK_INET || AMPSOCK_VSOCK)
+#if AMPSOCK_RING_LEN <= 16384 && AMPSOCK_VSOCK_BUF_LEN <= 16384 && \
+	!(AMPSOCK_VQ_DEVICE && (AMPSOCK_VQ_DRIVER || AMPSOCK_VSOCK))
 #define AMP_CREDIT_CNT uint16_t
 #else
 #define AMP_CREDIT_CNT uint32_t
@@ -163,6 +166,7 @@ _Static_assert(AMPSOCK_VSOCK_BUF_LEN >= 128 && AMPSOCK_VSOCK_BUF_LEN <= 65536 + 
 _Static_assert(AMPSOCK_RPMSG >= 0 && AMPSOCK_RPMSG <= 16, "AMPSOCK_RPMSG: 0 to 16");
 _Static_assert(AMPSOCK_RPMSG_NAMES >= 2 && AMPSOCK_RPMSG_NAMES <= 254,
 	       "AMPSOCK_RPMSG_NAMES: 2 to 254");
+_Static_assert(AMPSOCK_RPMSG_SERVICES >= 1, "AMPSOCK_RPMSG_SERVICES: at least 1");
 _Static_assert(AMPSOCK_RPMSG_HOLD >= 1 && AMPSOCK_RPMSG_HOLD <= 127,
 	       "AMPSOCK_RPMSG_HOLD: 1 to 127");
 _Static_assert(AMP_IS_POW2(AMPSOCK_HASH), "AMPSOCK_HASH: a power of two");

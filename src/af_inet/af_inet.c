@@ -354,7 +354,7 @@ void amp_inet_step(struct amp_sock *s)
 			step_again(s);
 		return;
 	case AMP_INET_RELEASE:
-		if (!amp_inet_note(AMP_OFF_RELEASE, 12, i->id, 0))
+		if (amp_inet_note(AMP_OFF_RELEASE, 12, i->id, 0) > 0)
 			released(s);
 		return;
 	case AMP_INET_RSTWAIT:

@@ -8,8 +8,8 @@
  * bytes: it is cut where it arrived in pieces, and else into as few as the length's bits allow.
  * head stays in front of one that is not whole, s->rx_part says how much of it is there: so
  * nobody reads half a message. A chunk's byte never takes more than the bytes behind it do (it
- * has one at least: a peer that sends empty messages runs into -ENOBUFS), so a peer that keeps to a
- * credit of AMP_RING_MSG_ALLOC, less than half the ring, always fits.
+ * has one at least: a peer that sends empty messages, or pieces, runs into -ENOBUFS), so a peer that
+ * keeps to a credit of AMP_RING_MSG_ALLOC, half the ring, always fits.
  */
 #include <errno.h>
 #include <string.h>

@@ -266,7 +266,7 @@ static inline void unreserve(struct amp_sock *s)
 /* What may be said of a socket that sends: CONNECTED alone, else amp_vsock_may_send() objects. */
 #define SEND_FLAGS \
 	(AMP_SF_CONNECTED | AMP_SF_WR_SHUT | AMP_SF_HUP | AMP_SF_RESET | AMP_SF_RESERVED)
-int amp_vsock_may_send(const struct amp_sock *s, const struct amp_msg *m);
+int amp_vsock_may_send(const struct amp_sock *s, const void *name);
 
 /* Is the peer's buffer one that is measured in packets, too (meter.h)? */
 static inline bool metered(const struct amp_sock *s)
@@ -291,6 +291,9 @@ void amp_vsock_close_one(struct amp_sock *s, bool abort);
 
 /* What a socket does that is a connection of the engine: AF_VSOCK's, and AF_RPMSG's streams. */
 ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags);
+/* struct amp_carrier's. */
+ssize_t amp_vsock_carry(struct amp_sock *s, const struct iovec *iov, size_t off, size_t end,
+			size_t whole);
 ssize_t amp_vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags);
 bool amp_vsock_sock_send_fast(struct amp_sock *s, const void *buf, size_t len, int flags);
 void amp_vsock_sock_recv_fast(struct amp_sock *s);

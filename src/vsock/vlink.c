@@ -10,7 +10,9 @@
 #include "ampsock.h"
 #include "af_vsock.h"
 
+#if AMPSOCK_VSOCK
 AMP_OPTIONAL(amp_vsock_request);
+#endif
 AMP_OPTIONAL(amp_vsock_unreserve);
 
 struct amp_vlink *amp_vlinks[AMP_VLINK_CNT];
@@ -21,15 +23,15 @@ _Static_assert(AMP_VSOCK_SHUTDOWN_RCV *AMP_SF_HUP == AMP_SF_HUP &&
 		       AMP_VSOCK_SHUTDOWN_SEND * AMP_SF_HUP == AMP_SF_EOF,
 	       "what the peer shuts, in flags");
 
-int amp_vsock_may_send(const struct amp_sock *s, const struct amp_msg *m)
+int amp_vsock_may_send(const struct amp_sock *s, const void *name)
 {
 	unsigned f = s->flags & SEND_FLAGS;
 
-	if (f == AMP_SF_CONNECTED && !m->name)
+	if (f == AMP_SF_CONNECTED && !name)
 		return 0;
 	if (f & (AMP_SF_WR_SHUT | AMP_SF_HUP | AMP_SF_RESET))
 		return -EPIPE;
-	if (m->name)
+	if (name)
 		return f & AMP_SF_CONNECTED ? -EISCONN : -EOPNOTSUPP;
 	return f & AMP_SF_CONNECTED ? -EBUSY : -ENOTCONN;
 }
@@ -134,7 +136,9 @@ void amp_vlink_on_tx_ready(struct amp_vsock *vs)
 }
 
 const struct amp_vsock_ops amp_vlink_ops = {
+#if AMPSOCK_VSOCK
 	.request = amp_vsock_request,
+#endif
 	.data = amp_vlink_on_data,
 #if AMPSOCK_FAST
 	.piece = amp_vlink_piece,
@@ -164,6 +168,7 @@ void amp_vlink_up(struct amp_vlink *l)
 		amp_link_change(l->index, true);
 }
 
+#if AMPSOCK_VSOCK
 void amp_vlink_pause(struct amp_vlink *l)
 {
 	struct amp_sock *s = NULL;
@@ -174,6 +179,7 @@ void amp_vlink_pause(struct amp_vlink *l)
 	}
 	l->vs.in = l->vs.out = NULL;
 }
+#endif
 
 void amp_vlink_down(struct amp_vlink *l)
 {

@@ -22,10 +22,38 @@
 
 struct amp_vsock;
 
+/* Without AF_VSOCK all connections are rpmsg streams, and all CIDs AMP_VSOCK_CID_LOCAL: they are not
+ * kept. */
 struct amp_vsock_addr {
+#if AMPSOCK_VSOCK
 	uint32_t cid; /* the upper 32 bits of a CID are zero (5.10.4) */
+#endif
 	uint32_t port;
 };
+
+#if AMPSOCK_VSOCK
+static inline uint32_t amp_vsock_cid(const struct amp_vsock_addr *a)
+{
+	return a->cid;
+}
+
+static inline struct amp_vsock_addr amp_vsock_at(uint32_t cid, uint32_t port)
+{
+	return (struct amp_vsock_addr){.cid = cid, .port = port};
+}
+#else
+static inline uint32_t amp_vsock_cid(const struct amp_vsock_addr *a)
+{
+	(void)a;
+	return AMP_VSOCK_CID_LOCAL;
+}
+
+static inline struct amp_vsock_addr amp_vsock_at(uint32_t cid, uint32_t port)
+{
+	(void)cid;
+	return (struct amp_vsock_addr){.port = port};
+}
+#endif
 
 struct amp_vsock_ends {
 	struct amp_vsock_addr local;
@@ -76,6 +104,8 @@ struct amp_vsock_conn {
  */
 #define AMP_VSOCK_USUAL_IN  0x3f0000ffu
 #define AMP_VSOCK_USUAL_OUT (0x8f0000ffu | AMP_OWE_RESPONSE << 16)
+/* The same of credit that is waited for: starved, asked, and what asks. */
+#define AMP_VSOCK_DROUGHT (0x50000000u | AMP_OWE_CREDIT_REQ << 16)
 
 /* Events rise. Several may come in one call. */
 #define AMP_VSOCK_EV_OPEN     0x01u /* RESPONSE arrived: connected */
@@ -203,7 +233,8 @@ struct amp_vsock {
 	uint32_t hash_len; /* a power of two; not looked at, nor set, when AMPSOCK_HASH is 1 */
 	uint16_t iov_max;
 	const struct amp_vsock_path *path; /* of connections to CID 1; NULL: there are none */
-	void *loop_buf; /* amp_vsock_loop: one packet's payload, loop_len bytes */
+	/* amp_vsock_loop: a header, aligned as such, and one packet's payload, loop_len bytes */
+	void *loop_buf;
 	uint32_t loop_len;
 	const char *why; /* last lie of the peer in words, for one log line; NULL: none */
 	struct amp_vsock_stats stats;
@@ -231,9 +262,11 @@ struct amp_vsock_tx {
 		};
 	};
 	union {
+#if AMP_VQ_CHAINS
 		/* engine: where the header goes, in pieces (5.10.6: any legal chain) */
-		struct amp_iov hdr[AMPSOCK_VQ_DEVICE && AMPSOCK_VSOCK ? 3 : 1];
-		void *own[3]; /* a path's */
+		struct amp_iov hdr[3];
+#endif
+		void *own[AMPSOCK_RPMSG ? 3 : 1]; /* a path's: AF_RPMSG has one */
 	};
 };
 _Static_assert(offsetof(struct amp_vsock_tx, id) == offsetof(struct amp_vq_buf, id) &&
@@ -369,9 +402,6 @@ struct amp_vsock_path {
 	/* A packet without payload. False: no buffer now, it stays owed until the next run. */
 	bool (*send)(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
 		     uint32_t flags);
-	/* RST to an end that the engine knows nothing of. NULL: all packets of this path come in
-	 * by amp_vsock_input_for(). */
-	void (*stray)(struct amp_vsock *vs, const struct amp_vsock_ends *ends, unsigned type);
 	/* 1 with tx->iov and len set (not 0), 0: none now. */
 	int (*reserve)(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx);
 	void (*commit)(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
@@ -385,8 +415,13 @@ struct amp_vsock_path {
 extern const struct amp_vsock_path amp_vsock_loop;
 bool amp_vsock_loop_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
 			 uint32_t flags);
-void amp_vsock_loop_stray(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
-			  unsigned type);
+/*
+ * Is the loop the only path there is? Then data on it is its owner's to send by this, as by
+ * amp_vsock_send(), which there has queues.
+ */
+#define AMP_VSOCK_LOOP_APART (AMPSOCK_VSOCK && AMPSOCK_LOOP && !AMPSOCK_VQ_DEVICE)
+int amp_vsock_loop_data(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *iov,
+			size_t off, size_t len, uint32_t flags);
 int amp_vsock_loop_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			   struct amp_vsock_tx *tx);
 void amp_vsock_loop_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
@@ -425,13 +460,13 @@ static inline void amp_vsock_told(struct amp_vsock_conn *c)
 	c->owed &= (uint8_t)~AMP_OWE_CREDIT;
 }
 /*
- * A good packet has arrived; for c, when the path knows it: of the header then only len, op,
- * flags, buf_alloc and fwd_cnt count. True: the owner holds its buffer.
+ * A good packet has arrived for c: type does not count, and of
+ * rx, which may else be NULL, what has data. True: the owner holds its buffer.
  */
-void amp_vsock_input(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
-		     struct amp_vsock_rx *rx);
 bool amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			 const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx);
+			 const struct amp_vsock_say *h, struct amp_vsock_rx *rx);
+/* The peer's RST, however it came. */
+void amp_vsock_in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c);
 /*
  * REQUEST, for which the owner gave c (state FREE, or OPEN: amp_vsock_respond() in its hook):
  * the same as after amp_vsock_ops.request, for a path that has a request hook of its own.

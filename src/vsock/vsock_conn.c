@@ -11,8 +11,6 @@
 #include "vsock_fast.h"
 #include "vsock_inner.h"
 
-extern __typeof__(amp_vsock_take_request) amp_vsock_take_request __attribute__((weak));
-
 /* ---- by address ---- */
 
 /* A small core's links have one bucket: no arithmetic. */
@@ -22,7 +20,7 @@ extern __typeof__(amp_vsock_take_request) amp_vsock_take_request __attribute__((
 static struct amp_vsock_conn **bucket(const struct amp_vsock *vs,
 				      const struct amp_vsock_ends *ends)
 {
-	uint32_t h = ends->local.port * 31u ^ ends->peer.port ^ ends->peer.cid << 5;
+	uint32_t h = ends->local.port * 31u ^ ends->peer.port ^ amp_vsock_cid(&ends->peer) << 5;
 
 	/* const is who only looks it up: the table may be in it */
 	return (struct amp_vsock_conn **)(uintptr_t)&vs
@@ -47,10 +45,8 @@ struct amp_vsock_conn *amp_vsock_find(const struct amp_vsock *vs,
 
 static ONE_COPY void ends_of(struct amp_vsock_ends *ends, const struct amp_vsock_hdr *h)
 {
-	ends->local.cid = (uint32_t)h->dst_cid;
-	ends->local.port = h->dst_port;
-	ends->peer.cid = (uint32_t)h->src_cid;
-	ends->peer.port = h->src_port;
+	ends->local = amp_vsock_at((uint32_t)h->dst_cid, h->dst_port);
+	ends->peer = amp_vsock_at((uint32_t)h->src_cid, h->src_port);
 }
 
 struct amp_vsock_conn *amp_vsock_find_for(const struct amp_vsock *vs,
@@ -68,8 +64,8 @@ struct amp_vsock_conn *amp_vsock_other(struct amp_vsock *vs,
 				       const volatile struct amp_vsock_hdr *h)
 {
 	uint64_t src = h->src_cid, dst = h->dst_cid;
-	struct amp_vsock_ends ends = {{(uint32_t)dst, h->dst_port},
-				      {(uint32_t)src, h->src_port}};
+	struct amp_vsock_ends ends = {amp_vsock_at((uint32_t)dst, h->dst_port),
+				      amp_vsock_at((uint32_t)src, h->src_port)};
 	struct amp_vsock_conn *c;
 
 	if (dst != vs->local_cid || src == AMP_VSOCK_CID_LOCAL || src >> 32 ||
@@ -111,7 +107,7 @@ void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	c->state = state;
 	c->buf_alloc = buf_alloc;
 	if (QUEUES)
-		c->loop = ends->peer.cid == AMP_VSOCK_CID_LOCAL;
+		c->loop = amp_vsock_cid(&ends->peer) == AMP_VSOCK_CID_LOCAL;
 	hash_add(vs, c);
 }
 
@@ -121,7 +117,7 @@ void amp_vsock_forget(struct amp_vsock *vs, struct amp_vsock_conn *c)
 	if (AMPSOCK_FAST && vs->recent == c)
 		vs->recent = NULL;
 	c->state = AMP_CONN_FREE;
-	if (LOOP(c))
+	if (LOOP(vs, c))
 		path_gone(vs, c);
 	tell_event(vs, c, AMP_VSOCK_EV_GONE);
 }
@@ -159,10 +155,10 @@ static void die(struct amp_vsock *vs, struct amp_vsock_conn *c, bool rst)
 /* The end, and not one that the owner asked for: it is told, once. */
 static void reset(struct amp_vsock *vs, struct amp_vsock_conn *c, bool rst)
 {
-	bool told = c->state == AMP_CONN_CLOSING || c->state == AMP_CONN_DEAD;
+	uint8_t was = c->state;
 
 	die(vs, c, rst);
-	if (!told)
+	if (was != AMP_CONN_CLOSING && was != AMP_CONN_DEAD)
 		tell_event(vs, c, AMP_VSOCK_EV_RESET);
 }
 
@@ -247,21 +243,17 @@ void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends
 {
 	struct amp_vsock_stray *s;
 
-	if (ends->peer.cid == AMP_VSOCK_CID_LOCAL) {
-		path_stray(vs, ends, type);
-		return;
-	}
 	if (strays_full(vs))
 		return;
-	s = &vs->stray[vs->stray_cnt++];
-	s->ends = *ends;
-	s->type = type;
 	vs->stats.rst_strays++;
+	s = &vs->stray[vs->stray_cnt++];
+	s->type = type;
+	s->ends = *ends;
 }
 
 /* Of a connection that is known, and neither over nor still to be answered. */
 static bool in_open(struct amp_vsock *vs, struct amp_vsock_conn *c,
-		    const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx)
+		    const struct amp_vsock_say *h, struct amp_vsock_rx *rx)
 {
 	switch (h->op) {
 	case AMP_VSOCK_OP_RW:
@@ -284,7 +276,7 @@ static bool in_open(struct amp_vsock *vs, struct amp_vsock_conn *c,
 
 /* For paths, too (vsock.h). Returns whether the owner holds the buffer. */
 bool amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			 const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx)
+			 const struct amp_vsock_say *h, struct amp_vsock_rx *rx)
 {
 	uint32_t had = amp_credit_tx_space(&c->credit);
 	bool held;
@@ -314,8 +306,8 @@ bool amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	}
 	held = in_open(vs, c, h, rx);
 	if (c->starved && c->state == AMP_CONN_OPEN && amp_credit_tx_space(&c->credit) > had) {
-		c->starved = 0;
-		c->asked = 0;
+		/* nor is the peer asked any more for what has come: who wants more will say so */
+		c->standing &= ~AMP_VSOCK_DROUGHT;
 		tell_event(vs, c, AMP_VSOCK_EV_WRITABLE);
 	}
 	return held;
@@ -326,8 +318,7 @@ void amp_vsock_in_unknown(struct amp_vsock *vs, const struct amp_vsock_hdr *h, u
 	struct amp_vsock_ends ends;
 
 	ends_of(&ends, h);
-	if (h->op == AMP_VSOCK_OP_REQUEST && type == h->type && amp_vsock_take_request &&
-	    amp_vsock_take_request(vs, h, &ends))
+	if (type == h->type && asked(vs, h, &ends))
 		return;
 	if (h->op != AMP_VSOCK_OP_RST) /* an RST is never answered */
 		amp_vsock_stray_rst(vs, &ends, type);
@@ -339,7 +330,7 @@ bool amp_vsock_in(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct am
 	if (h->op == AMP_VSOCK_OP_INVALID || h->op > AMP_VSOCK_OP_CREDIT_REQUEST)
 		vs->stats.rx_bad++; /* a known connection pays below, an unknown one gets RST */
 	if (c)
-		return amp_vsock_input_for(vs, c, h, rx);
+		return amp_vsock_input_for(vs, c, &h->say, rx);
 	amp_vsock_in_unknown(vs, h, h->type);
 	return false;
 }
@@ -379,7 +370,7 @@ void amp_vsock_down(struct amp_vsock *vs)
 
 		for (c = vs->hash[i]; c; c = next) {
 			next = c->hash_next;
-			if (LOOP(c) && path_stays(vs))
+			if (PATHS && c->loop && path_stays(vs))
 				continue;
 			reset(vs, c, false);
 			c->owed = AMP_VSOCK_LISTED; /* nothing can be sent */
@@ -420,12 +411,12 @@ int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms)
 int amp_vsock_connect_ends(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			   struct amp_vsock_ends *ends, uint8_t type)
 {
-	bool loop = !QUEUES || ends->peer.cid == AMP_VSOCK_CID_LOCAL;
+	bool loop = amp_vsock_cid(&ends->peer) == AMP_VSOCK_CID_LOCAL;
 
 	if (QUEUES && (loop ? !vs->path : !vs->out))
 		return -ENETDOWN;
 	if (QUEUES && loop)
-		ends->local.cid = AMP_VSOCK_CID_LOCAL;
+		ends->local = amp_vsock_at(AMP_VSOCK_CID_LOCAL, ends->local.port);
 	/* a path that is alone has no two connections from one port */
 	if (QUEUES && amp_vsock_find(vs, ends, type))
 		return -EADDRINUSE;
@@ -480,9 +471,7 @@ uint32_t amp_vsock_tx_space(const struct amp_vsock *vs, const struct amp_vsock_c
 
 	if (amp_vsock_may_send_on(c) || space == 0 || must_queue(vs, c))
 		return 0;
-	if (LOOP(c))
-		return path_ready(vs) ? space : 0;
-	return vs->out && amp_vq_avail(vs->out) ? space : 0;
+	return tx_ready(vs, LOOP(vs, c)) ? space : 0;
 }
 
 void amp_vsock_want_credit(struct amp_vsock *vs, struct amp_vsock_conn *c)

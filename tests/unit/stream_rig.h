@@ -501,7 +501,7 @@ static inline void rig_serve(struct rig_side *s, unsigned i, uint32_t addr)
 	s->service[i].addr = addr;
 	s->service[i].kind = RIG_SERVICE;
 	if (rig.bus)
-		RIG_CHECK(amp_rpmsg_open(&s->bus, &s->service[i], addr, NULL) == 0);
+		RIG_CHECK(amp_rpmsg_open(&s->bus, &s->service[i], addr) == 0);
 }
 
 static inline void rig_rings(void)

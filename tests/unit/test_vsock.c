@@ -41,7 +41,7 @@ struct side {
 	struct amp_vsock_conn *hash[4];
 	struct amp_iov iov[24];
 	struct amp_vsock_stray stray[4];
-	uint8_t loop[256];
+	uint8_t loop[AMP_VSOCK_HDR_LEN + 256] __attribute__((aligned(8)));
 	struct end *ends;
 	unsigned next;
 	uint32_t listen_port; /* 0: nobody */
@@ -220,7 +220,7 @@ static void side_init(struct side *s, struct amp_vq *in, struct amp_vq *out, uin
 	s->vs.stray_len = 4;
 	s->vs.path = &amp_vsock_loop;
 	s->vs.loop_buf = s->loop;
-	s->vs.loop_len = sizeof(s->loop);
+	s->vs.loop_len = sizeof(s->loop) - AMP_VSOCK_HDR_LEN;
 	amp_vsock_init(&s->vs);
 }
 
@@ -776,6 +776,36 @@ static void credit_stops_and_starts(void **state)
 	eat(&w.host, b, 100);
 	settle();
 	assert_int_equal(a->writable, 1);
+	amp_vsock_abort(&w.guest.vs, &a->c);
+	all_home();
+}
+
+/* Credit that lies in the queue already when there seems to be none: nobody is asked for it. */
+static void credit_that_has_come_is_not_asked_for(void **state)
+{
+	struct end *a, *b;
+	uint8_t data[400] = {0};
+	uint32_t sent;
+
+	(void)state;
+	world(16, 512);
+	a = pair(&w.guest, &w.host, &b);
+	while (try_send(&w.guest, a, data, 400) > 0)
+		assert_true(run(&w.host) >= 0);
+	assert_int_equal(b->rx_len, 4096);
+	sent = w.guest.vs.stats.tx_packets;
+	eat(&w.host, b, 3000);
+	assert_true(run(&w.host) >= 0);
+	assert_true(run(&w.guest) >= 0);
+	assert_int_equal(a->writable, 1);
+	assert_int_equal(w.guest.vs.stats.tx_packets, sent);
+	assert_int_equal(amp_vsock_tx_space(&w.guest.vs, &a->c), 3000);
+	/* the next time there is none it is asked for */
+	while (try_send(&w.guest, a, data, 400) > 0)
+		assert_true(run(&w.host) >= 0);
+	sent = w.guest.vs.stats.tx_packets;
+	settle();
+	assert_int_equal(w.guest.vs.stats.tx_packets, sent + 1);
 	amp_vsock_abort(&w.guest.vs, &a->c);
 	all_home();
 }
@@ -2504,6 +2534,7 @@ int main(void)
 		cmocka_unit_test(credit_stops_and_starts),
 		cmocka_unit_test(updates_are_volunteered_not_per_read),
 		cmocka_unit_test(half_a_message_does_not_stall),
+		cmocka_unit_test(credit_that_has_come_is_not_asked_for),
 		cmocka_unit_test(credit_request_is_answered),
 		cmocka_unit_test(updates_after_own_shutdown_send),
 		cmocka_unit_test(reservations_and_cancel),
