@@ -381,6 +381,7 @@ int main(int argc, char **argv)
 	conf.look_up = true;
 	if (parse(argc, argv, &set, &code) == 0) {
 		amp_log_level_set(amp_helper_kept_level(conf.log_level));
+		amp_helper_published_load();
 		code = start(&set);
 	}
 	amp_config_free(&conf);
