@@ -47,7 +47,7 @@ struct amp_inet {
 	uint16_t keep[3]; /* TCP_KEEPIDLE, KEEPINTVL, KEEPCNT: travel in OPEN */
 	struct amp_sock *carrier;
 	uint32_t id;
-	uint8_t local[AMP_OFF_ADDR_LEN];
+	uint8_t local[AMP_OFF_ADDR_LEN]; /* none when its first byte is 0 */
 	union {
 		uint8_t peer[AMP_OFF_ADDR_LEN];
 		struct { /* listener */

@@ -107,7 +107,7 @@ static struct {
 	unsigned setopts, listens, binds, udp_connects;
 	uint8_t last_opt[64];
 	unsigned last_opt_len;
-	uint8_t opt_status, listen_status;
+	uint8_t opt_status, listen_status, bind_status;
 	uint8_t frame[AMP_OFF_CTL_MAX]; /* the last request */
 	uint32_t udp_max;
 } px;
@@ -545,7 +545,9 @@ static void px_request(const struct amp_off_ctl *c, const uint8_t *p, unsigned l
 		px.bind_id = px.next_id++;
 		amp_put_le32(ans, px.bind_id);
 		amp_off_put_addr(ans + 4, &a);
-		say_ctl(c->op | AMP_OFF_REPLY, (uint8_t)verdict(a.port), c->seq, ans, 28);
+		say_ctl(c->op | AMP_OFF_REPLY,
+			px.bind_status ? px.bind_status : (uint8_t)verdict(a.port), c->seq, ans,
+			28);
 		return;
 	case AMP_OFF_LISTEN:
 		px.listens++;
