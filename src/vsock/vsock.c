@@ -401,6 +401,17 @@ bool amp_vsock_arm(struct amp_vsock *vs)
 	return (vs->out && vs->tx_starved && amp_vq_arm(vs->out)) || more;
 }
 
+static bool moved(const struct amp_vq *vq)
+{
+	return ring_rd16(ring_peer_idx(vq)) != vq->get_idx;
+}
+
+bool amp_vsock_news(const struct amp_vsock *vs)
+{
+	return (vs->in && vs->stray_cnt < vs->stray_len && moved(vs->in)) ||
+	       (vs->out && vs->tx_starved && moved(vs->out));
+}
+
 /* amp_vsock_reserve(), but c->reserved and how long the pieces are is the caller's affair. */
 static int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
 		   struct amp_vsock_tx *tx)
