@@ -138,6 +138,8 @@ void amp_baremetal_init(const struct amp_baremetal_clock *clock, uint32_t hz)
 void amp_baremetal_spin(uint32_t us)
 {
 	bm.spin_ticks = (uint64_t)(us / 1000) * bm.ms_ticks + us % 1000 * bm.ms_ticks / 1000;
+	bm.spin_vain = 0;
+	bm.spin_skip = 0;
 }
 
 /* News within spin_ticks? Then, or when there are none, *away: the core stood still meanwhile. */
