@@ -51,6 +51,7 @@ struct board {
 	uintptr_t timer_base; /* CLINT; generic timers live in system registers */
 	uint32_t timer_hz;    /* 0: the core knows */
 	unsigned timer_irq;   /* 0: does not go through intc */
+	uint32_t spin_us;     /* looks at the link so long before it sleeps: AMPSOCK_SPIN */
 	uintptr_t mmio_base;  /* virtio-mmio slots */
 	uint32_t mmio_stride;
 	unsigned mmio_cnt;

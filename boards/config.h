@@ -4,3 +4,4 @@
 #define AMPSOCK_VSOCK_NUM     64
 #define AMPSOCK_VSOCK_BUF_LEN 4096
 #define AMPSOCK_WHY	      1
+#define AMPSOCK_SPIN	      1

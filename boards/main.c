@@ -11,6 +11,7 @@
 
 #include "board.h"
 #include "../include/ampsock.h"
+#include "../src/ampsock_config.h"
 
 #define ARGS_LEN 512
 #define ARGC_MAX 32
@@ -91,6 +92,8 @@ void board_start(void)
 	board.timer->init();
 	hz = board.timer_hz ? board.timer_hz : board.timer->hz();
 	amp_baremetal_init(&board.timer->clock, hz);
+	if (AMPSOCK_SPIN)
+		amp_baremetal_spin(board.spin_us);
 	if (board.timer_irq)
 		board.intc->enable(board.timer_irq);
 	board_console_init();

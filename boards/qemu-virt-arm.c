@@ -12,6 +12,7 @@ const struct board board = {
 	.intc_cpu_base = 0x08010000,
 	.timer = &board_timer_arm,
 	.timer_irq = 16 + 11,
+	.spin_us = 200,
 	.mmio_base = 0x0a000000,
 	.mmio_stride = 0x200,
 	.mmio_cnt = 32,

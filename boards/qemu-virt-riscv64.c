@@ -13,6 +13,7 @@ const struct board board = {
 	.timer = &board_timer_clint,
 	.timer_base = 0x02000000,
 	.timer_hz = 10000000,
+	.spin_us = 200,
 	.mmio_base = 0x10001000,
 	.mmio_stride = 0x1000,
 	.mmio_cnt = 8,

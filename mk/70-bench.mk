@@ -132,7 +132,7 @@ $(BENCH)/icount-$(2)/%.o: tests/bench/%.c
 $(BENCH)/throughput-$(2).elf: $(BUILD)/fw/$(1)/examples/throughput.o $(BENCH)/icount-$(2)/icount.o \
 		$(4:%=$(BENCH)/icount-$(2)/%) $$(filter-out $(addprefix %/,$(3)),$$(fw_objs.$(BUILD)/fw/$(1))) \
 		$$(fw_link_obj.$(BUILD)/fw/$(1)) $(BUILD)/fw/$(1)/libampsock.a
-	$$(fw_link.$(BUILD)/fw/$(1)) -Wl,--wrap=amp_port_wait
+	$$(fw_link.$(BUILD)/fw/$(1)) -Wl,--wrap=amp_port_wait -Wl,--wrap=amp_baremetal_spin
 
 bench-check-bin: $(BENCH)/throughput-$(2).elf
 bench-bin: $(BUILD)/fw/$(1)/throughput.elf

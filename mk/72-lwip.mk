@@ -23,9 +23,11 @@ $(LWIP_SRC:%=$(LWIP)/%.o): $(LWIP)/%.o: tests/bench/lwip/lwipopts.h tests/bench/
 	@mkdir -p $(@D)
 	$(Q)$($(LWIP_BOARD).cross)gcc $(LWIP_CFLAGS) -w -c $(LWIP)/src/$*.c -o $@
 
-$(LWIP)/main.o $(LWIP)/vnet.o: $(LWIP)/%.o: tests/bench/lwip/%.c $(wildcard tests/bench/lwip/*.h)
+$(LWIP)/main.o $(LWIP)/vnet.o: $(LWIP)/%.o: tests/bench/lwip/%.c
 	@mkdir -p $(@D)
-	$(Q)$($(LWIP_BOARD).cross)gcc $(LWIP_CFLAGS) $(WARN) -c $< -o $@
+	$(Q)$($(LWIP_BOARD).cross)gcc $(LWIP_CFLAGS) $(WARN) $(DEPFLAGS) -c $< -o $@
+
+-include $(LWIP)/main.d $(LWIP)/vnet.d
 
 $(LWIP)/lwip.elf: $(LWIP_OBJ) $(fw_objs.$(LWIP_FW)) $(LWIP_FW)/libampsock.a $(fw_script.$(LWIP_FW))
 	$(fw_link.$(LWIP_FW))

@@ -129,6 +129,11 @@
 #define AMPSOCK_FAST 1
 #endif
 #endif
+/* 1: who waits looks at the ring for a while before he asks to be woken and sleeps; for how
+ * long, amp_baremetal_spin() says. One core without threads. */
+#ifndef AMPSOCK_SPIN
+#define AMPSOCK_SPIN 0
+#endif
 /* 1: links over vhost-user, for a Linux process (src/port/hosted_config.h) */
 #ifndef AMPSOCK_HOSTED
 #define AMPSOCK_HOSTED 0

@@ -13,6 +13,13 @@
  * is set again only when it has gone off or would come too late; what it may cost is one wake-up
  * for nothing.
  *
+ * To be woken can cost much more than the wait was long: in an emulator or under a hypervisor each
+ * interrupt is two switches between threads of the host. So a core may look at its rings for
+ * a while before it sleeps (AMPSOCK_SPIN), and while it does the peer has not been asked to notify.
+ * The clock, slow to read there, is asked once in so many looks. Where nothing comes in that time,
+ * because the peer is far, it is tried ever less often; and not for long where the clock has
+ * jumped between two looks: then somebody else wants the processor that the core is made of.
+ *
  * Milliseconds come from the board's counter by multiplication: per tick 2^32 * 1000 / hz
  * parts of 2^32, the remainder is carried, so that nothing drifts by when it was asked.
  */
@@ -86,6 +93,11 @@ static struct {
 	uint32_t now_ms;			 /* t */
 	uint32_t frac;				 /* t: ms * 2^32 beyond now_ms */
 	uint32_t sleeps;			 /* t */
+#if AMPSOCK_SPIN
+	uint64_t spin_ticks; /* t */
+	uint16_t spin_vain;  /* t: as many sleeps without, after the last that found nothing */
+	uint16_t spin_skip;  /* t: of these, to come */
+#endif
 #if AMPSOCK_FAST
 	uint64_t alarm; /* t: what the alarm is set to, or was last */
 #endif
@@ -124,6 +136,52 @@ void amp_baremetal_init(const struct amp_baremetal_clock *clock, uint32_t hz)
 	bm.alarm = UINT64_MAX;
 #endif
 }
+
+#if AMPSOCK_SPIN
+#define SPIN_LOOKS     64u /* for one at the clock */
+#define SPIN_SKIP_VAIN 63u
+#define SPIN_SKIP_AWAY 1023u
+
+void amp_baremetal_spin(uint32_t us)
+{
+	bm.spin_ticks = (uint64_t)(us / 1000) * bm.ms_ticks + us % 1000 * bm.ms_ticks / 1000;
+	bm.spin_vain = 0;
+	bm.spin_skip = 0;
+}
+
+/* News within spin_ticks? Then, or when there are none, *away: the core stood still meanwhile. */
+static bool spin(bool (*news)(const void *ctx), const void *ctx, bool *away)
+{
+	uint64_t now = bm.clock->ticks(), end = now + bm.spin_ticks, last;
+	bool found = false;
+	unsigned i;
+
+	do {
+		for (i = 0; i < SPIN_LOOKS && !found; i++)
+			found = news(ctx);
+		last = now;
+		now = bm.clock->ticks();
+		*away = now - last > bm.ms_ticks;
+	} while (!found && !*away && !bm.woken && now < end);
+	return found;
+}
+
+bool amp_port_spin(bool (*news)(const void *ctx), const void *ctx)
+{
+	bool found, away;
+
+	if (!bm.spin_ticks)
+		return false;
+	if (bm.spin_skip) {
+		bm.spin_skip--;
+		return false;
+	}
+	found = spin(news, ctx, &away);
+	bm.spin_vain = found ? 0 : (uint16_t)(2u * bm.spin_vain + 1u) & SPIN_SKIP_VAIN;
+	bm.spin_skip = away ? SPIN_SKIP_AWAY : bm.spin_vain;
+	return found;
+}
+#endif
 
 uint32_t amp_baremetal_sleeps(void)
 {

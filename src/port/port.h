@@ -39,6 +39,15 @@
  */
 int amp_port_wait(int32_t timeout_ms);
 
+#if AMPSOCK_SPIN
+/*
+ * Before sleep, and before the peer is asked for a notification: look for news for as long as
+ * the port finds worth while. True: there are some. False: none came, or something woke, or
+ * the port does not do this.
+ */
+bool amp_port_spin(bool (*news)(const void *ctx), const void *ctx);
+#endif
+
 /*
  * Wake every waiter, now or at its next amp_port_wait(). From a thread (with or
  * without the lock) or from an interrupt handler.

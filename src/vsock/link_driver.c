@@ -231,6 +231,24 @@ static inline bool event_arm(struct drv_link *d)
 	return amp_vq_arm(&d->q[Q_EVENT]);
 }
 
+#if AMPSOCK_SPIN
+static bool looked(const void *vs)
+{
+	return amp_vsock_news(vs);
+}
+
+static inline bool news_soon(struct drv_link *d)
+{
+	return amp_port_spin(looked, &d->l.vs);
+}
+#else
+static inline bool news_soon(struct drv_link *d)
+{
+	(void)d;
+	return false;
+}
+#endif
+
 static bool drv_arm(struct amp_runner *r, bool on)
 {
 	struct drv_link *d = drv_of(r);
@@ -239,6 +257,8 @@ static bool drv_arm(struct amp_runner *r, bool on)
 	(void)on;
 	if (!d->l.up)
 		return false;
+	if (news_soon(d))
+		return true;
 	news = amp_vsock_arm(&d->l.vs);
 	if (d->q[Q_EVENT].num && event_arm(d)) {
 		d->l.event_in = 1;

@@ -431,6 +431,17 @@ bool amp_vsock_arm(struct amp_vsock *vs)
 	return (vs->out && vs->tx_starved && amp_vq_arm(vs->out)) || more;
 }
 
+static bool moved(const struct amp_vq *vq)
+{
+	return ring_rd16(ring_peer_idx(vq)) != vq->get_idx;
+}
+
+bool amp_vsock_news(const struct amp_vsock *vs)
+{
+	return (vs->in && !strays_full(vs) && moved(vs->in)) ||
+	       (vs->out && vs->tx_starved && moved(vs->out));
+}
+
 int amp_vsock_may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want)
 {
 	uint32_t space = credit_left(c);

@@ -293,6 +293,8 @@ int amp_vsock_owed(struct amp_vsock *vs);
  * armed, full as it may be: its turn comes with the out queue's.
  */
 bool amp_vsock_arm(struct amp_vsock *vs);
+/* What arm would say. Asks for nothing, and reads an index or two. */
+bool amp_vsock_news(const struct amp_vsock *vs);
 
 /* RST to the peer of a connection that there is not, with the next run; forgotten when stray[] is
  * full. */

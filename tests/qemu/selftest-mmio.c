@@ -83,6 +83,47 @@ static void test_stale_alarm(void)
 	check("asleep, behind another's alarm", amp_baremetal_sleeps() - sleeps < 6);
 }
 
+/* News at the so-manyth look. */
+struct looks {
+	uint32_t done, come;
+};
+
+static bool look(const void *ctx)
+{
+	struct looks *l = *(struct looks *const *)ctx;
+
+	return ++l->done >= l->come;
+}
+
+/* Of a busy machine only what is certain: it may take the core away at any time. */
+static void test_spin(void)
+{
+	struct looks l = {.come = 3}, *ctx = &l;
+	uint64_t start;
+
+	amp_baremetal_spin(0);
+	check("no spin unless told", !amp_port_spin(look, &ctx) && l.done == 0);
+	amp_baremetal_spin(2000);
+	check("spin finds", amp_port_spin(look, &ctx) && l.done == 3);
+	amp_baremetal_spin(2000);
+	l = (struct looks){.come = UINT32_MAX};
+	start = board.timer->clock.ticks();
+	check("spin ends", !amp_port_spin(look, &ctx) && l.done > 64);
+	check("spin takes its time, or is away",
+	      board.timer->clock.ticks() - start >
+		      (board.timer_hz ? board.timer_hz : board.timer->hz()) / 1000);
+	l = (struct looks){.come = 1};
+	check("not at once again", !amp_port_spin(look, &ctx) && l.done == 0);
+	amp_baremetal_spin(1000000);
+	l = (struct looks){.come = UINT32_MAX};
+	amp_port_wake();
+	start = amp_port_now_ms();
+	check("spin ends when woken",
+	      !amp_port_spin(look, &ctx) && (l.done == 64 || amp_port_now_ms() - start < 900));
+	check("the wake is kept", amp_port_wait(-1) == 0);
+	amp_baremetal_spin(board.spin_us);
+}
+
 static void test_rng(void)
 {
 	static _Alignas(16) uint8_t ring[512];
@@ -123,6 +164,7 @@ void selftest_link(const char *what)
 	int err = find_rng();
 
 	(void)what;
+	test_spin();
 	if (err == 0)
 		test_rng();
 	else

@@ -122,9 +122,11 @@ static err_t connected(void *arg, struct tcp_pcb *pcb, err_t err)
 
 static void turn(struct netif *nif)
 {
+	static unsigned idle;
 	bool any = vnet_poll(nif);
 
-	sys_check_timeouts();
+	if (!awake || any || ++idle % 1024 == 0)
+		sys_check_timeouts(); /* it reads the clock, for which the emulator takes a lock */
 	vnet_kick();
 	if (!any && !awake && !vnet_arm())
 		(void)amp_port_wait(untimed ? -1 : (int32_t)sys_timeouts_sleeptime());
