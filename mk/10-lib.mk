@@ -25,7 +25,7 @@ $(eval $(call hosted_lib,hosted,$(CFLAGS)))
 $(eval $(call hosted_lib,san,-g -O1 -fno-omit-frame-pointer -fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined))
 $(eval $(call hosted_lib,tsan,-g -O1 -fno-omit-frame-pointer -fsanitize=thread -Wno-tsan))
 # The configuration of small firmware: without the short ways, and one bucket of everything.
-SMALL_FLAGS := -DAMPSOCK_FAST=0 -DAMPSOCK_HASH=1
+SMALL_FLAGS := -DAMPSOCK_FAST=0 -DAMPSOCK_HASH=1 -DAMPSOCK_RPMSG_SERVICES=8
 $(eval $(call hosted_lib,small,-g -O1 -fno-omit-frame-pointer $(SMALL_FLAGS) -fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined))
 
 # What turns an unmodified program's object into one of ours (objcopy --redefine-syms).

@@ -16,7 +16,7 @@ UNIT_SMALL := $(patsubst $(BUILD)/check/asan/%,$(BUILD)/check/small/%,$(UNIT_ASA
 unit_extra = $$(sed -n '1,15s,^// build: *,,p' $<)
 
 .PHONY: check check-unit check-restarts build-clang check-fuzz
-check: ## every test there is, packages first (10 to 15 minutes)
+check: ## every test there is, packages first (15 to 20 minutes)
 	@$(MAKE) --no-print-directory deps
 	@tests/run --build $(BUILD) all
 

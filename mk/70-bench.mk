@@ -5,13 +5,13 @@ BENCH := $(BUILD)/bench
 BENCH_FLAGS = $(STD) -O2 -g $(WARN) -D_GNU_SOURCE
 
 .PHONY: bench bench-smoke bench-record bench-bin bench-check-bin
-bench: bench-bin ## every speed beside its peers, bench.json, charts (25 minutes)
+bench: bench-bin bench-peers ## every speed beside its peers, bench.json, charts (25 minutes)
 	@python3 tests/bench/bench.py --build $(BUILD) --rounds $(BENCH_ROUNDS)
 
 bench-smoke: bench-check-bin
 	@python3 tests/bench/bench.py --build $(BUILD) --smoke --part insn --part sockets --part qemu --part tcp --part confine --part rpmsg
 
-bench-record: bench-bin ## the same, recorded in docs/performance.md (PARTS=insn: those only)
+bench-record: bench-bin bench-peers ## the same, recorded in docs/performance.md (PARTS=insn: those only)
 	@python3 tests/bench/bench.py --build $(BUILD) --rounds $(BENCH_ROUNDS) --record $(PARTS:%=--part %)
 
 BENCH_ROUNDS ?= 5

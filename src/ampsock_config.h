@@ -69,6 +69,10 @@
 #ifndef AMPSOCK_RPMSG_NAMES
 #define AMPSOCK_RPMSG_NAMES 8
 #endif
+/* Names that sockets of ours can be bound to at a time. */
+#ifndef AMPSOCK_RPMSG_SERVICES
+#define AMPSOCK_RPMSG_SERVICES 8
+#endif
 /* Receive buffers that a raw SOCK_SEQPACKET socket may hold; all of a link: twice as many. */
 #ifndef AMPSOCK_RPMSG_HOLD
 #define AMPSOCK_RPMSG_HOLD 8
@@ -142,11 +146,10 @@
 /*
  * Of counters that do not travel only differences are used, and those of receiving are at most
  * our own window: where that is small, and so is what one buffer can reserve, their low
- * halves do. (AF_RPMSG alone: the instructions for it would cost more than its few sockets save.)
+ * halves do.
  */
-#if AMPSOCK_RING_LEN <= 16384 && AMPSOCK_VSOCK_BUF_LEN <= 16384 &&      \
-	!(AMPSOCK_VQ_DEVICE && (AMPSOCK_VQ_DRIVER || AMPSOCK_VSOCK)) && \
-	(AMPSOCK_INET || AMPSOCK_VSOCK)
+#if AMPSOCK_RING_LEN <= 16384 && AMPSOCK_VSOCK_BUF_LEN <= 16384 && \
+	!(AMPSOCK_VQ_DEVICE && (AMPSOCK_VQ_DRIVER || AMPSOCK_VSOCK))
 #define AMP_CREDIT_CNT uint16_t
 #else
 #define AMP_CREDIT_CNT uint32_t
@@ -163,9 +166,32 @@ _Static_assert(AMPSOCK_VSOCK_BUF_LEN >= 128 && AMPSOCK_VSOCK_BUF_LEN <= 65536 + 
 _Static_assert(AMPSOCK_RPMSG >= 0 && AMPSOCK_RPMSG <= 16, "AMPSOCK_RPMSG: 0 to 16");
 _Static_assert(AMPSOCK_RPMSG_NAMES >= 2 && AMPSOCK_RPMSG_NAMES <= 254,
 	       "AMPSOCK_RPMSG_NAMES: 2 to 254");
+_Static_assert(AMPSOCK_RPMSG_SERVICES >= 1, "AMPSOCK_RPMSG_SERVICES: at least 1");
 _Static_assert(AMPSOCK_RPMSG_HOLD >= 1 && AMPSOCK_RPMSG_HOLD <= 127,
 	       "AMPSOCK_RPMSG_HOLD: 1 to 127");
-_Static_assert(AMP_IS_POW2(AMPSOCK_HASH), "AMPSOCK_HASH: a power of two");
+_Static_assert(AMP_IS_POW2(AMPSOCK_HASH) && AMPSOCK_HASH <= 65536,
+	       "AMPSOCK_HASH: a power of two of at most 65536");
 _Static_assert(AMPSOCK_SOCKETS >= 2 && AMPSOCK_SOCKETS <= 4096, "AMPSOCK_SOCKETS: 2 to 4096");
+_Static_assert(AMPSOCK_RINGS >= 1 && AMPSOCK_RINGS <= 4096, "AMPSOCK_RINGS: 1 to 4096");
+_Static_assert(AMPSOCK_FD_BASE >= 0 && AMPSOCK_FD_BASE <= 64, "AMPSOCK_FD_BASE: 0 to 64");
+_Static_assert(AMPSOCK_VSOCK_LINKS >= 1 && AMPSOCK_VSOCK_LINKS <= 16,
+	       "AMPSOCK_VSOCK_LINKS: 1 to 16 (none: AMPSOCK_VSOCK 0)");
+_Static_assert(AMPSOCK_ADDRINFO >= 1 && AMPSOCK_ADDRINFO <= 64, "AMPSOCK_ADDRINFO: 1 to 64");
+_Static_assert(AMPSOCK_CONNECT_MS >= 1 && AMPSOCK_CONNECT_MS <= 600000,
+	       "AMPSOCK_CONNECT_MS: 1 to 600000");
+_Static_assert(AMPSOCK_PING_MS >= 0 && AMPSOCK_PING_MS <= 600000,
+	       "AMPSOCK_PING_MS: 0 (never) to 600000");
+_Static_assert((AMPSOCK_VSOCK == 0 || AMPSOCK_VSOCK == 1) &&
+		       (AMPSOCK_INET == 0 || AMPSOCK_INET == 1) &&
+		       (AMPSOCK_LOOP == 0 || AMPSOCK_LOOP == 1),
+	       "AMPSOCK_VSOCK, AMPSOCK_INET, AMPSOCK_LOOP: 0 or 1");
+_Static_assert(AMPSOCK_VSOCK || AMPSOCK_RPMSG,
+	       "AMPSOCK_VSOCK 1 or AMPSOCK_RPMSG at least 1: no link without them");
+_Static_assert(AMPSOCK_VSOCK || !AMPSOCK_LOOP,
+	       "AMPSOCK_LOOP: its sockets are AF_VSOCK's (AMPSOCK_VSOCK 1)");
+_Static_assert(AMPSOCK_VQ_DRIVER || !AMPSOCK_VSOCK,
+	       "AMPSOCK_VQ_DRIVER: a vsock guest is the driver");
+_Static_assert(AMPSOCK_VQ_DEVICE || AMPSOCK_VQ_DRIVER,
+	       "AMPSOCK_VQ_DEVICE: the remote core of an rpmsg link is the device");
 
 #endif /* AMPSOCK_CONFIG_H */

@@ -142,15 +142,14 @@ void amp_inet_fail(struct amp_sock *s, int err)
 			i->carrier->fam->half_close(i->carrier, SHUT_WR);
 			i->carrier->flags |= AMP_SF_EOF; /* SHUT_RD throws away */
 		}
-		s->flags &= (uint16_t)~AMP_SF_CONNECTED;
-		amp_sock_reset(s, err);
-		return;
+	} else {
+		amp_inet_drop_carrier(i, 0);
 	}
 	/* it may try again; UDP does so at its next use, with the same names */
-	amp_inet_drop_carrier(i, 0);
 	if (s->type == SOCK_STREAM) { /* a bound id is used up */
-		s->flags &= (uint16_t)~AMP_SF_BOUND;
+		s->flags &= (uint16_t) ~(AMP_SF_CONNECTED | AMP_SF_BOUND);
 		amp_sock_reset(s, err);
+		return;
 	}
 	if (!(s->flags & AMP_SF_BOUND))
 		i->local[0] = 0;
@@ -354,7 +353,7 @@ void amp_inet_step(struct amp_sock *s)
 			step_again(s);
 		return;
 	case AMP_INET_RELEASE:
-		if (!amp_inet_note(AMP_OFF_RELEASE, 12, i->id, 0))
+		if (amp_inet_note(AMP_OFF_RELEASE, 12, i->id, 0) > 0)
 			released(s);
 		return;
 	case AMP_INET_RSTWAIT:
@@ -484,6 +483,8 @@ static int inet_connect(struct amp_sock *s, const struct sockaddr *sa, socklen_t
 		return -EISCONN;
 	if (i->state == AMP_INET_DEAD)
 		amp_inet_drop_carrier(i, 0);
+	if (!(s->flags & AMP_SF_BOUND))
+		i->local[0] = 0; /* of a bind() that failed, or of the last connection */
 	amp_inet_addr_copy(i->peer, a);
 	s->flags &= (uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_CONNECTED);
 	return amp_inet_start(s, AMP_INET_WAIT);

@@ -47,7 +47,7 @@ struct amp_inet {
 	uint16_t keep[3]; /* TCP_KEEPIDLE, KEEPINTVL, KEEPCNT: travel in OPEN */
 	struct amp_sock *carrier;
 	uint32_t id;
-	uint8_t local[AMP_OFF_ADDR_LEN];
+	uint8_t local[AMP_OFF_ADDR_LEN]; /* none when its first byte is 0 */
 	union {
 		uint8_t peer[AMP_OFF_ADDR_LEN];
 		struct { /* listener */
@@ -203,7 +203,7 @@ int amp_inet_err(unsigned status);
 /* The answer makes no sense: the session ends, before anything else of it is looked at.
  * -EPROTO. */
 int amp_inet_violation(void);
-/* A frame of len bytes without answer: 0 or -EAGAIN. PING and PONG (8 bytes): a is the number.
+/* A frame of len bytes without answer: more than 0, or -errno. PING and PONG (8 bytes): a is the number.
  */
 int amp_inet_note(unsigned op, unsigned len, uint32_t a, uint32_t b);
 /* Look again before sleeping: at the sockets that move by themselves, too. */

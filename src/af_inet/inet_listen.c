@@ -115,7 +115,7 @@ static void grant(void)
 			n = left;
 		if (!n)
 			continue;
-		if (amp_inet_note(AMP_OFF_CREDIT, 16, i->id, n)) {
+		if (amp_inet_note(AMP_OFF_CREDIT, 16, i->id, n) < 0) {
 			seen_used = ~0u; /* try again */
 			return;
 		}

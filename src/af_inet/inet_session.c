@@ -113,11 +113,8 @@ bool amp_inet_take(struct amp_sock *c, void *buf, size_t len, int flags)
 
 int amp_inet_send(struct amp_sock *c, void *p, size_t len, size_t done)
 {
-	struct iovec iov = {.iov_base = p, .iov_len = len};
-	struct amp_msg m = {
-		.iov = &iov, .iov_cnt = 1, .len = len, .done = done, .whole = len - done};
-
-	ssize_t n = c->fam->sendmsg(c, &m, 0);
+	const struct iovec iov = {.iov_base = p, .iov_len = len};
+	ssize_t n = c->fam->carrier->carry(c, &iov, done, len, len - done);
 
 	if (n > 0)
 		ses.poked = true; /* the link has something to send */
@@ -150,8 +147,9 @@ static void put_open(unsigned op, const struct amp_inet *i, const struct amp_soc
 	amp_put_le32(p + AMP_OFF_O_OPTS, (uint32_t)i->opts << 1);
 	memcpy(p + AMP_OFF_O_KEEP, i->keep, sizeof(i->keep)); /* as le.h: little-endian */
 	p[AMP_OFF_O_LINGER] = (uint8_t)(s->linger_s + 1);     /* 255, not set, becomes 0 */
+	if (i->local[0]) /* else there is none, all of it zero */
+		amp_inet_addr_copy(p + AMP_OFF_O_LOCAL, i->local);
 	amp_inet_addr_copy(p + AMP_OFF_O_PEER, i->peer);
-	amp_inet_addr_copy(p + AMP_OFF_O_LOCAL, i->local);
 }
 
 int amp_inet_recv_answer(struct amp_sock *c, unsigned op)
@@ -351,8 +349,7 @@ void amp_inet_req_forget(const void *owner)
 
 int amp_inet_note(unsigned op, unsigned len, uint32_t a, uint32_t b)
 {
-	uint8_t p[AMP_OFF_CTL_LEN + 8];
-	int r;
+	uint8_t *p = amp_inet_answer; /* of which nothing is wanted any more by who sends */
 
 	if (ses.ctl.state != AMP_INET_CONN || /* or: a request is half out; one that is not
 					       * begun comes later: who closes a listener and
@@ -362,8 +359,7 @@ int amp_inet_note(unsigned op, unsigned len, uint32_t a, uint32_t b)
 	put_ctl(p, op, len, len == AMP_OFF_CTL_LEN ? a : ++ses.seq);
 	amp_put_le32(p + 8, a);
 	amp_put_le32(p + 12, b);
-	r = amp_inet_send(ses.ctl.carrier, p, len, 0);
-	return r < 0 ? r : 0; /* a transport buffer holds more than that */
+	return amp_inet_send(ses.ctl.carrier, p, len, 0); /* a transport buffer holds more */
 }
 
 /* Not here: who finds it stands deep, on a socket of the session. When the session next runs,
@@ -455,11 +451,11 @@ static void ctl_output(void)
 			ses.off = (uint16_t)(ses.off + n);
 	}
 	if (ses.req == REQ_GIVE_BACK &&
-	    !amp_inet_note(AMP_OFF_RELEASE, 12, amp_le32(amp_inet_body), 0))
+	    amp_inet_note(AMP_OFF_RELEASE, 12, amp_le32(amp_inet_body), 0) > 0)
 		ses.req = REQ_IDLE;
-	if (ses.pong_owed && !amp_inet_note(AMP_OFF_PONG, 8, ses.pong_seq, 0))
+	if (ses.pong_owed && amp_inet_note(AMP_OFF_PONG, 8, ses.pong_seq, 0) > 0)
 		ses.pong_owed = false;
-	if (ses.ping_owed && !amp_inet_note(AMP_OFF_PING, 8, ses.ping_ms, 0))
+	if (ses.ping_owed && amp_inet_note(AMP_OFF_PING, 8, ses.ping_ms, 0) > 0)
 		ses.ping_owed = false;
 }
 

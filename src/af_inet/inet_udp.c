@@ -77,32 +77,28 @@ static int put_header(struct amp_sock *s, const struct amp_msg *m, uint8_t *p)
 	return r;
 }
 
-/* w, which is a whole datagram, becomes the beginning of its frame: the header and a piece. */
-static void begin(struct amp_msg *w, struct iovec iov[2], uint8_t *p)
+/* The beginning of m's frame: the header p and a piece. Its length. */
+static size_t begin(const struct amp_msg *m, struct iovec iov[2], uint8_t *p)
 {
-	const struct iovec *from = w->iov;
+	const struct iovec *from = m->iov;
 
 	iov[0].iov_base = p;
 	iov[0].iov_len = AMP_OFF_UDP_LEN;
-	w->iov = iov;
-	w->iov_cnt = 1;
-	w->whole = AMP_OFF_UDP_LEN + w->len;
-	if (w->len) {
-		while (!from->iov_len)
-			from++;
-		iov[1] = *from;
-		w->iov_cnt = 2;
-		w->len = from->iov_len;
-	}
-	w->len += AMP_OFF_UDP_LEN;
+	if (!m->len)
+		return AMP_OFF_UDP_LEN;
+	while (!from->iov_len)
+		from++;
+	iov[1] = *from;
+	return AMP_OFF_UDP_LEN + from->iov_len;
 }
 
 ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
 	struct amp_inet *i = amp_inet(s);
 	uint8_t p[AMP_OFF_UDP_LEN];
+	const struct iovec *from = m->iov;
+	size_t end = m->len, whole = 0;
 	struct iovec iov[2];
-	struct amp_msg w = *m;
 	ssize_t r;
 
 	(void)flags;
@@ -115,16 +111,17 @@ ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m, int flags
 			amp_inet_start(s, AMP_INET_WAIT);
 		return -EAGAIN;
 	}
-	w.name = NULL;
 	if (!m->done) {
 		r = head(s, p); /* an ICMP error is told before the next datagram goes */
 		if (r == 0 || (r == -EAGAIN && i->state == AMP_INET_CONN))
 			r = put_header(s, m, p);
 		if (r)
 			return r;
-		begin(&w, iov, p);
+		end = begin(m, iov, p);
+		from = iov;
+		whole = AMP_OFF_UDP_LEN + m->len;
 	}
-	r = i->carrier->fam->sendmsg(i->carrier, &w, 0);
+	r = i->carrier->fam->carrier->carry(i->carrier, from, m->done, end, whole);
 	if (!m->done && r >= 0) {
 		r -= (ssize_t)AMP_OFF_UDP_LEN;
 		if (r < (m->len ? 1 : 0)) { /* buffers too small for a header: not ours */
@@ -173,7 +170,6 @@ ssize_t amp_inet_udp_recv(struct amp_sock *s, struct amp_msg *m, int flags)
 int amp_inet_udp_poll(struct amp_sock *s)
 {
 	/* room for a header and something: more than that cannot be known */
-	const struct amp_msg probe = {.whole = AMP_OFF_UDP_LEN + 1};
 	struct amp_inet *i = amp_inet(s);
 	uint8_t p[AMP_OFF_UDP_LEN];
 	int r, ev = 0;
@@ -188,7 +184,7 @@ int amp_inet_udp_poll(struct amp_sock *s)
 	else if (r != -EAGAIN)
 		s->err = (uint8_t)-r;
 	if (i->state == AMP_INET_CONN && !i->off &&
-	    i->carrier->fam->sendmsg(i->carrier, &probe, 0) == 0)
+	    i->carrier->fam->carrier->carry(i->carrier, NULL, 0, 0, AMP_OFF_UDP_LEN + 1) == 0)
 		ev |= POLLOUT;
 	return ev;
 }

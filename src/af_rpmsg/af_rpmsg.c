@@ -59,6 +59,10 @@ _Static_assert(
 #define OUTLINE __attribute__((noinline))
 #endif
 
+/* Names that sockets are bound to: few are, so they are not in each. "": free. A socket that is
+ * closed has its own until the withdrawal is out. */
+static char own_names[AMPSOCK_RPMSG_SERVICES][AMP_RPMSG_NAME_LEN]; /* l */
+
 bool amp_rsock_waits; /* l */
 
 static int rpmsg_create(struct amp_sock *s, int type, int protocol)
@@ -165,7 +169,7 @@ static bool close_all(struct amp_sock *s)
 	bool done = true;
 
 	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
-		struct amp_rpmsg_ept *e = &p->ept[i];
+		struct amp_rpmsg_ept *e = &p->end[i].ept;
 
 		if (e->kind == AMP_REPT_BOUND) {
 			e->kind = 0;
@@ -179,11 +183,34 @@ static bool close_all(struct amp_sock *s)
 	return done;
 }
 
+/* Room for the name that a socket is bound to. */
+static int name_keep(struct amp_rsock *p, const char *name)
+{
+	for (unsigned i = 0; i < AMPSOCK_RPMSG_SERVICES; i++) {
+		if (!own_names[i][0]) {
+			p->name = strcpy(own_names[i], name);
+			return 0;
+		}
+	}
+	amp_explain("rpmsg: too many names are bound (AMPSOCK_RPMSG_SERVICES)");
+	return -ENOBUFS;
+}
+
+/* Nobody is told of it any more. */
+static void name_drop(struct amp_rsock *p)
+{
+	if (p->name)
+		*p->name = '\0';
+	p->name = NULL;
+}
+
 void amp_rsock_finish(struct amp_sock *s)
 {
 	s->flags &= (uint16_t)~AMP_SF_BOUND; /* its name is free */
-	if (close_all(s))
+	if (close_all(s)) {
+		name_drop(amp_rsock(s));
 		amp_sock_free(s);
+	}
 }
 
 void amp_rsock_gone(struct amp_sock *s, struct amp_rpmsg_ept *ept)
@@ -202,17 +229,17 @@ static int open_some(struct amp_sock *s, unsigned on, uint32_t addr, const char 
 	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
 		struct amp_rlink *l;
 
-		if (!meant(on, i) || p->ept[i].kind)
+		if (!meant(on, i) || p->end[i].ept.kind)
 			continue;
 		l = amp_rlink_get(i);
-		r = amp_rpmsg_open(&l->bus, &p->ept[i], addr, name);
+		r = amp_rpmsg_open_named(&l->bus, &p->end[i], addr, name);
 		if (r) {
 			if (AMPSOCK_RPMSG > 1) /* without a name, or never announced: at once */
 				(void)close_all(s);
 			return r;
 		}
-		p->ept[i].kind = AMP_REPT_BOUND;
-		addr = p->ept[i].addr;
+		p->end[i].ept.kind = AMP_REPT_BOUND;
+		addr = p->end[i].ept.addr;
 		if (!AMPSOCK_FAST || (name && amp_rlink_is_up(l)))
 			amp_runner_due(&l->l.runner);
 	}
@@ -223,7 +250,7 @@ int amp_rsock_open(struct amp_sock *s, unsigned on, uint32_t addr, bool announce
 {
 	struct amp_rsock *p = amp_rsock(s);
 	/* a datagram may go out on a link that the socket is not bound to */
-	const char *name = announce && p->name[0] && meant(p->bound_on, on) ? p->name : NULL;
+	const char *name = announce && meant(p->bound_on, on) ? p->name : NULL;
 	int r = s->type == SOCK_DGRAM ? amp_sock_ring(s) : 0;
 
 	if (r)
@@ -239,13 +266,13 @@ int amp_rsock_announce(struct amp_sock *s)
 	struct amp_rsock *p = amp_rsock(s);
 	uint32_t addr = 0;
 
-	if (!(s->flags & AMP_SF_BOUND) || !p->name[0])
+	if (!p->name)
 		return 0;
 	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
-		if (p->ept[i].kind && p->ept[i].name)
+		if (p->end[i].ept.kind && p->end[i].name)
 			return 0; /* it is known already */
-		if (p->ept[i].kind)
-			addr = p->ept[i].addr;
+		if (p->end[i].ept.kind)
+			addr = p->end[i].ept.addr;
 	}
 	(void)close_all(s);
 	return open_some(s, p->bound_on, addr, p->name);
@@ -258,7 +285,7 @@ static bool name_taken(const struct amp_raddr *at)
 	while ((s = next_of_us(s)) != NULL) {
 		const struct amp_rsock *p = amp_rsock(s);
 
-		if ((s->flags & AMP_SF_BOUND) && !amp_rsock_is_conn(s) &&
+		if ((s->flags & AMP_SF_BOUND) && !amp_rsock_is_conn(s) && p->name &&
 		    strcmp(p->name, at->name) == 0 &&
 		    (meant(p->bound_on, at->link) || meant(at->link, p->bound_on)))
 			return true;
@@ -280,15 +307,18 @@ static int rpmsg_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t
 	if (at.name[0] && name_taken(&at))
 		return -EADDRINUSE;
 	(void)close_all(s); /* one that a datagram was sent from */
-	strcpy(p->name, at.name);
 	p->bound_on = (uint8_t)at.link;
 	/* without descriptor: the carriers' listener, and that is for the front door */
-	if (AMPSOCK_INET && (s->flags & AMP_SF_ORPHAN))
+	if (AMPSOCK_INET && (s->flags & AMP_SF_ORPHAN)) {
 		s->sub |= SUB_DOOR;
-	else
-		r = amp_rsock_open(s, at.link, at.addr, s->type == SOCK_DGRAM);
+	} else {
+		if (at.name[0])
+			r = name_keep(p, at.name);
+		if (r == 0)
+			r = amp_rsock_open(s, at.link, at.addr, s->type == SOCK_DGRAM);
+	}
 	if (r)
-		p->name[0] = '\0';
+		name_drop(p);
 	else
 		s->flags |= AMP_SF_BOUND;
 	return r;
@@ -352,7 +382,7 @@ static int start_stream(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 {
 	struct amp_rstream_conn *rc = amp_rstream_conn(conn_of(s));
 	uint32_t local =
-		s->flags & AMP_SF_BOUND ? amp_rsock(s)->ept[amp_rlink_index(l)].addr : 0;
+		s->flags & AMP_SF_BOUND ? amp_rsock(s)->end[amp_rlink_index(l)].ept.addr : 0;
 	int r = amp_sock_ring(s);
 
 	if (r)
@@ -427,7 +457,7 @@ static int rpmsg_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 	if (!to.name[0] && !to.addr)
 		return -EINVAL;
 	/* a service is announced for who connects to it, not from */
-	if (s->type == SOCK_STREAM && (s->flags & AMP_SF_BOUND) && amp_rsock(s)->name[0])
+	if (s->type == SOCK_STREAM && amp_rsock(s)->name)
 		return -EINVAL;
 	l = amp_raddr_find(to.link, to.name, &to.addr, &r);
 	if (l)
@@ -577,6 +607,7 @@ static const struct amp_carrier carrier = {
 	.accept = (const struct sockaddr *)&door_addr,
 	.len = sizeof(door_addr),
 	.up = AMPSOCK_VSOCK ? carrier_up : NULL, /* else nobody asks */
+	.carry = amp_vsock_carry,
 };
 #endif
 

@@ -50,7 +50,7 @@ struct amp_rlink {
 		};
 	};
 	struct amp_rpmsg_ept *ept_hash[AMPSOCK_HASH];
-	struct amp_rpmsg_ept door; /* front door, kind 0: none (protocol.md) */
+	struct amp_rpmsg_named door; /* front door, kind 0: none (protocol.md) */
 	struct amp_rheld held[AMP_RHELD_CNT];
 	struct amp_rname names[AMPSOCK_RPMSG_NAMES + 1u];
 };
@@ -140,12 +140,12 @@ static inline void amp_rlink_go_on(struct amp_rlink *l)
 /* Where a remote hears of the host's services; announced whenever the link is up. */
 static inline void amp_rlink_door(struct amp_rlink *l)
 {
-	if (l->door.kind)
+	if (l->door.ept.kind)
 		return;
-	l->door.kind = AMP_REPT_DOOR;
+	l->door.ept.kind = AMP_REPT_DOOR;
 	/* at a dynamic address: there is one */
-	(void)amp_rpmsg_open(&l->bus, &l->door, AMP_RPMSG_ADDR_ANY,
-			     AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX);
+	(void)amp_rpmsg_open_named(&l->bus, &l->door, AMP_RPMSG_ADDR_ANY,
+				   AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX);
 }
 
 /* ---- sockets ---- */
@@ -170,10 +170,14 @@ struct amp_rsock {
 	};
 	uint8_t held_tail;
 	uint8_t held_cnt;
-	struct amp_rpmsg_ept ept[AMPSOCK_RPMSG]; /* by link. A child: its listener's address */
-	char name[AMP_RPMSG_NAME_LEN];		 /* bound to, as announced */
+	struct amp_rpmsg_named
+		end[AMPSOCK_RPMSG]; /* by link. A child: its listener's address */
+	char *name;		    /* bound to, as announced: one of own_names; NULL: none */
 	union {
-		char wait[AMP_RPMSG_NAME_LEN]; /* SUB_WAIT: for whom */
+		struct {			       /* SUB_WAIT */
+			char wait[AMP_RPMSG_NAME_LEN]; /* for whom */
+			uint32_t deadline_ms;
+		};
 		struct {
 			uint32_t peer;
 			union {
@@ -184,7 +188,6 @@ struct amp_rsock {
 			struct amp_rpmsg_tx tx; /* AMP_SF_RESERVED */
 		};
 	};
-	uint32_t deadline_ms; /* SUB_WAIT */
 };
 
 _Static_assert(sizeof(struct amp_rsock) <= AMP_SOCK_PRIV_LEN, "AMP_SOCK_PRIV_LEN");
@@ -200,9 +203,11 @@ static inline struct amp_rsock *amp_rsock(struct amp_sock *s)
 static inline struct amp_sock *amp_rsock_of(const struct amp_rlink *l,
 					    struct amp_rpmsg_ept *ept)
 {
-	return (struct amp_sock *)(void *)((char *)(ept - amp_rlink_index(l)) -
+	struct amp_rpmsg_named *end = (struct amp_rpmsg_named *)(void *)ept;
+
+	return (struct amp_sock *)(void *)((char *)(end - amp_rlink_index(l)) -
 					   offsetof(struct amp_sock, priv) -
-					   offsetof(struct amp_rsock, ept));
+					   offsetof(struct amp_rsock, end));
 }
 
 static inline struct amp_rlink *amp_rsock_link(const struct amp_sock *s)

@@ -183,12 +183,9 @@ struct amp_rlink *amp_rlink_get(unsigned i)
 		l->rs.vs.ops = &amp_vlink_ops;
 	if (AMPSOCK_VSOCK) /* else nobody asks, as of the others below */
 		l->rs.vs.owner = l;
-	l->rs.vs.hash = l->l.hash;
+	amp_vlink_room(&l->l);
 	if (AMPSOCK_HASH > 1)
-		l->bus.hash_len = l->rs.vs.hash_len = AMPSOCK_HASH;
-	l->rs.vs.iov = l->l.iov;
-	if (AMPSOCK_VSOCK)
-		l->rs.vs.iov_max = AMP_VLINK_IOV;
+		l->bus.hash_len = AMPSOCK_HASH;
 	if (AMPSOCK_VSOCK)
 		l->rs.ops = &stream_ops;
 	if (AMPSOCK_VSOCK) /* else there is no other: nobody looks */
@@ -278,7 +275,7 @@ int32_t amp_rlink_turn(struct amp_rlink *l)
 			amp_runner_due(&l->l.runner);
 	}
 	/* a peer who never pauses does not stop the clock */
-	if (l->rs.vs.closing_cnt)
+	if (l->rs.vs.timed)
 		ms = amp_vsock_tick(&l->rs.vs, amp_port_now_ms());
 	if (amp_rsock_waits) {
 		ms = amp_sooner(ms, amp_rsock_wait());

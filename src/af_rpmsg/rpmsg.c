@@ -15,8 +15,8 @@
  * accident, and the rest of its ring is not worth reading. Messages to nobody and malformed
  * announcements do happen between honest programs: counted, dropped.
  *
- * Owed. An announcement is a bit in the endpoint, so memory for it is there by construction.
- * Endpoints with such a bit form a list, served first come first served while the out queue
+ * Owed. An announcement is a state of the endpoint, so memory for it is there by construction.
+ * Endpoints in such a state form a list, served first come first served while the out queue
  * has buffers: a withdrawal goes out before the announcement of whoever has the address next.
  * While the list waits for buffers nobody else gets one, or senders of data would starve it.
  *
@@ -34,10 +34,6 @@
 #include "../port/port.h"
 #include "../wire/le.h"
 #include "rpmsg.h"
-
-/* struct amp_rpmsg_ept.owed: one of these, or 0 when it is not on the list */
-#define OWE_CREATE  1u
-#define OWE_DESTROY 2u /* and then it is gone */
 
 #if AMPSOCK_FAST
 #define RARE __attribute__((noinline, cold))
@@ -125,28 +121,34 @@ struct amp_rpmsg_ept *amp_rpmsg_find(const struct amp_rpmsg *bus, uint32_t addr)
 
 /* ---- what is owed ---- */
 
+/* Of an endpoint whose state says that it has a name. */
+static struct amp_rpmsg_named *named_of(struct amp_rpmsg_ept *ept)
+{
+	return (struct amp_rpmsg_named *)(void *)ept;
+}
+
+/* what: AMP_RPMSG_ANNOUNCE, AMP_RPMSG_WITHDRAW */
 static ONCE void owe(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint8_t what)
 {
-	struct amp_rpmsg_ept **at = &bus->owed_head;
+	struct amp_rpmsg_named **at = &bus->owed_head, *n = named_of(ept);
 
 	while (*at)
 		at = &(*at)->owed_next;
-	*at = ept;
-	ept->owed_next = NULL;
-	ept->owed = what;
+	*at = n;
+	n->owed_next = NULL;
+	ept->ns = what;
 }
 
 /* The first of the list is served, or never will be. */
 static void served(struct amp_rpmsg *bus)
 {
-	struct amp_rpmsg_ept *ept = bus->owed_head;
-	uint8_t what = ept->owed;
+	struct amp_rpmsg_named *n = bus->owed_head;
 
-	bus->owed_head = ept->owed_next;
-	ept->owed = 0;
-	ept->told = what == OWE_CREATE;
-	if (what == OWE_DESTROY)
-		tell_gone(bus, ept);
+	bus->owed_head = n->owed_next;
+	if (n->ept.ns == AMP_RPMSG_WITHDRAW)
+		tell_gone(bus, &n->ept);
+	else
+		n->ept.ns = AMP_RPMSG_TOLD;
 }
 
 /* ---- in ---- */
@@ -246,17 +248,16 @@ static int out_get(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, size_t need, 
 	struct amp_iov iov;
 	uint32_t room;
 
-	buf.iov = &iov;
-	buf.iov_max = 1; /* header and payload in one piece */
+	amp_vq_buf_room(&buf, &iov, 1); /* header and payload in one piece */
 	if (amp_vq_get(bus->out, &buf) <= 0)
 		goto none;
 	if (buf.len >= AMP_RPMSG_HDR_LEN) {
 		room = buf.len - AMP_RPMSG_HDR_LEN;
 		if (room > UINT16_MAX) /* the header has 16 bits for it */
 			room = UINT16_MAX;
-		tx->room = room;
 		if (room >= need) {
-			tx->data = (uint8_t *)iov.base + AMP_RPMSG_HDR_LEN;
+			tx->room = room;
+			tx->data = (uint8_t *)buf.iov->base + AMP_RPMSG_HDR_LEN;
 			tx->id = id_of(bus, buf.id);
 			return 0;
 		}
@@ -287,19 +288,19 @@ static void fill_header(const struct amp_rpmsg *bus, const struct amp_rpmsg_tx *
 
 static RARE void flush(struct amp_rpmsg *bus)
 {
-	const struct amp_rpmsg_ept *ept;
+	const struct amp_rpmsg_named *n;
 	struct amp_rpmsg_tx tx;
 
-	while ((ept = bus->owed_head) != NULL) {
+	while ((n = bus->owed_head) != NULL) {
 		if (out_get(bus, &tx, AMP_RPMSG_NS_LEN, true))
 			return;
 		/* open has seen to its length; the rest is zeroes */
-		strncpy((char *)tx.data, ept->name, AMP_RPMSG_NAME_LEN);
-		amp_put_le32(tx.data + offsetof(struct amp_rpmsg_ns, addr), ept->addr);
+		strncpy((char *)tx.data, n->name, AMP_RPMSG_NAME_LEN);
+		amp_put_le32(tx.data + offsetof(struct amp_rpmsg_ns, addr), n->ept.addr);
 		amp_put_le32(tx.data + offsetof(struct amp_rpmsg_ns, flags),
-			     ept->owed == OWE_DESTROY ? AMP_RPMSG_NS_DESTROY
-						      : AMP_RPMSG_NS_CREATE);
-		amp_rpmsg_commit(bus, &tx, ept->addr, AMP_RPMSG_NS_ADDR, AMP_RPMSG_NS_LEN);
+			     n->ept.ns == AMP_RPMSG_WITHDRAW ? AMP_RPMSG_NS_DESTROY
+							     : AMP_RPMSG_NS_CREATE);
+		amp_rpmsg_commit(bus, &tx, n->ept.addr, AMP_RPMSG_NS_ADDR, AMP_RPMSG_NS_LEN);
 		served(bus);
 	}
 }
@@ -339,9 +340,11 @@ void amp_rpmsg_up(struct amp_rpmsg *bus, struct amp_vq *in, struct amp_vq *out, 
 	amp_vq_disarm(out);
 	for (uint32_t i = 0; i < BUCKETS; i++) {
 		for (struct amp_rpmsg_ept *e = bus->hash[i]; e; e = e->hash_next) {
-			e->told = false;
-			if (ns && e->name)
-				owe(bus, e, OWE_CREATE);
+			if (e->ns == AMP_RPMSG_NAMELESS)
+				continue;
+			e->ns = AMP_RPMSG_UNTOLD;
+			if (ns)
+				owe(bus, e, AMP_RPMSG_ANNOUNCE);
 		}
 	}
 }
@@ -355,8 +358,7 @@ int amp_rpmsg_run(struct amp_rpmsg *bus, unsigned budget)
 	if (!bus->in)
 		return 0;
 	bus->enough = false;
-	buf.iov = &iov;
-	buf.iov_max = 1; /* header and payload in one piece */
+	amp_vq_buf_room(&buf, &iov, 1); /* header and payload in one piece */
 	while (n < budget && !bus->enough && amp_vq_get(bus->in, &buf) > 0) {
 		n++;
 		if (!message(bus, &buf))
@@ -388,14 +390,11 @@ bool amp_rpmsg_arm(struct amp_rpmsg *bus)
 	return more;
 }
 
-int amp_rpmsg_open(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint32_t addr,
-		   const char *name)
+int amp_rpmsg_open(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint32_t addr)
 {
 	struct amp_rpmsg_ept **at;
 
-	if (addr == AMP_RPMSG_NS_ADDR ||
-	    (OTHERS && name &&
-	     strlen(name) - 1u >= AMP_RPMSG_NAME_LEN - 1u)) /* amp_raddr_get() */
+	if (addr == AMP_RPMSG_NS_ADDR)
 		return -EINVAL;
 	do { /* ends: there are fewer endpoints than addresses */
 		ept->addr = addr;
@@ -408,30 +407,46 @@ int amp_rpmsg_open(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint32_t ad
 		if (*at && addr != AMP_RPMSG_ADDR_ANY)
 			return -EADDRINUSE;
 	} while (*at);
-	ept->name = name;
-	ept->owed = 0;
-	ept->told = ept->mark = false;
+	ept->ns = AMP_RPMSG_NAMELESS;
+	ept->mark = false;
 	ept->hash_next = NULL;
 	*at = ept; /* behind the others: announced anew in the order of opening */
-	if (name && bus->out && bus->ns)
-		owe(bus, ept, OWE_CREATE);
+	return 0;
+}
+
+int amp_rpmsg_open_named(struct amp_rpmsg *bus, struct amp_rpmsg_named *n, uint32_t addr,
+			 const char *name)
+{
+	int r;
+
+	if (OTHERS && name &&
+	    strlen(name) - 1u >= AMP_RPMSG_NAME_LEN - 1u) /* amp_raddr_get() */
+		return -EINVAL;
+	r = amp_rpmsg_open(bus, &n->ept, addr);
+	if (r)
+		return r;
+	n->name = name;
+	if (!name)
+		return 0;
+	n->ept.ns = AMP_RPMSG_UNTOLD;
+	if (bus->out && bus->ns)
+		owe(bus, &n->ept, AMP_RPMSG_ANNOUNCE);
 	return 0;
 }
 
 bool amp_rpmsg_close(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
 {
-	struct amp_rpmsg_ept **at = slot(bus, ept->addr);
+	struct amp_rpmsg_named **at = &bus->owed_head;
 
-	*at = ept->hash_next;
-	if (ept->owed) { /* never announced */
-		for (at = &bus->owed_head; *at != ept; at = &(*at)->owed_next)
-			;
-		*at = ept->owed_next;
-		return true;
+	*slot(bus, ept->addr) = ept->hash_next;
+	if (ept->ns == AMP_RPMSG_ANNOUNCE) { /* never */
+		while (*at != named_of(ept))
+			at = &(*at)->owed_next;
+		*at = named_of(ept)->owed_next;
 	}
-	if (!ept->told || !bus->out)
+	if (ept->ns != AMP_RPMSG_TOLD || !bus->out)
 		return true;
-	owe(bus, ept, OWE_DESTROY);
+	owe(bus, ept, AMP_RPMSG_WITHDRAW);
 	return false;
 }
 

@@ -28,16 +28,29 @@
 
 struct amp_rpmsg;
 
+/* What the peer knows of an endpoint's name, or is to be told. */
+enum amp_rpmsg_ns_state {
+	AMP_RPMSG_NAMELESS = 0,
+	AMP_RPMSG_UNTOLD,   /* the link is down, or has no name service */
+	AMP_RPMSG_ANNOUNCE, /* is owed */
+	AMP_RPMSG_TOLD,	    /* announced in this life of the link */
+	AMP_RPMSG_WITHDRAW, /* is owed, and then it is gone */
+};
+
 /* Life: amp_rpmsg_open() .. amp_rpmsg_close() true, or amp_rpmsg_ops.gone(). */
 struct amp_rpmsg_ept {
 	struct amp_rpmsg_ept *hash_next; /* bus */
-	struct amp_rpmsg_ept *owed_next; /* bus: list of those with owed != 0 */
-	const char *name; /* owner's, at most 31 characters, valid while it lives; NULL: none */
 	uint32_t addr;
 	uint8_t kind; /* the owner's own: what this is to it */
-	uint8_t owed; /* bus: an announcement to send */
-	bool told;    /* bus: announced in this life of the link */
+	uint8_t ns;   /* bus: enum amp_rpmsg_ns_state */
 	bool mark;    /* the owner's own; false by open */
+};
+
+/* An endpoint that can have a name: a service's. */
+struct amp_rpmsg_named {
+	struct amp_rpmsg_ept ept; /* first */
+	const char *name; /* owner's, at most 31 characters, valid while it lives; NULL: none */
+	struct amp_rpmsg_named *owed_next; /* bus: list of those that owe an announcement */
 };
 
 /* One arrived message, in place. */
@@ -68,7 +81,8 @@ struct amp_rpmsg_ops {
 	void (*service)(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone);
 	/* A reserve had failed for want of a buffer and there are some again. May be NULL. */
 	void (*tx_ready)(struct amp_rpmsg *bus);
-	/* The withdrawal of a closed endpoint is out, or the link is down: the struct is free. */
+	/* The withdrawal of a closed endpoint (amp_rpmsg_named.ept) is out, or the link is down: the
+	 * struct is free. */
 	void (*gone)(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept);
 };
 
@@ -100,16 +114,16 @@ struct amp_rpmsg {
 	void *owner;
 	struct amp_vq *in; /* NULL: down */
 	struct amp_vq *out;
-	bool ns;			 /* VIRTIO_RPMSG_F_NS negotiated */
-	bool tx_starved;		 /* a reserve found no buffer */
-	bool enough;			 /* set by a hook: run takes no more messages now */
-	uint16_t held_cnt;		 /* receive buffers held */
-	uint16_t held_max;		 /* set by up(): the rest is for everybody else */
-	uint16_t gen;			 /* number of this life of the link, in every id */
-	uint32_t next_addr;		 /* dynamic addresses rotate */
-	struct amp_rpmsg_ept **hash;	 /* hash_len heads, zeroed by init */
-	uint32_t hash_len;		 /* a power of two */
-	struct amp_rpmsg_ept *owed_head; /* first in, first out */
+	bool ns;			   /* VIRTIO_RPMSG_F_NS negotiated */
+	bool tx_starved;		   /* a reserve found no buffer */
+	bool enough;			   /* set by a hook: run takes no more messages now */
+	uint16_t held_cnt;		   /* receive buffers held */
+	uint16_t held_max;		   /* set by up(): the rest is for everybody else */
+	uint16_t gen;			   /* number of this life of the link, in every id */
+	uint32_t next_addr;		   /* dynamic addresses rotate */
+	struct amp_rpmsg_ept **hash;	   /* hash_len heads, zeroed by init */
+	uint32_t hash_len;		   /* a power of two */
+	struct amp_rpmsg_named *owed_head; /* first in, first out */
 	const char *why; /* last lie of the peer in words, for one log line; NULL: none */
 	struct amp_rpmsg_stats stats;
 #if AMPSOCK_TAP
@@ -160,12 +174,15 @@ bool amp_rpmsg_arm(struct amp_rpmsg *bus);
 
 /*
  * An endpoint at addr (AMP_RPMSG_ADDR_ANY: a free one from 1024 up, a just-freed one not soon
- * again). With a name it is announced, at the next run and whenever the link comes up. 0;
- * -EADDRINUSE; -EINVAL: the name is empty or longer than 31, or the address is the name
- * service's own.
+ * again). 0; -EADDRINUSE; -EINVAL: the address is the name service's own.
  */
-int amp_rpmsg_open(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint32_t addr,
-		   const char *name);
+int amp_rpmsg_open(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint32_t addr);
+/*
+ * The same with a name, or (NULL) without: it is announced, at the next run and whenever the link
+ * comes up. -EINVAL, too: the name is empty or longer than 31.
+ */
+int amp_rpmsg_open_named(struct amp_rpmsg *bus, struct amp_rpmsg_named *n, uint32_t addr,
+			 const char *name);
 /*
  * Withdraw and forget. No more data for it. True: the struct is the owner's again; false:
  * ops->gone() will say when.

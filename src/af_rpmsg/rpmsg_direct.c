@@ -14,8 +14,7 @@
 static int seq_reserve(struct amp_sock *s, struct amp_direct_io *io)
 {
 	struct amp_rsock *p = amp_rsock(s);
-	struct amp_msg none = {.len = 0};
-	int r = amp_vsock_may_send(s, &none);
+	int r = amp_vsock_may_send(s, NULL);
 
 	if (r)
 		return r;
@@ -54,7 +53,7 @@ static int seq_commit(struct amp_sock *s, struct amp_direct_io *io)
 		return io->len ? -EPIPE : 0;
 	}
 	l = amp_rsock_link(s);
-	amp_rpmsg_commit(&l->bus, &p->tx, p->ept[amp_rlink_index(l)].addr, p->peer,
+	amp_rpmsg_commit(&l->bus, &p->tx, p->end[amp_rlink_index(l)].ept.addr, p->peer,
 			 (uint32_t)io->len);
 	s->flags &= (uint16_t)~AMP_SF_RESERVED;
 	amp_runner_due(&l->l.runner);

@@ -75,7 +75,7 @@ static RFAST_OUTLINE bool send_raw(struct amp_sock *s, const void *data, size_t 
 	if ((s->flags & SEND_FLAGS) != AMP_SF_CONNECTED || len > UINT16_MAX)
 		return false;
 	l = amp_rsock_link(s);
-	to = rfast_begin(l, amp_rsock(s)->ept[amp_rlink_index(l)].addr, amp_rsock(s)->peer,
+	to = rfast_begin(l, amp_rsock(s)->end[amp_rlink_index(l)].ept.addr, amp_rsock(s)->peer,
 			 all);
 	if (!to)
 		return false;
@@ -163,17 +163,15 @@ static RFAST_OUTLINE void recv_raw(struct amp_sock *s)
 	struct rfast_msg m;
 	size_t n;
 
-	if ((s->flags & (AMP_SF_CONNECTED | AMP_SF_RD_SHUT)) != AMP_SF_CONNECTED ||
-	    p->held_cnt || w->full)
+	if ((s->flags & (AMP_SF_CONNECTED | AMP_SF_RD_SHUT)) != AMP_SF_CONNECTED || p->held_cnt)
 		return;
 	l = amp_rsock_link(s);
 	if (!l->in_left || !rfast_peek(l->bus.in, &m) ||
-	    m.dst != p->ept[amp_rlink_index(l)].addr || m.src != p->peer || !m.len)
+	    m.dst != p->end[amp_rlink_index(l)].ept.addr || m.src != p->peer || !m.len)
 		return;
 	n = (size_t)(w->end - w->to);
 	if (n > m.len)
 		n = m.len;
-	w->full = m.len;
 	rfast_take(l, &m, w, m.data, n);
 }
 

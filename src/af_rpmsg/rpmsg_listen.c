@@ -78,7 +78,7 @@ struct amp_rstream_conn *amp_rpmsg_request(struct amp_rstream *rs, uint32_t loca
 {
 	struct amp_rlink *l = (void *)((char *)rs - offsetof(struct amp_rlink, rs));
 	struct amp_rpmsg_ept *ept = amp_rpmsg_find(&l->bus, local);
-	bool door = ept == &l->door;
+	bool door = ept == &l->door.ept;
 	struct amp_sock *s, *child;
 	struct amp_rstream_conn *rc;
 
@@ -130,7 +130,7 @@ struct amp_sock *amp_rpmsg_child(struct amp_rlink *l, struct amp_sock *s, uint32
 		if (!c)
 			return NULL;
 		c->sub = SUB_CHILD;
-		amp_rsock(c)->ept[i].addr = p->ept[i].addr;
+		amp_rsock(c)->end[i].ept.addr = p->end[i].ept.addr;
 		amp_rsock(c)->peer = src;
 		amp_rsock(c)->parent = s;
 		p->children++;

@@ -24,14 +24,17 @@ static void local_name(struct amp_sock *s, struct sockaddr_rpmsg *a)
 		if ((s->flags & AMP_SF_BOUND) && p->bound_on != AMP_RLINK_ANY &&
 		    p->bound_on != i)
 			continue;
-		if (!p->ept[i].kind && !(s->sub & SUB_CHILD && s->link == AMP_VLINK_RPMSG + i))
+		if (!p->end[i].ept.kind &&
+		    !(s->sub & SUB_CHILD && s->link == AMP_VLINK_RPMSG + i))
 			continue;
 		a->rp_link = (uint16_t)i;
-		a->rp_addr = p->ept[i].addr;
+		a->rp_addr = p->end[i].ept.addr;
 	}
 	if (!(s->flags & AMP_SF_BOUND))
 		return;
 	a->rp_link = link_of(p->bound_on);
+	if (!p->name)
+		return;
 	len = amp_rstream_name_len(p->name);
 	memcpy(a->rp_name, p->name, len ? len : strlen(p->name));
 }

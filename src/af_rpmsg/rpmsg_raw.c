@@ -286,7 +286,7 @@ ssize_t amp_rraw_send(struct amp_sock *s, const struct amp_msg *m)
 		if (r)
 			return r;
 	} else {
-		r = amp_vsock_may_send(s, m);
+		r = amp_vsock_may_send(s, m->name);
 		if (r)
 			return r;
 		l = amp_rsock_link(s);
@@ -300,7 +300,7 @@ ssize_t amp_rraw_send(struct amp_sock *s, const struct amp_msg *m)
 	to.base = tx.data;
 	to.len = m->len;
 	amp_vsock_gather(&to, m->iov, 0, m->len);
-	amp_rpmsg_commit(&l->bus, &tx, amp_rsock(s)->ept[amp_rlink_index(l)].addr, dst,
+	amp_rpmsg_commit(&l->bus, &tx, amp_rsock(s)->end[amp_rlink_index(l)].ept.addr, dst,
 			 (uint32_t)m->len);
 	amp_runner_due(&l->l.runner);
 	return (ssize_t)m->len;

@@ -38,15 +38,6 @@ static struct amp_rstream_conn *find_peer(const struct amp_rstream *rs, uint32_t
 	return NULL;
 }
 
-/* The peer has let go of it, in words or not. */
-static void forgotten(struct amp_rstream *rs, struct amp_rstream_conn *rc)
-{
-	struct amp_vsock_hdr rst = {.op = AMP_VSOCK_OP_RST};
-	struct amp_vsock_rx none = {.iov = NULL};
-
-	(void)amp_vsock_input_for(&rs->vs, &rc->c, &rst, &none);
-}
-
 static void refuse(struct amp_rstream *rs, uint32_t local,
 		   const struct amp_rstream_hello *hello, uint8_t flags)
 {
@@ -85,8 +76,8 @@ static void accepted(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32
 		     const struct amp_rstream_hello *hello)
 {
 	const struct amp_rstream_door_ops *way = amp_rstream_door(rs);
-	struct amp_vsock_ends ends = {{AMP_VSOCK_CID_LOCAL, local},
-				      {AMP_VSOCK_CID_LOCAL, hello->addr}};
+	struct amp_vsock_ends ends = {amp_vsock_at(AMP_VSOCK_CID_LOCAL, local),
+				      amp_vsock_at(AMP_VSOCK_CID_LOCAL, hello->addr)};
 	int r;
 
 	rc->ept.addr = AMP_RPMSG_ADDR_ANY;
@@ -123,7 +114,7 @@ static void in_request(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx, ui
 	}
 	/* an endpoint has one connection: its last was of an earlier life of the address */
 	if (rc)
-		forgotten(rs, rc);
+		amp_vsock_in_rst(&rs->vs, &rc->c);
 	rc = NULL;
 	word -= AMP_RSTREAM_REQUEST;
 	if (h == AMP_HELLO_OTHER || (word & ~AMP_RSTREAM_WORD(0, AMP_RSTREAM_F_ANY_SRC, 0)) ||
@@ -150,7 +141,7 @@ static void in_rst(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx, uint32
 	if (word == AMP_RSTREAM_RST && amp_rstream_hello(rx, &hello) == AMP_HELLO_GOOD)
 		rc = find_peer(rs, hello.addr);
 	if (rc && rc->tx_tag == hello.tag)
-		forgotten(rs, rc);
+		amp_vsock_in_rst(&rs->vs, &rc->c);
 	else
 		rs->stats.foreign++;
 }

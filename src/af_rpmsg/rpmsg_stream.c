@@ -102,20 +102,20 @@ static struct amp_rpmsg_tx *door_tx(struct amp_vsock_tx *tx)
 {
 	return (struct amp_rpmsg_tx *)(void *)tx->own;
 }
-_Static_assert(sizeof(struct amp_rpmsg_tx) <= sizeof(((struct amp_vsock_tx *)0)->own),
+_Static_assert(!AMPSOCK_RPMSG ||
+		       sizeof(struct amp_rpmsg_tx) <= sizeof(((struct amp_vsock_tx *)0)->own),
 	       "struct amp_vsock_tx.own");
 
 int amp_rstream_path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			     struct amp_vsock_tx *tx, uint32_t *room)
+			     struct amp_vsock_tx *tx)
 {
 	struct amp_rstream *rs = rs_of(vs);
 	struct amp_rpmsg_tx *t = door_tx(tx);
 
 	if (rs->stray_cnt || amp_rstream_door(rs)->reserve(rs, amp_rstream_conn(c), t))
 		return 0;
-	*room = t->room - AMP_RSTREAM_HDR_LEN;
 	tx->iov[0].base = t->data + AMP_RSTREAM_HDR_LEN;
-	tx->iov[0].len = *room;
+	tx->iov[0].len = tx->len = t->room - AMP_RSTREAM_HDR_LEN;
 	tx->iov_cnt = 1;
 	return 1;
 }
@@ -186,7 +186,7 @@ enum amp_hello amp_rstream_hello(const struct amp_rpmsg_rx *rx, struct amp_rstre
 
 /* The first word of who was asked. It is none when it is not what it should be. */
 static void in_response(struct amp_rstream *rs, struct amp_rstream_conn *rc,
-			const struct amp_rpmsg_rx *rx, struct amp_vsock_hdr *v)
+			const struct amp_rpmsg_rx *rx, struct amp_vsock_say *v)
 {
 	struct amp_rstream_hello hello;
 
@@ -215,7 +215,7 @@ bool amp_rstream_input(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 		       const struct amp_rpmsg_rx *rx)
 {
 	const uint8_t *data = rx->data;
-	struct amp_vsock_hdr v;
+	struct amp_vsock_say v;
 	struct amp_rstream_rx r;
 	struct amp_iov iov;
 	uint32_t word;
@@ -241,7 +241,7 @@ bool amp_rstream_input(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 	if (v.op == AMP_VSOCK_OP_RESPONSE)
 		in_response(rs, rc, rx, &v);
 	iov.base = (void *)(uintptr_t)(data + AMP_RSTREAM_HDR_LEN);
-	iov.len = v.len = r.v.len = rx->len - AMP_RSTREAM_HDR_LEN;
+	iov.len = r.v.len = rx->len - AMP_RSTREAM_HDR_LEN;
 	r.v.iov = &iov;
 	r.v.iov_cnt = 1;
 	if (AMPSOCK_VSOCK) { /* else nobody asks */
@@ -273,7 +273,7 @@ void amp_rstream_down(struct amp_rstream *rs)
 
 int amp_rstream_connect(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32_t addr)
 {
-	struct amp_vsock_ends ends = {{AMP_VSOCK_CID_LOCAL, 0}, {AMP_VSOCK_CID_LOCAL, addr}};
+	struct amp_vsock_ends ends = {.peer = amp_vsock_at(AMP_VSOCK_CID_LOCAL, addr)};
 	int r;
 
 	if (rc->ept.addr == 0)
@@ -281,7 +281,7 @@ int amp_rstream_connect(struct amp_rstream *rs, struct amp_rstream_conn *rc, uin
 	r = amp_rstream_door(rs)->open(rs, rc, addr);
 	if (r)
 		return r;
-	ends.local.port = rc->ept.addr;
+	ends.local = amp_vsock_at(AMP_VSOCK_CID_LOCAL, rc->ept.addr);
 	rc->rx_tag = amp_rstream_new_tag(rs);
 	rc->tx_tag = 0;
 	/* its endpoint is new, and so is the pair */
@@ -317,7 +317,7 @@ static int bus_open(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32_
 	(void)dst;
 	if (AMPSOCK_VSOCK && !bus_of(rs)->out) /* else who connects has found the link up */
 		return -ENETDOWN;
-	return amp_rpmsg_open(bus_of(rs), &rc->ept, rc->ept.addr, NULL);
+	return amp_rpmsg_open(bus_of(rs), &rc->ept, rc->ept.addr);
 }
 
 static void bus_close(struct amp_rstream *rs, struct amp_rstream_conn *rc)
@@ -329,7 +329,7 @@ static int bus_reserve(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 		       struct amp_rpmsg_tx *tx)
 {
 	(void)rc;
-	return amp_rpmsg_reserve_for(bus_of(rs), tx, AMP_RSTREAM_ROOM, true) ? -EAGAIN : 0;
+	return amp_rpmsg_reserve_for(bus_of(rs), tx, AMP_RSTREAM_ROOM, true);
 }
 
 static void bus_commit(struct amp_rstream *rs, struct amp_rstream_conn *rc,

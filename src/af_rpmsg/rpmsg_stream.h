@@ -66,7 +66,7 @@ struct amp_rstream_door_ops {
 	/* The engine has let go of rc, whose event EV_GONE follows. */
 	void (*close)(struct amp_rstream *rs, struct amp_rstream_conn *rc);
 	/* A buffer for one message, of AMP_RSTREAM_ROOM bytes or more. rc NULL, or its
-	 * ept.addr AMP_RPMSG_ADDR_ANY: from another endpoint. 0; -EAGAIN: none now, or the
+	 * ept.addr AMP_RPMSG_ADDR_ANY: from another endpoint. 0; -errno: none now, or the
 	 * link is down. */
 	int (*reserve)(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 		       struct amp_rpmsg_tx *tx);

@@ -9,31 +9,27 @@
 
 void amp_rstream_told(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx)
 {
-	struct {
-		struct amp_rstream_hdr hdr;
-		struct amp_rstream_service s;
-	} m;
+	struct amp_rstream_service s;
 	uint32_t word = 0, rest = 0;
 	bool gone;
 
 	rs->vs.stats.rx_packets++;
 	if (rx->len == AMP_RSTREAM_ROOM) {
-		amp_copy(&m, rx->data, sizeof(m));
+		word = amp_le32(rx->data);
+		amp_copy(&s, (const uint8_t *)rx->data + AMP_RSTREAM_HDR_LEN, sizeof(s));
 		amp_rstream_read();
-		word = amp_le32(&m.hdr);
-		rest = amp_le32(&m.s.version);
+		rest = amp_le32(&s.version);
 	}
 	gone = rest >> 8 & 1;
 	rest &= ~0x100u; /* gone: 0 or 1; reserved: 0 */
-	if (word != AMP_RSTREAM_SERVICE || m.s.magic != AMP_RSTREAM_MAGIC ||
-	    rest != AMP_RSTREAM_VERSION || !m.s.addr ||
-	    !amp_rpmsg_ns_good(m.s.name, m.s.addr)) {
+	if (word != AMP_RSTREAM_SERVICE || s.magic != AMP_RSTREAM_MAGIC ||
+	    rest != AMP_RSTREAM_VERSION || !s.addr || !amp_rpmsg_ns_good(s.name, s.addr)) {
 		rs->vs.stats.rx_bad++;
 		if (AMPSOCK_WHY)
 			rs->vs.why = "malformed SERVICE (docs/protocol.md 10.6)";
 	} else if (!AMPSOCK_VSOCK) { /* as all that a link hears of (rpmsg.h) */
-		amp_rlink_on_told(rs->door_ctx, m.s.name, m.s.addr, gone);
+		amp_rlink_on_told(rs->door_ctx, s.name, s.addr, gone);
 	} else if (rs->ops->service) {
-		rs->ops->service(rs, m.s.name, m.s.addr, gone);
+		rs->ops->service(rs, s.name, s.addr, gone);
 	}
 }

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* sysexits of our own, few, as the proxy's */
 #define EXIT_RUN   1
@@ -50,8 +51,8 @@ void ctl_used(struct ctl_conn *conn, size_t len);
 int ctl_show(const char *what, const cJSON *result, const struct ctl_options *opt);
 /* result on a line. */
 int ctl_print_json(const cJSON *result);
-/* Text of an answer, which is ASCII, fit for a terminal. */
-void ctl_put_clean(const char *text);
+/* Text of an answer, which is UTF-8, fit for a terminal. */
+void ctl_put_clean(FILE *to, const char *text);
 
 /* ---- ctl_top.c ---- */
 int ctl_top(struct ctl_conn *conn, const struct ctl_options *opt);

@@ -115,11 +115,31 @@ static bool take(struct capture *cap, struct ctl_conn *conn)
 	return good;
 }
 
-static bool readable(int fd, int timeout_ms)
+static bool readable(int fd)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 
-	return poll(&p, 1, timeout_ms) > 0;
+	return poll(&p, 1, 0) > 0;
+}
+
+/*
+ * A signal from here on ends the wait, too: one that came between a look at `stop` and poll() would
+ * be noticed with the next packet, which may never come. seen: what was looked at.
+ */
+static bool wait_readable(int fd, sig_atomic_t seen)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	sigset_t ours, before;
+	int n = 0;
+
+	sigemptyset(&ours);
+	sigaddset(&ours, SIGINT);
+	sigaddset(&ours, SIGTERM);
+	sigprocmask(SIG_BLOCK, &ours, &before);
+	if (stop == seen)
+		n = ppoll(&p, 1, NULL, &before);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	return n > 0;
 }
 
 /* Until the end record, an error, or a second signal. 0 or EXIT_RUN. */
@@ -128,20 +148,22 @@ static int run(struct capture *cap, struct ctl_conn *conn)
 	bool told = false;
 
 	for (;;) {
+		sig_atomic_t seen = stop;
+
 		if (!take(cap, conn))
 			return EXIT_RUN;
 		if (cap->over)
 			return 0;
-		if (stop && !told) {
+		if (seen && !told) {
 			shutdown(conn->fd, SHUT_WR); /* the rest, and the end record */
 			told = true;
 		}
-		if (stop > 1)
+		if (seen > 1)
 			return 0;
 		/* nothing more at the moment: what there is shall be in the file */
-		if (!readable(conn->fd, 0) && !flush(cap))
+		if (!readable(conn->fd) && !flush(cap))
 			return EXIT_RUN;
-		if (!readable(conn->fd, -1))
+		if (!wait_readable(conn->fd, seen))
 			continue; /* a signal */
 		if (!ctl_more(conn, conn->len + 1))
 			return EXIT_RUN; /* said */

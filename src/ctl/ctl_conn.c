@@ -27,30 +27,6 @@ void ctl_errors_json(bool json)
 	as_json = json;
 }
 
-/*
- * The message has what came from elsewhere in it: arguments, files' names, the proxy's words.
- * Lines are lines, everything else is made fit for a terminal, and text that is no UTF-8 for JSON.
- */
-static void clean(char *text)
-{
-	size_t left = strlen(text);
-	char *ch = text;
-
-	while (left) {
-		unsigned n = amp_utf8_len((const unsigned char *)ch, left);
-
-		if (n == 0 || ((unsigned char)*ch < 0x20 && *ch != '\n') || *ch == 0x7f) {
-			*ch = '?';
-			n = 1;
-		} else if (n == 2 && (unsigned char)ch[0] == 0xc2 &&
-			   (unsigned char)ch[1] < 0xa0) {
-			ch[0] = ch[1] = '?'; /* C1: a terminal's commands, too */
-		}
-		ch += n;
-		left -= n;
-	}
-}
-
 /* One error: docs/control.md, "ampsockctl --json". */
 static void put_error(const char *code, const char *message)
 {
@@ -89,7 +65,8 @@ int ctl_complain(int err, const char *fmt, ...)
 	/* an argument may be of any length: its end is not what matters */
 	if (n < 0 || (size_t)n >= sizeof(text))
 		strcpy(text + sizeof(text) - sizeof(CUT), CUT);
-	clean(text);
+	/* it has what came from elsewhere: arguments, files' names, the proxy's words */
+	amp_utf8_clean(text, true);
 	put_error(code ? code : "EIO", text);
 	return EXIT_RUN;
 }
@@ -242,8 +219,8 @@ static void complain_of(const cJSON *error)
 		ctl_complain(EPROTO, NO_PROXY);
 		return;
 	}
-	clean(code->valuestring);
-	clean(message->valuestring);
+	amp_utf8_clean(code->valuestring, false);
+	amp_utf8_clean(message->valuestring, true);
 	put_error(code->valuestring, message->valuestring);
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../wire/utf8.h"
 #include "ctl.h"
 
 #define CELL 1100 /* a rule has up to 1023 bytes */
@@ -16,11 +17,18 @@ struct column {
 	void (*text)(const cJSON *row, char *dst, size_t len);
 };
 
-void ctl_put_clean(const char *text)
+void ctl_put_clean(FILE *to, const char *text)
 {
-	for (; *text; text++)
-		putchar((unsigned char)*text < 0x20 || (unsigned char)*text > 0x7e ? '?'
-										   : *text);
+	char clean[CELL];
+
+	snprintf(clean, sizeof(clean), "%s", text);
+	amp_utf8_clean(clean, false);
+	fputs(clean, to);
+}
+
+static size_t columns(const char *text)
+{
+	return amp_utf8_cnt(text, strlen(text));
 }
 
 int ctl_print_json(const cJSON *result)
@@ -58,11 +66,11 @@ static void put_row(const struct column *cols, const size_t *width, unsigned cnt
 		    char (*cells)[CELL])
 {
 	for (unsigned i = 0; i < cnt; i++) {
-		int pad = (int)(width[i] - strlen(cells[i]));
+		int pad = (int)(width[i] - columns(cells[i]));
 
 		if (cols[i].number)
 			printf("%*s", pad, "");
-		ctl_put_clean(cells[i]);
+		ctl_put_clean(stdout, cells[i]);
 		if (i + 1 < cnt)
 			printf("%*s", (cols[i].number ? 0 : pad) + 2, "");
 	}
@@ -87,8 +95,8 @@ static void table(const struct column *cols, unsigned cnt, const cJSON *rows)
 			char text[CELL];
 
 			cell(&cols[i], row, text, CELL);
-			if (strlen(text) > width[i])
-				width[i] = strlen(text);
+			if (columns(text) > width[i])
+				width[i] = columns(text);
 		}
 	}
 	put_row(cols, width, cnt, cells);
@@ -164,7 +172,7 @@ static void pairs(const cJSON *object)
 		one.key = v->string;
 		cell(&one, object, text, sizeof(text));
 		printf("%-20s ", v->string);
-		ctl_put_clean(text);
+		ctl_put_clean(stdout, text);
 		putchar('\n');
 	}
 }

@@ -4,12 +4,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "../wire/utf8.h"
 #include "ctl.h"
 
 #define SOCKETS_SHOWN 15u
+#define ANEW_S	      30u
 
 /* One line of a frame: what was counted, and when it was counted before. */
 struct entry {
@@ -136,55 +139,145 @@ static const char *human(double v, char dst[16])
 }
 
 /* In a column of 16. */
-static void put_name(const char *name)
+static void put_name(FILE *to, const char *name)
 {
 	size_t len = strlen(name);
 
-	ctl_put_clean(name);
-	printf("%*s", len < 16 ? (int)(16 - len) : 0, "");
+	ctl_put_clean(to, name);
+	fprintf(to, "%*s", len < 16 ? (int)(16 - len) : 0, "");
 }
 
-static void put_rate(const struct entry *e)
+static void put_rate(FILE *to, const struct entry *e)
 {
 	char a[16], b[16], c[16], d[16];
 
-	printf("  %9s %9s  %9s %9s", human(e->from_rate, a), human(e->to_rate, b),
-	       human(e->from, c), human(e->to, d));
+	fprintf(to, "  %9s %9s  %9s %9s", human(e->from_rate, a), human(e->to_rate, b),
+		human(e->from, c), human(e->to, d));
 }
 
-static void show(struct frame *f)
+/* Of what there is, what the terminal has room for; no terminal: everything, and 15 sockets. */
+struct screen {
+	bool tty;
+	bool clear; /* it can be cleared */
+	unsigned rows, columns;
+};
+
+static void look_at(struct screen *s, const struct ctl_options *opt)
+{
+	const char *term = getenv("TERM");
+	struct winsize w = {0};
+
+	memset(s, 0, sizeof(*s));
+	s->tty = isatty(STDOUT_FILENO) && !opt->json;
+	if (!s->tty)
+		return;
+	s->clear = term && term[0] && strcmp(term, "dumb");
+	ioctl(STDOUT_FILENO, TIOCGWINSZ, &w); /* none: no bounds */
+	s->columns = w.ws_col;
+	if (s->clear) /* what scrolls has room for all */
+		s->rows = w.ws_row;
+}
+
+/* How many links and sockets have a line: of both some, if there is room for two. */
+static void divide(const struct frame *f, const struct screen *s, size_t shown[2])
+{
+	const size_t other = 4; /* two titles, an empty line, and the cursor's */
+	size_t room = s->rows > other + 2 ? s->rows - other : 2;
+
+	shown[0] = f->cnt[0];
+	shown[1] = f->cnt[1] < SOCKETS_SHOWN ? f->cnt[1] : SOCKETS_SHOWN;
+	if (!s->rows || shown[0] + shown[1] <= room)
+		return;
+	if (shown[1] > room / 2)
+		shown[1] = shown[0] < room - room / 2 ? room - shown[0] : room / 2;
+	if (shown[0] > room - shown[1])
+		shown[0] = room - shown[1];
+}
+
+static void show_links(FILE *to, struct frame *f, size_t shown)
+{
+	struct entry *l = f->entry[0];
+	char title[40] = "LINK";
+
+	if (shown < f->cnt[0]) { /* then those that move */
+		qsort(l, f->cnt[0], sizeof(*l), by_rate);
+		snprintf(title, sizeof(title), "LINK (%.0f of %.0f)", (double)shown,
+			 (double)f->cnt[0]);
+	}
+	fprintf(to, "%-16s  %9s %9s  %9s %9s  %5s %7s %8s\n", title, "FROM/s", "TO/s", "FROM",
+		"TO", "FLOWS", "SOCKETS", "STALLS");
+	for (size_t i = 0; i < shown; i++) {
+		const struct entry *e = &l[i];
+
+		put_name(to, text(e->row, "name"));
+		put_rate(to, e);
+		fprintf(to, "  %5.0f %7.0f %8.0f\n", number(e->row, "flows"),
+			number(e->row, "sockets"),
+			number(e->row, "credit_stalls") + number(e->row, "buffer_stalls"));
+	}
+	qsort(l, f->cnt[0], sizeof(*l), by_key); /* for rates() of the next frame */
+}
+
+static void show_sockets(FILE *to, struct frame *f, size_t shown)
 {
 	struct entry *s = f->entry[1];
-	size_t cnt = f->cnt[1];
 
-	printf("%-16s  %9s %9s  %9s %9s  %5s %7s %8s\n", "LINK", "FROM/s", "TO/s", "FROM", "TO",
-	       "FLOWS", "SOCKETS", "STALLS");
-	for (size_t i = 0; i < f->cnt[0]; i++) {
-		const struct entry *e = &f->entry[0][i];
-
-		put_name(text(e->row, "name"));
-		put_rate(e);
-		printf("  %5.0f %7.0f %8.0f\n", number(e->row, "flows"),
-		       number(e->row, "sockets"),
-		       number(e->row, "credit_stalls") + number(e->row, "buffer_stalls"));
+	fprintf(to, "\n%-16s  %9s %9s  %9s %9s  %s\n", "SOCKET OF", "FROM/s", "TO/s", "FROM",
+		"TO", "WHAT");
+	qsort(s, f->cnt[1], sizeof(*s), by_rate);
+	for (size_t i = 0; i < shown; i++) {
+		put_name(to, text(s[i].row, "link"));
+		put_rate(to, &s[i]);
+		fprintf(to, "  ");
+		ctl_put_clean(to, text(s[i].row, "kind"));
+		fputc(' ', to);
+		ctl_put_clean(to, text(s[i].row, "guest_peer"));
+		fprintf(to, " <> ");
+		ctl_put_clean(to, text(s[i].row, cJSON_HasObjectItem(s[i].row, "host_peer")
+							 ? "host_peer"
+							 : "guest_local"));
+		fputc('\n', to);
 	}
-	printf("\n%-16s  %9s %9s  %9s %9s  %s\n", "SOCKET OF", "FROM/s", "TO/s", "FROM", "TO",
-	       "WHAT");
-	qsort(s, cnt, sizeof(*s), by_rate);
-	for (size_t i = 0; i < cnt && i < SOCKETS_SHOWN; i++) {
-		put_name(text(s[i].row, "link"));
-		put_rate(&s[i]);
-		printf("  ");
-		ctl_put_clean(text(s[i].row, "kind"));
-		putchar(' ');
-		ctl_put_clean(text(s[i].row, "guest_peer"));
-		printf(" <> ");
-		ctl_put_clean(text(s[i].row, cJSON_HasObjectItem(s[i].row, "host_peer")
-						     ? "host_peer"
-						     : "guest_local"));
+	qsort(s, f->cnt[1], sizeof(*s), by_key);
+}
+
+/* Lines that are no longer than the terminal's, and no more: one that scrolled lost its titles. */
+static void put_lines(const char *text, const struct screen *s)
+{
+	for (unsigned row = 1; *text && (!s->rows || row < s->rows || row == 1); row++) {
+		size_t len = strcspn(text, "\n"), n = len;
+
+		while (s->columns && n && amp_utf8_cnt(text, n) > s->columns)
+			n--;
+		printf("%.*s\n", (int)n, text);
+		text += len + (text[len] != 0);
+	}
+}
+
+static int show(struct frame *f, bool first, const struct ctl_options *opt)
+{
+	size_t shown[2], len;
+	struct screen s;
+	char *text = NULL;
+	FILE *to = open_memstream(&text, &len);
+
+	if (!to)
+		return ctl_complain(ENOMEM, "no memory");
+	look_at(&s, opt);
+	divide(f, &s, shown);
+	show_links(to, f, shown[0]);
+	show_sockets(to, f, shown[1]);
+	if (fclose(to)) {
+		free(text);
+		return ctl_complain(ENOMEM, "no memory");
+	}
+	if (s.clear)
+		printf("\033[H\033[J");
+	else if (!first)
 		putchar('\n');
-	}
-	qsort(s, cnt, sizeof(*s), by_key);
+	put_lines(text, &s);
+	free(text);
+	return 0;
 }
 
 static cJSON *ask(struct ctl_conn *conn, const char *cmd, const struct ctl_options *opt)
@@ -228,16 +321,30 @@ static int show_json(struct frame *f)
 	return r;
 }
 
-int ctl_top(struct ctl_conn *conn, const struct ctl_options *opt)
+/*
+ * Until the next frame. The proxy ends a connection that says nothing for a minute
+ * (docs/control.md), so that over a long pause there is none.
+ */
+static int next(struct ctl_conn *conn, const struct ctl_options *opt)
 {
 	const struct timespec pause = {.tv_sec = opt->interval_s};
+	bool anew = opt->interval_s >= ANEW_S;
+
+	if (anew)
+		ctl_close(conn);
+	nanosleep(&pause, NULL);
+	return anew ? ctl_connect(conn, opt->socket) : 0;
+}
+
+int ctl_top(struct ctl_conn *conn, const struct ctl_options *opt)
+{
 	struct frame now = {0}, before = {0};
-	bool screen = isatty(STDOUT_FILENO) && !opt->json;
 	int r = 0;
 
 	for (uint32_t n = 0; !r && (!opt->frames || n < opt->frames); n++) {
-		if (n)
-			nanosleep(&pause, NULL);
+		r = n ? next(conn, opt) : 0;
+		if (r)
+			break;
 		now.links = ask(conn, "links", opt);
 		now.sockets = now.links ? ask(conn, "sockets", opt) : NULL;
 		now.at_s = now_s();
@@ -249,14 +356,7 @@ int ctl_top(struct ctl_conn *conn, const struct ctl_options *opt)
 			break;
 		rates(&now, &before, 0);
 		rates(&now, &before, 1);
-		if (screen)
-			printf("\033[H\033[J");
-		else if (n && !opt->json)
-			putchar('\n');
-		if (opt->json)
-			r = show_json(&now);
-		else
-			show(&now);
+		r = opt->json ? show_json(&now) : show(&now, n == 0, opt);
 		if (fflush(stdout))
 			r = ctl_complain(errno, "cannot write the answer: %s", strerror(errno));
 		frame_free(&before);

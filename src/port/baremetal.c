@@ -21,6 +21,13 @@
 #include "port.h"
 #include "baremetal.h"
 
+#if AMP_PORT_THREADS
+#error "baremetal.c has no threads: -DAMP_PORT_THREADS=0, or a port of your own (docs/porting.md)"
+#endif
+#if defined(__arm__) && __ARM_ARCH < 6
+#error "no cpsid and wfi on this core: name yours with -mcpu= (or -march=)"
+#endif
+
 #if defined(__riscv)
 static inline void irq_mask(void)
 {

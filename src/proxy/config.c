@@ -302,6 +302,20 @@ static void file_section(struct file *f, const char *section, const char *where)
 	f->failed = false;
 }
 
+/* inih would not look at it. True: it is no comment, and said. */
+static bool behind_section(struct file *f, const char *text, const char *where)
+{
+	size_t blanks = strspn(text, " \t");
+
+	if (!text[blanks] || (blanks && text[blanks] == ';'))
+		return false;
+	amp_config_complain(
+		f->err, where,
+		"expected nothing behind `]` (a comment there begins with a blank and `;`)",
+		text + blanks);
+	return true;
+}
+
 /* What kind of line it is decides inih, too; but only of the first wrong one, and of sections
  * that have keys. True: it is for inih. */
 static bool look_at_line(struct file *f, char *text, const char *where)
@@ -322,7 +336,7 @@ static bool look_at_line(struct file *f, char *text, const char *where)
 		}
 		*end = 0;
 		file_section(f, text + 1, where);
-		f->failed |= failed;
+		f->failed |= failed | behind_section(f, end + 1, where);
 		return false;
 	}
 	if (strchr(text, '='))

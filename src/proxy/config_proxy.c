@@ -241,8 +241,9 @@ int amp_config_option(struct amp_config *conf, const char *key, const char *text
 
 /* ---- limits ---- */
 
-/* Levels and rates above this are none: limit.c multiplies them. */
-#define LIMIT_MAX (1ull << 50)
+/* limit.c multiplies rates. */
+#define LIMIT_MAX      (1ull << 50)
+#define LIMIT_MAX_TEXT "1048576G"
 
 int amp_config_limit(struct amp_link_conf *link, const char *text, const char *where, FILE *err)
 {
@@ -274,8 +275,8 @@ int amp_config_limit(struct amp_link_conf *link, const char *text, const char *w
 	} else if (!amp_parse_u64(number, LIMIT_MAX, &link->limit[i]) || !link->limit[i]) {
 		link->limit[i] = amp_limit_default[i];
 		snprintf(what, sizeof(what),
-			 "limit: expected a number from 1 up behind %s (k, M and G may "
-			 "follow), or none",
+			 "limit: expected a number from 1 up to " LIMIT_MAX_TEXT
+			 " behind %s (k, M and G may follow), or none",
 			 amp_limit_name[i]);
 		return amp_config_complain(err, where, what, number);
 	}

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../wire/utf8.h"
 #include "config_inner.h"
 
 #define INDENT "    "
@@ -66,17 +67,38 @@ static size_t value_at(const char *line)
 	return at + strspn(line + at, " \t");
 }
 
-/* A line, and below it a mark under len bytes at `at`. */
+/*
+ * A line, and below it a mark under len bytes at `at`: as many columns as those have characters. What
+ * is no text is shown as such.
+ */
 static void mark(FILE *err, const char *line, size_t at, size_t len)
 {
+	size_t all = strlen(line), cnt;
+
 	fputs(INDENT, err);
-	for (const char *p = line; *p; p++)
-		fputc((unsigned char)*p < ' ' && *p != '\t' ? '?' : *p, err);
+	for (size_t i = 0, n; i < all; i += n) {
+		const unsigned char *p = (const unsigned char *)line + i;
+
+		n = amp_utf8_len(p, all - i);
+		if (n == 0 || (*p < ' ' && *p != '\t') || *p == 0x7f ||
+		    (n == 2 && p[0] == 0xc2 && p[1] < 0xa0)) {
+			fputc('?', err);
+			n += !n;
+		} else {
+			fwrite(p, 1, n, err);
+		}
+	}
 	fputs("\n" INDENT, err);
-	for (size_t i = 0; i < at && line[i]; i++)
+	if (at > all)
+		at = all;
+	for (size_t i = 0, n; i < at; i += n) {
+		n = amp_utf8_len((const unsigned char *)line + i, all - i);
+		n += !n;
 		fputc(line[i] == '\t' ? '\t' : ' ', err);
+	}
 	fputc('^', err);
-	for (size_t i = 1; i < len; i++)
+	cnt = amp_utf8_cnt(line + at, len < all - at ? len : all - at);
+	for (size_t i = 1; i < cnt; i++)
 		fputc('~', err);
 	fputc('\n', err);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "../wire/rpmsg_hdr.h"
+#include "../wire/utf8.h"
 #include "control_inner.h"
 #include "helper.h"
 #include "reload.h"
@@ -45,13 +46,12 @@ static void fail(struct amp_ctl *c, const char *code, const char *message)
 {
 	cJSON *o = cJSON_CreateObject(), *e;
 	char *text = refusal;
-	size_t n = 0;
+	size_t n;
 
 	/* a configuration's mistakes come with their lines and carets */
-	for (; message[n] && n + 1 < sizeof(refusal); n++)
-		text[n] = message[n] == '\n' || (message[n] >= 0x20 && message[n] < 0x7f)
-				  ? message[n]
-				  : '?';
+	snprintf(refusal, sizeof(refusal), "%s", message);
+	amp_utf8_clean(text, true);
+	n = strlen(text);
 	while (n && text[n - 1] == '\n')
 		n--;
 	text[n] = 0;

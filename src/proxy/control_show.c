@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* #syscalls getpid geteuid getsockopt */
 /* What there is to see: one JSON object for each link, socket, rule. docs/control.md has the keys. */
+#include <inttypes.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "../wire/utf8.h"
 #include "control_inner.h"
 #include "offload.h"
 
@@ -27,9 +30,11 @@ static void add_text(cJSON *o, const char *key, const char *text)
 {
 	char clean[1100];
 
-	if (text && text[0])
-		cJSON_AddStringToObject(
-			o, key, amp_log_clean(clean, sizeof(clean), text, strlen(text)));
+	if (!text || !text[0])
+		return;
+	snprintf(clean, sizeof(clean), "%s", text);
+	amp_utf8_clean(clean, false);
+	cJSON_AddStringToObject(o, key, clean);
 }
 
 /* ---- links ---- */
@@ -162,11 +167,42 @@ static const struct amp_end *next_end(struct amp_ctl *c, struct amp_link *l)
 	return e;
 }
 
+/* TCP or UDP. The rule's port may be 0, the socket's is not. */
+static void published_at(const struct amp_forward *f, char dst[AMP_INFO_ADDR])
+{
+	struct amp_target t = f->target;
+	char text[AMP_ADDR_TEXT];
+
+	if (f->port && t.addr.sa.sa_family == AF_INET6)
+		((struct sockaddr_in6 *)&t.addr)->sin6_port = htons(f->port);
+	else if (f->port)
+		((struct sockaddr_in *)&t.addr)->sin_port = htons(f->port);
+	snprintf(dst, AMP_INFO_ADDR, "%s", amp_sockaddr_text(&t.addr.sa, text));
+}
+
+/* As the rule has them: vsock:22,1000-1999. Up to 8, of which what does not fit is cut. */
+static void mux_ports(const struct amp_forward *f, char dst[AMP_INFO_ADDR])
+{
+	size_t n = (size_t)snprintf(dst, AMP_INFO_ADDR, "vsock:");
+
+	if (f->range[0].lo == 0 && f->range[0].hi == UINT32_MAX - 1) {
+		snprintf(dst + n, AMP_INFO_ADDR - n, "any");
+		return;
+	}
+	for (unsigned k = 0; k < f->range_cnt && n < AMP_INFO_ADDR; k++) {
+		n += (size_t)snprintf(dst + n, AMP_INFO_ADDR - n, "%s%" PRIu32, k ? "," : "",
+				      f->range[k].lo);
+		if (f->range[k].hi != f->range[k].lo && n < AMP_INFO_ADDR)
+			n += (size_t)snprintf(dst + n, AMP_INFO_ADDR - n, "-%" PRIu32,
+					      f->range[k].hi);
+	}
+}
+
 /* Published ports: one for each rule of the link. */
 static bool next_published(struct amp_ctl *c, struct amp_link *l, struct amp_sock_info *i)
 {
 	const struct amp_forward *f;
-	char text[AMP_ADDR_TEXT], service[AMP_SERVICE_TEXT];
+	char service[AMP_SERVICE_TEXT];
 	uint64_t n = 0;
 
 	TAILQ_FOREACH(f, &l->conf->publish, entry)
@@ -184,9 +220,13 @@ static bool next_published(struct amp_ctl *c, struct amp_link *l, struct amp_soc
 		i->proto = "unix";
 		snprintf(i->host_local, AMP_INFO_ADDR, "unix:%s", f->target.addr.un.sun_path);
 	} else {
-		strcpy(i->host_local, amp_sockaddr_text(&f->target.addr.sa, text));
+		published_at(f, i->host_local);
 	}
-	snprintf(i->guest_peer, AMP_INFO_ADDR, "%s", amp_service_text(&f->service, service));
+	if (f->range_cnt)
+		mux_ports(f, i->guest_peer);
+	else
+		snprintf(i->guest_peer, AMP_INFO_ADDR, "%s",
+			 amp_service_text(&f->service, service));
 	return true;
 }
 

@@ -53,7 +53,7 @@ struct amp_cept *amp_cept_new(struct amp_clink *cl)
 static bool fixed(const struct amp_clink *cl, uint32_t addr)
 {
 	for (unsigned i = 0; i < cl->names.service_cnt; i++) {
-		if (cl->names.services[i].ept.addr == addr)
+		if (cl->names.services[i].end.ept.addr == addr)
 			return true;
 	}
 	return false;

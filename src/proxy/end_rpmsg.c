@@ -37,7 +37,7 @@ static uint32_t local(const struct amp_raw_end *raw)
 	const struct amp_end_rpmsg *e =
 		(const void *)((const char *)raw - offsetof(struct amp_end_rpmsg, raw));
 
-	return e->service ? e->service->ept.addr : e->ept.addr;
+	return e->service ? e->service->end.ept.addr : e->ept.addr;
 }
 
 /* ---- from the remote ---- */
@@ -227,6 +227,6 @@ struct amp_end *amp_end_rpmsg_open(struct amp_rlink *rl, uint32_t peer, int *err
 	*err = ENOBUFS;
 	if (!e)
 		return NULL;
-	amp_rpmsg_open(&rl->bus, &e->ept, AMP_RPMSG_ADDR_ANY, NULL); /* cannot fail */
+	amp_rpmsg_open(&rl->bus, &e->ept, AMP_RPMSG_ADDR_ANY); /* cannot fail */
 	return amp_raw_opened(&e->raw);
 }

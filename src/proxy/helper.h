@@ -164,6 +164,14 @@ void amp_helper_notify_drain(uint32_t wait_s, const char *status);
  */
 void amp_helper_log_level(enum amp_log_level level);
 
+/*
+ * Rules published at run time, which no file has: first NULL, then each of them. The helper keeps
+ * them for the next worker and the next program.
+ */
+void amp_helper_published(const char *link, const char *rule);
+/* In the worker, when it begins: those of the one before. */
+void amp_helper_published_each(void (*fn)(const char *link, const char *rule));
+
 /* ---- start ---- */
 
 /* The worker's exit status for: execute the program file anew. */
@@ -174,6 +182,9 @@ void amp_helper_program(int argc, char **argv);
 void amp_helper_program_free(void);
 /* Of the log, when the configuration says `level`: that, or what the program before us kept. */
 enum amp_log_level amp_helper_kept_level(enum amp_log_level level);
+
+/* What the program before us had published at run time. */
+void amp_helper_published_load(void);
 
 /*
  * Forks. In the worker: 0, with the sockets to the helper in place and signals blocked as they

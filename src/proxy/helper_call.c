@@ -395,6 +395,29 @@ void amp_helper_log_level(enum amp_log_level level)
 	tell_surely(&req);
 }
 
+void amp_helper_published(const char *link, const char *rule)
+{
+	struct amp_helper_req req = {.op = AMP_HELPER_PUBLISHED};
+	int r = 0;
+
+	if (!link)
+		r = tell(&req, 0);
+	else
+		strncpy(req.name, link, sizeof(req.name) - 1);
+	while (link && !r && *rule) {
+		size_t n = strnlen(rule, sizeof(req.path) - 1);
+
+		req.arg[0] = req.arg[0] ? AMP_PUBLISHED_MORE : AMP_PUBLISHED_RULE;
+		memset(req.path, 0, sizeof(req.path));
+		memcpy(req.path, rule, n);
+		rule += n;
+		r = tell(&req, 0);
+	}
+	if (r)
+		amp_log(AMP_LOG_WARN, "the helper process does not hear: what was published at "
+				      "run time ends with this process");
+}
+
 /* The loop runs: that is what the watchdog wants to know. */
 static void pong(uint64_t id)
 {

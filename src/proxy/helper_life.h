@@ -48,6 +48,11 @@ void amp_helper_guard_watch(uint64_t interval_ms);
 /* An answer. True: to a question that was asked and not answered: the manager may hear of it. */
 bool amp_helper_guard_pong(uint64_t id);
 
+/* ---- helper_published.c: rules for the next program, in the environment ---- */
+
+int amp_helper_published_save(void);
+void amp_helper_published_unsave(void);
+
 /* ---- helper_upgrade.c: another program ---- */
 
 int amp_helper_try_init(uv_loop_t *uv);

@@ -93,6 +93,8 @@ static int check_news(const struct amp_helper_req *req, unsigned fd_cnt)
 		return req->path[0] || req->name[0] ? 0 : -EINVAL;
 	if (req->op == AMP_HELPER_NOTIFY)
 		return req->arg[0] < AMP_HELPER_STATES ? 0 : -EINVAL;
+	if (req->op == AMP_HELPER_PUBLISHED)
+		return req->arg[0] < AMP_PUBLISHED_KINDS ? 0 : -EINVAL;
 	if (req->op == AMP_HELPER_LEVEL)
 		return req->arg[0] <= AMP_LOG_DEBUG ? 0 : -EINVAL;
 	if (req->op == AMP_HELPER_PONG || req->op == AMP_HELPER_HEARD)

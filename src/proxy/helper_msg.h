@@ -34,7 +34,18 @@ enum amp_helper_op {
 	AMP_HELPER_PONG,   /* with the id of the ping */
 	AMP_HELPER_HEARD,  /* with the id of a SIGNAL that was dealt with */
 	AMP_HELPER_LEVEL,  /* of the log; arg: enum amp_log_level */
+	/* at run time; arg: enum amp_helper_published; name: the link, path: the rule or a piece */
+	AMP_HELPER_PUBLISHED,
 };
+
+enum amp_helper_published {
+	AMP_PUBLISHED_NONE, /* what was said before does not hold */
+	AMP_PUBLISHED_RULE,
+	AMP_PUBLISHED_MORE, /* of the last rule */
+	AMP_PUBLISHED_KINDS
+};
+
+#define AMP_HELPER_RULE_MAX 1023u /* as a control request has it */
 
 /* A request, of either socket. What an operation does not use is zero. */
 struct amp_helper_req {
@@ -110,6 +121,10 @@ void amp_helper_do_fini(void);
 
 void amp_helper_name(int news_fd, const struct amp_helper_req *req);
 unsigned amp_helper_name_busy(void);
+
+/* ---- helper_published.c ---- */
+
+void amp_helper_published_news(const struct amp_helper_req *req);
 
 /* ---- helper_manager.c: the service manager ---- */
 

@@ -215,7 +215,7 @@ int amp_helper_exec(enum amp_log_level level)
 	if (fd < 0)
 		goto fail;
 	snprintf(text, sizeof(text), "%d", fd);
-	if (setenv(AMP_KEPT_ENV, text, 1) || save_level(level)) {
+	if (setenv(AMP_KEPT_ENV, text, 1) || save_level(level) || amp_helper_published_save()) {
 		r = -ENOMEM;
 	} else {
 		for (unsigned i = 0; i < MANAGERS; i++) {
@@ -228,6 +228,7 @@ int amp_helper_exec(enum amp_log_level level)
 	}
 	unsetenv(AMP_KEPT_ENV);
 	unsetenv(LEVEL_ENV);
+	amp_helper_published_unsave();
 	for (unsigned i = 0; i < MANAGERS; i++)
 		unsetenv(managers[i]);
 	close(fd);

@@ -208,7 +208,7 @@ static void open_services(struct amp_clink *cl)
 
 	for (unsigned i = 0; i < cl->names.service_cnt; i++) {
 		struct amp_rservice *s = &cl->names.services[i];
-		uint32_t src = s->ept.name ? AMP_RPMSG_ADDR_ANY : s->ept.addr;
+		uint32_t src = s->end.name ? AMP_RPMSG_ADDR_ANY : s->end.ept.addr;
 
 		if (cl->services[i] && cl->services[i]->dst != door) {
 			amp_cept_close(cl->services[i]);
@@ -218,7 +218,7 @@ static void open_services(struct amp_clink *cl)
 			cl->services[i] = amp_cept_open(cl, AMP_CEPT_SERVICE, src, door, &err);
 		if (!cl->services[i])
 			return; /* said; the next scan tries again */
-		s->ept.addr = cl->services[i]->src;
+		s->end.ept.addr = cl->services[i]->src;
 	}
 }
 

@@ -407,6 +407,35 @@ int amp_link_listen(unsigned kind, const char *path)
 	return fd >= 0 ? fd : amp_helper_listen_unix((enum amp_helper_kind)kind, path);
 }
 
+const char *amp_listen_why(const struct amp_target *target, int r)
+{
+	bool file = target->kind == AMP_TARGET_UNIX;
+
+	switch (r) {
+	case -EADDRINUSE:
+		return file ? "another process listens there"
+			    : "the port is already in use by another process";
+	case -EADDRNOTAVAIL:
+		return "no interface of this host has that address";
+	case -EPROTOTYPE:
+		return "what the service manager passed for it is no listening socket";
+	case -EACCES:
+		return file ? strerror(EACCES)
+			    : "a port that low needs CAP_NET_BIND_SERVICE, or a systemd.socket "
+			      "unit with this address";
+	case -EPERM:
+		return file ? "expected a path in runtime-dir, or one that a rule of the "
+			      "configuration has"
+			    : strerror(EPERM);
+	case -ENOENT:
+		return file ? "its directory does not exist" : strerror(ENOENT);
+	case -EEXIST:
+		return file ? "there is a file that is no socket" : strerror(EEXIST);
+	default:
+		return strerror(-r);
+	}
+}
+
 static int target_open(const struct amp_target *target, const char *link, bool beside)
 {
 	char text[AMP_ADDR_TEXT];
@@ -420,11 +449,7 @@ static int target_open(const struct amp_target *target, const char *link, bool b
 	if (r < 0)
 		amp_log(AMP_LOG_ERROR, "link %s: cannot publish %s %s: %s", link,
 			target->kind == AMP_TARGET_TCP ? "tcp" : "udp",
-			amp_sockaddr_text(&target->addr.sa, text),
-			r == -EADDRINUSE   ? "the port is already in use by another process"
-			: r == -EPROTOTYPE ? "what the service manager passed for it is no "
-					     "listening socket"
-					   : strerror(-r));
+			amp_sockaddr_text(&target->addr.sa, text), amp_listen_why(target, r));
 	return r;
 }
 

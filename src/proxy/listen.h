@@ -15,6 +15,8 @@ int amp_unix_listen(const char *path, const char *link);
 int amp_target_listen(const struct amp_target *target, const char *link);
 /* The same, but never one that is held (see below). */
 int amp_target_open(const struct amp_target *target, const char *link);
+/* What r, which one of these said, means for a person. */
+const char *amp_listen_why(const struct amp_target *target, int r);
 /*
  * Two of TCP where one is the wildcard and the other a part of it, until the older has ended: on: the
  * socket of ours that listens at target lets amp_target_beside() open the other. False: there

@@ -95,6 +95,36 @@ static bool journal(void)
 	return known;
 }
 
+/* Of text that is written as it is: each line begins with a priority, however it comes in pieces. */
+static ssize_t write_error(void *cookie, const char *text, size_t len)
+{
+	static bool inside;
+
+	(void)cookie;
+	for (size_t at = 0, n; at < len; at += n) {
+		const char *end = memchr(text + at, '\n', len - at);
+
+		n = end ? (size_t)(end - text) + 1 - at : len - at;
+		if (!inside && write(STDERR_FILENO, "<3>", 3) < 0)
+			return 0;
+		if (write(STDERR_FILENO, text + at, n) < 0)
+			return 0;
+		inside = !end;
+	}
+	return (ssize_t)len;
+}
+
+FILE *amp_log_errors(void)
+{
+	FILE *to = journal() ? fopencookie(NULL, "w",
+					   (cookie_io_functions_t){.write = write_error})
+			     : NULL;
+
+	if (to)
+		setvbuf(to, NULL, _IOLBF, 0);
+	return to ? to : stderr;
+}
+
 /* ---- one line ---- */
 
 struct line {

@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdint.h>
 
 enum amp_log_level { AMP_LOG_ERROR, AMP_LOG_WARN, AMP_LOG_INFO, AMP_LOG_DEBUG };
@@ -76,6 +77,12 @@ void amp_log_on_held(void (*held)(void));
 /* Calls amp_log_tell() from the loop's timer. */
 void amp_log_timer_start(void);
 void amp_log_timer_stop(void);
+
+/*
+ * Where a mistake in options or files is told, with its lines, before there is a proxy whose log it
+ * could be in: standard error, with priorities if that is the journal's. To be kept open.
+ */
+FILE *amp_log_errors(void);
 
 /* Text from a stranger, fit for one log line. Returns dst. */
 const char *amp_log_clean(char *dst, size_t dst_len, const void *text, size_t len);

@@ -168,15 +168,15 @@ static const char *nearest(const char *typed)
 	return best;
 }
 
-static int bad_option(char **argv, int opt)
+static int bad_option(const struct settings *set, char **argv, int opt)
 {
 	const char *arg = optind > 0 ? argv[optind - 1] : "";
 
 	if (opt == ':')
-		fprintf(stderr, "ampsock-proxy: %s: expected a value behind it; see --help\n",
+		fprintf(set->err, "ampsock-proxy: %s: expected a value behind it; see --help\n",
 			arg);
 	else
-		fprintf(stderr,
+		fprintf(set->err,
 			"ampsock-proxy: %s: no such option, or one that takes no value; did "
 			"you mean "
 			"--%s? See --help\n",
@@ -191,7 +191,7 @@ static int set_ready_fd(struct settings *set, const char *text)
 	if (set->again)
 		return 0;
 	if (!amp_parse_u32(text, 65535, &fd) || fd < 3 || fcntl((int)fd, F_GETFD) < 0) {
-		fprintf(stderr,
+		fprintf(set->err,
 			"ampsock-proxy: --ready-fd: expected an open descriptor, 3 or higher, "
 			"found `%s`\n",
 			text);
@@ -287,13 +287,13 @@ static int parse(int argc, char **argv, struct settings *set, int *code)
 			*code = 0;
 			return 1;
 		}
-		*code = opt == '?' || opt == ':' ? bad_option(argv, opt)
+		*code = opt == '?' || opt == ':' ? bad_option(set, argv, opt)
 						 : handle(set, opt, options[at].name, optarg);
 		if (*code)
 			return 1;
 	}
 	if (optind < argc) {
-		fprintf(stderr,
+		fprintf(set->err,
 			"ampsock-proxy: expected only options, found `%s`; see --help\n",
 			argv[optind]);
 		*code = EXIT_USAGE;
@@ -369,10 +369,11 @@ static void open_standard(void)
 int main(int argc, char **argv)
 {
 	static struct amp_config conf;
-	struct settings set = {.conf = &conf, .err = stderr, .ready_fd = -1};
+	struct settings set = {.conf = &conf, .ready_fd = -1};
 	int code;
 
 	open_standard();
+	set.err = amp_log_errors();
 	amp_helper_program(argc, argv);
 	args.argc = argc;
 	args.argv = argv;
@@ -380,6 +381,7 @@ int main(int argc, char **argv)
 	conf.look_up = true;
 	if (parse(argc, argv, &set, &code) == 0) {
 		amp_log_level_set(amp_helper_kept_level(conf.log_level));
+		amp_helper_published_load();
 		code = start(&set);
 	}
 	amp_config_free(&conf);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* #syscalls accept4 close */
+/* #syscalls accept4 close getsockname */
 /*
  * Prometheus text (exposition format 0.0.4) over as little of HTTP as a scrape needs: GET
  * /metrics, one request a connection, closed at the end of the body.
@@ -392,6 +392,8 @@ static const struct amp_client_ops metrics_ops = {
 
 int amp_metrics_start(const struct amp_config *conf)
 {
+	struct sockaddr_storage at;
+	socklen_t len = sizeof(at);
 	char text[AMP_ADDR_TEXT];
 	int fd, r;
 
@@ -406,10 +408,13 @@ int amp_metrics_start(const struct amp_config *conf)
 		return fd;
 	if (conf->metrics.kind == AMP_TARGET_UNIX)
 		strcpy(path, conf->metrics.addr.un.sun_path);
+	else if (getsockname(fd, (struct sockaddr *)&at,
+			     &len)) /* the port may be any free one */
+		memcpy(&at, &conf->metrics.addr, sizeof(at));
 	r = amp_server_start(&server, &metrics_ops, fd, CLIENTS);
 	if (!r)
 		amp_log(AMP_LOG_INFO, "metrics: listening on %s",
-			path[0] ? path : amp_sockaddr_text(&conf->metrics.addr.sa, text));
+			path[0] ? path : amp_sockaddr_text((struct sockaddr *)&at, text));
 	return r;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* #syscalls close setsockopt */
+/* #syscalls close setsockopt getsockname */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -118,6 +118,21 @@ static int start_one(struct publish *p, int fd)
 	return r;
 }
 
+/* Port 0 of a rule is any free one: this one. */
+static void learn_port(const struct amp_link *link, struct amp_forward *fwd, int fd)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+	char text[AMP_ADDR_TEXT];
+
+	if (fwd->target.kind == AMP_TARGET_UNIX || amp_sockaddr_port(&fwd->target.addr.sa) ||
+	    getsockname(fd, (struct sockaddr *)&ss, &len))
+		return;
+	fwd->port = amp_sockaddr_port((const struct sockaddr *)&ss);
+	amp_log(AMP_LOG_INFO, "link %s: publish %s (%s): its address is %s", link->conf->name,
+		fwd->text, fwd->where, amp_sockaddr_text((const struct sockaddr *)&ss, text));
+}
+
 /* A run-time rule has to be told by something shorter than its text. */
 static uint32_t next_id = 1;
 
@@ -138,6 +153,7 @@ int amp_publish_one(struct amp_link *link, struct amp_forward *fwd)
 	p->acceptor.watch.fd = -1;
 	if (!fwd->id)
 		fwd->id = next_id++;
+	learn_port(link, fwd, fd);
 	TAILQ_INSERT_TAIL(&all, p, entry);
 	r = start_one(p, fd);
 	if (r)

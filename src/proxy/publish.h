@@ -17,6 +17,13 @@ int amp_publish_one(struct amp_link *link, struct amp_forward *fwd);
  * (amp_listen_hold()). */
 void amp_publish_end(struct amp_link *link, const struct amp_forward *fwd, bool hold);
 
+/* ---- at run time (publish_run.c) ---- */
+
+/* The helper is to know what there is now. */
+void amp_publish_tell(void);
+/* What a process before this one had; what cannot be had now is said. */
+void amp_publish_again(void);
+
 /* ---- acceptors, also used for the guest's own listeners ---- */
 
 #define AMP_ACCEPT_TURN 32u /* connections taken before others have their turn */

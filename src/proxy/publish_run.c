@@ -5,6 +5,9 @@
 #include <string.h>
 
 #include "config_inner.h"
+#include "control.h"
+#include "helper.h"
+#include "listen.h"
 #include "publish.h"
 #include "reload_inner.h"
 
@@ -28,6 +31,18 @@ static int told(FILE *err, char **text, int r, char *why, size_t len)
 	return r;
 }
 
+/* A path may have any of them, but no file and no list of the helper's can. */
+static int check_text(const char *text, FILE *err)
+{
+	for (; *text; text++) {
+		if ((unsigned char)*text < ' ' && *text != '\t') {
+			fprintf(err, "expected a rule without control characters\n");
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
 static int add(struct amp_link *link, const char *text, FILE *err)
 {
 	struct amp_forward *fwd = amp_config_forward(link->conf, true, text, RUN_TIME, err);
@@ -35,6 +50,9 @@ static int add(struct amp_link *link, const char *text, FILE *err)
 
 	if (!fwd)
 		return -EINVAL;
+	r = check_text(text, err);
+	if (r)
+		goto out;
 	r = amp_link_check_forward(link->conf, fwd, err);
 	if (!r)
 		r = amp_config_check_publish(amp_config_running(), link->conf, fwd, err);
@@ -46,7 +64,7 @@ static int add(struct amp_link *link, const char *text, FILE *err)
 	if (!r)
 		r = amp_publish_one(link, fwd);
 	if (r)
-		fprintf(err, "cannot listen: %s\n", strerror(-r));
+		fprintf(err, "cannot listen: %s\n", amp_listen_why(&fwd->target, r));
 out:
 	if (r)
 		amp_config_forward_free(fwd);
@@ -55,7 +73,7 @@ out:
 	return r;
 }
 
-int amp_publish_add(struct amp_link *link, const char *text, char *why, size_t len)
+static int open_one(struct amp_link *link, const char *text, char *why, size_t len)
 {
 	char *said = NULL;
 	size_t said_len;
@@ -70,6 +88,54 @@ int amp_publish_add(struct amp_link *link, const char *text, char *why, size_t l
 		amp_log(AMP_LOG_INFO, "link %s: publish %s: added at run time",
 			link->conf->name, text);
 	return told(err, &said, r, why, len);
+}
+
+int amp_publish_add(struct amp_link *link, const char *text, char *why, size_t len)
+{
+	int r = open_one(link, text, why, len);
+
+	if (!r)
+		amp_publish_tell();
+	return r;
+}
+
+/* ---- and after this process ---- */
+
+void amp_publish_tell(void)
+{
+	const struct amp_forward *fwd;
+	const struct amp_link *l;
+
+	amp_helper_published(NULL, NULL);
+	TAILQ_FOREACH(l, amp_links_all(), entry)
+	{
+		TAILQ_FOREACH(fwd, &l->conf->publish, entry)
+		{
+			if (fwd->runtime)
+				amp_helper_published(l->conf->name, fwd->text);
+		}
+	}
+}
+
+static void again(const char *link, const char *rule)
+{
+	char why[AMP_WHY_LEN] = "there is no such link";
+	struct amp_link *l;
+
+	TAILQ_FOREACH(l, amp_links_all(), entry)
+	{
+		if (strcmp(l->conf->name, link) == 0)
+			break;
+	}
+	if (!l || open_one(l, rule, why, sizeof(why)))
+		amp_log(AMP_LOG_WARN, "link %s: `%s`, published at run time, is no more: %.*s",
+			link, rule, (int)strcspn(why, "\n"), why);
+}
+
+void amp_publish_again(void)
+{
+	amp_helper_published_each(again);
+	amp_publish_tell();
 }
 
 /* ---- and away ---- */
@@ -127,6 +193,7 @@ int amp_publish_del(struct amp_link *link, const char *text, char *why, size_t l
 	TAILQ_REMOVE(&conf_of(link)->publish, fwd, entry);
 	amp_log(AMP_LOG_INFO, "link %s: publish %s (%s): deleted at run time", link->conf->name,
 		fwd->text, fwd->where);
+	amp_publish_tell();
 	amp_bury(&d->grave, free_deleted);
 	return 0;
 }

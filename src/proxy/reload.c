@@ -348,7 +348,7 @@ static int prepare_publish(struct amp_reload *rl, const struct amp_link_conf *f,
 		return err;
 	err = open_target(f, fwd);
 	return err ? no(rl, err, "%s: link %s: cannot publish %s: %s", fwd->where, f->name,
-			fwd->text, strerror(-err))
+			fwd->text, amp_listen_why(&fwd->target, err))
 		   : 0;
 }
 

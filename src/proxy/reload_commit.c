@@ -471,6 +471,7 @@ void amp_reload_commit(struct amp_reload *rl)
 		start_link(rl, l);
 	start_joins(rl);
 	proxy_keys(amp_reload_running(), &rl->fresh->conf);
+	amp_publish_tell();
 	amp_listen_let_go(); /* none are left, unless memory was short */
 	amp_vsock_let_go();
 	amp_log(AMP_LOG_INFO,

@@ -22,7 +22,7 @@ static const char *name_of(const struct amp_rjoin_side *s)
 
 static struct amp_rjoin_alias *of(struct amp_rpmsg_ept *ept)
 {
-	return amp_container_of(ept, struct amp_rjoin_alias, ept);
+	return amp_container_of(ept, struct amp_rjoin_alias, end.ept);
 }
 
 /* ---- aliases ---- */
@@ -46,9 +46,9 @@ static struct amp_rjoin_alias *alias_new(struct amp_rjoin_side *s, uint32_t addr
 	a->addr = addr;
 	a->heard_ms = amp_now_ms();
 	memcpy(a->name, name, strlen(name) + 1); /* checked by the bus */
-	a->ept.kind = is_stream(name) ? AMP_EPT_JOINED_STREAM : AMP_EPT_JOINED;
-	amp_rpmsg_open(&s->other->rl->bus, &a->ept, AMP_RPMSG_ADDR_ANY,
-		       name[0] ? a->name : NULL); /* cannot fail */
+	a->end.ept.kind = is_stream(name) ? AMP_EPT_JOINED_STREAM : AMP_EPT_JOINED;
+	amp_rpmsg_open_named(&s->other->rl->bus, &a->end, AMP_RPMSG_ADDR_ANY,
+			     name[0] ? a->name : NULL); /* cannot fail */
 	amp_work_queue(&s->other->rl->vl.work);
 	if (name[0]) {
 		TAILQ_INSERT_TAIL(&s->names, a, entry);
@@ -71,7 +71,7 @@ static void alias_close(struct amp_rjoin_alias *a)
 		TAILQ_REMOVE(&s->sources, a, entry);
 		s->source_cnt--;
 	}
-	if (amp_rpmsg_close(&s->other->rl->bus, &a->ept))
+	if (amp_rpmsg_close(&s->other->rl->bus, &a->end.ept))
 		free(a);
 	else
 		amp_work_queue(&s->other->rl->vl.work);
@@ -90,7 +90,7 @@ static struct amp_rjoin_alias *alias_of(struct amp_rjoin_side *s, uint32_t addr)
 	TAILQ_FOREACH(a, &s->names, entry)
 	{
 		if (a->addr == addr) /* what serves streams sends no raw messages */
-			return a->ept.kind == AMP_EPT_JOINED ? a : NULL;
+			return a->end.ept.kind == AMP_EPT_JOINED ? a : NULL;
 	}
 	TAILQ_FOREACH_REVERSE(a, &s->sources, amp_rjoin_aliases, entry)
 	{
@@ -120,7 +120,7 @@ static void heard(struct amp_rjoin_alias *a)
 static bool taken(const struct amp_rlink *rl, const char *name)
 {
 	for (unsigned i = 0; i < rl->names.service_cnt; i++) {
-		const char *own = rl->names.services[i].ept.name;
+		const char *own = rl->names.services[i].end.name;
 
 		if (own && strcmp(own, name) == 0)
 			return true;
@@ -311,7 +311,7 @@ void amp_rjoin_input(struct amp_rlink *rl, struct amp_rpmsg_ept *ept,
 	}
 	heard(from);
 	heard(to);
-	forward(s, from->ept.addr, to->addr, rx);
+	forward(s, from->end.ept.addr, to->addr, rx);
 }
 
 static void pop(struct amp_rjoin_side *to)

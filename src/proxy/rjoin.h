@@ -43,8 +43,8 @@ struct amp_rjoin_side;
 /* An address of one remote, as the other one sees it. */
 struct amp_rjoin_alias {
 	TAILQ_ENTRY(amp_rjoin_alias) entry;
-	struct amp_rpmsg_ept
-		ept; /* on the other's bus; kind: AMP_EPT_JOINED or _JOINED_STREAM */
+	struct amp_rpmsg_named
+		end; /* on the other's bus; kind: AMP_EPT_JOINED or _JOINED_STREAM */
 	struct amp_rjoin_side *side; /* whose address */
 	uint32_t addr;
 	uint64_t heard_ms;

@@ -21,7 +21,7 @@ static struct amp_rlink *of_vlink(struct amp_vlink *vl)
 
 static struct amp_rservice *of_ept(struct amp_rpmsg_ept *ept)
 {
-	return amp_container_of(ept, struct amp_rservice, ept);
+	return amp_container_of(ept, struct amp_rservice, end.ept);
 }
 
 /* ---- the bus's hooks ---- */
@@ -265,8 +265,8 @@ static int open_services(struct amp_rlink *rl)
 		struct amp_rservice *s = &rl->names.services[i];
 		bool raw = s->fwd && s->fwd->target.kind == AMP_TARGET_UDP;
 
-		s->ept.kind = raw ? AMP_EPT_RAW : AMP_EPT_STREAM;
-		r = amp_rpmsg_open(&rl->bus, &s->ept, s->ept.addr, s->ept.name);
+		s->end.ept.kind = raw ? AMP_EPT_RAW : AMP_EPT_STREAM;
+		r = amp_rpmsg_open_named(&rl->bus, &s->end, s->end.ept.addr, s->end.name);
 	}
 	return r;
 }

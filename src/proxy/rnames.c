@@ -29,13 +29,13 @@ static void add_service(struct amp_rnames *n, const struct amp_forward *fwd)
 	struct amp_rservice *s = &n->services[n->service_cnt++];
 
 	s->fwd = fwd;
-	s->ept.addr = AMP_RPMSG_ADDR_ANY;
-	s->ept.name = AMP_RNAMES_DOOR;
+	s->end.ept.addr = AMP_RPMSG_ADDR_ANY;
+	s->end.name = AMP_RNAMES_DOOR;
 	if (fwd && fwd->service.name[0]) {
-		s->ept.name = fwd->service.name;
+		s->end.name = fwd->service.name;
 	} else if (fwd) {
-		s->ept.name = NULL;
-		s->ept.addr = fwd->service.port;
+		s->end.name = NULL;
+		s->end.ept.addr = fwd->service.port;
 	}
 }
 
@@ -160,10 +160,10 @@ void amp_rnames_tell(struct amp_rnames *n, struct amp_rstream *rs)
 	for (unsigned i = 0; i < n->service_cnt; i++) {
 		struct amp_rservice *s = &n->services[i];
 
-		if (s->told || !s->ept.name)
+		if (s->told || !s->end.name)
 			continue;
-		if (amp_rstream_tell(rs, s->ept.addr, amp_rnames_door(n)->addr, s->ept.name,
-				     s->ept.addr, false))
+		if (amp_rstream_tell(rs, s->end.ept.addr, amp_rnames_door(n)->addr, s->end.name,
+				     s->end.ept.addr, false))
 			return;
 		s->told = true;
 	}
@@ -175,8 +175,8 @@ void amp_rnames_withdraw(struct amp_rnames *n, struct amp_rstream *rs)
 		struct amp_rservice *s = &n->services[i];
 
 		if (s->told)
-			(void)amp_rstream_tell(rs, s->ept.addr, amp_rnames_door(n)->addr,
-					       s->ept.name, s->ept.addr, true);
+			(void)amp_rstream_tell(rs, s->end.ept.addr, amp_rnames_door(n)->addr,
+					       s->end.name, s->end.ept.addr, true);
 		s->told = false;
 	}
 }

@@ -19,7 +19,7 @@
 
 /* A service of ours. */
 struct amp_rservice {
-	struct amp_rpmsg_ept ept;      /* name and address; on a bus, open */
+	struct amp_rpmsg_named end;    /* name and address; on a bus, open */
 	const struct amp_forward *fwd; /* NULL: the offload protocol */
 	unsigned sources;	       /* raw: ends */
 	bool told;		       /* the front door */
@@ -43,7 +43,7 @@ struct amp_rnames {
 
 #define AMP_RNAMES_MORE 64u
 
-/* From the link's rules. ept.addr of each service: the fixed one, or AMP_RPMSG_ADDR_ANY. 0,
+/* From the link's rules. end.ept.addr of each service: the fixed one, or AMP_RPMSG_ADDR_ANY. 0,
  * -ENOMEM. */
 int amp_rnames_init(struct amp_rnames *n, const struct amp_link_conf *conf);
 void amp_rnames_free(struct amp_rnames *n);

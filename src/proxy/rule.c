@@ -132,13 +132,17 @@ static int parse_host(struct amp_text *t, char *host, bool brackets, struct amp_
 	}
 	if (brackets || looks_numeric(host) || strchr(host, '/')) {
 		rule->host = AMP_HOST_PREFIX;
+		if (brackets && strchr(host, '%'))
+			return amp_text_error(t, "expected an IPv6 address without `%`: it is "
+						 "meant on every interface");
 		if (!parse_prefix(host, brackets, rule))
-			return amp_text_error(t,
-					      brackets ? "expected an IPv6 address or prefix "
-							 "in brackets, such as [2001:db8::]/32"
-						       : "expected an IPv4 address or prefix, "
-							 "such as 192.0.2.1 or 10.0.0.0/8 "
-							 "(no bits set behind the prefix)");
+			return amp_text_error(
+				t, brackets ? "expected an IPv6 address or prefix in brackets, "
+					      "such as [2001:db8::]/32 (no bits set behind the "
+					      "prefix)"
+					    : "expected an IPv4 address or prefix, such as "
+					      "192.0.2.1 or 10.0.0.0/8 (no bits set behind the "
+					      "prefix)");
 		return 0;
 	}
 	if (strcasecmp(host, "any") == 0 || strcasecmp(host, "local") == 0)
@@ -151,6 +155,11 @@ static int parse_host(struct amp_text *t, char *host, bool brackets, struct amp_
 	if (strncmp(host, "*.", 2) == 0) {
 		rule->wild = true;
 		host += 2;
+	}
+	for (const char *p = host; *p; p++) {
+		if (*p & 0x80)
+			return amp_text_error(t, "expected a host name in ASCII, such as "
+						 "xn--bcher-kva.example");
 	}
 	if (!valid_name(host) || rule->dir == AMP_DIR_IN)
 		return amp_text_error(

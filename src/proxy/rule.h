@@ -116,6 +116,7 @@ struct amp_forward { /* publish or expose */
 	unsigned range_cnt;	  /* not 0: vsock-mux, target.kind is AMP_TARGET_UNIX */
 	bool proxy_protocol;	  /* each connection begins with who it is: PROXY, version 2 */
 	bool runtime;		  /* published while the proxy ran: no file has it */
+	uint16_t port;		  /* published: that of the socket, if the rule's is 0 */
 	uint32_t id;		  /* of a published one: publish.c */
 	uint64_t hits;		  /* connections, UDP peers */
 	struct amp_forward *twin; /* in the other configuration: reload.c */
@@ -201,6 +202,7 @@ bool amp_host_has(const uint8_t addr[16]);
 void amp_dest_set_host_addrs(const uint8_t (*addrs)[16], unsigned n);
 
 #define AMP_ADDR_TEXT 64u
+uint16_t amp_sockaddr_port(const struct sockaddr *sa); /* 0 of other families than IP, too */
 const char *amp_sockaddr_text(const struct sockaddr *sa, char dst[AMP_ADDR_TEXT]);
 
 #endif /* AMP_PROXY_RULE_H */

@@ -305,6 +305,15 @@ void amp_dest_from(const struct sockaddr *sa, bool for_bind, struct amp_dest *de
 	dest->local = is_local(dest->addr) || (site_cnt && is_here(as_given));
 }
 
+uint16_t amp_sockaddr_port(const struct sockaddr *sa)
+{
+	if (sa->sa_family == AF_INET6)
+		return ntohs(((const struct sockaddr_in6 *)(const void *)sa)->sin6_port);
+	return sa->sa_family == AF_INET
+		       ? ntohs(((const struct sockaddr_in *)(const void *)sa)->sin_port)
+		       : 0;
+}
+
 const char *amp_sockaddr_text(const struct sockaddr *sa, char dst[AMP_ADDR_TEXT])
 {
 	char ip[INET6_ADDRSTRLEN] = "?";

@@ -80,6 +80,26 @@ bool amp_text_split(const char *word, char *host, char *port, bool *brackets)
 	return !strchr(host, ':');
 }
 
+/* Addresses that bind() or connect() would refuse, or that nobody could use. */
+static int check_address(struct amp_text *t, const struct amp_target *target)
+{
+	const struct sockaddr_in6 *in6 = (const void *)&target->addr;
+	const struct sockaddr_in *in = (const void *)&target->addr;
+	bool v6 = in6->sin6_family == AF_INET6;
+	uint32_t v4 = ntohl(in->sin_addr.s_addr);
+
+	if (v6 && IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr))
+		return amp_text_error(t,
+				      "an address of fe80::/10 is one of an interface, which "
+				      "a rule cannot name: expected another address");
+	if (target->kind == AMP_TARGET_TCP && (v6 ? IN6_IS_ADDR_MULTICAST(&in6->sin6_addr)
+						  : IN_MULTICAST(v4) || v4 == INADDR_BROADCAST))
+		return amp_text_error(t,
+				      "TCP has neither multicast nor broadcast: expected the "
+				      "address of one host");
+	return 0;
+}
+
 static int parse_inet_target(struct amp_text *t, bool listen, struct amp_target *target)
 {
 	char host[AMP_TEXT_WORD], port[AMP_TEXT_WORD];
@@ -107,7 +127,7 @@ static int parse_inet_target(struct amp_text *t, bool listen, struct amp_target 
 		return amp_text_error(
 			t, "expected a numeric address: 127.0.0.1:8080 or [::1]:8080");
 	}
-	return 0;
+	return check_address(t, target);
 }
 
 static const char *skip_nothing(const char *p)

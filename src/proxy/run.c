@@ -329,6 +329,8 @@ int amp_run(struct amp_config *conf, const struct amp_confine *confine, int read
 		r = start_links(conf);
 	if (!r)
 		r = join_links(conf);
+	if (!r)
+		amp_publish_again();
 	amp_listen_started();
 	if (r && inherited) {
 		/* as if it had died: what is kept is for the start that the manager tries next */

@@ -34,9 +34,8 @@ struct amp_stats;
 struct amp_msg {
 	const struct iovec *iov; /* recv: NULL: nowhere, what is there is counted or dropped */
 	size_t iov_cnt;
-	size_t len;   /* bytes in iov together, summed and checked once by api.c */
-	size_t done;  /* bytes moved by earlier calls for this same message (streams) */
-	size_t whole; /* send: not 0: begin only when the window has room for so many bytes */
+	size_t len;  /* bytes in iov together, summed and checked once by api.c */
+	size_t done; /* bytes moved by earlier calls for this same message (streams) */
 	struct sockaddr *name; /* send: destination or NULL; recv: filled in, or NULL */
 	socklen_t name_len;    /* recv: in room, out true length */
 	int flags;	       /* out of recv: MSG_TRUNC, MSG_EOR */
@@ -48,6 +47,12 @@ struct amp_carrier {
 	const struct sockaddr *accept; /* accepted connections arrive here */
 	socklen_t len;
 	bool (*up)(void); /* is one of its links up? NULL: always */
+	/*
+	 * Of the bytes in iov those from off up to end, as many as go now; none while the window
+	 * has no room for whole of them. Their number, or -errno as sendmsg.
+	 */
+	ssize_t (*carry)(struct amp_sock *c, const struct iovec *iov, size_t off, size_t end,
+			 size_t whole);
 };
 
 enum amp_direct {
@@ -118,7 +123,9 @@ struct amp_family {
 	 * For a caller who waits (s->want, which is set): what comes next from the link, if it
 	 * is for him and nothing older is here. What else there is to look at (the peer's life,
 	 * the clock, other links) is looked at when nothing comes, and before the peer may want
-	 * to hear of its buffers: that bounds it. Nor is s->want left with another socket.
+	 * to hear of its buffers: that bounds it. Nor is s->want left with another socket, and of
+	 * a message nothing is said but its bytes: neither its length nor whether it ends a
+	 * record.
 	 */
 	void (*recv_fast)(struct amp_sock *s);
 #endif
@@ -161,7 +168,7 @@ struct amp_rxring {
 };
 
 /* What a SOCK_SEQPACKET socket can promise its peer: message headers take the rest. */
-#define AMP_RING_MSG_ALLOC (AMPSOCK_RING_LEN / 2u - 8u)
+#define AMP_RING_MSG_ALLOC (AMPSOCK_RING_LEN / 2u)
 
 /* flags of a socket. Those of a connection's state are neighbours: one instruction clears all. */
 #define AMP_SF_NONBLOCK	  0x0001u
@@ -187,17 +194,21 @@ _Static_assert(SHUT_RD == 0 && SHUT_WR == 1 && SHUT_RDWR == 2 &&
 		       AMP_SF_WR_SHUT == 2 * AMP_SF_RD_SHUT,
 	       "AMP_SHUT_BITS");
 
-/* Room for a family's own part of a socket; each family asserts that it fits. AF_RPMSG has an
- * endpoint and two names in it, or a connection with its endpoint; AF_INET two addresses;
- * AF_VSOCK a connection. */
-#if AMPSOCK_RPMSG
-#define AMP_SOCK_PRIV_LEN (AMPSOCK_RPMSG * (sizeof(void *) * 3 + 8) + sizeof(void *) * 4 + 56)
-#else
-#define AMP_SOCK_PRIV_INET  (AMPSOCK_INET * (sizeof(void *) * 3 + 56))
-#define AMP_SOCK_PRIV_VSOCK (sizeof(void *) * 2 + 4 * sizeof(AMP_CREDIT_CNT) + 48)
-#define AMP_SOCK_PRIV_LEN \
-	(AMP_SOCK_PRIV_INET > AMP_SOCK_PRIV_VSOCK ? AMP_SOCK_PRIV_INET : AMP_SOCK_PRIV_VSOCK)
-#endif
+/*
+ * Room for a family's own part of a socket: the longest; each family asserts that it fits. AF_INET has
+ * two addresses; AF_VSOCK a connection; AF_RPMSG a connection with its endpoint, or an endpoint on
+ * each link and the name that it waits for.
+ */
+#define AMP_SOCK_PRIV_INET (AMPSOCK_INET * (sizeof(void *) * 3 + 56))
+#define AMP_SOCK_PRIV_CONN \
+	(sizeof(void *) * 2 + 4 * sizeof(AMP_CREDIT_CNT) + 32 + AMPSOCK_VSOCK * 16)
+#define AMP_SOCK_PRIV_RAW \
+	(AMPSOCK_RPMSG ? AMPSOCK_RPMSG * (sizeof(void *) * 3 + 8) + sizeof(void *) * 5 + 24 : 0)
+#define AMP_SOCK_PRIV_STREAM (AMPSOCK_RPMSG ? AMP_SOCK_PRIV_CONN + sizeof(void *) + 12 : 0)
+#define AMP_SOCK_MAX(a, b)   ((a) > (b) ? (a) : (b))
+#define AMP_SOCK_PRIV_LEN                                                  \
+	AMP_SOCK_MAX(AMP_SOCK_MAX(AMP_SOCK_PRIV_INET, AMP_SOCK_PRIV_CONN), \
+		     AMP_SOCK_MAX(AMP_SOCK_PRIV_RAW, AMP_SOCK_PRIV_STREAM))
 
 /*
  * A time-out of a socket, 0: for ever. Where there are no threads there is little memory, too: 11 bits
@@ -260,8 +271,9 @@ struct amp_sock {
 	};
 	uint16_t flags; /* AMP_SF_* */
 	union {
-		uint16_t rcvlowat; /* 0: as 1 */
-		struct {	   /* listener */
+		uint16_t rcvlowat;    /* 0: as 1 */
+		AMP_RING_IDX rx_part; /* SOCK_SEQPACKET: bytes behind rx.head, of a message */
+		struct {	      /* listener */
 			uint8_t backlog;
 			uint8_t queued; /* children in queue */
 		};
@@ -424,14 +436,13 @@ static inline uint32_t amp_rxring_room(const struct amp_rxring *r)
 	return AMPSOCK_RING_LEN - amp_rxring_used(r);
 }
 /*
- * Messages in the same ring: begin/append/end as fragments arrive (-ENOBUFS: no room);
- * read one message: bytes copied, *full its true length, MSG_EOR and MSG_TRUNC in m->flags;
+ * Messages in the same ring: append as fragments arrive (-ENOBUFS: no room); read one message, of
+ * whose m nothing is done: bytes copied, *full its true length, MSG_EOR and MSG_TRUNC in m->flags;
  * -EAGAIN none complete.
  */
-int amp_rxring_msg_append(struct amp_rxring *r, const void *data, size_t len, unsigned how);
-#define AMP_RX_LAST  1u /* how: it ends the message */
-#define AMP_RX_EOR   2u /* and that a record */
-#define AMP_RX_FIRST 4u /* it begins one */
+int amp_rxring_msg_append(struct amp_sock *s, const void *data, size_t len, unsigned how);
+#define AMP_RX_LAST 1u /* how: it ends the message */
+#define AMP_RX_EOR  2u /* and that a record */
 ssize_t amp_rxring_msg_read(struct amp_rxring *r, struct amp_msg *m, bool peek, size_t *full);
 
 /* Something that makes progress when the stack runs: links, the offload session. */

@@ -259,7 +259,7 @@ static AMP_INLINE void msg_simple(struct amp_msg *m, const struct iovec *iov)
 	m->iov = iov;
 	m->iov_cnt = 1;
 	m->len = iov->iov_len;
-	m->done = m->whole = 0;
+	m->done = 0;
 	m->name = NULL;
 	m->name_len = 0;
 	m->flags = 0;
@@ -272,6 +272,12 @@ static AMP_OUTLINE ssize_t send_rest(struct amp_sock *s, const void *buf, size_t
 	const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
 	struct amp_msg m;
 
+	/* what little bytes want is credit, mostly, and that may have come */
+	if (len <= AMPSOCK_VSOCK_BUF_LEN && s->type != SOCK_DGRAM) {
+		(void)amp_links_run();
+		if (amp_sock_send_fast(s, buf, len, flags))
+			return amp_release(s, (ssize_t)len);
+	}
 	msg_simple(&m, &iov);
 	return amp_release_slow(s, send_loop(s, &m, flags));
 }
@@ -333,7 +339,7 @@ static AMP_OUTLINE ssize_t recv_rest(struct amp_sock *s, struct amp_rx_want *w)
 	}
 	while (n == -EAGAIN && !s->err && w->to == buf) {
 		n = amp_wait(&c);
-		if (n)
+		if (n || (AMP_PORT_THREADS && w->to != buf)) /* another's look brought some */
 			break;
 		amp_sock_recv_fast(s);
 		if (w->to != buf)

@@ -48,6 +48,12 @@ static AMP_TIMEO *timeout_of(struct amp_sock *s, int name)
 	return name == SO_RCVTIMEO ? &s->rcvtimeo : &s->sndtimeo;
 }
 
+/* Has it one, or is its place something else's? A message needs no more than itself. */
+static bool has_lowat(const struct amp_sock *s)
+{
+	return s->type != SOCK_SEQPACKET && !(s->flags & AMP_SF_LISTEN);
+}
+
 /* u: all zero before. */
 static void get_sol(struct amp_sock *s, int name, union value *u)
 {
@@ -81,7 +87,7 @@ static void get_sol(struct amp_sock *s, int name, union value *u)
 		u->v = (s->flags & AMP_SF_LISTEN) != 0;
 		break;
 	case SO_RCVLOWAT:
-		u->v = s->flags & AMP_SF_LISTEN || !s->rcvlowat ? 1 : s->rcvlowat;
+		u->v = has_lowat(s) && s->rcvlowat ? s->rcvlowat : 1;
 		break;
 	default: /* SO_RCVBUF, SO_SNDBUF */
 		u->v = name == SO_RCVBUF && s->type == SOCK_SEQPACKET ? (int)AMP_RING_MSG_ALLOC
@@ -122,7 +128,7 @@ static int set_sol(struct amp_sock *s, int name, const union value *u)
 			return -EINVAL;
 		if (v > AMPSOCK_RING_LEN || v > UINT16_MAX)
 			v = AMPSOCK_RING_LEN < UINT16_MAX ? AMPSOCK_RING_LEN : UINT16_MAX;
-		if (!(s->flags & AMP_SF_LISTEN))
+		if (has_lowat(s))
 			s->rcvlowat = (uint16_t)v;
 		return 0;
 	case SO_RCVBUF:
@@ -133,57 +139,79 @@ static int set_sol(struct amp_sock *s, int name, const union value *u)
 	}
 }
 
+/* What is asked, on the stack of who asks: where a call waits there should be little else. */
+struct ask {
+	bool set;
+	int level, name;
+	void *val;
+	socklen_t *len;
+};
+
 /* The family's answer may have to come from far away: waited for, bounded. */
-static int family_option(struct amp_call *c, bool set, int level, int name, void *val,
-			 socklen_t *len)
+static __attribute__((noinline)) int far_option(int fd, const struct ask *a)
 {
-	int r;
-
-	do {
-		r = c->s->fam->option ? c->s->fam->option(c->s, set, level, name, val, len)
-				      : -ENOPROTOOPT;
-	} while (amp_far_again(c, r));
-	return amp_far_result(c, r);
-}
-
-static int option(int fd, bool set, int level, int name, void *val, socklen_t *len)
-{
-	socklen_t size = size_of(level, name);
 	struct amp_call c;
-	union value u;
 	int r = amp_enter(&c, fd);
 
 	if (r)
 		return r;
-	if (!val || !len) {
+	do {
 		r = -EFAULT;
-	} else if (!size) {
-		r = family_option(&c, set, level, name, val, len);
-	} else if (!set) {
-		memset(&u, 0, sizeof(u));
-		get_sol(c.s, name, &u);
-		if (*len > size)
-			*len = size;
-		memcpy(val, &u, *len);
-	} else if (*len < size) {
+		if (a->val && a->len)
+			r = c.s->fam->option ? c.s->fam->option(c.s, a->set, a->level, a->name,
+								a->val, a->len)
+					     : -ENOPROTOOPT;
+	} while (amp_far_again(&c, r));
+	r = amp_far_result(&c, r);
+	/* it is known here, but the family may have to tell somebody */
+	if (r == -ENOPROTOOPT && a->level == SOL_SOCKET && a->name == SO_LINGER)
+		r = 0;
+	return (int)amp_leave(&c, r);
+}
+
+/* One that is answered here. */
+static __attribute__((noinline)) int near_option(int fd, const struct ask *a, socklen_t size)
+{
+	struct amp_sock *s = amp_hold(fd);
+	union value u;
+	int r = 0;
+
+	if (!s)
+		return -1;
+	memset(&u, 0, sizeof(u));
+	if (!a->set) {
+		get_sol(s, a->name, &u);
+		if (*a->len > size)
+			*a->len = size;
+		memcpy(a->val, &u, *a->len);
+	} else if (*a->len < size) {
 		r = -EINVAL;
 	} else {
-		memcpy(&u, val, size);
-		r = set_sol(c.s, name, &u);
-		if (r == 0 && name == SO_LINGER) { /* the family may have to tell somebody */
-			r = family_option(&c, true, level, name, val, len);
-			r = r == -ENOPROTOOPT ? 0 : r;
-		}
+		memcpy(&u, a->val, size);
+		r = set_sol(s, a->name, &u);
 	}
-	return (int)amp_leave(&c, r);
+	return (int)amp_release_slow(s, r);
+}
+
+static int option(int fd, const struct ask *a)
+{
+	socklen_t size = a->val && a->len ? size_of(a->level, a->name) : 0;
+	bool linger = a->name == SO_LINGER && a->set;
+	int r = size ? near_option(fd, a, size) : 0;
+
+	return r || (size && !linger) ? r : far_option(fd, a);
 }
 
 int amp_getsockopt(int fd, int level, int name, void *restrict val, socklen_t *restrict len)
 {
-	return option(fd, false, level, name, val, len);
+	const struct ask a = {false, level, name, val, len};
+
+	return option(fd, &a);
 }
 
 int amp_setsockopt(int fd, int level, int name, const void *val, socklen_t len)
 {
-	return option(fd, true, level, name, (void *)(uintptr_t)val, &len);
+	const struct ask a = {true, level, name, (void *)(uintptr_t)val, &len};
+
+	return option(fd, &a);
 }

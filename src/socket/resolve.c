@@ -295,21 +295,20 @@ static int names(struct query *q, struct amp_call *c)
 	return r;
 }
 
-static int lookup(struct query *q, struct amp_call *c)
+static __attribute__((noinline)) bool numeric(const char *node)
 {
-	uint8_t a[AMP_OFF_ADDR_LEN] = {0}, node_len = q->node_len;
-	bool numeric = q->node && numeric_host(q->node, a);
-	int r;
+	uint8_t a[AMP_OFF_ADDR_LEN];
 
-	if (q->service_len && (!q->node || numeric)) {
-		q->node_len = 0; /* the host is no question: only the service is */
-		r = ask(c, &list_of, q);
-		q->node_len = node_len;
-		if (r)
-			return r;
-	}
-	if (q->node && !numeric)
-		return q->flags & AI_NUMERICHOST ? EAI_NONAME : names(q, c);
+	return numeric_host(node, a);
+}
+
+/* The node is an address, or none. */
+static __attribute__((noinline)) int no_name(struct query *q)
+{
+	uint8_t a[AMP_OFF_ADDR_LEN] = {0};
+
+	if (q->node)
+		(void)numeric_host(q->node, a);
 	amp_put_le16(a + PORT, q->port);
 	if (!q->node)
 		no_host(q, a);
@@ -319,6 +318,25 @@ static int lookup(struct query *q, struct amp_call *c)
 	else
 		add(q, a);
 	return 0;
+}
+
+/* Addresses lie in its calls' frames, not below the waiting for an answer. */
+static int lookup(struct query *q, struct amp_call *c)
+{
+	bool named = q->node && !numeric(q->node);
+	uint8_t node_len = q->node_len;
+	int r;
+
+	if (q->service_len && !named) {
+		q->node_len = 0; /* the host is no question: only the service is */
+		r = ask(c, &list_of, q);
+		q->node_len = node_len;
+		if (r)
+			return r;
+	}
+	if (named)
+		return q->flags & AI_NUMERICHOST ? EAI_NONAME : names(q, c);
+	return no_name(q);
 }
 
 static int check_hints(struct query *q, const struct addrinfo *hints)

@@ -4,27 +4,17 @@
  *
  * Theory of operation
  *
- * A message lies in the ring behind a header. Up to 63 bytes it is one byte long, EOR
- * << 6 | length; else four, 0x80 | EOR << 6 and then the length in 24 bits, little-endian.
- * A message that arrives in pieces starts with the long form, whose length grows; head
- * stays in front of it until the last piece, so that nobody reads half a message. If it
- * turns out short, its bytes move down to the short form. So a header never takes more
- * than its message does (a message is at least one byte: a peer that sends empty ones
- * runs into -ENOBUFS), and a peer that keeps to a credit of AMP_RING_MSG_ALLOC, half
- * the ring less a little for the long header of an unfinished message, always fits.
+ * A message lies in the ring as chunks, each a byte (length, and what it ends) and then its
+ * bytes: it is cut where it arrived in pieces, and else into as few as the length's bits allow.
+ * head stays in front of one that is not whole, s->rx_part says how much of it is there: so
+ * nobody reads half a message. A chunk's byte never takes more than the bytes behind it do (it
+ * has one at least: a peer that sends empty messages, or pieces, runs into -ENOBUFS), so a peer that
+ * keeps to a credit of AMP_RING_MSG_ALLOC, half the ring, always fits.
  */
 #include <errno.h>
 #include <string.h>
 
-#include "../wire/le.h"
 #include "family.h"
-
-#define SHORT_MAX 63u
-#define LONG_LEN  4u
-#define H_LONG	  0x80u
-#define H_EOR	  0x40u
-
-_Static_assert(AMPSOCK_RING_LEN <= 1 << 23, "the long header has 24 bits");
 
 static uint8_t *ring_at(const struct amp_rxring *r, uint32_t pos)
 {
@@ -128,62 +118,63 @@ size_t amp_rxring_read(const struct amp_rxring *r, uint32_t pos, const struct am
 
 /* ---- messages ---- */
 
-/* Length of the message at pos, long form or short, and EOR in bit 31; *hdr: of its header. */
-#define LEN_EOR (1u << 31)
-static AMP_INLINED uint32_t msg_len(const struct amp_rxring *r, uint32_t pos, uint32_t *hdr)
+/* A chunk's first byte: AMP_RX_LAST, AMP_RX_EOR, and its length: up to 31, or so many times 16. */
+#define CHUNK_MAX   31u
+#define CHUNK_SHIFT 3
+#define CHUNK_UNIT  4u /* the bit that says 16, and 16 as a shift */
+
+int amp_rxring_msg_append(struct amp_sock *s, const void *data, size_t len, unsigned how)
 {
-	uint8_t raw[LONG_LEN];
-	uint32_t h, eor;
+	struct amp_rxring *r = &s->rx;
+	uint32_t pos = (uint32_t)r->head + s->rx_part;
+	const uint8_t *from = data;
+	unsigned h; /* the chunk's first byte */
+	size_t n;
 
-	amp_rxring_peek(r, pos, raw, LONG_LEN); /* of a short one what is behind it, too */
-	h = amp_le32(raw);
-	eor = h & H_EOR ? LEN_EOR : 0;
-	*hdr = h & H_LONG ? LONG_LEN : 1;
-	return eor | (h & H_LONG ? h >> 8 : h & SHORT_MAX);
-}
-
-int amp_rxring_msg_append(struct amp_rxring *r, const void *data, size_t len, unsigned how)
-{
-	uint32_t room = amp_rxring_room(r), have = 0, hdr = LONG_LEN;
-	uint32_t mark = how & AMP_RX_EOR ? H_EOR : 0;
-	uint8_t h[LONG_LEN];
-
-	if (!(how & AMP_RX_FIRST))
-		have = msg_len(r, r->head, &hdr) & ~LEN_EOR;
-	else if ((how & AMP_RX_LAST) && len <= SHORT_MAX)
-		hdr = 1;
-	if (room < hdr + have || len > room - hdr - have)
-		return -ENOBUFS;
-	ring_put(r, r->head + hdr + have, data, len);
-	have += (uint32_t)len;
-	if (hdr == LONG_LEN && (how & AMP_RX_LAST) && have <= SHORT_MAX) {
-		for (uint32_t i = 0; i < have; i++)
-			*ring_at(r, r->head + 1 + i) = *ring_at(r, r->head + LONG_LEN + i);
-		hdr = 1;
-	}
-	amp_put_le32(h, hdr == 1 ? mark | have : H_LONG | mark | have << 8);
-	ring_put(r, r->head, h, hdr);
+	do {
+		h = len > CHUNK_MAX ? CHUNK_UNIT : 0;
+		n = len >> h;
+		if (n > CHUNK_MAX)
+			n = CHUNK_MAX;
+		h |= (unsigned)n << CHUNK_SHIFT;
+		n <<= h & CHUNK_UNIT;
+		if ((AMP_RING_IDX)(pos - r->tail) + n >= AMPSOCK_RING_LEN)
+			return -ENOBUFS;
+		len -= n;
+		*ring_at(r, pos++) = (uint8_t)(len ? h : h | how);
+		ring_put(r, pos, from, n);
+		pos += (uint32_t)n;
+		from += n;
+	} while (len);
 	if (how & AMP_RX_LAST)
-		r->head = (AMP_RING_IDX)(r->head + hdr + have);
+		r->head = (AMP_RING_IDX)pos;
+	s->rx_part = (AMP_RING_IDX)(pos - r->head);
 	return 0;
 }
 
 ssize_t amp_rxring_msg_read(struct amp_rxring *r, struct amp_msg *m, bool peek, size_t *full)
 {
-	uint32_t hdr, len;
+	uint32_t pos = r->tail;
+	unsigned h;
 	size_t n;
 
 	if (r->head == r->tail)
 		return -EAGAIN;
-	len = msg_len(r, r->tail, &hdr);
-	if (len & LEN_EOR)
+	*full = 0;
+	do {
+		h = *ring_at(r, pos++);
+		n = (size_t)h >> CHUNK_SHIFT << (h & CHUNK_UNIT);
+		m->done += amp_rxring_read(r, pos, m, n);
+		*full += n;
+		pos += (uint32_t)n;
+	} while (!(h & AMP_RX_LAST));
+	n = m->done;
+	m->done = 0; /* the caller's to count */
+	if (h & AMP_RX_EOR)
 		m->flags |= MSG_EOR;
-	len &= ~LEN_EOR;
-	*full = len;
-	n = amp_rxring_read(r, r->tail + hdr, m, len);
-	if (n < len)
+	if (n < *full)
 		m->flags |= MSG_TRUNC;
 	if (!peek)
-		r->tail = (AMP_RING_IDX)(r->tail + hdr + len);
+		r->tail = (AMP_RING_IDX)pos;
 	return (ssize_t)n;
 }

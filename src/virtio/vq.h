@@ -58,15 +58,41 @@ enum amp_vq_dir {
 	AMP_VQ_OUT, /* full buffers go from me */
 };
 
+/*
+ * vsock takes any legal chain (5.10.6). A driver's own buffers are one piece, as are those that a
+ * host of rpmsg offers: where there is nothing else, a buffer has its one segment in it.
+ */
+#define AMP_VQ_CHAINS (AMPSOCK_VQ_DEVICE && AMPSOCK_VSOCK)
+#if AMP_VQ_CHAINS
+#define AMP_VQ_IOV(name) struct amp_iov *name
+#else
+#define AMP_VQ_IOV(name) struct amp_iov name[1]
+#endif
+
 /* One buffer that is mine between get and put. */
 struct amp_vq_buf {
-	struct amp_iov *iov; /* caller: room for iov_max segments */
-	uint16_t iov_max;    /* caller */
+	AMP_VQ_IOV(iov);  /* caller: room for iov_max segments */
+	uint16_t iov_max; /* caller */
 	uint16_t iov_cnt; /* segments filled in by get: readable on an in queue, writable on out
 			   */
 	uint16_t id;	  /* head descriptor */
 	uint32_t len;	  /* bytes in all segments together */
 };
+
+#if AMP_VQ_CHAINS
+static inline void amp_vq_buf_room(struct amp_vq_buf *b, struct amp_iov *iov, uint16_t iov_max)
+{
+	b->iov = iov;
+	b->iov_max = iov_max;
+}
+#else
+static inline void amp_vq_buf_room(struct amp_vq_buf *b, struct amp_iov *iov, uint16_t iov_max)
+{
+	(void)b;
+	(void)iov;
+	(void)iov_max;
+}
+#endif
 
 struct vring_desc; /* virtio 1.2, 2.7.5 */
 struct vring_avail;

@@ -16,9 +16,8 @@
 #define RING_END  0x7fffu /* end of the free list or of a chain */
 #define RING_HELD 0x7ffeu /* got, not yet put */
 
-/* vsock takes any legal chain (5.10.6); a host of rpmsg offers buffers of one descriptor each,
- * and to a program that has nothing but rpmsg everything else is a lie. */
-#define RING_CHAINS (AMPSOCK_VQ_DEVICE && AMPSOCK_VSOCK)
+/* To a program that has nothing but rpmsg everything but one descriptor is a lie. */
+#define RING_CHAINS AMP_VQ_CHAINS
 
 /* Off the way of the usual buffer, or its registers are saved for nothing. */
 #define AMP_VQ_RARE __attribute__((noinline, cold))
@@ -285,7 +284,7 @@ static inline int ring_used_peek(struct amp_vq *vq, uint16_t *id, uint32_t *len)
 	return 1;
 }
 
-/* What amp_vq_get() would give next, checked, without taking it. */
+/* What ring_driver_get() would give next, checked, without taking it. */
 static RING_INLINE int ring_driver_peek(struct amp_vq *vq, enum amp_vq_dir dir,
 					struct ring_buf *b)
 {
@@ -347,33 +346,52 @@ static RING_INLINE bool ring_peek(struct amp_vq *vq, enum amp_vq_dir dir, struct
 				: ring_driver_peek(vq, dir, b)) == 1;
 }
 
-/* It is mine now. */
-static inline void ring_took(struct amp_vq *vq, enum amp_vq_dir dir, const struct ring_buf *b)
+/* Driver: the next buffer is mine now. */
+static inline int ring_driver_get(struct amp_vq *vq, enum amp_vq_dir dir,
+				  struct amp_vq_buf *buf)
 {
-	if (dir == AMP_VQ_OUT && !ring_device(vq) && b->fresh) {
-		vq->free_head = vq->state[b->id];
+	int r;
+
+	if (vq->broken)
+		return -EBADMSG;
+	if (vq->free_cnt) { /* of an out queue alone */
+		buf->id = vq->free_head;
+		vq->free_head = vq->state[buf->id];
 		vq->free_cnt--;
-	} else if (ring_device(vq)) {
-		ring_device_took(vq, b->id);
 	} else {
+		r = ring_used_peek(vq, &buf->id, &buf->len);
+		if (r <= 0)
+			return r;
 		vq->get_idx++;
 	}
-	if (!ring_device(vq))
-		vq->state[b->id] = RING_HELD;
+	if (dir == AMP_VQ_OUT)
+		buf->len = vq->buf_len;
+	else if (buf->len > vq->buf_len)
+		return ring_lied(vq, "used length beyond the buffer (virtio 2.7.8.2)");
+	vq->state[buf->id] = RING_HELD;
+	buf->iov[0].base = vq->pool + (size_t)buf->id * vq->buf_len;
+	buf->iov[0].len = buf->len;
+	buf->iov_cnt = 1;
+	if (dir == AMP_VQ_IN)
+		amp_port_cache_invalidate(buf->iov[0].base, buf->len);
+	return 1;
 }
 
 static inline int ring_get(struct amp_vq *vq, enum amp_vq_dir dir, struct amp_vq_buf *buf)
 {
 	struct ring_buf b = {.p = NULL};
-	int r = ring_device(vq) ? ring_device_peek(vq, dir, &b) : ring_driver_peek(vq, dir, &b);
+	int r;
 
+	if (!ring_device(vq))
+		return ring_driver_get(vq, dir, buf);
+	r = ring_device_peek(vq, dir, &b);
 	if (r <= 0)
 		return r;
 	if (RING_CHAINS && (r == 2 || !buf->iov_max))
 		return amp_vq_walk(vq, buf, b.id); /* which reads all of it anew */
-	if (AMPSOCK_VQ_DEVICE && r == 2)
+	if (r == 2)
 		return ring_lied(vq, "buffer that is not one descriptor in the shared memory");
-	ring_took(vq, dir, &b);
+	ring_device_took(vq, b.id);
 	buf->id = b.id;
 	buf->len = b.len;
 	buf->iov[0].base = b.p;
@@ -398,7 +416,7 @@ static inline void ring_put(struct amp_vq *vq, enum amp_vq_dir dir, uint16_t id,
 }
 
 /*
- * ring_took() and ring_put() at once: what was peeked at goes (back) to the peer. In two steps,
+ * Getting and putting at once: what was peeked at goes (back) to the peer. In two steps,
  * so that little is to be remembered over the copy between them: its entry, of len bytes; and,
  * when they are there, or read, the index. Not of a queue that has an order.
  */

@@ -30,6 +30,7 @@
 #include "af_vsock.h"
 
 AMP_OPTIONAL(amp_vlink_loop);
+AMP_OPTIONAL(amp_vsock_loop_data);
 AMP_OPTIONAL(amp_vsock_listen);
 AMP_OPTIONAL(amp_vsock_accept);
 AMP_OPTIONAL(amp_vsock_name);
@@ -41,6 +42,9 @@ AMP_OPTIONAL(amp_vsock_unlisten);
 
 #define CLOSE_WAIT_MS 8000u /* for the peer's RST, as Linux */
 
+/* ---- AF_VSOCK's own: addresses ---- */
+
+#if AMPSOCK_VSOCK
 static bool own_cid(uint32_t cid)
 {
 	for (unsigned i = 0; i < AMPSOCK_VSOCK_LINKS; i++) {
@@ -164,6 +168,8 @@ static int vsock_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 	s->flags &= (uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_RD_SHUT |
 				 AMP_SF_WR_SHUT);
 	s->sub = 0;
+	if (!is_stream(s))
+		s->rx_part = 0; /* of the connection before */
 	s->link = l->index;
 	c->buf_alloc = (AMP_CREDIT_CNT)buf_alloc(s);
 	r = amp_vsock_connect(engine_of(s), c, local, to, wire_type(s));
@@ -174,6 +180,9 @@ static int vsock_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 	amp_vsock_deadline(&l->vs, c, amp_port_now_ms() + AMPSOCK_CONNECT_MS);
 	return -EAGAIN;
 }
+#endif
+
+/* ---- what AF_RPMSG's streams have, too ---- */
 
 /* Meters do not count here: at the offload ports is our own proxy, whose bytes are bytes. */
 static inline bool ours(const struct amp_sock *s)
@@ -209,12 +218,6 @@ int amp_vsock_meter(struct amp_sock *s, uint32_t *len)
 	if (!v->c.deadline_ms) /* asked again then, see amp_vsock_tick() */
 		amp_vsock_deadline(vs, &v->c, amp_port_now_ms() + AMP_METER_MS);
 	return -EAGAIN;
-}
-
-void amp_vsock_metered(struct amp_sock *s)
-{
-	if (metered(s))
-		amp_meter_sent(&((struct amp_vsock_sock *)(void *)&s->priv)->meter, 1);
 }
 
 /* Has the peer credit for len bytes? Else it is asked for more. */
@@ -260,10 +263,7 @@ ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags
 	uint32_t eom = 0;
 	ssize_t n;
 
-	n = amp_vsock_may_send(s, m);
-
-	if (AMPSOCK_INET && n == 0 && m->whole)
-		n = window_for(s, m->whole);
+	n = amp_vsock_may_send(s, m->name);
 	if (n == 0 && !stream) {
 		eom = flags & MSG_EOR ? AMP_VSOCK_SEQ_EOM | AMP_VSOCK_SEQ_EOR
 				      : AMP_VSOCK_SEQ_EOM;
@@ -274,14 +274,20 @@ ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags
 		return n;
 	vs = engine_of(s);
 	while (done < m->len) {
-		uint32_t part = (uint32_t)(m->len - done);
+		size_t left = m->len - done;
+		uint32_t part =
+			(uint32_t)left; /* of a message the meter takes all or nothing */
 
-		if (sizeof(size_t) > 4 && m->len - done > INT32_MAX)
+		if (sizeof(size_t) > 4 && left > INT32_MAX)
 			part = INT32_MAX;
 		n = AMPSOCK_VSOCK && (stream || !done) ? amp_vsock_meter(s, &part) : 0;
-		if (n == 0)
-			n = amp_vsock_send(vs, conn_of(s), m->iov, done,
-					   stream ? part : m->len - done, eom);
+		if (n)
+			break;
+		left = sizeof(size_t) > 4 && !stream ? left : part;
+		if (AMP_VSOCK_LOOP_APART && vs->path)
+			n = amp_vsock_loop_data(vs, conn_of(s), m->iov, done, left, eom);
+		else
+			n = amp_vsock_send(vs, conn_of(s), m->iov, done, left, eom);
 		if (n < 0)
 			break;
 		amp_vsock_metered(s);
@@ -293,6 +299,21 @@ ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags
 		message_sent(s, m, n);
 	return n;
 }
+
+#if AMPSOCK_INET
+/* A packet at a time. No meter: the bytes are our own proxy's (ours()), and so is the window. */
+ssize_t amp_vsock_carry(struct amp_sock *s, const struct iovec *iov, size_t off, size_t end,
+			size_t whole)
+{
+	int n = amp_vsock_may_send(s, NULL);
+
+	if (n == 0)
+		n = window_for(s, whole);
+	if (n || off == end)
+		return n;
+	return amp_vsock_send(engine_of(s), conn_of(s), iov, off, end - off, 0);
+}
+#endif
 
 #if AMPSOCK_FAST
 static __attribute__((noinline)) bool send_packet(struct amp_sock *s, const void *buf,
@@ -347,37 +368,32 @@ static inline bool packet_for(struct amp_vlink *l, struct amp_sock *s, struct am
 	struct ring_buf b = {.p = NULL};
 	struct amp_vq *in = vs->in;
 	uint8_t *to = w->to;
-	uint32_t len, n;
+	size_t n, room = (size_t)(w->end - to);
+	uint32_t len;
 
 	if (!in || vs->to_do || !ring_peek(in, AMP_VQ_IN, &b) || b.len <= AMP_VSOCK_HDR_LEN ||
 	    (AMPSOCK_VQ_DEVICE && ((uintptr_t)b.p & 3)))
 		return false;
 	h = b.p;
 	/* whole CIDs are compared, so they are good ones (5.10.4) */
-	if (h->src_port != c->peer.port || h->src_cid != c->peer.cid ||
-	    h->dst_port != c->local.port || h->dst_cid != c->local.cid ||
+	if (h->src_port != c->peer.port || h->src_cid != amp_vsock_cid(&c->peer) ||
+	    h->dst_port != c->local.port || h->dst_cid != amp_vsock_cid(&c->local) ||
 	    *vsock_type_op(b.p) != VSOCK_TYPE_OP(c->type, AMP_VSOCK_OP_RW))
 		return false;
-	n = len = h->len;
+	len = h->len;
 	if (len - 1u >= b.len - AMP_VSOCK_HDR_LEN ||
 	    !amp_credit_rx_ok(&c->credit, c->buf_alloc, len))
 		return false;
-	if (is_stream(s)) {
-		if (len > (size_t)(w->end - to))
+	n = len;
+	if (n > room) {
+		if (is_stream(s))
 			return false;
-	} else {
-		uint32_t flags = h->flags;
-
-		if (w->full || (s->sub & SUB_RX_PART) || !(flags & AMP_VSOCK_SEQ_EOM))
-			return false;
-		if (len > (size_t)(w->end - to))
-			n = (uint32_t)(w->end - to);
-		w->eor = (flags & AMP_VSOCK_SEQ_EOR) != 0;
+		n = room;
 	}
+	if (!is_stream(s) && (s->rx_part || !(h->flags & AMP_VSOCK_SEQ_EOM)))
+		return false;
 	if (!amp_credit_peer(&c->credit, h->buf_alloc, h->fwd_cnt))
 		return false;
-	if (!is_stream(s))
-		w->full = len;
 	w->to = to + n;
 	vs->stats.rx_packets++;
 	l->in_left--;
@@ -406,40 +422,30 @@ void amp_vsock_sock_recv_fast(struct amp_sock *s)
 }
 #endif
 
-static ssize_t message_out(struct amp_sock *s, struct amp_msg *m, int flags)
-{
-	bool peek = (flags & MSG_PEEK) != 0;
-	size_t full;
-	ssize_t n = amp_rxring_msg_read(&s->rx, m, peek, &full);
-
-	if (n < 0)
-		return n;
-	if (!peek)
-		amp_vsock_consumed(engine_of(s), conn_of(s), (uint32_t)full);
-	return flags & MSG_TRUNC ? (ssize_t)full : n;
-}
-
 ssize_t amp_vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 {
-	ssize_t n = -EAGAIN;
+	bool peek = (flags & MSG_PEEK) != 0, over;
+	size_t full;
+	ssize_t n;
 
 	m->name_len = 0;
 	if (!s->rx.buf || !(s->flags & (AMP_SF_CONNECTED | AMP_SF_RESET)))
 		return -ENOTCONN;
-	if (!is_stream(s)) {
-		n = message_out(s, m, flags);
-	} else if (s->rx.head != s->rx.tail) {
-		n = (ssize_t)amp_rxring_read(&s->rx, s->rx.tail, m, m->len - m->done);
-		if (!(flags & MSG_PEEK)) {
-			s->rx.tail = (AMP_RING_IDX)(s->rx.tail + (size_t)n);
-			amp_vsock_consumed(engine_of(s), conn_of(s), (uint32_t)n);
-		}
-		return n;
+	if (s->rx.head == s->rx.tail) {
+		over = (s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT)) && (is_stream(s) || !s->err);
+		return over ? 0 : -EAGAIN;
 	}
-	if (n == -EAGAIN && (s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT)) &&
-	    (is_stream(s) || !s->err))
-		return 0;
-	return n;
+	if (is_stream(s)) {
+		full = amp_rxring_read(&s->rx, s->rx.tail, m, m->len - m->done);
+		n = (ssize_t)full;
+		if (!peek)
+			s->rx.tail = (AMP_RING_IDX)(s->rx.tail + full);
+	} else {
+		n = amp_rxring_msg_read(&s->rx, m, peek, &full);
+	}
+	if (!peek)
+		amp_vsock_consumed(engine_of(s), conn_of(s), (uint32_t)full);
+	return flags & MSG_TRUNC ? (ssize_t)full : n;
 }
 
 void amp_vsock_close_one(struct amp_sock *s, bool abort)
@@ -491,6 +497,7 @@ int amp_vsock_poll(struct amp_sock *s)
 	return ~ev;
 }
 
+#if AMPSOCK_VSOCK
 /* ---- what AF_INET's carriers need to know (docs/protocol.md) ---- */
 
 #if AMPSOCK_INET
@@ -518,6 +525,7 @@ static const struct amp_carrier carrier = {
 	.accept = (const struct sockaddr *)&accept_addr,
 	.len = sizeof(struct sockaddr_vm),
 	.up = AMPSOCK_RPMSG ? carrier_up : NULL, /* else nobody asks */
+	.carry = amp_vsock_carry,
 };
 #endif
 
@@ -544,3 +552,4 @@ const struct amp_family amp_vsock_family = {
 	.recv_fast = amp_vsock_sock_recv_fast,
 #endif
 };
+#endif /* AMPSOCK_VSOCK */

@@ -14,14 +14,7 @@
 #define AMP_VLINK_CNT	(AMP_VLINK_RPMSG + AMPSOCK_RPMSG)
 
 /* Segments of a received chain: a driver's own buffers have one, a device takes any. */
-#if AMPSOCK_VQ_DEVICE && AMPSOCK_VSOCK
-#define AMP_VLINK_IOV 66
-#else
-#define AMP_VLINK_IOV 2
-#endif
-
-/* RSTs to nobody we know; a path has its own. */
-#define AMP_VLINK_STRAYS (AMPSOCK_VSOCK ? 4 : 1)
+#define AMP_VLINK_IOV (AMP_VQ_CHAINS ? 66 : 1)
 
 struct amp_vdev;
 
@@ -48,14 +41,33 @@ struct amp_vlink {
 	uint32_t
 		in_left; /* packets more, and the peer may want to hear of the buffers that went
 			    back */
+#if AMP_VSOCK_ROOM_APART
 	struct amp_vsock_conn *hash[AMPSOCK_HASH];
 	struct amp_iov iov[AMP_VLINK_IOV];
-	struct amp_vsock_stray stray[AMP_VLINK_STRAYS];
+	struct amp_vsock_stray stray[AMP_VSOCK_STRAYS];
+#endif
 	struct amp_vsock vs; /* last: an rpmsg link has more of it (struct amp_rstream) */
 };
 
+#if AMP_VSOCK_ROOM_APART
+static inline void amp_vlink_room(struct amp_vlink *l)
+{
+	l->vs.hash = l->hash;
+	l->vs.hash_len = AMPSOCK_HASH;
+	l->vs.iov = l->iov;
+	l->vs.iov_max = AMP_VLINK_IOV;
+	l->vs.stray = l->stray;
+	l->vs.stray_len = AMP_VSOCK_STRAYS;
+}
+#else
+static inline void amp_vlink_room(struct amp_vlink *l)
+{
+	(void)l; /* the engine has it in it */
+}
+#endif
+
 /* Does the engine look at a table? Else it calls its functions by name (vsock_inner.h). */
-#define AMP_VLINK_OPS (AMPSOCK_FAST || AMP_VLINK_IOV > 2)
+#define AMP_VLINK_OPS (AMPSOCK_FAST || AMP_VQ_CHAINS)
 extern const struct amp_vsock_ops amp_vlink_ops;
 extern const struct amp_family amp_vsock_family;
 extern struct amp_vlink *amp_vlinks[AMP_VLINK_CNT];
@@ -95,7 +107,6 @@ struct amp_vlink *amp_vlink_loop(void);
 /* ---- sockets ---- */
 
 /* s->sub */
-#define SUB_RX_PART 1u /* the middle of a message is arriving */
 #define SUB_TX_PART 2u /* the middle of a message is to be sent */
 #define SUB_CLOSED  4u /* nobody but the engine holds it: freed at EV_GONE */
 
@@ -159,7 +170,7 @@ static inline bool amp_vlink_piece(struct amp_vsock *vs, struct amp_vsock_conn *
 		if (n > room)
 			return false;
 	} else {
-		if (w->full || (s->sub & SUB_RX_PART) || !(flags & AMP_VSOCK_SEQ_EOM))
+		if (w->full || s->rx_part || !(flags & AMP_VSOCK_SEQ_EOM))
 			return false;
 		if (n > room)
 			n = room;
@@ -226,7 +237,7 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 		vs->why = NULL;
 	}
 	/* a peer who never pauses does not stop the clock */
-	if (vs->closing_cnt)
+	if (vs->timed)
 		ms = amp_vsock_tick(vs, amp_port_now_ms());
 	if (!enough)
 		return ms;
@@ -255,7 +266,7 @@ static inline void unreserve(struct amp_sock *s)
 /* What may be said of a socket that sends: CONNECTED alone, else amp_vsock_may_send() objects. */
 #define SEND_FLAGS \
 	(AMP_SF_CONNECTED | AMP_SF_WR_SHUT | AMP_SF_HUP | AMP_SF_RESET | AMP_SF_RESERVED)
-int amp_vsock_may_send(const struct amp_sock *s, const struct amp_msg *m);
+int amp_vsock_may_send(const struct amp_sock *s, const void *name);
 
 /* Is the peer's buffer one that is measured in packets, too (meter.h)? */
 static inline bool metered(const struct amp_sock *s)
@@ -267,13 +278,22 @@ static inline bool metered(const struct amp_sock *s)
 
 /* Then: has it room for *len bytes, or (a stream) how many? 0, or -EAGAIN and it is asked. */
 int amp_vsock_meter(struct amp_sock *s, uint32_t *len);
-/* A packet was sent. */
-void amp_vsock_metered(struct amp_sock *s);
+/* A packet was sent. Who is not measured has his counts forgotten when he is (meter.h); AF_RPMSG's
+ * streams, which are told by loop, have none. */
+static inline void amp_vsock_metered(struct amp_sock *s)
+{
+	if (AMPSOCK_VSOCK && !(AMPSOCK_RPMSG && conn_of(s)->loop))
+		amp_meter_sent(&((struct amp_vsock_sock *)(void *)&s->priv)->meter, 1);
+}
+
 /* Its descriptor is gone; abort: not in an orderly way either. */
 void amp_vsock_close_one(struct amp_sock *s, bool abort);
 
 /* What a socket does that is a connection of the engine: AF_VSOCK's, and AF_RPMSG's streams. */
 ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags);
+/* struct amp_carrier's. */
+ssize_t amp_vsock_carry(struct amp_sock *s, const struct iovec *iov, size_t off, size_t end,
+			size_t whole);
 ssize_t amp_vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags);
 bool amp_vsock_sock_send_fast(struct amp_sock *s, const void *buf, size_t len, int flags);
 void amp_vsock_sock_recv_fast(struct amp_sock *s);

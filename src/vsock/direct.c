@@ -34,9 +34,8 @@ void amp_vsock_unreserve(struct amp_sock *s)
 
 static int direct_reserve(struct amp_sock *s, struct amp_direct_io *io)
 {
-	struct amp_msg none = {.len = 0};
 	struct amp_vsock_tx *tx;
-	int i = reservation_of(NULL), r = amp_vsock_may_send(s, &none);
+	int i = reservation_of(NULL), r = amp_vsock_may_send(s, NULL);
 	uint32_t want = io->len > INT32_MAX ? INT32_MAX : (uint32_t)io->len;
 
 	if (r)
@@ -46,8 +45,7 @@ static int direct_reserve(struct amp_sock *s, struct amp_direct_io *io)
 	if (s->type != SOCK_STREAM) /* a message may not fit in one packet */
 		return -EOPNOTSUPP;
 	tx = &reserved[i].tx;
-	tx->iov = reserved[i].iov;
-	tx->iov_max = AMP_VLINK_IOV;
+	amp_vq_buf_room(&tx->buf, reserved[i].iov, AMP_VLINK_IOV);
 	r = amp_vsock_meter(s, &want);
 	if (r == 0)
 		r = amp_vsock_reserve(engine_of(s), conn_of(s), want, tx);

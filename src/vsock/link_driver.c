@@ -128,7 +128,7 @@ static int read_cid(struct drv_link *d)
 static int link_start(struct drv_link *d)
 {
 	const struct amp_vdev_ops *ops = d->l.vd->ops;
-	uint8_t *mem = d->l.vd->mem ? d->l.vd->mem : own_mem[d - drv];
+	uint8_t *mem = d->l.vd->mem ? d->l.vd->mem : own_mem[d->l.index];
 	uint64_t features;
 	int r = ops->probe(d->l.vd, AMP_VIRTIO_ID_VSOCK, &features);
 
@@ -183,14 +183,15 @@ static int32_t link_restart(struct drv_link *d, const char *why)
  */
 static __attribute__((noinline)) bool event_came(struct drv_link *d)
 {
-	struct amp_iov iov = {NULL, 0};
-	struct amp_vq_buf b = {.iov = &iov, .iov_max = 1};
+	struct amp_vq_buf b;
+	struct amp_iov iov;
 	struct amp_vq *q = &d->q[Q_EVENT];
 	bool reset = false;
 
+	amp_vq_buf_room(&b, &iov, 1);
 	d->l.event_in = EVENT_EVERY;
 	for (unsigned i = 0; q->num && i < EVENT_NUM && amp_vq_get(q, &b) > 0; i++) {
-		if (b.len >= 4 && amp_le32(iov.base) == EVENT_TRANSPORT_RESET)
+		if (b.len >= 4 && amp_le32(b.iov->base) == EVENT_TRANSPORT_RESET)
 			reset = true;
 		amp_vq_put(q, b.id, 0);
 		event_told(d, false);
@@ -255,12 +256,10 @@ static unsigned drv_kick_due(struct amp_runner *r)
 		return 0;
 	amp_vlink_flush(&d->l);
 	amp_vlink_asked(&d->l);
-	if (AMP_VQ_KICK_DUE(&d->q[Q_TX]))
-		bits = 1u << Q_TX;
-	if (amp_vq_news(&d->q[Q_RX]) && AMP_VQ_KICK_DUE(&d->q[Q_RX]))
-		bits |= 1u << Q_RX;
-	if (amp_vq_news(&d->q[Q_EVENT]) && amp_vq_kick_due(&d->q[Q_EVENT]))
-		bits |= 1u << Q_EVENT;
+	for (unsigned q = 0; q < QUEUES; q++) {
+		if (amp_vq_news(&d->q[q]) && AMP_VQ_KICK_DUE(&d->q[q]))
+			bits |= 1u << q;
+	}
 	return bits;
 }
 

@@ -10,7 +10,9 @@
 #include "ampsock.h"
 #include "af_vsock.h"
 
+#if AMPSOCK_VSOCK
 AMP_OPTIONAL(amp_vsock_request);
+#endif
 AMP_OPTIONAL(amp_vsock_unreserve);
 
 struct amp_vlink *amp_vlinks[AMP_VLINK_CNT];
@@ -21,15 +23,15 @@ _Static_assert(AMP_VSOCK_SHUTDOWN_RCV *AMP_SF_HUP == AMP_SF_HUP &&
 		       AMP_VSOCK_SHUTDOWN_SEND * AMP_SF_HUP == AMP_SF_EOF,
 	       "what the peer shuts, in flags");
 
-int amp_vsock_may_send(const struct amp_sock *s, const struct amp_msg *m)
+int amp_vsock_may_send(const struct amp_sock *s, const void *name)
 {
 	unsigned f = s->flags & SEND_FLAGS;
 
-	if (f == AMP_SF_CONNECTED && !m->name)
+	if (f == AMP_SF_CONNECTED && !name)
 		return 0;
 	if (f & (AMP_SF_WR_SHUT | AMP_SF_HUP | AMP_SF_RESET))
 		return -EPIPE;
-	if (m->name)
+	if (name)
 		return f & AMP_SF_CONNECTED ? -EISCONN : -EOPNOTSUPP;
 	return f & AMP_SF_CONNECTED ? -EBUSY : -ENOTCONN;
 }
@@ -39,23 +41,14 @@ _Static_assert(AMP_RX_LAST == AMP_VSOCK_SEQ_EOM && AMP_RX_EOR == AMP_VSOCK_SEQ_E
 
 static int message_in(struct amp_sock *s, const struct amp_vsock_rx *rx)
 {
-	unsigned how = rx->flags & (AMP_RX_LAST | AMP_RX_EOR), part, i = 0;
-	int r;
+	unsigned how = rx->flags & (AMP_RX_LAST | AMP_RX_EOR), cnt = rx->iov_cnt;
+	int r = 0;
 
-	do { /* a device's empty packet has no pieces, but may be the last */
-		bool none = AMP_VLINK_IOV > 2 && i >= rx->iov_cnt;
-
-		part = how;
-		if (AMP_VLINK_IOV > 2 && i + 1u < rx->iov_cnt)
-			part &= ~AMP_RX_LAST;
-		if (!(s->sub & SUB_RX_PART))
-			part |= AMP_RX_FIRST;
-		r = amp_rxring_msg_append(&s->rx, none ? NULL : rx->iov[i].base,
-					  none ? 0 : rx->iov[i].len, part);
-		s->sub |= SUB_RX_PART;
-	} while (AMP_VLINK_IOV > 2 && r == 0 && ++i < rx->iov_cnt);
-	if (how & AMP_RX_LAST)
-		s->sub &= (uint8_t)~SUB_RX_PART;
+	if (AMP_VQ_CHAINS && cnt == 0) /* a device's: nothing in it, but it may be the last */
+		return amp_rxring_msg_append(s, NULL, 0, how);
+	for (unsigned i = 0; r == 0 && i < (AMP_VQ_CHAINS ? cnt : 1); i++)
+		r = amp_rxring_msg_append(s, rx->iov[i].base, rx->iov[i].len,
+					  AMP_VQ_CHAINS && i + 1 < cnt ? 0 : how);
 	return r;
 }
 
@@ -68,7 +61,7 @@ int amp_vlink_on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	amp_change();
 	if (!is_stream(s))
 		return message_in(s, rx);
-	for (unsigned i = 0; i < (AMP_VLINK_IOV > 2 ? rx->iov_cnt : 1u); i++) {
+	for (unsigned i = 0; i < (AMP_VQ_CHAINS ? rx->iov_cnt : 1u); i++) {
 		n = rx->iov[i].len;
 		if (amp_sock_rx(s, rx->iov[i].base, n, &here) != n)
 			return -ENOBUFS;
@@ -90,9 +83,8 @@ static int over_err(const struct amp_sock *s, unsigned ev, bool connecting)
 	return connecting ? ETIMEDOUT : 0;
 }
 
-/* amp_vlink_on_event(), by the socket: its fields are near its beginning, and so short offsets. */
-static __attribute__((noinline)) void event(struct amp_vsock *vs, struct amp_sock *s,
-					    unsigned ev)
+/* amp_vlink_event(), by the socket: its fields are near its beginning, and so short offsets. */
+static __attribute__((noinline)) void event(struct amp_sock *s, unsigned ev)
 {
 	struct amp_vsock_conn *c = conn_of(s);
 	unsigned over = ev & (AMP_VSOCK_EV_RESET | AMP_VSOCK_EV_GONE), f;
@@ -102,7 +94,7 @@ static __attribute__((noinline)) void event(struct amp_vsock *vs, struct amp_soc
 		unreserve(s);
 	f = s->flags;
 	if (ev & (AMP_VSOCK_EV_OPEN | AMP_VSOCK_EV_WRITABLE))
-		amp_vsock_no_deadline(vs, c); /* of the attempt, or of the meter */
+		amp_vsock_no_deadline(c); /* of the attempt, or of the meter */
 	if (ev & AMP_VSOCK_EV_OPEN)
 		f = (f | AMP_SF_CONNECTED) & ~AMP_SF_CONNECTING;
 	if (ev & AMP_VSOCK_EV_SHUT)
@@ -126,9 +118,15 @@ static __attribute__((noinline)) void event(struct amp_vsock *vs, struct amp_soc
 	amp_sock_changed(s);
 }
 
-void amp_vlink_on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
+void amp_vlink_event(struct amp_vsock_conn *c, unsigned ev)
 {
-	event(vs, sock_of(c), ev);
+	event(sock_of(c), ev);
+}
+
+static void on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
+{
+	(void)vs;
+	event(sock_of(c), ev);
 }
 
 void amp_vlink_on_tx_ready(struct amp_vsock *vs)
@@ -138,12 +136,14 @@ void amp_vlink_on_tx_ready(struct amp_vsock *vs)
 }
 
 const struct amp_vsock_ops amp_vlink_ops = {
+#if AMPSOCK_VSOCK
 	.request = amp_vsock_request,
+#endif
 	.data = amp_vlink_on_data,
 #if AMPSOCK_FAST
 	.piece = amp_vlink_piece,
 #endif
-	.event = amp_vlink_on_event,
+	.event = on_event,
 	.tx_ready = amp_vlink_on_tx_ready,
 };
 
@@ -156,12 +156,7 @@ void amp_vlink_up(struct amp_vlink *l)
 	if (AMP_VLINK_OPS)
 		vs->ops = &amp_vlink_ops;
 	vs->owner = l;
-	vs->hash = l->hash;
-	vs->hash_len = AMPSOCK_HASH;
-	vs->iov = l->iov;
-	vs->iov_max = AMP_VLINK_IOV;
-	vs->stray = l->stray;
-	vs->stray_len = sizeof(l->stray) / sizeof(l->stray[0]);
+	amp_vlink_room(l);
 	if (AMPSOCK_WHY)
 		vs->said = false;
 	amp_vsock_init(vs);
@@ -173,6 +168,7 @@ void amp_vlink_up(struct amp_vlink *l)
 		amp_link_change(l->index, true);
 }
 
+#if AMPSOCK_VSOCK
 void amp_vlink_pause(struct amp_vlink *l)
 {
 	struct amp_sock *s = NULL;
@@ -183,6 +179,7 @@ void amp_vlink_pause(struct amp_vlink *l)
 	}
 	l->vs.in = l->vs.out = NULL;
 }
+#endif
 
 void amp_vlink_down(struct amp_vlink *l)
 {

@@ -11,14 +11,14 @@
 AMP_OPTIONAL(amp_vlink_stats);
 
 static struct amp_vlink loop_link;
-static uint8_t loop_buf[AMPSOCK_VSOCK_BUF_LEN];
+static uint8_t loop_buf[AMPSOCK_VSOCK_BUF_LEN] __attribute__((aligned(8)));
 
 /* Calm when nothing is owed, waits or closes: most of the time. */
 static void loop_calm(struct amp_runner *r)
 {
 	const struct amp_vsock *vs = &loop_link.vs;
 
-	r->calm = !r->due && !vs->owed_head && !vs->to_do && !vs->closing_cnt;
+	r->calm = !r->due && !vs->owed_head && !vs->to_do && !vs->timed;
 }
 
 static int32_t loop_run(struct amp_runner *r, uint32_t now_ms)
@@ -54,7 +54,7 @@ struct amp_vlink *amp_vlink_loop(void)
 	l->vs.seqpacket = true;
 	l->vs.path = &amp_vsock_loop;
 	l->vs.loop_buf = loop_buf;
-	l->vs.loop_len = sizeof(loop_buf);
+	l->vs.loop_len = sizeof(loop_buf) - AMP_VSOCK_HDR_LEN;
 	amp_vlinks[AMP_VLINK_LOOP] = l;
 	amp_vlink_up(l);
 	return l;

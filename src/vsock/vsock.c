@@ -32,9 +32,9 @@
  * at the word where everything out of the ordinary would show. All the rest is
  * vsock_conn.c's, which does the usual packet, too, only not as fast.
  *
- * CID 1. A connection within this engine (loop) has no queue: reserve gives out one
- * static buffer, commit delivers it to the other end's hook in the same call, and
- * control packets are handed straight to input() when the owed list is served.
+ * CID 1. A connection within this engine (loop) has no queue: what is sent is delivered to the
+ * other end's hook in the same call, and control packets when the owed list is served
+ * (xport_loop.c).
  */
 #include <errno.h>
 #include <string.h>
@@ -132,12 +132,6 @@ static bool look_up(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 	return amp_vsock_in(vs, h, rx, c);
 }
 
-void amp_vsock_input(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
-		     struct amp_vsock_rx *rx)
-{
-	(void)amp_vsock_in(vs, h, rx, amp_vsock_find_for(vs, h));
-}
-
 /* One packet. Returns whether the owner holds its buffer. */
 static __attribute__((noinline)) bool packet(struct amp_vsock *vs, struct amp_vq_buf *buf)
 {
@@ -187,11 +181,13 @@ static RARE int torn(struct amp_vsock *vs, const char *why)
 	return amp_vq_break(vs->out);
 }
 
+#if CHAINS
 /* The header lies across up to three segments, the payload behind it. */
-static RARE int header_pieces(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint16_t cnt)
+static RARE int header_pieces(struct amp_vsock *vs, struct amp_vsock_tx *tx)
 {
 	struct amp_iov *iov = tx->iov;
 	uint32_t left = AMP_VSOCK_HDR_LEN;
+	uint16_t cnt = tx->iov_cnt;
 
 	memset(tx->hdr, 0, sizeof(tx->hdr));
 	for (unsigned k = 0; left && cnt && k < 3; k++) {
@@ -205,82 +201,112 @@ static RARE int header_pieces(struct amp_vsock *vs, struct amp_vsock_tx *tx, uin
 			cnt--;
 		}
 	}
-	tx->iov = iov;
+	amp_vq_buf_room(&tx->buf, iov, tx->iov_max);
 	tx->iov_cnt = cnt;
 	if (left)
 		return torn(vs, "receive buffer without room for a header (virtio 5.10.6.1)");
 	return 1;
 }
 
-/*
- * A buffer to send in: its first 44 bytes are described by hdr[], iov is what follows.
- * 1, 0 none, -EBADMSG.
- */
-static int out_get(struct amp_vsock *vs, struct amp_vsock_tx *tx, uint32_t *room)
+/* Where it is to be, and the payload: hdr[] and iov. As out_get(). */
+static inline int cut_header(struct amp_vsock *vs, struct amp_vsock_tx *tx)
 {
-	struct amp_vq_buf buf;
+	if (tx->iov->len <= AMP_VSOCK_HDR_LEN)
+		return header_pieces(vs, tx);
+	tx->hdr[0] = (struct amp_iov){tx->iov->base, AMP_VSOCK_HDR_LEN};
+	tx->iov->base = (uint8_t *)tx->iov->base + AMP_VSOCK_HDR_LEN;
+	tx->iov->len -= AMP_VSOCK_HDR_LEN;
+	return 1;
+}
+
+/* The header of c's next packet, into its pieces. Shared memory is not read back. */
+static inline void put_header(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			      struct amp_vsock_tx *tx, uint16_t op, uint32_t len,
+			      uint32_t flags)
+{
+	struct amp_vsock_hdr h;
+	const uint8_t *from = (const uint8_t *)&h;
+	const uint8_t *end = from + AMP_VSOCK_HDR_LEN;
+
+	if (!TAPPED(vs) && tx->hdr[0].len == AMP_VSOCK_HDR_LEN &&
+	    !((uintptr_t)tx->hdr[0].base & 3)) {
+		amp_vsock_fill_header(c, tx->hdr[0].base, op, len, flags);
+		return;
+	}
+	amp_vsock_fill_header(c, &h, op, len, flags);
+	/* in one piece that is not aligned, the others were never set */
+	for (unsigned k = 0; from < end; from += tx->hdr[k].len, k++)
+		memcpy(tx->hdr[k].base, from, tx->hdr[k].len);
+	if (TAPPED(vs))
+		TAP(vs)(vs, true, &h, tx->iov, tx->iov_cnt, len);
+}
+#else
+/* A driver's buffers are one piece, and aligned: the header is in front of the payload. */
+static inline int cut_header(struct amp_vsock *vs, struct amp_vsock_tx *tx)
+{
+	(void)vs;
+	tx->iov->base = (uint8_t *)tx->iov->base + AMP_VSOCK_HDR_LEN;
+	return 1;
+}
+
+static inline void put_header(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			      struct amp_vsock_tx *tx, uint16_t op, uint32_t len,
+			      uint32_t flags)
+{
+	uint8_t *at = tx->iov->base;
+
+	(void)vs;
+	amp_vsock_fill_header(c, (struct amp_vsock_hdr *)(void *)(at - AMP_VSOCK_HDR_LEN), op,
+			      len, flags);
+}
+#endif
+
+/* A buffer to send in, its place for the header cut off: 1, 0 none, -EBADMSG. */
+static inline int out_get(struct amp_vsock *vs, struct amp_vsock_tx *tx)
+{
 	int r;
 
 	if (!vs->out)
 		return 0;
-	buf.iov = tx->iov;
-	buf.iov_max = tx->iov_max;
-	r = amp_vq_get(vs->out, &buf);
+	r = amp_vq_get(vs->out, &tx->buf);
 	if (r > 0) {
-		tx->id = buf.id;
-		*room = buf.len - AMP_VSOCK_HDR_LEN;
-		if (!CHAINS || tx->iov->len > AMP_VSOCK_HDR_LEN) {
-			tx->hdr[0] = (struct amp_iov){tx->iov->base, AMP_VSOCK_HDR_LEN};
-			tx->iov->base = (uint8_t *)tx->iov->base + AMP_VSOCK_HDR_LEN;
-			tx->iov->len -= AMP_VSOCK_HDR_LEN;
-			tx->iov_cnt = buf.iov_cnt;
-			return 1;
-		}
-		r = header_pieces(vs, tx, buf.iov_cnt);
+		tx->len -= AMP_VSOCK_HDR_LEN;
+		r = cut_header(vs, tx);
 	}
 	if (r < 0)
 		vs->torn = true;
 	return r;
 }
 
-/* Header into its place, packet to the peer. What lies in shared memory is not read back. */
-static void out_put(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
-		    uint16_t op, uint32_t len, uint32_t flags)
+/* The same for a packet of c, whatever way it takes. No: who wants one hears when there is. */
+static ONE_COPY bool buf_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			     struct amp_vsock_tx *tx)
 {
-	struct amp_vsock_hdr h;
+	if ((LOOP(vs, c) ? path_reserve(vs, c, tx) : out_get(vs, tx)) > 0)
+		return true;
+	tx_starve(vs, c);
+	return false;
+}
 
-	if (!CHAINS || (!TAPPED(vs) && tx->hdr[0].len == AMP_VSOCK_HDR_LEN &&
-			!((uintptr_t)tx->hdr[0].base & 3))) {
-		amp_vsock_fill_header(c, tx->hdr[0].base, op, len, flags);
-	} else {
-		const uint8_t *from = (const uint8_t *)&h;
-		const uint8_t *end = from + AMP_VSOCK_HDR_LEN;
-
-		amp_vsock_fill_header(c, &h, op, len, flags);
-		/* in one piece that is not aligned, the others were never set */
-		for (unsigned k = 0; from < end; from += tx->hdr[k].len, k++)
-			memcpy(tx->hdr[k].base, from, tx->hdr[k].len);
-		if (TAPPED(vs))
-			TAP(vs)(vs, true, &h, tx->iov, tx->iov_cnt, len);
-	}
+/* Header into its place, packet to the peer. */
+static ONE_COPY void out_put(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			     struct amp_vsock_tx *tx, uint16_t op, uint32_t len, uint32_t flags)
+{
+	put_header(vs, c, tx, op, len, flags);
 	vs->stats.tx_packets++;
 	amp_vq_put(vs->out, tx->id, AMP_VSOCK_HDR_LEN + len);
 }
 
-static bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
-			 uint32_t flags)
+/* A packet without payload. Not of a loop's. */
+static ONE_COPY bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
+				  uint32_t flags)
 {
 	struct amp_vsock_tx tx;
-	uint32_t room;
 
-	tx.iov = vs->iov;
-	tx.iov_max = vs->iov_max;
-	if (LOOP(c) ? !path_send(vs, c, op, flags) : out_get(vs, &tx, &room) <= 0) {
-		tx_starve(vs, c);
+	amp_vq_buf_room(&tx.buf, vs->iov, vs->iov_max);
+	if (!buf_for(vs, c, &tx))
 		return false;
-	}
-	if (!LOOP(c))
-		out_put(vs, c, &tx, op, 0, flags);
+	out_put(vs, c, &tx, op, 0, flags);
 	return true;
 }
 
@@ -310,11 +336,15 @@ static bool send_owed(struct amp_vsock *vs, struct amp_vsock_conn *c)
 		AMP_VSOCK_OP_CREDIT_REQUEST, AMP_VSOCK_OP_SHUTDOWN, AMP_VSOCK_OP_RST,
 	};
 	unsigned i = (unsigned)__builtin_ctz(c->owed), bit = 1u << i;
+	uint32_t flags = op_of[i] == AMP_VSOCK_OP_SHUTDOWN ? c->shut : 0;
 
 	/* on a loop the answer may come back inside: the bit goes first */
 	c->owed &= (uint8_t)~bit;
-	if (send_control(vs, c, op_of[i], op_of[i] == AMP_VSOCK_OP_SHUTDOWN ? c->shut : 0))
+	if (LOOP(vs, c) ? path_send(vs, c, op_of[i], flags)
+			: send_control(vs, c, op_of[i], flags))
 		return true;
+	if (LOOP(vs, c))
+		tx_starve(vs, c);
 	c->owed |= (uint8_t)bit;
 	return false;
 }
@@ -346,11 +376,12 @@ static RARE bool settle(struct amp_vsock *vs)
 	(void)amp_vsock_flush(vs);
 	if (QUEUES)
 		vs->settled = true;
-	if ((QUEUES && vs->tx_starved && vs->out && amp_vq_avail(vs->out)) ||
-	    (PATH && vs->path_starved && path_ready(vs))) {
+	if ((QUEUES && vs->tx_starved && tx_ready(vs, PATH && !PATHS && vs->path)) ||
+	    ((PATHS || !QUEUES) && vs->path_starved && path_ready(vs))) {
 		if (QUEUES)
 			vs->tx_starved = false;
-		vs->path_starved = false;
+		if (PATHS || !QUEUES)
+			vs->path_starved = false;
 		tell_tx_ready(vs);
 	}
 	/* it may have been set up anew since */
@@ -368,14 +399,13 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 	if (QUEUES)
 		vs->enough = false;
 	while (QUEUES && n < budget && vs->in && !vs->enough) {
-		if (vs->stray_cnt == vs->stray_len && !flush_strays(vs))
+		if (strays_full(vs) && !flush_strays(vs))
 			break;
 		if (amp_vsock_packet_fast(vs, vs->ops->piece)) {
 			n++;
 			continue;
 		}
-		buf.iov = vs->iov;
-		buf.iov_max = vs->iov_max;
+		amp_vq_buf_room(&buf, vs->iov, vs->iov_max);
 		r = amp_vq_get(vs->in, &buf);
 		if (r <= 0)
 			break;
@@ -396,16 +426,14 @@ int amp_vsock_owed(struct amp_vsock *vs)
 
 bool amp_vsock_arm(struct amp_vsock *vs)
 {
-	bool more = vs->in && vs->stray_cnt < vs->stray_len && amp_vq_arm(vs->in);
+	bool more = vs->in && !strays_full(vs) && amp_vq_arm(vs->in);
 
 	return (vs->out && vs->tx_starved && amp_vq_arm(vs->out)) || more;
 }
 
-/* amp_vsock_reserve(), but c->reserved and how long the pieces are is the caller's affair. */
-static int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
-		   struct amp_vsock_tx *tx)
+int amp_vsock_may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want)
 {
-	uint32_t space = credit_left(c), room = 0;
+	uint32_t space = credit_left(c);
 	int r = usual(c, AMP_VSOCK_USUAL_OUT) ? 0 : amp_vsock_may_send_on(c);
 
 	if (r == 0 && space == 0)
@@ -415,33 +443,36 @@ static int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
 			amp_vsock_want_tx(vs, c);
 		return r;
 	}
-	if (must_queue(vs, c))
-		r = 0;
-	else if (LOOP(c))
-		r = path_reserve(vs, c, tx, &room);
-	else
-		r = out_get(vs, tx, &room);
-	/* cppcheck-suppress uninitvar; r > 0 says that it was written */
-	if (QUEUES && r > 0 && room == 0)
-		r = torn(vs, "receive buffer without room for data (virtio 5.10.6.1)");
-	if (r <= 0) {
+	if (must_queue(vs, c)) {
 		tx_starve(vs, c);
 		return -EAGAIN;
 	}
-	if (room > space)
-		room = space;
-	if (CHAINS && room > INT32_MAX)
-		room = INT32_MAX;
-	if (room > want)
-		room = (uint32_t)want;
-	return (int)room;
+	if (CHAINS && space > INT32_MAX)
+		space = INT32_MAX;
+	return (int)(space < want ? space : want);
 }
 
-static void commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
-		   uint32_t len, uint32_t flags)
+/* How much of it there is a buffer for. */
+static inline int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, int n,
+			  struct amp_vsock_tx *tx)
+{
+	if (n < 0)
+		return n;
+	if (!buf_for(vs, c, tx))
+		return -EAGAIN;
+	if (CHAINS && tx->len == 0) {
+		(void)torn(vs, "receive buffer without room for data (virtio 5.10.6.1)");
+		tx_starve(vs, c);
+		return -EAGAIN;
+	}
+	return tx->len < (uint32_t)n ? (int)tx->len : n;
+}
+
+static inline void commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			  struct amp_vsock_tx *tx, uint32_t len, uint32_t flags, bool path)
 {
 	c->credit.tx_cnt += len;
-	if (LOOP(c))
+	if (path)
 		path_commit(vs, c, tx, len, flags);
 	else
 		out_put(vs, c, tx, AMP_VSOCK_OP_RW, len, flags);
@@ -450,9 +481,9 @@ static void commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vs
 int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t want,
 		      struct amp_vsock_tx *tx)
 {
-	int r = reserve(vs, c, want, tx);
+	int r = reserve(vs, c, amp_vsock_may_reserve(vs, c, want), tx);
 
-	if (r > 0) {
+	if (r >= 0) {
 		tx->len = (uint32_t)r;
 		tx->iov_cnt = trim(tx->iov, tx->iov_cnt, tx->len);
 		c->reserved = (AMP_CREDIT_CNT)(c->reserved + tx->len);
@@ -498,14 +529,13 @@ int amp_vsock_send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *i
 	struct amp_vsock_tx tx;
 	int r;
 
-	tx.iov = vs->iov;
-	if (QUEUES)
-		tx.iov_max = vs->iov_max;
-	r = reserve(vs, c, len, &tx);
+	amp_vq_buf_room(&tx.buf, vs->iov, vs->iov_max);
+	r = reserve(vs, c, amp_vsock_may_reserve(vs, c, len), &tx);
 	if (r < 0)
 		return r;
 	amp_vsock_gather(tx.iov, iov, off, (size_t)r);
-	commit(vs, c, &tx, (uint32_t)r, (size_t)r == len ? flags : 0);
+	commit(vs, c, &tx, (uint32_t)r, (size_t)r == len ? flags : 0,
+	       !AMP_VSOCK_LOOP_APART && LOOP(vs, c));
 	return r;
 }
 
@@ -513,18 +543,19 @@ void amp_vsock_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp
 		      uint32_t len, uint32_t flags)
 {
 	/* over since it was reserved? */
-	if (!usual(c, AMP_VSOCK_USUAL_OUT) && amp_vsock_may_send_on(c)) {
+	if (!usual(c, AMP_VSOCK_USUAL_OUT) &&
+	    (amp_vsock_may_send_on(c) || amp_vsock_why_not_send(c))) {
 		amp_vsock_cancel(vs, c, tx);
 		return;
 	}
 	c->reserved = (AMP_CREDIT_CNT)(c->reserved - tx->len);
-	commit(vs, c, tx, len, flags);
+	commit(vs, c, tx, len, flags, LOOP(vs, c));
 }
 
 void amp_vsock_cancel(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx)
 {
 	c->reserved = (AMP_CREDIT_CNT)(c->reserved - tx->len);
-	if (LOOP(c))
+	if (LOOP(vs, c))
 		path_cancel(vs, tx);
 	else if (vs->out)
 		amp_vq_unget(vs->out, tx->id);

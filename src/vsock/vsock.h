@@ -22,10 +22,38 @@
 
 struct amp_vsock;
 
+/* Without AF_VSOCK all connections are rpmsg streams, and all CIDs AMP_VSOCK_CID_LOCAL: they are not
+ * kept. */
 struct amp_vsock_addr {
+#if AMPSOCK_VSOCK
 	uint32_t cid; /* the upper 32 bits of a CID are zero (5.10.4) */
+#endif
 	uint32_t port;
 };
+
+#if AMPSOCK_VSOCK
+static inline uint32_t amp_vsock_cid(const struct amp_vsock_addr *a)
+{
+	return a->cid;
+}
+
+static inline struct amp_vsock_addr amp_vsock_at(uint32_t cid, uint32_t port)
+{
+	return (struct amp_vsock_addr){.cid = cid, .port = port};
+}
+#else
+static inline uint32_t amp_vsock_cid(const struct amp_vsock_addr *a)
+{
+	(void)a;
+	return AMP_VSOCK_CID_LOCAL;
+}
+
+static inline struct amp_vsock_addr amp_vsock_at(uint32_t cid, uint32_t port)
+{
+	(void)cid;
+	return (struct amp_vsock_addr){.port = port};
+}
+#endif
 
 struct amp_vsock_ends {
 	struct amp_vsock_addr local;
@@ -76,6 +104,8 @@ struct amp_vsock_conn {
  */
 #define AMP_VSOCK_USUAL_IN  0x3f0000ffu
 #define AMP_VSOCK_USUAL_OUT (0x8f0000ffu | AMP_OWE_RESPONSE << 16)
+/* The same of credit that is waited for: starved, asked, and what asks. */
+#define AMP_VSOCK_DROUGHT (0x50000000u | AMP_OWE_CREDIT_REQ << 16)
 
 /* Events rise. Several may come in one call. */
 #define AMP_VSOCK_EV_OPEN     0x01u /* RESPONSE arrived: connected */
@@ -158,14 +188,25 @@ struct amp_vsock_stats {
 	uint32_t resets;     /* connections reset because the peer broke a rule */
 };
 
+/*
+ * A program with virtio-vsock device's ends has links of many kinds: each owner gives its engine
+ * tables and room of their own size. Where all links are alike, the engine has them in it.
+ */
+#define AMP_VSOCK_ROOM_APART AMP_VQ_CHAINS
+#if AMP_VSOCK_ROOM_APART
+#define AMP_VSOCK_ROOM(type, name, cnt) type *name
+#else
+#define AMP_VSOCK_ROOM(type, name, cnt) type name[cnt]
+#endif
+#define AMP_VSOCK_STRAYS (AMPSOCK_VSOCK ? 4 : 1) /* a path has its own */
+
 struct amp_vsock {
 	const struct amp_vsock_ops *ops;
 	void *owner;
 	struct amp_vq *in; /* NULL: loop only */
 	struct amp_vq *out;
 	struct amp_vsock_conn
-		*owed_head;   /* first in, first out: round-robin between connections */
-	uint32_t closing_cnt; /* connections with a deadline */
+		*owed_head; /* first in, first out: round-robin between connections */
 	union {
 		struct {
 			uint8_t stray_cnt;
@@ -175,48 +216,62 @@ struct amp_vsock {
 		};
 		uint32_t to_do; /* engine: any of these at once */
 	};
-	bool enough;	/* set by a hook: run takes no more packets now */
-	bool settled;	/* set by run: it may have sent something */
-	bool loop_busy; /* loop_buf is reserved */
-	bool seqpacket; /* VIRTIO_VSOCK_F_SEQPACKET negotiated */
-	uint8_t stray_len;
+	bool enough;	    /* set by a hook: run takes no more packets now */
+	bool settled;	    /* set by run: it may have sent something */
+	bool timed;	    /* a connection may have a deadline: amp_vsock_tick() looks */
+	bool loop_busy;	    /* loop_buf is reserved */
+	bool seqpacket;	    /* VIRTIO_VSOCK_F_SEQPACKET negotiated */
+	uint8_t stray_len;  /* AMP_VSOCK_ROOM_APART, and so the other lengths */
 	bool said;	    /* owner: why was logged, once in a life of the link */
 	uint32_t local_cid; /* mine */
 	uint32_t peer_cid;  /* device side: what src_cid must be; driver side: 0, any */
-	struct amp_vsock_conn **hash; /* AMP_VSOCK_BUCKETS heads, zeroed by init */
-	uint32_t hash_len; /* a power of two; not looked at, nor set, when AMPSOCK_HASH is 1 */
 	struct amp_vsock_conn *owed_tail;
 	struct amp_vsock_conn *recent; /* engine: got the last packet; never one of a loop */
-	struct amp_iov *iov;	       /* room to receive into: iov_max segments */
+	/* AMP_VSOCK_BUCKETS heads, zeroed by init */
+	AMP_VSOCK_ROOM(struct amp_vsock_conn *, hash, AMPSOCK_HASH);
+	struct amp_iov *iov; /* AMP_VQ_CHAINS: room to receive into: iov_max segments */
+	uint32_t hash_len; /* a power of two; not looked at, nor set, when AMPSOCK_HASH is 1 */
 	uint16_t iov_max;
-	struct amp_vsock_stray *stray;
 	const struct amp_vsock_path *path; /* of connections to CID 1; NULL: there are none */
-	void *loop_buf; /* amp_vsock_loop: one packet's payload, loop_len bytes */
+	/* amp_vsock_loop: a header, aligned as such, and one packet's payload, loop_len bytes */
+	void *loop_buf;
 	uint32_t loop_len;
 	const char *why; /* last lie of the peer in words, for one log line; NULL: none */
 	struct amp_vsock_stats stats;
+	AMP_VSOCK_ROOM(struct amp_vsock_stray, stray, AMP_VSOCK_STRAYS); /* stray_len */
 #if AMPSOCK_TAP
 	amp_vsock_tap_fn *tap; /* owner: NULL, nobody looks */
 #endif
 };
 
 /* A small core's links have one bucket, and its owners do not say so in hash_len. */
-#define AMP_VSOCK_BUCKETS(vs) (AMPSOCK_HASH == 1 ? 1u : (vs)->hash_len)
+#define AMP_VSOCK_BUCKETS(vs) \
+	(AMPSOCK_HASH == 1 || !AMP_VSOCK_ROOM_APART ? (uint32_t)AMPSOCK_HASH : (vs)->hash_len)
 
 /* A piece of transport memory to fill: between reserve and commit or cancel. */
 struct amp_vsock_tx {
-	struct amp_iov
-		*iov; /* caller: room for iov_max segments; set to the payload by reserve */
-	uint16_t iov_max;
-	uint16_t iov_cnt; /* payload segments */
-	uint32_t len;	  /* payload bytes promised: <= want */
-	uint16_t id;
 	union {
+		struct amp_vq_buf buf; /* engine: as the queue gave it */
+		struct {
+			AMP_VQ_IOV(iov); /* caller: room for iov_max segments; set to the
+					  * payload by reserve */
+			uint16_t iov_max;
+			uint16_t iov_cnt; /* payload segments */
+			uint16_t id;
+			uint32_t len; /* payload bytes promised: <= want */
+		};
+	};
+	union {
+#if AMP_VQ_CHAINS
 		/* engine: where the header goes, in pieces (5.10.6: any legal chain) */
-		struct amp_iov hdr[AMPSOCK_VQ_DEVICE && AMPSOCK_VSOCK ? 3 : 1];
-		void *own[3]; /* a path's */
+		struct amp_iov hdr[3];
+#endif
+		void *own[AMPSOCK_RPMSG ? 3 : 1]; /* a path's: AF_RPMSG has one */
 	};
 };
+_Static_assert(offsetof(struct amp_vsock_tx, id) == offsetof(struct amp_vq_buf, id) &&
+		       offsetof(struct amp_vsock_tx, len) == offsetof(struct amp_vq_buf, len),
+	       "struct amp_vsock_tx.buf");
 
 /* Fields that the caller sets first: ops owner in out local_cid peer_cid seqpacket hash
  * hash_len iov iov_max stray stray_len path loop_buf loop_len. What stats counts goes on. */
@@ -247,7 +302,7 @@ void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends
 /* The link is gone: every connection gets EV_RESET | EV_GONE, queues are forgotten. */
 void amp_vsock_down(struct amp_vsock *vs);
 
-/* Time-outs of closing connections. Returns ms until the next, -1: none. */
+/* Time-outs of connections, while vs->timed. Returns ms until the next, -1: none. */
 int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms);
 
 /*
@@ -271,17 +326,16 @@ void amp_vsock_abort(struct amp_vsock *vs, struct amp_vsock_conn *c);
 /* I shall send / receive no more. flags: AMP_VSOCK_SHUTDOWN_*. Goes out after committed data.
  */
 void amp_vsock_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t flags);
-/* Sets c->deadline_ms. */
-void amp_vsock_set_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t at_ms);
 /* c is aborted by amp_vsock_tick() when this time has come (0 means 1). */
 static inline void amp_vsock_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c,
 				      uint32_t at_ms)
 {
-	amp_vsock_set_deadline(vs, c, at_ms | !at_ms);
+	c->deadline_ms = at_ms | !at_ms;
+	vs->timed = true;
 }
-static inline void amp_vsock_no_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c)
+static inline void amp_vsock_no_deadline(struct amp_vsock_conn *c)
 {
-	amp_vsock_set_deadline(vs, c, 0);
+	c->deadline_ms = 0;
 }
 /*
  * Orderly end: SHUTDOWN of both, then wait for the peer's RST until now + wait_ms;
@@ -348,12 +402,8 @@ struct amp_vsock_path {
 	/* A packet without payload. False: no buffer now, it stays owed until the next run. */
 	bool (*send)(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
 		     uint32_t flags);
-	/* RST to an end that the engine knows nothing of. NULL: all packets of this path come in
-	 * by amp_vsock_input_for(). */
-	void (*stray)(struct amp_vsock *vs, const struct amp_vsock_ends *ends, unsigned type);
-	/* 1 with *room set (not 0), 0: none now. */
-	int (*reserve)(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
-		       uint32_t *room);
+	/* 1 with tx->iov and len set (not 0), 0: none now. */
+	int (*reserve)(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx);
 	void (*commit)(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,
 		       uint32_t len, uint32_t flags);
 	void (*cancel)(struct amp_vsock *vs, struct amp_vsock_tx *tx);
@@ -365,10 +415,15 @@ struct amp_vsock_path {
 extern const struct amp_vsock_path amp_vsock_loop;
 bool amp_vsock_loop_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
 			 uint32_t flags);
-void amp_vsock_loop_stray(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
-			  unsigned type);
+/*
+ * Is the loop the only path there is? Then data on it is its owner's to send by this, as by
+ * amp_vsock_send(), which there has queues.
+ */
+#define AMP_VSOCK_LOOP_APART (AMPSOCK_VSOCK && AMPSOCK_LOOP && !AMPSOCK_VQ_DEVICE)
+int amp_vsock_loop_data(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *iov,
+			size_t off, size_t len, uint32_t flags);
 int amp_vsock_loop_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			   struct amp_vsock_tx *tx, uint32_t *room);
+			   struct amp_vsock_tx *tx);
 void amp_vsock_loop_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			   struct amp_vsock_tx *tx, uint32_t len, uint32_t flags);
 void amp_vsock_loop_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx);
@@ -382,7 +437,7 @@ bool amp_vsock_loop_ready(const struct amp_vsock *vs);
 bool amp_rstream_path_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
 			   uint32_t flags);
 int amp_rstream_path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			     struct amp_vsock_tx *tx, uint32_t *room);
+			     struct amp_vsock_tx *tx);
 void amp_rstream_path_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			     struct amp_vsock_tx *tx, uint32_t len, uint32_t flags);
 void amp_rstream_path_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx);
@@ -390,7 +445,7 @@ bool amp_rstream_path_ready(const struct amp_vsock *vs);
 void amp_rstream_path_gone(struct amp_vsock *vs, struct amp_vsock_conn *c);
 int amp_vlink_on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 		      const struct amp_vsock_rx *rx);
-void amp_vlink_on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev);
+void amp_vlink_event(struct amp_vsock_conn *c, unsigned ev);
 void amp_vlink_on_tx_ready(struct amp_vsock *vs);
 struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs, struct amp_vsock_addr local,
 					 struct amp_vsock_addr peer, uint8_t type);
@@ -405,13 +460,13 @@ static inline void amp_vsock_told(struct amp_vsock_conn *c)
 	c->owed &= (uint8_t)~AMP_OWE_CREDIT;
 }
 /*
- * A good packet has arrived; for c, when the path knows it: of the header then only len, op,
- * flags, buf_alloc and fwd_cnt count. True: the owner holds its buffer.
+ * A good packet has arrived for c: type does not count, and of
+ * rx, which may else be NULL, what has data. True: the owner holds its buffer.
  */
-void amp_vsock_input(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
-		     struct amp_vsock_rx *rx);
 bool amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			 const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx);
+			 const struct amp_vsock_say *h, struct amp_vsock_rx *rx);
+/* The peer's RST, however it came. */
+void amp_vsock_in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c);
 /*
  * REQUEST, for which the owner gave c (state FREE, or OPEN: amp_vsock_respond() in its hook):
  * the same as after amp_vsock_ops.request, for a path that has a request hook of its own.

@@ -11,8 +11,6 @@
 #include "vsock_fast.h"
 #include "vsock_inner.h"
 
-extern __typeof__(amp_vsock_take_request) amp_vsock_take_request __attribute__((weak));
-
 /* ---- by address ---- */
 
 /* A small core's links have one bucket: no arithmetic. */
@@ -22,9 +20,11 @@ extern __typeof__(amp_vsock_take_request) amp_vsock_take_request __attribute__((
 static struct amp_vsock_conn **bucket(const struct amp_vsock *vs,
 				      const struct amp_vsock_ends *ends)
 {
-	uint32_t h = ends->local.port * 31u ^ ends->peer.port ^ ends->peer.cid << 5;
+	uint32_t h = ends->local.port * 31u ^ ends->peer.port ^ amp_vsock_cid(&ends->peer) << 5;
 
-	return &vs->hash[ONE_BUCKET ? 0 : (h ^ h >> 12) & (vs->hash_len - 1u)];
+	/* const is who only looks it up: the table may be in it */
+	return (struct amp_vsock_conn **)(uintptr_t)&vs
+		->hash[ONE_BUCKET ? 0 : (h ^ h >> 12) & (BUCKETS - 1u)];
 }
 
 static inline struct amp_vsock_conn *find(const struct amp_vsock *vs,
@@ -45,10 +45,8 @@ struct amp_vsock_conn *amp_vsock_find(const struct amp_vsock *vs,
 
 static ONE_COPY void ends_of(struct amp_vsock_ends *ends, const struct amp_vsock_hdr *h)
 {
-	ends->local.cid = (uint32_t)h->dst_cid;
-	ends->local.port = h->dst_port;
-	ends->peer.cid = (uint32_t)h->src_cid;
-	ends->peer.port = h->src_port;
+	ends->local = amp_vsock_at((uint32_t)h->dst_cid, h->dst_port);
+	ends->peer = amp_vsock_at((uint32_t)h->src_cid, h->src_port);
 }
 
 struct amp_vsock_conn *amp_vsock_find_for(const struct amp_vsock *vs,
@@ -66,8 +64,8 @@ struct amp_vsock_conn *amp_vsock_other(struct amp_vsock *vs,
 				       const volatile struct amp_vsock_hdr *h)
 {
 	uint64_t src = h->src_cid, dst = h->dst_cid;
-	struct amp_vsock_ends ends = {{(uint32_t)dst, h->dst_port},
-				      {(uint32_t)src, h->src_port}};
+	struct amp_vsock_ends ends = {amp_vsock_at((uint32_t)dst, h->dst_port),
+				      amp_vsock_at((uint32_t)src, h->src_port)};
 	struct amp_vsock_conn *c;
 
 	if (dst != vs->local_cid || src == AMP_VSOCK_CID_LOCAL || src >> 32 ||
@@ -109,7 +107,7 @@ void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	c->state = state;
 	c->buf_alloc = buf_alloc;
 	if (QUEUES)
-		c->loop = ends->peer.cid == AMP_VSOCK_CID_LOCAL;
+		c->loop = amp_vsock_cid(&ends->peer) == AMP_VSOCK_CID_LOCAL;
 	hash_add(vs, c);
 }
 
@@ -119,18 +117,12 @@ void amp_vsock_forget(struct amp_vsock *vs, struct amp_vsock_conn *c)
 	if (AMPSOCK_FAST && vs->recent == c)
 		vs->recent = NULL;
 	c->state = AMP_CONN_FREE;
-	if (LOOP(c))
+	if (LOOP(vs, c))
 		path_gone(vs, c);
 	tell_event(vs, c, AMP_VSOCK_EV_GONE);
 }
 
 /* ---- what is owed, and the end ---- */
-
-void amp_vsock_set_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t at_ms)
-{
-	vs->closing_cnt += (uint32_t)(at_ms != 0) - (c->deadline_ms != 0);
-	c->deadline_ms = at_ms;
-}
 
 void amp_vsock_owe(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t bits)
 {
@@ -156,17 +148,17 @@ static void die(struct amp_vsock *vs, struct amp_vsock_conn *c, bool rst)
 		rst = false;
 	c->state = AMP_CONN_DEAD;
 	c->owed &= AMP_VSOCK_LISTED;
-	amp_vsock_no_deadline(vs, c);
+	amp_vsock_no_deadline(c);
 	amp_vsock_owe(vs, c, rst ? AMP_OWE_RST : 0);
 }
 
 /* The end, and not one that the owner asked for: it is told, once. */
 static void reset(struct amp_vsock *vs, struct amp_vsock_conn *c, bool rst)
 {
-	bool told = c->state == AMP_CONN_CLOSING || c->state == AMP_CONN_DEAD;
+	uint8_t was = c->state;
 
 	die(vs, c, rst);
-	if (!told)
+	if (was != AMP_CONN_CLOSING && was != AMP_CONN_DEAD)
 		tell_event(vs, c, AMP_VSOCK_EV_RESET);
 }
 
@@ -251,21 +243,17 @@ void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends
 {
 	struct amp_vsock_stray *s;
 
-	if (ends->peer.cid == AMP_VSOCK_CID_LOCAL) {
-		path_stray(vs, ends, type);
+	if (strays_full(vs))
 		return;
-	}
-	if (vs->stray_cnt == vs->stray_len)
-		return;
-	s = &vs->stray[vs->stray_cnt++];
-	s->ends = *ends;
-	s->type = type;
 	vs->stats.rst_strays++;
+	s = &vs->stray[vs->stray_cnt++];
+	s->type = type;
+	s->ends = *ends;
 }
 
 /* Of a connection that is known, and neither over nor still to be answered. */
 static bool in_open(struct amp_vsock *vs, struct amp_vsock_conn *c,
-		    const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx)
+		    const struct amp_vsock_say *h, struct amp_vsock_rx *rx)
 {
 	switch (h->op) {
 	case AMP_VSOCK_OP_RW:
@@ -288,7 +276,7 @@ static bool in_open(struct amp_vsock *vs, struct amp_vsock_conn *c,
 
 /* For paths, too (vsock.h). Returns whether the owner holds the buffer. */
 bool amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			 const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx)
+			 const struct amp_vsock_say *h, struct amp_vsock_rx *rx)
 {
 	uint32_t had = amp_credit_tx_space(&c->credit);
 	bool held;
@@ -318,8 +306,8 @@ bool amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	}
 	held = in_open(vs, c, h, rx);
 	if (c->starved && c->state == AMP_CONN_OPEN && amp_credit_tx_space(&c->credit) > had) {
-		c->starved = 0;
-		c->asked = 0;
+		/* nor is the peer asked any more for what has come: who wants more will say so */
+		c->standing &= ~AMP_VSOCK_DROUGHT;
 		tell_event(vs, c, AMP_VSOCK_EV_WRITABLE);
 	}
 	return held;
@@ -330,8 +318,7 @@ void amp_vsock_in_unknown(struct amp_vsock *vs, const struct amp_vsock_hdr *h, u
 	struct amp_vsock_ends ends;
 
 	ends_of(&ends, h);
-	if (h->op == AMP_VSOCK_OP_REQUEST && type == h->type && amp_vsock_take_request &&
-	    amp_vsock_take_request(vs, h, &ends))
+	if (type == h->type && asked(vs, h, &ends))
 		return;
 	if (h->op != AMP_VSOCK_OP_RST) /* an RST is never answered */
 		amp_vsock_stray_rst(vs, &ends, type);
@@ -343,7 +330,7 @@ bool amp_vsock_in(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct am
 	if (h->op == AMP_VSOCK_OP_INVALID || h->op > AMP_VSOCK_OP_CREDIT_REQUEST)
 		vs->stats.rx_bad++; /* a known connection pays below, an unknown one gets RST */
 	if (c)
-		return amp_vsock_input_for(vs, c, h, rx);
+		return amp_vsock_input_for(vs, c, &h->say, rx);
 	amp_vsock_in_unknown(vs, h, h->type);
 	return false;
 }
@@ -367,7 +354,7 @@ void amp_vsock_init(struct amp_vsock *vs)
 	vs->owed_head = vs->recent = NULL;
 	vs->to_do = 0;
 	vs->loop_busy = false;
-	vs->closing_cnt = 0;
+	vs->timed = false;
 	vs->why = NULL;
 }
 
@@ -383,7 +370,7 @@ void amp_vsock_down(struct amp_vsock *vs)
 
 		for (c = vs->hash[i]; c; c = next) {
 			next = c->hash_next;
-			if (LOOP(c) && path_stays(vs))
+			if (PATHS && c->loop && path_stays(vs))
 				continue;
 			reset(vs, c, false);
 			c->owed = AMP_VSOCK_LISTED; /* nothing can be sent */
@@ -396,12 +383,14 @@ int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms)
 {
 	int32_t next = -1;
 
-	for (uint32_t i = 0; vs->closing_cnt && i < BUCKETS; i++) {
+	vs->timed = false;
+	for (uint32_t i = 0; i < BUCKETS; i++) {
 		for (struct amp_vsock_conn *c = vs->hash[i]; c; c = c->hash_next) {
 			int32_t left = (int32_t)(c->deadline_ms - now_ms);
 
 			if (!c->deadline_ms)
 				continue;
+			vs->timed = true;
 			/* of those that are open: the meter, which AF_RPMSG has not */
 			if (QUEUES && left <= 0 && c->state == AMP_CONN_OPEN) {
 				c->asked =
@@ -422,12 +411,12 @@ int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms)
 int amp_vsock_connect_ends(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			   struct amp_vsock_ends *ends, uint8_t type)
 {
-	bool loop = !QUEUES || ends->peer.cid == AMP_VSOCK_CID_LOCAL;
+	bool loop = amp_vsock_cid(&ends->peer) == AMP_VSOCK_CID_LOCAL;
 
 	if (QUEUES && (loop ? !vs->path : !vs->out))
 		return -ENETDOWN;
 	if (QUEUES && loop)
-		ends->local.cid = AMP_VSOCK_CID_LOCAL;
+		ends->local = amp_vsock_at(AMP_VSOCK_CID_LOCAL, ends->local.port);
 	/* a path that is alone has no two connections from one port */
 	if (QUEUES && amp_vsock_find(vs, ends, type))
 		return -EADDRINUSE;
@@ -466,10 +455,8 @@ void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t no
 	amp_vsock_deadline(vs, c, now_ms + wait_ms);
 }
 
-int amp_vsock_may_send_on(const struct amp_vsock_conn *c)
+int amp_vsock_why_not_send(const struct amp_vsock_conn *c)
 {
-	if (c->owed & AMP_OWE_RESPONSE) /* no data before it */
-		return -EAGAIN;
 	if ((c->shut & AMP_VSOCK_SHUTDOWN_SEND) || (c->peer_shut & AMP_VSOCK_SHUTDOWN_RCV))
 		return -EPIPE;
 	if (c->state == AMP_CONN_OPEN)
@@ -484,9 +471,7 @@ uint32_t amp_vsock_tx_space(const struct amp_vsock *vs, const struct amp_vsock_c
 
 	if (amp_vsock_may_send_on(c) || space == 0 || must_queue(vs, c))
 		return 0;
-	if (LOOP(c))
-		return path_ready(vs) ? space : 0;
-	return vs->out && amp_vq_avail(vs->out) ? space : 0;
+	return tx_ready(vs, LOOP(vs, c)) ? space : 0;
 }
 
 void amp_vsock_want_credit(struct amp_vsock *vs, struct amp_vsock_conn *c)

@@ -25,8 +25,8 @@ _Static_assert(offsetof(struct amp_vsock_hdr, type) == 28 &&
 static inline void vsock_fill(struct amp_vsock_conn *c, volatile struct amp_vsock_hdr *h,
 			      uint16_t op, uint32_t len, uint32_t flags)
 {
-	h->src_cid = c->local.cid;
-	h->dst_cid = c->peer.cid;
+	h->src_cid = amp_vsock_cid(&c->local);
+	h->dst_cid = amp_vsock_cid(&c->peer);
 	h->src_port = c->local.port;
 	h->dst_port = c->peer.port;
 	h->len = len;
@@ -78,8 +78,8 @@ static inline __attribute__((always_inline)) bool amp_vsock_packet_fast(
 		return false;
 	h = b.p;
 	/* whole CIDs are compared, so they are good ones (5.10.4) */
-	if (!c || h->src_port != c->peer.port || h->src_cid != c->peer.cid ||
-	    h->dst_port != c->local.port || h->dst_cid != c->local.cid) {
+	if (!c || h->src_port != c->peer.port || h->src_cid != amp_vsock_cid(&c->peer) ||
+	    h->dst_port != c->local.port || h->dst_cid != amp_vsock_cid(&c->local)) {
 		c = amp_vsock_other(vs, h);
 		if (!c)
 			return false;

@@ -3,16 +3,17 @@
 #ifndef AMP_VSOCK_INNER_H
 #define AMP_VSOCK_INNER_H
 
+#include <errno.h>
+
 #include "vsock.h"
 
 /* Without AF_VSOCK all connections take a path; the engine has no queues of its own. Without a
  * loop and AF_RPMSG none does. */
-#define QUEUES	AMPSOCK_VSOCK
-#define PATH	(!QUEUES || AMPSOCK_LOOP || AMPSOCK_RPMSG)
-#define LOOP(c) (!QUEUES || (PATH && (c)->loop))
+#define QUEUES AMPSOCK_VSOCK
+#define PATH   (!QUEUES || AMPSOCK_LOOP || AMPSOCK_RPMSG)
 
 /* A driver's pool buffers are one piece; a device takes what the driver offers. */
-#define CHAINS (AMPSOCK_VQ_DEVICE && QUEUES)
+#define CHAINS AMP_VQ_CHAINS
 
 /* Does somebody look at the packets? */
 #if AMPSOCK_TAP
@@ -42,6 +43,9 @@
  */
 #define OWNERS CHAINS
 #define PATHS  CHAINS
+/* Does it take a path? Of the library's engines one has its queues and the other its path; a
+ * host's, and a test's, has connections of both kinds. */
+#define LOOP(vs, c) (!QUEUES || (PATH && (PATHS ? (c)->loop : (vs)->path != NULL)))
 #if QUEUES
 #define ONE_PATH(fn) amp_vsock_loop_##fn
 #else
@@ -49,7 +53,6 @@
 #endif
 #ifndef AMP_XPORT_LOOP /* its own file; nobody takes the path where it is not linked */
 extern __typeof__(amp_vsock_loop_send) amp_vsock_loop_send __attribute__((weak));
-extern __typeof__(amp_vsock_loop_stray) amp_vsock_loop_stray __attribute__((weak));
 extern __typeof__(amp_vsock_loop_reserve) amp_vsock_loop_reserve __attribute__((weak));
 extern __typeof__(amp_vsock_loop_commit) amp_vsock_loop_commit __attribute__((weak));
 extern __typeof__(amp_vsock_loop_cancel) amp_vsock_loop_cancel __attribute__((weak));
@@ -61,7 +64,7 @@ static inline void tell_event(struct amp_vsock *vs, struct amp_vsock_conn *c, un
 	if (OWNERS)
 		vs->ops->event(vs, c, ev);
 	else
-		amp_vlink_on_event(vs, c, ev);
+		amp_vlink_event(c, ev);
 }
 
 static inline int tell_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
@@ -88,21 +91,12 @@ static inline bool path_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uin
 	return ONE_PATH(send)(vs, c, op, flags);
 }
 
-static inline void path_stray(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
-			      unsigned type)
-{
-	if (PATHS)
-		vs->path->stray(vs, ends, type);
-	else if (QUEUES)
-		amp_vsock_loop_stray(vs, ends, type);
-}
-
 static inline int path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			       struct amp_vsock_tx *tx, uint32_t *room)
+			       struct amp_vsock_tx *tx)
 {
 	if (PATHS)
-		return vs->path->reserve(vs, c, tx, room);
-	return ONE_PATH(reserve)(vs, c, tx, room);
+		return vs->path->reserve(vs, c, tx);
+	return ONE_PATH(reserve)(vs, c, tx);
 }
 
 static inline void path_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
@@ -177,22 +171,26 @@ struct amp_vsock_conn *amp_vsock_find_for(const struct amp_vsock *vs,
  * is an RST of this type for it. */
 RARE void amp_vsock_in_unknown(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 			       unsigned type);
-/* The peer's RST. */
-void amp_vsock_in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c);
-/*
- * RST to an address that we know nothing of. There is room: run() saw to it. A path sends it
- * its own way.
- */
+/* How much of want may be sent on c now, or what a reserve says instead (-EAGAIN: asked for). */
+int amp_vsock_may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want);
+/* RST to an address that we know nothing of. There is room: run() saw to it. */
 RARE void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
 			      unsigned type);
 /* Send what is owed. False: no buffer for all of it. */
 bool amp_vsock_flush(struct amp_vsock *vs);
-/* 0, or why nothing can be sent on c. */
-int amp_vsock_may_send_on(const struct amp_vsock_conn *c);
+/* 0, or why nothing can be sent on c. The library has looked at its socket's flags, which say the
+ * same but for a RESPONSE that is still to go. */
+int amp_vsock_why_not_send(const struct amp_vsock_conn *c);
+static inline int amp_vsock_may_send_on(const struct amp_vsock_conn *c)
+{
+	if (c->owed & AMP_OWE_RESPONSE) /* no data before it */
+		return -EAGAIN;
+	return OWNERS ? amp_vsock_why_not_send(c) : 0;
+}
 /* No buffer, or not now: tx_ready will say when to try again. */
 static inline void tx_starve(struct amp_vsock *vs, const struct amp_vsock_conn *c)
 {
-	if (LOOP(c))
+	if (PATHS ? c->loop : !QUEUES)
 		vs->path_starved = true;
 	else
 		vs->tx_starved = true;
@@ -205,6 +203,13 @@ static inline void tx_starve(struct amp_vsock *vs, const struct amp_vsock_conn *
 struct amp_vsock_conn *amp_vsock_take_request(struct amp_vsock *vs,
 					      const struct amp_vsock_hdr *h,
 					      const struct amp_vsock_ends *ends);
+extern __typeof__(amp_vsock_take_request) amp_vsock_take_request __attribute__((weak));
+static inline bool asked(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
+			 const struct amp_vsock_ends *ends)
+{
+	return h->op == AMP_VSOCK_OP_REQUEST && amp_vsock_take_request &&
+	       amp_vsock_take_request(vs, h, ends);
+}
 
 static inline uint32_t credit_left(const struct amp_vsock_conn *c)
 {
@@ -213,16 +218,28 @@ static inline uint32_t credit_left(const struct amp_vsock_conn *c)
 	return space > c->reserved ? space - c->reserved : 0;
 }
 
-/* Only a loop does, and that takes AF_VSOCK. */
+/* RSTs to nobody we know: as many as there is room for. */
+static inline bool strays_full(const struct amp_vsock *vs)
+{
+	return vs->stray_cnt == (CHAINS ? vs->stray_len : AMP_VSOCK_STRAYS);
+}
+
+/* Only a loop does. The library's has an engine of its own, which is never down. */
 static inline bool path_stays(const struct amp_vsock *vs)
 {
-	return PATHS ? vs->path->stays : QUEUES;
+	return PATHS && vs->path->stays;
+}
+
+/* Could what waits for a buffer have one now? */
+static inline bool tx_ready(const struct amp_vsock *vs, bool loop)
+{
+	return loop ? path_ready(vs) : vs->out && amp_vq_avail(vs->out);
 }
 
 /* Owed packets found no buffer: the next ones are theirs, or data would starve them. */
 static inline bool must_queue(const struct amp_vsock *vs, const struct amp_vsock_conn *c)
 {
-	if (LOOP(c))
+	if (PATHS ? c->loop : !QUEUES)
 		return vs->path_starved && vs->owed_head && !path_stays(vs);
 	return vs->tx_starved && (vs->owed_head || vs->stray_cnt);
 }

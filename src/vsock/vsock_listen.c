@@ -5,6 +5,8 @@
 
 #include "af_vsock.h"
 
+#if AMPSOCK_VSOCK
+
 static bool listens_on(struct amp_sock *s, struct amp_vsock_addr local, uint8_t type, bool loop)
 {
 	struct amp_vsock_addr *at = &conn_of(s)->local;
@@ -73,3 +75,5 @@ void amp_vsock_unlisten(struct amp_sock *s)
 	while ((child = amp_sock_queue_pop(s)) != NULL)
 		amp_vsock_close_one(child, true);
 }
+
+#endif /* AMPSOCK_VSOCK */

@@ -6,6 +6,8 @@
 
 #include "af_vsock.h"
 
+#if AMPSOCK_VSOCK
+
 int amp_vsock_name(struct amp_sock *s, bool peer, struct sockaddr *addr, socklen_t *len)
 {
 	const struct amp_vsock_addr *at = peer ? &conn_of(s)->peer : &conn_of(s)->local;
@@ -25,3 +27,5 @@ int amp_vsock_name(struct amp_sock *s, bool peer, struct sockaddr *addr, socklen
 	*len = sizeof(vm);
 	return 0;
 }
+
+#endif /* AMPSOCK_VSOCK */

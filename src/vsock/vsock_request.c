@@ -10,7 +10,7 @@ struct amp_vsock_conn *amp_vsock_take_request(struct amp_vsock *vs,
 
 	if (!QUEUES || (OWNERS && !vs->ops->request) ||
 	    (h->type != AMP_VSOCK_STREAM && !vs->seqpacket &&
-	     ends->peer.cid != AMP_VSOCK_CID_LOCAL))
+	     amp_vsock_cid(&ends->peer) != AMP_VSOCK_CID_LOCAL))
 		return NULL;
 	c = OWNERS ? vs->ops->request(vs, ends->local, ends->peer, (uint8_t)h->type)
 		   : amp_vsock_request(vs, ends->local, ends->peer, (uint8_t)h->type);

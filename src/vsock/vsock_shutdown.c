@@ -10,7 +10,8 @@ static void discard(struct amp_vsock *vs, struct amp_sock *s)
 	uint32_t held = amp_credit_held(&conn_of(s)->credit);
 
 	s->rx.tail = s->rx.head;
-	s->sub &= (uint8_t)~SUB_RX_PART;
+	if (!is_stream(s))
+		s->rx_part = 0;
 	amp_vsock_consumed(vs, conn_of(s), held);
 }
 

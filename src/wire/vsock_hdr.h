@@ -35,18 +35,32 @@ enum amp_vsock_op {
 #define AMP_VSOCK_SEQ_EOM 1u
 #define AMP_VSOCK_SEQ_EOR 2u
 
+/* What a packet says: the end of its header. */
+struct amp_vsock_say {
+	uint16_t type;
+	uint16_t op;
+	uint32_t flags;
+	uint32_t buf_alloc;
+	uint32_t fwd_cnt;
+};
+
 /* The header as it lies in memory on a little-endian machine; offsets in comments. */
 struct amp_vsock_hdr {
-	uint64_t src_cid;   /* 0 */
-	uint64_t dst_cid;   /* 8 */
-	uint32_t src_port;  /* 16 */
-	uint32_t dst_port;  /* 20 */
-	uint32_t len;	    /* 24 */
-	uint16_t type;	    /* 28 */
-	uint16_t op;	    /* 30 */
-	uint32_t flags;	    /* 32 */
-	uint32_t buf_alloc; /* 36 */
-	uint32_t fwd_cnt;   /* 40 */
+	uint64_t src_cid;  /* 0 */
+	uint64_t dst_cid;  /* 8 */
+	uint32_t src_port; /* 16 */
+	uint32_t dst_port; /* 20 */
+	uint32_t len;	   /* 24 */
+	union {
+		struct {
+			uint16_t type;	    /* 28 */
+			uint16_t op;	    /* 30 */
+			uint32_t flags;	    /* 32 */
+			uint32_t buf_alloc; /* 36 */
+			uint32_t fwd_cnt;   /* 40 */
+		};
+		struct amp_vsock_say say;
+	};
 } __attribute__((packed, aligned(4)));
 
 _Static_assert(sizeof(struct amp_vsock_hdr) == AMP_VSOCK_HDR_LEN, "virtio 1.2, 5.10.6");

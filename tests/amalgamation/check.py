@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-# timeout: 120
+# timeout: 180
 """The two files of `make amalgamation` are enough: prints TAP.
 
 	check.py BUILD
@@ -30,6 +30,35 @@ INET = ["http_get", "http_server", "udp_echo"]
 CONFIGS = [
 	("vsock on a Cortex-M4", ["-mcpu=cortex-m4"], INET + ["vsock_echo"]),
 	("rpmsg on a Cortex-M3", ["-mcpu=cortex-m3"] + RPMSG, INET + ["rpmsg_echo", "rpmsg_stream", "rpmsg_dgram"]),
+]
+# Knobs that are wrong, and what the compiler's first error says.
+WRONG = [
+	("-DAMPSOCK_SOCKETS=1", "AMPSOCK_SOCKETS: 2 to 4096"),
+	("-DAMPSOCK_RINGS=0", "AMPSOCK_RINGS: 1 to 4096"),
+	("-DAMPSOCK_RING_LEN=1000", "AMPSOCK_RING_LEN: a power of two"),
+	("-DAMPSOCK_FD_BASE=100", "AMPSOCK_FD_BASE: 0 to 64"),
+	("-DAMPSOCK_VSOCK_LINKS=0", "AMPSOCK_VSOCK_LINKS: 1 to 16"),
+	("-DAMPSOCK_VSOCK_NUM=3", "AMPSOCK_VSOCK_NUM: a power of two"),
+	("-DAMPSOCK_VSOCK_BUF_LEN=64", "AMPSOCK_VSOCK_BUF_LEN: 128 to 65580"),
+	("-DAMPSOCK_HASH=3", "AMPSOCK_HASH: a power of two"),
+	("-DAMPSOCK_ADDRINFO=0", "AMPSOCK_ADDRINFO: 1 to 64"),
+	("-DAMPSOCK_CONNECT_MS=-1", "AMPSOCK_CONNECT_MS: 1 to 600000"),
+	("-DAMPSOCK_PING_MS=-1", "AMPSOCK_PING_MS: 0 (never) to 600000"),
+	("-DAMPSOCK_VSOCK=2", "AMPSOCK_LOOP: 0 or 1"),
+	("-DAMPSOCK_VSOCK=0", "AMPSOCK_VSOCK 1 or AMPSOCK_RPMSG at least 1"),
+	("-DAMPSOCK_VSOCK=0 -DAMPSOCK_RPMSG=1 -DAMPSOCK_LOOP=1", "AMPSOCK_LOOP: its sockets are AF_VSOCK"),
+	("-DAMPSOCK_VQ_DRIVER=0", "AMPSOCK_VQ_DRIVER: a vsock guest"),
+	("-DAMPSOCK_VSOCK=0 -DAMPSOCK_RPMSG=1 -DAMPSOCK_VQ_DEVICE=0", "AMPSOCK_VQ_DEVICE: the remote core"),
+	("-DAMPSOCK_RPMSG=17", "AMPSOCK_RPMSG: 0 to 16"),
+	("-DAMP_PORT_THREADS=1", "baremetal.c has no threads"),
+	("-march=armv4t -marm", "name yours with -mcpu="),
+]
+# Families and pools that no other configuration here has: without a warning.
+RIGHT = [
+	"-DAMPSOCK_INET=0 -DAMPSOCK_LOOP=0",
+	"-DAMPSOCK_RPMSG=2 -DAMPSOCK_SOCKETS=2 -DAMPSOCK_VSOCK_NUM=1 -DAMPSOCK_VSOCK_LINKS=3 -DAMPSOCK_CACHE_HOOKS=1",
+	"-DAMPSOCK_VSOCK=0 -DAMPSOCK_INET=0 -DAMPSOCK_RPMSG=1 -DAMPSOCK_RINGS=1",
+	"-DAMPSOCK_BAREMETAL=0 -DAMP_PORT_THREADS=1 -DAMPSOCK_POSIX=0 -DAMPSOCK_RPMSG=1 -DAMPSOCK_PING_MS=0",
 ]
 LIBC = [("newlib", ["--specs=nosys.specs"]), ("picolibc", ["--specs=picolibc.specs"])]
 
@@ -119,6 +148,24 @@ def symbols(build, name, flags, archive):
 		sorted(mine - theirs), sorted(theirs - mine))
 
 
+def first_error(build, flags, text):
+	out = run(["arm-none-eabi-gcc", "-mthumb", "-mcpu=cortex-m4"][:1 if "-march" in flags else 3] + WARN[:2] +
+		  flags.split() + ["-fsyntax-only", os.path.join(build, "ampsock.c")], ROOT)
+	errors = [line for line in out.splitlines() if "error:" in line]
+	return "" if errors and text in errors[0] else "no word of `%s`:\n%s" % (text, out)
+
+
+def knobs(build):
+	with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 2) as pool:
+		for (flags, text), problem in zip(WRONG, pool.map(lambda w: first_error(build, *w), WRONG)):
+			report("%s: %s" % (flags, text), problem)
+		for flags, problem in zip(RIGHT, pool.map(lambda f: run(GCC + ["-mcpu=cortex-m4"] + WARN + f.split() +
+				["-Os", "-c", "-o", "/dev/null", os.path.join(build, "ampsock.c")], ROOT), RIGHT)):
+			report("%s: no warning" % flags, problem)
+	report("ampsock.h in C++", run(["arm-none-eabi-g++", "-mthumb", "-mcpu=cortex-m4"] + WARN + ["-Wno-shadow"] + # if_nameindex is two things
+	       ["-fsyntax-only", "-x", "c++", "-include", os.path.join(build, "ampsock.h"), "/dev/null"], ROOT))
+
+
 def main():
 	build = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("BUILD", "build")
 	problem = make(build, ["amalgamation"])
@@ -135,6 +182,7 @@ def main():
 	for name, flags, _ in CONFIGS:
 		report("%s: clang" % name, run(CLANG + WARN + flags +
 		       ["-fsyntax-only", os.path.join(build, "ampsock.c")], ROOT))
+	knobs(build)
 	for name, flags, board in (("vsock", ["-mcpu=cortex-m4", "-DAMPSOCK_WHY=1"], "qemu-virt-arm"),
 				   ("rpmsg", ["-mcpu=cortex-m3", "-DAMPSOCK_WHY=1"] + RPMSG, "qemu-mps2")):
 		archive = "%s/fw/%s-newlib/libampsock.a" % (build, board)

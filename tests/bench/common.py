@@ -105,11 +105,11 @@ def median(values):
 	return statistics.median(values)
 
 
-def emit(group, name, values, unit, direct=None, peers=None, bar=None, lower=False, idle=False, digits=1):
+def emit(group, name, values, unit, direct=None, peers=None, bar=None, lower=False, idle=False, digits=1, to=None):
 	"""
 	One figure. values, direct, and those of peers ({name: values}): what the rounds gave, or one
-	number. bar: for the ratio to direct when there is one, else for the figure. lower: less is
-	better. idle: worth something on an idle machine only.
+	number. to: the peer that the ratio is to, where nothing is direct. bar: for the ratio when there
+	is one, else for the figure. lower: less is better. idle: worth something on an idle machine only.
 	"""
 	def mid(v):
 		return round(median(v), digits) if isinstance(v, list) else v
@@ -118,13 +118,14 @@ def emit(group, name, values, unit, direct=None, peers=None, bar=None, lower=Fal
 		return [round(min(v), digits), round(max(v), digits)] if isinstance(v, list) and len(v) > 1 else None
 
 	ours, base = mid(values), mid(direct)
+	against = mid(peers[to]) if to else base
 	results.append({
 		"group": group, "bench": name, "ours": ours, "spread": spread(values), "unit": unit,
 		"rounds": len(values) if isinstance(values, list) else 1,
-		"direct": base, "direct_spread": spread(direct), "ratio": round(ours / base, 4) if base else None,
+		"direct": base, "direct_spread": spread(direct), "ratio": round(ours / against, 4) if against else None,
 		"peers": {k: {"value": mid(v), "spread": spread(v), "ratio": round(mid(v) / base, 4) if base else None}
 			  for k, v in (peers or {}).items()},
-		"bar": bar, "lower": lower, "idle": idle,
+		"bar": bar, "lower": lower, "idle": idle, "to": to,
 	})
 
 

@@ -54,14 +54,14 @@ def table(results):
 # --- charts ------------------------------------------------------------------------------
 
 def series(rows):
-	"""Bars: every figure as a ratio to direct where there is one, else in its own unit."""
+	"""Bars: every figure as a ratio to direct where there is one, else, and its peers', in its own unit."""
 	names = ["ours"] + sorted({k for r in rows for k in r["peers"]})
 	lines = []
 	for r in rows:
 		cells = []
 		for n in names:
 			p = r["peers"].get(n)
-			value = (r["ratio"] or r["ours"]) if n == "ours" else p and (p["ratio"] or p["value"])
+			value = (r["direct"] and r["ratio"] or r["ours"]) if n == "ours" else p and (p["ratio"] or p["value"])
 			cells.append("%g" % value if value else "NaN")
 		lines.append(r["bench"].replace("_", " ") + "\t" + "\t".join(cells))
 	return names, lines
@@ -181,7 +181,7 @@ def rows_of(results):
 			r["bench"], number(r["ours"]), bounds(r["spread"]), r["unit"],
 			number(r["direct"]) if r["direct"] is not None else "", bounds(r["direct_spread"]),
 			"%.2f" % r["ratio"] if r["ratio"] else "", bar,
-			", ".join("%s %s" % (k, "%.2f" % p["ratio"] if p["ratio"] else number(p["value"]))
+			", ".join("%s %s" % (k, "%.2f" % p["ratio"] if p["ratio"] else number(p["value"]) + (bounds(p["spread"]) if r.get("to") else ""))
 				  for k, p in r["peers"].items()))
 	return out
 

@@ -61,6 +61,10 @@ static int input(struct conn *c)
 	return 0;
 }
 
+/*
+ * Of bulk one piece, then the other connections have their turn: a receiver that keeps up never
+ * makes send() say EAGAIN, and a byte beside it would wait as long as that lasts.
+ */
 static int output(struct conn *c)
 {
 	ssize_t n;
@@ -74,14 +78,15 @@ static int output(struct conn *c)
 		}
 		return 0;
 	}
-	while (c->left) {
+	if (c->left) {
 		n = send(c->c.fd, buf, c->left < sizeof(buf) ? c->left : sizeof(buf),
 			 MSG_NOSIGNAL);
 		if (n < 0)
 			return errno == EAGAIN ? 0 : -1;
 		c->left -= (uint64_t)n;
 	}
-	serve_watch(&c->c, EPOLLIN);
+	if (c->left == 0)
+		serve_watch(&c->c, EPOLLIN);
 	return 0;
 }
 

@@ -31,7 +31,7 @@ static void on_data(struct rig_side *s, struct rig_ept *e, const struct amp_rpms
 	const uint8_t *p = rx->data;
 	volatile uint8_t sum = 0;
 
-	CHECK(running && e->open && rx->dst == e->e.addr);
+	CHECK(running && e->open && rx->dst == e->e.ept.addr);
 	CHECK(p >= rp->pool + AMP_RPMSG_HDR_LEN && p + rx->len <= rp->pool + NUM * LEN);
 	for (uint32_t i = 0; i < rx->len; i++)
 		sum ^= p[i];
@@ -123,9 +123,9 @@ static void owner_acts(const uint8_t *d)
 		tx_cnt = 0;
 	switch (d[0] % 8) {
 	case 0:
-		if (e->open || e->e.owed == 2)
+		if (e->open || e->e.ept.ns == AMP_RPMSG_WITHDRAW)
 			break;
-		r = amp_rpmsg_open(&me->bus, &e->e, addr, d[3] & 1 ? "name" : NULL);
+		r = amp_rpmsg_open_named(&me->bus, &e->e, addr, d[3] & 1 ? "name" : NULL);
 		CHECK(r == 0 || r == -EADDRINUSE);
 		e->open = r == 0;
 		e->hold = d[3] & 2;
@@ -134,7 +134,7 @@ static void owner_acts(const uint8_t *d)
 		if (!e->open)
 			break;
 		e->open = false;
-		if (amp_rpmsg_close(&me->bus, &e->e))
+		if (amp_rpmsg_close(&me->bus, &e->e.ept))
 			memset(&e->e, 0xa5, sizeof(e->e));
 		break;
 	case 2:
@@ -185,7 +185,7 @@ static void finish(void)
 	CHECK(!me->bus.owed_head);
 	for (unsigned i = 0; i < RIG_EPTS; i++)
 		if (me->ept[i].open)
-			CHECK(amp_rpmsg_close(&me->bus, &me->ept[i].e));
+			CHECK(amp_rpmsg_close(&me->bus, &me->ept[i].e.ept));
 	for (unsigned i = 0; i < me->bus.hash_len; i++)
 		CHECK(!me->hash[i]);
 	owner_acts(nothing);

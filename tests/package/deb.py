@@ -145,6 +145,53 @@ def ours(places):
 ENABLED = ("ampsock-proxy.service", "ampsock-proxy@one.service")
 
 
+# In the place of what the package's scripts call: its words, a line a call. Nothing is enabled.
+SPY = """#!/bin/sh
+echo "${0##*/} $*" >> "$SPY"
+case " $* " in *" was-enabled "* | *" debian-installed "*) exit 1 ;; esac
+"""
+
+
+def said(bin_dir, script, *args):
+	"""What a script of the package says to systemd, which seems to run."""
+	log = os.path.join(TMP, "spy.log")
+	with open(log, "w", encoding="utf-8"):
+		pass
+	run((["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]) +
+	    ["sh", "-c", 'mount -t tmpfs none /run && mkdir -p /run/systemd/system && exec sh "$@"', "sh", script, *args],
+	    env={**os.environ, "PATH": bin_dir + ":" + os.environ["PATH"], "SPY": log})
+	with open(log, encoding="utf-8") as f:
+		return f.read().splitlines()
+
+
+@test
+def scripts():
+	"""an upgrade stops nothing: the new program takes over in every instance; a removal stops them all, an install starts what is enabled"""
+	if run(["unshare", "-rm", "true"], ok=False)[0]:
+		return "there are no mount namespaces"
+	bin_dir, ctl = os.path.join(TMP, "spies"), os.path.join(TMP, "scripts")
+	os.makedirs(bin_dir)
+	for name in ("systemctl", "deb-systemd-invoke", "deb-systemd-helper", "systemd-sysusers", "systemd-tmpfiles"):
+		with open(os.path.join(bin_dir, name), "w", encoding="ascii") as f:
+			f.write(SPY)
+		os.chmod(os.path.join(bin_dir, name), 0o755)
+	run(["dpkg-deb", "-e", *[p for p in packages() if "proxy" in p], ctl])
+	calls = []
+	for script, *args in (("prerm", "upgrade", "0.2"), ("preinst", "upgrade", "0.1"), ("postrm", "upgrade", "0.2"), ("postinst", "configure", "0.1")):
+		if os.path.exists(os.path.join(ctl, script)):
+			calls += said(bin_dir, os.path.join(ctl, script), *args)
+	acts = r"(systemctl|deb-systemd-invoke) .*\b(stop|start|restart|try-restart|kill)\b"
+	start = "deb-systemd-invoke start ampsock-proxy.service"  # which starts what is enabled and does not run
+	eq([c for c in calls if re.match(acts, c)],
+	   [start, "systemctl kill --kill-who=main --signal=USR2 ampsock-proxy.service ampsock-proxy@*.service"], calls)
+	calls = said(bin_dir, os.path.join(ctl, "postinst"), "configure", "")
+	eq([c for c in calls if re.match(acts, c)], [start], "a first install")
+	calls = said(bin_dir, os.path.join(ctl, "prerm"), "remove")
+	stopped = " ".join(c for c in calls if " stop " in c).split()
+	eq([u for u in ("ampsock-proxy.service", "ampsock-proxy@*.service") if u not in stopped], [], calls)
+	return None
+
+
 @test
 def removed():
 	"""remove: programs and units go; the configuration, what was enabled and the user stay, for a later install"""

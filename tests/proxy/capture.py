@@ -16,6 +16,7 @@ import ctl  # noqa: E402
 import sockguest  # noqa: E402
 from charkernel import CharRig  # noqa: E402
 from harness import TIMEOUT, Proxy, Server, echo, eq, free_port, main, test  # noqa: E402
+from procs import preload  # noqa: E402
 from rpmsgguest import Raw  # noqa: E402
 from rpmsgrig import Rig  # noqa: E402
 from vguest import SEND, Guest  # noqa: E402
@@ -233,6 +234,18 @@ def file_full():
     os.unlink(p.dir.name + "/x.pcap")
     assert "No such file" in ctl.run(p, "capture", "-w", p.dir.name + "/no/x", code=1)
     c.close()
+    g.close()
+    srv.close()
+    p.stop()
+
+
+@test
+def signal_while_nothing_comes():
+    """a signal in the moment before it waits ends it, although no packet comes"""
+    srv, p, g = exposed(echo, CONTROL)
+    env = {**os.environ, "LD_PRELOAD": preload("signals"), "ASAN_OPTIONS": "verify_asan_link_order=0"}
+    assert "0 packets" in ctl.run(p, "capture", "-w", p.dir.name + "/x.pcap", env=env)
+    os.unlink(p.dir.name + "/x.pcap")
     g.close()
     srv.close()
     p.stop()

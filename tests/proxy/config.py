@@ -80,6 +80,9 @@ def each_line():
             (VS + "cid = 4", 5, "expected this key once", "cid"),
             (VS + "gibberish", 5, "key = value", "gibberish"),
             (VS + "[link g", 5, "expected `]`", "[link g"),
+            (VS + "[link h]x", 5, "nothing behind `]`", "x"),
+            (VS + "[proxy] # why", 5, "a blank and `;`", "# why"),
+            (VS + "[proxy];why", 5, "a blank and `;`", ";why"),
             (VS + "[lnik h]", 5, "expected [proxy] or [link NAME]", "lnik h"),
             (VS + "[link g]", 5, "is there already", "g"),
             (VS + "[link a b]\n", 5, "expected a link name", "a b"),
@@ -121,6 +124,17 @@ def each_line():
             ("[proxy]\ndrain = 1\ndrain = 2", 3, "once in [proxy]", "drain"),
             ("cid = 3", 1, "inside of [proxy] or [link NAME]", "cid"),
             ("\t[link g]\n\tallow = out\t tcp\tnowhere", 2, "expected HOST:PORT", "nowhere"),
+            (VS + "publish = tcp [fe80::1]:80 -> vsock:1", 5, "fe80::/10 is one of an interface", "[fe80::1]:80"),
+            (VS + "expose = vsock:1 -> udp [fe80::1]:80", 5, "fe80::/10 is one of an interface", "[fe80::1]:80"),
+            (VS + "allow = out tcp [fe80::1%lo]:80", 5, "without `%`", "[fe80::1%lo]:80"),
+            (VS + "allow = out tcp [2001:db8::1/64]:80", 5, "in brackets", "[2001:db8::1/64]:80"),
+            (VS + "allow = out tcp [2001:db8::1]/64:80", 5, "no bits set behind the prefix", "[2001:db8::1]/64:80"),
+            (VS + "publish = tcp 224.0.0.1:80 -> vsock:1", 5, "neither multicast nor broadcast", "224.0.0.1:80"),
+            (VS + "publish = tcp 255.255.255.255:80 -> vsock:1", 5, "neither multicast nor broadcast", "255.255.255.255:80"),
+            (VS + "expose = vsock:1 -> tcp [ff02::1]:80", 5, "neither multicast nor broadcast", "[ff02::1]:80"),
+            (VS + "limit = sockets 1048577G", 5, "from 1 up to 1048576G", "1048577G"),
+            (VS + "publish = unix /run/\u00e9\u20ac\U0001f600 -> vsock:x", 5, "expected a port", "vsock:x"),
+            (VS + "allow = out tcp b\u00fccher.example:80", 5, "a host name in ASCII", "b\u00fccher.example:80"),
             ("\ufeff" + VS + "alow = x", 5, "did you mean", "alow")):
         said = check(text + "\n")
         if what not in said:
@@ -131,6 +145,18 @@ def each_line():
     said = check(VS + "allow = out tcp " + "x" * 300 + ":80\n")
     if "FILE:5: expected a line of at most 197 bytes" not in said:
         raise AssertionError(said)
+
+
+@test
+def no_text():
+    """bytes that are no UTF-8, and a terminal's own, are shown as `?`: one each, so that the mark stands right"""
+    with tempfile.TemporaryDirectory(prefix="ampsock-test-") as d:
+        path = os.path.join(d, "x.conf")
+        with open(path, "wb") as f:
+            f.write(VS.encode() + b"publish = unix /\xff\x1b\x7f\xc2\x9b\xc3\xa9 -> vsock:x\n")
+        r = subprocess.run([binary(), "--config", path, "--check-config"], stderr=subprocess.PIPE, timeout=TIMEOUT, check=False)
+    shown, mark = r.stderr.decode().splitlines()[1:3]
+    eq((shown, shown.index("vsock:x")), ("    publish = unix /????\u00e9 -> vsock:x", mark.index("^")))
 
 
 @test
@@ -147,7 +173,7 @@ def all_of_them():
 @test
 def good():
     """a good file says nothing and is exit status 0: every key there is"""
-    eq(check("# all\n[proxy]\nuser = nobody\nconfine = no\nlog-level = info\ncontrol = /run/x/control\n"
+    eq(check("# all\n[proxy] ; what is everybody's\nuser = nobody\nconfine = no\nlog-level = info\ncontrol = /run/x/control\n"
              "control-group = adm\ncontrol-read-group = users\nmetrics = tcp [::1]:9101\ndrain = 30\n"
              "runtime-dir = /run/x\nlease = 60 ; a minute\nnat64 = 2001:db8:64::/96   2001:db9::/32\n\n" + VS +
              "  allow = out tcp any:any log\n\tpublish = unix /run/p -> vsock:1 proxy-protocol\n"

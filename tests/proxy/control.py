@@ -3,22 +3,28 @@
 # timeout: 120
 """The control socket and ampsockctl: every command, and everything that must be refused."""
 import contextlib
+import fcntl
 import json
 import os
+import pty
 import re
 import select
 import shutil
+import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import unittest.mock
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import ctl  # noqa: E402
+from clock import Clock  # noqa: E402
 from harness import BUILD, TIMEOUT, Proxy, Server, binary, echo, eq, free_port, main, own_host, test  # noqa: E402
-from procs import preload  # noqa: E402
+from procs import preload, state, until  # noqa: E402
 from offload import Session  # noqa: E402
 from rpmsgrig import Rig  # noqa: E402
 from vguest import SEQPACKET, Guest, Reset  # noqa: E402
@@ -169,7 +175,16 @@ def publishing():
     for text, words in (("tcp 127.0.0.1 -> vsock:5000", "expected"), (f"unix {ctl.path(b.p)} -> vsock:1", "the control socket's"),
                         (f"unix {b.p.path} -> vsock:1", "that of link g"), ("what", "expected"), ("tcp 127.0.0.1:1 -> rpmsg:x", "link")):
         assert words in ctl.run(b.p, "publish", "add", "g", text, code=1), text
+    k = socket.create_connection((host, port), timeout=TIMEOUT)
+    c = b.g.accept(5000)
+    k.sendall(b"open")
+    eq(c.recv_exact(4), b"open")
     eq(ctl.run(b.p, "publish", "del", "g", rule), "")
+    try:  # as after a reload without the rule
+        eq(k.recv(1), "a reset")
+    except ConnectionResetError:
+        k.close()
+    assert ctl.ask(b.p, "links")[0]["cut"] > 0
     try:
         socket.create_connection((host, port), timeout=TIMEOUT).close()
         raise AssertionError("it is published still")
@@ -177,6 +192,25 @@ def publishing():
         pass
     assert "no such rule" in ctl.run(b.p, "publish", "del", "g", rule, code=1)
     eq([r for r in ctl.ask(b.p, "rules") if r["kind"] == "publish"], [])
+    b.close()
+
+
+@test
+def published_at():
+    """port 0 is any free one: sockets and the log show which; a vsock-mux shows the ports of its rule"""
+    b = Bed("publish tcp 127.0.0.1:0 -> vsock:5000", "publish tcp [::1]:0 -> inet:80", "publish udp 127.0.0.1:0 -> vsock:5001", "metrics tcp 127.0.0.1:0",
+            "publish vsock-mux DIR/m -> vsock:22,1000-1999", "publish vsock-mux DIR/n -> vsock:any")
+    b.g.listen(5000)
+    rows = [r for r in ctl.ask(b.p, "sockets") if r["state"] in ("listen", "bound")]
+    eq([r["guest_peer"] for r in rows], ["vsock:5000", "inet:80", "vsock:5001", "vsock:22,1000-1999", "vsock:any"])
+    ports = [int(r["host_local"].rsplit(":", 1)[1]) for r in rows[:3]]
+    assert all(ports) and rows[1]["host_local"].startswith("[::1]:"), rows
+    for port, rule in zip(ports, ("tcp 127.0.0.1:0 -> vsock:5000", "tcp ...1.:0 -> inet:80", "udp 127.0.0.1:0 -> vsock:5001")):
+        b.p.log(f"publish {rule} .--publish.: its address is .*:{port}$")
+    with socket.create_connection(("127.0.0.1", ports[0]), timeout=TIMEOUT):
+        b.g.accept(5000)
+    at = b.p.log(r"metrics: listening on 127.0.0.1:\d").rsplit(":", 1)[1]
+    socket.create_connection(("127.0.0.1", int(at)), timeout=TIMEOUT).close()
     b.close()
 
 
@@ -636,6 +670,72 @@ def reset_rpmsg():
     srv.close()
 
 
+def frame_on(rows, columns, p, *args, term="xterm"):
+    """What `top` puts on a terminal of that size: its bytes."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+    c = subprocess.Popen([ctl.program(), "--socket", ctl.path(p), "top", *args], stdout=slave, stderr=subprocess.PIPE, env={**os.environ, "TERM": term})
+    os.close(slave)
+    out = b""
+    with contextlib.suppress(OSError):  # EIO: nobody has the other end any more
+        while part := os.read(master, 65536):
+            out += part
+    os.close(master)
+    eq((c.communicate(timeout=TIMEOUT)[1], c.returncode), (b"", 0))
+    return out.decode()
+
+
+@test
+def terminals():
+    """top: a frame is no higher and no wider than the terminal, and shows what moves; one that cannot be cleared is not"""
+    srv = Server(echo)
+    link = [x for i in range(30) for x in ("--link", "vhost-user-vsock:DIR/%d.sock,cid=%d,name=link-%d" % (i, i + 3, i))]
+    p = Proxy(CONTROL, args=lambda p: [x.replace("DIR", p.dir.name) for x in link] + ["--expose", f"vsock:6000 -> tcp 127.0.0.1:{srv.port}"])
+    g = Guest(p.dir.name + "/29.sock")
+    flows = [g.connect(6000) for _ in range(20)]
+    for f in flows:
+        f.send(b"x" * 3000)
+        f.recv_exact(3000)
+    for rows, columns, links in ((24, 80, 10), (50, 200, 30), (10, 40, 3), (6, 20, 1), (1, 1, 0)):
+        out = frame_on(rows, columns, p, "-n", "1")
+        assert out.startswith("\033[H\033[J"), out
+        lines = out[6:].split("\r\n")
+        assert len(lines) <= max(rows, 2) and max(map(len, lines)) <= columns, (rows, columns, lines)
+        if links:
+            eq(len([x for x in lines if x.startswith("link-")]), min(rows - 4, links + 15), lines)
+            eq(lines[1].split()[0], "link-29" if links < 30 else "link-0", lines)  # the one that moved
+            eq(lines[0][:16].strip(), f"LINK ({links} of 30)" if links < 30 else "LINK")
+    out = frame_on(24, 80, p, "-n", "1", term="dumb")
+    eq(("\033" in out, out.count("\nlink-"), max(map(len, out.split("\r\n")))), (False, 45, 80))
+    eq(frame_on(0, 0, p, "-n", "1").count("\nlink-"), 45, "a terminal that does not say")
+    for f in flows:
+        f.close()
+    g.close()
+    p.stop()
+    srv.close()
+
+
+@test
+def long_pauses():
+    """top -i: over a pause that is longer than the proxy lets a connection be silent"""
+    clock = Clock()
+    p = Proxy(CONTROL, env=clock.env)
+    where = f"/proc/{p.worker_pid()}/fd/"
+
+    def sockets():
+        return sum(os.readlink(where + fd).startswith("socket") for fd in os.listdir(where))
+
+    before = sockets()
+    c = ctl.start(p, "top", "-n", "2", "-i", "61", env={**os.environ, **clock.env, "LD_PRELOAD": preload("pauses")})
+    until(lambda: state(c.pid) == "T", "it does not pause")
+    clock.forward(61)
+    until(lambda: sockets() == before, "the connection stays")
+    c.send_signal(signal.SIGCONT)
+    out, err = c.communicate(timeout=TIMEOUT)
+    eq((c.returncode, err, out.count("LINK")), (0, "", 2))
+    p.stop()
+
+
 @test
 def usage():
     """ampsockctl: wrong words are exit status 2, refusals 1, each with what was expected"""
@@ -653,6 +753,8 @@ def usage():
         err = ctl.run(b.p, *args, code=2)
         assert words in err and "--help" in err, f"{args}: {err}"
     for args, words in ((("reset", "h"), "no link of that name: expected g"),
+                        (("publish", "add", "g", "unix /run/x -> vsock:9"), "cannot listen: expected a path in runtime-dir"),
+                        (("publish", "add", "g", "tcp 203.0.113.9:80 -> vsock:9"), "no interface of this host has that address"),
                         (("links", "-l", "x" * 40), "at most 31"),
                         (("publish", "add", "g", "x" * 2000), "at most 1023"), (("publish", "add", "g", "x" * 100000), "at most 4096")):
         assert words in ctl.run(b.p, *args, code=1), args

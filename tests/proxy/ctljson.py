@@ -76,6 +76,23 @@ def errors():
     eq(ctl.error(p, "status")["code"], "ENOENT", "nothing there")
 
 
+@test
+def other_letters():
+    """a path in UTF-8 is whole in answers and tables, and deletes its rule; a mistake's mark stands right behind it and behind tabs"""
+    p = Proxy("publish unix DIR/\u00e9\u20ac -> vsock:7", "allow out tcp 127.0.0.1:80", "control DIR/control")
+    rule = f"unix {p.dir.name}/\u00e9\u20ac -> vsock:7"
+    eq(ctl.ask(p, "sockets")[-1]["host_local"], f"unix:{p.dir.name}/\u00e9\u20ac")
+    eq(ctl.ask(p, "rules")[1]["rule"], rule)
+    head, *rows = ctl.run(p, "rules").splitlines()
+    eq({r[head.index("WHERE") - 2:head.index("WHERE")] for r in rows}, {"  "}, (head, rows))
+    assert rule in rows[1], rows
+    said = ctl.error(p, "publish", "add", "g", "unix\t/run/\u00e9\u20ac\t-> vsock:x")["message"].splitlines()
+    eq(said[1].index("vsock:x"), said[2].index("^"), said)
+    eq(said[2][:said[2].index("^")], "".join(c if c == "\t" else " " for c in said[1][:said[2].index("^")]), said)
+    eq(ctl.ask(p, "publish", "del", "g", rule), {})
+    p.stop()
+
+
 def other(reply, kind=socket.SOCK_STREAM):
     """A socket that is not a proxy's: its path, and how to end it."""
     d = os.path.join(os.environ.get("TMPDIR", "/tmp"), f"ampsock-test-{os.getpid()}-{threading.get_native_id()}")

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # timeout: 120
 """A guest outlives the worker, the program and the helper: rings, memory, kicks, connections."""
+import errno
 import os
 import signal
 import socket
@@ -592,6 +593,77 @@ def log_level_stays():
     ctl.run(p, "reload")
     eq(ctl.ask(p, "status")["log_level"], "debug")
     upgraded("debug", True)
+    p.stop()
+    conf.close()
+
+
+@test
+def published_at_run_time():
+    """what was published at run time is the next worker's and the next program's, until it is deleted or a reload takes it over"""
+    conf = tempfile.NamedTemporaryFile("w", prefix="ampsock-test-", suffix=".conf")
+
+    def write(p, *rules, runtime=None):
+        conf.seek(0)
+        conf.truncate()
+        conf.write("\n".join(["[proxy]", f"control = {ctl.path(p)}", f"runtime-dir = {runtime or p.dir.name}", "[link g]", "type = vhost-user-vsock",
+                              f"path = {p.path}", "cid = 3", *rules, ""]))
+        conf.flush()
+
+    def args(p):
+        write(p)
+        return ["--config", conf.name]
+    p = Proxy(args=args)
+    g = Guest(p.path)
+    g.listen(5000)
+    w = Worker(p)
+    ports = [free_port() for _ in range(3)]
+    rules = [f"tcp 127.0.0.1:{port} -> vsock:5000" for port in ports]
+    # longer than a message of the helper's has room for
+    rules.append(f"vsock-mux {p.dir.name}/{'m' * 40} -> vsock:" + ",".join(f"429496{n}000-429496{n}099" for n in range(8)) + " " * 300)
+    for rule in rules:
+        ctl.run(p, "publish", "add", "g", rule)
+    ctl.run(p, "publish", "del", "g", rules[2])
+
+    def there(*want):
+        eq([(r["rule"], r.get("runtime", False)) for r in ctl.ask(p, "rules") if r["kind"] == "publish"], list(want))
+        for i, port in enumerate(ports):
+            if not any(rules[i] == r for r, _ in want):
+                with socket.socket() as s:
+                    eq(s.connect_ex(("127.0.0.1", port)), errno.ECONNREFUSED)
+                continue
+            with dial(port) as k:
+                c = g.accept(5000)
+                k.sendall(b"hello")
+                eq(c.recv_exact(5), b"hello")
+                c.close()
+    all_of_it = [(rules[0], True), (rules[1], True), (rules[3], True)]
+    there(*all_of_it)
+    for _ in range(2):
+        w.kill()
+        there(*all_of_it)
+        ctl.run(p, "upgrade")
+        w.gone()
+        there(*all_of_it)
+    # the file has one of them now; another comes after a crash and goes with the next
+    write(p, f"publish = {rules[1]}")
+    ctl.run(p, "reload")
+    w.kill()
+    there((rules[1], False), (rules[0], True), (rules[3], True))
+    ctl.run(p, "publish", "del", "g", rules[0])
+    ctl.run(p, "upgrade")
+    w.gone()
+    there((rules[1], False), (rules[3], True))
+    assert "control characters" in ctl.run(p, "publish", "add", "g", f"unix {p.dir.name}/a\nb -> vsock:1", code=1)
+    # what cannot be had any more is said
+    unix = f"unix {p.dir.name}/u -> vsock:5000"
+    ctl.run(p, "publish", "add", "g", unix)
+    ctl.run(p, "publish", "del", "g", rules[3])
+    write(p, f"publish = {rules[1]}", runtime="/nowhere")
+    ctl.run(p, "upgrade")
+    w.gone()
+    p.log(f"`{unix}`, published at run time, is no more: cannot listen: expected a path in runtime-dir")
+    there((rules[1], False))
+    g.close()
     p.stop()
     conf.close()
 

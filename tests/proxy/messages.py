@@ -165,6 +165,21 @@ def signals():
 
 
 @test
+def journal():
+    """what keeps it from starting has the priority of an error in the journal, every line of it"""
+    with conf(GOOD % "/nowhere/g" + "alow = x\n") as f:
+        path = f.name
+        for args, lines in ((["--config", path], ["FILE:5: expected one of the keys", "    alow = x", "    ^~~~"]), (["--dance"], ["ampsock-proxy: --dance:"])):
+            r, w = os.pipe()
+            st = os.fstat(w)
+            p = subprocess.run([binary(), *args], stderr=w, env={**os.environ, "JOURNAL_STREAM": f"{st.st_dev}:{st.st_ino}"}, timeout=60, check=False)
+            os.close(w)
+            with os.fdopen(r) as pipe:
+                said = pipe.read().replace(path, "FILE").splitlines()
+            eq((p.returncode, [x[:len(y) + 3] for x, y in zip(said, lines)], len(said)), (2, ["<3>" + x for x in lines], len(lines)), said)
+
+
+@test
 def lines_are_limited():
     """a guest that is denied a thousand times fills no disk"""
     import offload as off

@@ -139,7 +139,7 @@ static void say_quiet(void)
 	for (i = MINE; i < FDS; i++)
 		used += fds[i].fd >= 0;
 	amp_stats_get(&st);
-	if (used || !l->l.up || st.tx_pending || l->rs.vs.closing_cnt || said)
+	if (used || !l->l.up || st.tx_pending || l->rs.vs.timed || said)
 		return;
 	said = true;
 	printf("quiet sockets %lu rings %lu held %u tx %u of %u names %u turns %lu resets %lu "

@@ -37,7 +37,6 @@ NARROW = [
 ]
 # Recursion that ends: how often a function can be on the way, and why.
 RECURSION = {
-	"amp_vsock_stray_rst": (1, "on the loop an RST is received at once, and never answered"),
 	"amp_rpmsg_close_family": (2, "a listener closes its children, which are no listeners"),
 }
 # Calls of functions that are not the library's: their stack is the board's or the program's.

@@ -107,7 +107,7 @@ static struct {
 	unsigned setopts, listens, binds, udp_connects;
 	uint8_t last_opt[64];
 	unsigned last_opt_len;
-	uint8_t opt_status, listen_status;
+	uint8_t opt_status, listen_status, bind_status;
 	uint8_t frame[AMP_OFF_CTL_MAX]; /* the last request */
 	uint32_t udp_max;
 } px;
@@ -182,34 +182,37 @@ static size_t fk_window(const struct wire *w)
 	return held < px.window ? px.window - held : 0;
 }
 
-static ssize_t fk_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
+static ssize_t fk_carry(struct amp_sock *s, const struct iovec *iov, size_t off, size_t end,
+			size_t whole)
 {
 	struct wire *w = wire_of(s);
-	size_t skip = m->done, n = 0, i;
+	size_t at = 0, n = 0;
 
-	(void)flags;
-	assert_null(m->name);
 	assert_int_equal(w->room_len, 0);
 	if (s->flags & (AMP_SF_RESET | AMP_SF_WR_SHUT))
 		return -EPIPE;
-	if (m->whole > fk_window(w))
+	if (whole > fk_window(w))
 		return -EAGAIN;
-	if (!m->len)
+	if (off == end)
 		return 0;
-	for (i = 0; i < m->iov_cnt; i++) {
-		size_t len = m->iov[i].iov_len;
-		const uint8_t *p = m->iov[i].iov_base;
+	for (; at < end; iov++) {
+		const uint8_t *p = iov->iov_base;
 
-		for (; len; p++, len--) {
-			if (skip) {
-				skip--;
-			} else if (n < px.mtu && fk_window(w)) {
-				w->in[w->in_len++] = *p;
+		for (size_t k = 0; k < iov->iov_len && at < end; k++, at++) {
+			if (at >= off && n < px.mtu && fk_window(w)) {
+				w->in[w->in_len++] = p[k];
 				n++;
 			}
 		}
 	}
 	return n ? (ssize_t)n : -EAGAIN;
+}
+
+static ssize_t fk_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
+{
+	(void)flags;
+	assert_null(m->name);
+	return fk_carry(s, m->iov, m->done, m->len, 0);
 }
 
 static ssize_t fk_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
@@ -266,9 +269,9 @@ int amp_vsock_half_close(struct amp_sock *s, int how)
 static bool fk_send_fast(struct amp_sock *s, const void *buf, size_t len, int flags)
 {
 	const struct iovec v = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
-	struct amp_msg m = {.iov = &v, .iov_cnt = 1, .len = len, .whole = len};
 
-	return fk_sendmsg(s, &m, flags) == (ssize_t)len;
+	(void)flags;
+	return fk_carry(s, &v, 0, len, len) == (ssize_t)len;
 }
 
 /* What comes lies in the ring. */
@@ -356,6 +359,7 @@ int amp_vsock_option(struct amp_sock *s, bool set, int level, int name, void *va
 
 static const struct sockaddr_vm fk_proxy = {.svm_family = AF_VSOCK, .svm_port = 1};
 static const struct amp_carrier fk_carrier = {
+	.carry = fk_carry,
 	.proxy = (const struct sockaddr *)(const void *)&fk_proxy,
 	.accept = (const struct sockaddr *)(const void *)&fk_proxy,
 	.len = sizeof(fk_proxy),
@@ -541,7 +545,9 @@ static void px_request(const struct amp_off_ctl *c, const uint8_t *p, unsigned l
 		px.bind_id = px.next_id++;
 		amp_put_le32(ans, px.bind_id);
 		amp_off_put_addr(ans + 4, &a);
-		say_ctl(c->op | AMP_OFF_REPLY, (uint8_t)verdict(a.port), c->seq, ans, 28);
+		say_ctl(c->op | AMP_OFF_REPLY,
+			px.bind_status ? px.bind_status : (uint8_t)verdict(a.port), c->seq, ans,
+			28);
 		return;
 	case AMP_OFF_LISTEN:
 		px.listens++;

@@ -33,7 +33,7 @@ struct host_msg {
 };
 
 struct host_ept {
-	struct amp_rpmsg_ept e; /* first */
+	struct amp_rpmsg_named e; /* first */
 	unsigned got;
 	struct host_msg msg[HOST_MSGS]; /* the last ones */
 	bool open, echo, stream;
@@ -379,7 +379,7 @@ static inline struct host_ept *host_open(unsigned i, uint32_t addr, const char *
 	if (e->open)
 		abort();
 	memset(e, 0, sizeof(*e));
-	if (amp_rpmsg_open(&host.bus, &e->e, addr, name))
+	if (amp_rpmsg_open_named(&host.bus, &e->e, addr, name))
 		abort();
 	e->open = true;
 	e->stream = name && amp_rstream_name_len(name);
@@ -390,7 +390,7 @@ static inline struct host_ept *host_open(unsigned i, uint32_t addr, const char *
 static inline void host_close(struct host_ept *e)
 {
 	host_lock();
-	if (amp_rpmsg_close(&host.bus, &e->e))
+	if (amp_rpmsg_close(&host.bus, &e->e.ept))
 		e->open = false;
 	host_unlock();
 }

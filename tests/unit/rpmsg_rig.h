@@ -18,7 +18,7 @@
 struct rig_side;
 
 struct rig_ept {
-	struct amp_rpmsg_ept e; /* first */
+	struct amp_rpmsg_named e; /* first */
 	unsigned got, gone;
 	uint32_t last_src, last_len;
 	uint32_t want_seq; /* the next message's, when it is a sequence */
@@ -228,7 +228,7 @@ static inline int rig_send(struct rig_side *s, uint32_t src, uint32_t dst, uint3
 
 static inline void rig_open(struct rig_side *s, unsigned i, uint32_t addr, const char *name)
 {
-	if (amp_rpmsg_open(&s->bus, &s->ept[i].e, addr, name))
+	if (amp_rpmsg_open_named(&s->bus, &s->ept[i].e, addr, name))
 		abort();
 	s->ept[i].open = true;
 }

@@ -528,6 +528,50 @@ static void test_late_name(void **state)
 	close_ok(fd);
 }
 
+/* Bound to one name, and waiting for another. */
+static void test_bound_waits(void **state)
+{
+	static const int types[] = {SOCK_SEQPACKET, SOCK_DGRAM};
+	struct sockaddr_rpmsg a;
+	socklen_t len = sizeof(a);
+	pthread_t th;
+	char c;
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		int fd = sock(types[i]);
+
+		assert_int_equal(do_bind(fd, named("mine")), 0);
+		if (types[i] == SOCK_DGRAM) { /* which without a wait is refused at once */
+			pthread_create(&th, NULL, announce_later, (void *)(uintptr_t) "theirs");
+			assert_int_equal(do_connect(fd, named("theirs")), 0);
+			pthread_join(th, NULL);
+		} else {
+			nonblock(fd);
+			assert_errno(do_connect(fd, named("theirs")), EINPROGRESS);
+			assert_int_equal(amp_getsockname(fd, (struct sockaddr *)&a, &len), 0);
+			assert_string_equal(a.rp_name, "mine");
+			assert_errno(amp_getpeername(fd, (struct sockaddr *)&a, &len),
+				     ENOTCONN);
+			(void)host_open(0, 700, "theirs");
+			assert_int_equal(poll_for(fd, POLLOUT, 5000), POLLOUT);
+			assert_int_equal(so_error(fd), 0);
+		}
+		assert_int_equal(amp_getsockname(fd, (struct sockaddr *)&a, &len), 0);
+		assert_string_equal(a.rp_name, "mine");
+		assert_int_equal(amp_getpeername(fd, (struct sockaddr *)&a, &len), 0);
+		assert_int_equal(a.rp_addr, 700);
+		/* the peer has heard of the one and is heard by it */
+		assert_int_equal(host_seen("mine"), local_addr(fd));
+		assert_int_equal(host_send(700, local_addr(fd), "x", 1), 0);
+		assert_int_equal(poll_for(fd, POLLIN, 5000), POLLIN);
+		assert_int_equal(amp_recv(fd, &c, 1, 0), 1);
+		close_ok(fd);
+		host_close(&host.ept[0]);
+		amp_poll_links();
+	}
+}
+
 /* NuttX's sockets block for ever when nobody listens. */
 static void test_no_name(void **state)
 {
@@ -1140,6 +1184,33 @@ static void test_service_moves(void **state)
 	close_ok(fd);
 }
 
+/* Names that sockets are bound to have a table, whose places come back. */
+static void test_names_bound(void **state)
+{
+	enum { N = AMPSOCK_RPMSG_SERVICES < 20 ? AMPSOCK_RPMSG_SERVICES : 20 };
+	char name[16];
+	int fd[N], more;
+
+	(void)state;
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < N; i++) {
+			snprintf(name, sizeof(name), "b%u", i);
+			fd[i] = sock(i & 1 ? SOCK_DGRAM : SOCK_STREAM);
+			assert_int_equal(do_bind(fd[i], named(name)), 0);
+		}
+		more = sock(SOCK_SEQPACKET);
+		if (AMPSOCK_RPMSG_SERVICES == N)
+			assert_errno(do_bind(more, named("more")), ENOBUFS);
+		assert_errno(do_bind(more, named("b1")), EADDRINUSE);
+		assert_int_equal(do_bind(more, at(77)), 0); /* it needs none */
+		close_ok(more);
+		for (unsigned i = 0; i < N; i++)
+			close_ok(fd[i]);
+		amp_poll_links(); /* withdrawals */
+		host_turn();
+	}
+}
+
 static void test_too_many_names(void **state)
 {
 	char name[16];
@@ -1301,7 +1372,7 @@ static void test_stale_names(void **state)
 	close_ok(fd);
 	host_lock();
 	host_bus_down();
-	assert_true(amp_rpmsg_close(&host.bus, &e->e)); /* it dies: nobody withdraws */
+	assert_true(amp_rpmsg_close(&host.bus, &e->e.ept)); /* it dies: nobody withdraws */
 	e->open = false;
 	assert_int_equal(amp_rproc_host_init(&host.h, 0), 0);
 	host_unlock();
@@ -2053,6 +2124,7 @@ int main(void)
 		T(test_seq_eof),
 		T(test_seq_by_address),
 		T(test_late_name),
+		T(test_bound_waits),
 		T(test_no_name),
 		T(test_wait_given_up),
 		T(test_seq_listen),
@@ -2089,6 +2161,7 @@ int main(void)
 		T(test_kicks_few),
 		T(test_kick_taken),
 		T(test_threads),
+		T(test_names_bound), /* late: the host remembers so many names */
 		T(test_straight),
 		T(test_straight_child),
 		T(test_straight_several),

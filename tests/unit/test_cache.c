@@ -40,7 +40,8 @@ struct config {
 struct core {
 	struct amp_rpmsg bus; /* first */
 	struct amp_rpmsg_ept *hash[2];
-	struct amp_rpmsg_ept svc, plain;
+	struct amp_rpmsg_named svc;
+	struct amp_rpmsg_ept plain;
 	struct amp_vq in, out;
 	uint16_t state[2][NUM_MAX];
 	uint32_t seq, len; /* of the next message out */
@@ -427,8 +428,9 @@ static const char *messages(void)
 		 * descriptor that was not looked at anew is too short */
 		c->len = c->want_len = AMP_RPMSG_NS_LEN + 1;
 		amp_rpmsg_init(&c->bus);
-		WANT(amp_rpmsg_open(&c->bus, &c->svc, AMP_RPMSG_ADDR_ANY, "service") == 0);
-		WANT(amp_rpmsg_open(&c->bus, &c->plain, 20, NULL) == 0);
+		WANT(amp_rpmsg_open_named(&c->bus, &c->svc, AMP_RPMSG_ADDR_ANY, "service") ==
+		     0);
+		WANT(amp_rpmsg_open(&c->bus, &c->plain, 20) == 0);
 	}
 	DO(life());
 	DO(life());

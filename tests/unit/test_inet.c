@@ -375,6 +375,50 @@ static int listener(int backlog)
 	return fd;
 }
 
+/* What was asked for and not given is asked for no more. */
+static void names_of_the_failed(void **state)
+{
+	struct sockaddr_in a = sin4("10.0.0.2", 84), got;
+	socklen_t len = sizeof(got);
+	int fd = amp_socket(AF_INET, SOCK_STREAM, 0);
+
+	(void)state;
+	assert_errno(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), EADDRINUSE);
+	assert_errno(try_connect(fd, 81), ECONNREFUSED);
+	assert_int_equal(last_wire()->open.local.family, 0);
+	assert_int_equal(try_connect(fd, 80), 0);
+	assert_int_equal(last_wire()->open.local.family, 0);
+	/* over: the next connection has a port of its own */
+	last_wire()->rst = true;
+	spin();
+	assert_errno(amp_send(fd, "x", 1, MSG_NOSIGNAL), ECONNRESET);
+	assert_int_equal(amp_getsockname(fd, (struct sockaddr *)&got, &len), 0);
+	assert_int_equal(ntohs(got.sin_port), 40000);
+	assert_int_equal(try_connect(fd, 80), 0);
+	assert_int_equal(last_wire()->open.local.family, 0);
+	amp_close(fd);
+
+	/* an address of which a part was left would be a header that the proxy refuses */
+	fd = amp_socket(AF_INET, SOCK_STREAM, 0);
+	a = sin4("10.0.0.2", 1234);
+	assert_int_equal(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_errno(try_connect(fd, 81), ECONNREFUSED);
+	assert_int_equal(last_wire()->open.bound_id, px.bind_id);
+	assert_int_equal(try_connect(fd, 80), 0);
+	assert_int_equal(last_wire()->open.bound_id, 0);
+	assert_int_equal(last_wire()->open.local.family, 0);
+	amp_close(fd);
+
+	/* listen() binds, too */
+	fd = amp_socket(AF_INET, SOCK_STREAM, 0);
+	px.bind_status = AMP_OFF_EACCES;
+	assert_errno(amp_listen(fd, 1), EACCES);
+	px.bind_status = 0;
+	assert_int_equal(try_connect(fd, 80), 0);
+	assert_int_equal(last_wire()->open.local.family, 0);
+	amp_close(fd);
+}
+
 static void listen_and_accept(void **state)
 {
 	struct pollfd p = {.events = POLLIN};
@@ -1014,6 +1058,7 @@ int main(void)
 		T(closed_tells_why),
 		T(options),
 		T(bind_names_and_releases),
+		T(names_of_the_failed),
 		T(listen_and_accept),
 		T(listen_unbound_and_refused),
 		T(forged_accepts),

@@ -332,6 +332,19 @@ static void bind_and_names(void **state)
 }
 
 /* bind() that was given up: the next one is bound to what it asks for. */
+/* The next use asks for no address, whole or in part. */
+static void bind_is_refused(void **state)
+{
+	struct sockaddr_in a = sin4("10.0.0.2", 84), to = sin4("192.0.2.7", 9);
+	int fd = amp_socket(AF_INET, SOCK_DGRAM, 0);
+
+	(void)state;
+	assert_errno(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), EADDRINUSE);
+	assert_int_equal(amp_sendto(fd, "x", 1, 0, (struct sockaddr *)&to, sizeof(to)), 1);
+	assert_int_equal(last_wire()->open.local.family, 0);
+	amp_close(fd);
+}
+
 static void bind_times_out(void **state)
 {
 	struct sockaddr_in a = sin4("10.0.0.2", 85), b = sin4("10.0.0.2", 2222), got;
@@ -413,7 +426,7 @@ int main(void)
 		T(there_and_back),	  T(split_everywhere),	  T(truncated),
 		T(errors_and_drops),	  T(whole_or_not_at_all), T(frames_do_not_mix),
 		T(liars_lose_the_socket), T(bind_and_names),	  T(multicast_options),
-		T(connect_times_out),	  T(bind_times_out),
+		T(bind_is_refused),	  T(connect_times_out),	  T(bind_times_out),
 	};
 
 	return cmocka_run_group_tests_name("inet_udp", tests, NULL, NULL);

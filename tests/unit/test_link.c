@@ -585,7 +585,7 @@ static void deadline_under_load(bool looks, bool answers)
 	end_ms = amp_port_now_ms() + 30;
 	amp_port_lock();
 	s = amp_sock_find(fd2, &err);
-	amp_vsock_no_deadline(engine_of(s), conn_of(s));
+	amp_vsock_no_deadline(conn_of(s));
 	amp_vsock_deadline(engine_of(s), conn_of(s), end_ms);
 	amp_port_unlock();
 	while (after < 2 * 64 && (s->flags & AMP_SF_CONNECTING)) {

@@ -10,7 +10,7 @@
 struct end {
 	struct amp_rpmsg bus; /* first */
 	struct amp_rpmsg_ept *hash[4];
-	struct amp_rpmsg_ept ept;
+	struct amp_rpmsg_named ept;
 	uint32_t peer;	/* who was announced under our name, 0: nobody */
 	unsigned names; /* announcements seen */
 	unsigned got;	/* messages */
@@ -65,7 +65,7 @@ static void end_init(struct end *e)
 	e->bus.hash = e->hash;
 	e->bus.hash_len = 4;
 	amp_rpmsg_init(&e->bus);
-	assert_int_equal(amp_rpmsg_open(&e->bus, &e->ept, AMP_RPMSG_ADDR_ANY, "echo"), 0);
+	assert_int_equal(amp_rpmsg_open_named(&e->bus, &e->ept, AMP_RPMSG_ADDR_ANY, "echo"), 0);
 }
 
 static void changed(struct rr_side *s)
@@ -108,7 +108,7 @@ static void send(struct end *from, uint32_t len)
 
 	assert_int_equal(amp_rpmsg_reserve(&from->bus, &tx), 0);
 	memset(tx.data, 7, len);
-	amp_rpmsg_commit(&from->bus, &tx, from->ept.addr, from->peer, len);
+	amp_rpmsg_commit(&from->bus, &tx, from->ept.ept.addr, from->peer, len);
 }
 
 static void works(void)

@@ -39,7 +39,7 @@ static void in_sequence(struct rig_side *s, struct rig_ept *e, const struct amp_
 {
 	(void)s;
 	assert_true(rig_is(rx->data, rx->len, e->want_seq));
-	assert_int_equal(rx->dst, e->e.addr);
+	assert_int_equal(rx->dst, e->e.ept.addr);
 	e->want_seq++;
 }
 
@@ -61,7 +61,8 @@ static void messages_of_every_size(void **state)
 			const uint32_t lens[] = {0, 1, 3, 4, 15, 16, 17, max - 1, max};
 
 			for (uint32_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
-				assert_int_equal(rig_send(from, 77, to->e.addr, lens[i], i), 0);
+				assert_int_equal(rig_send(from, 77, to->e.ept.addr, lens[i], i),
+						 0);
 				assert_int_equal(rig_settle(), 0);
 				assert_int_equal(to->got, i + 1);
 				assert_int_equal(to->last_len, lens[i]);
@@ -305,13 +306,12 @@ static void addresses_go_round(void **state)
 	bus = &rig.remote.bus;
 	memset(used, 0, sizeof(used));
 	/* in the way */
-	assert_int_equal(amp_rpmsg_open(bus, &fixed[0], AMP_RPMSG_DYNAMIC + 10, NULL), 0);
-	assert_int_equal(amp_rpmsg_open(bus, &fixed[1], AMP_RPMSG_DYNAMIC, NULL), 0);
+	assert_int_equal(amp_rpmsg_open(bus, &fixed[0], AMP_RPMSG_DYNAMIC + 10), 0);
+	assert_int_equal(amp_rpmsg_open(bus, &fixed[1], AMP_RPMSG_DYNAMIC), 0);
 	used[AMP_RPMSG_DYNAMIC + 10] = used[AMP_RPMSG_DYNAMIC] = true;
 	for (unsigned round = 0; round < 2; round++) {
 		for (unsigned i = 0; i < N; i++) {
-			assert_int_equal(amp_rpmsg_open(bus, &e[i], AMP_RPMSG_ADDR_ANY, NULL),
-					 0);
+			assert_int_equal(amp_rpmsg_open(bus, &e[i], AMP_RPMSG_ADDR_ANY), 0);
 			assert_true(e[i].addr >= AMP_RPMSG_DYNAMIC &&
 				    e[i].addr < sizeof(used) / sizeof(used[0]));
 			assert_false(used[e[i].addr]);
@@ -326,12 +326,12 @@ static void addresses_go_round(void **state)
 	}
 	/* at the end of the numbers: never 2^32 - 1, nor one that is taken */
 	bus->next_addr = AMP_RPMSG_ADDR_ANY - 2u;
-	assert_int_equal(amp_rpmsg_open(bus, &fixed[2], AMP_RPMSG_ADDR_ANY - 1u, NULL), 0);
-	assert_int_equal(amp_rpmsg_open(bus, &e[0], AMP_RPMSG_ADDR_ANY, NULL), 0);
+	assert_int_equal(amp_rpmsg_open(bus, &fixed[2], AMP_RPMSG_ADDR_ANY - 1u), 0);
+	assert_int_equal(amp_rpmsg_open(bus, &e[0], AMP_RPMSG_ADDR_ANY), 0);
 	assert_int_equal(e[0].addr, AMP_RPMSG_ADDR_ANY - 2u);
-	assert_int_equal(amp_rpmsg_open(bus, &e[1], AMP_RPMSG_ADDR_ANY, NULL), 0);
+	assert_int_equal(amp_rpmsg_open(bus, &e[1], AMP_RPMSG_ADDR_ANY), 0);
 	assert_int_equal(e[1].addr, AMP_RPMSG_DYNAMIC + 1u);
-	assert_int_equal(amp_rpmsg_open(bus, &e[2], AMP_RPMSG_DYNAMIC + 1u, NULL), -EADDRINUSE);
+	assert_int_equal(amp_rpmsg_open(bus, &e[2], AMP_RPMSG_DYNAMIC + 1u), -EADDRINUSE);
 	rig_free();
 }
 
@@ -339,21 +339,23 @@ static void addresses_that_are_refused(void **state)
 {
 	static const char longest[] = "0123456789012345678901234567890",
 			  longer[] = "01234567890123456789012345678901";
-	struct amp_rpmsg_ept e, f;
+	struct amp_rpmsg_named e;
+	struct amp_rpmsg_ept f;
 
 	(void)state;
 	rig_init(4, 512, 512, false);
 	rig_up();
-	assert_int_equal(amp_rpmsg_open(&rig.host.bus, &e, AMP_RPMSG_NS_ADDR, NULL), -EINVAL);
-	assert_int_equal(amp_rpmsg_open(&rig.host.bus, &e, 20, ""), -EINVAL);
-	assert_int_equal(amp_rpmsg_open(&rig.host.bus, &e, 20, longer), -EINVAL);
+	assert_int_equal(amp_rpmsg_open_named(&rig.host.bus, &e, AMP_RPMSG_NS_ADDR, NULL),
+			 -EINVAL);
+	assert_int_equal(amp_rpmsg_open_named(&rig.host.bus, &e, 20, ""), -EINVAL);
+	assert_int_equal(amp_rpmsg_open_named(&rig.host.bus, &e, 20, longer), -EINVAL);
 	assert_null(amp_rpmsg_find(&rig.host.bus, 20));
 	/* whatever was in the struct */
 	memset(&e, 0xff, sizeof(e));
-	assert_int_equal(amp_rpmsg_open(&rig.host.bus, &e, 20, NULL), 0);
-	assert_true(amp_rpmsg_close(&rig.host.bus, &e));
-	assert_int_equal(amp_rpmsg_open(&rig.host.bus, &e, 0, longest), 0);
-	assert_int_equal(amp_rpmsg_open(&rig.host.bus, &f, 0, NULL), -EADDRINUSE);
+	assert_int_equal(amp_rpmsg_open_named(&rig.host.bus, &e, 20, NULL), 0);
+	assert_true(amp_rpmsg_close(&rig.host.bus, &e.ept));
+	assert_int_equal(amp_rpmsg_open_named(&rig.host.bus, &e, 0, longest), 0);
+	assert_int_equal(amp_rpmsg_open(&rig.host.bus, &f, 0), -EADDRINUSE);
 	all_home();
 	assert_int_equal(rig.remote.seen_cnt, 1);
 	assert_string_equal(rig.remote.seen[0].name, longest);
@@ -386,7 +388,7 @@ static void announced_both_ways(void **state)
 		all_home();
 		assert_int_equal(o->seen_cnt, 1);
 		assert_string_equal(seen(o, 0)->name, "first");
-		assert_int_equal(seen(o, 0)->addr, s->ept[0].e.addr);
+		assert_int_equal(seen(o, 0)->addr, s->ept[0].e.ept.addr);
 		assert_false(seen(o, 0)->withdrawn);
 		/* with the link up */
 		rig_open(s, 2, 77, "second");
@@ -394,7 +396,7 @@ static void announced_both_ways(void **state)
 		assert_string_equal(seen(o, 1)->name, "second");
 		assert_int_equal(seen(o, 1)->addr, 77);
 		/* withdrawn, and its address is free at once; the order says who is who */
-		assert_false(amp_rpmsg_close(&s->bus, &s->ept[2].e));
+		assert_false(amp_rpmsg_close(&s->bus, &s->ept[2].e.ept));
 		rig_open(s, 3, 77, "third");
 		assert_int_equal(s->ept[2].gone, 0);
 		all_home();
@@ -407,8 +409,8 @@ static void announced_both_ways(void **state)
 		/* never announced: nothing to withdraw */
 		rig_open(s, 4, 78, "fourth");
 		rig_open(s, 5, 79, "fifth");
-		assert_true(amp_rpmsg_close(&s->bus, &s->ept[4].e));
-		assert_true(amp_rpmsg_close(&s->bus, &s->ept[1].e));
+		assert_true(amp_rpmsg_close(&s->bus, &s->ept[4].e.ept));
+		assert_true(amp_rpmsg_close(&s->bus, &s->ept[1].e.ept));
 		all_home();
 		assert_int_equal(o->seen_cnt, 5);
 		assert_string_equal(seen(o, 4)->name, "fifth");
@@ -450,10 +452,10 @@ static void announced_again_after_restart(void **state)
 	/* closed while it was down, or with the withdrawal on its way: gone, and no more said */
 	rig_up();
 	assert_int_equal(rig_settle(), 0);
-	assert_false(amp_rpmsg_close(&rig.remote.bus, &rig.remote.ept[0].e));
+	assert_false(amp_rpmsg_close(&rig.remote.bus, &rig.remote.ept[0].e.ept));
 	rig_down();
 	assert_int_equal(rig.remote.ept[0].gone, 1);
-	assert_true(amp_rpmsg_close(&rig.host.bus, &rig.host.ept[0].e));
+	assert_true(amp_rpmsg_close(&rig.host.bus, &rig.host.ept[0].e.ept));
 	rig_up();
 	all_home();
 	assert_int_equal(rig.host.seen_cnt, 6);
@@ -472,15 +474,15 @@ static void nothing_announced_without_ns(void **state)
 	all_home();
 	assert_int_equal(rig.remote.bus.stats.tx_messages, 0);
 	assert_int_equal(rig.host.seen_cnt, 0);
-	assert_true(amp_rpmsg_close(&rig.remote.bus, &rig.remote.ept[0].e));
+	assert_true(amp_rpmsg_close(&rig.remote.bus, &rig.remote.ept[0].e.ept));
 	/* nor withdrawn, when it was announced to an earlier host */
 	rig.ns = true;
 	rig_up();
 	assert_int_equal(rig_settle(), 0);
-	assert_true(rig.remote.ept[1].e.told);
+	assert_int_equal(rig.remote.ept[1].e.ept.ns, AMP_RPMSG_TOLD);
 	rig.ns = false;
 	rig_up();
-	assert_true(amp_rpmsg_close(&rig.remote.bus, &rig.remote.ept[1].e));
+	assert_true(amp_rpmsg_close(&rig.remote.bus, &rig.remote.ept[1].e.ept));
 	/* and an announcement is a message to nobody */
 	assert_int_equal(rig_send(&rig.host, 1, AMP_RPMSG_NS_ADDR, 40, 1), 0);
 	all_home();
@@ -510,13 +512,13 @@ static void announcements_do_not_starve(void **state)
 			assert_false(amp_rpmsg_tx_ready(&s->bus));
 			assert_int_equal(rig_send(s, 1, 20, 8, 0), -EAGAIN);
 			assert_int_equal(amp_rpmsg_run(&s->bus, 8), 0);
-			assert_true(s->ept[round & 1].e.told);
+			assert_int_equal(s->ept[round & 1].e.ept.ns, AMP_RPMSG_TOLD);
 			assert_int_equal(rig_settle(), 0);
 			assert_int_equal(o->seen_cnt, 2 * round + 1);
 			/* its withdrawal just the same */
 			while (rig_send(s, 1, 20, 8, 0) == 0)
 				;
-			assert_false(amp_rpmsg_close(&s->bus, &s->ept[round & 1].e));
+			assert_false(amp_rpmsg_close(&s->bus, &s->ept[round & 1].e.ept));
 			assert_int_equal(amp_rpmsg_run(&s->bus, 8), 0);
 			assert_int_equal(amp_rpmsg_run(&o->bus, 1), 1);
 			assert_int_equal(rig_send(s, 1, 20, 8, 0), -EAGAIN);
@@ -624,7 +626,7 @@ static void messages_to_nobody(void **state)
 	assert_int_equal(rig.host.ept[0].got, 0);
 	/* closed: nobody from the next message on */
 	assert_int_equal(rig_send(&rig.remote, 1, 20, 4, 0), 0);
-	assert_true(amp_rpmsg_close(&rig.host.bus, &rig.host.ept[0].e));
+	assert_true(amp_rpmsg_close(&rig.host.bus, &rig.host.ept[0].e.ept));
 	all_home();
 	assert_int_equal(rig.host.ept[0].got, 0);
 	assert_int_equal(rig.host.bus.stats.rx_nobody, 100);
@@ -864,7 +866,7 @@ static void cancelled_is_no_old_message(void **state)
 static void close_myself(struct rig_side *s, struct rig_ept *e, const struct amp_rpmsg_rx *rx)
 {
 	(void)rx;
-	e->open = !amp_rpmsg_close(&s->bus, &e->e);
+	e->open = !amp_rpmsg_close(&s->bus, &e->e.ept);
 	if (e->open)
 		return;
 	memset(&e->e, 0xa5, sizeof(e->e)); /* the owner's again, at once */
@@ -902,9 +904,9 @@ static void hooks_call_back(void **state)
 		assert_int_equal(s->ept[0].got, 1);
 		assert_int_equal(s->ept[1].got, 1);
 		assert_int_equal(s->ept[1].gone, 0); /* never announced, and opened anew */
-		assert_true(s->ept[1].e.told);
+		assert_int_equal(s->ept[1].e.ept.ns, AMP_RPMSG_TOLD);
 		s->on_data = NULL;
-		assert_false(amp_rpmsg_close(&s->bus, &s->ept[1].e));
+		assert_false(amp_rpmsg_close(&s->bus, &s->ept[1].e.ept));
 		all_home();
 		assert_int_equal(s->ept[1].gone, 1);
 		/* opened anew as it goes, also when the link does */
@@ -912,17 +914,17 @@ static void hooks_call_back(void **state)
 		o->on_service = answer_name;
 		rig_open(s, 2, 20, "x");
 		all_home();
-		assert_false(amp_rpmsg_close(&s->bus, &s->ept[2].e));
+		assert_false(amp_rpmsg_close(&s->bus, &s->ept[2].e.ept));
 		all_home();
 		assert_int_equal(s->ept[2].gone, 1);
-		assert_true(s->ept[2].e.told);
-		assert_false(amp_rpmsg_close(&s->bus, &s->ept[2].e));
+		assert_int_equal(s->ept[2].e.ept.ns, AMP_RPMSG_TOLD);
+		assert_false(amp_rpmsg_close(&s->bus, &s->ept[2].e.ept));
 		rig_down();
 		assert_int_equal(s->ept[2].gone, 2);
-		assert_false(s->ept[2].e.told);
+		assert_int_not_equal(s->ept[2].e.ept.ns, AMP_RPMSG_TOLD);
 		rig_up();
 		all_home();
-		assert_true(s->ept[2].e.told);
+		assert_int_equal(s->ept[2].e.ept.ns, AMP_RPMSG_TOLD);
 		assert_int_equal(s->ept[2].got, 3); /* the answers */
 		rig_free();
 	}
@@ -939,7 +941,7 @@ static void nothing_while_down(void **state)
 	assert_false(amp_rpmsg_tx_ready(&rig.host.bus));
 	assert_int_equal(amp_rpmsg_reserve(&rig.host.bus, &tx), -ENETDOWN);
 	rig_open(&rig.host, 0, 20, "name");
-	assert_true(amp_rpmsg_close(&rig.host.bus, &rig.host.ept[0].e));
+	assert_true(amp_rpmsg_close(&rig.host.bus, &rig.host.ept[0].e.ept));
 	rig_up();
 	assert_int_equal(amp_rpmsg_reserve(&rig.host.bus, &tx), 0);
 	/* however often */
@@ -970,7 +972,7 @@ static void live(uint32_t *rnd, unsigned steps)
 			if (!e->open)
 				rig_open(s, (unsigned)(e - s->ept), AMP_RPMSG_ADDR_ANY,
 					 rp_rand(rnd) & 1 ? "svc" : NULL);
-			else if (!s->bus.owed_head && amp_rpmsg_close(&s->bus, &e->e))
+			else if (!s->bus.owed_head && amp_rpmsg_close(&s->bus, &e->e.ept))
 				e->open = false;
 			break;
 		case 1:
@@ -982,15 +984,15 @@ static void live(uint32_t *rnd, unsigned steps)
 		case 3:
 			if (has[me])
 				amp_rpmsg_commit(&s->bus, &tx[me], 1,
-						 rig_other(s)->ept[0].e.addr, 4);
+						 rig_other(s)->ept[0].e.ept.addr, 4);
 			has[me] = !has[me] && amp_rpmsg_reserve(&s->bus, &tx[me]) == 0;
 			break;
 		case 4:
 			assert_true(amp_rpmsg_run(&s->bus, rp_rand(rnd) % 5) >= 0);
 			break;
 		default:
-			(void)rig_send(s, e->e.addr,
-				       rig_other(s)->ept[rp_rand(rnd) % RIG_EPTS].e.addr,
+			(void)rig_send(s, e->e.ept.addr,
+				       rig_other(s)->ept[rp_rand(rnd) % RIG_EPTS].e.ept.addr,
 				       rp_rand(rnd) % 32, 0);
 			break;
 		}

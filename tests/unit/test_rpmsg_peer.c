@@ -505,8 +505,8 @@ static void random_liar(bool host)
 		default:
 			if (!s->ept[1].open)
 				rig_open(s, 1, AMP_RPMSG_ADDR_ANY, "name");
-			else if (s->ept[1].e.told && !s->ept[1].e.owed)
-				(void)amp_rpmsg_close(&s->bus, &s->ept[1].e);
+			else if (s->ept[1].e.ept.ns == AMP_RPMSG_TOLD)
+				(void)amp_rpmsg_close(&s->bus, &s->ept[1].e.ept);
 			r = amp_rpmsg_run(&s->bus, 4);
 			(void)amp_rpmsg_arm(&s->bus);
 			if (r >= 0)

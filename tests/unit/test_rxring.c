@@ -148,13 +148,13 @@ static void messages(uint32_t max_len, uint32_t max_piece, int turns)
 			for (size_t i = 0; i < n; i++)
 				tmp[i] = byte_at(sent + i);
 			left -= n;
-			assert_int_equal(
-				amp_rxring_msg_append(
-					&sk.rx, tmp, n,
-					(start ? AMP_RX_FIRST : 0) | (left ? 0 : AMP_RX_LAST) |
-						(!left && model[last % MODEL].eor ? AMP_RX_EOR
-										  : 0)),
-				0);
+			assert_int_equal(amp_rxring_msg_append(
+						 &sk, tmp, n,
+						 left ? 0
+						      : AMP_RX_LAST | (model[last % MODEL].eor
+									       ? AMP_RX_EOR
+									       : 0)),
+					 0);
 			credit -= n;
 			sent += n;
 			start = left == 0;
@@ -199,6 +199,37 @@ static void test_messages(void **state)
 	messages(5000, 7, 200000);
 }
 
+/* The dearest that credit buys, to its last byte: all of one byte, but the last, which is not over. */
+static void test_brim(void **state)
+{
+	static const size_t last[] = {1, 3, 63, 64, 200};
+	uint8_t tmp[200];
+	struct iovec v = {tmp, sizeof(tmp)};
+
+	(void)state;
+	for (size_t k = 0; k < sizeof(last) / sizeof(last[0]); k++) {
+		struct amp_msg m = {.iov = &v, .iov_cnt = 1};
+		size_t full, ones = AMP_RING_MSG_ALLOC - last[k];
+
+		for (size_t i = 0; i < ones; i++)
+			assert_int_equal(amp_rxring_msg_append(&sk, "x", 1, AMP_RX_LAST), 0);
+		for (size_t i = 0; i < last[k]; i++) {
+			tmp[0] = byte_at(i);
+			assert_int_equal(amp_rxring_msg_append(&sk, tmp, 1, 0), 0);
+		}
+		for (size_t i = 0; i < ones; i++) {
+			assert_int_equal(amp_rxring_msg_read(&sk.rx, &m, false, &full), 1);
+			assert_int_equal(full, 1);
+			assert_int_equal(tmp[0], 'x');
+		}
+		assert_int_equal(amp_rxring_msg_read(&sk.rx, &m, false, &full), -EAGAIN);
+		assert_int_equal(amp_rxring_msg_append(&sk, "", 0, AMP_RX_LAST), 0);
+		assert_int_equal(amp_rxring_msg_read(&sk.rx, &m, false, &full), last[k]);
+		for (size_t i = 0; i < last[k]; i++)
+			assert_int_equal(tmp[i], byte_at(i));
+	}
+}
+
 /* Empty ones cost a byte each without credit: refused when the ring is full, nothing breaks. */
 static void test_empty_flood(void **state)
 {
@@ -207,7 +238,7 @@ static void test_empty_flood(void **state)
 	size_t full, n = 0;
 
 	(void)state;
-	while (amp_rxring_msg_append(&sk.rx, "", 0, AMP_RX_FIRST | AMP_RX_LAST) == 0)
+	while (amp_rxring_msg_append(&sk, "", 0, AMP_RX_LAST) == 0)
 		n++;
 	assert_int_equal(n, AMPSOCK_RING_LEN);
 	while (amp_rxring_msg_read(&sk.rx, &m, false, &full) == 0)
@@ -239,8 +270,9 @@ static void test_packed_timeouts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_bytes),	  T(test_want),	       T(test_full),
-		T(test_messages), T(test_empty_flood), T(test_packed_timeouts),
+		T(test_bytes),		 T(test_want), T(test_full),
+		T(test_messages),	 T(test_brim), T(test_empty_flood),
+		T(test_packed_timeouts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

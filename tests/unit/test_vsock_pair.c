@@ -233,9 +233,9 @@ static void test_round_trips(void **state)
 
 static void test_messages(void **state)
 {
-	static char out[131064], in[200000];
+	static char out[131072], in[200000];
 	int fd = dial_any(SOCK_SEQPACKET, GUEST_CID, MSG_PORT);
-	static const size_t lens[] = {1, 63, 64, 65, 4096, 65535, 65536, 131064};
+	static const size_t lens[] = {1, 63, 64, 65, 4096, 65535, 65536, 131072};
 	struct iovec v = {in, sizeof(in)};
 	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
 
