@@ -193,6 +193,72 @@ static bool is_listener(int fd, struct amp_target *t)
 	       (t->addr.sa.sa_family == AF_INET || t->addr.sa.sa_family == AF_INET6);
 }
 
+/*
+ * Of TCP, that we have opened, for amp_listen_share(). What the descriptor is by now is looked at
+ * before it is used.
+ */
+struct opened {
+	LIST_ENTRY(opened) entry;
+	struct amp_target target;
+	int fd;
+};
+
+static LIST_HEAD(, opened) all_opened = LIST_HEAD_INITIALIZER(all_opened);
+
+static struct opened *find_opened(int fd)
+{
+	struct opened *o;
+
+	LIST_FOREACH(o, &all_opened, entry)
+	{
+		if (o->fd == fd)
+			break;
+	}
+	return o;
+}
+
+/* No memory: then the two are not there at one time. */
+static void remember_opened(const struct amp_target *t, int fd)
+{
+	struct opened *o = find_opened(fd);
+
+	if (!o) {
+		o = calloc(1, sizeof(*o));
+		if (!o)
+			return;
+		LIST_INSERT_HEAD(&all_opened, o, entry);
+	}
+	o->target = *t;
+	o->fd = fd;
+}
+
+static void forget_opened(int fd)
+{
+	struct opened *o = find_opened(fd);
+
+	if (!o)
+		return;
+	LIST_REMOVE(o, entry);
+	free(o);
+}
+
+bool amp_listen_share(const struct amp_target *target, bool on)
+{
+	const struct opened *o;
+	struct amp_target is;
+	int value = on;
+
+	LIST_FOREACH(o, &all_opened, entry)
+	{
+		if (amp_target_same(&o->target, target) && is_listener(o->fd, &is) &&
+		    amp_target_same(&is, target))
+			break;
+	}
+	/* of the manager's the kernel takes none beside it: it is another user's */
+	return o && !is_given(target) &&
+	       setsockopt(o->fd, SOL_SOCKET, SO_REUSEPORT, &value, sizeof(value)) == 0;
+}
+
 void amp_listen_close(int fd)
 {
 	struct amp_target t;
@@ -201,12 +267,14 @@ void amp_listen_close(int fd)
 	if (is_listener(fd, &t) && !is_given(&t))
 		shutdown(fd, SHUT_RD);
 	amp_kept_drop_socket(fd);
+	forget_opened(fd);
 	close(fd);
 }
 
-static int inet_listen(const struct amp_target *t)
+/* beside: another that has been told so (amp_listen_share()). */
+static int inet_listen(const struct amp_target *t, bool beside)
 {
-	static const int on = 1;
+	static const int on = 1, off;
 	bool tcp = t->kind == AMP_TARGET_TCP;
 	int type = tcp ? SOCK_STREAM : SOCK_DGRAM;
 	int r, fd = amp_helper_passed_inet(tcp, &t->addr.sa, t->len);
@@ -241,12 +309,16 @@ static int inet_listen(const struct amp_target *t)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on,
 			   sizeof(on)); /* accepted ones inherit it */
 	}
+	if (beside)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
 	if (t->addr.sa.sa_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
 	do
 		r = amp_helper_bind(fd, &t->addr.sa, t->len);
 	while (amp_listen_again(r));
 	if (!r && (!tcp || listen(fd, BACKLOG) == 0)) {
+		if (beside) /* nobody else is to be there */
+			setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &off, sizeof(off));
 		amp_kept_put_socket(fd);
 		return fd;
 	}
@@ -364,19 +436,31 @@ const char *amp_listen_why(const struct amp_target *target, int r)
 	}
 }
 
-int amp_target_open(const struct amp_target *target, const char *link)
+static int target_open(const struct amp_target *target, const char *link, bool beside)
 {
 	char text[AMP_ADDR_TEXT];
 	int r;
 
 	if (target->kind == AMP_TARGET_UNIX)
 		return amp_helper_listen_unix(AMP_HELPER_PUBLISH, target->addr.un.sun_path);
-	r = inet_listen(target);
+	r = inet_listen(target, beside);
+	if (r >= 0 && target->kind == AMP_TARGET_TCP)
+		remember_opened(target, r);
 	if (r < 0)
 		amp_log(AMP_LOG_ERROR, "link %s: cannot publish %s %s: %s", link,
 			target->kind == AMP_TARGET_TCP ? "tcp" : "udp",
 			amp_sockaddr_text(&target->addr.sa, text), amp_listen_why(target, r));
 	return r;
+}
+
+int amp_target_open(const struct amp_target *target, const char *link)
+{
+	return target_open(target, link, false);
+}
+
+int amp_target_beside(const struct amp_target *target, const char *link)
+{
+	return target_open(target, link, true);
 }
 
 int amp_target_listen(const struct amp_target *target, const char *link)

@@ -18,6 +18,13 @@ int amp_target_open(const struct amp_target *target, const char *link);
 /* What r, which one of these said, means for a person. */
 const char *amp_listen_why(const struct amp_target *target, int r);
 /*
+ * Two of TCP where one is the wildcard and the other a part of it, until the older has ended: on: the
+ * socket of ours that listens at target lets amp_target_beside() open the other. False: there
+ * is none that can.
+ */
+bool amp_listen_share(const struct amp_target *target, bool on);
+int amp_target_beside(const struct amp_target *target, const char *link);
+/*
  * A predecessor that was killed has its ports for a moment longer. true: r says in use, and time has
  * passed: try again. One second in all while the worker starts, never after amp_listen_started().
  */

@@ -290,14 +290,17 @@ static bool claim(struct amp_reload *rl, struct amp_forward *want, int *err)
 }
 
 /*
- * A rule of ours that ends listens at the wildcard, or at a part of it: as long as it does nobody
- * else can, so that it is opened when that has ended. (Not UDP: the helper's duplicate has it for
- * a moment longer.)
+ * Rules of ours that end and listen at the wildcard, or at a part of it: as long as one does nobody else
+ * can, unless it shares. (Not UDP: the helper's duplicate has it for a moment longer.) How many
+ * there are, and of them in *shared those that share from now on, or not any more.
  */
-static bool address_comes_free(const struct amp_forward *want)
+static unsigned share_overlaps(const struct amp_forward *want, bool on, unsigned *shared)
 {
 	const struct amp_link_conf *c;
 	const struct amp_forward *fwd;
+	unsigned n = 0;
+
+	*shared = 0;
 
 	TAILQ_FOREACH(c, &running->links, entry)
 	{
@@ -305,28 +308,48 @@ static bool address_comes_free(const struct amp_forward *want)
 		{
 			if (!fwd->twin && !(fwd->runtime && c->twin) &&
 			    want->target.kind == AMP_TARGET_TCP &&
-			    amp_target_overlap(&fwd->target, &want->target))
-				return true;
+			    amp_target_overlap(&fwd->target, &want->target)) {
+				n++;
+				*shared += amp_listen_share(&fwd->target, on);
+			}
 		}
 	}
-	return false;
+	return n;
+}
+
+/*
+ * The new one listens before the old one ends: if somebody else has a part of the address, nothing
+ * has changed. Held, or nothing is, as it can be opened only when the old one, which is the service
+ * manager's, has ended. -errno, not said.
+ */
+static int open_target(const struct amp_link_conf *f, const struct amp_forward *fwd)
+{
+	unsigned shared, n = share_overlaps(fwd, true, &shared);
+	bool later = shared < n;
+	int fd = -1;
+
+	if (!n)
+		fd = amp_target_open(&fwd->target, f->name);
+	else if (!later)
+		fd = amp_target_beside(&fwd->target, f->name);
+	if (n)
+		share_overlaps(fwd, false, &shared);
+	if (fd >= 0)
+		amp_listen_hold(0, &fwd->target, fd);
+	return fd >= 0 || later ? 0 : fd;
 }
 
 static int prepare_publish(struct amp_reload *rl, const struct amp_link_conf *f,
 			   struct amp_forward *fwd)
 {
-	int err = 0, fd;
+	int err = 0;
 
-	if (fwd->twin || claim(rl, fwd, &err))
-		return 0;
-	if (err || address_comes_free(fwd))
+	if (fwd->twin || claim(rl, fwd, &err) || err)
 		return err;
-	fd = amp_target_open(&fwd->target, f->name);
-	if (fd < 0)
-		return no(rl, fd, "%s: link %s: cannot publish %s: %s", fwd->where, f->name,
-			  fwd->text, amp_listen_why(&fwd->target, fd));
-	amp_listen_hold(0, &fwd->target, fd);
-	return 0;
+	err = open_target(f, fwd);
+	return err ? no(rl, err, "%s: link %s: cannot publish %s: %s", fwd->where, f->name,
+			fwd->text, amp_listen_why(&fwd->target, err))
+		   : 0;
 }
 
 static int prepare_port(struct amp_reload *rl, const struct amp_link_conf *f, uint32_t port)

@@ -11,8 +11,8 @@
  * here nothing that runs has been touched, and whatever is wrong ends it with a text.
  *
  * Then it is done, from first to last within one turn of the loop, and cannot fail but for want of
- * memory, or where one of our addresses becomes the wildcard and another process has another of that
- * port (what did then is said to who asked, in the log, and counted): joins and
+ * memory, or where an address that the service manager passed becomes the wildcard (what did then is
+ * said to who asked, in the log, and counted; others listen side by side for that moment): joins and
  * links that are left out end; rules that are left out end, and with them what only they
  * allowed; new ones take their places. A rule with a twin stays the object that it was, with its
  * counters, its socket and its flows: only its text and its place are the new ones. What

@@ -23,7 +23,7 @@ import unittest.mock
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import ctl  # noqa: E402
 from clock import Clock  # noqa: E402
-from harness import BUILD, TIMEOUT, Proxy, Server, binary, echo, eq, free_port, main, test  # noqa: E402
+from harness import BUILD, TIMEOUT, Proxy, Server, binary, echo, eq, free_port, main, own_host, test  # noqa: E402
 from procs import preload, state, until  # noqa: E402
 from offload import Session  # noqa: E402
 from rpmsgrig import Rig  # noqa: E402
@@ -160,21 +160,22 @@ def publishing():
     """publish add and del: the port opens and carries, shows in rules and sockets, and is gone; mistakes say what is wrong"""
     b = Bed()
     b.g.listen(5000)
-    port = free_port()
-    rule = f"tcp 127.0.0.1:{port} -> vsock:5000"
+    # whoever is given a free port meanwhile must neither have it first nor answer behind it
+    host, port = own_host(), 5000
+    rule = f"tcp {host}:{port} -> vsock:5000"
     eq(ctl.run(b.p, "publish", "add", "g", rule), "")
-    with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as k:
+    with socket.create_connection((host, port), timeout=TIMEOUT) as k:
         c = b.g.accept(5000)
         k.sendall(b"published")
         eq(c.recv_exact(9), b"published")
         row = next(r for r in ctl.ask(b.p, "rules") if r["kind"] == "publish")
         eq((row["rule"], row["runtime"], row["hits"]), (rule, True, 1))
-        assert any(r["state"] == "listen" and r["host_local"] == f"127.0.0.1:{port}" for r in ctl.ask(b.p, "sockets"))
+        assert any(r["state"] == "listen" and r["host_local"] == f"{host}:{port}" for r in ctl.ask(b.p, "sockets"))
         assert "already" in ctl.run(b.p, "publish", "add", "g", rule, code=1)
     for text, words in (("tcp 127.0.0.1 -> vsock:5000", "expected"), (f"unix {ctl.path(b.p)} -> vsock:1", "the control socket's"),
                         (f"unix {b.p.path} -> vsock:1", "that of link g"), ("what", "expected"), ("tcp 127.0.0.1:1 -> rpmsg:x", "link")):
         assert words in ctl.run(b.p, "publish", "add", "g", text, code=1), text
-    k = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+    k = socket.create_connection((host, port), timeout=TIMEOUT)
     c = b.g.accept(5000)
     k.sendall(b"open")
     eq(c.recv_exact(4), b"open")
@@ -185,7 +186,7 @@ def publishing():
         k.close()
     assert ctl.ask(b.p, "links")[0]["cut"] > 0
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT).close()
+        socket.create_connection((host, port), timeout=TIMEOUT).close()
         raise AssertionError("it is published still")
     except ConnectionRefusedError:
         pass
@@ -256,7 +257,7 @@ def audit():
         # that there is no line of what became of it before it is known: it is the next one
         eq(b.p.log("event=control", start=start).split("control: ", 1)[1], line)
         return ok
-    rule = f"tcp 127.0.0.1:{free_port()} -> vsock:5000"
+    rule = f"tcp {own_host()}:5001 -> vsock:5000"
     for cmd in ("publish-add", "publish-del"):
         eq(said({"cmd": cmd, "link": "g", "rule": rule},
                 f'{cmd} was done event=control cmd={cmd} outcome=done {me} link=g rule="{rule}"'), True)

@@ -919,6 +919,37 @@ def wider_and_narrower():
 
 
 @test
+def wider_than_there_is_room():
+    """a published address that becomes the wildcard, of which another process has a part: refused, and it stays"""
+    with socket.create_server(("127.0.0.2", 0)) as other:
+        port = other.getsockname()[1]
+
+        def conf(host):
+            return link("g", 3, f"publish = tcp {host}:{port} -> vsock:1")
+        r = Rig(conf("127.0.0.1"))
+        g = r.guest()
+        g.listen(1)
+        for _ in range(2):
+            r.refused(conf("0.0.0.0"), f"0.0.0.0:{port}: the port is already in use by another process")
+            with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as k:
+                c = g.accept(1)
+                k.sendall(b"stays")
+                eq(c.recv_exact(5), b"stays")
+        # and it is shared with nobody
+        with socket.socket() as third:
+            third.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            try:
+                third.bind(("127.0.0.1", port))
+                raise AssertionError("another process may listen there, too")
+            except OSError as e:
+                eq(e.errno, errno.EADDRINUSE)
+    eq(r.reload(conf("0.0.0.0"))[:4], [0, 1, 0, 1])
+    with socket.create_connection(("127.0.0.2", port), timeout=TIMEOUT):
+        g.accept(1)
+    r.stop()
+
+
+@test
 def too_many_links():
     """more links than one process serves: refused, and what runs goes on"""
     srv = Server(echo)

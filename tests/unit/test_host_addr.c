@@ -3,7 +3,7 @@
  * Where the kernel delivers an address, asked once for each until something changes: in a network of
  * its own, with routes that come and go.
  */
-// build: src/proxy/rule_addr.c src/proxy/host_addr.c src/proxy/log.c
+// build: src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/host_addr.c src/proxy/log.c
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/netlink.h>

@@ -266,6 +266,13 @@ def free_port(kind=socket.SOCK_STREAM, family=socket.AF_INET):
     return port
 
 
+def own_host():
+    """An address of loopback that no other test uses, for ports that nobody may take between two looks:
+    choose them from those that the kernel gives nobody by itself."""
+    pid = os.getpid()
+    return f"127.{64 + (pid >> 16 & 63)}.{pid >> 8 & 255}.{pid & 255}"
+
+
 def eq(got, want, what=""):
     if got != want:
         raise AssertionError(f"{what}: got {got!r}, want {want!r}")

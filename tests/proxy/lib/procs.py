@@ -28,6 +28,12 @@ def state(pid):
         return f.read().rsplit(") ", 1)[1][0]
 
 
+def sleeps(pid):
+    """How often it has gone to sleep by itself."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return int(dict(line.split(":", 1) for line in f)["voluntary_ctxt_switches"])
+
+
 def alive(pid):
     try:
         return state(pid) not in "ZX"
