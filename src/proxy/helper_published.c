@@ -87,7 +87,7 @@ int amp_helper_published_save(void)
 	len += strlen(p->link) + strlen(p->rule) + 2;
 	if (len == 1)
 		return 0;
-	text = to = malloc(len);
+	text = to = calloc(1, len);
 	if (!text)
 		return -1;
 	TAILQ_FOREACH(p, &all, entry)
