@@ -31,6 +31,7 @@ case ${1-} in
 	;;
 esac
 
+# shellcheck disable=SC1091 # where there is one
 release=$(. /etc/os-release && echo "${VERSION_CODENAME-}")
 # shellcheck disable=SC2016 # apt's variables
 where=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' \
