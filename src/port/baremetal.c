@@ -166,20 +166,24 @@ static bool spin(bool (*news)(const void *ctx), const void *ctx, bool *away)
 	return found;
 }
 
-bool amp_port_spin(bool (*news)(const void *ctx), const void *ctx)
+static __attribute__((noinline)) bool spin_wisely(bool (*news)(const void *ctx),
+						  const void *ctx)
 {
-	bool found, away;
+	bool away, found = spin(news, ctx, &away);
 
-	if (!bm.spin_ticks)
-		return false;
-	if (bm.spin_skip) {
-		bm.spin_skip--;
-		return false;
-	}
-	found = spin(news, ctx, &away);
 	bm.spin_vain = found ? 0 : (uint16_t)(2u * bm.spin_vain + 1u) & SPIN_SKIP_VAIN;
 	bm.spin_skip = away ? SPIN_SKIP_AWAY : bm.spin_vain;
 	return found;
+}
+
+bool amp_port_spin(bool (*news)(const void *ctx), const void *ctx)
+{
+	if (!bm.spin_ticks)
+		return false;
+	if (!bm.spin_skip)
+		return spin_wisely(news, ctx);
+	bm.spin_skip--;
+	return false;
 }
 #endif
 

@@ -21,7 +21,8 @@ insn     insn.c under callgrind: one 16-byte message from send() entered to recv
 	 under QEMU -icount
 sockets  the same a message by the number of connections that take turns, up to the pool's size
 qemu     examples/throughput.c in QEMU (TCG) through the proxy: MB/s and round trips, and once
-	 more under -icount shift=0, where guest time counts guest instructions
+	 more under -icount shift=0, where guest time counts guest instructions; in turns with lwIP's
+	 raw API on the same board (lwip/main.c), over QEMU's own network, asleep and polling
 rpmsg    rload.c between two processes over shared memory, buffers of 512 bytes: MB/s of a
 	 stream from the remote to the host (_down: the other way), round trips of a raw 16-byte
 	 message; and throughput.c on the Cortex-M3 under TCG, through the proxy: MB/s from the

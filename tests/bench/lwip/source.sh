@@ -31,7 +31,9 @@ case ${1-} in
 	;;
 esac
 
+# shellcheck disable=SC1091 # where there is one
 release=$(. /etc/os-release && echo "${VERSION_CODENAME-}")
+# shellcheck disable=SC2016 # apt's variables
 where=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' \
 	'Created-By: Packages' 'Origin: Debian' 2>/dev/null | grep " $release main\$" | head -n 1) || true
 if [ -z "$where" ] || [ ! -r $keys ]; then
