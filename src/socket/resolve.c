@@ -4,9 +4,10 @@
  *
  * Theory of operation: what is a number is parsed here; a name, or the name of a service,
  * goes to the proxy, whose host resolves it. Results lie in a static pool, one cell an
- * address, and are lent out until freeaddrinfo(). A list shorter than the truth is
- * returned when the pool has less room than there are answers; only none at all is
- * EAI_MEMORY. There is one canonical name at a time.
+ * address, and are lent out until freeaddrinfo(). A canonical name takes as many cells that
+ * follow one another as it needs, mostly one, before the addresses are put into others. A list
+ * shorter than the truth is returned when the pool has less room than there are answers; only
+ * none at all, or no room for the name, is EAI_MEMORY.
  */
 #include <errno.h>
 #include <string.h>
@@ -28,30 +29,33 @@
 #define KNOWN_FLAGS                                                                           \
 	(AI_PASSIVE | AI_CANONNAME | AI_NUMERICHOST | AI_NUMERICSERV | AI_V4MAPPED | AI_ALL | \
 	 AI_ADDRCONFIG)
-#define CANON_MAX 255u
 /* An address as it travels, protocol.md 2.3: family, port, scope, bytes. */
 #define PORT  2
 #define SCOPE 4
 #define BYTES 8
 
 /* l: under the stack lock; a cell that is lent out is the caller's to read */
-struct cell {
-	struct addrinfo ai; /* must be first: freeaddrinfo() gets its address */
-	union {
-		struct sockaddr_in in;
-		struct sockaddr_in6 in6;
-	} sa;
-	bool used; /* l */
+union cell {
+	struct {
+		struct addrinfo ai; /* must be first: freeaddrinfo() gets its address */
+		union {
+			struct sockaddr_in in;
+			struct sockaddr_in6 in6;
+		} sa;
+	};
+	char name[sizeof(struct addrinfo) + sizeof(struct sockaddr_in6)]; /* a piece of one */
 };
 
-static struct cell pool[AMPSOCK_ADDRINFO]; /* l */
-static char canon[CANON_MAX + 1];	   /* l */
-static bool canon_used;			   /* l */
+/* One more than addresses: for a name. */
+#define CELLS (AMPSOCK_ADDRINFO + 1u)
+static union cell pool[CELLS]; /* l */
+static uint8_t used[CELLS];    /* l: 0: free; of the first of a name's: how many they are */
 
 /* A getaddrinfo() on its way. On the caller's stack: small. */
 struct query {
 	const char *node, *service;
 	struct addrinfo *first, **last;
+	char *canon;		 /* AI_CANONNAME: in cells; NULL: there was no room */
 	int family, flags, type; /* type: SOCK_*, 0: both */
 	int asked;		 /* the family that the proxy is asked for */
 	uint16_t port;
@@ -60,17 +64,31 @@ struct query {
 
 /* ---- the pool ---- */
 
-static struct cell *cell_new(void)
+/* Cells that follow one another, zeroed. */
+static union cell *cells_new(unsigned cnt)
 {
-	struct cell *c;
+	unsigned run = 0;
 
-	for (c = pool; c < pool + AMPSOCK_ADDRINFO; c++)
-		if (!c->used) {
-			memset(c, 0, sizeof(*c));
-			c->used = true;
-			return c;
-		}
+	for (unsigned i = 0; i < CELLS; i++) {
+		run = used[i] ? 0 : run + 1;
+		if (run < cnt)
+			continue;
+		i -= cnt - 1;
+		memset(&used[i], 1, cnt);
+		used[i] = (uint8_t)cnt;
+		return memset(&pool[i], 0, cnt * sizeof(pool[0]));
+	}
 	return NULL;
+}
+
+static void cells_free(const void *first)
+{
+	uint8_t *cnt;
+
+	if (!first)
+		return;
+	cnt = &used[(const union cell *)first - pool];
+	memset(cnt, 0, *cnt);
 }
 
 static void list_free(struct addrinfo *ai)
@@ -79,9 +97,8 @@ static void list_free(struct addrinfo *ai)
 
 	for (; ai; ai = next) {
 		next = ai->ai_next;
-		if (ai->ai_canonname)
-			canon_used = false;
-		((struct cell *)(void *)ai)->used = false;
+		cells_free(ai->ai_canonname);
+		cells_free(ai);
 	}
 }
 
@@ -98,11 +115,11 @@ static void map_v4(uint8_t *a)
 static void add(struct query *q, uint8_t *a)
 {
 	int type = q->type ? q->type : SOCK_STREAM;
-	struct cell *c;
+	union cell *c;
 
 	if (q->family == AF_INET6 && a[0] == AMP_OFF_INET)
 		map_v4(a);
-	while ((c = cell_new()) != NULL) {
+	while ((c = cells_new(1)) != NULL) {
 		c->ai.ai_family = a[0] == AMP_OFF_INET ? AF_INET : AF_INET6;
 		c->ai.ai_socktype = type;
 		c->ai.ai_protocol = type == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP;
@@ -118,14 +135,15 @@ static void add(struct query *q, uint8_t *a)
 	}
 }
 
+/* In place of the one that there is; before there are addresses, or they may leave no room. */
 static void set_canon(struct query *q, const void *name, size_t len)
 {
-	if (!q->first || !(q->flags & AI_CANONNAME) || q->first->ai_canonname)
+	if (!(q->flags & AI_CANONNAME) || q->first)
 		return;
-	memcpy(canon, name, len);
-	canon[len] = '\0';
-	canon_used = true;
-	q->first->ai_canonname = canon;
+	cells_free(q->canon);
+	q->canon = (char *)cells_new((unsigned)(len / sizeof(union cell)) + 1);
+	if (q->canon)
+		memcpy(q->canon, name, len); /* its end is there */
 }
 
 /* ---- numbers ---- */
@@ -260,7 +278,10 @@ static bool take_list(void *what)
 
 	if (len < 8 || len != 8 + cnt * AMP_OFF_ADDR_LEN + canon_len || cnt > AMP_OFF_ADDRS_MAX)
 		return false;
-	for (p += 8; cnt; cnt--, p += AMP_OFF_ADDR_LEN) {
+	p += 8;
+	if (canon_len && q->node_len)
+		set_canon(q, p + cnt * AMP_OFF_ADDR_LEN, canon_len);
+	for (; cnt; cnt--, p += AMP_OFF_ADDR_LEN) {
 		if (!p[0] || !amp_off_addr_ok(p) ||
 		    (q->asked != AF_UNSPEC && p[0] != amp_inet_wire(q->asked)))
 			return false;
@@ -270,8 +291,6 @@ static bool take_list(void *what)
 		}
 		add(q, p);
 	}
-	if (canon_len)
-		set_canon(q, p, canon_len);
 	return true;
 }
 
@@ -398,13 +417,15 @@ int amp_getaddrinfo(const char *restrict node, const char *restrict service,
 		return r;
 	q.last = &q.first;
 	amp_enter_plain(&c);
-	r = (q.flags & AI_CANONNAME) && canon_used ? EAI_MEMORY : lookup(&q, &c);
-	if (!r && !q.first)
+	set_canon(&q, node, q.node_len); /* unless the answer has another */
+	r = lookup(&q, &c);
+	if (!r && (!q.first || (!q.canon && (q.flags & AI_CANONNAME))))
 		r = EAI_MEMORY;
 	if (r) {
+		cells_free(q.canon);
 		list_free(q.first);
 	} else {
-		set_canon(&q, node, q.node_len);
+		q.first->ai_canonname = q.canon;
 		*res = q.first;
 	}
 	amp_leave(&c, 0);

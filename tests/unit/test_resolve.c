@@ -279,14 +279,15 @@ static void lying_answers(void **state)
 static void pool_is_lent(void **state)
 {
 	struct amp_off_addr a[16];
-	struct addrinfo *r[AMPSOCK_ADDRINFO + 1];
+	struct addrinfo *r[AMPSOCK_ADDRINFO + 2];
 	unsigned n = 0, cnt = 0;
 	struct addrinfo *p;
 
 	(void)state;
-	while (n <= AMPSOCK_ADDRINFO && !get("10.0.0.1", "1", AF_INET, SOCK_STREAM, 0, &r[n]))
+	while (n <= AMPSOCK_ADDRINFO + 1 &&
+	       !get("10.0.0.1", "1", AF_INET, SOCK_STREAM, 0, &r[n]))
 		n++;
-	assert_int_equal(n, AMPSOCK_ADDRINFO);
+	assert_int_equal(n, AMPSOCK_ADDRINFO + 1); /* without names there is one more */
 	assert_int_equal(get("10.0.0.1", "1", AF_INET, SOCK_STREAM, 0, &p), EAI_MEMORY);
 	for (int i = 0; i < 3; i++)
 		amp_freeaddrinfo(r[--n]);
@@ -304,11 +305,51 @@ static void pool_is_lent(void **state)
 		amp_freeaddrinfo(r[--n]);
 	put_list(1, a, "one");
 	assert_int_equal(get("x.example", "1", AF_INET, SOCK_STREAM, AI_CANONNAME, &r[0]), 0);
-	assert_int_equal(get("x.example", "1", AF_INET, SOCK_STREAM, AI_CANONNAME, &r[1]),
-			 EAI_MEMORY); /* one canonical name at a time */
+	put_list(1, a, "two");
+	assert_int_equal(get("x.example", "1", AF_INET, SOCK_STREAM, AI_CANONNAME, &r[1]), 0);
+	assert_string_equal(r[0]->ai_canonname, "one");
+	assert_string_equal(r[1]->ai_canonname, "two");
 	amp_freeaddrinfo(r[0]);
-	assert_int_equal(get("x.example", "1", AF_INET, SOCK_STREAM, AI_CANONNAME, &r[0]), 0);
-	amp_freeaddrinfo(r[0]);
+	amp_freeaddrinfo(r[1]);
+}
+
+/* As long as one can be: it takes cells that addresses would have had, and gives them back. */
+static void long_name(void **state)
+{
+	struct amp_off_addr a[16];
+	struct addrinfo *r;
+	char name[256];
+	unsigned cnt;
+
+	(void)state;
+	memset(name, 'n', 255);
+	name[255] = '\0';
+	for (int i = 0; i < 16; i++)
+		a[i] = addr4(0xc0000200 + (uint32_t)i, 1);
+	for (unsigned round = 0; round < 100; round++) {
+		put_list(2, a, name);
+		assert_int_equal(get("x.example", "1", AF_INET, SOCK_STREAM, AI_CANONNAME, &r),
+				 0);
+		assert_string_equal(r->ai_canonname, name);
+		in4(r);
+		amp_freeaddrinfo(r);
+		/* not asked for */
+		put_list(1, a, name);
+		assert_int_equal(get("x.example", "1", AF_INET, SOCK_STREAM, 0, &r), 0);
+		assert_null(r->ai_canonname);
+		amp_freeaddrinfo(r);
+		/* asked for, and there is nobody */
+		put_list(0, a, name);
+		assert_int_equal(get("x.example", "1", AF_INET, SOCK_STREAM, AI_CANONNAME, &r),
+				 EAI_MEMORY);
+	}
+	put_list(16, a, "");
+	assert_int_equal(get("x.example", "1", AF_INET, SOCK_STREAM, 0, &r), 0);
+	cnt = 0;
+	for (struct addrinfo *q = r; q; q = q->ai_next)
+		cnt++;
+	assert_int_equal(cnt, AMPSOCK_ADDRINFO < 16 ? AMPSOCK_ADDRINFO + 1 : 16);
+	amp_freeaddrinfo(r);
 }
 
 static void the_other_way(void **state)
@@ -363,7 +404,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(numbers),	  T(wrong_questions), T(names),		T(no_answers),
-		T(lying_answers), T(pool_is_lent),    T(the_other_way),
+		T(lying_answers), T(pool_is_lent),    T(the_other_way), T(lying_answers),
+		T(long_name),	  T(the_other_way),
 	};
 
 	return cmocka_run_group_tests_name("resolve", tests, NULL, NULL);
