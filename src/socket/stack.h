@@ -61,7 +61,9 @@ static inline void amp_call_init(struct amp_call *c, struct amp_sock *s, uint32_
 	if (AMP_PORT_THREADS)
 		c->gen = s->gen;
 	c->block = !(s->flags & AMP_SF_NONBLOCK);
-	c->looked = c->started = c->named = false;
+	c->looked = c->started = false;
+	if (AMP_PORT_WAKE_ONE)
+		c->named = false;
 }
 /* Both. 0, or -1 with errno. */
 int amp_enter(struct amp_call *c, int fd);
