@@ -58,7 +58,7 @@ bool amp_changed;		     /* l */
 bool amp_stirred; /* l */
 #endif
 #if AMP_PORT_WAKE_ONE
-struct amp_wakes amp_wakes;	/* l */
+struct amp_wakes amp_wakes; /* l */
 struct amp_credit_wait amp_credit_wait;
 #endif
 struct amp_runner *amp_due;  /* l: those with due set */
