@@ -146,8 +146,10 @@ static inline void rfast_take(struct amp_rlink *l, struct rfast_msg *m, struct a
 	amp_took();
 	l->in_left--;
 	l->bus.stats.rx_messages++;
-	if (in->armed)
+	if (in->armed) {
 		ring_disarm(in);
+		amp_wake_all(); /* who sleeps arms it anew */
+	}
 	/* its whole length: OpenAMP takes that for the room in it (amp_rpmsg_release()) */
 	ring_enter(in, AMP_VQ_IN, &m->b, m->b.len);
 	memcpy(to, from, n);

@@ -87,6 +87,35 @@ static inline void amp_port_unlock(void)
 #endif
 
 /*
+ * 1: the port can wake one thread and let the others sleep. Without, or where speed does not matter,
+ * every change wakes every waiter, and each looks for itself.
+ */
+#define AMP_PORT_WAKE_ONE (AMP_PORT_THREADS && AMPSOCK_HOSTED && AMPSOCK_FAST)
+#if AMP_PORT_WAKE_ONE
+/*
+ * All with the lock held. As amp_port_wait(); named: of one whom amp_port_wake_one() wakes when
+ * there is a reason, and amp_port_wake_rest() does not.
+ */
+int amp_port_wait_as(int32_t timeout_ms, bool named);
+/* The calling thread's name; as long as it lives. */
+void *amp_port_self(void);
+/* Wakes that thread, which is inside the library; nothing when it does not sleep. */
+void amp_port_wake_one(void *thread);
+/* Those that did not wait by name. */
+void amp_port_wake_rest(void);
+/*
+ * Gives the lock up as amp_port_unlock() does, by one who takes it again at once, and then waits or
+ * leaves. (Who leaves sees to it that somebody who waits looks at the links in his place.)
+ */
+void amp_port_unlock_briefly(void);
+#else
+static inline void amp_port_unlock_briefly(void)
+{
+	amp_port_unlock();
+}
+#endif
+
+/*
  * Barriers for memory shared with the peer. The peer may be another core, so these
  * order normal memory for all observers even when our own build has one thread.
  * Each use names its pair on the other side of the ring.

@@ -281,6 +281,9 @@ struct amp_sock {
 #if AMPSOCK_FAST
 	struct amp_rx_want *want; /* a caller waits in recv: copy straight to it */
 #endif
+#if AMP_PORT_WAKE_ONE
+	void *sender; /* a thread that sleeps until the peer gives more credit */
+#endif
 	struct amp_rxring rx;
 	union {
 		uint8_t bytes[AMP_SOCK_PRIV_LEN];
@@ -303,6 +306,9 @@ struct amp_rx_want {
 	uint8_t *end;	     /* of all that is wanted, or of the piece under way */
 	size_t full;	     /* SOCK_SEQPACKET: not 0: a message came, and this long it was */
 	bool eor;	     /* SOCK_SEQPACKET: it ends a record */
+#if AMP_PORT_WAKE_ONE
+	void *thread; /* whose it is */
+#endif
 };
 
 #if AMPSOCK_FAST
@@ -382,9 +388,70 @@ struct amp_sock *amp_sock_queue_peek(const struct amp_sock *listener);
  * otherwise rests, has looked: neither carriers nor sockets of its own get bytes that way.
  */
 extern bool amp_changed;
+#if AMP_PORT_WAKE_ONE
+/*
+ * Whom it concerns, when that is known: whose bytes have come, or whose credit. Everybody else
+ * sleeps on. Every change that does not say is everybody's; too many names, too.
+ */
+#define AMP_WAKES_MAX 8u
+extern struct amp_wakes {
+	bool all, rest; /* rest: those that did not wait by name */
+	unsigned cnt;
+	void *one[AMP_WAKES_MAX];
+} amp_wakes;
+static inline void amp_wake_all(void)
+{
+	amp_wakes.all = true;
+}
+
+static inline void amp_wake_rest(void)
+{
+	amp_wakes.rest = true;
+}
+
+static inline void amp_wake_one(void *thread)
+{
+	struct amp_wakes *w = &amp_wakes;
+
+	if (w->cnt && w->one[w->cnt - 1] == thread)
+		return;
+	if (w->cnt == AMP_WAKES_MAX)
+		w->all = true;
+	else
+		w->one[w->cnt++] = thread;
+}
+
+/* Bytes come for the caller who waits with w. */
+static inline void amp_wake_want(const struct amp_rx_want *w)
+{
+	amp_wake_one(w->thread);
+}
+#else
+static inline void amp_wake_all(void)
+{
+}
+
+static inline void amp_wake_rest(void)
+{
+}
+
+static inline void amp_wake_want(const struct amp_rx_want *w)
+{
+	(void)w;
+}
+#endif
+
 #if AMPSOCK_FAST
 extern bool amp_stirred;
 static inline void amp_change(void)
+{
+	amp_changed = true;
+	amp_stirred = true;
+	amp_wake_all();
+}
+
+/* The turn ended early, and there may be more. Who leaves without having looked hands that on. */
+static inline void amp_more(void)
 {
 	amp_changed = true;
 	amp_stirred = true;
@@ -398,12 +465,56 @@ static inline void amp_took(void)
 }
 #else
 void amp_change(void); /* a call is less than half as long */
+static inline void amp_more(void)
+{
+	amp_change();
+}
 #endif
 static inline void amp_sock_changed(struct amp_sock *s)
 {
 	(void)s;
 	amp_change();
 }
+
+#if AMP_PORT_WAKE_ONE
+/* The send that is tried now, by a call that may wait, and where it found no room. */
+extern struct amp_credit_wait {
+	bool asking;
+	struct amp_sock *at; /* its sender is the calling thread: it waits by name */
+} amp_credit_wait;	     /* l */
+/*
+ * A send is to go on when the peer has more room for s. Of one thread a socket, and one socket a
+ * thread, the name is kept; the others are of the rest. Runners send, too, and wait for nothing.
+ */
+static inline void amp_wait_credit(struct amp_sock *s)
+{
+	struct amp_credit_wait *w = &amp_credit_wait;
+
+	if (!w->asking || w->at || s->sender)
+		return;
+	w->at = s;
+	s->sender = amp_port_self();
+}
+
+/* It has. */
+static inline void amp_sock_credit(struct amp_sock *s)
+{
+	amp_more();
+	if (s->sender)
+		amp_wake_one(s->sender);
+	amp_wake_rest();
+}
+#else
+static inline void amp_wait_credit(struct amp_sock *s)
+{
+	(void)s;
+}
+
+static inline void amp_sock_credit(struct amp_sock *s)
+{
+	amp_sock_changed(s);
+}
+#endif
 
 /*
  * poll() of who goes by the flags above; readable: something lies here to be received. Negative:

@@ -34,18 +34,81 @@ static SHARED void call_init(struct amp_call *c, struct amp_sock *s, AMP_TIMEO t
 		c->block = false;
 }
 
+#if AMP_PORT_WAKE_ONE
+/* Before a send is tried, and at the end of its call: at's credit is not waited for any longer. */
+static void credit_begin(struct amp_sock **at, bool asking)
+{
+	/* the slot may be another socket's by now */
+	if (*at && (*at)->sender == amp_port_self())
+		(*at)->sender = NULL;
+	*at = amp_credit_wait.at = NULL;
+	amp_credit_wait.asking = asking;
+}
+
+/* It found no room: is it credit that it waits for, and of which socket (a carrier's)? */
+static bool credit_asked(struct amp_sock **at)
+{
+	*at = amp_credit_wait.at;
+	amp_credit_wait.asking = false;
+	return *at != NULL;
+}
+
+/* Is w where the bytes for s arrive? Then they wake by name. */
+static bool want_named(const struct amp_sock *s, const struct amp_rx_want *w)
+{
+	return amp_sock_want(w->at ? w->at : s) == w && (w->at || s->fam->carrier);
+}
+
+static void want_mine(struct amp_rx_want *w)
+{
+	w->thread = amp_port_self();
+}
+#else
+static inline void credit_begin(struct amp_sock **at, bool asking)
+{
+	(void)at;
+	(void)asking;
+}
+
+static inline bool credit_asked(struct amp_sock **at)
+{
+	(void)at;
+	return false;
+}
+
+#if AMPSOCK_FAST
+static inline bool want_named(const struct amp_sock *s, const struct amp_rx_want *w)
+{
+	(void)s;
+	(void)w;
+	return false;
+}
+
+static inline void want_mine(struct amp_rx_want *w)
+{
+	(void)w;
+}
+#endif
+#endif
+
 static AMP_OUTLINE ssize_t send_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 {
+	struct amp_sock *at = NULL;
 	struct amp_call c;
 	ssize_t n;
 
 	call_init(&c, s, s->sndtimeo, flags);
 	do {
+		credit_begin(&at, true);
 		n = send_once(s, m, flags);
+		if (AMP_PORT_WAKE_ONE)
+			c.named = credit_asked(&at);
 		if (n >= 0) {
 			m->done += (size_t)n;
-			if (m->done >= m->len)
+			if (m->done >= m->len) {
+				credit_begin(&at, false);
 				return (ssize_t)m->done;
+			}
 			n = 0;
 			continue;
 		}
@@ -59,6 +122,7 @@ static AMP_OUTLINE ssize_t send_loop(struct amp_sock *s, struct amp_msg *m, int 
 		}
 		n = amp_again(&c);
 	} while (n == 0);
+	credit_begin(&at, false);
 	return m->done ? (ssize_t)m->done : n;
 }
 
@@ -124,6 +188,7 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 	w.to = NULL;
 	w.full = 0;
 	w.eor = false;
+	want_mine(&w);
 	call_init(&c, s, s->rcvtimeo, flags);
 	do {
 		if (!peek)
@@ -139,6 +204,8 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 		    (n == -EAGAIN ? s->err && !m->done : n <= 0 || (size_t)n >= need))
 			break;
 		from = w.to;
+		if (AMP_PORT_WAKE_ONE)
+			c.named = want_named(s, &w);
 		n = amp_again(&c);
 		m->done += (size_t)(w.to - from);
 		if (m->done >= need && !w.full) {
@@ -329,6 +396,7 @@ static AMP_OUTLINE ssize_t recv_rest(struct amp_sock *s, struct amp_rx_want *w)
 		return recv_other(s, buf, iov.iov_len);
 	}
 	w->at = NULL;
+	want_mine(w);
 	msg_simple(&m, &iov);
 	call_init(&c, s, s->rcvtimeo, 0);
 	n = s->fam->recvmsg(s, &m, 0);
@@ -338,6 +406,8 @@ static AMP_OUTLINE ssize_t recv_rest(struct amp_sock *s, struct amp_rx_want *w)
 			n = s->fam->recvmsg(s, &m, 0);
 	}
 	while (n == -EAGAIN && !s->err && w->to == buf) {
+		if (AMP_PORT_WAKE_ONE)
+			c.named = want_named(s, w);
 		n = amp_wait(&c);
 		if (n || (AMP_PORT_THREADS && w->to != buf)) /* another's look brought some */
 			break;

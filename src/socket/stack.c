@@ -17,7 +17,9 @@
  * look again first.
  *
  * Whatever happens to a socket sets amp_changed. With threads, the one that made it happen
- * wakes the sleepers as it leaves or goes to sleep itself.
+ * wakes the sleepers as it leaves or goes to sleep itself: all of them, or, where the port can
+ * (AMP_PORT_WAKE_ONE) and it is nobody else's affair, the one whose bytes or credit it is. That
+ * the links are looked at by one of those who wait is then the port's to see to.
  *
  * Without threads nobody can close a socket under a call: no users, no generations.
  */
@@ -54,6 +56,10 @@ static const struct amp_fd_ops *own; /* set once */
 bool amp_changed;		     /* l */
 #if AMPSOCK_FAST
 bool amp_stirred; /* l */
+#endif
+#if AMP_PORT_WAKE_ONE
+struct amp_wakes amp_wakes; /* l */
+struct amp_credit_wait amp_credit_wait;
 #endif
 struct amp_runner *amp_due;  /* l: those with due set */
 struct amp_stats amp_counts; /* l */
@@ -440,11 +446,52 @@ static bool arm_all(void)
 	return news;
 }
 
+#if AMP_PORT_WAKE_ONE
+static void wake_named(void)
+{
+	if (amp_wakes.all) {
+		amp_port_wake();
+		return;
+	}
+	for (unsigned i = 0; i < amp_wakes.cnt; i++)
+		amp_port_wake_one(amp_wakes.one[i]);
+	if (amp_wakes.rest)
+		amp_port_wake_rest();
+}
+
+static void wakes_done(void)
+{
+	amp_wakes.all = amp_wakes.rest = false;
+	amp_wakes.cnt = 0;
+}
+
+static int port_wait(const struct amp_call *c, int32_t timeout_ms)
+{
+	return amp_port_wait_as(timeout_ms, c->named);
+}
+#else
+static void wake_named(void)
+{
+	amp_port_wake();
+}
+
+static inline void wakes_done(void)
+{
+}
+
+static inline int port_wait(const struct amp_call *c, int32_t timeout_ms)
+{
+	(void)c;
+	return amp_port_wait(timeout_ms);
+}
+#endif
+
 static inline void wake_others(void)
 {
 	if (AMP_PORT_THREADS && amp_changed && stack.waiters)
-		amp_port_wake();
+		wake_named();
 	amp_changed = false;
+	wakes_done();
 }
 
 /* One of those that are due, NULL: none. A small build has few runners, and no list of these. */
@@ -493,7 +540,7 @@ static bool flush(void)
 
 		if (bits) {
 			any = true;
-			amp_port_unlock();
+			amp_port_unlock_briefly();
 			r->kick(r, bits);
 			amp_port_lock();
 		}
@@ -611,7 +658,7 @@ static int amp_sleep(struct amp_call *c)
 		return 0;
 	stack.waiters += AMP_PORT_THREADS;
 	if (!arm_all())
-		amp_port_wait(left);
+		port_wait(c, left);
 	stack.waiters -= AMP_PORT_THREADS;
 	return 0;
 }

@@ -34,6 +34,7 @@ struct amp_call {
 	bool block;
 	bool looked;  /* the links had their look */
 	bool started; /* deadline_ms is set */
+	bool named;   /* AMP_PORT_WAKE_ONE: it is woken by name when there is a reason */
 };
 
 extern struct amp_sock amp_socks[AMPSOCK_SOCKETS];
@@ -61,6 +62,8 @@ static inline void amp_call_init(struct amp_call *c, struct amp_sock *s, uint32_
 		c->gen = s->gen;
 	c->block = !(s->flags & AMP_SF_NONBLOCK);
 	c->looked = c->started = false;
+	if (AMP_PORT_WAKE_ONE)
+		c->named = false;
 }
 /* Both. 0, or -1 with errno. */
 int amp_enter(struct amp_call *c, int fd);

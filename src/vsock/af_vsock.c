@@ -293,6 +293,8 @@ ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags
 		amp_vsock_metered(s);
 		done += (size_t)n;
 	}
+	if (n == -EAGAIN)
+		amp_wait_credit(s); /* or for a buffer, which everybody hears of */
 	if (done > m->done || n >= 0)
 		n = (ssize_t)(done - m->done);
 	if (!stream && n != -EAGAIN) /* else it is as it was */

@@ -182,6 +182,7 @@ static inline bool amp_vlink_piece(struct amp_vsock *vs, struct amp_vsock_conn *
 	w->to += n;
 	vs->enough = n == room;
 	amp_changed = true; /* the caller's affair alone */
+	amp_wake_want(w);
 	return true;
 }
 
@@ -241,7 +242,7 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 		ms = amp_vsock_tick(vs, amp_port_now_ms());
 	if (!enough)
 		return ms;
-	amp_change(); /* there may be more, for somebody who sleeps */
+	amp_more(); /* for somebody who sleeps */
 	return 0;
 }
 

@@ -52,13 +52,26 @@ static int message_in(struct amp_sock *s, const struct amp_vsock_rx *rx)
 	return r;
 }
 
+/* Who waits for them by name is told; and, as some may go to the ring, who waits otherwise. */
+static void bytes_came(struct amp_sock *s)
+{
+	if (!AMP_PORT_WAKE_ONE) {
+		amp_change();
+		return;
+	}
+	amp_more();
+	if (amp_sock_want(s))
+		amp_wake_want(amp_sock_want(s));
+	amp_wake_rest();
+}
+
 int amp_vlink_on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 		      const struct amp_vsock_rx *rx)
 {
 	struct amp_sock *s = sock_of(c);
 	size_t direct = 0, here, n;
 
-	amp_change();
+	bytes_came(s);
 	if (!is_stream(s))
 		return message_in(s, rx);
 	for (unsigned i = 0; i < (AMP_VQ_CHAINS ? rx->iov_cnt : 1u); i++) {
@@ -115,7 +128,10 @@ static __attribute__((noinline)) void event(struct amp_sock *s, unsigned ev)
 	s->flags = (uint16_t)f;
 	if ((ev & AMP_VSOCK_EV_GONE) && (s->sub & SUB_CLOSED))
 		amp_sock_free(s);
-	amp_sock_changed(s);
+	if (ev == AMP_VSOCK_EV_WRITABLE)
+		amp_sock_credit(s);
+	else
+		amp_sock_changed(s);
 }
 
 void amp_vlink_event(struct amp_vsock_conn *c, unsigned ev)

@@ -75,6 +75,33 @@ int amp_port_wait(int32_t timeout_ms)
 	return -ETIMEDOUT;
 }
 
+#if AMP_PORT_WAKE_ONE
+/* There is one thread. */
+int amp_port_wait_as(int32_t timeout_ms, bool named)
+{
+	(void)named;
+	return amp_port_wait(timeout_ms);
+}
+
+void *amp_port_self(void)
+{
+	return &clock_ms;
+}
+
+void amp_port_wake_one(void *thread)
+{
+	(void)thread;
+}
+
+void amp_port_wake_rest(void)
+{
+}
+
+void amp_port_unlock_briefly(void)
+{
+}
+#endif
+
 /* ---- carriers ---- */
 
 struct wire {

@@ -4,7 +4,9 @@
 // tsan
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -13,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,6 +24,7 @@
 #include <ampsock.h>
 #include <sys/vm_sockets.h>
 
+#include "port/port.h"
 #include "socket/amp_calls.h"
 
 #define assert_errno(expr, err)                    \
@@ -789,6 +793,63 @@ static void test_accept_the_gone(void **state)
 	assert_int_equal(amp_close(l), 0);
 }
 
+/* ---- who waits for other bytes sleeps on ---- */
+
+#define IDLERS 4
+/* Of 4,000 times that all could be woken; without the means to wake one, all are. */
+#define WOKEN_MAX (AMP_PORT_WAKE_ONE ? 400 : INT_MAX)
+
+static atomic_int idle_ready;
+
+/* Receives one byte, and says how often it has slept for it. */
+static void *idle_thread(void *p)
+{
+	struct rusage before, after;
+	const int *fd = p;
+	char byte;
+
+	getrusage(RUSAGE_THREAD, &before);
+	atomic_fetch_add(&idle_ready, 1);
+	if (amp_recv(*fd, &byte, 1, 0) != 1)
+		return (void *)-1;
+	getrusage(RUSAGE_THREAD, &after);
+	return (void *)(after.ru_nvcsw - before.ru_nvcsw);
+}
+
+static void test_wake_one(void **state)
+{
+	int sv[IDLERS + 1][2], *busy = sv[IDLERS];
+	pthread_t t[IDLERS], echo;
+	char byte = 1;
+	void *r;
+
+	(void)state;
+	atomic_store(&idle_ready, 0);
+	for (int i = 0; i <= IDLERS; i++)
+		pair(SOCK_STREAM, sv[i]);
+	for (int i = 0; i < IDLERS; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, idle_thread, &sv[i][0]), 0);
+	while (atomic_load(&idle_ready) < IDLERS)
+		sched_yield();
+	assert_int_equal(pthread_create(&echo, NULL, echo_thread, &busy[1]), 0);
+	for (int i = 0; i < 2000; i++) {
+		assert_int_equal(amp_send(busy[0], &byte, 1, 0), 1);
+		assert_int_equal(amp_recv(busy[0], &byte, 1, 0), 1);
+	}
+	amp_shutdown(busy[0], SHUT_WR);
+	pthread_join(echo, &r);
+	for (int i = 0; i < IDLERS; i++)
+		assert_int_equal(amp_send(sv[i][1], &byte, 1, 0), 1);
+	for (int i = 0; i < IDLERS; i++) {
+		pthread_join(t[i], &r);
+		assert_in_range((intptr_t)r, 0, WOKEN_MAX);
+	}
+	for (int i = 0; i <= IDLERS; i++) {
+		amp_close(sv[i][0]);
+		amp_close(sv[i][1]);
+	}
+}
+
 #define T(f) cmocka_unit_test_teardown(f, all_gone)
 
 int main(void)
@@ -804,6 +865,7 @@ int main(void)
 		T(test_threads_echo), T(test_close_wakes),
 		T(test_console),      T(test_threads_pingpong),
 		T(test_listen_fails), T(test_accept_the_gone),
+		T(test_wake_one),
 	};
 
 	alarm(60);
