@@ -221,6 +221,11 @@ static void whole_or_not_at_all(void **state)
 	assert_int_equal(send_to(fd, big, 65503, MSG_DONTWAIT), 65503);
 	assert_int_equal(frame(w, &u, buf), 65503);
 	assert_memory_equal(buf, big, 65503);
+	/* no buffer for the rest: who has begun does not leave it there */
+	px.dry = 3;
+	assert_int_equal(send_to(fd, big, 400, MSG_DONTWAIT), 400);
+	assert_int_equal(px.dry, 0);
+	assert_int_equal(frame(w, &u, buf), 400);
 	px.mtu = 32; /* not even the header and a byte: the carrier goes, nothing else does */
 	assert_errno(send_to(fd, big, 10, MSG_DONTWAIT), EPIPE);
 	assert_true(w->shut_wr);
