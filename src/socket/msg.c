@@ -113,8 +113,9 @@ static AMP_OUTLINE ssize_t send_loop(struct amp_sock *s, struct amp_msg *m, int 
 		}
 		if (n != -EAGAIN)
 			break;
-		/* AF_RPMSG takes a message whole, or not at all */
-		if (AMPSOCK_VSOCK && m->done && s->type != SOCK_STREAM) {
+		/* AF_RPMSG takes a message whole, or not at all; what it carries for UDP goes
+		 * in pieces */
+		if ((AMPSOCK_VSOCK || AMPSOCK_INET) && m->done && s->type != SOCK_STREAM) {
 			/* half a message is worse than waiting for the device */
 			c.block = true;
 			c.timeout_ms = 0;

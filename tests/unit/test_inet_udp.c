@@ -221,6 +221,11 @@ static void whole_or_not_at_all(void **state)
 	assert_int_equal(send_to(fd, big, 65503, MSG_DONTWAIT), 65503);
 	assert_int_equal(frame(w, &u, buf), 65503);
 	assert_memory_equal(buf, big, 65503);
+	/* no buffer for the rest: who has begun does not leave it there */
+	px.dry = 3;
+	assert_int_equal(send_to(fd, big, 400, MSG_DONTWAIT), 400);
+	assert_int_equal(px.dry, 0);
+	assert_int_equal(frame(w, &u, buf), 400);
 	px.mtu = 32; /* not even the header and a byte: the carrier goes, nothing else does */
 	assert_errno(send_to(fd, big, 10, MSG_DONTWAIT), EPIPE);
 	assert_true(w->shut_wr);
@@ -331,7 +336,6 @@ static void bind_and_names(void **state)
 	amp_close(fd);
 }
 
-/* bind() that was given up: the next one is bound to what it asks for. */
 /* The next use asks for no address, whole or in part. */
 static void bind_is_refused(void **state)
 {
@@ -345,6 +349,7 @@ static void bind_is_refused(void **state)
 	amp_close(fd);
 }
 
+/* bind() that was given up: the next one is bound to what it asks for. */
 static void bind_times_out(void **state)
 {
 	struct sockaddr_in a = sin4("10.0.0.2", 85), b = sin4("10.0.0.2", 2222), got;
@@ -357,6 +362,14 @@ static void bind_times_out(void **state)
 	assert_int_equal(amp_getsockname(fd, (struct sockaddr *)&got, &len), 0);
 	assert_int_equal(ntohs(got.sin_port), 2222);
 	assert_int_equal(px.sessions, 1);
+	amp_close(fd);
+	/* and what is used without is bound to nothing in particular */
+	fd = amp_socket(AF_INET, SOCK_DGRAM, 0);
+	assert_errno(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), ETIMEDOUT);
+	assert_int_equal(amp_getsockname(fd, (struct sockaddr *)&got, &len), 0);
+	assert_int_equal(got.sin_port, 0);
+	assert_int_equal(send_to(fd, "x", 1, 0), 1);
+	assert_int_equal(last_wire()->open.local.family, 0);
 	amp_close(fd);
 }
 
