@@ -331,7 +331,6 @@ static void bind_and_names(void **state)
 	amp_close(fd);
 }
 
-/* bind() that was given up: the next one is bound to what it asks for. */
 /* The next use asks for no address, whole or in part. */
 static void bind_is_refused(void **state)
 {
@@ -345,6 +344,7 @@ static void bind_is_refused(void **state)
 	amp_close(fd);
 }
 
+/* bind() that was given up: the next one is bound to what it asks for. */
 static void bind_times_out(void **state)
 {
 	struct sockaddr_in a = sin4("10.0.0.2", 85), b = sin4("10.0.0.2", 2222), got;
