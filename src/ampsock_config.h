@@ -190,7 +190,7 @@ _Static_assert((AMPSOCK_VSOCK == 0 || AMPSOCK_VSOCK == 1) &&
 		       (AMPSOCK_INET == 0 || AMPSOCK_INET == 1) &&
 		       (AMPSOCK_LOOP == 0 || AMPSOCK_LOOP == 1),
 	       "AMPSOCK_VSOCK, AMPSOCK_INET, AMPSOCK_LOOP: 0 or 1");
-_Static_assert(AMPSOCK_VSOCK || AMPSOCK_RPMSG,
+_Static_assert(AMPSOCK_VSOCK > 0 || AMPSOCK_RPMSG > 0,
 	       "AMPSOCK_VSOCK 1 or AMPSOCK_RPMSG at least 1: no link without them");
 _Static_assert(AMPSOCK_VSOCK || !AMPSOCK_LOOP,
 	       "AMPSOCK_LOOP: its sockets are AF_VSOCK's (AMPSOCK_VSOCK 1)");

@@ -45,7 +45,7 @@ static int message_in(struct amp_sock *s, const struct amp_vsock_rx *rx)
 	int r = 0;
 
 	if (AMP_VQ_CHAINS && cnt == 0) /* a device's: nothing in it, but it may be the last */
-		return amp_rxring_msg_append(s, NULL, 0, how);
+		return amp_rxring_msg_append(s, "", 0, how);
 	for (unsigned i = 0; r == 0 && i < (AMP_VQ_CHAINS ? cnt : 1); i++)
 		r = amp_rxring_msg_append(s, rx->iov[i].base, rx->iov[i].len,
 					  AMP_VQ_CHAINS && i + 1 < cnt ? 0 : how);
