@@ -782,6 +782,15 @@ def run_time():
     eq(x.recv_exact(5), b"still")
     # elsewhere to, while it is there at run time: no
     r.refused(head + link("g", 3, f"publish = {tcp}", f"publish = unix {d}/rt.sock -> vsock:5001"), "published at run time")
+    # nor all of what it has a part of; another port 0 is another port
+    part, free = f"tcp 127.0.0.1:{other} -> vsock:5000", "tcp 127.0.0.1:0 -> vsock:5000"
+    for rule in (part, free):
+        c.good(cmd="publish-add", link="g", rule=rule)
+    r.refused(head + link("g", 3, f"publish = {tcp}", f"publish = tcp 0.0.0.0:{other} -> vsock:5001"), f"`{part}` was published at run time")
+    r.reload(head + link("g", 3, f"publish = {tcp}", "publish = tcp 127.0.0.1:0 -> vsock:5001"))
+    r.reload(head + link("g", 3, f"publish = {tcp}"))
+    for rule in (part, free):
+        c.good(cmd="publish-del", link="g", rule=rule)
     c.good(cmd="publish-del", link="g", rule=unix)
     eq(os.path.exists(f"{d}/rt.sock"), False)
     c.bad("publishes no such rule", cmd="publish-del", link="g", rule=unix)
