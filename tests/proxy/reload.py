@@ -912,6 +912,26 @@ def ends_at_once():
     r.stop()
 
 
+def not_shared(r, host, port):
+    """No other process of the worker's user comes in where it listens, however it asks."""
+    user = os.geteuid()
+    with open(f"/proc/{r.p.worker_pid()}/status", encoding="ascii") as f:
+        its = int(next(x for x in f if x.startswith("Uid:")).split()[1])
+    for at in {"0.0.0.0", host} if host != "0.0.0.0" else ("0.0.0.0", "127.0.0.1", "127.0.0.2"):
+        os.seteuid(its)
+        try:
+            third = socket.socket()
+        finally:
+            os.seteuid(user)
+        with third:
+            third.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            try:
+                third.bind((at, port))
+                raise AssertionError(f"another process may listen at {at}:{port}, too")
+            except OSError as e:
+                eq(e.errno, errno.EADDRINUSE)
+
+
 @test
 def wider_and_narrower():
     """a port published at the wildcard, then at one address, and back: in one reload each"""
@@ -922,8 +942,12 @@ def wider_and_narrower():
     r = Rig(conf("0.0.0.0"))
     for host in ("127.0.0.1", "0.0.0.0", "127.0.0.2"):
         eq(r.reload(conf(host)), [0, 1, 0, 1, 0])
+        not_shared(r, host, port)
         for at in ("127.0.0.1", "127.0.0.2"):
             eq(socket.socket().connect_ex((at, port)) != errno.ECONNREFUSED, host in (at, "0.0.0.0"), (host, at))
+    # the new one listened already when something else was wrong
+    r.refused(conf("0.0.0.0") + link("h", 4, f"publish = unix {r.p.dir.name}/no/such -> vsock:1"), "cannot publish unix")
+    not_shared(r, "127.0.0.2", port)
     r.stop()
 
 
@@ -944,14 +968,7 @@ def wider_than_there_is_room():
                 c = g.accept(1)
                 k.sendall(b"stays")
                 eq(c.recv_exact(5), b"stays")
-        # and it is shared with nobody
-        with socket.socket() as third:
-            third.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            try:
-                third.bind(("127.0.0.1", port))
-                raise AssertionError("another process may listen there, too")
-            except OSError as e:
-                eq(e.errno, errno.EADDRINUSE)
+        not_shared(r, "127.0.0.1", port)
     eq(r.reload(conf("0.0.0.0"))[:4], [0, 1, 0, 1])
     with socket.create_connection(("127.0.0.2", port), timeout=TIMEOUT):
         g.accept(1)
