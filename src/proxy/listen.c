@@ -263,8 +263,8 @@ bool amp_listen_share(const struct amp_target *target, bool on)
 	return setsockopt(o->fd, SOL_SOCKET, SO_REUSEPORT, &value, sizeof(value)) == 0;
 }
 
-/* For a moment, beside all that listen at the port: at loopback of either family. */
-static bool bind_alone(sa_family_t family, uint16_t port)
+/* For a moment, beside all that listen at the port: at loopback of either family. 0 or -errno. */
+static int bind_alone(sa_family_t family, uint16_t port)
 {
 	static const int on = 1;
 	struct sockaddr_in in = {.sin_family = AF_INET,
@@ -276,20 +276,21 @@ static bool bind_alone(sa_family_t family, uint16_t port)
 	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0), r;
 
 	if (fd < 0)
-		return false;
+		return -errno;
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
 	r = family == AF_INET6 ? bind(fd, (struct sockaddr *)&in6, sizeof(in6))
 			       : bind(fd, (struct sockaddr *)&in, sizeof(in));
+	r = r ? -errno : 0;
 	close(fd);
-	return r == 0;
+	return r;
 }
 
 /*
  * The kernel does not look again at the sockets of a port that two have shared: it believes that they
  * still do, and lets each process of our user in that wants to. Until one is bound that does not
- * share. If both wildcards are taken there is no address for it: then the first connection is one.
+ * share; of a low port nobody can (EACCES). If both wildcards are taken there is no address for it.
  */
 static void end_shared(void)
 {
@@ -298,9 +299,15 @@ static void end_shared(void)
 	LIST_FOREACH(o, &all_opened, entry)
 	{
 		uint16_t port = amp_sockaddr_port(&o->target.addr.sa);
+		int r = o->shared ? bind_alone(AF_INET6, port) : 0;
 
-		if (o->shared && !bind_alone(AF_INET6, port))
-			(void)bind_alone(AF_INET, port);
+		if (r && r != -EACCES)
+			r = bind_alone(AF_INET, port);
+		if (r && r != -EACCES)
+			amp_log(AMP_LOG_WARN,
+				"port %u: until a restart other processes of the proxy's user "
+				"may listen there, too",
+				(unsigned)port);
 		o->shared = false;
 	}
 }

@@ -948,6 +948,14 @@ def wider_and_narrower():
     # the new one listened already when something else was wrong
     r.refused(conf("0.0.0.0") + link("h", 4, f"publish = unix {r.p.dir.name}/no/such -> vsock:1"), "cannot publish unix")
     not_shared(r, "127.0.0.2", port)
+    # said where it cannot be had: both wildcards are taken
+    both = f"publish = tcp [::]:{port} -> vsock:1\n"
+    r.reload(conf("127.0.0.2") + both)
+    assert not any("may listen there, too" in x for x in r.p.lines)
+    r.reload(conf("0.0.0.0") + both)
+    r.p.log(f"port {port}: until a restart")
+    r.reload(conf("127.0.0.1") + both)
+    not_shared(r, "127.0.0.1", port)
     r.stop()
 
 
