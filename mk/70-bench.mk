@@ -11,7 +11,7 @@ bench: bench-bin bench-peers ## every speed beside its peers, bench.json, charts
 bench-smoke: bench-check-bin
 	@python3 tests/bench/bench.py --build $(BUILD) --smoke --part insn --part sockets --part qemu --part tcp --part confine --part rpmsg
 
-bench-record: bench-bin bench-peers ## the same, recorded in docs/performance.md (PARTS=insn: those only)
+bench-record: bench-bin $(if $(filter-out qemu,$(PARTS)),$(if $(filter qemu,$(PARTS)),bench-peers),bench-peers) ## the same, recorded in docs/performance.md (PARTS=insn: those only)
 	@python3 tests/bench/bench.py --build $(BUILD) --rounds $(BENCH_ROUNDS) --record $(PARTS:%=--part %)
 
 BENCH_ROUNDS ?= 5
