@@ -89,10 +89,10 @@ struct servent {
 /*
  * getaddrinfo - addresses of a host and a port of a service. Numbers are read here, names
  * are asked of the proxy: then it blocks until the proxy answers. node or service may be
- * NULL, not both. *res is a list from a static pool (AMPSOCK_ADDRINFO addresses in all):
- * give it back with freeaddrinfo(). 0, or EAI_NONAME, EAI_AGAIN (no link, time-out),
- * EAI_FAIL, EAI_FAMILY, EAI_SOCKTYPE, EAI_SERVICE, EAI_BADFLAGS, EAI_MEMORY (the pool is
- * lent out), EAI_SYSTEM (errno). Thread context. POSIX.1-2017.
+ * NULL, not both. *res is a list from a static pool (AMPSOCK_ADDRINFO addresses in all, and a
+ * canonical name): give it back with freeaddrinfo(). 0, or EAI_NONAME, EAI_AGAIN (no link,
+ * time-out), EAI_FAIL, EAI_FAMILY, EAI_SOCKTYPE, EAI_SERVICE, EAI_BADFLAGS, EAI_MEMORY (the
+ * pool is lent out), EAI_SYSTEM (errno). Thread context. POSIX.1-2017.
  */
 int getaddrinfo(const char *__restrict node, const char *__restrict service,
 		const struct addrinfo *__restrict hints, struct addrinfo **__restrict res);

@@ -39,6 +39,8 @@ $(UNIT_SMALL): $(BUILD)/check/small/%: tests/unit/%.c $(BUILD)/small/libampsock.
 	@mkdir -p $(@D) && rm -f $@
 	$(CC) $(UNIT_FLAGS) $(SMALL_FLAGS) $(SAN_FLAGS) -o $@ $< $(unit_extra) $(BUILD)/small/libampsock.a -lcmocka -pthread
 
+$(BUILD)/check/asan/test_inet_udp_rpmsg: tests/unit/test_inet_udp.c
+
 # The other compiler: warnings only, nothing kept. Hosted, and as for a Cortex-M4.
 CLANG_HOST := $(filter-out src/posix/% src/port/baremetal.c src/proxy/% src/ctl/%,$(wildcard src/*/*.c))
 CLANG_PROXY := $(wildcard src/proxy/*.c src/ctl/*.c)

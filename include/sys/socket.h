@@ -191,8 +191,8 @@ int socketpair(int domain, int type, int protocol, int sv[2]);
  * bind - give the socket a local address. Port 0: any free one; getsockname() tells which.
  * On AF_INET the proxy answers, so this waits for it even on an O_NONBLOCK socket.
  * 0, or -1 with EADDRINUSE, EADDRNOTAVAIL, EACCES (the proxy's rules), EAFNOSUPPORT,
- * EINVAL (already bound, bad length), ENETUNREACH (no link), ENETDOWN (no proxy there),
- * ETIMEDOUT. POSIX.1-2017.
+ * EINVAL (already bound, bad length), ENOBUFS (a pool is empty), ENETUNREACH (no link),
+ * ENETDOWN (no proxy there), ETIMEDOUT. POSIX.1-2017.
  */
 int bind(int fd, const struct sockaddr *addr, socklen_t len);
 

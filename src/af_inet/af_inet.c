@@ -125,6 +125,13 @@ void amp_inet_drop_carrier(struct amp_inet *i, uint8_t linger_s)
 	amp_inet_poke();
 }
 
+void amp_inet_give_up(struct amp_sock *s)
+{
+	amp_inet_drop_carrier(amp_inet(s), 0);
+	if (!(s->flags & AMP_SF_BOUND))
+		memset(amp_inet(s)->local, 0, AMP_OFF_ADDR_LEN);
+}
+
 void amp_inet_fail(struct amp_sock *s, int err)
 {
 	struct amp_inet *i = amp_inet(s);
@@ -133,6 +140,8 @@ void amp_inet_fail(struct amp_sock *s, int err)
 		amp_inet_close(s);
 		return;
 	}
+	if (s->type == SOCK_STREAM) /* a bound id is used up */
+		s->flags &= (uint16_t) ~(AMP_SF_CONNECTED | AMP_SF_BOUND);
 	if (s->type == SOCK_STREAM &&
 	    (i->state < AMP_INET_BUSY || i->state == AMP_INET_RSTWAIT)) {
 		/* the carrier stays: what arrived can still be read */
@@ -143,16 +152,13 @@ void amp_inet_fail(struct amp_sock *s, int err)
 			i->carrier->flags |= AMP_SF_EOF; /* SHUT_RD throws away */
 		}
 	} else {
-		amp_inet_drop_carrier(i, 0);
+		amp_inet_give_up(s);
 	}
 	/* it may try again; UDP does so at its next use, with the same names */
-	if (s->type == SOCK_STREAM) { /* a bound id is used up */
-		s->flags &= (uint16_t) ~(AMP_SF_CONNECTED | AMP_SF_BOUND);
+	if (s->type == SOCK_STREAM) {
 		amp_sock_reset(s, err);
 		return;
 	}
-	if (!(s->flags & AMP_SF_BOUND))
-		i->local[0] = 0;
 	s->err = (uint8_t)err;
 	amp_sock_changed(s);
 }
@@ -433,7 +439,7 @@ static int inet_bind(struct amp_sock *s, const struct sockaddr *sa, socklen_t le
 	if (r == 0)
 		s->flags |= AMP_SF_BOUND;
 	else if (r != -EAGAIN)
-		amp_inet_drop_carrier(i, 0);
+		amp_inet_give_up(s);
 	return r;
 }
 
@@ -482,9 +488,7 @@ static int inet_connect(struct amp_sock *s, const struct sockaddr *sa, socklen_t
 	if (i->state == AMP_INET_CONN || i->state == AMP_INET_LISTENING)
 		return -EISCONN;
 	if (i->state == AMP_INET_DEAD)
-		amp_inet_drop_carrier(i, 0);
-	if (!(s->flags & AMP_SF_BOUND))
-		i->local[0] = 0; /* of a bind() that failed, or of the last connection */
+		amp_inet_give_up(s);
 	amp_inet_addr_copy(i->peer, a);
 	s->flags &= (uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_CONNECTED);
 	return amp_inet_start(s, AMP_INET_WAIT);
@@ -602,7 +606,7 @@ static void late(struct amp_sock *s)
 	amp_inet_req_forget(s);
 	if (s->type == SOCK_DGRAM ? i->state > AMP_INET_BUSY
 				  : i->state == AMP_INET_BIND && !(s->flags & AMP_SF_BOUND))
-		amp_inet_drop_carrier(i, 0);
+		amp_inet_give_up(s);
 }
 
 static void inet_end(struct amp_sock *s, enum amp_end_why why)

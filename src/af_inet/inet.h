@@ -93,6 +93,8 @@ int amp_inet_start(struct amp_sock *s, enum amp_inet_state state);
 void amp_inet_close(struct amp_sock *s);
 /* Back to IDLE, the carrier closed; RELEASE on the way there when the proxy holds an id for it. */
 void amp_inet_drop_carrier(struct amp_inet *i, uint8_t linger_s);
+/* The same at once; an address that s is not bound to is asked for, and told, no more. */
+void amp_inet_give_up(struct amp_sock *s);
 /* sockaddr to wire and back; -EINVAL, -EAFNOSUPPORT: nothing was written. */
 int amp_inet_from_sa(int domain, const struct sockaddr *sa, socklen_t len, uint8_t *a);
 void amp_inet_to_sa(int domain, const uint8_t *a, struct sockaddr *sa, socklen_t *len);

@@ -177,7 +177,7 @@ int amp_inet_listen(struct amp_sock *s, int backlog)
 		if (r == 0)
 			s->flags |= AMP_SF_BOUND;
 		else if (r != -EAGAIN && !(s->flags & AMP_SF_BOUND))
-			amp_inet_drop_carrier(i, 0);
+			amp_inet_give_up(s);
 		else if (r != -EAGAIN)
 			i->off = 0; /* bound in a session that was lost: the name stays */
 		if (r)

@@ -150,7 +150,7 @@ static bool serve_news(void)
 	else if (req.op == AMP_HELPER_LEVEL)
 		amp_log_level_set((enum amp_log_level)req.arg[0]);
 	else if (req.op == AMP_HELPER_PUBLISHED)
-		amp_helper_published_news(&req);
+		amp_helper_published_news(&req, self.conf->control[0] != 0);
 	else if (req.op == AMP_HELPER_HEARD)
 		amp_helper_tell_heard(req.id);
 	else if (req.op != AMP_HELPER_PONG)

@@ -165,9 +165,11 @@ void amp_helper_notify_drain(uint32_t wait_s, const char *status);
 void amp_helper_log_level(enum amp_log_level level);
 
 /*
- * Rules published at run time, which no file has: first NULL, then each of them. The helper keeps
- * them for the next worker and the next program.
+ * Rules published at run time, which no file has: all() says each of them with
+ * amp_helper_published(), in the same order until this is called again. The helper keeps them for
+ * the next worker and the next program. It is called back later if there is no room.
  */
+void amp_helper_published_tell(void (*all)(void));
 void amp_helper_published(const char *link, const char *rule);
 /* In the worker, when it begins: those of the one before. */
 void amp_helper_published_each(void (*fn)(const char *link, const char *rule));
@@ -199,5 +201,7 @@ struct amp_config *amp_helper_config_now(void);
 /* The worker's loop hears of signals that came (in the loop), and that the helper is gone. */
 int amp_helper_watch(void (*on_signal)(int num), void (*gone)(void));
 void amp_helper_unwatch(void);
+/* What had no room until now is said before the process is gone; unwatch does it, too. */
+void amp_helper_tell_last(void);
 
 #endif /* AMP_PROXY_HELPER_H */

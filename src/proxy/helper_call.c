@@ -328,6 +328,55 @@ int amp_helper_nameinfo(uint64_t id, const struct sockaddr *sa, socklen_t len, i
 	return tell(&req, id);
 }
 
+/* ---- what was published at run time: more than there is room for at one time ---- */
+
+static struct {
+	void (*all)(void); /* NULL: all of it is told */
+	unsigned told, at; /* messages of it */
+	int err;
+} published;
+
+static void tell_published(struct amp_helper_req *req, enum amp_helper_published what)
+{
+	req->op = AMP_HELPER_PUBLISHED;
+	req->arg[0] = what;
+	if (published.err || published.at++ < published.told)
+		return;
+	published.err = tell(req, 0);
+	published.told += !published.err;
+}
+
+void amp_helper_published(const char *link, const char *rule)
+{
+	struct amp_helper_req req = {0};
+	size_t n;
+
+	strncpy(req.name, link, sizeof(req.name) - 1);
+	for (const char *at = rule; *at; at += n) {
+		n = strnlen(at, sizeof(req.path) - 1);
+		memset(req.path, 0, sizeof(req.path));
+		memcpy(req.path, at, n);
+		tell_published(&req, at == rule ? AMP_PUBLISHED_RULE : AMP_PUBLISHED_MORE);
+	}
+}
+
+static void go_on_published(void)
+{
+	struct amp_helper_req req = {0};
+
+	if (!published.all)
+		return;
+	published.at = 0;
+	published.err = 0;
+	tell_published(&req, AMP_PUBLISHED_BEGIN);
+	published.all();
+	tell_published(&req, AMP_PUBLISHED_ALL);
+	if (!published.err)
+		published.all = NULL;
+}
+
+/* ---- news that are heard in the end ---- */
+
 /* True: all are told. */
 static bool tell_untold(void)
 {
@@ -337,7 +386,8 @@ static bool tell_untold(void)
 		n++;
 	untold_cnt -= n;
 	memmove(untold, untold + n, untold_cnt * sizeof(untold[0]));
-	return !untold_cnt;
+	go_on_published();
+	return !untold_cnt && !published.all;
 }
 
 static void untold_due(uv_timer_t *t)
@@ -346,18 +396,29 @@ static void untold_due(uv_timer_t *t)
 		uv_timer_stop(t);
 }
 
-/* It is heard, in the end. The newest of what is more than there is room for. */
+static void tell_untold_now_or_later(void)
+{
+	if (!tell_untold() && !uv_is_active((uv_handle_t *)&untold_timer))
+		uv_timer_start(&untold_timer, untold_due, UNTOLD_MS, UNTOLD_MS);
+}
+
+/* The newest of what is more than there is room for. */
 static void tell_surely(const struct amp_helper_req *req)
 {
 	if (untold_cnt == UNTOLD_MAX)
 		memmove(untold, untold + 1, --untold_cnt * sizeof(untold[0]));
 	untold[untold_cnt++] = *req;
-	if (!tell_untold() && !uv_is_active((uv_handle_t *)&untold_timer))
-		uv_timer_start(&untold_timer, untold_due, UNTOLD_MS, UNTOLD_MS);
+	tell_untold_now_or_later();
 }
 
-/* The loop has ended: what is left is said before the process is gone. */
-static void tell_last(void)
+void amp_helper_published_tell(void (*all)(void))
+{
+	published.all = all;
+	published.told = 0;
+	tell_untold_now_or_later();
+}
+
+void amp_helper_tell_last(void)
 {
 	uint64_t now = amp_now_ms(), end = now + LAST_MS;
 
@@ -393,29 +454,6 @@ void amp_helper_log_level(enum amp_log_level level)
 
 	amp_log_level_set(level);
 	tell_surely(&req);
-}
-
-void amp_helper_published(const char *link, const char *rule)
-{
-	struct amp_helper_req req = {.op = AMP_HELPER_PUBLISHED};
-	int r = 0;
-
-	if (!link)
-		r = tell(&req, 0);
-	else
-		strncpy(req.name, link, sizeof(req.name) - 1);
-	while (link && !r && *rule) {
-		size_t n = strnlen(rule, sizeof(req.path) - 1);
-
-		req.arg[0] = req.arg[0] ? AMP_PUBLISHED_MORE : AMP_PUBLISHED_RULE;
-		memset(req.path, 0, sizeof(req.path));
-		memcpy(req.path, rule, n);
-		rule += n;
-		r = tell(&req, 0);
-	}
-	if (r)
-		amp_log(AMP_LOG_WARN, "the helper process does not hear: what was published at "
-				      "run time ends with this process");
 }
 
 /* The loop runs: that is what the watchdog wants to know. */
@@ -516,5 +554,5 @@ void amp_helper_unwatch(void)
 {
 	amp_watch_stop(&news);
 	uv_close((uv_handle_t *)&untold_timer, NULL);
-	tell_last();
+	amp_helper_tell_last();
 }

@@ -39,9 +39,10 @@ enum amp_helper_op {
 };
 
 enum amp_helper_published {
-	AMP_PUBLISHED_NONE, /* what was said before does not hold */
+	AMP_PUBLISHED_BEGIN, /* of all there are; what was said before holds until AMP_PUBLISHED_ALL */
 	AMP_PUBLISHED_RULE,
 	AMP_PUBLISHED_MORE, /* of the last rule */
+	AMP_PUBLISHED_ALL,
 	AMP_PUBLISHED_KINDS
 };
 
@@ -124,7 +125,8 @@ unsigned amp_helper_name_busy(void);
 
 /* ---- helper_published.c ---- */
 
-void amp_helper_published_news(const struct amp_helper_req *req);
+/* control: there is somebody who could have asked for it. */
+void amp_helper_published_news(const struct amp_helper_req *req, bool control);
 
 /* ---- helper_manager.c: the service manager ---- */
 

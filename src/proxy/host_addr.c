@@ -58,6 +58,7 @@ static struct {
 	pid_t owner; /* of them */
 	uint64_t looked_ms, read_ms;
 	bool stale, known;
+	bool lost; /* the kernel had no room for news, and has none until all of it was read */
 	bool fixed;
 	struct amp_log_rate log;
 } host;
@@ -131,6 +132,7 @@ static bool open_news(void)
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
 
 	host.news = host.routes = 0;
+	host.lost = false;
 	memset(host.kept, 0, sizeof(host.kept));
 	if (fd < 0)
 		return false;
@@ -238,11 +240,15 @@ static void look(uint64_t now)
 	}
 	for (unsigned i = 0; i < READS; i++) {
 		n = recv(host.news, &message, sizeof(message), MSG_DONTWAIT);
-		if (n < 0 && errno == EAGAIN)
+		if (n < 0 && errno == EAGAIN) {
+			host.lost = false;
 			return;
+		}
 		memset(host.kept, 0, sizeof(host.kept));
+		/* ENOBUFS is said once: what comes before the last one is read is lost without a word */
+		host.lost |= n < 0;
 		/* a full router's routes are no reason to read its addresses again */
-		host.stale |= n < 0 || about_addrs(&message, (size_t)n);
+		host.stale |= host.lost || about_addrs(&message, (size_t)n);
 	}
 }
 

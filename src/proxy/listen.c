@@ -201,6 +201,7 @@ struct opened {
 	LIST_ENTRY(opened) entry;
 	struct amp_target target;
 	int fd;
+	bool shared; /* there was another beside it */
 };
 
 static LIST_HEAD(, opened) all_opened = LIST_HEAD_INITIALIZER(all_opened);
@@ -218,7 +219,7 @@ static struct opened *find_opened(int fd)
 }
 
 /* No memory: then the two are not there at one time. */
-static void remember_opened(const struct amp_target *t, int fd)
+static void remember_opened(const struct amp_target *t, int fd, bool beside)
 {
 	struct opened *o = find_opened(fd);
 
@@ -230,6 +231,7 @@ static void remember_opened(const struct amp_target *t, int fd)
 	}
 	o->target = *t;
 	o->fd = fd;
+	o->shared = beside;
 }
 
 static void forget_opened(int fd)
@@ -244,8 +246,8 @@ static void forget_opened(int fd)
 
 bool amp_listen_share(const struct amp_target *target, bool on)
 {
-	const struct opened *o;
 	struct amp_target is;
+	struct opened *o;
 	int value = on;
 
 	LIST_FOREACH(o, &all_opened, entry)
@@ -255,8 +257,59 @@ bool amp_listen_share(const struct amp_target *target, bool on)
 			break;
 	}
 	/* of the manager's the kernel takes none beside it: it is another user's */
-	return o && !is_given(target) &&
-	       setsockopt(o->fd, SOL_SOCKET, SO_REUSEPORT, &value, sizeof(value)) == 0;
+	if (!o || is_given(target))
+		return false;
+	o->shared = true;
+	return setsockopt(o->fd, SOL_SOCKET, SO_REUSEPORT, &value, sizeof(value)) == 0;
+}
+
+/* For a moment, beside all that listen at the port: at loopback of either family. 0 or -errno. */
+static int bind_alone(sa_family_t family, uint16_t port)
+{
+	static const int on = 1;
+	struct sockaddr_in in = {.sin_family = AF_INET,
+				 .sin_port = htons(port),
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK + 0xfffffdu)};
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6,
+				   .sin6_port = htons(port),
+				   .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0), r;
+
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+	r = family == AF_INET6 ? bind(fd, (struct sockaddr *)&in6, sizeof(in6))
+			       : bind(fd, (struct sockaddr *)&in, sizeof(in));
+	r = r ? -errno : 0;
+	close(fd);
+	return r;
+}
+
+/*
+ * The kernel does not look again at the sockets of a port that two have shared: it believes that they
+ * still do, and lets each process of our user in that wants to. Until one is bound that does not
+ * share; of a low port nobody can (EACCES). If both wildcards are taken there is no address for it.
+ */
+static void end_shared(void)
+{
+	struct opened *o;
+
+	LIST_FOREACH(o, &all_opened, entry)
+	{
+		uint16_t port = amp_sockaddr_port(&o->target.addr.sa);
+		int r = o->shared ? bind_alone(AF_INET6, port) : 0;
+
+		if (r && r != -EACCES)
+			r = bind_alone(AF_INET, port);
+		if (r && r != -EACCES)
+			amp_log(AMP_LOG_WARN,
+				"port %u: until a restart other processes of the proxy's user "
+				"may listen there, too",
+				(unsigned)port);
+		o->shared = false;
+	}
 }
 
 void amp_listen_close(int fd)
@@ -317,7 +370,7 @@ static int inet_listen(const struct amp_target *t, bool beside)
 		r = amp_helper_bind(fd, &t->addr.sa, t->len);
 	while (amp_listen_again(r));
 	if (!r && (!tcp || listen(fd, BACKLOG) == 0)) {
-		if (beside) /* nobody else is to be there */
+		if (beside) /* nobody else is to be there: see end_shared() */
 			setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &off, sizeof(off));
 		amp_kept_put_socket(fd);
 		return fd;
@@ -385,6 +438,7 @@ void amp_listen_let_go(void)
 		amp_listen_close(h->fd);
 		free(h);
 	}
+	end_shared();
 }
 
 struct amp_target amp_listen_path(const char *path)
@@ -445,7 +499,7 @@ static int target_open(const struct amp_target *target, const char *link, bool b
 		return amp_helper_listen_unix(AMP_HELPER_PUBLISH, target->addr.un.sun_path);
 	r = inet_listen(target, beside);
 	if (r >= 0 && target->kind == AMP_TARGET_TCP)
-		remember_opened(target, r);
+		remember_opened(target, r, beside);
 	if (r < 0)
 		amp_log(AMP_LOG_ERROR, "link %s: cannot publish %s %s: %s", link,
 			target->kind == AMP_TARGET_TCP ? "tcp" : "udp",

@@ -101,12 +101,11 @@ int amp_publish_add(struct amp_link *link, const char *text, char *why, size_t l
 
 /* ---- and after this process ---- */
 
-void amp_publish_tell(void)
+static void tell_all(void)
 {
 	const struct amp_forward *fwd;
 	const struct amp_link *l;
 
-	amp_helper_published(NULL, NULL);
 	TAILQ_FOREACH(l, amp_links_all(), entry)
 	{
 		TAILQ_FOREACH(fwd, &l->conf->publish, entry)
@@ -115,6 +114,11 @@ void amp_publish_tell(void)
 				amp_helper_published(l->conf->name, fwd->text);
 		}
 	}
+}
+
+void amp_publish_tell(void)
+{
+	amp_helper_published_tell(tell_all);
 }
 
 static void again(const char *link, const char *rule)

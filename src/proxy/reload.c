@@ -273,15 +273,18 @@ static bool claim(struct amp_reload *rl, struct amp_forward *want, int *err)
 	{
 		TAILQ_FOREACH(fwd, &c->publish, entry)
 		{
-			if (fwd->twin || !amp_target_same(&fwd->target, &want->target))
+			bool stays = fwd->runtime && c->twin;
+
+			if (fwd->twin || !(stays ? amp_target_overlap : amp_target_same)(
+						 &fwd->target, &want->target))
 				continue;
-			if (!fwd->runtime || !c->twin) {
+			if (!stays) {
 				fwd->twin = want;
 				return true;
 			}
 			*err = no(rl, -EADDRINUSE,
 				  "%s: publish %s: `%s` was published at run time and has the "
-				  "address: delete it first",
+				  "address, or a part of it: delete it first",
 				  want->where, want->text, fwd->text);
 			return false;
 		}

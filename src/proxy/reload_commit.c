@@ -470,8 +470,8 @@ void amp_reload_commit(struct amp_reload *rl)
 	while ((l = TAILQ_FIRST(&rl->added)) != NULL)
 		start_link(rl, l);
 	start_joins(rl);
+	amp_publish_tell(); /* before any other news: what of the old list is not told yet is no more */
 	proxy_keys(amp_reload_running(), &rl->fresh->conf);
-	amp_publish_tell();
 	amp_listen_let_go(); /* none are left, unless memory was short */
 	amp_vsock_let_go();
 	amp_log(AMP_LOG_INFO,

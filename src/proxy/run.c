@@ -107,6 +107,7 @@ static void hand_over(void)
 	amp_log(AMP_LOG_INFO, "upgrade: this process hands over");
 	TAILQ_FOREACH(l, &links, entry)
 	amp_link_down(l);
+	amp_helper_tell_last();
 	exit(AMP_EXIT_UPGRADE);
 }
 

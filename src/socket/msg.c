@@ -101,8 +101,7 @@ static AMP_OUTLINE ssize_t send_loop(struct amp_sock *s, struct amp_msg *m, int 
 	do {
 		credit_begin(&at, true);
 		n = send_once(s, m, flags);
-		if (AMP_PORT_WAKE_ONE)
-			c.named = credit_asked(&at);
+		amp_call_named(&c, credit_asked(&at));
 		if (n >= 0) {
 			m->done += (size_t)n;
 			if (m->done >= m->len) {
@@ -114,8 +113,9 @@ static AMP_OUTLINE ssize_t send_loop(struct amp_sock *s, struct amp_msg *m, int 
 		}
 		if (n != -EAGAIN)
 			break;
-		/* AF_RPMSG takes a message whole, or not at all */
-		if (AMPSOCK_VSOCK && m->done && s->type != SOCK_STREAM) {
+		/* AF_RPMSG takes a message whole, or not at all; what it carries for UDP goes
+		 * in pieces */
+		if ((AMPSOCK_VSOCK || AMPSOCK_INET) && m->done && s->type != SOCK_STREAM) {
 			/* half a message is worse than waiting for the device */
 			c.block = true;
 			c.timeout_ms = 0;
@@ -204,8 +204,7 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 		    (n == -EAGAIN ? s->err && !m->done : n <= 0 || (size_t)n >= need))
 			break;
 		from = w.to;
-		if (AMP_PORT_WAKE_ONE)
-			c.named = want_named(s, &w);
+		amp_call_named(&c, want_named(s, &w));
 		n = amp_again(&c);
 		m->done += (size_t)(w.to - from);
 		if (m->done >= need && !w.full) {
@@ -406,8 +405,7 @@ static AMP_OUTLINE ssize_t recv_rest(struct amp_sock *s, struct amp_rx_want *w)
 			n = s->fam->recvmsg(s, &m, 0);
 	}
 	while (n == -EAGAIN && !s->err && w->to == buf) {
-		if (AMP_PORT_WAKE_ONE)
-			c.named = want_named(s, w);
+		amp_call_named(&c, want_named(s, w));
 		n = amp_wait(&c);
 		if (n || (AMP_PORT_THREADS && w->to != buf)) /* another's look brought some */
 			break;

@@ -34,8 +34,23 @@ struct amp_call {
 	bool block;
 	bool looked;  /* the links had their look */
 	bool started; /* deadline_ms is set */
-	bool named;   /* AMP_PORT_WAKE_ONE: it is woken by name when there is a reason */
+#if AMP_PORT_WAKE_ONE
+	bool named; /* it is woken by name when there is a reason */
+#endif
 };
+
+#if AMP_PORT_WAKE_ONE
+static inline void amp_call_named(struct amp_call *c, bool named)
+{
+	c->named = named;
+}
+#else
+static inline void amp_call_named(struct amp_call *c, bool named)
+{
+	(void)c;
+	(void)named;
+}
+#endif
 
 extern struct amp_sock amp_socks[AMPSOCK_SOCKETS];
 
@@ -62,8 +77,7 @@ static inline void amp_call_init(struct amp_call *c, struct amp_sock *s, uint32_
 		c->gen = s->gen;
 	c->block = !(s->flags & AMP_SF_NONBLOCK);
 	c->looked = c->started = false;
-	if (AMP_PORT_WAKE_ONE)
-		c->named = false;
+	amp_call_named(c, false);
 }
 /* Both. 0, or -1 with errno. */
 int amp_enter(struct amp_call *c, int fd);

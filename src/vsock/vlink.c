@@ -128,7 +128,7 @@ static __attribute__((noinline)) void event(struct amp_sock *s, unsigned ev)
 	s->flags = (uint16_t)f;
 	if ((ev & AMP_VSOCK_EV_GONE) && (s->sub & SUB_CLOSED))
 		amp_sock_free(s);
-	if (ev == AMP_VSOCK_EV_WRITABLE)
+	if (AMP_PORT_WAKE_ONE && ev == AMP_VSOCK_EV_WRITABLE)
 		amp_sock_credit(s);
 	else
 		amp_sock_changed(s);

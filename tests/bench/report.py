@@ -15,6 +15,7 @@ BLOCK = re.compile(r"(<!-- bench ([a-z]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 # Exactly the same on every machine with the same compilers: guarded.
 COUNTED = re.compile(r"^(insn|sockets)_|^qemu_.*_rt_insn$")
 FEWER_TOO = re.compile(r"^qemu_")  # fewer is what a busy machine can make of it
+SAME_WORK = ("tcp", "placement", "latency")
 SLACK, OTHER_SLACK = .02, .10
 TITLES = {"limits": "What nobody on this machine beats", "tcp": "Through the proxy, as ratios to a direct connection", "confine": "The proxy, as a ratio to itself without confinement",
 	  "placement": "One stream by placement, as ratios to a direct connection", "latency": "A byte there and back, us",
@@ -31,6 +32,14 @@ def verdict(r):
 	return "met" if (value <= r["bar"] if r["lower"] else value >= r["bar"]) else "missed"
 
 
+def beside_best(r):
+	"""How many times better than the best of the peers in that run, where they do the same work."""
+	values = [p["value"] for p in r["peers"].values() if p["value"]] if r["group"] in SAME_WORK else []
+	if not values or not r["ours"]:
+		return ""
+	return "%.2f" % (min(values) / r["ours"] if r["lower"] else r["ours"] / max(values))
+
+
 def number(x):
 	return "-" if x is None else "%.0f" % x if abs(x) >= 1000 else "%g" % x
 
@@ -40,7 +49,7 @@ def bounds(spread):
 
 
 def table(results):
-	print("%-28s %30s %26s %6s  %-12s %s" % ("bench", "ours (spread)", "direct (spread)", "ratio", "bar", "peers: value, ratio"))
+	print("%-28s %30s %26s %6s  %-12s %s" % ("bench", "ours (spread)", "direct (spread)", "ratio", "bar", "x best peer; peers: value, ratio"))
 	for r in results:
 		peers = ", ".join("%s %s%s" % (k, number(p["value"]), " %.2f" % p["ratio"] if p["ratio"] else "")
 				  for k, p in r["peers"].items())
@@ -48,7 +57,7 @@ def table(results):
 		print("%-28s %30s %26s %6s  %-12s %s%s" % (r["bench"],
 			"%s%s %s" % (number(r["ours"]), bounds(r["spread"]), r["unit"][:5]),
 			number(r["direct"]) + bounds(r["direct_spread"]), "%.2f" % r["ratio"] if r["ratio"] else "-", bar,
-			peers, " [idle machine]" if r["idle"] else ""))
+			"%sx; %s" % (beside_best(r), peers) if beside_best(r) else peers, " [idle machine]" if r["idle"] else ""))
 
 
 # --- charts ------------------------------------------------------------------------------
@@ -172,15 +181,18 @@ def record(results, where):
 
 
 def rows_of(results):
-	out = "| | ours | direct | ratio | bar | peers |\n|---|---:|---:|---:|---:|---|\n"
+	best = any(beside_best(r) for r in results)
+	out = "| | ours | direct | ratio | bar | %speers |\n|---|---:|---:|---:|---:|%s---|\n" % (
+		("to the best peer | ", "---:|") if best else ("", ""))
 	for r in results:
 		bar = "%s %s" % ("≤" if r["lower"] else "≥", r["bar"]) if r["bar"] is not None else ""
 		if verdict(r) == "missed":
 			bar = "**" + bar + "**"
-		out += "| %s | %s%s %s | %s%s | %s | %s | %s |\n" % (
+		out += "| %s | %s%s %s | %s%s | %s | %s | %s%s |\n" % (
 			r["bench"], number(r["ours"]), bounds(r["spread"]), r["unit"],
 			number(r["direct"]) if r["direct"] is not None else "", bounds(r["direct_spread"]),
 			"%.2f" % r["ratio"] if r["ratio"] else "", bar,
+			beside_best(r) + " | " if best else "",
 			", ".join("%s %s" % (k, "%.2f" % p["ratio"] if p["ratio"] else number(p["value"]) + (bounds(p["spread"]) if r.get("to") else ""))
 				  for k, p in r["peers"].items()))
 	return out

@@ -15,7 +15,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import ctl  # noqa: E402
-from harness import TIMEOUT, Proxy, Server, binary, echo, eq, free_port, main, test  # noqa: E402
+from harness import TIMEOUT, Proxy, Server, binary, echo, eq, free_port, main, own_host, test  # noqa: E402
 from procs import alive, state  # noqa: E402
 from store import LAUNCH, Store  # noqa: E402
 from vguest import REQUEST, RW, Guest, Reset  # noqa: E402
@@ -666,6 +666,40 @@ def published_at_run_time():
     g.close()
     p.stop()
     conf.close()
+
+
+@test
+def many_published_at_run_time():
+    """more rules than the helper's socket has room for while it does not listen: told when it does; more text than exec() takes: said, and upgraded"""
+    p = Proxy("control DIR/control")
+    g = Guest(p.path)
+    w = Worker(p)
+    c = ctl.Raw(p)
+    rules = [f"tcp {own_host()}:{6000 + n} -> vsock:5000".ljust(1000) for n in range(135)]
+
+    def add(some):
+        for rule in some:
+            assert c.ask({"cmd": "publish-add", "link": "g", "rule": rule})["ok"]
+
+    def upgrade():
+        c.ask({"cmd": "upgrade"})
+        w.gone()
+        return [r["rule"] for r in ctl.ask(p, "rules") if r.get("runtime")]
+    p.proc.send_signal(signal.SIGSTOP)
+    try:
+        add(rules[:20])
+    finally:
+        p.proc.send_signal(signal.SIGCONT)
+    eq(upgrade(), rules[:20])
+    c = ctl.Raw(p)
+    add(rules[20:])
+    kept = upgrade()
+    eq(kept, rules[:len(kept)])
+    assert 50 < len(kept) < len(rules), len(kept)
+    p.log("published at run time, is not kept: there is no room")
+    eq([x for x in p.lines if "going on with the present program" in x], [])
+    g.close()
+    p.stop()
 
 
 @test

@@ -782,6 +782,15 @@ def run_time():
     eq(x.recv_exact(5), b"still")
     # elsewhere to, while it is there at run time: no
     r.refused(head + link("g", 3, f"publish = {tcp}", f"publish = unix {d}/rt.sock -> vsock:5001"), "published at run time")
+    # nor all of what it has a part of; another port 0 is another port
+    part, free = f"tcp 127.0.0.1:{other} -> vsock:5000", "tcp 127.0.0.1:0 -> vsock:5000"
+    for rule in (part, free):
+        c.good(cmd="publish-add", link="g", rule=rule)
+    r.refused(head + link("g", 3, f"publish = {tcp}", f"publish = tcp 0.0.0.0:{other} -> vsock:5001"), f"`{part}` was published at run time")
+    r.reload(head + link("g", 3, f"publish = {tcp}", "publish = tcp 127.0.0.1:0 -> vsock:5001"))
+    r.reload(head + link("g", 3, f"publish = {tcp}"))
+    for rule in (part, free):
+        c.good(cmd="publish-del", link="g", rule=rule)
     c.good(cmd="publish-del", link="g", rule=unix)
     eq(os.path.exists(f"{d}/rt.sock"), False)
     c.bad("publishes no such rule", cmd="publish-del", link="g", rule=unix)
@@ -903,6 +912,26 @@ def ends_at_once():
     r.stop()
 
 
+def not_shared(r, host, port):
+    """No other process of the worker's user comes in where it listens, however it asks."""
+    user = os.geteuid()
+    with open(f"/proc/{r.p.worker_pid()}/status", encoding="ascii") as f:
+        its = int(next(x for x in f if x.startswith("Uid:")).split()[1])
+    for at in {"0.0.0.0", host} if host != "0.0.0.0" else ("0.0.0.0", "127.0.0.1", "127.0.0.2"):
+        os.seteuid(its)
+        try:
+            third = socket.socket()
+        finally:
+            os.seteuid(user)
+        with third:
+            third.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            try:
+                third.bind((at, port))
+                raise AssertionError(f"another process may listen at {at}:{port}, too")
+            except OSError as e:
+                eq(e.errno, errno.EADDRINUSE)
+
+
 @test
 def wider_and_narrower():
     """a port published at the wildcard, then at one address, and back: in one reload each"""
@@ -913,8 +942,20 @@ def wider_and_narrower():
     r = Rig(conf("0.0.0.0"))
     for host in ("127.0.0.1", "0.0.0.0", "127.0.0.2"):
         eq(r.reload(conf(host)), [0, 1, 0, 1, 0])
+        not_shared(r, host, port)
         for at in ("127.0.0.1", "127.0.0.2"):
             eq(socket.socket().connect_ex((at, port)) != errno.ECONNREFUSED, host in (at, "0.0.0.0"), (host, at))
+    # the new one listened already when something else was wrong
+    r.refused(conf("0.0.0.0") + link("h", 4, f"publish = unix {r.p.dir.name}/no/such -> vsock:1"), "cannot publish unix")
+    not_shared(r, "127.0.0.2", port)
+    # said where it cannot be had: both wildcards are taken
+    both = f"publish = tcp [::]:{port} -> vsock:1\n"
+    r.reload(conf("127.0.0.2") + both)
+    assert not any("may listen there, too" in x for x in r.p.lines)
+    r.reload(conf("0.0.0.0") + both)
+    r.p.log(f"port {port}: until a restart")
+    r.reload(conf("127.0.0.1") + both)
+    not_shared(r, "127.0.0.1", port)
     r.stop()
 
 
@@ -935,14 +976,7 @@ def wider_than_there_is_room():
                 c = g.accept(1)
                 k.sendall(b"stays")
                 eq(c.recv_exact(5), b"stays")
-        # and it is shared with nobody
-        with socket.socket() as third:
-            third.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            try:
-                third.bind(("127.0.0.1", port))
-                raise AssertionError("another process may listen there, too")
-            except OSError as e:
-                eq(e.errno, errno.EADDRINUSE)
+        not_shared(r, "127.0.0.1", port)
     eq(r.reload(conf("0.0.0.0"))[:4], [0, 1, 0, 1])
     with socket.create_connection(("127.0.0.2", port), timeout=TIMEOUT):
         g.accept(1)

@@ -64,6 +64,7 @@ struct change {
 	struct nlmsghdr head;
 	union {
 		struct rtmsg route;
+		struct ifaddrmsg addr;
 		struct fib_rule_hdr {
 			uint8_t family, dst_len, src_len, tos, table, res1, res2, action;
 			uint32_t flags;
@@ -116,6 +117,22 @@ static int route(unsigned short what, const char *to, unsigned char bits, unsign
 		return -EINVAL;
 	attr(&c, RTA_DST, addr, c.u.route.rtm_family == AF_INET6 ? 16 : 4);
 	attr(&c, RTA_OIF, &lo, sizeof(lo));
+	return apply(&c);
+}
+
+/* Of lo. */
+static int address(unsigned short what, const char *ip)
+{
+	struct change c = {.head = {.nlmsg_len = NLMSG_LENGTH(sizeof(struct ifaddrmsg)),
+				    .nlmsg_type = what},
+			   .u.addr = {.ifa_family = AF_INET,
+				      .ifa_prefixlen = 32,
+				      .ifa_index = if_nametoindex("lo")}};
+	uint8_t addr[4];
+
+	if (inet_pton(AF_INET, ip, addr) != 1)
+		return -EINVAL;
+	attr(&c, IFA_LOCAL, addr, 4);
 	return apply(&c);
 }
 
@@ -215,6 +232,29 @@ static int many(void)
 	return 0;
 }
 
+/* News that the kernel has no room for, also after it has said so: none is missed. */
+static int overrun(void)
+{
+	char ip[INET_ADDRSTRLEN];
+
+	if (own_network() || address(RTM_NEWADDR, "198.51.100.1") || !is_local("198.51.100.1"))
+		return 10;
+	for (unsigned i = 0; i < 2000; i++) {
+		snprintf(ip, sizeof(ip), "10.%u.%u.0", i / 256, i % 256);
+		if (route(RTM_NEWROUTE, ip, 24, RTN_UNICAST, RT_TABLE_MAIN))
+			return 11;
+	}
+	next_ms();
+	if (!is_local("198.51.100.1") || address(RTM_DELADDR, "198.51.100.1"))
+		return 12;
+	for (unsigned i = 0; i < 2000; i++) { /* until nothing is left to read */
+		next_ms();
+		if (!is_local("198.51.100.1"))
+			return 0;
+	}
+	return 13;
+}
+
 static void in_child(int (*what)(void))
 {
 	int status;
@@ -240,11 +280,18 @@ static void test_many(void **state)
 	in_child(many);
 }
 
+static void test_overrun(void **state)
+{
+	(void)state;
+	in_child(overrun);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_routes),
 		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_overrun),
 	};
 
 	return cmocka_run_group_tests_name("host_addr", tests, NULL, NULL);

@@ -384,6 +384,9 @@ static void names_of_the_failed(void **state)
 
 	(void)state;
 	assert_errno(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), EADDRINUSE);
+	assert_int_equal(amp_getsockname(fd, (struct sockaddr *)&got, &len), 0);
+	assert_int_equal(got.sin_port, 0);
+	assert_int_equal(got.sin_addr.s_addr, 0);
 	assert_errno(try_connect(fd, 81), ECONNREFUSED);
 	assert_int_equal(last_wire()->open.local.family, 0);
 	assert_int_equal(try_connect(fd, 80), 0);
@@ -404,6 +407,8 @@ static void names_of_the_failed(void **state)
 	assert_int_equal(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
 	assert_errno(try_connect(fd, 81), ECONNREFUSED);
 	assert_int_equal(last_wire()->open.bound_id, px.bind_id);
+	assert_int_equal(amp_getsockname(fd, (struct sockaddr *)&got, &len), 0);
+	assert_int_equal(got.sin_port, 0);
 	assert_int_equal(try_connect(fd, 80), 0);
 	assert_int_equal(last_wire()->open.bound_id, 0);
 	assert_int_equal(last_wire()->open.local.family, 0);

@@ -221,6 +221,11 @@ static void whole_or_not_at_all(void **state)
 	assert_int_equal(send_to(fd, big, 65503, MSG_DONTWAIT), 65503);
 	assert_int_equal(frame(w, &u, buf), 65503);
 	assert_memory_equal(buf, big, 65503);
+	/* no buffer for the rest: who has begun does not leave it there */
+	px.dry = 3;
+	assert_int_equal(send_to(fd, big, 400, MSG_DONTWAIT), 400);
+	assert_int_equal(px.dry, 0);
+	assert_int_equal(frame(w, &u, buf), 400);
 	px.mtu = 32; /* not even the header and a byte: the carrier goes, nothing else does */
 	assert_errno(send_to(fd, big, 10, MSG_DONTWAIT), EPIPE);
 	assert_true(w->shut_wr);
@@ -357,6 +362,14 @@ static void bind_times_out(void **state)
 	assert_int_equal(amp_getsockname(fd, (struct sockaddr *)&got, &len), 0);
 	assert_int_equal(ntohs(got.sin_port), 2222);
 	assert_int_equal(px.sessions, 1);
+	amp_close(fd);
+	/* and what is used without is bound to nothing in particular */
+	fd = amp_socket(AF_INET, SOCK_DGRAM, 0);
+	assert_errno(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), ETIMEDOUT);
+	assert_int_equal(amp_getsockname(fd, (struct sockaddr *)&got, &len), 0);
+	assert_int_equal(got.sin_port, 0);
+	assert_int_equal(send_to(fd, "x", 1, 0), 1);
+	assert_int_equal(last_wire()->open.local.family, 0);
 	amp_close(fd);
 }
 

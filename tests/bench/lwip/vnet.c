@@ -164,11 +164,12 @@ static void rx_free(struct pbuf *p)
 bool vnet_poll(struct netif *nif)
 {
 	struct amp_iov iov;
-	struct amp_vq_buf b = {.iov = &iov, .iov_max = 1};
+	struct amp_vq_buf b;
 	struct rx_pbuf *rx;
 	struct pbuf *p;
 	bool any = false;
 
+	amp_vq_buf_room(&b, &iov, 1);
 	while (amp_vq_get(&vn.vq[RX], &b) == 1) {
 		any = true;
 		rx = &vn.rx[b.id];
@@ -177,7 +178,7 @@ bool vnet_poll(struct netif *nif)
 		p = b.len <= HDR_LEN
 			    ? NULL
 			    : pbuf_alloced_custom(PBUF_RAW, (u16_t)(b.len - HDR_LEN), PBUF_REF,
-						  &rx->c, (uint8_t *)iov.base + HDR_LEN,
+						  &rx->c, (uint8_t *)b.iov->base + HDR_LEN,
 						  (u16_t)(BUF_LEN - HDR_LEN));
 		if (!p)
 			amp_vq_put(&vn.vq[RX], b.id, 0);
