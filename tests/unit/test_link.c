@@ -322,6 +322,33 @@ static void test_up(void **state)
 	assert_int_equal(dev.seen & AMP_VSOCK_EV_RESET, 0);
 }
 
+/* The beginning of a message whose end never came is not that of the next connection's first. */
+static void test_half_a_message(void **state)
+{
+	struct sockaddr_vm a = {.svm_family = AF_VSOCK, .svm_cid = 2, .svm_port = 1};
+	struct iovec half = {(char[]){"half"}, 4}, whole = {(char[]){"whole"}, 5};
+	int fd = amp_socket(AF_VSOCK, SOCK_SEQPACKET, 0);
+	char buf[16];
+
+	(void)state;
+	assert_int_equal(amp_link_vsock(&dev.vd), 0);
+	assert_int_equal(amp_connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(amp_vsock_send(&dev.vs, &dev.conn, &half, 0, 4, 0), 4);
+	amp_poll_links();
+	amp_vsock_abort(&dev.vs, &dev.conn);
+	assert_true(amp_vsock_run(&dev.vs, 100) >= 0);
+	errno = 0;
+	assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0), -1);
+	assert_int_equal(errno, ECONNRESET);
+	assert_int_equal(amp_connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(amp_vsock_send(&dev.vs, &dev.conn, &whole, 0, 5, AMP_VSOCK_SEQ_EOM),
+			 5);
+	assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0), 5);
+	assert_memory_equal(buf, "whole", 5);
+	assert_int_equal(amp_close(fd), 0);
+	amp_poll_links();
+}
+
 /* The device says that it must be reset: everything anew, listeners stay. */
 static void test_needs_reset(void **state)
 {
@@ -656,6 +683,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_refused),
 		T(test_up),
+		T(test_half_a_message),
 		T(test_needs_reset),
 		T(test_transport_reset),
 		T(test_broken_ring),

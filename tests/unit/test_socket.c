@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/time.h>
@@ -25,6 +26,7 @@
 #include <sys/vm_sockets.h>
 
 #include "port/port.h"
+#include "port/posix.h"
 #include "socket/amp_calls.h"
 
 #define assert_errno(expr, err)                    \
@@ -850,6 +852,74 @@ static void test_wake_one(void **state)
 	}
 }
 
+/* ---- who leaves sees to it that somebody looks at the descriptors ---- */
+
+#define TURN_MS 10000 /* nobody waits so long, or nobody polls */
+
+static unsigned turns, turn_waiters; /* under the lock */
+static atomic_uint turns_taken;
+
+static void turn_drain(int fd)
+{
+	amp_port_drain(fd);
+	turns++;
+}
+
+/* Takes one turn and leaves. */
+static void *turn_thread(void *p)
+{
+	int r = 0;
+
+	(void)p;
+	amp_port_lock();
+	turn_waiters++;
+	while (!turns && r == 0)
+		r = amp_port_wait(TURN_MS);
+	if (r == 0)
+		turns--;
+	amp_port_unlock();
+	atomic_fetch_add(&turns_taken, 1);
+	return r ? (void *)-1 : NULL;
+}
+
+static void test_who_leaves_hands_over(void **state)
+{
+	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	uint64_t one = 1;
+	pthread_t t[3];
+	unsigned n;
+	void *r;
+
+	(void)state;
+	amp_port_lock();
+	turns = turn_waiters = 0;
+	assert_int_equal(amp_port_watch(fd, turn_drain), 0);
+	amp_port_unlock();
+	atomic_store(&turns_taken, 0);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, turn_thread, NULL), 0);
+	do { /* they give the lock up where they sleep, one polling for all */
+		sched_yield();
+		amp_port_lock();
+		n = turn_waiters;
+		amp_port_unlock();
+	} while (n < 3);
+	/* from here on this thread neither calls nor wakes anybody */
+	for (unsigned i = 1; i <= 3; i++) {
+		assert_int_equal(write(fd, &one, sizeof(one)), sizeof(one));
+		while (atomic_load(&turns_taken) < i)
+			sched_yield();
+	}
+	for (int i = 0; i < 3; i++) {
+		pthread_join(t[i], &r);
+		assert_null(r);
+	}
+	amp_port_lock();
+	amp_port_unwatch(fd);
+	amp_port_unlock();
+	close(fd);
+}
+
 #define T(f) cmocka_unit_test_teardown(f, all_gone)
 
 int main(void)
@@ -865,7 +935,7 @@ int main(void)
 		T(test_threads_echo), T(test_close_wakes),
 		T(test_console),      T(test_threads_pingpong),
 		T(test_listen_fails), T(test_accept_the_gone),
-		T(test_wake_one),
+		T(test_wake_one),     T(test_who_leaves_hands_over),
 	};
 
 	alarm(60);
