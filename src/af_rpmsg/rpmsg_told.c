@@ -10,20 +10,22 @@
 void amp_rstream_told(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx)
 {
 	struct amp_rstream_service s;
-	uint32_t word = 0, rest = 0;
-	bool gone;
+	bool good = false, gone = false;
 
 	rs->vs.stats.rx_packets++;
 	if (rx->len == AMP_RSTREAM_ROOM) {
-		word = amp_le32(rx->data);
+		uint32_t word = amp_le32(rx->data), rest;
+
 		amp_copy(&s, (const uint8_t *)rx->data + AMP_RSTREAM_HDR_LEN, sizeof(s));
 		amp_rstream_read();
 		rest = amp_le32(&s.version);
+		gone = rest >> 8 & 1;
+		rest &= ~0x100u; /* gone: 0 or 1; reserved: 0 */
+		good = word == AMP_RSTREAM_SERVICE && s.magic == AMP_RSTREAM_MAGIC &&
+		       rest == AMP_RSTREAM_VERSION && s.addr &&
+		       amp_rpmsg_ns_good(s.name, s.addr);
 	}
-	gone = rest >> 8 & 1;
-	rest &= ~0x100u; /* gone: 0 or 1; reserved: 0 */
-	if (word != AMP_RSTREAM_SERVICE || s.magic != AMP_RSTREAM_MAGIC ||
-	    rest != AMP_RSTREAM_VERSION || !s.addr || !amp_rpmsg_ns_good(s.name, s.addr)) {
+	if (!good) {
 		rs->vs.stats.rx_bad++;
 		if (AMPSOCK_WHY)
 			rs->vs.why = "malformed SERVICE (docs/protocol.md 10.6)";
