@@ -354,7 +354,7 @@ static inline int ring_driver_get(struct amp_vq *vq, enum amp_vq_dir dir,
 
 	if (vq->broken)
 		return -EBADMSG;
-	if (vq->free_cnt) { /* of an out queue alone */
+	if (dir == AMP_VQ_OUT && vq->free_cnt) {
 		buf->id = vq->free_head;
 		vq->free_head = vq->state[buf->id];
 		vq->free_cnt--;
