@@ -183,7 +183,7 @@ def main():
 		report("%s: clang" % name, run(CLANG + WARN + flags +
 		       ["-fsyntax-only", os.path.join(build, "ampsock.c")], ROOT))
 	knobs(build)
-	for name, flags, board in (("vsock", ["-mcpu=cortex-m4", "-DAMPSOCK_WHY=1"], "qemu-virt-arm"),
+	for name, flags, board in (("vsock", ["-mcpu=cortex-m4", "-DAMPSOCK_WHY=1", "-DAMPSOCK_SPIN=1"], "qemu-virt-arm"),
 				   ("rpmsg", ["-mcpu=cortex-m3", "-DAMPSOCK_WHY=1"] + RPMSG, "qemu-mps2")):
 		archive = "%s/fw/%s-newlib/libampsock.a" % (build, board)
 		report("%s: exports what %s exports" % (name, archive),
