@@ -279,7 +279,7 @@ def completion():
 	for name, where in (("ampsock-proxy", "sbin"), ("ampsock-run", "bin"), ("ampsockctl", "bin")):
 		program = os.path.join(PREFIX, where, name)
 		text = run([program, "--help"])[1]
-		options = sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)))
+		options = sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text)))
 		eq(complete(program, "--"), options, name)
 	proxy, runner = os.path.join(PREFIX, "sbin/ampsock-proxy"), os.path.join(PREFIX, "bin/ampsock-run")
 	ctl = os.path.join(PREFIX, "bin/ampsockctl")
@@ -311,7 +311,7 @@ def completion_zsh():
 		return "zsh is not installed"
 	for name, where in (("ampsock-proxy", "sbin"), ("ampsock-run", "bin"), ("ampsockctl", "bin")):
 		text = run([os.path.join(PREFIX, where, name), "--help"])[1]
-		options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
+		options = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text))
 		# long names of short options are not in the help
 		eq(sorted(options - set(zsh(name, "--"))), [], name)
 	text = run([os.path.join(PREFIX, "bin/ampsockctl"), "--help"])[1]
