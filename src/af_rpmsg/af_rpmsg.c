@@ -442,7 +442,7 @@ static int rpmsg_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 		disconnect(s);
 		return 0;
 	}
-	/* under way, whatever is asked for now, or the last one has packets to send */
+	/* an attempt is under way, or the last connection has packets to send */
 	if ((s->sub & SUB_WAIT) || (conn && conn_of(s)->state != AMP_CONN_FREE))
 		return -EAGAIN;
 	if (s->sub & SUB_CHILD) /* over, and its listener's for ever */

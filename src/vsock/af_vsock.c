@@ -140,7 +140,7 @@ static int vsock_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 	struct amp_vlink *l;
 	int r;
 
-	/* under way, whatever is asked for now, or the last one has packets to send */
+	/* an attempt is under way, or the last connection has packets to send */
 	if (c->state != AMP_CONN_FREE)
 		return -EAGAIN;
 	r = get_addr(addr, len, &to);
