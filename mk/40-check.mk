@@ -15,7 +15,7 @@ UNIT_SMALL := $(patsubst $(BUILD)/check/asan/%,$(BUILD)/check/small/%,$(UNIT_ASA
 # What the test asks for in its first lines.
 unit_extra = $$(sed -n '1,15s,^// build: *,,p' $<)
 
-.PHONY: check check-unit check-restarts build-clang check-fuzz
+.PHONY: check check-unit check-restarts build-clang fuzz-programs check-fuzz
 check: ## every test there is, packages first (15 to 20 minutes)
 	@$(MAKE) --no-print-directory deps
 	@tests/run --build $(BUILD) all
@@ -64,5 +64,6 @@ $(FUZZ): $(BUILD)/check/fuzz/%: tests/fuzz/%.c $(UNIT_DEPS)
 	clang $(UNIT_FLAGS) -fsanitize=fuzzer,address,undefined \
 		-fno-sanitize-recover=undefined -o $@ $< $(unit_extra)
 
+fuzz-programs: $(FUZZ)
 check-fuzz: $(FUZZ) ## fuzzers, 10 s each (FUZZ_S=)
 	@tests/fuzz/run $(FUZZ_S) $(FUZZ)
