@@ -227,7 +227,8 @@ def guest_closes():
     job.until(lambda: len(job.out) > 100000, "data", TIMEOUT)
     job.kill()
     server.check(2)
-    eq(resets, [errno.ECONNRESET] * 2)
+    # Linux calls it EPIPE where the end of the guest's stream came before, as it does with close() of a TCP socket.
+    eq([e in (errno.ECONNRESET, errno.EPIPE) for e in resets], [True] * 2, resets)
     p.wait_counter("flows", 0)
     server.close()
 
