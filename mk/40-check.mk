@@ -62,15 +62,14 @@ endif
 CLANG_HOST := $(filter-out src/posix/% src/port/baremetal.c src/proxy/% src/ctl/%,$(wildcard src/*/*.c))
 CLANG_PROXY := $(wildcard src/proxy/*.c src/ctl/*.c)
 CLANG_BARE := $(filter-out src/port/posix.c src/proxy/% src/ctl/% src/preload/% src/virtio/vhost_user_%.c src/virtio/sigbus.c,$(wildcard src/*/*.c))
+# All files of a kind in one process, one after the other and independent of each other: most of the time
+# that a compiler takes to look at one is its start.
+clang_syntax = clang -fsyntax-only $(STD) $(WARN) $(1) $(firstword $(2)) $(addprefix -Xclang ,$(wordlist 2,$(words $(2)),$(2)))
 build-clang: $(FILTERS)
-	@rc=0; for f in $(CLANG_HOST); do \
-		clang -fsyntax-only $(STD) $(WARN) $(LIB_CPPFLAGS) $$f || rc=1; \
-	done; for f in $(CLANG_PROXY); do \
-		clang -fsyntax-only $(STD) $(WARN) $(PROXY_CPPFLAGS) -I$(BUILD)/gen $$f || rc=1; \
-	done; for f in $(CLANG_BARE); do \
-		clang -fsyntax-only --target=arm-none-eabi -mcpu=cortex-m4 -ffreestanding $(STD) $(WARN) \
-		-DAMP_PORT_THREADS=0 -Iinclude -isystem /usr/include/newlib $$f || rc=1; \
-	done; exit $$rc
+	@rc=0; $(call clang_syntax,$(LIB_CPPFLAGS),$(CLANG_HOST)) || rc=1; \
+	$(call clang_syntax,$(PROXY_CPPFLAGS),$(CLANG_PROXY)) || rc=1; \
+	$(call clang_syntax,--target=arm-none-eabi -mcpu=cortex-m4 -ffreestanding -DAMP_PORT_THREADS=0 -Iinclude \
+		-isystem /usr/include/newlib,$(CLANG_BARE)) || rc=1; exit $$rc
 
 # Fuzzers: libFuzzer programs tests/fuzz/fuzz_NAME.c, a bounded while each (FUZZ_S seconds).
 # What one finds lies beside it (fuzz_NAME.crash-*): fix it and add a unit test.
