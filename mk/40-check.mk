@@ -11,7 +11,7 @@ UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 .PHONY: check check-unit check-restarts build-clang check-fuzz
 check: ## every test there is, packages first (15 to 20 minutes)
 	@$(MAKE) --no-print-directory deps
-	@tests/run --build $(BUILD) all
+	@DEBUG_INFO=-g1 tests/run --build $(BUILD) all
 
 check-unit: ## unit tests under the sanitizers (30 s)
 	@tests/run --build $(BUILD) unit
@@ -74,7 +74,7 @@ build-clang: $(FILTERS)
 # Fuzzers: libFuzzer programs tests/fuzz/fuzz_NAME.c, a bounded while each (FUZZ_S seconds).
 # What one finds lies beside it (fuzz_NAME.crash-*): fix it and add a unit test.
 FUZZ_S ?= 10
-FUZZ_FLAGS := $(STD) -g1 -O1 $(WARN) $(LIB_CPPFLAGS) -fno-omit-frame-pointer
+FUZZ_FLAGS := $(STD) $(DEBUG_INFO) -O1 $(WARN) $(LIB_CPPFLAGS) -fno-omit-frame-pointer
 FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/check/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 $(FUZZ): $(BUILD)/check/fuzz/%: tests/fuzz/%.c $(wildcard src/*/*.c) $(UNIT_DEPS)
 	@mkdir -p $(@D) && rm -f $@
