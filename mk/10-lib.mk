@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # The hosted library: amp_* calls for Linux processes. Plain, and for tests under sanitizers.
 
-comma := ,
 LIB_ROOMS := socket af_inet af_rpmsg vsock conn virtio port wire
 LIB_BARE  := src/port/baremetal.c src/virtio/mmio.c src/virtio/mmio_why.c
 LIB_SRCS  := $(sort $(filter-out $(LIB_BARE),$(wildcard $(LIB_ROOMS:%=src/%/*.c))))
@@ -22,11 +21,11 @@ $$(BUILD)/$(1)/libampsock.a: $$($(1)_OBJS)
 endef
 
 $(eval $(call hosted_lib,hosted,$(CFLAGS)))
-$(eval $(call hosted_lib,san,-g -O1 -fno-omit-frame-pointer -fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined))
-$(eval $(call hosted_lib,tsan,-g -O1 -fno-omit-frame-pointer -fsanitize=thread -Wno-tsan))
+$(eval $(call hosted_lib,san,$(DEBUG_FLAGS) $$(SAN_FLAGS)))
+$(eval $(call hosted_lib,tsan,$(DEBUG_FLAGS) $(TSAN_FLAGS) -Wno-tsan))
 # The configuration of small firmware: without the short ways, and one bucket of everything.
 SMALL_FLAGS := -DAMPSOCK_FAST=0 -DAMPSOCK_HASH=1 -DAMPSOCK_RPMSG_SERVICES=8
-$(eval $(call hosted_lib,small,-g -O1 -fno-omit-frame-pointer $(SMALL_FLAGS) -fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined))
+$(eval $(call hosted_lib,small,$(DEBUG_FLAGS) $(SMALL_FLAGS) $$(SAN_FLAGS)))
 
 # What turns an unmodified program's object into one of ours (objcopy --redefine-syms).
 LIB_CALLS := socket socketpair bind listen accept accept4 connect send sendto sendmsg recv \

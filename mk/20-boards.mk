@@ -32,7 +32,7 @@ fw_symbols = -Wl,--defsym=__load_addr=$($(1).load),--defsym=__ram_start=$($(1).r
 	$(if $($(1).rom_len),-Wl$(comma)--defsym=__rom_len=$($(1).rom_len)) \
 	$(if $($(1).shm),-Wl$(comma)--defsym=__shm_start=$($(1).shm)$(comma)--defsym=__shm_len=$($(1).shm_len))
 FW_OPT    ?= -O2
-FW_CFLAGS := $(STD) $(FW_OPT) -g $(WARN) -ffunction-sections -fdata-sections -fno-common \
+FW_CFLAGS := $(STD) $(FW_OPT) $(DEBUG_INFO) $(WARN) -ffunction-sections -fdata-sections -fno-common \
 	-fno-pie -fno-stack-protector -fno-asynchronous-unwind-tables \
 	-Iinclude $(FW_EXTRA) -DAMP_PORT_THREADS=0
 FW_LDFLAGS := -nostartfiles -static -no-pie -Wl,--gc-sections \

@@ -11,8 +11,7 @@ PROXY_CFLAGS := $(STD) $(WARN) -fPIE -fstack-protector-strong -fno-common
 PROXY_HARDEN := -D_FORTIFY_SOURCE=2 -fstack-clash-protection -fcf-protection
 PROXY_LDFLAGS := $(LDFLAGS) -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
 PROXY_LIBS := -luv -linih -lcjson -lbsd -lpthread
-PROXY_SAN := -DAMPSOCK_SANITIZED -g -O1 -fno-omit-frame-pointer -fsanitize=address$(comma)undefined \
-	-fno-sanitize-recover=undefined
+PROXY_SAN = -DAMPSOCK_SANITIZED $(DEBUG_FLAGS) $(SAN_FLAGS)
 
 # The filters of system calls, from the comments beside the code. The program that makes them runs here.
 FILTERS := $(BUILD)/gen/amp_filter_worker.h $(BUILD)/gen/amp_filter_helper.h
@@ -43,7 +42,7 @@ $$(BUILD)/$(2): $$($(1)_OBJS)
 endef
 
 $(eval $(call proxy_program,proxy,ampsock-proxy,$(CFLAGS) $(CPPFLAGS) $(PROXY_HARDEN)))
-$(eval $(call proxy_program,proxy-san,san/ampsock-proxy,$(PROXY_SAN)))
+$(eval $(call proxy_program,proxy-san,san/ampsock-proxy,$$(PROXY_SAN)))
 
 .PHONY: proxy
 proxy: $(BUILD)/ampsock-proxy ## ampsock-proxy

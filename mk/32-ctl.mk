@@ -17,7 +17,7 @@ $$(BUILD)/$(2): $$($(1)_OBJS)
 endef
 
 $(eval $(call ctl_program,ctl,ampsockctl,$(CFLAGS) $(CPPFLAGS) $(PROXY_HARDEN)))
-$(eval $(call ctl_program,ctl-san,san/ampsockctl,$(PROXY_SAN)))
+$(eval $(call ctl_program,ctl-san,san/ampsockctl,$$(PROXY_SAN)))
 
 .PHONY: ctl
 ctl: $(BUILD)/ampsockctl ## ampsockctl: looks into a running proxy

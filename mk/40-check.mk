@@ -2,23 +2,16 @@
 # Tests: tests/run does the work. Unit tests are cmocka programs under the sanitizers; one
 # that says `// build: src/x/y.c -DZ` in its first lines is compiled with that too, one that
 # says `// tsan` is also built and run under the thread sanitizer, one that says `// small` also
-# without AMPSOCK_FAST and with one hash bucket, as small firmware is.
+# without AMPSOCK_FAST and with one hash bucket, as small firmware is. -O1 there: one that computes much.
 
-UNIT_FLAGS = $(STD) -g -O1 $(WARN) $(LIB_CPPFLAGS) -fno-omit-frame-pointer
-UNIT_DEPS := $(wildcard src/*/*.[ch] src/*/*.def src/*.h include/*.h include/*/*.h tests/unit/*.h)
-SAN_FLAGS  := -fsanitize=address,undefined -fno-sanitize-recover=undefined
-TSAN_FLAGS := -fsanitize=thread
-UNIT_ASAN := $(patsubst tests/unit/%.c,$(BUILD)/check/asan/%,$(wildcard tests/unit/test_*.c))
-UNIT_TSAN := $(patsubst $(BUILD)/check/asan/%,$(BUILD)/check/tsan/%,$(UNIT_ASAN))
-UNIT_SMALL := $(patsubst $(BUILD)/check/asan/%,$(BUILD)/check/small/%,$(UNIT_ASAN))
-
-# What the test asks for in its first lines.
-unit_extra = $$(sed -n '1,15s,^// build: *,,p' $<)
+UNIT_FLAGS = $(STD) $(WARN) $(LIB_CPPFLAGS)
+UNIT_DEPS := $(wildcard src/*/*.h src/*/*.def src/*.h include/*.h include/*/*.h tests/unit/*.h)
+UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: check check-unit check-restarts build-clang fuzz-programs check-fuzz
 check: ## every test there is, packages first (15 to 20 minutes)
 	@$(MAKE) --no-print-directory deps
-	@tests/run --build $(BUILD) all
+	@DEBUG_INFO=-g1 tests/run --build $(BUILD) all
 
 check-unit: ## unit tests under the sanitizers (30 s)
 	@tests/run --build $(BUILD) unit
@@ -26,43 +19,67 @@ check-unit: ## unit tests under the sanitizers (30 s)
 check-restarts: ## 1,000 restarts of a remote core, or of its host (1 min)
 	@tests/qemu/restarts.py 1000
 
-# rm first: a failed compile must not leave an older program to be run instead.
-$(UNIT_ASAN): $(BUILD)/check/asan/%: tests/unit/%.c $(BUILD)/san/libampsock.a $(UNIT_DEPS)
-	@mkdir -p $(@D) && rm -f $@
-	$(CC) $(UNIT_FLAGS) $(SAN_FLAGS) -o $@ $< $(unit_extra) $(BUILD)/san/libampsock.a -lcmocka -pthread
+# $(BUILD)/check/KIND/TEST. What a test says after `build:` is sources, flags of the linker, and flags of
+# the compiler, which go for its sources, too: $(BUILD)/check/KIND/oFLAGS/, one directory for all tests
+# that ask for the same.
+ifneq ($(findstring /check/,$(MAKECMDGOALS)),)
+# TEST|WORD ...
+UNIT_WORDS := $(shell awk 'FNR > 15 { nextfile } sub("^// build: *", "") { t = FILENAME; gsub(".*/|[.]c$$", "", t); \
+	for (i = 1; i <= NF; i++) print t "|" $$i }' $(UNIT:%=tests/unit/%.c))
+endif
+unit_words = $(patsubst $(1)|%,%,$(filter $(1)|%,$(UNIT_WORDS)))
+unit_srcs   = $(filter src/%.c,$(call unit_words,$(1)))
+unit_link   = $(filter -l% -Wl%,$(call unit_words,$(1)))
+unit_cflags = $(filter-out src/%.c -l% -Wl%,$(call unit_words,$(1)))
+unit_dir    = $(BUILD)/check/$(1)/o$(subst $(space),,$(subst /,_,$(subst =,_,$(call unit_cflags,$(2)))))
 
-$(UNIT_TSAN): $(BUILD)/check/tsan/%: tests/unit/%.c $(BUILD)/tsan/libampsock.a $(UNIT_DEPS)
-	@mkdir -p $(@D) && rm -f $@
-	$(CC) $(UNIT_FLAGS) $(TSAN_FLAGS) -o $@ $< $(unit_extra) $(BUILD)/tsan/libampsock.a -lcmocka -pthread
+UNIT_LIB_asan  := san
+UNIT_LIB_tsan  := tsan
+UNIT_LIB_small := small
+UNIT_CFLAGS_asan  := $(DEBUG_FLAGS) $(SAN_FLAGS)
+UNIT_CFLAGS_tsan  := $(DEBUG_FLAGS) $(TSAN_FLAGS)
+UNIT_CFLAGS_small := $(DEBUG_FLAGS) $(SMALL_FLAGS) $(SAN_FLAGS)
 
-$(UNIT_SMALL): $(BUILD)/check/small/%: tests/unit/%.c $(BUILD)/small/libampsock.a $(UNIT_DEPS)
-	@mkdir -p $(@D) && rm -f $@
-	$(CC) $(UNIT_FLAGS) $(SMALL_FLAGS) $(SAN_FLAGS) -o $@ $< $(unit_extra) $(BUILD)/small/libampsock.a -lcmocka -pthread
-
+# $(1): kind, $(2): test. rm first: a failed compile must not leave an older program to be run instead.
+define unit_program
+$(BUILD)/check/$(1)/$(2): tests/unit/$(2).c $(patsubst src/%.c,$(call unit_dir,$(1),$(2))/%.o,$(call unit_srcs,$(2))) \
+		$(BUILD)/$(UNIT_LIB_$(1))/libampsock.a $(UNIT_DEPS)
+	@mkdir -p $$(@D) && rm -f $$@
+	$$(CC) $$(UNIT_FLAGS) $$(UNIT_CFLAGS_$(1)) $(call unit_cflags,$(2)) -o $$@ $$< $$(filter %.o,$$^) $(call unit_link,$(2)) \
+		$$(filter %.a,$$^) -lcmocka -pthread
+$(call unit_dir,$(1),$(2))/%.o: UNIT_OBJ_FLAGS = $(UNIT_CFLAGS_$(1)) $(call unit_cflags,$(2))
+$(call unit_dir,$(1),$(2))/%.o: src/%.c
+	@mkdir -p $$(@D)
+	$$(CC) $$(UNIT_FLAGS) $$(UNIT_OBJ_FLAGS) $$(DEPFLAGS) -c -o $$@ $$<
+endef
+ifdef UNIT_WORDS
+$(foreach k,asan tsan small,$(foreach t,$(UNIT),$(eval $(call unit_program,$(k),$(t)))))
 $(BUILD)/check/asan/test_inet_udp_rpmsg: tests/unit/test_inet_udp.c
+-include $(wildcard $(BUILD)/check/*/o*/*/*.d)
+endif
 
 # The other compiler: warnings only, nothing kept. Hosted, and as for a Cortex-M4.
 CLANG_HOST := $(filter-out src/posix/% src/port/baremetal.c src/proxy/% src/ctl/%,$(wildcard src/*/*.c))
 CLANG_PROXY := $(wildcard src/proxy/*.c src/ctl/*.c)
 CLANG_BARE := $(filter-out src/port/posix.c src/proxy/% src/ctl/% src/preload/% src/virtio/vhost_user_%.c src/virtio/sigbus.c,$(wildcard src/*/*.c))
+# All files of a kind in one process, one after the other and independent of each other: most of the time
+# that a compiler takes to look at one is its start.
+clang_syntax = clang -fsyntax-only $(STD) $(WARN) $(1) $(firstword $(2)) $(addprefix -Xclang ,$(wordlist 2,$(words $(2)),$(2)))
 build-clang: $(FILTERS)
-	@rc=0; for f in $(CLANG_HOST); do \
-		clang -fsyntax-only $(STD) $(WARN) $(LIB_CPPFLAGS) $$f || rc=1; \
-	done; for f in $(CLANG_PROXY); do \
-		clang -fsyntax-only $(STD) $(WARN) $(PROXY_CPPFLAGS) -I$(BUILD)/gen $$f || rc=1; \
-	done; for f in $(CLANG_BARE); do \
-		clang -fsyntax-only --target=arm-none-eabi -mcpu=cortex-m4 -ffreestanding $(STD) $(WARN) \
-		-DAMP_PORT_THREADS=0 -Iinclude -isystem /usr/include/newlib $$f || rc=1; \
-	done; exit $$rc
+	@rc=0; $(call clang_syntax,$(LIB_CPPFLAGS),$(CLANG_HOST)) || rc=1; \
+	$(call clang_syntax,$(PROXY_CPPFLAGS),$(CLANG_PROXY)) || rc=1; \
+	$(call clang_syntax,--target=arm-none-eabi -mcpu=cortex-m4 -ffreestanding -DAMP_PORT_THREADS=0 -Iinclude \
+		-isystem /usr/include/newlib,$(CLANG_BARE)) || rc=1; exit $$rc
 
 # Fuzzers: libFuzzer programs tests/fuzz/fuzz_NAME.c, a bounded while each (FUZZ_S seconds).
 # What one finds lies beside it (fuzz_NAME.crash-*): fix it and add a unit test.
 FUZZ_S ?= 10
+FUZZ_FLAGS := $(STD) $(DEBUG_INFO) -O1 $(WARN) $(LIB_CPPFLAGS) -fno-omit-frame-pointer
 FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/check/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-$(FUZZ): $(BUILD)/check/fuzz/%: tests/fuzz/%.c $(UNIT_DEPS)
+$(FUZZ): $(BUILD)/check/fuzz/%: tests/fuzz/%.c $(wildcard src/*/*.c) $(UNIT_DEPS)
 	@mkdir -p $(@D) && rm -f $@
-	clang $(UNIT_FLAGS) -fsanitize=fuzzer,address,undefined \
-		-fno-sanitize-recover=undefined -o $@ $< $(unit_extra)
+	clang $(FUZZ_FLAGS) -fsanitize=fuzzer,address,undefined \
+		-fno-sanitize-recover=undefined -o $@ $< $$(sed -n '1,15s,^// build: *,,p' $<)
 
 fuzz-programs: $(FUZZ)
 check-fuzz: $(FUZZ) ## fuzzers, 10 s each (FUZZ_S=)

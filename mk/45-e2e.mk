@@ -16,13 +16,13 @@ $(BUILD)/e2e/agent-plain: tests/e2e/agent.c $(BUILD)/hosted/libampsock.a
 
 $(BUILD)/e2e/agent-san: tests/e2e/agent.c $(BUILD)/san/libampsock.a
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(E2E_CFLAGS) -g -O1 $(SAN_FLAGS) -o $@ $^ -pthread
+	$(Q)$(CC) $(E2E_CFLAGS) $(DEBUG_FLAGS) $(SAN_FLAGS) -o $@ $^ -pthread
 
 $(BUILD)/e2e/agent-small: tests/e2e/agent.c $(BUILD)/e2e-small/libampsock.a
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(E2E_CFLAGS) $(E2E_SMALL) -g -O1 $(SAN_FLAGS) -o $@ $^ -pthread
+	$(Q)$(CC) $(E2E_CFLAGS) $(E2E_SMALL) $(DEBUG_FLAGS) $(SAN_FLAGS) -o $@ $^ -pthread
 
-$(eval $(call hosted_lib,e2e-small,$(E2E_SMALL) -g -O1 -fno-omit-frame-pointer -fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined))
+$(eval $(call hosted_lib,e2e-small,$(E2E_SMALL) $(DEBUG_FLAGS) $$(SAN_FLAGS)))
 
 .PHONY: e2e-programs check-e2e
 e2e-programs: $(BUILD)/e2e/agent-plain $(BUILD)/e2e/agent-san $(BUILD)/e2e/agent-small \

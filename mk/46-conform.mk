@@ -9,7 +9,7 @@
 # tests/conform/README.md says how it works.
 
 CONFORM_SRCS  := $(filter-out tests/conform/main_fw.c,$(wildcard tests/conform/*.c))
-CONFORM_CFLAGS = $(STD) -g -O1 $(WARN) -D_GNU_SOURCE -idirafter include -fno-omit-frame-pointer
+CONFORM_CFLAGS = $(STD) $(DEBUG_FLAGS) $(WARN) -D_GNU_SOURCE -idirafter include
 CONFORM_OURS  := '-DCT_HAS=(CT_THREADS|CT_OURS)'
 
 $(BUILD)/conform/linux: $(CONFORM_SRCS) tests/conform/conform.h
@@ -27,7 +27,7 @@ $$(BUILD)/conform/$(1): $$(CONFORM_SRCS:tests/conform/%.c=$$(BUILD)/conform/$(1)
 		$$(BUILD)/hosted/hosted_main.o $$(BUILD)/$(3)/libampsock.a
 	$$(Q)$$(CC) $(2) $$^ -pthread -o $$@
 endef
-$(eval $(call conform_program,ours,$(SAN_FLAGS),san))
+$(eval $(call conform_program,ours,$$(SAN_FLAGS),san))
 $(eval $(call conform_program,tsan,$(TSAN_FLAGS),tsan))
 
 # In firmware, on a board of each kind of link: $(BUILD)/fw/BOARD-conform/conform.elf. The suite

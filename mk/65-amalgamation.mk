@@ -15,7 +15,7 @@ check-amalgamation:
 # It also runs: the Cortex-M3's firmware with the one object in the archive's place.
 $(BUILD)/fw/amalgamation/ampsock.o: $(AMALGAMATION)
 	@mkdir -p $(@D)
-	$(Q)$(qemu-mps2.cross)gcc $(FW_SPECS) $(qemu-mps2.flags) $(STD) $(FW_OPT) -g $(WARN) -ffunction-sections \
+	$(Q)$(qemu-mps2.cross)gcc $(FW_SPECS) $(qemu-mps2.flags) $(STD) $(FW_OPT) $(DEBUG_INFO) $(WARN) -ffunction-sections \
 		-fdata-sections -fno-common '-DAMPSOCK_CONFIG="../boards/$(notdir $(FW_CONFIG_rpmsg))"' -I$(BUILD) -Isrc -c $< -o $@
 
 $(BUILD)/fw/amalgamation/%.elf: $(BUILD)/fw/qemu-mps2/examples/%.o $(BUILD)/fw/amalgamation/ampsock.o \

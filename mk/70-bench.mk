@@ -2,7 +2,7 @@
 # Speed: tests/bench/bench.py does the work, from what is built here.
 
 BENCH := $(BUILD)/bench
-BENCH_FLAGS = $(STD) -O2 -g $(WARN) -D_GNU_SOURCE
+BENCH_FLAGS = $(STD) -O2 $(DEBUG_INFO) $(WARN) -D_GNU_SOURCE
 
 .PHONY: bench bench-smoke bench-record bench-bin bench-check-bin
 bench: bench-bin bench-peers ## every speed beside its peers, bench.json, charts (25 minutes)

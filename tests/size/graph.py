@@ -6,7 +6,6 @@ An indirect call through a slot of an operations table (s->fam->send) may reach 
 that is put into a slot of that name; the tables below say where fewer are meant.
 """
 
-import glob
 import os
 import re
 
@@ -52,17 +51,15 @@ OUTSIDE = [
 class Graph:
 	"""The compiler's call graph of what was linked, indirect calls resolved."""
 
-	def __init__(self, out, kept, sources):
-		"""out: where the .ci files are; kept: {(file, function)}; sources: paths of the library."""
+	def __init__(self, graphs, kept, sources):
+		"""graphs: the .ci files; kept: {(file, function)}; sources: paths of the library."""
 		self.sources = sources
 		self.own, self.edges, self.indirect, self.dynamic = {}, {}, [], []
 		self.kept, self.kept_names = kept, {name for _, name in kept}
 		self.where = {}  # function -> file:function
 		self.all_names = set()  # linked or not
-		for path in sorted(glob.glob(os.path.join(ROOT, out, "*.ci"))):
-			if os.path.basename(path) in ("board.ci", "program.ci"):
-				continue
-			with open(path, encoding="utf-8") as f:
+		for path in sorted(graphs, key=os.path.basename):
+			with open(os.path.join(ROOT, path), encoding="utf-8") as f:
 				self.read(f.read())
 		self.slots = self.find_slots()
 		self.unresolved = []

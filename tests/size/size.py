@@ -136,12 +136,19 @@ def sources(flags=()):
 
 
 class Build:
-	"""One configuration for one core. only: the sources that are known to be enough."""
+	"""One configuration for one core. only: the sources that are known to be enough. like: (another build, sources):
+	but for those its objects are taken."""
 
-	def __init__(self, out, target, flags, program, only=None, lto=False):
+	compiled = {}  # (compiler, flags, source) -> object: configurations that differ in their program share the library's
+
+	def __init__(self, out, target, flags, program, only=None, lto=False, like=(None, ())):
 		self.out, self.flags, self.lto = out, flags, lto
 		self.cross, self.core = TARGETS[target][1:]
+		self.like, self.own = like
 		self.sources = [p for p in sources(flags) if only is None or p in only]
+		os.makedirs(os.path.join(ROOT, self.out), exist_ok=True)
+		for stale in glob.glob(os.path.join(ROOT, self.out, "*")):
+			os.unlink(stale)
 		objects = self.compile(program)
 		try:
 			self.link(objects)
@@ -153,25 +160,37 @@ class Build:
 
 	def compile(self, program):
 		"""Objects: program and board keep their names, the library its rooms'."""
-		os.makedirs(os.path.join(ROOT, self.out), exist_ok=True)
-		for stale in glob.glob(os.path.join(ROOT, self.out, "*")):
-			os.unlink(stale)
-		jobs = [(src, "%s/%s.o" % (self.out, src[4:-2].replace("/", "@"))) for src in self.sources]
+		self.objects, jobs = {}, []
+		for src in self.sources:
+			key = self.key(src)
+			if self.like and src not in self.own:
+				key = self.like.key(src)
+			if key not in Build.compiled:
+				Build.compiled[key] = "%s/%s.o" % (self.out, src[4:-2].replace("/", "@"))
+				jobs.append((src, Build.compiled[key]))
+			self.objects[src] = Build.compiled[key]
 		jobs += [("tests/size/board.c", self.out + "/board.o"),
 			 ("tests/size/" + program, self.out + "/program.o")]
 
 		def one(job):
 			src, obj = job
-			flags = FLAGS + self.flags
-			if self.lto: # of such objects there is no call graph
-				flags = [f for f in flags if f not in GRAPH] + ["-flto"] * src.startswith("src/")
-			return sh([self.cross + "gcc"] + self.core + flags + ["-c", src, "-o", obj])
+			return sh([self.cross + "gcc"] + self.core + self.flags_of(src) + ["-c", src, "-o", obj])
 
 		with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 2) as pool:
 			for (src, _), r in zip(jobs, pool.map(one, jobs)):
 				if r.returncode:
 					raise Fail("%s does not compile:\n%s" % (src, r.stderr))
-		return [obj for _, obj in jobs]
+		return list(self.objects.values()) + [obj for _, obj in jobs[-2:]]
+
+	def flags_of(self, src):
+		library = src.startswith("src/")
+		flags = FLAGS + [f for f in self.flags if not (library and f.startswith("-DSMALL_"))]
+		if self.lto: # of such objects there is no call graph
+			flags = [f for f in flags if f not in GRAPH] + ["-flto"] * library
+		return flags
+
+	def key(self, src):
+		return (self.cross, *self.core, *self.flags_of(src), src)
 
 	def link(self, objects):
 		self.map = self.out + "/a.map"
@@ -233,7 +252,7 @@ class Build:
 			r"\S*lib\.a\((\S+)\.o\)$", self.map_text(), re.MULTILINE)}
 
 	def graph(self):
-		return Graph(self.out, self.kept_functions(), self.sources)
+		return Graph([obj[:-2] + ".ci" for obj in self.objects.values()], self.kept_functions(), self.sources)
 
 
 def total(modules, *kinds):
@@ -252,19 +271,21 @@ def kept_sources(modules):
 	return {"src/" + name for name in modules}
 
 
-def measure(name, cfg, build):
-	"""On the main core: (what is recorded, what is shown besides)."""
+def measure(name, cfg, build, check):
+	"""On the main core: (what is recorded, what is shown besides). check: what is compared with a record that
+	was made without this is compiled with fewer sockets only where there is memory that they have."""
 	base = "%s/size/%s" % (build, name)
 	whole = Build(base, MAIN, cfg["flags"], cfg["program"])
 	modules, graph = whole.modules(), whole.graph()
 	(stack, path), cycles = graph.deepest(public(graph))
 	only = kept_sources(modules)
 
-	few = Build(base + "-ram", MAIN, cfg["flags"] + cfg["ram"], cfg["program"], only)
+	like = (whole, {"src/" + m for m, sizes in modules.items() if sizes["data"] + sizes["bss"]}) if check else (None, ())
+	few = Build(base + "-ram", MAIN, cfg["flags"] + cfg["ram"], cfg["program"], only, like=like)
 	static = total(few.modules(), "data", "bss")
 	count = int(re.search(r"SOCKETS=(\d+)", " ".join(cfg["ram"])).group(1))
 	flags = [f for f in cfg["ram"] if "SOCKETS" not in f] + ["-DAMPSOCK_SOCKETS=%d" % (count + 4)]
-	more = Build(base + "-more", MAIN, cfg["flags"] + flags, cfg["program"], only)
+	more = Build(base + "-more", MAIN, cfg["flags"] + flags, cfg["program"], only, like=like)
 	# Four more, so that what is rounded to words is not lost.
 	each = (total(more.modules(), "data", "bss") - static) / 4 * cfg["each"]
 	return {
@@ -402,7 +423,7 @@ def main():
 	results, notes, failed = [], [], []
 	for name, cfg in CONFIGS.items():
 		try:
-			result, note = measure(name, cfg, opt.build)
+			result, note = measure(name, cfg, opt.build, opt.check)
 		except Fail as e:
 			failed.append(name)
 			print("not ok - size of %s" % name if opt.check else "%s:" % name)

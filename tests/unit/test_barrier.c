@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Barriers of the split ring: a weakly ordered peer, played on a core that is none.
-// build: src/virtio/vq_split.c -DAMPSOCK_VQ_DEVICE=1 -include tests/unit/barrier_site.h
+// build: src/virtio/vq_split.c -include tests/unit/barrier_site.h
 // timeout: 20
 /*
  * x86 orders loads with loads and stores with stores, so that no race shows a barrier that

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// build: src/af_rpmsg/rpmsg.c
 /*
  * remoteproc with the rpmsg bus on top of both sides: whoever restarts, the names are there
  * again, messages go both ways, and no buffer stays behind.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// build: src/virtio/remoteproc.c src/virtio/remoteproc_host.c src/virtio/vq_split.c -DAMPSOCK_CACHE_HOOKS=1
+// build: -O1 src/virtio/remoteproc.c src/virtio/remoteproc_host.c src/virtio/vq_split.c -DAMPSOCK_CACHE_HOOKS=1
 // timeout: 60
 /*
  * remoteproc: events in the middle of a step. The cache hooks are called before every read and

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The rpmsg bus: a host and a remote over real rings, then each of them against a liar.
-// build: src/af_rpmsg/rpmsg.c src/virtio/vq_split.c -DAMPSOCK_VQ_DEVICE=1
 // timeout: 120
 #include <errno.h>
 #include <setjmp.h>

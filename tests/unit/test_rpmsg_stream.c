@@ -2,8 +2,6 @@
 // Streams over rpmsg: two ends on a door made for it, then on two buses; then each of them
 // against messages made by hand, and against its own with one byte changed.
 // small
-// build: src/af_rpmsg/rpmsg_stream.c src/af_rpmsg/rpmsg_serve.c src/af_rpmsg/rpmsg_told.c src/af_rpmsg/rpmsg.c
-// build: src/vsock/vsock.c src/vsock/xport_loop.c src/virtio/vq_split.c -DAMPSOCK_VQ_DEVICE=1
 // timeout: 120
 #include <setjmp.h>
 #include <stdarg.h>

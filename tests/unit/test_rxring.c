@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// build: -O1 src/socket/rxring.c
 /* Receive rings against a plain model: bytes, messages, wrap-around, hostile fragments. */
 #define AMPSOCK_CONFIG "port/hosted_config.h" /* as the library it is linked with */
 #include <errno.h>

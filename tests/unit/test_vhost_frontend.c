@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// build: src/virtio/vhost_user_backend.c src/virtio/vhost_user_request.c
-// build: src/virtio/vhost_user_map.c src/virtio/vhost_user_frontend.c
-// build: src/virtio/vq_split.c -DAMPSOCK_VQ_DEVICE=1
 /*
  * The vhost-user front-end: against our own back-end, which runs in a thread and echoes
  * (queue 1 to queue 0), and against back-ends that talk nonsense.

@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// build: src/virtio/vhost_user_backend.c src/virtio/vhost_user_request.c
-// build: src/virtio/vhost_user_map.c src/virtio/vhost_user_keep.c src/virtio/vq_split.c
-// build: -DAMPSOCK_VQ_DEVICE=1 -DAMPSOCK_VQ_ORDER=1
 /* What a successor of a vhost-user back-end goes on with: rings in order, the record, its lies. */
 #include "vhost_rig.h"
 

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// build: src/virtio/vhost_user_backend.c src/virtio/vhost_user_request.c
-// build: src/virtio/vhost_user_map.c src/virtio/vq_split.c -DAMPSOCK_VQ_DEVICE=1
 /* The vhost-user back-end with front-ends that are wrong, or hostile. */
 #include "vhost_rig.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The split ring: both ends against each other, then each end against a liar.
-// build: src/virtio/vq_split.c -DAMPSOCK_VQ_DEVICE=1 -DAMPSOCK_CACHE_HOOKS=1
+// build: -O1 src/virtio/vq_split.c -DAMPSOCK_CACHE_HOOKS=1
 // timeout: 60
 #include <errno.h>
 #include <pthread.h>

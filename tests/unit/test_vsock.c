@@ -2,7 +2,6 @@
 // The vsock engine: a guest (driver ends, CID 3) and a host (device ends, CID 2) in one
 // process, then each of them against packets made by hand.
 // small
-// build: src/vsock/vsock.c src/vsock/vsock_conn.c src/vsock/vsock_request.c src/vsock/xport_loop.c src/virtio/vq_split.c -DAMPSOCK_VQ_DEVICE=1
 // timeout: 60
 #include <errno.h>
 #include <setjmp.h>
