@@ -53,12 +53,14 @@ class Column:
         self.lost = 0
 
     def start(self):
-        """Both roles up, and the link between them. A complaint, or nothing."""
-        try:
-            self.pair = Pair(self.place)
-        except (OSError, AssertionError, SystemExit) as e:
-            return f"{e} (make deps conform-programs)"
-        _, bad = self.pair.collect("ready", 30 * TIMES)
+        """Both roles up, if the type before has left none, and the link between them. A complaint, or nothing."""
+        bad = ""
+        if not self.pair:
+            try:
+                self.pair = Pair(self.place)
+            except (OSError, AssertionError, SystemExit) as e:
+                return f"{e} (make deps conform-programs)"
+            _, bad = self.pair.collect("ready", 30 * TIMES)
         if not bad:
             bad = self.list()
         if not bad and self.skips["link.up"] == "":
@@ -148,25 +150,37 @@ class Column:
             return bad
         return []
 
-    def go(self, wanted):
-        """All cases that are wanted, in order."""
+    def go(self, wanted, last):
+        """All cases that are wanted, in order. The pair stays for the place's next type, unless this is the last."""
         begin = time.monotonic()
         try:
             bad = self.start()
             if bad:
                 self.stop(kill=True)
                 self.results["link.up"] = ("fail", f"{self.name} does not start: {bad}")
-                return self
+                return
             for case in self.cases:
                 if case != "link.up" and wanted(case):
                     self.one(case)
-            bad = self.stop()
+            bad = self.stop() if last else []
             if bad:
                 self.results["link.down"] = ("fail", "; ".join(bad))
-        finally:
+        except BaseException:
             self.stop(kill=True)
+            raise
+        finally:
             self.seconds = time.monotonic() - begin
-        return self
+
+
+def go_place(columns, wanted):
+    """All types of one place, one after the other in the same processes: to boot a machine for each takes longer
+    than most cases do."""
+    pair = None
+    for c in columns:
+        c.pair = pair
+        c.go(wanted, c is columns[-1])
+        pair, c.pair = c.pair, None
+    return columns
 
 
 def write_table(columns, cases, path):
@@ -243,7 +257,8 @@ def parse_args():
     p.add_argument("--list", action="store_true", help="the transports, and what is at each place")
     p.add_argument("--json", action="store_true", help="BUILD/conform.json on standard output, nothing else")
     p.add_argument("--tap", action="store_true", help="for tests/run")
-    p.add_argument("--jobs", type=int, default=2)
+    # Of two, one waits most of the time, for the other role or for a time-out that is the case.
+    p.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="places at the same time")
     opt = p.parse_args()
     # tests/run gives no arguments
     opt.tap = opt.tap or ("AMP_TEST_MARK" in os.environ and not opt.json)
@@ -268,15 +283,14 @@ def main():
     def wanted(case):
         return not opt.case or any(t in case for t in opt.case)
 
-    def go(column):
-        column.go(wanted)
-        if not opt.json:
+    def go(place):
+        for column in go_place([c for c in columns if c.place == place], wanted):
             for case, (result, note) in column.results.items():
-                if result == "fail":
+                if result == "fail" and not opt.json:
                     print(f"{'# ' if opt.tap else ''}FAIL {column.name} {case}: {note}", flush=True)
 
     with concurrent.futures.ThreadPoolExecutor(opt.jobs) as pool:
-        list(pool.map(go, columns))
+        list(pool.map(go, dict.fromkeys(c.place for c in columns)))
     if not any(c.results for c in columns):
         print("conform.py: no case has that in its name: see build/conform.md", file=sys.stderr)
         return 2

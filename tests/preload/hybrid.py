@@ -117,7 +117,7 @@ def ports():
         r.run("socat", "-u", f"OPEN:{path}", f"SOCKET-CONNECT:40:0:{vm(6000, 2)}", offload=False).end()
         sink.check(life + 1)
         eq(got[-1], sha(data))
-        e = r.run("socat", "-d", "-d", f"SOCKET-LISTEN:40:0:{vm(7000)},fork", "SYSTEM:cat", offload=False)
+        e = r.run("socat", "-d", "-d", "-t20", f"SOCKET-LISTEN:40:0:{vm(7000)},fork", "SYSTEM:cat", offload=False)
         e.wait_err("listening on")
         for first in (b"", b"CONNECT 7000\n"):
             if first:

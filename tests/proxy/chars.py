@@ -357,8 +357,7 @@ def many_announced():
     """thousands of services that nobody asked for: they cost no time to speak of; a wanted one among them is found"""
     port, srv = free_port(), Server(echo)
     g = CharRig(f"expose rpmsg:e -> tcp 127.0.0.1:{srv.port}", f"publish tcp 127.0.0.1:{port} -> rpmsg:a/w.x")
-    for i in range(3000):
-        g.k.announce(f"svc{i}", 0x10000 + i)
+    g.k.crowd(3000)
 
     def cpu():
         with open(f"/proc/{g.p.worker_pid()}/stat", encoding="ascii") as f:
@@ -385,8 +384,7 @@ def many_announced():
 def too_many_announced():
     """more services than are looked at: said, and said once"""
     g = CharRig("expose rpmsg:e -> unix DIR/x")
-    for i in range(4200):
-        g.k.announce(f"svc{i}", 0x10000 + i)
+    g.k.crowd(4200)
     g.p.log("sys/bus/rpmsg/devices has more than 4096 entries: those behind are not seen")
     time.sleep(1.2)  # two looks more
     eq(sum("more than 4096" in x for x in g.p.lines), 1, "lines")

@@ -96,8 +96,11 @@ class Kernel:
         with self.lock:
             for ep in list(self.eps.values()):
                 self.remove(ep)
-            for d in os.listdir(f"{self.root}/sys/bus/rpmsg/devices"):
-                shutil.rmtree(f"{self.root}/sys/bus/rpmsg/devices/{d}")
+            for d in os.scandir(f"{self.root}/sys/bus/rpmsg/devices"):
+                if d.is_symlink():
+                    os.unlink(d.path)
+                else:
+                    shutil.rmtree(d.path)
             shutil.rmtree(f"{self.root}/sys/class/rpmsg/rpmsg_ctrl{self.ctrl}")
             os.unlink(f"{self.root}/dev/rpmsg_ctrl{self.ctrl}")
             self.ctrl = None
@@ -114,6 +117,16 @@ class Kernel:
             with open(f"{new}/{attr}", "w", encoding="ascii") as f:
                 f.write(v + "\n")
         os.rename(new, d)
+
+    def crowd(self, n):
+        """So many more that nobody asks for. sysfs has links here, too; all of these lead to one device."""
+        one = f"{self.root}/one"
+        os.makedirs(one)
+        for attr, v in (("name", "svc"), ("src", "0xffffffff"), ("dst", "0x10000")):
+            with open(f"{one}/{attr}", "w", encoding="ascii") as f:
+                f.write(v + "\n")
+        for i in range(n):
+            os.symlink(one, f"{self.root}/sys/bus/rpmsg/devices/virtio{self.ctrl}.svc{i}.-1.{0x10000 + i}")
 
     def send(self, dst, data):
         """To the endpoint that has the address; the source is not told. False: there is none."""
@@ -306,15 +319,20 @@ class KernelRemote(Remote):
 
 
 class CharRig(Closing):
-    """A proxy with one rpmsg-char link `g`, and its remote."""
+    """A proxy with one rpmsg-char link `g`, and its remote, which is there before the proxy: the proxy looks for
+    what is missing four times a second only. start=False: there is none. env: more libraries are preloaded, too."""
 
     def __init__(self, *rules, start=True, more="", env=None):
         def args(p):
             self.k = Kernel(os.path.join(p.dir.name, "k"))
-            p.env = {**self.k.env(), **(env or {})}
+            own = self.k.env()
+            p.env = {**own, **(env or {})}
+            p.env["LD_PRELOAD"] = ":".join(e["LD_PRELOAD"] for e in (own, env or {}) if "LD_PRELOAD" in e)
+            if start:
+                self.r = self.g = KernelRemote(self.k)
             return ["--link", self.k.args() + more]
+        self.r = self.g = None
         self.p = Proxy(*rules, args=args)
-        self.r = self.g = KernelRemote(self.k) if start else None
         if start:
             self.r.wait_up()
 

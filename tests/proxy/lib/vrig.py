@@ -14,10 +14,10 @@ def exposed(handler, *rules, **kw):
     return srv, p, Guest(p.path, **kw)
 
 
-def published(options="", **kw):
-    """(port, proxy, guest): the guest's vsock port 5000 is TCP port `port`. kw: the guest's."""
+def published(options="", env=None, **kw):
+    """(port, proxy, guest): the guest's vsock port 5000 is TCP port `port`. env: the proxy's. kw: the guest's."""
     port = free_port()
-    p = Proxy(f"publish tcp 127.0.0.1:{port} -> vsock:5000 {options}".rstrip())
+    p = Proxy(f"publish tcp 127.0.0.1:{port} -> vsock:5000 {options}".rstrip(), env=env)
     return port, p, Guest(p.path, **kw)
 
 
