@@ -245,6 +245,20 @@ static void next(enum next what)
 	uv_stop(uv_default_loop());
 }
 
+/*
+ * SIGTERM. Between two workers there will be no other: that is a good end. Where there would have been
+ * none anyway, the last has said how it ended: a start that has failed is none that was stopped.
+ */
+static void stop(void)
+{
+	self.stopping = true;
+	self.abnormal = false;
+	if (self.worker || self.next == NEXT_END)
+		return;
+	self.code = 0;
+	next(NEXT_END);
+}
+
 static void pass_on(uv_signal_t *s, int num)
 {
 	(void)s;
@@ -253,11 +267,7 @@ static void pass_on(uv_signal_t *s, int num)
 		return;
 	}
 	if (num == SIGTERM || num == SIGINT) {
-		self.stopping = true;
-		if (!self.worker) { /* between two of them */
-			self.code = 0;
-			next(NEXT_END);
-		}
+		stop();
 		amp_helper_guard_end("does not end");
 	}
 	amp_helper_tell(num);
