@@ -703,6 +703,62 @@ def many_published_at_run_time():
 
 
 @test
+def path_spelled_otherwise():
+    """the next program's file has other paths to the same sockets: it goes on listening there, and so do those after it
+    (where the old path is gone the sockets are made anew)"""
+    def conf(p, via):
+        with open(conf_of(p), "w", encoding="ascii") as f:
+            f.write(f"[link g]\ntype = vhost-user-vsock\npath = {p.dir.name}/{via}/g.sock\ncid = 3\n"
+                    f"publish = unix {p.dir.name}/{via}/pub -> vsock:5000\n")
+        return conf_of(p)
+
+    def first(p):
+        os.mkdir(f"{p.dir.name}/real")
+        os.symlink("real", f"{p.dir.name}/link")
+        return ["--config", conf(p, "real")]
+
+    def upgrade(p, w, via):
+        conf(p, via)
+        at = len(p.lines)
+        p.proc.send_signal(signal.SIGUSR2)
+        w.gone()
+        p.log("goes on with the guest that was attached", start=at)
+        p.counters()  # all that it starts is started
+
+    def files(p):
+        """Which they are: a new one is younger."""
+        return [(st.st_ino, st.st_ctime_ns) for st in (os.stat(f"{p.dir.name}/real/{x}") for x in ("g.sock", "pub"))]
+
+    p = Proxy(args=first)
+    g = Guest(f"{p.dir.name}/real/g.sock")
+    g.listen(5000)
+    w = Worker(p)
+    made = files(p)
+    upgrade(p, w, "link")
+    eq(files(p), made, "other files")
+    os.kill(w.pid, signal.SIGSTOP)
+    with socket.socket(socket.AF_UNIX) as k:
+        k.connect(f"{p.dir.name}/real/pub")
+        k.send(b"in the queue")
+        w.kill()
+        eq(g.accept(5000).recv_exact(12), b"in the queue")
+    eq(files(p), made, "other files after a worker's death")
+    os.unlink(f"{p.dir.name}/link")
+    os.rename(f"{p.dir.name}/real", f"{p.dir.name}/moved")
+    os.symlink("moved", f"{p.dir.name}/real")
+    upgrade(p, w, "moved")
+    with socket.socket(socket.AF_UNIX) as k:
+        k.connect(f"{p.dir.name}/moved/pub")
+        k.send(b"new")
+        eq(g.accept(5000).recv_exact(3), b"new")
+    g.close()
+    p.proc.terminate()
+    eq((p.proc.wait(TIMEOUT), os.listdir(f"{p.dir.name}/moved")), (0, []), "exit status, files that are left")
+    eq([x for x in p.lines if "error: " in x and "killed by SIGKILL" not in x], [])
+    p.stop()
+
+
+@test
 def upgrade_refused():
     """a program or a configuration that is no good: nothing happens, the log says why"""
     p = configured()
