@@ -52,10 +52,8 @@ struct helper {
 	int call, news; /* of them */
 	int code;	/* the worker's exit status */
 	enum next next;
-	bool stopping;			    /* somebody has said so */
-	bool abnormal;			    /* it ends although nobody said so */
-	uint64_t died_ms[AMP_HELPER_LIVES]; /* the last workers, round */
-	unsigned deaths;
+	bool stopping; /* somebody has said so */
+	bool abnormal; /* it ends although nobody said so */
 	bool upgrading;
 	uv_signal_t sig[PASSED_ON];
 	uv_signal_t child;
@@ -111,7 +109,7 @@ static bool serve_call(void)
 		return n > 0;
 	}
 	give = amp_helper_do(&self.conf, self.config_path, &req, fd, &ans);
-	if (ans.result == -EPERM && req.op != AMP_HELPER_BIND)
+	if (ans.result == -EPERM && !amp_helper_for_others(self.conf, &req))
 		refused(req.path, EPERM);
 	if (fd >= 0)
 		close(fd);
@@ -292,20 +290,6 @@ static void pause_over(uv_timer_t *t)
 		next(NEXT_WORKER);
 }
 
-/* In how many ms the next may begin: -1: too many have died. */
-static int64_t back_off(void)
-{
-	uint64_t now = amp_now_ms();
-	unsigned recent = 0;
-
-	for (unsigned i = 0; i < AMP_HELPER_LIVES; i++)
-		recent += self.died_ms[i] && now - self.died_ms[i] < AMP_HELPER_LIVES_MS;
-	if (recent == AMP_HELPER_LIVES)
-		return -1;
-	self.died_ms[self.deaths++ % AMP_HELPER_LIVES] = now;
-	return recent ? 50 << recent : 0;
-}
-
 static void worker_ended(int status)
 {
 	int sig = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
@@ -341,7 +325,7 @@ static void worker_ended(int status)
 		next(NEXT_END);
 		return;
 	}
-	wait = back_off();
+	wait = amp_helper_guard_back_off();
 	if (wait < 0) {
 		amp_log(AMP_LOG_ERROR, "%u worker processes were killed within %u s: giving up",
 			AMP_HELPER_LIVES + 1, AMP_HELPER_LIVES_MS / 1000);

@@ -108,6 +108,11 @@ bool amp_helper_may_bind(const struct amp_config *conf, bool tcp, const struct s
 			 socklen_t len);
 /* May a vsock link's socket? sa is an AF_VSOCK one. */
 bool amp_helper_may_bind_vsock(const struct amp_config *conf, const struct sockaddr *sa);
+/*
+ * Does a worker in good order ask for such a thing, that no rule names, on another's behalf? A guest may
+ * want to bind there, a control client to publish it: they are told.
+ */
+bool amp_helper_for_others(const struct amp_config *conf, const struct amp_helper_req *req);
 
 /* ---- helper_do.c: what a call does ---- */
 
