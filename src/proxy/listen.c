@@ -324,8 +324,37 @@ void amp_listen_close(int fd)
 	close(fd);
 }
 
-/* beside: another that has been told so (amp_listen_share()). */
-static int inet_listen(const struct amp_target *t, bool beside)
+/* Which of those with any port it is. Returns dst. */
+static const char *what_for(const struct amp_target *t, const char *link,
+			    const struct amp_service *service, char dst[AMP_KEPT_WHAT])
+{
+	char addr[AMP_ADDR_TEXT], text[AMP_SERVICE_TEXT];
+
+	snprintf(dst, AMP_KEPT_WHAT, "%s %s %s %s", link,
+		 t->kind == AMP_TARGET_TCP ? "tcp" : "udp",
+		 amp_sockaddr_text(&t->addr.sa, addr),
+		 service ? amp_service_text(service, text) : "-");
+	return dst;
+}
+
+/* Our predecessor's: nobody who connected meanwhile was refused. what NULL: the port is known. */
+static int inet_kept(const struct amp_target *t, int type, const char *what)
+{
+	return what ? amp_kept_take_any(type, &t->addr.sa, what)
+		    : amp_kept_take_socket(type, &t->addr.sa, t->len);
+}
+
+static void inet_keep(int fd, const char *what)
+{
+	if (what)
+		amp_kept_put_any(fd, what);
+	else
+		amp_kept_put_socket(fd);
+}
+
+/* what: which of those with any port; NULL: it has one. beside: another that has been told so
+ * (amp_listen_share()). */
+static int inet_listen(const struct amp_target *t, const char *what, bool beside)
 {
 	static const int on = 1, off;
 	bool tcp = t->kind == AMP_TARGET_TCP;
@@ -349,8 +378,8 @@ static int inet_listen(const struct amp_target *t, bool beside)
 	}
 	if (fd != -ENOENT)
 		return fd;
-	fd = amp_kept_take_socket(type, &t->addr.sa, t->len);
-	if (fd >= 0) /* our predecessor's: nobody who connected meanwhile was refused */
+	fd = inet_kept(t, type, what);
+	if (fd >= 0)
 		return fd;
 	fd = socket(t->addr.sa.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
@@ -372,7 +401,7 @@ static int inet_listen(const struct amp_target *t, bool beside)
 	if (!r && (!tcp || listen(fd, BACKLOG) == 0)) {
 		if (beside) /* nobody else is to be there: see end_shared() */
 			setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &off, sizeof(off));
-		amp_kept_put_socket(fd);
+		inet_keep(fd, what);
 		return fd;
 	}
 	if (!r)
@@ -490,14 +519,21 @@ const char *amp_listen_why(const struct amp_target *target, int r)
 	}
 }
 
-static int target_open(const struct amp_target *target, const char *link, bool beside)
+static bool any_port(const struct amp_target *t)
 {
-	char text[AMP_ADDR_TEXT];
+	return t->kind != AMP_TARGET_UNIX && !amp_sockaddr_port(&t->addr.sa);
+}
+
+static int target_open(const struct amp_target *target, const char *link,
+		       const struct amp_service *service, bool beside)
+{
+	char text[AMP_ADDR_TEXT], what[AMP_KEPT_WHAT];
 	int r;
 
 	if (target->kind == AMP_TARGET_UNIX)
 		return amp_helper_listen_unix(AMP_HELPER_PUBLISH, target->addr.un.sun_path);
-	r = inet_listen(target, beside);
+	r = inet_listen(target, any_port(target) ? what_for(target, link, service, what) : NULL,
+			beside);
 	if (r >= 0 && target->kind == AMP_TARGET_TCP)
 		remember_opened(target, r, beside);
 	if (r < 0)
@@ -507,19 +543,26 @@ static int target_open(const struct amp_target *target, const char *link, bool b
 	return r;
 }
 
-int amp_target_open(const struct amp_target *target, const char *link)
+int amp_target_open(const struct amp_target *target, const char *link,
+		    const struct amp_service *service)
 {
-	return target_open(target, link, false);
+	return target_open(target, link, service, false);
 }
 
 int amp_target_beside(const struct amp_target *target, const char *link)
 {
-	return target_open(target, link, true);
+	return target_open(target, link, NULL, true);
 }
 
-int amp_target_listen(const struct amp_target *target, const char *link)
+int amp_target_listen(const struct amp_target *target, const char *link,
+		      const struct amp_service *service)
 {
+	char what[AMP_KEPT_WHAT];
 	int fd = take_held(0, target);
 
-	return fd >= 0 ? fd : amp_target_open(target, link);
+	if (fd < 0)
+		return amp_target_open(target, link, service);
+	if (any_port(target)) /* it may be for something else from now on */
+		amp_kept_put_any(fd, what_for(target, link, service, what));
+	return fd;
 }

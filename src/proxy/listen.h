@@ -11,10 +11,15 @@
  * the helper alone.
  */
 int amp_unix_listen(const char *path, const char *link);
-/* The same for any target: TCP listens, UDP is bound. In the worker. */
-int amp_target_listen(const struct amp_target *target, const char *link);
+/*
+ * The same for any target: TCP listens, UDP is bound. In the worker. Where the port is any, who has asked
+ * is whose successor gets the same: the link (or another word), and the service, if it is for one.
+ */
+int amp_target_listen(const struct amp_target *target, const char *link,
+		      const struct amp_service *service);
 /* The same, but never one that is held (see below). */
-int amp_target_open(const struct amp_target *target, const char *link);
+int amp_target_open(const struct amp_target *target, const char *link,
+		    const struct amp_service *service);
 /* What r, which one of these said, means for a person. */
 const char *amp_listen_why(const struct amp_target *target, int r);
 /*

@@ -403,7 +403,7 @@ int amp_metrics_start(const struct amp_config *conf)
 	fd = conf->metrics.kind == AMP_TARGET_UNIX
 		     ? amp_helper_listen_unix(AMP_HELPER_METRICS,
 					      conf->metrics.addr.un.sun_path)
-		     : amp_target_listen(&conf->metrics, "metrics");
+		     : amp_target_listen(&conf->metrics, "metrics", NULL);
 	if (fd < 0)
 		return fd;
 	if (conf->metrics.kind == AMP_TARGET_UNIX)

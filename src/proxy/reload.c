@@ -332,7 +332,7 @@ static int open_target(const struct amp_link_conf *f, const struct amp_forward *
 	int fd = -1;
 
 	if (!n)
-		fd = amp_target_open(&fwd->target, f->name);
+		fd = amp_target_open(&fwd->target, f->name, &fwd->service);
 	else if (!later)
 		fd = amp_target_beside(&fwd->target, f->name);
 	if (n)
