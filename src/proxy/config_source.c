@@ -113,11 +113,16 @@ static void show_part(FILE *err, const char *text, size_t len)
 	}
 }
 
-/* A line, or what is around the place, and below it a mark under len bytes at `at`: as many columns
- * as those have characters. */
+static void repeat(FILE *err, int ch, size_t cnt)
+{
+	while (cnt-- > 0)
+		fputc(ch, err);
+}
+
+/* A line, or what is around the place, and below it a mark under len bytes at `at`. */
 static void mark(FILE *err, const char *line, size_t at, size_t len)
 {
-	size_t all = strlen(line), from = 0, to = all, cnt;
+	size_t all = strlen(line), from = 0, to = all, columns;
 
 	if (at > all)
 		at = all;
@@ -129,15 +134,19 @@ static void mark(FILE *err, const char *line, size_t at, size_t len)
 	show_part(err, line + from, to - from);
 	fputs(to < all ? "...\n" INDENT : "\n" INDENT, err);
 	fputs(from ? "   " : "", err);
-	for (size_t i = from, n; i < at; i += n) {
-		n = amp_utf8_len((const unsigned char *)line + i, all - i);
-		n += !n;
-		fputc(line[i] == '\t' ? '\t' : ' ', err);
+	for (size_t n; from < at; from += n) {
+		n = strcspn(line + from, "\t");
+		if (n > at - from)
+			n = at - from;
+		repeat(err, ' ', amp_utf8_columns(line + from, n));
+		if (from + n < at) {
+			fputc('\t', err);
+			n++;
+		}
 	}
 	fputc('^', err);
-	cnt = amp_utf8_cnt(line + at, len < to - at ? len : to - at);
-	for (size_t i = 1; i < cnt; i++)
-		fputc('~', err);
+	columns = amp_utf8_columns(line + at, len < to - at ? len : to - at);
+	repeat(err, '~', columns ? columns - 1 : 0);
 	fputc('\n', err);
 }
 

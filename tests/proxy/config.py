@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import unicodedata
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 from harness import TIMEOUT, binary, eq, main, test  # noqa: E402
@@ -27,17 +28,28 @@ def check(text, code=2):
     return said
 
 
+def columns(line):
+    """What a terminal has in each of them: a wide character has two, a mark has that of the character before it."""
+    got = []
+    for ch in line:
+        if unicodedata.combining(ch):
+            got[-1] += ch
+        else:
+            got += [ch, ""] if unicodedata.east_asian_width(ch) in "WF" else [ch]
+    return got
+
+
 def marked(said, at):
     """What is marked below the line of the complaint at FILE:at."""
     lines = said.splitlines()
     for i, line in enumerate(lines):
         if line.startswith(f"FILE:{at}: ") and i + 2 < len(lines) and lines[i + 1].startswith("    "):
-            shown, mark = lines[i + 1], lines[i + 2]
+            shown, mark = columns(lines[i + 1]), lines[i + 2]
             first = mark.index("^")
             eq(mark.strip(" \t").strip(MARKS), "", "a mark")
             # tabs of the line are tabs below it
             eq(len(mark[:first]), first)
-            return shown[first:first + mark.count("^") + mark.count("~")]
+            return "".join(shown[first:first + mark.count("^") + mark.count("~")])
     raise AssertionError(f"no line shown for FILE:{at} in:\n{said}")
 
 
@@ -134,6 +146,12 @@ def each_line():
             (VS + "expose = vsock:1 -> tcp [ff02::1]:80", 5, "neither multicast nor broadcast", "[ff02::1]:80"),
             (VS + "limit = sockets 1048577G", 5, "from 1 up to 1048576G", "1048577G"),
             (VS + "publish = unix /run/\u00e9\u20ac\U0001f600 -> vsock:x", 5, "expected a port", "vsock:x"),
+            (VS + "publish = unix /run/\u65e5\u672c\uff21\U0001f600 -> vsock:x", 5, "expected a port", "vsock:x"),
+            (VS + "publish = unix /run/e\u0301u\u0308 -> vsock:x", 5, "expected a port", "vsock:x"),
+            (VS + "\u65e5\u672c = x", 5, "expected one of the keys", "\u65e5\u672c"),
+            ("[proxy]\nnat64 = 2001:db8:64::/96 " + "\u65e5" * 15 + "e\u0301" * 15, 2, "expected an IPv6 prefix",
+             "\u65e5" * 15 + "e\u0301" * 15),
+            ("[proxy]\nnat64 = " + "2001:db8:64::/96" * 8, 2, "found `" + "2001:db8:64::/96" * 8 + "`", "2001:db8:64::/96" * 8),
             (VS + "allow = out tcp b\u00fccher.example:80", 5, "a host name in ASCII", "b\u00fccher.example:80"),
             ("\ufeff" + VS + "alow = x", 5, "did you mean", "alow")):
         said = check(text + "\n")
