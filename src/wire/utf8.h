@@ -71,8 +71,8 @@ static inline void amp_utf8_clean(char *text, bool lines)
 
 /*
  * Columns that a terminal gives it, as wcwidth() has it in a UTF-8 locale: the process that needs it
- * has neither that nor the files for it. Scripts of East Asia and most pictures have two (UAX #11), what is
- * put on the character before it has none: of the marks those of the scripts of Europe.
+ * has neither that nor the files for it. Scripts of East Asia and most pictures have two (UAX #11),
+ * what is put on the character before it has none: of the marks those of the scripts of Europe.
  */
 static inline unsigned amp_utf8_width(uint32_t code)
 {
