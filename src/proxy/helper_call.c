@@ -425,7 +425,9 @@ void amp_helper_tell_last(void)
 	for (; !tell_untold() && now < end; now = amp_now_ms()) {
 		struct pollfd p = {.fd = news_fd, .events = POLLOUT};
 
-		poll(&p, 1, (int)(end - now));
+		/* nobody is there to hear it: poll() would not wait any more */
+		if (poll(&p, 1, (int)(end - now)) > 0 && p.revents & ~POLLOUT)
+			return;
 	}
 }
 
