@@ -86,6 +86,17 @@ static void no_room(const struct amp_helper_req *req)
 	amp_helper_send(self.call, &ans, AMP_HELPER_ANS_HEAD, -1);
 }
 
+static void upgrade(void);
+
+static bool serve_kept(void)
+{
+	bool asked = false, more = amp_kept_serve(self.lines->fd[KEPT], &asked);
+
+	if (asked)
+		upgrade();
+	return more;
+}
+
 /* One request of the call socket. False: none is there. */
 static bool serve_call(void)
 {
@@ -108,6 +119,9 @@ static bool serve_call(void)
 			close(fd);
 		return n > 0;
 	}
+	/* what it has given back before is free by then */
+	while (req.op == AMP_HELPER_BIND && serve_kept())
+		;
 	give = amp_helper_do(&self.conf, self.config_path, &req, fd, &ans);
 	if (ans.result == -EPERM && !amp_helper_for_others(self.conf, &req))
 		refused(req.path, EPERM);
@@ -165,17 +179,6 @@ static unsigned read_news(void)
 	while (n < NEWS_MAX && serve_news())
 		n++;
 	return n;
-}
-
-static void upgrade(void);
-
-static bool serve_kept(void)
-{
-	bool asked = false, more = amp_kept_serve(self.lines->fd[KEPT], &asked);
-
-	if (asked)
-		upgrade();
-	return more;
 }
 
 static void readable(uv_poll_t *p, int status, int events)

@@ -14,7 +14,7 @@ enum amp_helper_op {
 	AMP_HELPER_LISTEN,
 	AMP_HELPER_UNLINK,
 	AMP_HELPER_CONNECT,
-	AMP_HELPER_BIND,
+	AMP_HELPER_BIND, /* arg: 1: beside another of ours */
 	AMP_HELPER_CONFIG,
 	AMP_HELPER_CONFIG_DONE,	 /* arg: 1: accepted */
 	AMP_HELPER_FIND,	 /* rchar */
@@ -122,6 +122,11 @@ int amp_helper_do(const struct amp_config **conf, const char *config_path,
 		  const struct amp_helper_req *req, int fd, struct amp_helper_ans *ans);
 /* Removes the socket files that are left, and forgets everything. */
 void amp_helper_do_fini(void);
+
+/* ---- helper_beside.c ---- */
+
+/* bind() of a UDP socket with SO_REUSEPORT, but if anybody else has a socket with that port. */
+int amp_helper_bind_beside(int fd, const struct sockaddr *sa, socklen_t len);
 
 /* ---- helper_name.c: resolver threads ---- */
 

@@ -5,6 +5,11 @@
 
 #include "rule.h"
 
+#define AMP_LISTEN_BACKLOG 1024
+/* A predecessor that was killed has its sockets for a moment longer. */
+#define AMP_ORPHAN_TRIES 50u
+#define AMP_ORPHAN_MS	 20u
+
 /*
  * A non-blocking listening Unix stream socket at path. A stale socket file is removed; one
  * that somebody listens on is not. Returns the descriptor, or -errno with a log line said. For
@@ -23,7 +28,7 @@ int amp_target_open(const struct amp_target *target, const char *link,
 /* What r, which one of these said, means for a person. */
 const char *amp_listen_why(const struct amp_target *target, int r);
 /*
- * Two of TCP where one is the wildcard and the other a part of it, until the older has ended: on: the
+ * Two of TCP, or UDP, where one is the wildcard and the other a part of it, until the older has ended: on: the
  * socket of ours that listens at target lets amp_target_beside() open the other. False: there
  * is none that can.
  */
