@@ -28,7 +28,7 @@ void ctl_put_clean(FILE *to, const char *text)
 
 static size_t columns(const char *text)
 {
-	return amp_utf8_cnt(text, strlen(text));
+	return amp_utf8_columns(text, strlen(text));
 }
 
 int ctl_print_json(const cJSON *result)

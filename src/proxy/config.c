@@ -13,8 +13,9 @@
 
 #include "config_inner.h"
 
-/* inih's own: INI_MAX_LINE less line end and NUL. A longer line would be cut in two. */
-#define INI_LINE_LEN (INI_MAX_LINE - 3)
+/* inih's own: INI_MAX_LINE less line end and NUL. It would cut a longer line in two. */
+#define INI_LINE_LEN ((size_t)INI_MAX_LINE - 3)
+#define LINE_LEN     1023u
 
 struct file {
 	struct amp_config *conf;
@@ -26,6 +27,8 @@ struct file {
 	bool failed;
 	bool proxy; /* in [proxy] */
 	bool skip;  /* of a section whose head was wrong already */
+	bool aside; /* inih has the key alone: set_aside() */
+	char value[LINE_LEN + 1];
 };
 
 int amp_config_no_memory(FILE *err, const char *where)
@@ -349,23 +352,6 @@ static bool look_at_line(struct file *f, char *text, const char *where)
 	return false;
 }
 
-/* fgets(), but a zero byte does not hide what is behind it. *zero: where the first was, or -1. */
-static char *get_bytes(FILE *in, char *str, int num, int *zero)
-{
-	int ch, n = 0;
-
-	*zero = -1;
-	while (n < num - 1 && (ch = fgetc(in)) != EOF) {
-		if (!ch && *zero < 0)
-			*zero = n;
-		str[n++] = (char)(ch ? ch : '?');
-		if (ch == '\n')
-			break;
-	}
-	str[n] = 0;
-	return n ? str : NULL;
-}
-
 /* A file of another kind, or in UTF-16. */
 static bool has_zero(struct file *f, int zero, const char *where)
 {
@@ -377,19 +363,55 @@ static bool has_zero(struct file *f, int zero, const char *where)
 	return true;
 }
 
-/* A line longer than inih takes: the rest of it goes unread. */
-static bool too_long(struct file *f, const char *str, const char *where)
+/* The rest of it goes unread. */
+static bool too_long(struct file *f, const char *text, const char *where)
 {
-	size_t len = strlen(str);
-	int ch;
+	int ch = text[strlen(text) - 1];
 
-	if (len <= INI_LINE_LEN || str[len - 1] == '\n' || feof(f->in))
+	if (strcspn(text, "\r\n") <= LINE_LEN)
 		return false;
-	while ((ch = fgetc(f->in)) != EOF && ch != '\n')
-		;
-	fprintf(f->err, "%s: expected a line of at most %d bytes\n", where, INI_LINE_LEN);
+	while (ch != '\n' && ch != EOF)
+		ch = fgetc(f->in);
+	fprintf(f->err, "%s: expected a line of at most %u bytes\n", where, LINE_LEN);
+	amp_source_show_column(f->err, where, LINE_LEN);
 	f->failed = true;
 	return true;
+}
+
+/* Up to one of the stops, or to a comment: as inih sees it. */
+static size_t plain_len(const char *text, const char *stops)
+{
+	size_t n = 0;
+
+	while (text[n] && !strchr(stops, text[n]) &&
+	       !(n && text[n] == ';' && (text[n - 1] == ' ' || text[n - 1] == '\t')))
+		n++;
+	return n;
+}
+
+/*
+ * inih has no room for the line: it gets what is before the value, and file_key() the value from
+ * here, which is cut where inih would cut it. A key of that length is no key: inih has its start.
+ */
+static void set_aside(struct file *f, char *text)
+{
+	size_t key = plain_len(text, "=:"), len;
+	char *value = text + key;
+
+	if (!*value || *value == ';' || key >= INI_LINE_LEN) {
+		text[INI_LINE_LEN - 1] = *value;
+		text[key < INI_LINE_LEN ? key : INI_LINE_LEN] = 0;
+		return;
+	}
+	value[plain_len(value + 1, "") + 1] = 0;
+	value += 1 + strspn(value + 1, " \t");
+	len = strlen(value);
+	while (len && (value[len - 1] == ' ' || value[len - 1] == '\t'))
+		len--;
+	memcpy(f->value, value, len);
+	f->value[len] = 0;
+	text[key + 1] = 0;
+	f->aside = true;
 }
 
 /*
@@ -399,23 +421,25 @@ static bool too_long(struct file *f, const char *str, const char *where)
 static char *read_line(char *str, int num, void *stream)
 {
 	struct file *f = stream;
+	char where[300], line[LINE_LEN + 3], *text = line;
 	int zero;
-	char *r = get_bytes(f->in, str, num, &zero);
-	char where[300];
-	size_t blanks;
 
-	if (!r)
+	f->aside = false;
+	if (!amp_source_read(f->in, line, sizeof(line), &zero))
 		return NULL;
 	f->line++;
 	snprintf(where, sizeof(where), "%s:%d", f->path, f->line);
-	amp_source_add(where, str);
-	if (f->line == 1 && strncmp(str, "\xef\xbb\xbf", 3) == 0)
-		memmove(str, str + 3, strlen(str + 3) + 1);
-	blanks = strspn(str, " \t\r\n");
-	memmove(str, str + blanks, strlen(str + blanks) + 1);
-	if (too_long(f, str, where) || has_zero(f, zero, where) || !look_at_line(f, str, where))
-		strcpy(str, "#");
-	return r;
+	amp_source_add(where, line);
+	if (f->line == 1 && strncmp(text, "\xef\xbb\xbf", 3) == 0)
+		text += 3;
+	text += strspn(text, " \t\r\n");
+	if (too_long(f, line, where) || has_zero(f, zero, where) ||
+	    !look_at_line(f, text, where) || *text == '#' || *text == ';')
+		text[0] = 0;
+	if (strlen(text) > INI_LINE_LEN)
+		set_aside(f, text);
+	snprintf(str, (size_t)num, "%s\n", text);
+	return str;
 }
 
 static int unknown_key(struct file *f, const char *name, const char *where)
@@ -474,6 +498,8 @@ static int file_key(void *user, const char *section, const char *name, const cha
 	int r = 0;
 
 	(void)section; /* read_line() has seen it */
+	if (f->aside)
+		value = f->value;
 	snprintf(where, sizeof(where), "%s:%d", f->path, f->line);
 	if (f->skip)
 		return 1;

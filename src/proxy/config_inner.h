@@ -28,6 +28,9 @@ int amp_config_limit(struct amp_link_conf *link, const char *text, const char *w
 		     FILE *err);
 
 /* ---- config_source.c ---- */
+/* fgets(), but a zero byte does not hide what is behind it. *zero: where the first was, or -1. False:
+ * the end. */
+bool amp_source_read(FILE *in, char *line, size_t size, int *zero);
 /* A line of a file, for complaints that say the same where: shown if there is memory for it. */
 void amp_source_add(const char *where, const char *text);
 void amp_source_forget(void);

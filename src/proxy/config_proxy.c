@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "config_inner.h"
@@ -155,19 +156,22 @@ static int add_nat64(struct amp_config *c, const char *text, const char *where, 
 
 static int set_nat64(struct amp_config *c, const char *text, const char *where, FILE *err)
 {
-	char word[64];
+	char *word;
 	size_t len;
+	int r = 0;
 
 	c->nat64_cnt = 0;
 	do {
 		text += strspn(text, " \t");
 		len = strcspn(text, " \t");
-		snprintf(word, sizeof(word), "%.*s", (int)len, text);
-		if ((len || !c->nat64_cnt) && add_nat64(c, word, where, err))
-			return -EINVAL;
+		if (!len && c->nat64_cnt)
+			break;
+		word = strndup(text, len);
+		r = word ? add_nat64(c, word, where, err) : amp_config_no_memory(err, where);
+		free(word);
 		text += len;
-	} while (*text);
-	return 0;
+	} while (*text && !r);
+	return r;
 }
 
 static const struct key {

@@ -20,6 +20,23 @@ struct source {
 
 static struct source *lines;
 
+bool amp_source_read(FILE *in, char *line, size_t size, int *zero)
+{
+	size_t n = 0;
+	int ch;
+
+	*zero = -1;
+	while (n < size - 1 && (ch = fgetc(in)) != EOF) {
+		if (!ch && *zero < 0)
+			*zero = (int)n;
+		line[n++] = (char)(ch ? ch : '?');
+		if (ch == '\n')
+			break;
+	}
+	line[n] = 0;
+	return n > 0;
+}
+
 void amp_source_add(const char *where, const char *text)
 {
 	size_t len = strcspn(text, "\r\n");
@@ -67,19 +84,25 @@ static size_t value_at(const char *line)
 	return at + strspn(line + at, " \t");
 }
 
-/*
- * A line, and below it a mark under len bytes at `at`: as many columns as those have characters. What
- * is no text is shown as such.
- */
-static void mark(FILE *err, const char *line, size_t at, size_t len)
+/* Of a long line, this much before a mark, and in all. */
+#define BEFORE 60u
+#define SHOWN  160u
+
+/* To the start of a character, if it is one: four bytes at most. */
+static size_t back_to_start(const char *line, size_t at)
 {
-	size_t all = strlen(line), cnt;
+	for (unsigned n = 0; n < 3 && at && ((unsigned char)line[at] & 0xc0) == 0x80; n++)
+		at--;
+	return at;
+}
 
-	fputs(INDENT, err);
-	for (size_t i = 0, n; i < all; i += n) {
-		const unsigned char *p = (const unsigned char *)line + i;
+/* What is no text is shown as such. */
+static void show_part(FILE *err, const char *text, size_t len)
+{
+	for (size_t i = 0, n; i < len; i += n) {
+		const unsigned char *p = (const unsigned char *)text + i;
 
-		n = amp_utf8_len(p, all - i);
+		n = amp_utf8_len(p, len - i);
 		if (n == 0 || (*p < ' ' && *p != '\t') || *p == 0x7f ||
 		    (n == 2 && p[0] == 0xc2 && p[1] < 0xa0)) {
 			fputc('?', err);
@@ -88,18 +111,42 @@ static void mark(FILE *err, const char *line, size_t at, size_t len)
 			fwrite(p, 1, n, err);
 		}
 	}
-	fputs("\n" INDENT, err);
+}
+
+static void repeat(FILE *err, int ch, size_t cnt)
+{
+	while (cnt-- > 0)
+		fputc(ch, err);
+}
+
+/* A line, or what is around the place, and below it a mark under len bytes at `at`. */
+static void mark(FILE *err, const char *line, size_t at, size_t len)
+{
+	size_t all = strlen(line), from = 0, to = all, columns;
+
 	if (at > all)
 		at = all;
-	for (size_t i = 0, n; i < at; i += n) {
-		n = amp_utf8_len((const unsigned char *)line + i, all - i);
-		n += !n;
-		fputc(line[i] == '\t' ? '\t' : ' ', err);
+	if (all > SHOWN) {
+		from = at > BEFORE ? back_to_start(line, at - BEFORE) : 0;
+		to = all - from > SHOWN ? back_to_start(line, from + SHOWN) : all;
+	}
+	fputs(from ? INDENT "..." : INDENT, err);
+	show_part(err, line + from, to - from);
+	fputs(to < all ? "...\n" INDENT : "\n" INDENT, err);
+	fputs(from ? "   " : "", err);
+	for (size_t n; from < at; from += n) {
+		n = strcspn(line + from, "\t");
+		if (n > at - from)
+			n = at - from;
+		repeat(err, ' ', amp_utf8_columns(line + from, n));
+		if (from + n < at) {
+			fputc('\t', err);
+			n++;
+		}
 	}
 	fputc('^', err);
-	cnt = amp_utf8_cnt(line + at, len < all - at ? len : all - at);
-	for (size_t i = 1; i < cnt; i++)
-		fputc('~', err);
+	columns = amp_utf8_columns(line + at, len < to - at ? len : to - at);
+	repeat(err, '~', columns ? columns - 1 : 0);
 	fputc('\n', err);
 }
 

@@ -52,10 +52,8 @@ struct helper {
 	int call, news; /* of them */
 	int code;	/* the worker's exit status */
 	enum next next;
-	bool stopping;			    /* somebody has said so */
-	bool abnormal;			    /* it ends although nobody said so */
-	uint64_t died_ms[AMP_HELPER_LIVES]; /* the last workers, round */
-	unsigned deaths;
+	bool stopping; /* somebody has said so */
+	bool abnormal; /* it ends although nobody said so */
 	bool upgrading;
 	uv_signal_t sig[PASSED_ON];
 	uv_signal_t child;
@@ -88,6 +86,17 @@ static void no_room(const struct amp_helper_req *req)
 	amp_helper_send(self.call, &ans, AMP_HELPER_ANS_HEAD, -1);
 }
 
+static void upgrade(void);
+
+static bool serve_kept(void)
+{
+	bool asked = false, more = amp_kept_serve(self.lines->fd[KEPT], &asked);
+
+	if (asked)
+		upgrade();
+	return more;
+}
+
 /* One request of the call socket. False: none is there. */
 static bool serve_call(void)
 {
@@ -110,8 +119,11 @@ static bool serve_call(void)
 			close(fd);
 		return n > 0;
 	}
+	/* what it has given back before is free by then */
+	while (req.op == AMP_HELPER_BIND && serve_kept())
+		;
 	give = amp_helper_do(&self.conf, self.config_path, &req, fd, &ans);
-	if (ans.result == -EPERM && req.op != AMP_HELPER_BIND)
+	if (ans.result == -EPERM && !amp_helper_for_others(self.conf, &req))
 		refused(req.path, EPERM);
 	if (fd >= 0)
 		close(fd);
@@ -167,17 +179,6 @@ static unsigned read_news(void)
 	while (n < NEWS_MAX && serve_news())
 		n++;
 	return n;
-}
-
-static void upgrade(void);
-
-static bool serve_kept(void)
-{
-	bool asked = false, more = amp_kept_serve(self.lines->fd[KEPT], &asked);
-
-	if (asked)
-		upgrade();
-	return more;
 }
 
 static void readable(uv_poll_t *p, int status, int events)
@@ -245,6 +246,20 @@ static void next(enum next what)
 	uv_stop(uv_default_loop());
 }
 
+/*
+ * SIGTERM. Between two workers there will be no other: that is a good end. Where there would have been
+ * none anyway, the last has said how it ended: a start that has failed is none that was stopped.
+ */
+static void stop(void)
+{
+	self.stopping = true;
+	self.abnormal = false;
+	if (self.worker || self.next == NEXT_END)
+		return;
+	self.code = 0;
+	next(NEXT_END);
+}
+
 static void pass_on(uv_signal_t *s, int num)
 {
 	(void)s;
@@ -253,11 +268,7 @@ static void pass_on(uv_signal_t *s, int num)
 		return;
 	}
 	if (num == SIGTERM || num == SIGINT) {
-		self.stopping = true;
-		if (!self.worker) { /* between two of them */
-			self.code = 0;
-			next(NEXT_END);
-		}
+		stop();
 		amp_helper_guard_end("does not end");
 	}
 	amp_helper_tell(num);
@@ -280,20 +291,6 @@ static void pause_over(uv_timer_t *t)
 	(void)t;
 	if (!self.worker && !self.stopping)
 		next(NEXT_WORKER);
-}
-
-/* In how many ms the next may begin: -1: too many have died. */
-static int64_t back_off(void)
-{
-	uint64_t now = amp_now_ms();
-	unsigned recent = 0;
-
-	for (unsigned i = 0; i < AMP_HELPER_LIVES; i++)
-		recent += self.died_ms[i] && now - self.died_ms[i] < AMP_HELPER_LIVES_MS;
-	if (recent == AMP_HELPER_LIVES)
-		return -1;
-	self.died_ms[self.deaths++ % AMP_HELPER_LIVES] = now;
-	return recent ? 50 << recent : 0;
 }
 
 static void worker_ended(int status)
@@ -331,7 +328,7 @@ static void worker_ended(int status)
 		next(NEXT_END);
 		return;
 	}
-	wait = back_off();
+	wait = amp_helper_guard_back_off();
 	if (wait < 0) {
 		amp_log(AMP_LOG_ERROR, "%u worker processes were killed within %u s: giving up",
 			AMP_HELPER_LIVES + 1, AMP_HELPER_LIVES_MS / 1000);

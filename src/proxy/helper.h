@@ -96,6 +96,12 @@ int amp_helper_connect_unix(enum amp_helper_kind kind, const char *path);
  */
 int amp_helper_bind(int fd, const struct sockaddr *sa, socklen_t len);
 /*
+ * The same by the helper in any case, which then has closed what it was told not to keep any more.
+ * beside: a UDP socket beside another of the worker's at that port, which both have SO_REUSEPORT;
+ * -EADDRINUSE: somebody else has a part of the address.
+ */
+int amp_helper_bind_there(int fd, const struct sockaddr *sa, socklen_t len, bool beside);
+/*
  * A socket that the service manager passed and that listens at (tcp), or is bound to (UDP), exactly
  * this address; non-blocking. -ENOENT: none; -EPROTOTYPE: that address, but another type, or it
  * does not listen. (Unix sockets: amp_helper_listen_unix() returns those that were passed.)

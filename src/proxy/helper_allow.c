@@ -181,3 +181,10 @@ bool amp_helper_may_bind_vsock(const struct amp_config *conf, const struct socka
 	}
 	return false;
 }
+
+bool amp_helper_for_others(const struct amp_config *conf, const struct amp_helper_req *req)
+{
+	return req->op == AMP_HELPER_BIND ||
+	       (req->op == AMP_HELPER_LISTEN && req->kind == AMP_HELPER_PUBLISH &&
+		conf->control[0]);
+}

@@ -220,6 +220,16 @@ int amp_helper_bind(int fd, const struct sockaddr *sa, socklen_t len)
 	return r == -EPERM ? -EACCES : r;
 }
 
+int amp_helper_bind_there(int fd, const struct sockaddr *sa, socklen_t len, bool beside)
+{
+	struct amp_helper_req req = {.op = AMP_HELPER_BIND, .arg = {beside}, .sa_len = len};
+
+	if (len > sizeof(req.sa))
+		return -EINVAL;
+	memcpy(&req.sa, sa, len);
+	return call_plain(&req, fd);
+}
+
 int amp_helper_passed_inet(bool tcp, const struct sockaddr *sa, socklen_t len)
 {
 	struct amp_helper_req req = {.op = AMP_HELPER_PASSED, .arg = {tcp}, .sa_len = len};
@@ -425,7 +435,9 @@ void amp_helper_tell_last(void)
 	for (; !tell_untold() && now < end; now = amp_now_ms()) {
 		struct pollfd p = {.fd = news_fd, .events = POLLOUT};
 
-		poll(&p, 1, (int)(end - now));
+		/* nobody is there to hear it: poll() would not wait any more */
+		if (poll(&p, 1, (int)(end - now)) > 0 && p.revents & ~POLLOUT)
+			return;
 	}
 }
 

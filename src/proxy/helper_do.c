@@ -408,6 +408,10 @@ static int do_bind(const struct amp_config *conf, const struct amp_helper_req *r
 	if (!may_bind(conf, type, sa, req->sa_len) &&
 	    !(pending && may_bind(pending, type, sa, req->sa_len)))
 		return -EPERM;
+	if (req->arg[0])
+		return type == SOCK_DGRAM && domain != AF_VSOCK
+			       ? amp_helper_bind_beside(fd, sa, req->sa_len)
+			       : -EINVAL;
 	return bind(fd, sa, req->sa_len) ? -errno : 0;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * A worker that hangs: it does not read, is stopped, or spins.
+ * A worker that hangs: it does not read, is stopped, or spins. And workers that die, one after the
+ * other.
  *
  * Theory of operation
  *
@@ -180,4 +181,21 @@ void amp_helper_guard_worker(pid_t pid, int sock)
 	guard.answered = guard.asked;
 	guard.missed = 0;
 	guard.ready = false;
+}
+
+/* ---- those that die ---- */
+
+int64_t amp_helper_guard_back_off(void)
+{
+	static uint64_t died_ms[AMP_HELPER_LIVES]; /* the last ones, round */
+	static unsigned deaths;
+	uint64_t now = amp_now_ms();
+	unsigned recent = 0;
+
+	for (unsigned i = 0; i < AMP_HELPER_LIVES; i++)
+		recent += died_ms[i] && now - died_ms[i] < AMP_HELPER_LIVES_MS;
+	if (recent == AMP_HELPER_LIVES)
+		return -1;
+	died_ms[deaths++ % AMP_HELPER_LIVES] = now;
+	return recent ? 50 << recent : 0;
 }

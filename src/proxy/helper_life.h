@@ -29,7 +29,7 @@ void amp_helper_tell_heard(uint64_t id);
 /* Where the worker that begins hears of them; -1: it has ended. */
 void amp_helper_tell_worker(int sock);
 
-/* ---- helper_guard.c: a worker that hangs ---- */
+/* ---- helper_guard.c: workers that hang or die ---- */
 
 /* read: serves what the worker has sent, until nothing is left. How many messages. */
 int amp_helper_guard_init(uv_loop_t *uv, unsigned (*read)(void));
@@ -47,6 +47,8 @@ void amp_helper_guard_stopping(uint32_t wait_s);
 void amp_helper_guard_watch(uint64_t interval_ms);
 /* An answer. True: to a question that was asked and not answered: the manager may hear of it. */
 bool amp_helper_guard_pong(uint64_t id);
+/* One has died: in how many ms the next may begin; -1: too many have. */
+int64_t amp_helper_guard_back_off(void);
 
 /* ---- helper_published.c: rules for the next program, in the environment ---- */
 

@@ -14,7 +14,7 @@ enum amp_helper_op {
 	AMP_HELPER_LISTEN,
 	AMP_HELPER_UNLINK,
 	AMP_HELPER_CONNECT,
-	AMP_HELPER_BIND,
+	AMP_HELPER_BIND, /* arg: 1: beside another of ours */
 	AMP_HELPER_CONFIG,
 	AMP_HELPER_CONFIG_DONE,	 /* arg: 1: accepted */
 	AMP_HELPER_FIND,	 /* rchar */
@@ -108,6 +108,11 @@ bool amp_helper_may_bind(const struct amp_config *conf, bool tcp, const struct s
 			 socklen_t len);
 /* May a vsock link's socket? sa is an AF_VSOCK one. */
 bool amp_helper_may_bind_vsock(const struct amp_config *conf, const struct sockaddr *sa);
+/*
+ * Does a worker in good order ask for such a thing, that no rule names, on another's behalf? A guest may
+ * want to bind there, a control client to publish it: they are told.
+ */
+bool amp_helper_for_others(const struct amp_config *conf, const struct amp_helper_req *req);
 
 /* ---- helper_do.c: what a call does ---- */
 
@@ -117,6 +122,11 @@ int amp_helper_do(const struct amp_config **conf, const char *config_path,
 		  const struct amp_helper_req *req, int fd, struct amp_helper_ans *ans);
 /* Removes the socket files that are left, and forgets everything. */
 void amp_helper_do_fini(void);
+
+/* ---- helper_beside.c ---- */
+
+/* bind() of a UDP socket with SO_REUSEPORT, but if anybody else has a socket with that port. */
+int amp_helper_bind_beside(int fd, const struct sockaddr *sa, socklen_t len);
 
 /* ---- helper_name.c: resolver threads ---- */
 

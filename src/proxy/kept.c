@@ -397,15 +397,53 @@ bool amp_kept_file_stands(const char *path, const struct amp_kept_file *file)
 	       now.ino == file->ino;
 }
 
-static bool listens_at(int fd, const struct sockaddr_un *un)
+/* file: it may have been made by another path to that. NULL: by this one. */
+static bool listens_at(int fd, const struct sockaddr_un *un, const struct amp_kept_file *file)
 {
 	struct sockaddr_un have = {.sun_family = AF_UNIX};
 	socklen_t len = sizeof(have) - 1, on_len = sizeof(int);
 	int on = 0;
 
 	return getsockname(fd, (struct sockaddr *)&have, &len) == 0 &&
-	       have.sun_family == AF_UNIX && strcmp(have.sun_path, un->sun_path) == 0 &&
+	       have.sun_family == AF_UNIX &&
+	       (strcmp(have.sun_path, un->sun_path) == 0 ||
+		(file && amp_kept_file_stands(have.sun_path, file))) &&
 	       getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &on_len) == 0 && on;
+}
+
+static void drop(struct kept *k)
+{
+	char name[AMP_KEPT_NAME];
+
+	strcpy(name, k->name);
+	amp_kept_remove(name);
+	amp_kept_unstore(name);
+}
+
+/*
+ * The program before this one had another path to the file, by a link: it goes on under this
+ * path. If the other leads there no more nobody can say that the socket is the file's: it is
+ * closed, so that the file is known for one that nobody listens at.
+ */
+static int by_file(const struct sockaddr_un *un, struct amp_kept_file *file)
+{
+	struct amp_kept_file its;
+	unsigned i = 0;
+	int fd;
+
+	if (amp_kept_file_at(un->sun_path, file))
+		return -1;
+	while (i < cnt && (table[i].used || !file_of(table[i].name, &its) ||
+			   its.dev != file->dev || its.ino != file->ino))
+		i++;
+	if (i == cnt)
+		return -1;
+	fd = listens_at(table[i].fd, un, file) ? fcntl(table[i].fd, F_DUPFD_CLOEXEC, FIRST_FD)
+					       : -1;
+	drop(&table[i]);
+	if (fd >= 0)
+		amp_kept_keep_unix(un, fd, file);
+	return fd;
 }
 
 int amp_kept_unix(const struct sockaddr_un *un, struct amp_kept_file *file)
@@ -413,8 +451,8 @@ int amp_kept_unix(const struct sockaddr_un *un, struct amp_kept_file *file)
 	struct kept *k = find_unix(un, !file);
 
 	if (!k)
-		return -1;
-	if (listens_at(k->fd, un) && (!file || file_of(k->name, file))) {
+		return file ? by_file(un, file) : -1;
+	if ((!file || file_of(k->name, file)) && listens_at(k->fd, un, file)) {
 		k->used = true;
 		return fcntl(k->fd, F_DUPFD_CLOEXEC, FIRST_FD);
 	}
@@ -433,15 +471,6 @@ void amp_kept_keep_unix(const struct sockaddr_un *un, int fd, const struct amp_k
 	unix_name(name, un, file);
 	amp_kept_store(name, fd);
 	amp_kept_add(name, copy);
-}
-
-static void drop(struct kept *k)
-{
-	char name[AMP_KEPT_NAME];
-
-	strcpy(name, k->name);
-	amp_kept_remove(name);
-	amp_kept_unstore(name);
 }
 
 void amp_kept_drop_unix(const struct sockaddr_un *un, bool given)

@@ -120,7 +120,14 @@ void amp_kept_settle(void);
  */
 int amp_kept_take_socket(int type, const struct sockaddr *sa, socklen_t len);
 void amp_kept_put_socket(int fd);
-/* Before it is closed for good. */
+/*
+ * The same of one whose port the kernel chooses: what it is for, in words (at most AMP_KEPT_WHAT bytes),
+ * is its name, and the successor has the port, too. Several may be for the same.
+ */
+#define AMP_KEPT_WHAT 256u
+int amp_kept_take_any(int type, const struct sockaddr *sa, const char *what);
+void amp_kept_put_any(int fd, const char *what);
+/* Of either kind, before it is closed for good. */
 void amp_kept_drop_socket(int fd);
 
 #endif /* AMP_PROXY_KEPT_H */

@@ -15,7 +15,9 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -199,19 +201,26 @@ static bool name_of(int fd, char *dst)
 	return true;
 }
 
+/* What listens, or is bound; other: a file of the service manager's that was exchanged, say. */
+static bool serves(int fd, int type)
+{
+	socklen_t len = sizeof(int);
+	int on = 0;
+
+	return type == SOCK_DGRAM ||
+	       (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) == 0 && on);
+}
+
 int amp_kept_take_socket(int type, const struct sockaddr *sa, socklen_t len)
 {
 	char name[AMP_KEPT_NAME], have[AMP_KEPT_NAME];
-	socklen_t on_len = sizeof(int);
-	int fd, on = 0;
+	int fd;
 
 	socket_name(name, type, sa, len);
 	fd = amp_kept_take(name);
 	if (fd < 0)
 		return -1;
-	if (name_of(fd, have) && strcmp(have, name) == 0 &&
-	    (type == SOCK_DGRAM ||
-	     (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &on_len) == 0 && on)))
+	if (name_of(fd, have) && strcmp(have, name) == 0 && serves(fd, type))
 		return fd;
 	close(fd);
 	amp_kept_drop(name);
@@ -226,10 +235,119 @@ void amp_kept_put_socket(int fd)
 		amp_kept_put(name, fd);
 }
 
+/* ---- sockets with any port: what they are for tells them from one another, not the address ---- */
+
+struct any {
+	LIST_ENTRY(any) entry;
+	int fd; /* as it was put: what it is by now is looked at */
+	char addr[AMP_KEPT_NAME];
+	char name[AMP_KEPT_NAME];
+};
+
+static LIST_HEAD(, any) anys = LIST_HEAD_INITIALIZER(anys);
+
+static struct any *any_of(int fd)
+{
+	char addr[AMP_KEPT_NAME];
+	struct any *a;
+
+	LIST_FOREACH(a, &anys, entry)
+	{
+		if (a->fd == fd)
+			break;
+	}
+	return a && name_of(fd, addr) && strcmp(addr, a->addr) == 0 ? a : NULL;
+}
+
+static bool in_use(const char *name)
+{
+	const struct any *a;
+
+	LIST_FOREACH(a, &anys, entry)
+	{
+		if (strcmp(a->name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Several may be for the same: the next that nobody has. */
+static void any_name(char *dst, const char *what)
+{
+	char text[AMP_KEPT_WHAT + 16];
+
+	for (unsigned n = 0; !n || in_use(dst); n++) {
+		snprintf(text, sizeof(text), "%s %u", what, n);
+		amp_kept_hash_name(dst, "+any", text, strlen(text));
+	}
+}
+
+/* The address, but for its port. */
+static bool same_host(const struct sockaddr_storage *a, const struct sockaddr *b)
+{
+	const struct sockaddr_in6 *a6 = (const struct sockaddr_in6 *)a;
+
+	if (a->ss_family != b->sa_family)
+		return false;
+	if (b->sa_family == AF_INET6)
+		return memcmp(&a6->sin6_addr, &((const struct sockaddr_in6 *)b)->sin6_addr,
+			      sizeof(a6->sin6_addr)) == 0;
+	return b->sa_family == AF_INET &&
+	       ((const struct sockaddr_in *)a)->sin_addr.s_addr ==
+		       ((const struct sockaddr_in *)b)->sin_addr.s_addr;
+}
+
+int amp_kept_take_any(int type, const struct sockaddr *sa, const char *what)
+{
+	struct any *a = calloc(1, sizeof(*a));
+	struct sockaddr_storage ss = {0};
+	socklen_t len = sizeof(ss), type_len = sizeof(int);
+	int has = 0;
+
+	if (!a)
+		return -1;
+	any_name(a->name, what);
+	a->fd = amp_kept_take(a->name);
+	if (a->fd >= 0 && getsockname(a->fd, (struct sockaddr *)&ss, &len) == 0 &&
+	    same_host(&ss, sa) &&
+	    getsockopt(a->fd, SOL_SOCKET, SO_TYPE, &has, &type_len) == 0 && has == type &&
+	    serves(a->fd, type) && name_of(a->fd, a->addr)) {
+		LIST_INSERT_HEAD(&anys, a, entry);
+		return a->fd;
+	}
+	if (a->fd >= 0) {
+		close(a->fd);
+		amp_kept_drop(a->name);
+	}
+	free(a);
+	return -1;
+}
+
+void amp_kept_put_any(int fd, const char *what)
+{
+	struct any *a = calloc(1, sizeof(*a));
+
+	amp_kept_drop_socket(fd); /* it was for something else */
+	if (!a || !name_of(fd, a->addr)) {
+		free(a);
+		return;
+	}
+	a->fd = fd;
+	any_name(a->name, what);
+	LIST_INSERT_HEAD(&anys, a, entry);
+	amp_kept_put(a->name, fd);
+}
+
 void amp_kept_drop_socket(int fd)
 {
 	char name[AMP_KEPT_NAME];
+	struct any *a = any_of(fd);
 
-	if (name_of(fd, name))
+	if (a) {
+		amp_kept_drop(a->name);
+		LIST_REMOVE(a, entry);
+		free(a);
+	} else if (name_of(fd, name)) {
 		amp_kept_drop(name);
+	}
 }

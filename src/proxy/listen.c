@@ -1,146 +1,38 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * #syscalls bind close getsockname getsockopt listen poll ppoll setsockopt shutdown socket.inet
- * #syscalls:helper socket connect getsockopt kill nanosleep clock_nanosleep lstat newfstatat unlink
+ * #syscalls bind close connect getsockname getsockopt listen poll ppoll setsockopt shutdown socket.inet
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
-
-#include <stdlib.h>
 
 #include "helper.h"
 #include "kept.h"
 #include "listen.h"
 #include "log.h"
 
-#define BACKLOG	     1024
-#define ORPHAN_TRIES 50u
-#define ORPHAN_MS    20u
-
-static unsigned start_tries = ORPHAN_TRIES;
-
-/* Does anybody listen there? *maker: the process that made the socket, 0: not known. */
-static bool answers(const struct sockaddr_un *un, pid_t *maker)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	struct ucred cred = {0};
-	socklen_t len = sizeof(cred);
-	bool r;
-
-	*maker = 0;
-	if (fd < 0)
-		return true; /* not known: leave it alone */
-	r = connect(fd, (const struct sockaddr *)un, sizeof(*un)) == 0 || errno == EAGAIN;
-	if (r && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0)
-		*maker = cred.pid;
-	close(fd);
-	return r;
-}
+static unsigned start_tries = AMP_ORPHAN_TRIES;
 
 /*
- * A helper that was killed takes its worker, which has the socket, with it: but that takes a moment,
- * in which whoever starts the proxy again is here. So one whose maker is gone has a moment to go.
- */
-static bool alive(const struct sockaddr_un *un)
-{
-	static const struct timespec moment = {.tv_nsec = ORPHAN_MS * 1000000l};
-	pid_t maker;
-
-	for (unsigned n = 0; n < ORPHAN_TRIES && answers(un, &maker); n++) {
-		if (maker <= 0 || kill(maker, 0) == 0 || errno != ESRCH)
-			return true;
-		nanosleep(&moment, NULL);
-	}
-	return answers(un, &maker);
-}
-
-/* Removes a socket file that a dead process left. 0 or -errno, said. */
-static int clear_path(const struct sockaddr_un *un, const char *link)
-{
-	struct stat st;
-
-	if (lstat(un->sun_path, &st))
-		return 0;
-	if (!S_ISSOCK(st.st_mode)) {
-		amp_log(AMP_LOG_ERROR,
-			"link %s: %s exists and is no socket: remove it or give another path",
-			link, un->sun_path);
-		return -EEXIST;
-	}
-	if (alive(un)) {
-		amp_log(AMP_LOG_ERROR,
-			"link %s: %s is already in use by another process: stop it or give "
-			"another path",
-			link, un->sun_path);
-		return -EADDRINUSE;
-	}
-	unlink(un->sun_path);
-	return 0;
-}
-
-static void say_why(const char *path, const char *link, int err)
-{
-	char dir[sizeof(((struct sockaddr_un *)0)->sun_path)];
-	char *slash;
-
-	snprintf(dir, sizeof(dir), "%s", path);
-	slash = strrchr(dir, '/');
-	if (slash)
-		*slash = 0;
-	if (err == ENOENT && slash)
-		amp_log(AMP_LOG_ERROR,
-			"link %s: directory %s does not exist: create it, or give a path in "
-			"one that does",
-			link, dir[0] ? dir : "/");
-	else
-		amp_log(AMP_LOG_ERROR, "link %s: cannot listen on %s: %s", link, path,
-			strerror(err));
-}
-
-int amp_unix_listen(const char *path, const char *link)
-{
-	struct sockaddr_un un = {.sun_family = AF_UNIX};
-	int fd, r;
-
-	memcpy(un.sun_path, path, strlen(path) + 1);
-	r = clear_path(&un, link);
-	if (r)
-		return r;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd >= 0 && bind(fd, (struct sockaddr *)&un, sizeof(un)) == 0 &&
-	    listen(fd, BACKLOG) == 0)
-		return fd;
-	r = -errno;
-	say_why(path, link, -r);
-	if (fd >= 0)
-		close(fd);
-	return r;
-}
-
-/*
- * The same moment for ports, of which nobody tells whose they are: only before the loop runs, where
- * nobody waits for us but who started us.
+ * The moment that listen_unix.c waits, for ports, of which nobody tells whose they are: only before the
+ * loop runs, where nobody waits for us but who started us.
  */
 bool amp_listen_again(int r)
 {
 	if (r != -EADDRINUSE || !start_tries)
 		return false;
-	if (start_tries == ORPHAN_TRIES)
+	if (start_tries == AMP_ORPHAN_TRIES)
 		amp_log(AMP_LOG_INFO, "a port is still in use: waiting up to %u ms for it",
-			ORPHAN_TRIES * ORPHAN_MS);
+			AMP_ORPHAN_TRIES * AMP_ORPHAN_MS);
 	start_tries--;
-	(void)poll(NULL, 0, ORPHAN_MS);
+	(void)poll(NULL, 0, AMP_ORPHAN_MS);
 	return true;
 }
 
@@ -180,28 +72,32 @@ static int remember_given(const struct amp_target *t)
 	return 0;
 }
 
+/* What it listens at, or, of UDP, is bound to. */
 static bool is_listener(int fd, struct amp_target *t)
 {
 	socklen_t len = sizeof(int);
-	int listens = 0;
+	int listens = 0, type = 0;
 
 	memset(t, 0, sizeof(*t));
-	t->kind = AMP_TARGET_TCP;
 	t->len = sizeof(t->addr.ss);
-	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens &&
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) ||
+	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len))
+		return false;
+	t->kind = type == SOCK_DGRAM ? AMP_TARGET_UDP : AMP_TARGET_TCP;
+	return (listens || t->kind == AMP_TARGET_UDP) &&
 	       getsockname(fd, &t->addr.sa, &t->len) == 0 &&
 	       (t->addr.sa.sa_family == AF_INET || t->addr.sa.sa_family == AF_INET6);
 }
 
 /*
- * Of TCP, that we have opened, for amp_listen_share(). What the descriptor is by now is looked at
- * before it is used.
+ * Of TCP and UDP, that we have opened, for amp_listen_share(). What the descriptor is by now is looked
+ * at before it is used.
  */
 struct opened {
 	LIST_ENTRY(opened) entry;
 	struct amp_target target;
 	int fd;
-	bool shared; /* there was another beside it */
+	bool shared; /* TCP: there was another beside it */
 };
 
 static LIST_HEAD(, opened) all_opened = LIST_HEAD_INITIALIZER(all_opened);
@@ -231,7 +127,7 @@ static void remember_opened(const struct amp_target *t, int fd, bool beside)
 	}
 	o->target = *t;
 	o->fd = fd;
-	o->shared = beside;
+	o->shared = beside && t->kind == AMP_TARGET_TCP;
 }
 
 static void forget_opened(int fd)
@@ -259,7 +155,7 @@ bool amp_listen_share(const struct amp_target *target, bool on)
 	/* of the manager's the kernel takes none beside it: it is another user's */
 	if (!o || is_given(target))
 		return false;
-	o->shared = true;
+	o->shared = target->kind == AMP_TARGET_TCP;
 	return setsockopt(o->fd, SOL_SOCKET, SO_REUSEPORT, &value, sizeof(value)) == 0;
 }
 
@@ -312,20 +208,89 @@ static void end_shared(void)
 	}
 }
 
+/*
+ * A UDP socket that hears nobody, but who would have its own address: the helper's duplicate of one that
+ * ends has it for a moment longer, and takes nothing away from the one beside it.
+ */
+static void deafen(int fd, const struct amp_target *t)
+{
+	struct amp_target own = *t;
+
+	if (t->addr.sa.sa_family == AF_INET6) {
+		struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&own.addr.ss;
+
+		if (IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr))
+			in6->sin6_addr = in6addr_loopback;
+	} else {
+		struct sockaddr_in *in = (struct sockaddr_in *)&own.addr.ss;
+
+		if (!in->sin_addr.s_addr)
+			in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	}
+	(void)connect(fd, &own.addr.sa, own.len);
+}
+
 void amp_listen_close(int fd)
 {
 	struct amp_target t;
+	bool ours = is_listener(fd, &t) && !is_given(&t);
 
 	/* close() here ends it when the last duplicate is closed, shutdown() now, in all of them */
-	if (is_listener(fd, &t) && !is_given(&t))
+	if (ours && t.kind == AMP_TARGET_TCP)
 		shutdown(fd, SHUT_RD);
 	amp_kept_drop_socket(fd);
+	if (ours && t.kind == AMP_TARGET_UDP) /* and its name is another */
+		deafen(fd, &t);
 	forget_opened(fd);
 	close(fd);
 }
 
-/* beside: another that has been told so (amp_listen_share()). */
-static int inet_listen(const struct amp_target *t, bool beside)
+/* Which of those with any port it is. Returns dst. */
+static const char *what_for(const struct amp_target *t, const char *link,
+			    const struct amp_service *service, char dst[AMP_KEPT_WHAT])
+{
+	char addr[AMP_ADDR_TEXT], text[AMP_SERVICE_TEXT];
+
+	snprintf(dst, AMP_KEPT_WHAT, "%s %s %s %s", link,
+		 t->kind == AMP_TARGET_TCP ? "tcp" : "udp",
+		 amp_sockaddr_text(&t->addr.sa, addr),
+		 service ? amp_service_text(service, text) : "-");
+	return dst;
+}
+
+/* Our predecessor's: nobody who connected meanwhile was refused. what NULL: the port is known. */
+static int inet_kept(const struct amp_target *t, int type, const char *what)
+{
+	return what ? amp_kept_take_any(type, &t->addr.sa, what)
+		    : amp_kept_take_socket(type, &t->addr.sa, t->len);
+}
+
+static void inet_keep(int fd, const char *what)
+{
+	if (what)
+		amp_kept_put_any(fd, what);
+	else
+		amp_kept_put_socket(fd);
+}
+
+/* Of UDP, what was closed a moment ago can still be the helper's (TCP: amp_listen_close()). */
+static int inet_bind(int fd, const struct amp_target *t, bool beside)
+{
+	bool udp = t->kind == AMP_TARGET_UDP;
+	int r = -EADDRINUSE;
+
+	if (!udp || !beside)
+		r = amp_helper_bind(fd, &t->addr.sa, t->len);
+	if (udp && r == -EADDRINUSE)
+		r = amp_helper_bind_there(fd, &t->addr.sa, t->len, beside);
+	if (r == -EPERM && !beside) /* of run time: no rule names it, but it may be free now */
+		r = amp_helper_bind(fd, &t->addr.sa, t->len);
+	return r;
+}
+
+/* what: which of those with any port; NULL: it has one. beside: another that has been told so
+ * (amp_listen_share()). */
+static int inet_listen(const struct amp_target *t, const char *what, bool beside)
 {
 	static const int on = 1, off;
 	bool tcp = t->kind == AMP_TARGET_TCP;
@@ -349,8 +314,8 @@ static int inet_listen(const struct amp_target *t, bool beside)
 	}
 	if (fd != -ENOENT)
 		return fd;
-	fd = amp_kept_take_socket(type, &t->addr.sa, t->len);
-	if (fd >= 0) /* our predecessor's: nobody who connected meanwhile was refused */
+	fd = inet_kept(t, type, what);
+	if (fd >= 0)
 		return fd;
 	fd = socket(t->addr.sa.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
@@ -367,12 +332,12 @@ static int inet_listen(const struct amp_target *t, bool beside)
 	if (t->addr.sa.sa_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
 	do
-		r = amp_helper_bind(fd, &t->addr.sa, t->len);
+		r = inet_bind(fd, t, beside);
 	while (amp_listen_again(r));
-	if (!r && (!tcp || listen(fd, BACKLOG) == 0)) {
+	if (!r && (!tcp || listen(fd, AMP_LISTEN_BACKLOG) == 0)) {
 		if (beside) /* nobody else is to be there: see end_shared() */
 			setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &off, sizeof(off));
-		amp_kept_put_socket(fd);
+		inet_keep(fd, what);
 		return fd;
 	}
 	if (!r)
@@ -490,15 +455,22 @@ const char *amp_listen_why(const struct amp_target *target, int r)
 	}
 }
 
-static int target_open(const struct amp_target *target, const char *link, bool beside)
+static bool any_port(const struct amp_target *t)
 {
-	char text[AMP_ADDR_TEXT];
+	return t->kind != AMP_TARGET_UNIX && !amp_sockaddr_port(&t->addr.sa);
+}
+
+static int target_open(const struct amp_target *target, const char *link,
+		       const struct amp_service *service, bool beside)
+{
+	char text[AMP_ADDR_TEXT], what[AMP_KEPT_WHAT];
 	int r;
 
 	if (target->kind == AMP_TARGET_UNIX)
 		return amp_helper_listen_unix(AMP_HELPER_PUBLISH, target->addr.un.sun_path);
-	r = inet_listen(target, beside);
-	if (r >= 0 && target->kind == AMP_TARGET_TCP)
+	r = inet_listen(target, any_port(target) ? what_for(target, link, service, what) : NULL,
+			beside);
+	if (r >= 0)
 		remember_opened(target, r, beside);
 	if (r < 0)
 		amp_log(AMP_LOG_ERROR, "link %s: cannot publish %s %s: %s", link,
@@ -507,19 +479,26 @@ static int target_open(const struct amp_target *target, const char *link, bool b
 	return r;
 }
 
-int amp_target_open(const struct amp_target *target, const char *link)
+int amp_target_open(const struct amp_target *target, const char *link,
+		    const struct amp_service *service)
 {
-	return target_open(target, link, false);
+	return target_open(target, link, service, false);
 }
 
 int amp_target_beside(const struct amp_target *target, const char *link)
 {
-	return target_open(target, link, true);
+	return target_open(target, link, NULL, true);
 }
 
-int amp_target_listen(const struct amp_target *target, const char *link)
+int amp_target_listen(const struct amp_target *target, const char *link,
+		      const struct amp_service *service)
 {
+	char what[AMP_KEPT_WHAT];
 	int fd = take_held(0, target);
 
-	return fd >= 0 ? fd : amp_target_open(target, link);
+	if (fd < 0)
+		return amp_target_open(target, link, service);
+	if (any_port(target)) /* it may be for something else from now on */
+		amp_kept_put_any(fd, what_for(target, link, service, what));
+	return fd;
 }

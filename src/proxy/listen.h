@@ -5,20 +5,30 @@
 
 #include "rule.h"
 
+#define AMP_LISTEN_BACKLOG 1024
+/* A predecessor that was killed has its sockets for a moment longer. */
+#define AMP_ORPHAN_TRIES 50u
+#define AMP_ORPHAN_MS	 20u
+
 /*
  * A non-blocking listening Unix stream socket at path. A stale socket file is removed; one
  * that somebody listens on is not. Returns the descriptor, or -errno with a log line said. For
  * the helper alone.
  */
 int amp_unix_listen(const char *path, const char *link);
-/* The same for any target: TCP listens, UDP is bound. In the worker. */
-int amp_target_listen(const struct amp_target *target, const char *link);
+/*
+ * The same for any target: TCP listens, UDP is bound. In the worker. Where the port is any, who has asked
+ * is whose successor gets the same: the link (or another word), and the service, if it is for one.
+ */
+int amp_target_listen(const struct amp_target *target, const char *link,
+		      const struct amp_service *service);
 /* The same, but never one that is held (see below). */
-int amp_target_open(const struct amp_target *target, const char *link);
+int amp_target_open(const struct amp_target *target, const char *link,
+		    const struct amp_service *service);
 /* What r, which one of these said, means for a person. */
 const char *amp_listen_why(const struct amp_target *target, int r);
 /*
- * Two of TCP where one is the wildcard and the other a part of it, until the older has ended: on: the
+ * Two of TCP, or UDP, where one is the wildcard and the other a part of it, until the older has ended: on: the
  * socket of ours that listens at target lets amp_target_beside() open the other. False: there
  * is none that can.
  */

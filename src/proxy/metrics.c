@@ -24,7 +24,8 @@
 #endif
 
 #define CLIENTS	  8u
-#define LABEL_LEN 2100u /* a rule's text, each character escaped */
+#define RULE_LEN  1023u /* of a rule's text; an option may have more */
+#define LABEL_LEN 2100u /* that, each character escaped */
 
 enum of { OF_PROXY, OF_LINK, OF_STATS, OF_RULE, OF_LIMIT };
 
@@ -39,9 +40,10 @@ struct family {
 struct scrape {
 	struct amp_client client; /* first */
 	unsigned family;
-	bool headed;   /* HELP and TYPE of it are out */
-	uint32_t link; /* number of the next link */
-	unsigned rule; /* or limit, of that link */
+	bool headed;	  /* HELP and TYPE of it are out */
+	uint32_t link;	  /* number of the next link */
+	unsigned rule;	  /* or limit, of that link */
+	uint64_t configs; /* that there had been when the first of its rules was looked at */
 };
 
 static struct amp_server server;
@@ -173,9 +175,10 @@ static const struct family families[] = {
 /* A label's value as the format wants it: \\, \" and \n. */
 static const char *escape(char dst[LABEL_LEN], const char *text)
 {
+	const char *end = text + strnlen(text, RULE_LEN);
 	size_t n = 0;
 
-	for (; *text && n + 3 < LABEL_LEN; text++) {
+	for (; text < end; text++) {
 		if (*text == '\\' || *text == '"' || *text == '\n')
 			dst[n++] = '\\';
 		dst[n++] = *text == '\n' ? 'n' : *text;
@@ -217,25 +220,59 @@ static void sample_link(struct scrape *s, const struct family *f, const struct a
 	amp_client_puts(&s->client, text);
 }
 
-/* False: the link has no more. */
+static bool same_text(const struct amp_rule *a, const struct amp_rule *b)
+{
+	return strncmp(a->text, b->text, RULE_LEN) == 0;
+}
+
+/* Configurations that there have been. */
+static uint64_t configs(void)
+{
+	return amp_reload_counts()->cnt - amp_reload_counts()->refused;
+}
+
+/* The rule at a place, and the sum of hits of all with its text; *first: none before it has it. */
+static const struct amp_rule *rule_at(const struct amp_link *l, unsigned place, bool *first,
+				      uint64_t *hits)
+{
+	const struct amp_rule *r = TAILQ_FIRST(&l->conf->allow), *o;
+
+	while (r && place-- > 0)
+		r = TAILQ_NEXT(r, entry);
+	if (!r)
+		return NULL;
+	o = TAILQ_FIRST(&l->conf->allow);
+	while (!same_text(o, r))
+		o = TAILQ_NEXT(o, entry);
+	*first = o == r;
+	*hits = 0;
+	for (; o; o = TAILQ_NEXT(o, entry))
+		*hits += same_text(o, r) ? o->hits : 0;
+	return r;
+}
+
+/*
+ * The text says which rule it is, as places change with a reload; one that is there twice is one.
+ * False: the link has no more, or others by now, of which some may be out already.
+ */
 static bool sample_rule(struct scrape *s, const struct family *f, const struct amp_link *l)
 {
 	static char text[AMP_CLIENT_ITEM], rule[LABEL_LEN];
 	const struct amp_rule *r;
-	unsigned n = 0;
+	uint64_t hits;
+	bool first;
 
-	TAILQ_FOREACH(r, &l->conf->allow, entry)
-	{
-		if (n++ == s->rule)
-			break;
-	}
-	if (!r)
+	if (!s->rule)
+		s->configs = configs();
+	r = rule_at(l, s->rule, &first, &hits);
+	if (!r || s->configs != configs())
 		return false;
-	/* the same rule twice is two rules: the index tells them apart */
-	snprintf(text, sizeof(text), "%s{link=\"%s\",rule=\"%s\",index=\"%u\"} %" PRIu64 "\n",
-		 f->name, l->conf->name, escape(rule, r->text), s->rule, r->hits);
-	amp_client_puts(&s->client, text);
 	s->rule++;
+	if (!first)
+		return true;
+	snprintf(text, sizeof(text), "%s{link=\"%s\",rule=\"%s\"} %" PRIu64 "\n", f->name,
+		 l->conf->name, escape(rule, r->text), hits);
+	amp_client_puts(&s->client, text);
 	return true;
 }
 
@@ -403,7 +440,7 @@ int amp_metrics_start(const struct amp_config *conf)
 	fd = conf->metrics.kind == AMP_TARGET_UNIX
 		     ? amp_helper_listen_unix(AMP_HELPER_METRICS,
 					      conf->metrics.addr.un.sun_path)
-		     : amp_target_listen(&conf->metrics, "metrics");
+		     : amp_target_listen(&conf->metrics, "metrics", NULL);
 	if (fd < 0)
 		return fd;
 	if (conf->metrics.kind == AMP_TARGET_UNIX)

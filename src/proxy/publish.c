@@ -138,7 +138,7 @@ static uint32_t next_id = 1;
 
 int amp_publish_one(struct amp_link *link, struct amp_forward *fwd)
 {
-	int r, fd = amp_target_listen(&fwd->target, link->conf->name);
+	int r, fd = amp_target_listen(&fwd->target, link->conf->name, &fwd->service);
 	struct publish *p;
 
 	if (fd < 0)

@@ -294,8 +294,9 @@ static bool claim(struct amp_reload *rl, struct amp_forward *want, int *err)
 
 /*
  * Rules of ours that end and listen at the wildcard, or at a part of it: as long as one does nobody else
- * can, unless it shares. (Not UDP: the helper's duplicate has it for a moment longer.) How many
- * there are, and of them in *shared those that share from now on, or not any more.
+ * can, unless it shares. How many there are, and of them in *shared those that share from now on, or not
+ * any more. (A UDP socket of the service manager's does not, and its port is not free when we close
+ * it: it is in the way.)
  */
 static unsigned share_overlaps(const struct amp_forward *want, bool on, unsigned *shared)
 {
@@ -304,17 +305,19 @@ static unsigned share_overlaps(const struct amp_forward *want, bool on, unsigned
 	unsigned n = 0;
 
 	*shared = 0;
-
 	TAILQ_FOREACH(c, &running->links, entry)
 	{
 		TAILQ_FOREACH(fwd, &c->publish, entry)
 		{
-			if (!fwd->twin && !(fwd->runtime && c->twin) &&
-			    want->target.kind == AMP_TARGET_TCP &&
-			    amp_target_overlap(&fwd->target, &want->target)) {
-				n++;
-				*shared += amp_listen_share(&fwd->target, on);
-			}
+			bool can;
+
+			if (fwd->twin || (fwd->runtime && c->twin) ||
+			    want->target.kind == AMP_TARGET_UNIX ||
+			    !amp_target_overlap(&fwd->target, &want->target))
+				continue;
+			can = amp_listen_share(&fwd->target, on);
+			n += can || want->target.kind == AMP_TARGET_TCP;
+			*shared += can;
 		}
 	}
 	return n;
@@ -332,7 +335,7 @@ static int open_target(const struct amp_link_conf *f, const struct amp_forward *
 	int fd = -1;
 
 	if (!n)
-		fd = amp_target_open(&fwd->target, f->name);
+		fd = amp_target_open(&fwd->target, f->name, &fwd->service);
 	else if (!later)
 		fd = amp_target_beside(&fwd->target, f->name);
 	if (n)

@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes of the character at p, of which left >= 1 are there. 0: there is none. */
-static inline unsigned amp_utf8_len(const unsigned char *p, size_t left)
+/* Bytes of the character at p, of which left >= 1 are there: it is *code then. 0: there is none. */
+static inline unsigned amp_utf8_get(const unsigned char *p, size_t left, uint32_t *code)
 {
 	static const struct {
 		unsigned char mask, lead;
@@ -30,7 +30,15 @@ static inline unsigned amp_utf8_len(const unsigned char *p, size_t left)
 	}
 	if (ch < form[n].min || ch > 0x10ffff || (ch >= 0xd800 && ch < 0xe000))
 		return 0;
+	*code = ch;
 	return n + 1;
+}
+
+static inline unsigned amp_utf8_len(const unsigned char *p, size_t left)
+{
+	uint32_t code;
+
+	return amp_utf8_get(p, left, &code);
 }
 
 /*
@@ -61,15 +69,57 @@ static inline void amp_utf8_clean(char *text, bool lines)
 	}
 }
 
-/* Characters, not bytes: columns of a terminal, but for those that have two or none. */
-static inline size_t amp_utf8_cnt(const char *text, size_t len)
+/*
+ * Columns that a terminal gives it, as wcwidth() has it in a UTF-8 locale: the process that needs it
+ * has neither that nor the files for it. Scripts of East Asia and most pictures have two (UAX #11),
+ * what is put on the character before it has none: of the marks those of the scripts of Europe.
+ */
+static inline unsigned amp_utf8_width(uint32_t code)
+{
+	static const struct {
+		uint32_t first, last;
+		unsigned width;
+	} other[] = {
+		{0x300, 0x36f, 0},     {0x483, 0x489, 0},     {0x1100, 0x115f, 2},
+		{0x1ab0, 0x1aff, 0},   {0x1dc0, 0x1dff, 0},   {0x200b, 0x200f, 0},
+		{0x2060, 0x2064, 0},   {0x20d0, 0x20f0, 0},   {0x231a, 0x231b, 2},
+		{0x2329, 0x232a, 2},   {0x23e9, 0x23ec, 2},   {0x2614, 0x2615, 2},
+		{0x2648, 0x2653, 2},   {0x274c, 0x274c, 2},   {0x2753, 0x2755, 2},
+		{0x2e80, 0x3029, 2},   {0x302a, 0x302d, 0},   {0x302e, 0x303e, 2},
+		{0x3041, 0x3098, 2},   {0x3099, 0x309a, 0},   {0x309b, 0x3247, 2},
+		{0x3250, 0x4dbf, 2},   {0x4e00, 0xa4cf, 2},   {0xa960, 0xa97c, 2},
+		{0xac00, 0xd7a3, 2},   {0xf900, 0xfaff, 2},   {0xfe00, 0xfe0f, 0},
+		{0xfe10, 0xfe19, 2},   {0xfe20, 0xfe2f, 0},   {0xfe30, 0xfe6b, 2},
+		{0xfeff, 0xfeff, 0},   {0xff01, 0xff60, 2},   {0xffe0, 0xffe6, 2},
+		{0x16fe0, 0x18cff, 2}, {0x1aff0, 0x1b2fb, 2}, {0x1f191, 0x1f19a, 2},
+		{0x1f200, 0x1f320, 2}, {0x1f32d, 0x1f335, 2}, {0x1f337, 0x1f37c, 2},
+		{0x1f37e, 0x1f393, 2}, {0x1f3a0, 0x1f3ca, 2}, {0x1f3e0, 0x1f3f0, 2},
+		{0x1f3f8, 0x1f43e, 2}, {0x1f442, 0x1f4fc, 2}, {0x1f4ff, 0x1f53d, 2},
+		{0x1f5fb, 0x1f64f, 2}, {0x1f680, 0x1f6c5, 2}, {0x1f6eb, 0x1f6fc, 2},
+		{0x1f7e0, 0x1f7f0, 2}, {0x1f90c, 0x1f93a, 2}, {0x1f93c, 0x1f945, 2},
+		{0x1f947, 0x1f9ff, 2}, {0x1fa70, 0x1faff, 2}, {0x20000, 0x3fffd, 2},
+		{0xe0001, 0xe01ef, 0},
+	};
+
+	for (unsigned i = 0; i < sizeof(other) / sizeof(*other) && code >= other[i].first;
+	     i++) {
+		if (code <= other[i].last)
+			return other[i].width;
+	}
+	return 1;
+}
+
+/* Columns of a text on a terminal; what is no character, and will be shown as `?`, has one. */
+static inline size_t amp_utf8_columns(const char *text, size_t len)
 {
 	const unsigned char *p = (const unsigned char *)text;
 	size_t cnt = 0;
 
-	for (size_t i = 0; i < len; cnt++) {
-		unsigned n = amp_utf8_len(p + i, len - i);
+	for (size_t i = 0; i < len;) {
+		uint32_t code = '?';
+		unsigned n = amp_utf8_get(p + i, len - i, &code);
 
+		cnt += amp_utf8_width(code);
 		i += n ? n : 1;
 	}
 	return cnt;

@@ -276,7 +276,7 @@ def without_namespaces():
                 if not want:
                     eq(os.listdir(f"/proc/{worker}/root"), [])
                     eq(os.readlink(f"/proc/{worker}/ns/mnt"), os.readlink("/proc/self/ns/mnt"), "its own namespace")
-            proc.terminate()
+                proc.terminate()  # what could not start ends by itself
             err = proc.communicate(timeout=TIMEOUT)[1].decode()
             eq((bool(ready), proc.returncode), (caps != "-setuid", int(caps == "-setuid")), err)
             assert (want or "waiting for a VMM") in err, err

@@ -268,6 +268,12 @@ def audit():
     eq(said({"cmd": "reset", "link": "g"}, f"reset was done event=control cmd=reset outcome=done {me} link=g"), True)
     eq(said({"cmd": "log-level"}, f'log-level was refused event=control cmd=log-level outcome=refused {me} '
             'why="the request has keys that this command does not take, or lacks one that it needs: see docs/control.md"'), False)
+    # what the helper does not open is no misdeed of the worker's, who was asked for it
+    rule = "unix /run/no-rule-has-this -> vsock:9"
+    eq(said({"cmd": "publish-add", "link": "g", "rule": rule},
+            f'publish-add was refused event=control cmd=publish-add outcome=refused {me} link=g rule="{rule}" '
+            'why="cannot listen: expected a path in runtime-dir, or one that a rule of the configuration has"'), False)
+    eq([x for x in b.p.lines if "no-rule-has-this" in x and "event=control" not in x], [], "told besides")
     # silence is told before it falls, and what ends it is told, too
     for level in ("error", "info"):
         eq(said({"cmd": "log-level", "level": level}, f"log-level was done event=control cmd=log-level outcome=done {me} level={level}"), True)

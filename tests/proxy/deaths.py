@@ -13,7 +13,7 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 from harness import TIMEOUT, Proxy, Server, binary, echo, eq, fd_limits, free_port, main, test, worker_pid  # noqa: E402
-from procs import children, listening, pending, plain, until, where_it_prints  # noqa: E402
+from procs import children, listening, pending, plain, preload, until, where_it_prints  # noqa: E402
 from store import LAUNCH  # noqa: E402
 from vguest import Guest  # noqa: E402
 from vrig import conf_of, configured, works, write_conf  # noqa: E402
@@ -80,6 +80,15 @@ def stopped_unheard():
     os.kill(w, signal.SIGCONT)
     eq(p.proc.wait(TIMEOUT), 0, "exit status")
     eq(p.stop(), [], "files that are left")
+
+
+@test
+def stopped_when_it_had_failed():
+    """SIGTERM between the failure of a start and the helper's end: it has failed all the same"""
+    with tempfile.TemporaryDirectory(prefix="ampsock-deaths-") as d, plain():
+        r = subprocess.run([binary(), "--link", f"vhost-user-vsock:{d}/none/g,cid=3"], capture_output=True, text=True,
+                           timeout=TIMEOUT, check=False, env={**os.environ, "LD_PRELOAD": preload("stops")})
+    eq(("does not exist" in r.stderr, r.returncode), (True, 1), r.stderr)
 
 
 @test

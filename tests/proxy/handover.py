@@ -4,6 +4,7 @@
 """A guest outlives the worker, the program and the helper: rings, memory, kicks, connections."""
 import errno
 import os
+import re
 import signal
 import socket
 import struct
@@ -700,6 +701,105 @@ def many_published_at_run_time():
     eq([x for x in p.lines if "going on with the present program" in x], [])
     g.close()
     p.stop()
+
+
+@test
+def path_spelled_otherwise():
+    """the next program's file has other paths to the same sockets: it goes on listening there, and so do those after it
+    (where the old path is gone the sockets are made anew)"""
+    def conf(p, via):
+        with open(conf_of(p), "w", encoding="ascii") as f:
+            f.write(f"[link g]\ntype = vhost-user-vsock\npath = {p.dir.name}/{via}/g.sock\ncid = 3\n"
+                    f"publish = unix {p.dir.name}/{via}/pub -> vsock:5000\n")
+        return conf_of(p)
+
+    def first(p):
+        os.mkdir(f"{p.dir.name}/real")
+        os.symlink("real", f"{p.dir.name}/link")
+        return ["--config", conf(p, "real")]
+
+    def upgrade(p, w, via):
+        conf(p, via)
+        at = len(p.lines)
+        p.proc.send_signal(signal.SIGUSR2)
+        w.gone()
+        p.log("goes on with the guest that was attached", start=at)
+        p.counters()  # all that it starts is started
+
+    def files(p):
+        """Which they are: a new one is younger."""
+        return [(st.st_ino, st.st_ctime_ns) for st in (os.stat(f"{p.dir.name}/real/{x}") for x in ("g.sock", "pub"))]
+
+    p = Proxy(args=first)
+    g = Guest(f"{p.dir.name}/real/g.sock")
+    g.listen(5000)
+    w = Worker(p)
+    made = files(p)
+    upgrade(p, w, "link")
+    eq(files(p), made, "other files")
+    os.kill(w.pid, signal.SIGSTOP)
+    with socket.socket(socket.AF_UNIX) as k:
+        k.connect(f"{p.dir.name}/real/pub")
+        k.send(b"in the queue")
+        w.kill()
+        eq(g.accept(5000).recv_exact(12), b"in the queue")
+    eq(files(p), made, "other files after a worker's death")
+    os.unlink(f"{p.dir.name}/link")
+    os.rename(f"{p.dir.name}/real", f"{p.dir.name}/moved")
+    os.symlink("moved", f"{p.dir.name}/real")
+    upgrade(p, w, "moved")
+    with socket.socket(socket.AF_UNIX) as k:
+        k.connect(f"{p.dir.name}/moved/pub")
+        k.send(b"new")
+        eq(g.accept(5000).recv_exact(3), b"new")
+    g.close()
+    p.proc.terminate()
+    eq((p.proc.wait(TIMEOUT), os.listdir(f"{p.dir.name}/moved")), (0, []), "exit status, files that are left")
+    eq([x for x in p.lines if "error: " in x and "killed by SIGKILL" not in x], [])
+    p.stop()
+
+
+@test
+def any_port():
+    """rules with port 0 have the ports that they had, whatever their order is: after an upgrade, a worker's death, a reload"""
+    rules = [f"publish = {what} -> {where}" for what in ("tcp 127.0.0.1:0", "udp 127.0.0.1:0", "tcp [::1]:0")
+             for where in ("vsock:1", "vsock:2", "inet:3")]
+    rules += rules[:1]  # another port for the same
+    p = configured("[proxy]", "metrics = tcp 127.0.0.1:0", "[link h]", "type = vhost-user-vsock", "path = DIR/h", "cid = 4", *rules)
+    w = Worker(p)
+    seen = 0
+
+    def ports():
+        """The addresses that it says it has, of each rule, since the last time."""
+        nonlocal seen
+        p.counters()
+        said = [re.search(r": (publish .*) \(.*\): its address is (\S+)|(metrics): listening on (\S+)", x) for x in p.lines[seen:]]
+        seen = len(p.lines)
+        return sorted((m.group(1) or m.group(3), m.group(2) or m.group(4)) for m in said if m)
+
+    def write(more):
+        with open(conf_of(p), "r+", encoding="ascii") as f:
+            text = f.read().split("publish")[0]
+            f.seek(0)
+            f.write(text + "\n".join(more) + "\n")
+            f.truncate()
+    first = ports()
+    eq(len(first), len(rules) + 1)
+    write(rules[::-1])
+    for how in (signal.SIGUSR2, signal.SIGKILL):
+        os.kill(p.proc.pid if how == signal.SIGUSR2 else w.pid, how)
+        w.gone()
+        eq(ports(), first, how.name)
+    # what leads elsewhere has the port from what led here, and keeps it
+    write([rules[1].replace("vsock:2", "vsock:7")])
+    p.proc.send_signal(signal.SIGHUP)
+    p.log("reload: .* rules removed", start=seen)
+    (moved,) = ports()
+    assert moved[1] in [x[1] for x in first if "tcp 127" in x[0]], (moved, first)
+    w.kill()
+    eq([x for x in ports() if x[0] != "metrics"], [moved], "after a reload, and a worker's death")
+    os.unlink(conf_of(p))
+    eq(p.stop(), [], "files that are left")
 
 
 @test

@@ -4,6 +4,7 @@
 """The Prometheus listener: the text format to the letter, and HTTP from strangers."""
 import os
 import re
+import signal
 import socket
 import sys
 
@@ -12,7 +13,7 @@ import ctl  # noqa: E402
 from harness import TIMEOUT, Proxy, Server, echo, eq, free_port, main, test  # noqa: E402
 from offload import Session  # noqa: E402
 from vguest import Guest  # noqa: E402
-from vrig import exposed  # noqa: E402
+from vrig import configured, exposed, write_conf  # noqa: E402
 
 NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*$")
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\[\\"n])*)"(,|$)')
@@ -117,14 +118,37 @@ def text_format():
     assert of(after, "ampsock_link_from_guest_packets_total", link="g") >= 2
     Session(g).connect("127.0.0.1", srv.port).close()
     last = scrape(p)
-    assert of(last, "ampsock_rule_hits_total", link="g", index="0") >= 1
-    eq(of(last, "ampsock_rule_hits_total", link="g", index="1", rule="out tcp 127.0.0.1:any"), 0)
+    eq({ls: v for (n, ls), v in last.items() if n == "ampsock_rule_hits_total"},
+       {(("link", "g"), ("rule", "out tcp 127.0.0.1:any")): 1}, "the same twice is one")
     for key, v in before.items():
         assert not key[0].endswith("_total") or (v <= after[key] <= last[key]), key
     link, = ctl.ask(p, "links")
     eq(link["flows_total"], of(last, "ampsock_link_flows_total", link="g"))
     eq(of(scrape(p), "ampsock_scrapes_total"), 4, "itself included")
     c.close()
+    g.close()
+    srv.close()
+    p.stop()
+
+
+@test
+def rules():
+    """which rule hits are of is told by its text: a reload that puts others before it, and changes their order, changes no label"""
+    srv = Server(echo)
+    hit, *others = f"out tcp 127.0.0.1:{srv.port}", "out tcp 127.0.0.2:1  log", "out udp any:53"
+    p = configured(f"allow = {hit}", "[proxy]", "metrics = unix DIR/metrics")
+    g = Guest(p.path)
+    Session(g).connect("127.0.0.1", srv.port).close()
+
+    def hits():
+        return {dict(ls)["rule"]: v for (n, ls), v in scrape(p).items() if n == "ampsock_rule_hits_total" and len(ls) == 2}
+    eq(hits(), {hit: 1})
+    for first, last in ((others, []), ([], others), ([], [])):
+        start = len(p.lines)
+        write_conf(p, *(f"allow = {x}" for x in [*first, hit, *last]), "[proxy]", f"metrics = unix {p.dir.name}/metrics")
+        p.proc.send_signal(signal.SIGHUP)
+        p.log("reload: ", start=start)
+        eq(hits(), {hit: 1, **{x: 0 for x in first + last}})
     g.close()
     srv.close()
     p.stop()

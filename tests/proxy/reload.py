@@ -17,7 +17,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import ctl  # noqa: E402
 import offload as off  # noqa: E402
-from harness import TIMEOUT, Proxy, Server, echo, eq, free_port, main, test  # noqa: E402
+from harness import TIMEOUT, Proxy, Server, echo, eq, free_port, main, own_host, test  # noqa: E402
 from procs import preload  # noqa: E402
 from rpmsgguest import DA, EventBell, Remote, UnixBell  # noqa: E402
 from vguest import SEQPACKET, Gone, Guest, Reset  # noqa: E402
@@ -897,22 +897,36 @@ def eventfd_doorbell():
 def ends_at_once():
     """a published port that ends refuses at once, also while the helper, which has a duplicate, is busy; and can come again"""
     port = free_port()
-    r = Rig(f"[proxy]\ncontrol = DIR/control\n" + link("g", 3, f"publish = tcp 127.0.0.1:{port} -> vsock:1"))
+    r = Rig(f"[proxy]\ncontrol = DIR/control\n" +
+            link("g", 3, *(f"publish = {kind} 127.0.0.1:{port} -> vsock:1" for kind in ("tcp", "udp"))))
     c = ctl.Raw(r.p)
-    row, _ = c.ask({"cmd": "rules"})["result"]
+    rules = [x["rule"] for x in c.ask({"cmd": "rules"})["result"][:2]]
     r.p.proc.send_signal(signal.SIGSTOP)
     try:
-        assert c.ask({"cmd": "publish-del", "link": "g", "rule": row["rule"]})["ok"]
+        for rule in rules:
+            assert c.ask({"cmd": "publish-del", "link": "g", "rule": rule})["ok"]
         closed(port)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as k:
+            k.settimeout(TIMEOUT)
+            k.connect(("127.0.0.1", port))
+            k.send(b"nobody")
+            try:
+                raise AssertionError(k.recv(1))
+            except ConnectionRefusedError:
+                pass
     finally:
         r.p.proc.send_signal(signal.SIGCONT)
-    assert c.ask({"cmd": "publish-add", "link": "g", "rule": row["rule"]})["ok"]
+    for rule in rules:
+        assert c.ask({"cmd": "publish-add", "link": "g", "rule": rule})["ok"]
+    for _ in range(5):  # which no file has, and the helper may still have a duplicate of
+        for what in ("add", "del"):
+            assert c.ask({"cmd": f"publish-{what}", "link": "g", "rule": f"udp {own_host()}:{port} -> vsock:1"})["ok"], what
     assert socket.socket().connect_ex(("127.0.0.1", port)) != errno.ECONNREFUSED
     c.close()
     r.stop()
 
 
-def not_shared(r, host, port):
+def not_shared(r, host, port, kind=socket.SOCK_STREAM):
     """No other process of the worker's user comes in where it listens, however it asks."""
     user = os.geteuid()
     with open(f"/proc/{r.p.worker_pid()}/status", encoding="ascii") as f:
@@ -920,11 +934,12 @@ def not_shared(r, host, port):
     for at in {"0.0.0.0", host} if host != "0.0.0.0" else ("0.0.0.0", "127.0.0.1", "127.0.0.2"):
         os.seteuid(its)
         try:
-            third = socket.socket()
+            third = socket.socket(socket.AF_INET, kind)
         finally:
             os.seteuid(user)
         with third:
             third.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            third.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 third.bind((at, port))
                 raise AssertionError(f"another process may listen at {at}:{port}, too")
@@ -980,6 +995,42 @@ def wider_than_there_is_room():
     eq(r.reload(conf("0.0.0.0"))[:4], [0, 1, 0, 1])
     with socket.create_connection(("127.0.0.2", port), timeout=TIMEOUT):
         g.accept(1)
+    r.stop()
+
+
+@test
+def udp_wider_and_narrower():
+    """the same of UDP: no datagram is lost behind the reload; of an address that another process has a part of, nothing changes"""
+    port = free_port(socket.SOCK_DGRAM)
+    r = Rig(link("g", 3, f"publish = udp 127.0.0.1:{port} -> vsock:1"))
+    g = r.guest(seqpacket=True)
+    g.listen(1)
+
+    def heard(at, text):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as k:
+            k.settimeout(TIMEOUT)
+            k.sendto(text, (at, port))
+            c = g.accept(1)
+            eq(c.recv_msg(), text)
+            c.send_msg(text[::-1])
+            eq(k.recvfrom(100), (text[::-1], (at, port)))
+    heard("127.0.0.1", b"first")
+    for host in ("0.0.0.0", "127.0.0.2", "0.0.0.0", "127.0.0.1"):
+        eq(r.reload(link("g", 3, f"publish = udp {host}:{port} -> vsock:1"))[:4], [0, 1, 0, 1])
+        heard(host if host != "0.0.0.0" else "127.0.0.1", host.encode())
+        not_shared(r, host, port, socket.SOCK_DGRAM)
+    for older in (True, False):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            if older:
+                r.reload(link("g", 3))
+            other.bind(("127.0.0.3", port))
+            if older:
+                r.reload(link("g", 3, f"publish = udp 127.0.0.1:{port} -> vsock:1"))
+            heard("127.0.0.1", b"stays")
+            r.refused(link("g", 3, f"publish = udp 0.0.0.0:{port} -> vsock:1"), f"0.0.0.0:{port}: the port is already in use by another process")
+            heard("127.0.0.1", b"and stays")
+            not_shared(r, "127.0.0.1", port, socket.SOCK_DGRAM)
+    g.close()
     r.stop()
 
 

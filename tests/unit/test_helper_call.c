@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* What the worker tells the helper, whose socket is full. */
 // build: src/proxy/helper_call.c src/proxy/helper_msg.c src/proxy/loop.c src/proxy/buf.c src/proxy/limit.c
-// build: src/proxy/log.c -lbsd -luv
+// build: src/proxy/log.c -lbsd -luv -Wl,--wrap=poll
 #include <errno.h>
 #include <netdb.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -148,12 +149,35 @@ static void test_last(void **state)
 	assert_int_equal(req.arg[0], AMP_HELPER_STOPPING);
 }
 
+static unsigned polls;
+
+int __real_poll(struct pollfd *fds, nfds_t cnt, int timeout_ms);
+int __wrap_poll(struct pollfd *fds, nfds_t cnt, int timeout_ms);
+
+int __wrap_poll(struct pollfd *fds, nfds_t cnt, int timeout_ms)
+{
+	polls++;
+	return __real_poll(fds, cnt, timeout_ms);
+}
+
+/* The helper is dead, and there is something to be said: that is not tried again and again. */
+static void test_dead(void **state)
+{
+	(void)state;
+	close(news[0]);
+	amp_helper_notify(AMP_HELPER_STOPPING, "Stopping");
+	polls = 0;
+	amp_helper_tell_last();
+	assert_int_equal(polls, 1);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_last),
+		cmocka_unit_test(test_dead),
 	};
 	int failed;
 

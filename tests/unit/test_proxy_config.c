@@ -295,16 +295,41 @@ static void test_char(void **state)
 	bad(SHM "sysfs = /s\n", "F:5:", "rpmsg-shm has no key sysfs");
 }
 
+/* A rule whose text has len bytes. */
+static size_t long_rule(char *text, size_t len)
+{
+	static const char start[] = "out tcp", end[] = "10.0.0.1:80 log";
+
+	memset(text, ' ', len);
+	memcpy(text, start, sizeof(start) - 1);
+	strcpy(text + len - (sizeof(end) - 1), end);
+	return len;
+}
+
+/* About as long as inih takes lines, and as long as they are taken: the same whichever way it goes. */
 static void test_long_lines(void **state)
 {
-	char text[2000];
+	static const size_t lens[] = {184, 185, 186, 187, 188, 189, 190, 191, 192, 600, 1013};
+	const struct amp_rule *r;
+	struct amp_config c;
+	char rule[1100], text[2000];
 
 	(void)state;
-	strcpy(text, LINK "allow = out tcp ");
-	memset(text + strlen(text), 'a', 400);
-	text[strlen(LINK) + 16 + 400] = 0;
-	strcat(text, ".b:80\nallow = out tcp 10.0.0.1:80\n");
-	bad(text, "F:5:", "at most 197");
+	for (unsigned i = 0; i < sizeof(lens) / sizeof(*lens); i++) {
+		long_rule(rule, lens[i]);
+		snprintf(text, sizeof(text),
+			 LINK "allow = \t%s%s\r\nallow = out tcp 10.0.0.2:80\n", rule,
+			 lens[i] < 1000 ? " ;x; y = 1" : "");
+		assert_int_equal(read_file(text, &c), 0);
+		r = TAILQ_FIRST(&TAILQ_FIRST(&c.links)->allow);
+		assert_string_equal(r->text, rule);
+		assert_string_equal(strrchr(r->where, ':'), ":5");
+		assert_string_equal(strrchr(TAILQ_NEXT(r, entry)->where, ':'), ":6");
+		amp_config_free(&c);
+	}
+	long_rule(rule, 1016);
+	snprintf(text, sizeof(text), LINK "allow = %s\nallow = out tcp 10.0.0.2:80\n", rule);
+	bad(text, "F:5:", "at most 1023");
 }
 
 static int link_option(const char *text, struct amp_config *c)

@@ -264,12 +264,18 @@ def ping(c, data=b"ping"):
     eq(c.recv_exact(len(data)), data)
 
 
+FREE = set()
+
+
 def free_port(kind=socket.SOCK_STREAM, family=socket.AF_INET):
-    s = socket.socket(family, kind)
-    s.bind(("127.0.0.1" if family == socket.AF_INET else "::1", 0))
-    port = s.getsockname()[1]
-    s.close()
-    return port
+    """Never the same twice: the kernel may choose one again that nobody listens at yet."""
+    while True:
+        with socket.socket(family, kind) as s:
+            s.bind(("127.0.0.1" if family == socket.AF_INET else "::1", 0))
+            port = s.getsockname()[1]
+        if port not in FREE:
+            FREE.add(port)
+            return port
 
 
 def own_host():
