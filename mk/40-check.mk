@@ -42,9 +42,9 @@ $(UNIT_SMALL): $(BUILD)/check/small/%: tests/unit/%.c $(BUILD)/small/libampsock.
 $(BUILD)/check/asan/test_inet_udp_rpmsg: tests/unit/test_inet_udp.c
 
 # The other compiler: warnings only, nothing kept. Hosted, and as for a Cortex-M4.
-CLANG_HOST := $(filter-out src/posix/% src/port/baremetal.c src/proxy/% src/ctl/%,$(wildcard src/*/*.c))
+CLANG_HOST := src/posix/hosted_names.c $(filter-out src/posix/% src/port/baremetal.c src/proxy/% src/ctl/%,$(wildcard src/*/*.c))
 CLANG_PROXY := $(wildcard src/proxy/*.c src/ctl/*.c)
-CLANG_BARE := $(filter-out src/port/posix.c src/proxy/% src/ctl/% src/preload/% src/virtio/vhost_user_%.c src/virtio/sigbus.c,$(wildcard src/*/*.c))
+CLANG_BARE := $(filter-out src/port/posix.c src/posix/hosted_% src/proxy/% src/ctl/% src/preload/% src/virtio/vhost_user_%.c src/virtio/sigbus.c,$(wildcard src/*/*.c))
 build-clang: $(FILTERS)
 	@rc=0; for f in $(CLANG_HOST); do \
 		clang -fsyntax-only $(STD) $(WARN) $(LIB_CPPFLAGS) $$f || rc=1; \
