@@ -4,8 +4,7 @@
 #   AMPSOCK_LINK=vhost-user:/run/ampsock/m4.sock ./http_get HOST PORT PATH
 #
 # Each is compiled as for Linux; then its socket calls are renamed to the library's, so that the
-# C library's own stay what they are. (-U_FORTIFY_SOURCE: with it they would be calls of other names,
-# which would go to the C library.) As firmware the same sources go with the two files in
+# C library's own stay what they are. As firmware the same sources go with the two files in
 # `pkg-config --variable=firmware ampsock`.
 CFLAGS ?= -O2 -g
 AMP := $(shell pkg-config --cflags ampsock)
@@ -17,7 +16,7 @@ NAMES := $(patsubst %.c,%,$(wildcard *.c))
 all: $(NAMES)
 
 $(NAMES): %: %.c
-	$(CC) -std=c11 -D_GNU_SOURCE $(CFLAGS) -U_FORTIFY_SOURCE $(AMP) -c -o $@.o $<
+	$(CC) -std=c11 -D_GNU_SOURCE $(CFLAGS) $(AMP) -c -o $@.o $<
 	objcopy --redefine-syms=$(REDEFINE) $@.o
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $@.o $(MAIN) $(LIBS)
 

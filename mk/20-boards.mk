@@ -20,7 +20,7 @@ include $(BOARDS:%=boards/%.mk)
 # What a board's link (BOARD.link, mmio unless it says otherwise) takes of the library besides
 # what every link takes, and its configuration.
 FW_LIB_SRC := src/virtio/vq_split.c src/port/baremetal.c \
-	$(wildcard src/conn/*.c src/socket/*.c src/af_inet/*.c src/posix/*.c src/wire/*.c)
+	$(filter-out %/hosted_names.c,$(wildcard src/conn/*.c src/socket/*.c src/af_inet/*.c src/posix/*.c src/wire/*.c))
 FW_LIB_SRC += $(filter-out %/link_driver.c src/vsock/hosted_%,$(wildcard src/vsock/*.c)) # AF_RPMSG has its engine
 FW_LIB_mmio  := src/virtio/mmio.c src/virtio/mmio_why.c src/vsock/link_driver.c
 FW_LIB_rpmsg := src/virtio/remoteproc.c $(filter-out src/af_rpmsg/hosted_%,$(wildcard src/af_rpmsg/*.c))

@@ -6,10 +6,11 @@ PRELOAD_SRCS := $(sort $(wildcard src/preload/preload*.c))
 RUN_SRCS     := $(sort $(wildcard src/preload/run*.c))
 PRELOAD_FLAGS := $(STD) $(WARN) $(CFLAGS) -fstack-protector-strong -fno-common -ffunction-sections
 
-# Without fortified headers: they would turn what is defined here into something else.
+# Without fortified headers and without those for wide files and times: they would turn what is
+# defined here into something else.
 $(PRELOAD_SRCS:src/%.c=$(BUILD)/%.o): $(BUILD)/%.o: src/%.c
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(LIB_CPPFLAGS) $(PRELOAD_FLAGS) -U_FORTIFY_SOURCE -fPIC -fvisibility=hidden $(DEPFLAGS) -c -o $@ $<
+	$(Q)$(CC) $(LIB_CPPFLAGS) $(PRELOAD_FLAGS) -U_FORTIFY_SOURCE -U_FILE_OFFSET_BITS -U_TIME_BITS -fPIC -fvisibility=hidden $(DEPFLAGS) -c -o $@ $<
 
 $(RUN_SRCS:src/%.c=$(BUILD)/%.o): $(BUILD)/%.o: src/%.c
 	@mkdir -p $(@D)

@@ -59,9 +59,9 @@ $(BUILD)/check/asan/test_inet_udp_rpmsg: tests/unit/test_inet_udp.c
 endif
 
 # The other compiler: warnings only, nothing kept. Hosted, and as for a Cortex-M4.
-CLANG_HOST := $(filter-out src/posix/% src/port/baremetal.c src/proxy/% src/ctl/%,$(wildcard src/*/*.c))
+CLANG_HOST := src/posix/hosted_names.c $(filter-out src/posix/% src/port/baremetal.c src/proxy/% src/ctl/%,$(wildcard src/*/*.c))
 CLANG_PROXY := $(wildcard src/proxy/*.c src/ctl/*.c)
-CLANG_BARE := $(filter-out src/port/posix.c src/proxy/% src/ctl/% src/preload/% src/virtio/vhost_user_%.c src/virtio/sigbus.c,$(wildcard src/*/*.c))
+CLANG_BARE := $(filter-out src/port/posix.c src/posix/hosted_% src/proxy/% src/ctl/% src/preload/% src/virtio/vhost_user_%.c src/virtio/sigbus.c,$(wildcard src/*/*.c))
 # All files of a kind in one process, one after the other and independent of each other: most of the time
 # that a compiler takes to look at one is its start.
 clang_syntax = clang -fsyntax-only $(STD) $(WARN) $(1) $(firstword $(2)) $(addprefix -Xclang ,$(wordlist 2,$(words $(2)),$(2)))

@@ -17,7 +17,7 @@ bench-record: bench-bin $(if $(filter-out qemu,$(PARTS)),$(if $(filter qemu,$(PA
 BENCH_ROUNDS ?= 5
 # What `make check` runs of it, and the rest.
 bench-check-bin: $(BENCH)/server $(BENCH)/load-native $(BENCH)/load-hosted $(BENCH)/insn $(BENCH)/insn_rpmsg \
-	$(BENCH)/insn_rpmsg-m3.elf $(BENCH)/rload $(BUILD)/fw/qemu-mps2/throughput.elf $(BUILD)/ampsock-proxy
+	$(BENCH)/insn_rpmsg-m3.elf $(BENCH)/lwip/checked $(BENCH)/rload $(BUILD)/fw/qemu-mps2/throughput.elf $(BUILD)/ampsock-proxy
 bench-bin: bench-check-bin $(BENCH)/load-many $(BENCH)/lat-native $(BENCH)/lat-hosted $(BENCH)/limits
 
 $(BENCH)/server: tests/bench/server.c tests/bench/serve.h

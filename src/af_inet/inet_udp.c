@@ -63,10 +63,13 @@ static int put_header(struct amp_sock *s, const struct amp_msg *m, uint8_t *p)
 	int r = 0;
 
 	memset(p, 0, AMP_OFF_UDP_LEN);
-	if (m->name)
+	if (m->name) {
 		r = amp_inet_from_sa(s->domain, m->name, m->name_len, p + ADDR);
-	else if (!i->peer[0])
+		if (!r && !amp_le16(p + ADDR + 2))
+			r = -EINVAL; /* port 0 is nobody's */
+	} else if (!i->peer[0]) {
 		r = -EDESTADDRREQ;
+	}
 	/* what the proxy takes is never more than a frame's length can say */
 	if (!r && m->len + AMP_OFF_UDP_LEN > i->until)
 		r = -EMSGSIZE;
@@ -89,7 +92,7 @@ static size_t begin(const struct amp_msg *m, struct iovec iov[2], uint8_t *p)
 	while (!from->iov_len)
 		from++;
 	iov[1] = *from;
-	return AMP_OFF_UDP_LEN + from->iov_len;
+	return AMP_OFF_UDP_LEN + iov[1].iov_len;
 }
 
 ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m, int flags)
@@ -124,7 +127,7 @@ ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m, int flags
 	r = i->carrier->fam->carrier->carry(i->carrier, from, m->done, end, whole);
 	if (!m->done && r >= 0) {
 		r -= (ssize_t)AMP_OFF_UDP_LEN;
-		if (r < (m->len ? 1 : 0)) { /* buffers too small for a header: not ours */
+		if (r < 0 || (!r && m->len)) { /* buffers too small for a header: not ours */
 			i->carrier->fam->half_close(i->carrier, SHUT_RDWR);
 			return -EPIPE;
 		}
@@ -164,7 +167,9 @@ ssize_t amp_inet_udp_recv(struct amp_sock *s, struct amp_msg *m, int flags)
 		m->flags |= MSG_TRUNC;
 	if (!(flags & MSG_PEEK))
 		amp_inet_take(i->carrier, NULL, amp_le16(p), 0);
-	return flags & MSG_TRUNC ? (ssize_t)arg : (ssize_t)n;
+	if (flags & MSG_TRUNC)
+		n = arg;
+	return (ssize_t)n;
 }
 
 int amp_inet_udp_poll(struct amp_sock *s)

@@ -35,7 +35,9 @@
 #error "no cpsid and wfi on this core: name yours with -mcpu= (or -march=)"
 #endif
 
-#if defined(__riscv)
+#if defined(AMP_PORT_CORE)
+#include AMP_PORT_CORE /* a core that is not here: irq_mask(), irq_unmask(), core_sleep() */
+#elif defined(__riscv)
 static inline void irq_mask(void)
 {
 	__asm__ volatile("csrci mstatus, 8" ::: "memory");
@@ -81,7 +83,7 @@ static inline void core_sleep(void)
 	__asm__ volatile("dsb\n\twfi" ::: "memory");
 }
 #else
-#error "baremetal.c: say how this core masks interrupts and sleeps"
+#error "how does this core mask interrupts and sleep? -DAMP_PORT_CORE='\"my_core.h\"' (docs/porting.md)"
 #endif
 
 /* Fields: t thread only; i written by interrupt handlers too. */

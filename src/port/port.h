@@ -71,6 +71,10 @@ static inline int32_t amp_sooner(int32_t a, int32_t b)
 #define AMP_PORT_THREADS 1
 #endif
 
+#if AMPSOCK_SPIN && AMP_PORT_THREADS && !defined(__cppcheck__)
+#error "AMPSOCK_SPIN=1 is for one core without threads (src/port/baremetal.c): -DAMP_PORT_THREADS=0, or AMPSOCK_SPIN=0"
+#endif
+
 /* Take and give the stack lock. Thread context only. Not recursive. Without threads it is
  * nothing: interrupt handlers run no stack code. */
 #if AMP_PORT_THREADS

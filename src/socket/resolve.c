@@ -26,6 +26,12 @@
 #define EAI_ADDRFAMILY EAI_NONAME
 #endif
 
+#ifndef NI_NUMERICSCOPE /* not in every C library */
+#define NI_NUMERICSCOPE 0
+#endif
+
+#define NI_KNOWN \
+	(NI_NUMERICHOST | NI_NUMERICSERV | NI_NOFQDN | NI_NAMEREQD | NI_DGRAM | NI_NUMERICSCOPE)
 #define KNOWN_FLAGS                                                                           \
 	(AI_PASSIVE | AI_CANONNAME | AI_NUMERICHOST | AI_NUMERICSERV | AI_V4MAPPED | AI_ALL | \
 	 AI_ADDRCONFIG)
@@ -164,14 +170,15 @@ static bool number(const char *s, uint32_t max, uint32_t *v)
 	return !*s;
 }
 
-/* Is the host a number? a, all zero before, becomes it. */
+/* Is the host a number? Of IPv4 in each form that inet_addr() takes. a, all zero before and aligned as
+ * a struct in_addr, becomes it. */
 static bool numeric_host(const char *node, uint8_t *a)
 {
 	uint32_t scope = 0;
-	const char *end = amp_inet_parse(AF_INET, node, a + BYTES);
+	const char *end;
 
 	a[0] = AMP_OFF_INET;
-	if (end && !*end)
+	if (amp_inet_aton(node, (struct in_addr *)(void *)(a + BYTES)))
 		return true;
 	a[0] = AMP_OFF_INET6;
 	end = amp_inet_parse(AF_INET6, node, a + BYTES);
@@ -316,7 +323,7 @@ static int names(struct query *q, struct amp_call *c)
 
 static __attribute__((noinline)) bool numeric(const char *node)
 {
-	uint8_t a[AMP_OFF_ADDR_LEN];
+	_Alignas(struct in_addr) uint8_t a[AMP_OFF_ADDR_LEN];
 
 	return numeric_host(node, a);
 }
@@ -324,7 +331,7 @@ static __attribute__((noinline)) bool numeric(const char *node)
 /* The node is an address, or none. */
 static __attribute__((noinline)) int no_name(struct query *q)
 {
-	uint8_t a[AMP_OFF_ADDR_LEN] = {0};
+	_Alignas(struct in_addr) uint8_t a[AMP_OFF_ADDR_LEN] = {0};
 
 	if (q->node)
 		(void)numeric_host(q->node, a);
@@ -521,6 +528,8 @@ int amp_getnameinfo(const struct sockaddr *restrict addr, socklen_t len, char *r
 	struct amp_call c;
 	int r = 0;
 
+	if (flags & ~NI_KNOWN)
+		return EAI_BADFLAGS;
 	if ((addr->sa_family != AF_INET && addr->sa_family != AF_INET6) ||
 	    amp_inet_from_sa(addr->sa_family, addr, len, v.a))
 		return EAI_FAMILY;

@@ -401,7 +401,7 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 	while (QUEUES && n < budget && vs->in && !vs->enough) {
 		if (strays_full(vs) && !flush_strays(vs))
 			break;
-		if (amp_vsock_packet_fast(vs, vs->ops->piece)) {
+		if (AMPSOCK_FAST && amp_vsock_packet_fast(vs, vs->ops->piece)) {
 			n++;
 			continue;
 		}

@@ -11,11 +11,15 @@
 #include "../virtio/vq_fast.h"
 #include "vsock.h"
 
-/* Type and operation are the eighth word of a header: one look, or one store. */
+/*
+ * Type and operation are the eighth word of a header: one look, or one store. Elsewhere they are two
+ * fields of 16 bits, so this word may be an alias.
+ */
 #define VSOCK_TYPE_OP(type, op) ((uint32_t)(type) | (uint32_t)(op) << 16)
-static inline volatile uint32_t *vsock_type_op(volatile struct amp_vsock_hdr *h)
+typedef uint32_t __attribute__((may_alias)) vsock_word;
+static inline volatile vsock_word *vsock_type_op(volatile struct amp_vsock_hdr *h)
 {
-	return (volatile uint32_t *)h + 7;
+	return (volatile vsock_word *)h + 7;
 }
 _Static_assert(offsetof(struct amp_vsock_hdr, type) == 28 &&
 		       offsetof(struct amp_vsock_hdr, op) == 30,

@@ -46,7 +46,7 @@ bool amp_off_addr_ok(const uint8_t *p)
 	if (p[0] == AMP_OFF_INET6)
 		return !p[1];
 	if (p[0] == AMP_OFF_INET)
-		return !p[1] && all_zero(p + 4, 4) && all_zero(p + 12, 12);
+		return !p[1] && !amp_le32(p + 4) && all_zero(p + 12, 12);
 	return all_zero(p, AMP_OFF_ADDR_LEN);
 }
 

@@ -51,6 +51,7 @@ WRONG = [
 	("-DAMPSOCK_VSOCK=0 -DAMPSOCK_RPMSG=1 -DAMPSOCK_VQ_DEVICE=0", "AMPSOCK_VQ_DEVICE: the remote core"),
 	("-DAMPSOCK_RPMSG=17", "AMPSOCK_RPMSG: 0 to 16"),
 	("-DAMP_PORT_THREADS=1", "baremetal.c has no threads"),
+	("-DAMPSOCK_SPIN=1 -DAMPSOCK_BAREMETAL=0 -DAMP_PORT_THREADS=1", "AMPSOCK_SPIN=1 is for one core without threads"),
 	("-march=armv4t -marm", "name yours with -mcpu="),
 ]
 # Families and pools that no other configuration here has: without a warning.

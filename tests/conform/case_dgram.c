@@ -143,6 +143,26 @@ static void nowhere(struct ct *t)
 	CT_ERR(write(fd, "x", 1), t->tr->props & CT_UNIX ? ENOTCONN : EDESTADDRREQ);
 }
 
+/* Nobody has port 0: told at once, to connected sockets, too; and neither is the worse for it. */
+static void port_0(struct ct *t)
+{
+	struct ct_addr mine, none;
+	int fd = ct_bound(t, 0, &mine);
+	char c;
+
+	none = mine;
+	if (t->tr->family == AF_INET)
+		((struct sockaddr_in *)&none.ss)->sin_port = 0;
+	else
+		((struct sockaddr_in6 *)&none.ss)->sin6_port = 0;
+	CT_ERR(sendto(fd, "x", 1, 0, (struct sockaddr *)&none.ss, none.len), EINVAL);
+	CT_OK(connect(fd, (struct sockaddr *)&mine.ss, mine.len));
+	CT_ERR(sendto(fd, "x", 1, 0, (struct sockaddr *)&none.ss, none.len), EINVAL);
+	CT_EQ(send(fd, "y", 1, 0), 1);
+	CT_EQ(recv(fd, &c, 1, 0), 1);
+	CT_EQ(c, 'y');
+}
+
 static void unbound_a(struct ct *t)
 {
 	struct ct_addr mine, from;
@@ -486,6 +506,8 @@ const struct ct_case ct_dgram[] = {
 	{"dgram.msg", "sendmsg(), recvmsg() with an address; MSG_PEEK", CT_DGRAM, 0, 0, msg_a,
 	 msg_b},
 	{"dgram.nowhere", "send() without a peer", CT_DGRAM, 0, 0, nowhere, ct_nothing},
+	{"dgram.port-0", "sendto() port 0: EINVAL", CT_DGRAM, CT_INET | CT_SELF, 0, port_0,
+	 ct_nothing},
 	{"dgram.unbound", "a sender that is not bound can be answered", CT_DGRAM, 0, CT_UNIX,
 	 unbound_a, unbound_b},
 	{"dgram.filter", "a connected socket hears its peer only", CT_DGRAM, 0, 0, filter_a,

@@ -172,6 +172,27 @@ static void ports(struct ct *t)
 	CT_EQ(ask(t, loopback(t), "80x", AI_NUMERICSERV), EAI_NONAME);
 }
 
+/* What inet_addr() takes is a number here, too: fewer parts, octal, hexadecimal. */
+static void forms(struct ct *t)
+{
+	static const char *const good[] = {"127.1",	  "127.0.1",	"0x7f.1",
+					   "0177.0.0.01", "2130706433", "0X7f000001"};
+	static const char *const none[] = {"127.0.0.256", "127.0.0.1.", "0x",
+					   "08.1",	  "127..1",	"127.1 ",
+					   "127.1%1",	  "4294967296"};
+	struct addrinfo h = hints_of(t, AI_NUMERICHOST | AI_CANONNAME), *res;
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		CT_EQ(getaddrinfo(good[i], "80", &h, &res), 0);
+		CT_EQ(res->ai_family, AF_INET);
+		CT_EQ(which(res->ai_addr), 1);
+		CT_EQ(strcmp(res->ai_canonname, good[i]), 0);
+		freeaddrinfo(res);
+	}
+	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
+		CT_EQ(getaddrinfo(none[i], "80", &h, &res), EAI_NONAME);
+}
+
 static void localhost(struct ct *t)
 {
 	struct addrinfo h = hints_of(t, 0), *res, *a;
@@ -237,6 +258,8 @@ static void nameinfo(struct ct *t)
 	CT_EQ(getnameinfo(sa, a.len, host, 3, NULL, 0, f), EAI_OVERFLOW);
 	CT_EQ(getnameinfo(sa, a.len, NULL, 0, serv, 2, f), EAI_OVERFLOW);
 	CT_EQ(getnameinfo(sa, 4, host, sizeof(host), NULL, 0, f), EAI_FAMILY);
+	CT_EQ(getnameinfo(sa, a.len, host, sizeof(host), NULL, 0, f | 0x40000000),
+	      EAI_BADFLAGS);
 	a.ss.ss_family = 77;
 	CT_EQ(getnameinfo(sa, a.len, host, sizeof(host), NULL, 0, f), EAI_FAMILY);
 }
@@ -318,14 +341,16 @@ const struct ct_case ct_name_cases[] = {
 	 protocols, ct_nothing},
 	{"name.ports", "ports from 0 to 65535, and what is none", CT_ALL, CT_INET, 0, ports,
 	 ct_nothing},
+	{"name.forms", "other forms of IPv4 addresses: 127.1, octal, hexadecimal", CT_ALL,
+	 CT_INET | CT_V4, 0, forms, ct_nothing},
 	{"name.localhost", "a name that every host has", CT_ALL, CT_INET, 0, localhost,
 	 ct_nothing},
 	{"name.services", "a service by name; EAI_SERVICE", CT_ALL, CT_INET, 0, services,
 	 ct_nothing},
 	{"name.unknown", "a name that nobody has; gai_strerror()", CT_ALL, CT_INET, 0, unknown,
 	 ct_nothing},
-	{"name.info", "getnameinfo(): numbers, EAI_OVERFLOW, EAI_FAMILY", CT_ALL, CT_INET, 0,
-	 nameinfo, ct_nothing},
+	{"name.info", "getnameinfo(): numbers, EAI_OVERFLOW, EAI_FAMILY, EAI_BADFLAGS", CT_ALL,
+	 CT_INET, 0, nameinfo, ct_nothing},
 	{"name.usable", "what it gives can be connected to", CT_STREAM, CT_INET, 0, usable_a,
 	 usable_b},
 	{NULL, NULL, 0, 0, 0, NULL, NULL},

@@ -74,7 +74,7 @@ ENGINES_MAY_NOT = ["socket/*", "<sys/socket.h>", "<sys/uio.h>", "<netinet/*>", "
 
 # The freestanding part of the library: what a bare toolchain has, or include/ brings.
 HOSTED = ["proxy/*", "ctl/*", "preload/*", "port/posix.*", "virtio/vhost_user_*", "virtio/sigbus.*", "vsock/hosted_*",
-	  "af_rpmsg/hosted_*"]
+	  "af_rpmsg/hosted_*", "posix/hosted_*"]
 LIBC = ["<stdbool.h>", "<stddef.h>", "<stdint.h>", "<stdarg.h>", "<limits.h>", "<string.h>",
 	"<errno.h>", "<sys/types.h>", "<sys/time.h>", "<fcntl.h>", "<signal.h>", "<time.h>"]
 

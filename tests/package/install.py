@@ -5,10 +5,12 @@
 import os
 import re
 import shutil
+import socket
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
-from installed import BUILD, ROOT, TMP, build_examples, demo, eq, files, main, run, test  # noqa: E402
+from installed import BUILD, ROOT, TMP, build_examples, demo, eq, files, free_port, main, run, test, wait_for  # noqa: E402
 
 PREFIX = os.path.join(TMP, "usr")
 WHERE = ["PREFIX=" + PREFIX, "SYSCONFDIR=" + os.path.join(TMP, "etc")]
@@ -351,6 +353,122 @@ def libraries():
 		  for name in ("sbin/ampsock-proxy", "bin/ampsockctl")}
 	eq([lib for lib in ("libpcap", "libsystemd", "libdbus-1") if lib in needed["sbin/ampsock-proxy"]], [])
 	eq(("libpcap" in needed["bin/ampsockctl"], "libuv" in needed["sbin/ampsock-proxy"]), (True, True), needed)
+
+
+# The firmware of ampsock(7): one connection is taken and answered, by calls that headers give other names.
+HELLO = r"""
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static int fail(const char *what)
+{
+	perror(what);
+	return 1;
+}
+
+int main(int argc, char **argv)
+{
+	struct sockaddr_in me = {.sin_family = AF_INET, .sin_port = htons(80)}, peer;
+	struct timeval tv = {.tv_sec = 60};
+	socklen_t len = sizeof(peer);
+	size_t most = (size_t)argc * 16; /* 16, which no compiler knows */
+	struct pollfd p[1];
+	int s = socket(AF_INET, SOCK_STREAM, 0), k;
+	char buf[32] = "";
+	fd_set in;
+
+	(void)argv;
+	if (s < 0 || bind(s, (struct sockaddr *)&me, sizeof(me)) != 0 || listen(s, 1) != 0)
+		return fail("listen");
+	if (fcntl(s, F_SETFL, O_NONBLOCK) != 0 || !(fcntl(s, F_GETFL) & O_NONBLOCK))
+		return fail("fcntl");
+	if (accept(s, NULL, NULL) != -1 || errno != EAGAIN)
+		return fail("accept");
+	printf("listening\n");
+	p[0] = (struct pollfd){.fd = s, .events = POLLIN};
+	if (poll(p, (nfds_t)argc, 60000) != 1)
+		return fail("poll");
+	k = accept(s, NULL, NULL);
+	FD_ZERO(&in);
+	FD_SET(k, &in);
+	if (k < 0 || select(k + 1, &in, NULL, NULL, &tv) != 1)
+		return fail("select");
+	if (recv(k, buf, most, MSG_PEEK) != 4 || recvfrom(k, buf, most, 0, (struct sockaddr *)&peer, &len) != 4 ||
+	    read(k, buf, most) != 0 || memcmp(buf, "ping", 4) != 0)
+		return fail("recv");
+	return send(k, "pong", 4, 0) == 4 && close(k) == 0 ? 0 : fail("send");
+}
+"""
+# What compilers are told by default somewhere, or packages by their builder.
+HOW = ("", "-O2 -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2")
+
+
+def displays(page):
+	"""The literal displays of an installed page, one text each."""
+	with open(os.path.join(PREFIX, "share/man/man%s/%s" % (page[-1], page)), encoding="utf-8") as f:
+		return [m.replace(r"\e", "\\") for m in re.findall(r"(?ms)^\.Bd -literal[^\n]*\n(.*?)^\.Ed$", f.read())]
+
+
+def ping(port):
+	with socket.create_connection(("127.0.0.1", port), timeout=60) as k:
+		k.sendall(b"ping")
+		k.shutdown(socket.SHUT_WR)
+		return k.recv(16)
+
+
+def first_steps(where, how, compile_and_run, serve):
+	"""The commands of the page, with other names for a directory and a port."""
+	port = free_port()
+	env = {**pkg_config(), "PATH": "%s:%s/sbin:%s/bin:%s" % (where, PREFIX, PREFIX, os.environ["PATH"]), "HOW": how}
+	serve = serve.replace("/run/ampsock", where).replace(":8080", ":%d" % port)
+	with subprocess.Popen(["sh", "-c", "exec " + serve], cwd=where, env=env, stdin=subprocess.DEVNULL,
+			      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as proxy:
+		try:
+			wait_for("the proxy listens", lambda: proxy.poll() is not None or os.path.exists(where + "/m4.sock"))
+			with subprocess.Popen(["sh", "-ec", compile_and_run.replace("/run/ampsock", where)], cwd=where, env=env,
+					      stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as fw:
+				eq(fw.stdout.readline(), "listening\n", how)
+				eq(ping(port), b"pong", how)
+				eq(fw.wait(60), 0, how)
+		finally:
+			proxy.terminate()
+	os.unlink(where + "/hello")
+
+
+@test
+def first_page():
+	"""the commands of ampsock(7): compiled with and without fortified headers, and for wide files and times"""
+	where = os.path.join(TMP, "first")
+	os.mkdir(where)
+	os.chmod(where, 0o777)  # the proxy may not be who we are
+	with open(where + "/hello.c", "w", encoding="ascii") as f:
+		f.write(HELLO)
+	with open(where + "/cc", "w", encoding="ascii") as f:
+		f.write('#!/bin/sh\nexec gcc -D_GNU_SOURCE $HOW "$@"\n')
+	os.chmod(where + "/cc", 0o755)
+	compile_and_run, rest = displays("ampsock.7")
+	serve, qemu = rest.split("\n\n")
+	for how in HOW:
+		first_steps(where, how, compile_and_run, serve)
+	# tests/qemu boots firmware with boards/run-qemu.sh's options: those of the page are among them
+	tested = run([os.path.join(ROOT, "boards/run-qemu.sh"), "qemu-virt-aarch64", "firmware.elf", "-s", "/run/ampsock/m4.sock", "-n"])[1]
+	eq([w for w in re.split(r"[\s,\\]+", qemu) if w not in re.split(r"[\s,]+", tested)], [])
+
+
+@test
+def builders_flags():
+	"""what ampsock-run loads compiles with flags for wide files and times, which rename what it defines"""
+	where = os.path.join(TMP, "flags")
+	make("BUILD=" + where, "CFLAGS=-O1 " + HOW[-1], where + "/preload/preload_fd.o", where + "/preload/preload_io.o")
+	eq(sorted(re.findall(r"T (fcntl\w*)", run(["nm", where + "/preload/preload_fd.o"])[1])), ["fcntl", "fcntl64"])
+	shutil.rmtree(where)
 
 
 @test
