@@ -110,7 +110,7 @@ bool amp_inet_take_addr(const struct amp_sock *s, uint8_t *to, const uint8_t *a)
 
 /* ---- ends ---- */
 
-void amp_inet_drop_carrier(struct amp_inet *i, uint8_t linger_s)
+void amp_inet_drop_carrier(struct amp_inet_way *i, uint8_t linger_s)
 {
 	/* bound, a listener, or bound for a connect that never left */
 	bool owes = i->id && i->state >= AMP_INET_BOUND && i->state <= AMP_INET_CARRIER;
@@ -127,7 +127,7 @@ void amp_inet_drop_carrier(struct amp_inet *i, uint8_t linger_s)
 
 void amp_inet_give_up(struct amp_sock *s)
 {
-	amp_inet_drop_carrier(amp_inet(s), 0);
+	amp_inet_drop_carrier(&amp_inet(s)->way, 0);
 	if (!(s->flags & AMP_SF_BOUND))
 		memset(amp_inet(s)->local, 0, AMP_OFF_ADDR_LEN);
 }
@@ -248,7 +248,7 @@ void amp_inet_close(struct amp_sock *s)
 	if (i->state >= AMP_INET_WAIT ||
 	    (s->type == SOCK_STREAM && i->carrier && amp_rxring_used(&i->carrier->rx)))
 		linger_s = 0;
-	amp_inet_drop_carrier(i, linger_s); /* somebody may be granted the room */
+	amp_inet_drop_carrier(&i->way, linger_s); /* somebody may be granted the room */
 	if (i->state != AMP_INET_RELEASE)
 		amp_sock_free(s);
 }
@@ -341,7 +341,7 @@ static int step_open(struct amp_sock *s)
 			return -ENOBUFS;
 		i->state = AMP_INET_CARRIER;
 	}
-	r = amp_inet_up(i, s);
+	r = amp_inet_up(&i->way, s);
 	return r ? r : take_open_answer(s);
 }
 

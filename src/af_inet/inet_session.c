@@ -11,8 +11,8 @@
  * older one.
  *
  * The control carrier comes up as a data carrier does, and by the same code (amp_inet_up):
- * the session has a struct amp_inet of its own, of whose states it uses IDLE (down), CARRIER,
- * OPEN, ANSWER and CONN (up).
+ * the session has a way of its own, of whose states it uses IDLE (down), CARRIER, OPEN, ANSWER
+ * and CONN (up).
  *
  * Requests go one at a time through one buffer: the request lies there until its answer
  * overwrites it. The answer waits for its owner, but not for ever: an owner that was timed
@@ -66,7 +66,7 @@ static struct {
 	bool timed; /* some of them wait for time to pass */
 	bool poked;
 	bool violated; /* the proxy broke the protocol */
-	struct amp_inet ctl;
+	struct amp_inet_way ctl;
 	uint32_t ping_ms; /* next tick */
 	uint32_t pong_seq;
 	uint32_t seq;
@@ -127,8 +127,9 @@ int amp_inet_err(unsigned status)
 }
 
 /* protocol.md 2.4. s: NULL: HELLO. */
-static void put_open(unsigned op, const struct amp_inet *i, const struct amp_sock *s)
+static void put_open(unsigned op, struct amp_sock *s)
 {
+	const struct amp_inet *i;
 	uint8_t *p = amp_inet_answer;
 
 	memset(p, 0, AMP_OFF_OPEN_LEN);
@@ -137,6 +138,7 @@ static void put_open(unsigned op, const struct amp_inet *i, const struct amp_soc
 	amp_put_le32(p + AMP_OFF_O_MAX_FRAME, AMP_INET_CTL_MAX);
 	if (!s)
 		return;
+	i = amp_inet(s);
 	memcpy(p + AMP_OFF_O_TOKEN, ses.token, sizeof(ses.token));
 	p[AMP_OFF_O_FAMILY] = amp_inet_wire(s->domain);
 	p[AMP_OFF_O_FAMILY + 1] = s->type == SOCK_STREAM ? AMP_OFF_STREAM : AMP_OFF_DGRAM;
@@ -181,7 +183,7 @@ static int carrier_connect(struct amp_sock *c)
 	return r == -ECONNREFUSED ? -ENETDOWN : r;
 }
 
-int amp_inet_up(struct amp_inet *i, const struct amp_sock *s)
+int amp_inet_up(struct amp_inet_way *i, struct amp_sock *s)
 {
 	unsigned op = !s		       ? AMP_OFF_HELLO
 		      : s->type == SOCK_STREAM ? AMP_OFF_CONNECT
@@ -196,7 +198,7 @@ int amp_inet_up(struct amp_inet *i, const struct amp_sock *s)
 		i->state = AMP_INET_OPEN;
 	}
 	if (i->state == AMP_INET_OPEN) {
-		put_open(op, i, s);
+		put_open(op, s);
 		r = amp_inet_send(i->carrier, amp_inet_answer, AMP_OFF_OPEN_LEN, i->off);
 		if (r < 0)
 			return r;

@@ -34,8 +34,9 @@ AMP_OPTIONAL(amp_vlink_stats);
 #define EVENT_TRANSPORT_RESET 0u
 #define EVENT_EVERY	      64u
 
-/* 2.7: 16 bytes a descriptor, 2 and 8 an entry in the rings, flags, indices and alignment. */
-#define RING_LEN(num) ((26u * (num) + 32u + 15u) & ~15u)
+/* amp_vq_layout(): 16 bytes a descriptor, 2 and 8 an entry in the rings, 6 each for flags and
+ * indices; as num is even, the used ring is aligned two bytes behind the other, or none. */
+#define RING_LEN(num) ((26u * (num) + 12u + 2u + 15u) & ~15u)
 #define BUF_LEN	      ((AMPSOCK_VSOCK_BUF_LEN + 3u) & ~3u)
 #define MEM_LEN \
 	(2u * RING_LEN(NUM) + RING_LEN(EVENT_NUM) + EVENT_NUM * EVENT_LEN + 2u * NUM * BUF_LEN)

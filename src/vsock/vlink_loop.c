@@ -10,8 +10,18 @@
 #if AMPSOCK_LOOP
 AMP_OPTIONAL(amp_vlink_stats);
 
+/*
+ * A packet's header, and what amp_reserve() lends of it. Where data goes from the sender's memory to
+ * the receiver's (AMP_VSOCK_LOOP_APART) nothing else lies here, and a small build lends little.
+ */
+#if AMP_VSOCK_LOOP_APART && !AMPSOCK_FAST
+#define LOOP_BUF_LEN (AMP_VSOCK_HDR_LEN + 84u)
+#else
+#define LOOP_BUF_LEN AMPSOCK_VSOCK_BUF_LEN
+#endif
+
 static struct amp_vlink loop_link;
-static uint8_t loop_buf[AMPSOCK_VSOCK_BUF_LEN] __attribute__((aligned(8)));
+static uint8_t loop_buf[LOOP_BUF_LEN] __attribute__((aligned(8)));
 
 /* Calm when nothing is owed, waits or closes: most of the time. */
 static void loop_calm(struct amp_runner *r)
