@@ -11,8 +11,16 @@
 static struct {
 	struct amp_sock *s; /* NULL: free */
 	struct amp_vsock_tx tx;
+#if AMP_VQ_CHAINS
 	struct amp_iov iov[AMP_VLINK_IOV];
+#endif
 } reserved[RESERVATIONS];
+
+#if AMP_VQ_CHAINS
+#define RESERVED_IOV(i) reserved[i].iov
+#else
+#define RESERVED_IOV(i) NULL
+#endif
 
 static int reservation_of(const struct amp_sock *s)
 {
@@ -45,7 +53,7 @@ static int direct_reserve(struct amp_sock *s, struct amp_direct_io *io)
 	if (s->type != SOCK_STREAM) /* a message may not fit in one packet */
 		return -EOPNOTSUPP;
 	tx = &reserved[i].tx;
-	amp_vq_buf_room(&tx->buf, reserved[i].iov, AMP_VLINK_IOV);
+	amp_vq_buf_room(&tx->buf, RESERVED_IOV(i), AMP_VLINK_IOV);
 	r = amp_vsock_meter(s, &want);
 	if (r == 0)
 		r = amp_vsock_reserve(engine_of(s), conn_of(s), want, tx);

@@ -220,7 +220,7 @@ static int32_t drv_run(struct amp_runner *r, uint32_t now_ms)
 		return link_restart(d, AMP_WHY("vsock: the device is gone or wants a reset"));
 	if (ms != AMP_VLINK_BROKEN)
 		return ms;
-	return link_restart(d, d->q[Q_RX].broken ? d->q[Q_RX].why : d->q[Q_TX].why);
+	return link_restart(d, AMP_WHY_OF(d->q[Q_RX].broken ? &d->q[Q_RX] : &d->q[Q_TX]));
 }
 
 /* amp_vq_arm() for events, which hardly ever come: where they are notified of already there is

@@ -6,6 +6,7 @@
 #include <sys/vm_sockets.h>
 
 #include "af_vsock.h"
+#include "vsock_inner.h"
 
 #if AMPSOCK_LOOP
 AMP_OPTIONAL(amp_vlink_stats);
@@ -69,9 +70,41 @@ struct amp_vlink *amp_vlink_loop(void)
 	amp_vlink_up(l);
 	return l;
 }
+
+/* Nobody asks and nobody answers: both ends know the other's window, and are open. */
+int amp_vsock_pair(struct amp_sock *const ab[2])
+{
+	struct amp_vlink *l = amp_vlink_loop();
+	const struct amp_vsock_addr port[2] = {
+		amp_vsock_at(VMADDR_CID_LOCAL, amp_vsock_port_any()),
+		amp_vsock_at(VMADDR_CID_LOCAL, amp_vsock_port_any()), /* they rotate: another */
+	};
+
+	for (unsigned i = 0; i < 2; i++) {
+		const struct amp_vsock_ends ends = {port[i], port[!i]};
+		struct amp_sock *s = ab[i];
+		struct amp_vsock_conn *c = conn_of(s);
+		int r = amp_sock_ring(s);
+
+		if (r)
+			return r;
+		s->link = l->index;
+		s->flags |= AMP_SF_CONNECTED | AMP_SF_BOUND;
+		c->buf_alloc = (AMP_CREDIT_CNT)buf_alloc(s);
+		amp_vsock_conn_init(&l->vs, c, &ends, wire_type(s), AMP_CONN_OPEN);
+		c->credit.peer_buf_alloc = c->buf_alloc; /* they are alike */
+	}
+	return 0;
+}
 #else
 struct amp_vlink *amp_vlink_loop(void)
 {
 	return NULL;
+}
+
+int amp_vsock_pair(struct amp_sock *const ab[2])
+{
+	(void)ab;
+	return -ENETUNREACH;
 }
 #endif

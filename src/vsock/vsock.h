@@ -198,11 +198,18 @@ struct amp_vsock_stats {
 #else
 #define AMP_VSOCK_ROOM(type, name, cnt) type name[cnt]
 #endif
-#define AMP_VSOCK_STRAYS (AMPSOCK_VSOCK ? 4 : 1) /* a path has its own */
+#define AMP_VSOCK_STRAYS (!AMPSOCK_VSOCK ? 1 : AMPSOCK_FAST ? 4 : 2) /* a path has its own */
+
+/* Does the engine look at a table of hooks? Else it calls the library's by name (vsock_inner.h). */
+#define AMP_VSOCK_OPS (AMPSOCK_FAST || AMP_VQ_CHAINS)
 
 struct amp_vsock {
+#if AMP_VSOCK_OPS
 	const struct amp_vsock_ops *ops;
+#endif
+#if AMP_VSOCK_ROOM_APART
 	void *owner;
+#endif
 	struct amp_vq *in; /* NULL: loop only */
 	struct amp_vq *out;
 	struct amp_vsock_conn
@@ -221,22 +228,28 @@ struct amp_vsock {
 	bool timed;	    /* a connection may have a deadline: amp_vsock_tick() looks */
 	bool loop_busy;	    /* loop_buf is reserved */
 	bool seqpacket;	    /* VIRTIO_VSOCK_F_SEQPACKET negotiated */
-	uint8_t stray_len;  /* AMP_VSOCK_ROOM_APART, and so the other lengths */
+	uint8_t stray_len;  /* AMP_VSOCK_ROOM_APART, as the other lengths */
 	bool said;	    /* owner: why was logged, once in a life of the link */
 	uint32_t local_cid; /* mine */
 	uint32_t peer_cid;  /* device side: what src_cid must be; driver side: 0, any */
 	struct amp_vsock_conn *owed_tail;
+#if AMPSOCK_FAST
 	struct amp_vsock_conn *recent; /* engine: got the last packet; never one of a loop */
+#endif
 	/* AMP_VSOCK_BUCKETS heads, zeroed by init */
 	AMP_VSOCK_ROOM(struct amp_vsock_conn *, hash, AMPSOCK_HASH);
-	struct amp_iov *iov; /* AMP_VQ_CHAINS: room to receive into: iov_max segments */
-	uint32_t hash_len; /* a power of two; not looked at, nor set, when AMPSOCK_HASH is 1 */
+#if AMP_VSOCK_ROOM_APART
+	struct amp_iov *iov; /* room to receive into: iov_max segments */
+	uint32_t hash_len;   /* a power of two; not looked at, nor set, when AMPSOCK_HASH is 1 */
 	uint16_t iov_max;
+#endif
 	const struct amp_vsock_path *path; /* of connections to CID 1; NULL: there are none */
 	/* amp_vsock_loop: a header, aligned as such, and one packet's payload, loop_len bytes */
 	void *loop_buf;
 	uint32_t loop_len;
+#if AMPSOCK_WHY
 	const char *why; /* last lie of the peer in words, for one log line; NULL: none */
+#endif
 	struct amp_vsock_stats stats;
 	AMP_VSOCK_ROOM(struct amp_vsock_stray, stray, AMP_VSOCK_STRAYS); /* stray_len */
 #if AMPSOCK_TAP
@@ -245,8 +258,11 @@ struct amp_vsock {
 };
 
 /* A small core's links have one bucket, and its owners do not say so in hash_len. */
-#define AMP_VSOCK_BUCKETS(vs) \
-	(AMPSOCK_HASH == 1 || !AMP_VSOCK_ROOM_APART ? (uint32_t)AMPSOCK_HASH : (vs)->hash_len)
+#if AMP_VSOCK_ROOM_APART
+#define AMP_VSOCK_BUCKETS(vs) (AMPSOCK_HASH == 1 ? 1u : (vs)->hash_len)
+#else
+#define AMP_VSOCK_BUCKETS(vs) ((uint32_t)AMPSOCK_HASH)
+#endif
 
 /* A piece of transport memory to fill: between reserve and commit or cancel. */
 struct amp_vsock_tx {

@@ -20,7 +20,8 @@ static bool listens_on(struct amp_sock *s, struct amp_vsock_addr local, uint8_t 
 struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs, struct amp_vsock_addr local,
 					 struct amp_vsock_addr peer, uint8_t type)
 {
-	struct amp_vlink *l = vs->owner;
+	struct amp_vlink *l =
+		(struct amp_vlink *)(void *)((char *)vs - offsetof(struct amp_vlink, vs));
 	bool loop = l->index == AMP_VLINK_LOOP;
 	struct amp_sock *s = NULL, *child;
 	int err;
