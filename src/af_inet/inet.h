@@ -62,15 +62,19 @@ struct amp_inet {
 	uint16_t until; /* BIND, LISTEN: not before; RSTWAIT, HEADER: deadline: low bits of ms;
 			 * UDP: proxy's max_frame */
 	uint16_t keep[3]; /* TCP_KEEPIDLE, KEEPINTVL, KEEPCNT: travel in OPEN */
-	uint8_t local[AMP_OFF_ADDR_LEN]; /* none when its first byte is 0 */
 	union {
-		uint8_t peer[AMP_OFF_ADDR_LEN];
+		struct { /* in the order of OPEN, into which they go together */
+			uint8_t peer[AMP_OFF_ADDR_LEN];
+			uint8_t local[AMP_OFF_ADDR_LEN]; /* none: all zero */
+		};
+		uint8_t names[2 * AMP_OFF_ADDR_LEN];
 		struct { /* listener */
 			uint8_t token[8];
 			uint8_t credits; /* granted, not used yet */
 		} door;
 	};
 };
+_Static_assert(AMP_OFF_O_LOCAL == AMP_OFF_O_PEER + AMP_OFF_ADDR_LEN, "struct amp_inet.names");
 
 _Static_assert(offsetof(struct amp_inet, id) == offsetof(struct amp_inet_way, id) &&
 		       offsetof(struct amp_inet, carrier) ==

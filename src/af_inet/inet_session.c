@@ -149,9 +149,7 @@ static void put_open(unsigned op, struct amp_sock *s)
 	amp_put_le32(p + AMP_OFF_O_OPTS, (uint32_t)i->opts << 1);
 	memcpy(p + AMP_OFF_O_KEEP, i->keep, sizeof(i->keep)); /* as le.h: little-endian */
 	p[AMP_OFF_O_LINGER] = (uint8_t)(s->linger_s + 1);     /* 255, not set, becomes 0 */
-	if (i->local[0]) /* else there is none, all of it zero */
-		amp_inet_addr_copy(p + AMP_OFF_O_LOCAL, i->local);
-	amp_inet_addr_copy(p + AMP_OFF_O_PEER, i->peer);
+	memcpy(p + AMP_OFF_O_PEER, i->names, sizeof(i->names));
 }
 
 int amp_inet_recv_answer(struct amp_sock *c, unsigned op)

@@ -87,6 +87,7 @@ static inline void core_sleep(void)
 /* Fields: t thread only; i written by interrupt handlers too. */
 static struct {
 	const struct amp_baremetal_clock *clock; /* t */
+	volatile uint8_t woken;			 /* i; early: short offsets, short instructions */
 	uint32_t tick_frac;			 /* t: 1 tick in ms * 2^32 */
 	uint32_t ms_ticks;			 /* t: ticks per ms, rounded up */
 	uint64_t seen;				 /* t: ticks already turned into ms */
@@ -101,7 +102,6 @@ static struct {
 #if AMPSOCK_FAST
 	uint64_t alarm; /* t: what the alarm is set to, or was last */
 #endif
-	volatile uint8_t woken; /* i */
 } bm;
 
 /* 2^32 * 1000 / hz, rounded down, by long division: this library divides no 64 bits. */

@@ -278,6 +278,9 @@ struct amp_sock {
 			uint8_t queued; /* children in queue */
 		};
 	};
+#if AMP_TIMEO_PACKED
+	AMP_TIMEO rcvtimeo, sndtimeo; /* amp_timeo_ms() */
+#endif
 #if AMPSOCK_FAST
 	struct amp_rx_want *want; /* a caller waits in recv: copy straight to it */
 #endif
@@ -289,8 +292,9 @@ struct amp_sock {
 		uint8_t bytes[AMP_SOCK_PRIV_LEN];
 		void *align; /* a family has nothing that wants more */
 	} priv;
-	AMP_TIMEO rcvtimeo; /* amp_timeo_ms() */
-	AMP_TIMEO sndtimeo;
+#if !AMP_TIMEO_PACKED
+	AMP_TIMEO rcvtimeo, sndtimeo; /* larger, and so behind what is looked at more often */
+#endif
 };
 
 /*

@@ -51,15 +51,16 @@ union cell {
 static union cell pool[CELLS]; /* l */
 static uint8_t used[CELLS];    /* l: 0: free; of the first of a name's: how many they are */
 
-/* A getaddrinfo() on its way. On the caller's stack: small. */
+/* A getaddrinfo() on its way. On the caller's stack: small. Bytes first: short offsets are short
+ * instructions. */
 struct query {
+	uint8_t node_len, service_len; /* of what the proxy is asked; 0: nothing */
+	uint16_t port;
 	const char *node, *service;
 	struct addrinfo *first, **last;
 	char *canon;		 /* AI_CANONNAME: in cells; NULL: there was no room */
 	int family, flags, type; /* type: SOCK_*, 0: both */
 	int asked;		 /* the family that the proxy is asked for */
-	uint16_t port;
-	uint8_t node_len, service_len; /* of what the proxy is asked; 0: nothing */
 };
 
 /* ---- the pool ---- */
@@ -149,7 +150,7 @@ static void set_canon(struct query *q, const void *name, size_t len)
 /* ---- numbers ---- */
 
 /* A decimal number of at most max, and nothing else. */
-static bool number(const char *s, uint32_t max, uint32_t *v)
+static inline __attribute__((always_inline)) bool number(const char *s, uint32_t max, uint32_t *v)
 {
 	uint32_t n = 0;
 
@@ -499,7 +500,7 @@ static __attribute__((noinline)) int give_number(char *to, socklen_t room, char 
 	return give(to, room, p, (size_t)(text + sizeof(text) - p));
 }
 
-static int numeric_name(const uint8_t *a, char *host, socklen_t room)
+static inline __attribute__((always_inline)) int numeric_name(const uint8_t *a, char *host, socklen_t room)
 {
 	int af = a[0] == AMP_OFF_INET ? AF_INET : AF_INET6;
 	size_t len;
