@@ -234,8 +234,7 @@ static int session_start(void)
 	int err = ENETDOWN;
 
 	amp_inet_opened();
-	if (++ses.attempt == 0)
-		ses.attempt = 1;
+	ses.attempt = (uint8_t)(ses.attempt + 2u) | 1u;
 	ses.missed = 0;
 	ses.ping_ms = amp_port_now_ms() + PING_MS;
 	ses.fam = amp_family_carrier();
@@ -389,27 +388,30 @@ static bool take_answer(const uint8_t *h, unsigned len)
 	return true;
 }
 
-/* A frame of len bytes, which are here; h: the first eight. */
-static bool take_frame(const uint8_t *h, unsigned len)
-{
-	uint8_t p[AMP_OFF_CTL_LEN + 8];
+/* The longest frame but an answer: CLOSED. */
+#define SHORT_LEN (AMP_OFF_CTL_LEN + 8u)
 
-	if (h[2] & AMP_OFF_REPLY)
+/* A frame of len bytes, which are here; h: the first eight, and room for SHORT_LEN. */
+static bool take_frame(uint8_t *h, unsigned len)
+{
+	unsigned op = h[2];
+
+	if (op & AMP_OFF_REPLY)
 		return take_answer(h, len);
-	if (h[3] || len > sizeof(p))
+	if (h[3] || len > SHORT_LEN)
 		return false;
-	amp_inet_take(ses.ctl.carrier, p, len, 0);
-	switch (p[2]) {
+	amp_inet_take(ses.ctl.carrier, h, len, 0);
+	switch (op) {
 	case AMP_OFF_PING:
 		ses.pong_owed = true;
-		ses.pong_seq = amp_le32(p + 4);
+		ses.pong_seq = amp_le32(h + 4);
 		/* fall through */
 	case AMP_OFF_PONG:
 		return len == AMP_OFF_CTL_LEN;
 	case AMP_OFF_CLOSED:
-		if (len != sizeof(p) || !amp_le32(p + 8)) /* 5.1: no id is 0 */
+		if (len != SHORT_LEN || !amp_le32(h + 8)) /* 5.1: no id is 0 */
 			return false;
-		amp_inet_closed(amp_le32(p + 8), amp_le32(p + 12));
+		amp_inet_closed(amp_le32(h + 8), amp_le32(h + 12));
 		return true;
 	default:
 		return false;
@@ -420,12 +422,12 @@ static bool take_frame(const uint8_t *h, unsigned len)
 static APART unsigned ctl_input(void)
 {
 	struct amp_sock *c = ses.ctl.carrier;
-	uint8_t h[AMP_OFF_CTL_LEN];
+	uint8_t h[SHORT_LEN] __attribute__((aligned(4)));
 	unsigned any = 0; /* a word: bytes are made bytes each time */
 
-	while (!ses.violated && amp_inet_take(c, h, sizeof(h), MSG_PEEK)) {
+	while (!ses.violated && amp_inet_take(c, h, AMP_OFF_CTL_LEN, MSG_PEEK)) {
 		unsigned len = amp_le16(h);
-		bool ok = len >= sizeof(h) && len <= AMP_INET_CTL_MAX;
+		bool ok = len >= AMP_OFF_CTL_LEN && len <= AMP_INET_CTL_MAX;
 
 		if (ok && amp_rxring_used(&c->rx) < len)
 			break;

@@ -555,32 +555,46 @@ int amp_getnameinfo(const struct sockaddr *restrict addr, socklen_t len, char *r
 }
 #endif
 
+/* A byte says where each begins: no table of pointers. */
+#define TEXTS(X)                                    \
+	X(0, none, "no error")                      \
+	X(EAI_AGAIN, again, "no answer, try again") \
+	X(EAI_BADFLAGS, flags, "wrong flags")       \
+	X(EAI_FAIL, fail, "cannot be resolved")     \
+	X(EAI_FAMILY, family, "family not supported") \
+	X(EAI_MEMORY, memory, "out of memory")      \
+	X(EAI_NONAME, noname, "unknown name")       \
+	X(EAI_SERVICE, service, "unknown service")  \
+	X(EAI_SOCKTYPE, type, "type not supported") \
+	X(EAI_SYSTEM, sys, "system error")          \
+	X(EAI_OVERFLOW, overflow, "buffer too small")
+
+#define X(code, name, text) char name[sizeof(text)];
+static const struct texts {
+	char unknown[sizeof("unknown error")];
+	TEXTS(X)
+} texts = {
+#undef X
+#define X(code, name, text) .name = text,
+	.unknown = "unknown error",
+	TEXTS(X)
+};
+#undef X
+_Static_assert(sizeof(texts) <= UINT8_MAX, "where a text begins");
+
 const char *amp_gai_strerror(int ecode)
 {
+	uint8_t at;
+
 	switch (ecode) {
-	case 0:
-		return "no error";
-	case EAI_AGAIN:
-		return "no answer, try again";
-	case EAI_BADFLAGS:
-		return "wrong flags";
-	case EAI_FAIL:
-		return "cannot be resolved";
-	case EAI_FAMILY:
-		return "family not supported";
-	case EAI_MEMORY:
-		return "out of memory";
-	case EAI_NONAME:
-		return "unknown name";
-	case EAI_SERVICE:
-		return "unknown service";
-	case EAI_SOCKTYPE:
-		return "type not supported";
-	case EAI_SYSTEM:
-		return "system error";
-	case EAI_OVERFLOW:
-		return "buffer too small";
+#define X(code, name, text)                    \
+	case code:                             \
+		at = offsetof(struct texts, name); \
+		break;
+		TEXTS(X)
+#undef X
 	default:
-		return "unknown error";
+		at = 0;
 	}
+	return (const char *)&texts + at;
 }
