@@ -500,11 +500,15 @@ static __attribute__((noinline)) int give_number(char *to, socklen_t room, char 
 	return give(to, room, p, (size_t)(text + sizeof(text) - p));
 }
 
-static inline __attribute__((always_inline)) int numeric_name(const uint8_t *a, char *host, socklen_t room)
+/* The host's name that p has, or as the number that it is. */
+static __attribute__((noinline)) int give_host(char *host, socklen_t room, const uint8_t *p,
+					       const uint8_t *a)
 {
 	int af = a[0] == AMP_OFF_INET ? AF_INET : AF_INET6;
 	size_t len;
 
+	if (p[0])
+		return give(host, room, p + 4, p[0]);
 	if (!amp_inet_ntop(af, a + BYTES, host, room))
 		return EAI_OVERFLOW;
 	if (!amp_le32(a + SCOPE))
@@ -516,9 +520,10 @@ static inline __attribute__((always_inline)) int numeric_name(const uint8_t *a, 
 int amp_getnameinfo(const struct sockaddr *restrict addr, socklen_t len, char *restrict host,
 		    socklen_t host_len, char *restrict serv, socklen_t serv_len, int flags)
 {
-	const uint8_t *p = amp_inet_body;
+	static const uint8_t none[2];
+	const uint8_t *p = none; /* the proxy's texts */
 	struct reverse v = {.flags = flags};
-	unsigned host_got, serv_got; /* bytes of the proxy's texts that are wanted */
+	socklen_t name, service; /* not 0: wanted as texts */
 	struct amp_call c;
 	int r = 0;
 
@@ -532,24 +537,24 @@ int amp_getnameinfo(const struct sockaddr *restrict addr, socklen_t len, char *r
 	if (!(host_len | serv_len) ||
 	    (host && (flags & NI_NAMEREQD) && (!host_len || (flags & NI_NUMERICHOST))))
 		return EAI_NONAME;
-	host_got = flags & NI_NUMERICHOST ? 0 : host_len;
-	serv_got = flags & NI_NUMERICSERV ? 0 : serv_len;
+	name = flags & NI_NUMERICHOST ? 0 : host_len;
+	service = flags & NI_NUMERICSERV ? 0 : serv_len;
+	__asm__("" : "+r"(name), "+r"(service), "+r"(host_len), "+r"(flags));
 	amp_enter_plain(&c);
-	if (host_got | serv_got) {
+	if (name | service) {
 		r = ask(&c, &names_of, &v);
-		host_got = host_got && !r ? p[0] : 0;
-		serv_got = serv_got && !r ? p[1] : 0;
+		if (!r)
+			p = amp_inet_body;
 	}
 	if (!(flags & NI_NAMEREQD) || !host_len) /* a number will do */
 		r = 0;
-	else if (!r && !host_got)
+	else if (!r && !p[0])
 		r = EAI_NONAME;
 	if (!r && host_len)
-		r = host_got ? give(host, host_len, p + 4, host_got)
-			     : numeric_name(v.a, host, host_len);
+		r = give_host(host, host_len, name ? p : none, v.a);
 	if (!r && serv_len)
-		r = serv_got ? give(serv, serv_len, p + 4 + p[0], serv_got)
-			     : give_number(serv, serv_len, 0, amp_le16(v.a + PORT));
+		r = service && p[1] ? give(serv, serv_len, p + 4 + p[0], p[1])
+				    : give_number(serv, serv_len, 0, amp_le16(v.a + PORT));
 	amp_leave(&c, 0);
 	return r;
 }
