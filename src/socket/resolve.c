@@ -539,7 +539,7 @@ int amp_getnameinfo(const struct sockaddr *restrict addr, socklen_t len, char *r
 		return EAI_NONAME;
 	name = flags & NI_NUMERICHOST ? 0 : host_len;
 	service = flags & NI_NUMERICSERV ? 0 : serv_len;
-	__asm__("" : "+r"(name), "+r"(service), "+r"(host_len), "+r"(flags));
+	AMP_FORGET(flags);
 	amp_enter_plain(&c);
 	if (name | service) {
 		r = ask(&c, &names_of, &v);
