@@ -138,15 +138,15 @@ typedef void amp_vsock_tap_fn(struct amp_vsock *vs, bool out, const struct amp_v
 
 struct amp_vsock_ops {
 	/*
-	 * REQUEST from peer to local of a known type; the local CID may be a foreign one.
+	 * REQUEST from ends->peer to ends->local of a known type; the local CID may be a foreign one.
 	 * Return a connection whose state is FREE (all fields but buf_alloc are set by the
 	 * engine when the hook returns: the owner sets buf_alloc, and may call
 	 * amp_vsock_respond() inside the hook); answer otherwise later with
 	 * amp_vsock_respond() or amp_vsock_abort(). NULL: refused, the peer gets RST; so is
 	 * everybody without this hook (a program that never listens).
 	 */
-	struct amp_vsock_conn *(*request)(struct amp_vsock *vs, struct amp_vsock_addr local,
-					  struct amp_vsock_addr peer, uint8_t type);
+	struct amp_vsock_conn *(*request)(struct amp_vsock *vs,
+					  const struct amp_vsock_ends *ends, uint8_t type);
 	/*
 	 * Payload within the advertised credit. The owner copies or keeps what it needs and
 	 * calls amp_vsock_consumed() when the bytes have left its buffer. Return 0: done with
@@ -465,8 +465,8 @@ int amp_vlink_on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 		      const struct amp_vsock_rx *rx);
 void amp_vlink_event(struct amp_vsock_conn *c, unsigned ev);
 void amp_vlink_on_tx_ready(struct amp_vsock *vs);
-struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs, struct amp_vsock_addr local,
-					 struct amp_vsock_addr peer, uint8_t type);
+struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs,
+					 const struct amp_vsock_ends *ends, uint8_t type);
 
 /* For paths alone. The header of c's next packet. */
 void amp_vsock_fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, uint16_t op,
