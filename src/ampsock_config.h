@@ -144,12 +144,12 @@
 
 /* What went wrong in words, in the field why of *at, which is there when words are. */
 #if AMPSOCK_WHY
-#define AMP_WHY(text)	     text
-#define AMP_WHY_OF(at)	     ((at)->why)
+#define AMP_WHY(text)	      text
+#define AMP_WHY_OF(at)	      ((at)->why)
 #define AMP_WHY_SAY(at, text) ((at)->why = (text))
 #else
-#define AMP_WHY(text)	     ""
-#define AMP_WHY_OF(at)	     ((void)(at), (const char *)0)
+#define AMP_WHY(text)	      ""
+#define AMP_WHY_OF(at)	      ((void)(at), (const char *)0)
 #define AMP_WHY_SAY(at, text) ((void)(at), (void)(text))
 #endif
 

@@ -102,7 +102,8 @@ static int put_val(uint8_t *p, unsigned opt, const uint8_t *val, socklen_t len)
 		if (len < least)
 			break;
 		p[0] = AMP_OFF_INET6;
-		amp_copy(p + 8, val, least); /* the index is right behind the address, here and there */
+		amp_copy(p + 8, val,
+			 least); /* the index is right behind the address, here and there */
 		n = AMP_OFF_ADDR_LEN + 8;
 		break;
 	case AMP_OFF_IP_MULTICAST_IF:

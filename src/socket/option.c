@@ -34,9 +34,9 @@ enum {
 	NONE,
 };
 static const uint8_t near_names[] = {
-	[TYPE] = SO_TYPE,	  [DOMAIN] = SO_DOMAIN,	    [ACCEPTCONN] = SO_ACCEPTCONN,
-	[ERROR] = SO_ERROR,	  [RCVBUF] = SO_RCVBUF,	    [SNDBUF] = SO_SNDBUF,
-	[RCVLOWAT] = SO_RCVLOWAT, [LINGER] = SO_LINGER,	    [RCVTIMEO] = SO_RCVTIMEO,
+	[TYPE] = SO_TYPE,	  [DOMAIN] = SO_DOMAIN, [ACCEPTCONN] = SO_ACCEPTCONN,
+	[ERROR] = SO_ERROR,	  [RCVBUF] = SO_RCVBUF, [SNDBUF] = SO_SNDBUF,
+	[RCVLOWAT] = SO_RCVLOWAT, [LINGER] = SO_LINGER, [RCVTIMEO] = SO_RCVTIMEO,
 	[SNDTIMEO] = SO_SNDTIMEO,
 };
 
@@ -97,7 +97,7 @@ static void get_sol(struct amp_sock *s, unsigned opt, union value *u)
 		break;
 	default: /* RCVBUF, SNDBUF */
 		u->v = opt == RCVBUF && s->type == SOCK_SEQPACKET ? (int)AMP_RING_MSG_ALLOC
-								      : AMPSOCK_RING_LEN;
+								  : AMPSOCK_RING_LEN;
 	}
 }
 

@@ -83,7 +83,8 @@ static int32_t to_ms(const struct timespec *t)
 		return -2;
 	if (t->tv_sec > INT32_MAX / 1000 - 1)
 		return INT32_MAX;
-	return (int32_t)t->tv_sec * 1000 + (int32_t)(((uint32_t)t->tv_nsec + 999999u) / 1000000u);
+	return (int32_t)t->tv_sec * 1000 +
+	       (int32_t)(((uint32_t)t->tv_nsec + 999999u) / 1000000u);
 }
 
 int amp_ppoll(struct pollfd *fds, nfds_t nfds, const struct timespec *timeout,

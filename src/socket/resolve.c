@@ -150,7 +150,8 @@ static void set_canon(struct query *q, const void *name, size_t len)
 /* ---- numbers ---- */
 
 /* A decimal number of at most max, and nothing else. */
-static inline __attribute__((always_inline)) bool number(const char *s, uint32_t max, uint32_t *v)
+static inline __attribute__((always_inline)) bool number(const char *s, uint32_t max,
+							 uint32_t *v)
 {
 	uint32_t n = 0;
 
@@ -559,47 +560,3 @@ int amp_getnameinfo(const struct sockaddr *restrict addr, socklen_t len, char *r
 	return r;
 }
 #endif
-
-/* A byte says where each begins: no table of pointers. */
-#define TEXTS(X)                                    \
-	X(0, none, "no error")                      \
-	X(EAI_AGAIN, again, "no answer, try again") \
-	X(EAI_BADFLAGS, flags, "wrong flags")       \
-	X(EAI_FAIL, fail, "cannot be resolved")     \
-	X(EAI_FAMILY, family, "family not supported") \
-	X(EAI_MEMORY, memory, "out of memory")      \
-	X(EAI_NONAME, noname, "unknown name")       \
-	X(EAI_SERVICE, service, "unknown service")  \
-	X(EAI_SOCKTYPE, type, "type not supported") \
-	X(EAI_SYSTEM, sys, "system error")          \
-	X(EAI_OVERFLOW, overflow, "buffer too small")
-
-#define X(code, name, text) char name[sizeof(text)];
-static const struct texts {
-	char unknown[sizeof("unknown error")];
-	TEXTS(X)
-} texts = {
-#undef X
-#define X(code, name, text) .name = text,
-	.unknown = "unknown error",
-	TEXTS(X)
-};
-#undef X
-_Static_assert(sizeof(texts) <= UINT8_MAX, "where a text begins");
-
-const char *amp_gai_strerror(int ecode)
-{
-	uint8_t at;
-
-	switch (ecode) {
-#define X(code, name, text)                    \
-	case code:                             \
-		at = offsetof(struct texts, name); \
-		break;
-		TEXTS(X)
-#undef X
-	default:
-		at = 0;
-	}
-	return (const char *)&texts + at;
-}

@@ -240,7 +240,7 @@ struct amp_vsock {
 	AMP_VSOCK_ROOM(struct amp_vsock_conn *, hash, AMPSOCK_HASH);
 #if AMP_VSOCK_ROOM_APART
 	struct amp_iov *iov; /* room to receive into: iov_max segments */
-	uint32_t hash_len;   /* a power of two; not looked at, nor set, when AMPSOCK_HASH is 1 */
+	uint32_t hash_len; /* a power of two; not looked at, nor set, when AMPSOCK_HASH is 1 */
 	uint16_t iov_max;
 #endif
 	const struct amp_vsock_path *path; /* of connections to CID 1; NULL: there are none */
