@@ -129,6 +129,8 @@ bool amp_inet_take_addr(const struct amp_sock *s, uint8_t *to, const uint8_t *a)
 void amp_inet_watch(struct amp_sock *s);
 static inline uint8_t amp_inet_wire(int domain)
 {
+	if (AF_INET == 2 && AF_INET6 == 10) /* as on Linux: nothing to compare */
+		return (uint8_t)(((unsigned)domain >> 3) + AMP_OFF_INET);
 	return domain == AF_INET6 ? AMP_OFF_INET6 : AMP_OFF_INET;
 }
 
