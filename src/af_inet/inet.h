@@ -134,6 +134,15 @@ static inline uint8_t amp_inet_wire(int domain)
 	return domain == AF_INET6 ? AMP_OFF_INET6 : AMP_OFF_INET;
 }
 
+/* SOCK_*, 0: any. */
+static inline uint8_t amp_inet_wire_type(int type)
+{
+	if (SOCK_STREAM == 1 && SOCK_DGRAM == 2) /* the same there */
+		return (uint8_t)type;
+	return type == SOCK_STREAM ? AMP_OFF_STREAM : type ? AMP_OFF_DGRAM : 0;
+}
+_Static_assert(AMP_OFF_STREAM == 1 && AMP_OFF_DGRAM == 2, "amp_inet_wire_type()");
+
 /* Shared with the files below, see there. */
 int amp_inet_fetch(struct amp_sock *s, unsigned op, unsigned at);
 int amp_inet_bind_step(struct amp_sock *s);

@@ -141,7 +141,7 @@ static void put_open(unsigned op, struct amp_sock *s)
 	i = amp_inet(s);
 	memcpy(p + AMP_OFF_O_TOKEN, ses.token, sizeof(ses.token));
 	p[AMP_OFF_O_FAMILY] = amp_inet_wire(s->domain);
-	p[AMP_OFF_O_FAMILY + 1] = s->type == SOCK_STREAM ? AMP_OFF_STREAM : AMP_OFF_DGRAM;
+	p[AMP_OFF_O_FAMILY + 1] = amp_inet_wire_type(s->type);
 	amp_put_le32(p + AMP_OFF_O_MAX_FRAME,
 		     AMPSOCK_RING_LEN < UINT16_MAX ? AMPSOCK_RING_LEN : UINT16_MAX);
 	amp_put_le32(p + AMP_OFF_O_BOUND_ID, i->id);
@@ -181,11 +181,13 @@ static int carrier_connect(struct amp_sock *c)
 	return r == -ECONNREFUSED ? -ENETDOWN : r;
 }
 
+_Static_assert(AMP_OFF_STREAM == 1 && AMP_OFF_CONNECT == 2 && AMP_OFF_DGRAM == 2 &&
+		       AMP_OFF_UDP == 3,
+	       "amp_inet_up(): the operation is the type's, and one more");
+
 int amp_inet_up(struct amp_inet_way *i, struct amp_sock *s)
 {
-	unsigned op = !s		       ? AMP_OFF_HELLO
-		      : s->type == SOCK_STREAM ? AMP_OFF_CONNECT
-					       : AMP_OFF_UDP;
+	unsigned op = s ? amp_inet_wire_type(s->type) + 1u : AMP_OFF_HELLO;
 	int r;
 
 	if (i->state == AMP_INET_CARRIER) {

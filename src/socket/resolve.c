@@ -259,7 +259,7 @@ static unsigned fill_query(const void *what)
 	if (q->flags & AI_PASSIVE)
 		flags |= 8;
 	p[0] = q->asked == AF_UNSPEC ? 0 : amp_inet_wire(q->asked);
-	p[1] = q->type == SOCK_STREAM ? AMP_OFF_STREAM : q->type ? AMP_OFF_DGRAM : 0;
+	p[1] = amp_inet_wire_type(q->type);
 	p[2] = (uint8_t)flags;
 	p[3] = q->node_len;
 	amp_put_le32(p + 4, q->port | (uint32_t)q->service_len << 16);
