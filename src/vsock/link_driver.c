@@ -95,6 +95,7 @@ static int queue_up(struct drv_link *d, unsigned q, uint64_t features, uint8_t *
 	bool event = q == Q_EVENT;
 	struct amp_vq *vq = &d->q[q];
 
+	AMP_FORGET(mem); /* else each queue's own part of it has a register */
 	vq->num = queue_num(d->l.vd, q, event ? EVENT_NUM : NUM);
 	if (vq->num == 0)
 		return event ? 0 : -ENODEV;
