@@ -84,7 +84,8 @@ void amp_log_hook(void (*fn)(const char *line));
 
 /*
  * Zero-copy. reserve: *iov (two at most, *cnt of them) is transport memory for up to len
- * bytes on this connected socket; returns the bytes it has. commit sends the first len of
+ * bytes on this connected socket; returns the bytes it has: what one packet holds, and to CID 1 or
+ * of a socketpair() 84 where the library is built for size. commit sends the first len of
  * them; 0 gives the room back. Between the two the socket sends nothing else.
  * borrow: received bytes where they lie, up to len, of SOCK_SEQPACKET the next message, all of
  * it; returns their number. 0 with *cnt 0: EOF; 0 with *cnt not 0: len was 0, or the message is

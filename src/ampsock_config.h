@@ -142,10 +142,23 @@
 #define AMPSOCK_CACHE_HOOKS 0
 #endif
 
+/* What went wrong in words, in the field why of *at, which is there when words are. */
 #if AMPSOCK_WHY
-#define AMP_WHY(text) text
+#define AMP_WHY(text)	      text
+#define AMP_WHY_OF(at)	      ((at)->why)
+#define AMP_WHY_SAY(at, text) ((at)->why = (text))
 #else
-#define AMP_WHY(text) ""
+#define AMP_WHY(text)	      ""
+#define AMP_WHY_OF(at)	      ((void)(at), (const char *)0)
+#define AMP_WHY_SAY(at, text) ((void)(at), (void)(text))
+#endif
+
+/* What a compiler knows of v by now is forgotten: it would make a copy of all that follows for each
+ * case, which is no gain where size matters. */
+#if AMPSOCK_FAST
+#define AMP_FORGET(v) ((void)(v))
+#else
+#define AMP_FORGET(v) __asm__("" : "+r"(v))
 #endif
 
 /*

@@ -44,7 +44,11 @@ AMP_OPTIONAL(amp_inet_listen_end);
 #define PORT  offsetof(struct sockaddr_in, sin_port)
 #define ADDR4 offsetof(struct sockaddr_in, sin_addr)
 #define ADDR6 offsetof(struct sockaddr_in6, sin6_addr)
-_Static_assert(offsetof(struct sockaddr_in6, sin6_port) == PORT, "from_sa, to_sa");
+/* What else there is in either: an address of n bytes is part of BEFORE + n. */
+#define BEFORE (sizeof(struct sockaddr_in) - 4u)
+_Static_assert(offsetof(struct sockaddr_in6, sin6_port) == PORT &&
+		       sizeof(struct sockaddr_in6) == BEFORE + 16u,
+	       "from_sa, to_sa");
 _Static_assert(offsetof(struct sockaddr_in6, sin6_family) ==
 		       offsetof(struct sockaddr_in, sin_family),
 	       "from_sa, to_sa");
@@ -59,39 +63,46 @@ _Static_assert(offsetof(struct sockaddr_in6, sin6_family) ==
 /* Byte by byte: the caller's may lie anywhere. Ports travel little-endian. */
 int amp_inet_from_sa(int domain, const struct sockaddr *sa, socklen_t len, uint8_t *a)
 {
-	const uint8_t *p = (const uint8_t *)sa;
-	bool v6 = domain == AF_INET6;
+	const uint8_t *p = (const uint8_t *)sa, *addr = p + ADDR4;
+	size_t n = 4;
 
 	if (sa->sa_family != domain)
 		return -EAFNOSUPPORT;
-	if (len < (v6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in)))
+	if (domain == AF_INET6) {
+		addr = p + ADDR6;
+		n = 16;
+	}
+	if (len < BEFORE + n)
 		return -EINVAL;
 	memset(a, 0, AMP_OFF_ADDR_LEN);
-	a[0] = v6 ? AMP_OFF_INET6 : AMP_OFF_INET;
+	a[0] = amp_inet_wire(domain);
 	a[2] = p[PORT + 1];
 	a[3] = p[PORT];
-	if (v6)
+	if (n == 16)
 		memcpy(a + 4, p + offsetof(struct sockaddr_in6, sin6_scope_id), 4);
-	memcpy(a + 8, p + (v6 ? ADDR6 : ADDR4), v6 ? 16 : 4);
+	amp_copy(a + 8, addr, n);
 	return 0;
 }
 
 void amp_inet_to_sa(int domain, const uint8_t *a, struct sockaddr *sa, socklen_t *len)
 {
-	bool v6 = domain == AF_INET6;
-	socklen_t size = v6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
 	struct sockaddr_in6 in6;
-	uint8_t *p = (uint8_t *)&in6;
+	uint8_t *p = (uint8_t *)&in6, *addr = p + ADDR4;
+	size_t n = 4;
 
 	memset(p, 0, sizeof(in6));
 	in6.sin6_family = (sa_family_t)domain;
 	p[PORT] = a[3];
 	p[PORT + 1] = a[2];
-	if (v6)
+	if (domain == AF_INET6) {
 		memcpy(&in6.sin6_scope_id, a + 4, 4);
-	memcpy(p + (v6 ? ADDR6 : ADDR4), a + 8, v6 ? 16 : 4);
-	memcpy(sa, p, *len < size ? *len : size);
-	*len = size;
+		addr = p + ADDR6;
+		n = 16;
+	}
+	amp_copy(addr, a + 8, n);
+	n += BEFORE;
+	memcpy(sa, p, *len < n ? *len : n);
+	*len = (socklen_t)n;
 }
 
 /* A function: inline, each copy would be as long as three calls. */
@@ -110,7 +121,7 @@ bool amp_inet_take_addr(const struct amp_sock *s, uint8_t *to, const uint8_t *a)
 
 /* ---- ends ---- */
 
-void amp_inet_drop_carrier(struct amp_inet *i, uint8_t linger_s)
+void amp_inet_drop_carrier(struct amp_inet_way *i, uint8_t linger_s)
 {
 	/* bound, a listener, or bound for a connect that never left */
 	bool owes = i->id && i->state >= AMP_INET_BOUND && i->state <= AMP_INET_CARRIER;
@@ -127,7 +138,7 @@ void amp_inet_drop_carrier(struct amp_inet *i, uint8_t linger_s)
 
 void amp_inet_give_up(struct amp_sock *s)
 {
-	amp_inet_drop_carrier(amp_inet(s), 0);
+	amp_inet_drop_carrier(&amp_inet(s)->way, 0);
 	if (!(s->flags & AMP_SF_BOUND))
 		memset(amp_inet(s)->local, 0, AMP_OFF_ADDR_LEN);
 }
@@ -248,7 +259,7 @@ void amp_inet_close(struct amp_sock *s)
 	if (i->state >= AMP_INET_WAIT ||
 	    (s->type == SOCK_STREAM && i->carrier && amp_rxring_used(&i->carrier->rx)))
 		linger_s = 0;
-	amp_inet_drop_carrier(i, linger_s); /* somebody may be granted the room */
+	amp_inet_drop_carrier(&i->way, linger_s); /* somebody may be granted the room */
 	if (i->state != AMP_INET_RELEASE)
 		amp_sock_free(s);
 }
@@ -341,7 +352,7 @@ static int step_open(struct amp_sock *s)
 			return -ENOBUFS;
 		i->state = AMP_INET_CARRIER;
 	}
-	r = amp_inet_up(i, s);
+	r = amp_inet_up(&i->way, s);
 	return r ? r : take_open_answer(s);
 }
 

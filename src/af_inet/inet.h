@@ -31,32 +31,56 @@ enum amp_inet_state {
 	AMP_INET_HEADER,	       /* accept carrier, its header is awaited */
 };
 
+/* How a carrier comes up, and is left: a socket's, and the session's own, which has no more. */
+struct amp_inet_way {
+	uint8_t state;	  /* enum amp_inet_state */
+	uint8_t off;	  /* WAIT, BIND, LISTEN: session ticket; OPEN: bytes out; CONN: errno
+			   * from CLOSED; UDP: 1 in the middle of a frame */
+	uint8_t opts_set; /* bit n - 1: AMP_OFF_ option n <= 8 */
+	uint8_t opts;
+	struct amp_sock *carrier;
+	uint32_t id;
+};
+
 /*
  * A socket's own part: 68 bytes on 32-bit machines, what is looked at most in front, where
  * Thumb reaches it with short instructions. Addresses are kept as they travel (protocol.md
  * 2.3): they come from there, and go there.
  */
 struct amp_inet {
-	uint8_t state;	  /* enum amp_inet_state */
-	uint8_t off;	  /* WAIT, BIND, LISTEN: session ticket; OPEN: bytes out; CONN: errno
-			   * from CLOSED; UDP: 1 in the middle of a frame */
-	uint8_t opts_set; /* bit n - 1: AMP_OFF_ option n <= 8 */
-	uint8_t opts;
+	union {
+		struct amp_inet_way way;
+		struct { /* the same: struct amp_inet_way */
+			uint8_t state;
+			uint8_t off;
+			uint8_t opts_set;
+			uint8_t opts;
+			struct amp_sock *carrier;
+			uint32_t id;
+		};
+	};
 	uint16_t until; /* BIND, LISTEN: not before; RSTWAIT, HEADER: deadline: low bits of ms;
 			 * UDP: proxy's max_frame */
 	uint16_t keep[3]; /* TCP_KEEPIDLE, KEEPINTVL, KEEPCNT: travel in OPEN */
-	struct amp_sock *carrier;
-	uint32_t id;
-	uint8_t local[AMP_OFF_ADDR_LEN]; /* none when its first byte is 0 */
 	union {
-		uint8_t peer[AMP_OFF_ADDR_LEN];
+		struct { /* in the order of OPEN, into which they go together */
+			uint8_t peer[AMP_OFF_ADDR_LEN];
+			uint8_t local[AMP_OFF_ADDR_LEN]; /* none: all zero */
+		};
+		uint8_t names[2 * AMP_OFF_ADDR_LEN];
 		struct { /* listener */
 			uint8_t token[8];
 			uint8_t credits; /* granted, not used yet */
 		} door;
 	};
 };
+_Static_assert(AMP_OFF_O_LOCAL == AMP_OFF_O_PEER + AMP_OFF_ADDR_LEN, "struct amp_inet.names");
 
+_Static_assert(offsetof(struct amp_inet, id) == offsetof(struct amp_inet_way, id) &&
+		       offsetof(struct amp_inet, carrier) ==
+			       offsetof(struct amp_inet_way, carrier) &&
+		       offsetof(struct amp_inet, opts) == offsetof(struct amp_inet_way, opts),
+	       "struct amp_inet.way");
 _Static_assert(!AMPSOCK_INET || sizeof(struct amp_inet) <= AMP_SOCK_PRIV_LEN,
 	       "AF_INET's part of a socket");
 
@@ -92,7 +116,7 @@ void amp_inet_closed(uint32_t id, unsigned status);
 int amp_inet_start(struct amp_sock *s, enum amp_inet_state state);
 void amp_inet_close(struct amp_sock *s);
 /* Back to IDLE, the carrier closed; RELEASE on the way there when the proxy holds an id for it. */
-void amp_inet_drop_carrier(struct amp_inet *i, uint8_t linger_s);
+void amp_inet_drop_carrier(struct amp_inet_way *i, uint8_t linger_s);
 /* The same at once; an address that s is not bound to is asked for, and told, no more. */
 void amp_inet_give_up(struct amp_sock *s);
 /* sockaddr to wire and back; -EINVAL, -EAFNOSUPPORT: nothing was written. */
@@ -105,8 +129,19 @@ bool amp_inet_take_addr(const struct amp_sock *s, uint8_t *to, const uint8_t *a)
 void amp_inet_watch(struct amp_sock *s);
 static inline uint8_t amp_inet_wire(int domain)
 {
+	if (AF_INET == 2 && AF_INET6 == 10) /* as on Linux: nothing to compare */
+		return (uint8_t)(((unsigned)domain >> 3) + AMP_OFF_INET);
 	return domain == AF_INET6 ? AMP_OFF_INET6 : AMP_OFF_INET;
 }
+
+/* SOCK_*, 0: any. */
+static inline uint8_t amp_inet_wire_type(int type)
+{
+	if (SOCK_STREAM == 1 && SOCK_DGRAM == 2) /* the same there */
+		return (uint8_t)type;
+	return type == SOCK_STREAM ? AMP_OFF_STREAM : type ? AMP_OFF_DGRAM : 0;
+}
+_Static_assert(AMP_OFF_STREAM == 1 && AMP_OFF_DGRAM == 2, "amp_inet_wire_type()");
 
 /* Shared with the files below, see there. */
 int amp_inet_fetch(struct amp_sock *s, unsigned op, unsigned at);
@@ -170,10 +205,10 @@ struct amp_sock *amp_inet_carrier_new(void);
 /* A carrier is no longer needed. */
 void amp_inet_carrier_close(struct amp_sock *c, uint8_t linger_s);
 /*
- * i's carrier on its way up, states CARRIER to ANSWER: connect, OPEN for s (NULL: HELLO),
- * the answer. 0: it is here and says yes; -EAGAIN; -errno.
+ * i's carrier on its way up, states CARRIER to ANSWER: connect, OPEN for s, whose way it is (NULL:
+ * HELLO), the answer. 0: it is here and says yes; -EAGAIN; -errno.
  */
-int amp_inet_up(struct amp_inet *i, const struct amp_sock *s);
+int amp_inet_up(struct amp_inet_way *i, struct amp_sock *s);
 /* Receive an ANSWER to op: its status as -errno; -EAGAIN. 0: it lies in amp_inet_answer. */
 int amp_inet_recv_answer(struct amp_sock *c, unsigned op);
 extern uint8_t amp_inet_answer[AMP_OFF_OPEN_LEN]; /* until the next one */

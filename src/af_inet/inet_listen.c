@@ -209,7 +209,7 @@ void amp_inet_listen_end(struct amp_sock *s)
 	struct amp_sock *child;
 
 	while ((child = amp_sock_queue_pop(s)) != NULL) {
-		amp_inet_drop_carrier(amp_inet(child), 0);
+		amp_inet_drop_carrier(&amp_inet(child)->way, 0);
 		amp_sock_free(child);
 	}
 }

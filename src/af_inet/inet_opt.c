@@ -74,31 +74,17 @@ static int preset(struct amp_inet *i, bool set, unsigned opt, int32_t *v)
 	return 0;
 }
 
-/* The least that a value of the program's is long. */
-static socklen_t val_min(unsigned opt)
-{
-	switch (opt) {
-	case AMP_OFF_IPV6_JOIN_GROUP:
-	case AMP_OFF_IPV6_LEAVE_GROUP:
-		return 20;		/* struct ipv6_mreq */
-	case AMP_OFF_IP_ADD_MEMBERSHIP: /* struct ip_mreq, or ip_mreqn: an index behind it */
-	case AMP_OFF_IP_DROP_MEMBERSHIP:
-	case AMP_OFF_SO_LINGER:
-		return 8;
-	case AMP_OFF_IP_MULTICAST_IF: /* struct in_addr, or ip_mreqn */
-		return 4;
-	default: /* one byte will do for IP_MULTICAST_TTL, where BSD has it so */
-		return 1;
-	}
-}
-
-/* The value as it travels (protocol.md 5.6): its length, or -EINVAL. */
+/*
+ * The value as it travels (protocol.md 5.6): its length, or -EINVAL when the program's is shorter
+ * than it must be: struct ipv6_mreq; ip_mreq, or ip_mreqn, which has an index behind it; linger;
+ * in_addr, or ip_mreqn; of numbers one byte will do, which is what IP_MULTICAST_TTL is on BSD.
+ */
 static int put_val(uint8_t *p, unsigned opt, const uint8_t *val, socklen_t len)
 {
 	uint32_t v[3] = {0, 0, 0};
+	socklen_t least = 8;
+	int n = 8;
 
-	if (len < val_min(opt))
-		return -EINVAL;
 	memcpy(v, val, len < sizeof(v) ? len : sizeof(v));
 	memset(p, 0, AMP_OFF_ADDR_LEN + 8);
 	switch (opt) {
@@ -108,26 +94,36 @@ static int put_val(uint8_t *p, unsigned opt, const uint8_t *val, socklen_t len)
 		amp_put_le32(p + 8, v[0]);
 		amp_put_le32(p + AMP_OFF_ADDR_LEN, v[2]);
 		amp_put_le32(p + AMP_OFF_ADDR_LEN + 4, v[1]);
-		return AMP_OFF_ADDR_LEN + 8;
+		n = AMP_OFF_ADDR_LEN + 8;
+		break;
 	case AMP_OFF_IPV6_JOIN_GROUP:
 	case AMP_OFF_IPV6_LEAVE_GROUP:
+		least = 20;
+		if (len < least)
+			break;
 		p[0] = AMP_OFF_INET6;
-		memcpy(p + 8, val,
-		       20); /* the index is right behind the address, here and there */
-		return AMP_OFF_ADDR_LEN + 8;
-	case AMP_OFF_IP_MULTICAST_IF:
-		v[1] = v[len >= 8];
-		v[0] = v[2];
+		amp_copy(p + 8, val,
+			 least); /* the index is right behind the address, here and there */
+		n = AMP_OFF_ADDR_LEN + 8;
 		break;
+	case AMP_OFF_IP_MULTICAST_IF:
+		least = 4;
+		if (len < 8)
+			v[1] = v[0];
+		v[0] = v[2];
+		/* fall through */
 	case AMP_OFF_SO_LINGER:
+		amp_put_le32(p, v[0]);
+		amp_put_le32(p + 4, v[1]);
 		break;
 	default:
-		amp_put_le32(p, len < 4 ? val[0] : v[0]);
-		return 4;
+		least = 1;
+		if (len < 4) /* le.h: little-endian */
+			v[0] &= 0xffu;
+		amp_put_le32(p, v[0]);
+		n = 4;
 	}
-	amp_put_le32(p, v[0]);
-	amp_put_le32(p + 4, v[1]);
-	return 8;
+	return len < least ? -EINVAL : n;
 }
 
 static int give(const void *v, void *val, socklen_t *len)

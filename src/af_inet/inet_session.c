@@ -11,8 +11,8 @@
  * older one.
  *
  * The control carrier comes up as a data carrier does, and by the same code (amp_inet_up):
- * the session has a struct amp_inet of its own, of whose states it uses IDLE (down), CARRIER,
- * OPEN, ANSWER and CONN (up).
+ * the session has a way of its own, of whose states it uses IDLE (down), CARRIER, OPEN, ANSWER
+ * and CONN (up).
  *
  * Requests go one at a time through one buffer: the request lies there until its answer
  * overwrites it. The answer waits for its owner, but not for ever: an owner that was timed
@@ -66,7 +66,7 @@ static struct {
 	bool timed; /* some of them wait for time to pass */
 	bool poked;
 	bool violated; /* the proxy broke the protocol */
-	struct amp_inet ctl;
+	struct amp_inet_way ctl;
 	uint32_t ping_ms; /* next tick */
 	uint32_t pong_seq;
 	uint32_t seq;
@@ -127,8 +127,9 @@ int amp_inet_err(unsigned status)
 }
 
 /* protocol.md 2.4. s: NULL: HELLO. */
-static void put_open(unsigned op, const struct amp_inet *i, const struct amp_sock *s)
+static void put_open(unsigned op, struct amp_sock *s)
 {
+	const struct amp_inet *i;
 	uint8_t *p = amp_inet_answer;
 
 	memset(p, 0, AMP_OFF_OPEN_LEN);
@@ -137,9 +138,10 @@ static void put_open(unsigned op, const struct amp_inet *i, const struct amp_soc
 	amp_put_le32(p + AMP_OFF_O_MAX_FRAME, AMP_INET_CTL_MAX);
 	if (!s)
 		return;
+	i = amp_inet(s);
 	memcpy(p + AMP_OFF_O_TOKEN, ses.token, sizeof(ses.token));
 	p[AMP_OFF_O_FAMILY] = amp_inet_wire(s->domain);
-	p[AMP_OFF_O_FAMILY + 1] = s->type == SOCK_STREAM ? AMP_OFF_STREAM : AMP_OFF_DGRAM;
+	p[AMP_OFF_O_FAMILY + 1] = amp_inet_wire_type(s->type);
 	amp_put_le32(p + AMP_OFF_O_MAX_FRAME,
 		     AMPSOCK_RING_LEN < UINT16_MAX ? AMPSOCK_RING_LEN : UINT16_MAX);
 	amp_put_le32(p + AMP_OFF_O_BOUND_ID, i->id);
@@ -147,9 +149,7 @@ static void put_open(unsigned op, const struct amp_inet *i, const struct amp_soc
 	amp_put_le32(p + AMP_OFF_O_OPTS, (uint32_t)i->opts << 1);
 	memcpy(p + AMP_OFF_O_KEEP, i->keep, sizeof(i->keep)); /* as le.h: little-endian */
 	p[AMP_OFF_O_LINGER] = (uint8_t)(s->linger_s + 1);     /* 255, not set, becomes 0 */
-	if (i->local[0]) /* else there is none, all of it zero */
-		amp_inet_addr_copy(p + AMP_OFF_O_LOCAL, i->local);
-	amp_inet_addr_copy(p + AMP_OFF_O_PEER, i->peer);
+	memcpy(p + AMP_OFF_O_PEER, i->names, sizeof(i->names));
 }
 
 int amp_inet_recv_answer(struct amp_sock *c, unsigned op)
@@ -181,11 +181,13 @@ static int carrier_connect(struct amp_sock *c)
 	return r == -ECONNREFUSED ? -ENETDOWN : r;
 }
 
-int amp_inet_up(struct amp_inet *i, const struct amp_sock *s)
+_Static_assert(AMP_OFF_STREAM == 1 && AMP_OFF_CONNECT == 2 && AMP_OFF_DGRAM == 2 &&
+		       AMP_OFF_UDP == 3,
+	       "amp_inet_up(): the operation is the type's, and one more");
+
+int amp_inet_up(struct amp_inet_way *i, struct amp_sock *s)
 {
-	unsigned op = !s		       ? AMP_OFF_HELLO
-		      : s->type == SOCK_STREAM ? AMP_OFF_CONNECT
-					       : AMP_OFF_UDP;
+	unsigned op = s ? amp_inet_wire_type(s->type) + 1u : AMP_OFF_HELLO;
 	int r;
 
 	if (i->state == AMP_INET_CARRIER) {
@@ -196,7 +198,7 @@ int amp_inet_up(struct amp_inet *i, const struct amp_sock *s)
 		i->state = AMP_INET_OPEN;
 	}
 	if (i->state == AMP_INET_OPEN) {
-		put_open(op, i, s);
+		put_open(op, s);
 		r = amp_inet_send(i->carrier, amp_inet_answer, AMP_OFF_OPEN_LEN, i->off);
 		if (r < 0)
 			return r;
@@ -234,8 +236,7 @@ static int session_start(void)
 	int err = ENETDOWN;
 
 	amp_inet_opened();
-	if (++ses.attempt == 0)
-		ses.attempt = 1;
+	ses.attempt = (uint8_t)(ses.attempt + 2u) | 1u;
 	ses.missed = 0;
 	ses.ping_ms = amp_port_now_ms() + PING_MS;
 	ses.fam = amp_family_carrier();
@@ -389,27 +390,30 @@ static bool take_answer(const uint8_t *h, unsigned len)
 	return true;
 }
 
-/* A frame of len bytes, which are here; h: the first eight. */
-static bool take_frame(const uint8_t *h, unsigned len)
-{
-	uint8_t p[AMP_OFF_CTL_LEN + 8];
+/* The longest frame but an answer: CLOSED. */
+#define SHORT_LEN (AMP_OFF_CTL_LEN + 8u)
 
-	if (h[2] & AMP_OFF_REPLY)
+/* A frame of len bytes, which are here; h: the first eight, and room for SHORT_LEN. */
+static bool take_frame(uint8_t *h, unsigned len)
+{
+	unsigned op = h[2];
+
+	if (op & AMP_OFF_REPLY)
 		return take_answer(h, len);
-	if (h[3] || len > sizeof(p))
+	if (h[3] || len > SHORT_LEN)
 		return false;
-	amp_inet_take(ses.ctl.carrier, p, len, 0);
-	switch (p[2]) {
+	amp_inet_take(ses.ctl.carrier, h, len, 0);
+	switch (op) {
 	case AMP_OFF_PING:
 		ses.pong_owed = true;
-		ses.pong_seq = amp_le32(p + 4);
+		ses.pong_seq = amp_le32(h + 4);
 		/* fall through */
 	case AMP_OFF_PONG:
 		return len == AMP_OFF_CTL_LEN;
 	case AMP_OFF_CLOSED:
-		if (len != sizeof(p) || !amp_le32(p + 8)) /* 5.1: no id is 0 */
+		if (len != SHORT_LEN || !amp_le32(h + 8)) /* 5.1: no id is 0 */
 			return false;
-		amp_inet_closed(amp_le32(p + 8), amp_le32(p + 12));
+		amp_inet_closed(amp_le32(h + 8), amp_le32(h + 12));
 		return true;
 	default:
 		return false;
@@ -420,12 +424,12 @@ static bool take_frame(const uint8_t *h, unsigned len)
 static APART unsigned ctl_input(void)
 {
 	struct amp_sock *c = ses.ctl.carrier;
-	uint8_t h[AMP_OFF_CTL_LEN];
+	uint8_t h[SHORT_LEN] __attribute__((aligned(4)));
 	unsigned any = 0; /* a word: bytes are made bytes each time */
 
-	while (!ses.violated && amp_inet_take(c, h, sizeof(h), MSG_PEEK)) {
+	while (!ses.violated && amp_inet_take(c, h, AMP_OFF_CTL_LEN, MSG_PEEK)) {
 		unsigned len = amp_le16(h);
-		bool ok = len >= sizeof(h) && len <= AMP_INET_CTL_MAX;
+		bool ok = len >= AMP_OFF_CTL_LEN && len <= AMP_INET_CTL_MAX;
 
 		if (ok && amp_rxring_used(&c->rx) < len)
 			break;

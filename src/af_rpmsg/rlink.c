@@ -180,9 +180,7 @@ struct amp_rlink *amp_rlink_get(unsigned i)
 	if (AMPSOCK_VSOCK || AMPSOCK_RPMSG > 1) /* amp_rlink_id() */
 		l->l.index = (uint8_t)(AMP_VLINK_RPMSG + i);
 	if (AMPSOCK_VSOCK)
-		l->rs.vs.ops = &amp_vlink_ops;
-	if (AMPSOCK_VSOCK) /* else nobody asks, as of the others below */
-		l->rs.vs.owner = l;
+		amp_vlink_hooks(&l->rs.vs);
 	amp_vlink_room(&l->l);
 	if (AMPSOCK_HASH > 1)
 		l->bus.hash_len = AMPSOCK_HASH;
@@ -234,14 +232,11 @@ void amp_rlink_down(struct amp_rlink *l)
  * What the peer did is counted each time, and said the first time: of the bus and of the streams,
  * once in a life of the link. (What ends that life is always said: there is another one then.)
  */
-static void say(struct amp_rlink *l, const char **why, uint8_t bit, bool broken)
+static void say(struct amp_rlink *l, const char *why, uint8_t bit, bool broken)
 {
-	if (!AMPSOCK_WHY || !*why)
-		return;
 	if (!(l->said & bit) || broken)
-		amp_log(*why);
+		amp_log(why);
 	l->said |= bit;
-	*why = NULL;
 }
 
 /* What the streams owe. Nothing is quickly sent; but where speed matters no call is quicker. */
@@ -258,8 +253,14 @@ int32_t amp_rlink_turn(struct amp_rlink *l)
 	int32_t ms = -1;
 
 	flush(l);
-	say(l, &l->bus.why, SAID_BUS, in && (in->broken || out->broken));
-	say(l, &l->rs.vs.why, SAID_STREAMS, false);
+	if (AMP_WHY_OF(&l->bus)) {
+		say(l, AMP_WHY_OF(&l->bus), SAID_BUS, in && (in->broken || out->broken));
+		AMP_WHY_SAY(&l->bus, NULL);
+	}
+	if (AMP_WHY_OF(&l->rs.vs)) {
+		say(l, AMP_WHY_OF(&l->rs.vs), SAID_STREAMS, false);
+		AMP_WHY_SAY(&l->rs.vs, NULL);
+	}
 	if (in) {
 		if (in->broken || out->broken)
 			return AMP_VLINK_BROKEN;

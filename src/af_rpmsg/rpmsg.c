@@ -156,8 +156,7 @@ static void served(struct amp_rpmsg *bus)
 static RARE void lied(struct amp_rpmsg *bus, struct amp_vq *vq, const char *why)
 {
 	vq->broken = true;
-	if (AMPSOCK_WHY)
-		vq->why = why;
+	AMP_WHY_SAY(vq, why);
 	bus->stats.rx_bad++;
 }
 
@@ -179,8 +178,7 @@ static __attribute__((noinline)) void to_nobody(struct amp_rpmsg *bus,
 		}
 	}
 	bus->stats.rx_bad++;
-	if (AMPSOCK_WHY)
-		bus->why = "malformed name service message";
+	AMP_WHY_SAY(bus, "malformed name service message");
 }
 
 static uint32_t id_of(const struct amp_rpmsg *bus, uint16_t id)
@@ -315,7 +313,7 @@ void amp_rpmsg_init(struct amp_rpmsg *bus)
 	bus->owed_head = NULL;
 	bus->next_addr = AMP_RPMSG_DYNAMIC;
 	bus->gen = 0;
-	bus->why = NULL;
+	AMP_WHY_SAY(bus, NULL);
 }
 
 void amp_rpmsg_down(struct amp_rpmsg *bus)
@@ -375,8 +373,7 @@ int amp_rpmsg_run(struct amp_rpmsg *bus, unsigned budget)
 	}
 	if (!bus->in->broken && !bus->out->broken)
 		return (int)n;
-	if (AMPSOCK_WHY)
-		bus->why = bus->in->broken ? bus->in->why : bus->out->why;
+	AMP_WHY_SAY(bus, AMP_WHY_OF(bus->in->broken ? bus->in : bus->out));
 	return -EBADMSG;
 }
 

@@ -124,7 +124,9 @@ struct amp_rpmsg {
 	struct amp_rpmsg_ept **hash;	   /* hash_len heads, zeroed by init */
 	uint32_t hash_len;		   /* a power of two */
 	struct amp_rpmsg_named *owed_head; /* first in, first out */
+#if AMPSOCK_WHY
 	const char *why; /* last lie of the peer in words, for one log line; NULL: none */
+#endif
 	struct amp_rpmsg_stats stats;
 #if AMPSOCK_TAP
 	amp_rpmsg_tap_fn *tap; /* owner: NULL, nobody looks */

@@ -16,7 +16,7 @@
 static __attribute__((noinline, cold)) void malformed(struct amp_rstream *rs, const char *why)
 {
 	rs->vs.stats.rx_bad++;
-	rs->vs.why = why;
+	AMP_WHY_SAY(&rs->vs, why);
 }
 
 /*

@@ -27,8 +27,7 @@ void amp_rstream_told(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx)
 	}
 	if (!good) {
 		rs->vs.stats.rx_bad++;
-		if (AMPSOCK_WHY)
-			rs->vs.why = "malformed SERVICE (docs/protocol.md 10.6)";
+		AMP_WHY_SAY(&rs->vs, "malformed SERVICE (docs/protocol.md 10.6)");
 	} else if (!AMPSOCK_VSOCK) { /* as all that a link hears of (rpmsg.h) */
 		amp_rlink_on_told(rs->door_ctx, s.name, s.addr, gone);
 	} else if (rs->ops->service) {

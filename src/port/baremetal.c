@@ -89,12 +89,13 @@ static inline void core_sleep(void)
 /* Fields: t thread only; i written by interrupt handlers too. */
 static struct {
 	const struct amp_baremetal_clock *clock; /* t */
-	uint32_t tick_frac;			 /* t: 1 tick in ms * 2^32 */
-	uint32_t ms_ticks;			 /* t: ticks per ms, rounded up */
-	uint64_t seen;				 /* t: ticks already turned into ms */
-	uint32_t now_ms;			 /* t */
-	uint32_t frac;				 /* t: ms * 2^32 beyond now_ms */
-	uint32_t sleeps;			 /* t */
+	volatile uint8_t woken; /* i; early: short offsets, short instructions */
+	uint32_t tick_frac;	/* t: 1 tick in ms * 2^32 */
+	uint32_t ms_ticks;	/* t: ticks per ms, rounded up */
+	uint64_t seen;		/* t: ticks already turned into ms */
+	uint32_t now_ms;	/* t */
+	uint32_t frac;		/* t: ms * 2^32 beyond now_ms */
+	uint32_t sleeps;	/* t */
 #if AMPSOCK_SPIN
 	uint64_t spin_ticks; /* t */
 	uint16_t spin_vain;  /* t: as many sleeps without, after the last that found nothing */
@@ -103,7 +104,6 @@ static struct {
 #if AMPSOCK_FAST
 	uint64_t alarm; /* t: what the alarm is set to, or was last */
 #endif
-	volatile uint8_t woken; /* i */
 } bm;
 
 /* 2^32 * 1000 / hz, rounded down, by long division: this library divides no 64 bits. */

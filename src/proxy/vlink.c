@@ -30,20 +30,18 @@ static struct amp_end_vsock *end_of(struct amp_vsock_conn *c)
 
 /* ---- the engine's hooks ---- */
 
-static struct amp_vsock_conn *hook_request(struct amp_vsock *vs, struct amp_vsock_addr local,
-					   struct amp_vsock_addr peer, uint8_t type)
+static struct amp_vsock_conn *hook_request(struct amp_vsock *vs,
+					   const struct amp_vsock_ends *ends, uint8_t type)
 {
-	struct amp_service service = {.kind = AMP_SERVICE_VSOCK, .port = local.port};
+	struct amp_service service = {.kind = AMP_SERVICE_VSOCK, .port = ends->local.port};
 	struct amp_vlink *vl = vlink_of(vs);
 	const struct amp_forward *fwd;
 	struct amp_end_vsock *e;
 
-	struct amp_vsock_ends ends = {local, peer};
-
 	/* the predecessor knew it: whatever the guest thinks of it, it starts anew */
-	if (amp_journal_claim(vl->journal, &ends, type))
+	if (amp_journal_claim(vl->journal, ends, type))
 		return NULL;
-	if (local.cid != vs->local_cid ||
+	if (ends->local.cid != vs->local_cid ||
 	    !amp_link_serves(&vl->link, &service, type == AMP_VSOCK_SEQPACKET, &fwd))
 		return NULL;
 	e = amp_end_vsock_new(vl, true);

@@ -278,6 +278,9 @@ struct amp_sock {
 			uint8_t queued; /* children in queue */
 		};
 	};
+#if AMP_TIMEO_PACKED
+	AMP_TIMEO rcvtimeo, sndtimeo; /* amp_timeo_ms() */
+#endif
 #if AMPSOCK_FAST
 	struct amp_rx_want *want; /* a caller waits in recv: copy straight to it */
 #endif
@@ -289,8 +292,9 @@ struct amp_sock {
 		uint8_t bytes[AMP_SOCK_PRIV_LEN];
 		void *align; /* a family has nothing that wants more */
 	} priv;
-	AMP_TIMEO rcvtimeo; /* amp_timeo_ms() */
-	AMP_TIMEO sndtimeo;
+#if !AMP_TIMEO_PACKED
+	AMP_TIMEO rcvtimeo, sndtimeo; /* larger, and so behind what is looked at more often */
+#endif
 };
 
 /*
@@ -367,6 +371,9 @@ static inline void amp_sock_recv_fast(struct amp_sock *s)
 const struct amp_family *amp_family_find(int domain);
 /* The first family that has a carrier whose link is up, else the first that has one. */
 const struct amp_family *amp_family_carrier(void);
+/* socketpair(), which AF_VSOCK's loop makes of two new sockets of it, of one type. 0, or -errno:
+ * they are to be closed. */
+int amp_vsock_pair(struct amp_sock *const ab[2]);
 
 /* A socket without descriptor (AMP_SF_ORPHAN): fam->create() done. NULL with *err = -errno. */
 struct amp_sock *amp_sock_new(const struct amp_family *fam, int domain, int type, int protocol,

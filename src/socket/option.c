@@ -19,33 +19,39 @@ union value {
 	struct timeval tv;
 };
 
-/* The size of an option's value when it is answered here, else 0. */
-static socklen_t size_of(int level, int name)
+/* Those that are answered here; their values are numbers, a struct linger, times. */
+enum {
+	TYPE,
+	DOMAIN,
+	ACCEPTCONN,
+	ERROR,
+	RCVBUF,
+	SNDBUF,
+	RCVLOWAT,
+	LINGER,
+	RCVTIMEO,
+	SNDTIMEO,
+	NONE,
+};
+static const uint8_t near_names[] = {
+	[TYPE] = SO_TYPE,	  [DOMAIN] = SO_DOMAIN, [ACCEPTCONN] = SO_ACCEPTCONN,
+	[ERROR] = SO_ERROR,	  [RCVBUF] = SO_RCVBUF, [SNDBUF] = SO_SNDBUF,
+	[RCVLOWAT] = SO_RCVLOWAT, [LINGER] = SO_LINGER, [RCVTIMEO] = SO_RCVTIMEO,
+	[SNDTIMEO] = SO_SNDTIMEO,
+};
+
+static unsigned near_find(int level, int name)
 {
-	if (level != SOL_SOCKET)
-		return 0;
-	switch (name) {
-	case SO_TYPE:
-	case SO_DOMAIN:
-	case SO_ACCEPTCONN:
-	case SO_ERROR:
-	case SO_RCVBUF:
-	case SO_SNDBUF:
-	case SO_RCVLOWAT:
-		return sizeof(int);
-	case SO_LINGER:
-		return sizeof(struct linger);
-	case SO_RCVTIMEO:
-	case SO_SNDTIMEO:
-		return sizeof(struct timeval);
-	default:
-		return 0;
-	}
+	unsigned opt = level == SOL_SOCKET ? 0 : NONE;
+
+	while (opt < NONE && near_names[opt] != name)
+		opt++;
+	return opt;
 }
 
-static AMP_TIMEO *timeout_of(struct amp_sock *s, int name)
+static AMP_TIMEO *timeout_of(struct amp_sock *s, unsigned opt)
 {
-	return name == SO_RCVTIMEO ? &s->rcvtimeo : &s->sndtimeo;
+	return opt == RCVTIMEO ? &s->rcvtimeo : &s->sndtimeo;
 }
 
 /* Has it one, or is its place something else's? A message needs no more than itself. */
@@ -55,43 +61,43 @@ static bool has_lowat(const struct amp_sock *s)
 }
 
 /* u: all zero before. */
-static void get_sol(struct amp_sock *s, int name, union value *u)
+static void get_sol(struct amp_sock *s, unsigned opt, union value *u)
 {
 	uint32_t ms;
 
-	switch (name) {
-	case SO_RCVTIMEO:
-	case SO_SNDTIMEO:
-		ms = amp_timeo_ms(*timeout_of(s, name));
+	switch (opt) {
+	case RCVTIMEO:
+	case SNDTIMEO:
+		ms = amp_timeo_ms(*timeout_of(s, opt));
 		u->tv.tv_sec = ms / 1000u;
 		u->tv.tv_usec = (int)(ms % 1000u * 1000u);
 		break;
-	case SO_LINGER:
+	case LINGER:
 		if (s->linger_s != 255) {
 			u->l.l_onoff = 1;
 			u->l.l_linger = s->linger_s;
 		}
 		break;
-	case SO_ERROR:
+	case ERROR:
 		if (!s->err)
 			amp_links_run(); /* it may have just come */
 		u->v = amp_sock_take_err(s);
 		break;
-	case SO_TYPE:
+	case TYPE:
 		u->v = s->type;
 		break;
-	case SO_DOMAIN:
+	case DOMAIN:
 		u->v = s->domain;
 		break;
-	case SO_ACCEPTCONN:
+	case ACCEPTCONN:
 		u->v = (s->flags & AMP_SF_LISTEN) != 0;
 		break;
-	case SO_RCVLOWAT:
+	case RCVLOWAT:
 		u->v = has_lowat(s) && s->rcvlowat ? s->rcvlowat : 1;
 		break;
-	default: /* SO_RCVBUF, SO_SNDBUF */
-		u->v = name == SO_RCVBUF && s->type == SOCK_SEQPACKET ? (int)AMP_RING_MSG_ALLOC
-								      : AMPSOCK_RING_LEN;
+	default: /* RCVBUF, SNDBUF */
+		u->v = opt == RCVBUF && s->type == SOCK_SEQPACKET ? (int)AMP_RING_MSG_ALLOC
+								  : AMPSOCK_RING_LEN;
 	}
 }
 
@@ -111,19 +117,19 @@ static int set_timeout(AMP_TIMEO *to, const struct timeval *tv)
 	return 0;
 }
 
-static int set_sol(struct amp_sock *s, int name, const union value *u)
+static int set_sol(struct amp_sock *s, unsigned opt, const union value *u)
 {
 	int v = u->v;
 
-	switch (name) {
-	case SO_RCVTIMEO:
-	case SO_SNDTIMEO:
-		return set_timeout(timeout_of(s, name), &u->tv);
-	case SO_LINGER:
+	switch (opt) {
+	case RCVTIMEO:
+	case SNDTIMEO:
+		return set_timeout(timeout_of(s, opt), &u->tv);
+	case LINGER:
 		v = u->l.l_linger;
 		s->linger_s = (uint8_t)(!u->l.l_onoff ? 255 : v < 0 || v > 254 ? 254 : v);
 		return 0;
-	case SO_RCVLOWAT:
+	case RCVLOWAT:
 		if (v < 0)
 			return -EINVAL;
 		if (v > AMPSOCK_RING_LEN || v > UINT16_MAX)
@@ -131,8 +137,8 @@ static int set_sol(struct amp_sock *s, int name, const union value *u)
 		if (has_lowat(s))
 			s->rcvlowat = (uint16_t)v;
 		return 0;
-	case SO_RCVBUF:
-	case SO_SNDBUF:
+	case RCVBUF:
+	case SNDBUF:
 		return v > 0 ? 0 : -EINVAL;
 	default: /* read-only */
 		return -ENOPROTOOPT;
@@ -170,8 +176,11 @@ static __attribute__((noinline)) int far_option(int fd, const struct ask *a)
 }
 
 /* One that is answered here. */
-static __attribute__((noinline)) int near_option(int fd, const struct ask *a, socklen_t size)
+static __attribute__((noinline)) int near_option(int fd, const struct ask *a, unsigned opt)
 {
+	socklen_t size = opt < LINGER	 ? sizeof(int)
+			 : opt == LINGER ? sizeof(struct linger)
+					 : sizeof(struct timeval);
 	struct amp_sock *s = amp_hold(fd);
 	union value u;
 	int r = 0;
@@ -180,7 +189,7 @@ static __attribute__((noinline)) int near_option(int fd, const struct ask *a, so
 		return -1;
 	memset(&u, 0, sizeof(u));
 	if (!a->set) {
-		get_sol(s, a->name, &u);
+		get_sol(s, opt, &u);
 		if (*a->len > size)
 			*a->len = size;
 		memcpy(a->val, &u, *a->len);
@@ -188,18 +197,19 @@ static __attribute__((noinline)) int near_option(int fd, const struct ask *a, so
 		r = -EINVAL;
 	} else {
 		memcpy(&u, a->val, size);
-		r = set_sol(s, a->name, &u);
+		r = set_sol(s, opt, &u);
 	}
 	return (int)amp_release_slow(s, r);
 }
 
 static int option(int fd, const struct ask *a)
 {
-	socklen_t size = a->val && a->len ? size_of(a->level, a->name) : 0;
-	bool linger = a->name == SO_LINGER && a->set;
-	int r = size ? near_option(fd, a, size) : 0;
+	unsigned opt = a->val && a->len ? near_find(a->level, a->name) : NONE;
+	int r = opt == NONE ? 0 : near_option(fd, a, opt);
 
-	return r || (size && !linger) ? r : far_option(fd, a);
+	if (r || (opt != NONE && !(opt == LINGER && a->set)))
+		return r;
+	return far_option(fd, a);
 }
 
 int amp_getsockopt(int fd, int level, int name, void *restrict val, socklen_t *restrict len)

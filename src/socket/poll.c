@@ -74,24 +74,23 @@ int amp_poll(struct pollfd *fds, nfds_t nfds, int timeout)
 	return (int)amp_leave(&c, cnt);
 }
 
-/* Seconds and a fraction (per_ms of it are a millisecond), rounded up. -1: for ever; -2:
- * EINVAL. */
-static int32_t to_ms(bool given, time_t sec, long frac, long per_ms)
+/* Rounded up. NULL: -1, for ever; -2: EINVAL. */
+static int32_t to_ms(const struct timespec *t)
 {
-	if (!given)
+	if (!t)
 		return -1;
-	if (sec < 0 || frac < 0 || frac >= per_ms * 1000)
+	if (t->tv_sec < 0 || t->tv_nsec < 0 || t->tv_nsec > 999999999)
 		return -2;
-	if (sec > INT32_MAX / 1000 - 1)
+	if (t->tv_sec > INT32_MAX / 1000 - 1)
 		return INT32_MAX;
-	return (int32_t)sec * 1000 + (int32_t)((frac + per_ms - 1) / per_ms);
+	return (int32_t)t->tv_sec * 1000 +
+	       (int32_t)(((uint32_t)t->tv_nsec + 999999u) / 1000000u);
 }
 
 int amp_ppoll(struct pollfd *fds, nfds_t nfds, const struct timespec *timeout,
 	      const sigset_t *sigmask)
 {
-	int32_t ms = to_ms(timeout, timeout ? timeout->tv_sec : 0,
-			   timeout ? timeout->tv_nsec : 0, 1000000);
+	int32_t ms = to_ms(timeout);
 
 	(void)sigmask; /* nothing of ours is interrupted by signals */
 	return ms == -2 ? amp_fail(EINVAL) : amp_poll(fds, nfds, ms);
@@ -153,10 +152,14 @@ int amp_select(int nfds, fd_set *restrict readfds, fd_set *restrict writefds,
 	       fd_set *restrict errorfds, struct timeval *restrict timeout)
 {
 	fd_set *const in[3] = {readfds, writefds, errorfds};
+	struct timespec t;
 
-	return do_select(nfds, in,
-			 to_ms(timeout, timeout ? timeout->tv_sec : 0,
-			       timeout ? timeout->tv_usec : 0, 1000));
+	if (timeout) {
+		t.tv_sec = timeout->tv_sec;
+		t.tv_nsec = timeout->tv_usec;
+		t.tv_nsec = (unsigned long)t.tv_nsec < 1000000 ? t.tv_nsec * 1000 : -1;
+	}
+	return do_select(nfds, in, to_ms(timeout ? &t : NULL));
 }
 
 int amp_pselect(int nfds, fd_set *restrict readfds, fd_set *restrict writefds,
@@ -166,7 +169,5 @@ int amp_pselect(int nfds, fd_set *restrict readfds, fd_set *restrict writefds,
 	fd_set *const in[3] = {readfds, writefds, errorfds};
 
 	(void)sigmask;
-	return do_select(nfds, in,
-			 to_ms(timeout, timeout ? timeout->tv_sec : 0,
-			       timeout ? timeout->tv_nsec : 0, 1000000));
+	return do_select(nfds, in, to_ms(timeout));
 }

@@ -57,15 +57,16 @@ union cell {
 static union cell pool[CELLS]; /* l */
 static uint8_t used[CELLS];    /* l: 0: free; of the first of a name's: how many they are */
 
-/* A getaddrinfo() on its way. On the caller's stack: small. */
+/* A getaddrinfo() on its way. On the caller's stack: small. Bytes first: short offsets are short
+ * instructions. */
 struct query {
+	uint8_t node_len, service_len; /* of what the proxy is asked; 0: nothing */
+	uint16_t port;
 	const char *node, *service;
 	struct addrinfo *first, **last;
 	char *canon;		 /* AI_CANONNAME: in cells; NULL: there was no room */
 	int family, flags, type; /* type: SOCK_*, 0: both */
 	int asked;		 /* the family that the proxy is asked for */
-	uint16_t port;
-	uint8_t node_len, service_len; /* of what the proxy is asked; 0: nothing */
 };
 
 /* ---- the pool ---- */
@@ -155,7 +156,8 @@ static void set_canon(struct query *q, const void *name, size_t len)
 /* ---- numbers ---- */
 
 /* A decimal number of at most max, and nothing else. */
-static bool number(const char *s, uint32_t max, uint32_t *v)
+static inline __attribute__((always_inline)) bool number(const char *s, uint32_t max,
+							 uint32_t *v)
 {
 	uint32_t n = 0;
 
@@ -264,7 +266,7 @@ static unsigned fill_query(const void *what)
 	if (q->flags & AI_PASSIVE)
 		flags |= 8;
 	p[0] = q->asked == AF_UNSPEC ? 0 : amp_inet_wire(q->asked);
-	p[1] = q->type == SOCK_STREAM ? AMP_OFF_STREAM : q->type ? AMP_OFF_DGRAM : 0;
+	p[1] = amp_inet_wire_type(q->type);
 	p[2] = (uint8_t)flags;
 	p[3] = q->node_len;
 	amp_put_le32(p + 4, q->port | (uint32_t)q->service_len << 16);
@@ -506,11 +508,15 @@ static __attribute__((noinline)) int give_number(char *to, socklen_t room, char 
 	return give(to, room, p, (size_t)(text + sizeof(text) - p));
 }
 
-static int numeric_name(const uint8_t *a, char *host, socklen_t room)
+/* The host's name that p has, or as the number that it is. */
+static __attribute__((noinline)) int give_host(char *host, socklen_t room, const uint8_t *p,
+					       const uint8_t *a)
 {
 	int af = a[0] == AMP_OFF_INET ? AF_INET : AF_INET6;
 	size_t len;
 
+	if (p[0])
+		return give(host, room, p + 4, p[0]);
 	if (!amp_inet_ntop(af, a + BYTES, host, room))
 		return EAI_OVERFLOW;
 	if (!amp_le32(a + SCOPE))
@@ -522,9 +528,10 @@ static int numeric_name(const uint8_t *a, char *host, socklen_t room)
 int amp_getnameinfo(const struct sockaddr *restrict addr, socklen_t len, char *restrict host,
 		    socklen_t host_len, char *restrict serv, socklen_t serv_len, int flags)
 {
-	const uint8_t *p = amp_inet_body;
+	static const uint8_t none[2];
+	const uint8_t *p = none; /* the proxy's texts */
 	struct reverse v = {.flags = flags};
-	unsigned host_got, serv_got; /* bytes of the proxy's texts that are wanted */
+	socklen_t name, service; /* not 0: wanted as texts */
 	struct amp_call c;
 	int r = 0;
 
@@ -540,55 +547,25 @@ int amp_getnameinfo(const struct sockaddr *restrict addr, socklen_t len, char *r
 	if (!(host_len | serv_len) ||
 	    (host && (flags & NI_NAMEREQD) && (!host_len || (flags & NI_NUMERICHOST))))
 		return EAI_NONAME;
-	host_got = flags & NI_NUMERICHOST ? 0 : host_len;
-	serv_got = flags & NI_NUMERICSERV ? 0 : serv_len;
+	name = flags & NI_NUMERICHOST ? 0 : host_len;
+	service = flags & NI_NUMERICSERV ? 0 : serv_len;
+	AMP_FORGET(flags);
 	amp_enter_plain(&c);
-	if (host_got | serv_got) {
+	if (name | service) {
 		r = ask(&c, &names_of, &v);
-		host_got = host_got && !r ? p[0] : 0;
-		serv_got = serv_got && !r ? p[1] : 0;
+		if (!r)
+			p = amp_inet_body;
 	}
 	if (!(flags & NI_NAMEREQD) || !host_len) /* a number will do */
 		r = 0;
-	else if (!r && !host_got)
+	else if (!r && !p[0])
 		r = EAI_NONAME;
 	if (!r && host_len)
-		r = host_got ? give(host, host_len, p + 4, host_got)
-			     : numeric_name(v.a, host, host_len);
+		r = give_host(host, host_len, name ? p : none, v.a);
 	if (!r && serv_len)
-		r = serv_got ? give(serv, serv_len, p + 4 + p[0], serv_got)
-			     : give_number(serv, serv_len, 0, amp_le16(v.a + PORT));
+		r = service && p[1] ? give(serv, serv_len, p + 4 + p[0], p[1])
+				    : give_number(serv, serv_len, 0, amp_le16(v.a + PORT));
 	amp_leave(&c, 0);
 	return r;
 }
 #endif
-
-const char *amp_gai_strerror(int ecode)
-{
-	switch (ecode) {
-	case 0:
-		return "no error";
-	case EAI_AGAIN:
-		return "no answer, try again";
-	case EAI_BADFLAGS:
-		return "wrong flags";
-	case EAI_FAIL:
-		return "cannot be resolved";
-	case EAI_FAMILY:
-		return "family not supported";
-	case EAI_MEMORY:
-		return "out of memory";
-	case EAI_NONAME:
-		return "unknown name";
-	case EAI_SERVICE:
-		return "unknown service";
-	case EAI_SOCKTYPE:
-		return "type not supported";
-	case EAI_SYSTEM:
-		return "system error";
-	case EAI_OVERFLOW:
-		return "buffer too small";
-	default:
-		return "unknown error";
-	}
-}

@@ -138,6 +138,8 @@ struct amp_vq {
 	bool indirect;	/* VIRTIO_F_INDIRECT_DESC negotiated */
 	uint16_t num;	/* entries, a power of two (virtio 1.2, 2.7) */
 	uint16_t mask;	/* num - 1 */
+	bool any_dir;	/* owner: descriptors may say the wrong direction */
+	bool eager;	/* owner: notify a driver that says that it need not be, too */
 	volatile struct vring_desc *desc;
 	volatile struct vring_avail *avail;
 	volatile struct vring_used *used;
@@ -153,6 +155,7 @@ struct amp_vq {
 	uint16_t peer_idx; /* the peer's index as last read and checked */
 	uint16_t kick_idx; /* put_idx when the peer was last considered for a kick */
 	uint16_t skew;	   /* put_idx - get_idx when nothing is outstanding */
+	uint32_t kicks;	   /* seen by ampsockctl and the statistics */
 	uint64_t bus_off;  /* driver: bus address = pointer + bus_off */
 			   /* device */
 #if AMPSOCK_VQ_DEVICE
@@ -161,11 +164,9 @@ struct amp_vq {
 #if AMPSOCK_VQ_ORDER
 	struct amp_vq_order *order; /* owner: NULL: chains complete as they are put */
 #endif
-	bool any_dir; /* owner: descriptors may say the wrong direction */
-	bool eager;   /* owner: notify a driver that says that it need not be, too */
-	/* seen by ampsockctl and the statistics */
-	uint32_t kicks;
+#if AMPSOCK_WHY
 	const char *why; /* broken: what the peer did, with the section of the spec */
+#endif
 };
 
 /* What set-up needs; desc, avail and used are already mapped and sized. */
@@ -284,7 +285,7 @@ uint16_t amp_vq_driver_idx(const struct amp_vq *vq);
 
 /*
  * Whoever reads what lies in the buffers finds a lie, too: the queue is broken. Returns
- * -EBADMSG. vq->why is the caller's to set, where words are compiled in.
+ * -EBADMSG. AMP_WHY_SAY() is the caller's.
  */
 int amp_vq_break(struct amp_vq *vq);
 

@@ -33,8 +33,7 @@ static inline int ring_lied(struct amp_vq *vq, const char *why)
 {
 	int r = amp_vq_break(vq);
 
-	if (AMPSOCK_WHY)
-		vq->why = why;
+	AMP_WHY_SAY(vq, why);
 	if (r >= 0)
 		__builtin_unreachable(); /* else every caller's caller is warned of */
 	return r;

@@ -89,7 +89,7 @@ static bool port_taken(uint32_t port)
 }
 
 /* The next free one: they rotate, so that a just-closed pair does not come back at once. */
-static uint32_t port_any(void)
+uint32_t amp_vsock_port_any(void)
 {
 	static uint32_t last; /* of none yet */
 
@@ -125,7 +125,7 @@ static int vsock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t
 	if (at.cid != VMADDR_CID_ANY && !own_cid(at.cid))
 		return -EADDRNOTAVAIL;
 	if (at.port == VMADDR_PORT_ANY)
-		at.port = port_any();
+		at.port = amp_vsock_port_any();
 	else if (port_taken(at.port))
 		return -EADDRINUSE;
 	conn_of(s)->local = at;
@@ -162,7 +162,7 @@ static int vsock_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 	if (r)
 		return r;
 	if (!(s->flags & AMP_SF_BOUND))
-		local.port = port_any();
+		local.port = amp_vsock_port_any();
 	local.cid = l->vs.local_cid;
 	s->rx.head = s->rx.tail = 0;
 	s->flags &= (uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_RD_SHUT |

@@ -66,9 +66,19 @@ static inline void amp_vlink_room(struct amp_vlink *l)
 }
 #endif
 
-/* Does the engine look at a table? Else it calls its functions by name (vsock_inner.h). */
-#define AMP_VLINK_OPS (AMPSOCK_FAST || AMP_VQ_CHAINS)
 extern const struct amp_vsock_ops amp_vlink_ops;
+#if AMP_VSOCK_OPS
+static inline void amp_vlink_hooks(struct amp_vsock *vs)
+{
+	vs->ops = &amp_vlink_ops;
+}
+#else
+static inline void amp_vlink_hooks(struct amp_vsock *vs)
+{
+	(void)vs; /* called by name */
+}
+#endif
+
 extern const struct amp_family amp_vsock_family;
 extern struct amp_vlink *amp_vlinks[AMP_VLINK_CNT];
 
@@ -231,11 +241,11 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 		amp_runner_due(&l->runner);
 	else
 		l->in_left -= (unsigned)(n + r);
-	if (AMPSOCK_WHY && vs->why) { /* counted each time */
+	if (AMP_WHY_OF(vs)) { /* counted each time */
 		if (!vs->said)
-			amp_log(vs->why);
+			amp_log(AMP_WHY_OF(vs));
 		vs->said = true;
-		vs->why = NULL;
+		AMP_WHY_SAY(vs, NULL);
 	}
 	/* a peer who never pauses does not stop the clock */
 	if (vs->timed)
@@ -286,6 +296,9 @@ static inline void amp_vsock_metered(struct amp_sock *s)
 	if (AMPSOCK_VSOCK && !(AMPSOCK_RPMSG && conn_of(s)->loop))
 		amp_meter_sent(&((struct amp_vsock_sock *)(void *)&s->priv)->meter, 1);
 }
+
+/* A port that no socket is bound to. */
+uint32_t amp_vsock_port_any(void);
 
 /* Its descriptor is gone; abort: not in an orderly way either. */
 void amp_vsock_close_one(struct amp_sock *s, bool abort);

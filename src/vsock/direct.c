@@ -8,53 +8,74 @@
 
 /* A handful for all sockets: they are meant to be short. */
 #define RESERVATIONS 2
-static struct {
+static struct reservation {
 	struct amp_sock *s; /* NULL: free */
 	struct amp_vsock_tx tx;
+#if AMP_VQ_CHAINS
 	struct amp_iov iov[AMP_VLINK_IOV];
+#endif
 } reserved[RESERVATIONS];
 
-static int reservation_of(const struct amp_sock *s)
-{
-	int i = 0;
+#if AMP_VQ_CHAINS
+#define RESERVED_IOV(at) (at)->iov
+#else
+#define RESERVED_IOV(at) NULL
+#endif
 
-	while (i < RESERVATIONS && reserved[i].s != s)
-		i++;
-	return i < RESERVATIONS ? i : -1;
+/* A driver's buffer is one piece. */
+#define DIRECT_IOV (AMP_VQ_CHAINS ? 2u : 1u)
+
+/* That of s, or a free one (NULL); NULL: there is none. */
+static struct reservation *reservation_of(const struct amp_sock *s)
+{
+	struct reservation *at = reserved;
+
+	AMP_FORGET(s); /* one copy of this will do */
+	for (; at < reserved + RESERVATIONS; at++) {
+		if (at->s == s)
+			return at;
+	}
+	return NULL;
+}
+
+static void reservation_end(struct reservation *at)
+{
+	at->s->flags &= (uint16_t)~AMP_SF_RESERVED;
+	at->s = NULL;
 }
 
 void amp_vsock_unreserve(struct amp_sock *s)
 {
-	int i = reservation_of(s);
+	struct reservation *at = reservation_of(s);
 
-	amp_vsock_cancel(engine_of(s), conn_of(s), &reserved[i].tx);
-	reserved[i].s = NULL;
-	s->flags &= (uint16_t)~AMP_SF_RESERVED;
+	amp_vsock_cancel(engine_of(s), conn_of(s), &at->tx);
+	reservation_end(at);
 }
 
 static int direct_reserve(struct amp_sock *s, struct amp_direct_io *io)
 {
+	struct reservation *at = reservation_of(NULL);
 	struct amp_vsock_tx *tx;
-	int i = reservation_of(NULL), r = amp_vsock_may_send(s, NULL);
+	int r = amp_vsock_may_send(s, NULL);
 	uint32_t want = io->len > INT32_MAX ? INT32_MAX : (uint32_t)io->len;
 
 	if (r)
 		return r;
-	if (i < 0)
+	if (!at)
 		return -ENOBUFS;
 	if (s->type != SOCK_STREAM) /* a message may not fit in one packet */
 		return -EOPNOTSUPP;
-	tx = &reserved[i].tx;
-	amp_vq_buf_room(&tx->buf, reserved[i].iov, AMP_VLINK_IOV);
+	tx = &at->tx;
+	amp_vq_buf_room(&tx->buf, RESERVED_IOV(at), AMP_VLINK_IOV);
 	r = amp_vsock_meter(s, &want);
 	if (r == 0)
 		r = amp_vsock_reserve(engine_of(s), conn_of(s), want, tx);
 	if (r < 0)
 		return r == -ECONNRESET ? -EPIPE : r;
-	reserved[i].s = s;
+	at->s = s;
 	s->flags |= AMP_SF_RESERVED;
 	io->len = 0;
-	for (io->cnt = 0; io->cnt < 2 && io->cnt < tx->iov_cnt; io->cnt++) {
+	for (io->cnt = 0; io->cnt < DIRECT_IOV && io->cnt < tx->iov_cnt; io->cnt++) {
 		io->iov[io->cnt].iov_base = tx->iov[io->cnt].base;
 		io->iov[io->cnt].iov_len = tx->iov[io->cnt].len;
 		io->len += tx->iov[io->cnt].len;
@@ -64,23 +85,20 @@ static int direct_reserve(struct amp_sock *s, struct amp_direct_io *io)
 
 static int direct_commit(struct amp_sock *s, struct amp_direct_io *io)
 {
-	struct amp_vsock_tx *tx;
-	int i;
+	struct reservation *at;
 
 	if (!(s->flags & AMP_SF_RESERVED))
 		return s->flags & AMP_SF_RESET ? -EPIPE : -EINVAL;
-	i = reservation_of(s);
-	tx = &reserved[i].tx;
-	if (io->len > tx->len)
+	at = reservation_of(s);
+	if (io->len > at->tx.len)
 		return -EINVAL;
 	if (io->len == 0) {
 		amp_vsock_unreserve(s);
 		return 0;
 	}
-	amp_vsock_commit(engine_of(s), conn_of(s), tx, (uint32_t)io->len, 0);
+	amp_vsock_commit(engine_of(s), conn_of(s), &at->tx, (uint32_t)io->len, 0);
 	amp_vsock_metered(s);
-	reserved[i].s = NULL;
-	s->flags &= (uint16_t)~AMP_SF_RESERVED;
+	reservation_end(at);
 	return 0;
 }
 

@@ -34,8 +34,9 @@ AMP_OPTIONAL(amp_vlink_stats);
 #define EVENT_TRANSPORT_RESET 0u
 #define EVENT_EVERY	      64u
 
-/* 2.7: 16 bytes a descriptor, 2 and 8 an entry in the rings, flags, indices and alignment. */
-#define RING_LEN(num) ((26u * (num) + 32u + 15u) & ~15u)
+/* amp_vq_layout(): 16 bytes a descriptor, 2 and 8 an entry in the rings, 6 each for flags and
+ * indices; as num is even, the used ring is aligned two bytes behind the other, or none. */
+#define RING_LEN(num) ((26u * (num) + 12u + 2u + 15u) & ~15u)
 #define BUF_LEN	      ((AMPSOCK_VSOCK_BUF_LEN + 3u) & ~3u)
 #define MEM_LEN \
 	(2u * RING_LEN(NUM) + RING_LEN(EVENT_NUM) + EVENT_NUM * EVENT_LEN + 2u * NUM * BUF_LEN)
@@ -94,6 +95,7 @@ static int queue_up(struct drv_link *d, unsigned q, uint64_t features, uint8_t *
 	bool event = q == Q_EVENT;
 	struct amp_vq *vq = &d->q[q];
 
+	AMP_FORGET(mem); /* else each queue's own part of it has a register */
 	vq->num = queue_num(d->l.vd, q, event ? EVENT_NUM : NUM);
 	if (vq->num == 0)
 		return event ? 0 : -ENODEV;
@@ -219,7 +221,7 @@ static int32_t drv_run(struct amp_runner *r, uint32_t now_ms)
 		return link_restart(d, AMP_WHY("vsock: the device is gone or wants a reset"));
 	if (ms != AMP_VLINK_BROKEN)
 		return ms;
-	return link_restart(d, d->q[Q_RX].broken ? d->q[Q_RX].why : d->q[Q_TX].why);
+	return link_restart(d, AMP_WHY_OF(d->q[Q_RX].broken ? &d->q[Q_RX] : &d->q[Q_TX]));
 }
 
 /* amp_vq_arm() for events, which hardly ever come: where they are notified of already there is

@@ -169,9 +169,7 @@ void amp_vlink_up(struct amp_vlink *l)
 {
 	struct amp_vsock *vs = &l->vs;
 
-	if (AMP_VLINK_OPS)
-		vs->ops = &amp_vlink_ops;
-	vs->owner = l;
+	amp_vlink_hooks(vs);
 	amp_vlink_room(l);
 	if (AMPSOCK_WHY)
 		vs->said = false;

@@ -6,12 +6,23 @@
 #include <sys/vm_sockets.h>
 
 #include "af_vsock.h"
+#include "vsock_inner.h"
 
 #if AMPSOCK_LOOP
 AMP_OPTIONAL(amp_vlink_stats);
 
+/*
+ * A packet's header, and what amp_reserve() lends of it. Where data goes from the sender's memory to
+ * the receiver's (AMP_VSOCK_LOOP_APART) nothing else lies here, and a small build lends little.
+ */
+#if AMP_VSOCK_LOOP_APART && !AMPSOCK_FAST
+#define LOOP_BUF_LEN (AMP_VSOCK_HDR_LEN + 84u)
+#else
+#define LOOP_BUF_LEN AMPSOCK_VSOCK_BUF_LEN
+#endif
+
 static struct amp_vlink loop_link;
-static uint8_t loop_buf[AMPSOCK_VSOCK_BUF_LEN] __attribute__((aligned(8)));
+static uint8_t loop_buf[LOOP_BUF_LEN] __attribute__((aligned(8)));
 
 /* Calm when nothing is owed, waits or closes: most of the time. */
 static void loop_calm(struct amp_runner *r)
@@ -59,9 +70,41 @@ struct amp_vlink *amp_vlink_loop(void)
 	amp_vlink_up(l);
 	return l;
 }
+
+/* Nobody asks and nobody answers: both ends know the other's window, and are open. */
+int amp_vsock_pair(struct amp_sock *const ab[2])
+{
+	struct amp_vlink *l = amp_vlink_loop();
+	const struct amp_vsock_addr port[2] = {
+		amp_vsock_at(VMADDR_CID_LOCAL, amp_vsock_port_any()),
+		amp_vsock_at(VMADDR_CID_LOCAL, amp_vsock_port_any()), /* they rotate: another */
+	};
+
+	for (unsigned i = 0; i < 2; i++) {
+		const struct amp_vsock_ends ends = {port[i], port[!i]};
+		struct amp_sock *s = ab[i];
+		struct amp_vsock_conn *c = conn_of(s);
+		int r = amp_sock_ring(s);
+
+		if (r)
+			return r;
+		s->link = l->index;
+		s->flags |= AMP_SF_CONNECTED | AMP_SF_BOUND;
+		c->buf_alloc = (AMP_CREDIT_CNT)buf_alloc(s);
+		amp_vsock_conn_init(&l->vs, c, &ends, wire_type(s), AMP_CONN_OPEN);
+		c->credit.peer_buf_alloc = c->buf_alloc; /* they are alike */
+	}
+	return 0;
+}
 #else
 struct amp_vlink *amp_vlink_loop(void)
 {
 	return NULL;
+}
+
+int amp_vsock_pair(struct amp_sock *const ab[2])
+{
+	(void)ab;
+	return -ENETUNREACH;
 }
 #endif

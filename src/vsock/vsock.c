@@ -123,12 +123,12 @@ static bool look_up(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 		return false;
 	}
 	rx->iov_cnt = trim((struct amp_iov *)(uintptr_t)rx->iov, rx->iov_cnt, h->len);
-	if (CHAINS && h->dst_cid != vs->local_cid && vs->ops->foreign &&
-	    vs->ops->foreign(vs, h, rx))
+	if (CHAINS && h->dst_cid != vs->local_cid && OPS(vs)->foreign &&
+	    OPS(vs)->foreign(vs, h, rx))
 		return false;
 	c = amp_vsock_find_for(vs, h);
-	if (AMPSOCK_FAST && c && vs->ops->piece)
-		vs->recent = c;
+	if (AMPSOCK_FAST && c && OPS(vs)->piece)
+		SET_RECENT(vs, c);
 	return amp_vsock_in(vs, h, rx, c);
 }
 
@@ -176,8 +176,7 @@ void amp_vsock_fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, ui
 static RARE int torn(struct amp_vsock *vs, const char *why)
 {
 	vs->torn = true;
-	if (AMPSOCK_WHY)
-		vs->out->why = why;
+	AMP_WHY_SAY(vs->out, why);
 	return amp_vq_break(vs->out);
 }
 
@@ -303,7 +302,7 @@ static ONE_COPY bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c
 {
 	struct amp_vsock_tx tx;
 
-	amp_vq_buf_room(&tx.buf, vs->iov, vs->iov_max);
+	ROOM_FOR(vs, &tx.buf);
 	if (!buf_for(vs, c, &tx))
 		return false;
 	out_put(vs, c, &tx, op, 0, flags);
@@ -401,11 +400,11 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 	while (QUEUES && n < budget && vs->in && !vs->enough) {
 		if (strays_full(vs) && !flush_strays(vs))
 			break;
-		if (AMPSOCK_FAST && amp_vsock_packet_fast(vs, vs->ops->piece)) {
+		if (AMPSOCK_FAST && amp_vsock_packet_fast(vs, OPS(vs)->piece)) {
 			n++;
 			continue;
 		}
-		amp_vq_buf_room(&buf, vs->iov, vs->iov_max);
+		ROOM_FOR(vs, &buf);
 		r = amp_vq_get(vs->in, &buf);
 		if (r <= 0)
 			break;
@@ -540,7 +539,7 @@ int amp_vsock_send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *i
 	struct amp_vsock_tx tx;
 	int r;
 
-	amp_vq_buf_room(&tx.buf, vs->iov, vs->iov_max);
+	ROOM_FOR(vs, &tx.buf);
 	r = reserve(vs, c, amp_vsock_may_reserve(vs, c, len), &tx);
 	if (r < 0)
 		return r;

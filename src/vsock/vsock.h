@@ -138,15 +138,15 @@ typedef void amp_vsock_tap_fn(struct amp_vsock *vs, bool out, const struct amp_v
 
 struct amp_vsock_ops {
 	/*
-	 * REQUEST from peer to local of a known type; the local CID may be a foreign one.
+	 * REQUEST from ends->peer to ends->local of a known type; the local CID may be a foreign one.
 	 * Return a connection whose state is FREE (all fields but buf_alloc are set by the
 	 * engine when the hook returns: the owner sets buf_alloc, and may call
 	 * amp_vsock_respond() inside the hook); answer otherwise later with
 	 * amp_vsock_respond() or amp_vsock_abort(). NULL: refused, the peer gets RST; so is
 	 * everybody without this hook (a program that never listens).
 	 */
-	struct amp_vsock_conn *(*request)(struct amp_vsock *vs, struct amp_vsock_addr local,
-					  struct amp_vsock_addr peer, uint8_t type);
+	struct amp_vsock_conn *(*request)(struct amp_vsock *vs,
+					  const struct amp_vsock_ends *ends, uint8_t type);
 	/*
 	 * Payload within the advertised credit. The owner copies or keeps what it needs and
 	 * calls amp_vsock_consumed() when the bytes have left its buffer. Return 0: done with
@@ -198,11 +198,18 @@ struct amp_vsock_stats {
 #else
 #define AMP_VSOCK_ROOM(type, name, cnt) type name[cnt]
 #endif
-#define AMP_VSOCK_STRAYS (AMPSOCK_VSOCK ? 4 : 1) /* a path has its own */
+#define AMP_VSOCK_STRAYS (!AMPSOCK_VSOCK ? 1 : AMPSOCK_FAST ? 4 : 2) /* a path has its own */
+
+/* Does the engine look at a table of hooks? Else it calls the library's by name (vsock_inner.h). */
+#define AMP_VSOCK_OPS (AMPSOCK_FAST || AMP_VQ_CHAINS)
 
 struct amp_vsock {
+#if AMP_VSOCK_OPS
 	const struct amp_vsock_ops *ops;
+#endif
+#if AMP_VSOCK_ROOM_APART
 	void *owner;
+#endif
 	struct amp_vq *in; /* NULL: loop only */
 	struct amp_vq *out;
 	struct amp_vsock_conn
@@ -221,22 +228,28 @@ struct amp_vsock {
 	bool timed;	    /* a connection may have a deadline: amp_vsock_tick() looks */
 	bool loop_busy;	    /* loop_buf is reserved */
 	bool seqpacket;	    /* VIRTIO_VSOCK_F_SEQPACKET negotiated */
-	uint8_t stray_len;  /* AMP_VSOCK_ROOM_APART, and so the other lengths */
+	uint8_t stray_len;  /* AMP_VSOCK_ROOM_APART, as the other lengths */
 	bool said;	    /* owner: why was logged, once in a life of the link */
 	uint32_t local_cid; /* mine */
 	uint32_t peer_cid;  /* device side: what src_cid must be; driver side: 0, any */
 	struct amp_vsock_conn *owed_tail;
+#if AMPSOCK_FAST
 	struct amp_vsock_conn *recent; /* engine: got the last packet; never one of a loop */
+#endif
 	/* AMP_VSOCK_BUCKETS heads, zeroed by init */
 	AMP_VSOCK_ROOM(struct amp_vsock_conn *, hash, AMPSOCK_HASH);
-	struct amp_iov *iov; /* AMP_VQ_CHAINS: room to receive into: iov_max segments */
+#if AMP_VSOCK_ROOM_APART
+	struct amp_iov *iov; /* room to receive into: iov_max segments */
 	uint32_t hash_len; /* a power of two; not looked at, nor set, when AMPSOCK_HASH is 1 */
 	uint16_t iov_max;
+#endif
 	const struct amp_vsock_path *path; /* of connections to CID 1; NULL: there are none */
 	/* amp_vsock_loop: a header, aligned as such, and one packet's payload, loop_len bytes */
 	void *loop_buf;
 	uint32_t loop_len;
+#if AMPSOCK_WHY
 	const char *why; /* last lie of the peer in words, for one log line; NULL: none */
+#endif
 	struct amp_vsock_stats stats;
 	AMP_VSOCK_ROOM(struct amp_vsock_stray, stray, AMP_VSOCK_STRAYS); /* stray_len */
 #if AMPSOCK_TAP
@@ -245,8 +258,11 @@ struct amp_vsock {
 };
 
 /* A small core's links have one bucket, and its owners do not say so in hash_len. */
-#define AMP_VSOCK_BUCKETS(vs) \
-	(AMPSOCK_HASH == 1 || !AMP_VSOCK_ROOM_APART ? (uint32_t)AMPSOCK_HASH : (vs)->hash_len)
+#if AMP_VSOCK_ROOM_APART
+#define AMP_VSOCK_BUCKETS(vs) (AMPSOCK_HASH == 1 ? 1u : (vs)->hash_len)
+#else
+#define AMP_VSOCK_BUCKETS(vs) ((uint32_t)AMPSOCK_HASH)
+#endif
 
 /* A piece of transport memory to fill: between reserve and commit or cancel. */
 struct amp_vsock_tx {
@@ -449,8 +465,8 @@ int amp_vlink_on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 		      const struct amp_vsock_rx *rx);
 void amp_vlink_event(struct amp_vsock_conn *c, unsigned ev);
 void amp_vlink_on_tx_ready(struct amp_vsock *vs);
-struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs, struct amp_vsock_addr local,
-					 struct amp_vsock_addr peer, uint8_t type);
+struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs,
+					 const struct amp_vsock_ends *ends, uint8_t type);
 
 /* For paths alone. The header of c's next packet. */
 void amp_vsock_fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, uint16_t op,

@@ -114,8 +114,8 @@ void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
 void amp_vsock_forget(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
 	hash_del(vs, c);
-	if (AMPSOCK_FAST && vs->recent == c)
-		vs->recent = NULL;
+	if (RECENT(vs) == c)
+		SET_RECENT(vs, NULL);
 	c->state = AMP_CONN_FREE;
 	if (LOOP(vs, c))
 		path_gone(vs, c);
@@ -351,11 +351,12 @@ void amp_vsock_rekey(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t pe
 void amp_vsock_init(struct amp_vsock *vs)
 {
 	memset(vs->hash, 0, BUCKETS * sizeof(*vs->hash));
-	vs->owed_head = vs->recent = NULL;
+	vs->owed_head = NULL;
+	SET_RECENT(vs, NULL);
 	vs->to_do = 0;
 	vs->loop_busy = false;
 	vs->timed = false;
-	vs->why = NULL;
+	AMP_WHY_SAY(vs, NULL);
 }
 
 void amp_vsock_down(struct amp_vsock *vs)

@@ -36,6 +36,25 @@
 #define ONE_COPY __attribute__((noinline)) /* the one copy of several */
 #endif
 
+/* Fields that a small core's engine has not: nobody looks at them there. */
+#if AMP_VSOCK_ROOM_APART
+#define ROOM_FOR(vs, buf) amp_vq_buf_room(buf, (vs)->iov, (vs)->iov_max)
+#else
+#define ROOM_FOR(vs, buf) amp_vq_buf_room(buf, NULL, 0)
+#endif
+#if AMP_VSOCK_OPS
+#define OPS(vs) ((vs)->ops)
+#else
+#define OPS(vs) ((const struct amp_vsock_ops *)NULL)
+#endif
+#if AMPSOCK_FAST
+#define RECENT(vs)	  ((vs)->recent)
+#define SET_RECENT(vs, c) ((vs)->recent = (c))
+#else
+#define RECENT(vs)	  ((struct amp_vsock_conn *)NULL)
+#define SET_RECENT(vs, c) ((void)(vs), (void)(c))
+#endif
+
 /*
  * Hooks of the owner, and the way of a connection that takes a path. Without AF_VSOCK there is
  * one owner and one path; without a device's end (which hosts have, and tests) the owner is the
@@ -62,7 +81,7 @@ extern __typeof__(amp_vsock_loop_ready) amp_vsock_loop_ready __attribute__((weak
 static inline void tell_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
 {
 	if (OWNERS)
-		vs->ops->event(vs, c, ev);
+		OPS(vs)->event(vs, c, ev);
 	else
 		amp_vlink_event(c, ev);
 }
@@ -71,7 +90,7 @@ static inline int tell_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			    const struct amp_vsock_rx *rx)
 {
 	if (OWNERS)
-		return vs->ops->data(vs, c, rx);
+		return OPS(vs)->data(vs, c, rx);
 	return amp_vlink_on_data(vs, c, rx);
 }
 
@@ -79,8 +98,8 @@ static inline void tell_tx_ready(struct amp_vsock *vs)
 {
 	if (!OWNERS)
 		amp_vlink_on_tx_ready(vs);
-	else if (vs->ops->tx_ready)
-		vs->ops->tx_ready(vs);
+	else if (OPS(vs)->tx_ready)
+		OPS(vs)->tx_ready(vs);
 }
 
 static inline bool path_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
@@ -139,8 +158,7 @@ static inline bool usual(const struct amp_vsock_conn *c, uint32_t which)
 /* What the peer did, in words for the log, where words are compiled in. */
 static inline void blame(struct amp_vsock *vs, const char *what)
 {
-	if (AMPSOCK_WHY)
-		vs->why = what;
+	AMP_WHY_SAY(vs, what);
 }
 
 struct amp_vsock_conn *amp_vsock_find(const struct amp_vsock *vs,

@@ -7,29 +7,31 @@
 
 #if AMPSOCK_VSOCK
 
-static bool listens_on(struct amp_sock *s, struct amp_vsock_addr local, uint8_t type, bool loop)
+static bool listens_on(struct amp_sock *s, const struct amp_vsock_addr *local, uint8_t type,
+		       bool loop)
 {
 	struct amp_vsock_addr *at = &conn_of(s)->local;
 
 	if (s->fam != &amp_vsock_family || !(s->flags & AMP_SF_LISTEN) ||
-	    at->port != local.port || wire_type(s) != type)
+	    at->port != local->port || wire_type(s) != type)
 		return false;
-	return at->cid == VMADDR_CID_ANY || at->cid == local.cid || loop;
+	return at->cid == VMADDR_CID_ANY || at->cid == local->cid || loop;
 }
 
-struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs, struct amp_vsock_addr local,
-					 struct amp_vsock_addr peer, uint8_t type)
+struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs,
+					 const struct amp_vsock_ends *ends, uint8_t type)
 {
-	struct amp_vlink *l = vs->owner;
+	struct amp_vlink *l =
+		(struct amp_vlink *)(void *)((char *)vs - offsetof(struct amp_vlink, vs));
 	bool loop = l->index == AMP_VLINK_LOOP;
 	struct amp_sock *s = NULL, *child;
 	int err;
 
-	if (local.cid != vs->local_cid)
+	if (ends->local.cid != vs->local_cid)
 		return NULL;
 	do {
 		s = amp_sock_next(s);
-	} while (s && !listens_on(s, local, type, loop));
+	} while (s && !listens_on(s, &ends->local, type, loop));
 	if (!s || s->queued >= s->backlog)
 		return NULL;
 	child = amp_sock_new(&amp_vsock_family, AF_VSOCK, s->type, 0, &err);
@@ -44,7 +46,7 @@ struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs, struct amp_vsock_
 	child->linger_s = s->linger_s;
 	child->link = l->index;
 	child->flags |= AMP_SF_CONNECTED;
-	if (!loop && peer.cid == VMADDR_CID_HOST)
+	if (!loop && ends->peer.cid == VMADDR_CID_HOST)
 		child->flags |= AMP_SF_TRUSTED;
 	conn_of(child)->buf_alloc = (AMP_CREDIT_CNT)buf_alloc(child);
 	amp_vsock_respond(vs, conn_of(child));

@@ -8,12 +8,12 @@ struct amp_vsock_conn *amp_vsock_take_request(struct amp_vsock *vs,
 {
 	struct amp_vsock_conn *c;
 
-	if (!QUEUES || (OWNERS && !vs->ops->request) ||
+	if (!QUEUES || (OWNERS && !OPS(vs)->request) ||
 	    (h->type != AMP_VSOCK_STREAM && !vs->seqpacket &&
 	     amp_vsock_cid(&ends->peer) != AMP_VSOCK_CID_LOCAL))
 		return NULL;
-	c = OWNERS ? vs->ops->request(vs, ends->local, ends->peer, (uint8_t)h->type)
-		   : amp_vsock_request(vs, ends->local, ends->peer, (uint8_t)h->type);
+	c = OWNERS ? OPS(vs)->request(vs, ends, (uint8_t)h->type)
+		   : amp_vsock_request(vs, ends, (uint8_t)h->type);
 	if (c)
 		amp_vsock_requested(vs, c, ends, h->type, h->buf_alloc);
 	return c;

@@ -56,12 +56,11 @@ static struct end *end_new(void)
 	return NULL;
 }
 
-static struct amp_vsock_conn *on_request(struct amp_vsock *vs, struct amp_vsock_addr local,
-					 struct amp_vsock_addr peer, uint8_t type)
+static struct amp_vsock_conn *on_request(struct amp_vsock *vs,
+					 const struct amp_vsock_ends *ends, uint8_t type)
 {
-	struct end *e = local.port == 80 ? end_new() : NULL;
+	struct end *e = ends->local.port == 80 ? end_new() : NULL;
 
-	(void)peer;
 	CHECK(type == AMP_VSOCK_STREAM || type == AMP_VSOCK_SEQPACKET);
 	if (!e)
 		return NULL;

@@ -100,15 +100,14 @@ static int dev_queue(struct amp_vdev *vd, unsigned q, const struct amp_vq *vq)
 	return amp_vq_init(&dev.q[q], &s);
 }
 
-static struct amp_vsock_conn *on_request(struct amp_vsock *vs, struct amp_vsock_addr local,
-					 struct amp_vsock_addr peer, uint8_t type)
+static struct amp_vsock_conn *on_request(struct amp_vsock *vs,
+					 const struct amp_vsock_ends *ends, uint8_t type)
 {
 	(void)vs;
-	(void)peer;
 	(void)type;
-	if (local.port == 2)
+	if (ends->local.port == 2)
 		return &dev.mute;
-	if (local.port != 1 || dev.conn.state != AMP_CONN_FREE)
+	if (ends->local.port != 1 || dev.conn.state != AMP_CONN_FREE)
 		return NULL;
 	dev.conn.buf_alloc = dev.alloc ? dev.alloc : 4096;
 	amp_vsock_respond(vs, &dev.conn);

@@ -463,6 +463,24 @@ static void test_lowat(void **state)
 	close_both(sv);
 }
 
+/* A pair takes two sockets and no more; where there is one left it takes none. */
+static void pair_last(void)
+{
+	int fd[AMPSOCK_SOCKETS], sv[2], n = 0;
+
+	while (n < AMPSOCK_SOCKETS && (fd[n] = amp_socket(AF_VSOCK, SOCK_STREAM, 0)) >= 0)
+		n++;
+	assert_in_range(n, 3, AMPSOCK_SOCKETS);
+	assert_int_equal(amp_close(fd[--n]), 0);
+	assert_errno(amp_socketpair(AF_UNIX, SOCK_STREAM, 0, sv), EMFILE);
+	assert_int_equal(amp_close(fd[--n]), 0);
+	assert_int_equal(amp_socketpair(AF_UNIX, SOCK_STREAM, 0, sv), 0);
+	assert_int_equal(amp_close(sv[0]), 0);
+	assert_int_equal(amp_close(sv[1]), 0);
+	while (n)
+		assert_int_equal(amp_close(fd[--n]), 0);
+}
+
 static void test_socketpair(void **state)
 {
 	struct sockaddr_storage ss;
@@ -487,6 +505,7 @@ static void test_socketpair(void **state)
 		assert_int_equal(amp_read(sv[1], b, 4), 0);
 		assert_int_equal(amp_close(sv[1]), 0);
 	}
+	pair_last();
 }
 
 static void test_poll_select(void **state)

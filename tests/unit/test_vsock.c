@@ -85,17 +85,16 @@ static struct end *end_new(struct side *s, uint32_t buf_alloc)
 	return NULL;
 }
 
-static struct amp_vsock_conn *on_request(struct amp_vsock *vs, struct amp_vsock_addr local,
-					 struct amp_vsock_addr peer, uint8_t type)
+static struct amp_vsock_conn *on_request(struct amp_vsock *vs,
+					 const struct amp_vsock_ends *ends, uint8_t type)
 {
 	struct side *s = side_of(vs);
 	struct end *e;
 
-	(void)peer;
 	assert_true(type == AMP_VSOCK_STREAM || type == AMP_VSOCK_SEQPACKET);
 	s->requests++;
-	if (local.port != s->listen_port || s->backlog == 0 ||
-	    (local.cid != vs->local_cid && local.cid != AMP_VSOCK_CID_LOCAL))
+	if (ends->local.port != s->listen_port || s->backlog == 0 ||
+	    (ends->local.cid != vs->local_cid && ends->local.cid != AMP_VSOCK_CID_LOCAL))
 		return NULL;
 	s->backlog--;
 	e = end_new(s, s->buf_alloc);
