@@ -31,7 +31,8 @@ unit_words = $(patsubst $(1)|%,%,$(filter $(1)|%,$(UNIT_WORDS)))
 unit_srcs   = $(filter src/%.c,$(call unit_words,$(1)))
 unit_link   = $(filter -l% -Wl%,$(call unit_words,$(1)))
 unit_cflags = $(filter-out src/%.c -l% -Wl%,$(call unit_words,$(1)))
-unit_dir    = $(BUILD)/check/$(1)/o$(subst $(space),,$(subst /,_,$(subst =,_,$(call unit_cflags,$(2)))))
+unit_dir    = $(BUILD)/check/$(1)/o$(subst $(space),,$(subst ",,$(subst /,_,$(subst =,_,$(call unit_cflags,$(2))))))
+unit_quoted = $(patsubst %,'%',$(call unit_cflags,$(1)))
 
 UNIT_LIB_asan  := san
 UNIT_LIB_tsan  := tsan
@@ -45,9 +46,9 @@ define unit_program
 $(BUILD)/check/$(1)/$(2): tests/unit/$(2).c $(patsubst src/%.c,$(call unit_dir,$(1),$(2))/%.o,$(call unit_srcs,$(2))) \
 		$(BUILD)/$(UNIT_LIB_$(1))/libampsock.a $(UNIT_DEPS)
 	@mkdir -p $$(@D) && rm -f $$@
-	$$(CC) $$(UNIT_FLAGS) $$(UNIT_CFLAGS_$(1)) $(call unit_cflags,$(2)) -o $$@ $$< $$(filter %.o,$$^) $(call unit_link,$(2)) \
+	$$(CC) $$(UNIT_FLAGS) $$(UNIT_CFLAGS_$(1)) $(call unit_quoted,$(2)) -o $$@ $$< $$(filter %.o,$$^) $(call unit_link,$(2)) \
 		$$(filter %.a,$$^) -lcmocka -pthread
-$(call unit_dir,$(1),$(2))/%.o: UNIT_OBJ_FLAGS = $(UNIT_CFLAGS_$(1)) $(call unit_cflags,$(2))
+$(call unit_dir,$(1),$(2))/%.o: UNIT_OBJ_FLAGS = $(UNIT_CFLAGS_$(1)) $(call unit_quoted,$(2))
 $(call unit_dir,$(1),$(2))/%.o: src/%.c
 	@mkdir -p $$(@D)
 	$$(CC) $$(UNIT_FLAGS) $$(UNIT_OBJ_FLAGS) $$(DEPFLAGS) -c -o $$@ $$<
