@@ -560,7 +560,8 @@ ssize_t amp_rxring_msg_read(struct amp_rxring *r, struct amp_msg *m, bool peek, 
 struct amp_runner {
 	struct amp_runner *next;
 	struct amp_runner *due_next;
-	bool due;	/* ask kick_due() before the lock is given up */
+	bool due;	/* AMPSOCK_FAST: ask kick_due() before the lock is given up. Else that
+			 * is always done, and this asks about buffers that went back, too */
 	bool listed;	/* on the list amp_due: due, or bits */
 	bool untimed;	/* constant: run() does without now_ms, which may be 0 then */
 	bool calm;	/* set by the owner: nothing to run for until it is due again */
@@ -603,8 +604,16 @@ static inline void amp_runner_kick(struct amp_runner *r, unsigned bits)
 	amp_runner_list(r);
 }
 
-/* Ask r->kick_due() before the lock is given up: something was put into its queues. */
+/* Ask r->kick_due() before the lock is given up: something was put into its queues. A small build
+ * has few runners, and asks all of them each time. */
+#if AMPSOCK_FAST
 void amp_runner_due(struct amp_runner *r);
+#else
+static inline void amp_runner_due(struct amp_runner *r)
+{
+	(void)r;
+}
+#endif
 
 /* Adding twice is adding once. r lives for ever. */
 void amp_runner_add(struct amp_runner *r);

@@ -372,14 +372,15 @@ void amp_fd_set_nonblock(int fd, bool on)
 
 /* ---- runners ---- */
 
+#if AMPSOCK_FAST
 void amp_runner_due(struct amp_runner *r)
 {
 	r->due = true;
 	if (AMPSOCK_VSOCK) /* its loop alone is ever calm */
 		r->calm = false;
-	if (AMPSOCK_FAST)
-		amp_runner_list(r);
+	amp_runner_list(r);
 }
+#endif
 
 void amp_runner_add(struct amp_runner *r)
 {
@@ -414,7 +415,7 @@ static AMP_INLINE int32_t look(void)
 	uint32_t next = UINT32_MAX, ms; /* -1 is more than any time */
 
 	for (struct amp_runner *r = stack.runners; r; r = r->next) {
-		if (AMPSOCK_VSOCK && r->calm)
+		if (AMPSOCK_FAST && AMPSOCK_VSOCK && r->calm)
 			continue;
 		ms = (uint32_t)r->run(r, now_ms);
 		if (ms < next)
@@ -494,34 +495,59 @@ static inline void wake_others(void)
 	wakes_done();
 }
 
-/* One of those that are due, NULL: none. A small build has few runners, and no list of these. */
-static inline struct amp_runner *first_due(void)
-{
-	struct amp_runner *r = amp_due;
-
-	if (!AMPSOCK_FAST) {
-		for (r = stack.runners; r && !r->due;)
-			r = r->next;
-	}
-	return r;
-}
-
+#if AMPSOCK_FAST
 /* The first of those that are due: it is no longer. Returns the queues to be kicked. */
 static inline unsigned take_due(struct amp_runner *r)
 {
-	unsigned bits = 0;
+	unsigned bits = r->bits;
 
-	if (AMPSOCK_FAST) {
-		bits = r->bits;
-		amp_due = r->due_next;
-		r->listed = false;
-		r->bits = 0;
-	}
+	amp_due = r->due_next;
+	r->listed = false;
+	r->bits = 0;
 	if (r->due) {
 		r->due = false;
 		bits |= r->kick_due(r);
 	}
 	return bits;
+}
+
+/* Those that are due, one after the other: each is taken off the list. */
+static inline struct amp_runner *due_first(void)
+{
+	return amp_due;
+}
+
+static inline struct amp_runner *due_next(const struct amp_runner *r)
+{
+	(void)r;
+	return amp_due;
+}
+#else
+static inline unsigned take_due(struct amp_runner *r)
+{
+	return LINKS_ONLY || r->kick_due ? r->kick_due(r) : 0;
+}
+
+static inline struct amp_runner *due_first(void)
+{
+	return stack.runners;
+}
+
+static inline struct amp_runner *due_next(const struct amp_runner *r)
+{
+	return r->next;
+}
+#endif
+
+/* Before sleep: everybody is asked, and about everything. */
+static inline void all_due(void)
+{
+	for (struct amp_runner *r = stack.runners; r; r = r->next) {
+		if (!AMPSOCK_FAST)
+			r->due = true;
+		else if (r->kick_due)
+			amp_runner_due(r);
+	}
 }
 
 /*
@@ -531,11 +557,10 @@ static inline unsigned take_due(struct amp_runner *r)
  */
 static bool flush(void)
 {
-	struct amp_runner *r;
 	bool any = false;
 
 	wake_others();
-	while ((r = first_due()) != NULL) {
+	for (struct amp_runner *r = due_first(); r; r = due_next(r)) {
 		unsigned bits = take_due(r);
 
 		if (bits) {
@@ -650,10 +675,7 @@ static int amp_sleep(struct amp_call *c)
 			return -ETIMEDOUT;
 	}
 	left = amp_sooner(left, stack.next_ms);
-	for (struct amp_runner *r = stack.runners; r; r = r->next) {
-		if (LINKS_ONLY || r->kick_due)
-			amp_runner_due(r);
-	}
+	all_due();
 	if (flush())
 		return 0;
 	stack.waiters += AMP_PORT_THREADS;

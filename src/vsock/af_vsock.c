@@ -492,7 +492,7 @@ int amp_vsock_poll(struct amp_sock *s)
 
 	if (ev >= 0)
 		return ev;
-	if (!amp_vsock_tx_space(peek_engine(s), conn_of(s)))
+	if (!amp_vsock_tx_space(engine_of(s), conn_of(s)))
 		amp_vsock_want_tx(engine_of(s), conn_of(s));
 	else if (amp_vsock_meter(s, &one) == 0)
 		return ~ev | POLLOUT;

@@ -83,15 +83,31 @@ void amp_vlink_pause(struct amp_vlink *l);
  * than was left, if there was no whole turn: whoever receives one by one and sends between would
  * never look at the clock, nor, by the short way (family.h, recv_fast), at other links.
  */
+#if AMPSOCK_FAST
 static inline void amp_vlink_asked(struct amp_vlink *l)
 {
 	l->vs.settled = false;
-	if (AMPSOCK_FAST) {
-		if (!l->whole)
-			return;
-		l->whole = false;
-	}
+	if (!l->whole)
+		return;
+	l->whole = false;
 	l->in_left = l->in_half;
+}
+#else
+static inline void amp_vlink_asked(struct amp_vlink *l)
+{
+	(void)l;
+}
+#endif
+
+/* kick_due(): is it time to ask about the buffers that went back? With the short ways it is only
+ * called when it is. */
+static inline bool amp_vlink_ask_back(struct amp_vlink *l)
+{
+	bool due = AMPSOCK_FAST || l->runner.due;
+
+	if (!AMPSOCK_FAST)
+		l->runner.due = false;
+	return due;
 }
 
 /* Send what is owed, on the way out of the stack. */
@@ -134,12 +150,8 @@ static inline struct amp_vlink *amp_vlink_of(const struct amp_sock *s)
 	return amp_vlinks[AMPSOCK_VSOCK || AMPSOCK_RPMSG > 1 ? s->link : AMP_VLINK_RPMSG];
 }
 
-static inline const struct amp_vsock *peek_engine(const struct amp_sock *s)
-{
-	return &amp_vlink_of(s)->vs;
-}
-
-/* The engine, to put something into it: what it then owes goes out before the lock does. */
+/* The engine, to look at it, or to put something into it: what it then owes goes out before the lock does. */
+#if AMPSOCK_FAST
 static inline struct amp_vsock *engine_of(const struct amp_sock *s)
 {
 	struct amp_vlink *l = amp_vlink_of(s);
@@ -147,6 +159,13 @@ static inline struct amp_vsock *engine_of(const struct amp_sock *s)
 	amp_runner_due(&l->runner);
 	return &l->vs;
 }
+#else
+struct amp_vsock *amp_vsock_engine(const struct amp_sock *s); /* one copy */
+static inline struct amp_vsock *engine_of(const struct amp_sock *s)
+{
+	return AMPSOCK_VSOCK || AMPSOCK_RPMSG > 1 ? amp_vsock_engine(s) : &amp_vlink_of(s)->vs;
+}
+#endif
 
 /* Of those that are connections of the engine. Without AF_VSOCK there is no SOCK_SEQPACKET
  * among them. */
@@ -226,8 +245,10 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 	if (r < 0)
 		return AMP_VLINK_BROKEN;
 	enough |= vs->enough | (unsigned)r / AMP_VLINK_TURN; /* 1 when that was all used */
-	if (l->in_left <= (unsigned)(n + r) || vs->settled ||
-	    (n + r == 0 && l->in_left < l->in_half))
+	if (!AMPSOCK_FAST)
+		l->runner.due |= r == 0 || r >= (int)AMPSOCK_VSOCK_NUM / 2;
+	else if (l->in_left <= (unsigned)(n + r) || vs->settled ||
+		 (n + r == 0 && l->in_left < l->in_half))
 		amp_runner_due(&l->runner);
 	else
 		l->in_left -= (unsigned)(n + r);

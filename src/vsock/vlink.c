@@ -165,6 +165,13 @@ const struct amp_vsock_ops amp_vlink_ops = {
 
 /* ---- links ---- */
 
+#if !AMPSOCK_FAST
+struct amp_vsock *amp_vsock_engine(const struct amp_sock *s)
+{
+	return &amp_vlink_of(s)->vs;
+}
+#endif
+
 void amp_vlink_up(struct amp_vlink *l)
 {
 	struct amp_vsock *vs = &l->vs;
@@ -176,8 +183,10 @@ void amp_vlink_up(struct amp_vlink *l)
 	if (AMPSOCK_WHY)
 		vs->said = false;
 	amp_vsock_init(vs);
-	l->in_half = vs->in ? (vs->in->num + 1u) / 2 : 1;
-	l->in_left = 1;
+	if (AMPSOCK_FAST) {
+		l->in_half = vs->in ? (vs->in->num + 1u) / 2 : 1;
+		l->in_left = 1;
+	}
 	l->up = true;
 	amp_runner_add(&l->runner);
 	if (l->index != AMP_VLINK_LOOP)

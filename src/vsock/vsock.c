@@ -374,7 +374,7 @@ bool amp_vsock_flush(struct amp_vsock *vs)
 static RARE bool settle(struct amp_vsock *vs)
 {
 	(void)amp_vsock_flush(vs);
-	if (QUEUES)
+	if (QUEUES && AMPSOCK_FAST)
 		vs->settled = true;
 	if ((QUEUES && vs->tx_starved && tx_ready(vs, PATH && !PATHS && vs->path)) ||
 	    ((PATHS || !QUEUES) && vs->path_starved && path_ready(vs))) {
