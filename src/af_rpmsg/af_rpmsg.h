@@ -278,6 +278,16 @@ int amp_rraw_poll(struct amp_sock *s);
 void amp_rraw_pop(struct amp_sock *s);
 void amp_rraw_drop(struct amp_sock *s);
 
+/* ---- the family's operations (struct amp_family) ---- */
+
+int amp_rpmsg_sock_create(struct amp_sock *s, int type, int protocol);
+int amp_rpmsg_sock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
+int amp_rpmsg_sock_connect(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
+ssize_t amp_rpmsg_sock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags);
+ssize_t amp_rpmsg_sock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags);
+void amp_rpmsg_sock_end(struct amp_sock *s, enum amp_end_why why);
+int amp_rpmsg_sock_poll(struct amp_sock *s);
+
 /* ---- the short ways (rpmsg_fast.c) ---- */
 
 bool amp_rpmsg_send_fast(struct amp_sock *s, const void *buf, size_t len, int flags);

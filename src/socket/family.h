@@ -79,18 +79,29 @@ enum amp_end_why {
 			    (amp_far_result()) */
 };
 
+/*
+ * The operations that every family has: AMP_FAM(s->fam, bind)(s, addr, len). A program with one
+ * family calls them by name, and they are not in its table.
+ */
+#define AMP_ONE_FAMILY (!AMPSOCK_INET && !(AMPSOCK_VSOCK && AMPSOCK_RPMSG))
+#if !AMP_ONE_FAMILY
+#define AMP_FAM(fam, op) ((fam)->op)
+#elif AMPSOCK_VSOCK
+#define AMP_FAM(fam, op) amp_vsock_sock_##op
+#else
+#define AMP_FAM(fam, op) amp_rpmsg_sock_##op
+#endif
+
 struct amp_family {
 	int domain;
 	/* NULL when this family carries no AF_INET sockets. */
 	const struct amp_carrier *carrier;
 
 	/* At most 15 operations. Those that are optional (see below) may be NULL: EOPNOTSUPP. */
+#if !AMP_ONE_FAMILY
 	int (*create)(struct amp_sock *s, int type, int protocol);
 	int (*bind)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
 	int (*connect)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
-	int (*listen)(struct amp_sock *s, int backlog);
-	/* A child taken off s's queue, or NULL with *err = -EAGAIN or another. */
-	struct amp_sock *(*accept)(struct amp_sock *s, int *err);
 	/* flags: MSG_EOR MSG_NOSIGNAL. A short count is progress, api.c calls again with done
 	 * raised; of a message (not SOCK_STREAM) until all is gone, non-blocking or not: its
 	 * beginning is out, and the window had room for the rest. */
@@ -100,15 +111,19 @@ struct amp_family {
 	 * flags: MSG_PEEK MSG_TRUNC. MSG_WAITALL and SO_RCVLOWAT are api.c's. */
 	ssize_t (*recvmsg)(struct amp_sock *s, struct amp_msg *m, int flags);
 	void (*end)(struct amp_sock *s, enum amp_end_why why);
+	/* POLLIN POLLOUT POLLRDHUP POLLHUP (POLLERR comes from s->err); agrees with the calls.
+	 */
+	int (*poll)(struct amp_sock *s);
+#endif
+	int (*listen)(struct amp_sock *s, int backlog);
+	/* A child taken off s's queue, or NULL with *err = -EAGAIN or another. */
+	struct amp_sock *(*accept)(struct amp_sock *s, int *err);
 	/* shutdown() of a connection. how: SHUT_RD SHUT_WR SHUT_RDWR. */
 	int (*half_close)(struct amp_sock *s, int how);
 	int (*name)(struct amp_sock *s, bool peer, struct sockaddr *addr, socklen_t *len);
 	/* Options that api.c does not answer itself. set: val in; else val out, *len in/out. */
 	int (*option)(struct amp_sock *s, bool set, int level, int name, void *val,
 		      socklen_t *len);
-	/* POLLIN POLLOUT POLLRDHUP POLLHUP (POLLERR comes from s->err); agrees with the calls.
-	 */
-	int (*poll)(struct amp_sock *s);
 	int (*direct)(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io);
 #if AMPSOCK_FAST
 	/*
@@ -633,6 +648,17 @@ static inline void amp_explain(const char *line)
 	if (AMPSOCK_WHY)
 		amp_log(line);
 }
+
+#if AMP_ONE_FAMILY
+/* struct amp_family's, of the only one. */
+int AMP_FAM(, create)(struct amp_sock *s, int type, int protocol);
+int AMP_FAM(, bind)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
+int AMP_FAM(, connect)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
+ssize_t AMP_FAM(, sendmsg)(struct amp_sock *s, const struct amp_msg *m, int flags);
+ssize_t AMP_FAM(, recvmsg)(struct amp_sock *s, struct amp_msg *m, int flags);
+void AMP_FAM(, end)(struct amp_sock *s, enum amp_end_why why);
+int AMP_FAM(, poll)(struct amp_sock *s);
+#endif
 
 /* What is left of the sockets: NULL at the end. For rare searches (a free port, a listener). */
 struct amp_sock *amp_sock_next(const struct amp_sock *s);

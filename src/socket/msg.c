@@ -17,7 +17,7 @@ static inline ssize_t send_once(struct amp_sock *s, struct amp_msg *m, int flags
 {
 	if (s->err && m->done == 0)
 		return -amp_sock_take_err(s);
-	return s->fam->sendmsg(s, m, flags);
+	return AMP_FAM(s->fam, sendmsg)(s, m, flags);
 }
 
 /* Of two callers: where speed does not matter one copy is less. */
@@ -193,7 +193,7 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 	do {
 		if (!peek)
 			want_set(s, &w, m);
-		n = s->fam->recvmsg(s, m, flags);
+		n = AMP_FAM(s->fam, recvmsg)(s, m, flags);
 		if (stream && n > 0 && !peek) {
 			m->done += (size_t)n;
 			n = 0;
@@ -214,7 +214,7 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 		if (w_full(&w) || m->done >= need)
 			break;
 		if (peek && n == -EAGAIN) /* less than asked for is better than nothing */
-			n = s->fam->recvmsg(s, m, flags);
+			n = AMP_FAM(s->fam, recvmsg)(s, m, flags);
 	} while (n == 0 && m->done < need);
 	want_clear(s, &w);
 	if (w_full(&w)) {
@@ -246,7 +246,7 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 
 	call_init(&c, s, s->rcvtimeo, flags);
 	do {
-		n = s->fam->recvmsg(s, m, flags);
+		n = AMP_FAM(s->fam, recvmsg)(s, m, flags);
 		if (n > 0 && !(flags & MSG_PEEK)) {
 			m->done +=
 				(size_t)n; /* of messages one is enough, and one byte of it */
@@ -398,11 +398,11 @@ static AMP_OUTLINE ssize_t recv_rest(struct amp_sock *s, struct amp_rx_want *w)
 	want_mine(w);
 	msg_simple(&m, &iov);
 	call_init(&c, s, s->rcvtimeo, 0);
-	n = s->fam->recvmsg(s, &m, 0);
+	n = AMP_FAM(s->fam, recvmsg)(s, &m, 0);
 	if (n == -EAGAIN && !s->err) {
 		(void)amp_links_run();
 		if (amp_changed && w->to == buf) /* else there is nothing still */
-			n = s->fam->recvmsg(s, &m, 0);
+			n = AMP_FAM(s->fam, recvmsg)(s, &m, 0);
 	}
 	while (n == -EAGAIN && !s->err && w->to == buf) {
 		amp_call_named(&c, want_named(s, w));
@@ -414,7 +414,7 @@ static AMP_OUTLINE ssize_t recv_rest(struct amp_sock *s, struct amp_rx_want *w)
 			break;
 		(void)amp_links_run();
 		if (w->to == buf)
-			n = s->fam->recvmsg(s, &m, 0);
+			n = AMP_FAM(s->fam, recvmsg)(s, &m, 0);
 	}
 	want_clear(s, w);
 	if (w->to != buf)

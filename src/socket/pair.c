@@ -24,7 +24,7 @@ static struct amp_sock *pair_connect(struct amp_sock *listener, struct amp_sock 
 
 	for (int i = 0; r == 0 && i < 4 && !b; i++) {
 		if (!(a->flags & AMP_SF_CONNECTED))
-			r = a->fam->connect(a, name, len);
+			r = AMP_FAM(a->fam, connect)(a, name, len);
 		if (r && r != -EAGAIN)
 			break;
 		amp_links_run();
@@ -56,7 +56,7 @@ static int pair_make(int type, struct amp_sock *ab[2])
 	if (!ab[0])
 		goto out;
 	listener->backlog = 1;
-	r = listener->fam->bind(listener, (struct sockaddr *)&vm, sizeof(vm));
+	r = AMP_FAM(listener->fam, bind)(listener, (struct sockaddr *)&vm, sizeof(vm));
 	if (r == 0)
 		r = listener->fam->listen(listener, 1);
 	if (r == 0) {

@@ -27,7 +27,7 @@ static int ready(int fd)
 	s = amp_sock_find(fd, &err);
 	if (!s)
 		return POLLNVAL;
-	ev = s->fam->poll(s);
+	ev = AMP_FAM(s->fam, poll)(s);
 	if (s->err)
 		ev |= POLLERR | POLLIN | POLLOUT; /* the next call will not block */
 	if (ev & POLLIN)

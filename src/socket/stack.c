@@ -89,6 +89,7 @@ const struct amp_family *amp_family_find(int domain)
 	return NULL;
 }
 
+#if AMPSOCK_INET
 const struct amp_family *amp_family_carrier(void)
 {
 	const struct amp_family *first = NULL;
@@ -106,6 +107,7 @@ const struct amp_family *amp_family_carrier(void)
 	}
 	return first;
 }
+#endif
 
 #if !AMPSOCK_FAST
 void amp_change(void)
@@ -147,7 +149,7 @@ struct amp_sock *amp_sock_new(const struct amp_family *fam, int domain, int type
 	s->type = (uint8_t)type;
 	s->flags = AMP_SF_ORPHAN;
 	s->linger_s = 255;
-	*err = fam->create(s, type, protocol);
+	*err = AMP_FAM(fam, create)(s, type, protocol);
 	if (*err)
 		return NULL;
 	s->fam = fam;
@@ -316,7 +318,7 @@ void amp_sock_close(struct amp_sock *s)
 	s->flags |= AMP_SF_ORPHAN;
 	s->gen += AMP_PORT_THREADS;
 	amp_sock_set_want(s, NULL);
-	s->fam->end(s, AMP_END_CLOSED);
+	AMP_FAM(s->fam, end)(s, AMP_END_CLOSED);
 	amp_sock_changed(s);
 }
 

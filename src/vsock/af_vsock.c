@@ -69,7 +69,7 @@ static struct amp_vlink *link_to(uint32_t cid)
 
 /* ---- the family's operations ---- */
 
-static int vsock_create(struct amp_sock *s, int type, int protocol)
+int amp_vsock_sock_create(struct amp_sock *s, int type, int protocol)
 {
 	(void)s;
 	if (type != SOCK_STREAM && type != SOCK_SEQPACKET)
@@ -113,7 +113,7 @@ static int get_addr(const struct sockaddr *addr, socklen_t len, struct amp_vsock
 	return 0;
 }
 
-static int vsock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t len)
+int amp_vsock_sock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t len)
 {
 	struct amp_vsock_addr at;
 	int r = get_addr(addr, len, &at);
@@ -133,7 +133,7 @@ static int vsock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t
 	return 0;
 }
 
-static int vsock_connect(struct amp_sock *s, const struct sockaddr *addr, socklen_t len)
+int amp_vsock_sock_connect(struct amp_sock *s, const struct sockaddr *addr, socklen_t len)
 {
 	struct amp_vsock_conn *c = conn_of(s);
 	struct amp_vsock_addr to, local = {.port = c->local.port};
@@ -255,7 +255,7 @@ static void message_sent(struct amp_sock *s, const struct amp_msg *m, ssize_t n)
 	}
 }
 
-ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
+ssize_t amp_vsock_sock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
 	bool stream = is_stream(s);
 	struct amp_vsock *vs;
@@ -424,7 +424,7 @@ void amp_vsock_sock_recv_fast(struct amp_sock *s)
 }
 #endif
 
-ssize_t amp_vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
+ssize_t amp_vsock_sock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 {
 	bool peek = (flags & MSG_PEEK) != 0, over;
 	size_t full;
@@ -471,7 +471,7 @@ void amp_vsock_close_one(struct amp_sock *s, bool abort)
 				s->linger_s == 255 ? CLOSE_WAIT_MS : s->linger_s * 1000u);
 }
 
-void amp_vsock_end(struct amp_sock *s, enum amp_end_why why)
+void amp_vsock_sock_end(struct amp_sock *s, enum amp_end_why why)
 {
 	if (why == AMP_END_CLOSED) {
 		if (AMPSOCK_VSOCK && (s->flags & AMP_SF_LISTEN)) /* AF_RPMSG has its own */
@@ -484,7 +484,7 @@ void amp_vsock_end(struct amp_sock *s, enum amp_end_why why)
 	amp_sock_ring_free(s);
 }
 
-int amp_vsock_poll(struct amp_sock *s)
+int amp_vsock_sock_poll(struct amp_sock *s)
 {
 	uint32_t used = amp_rxring_used(&s->rx);
 	int ev = amp_sock_poll(s, used && (!is_stream(s) || used >= s->rcvlowat));
@@ -536,18 +536,20 @@ const struct amp_family amp_vsock_family = {
 #if AMPSOCK_INET
 	.carrier = &carrier,
 #endif
-	.create = vsock_create,
-	.bind = vsock_bind,
-	.connect = vsock_connect,
+#if !AMP_ONE_FAMILY
+	.create = amp_vsock_sock_create,
+	.bind = amp_vsock_sock_bind,
+	.connect = amp_vsock_sock_connect,
+	.sendmsg = amp_vsock_sock_sendmsg,
+	.recvmsg = amp_vsock_sock_recvmsg,
+	.end = amp_vsock_sock_end,
+	.poll = amp_vsock_sock_poll,
+#endif
 	.listen = amp_vsock_listen,
 	.accept = amp_vsock_accept,
-	.sendmsg = amp_vsock_sendmsg,
-	.recvmsg = amp_vsock_recvmsg,
-	.end = amp_vsock_end,
 	.half_close = amp_vsock_half_close,
 	.name = amp_vsock_name,
 	.option = amp_vsock_option,
-	.poll = amp_vsock_poll,
 	.direct = amp_vsock_direct,
 #if AMPSOCK_FAST
 	.send_fast = amp_vsock_sock_send_fast,

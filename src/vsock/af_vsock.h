@@ -312,15 +312,18 @@ static inline void amp_vsock_metered(struct amp_sock *s)
 void amp_vsock_close_one(struct amp_sock *s, bool abort);
 
 /* What a socket does that is a connection of the engine: AF_VSOCK's, and AF_RPMSG's streams. */
-ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags);
+int amp_vsock_sock_create(struct amp_sock *s, int type, int protocol);
+int amp_vsock_sock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
+int amp_vsock_sock_connect(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
+ssize_t amp_vsock_sock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags);
 /* struct amp_carrier's. */
 ssize_t amp_vsock_carry(struct amp_sock *s, const struct iovec *iov, size_t off, size_t end,
 			size_t whole);
-ssize_t amp_vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags);
+ssize_t amp_vsock_sock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags);
 bool amp_vsock_sock_send_fast(struct amp_sock *s, const void *buf, size_t len, int flags);
 void amp_vsock_sock_recv_fast(struct amp_sock *s);
-void amp_vsock_end(struct amp_sock *s, enum amp_end_why why);
-int amp_vsock_poll(struct amp_sock *s);
+void amp_vsock_sock_end(struct amp_sock *s, enum amp_end_why why);
+int amp_vsock_sock_poll(struct amp_sock *s);
 
 /* ---- linked when they are called for (family.h) ---- */
 
