@@ -136,34 +136,33 @@ int amp_vsock_sock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen
 int amp_vsock_sock_connect(struct amp_sock *s, const struct sockaddr *addr, socklen_t len)
 {
 	struct amp_vsock_conn *c = conn_of(s);
-	struct amp_vsock_addr to, local = {.port = c->local.port};
+	struct amp_vsock_ends ends;
 	struct amp_vlink *l;
 	int r;
 
 	/* an attempt is under way, or the last connection has packets to send */
 	if (c->state != AMP_CONN_FREE)
 		return -EAGAIN;
-	r = get_addr(addr, len, &to);
+	r = get_addr(addr, len, &ends.peer);
 	if (r)
 		return r;
-	if (to.cid == VMADDR_CID_ANY || to.port == VMADDR_PORT_ANY)
+	if (ends.peer.cid == VMADDR_CID_ANY || ends.peer.port == VMADDR_PORT_ANY)
 		return -EINVAL;
-	if (own_cid(to.cid)) {
-		to.cid = VMADDR_CID_LOCAL;
+	if (own_cid(ends.peer.cid)) {
+		ends.peer.cid = VMADDR_CID_LOCAL;
 		if (!amp_vlink_loop) /* linked with listen(): here nobody listens */
 			return -ECONNREFUSED;
 		l = amp_vlink_loop();
 	} else {
-		l = link_to(to.cid);
+		l = link_to(ends.peer.cid);
 	}
 	if (!l)
 		return -ENETUNREACH;
 	r = amp_sock_ring(s);
 	if (r)
 		return r;
-	if (!(s->flags & AMP_SF_BOUND))
-		local.port = port_any();
-	local.cid = l->vs.local_cid;
+	ends.local = amp_vsock_at(l->vs.local_cid,
+				  s->flags & AMP_SF_BOUND ? c->local.port : port_any());
 	s->rx.head = s->rx.tail = 0;
 	s->flags &= (uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_RD_SHUT |
 				 AMP_SF_WR_SHUT);
@@ -172,7 +171,7 @@ int amp_vsock_sock_connect(struct amp_sock *s, const struct sockaddr *addr, sock
 		s->rx_part = 0; /* of the connection before */
 	s->link = l->index;
 	c->buf_alloc = (AMP_CREDIT_CNT)buf_alloc(s);
-	r = amp_vsock_connect(engine_of(s), c, local, to, wire_type(s));
+	r = amp_vsock_connect_ends(engine_of(s), c, &ends, wire_type(s));
 	if (r)
 		return r;
 	s->flags |= AMP_SF_BOUND;
@@ -255,49 +254,40 @@ static void message_sent(struct amp_sock *s, const struct amp_msg *m, ssize_t n)
 	}
 }
 
+/* A packet at a time: what is left is the next call's, which msg.c makes. */
 ssize_t amp_vsock_sock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
 	bool stream = is_stream(s);
+	size_t left = m->len - m->done;
+	uint32_t part, eom = 0;
 	struct amp_vsock *vs;
-	size_t done = m->done;
-	uint32_t eom = 0;
 	ssize_t n;
 
 	n = amp_vsock_may_send(s, m->name);
 	if (n == 0 && !stream) {
 		eom = flags & MSG_EOR ? AMP_VSOCK_SEQ_EOM | AMP_VSOCK_SEQ_EOR
 				      : AMP_VSOCK_SEQ_EOM;
-		if (!done)
+		if (!m->done)
 			n = message_begin(s, m);
 	}
-	if (n)
+	if (n || !left)
 		return n;
 	vs = engine_of(s);
-	while (done < m->len) {
-		size_t left = m->len - done;
-		uint32_t part =
-			(uint32_t)left; /* of a message the meter takes all or nothing */
-
-		if (sizeof(size_t) > 4 && left > INT32_MAX)
-			part = INT32_MAX;
-		n = AMPSOCK_VSOCK && (stream || !done) ? amp_vsock_meter(s, &part) : 0;
-		if (n)
-			break;
-		left = sizeof(size_t) > 4 && !stream ? left : part;
-		if (AMP_VSOCK_LOOP_APART && vs->path)
-			n = amp_vsock_loop_data(vs, conn_of(s), m->iov, done, left, eom);
-		else
-			n = amp_vsock_send(vs, conn_of(s), m->iov, done, left, eom);
-		if (n < 0)
-			break;
+	part = (uint32_t)left; /* of a message the meter takes all or nothing */
+	if (sizeof(size_t) > 4 && left > INT32_MAX)
+		part = INT32_MAX;
+	if (AMPSOCK_VSOCK && (stream || !m->done))
+		n = amp_vsock_meter(s, &part);
+	left = sizeof(size_t) > 4 && !stream ? left : part;
+	if (n == 0)
+		n = AMP_VSOCK_LOOP_APART && vs->path
+			    ? amp_vsock_loop_data(vs, conn_of(s), m->iov, m->done, left, eom)
+			    : amp_vsock_send(vs, conn_of(s), m->iov, m->done, left, eom);
+	if (n > 0)
 		amp_vsock_metered(s);
-		done += (size_t)n;
-	}
 	if (n == -EAGAIN)
 		amp_wait_credit(s); /* or for a buffer, which everybody hears of */
-	if (done > m->done || n >= 0)
-		n = (ssize_t)(done - m->done);
-	if (!stream && n != -EAGAIN) /* else it is as it was */
+	else if (!stream) /* else it is as it was */
 		message_sent(s, m, n);
 	return n;
 }
@@ -492,9 +482,7 @@ int amp_vsock_sock_poll(struct amp_sock *s)
 
 	if (ev >= 0)
 		return ev;
-	if (!amp_vsock_tx_space(engine_of(s), conn_of(s)))
-		amp_vsock_want_tx(engine_of(s), conn_of(s));
-	else if (amp_vsock_meter(s, &one) == 0)
+	if (amp_vsock_may_send_now(engine_of(s), conn_of(s)) && amp_vsock_meter(s, &one) == 0)
 		return ~ev | POLLOUT;
 	return ~ev;
 }

@@ -463,6 +463,16 @@ int amp_vsock_may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t
 	return (int)(space < want ? space : want);
 }
 
+bool amp_vsock_may_send_now(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	if (amp_vsock_may_reserve(vs, c, 1) < 0)
+		return false;
+	if (tx_ready(vs, LOOP(vs, c)))
+		return true;
+	tx_starve(vs, c);
+	return false;
+}
+
 /* How much of it there is a buffer for. */
 static inline int reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, int n,
 			  struct amp_vsock_tx *tx)
