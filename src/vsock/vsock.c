@@ -447,16 +447,12 @@ int amp_vsock_may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t
 	uint32_t space = credit_left(c);
 	int r = usual(c, AMP_VSOCK_USUAL_OUT) ? 0 : amp_vsock_may_send_on(c);
 
-	if (r == 0 && space == 0)
+	if (r == 0 && (space == 0 || must_queue(vs, c)))
 		r = -EAGAIN;
 	if (r) {
 		if (r == -EAGAIN)
 			amp_vsock_want_tx(vs, c);
 		return r;
-	}
-	if (must_queue(vs, c)) {
-		tx_starve(vs, c);
-		return -EAGAIN;
 	}
 	if (CHAINS && space > INT32_MAX)
 		space = INT32_MAX;
