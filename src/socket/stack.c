@@ -34,9 +34,10 @@
 #define RING_TABLE (OWN_RINGS ? 1u : (unsigned)AMPSOCK_RINGS)
 /* Searches begin, and end, where that can be known: of many sockets; a few are soon seen. */
 #define BOUNDS AMPSOCK_FAST
-/* All runners are AF_RPMSG's links. These look at the clock themselves, when they have a reason
- * to, and have all operations. */
+/* All runners are AF_RPMSG's links, which have all operations. */
 #define LINKS_ONLY (!AMPSOCK_VSOCK && !AMPSOCK_INET)
+/* A core's runners look at the clock themselves, when they have a reason to. */
+#define TIMED AMPSOCK_HOSTED
 
 /* l: everything here is under the stack lock */
 struct amp_sock amp_socks[AMPSOCK_SOCKETS];					   /* l */
@@ -395,7 +396,7 @@ void amp_runner_add(struct amp_runner *r)
 	}
 	r->next = NULL;
 	*at = r;
-	if (!LINKS_ONLY)
+	if (TIMED)
 		stack.timed += !r->untimed;
 }
 
@@ -405,7 +406,8 @@ void amp_runner_del(struct amp_runner *r)
 	for (struct amp_runner **at = &stack.runners; *at; at = &(*at)->next) {
 		if (*at == r) {
 			*at = r->next;
-			stack.timed -= !r->untimed;
+			if (TIMED)
+				stack.timed -= !r->untimed;
 			return;
 		}
 	}
@@ -413,7 +415,7 @@ void amp_runner_del(struct amp_runner *r)
 
 static AMP_INLINE int32_t look(void)
 {
-	uint32_t now_ms = !LINKS_ONLY && stack.timed ? amp_port_now_ms() : 0;
+	uint32_t now_ms = TIMED && stack.timed ? amp_port_now_ms() : 0;
 	uint32_t next = UINT32_MAX, ms; /* -1 is more than any time */
 
 	for (struct amp_runner *r = stack.runners; r; r = r->next) {

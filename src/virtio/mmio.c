@@ -187,7 +187,10 @@ static unsigned mmio_events(struct amp_vdev *vd)
 	if (!m->event)
 		return 0;
 	m->event = 0; /* before the look at Status: a later interrupt sets it again */
-	return m->regs[R_STATUS] & S_NEEDS_RESET ? AMP_VDEV_EV_GONE : AMP_VDEV_EV_CONFIG;
+	if (!(m->regs[R_STATUS] & S_NEEDS_RESET))
+		return AMP_VDEV_EV_CONFIG;
+	m->event = 1; /* until it is reset: what it had sent may take more than one look */
+	return AMP_VDEV_EV_GONE;
 }
 
 static void mmio_notify(struct amp_vdev *vd, unsigned q)

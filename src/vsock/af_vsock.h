@@ -226,7 +226,8 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 	int n = 0, r;
 	int32_t ms = -1;
 
-	vs->enough = false;
+	if (AMPSOCK_FAST)
+		vs->enough = false;
 	if (amp_vsock_packet_fast(vs, amp_vlink_piece)) {
 		n = 1;
 		/* the usual turn; once in half a ring it is not, and the time is looked at */
@@ -235,16 +236,18 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 	}
 	if (AMPSOCK_FAST)
 		l->whole = true;
-	enough = vs->enough;
+	enough = AMPSOCK_FAST && vs->enough;
 	/* found empty just now, and nothing to send: before sleep, that is every turn */
 	if (AMPSOCK_FAST && !n && vs->in && !vs->to_do && !vs->owed_head &&
 	    amp_vq_seen_empty(vs->in))
 		r = 0;
 	else
 		r = amp_vsock_run(vs, enough ? 0 : AMP_VLINK_TURN);
-	if (r < 0)
+	if (AMP_VLINK_OPS && r < 0) /* else drv_run() looks itself */
 		return AMP_VLINK_BROKEN;
-	enough |= vs->enough | (unsigned)r / AMP_VLINK_TURN; /* 1 when that was all used */
+	if (AMPSOCK_FAST)
+		enough |= vs->enough;
+	enough |= (unsigned)r / AMP_VLINK_TURN; /* 1 when that was all used */
 	if (!AMPSOCK_FAST)
 		l->runner.due |= r == 0 || r >= (int)AMPSOCK_VSOCK_NUM / 2;
 	else if (l->in_left <= (unsigned)(n + r) || vs->settled ||

@@ -155,7 +155,8 @@ static int link_start(struct drv_link *d)
 	d->l.vs.in = &d->q[Q_RX];
 	d->l.vs.out = &d->q[Q_TX];
 	d->l.vs.seqpacket = (features & AMP_VSOCK_F_SEQPACKET) != 0;
-	d->l.event_in = 1;
+	if (AMPSOCK_FAST)
+		d->l.event_in = 1;
 	event_told(d, false);
 	d->l.last = NUM < UINT8_MAX ? NUM : UINT8_MAX;
 	amp_vlink_up(&d->l);
@@ -189,7 +190,8 @@ static __attribute__((noinline)) bool event_came(struct drv_link *d)
 	bool reset = false;
 
 	amp_vq_buf_room(&b, &iov, 1);
-	d->l.event_in = EVENT_EVERY;
+	if (AMPSOCK_FAST)
+		d->l.event_in = EVENT_EVERY;
 	for (unsigned i = 0; q->num && i < EVENT_NUM && amp_vq_get(q, &b) > 0; i++) {
 		if (b.len >= 4 && amp_le32(b.iov->base) == EVENT_TRANSPORT_RESET)
 			reset = true;
@@ -210,14 +212,16 @@ static int32_t drv_run(struct amp_runner *r, uint32_t now_ms)
 	if (!d->l.up)
 		return -1;
 	gone = d->l.vd->ops->events(d->l.vd) & AMP_VDEV_EV_GONE;
-	/* events come with an interrupt: looked for when one may have come, and now and then */
-	if (!gone && --d->l.event_in == 0 && event_came(d))
+	/* events come with an interrupt: looked for when one may have come, and now and then; or
+	 * always, where the look is shorter than to know when */
+	if (!gone && (!AMPSOCK_FAST || --d->l.event_in == 0) && event_came(d))
 		return link_restart(d, AMP_WHY("vsock: the host has reset the transport"));
 	ms = amp_vlink_turn(&d->l);
 	/* what it had sent before lies in our memory and is told first, as of a peer's RST */
 	if (gone && (ms != 0 || --d->l.last == 0))
 		return link_restart(d, AMP_WHY("vsock: the device is gone or wants a reset"));
-	if (ms != AMP_VLINK_BROKEN)
+	if (AMP_VLINK_OPS ? ms != AMP_VLINK_BROKEN
+			  : !(d->q[Q_RX].broken || d->q[Q_TX].broken))
 		return ms;
 	return link_restart(d, d->q[Q_RX].broken ? d->q[Q_RX].why : d->q[Q_TX].why);
 }
@@ -261,7 +265,8 @@ static bool drv_arm(struct amp_runner *r, bool on)
 		return true;
 	news = amp_vsock_arm(&d->l.vs);
 	if (d->q[Q_EVENT].num && event_arm(d)) {
-		d->l.event_in = 1;
+		if (AMPSOCK_FAST)
+			d->l.event_in = 1;
 		news = true;
 	}
 	return news;

@@ -273,7 +273,7 @@ static inline int out_get(struct amp_vsock *vs, struct amp_vsock_tx *tx)
 		tx->len -= AMP_VSOCK_HDR_LEN;
 		r = cut_header(vs, tx);
 	}
-	if (r < 0)
+	if (!PLAIN && r < 0)
 		vs->torn = true;
 	return r;
 }
@@ -314,8 +314,7 @@ static ONE_COPY bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c
 static bool flush_strays(struct amp_vsock *vs)
 {
 	while (QUEUES && vs->stray_cnt) {
-		/* a host's owner counts on their order; else the youngest goes first */
-		struct amp_vsock_stray *s = &vs->stray[CHAINS ? 0 : vs->stray_cnt - 1u];
+		struct amp_vsock_stray *s = &vs->stray[0];
 		struct amp_vsock_conn c = {.type = (uint8_t)s->type};
 
 		c.ends = s->ends;
@@ -384,10 +383,11 @@ static RARE bool settle(struct amp_vsock *vs)
 			vs->path_starved = false;
 		tell_tx_ready(vs);
 	}
+	if (!QUEUES || PLAIN)
+		return true;
 	/* it may have been set up anew since */
-	if (QUEUES)
-		vs->torn = (vs->in && vs->in->broken) || (vs->out && vs->out->broken);
-	return !QUEUES || !vs->torn;
+	vs->torn = (vs->in && vs->in->broken) || (vs->out && vs->out->broken);
+	return !vs->torn;
 }
 
 int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
@@ -396,9 +396,9 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 	unsigned n = 0;
 	int r = 0;
 
-	if (QUEUES)
+	if (QUEUES && !PLAIN)
 		vs->enough = false;
-	while (QUEUES && n < budget && vs->in && !vs->enough) {
+	while (QUEUES && n < budget && vs->in && (PLAIN || !vs->enough)) {
 		if (strays_full(vs) && !flush_strays(vs))
 			break;
 		if (amp_vsock_packet_fast(vs, vs->ops->piece)) {
@@ -413,7 +413,7 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 		if (!packet(vs, &buf))
 			amp_vq_put(vs->in, buf.id, 0);
 	}
-	if (r < 0)
+	if (!PLAIN && r < 0)
 		vs->torn = true;
 	r = amp_vsock_owed(vs);
 	return r < 0 ? r : (int)n;

@@ -198,7 +198,8 @@ struct amp_vsock_stats {
 #else
 #define AMP_VSOCK_ROOM(type, name, cnt) type name[cnt]
 #endif
-#define AMP_VSOCK_STRAYS (AMPSOCK_VSOCK ? 4 : 1) /* a path has its own */
+/* A driver that has one to send lets its in queue rest meanwhile. A path has its own. */
+#define AMP_VSOCK_STRAYS (AMP_VSOCK_ROOM_APART ? 4 : 1)
 
 struct amp_vsock {
 	const struct amp_vsock_ops *ops;

@@ -43,6 +43,11 @@
  */
 #define OWNERS CHAINS
 #define PATHS  CHAINS
+/*
+ * Small, and all owners are the library's links: none of them sets enough, and each looks for
+ * itself whether a queue is broken.
+ */
+#define PLAIN (!AMPSOCK_FAST && !OWNERS)
 /* Does it take a path? Of the library's engines one has its queues and the other its path; a
  * host's, and a test's, has connections of both kinds. */
 #define LOOP(vs, c) (!QUEUES || (PATH && (PATHS ? (c)->loop : (vs)->path != NULL)))
