@@ -89,7 +89,11 @@ struct amp_rlink *amp_rlink_get(unsigned i);
 /* Was it ever brought up? */
 static inline bool amp_rlink_exists(unsigned i)
 {
+#if AMP_ONE_RUNNER
+	return amp_rlinks[i].l.runner.untimed;
+#else
 	return amp_rlinks[i].l.runner.run != NULL;
+#endif
 }
 
 /* ---- for the files that bring a link up ---- */
@@ -110,6 +114,11 @@ static inline bool amp_rlink_many_back(const struct amp_rlink *l)
 
 	return (uint16_t)(in->put_idx - in->kick_idx) >= in->num / 2u;
 }
+#if !AMP_ONE_RUNNER
+int32_t amp_remote_run(struct amp_runner *r, uint32_t now_ms);
+unsigned amp_remote_kick_due(struct amp_runner *r);
+void amp_remote_kick(struct amp_runner *r, unsigned queues);
+#endif
 /* amp_runner.arm, .kick_due (AMP_RLINK_IN, AMP_RLINK_OUT) and .stats */
 bool amp_rlink_arm(struct amp_runner *r, bool on);
 unsigned amp_rlink_kick_due(struct amp_runner *r);

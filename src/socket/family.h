@@ -571,6 +571,16 @@ int amp_rxring_msg_append(struct amp_sock *s, const void *data, size_t len, unsi
 #define AMP_RX_EOR  2u /* and that a record */
 ssize_t amp_rxring_msg_read(struct amp_rxring *r, struct amp_msg *m, bool peek, size_t *full);
 
+/* A small core with AF_RPMSG alone, and one link of it, has one runner: link_remote.c's. It is called
+ * by name. */
+#define AMP_ONE_RUNNER                                                                        \
+	(!AMPSOCK_FAST && !AMPSOCK_HOSTED && !AMPSOCK_VSOCK && !AMPSOCK_INET && AMPSOCK_RPMSG == 1)
+#if AMP_ONE_RUNNER
+#define AMP_RUNNER(r, op) amp_remote_##op
+#else
+#define AMP_RUNNER(r, op) ((r)->op)
+#endif
+
 /* Something that makes progress when the stack runs: links, the offload session. */
 struct amp_runner {
 	struct amp_runner *next;
@@ -583,6 +593,7 @@ struct amp_runner {
 	uint8_t own[4]; /* the owner's own, not to be overwritten with the rest: early, short
 			 * offsets are short instructions */
 	unsigned bits;	/* queues whose kick is due already: no need to ask */
+#if !AMP_ONE_RUNNER
 	/* Look at the device, move what can move. Returns ms until it wants to run again, -1:
 	 * event only. */
 	int32_t (*run)(struct amp_runner *r, uint32_t now_ms);
@@ -593,9 +604,17 @@ struct amp_runner {
 	unsigned (*kick_due)(struct amp_runner *r);
 	/* Notify those queues. Called *without* the lock. */
 	void (*kick)(struct amp_runner *r, unsigned queues);
+#endif
 	/* Add what you counted. NULL: nothing. */
 	void (*stats)(const struct amp_runner *r, struct amp_stats *st);
 };
+
+#if AMP_ONE_RUNNER
+int32_t amp_remote_run(struct amp_runner *r, uint32_t now_ms);
+bool amp_remote_arm(struct amp_runner *r, bool on);
+unsigned amp_remote_kick_due(struct amp_runner *r);
+void amp_remote_kick(struct amp_runner *r, unsigned queues);
+#endif
 
 /* Those with due or bits: seen to before the lock is given up. */
 extern struct amp_runner *amp_due; /* AMPSOCK_FAST */
@@ -612,7 +631,7 @@ static inline void amp_runner_list(struct amp_runner *r)
 static inline void amp_runner_kick(struct amp_runner *r, unsigned bits)
 {
 	if (!AMP_PORT_THREADS) {
-		r->kick(r, bits);
+		AMP_RUNNER(r, kick)(r, bits);
 		return;
 	}
 	r->bits |= bits;

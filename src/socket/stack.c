@@ -35,7 +35,11 @@
 /* Searches begin, and end, where that can be known: of many sockets; a few are soon seen. */
 #define BOUNDS AMPSOCK_FAST
 /* All runners are AF_RPMSG's links, which have all operations. */
-#define LINKS_ONLY (!AMPSOCK_VSOCK && !AMPSOCK_INET)
+#if AMP_ONE_RUNNER || (!AMPSOCK_VSOCK && !AMPSOCK_INET)
+#define HAS(r, op) true
+#else
+#define HAS(r, op) ((r)->op != NULL)
+#endif
 /* A core's runners look at the clock themselves, when they have a reason to. */
 #define TIMED AMPSOCK_HOSTED
 
@@ -385,12 +389,18 @@ void amp_runner_due(struct amp_runner *r)
 }
 #endif
 
+/* The runner behind r. */
+static inline struct amp_runner *behind(const struct amp_runner *r)
+{
+	return AMP_ONE_RUNNER ? NULL : r->next;
+}
+
 void amp_runner_add(struct amp_runner *r)
 {
 	struct amp_runner **at = &stack.runners;
 
 	/* at the end: who sits on links looks after they have brought something */
-	for (; *at; at = &(*at)->next) {
+	for (; !AMP_ONE_RUNNER && *at; at = &(*at)->next) {
 		if (*at == r)
 			return;
 	}
@@ -418,10 +428,10 @@ static AMP_INLINE int32_t look(void)
 	uint32_t now_ms = TIMED && stack.timed ? amp_port_now_ms() : 0;
 	uint32_t next = UINT32_MAX, ms; /* -1 is more than any time */
 
-	for (struct amp_runner *r = stack.runners; r; r = r->next) {
+	for (struct amp_runner *r = stack.runners; r; r = behind(r)) {
 		if (AMPSOCK_FAST && AMPSOCK_VSOCK && r->calm)
 			continue;
-		ms = (uint32_t)r->run(r, now_ms);
+		ms = (uint32_t)AMP_RUNNER(r, run)(r, now_ms);
 		if (ms < next)
 			next = ms;
 	}
@@ -436,7 +446,7 @@ int32_t amp_links_run(void)
 
 struct amp_runner *amp_runner_next(const struct amp_runner *r)
 {
-	return r ? r->next : stack.runners;
+	return r ? behind(r) : stack.runners;
 }
 
 /* Rings are not disarmed afterwards: with event indices they are so by themselves. */
@@ -444,8 +454,8 @@ static bool arm_all(void)
 {
 	bool news = false;
 
-	for (struct amp_runner *r = stack.runners; r; r = r->next) {
-		if ((LINKS_ONLY || r->arm) && r->arm(r, true))
+	for (struct amp_runner *r = stack.runners; r; r = behind(r)) {
+		if (HAS(r, arm) && AMP_RUNNER(r, arm)(r, true))
 			news = true;
 	}
 	return news;
@@ -510,7 +520,7 @@ static inline unsigned take_due(struct amp_runner *r)
 	r->bits = 0;
 	if (r->due) {
 		r->due = false;
-		bits |= r->kick_due(r);
+		bits |= AMP_RUNNER(r, kick_due)(r);
 	}
 	return bits;
 }
@@ -529,7 +539,7 @@ static inline struct amp_runner *due_next(const struct amp_runner *r)
 #else
 static inline unsigned take_due(struct amp_runner *r)
 {
-	return LINKS_ONLY || r->kick_due ? r->kick_due(r) : 0;
+	return HAS(r, kick_due) ? AMP_RUNNER(r, kick_due)(r) : 0;
 }
 
 static inline struct amp_runner *due_first(void)
@@ -539,17 +549,17 @@ static inline struct amp_runner *due_first(void)
 
 static inline struct amp_runner *due_next(const struct amp_runner *r)
 {
-	return r->next;
+	return behind(r);
 }
 #endif
 
 /* Before sleep: everybody is asked, and about everything. */
 static inline void all_due(void)
 {
-	for (struct amp_runner *r = stack.runners; r; r = r->next) {
+	for (struct amp_runner *r = stack.runners; r; r = behind(r)) {
 		if (!AMPSOCK_FAST)
 			r->due = true;
-		else if (r->kick_due)
+		else if (HAS(r, kick_due))
 			amp_runner_due(r);
 	}
 }
@@ -570,7 +580,7 @@ static bool flush(void)
 		if (bits) {
 			any = true;
 			amp_port_unlock_briefly();
-			r->kick(r, bits);
+			AMP_RUNNER(r, kick)(r, bits);
 			amp_port_lock();
 		}
 		any |= amp_changed; /* sending an RST can be the end of a connection */
@@ -594,13 +604,13 @@ void amp_flush_out(void)
 		r->listed = false;
 		r->bits = 0;
 		amp_port_unlock();
-		r->kick(r, bits);
+		AMP_RUNNER(r, kick)(r, bits);
 		return;
 	} else if (r) {
 		bits = take_due(r);
 		if (bits && !amp_due && !amp_changed) {
 			amp_port_unlock();
-			r->kick(r, bits);
+			AMP_RUNNER(r, kick)(r, bits);
 			return;
 		}
 		r->bits = bits;

@@ -30,6 +30,8 @@ RECEIVERS = [
 	# Runners: links and the session.
 	(r"^(r|runner|run)->(run|arm|kick_due|kick|stats)\b", r"^(?!src/virtio/)"),
 ]
+# family.h: what is called by name where there is one of it. AMP_FAM(s->fam, bind)(s, ...): s->fam->bind(s, ...)
+BY_NAME = re.compile(r"^AMP_(?:FAM|RUNNER)\(([^,]+), (\w+)\)\(")
 # The same by caller: AF_INET's carrier is a socket of another family, never of AF_INET.
 NARROW = [
 	(r"^src/af_inet/", r"^(?!src/af_inet/)"),
@@ -123,6 +125,7 @@ class Graph:
 			text = line[int(m.group(3)) - 1:]
 		if any(re.search(p, text) for p in OUTSIDE):
 			return
+		text = BY_NAME.sub(r"\1->\2(", text)
 		call = re.match(r"\(?\*?([\w\s>.\[\]-]*?)(\w+)\)?\s*\(", text)
 		targets = self.slots.get(call.group(2) if call else "")
 		if targets is None:
