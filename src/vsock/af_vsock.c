@@ -188,7 +188,8 @@ static inline bool ours(const struct amp_sock *s)
 {
 	const struct amp_vsock_conn *c = (const struct amp_vsock_conn *)(const void *)&s->priv;
 
-	return c->peer.port == AMP_OFF_PORT || c->local.port == AMP_OFF_ACCEPT_PORT;
+	return AMPSOCK_INET &&
+	       (c->peer.port == AMP_OFF_PORT || c->local.port == AMP_OFF_ACCEPT_PORT);
 }
 
 /*

@@ -18,8 +18,6 @@ FOREIGN_STACK = 24
 # Which tables a call can mean, by what stands before the slot: (text, functions that may be
 # meant). Without it every function ever put into a slot of that name is a target.
 RECEIVERS = [
-	# On this core the only transport is virtio-mmio.
-	(r"^(vd|d->l\.vd)->ops->|^ops->(probe|accept|queue_\w+|run|config|events|notify|reset)\b", r"^src/virtio/mmio"),
 	# The engine's owner is af_vsock.c, or af_rpmsg's links.
 	(r"^vs->ops->", r"^src/vsock/(?!vsock(_conn|_request)?\.c)"),
 	# Ways of the engine, and the one door of its streams.
