@@ -570,7 +570,8 @@ void amp_rpmsg_sock_end(struct amp_sock *s, enum amp_end_why why)
 
 ssize_t amp_rpmsg_sock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
-	return s->type == SOCK_STREAM ? amp_vsock_sock_sendmsg(s, m, flags) : amp_rraw_send(s, m);
+	return s->type == SOCK_STREAM ? amp_vsock_sock_sendmsg(s, m, flags)
+				      : amp_rraw_send(s, m);
 }
 
 ssize_t amp_rpmsg_sock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)

@@ -84,7 +84,6 @@ static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen
 	bool before = (s->flags & AMP_SF_CONNECTING) != 0;
 	int r;
 
-	c->timeout_ms = s->sndtimeo ? amp_timeo_ms(s->sndtimeo) : AMPSOCK_CONNECT_MS;
 	if (s->type == SOCK_DGRAM) /* only names the peer: nobody expects EINPROGRESS of that */
 		c->block = true;
 	do {
@@ -112,18 +111,20 @@ static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen
 
 int amp_connect(int fd, const struct sockaddr *addr, socklen_t len)
 {
+	struct amp_sock *s = amp_hold(fd);
 	struct amp_call c;
-	int r = amp_enter(&c, fd);
+	int r;
 
-	if (r)
-		return r;
-	if (c.s->flags & AMP_SF_LISTEN)
+	if (!s)
+		return -1;
+	amp_call_init(&c, s, s->sndtimeo ? amp_timeo_ms(s->sndtimeo) : AMPSOCK_CONNECT_MS);
+	if (s->flags & AMP_SF_LISTEN)
 		r = -EOPNOTSUPP;
 	else if (!addr || len < sizeof(addr->sa_family))
 		r = -EINVAL;
 	else
 		r = connect_loop(&c, addr, len);
-	return (int)amp_leave(&c, r);
+	return (int)amp_release_slow(s, r);
 }
 
 int amp_close(int fd)

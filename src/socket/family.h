@@ -573,8 +573,9 @@ ssize_t amp_rxring_msg_read(struct amp_rxring *r, struct amp_msg *m, bool peek, 
 
 /* A small core with AF_RPMSG alone, and one link of it, has one runner: link_remote.c's. It is called
  * by name. */
-#define AMP_ONE_RUNNER                                                                        \
-	(!AMPSOCK_FAST && !AMPSOCK_HOSTED && !AMPSOCK_VSOCK && !AMPSOCK_INET && AMPSOCK_RPMSG == 1)
+#define AMP_ONE_RUNNER                                                          \
+	(!AMPSOCK_FAST && !AMPSOCK_HOSTED && !AMPSOCK_VSOCK && !AMPSOCK_INET && \
+	 AMPSOCK_RPMSG == 1)
 #if AMP_ONE_RUNNER
 #define AMP_RUNNER(r, op) amp_remote_##op
 #else

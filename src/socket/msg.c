@@ -439,8 +439,8 @@ static AMP_INLINE ssize_t recv_now(int fd, void *buf, size_t len, int flags)
 }
 
 #else
-static __attribute__((noinline)) ssize_t one_piece(int fd, const void *buf, size_t len, int flags,
-						   bool out)
+static __attribute__((noinline)) ssize_t one_piece(int fd, const void *buf, size_t len,
+						   int flags, bool out)
 {
 	const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
 	struct amp_msg m;

@@ -342,13 +342,12 @@ int amp_sock_fd(const struct amp_sock *s)
 	return AMPSOCK_FD_BASE + (int)(s - amp_socks);
 }
 
-struct amp_sock *amp_sock_find(int fd, int *err)
+struct amp_sock *amp_sock_find(int fd)
 {
 	unsigned i = (unsigned)fd - AMPSOCK_FD_BASE;
 
 	if (i < AMPSOCK_SOCKETS && amp_socks[i].fam && !(amp_socks[i].flags & AMP_SF_ORPHAN))
 		return &amp_socks[i];
-	*err = amp_fd_own(fd) ? -ENOTSOCK : -EBADF;
 	return NULL;
 }
 
@@ -626,20 +625,20 @@ void amp_flush_out(void)
 struct amp_sock *amp_hold_slow(int fd)
 {
 	struct amp_sock *s;
-	int err;
+	int err = 0;
 
 	amp_port_lock();
-	s = amp_sock_find(fd, &err);
-	if (AMP_PORT_THREADS && s && s->users == UINT8_MAX) {
-		err = -ENOBUFS;
-		s = NULL;
-	}
-	if (AMP_PORT_THREADS && s)
-		s->users++;
-	if (s)
+	s = amp_sock_find(fd);
+	if (!s)
+		err = amp_fd_own(fd) ? ENOTSOCK : EBADF;
+	else if (AMP_PORT_THREADS && s->users == UINT8_MAX)
+		err = ENOBUFS;
+	else
+		s->users += AMP_PORT_THREADS;
+	if (!err)
 		return s;
 	amp_port_unlock();
-	(void)amp_fail(-err);
+	(void)amp_fail(err);
 	return NULL;
 }
 

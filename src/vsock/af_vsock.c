@@ -288,7 +288,7 @@ ssize_t amp_vsock_sock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int 
 		amp_vsock_metered(s);
 	if (n == -EAGAIN)
 		amp_wait_credit(s); /* or for a buffer, which everybody hears of */
-	else if (!stream) /* else it is as it was */
+	else if (!stream)	    /* else it is as it was */
 		message_sent(s, m, n);
 	return n;
 }

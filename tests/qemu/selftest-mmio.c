@@ -155,7 +155,8 @@ static void test_rng(void)
 	test_stale_alarm();
 	check("no event", AMP_VDEV(&mmio.vd, events)(&mmio.vd) == 0);
 	AMP_VDEV(&mmio.vd, reset)(&mmio.vd);
-	check("queue is free after reset", AMP_VDEV(&mmio.vd, queue_set)(&mmio.vd, 0, &vq) == 0);
+	check("queue is free after reset",
+	      AMP_VDEV(&mmio.vd, queue_set)(&mmio.vd, 0, &vq) == 0);
 	AMP_VDEV(&mmio.vd, reset)(&mmio.vd);
 }
 
