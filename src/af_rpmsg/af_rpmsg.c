@@ -545,7 +545,6 @@ static void close_raw(struct amp_sock *s)
 
 	raw_release(s);
 	amp_sock_ring_free(s);
-	s->flags |= AMP_SF_ORPHAN;
 	/* only who listens has children, or is one */
 	wait = amp_rpmsg_close_family && amp_rpmsg_close_family(s);
 	s->sub |= SUB_CLOSED;

@@ -292,7 +292,7 @@ int amp_rstream_run(struct amp_rstream *rs)
 {
 	if (rs->stray_cnt)
 		amp_rstream_answer(rs);
-	return amp_vsock_run(&rs->vs, 0);
+	return amp_vsock_owed(&rs->vs);
 }
 
 size_t amp_rstream_name_len(const char *name)

@@ -441,38 +441,25 @@ ssize_t amp_vsock_sock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 	return flags & MSG_TRUNC ? (ssize_t)full : n;
 }
 
-void amp_vsock_close_one(struct amp_sock *s, bool abort)
-{
-	struct amp_vsock_conn *c = conn_of(s);
-	struct amp_vsock *vs;
-
-	unreserve(s);
-	amp_sock_ring_free(s);
-	s->flags |= AMP_SF_ORPHAN;
-	s->sub |= SUB_CLOSED;
-	if (c->state == AMP_CONN_FREE) {
-		amp_sock_free(s);
-		return;
-	}
-	vs = engine_of(s);
-	if ((AMPSOCK_VSOCK && abort) || s->linger_s == 0)
-		amp_vsock_abort(vs, c);
-	else
-		amp_vsock_close(vs, c, amp_port_now_ms(),
-				s->linger_s == 255 ? CLOSE_WAIT_MS : s->linger_s * 1000u);
-}
-
+/* Closed, or an attempt is given up: that one's error is no later call's, the caller knows. */
 void amp_vsock_sock_end(struct amp_sock *s, enum amp_end_why why)
 {
-	if (why == AMP_END_CLOSED) {
-		if (AMPSOCK_VSOCK && (s->flags & AMP_SF_LISTEN)) /* AF_RPMSG has its own */
-			amp_vsock_unlisten(s);
-		amp_vsock_close_one(s, false);
-		return;
-	}
-	s->flags |= AMP_SF_RESET; /* no error later: the caller knows */
-	amp_vsock_abort(engine_of(s), conn_of(s));
+	struct amp_vsock_conn *c = conn_of(s);
+	bool closed = why == AMP_END_CLOSED;
+
+	if (AMPSOCK_VSOCK && (s->flags & AMP_SF_LISTEN)) /* AF_RPMSG has its own */
+		amp_vsock_unlisten(s);
+	unreserve(s);
 	amp_sock_ring_free(s);
+	if (closed)
+		s->sub |= SUB_CLOSED;
+	else
+		s->flags |= AMP_SF_RESET;
+	if (c->state != AMP_CONN_FREE)
+		amp_vsock_close(engine_of(s), c, amp_port_now_ms(),
+				s->linger_s == 255 ? CLOSE_WAIT_MS : s->linger_s * 1000u);
+	else if (closed)
+		amp_sock_free(s);
 }
 
 int amp_vsock_sock_poll(struct amp_sock *s)

@@ -311,9 +311,6 @@ static inline void amp_vsock_metered(struct amp_sock *s)
 		amp_meter_sent(&((struct amp_vsock_sock *)(void *)&s->priv)->meter, 1);
 }
 
-/* Its descriptor is gone; abort: not in an orderly way either. */
-void amp_vsock_close_one(struct amp_sock *s, bool abort);
-
 /* What a socket does that is a connection of the engine: AF_VSOCK's, and AF_RPMSG's streams. */
 int amp_vsock_sock_create(struct amp_sock *s, int type, int protocol);
 int amp_vsock_sock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);

@@ -342,7 +342,7 @@ static inline void amp_vsock_no_deadline(struct amp_vsock_conn *c)
 }
 /*
  * Orderly end: SHUTDOWN of both, then wait for the peer's RST until now + wait_ms;
- * EV_GONE when over. Data that still arrives is thrown away.
+ * EV_GONE when over. Data that still arrives is thrown away. wait_ms 0: amp_vsock_abort().
  */
 void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t now_ms,
 		     uint32_t wait_ms);

@@ -442,7 +442,7 @@ void amp_vsock_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t 
 void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t now_ms,
 		     uint32_t wait_ms)
 {
-	if (c->state != AMP_CONN_OPEN || c->peer_shut == SHUT_BOTH) {
+	if (c->state != AMP_CONN_OPEN || c->peer_shut == SHUT_BOTH || wait_ms == 0) {
 		if (c->state != AMP_CONN_CLOSING)
 			amp_vsock_abort(vs, c);
 		return;
