@@ -84,7 +84,7 @@ static inline uint16_t trim(struct amp_iov *iov, uint16_t cnt, size_t len)
 	return i;
 }
 
-/* What is wrong with a header whose type is good, in words; NULL: nothing. */
+/* What is wrong with a header, but for its type, in words; NULL: nothing. */
 static const char *header_fault(const struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 				uint32_t len)
 {
@@ -102,7 +102,7 @@ static const char *header_fault(const struct amp_vsock *vs, const struct amp_vso
 }
 
 /*
- * Any packet: its header is checked, its connection looked for. What breaks a rule is
+ * Any packet: its header is checked, and it goes to its connection. What breaks a rule is
  * counted, explained, answered where the spec wants that. Returns whether the owner holds
  * the buffer.
  */
@@ -110,26 +110,17 @@ static bool look_up(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 		    struct amp_vsock_rx *rx, uint32_t len)
 {
 	const char *fault = header_fault(vs, h, len);
-	struct amp_vsock_conn *c;
 
 	if (fault) {
 		vs->stats.rx_bad++;
 		blame(vs, fault);
 		return false;
 	}
-	if (h->type - 1u > 1u) {
-		vs->stats.rx_bad++;
-		amp_vsock_in_unknown(vs, h, AMP_VSOCK_STREAM); /* 5.10.6.4: the RST's */
-		return false;
-	}
 	rx->iov_cnt = trim((struct amp_iov *)(uintptr_t)rx->iov, rx->iov_cnt, h->len);
-	if (CHAINS && h->dst_cid != vs->local_cid && vs->ops->foreign &&
-	    vs->ops->foreign(vs, h, rx))
+	if (CHAINS && amp_vsock_type_good(h) && h->dst_cid != vs->local_cid &&
+	    vs->ops->foreign && vs->ops->foreign(vs, h, rx))
 		return false;
-	c = amp_vsock_find_for(vs, h);
-	if (AMPSOCK_FAST && c && vs->ops->piece)
-		vs->recent = c;
-	return amp_vsock_in(vs, h, rx, c);
+	return amp_vsock_in(vs, h, rx);
 }
 
 /* One packet. Returns whether the owner holds its buffer. */
