@@ -41,14 +41,15 @@ _Static_assert(AMP_RX_LAST == AMP_VSOCK_SEQ_EOM && AMP_RX_EOR == AMP_VSOCK_SEQ_E
 
 static int message_in(struct amp_sock *s, const struct amp_vsock_rx *rx)
 {
-	unsigned how = rx->flags & (AMP_RX_LAST | AMP_RX_EOR), cnt = rx->iov_cnt;
+	unsigned how = rx->flags & (AMP_RX_LAST | AMP_RX_EOR);
+	unsigned cnt = AMP_VQ_CHAINS ? rx->iov_cnt : 1;
 	int r = 0;
 
 	if (AMP_VQ_CHAINS && cnt == 0) /* a device's: nothing in it, but it may be the last */
 		return amp_rxring_msg_append(s, "", 0, how);
-	for (unsigned i = 0; r == 0 && i < (AMP_VQ_CHAINS ? cnt : 1); i++)
+	for (unsigned i = 0; r == 0 && i < cnt; i++)
 		r = amp_rxring_msg_append(s, rx->iov[i].base, rx->iov[i].len,
-					  AMP_VQ_CHAINS && i + 1 < cnt ? 0 : how);
+					  i + 1 < cnt ? 0 : how);
 	return r;
 }
 

@@ -40,6 +40,7 @@
 #include <string.h>
 
 #include "../port/port.h"
+#include "../wire/le.h"
 #include "vsock_fast.h"
 #include "vsock_inner.h"
 
@@ -116,7 +117,10 @@ static bool look_up(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 		blame(vs, fault);
 		return false;
 	}
-	rx->iov_cnt = trim((struct amp_iov *)(uintptr_t)rx->iov, rx->iov_cnt, h->len);
+	if (OWNERS)
+		rx->iov_cnt = trim((struct amp_iov *)(uintptr_t)rx->iov, rx->iov_cnt, h->len);
+	else
+		((struct amp_iov *)(uintptr_t)rx->iov)->len = h->len;
 	if (CHAINS && amp_vsock_type_good(h) && h->dst_cid != vs->local_cid &&
 	    vs->ops->foreign && vs->ops->foreign(vs, h, rx))
 		return false;
@@ -138,7 +142,7 @@ static __attribute__((noinline)) bool packet(struct amp_vsock *vs, struct amp_vq
 		return false;
 	}
 	if (!CHAINS || iov->len > AMP_VSOCK_HDR_LEN) {
-		memcpy(&h, iov->base, AMP_VSOCK_HDR_LEN);
+		amp_copy(&h, iov->base, AMP_VSOCK_HDR_LEN);
 		iov->base = (uint8_t *)iov->base + AMP_VSOCK_HDR_LEN;
 		iov->len -= AMP_VSOCK_HDR_LEN;
 	} else {
@@ -146,8 +150,10 @@ static __attribute__((noinline)) bool packet(struct amp_vsock *vs, struct amp_vq
 	}
 	__atomic_signal_fence(__ATOMIC_ACQUIRE); /* the copy, not the original again */
 	rx.iov = iov;
-	rx.iov_cnt = buf->iov_cnt;
-	rx.id = buf->id;
+	if (OWNERS) { /* else it is one piece, and nobody holds it */
+		rx.iov_cnt = buf->iov_cnt;
+		rx.id = buf->id;
+	}
 	rx.len = h.len;
 	rx.flags = h.flags;
 	if (TAPPED(vs))
