@@ -15,9 +15,9 @@
 struct amp_mmio {
 	struct amp_vdev vd;
 	volatile uint32_t *regs;
-	uint32_t device_id;	/* of what sits in the slot */
 	volatile uint8_t event; /* isr sets, thread clears: look at Status */
 	uint8_t why;		/* 0, or the last error: amp_mmio_why() */
+	uint32_t device_id;	/* of what sits in the slot */
 };
 
 /*

@@ -50,7 +50,7 @@ struct amp_vdev_ops {
 
 /*
  * An operation: AMP_VDEV(vd, probe)(vd, ...). A core whose devices are all behind virtio-mmio calls
- * them by name: a transport of another kind needs AMPSOCK_VDEV_OTHERS.
+ * them by name: amp_link_vsock() refuses a transport of another kind without AMPSOCK_VDEV_OTHERS.
  */
 #if AMPSOCK_VDEV_OTHERS
 #define AMP_VDEV(vd, op) ((vd)->ops->op)
@@ -68,9 +68,7 @@ void amp_mmio_reset(struct amp_vdev *vd);
 #endif
 
 struct amp_vdev {
-#if AMPSOCK_VDEV_OTHERS
-	const struct amp_vdev_ops *ops;
-#endif
+	const struct amp_vdev_ops *ops; /* without AMPSOCK_VDEV_OTHERS: NULL */
 	/* Memory for rings and buffers, in reach of the device: the transport's, or the owner's. */
 	void *mem;
 	size_t mem_len;

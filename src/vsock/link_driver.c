@@ -335,6 +335,8 @@ int amp_link_vsock(struct amp_vdev *vd)
 	unsigned kicks = 0;
 	int r = -ENOBUFS;
 
+	if (!AMPSOCK_VDEV_OTHERS && vd->ops)
+		return -ENOTSUP;
 	amp_port_lock();
 	d = slot_for(vd);
 	if (d) {
