@@ -25,8 +25,9 @@ struct amp_rproc;
  * process calls amp_link_vhost_user() instead). vd must stay where it is for ever. From
  * thread context, before or after sockets exist; again when the link went down, or to
  * begin anew: connections are reset then, listeners stay. 0; -ENODEV no vsock device there;
- * -ENOTSUP missing features; -EIO, -EBUSY the device does not do as it should; -EPROTO no
- * usable CID; -ENOBUFS no link slot (AMPSOCK_VSOCK_LINKS) or too little memory.
+ * -ENOTSUP missing features, or a transport that is not virtio-mmio in a library without
+ * AMPSOCK_VDEV_OTHERS; -EIO, -EBUSY the device does not do as it should; -EPROTO no usable CID;
+ * -ENOBUFS no link slot (AMPSOCK_VSOCK_LINKS) or too little memory.
  */
 int amp_link_vsock(struct amp_vdev *vd);
 

@@ -37,6 +37,8 @@ AMP_OPTIONAL(amp_inet_listen_end);
 #define AMP_NEED half_close
 #include "../socket/need.h"
 
+#if AMPSOCK_INET
+
 #define RST_WAIT_MS 200
 #define RETRY_MS    500 /* listeners of a lost session: between attempts */
 
@@ -674,3 +676,5 @@ const struct amp_family amp_inet_family = {
 	.recv_fast = inet_recv_fast,
 #endif
 };
+
+#endif /* AMPSOCK_INET */

@@ -14,6 +14,8 @@
 #include "inet.h"
 #include "ampsock.h"
 
+#if AMPSOCK_INET
+
 #define HEADER_MS    AMP_INET_WAIT_MS
 #define DOOR_BACKLOG 16
 
@@ -256,3 +258,5 @@ void amp_inet_header_step(struct amp_sock *s, bool late)
 	s->linger_s = 0;
 	amp_inet_close(s);
 }
+
+#endif /* AMPSOCK_INET */

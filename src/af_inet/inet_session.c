@@ -35,6 +35,8 @@
 #include "inet.h"
 #include "rest.h"
 
+#if AMPSOCK_INET
+
 AMP_OPTIONAL(amp_inet_door_work);
 
 #define PING_MS	     (AMPSOCK_PING_MS ? AMPSOCK_PING_MS : 2000)
@@ -573,3 +575,5 @@ static bool session_arm(struct amp_runner *r, bool on)
 		       session_work(amp_port_now_ms());
 	return on && session_run(r, amp_port_now_ms()) == 0; /* one caller less to be in line */
 }
+
+#endif /* AMPSOCK_INET */

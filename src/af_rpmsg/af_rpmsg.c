@@ -65,7 +65,7 @@ static char own_names[AMPSOCK_RPMSG_SERVICES][AMP_RPMSG_NAME_LEN]; /* l */
 
 bool amp_rsock_waits; /* l */
 
-static int rpmsg_create(struct amp_sock *s, int type, int protocol)
+int amp_rpmsg_sock_create(struct amp_sock *s, int type, int protocol)
 {
 	(void)s;
 	if (type != SOCK_STREAM && type != SOCK_SEQPACKET && type != SOCK_DGRAM)
@@ -293,7 +293,7 @@ static bool name_taken(const struct amp_raddr *at)
 	return false;
 }
 
-static int rpmsg_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t len)
+int amp_rpmsg_sock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t len)
 {
 	struct amp_rsock *p = amp_rsock(s);
 	struct amp_raddr at;
@@ -430,7 +430,7 @@ static int start(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 	return s->type == SOCK_STREAM ? start_stream(s, l, addr) : start_raw(s, l, addr);
 }
 
-static int rpmsg_connect(struct amp_sock *s, const struct sockaddr *addr, socklen_t len)
+int amp_rpmsg_sock_connect(struct amp_sock *s, const struct sockaddr *addr, socklen_t len)
 {
 	bool conn = amp_rsock_is_conn(s);
 	struct amp_rlink *l;
@@ -545,7 +545,6 @@ static void close_raw(struct amp_sock *s)
 
 	raw_release(s);
 	amp_sock_ring_free(s);
-	s->flags |= AMP_SF_ORPHAN;
 	/* only who listens has children, or is one */
 	wait = amp_rpmsg_close_family && amp_rpmsg_close_family(s);
 	s->sub |= SUB_CLOSED;
@@ -553,10 +552,10 @@ static void close_raw(struct amp_sock *s)
 		amp_rsock_finish(s);
 }
 
-static void rpmsg_end(struct amp_sock *s, enum amp_end_why why)
+void amp_rpmsg_sock_end(struct amp_sock *s, enum amp_end_why why)
 {
 	if (amp_rsock_is_conn(s)) {
-		amp_vsock_end(s, why);
+		amp_vsock_sock_end(s, why);
 		return;
 	}
 	unwait(s);
@@ -568,20 +567,21 @@ static void rpmsg_end(struct amp_sock *s, enum amp_end_why why)
 
 /* ---- bytes ---- */
 
-static ssize_t rpmsg_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
+ssize_t amp_rpmsg_sock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
-	return s->type == SOCK_STREAM ? amp_vsock_sendmsg(s, m, flags) : amp_rraw_send(s, m);
+	return s->type == SOCK_STREAM ? amp_vsock_sock_sendmsg(s, m, flags)
+				      : amp_rraw_send(s, m);
 }
 
-static ssize_t rpmsg_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
+ssize_t amp_rpmsg_sock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 {
-	return s->type == SOCK_STREAM ? amp_vsock_recvmsg(s, m, flags)
+	return s->type == SOCK_STREAM ? amp_vsock_sock_recvmsg(s, m, flags)
 				      : amp_rraw_recv(s, m, flags);
 }
 
-static int rpmsg_poll(struct amp_sock *s)
+int amp_rpmsg_sock_poll(struct amp_sock *s)
 {
-	return s->type == SOCK_STREAM ? amp_vsock_poll(s) : amp_rraw_poll(s);
+	return s->type == SOCK_STREAM ? amp_vsock_sock_poll(s) : amp_rraw_poll(s);
 }
 
 /* ---- what AF_INET's carriers need to know (docs/protocol.md) ---- */
@@ -616,18 +616,20 @@ const struct amp_family amp_rpmsg_family = {
 #if AMPSOCK_INET
 	.carrier = &carrier,
 #endif
-	.create = rpmsg_create,
-	.bind = rpmsg_bind,
-	.connect = rpmsg_connect,
+#if !AMP_ONE_FAMILY
+	.create = amp_rpmsg_sock_create,
+	.bind = amp_rpmsg_sock_bind,
+	.connect = amp_rpmsg_sock_connect,
+	.sendmsg = amp_rpmsg_sock_sendmsg,
+	.recvmsg = amp_rpmsg_sock_recvmsg,
+	.end = amp_rpmsg_sock_end,
+	.poll = amp_rpmsg_sock_poll,
+#endif
 	.listen = amp_rpmsg_listen,
 	.accept = amp_rpmsg_accept,
-	.sendmsg = rpmsg_sendmsg,
-	.recvmsg = rpmsg_recvmsg,
-	.end = rpmsg_end,
 	.half_close = amp_rpmsg_half_close,
 	.name = amp_rpmsg_name,
 	.option = amp_rpmsg_option,
-	.poll = rpmsg_poll,
 	.direct = amp_rpmsg_direct,
 #if AMPSOCK_FAST
 	.send_fast = amp_rpmsg_send_fast,

@@ -89,7 +89,11 @@ struct amp_rlink *amp_rlink_get(unsigned i);
 /* Was it ever brought up? */
 static inline bool amp_rlink_exists(unsigned i)
 {
+#if AMP_ONE_RUNNER
+	return amp_rlinks[i].l.runner.untimed;
+#else
 	return amp_rlinks[i].l.runner.run != NULL;
+#endif
 }
 
 /* ---- for the files that bring a link up ---- */
@@ -110,6 +114,11 @@ static inline bool amp_rlink_many_back(const struct amp_rlink *l)
 
 	return (uint16_t)(in->put_idx - in->kick_idx) >= in->num / 2u;
 }
+#if !AMP_ONE_RUNNER
+int32_t amp_remote_run(struct amp_runner *r, uint32_t now_ms);
+unsigned amp_remote_kick_due(struct amp_runner *r);
+void amp_remote_kick(struct amp_runner *r, unsigned queues);
+#endif
 /* amp_runner.arm, .kick_due (AMP_RLINK_IN, AMP_RLINK_OUT) and .stats */
 bool amp_rlink_arm(struct amp_runner *r, bool on);
 unsigned amp_rlink_kick_due(struct amp_runner *r);
@@ -277,6 +286,16 @@ int amp_rraw_poll(struct amp_sock *s);
 /* Give the oldest buffer back, all of them (to nobody, when the link is gone). */
 void amp_rraw_pop(struct amp_sock *s);
 void amp_rraw_drop(struct amp_sock *s);
+
+/* ---- the family's operations (struct amp_family) ---- */
+
+int amp_rpmsg_sock_create(struct amp_sock *s, int type, int protocol);
+int amp_rpmsg_sock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
+int amp_rpmsg_sock_connect(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
+ssize_t amp_rpmsg_sock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags);
+ssize_t amp_rpmsg_sock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags);
+void amp_rpmsg_sock_end(struct amp_sock *s, enum amp_end_why why);
+int amp_rpmsg_sock_poll(struct amp_sock *s);
 
 /* ---- the short ways (rpmsg_fast.c) ---- */
 

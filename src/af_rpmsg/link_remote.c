@@ -76,7 +76,7 @@ static void served(struct amp_rlink *l, struct remote *m)
 		     amp_rproc_features(m->rp) & AMP_RPMSG_F_NS, amp_rproc_buffers(m->rp));
 }
 
-static int32_t remote_run(struct amp_runner *r, uint32_t now_ms)
+int32_t amp_remote_run(struct amp_runner *r, uint32_t now_ms)
 {
 	struct amp_rlink *l = amp_rlink_of(r);
 	struct remote *m = remote_of(r);
@@ -97,7 +97,7 @@ static int32_t remote_run(struct amp_runner *r, uint32_t now_ms)
 	return ms;
 }
 
-static unsigned remote_kick_due(struct amp_runner *r)
+unsigned amp_remote_kick_due(struct amp_runner *r)
 {
 	struct remote *m = remote_of(r);
 	unsigned bits = amp_rlink_kick_due(r);
@@ -109,7 +109,7 @@ static unsigned remote_kick_due(struct amp_runner *r)
 }
 
 _Static_assert(AMP_RPROC_TX == 0 && AMP_RPROC_RX == 1 && AMP_RLINK_OUT >> 1 == AMP_RLINK_IN,
-	       "remote_kick()");
+	       "amp_remote_kick()");
 
 static REMOTE_OUTLINE void kick_all(struct amp_rproc *rp, unsigned queues)
 {
@@ -120,7 +120,7 @@ static REMOTE_OUTLINE void kick_all(struct amp_rproc *rp, unsigned queues)
 	}
 }
 
-static void remote_kick(struct amp_runner *r, unsigned queues)
+void amp_remote_kick(struct amp_runner *r, unsigned queues)
 {
 	struct amp_rproc *rp = remote_of(r)->rp;
 
@@ -129,6 +129,26 @@ static void remote_kick(struct amp_runner *r, unsigned queues)
 	else
 		kick_all(rp, queues);
 }
+
+#if AMP_ONE_RUNNER
+bool amp_remote_arm(struct amp_runner *r, bool on)
+{
+	return amp_rlink_arm(r, on);
+}
+
+static inline void init_runner(struct amp_runner *r)
+{
+	(void)r;
+}
+#else
+static void init_runner(struct amp_runner *r)
+{
+	r->run = amp_remote_run;
+	r->arm = amp_rlink_arm;
+	r->kick_due = amp_remote_kick_due;
+	r->kick = amp_remote_kick;
+}
+#endif
 
 /* Its slot from before, or a free one that no other kind of link has. */
 static int slot_for(const struct amp_rproc *rp)
@@ -166,18 +186,15 @@ int amp_link_rpmsg(struct amp_rproc *rp)
 	}
 	l = amp_rlink_get((unsigned)i);
 	remotes[i].rp = rp;
-	l->l.runner.run = remote_run;
+	init_runner(&l->l.runner);
 	l->l.runner.untimed = true;
-	l->l.runner.arm = amp_rlink_arm;
-	l->l.runner.kick_due = remote_kick_due;
-	l->l.runner.kick = remote_kick;
 	l->l.runner.stats = amp_rlink_stats;
 	amp_rlink_door(l);
 	amp_runner_add(&l->l.runner);
 	begin(l, &remotes[i]);
-	kicks = remote_kick_due(&l->l.runner);
+	kicks = amp_remote_kick_due(&l->l.runner);
 	amp_port_unlock();
-	remote_kick(&l->l.runner, kicks);
+	amp_remote_kick(&l->l.runner, kicks);
 	amp_port_wake(); /* who waits for the link looks again */
 	return 0;
 }

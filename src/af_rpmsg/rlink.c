@@ -272,7 +272,9 @@ int32_t amp_rlink_turn(struct amp_rlink *l)
 		 * fewer may go round.
 		 */
 		amp_rlink_go_on(l);
-		if (amp_vq_news(out) || (n ? amp_rlink_many_back(l) : amp_vq_news(in)))
+		if (!AMPSOCK_FAST)
+			l->l.runner.due |= n == 0;
+		else if (amp_vq_news(out) || (n ? amp_rlink_many_back(l) : amp_vq_news(in)))
 			amp_runner_due(&l->l.runner);
 	}
 	/* a peer who never pauses does not stop the clock */
@@ -311,7 +313,7 @@ unsigned amp_rlink_kick_due(struct amp_runner *r)
 		return 0;
 	(void)amp_rpmsg_run(&l->bus, 0); /* announcements; a broken ring is the next turn's */
 	flush(l);
-	if (amp_vq_kick_due(l->bus.in))
+	if ((amp_vlink_ask_back(&l->l) || amp_rlink_many_back(l)) && amp_vq_kick_due(l->bus.in))
 		bits |= AMP_RLINK_IN;
 	if (amp_vq_kick_due(l->bus.out))
 		bits |= AMP_RLINK_OUT;

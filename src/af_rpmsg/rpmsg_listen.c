@@ -159,7 +159,7 @@ bool amp_rpmsg_close_family(struct amp_sock *s)
 	s->flags &= (uint16_t)~AMP_SF_LISTEN; /* nobody comes any more */
 	while ((child = amp_sock_queue_pop(s)) != NULL) {
 		child->linger_s = 0;
-		child->fam->end(child, AMP_END_CLOSED);
+		AMP_FAM(child->fam, end)(child, AMP_END_CLOSED);
 	}
 	return p->children != 0;
 }

@@ -57,7 +57,7 @@ void amp_rraw_pop(struct amp_sock *s)
 	h->next = (uint8_t)(l->held_free - i - 1);
 	l->held_free = i;
 	amp_rpmsg_release(&l->bus, h->id);
-	if (l->bus.in && amp_rlink_many_back(l))
+	if (AMPSOCK_FAST && l->bus.in && amp_rlink_many_back(l))
 		amp_runner_due(&l->l.runner);
 }
 

@@ -243,8 +243,8 @@ bool amp_rstream_input(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 	iov.base = (void *)(uintptr_t)(data + AMP_RSTREAM_HDR_LEN);
 	iov.len = r.v.len = rx->len - AMP_RSTREAM_HDR_LEN;
 	r.v.iov = &iov;
-	r.v.iov_cnt = 1;
 	if (AMPSOCK_VSOCK) { /* else nobody asks */
+		r.v.iov_cnt = 1;
 		r.v.flags = 0;
 		r.id = rx->id;
 	}
@@ -292,7 +292,7 @@ int amp_rstream_run(struct amp_rstream *rs)
 {
 	if (rs->stray_cnt)
 		amp_rstream_answer(rs);
-	return amp_vsock_run(&rs->vs, 0);
+	return amp_vsock_owed(&rs->vs);
 }
 
 size_t amp_rstream_name_len(const char *name)

@@ -52,10 +52,10 @@ static int rpmsg_room(struct amp_sock *s)
 int run_limit(int amp)
 {
 	struct amp_sock *s;
-	int err, most = 0;
+	int most = 0;
 
 	amp_port_lock();
-	s = amp_sock_find(amp, &err);
+	s = amp_sock_find(amp);
 	if (s && s->type == SOCK_SEQPACKET && (s->flags & AMP_SF_CONNECTED))
 		most = s->domain == AF_RPMSG
 			       ? rpmsg_room(s)

@@ -28,7 +28,7 @@ int amp_far_result(struct amp_call *c, int r)
 	if (AMP_PORT_THREADS && c->s->gen != c->gen) /* closed meanwhile */
 		return -EBADF;
 	if (AMPSOCK_INET) /* the others know at once */
-		c->s->fam->end(c->s, AMP_END_LATE);
+		AMP_FAM(c->s->fam, end)(c->s, AMP_END_LATE);
 	return -ETIMEDOUT;
 }
 
@@ -58,7 +58,7 @@ int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
 		amp_call_init(&c, s, 0);
 	if (addr && len >= sizeof(addr->sa_family)) {
 		do {
-			r = s->fam->bind(s, addr, len);
+			r = AMP_FAM(s->fam, bind)(s, addr, len);
 		} while (AMPSOCK_INET && amp_far_again(&c, r));
 	}
 	return (int)amp_release_slow(s, AMPSOCK_INET ? amp_far_result(&c, r) : r);
@@ -73,7 +73,7 @@ static int connect_late(struct amp_sock *s)
 	if (AMPSOCK_INET && s->sndtimeo && (s->domain == AF_INET || s->domain == AF_INET6) &&
 	    s->type != SOCK_DGRAM)
 		return -EINPROGRESS;
-	s->fam->end(s, AMP_END_CONNECT);
+	AMP_FAM(s->fam, end)(s, AMP_END_CONNECT);
 	s->flags &= (uint16_t)~AMP_SF_CONNECTING;
 	return s->err ? -amp_sock_take_err(s) : -ETIMEDOUT;
 }
@@ -84,7 +84,6 @@ static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen
 	bool before = (s->flags & AMP_SF_CONNECTING) != 0;
 	int r;
 
-	c->timeout_ms = s->sndtimeo ? amp_timeo_ms(s->sndtimeo) : AMPSOCK_CONNECT_MS;
 	if (s->type == SOCK_DGRAM) /* only names the peer: nobody expects EINPROGRESS of that */
 		c->block = true;
 	do {
@@ -95,7 +94,7 @@ static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen
 		else if ((s->flags & AMP_SF_CONNECTED) && s->type != SOCK_DGRAM)
 			r = -EISCONN;
 		else
-			r = s->fam->connect(s, addr, len);
+			r = AMP_FAM(s->fam, connect)(s, addr, len);
 		if (r != -EAGAIN) {
 			s->flags &= (uint16_t)~AMP_SF_CONNECTING;
 			return r;
@@ -112,18 +111,20 @@ static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen
 
 int amp_connect(int fd, const struct sockaddr *addr, socklen_t len)
 {
+	struct amp_sock *s = amp_hold(fd);
 	struct amp_call c;
-	int r = amp_enter(&c, fd);
+	int r;
 
-	if (r)
-		return r;
-	if (c.s->flags & AMP_SF_LISTEN)
+	if (!s)
+		return -1;
+	amp_call_init(&c, s, s->sndtimeo ? amp_timeo_ms(s->sndtimeo) : AMPSOCK_CONNECT_MS);
+	if (s->flags & AMP_SF_LISTEN)
 		r = -EOPNOTSUPP;
 	else if (!addr || len < sizeof(addr->sa_family))
 		r = -EINVAL;
 	else
 		r = connect_loop(&c, addr, len);
-	return (int)amp_leave(&c, r);
+	return (int)amp_release_slow(s, r);
 }
 
 int amp_close(int fd)
@@ -200,7 +201,7 @@ int amp_fcntl(int fd, int cmd, ...)
 static int readable_len(struct amp_sock *s)
 {
 	struct amp_msg m = {.len = INT32_MAX};
-	ssize_t n = s->fam->recvmsg(s, &m, MSG_PEEK | MSG_TRUNC);
+	ssize_t n = AMP_FAM(s->fam, recvmsg)(s, &m, MSG_PEEK | MSG_TRUNC);
 
 	return n > 0 ? (int)n : 0;
 }

@@ -79,18 +79,29 @@ enum amp_end_why {
 			    (amp_far_result()) */
 };
 
+/*
+ * The operations that every family has: AMP_FAM(s->fam, bind)(s, addr, len). A program with one
+ * family calls them by name, and they are not in its table.
+ */
+#define AMP_ONE_FAMILY (!AMPSOCK_INET && !(AMPSOCK_VSOCK && AMPSOCK_RPMSG))
+#if !AMP_ONE_FAMILY
+#define AMP_FAM(fam, op) ((fam)->op)
+#elif AMPSOCK_VSOCK
+#define AMP_FAM(fam, op) amp_vsock_sock_##op
+#else
+#define AMP_FAM(fam, op) amp_rpmsg_sock_##op
+#endif
+
 struct amp_family {
 	int domain;
 	/* NULL when this family carries no AF_INET sockets. */
 	const struct amp_carrier *carrier;
 
 	/* At most 15 operations. Those that are optional (see below) may be NULL: EOPNOTSUPP. */
+#if !AMP_ONE_FAMILY
 	int (*create)(struct amp_sock *s, int type, int protocol);
 	int (*bind)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
 	int (*connect)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
-	int (*listen)(struct amp_sock *s, int backlog);
-	/* A child taken off s's queue, or NULL with *err = -EAGAIN or another. */
-	struct amp_sock *(*accept)(struct amp_sock *s, int *err);
 	/* flags: MSG_EOR MSG_NOSIGNAL. A short count is progress, api.c calls again with done
 	 * raised; of a message (not SOCK_STREAM) until all is gone, non-blocking or not: its
 	 * beginning is out, and the window had room for the rest. */
@@ -100,15 +111,19 @@ struct amp_family {
 	 * flags: MSG_PEEK MSG_TRUNC. MSG_WAITALL and SO_RCVLOWAT are api.c's. */
 	ssize_t (*recvmsg)(struct amp_sock *s, struct amp_msg *m, int flags);
 	void (*end)(struct amp_sock *s, enum amp_end_why why);
+	/* POLLIN POLLOUT POLLRDHUP POLLHUP (POLLERR comes from s->err); agrees with the calls.
+	 */
+	int (*poll)(struct amp_sock *s);
+#endif
+	int (*listen)(struct amp_sock *s, int backlog);
+	/* A child taken off s's queue, or NULL with *err = -EAGAIN or another. */
+	struct amp_sock *(*accept)(struct amp_sock *s, int *err);
 	/* shutdown() of a connection. how: SHUT_RD SHUT_WR SHUT_RDWR. */
 	int (*half_close)(struct amp_sock *s, int how);
 	int (*name)(struct amp_sock *s, bool peer, struct sockaddr *addr, socklen_t *len);
 	/* Options that api.c does not answer itself. set: val in; else val out, *len in/out. */
 	int (*option)(struct amp_sock *s, bool set, int level, int name, void *val,
 		      socklen_t *len);
-	/* POLLIN POLLOUT POLLRDHUP POLLHUP (POLLERR comes from s->err); agrees with the calls.
-	 */
-	int (*poll)(struct amp_sock *s);
 	int (*direct)(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io);
 #if AMPSOCK_FAST
 	/*
@@ -563,17 +578,30 @@ int amp_rxring_msg_append(struct amp_sock *s, const void *data, size_t len, unsi
 #define AMP_RX_EOR  2u /* and that a record */
 ssize_t amp_rxring_msg_read(struct amp_rxring *r, struct amp_msg *m, bool peek, size_t *full);
 
+/* A small core with AF_RPMSG alone, and one link of it, has one runner: link_remote.c's. It is called
+ * by name. */
+#define AMP_ONE_RUNNER                                                          \
+	(!AMPSOCK_FAST && !AMPSOCK_HOSTED && !AMPSOCK_VSOCK && !AMPSOCK_INET && \
+	 AMPSOCK_RPMSG == 1)
+#if AMP_ONE_RUNNER
+#define AMP_RUNNER(r, op) amp_remote_##op
+#else
+#define AMP_RUNNER(r, op) ((r)->op)
+#endif
+
 /* Something that makes progress when the stack runs: links, the offload session. */
 struct amp_runner {
 	struct amp_runner *next;
 	struct amp_runner *due_next;
-	bool due;	/* ask kick_due() before the lock is given up */
+	bool due;	/* AMPSOCK_FAST: ask kick_due() before the lock is given up. Else that
+			 * is always done, and this asks about buffers that went back, too */
 	bool listed;	/* on the list amp_due: due, or bits */
 	bool untimed;	/* constant: run() does without now_ms, which may be 0 then */
 	bool calm;	/* set by the owner: nothing to run for until it is due again */
 	uint8_t own[4]; /* the owner's own, not to be overwritten with the rest: early, short
 			 * offsets are short instructions */
 	unsigned bits;	/* queues whose kick is due already: no need to ask */
+#if !AMP_ONE_RUNNER
 	/* Look at the device, move what can move. Returns ms until it wants to run again, -1:
 	 * event only. */
 	int32_t (*run)(struct amp_runner *r, uint32_t now_ms);
@@ -584,9 +612,17 @@ struct amp_runner {
 	unsigned (*kick_due)(struct amp_runner *r);
 	/* Notify those queues. Called *without* the lock. */
 	void (*kick)(struct amp_runner *r, unsigned queues);
+#endif
 	/* Add what you counted. NULL: nothing. */
 	void (*stats)(const struct amp_runner *r, struct amp_stats *st);
 };
+
+#if AMP_ONE_RUNNER
+int32_t amp_remote_run(struct amp_runner *r, uint32_t now_ms);
+bool amp_remote_arm(struct amp_runner *r, bool on);
+unsigned amp_remote_kick_due(struct amp_runner *r);
+void amp_remote_kick(struct amp_runner *r, unsigned queues);
+#endif
 
 /* Those with due or bits: seen to before the lock is given up. */
 extern struct amp_runner *amp_due; /* AMPSOCK_FAST */
@@ -603,15 +639,23 @@ static inline void amp_runner_list(struct amp_runner *r)
 static inline void amp_runner_kick(struct amp_runner *r, unsigned bits)
 {
 	if (!AMP_PORT_THREADS) {
-		r->kick(r, bits);
+		AMP_RUNNER(r, kick)(r, bits);
 		return;
 	}
 	r->bits |= bits;
 	amp_runner_list(r);
 }
 
-/* Ask r->kick_due() before the lock is given up: something was put into its queues. */
+/* Ask r->kick_due() before the lock is given up: something was put into its queues. A small build
+ * has few runners, and asks all of them each time. */
+#if AMPSOCK_FAST
 void amp_runner_due(struct amp_runner *r);
+#else
+static inline void amp_runner_due(struct amp_runner *r)
+{
+	(void)r;
+}
+#endif
 
 /* Adding twice is adding once. r lives for ever. */
 void amp_runner_add(struct amp_runner *r);
@@ -631,6 +675,17 @@ static inline void amp_explain(const char *line)
 	if (AMPSOCK_WHY)
 		amp_log(line);
 }
+
+#if AMP_ONE_FAMILY
+/* struct amp_family's, of the only one. */
+int AMP_FAM(, create)(struct amp_sock *s, int type, int protocol);
+int AMP_FAM(, bind)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
+int AMP_FAM(, connect)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
+ssize_t AMP_FAM(, sendmsg)(struct amp_sock *s, const struct amp_msg *m, int flags);
+ssize_t AMP_FAM(, recvmsg)(struct amp_sock *s, struct amp_msg *m, int flags);
+void AMP_FAM(, end)(struct amp_sock *s, enum amp_end_why why);
+int AMP_FAM(, poll)(struct amp_sock *s);
+#endif
 
 /* What is left of the sockets: NULL at the end. For rare searches (a free port, a listener). */
 struct amp_sock *amp_sock_next(const struct amp_sock *s);

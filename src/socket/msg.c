@@ -17,17 +17,10 @@ static inline ssize_t send_once(struct amp_sock *s, struct amp_msg *m, int flags
 {
 	if (s->err && m->done == 0)
 		return -amp_sock_take_err(s);
-	return s->fam->sendmsg(s, m, flags);
+	return AMP_FAM(s->fam, sendmsg)(s, m, flags);
 }
 
-/* Of two callers: where speed does not matter one copy is less. */
-#if AMPSOCK_FAST
-#define SHARED inline
-#else
-#define SHARED __attribute__((noinline))
-#endif
-
-static SHARED void call_init(struct amp_call *c, struct amp_sock *s, AMP_TIMEO timeo, int flags)
+static inline void call_init(struct amp_call *c, struct amp_sock *s, AMP_TIMEO timeo, int flags)
 {
 	amp_call_init(c, s, amp_timeo_ms(timeo));
 	if (flags & MSG_DONTWAIT)
@@ -91,17 +84,15 @@ static inline void want_mine(struct amp_rx_want *w)
 #endif
 #endif
 
-static AMP_OUTLINE ssize_t send_loop(struct amp_sock *s, struct amp_msg *m, int flags)
+static AMP_OUTLINE ssize_t send_loop(struct amp_call *c, struct amp_msg *m, int flags)
 {
-	struct amp_sock *at = NULL;
-	struct amp_call c;
+	struct amp_sock *s = c->s, *at = NULL;
 	ssize_t n;
 
-	call_init(&c, s, s->sndtimeo, flags);
 	do {
 		credit_begin(&at, true);
 		n = send_once(s, m, flags);
-		amp_call_named(&c, credit_asked(&at));
+		amp_call_named(c, credit_asked(&at));
 		if (n >= 0) {
 			m->done += (size_t)n;
 			if (m->done >= m->len) {
@@ -117,10 +108,10 @@ static AMP_OUTLINE ssize_t send_loop(struct amp_sock *s, struct amp_msg *m, int 
 		 * in pieces */
 		if ((AMPSOCK_VSOCK || AMPSOCK_INET) && m->done && s->type != SOCK_STREAM) {
 			/* half a message is worse than waiting for the device */
-			c.block = true;
-			c.timeout_ms = 0;
+			c->block = true;
+			c->timeout_ms = 0;
 		}
-		n = amp_again(&c);
+		n = amp_again(c);
 	} while (n == 0);
 	credit_begin(&at, false);
 	return m->done ? (ssize_t)m->done : n;
@@ -175,13 +166,13 @@ static size_t least(const struct amp_sock *s, const struct amp_msg *m, int flags
  * The caller's buffer is registered before the first look at the links, so that what arrives
  * then, or while this call sleeps, is copied only once.
  */
-static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
+static ssize_t recv_loop(struct amp_call *c, struct amp_msg *m, int flags)
 {
+	struct amp_sock *s = c->s;
 	size_t need = least(s, m, flags);
 	bool stream = s->type == SOCK_STREAM, peek = (flags & MSG_PEEK) != 0;
 	struct amp_rx_want w;
 	uint8_t *from;
-	struct amp_call c;
 	ssize_t n;
 
 	w.at = NULL; /* field by field: a compiler would call memset() */
@@ -189,11 +180,10 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 	w.full = 0;
 	w.eor = false;
 	want_mine(&w);
-	call_init(&c, s, s->rcvtimeo, flags);
 	do {
 		if (!peek)
 			want_set(s, &w, m);
-		n = s->fam->recvmsg(s, m, flags);
+		n = AMP_FAM(s->fam, recvmsg)(s, m, flags);
 		if (stream && n > 0 && !peek) {
 			m->done += (size_t)n;
 			n = 0;
@@ -204,8 +194,8 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 		    (n == -EAGAIN ? s->err && !m->done : n <= 0 || (size_t)n >= need))
 			break;
 		from = w.to;
-		amp_call_named(&c, want_named(s, &w));
-		n = amp_again(&c);
+		amp_call_named(c, want_named(s, &w));
+		n = amp_again(c);
 		m->done += (size_t)(w.to - from);
 		if (m->done >= need && !w.full) {
 			want_clear(s, &w);
@@ -214,7 +204,7 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 		if (w_full(&w) || m->done >= need)
 			break;
 		if (peek && n == -EAGAIN) /* less than asked for is better than nothing */
-			n = s->fam->recvmsg(s, m, flags);
+			n = AMP_FAM(s->fam, recvmsg)(s, m, flags);
 	} while (n == 0 && m->done < need);
 	want_clear(s, &w);
 	if (w_full(&w)) {
@@ -237,16 +227,15 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 }
 #else
 /* All comes by the ring: nobody registers, and who may wait no longer looks there once more. */
-static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
+static ssize_t recv_loop(struct amp_call *c, struct amp_msg *m, int flags)
 {
+	struct amp_sock *s = c->s;
 	size_t need = least(s, m, flags);
-	struct amp_call c;
 	int again = 0;
 	ssize_t n;
 
-	call_init(&c, s, s->rcvtimeo, flags);
 	do {
-		n = s->fam->recvmsg(s, m, flags);
+		n = AMP_FAM(s->fam, recvmsg)(s, m, flags);
 		if (n > 0 && !(flags & MSG_PEEK)) {
 			m->done +=
 				(size_t)n; /* of messages one is enough, and one byte of it */
@@ -254,7 +243,7 @@ static ssize_t recv_loop(struct amp_sock *s, struct amp_msg *m, int flags)
 		}
 		if (again || (n > 0 ? (size_t)n >= need : n != -EAGAIN || (s->err && !m->done)))
 			break;
-		again = amp_again(&c);
+		again = amp_again(c);
 		if (AMP_PORT_THREADS && again == -EBADF) {
 			n = again;
 			break;
@@ -295,28 +284,21 @@ static int msg_init(struct amp_msg *m, const struct iovec *iov, size_t cnt, void
 	return 0;
 }
 
-static AMP_OUTLINE ssize_t do_send(int fd, struct amp_msg *m, int flags)
+/* out: it is sent, else received. */
+static AMP_OUTLINE ssize_t do_msg(int fd, struct amp_msg *m, int flags, bool out)
 {
 	struct amp_sock *s;
+	struct amp_call c;
+	AMP_TIMEO timeo;
 
-	if (flags & ~AMP_SEND_FLAGS)
+	if (flags & ~(out ? AMP_SEND_FLAGS : AMP_RECV_FLAGS))
 		return amp_fail(EOPNOTSUPP);
 	s = amp_hold(fd);
 	if (!s)
 		return -1;
-	return amp_release_slow(s, send_loop(s, m, flags));
-}
-
-static ssize_t do_recv(int fd, struct amp_msg *m, int flags)
-{
-	struct amp_sock *s;
-
-	if (flags & ~AMP_RECV_FLAGS)
-		return amp_fail(EOPNOTSUPP);
-	s = amp_hold(fd);
-	if (!s)
-		return -1;
-	return amp_release_slow(s, recv_loop(s, m, flags));
+	timeo = out ? s->sndtimeo : s->rcvtimeo;
+	call_init(&c, s, timeo, flags);
+	return amp_release_slow(s, out ? send_loop(&c, m, flags) : recv_loop(&c, m, flags));
 }
 
 /* Of one piece, field by field: a compiler would call memset() for it. */
@@ -336,6 +318,7 @@ static AMP_INLINE void msg_simple(struct amp_msg *m, const struct iovec *iov)
 static AMP_OUTLINE ssize_t send_rest(struct amp_sock *s, const void *buf, size_t len, int flags)
 {
 	const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
+	struct amp_call c;
 	struct amp_msg m;
 
 	/* what little bytes want is credit, mostly, and that may have come */
@@ -345,7 +328,8 @@ static AMP_OUTLINE ssize_t send_rest(struct amp_sock *s, const void *buf, size_t
 			return amp_release(s, (ssize_t)len);
 	}
 	msg_simple(&m, &iov);
-	return amp_release_slow(s, send_loop(s, &m, flags));
+	call_init(&c, s, s->sndtimeo, flags);
+	return amp_release_slow(s, send_loop(&c, &m, flags));
 }
 
 static AMP_OUTLINE ssize_t send_other(int fd, const void *buf, size_t len, int flags)
@@ -371,10 +355,12 @@ static AMP_INLINE ssize_t send_now(int fd, const void *buf, size_t len, int flag
 static AMP_OUTLINE ssize_t recv_other(struct amp_sock *s, void *buf, size_t len)
 {
 	const struct iovec iov = {.iov_base = buf, .iov_len = len};
+	struct amp_call c;
 	struct amp_msg m;
 
 	msg_simple(&m, &iov);
-	return amp_release_slow(s, recv_loop(s, &m, 0));
+	call_init(&c, s, s->rcvtimeo, 0);
+	return amp_release_slow(s, recv_loop(&c, &m, 0));
 }
 
 /*
@@ -398,11 +384,11 @@ static AMP_OUTLINE ssize_t recv_rest(struct amp_sock *s, struct amp_rx_want *w)
 	want_mine(w);
 	msg_simple(&m, &iov);
 	call_init(&c, s, s->rcvtimeo, 0);
-	n = s->fam->recvmsg(s, &m, 0);
+	n = AMP_FAM(s->fam, recvmsg)(s, &m, 0);
 	if (n == -EAGAIN && !s->err) {
 		(void)amp_links_run();
 		if (amp_changed && w->to == buf) /* else there is nothing still */
-			n = s->fam->recvmsg(s, &m, 0);
+			n = AMP_FAM(s->fam, recvmsg)(s, &m, 0);
 	}
 	while (n == -EAGAIN && !s->err && w->to == buf) {
 		amp_call_named(&c, want_named(s, w));
@@ -414,7 +400,7 @@ static AMP_OUTLINE ssize_t recv_rest(struct amp_sock *s, struct amp_rx_want *w)
 			break;
 		(void)amp_links_run();
 		if (w->to == buf)
-			n = s->fam->recvmsg(s, &m, 0);
+			n = AMP_FAM(s->fam, recvmsg)(s, &m, 0);
 	}
 	want_clear(s, w);
 	if (w->to != buf)
@@ -453,7 +439,8 @@ static AMP_INLINE ssize_t recv_now(int fd, void *buf, size_t len, int flags)
 }
 
 #else
-static AMP_INLINE ssize_t send_now(int fd, const void *buf, size_t len, int flags)
+static __attribute__((noinline)) ssize_t one_piece(int fd, const void *buf, size_t len,
+						   int flags, bool out)
 {
 	const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
 	struct amp_msg m;
@@ -461,18 +448,17 @@ static AMP_INLINE ssize_t send_now(int fd, const void *buf, size_t len, int flag
 	if (len > AMP_LEN_MAX)
 		return amp_fail(EINVAL);
 	msg_simple(&m, &iov);
-	return do_send(fd, &m, flags);
+	return do_msg(fd, &m, flags, out);
 }
 
-static AMP_INLINE ssize_t recv_now(int fd, void *buf, size_t len, int flags)
+static inline ssize_t send_now(int fd, const void *buf, size_t len, int flags)
 {
-	const struct iovec iov = {.iov_base = buf, .iov_len = len};
-	struct amp_msg m;
+	return one_piece(fd, buf, len, flags, true);
+}
 
-	if (len > AMP_LEN_MAX)
-		return amp_fail(EINVAL);
-	msg_simple(&m, &iov);
-	return do_recv(fd, &m, flags);
+static inline ssize_t recv_now(int fd, void *buf, size_t len, int flags)
+{
+	return one_piece(fd, buf, len, flags, false);
 }
 #endif
 
@@ -488,7 +474,7 @@ ssize_t amp_sendto(int fd, const void *buf, size_t len, int flags, const struct 
 		m.name = (struct sockaddr *)(uintptr_t)dest;
 		m.name_len = dest_len;
 	}
-	return do_send(fd, &m, flags);
+	return do_msg(fd, &m, flags, true);
 }
 
 ssize_t amp_send(int fd, const void *buf, size_t len, int flags)
@@ -505,7 +491,7 @@ ssize_t amp_sendmsg(int fd, const struct msghdr *msg, int flags)
 
 	if (r == 0 && msg->msg_controllen)
 		r = -EOPNOTSUPP;
-	return r ? amp_fail(-r) : do_send(fd, &m, flags);
+	return r ? amp_fail(-r) : do_msg(fd, &m, flags, true);
 }
 
 ssize_t amp_recvfrom(int fd, void *restrict buf, size_t len, int flags,
@@ -521,7 +507,7 @@ ssize_t amp_recvfrom(int fd, void *restrict buf, size_t len, int flags,
 		m.name = src;
 		m.name_len = *src_len;
 	}
-	n = do_recv(fd, &m, flags);
+	n = do_msg(fd, &m, flags, false);
 	if (n >= 0 && m.name)
 		*src_len = m.name_len;
 	return n;
@@ -537,7 +523,7 @@ ssize_t amp_recvmsg(int fd, struct msghdr *msg, int flags)
 	struct amp_msg m;
 	int r = msg_init(&m, msg->msg_iov, (size_t)msg->msg_iovlen, msg->msg_name,
 			 msg->msg_name ? msg->msg_namelen : 0);
-	ssize_t n = r ? amp_fail(-r) : do_recv(fd, &m, flags);
+	ssize_t n = r ? amp_fail(-r) : do_msg(fd, &m, flags, false);
 
 	if (n >= 0) {
 		msg->msg_namelen = m.name ? m.name_len : 0;
@@ -603,7 +589,7 @@ ssize_t amp_readv(int fd, const struct iovec *iov, int iovcnt)
 
 	if (iovcnt <= 0 || iovcnt > AMP_IOV_MAX || msg_init(&m, iov, (size_t)iovcnt, NULL, 0))
 		return amp_fail(EINVAL);
-	return ops ? own_read(ops, fd, iov->iov_base, iov->iov_len) : do_recv(fd, &m, 0);
+	return ops ? own_read(ops, fd, iov->iov_base, iov->iov_len) : do_msg(fd, &m, 0, false);
 }
 
 ssize_t amp_writev(int fd, const struct iovec *iov, int iovcnt)
@@ -615,7 +601,7 @@ ssize_t amp_writev(int fd, const struct iovec *iov, int iovcnt)
 	if (iovcnt <= 0 || iovcnt > AMP_IOV_MAX || msg_init(&m, iov, (size_t)iovcnt, NULL, 0))
 		return amp_fail(EINVAL);
 	if (!ops)
-		return do_send(fd, &m, 0);
+		return do_msg(fd, &m, 0, true);
 	for (int i = 0; i < iovcnt; i++) {
 		n = own_write(ops, fd, iov[i].iov_base, iov[i].iov_len);
 		if (n < 0)

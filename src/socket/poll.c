@@ -20,14 +20,14 @@ static int ready(int fd)
 {
 	const struct amp_fd_ops *ops = amp_fd_own(fd);
 	struct amp_sock *s;
-	int err, ev;
+	int ev;
 
 	if (ops)
 		return ops->poll(fd);
-	s = amp_sock_find(fd, &err);
+	s = amp_sock_find(fd);
 	if (!s)
 		return POLLNVAL;
-	ev = s->fam->poll(s);
+	ev = AMP_FAM(s->fam, poll)(s);
 	if (s->err)
 		ev |= POLLERR | POLLIN | POLLOUT; /* the next call will not block */
 	if (ev & POLLIN)

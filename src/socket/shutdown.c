@@ -10,7 +10,7 @@
 /* Who waits in connect() in another thread would take the end of the attempt for a success. */
 static void give_up(struct amp_sock *s)
 {
-	s->fam->end(s, AMP_END_CONNECT);
+	AMP_FAM(s->fam, end)(s, AMP_END_CONNECT);
 	s->flags &= (uint16_t)~AMP_SF_CONNECTING;
 	if (AMP_PORT_THREADS && s->users > 1 && !s->err)
 		s->err = ECONNABORTED;

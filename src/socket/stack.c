@@ -34,9 +34,14 @@
 #define RING_TABLE (OWN_RINGS ? 1u : (unsigned)AMPSOCK_RINGS)
 /* Searches begin, and end, where that can be known: of many sockets; a few are soon seen. */
 #define BOUNDS AMPSOCK_FAST
-/* All runners are AF_RPMSG's links. These look at the clock themselves, when they have a reason
- * to, and have all operations. */
-#define LINKS_ONLY (!AMPSOCK_VSOCK && !AMPSOCK_INET)
+/* All runners are AF_RPMSG's links, which have all operations. */
+#if AMP_ONE_RUNNER || (!AMPSOCK_VSOCK && !AMPSOCK_INET)
+#define HAS(r, op) true
+#else
+#define HAS(r, op) ((r)->op != NULL)
+#endif
+/* A core's runners look at the clock themselves, when they have a reason to. */
+#define TIMED AMPSOCK_HOSTED
 
 /* l: everything here is under the stack lock */
 struct amp_sock amp_socks[AMPSOCK_SOCKETS];					   /* l */
@@ -89,6 +94,7 @@ const struct amp_family *amp_family_find(int domain)
 	return NULL;
 }
 
+#if AMPSOCK_INET
 const struct amp_family *amp_family_carrier(void)
 {
 	const struct amp_family *first = NULL;
@@ -106,6 +112,7 @@ const struct amp_family *amp_family_carrier(void)
 	}
 	return first;
 }
+#endif
 
 #if !AMPSOCK_FAST
 void amp_change(void)
@@ -147,7 +154,7 @@ struct amp_sock *amp_sock_new(const struct amp_family *fam, int domain, int type
 	s->type = (uint8_t)type;
 	s->flags = AMP_SF_ORPHAN;
 	s->linger_s = 255;
-	*err = fam->create(s, type, protocol);
+	*err = AMP_FAM(fam, create)(s, type, protocol);
 	if (*err)
 		return NULL;
 	s->fam = fam;
@@ -316,7 +323,7 @@ void amp_sock_close(struct amp_sock *s)
 	s->flags |= AMP_SF_ORPHAN;
 	s->gen += AMP_PORT_THREADS;
 	amp_sock_set_want(s, NULL);
-	s->fam->end(s, AMP_END_CLOSED);
+	AMP_FAM(s->fam, end)(s, AMP_END_CLOSED);
 	amp_sock_changed(s);
 }
 
@@ -335,13 +342,12 @@ int amp_sock_fd(const struct amp_sock *s)
 	return AMPSOCK_FD_BASE + (int)(s - amp_socks);
 }
 
-struct amp_sock *amp_sock_find(int fd, int *err)
+struct amp_sock *amp_sock_find(int fd)
 {
 	unsigned i = (unsigned)fd - AMPSOCK_FD_BASE;
 
 	if (i < AMPSOCK_SOCKETS && amp_socks[i].fam && !(amp_socks[i].flags & AMP_SF_ORPHAN))
 		return &amp_socks[i];
-	*err = amp_fd_own(fd) ? -ENOTSOCK : -EBADF;
 	return NULL;
 }
 
@@ -372,13 +378,20 @@ void amp_fd_set_nonblock(int fd, bool on)
 
 /* ---- runners ---- */
 
+#if AMPSOCK_FAST
 void amp_runner_due(struct amp_runner *r)
 {
 	r->due = true;
 	if (AMPSOCK_VSOCK) /* its loop alone is ever calm */
 		r->calm = false;
-	if (AMPSOCK_FAST)
-		amp_runner_list(r);
+	amp_runner_list(r);
+}
+#endif
+
+/* The runner behind r. */
+static inline struct amp_runner *behind(const struct amp_runner *r)
+{
+	return AMP_ONE_RUNNER ? NULL : r->next;
 }
 
 void amp_runner_add(struct amp_runner *r)
@@ -386,13 +399,13 @@ void amp_runner_add(struct amp_runner *r)
 	struct amp_runner **at = &stack.runners;
 
 	/* at the end: who sits on links looks after they have brought something */
-	for (; *at; at = &(*at)->next) {
+	for (; !AMP_ONE_RUNNER && *at; at = &(*at)->next) {
 		if (*at == r)
 			return;
 	}
 	r->next = NULL;
 	*at = r;
-	if (!LINKS_ONLY)
+	if (TIMED)
 		stack.timed += !r->untimed;
 }
 
@@ -402,7 +415,8 @@ void amp_runner_del(struct amp_runner *r)
 	for (struct amp_runner **at = &stack.runners; *at; at = &(*at)->next) {
 		if (*at == r) {
 			*at = r->next;
-			stack.timed -= !r->untimed;
+			if (TIMED)
+				stack.timed -= !r->untimed;
 			return;
 		}
 	}
@@ -410,13 +424,13 @@ void amp_runner_del(struct amp_runner *r)
 
 static AMP_INLINE int32_t look(void)
 {
-	uint32_t now_ms = !LINKS_ONLY && stack.timed ? amp_port_now_ms() : 0;
+	uint32_t now_ms = TIMED && stack.timed ? amp_port_now_ms() : 0;
 	uint32_t next = UINT32_MAX, ms; /* -1 is more than any time */
 
-	for (struct amp_runner *r = stack.runners; r; r = r->next) {
-		if (AMPSOCK_VSOCK && r->calm)
+	for (struct amp_runner *r = stack.runners; r; r = behind(r)) {
+		if (AMPSOCK_FAST && AMPSOCK_VSOCK && r->calm)
 			continue;
-		ms = (uint32_t)r->run(r, now_ms);
+		ms = (uint32_t)AMP_RUNNER(r, run)(r, now_ms);
 		if (ms < next)
 			next = ms;
 	}
@@ -431,7 +445,7 @@ int32_t amp_links_run(void)
 
 struct amp_runner *amp_runner_next(const struct amp_runner *r)
 {
-	return r ? r->next : stack.runners;
+	return r ? behind(r) : stack.runners;
 }
 
 /* Rings are not disarmed afterwards: with event indices they are so by themselves. */
@@ -439,8 +453,8 @@ static bool arm_all(void)
 {
 	bool news = false;
 
-	for (struct amp_runner *r = stack.runners; r; r = r->next) {
-		if ((LINKS_ONLY || r->arm) && r->arm(r, true))
+	for (struct amp_runner *r = stack.runners; r; r = behind(r)) {
+		if (HAS(r, arm) && AMP_RUNNER(r, arm)(r, true))
 			news = true;
 	}
 	return news;
@@ -494,34 +508,59 @@ static inline void wake_others(void)
 	wakes_done();
 }
 
-/* One of those that are due, NULL: none. A small build has few runners, and no list of these. */
-static inline struct amp_runner *first_due(void)
-{
-	struct amp_runner *r = amp_due;
-
-	if (!AMPSOCK_FAST) {
-		for (r = stack.runners; r && !r->due;)
-			r = r->next;
-	}
-	return r;
-}
-
+#if AMPSOCK_FAST
 /* The first of those that are due: it is no longer. Returns the queues to be kicked. */
 static inline unsigned take_due(struct amp_runner *r)
 {
-	unsigned bits = 0;
+	unsigned bits = r->bits;
 
-	if (AMPSOCK_FAST) {
-		bits = r->bits;
-		amp_due = r->due_next;
-		r->listed = false;
-		r->bits = 0;
-	}
+	amp_due = r->due_next;
+	r->listed = false;
+	r->bits = 0;
 	if (r->due) {
 		r->due = false;
-		bits |= r->kick_due(r);
+		bits |= AMP_RUNNER(r, kick_due)(r);
 	}
 	return bits;
+}
+
+/* Those that are due, one after the other: each is taken off the list. */
+static inline struct amp_runner *due_first(void)
+{
+	return amp_due;
+}
+
+static inline struct amp_runner *due_next(const struct amp_runner *r)
+{
+	(void)r;
+	return amp_due;
+}
+#else
+static inline unsigned take_due(struct amp_runner *r)
+{
+	return HAS(r, kick_due) ? AMP_RUNNER(r, kick_due)(r) : 0;
+}
+
+static inline struct amp_runner *due_first(void)
+{
+	return stack.runners;
+}
+
+static inline struct amp_runner *due_next(const struct amp_runner *r)
+{
+	return behind(r);
+}
+#endif
+
+/* Before sleep: everybody is asked, and about everything. */
+static inline void all_due(void)
+{
+	for (struct amp_runner *r = stack.runners; r; r = behind(r)) {
+		if (!AMPSOCK_FAST)
+			r->due = true;
+		else if (HAS(r, kick_due))
+			amp_runner_due(r);
+	}
 }
 
 /*
@@ -531,17 +570,16 @@ static inline unsigned take_due(struct amp_runner *r)
  */
 static bool flush(void)
 {
-	struct amp_runner *r;
 	bool any = false;
 
 	wake_others();
-	while ((r = first_due()) != NULL) {
+	for (struct amp_runner *r = due_first(); r; r = due_next(r)) {
 		unsigned bits = take_due(r);
 
 		if (bits) {
 			any = true;
 			amp_port_unlock_briefly();
-			r->kick(r, bits);
+			AMP_RUNNER(r, kick)(r, bits);
 			amp_port_lock();
 		}
 		any |= amp_changed; /* sending an RST can be the end of a connection */
@@ -565,13 +603,13 @@ void amp_flush_out(void)
 		r->listed = false;
 		r->bits = 0;
 		amp_port_unlock();
-		r->kick(r, bits);
+		AMP_RUNNER(r, kick)(r, bits);
 		return;
 	} else if (r) {
 		bits = take_due(r);
 		if (bits && !amp_due && !amp_changed) {
 			amp_port_unlock();
-			r->kick(r, bits);
+			AMP_RUNNER(r, kick)(r, bits);
 			return;
 		}
 		r->bits = bits;
@@ -587,20 +625,20 @@ void amp_flush_out(void)
 struct amp_sock *amp_hold_slow(int fd)
 {
 	struct amp_sock *s;
-	int err;
+	int err = 0;
 
 	amp_port_lock();
-	s = amp_sock_find(fd, &err);
-	if (AMP_PORT_THREADS && s && s->users == UINT8_MAX) {
-		err = -ENOBUFS;
-		s = NULL;
-	}
-	if (AMP_PORT_THREADS && s)
-		s->users++;
-	if (s)
+	s = amp_sock_find(fd);
+	if (!s)
+		err = amp_fd_own(fd) ? ENOTSOCK : EBADF;
+	else if (AMP_PORT_THREADS && s->users == UINT8_MAX)
+		err = ENOBUFS;
+	else
+		s->users += AMP_PORT_THREADS;
+	if (!err)
 		return s;
 	amp_port_unlock();
-	(void)amp_fail(-err);
+	(void)amp_fail(err);
 	return NULL;
 }
 
@@ -650,10 +688,7 @@ static int amp_sleep(struct amp_call *c)
 			return -ETIMEDOUT;
 	}
 	left = amp_sooner(left, stack.next_ms);
-	for (struct amp_runner *r = stack.runners; r; r = r->next) {
-		if (LINKS_ONLY || r->kick_due)
-			amp_runner_due(r);
-	}
+	all_due();
 	if (flush())
 		return 0;
 	stack.waiters += AMP_PORT_THREADS;

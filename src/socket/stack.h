@@ -125,8 +125,8 @@ int amp_far_result(struct amp_call *c, int r);
 struct amp_sock *amp_sock_open(int domain, int type, int protocol, int *err);
 /* The descriptor goes at once, whoever waits on it hears EBADF; the rest is the family's. */
 void amp_sock_close(struct amp_sock *s);
-/* The socket with this descriptor, or NULL with *err. Lock held. */
-struct amp_sock *amp_sock_find(int fd, int *err);
+/* The socket with this descriptor, or NULL. Lock held. */
+struct amp_sock *amp_sock_find(int fd);
 int amp_sock_fd(const struct amp_sock *s);
 /* Console descriptors: NULL when fd is none. */
 const struct amp_fd_ops *amp_fd_own(int fd);

@@ -56,6 +56,13 @@ enum {
 /* Looks at a register that ought to change: a device that needs more is dead. */
 #define PATIENCE 100000u
 
+/* In the table, or called by name. */
+#if AMPSOCK_VDEV_OTHERS
+#define OP static
+#else
+#define OP
+#endif
+
 static struct amp_mmio *mmio_of(struct amp_vdev *vd)
 {
 	return (struct amp_mmio *)(void *)vd; /* vd is the first member */
@@ -78,7 +85,7 @@ static __attribute__((noinline)) int mmio_forget(struct amp_mmio *m)
 }
 
 /* 3.1.1 steps 1 to 4. */
-static int mmio_probe(struct amp_vdev *vd, uint32_t device_id, uint64_t *features)
+OP int amp_mmio_probe(struct amp_vdev *vd, uint32_t device_id, uint64_t *features)
 {
 	struct amp_mmio *m = mmio_of(vd);
 	uint32_t low;
@@ -99,7 +106,7 @@ static int mmio_probe(struct amp_vdev *vd, uint32_t device_id, uint64_t *feature
 }
 
 /* 3.1.1 steps 5 and 6: the device may refuse by not keeping FEATURES_OK. */
-static int mmio_accept(struct amp_vdev *vd, uint64_t features)
+OP int amp_mmio_accept(struct amp_vdev *vd, uint64_t features)
 {
 	struct amp_mmio *m = mmio_of(vd);
 
@@ -114,7 +121,7 @@ static int mmio_accept(struct amp_vdev *vd, uint64_t features)
 	return -ENOTSUP;
 }
 
-static uint16_t mmio_queue_max(struct amp_vdev *vd, unsigned q)
+OP uint16_t amp_mmio_queue_max(struct amp_vdev *vd, unsigned q)
 {
 	struct amp_mmio *m = mmio_of(vd);
 	uint32_t num;
@@ -134,7 +141,7 @@ static void mmio_put_addr(struct amp_mmio *m, unsigned reg, const volatile void 
 }
 
 /* 4.2.3.2 */
-static int mmio_queue_set(struct amp_vdev *vd, unsigned q, const struct amp_vq *vq)
+OP int amp_mmio_queue_set(struct amp_vdev *vd, unsigned q, const struct amp_vq *vq)
 {
 	struct amp_mmio *m = mmio_of(vd);
 
@@ -152,7 +159,7 @@ static int mmio_queue_set(struct amp_vdev *vd, unsigned q, const struct amp_vq *
 	return m->regs[R_QUEUE_READY] == 1 ? 0 : -EIO;
 }
 
-static int mmio_run(struct amp_vdev *vd)
+OP int amp_mmio_run(struct amp_vdev *vd)
 {
 	struct amp_mmio *m = mmio_of(vd);
 
@@ -162,7 +169,7 @@ static int mmio_run(struct amp_vdev *vd)
 }
 
 /* 4.2.2.2: fields wider than 32 bits are read in pieces, and again if ConfigGeneration moved. */
-static int mmio_config(struct amp_vdev *vd, uint32_t off, void *dst, uint32_t len)
+OP int amp_mmio_config(struct amp_vdev *vd, uint32_t off, void *dst, uint32_t len)
 {
 	struct amp_mmio *m = mmio_of(vd);
 	uint32_t gen, i, tries, *to = dst;
@@ -180,38 +187,53 @@ static int mmio_config(struct amp_vdev *vd, uint32_t off, void *dst, uint32_t le
 	return -EIO;
 }
 
-static unsigned mmio_events(struct amp_vdev *vd)
+OP unsigned amp_mmio_events(struct amp_vdev *vd)
 {
 	struct amp_mmio *m = mmio_of(vd);
 
 	if (!m->event)
 		return 0;
 	m->event = 0; /* before the look at Status: a later interrupt sets it again */
-	return m->regs[R_STATUS] & S_NEEDS_RESET ? AMP_VDEV_EV_GONE : AMP_VDEV_EV_CONFIG;
+	if (!(m->regs[R_STATUS] & S_NEEDS_RESET))
+		return AMP_VDEV_EV_CONFIG;
+	m->event = 1; /* until it is reset: what it had sent may take more than one look */
+	return AMP_VDEV_EV_GONE;
 }
 
-static void mmio_notify(struct amp_vdev *vd, unsigned q)
+OP void amp_mmio_notify(struct amp_vdev *vd, unsigned q)
 {
 	amp_io_wmb(); /* pairs with the device's read of avail->idx after the notification */
 	mmio_of(vd)->regs[R_QUEUE_NOTIFY] = q;
 }
 
-static void mmio_reset(struct amp_vdev *vd)
+OP void amp_mmio_reset(struct amp_vdev *vd)
 {
 	(void)mmio_forget(mmio_of(vd));
 }
 
+#if AMPSOCK_VDEV_OTHERS
 static const struct amp_vdev_ops mmio_ops = {
-	.probe = mmio_probe,
-	.accept = mmio_accept,
-	.queue_max = mmio_queue_max,
-	.queue_set = mmio_queue_set,
-	.run = mmio_run,
-	.config = mmio_config,
-	.events = mmio_events,
-	.notify = mmio_notify,
-	.reset = mmio_reset,
+	.probe = amp_mmio_probe,
+	.accept = amp_mmio_accept,
+	.queue_max = amp_mmio_queue_max,
+	.queue_set = amp_mmio_queue_set,
+	.run = amp_mmio_run,
+	.config = amp_mmio_config,
+	.events = amp_mmio_events,
+	.notify = amp_mmio_notify,
+	.reset = amp_mmio_reset,
 };
+
+static inline void set_ops(struct amp_mmio *m)
+{
+	m->vd.ops = &mmio_ops;
+}
+#else
+static inline void set_ops(struct amp_mmio *m)
+{
+	(void)m;
+}
+#endif
 
 /* 4.2.2.1: magic, then version, then the id; 0 in an empty slot, even of version 1. */
 int amp_mmio_init(struct amp_mmio *m, uintptr_t base)
@@ -219,7 +241,8 @@ int amp_mmio_init(struct amp_mmio *m, uintptr_t base)
 	volatile uint32_t *regs = (volatile uint32_t *)base; /* board data */
 	uint32_t version;
 
-	*m = (struct amp_mmio){.vd = {.ops = &mmio_ops}, .regs = regs};
+	*m = (struct amp_mmio){.regs = regs};
+	set_ops(m);
 	if (regs[R_MAGIC] != MAGIC)
 		return -ENODEV;
 	m->device_id = regs[R_DEVICE_ID];

@@ -48,8 +48,27 @@ struct amp_vdev_ops {
 	void (*reset)(struct amp_vdev *vd);
 };
 
+/*
+ * An operation: AMP_VDEV(vd, probe)(vd, ...). A core whose devices are all behind virtio-mmio calls
+ * them by name: amp_link_vsock() refuses a transport of another kind without AMPSOCK_VDEV_OTHERS.
+ */
+#if AMPSOCK_VDEV_OTHERS
+#define AMP_VDEV(vd, op) ((vd)->ops->op)
+#else
+#define AMP_VDEV(vd, op) amp_mmio_##op
+int amp_mmio_probe(struct amp_vdev *vd, uint32_t device_id, uint64_t *features);
+int amp_mmio_accept(struct amp_vdev *vd, uint64_t features);
+uint16_t amp_mmio_queue_max(struct amp_vdev *vd, unsigned q);
+int amp_mmio_queue_set(struct amp_vdev *vd, unsigned q, const struct amp_vq *vq);
+int amp_mmio_run(struct amp_vdev *vd);
+int amp_mmio_config(struct amp_vdev *vd, uint32_t off, void *dst, uint32_t len);
+unsigned amp_mmio_events(struct amp_vdev *vd);
+void amp_mmio_notify(struct amp_vdev *vd, unsigned q);
+void amp_mmio_reset(struct amp_vdev *vd);
+#endif
+
 struct amp_vdev {
-	const struct amp_vdev_ops *ops;
+	const struct amp_vdev_ops *ops; /* without AMPSOCK_VDEV_OTHERS: NULL */
 	/* Memory for rings and buffers, in reach of the device: the transport's, or the owner's. */
 	void *mem;
 	size_t mem_len;

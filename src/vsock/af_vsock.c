@@ -69,7 +69,7 @@ static struct amp_vlink *link_to(uint32_t cid)
 
 /* ---- the family's operations ---- */
 
-static int vsock_create(struct amp_sock *s, int type, int protocol)
+int amp_vsock_sock_create(struct amp_sock *s, int type, int protocol)
 {
 	(void)s;
 	if (type != SOCK_STREAM && type != SOCK_SEQPACKET)
@@ -113,7 +113,7 @@ static int get_addr(const struct sockaddr *addr, socklen_t len, struct amp_vsock
 	return 0;
 }
 
-static int vsock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t len)
+int amp_vsock_sock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t len)
 {
 	struct amp_vsock_addr at;
 	int r = get_addr(addr, len, &at);
@@ -133,37 +133,37 @@ static int vsock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t
 	return 0;
 }
 
-static int vsock_connect(struct amp_sock *s, const struct sockaddr *addr, socklen_t len)
+int amp_vsock_sock_connect(struct amp_sock *s, const struct sockaddr *addr, socklen_t len)
 {
 	struct amp_vsock_conn *c = conn_of(s);
-	struct amp_vsock_addr to, local = {.port = c->local.port};
+	struct amp_vsock_ends ends;
 	struct amp_vlink *l;
 	int r;
 
 	/* an attempt is under way, or the last connection has packets to send */
 	if (c->state != AMP_CONN_FREE)
 		return -EAGAIN;
-	r = get_addr(addr, len, &to);
+	r = get_addr(addr, len, &ends.peer);
 	if (r)
 		return r;
-	if (to.cid == VMADDR_CID_ANY || to.port == VMADDR_PORT_ANY)
+	if (ends.peer.cid == VMADDR_CID_ANY || ends.peer.port == VMADDR_PORT_ANY)
 		return -EINVAL;
-	if (own_cid(to.cid)) {
-		to.cid = VMADDR_CID_LOCAL;
+	if (own_cid(ends.peer.cid)) {
+		ends.peer.cid = VMADDR_CID_LOCAL;
 		if (!amp_vlink_loop) /* linked with listen(): here nobody listens */
 			return -ECONNREFUSED;
 		l = amp_vlink_loop();
 	} else {
-		l = link_to(to.cid);
+		l = link_to(ends.peer.cid);
 	}
 	if (!l)
 		return -ENETUNREACH;
 	r = amp_sock_ring(s);
 	if (r)
 		return r;
-	if (!(s->flags & AMP_SF_BOUND))
-		local.port = amp_vsock_port_any();
-	local.cid = l->vs.local_cid;
+	ends.local =
+		amp_vsock_at(l->vs.local_cid,
+			     s->flags & AMP_SF_BOUND ? c->local.port : amp_vsock_port_any());
 	s->rx.head = s->rx.tail = 0;
 	s->flags &= (uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_RD_SHUT |
 				 AMP_SF_WR_SHUT);
@@ -172,7 +172,7 @@ static int vsock_connect(struct amp_sock *s, const struct sockaddr *addr, sockle
 		s->rx_part = 0; /* of the connection before */
 	s->link = l->index;
 	c->buf_alloc = (AMP_CREDIT_CNT)buf_alloc(s);
-	r = amp_vsock_connect(engine_of(s), c, local, to, wire_type(s));
+	r = amp_vsock_connect_ends(engine_of(s), c, &ends, wire_type(s));
 	if (r)
 		return r;
 	s->flags |= AMP_SF_BOUND;
@@ -189,7 +189,8 @@ static inline bool ours(const struct amp_sock *s)
 {
 	const struct amp_vsock_conn *c = (const struct amp_vsock_conn *)(const void *)&s->priv;
 
-	return c->peer.port == AMP_OFF_PORT || c->local.port == AMP_OFF_ACCEPT_PORT;
+	return AMPSOCK_INET &&
+	       (c->peer.port == AMP_OFF_PORT || c->local.port == AMP_OFF_ACCEPT_PORT);
 }
 
 /*
@@ -255,49 +256,40 @@ static void message_sent(struct amp_sock *s, const struct amp_msg *m, ssize_t n)
 	}
 }
 
-ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
+/* A packet at a time: what is left is the next call's, which msg.c makes. */
+ssize_t amp_vsock_sock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
 	bool stream = is_stream(s);
+	size_t left = m->len - m->done;
+	uint32_t part, eom = 0;
 	struct amp_vsock *vs;
-	size_t done = m->done;
-	uint32_t eom = 0;
 	ssize_t n;
 
 	n = amp_vsock_may_send(s, m->name);
 	if (n == 0 && !stream) {
 		eom = flags & MSG_EOR ? AMP_VSOCK_SEQ_EOM | AMP_VSOCK_SEQ_EOR
 				      : AMP_VSOCK_SEQ_EOM;
-		if (!done)
+		if (!m->done)
 			n = message_begin(s, m);
 	}
-	if (n)
+	if (n || !left)
 		return n;
 	vs = engine_of(s);
-	while (done < m->len) {
-		size_t left = m->len - done;
-		uint32_t part =
-			(uint32_t)left; /* of a message the meter takes all or nothing */
-
-		if (sizeof(size_t) > 4 && left > INT32_MAX)
-			part = INT32_MAX;
-		n = AMPSOCK_VSOCK && (stream || !done) ? amp_vsock_meter(s, &part) : 0;
-		if (n)
-			break;
-		left = sizeof(size_t) > 4 && !stream ? left : part;
-		if (AMP_VSOCK_LOOP_APART && vs->path)
-			n = amp_vsock_loop_data(vs, conn_of(s), m->iov, done, left, eom);
-		else
-			n = amp_vsock_send(vs, conn_of(s), m->iov, done, left, eom);
-		if (n < 0)
-			break;
+	part = (uint32_t)left; /* of a message the meter takes all or nothing */
+	if (sizeof(size_t) > 4 && left > INT32_MAX)
+		part = INT32_MAX;
+	if (AMPSOCK_VSOCK && (stream || !m->done))
+		n = amp_vsock_meter(s, &part);
+	left = sizeof(size_t) > 4 && !stream ? left : part;
+	if (n == 0)
+		n = AMP_VSOCK_LOOP_APART && vs->path
+			    ? amp_vsock_loop_data(vs, conn_of(s), m->iov, m->done, left, eom)
+			    : amp_vsock_send(vs, conn_of(s), m->iov, m->done, left, eom);
+	if (n > 0)
 		amp_vsock_metered(s);
-		done += (size_t)n;
-	}
 	if (n == -EAGAIN)
 		amp_wait_credit(s); /* or for a buffer, which everybody hears of */
-	if (done > m->done || n >= 0)
-		n = (ssize_t)(done - m->done);
-	if (!stream && n != -EAGAIN) /* else it is as it was */
+	else if (!stream)	    /* else it is as it was */
 		message_sent(s, m, n);
 	return n;
 }
@@ -424,7 +416,7 @@ void amp_vsock_sock_recv_fast(struct amp_sock *s)
 }
 #endif
 
-ssize_t amp_vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
+ssize_t amp_vsock_sock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 {
 	bool peek = (flags & MSG_PEEK) != 0, over;
 	size_t full;
@@ -450,41 +442,28 @@ ssize_t amp_vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 	return flags & MSG_TRUNC ? (ssize_t)full : n;
 }
 
-void amp_vsock_close_one(struct amp_sock *s, bool abort)
+/* Closed, or an attempt is given up: that one's error is no later call's, the caller knows. */
+void amp_vsock_sock_end(struct amp_sock *s, enum amp_end_why why)
 {
 	struct amp_vsock_conn *c = conn_of(s);
-	struct amp_vsock *vs;
+	bool closed = why == AMP_END_CLOSED;
 
+	if (AMPSOCK_VSOCK && (s->flags & AMP_SF_LISTEN)) /* AF_RPMSG has its own */
+		amp_vsock_unlisten(s);
 	unreserve(s);
 	amp_sock_ring_free(s);
-	s->flags |= AMP_SF_ORPHAN;
-	s->sub |= SUB_CLOSED;
-	if (c->state == AMP_CONN_FREE) {
-		amp_sock_free(s);
-		return;
-	}
-	vs = engine_of(s);
-	if ((AMPSOCK_VSOCK && abort) || s->linger_s == 0)
-		amp_vsock_abort(vs, c);
+	if (closed)
+		s->sub |= SUB_CLOSED;
 	else
-		amp_vsock_close(vs, c, amp_port_now_ms(),
+		s->flags |= AMP_SF_RESET;
+	if (c->state != AMP_CONN_FREE)
+		amp_vsock_close(engine_of(s), c, amp_port_now_ms(),
 				s->linger_s == 255 ? CLOSE_WAIT_MS : s->linger_s * 1000u);
+	else if (closed)
+		amp_sock_free(s);
 }
 
-void amp_vsock_end(struct amp_sock *s, enum amp_end_why why)
-{
-	if (why == AMP_END_CLOSED) {
-		if (AMPSOCK_VSOCK && (s->flags & AMP_SF_LISTEN)) /* AF_RPMSG has its own */
-			amp_vsock_unlisten(s);
-		amp_vsock_close_one(s, false);
-		return;
-	}
-	s->flags |= AMP_SF_RESET; /* no error later: the caller knows */
-	amp_vsock_abort(engine_of(s), conn_of(s));
-	amp_sock_ring_free(s);
-}
-
-int amp_vsock_poll(struct amp_sock *s)
+int amp_vsock_sock_poll(struct amp_sock *s)
 {
 	uint32_t used = amp_rxring_used(&s->rx);
 	int ev = amp_sock_poll(s, used && (!is_stream(s) || used >= s->rcvlowat));
@@ -492,9 +471,7 @@ int amp_vsock_poll(struct amp_sock *s)
 
 	if (ev >= 0)
 		return ev;
-	if (!amp_vsock_tx_space(peek_engine(s), conn_of(s)))
-		amp_vsock_want_tx(engine_of(s), conn_of(s));
-	else if (amp_vsock_meter(s, &one) == 0)
+	if (amp_vsock_may_send_now(engine_of(s), conn_of(s)) && amp_vsock_meter(s, &one) == 0)
 		return ~ev | POLLOUT;
 	return ~ev;
 }
@@ -536,18 +513,20 @@ const struct amp_family amp_vsock_family = {
 #if AMPSOCK_INET
 	.carrier = &carrier,
 #endif
-	.create = vsock_create,
-	.bind = vsock_bind,
-	.connect = vsock_connect,
+#if !AMP_ONE_FAMILY
+	.create = amp_vsock_sock_create,
+	.bind = amp_vsock_sock_bind,
+	.connect = amp_vsock_sock_connect,
+	.sendmsg = amp_vsock_sock_sendmsg,
+	.recvmsg = amp_vsock_sock_recvmsg,
+	.end = amp_vsock_sock_end,
+	.poll = amp_vsock_sock_poll,
+#endif
 	.listen = amp_vsock_listen,
 	.accept = amp_vsock_accept,
-	.sendmsg = amp_vsock_sendmsg,
-	.recvmsg = amp_vsock_recvmsg,
-	.end = amp_vsock_end,
 	.half_close = amp_vsock_half_close,
 	.name = amp_vsock_name,
 	.option = amp_vsock_option,
-	.poll = amp_vsock_poll,
 	.direct = amp_vsock_direct,
 #if AMPSOCK_FAST
 	.send_fast = amp_vsock_sock_send_fast,

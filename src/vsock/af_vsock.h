@@ -93,15 +93,31 @@ void amp_vlink_pause(struct amp_vlink *l);
  * than was left, if there was no whole turn: whoever receives one by one and sends between would
  * never look at the clock, nor, by the short way (family.h, recv_fast), at other links.
  */
+#if AMPSOCK_FAST
 static inline void amp_vlink_asked(struct amp_vlink *l)
 {
 	l->vs.settled = false;
-	if (AMPSOCK_FAST) {
-		if (!l->whole)
-			return;
-		l->whole = false;
-	}
+	if (!l->whole)
+		return;
+	l->whole = false;
 	l->in_left = l->in_half;
+}
+#else
+static inline void amp_vlink_asked(struct amp_vlink *l)
+{
+	(void)l;
+}
+#endif
+
+/* kick_due(): is it time to ask about the buffers that went back? With the short ways it is only
+ * called when it is. */
+static inline bool amp_vlink_ask_back(struct amp_vlink *l)
+{
+	bool due = AMPSOCK_FAST || l->runner.due;
+
+	if (!AMPSOCK_FAST)
+		l->runner.due = false;
+	return due;
 }
 
 /* Send what is owed, on the way out of the stack. */
@@ -144,12 +160,8 @@ static inline struct amp_vlink *amp_vlink_of(const struct amp_sock *s)
 	return amp_vlinks[AMPSOCK_VSOCK || AMPSOCK_RPMSG > 1 ? s->link : AMP_VLINK_RPMSG];
 }
 
-static inline const struct amp_vsock *peek_engine(const struct amp_sock *s)
-{
-	return &amp_vlink_of(s)->vs;
-}
-
-/* The engine, to put something into it: what it then owes goes out before the lock does. */
+/* The engine, to look at it, or to put something into it: what it then owes goes out before the lock does. */
+#if AMPSOCK_FAST
 static inline struct amp_vsock *engine_of(const struct amp_sock *s)
 {
 	struct amp_vlink *l = amp_vlink_of(s);
@@ -157,6 +169,13 @@ static inline struct amp_vsock *engine_of(const struct amp_sock *s)
 	amp_runner_due(&l->runner);
 	return &l->vs;
 }
+#else
+struct amp_vsock *amp_vsock_engine(const struct amp_sock *s); /* one copy */
+static inline struct amp_vsock *engine_of(const struct amp_sock *s)
+{
+	return AMPSOCK_VSOCK || AMPSOCK_RPMSG > 1 ? amp_vsock_engine(s) : &amp_vlink_of(s)->vs;
+}
+#endif
 
 /* Of those that are connections of the engine. Without AF_VSOCK there is no SOCK_SEQPACKET
  * among them. */
@@ -217,7 +236,8 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 	int n = 0, r;
 	int32_t ms = -1;
 
-	vs->enough = false;
+	if (AMPSOCK_FAST)
+		vs->enough = false;
 	if (amp_vsock_packet_fast(vs, amp_vlink_piece)) {
 		n = 1;
 		/* the usual turn; once in half a ring it is not, and the time is looked at */
@@ -226,18 +246,22 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 	}
 	if (AMPSOCK_FAST)
 		l->whole = true;
-	enough = vs->enough;
+	enough = AMPSOCK_FAST && vs->enough;
 	/* found empty just now, and nothing to send: before sleep, that is every turn */
 	if (AMPSOCK_FAST && !n && vs->in && !vs->to_do && !vs->owed_head &&
 	    amp_vq_seen_empty(vs->in))
 		r = 0;
 	else
 		r = amp_vsock_run(vs, enough ? 0 : AMP_VLINK_TURN);
-	if (r < 0)
+	if (AMP_VLINK_OPS && r < 0) /* else drv_run() looks itself */
 		return AMP_VLINK_BROKEN;
-	enough |= vs->enough | (unsigned)r / AMP_VLINK_TURN; /* 1 when that was all used */
-	if (l->in_left <= (unsigned)(n + r) || vs->settled ||
-	    (n + r == 0 && l->in_left < l->in_half))
+	if (AMPSOCK_FAST)
+		enough |= vs->enough;
+	enough |= (unsigned)r / AMP_VLINK_TURN; /* 1 when that was all used */
+	if (!AMPSOCK_FAST)
+		l->runner.due |= r == 0 || r >= (int)AMPSOCK_VSOCK_NUM / 2;
+	else if (l->in_left <= (unsigned)(n + r) || vs->settled ||
+		 (n + r == 0 && l->in_left < l->in_half))
 		amp_runner_due(&l->runner);
 	else
 		l->in_left -= (unsigned)(n + r);
@@ -300,19 +324,19 @@ static inline void amp_vsock_metered(struct amp_sock *s)
 /* A port that no socket is bound to. */
 uint32_t amp_vsock_port_any(void);
 
-/* Its descriptor is gone; abort: not in an orderly way either. */
-void amp_vsock_close_one(struct amp_sock *s, bool abort);
-
 /* What a socket does that is a connection of the engine: AF_VSOCK's, and AF_RPMSG's streams. */
-ssize_t amp_vsock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags);
+int amp_vsock_sock_create(struct amp_sock *s, int type, int protocol);
+int amp_vsock_sock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
+int amp_vsock_sock_connect(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
+ssize_t amp_vsock_sock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags);
 /* struct amp_carrier's. */
 ssize_t amp_vsock_carry(struct amp_sock *s, const struct iovec *iov, size_t off, size_t end,
 			size_t whole);
-ssize_t amp_vsock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags);
+ssize_t amp_vsock_sock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags);
 bool amp_vsock_sock_send_fast(struct amp_sock *s, const void *buf, size_t len, int flags);
 void amp_vsock_sock_recv_fast(struct amp_sock *s);
-void amp_vsock_end(struct amp_sock *s, enum amp_end_why why);
-int amp_vsock_poll(struct amp_sock *s);
+void amp_vsock_sock_end(struct amp_sock *s, enum amp_end_why why);
+int amp_vsock_sock_poll(struct amp_sock *s);
 
 /* ---- linked when they are called for (family.h) ---- */
 

@@ -149,6 +149,8 @@ static unsigned dev_kick_due(struct amp_runner *r)
 	amp_vlink_flush(&d->l);
 	amp_vlink_asked(&d->l);
 	for (unsigned q = 0; q < 2; q++) {
+		if (&d->s.be.q[q].vq == d->l.vs.in && !amp_vlink_ask_back(&d->l))
+			continue;
 		if (amp_vq_kick_due(&d->s.be.q[q].vq))
 			(void)amp_vhost_be_notify(&d->s.be, q);
 	}

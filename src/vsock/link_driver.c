@@ -82,7 +82,7 @@ static inline bool event_told(struct drv_link *d, bool now)
 /* The largest power of two that the device allows, and we have memory for. */
 static uint16_t queue_num(struct amp_vdev *vd, unsigned q, uint16_t num)
 {
-	uint16_t max = vd->ops->queue_max(vd, q);
+	uint16_t max = AMP_VDEV(vd, queue_max)(vd, q);
 
 	while (num > max)
 		num >>= 1;
@@ -106,14 +106,14 @@ static int queue_up(struct drv_link *d, unsigned q, uint64_t features, uint8_t *
 	vq->pool = mem + POOLS + q * (NUM * BUF_LEN);
 	vq->buf_len = event ? EVENT_LEN : BUF_LEN;
 	amp_vq_driver(vq, mem + q * RING_LEN(NUM));
-	return d->l.vd->ops->queue_set(d->l.vd, q, vq);
+	return AMP_VDEV(d->l.vd, queue_set)(d->l.vd, q, vq);
 }
 
 /* 5.10.4: the upper half of a CID is zero; 0, 1, 2 and the broadcast are nobody's guest. */
 static int read_cid(struct drv_link *d)
 {
 	uint32_t raw[2];
-	int r = d->l.vd->ops->config(d->l.vd, 0, raw, sizeof(raw));
+	int r = AMP_VDEV(d->l.vd, config)(d->l.vd, 0, raw, sizeof(raw));
 
 	if (r)
 		return r;
@@ -129,35 +129,36 @@ static int read_cid(struct drv_link *d)
 /* 3.1.1 */
 static int link_start(struct drv_link *d)
 {
-	const struct amp_vdev_ops *ops = d->l.vd->ops;
-	uint8_t *mem = d->l.vd->mem ? d->l.vd->mem : own_mem[d->l.index];
+	struct amp_vdev *vd = d->l.vd;
+	uint8_t *mem = vd->mem ? vd->mem : own_mem[d->l.index];
 	uint64_t features;
-	int r = ops->probe(d->l.vd, AMP_VIRTIO_ID_VSOCK, &features);
+	int r = AMP_VDEV(vd, probe)(vd, AMP_VIRTIO_ID_VSOCK, &features);
 
 	if (r)
 		return r;
-	if (d->l.vd->mem && d->l.vd->mem_len < MEM_LEN)
+	if (vd->mem && vd->mem_len < MEM_LEN)
 		return -ENOBUFS;
 	if (!(features & AMP_VIRTIO_F_VERSION_1))
 		return -ENOTSUP;
 	features &= AMP_VIRTIO_F_VERSION_1 | AMP_VSOCK_F_SEQPACKET |
 		    (AMPSOCK_EVENT_IDX ? AMP_VIRTIO_F_EVENT_IDX : 0);
 	memset(d->q, 0, sizeof(d->q));
-	r = ops->accept(d->l.vd, features);
+	r = AMP_VDEV(vd, accept)(vd, features);
 	if (r == 0)
 		r = read_cid(d);
 	for (unsigned q = 0; r == 0 && q < QUEUES; q++)
 		r = queue_up(d, q, features, mem);
 	if (r == 0)
-		r = ops->run(d->l.vd);
+		r = AMP_VDEV(vd, run)(vd);
 	if (r) {
-		ops->reset(d->l.vd);
+		AMP_VDEV(vd, reset)(vd);
 		return r;
 	}
 	d->l.vs.in = &d->q[Q_RX];
 	d->l.vs.out = &d->q[Q_TX];
 	d->l.vs.seqpacket = (features & AMP_VSOCK_F_SEQPACKET) != 0;
-	d->l.event_in = 1;
+	if (AMPSOCK_FAST)
+		d->l.event_in = 1;
 	event_told(d, false);
 	d->l.last = NUM < UINT8_MAX ? NUM : UINT8_MAX;
 	amp_vlink_up(&d->l);
@@ -171,7 +172,7 @@ static int32_t link_restart(struct drv_link *d, const char *why)
 	if (AMPSOCK_WHY)
 		amp_log(why);
 	/* before the rings are forgotten: the device must not write there any more */
-	d->l.vd->ops->reset(d->l.vd);
+	AMP_VDEV(d->l.vd, reset)(d->l.vd);
 	amp_vlink_down(&d->l);
 	if (link_start(d) && AMPSOCK_WHY)
 		amp_log("vsock: the device does not come back");
@@ -191,7 +192,8 @@ static __attribute__((noinline)) bool event_came(struct drv_link *d)
 	bool reset = false;
 
 	amp_vq_buf_room(&b, &iov, 1);
-	d->l.event_in = EVENT_EVERY;
+	if (AMPSOCK_FAST)
+		d->l.event_in = EVENT_EVERY;
 	for (unsigned i = 0; q->num && i < EVENT_NUM && amp_vq_get(q, &b) > 0; i++) {
 		if (b.len >= 4 && amp_le32(b.iov->base) == EVENT_TRANSPORT_RESET)
 			reset = true;
@@ -211,15 +213,16 @@ static int32_t drv_run(struct amp_runner *r, uint32_t now_ms)
 	(void)now_ms;
 	if (!d->l.up)
 		return -1;
-	gone = d->l.vd->ops->events(d->l.vd) & AMP_VDEV_EV_GONE;
-	/* events come with an interrupt: looked for when one may have come, and now and then */
-	if (!gone && --d->l.event_in == 0 && event_came(d))
+	gone = AMP_VDEV(d->l.vd, events)(d->l.vd) & AMP_VDEV_EV_GONE;
+	/* events come with an interrupt: looked for when one may have come, and now and then; or
+	 * always, where the look is shorter than to know when */
+	if (!gone && (!AMPSOCK_FAST || --d->l.event_in == 0) && event_came(d))
 		return link_restart(d, AMP_WHY("vsock: the host has reset the transport"));
 	ms = amp_vlink_turn(&d->l);
 	/* what it had sent before lies in our memory and is told first, as of a peer's RST */
 	if (gone && (ms != 0 || --d->l.last == 0))
 		return link_restart(d, AMP_WHY("vsock: the device is gone or wants a reset"));
-	if (ms != AMP_VLINK_BROKEN)
+	if (AMP_VLINK_OPS ? ms != AMP_VLINK_BROKEN : !(d->q[Q_RX].broken || d->q[Q_TX].broken))
 		return ms;
 	return link_restart(d, AMP_WHY_OF(d->q[Q_RX].broken ? &d->q[Q_RX] : &d->q[Q_TX]));
 }
@@ -263,7 +266,8 @@ static bool drv_arm(struct amp_runner *r, bool on)
 		return true;
 	news = amp_vsock_arm(&d->l.vs);
 	if (d->q[Q_EVENT].num && event_arm(d)) {
-		d->l.event_in = 1;
+		if (AMPSOCK_FAST)
+			d->l.event_in = 1;
 		news = true;
 	}
 	return news;
@@ -286,7 +290,7 @@ static unsigned drv_kick_due(struct amp_runner *r)
 	amp_vlink_asked(&d->l);
 	if (AMPSOCK_FAST) /* a loop has registers to save, each time */
 		return queue_due(d, Q_TX) | queue_due(d, Q_RX) | queue_due(d, Q_EVENT);
-	for (unsigned q = 0; q < QUEUES; q++)
+	for (unsigned q = amp_vlink_ask_back(&d->l) ? Q_RX : Q_TX; q < QUEUES; q++)
 		bits |= queue_due(d, q);
 	return bits;
 }
@@ -295,7 +299,7 @@ static __attribute__((noinline)) void kick_all(struct amp_vdev *vd, unsigned que
 {
 	for (unsigned q = 0; queues; q++, queues >>= 1) {
 		if (queues & 1)
-			vd->ops->notify(vd, q);
+			AMP_VDEV(vd, notify)(vd, q);
 	}
 }
 
@@ -304,7 +308,7 @@ static void drv_kick(struct amp_runner *r, unsigned queues)
 	struct amp_vdev *vd = drv_of(r)->l.vd;
 
 	if (AMPSOCK_FAST && queues == 1u << Q_TX)
-		vd->ops->notify(vd, Q_TX);
+		AMP_VDEV(vd, notify)(vd, Q_TX);
 	else
 		kick_all(vd, queues);
 }
@@ -333,6 +337,8 @@ int amp_link_vsock(struct amp_vdev *vd)
 	unsigned kicks = 0;
 	int r = -ENOBUFS;
 
+	if (!AMPSOCK_VDEV_OTHERS && vd->ops)
+		return -ENOTSUP;
 	amp_port_lock();
 	d = slot_for(vd);
 	if (d) {

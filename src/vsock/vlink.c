@@ -41,14 +41,15 @@ _Static_assert(AMP_RX_LAST == AMP_VSOCK_SEQ_EOM && AMP_RX_EOR == AMP_VSOCK_SEQ_E
 
 static int message_in(struct amp_sock *s, const struct amp_vsock_rx *rx)
 {
-	unsigned how = rx->flags & (AMP_RX_LAST | AMP_RX_EOR), cnt = rx->iov_cnt;
+	unsigned how = rx->flags & (AMP_RX_LAST | AMP_RX_EOR);
+	unsigned cnt = AMP_VQ_CHAINS ? rx->iov_cnt : 1;
 	int r = 0;
 
 	if (AMP_VQ_CHAINS && cnt == 0) /* a device's: nothing in it, but it may be the last */
 		return amp_rxring_msg_append(s, "", 0, how);
-	for (unsigned i = 0; r == 0 && i < (AMP_VQ_CHAINS ? cnt : 1); i++)
+	for (unsigned i = 0; r == 0 && i < cnt; i++)
 		r = amp_rxring_msg_append(s, rx->iov[i].base, rx->iov[i].len,
-					  AMP_VQ_CHAINS && i + 1 < cnt ? 0 : how);
+					  i + 1 < cnt ? 0 : how);
 	return r;
 }
 
@@ -165,6 +166,13 @@ const struct amp_vsock_ops amp_vlink_ops = {
 
 /* ---- links ---- */
 
+#if !AMPSOCK_FAST
+struct amp_vsock *amp_vsock_engine(const struct amp_sock *s)
+{
+	return &amp_vlink_of(s)->vs;
+}
+#endif
+
 void amp_vlink_up(struct amp_vlink *l)
 {
 	struct amp_vsock *vs = &l->vs;
@@ -174,8 +182,10 @@ void amp_vlink_up(struct amp_vlink *l)
 	if (AMPSOCK_WHY)
 		vs->said = false;
 	amp_vsock_init(vs);
-	l->in_half = vs->in ? (vs->in->num + 1u) / 2 : 1;
-	l->in_left = 1;
+	if (AMPSOCK_FAST) {
+		l->in_half = vs->in ? (vs->in->num + 1u) / 2 : 1;
+		l->in_left = 1;
+	}
 	l->up = true;
 	amp_runner_add(&l->runner);
 	if (l->index != AMP_VLINK_LOOP)

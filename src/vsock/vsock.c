@@ -40,6 +40,7 @@
 #include <string.h>
 
 #include "../port/port.h"
+#include "../wire/le.h"
 #include "vsock_fast.h"
 #include "vsock_inner.h"
 
@@ -84,7 +85,7 @@ static inline uint16_t trim(struct amp_iov *iov, uint16_t cnt, size_t len)
 	return i;
 }
 
-/* What is wrong with a header whose type is good, in words; NULL: nothing. */
+/* What is wrong with a header, but for its type, in words; NULL: nothing. */
 static const char *header_fault(const struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 				uint32_t len)
 {
@@ -102,7 +103,7 @@ static const char *header_fault(const struct amp_vsock *vs, const struct amp_vso
 }
 
 /*
- * Any packet: its header is checked, its connection looked for. What breaks a rule is
+ * Any packet: its header is checked, and it goes to its connection. What breaks a rule is
  * counted, explained, answered where the spec wants that. Returns whether the owner holds
  * the buffer.
  */
@@ -110,26 +111,20 @@ static bool look_up(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 		    struct amp_vsock_rx *rx, uint32_t len)
 {
 	const char *fault = header_fault(vs, h, len);
-	struct amp_vsock_conn *c;
 
 	if (fault) {
 		vs->stats.rx_bad++;
 		blame(vs, fault);
 		return false;
 	}
-	if (h->type - 1u > 1u) {
-		vs->stats.rx_bad++;
-		amp_vsock_in_unknown(vs, h, AMP_VSOCK_STREAM); /* 5.10.6.4: the RST's */
+	if (OWNERS)
+		rx->iov_cnt = trim((struct amp_iov *)(uintptr_t)rx->iov, rx->iov_cnt, h->len);
+	else
+		((struct amp_iov *)(uintptr_t)rx->iov)->len = h->len;
+	if (CHAINS && amp_vsock_type_good(h) && h->dst_cid != vs->local_cid &&
+	    OPS(vs)->foreign && OPS(vs)->foreign(vs, h, rx))
 		return false;
-	}
-	rx->iov_cnt = trim((struct amp_iov *)(uintptr_t)rx->iov, rx->iov_cnt, h->len);
-	if (CHAINS && h->dst_cid != vs->local_cid && OPS(vs)->foreign &&
-	    OPS(vs)->foreign(vs, h, rx))
-		return false;
-	c = amp_vsock_find_for(vs, h);
-	if (AMPSOCK_FAST && c && OPS(vs)->piece)
-		SET_RECENT(vs, c);
-	return amp_vsock_in(vs, h, rx, c);
+	return amp_vsock_in(vs, h, rx);
 }
 
 /* One packet. Returns whether the owner holds its buffer. */
@@ -147,7 +142,7 @@ static __attribute__((noinline)) bool packet(struct amp_vsock *vs, struct amp_vq
 		return false;
 	}
 	if (!CHAINS || iov->len > AMP_VSOCK_HDR_LEN) {
-		memcpy(&h, iov->base, AMP_VSOCK_HDR_LEN);
+		amp_copy(&h, iov->base, AMP_VSOCK_HDR_LEN);
 		iov->base = (uint8_t *)iov->base + AMP_VSOCK_HDR_LEN;
 		iov->len -= AMP_VSOCK_HDR_LEN;
 	} else {
@@ -155,8 +150,10 @@ static __attribute__((noinline)) bool packet(struct amp_vsock *vs, struct amp_vq
 	}
 	__atomic_signal_fence(__ATOMIC_ACQUIRE); /* the copy, not the original again */
 	rx.iov = iov;
-	rx.iov_cnt = buf->iov_cnt;
-	rx.id = buf->id;
+	if (OWNERS) { /* else it is one piece, and nobody holds it */
+		rx.iov_cnt = buf->iov_cnt;
+		rx.id = buf->id;
+	}
 	rx.len = h.len;
 	rx.flags = h.flags;
 	if (TAPPED(vs))
@@ -272,7 +269,7 @@ static inline int out_get(struct amp_vsock *vs, struct amp_vsock_tx *tx)
 		tx->len -= AMP_VSOCK_HDR_LEN;
 		r = cut_header(vs, tx);
 	}
-	if (r < 0)
+	if (!PLAIN && r < 0)
 		vs->torn = true;
 	return r;
 }
@@ -313,8 +310,7 @@ static ONE_COPY bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c
 static bool flush_strays(struct amp_vsock *vs)
 {
 	while (QUEUES && vs->stray_cnt) {
-		/* a host's owner counts on their order; else the youngest goes first */
-		struct amp_vsock_stray *s = &vs->stray[CHAINS ? 0 : vs->stray_cnt - 1u];
+		struct amp_vsock_stray *s = &vs->stray[0];
 		struct amp_vsock_conn c = {.type = (uint8_t)s->type};
 
 		c.ends = s->ends;
@@ -373,7 +369,7 @@ bool amp_vsock_flush(struct amp_vsock *vs)
 static RARE bool settle(struct amp_vsock *vs)
 {
 	(void)amp_vsock_flush(vs);
-	if (QUEUES)
+	if (QUEUES && AMPSOCK_FAST)
 		vs->settled = true;
 	if ((QUEUES && vs->tx_starved && tx_ready(vs, PATH && !PATHS && vs->path)) ||
 	    ((PATHS || !QUEUES) && vs->path_starved && path_ready(vs))) {
@@ -383,10 +379,11 @@ static RARE bool settle(struct amp_vsock *vs)
 			vs->path_starved = false;
 		tell_tx_ready(vs);
 	}
+	if (!QUEUES || PLAIN)
+		return true;
 	/* it may have been set up anew since */
-	if (QUEUES)
-		vs->torn = (vs->in && vs->in->broken) || (vs->out && vs->out->broken);
-	return !QUEUES || !vs->torn;
+	vs->torn = (vs->in && vs->in->broken) || (vs->out && vs->out->broken);
+	return !vs->torn;
 }
 
 int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
@@ -395,9 +392,9 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 	unsigned n = 0;
 	int r = 0;
 
-	if (QUEUES)
+	if (QUEUES && !PLAIN)
 		vs->enough = false;
-	while (QUEUES && n < budget && vs->in && !vs->enough) {
+	while (QUEUES && n < budget && vs->in && (PLAIN || !vs->enough)) {
 		if (strays_full(vs) && !flush_strays(vs))
 			break;
 		if (AMPSOCK_FAST && amp_vsock_packet_fast(vs, OPS(vs)->piece)) {
@@ -412,7 +409,7 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 		if (!packet(vs, &buf))
 			amp_vq_put(vs->in, buf.id, 0);
 	}
-	if (r < 0)
+	if (!PLAIN && r < 0)
 		vs->torn = true;
 	r = amp_vsock_owed(vs);
 	return r < 0 ? r : (int)n;
@@ -446,20 +443,26 @@ int amp_vsock_may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t
 	uint32_t space = credit_left(c);
 	int r = usual(c, AMP_VSOCK_USUAL_OUT) ? 0 : amp_vsock_may_send_on(c);
 
-	if (r == 0 && space == 0)
+	if (r == 0 && (space == 0 || must_queue(vs, c)))
 		r = -EAGAIN;
 	if (r) {
 		if (r == -EAGAIN)
 			amp_vsock_want_tx(vs, c);
 		return r;
 	}
-	if (must_queue(vs, c)) {
-		tx_starve(vs, c);
-		return -EAGAIN;
-	}
 	if (CHAINS && space > INT32_MAX)
 		space = INT32_MAX;
 	return (int)(space < want ? space : want);
+}
+
+bool amp_vsock_may_send_now(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	if (amp_vsock_may_reserve(vs, c, 1) < 0)
+		return false;
+	if (tx_ready(vs, LOOP(vs, c)))
+		return true;
+	tx_starve(vs, c);
+	return false;
 }
 
 /* How much of it there is a buffer for. */

@@ -198,7 +198,8 @@ struct amp_vsock_stats {
 #else
 #define AMP_VSOCK_ROOM(type, name, cnt) type name[cnt]
 #endif
-#define AMP_VSOCK_STRAYS (!AMPSOCK_VSOCK ? 1 : AMPSOCK_FAST ? 4 : 2) /* a path has its own */
+/* A driver that has one to send lets its in queue rest meanwhile. A path has its own. */
+#define AMP_VSOCK_STRAYS (AMP_VSOCK_ROOM_APART ? 4 : 1)
 
 /* Does the engine look at a table of hooks? Else it calls the library's by name (vsock_inner.h). */
 #define AMP_VSOCK_OPS (AMPSOCK_FAST || AMP_VQ_CHAINS)
@@ -357,7 +358,7 @@ static inline void amp_vsock_no_deadline(struct amp_vsock_conn *c)
 }
 /*
  * Orderly end: SHUTDOWN of both, then wait for the peer's RST until now + wait_ms;
- * EV_GONE when over. Data that still arrives is thrown away.
+ * EV_GONE when over. Data that still arrives is thrown away. wait_ms 0: amp_vsock_abort().
  */
 void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t now_ms,
 		     uint32_t wait_ms);
@@ -394,6 +395,8 @@ void amp_vsock_cancel(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp
 
 /* Bytes that reserve would give now, 0: none. Does not ask for events. */
 uint32_t amp_vsock_tx_space(const struct amp_vsock *vs, const struct amp_vsock_conn *c);
+/* The same for who waits for it: if it gives none, is there credit, or a buffer, tell me of either. */
+bool amp_vsock_may_send_now(struct amp_vsock *vs, struct amp_vsock_conn *c);
 /* Ask for EV_WRITABLE when there is more credit than now: a whole message needs it. */
 void amp_vsock_want_credit(struct amp_vsock *vs, struct amp_vsock_conn *c);
 /* Ask for EV_WRITABLE / tx_ready as a failed reserve would, and for credit from the peer. */

@@ -43,21 +43,6 @@ struct amp_vsock_conn *amp_vsock_find(const struct amp_vsock *vs,
 	return find(vs, ends, type);
 }
 
-static ONE_COPY void ends_of(struct amp_vsock_ends *ends, const struct amp_vsock_hdr *h)
-{
-	ends->local = amp_vsock_at((uint32_t)h->dst_cid, h->dst_port);
-	ends->peer = amp_vsock_at((uint32_t)h->src_cid, h->src_port);
-}
-
-struct amp_vsock_conn *amp_vsock_find_for(const struct amp_vsock *vs,
-					  const struct amp_vsock_hdr *h)
-{
-	struct amp_vsock_ends ends;
-
-	ends_of(&ends, h);
-	return find(vs, &ends, h->type);
-}
-
 #if AMPSOCK_FAST
 /* What vsock.c's header_fault() says of addresses, and no foreign ones: those have a hook. */
 struct amp_vsock_conn *amp_vsock_other(struct amp_vsock *vs,
@@ -313,25 +298,30 @@ bool amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	return held;
 }
 
-void amp_vsock_in_unknown(struct amp_vsock *vs, const struct amp_vsock_hdr *h, unsigned type)
+bool amp_vsock_in(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx)
 {
-	struct amp_vsock_ends ends;
+	struct amp_vsock_ends ends = {amp_vsock_at((uint32_t)h->dst_cid, h->dst_port),
+				      amp_vsock_at((uint32_t)h->src_cid, h->src_port)};
+	struct amp_vsock_conn *c = NULL;
+	unsigned type = h->type;
+	bool good = amp_vsock_type_good(h);
 
-	ends_of(&ends, h);
-	if (type == h->type && asked(vs, h, &ends))
-		return;
+	if (good)
+		c = find(vs, &ends, type);
+	else
+		type = AMP_VSOCK_STREAM; /* 5.10.6.4: the RST's */
+	/* a known connection pays below, an unknown one gets RST */
+	if (!good || h->op - 1u >= AMP_VSOCK_OP_CREDIT_REQUEST)
+		vs->stats.rx_bad++;
+	if (c) {
+		if (AMPSOCK_FAST && OPS(vs)->piece)
+			vs->recent = c;
+		return amp_vsock_input_for(vs, c, &h->say, rx);
+	}
+	if (good && asked(vs, h, &ends))
+		return false;
 	if (h->op != AMP_VSOCK_OP_RST) /* an RST is never answered */
 		amp_vsock_stray_rst(vs, &ends, type);
-}
-
-bool amp_vsock_in(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx,
-		  struct amp_vsock_conn *c)
-{
-	if (h->op == AMP_VSOCK_OP_INVALID || h->op > AMP_VSOCK_OP_CREDIT_REQUEST)
-		vs->stats.rx_bad++; /* a known connection pays below, an unknown one gets RST */
-	if (c)
-		return amp_vsock_input_for(vs, c, &h->say, rx);
-	amp_vsock_in_unknown(vs, h, h->type);
 	return false;
 }
 
@@ -443,7 +433,7 @@ void amp_vsock_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t 
 void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t now_ms,
 		     uint32_t wait_ms)
 {
-	if (c->state != AMP_CONN_OPEN || c->peer_shut == SHUT_BOTH) {
+	if (c->state != AMP_CONN_OPEN || c->peer_shut == SHUT_BOTH || wait_ms == 0) {
 		if (c->state != AMP_CONN_CLOSING)
 			amp_vsock_abort(vs, c);
 		return;

@@ -62,6 +62,11 @@
  */
 #define OWNERS CHAINS
 #define PATHS  CHAINS
+/*
+ * Small, and all owners are the library's links: none of them sets enough, and each looks for
+ * itself whether a queue is broken.
+ */
+#define PLAIN (!AMPSOCK_FAST && !OWNERS)
 /* Does it take a path? Of the library's engines one has its queues and the other its path; a
  * host's, and a test's, has connections of both kinds. */
 #define LOOP(vs, c) (!QUEUES || (PATH && (PATHS ? (c)->loop : (vs)->path != NULL)))
@@ -176,19 +181,15 @@ static inline void conn_lied(struct amp_vsock *vs, struct amp_vsock_conn *c, con
 	blame(vs, why);
 	amp_vsock_conn_lied(vs, c);
 }
+static inline bool amp_vsock_type_good(const struct amp_vsock_hdr *h)
+{
+	return h->type - 1u <= 1u;
+}
 /*
- * A packet with a good header for c, or (NULL) for nobody we know. Returns whether the
- * owner holds the buffer.
+ * A packet with a good header, but perhaps for its type, to its connection, to who may be asked,
+ * or there is an RST for it. Returns whether the owner holds the buffer.
  */
-bool amp_vsock_in(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx,
-		  struct amp_vsock_conn *c);
-/* The connection that a packet with a good header is for, or NULL. */
-struct amp_vsock_conn *amp_vsock_find_for(const struct amp_vsock *vs,
-					  const struct amp_vsock_hdr *h);
-/* A packet with a good header, but perhaps for its type, that is for none: a request, or there
- * is an RST of this type for it. */
-RARE void amp_vsock_in_unknown(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
-			       unsigned type);
+bool amp_vsock_in(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx);
 /* How much of want may be sent on c now, or what a reserve says instead (-EAGAIN: asked for). */
 int amp_vsock_may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want);
 /* RST to an address that we know nothing of. There is room: run() saw to it. */

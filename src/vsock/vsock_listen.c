@@ -74,8 +74,10 @@ void amp_vsock_unlisten(struct amp_sock *s)
 {
 	struct amp_sock *child;
 
-	while ((child = amp_sock_queue_pop(s)) != NULL)
-		amp_vsock_close_one(child, true);
+	while ((child = amp_sock_queue_pop(s)) != NULL) {
+		child->linger_s = 0; /* nobody will read it: an RST */
+		amp_vsock_sock_end(child, AMP_END_CLOSED);
+	}
 }
 
 #endif /* AMPSOCK_VSOCK */

@@ -54,7 +54,7 @@ static void test_request(struct amp_vq *vq)
 	check("post", amp_vq_post(vq, &iov, 0, 1, NULL) >= 0);
 	check("nothing before its time", !amp_vq_arm(vq));
 	if (amp_vq_kick_due(vq))
-		mmio.vd.ops->notify(&mmio.vd, 0);
+		AMP_VDEV(&mmio.vd, notify)(&mmio.vd, 0);
 	/* one interrupt leaves one mark, and the first wait after it takes it, asleep or not */
 	do
 		woken = amp_port_wait(PATIENCE_MS);
@@ -139,24 +139,25 @@ static void test_rng(void)
 	setup.avail = ring + avail;
 	setup.used = ring + used;
 	setup.state = state;
-	err = mmio.vd.ops->probe(&mmio.vd, AMP_VIRTIO_ID_VSOCK, &features);
+	err = AMP_VDEV(&mmio.vd, probe)(&mmio.vd, AMP_VIRTIO_ID_VSOCK, &features);
 	check("another device's id", err == -ENODEV);
-	err = mmio.vd.ops->probe(&mmio.vd, VIRTIO_ID_RNG, &features);
+	err = AMP_VDEV(&mmio.vd, probe)(&mmio.vd, VIRTIO_ID_RNG, &features);
 	check("probe", err == 0 && (features & AMP_VIRTIO_F_VERSION_1));
-	check("features", mmio.vd.ops->accept(&mmio.vd, AMP_VIRTIO_F_VERSION_1) == 0);
-	check("queue", mmio.vd.ops->queue_max(&mmio.vd, 0) >= RNG_NUM &&
-			       mmio.vd.ops->queue_max(&mmio.vd, 7) == 0);
+	check("features", AMP_VDEV(&mmio.vd, accept)(&mmio.vd, AMP_VIRTIO_F_VERSION_1) == 0);
+	check("queue", AMP_VDEV(&mmio.vd, queue_max)(&mmio.vd, 0) >= RNG_NUM &&
+			       AMP_VDEV(&mmio.vd, queue_max)(&mmio.vd, 7) == 0);
 	board.intc->enable(mmio_irq);
 	check("ring", amp_vq_init(&vq, &setup) == 0);
-	check("queue set", mmio.vd.ops->queue_set(&mmio.vd, 0, &vq) == 0);
-	check("run", mmio.vd.ops->run(&mmio.vd) == 0);
+	check("queue set", AMP_VDEV(&mmio.vd, queue_set)(&mmio.vd, 0, &vq) == 0);
+	check("run", AMP_VDEV(&mmio.vd, run)(&mmio.vd) == 0);
 	for (round = 0; round < 3; round++)
 		test_request(&vq);
 	test_stale_alarm();
-	check("no event", mmio.vd.ops->events(&mmio.vd) == 0);
-	mmio.vd.ops->reset(&mmio.vd);
-	check("queue is free after reset", mmio.vd.ops->queue_set(&mmio.vd, 0, &vq) == 0);
-	mmio.vd.ops->reset(&mmio.vd);
+	check("no event", AMP_VDEV(&mmio.vd, events)(&mmio.vd) == 0);
+	AMP_VDEV(&mmio.vd, reset)(&mmio.vd);
+	check("queue is free after reset",
+	      AMP_VDEV(&mmio.vd, queue_set)(&mmio.vd, 0, &vq) == 0);
+	AMP_VDEV(&mmio.vd, reset)(&mmio.vd);
 }
 
 void selftest_link(const char *what)

@@ -17,8 +17,6 @@ FOREIGN_STACK = 24
 # Which tables a call can mean, by what stands before the slot: (text, functions that may be
 # meant). Without it every function ever put into a slot of that name is a target.
 RECEIVERS = [
-	# On this core the only transport is virtio-mmio.
-	(r"^(vd|d->l\.vd)->ops->|^ops->(probe|accept|queue_\w+|run|config|events|notify|reset)\b", r"^src/virtio/mmio"),
 	# The engine's owner is af_vsock.c, or af_rpmsg's links.
 	(r"^vs->ops->", r"^src/vsock/(?!vsock(_conn|_request)?\.c)"),
 	# Ways of the engine, and the one door of its streams.
@@ -29,6 +27,8 @@ RECEIVERS = [
 	# Runners: links and the session.
 	(r"^(r|runner|run)->(run|arm|kick_due|kick|stats)\b", r"^(?!src/virtio/)"),
 ]
+# family.h: what is called by name where there is one of it. AMP_FAM(s->fam, bind)(s, ...): s->fam->bind(s, ...)
+BY_NAME = re.compile(r"^AMP_(?:FAM|RUNNER)\(([^,]+), (\w+)\)\(")
 # The same by caller: AF_INET's carrier is a socket of another family, never of AF_INET.
 NARROW = [
 	(r"^src/af_inet/", r"^(?!src/af_inet/)"),
@@ -120,6 +120,7 @@ class Graph:
 			text = line[int(m.group(3)) - 1:]
 		if any(re.search(p, text) for p in OUTSIDE):
 			return
+		text = BY_NAME.sub(r"\1->\2(", text)
 		call = re.match(r"\(?\*?([\w\s>.\[\]-]*?)(\w+)\)?\s*\(", text)
 		targets = self.slots.get(call.group(2) if call else "")
 		if targets is None:

@@ -359,9 +359,9 @@ static void test_other_link(void **state)
 static void test_bound_here_sent_there(void **state)
 {
 	struct sockaddr_rpmsg a = named("here"), got;
-	int fd = sock(SOCK_DGRAM), err = 0;
+	int fd = sock(SOCK_DGRAM);
 	socklen_t len = sizeof(got);
-	struct amp_sock *s = amp_sock_find(fd, &err);
+	struct amp_sock *s = amp_sock_find(fd);
 
 	(void)state;
 	a.rp_addr = 700;
@@ -1946,7 +1946,7 @@ static void test_straight_bounded(void **state)
 /* A host that always has something for somebody who waits: time goes by all the same. */
 static void test_deadline_under_load(void **state)
 {
-	int fd = dial(SOCK_SEQPACKET, at(500)), w = sock(SOCK_SEQPACKET), err;
+	int fd = dial(SOCK_SEQPACKET, at(500)), w = sock(SOCK_SEQPACKET);
 	uint32_t to = local_addr(fd), end_ms;
 	struct amp_sock *s;
 	unsigned after = 0;
@@ -1958,7 +1958,7 @@ static void test_deadline_under_load(void **state)
 	assert_errno(do_connect(w, named("nobody")), EINPROGRESS);
 	end_ms = amp_port_now_ms() + 30;
 	amp_port_lock();
-	s = amp_sock_find(w, &err);
+	s = amp_sock_find(w);
 	amp_port_unlock();
 	while (after < 2 * HOST_NUM && (s->flags & AMP_SF_CONNECTING)) {
 		assert_int_equal(host_send(500, to, "x", 1), 0);

@@ -78,24 +78,24 @@ static void setup_queue(unsigned q, enum amp_vq_dir dir, bool event_idx)
 static int bring_up(void)
 {
 	const uint64_t wanted = F_MAC | AMP_VIRTIO_F_VERSION_1 | AMP_VIRTIO_F_EVENT_IDX;
-	const struct amp_vdev_ops *ops = vn.mmio.vd.ops;
+	struct amp_vdev *vd = &vn.mmio.vd;
 	uint64_t features;
 	unsigned q;
-	int err = ops->probe(&vn.mmio.vd, ID_NET, &features);
+	int err = AMP_VDEV(vd, probe)(vd, ID_NET, &features);
 
 	features &= wanted;
 	if (!err)
-		err = ops->accept(&vn.mmio.vd, features);
+		err = AMP_VDEV(vd, accept)(vd, features);
 	for (q = RX; q <= TX && !err; q++) {
 		setup_queue(q, q == RX ? AMP_VQ_IN : AMP_VQ_OUT,
 			    features & AMP_VIRTIO_F_EVENT_IDX);
 		if (q == RX)
 			err = amp_vq_pool(&vn.vq[RX], POOL, BUF_LEN, NUM);
 		if (!err)
-			err = ops->queue_set(&vn.mmio.vd, q, &vn.vq[q]);
+			err = AMP_VDEV(vd, queue_set)(vd, q, &vn.vq[q]);
 	}
 	if (!err)
-		err = ops->run(&vn.mmio.vd);
+		err = AMP_VDEV(vd, run)(vd);
 	amp_vq_disarm(&vn.vq[TX]);
 	return err;
 }
@@ -194,7 +194,7 @@ void vnet_kick(void)
 
 	for (q = RX; q <= TX; q++) {
 		if (amp_vq_news(&vn.vq[q]) && amp_vq_kick_due(&vn.vq[q]))
-			vn.mmio.vd.ops->notify(&vn.mmio.vd, q);
+			AMP_VDEV(&vn.mmio.vd, notify)(&vn.mmio.vd, q);
 	}
 }
 
@@ -211,7 +211,7 @@ err_t vnet_init(struct netif *nif)
 {
 	uint32_t mac[2];
 
-	if (vn.mmio.vd.ops->config(&vn.mmio.vd, 0, mac, sizeof(mac)))
+	if (AMP_VDEV(&vn.mmio.vd, config)(&vn.mmio.vd, 0, mac, sizeof(mac)))
 		return ERR_IF;
 	memcpy(nif->hwaddr, mac, ETH_HWADDR_LEN);
 	nif->hwaddr_len = ETH_HWADDR_LEN;
