@@ -253,7 +253,7 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 		r = 0;
 	else
 		r = amp_vsock_run(vs, enough ? 0 : AMP_VLINK_TURN);
-	if (AMP_VLINK_OPS && r < 0) /* else drv_run() looks itself */
+	if (AMP_VSOCK_OPS && r < 0) /* else drv_run() looks itself */
 		return AMP_VLINK_BROKEN;
 	if (AMPSOCK_FAST)
 		enough |= vs->enough;

@@ -222,7 +222,7 @@ static int32_t drv_run(struct amp_runner *r, uint32_t now_ms)
 	/* what it had sent before lies in our memory and is told first, as of a peer's RST */
 	if (gone && (ms != 0 || --d->l.last == 0))
 		return link_restart(d, AMP_WHY("vsock: the device is gone or wants a reset"));
-	if (AMP_VLINK_OPS ? ms != AMP_VLINK_BROKEN : !(d->q[Q_RX].broken || d->q[Q_TX].broken))
+	if (AMP_VSOCK_OPS ? ms != AMP_VLINK_BROKEN : !(d->q[Q_RX].broken || d->q[Q_TX].broken))
 		return ms;
 	return link_restart(d, AMP_WHY_OF(d->q[Q_RX].broken ? &d->q[Q_RX] : &d->q[Q_TX]));
 }
