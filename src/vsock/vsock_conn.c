@@ -315,7 +315,7 @@ bool amp_vsock_in(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct am
 		vs->stats.rx_bad++;
 	if (c) {
 		if (AMPSOCK_FAST && OPS(vs)->piece)
-			vs->recent = c;
+			SET_RECENT(vs, c);
 		return amp_vsock_input_for(vs, c, &h->say, rx);
 	}
 	if (good && asked(vs, h, &ends))
