@@ -11,6 +11,7 @@
 #include "vlink.h"
 
 #define TX_MAX 32u /* ring buffers reserved for one read */
+#define FEW    2u  /* ring buffers of a write */
 /* Every reservation is given room for the longest legal chain. */
 #define TX_IOV (AMP_END_IOV_MAX * 4u)
 
@@ -88,6 +89,14 @@ static void v_accept(struct amp_end *end)
 	amp_work_queue(&e->vl->work);
 }
 
+static void queue_up(struct amp_end_vsock *e)
+{
+	if (e->starved_on)
+		return;
+	e->starved_on = e->promised ? &e->vl->again : &e->vl->starved;
+	TAILQ_INSERT_TAIL(e->starved_on, e, starved_entry);
+}
+
 /* No room: credit tells by event, ring buffers by the list of the starved. */
 static void starve(struct amp_end_vsock *e)
 {
@@ -100,10 +109,7 @@ static void starve(struct amp_end_vsock *e)
 		return;
 	}
 	vl->link.stats.buffer_stalls++;
-	if (e->starved_on)
-		return;
-	e->starved_on = e->promised ? &vl->again : &vl->starved;
-	TAILQ_INSERT_TAIL(e->starved_on, e, starved_entry);
+	queue_up(e);
 }
 
 void amp_end_vsock_fed(struct amp_end_vsock *e)
@@ -141,6 +147,16 @@ void amp_end_vsock_ask(struct amp_end_vsock *e)
 	amp_vsock_want_credit(&e->vl->vs, &e->c);
 }
 
+/*
+ * Others wait for ring buffers, and this one has not: who takes many goes behind them, or one whose
+ * credit comes with each kick of the guest's would have them all. Who takes few is not held up.
+ */
+static bool out_of_turn(const struct amp_end_vsock *e)
+{
+	return !e->promised && e->tx_last > FEW &&
+	       !(TAILQ_EMPTY(&e->vl->starved) && TAILQ_EMPTY(&e->vl->again));
+}
+
 static ssize_t v_reserve(struct amp_end *end, size_t want, struct iovec *iov, int *cnt)
 {
 	struct amp_end_vsock *e = of(end);
@@ -151,6 +167,11 @@ static ssize_t v_reserve(struct amp_end *end, size_t want, struct iovec *iov, in
 
 	*cnt = 0;
 	open_tx.cnt = 0;
+	if (!e->gone && out_of_turn(e)) {
+		amp_work_queue(&e->vl->work);
+		queue_up(e);
+		return -EAGAIN;
+	}
 	while (!e->gone && open_tx.cnt < TX_MAX && total < want &&
 	       used + AMP_END_IOV_MAX <= TX_IOV) {
 		struct amp_vsock_tx *tx = &open_tx.tx[open_tx.cnt];
