@@ -2,6 +2,7 @@
 """Instructions, which are the same on a busy machine: callgrind natively, QEMU -icount in firmware."""
 
 import contextlib
+import functools
 import os
 import re
 import socket
@@ -33,7 +34,9 @@ BOARDS = ["riscv64", "aarch64"]
 FAR_S = .001
 
 
+@functools.cache
 def callgrind(program, what, count):
+	"""The same each time: what several figures are told from is run once."""
 	out = os.path.join(common.tmp, "callgrind.out")
 	r = subprocess.run(["valgrind", "--tool=callgrind", "--collect-atstart=no", "--combine-dumps=yes",
 			    "--callgrind-out-file=" + out, common.opt.build + "/bench/" + program] + what.split() + str(count).split(),
@@ -45,6 +48,7 @@ def callgrind(program, what, count):
 	return int(m.group(1))
 
 
+@functools.cache
 def icount(what, count):
 	"""Firmware that counts itself."""
 	r = subprocess.run(["boards/run-qemu.sh", "qemu-mps2", common.opt.build + "/bench/insn_rpmsg-m3.elf",

@@ -3,6 +3,7 @@
 # timeout: 300
 """What goes wrong around real firmware in a real QEMU, and what is said about it."""
 
+import concurrent.futures
 import os
 import subprocess
 import sys
@@ -126,10 +127,11 @@ def no_such_board(tap):
 def main():
 	tap = Tap()
 	no_such_board(tap)
-	make("ampsock-proxy")
-	for board in sys.argv[1:] or BOARDS + RPMSG_BOARDS:
-		make(*[f"fw/{board}/{name}.elf" for name in ("http_get", "vsock_echo")])
-		tap.prefix = f"{board}: "
+	boards = sys.argv[1:] or BOARDS + RPMSG_BOARDS
+	make("ampsock-proxy", *[f"fw/{board}/{name}.elf" for board in boards for name in ("http_get", "vsock_echo")])
+
+	def on_board(board):
+		own = tap.of(f"{board}: ")
 		tests = [killed_proxy, legacy]
 		if board in RPMSG_BOARDS: # its restarts: restarts.py
 			tests = [killed_proxy]
@@ -138,9 +140,13 @@ def main():
 		for test in tests:
 			with Scratch() as scratch:
 				try:
-					test(tap, board, os.path.join(scratch, "vsock.sock"))
+					test(own, board, os.path.join(scratch, "vsock.sock"))
 				except (Gone, OSError) as err:
-					tap.check(f"{test.__name__} runs to its end", False, f"{err!r} {err}")
+					own.check(f"{test.__name__} runs to its end", False, f"{err!r} {err}")
+
+	# All at the same time: each waits for its guest to miss the proxy, which takes the time of two pings.
+	with concurrent.futures.ThreadPoolExecutor(len(boards)) as pool:
+		list(pool.map(on_board, boards))
 	return tap.done()
 
 

@@ -25,18 +25,28 @@ def worker_pid(pid):
 
 
 class Tap:
+	"""Results, also of several threads: of() for each of them."""
+
 	def __init__(self):
 		self.count = 0
 		self.failed = 0
 		self.prefix = ""
+		self.lock = threading.Lock()
+
+	def of(self, prefix):
+		"""One that counts here, whose names begin with prefix."""
+		part = Tap()
+		part.check = lambda name, good, why="": self.check(prefix + name, good, why)
+		return part
 
 	def check(self, name, good, why=""):
-		self.count += 1
-		print(f"{'ok' if good else 'not ok'} {self.count} - {self.prefix}{name}", flush=True)
-		if not good:
-			self.failed += 1
-			for line in str(why).splitlines()[-25:]:
-				print(f"#   {line}", flush=True)
+		with self.lock:
+			self.count += 1
+			print(f"{'ok' if good else 'not ok'} {self.count} - {self.prefix}{name}", flush=True)
+			if not good:
+				self.failed += 1
+				for line in str(why).splitlines()[-25:]:
+					print(f"#   {line}", flush=True)
 		return good
 
 	def done(self):

@@ -4,6 +4,7 @@
     a = Agent(machine)              # machine: a uml.Guest
     s = a.socket(VSOCK, STREAM)     # as tests/e2e/guest.py; errors are the kernel's errno
 """
+import atexit
 import os
 import sys
 import threading
@@ -70,28 +71,54 @@ class Agent(guest.Guest):
 
 
 _stop_proxies = harness.Proxy.stop_all.__func__
+# Machines and proxies that stay for the next case: to boot takes longer than most cases. One that fails ends them.
+kept = []
 
 
 def _stop_all(cls):
+    lists = (uml.Guest.running, cls.running)
+    stay = [[x for x in have if x in kept] for have in lists]
+    for have in lists:
+        have[:] = [x for x in have if x not in kept]
     # Machines first: their kernel does not survive the end of its device.
     for g in uml.Guest.running:
         print("\n".join("# " + x for x in g.tail().splitlines()))
     uml.Guest.stop_all()
     _stop_proxies(cls)
+    for have, more in zip(lists, stay):
+        have += more
 
 
 harness.Proxy.stop_all = classmethod(_stop_all)
 
 
+def stop_kept():
+    """In good order, and each must end well."""
+    ends, kept[:] = kept[:], []
+    for x in ends:
+        x.stop()
+
+
+def _at_exit():
+    kept.clear()
+    harness.Proxy.stop_all()
+
+
+atexit.register(_at_exit)
+
+
 def test(fn):
-    """A case: agents, machines and proxies are stopped inside of it, and must end well."""
+    """A case: agents, machines and proxies are stopped inside of it, but what is kept, and must end well."""
     def run():
-        fn()
-        while guest.Guest.running:
-            guest.Guest.running[-1].stop()
-        while uml.Guest.running:
-            uml.Guest.running[-1].stop()
-        while harness.Proxy.running:
-            harness.Proxy.running[-1].stop()
+        try:
+            fn()
+            while guest.Guest.running:
+                guest.Guest.running[-1].stop()
+            for have in (uml.Guest.running, harness.Proxy.running):
+                for x in [x for x in have if x not in kept][::-1]:
+                    x.stop()
+        except BaseException:
+            kept.clear()
+            raise
     run.__doc__, run.__name__ = fn.__doc__, fn.__name__
     return harness.test(run)
