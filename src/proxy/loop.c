@@ -20,9 +20,12 @@
 #define PASS_LEN    (64u * 1024u) /* and bytes */
 #define SMALL_LEN   8192u	  /* who moves no more in a turn has the next one before bulk */
 #define RETRY_MS    100u
+#define BUSY_LOOKS  64u /* for one at the descriptors and the clock */
+#define BUSY_SKIP   63u
 
 TAILQ_HEAD(work_head, amp_work);
 LIST_HEAD(watch_head, amp_watch);
+LIST_HEAD(busy_head, amp_busy);
 
 static uv_loop_t uv;
 static struct amp_watch uv_watch = {.fd = -1};
@@ -40,6 +43,7 @@ static struct epoll_event batch[EVENTS_MAX];
 static int batch_cnt;
 static int batch_at;
 static struct watch_head retry = LIST_HEAD_INITIALIZER(retry);
+static struct busy_head busy = LIST_HEAD_INITIALIZER(busy);
 static timer_t alarm_timer;
 static volatile sig_atomic_t alarms; /* that went off */
 static sig_atomic_t alarms_seen;
@@ -207,6 +211,64 @@ uv_loop_t *amp_loop_uv(void)
 	return &uv;
 }
 
+/* ---- busy polling ---- */
+
+bool amp_busy_start(struct amp_busy *b)
+{
+	if (b->on)
+		return true;
+	if (b->skip) {
+		b->skip--;
+		return false;
+	}
+	b->on = true;
+	LIST_INSERT_HEAD(&busy, b, entry);
+	return true;
+}
+
+void amp_busy_stop(struct amp_busy *b)
+{
+	if (b->on)
+		LIST_REMOVE(b, entry);
+	b->on = false;
+}
+
+static bool busy_news(void)
+{
+	const struct amp_busy *b;
+
+	LIST_FOREACH(b, &busy, entry)
+	{
+		if (b->news(b))
+			return true;
+	}
+	return false;
+}
+
+/* Instead of sleep, for a while; nothing is queued when it begins. */
+static void busy_poll(void)
+{
+	uint64_t end = uv_hrtime() + AMP_BUSY_NS;
+	bool news = false;
+	struct amp_busy *b;
+
+	do {
+		for (unsigned i = 0; i < BUSY_LOOKS && !news; i++)
+			news = busy_news();
+		if (!news)
+			dispatch(0);
+	} while (!news && !work_left() && !uv_due && uv_hrtime() < end);
+	/* whoever is called may stop another, and take it out of the list */
+	while ((b = LIST_FIRST(&busy)) != NULL) {
+		bool vain = !b->news(b);
+
+		amp_busy_stop(b);
+		b->vain = vain ? (2u * b->vain + 1u) & BUSY_SKIP : 0;
+		b->skip = b->vain;
+		amp_work_queue(b->work);
+	}
+}
+
 /* Until libuv has something to do. It says 0 where it has nothing at all, too. */
 static int uv_timeout_ms(void)
 {
@@ -217,6 +279,8 @@ void amp_loop_run(void)
 {
 	uv_run(&uv, UV_RUN_NOWAIT); /* puts the descriptors of its handles into its set */
 	while (!stopped) {
+		if (!LIST_EMPTY(&busy) && !work_left())
+			busy_poll();
 		uv_update_time(&uv);
 		dispatch(work_left() ? 0 : uv_timeout_ms());
 		/* its descriptor, a timer that is due, or a handle that waits to be closed */
