@@ -12,6 +12,7 @@
 
 #include "buf.h"
 #include "loop.h"
+#include "slice.h"
 
 #define EVENTS_MAX  64
 #define REST_GRAVES 256u
@@ -19,6 +20,7 @@
 #define FIRST_ITEMS 64u	 /* of the first queue, until one of the second has its turn */
 #define PASS_LEN    (64u * 1024u) /* and bytes */
 #define SMALL_LEN   8192u	  /* who moves no more in a turn has the next one before bulk */
+#define MIXED	    3u /* one message for so many turns of bulk, and there are both */
 #define RETRY_MS    100u
 #define BUSY_LOOKS  64u /* for one at the descriptors and the clock */
 #define BUSY_SKIP   63u
@@ -37,6 +39,8 @@ static struct work_head work = TAILQ_HEAD_INITIALIZER(work);
 static struct work_head bulk = TAILQ_HEAD_INITIALIZER(bulk);
 static struct amp_work *running;
 static size_t pass_moved;
+static size_t turn_moved;
+static unsigned small_turns, bulk_turns; /* that moved something, since the last alarm */
 static struct amp_grave *graves;
 static unsigned buried; /* since the heap was trimmed */
 static struct epoll_event batch[EVENTS_MAX];
@@ -90,6 +94,13 @@ static void rest(void)
 	malloc_trim(0);
 }
 
+/* Messages beside bulk: these would wait for whole turns of others (slice.c). */
+static void choose_slice(void)
+{
+	amp_slice_short(bulk_turns && (size_t)small_turns * MIXED >= bulk_turns);
+	small_turns = bulk_turns = 0;
+}
+
 /* Before sleep and after: the alarm runs while there is work, and a little longer. */
 static void alarm_check(bool work_came)
 {
@@ -99,6 +110,7 @@ static void alarm_check(bool work_came)
 	if (alarms == alarms_seen)
 		return;
 	alarms_seen = alarms;
+	choose_slice();
 	if (!awake) {
 		alarm_set(false);
 		rest();
@@ -148,9 +160,12 @@ static void run_first(struct work_head *list)
 	TAILQ_REMOVE(list, item, entry);
 	item->queued = false;
 	item->moved = 0;
+	turn_moved = 0;
 	running = item; /* it may be gone when run() returns: nothing looks at it then */
 	item->run(item);
 	running = NULL;
+	bulk_turns += turn_moved > SMALL_LEN;
+	small_turns += turn_moved && turn_moved <= SMALL_LEN;
 }
 
 static void pass(void)
@@ -385,6 +400,7 @@ void amp_work_queue(struct amp_work *item)
 void amp_loop_moved(size_t len)
 {
 	pass_moved += len;
+	turn_moved += len;
 	if (running) /* a turn is far shorter than 4 GiB */
 		running->moved += (uint32_t)len;
 }

@@ -346,9 +346,7 @@ static int start(struct settings *set)
 	if (amp_control_prepare(set->conf))
 		return EXIT_USAGE;
 	raise_descriptors();
-	r = amp_slice_short();
-	if (r)
-		amp_log(AMP_LOG_DEBUG, "no short turns of the processor: %s", strerror(-r));
+	amp_slice_init();
 	amp_dest_set_nat64(set->conf->nat64, set->conf->nat64_cnt);
 	r = amp_helper_start(set->conf, &confine, set->config_path, &set->ready_fd, &code);
 	if (r < 0) {

@@ -3,11 +3,15 @@
 #ifndef AMP_PROXY_SLICE_H
 #define AMP_PROXY_SLICE_H
 
+#include <stdbool.h>
+
+/* In the first process, before it is confined: what its turns are. Those it starts have the same. */
+void amp_slice_init(void);
 /*
- * Short turns of the processor, for this process and all that it starts. The caller's policy and
- * nice value stay. Nothing where the kernel has no such thing, or the policy is not the usual one, or
- * the turns are as short already. 0, or -errno: it is refused, and all goes on as without.
+ * Short turns of the processor for this process, or the usual ones again. Policy and nice value stay.
+ * Nothing where the kernel has no such thing or refuses it, the policy is not the usual one, or the
+ * usual turns are as short.
  */
-int amp_slice_short(void);
+void amp_slice_short(bool on);
 
 #endif /* AMP_PROXY_SLICE_H */
