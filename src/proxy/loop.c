@@ -322,6 +322,7 @@ void amp_loop_fini(void)
 	close(ep);
 	ep = -1;
 	timer_delete(alarm_timer);
+	alarm_on = false;
 }
 
 int amp_watch_start(struct amp_watch *w, int fd, uint32_t events)

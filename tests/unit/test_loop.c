@@ -15,6 +15,14 @@
 #include <cmocka.h>
 
 #include "proxy/loop.h"
+#include "proxy/slice.h"
+
+static bool short_turns;
+
+void amp_slice_short(bool on)
+{
+	short_turns = on;
+}
 
 static unsigned heard;
 
@@ -258,13 +266,62 @@ static void descriptors_while_looking(void **state)
 	end();
 }
 
+/* A flow of bulk, and messages beside it or not: what turns of the processor the loop wants. */
+static struct {
+	struct amp_work bulk, message;
+	unsigned turns; /* of bulk */
+	unsigned phase;
+} mixed;
+
+static void mixed_message(struct amp_work *work)
+{
+	(void)work;
+	amp_loop_moved(1);
+}
+
+/* Without messages, with, without: until the loop has seen it, which takes an alarm or two. */
+static void mixed_bulk(struct amp_work *work)
+{
+	amp_loop_moved(100000);
+	if (short_turns == (mixed.phase == 1) && mixed.turns++ > 1000) {
+		mixed.turns = 0;
+		mixed.phase++;
+	}
+	if (mixed.phase == 1)
+		amp_work_queue(&mixed.message);
+	if (mixed.phase == 3)
+		amp_loop_stop();
+	else
+		amp_work_queue(work);
+}
+
+static void short_turns_beside_bulk(void **state)
+{
+	(void)state;
+	memset(&mixed, 0, sizeof(mixed));
+	mixed.bulk.run = mixed_bulk;
+	mixed.message.run = mixed_message;
+	assert_int_equal(amp_loop_init(), 0);
+	amp_work_queue(&mixed.bulk);
+	amp_loop_run();
+	assert_int_equal(mixed.phase, 3);
+	assert_false(short_turns);
+	amp_work_cancel(&mixed.message);
+	amp_loop_fini();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(duplicate),	    cmocka_unit_test(message_first),
-		cmocka_unit_test(bulk_in_turn),	    cmocka_unit_test(many_little_turns),
-		cmocka_unit_test(bulk_not_starved), cmocka_unit_test(ring_is_looked_at),
-		cmocka_unit_test(vain_looks),	    cmocka_unit_test(descriptors_while_looking),
+		cmocka_unit_test(duplicate),
+		cmocka_unit_test(message_first),
+		cmocka_unit_test(bulk_in_turn),
+		cmocka_unit_test(many_little_turns),
+		cmocka_unit_test(bulk_not_starved),
+		cmocka_unit_test(ring_is_looked_at),
+		cmocka_unit_test(vain_looks),
+		cmocka_unit_test(descriptors_while_looking),
+		cmocka_unit_test(short_turns_beside_bulk),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
