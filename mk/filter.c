@@ -67,6 +67,8 @@ static const struct variant {
 	{"ioctl.nonblock", 1, {COMMAND(FIONBIO)}},
 	{"ioctl.queued", 1, {COMMAND(SIOCINQ)}},
 	{"ioctl.queued", 1, {COMMAND(SIOCOUTQ)}},
+	/* itself */
+	{"sched_setattr.self", 1, {SCMP_A0(SCMP_CMP_MASKED_EQ, LOW32, 0)}},
 	/* abort(); the process's own id is put in when the filter is loaded */
 	{"tgkill.self", 1, {SCMP_A0(SCMP_CMP_EQ, AMP_FILTER_PID)}},
 };
@@ -78,6 +80,7 @@ static const char *const never_whole[] = {
 	"ptrace", "unshare", "setns",  "socketpair", "pidfd_open", "pidfd_getfd", "rt_sigqueueinfo",
 	"rt_tgsigqueueinfo", "process_vm_readv", "process_vm_writev", "pkey_mprotect",
 	"shmat", "bpf", "io_uring_setup", "userfaultfd", "perf_event_open", "keyctl", "mount",
+	"sched_setattr",
 };
 
 static const struct {

@@ -55,8 +55,11 @@ static bool tell_driver(struct amp_link_vv *l)
 
 	if (vs->in && amp_vq_kick_due(vs->in))
 		n = amp_vhost_be_notify(&l->be, AMP_VV_TX);
-	if (vs->out && amp_vq_kick_due(vs->out) && n == 0)
-		n = amp_vhost_be_notify(&l->be, AMP_VV_RX);
+	if (vs->out && amp_vq_news(vs->out)) {
+		l->awake = !amp_vq_kick_due(vs->out);
+		if (!l->awake && n == 0)
+			n = amp_vhost_be_notify(&l->be, AMP_VV_RX);
+	}
 	if (n) /* the alarm has ended the wait (loop.h) */
 		fail(l, n, "a call descriptor that makes the writer wait");
 	return !n;
@@ -76,14 +79,38 @@ static bool stays_awake(struct amp_link_vv *l)
 	return moved >= AWAKE_LEN;
 }
 
+/*
+ * A message went to a guest that did not ask to be notified: it is awake, and its next may be here
+ * before we were asleep (loop.h). Until then it need not kick.
+ */
+static bool looks_on(struct amp_link_vv *l, bool told)
+{
+	if (!told || !l->awake || !amp_busy_start(&l->busy))
+		return false;
+	amp_vq_hush(l->vl.vs.in);
+	return true;
+}
+
+static bool busy_news(const struct amp_busy *busy)
+{
+	const struct amp_link_vv *l =
+		(const void *)((const char *)busy - offsetof(struct amp_link_vv, busy));
+	const struct amp_vsock *vs = &l->vl.vs;
+
+	return vs->in && amp_vsock_news(vs);
+}
+
 static void run(struct amp_work *work)
 {
 	struct amp_link_vv *l = amp_container_of(work, struct amp_link_vv, vl.work);
 	struct amp_vsock *vs = &l->vl.vs;
+	bool told;
 	int n;
 
+	amp_busy_stop(&l->busy);
 	if (!vs->in || !vs->out)
 		return;
+	told = amp_vq_news(vs->out);
 	if (amp_vv_tell(l)) {
 		tell_driver(l);
 		return;
@@ -104,6 +131,8 @@ static void run(struct amp_work *work)
 	}
 	if (n == (int)AMP_VLINK_BATCH || stays_awake(l))
 		amp_work_queue(work);
+	else if (n == 0 && looks_on(l, told))
+		;
 	/* asked again before sleep: what came in between has no kick (virtio 1.2, 2.7.13) */
 	else if (amp_vsock_arm(vs))
 		amp_work_queue(work);
@@ -123,6 +152,7 @@ static void detach(struct amp_link_vv *l)
 {
 	bool seqpacket = l->vl.vs.seqpacket;
 
+	amp_busy_stop(&l->busy);
 	l->vl.vs.in = l->vl.vs.out = NULL;
 	amp_link_down(&l->vl.link);
 	amp_vlink_down(&l->vl);
@@ -158,6 +188,7 @@ static void hook_queue_stop(struct amp_vhost_be *be, unsigned q, struct amp_vq *
 {
 	struct amp_link_vv *l = of_be(be);
 
+	amp_busy_stop(&l->busy);
 	l->stopped_at[q] = vq->get_idx;
 	l->vq[q] = NULL;
 	l->vl.vs.out = l->vq[AMP_VV_RX];
@@ -360,6 +391,7 @@ struct amp_link *amp_link_vhost_vsock(const struct amp_link_conf *conf)
 		return NULL;
 	}
 	l->vl.work.run = run;
+	l->busy = (struct amp_busy){.work = &l->vl.work, .news = busy_news};
 	uv_timer_init(amp_loop_uv(), &l->patience);
 	l->patience.data = l;
 	l->listen.fd = l->conn.fd = -1;

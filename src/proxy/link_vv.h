@@ -39,6 +39,8 @@ struct amp_link_vv {
 	bool ran[AMP_VV_QUEUES];
 	uint64_t bytes; /* of link.stats, both ways, as of the last turn */
 	uint8_t config[8];
+	struct amp_busy busy; /* between an answer and the guest's next message */
+	bool awake; /* the guest did not want to hear of the last buffer that it got */
 	struct amp_log_rate log_second;
 	/* link_vv_keep.c */
 	struct amp_vhost_kept kept; /* under which names descriptors are kept now */

@@ -12,6 +12,7 @@
 
 #include "buf.h"
 #include "loop.h"
+#include "slice.h"
 
 #define EVENTS_MAX  64
 #define REST_GRAVES 256u
@@ -19,10 +20,14 @@
 #define FIRST_ITEMS 64u	 /* of the first queue, until one of the second has its turn */
 #define PASS_LEN    (64u * 1024u) /* and bytes */
 #define SMALL_LEN   8192u	  /* who moves no more in a turn has the next one before bulk */
+#define MIXED	    3u /* one message for so many turns of bulk, and there are both */
 #define RETRY_MS    100u
+#define BUSY_LOOKS  64u /* for one at the descriptors and the clock */
+#define BUSY_SKIP   63u
 
 TAILQ_HEAD(work_head, amp_work);
 LIST_HEAD(watch_head, amp_watch);
+LIST_HEAD(busy_head, amp_busy);
 
 static uv_loop_t uv;
 static struct amp_watch uv_watch = {.fd = -1};
@@ -34,12 +39,15 @@ static struct work_head work = TAILQ_HEAD_INITIALIZER(work);
 static struct work_head bulk = TAILQ_HEAD_INITIALIZER(bulk);
 static struct amp_work *running;
 static size_t pass_moved;
+static size_t turn_moved;
+static unsigned small_turns, bulk_turns; /* that moved something, since the last alarm */
 static struct amp_grave *graves;
 static unsigned buried; /* since the heap was trimmed */
 static struct epoll_event batch[EVENTS_MAX];
 static int batch_cnt;
 static int batch_at;
 static struct watch_head retry = LIST_HEAD_INITIALIZER(retry);
+static struct busy_head busy = LIST_HEAD_INITIALIZER(busy);
 static timer_t alarm_timer;
 static volatile sig_atomic_t alarms; /* that went off */
 static sig_atomic_t alarms_seen;
@@ -86,6 +94,13 @@ static void rest(void)
 	malloc_trim(0);
 }
 
+/* Messages beside bulk: these would wait for whole turns of others (slice.c). */
+static void choose_slice(void)
+{
+	amp_slice_short(bulk_turns && (size_t)small_turns * MIXED >= bulk_turns);
+	small_turns = bulk_turns = 0;
+}
+
 /* Before sleep and after: the alarm runs while there is work, and a little longer. */
 static void alarm_check(bool work_came)
 {
@@ -95,6 +110,7 @@ static void alarm_check(bool work_came)
 	if (alarms == alarms_seen)
 		return;
 	alarms_seen = alarms;
+	choose_slice();
 	if (!awake) {
 		alarm_set(false);
 		rest();
@@ -144,9 +160,12 @@ static void run_first(struct work_head *list)
 	TAILQ_REMOVE(list, item, entry);
 	item->queued = false;
 	item->moved = 0;
+	turn_moved = 0;
 	running = item; /* it may be gone when run() returns: nothing looks at it then */
 	item->run(item);
 	running = NULL;
+	bulk_turns += turn_moved > SMALL_LEN;
+	small_turns += turn_moved && turn_moved <= SMALL_LEN;
 }
 
 static void pass(void)
@@ -207,6 +226,64 @@ uv_loop_t *amp_loop_uv(void)
 	return &uv;
 }
 
+/* ---- busy polling ---- */
+
+bool amp_busy_start(struct amp_busy *b)
+{
+	if (b->on)
+		return true;
+	if (b->skip) {
+		b->skip--;
+		return false;
+	}
+	b->on = true;
+	LIST_INSERT_HEAD(&busy, b, entry);
+	return true;
+}
+
+void amp_busy_stop(struct amp_busy *b)
+{
+	if (b->on)
+		LIST_REMOVE(b, entry);
+	b->on = false;
+}
+
+static bool busy_news(void)
+{
+	const struct amp_busy *b;
+
+	LIST_FOREACH(b, &busy, entry)
+	{
+		if (b->news(b))
+			return true;
+	}
+	return false;
+}
+
+/* Instead of sleep, for a while; nothing is queued when it begins. */
+static void busy_poll(void)
+{
+	uint64_t end = uv_hrtime() + AMP_BUSY_NS;
+	bool news = false;
+	struct amp_busy *b;
+
+	do {
+		for (unsigned i = 0; i < BUSY_LOOKS && !news; i++)
+			news = busy_news();
+		if (!news)
+			dispatch(0);
+	} while (!news && !work_left() && !uv_due && uv_hrtime() < end);
+	/* whoever is called may stop another, and take it out of the list */
+	while ((b = LIST_FIRST(&busy)) != NULL) {
+		bool vain = !b->news(b);
+
+		amp_busy_stop(b);
+		b->vain = vain ? (2u * b->vain + 1u) & BUSY_SKIP : 0;
+		b->skip = b->vain;
+		amp_work_queue(b->work);
+	}
+}
+
 /* Until libuv has something to do. It says 0 where it has nothing at all, too. */
 static int uv_timeout_ms(void)
 {
@@ -217,6 +294,8 @@ void amp_loop_run(void)
 {
 	uv_run(&uv, UV_RUN_NOWAIT); /* puts the descriptors of its handles into its set */
 	while (!stopped) {
+		if (!LIST_EMPTY(&busy) && !work_left())
+			busy_poll();
 		uv_update_time(&uv);
 		dispatch(work_left() ? 0 : uv_timeout_ms());
 		/* its descriptor, a timer that is due, or a handle that waits to be closed */
@@ -243,6 +322,7 @@ void amp_loop_fini(void)
 	close(ep);
 	ep = -1;
 	timer_delete(alarm_timer);
+	alarm_on = false;
 }
 
 int amp_watch_start(struct amp_watch *w, int fd, uint32_t events)
@@ -321,6 +401,7 @@ void amp_work_queue(struct amp_work *item)
 void amp_loop_moved(size_t len)
 {
 	pass_moved += len;
+	turn_moved += len;
 	if (running) /* a turn is far shorter than 4 GiB */
 		running->moved += (uint32_t)len;
 }

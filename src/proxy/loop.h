@@ -30,6 +30,14 @@
  * happened between two of them: an idle proxy is not woken. That is also when memory that
  * was kept for more of the same work goes back.
  *
+ * Busy polling. To be woken costs more than all else that a message takes, when the processor
+ * has fallen asleep meanwhile. So before the loop sleeps it looks at the rings of those who have
+ * just answered a peer that is awake, and may expect its next message within microseconds
+ * (struct amp_busy): for AMP_BUSY_NS at most, and not as long as a descriptor has something. Where
+ * that was in vain it is left out ever more often, so a peer that has nothing to say costs one look
+ * in 64 answers. The one who is looked at has not asked to be notified: his work item runs once
+ * more in any case before the loop sleeps, and asks then.
+ *
  * Memory of objects that end goes through amp_bury(): it is freed at the end of the
  * pass, when no frame on the stack can still look at it.
  */
@@ -57,6 +65,17 @@ struct amp_work {
 	uint32_t moved; /* bytes, in its last turn */
 	bool queued;
 	bool bulk; /* in the second queue */
+};
+
+#define AMP_BUSY_NS 50000u /* a guest's next message, in an emulator too, is there by then */
+
+struct amp_busy {
+	LIST_ENTRY(amp_busy) entry; /* while on */
+	struct amp_work *work;
+	bool (*news)(const struct amp_busy *busy); /* is there something for work? */
+	uint8_t vain; /* so often left out, after the last look that found nothing */
+	uint8_t skip; /* of these, to come */
+	bool on;
 };
 
 struct amp_grave {
@@ -89,6 +108,12 @@ void amp_work_queue(struct amp_work *work);
 void amp_work_cancel(struct amp_work *work);
 /* The item that runs now has moved len bytes (more). */
 void amp_loop_moved(size_t len);
+
+/*
+ * Look at busy's ring before the next sleep; then its work item is queued. False: not this time.
+ */
+bool amp_busy_start(struct amp_busy *busy);
+void amp_busy_stop(struct amp_busy *busy);
 
 void amp_bury(struct amp_grave *grave, void (*free_fn)(struct amp_grave *grave));
 

@@ -18,6 +18,7 @@
 #include "helper.h"
 #include "options.h"
 #include "run.h"
+#include "slice.h"
 
 #ifndef AMPSOCK_VERSION
 #define AMPSOCK_VERSION "0.1.0"
@@ -345,6 +346,7 @@ static int start(struct settings *set)
 	if (amp_control_prepare(set->conf))
 		return EXIT_USAGE;
 	raise_descriptors();
+	amp_slice_init();
 	amp_dest_set_nat64(set->conf->nat64, set->conf->nat64_cnt);
 	r = amp_helper_start(set->conf, &confine, set->config_path, &set->ready_fd, &code);
 	if (r < 0) {

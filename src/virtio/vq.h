@@ -279,6 +279,9 @@ void amp_vq_disarm(struct amp_vq *vq);
 /* The same of the buffer that is made available when the driver's index is idx, whatever lies
  * there before it. */
 bool amp_vq_arm_at(struct amp_vq *vq, uint16_t idx);
+/* No notification of the next buffers, even if it was asked for. (After disarm the one that was
+ * asked for still comes, with event index.) */
+void amp_vq_hush(struct amp_vq *vq);
 /* The driver's index, as it is now. */
 uint16_t amp_vq_driver_idx(const struct amp_vq *vq);
 #endif

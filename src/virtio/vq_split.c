@@ -112,6 +112,14 @@ bool amp_vq_arm_at(struct amp_vq *vq, uint16_t idx)
 	return ring_rd16(&vq->avail->idx) != idx;
 }
 
+/* An event that the driver's index has passed already. */
+void amp_vq_hush(struct amp_vq *vq)
+{
+	if (ring_event_idx(vq))
+		ring_wr16(ring_avail_event(vq), (uint16_t)(vq->get_idx - 1u));
+	amp_vq_disarm(vq);
+}
+
 uint16_t amp_vq_driver_idx(const struct amp_vq *vq)
 {
 	return ring_rd16(&vq->avail->idx);

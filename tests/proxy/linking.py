@@ -447,6 +447,48 @@ def asleep():
     pair.end()
 
 
+class OnRequest:
+    """Of a guest: kicks when the proxy wants one, as drivers do."""
+
+    def __init__(self, g):
+        self.g, self.kick, self.wanted = g, g.notify, 0
+        self.last = list(g.avail_idx)
+        self.fence = threading.Lock()
+        g.notify = self.notify
+
+    def notify(self, q):
+        with self.fence:  # an atomic instruction: the index is there before the event is read (2.7.13.4.1)
+            used = self.g.parts(q)[2]
+        event = self.g.u16[(used + 4 + 8 * self.g.num) // 2]
+        new, old = self.g.avail_idx[q], self.last[q]
+        self.last[q] = new
+        if (new - event - 1) & 0xffff < (new - old) & 0xffff if self.g.event_idx else not self.g.u16[used // 2] & 1:
+            self.wanted += 1
+            self.kick(q)
+
+
+@test
+def awake():
+    """a guest that is awake, and kicks only where that is asked for: no message of it waits for ever"""
+    for event_idx in (True, False):
+        srv, p, g = exposed(echo, event_idx=event_idx)
+        OnRequest(g)
+        c = g.connect(6000)
+        for i in range(300):
+            c.send(b"%03d" % i)
+            g.flush()
+            deadline = time.monotonic() + TIMEOUT
+            while len(c.rx) < 3:  # not armed: the proxy sees that nobody sleeps
+                assert time.monotonic() < deadline, f"trip {i} waits"
+                if not g.look():
+                    os.sched_yield()
+            eq(c.recv_exact(3), b"%03d" % i)
+        c.close()
+        g.close()
+        p.stop()
+        srv.close()
+
+
 @test
 def hostile_front_ends():
     """front-ends that talk nonsense lose their connection with one line; the next is served"""

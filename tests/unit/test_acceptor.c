@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Accepting: what a failed accept() means, and that none is tried again and again in vain. */
-// build: src/proxy/acceptor.c src/proxy/loop.c src/proxy/buf.c src/proxy/limit.c src/proxy/log.c -luv
+// build: src/proxy/acceptor.c src/proxy/loop.c src/proxy/slice.c src/proxy/buf.c src/proxy/limit.c src/proxy/log.c -luv
 #include <errno.h>
 #include <netinet/in.h>
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* What the worker tells the helper, whose socket is full. */
-// build: src/proxy/helper_call.c src/proxy/helper_msg.c src/proxy/loop.c src/proxy/buf.c src/proxy/limit.c
+// build: src/proxy/helper_call.c src/proxy/helper_msg.c src/proxy/loop.c src/proxy/slice.c src/proxy/buf.c src/proxy/limit.c
 // build: src/proxy/log.c -lbsd -luv -Wl,--wrap=poll
 #include <errno.h>
 #include <netdb.h>

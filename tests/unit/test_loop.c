@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * The proxy's loop: a watch that was closed hears nothing, whoever else has its descriptor; a
- * message waits for one turn of bulk, and bulk does not wait for messages for ever.
+ * message waits for one turn of bulk, and bulk does not wait for messages for ever; and a ring is
+ * looked at before sleep.
  */
 // build: src/proxy/loop.c src/proxy/buf.c src/proxy/limit.c src/proxy/log.c -luv
 #include <setjmp.h>
@@ -14,6 +15,14 @@
 #include <cmocka.h>
 
 #include "proxy/loop.h"
+#include "proxy/slice.h"
+
+static bool short_turns;
+
+void amp_slice_short(bool on)
+{
+	short_turns = on;
+}
 
 static unsigned heard;
 
@@ -162,12 +171,157 @@ static void bulk_not_starved(void **state)
 	end();
 }
 
+/* One who answers a peer and looks at its ring before sleep. */
+static struct {
+	struct amp_work work;
+	struct amp_busy busy;
+	unsigned looks;	   /* at the ring in this answer's turn */
+	unsigned after;	   /* so many find nothing */
+	unsigned answers;  /* to come */
+	unsigned left_out; /* of these, asleep at once */
+	bool rings;	   /* a descriptor has something from the first look on */
+	bool heard;	   /* and was heard */
+} peer;
+
+static bool peer_news(const struct amp_busy *busy)
+{
+	assert_ptr_equal(busy, &peer.busy);
+	if (peer.rings && peer.looks == 0)
+		assert_int_equal(write(news[1], "x", 1), 1);
+	return peer.looks++ >= peer.after;
+}
+
+static void peer_answers(struct amp_work *work)
+{
+	amp_busy_stop(&peer.busy);
+	if (peer.answers-- == 0) {
+		amp_loop_stop();
+		return;
+	}
+	peer.looks = 0;
+	if (amp_busy_start(&peer.busy))
+		return;
+	peer.left_out++;
+	amp_work_queue(work);
+}
+
+static void peer_begin(unsigned after, unsigned answers)
+{
+	memset(&peer, 0, sizeof(peer));
+	peer.work.run = peer_answers;
+	peer.busy.work = &peer.work;
+	peer.busy.news = peer_news;
+	peer.after = after;
+	peer.answers = answers;
+	assert_int_equal(amp_loop_init(), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, news), 0);
+	amp_work_queue(&peer.work);
+}
+
+/* No descriptor says anything: each next message is seen in the ring. */
+static void ring_is_looked_at(void **state)
+{
+	(void)state;
+	peer_begin(3, 1000);
+	amp_loop_run();
+	assert_in_range(peer.looks, 4, 5); /* it is seen, and was not in vain */
+	assert_int_equal(peer.left_out, 0);
+	amp_loop_fini();
+	close(news[0]);
+	close(news[1]);
+}
+
+/* Nothing comes: it has its turn to ask for a notification all the same, and is looked at after
+ * 1, 3, 7, 15, 31, 63, 63 answers more. */
+static void vain_looks(void **state)
+{
+	(void)state;
+	peer_begin(UINT32_MAX, 8 + 1 + 3 + 7 + 15 + 31 + 63 + 63);
+	amp_loop_run();
+	assert_int_equal(peer.left_out, 1 + 3 + 7 + 15 + 31 + 63 + 63);
+	amp_loop_fini();
+	close(news[0]);
+	close(news[1]);
+}
+
+static void heard_while_looking(struct amp_watch *w, uint32_t events)
+{
+	(void)w;
+	(void)events;
+	peer.heard = true;
+	assert_true(peer.looks > 0 && peer.looks < 100);
+	amp_loop_stop();
+}
+
+/* A descriptor that has something is heard at once, and ends it. */
+static void descriptors_while_looking(void **state)
+{
+	(void)state;
+	peer_begin(UINT32_MAX, 100);
+	peer.rings = true;
+	news_watch = (struct amp_watch){.ready = heard_while_looking};
+	assert_int_equal(amp_watch_start(&news_watch, news[0], EPOLLIN | EPOLLET), 0);
+	amp_loop_run();
+	assert_true(peer.heard);
+	end();
+}
+
+/* A flow of bulk, and messages beside it or not: what turns of the processor the loop wants. */
+static struct {
+	struct amp_work bulk, message;
+	unsigned turns; /* of bulk */
+	unsigned phase;
+} mixed;
+
+static void mixed_message(struct amp_work *work)
+{
+	(void)work;
+	amp_loop_moved(1);
+}
+
+/* Without messages, with, without: until the loop has seen it, which takes an alarm or two. */
+static void mixed_bulk(struct amp_work *work)
+{
+	amp_loop_moved(100000);
+	if (short_turns == (mixed.phase == 1) && mixed.turns++ > 1000) {
+		mixed.turns = 0;
+		mixed.phase++;
+	}
+	if (mixed.phase == 1)
+		amp_work_queue(&mixed.message);
+	if (mixed.phase == 3)
+		amp_loop_stop();
+	else
+		amp_work_queue(work);
+}
+
+static void short_turns_beside_bulk(void **state)
+{
+	(void)state;
+	memset(&mixed, 0, sizeof(mixed));
+	mixed.bulk.run = mixed_bulk;
+	mixed.message.run = mixed_message;
+	assert_int_equal(amp_loop_init(), 0);
+	amp_work_queue(&mixed.bulk);
+	amp_loop_run();
+	assert_int_equal(mixed.phase, 3);
+	assert_false(short_turns);
+	amp_work_cancel(&mixed.message);
+	amp_loop_fini();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(duplicate),	    cmocka_unit_test(message_first),
-		cmocka_unit_test(bulk_in_turn),	    cmocka_unit_test(many_little_turns),
+		cmocka_unit_test(duplicate),
+		cmocka_unit_test(message_first),
+		cmocka_unit_test(bulk_in_turn),
+		cmocka_unit_test(many_little_turns),
 		cmocka_unit_test(bulk_not_starved),
+		cmocka_unit_test(ring_is_looked_at),
+		cmocka_unit_test(vain_looks),
+		cmocka_unit_test(descriptors_while_looking),
+		cmocka_unit_test(short_turns_beside_bulk),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

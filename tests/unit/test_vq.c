@@ -529,6 +529,33 @@ static void kicks_per_burst(void **state)
 	}
 }
 
+/* A device that looks by itself: what it had asked for does not come, until it asks again. */
+static void hushed(void **state)
+{
+	(void)state;
+	for (unsigned k = 0; k < 2; k++) {
+		struct rp_opt o = {
+			.num = 16, .buf_len = 16, .event_idx = k & 1, .drv_dir = AMP_VQ_OUT};
+		struct ringpair rp;
+
+		assert_int_equal(rp_init(&rp, &o), 0);
+		for (unsigned i = 0; i < 70000; i++) { /* once around the 16-bit index */
+			assert_false(amp_vq_arm(in_end(&rp)));
+			amp_vq_hush(in_end(&rp));
+			for (unsigned n = 0; n < 2; n++) {
+				put_one(&rp);
+				assert_false(amp_vq_kick_due(out_end(&rp)));
+				assert_int_equal(drain(&rp), 1);
+			}
+			assert_false(amp_vq_arm(in_end(&rp)));
+			put_one(&rp);
+			assert_true(amp_vq_kick_due(out_end(&rp)));
+			assert_int_equal(drain(&rp), 1);
+		}
+		rp_free(&rp);
+	}
+}
+
 /* The whole burst put, then one question: one kick, wherever in the burst the event lies. */
 static void burst_then_kick(void **state)
 {
@@ -1362,6 +1389,7 @@ int main(void)
 		cmocka_unit_test(unget_gives_the_same_again),
 		cmocka_unit_test(unget_out_of_order),
 		cmocka_unit_test(kicks_per_burst),
+		cmocka_unit_test(hushed),
 		cmocka_unit_test(burst_then_kick),
 		cmocka_unit_test(no_notification_lost),
 		cmocka_unit_test(no_notification_lost_two_cores),

@@ -172,6 +172,17 @@ static long try_tgkill(void)
 	return syscall(SYS_tgkill, victim, victim, SIGCONT);
 }
 
+/* Turns of the processor: its own may be shorter, another's are not its affair. */
+static long try_slice(void)
+{
+	struct {
+		uint32_t size, policy;
+		uint64_t rest[5];
+	} attr = {.size = sizeof(attr)};
+
+	return syscall(SYS_sched_setattr, victim, &attr, 0);
+}
+
 static long try_pidfd(void)
 {
 	return syscall(SYS_pidfd_open, victim, 0);
@@ -309,6 +320,7 @@ static const struct {
 	{"audit", try_audit},
 	{"kill", try_kill},
 	{"tgkill", try_tgkill},
+	{"slice", try_slice},
 	{"pidfd", try_pidfd},
 	{"owner", try_owner},
 	{"namespace", try_namespace},
