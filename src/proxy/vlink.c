@@ -47,7 +47,7 @@ static struct amp_vsock_conn *hook_request(struct amp_vsock *vs,
 	e = amp_end_vsock_new(vl, true);
 	if (!e)
 		return NULL;
-	e->noted = amp_journal_note(vl->journal, &ends, type);
+	e->noted = amp_journal_note(vl->journal, ends, type);
 	e->fwd = fwd;
 	e->carrier = !fwd;
 	e->end.message = type == AMP_VSOCK_SEQPACKET;
