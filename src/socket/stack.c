@@ -40,8 +40,8 @@
 #else
 #define HAS(r, op) ((r)->op != NULL)
 #endif
-/* A core's runners look at the clock themselves, when they have a reason to. */
-#define TIMED AMPSOCK_HOSTED
+/* A core's links look at the clock themselves, when they have a reason to; the session is told. */
+#define TIMED (AMPSOCK_INET || AMPSOCK_HOSTED)
 
 /* l: everything here is under the stack lock */
 struct amp_sock amp_socks[AMPSOCK_SOCKETS];					   /* l */
