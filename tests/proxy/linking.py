@@ -14,6 +14,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import offload as off  # noqa: E402
+from clock import Clock  # noqa: E402
 from harness import TIMEOUT, Proxy, Server, echo, eq, free_port, main, test  # noqa: E402
 from vguest import (CREDIT_UPDATE, HDR, HOST, REQUEST, RW, SEND, Conn, Gone, Guest,  # noqa: E402
                     GET_FEATURES, SET_MEM_TABLE, Reset)
@@ -417,12 +418,14 @@ def blocking_call_behind_flow():
 @test
 def blocking_call_asleep():
     """the same when it is a timer that wants the call, while the loop sleeps without its alarm"""
-    port, p, g = published(event_idx=False)
+    clock = Clock()
+    port, p, g = published(env=clock.env, event_idx=False)
     k = dial(port)
     while not select.select(g.call, [], [], 20)[0]:
         pass
-    time.sleep(1)  # REQUEST has come; nobody answers, and what is told when its time is up is an RST
-    clog(g)
+    clog(g)  # REQUEST has come; nobody answers, and what is told when its time is up, in ten seconds, is an RST
+    clock.forward(8)
+    p.counters()  # a loop that sleeps does not see the clock; its alarm stops 0.2 s behind this
     p.log("link g: link reset: a call descriptor that makes the writer wait")
     k.close()
     g.close()
