@@ -239,18 +239,20 @@ static ssize_t message_begin(struct amp_sock *s, const struct amp_msg *m)
 {
 	if (m->len > conn_of(s)->credit.peer_buf_alloc)
 		return -EMSGSIZE;
-	return s->sub & SUB_TX_PART ? -EAGAIN : window_for(s, m->len);
+	return AMP_PORT_THREADS && (s->sub & SUB_TX_PART) ? -EAGAIN : window_for(s, m->len);
 }
 
 /*
- * n bytes went, or n is what went wrong. Others are woken only by who kept them out: a sender
- * without room that woke them would be woken by them, and so on for ever.
+ * n bytes went, or n is what went wrong. A thread that waits in the middle of its message keeps
+ * others out, who are woken by it alone: a sender without room that woke them would be woken by
+ * them, and so on for ever. Without threads there is nobody to be kept out.
  */
 static void message_sent(struct amp_sock *s, const struct amp_msg *m, ssize_t n)
 {
-	if (n > 0 && m->done + (size_t)n < m->len) {
-		s->sub |= SUB_TX_PART;
-	} else if (s->sub & SUB_TX_PART) {
+	if (n == -EAGAIN) {
+		if (m->done)
+			s->sub |= SUB_TX_PART;
+	} else if ((s->sub & SUB_TX_PART) && (n < 0 || m->done + (size_t)n == m->len)) {
 		s->sub &= (uint8_t)~SUB_TX_PART;
 		amp_sock_changed(s); /* the next sender's turn */
 	}
@@ -289,7 +291,7 @@ ssize_t amp_vsock_sock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int 
 		amp_vsock_metered(s);
 	if (n == -EAGAIN)
 		amp_wait_credit(s); /* or for a buffer, which everybody hears of */
-	else if (!stream)	    /* else it is as it was */
+	if (AMP_PORT_THREADS && !stream)
 		message_sent(s, m, n);
 	return n;
 }

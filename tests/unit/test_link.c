@@ -540,6 +540,64 @@ static void test_reserved_reset(void **state)
 	is_reset(fd);
 }
 
+/* As much of m as goes now. */
+static ssize_t send_some(struct amp_sock *s, struct amp_msg *m)
+{
+	ssize_t n = 0;
+
+	while (m->done < m->len && (n = AMP_FAM(s->fam, sendmsg)(s, m, 0)) > 0)
+		m->done += (size_t)n;
+	return n;
+}
+
+/*
+ * A message of many packets is nobody else's affair, unless its sender had to wait in its middle:
+ * that kept others out, who are told when it is their turn.
+ */
+static void test_whole_message(void **state)
+{
+	static char bytes[1500000];
+	struct sockaddr_vm a = {.svm_family = AF_VSOCK, .svm_cid = 2, .svm_port = 1};
+	const struct iovec iov = {bytes, sizeof(bytes)};
+	struct amp_msg m = {.iov = &iov, .iov_cnt = 1, .len = 50000};
+	int fd = amp_socket(AF_VSOCK, SOCK_SEQPACKET, 0);
+	struct amp_sock *s;
+
+	(void)state;
+	dev.alloc = 1 << 21;
+	assert_int_equal(amp_link_vsock(&dev.vd), 0);
+	assert_int_equal(amp_connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	amp_port_lock();
+	s = amp_sock_find(fd);
+	amp_changed = false;
+	assert_true(send_some(s, &m) > 0);
+	assert_int_equal(m.done, 50000);
+	assert_false(amp_changed);
+	amp_port_unlock();
+	amp_poll_links();
+	assert_int_equal(dev.got, 50000);
+	m.done = 0;
+	m.len = sizeof(bytes); /* more than the ring holds */
+	amp_port_lock();
+	assert_int_equal(send_some(s, &m), -EAGAIN);
+	assert_in_range(m.done, 1, m.len - 1);
+	amp_port_unlock();
+	amp_poll_links();
+	errno = 0;
+	assert_int_equal(amp_send(fd, "x", 1, MSG_DONTWAIT), -1);
+	assert_int_equal(errno, EAGAIN);
+	amp_port_lock();
+	amp_changed = false;
+	assert_true(send_some(s, &m) > 0);
+	assert_int_equal(m.done, m.len);
+	assert_true(amp_changed);
+	amp_port_unlock();
+	assert_int_equal(amp_send(fd, "x", 1, 0), 1);
+	assert_int_equal(dev.got, 50000 + sizeof(bytes) + 1);
+	assert_int_equal(amp_close(fd), 0);
+	amp_poll_links();
+}
+
 /* What a host's kernel, newer than 6.12.92, can keep: bytes, and 576 for every packet. */
 static void flood_kernel(int type, size_t len)
 {
@@ -690,6 +748,7 @@ int main(void)
 		T(test_away_and_back),
 		T(test_reserved_reset),
 		T(test_ports_go_round),
+		T(test_whole_message),
 		T(test_packets_are_metered),
 		T(test_messages_are_metered),
 		T(test_larger_ones_are_metered),
