@@ -40,7 +40,8 @@ struct amp_vdev_ops {
 	/* Device configuration, 4.2.2.2: read consistently. Whole words: off and len are
 	 * multiples of 4, and so is dst. */
 	int (*config)(struct amp_vdev *vd, uint32_t off, void *dst, uint32_t len);
-	/* AMP_VDEV_EV_*; clears them. Called at every look at the link: cheap. */
+	/* AMP_VDEV_EV_*; clears them, but for GONE, which stays until reset: what the device had sent
+	 * before may take more than one look. Called at every look at the link: cheap. */
 	unsigned (*events)(struct amp_vdev *vd);
 	/* The driver put something into queue q and the device wants to know. No lock held. */
 	void (*notify)(struct amp_vdev *vd, unsigned q);
