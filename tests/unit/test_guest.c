@@ -31,9 +31,11 @@
 #error "this is to be a small core's"
 #endif
 
+#define MUCH  51u   /* packets: more than there are buffers, several times */
+#define STRAY 5000u /* a port that no socket of the guest's has, and those behind it */
 #define ALLOC 8192u /* what the host takes before it must say that there is room again */
 
-/* ---- the host: it takes what is sent to port 1, and sends it back ---- */
+/* ---- the host: it takes what is sent to port 1, and sends it back; at port 3 it has more to say ---- */
 
 struct queue {
 	volatile struct vring_desc *desc;
@@ -47,7 +49,12 @@ static struct {
 	struct queue q[2]; /* to the guest, from it */
 	uint32_t got;	   /* bytes, as credit counts them */
 	unsigned packets, resets, events;
+	unsigned rsts;	 /* to packets of nobody, see test_strays() */
 	uint32_t bad_id; /* says that this descriptor was used; UINT32_MAX: does not lie */
+	bool told[2];	 /* notified of this queue */
+	bool full;	 /* has an answer, and no buffer for it */
+	unsigned more;	 /* packets that it has to send by itself: answers to asked */
+	struct amp_vsock_hdr asked;
 } host;
 
 static uint8_t memory[1 << 20] __attribute__((aligned(64)));
@@ -108,7 +115,17 @@ static bool say(const struct amp_vsock_hdr *h, uint16_t op, const void *data, ui
 	return true;
 }
 
-/* All that the guest has sent; true: there was something. */
+/* Could it answer one more packet? */
+static bool has_room(void)
+{
+	host.full = host.q[0].next == host.q[0].avail->idx;
+	return !host.full;
+}
+
+/*
+ * All that the guest has sent, as long as there is room for the answers; true: there was something.
+ * A queue is looked at when the host was notified of it, and not otherwise: it always asks to be.
+ */
 static bool host_turn(void)
 {
 	struct amp_vsock_hdr *h;
@@ -116,7 +133,10 @@ static bool host_turn(void)
 	uint32_t len;
 	uint16_t id;
 
-	while ((h = (void *)take(&host.q[1], &id, &len)) != NULL) {
+	if (!host.told[1] && !(host.told[0] && host.full))
+		return false;
+	host.told[0] = host.told[1] = false;
+	while (has_room() && (h = (void *)take(&host.q[1], &id, &len)) != NULL) {
 		any = true;
 		host.packets++;
 		assert_true(len >= AMP_VSOCK_HDR_LEN && h->len == len - AMP_VSOCK_HDR_LEN);
@@ -125,8 +145,12 @@ static bool host_turn(void)
 		if (h->op == AMP_VSOCK_OP_REQUEST) {
 			host.got = 0;
 			(void)say(h,
-				  h->dst_port == 1 ? AMP_VSOCK_OP_RESPONSE : AMP_VSOCK_OP_RST,
+				  h->dst_port != 2 ? AMP_VSOCK_OP_RESPONSE : AMP_VSOCK_OP_RST,
 				  NULL, 0);
+		} else if (h->op == AMP_VSOCK_OP_RW && h->dst_port == 3) {
+			host.got += h->len;
+			host.more += MUCH;
+			host.asked = *h;
 		} else if (h->op == AMP_VSOCK_OP_RW) {
 			host.got += h->len;
 			assert_true(say(h, AMP_VSOCK_OP_RW, h + 1, h->len));
@@ -134,9 +158,13 @@ static bool host_turn(void)
 			(void)say(h, AMP_VSOCK_OP_RST, NULL, 0);
 		} else if (h->op == AMP_VSOCK_OP_CREDIT_REQUEST) {
 			(void)say(h, AMP_VSOCK_OP_CREDIT_UPDATE, NULL, 0);
+		} else if (h->op == AMP_VSOCK_OP_RST && h->src_port >= STRAY) {
+			assert_int_equal(h->src_port, STRAY + host.rsts++);
 		}
 		give_back(&host.q[1], id, 0);
 	}
+	for (; host.more && has_room(); host.more--)
+		any = say(&host.asked, AMP_VSOCK_OP_RW, "m", 1);
 	return any;
 }
 
@@ -197,7 +225,7 @@ static unsigned events(struct amp_vdev *vd)
 static void notify(struct amp_vdev *vd, unsigned q)
 {
 	(void)vd;
-	(void)q;
+	host.told[q] = true;
 }
 
 static void reset(struct amp_vdev *vd)
@@ -205,6 +233,7 @@ static void reset(struct amp_vdev *vd)
 	(void)vd;
 	host.resets++;
 	memset(host.q, 0, sizeof(host.q));
+	host.told[0] = host.told[1] = host.full = false;
 }
 
 static const struct amp_vdev_ops vdev_ops = {
@@ -301,6 +330,48 @@ static void test_refused(void **state)
 	assert_int_equal(errno, ECONNREFUSED);
 }
 
+/* A host that has much to say waits for buffers, and we say nothing but that there are some again. */
+static void test_much(void **state)
+{
+	int fd = dial(3);
+	char c;
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(amp_send(fd, "x", 1, 0), 1);
+	for (unsigned i = 0; i < MUCH; i++)
+		assert_int_equal(amp_recv(fd, &c, 1, 0), 1);
+	assert_int_equal(amp_close(fd), 0);
+}
+
+/* Packets of nobody while the guest has no buffer to send in: each has its RST, in their order. */
+static void test_strays(void **state)
+{
+	struct amp_vsock_hdr h = {.src_cid = 3, .dst_cid = 2, .dst_port = 9, .src_port = STRAY};
+	unsigned sent = 0, got = 0;
+	int fd = dial(1);
+	char c;
+
+	(void)state;
+	assert_true(fd >= 0);
+	h.type = AMP_VSOCK_STREAM;
+	host.rsts = 0;
+	while (amp_send(fd, "x", 1, MSG_DONTWAIT) == 1)
+		sent++;
+	assert_in_range(sent, 1, host.q[1].num);
+	while (say(&h, AMP_VSOCK_OP_RW, "y", 1))
+		h.src_port++;
+	assert_int_equal(h.src_port, STRAY + host.q[0].num);
+	for (unsigned i = 0; i < 100 && host.rsts < host.q[0].num; i++) {
+		amp_poll_links();
+		(void)host_turn();
+	}
+	assert_int_equal(host.rsts, host.q[0].num);
+	for (; got < sent; got++)
+		assert_int_equal(amp_recv(fd, &c, 1, 0), 1);
+	assert_int_equal(amp_close(fd), 0);
+}
+
 /* A used entry that nothing was lent for: the link is set up anew, its sockets are told. */
 static void test_liar(void **state)
 {
@@ -325,8 +396,8 @@ static void test_liar(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_echo),
-		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_echo), cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_much), cmocka_unit_test(test_strays),
 		cmocka_unit_test(test_liar),
 	};
 
