@@ -34,8 +34,8 @@
 #define RING_TABLE (OWN_RINGS ? 1u : (unsigned)AMPSOCK_RINGS)
 /* Searches begin, and end, where that can be known: of many sockets; a few are soon seen. */
 #define BOUNDS AMPSOCK_FAST
-/* All runners are AF_RPMSG's links, which have all operations. */
-#if AMP_ONE_RUNNER || (!AMPSOCK_VSOCK && !AMPSOCK_INET)
+/* All runners are AF_RPMSG's links, which have all operations. (In a process there are bells, too.) */
+#if !AMPSOCK_HOSTED && !AMPSOCK_VSOCK && !AMPSOCK_INET
 #define HAS(r, op) true
 #else
 #define HAS(r, op) ((r)->op != NULL)
