@@ -555,7 +555,7 @@ static void close_raw(struct amp_sock *s)
 void amp_rpmsg_sock_end(struct amp_sock *s, enum amp_end_why why)
 {
 	if (amp_rsock_is_conn(s)) {
-		amp_vsock_sock_end(s, why);
+		amp_vsock_conn_end(s, why);
 		return;
 	}
 	unwait(s);

@@ -445,13 +445,11 @@ ssize_t amp_vsock_sock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 }
 
 /* Closed, or an attempt is given up: that one's error is no later call's, the caller knows. */
-void amp_vsock_sock_end(struct amp_sock *s, enum amp_end_why why)
+void amp_vsock_conn_end(struct amp_sock *s, enum amp_end_why why)
 {
 	struct amp_vsock_conn *c = conn_of(s);
 	bool closed = why == AMP_END_CLOSED;
 
-	if (AMPSOCK_VSOCK && (s->flags & AMP_SF_LISTEN)) /* AF_RPMSG has its own */
-		amp_vsock_unlisten(s);
 	unreserve(s);
 	amp_sock_ring_free(s);
 	if (closed)
@@ -464,6 +462,15 @@ void amp_vsock_sock_end(struct amp_sock *s, enum amp_end_why why)
 	else if (closed)
 		amp_sock_free(s);
 }
+
+#if AMPSOCK_VSOCK
+void amp_vsock_sock_end(struct amp_sock *s, enum amp_end_why why)
+{
+	if (s->flags & AMP_SF_LISTEN)
+		amp_vsock_unlisten(s);
+	amp_vsock_conn_end(s, why);
+}
+#endif
 
 int amp_vsock_sock_poll(struct amp_sock *s)
 {

@@ -139,7 +139,7 @@ def files():
             (head + head, 5, r"\[link a\] is there already"),
             (head + "cid = 4\n", 5, "expected this key once in a link, found `cid`"),
             (head + "[link b]\ncid = 4\n" + head, 7, r"\[link a\] is there already"),
-            (head + "allow = out tcp " + "x" * 400 + ":80\n", 5, "expected a line of at most")):
+            (head + "allow = out tcp " + "x" * 1100 + ":80\n", 5, "expected a line of at most")):
         path = c.file(text)
         c.wrong(2, rf"{re.escape(path)}:{line}: .*{what}", "--config", path)
     c.wrong(2, r"a.conf:1: this link has no path", "--config", c.file("[link a]\ntype = vhost-user-vsock\n"))
