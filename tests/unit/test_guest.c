@@ -53,6 +53,7 @@ static struct {
 	uint32_t bad_id; /* says that this descriptor was used; UINT32_MAX: does not lie */
 	bool told[2];	 /* notified of this queue */
 	bool full;	 /* has an answer, and no buffer for it */
+	uint16_t max;	 /* entries of a queue */
 	unsigned more;	 /* packets that it has to send by itself: answers to asked */
 	struct amp_vsock_hdr asked;
 } host;
@@ -188,7 +189,7 @@ static int accept_features(struct amp_vdev *vd, uint64_t features)
 static uint16_t queue_max(struct amp_vdev *vd, unsigned q)
 {
 	(void)vd;
-	return q < 2 ? 64 : 0;
+	return q < 2 ? host.max : 0;
 }
 
 static int queue_set(struct amp_vdev *vd, unsigned q, const struct amp_vq *vq)
@@ -287,6 +288,7 @@ static int begin(void **state)
 	(void)state;
 	host.vd = (struct amp_vdev){.ops = &vdev_ops, .mem = memory, .mem_len = sizeof(memory)};
 	host.bad_id = UINT32_MAX;
+	host.max = 64;
 	return amp_link_vsock(&host.vd);
 }
 
@@ -344,6 +346,27 @@ static void test_much(void **state)
 	assert_int_equal(amp_close(fd), 0);
 }
 
+/* A device with short queues: when all buffers are back it hears that, who knows when we sleep again. */
+static void test_short_queues(void **state)
+{
+	int fd;
+	char c;
+
+	(void)state;
+	host.max = 2;
+	assert_int_equal(amp_link_vsock(&host.vd), 0);
+	fd = dial(3);
+	assert_true(fd >= 0);
+	assert_int_equal(amp_send(fd, "x", 1, 0), 1);
+	assert_int_equal(amp_recv(fd, &c, 1, 0), 1);
+	assert_true(host.full && host.told[0]);
+	for (unsigned i = 1; i < MUCH; i++)
+		assert_int_equal(amp_recv(fd, &c, 1, 0), 1);
+	assert_int_equal(amp_close(fd), 0);
+	host.max = 64;
+	assert_int_equal(amp_link_vsock(&host.vd), 0);
+}
+
 /* Packets of nobody while the guest has no buffer to send in: each has its RST, in their order. */
 static void test_strays(void **state)
 {
@@ -396,9 +419,9 @@ static void test_liar(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_echo), cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_much), cmocka_unit_test(test_strays),
-		cmocka_unit_test(test_liar),
+		cmocka_unit_test(test_echo),   cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_much),   cmocka_unit_test(test_short_queues),
+		cmocka_unit_test(test_strays), cmocka_unit_test(test_liar),
 	};
 
 	return cmocka_run_group_tests_name("guest", tests, begin, NULL);
