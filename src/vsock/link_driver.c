@@ -21,6 +21,8 @@
 #include "af_vsock.h"
 #include "hosted.h"
 
+#if AMPSOCK_VSOCK
+
 AMP_OPTIONAL(amp_vlink_stats);
 
 #define Q_RX	0u
@@ -379,3 +381,5 @@ bool amp_vsock_driver_up(const struct amp_vdev *vd)
 	}
 	return false;
 }
+
+#endif /* AMPSOCK_VSOCK */
