@@ -9,7 +9,7 @@ UNIT_DEPS := $(wildcard src/*/*.h src/*/*.def src/*.h include/*.h include/*/*.h 
 UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: check check-unit check-restarts build-clang fuzz-programs check-fuzz
-check: ## every test there is, packages first (15 to 20 minutes)
+check: ## every test there is, packages first (10 to 15 minutes)
 	@$(MAKE) --no-print-directory deps
 	@DEBUG_INFO=-g1 tests/run --build $(BUILD) all
 
