@@ -68,6 +68,7 @@ static const struct variant {
 	{"ioctl.queued", 1, {COMMAND(SIOCINQ)}},
 	{"ioctl.queued", 1, {COMMAND(SIOCOUTQ)}},
 	/* itself */
+	{"sched_getattr.self", 1, {SCMP_A0(SCMP_CMP_MASKED_EQ, LOW32, 0)}},
 	{"sched_setattr.self", 1, {SCMP_A0(SCMP_CMP_MASKED_EQ, LOW32, 0)}},
 	/* abort(); the process's own id is put in when the filter is loaded */
 	{"tgkill.self", 1, {SCMP_A0(SCMP_CMP_EQ, AMP_FILTER_PID)}},

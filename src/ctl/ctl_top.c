@@ -247,7 +247,9 @@ static void put_lines(const char *text, const struct screen *s)
 	for (unsigned row = 1; *text && (!s->rows || row < s->rows || row == 1); row++) {
 		size_t len = strcspn(text, "\n"), n = len;
 
-		while (s->columns && n && amp_utf8_columns(text, n) > s->columns)
+		/* back to where a character ends: part of a wide one has fewer columns */
+		while (s->columns && n &&
+		       ((text[n] & 0xc0) == 0x80 || amp_utf8_columns(text, n) > s->columns))
 			n--;
 		printf("%.*s\n", (int)n, text);
 		text += len + (text[len] != 0);

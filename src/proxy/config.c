@@ -363,12 +363,28 @@ static bool has_zero(struct file *f, int zero, const char *where)
 	return true;
 }
 
+/* What is behind it would be cut; a file in which all line ends are such has one line. */
+static bool has_return(struct file *f, const char *text, const char *where)
+{
+	size_t at = strcspn(text, "\r\n");
+
+	if (!text[at + strspn(text + at, "\r\n")])
+		return false;
+	fprintf(f->err, "%s: expected LF or CR LF behind each line, found a CR alone\n", where);
+	amp_source_show_column(f->err, where, at);
+	f->failed = true;
+	return true;
+}
+
 /* The rest of it goes unread. */
 static bool too_long(struct file *f, const char *text, const char *where)
 {
-	int ch = text[strlen(text) - 1];
+	size_t len = strlen(text);
+	int ch = (unsigned char)text[len - 1]; /* not one that is EOF */
 
-	if (strcspn(text, "\r\n") <= LINE_LEN)
+	len -= ch == '\n';
+	len -= len && text[len - 1] == '\r';
+	if (len <= LINE_LEN)
 		return false;
 	while (ch != '\n' && ch != EOF)
 		ch = fgetc(f->in);
@@ -434,7 +450,8 @@ static char *read_line(char *str, int num, void *stream)
 		text += 3;
 	text += strspn(text, " \t\r\n");
 	if (too_long(f, line, where) || has_zero(f, zero, where) ||
-	    !look_at_line(f, text, where) || *text == '#' || *text == ';')
+	    has_return(f, line, where) || !look_at_line(f, text, where) || *text == '#' ||
+	    *text == ';')
 		text[0] = 0;
 	if (strlen(text) > INI_LINE_LEN)
 		set_aside(f, text);

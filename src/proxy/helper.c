@@ -120,7 +120,7 @@ static bool serve_call(void)
 		return n > 0;
 	}
 	/* what it has given back before is free by then */
-	while (req.op == AMP_HELPER_BIND && serve_kept())
+	for (unsigned i = 0; i < NEWS_MAX && req.op == AMP_HELPER_BIND && serve_kept(); i++)
 		;
 	give = amp_helper_do(&self.conf, self.config_path, &req, fd, &ans);
 	if (ans.result == -EPERM && !amp_helper_for_others(self.conf, &req))

@@ -13,10 +13,16 @@
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "helper_msg.h"
 #include "kept.h"
+#include "log.h"
+
+/* Of the process: these are there, too, where /proc has processes alone (ProcSubset=pid). */
+#define UDP  "/proc/self/net/udp"
+#define UDP6 "/proc/self/net/udp6"
 
 struct search {
 	unsigned long inode;
@@ -41,22 +47,31 @@ static bool is_ours(unsigned long inode)
 	return s.found;
 }
 
-/* 0, -EADDRINUSE, or why that is not known. */
-static int nobody_elses(const char *path, unsigned port)
+/* An address of IPv4 in UDP6, ::ffff:0:0/96: each of its four words is printed as this machine has it. */
+static bool is_mapped(const char *addr)
+{
+	char start[25];
+
+	snprintf(start, sizeof(start), "%016x%08X", 0u, (unsigned)htonl(0xffff));
+	return strncmp(addr, start, sizeof(start) - 1) == 0;
+}
+
+/* 0, -EADDRINUSE, or why that is not known. mapped: those addresses count, and no others. */
+static int nobody_elses(const char *path, unsigned port, bool mapped)
 {
 	FILE *f = fopen(path, "re");
 	unsigned long inode;
 	unsigned at;
-	char line[256];
+	char line[256], addr[33];
 	int r = 0;
 
 	if (!f)
 		return -errno;
 	while (!r && fgets(line, sizeof(line), f)) {
 		/* slot, local and remote address, state, queues, timer, retransmits, user, time-out */
-		if (sscanf(line, " %*u: %*[0-9A-F]:%x %*s %*s %*s %*s %*s %*s %*s %lu", &at,
-			   &inode) == 2 &&
-		    at == port && !is_ours(inode))
+		if (sscanf(line, " %*u: %32[0-9A-F]:%x %*s %*s %*s %*s %*s %*s %*s %lu", addr,
+			   &at, &inode) == 3 &&
+		    at == port && is_mapped(addr) == mapped && !is_ours(inode))
 			r = -EADDRINUSE;
 	}
 	fclose(f);
@@ -65,9 +80,19 @@ static int nobody_elses(const char *path, unsigned port)
 
 int amp_helper_bind_beside(int fd, const struct sockaddr *sa, socklen_t len)
 {
-	int r = nobody_elses(sa->sa_family == AF_INET6 ? "/proc/net/udp6" : "/proc/net/udp",
-			     amp_sockaddr_port(sa));
+	bool six = sa->sa_family == AF_INET6;
+	const char *path = six ? UDP6 : UDP;
+	int r = nobody_elses(path, amp_sockaddr_port(sa), false);
 
+	if (!r && !six) {
+		path = UDP6;
+		r = nobody_elses(path, amp_sockaddr_port(sa), true);
+		if (r == -ENOENT) /* a kernel without IPv6 */
+			r = 0;
+	}
+	if (r && r != -EADDRINUSE)
+		amp_log(AMP_LOG_ERROR, "who else has a port cannot be looked up in %s: %s",
+			path, strerror(-r));
 	if (r)
 		return r;
 	return bind(fd, sa, len) ? -errno : 0;

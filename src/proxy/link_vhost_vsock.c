@@ -188,7 +188,6 @@ static void hook_queue_stop(struct amp_vhost_be *be, unsigned q, struct amp_vq *
 {
 	struct amp_link_vv *l = of_be(be);
 
-	amp_busy_stop(&l->busy);
 	l->stopped_at[q] = vq->get_idx;
 	l->vq[q] = NULL;
 	l->vl.vs.out = l->vq[AMP_VV_RX];

@@ -260,6 +260,27 @@ static bool busy_news(void)
 	return false;
 }
 
+/* It has its turn, in which it asks to be notified, or answers again. */
+static void busy_end(struct amp_busy *b, bool vain)
+{
+	amp_busy_stop(b);
+	b->vain = vain ? (2u * b->vain + 1u) & BUSY_SKIP : 0;
+	b->skip = b->vain;
+	amp_work_queue(b->work);
+}
+
+/* Others have work, so there is no sleep before which all have their turn, perhaps for long. */
+static void busy_pass(void)
+{
+	struct amp_busy *b, *next;
+
+	for (b = LIST_FIRST(&busy); b; b = next) {
+		next = LIST_NEXT(b, entry);
+		if (b->news(b))
+			busy_end(b, false);
+	}
+}
+
 /* Instead of sleep, for a while; nothing is queued when it begins. */
 static void busy_poll(void)
 {
@@ -273,15 +294,8 @@ static void busy_poll(void)
 		if (!news)
 			dispatch(0);
 	} while (!news && !work_left() && !uv_due && uv_hrtime() < end);
-	/* whoever is called may stop another, and take it out of the list */
-	while ((b = LIST_FIRST(&busy)) != NULL) {
-		bool vain = !b->news(b);
-
-		amp_busy_stop(b);
-		b->vain = vain ? (2u * b->vain + 1u) & BUSY_SKIP : 0;
-		b->skip = b->vain;
-		amp_work_queue(b->work);
-	}
+	while ((b = LIST_FIRST(&busy)) != NULL)
+		busy_end(b, !b->news(b));
 }
 
 /* Until libuv has something to do. It says 0 where it has nothing at all, too. */
@@ -294,7 +308,9 @@ void amp_loop_run(void)
 {
 	uv_run(&uv, UV_RUN_NOWAIT); /* puts the descriptors of its handles into its set */
 	while (!stopped) {
-		if (!LIST_EMPTY(&busy) && !work_left())
+		if (work_left())
+			busy_pass();
+		else if (!LIST_EMPTY(&busy))
 			busy_poll();
 		uv_update_time(&uv);
 		dispatch(work_left() ? 0 : uv_timeout_ms());

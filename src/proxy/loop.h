@@ -36,7 +36,8 @@
  * (struct amp_busy): for AMP_BUSY_NS at most, and not as long as a descriptor has something. Where
  * that was in vain it is left out ever more often, so a peer that has nothing to say costs one look
  * in 64 answers. The one who is looked at has not asked to be notified: his work item runs once
- * more in any case before the loop sleeps, and asks then.
+ * more in any case before the loop sleeps, and asks then. As long as others have work the loop does
+ * not sleep, and looks between two passes.
  *
  * Memory of objects that end goes through amp_bury(): it is freed at the end of the
  * pass, when no frame on the stack can still look at it.

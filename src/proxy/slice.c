@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * #syscalls sched_setattr.self
- * #syscalls:helper sched_getattr
+ * #syscalls sched_getattr.self sched_setattr.self
  */
 /*
  * Theory of operation
@@ -40,13 +39,18 @@ static struct {
 static uint64_t usual_ns; /* 0: there is nothing to be asked for */
 static bool is_short;
 
+/* As it is now. False: there is no telling, or the policy is another. */
+static bool look(void)
+{
+	if (syscall(SYS_sched_getattr, 0, &attr, sizeof(attr), 0))
+		return false;
+	attr.size = sizeof(attr);
+	return attr.policy == SCHED_OTHER;
+}
+
 void amp_slice_init(void)
 {
-	attr.size = sizeof(attr);
-	if (syscall(SYS_sched_getattr, 0, &attr, sizeof(attr), 0))
-		return;
-	attr.size = sizeof(attr);
-	if (attr.policy == SCHED_OTHER && attr.runtime_ns > SLICE_NS)
+	if (look() && attr.runtime_ns > SLICE_NS)
 		usual_ns = attr.runtime_ns;
 }
 
@@ -54,8 +58,10 @@ void amp_slice_short(bool on)
 {
 	if (on == is_short || !usual_ns)
 		return;
-	attr.runtime_ns = on ? SLICE_NS : usual_ns;
 	is_short = on;
+	if (!look()) /* renice(1), chrt(1): what an operator has set since the start is not undone */
+		return;
+	attr.runtime_ns = on ? SLICE_NS : usual_ns;
 	if (syscall(SYS_sched_setattr, 0, &attr, 0) == 0)
 		return;
 	amp_log(AMP_LOG_DEBUG, "no short turns of the processor: %s", strerror(errno));

@@ -18,7 +18,7 @@ MARKS = "^~"
 
 def check(text, code=2):
     """What is said of a file, with FILE for its name."""
-    with tempfile.NamedTemporaryFile("w", suffix=".conf", encoding="utf-8") as f:
+    with tempfile.NamedTemporaryFile("w", suffix=".conf", encoding="utf-8", errors="surrogateescape") as f:
         f.write(text)
         f.flush()
         r = subprocess.run([binary(), "--config", f.name, "--check-config"], stderr=subprocess.PIPE,
@@ -186,6 +186,15 @@ def long_lines():
         eq(got[:len(said)], said)
         if "key = value" not in said:  # of those inih complains, and shows nothing
             marked(got, 5)
+    # of one that has a CR in it, or bytes 0xff, the rest is not a line either
+    for what in ("\r", "\udcff"):
+        got = check(VS + "allow = " + what * 2000 + "x\nallow = out tcp 10.0.0.1:80\n")
+        eq(got.count("FILE:"), 1, got)
+        eq(got[:len("FILE:5: expected a line of at most")], "FILE:5: expected a line of at most")
+    for ends in ("allow = out tcp 10.0.0.1:80\rallow = out tcp 10.0.0.2:80\n", "\r# a comment\rallow = x"):
+        got = check(VS + ends)
+        eq(got.splitlines()[0], "FILE:5: expected LF or CR LF behind each line, found a CR alone")
+    eq(check(VS + "allow = out tcp 10.0.0.1:80\r\r\nallow = out tcp 10.0.0.2:80\r", code=0), "")
     # a line of that length is one: the next is another
     eq(marked(check(VS + "#" + "x" * 1021 + "\r\ncolour = red\n"), 6), "colour")
 

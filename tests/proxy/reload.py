@@ -18,7 +18,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib
 import ctl  # noqa: E402
 import offload as off  # noqa: E402
 from harness import TIMEOUT, Proxy, Server, echo, eq, free_port, main, own_host, test  # noqa: E402
-from procs import preload  # noqa: E402
+from procs import plain, preload  # noqa: E402
 from rpmsgguest import DA, EventBell, Remote, UnixBell  # noqa: E402
 from vguest import SEQPACKET, Gone, Guest, Reset  # noqa: E402
 
@@ -1019,11 +1019,12 @@ def udp_wider_and_narrower():
         eq(r.reload(link("g", 3, f"publish = udp {host}:{port} -> vsock:1"))[:4], [0, 1, 0, 1])
         heard(host if host != "0.0.0.0" else "127.0.0.1", host.encode())
         not_shared(r, host, port, socket.SOCK_DGRAM)
-    for older in (True, False):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+    for older, family, at in ((True, socket.AF_INET, "127.0.0.3"), (False, socket.AF_INET, "127.0.0.3"),
+                              (True, socket.AF_INET6, "::ffff:127.0.0.3")):
+        with socket.socket(family, socket.SOCK_DGRAM) as other:
             if older:
                 r.reload(link("g", 3))
-            other.bind(("127.0.0.3", port))
+            other.bind((at, port))
             if older:
                 r.reload(link("g", 3, f"publish = udp 127.0.0.1:{port} -> vsock:1"))
             heard("127.0.0.1", b"stays")
@@ -1032,6 +1033,19 @@ def udp_wider_and_narrower():
             not_shared(r, "127.0.0.1", port, socket.SOCK_DGRAM)
     g.close()
     r.stop()
+
+
+@test
+def udp_wider_without_net():
+    """the same where /proc has processes alone, as in our unit for systemd"""
+    if os.geteuid():
+        return "only root can mount /proc"
+    port = free_port(socket.SOCK_DGRAM)
+    with plain():
+        r = Rig(link("g", 3, f"publish = udp 127.0.0.1:{port} -> vsock:1"), env={"LD_PRELOAD": preload("pidproc")})
+    eq(r.reload(link("g", 3, f"publish = udp 0.0.0.0:{port} -> vsock:1"))[:4], [0, 1, 0, 1])
+    r.stop()
+    return None
 
 
 @test

@@ -263,7 +263,36 @@ static void descriptors_while_looking(void **state)
 	assert_int_equal(amp_watch_start(&news_watch, news[0], EPOLLIN | EPOLLET), 0);
 	amp_loop_run();
 	assert_true(peer.heard);
+	amp_busy_stop(&peer.busy);
 	end();
+}
+
+static unsigned bulk_turns;
+
+static void endless_bulk(struct amp_work *work)
+{
+	amp_loop_moved(100000);
+	if (++bulk_turns == 1000)
+		amp_loop_stop();
+	else
+		amp_work_queue(work);
+}
+
+/* Others have work all the time, and nobody sleeps: each message waits for a pass of theirs. */
+static void ring_beside_bulk(void **state)
+{
+	struct amp_work others = {.run = endless_bulk};
+
+	(void)state;
+	bulk_turns = 0;
+	peer_begin(0, 10);
+	amp_work_queue(&others);
+	amp_loop_run();
+	assert_in_range(bulk_turns, 10, 20);
+	amp_work_cancel(&others);
+	amp_loop_fini();
+	close(news[0]);
+	close(news[1]);
 }
 
 /* A flow of bulk, and messages beside it or not: what turns of the processor the loop wants. */
@@ -313,15 +342,11 @@ static void short_turns_beside_bulk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(duplicate),
-		cmocka_unit_test(message_first),
-		cmocka_unit_test(bulk_in_turn),
-		cmocka_unit_test(many_little_turns),
-		cmocka_unit_test(bulk_not_starved),
-		cmocka_unit_test(ring_is_looked_at),
-		cmocka_unit_test(vain_looks),
-		cmocka_unit_test(descriptors_while_looking),
-		cmocka_unit_test(short_turns_beside_bulk),
+		cmocka_unit_test(duplicate),	    cmocka_unit_test(message_first),
+		cmocka_unit_test(bulk_in_turn),	    cmocka_unit_test(many_little_turns),
+		cmocka_unit_test(bulk_not_starved), cmocka_unit_test(ring_is_looked_at),
+		cmocka_unit_test(vain_looks),	    cmocka_unit_test(descriptors_while_looking),
+		cmocka_unit_test(ring_beside_bulk), cmocka_unit_test(short_turns_beside_bulk),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
