@@ -55,7 +55,9 @@ $(call unit_dir,$(1),$(2))/%.o: src/%.c
 endef
 ifdef UNIT_WORDS
 $(foreach k,asan tsan small,$(foreach t,$(UNIT),$(eval $(call unit_program,$(k),$(t)))))
+# What they include besides headers.
 $(BUILD)/check/asan/test_inet_udp_rpmsg: tests/unit/test_inet_udp.c
+$(BUILD)/check/asan/test_join_way: src/proxy/join_way.c
 -include $(wildcard $(BUILD)/check/*/o*/*/*.d)
 endif
 

@@ -173,8 +173,9 @@ def main():
 	problem = make(build, ["amalgamation"])
 	first = [read(os.path.join(build, f)) for f in ("ampsock.c", "ampsock.h")]
 	report("make amalgamation", problem)
-	problem = make(build, ["-B", "amalgamation"])
-	again = [read(os.path.join(build, f)) for f in ("ampsock.c", "ampsock.h")]
+	with tempfile.TemporaryDirectory(prefix="ampsock-") as where: # not there: other tests read them at the same time
+		problem = make(where, ["amalgamation"])
+		again = "" if problem else [read(os.path.join(where, f)) for f in ("ampsock.c", "ampsock.h")]
 	report("the same sources give the same bytes", problem or ("" if first == again else "they do not"))
 	jobs = [(c, l) for c in CONFIGS for l in LIBC]
 	with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 2) as pool:

@@ -5,9 +5,8 @@
 
 	restarts.py [ROUNDS]
 
-tests/qemu/restart.c runs on qemu-mps2 behind the proxy. ROUNDS times (as often as 25 s allow, if
-nothing is said, 900 at most) one of these happens while connections of both directions are
-busy:
+tests/qemu/restart.c runs on qemu-mps2 behind the proxy. ROUNDS times (if nothing is said 120, or
+as often as 25 s allow) one of these happens while connections of both directions are busy:
 
 	kill    the proxy is killed (SIGKILL) and another one started
 	reset   QEMU resets the machine, and loads the firmware's table anew

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Barriers of the split ring: a weakly ordered peer, played on a core that is none.
 // build: src/virtio/vq_split.c -include tests/unit/barrier_site.h
-// timeout: 20
 /*
  * x86 orders loads with loads and stores with stores, so that no race shows a barrier that
  * is missing. Here each barrier is a call, and what a weakly ordered machine may do at the
