@@ -61,7 +61,7 @@ $(BUILD)/check/asan/test_join_way: src/proxy/join_way.c
 -include $(wildcard $(BUILD)/check/*/o*/*/*.d)
 endif
 
-# The other compiler: warnings only, nothing kept. Hosted, and as for a Cortex-M4.
+# The other compiler: warnings only, nothing kept. Hosted, and as for a Cortex-M4: every family, and one alone in a small build.
 CLANG_HOST := src/posix/hosted_names.c $(filter-out src/posix/% src/port/baremetal.c src/proxy/% src/ctl/%,$(wildcard src/*/*.c))
 CLANG_PROXY := $(wildcard src/proxy/*.c src/ctl/*.c)
 CLANG_BARE := $(filter-out src/port/posix.c src/posix/hosted_% src/proxy/% src/ctl/% src/preload/% src/virtio/vhost_user_%.c src/virtio/sigbus.c,$(wildcard src/*/*.c))
@@ -71,8 +71,10 @@ clang_syntax = clang -fsyntax-only $(STD) $(WARN) $(1) $(firstword $(2)) $(addpr
 build-clang: $(FILTERS)
 	@rc=0; $(call clang_syntax,$(LIB_CPPFLAGS),$(CLANG_HOST)) || rc=1; \
 	$(call clang_syntax,$(PROXY_CPPFLAGS),$(CLANG_PROXY)) || rc=1; \
-	$(call clang_syntax,--target=arm-none-eabi -mcpu=cortex-m4 -ffreestanding -DAMP_PORT_THREADS=0 -Iinclude \
-		-isystem /usr/include/newlib,$(CLANG_BARE)) || rc=1; exit $$rc
+	for c in "" "-Os -DAMPSOCK_RPMSG=1 -DAMPSOCK_VSOCK=0 -DAMPSOCK_INET=0" "-Os -DAMPSOCK_INET=0"; do \
+		$(call clang_syntax,--target=arm-none-eabi -mcpu=cortex-m4 -ffreestanding -DAMP_PORT_THREADS=0 -Iinclude \
+		-isystem /usr/include/newlib $$c,$(CLANG_BARE)) || rc=1; \
+	done; exit $$rc
 
 # Fuzzers: libFuzzer programs tests/fuzz/fuzz_NAME.c, a bounded while each (FUZZ_S seconds).
 # What one finds lies beside it (fuzz_NAME.crash-*): fix it and add a unit test.
