@@ -591,17 +591,10 @@ static bool inet_send_fast(struct amp_sock *s, const void *buf, size_t len, int 
 	       amp_sock_send_fast(c, buf, len, flags);
 }
 
-static void inet_recv_fast(struct amp_sock *s)
+static void inet_recv_fast(struct amp_sock *s, struct amp_rx_want *w)
 {
-	struct amp_sock *c = amp_inet(s)->carrier;
-	struct amp_rx_want *was;
-
-	if (s->type == SOCK_DGRAM || amp_inet(s)->state != AMP_INET_CONN)
-		return;
-	was = amp_sock_want(c);
-	amp_sock_set_want(c, amp_sock_want(s));
-	amp_sock_recv_fast(c);
-	amp_sock_set_want(c, was);
+	if (s->type != SOCK_DGRAM && amp_inet(s)->state == AMP_INET_CONN)
+		amp_sock_recv_fast(amp_inet(s)->carrier, w);
 }
 #endif
 

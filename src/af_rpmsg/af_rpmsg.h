@@ -300,7 +300,7 @@ int amp_rpmsg_sock_poll(struct amp_sock *s);
 /* ---- the short ways (rpmsg_fast.c) ---- */
 
 bool amp_rpmsg_send_fast(struct amp_sock *s, const void *buf, size_t len, int flags);
-void amp_rpmsg_recv_fast(struct amp_sock *s);
+void amp_rpmsg_recv_fast(struct amp_sock *s, struct amp_rx_want *w);
 
 /* ---- linked when they are called for (family.h) ---- */
 

@@ -157,9 +157,8 @@ static inline void rfast_take(struct amp_rlink *l, struct rfast_msg *m, struct a
 }
 
 /* A whole message for s, which waits. */
-static RFAST_OUTLINE void recv_raw(struct amp_sock *s)
+static RFAST_OUTLINE void recv_raw(struct amp_sock *s, struct amp_rx_want *w)
 {
-	struct amp_rx_want *w = amp_sock_want(s);
 	const struct amp_rsock *p = amp_rsock(s);
 	struct amp_rlink *l;
 	struct rfast_msg m;
@@ -178,9 +177,8 @@ static RFAST_OUTLINE void recv_raw(struct amp_sock *s)
 }
 
 /* Data on a connection that is open, all of it for s, which waits: as much as has come. */
-static RFAST_OUTLINE void recv_stream(struct amp_sock *s)
+static RFAST_OUTLINE void recv_stream(struct amp_sock *s, struct amp_rx_want *w)
 {
-	struct amp_rx_want *w = amp_sock_want(s);
 	struct amp_vsock_conn *c = conn_of(s);
 	uint32_t word, fwd, len;
 	struct amp_rlink *l;
@@ -218,12 +216,12 @@ bool amp_rpmsg_send_fast(struct amp_sock *s, const void *buf, size_t len, int fl
 	return s->type == SOCK_STREAM ? send_stream(s, buf, len) : send_raw(s, buf, len);
 }
 
-void amp_rpmsg_recv_fast(struct amp_sock *s)
+void amp_rpmsg_recv_fast(struct amp_sock *s, struct amp_rx_want *w)
 {
 	if (s->type == SOCK_STREAM)
-		recv_stream(s);
+		recv_stream(s, w);
 	else if (s->type == SOCK_SEQPACKET)
-		recv_raw(s);
+		recv_raw(s, w);
 }
 
 #endif /* AMPSOCK_RPMSG && AMPSOCK_FAST */

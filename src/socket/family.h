@@ -27,6 +27,7 @@
 #define POLLRDHUP 0
 #endif
 
+struct amp_rx_want;
 struct amp_sock;
 struct amp_stats;
 
@@ -135,14 +136,14 @@ struct amp_family {
 	 */
 	bool (*send_fast)(struct amp_sock *s, const void *buf, size_t len, int flags);
 	/*
-	 * For a caller who waits (s->want, which is set): what comes next from the link, if it
-	 * is for him and nothing older is here. What else there is to look at (the peer's life,
-	 * the clock, other links) is looked at when nothing comes, and before the peer may want
-	 * to hear of its buffers: that bounds it. Nor is s->want left with another socket, and of
-	 * a message nothing is said but its bytes: neither its length nor whether it ends a
-	 * record.
+	 * For a caller who waits: what comes next from the link goes to w, if it is for him and
+	 * nothing older is here. What else there is to look at (the peer's life, the clock, other
+	 * links) is looked at when nothing comes, and before the peer may want to hear of its
+	 * buffers: that bounds it. Of w it knows to and end; s->want, which may be another's or
+	 * nobody's, is no concern of it. Of a message nothing is said but its bytes: neither its
+	 * length nor whether it ends a record.
 	 */
-	void (*recv_fast)(struct amp_sock *s);
+	void (*recv_fast)(struct amp_sock *s, struct amp_rx_want *w);
 #endif
 };
 
@@ -347,10 +348,9 @@ static inline bool amp_sock_send_fast(struct amp_sock *s, const void *buf, size_
 	return !s->err && s->fam->send_fast(s, buf, len, flags);
 }
 
-/* s->want is set. */
-static inline void amp_sock_recv_fast(struct amp_sock *s)
+static inline void amp_sock_recv_fast(struct amp_sock *s, struct amp_rx_want *w)
 {
-	s->fam->recv_fast(s);
+	s->fam->recv_fast(s, w);
 }
 #else
 /* All that comes goes by the ring: one copy more, and 200 bytes less. */
@@ -376,9 +376,10 @@ static inline bool amp_sock_send_fast(struct amp_sock *s, const void *buf, size_
 	return false;
 }
 
-static inline void amp_sock_recv_fast(struct amp_sock *s)
+static inline void amp_sock_recv_fast(struct amp_sock *s, struct amp_rx_want *w)
 {
 	(void)s;
+	(void)w;
 }
 #endif
 

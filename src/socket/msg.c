@@ -364,9 +364,9 @@ static AMP_OUTLINE ssize_t recv_other(struct amp_sock *s, void *buf, size_t len)
 }
 
 /*
- * Nothing came for w by amp_sock_recv_fast(): what is there, or comes by a look at the links, or
- * later. As recv_loop() of a call without flags, but w is registered already. What comes next is
- * mostly what the caller waits for who was woken: when it is, the links have no look.
+ * Nothing came for w, whose to and end are set, by amp_sock_recv_fast(): what is there, or comes by
+ * a look at the links, or later. As recv_loop() of a call without flags. What comes next is mostly
+ * what the caller waits for who was woken: when it is, the links have no look.
  */
 static AMP_OUTLINE ssize_t recv_rest(struct amp_sock *s, struct amp_rx_want *w)
 {
@@ -376,12 +376,12 @@ static AMP_OUTLINE ssize_t recv_rest(struct amp_sock *s, struct amp_rx_want *w)
 	struct amp_call c;
 	ssize_t n;
 
-	if (s->type == SOCK_DGRAM) { /* there is more to a datagram than its bytes */
-		amp_sock_set_want(s, NULL);
+	if (s->type == SOCK_DGRAM) /* there is more to a datagram than its bytes */
 		return recv_other(s, buf, iov.iov_len);
-	}
 	w->at = NULL;
+	w->full = 0;
 	want_mine(w);
+	amp_sock_set_want(s, w);
 	msg_simple(&m, &iov);
 	call_init(&c, s, s->rcvtimeo, 0);
 	n = AMP_FAM(s->fam, recvmsg)(s, &m, 0);
@@ -395,7 +395,7 @@ static AMP_OUTLINE ssize_t recv_rest(struct amp_sock *s, struct amp_rx_want *w)
 		n = amp_wait(&c);
 		if (n || (AMP_PORT_THREADS && w->to != buf)) /* another's look brought some */
 			break;
-		amp_sock_recv_fast(s);
+		amp_sock_recv_fast(s, w);
 		if (w->to != buf)
 			break;
 		(void)amp_links_run();
@@ -429,12 +429,9 @@ static AMP_INLINE ssize_t recv_now(int fd, void *buf, size_t len, int flags)
 		return recv_other(s, buf, len);
 	w.to = buf;
 	w.end = (uint8_t *)buf + len;
-	w.full = 0;
-	amp_sock_set_want(s, &w);
-	amp_sock_recv_fast(s);
+	amp_sock_recv_fast(s, &w);
 	if (w.to == buf)
 		return recv_rest(s, &w);
-	amp_sock_set_want(s, NULL);
 	return amp_release(s, w.to - (uint8_t *)buf);
 }
 

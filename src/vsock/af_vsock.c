@@ -403,9 +403,8 @@ static inline bool packet_for(struct amp_vlink *l, struct amp_sock *s, struct am
 }
 
 /* As amp_vlink_turn(), of what is for s. */
-void amp_vsock_sock_recv_fast(struct amp_sock *s)
+void amp_vsock_sock_recv_fast(struct amp_sock *s, struct amp_rx_want *w)
 {
-	struct amp_rx_want *w = amp_sock_want(s);
 	struct amp_vlink *l = amp_vlink_of(s);
 
 	if (!(s->flags & AMP_SF_CONNECTED) || s->rx.head != s->rx.tail ||

@@ -334,7 +334,7 @@ ssize_t amp_vsock_carry(struct amp_sock *s, const struct iovec *iov, size_t off,
 			size_t whole);
 ssize_t amp_vsock_sock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags);
 bool amp_vsock_sock_send_fast(struct amp_sock *s, const void *buf, size_t len, int flags);
-void amp_vsock_sock_recv_fast(struct amp_sock *s);
+void amp_vsock_sock_recv_fast(struct amp_sock *s, struct amp_rx_want *w);
 void amp_vsock_conn_end(struct amp_sock *s, enum amp_end_why why); /* who does not listen */
 void amp_vsock_sock_end(struct amp_sock *s, enum amp_end_why why); /* AF_VSOCK's own */
 int amp_vsock_sock_poll(struct amp_sock *s);
