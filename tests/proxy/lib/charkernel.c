@@ -12,7 +12,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -167,18 +166,6 @@ int close(int fd)
 	return real(fd);
 }
 
-static int found_alive =
-	-1; /* the descriptor that the caller asked about last, when it was there */
-
-int poll(struct pollfd *p, nfds_t cnt, int timeout_ms)
-{
-	int (*real)(struct pollfd *, nfds_t, int) = dlsym(RTLD_NEXT, "poll");
-	int n = real(p, cnt, timeout_ms);
-
-	found_alive = cnt == 1 && n == 0 ? p->fd : -1;
-	return n;
-}
-
 /*
  * The end of an endpoint is told on its own connection, for whoever has it may have nothing else:
  * no more from us, and then the kernel closes it.
@@ -186,13 +173,11 @@ int poll(struct pollfd *p, nfds_t cnt, int timeout_ms)
 static int destroy(int fd)
 {
 	struct pollfd p = {.fd = fd};
-	bool asked = found_alive == fd;
 
 	if (poll(&p, 1, 0) > 0) {
-		/* could the caller know that the device has gone? Not if it has since he asked */
-		if (!asked)
-			dprintf(STDERR_FILENO, "ERROR: charkernel: %s is taken away twice\n",
-				device[fd]);
+		/* could the caller know that the device has gone? */
+		dprintf(STDERR_FILENO, "ERROR: charkernel: %s is taken away twice\n",
+			device[fd]);
 		return -1;
 	}
 	if (shutdown(fd, SHUT_WR))
