@@ -233,6 +233,7 @@ def host_interface():
     r.end()
     r = Rig(f"allow out tcp {mine}:{srv.port}")
     r.s.connect(mine, srv.port).close()
+    r.p.wait_counter("flows", 0)  # nothing is about to end when a carrier is taken away
     srv.close()
     r.end()
 
