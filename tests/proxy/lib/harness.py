@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """TAP, the proxy under test, and peers on loopback for tests/proxy/*.py."""
 import os
+import random
 import re
 import signal
 import socket
@@ -264,18 +265,24 @@ def ping(c, data=b"ping"):
     eq(c.recv_exact(len(data)), data)
 
 
-FREE = set()
+TAKEN = []
 
 
 def free_port(kind=socket.SOCK_STREAM, family=socket.AF_INET):
-    """Never the same twice: the kernel may choose one again that nobody listens at yet."""
+    """Never the same twice, in no other test that runs beside this one either: a Unix socket of that name is held. Below
+    those that the kernel gives to whoever connects."""
     while True:
-        with socket.socket(family, kind) as s:
-            s.bind(("127.0.0.1" if family == socket.AF_INET else "::1", 0))
-            port = s.getsockname()[1]
-        if port not in FREE:
-            FREE.add(port)
-            return port
+        port = random.randrange(10240, 32768)
+        name = socket.socket(socket.AF_UNIX)
+        try:
+            name.bind(f"\0ampsock-test-port-{port}")
+            with socket.socket(family, kind) as s:
+                s.bind(("127.0.0.1" if family == socket.AF_INET else "::1", port))
+        except OSError:
+            name.close()
+            continue
+        TAKEN.append(name)
+        return port
 
 
 def own_host():
