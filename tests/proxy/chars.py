@@ -13,6 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib
 import offload as off  # noqa: E402
 from charkernel import CharRig, Kernel, KernelRemote  # noqa: E402
 from harness import Proxy, Server, echo, eq, fd_limits, free_port, limit_fds, main, ping, test  # noqa: E402
+from procs import state, until  # noqa: E402
 from rpmsgguest import ANY, HDR, HELLO, MAGIC, REQUEST, RST, Raw  # noqa: E402
 from vguest import SEND, Reset  # noqa: E402
 
@@ -321,6 +322,28 @@ def quick_restart():
         g.r.wait_up()
     g.close()
     srv.close()
+
+
+@test
+def ended_by_both():
+    """the remote ends a connection and goes at once: its endpoint, which the kernel ends, is not taken away a second time"""
+    srv = Server(echo)
+    g = CharRig(f"expose rpmsg:e -> tcp 127.0.0.1:{srv.port}", env={"CHARKERNEL_STOPS": str(RST)})
+    for _ in range(3):
+        c = g.r.connect("e")
+        ping(c)
+        pid, start = g.p.worker_pid(), len(g.p.lines)
+        c.reset()
+        until(lambda p=pid: state(p) == "T", "nobody has read that the connection ends")
+        g.k.detach()
+        os.kill(pid, signal.SIGCONT)
+        g.p.log("remote detached", start=start)
+        g.r.went_down()
+        g.r.fresh()
+        g.r.boot()
+        g.r.wait_up()
+    ping(g.r.connect("e"))
+    g.restart_and_close(srv)
 
 
 @test

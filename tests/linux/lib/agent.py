@@ -95,6 +95,8 @@ harness.Proxy.stop_all = classmethod(_stop_all)
 def stop_kept():
     """In good order, and each must end well."""
     ends, kept[:] = kept[:], []
+    if not ends:
+        raise AssertionError("nothing was kept: no case before made a machine that others share, or one of them failed")
     for x in ends:
         x.stop()
 

@@ -7,10 +7,10 @@ from harness import TIMEOUT, Proxy, Server, eq, free_port
 from vguest import Guest
 
 
-def exposed(handler, *rules, **kw):
-    """(server, proxy, guest): the server is the guest's vsock port 6000. kw: the guest's."""
+def exposed(handler, *rules, env=None, **kw):
+    """(server, proxy, guest): the server is the guest's vsock port 6000. env: the proxy's. kw: the guest's."""
     srv = Server(handler)
-    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", *rules)
+    p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", *rules, env=env)
     return srv, p, Guest(p.path, **kw)
 
 
