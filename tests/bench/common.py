@@ -4,10 +4,13 @@
 import glob
 import os
 import signal
-import socket
 import statistics
 import subprocess
+import sys
 import time
+
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from ports import free_port  # noqa: E402,F401: every part has it from here
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -57,12 +60,6 @@ def run(argv, env=None, timeout=120, what=None):
 	if r.returncode:
 		raise Fail("%s: %s" % (what or " ".join(argv), (r.stderr + r.stdout).strip()[-300:]))
 	return r.stdout
-
-
-def free_port():
-	with socket.socket() as s:
-		s.bind(("127.0.0.1", 0))
-		return s.getsockname()[1]
 
 
 def wait_for(what, test, seconds=10):

@@ -7,9 +7,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
+
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from ports import free_port  # noqa: E402,F401: every test has it from here
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("BUILD", "build")
@@ -164,12 +168,6 @@ class Scratch:
 
 	def __exit__(self, *_):
 		shutil.rmtree(self.path, ignore_errors=True)
-
-
-def free_port(kind=socket.SOCK_STREAM):
-	with socket.socket(socket.AF_INET, kind) as s:
-		s.bind(("127.0.0.1", 0))
-		return s.getsockname()[1]
 
 
 def link_of(board, path):

@@ -29,7 +29,8 @@ from fw import BUILD, ROOT, Process, Scratch, make
 
 META = "linux-image-cloud-amd64" # depends on the newest kernel
 MODULES = ["vhost_iotlb", "vhost", "vsock", "vmw_vsock_virtio_transport_common", "vhost_vsock"] # in this order
-FILES = ["boards/run-qemu.sh", "tests/qemu/fw.py", "tests/vhost/inside.py", *[f"{BUILD}/fw/{inside.BOARD}/{name}.elf" for name in inside.FIRMWARE]]
+FILES = ["boards/run-qemu.sh", "tests/qemu/fw.py", "tests/lib/ports.py", "tests/vhost/inside.py",
+	 *[f"{BUILD}/fw/{inside.BOARD}/{name}.elf" for name in inside.FIRMWARE]]
 PROXY = f"{BUILD}/ampsock-proxy"
 PROGRAMS = ["socat", "qemu-system-aarch64"]
 APPLETS = ["sh", "mount", "insmod", "stty", "poweroff", "grep", "basename", "cat", "mkdir", "ip"]

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """TAP, the proxy under test, and peers on loopback for tests/proxy/*.py."""
 import os
-import random
 import re
 import signal
 import socket
@@ -11,6 +10,9 @@ import tempfile
 import threading
 import time
 import traceback
+
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "lib"))
+from ports import free_port  # noqa: E402,F401: every test has it from here
 
 TIMEOUT = float(os.environ.get("AMPSOCK_TEST_TIMEOUT", "20"))
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
@@ -263,26 +265,6 @@ def ping(c, data=b"ping"):
     """A guest's connection to who echoes."""
     c.send(data)
     eq(c.recv_exact(len(data)), data)
-
-
-TAKEN = []
-
-
-def free_port(kind=socket.SOCK_STREAM, family=socket.AF_INET):
-    """Never the same twice, in no other test that runs beside this one either: a Unix socket of that name is held. Below
-    those that the kernel gives to whoever connects."""
-    while True:
-        port = random.randrange(10240, 32768)
-        name = socket.socket(socket.AF_UNIX)
-        try:
-            name.bind(f"\0ampsock-test-port-{port}")
-            with socket.socket(family, kind) as s:
-                s.bind(("127.0.0.1" if family == socket.AF_INET else "::1", port))
-        except OSError:
-            name.close()
-            continue
-        TAKEN.append(name)
-        return port
 
 
 def own_host():
