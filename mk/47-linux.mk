@@ -36,4 +36,4 @@ $(BUILD)/linux/agent-linux: tests/e2e/agent.c tests/linux/lib/agent_linux.c $(BU
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(STD) -O2 -g $(WARN) $(LIB_CPPFLAGS) -c -o $@.o $<
 	$(Q)objcopy --redefine-syms=$(BUILD)/linux/agent.redefine $@.o
-	$(Q)$(CC) $(STD) -O2 -g $(WARN) $(LIB_CPPFLAGS) -o $@ $@.o tests/linux/lib/agent_linux.c -pthread
+	$(Q)$(CC) $(STD) -O2 -g $(WARN) $(LIB_CPPFLAGS) -o $@ $@.o tests/linux/lib/agent_linux.c -Wl,--wrap=socket -pthread

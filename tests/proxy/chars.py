@@ -4,6 +4,7 @@
 """rpmsg-char: the kernel is the rpmsg host, with an endpoint device for each connection."""
 import hashlib
 import os
+import select
 import signal
 import socket
 import sys
@@ -23,22 +24,18 @@ def forever(s):
         s.sendall(b"f" * 65536)
 
 
-def dial(port):
-    """A connection to a published port, as soon as the proxy has looked the name up and takes it."""
+def dial(r, port, arrived):
+    """A connection to a published port, which the proxy takes as soon as it has looked the name up; until then it resets
+    who comes. arrived(): the remote has it."""
     deadline = time.monotonic() + 20
-    while True:
-        try:
-            k = socket.create_connection(("127.0.0.1", port), timeout=20)
-            k.settimeout(0.3)
-            try:
-                return k if k.recv(1, socket.MSG_PEEK) else k.close()
-            except socket.timeout:
-                k.settimeout(20)
-                return k
-        except ConnectionResetError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)  # more often, and the log would hold lines back
+    while time.monotonic() < deadline:
+        k = socket.create_connection(("127.0.0.1", port), timeout=20)
+        r.wait(lambda k=k: arrived() or select.select([k], [], [], 0)[0])
+        if arrived():
+            return k
+        k.close()
+        time.sleep(0.1)  # more often, and the log would hold lines back
+    raise AssertionError("the proxy does not find the name")
 
 
 @test
@@ -79,7 +76,7 @@ def publish():
     real = web.input
     web.input = lambda src, data: (seen.append((src, data)), real(src, data))
     data = os.urandom(300000)
-    k = dial(port)
+    k = dial(g.r, port, lambda: web.accepted)
     c = g.r.accept("web")
     g.p.wait_counter("endpoints", 3)  # our service's, and two for the connection
     op, flags, tag, _ = HDR.unpack(seen[0][1][:8])
@@ -217,7 +214,7 @@ def killed():
             ping(g.r.connect("e"))
         left = len(g.k.eps)
         g.p.proc.send_signal(signal.SIGKILL)
-        g.p.proc.wait(10)
+        g.p.proc.wait(20)
         Proxy.running.remove(g.p)
         eq(len(g.k.eps), left)
         g.r.services.clear()
@@ -247,7 +244,7 @@ def stopped():
     conns += [s.connect("127.0.0.1", srv.port), s.ctl]
     ping(conns[0])
     g.p.stop()
-    if not g.r.wait(lambda: all(c.state == "reset" for c in conns), 5):
+    if not g.r.wait(lambda: all(c.state == "reset" for c in conns)):
         raise AssertionError([c.state for c in conns])
     eq(g.r.services, {}, "services that are not withdrawn")
     eq(g.k.eps, {}, "endpoints left in the kernel")
@@ -395,11 +392,7 @@ def many_announced():
     g.k.announce("a!w.x~s", 0x5555)  # as the kernel calls the device; the attribute has the name
     with open(f"{g.k.root}/sys/bus/rpmsg/devices/virtio0.a!w.x~s.-1.{0x5555}/name", "w", encoding="ascii") as f:
         f.write("a/w.x~s\n")
-    time.sleep(0.6)
-    k = socket.create_connection(("127.0.0.1", port), timeout=20)
-    if not g.r.wait(lambda: any(m[1] == 0x5555 for m in g.r.unknown), 5):
-        raise AssertionError("not found")
-    k.close()
+    dial(g.r, port, lambda: any(m[1] == 0x5555 for m in g.r.unknown)).close()
     g.restart_and_close(srv)
 
 

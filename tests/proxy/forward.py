@@ -15,7 +15,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 from clock import Clock  # noqa: E402
-from harness import Proxy, Server, echo, eq, free_port, limit_fds, main, test  # noqa: E402
+from harness import TIMEOUT, Proxy, Server, echo, eq, free_port, limit_fds, main, test  # noqa: E402
 from vguest import RCV, RST, RW, SEND, SEQPACKET, SHUTDOWN, Guest, Reset  # noqa: E402
 from vrig import dial, exposed, published  # noqa: E402
 
@@ -216,7 +216,7 @@ def silent_guest():
             eq(select.select([k], [], [], 0)[0], [])
         clock.forward(2)
         p.counters()
-        k.settimeout(5)
+        k.settimeout(TIMEOUT)
         try:
             raise AssertionError(f"got {k.recv(1)!r}")
         except ConnectionResetError:
@@ -506,7 +506,7 @@ def rx_ring_empty():
     g.post_rx = hold.append
     data = pattern(200000)
     c.send(data)  # within the credit: needs no receive buffer
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + TIMEOUT
     while len(hold) < g.num and time.monotonic() < deadline:
         g.poll(0.1)
     eq(len(hold), g.num, "buffers in the guest's hands")
@@ -618,7 +618,7 @@ def deaf_guest():
     c.wait(lambda: c.state == "reset")
     p.wait_counter("ends", 0)
     srv.check()
-    g.wait(lambda: got, 10)  # the server may have been slow to begin
+    g.wait(lambda: got)  # the server may have been slow to begin
     eq(got, [5000])
     srv.close()
     g.close()
@@ -733,12 +733,12 @@ def ports_go_round():
     p.log("guest attached")
     seen = set()
     for _ in range(50):
-        s = socket.create_connection(("127.0.0.1", port), 10)
+        s = socket.create_connection(("127.0.0.1", port), TIMEOUT)
         c = g.accept(5000)
         eq(c.peer in seen, False, f"port {c.peer} again")
         seen.add(c.peer)
         s.close()
-        g.wait(lambda c=c: c.peer_shut & SEND, 10)
+        g.wait(lambda c=c: c.peer_shut & SEND)
         c.close()
     g.close()
 

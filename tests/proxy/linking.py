@@ -61,7 +61,7 @@ class Pair:
 def gone(g):
     """The proxy ends the link."""
     try:
-        g.wait(lambda: False, 10)
+        g.wait(lambda: False)
     except (Gone, ConnectionResetError):
         return
     raise AssertionError("the link lives")
@@ -98,7 +98,7 @@ def vanish():
         p.wait_counter("sockets", 0)
         p.wait_counter("ends", 0)
     for t in srv.threads:
-        t.join(10)
+        t.join(TIMEOUT)
     eq(len(ends), 20)
     eq(p.counters()["up"], 0)
     g = Guest(p.path)
@@ -115,7 +115,7 @@ def second_vmm():
     srv, p, g = exposed(echo)
     c = g.connect(6000)
     s = socket.socket(socket.AF_UNIX)
-    s.settimeout(10)
+    s.settimeout(TIMEOUT)
     s.connect(p.path)
     eq(s.recv(1), b"")
     p.log("second VMM connected .*refused")
@@ -347,7 +347,7 @@ def truncated_memory():
         os.ftruncate(g.memfd, 4096)
         os.eventfd_write(g.kick[0], 1)
         os.eventfd_write(g.kick[1], 1)
-        g.sock.settimeout(10)
+        g.sock.settimeout(TIMEOUT)
         try:
             eq(g.sock.recv(1), b"")
         except ConnectionResetError:
@@ -538,7 +538,7 @@ def hostile_front_ends():
 
     def talk(data, fds=()):
         s = socket.socket(socket.AF_UNIX)
-        s.settimeout(10)
+        s.settimeout(TIMEOUT)
         s.connect(p.path)
         s.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("%di" % len(fds), *fds))]
                   if fds else [])
@@ -555,7 +555,7 @@ def hostile_front_ends():
                  struct.pack("<III", 12, 1, 8) + struct.pack("<Q", 200)):
         talk(data)
         n += 1
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + TIMEOUT
         while len([x for x in p.lines if "link reset" in x]) < n and time.monotonic() < deadline:
             time.sleep(0.01)
         eq(len([x for x in p.lines if "link reset" in x]), n, "lines")

@@ -88,7 +88,7 @@ def file_runs():
             p = Proxy(args=lambda _: ["--config", f.name])
             g = Guest(d + "/g.sock")
             g.listen(5000)
-            k = socket.create_connection(("127.0.0.1", port), timeout=10)
+            k = socket.create_connection(("127.0.0.1", port), timeout=20)
             k.sendall(b"hi")
             eq(g.accept(5000).recv_exact(2), b"hi")
             g.close()

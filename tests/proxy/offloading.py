@@ -372,7 +372,7 @@ def listen():
     r.s.release(lid)
     r.p.wait_counter("sockets", 1)
     try:
-        socket.create_connection(name, timeout=5)
+        socket.create_connection(name, timeout=20)
         raise AssertionError("still listening")
     except ConnectionRefusedError:
         pass
@@ -734,27 +734,27 @@ def flood(u, port):
         a.sendto(struct.pack("<I", i) + b"f" * 996, ("127.0.0.1", port))
     got, drops, last = 0, 0, -1
     deadline = time.monotonic() + 20
-    sent_marker = False
+    markers = 0
     while time.monotonic() < deadline:
         try:
             kind, _, arg, _, data = u.frame(timeout=0.5)
         except TimeoutError:
-            if sent_marker:
+            if last == n:
                 break
-            a.sendto(struct.pack("<I", n) + b"f" * 996, ("127.0.0.1", port))
-            sent_marker = True
+            a.sendto(struct.pack("<I", n) + b"f" * 996, ("127.0.0.1", port))  # lost as long as the proxy is behind
+            markers += 1
             continue
         if kind == 2:
             drops += arg
             continue
         eq(len(data), 1000)
         seq = struct.unpack("<I", data[:4])[0]
-        if seq <= last:
+        if seq <= last and seq != n:
             raise AssertionError("order")
         last = seq
         got += 1
     eq(last, n)
-    eq(got + drops, n + 1, f"got {got} drops {drops}")
+    eq(got + drops, n + markers, f"got {got} drops {drops}")
     if drops == 0:
         raise AssertionError("nothing was dropped: the test shows nothing")
     a.close()
@@ -1106,8 +1106,8 @@ def header_timeout():
         eq((idle.state, half.state), ("open", "open"))
     clock.forward(2)
     pong(r.s, 4)
-    idle.wait(lambda: idle.state == "reset", 5)
-    half.wait(lambda: half.state == "reset", 5)
+    idle.wait(lambda: idle.state == "reset")
+    half.wait(lambda: half.state == "reset")
     r.p.log("no header in time")
     r.end()
 

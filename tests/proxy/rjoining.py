@@ -6,7 +6,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
-from harness import Proxy, Server, echo, eq, main, test  # noqa: E402
+from harness import TIMEOUT, Proxy, Server, echo, eq, main, test  # noqa: E402
 from rpmsgguest import ACCEPT_PORT, DA, DATA, DOOR, HDR, NS, NS_ADDR, RPMSG, EventBell, Raw, Remote  # noqa: E402
 from vguest import SEND, Reset  # noqa: E402
 
@@ -128,11 +128,13 @@ def back_pressure():
     s, q = j.a.connect("slow"), j.a.connect("quick")
     t, u = j.b.accept("slow"), j.b.accept("quick")
     sent = 0
-    while s.g.wait(lambda: s.credit() > 0, 0.5):
+    # that it has stopped has no event; that it must not stop yet has
+    while s.g.wait(lambda: s.credit() > 0, TIMEOUT if sent <= 10000 else 0.5):
         n = min(s.credit(), 400)
         s.send(bytes([sent // 400 % 251]) * n)
         sent += n
     eq(10000 < sent < 600000, True, sent)
+    j.b.wait(lambda: len(t.rx) >= 10000)
     eq(len(t.rx), 10000)
     q.send(b"q" * 50000)
     eq(u.recv_exact(50000), b"q" * 50000)

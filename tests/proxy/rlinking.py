@@ -128,7 +128,7 @@ def restarts(times, act, **kw):
         g.p.log("the remote has not announced it")
     ping(g.r.connect("e"))
     for t in srv.threads:
-        t.join(10)
+        t.join(20)
     eq(len(ends), 2 * times)
     g.restart_and_close(srv)
     ok.close()
@@ -204,7 +204,7 @@ def killed_proxy():
         lives = g.r.lives
         if i == 0:
             keep.proc.send_signal(signal.SIGKILL)
-            keep.proc.wait(10)
+            keep.proc.wait(20)
             Proxy.running.remove(keep)
         else:
             p.stop(signal.SIGKILL)
@@ -502,7 +502,7 @@ def ring_lies():
         ping(c)
         n, lives = len(g.p.lines), g.r.lives
         lie(g.r)
-        if not g.r.wait(lambda: g.r.lives > lives, 10):
+        if not g.r.wait(lambda: g.r.lives > lives):
             raise AssertionError(f"{lie.__doc__}: not served again")
         eq(c.state, "reset", lie.__doc__)
         resets = [x for x in g.p.lines[n:] if "link reset" in x or "broke a rule" in x]
@@ -536,7 +536,7 @@ def message_lies():
         g.r.post(c.addr, c.peer, bad)
         g.r.flush()
         try:
-            c.wait(lambda: False, 10)
+            c.wait(lambda: False)
         except Reset:
             pass
     # announcements without end: only the names of rules are kept
@@ -567,7 +567,7 @@ def more_than_credit():
             if c.state == "reset":
                 break
         g.r.flush()
-        c.wait(lambda: False, 10)
+        c.wait(lambda: False)
     except Reset:
         pass
     eq(c.state, "reset")
@@ -641,7 +641,7 @@ def random_memory():
         g.ring()
         ping(c)
         g.reboot()
-        g.wait(lambda: g.up, 10)
+        g.wait(lambda: g.up)
         if not g.up:
             raise AssertionError(f"not served again after {i}")
     g.close()
@@ -680,7 +680,7 @@ def idle():
               link(f"{p.dir.name}/ram2", f"unix:{p.dir.name}/bell2", "h"))
     bell = UnixBell(f"{p.dir.name}/bell2")
     r = Remote(f"{p.dir.name}/ram2", bell, start=False)
-    r.wait(lambda: bell.conn, 5)
+    r.wait(lambda: bell.conn)
     before = cpu(p)
     time.sleep(1.5)
     used = cpu(p) - before

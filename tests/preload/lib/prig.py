@@ -53,11 +53,13 @@ class Prog:
         """Until a line of it has the text."""
         deadline = time.monotonic() + TIMEOUT
         with self.cond:
-            while text not in getattr(self, where).decode(errors="replace"):
-                left = deadline - time.monotonic()
-                if left <= 0 or (self.proc.poll() is not None and not self.cond.wait(0.5)):
+            while True:
+                over = time.monotonic() > deadline or not (self.proc.poll() is None or any(t.is_alive() for t in self.threads))
+                if text in getattr(self, where).decode(errors="replace"):
+                    break
+                if over:
                     raise AssertionError(f"no {text!r} from {self}")
-                self.cond.wait(min(left, 0.2))
+                self.cond.wait(0.2)
         return self
 
     def wait_err(self, text):

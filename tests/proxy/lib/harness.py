@@ -15,6 +15,7 @@ sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "
 from ports import free_port  # noqa: E402,F401: every test has it from here
 
 TIMEOUT = float(os.environ.get("AMPSOCK_TEST_TIMEOUT", "20"))
+TEST_TIMEOUT = TIMEOUT * 6  # of a whole test
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 BUILD = os.environ.get("BUILD", os.path.join(ROOT, "build"))
 if not os.path.isabs(BUILD):
@@ -68,7 +69,7 @@ def main():
     print(f"1..{len(picked)}")
     for i, t in enumerate(picked, 1):
         name = (t.__doc__ or t.__name__).strip().splitlines()[0]
-        signal.alarm(int(TIMEOUT * 6))
+        signal.alarm(int(TEST_TIMEOUT))
         try:
             skip = t()
             print(f"ok {i} - {name}" + (f" # SKIP {skip}" if isinstance(skip, str) else ""))
@@ -225,7 +226,7 @@ class Server:
                 c, _ = self.sock.accept()
             except OSError:
                 return
-            c.settimeout(TIMEOUT)
+            c.settimeout(TEST_TIMEOUT)  # one that only waits for the test's end must not end before
             t = threading.Thread(target=self.one, args=(c,), daemon=True)
             t.start()
             self.threads.append(t)
