@@ -78,10 +78,9 @@ def measure():
 		insns = attempt(lambda w=what, n=nothing: vsock_each(w) - vsock_each(n))
 		if insns is not None:
 			emit("insn", name, round(insns, 1), "instructions", None, RAW["x86-64"] if aim else None, aim, lower=True)
-	for suffix, isa, times, run in (("", "x86-64", 1, lambda what, n: callgrind("insn_rpmsg", what, n)),
-					("_m3", "m3", 10, icount)):
-		def each(what, times=times, run=run):
-			return (run(what, MANY * times) - run(what, FEW * times)) / (MANY - FEW) / times
+	for suffix, isa, run in (("", "x86-64", lambda what, n: callgrind("insn_rpmsg", what, n)), ("_m3", "m3", icount)):
+		def each(what, run=run):
+			return (run(what, MANY) - run(what, FEW)) / (MANY - FEW)
 
 		nothing = attempt(lambda e=each: e("nothing 1 1"))
 		if nothing is None:
