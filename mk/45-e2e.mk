@@ -4,6 +4,8 @@
 #   $(BUILD)/e2e/agent-plain    as it is shipped
 #   $(BUILD)/e2e/agent-san      under the sanitizers
 #   $(BUILD)/e2e/agent-small    under the sanitizers, with a small core's pools
+#   $(BUILD)/e2e/agent-patient  under the sanitizers, for a peer that is a whole Linux in a process: where others
+#                               run, it may not answer for longer than until the third ping
 
 E2E_CPPFLAGS := -D_GNU_SOURCE '-DAMPSOCK_CONFIG="port/hosted_config.h"' -Isrc -idirafter include
 E2E_CFLAGS   := $(STD) $(WARN) $(E2E_CPPFLAGS)
@@ -21,6 +23,16 @@ $(BUILD)/e2e/agent-san: tests/e2e/agent.c $(BUILD)/san/libampsock.a
 $(BUILD)/e2e/agent-small: tests/e2e/agent.c $(BUILD)/e2e-small/libampsock.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(E2E_CFLAGS) $(E2E_SMALL) $(DEBUG_FLAGS) $(SAN_FLAGS) -o $@ $^ -pthread
+
+# One object of the library is another, so none of the archive's is taken for it.
+$(BUILD)/e2e/inet_session-patient.o: src/af_inet/inet_session.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(E2E_CFLAGS) -DAMPSOCK_PING_MS=20000 $(DEBUG_FLAGS) $(SAN_FLAGS) $(DEPFLAGS) -c -o $@ $<
+-include $(BUILD)/e2e/inet_session-patient.d
+
+$(BUILD)/e2e/agent-patient: tests/e2e/agent.c $(BUILD)/e2e/inet_session-patient.o $(BUILD)/san/libampsock.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(E2E_CFLAGS) $(DEBUG_FLAGS) $(SAN_FLAGS) -o $@ $^ -pthread
 
 $(eval $(call hosted_lib,e2e-small,$(E2E_SMALL) $(DEBUG_FLAGS) $$(SAN_FLAGS)))
 

@@ -9,7 +9,7 @@ $(BUILD)/linux/chardev: tests/linux/chardev.c
 	$(Q)$(CC) $(LINUX_CFLAGS) -static -o $@ $<
 
 .PHONY: linux-kernel rpmsg-programs
-rpmsg-programs: linux-base linux-kernel $(BUILD)/linux/chardev $(BUILD)/ampsock-proxy $(BUILD)/e2e/agent-san
+rpmsg-programs: linux-base linux-kernel $(BUILD)/linux/chardev $(BUILD)/ampsock-proxy $(BUILD)/e2e/agent-san $(BUILD)/e2e/agent-patient
 
 linux-kernel: ## a User-mode Linux kernel with rpmsg, once (4 min)
 	@tests/linux/kernel.sh

@@ -45,6 +45,17 @@ class Topology(Machine):
         self.p = self.g.go(f"exec ampsock-proxy --verbose --link rpmsg-char:/dev/rpmsg_ctrl0,name=g {RULES} --ready-fd 3 3>&1")
         self.p.expect("\n")
 
+    def change_remote(self, kind=None):
+        """It is killed, and the next one comes."""
+        seen = self.p.err.count(b"remote detached")
+        self.r.kill()
+        self.p.until(lambda: self.p.err.count(b"remote detached") > seen, "the proxy sees that the remote is gone", TIMEOUT)
+        self.kind = kind or self.kind
+        self.start_remote()
+        self.attach()
+        # the kernel warns of the messages that it could not send to who has gone
+        self.g.lines[:] = [x for x in self.g.lines if "virtio_uml.c" not in x]
+
     def carrier(self):
         """Waits until AF_INET works: the proxy has found the front door and told its services."""
         s = self.r.socket()
@@ -148,7 +159,7 @@ def udp(m):
     while not c.ended():
         if m.r.poll(0.2, (raw, IN))[0]:
             _, data, who, _ = raw.recvmsg()
-            eq(data, b"hello\n")
+            eq(data.replace(b"hello\n", b""), b"")  # one or, where socat was held up, some
             raw.sendto(b"you too\n", who)
     c.ok()
     raw.close()
@@ -204,6 +215,7 @@ def expose(m):
 @shared
 def proxy_killed(m):
     """kill -9: ECONNRESET once, and the next one sweeps and serves; in the middle of a transfer"""
+    m.change_remote("san")  # which is to miss its answers soon
     for i in range(4):
         m.carrier()
         s = m.r.tcp((LOOP, 7))
@@ -243,14 +255,9 @@ def remote_restarts(m):
         busy.pump(64 * MB)
         drain = busy.drain(64 * MB)
         until(lambda: not drain.done.is_set(), "a transfer")
-        m.r.kill()
+        m.change_remote("patient")
         c.wait()  # the client hears of it
-        m.p.expect(r"(?s)(remote detached.*){%d}" % (i + 1))
-        m.start_remote()
-        m.attach()
         echo(m, 100000, seed=i)
-    # the kernel warns of the messages that it could not send to who has gone
-    m.g.lines[:] = [x for x in m.g.lines if "virtio_uml.c" not in x]
 
 
 @shared

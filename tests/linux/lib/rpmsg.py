@@ -89,9 +89,9 @@ def end_remotes():
 
 
 class Machine:
-    """A remote and a Linux; each can go and come again."""
+    """A remote and a Linux; each can go and come again. kind: of the remote's program, patient or san (mk/45-e2e.mk)."""
 
-    def __init__(self, proxy=False, remote=True, guest=True, kind=None):
+    def __init__(self, proxy=False, remote=True, guest=True, kind="patient"):
         self.dir = tempfile.TemporaryDirectory(prefix="ampsock-")  # pylint: disable=consider-using-with
         self.lives = self.attached = 0
         self.kind = kind
