@@ -3,9 +3,12 @@
 """Does tests/run see what is wrong with a test? One small script for each thing."""
 
 import os
+import re
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -36,8 +39,98 @@ CASES = [
 ]
 
 
+# The make that tests/run starts, in the cases below.
+MAKE = "#!/bin/sh\n%s\n"
+STAGE = "preload"  # has several tests, and needs a few targets
+
+
+class Bench:
+	"""tests/run with another make, in a directory of its own."""
+
+	def __init__(self, tmp):
+		self.dir = tempfile.mkdtemp(dir=tmp)
+		self.build, self.half = self.dir + "/build", self.dir + "/build/half.o"
+		os.makedirs(self.build)
+		self.env = dict(os.environ, PATH=self.dir + ":" + os.environ["PATH"], HALF=self.half)
+		self.old = self.build + "/old.o"
+		with open(self.old, "w", encoding="ascii"):
+			pass
+		os.utime(self.old, (1, 1))
+
+	def make(self, script):
+		with open(self.dir + "/make", "w", encoding="ascii") as f:
+			f.write(MAKE % script)
+		os.chmod(self.dir + "/make", 0o755)
+
+	def start(self):
+		return subprocess.Popen([os.path.join(ROOT, "tests/run"), "--build", self.build, STAGE], env=self.env, text=True,
+					stdout=subprocess.PIPE, stderr=subprocess.STDOUT, process_group=0)
+
+	def building(self):
+		until = time.monotonic() + 30
+		while not os.path.exists(self.half):
+			if time.monotonic() > until:
+				raise AssertionError("no make was started")
+			time.sleep(0.01)
+
+	def fails(self):
+		"""With a make that fails; what tests/run says."""
+		self.make("exit 2")
+		p = self.start()
+		return p.communicate(timeout=40)[0], p.returncode
+
+
+def failed_build(bench):
+	"""a build that fails: no program of an earlier one is run"""
+	out, status = bench.fails()
+	not_run = out.count("not run: what it needs does not build")
+	last = out.rstrip().split("\n")[-1]
+	if status != 1 or not_run < 2 or last != "0 passed, %d failed, 0 skipped" % (not_run + 1):
+		raise AssertionError(out)
+
+
+def killed_build(bench):
+	"""a build that is killed, with tests/run: what it has written is gone in the next one, what was there is not"""
+	bench.make("echo half >$HALF; echo $$ >$HALF.pid; exec sleep 50")
+	p = bench.start()
+	bench.building()
+	while not re.match("[0-9]+\n", read(bench.half + ".pid")):
+		time.sleep(0.01)
+	p.kill()
+	p.communicate(timeout=40)
+	os.kill(int(read(bench.half + ".pid")), signal.SIGKILL)
+	there = os.path.exists(bench.half)
+	out, _ = bench.fails()
+	if not there or os.path.exists(bench.half) or not os.path.exists(bench.old) or "a make was killed here" not in out:
+		raise AssertionError(out)
+
+
+def interrupted_build(bench):
+	"""tests/run is interrupted: make has time to take away what it was making"""
+	bench.make("echo half >$HALF; trap 'rm $HALF; exit 130' TERM; echo ready >$HALF.pid; while :; do sleep 0.02; done")
+	p = bench.start()
+	bench.building()
+	while read(bench.half + ".pid") != "ready\n":
+		time.sleep(0.01)
+	p.send_signal(signal.SIGINT)
+	out = p.communicate(timeout=40)[0]
+	if p.returncode != 130 or os.path.exists(bench.half) or os.path.exists(bench.build + "/.building"):
+		raise AssertionError(out)
+
+
+def read(path):
+	try:
+		with open(path, encoding="ascii") as f:
+			return f.read()
+	except OSError:
+		return ""
+
+
+BUILDS = [failed_build, killed_build, interrupted_build]
+
+
 def main():
-	print("1..%d" % len(CASES))
+	print("1..%d" % (len(CASES) + len(BUILDS)))
 	bad = 0
 	with tempfile.TemporaryDirectory(prefix="ampsock-runner-") as tmp:
 		for n, (name, script, env, last, status, text) in enumerate(CASES, 1):
@@ -55,6 +148,13 @@ def main():
 			print("%s %d - %s" % ("ok" if ok else "not ok", n, name))
 			if not ok:
 				print("# exit status %d\n# %s" % (r.returncode, "\n# ".join(lines)))
+		for n, case in enumerate(BUILDS, len(CASES) + 1):
+			try:
+				case(Bench(tmp))
+				print("ok %d - %s" % (n, case.__doc__))
+			except (AssertionError, subprocess.TimeoutExpired) as e:
+				bad += 1
+				print("not ok %d - %s\n# %s" % (n, case.__doc__, str(e).replace("\n", "\n# ")))
 	return 1 if bad else 0
 
 
