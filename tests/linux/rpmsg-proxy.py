@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 from rpmsg import RPMSG, TIMEOUT, Machine, Shared, alone, eq, main, name, until  # noqa: E402
@@ -57,11 +58,20 @@ class Topology(Machine):
         self.g.lines[:] = [x for x in self.g.lines if "virtio_uml.c" not in x]
 
     def carrier(self):
-        """Waits until AF_INET works: the proxy has found the front door and told its services."""
-        s = self.r.socket()
-        s.timeout(21, TIMEOUT)
-        s.connect((LOOP, 7))
-        s.close()
+        """Waits until AF_INET works: the proxy has found the front door and told its services. A guest that is slow right
+        then may answer too late for the remote, whose next session has another try."""
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            s = self.r.socket()
+            s.timeout(21, TIMEOUT)
+            try:
+                s.connect((LOOP, 7))
+                return
+            except OSError as e:
+                if e.errno not in (errno.ETIMEDOUT, errno.ECONNRESET) or time.monotonic() > deadline:
+                    raise
+            finally:
+                s.close()
 
     def endpoints(self):
         return int(self.g.run("ls /sys/class/rpmsg | grep -c 'rpmsg[0-9]'; true"))
