@@ -96,7 +96,18 @@ pids+=($!)
 watch=$! until_true "UDP server" port_of "$dir/udp.log"
 udp=$port
 
-public=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+public=$(python3 - <<'EOF'
+import random, socket
+while True:  # below those that the kernel gives to whoever connects meanwhile
+    with socket.socket() as s:
+        try:
+            s.bind(("127.0.0.1", random.randrange(10240, 32768)))
+        except OSError:
+            continue
+        print(s.getsockname()[1])
+        break
+EOF
+)
 
 # --- the proxy: the guest may reach these two, and is published at one port -------------------
 # (QEMU asks for its virtio-vsock device; it is the proxy that asks for the memory that it shares.)
