@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 # timeout: 300
+# serial
 """Many flows, many links, many connects: nothing is lost, mixed up or left behind."""
 import os
 import sys

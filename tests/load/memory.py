@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 # timeout: 300
+# serial
 """What runs out: each request of the proxy for memory or to the kernel fails once, and it costs at most
 the link that asked."""
 import os
