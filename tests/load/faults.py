@@ -12,7 +12,7 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 from faults import Faults  # noqa: E402
-from rig import TIMEOUT, Flows, Peer, Proxy, eq, links, main, path_of, test  # noqa: E402
+from rig import TIMEOUT, Flows, Peer, Proxy, eq, free_port, links, main, path_of, test  # noqa: E402
 from vguest import Guest  # noqa: E402
 
 EAI_AGAIN = "-3"
@@ -40,10 +40,7 @@ class Few:
 def descriptors():
     """no descriptor is left: a new socket is EMFILE, a published connection waits; all else goes on"""
     peer = Peer()
-    port = socket.socket()
-    port.bind(("127.0.0.1", 0))
-    at = port.getsockname()
-    port.close()
+    at = ("127.0.0.1", free_port())
     rule = f"allow out tcp 127.0.0.1:{peer.port}"
     with Few(80):
         p = Proxy(args=lambda p: links(3, rule)(p) + ["--publish", f"tcp 127.0.0.1:{at[1]} -> inet:80"])

@@ -12,8 +12,8 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
-from rig import (TIMEOUT, Flows, Peer, Proxy, anon_kib, eq, fds, figure, full, links, main, median,  # noqa: E402
-                 path_of, settled, test, worker)
+from rig import (TIMEOUT, Flows, Peer, Proxy, anon_kib, eq, fds, figure, free_port, full, links, main,  # noqa: E402
+                 median, path_of, settled, test, worker)
 from vguest import HDR, HOST, REQUEST, RW, STREAM, Guest  # noqa: E402
 import offload  # noqa: E402
 
@@ -137,10 +137,7 @@ def strays():
 @test
 def resets_from_the_host():
     """strangers that connect to a published port and reset at once"""
-    sock = socket.socket()
-    sock.bind(("127.0.0.1", 0))
-    at = sock.getsockname()
-    sock.close()
+    at = ("127.0.0.1", free_port())
     peer = Peer()
     p = Proxy(args=lambda p: links(2, f"allow out tcp 127.0.0.1:{peer.port}")(p) +
               ["--publish", f"tcp 127.0.0.1:{at[1]} -> vsock:5000"])

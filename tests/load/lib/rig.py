@@ -16,7 +16,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "proxy", "lib"))
 import harness  # noqa: E402
-from harness import BUILD, TIMEOUT, Proxy, Server, eq, main, test  # noqa: E402,F401
+from harness import BUILD, TIMEOUT, Proxy, Server, eq, free_port, main, test  # noqa: E402,F401
 
 if "AMPSOCK_PROXY" not in os.environ:
     os.environ["AMPSOCK_PROXY"] = os.path.join(BUILD, "ampsock-proxy")
