@@ -76,9 +76,10 @@ build-clang: $(FILTERS)
 		-isystem /usr/include/newlib $$c,$(CLANG_BARE)) || rc=1; \
 	done; exit $$rc
 
-# Fuzzers: libFuzzer programs tests/fuzz/fuzz_NAME.c, a bounded while each (FUZZ_S seconds).
-# What one finds lies beside it (fuzz_NAME.crash-*): fix it and add a unit test.
-FUZZ_S ?= 10
+# Fuzzers: libFuzzer programs tests/fuzz/fuzz_NAME.c, a bounded while each (FUZZ_S seconds), from inputs that reach
+# whatever a longer while has reached (tests/fuzz/seeds.py). What one finds lies beside it (fuzz_NAME.crash-*): fix
+# it and add a unit test.
+FUZZ_S ?= 5
 FUZZ_FLAGS := $(STD) $(DEBUG_INFO) -O1 $(WARN) $(LIB_CPPFLAGS) -fno-omit-frame-pointer
 FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/check/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 $(FUZZ): $(BUILD)/check/fuzz/%: tests/fuzz/%.c $(wildcard src/*/*.c) $(UNIT_DEPS)
@@ -87,5 +88,5 @@ $(FUZZ): $(BUILD)/check/fuzz/%: tests/fuzz/%.c $(wildcard src/*/*.c) $(UNIT_DEPS
 		-fno-sanitize-recover=undefined -o $@ $< $$(sed -n '1,15s,^// build: *,,p' $<)
 
 fuzz-programs: $(FUZZ)
-check-fuzz: $(FUZZ) ## fuzzers, 10 s each (FUZZ_S=)
+check-fuzz: $(FUZZ) ## fuzzers, 5 s each (FUZZ_S=; FUZZ_PACK=1: new seeds)
 	@tests/fuzz/run $(FUZZ_S) $(FUZZ)
