@@ -7,6 +7,7 @@ import signal
 import socket
 import statistics
 import subprocess
+import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -21,6 +22,20 @@ notes = []  # of a peer: said, and its figure is not there
 
 class Fail(Exception):
 	pass
+
+
+def say(text):
+	"""Progress, for a person: half an hour of silence is what a hang looks like."""
+	if not opt.smoke:
+		print("bench: " + text, file=sys.stderr, flush=True)
+
+
+def rounds(what=""):
+	"""The rounds of a figure, each said."""
+	count = 1 if opt.smoke else opt.rounds
+	for n in range(count):
+		say("  %sround %d of %d" % (what and what + ", ", n + 1, count))
+		yield n
 
 
 def start(argv, **kw):
