@@ -2,19 +2,29 @@
 # Speed: tests/bench/bench.py does the work, from what is built here.
 
 BENCH := $(BUILD)/bench
+BENCH_ROUNDS ?= 5
 BENCH_FLAGS = $(STD) -O2 $(DEBUG_INFO) $(WARN) -D_GNU_SOURCE
 
+# PARTS: some of bench.py's parts, which says what there is, before anything is built.
+ifneq ($(filter bench bench-record,$(MAKECMDGOALS)),)
+BENCH_ARGS = --rounds $(BENCH_ROUNDS) $(PARTS:%=--part %)
+ifneq ($(shell python3 tests/bench/bench.py --parts-only $(BENCH_ARGS) >&2 || echo wrong),)
+$(error PARTS='$(PARTS)' BENCH_ROUNDS='$(BENCH_ROUNDS)': see above)
+endif
+endif
+# lwIP is a peer of qemu alone.
+BENCH_PEERS := $(if $(PARTS),$(if $(filter qemu,$(PARTS)),bench-peers),bench-peers)
+
 .PHONY: bench bench-smoke bench-record bench-bin bench-check-bin
-bench: bench-bin bench-peers ## every speed beside its peers, bench.json, charts (25 minutes)
-	@python3 tests/bench/bench.py --build $(BUILD) --rounds $(BENCH_ROUNDS)
+bench: bench-bin $(BENCH_PEERS) ## every figure beside its peers, bench.json, charts (35 minutes; PARTS="insn qemu": those only)
+	@python3 tests/bench/bench.py --build $(BUILD) $(BENCH_ARGS)
 
 bench-smoke: bench-check-bin
 	@python3 tests/bench/bench.py --build $(BUILD) --smoke --part insn --part sockets --part qemu --part tcp --part confine --part rpmsg
 
-bench-record: bench-bin $(if $(filter-out qemu,$(PARTS)),$(if $(filter qemu,$(PARTS)),bench-peers),bench-peers) ## the same, recorded in docs/performance.md (PARTS=insn: those only)
-	@python3 tests/bench/bench.py --build $(BUILD) --rounds $(BENCH_ROUNDS) --record $(PARTS:%=--part %)
+bench-record: bench-bin $(BENCH_PEERS) ## the same, recorded in docs/performance.md (PARTS=insn: those only)
+	@python3 tests/bench/bench.py --build $(BUILD) $(BENCH_ARGS) --record
 
-BENCH_ROUNDS ?= 5
 # What `make check` runs of it, and the rest.
 bench-check-bin: $(BENCH)/server $(BENCH)/load-native $(BENCH)/load-hosted $(BENCH)/insn $(BENCH)/insn_rpmsg \
 	$(BENCH)/insn_rpmsg-m3.elf $(BENCH)/lwip/checked $(BENCH)/rload $(BUILD)/fw/qemu-mps2/throughput.elf $(BUILD)/ampsock-proxy

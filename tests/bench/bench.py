@@ -3,6 +3,9 @@
 """Every figure beside something measured in the same run.
 
 	bench.py --build DIR [--part NAME ...] [--rounds N] [--smoke | --record [--from FILE]]
+	bench.py --parts-only [--part NAME ...]
+
+size     text, RAM and stack on a Cortex-M4, beside those of the peers (tests/size/size.py)
 
 limits   limits.c: a copy, a system call, a wake-up, TCP over loopback for each side
 tcp      load.c against server.c over loopback: directly, through us (the load on the hosted
@@ -29,9 +32,11 @@ rpmsg    rload.c between two processes over shared memory, buffers of 512 bytes:
 	 firmware (_down: to it), round trips of a byte
 
 Ways take turns in every round, the median of the rounds counts, the lowest and the highest are its
-spread. Writes DIR/bench.json and a chart a part, DIR/bench-NAME.svg. What an idle machine is wanted
-for is marked so. --record: tests/bench/recorded.json and the tables of docs/performance.md, too;
---from bench.json: those of an earlier run, nothing is measured.
+spread. Writes DIR/bench.json after each part, and a chart a part, DIR/bench-NAME.svg. What an idle machine
+is wanted for is marked so. A part that fails, or SIGINT, costs that part's figures and no other's; what failed
+is said at the end, and the exit status is 1. --record: tests/bench/recorded.json and the tables of
+docs/performance.md, too; what was not measured keeps its older figure there, and is named.
+--from bench.json: those of an earlier run, nothing is measured. --parts-only: are these parts' names?
 --smoke is short and prints TAP: does everything run, and are instruction counts as recorded?
 """
 
@@ -40,9 +45,9 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
+import time
 
 sys.dont_write_bytecode = True
 import common  # noqa: E402
@@ -51,21 +56,26 @@ import report  # noqa: E402
 import tcp  # noqa: E402
 from common import Fail, ROOT, notes, problems, results, stop_all  # noqa: E402
 
-PARTS = {"limits": tcp.measure_limits, "tcp": tcp.measure, "confine": tcp.measure_confinement,
+PARTS = {"size": counts.measure_size, "limits": tcp.measure_limits, "tcp": tcp.measure, "confine": tcp.measure_confinement,
 	 "placement": tcp.measure_placement, "latency": tcp.measure_latency, "flows": tcp.measure_flows, "links": tcp.measure_links,
 	 "insn": counts.measure, "sockets": counts.measure_sockets, "qemu": counts.measure_qemu,
 	 "rpmsg": counts.measure_rpmsg}
 
 
+class Interrupted(BaseException):
+	"""Not an Exception: nobody on the way takes it for the failure of one figure."""
+
+
 def measure(part):
-	"""True: nothing went wrong."""
-	before = len(problems)
-	if not common.opt.smoke:
-		print("bench: %s ..." % part, file=sys.stderr, flush=True)
+	"""True: nothing went wrong. Whatever it is that did, the other parts are measured."""
+	before, had = len(problems), len(results)
 	try:
 		PARTS[part]()
-	except (Fail, OSError, subprocess.TimeoutExpired) as e:
-		problems.append("%s: %s" % (part, e))
+	except Interrupted:
+		del results[had:]  # half of a part's figures are no part's
+		raise
+	except Exception as e:  # pylint: disable=broad-except
+		problems.append("%s: %s%s" % (part, "" if isinstance(e, (Fail, OSError)) else type(e).__name__ + ": ", e))
 	finally:
 		stop_all()
 	return len(problems) == before
@@ -86,38 +96,71 @@ def smoke(parts):
 
 def full(parts):
 	machine = report.machine()
-	for part in parts:
-		measure(part)
+	path = os.path.join(ROOT, common.opt.build, "bench.json")
+	begun = time.monotonic()
+	cut = 0
+	try:
+		for n, part in enumerate(parts, 1):
+			common.say("part %d of %d, %s (%d min so far)" % (n, len(parts), part, (time.monotonic() - begun) / 60))
+			measure(part)
+			report.write_json(path, {"tools": report.tools(), "machine": machine, "results": results})
+	except Interrupted as e:
+		cut = 130
+		problems.append("interrupted in part %s; what was measured before it is kept (%s)" % (part, e))
 	report.table(results)
-	for path in report.charts(common.opt.build, results):
-		print("chart: " + path)
+	for chart in report.charts(common.opt.build, results):
+		print("chart: " + chart)
 	for line in notes:
 		print("peer: " + line, file=sys.stderr)
 	for line in problems:
 		print("bench: " + line, file=sys.stderr)
-	report.write_json(os.path.join(ROOT, common.opt.build, "bench.json"),
-			  {"tools": report.tools(), "machine": machine, "results": results})
 	if common.opt.record:
-		report.record(results, machine)
-	return 1 if problems else 0
+		for line in report.record(results, machine, set(parts) | ({"kicks"} if "insn" in parts else set())):
+			print("bench: " + line, file=sys.stderr)
+	return cut or (1 if problems else 0)
+
+
+def again(file):
+	"""The table, and with --record the record, of an earlier run."""
+	try:
+		with open(file, encoding="utf-8") as f:
+			got = json.load(f)
+		found, machine = got["results"], got["machine"]
+	except (OSError, ValueError, KeyError, TypeError) as e:
+		print("bench: --from %s: %s: not a bench.json" % (file, e), file=sys.stderr)
+		return 2
+	report.table(found)
+	if common.opt.record:
+		report.record(found, machine, {r["group"] for r in found})
+	return 0
+
+
+def part_name(name):
+	if name not in PARTS:
+		raise argparse.ArgumentTypeError("no part '%s'; there are: %s" % (name, " ".join(PARTS)))
+	return name
+
+
+def round_count(text):
+	if not text.isdigit() or not 1 <= int(text) <= 1000:
+		raise argparse.ArgumentTypeError("'%s' is no number of rounds; 1 to 1000, and 5 or more for a figure to keep" % text)
+	return int(text)
 
 
 def main():
-	p = argparse.ArgumentParser()
+	p = argparse.ArgumentParser(usage="bench.py [--build DIR] [--part NAME ...] [--rounds N] [--smoke | --record [--from FILE]]")
 	p.add_argument("--build", default="build")
-	p.add_argument("--part", action="append", choices=PARTS)
-	p.add_argument("--rounds", type=int, default=5)
+	p.add_argument("--part", action="append", type=part_name)
+	p.add_argument("--rounds", type=round_count, default=5)
 	p.add_argument("--smoke", action="store_true")
 	p.add_argument("--record", action="store_true")
 	p.add_argument("--from", dest="file")
+	p.add_argument("--parts-only", action="store_true")
 	common.opt = p.parse_args()
-	if common.opt.file:
-		with open(common.opt.file, encoding="utf-8") as f:
-			got = json.load(f)
-		report.table(got["results"])
-		if common.opt.record:
-			report.record(got["results"], got["machine"])
+	if common.opt.parts_only:
 		return 0
+	if common.opt.file:
+		return again(common.opt.file)
 	common.tmp = tempfile.mkdtemp(prefix="ampsock-bench-")
 	try:
 		return (smoke if common.opt.smoke else full)(common.opt.part or list(PARTS))
@@ -127,10 +170,15 @@ def main():
 
 
 if __name__ == "__main__":
-	def ended(_sig, _frame):
-		stop_all()
-		os._exit(130)
+	def ended(sig, _frame):
+		# Once: what is measured is written. Twice: at once.
+		signal.signal(signal.SIGTERM, signal.SIG_DFL)
+		signal.signal(signal.SIGINT, signal.SIG_DFL)
+		raise Interrupted(signal.Signals(sig).name)
 
 	signal.signal(signal.SIGTERM, ended)
 	signal.signal(signal.SIGINT, ended)
-	sys.exit(main())
+	try:
+		sys.exit(main())
+	except Interrupted:
+		sys.exit(130)

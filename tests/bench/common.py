@@ -26,6 +26,20 @@ class Fail(Exception):
 	pass
 
 
+def say(text):
+	"""Progress, for a person: half an hour of silence is what a hang looks like."""
+	if not opt.smoke:
+		print("bench: " + text, file=sys.stderr, flush=True)
+
+
+def rounds(what=""):
+	"""The rounds of a figure, each said."""
+	count = 1 if opt.smoke else opt.rounds
+	for n in range(count):
+		say("  %sround %d of %d" % (what and what + ", ", n + 1, count))
+		yield n
+
+
 def start(argv, **kw):
 	p = subprocess.Popen(argv, cwd=ROOT, start_new_session=True, **kw)
 	procs.append(p)

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import threading
 import time
 
@@ -17,13 +18,17 @@ FEW, MANY = 100, 300
 # Of a message: name, arguments of insn, which switching of the count alone, aim.
 VSOCK = [("insn_vsock_16", "stream", "nothing", 500), ("insn_vsock_16_device", "stream-down", "nothing", 500),
 	 ("insn_vsock_16_seqpacket", "seqpacket", "nothing", 500), ("insn_vsock_rt", "rt", "nothing-rt", None)]
-# name, arguments of insn_rpmsg, messages in a burst, aim
+# name, arguments of insn_rpmsg, messages in a burst, aim; a message of a burst is to be cheaper than the lone one
 RPMSG = [("insn_rpmsg_seq_16", "seq 16 1", 1, 400), ("insn_rpmsg_seq_496", "seq 496 1", 1, None),
-	 ("insn_rpmsg_seq_burst8_16", "seq 16 8", 8, 400), ("insn_rpmsg_stream_16", "stream 16 1", 1, 500)]
+	 ("insn_rpmsg_seq_burst8_16", "seq 16 8", 8, 1), ("insn_rpmsg_stream_16", "stream 16 1", 1, 500)]
+BURST = 8
+# Kicks of a burst of 8: name, program, its arguments without the count, and behind it; aim
+KICKS = [("kicks_vsock_asleep", "insn", "stream", "1 8", 1), ("kicks_vsock_awake", "insn", "awake", "1 8", 0),
+	 ("kicks_rpmsg_asleep", "insn_rpmsg", "seq 16 8", "", 1), ("kicks_rpmsg_awake", "insn_rpmsg", "awake 16 8", "", 0)]
 # rpmsg-lite's bare callback and OpenAMP's, 16 bytes one way: measured by us with the same compilers.
 RAW = {"x86-64": {"rpmsg-lite raw callback": 443, "OpenAMP raw callback": 930},
        "m3": {"rpmsg-lite raw callback": 409, "OpenAMP raw callback": 932}}
-SOCKETS = (1, 2, 4, 8, 12)  # connected ones; 16 is the pool, 12 buffers may be held unread
+SOCKETS = (1, 2, 4, 8, 12, 15)  # connected ones: 16 is the pool, of which one listens
 # Guest instructions: the aim, and what lwIP's sockets on FreeRTOS took over virtio-net, counted the same way.
 GUEST = {"rx_insn_kib": (1200, 15828), "tx_insn_kib": (1200, 14204), "rt_insn": (1800, 8694)}
 # Rates: at least this many times those of lwIP's raw API (lwip/main.c) on the same board, in the same run,
@@ -60,6 +65,30 @@ def icount(what, count):
 	return int(m.group(1))
 
 
+# Text of theirs, by what is nearest to a configuration of ours: measured by us with the same compiler and flags.
+TEXT = {"rpmsg-small": {"rpmsg-lite echo": 1500, "OpenAMP echo": 5200, "NuttX rpmsg_sockif and below": 22700},
+	"inet-small": {"NuttX usrsock and below": 26100},
+	"inet-full": {"FreeRTOS-Plus-TCP": 22400, "lwIP raw": 27700, "lwIP sockets": 36900, "Zephyr": 48000}}
+RAM = {"ram_per_socket": {"lwIP raw": 156, "lwIP sockets": 412, "FreeRTOS-Plus-TCP": 456, "NuttX": 448},
+       "ram_static": {"lwIP, defaults": 15000, "lwIP, typical": 33000}, "stack_max": {"OpenAMP echo": 352}}
+
+
+def measure_size():
+	"""A table's and a chart's worth of `make size`; docs/size.md has all of it, and the record."""
+	sys.path.insert(0, os.path.join(ROOT, "tests/size"))
+	import size  # pylint: disable=import-outside-toplevel,import-error
+	for name, cfg in size.CONFIGS.items():
+		common.say("  " + name)
+		try:
+			got, _ = size.measure(name, cfg, common.opt.build, False)
+		except size.Fail as e:
+			problems.append("size of %s: %s" % (name, e))
+			continue
+		for key in size.KEYS:
+			peers = RAM.get(key) or next((p for k, p in TEXT.items() if name.endswith(k)), None)
+			emit("size", "%s_%s" % (key, name.replace("-", "_")), got[key], "bytes", None, peers, got["budget"][key], lower=True)
+
+
 def attempt(what):
 	try:
 		return what()
@@ -85,10 +114,37 @@ def measure():
 		nothing = attempt(lambda e=each: e("nothing 1 1"))
 		if nothing is None:
 			continue
+		found = {}
 		for name, what, burst, aim in RPMSG:
 			insns = attempt(lambda e=each, w=what, b=burst: (e(w) - nothing) / b)
-			if insns is not None:
-				emit("insn", name + suffix, round(insns, 1), "instructions", None, RAW[isa], aim, lower=True)
+			if insns is None:
+				continue
+			found[name] = round(insns, 1)
+			alone = found.get("insn_rpmsg_seq_16") if burst > 1 else None
+			emit("insn", name + suffix, found[name], "instructions", alone, None if alone else RAW[isa], aim, lower=True)
+		if not common.opt.smoke and {"insn_rpmsg_seq_16", "insn_rpmsg_seq_496"} <= set(found):
+			measure_more(suffix, found["insn_rpmsg_seq_496"] - found["insn_rpmsg_seq_16"], each)
+	measure_kicks()
+
+
+def measure_more(suffix, more, each):
+	"""What 480 bytes more cost, and what they cost where there is memcpy() alone, once at each end."""
+	copies = attempt(lambda: each("copy 496 1") - each("copy 16 1"))
+	if copies:
+		emit("insn", "insn_rpmsg_496_more" + suffix, round(more, 1), "instructions", round(copies, 1), None, 1.02, lower=True)
+
+
+def measure_kicks():
+	"""Of a burst whose receiver sleeps, and of one whose receiver is awake and asks for itself."""
+	for name, program, before, after, aim in KICKS:
+		argv = [common.opt.build + "/bench/" + program, *before.split(), "1000", *after.split()]
+		out = attempt(lambda a=argv: common.run(a))
+		m = re.match(r"(\d+) messages, (\d+) kicks", out or "")
+		if m:
+			emit("kicks", name, int(m.group(2)) / (int(m.group(1)) // BURST), "a burst", None,
+			     {"rpmsg-lite": BURST, "OpenAMP": BURST}, aim, lower=True)
+		elif out is not None:
+			problems.append("%s: %s" % (" ".join(argv), out[-200:]))
 
 
 def measure_sockets():
@@ -175,9 +231,10 @@ def count_trips(peers):
 			count_lwip(peers, "rt_insn", port, "P", 256, 1)
 		for board in BOARDS:
 			elf = "%s/bench/throughput-%s.elf" % (common.opt.build, board)
-			trips = attempt(lambda b=board, e=elf: throughput("qemu-virt-" + b, e, sock, port, "P", 256, True)["P"])
+			trips = attempt(lambda b=board, e=elf: [throughput("qemu-virt-" + b, e, sock, port, "P", 256, True)["P"]
+								for _ in common.rounds("instructions of a trip, " + b)])
 			if trips:
-				emit_counted("qemu_%s_rt_insn" % board, round(trips[1] * 1000 / trips[0]), peers)
+				emit_counted("qemu_%s_rt_insn" % board, [t[1] * 1000 / t[0] for t in trips], peers)
 		stop(proxy)
 
 
@@ -189,10 +246,10 @@ def emit_counted(name, values, peers):
 
 
 def count_lwip(peers, kind, port, op, count, unit):
-	"""Instructions of lwIP's raw API for unit bytes, or a round trip."""
+	"""Instructions of lwIP's raw API for unit bytes, or a round trip: of each round."""
 	try:
-		got = lwip(port, op, count, True)[op]
-		peers[kind] = round(got[1] * 1000 / (got[0] / unit))
+		got = [lwip(port, op, count, True)[op] for _ in common.rounds("lwIP, " + kind)]
+		peers[kind] = [g[1] * 1000 / (g[0] / unit) for g in got]
 	except (Fail, OSError) as e:
 		notes.append("lwIP: %s" % e)
 
@@ -201,7 +258,7 @@ def rates(ways):
 	"""{way: {figure: [of each round]}} of {way: what runs COMMANDS, COUNT}, in turns; a way that fails is left out."""
 	kinds = (("down_mbs", "R", 1), ("up_mbs", "T", 1), ("rt_s", "P", 1e6))
 	got = {name: {kind: [] for kind, *_ in kinds} for name in ways}
-	for i in range(common.opt.rounds):
+	for i in common.rounds("rates, " + "; ".join(ways)):
 		for name in list(ways)[::-1] if i % 2 else list(ways):
 			try:
 				done = dict(ways[name]("RT", 96 << 20), **ways[name]("P", 20000))
@@ -246,7 +303,7 @@ def measure_qemu():
 			     LWIP_TIMES if peer else None, idle=True, digits=0 if kind == "rt_s" else 1, to=best)
 		# shift=0: an instruction is a nanosecond of the guest's time.
 		bulk = attempt(lambda b=board, e=counted: [throughput("qemu-virt-" + b, e, sock, port, "RT", 16 << 20, True)
-							   for _ in range(common.opt.rounds)])
+							   for _ in common.rounds("instructions of bulk, " + b)])
 		for kind, op in BULK if bulk else ():
 			emit_counted(name + kind, [b[op][1] * 1000 / (b[op][0] / 1024) for b in bulk], peers)
 
@@ -261,19 +318,20 @@ def rload(where, what, count):
 
 def measure_rpmsg():
 	smoke = common.opt.smoke
-	rounds = range(1 if smoke else common.opt.rounds)
 	where = "%s/rload.ram,%s/rload.bell" % (common.tmp, common.tmp)
 	start([common.opt.build + "/bench/rload", "serve"], env=dict(os.environ, AMPSOCK_LINK="rpmsg-remote:" + where))
 	for name, what, count, div, unit in (("mbs", "up", 64 << 20, 1e6, "MB/s"),
 					     ("down_mbs", "down", 64 << 20, 1e6, "MB/s"), ("rt_s", "rt", 20000, 1, "1/s")):
-		rates = [rload(where, what, count // (16 if smoke else 1)) / div for _ in rounds]
+		rates = [rload(where, what, count // (16 if smoke else 1)) / div for _ in common.rounds("hosted " + what)]
 		emit("rpmsg", "rpmsg_hosted_" + name, rates, unit, idle=True)
 	port = start_server()
 	sock = os.path.join(common.tmp, "m3")
 	start_proxy([sock], port, "rpmsg-shm:%s.ram,da=0x21000000,table=0x21000000,bell=unix:%s" % (sock, sock))
 	elf = common.opt.build + "/fw/qemu-mps2/throughput.elf"
-	runs = [throughput("qemu-mps2", elf, sock, port, "RT", (1 if smoke else 16) << 20, False) for _ in rounds]
-	trips = [throughput("qemu-mps2", elf, sock, port, "P", 500 if smoke else 5000, False) for _ in rounds]
+	runs = [throughput("qemu-mps2", elf, sock, port, "RT", (1 if smoke else 16) << 20, False)
+		for _ in common.rounds("Cortex-M3, bulk")]
+	trips = [throughput("qemu-mps2", elf, sock, port, "P", 500 if smoke else 5000, False)
+		 for _ in common.rounds("Cortex-M3, trips")]
 	for key, op in (("mbs", "T"), ("down_mbs", "R")):
 		emit("rpmsg", "rpmsg_m3_" + key, [r[op][0] / r[op][1] for r in runs], "MB/s", idle=True, digits=2)
 	emit("rpmsg", "rpmsg_m3_rt_s", [r["P"][0] / r["P"][1] * 1e6 for r in trips], "1/s", idle=True, digits=0)

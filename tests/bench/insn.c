@@ -8,7 +8,9 @@
  * MODE: stream, stream-down, seqpacket (one way), rt (there and back). With a fourth argument,
  * CONNECTIONS, there are so many and every one has its turn (one way, from the guest); between
  * messages, not counted, the guest looks at its link, or credit for many would lie there and
- * leave the host no buffers.
+ * leave the host no buffers. A fifth, BURST: so many messages before the host has its turn; COUNT
+ * is of bursts. MODE awake: as stream, but the host never sleeps, it asks with MSG_DONTWAIT; for
+ * the kicks, which there should be none of.
  *
  * Two copies of the library in one process: g_* as firmware builds it (a driver), h_* as
  * the hosted build (the device end), over real rings. Each has a stack of its own; the
@@ -61,10 +63,11 @@ static ucontext_t guest, host;
 static char host_stack[256 * 1024];
 static int in_host, counting, started;
 static int type = SOCK_STREAM;
-static unsigned long count, conns = 1;
+static unsigned long count, conns = 1, burst = 1;
+static int awake;
 static int guest_fd[CONNS_MAX], host_fd[CONNS_MAX];
 static unsigned kicks, kicks_counted;
-enum { ONE_WAY, DOWN, ROUND, NOTHING, NOTHING_ROUND } what;
+enum { ONE_WAY, DOWN, ROUND, NOTHING, NOTHING_ROUND, BURSTS } what;
 
 static void need(int ok, const char *text)
 {
@@ -105,6 +108,42 @@ void insn_switch(void)
 		CALLGRIND_TOGGLE_COLLECT;
 }
 
+/*
+ * Bursts, asleep until there is something, or asking again and again. Apart from the loop of single
+ * messages, whose own instructions are in their figure.
+ */
+static void host_bursts(void)
+{
+	char buf[MESSAGE];
+	unsigned long i, k;
+	ssize_t n;
+
+	for (i = 0;; i++) {
+		for (k = 0; k < burst; k++) {
+			n = h_amp_recv(host_fd[i % conns], buf, sizeof(buf),
+				       awake ? MSG_DONTWAIT : 0);
+			while (awake && n < 0) {
+				insn_switch();
+				n = h_amp_recv(host_fd[i % conns], buf, sizeof(buf),
+					       MSG_DONTWAIT);
+			}
+			need(n == sizeof(buf), "the host's recv");
+		}
+		count_off();
+	}
+}
+
+static void guest_burst(int fd, const char *buf)
+{
+	unsigned long k;
+
+	count_on();
+	for (k = 0; k < burst; k++)
+		need(g_amp_send(fd, buf, MESSAGE, 0) == MESSAGE, "send");
+	insn_switch();
+	need(!counting, "the host received nothing");
+}
+
 static void host_main(void)
 {
 	struct sockaddr_vm a = {
@@ -121,6 +160,8 @@ static void host_main(void)
 		need(host_fd[i] >= 0, "accept");
 	}
 	fd = host_fd[0];
+	if (what == BURSTS)
+		host_bursts();
 	while (what >= NOTHING) {
 		insn_switch();
 		if (what == NOTHING)
@@ -152,21 +193,24 @@ static void host_main(void)
 int main(int argc, char **argv)
 {
 	struct sockaddr_vm a = {.svm_family = AF_VSOCK, .svm_cid = HOST_CID, .svm_port = PORT};
-	static const char *const modes[] = {"stream",  "stream-down", "rt",
-					    "nothing", "nothing-rt",  "seqpacket"};
+	static const char *const modes[] = {"stream",	  "stream-down", "rt",	 "nothing",
+					    "nothing-rt", "seqpacket",	 "awake"};
 	char buf[MESSAGE] = "0123456789abcde";
 	unsigned long i;
 	int fd, m;
 
-	for (m = 0; argc >= 3 && m < 6 && strcmp(argv[1], modes[m]); m++)
+	for (m = 0; argc >= 3 && m < 7 && strcmp(argv[1], modes[m]); m++)
 		;
-	if (argc == 4)
+	if (argc >= 4)
 		conns = strtoul(argv[3], NULL, 10);
-	need(argc >= 3 && argc <= 4 && m < 6 && conns >= 1 && conns <= CONNS_MAX &&
-		     (conns == 1 || m == ONE_WAY || m == 5),
-	     "usage: insn stream|stream-down|seqpacket|rt|nothing|nothing-rt COUNT "
-	     "[CONNECTIONS]");
-	what = m == 5 ? ONE_WAY : m;
+	if (argc == 5)
+		burst = strtoul(argv[4], NULL, 10);
+	need(argc >= 3 && argc <= 5 && m < 7 && conns >= 1 && conns <= CONNS_MAX &&
+		     burst >= 1 && burst <= 16 && (argc == 3 || m == ONE_WAY || m >= 5),
+	     "usage: insn stream|stream-down|seqpacket|awake|rt|nothing|nothing-rt COUNT "
+	     "[CONNECTIONS [BURST]]");
+	awake = m == 6;
+	what = awake || argc == 5 ? BURSTS : m == 5 ? ONE_WAY : m;
 	type = m == 5 ? SOCK_SEQPACKET : SOCK_STREAM;
 	count = strtoul(argv[2], NULL, 10);
 
@@ -191,7 +235,7 @@ int main(int argc, char **argv)
 	started = 1;
 	for (i = 0; i < count; i++) {
 		fd = guest_fd[i % conns];
-		if (argc == 4)
+		if (argc >= 4)
 			g_amp_poll_links();
 		switch (what) {
 		case ONE_WAY:
@@ -199,6 +243,9 @@ int main(int argc, char **argv)
 			need(g_amp_send(fd, buf, sizeof(buf), 0) == sizeof(buf), "send");
 			insn_switch();
 			need(!counting, "the host received nothing");
+			break;
+		case BURSTS:
+			guest_burst(fd, buf);
 			break;
 		case DOWN:
 			need(g_amp_recv(fd, buf, sizeof(buf), 0) == sizeof(buf), "recv");
@@ -222,6 +269,6 @@ int main(int argc, char **argv)
 			break;
 		}
 	}
-	printf("%lu messages, %u kicks\n", count, kicks_counted);
+	printf("%lu messages, %u kicks\n", count * burst, kicks_counted);
 	return 0;
 }

@@ -45,14 +45,19 @@ static double now_s(clockid_t clock)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* GB/s from one buffer to another, both of len bytes. */
+/*
+ * GB/s from one buffer to another, both of len bytes. They lie half a page apart modulo pages: two at
+ * nearly the same place of theirs, as malloc() gives them, are copied at a twentieth of the speed, because
+ * the processor takes each load for one that waits for the store before.
+ */
 static double copy(size_t len)
 {
-	uint8_t *from = malloc(len), *to = malloc(len);
+	uint8_t *from = aligned_alloc(4096, len), *both = aligned_alloc(4096, len + 4096);
+	uint8_t *to = both + 2048;
 	size_t times = (1ull << 30) / len, i;
 	double begun;
 
-	need(from && to, "memory");
+	need(from && both, "memory");
 	memset(from, 1, len);
 	memset(to, 2, len);
 	begun = now_s(CLOCK_THREAD_CPUTIME_ID);
@@ -63,7 +68,7 @@ static double copy(size_t len)
 	}
 	begun = now_s(CLOCK_THREAD_CPUTIME_ID) - begun;
 	free(from);
-	free(to);
+	free(both);
 	return (double)(times * len) / begun / 1e9;
 }
 

@@ -18,6 +18,7 @@ BAR = {"tcp_1_up": .78, "tcp_1_down": .78, "tcp_8_up": .67, "tcp_8_down": .67,
        "requests_32": .48, "connects": .65}
 FLOWS = (1, 10, 100, 1000, 2000)
 LINKS = (1, 10, 50)
+FAILED_MAX = 3  # a way that stalls costs two minutes each time
 
 
 class Way:
@@ -26,6 +27,7 @@ class Way:
 	def __init__(self, name, port, middle=None, build="native", env=None, inside=None):
 		self.name, self.port, self.middle = name, port, middle
 		self.build, self.env, self.inside = build, env or {}, inside or []
+		self.failed = 0
 
 	def argv(self, program, *args):
 		return self.inside + ["%s/bench/%s-%s" % (common.opt.build, program, self.build)] + [str(a) for a in args]
@@ -170,7 +172,7 @@ def ways():
 
 def measure_limits():
 	got = {}
-	for _ in range(1 if common.opt.smoke else common.opt.rounds):
+	for _ in common.rounds():
 		for line in common.run([common.opt.build + "/bench/limits"]).splitlines():
 			name, value, unit = line.split()
 			got.setdefault((name, unit), []).append(float(value))
@@ -181,10 +183,15 @@ def measure_limits():
 # --- rates and CPU -----------------------------------------------------------------------
 
 def tell(way, what):
-	"""One measurement; None, and noted, when it fails."""
+	"""One measurement; None, and noted, when it fails. Who has failed so often is not waited for again in this part."""
+	if way.failed >= FAILED_MAX:
+		return None
 	try:
 		return what()
-	except (Fail, subprocess.TimeoutExpired, OSError, ValueError) as e:
+	except (Fail, subprocess.TimeoutExpired, OSError, ValueError, ZeroDivisionError) as e:
+		way.failed += 1
+		if way.failed == FAILED_MAX:
+			notes.append("%s: failed %d times, and is left out of the rest of the part" % (way.name, FAILED_MAX))
 		(problems if way.name in ("ours", "direct") else notes).append("%s: %s" % (way.name, e))
 		return None
 
@@ -198,7 +205,7 @@ def measure():
 	kinds = [("tcp_1_up", "up", 1, 32 << 20, 1e6, "MB/s"), ("tcp_1_down", "down", 1, 32 << 20, 1e6, "MB/s"),
 		 ("tcp_8_up", "up", 8, 32 << 20, 1e6, "MB/s"), ("tcp_8_down", "down", 8, 32 << 20, 1e6, "MB/s"),
 		 ("requests_32", "rt", 32, 2000, 1, "1/s"), ("connects", "conn", 8, 200, 1, "1/s")]
-	rounds, target = (1, 0.1) if common.opt.smoke else (common.opt.rounds, 0.7)
+	target = 0.1 if common.opt.smoke else 0.7
 	all_ways = ways()
 	cpu = {}
 	for name, mode, streams, first, div, unit in kinds:
@@ -208,7 +215,7 @@ def measure():
 			got = tell(way, lambda w=way: w.run(mode, streams, first))
 			if got:
 				counts[way] = max(first, int(got[0] * target))
-		for _ in range(rounds):
+		for _ in common.rounds(name):
 			for way in list(counts):  # in turns, so that what else the machine does meets all
 				got = tell(way, lambda w=way: w.run(mode, streams, counts[w]))
 				if not got:
@@ -231,7 +238,7 @@ def measure_confinement():
 	limits and counters are in force in both: there is no proxy without them."""
 	kinds = [("up", "up", 1, 32 << 20, 1e6, "MB/s"), ("down", "down", 1, 32 << 20, 1e6, "MB/s"),
 		 ("requests_32", "rt", 32, 2000, 1, "1/s"), ("connects", "conn", 8, 200, 1, "1/s")]
-	rounds, target = (1, 0.1) if common.opt.smoke else (common.opt.rounds, 0.7)
+	target = 0.1 if common.opt.smoke else 0.7
 	port = start_server()
 	both = []
 	for name, more in (("with", []), ("without", ["--no-confine"])):
@@ -241,7 +248,7 @@ def measure_confinement():
 	for name, mode, streams, first, div, unit in kinds:
 		# the same work for both
 		count = max(first, int(max(w.run(mode, streams, first)[0] for w in both) * target))
-		for i in range(rounds):
+		for i in common.rounds(name):
 			for way in both[::-1] if i % 2 else both:
 				rate, cpu, done = way.run(mode, streams, count)
 				got.setdefault((name, way.name), []).append(rate / div)
@@ -283,11 +290,11 @@ def measure_placement():
 	# the middle beside the load, beside the server, alone; and as the scheduler likes
 	places = (("load", one, one, other), ("server", one, other, other), ("alone", one, other, one),
 		  ("free", one | other, one | other, one | other))
-	rounds, count = (1, 32 << 20) if common.opt.smoke else (common.opt.rounds, 256 << 20)
+	count = (32 if common.opt.smoke else 256) << 20
 	all_ways = ways()
 	server = common.procs[0]
 	rates, cpu = {}, {}
-	for _ in range(rounds):
+	for _ in common.rounds():
 		for name, load, middle, served in places:
 			pin(server, served)
 			for mode in ("up", "down"):
@@ -326,10 +333,10 @@ def children_cpu():
 # --- latency -----------------------------------------------------------------------------
 
 def measure_latency():
-	rounds, count = (1, 300) if common.opt.smoke else (common.opt.rounds, 20000)
+	count = 300 if common.opt.smoke else 20000
 	all_ways = ways()
 	got = {}
-	for _ in range(rounds):
+	for _ in common.rounds():
 		for way in all_ways:
 			for mode in ("idle", "up", "down"):
 				one = tell(way, lambda w=way, m=mode: w.latency(m, count if m == "idle" else count // 4))
@@ -365,7 +372,7 @@ def slope(way, mode, streams, count):
 
 def measure_flows():
 	"""Per byte and per message in the proxy, by the number of flows on one link."""
-	rounds, size, trips = (1, 4 << 20, 2000) if common.opt.smoke else (common.opt.rounds, 200 << 20, 8000)
+	size, trips = (4 << 20, 2000) if common.opt.smoke else (200 << 20, 8000)
 	port = start_server()
 	sock = os.path.join(common.tmp, "many.sock")
 	ours = Way("ours", port, start_proxy([sock], port), "many", {"AMPSOCK_LINK": "vhost-user:" + sock})
@@ -373,7 +380,7 @@ def measure_flows():
 	for name, mode, count, scale, unit in (("up", "up", size, 1e9, "s/GB"), ("down", "down", size, 1e9, "s/GB"),
 					       ("message", "rt", trips, 1e6, "us")):
 		got = {}
-		for _ in range(rounds):
+		for _ in common.rounds(name):
 			for flows in FLOWS[:2] if common.opt.smoke else FLOWS:
 				for way in (ours, peer):
 					if way is peer and (peer is None or flows > 100):
@@ -401,7 +408,7 @@ def links_run(port, socks, mode, each):
 
 def measure_links():
 	"""The same by the number of links, one flow each."""
-	rounds, size, trips = (1, 8 << 20, 1000) if common.opt.smoke else (common.opt.rounds, 200 << 20, 8000)
+	size, trips = (8 << 20, 1000) if common.opt.smoke else (200 << 20, 8000)
 	port = start_server()
 	proxies = {}
 	for n in LINKS[:1] if common.opt.smoke else LINKS:
@@ -409,7 +416,7 @@ def measure_links():
 		proxies[n] = (start_proxy(socks, port), socks)
 	for name, mode, count, scale, unit in (("up", "up", size, 1e9, "s/GB"), ("message", "rt", trips, 1e6, "us")):
 		got = {}
-		for _ in range(rounds):
+		for _ in common.rounds(name):
 			for n, (proxy, socks) in proxies.items():
 				used = []
 				for times in (1, 3):
