@@ -110,6 +110,11 @@
 #ifndef AMPSOCK_VQ_ORDER
 #define AMPSOCK_VQ_ORDER 0
 #endif
+/* 1: a driver's queue sends in the buffers that came back before it takes others, so that a large
+ * ring does not go through the cache; 0: round and round, for five instructions less */
+#ifndef AMPSOCK_VQ_WARM
+#define AMPSOCK_VQ_WARM 0
+#endif
 /* 1: broken rings and lying peers are explained in words (about 1 KiB); 0: counted only */
 #ifndef AMPSOCK_WHY
 #define AMPSOCK_WHY 0

@@ -24,9 +24,10 @@
 #endif
 #define AMPSOCK_RPMSG_HOLD 32
 /*
- * 1 MiB per direction, 16 KiB and a header each: rings go round, so all of it is touched
+ * 1 MiB per direction, 16 KiB and a header each. What is received goes round, so all of it is touched
  * again and again, and it is a core's second-level cache that ought to hold it (8 MiB cost
- * a quarter of the throughput). Four windows' worth, and one entry each for 64 messages.
+ * a quarter of the throughput). What is sent takes no more of it than a connection's window as long
+ * as that is enough (AMPSOCK_VQ_WARM). Four windows' worth, and one entry each for 64 messages.
  */
 #define AMPSOCK_VSOCK_NUM     64
 #define AMPSOCK_VSOCK_BUF_LEN 16428
@@ -36,6 +37,7 @@
 #define AMPSOCK_ADDRINFO  64
 #define AMPSOCK_VQ_DEVICE 1
 #define AMPSOCK_VQ_ORDER  1
+#define AMPSOCK_VQ_WARM	  1
 #define AMPSOCK_WHY	  1
 
 #endif /* AMP_HOSTED_CONFIG_H */

@@ -283,13 +283,23 @@ static inline int ring_used_peek(struct amp_vq *vq, uint16_t *id, uint32_t *len)
 	return 1;
 }
 
+/*
+ * Driver, out: take a buffer that no message has been in? Else the next is the oldest that came
+ * back, if there is one. A queue that takes used ones first goes round in no more of them than are out
+ * at a time, which a cache may hold (AMPSOCK_VQ_WARM); the other order needs no look at the peer's index.
+ */
+static inline bool ring_takes_fresh(struct amp_vq *vq)
+{
+	return vq->free_cnt && !vq->broken && (!AMPSOCK_VQ_WARM || ring_peer_has(vq) == 0);
+}
+
 /* What ring_driver_get() would give next, checked, without taking it. */
 static RING_INLINE int ring_driver_peek(struct amp_vq *vq, enum amp_vq_dir dir,
 					struct ring_buf *b)
 {
 	int r;
 
-	b->fresh = dir == AMP_VQ_OUT && vq->free_cnt && !vq->broken;
+	b->fresh = dir == AMP_VQ_OUT && ring_takes_fresh(vq);
 	if (b->fresh) {
 		b->id = vq->free_head;
 	} else {
@@ -353,7 +363,7 @@ static inline int ring_driver_get(struct amp_vq *vq, enum amp_vq_dir dir,
 
 	if (vq->broken)
 		return -EBADMSG;
-	if (dir == AMP_VQ_OUT && vq->free_cnt) {
+	if (dir == AMP_VQ_OUT && ring_takes_fresh(vq)) {
 		buf->id = vq->free_head;
 		vq->free_head = vq->state[buf->id];
 		vq->free_cnt--;
