@@ -28,7 +28,9 @@
  * again and again, and it is a core's second-level cache that ought to hold it (8 MiB cost
  * a quarter of the throughput). Four windows' worth, and one entry each for 64 messages.
  */
-#define AMPSOCK_VSOCK_NUM     64
+#ifndef AMPSOCK_VSOCK_NUM
+#define AMPSOCK_VSOCK_NUM 64
+#endif
 #define AMPSOCK_VSOCK_BUF_LEN 16428
 #ifndef AMPSOCK_HASH
 #define AMPSOCK_HASH 256
