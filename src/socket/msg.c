@@ -483,8 +483,8 @@ ssize_t amp_send(int fd, const void *buf, size_t len, int flags)
 ssize_t amp_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
 	struct amp_msg m;
-	int r = msg_init(&m, msg->msg_iov, (size_t)msg->msg_iovlen, msg->msg_name,
-			 msg->msg_name ? msg->msg_namelen : 0);
+	int r = msg_init(&m, msg->msg_iov, (size_t)msg->msg_iovlen,
+			 msg->msg_namelen ? msg->msg_name : NULL, msg->msg_namelen);
 
 	if (r == 0 && msg->msg_controllen)
 		r = -EOPNOTSUPP;
