@@ -198,8 +198,9 @@ int bind(int fd, const struct sockaddr *addr, socklen_t len);
 
 /*
  * listen - make a SOCK_STREAM or SOCK_SEQPACKET socket accept connections. backlog is
- * bounded to 1..255 and by the pool of sockets. 0, or -1 with EINVAL (connected; AF_VSOCK:
- * not bound), EOPNOTSUPP (type), EADDRINUSE, EACCES, ENETDOWN, ETIMEDOUT. POSIX.1-2017.
+ * bounded to 1..255 (below 0: 255) and by the pool of sockets. 0, or -1 with EINVAL
+ * (connected; AF_VSOCK: not bound), EOPNOTSUPP (type), EADDRINUSE, EACCES, ENETDOWN,
+ * ETIMEDOUT. POSIX.1-2017.
  */
 int listen(int fd, int backlog);
 

@@ -68,14 +68,14 @@ int amp_inet_from_sa(int domain, const struct sockaddr *sa, socklen_t len, uint8
 	const uint8_t *p = (const uint8_t *)sa, *addr = p + ADDR4;
 	size_t n = 4;
 
-	if (sa->sa_family != domain)
-		return -EAFNOSUPPORT;
 	if (domain == AF_INET6) {
 		addr = p + ADDR6;
 		n = 16;
 	}
-	if (len < BEFORE + n)
+	if (len < BEFORE + n) /* first, as on Linux; there may be no family */
 		return -EINVAL;
+	if (sa->sa_family != domain)
+		return -EAFNOSUPPORT;
 	memset(a, 0, AMP_OFF_ADDR_LEN);
 	a[0] = amp_inet_wire(domain);
 	a[2] = p[PORT + 1];
@@ -463,9 +463,9 @@ static int udp_connect(struct amp_sock *s, const uint8_t *a)
 	uint8_t *p = amp_inet_body;
 	int r;
 
-	if (i->state == AMP_INET_IDLE) /* a trip more, once */
+	if (i->state == AMP_INET_IDLE && a[0]) /* a trip more, once */
 		return amp_inet_start(s, AMP_INET_WAIT);
-	r = amp_inet_fetch(s, AMP_OFF_UDP_CONNECT, 0);
+	r = i->state == AMP_INET_IDLE ? 1 : amp_inet_fetch(s, AMP_OFF_UDP_CONNECT, 0);
 	if (r < 0)
 		return r;
 	if (r == 0) {
@@ -476,7 +476,7 @@ static int udp_connect(struct amp_sock *s, const uint8_t *a)
 	}
 	amp_inet_addr_copy(i->peer, a);
 	s->flags &= (uint16_t)~AMP_SF_CONNECTED;
-	if (a[0])
+	if (amp_le16(a + 2)) /* port 0 can be sent to, and is no peer, as on Linux */
 		s->flags |= AMP_SF_CONNECTED;
 	return 0;
 }

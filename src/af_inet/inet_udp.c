@@ -177,19 +177,20 @@ int amp_inet_udp_poll(struct amp_sock *s)
 	/* room for a header and something: more than that cannot be known */
 	struct amp_inet *i = amp_inet(s);
 	uint8_t p[AMP_OFF_UDP_LEN];
-	int r, ev = 0;
+	int r, ev;
 
 	if (i->state == AMP_INET_IDLE && !s->err)
 		amp_inet_start(s, AMP_INET_WAIT); /* until it is open, nothing can be sent */
 	if (i->state != AMP_INET_CONN)
 		return 0;
 	r = head(s, p);
-	if (r == 0 || (s->flags & AMP_SF_RD_SHUT))
-		ev = POLLIN;
-	else if (r != -EAGAIN)
+	if (r && r != -EAGAIN)
 		s->err = (uint8_t)-r;
+	ev = amp_sock_poll(s, r == 0);
+	if (ev >= 0)
+		return ev;
 	if (i->state == AMP_INET_CONN && !i->off &&
 	    i->carrier->fam->carrier->carry(i->carrier, NULL, 0, 0, AMP_OFF_UDP_LEN + 1) == 0)
-		ev |= POLLOUT;
-	return ev;
+		return ~ev | POLLOUT;
+	return ~ev;
 }

@@ -29,7 +29,9 @@
  * a quarter of the throughput). What is sent takes no more of it than a connection's window as long
  * as that is enough (AMPSOCK_VQ_WARM). Four windows' worth, and one entry each for 64 messages.
  */
-#define AMPSOCK_VSOCK_NUM     64
+#ifndef AMPSOCK_VSOCK_NUM
+#define AMPSOCK_VSOCK_NUM 64
+#endif
 #define AMPSOCK_VSOCK_BUF_LEN 16428
 #ifndef AMPSOCK_HASH
 #define AMPSOCK_HASH 256

@@ -175,14 +175,14 @@ static void fail(struct amp_end_vsock *e, int err)
 /* How the peer stands to the connection, after its data. */
 static void serve_end(struct amp_end_vsock *e)
 {
-	bool eof = (e->c.peer_shut & AMP_VSOCK_SHUTDOWN_SEND) || (e->gone && !e->reset);
-	bool deaf = (e->c.peer_shut & AMP_VSOCK_SHUTDOWN_RCV) || e->gone || e->reset;
+	bool eof = (e->c.peer_shut & AMP_VSOCK_SHUTDOWN_SEND) || e->gone;
+	bool deaf = (e->c.peer_shut & AMP_VSOCK_SHUTDOWN_RCV) || e->gone;
 
 	if (e->broken) {
 		fail(e, e->end.message ? EMSGSIZE : ENOBUFS);
 		return;
 	}
-	if (e->reset && !eof) {
+	if (e->reset) { /* whether or not it had sent its EOF, as TCP */
 		fail(e, e->open ? ECONNRESET : ECONNREFUSED);
 		return;
 	}

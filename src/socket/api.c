@@ -65,6 +65,15 @@ int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
 }
 
 /*
+ * What ended an attempt. Who waits for it in another thread, too, would take an end that says nothing for
+ * a success: the last one takes it along.
+ */
+static int connect_err(struct amp_sock *s)
+{
+	return -(AMP_PORT_THREADS && s->users > 1 ? s->err : amp_sock_take_err(s));
+}
+
+/*
  * Time's up. As on Linux: SO_SNDTIMEO on TCP leaves the attempt running (EINPROGRESS),
  * everywhere else and with the default of AMPSOCK_CONNECT_MS it is given up.
  */
@@ -75,7 +84,9 @@ static int connect_late(struct amp_sock *s)
 		return -EINPROGRESS;
 	AMP_FAM(s->fam, end)(s, AMP_END_CONNECT);
 	s->flags &= (uint16_t)~AMP_SF_CONNECTING;
-	return s->err ? -amp_sock_take_err(s) : -ETIMEDOUT;
+	if (!s->err)
+		s->err = ETIMEDOUT;
+	return connect_err(s);
 }
 
 static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen_t len)
@@ -88,7 +99,7 @@ static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen
 		c->block = true;
 	do {
 		if (s->err)
-			r = -amp_sock_take_err(s);
+			r = connect_err(s);
 		else if (c->looked && !(s->flags & AMP_SF_CONNECTING))
 			r = 0; /* connected; that may have ended since, and is to be read */
 		else if ((s->flags & AMP_SF_CONNECTED) && s->type != SOCK_DGRAM)

@@ -22,7 +22,9 @@ int amp_listen(int fd, int backlog)
 		return r;
 	s = c.s;
 	low = s->rcvlowat;
-	backlog = backlog < 1 ? 1 : backlog > UINT8_MAX ? UINT8_MAX : backlog;
+	if ((unsigned)backlog > UINT8_MAX) /* below 0 is the most there is, as on Linux */
+		backlog = UINT8_MAX;
+	backlog += !backlog;
 	if (!s->fam->listen || s->type == SOCK_DGRAM) {
 		r = -EOPNOTSUPP;
 	} else if (s->flags & (AMP_SF_CONNECTED | AMP_SF_CONNECTING)) {

@@ -483,8 +483,8 @@ ssize_t amp_send(int fd, const void *buf, size_t len, int flags)
 ssize_t amp_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
 	struct amp_msg m;
-	int r = msg_init(&m, msg->msg_iov, (size_t)msg->msg_iovlen, msg->msg_name,
-			 msg->msg_name ? msg->msg_namelen : 0);
+	int r = msg_init(&m, msg->msg_iov, (size_t)msg->msg_iovlen,
+			 msg->msg_namelen ? msg->msg_name : NULL, msg->msg_namelen);
 
 	if (r == 0 && msg->msg_controllen)
 		r = -EOPNOTSUPP;
@@ -586,6 +586,8 @@ ssize_t amp_readv(int fd, const struct iovec *iov, int iovcnt)
 
 	if (iovcnt <= 0 || iovcnt > AMP_IOV_MAX || msg_init(&m, iov, (size_t)iovcnt, NULL, 0))
 		return amp_fail(EINVAL);
+	if (!m.len) /* no message, not even an empty one: as on Linux */
+		return 0;
 	return ops ? own_read(ops, fd, iov->iov_base, iov->iov_len) : do_msg(fd, &m, 0, false);
 }
 
@@ -597,6 +599,8 @@ ssize_t amp_writev(int fd, const struct iovec *iov, int iovcnt)
 
 	if (iovcnt <= 0 || iovcnt > AMP_IOV_MAX || msg_init(&m, iov, (size_t)iovcnt, NULL, 0))
 		return amp_fail(EINVAL);
+	if (!m.len) /* no message, not even an empty one: as on Linux */
+		return 0;
 	if (!ops)
 		return do_msg(fd, &m, 0, true);
 	for (int i = 0; i < iovcnt; i++) {

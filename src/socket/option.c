@@ -40,6 +40,8 @@ static const uint8_t near_names[] = {
 	[SNDTIMEO] = SO_SNDTIMEO,
 };
 
+#define LOWAT_MAX (AMPSOCK_RING_LEN < UINT16_MAX ? AMPSOCK_RING_LEN : UINT16_MAX)
+
 static unsigned near_find(int level, int name)
 {
 	unsigned opt = level == SOL_SOCKET ? 0 : NONE;
@@ -130,16 +132,14 @@ static int set_sol(struct amp_sock *s, unsigned opt, const union value *u)
 		s->linger_s = (uint8_t)(!u->l.l_onoff ? 255 : v < 0 || v > 254 ? 254 : v);
 		return 0;
 	case RCVLOWAT:
-		if (v < 0)
-			return -EINVAL;
-		if (v > AMPSOCK_RING_LEN || v > UINT16_MAX)
-			v = AMPSOCK_RING_LEN < UINT16_MAX ? AMPSOCK_RING_LEN : UINT16_MAX;
+		if ((unsigned)v > LOWAT_MAX) /* below 0, too, as on Linux */
+			v = LOWAT_MAX;
 		if (has_lowat(s))
 			s->rcvlowat = (uint16_t)v;
 		return 0;
-	case RCVBUF:
+	case RCVBUF: /* whatever is wanted */
 	case SNDBUF:
-		return v > 0 ? 0 : -EINVAL;
+		return 0;
 	default: /* read-only */
 		return -ENOPROTOOPT;
 	}

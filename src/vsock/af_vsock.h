@@ -259,7 +259,9 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 		enough |= vs->enough;
 	enough |= (unsigned)r / AMP_VLINK_TURN; /* 1 when that was all used */
 	if (!AMPSOCK_FAST)
-		l->runner.due |= r == 0 || r >= vs->in->num / 2;
+		l->runner.due |=
+			r == 0 || r >= vs->in->num / 2 ||
+			(AMPSOCK_VSOCK_NUM > 2 * AMP_VLINK_TURN && r == AMP_VLINK_TURN);
 	else if (l->in_left <= (unsigned)(n + r) || vs->settled ||
 		 (n + r == 0 && l->in_left < l->in_half))
 		amp_runner_due(&l->runner);

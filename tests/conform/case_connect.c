@@ -342,7 +342,7 @@ static void timeout_a(struct ct *t)
 static void timeout_b(struct ct *t)
 {
 	int unix_ = !!(t->tr->props & CT_UNIX), i, fd;
-	struct ct_addr a;
+	struct ct_addr a, peer = {.len = sizeof(peer.ss)};
 
 	ct_recv_addr(t, &a);
 	/* fills what the listener has room for */
@@ -361,6 +361,13 @@ static void timeout_b(struct ct *t)
 		CT_EQ(ct_now(t, fd, POLLOUT), 0);
 		CT_ERR(send(fd, "x", 1, MSG_DONTWAIT), EAGAIN);
 		CT_ERR(recv(fd, &i, 1, MSG_DONTWAIT), EAGAIN);
+		CT_ERR(listen(fd, 1), EINVAL);
+		CT_ERR(getpeername(fd, (struct sockaddr *)&peer.ss, &peer.len), ENOTCONN);
+		ct_addr_free(t, &peer);
+		CT_ERR(bind(fd, (struct sockaddr *)&peer.ss, peer.len), EINVAL);
+		CT_OK(shutdown(fd, SHUT_RDWR)); /* it is given up */
+		CT_EQ(ct_now(t, fd, POLLOUT) & ~POLLERR, POLLOUT | POLLHUP);
+		CT_ERR(connect(fd, (struct sockaddr *)&a.ss, a.len), EINPROGRESS);
 	}
 	ct_tell(t, "done");
 }

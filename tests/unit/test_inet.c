@@ -214,6 +214,73 @@ static void ended_by_another_thread(void **state)
 	assert_errno(amp_bind(fd, (struct sockaddr *)&sin, sizeof(sin)), EBADF);
 }
 
+static int told; /* errno of the other thread's connect() */
+
+static void do_connect(int fd)
+{
+	px.stall_in = false;
+	assert_int_equal(try_connect(fd, 80), -1);
+	told = errno;
+}
+
+/* Two threads wait for one attempt: what ends it, time or the peer, is told to both. */
+static void two_wait(void **state)
+{
+	struct timeval tv = {.tv_usec = 50000};
+	int fd = amp_socket(AF_INET, SOCK_STREAM, 0);
+
+	(void)state;
+	in_sleep_fd = fd;
+	in_sleep = do_connect;
+	px.stall_in = true;
+	assert_errno(try_connect(fd, 81), ECONNREFUSED);
+	assert_int_equal(told, ECONNREFUSED);
+	assert_int_equal(so_error(fd), 0);
+	in_sleep = do_connect; /* whose time is over first, and with it the attempt */
+	assert_errno(try_connect(fd, 85), ETIMEDOUT);
+	assert_int_equal(told, ETIMEDOUT);
+	assert_int_equal(so_error(fd), 0);
+	/* of TCP an attempt with a time-out of its own goes on, as on Linux */
+	assert_int_equal(amp_setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv)), 0);
+	in_sleep = do_connect;
+	assert_errno(try_connect(fd, 85), EINPROGRESS);
+	assert_int_equal(told, EINPROGRESS);
+	amp_close(fd);
+}
+
+static void answer_at_last(int fd)
+{
+	(void)fd;
+	px.stall_in = false;
+	clock_ms += AMPSOCK_CONNECT_MS;
+}
+
+static void open_at_last(int fd)
+{
+	answer_at_last(fd);
+	spin(); /* another thread sees it first */
+}
+
+/* It is open, or its answer is here, when the time is over: open it is, as on Linux. */
+static void open_when_time_is_over(void **state)
+{
+	static void (*const how[])(int fd) = {answer_at_last, open_at_last};
+
+	(void)state;
+	amp_close(tcp(80)); /* a session */
+	for (int i = 0; i < 2; i++) {
+		int fd = amp_socket(AF_INET, SOCK_STREAM, 0);
+
+		px.stall_in = true;
+		in_sleep = how[i];
+		assert_int_equal(try_connect(fd, 80), 0);
+		assert_int_equal(amp_send(fd, "x", 1, 0), 1);
+		spin();
+		assert_false(last_wire()->aborted);
+		amp_close(fd);
+	}
+}
+
 /* The true reason of an end, whichever comes first. */
 static void closed_tells_why(void **state)
 {
@@ -1060,6 +1127,8 @@ int main(void)
 		T(answers_in_pieces),
 		T(nonblocking),
 		T(ended_by_another_thread),
+		T(two_wait),
+		T(open_when_time_is_over),
 		T(closed_tells_why),
 		T(options),
 		T(bind_names_and_releases),

@@ -3,6 +3,8 @@
  * amp_link_vsock() against a device made for the test: bring-up and its refusals, resets from
  * the device, the event queue, a broken ring, a device that stays away and comes back.
  */
+// small
+// build: -DAMPSOCK_VSOCK_NUM=256 src/vsock/link_driver.c
 #define AMPSOCK_CONFIG "port/hosted_config.h" /* as the library it is linked with */
 #include <errno.h>
 #include <setjmp.h>
@@ -48,6 +50,7 @@ static struct {
 	uint32_t unread;  /* bytes */
 	uint32_t packets; /* of those */
 	bool overrun;	  /* where Linux resets with ENOBUFS */
+	unsigned refills; /* kicks: buffers went back */
 } dev;
 
 static uint8_t dev_mem[32 << 20] __attribute__((aligned(64)));
@@ -189,7 +192,7 @@ static unsigned dev_events(struct amp_vdev *vd)
 static void dev_notify(struct amp_vdev *vd, unsigned q)
 {
 	(void)vd;
-	(void)q;
+	dev.refills += q == 0;
 	amp_port_lock(); /* for ever, if the one who notifies still holds it */
 	amp_port_unlock();
 	while (dev.vs.in && (amp_vsock_run(&dev.vs, 100) > 0 || amp_vsock_arm(&dev.vs)))
@@ -421,6 +424,33 @@ static void test_transport_reset(void **state)
 		amp_poll_links();
 	assert_int_equal(dev.probes, 3);
 	is_reset(fd);
+}
+
+/* A device without buffers hears that some went back long before its ring is empty, however deep. */
+static void test_deep_ring(void **state)
+{
+	struct iovec one = {.iov_base = "x", .iov_len = 1};
+	char buf[300];
+	int fd, n = 0;
+
+	(void)state;
+	dev.max[0] = 256;
+	assert_int_equal(amp_link_vsock(&dev.vd), 0);
+	fd = dial();
+	for (int round = 0; round < 3; round++) {
+		while (amp_vsock_send(&dev.vs, &dev.conn, &one, 0, 1, 0) == 1)
+			n++;
+		assert_true(n > 200);
+		(void)amp_vsock_arm(&dev.vs);
+		dev.refills = 0;
+		amp_poll_links();
+		amp_poll_links();
+		assert_true(dev.refills > 0);
+		assert_int_equal(amp_recv(fd, buf, (size_t)n, MSG_WAITALL), n);
+		n = 0;
+	}
+	assert_int_equal(amp_close(fd), 0);
+	amp_poll_links();
 }
 
 /* A lie in the ring costs the link, once. */
@@ -743,6 +773,7 @@ int main(void)
 		T(test_half_a_message),
 		T(test_needs_reset),
 		T(test_transport_reset),
+		T(test_deep_ring),
 		T(test_broken_ring),
 		T(test_lies_are_said_once),
 		T(test_away_and_back),
