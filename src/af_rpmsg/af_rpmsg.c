@@ -338,12 +338,13 @@ static void unwait(struct amp_sock *s)
 	memset(amp_rsock(s)->wait, 0, sizeof(amp_rsock(s)->wait));
 }
 
-/* Its buffers go back, and what it had reserved: there are some only with a link. */
+/* What it had reserved goes back, and of a connection what was not read. */
 static void raw_release(struct amp_sock *s)
 {
 	if (s->flags & AMP_SF_RESERVED)
 		amp_rpmsg_unreserve(s);
-	amp_rraw_drop(s);
+	if (s->type == SOCK_SEQPACKET)
+		s->rx.tail = s->rx.head;
 }
 
 /* No peer: what of the last one is left goes. */
@@ -408,6 +409,8 @@ static int start_raw(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 {
 	int r = amp_rsock_open(s, amp_rlink_index(l), 0, false);
 
+	if (r == 0)
+		r = amp_sock_ring(s);
 	if (r == 0)
 		r = amp_rsock_announce(s);
 	if (r)
@@ -529,7 +532,6 @@ void amp_rsock_link_down(struct amp_rlink *l)
 	while ((s = next_of_us(s)) != NULL) {
 		if (s->type == SOCK_STREAM || amp_rsock_elsewhere(s, l))
 			continue;
-		amp_rraw_drop(s);
 		if (s->sub & SUB_CHILD)
 			s->sub |= SUB_STALE;
 		if (!(s->flags & AMP_SF_CONNECTED))

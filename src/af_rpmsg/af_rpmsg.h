@@ -16,15 +16,6 @@
 #define AMP_RLINK_IN  1u
 #define AMP_RLINK_OUT 2u
 
-/* A receive buffer that a raw SOCK_SEQPACKET socket holds. */
-struct amp_rheld {
-	const void *data; /* in shared memory; len is ours */
-	uint32_t id;
-	uint16_t len;
-	uint8_t next; /* of a free one: how far behind it the next free one comes, less 1 */
-};
-#define AMP_RHELD_CNT (2u * AMPSOCK_RPMSG_HOLD)
-
 /* A service that the peer has announced. */
 struct amp_rname {
 	char name[AMP_RPMSG_NAME_LEN];
@@ -36,7 +27,6 @@ struct amp_rname {
 struct amp_rlink {
 	struct amp_rpmsg bus; /* first, as what else is looked at often: short offsets */
 	uint16_t out_cnt;     /* buffers to send in, as of up */
-	uint8_t held_free;    /* first free one, as long as bus.held_cnt says that there is */
 	uint8_t name_cnt;     /* oldest first; one too many: until the turn has looked */
 	uint8_t said;	      /* what the log has had in this life of the link */
 #if AMPSOCK_FAST
@@ -51,7 +41,6 @@ struct amp_rlink {
 	};
 	struct amp_rpmsg_ept *ept_hash[AMPSOCK_HASH];
 	struct amp_rpmsg_named door; /* front door, kind 0: none (protocol.md) */
-	struct amp_rheld held[AMP_RHELD_CNT];
 	struct amp_rname names[AMPSOCK_RPMSG_NAMES + 1u];
 };
 
@@ -98,10 +87,8 @@ static inline bool amp_rlink_exists(unsigned i)
 
 /* ---- for the files that bring a link up ---- */
 
-/* The queues work (DRIVER_OK), its runner is added. ns: VIRTIO_RPMSG_F_NS. in_cnt: buffers that go
- * round in the in queue. */
-void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bool ns,
-		  unsigned in_cnt);
+/* The queues work (DRIVER_OK), its runner is added. ns: VIRTIO_RPMSG_F_NS. */
+void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bool ns);
 /* Every connection on it is reset; amp_link_change(). Nothing when it is down already. */
 void amp_rlink_down(struct amp_rlink *l);
 /* Its turn: ms until it wants another, -1; AMP_VLINK_BROKEN: a ring was lied about. */
@@ -173,12 +160,7 @@ static inline void amp_rlink_door(struct amp_rlink *l)
 struct amp_rsock {
 	/* bytes early: short offsets are short instructions */
 	uint8_t bound_on; /* AMP_SF_BOUND: a link or AMP_RLINK_ANY */
-	union {
-		uint8_t held_head;
-		uint8_t wait_on; /* SUB_WAIT: a link or AMP_RLINK_ANY */
-	};
-	uint8_t held_tail;
-	uint8_t held_cnt;
+	uint8_t wait_on;  /* SUB_WAIT: a link or AMP_RLINK_ANY */
 	struct amp_rpmsg_named
 		end[AMPSOCK_RPMSG]; /* by link. A child: its listener's address */
 	char *name;		    /* bound to, as announced: one of own_names; NULL: none */
@@ -278,14 +260,17 @@ void amp_rsock_link_down(struct amp_rlink *l);
 
 /* ---- raw messages ---- */
 
-/* A message for s. 1: it holds the buffer. */
-int amp_rraw_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg_rx *rx);
+/* Before each message in a raw socket's ring. */
+struct amp_rraw_hdr {
+	uint32_t src;
+	uint16_t len; /* as it was checked: the rpmsg header has 16 bits for it */
+	uint16_t link;
+};
+/* A message at the endpoint of s. */
+void amp_rraw_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg_rx *rx);
 ssize_t amp_rraw_send(struct amp_sock *s, const struct amp_msg *m);
 ssize_t amp_rraw_recv(struct amp_sock *s, struct amp_msg *m, int flags);
 int amp_rraw_poll(struct amp_sock *s);
-/* Give the oldest buffer back, all of them (to nobody, when the link is gone). */
-void amp_rraw_pop(struct amp_sock *s);
-void amp_rraw_drop(struct amp_sock *s);
 
 /* ---- the family's operations (struct amp_family) ---- */
 

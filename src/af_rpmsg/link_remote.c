@@ -73,7 +73,7 @@ static void served(struct amp_rlink *l, struct remote *m)
 	}
 	see_rpmsg_lite(m);
 	amp_rlink_up(l, &m->q[AMP_RPROC_RX], &m->q[AMP_RPROC_TX],
-		     amp_rproc_features(m->rp) & AMP_RPMSG_F_NS, amp_rproc_buffers(m->rp));
+		     amp_rproc_features(m->rp) & AMP_RPMSG_F_NS);
 }
 
 int32_t amp_remote_run(struct amp_runner *r, uint32_t now_ms)

@@ -123,8 +123,10 @@ int amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
 	}
 	if (ept->kind == AMP_REPT_BOUND) {
 		s = amp_rsock_of(l, ept);
-		if (s->type != SOCK_STREAM)
-			return amp_rraw_in(l, s, rx);
+		if (s->type != SOCK_STREAM) {
+			amp_rraw_in(l, s, rx);
+			return 0;
+		}
 	}
 	if (amp_rpmsg_serve)
 		amp_rpmsg_serve(l, rx);
@@ -195,13 +197,9 @@ struct amp_rlink *amp_rlink_get(unsigned i)
 	return l;
 }
 
-void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bool ns,
-		  unsigned in_cnt)
+void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bool ns)
 {
 	amp_rpmsg_up(&l->bus, in, out, ns);
-	l->bus.held_max = amp_rpmsg_hold(in_cnt);
-	if (l->bus.held_max > AMP_RHELD_CNT)
-		l->bus.held_max = AMP_RHELD_CNT;
 	l->out_cnt = amp_vq_avail(out);
 	l->l.up = true;
 	amp_runner_due(&l->l.runner); /* announcements */

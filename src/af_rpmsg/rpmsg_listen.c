@@ -52,6 +52,10 @@ static struct amp_sock *new_child(struct amp_sock *s, const struct amp_rlink *l)
 	child->linger_s = s->linger_s;
 	child->link = amp_rlink_id(l);
 	child->flags |= AMP_SF_CONNECTED;
+	if (amp_sock_ring(child)) {
+		amp_sock_free(child);
+		return NULL;
+	}
 	return child;
 }
 
@@ -87,10 +91,6 @@ struct amp_rstream_conn *amp_rpmsg_request(struct amp_rstream *rs, uint32_t loca
 	child = s ? new_child(s, l) : NULL;
 	if (!child)
 		return NULL;
-	if (amp_sock_ring(child)) {
-		amp_sock_free(child);
-		return NULL;
-	}
 	if (door)
 		child->flags |= AMP_SF_TRUSTED;
 	rc = amp_rstream_conn(conn_of(child));

@@ -60,13 +60,6 @@ enum amp_rproc_event amp_rproc_look(struct amp_rproc *rp)
 	return ok ? AMP_RPROC_UP : AMP_RPROC_DOWN;
 }
 
-unsigned amp_rproc_buffers(const struct amp_rproc *rp)
-{
-	uint32_t cnt = table_of(rp)->vdev.config.rx_cnt;
-
-	return cnt && cnt < rp->num ? cnt : rp->num;
-}
-
 uint32_t amp_rproc_features(const struct amp_rproc *rp)
 {
 	return table_of(rp)->vdev.gfeatures & (uint32_t)AMP_RPMSG_F_NS;

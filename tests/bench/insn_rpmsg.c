@@ -23,8 +23,7 @@
 #include "insn_arch.h"
 #include "insn_rpmsg.h"
 
-#define LEN_MAX 496
-/* As many buffers as raw sockets of one link may hold: each has its first message unread. */
+#define LEN_MAX	  496
 #define CONNS_MAX 12
 
 #define DECLARE(p)                                                               \
