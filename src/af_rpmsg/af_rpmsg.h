@@ -25,10 +25,11 @@ struct amp_rname {
 /* One link, whatever its transport: a bus, the streams on it, and their memory. Everything
  * under the stack lock. */
 struct amp_rlink {
-	struct amp_rpmsg bus; /* first, as what else is looked at often: short offsets */
-	uint16_t out_cnt;     /* buffers to send in, as of up */
-	uint8_t name_cnt;     /* oldest first; one too many: until the turn has looked */
-	uint8_t said;	      /* what the log has had in this life of the link */
+	/* first, as what else is looked at often: short offsets */
+	uint8_t name_cnt; /* oldest first; one too many: until the turn has looked */
+	uint8_t said;	  /* what the log has had in this life of the link */
+	uint16_t out_cnt; /* buffers to send in, as of up */
+	struct amp_rpmsg bus;
 #if AMPSOCK_FAST
 	uint16_t in_left; /* so many messages go the short way until the next turn */
 #endif
@@ -59,6 +60,11 @@ static inline struct amp_rlink *amp_rlink_of(struct amp_runner *r)
 static inline unsigned amp_rlink_index(const struct amp_rlink *l)
 {
 	return AMPSOCK_RPMSG == 1 ? 0 : (unsigned)(l - amp_rlinks);
+}
+
+static inline struct amp_rlink *amp_rlink_at(unsigned i)
+{
+	return &amp_rlinks[AMPSOCK_RPMSG == 1 ? 0 : i];
 }
 
 /* l->l.index */
@@ -152,6 +158,13 @@ static inline void amp_rlink_door(struct amp_rlink *l)
 #define SUB_CHILD 32u /* raw, accepted: its endpoint is its listener's */
 #define SUB_STALE 64u /* of an earlier life of the link: its source may be another's now */
 
+/* A name that a socket is bound to, as it is announced. */
+struct amp_own_name {
+	bool bound; /* else that socket is closed, and has still to withdraw it */
+	uint8_t on; /* a link or AMP_RLINK_ANY */
+	char name[AMP_RPMSG_NAME_LEN];
+};
+
 /*
  * A socket's private part: struct amp_rstream_conn while it is a connection of the engine, or
  * was one (a stream whose s->link is not 0); else this. s->link of a raw socket: its peer's
@@ -163,7 +176,7 @@ struct amp_rsock {
 	uint8_t wait_on;  /* SUB_WAIT: a link or AMP_RLINK_ANY */
 	struct amp_rpmsg_named
 		end[AMPSOCK_RPMSG]; /* by link. A child: its listener's address */
-	char *name;		    /* bound to, as announced: one of own_names; NULL: none */
+	struct amp_own_name *own;   /* that it is bound to; NULL: none */
 	union {
 		struct {			       /* SUB_WAIT */
 			char wait[AMP_RPMSG_NAME_LEN]; /* for whom */
@@ -235,14 +248,14 @@ struct amp_raddr {
 };
 int amp_raddr_get(const struct amp_sock *s, const struct sockaddr *addr, socklen_t len,
 		  struct amp_raddr *to);
-/* Who is meant on a link (or any, as in struct amp_raddr): its link, with *addr when there is a
- * name. NULL with *err: -EAGAIN: not announced (yet); -ENETUNREACH. */
-struct amp_rlink *amp_raddr_find(unsigned on, const char *name, uint32_t *addr, int *err);
+/* Who is meant on a link (or any, as in struct amp_raddr): its link's number, with *addr when there
+ * is a name. -EAGAIN: not announced (yet); -ENETUNREACH. */
+int amp_raddr_find(unsigned on, const char *name, uint32_t *addr);
 
 /* Endpoints of s on link on, or on all, with its name or without. */
 int amp_rsock_open(struct amp_sock *s, unsigned on, uint32_t addr, bool announce);
-/* Tell the peer of the name that s is bound to: now it listens, or talks. */
-int amp_rsock_announce(struct amp_sock *s);
+/* Tell the peer of the name that s is bound to, if any: now it listens, or talks. */
+void amp_rsock_announce(struct amp_sock *s);
 /* A service is gone: the end of who is connected to it. */
 void amp_rsock_withdrawn(struct amp_rlink *l, uint32_t addr);
 /* Does a connect() wait for an announcement? Then each turn sees whether it has come, or else

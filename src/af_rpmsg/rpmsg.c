@@ -414,6 +414,14 @@ int amp_rpmsg_open(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint32_t ad
 	return 0;
 }
 
+void amp_rpmsg_announce(struct amp_rpmsg *bus, struct amp_rpmsg_named *n, const char *name)
+{
+	n->name = name;
+	n->ept.ns = AMP_RPMSG_UNTOLD;
+	if (bus->out && bus->ns)
+		owe(bus, &n->ept, AMP_RPMSG_ANNOUNCE);
+}
+
 int amp_rpmsg_open_named(struct amp_rpmsg *bus, struct amp_rpmsg_named *n, uint32_t addr,
 			 const char *name)
 {
@@ -425,12 +433,9 @@ int amp_rpmsg_open_named(struct amp_rpmsg *bus, struct amp_rpmsg_named *n, uint3
 	r = amp_rpmsg_open(bus, &n->ept, addr);
 	if (r)
 		return r;
-	n->name = name;
-	if (!name)
-		return 0;
-	n->ept.ns = AMP_RPMSG_UNTOLD;
-	if (bus->out && bus->ns)
-		owe(bus, &n->ept, AMP_RPMSG_ANNOUNCE);
+	n->name = NULL;
+	if (name)
+		amp_rpmsg_announce(bus, n, name);
 	return 0;
 }
 

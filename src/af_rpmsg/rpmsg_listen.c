@@ -25,7 +25,9 @@ int amp_rpmsg_listen(struct amp_sock *s, int backlog)
 	(void)backlog;
 	if (!(s->flags & AMP_SF_BOUND) || amp_rsock_is_conn(s))
 		return -EINVAL;
-	return s->sub & SUB_DOOR ? 0 : amp_rsock_announce(s);
+	amp_rsock_announce(
+		s); /* of the front door's, which has no endpoint, there is nothing to tell */
+	return 0;
 }
 
 struct amp_sock *amp_rpmsg_accept(struct amp_sock *s, int *err)

@@ -172,7 +172,7 @@ static int dgram_to(struct amp_sock *s, const struct amp_msg *m, struct amp_rlin
 		    uint32_t *dst)
 {
 	struct amp_raddr to;
-	int r, err;
+	int r;
 
 	if (s->flags & AMP_SF_WR_SHUT)
 		return -EPIPE;
@@ -181,11 +181,13 @@ static int dgram_to(struct amp_sock *s, const struct amp_msg *m, struct amp_rlin
 	r = amp_raddr_get(s, m->name, m->name_len, &to);
 	if (r)
 		return r;
-	*l = amp_raddr_find(to.link, to.name, &to.addr, &err);
-	if (!*l) /* nobody has announced it, and a datagram does not wait until somebody does */
-		return err == -EAGAIN ? -ECONNREFUSED : err;
+	r = amp_raddr_find(to.link, to.name, &to.addr);
+	if (r <
+	    0) /* nobody has announced it, and a datagram does not wait until somebody does */
+		return r == -EAGAIN ? -ECONNREFUSED : r;
+	*l = amp_rlink_at((unsigned)r);
 	*dst = to.addr;
-	return amp_rsock_open(s, amp_rlink_index(*l), 0, true);
+	return amp_rsock_open(s, (unsigned)r, 0, true);
 }
 
 ssize_t amp_rraw_send(struct amp_sock *s, const struct amp_msg *m)

@@ -180,13 +180,13 @@ struct amp_rproc {
 	struct amp_rsc_table *table; /* in shared memory */
 	/* The window in which the host's rings and buffers lie, at shm_da as the host counts. */
 	uint8_t *shm;
+	bool up; /* remoteproc.c's, too */
 	uint64_t shm_da;
 	size_t shm_len;
 	/* The vrings as the firmware made them: the table's copy is anybody's to change. */
 	uint16_t num;
 	uint16_t align;
 	uint32_t epoch; /* mine; 0: a host without epochs, or none yet */
-	bool up;
 };
 
 /*
