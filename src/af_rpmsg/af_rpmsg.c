@@ -235,42 +235,35 @@ void amp_rsock_gone(struct amp_sock *s, struct amp_rpmsg_ept *ept)
 }
 
 /* One on each link meant, all at the same address. */
-static int open_some(struct amp_sock *s, unsigned on, uint32_t addr, const char *name)
+static int open_some(struct amp_sock *s, unsigned on, uint32_t addr)
 {
 	struct amp_rsock *p = amp_rsock(s);
 	int r;
 
 	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
-		struct amp_rlink *l;
-
 		if (!meant(on, i) || p->end[i].ept.kind)
 			continue;
-		l = amp_rlink_get(i);
-		r = amp_rpmsg_open_named(&l->bus, &p->end[i], addr, name);
+		r = amp_rpmsg_open(&amp_rlink_get(i)->bus, &p->end[i].ept, addr);
 		if (r) {
 			if (AMPSOCK_RPMSG > 1) /* without a name, or never announced: at once */
 				(void)close_all(s);
 			return r;
 		}
+		p->end[i].name = NULL;
 		p->end[i].ept.kind = AMP_REPT_BOUND;
 		addr = p->end[i].ept.addr;
-		if (!AMPSOCK_FAST || (name && amp_rlink_is_up(l)))
-			amp_runner_due(&l->l.runner);
 	}
 	return 0;
 }
 
-int amp_rsock_open(struct amp_sock *s, unsigned on, uint32_t addr, bool announce)
+int amp_rsock_open(struct amp_sock *s, unsigned on, uint32_t addr)
 {
-	struct amp_rsock *p = amp_rsock(s);
-	/* a datagram may go out on a link that the socket is not bound to */
-	const char *name = announce && p->own && meant(p->bound_on, on) ? p->own->name : NULL;
 	int r = s->type == SOCK_DGRAM ? amp_sock_ring(s) : 0;
 
 	if (r)
 		return r;
 	do { /* what is free on one link may not be on the next */
-		r = open_some(s, on, addr ? addr : AMP_RPMSG_ADDR_ANY, name);
+		r = open_some(s, on, addr ? addr : AMP_RPMSG_ADDR_ANY);
 	} while (AMPSOCK_RPMSG > 1 && !addr && r == -EADDRINUSE);
 	return r;
 }
@@ -282,8 +275,8 @@ void amp_rsock_announce(struct amp_sock *s)
 	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
 		struct amp_rlink *l = &amp_rlinks[i];
 
-		/* that it is known already is another case */
-		if (!p->own || !meant(p->bound_on, i) || !p->end[i].ept.kind || p->end[i].name)
+		/* a datagram may have gone out on a link that the socket is not bound to */
+		if (!p->own || !meant(p->bound_on, i) || p->end[i].name)
 			continue;
 		amp_rpmsg_announce(&l->bus, &p->end[i], p->own->name);
 		if (amp_rlink_is_up(l))
@@ -313,13 +306,16 @@ int amp_rpmsg_sock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen
 		if (r)
 			return r;
 		(void)close_all(s); /* one that a datagram was sent from */
-		r = amp_rsock_open(s, at.link, at.addr, s->type == SOCK_DGRAM);
+		r = amp_rsock_open(s, at.link, at.addr);
 	}
-	if (r)
+	if (r) {
 		name_drop(p);
-	else
-		s->flags |= AMP_SF_BOUND;
-	return r;
+		return r;
+	}
+	s->flags |= AMP_SF_BOUND;
+	if (s->type == SOCK_DGRAM)
+		amp_rsock_announce(s);
+	return 0;
 }
 
 /* ---- connect ---- */
@@ -380,8 +376,9 @@ static void stream_anew(struct amp_sock *s)
 static int start_stream(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 {
 	struct amp_rstream_conn *rc = amp_rstream_conn(conn_of(s));
-	uint32_t local =
-		s->flags & AMP_SF_BOUND ? amp_rsock(s)->end[amp_rlink_index(l)].ept.addr : 0;
+	uint32_t local = s->flags & AMP_SF_BOUND
+				 ? amp_rsock(s)->end[amp_rlink_index(l)].ept.addr
+				 : AMP_RPMSG_ADDR_ANY;
 	int r = amp_sock_ring(s);
 
 	if (r)
@@ -405,7 +402,7 @@ static int start_stream(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 
 static int start_raw(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 {
-	int r = amp_rsock_open(s, amp_rlink_index(l), 0, false);
+	int r = amp_rsock_open(s, amp_rlink_index(l), 0);
 
 	if (r == 0)
 		r = amp_sock_ring(s);

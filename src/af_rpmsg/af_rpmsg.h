@@ -146,8 +146,8 @@ static inline void amp_rlink_door(struct amp_rlink *l)
 		return;
 	l->door.ept.kind = AMP_REPT_DOOR;
 	/* at a dynamic address: there is one */
-	(void)amp_rpmsg_open_named(&l->bus, &l->door, AMP_RPMSG_ADDR_ANY,
-				   AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX);
+	(void)amp_rpmsg_open(&l->bus, &l->door.ept, AMP_RPMSG_ADDR_ANY);
+	amp_rpmsg_announce(&l->bus, &l->door, AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX);
 }
 
 /* ---- sockets ---- */
@@ -252,8 +252,8 @@ int amp_raddr_get(const struct amp_sock *s, const struct sockaddr *addr, socklen
  * is a name. -EAGAIN: not announced (yet); -ENETUNREACH. */
 int amp_raddr_find(unsigned on, const char *name, uint32_t *addr);
 
-/* Endpoints of s on link on, or on all, with its name or without. */
-int amp_rsock_open(struct amp_sock *s, unsigned on, uint32_t addr, bool announce);
+/* Endpoints of s on link on, or on all, without its name yet. */
+int amp_rsock_open(struct amp_sock *s, unsigned on, uint32_t addr);
 /* Tell the peer of the name that s is bound to, if any: now it listens, or talks. */
 void amp_rsock_announce(struct amp_sock *s);
 /* A service is gone: the end of who is connected to it. */

@@ -66,10 +66,11 @@ static void see_rpmsg_lite(struct remote *m)
 
 static void served(struct amp_rlink *l, struct remote *m)
 {
-	if (amp_rproc_queue(m->rp, AMP_RPROC_TX, &m->q[AMP_RPROC_TX]) ||
-	    amp_rproc_queue(m->rp, AMP_RPROC_RX, &m->q[AMP_RPROC_RX])) {
-		amp_explain("rpmsg: vrings beyond the shared memory, or askew");
-		return;
+	for (unsigned i = 0; i < AMP_RPROC_VRINGS; i++) {
+		if (amp_rproc_queue(m->rp, i, &m->q[i])) {
+			amp_explain("rpmsg: vrings beyond the shared memory, or askew");
+			return;
+		}
 	}
 	see_rpmsg_lite(m);
 	amp_rlink_up(l, &m->q[AMP_RPROC_RX], &m->q[AMP_RPROC_TX],

@@ -84,24 +84,22 @@ static bool keep(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg
 		.link = (uint16_t)amp_rlink_index(l),
 	};
 	uint32_t room = amp_rxring_room(&s->rx);
-	bool fits = sizeof(h) + h.len <= room;
 
-	if (s->type == SOCK_SEQPACKET) {
-		if (AMPSOCK_FAST && wanted(l, s, rx))
-			return true;
-		/* the turn ends while there is room, for a reader who may be waiting in it */
-		if (!AMPSOCK_FAST && room < AMPSOCK_RING_LEN / 2)
-			l->bus.enough = true;
-		if (!fits) {
+	if (AMPSOCK_FAST && s->type == SOCK_SEQPACKET && wanted(l, s, rx))
+		return true;
+	/* the turn ends while there is room, for a reader who may be waiting in it */
+	if (!AMPSOCK_FAST && room < AMPSOCK_RING_LEN / 2)
+		l->bus.enough = true;
+	if (sizeof(h) + h.len > room) {
+		if (s->type == SOCK_SEQPACKET) {
 			amp_explain("rpmsg: a SOCK_SEQPACKET socket is not read, ENOBUFS");
 			amp_rsock_over(s, ENOBUFS);
 		}
+		return false;
 	}
-	if (fits) {
-		amp_rxring_put(&s->rx, &h, sizeof(h));
-		amp_rxring_put(&s->rx, rx->data, h.len);
-	}
-	return fits;
+	amp_rxring_put(&s->rx, &h, sizeof(h));
+	amp_rxring_put(&s->rx, rx->data, h.len);
+	return true;
 }
 
 void amp_rraw_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg_rx *rx)
@@ -187,7 +185,7 @@ static int dgram_to(struct amp_sock *s, const struct amp_msg *m, struct amp_rlin
 		return r == -EAGAIN ? -ECONNREFUSED : r;
 	*l = amp_rlink_at((unsigned)r);
 	*dst = to.addr;
-	return amp_rsock_open(s, (unsigned)r, 0, true);
+	return amp_rsock_open(s, (unsigned)r, 0);
 }
 
 ssize_t amp_rraw_send(struct amp_sock *s, const struct amp_msg *m)

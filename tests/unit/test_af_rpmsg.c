@@ -367,7 +367,7 @@ static void test_bound_here_sent_there(void **state)
 	a.rp_addr = 700;
 	assert_int_equal(do_bind(fd, a), 0);
 	/* as sendto() does on a link without an endpoint of the socket's */
-	assert_int_equal(amp_rsock_open(s, 1, RPMSG_ADDR_ANY, true), 0);
+	assert_int_equal(amp_rsock_open(s, 1, RPMSG_ADDR_ANY), 0);
 	assert_int_equal(amp_getsockname(fd, (struct sockaddr *)&got, &len), 0);
 	assert_int_equal(got.rp_link, 0);
 	assert_int_equal(got.rp_addr, 700);
