@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * AF_RPMSG without copying. Streams: as AF_VSOCK's. SOCK_SEQPACKET: a message is written into
- * the transport's buffer and read out of it, where the peer may still write; who looks twice
- * at a byte that it borrowed may see two values.
+ * the transport's buffer, and read out of the socket's ring, where the peer does not reach it.
  */
 #include <errno.h>
 #include <string.h>
@@ -64,6 +63,7 @@ static int seq_commit(struct amp_sock *s, struct amp_direct_io *io)
 static int seq_borrow(struct amp_sock *s, struct amp_direct_io *io)
 {
 	struct amp_rraw_hdr h;
+	size_t off, run;
 
 	if (!(s->flags & (AMP_SF_CONNECTED | AMP_SF_RESET)) || (s->sub & SUB_WAIT))
 		return -ENOTCONN;
@@ -72,8 +72,16 @@ static int seq_borrow(struct amp_sock *s, struct amp_direct_io *io)
 	if (!amp_rxring_used(&s->rx))
 		return s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT) ? 0 : -EAGAIN;
 	amp_rxring_peek(&s->rx, s->rx.tail, &h, sizeof(h));
+	off = (s->rx.tail + sizeof(h)) & (AMPSOCK_RING_LEN - 1u);
+	run = AMPSOCK_RING_LEN - off;
+	if (run > h.len)
+		run = h.len;
 	io->len = h.len;
-	io->cnt = amp_rxring_lend(&s->rx, s->rx.tail + sizeof(h), h.len, io->iov);
+	io->iov[0].iov_base = s->rx.buf + off;
+	io->iov[0].iov_len = run;
+	io->iov[1].iov_base = s->rx.buf;
+	io->iov[1].iov_len = h.len - run;
+	io->cnt = h.len > run ? 2 : 1;
 	return 0;
 }
 

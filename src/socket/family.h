@@ -562,9 +562,6 @@ size_t amp_rxring_read(const struct amp_rxring *r, uint32_t pos, const struct am
 void amp_rxring_put(struct amp_rxring *r, const void *data, size_t len);
 /* len bytes from pos on, whether there or not. */
 void amp_rxring_peek(const struct amp_rxring *r, uint32_t pos, void *to, size_t len);
-/* The same where they lie, for who may read them there: pieces, 1 or 2. */
-unsigned amp_rxring_lend(const struct amp_rxring *r, uint32_t pos, size_t len,
-			 struct iovec iov[2]);
 static inline uint32_t amp_rxring_used(const struct amp_rxring *r)
 {
 	return (AMP_RING_IDX)(r->head - r->tail);

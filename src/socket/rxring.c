@@ -47,22 +47,17 @@ void amp_rxring_peek(const struct amp_rxring *r, uint32_t pos, void *to, size_t 
 	memcpy((uint8_t *)to + run, r->buf, len - run);
 }
 
-void amp_rxring_put(struct amp_rxring *r, const void *data, size_t len)
+/* One copy for a program that has AF_RPMSG alone; in others streams have it to themselves. */
+#if AMPSOCK_VSOCK
+#define PUT_INLINED AMP_INLINED
+#else
+#define PUT_INLINED
+#endif
+
+PUT_INLINED void amp_rxring_put(struct amp_rxring *r, const void *data, size_t len)
 {
 	ring_put(r, r->head, data, len);
 	r->head = (AMP_RING_IDX)(r->head + len);
-}
-
-unsigned amp_rxring_lend(const struct amp_rxring *r, uint32_t pos, size_t len,
-			 struct iovec iov[2])
-{
-	size_t run = run_len(pos, len);
-
-	iov[0].iov_base = ring_at(r, pos);
-	iov[0].iov_len = run;
-	iov[1].iov_base = r->buf;
-	iov[1].iov_len = len - run;
-	return len > run ? 2 : 1;
 }
 
 size_t amp_msg_put(const struct amp_msg *m, size_t skip, const void *data, size_t len)

@@ -105,7 +105,7 @@ static int direct_commit(struct amp_sock *s, struct amp_direct_io *io)
 static int direct_borrow(struct amp_sock *s, struct amp_direct_io *io)
 {
 	uint32_t used = amp_rxring_used(&s->rx);
-	unsigned cnt;
+	uint32_t off = s->rx.tail & (AMPSOCK_RING_LEN - 1u), run = AMPSOCK_RING_LEN - off;
 
 	if (s->type != SOCK_STREAM)
 		return -EOPNOTSUPP;
@@ -115,8 +115,13 @@ static int direct_borrow(struct amp_sock *s, struct amp_direct_io *io)
 		return -EAGAIN;
 	if (io->len > used)
 		io->len = used;
-	cnt = amp_rxring_lend(&s->rx, s->rx.tail, io->len, io->iov);
-	io->cnt = used ? cnt : 0;
+	if (run > io->len)
+		run = (uint32_t)io->len;
+	io->iov[0].iov_base = s->rx.buf + off;
+	io->iov[0].iov_len = run;
+	io->iov[1].iov_base = s->rx.buf;
+	io->iov[1].iov_len = io->len - run;
+	io->cnt = used == 0 ? 0 : io->len > run ? 2 : 1;
 	return 0;
 }
 
