@@ -34,7 +34,7 @@ $(eval $(call conform_program,tsan,$(TSAN_FLAGS),tsan))
 # wants more sockets than a core usually has, and its channel is the console.
 CONFORM_BOARDS := qemu-virt-aarch64 qemu-mps2
 CONFORM_FW     := -DAMPSOCK_SOCKETS=128 -DAMPSOCK_ADDRINFO=64 -DAMPSOCK_RPMSG_NAMES=64 \
-	-DAMPSOCK_RPMSG_SERVICES=64 -DAMPSOCK_RPMSG_HOLD=32 \
+	-DAMPSOCK_RPMSG_SERVICES=64 \
 	-DBOARD_CONSOLE_LEN=16384
 
 # $(1): board, $(2): directory

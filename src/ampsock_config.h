@@ -73,10 +73,6 @@
 #ifndef AMPSOCK_RPMSG_SERVICES
 #define AMPSOCK_RPMSG_SERVICES 8
 #endif
-/* Receive buffers that a raw SOCK_SEQPACKET socket may hold; all of a link: twice as many. */
-#ifndef AMPSOCK_RPMSG_HOLD
-#define AMPSOCK_RPMSG_HOLD 8
-#endif
 
 /* Hash buckets for connections: a power of two, 1 on a small core: then there is nothing to
  * compute, and whoever hands tables to the engines hands some of one bucket. */
@@ -199,8 +195,6 @@ _Static_assert(AMPSOCK_RPMSG >= 0 && AMPSOCK_RPMSG <= 16, "AMPSOCK_RPMSG: 0 to 1
 _Static_assert(AMPSOCK_RPMSG_NAMES >= 2 && AMPSOCK_RPMSG_NAMES <= 254,
 	       "AMPSOCK_RPMSG_NAMES: 2 to 254");
 _Static_assert(AMPSOCK_RPMSG_SERVICES >= 1, "AMPSOCK_RPMSG_SERVICES: at least 1");
-_Static_assert(AMPSOCK_RPMSG_HOLD >= 1 && AMPSOCK_RPMSG_HOLD <= 127,
-	       "AMPSOCK_RPMSG_HOLD: 1 to 127");
 _Static_assert(AMP_IS_POW2(AMPSOCK_HASH) && AMPSOCK_HASH <= 65536,
 	       "AMPSOCK_HASH: a power of two of at most 65536");
 _Static_assert(AMPSOCK_SOCKETS >= 2 && AMPSOCK_SOCKETS <= 4096, "AMPSOCK_SOCKETS: 2 to 4096");

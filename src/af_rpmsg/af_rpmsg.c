@@ -61,7 +61,7 @@ _Static_assert(
 
 /* Names that sockets are bound to: few are, so they are not in each. "": free. A socket that is
  * closed has its own until the withdrawal is out. */
-static char own_names[AMPSOCK_RPMSG_SERVICES][AMP_RPMSG_NAME_LEN]; /* l */
+static struct amp_own_name own_names[AMPSOCK_RPMSG_SERVICES]; /* l */
 
 bool amp_rsock_waits; /* l */
 
@@ -134,11 +134,11 @@ static const struct amp_rname *name_find(const struct amp_rlink *l, const char *
 	return NULL;
 }
 
-struct amp_rlink *amp_raddr_find(unsigned on, const char *name, uint32_t *addr, int *err)
+int amp_raddr_find(unsigned on, const char *name, uint32_t *addr)
 {
 	const struct amp_rname *n;
+	int r = -ENETUNREACH;
 
-	*err = -ENETUNREACH;
 	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
 		struct amp_rlink *l = &amp_rlinks[i];
 
@@ -146,17 +146,17 @@ struct amp_rlink *amp_raddr_find(unsigned on, const char *name, uint32_t *addr, 
 			continue;
 		if (!*name) {
 			if (amp_rlink_is_up(l))
-				return l;
+				return (int)i;
 			continue;
 		}
 		n = name_find(l, name);
 		if (n) {
 			*addr = n->addr;
-			return l;
+			return (int)i;
 		}
-		*err = -EAGAIN; /* it may yet come, also when the peer is late */
+		r = -EAGAIN; /* it may yet come, also when the peer is late */
 	}
-	return NULL;
+	return r;
 }
 
 /* ---- endpoints ---- */
@@ -183,32 +183,46 @@ static bool close_all(struct amp_sock *s)
 	return done;
 }
 
-/* Room for the name that a socket is bound to. */
-static int name_keep(struct amp_rsock *p, const char *name)
+/* Room for the name that a socket is to be bound to, which nobody else has on that link. */
+static int name_keep(struct amp_rsock *p, const struct amp_raddr *at)
 {
-	for (unsigned i = 0; i < AMPSOCK_RPMSG_SERVICES; i++) {
-		if (!own_names[i][0]) {
-			p->name = strcpy(own_names[i], name);
-			return 0;
-		}
+	struct amp_own_name *n = own_names + AMPSOCK_RPMSG_SERVICES, *room = NULL;
+
+	while (n-- > own_names) {
+		if (!n->name[0])
+			room = n;
+		else if (n->bound && strcmp(n->name, at->name) == 0 &&
+			 (meant(n->on, at->link) || meant(at->link, n->on)))
+			return -EADDRINUSE;
 	}
-	amp_explain("rpmsg: too many names are bound (AMPSOCK_RPMSG_SERVICES)");
-	return -ENOBUFS;
+	if (!room) {
+		amp_explain("rpmsg: too many names are bound (AMPSOCK_RPMSG_SERVICES)");
+		return -ENOBUFS;
+	}
+	strcpy(room->name, at->name);
+	if (AMPSOCK_RPMSG > 1)
+		room->on = (uint8_t)at->link;
+	room->bound = true;
+	p->own = room;
+	return 0;
 }
 
 /* Nobody is told of it any more. */
 static void name_drop(struct amp_rsock *p)
 {
-	if (p->name)
-		*p->name = '\0';
-	p->name = NULL;
+	if (p->own)
+		p->own->name[0] = '\0';
+	p->own = NULL;
 }
 
 void amp_rsock_finish(struct amp_sock *s)
 {
-	s->flags &= (uint16_t)~AMP_SF_BOUND; /* its name is free */
+	struct amp_rsock *p = amp_rsock(s);
+
+	if (p->own)
+		p->own->bound = false; /* for others to bind to */
 	if (close_all(s)) {
-		name_drop(amp_rsock(s));
+		name_drop(p);
 		amp_sock_free(s);
 	}
 }
@@ -221,76 +235,53 @@ void amp_rsock_gone(struct amp_sock *s, struct amp_rpmsg_ept *ept)
 }
 
 /* One on each link meant, all at the same address. */
-static int open_some(struct amp_sock *s, unsigned on, uint32_t addr, const char *name)
+static int open_some(struct amp_sock *s, unsigned on, uint32_t addr)
 {
 	struct amp_rsock *p = amp_rsock(s);
 	int r;
 
 	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
-		struct amp_rlink *l;
-
 		if (!meant(on, i) || p->end[i].ept.kind)
 			continue;
-		l = amp_rlink_get(i);
-		r = amp_rpmsg_open_named(&l->bus, &p->end[i], addr, name);
+		r = amp_rpmsg_open(&amp_rlink_get(i)->bus, &p->end[i].ept, addr);
 		if (r) {
 			if (AMPSOCK_RPMSG > 1) /* without a name, or never announced: at once */
 				(void)close_all(s);
 			return r;
 		}
+		p->end[i].name = NULL;
 		p->end[i].ept.kind = AMP_REPT_BOUND;
 		addr = p->end[i].ept.addr;
-		if (!AMPSOCK_FAST || (name && amp_rlink_is_up(l)))
-			amp_runner_due(&l->l.runner);
 	}
 	return 0;
 }
 
-int amp_rsock_open(struct amp_sock *s, unsigned on, uint32_t addr, bool announce)
+int amp_rsock_open(struct amp_sock *s, unsigned on, uint32_t addr)
 {
-	struct amp_rsock *p = amp_rsock(s);
-	/* a datagram may go out on a link that the socket is not bound to */
-	const char *name = announce && meant(p->bound_on, on) ? p->name : NULL;
 	int r = s->type == SOCK_DGRAM ? amp_sock_ring(s) : 0;
 
 	if (r)
 		return r;
 	do { /* what is free on one link may not be on the next */
-		r = open_some(s, on, addr ? addr : AMP_RPMSG_ADDR_ANY, name);
+		r = open_some(s, on, addr ? addr : AMP_RPMSG_ADDR_ANY);
 	} while (AMPSOCK_RPMSG > 1 && !addr && r == -EADDRINUSE);
 	return r;
 }
 
-int amp_rsock_announce(struct amp_sock *s)
+void amp_rsock_announce(struct amp_sock *s)
 {
 	struct amp_rsock *p = amp_rsock(s);
-	uint32_t addr = 0;
 
-	if (!p->name)
-		return 0;
 	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
-		if (p->end[i].ept.kind && p->end[i].name)
-			return 0; /* it is known already */
-		if (p->end[i].ept.kind)
-			addr = p->end[i].ept.addr;
+		struct amp_rlink *l = &amp_rlinks[i];
+
+		/* a datagram may have gone out on a link that the socket is not bound to */
+		if (!p->own || !meant(p->bound_on, i) || p->end[i].name)
+			continue;
+		amp_rpmsg_announce(&l->bus, &p->end[i], p->own->name);
+		if (amp_rlink_is_up(l))
+			amp_runner_due(&l->l.runner);
 	}
-	(void)close_all(s);
-	return open_some(s, p->bound_on, addr, p->name);
-}
-
-static bool name_taken(const struct amp_raddr *at)
-{
-	struct amp_sock *s = NULL;
-
-	while ((s = next_of_us(s)) != NULL) {
-		const struct amp_rsock *p = amp_rsock(s);
-
-		if ((s->flags & AMP_SF_BOUND) && !amp_rsock_is_conn(s) && p->name &&
-		    strcmp(p->name, at->name) == 0 &&
-		    (meant(p->bound_on, at->link) || meant(at->link, p->bound_on)))
-			return true;
-	}
-	return false;
 }
 
 int amp_rpmsg_sock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen_t len)
@@ -304,24 +295,27 @@ int amp_rpmsg_sock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen
 	if ((s->flags & (AMP_SF_BOUND | AMP_SF_CONNECTED | AMP_SF_CONNECTING)) ||
 	    (s->sub & SUB_CHILD) || amp_rsock_is_conn(s))
 		return -EINVAL;
-	if (at.name[0] && name_taken(&at))
-		return -EADDRINUSE;
-	(void)close_all(s); /* one that a datagram was sent from */
-	p->bound_on = (uint8_t)at.link;
+	p->bound_on =
+		(uint8_t)at.link; /* no matter if it fails: AMP_SF_BOUND says that it is */
 	/* without descriptor: the carriers' listener, and that is for the front door */
 	if (AMPSOCK_INET && (s->flags & AMP_SF_ORPHAN)) {
 		s->sub |= SUB_DOOR;
 	} else {
 		if (at.name[0])
-			r = name_keep(p, at.name);
-		if (r == 0)
-			r = amp_rsock_open(s, at.link, at.addr, s->type == SOCK_DGRAM);
+			r = name_keep(p, &at);
+		if (r)
+			return r;
+		(void)close_all(s); /* one that a datagram was sent from */
+		r = amp_rsock_open(s, at.link, at.addr);
 	}
-	if (r)
+	if (r) {
 		name_drop(p);
-	else
-		s->flags |= AMP_SF_BOUND;
-	return r;
+		return r;
+	}
+	s->flags |= AMP_SF_BOUND;
+	if (s->type == SOCK_DGRAM)
+		amp_rsock_announce(s);
+	return 0;
 }
 
 /* ---- connect ---- */
@@ -338,12 +332,13 @@ static void unwait(struct amp_sock *s)
 	memset(amp_rsock(s)->wait, 0, sizeof(amp_rsock(s)->wait));
 }
 
-/* Its buffers go back, and what it had reserved: there are some only with a link. */
+/* What it had reserved goes back, and of a connection what was not read. */
 static void raw_release(struct amp_sock *s)
 {
 	if (s->flags & AMP_SF_RESERVED)
 		amp_rpmsg_unreserve(s);
-	amp_rraw_drop(s);
+	if (s->type == SOCK_SEQPACKET)
+		s->rx.tail = s->rx.head;
 }
 
 /* No peer: what of the last one is left goes. */
@@ -381,8 +376,9 @@ static void stream_anew(struct amp_sock *s)
 static int start_stream(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 {
 	struct amp_rstream_conn *rc = amp_rstream_conn(conn_of(s));
-	uint32_t local =
-		s->flags & AMP_SF_BOUND ? amp_rsock(s)->end[amp_rlink_index(l)].ept.addr : 0;
+	uint32_t local = s->flags & AMP_SF_BOUND
+				 ? amp_rsock(s)->end[amp_rlink_index(l)].ept.addr
+				 : AMP_RPMSG_ADDR_ANY;
 	int r = amp_sock_ring(s);
 
 	if (r)
@@ -406,12 +402,13 @@ static int start_stream(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 
 static int start_raw(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 {
-	int r = amp_rsock_open(s, amp_rlink_index(l), 0, false);
+	int r = amp_rsock_open(s, amp_rlink_index(l), 0);
 
 	if (r == 0)
-		r = amp_rsock_announce(s);
+		r = amp_sock_ring(s);
 	if (r)
 		return r;
+	amp_rsock_announce(s);
 	raw_release(s); /* what of the last one is left */
 	amp_rsock(s)->peer = addr;
 	s->link = amp_rlink_id(l);
@@ -420,12 +417,13 @@ static int start_raw(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 	return 0;
 }
 
-static int start(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
+static int start(struct amp_sock *s, unsigned i, uint32_t addr)
 {
 	const struct amp_rsock *p = amp_rsock(s);
+	struct amp_rlink *l = amp_rlink_at(i);
 
 	unwait(s);
-	if ((s->flags & AMP_SF_BOUND) && !meant(p->bound_on, amp_rlink_index(l)))
+	if ((s->flags & AMP_SF_BOUND) && !meant(p->bound_on, i))
 		return -ENETUNREACH;
 	return s->type == SOCK_STREAM ? start_stream(s, l, addr) : start_raw(s, l, addr);
 }
@@ -433,7 +431,6 @@ static int start(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 int amp_rpmsg_sock_connect(struct amp_sock *s, const struct sockaddr *addr, socklen_t len)
 {
 	bool conn = amp_rsock_is_conn(s);
-	struct amp_rlink *l;
 	struct amp_raddr to;
 	int r;
 
@@ -457,11 +454,11 @@ int amp_rpmsg_sock_connect(struct amp_sock *s, const struct sockaddr *addr, sock
 	if (!to.name[0] && !to.addr)
 		return -EINVAL;
 	/* a service is announced for who connects to it, not from */
-	if (s->type == SOCK_STREAM && amp_rsock(s)->name)
+	if (s->type == SOCK_STREAM && amp_rsock(s)->own)
 		return -EINVAL;
-	l = amp_raddr_find(to.link, to.name, &to.addr, &r);
-	if (l)
-		return start(s, l, to.addr);
+	r = amp_raddr_find(to.link, to.name, &to.addr);
+	if (r >= 0)
+		return start(s, (unsigned)r, to.addr);
 	return r == -EAGAIN ? wait_for(s, &to) : r;
 }
 
@@ -486,22 +483,20 @@ int32_t amp_rsock_wait(void)
 
 	while ((s = next_of_us(s)) != NULL) {
 		const struct amp_rsock *p = amp_rsock(s);
-		struct amp_rlink *l;
 
 		if (!(s->sub & SUB_WAIT))
 			continue;
 		left = (int32_t)(p->deadline_ms - now_ms);
-		l = amp_raddr_find(p->wait_on, p->wait, &addr, &r);
-		if (l) {
-			r = start(s, l, addr);
+		r = amp_raddr_find(p->wait_on, p->wait, &addr);
+		if (r >= 0) {
+			r = start(s, (unsigned)r, addr);
+			if (r && r != -EAGAIN)
+				amp_rsock_over(s, -r);
 		} else if (left <= 0) {
-			unwait(s);
-			r = -ECONNREFUSED;
+			amp_rpmsg_sock_end(s, AMP_END_CONNECT);
 		} else {
 			next = amp_sooner(next, left);
 		}
-		if (r && r != -EAGAIN)
-			amp_rsock_over(s, -r);
 	}
 	amp_rsock_waits = next >= 0;
 	return next;
@@ -529,7 +524,6 @@ void amp_rsock_link_down(struct amp_rlink *l)
 	while ((s = next_of_us(s)) != NULL) {
 		if (s->type == SOCK_STREAM || amp_rsock_elsewhere(s, l))
 			continue;
-		amp_rraw_drop(s);
 		if (s->sub & SUB_CHILD)
 			s->sub |= SUB_STALE;
 		if (!(s->flags & AMP_SF_CONNECTED))

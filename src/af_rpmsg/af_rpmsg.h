@@ -16,15 +16,6 @@
 #define AMP_RLINK_IN  1u
 #define AMP_RLINK_OUT 2u
 
-/* A receive buffer that a raw SOCK_SEQPACKET socket holds. */
-struct amp_rheld {
-	const void *data; /* in shared memory; len is ours */
-	uint32_t id;
-	uint16_t len;
-	uint8_t next; /* of a free one: how far behind it the next free one comes, less 1 */
-};
-#define AMP_RHELD_CNT (2u * AMPSOCK_RPMSG_HOLD)
-
 /* A service that the peer has announced. */
 struct amp_rname {
 	char name[AMP_RPMSG_NAME_LEN];
@@ -34,11 +25,11 @@ struct amp_rname {
 /* One link, whatever its transport: a bus, the streams on it, and their memory. Everything
  * under the stack lock. */
 struct amp_rlink {
-	struct amp_rpmsg bus; /* first, as what else is looked at often: short offsets */
-	uint16_t out_cnt;     /* buffers to send in, as of up */
-	uint8_t held_free;    /* first free one, as long as bus.held_cnt says that there is */
-	uint8_t name_cnt;     /* oldest first; one too many: until the turn has looked */
-	uint8_t said;	      /* what the log has had in this life of the link */
+	/* first, as what else is looked at often: short offsets */
+	uint8_t name_cnt; /* oldest first; one too many: until the turn has looked */
+	uint8_t said;	  /* what the log has had in this life of the link */
+	uint16_t out_cnt; /* buffers to send in, as of up */
+	struct amp_rpmsg bus;
 #if AMPSOCK_FAST
 	uint16_t in_left; /* so many messages go the short way until the next turn */
 #endif
@@ -51,7 +42,6 @@ struct amp_rlink {
 	};
 	struct amp_rpmsg_ept *ept_hash[AMPSOCK_HASH];
 	struct amp_rpmsg_named door; /* front door, kind 0: none (protocol.md) */
-	struct amp_rheld held[AMP_RHELD_CNT];
 	struct amp_rname names[AMPSOCK_RPMSG_NAMES + 1u];
 };
 
@@ -70,6 +60,11 @@ static inline struct amp_rlink *amp_rlink_of(struct amp_runner *r)
 static inline unsigned amp_rlink_index(const struct amp_rlink *l)
 {
 	return AMPSOCK_RPMSG == 1 ? 0 : (unsigned)(l - amp_rlinks);
+}
+
+static inline struct amp_rlink *amp_rlink_at(unsigned i)
+{
+	return &amp_rlinks[AMPSOCK_RPMSG == 1 ? 0 : i];
 }
 
 /* l->l.index */
@@ -98,10 +93,8 @@ static inline bool amp_rlink_exists(unsigned i)
 
 /* ---- for the files that bring a link up ---- */
 
-/* The queues work (DRIVER_OK), its runner is added. ns: VIRTIO_RPMSG_F_NS. in_cnt: buffers that go
- * round in the in queue. */
-void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bool ns,
-		  unsigned in_cnt);
+/* The queues work (DRIVER_OK), its runner is added. ns: VIRTIO_RPMSG_F_NS. */
+void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bool ns);
 /* Every connection on it is reset; amp_link_change(). Nothing when it is down already. */
 void amp_rlink_down(struct amp_rlink *l);
 /* Its turn: ms until it wants another, -1; AMP_VLINK_BROKEN: a ring was lied about. */
@@ -153,8 +146,8 @@ static inline void amp_rlink_door(struct amp_rlink *l)
 		return;
 	l->door.ept.kind = AMP_REPT_DOOR;
 	/* at a dynamic address: there is one */
-	(void)amp_rpmsg_open_named(&l->bus, &l->door, AMP_RPMSG_ADDR_ANY,
-				   AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX);
+	(void)amp_rpmsg_open(&l->bus, &l->door.ept, AMP_RPMSG_ADDR_ANY);
+	amp_rpmsg_announce(&l->bus, &l->door, AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX);
 }
 
 /* ---- sockets ---- */
@@ -165,6 +158,13 @@ static inline void amp_rlink_door(struct amp_rlink *l)
 #define SUB_CHILD 32u /* raw, accepted: its endpoint is its listener's */
 #define SUB_STALE 64u /* of an earlier life of the link: its source may be another's now */
 
+/* A name that a socket is bound to, as it is announced. */
+struct amp_own_name {
+	bool bound; /* else that socket is closed, and has still to withdraw it */
+	uint8_t on; /* a link or AMP_RLINK_ANY */
+	char name[AMP_RPMSG_NAME_LEN];
+};
+
 /*
  * A socket's private part: struct amp_rstream_conn while it is a connection of the engine, or
  * was one (a stream whose s->link is not 0); else this. s->link of a raw socket: its peer's
@@ -173,15 +173,10 @@ static inline void amp_rlink_door(struct amp_rlink *l)
 struct amp_rsock {
 	/* bytes early: short offsets are short instructions */
 	uint8_t bound_on; /* AMP_SF_BOUND: a link or AMP_RLINK_ANY */
-	union {
-		uint8_t held_head;
-		uint8_t wait_on; /* SUB_WAIT: a link or AMP_RLINK_ANY */
-	};
-	uint8_t held_tail;
-	uint8_t held_cnt;
+	uint8_t wait_on;  /* SUB_WAIT: a link or AMP_RLINK_ANY */
 	struct amp_rpmsg_named
 		end[AMPSOCK_RPMSG]; /* by link. A child: its listener's address */
-	char *name;		    /* bound to, as announced: one of own_names; NULL: none */
+	struct amp_own_name *own;   /* that it is bound to; NULL: none */
 	union {
 		struct {			       /* SUB_WAIT */
 			char wait[AMP_RPMSG_NAME_LEN]; /* for whom */
@@ -253,14 +248,14 @@ struct amp_raddr {
 };
 int amp_raddr_get(const struct amp_sock *s, const struct sockaddr *addr, socklen_t len,
 		  struct amp_raddr *to);
-/* Who is meant on a link (or any, as in struct amp_raddr): its link, with *addr when there is a
- * name. NULL with *err: -EAGAIN: not announced (yet); -ENETUNREACH. */
-struct amp_rlink *amp_raddr_find(unsigned on, const char *name, uint32_t *addr, int *err);
+/* Who is meant on a link (or any, as in struct amp_raddr): its link's number, with *addr when there
+ * is a name. -EAGAIN: not announced (yet); -ENETUNREACH. */
+int amp_raddr_find(unsigned on, const char *name, uint32_t *addr);
 
-/* Endpoints of s on link on, or on all, with its name or without. */
-int amp_rsock_open(struct amp_sock *s, unsigned on, uint32_t addr, bool announce);
-/* Tell the peer of the name that s is bound to: now it listens, or talks. */
-int amp_rsock_announce(struct amp_sock *s);
+/* Endpoints of s on link on, or on all, without its name yet. */
+int amp_rsock_open(struct amp_sock *s, unsigned on, uint32_t addr);
+/* Tell the peer of the name that s is bound to, if any: now it listens, or talks. */
+void amp_rsock_announce(struct amp_sock *s);
 /* A service is gone: the end of who is connected to it. */
 void amp_rsock_withdrawn(struct amp_rlink *l, uint32_t addr);
 /* Does a connect() wait for an announcement? Then each turn sees whether it has come, or else
@@ -278,14 +273,17 @@ void amp_rsock_link_down(struct amp_rlink *l);
 
 /* ---- raw messages ---- */
 
-/* A message for s. 1: it holds the buffer. */
-int amp_rraw_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg_rx *rx);
+/* Before each message in a raw socket's ring. */
+struct amp_rraw_hdr {
+	uint32_t src;
+	uint16_t len; /* as it was checked: the rpmsg header has 16 bits for it */
+	uint16_t link;
+};
+/* A message at the endpoint of s. */
+void amp_rraw_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg_rx *rx);
 ssize_t amp_rraw_send(struct amp_sock *s, const struct amp_msg *m);
 ssize_t amp_rraw_recv(struct amp_sock *s, struct amp_msg *m, int flags);
 int amp_rraw_poll(struct amp_sock *s);
-/* Give the oldest buffer back, all of them (to nobody, when the link is gone). */
-void amp_rraw_pop(struct amp_sock *s);
-void amp_rraw_drop(struct amp_sock *s);
 
 /* ---- the family's operations (struct amp_family) ---- */
 

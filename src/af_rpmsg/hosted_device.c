@@ -76,7 +76,7 @@ static void up_if_ready(struct rdev *d)
 	if (!d->kicked && d->s.be.q[Q_OUT].kick_fd >= 0)
 		return;
 	amp_rlink_up(l, &d->s.be.q[Q_IN].vq, &d->s.be.q[Q_OUT].vq,
-		     d->s.be.acked & AMP_RPMSG_F_NS, d->s.be.q[Q_IN].vq.num);
+		     d->s.be.acked & AMP_RPMSG_F_NS);
 }
 
 static void on_queue_start(struct amp_vhost_be *be, unsigned q, struct amp_vq *vq)

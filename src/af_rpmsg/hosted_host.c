@@ -98,8 +98,7 @@ static void serve(struct amp_rlink *l, struct host *m)
 	if (amp_rproc_host_up(&m->h, m->q))
 		return;
 	amp_rlink_up(l, &m->q[AMP_RPROC_TX], &m->q[AMP_RPROC_RX],
-		     amp_rproc_host_features(&m->h) & AMP_RPMSG_F_NS,
-		     m->h.ring[AMP_RPROC_TX].buf_cnt);
+		     amp_rproc_host_features(&m->h) & AMP_RPMSG_F_NS);
 	amp_bell_ring(&m->bell);
 }
 

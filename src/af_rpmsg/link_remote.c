@@ -23,8 +23,8 @@ AMP_OPTIONAL(amp_rlink_stats);
 
 struct remote {
 	struct amp_rproc *rp; /* NULL: free slot */
+	bool answer;	      /* the host is to look at what we wrote: a kick is due */
 	struct amp_vq q[AMP_RPROC_VRINGS];
-	bool answer; /* the host is to look at what we wrote: a kick is due */
 };
 
 /* Its registers are not saved for one kick. */
@@ -42,7 +42,7 @@ static struct remote *remote_of(struct amp_runner *r)
 }
 
 /* Another life: nothing is up here, and the host can see it. */
-static void begin(struct amp_rlink *l, struct remote *m)
+static __attribute__((noinline)) void begin(struct amp_rlink *l, struct remote *m)
 {
 	amp_rlink_down(l);
 	amp_rproc_boot(m->rp);
@@ -66,14 +66,15 @@ static void see_rpmsg_lite(struct remote *m)
 
 static void served(struct amp_rlink *l, struct remote *m)
 {
-	if (amp_rproc_queue(m->rp, AMP_RPROC_TX, &m->q[AMP_RPROC_TX]) ||
-	    amp_rproc_queue(m->rp, AMP_RPROC_RX, &m->q[AMP_RPROC_RX])) {
-		amp_explain("rpmsg: vrings beyond the shared memory, or askew");
-		return;
+	for (unsigned i = 0; i < AMP_RPROC_VRINGS; i++) {
+		if (amp_rproc_queue(m->rp, i, &m->q[i])) {
+			amp_explain("rpmsg: vrings beyond the shared memory, or askew");
+			return;
+		}
 	}
 	see_rpmsg_lite(m);
 	amp_rlink_up(l, &m->q[AMP_RPROC_RX], &m->q[AMP_RPROC_TX],
-		     amp_rproc_features(m->rp) & AMP_RPMSG_F_NS, amp_rproc_buffers(m->rp));
+		     amp_rproc_features(m->rp) & AMP_RPMSG_F_NS);
 }
 
 int32_t amp_remote_run(struct amp_runner *r, uint32_t now_ms)
@@ -108,16 +109,12 @@ unsigned amp_remote_kick_due(struct amp_runner *r)
 	return bits;
 }
 
-_Static_assert(AMP_RPROC_TX == 0 && AMP_RPROC_RX == 1 && AMP_RLINK_OUT >> 1 == AMP_RLINK_IN,
-	       "amp_remote_kick()");
-
 static REMOTE_OUTLINE void kick_all(struct amp_rproc *rp, unsigned queues)
 {
-	/* AMP_RPROC_TX is 0, AMP_RPROC_RX 1 */
-	for (unsigned vring = 0; vring < AMP_RPROC_VRINGS; vring++) {
-		if (queues & AMP_RLINK_OUT >> vring)
-			rp->ops->notify(rp, vring);
-	}
+	if (queues & AMP_RLINK_OUT)
+		rp->ops->notify(rp, AMP_RPROC_TX);
+	if (queues & AMP_RLINK_IN)
+		rp->ops->notify(rp, AMP_RPROC_RX);
 }
 
 void amp_remote_kick(struct amp_runner *r, unsigned queues)

@@ -67,31 +67,26 @@ static void heard(struct amp_rpmsg *bus, const char *name, uint32_t addr, unsign
 {
 	struct amp_rlink *l = bus->owner;
 	struct amp_rname *end = l->names + l->name_cnt, *n = end;
-	bool known = false, same;
-	uint32_t was;
 
 	amp_change();
+	/* what is said again is the newest again */
 	while (n-- > l->names) {
-		if (strcmp(n->name, name) != 0)
+		if (strcmp(n->name, name) != 0 || (n->addr != addr && how != HEARD_INSTEAD))
 			continue;
-		was = n->addr;
-		same = was == addr;
-		known |= same;
-		if (how == HEARD_NEW || same != (how == HEARD_GONE))
-			continue;
+		if (n->addr != addr)
+			amp_rsock_withdrawn(l, n->addr);
 		l->name_cnt--;
 		end--;
 		memmove(n, n + 1, (size_t)((char *)end - (char *)n));
-		amp_rsock_withdrawn(l, was);
 	}
 	if (how == HEARD_GONE) { /* kept or not */
 		amp_rsock_withdrawn(l, addr);
-	} else if (!known) {
-		strcpy(end->name, name); /* checked by who tells */
-		end->addr = addr;
-		if (++l->name_cnt > AMPSOCK_RPMSG_NAMES)
-			name_lost(l);
+		return;
 	}
+	strcpy(end->name, name); /* checked by who tells */
+	end->addr = addr;
+	if (++l->name_cnt > AMPSOCK_RPMSG_NAMES)
+		name_lost(l);
 }
 
 void amp_rlink_on_service(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone)
@@ -123,8 +118,10 @@ int amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
 	}
 	if (ept->kind == AMP_REPT_BOUND) {
 		s = amp_rsock_of(l, ept);
-		if (s->type != SOCK_STREAM)
-			return amp_rraw_in(l, s, rx);
+		if (s->type != SOCK_STREAM) {
+			amp_rraw_in(l, s, rx);
+			return 0;
+		}
 	}
 	if (amp_rpmsg_serve)
 		amp_rpmsg_serve(l, rx);
@@ -138,7 +135,8 @@ void amp_rlink_on_tx_ready(struct amp_rpmsg *bus)
 	struct amp_rlink *l = bus->owner;
 
 	amp_change();
-	(void)amp_rstream_run(&l->rs);
+	if (AMPSOCK_FAST) /* else kick_due(), which is asked now, does that */
+		(void)amp_rstream_run(&l->rs);
 }
 
 void amp_rlink_on_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
@@ -167,7 +165,7 @@ static const struct amp_rstream_ops stream_ops = {
 
 struct amp_rlink *amp_rlink_get(unsigned i)
 {
-	struct amp_rlink *l = &amp_rlinks[AMPSOCK_RPMSG == 1 ? 0 : i];
+	struct amp_rlink *l = amp_rlink_at(i);
 
 	if (l->bus.owner)
 		return l;
@@ -195,13 +193,9 @@ struct amp_rlink *amp_rlink_get(unsigned i)
 	return l;
 }
 
-void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bool ns,
-		  unsigned in_cnt)
+void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bool ns)
 {
 	amp_rpmsg_up(&l->bus, in, out, ns);
-	l->bus.held_max = amp_rpmsg_hold(in_cnt);
-	if (l->bus.held_max > AMP_RHELD_CNT)
-		l->bus.held_max = AMP_RHELD_CNT;
 	l->out_cnt = amp_vq_avail(out);
 	l->l.up = true;
 	amp_runner_due(&l->l.runner); /* announcements */
@@ -249,21 +243,21 @@ static inline void flush(struct amp_rlink *l)
 int32_t amp_rlink_turn(struct amp_rlink *l)
 {
 	int n = amp_rpmsg_run(&l->bus, TURN);
-	const struct amp_vq *in = l->bus.in, *out = l->bus.out;
 	int32_t ms = -1;
 
-	flush(l);
+	if (AMPSOCK_FAST) /* a small build's kick_due() is always asked, and does that */
+		flush(l);
 	if (AMP_WHY_OF(&l->bus)) {
-		say(l, AMP_WHY_OF(&l->bus), SAID_BUS, in && (in->broken || out->broken));
+		say(l, AMP_WHY_OF(&l->bus), SAID_BUS, n < 0);
 		AMP_WHY_SAY(&l->bus, NULL);
 	}
 	if (AMP_WHY_OF(&l->rs.vs)) {
 		say(l, AMP_WHY_OF(&l->rs.vs), SAID_STREAMS, false);
 		AMP_WHY_SAY(&l->rs.vs, NULL);
 	}
-	if (in) {
-		if (in->broken || out->broken)
-			return AMP_VLINK_BROKEN;
+	if (n < 0 || (AMPSOCK_FAST && amp_rlink_is_up(l) && l->bus.out->broken))
+		return AMP_VLINK_BROKEN;
+	if (amp_rlink_is_up(l)) {
 		if (n)
 			amp_change(); /* who sleeps arms the ring anew */
 		/*
@@ -274,7 +268,8 @@ int32_t amp_rlink_turn(struct amp_rlink *l)
 		amp_rlink_go_on(l);
 		if (!AMPSOCK_FAST)
 			l->l.runner.due |= n == 0;
-		else if (amp_vq_news(out) || (n ? amp_rlink_many_back(l) : amp_vq_news(in)))
+		else if (amp_vq_news(l->bus.out) ||
+			 (n ? amp_rlink_many_back(l) : amp_vq_news(l->bus.in)))
 			amp_runner_due(&l->l.runner);
 	}
 	/* a peer who never pauses does not stop the clock */

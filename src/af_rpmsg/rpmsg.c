@@ -70,7 +70,8 @@ static inline int tell_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
 {
 	if (OTHERS)
 		return bus->ops->data(bus, ept, rx);
-	return amp_rlink_on_data(bus, ept, rx);
+	(void)amp_rlink_on_data(bus, ept, rx); /* which holds none */
+	return 0;
 }
 
 static inline void tell_service(struct amp_rpmsg *bus, const struct amp_rpmsg_ns *ns)
@@ -219,7 +220,8 @@ static inline bool message(struct amp_rpmsg *bus, const struct amp_vq_buf *buf)
 		return false;
 	}
 	rx.data = hdr + AMP_RPMSG_HDR_LEN;
-	rx.id = id_of(bus, buf->id);
+	if (OTHERS) /* else nobody holds it */
+		rx.id = id_of(bus, buf->id);
 	bus->stats.rx_messages++;
 	if (BUS_TAPPED(bus))
 		BUS_TAP(bus)(bus, false, rx.src, rx.dst, rx.data, rx.len);
@@ -320,7 +322,8 @@ void amp_rpmsg_down(struct amp_rpmsg *bus)
 {
 	bus->in = bus->out = NULL;
 	bus->gen |= 1u;
-	bus->held_cnt = 0;
+	if (OTHERS)
+		bus->held_cnt = 0;
 	bus->tx_starved = false;
 	while (bus->owed_head)
 		served(bus);
@@ -333,7 +336,7 @@ void amp_rpmsg_up(struct amp_rpmsg *bus, struct amp_vq *in, struct amp_vq *out, 
 	bus->in = in;
 	bus->out = out;
 	bus->ns = ns;
-	if (OTHERS) /* amp_rlink_up() knows better */
+	if (OTHERS) /* a library's own links hold none */
 		bus->held_max = amp_rpmsg_hold(in->num);
 	amp_vq_disarm(out);
 	for (uint32_t i = 0; i < BUCKETS; i++) {
@@ -411,6 +414,14 @@ int amp_rpmsg_open(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint32_t ad
 	return 0;
 }
 
+void amp_rpmsg_announce(struct amp_rpmsg *bus, struct amp_rpmsg_named *n, const char *name)
+{
+	n->name = name;
+	n->ept.ns = AMP_RPMSG_UNTOLD;
+	if (bus->out && bus->ns)
+		owe(bus, &n->ept, AMP_RPMSG_ANNOUNCE);
+}
+
 int amp_rpmsg_open_named(struct amp_rpmsg *bus, struct amp_rpmsg_named *n, uint32_t addr,
 			 const char *name)
 {
@@ -422,12 +433,9 @@ int amp_rpmsg_open_named(struct amp_rpmsg *bus, struct amp_rpmsg_named *n, uint3
 	r = amp_rpmsg_open(bus, &n->ept, addr);
 	if (r)
 		return r;
-	n->name = name;
-	if (!name)
-		return 0;
-	n->ept.ns = AMP_RPMSG_UNTOLD;
-	if (bus->out && bus->ns)
-		owe(bus, &n->ept, AMP_RPMSG_ANNOUNCE);
+	n->name = NULL;
+	if (name)
+		amp_rpmsg_announce(bus, n, name);
 	return 0;
 }
 

@@ -179,12 +179,11 @@ bool amp_rpmsg_arm(struct amp_rpmsg *bus);
  * again). 0; -EADDRINUSE; -EINVAL: the address is the name service's own.
  */
 int amp_rpmsg_open(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint32_t addr);
-/*
- * The same with a name, or (NULL) without: it is announced, at the next run and whenever the link
- * comes up. -EINVAL, too: the name is empty or longer than 31.
- */
+/* The same with a name, or (NULL) without one yet. -EINVAL, too: it is empty or longer than 31. */
 int amp_rpmsg_open_named(struct amp_rpmsg *bus, struct amp_rpmsg_named *n, uint32_t addr,
 			 const char *name);
+/* It has a name from now on, which is announced at the next run and whenever the link comes up. */
+void amp_rpmsg_announce(struct amp_rpmsg *bus, struct amp_rpmsg_named *n, const char *name);
 /*
  * Withdraw and forget. No more data for it. True: the struct is the owner's again; false:
  * ops->gone() will say when.

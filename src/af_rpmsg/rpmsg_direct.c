@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * AF_RPMSG without copying. Streams: as AF_VSOCK's. SOCK_SEQPACKET: a message is written into
- * the transport's buffer and read out of it, where the peer may still write; who looks twice
- * at a byte that it borrowed may see two values.
+ * the transport's buffer, and read out of the socket's ring, where the peer does not reach it.
  */
 #include <errno.h>
 #include <string.h>
@@ -63,28 +62,40 @@ static int seq_commit(struct amp_sock *s, struct amp_direct_io *io)
 /* A whole message, however little was asked for. */
 static int seq_borrow(struct amp_sock *s, struct amp_direct_io *io)
 {
-	const struct amp_rheld *h;
+	struct amp_rraw_hdr h;
+	size_t off, run;
 
 	if (!(s->flags & (AMP_SF_CONNECTED | AMP_SF_RESET)) || (s->sub & SUB_WAIT))
 		return -ENOTCONN;
 	io->len = 0;
 	io->cnt = 0;
-	if (!amp_rsock(s)->held_cnt)
+	if (!amp_rxring_used(&s->rx))
 		return s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT) ? 0 : -EAGAIN;
-	h = &amp_rsock_link(s)->held[amp_rsock(s)->held_head];
-	io->iov[0].iov_base = (void *)(uintptr_t)h->data;
-	io->iov[0].iov_len = io->len = h->len;
-	io->cnt = 1;
+	amp_rxring_peek(&s->rx, s->rx.tail, &h, sizeof(h));
+	off = (s->rx.tail + sizeof(h)) & (AMPSOCK_RING_LEN - 1u);
+	run = AMPSOCK_RING_LEN - off;
+	if (run > h.len)
+		run = h.len;
+	io->len = h.len;
+	io->iov[0].iov_base = s->rx.buf + off;
+	io->iov[0].iov_len = run;
+	io->iov[1].iov_base = s->rx.buf;
+	io->iov[1].iov_len = h.len - run;
+	io->cnt = h.len > run ? 2 : 1;
 	return 0;
 }
 
 /* The message goes back, however much of it was looked at. */
 static int seq_return(struct amp_sock *s, const struct amp_direct_io *io)
 {
-	if ((s->sub & SUB_WAIT) || !s->link || !amp_rsock(s)->held_cnt ||
-	    io->len > amp_rsock_link(s)->held[amp_rsock(s)->held_head].len)
+	struct amp_rraw_hdr h;
+
+	if (!amp_rxring_used(&s->rx))
 		return -EINVAL;
-	amp_rraw_pop(s);
+	amp_rxring_peek(&s->rx, s->rx.tail, &h, sizeof(h));
+	if (io->len > h.len)
+		return -EINVAL;
+	s->rx.tail = (AMP_RING_IDX)(s->rx.tail + sizeof(h) + h.len);
 	return 0;
 }
 

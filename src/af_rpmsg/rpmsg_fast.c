@@ -106,7 +106,7 @@ static RFAST_OUTLINE bool send_stream(struct amp_sock *s, const void *data, size
 	amp_put_le32(to + offsetof(struct amp_rstream_hdr, fwd_cnt), c->credit.fwd_cnt);
 	amp_vsock_told(c);
 	c->credit.tx_cnt += (uint32_t)len;
-	l->rs.vs.stats.tx_packets++;
+	amp_rstream_count(&l->rs.vs.stats.tx_packets);
 	memcpy(to + AMP_RSTREAM_HDR_LEN, data, len);
 	rfast_sent(l, to, all);
 	return true;
@@ -164,7 +164,8 @@ static RFAST_OUTLINE void recv_raw(struct amp_sock *s, struct amp_rx_want *w)
 	struct rfast_msg m;
 	size_t n;
 
-	if ((s->flags & (AMP_SF_CONNECTED | AMP_SF_RD_SHUT)) != AMP_SF_CONNECTED || p->held_cnt)
+	if ((s->flags & (AMP_SF_CONNECTED | AMP_SF_RD_SHUT)) != AMP_SF_CONNECTED ||
+	    s->rx.head != s->rx.tail)
 		return;
 	l = amp_rsock_link(s);
 	if (!l->in_left || !rfast_peek(l->bus.in, &m) ||
@@ -202,7 +203,7 @@ static RFAST_OUTLINE void recv_stream(struct amp_sock *s, struct amp_rx_want *w)
 		    !amp_credit_rx_ok(&c->credit, c->buf_alloc, len) ||
 		    !amp_credit_peer(&c->credit, c->credit.peer_buf_alloc, fwd))
 			return;
-		l->rs.vs.stats.rx_packets++;
+		amp_rstream_count(&l->rs.vs.stats.rx_packets);
 		if (amp_vsock_took(&l->rs.vs, c, len))
 			amp_runner_due(&l->l.runner);
 		rfast_take(l, &m, w, m.data + AMP_RSTREAM_HDR_LEN, len);

@@ -25,7 +25,9 @@ int amp_rpmsg_listen(struct amp_sock *s, int backlog)
 	(void)backlog;
 	if (!(s->flags & AMP_SF_BOUND) || amp_rsock_is_conn(s))
 		return -EINVAL;
-	return s->sub & SUB_DOOR ? 0 : amp_rsock_announce(s);
+	amp_rsock_announce(
+		s); /* of the front door's, which has no endpoint, there is nothing to tell */
+	return 0;
 }
 
 struct amp_sock *amp_rpmsg_accept(struct amp_sock *s, int *err)
@@ -52,6 +54,10 @@ static struct amp_sock *new_child(struct amp_sock *s, const struct amp_rlink *l)
 	child->linger_s = s->linger_s;
 	child->link = amp_rlink_id(l);
 	child->flags |= AMP_SF_CONNECTED;
+	if (amp_sock_ring(child)) {
+		amp_sock_free(child);
+		return NULL;
+	}
 	return child;
 }
 
@@ -87,10 +93,6 @@ struct amp_rstream_conn *amp_rpmsg_request(struct amp_rstream *rs, uint32_t loca
 	child = s ? new_child(s, l) : NULL;
 	if (!child)
 		return NULL;
-	if (amp_sock_ring(child)) {
-		amp_sock_free(child);
-		return NULL;
-	}
 	if (door)
 		child->flags |= AMP_SF_TRUSTED;
 	rc = amp_rstream_conn(conn_of(child));

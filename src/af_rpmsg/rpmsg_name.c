@@ -33,10 +33,10 @@ static void local_name(struct amp_sock *s, struct sockaddr_rpmsg *a)
 	if (!(s->flags & AMP_SF_BOUND))
 		return;
 	a->rp_link = link_of(p->bound_on);
-	if (!p->name)
+	if (!p->own)
 		return;
-	len = amp_rstream_name_len(p->name);
-	memcpy(a->rp_name, p->name, len ? len : strlen(p->name));
+	len = amp_rstream_name_len(p->own->name);
+	memcpy(a->rp_name, p->own->name, len ? len : strlen(p->own->name));
 }
 
 int amp_rpmsg_name(struct amp_sock *s, bool peer, struct sockaddr *addr, socklen_t *len)

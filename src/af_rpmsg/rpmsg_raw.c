@@ -7,16 +7,12 @@
  * Nothing is added to a message, so there is no credit in it, and the bus has none: the only
  * thing that stops a sender is that it runs out of buffers, and those are the whole link's.
  *
- * SOCK_SEQPACKET may not lose a message, so a socket whose reader is behind keeps the
- * transport's buffers: at most AMPSOCK_RPMSG_HOLD of them, and at most twice as many as are
- * still free to be held, so that however many sockets stall, one that holds none finds some
- * (together they leave a quarter of the ring to streams, datagrams and who is quick). One
- * more, and the socket is over: what it holds can be read, then ENOBUFS, once. Buffers are
- * held in an array of our own, with the length as it was checked; of the peer's memory only
- * payload is read later.
+ * So no reader keeps them: a message is copied into its socket's ring, behind eight bytes that say
+ * whose it is and how long, and its buffer goes back at once. However many sockets are not read,
+ * the link goes on. Of the peer's memory nothing is read later.
  *
- * SOCK_DGRAM may lose messages: they are copied into the socket's ring, behind eight bytes
- * that say whose they are, and what does not fit is dropped and counted.
+ * What does not fit is dropped and counted. SOCK_DGRAM may lose messages; SOCK_SEQPACKET may
+ * not, so that is the end of the socket: what it has can be read, then ENOBUFS, once.
  */
 #include <errno.h>
 #include <string.h>
@@ -36,54 +32,17 @@ AMP_OPTIONAL(amp_rpmsg_child);
 #define RRAW_OUTLINE inline
 #endif
 
-/* Before each datagram in the ring. */
-struct dgram_hdr {
-	uint32_t src;
-	uint16_t len;
-	uint16_t link;
-};
-
-/* ---- held buffers ---- */
-
-void amp_rraw_pop(struct amp_sock *s)
-{
-	struct amp_rlink *l = amp_rsock_link(s);
-	struct amp_rsock *p = amp_rsock(s);
-	uint8_t i = p->held_head;
-	struct amp_rheld *h = &l->held[i];
-
-	p->held_head = h->next;
-	p->held_cnt--;
-	h->next = (uint8_t)(l->held_free - i - 1);
-	l->held_free = i;
-	amp_rpmsg_release(&l->bus, h->id);
-	if (AMPSOCK_FAST && l->bus.in && amp_rlink_many_back(l))
-		amp_runner_due(&l->l.runner);
-}
-
-void amp_rraw_drop(struct amp_sock *s)
-{
-	while (amp_rsock(s)->held_cnt)
-		amp_rraw_pop(s);
-}
-
 /* ---- in ---- */
 
-static AMP_INLINED int dropped(void)
-{
-	amp_counts.dgram_drops++;
-	return 0;
-}
-
 #if AMPSOCK_FAST
-/* By somebody who waits, and nothing older is held for him: then the turn ends, or a burst would
- * be held, and more of it than may be. */
+/* By somebody who waits, and nothing older is here for him: then the turn ends, or a burst would
+ * go by the ring, and be copied twice. */
 static bool wanted(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg_rx *rx)
 {
 	struct amp_rx_want *w = amp_sock_want(s);
 	size_t n;
 
-	if (!w || w->full || amp_rsock(s)->held_cnt || !rx->len)
+	if (!w || w->full || s->rx.head != s->rx.tail || !rx->len)
 		return false;
 	n = (size_t)(w->end - w->to);
 	if (n > rx->len)
@@ -92,7 +51,6 @@ static bool wanted(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpm
 	w->to += n;
 	w->full = rx->len;
 	l->bus.enough = true;
-	amp_sock_changed(s);
 	return true;
 }
 #else
@@ -105,84 +63,55 @@ static bool wanted(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpm
 }
 #endif
 
-static int seq_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg_rx *rx)
+/* Whose a message at the endpoint of s is: s itself, a child of it, or (NULL) nobody's. */
+static struct amp_sock *receiver(struct amp_rlink *l, struct amp_sock *s, uint32_t src)
 {
-	struct amp_rsock *p = amp_rsock(s);
-	int room = 2 * (l->bus.held_max - l->bus.held_cnt);
-	uint8_t i = l->held_free;
-	struct amp_rheld *h;
-
-	if (room > AMPSOCK_RPMSG_HOLD)
-		room = AMPSOCK_RPMSG_HOLD;
-	if (s->flags & AMP_SF_RD_SHUT)
-		return 0;
-	if (s->flags & AMP_SF_RESET) /* a child that is over already */
-		return dropped();
-	if (AMPSOCK_FAST && wanted(l, s, rx))
-		return 0;
-	/* of the array there is a free one as long as the bus allows it: see amp_rlink_up() */
-	room -= p->held_cnt;
-	if (room <= 0) {
-		amp_explain("rpmsg: a SOCK_SEQPACKET socket is not read, ENOBUFS");
-		amp_rsock_over(s, ENOBUFS);
-		return dropped();
-	}
-	/* This one takes one of it, and of those that are free to be held: the turn ends while
-	 * there is room, for a reader who may be waiting in it. */
-	if (!AMPSOCK_FAST && room <= 3)
-		l->bus.enough = true;
-	h = &l->held[i];
-	l->held_free = (uint8_t)(h->next + i + 1);
-	h->data = rx->data;
-	h->len = (uint16_t)rx->len; /* the header has 16 bits for it */
-	h->id = rx->id;
-	if (p->held_cnt++)
-		l->held[p->held_tail].next = i;
-	else
-		p->held_head = i;
-	p->held_tail = i;
-	amp_sock_changed(s);
-	return 1;
+	if (s->flags & AMP_SF_CONNECTED)
+		return amp_rsock_elsewhere(s, l) || amp_rsock(s)->peer != src ? NULL : s;
+	if (s->type == SOCK_DGRAM)
+		return s;
+	if (s->sub & SUB_WAIT || !amp_rpmsg_child)
+		return NULL;
+	return amp_rpmsg_child(l, s, src);
 }
 
-static int dgram_in(const struct amp_rlink *l, struct amp_sock *s,
-		    const struct amp_rpmsg_rx *rx)
+/* True: s has it. False: there is no room, which is the end of who may not lose one. */
+static bool keep(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg_rx *rx)
 {
-	struct dgram_hdr h = {
+	struct amp_rraw_hdr h = {
 		.src = rx->src,
 		.len = (uint16_t)rx->len,
 		.link = (uint16_t)amp_rlink_index(l),
 	};
-	size_t direct;
+	uint32_t room = amp_rxring_room(&s->rx);
 
-	if (s->flags & AMP_SF_RD_SHUT)
-		return 0;
-	if ((s->flags & AMP_SF_CONNECTED) &&
-	    (amp_rsock_elsewhere(s, l) || amp_rsock(s)->peer != rx->src))
-		return dropped();
-	if (!s->rx.buf || amp_rxring_room(&s->rx) < sizeof(h) + h.len)
-		return dropped();
-	(void)amp_sock_rx(s, &h, sizeof(h), &direct);
-	(void)amp_sock_rx(s, rx->data, h.len, &direct);
-	amp_sock_changed(s);
-	return 0;
+	if (AMPSOCK_FAST && s->type == SOCK_SEQPACKET && wanted(l, s, rx))
+		return true;
+	/* the turn ends while there is room, for a reader who may be waiting in it */
+	if (!AMPSOCK_FAST && room < AMPSOCK_RING_LEN / 2)
+		l->bus.enough = true;
+	if (sizeof(h) + h.len > room) {
+		if (s->type == SOCK_SEQPACKET) {
+			amp_explain("rpmsg: a SOCK_SEQPACKET socket is not read, ENOBUFS");
+			amp_rsock_over(s, ENOBUFS);
+		}
+		return false;
+	}
+	amp_rxring_put(&s->rx, &h, sizeof(h));
+	amp_rxring_put(&s->rx, rx->data, h.len);
+	return true;
 }
 
-int amp_rraw_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg_rx *rx)
+void amp_rraw_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg_rx *rx)
 {
-	struct amp_rsock *p = amp_rsock(s);
-
-	if (s->type == SOCK_DGRAM)
-		return dgram_in(l, s, rx);
-	if (s->flags & AMP_SF_CONNECTED) {
-		if (amp_rsock_elsewhere(s, l) || p->peer != rx->src)
-			return dropped();
-		return seq_in(l, s, rx);
-	}
-	if (s->sub & SUB_WAIT || !amp_rpmsg_child)
-		return dropped();
-	s = amp_rpmsg_child(l, s, rx->src);
-	return s ? seq_in(l, s, rx) : dropped();
+	s = receiver(l, s, rx->src);
+	if (s && (s->flags & AMP_SF_RD_SHUT))
+		return;
+	/* of listeners' children one may be over already */
+	if (!s || (s->flags & AMP_SF_RESET) || !keep(l, s, rx))
+		amp_counts.dgram_drops++;
+	else
+		amp_sock_changed(s);
 }
 
 /* ---- receive ---- */
@@ -195,7 +124,7 @@ static ssize_t nothing(const struct amp_sock *s)
 	return (s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT)) && !s->err ? 0 : -EAGAIN;
 }
 
-static void give_source(struct amp_msg *m, const struct dgram_hdr *h)
+static void give_source(struct amp_msg *m, const struct amp_rraw_hdr *h)
 {
 	struct sockaddr_rpmsg a;
 
@@ -213,41 +142,25 @@ static void give_source(struct amp_msg *m, const struct dgram_hdr *h)
 /* The oldest message, which there is. */
 static RRAW_OUTLINE ssize_t take(struct amp_sock *s, struct amp_msg *m, int flags)
 {
-	const struct amp_rheld *held;
-	struct dgram_hdr h;
-	bool peek = (flags & MSG_PEEK) != 0;
-	size_t n, full;
+	struct amp_rraw_hdr h;
+	size_t n;
 
-	if (s->type == SOCK_DGRAM) {
-		amp_rxring_peek(&s->rx, s->rx.tail, &h, sizeof(h));
-		full = h.len;
-		n = amp_rxring_read(&s->rx, s->rx.tail + sizeof(h), m, full);
+	amp_rxring_peek(&s->rx, s->rx.tail, &h, sizeof(h));
+	n = amp_rxring_read(&s->rx, s->rx.tail + sizeof(h), m, h.len);
+	if (s->type == SOCK_DGRAM)
 		give_source(m, &h);
-		if (!peek)
-			s->rx.tail = (AMP_RING_IDX)(s->rx.tail + sizeof(h) + full);
-	} else {
-		held = &amp_rsock_link(s)->held[amp_rsock(s)->held_head];
-		full = held->len;
-		n = amp_msg_put(m, 0, held->data, full);
-		if (!peek)
-			amp_rraw_pop(s);
-	}
-	if (n < full)
+	if (!(flags & MSG_PEEK))
+		s->rx.tail = (AMP_RING_IDX)(s->rx.tail + sizeof(h) + h.len);
+	if (n < h.len)
 		m->flags |= MSG_TRUNC;
-	return (ssize_t)(flags & MSG_TRUNC ? full : n);
+	return (ssize_t)(flags & MSG_TRUNC ? h.len : n);
 }
 
 ssize_t amp_rraw_recv(struct amp_sock *s, struct amp_msg *m, int flags)
 {
-	bool none;
-
-	if (s->type == SOCK_DGRAM) {
-		none = !amp_rxring_used(&s->rx);
-	} else {
+	if (s->type == SOCK_SEQPACKET)
 		m->name_len = 0;
-		none = (s->sub & SUB_WAIT) || !amp_rsock(s)->held_cnt;
-	}
-	return none ? nothing(s) : take(s, m, flags);
+	return amp_rxring_used(&s->rx) ? take(s, m, flags) : nothing(s);
 }
 
 /* ---- send ---- */
@@ -257,7 +170,7 @@ static int dgram_to(struct amp_sock *s, const struct amp_msg *m, struct amp_rlin
 		    uint32_t *dst)
 {
 	struct amp_raddr to;
-	int r, err;
+	int r;
 
 	if (s->flags & AMP_SF_WR_SHUT)
 		return -EPIPE;
@@ -266,11 +179,13 @@ static int dgram_to(struct amp_sock *s, const struct amp_msg *m, struct amp_rlin
 	r = amp_raddr_get(s, m->name, m->name_len, &to);
 	if (r)
 		return r;
-	*l = amp_raddr_find(to.link, to.name, &to.addr, &err);
-	if (!*l) /* nobody has announced it, and a datagram does not wait until somebody does */
-		return err == -EAGAIN ? -ECONNREFUSED : err;
+	r = amp_raddr_find(to.link, to.name, &to.addr);
+	if (r <
+	    0) /* nobody has announced it, and a datagram does not wait until somebody does */
+		return r == -EAGAIN ? -ECONNREFUSED : r;
+	*l = amp_rlink_at((unsigned)r);
 	*dst = to.addr;
-	return amp_rsock_open(s, amp_rlink_index(*l), 0, true);
+	return amp_rsock_open(s, (unsigned)r, 0);
 }
 
 ssize_t amp_rraw_send(struct amp_sock *s, const struct amp_msg *m)
@@ -329,8 +244,7 @@ static bool tx_ready(const struct amp_sock *s)
 
 int amp_rraw_poll(struct amp_sock *s)
 {
-	/* of the two one is always empty */
-	int ev = amp_sock_poll(s, amp_rxring_used(&s->rx) || amp_rsock(s)->held_cnt);
+	int ev = amp_sock_poll(s, amp_rxring_used(&s->rx));
 
 	if (ev >= 0)
 		return ev;

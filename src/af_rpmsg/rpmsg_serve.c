@@ -44,7 +44,7 @@ static void refuse(struct amp_rstream *rs, uint32_t local,
 	struct amp_rstream_stray *s = &rs->stray[rs->stray_cnt];
 
 	if (rs->stray_cnt == AMP_RSTREAM_STRAYS) {
-		rs->stats.unanswered++;
+		amp_rstream_count(&rs->stats.unanswered);
 		return;
 	}
 	rs->stray_cnt++;
@@ -63,8 +63,8 @@ void amp_rstream_answer(struct amp_rstream *rs)
 	while (rs->stray_cnt && way->reserve(rs, NULL, &tx) == 0) {
 		amp_put_le32(tx.data, AMP_RSTREAM_WORD(AMP_RSTREAM_RST, s->flags, s->tag));
 		amp_put_le32(tx.data + 4, 0);
-		rs->vs.stats.tx_packets++;
-		rs->vs.stats.rst_strays++;
+		amp_rstream_count(&rs->vs.stats.tx_packets);
+		amp_rstream_count(&rs->vs.stats.rst_strays);
 		way->commit(rs, NULL, &tx, s->local, s->peer, AMP_RSTREAM_HDR_LEN);
 		rs->stray_cnt--;
 		memmove(&rs->stray[0], &rs->stray[1], rs->stray_cnt * sizeof(*s));
@@ -103,13 +103,13 @@ static void in_request(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx, ui
 		return;
 	}
 	if (hello.version != AMP_RSTREAM_VERSION) {
-		rs->stats.versions++;
+		amp_rstream_count(&rs->stats.versions);
 		refuse(rs, rx->dst, &hello, AMP_RSTREAM_VERSION);
 		return;
 	}
 	rc = find_peer(rs, hello.addr);
 	if (rc && rc->tx_tag == hello.tag) {
-		rs->stats.duplicates++;
+		amp_rstream_count(&rs->stats.duplicates);
 		return;
 	}
 	/* an endpoint has one connection: its last was of an earlier life of the address */
@@ -143,7 +143,7 @@ static void in_rst(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx, uint32
 	if (rc && rc->tx_tag == hello.tag)
 		amp_vsock_in_rst(&rs->vs, &rc->c);
 	else
-		rs->stats.foreign++;
+		amp_rstream_count(&rs->stats.foreign);
 }
 
 void amp_rstream_serve(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx)
@@ -160,14 +160,14 @@ void amp_rstream_serve(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx)
 	amp_rstream_read();
 	switch ((uint8_t)word) {
 	case AMP_RSTREAM_REQUEST:
-		rs->vs.stats.rx_packets++;
+		amp_rstream_count(&rs->vs.stats.rx_packets);
 		in_request(rs, rx, word, fwd_cnt);
 		break;
 	case AMP_RSTREAM_SERVICE:
 		amp_rstream_told(rs, rx);
 		break;
 	default:
-		rs->vs.stats.rx_packets++;
+		amp_rstream_count(&rs->vs.stats.rx_packets);
 		in_rst(rs, rx, word);
 		break;
 	}
@@ -194,7 +194,7 @@ int amp_rstream_tell(struct amp_rstream *rs, uint32_t src, uint32_t door, const 
 	amp_put_le32(tx.data, AMP_RSTREAM_SERVICE);
 	amp_put_le32(tx.data + 4, 0);
 	memcpy(tx.data + AMP_RSTREAM_HDR_LEN, &s, sizeof(s));
-	rs->vs.stats.tx_packets++;
+	amp_rstream_count(&rs->vs.stats.tx_packets);
 	way->commit(rs, NULL, &tx, src, door, AMP_RSTREAM_ROOM);
 	return 0;
 }

@@ -13,10 +13,8 @@ int amp_rpmsg_half_close(struct amp_sock *s, int how)
 	if (!(s->flags & AMP_SF_CONNECTED))
 		return -ENOTCONN;
 	s->flags |= AMP_SHUT_FLAGS(how);
-	if (how != SHUT_WR) {
-		amp_rraw_drop(s);
+	if (how != SHUT_WR)
 		s->rx.tail = s->rx.head;
-	}
 	return 0;
 }
 

@@ -67,7 +67,7 @@ static OUTLINE void send(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 	amp_put_le32(tx->data + offsetof(struct amp_rstream_hdr, fwd_cnt),
 		     rc->c.credit.fwd_cnt);
 	amp_vsock_told(&rc->c);
-	rs->vs.stats.tx_packets++;
+	amp_rstream_count(&rs->vs.stats.tx_packets);
 	amp_rstream_door(rs)->commit(rs, rc, tx, rc->c.local.port, rc->c.peer.port, len);
 }
 
@@ -220,7 +220,7 @@ bool amp_rstream_input(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 	struct amp_iov iov;
 	uint32_t word;
 
-	rs->vs.stats.rx_packets++;
+	amp_rstream_count(&rs->vs.stats.rx_packets);
 	if (rx->len < AMP_RSTREAM_HDR_LEN) {
 		rs->vs.stats.rx_bad++;
 		return false;
@@ -233,7 +233,7 @@ bool amp_rstream_input(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 		v.op = (uint16_t)VSOCK_OP((uint8_t)word);
 	if (word >> 16 != rc->rx_tag ||
 	    (rx->src != rc->c.peer.port && rx->src && !may_come_from_elsewhere(rc, v.op))) {
-		rs->stats.foreign++;
+		amp_rstream_count(&rs->stats.foreign);
 		return false;
 	}
 	v.flags = word >> 8; /* the engine looks at SHUTDOWN's alone, and there at two bits */
@@ -276,7 +276,7 @@ int amp_rstream_connect(struct amp_rstream *rs, struct amp_rstream_conn *rc, uin
 	struct amp_vsock_ends ends = {.peer = amp_vsock_at(AMP_VSOCK_CID_LOCAL, addr)};
 	int r;
 
-	if (rc->ept.addr == 0)
+	if (AMPSOCK_VSOCK && rc->ept.addr == 0) /* a program's own says what it means */
 		rc->ept.addr = AMP_RPMSG_ADDR_ANY;
 	r = amp_rstream_door(rs)->open(rs, rc, addr);
 	if (r)

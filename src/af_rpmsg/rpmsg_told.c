@@ -12,7 +12,7 @@ void amp_rstream_told(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx)
 	struct amp_rstream_service s;
 	bool good = false, gone = false;
 
-	rs->vs.stats.rx_packets++;
+	amp_rstream_count(&rs->vs.stats.rx_packets);
 	if (rx->len == AMP_RSTREAM_ROOM) {
 		uint32_t word = amp_le32(rx->data), rest;
 

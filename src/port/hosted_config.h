@@ -22,7 +22,6 @@
 #ifndef AMPSOCK_RPMSG_SERVICES
 #define AMPSOCK_RPMSG_SERVICES AMPSOCK_SOCKETS
 #endif
-#define AMPSOCK_RPMSG_HOLD 32
 /*
  * 1 MiB per direction, 16 KiB and a header each. What is received goes round, so all of it is touched
  * again and again, and it is a core's second-level cache that ought to hold it (8 MiB cost

@@ -558,6 +558,8 @@ size_t amp_msg_put(const struct amp_msg *m, size_t skip, const void *data, size_
  * iov. They stay: who is done with them moves r->tail. */
 size_t amp_rxring_read(const struct amp_rxring *r, uint32_t pos, const struct amp_msg *m,
 		       size_t len);
+/* len bytes, for which there is room, behind what is there. */
+void amp_rxring_put(struct amp_rxring *r, const void *data, size_t len);
 /* len bytes from pos on, whether there or not. */
 void amp_rxring_peek(const struct amp_rxring *r, uint32_t pos, void *to, size_t len);
 static inline uint32_t amp_rxring_used(const struct amp_rxring *r)

@@ -47,6 +47,19 @@ void amp_rxring_peek(const struct amp_rxring *r, uint32_t pos, void *to, size_t 
 	memcpy((uint8_t *)to + run, r->buf, len - run);
 }
 
+/* One copy for a program that has AF_RPMSG alone; in others streams have it to themselves. */
+#if AMPSOCK_VSOCK
+#define PUT_INLINED AMP_INLINED
+#else
+#define PUT_INLINED
+#endif
+
+PUT_INLINED void amp_rxring_put(struct amp_rxring *r, const void *data, size_t len)
+{
+	ring_put(r, r->head, data, len);
+	r->head = (AMP_RING_IDX)(r->head + len);
+}
+
 size_t amp_msg_put(const struct amp_msg *m, size_t skip, const void *data, size_t len)
 {
 	const struct iovec *iov = m->iov;
@@ -95,10 +108,8 @@ size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *dir
 	len -= n;
 	if (len > amp_rxring_room(r))
 		len = amp_rxring_room(r);
-	if (len) {
-		ring_put(r, r->head, from, len);
-		r->head = (AMP_RING_IDX)(r->head + len);
-	}
+	if (len)
+		amp_rxring_put(r, from, len);
 	return n + len;
 }
 

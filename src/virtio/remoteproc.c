@@ -47,24 +47,15 @@ void amp_rproc_boot(struct amp_rproc *rp)
 enum amp_rproc_event amp_rproc_look(struct amp_rproc *rp)
 {
 	volatile struct amp_rsc_table *t = table_of(rp);
-	bool ok = t->vdev.status & AMP_RPROC_DRIVER_OK, was = rp->up;
+	bool ok = t->vdev.status & AMP_RPROC_DRIVER_OK;
 
 	amp_rmb(); /* pairs with wmb in the host's up: what it wrote before DRIVER_OK */
-	if (t->vdev.config.host_epoch != rp->epoch) {
-		rp->up = false;
-		return AMP_RPROC_DOWN;
-	}
-	rp->up = ok;
-	if (ok == was)
+	if (t->vdev.config.host_epoch != rp->epoch)
+		ok = false;
+	else if (ok == rp->up)
 		return AMP_RPROC_NOTHING;
+	rp->up = ok;
 	return ok ? AMP_RPROC_UP : AMP_RPROC_DOWN;
-}
-
-unsigned amp_rproc_buffers(const struct amp_rproc *rp)
-{
-	uint32_t cnt = table_of(rp)->vdev.config.rx_cnt;
-
-	return cnt && cnt < rp->num ? cnt : rp->num;
 }
 
 uint32_t amp_rproc_features(const struct amp_rproc *rp)

@@ -180,13 +180,13 @@ struct amp_rproc {
 	struct amp_rsc_table *table; /* in shared memory */
 	/* The window in which the host's rings and buffers lie, at shm_da as the host counts. */
 	uint8_t *shm;
+	bool up; /* remoteproc.c's, too */
 	uint64_t shm_da;
 	size_t shm_len;
 	/* The vrings as the firmware made them: the table's copy is anybody's to change. */
 	uint16_t num;
 	uint16_t align;
 	uint32_t epoch; /* mine; 0: a host without epochs, or none yet */
-	bool up;
 };
 
 /*
@@ -209,8 +209,6 @@ enum amp_rproc_event amp_rproc_look(struct amp_rproc *rp);
  * The link then stays as it is: DOWN comes when the host thinks better of it.
  */
 int amp_rproc_queue(struct amp_rproc *rp, unsigned vring, struct amp_vq *vq);
-/* After UP: how many buffers the host sends with, 1 to num: as many as entries if it does not say. */
-unsigned amp_rproc_buffers(const struct amp_rproc *rp);
 /* After UP: VIRTIO_RPMSG_F_* that both sides have. */
 uint32_t amp_rproc_features(const struct amp_rproc *rp);
 

@@ -155,7 +155,7 @@ static void host_main(void)
 				   sizeof(bench)) == 0,
 		     "the host's connect");
 		need(h_amp_send(host_fd[i], "x", 1, 0) == 1, "the host's first message");
-		insn_switch(); /* the remote accepts it and takes it: buffers held unread are few */
+		insn_switch(); /* the remote accepts it and takes it */
 	}
 	if (copy)
 		host_copies();

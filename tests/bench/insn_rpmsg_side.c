@@ -91,8 +91,7 @@ static int32_t run(struct amp_runner *r, uint32_t now_ms)
 		break;
 	case AMP_RPROC_UP:
 		if (amp_rproc_host_up(&host, vq) == 0)
-			amp_rlink_up(l, &vq[AMP_RPROC_TX], &vq[AMP_RPROC_RX], true,
-				     vq[AMP_RPROC_TX].num);
+			amp_rlink_up(l, &vq[AMP_RPROC_TX], &vq[AMP_RPROC_RX], true);
 		break;
 	case AMP_RPROC_NOTHING:
 		break;

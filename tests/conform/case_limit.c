@@ -199,10 +199,12 @@ static void held_a(struct ct *t)
 static void held_b(struct ct *t)
 {
 	int fd = ct_pair(t), second = ct_pair(t);
-	uint32_t n;
+	uint32_t buf[100] = {0}, n; /* more than any receive ring has room for */
 
-	for (n = 1; n <= 300; n++)
-		CT_EQ(send(fd, &n, sizeof(n), 0), sizeof(n));
+	for (n = 1; n <= 1000; n++) {
+		buf[0] = n;
+		CT_EQ(send(fd, buf, sizeof(buf), 0), sizeof(buf));
+	}
 	CT_EQ(send(second, &n, sizeof(n), 0), sizeof(n));
 	ct_tell(t, "sent");
 	ct_wait(t, "done");

@@ -8,6 +8,7 @@
  *	chardev unept DEV                   RPMSG_DESTROY_EPT_IOCTL
  *	chardev nodes COUNT                 /dev/rpmsg0 and so on, and control devices
  *	chardev send DEV SIZE               one message of the pattern's beginning
+ *	chardev pour DEV COUNT SIZE         so many of them
  *	chardev recv DEV BYTES              reads messages until there are so many bytes; to stdout
  *	chardev echo DEV COUNT              so many messages go back where they came from
  *	chardev flood DEV COUNT WINDOW      the pattern in messages of all lengths, with at most WINDOW
@@ -124,6 +125,18 @@ static int send_one(char **arg)
 	return write(opened(arg), pattern, len) == (ssize_t)len ? 0 : fail("write");
 }
 
+static int pour(char **arg)
+{
+	size_t len = num(arg[2]);
+	int fd = opened(arg);
+
+	for (unsigned long i = num(arg[1]); i > 0; i--) {
+		if (write(fd, pattern, len) != (ssize_t)len)
+			return fail("write");
+	}
+	return 0;
+}
+
 static int recv_all(char **arg)
 {
 	int fd = opened(arg);
@@ -211,7 +224,7 @@ static const struct {
 } calls[] = {
 	{"ept", 4, ept},     {"dev", 4, dev},	    {"undev", 4, undev},   {"unept", 1, unept},
 	{"nodes", 1, nodes}, {"send", 2, send_one}, {"recv", 2, recv_all}, {"echo", 2, echo},
-	{"flood", 3, flood}, {"hold", 1, hold},
+	{"flood", 3, flood}, {"hold", 1, hold},	    {"pour", 3, pour},
 };
 
 int main(int argc, char **argv)

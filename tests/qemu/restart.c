@@ -41,8 +41,11 @@ static void over(struct pollfd *p, int err)
 {
 	int soerr = 0;
 	socklen_t len = sizeof(soerr);
-	ssize_t n = recv(p->fd, buf, sizeof(buf), MSG_DONTWAIT);
+	ssize_t n;
 
+	do { /* a send is told before what had come is read */
+		n = recv(p->fd, buf, sizeof(buf), MSG_DONTWAIT);
+	} while (n > 0);
 	if (err == ECONNRESET) {
 		resets++;
 		if (n != 0)
@@ -142,9 +145,9 @@ static void say_quiet(void)
 	if (used || !l->l.up || st.tx_pending || l->rs.vs.timed || said)
 		return;
 	said = true;
-	printf("quiet sockets %lu rings %lu held %u tx %u of %u names %u turns %lu resets %lu "
+	printf("quiet sockets %lu rings %lu tx %u of %u names %u turns %lu resets %lu "
 	       "bad %lu\n",
-	       (unsigned long)st.sockets_used, (unsigned long)st.rings_used, l->bus.held_cnt,
+	       (unsigned long)st.sockets_used, (unsigned long)st.rings_used,
 	       amp_vq_avail(l->bus.out), l->out_cnt, l->name_cnt, turns, (unsigned long)resets,
 	       bad);
 }

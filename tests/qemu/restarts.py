@@ -152,7 +152,7 @@ class Rig:
 		self.vm.expect("\n", since=self.vm.out.index("quiet ", since))
 		self.vm.type("g\n")
 		line = re.findall(r"quiet (.*)\n", self.vm.out[since:])[-1].split()
-		return {k: line[line.index(k) + 1] for k in ("sockets", "rings", "held", "tx", "of", "names",
+		return {k: line[line.index(k) + 1] for k in ("sockets", "rings", "tx", "of", "names",
 							      "turns", "resets", "bad") if k in line}
 
 
@@ -218,7 +218,7 @@ def one_round(rig, kind):
 
 
 def same(a, b):
-	return all(a[k] == b[k] for k in ("sockets", "rings", "held", "tx", "of", "names"))
+	return all(a[k] == b[k] for k in ("sockets", "rings", "tx", "of", "names"))
 
 
 def rounds(tap, path, kinds, most, limit_s):
