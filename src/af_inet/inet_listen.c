@@ -98,10 +98,14 @@ static unsigned room(void)
 	return slots < rings ? slots : rings;
 }
 
-/* Grant what can be held, to all listeners together never more than there is room for. */
+/*
+ * Grant what can be held, to all listeners together never more than there is room for. A listener
+ * holds half of what nobody else does, however long its backlog: credits do not come back, and the
+ * next listener wants some, too.
+ */
 static void grant(void)
 {
-	unsigned left = room(), n = granted();
+	unsigned left = room(), n = granted(), half;
 	struct amp_sock *s = NULL;
 
 	left = n < left ? left - n : 0;
@@ -113,8 +117,9 @@ static void grant(void)
 			continue;
 		n = (unsigned)s->queued + i->door.credits;
 		n = n < s->backlog ? s->backlog - n : 0;
-		if (n > left)
-			n = left;
+		half = (left + i->door.credits + 1) / 2;
+		if (n + i->door.credits > half)
+			n = half > i->door.credits ? half - i->door.credits : 0;
 		if (!n)
 			continue;
 		if (amp_inet_note(AMP_OFF_CREDIT, 16, i->id, n) < 0) {
