@@ -105,24 +105,22 @@ static unsigned room(void)
  */
 static void grant(void)
 {
-	unsigned left = room(), n = granted(), half;
+	int left = (int)room() - (int)granted(), n;
 	struct amp_sock *s = NULL;
 
-	left = n < left ? left - n : 0;
 	seen_used = amp_counts.sockets_used;
-	while (left && (s = amp_inet_next(s)) != NULL) {
+	while (left > 0 && (s = amp_inet_next(s)) != NULL) {
 		struct amp_inet *i = amp_inet(s);
 
 		if (i->state != AMP_INET_LISTENING)
 			continue;
-		n = (unsigned)s->queued + i->door.credits;
-		n = n < s->backlog ? s->backlog - n : 0;
-		half = (left + i->door.credits + 1) / 2;
-		if (n + i->door.credits > half)
-			n = half > i->door.credits ? half - i->door.credits : 0;
-		if (!n)
+		n = (left + i->door.credits + 1) / 2;
+		if (n > s->backlog - s->queued)
+			n = s->backlog - s->queued;
+		n -= i->door.credits;
+		if (n <= 0)
 			continue;
-		if (amp_inet_note(AMP_OFF_CREDIT, 16, i->id, n) < 0) {
+		if (amp_inet_note(AMP_OFF_CREDIT, 16, i->id, (uint32_t)n) < 0) {
 			seen_used = ~0u; /* try again */
 			return;
 		}
