@@ -461,6 +461,7 @@ static int udp_connect(struct amp_sock *s, const uint8_t *a)
 {
 	struct amp_inet *i = amp_inet(s);
 	uint8_t *p = amp_inet_body;
+	uint16_t port;
 	int r;
 
 	if (i->state == AMP_INET_IDLE && a[0]) /* a trip more, once */
@@ -476,7 +477,8 @@ static int udp_connect(struct amp_sock *s, const uint8_t *a)
 	}
 	amp_inet_addr_copy(i->peer, a);
 	s->flags &= (uint16_t)~AMP_SF_CONNECTED;
-	if (amp_le16(a + 2)) /* port 0 can be sent to, and is no peer, as on Linux */
+	memcpy(&port, a + 2, sizeof(port));
+	if (port) /* 0 can be sent to, and is no peer, as on Linux */
 		s->flags |= AMP_SF_CONNECTED;
 	return 0;
 }

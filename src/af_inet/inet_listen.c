@@ -98,26 +98,29 @@ static unsigned room(void)
 	return slots < rings ? slots : rings;
 }
 
-/* Grant what can be held, to all listeners together never more than there is room for. */
+/*
+ * Grant what can be held, to all listeners together never more than there is room for. A listener
+ * holds half of what nobody else does, however long its backlog: credits do not come back, and the
+ * next listener wants some, too.
+ */
 static void grant(void)
 {
-	unsigned left = room(), n = granted();
+	int left = (int)room() - (int)granted(), n;
 	struct amp_sock *s = NULL;
 
-	left = n < left ? left - n : 0;
 	seen_used = amp_counts.sockets_used;
-	while (left && (s = amp_inet_next(s)) != NULL) {
+	while (left > 0 && (s = amp_inet_next(s)) != NULL) {
 		struct amp_inet *i = amp_inet(s);
 
 		if (i->state != AMP_INET_LISTENING)
 			continue;
-		n = (unsigned)s->queued + i->door.credits;
-		n = n < s->backlog ? s->backlog - n : 0;
-		if (n > left)
-			n = left;
-		if (!n)
+		n = (left + i->door.credits + 1) / 2;
+		if (n > s->backlog - s->queued)
+			n = s->backlog - s->queued;
+		n -= i->door.credits;
+		if (n <= 0)
 			continue;
-		if (amp_inet_note(AMP_OFF_CREDIT, 16, i->id, n) < 0) {
+		if (amp_inet_note(AMP_OFF_CREDIT, 16, i->id, (uint32_t)n) < 0) {
 			seen_used = ~0u; /* try again */
 			return;
 		}

@@ -61,7 +61,7 @@ static int preset(struct amp_inet *i, bool set, unsigned opt, int32_t *v)
 	if (keep < 3) {
 		if (!set)
 			*v = i->keep[keep];
-		else if (*v < 1 || *v > 32767 >> keep / 2 * 8) /* as Linux: of probes 127 */
+		else if (*v < 1 || *v > (keep < 2 ? 32767 : 127)) /* as Linux */
 			return -EINVAL;
 		else
 			i->keep[keep] = (uint16_t)*v;
@@ -189,11 +189,10 @@ int amp_inet_option(struct amp_sock *s, bool set, int level, int name, void *val
 	if (i->state >= AMP_INET_BUSY)
 		return -EAGAIN;
 	if (IS_PRESET(opt)) {
-		/* IPV6_V6ONLY is too late then */
-		if (set && (*len < sizeof(v) ||
-			    (opt == AMP_OFF_IPV6_V6ONLY && i->state == AMP_INET_BOUND)))
+		if (set && *len < sizeof(v))
 			return -EINVAL;
-		if (i->state == AMP_INET_IDLE || i->state == AMP_INET_BOUND) {
+		/* bound, it is too late for IPV6_V6ONLY, and the proxy says so */
+		if (!i->id || (i->state == AMP_INET_BOUND && opt != AMP_OFF_IPV6_V6ONLY)) {
 			if (set)
 				memcpy(&v, val, sizeof(v));
 			r = preset(i, set, opt, &v);

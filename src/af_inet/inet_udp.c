@@ -187,10 +187,12 @@ int amp_inet_udp_poll(struct amp_sock *s)
 	if (r && r != -EAGAIN)
 		s->err = (uint8_t)-r;
 	ev = amp_sock_poll(s, r == 0);
-	if (ev >= 0)
-		return ev;
-	if (i->state == AMP_INET_CONN && !i->off &&
-	    i->carrier->fam->carrier->carry(i->carrier, NULL, 0, 0, AMP_OFF_UDP_LEN + 1) == 0)
-		return ~ev | POLLOUT;
-	return ~ev;
+	if (ev < 0) {
+		ev = ~ev;
+		if (i->state == AMP_INET_CONN && !i->off &&
+		    i->carrier->fam->carrier->carry(i->carrier, NULL, 0, 0,
+						    AMP_OFF_UDP_LEN + 1) == 0)
+			ev |= POLLOUT;
+	}
+	return ev;
 }

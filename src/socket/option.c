@@ -137,11 +137,8 @@ static int set_sol(struct amp_sock *s, unsigned opt, const union value *u)
 		if (has_lowat(s))
 			s->rcvlowat = (uint16_t)v;
 		return 0;
-	case RCVBUF: /* whatever is wanted */
-	case SNDBUF:
-		return 0;
-	default: /* read-only */
-		return -ENOPROTOOPT;
+	default: /* a size is a hint, whatever it is; the others are read-only */
+		return opt < RCVBUF ? -ENOPROTOOPT : 0;
 	}
 }
 
