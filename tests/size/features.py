@@ -140,7 +140,7 @@ FEATURES = {
 		sub("src/socket/stack.h", r"c->block = !\(s->flags & AMP_SF_NONBLOCK\);", "c->block = true;"),
 		sub(MSG, r"if \(flags & MSG_DONTWAIT\)\s*c->block = false;", ""),
 		sub(API, r"if \(!c->block\)\s*return before \? -EALREADY : -EINPROGRESS;", ""),
-		sub(STACK, r"if \((?:s && \()?type & SOCK_NONBLOCK\)?\)\s*s->flags \|= AMP_SF_NONBLOCK;", ""),
+		sub(STACK, r"if \((?:s && \()?type & SOCK_NONBLOCK\)?\)\s*s->flags \|?= AMP_SF_NONBLOCK;", ""),
 		], [], "`O_NONBLOCK`, `MSG_DONTWAIT`, `connect()` that goes on by itself"),
 	"the console's descriptors": ([either(body(STACK, "amp_fd_own", "(void)fd; return NULL;"),
 		body("src/socket/stack.h", "amp_fd_own", "(void)fd; return false;"))], [], "0 to 2 are nothing"),
