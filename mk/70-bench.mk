@@ -16,7 +16,7 @@ endif
 BENCH_PEERS := $(if $(PARTS),$(if $(filter qemu,$(PARTS)),bench-peers),bench-peers)
 
 .PHONY: bench bench-smoke bench-record bench-bin bench-check-bin
-bench: bench-bin $(BENCH_PEERS) ## every figure beside its peers, bench.json, charts (35 minutes; PARTS="insn qemu": those only)
+bench: bench-bin $(BENCH_PEERS) ## every figure beside its peers, bench.json, charts (30 minutes; PARTS="insn qemu": those only)
 	@python3 tests/bench/bench.py --build $(BUILD) $(BENCH_ARGS)
 
 bench-smoke: bench-check-bin

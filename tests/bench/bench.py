@@ -5,8 +5,6 @@
 	bench.py --build DIR [--part NAME ...] [--rounds N] [--smoke | --record [--from FILE]]
 	bench.py --parts-only [--part NAME ...]
 
-size     text, RAM and stack on a Cortex-M4, beside those of the peers (tests/size/size.py)
-
 limits   limits.c: a copy, a system call, a wake-up, TCP over loopback for each side
 tcp      load.c against server.c over loopback: directly, through us (the load on the hosted
 	 library, vhost-user rings, ampsock-proxy), and through socat, haproxy (splice), nginx,
@@ -21,7 +19,7 @@ insn     insn.c under callgrind: one 16-byte message from send() entered to recv
 	 the receiver waiting, and a round trip; driver end to device end. What that program itself
 	 needs to switch the count on and off is measured and subtracted. Over rpmsg insn_rpmsg.c,
 	 remote to host, a message (of a burst: each); and the same (_m3) as Cortex-M3 firmware
-	 under QEMU -icount
+	 under QEMU -icount. What 496 bytes cost more than 16, beside memcpy() alone; kicks of a burst
 sockets  the same a message by the number of connections that take turns, up to the pool's size
 qemu     examples/throughput.c in QEMU (TCG) through the proxy: MB/s and round trips, and once
 	 more under -icount shift=0, where guest time counts guest instructions; in turns with lwIP's
@@ -30,6 +28,7 @@ rpmsg    rload.c between two processes over shared memory, buffers of 512 bytes:
 	 stream from the remote to the host (_down: the other way), round trips of a raw 16-byte
 	 message; and throughput.c on the Cortex-M3 under TCG, through the proxy: MB/s from the
 	 firmware (_down: to it), round trips of a byte
+size     text, RAM and stack on a Cortex-M4, beside those of the peers (tests/size/size.py)
 
 Ways take turns in every round, the median of the rounds counts, the lowest and the highest are its
 spread. Writes DIR/bench.json after each part, and a chart a part, DIR/bench-NAME.svg. What an idle machine
@@ -56,10 +55,10 @@ import report  # noqa: E402
 import tcp  # noqa: E402
 from common import Fail, ROOT, notes, problems, results, stop_all  # noqa: E402
 
-PARTS = {"size": counts.measure_size, "limits": tcp.measure_limits, "tcp": tcp.measure, "confine": tcp.measure_confinement,
+PARTS = {"limits": tcp.measure_limits, "tcp": tcp.measure, "confine": tcp.measure_confinement,
 	 "placement": tcp.measure_placement, "latency": tcp.measure_latency, "flows": tcp.measure_flows, "links": tcp.measure_links,
 	 "insn": counts.measure, "sockets": counts.measure_sockets, "qemu": counts.measure_qemu,
-	 "rpmsg": counts.measure_rpmsg}
+	 "rpmsg": counts.measure_rpmsg, "size": counts.measure_size}
 
 
 class Interrupted(BaseException):

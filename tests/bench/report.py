@@ -104,7 +104,7 @@ def chart(build, group, rows):
 	with open(os.path.join(ROOT, base + ".tsv"), "w", encoding="utf-8") as f:
 		f.write("figure\t" + "\t".join(n.replace("_", " ") for n in names) + "\n" + "\n".join(lines) + "\n")
 	script = ["set datafile separator '\\t'", "set title '%s' noenhanced" % TITLES[group], "set key outside right noenhanced",
-		  "set grid y", "set yrange [0:*]"]
+		  "set grid y", "set yrange [0:*]", "set lmargin 16", "set bmargin 9"]
 	if lines_of:
 		script += ["set logscale x", "set xlabel 'how many'", "set ylabel 'cost, 1 for the first'",
 			   "set style data linespoints", "set xrange [1:%s]" % lines[-1].split("\t")[0]]

@@ -377,6 +377,8 @@ def measure_flows():
 	sock = os.path.join(common.tmp, "many.sock")
 	ours = Way("ours", port, start_proxy([sock], port), "many", {"AMPSOCK_LINK": "vhost-user:" + sock})
 	peer = haproxy(port) if os.path.exists(PEERS["haproxy"][1]) else None
+	if peer is None:
+		problems.append("flows: haproxy is not installed (make deps)")
 	for name, mode, count, scale, unit in (("up", "up", size, 1e9, "s/GB"), ("down", "down", size, 1e9, "s/GB"),
 					       ("message", "rt", trips, 1e6, "us")):
 		got = {}

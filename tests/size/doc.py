@@ -96,6 +96,39 @@ def table_summary(record):
 			   for r in record["results"]])
 
 
+# Theirs, measured by us: what, text, RAM a socket, static RAM, deepest stack; and what of ours does the same.
+PEERS = [
+	("the same without sockets", [
+		("rpmsg-lite, bare echo callback", "1.5 KB", "no sockets", "", ""),
+		("OpenAMP, bare echo callback", "5.2 to 7.2 KB", "no sockets", "", "352 B")], ["rpmsg-small"]),
+	("sockets to the other core", [
+		("NuttX `rpmsg_sockif`", "4.2 KB, and 18.5 KB of rpmsg and OpenAMP under it", "448 B", "", "")], ["vsock-small", "rpmsg-small"]),
+	("AF_INET by a proxy", [
+		("NuttX `net/usrsock`", "7.0 KB and client 0.6 KB, above the same 18.5 KB", "448 B", "", ""),
+		("Zephyr, a stub of an offload driver", "6.3 KB", "", "", "")],
+		["vsock-inet-small", "rpmsg-inet-small"]),
+	("AF_INET with everything: TCP, UDP, addresses, names", [
+		("FreeRTOS-Plus-TCP", "22.4 KB", "456 B", "", ""),
+		("lwIP, raw API", "27.7 KB", "156 B", "33 KB as typically configured, 15 KB with its defaults", ""),
+		("lwIP, sockets", "36.9 KB, 56 KB with IPv6", "about 412 B", "the same", ""),
+		("Zephyr, native stack", "48 KB", "", "", "")], ["vsock-inet-full", "rpmsg-inet-full"]),
+]
+
+
+def table_peers(record):
+	"""Ours and what is nearest to it; lines of ours from the record."""
+	ours = {r["config"]: r for r in record["results"]}
+	lines = []
+	for what, theirs, configs in PEERS:
+		lines.append(["*%s*" % what, "", "", "", ""])
+		for name in configs:
+			r = ours[name]
+			lines.append(["**ours, %s**" % name, "%.1f KB" % (r["text"] / 1000), "%d B" % r["ram_per_socket"],
+				      "%.1f KB" % (r["ram_static"] / 1000), "%d B" % r["stack_max"]])
+		lines += [list(line) for line in theirs]
+	return rows(["", "text", "RAM a socket", "static RAM", "deepest stack"], lines)
+
+
 def table_cores(record):
 	names = [r["config"] for r in record["results"]]
 	lines = [["Cortex-M4"] + ["%d / %d" % (r["text"], r["stack_max"]) for r in record["results"]]]

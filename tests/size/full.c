@@ -87,7 +87,16 @@ const volatile any_fn every[] = {
 	F(getservent),
 	F(gethostent),
 	F(getnetbyname),
+	F(getnetbyaddr),
 	F(getnetent),
+	F(setservent),
+	F(endservent),
+	F(sethostent),
+	F(endhostent),
+	F(setnetent),
+	F(endnetent),
+	F(setprotoent),
+	F(endprotoent),
 };
 
 int main(void)
