@@ -38,7 +38,9 @@
 #define AMPSOCK_ADDRINFO  64
 #define AMPSOCK_VQ_DEVICE 1
 #define AMPSOCK_VQ_ORDER  1
-#define AMPSOCK_VQ_WARM	  1
 #define AMPSOCK_WHY	  1
+#ifndef AMPSOCK_VQ_WARM
+#define AMPSOCK_VQ_WARM 1
+#endif
 
 #endif /* AMP_HOSTED_CONFIG_H */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* #syscalls:helper getsockname getsockopt fcntl close */
+/* #syscalls:helper getsockname getsockopt fcntl fstat newfstatat close */
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -169,6 +170,18 @@ int amp_activated_lend(int type, const struct sockaddr *sa)
 			r = -EPROTOTYPE;
 	}
 	return r;
+}
+
+bool amp_activated_has(unsigned long inode)
+{
+	struct stat st;
+
+	for (unsigned i = 0; i < got.cnt; i++) {
+		if (got.state[i] != AWAY && fstat(AMP_ACTIVATED_FIRST + (int)i, &st) == 0 &&
+		    S_ISSOCK(st.st_mode) && st.st_ino == inode)
+			return true;
+	}
+	return false;
 }
 
 int amp_activated_take_name(const char *name)

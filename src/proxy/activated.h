@@ -8,6 +8,7 @@
 #ifndef AMP_PROXY_ACTIVATED_H
 #define AMP_PROXY_ACTIVATED_H
 
+#include <stdbool.h>
 #include <sys/socket.h>
 
 #define AMP_ACTIVATED_FIRST 3	  /* SD_LISTEN_FDS_START */
@@ -28,6 +29,8 @@ int amp_activated_init(void);
  * the address, but not the type, or does not listen. -EMFILE.
  */
 int amp_activated_lend(int type, const struct sockaddr *sa);
+/* Is the socket of this inode one of them, lent or not? Its address is in use for good. */
+bool amp_activated_has(unsigned long inode);
 /* By the name of a descriptor (FileDescriptorName=, FDNAME=), whatever it is; the caller's. */
 int amp_activated_take_name(const char *name);
 

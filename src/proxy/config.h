@@ -127,6 +127,8 @@ int amp_config_rule(struct amp_config *conf, const char *key, const char *text,
 /* A key of [proxy] as an option: it stands whatever a file says. where: the option's name. */
 int amp_config_option(struct amp_config *conf, const char *key, const char *text,
 		      const char *where, FILE *err);
+/* The keys of [proxy] that a reload does not change: conf gets them from what runs. */
+void amp_config_keep_started(struct amp_config *conf, const struct amp_config *was);
 /* One rule that belongs to no configuration yet; NULL: said. `where` names its origin. */
 struct amp_forward *amp_config_forward(const struct amp_link_conf *link, bool publish,
 				       const char *text, const char *where, FILE *err);

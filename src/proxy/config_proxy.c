@@ -243,6 +243,20 @@ int amp_config_option(struct amp_config *conf, const char *key, const char *text
 	return amp_proxy_set_key(conf, key, text, where, true, err);
 }
 
+/* Compared, each with a line in the log, in reload_commit.c: proxy_keys(). */
+void amp_config_keep_started(struct amp_config *conf, const struct amp_config *was)
+{
+	memcpy(conf->user, was->user, sizeof(conf->user));
+	conf->confine = was->confine;
+	memcpy(conf->control, was->control, sizeof(conf->control));
+	memcpy(conf->control_group, was->control_group, sizeof(conf->control_group));
+	memcpy(conf->control_read_group, was->control_read_group,
+	       sizeof(conf->control_read_group));
+	conf->metrics = was->metrics;
+	memcpy(conf->nat64, was->nat64, sizeof(conf->nat64));
+	conf->nat64_cnt = was->nat64_cnt;
+}
+
 /* ---- limits ---- */
 
 /* limit.c multiplies rates. */

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "activated.h"
 #include "helper_msg.h"
 #include "kept.h"
 #include "log.h"
@@ -38,13 +39,16 @@ static void is_it(const char *name, int fd, void *ctx)
 	s->found |= fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_ino == s->inode;
 }
 
-/* All sockets that listen for the worker are kept. */
+/*
+ * All sockets that listen for the worker are kept. One of the service manager's is none of them: it is
+ * here when its rule has gone, too, and would have what comes for its address, and nobody to read it.
+ */
 static bool is_ours(unsigned long inode)
 {
 	struct search s = {.inode = inode};
 
 	amp_kept_each(is_it, &s);
-	return s.found;
+	return s.found && !amp_activated_has(inode);
 }
 
 /* An address of IPv4 in UDP6, ::ffff:0:0/96: each of its four words is printed as this machine has it. */

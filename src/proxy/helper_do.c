@@ -127,6 +127,8 @@ static int config_done(const struct amp_config **conf, bool accept)
 	}
 	if (!pending)
 		return -EINVAL;
+	/* the worker goes on with what it was started with, and so does its successor */
+	amp_config_keep_started(pending, *conf);
 	drop(&accepted);
 	accepted = pending;
 	pending = NULL;

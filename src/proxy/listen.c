@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "config.h"
 #include "helper.h"
 #include "kept.h"
 #include "listen.h"
@@ -426,12 +427,29 @@ int amp_link_listen(unsigned kind, const char *path)
 	return fd >= 0 ? fd : amp_helper_listen_unix((enum amp_helper_kind)kind, path);
 }
 
+/* An address that has a part of t's: the same one would have been lent. */
+static bool has_given(const struct amp_target *t)
+{
+	const struct given *g;
+
+	LIST_FOREACH(g, &all_given, entry)
+	{
+		if (amp_target_overlap(&g->target, t))
+			return true;
+	}
+	return false;
+}
+
 const char *amp_listen_why(const struct amp_target *target, int r)
 {
 	bool file = target->kind == AMP_TARGET_UNIX;
 
 	switch (r) {
 	case -EADDRINUSE:
+		if (!file && has_given(target))
+			return "a socket of the service manager's has the address, or a part "
+			       "of "
+			       "it: expected the address of that socket, or another port";
 		return file ? "another process listens there"
 			    : "the port is already in use by another process";
 	case -EADDRNOTAVAIL:

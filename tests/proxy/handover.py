@@ -17,7 +17,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import ctl  # noqa: E402
 from harness import TIMEOUT, Proxy, Server, binary, echo, eq, free_port, main, own_host, test  # noqa: E402
-from procs import alive, state  # noqa: E402
+from procs import alive, state, until  # noqa: E402
 from store import LAUNCH, Store  # noqa: E402
 from vguest import REQUEST, RW, Guest, Reset  # noqa: E402
 from vrig import conf_of, configured, dial, exposed, published, works, write_conf  # noqa: E402
@@ -665,6 +665,39 @@ def published_at_run_time():
     p.log(f"`{unix}`, published at run time, is no more: cannot listen: expected a path in runtime-dir")
     there((rules[1], False))
     g.close()
+    p.stop()
+    conf.close()
+
+
+@test
+def control_left_out():
+    """a reload without `control`, which takes a restart to change: what was published at run time is the next worker's still"""
+    conf = tempfile.NamedTemporaryFile("w", prefix="ampsock-test-", suffix=".conf")
+
+    def write(p, control):
+        conf.seek(0)
+        conf.truncate()
+        conf.write("\n".join(["[proxy]", f"control = {ctl.path(p)}" if control else "", f"runtime-dir = {p.dir.name}", "[link g]",
+                              "type = vhost-user-vsock", f"path = {p.path}", "cid = 3", ""]))
+        conf.flush()
+
+    def args(p):
+        write(p, True)
+        return ["--config", conf.name]
+    p = Proxy(args=args)
+    w = Worker(p)
+    rules = [f"tcp 127.0.0.1:{free_port()} -> vsock:5000" for _ in range(2)]
+    ctl.run(p, "publish", "add", "g", rules[0])
+    write(p, False)
+    ctl.run(p, "reload")
+    p.log("control takes a restart to change")
+    ctl.run(p, "publish", "add", "g", rules[1])  # the helper hears of all of them once more
+    for _ in range(2):
+        w.kill()
+        eq([r["rule"] for r in ctl.ask(p, "rules") if r["kind"] == "publish"], rules)
+    ctl.run(p, "upgrade")  # which is a restart
+    w.gone()
+    until(lambda: not os.path.exists(ctl.path(p)), "the control socket is still there")
     p.stop()
     conf.close()
 

@@ -311,6 +311,48 @@ def reloading():
 
 
 @test
+def udp_wider():
+    """a UDP rule for more than a passed socket's address, or a part of it, is refused: that socket stays, and nobody would read it"""
+    def run(d):
+        part = bound(socket.AF_INET, ("127.0.0.2", 0), socket.SOCK_DGRAM)
+        port = part.getsockname()[1]
+        every = bound(socket.AF_INET, ("0.0.0.0", 0), socket.SOCK_DGRAM)
+        whole = every.getsockname()[1]
+
+        def conf(*addrs):
+            with open(d + "/conf", "w", encoding="ascii") as f:
+                f.write("\n".join(["[link g]", "type = vhost-user-vsock", f"path = {d}/g", "cid = 3",
+                                   *(f"publish = udp {host}:{n} -> vsock:5001" for host, n in addrs), ""]))
+        mine, passed, all_of_it = ("127.0.0.1", port), ("127.0.0.2", port), ("0.0.0.0", whole)
+        conf(mine, passed, all_of_it)
+        s = Service(["--config", d + "/conf"], [part, every])
+        g = Guest(d + "/g", seqpacket=True)
+        g.listen(5001)
+
+        def heard(*addrs):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as k:
+                for addr in addrs:
+                    k.sendto(b"query", addr)
+                    c = g.accept(5001)
+                    eq(c.recv_msg(), b"query", addr)
+                    c.close()
+        heard(mine, passed, ("127.0.0.3", whole))
+        for wanted, text in (((("0.0.0.0", port), all_of_it), f"0.0.0.0:{port}"), ((passed, ("127.0.0.3", whole)), f"127.0.0.3:{whole}"),
+                             ((("0.0.0.0", port),), f"0.0.0.0:{port}")):
+            conf(*wanted)
+            before = len(s.log())
+            s.proc.send_signal(signal.SIGHUP)
+            eq(s.hear().split("\n")[0], "RELOADING=1")
+            eq(s.hear().split("\n")[0], "READY=1")
+            said = s.log()[before:]
+            eq("nothing has changed" in said and f"cannot publish udp {text}" in said and "the service manager's" in said, True, said)
+            heard(mine, passed, ("127.0.0.3", whole))
+        g.close()
+        s.stop()
+    with_dir(run)
+
+
+@test
 def draining():
     """a drain is told with the time that it takes, and again when it is over"""
     def run(d):

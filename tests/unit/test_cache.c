@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Cache maintenance: host and remote on cores that do not share a cache (cache_rig.h).
-// build: -O1 src/af_rpmsg/rpmsg.c src/virtio/vq_split.c -DAMPSOCK_CACHE_HOOKS=1 -include tests/unit/cache_site.h
+// build: -O1 src/af_rpmsg/rpmsg.c src/virtio/vq_split.c -DAMPSOCK_CACHE_HOOKS=1 -DAMPSOCK_VQ_WARM=0 -include tests/unit/cache_site.h
 // timeout: 120
 /*
  * One script of all that a bus does, checked at every step. It must succeed with lines of
