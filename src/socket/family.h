@@ -216,8 +216,9 @@ _Static_assert(SHUT_RD == 0 && SHUT_WR == 1 && SHUT_RDWR == 2 &&
  * each link and the name that it waits for.
  */
 #define AMP_SOCK_PRIV_INET (AMPSOCK_INET * (sizeof(void *) * 3 + 56))
-#define AMP_SOCK_PRIV_CONN \
-	(sizeof(void *) * 2 + 4 * sizeof(AMP_CREDIT_CNT) + 32 + AMPSOCK_VSOCK * 16)
+#define AMP_SOCK_PRIV_CONN                                           \
+	(sizeof(void *) * (AMPSOCK_VSOCK && !AMPSOCK_FAST ? 3 : 2) + \
+	 4 * sizeof(AMP_CREDIT_CNT) + 32 + AMPSOCK_VSOCK * 16)
 #define AMP_SOCK_PRIV_RAW \
 	(AMPSOCK_RPMSG ? AMPSOCK_RPMSG * (sizeof(void *) * 3 + 8) + sizeof(void *) * 5 + 24 : 0)
 #define AMP_SOCK_PRIV_STREAM (AMPSOCK_RPMSG ? AMP_SOCK_PRIV_CONN + sizeof(void *) + 12 : 0)

@@ -172,7 +172,8 @@ int amp_vsock_sock_connect(struct amp_sock *s, const struct sockaddr *addr, sock
 		s->rx_part = 0; /* of the connection before */
 	s->link = l->index;
 	c->buf_alloc = (AMP_CREDIT_CNT)buf_alloc(s);
-	r = amp_vsock_connect_ends(engine_of(s), c, &ends, wire_type(s));
+	amp_runner_due(&l->runner);
+	r = amp_vsock_connect_ends(&l->vs, c, &ends, wire_type(s));
 	if (r)
 		return r;
 	s->flags |= AMP_SF_BOUND;

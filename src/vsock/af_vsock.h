@@ -169,11 +169,15 @@ static inline struct amp_vsock *engine_of(const struct amp_sock *s)
 	amp_runner_due(&l->runner);
 	return &l->vs;
 }
-#else
-struct amp_vsock *amp_vsock_engine(const struct amp_sock *s); /* one copy */
+#elif AMPSOCK_VSOCK
 static inline struct amp_vsock *engine_of(const struct amp_sock *s)
 {
-	return AMPSOCK_VSOCK || AMPSOCK_RPMSG > 1 ? amp_vsock_engine(s) : &amp_vlink_of(s)->vs;
+	return ((const struct amp_vsock_conn *)(const void *)&s->priv)->vs;
+}
+#else
+static inline struct amp_vsock *engine_of(const struct amp_sock *s)
+{
+	return &amp_vlink_of(s)->vs;
 }
 #endif
 
@@ -308,7 +312,8 @@ static inline bool metered(const struct amp_sock *s)
 {
 	const struct amp_vsock_conn *c = (const struct amp_vsock_conn *)(const void *)&s->priv;
 
-	return AMPSOCK_VSOCK && c->credit.peer_buf_alloc >= AMP_METER_BUF_MIN && !c->loop;
+	return AMPSOCK_VSOCK && c->credit.peer_buf_alloc >= AMP_METER_BUF_MIN &&
+	       !(AMP_VSOCK_LOOP_TOLD && c->loop);
 }
 
 /* Then: has it room for *len bytes, or (a stream) how many? 0, or -EAGAIN and it is asked. */

@@ -104,18 +104,17 @@ static const char *header_fault(const struct amp_vsock *vs, const struct amp_vso
 
 /*
  * Any packet: its header is checked, and it goes to its connection. What breaks a rule is
- * counted, explained, answered where the spec wants that. Returns whether the owner holds
- * the buffer.
+ * counted, explained, answered where the spec wants that.
  */
-static bool look_up(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
-		    struct amp_vsock_rx *rx, uint32_t len)
+static inline void look_up(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
+			   struct amp_vsock_rx *rx, uint32_t len)
 {
 	const char *fault = header_fault(vs, h, len);
 
 	if (fault) {
 		vs->stats.rx_bad++;
 		blame(vs, fault);
-		return false;
+		return;
 	}
 	if (OWNERS)
 		rx->iov_cnt = trim((struct amp_iov *)(uintptr_t)rx->iov, rx->iov_cnt, h->len);
@@ -123,23 +122,25 @@ static bool look_up(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 		((struct amp_iov *)(uintptr_t)rx->iov)->len = h->len;
 	if (CHAINS && amp_vsock_type_good(h) && h->dst_cid != vs->local_cid &&
 	    OPS(vs)->foreign && OPS(vs)->foreign(vs, h, rx))
-		return false;
-	return amp_vsock_in(vs, h, rx);
+		return;
+	amp_vsock_in(vs, h, rx);
 }
 
-/* One packet. Returns whether the owner holds its buffer. */
-static __attribute__((noinline)) bool packet(struct amp_vsock *vs, struct amp_vq_buf *buf)
+/* One packet, whose buffer goes back unless the owner holds it. Not inline: its room on the stack is
+ * not that of what is sent. */
+static __attribute__((noinline)) void packet(struct amp_vsock *vs, struct amp_vq_buf *buf)
 {
 	uint32_t len = buf->len - AMP_VSOCK_HDR_LEN;
 	struct amp_iov *iov = buf->iov;
 	struct amp_vsock_hdr h;
 	struct amp_vsock_rx rx;
 
+	rx.held = false;
 	vs->stats.rx_packets++;
 	if (buf->len < AMP_VSOCK_HDR_LEN) {
 		vs->stats.rx_bad++;
 		blame(vs, "packet shorter than its header (virtio 5.10.6)");
-		return false;
+		goto done;
 	}
 	if (!CHAINS || iov->len > AMP_VSOCK_HDR_LEN) {
 		amp_copy(&h, iov->base, AMP_VSOCK_HDR_LEN);
@@ -158,7 +159,10 @@ static __attribute__((noinline)) bool packet(struct amp_vsock *vs, struct amp_vq
 	rx.flags = h.flags;
 	if (TAPPED(vs))
 		TAP(vs)(vs, false, &h, iov, buf->iov_cnt, h.len < len ? h.len : len);
-	return look_up(vs, &h, &rx, len);
+	look_up(vs, &h, &rx, len);
+done:
+	if (!OWNERS || !rx.held)
+		amp_vq_put(vs->in, buf->id, 0);
 }
 
 /* ---- out ---- */
@@ -323,20 +327,24 @@ static bool flush_strays(struct amp_vsock *vs)
 	return true;
 }
 
+_Static_assert(AMP_OWE_REQUEST == 1u << AMP_VSOCK_OP_REQUEST &&
+		       AMP_OWE_RESPONSE == 1u << AMP_VSOCK_OP_RESPONSE &&
+		       AMP_OWE_RST == 1u << AMP_VSOCK_OP_RST &&
+		       AMP_OWE_SHUTDOWN == 1u << AMP_VSOCK_OP_SHUTDOWN &&
+		       AMP_OWE_CREDIT == 1u << AMP_VSOCK_OP_CREDIT_UPDATE &&
+		       AMP_OWE_CREDIT_REQ == 1u << AMP_VSOCK_OP_CREDIT_REQUEST,
+	       "send_owed()");
+
 /* Send one owed packet of c. False: no buffer. */
 static bool send_owed(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
-	static const uint8_t op_of[6] = {
-		AMP_VSOCK_OP_REQUEST,	     AMP_VSOCK_OP_RESPONSE, AMP_VSOCK_OP_CREDIT_UPDATE,
-		AMP_VSOCK_OP_CREDIT_REQUEST, AMP_VSOCK_OP_SHUTDOWN, AMP_VSOCK_OP_RST,
-	};
-	unsigned i = (unsigned)__builtin_ctz(c->owed), bit = 1u << i;
-	uint32_t flags = op_of[i] == AMP_VSOCK_OP_SHUTDOWN ? c->shut : 0;
+	unsigned op = (unsigned)__builtin_ctz(c->owed & ~AMP_VSOCK_LISTED), bit = 1u << op;
+	uint32_t flags = op == AMP_VSOCK_OP_SHUTDOWN ? c->shut : 0;
 
 	/* on a loop the answer may come back inside: the bit goes first */
 	c->owed &= (uint8_t)~bit;
-	if (LOOP(vs, c) ? path_send(vs, c, op_of[i], flags)
-			: send_control(vs, c, op_of[i], flags))
+	if (LOOP(vs, c) ? path_send(vs, c, (uint16_t)op, flags)
+			: send_control(vs, c, (uint16_t)op, flags))
 		return true;
 	if (LOOP(vs, c))
 		tx_starve(vs, c);
@@ -406,8 +414,7 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 		if (r <= 0)
 			break;
 		n++;
-		if (!packet(vs, &buf))
-			amp_vq_put(vs->in, buf.id, 0);
+		packet(vs, &buf);
 	}
 	if (!PLAIN && r < 0)
 		vs->torn = true;

@@ -16,7 +16,7 @@
 #define AMP_VSOCK_H
 
 #include "../ampsock_config.h"
-#include "../conn/conn.h"
+#include "../conn/meter.h"
 #include "../virtio/vq.h"
 #include "../wire/vsock_hdr.h"
 
@@ -60,7 +60,20 @@ struct amp_vsock_ends {
 	struct amp_vsock_addr peer;
 };
 
-#define AMP_VSOCK_LISTED 0x40u /* engine, in owed: linked in the owed list */
+/* Does a connection know its engine? A library that is to be small; with AF_RPMSG alone there is
+ * one. */
+#define AMP_VSOCK_CONN_KNOWS (AMPSOCK_VSOCK && !AMPSOCK_FAST)
+
+/*
+ * Do connections know whether they take a path (loop)? Where an engine has either queues or a path
+ * it is enough that the engine does, but for short ways and for the meter (meter.h), which a loop's
+ * small windows never reach.
+ */
+#define AMP_VSOCK_LOOP_TOLD \
+	(AMPSOCK_VSOCK &&   \
+	 (AMPSOCK_FAST || AMP_VQ_CHAINS || AMPSOCK_RING_LEN >= AMP_METER_BUF_MIN))
+
+#define AMP_VSOCK_LISTED 0x01u /* engine, in owed: linked in the owed list */
 
 /*
  * Life: any -> FREE by amp_vsock_ops.event(AMP_VSOCK_EV_GONE); then the memory is the owner's
@@ -88,12 +101,15 @@ struct amp_vsock_conn {
 		};
 		struct amp_vsock_ends ends; /* engine: both at once */
 	};
-	struct amp_credit credit;
 	AMP_CREDIT_CNT buf_alloc; /* owner's receive buffer in bytes, as advertised */
 	AMP_CREDIT_CNT reserved;  /* bytes promised by reserve, not yet committed */
+	struct amp_credit credit;
 	/* CONNECTING, CLOSING: the end; OPEN: the peer is asked for credit again. 0: none */
 	uint32_t deadline_ms;
 	struct amp_vsock_conn *hash_next; /* engine */
+#if AMP_VSOCK_CONN_KNOWS
+	struct amp_vsock *vs; /* engine: itself */
+#endif
 	struct amp_vsock_conn *owed_next; /* engine: list of those with owed != 0 */
 };
 
@@ -104,6 +120,8 @@ struct amp_vsock_conn {
  */
 #define AMP_VSOCK_USUAL_IN  0x3f0000ffu
 #define AMP_VSOCK_USUAL_OUT (0x8f0000ffu | AMP_OWE_RESPONSE << 16)
+/* What all of it is in the beginning. */
+#define AMP_VSOCK_STANDING(state, type) ((uint32_t)(state) | (uint32_t)(type) << 8)
 /* The same of credit that is waited for: starved, asked, and what asks. */
 #define AMP_VSOCK_DROUGHT (0x50000000u | AMP_OWE_CREDIT_REQ << 16)
 
@@ -122,6 +140,7 @@ struct amp_vsock_rx {
 	const struct amp_iov *iov;
 	uint16_t iov_cnt;
 	uint16_t id;	/* what amp_vsock_release() takes */
+	bool held;	/* engine: the hook holds it (false before; only who has hooks can) */
 	uint32_t len;	/* bytes in iov */
 	uint32_t flags; /* AMP_VSOCK_SEQ_* on seqpacket */
 };
@@ -466,7 +485,10 @@ bool amp_rstream_path_ready(const struct amp_vsock *vs);
 void amp_rstream_path_gone(struct amp_vsock *vs, struct amp_vsock_conn *c);
 int amp_vlink_on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 		      const struct amp_vsock_rx *rx);
-void amp_vlink_event(struct amp_vsock_conn *c, unsigned ev);
+void amp_vlink_on_open(struct amp_vsock_conn *c);
+void amp_vlink_on_writable(struct amp_vsock_conn *c);
+void amp_vlink_on_shut(struct amp_vsock_conn *c);
+void amp_vlink_on_over(struct amp_vsock_conn *c, unsigned ev); /* RESET or GONE */
 void amp_vlink_on_tx_ready(struct amp_vsock *vs);
 struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs,
 					 const struct amp_vsock_ends *ends, uint8_t type);
@@ -482,9 +504,9 @@ static inline void amp_vsock_told(struct amp_vsock_conn *c)
 }
 /*
  * A good packet has arrived for c: type does not count, and of
- * rx, which may else be NULL, what has data. True: the owner holds its buffer.
+ * rx, which may else be NULL, what has data.
  */
-bool amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
+void amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			 const struct amp_vsock_say *h, struct amp_vsock_rx *rx);
 /* The peer's RST, however it came. */
 void amp_vsock_in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c);

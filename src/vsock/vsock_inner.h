@@ -5,6 +5,7 @@
 
 #include <errno.h>
 
+#include "../port/port.h"
 #include "vsock.h"
 
 /* Without AF_VSOCK all connections take a path; the engine has no queues of its own. Without a
@@ -83,12 +84,19 @@ extern __typeof__(amp_vsock_loop_cancel) amp_vsock_loop_cancel __attribute__((we
 extern __typeof__(amp_vsock_loop_ready) amp_vsock_loop_ready __attribute__((weak));
 #endif
 
-static inline void tell_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
+/* ev: one of them, and constant. */
+static AMP_INLINED void tell_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
 {
 	if (OWNERS)
 		OPS(vs)->event(vs, c, ev);
+	else if (ev == AMP_VSOCK_EV_OPEN)
+		amp_vlink_on_open(c);
+	else if (ev == AMP_VSOCK_EV_WRITABLE)
+		amp_vlink_on_writable(c);
+	else if (ev == AMP_VSOCK_EV_SHUT)
+		amp_vlink_on_shut(c);
 	else
-		amp_vlink_event(c, ev);
+		amp_vlink_on_over(c, ev);
 }
 
 static inline int tell_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
@@ -187,9 +195,9 @@ static inline bool amp_vsock_type_good(const struct amp_vsock_hdr *h)
 }
 /*
  * A packet with a good header, but perhaps for its type, to its connection, to who may be asked,
- * or there is an RST for it. Returns whether the owner holds the buffer.
+ * or there is an RST for it.
  */
-bool amp_vsock_in(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx);
+void amp_vsock_in(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx);
 /* How much of want may be sent on c now, or what a reserve says instead (-EAGAIN: asked for). */
 int amp_vsock_may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want);
 /* RST to an address that we know nothing of. There is room: run() saw to it. */
