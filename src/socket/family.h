@@ -591,6 +591,12 @@ ssize_t amp_rxring_msg_read(struct amp_rxring *r, struct amp_msg *m, bool peek, 
 #define AMP_RUNNER(r, op) ((r)->op)
 #endif
 
+/*
+ * Without threads there is no lock to be given up before a peer is notified: in a small build the
+ * runner's kick_due() does it at once, and returns 0.
+ */
+#define AMP_KICK_AT_ONCE (!AMPSOCK_FAST && !AMP_PORT_THREADS)
+
 /* Something that makes progress when the stack runs: links, the offload session. */
 struct amp_runner {
 	struct amp_runner *next;
@@ -612,7 +618,7 @@ struct amp_runner {
 	/* Leaving the stack: which queues want a kick (bits). Called with the lock. NULL: none.
 	 */
 	unsigned (*kick_due)(struct amp_runner *r);
-	/* Notify those queues. Called *without* the lock. */
+	/* Notify those queues. Called *without* the lock. Not AMP_KICK_AT_ONCE. */
 	void (*kick)(struct amp_runner *r, unsigned queues);
 #endif
 	/* Add what you counted. NULL: nothing. */

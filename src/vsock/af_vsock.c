@@ -61,7 +61,7 @@ static struct amp_vlink *link_to(uint32_t cid)
 	for (unsigned i = 0; i < AMPSOCK_VSOCK_LINKS; i++) {
 		struct amp_vlink *l = amp_vlinks[i];
 
-		if (l && l->up && (l->vs.peer_cid == 0 || l->vs.peer_cid == cid))
+		if (l && l->up && (!amp_vsock_guest(&l->vs) || amp_vsock_guest(&l->vs) == cid))
 			return l;
 	}
 	return NULL;

@@ -36,11 +36,12 @@ struct amp_vlink {
 	const struct amp_vq *q; /* its queues, for the statistics */
 	uint8_t event_in;	/* its looks at the links until the event queue's turn */
 	uint8_t last;		/* its looks at what a device that is gone has left */
-	bool whole;		/* AMPSOCK_FAST: it had a whole turn since kick_due() asked */
-	uint32_t in_half;	/* half the in queue's entries */
-	uint32_t
-		in_left; /* packets more, and the peer may want to hear of the buffers that went
-			    back */
+#if AMPSOCK_FAST
+	bool whole;	  /* it had a whole turn since kick_due() asked */
+	uint32_t in_half; /* half the in queue's entries */
+	/* packets more, and the peer may want to hear of the buffers that went back */
+	uint32_t in_left;
+#endif
 #if AMP_VSOCK_ROOM_APART
 	struct amp_vsock_conn *hash[AMPSOCK_HASH];
 	struct amp_iov iov[AMP_VLINK_IOV];
@@ -102,10 +103,49 @@ static inline void amp_vlink_asked(struct amp_vlink *l)
 	l->whole = false;
 	l->in_left = l->in_half;
 }
+
+static inline void amp_vlink_begin(struct amp_vlink *l)
+{
+	l->in_half = l->vs.in ? (l->vs.in->num + 1u) / 2 : 1;
+	l->in_left = 1;
+}
+
+/* In a turn, when a packet has gone the short way: was that all of it? Once in half a ring it is
+ * not, and the time is looked at. */
+static inline bool amp_vlink_usual(struct amp_vlink *l)
+{
+	return l->vs.enough && !l->vs.owed_head && --l->in_left;
+}
+
+/* In another, n packets came, and their buffers went back. */
+static inline void amp_vlink_back(struct amp_vlink *l, unsigned n)
+{
+	l->whole = true;
+	if (l->in_left <= n || l->vs.settled || (n == 0 && l->in_left < l->in_half))
+		amp_runner_due(&l->runner);
+	else
+		l->in_left -= n;
+}
 #else
 static inline void amp_vlink_asked(struct amp_vlink *l)
 {
 	(void)l;
+}
+
+static inline void amp_vlink_begin(struct amp_vlink *l)
+{
+	(void)l;
+}
+
+static inline bool amp_vlink_usual(struct amp_vlink *l)
+{
+	(void)l;
+	return false;
+}
+
+static inline void amp_vlink_back(struct amp_vlink *l, unsigned n)
+{
+	l->runner.due |= n == 0 || n >= l->vs.in->num / 2u;
 }
 #endif
 
@@ -244,12 +284,9 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 		vs->enough = false;
 	if (amp_vsock_packet_fast(vs, amp_vlink_piece)) {
 		n = 1;
-		/* the usual turn; once in half a ring it is not, and the time is looked at */
-		if (vs->enough && !vs->owed_head && --l->in_left)
+		if (amp_vlink_usual(l))
 			return 0;
 	}
-	if (AMPSOCK_FAST)
-		l->whole = true;
 	enough = AMPSOCK_FAST && vs->enough;
 	/* found empty just now, and nothing to send: before sleep, that is every turn */
 	if (AMPSOCK_FAST && !n && vs->in && !vs->to_do && !vs->owed_head &&
@@ -262,13 +299,7 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 	if (AMPSOCK_FAST)
 		enough |= vs->enough;
 	enough |= (unsigned)r / AMP_VLINK_TURN; /* 1 when that was all used */
-	if (!AMPSOCK_FAST)
-		l->runner.due |= r == 0 || r >= vs->in->num / 2;
-	else if (l->in_left <= (unsigned)(n + r) || vs->settled ||
-		 (n + r == 0 && l->in_left < l->in_half))
-		amp_runner_due(&l->runner);
-	else
-		l->in_left -= (unsigned)(n + r);
+	amp_vlink_back(l, (unsigned)(n + r));
 	if (AMP_WHY_OF(vs)) { /* counted each time */
 		if (!vs->said)
 			amp_log(AMP_WHY_OF(vs));

@@ -183,8 +183,8 @@ static int32_t link_restart(struct drv_link *d, const char *why)
 
 /*
  * 5.10.6.7; anything else is unknown and ignored. True: the transport was reset, or the
- * ring is broken, which comes to the same. Bounded: a device can fill buffers as fast as
- * they go back; what is left is seen before sleep.
+ * ring is broken, which comes to the same. One at a time: a device can fill buffers as fast
+ * as they go back; what is left is seen the next time, and before sleep.
  */
 static __attribute__((noinline)) bool event_came(struct drv_link *d)
 {
@@ -196,11 +196,12 @@ static __attribute__((noinline)) bool event_came(struct drv_link *d)
 	amp_vq_buf_room(&b, &iov, 1);
 	if (AMPSOCK_FAST)
 		d->l.event_in = EVENT_EVERY;
-	for (unsigned i = 0; q->num && i < EVENT_NUM && amp_vq_get(q, &b) > 0; i++) {
-		if (b.len >= 4 && amp_le32(b.iov->base) == EVENT_TRANSPORT_RESET)
-			reset = true;
+	if (q->num && amp_vq_get(q, &b) > 0) {
+		reset = b.len >= 4 && amp_le32(b.iov->base) == EVENT_TRANSPORT_RESET;
 		amp_vq_put(q, b.id, 0);
 		event_told(d, false);
+		if (AMPSOCK_FAST)
+			d->l.event_in = 1;
 		amp_runner_due(&d->l.runner);
 	}
 	return reset || q->broken;
@@ -292,8 +293,12 @@ static unsigned drv_kick_due(struct amp_runner *r)
 	amp_vlink_asked(&d->l);
 	if (AMPSOCK_FAST) /* a loop has registers to save, each time */
 		return queue_due(d, Q_TX) | queue_due(d, Q_RX) | queue_due(d, Q_EVENT);
-	for (unsigned q = amp_vlink_ask_back(&d->l) ? Q_RX : Q_TX; q < QUEUES; q++)
-		bits |= queue_due(d, q);
+	for (unsigned q = amp_vlink_ask_back(&d->l) ? Q_RX : Q_TX; q < QUEUES; q++) {
+		if (!AMP_KICK_AT_ONCE)
+			bits |= queue_due(d, q);
+		else if (queue_due(d, q))
+			AMP_VDEV(d->l.vd, notify)(d->l.vd, q);
+	}
 	return bits;
 }
 
@@ -352,7 +357,8 @@ int amp_link_vsock(struct amp_vdev *vd)
 		d->l.runner.untimed = true;
 		d->l.runner.arm = drv_arm;
 		d->l.runner.kick_due = drv_kick_due;
-		d->l.runner.kick = drv_kick;
+		if (!AMP_KICK_AT_ONCE)
+			d->l.runner.kick = drv_kick;
 		d->l.runner.stats = amp_vlink_stats;
 		d->l.q = d->q;
 		d->l.q_cnt = QUEUES;
@@ -362,8 +368,8 @@ int amp_link_vsock(struct amp_vdev *vd)
 			kicks = drv_kick_due(&d->l.runner);
 	}
 	amp_port_unlock();
-	if (kicks)
-		drv_kick(&d->l.runner, kicks);
+	if (!AMP_KICK_AT_ONCE && kicks)
+		d->l.runner.kick(&d->l.runner, kicks);
 	amp_port_wake(); /* amp_link_wait() */
 	return r;
 }

@@ -192,10 +192,7 @@ void amp_vlink_up(struct amp_vlink *l)
 	if (AMPSOCK_WHY)
 		vs->said = false;
 	amp_vsock_init(vs);
-	if (AMPSOCK_FAST) {
-		l->in_half = vs->in ? (vs->in->num + 1u) / 2 : 1;
-		l->in_left = 1;
-	}
+	amp_vlink_begin(l);
 	l->up = true;
 	amp_runner_add(&l->runner);
 	if (l->index != AMP_VLINK_LOOP)

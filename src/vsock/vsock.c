@@ -97,7 +97,8 @@ static const char *header_fault(const struct amp_vsock *vs, const struct amp_vso
 		return "upper half of a CID in use (virtio 5.10.4)";
 	if (src == AMP_VSOCK_CID_LOCAL)
 		return "CID 1 from outside (virtio 5.10.4)";
-	if (vs->peer_cid ? src != vs->peer_cid : (uint32_t)h->dst_cid != vs->local_cid)
+	if (amp_vsock_guest(vs) ? src != amp_vsock_guest(vs)
+				: (uint32_t)h->dst_cid != vs->local_cid)
 		return "foreign CID (virtio 5.10.6)";
 	return NULL;
 }
@@ -310,10 +311,11 @@ static ONE_COPY bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c
 	return true;
 }
 
+#if AMP_VSOCK_ROOM_APART
 /* False: no buffer. */
 static bool flush_strays(struct amp_vsock *vs)
 {
-	while (QUEUES && vs->stray_cnt) {
+	while (vs->stray_cnt) {
 		struct amp_vsock_stray *s = &vs->stray[0];
 		struct amp_vsock_conn c = {.type = (uint8_t)s->type};
 
@@ -321,11 +323,28 @@ static bool flush_strays(struct amp_vsock *vs)
 		if (!send_control(vs, &c, AMP_VSOCK_OP_RST, 0))
 			return false;
 		vs->stray_cnt--;
-		if (CHAINS) /* rare, and few */
-			memmove(s, s + 1, vs->stray_cnt * sizeof(*s));
+		memmove(s, s + 1, vs->stray_cnt * sizeof(*s)); /* rare, and few */
 	}
 	return true;
 }
+
+/* There is room for one more of them. */
+static inline bool strays_room(struct amp_vsock *vs)
+{
+	return !strays_full(vs) || flush_strays(vs);
+}
+#else
+static inline bool flush_strays(struct amp_vsock *vs)
+{
+	(void)vs;
+	return true; /* a connection's */
+}
+
+static inline bool strays_room(struct amp_vsock *vs)
+{
+	return !strays_full(vs) || amp_vsock_flush(vs);
+}
+#endif
 
 _Static_assert(AMP_OWE_REQUEST == 1u << AMP_VSOCK_OP_REQUEST &&
 		       AMP_OWE_RESPONSE == 1u << AMP_VSOCK_OP_RESPONSE &&
@@ -403,7 +422,7 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 	if (QUEUES && !PLAIN)
 		vs->enough = false;
 	while (QUEUES && n < budget && vs->in && (PLAIN || !vs->enough)) {
-		if (strays_full(vs) && !flush_strays(vs))
+		if (!strays_room(vs))
 			break;
 		if (AMPSOCK_FAST && amp_vsock_packet_fast(vs, OPS(vs)->piece)) {
 			n++;

@@ -192,7 +192,10 @@ struct amp_vsock_ops {
 			const struct amp_vsock_rx *rx);
 };
 
-/* RSTs owed to nobody we know: bounded; when full, the in queue is left alone (5.10.6.1.2). */
+/*
+ * RSTs owed to nobody we know: bounded; when full, the in queue is left alone (5.10.6.1.2). Where
+ * all links are alike there is one, and it is a connection that is over from the beginning.
+ */
 struct amp_vsock_stray {
 	struct amp_vsock_ends ends;
 	uint32_t type;
@@ -217,8 +220,7 @@ struct amp_vsock_stats {
 #else
 #define AMP_VSOCK_ROOM(type, name, cnt) type name[cnt]
 #endif
-/* A driver that has one to send lets its in queue rest meanwhile. A path has its own. */
-#define AMP_VSOCK_STRAYS (AMP_VSOCK_ROOM_APART ? 4 : 1)
+#define AMP_VSOCK_STRAYS 4 /* of a library's link, which has room apart */
 
 /* Does the engine look at a table of hooks? Else it calls the library's by name (vsock_inner.h). */
 #define AMP_VSOCK_OPS (AMPSOCK_FAST || AMP_VQ_CHAINS)
@@ -236,7 +238,7 @@ struct amp_vsock {
 		*owed_head; /* first in, first out: round-robin between connections */
 	union {
 		struct {
-			uint8_t stray_cnt;
+			uint8_t stray_cnt; /* AMP_VSOCK_ROOM_APART */
 			bool tx_starved;   /* a reserve found no buffer */
 			bool path_starved; /* a reserve found nothing on the path */
 			bool torn;	   /* a ring is broken */
@@ -251,7 +253,9 @@ struct amp_vsock {
 	uint8_t stray_len;  /* AMP_VSOCK_ROOM_APART, as the other lengths */
 	bool said;	    /* owner: why was logged, once in a life of the link */
 	uint32_t local_cid; /* mine */
-	uint32_t peer_cid;  /* device side: what src_cid must be; driver side: 0, any */
+#if AMP_VSOCK_ROOM_APART
+	uint32_t peer_cid; /* device side: what src_cid must be; driver side: 0, any */
+#endif
 	struct amp_vsock_conn *owed_tail;
 #if AMPSOCK_FAST
 	struct amp_vsock_conn *recent; /* engine: got the last packet; never one of a loop */
@@ -271,7 +275,12 @@ struct amp_vsock {
 	const char *why; /* last lie of the peer in words, for one log line; NULL: none */
 #endif
 	struct amp_vsock_stats stats;
-	AMP_VSOCK_ROOM(struct amp_vsock_stray, stray, AMP_VSOCK_STRAYS); /* stray_len */
+#if AMP_VSOCK_ROOM_APART
+	struct amp_vsock_stray *stray; /* stray_len */
+#elif AMPSOCK_VSOCK
+	struct amp_vsock_conn
+		stranger; /* engine: it is DEAD while it has an RST to send, or FREE */
+#endif
 #if AMPSOCK_TAP
 	amp_vsock_tap_fn *tap; /* owner: NULL, nobody looks */
 #endif
@@ -282,6 +291,20 @@ struct amp_vsock {
 #define AMP_VSOCK_BUCKETS(vs) (AMPSOCK_HASH == 1 ? 1u : (vs)->hash_len)
 #else
 #define AMP_VSOCK_BUCKETS(vs) ((uint32_t)AMPSOCK_HASH)
+#endif
+
+/* The only CID at the other end; 0: any. */
+#if AMP_VSOCK_ROOM_APART
+static inline uint32_t amp_vsock_guest(const struct amp_vsock *vs)
+{
+	return vs->peer_cid;
+}
+#else
+static inline uint32_t amp_vsock_guest(const struct amp_vsock *vs)
+{
+	(void)vs;
+	return 0;
+}
 #endif
 
 /* A piece of transport memory to fill: between reserve and commit or cancel. */

@@ -54,7 +54,7 @@ struct amp_vsock_conn *amp_vsock_other(struct amp_vsock *vs,
 	struct amp_vsock_conn *c;
 
 	if (dst != vs->local_cid || src == AMP_VSOCK_CID_LOCAL || src >> 32 ||
-	    (vs->peer_cid && src != vs->peer_cid))
+	    (amp_vsock_guest(vs) && src != amp_vsock_guest(vs)))
 		return NULL;
 	c = find(vs, &ends, h->type);
 	if (c)
@@ -98,10 +98,12 @@ void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
 
 void amp_vsock_forget(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
+	c->state = AMP_CONN_FREE;
+	if (c == STRANGER(vs)) /* nobody's */
+		return;
 	hash_del(vs, c);
 	if (RECENT(vs) == c)
 		SET_RECENT(vs, NULL);
-	c->state = AMP_CONN_FREE;
 	if (LOOP(vs, c))
 		path_gone(vs, c);
 	tell_event(vs, c, AMP_VSOCK_EV_GONE);
@@ -226,16 +228,34 @@ void amp_vsock_in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c)
 		reset(vs, c, false);
 }
 
-void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends, unsigned type)
+#if AMP_VSOCK_ROOM_APART
+static inline void owe_stray(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
+			     unsigned type)
 {
-	struct amp_vsock_stray *s;
+	struct amp_vsock_stray *s = &vs->stray[vs->stray_cnt++];
 
-	if (strays_full(vs))
-		return;
-	vs->stats.rst_strays++;
-	s = &vs->stray[vs->stray_cnt++];
 	s->type = type;
 	s->ends = *ends;
+}
+#else
+static inline void owe_stray(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
+			     unsigned type)
+{
+	struct amp_vsock_conn *c = STRANGER(vs);
+
+	/* its credit is, and stays, zero; nobody finds it, for no packet comes in meanwhile */
+	c->standing = AMP_VSOCK_STANDING(AMP_CONN_DEAD, type);
+	c->ends = *ends;
+	amp_vsock_owe(vs, c, AMP_OWE_RST);
+}
+#endif
+
+void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends, unsigned type)
+{
+	if (!QUEUES || strays_full(vs))
+		return;
+	vs->stats.rst_strays++;
+	owe_stray(vs, ends, type);
 }
 
 /* What every packet says of the peer's buffer. False: it claims more than was sent. */
@@ -366,8 +386,10 @@ void amp_vsock_down(struct amp_vsock *vs)
 {
 	if (QUEUES) {
 		vs->in = vs->out = NULL;
-		vs->stray_cnt = 0;
 		vs->tx_starved = false;
+		vs->stray_cnt = 0;
+		if (!AMP_VSOCK_ROOM_APART)
+			STRANGER(vs)->owed &= AMP_VSOCK_LISTED;
 	}
 	for (uint32_t i = 0; i < BUCKETS; i++) {
 		struct amp_vsock_conn *c, *next;

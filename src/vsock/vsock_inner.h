@@ -246,9 +246,16 @@ static inline uint32_t credit_left(const struct amp_vsock_conn *c)
 }
 
 /* RSTs to nobody we know: as many as there is room for. */
+#if QUEUES && !AMP_VSOCK_ROOM_APART
+#define STRANGER(vs) (&(vs)->stranger)
+#else
+#define STRANGER(vs) ((struct amp_vsock_conn *)NULL)
+#endif
 static inline bool strays_full(const struct amp_vsock *vs)
 {
-	return vs->stray_cnt == (CHAINS ? vs->stray_len : AMP_VSOCK_STRAYS);
+	if (AMP_VSOCK_ROOM_APART)
+		return vs->stray_cnt == vs->stray_len;
+	return QUEUES && STRANGER(vs)->state != AMP_CONN_FREE;
 }
 
 /* Only a loop does. The library's has an engine of its own, which is never down. */
@@ -268,7 +275,7 @@ static inline bool must_queue(const struct amp_vsock *vs, const struct amp_vsock
 {
 	if (PATHS ? c->loop : !QUEUES)
 		return vs->path_starved && vs->owed_head && !path_stays(vs);
-	return vs->tx_starved && (vs->owed_head || vs->stray_cnt);
+	return vs->tx_starved && (vs->owed_head || (AMP_VSOCK_ROOM_APART && vs->stray_cnt));
 }
 
 #endif /* AMP_VSOCK_INNER_H */
