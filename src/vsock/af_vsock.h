@@ -300,6 +300,7 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 		enough |= vs->enough;
 	enough |= (unsigned)r / AMP_VLINK_TURN; /* 1 when that was all used */
 	amp_vlink_back(l, (unsigned)(n + r));
+	AMP_FORGET(r);
 	if (AMP_WHY_OF(vs)) { /* counted each time */
 		if (!vs->said)
 			amp_log(AMP_WHY_OF(vs));

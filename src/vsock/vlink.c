@@ -25,15 +25,15 @@ _Static_assert(AMP_VSOCK_SHUTDOWN_RCV *AMP_SF_HUP == AMP_SF_HUP &&
 
 int amp_vsock_may_send(const struct amp_sock *s, const void *name)
 {
-	unsigned f = s->flags & SEND_FLAGS;
+	unsigned f = s->flags;
 
-	if (f == AMP_SF_CONNECTED && !name)
-		return 0;
 	if (f & (AMP_SF_WR_SHUT | AMP_SF_HUP | AMP_SF_RESET))
 		return -EPIPE;
+	if (!(f & AMP_SF_CONNECTED))
+		return name ? -EOPNOTSUPP : -ENOTCONN;
 	if (name)
-		return f & AMP_SF_CONNECTED ? -EISCONN : -EOPNOTSUPP;
-	return f & AMP_SF_CONNECTED ? -EBUSY : -ENOTCONN;
+		return -EISCONN;
+	return f & AMP_SF_RESERVED ? -EBUSY : 0;
 }
 
 _Static_assert(AMP_RX_LAST == AMP_VSOCK_SEQ_EOM && AMP_RX_EOR == AMP_VSOCK_SEQ_EOR,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the engine's files share: vsock.c (packets), vsock_conn.c (connections), vsock_request.c. */
+/* What the engine's files share: vsock.c (packets in), vsock_out.c (and out), vsock_conn.c (connections),
+ * vsock_request.c. */
 #ifndef AMP_VSOCK_INNER_H
 #define AMP_VSOCK_INNER_H
 
@@ -34,7 +35,11 @@
 #define ONE_COPY inline
 #else
 #define RARE
+#if QUEUES
 #define ONE_COPY __attribute__((noinline)) /* the one copy of several */
+#else
+#define ONE_COPY inline /* there are no others: a path has its own control packets */
+#endif
 #endif
 
 /* Fields that a small core's engine has not: nobody looks at them there. */
@@ -193,11 +198,6 @@ static inline bool amp_vsock_type_good(const struct amp_vsock_hdr *h)
 {
 	return h->type - 1u <= 1u;
 }
-/*
- * A packet with a good header, but perhaps for its type, to its connection, to who may be asked,
- * or there is an RST for it.
- */
-void amp_vsock_in(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx);
 /* How much of want may be sent on c now, or what a reserve says instead (-EAGAIN: asked for). */
 int amp_vsock_may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want);
 /* RST to an address that we know nothing of. There is room: run() saw to it. */
@@ -258,15 +258,46 @@ static inline bool strays_full(const struct amp_vsock *vs)
 	return QUEUES && STRANGER(vs)->state != AMP_CONN_FREE;
 }
 
+/* Is there room for one more of them, or can there be? */
+#if AMP_VSOCK_ROOM_APART
+bool amp_vsock_strays_room(struct amp_vsock *vs);
+#else
+static inline bool amp_vsock_strays_room(struct amp_vsock *vs)
+{
+	return !strays_full(vs) || amp_vsock_flush(vs);
+}
+#endif
+
 /* Only a loop does. The library's has an engine of its own, which is never down. */
 static inline bool path_stays(const struct amp_vsock *vs)
 {
 	return PATHS && vs->path->stays;
 }
 
+/* Cut a chain's segments down to len bytes in all. */
+static inline uint16_t trim(struct amp_iov *iov, uint16_t cnt, size_t len)
+{
+	uint16_t i = 0;
+
+	if (CHAINS && len == 0)
+		return 0;
+	if (!CHAINS || len <= iov->len) {
+		iov->len = len;
+		return 1;
+	}
+	for (; i < cnt && len; i++) {
+		if (iov[i].len > len)
+			iov[i].len = len;
+		len -= iov[i].len;
+	}
+	return i;
+}
+
 /* Could what waits for a buffer have one now? */
 static inline bool tx_ready(const struct amp_vsock *vs, bool loop)
 {
+	if (PLAIN && QUEUES) /* a loop's own one is lent, or it is not */
+		return vs->out ? amp_vq_avail(vs->out) != 0 : !vs->loop_busy;
 	return loop ? path_ready(vs) : vs->out && amp_vq_avail(vs->out);
 }
 
