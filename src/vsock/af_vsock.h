@@ -195,10 +195,19 @@ static inline struct amp_sock *sock_of(struct amp_vsock_conn *c)
 }
 
 /* Of a connection. Where one link of AF_RPMSG's is all that there can be, it is that. */
+#if AMP_VSOCK_CONN_KNOWS
+static inline struct amp_vlink *amp_vlink_of(const struct amp_sock *s)
+{
+	const struct amp_vsock_conn *c = (const struct amp_vsock_conn *)(const void *)&s->priv;
+
+	return (struct amp_vlink *)(void *)((char *)c->vs - offsetof(struct amp_vlink, vs));
+}
+#else
 static inline struct amp_vlink *amp_vlink_of(const struct amp_sock *s)
 {
 	return amp_vlinks[AMPSOCK_VSOCK || AMPSOCK_RPMSG > 1 ? s->link : AMP_VLINK_RPMSG];
 }
+#endif
 
 /* The engine, to look at it, or to put something into it: what it then owes goes out before the lock does. */
 #if AMPSOCK_FAST

@@ -101,6 +101,7 @@ static inline void find_owner(struct amp_vsock *vs, const struct amp_vsock_hdr *
 		c = amp_vsock_find(vs, &ends, type);
 	else
 		type = AMP_VSOCK_STREAM; /* 5.10.6.4: the RST's */
+	AMP_FORGET(good);
 	/* a known connection pays below, an unknown one gets RST */
 	if (!good || h->op - 1u >= AMP_VSOCK_OP_CREDIT_REQUEST)
 		vs->stats.rx_bad++;

@@ -220,12 +220,11 @@ static inline void in_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 void amp_vsock_in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
 	c->owed &= AMP_VSOCK_LISTED; /* nothing more to say, not even an RST of ours */
-	/* after the peer's SHUTDOWN of both, or our own, an RST is the orderly end (5.10.6.5)
-	 */
+	/* after the peer's SHUTDOWN of both, or our own, an RST is the orderly end (5.10.6.5):
+	 * nobody is told that it was none */
 	if (c->shut == SHUT_BOTH || c->peer_shut == SHUT_BOTH)
-		die(vs, c, false);
-	else
-		reset(vs, c, false);
+		c->state = AMP_CONN_CLOSING;
+	reset(vs, c, false);
 }
 
 #if AMP_VSOCK_ROOM_APART
@@ -252,7 +251,7 @@ static inline void owe_stray(struct amp_vsock *vs, const struct amp_vsock_ends *
 
 void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends, unsigned type)
 {
-	if (!QUEUES || strays_full(vs))
+	if (!QUEUES || (AMP_VSOCK_ROOM_APART && strays_full(vs))) /* else run() saw to it */
 		return;
 	vs->stats.rst_strays++;
 	owe_stray(vs, ends, type);
@@ -443,8 +442,9 @@ void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t no
 		     uint32_t wait_ms)
 {
 	if (c->state != AMP_CONN_OPEN || c->peer_shut == SHUT_BOTH || wait_ms == 0) {
-		if (c->state != AMP_CONN_CLOSING)
-			amp_vsock_abort(vs, c);
+		/* a socket closes once, and what the engine knows */
+		if (PLAIN || (c->state != AMP_CONN_CLOSING && c->state != AMP_CONN_FREE))
+			die(vs, c, true);
 		return;
 	}
 	if (c->shut != SHUT_BOTH) {
@@ -488,7 +488,7 @@ void amp_vsock_want_credit(struct amp_vsock *vs, struct amp_vsock_conn *c)
 
 void amp_vsock_want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
-	if (c->state != AMP_CONN_OPEN)
+	if (!PLAIN && c->state != AMP_CONN_OPEN) /* whose socket is connected, is open */
 		return;
 	/* credit that is only reserved comes back here, not from the peer */
 	if (amp_credit_tx_space(&c->credit))

@@ -192,7 +192,7 @@ struct load {
  * A packet with as much of it as there is a buffer for, or without payload (NULL; not of a loop's).
  * flags: where all of it goes. Returns its length, or -EAGAIN.
  */
-static ONE_COPY int send_packet(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
+static ONE_COPY int send_packet(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned op,
 				uint32_t flags, const struct load *load)
 {
 	bool path = load && !AMP_VSOCK_LOOP_APART && LOOP(vs, c);
@@ -216,11 +216,11 @@ static ONE_COPY int send_packet(struct amp_vsock *vs, struct amp_vsock_conn *c, 
 	if (path)
 		path_commit(vs, c, &tx, len, flags);
 	else
-		out_put(vs, c, &tx, op, len, flags);
+		out_put(vs, c, &tx, (uint16_t)op, len, flags);
 	return (int)len;
 }
 
-static inline bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
+static inline bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned op,
 				uint32_t flags)
 {
 	return send_packet(vs, c, op, flags, NULL) >= 0;
@@ -272,7 +272,7 @@ static bool send_owed(struct amp_vsock *vs, struct amp_vsock_conn *c)
 	/* on a loop the answer may come back inside: the bit goes first */
 	c->owed &= (uint8_t)~bit;
 	if (LOOP(vs, c) ? path_send(vs, c, (uint16_t)op, flags)
-			: send_control(vs, c, (uint16_t)op, flags))
+			: send_control(vs, c, op, flags))
 		return true;
 	if ((PATHS || !QUEUES) && LOOP(vs, c)) /* the library's loop never fails */
 		tx_starve(vs, c);
