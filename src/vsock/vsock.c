@@ -16,9 +16,10 @@
  * construction. Connections with such bits form a list, served first come first
  * served until the out queue is empty; the rest stays owed. So receiving never waits
  * for sending, and a flood of REQUESTs costs connections, not memory. RSTs to
- * connections that we do not know have no struct to live in: they go to a short array;
- * while that is full the in queue is left alone (5.10.6.1.2, the one case where the
- * spec lets receiving stop).
+ * connections that we do not know have no struct of the owner's to live in: they go to a
+ * short array, or, in a driver's engine, one at a time to a connection of its own that is
+ * DEAD from the beginning. While that is full the in queue is left alone (5.10.6.1.2, the
+ * one case where the spec lets receiving stop). vsock_out.c sends.
  *
  * End. Every connection ends the same way: it becomes DEAD, goes on the owed list
  * (with or without an RST to send), and when the list is served it leaves the hash and
