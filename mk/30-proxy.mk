@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # ampsock-proxy: $(BUILD)/ampsock-proxy, and $(BUILD)/san/ampsock-proxy for the tests.
 
-PROXY_SRCS := $(sort $(wildcard src/proxy/*.c)) src/vsock/vsock.c src/vsock/vsock_conn.c src/vsock/vsock_request.c src/virtio/vq_split.c \
+PROXY_SRCS := $(sort $(wildcard src/proxy/*.c)) src/vsock/vsock.c src/vsock/vsock_out.c src/vsock/vsock_conn.c src/vsock/vsock_request.c src/virtio/vq_split.c \
 	src/virtio/vhost_user_backend.c src/virtio/vhost_user_map.c \
 	src/virtio/vhost_user_request.c src/virtio/vhost_user_keep.c src/virtio/sigbus.c src/virtio/remoteproc_host.c \
 	src/af_rpmsg/rpmsg.c src/af_rpmsg/rpmsg_stream.c src/af_rpmsg/rpmsg_serve.c src/af_rpmsg/rpmsg_told.c \

@@ -98,17 +98,6 @@ int32_t amp_remote_run(struct amp_runner *r, uint32_t now_ms)
 	return ms;
 }
 
-unsigned amp_remote_kick_due(struct amp_runner *r)
-{
-	struct remote *m = remote_of(r);
-	unsigned bits = amp_rlink_kick_due(r);
-
-	if (m->answer)
-		bits |= AMP_RLINK_OUT;
-	m->answer = false;
-	return bits;
-}
-
 static REMOTE_OUTLINE void kick_all(struct amp_rproc *rp, unsigned queues)
 {
 	if (queues & AMP_RLINK_OUT)
@@ -127,6 +116,20 @@ void amp_remote_kick(struct amp_runner *r, unsigned queues)
 		kick_all(rp, queues);
 }
 
+unsigned amp_remote_kick_due(struct amp_runner *r)
+{
+	struct remote *m = remote_of(r);
+	unsigned bits = amp_rlink_kick_due(r);
+
+	if (m->answer)
+		bits |= AMP_RLINK_OUT;
+	m->answer = false;
+	if (!AMP_KICK_AT_ONCE)
+		return bits;
+	kick_all(m->rp, bits);
+	return 0;
+}
+
 #if AMP_ONE_RUNNER
 bool amp_remote_arm(struct amp_runner *r, bool on)
 {
@@ -143,7 +146,8 @@ static void init_runner(struct amp_runner *r)
 	r->run = amp_remote_run;
 	r->arm = amp_rlink_arm;
 	r->kick_due = amp_remote_kick_due;
-	r->kick = amp_remote_kick;
+	if (!AMP_KICK_AT_ONCE)
+		r->kick = amp_remote_kick;
 }
 #endif
 
@@ -191,7 +195,8 @@ int amp_link_rpmsg(struct amp_rproc *rp)
 	begin(l, &remotes[i]);
 	kicks = amp_remote_kick_due(&l->l.runner);
 	amp_port_unlock();
-	amp_remote_kick(&l->l.runner, kicks);
+	if (!AMP_KICK_AT_ONCE)
+		amp_remote_kick(&l->l.runner, kicks);
 	amp_port_wake(); /* who waits for the link looks again */
 	return 0;
 }

@@ -246,9 +246,11 @@ bool amp_rstream_input(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 	if (AMPSOCK_VSOCK) { /* else nobody asks */
 		r.v.iov_cnt = 1;
 		r.v.flags = 0;
+		r.v.held = false;
 		r.id = rx->id;
 	}
-	return amp_vsock_input_for(&rs->vs, &rc->c, &v, &r.v);
+	amp_vsock_input_for(&rs->vs, &rc->c, &v, &r.v);
+	return AMPSOCK_VSOCK && r.v.held;
 }
 
 /* ---- the door ---- */

@@ -21,13 +21,17 @@ enum amp_conn_state {
 	AMP_CONN_DEAD,	     /* RST seen or owed; the engine lets go once it is sent */
 };
 
-/* Owed packets: bits, not queue entries (DESIGN 5). In the order they are sent. */
-#define AMP_OWE_REQUEST	   0x01u
-#define AMP_OWE_RESPONSE   0x02u
-#define AMP_OWE_CREDIT	   0x04u
-#define AMP_OWE_CREDIT_REQ 0x08u
+/*
+ * Owed packets: bits, not queue entries (DESIGN 5). The number of a bit is the packet's operation
+ * (virtio 1.2, 5.10.6), and they are sent in this order. An RST is owed alone; every packet but
+ * a request for credit says what CREDIT would, so that none is left when a SHUTDOWN is out.
+ */
+#define AMP_OWE_REQUEST	   0x02u
+#define AMP_OWE_RESPONSE   0x04u
+#define AMP_OWE_RST	   0x08u
 #define AMP_OWE_SHUTDOWN   0x10u
-#define AMP_OWE_RST	   0x20u
+#define AMP_OWE_CREDIT	   0x40u
+#define AMP_OWE_CREDIT_REQ 0x80u
 
 /* AMP_CREDIT_CNT: their low halves, where all windows of ours are small. */
 struct amp_credit {

@@ -216,8 +216,9 @@ _Static_assert(SHUT_RD == 0 && SHUT_WR == 1 && SHUT_RDWR == 2 &&
  * each link and the name that it waits for.
  */
 #define AMP_SOCK_PRIV_INET (AMPSOCK_INET * (sizeof(void *) * 3 + 56))
-#define AMP_SOCK_PRIV_CONN \
-	(sizeof(void *) * 2 + 4 * sizeof(AMP_CREDIT_CNT) + 32 + AMPSOCK_VSOCK * 16)
+#define AMP_SOCK_PRIV_CONN                                           \
+	(sizeof(void *) * (AMPSOCK_VSOCK && !AMPSOCK_FAST ? 3 : 2) + \
+	 4 * sizeof(AMP_CREDIT_CNT) + 32 + AMPSOCK_VSOCK * 16)
 #define AMP_SOCK_PRIV_RAW \
 	(AMPSOCK_RPMSG ? AMPSOCK_RPMSG * (sizeof(void *) * 3 + 8) + sizeof(void *) * 5 + 24 : 0)
 #define AMP_SOCK_PRIV_STREAM (AMPSOCK_RPMSG ? AMP_SOCK_PRIV_CONN + sizeof(void *) + 12 : 0)
@@ -592,6 +593,12 @@ ssize_t amp_rxring_msg_read(struct amp_rxring *r, struct amp_msg *m, bool peek, 
 #define AMP_RUNNER(r, op) ((r)->op)
 #endif
 
+/*
+ * Without threads there is no lock to be given up before a peer is notified: in a small build the
+ * runner's kick_due() does it at once, and returns 0.
+ */
+#define AMP_KICK_AT_ONCE (!AMPSOCK_FAST && !AMP_PORT_THREADS)
+
 /* Something that makes progress when the stack runs: links, the offload session. */
 struct amp_runner {
 	struct amp_runner *next;
@@ -613,7 +620,7 @@ struct amp_runner {
 	/* Leaving the stack: which queues want a kick (bits). Called with the lock. NULL: none.
 	 */
 	unsigned (*kick_due)(struct amp_runner *r);
-	/* Notify those queues. Called *without* the lock. */
+	/* Notify those queues. Called *without* the lock. Not AMP_KICK_AT_ONCE. */
 	void (*kick)(struct amp_runner *r, unsigned queues);
 #endif
 	/* Add what you counted. NULL: nothing. */

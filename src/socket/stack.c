@@ -576,7 +576,7 @@ static bool flush(void)
 	for (struct amp_runner *r = due_first(); r; r = due_next(r)) {
 		unsigned bits = take_due(r);
 
-		if (bits) {
+		if (!AMP_KICK_AT_ONCE && bits) {
 			any = true;
 			amp_port_unlock_briefly();
 			AMP_RUNNER(r, kick)(r, bits);

@@ -61,7 +61,7 @@ static struct amp_vlink *link_to(uint32_t cid)
 	for (unsigned i = 0; i < AMPSOCK_VSOCK_LINKS; i++) {
 		struct amp_vlink *l = amp_vlinks[i];
 
-		if (l && l->up && (l->vs.peer_cid == 0 || l->vs.peer_cid == cid))
+		if (l && l->up && (!amp_vsock_guest(&l->vs) || amp_vsock_guest(&l->vs) == cid))
 			return l;
 	}
 	return NULL;
@@ -172,7 +172,8 @@ int amp_vsock_sock_connect(struct amp_sock *s, const struct sockaddr *addr, sock
 		s->rx_part = 0; /* of the connection before */
 	s->link = l->index;
 	c->buf_alloc = (AMP_CREDIT_CNT)buf_alloc(s);
-	r = amp_vsock_connect_ends(engine_of(s), c, &ends, wire_type(s));
+	amp_runner_due(&l->runner);
+	r = amp_vsock_connect_ends(&l->vs, c, &ends, wire_type(s));
 	if (r)
 		return r;
 	s->flags |= AMP_SF_BOUND;

@@ -36,11 +36,12 @@ struct amp_vlink {
 	const struct amp_vq *q; /* its queues, for the statistics */
 	uint8_t event_in;	/* its looks at the links until the event queue's turn */
 	uint8_t last;		/* its looks at what a device that is gone has left */
-	bool whole;		/* AMPSOCK_FAST: it had a whole turn since kick_due() asked */
-	uint32_t in_half;	/* half the in queue's entries */
-	uint32_t
-		in_left; /* packets more, and the peer may want to hear of the buffers that went
-			    back */
+#if AMPSOCK_FAST
+	bool whole;	  /* it had a whole turn since kick_due() asked */
+	uint32_t in_half; /* half the in queue's entries */
+	/* packets more, and the peer may want to hear of the buffers that went back */
+	uint32_t in_left;
+#endif
 #if AMP_VSOCK_ROOM_APART
 	struct amp_vsock_conn *hash[AMPSOCK_HASH];
 	struct amp_iov iov[AMP_VLINK_IOV];
@@ -88,6 +89,10 @@ void amp_vlink_up(struct amp_vlink *l);
 void amp_vlink_down(struct amp_vlink *l);
 /* The queues stop for a while, connections stay: set vs.in and vs.out to go on. */
 void amp_vlink_pause(struct amp_vlink *l);
+/* Packets in a turn at most, and what a turn says of a ring that was lied about. */
+#define AMP_VLINK_TURN	 64
+#define AMP_VLINK_BROKEN INT32_MIN
+
 /*
  * kick_due() asks about all that went back: so much may come in until it must again. Not more
  * than was left, if there was no whole turn: whoever receives one by one and sends between would
@@ -102,10 +107,50 @@ static inline void amp_vlink_asked(struct amp_vlink *l)
 	l->whole = false;
 	l->in_left = l->in_half;
 }
+
+static inline void amp_vlink_begin(struct amp_vlink *l)
+{
+	l->in_half = l->vs.in ? (l->vs.in->num + 1u) / 2 : 1;
+	l->in_left = 1;
+}
+
+/* In a turn, when a packet has gone the short way: was that all of it? Once in half a ring it is
+ * not, and the time is looked at. */
+static inline bool amp_vlink_usual(struct amp_vlink *l)
+{
+	return l->vs.enough && !l->vs.owed_head && --l->in_left;
+}
+
+/* In another, n packets came, and their buffers went back. */
+static inline void amp_vlink_back(struct amp_vlink *l, unsigned n)
+{
+	l->whole = true;
+	if (l->in_left <= n || l->vs.settled || (n == 0 && l->in_left < l->in_half))
+		amp_runner_due(&l->runner);
+	else
+		l->in_left -= n;
+}
 #else
 static inline void amp_vlink_asked(struct amp_vlink *l)
 {
 	(void)l;
+}
+
+static inline void amp_vlink_begin(struct amp_vlink *l)
+{
+	(void)l;
+}
+
+static inline bool amp_vlink_usual(struct amp_vlink *l)
+{
+	(void)l;
+	return false;
+}
+
+static inline void amp_vlink_back(struct amp_vlink *l, unsigned n)
+{
+	l->runner.due |= n == 0 || n >= l->vs.in->num / 2u ||
+			 (AMPSOCK_VSOCK_NUM > 2 * AMP_VLINK_TURN && n == AMP_VLINK_TURN);
 }
 #endif
 
@@ -155,10 +200,19 @@ static inline struct amp_sock *sock_of(struct amp_vsock_conn *c)
 }
 
 /* Of a connection. Where one link of AF_RPMSG's is all that there can be, it is that. */
+#if AMP_VSOCK_CONN_KNOWS
+static inline struct amp_vlink *amp_vlink_of(const struct amp_sock *s)
+{
+	const struct amp_vsock_conn *c = (const struct amp_vsock_conn *)(const void *)&s->priv;
+
+	return (struct amp_vlink *)(void *)((char *)c->vs - offsetof(struct amp_vlink, vs));
+}
+#else
 static inline struct amp_vlink *amp_vlink_of(const struct amp_sock *s)
 {
 	return amp_vlinks[AMPSOCK_VSOCK || AMPSOCK_RPMSG > 1 ? s->link : AMP_VLINK_RPMSG];
 }
+#endif
 
 /* The engine, to look at it, or to put something into it: what it then owes goes out before the lock does. */
 #if AMPSOCK_FAST
@@ -169,11 +223,15 @@ static inline struct amp_vsock *engine_of(const struct amp_sock *s)
 	amp_runner_due(&l->runner);
 	return &l->vs;
 }
-#else
-struct amp_vsock *amp_vsock_engine(const struct amp_sock *s); /* one copy */
+#elif AMPSOCK_VSOCK
 static inline struct amp_vsock *engine_of(const struct amp_sock *s)
 {
-	return AMPSOCK_VSOCK || AMPSOCK_RPMSG > 1 ? amp_vsock_engine(s) : &amp_vlink_of(s)->vs;
+	return ((const struct amp_vsock_conn *)(const void *)&s->priv)->vs;
+}
+#else
+static inline struct amp_vsock *engine_of(const struct amp_sock *s)
+{
+	return &amp_vlink_of(s)->vs;
 }
 #endif
 
@@ -215,9 +273,6 @@ static inline bool amp_vlink_piece(struct amp_vsock *vs, struct amp_vsock_conn *
 	return true;
 }
 
-#define AMP_VLINK_TURN	 64
-#define AMP_VLINK_BROKEN INT32_MIN
-
 /*
  * The engine's turn: ms until it wants another, -1, or AMP_VLINK_BROKEN: a ring was lied about.
  *
@@ -240,12 +295,9 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 		vs->enough = false;
 	if (amp_vsock_packet_fast(vs, amp_vlink_piece)) {
 		n = 1;
-		/* the usual turn; once in half a ring it is not, and the time is looked at */
-		if (vs->enough && !vs->owed_head && --l->in_left)
+		if (amp_vlink_usual(l))
 			return 0;
 	}
-	if (AMPSOCK_FAST)
-		l->whole = true;
 	enough = AMPSOCK_FAST && vs->enough;
 	/* found empty just now, and nothing to send: before sleep, that is every turn */
 	if (AMPSOCK_FAST && !n && vs->in && !vs->to_do && !vs->owed_head &&
@@ -258,15 +310,8 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 	if (AMPSOCK_FAST)
 		enough |= vs->enough;
 	enough |= (unsigned)r / AMP_VLINK_TURN; /* 1 when that was all used */
-	if (!AMPSOCK_FAST)
-		l->runner.due |=
-			r == 0 || r >= vs->in->num / 2 ||
-			(AMPSOCK_VSOCK_NUM > 2 * AMP_VLINK_TURN && r == AMP_VLINK_TURN);
-	else if (l->in_left <= (unsigned)(n + r) || vs->settled ||
-		 (n + r == 0 && l->in_left < l->in_half))
-		amp_runner_due(&l->runner);
-	else
-		l->in_left -= (unsigned)(n + r);
+	amp_vlink_back(l, (unsigned)(n + r));
+	AMP_FORGET(r);
 	if (AMP_WHY_OF(vs)) { /* counted each time */
 		if (!vs->said)
 			amp_log(AMP_WHY_OF(vs));
@@ -310,7 +355,8 @@ static inline bool metered(const struct amp_sock *s)
 {
 	const struct amp_vsock_conn *c = (const struct amp_vsock_conn *)(const void *)&s->priv;
 
-	return AMPSOCK_VSOCK && c->credit.peer_buf_alloc >= AMP_METER_BUF_MIN && !c->loop;
+	return AMPSOCK_VSOCK && c->credit.peer_buf_alloc >= AMP_METER_BUF_MIN &&
+	       !(AMP_VSOCK_LOOP_TOLD && c->loop);
 }
 
 /* Then: has it room for *len bytes, or (a stream) how many? 0, or -EAGAIN and it is asked. */

@@ -92,7 +92,7 @@ static uint16_t queue_num(struct amp_vdev *vd, unsigned q, uint16_t num)
 }
 
 /* The memory: the rings, one behind the other, then the pools. */
-static int queue_up(struct drv_link *d, unsigned q, uint64_t features, uint8_t *mem)
+static int queue_up(struct drv_link *d, unsigned q, uint32_t features, uint8_t *mem)
 {
 	bool event = q == Q_EVENT;
 	struct amp_vq *vq = &d->q[q];
@@ -132,24 +132,30 @@ static int read_cid(struct drv_link *d)
 static int link_start(struct drv_link *d)
 {
 	struct amp_vdev *vd = d->l.vd;
-	uint8_t *mem = vd->mem ? vd->mem : own_mem[d->l.index];
+	uint8_t *mem = own_mem[AMPSOCK_VSOCK_LINKS == 1 ? 0 : d->l.index];
+	uint32_t wanted =
+		AMP_VSOCK_F_SEQPACKET | (AMPSOCK_EVENT_IDX ? AMP_VIRTIO_F_EVENT_IDX : 0);
 	uint64_t features;
-	int r = AMP_VDEV(vd, probe)(vd, AMP_VIRTIO_ID_VSOCK, &features);
+	int r;
 
+	if (vd->mem) {
+		if (vd->mem_len < MEM_LEN)
+			return -ENOBUFS;
+		mem = vd->mem;
+	}
+	r = AMP_VDEV(vd, probe)(vd, AMP_VIRTIO_ID_VSOCK, &features);
 	if (r)
 		return r;
-	if (vd->mem && vd->mem_len < MEM_LEN)
-		return -ENOBUFS;
 	if (!(features & AMP_VIRTIO_F_VERSION_1))
 		return -ENOTSUP;
-	features &= AMP_VIRTIO_F_VERSION_1 | AMP_VSOCK_F_SEQPACKET |
-		    (AMPSOCK_EVENT_IDX ? AMP_VIRTIO_F_EVENT_IDX : 0);
 	memset(d->q, 0, sizeof(d->q));
-	r = AMP_VDEV(vd, accept)(vd, features);
+	AMP_FORGET(wanted); /* else it is cleared bit by bit */
+	wanted &= (uint32_t)features;
+	r = AMP_VDEV(vd, accept)(vd, AMP_VIRTIO_F_VERSION_1 | wanted);
 	if (r == 0)
 		r = read_cid(d);
 	for (unsigned q = 0; r == 0 && q < QUEUES; q++)
-		r = queue_up(d, q, features, mem);
+		r = queue_up(d, q, wanted, mem);
 	if (r == 0)
 		r = AMP_VDEV(vd, run)(vd);
 	if (r) {
@@ -158,7 +164,7 @@ static int link_start(struct drv_link *d)
 	}
 	d->l.vs.in = &d->q[Q_RX];
 	d->l.vs.out = &d->q[Q_TX];
-	d->l.vs.seqpacket = (features & AMP_VSOCK_F_SEQPACKET) != 0;
+	d->l.vs.seqpacket = (wanted & AMP_VSOCK_F_SEQPACKET) != 0;
 	if (AMPSOCK_FAST)
 		d->l.event_in = 1;
 	event_told(d, false);
@@ -183,8 +189,8 @@ static int32_t link_restart(struct drv_link *d, const char *why)
 
 /*
  * 5.10.6.7; anything else is unknown and ignored. True: the transport was reset, or the
- * ring is broken, which comes to the same. Bounded: a device can fill buffers as fast as
- * they go back; what is left is seen before sleep.
+ * ring is broken, which comes to the same. One at a time: a device can fill buffers as fast
+ * as they go back; what is left is seen the next time, and before sleep.
  */
 static __attribute__((noinline)) bool event_came(struct drv_link *d)
 {
@@ -196,11 +202,12 @@ static __attribute__((noinline)) bool event_came(struct drv_link *d)
 	amp_vq_buf_room(&b, &iov, 1);
 	if (AMPSOCK_FAST)
 		d->l.event_in = EVENT_EVERY;
-	for (unsigned i = 0; q->num && i < EVENT_NUM && amp_vq_get(q, &b) > 0; i++) {
-		if (b.len >= 4 && amp_le32(b.iov->base) == EVENT_TRANSPORT_RESET)
-			reset = true;
+	if (q->num && amp_vq_get(q, &b) > 0) {
+		reset = b.len >= 4 && amp_le32(b.iov->base) == EVENT_TRANSPORT_RESET;
 		amp_vq_put(q, b.id, 0);
 		event_told(d, false);
+		if (AMPSOCK_FAST)
+			d->l.event_in = 1;
 		amp_runner_due(&d->l.runner);
 	}
 	return reset || q->broken;
@@ -292,8 +299,12 @@ static unsigned drv_kick_due(struct amp_runner *r)
 	amp_vlink_asked(&d->l);
 	if (AMPSOCK_FAST) /* a loop has registers to save, each time */
 		return queue_due(d, Q_TX) | queue_due(d, Q_RX) | queue_due(d, Q_EVENT);
-	for (unsigned q = amp_vlink_ask_back(&d->l) ? Q_RX : Q_TX; q < QUEUES; q++)
-		bits |= queue_due(d, q);
+	for (unsigned q = amp_vlink_ask_back(&d->l) ? Q_RX : Q_TX; q < QUEUES; q++) {
+		if (!AMP_KICK_AT_ONCE)
+			bits |= queue_due(d, q);
+		else if (queue_due(d, q))
+			AMP_VDEV(d->l.vd, notify)(d->l.vd, q);
+	}
 	return bits;
 }
 
@@ -325,8 +336,9 @@ static struct drv_link *slot_for(struct amp_vdev *vd)
 
 		if (d->l.vd == vd)
 			return d;
-		if (amp_vlinks[i] && (amp_vlinks[i] != &d->l || d->l.up))
-			continue;
+		if (AMPSOCK_HOSTED ? amp_vlinks[i] && (amp_vlinks[i] != &d->l || d->l.up)
+				   : d->l.up)
+			continue; /* a hosted program has other kinds of links, too */
 		if (!best || (best->l.vd && !d->l.vd))
 			best = d;
 	}
@@ -347,12 +359,14 @@ int amp_link_vsock(struct amp_vdev *vd)
 		amp_vlink_down(&d->l);
 		d->l.vd = vd;
 		d->l.index = (uint8_t)(d - drv);
-		d->l.out_bit = 1u << Q_TX;
+		if (AMPSOCK_FAST)
+			d->l.out_bit = 1u << Q_TX;
 		d->l.runner.run = drv_run;
 		d->l.runner.untimed = true;
 		d->l.runner.arm = drv_arm;
 		d->l.runner.kick_due = drv_kick_due;
-		d->l.runner.kick = drv_kick;
+		if (!AMP_KICK_AT_ONCE)
+			d->l.runner.kick = drv_kick;
 		d->l.runner.stats = amp_vlink_stats;
 		d->l.q = d->q;
 		d->l.q_cnt = QUEUES;
@@ -362,8 +376,8 @@ int amp_link_vsock(struct amp_vdev *vd)
 			kicks = drv_kick_due(&d->l.runner);
 	}
 	amp_port_unlock();
-	if (kicks)
-		drv_kick(&d->l.runner, kicks);
+	if (!AMP_KICK_AT_ONCE && kicks)
+		d->l.runner.kick(&d->l.runner, kicks);
 	amp_port_wake(); /* amp_link_wait() */
 	return r;
 }

@@ -25,15 +25,15 @@ _Static_assert(AMP_VSOCK_SHUTDOWN_RCV *AMP_SF_HUP == AMP_SF_HUP &&
 
 int amp_vsock_may_send(const struct amp_sock *s, const void *name)
 {
-	unsigned f = s->flags & SEND_FLAGS;
+	unsigned f = s->flags;
 
-	if (f == AMP_SF_CONNECTED && !name)
-		return 0;
 	if (f & (AMP_SF_WR_SHUT | AMP_SF_HUP | AMP_SF_RESET))
 		return -EPIPE;
+	if (!(f & AMP_SF_CONNECTED))
+		return name ? -EOPNOTSUPP : -ENOTCONN;
 	if (name)
-		return f & AMP_SF_CONNECTED ? -EISCONN : -EOPNOTSUPP;
-	return f & AMP_SF_CONNECTED ? -EBUSY : -ENOTCONN;
+		return -EISCONN;
+	return f & AMP_SF_RESERVED ? -EBUSY : 0;
 }
 
 _Static_assert(AMP_RX_LAST == AMP_VSOCK_SEQ_EOM && AMP_RX_EOR == AMP_VSOCK_SEQ_EOR,
@@ -97,53 +97,70 @@ static int over_err(const struct amp_sock *s, unsigned ev, bool connecting)
 	return connecting ? ETIMEDOUT : 0;
 }
 
-/* amp_vlink_event(), by the socket: its fields are near its beginning, and so short offsets. */
-static __attribute__((noinline)) void event(struct amp_sock *s, unsigned ev)
+/*
+ * The engine's events, each by itself. By the socket: its fields are near its beginning, and so
+ * short offsets.
+ */
+void amp_vlink_on_open(struct amp_vsock_conn *c)
 {
-	struct amp_vsock_conn *c = conn_of(s);
-	unsigned over = ev & (AMP_VSOCK_EV_RESET | AMP_VSOCK_EV_GONE), f;
+	struct amp_sock *s = sock_of(c);
+
+	amp_vsock_no_deadline(c); /* of the attempt */
+	s->flags = (uint16_t)((s->flags | AMP_SF_CONNECTED) & ~AMP_SF_CONNECTING);
+	amp_sock_changed(s);
+}
+
+void amp_vlink_on_writable(struct amp_vsock_conn *c)
+{
+	amp_vsock_no_deadline(c); /* of the meter */
+	amp_sock_credit(sock_of(c));
+}
+
+void amp_vlink_on_shut(struct amp_vsock_conn *c)
+{
+	struct amp_sock *s = sock_of(c);
+
+	s->flags |= (uint16_t)(c->peer_shut * AMP_SF_HUP);
+	amp_sock_changed(s);
+}
+
+void amp_vlink_on_over(struct amp_vsock_conn *c, unsigned ev)
+{
+	struct amp_sock *s = sock_of(c);
+	bool connecting;
+	unsigned f;
 	int err;
 
-	if (over)
-		unreserve(s);
+	AMP_FORGET(s);
+	unreserve(s);
 	f = s->flags;
-	if (ev & (AMP_VSOCK_EV_OPEN | AMP_VSOCK_EV_WRITABLE))
-		amp_vsock_no_deadline(c); /* of the attempt, or of the meter */
-	if (ev & AMP_VSOCK_EV_OPEN)
-		f = (f | AMP_SF_CONNECTED) & ~AMP_SF_CONNECTING;
-	if (ev & AMP_VSOCK_EV_SHUT)
-		f |= c->peer_shut * AMP_SF_HUP;
-	if (over) {
-		bool connecting = !(f & (AMP_SF_CONNECTED | AMP_SF_RESET));
-
-		err = over_err(s, ev, connecting);
-		if (err) {
-			s->err = (uint8_t)err;
-			f &= ~AMP_SF_CONNECTING;
-		}
-		if (connecting && (ev & AMP_VSOCK_EV_RESET))
-			amp_sock_ring_free(s);
-		f = (f & ~AMP_SF_CONNECTED) | AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP;
-		s->sub &= SUB_CLOSED;
+	connecting = !(f & (AMP_SF_CONNECTED | AMP_SF_RESET));
+	err = over_err(s, ev, connecting);
+	if (err) {
+		s->err = (uint8_t)err;
+		f &= ~AMP_SF_CONNECTING;
 	}
-	s->flags = (uint16_t)f;
-	if ((ev & AMP_VSOCK_EV_GONE) && (s->sub & SUB_CLOSED))
+	if (connecting && (ev & AMP_VSOCK_EV_RESET))
+		amp_sock_ring_free(s);
+	s->flags = (uint16_t)((f & ~AMP_SF_CONNECTED) | AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP);
+	s->sub &= SUB_CLOSED;
+	if ((ev & AMP_VSOCK_EV_GONE) && s->sub)
 		amp_sock_free(s);
-	if (AMP_PORT_WAKE_ONE && ev == AMP_VSOCK_EV_WRITABLE)
-		amp_sock_credit(s);
-	else
-		amp_sock_changed(s);
+	amp_sock_changed(s);
 }
 
-void amp_vlink_event(struct amp_vsock_conn *c, unsigned ev)
-{
-	event(sock_of(c), ev);
-}
-
+/* Any of them, and several at once. */
 static void on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
 {
 	(void)vs;
-	event(sock_of(c), ev);
+	if (ev & AMP_VSOCK_EV_OPEN)
+		amp_vlink_on_open(c);
+	if (ev & AMP_VSOCK_EV_WRITABLE)
+		amp_vlink_on_writable(c);
+	if (ev & AMP_VSOCK_EV_SHUT)
+		amp_vlink_on_shut(c);
+	if (ev & (AMP_VSOCK_EV_RESET | AMP_VSOCK_EV_GONE))
+		amp_vlink_on_over(c, ev);
 }
 
 void amp_vlink_on_tx_ready(struct amp_vsock *vs)
@@ -166,13 +183,6 @@ const struct amp_vsock_ops amp_vlink_ops = {
 
 /* ---- links ---- */
 
-#if !AMPSOCK_FAST
-struct amp_vsock *amp_vsock_engine(const struct amp_sock *s)
-{
-	return &amp_vlink_of(s)->vs;
-}
-#endif
-
 void amp_vlink_up(struct amp_vlink *l)
 {
 	struct amp_vsock *vs = &l->vs;
@@ -182,10 +192,7 @@ void amp_vlink_up(struct amp_vlink *l)
 	if (AMPSOCK_WHY)
 		vs->said = false;
 	amp_vsock_init(vs);
-	if (AMPSOCK_FAST) {
-		l->in_half = vs->in ? (vs->in->num + 1u) / 2 : 1;
-		l->in_left = 1;
-	}
+	amp_vlink_begin(l);
 	l->up = true;
 	amp_runner_add(&l->runner);
 	if (l->index != AMP_VLINK_LOOP)

@@ -16,7 +16,7 @@
 #define AMP_VSOCK_H
 
 #include "../ampsock_config.h"
-#include "../conn/conn.h"
+#include "../conn/meter.h"
 #include "../virtio/vq.h"
 #include "../wire/vsock_hdr.h"
 
@@ -60,7 +60,20 @@ struct amp_vsock_ends {
 	struct amp_vsock_addr peer;
 };
 
-#define AMP_VSOCK_LISTED 0x40u /* engine, in owed: linked in the owed list */
+/* Does a connection know its engine? A library that is to be small; with AF_RPMSG alone there is
+ * one. */
+#define AMP_VSOCK_CONN_KNOWS (AMPSOCK_VSOCK && !AMPSOCK_FAST)
+
+/*
+ * Do connections know whether they take a path (loop)? Where an engine has either queues or a path
+ * it is enough that the engine does, but for short ways and for the meter (meter.h), which a loop's
+ * small windows never reach.
+ */
+#define AMP_VSOCK_LOOP_TOLD \
+	(AMPSOCK_VSOCK &&   \
+	 (AMPSOCK_FAST || AMP_VQ_CHAINS || AMPSOCK_RING_LEN >= AMP_METER_BUF_MIN))
+
+#define AMP_VSOCK_LISTED 0x01u /* engine, in owed: linked in the owed list */
 
 /*
  * Life: any -> FREE by amp_vsock_ops.event(AMP_VSOCK_EV_GONE); then the memory is the owner's
@@ -88,12 +101,15 @@ struct amp_vsock_conn {
 		};
 		struct amp_vsock_ends ends; /* engine: both at once */
 	};
-	struct amp_credit credit;
 	AMP_CREDIT_CNT buf_alloc; /* owner's receive buffer in bytes, as advertised */
 	AMP_CREDIT_CNT reserved;  /* bytes promised by reserve, not yet committed */
+	struct amp_credit credit;
 	/* CONNECTING, CLOSING: the end; OPEN: the peer is asked for credit again. 0: none */
 	uint32_t deadline_ms;
 	struct amp_vsock_conn *hash_next; /* engine */
+#if AMP_VSOCK_CONN_KNOWS
+	struct amp_vsock *vs; /* engine: itself */
+#endif
 	struct amp_vsock_conn *owed_next; /* engine: list of those with owed != 0 */
 };
 
@@ -104,6 +120,8 @@ struct amp_vsock_conn {
  */
 #define AMP_VSOCK_USUAL_IN  0x3f0000ffu
 #define AMP_VSOCK_USUAL_OUT (0x8f0000ffu | AMP_OWE_RESPONSE << 16)
+/* What all of it is in the beginning. */
+#define AMP_VSOCK_STANDING(state, type) ((uint32_t)(state) | (uint32_t)(type) << 8)
 /* The same of credit that is waited for: starved, asked, and what asks. */
 #define AMP_VSOCK_DROUGHT (0x50000000u | AMP_OWE_CREDIT_REQ << 16)
 
@@ -122,6 +140,7 @@ struct amp_vsock_rx {
 	const struct amp_iov *iov;
 	uint16_t iov_cnt;
 	uint16_t id;	/* what amp_vsock_release() takes */
+	bool held;	/* engine: the hook holds it (false before; only who has hooks can) */
 	uint32_t len;	/* bytes in iov */
 	uint32_t flags; /* AMP_VSOCK_SEQ_* on seqpacket */
 };
@@ -173,7 +192,10 @@ struct amp_vsock_ops {
 			const struct amp_vsock_rx *rx);
 };
 
-/* RSTs owed to nobody we know: bounded; when full, the in queue is left alone (5.10.6.1.2). */
+/*
+ * RSTs owed to nobody we know: bounded; when full, the in queue is left alone (5.10.6.1.2). Where
+ * all links are alike there is one, and it is a connection that is over from the beginning.
+ */
 struct amp_vsock_stray {
 	struct amp_vsock_ends ends;
 	uint32_t type;
@@ -198,8 +220,7 @@ struct amp_vsock_stats {
 #else
 #define AMP_VSOCK_ROOM(type, name, cnt) type name[cnt]
 #endif
-/* A driver that has one to send lets its in queue rest meanwhile. A path has its own. */
-#define AMP_VSOCK_STRAYS (AMP_VSOCK_ROOM_APART ? 4 : 1)
+#define AMP_VSOCK_STRAYS 4 /* of a library's link, which has room apart */
 
 /* Does the engine look at a table of hooks? Else it calls the library's by name (vsock_inner.h). */
 #define AMP_VSOCK_OPS (AMPSOCK_FAST || AMP_VQ_CHAINS)
@@ -217,7 +238,7 @@ struct amp_vsock {
 		*owed_head; /* first in, first out: round-robin between connections */
 	union {
 		struct {
-			uint8_t stray_cnt;
+			uint8_t stray_cnt; /* AMP_VSOCK_ROOM_APART */
 			bool tx_starved;   /* a reserve found no buffer */
 			bool path_starved; /* a reserve found nothing on the path */
 			bool torn;	   /* a ring is broken */
@@ -232,7 +253,9 @@ struct amp_vsock {
 	uint8_t stray_len;  /* AMP_VSOCK_ROOM_APART, as the other lengths */
 	bool said;	    /* owner: why was logged, once in a life of the link */
 	uint32_t local_cid; /* mine */
-	uint32_t peer_cid;  /* device side: what src_cid must be; driver side: 0, any */
+#if AMP_VSOCK_ROOM_APART
+	uint32_t peer_cid; /* device side: what src_cid must be; driver side: 0, any */
+#endif
 	struct amp_vsock_conn *owed_tail;
 #if AMPSOCK_FAST
 	struct amp_vsock_conn *recent; /* engine: got the last packet; never one of a loop */
@@ -252,7 +275,12 @@ struct amp_vsock {
 	const char *why; /* last lie of the peer in words, for one log line; NULL: none */
 #endif
 	struct amp_vsock_stats stats;
-	AMP_VSOCK_ROOM(struct amp_vsock_stray, stray, AMP_VSOCK_STRAYS); /* stray_len */
+#if AMP_VSOCK_ROOM_APART
+	struct amp_vsock_stray *stray; /* stray_len */
+#elif AMPSOCK_VSOCK
+	struct amp_vsock_conn
+		stranger; /* engine: it is DEAD while it has an RST to send, or FREE */
+#endif
 #if AMPSOCK_TAP
 	amp_vsock_tap_fn *tap; /* owner: NULL, nobody looks */
 #endif
@@ -263,6 +291,20 @@ struct amp_vsock {
 #define AMP_VSOCK_BUCKETS(vs) (AMPSOCK_HASH == 1 ? 1u : (vs)->hash_len)
 #else
 #define AMP_VSOCK_BUCKETS(vs) ((uint32_t)AMPSOCK_HASH)
+#endif
+
+/* The only CID at the other end; 0: any. */
+#if AMP_VSOCK_ROOM_APART
+static inline uint32_t amp_vsock_guest(const struct amp_vsock *vs)
+{
+	return vs->peer_cid;
+}
+#else
+static inline uint32_t amp_vsock_guest(const struct amp_vsock *vs)
+{
+	(void)vs;
+	return 0;
+}
 #endif
 
 /* A piece of transport memory to fill: between reserve and commit or cancel. */
@@ -466,7 +508,10 @@ bool amp_rstream_path_ready(const struct amp_vsock *vs);
 void amp_rstream_path_gone(struct amp_vsock *vs, struct amp_vsock_conn *c);
 int amp_vlink_on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 		      const struct amp_vsock_rx *rx);
-void amp_vlink_event(struct amp_vsock_conn *c, unsigned ev);
+void amp_vlink_on_open(struct amp_vsock_conn *c);
+void amp_vlink_on_writable(struct amp_vsock_conn *c);
+void amp_vlink_on_shut(struct amp_vsock_conn *c);
+void amp_vlink_on_over(struct amp_vsock_conn *c, unsigned ev); /* RESET or GONE */
 void amp_vlink_on_tx_ready(struct amp_vsock *vs);
 struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs,
 					 const struct amp_vsock_ends *ends, uint8_t type);
@@ -482,9 +527,9 @@ static inline void amp_vsock_told(struct amp_vsock_conn *c)
 }
 /*
  * A good packet has arrived for c: type does not count, and of
- * rx, which may else be NULL, what has data. True: the owner holds its buffer.
+ * rx, which may else be NULL, what has data.
  */
-bool amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
+void amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			 const struct amp_vsock_say *h, struct amp_vsock_rx *rx);
 /* The peer's RST, however it came. */
 void amp_vsock_in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c);

@@ -54,7 +54,7 @@ struct amp_vsock_conn *amp_vsock_other(struct amp_vsock *vs,
 	struct amp_vsock_conn *c;
 
 	if (dst != vs->local_cid || src == AMP_VSOCK_CID_LOCAL || src >> 32 ||
-	    (vs->peer_cid && src != vs->peer_cid))
+	    (amp_vsock_guest(vs) && src != amp_vsock_guest(vs)))
 		return NULL;
 	c = find(vs, &ends, h->type);
 	if (c)
@@ -83,25 +83,27 @@ static void hash_del(struct amp_vsock *vs, struct amp_vsock_conn *c)
 void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			 const struct amp_vsock_ends *ends, unsigned type, uint8_t state)
 {
-	AMP_CREDIT_CNT buf_alloc = c->buf_alloc;
-
-	if (QUEUES) /* AF_RPMSG's alone are new each time (stream_anew()) */
-		memset(c, 0, sizeof(*c));
-	c->ends = *ends;
-	c->type = (uint8_t)type;
-	c->state = state;
-	c->buf_alloc = buf_alloc;
+	/* all behind buf_alloc; AF_RPMSG's alone are new each time (stream_anew()) */
 	if (QUEUES)
+		memset(&c->reserved, 0, sizeof(*c) - offsetof(struct amp_vsock_conn, reserved));
+	c->standing = AMP_VSOCK_STANDING(state, type);
+	c->ends = *ends;
+#if AMP_VSOCK_CONN_KNOWS
+	c->vs = vs;
+#endif
+	if (AMP_VSOCK_LOOP_TOLD)
 		c->loop = amp_vsock_cid(&ends->peer) == AMP_VSOCK_CID_LOCAL;
 	hash_add(vs, c);
 }
 
 void amp_vsock_forget(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
+	c->state = AMP_CONN_FREE;
+	if (c == STRANGER(vs)) /* nobody's */
+		return;
 	hash_del(vs, c);
 	if (RECENT(vs) == c)
 		SET_RECENT(vs, NULL);
-	c->state = AMP_CONN_FREE;
 	if (LOOP(vs, c))
 		path_gone(vs, c);
 	tell_event(vs, c, AMP_VSOCK_EV_GONE);
@@ -176,28 +178,29 @@ static void in_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t
 	amp_vsock_consumed(vs, c, 0); /* perhaps all was, before */
 }
 
-static bool in_data(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_rx *rx)
+static inline void in_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			   struct amp_vsock_rx *rx)
 {
 	int r;
 
 	if (c->state == AMP_CONN_CLOSING)
-		return false; /* nobody reads it any more */
+		return; /* nobody reads it any more */
 	if (c->state != AMP_CONN_OPEN || (c->peer_shut & AMP_VSOCK_SHUTDOWN_SEND)) {
 		conn_lied(vs, c, "data on a connection that is not open (virtio 5.10.6.4)");
-		return false;
+		return;
 	}
 	if (!amp_credit_rx_ok(&c->credit, c->buf_alloc, rx->len)) {
 		conn_lied(vs, c, "more data than credit (virtio 5.10.6.3)");
-		return false;
+		return;
 	}
 	amp_credit_received(&c->credit, rx->len);
 	if (c->shut & AMP_VSOCK_SHUTDOWN_RCV) {
 		amp_vsock_consumed(vs, c, rx->len);
-		return false;
+		return;
 	}
 	if (!QUEUES || c->type == AMP_VSOCK_STREAM) { /* a path has no messages */
 		if (rx->len == 0)
-			return false;
+			return;
 	} else if (!(rx->flags & AMP_VSOCK_SEQ_EOM)) {
 		/*
 		 * Nobody reads half a message, and it may be longer than the credit that its
@@ -210,39 +213,76 @@ static bool in_data(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_v
 	r = tell_data(vs, c, rx);
 	if (r < 0)
 		conn_lied(vs, c, "receive buffer overrun");
-	return QUEUES && r > 0;
+	else if (OWNERS)
+		rx->held = r > 0;
 }
 
 void amp_vsock_in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
 	c->owed &= AMP_VSOCK_LISTED; /* nothing more to say, not even an RST of ours */
-	/* after the peer's SHUTDOWN of both, or our own, an RST is the orderly end (5.10.6.5)
-	 */
+	/* after the peer's SHUTDOWN of both, or our own, an RST is the orderly end (5.10.6.5):
+	 * nobody is told that it was none */
 	if (c->shut == SHUT_BOTH || c->peer_shut == SHUT_BOTH)
-		die(vs, c, false);
-	else
-		reset(vs, c, false);
+		c->state = AMP_CONN_CLOSING;
+	reset(vs, c, false);
 }
 
-void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends, unsigned type)
+#if AMP_VSOCK_ROOM_APART
+static inline void owe_stray(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
+			     unsigned type)
 {
-	struct amp_vsock_stray *s;
+	struct amp_vsock_stray *s = &vs->stray[vs->stray_cnt++];
 
-	if (strays_full(vs))
-		return;
-	vs->stats.rst_strays++;
-	s = &vs->stray[vs->stray_cnt++];
 	s->type = type;
 	s->ends = *ends;
 }
+#else
+static inline void owe_stray(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
+			     unsigned type)
+{
+	struct amp_vsock_conn *c = STRANGER(vs);
+
+	/* its credit is, and stays, zero; nobody finds it, for no packet comes in meanwhile */
+	c->standing = AMP_VSOCK_STANDING(AMP_CONN_DEAD, type);
+	c->ends = *ends;
+	amp_vsock_owe(vs, c, AMP_OWE_RST);
+}
+#endif
+
+void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends, unsigned type)
+{
+	if (!QUEUES || (AMP_VSOCK_ROOM_APART && strays_full(vs))) /* else run() saw to it */
+		return;
+	vs->stats.rst_strays++;
+	owe_stray(vs, ends, type);
+}
+
+/* What every packet says of the peer's buffer. False: it claims more than was sent. */
+static ONE_COPY bool in_credit(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			       const struct amp_vsock_say *h)
+{
+	bool news = (h->buf_alloc ^ c->credit.peer_buf_alloc) |
+		    (h->fwd_cnt ^ c->credit.peer_fwd_cnt);
+
+	if (!amp_credit_peer(&c->credit, h->buf_alloc, h->fwd_cnt))
+		return false;
+	if (news && c->starved) {
+		/* nor is the peer asked any more for what has come: who wants more will say so */
+		c->standing &= ~AMP_VSOCK_DROUGHT;
+		if (c->state == AMP_CONN_OPEN)
+			tell_event(vs, c, AMP_VSOCK_EV_WRITABLE);
+	}
+	return true;
+}
 
 /* Of a connection that is known, and neither over nor still to be answered. */
-static bool in_open(struct amp_vsock *vs, struct amp_vsock_conn *c,
-		    const struct amp_vsock_say *h, struct amp_vsock_rx *rx)
+static inline void in_open(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			   const struct amp_vsock_say *h, struct amp_vsock_rx *rx)
 {
 	switch (h->op) {
 	case AMP_VSOCK_OP_RW:
-		return in_data(vs, c, rx);
+		in_data(vs, c, rx);
+		break;
 	case AMP_VSOCK_OP_SHUTDOWN:
 		in_shutdown(vs, c, h->flags);
 		break;
@@ -256,73 +296,38 @@ static bool in_open(struct amp_vsock *vs, struct amp_vsock_conn *c,
 		conn_lied(vs, c, "operation out of place (virtio 5.10.6.4)");
 		break;
 	}
-	return false;
 }
 
-/* For paths, too (vsock.h). Returns whether the owner holds the buffer. */
-bool amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
+/* For paths, too (vsock.h). */
+void amp_vsock_input_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			 const struct amp_vsock_say *h, struct amp_vsock_rx *rx)
 {
-	uint32_t had = amp_credit_tx_space(&c->credit);
-	bool held;
-
 	if (h->op == AMP_VSOCK_OP_RST) {
 		amp_vsock_in_rst(vs, c);
-		return false;
+		return;
 	}
 	if (c->state == AMP_CONN_DEAD) {
 		/* as if unknown: who asks anew for a pair that is about to go must hear of it
 		 */
 		amp_vsock_owe(vs, c, AMP_OWE_RST);
-		return false;
+		return;
 	}
-	if (!amp_credit_peer(&c->credit, h->buf_alloc, h->fwd_cnt)) {
+	if (!in_credit(vs, c, h)) {
 		conn_lied(vs, c, "fwd_cnt beyond what was sent (virtio 5.10.6.3)");
-		return false;
+		return;
 	}
 	if (c->state == AMP_CONN_CONNECTING) {
 		if (h->op != AMP_VSOCK_OP_RESPONSE || (c->owed & AMP_OWE_REQUEST)) {
 			conn_lied(vs, c, "no RESPONSE to a REQUEST (virtio 5.10.6.4)");
-		} else {
-			c->state = AMP_CONN_OPEN;
-			tell_event(vs, c, AMP_VSOCK_EV_OPEN);
+			return;
 		}
-		return false;
+		c->state = AMP_CONN_OPEN;
+		tell_event(vs, c, AMP_VSOCK_EV_OPEN);
+		return;
 	}
-	held = in_open(vs, c, h, rx);
-	if (c->starved && c->state == AMP_CONN_OPEN && amp_credit_tx_space(&c->credit) > had) {
-		/* nor is the peer asked any more for what has come: who wants more will say so */
-		c->standing &= ~AMP_VSOCK_DROUGHT;
-		tell_event(vs, c, AMP_VSOCK_EV_WRITABLE);
-	}
-	return held;
-}
-
-bool amp_vsock_in(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx)
-{
-	struct amp_vsock_ends ends = {amp_vsock_at((uint32_t)h->dst_cid, h->dst_port),
-				      amp_vsock_at((uint32_t)h->src_cid, h->src_port)};
-	struct amp_vsock_conn *c = NULL;
-	unsigned type = h->type;
-	bool good = amp_vsock_type_good(h);
-
-	if (good)
-		c = find(vs, &ends, type);
-	else
-		type = AMP_VSOCK_STREAM; /* 5.10.6.4: the RST's */
-	/* a known connection pays below, an unknown one gets RST */
-	if (!good || h->op - 1u >= AMP_VSOCK_OP_CREDIT_REQUEST)
-		vs->stats.rx_bad++;
-	if (c) {
-		if (AMPSOCK_FAST && OPS(vs)->piece)
-			SET_RECENT(vs, c);
-		return amp_vsock_input_for(vs, c, &h->say, rx);
-	}
-	if (good && asked(vs, h, &ends))
-		return false;
-	if (h->op != AMP_VSOCK_OP_RST) /* an RST is never answered */
-		amp_vsock_stray_rst(vs, &ends, type);
-	return false;
+	if (OWNERS && c->state == AMP_CONN_DEAD) /* by the hook's own will, when credit came */
+		return;
+	in_open(vs, c, h, rx);
 }
 
 /* ---- for paths (vsock.h) ---- */
@@ -353,8 +358,10 @@ void amp_vsock_down(struct amp_vsock *vs)
 {
 	if (QUEUES) {
 		vs->in = vs->out = NULL;
-		vs->stray_cnt = 0;
 		vs->tx_starved = false;
+		vs->stray_cnt = 0;
+		if (!AMP_VSOCK_ROOM_APART)
+			STRANGER(vs)->owed &= AMP_VSOCK_LISTED;
 	}
 	for (uint32_t i = 0; i < BUCKETS; i++) {
 		struct amp_vsock_conn *c, *next;
@@ -404,9 +411,10 @@ int amp_vsock_connect_ends(struct amp_vsock *vs, struct amp_vsock_conn *c,
 {
 	bool loop = amp_vsock_cid(&ends->peer) == AMP_VSOCK_CID_LOCAL;
 
-	if (QUEUES && (loop ? !vs->path : !vs->out))
+	/* a library's family has found the link up, and its CID */
+	if (QUEUES && !PLAIN && (loop ? !vs->path : !vs->out))
 		return -ENETDOWN;
-	if (QUEUES && loop)
+	if (QUEUES && !PLAIN && loop)
 		ends->local = amp_vsock_at(AMP_VSOCK_CID_LOCAL, ends->local.port);
 	/* a path that is alone has no two connections from one port */
 	if (QUEUES && amp_vsock_find(vs, ends, type))
@@ -434,8 +442,9 @@ void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t no
 		     uint32_t wait_ms)
 {
 	if (c->state != AMP_CONN_OPEN || c->peer_shut == SHUT_BOTH || wait_ms == 0) {
-		if (c->state != AMP_CONN_CLOSING)
-			amp_vsock_abort(vs, c);
+		/* a socket closes once, and what the engine knows */
+		if (PLAIN || (c->state != AMP_CONN_CLOSING && c->state != AMP_CONN_FREE))
+			die(vs, c, true);
 		return;
 	}
 	if (c->shut != SHUT_BOTH) {
@@ -479,7 +488,7 @@ void amp_vsock_want_credit(struct amp_vsock *vs, struct amp_vsock_conn *c)
 
 void amp_vsock_want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
-	if (c->state != AMP_CONN_OPEN)
+	if (!PLAIN && c->state != AMP_CONN_OPEN) /* whose socket is connected, is open */
 		return;
 	/* credit that is only reserved comes back here, not from the peer */
 	if (amp_credit_tx_space(&c->credit))

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the engine's files share: vsock.c (packets), vsock_conn.c (connections), vsock_request.c. */
+/* What the engine's files share: vsock.c (packets in), vsock_out.c (and out), vsock_conn.c (connections),
+ * vsock_request.c. */
 #ifndef AMP_VSOCK_INNER_H
 #define AMP_VSOCK_INNER_H
 
 #include <errno.h>
 
+#include "../port/port.h"
 #include "vsock.h"
 
 /* Without AF_VSOCK all connections take a path; the engine has no queues of its own. Without a
@@ -33,7 +35,11 @@
 #define ONE_COPY inline
 #else
 #define RARE
+#if QUEUES
 #define ONE_COPY __attribute__((noinline)) /* the one copy of several */
+#else
+#define ONE_COPY inline /* there are no others: a path has its own control packets */
+#endif
 #endif
 
 /* Fields that a small core's engine has not: nobody looks at them there. */
@@ -83,12 +89,19 @@ extern __typeof__(amp_vsock_loop_cancel) amp_vsock_loop_cancel __attribute__((we
 extern __typeof__(amp_vsock_loop_ready) amp_vsock_loop_ready __attribute__((weak));
 #endif
 
-static inline void tell_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
+/* ev: one of them, and constant. */
+static AMP_INLINED void tell_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev)
 {
 	if (OWNERS)
 		OPS(vs)->event(vs, c, ev);
+	else if (ev == AMP_VSOCK_EV_OPEN)
+		amp_vlink_on_open(c);
+	else if (ev == AMP_VSOCK_EV_WRITABLE)
+		amp_vlink_on_writable(c);
+	else if (ev == AMP_VSOCK_EV_SHUT)
+		amp_vlink_on_shut(c);
 	else
-		amp_vlink_event(c, ev);
+		amp_vlink_on_over(c, ev);
 }
 
 static inline int tell_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
@@ -185,11 +198,6 @@ static inline bool amp_vsock_type_good(const struct amp_vsock_hdr *h)
 {
 	return h->type - 1u <= 1u;
 }
-/*
- * A packet with a good header, but perhaps for its type, to its connection, to who may be asked,
- * or there is an RST for it. Returns whether the owner holds the buffer.
- */
-bool amp_vsock_in(struct amp_vsock *vs, const struct amp_vsock_hdr *h, struct amp_vsock_rx *rx);
 /* How much of want may be sent on c now, or what a reserve says instead (-EAGAIN: asked for). */
 int amp_vsock_may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want);
 /* RST to an address that we know nothing of. There is room: run() saw to it. */
@@ -238,10 +246,27 @@ static inline uint32_t credit_left(const struct amp_vsock_conn *c)
 }
 
 /* RSTs to nobody we know: as many as there is room for. */
+#if QUEUES && !AMP_VSOCK_ROOM_APART
+#define STRANGER(vs) (&(vs)->stranger)
+#else
+#define STRANGER(vs) ((struct amp_vsock_conn *)NULL)
+#endif
 static inline bool strays_full(const struct amp_vsock *vs)
 {
-	return vs->stray_cnt == (CHAINS ? vs->stray_len : AMP_VSOCK_STRAYS);
+	if (AMP_VSOCK_ROOM_APART)
+		return vs->stray_cnt == vs->stray_len;
+	return QUEUES && STRANGER(vs)->state != AMP_CONN_FREE;
 }
+
+/* Is there room for one more of them, or can there be? */
+#if AMP_VSOCK_ROOM_APART
+bool amp_vsock_strays_room(struct amp_vsock *vs);
+#else
+static inline bool amp_vsock_strays_room(struct amp_vsock *vs)
+{
+	return !strays_full(vs) || amp_vsock_flush(vs);
+}
+#endif
 
 /* Only a loop does. The library's has an engine of its own, which is never down. */
 static inline bool path_stays(const struct amp_vsock *vs)
@@ -249,9 +274,30 @@ static inline bool path_stays(const struct amp_vsock *vs)
 	return PATHS && vs->path->stays;
 }
 
+/* Cut a chain's segments down to len bytes in all. */
+static inline uint16_t trim(struct amp_iov *iov, uint16_t cnt, size_t len)
+{
+	uint16_t i = 0;
+
+	if (CHAINS && len == 0)
+		return 0;
+	if (!CHAINS || len <= iov->len) {
+		iov->len = len;
+		return 1;
+	}
+	for (; i < cnt && len; i++) {
+		if (iov[i].len > len)
+			iov[i].len = len;
+		len -= iov[i].len;
+	}
+	return i;
+}
+
 /* Could what waits for a buffer have one now? */
 static inline bool tx_ready(const struct amp_vsock *vs, bool loop)
 {
+	if (PLAIN && QUEUES) /* a loop's own one is lent, or it is not */
+		return vs->out ? amp_vq_avail(vs->out) != 0 : !vs->loop_busy;
 	return loop ? path_ready(vs) : vs->out && amp_vq_avail(vs->out);
 }
 
@@ -260,7 +306,7 @@ static inline bool must_queue(const struct amp_vsock *vs, const struct amp_vsock
 {
 	if (PATHS ? c->loop : !QUEUES)
 		return vs->path_starved && vs->owed_head && !path_stays(vs);
-	return vs->tx_starved && (vs->owed_head || vs->stray_cnt);
+	return vs->tx_starved && (vs->owed_head || (AMP_VSOCK_ROOM_APART && vs->stray_cnt));
 }
 
 #endif /* AMP_VSOCK_INNER_H */

@@ -38,7 +38,7 @@ static void deliver(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
 
 	amp_vsock_fill_header(c, h, op, rx ? rx->len : 0, flags);
 	if (to)
-		(void)amp_vsock_input_for(vs, to, &h->say, rx);
+		amp_vsock_input_for(vs, to, &h->say, rx);
 	else if (op != AMP_VSOCK_OP_RST && !taken(vs, c))
 		amp_vsock_in_rst(vs, c);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // libFuzzer: one end of rpmsg streams; its peer, its door and its owner are the input.
 // build: src/af_rpmsg/rpmsg_stream.c src/af_rpmsg/rpmsg_serve.c src/af_rpmsg/rpmsg_told.c src/af_rpmsg/rpmsg.c
-// build: src/vsock/vsock.c src/vsock/vsock_conn.c src/vsock/vsock_request.c src/virtio/vq_split.c -DAMPSOCK_VQ_DEVICE=1
+// build: src/vsock/vsock.c src/vsock/vsock_out.c src/vsock/vsock_conn.c src/vsock/vsock_request.c src/virtio/vq_split.c -DAMPSOCK_VQ_DEVICE=1
 /*
  * Byte 0: what kind of door. Then records of 9 bytes: a message of the peer (one of its
  * operations with the right tag and source, more or less, or bytes as they come), an act of

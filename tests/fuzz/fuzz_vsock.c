@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // libFuzzer: the vsock engine as host or guest, its peer and its owner are the input.
-// build: src/vsock/vsock.c src/vsock/vsock_conn.c src/vsock/vsock_request.c src/vsock/xport_loop.c src/virtio/vq_split.c -DAMPSOCK_VQ_DEVICE=1
+// build: src/vsock/vsock.c src/vsock/vsock_out.c src/vsock/vsock_conn.c src/vsock/vsock_request.c src/vsock/xport_loop.c src/virtio/vq_split.c -DAMPSOCK_VQ_DEVICE=1
 /*
  * Byte 0: role and features. Then records of 8 bytes: a packet of the peer (operation,
  * ports, type, length, credit), or an act of the owner on one of its connections.

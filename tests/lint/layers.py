@@ -66,7 +66,7 @@ ROOMS = {
 
 # Engines are shared by both buildings: no door upwards, no public socket header.
 ENGINES = ["vsock/vsock.c", "vsock/vsock.h", "vsock/vsock_inner.h", "vsock/vsock_fast.h",
-	   "vsock/vsock_conn.c", "vsock/vsock_request.c", "vsock/xport_loop.c", "conn/*", "virtio/vq*",
+	   "vsock/vsock_out.c", "vsock/vsock_conn.c", "vsock/vsock_request.c", "vsock/xport_loop.c", "conn/*", "virtio/vq*",
 	   "virtio/vring.h", "virtio/vdev.h", "virtio/remoteproc*", "wire/*", "af_rpmsg/rpmsg.c",
 	   "af_rpmsg/rpmsg_stream*", "af_rpmsg/rpmsg_serve.c", "af_rpmsg/rpmsg_told.c"]
 ENGINES_MAY_NOT = ["socket/*", "<sys/socket.h>", "<sys/uio.h>", "<netinet/*>", "<poll.h>",

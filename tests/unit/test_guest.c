@@ -2,7 +2,7 @@
 // build: -UAMPSOCK_CONFIG -DAMPSOCK_FAST=0 -DAMPSOCK_INET=0 -DAMPSOCK_LOOP=0 -DAMP_PORT_THREADS=0
 // build: src/socket/stack.c src/socket/api.c src/socket/msg.c src/socket/links.c src/socket/rxring.c
 // build: src/socket/shutdown.c src/vsock/vsock_shutdown.c src/vsock/af_vsock.c src/vsock/vlink.c
-// build: src/vsock/link_driver.c src/vsock/vsock.c src/vsock/vsock_conn.c src/virtio/vq_split.c
+// build: src/vsock/link_driver.c src/vsock/vsock.c src/vsock/vsock_out.c src/vsock/vsock_conn.c src/virtio/vq_split.c
 /*
  * A small core's own configuration: the driver's end of rings and nothing else, no thread, under the
  * sanitizers, which elsewhere have both ends in one library. The device is the test's, and knows the
