@@ -391,9 +391,11 @@ const struct amp_family *amp_family_carrier(void);
  * they are to be closed. */
 int amp_vsock_pair(struct amp_sock *const ab[2]);
 
-/* A socket without descriptor (AMP_SF_ORPHAN): fam->create() done. NULL with *err = -errno. */
-struct amp_sock *amp_sock_new(const struct amp_family *fam, int domain, int type, int protocol,
-			      int *err);
+/*
+ * What socket() makes: fam->create() done, *fd its descriptor. NULL: *fd is -errno. One that is not
+ * the application's, or not yet, is made an orphan by who asked for it (AMP_SF_ORPHAN).
+ */
+struct amp_sock *amp_sock_new(int domain, int type, int protocol, int *fd);
 /* Give the slot back (generation raised); its ring with it. */
 void amp_sock_free(struct amp_sock *s);
 /* Give the socket a receive ring / take it back. -ENOBUFS. */
@@ -410,7 +412,6 @@ struct amp_sock *amp_sock_queue_peek(const struct amp_sock *listener);
  * bytes that went straight into a waiting caller's buffer, and until the AF_INET session, which
  * otherwise rests, has looked: neither carriers nor sockets of its own get bytes that way.
  */
-extern bool amp_changed;
 #if AMP_PORT_WAKE_ONE
 /*
  * Whom it concerns, when that is known: whose bytes have come, or whose credit. Everybody else
@@ -465,6 +466,7 @@ static inline void amp_wake_want(const struct amp_rx_want *w)
 #endif
 
 #if AMPSOCK_FAST
+extern bool amp_changed;
 extern bool amp_stirred;
 static inline void amp_change(void)
 {
@@ -480,6 +482,12 @@ static inline void amp_more(void)
 	amp_stirred = true;
 }
 
+/* Bytes went straight to a caller who waits: his affair alone. */
+static inline void amp_mine(void)
+{
+	amp_changed = true;
+}
+
 /* recv_fast took something: the caller's affair alone, and of other threads that come after. */
 static inline void amp_took(void)
 {
@@ -489,6 +497,11 @@ static inline void amp_took(void)
 #else
 void amp_change(void); /* a call is less than half as long */
 static inline void amp_more(void)
+{
+	amp_change();
+}
+
+static inline void amp_mine(void)
 {
 	amp_change();
 }
@@ -666,8 +679,10 @@ void amp_runner_del(struct amp_runner *r);
 void amp_link_change(int link, bool up);
 /* The same, for amp_link_wait() and the callback: linked with them. */
 void amp_link_report(int link, bool up);
-/* A datagram was dropped, a link was reset: amp_stats_get(). */
+/* A datagram was dropped, a link was reset: amp_stats_get(). Sockets and rings in use are counted
+ * there only with AF_INET. */
 extern struct amp_stats amp_counts;
+#define AMP_COUNT_USE AMPSOCK_INET
 /* One line for the application's log hook. */
 void amp_log(const char *line);
 /* The same, where words are compiled in (AMPSOCK_WHY). */

@@ -31,12 +31,15 @@ static size_t run_len(uint32_t pos, size_t len)
 
 static void ring_put(const struct amp_rxring *r, uint32_t pos, const void *data, size_t len)
 {
-	size_t run = run_len(pos, len);
+	const uint8_t *from = data;
+	size_t run;
 
-	if (run)
-		memcpy(ring_at(r, pos), data, run);
-	if (run < len)
-		memcpy(r->buf, (const uint8_t *)data + run, len - run);
+	for (; len; len -= run) { /* at most twice */
+		run = run_len(pos, len);
+		memcpy(ring_at(r, pos), from, run);
+		from += run;
+		pos += (uint32_t)run;
+	}
 }
 
 void amp_rxring_peek(const struct amp_rxring *r, uint32_t pos, void *to, size_t len)
@@ -105,15 +108,17 @@ size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *dir
 size_t amp_rxring_read(const struct amp_rxring *r, uint32_t pos, const struct amp_msg *m,
 		       size_t len)
 {
-	size_t n = (AMP_RING_IDX)(r->head - pos), run;
+	size_t all = (AMP_RING_IDX)(r->head - pos), done = 0, run, n;
 
-	if (len > n)
-		len = n;
-	run = run_len(pos, len);
-	n = amp_msg_put(m, m->done, ring_at(r, pos), run);
-	if (n == run && run < len)
-		n += amp_msg_put(m, m->done + n, r->buf, len - run);
-	return n;
+	if (all > len)
+		all = len;
+	do { /* at most twice */
+		run = run_len(pos, all - done);
+		n = amp_msg_put(m, m->done + done, ring_at(r, pos), run);
+		done += n;
+		pos += (uint32_t)n;
+	} while (n == run && done < all);
+	return done;
 }
 
 /* ---- messages ---- */
@@ -141,7 +146,9 @@ int amp_rxring_msg_append(struct amp_sock *s, const void *data, size_t len, unsi
 		if ((AMP_RING_IDX)(pos - r->tail) + n >= AMPSOCK_RING_LEN)
 			return -ENOBUFS;
 		len -= n;
-		*ring_at(r, pos++) = (uint8_t)(len ? h : h | how);
+		if (!len)
+			h |= how;
+		*ring_at(r, pos++) = (uint8_t)h;
 		ring_put(r, pos, from, n);
 		pos += (uint32_t)n;
 		from += n;
@@ -155,26 +162,25 @@ int amp_rxring_msg_append(struct amp_sock *s, const void *data, size_t len, unsi
 ssize_t amp_rxring_msg_read(struct amp_rxring *r, struct amp_msg *m, bool peek, size_t *full)
 {
 	uint32_t pos = r->tail;
+	size_t all = 0, n;
 	unsigned h;
-	size_t n;
 
-	if (r->head == r->tail)
+	if (r->head == pos)
 		return -EAGAIN;
-	*full = 0;
 	do {
 		h = *ring_at(r, pos++);
 		n = (size_t)h >> CHUNK_SHIFT << (h & CHUNK_UNIT);
 		m->done += amp_rxring_read(r, pos, m, n);
-		*full += n;
+		all += n;
 		pos += (uint32_t)n;
 	} while (!(h & AMP_RX_LAST));
 	n = m->done;
 	m->done = 0; /* the caller's to count */
-	if (h & AMP_RX_EOR)
-		m->flags |= MSG_EOR;
-	if (n < *full)
+	m->flags = h & AMP_RX_EOR ? MSG_EOR : 0;
+	if (n < all)
 		m->flags |= MSG_TRUNC;
 	if (!peek)
 		r->tail = (AMP_RING_IDX)pos;
+	*full = all;
 	return (ssize_t)n;
 }

@@ -150,7 +150,7 @@ static inline bool ring_memory(const struct amp_vq *vq, uint64_t addr, uint32_t 
 }
 
 /* Driver: hand chain id to the device. */
-static inline void ring_avail_put(struct amp_vq *vq, uint16_t id)
+static AMP_INLINED void ring_avail_put(struct amp_vq *vq, uint16_t id)
 {
 	unsigned at = vq->put_idx;
 
@@ -234,7 +234,7 @@ static inline void ring_used_put(struct amp_vq *vq, uint16_t id, uint32_t len)
  * out (driver), or than the queue has beyond what I hold (device). The shared index is
  * read only when what was known is used up.
  */
-static inline int ring_peer_has(struct amp_vq *vq)
+static AMP_INLINED int ring_peer_has(struct amp_vq *vq)
 {
 	uint16_t limit, now;
 
@@ -265,7 +265,7 @@ struct ring_buf {
 };
 
 /* Driver: the next used entry, checked against what is really out; it stays where it is. */
-static inline int ring_used_peek(struct amp_vq *vq, uint16_t *id, uint32_t *len)
+static AMP_INLINED int ring_used_peek(struct amp_vq *vq, uint16_t *id, uint32_t *len)
 {
 	volatile struct vring_used_elem *e;
 	uint32_t raw;
@@ -349,27 +349,31 @@ static RING_INLINE bool ring_peek(struct amp_vq *vq, enum amp_vq_dir dir, struct
 static inline int ring_driver_get(struct amp_vq *vq, enum amp_vq_dir dir,
 				  struct amp_vq_buf *buf)
 {
+	uint32_t len, room = vq->buf_len;
+	uint16_t id;
 	int r;
 
-	if (vq->broken)
-		return -EBADMSG;
-	if (dir == AMP_VQ_OUT && vq->free_cnt) {
-		buf->id = vq->free_head;
-		vq->free_head = vq->state[buf->id];
+	if (dir == AMP_VQ_OUT && vq->free_cnt && !vq->broken) {
+		id = vq->free_head;
+		vq->free_head = vq->state[id];
 		vq->free_cnt--;
 	} else {
-		r = ring_used_peek(vq, &buf->id, &buf->len);
+		r = ring_used_peek(vq, &id, &len);
 		if (r <= 0)
 			return r;
 		vq->get_idx++;
+		if (dir == AMP_VQ_IN) {
+			if (len > room)
+				return ring_lied(
+					vq, "used length beyond the buffer (virtio 2.7.8.2)");
+			room = len;
+		}
 	}
-	if (dir == AMP_VQ_OUT)
-		buf->len = vq->buf_len;
-	else if (buf->len > vq->buf_len)
-		return ring_lied(vq, "used length beyond the buffer (virtio 2.7.8.2)");
-	vq->state[buf->id] = RING_HELD;
-	buf->iov[0].base = vq->pool + (size_t)buf->id * vq->buf_len;
-	buf->iov[0].len = buf->len;
+	vq->state[id] = RING_HELD;
+	buf->id = id;
+	buf->len = room;
+	buf->iov[0].base = vq->pool + (size_t)id * vq->buf_len;
+	buf->iov[0].len = room;
 	buf->iov_cnt = 1;
 	if (dir == AMP_VQ_IN)
 		amp_port_cache_invalidate(buf->iov[0].base, buf->len);

@@ -252,7 +252,7 @@ static inline bool path_stays(const struct amp_vsock *vs)
 /* Could what waits for a buffer have one now? */
 static inline bool tx_ready(const struct amp_vsock *vs, bool loop)
 {
-	return loop ? path_ready(vs) : vs->out && amp_vq_avail(vs->out);
+	return loop ? path_ready(vs) : vs->out && amp_vq_any(vs->out);
 }
 
 /* Owed packets found no buffer: the next ones are theirs, or data would starve them. */
