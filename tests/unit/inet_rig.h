@@ -824,7 +824,7 @@ static int rig_down(void **state)
 	px.chop = 0;
 	spin();
 	for (s = amp_sock_next(NULL); s; s = amp_sock_next(s))
-		if (s->domain != AF_VSOCK)
+		if (s->domain != amp_vsock_family.domain)
 			left++;
 	assert_int_equal(left, 0);
 	if (px.ctl && px.ctl->s) { /* end the session */
