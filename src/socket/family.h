@@ -563,7 +563,19 @@ void amp_sock_reset(struct amp_sock *s, int err);
 /* rxring.c: stream bytes. Put into a waiting caller's buffer first, then the ring.
  * Returns bytes taken (all, unless the ring is full); *direct: bytes that went to the caller.
  */
+#if AMPSOCK_FAST
 size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *direct);
+#endif
+/* To the ring alone. */
+size_t amp_rxring_write(struct amp_rxring *r, const void *data, size_t len);
+#if !AMPSOCK_FAST
+static inline size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len,
+				 size_t *direct)
+{
+	*direct = 0;
+	return amp_rxring_write(&s->rx, data, len);
+}
+#endif
 /* len bytes from data to behind the first skip bytes of m's iov. Returns what fitted; without an
  * iov that is all: counted, or thrown away. */
 size_t amp_msg_put(const struct amp_msg *m, size_t skip, const void *data, size_t len);

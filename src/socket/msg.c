@@ -88,9 +88,9 @@ static inline void want_mine(struct amp_rx_want *w)
 
 /*
  * Half a message is worse than waiting for the device. (AF_RPMSG takes one whole, or not at all; what
- * it carries for UDP goes in pieces.)
+ * it carries for UDP goes in pieces.) A call: else a small build keeps what is stored here in registers.
  */
-static inline void half_sent(struct amp_call *c)
+static __attribute__((noinline)) void half_sent(struct amp_call *c)
 {
 	c->block = true;
 	c->timeout_ms = 0;

@@ -76,11 +76,20 @@ size_t amp_msg_put(const struct amp_msg *m, size_t skip, const void *data, size_
 	return len - left;
 }
 
+size_t amp_rxring_write(struct amp_rxring *r, const void *data, size_t len)
+{
+	if (len > amp_rxring_room(r))
+		len = amp_rxring_room(r);
+	ring_put(r, r->head, data, len);
+	r->head = (AMP_RING_IDX)(r->head + len);
+	return len;
+}
+
+#if AMPSOCK_FAST
 size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *direct)
 {
 	struct amp_rx_want *w = amp_sock_want(s);
 	struct amp_rxring *r = &s->rx;
-	const uint8_t *from = data;
 	size_t n = 0;
 
 	/* in order: only when nothing older lies in the ring */
@@ -88,22 +97,13 @@ size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *dir
 		n = (size_t)(w->end - w->to);
 		if (n > len)
 			n = len;
-		memcpy(w->to, from, n);
+		memcpy(w->to, data, n);
 		w->to += n;
 	}
 	*direct = n;
-	if (n == len)
-		return n;
-	from += n;
-	len -= n;
-	if (len > amp_rxring_room(r))
-		len = amp_rxring_room(r);
-	if (len) {
-		ring_put(r, r->head, from, len);
-		r->head = (AMP_RING_IDX)(r->head + len);
-	}
-	return n + len;
+	return n == len ? n : n + amp_rxring_write(r, (const uint8_t *)data + n, len - n);
 }
+#endif
 
 size_t amp_rxring_read(const struct amp_rxring *r, uint32_t pos, const struct amp_msg *m,
 		       size_t len)

@@ -364,7 +364,7 @@ struct amp_sock *amp_sock_find(int fd)
 	return NULL;
 }
 
-int amp_fd_other(int fd, enum amp_fd_ask ask)
+__attribute__((noinline)) int amp_fd_other(int fd, enum amp_fd_ask ask)
 {
 	return amp_console_ask ? amp_console_ask(fd, ask) : (int)ask;
 }
@@ -625,18 +625,18 @@ static inline void amp_flush_out(void)
 static AMP_INLINE struct amp_sock *hold(int fd)
 {
 	struct amp_sock *s;
-	int err = 0;
+	int err;
 
 	amp_port_lock();
 	s = amp_sock_find(fd);
-	if (!s)
+	if (!s) {
 		err = amp_fd_other(fd, AMP_FD_ERR);
-	else if (AMP_PORT_THREADS && s->users == UINT8_MAX)
+	} else if (AMP_PORT_THREADS && s->users == UINT8_MAX) {
 		err = ENOBUFS;
-	else
+	} else {
 		s->users += AMP_PORT_THREADS;
-	if (!err)
 		return s;
+	}
 	amp_port_unlock();
 	(void)amp_fail(err);
 	return NULL;
@@ -687,7 +687,7 @@ int32_t amp_to_ms(int64_t sec, unsigned long parts, unsigned long ms_parts)
 			 (uint32_t)((parts + ms_parts - 1u) / ms_parts));
 }
 
-int amp_fail(int err)
+__attribute__((noinline)) int amp_fail(int err)
 {
 	errno = err;
 	return -1;
