@@ -108,17 +108,15 @@ size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *dir
 size_t amp_rxring_read(const struct amp_rxring *r, uint32_t pos, const struct amp_msg *m,
 		       size_t len)
 {
-	size_t all = (AMP_RING_IDX)(r->head - pos), done = 0, run, n;
+	size_t n = (AMP_RING_IDX)(r->head - pos), run;
 
-	if (all > len)
-		all = len;
-	do { /* at most twice */
-		run = run_len(pos, all - done);
-		n = amp_msg_put(m, m->done + done, ring_at(r, pos), run);
-		done += n;
-		pos += (uint32_t)n;
-	} while (n == run && done < all);
-	return done;
+	if (len > n)
+		len = n;
+	run = run_len(pos, len);
+	n = amp_msg_put(m, m->done, ring_at(r, pos), run);
+	if (n == run && run < len)
+		n += amp_msg_put(m, m->done + n, r->buf, len - run);
+	return n;
 }
 
 /* ---- messages ---- */
