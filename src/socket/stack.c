@@ -150,31 +150,34 @@ static inline void count_ring(int more)
 		amp_counts.rings_used += (uint32_t)more;
 }
 
-static struct amp_sock *slot_free(void)
+/* The lowest free slot; AMPSOCK_SOCKETS: none. */
+static unsigned slot_free(void)
 {
-	struct amp_sock *s = BOUNDS && stack.first_free ? stack.first_free : amp_socks;
+	unsigned i = BOUNDS && stack.first_free ? (unsigned)(stack.first_free - amp_socks) : 0;
 
-	while (s < amp_socks + AMPSOCK_SOCKETS && (s->fam || (AMP_PORT_THREADS && s->users)))
-		s++;
+	while (i < AMPSOCK_SOCKETS &&
+	       (amp_socks[i].fam || (AMP_PORT_THREADS && amp_socks[i].users)))
+		i++;
 	if (BOUNDS)
-		stack.first_free = s;
-	return s;
+		stack.first_free = amp_socks + i;
+	return i;
 }
 
 struct amp_sock *amp_sock_new(int domain, int type, int protocol, int *fd)
 {
 	const struct amp_family *fam = amp_family_find(domain);
-	struct amp_sock *s = slot_free();
+	unsigned i = slot_free();
+	struct amp_sock *s = amp_socks + i;
 	uint8_t gen;
 	int r;
 
 	if (!fam)
 		r = -EAFNOSUPPORT;
-	else if (s == amp_socks + AMPSOCK_SOCKETS)
+	else if (i == AMPSOCK_SOCKETS)
 		r = -EMFILE;
 	else
 		r = AMP_FAM(fam, create)(s, type & ~AMP_TYPE_FLAGS, protocol);
-	*fd = r ? r : amp_sock_fd(s);
+	*fd = r ? r : AMPSOCK_FD_BASE + (int)i;
 	if (r)
 		return NULL;
 	gen = s->gen;
