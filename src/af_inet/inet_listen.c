@@ -70,7 +70,7 @@ static bool door_input(bool up)
 	while (door && (c = amp_sock_queue_peek(door)) != NULL) {
 		s = NULL;
 		if ((c->flags & AMP_SF_TRUSTED) && up) {
-			s = amp_sock_new(&amp_inet_family, AF_INET, SOCK_STREAM, 0, &err);
+			s = amp_sock_new(AF_INET, SOCK_STREAM, 0, &err);
 			if (!s && granted()) /* refused now, its credit would be lost */
 				break;
 		}
@@ -80,6 +80,7 @@ static bool door_input(bool up)
 			amp_inet_carrier_close(c, 0);
 			continue;
 		}
+		s->flags = AMP_SF_ORPHAN;
 		amp_inet(s)->carrier = c;
 		amp_inet(s)->until = (uint16_t)(amp_port_now_ms() + HEADER_MS);
 		amp_inet_start(s, AMP_INET_HEADER);

@@ -94,9 +94,13 @@ struct amp_sock *amp_inet_next(const struct amp_sock *s)
 
 struct amp_sock *amp_inet_carrier_new(void)
 {
+	struct amp_sock *c;
 	int err;
 
-	return amp_sock_new(ses.fam, ses.fam->domain, SOCK_STREAM, 0, &err);
+	c = amp_sock_new(ses.fam->domain, SOCK_STREAM, 0, &err);
+	if (c)
+		c->flags = AMP_SF_ORPHAN;
+	return c;
 }
 
 void amp_inet_carrier_close(struct amp_sock *c, uint8_t linger_s)

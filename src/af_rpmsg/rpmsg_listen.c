@@ -46,14 +46,14 @@ static struct amp_sock *new_child(struct amp_sock *s, const struct amp_rlink *l)
 
 	if (!(s->flags & AMP_SF_LISTEN) || s->queued >= s->backlog)
 		return NULL;
-	child = amp_sock_new(&amp_rpmsg_family, s->domain, s->type, 0, &err);
+	child = amp_sock_new(s->domain, s->type, 0, &err);
 	if (!child)
 		return NULL;
 	child->rcvtimeo = s->rcvtimeo;
 	child->sndtimeo = s->sndtimeo;
 	child->linger_s = s->linger_s;
 	child->link = amp_rlink_id(l);
-	child->flags |= AMP_SF_CONNECTED;
+	child->flags = AMP_SF_CONNECTED | AMP_SF_ORPHAN;
 	if (amp_sock_ring(child)) {
 		amp_sock_free(child);
 		return NULL;

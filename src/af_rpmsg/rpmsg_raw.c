@@ -97,8 +97,8 @@ static bool keep(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg
 		}
 		return false;
 	}
-	amp_rxring_put(&s->rx, &h, sizeof(h));
-	amp_rxring_put(&s->rx, rx->data, h.len);
+	(void)amp_rxring_write(&s->rx, &h, sizeof(h));
+	(void)amp_rxring_write(&s->rx, rx->data, h.len);
 	return true;
 }
 

@@ -8,10 +8,9 @@
  * masked. The wait instruction ends for a pending interrupt even though it is masked
  * (Arm WFI, RISC-V Privileged 3.3.3), unmasking then lets its handler run.
  *
- * The alarm that bounds a wait stays set when something else ends it (AMPSOCK_FAST): a timer
- * is slow to write, under a hypervisor a trap, and the next wait nearly always ends later. So it
- * is set again only when it has gone off or would come too late; what it may cost is one wake-up
- * for nothing.
+ * The alarm that bounds a wait stays set when something else ends it: what it may cost is one wake-up
+ * for nothing. A timer is slow to write, under a hypervisor a trap, and the next wait nearly always
+ * ends later; so with AMPSOCK_FAST it is set again only when it has gone off or would come too late.
  *
  * To be woken can cost much more than the wait was long: in an emulator or under a hypervisor each
  * interrupt is two switches between threads of the host. So a core may look at its rings for
@@ -237,7 +236,7 @@ static void doze(uint64_t end)
 #else
 static void doze(uint64_t end)
 {
-	bm.clock->alarm(end); /* never, when it is for ever */
+	bm.clock->alarm(end); /* set anew each time; never, when it is for ever */
 	for (;;) {
 		irq_mask();
 		if (bm.woken || bm.clock->ticks() >= end)
@@ -247,17 +246,17 @@ static void doze(uint64_t end)
 		irq_unmask(); /* the handlers run here */
 	}
 	irq_unmask();
-	bm.clock->alarm(UINT64_MAX);
 }
 #endif
 
 int amp_port_wait(int32_t timeout_ms)
 {
 	uint64_t end = UINT64_MAX;
+	uint32_t ms = (uint32_t)timeout_ms;
 
 	if (!AMPSOCK_FAST || (!bm.woken && timeout_ms != 0)) { /* else it ends at once, too */
-		if (timeout_ms >= 0)
-			end = bm.clock->ticks() + (uint64_t)(uint32_t)timeout_ms * bm.ms_ticks;
+		if (ms != UINT32_MAX)			       /* -1 */
+			end = bm.clock->ticks() + (uint64_t)ms * bm.ms_ticks;
 		doze(end);
 	}
 	if (!bm.woken)

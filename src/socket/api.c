@@ -12,6 +12,8 @@
 
 #include "stack.h"
 
+AMP_OPTIONAL(amp_console_flags);
+
 bool amp_far_again(struct amp_call *c, int r)
 {
 	if (r != -EAGAIN)
@@ -34,61 +36,44 @@ int amp_far_result(struct amp_call *c, int r)
 
 int amp_socket(int domain, int type, int protocol)
 {
-	struct amp_sock *s;
 	int r;
 
 	amp_port_lock();
-	s = amp_sock_open(domain, type, protocol, &r);
-	if (s) {
-		s->flags &= (uint16_t)~AMP_SF_ORPHAN;
-		r = amp_sock_fd(s);
-	}
+	(void)amp_sock_new(domain, type, protocol, &r);
 	return (int)amp_release_slow(NULL, r);
+}
+
+static bool no_addr(const struct sockaddr *addr, socklen_t len)
+{
+	return !addr || len < sizeof(addr->sa_family);
 }
 
 int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
 {
-	struct amp_sock *s = amp_hold(fd);
 	struct amp_call c;
-	int r = -EINVAL;
+	int r = amp_enter(&c, fd, true);
 
-	if (!s)
-		return -1;
-	if (AMPSOCK_INET) /* the others know at once */
-		amp_call_init(&c, s, 0);
-	if (addr && len >= sizeof(addr->sa_family)) {
+	if (r)
+		return r;
+	r = -EINVAL;
+	if (!no_addr(addr, len)) {
 		do {
-			r = AMP_FAM(s->fam, bind)(s, addr, len);
-		} while (AMPSOCK_INET && amp_far_again(&c, r));
+			r = AMP_FAM(c.s->fam, bind)(c.s, addr, len);
+		} while (AMPSOCK_INET && amp_far_again(&c, r)); /* the others know at once */
 	}
-	return (int)amp_release_slow(s, AMPSOCK_INET ? amp_far_result(&c, r) : r);
+	return (int)amp_leave(&c, AMPSOCK_INET ? amp_far_result(&c, r) : r);
 }
 
 /*
- * What ended an attempt. Who waits for it in another thread, too, would take an end that says nothing for
- * a success: the last one takes it along.
+ * What ended an attempt. Who waits for it in another thread, too, would take an end that says
+ * nothing for a success: the last one takes it along.
  */
 static int connect_err(struct amp_sock *s)
 {
-	return -(AMP_PORT_THREADS && s->users > 1 ? s->err : amp_sock_take_err(s));
+	return AMP_PORT_THREADS && s->users > 1 ? -s->err : amp_sock_take_err(s);
 }
 
-/*
- * Time's up. As on Linux: SO_SNDTIMEO on TCP leaves the attempt running (EINPROGRESS),
- * everywhere else and with the default of AMPSOCK_CONNECT_MS it is given up.
- */
-static int connect_late(struct amp_sock *s)
-{
-	if (AMPSOCK_INET && s->sndtimeo && (s->domain == AF_INET || s->domain == AF_INET6) &&
-	    s->type != SOCK_DGRAM)
-		return -EINPROGRESS;
-	AMP_FAM(s->fam, end)(s, AMP_END_CONNECT);
-	s->flags &= (uint16_t)~AMP_SF_CONNECTING;
-	if (!s->err)
-		s->err = ETIMEDOUT;
-	return connect_err(s);
-}
-
+/* An attempt goes on until it is told what came of it, or time's up. */
 static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen_t len)
 {
 	struct amp_sock *s = c->s;
@@ -97,114 +82,110 @@ static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen
 
 	if (s->type == SOCK_DGRAM) /* only names the peer: nobody expects EINPROGRESS of that */
 		c->block = true;
-	do {
-		if (s->err)
-			r = connect_err(s);
-		else if (c->looked && !(s->flags & AMP_SF_CONNECTING))
-			r = 0; /* connected; that may have ended since, and is to be read */
-		else if ((s->flags & AMP_SF_CONNECTED) && s->type != SOCK_DGRAM)
+	for (;;) {
+		r = connect_err(s);
+		if (!r && c->looked && !(s->flags & AMP_SF_CONNECTING))
+			break; /* connected; that may have ended since, and is to be read */
+		if (!r && (s->flags & AMP_SF_CONNECTED) && s->type != SOCK_DGRAM)
 			r = -EISCONN;
-		else
+		if (!r)
 			r = AMP_FAM(s->fam, connect)(s, addr, len);
-		if (r != -EAGAIN) {
-			s->flags &= (uint16_t)~AMP_SF_CONNECTING;
-			return r;
-		}
+		if (r != -EAGAIN)
+			break;
 		s->flags |= AMP_SF_CONNECTING;
 		r = amp_again(c);
-	} while (r == 0);
-	if (r != -EAGAIN)
-		return r;
-	if (!c->block)
-		return before ? -EALREADY : -EINPROGRESS;
-	return connect_late(s);
+		if (r == 0)
+			continue;
+		if (r != -EAGAIN)
+			return r;
+		if (!c->block)
+			return before ? -EALREADY : -EINPROGRESS;
+		/*
+		 * As on Linux: SO_SNDTIMEO on TCP leaves the attempt running, everywhere else and
+		 * with the default of AMPSOCK_CONNECT_MS it is given up.
+		 */
+		if (AMPSOCK_INET && s->sndtimeo && s->type != SOCK_DGRAM &&
+		    (s->domain == AF_INET || s->domain == AF_INET6))
+			return -EINPROGRESS;
+		AMP_FAM(s->fam, end)(s, AMP_END_CONNECT);
+		if (!s->err)
+			s->err = ETIMEDOUT;
+		r = connect_err(s);
+		break;
+	}
+	s->flags &= (uint16_t)~AMP_SF_CONNECTING;
+	return r;
 }
 
 int amp_connect(int fd, const struct sockaddr *addr, socklen_t len)
 {
-	struct amp_sock *s = amp_hold(fd);
 	struct amp_call c;
-	int r;
+	int r = amp_enter(&c, fd, true);
 
-	if (!s)
-		return -1;
-	amp_call_init(&c, s, s->sndtimeo ? amp_timeo_ms(s->sndtimeo) : AMPSOCK_CONNECT_MS);
-	if (s->flags & AMP_SF_LISTEN)
+	if (r)
+		return r;
+	if (!c.timeout_ms)
+		c.timeout_ms = AMPSOCK_CONNECT_MS;
+	if (c.s->flags & AMP_SF_LISTEN)
 		r = -EOPNOTSUPP;
-	else if (!addr || len < sizeof(addr->sa_family))
+	else if (no_addr(addr, len))
 		r = -EINVAL;
 	else
 		r = connect_loop(&c, addr, len);
-	return (int)amp_release_slow(s, r);
+	return (int)amp_leave(&c, r);
 }
 
 int amp_close(int fd)
 {
-	const struct amp_fd_ops *ops = amp_fd_own(fd);
-	struct amp_sock *s = NULL;
+	struct amp_sock *s;
 	int r = 0;
 
-	if (ops) {
-		amp_port_lock();
-		if (ops->close)
-			r = ops->close(fd);
-	} else {
-		s = amp_hold(fd);
-		if (!s)
-			return -1;
+	amp_port_lock();
+	s = amp_sock_find(fd);
+	if (s)
 		amp_sock_close(s);
-	}
-	return (int)amp_release_slow(s, r);
+	else
+		r = amp_fd_other(fd, AMP_FD_CLOSE);
+	return (int)amp_release_slow(NULL, r);
 }
 
 /* ---- fcntl, ioctl ---- */
 
-static void set_nonblock(struct amp_sock *s, int fd, bool on)
+/*
+ * A call on a socket or on a console descriptor: then c->s is NULL. Where AMP_SF_NONBLOCK is; NULL
+ * with errno.
+ */
+static uint16_t *enter_any(struct amp_call *c, int fd)
 {
-	if (!s)
-		amp_fd_set_nonblock(fd, on);
-	else if (on)
-		s->flags |= AMP_SF_NONBLOCK;
-	else
-		s->flags &= (uint16_t)~AMP_SF_NONBLOCK;
+	if (amp_fd_own(fd)) {
+		amp_enter_plain(c);
+		return amp_console_flags(fd);
+	}
+	return amp_enter(c, fd, false) ? NULL : &c->s->flags;
 }
 
-/* A call on a socket or on a console descriptor: then c->s is NULL. */
-static int enter_any(struct amp_call *c, int fd)
+static void set_nonblock(uint16_t *flags, bool on)
 {
-	if (!amp_fd_own(fd))
-		return amp_enter(c, fd);
-	amp_enter_plain(c);
-	return 0;
+	*flags = (uint16_t)((*flags & ~AMP_SF_NONBLOCK) | (on ? AMP_SF_NONBLOCK : 0));
 }
 
 int amp_fcntl(int fd, int cmd, ...)
 {
 	struct amp_call c;
+	uint16_t *flags = enter_any(&c, fd);
 	va_list ap;
-	int arg = 0, r = enter_any(&c, fd);
+	int r = 0;
 
-	if (r)
-		return r;
+	if (!flags)
+		return -1;
 	va_start(ap, cmd);
-	if (cmd == F_SETFL || cmd == F_SETFD)
-		arg = va_arg(ap, int);
-	va_end(ap);
-	switch (cmd) {
-	case F_GETFL:
-		r = O_RDWR;
-		if (c.s ? c.s->flags & AMP_SF_NONBLOCK : amp_fd_nonblock(fd))
-			r |= O_NONBLOCK;
-		break;
-	case F_SETFL:
-		set_nonblock(c.s, fd, (arg & O_NONBLOCK) != 0);
-		break;
-	case F_GETFD:
-	case F_SETFD: /* there is nothing to exec */
-		break;
-	default:
+	if (cmd == F_SETFL)
+		set_nonblock(flags, (va_arg(ap, int) & O_NONBLOCK) != 0);
+	else if (cmd == F_GETFL)
+		r = *flags & AMP_SF_NONBLOCK ? O_RDWR | O_NONBLOCK : O_RDWR;
+	else if (cmd != F_GETFD && cmd != F_SETFD) /* there is nothing to exec */
 		r = -EINVAL;
-	}
+	va_end(ap);
 	return (int)amp_leave(&c, r);
 }
 
@@ -220,19 +201,20 @@ static int readable_len(struct amp_sock *s)
 int amp_ioctl(int fd, unsigned long request, ...)
 {
 	struct amp_call c;
+	uint16_t *flags = enter_any(&c, fd);
 	va_list ap;
-	int *arg, r = enter_any(&c, fd);
+	int *arg, r = 0;
 
-	if (r)
-		return r;
+	if (!flags)
+		return -1;
 	va_start(ap, request);
 	arg = va_arg(ap, int *);
 	va_end(ap);
 	if (request == FIONBIO) {
-		set_nonblock(c.s, fd, *arg != 0);
+		set_nonblock(flags, *arg != 0);
 	} else if (request == FIONREAD && c.s) {
 		amp_links_run();
-		if (c.s->flags & AMP_SF_LISTEN)
+		if (*flags & AMP_SF_LISTEN)
 			r = -EINVAL;
 		else
 			*arg = readable_len(c.s);

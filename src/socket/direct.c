@@ -13,19 +13,17 @@ static ssize_t direct(int fd, enum amp_direct op, struct iovec iov[2], int *cnt,
 {
 	struct amp_direct_io io = {.len = len};
 	struct amp_call c;
-	ssize_t n = amp_enter(&c, fd);
+	ssize_t n = amp_enter(&c, fd, op == AMP_RESERVE);
 
 	if (n)
 		return n;
-	c.timeout_ms =
-		op == AMP_RESERVE ? amp_timeo_ms(c.s->sndtimeo) : amp_timeo_ms(c.s->rcvtimeo);
 	do {
 		if (op == AMP_RESERVE && c.s->err)
-			n = -amp_sock_take_err(c.s);
+			n = amp_sock_take_err(c.s);
 		else
 			n = c.s->fam->direct ? c.s->fam->direct(c.s, op, &io) : -EOPNOTSUPP;
 		if (op == AMP_BORROW && c.s->err && (n == -EAGAIN || (n == 0 && io.cnt == 0)))
-			n = -amp_sock_take_err(c.s);
+			n = amp_sock_take_err(c.s);
 	} while (n == -EAGAIN && (n = amp_again(&c)) == 0);
 	if (n == 0) {
 		n = (ssize_t)io.len;

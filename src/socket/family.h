@@ -392,9 +392,11 @@ const struct amp_family *amp_family_carrier(void);
  * they are to be closed. */
 int amp_vsock_pair(struct amp_sock *const ab[2]);
 
-/* A socket without descriptor (AMP_SF_ORPHAN): fam->create() done. NULL with *err = -errno. */
-struct amp_sock *amp_sock_new(const struct amp_family *fam, int domain, int type, int protocol,
-			      int *err);
+/*
+ * What socket() makes: fam->create() done, *fd its descriptor. NULL: *fd is -errno. One that is not
+ * the application's, or not yet, is made an orphan by who asked for it (AMP_SF_ORPHAN).
+ */
+struct amp_sock *amp_sock_new(int domain, int type, int protocol, int *fd);
 /* Give the slot back (generation raised); its ring with it. */
 void amp_sock_free(struct amp_sock *s);
 /* Give the socket a receive ring / take it back. -ENOBUFS. */
@@ -411,7 +413,6 @@ struct amp_sock *amp_sock_queue_peek(const struct amp_sock *listener);
  * bytes that went straight into a waiting caller's buffer, and until the AF_INET session, which
  * otherwise rests, has looked: neither carriers nor sockets of its own get bytes that way.
  */
-extern bool amp_changed;
 #if AMP_PORT_WAKE_ONE
 /*
  * Whom it concerns, when that is known: whose bytes have come, or whose credit. Everybody else
@@ -466,6 +467,7 @@ static inline void amp_wake_want(const struct amp_rx_want *w)
 #endif
 
 #if AMPSOCK_FAST
+extern bool amp_changed;
 extern bool amp_stirred;
 static inline void amp_change(void)
 {
@@ -481,6 +483,12 @@ static inline void amp_more(void)
 	amp_stirred = true;
 }
 
+/* Bytes went straight to a caller who waits: his affair alone. */
+static inline void amp_mine(void)
+{
+	amp_changed = true;
+}
+
 /* recv_fast took something: the caller's affair alone, and of other threads that come after. */
 static inline void amp_took(void)
 {
@@ -490,6 +498,11 @@ static inline void amp_took(void)
 #else
 void amp_change(void); /* a call is less than half as long */
 static inline void amp_more(void)
+{
+	amp_change();
+}
+
+static inline void amp_mine(void)
 {
 	amp_change();
 }
@@ -551,7 +564,19 @@ void amp_sock_reset(struct amp_sock *s, int err);
 /* rxring.c: stream bytes. Put into a waiting caller's buffer first, then the ring.
  * Returns bytes taken (all, unless the ring is full); *direct: bytes that went to the caller.
  */
+#if AMPSOCK_FAST
 size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *direct);
+#endif
+/* To the ring alone. */
+size_t amp_rxring_write(struct amp_rxring *r, const void *data, size_t len);
+#if !AMPSOCK_FAST
+static inline size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len,
+				 size_t *direct)
+{
+	*direct = 0;
+	return amp_rxring_write(&s->rx, data, len);
+}
+#endif
 /* len bytes from data to behind the first skip bytes of m's iov. Returns what fitted; without an
  * iov that is all: counted, or thrown away. */
 size_t amp_msg_put(const struct amp_msg *m, size_t skip, const void *data, size_t len);
@@ -559,8 +584,6 @@ size_t amp_msg_put(const struct amp_msg *m, size_t skip, const void *data, size_
  * iov. They stay: who is done with them moves r->tail. */
 size_t amp_rxring_read(const struct amp_rxring *r, uint32_t pos, const struct amp_msg *m,
 		       size_t len);
-/* len bytes, for which there is room, behind what is there. */
-void amp_rxring_put(struct amp_rxring *r, const void *data, size_t len);
 /* len bytes from pos on, whether there or not. */
 void amp_rxring_peek(const struct amp_rxring *r, uint32_t pos, void *to, size_t len);
 static inline uint32_t amp_rxring_used(const struct amp_rxring *r)
@@ -675,8 +698,10 @@ void amp_runner_del(struct amp_runner *r);
 void amp_link_change(int link, bool up);
 /* The same, for amp_link_wait() and the callback: linked with them. */
 void amp_link_report(int link, bool up);
-/* A datagram was dropped, a link was reset: amp_stats_get(). */
+/* A datagram was dropped, a link was reset: amp_stats_get(). Sockets and rings in use are counted
+ * there only with AF_INET. */
 extern struct amp_stats amp_counts;
+#define AMP_COUNT_USE AMPSOCK_INET
 /* One line for the application's log hook. */
 void amp_log(const char *line);
 /* The same, where words are compiled in (AMPSOCK_WHY). */

@@ -7,18 +7,18 @@
 #include "amp_calls.h"
 
 /* A byte says where each begins: no table of pointers. */
-#define TEXTS(X)                                      \
-	X(0, none, "no error")                        \
-	X(EAI_AGAIN, again, "no answer, try again")   \
-	X(EAI_BADFLAGS, flags, "wrong flags")         \
-	X(EAI_FAIL, fail, "cannot be resolved")       \
-	X(EAI_FAMILY, family, "family not supported") \
-	X(EAI_MEMORY, memory, "out of memory")        \
-	X(EAI_NONAME, noname, "unknown name")         \
-	X(EAI_SERVICE, service, "unknown service")    \
-	X(EAI_SOCKTYPE, type, "type not supported")   \
-	X(EAI_SYSTEM, sys, "system error")            \
-	X(EAI_OVERFLOW, overflow, "buffer too small")
+#define TEXTS(X)                                   \
+	X(0, none, "no error")                     \
+	X(EAI_AGAIN, again, "try again")           \
+	X(EAI_BADFLAGS, flags, "wrong flags")      \
+	X(EAI_FAIL, fail, "lookup failed")         \
+	X(EAI_FAMILY, family, "wrong family")      \
+	X(EAI_MEMORY, memory, "out of memory")     \
+	X(EAI_NONAME, noname, "unknown name")      \
+	X(EAI_SERVICE, service, "unknown service") \
+	X(EAI_SOCKTYPE, type, "wrong type")        \
+	X(EAI_SYSTEM, sys, "system error")         \
+	X(EAI_OVERFLOW, overflow, "no room")
 
 #define ROOM(code, name, text)	char name[sizeof(text)];
 #define VALUE(code, name, text) .name = text,

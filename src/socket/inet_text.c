@@ -17,33 +17,46 @@ static bool at_end(char c)
 	return c == '\0' || c == '%';
 }
 
-/* Exactly four decimal numbers. A leading zero is refused: elsewhere it means octal. */
-static const char *parse4(const char *s, uint8_t *out)
-{
-	for (unsigned i = 0; i < 4; i++) {
-		unsigned val = 0, digits = 0;
-
-		for (; *s >= '0' && *s <= '9'; s++, digits++) {
-			if (digits != 0 && val == 0)
-				return NULL;
-			val = val * 10 + (unsigned)(*s - '0');
-			if (val > 255)
-				return NULL;
-		}
-		if (digits == 0 || (i < 3 && *s++ != '.'))
-			return NULL;
-		out[i] = (uint8_t)val;
-	}
-	return at_end(*s) ? s : NULL;
-}
-
-static unsigned digit(char c)
+/* The value of a digit of whatever base; 16: it is none. */
+static __attribute__((noinline)) unsigned digit(char c)
 {
 	unsigned low = (unsigned char)c | 0x20u;
 
 	if (c >= '0' && c <= '9')
 		return (unsigned)(c - '0');
 	return low >= 'a' && low <= 'f' ? low - 'a' + 10 : 16;
+}
+
+/* Where a number of at most most ends; NULL: none is there, or a larger one. */
+static const char *number(const char *s, unsigned base, uint32_t most, uint32_t *val)
+{
+	const char *from = s;
+	uint32_t v = 0;
+	unsigned d;
+
+	for (; (d = digit(*s)) < base; s++) {
+		if (v > (most - d) / base)
+			return NULL;
+		v = v * base + d;
+	}
+	*val = v;
+	return s == from ? NULL : s;
+}
+
+/* Exactly four decimal numbers. A leading zero is refused: elsewhere it means octal. */
+static const char *parse4(const char *s, uint8_t *out)
+{
+	const char *from;
+	uint32_t val;
+
+	for (unsigned i = 0; i < 4; i++) {
+		from = s;
+		s = number(from, 10, 255, &val);
+		if (!s || (*from == '0' && s - from > 1) || (i < 3 && *s++ != '.'))
+			return NULL;
+		out[i] = (uint8_t)val;
+	}
+	return at_end(*s) ? s : NULL;
 }
 
 #define NOWHERE 17
@@ -57,27 +70,25 @@ static const char *parse6(const char *s, uint8_t *out)
 		return NULL;
 	for (;;) {
 		const char *group = s;
-		unsigned val = 0, d;
+		uint32_t val;
 
-		while ((d = digit(*s)) < 16) {
-			if (s++ - group == 4)
-				return NULL;
-			val = val << 4 | d;
-		}
-		if (*s == '.') {
-			s = at > 12 ? NULL : parse4(group, out + at);
-			if (!s)
-				return NULL;
-			at += 4;
-			break;
-		}
-		if (s == group) {
+		if (digit(*s) == 16) {
 			if (at_end(*s))
 				break;
 			if (*s++ != ':' || gap != NOWHERE)
 				return NULL;
 			gap = at;
 			continue;
+		}
+		s = number(group, 16, 0xffff, &val);
+		if (!s || s - group > 4)
+			return NULL;
+		if (*s == '.') {
+			s = at > 12 ? NULL : parse4(group, out + at);
+			if (!s)
+				return NULL;
+			at += 4;
+			break;
 		}
 		if (at > 14)
 			return NULL;
@@ -88,13 +99,12 @@ static const char *parse6(const char *s, uint8_t *out)
 		if (*s++ != ':' || at_end(*s))
 			return NULL;
 	}
-	/* "::" stands for one group at least. */
-	if ((gap == NOWHERE) != (at == 16))
+	if (gap == NOWHERE)
+		return at == 16 ? s : NULL;
+	if (at == 16) /* "::" stands for one group at least */
 		return NULL;
-	if (at != 16) {
-		memmove(out + 16 - (at - gap), out + gap, at - gap);
-		memset(out + gap, 0, 16 - at);
-	}
+	memmove(out + 16 - (at - gap), out + gap, at - gap);
+	memset(out + gap, 0, 16 - at);
 	return s;
 }
 
@@ -117,16 +127,22 @@ int amp_inet_pton(int af, const char *restrict src, void *restrict dst)
 	return 1;
 }
 
+/* val in text, and behind it. */
+static __attribute__((noinline)) char *put(char *p, uint32_t val, uint32_t base)
+{
+	uint32_t unit = 1;
+
+	while (val / unit >= base)
+		unit *= base;
+	for (; unit; unit /= base)
+		*p++ = "0123456789abcdef"[val / unit % base];
+	return p;
+}
+
 static char *ntop4(const uint8_t a[4], char *p)
 {
 	for (unsigned i = 0; i < 4; i++) {
-		unsigned val = a[i];
-
-		if (val >= 100)
-			*p++ = (char)('0' + val / 100);
-		if (val >= 10)
-			*p++ = (char)('0' + val / 10 % 10);
-		*p++ = (char)('0' + val % 10);
+		p = put(p, a[i], 10);
 		*p++ = '.';
 	}
 	*--p = '\0';
@@ -159,8 +175,6 @@ static char *ntop6(const uint8_t a[16], char *p)
 	bool v4 = gap == 0 && (len == 6 || (len == 5 && (a[10] & a[11]) == 0xff));
 
 	for (unsigned i = 0; i < 8; i++) {
-		unsigned val = (unsigned)a[2 * i] << 8 | a[2 * i + 1];
-
 		if (i == gap) {
 			*p++ = ':';
 			i += len - 1;
@@ -172,13 +186,7 @@ static char *ntop6(const uint8_t a[16], char *p)
 			*p++ = ':';
 		if (v4 && i == 6)
 			return ntop4(a + 12, p);
-		for (unsigned shift = 12, seen = 0; shift < 16; shift -= 4) {
-			unsigned d = val >> shift & 15;
-
-			seen |= d;
-			if (seen != 0 || shift == 0)
-				*p++ = "0123456789abcdef"[d];
-		}
+		p = put(p, (unsigned)a[2 * i] << 8 | a[2 * i + 1], 16);
 	}
 	*p = '\0';
 	return p;
@@ -214,19 +222,15 @@ int amp_inet_aton(const char *cp, struct in_addr *in)
 
 	for (unsigned part = 0; part < 4; part++) {
 		uint32_t most = UINT32_MAX >> 8 * part;
-		unsigned base = 10, digits = 0, d;
-		uint32_t val = 0;
+		unsigned base = 10;
+		uint32_t val;
 
 		if (*cp == '0') {
 			base = (cp[1] | 0x20) == 'x' ? 16 : 8;
 			cp += base == 16 ? 2 : 0;
 		}
-		for (; (d = digit(*cp)) < base; cp++, digits++) {
-			if (val > (most - d) / base)
-				return 0;
-			val = val * base + d;
-		}
-		if (digits == 0)
+		cp = number(cp, base, most, &val);
+		if (!cp)
 			return 0;
 		if (*cp == '\0') {
 			in->s_addr = htonl(addr | val);

@@ -38,9 +38,7 @@ int amp_link_wait(int timeout_ms)
 	struct amp_call c;
 	int r = 0;
 
-	amp_enter_plain(&c);
-	c.block = timeout_ms != 0;
-	c.timeout_ms = timeout_ms > 0 ? (uint32_t)timeout_ms : 0;
+	amp_enter_timed(&c, timeout_ms);
 	while (!links_up && r == 0)
 		r = amp_again(&c);
 	amp_leave(&c, 0);

@@ -16,7 +16,7 @@ int amp_listen(int fd, int backlog)
 	struct amp_call c;
 	struct amp_sock *s;
 	uint16_t low;
-	int r = amp_enter(&c, fd);
+	int r = amp_enter(&c, fd, false);
 
 	if (r)
 		return r;
@@ -48,11 +48,10 @@ int amp_accept4(int fd, struct sockaddr *restrict addr, socklen_t *restrict len,
 {
 	struct amp_call c;
 	struct amp_sock *child = NULL;
-	int r = flags & ~AMP_TYPE_FLAGS ? amp_fail(EINVAL) : amp_enter(&c, fd);
+	int r = flags & ~AMP_TYPE_FLAGS ? amp_fail(EINVAL) : amp_enter(&c, fd, false);
 
 	if (r)
 		return r;
-	c.timeout_ms = amp_timeo_ms(c.s->rcvtimeo);
 	do {
 		if (!c.s->fam->accept || c.s->type == SOCK_DGRAM)
 			r = -EOPNOTSUPP;

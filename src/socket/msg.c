@@ -6,6 +6,8 @@
 #include "ampsock.h"
 #include "stack.h"
 
+AMP_OPTIONAL(amp_console_io);
+
 #define AMP_IOV_MAX    1024
 #define AMP_LEN_MAX    (SIZE_MAX / 2) /* SSIZE_MAX, where <limits.h> lacks it */
 #define AMP_SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_EOR)
@@ -15,9 +17,9 @@
 
 static inline ssize_t send_once(struct amp_sock *s, struct amp_msg *m, int flags)
 {
-	if (s->err && m->done == 0)
-		return -amp_sock_take_err(s);
-	return AMP_FAM(s->fam, sendmsg)(s, m, flags);
+	ssize_t n = m->done ? 0 : amp_sock_take_err(s);
+
+	return n ? n : AMP_FAM(s->fam, sendmsg)(s, m, flags);
 }
 
 static inline void call_init(struct amp_call *c, struct amp_sock *s, AMP_TIMEO timeo, int flags)
@@ -84,6 +86,17 @@ static inline void want_mine(struct amp_rx_want *w)
 #endif
 #endif
 
+/*
+ * Half a message is worse than waiting for the device. (AF_RPMSG takes one whole, or not at all; what
+ * it carries for UDP goes in pieces.) A call: else a small build keeps what is stored here in registers.
+ */
+static __attribute__((noinline)) void half_sent(struct amp_call *c)
+{
+	c->block = true;
+	c->timeout_ms = 0;
+}
+
+#if AMPSOCK_FAST
 static AMP_OUTLINE ssize_t send_loop(struct amp_call *c, struct amp_msg *m, int flags)
 {
 	struct amp_sock *s = c->s, *at = NULL;
@@ -104,20 +117,14 @@ static AMP_OUTLINE ssize_t send_loop(struct amp_call *c, struct amp_msg *m, int 
 		}
 		if (n != -EAGAIN)
 			break;
-		/* AF_RPMSG takes a message whole, or not at all; what it carries for UDP goes
-		 * in pieces */
-		if ((AMPSOCK_VSOCK || AMPSOCK_INET) && m->done && s->type != SOCK_STREAM) {
-			/* half a message is worse than waiting for the device */
-			c->block = true;
-			c->timeout_ms = 0;
-		}
+		if ((AMPSOCK_VSOCK || AMPSOCK_INET) && m->done && s->type != SOCK_STREAM)
+			half_sent(c);
 		n = amp_again(c);
 	} while (n == 0);
 	credit_begin(&at, false);
 	return m->done ? (ssize_t)m->done : n;
 }
 
-#if AMPSOCK_FAST
 static void want_set(struct amp_sock *s, struct amp_rx_want *w, const struct amp_msg *m)
 {
 	const struct iovec *v = m->iov;
@@ -219,44 +226,48 @@ static ssize_t recv_loop(struct amp_call *c, struct amp_msg *m, int flags)
 	if (n == -EAGAIN || (n == 0 && stream)) {
 		/* what had arrived comes first, then the error, once, then EOF */
 		if (s->err)
-			return -amp_sock_take_err(s);
+			return amp_sock_take_err(s);
 		if (need == 0) /* asked for nothing */
 			return 0;
 	}
 	return n;
 }
 #else
-/* All comes by the ring: nobody registers, and who may wait no longer looks there once more. */
-static ssize_t recv_loop(struct amp_call *c, struct amp_msg *m, int flags)
+/*
+ * Both ways. All comes by the ring, and nobody registers where it is to go. When there is nothing to
+ * wait for any longer, what the last try said is the answer: the links had their look before it.
+ */
+static ssize_t move(struct amp_call *c, struct amp_msg *m, int flags, bool out)
 {
 	struct amp_sock *s = c->s;
-	size_t need = least(s, m, flags);
-	int again = 0;
+	size_t need = !out ? least(s, m, flags) : m->len ? m->len : 1;
 	ssize_t n;
+	int r;
 
 	do {
-		n = AMP_FAM(s->fam, recvmsg)(s, m, flags);
+		n = out ? send_once(s, m, flags) : AMP_FAM(s->fam, recvmsg)(s, m, flags);
 		if (n > 0 && !(flags & MSG_PEEK)) {
-			m->done +=
-				(size_t)n; /* of messages one is enough, and one byte of it */
+			/* of received messages one is enough, and one byte of it */
+			m->done += (size_t)n;
 			continue;
 		}
-		if (again || (n > 0 ? (size_t)n >= need : n != -EAGAIN || (s->err && !m->done)))
+		if (n > 0 ? (size_t)n >= need : n != -EAGAIN || (s->err && !m->done))
 			break;
-		again = amp_again(c);
-		if (AMP_PORT_THREADS && again == -EBADF) {
-			n = again;
+		if ((AMPSOCK_VSOCK || AMPSOCK_INET) && m->done && s->type != SOCK_STREAM)
+			half_sent(c);
+		r = amp_again(c);
+		if (AMP_PORT_THREADS && r == -EBADF)
+			n = r;
+		if (r)
 			break;
-		}
 	} while (m->done < need);
 	if (m->done)
 		return (ssize_t)m->done;
 	if (n == -EAGAIN || (n == 0 && s->type == SOCK_STREAM)) {
 		/* what had arrived comes first, then the error, once, then EOF */
-		if (s->err)
-			return -amp_sock_take_err(s);
-		if (need == 0) /* asked for nothing */
-			return 0;
+		r = amp_sock_take_err(s);
+		if (r || need == 0) /* or asked for nothing */
+			return r;
 	}
 	return n;
 }
@@ -264,41 +275,69 @@ static ssize_t recv_loop(struct amp_call *c, struct amp_msg *m, int flags)
 
 /* ---- messages ---- */
 
-static int msg_init(struct amp_msg *m, const struct iovec *iov, size_t cnt, void *name,
-		    socklen_t name_len)
+static int msg_init(struct amp_msg *m, const struct iovec *iov, size_t cnt)
 {
 	static const struct iovec none;
 
 	memset(m, 0, sizeof(*m));
 	m->iov = cnt ? iov : &none; /* NULL is no caller's (family.h) */
 	m->iov_cnt = cnt;
-	m->name = name;
-	m->name_len = name_len;
 	if (cnt > AMP_IOV_MAX)
 		return -EMSGSIZE;
-	for (size_t i = 0; i < cnt; i++) {
-		if (iov[i].iov_len > (size_t)PTRDIFF_MAX - m->len)
+	for (; cnt; cnt--, iov++) {
+		if (iov->iov_len > (size_t)PTRDIFF_MAX - m->len)
 			return -EINVAL;
-		m->len += iov[i].iov_len;
+		m->len += iov->iov_len;
 	}
 	return 0;
 }
 
+static int msg_from(struct amp_msg *m, const struct msghdr *msg)
+{
+	int r = msg_init(m, msg->msg_iov, (size_t)msg->msg_iovlen);
+
+	m->name = msg->msg_name;
+	if (m->name)
+		m->name_len = msg->msg_namelen;
+	return r;
+}
+
+#if AMPSOCK_FAST
+static AMP_INLINE int msg_enter(struct amp_call *c, int fd, bool out)
+{
+	struct amp_sock *s = amp_hold(fd);
+
+	if (!s)
+		return -1;
+	amp_call_init(c, s, amp_timeo_ms(out ? s->sndtimeo : s->rcvtimeo));
+	return 0;
+}
+
+static AMP_INLINE ssize_t move(struct amp_call *c, struct amp_msg *m, int flags, bool out)
+{
+	return out ? send_loop(c, m, flags) : recv_loop(c, m, flags);
+}
+#else
+static inline int msg_enter(struct amp_call *c, int fd, bool out)
+{
+	return amp_enter(c, fd, out);
+}
+#endif
+
 /* out: it is sent, else received. */
 static AMP_OUTLINE ssize_t do_msg(int fd, struct amp_msg *m, int flags, bool out)
 {
-	struct amp_sock *s;
 	struct amp_call c;
-	AMP_TIMEO timeo;
+	int r;
 
 	if (flags & ~(out ? AMP_SEND_FLAGS : AMP_RECV_FLAGS))
 		return amp_fail(EOPNOTSUPP);
-	s = amp_hold(fd);
-	if (!s)
-		return -1;
-	timeo = out ? s->sndtimeo : s->rcvtimeo;
-	call_init(&c, s, timeo, flags);
-	return amp_release_slow(s, out ? send_loop(&c, m, flags) : recv_loop(&c, m, flags));
+	r = msg_enter(&c, fd, out);
+	if (r)
+		return r;
+	if (flags & MSG_DONTWAIT)
+		c.block = false;
+	return amp_leave(&c, move(&c, m, flags, out));
 }
 
 /* Of one piece, field by field: a compiler would call memset() for it. */
@@ -409,7 +448,7 @@ static AMP_OUTLINE ssize_t recv_rest(struct amp_sock *s, struct amp_rx_want *w)
 		return amp_release(s, n);
 	/* an error comes first, once, then EOF */
 	if ((n == -EAGAIN || (n == 0 && s->type == SOCK_STREAM)) && s->err)
-		n = -amp_sock_take_err(s);
+		n = amp_sock_take_err(s);
 	return amp_release_slow(s, n);
 }
 
@@ -463,10 +502,11 @@ ssize_t amp_sendto(int fd, const void *buf, size_t len, int flags, const struct 
 		   socklen_t dest_len)
 {
 	const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
-	struct amp_msg m = {.iov = &iov, .iov_cnt = 1, .len = len};
+	struct amp_msg m;
 
 	if (len > AMP_LEN_MAX)
 		return amp_fail(EINVAL);
+	msg_simple(&m, &iov);
 	if (dest) {
 		m.name = (struct sockaddr *)(uintptr_t)dest;
 		m.name_len = dest_len;
@@ -483,9 +523,10 @@ ssize_t amp_send(int fd, const void *buf, size_t len, int flags)
 ssize_t amp_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
 	struct amp_msg m;
-	int r = msg_init(&m, msg->msg_iov, (size_t)msg->msg_iovlen,
-			 msg->msg_namelen ? msg->msg_name : NULL, msg->msg_namelen);
+	int r = msg_from(&m, msg);
 
+	if (!msg->msg_namelen) /* as on Linux there is no name then */
+		m.name = NULL;
 	if (r == 0 && msg->msg_controllen)
 		r = -EOPNOTSUPP;
 	return r ? amp_fail(-r) : do_msg(fd, &m, flags, true);
@@ -495,11 +536,12 @@ ssize_t amp_recvfrom(int fd, void *restrict buf, size_t len, int flags,
 		     struct sockaddr *restrict src, socklen_t *restrict src_len)
 {
 	const struct iovec iov = {.iov_base = buf, .iov_len = len};
-	struct amp_msg m = {.iov = &iov, .iov_cnt = 1, .len = len};
+	struct amp_msg m;
 	ssize_t n;
 
 	if (len > AMP_LEN_MAX)
 		return amp_fail(EINVAL);
+	msg_simple(&m, &iov);
 	if (src && src_len) {
 		m.name = src;
 		m.name_len = *src_len;
@@ -518,8 +560,7 @@ ssize_t amp_recv(int fd, void *buf, size_t len, int flags)
 ssize_t amp_recvmsg(int fd, struct msghdr *msg, int flags)
 {
 	struct amp_msg m;
-	int r = msg_init(&m, msg->msg_iov, (size_t)msg->msg_iovlen, msg->msg_name,
-			 msg->msg_name ? msg->msg_namelen : 0);
+	int r = msg_from(&m, msg);
 	ssize_t n = r ? amp_fail(-r) : do_msg(fd, &m, flags, false);
 
 	if (n >= 0) {
@@ -532,84 +573,41 @@ ssize_t amp_recvmsg(int fd, struct msghdr *msg, int flags)
 
 /* ---- read and write, which also reach the console ---- */
 
-static ssize_t own_read(const struct amp_fd_ops *ops, int fd, void *buf, size_t len)
+static ssize_t vector(int fd, const struct iovec *iov, int iovcnt, bool out)
 {
-	struct amp_call c;
-	ssize_t n;
+	struct amp_msg m;
 
-	amp_enter_plain(&c);
-	c.block = !amp_fd_nonblock(fd);
-	do {
-		n = ops->read(fd, buf, len);
-		if (n == -EAGAIN)
-			n = amp_again(&c) ? -EAGAIN : -EINTR;
-	} while (n == -EINTR);
-	return amp_leave(&c, n);
-}
-
-static ssize_t own_write(const struct amp_fd_ops *ops, int fd, const void *buf, size_t len)
-{
-	struct amp_call c;
-	size_t done = 0;
-	ssize_t n = 0;
-
-	amp_enter_plain(&c);
-	c.block = !amp_fd_nonblock(fd);
-	while (done < len) {
-		n = ops->write(fd, (const char *)buf + done, len - done);
-		if (n > 0)
-			done += (size_t)n;
-		else if (n != -EAGAIN || amp_again(&c))
-			break;
-	}
-	return amp_leave(&c, done ? (ssize_t)done : n);
-}
-
-ssize_t amp_read(int fd, void *buf, size_t len)
-{
-	const struct amp_fd_ops *ops = amp_fd_own(fd);
-
-	return ops ? own_read(ops, fd, buf, len) : amp_recv(fd, buf, len, 0);
-}
-
-ssize_t amp_write(int fd, const void *buf, size_t len)
-{
-	const struct amp_fd_ops *ops = amp_fd_own(fd);
-
-	return ops ? own_write(ops, fd, buf, len) : amp_send(fd, buf, len, 0);
+	if (iovcnt <= 0 || iovcnt > AMP_IOV_MAX || msg_init(&m, iov, (size_t)iovcnt))
+		return amp_fail(EINVAL);
+	if (!m.len) /* no message, not even an empty one: as on Linux */
+		return 0;
+	return amp_fd_own(fd) ? amp_console_io(fd, iov, iovcnt, out) : do_msg(fd, &m, 0, out);
 }
 
 ssize_t amp_readv(int fd, const struct iovec *iov, int iovcnt)
 {
-	const struct amp_fd_ops *ops = amp_fd_own(fd);
-	struct amp_msg m;
-
-	if (iovcnt <= 0 || iovcnt > AMP_IOV_MAX || msg_init(&m, iov, (size_t)iovcnt, NULL, 0))
-		return amp_fail(EINVAL);
-	if (!m.len) /* no message, not even an empty one: as on Linux */
-		return 0;
-	return ops ? own_read(ops, fd, iov->iov_base, iov->iov_len) : do_msg(fd, &m, 0, false);
+	return vector(fd, iov, iovcnt, false);
 }
 
 ssize_t amp_writev(int fd, const struct iovec *iov, int iovcnt)
 {
-	const struct amp_fd_ops *ops = amp_fd_own(fd);
-	struct amp_msg m;
-	ssize_t done = 0, n;
+	return vector(fd, iov, iovcnt, true);
+}
 
-	if (iovcnt <= 0 || iovcnt > AMP_IOV_MAX || msg_init(&m, iov, (size_t)iovcnt, NULL, 0))
-		return amp_fail(EINVAL);
-	if (!m.len) /* no message, not even an empty one: as on Linux */
-		return 0;
-	if (!ops)
-		return do_msg(fd, &m, 0, true);
-	for (int i = 0; i < iovcnt; i++) {
-		n = own_write(ops, fd, iov[i].iov_base, iov[i].iov_len);
-		if (n < 0)
-			return done ? done : n;
-		done += n;
-		if ((size_t)n < iov[i].iov_len)
-			break;
-	}
-	return done;
+static __attribute__((noinline)) ssize_t own_piece(int fd, void *buf, size_t len, bool out)
+{
+	const struct iovec iov = {.iov_base = buf, .iov_len = len};
+
+	return amp_console_io(fd, &iov, 1, out);
+}
+
+ssize_t amp_read(int fd, void *buf, size_t len)
+{
+	return amp_fd_own(fd) ? own_piece(fd, buf, len, false) : amp_recv(fd, buf, len, 0);
+}
+
+ssize_t amp_write(int fd, const void *buf, size_t len)
+{
+	return amp_fd_own(fd) ? own_piece(fd, (void *)(uintptr_t)buf, len, true)
+			      : amp_send(fd, buf, len, 0);
 }

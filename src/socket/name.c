@@ -11,7 +11,7 @@
 static int get_name(int fd, bool peer, struct sockaddr *addr, socklen_t *len)
 {
 	struct amp_call c;
-	int r = amp_enter(&c, fd);
+	int r = amp_enter(&c, fd, false);
 
 	if (r)
 		return r;

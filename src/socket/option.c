@@ -51,6 +51,8 @@ static unsigned near_find(int level, int name)
 	return opt;
 }
 
+#define FAR 1 /* the family's to answer, or to be told of */
+
 static AMP_TIMEO *timeout_of(struct amp_sock *s, unsigned opt)
 {
 	return opt == RCVTIMEO ? &s->rcvtimeo : &s->sndtimeo;
@@ -83,7 +85,7 @@ static void get_sol(struct amp_sock *s, unsigned opt, union value *u)
 	case ERROR:
 		if (!s->err)
 			amp_links_run(); /* it may have just come */
-		u->v = amp_sock_take_err(s);
+		u->v = -amp_sock_take_err(s);
 		break;
 	case TYPE:
 		u->v = s->type;
@@ -105,17 +107,13 @@ static void get_sol(struct amp_sock *s, unsigned opt, union value *u)
 
 static int set_timeout(AMP_TIMEO *to, const struct timeval *tv)
 {
-	uint32_t ms;
+	int32_t ms = amp_to_ms(tv->tv_sec, (unsigned long)tv->tv_usec, 1000);
 
-	if (tv->tv_usec < 0 || tv->tv_usec >= 1000000)
+	if (ms == AMP_MS_BAD)
 		return -EDOM;
-	if (tv->tv_sec < 0)
+	if (ms < 0)
 		ms = 1; /* Linux: do not wait at all */
-	else if (tv->tv_sec >= (int32_t)(AMP_TIMEO_MAX_MS / 1000u))
-		ms = AMP_TIMEO_MAX_MS;
-	else
-		ms = (uint32_t)tv->tv_sec * 1000u + ((uint32_t)tv->tv_usec + 999u) / 1000u;
-	*to = AMP_TIMEO_PACKED ? amp_timeo_pack(ms) : (AMP_TIMEO)ms;
+	*to = AMP_TIMEO_PACKED ? amp_timeo_pack((uint32_t)ms) : (AMP_TIMEO)ms;
 	return 0;
 }
 
@@ -130,7 +128,7 @@ static int set_sol(struct amp_sock *s, unsigned opt, const union value *u)
 	case LINGER:
 		v = u->l.l_linger;
 		s->linger_s = (uint8_t)(!u->l.l_onoff ? 255 : v < 0 || v > 254 ? 254 : v);
-		return 0;
+		return FAR;
 	case RCVLOWAT:
 		if ((unsigned)v > LOWAT_MAX) /* below 0, too, as on Linux */
 			v = LOWAT_MAX;
@@ -150,63 +148,52 @@ struct ask {
 	socklen_t *len;
 };
 
-/* The family's answer may have to come from far away: waited for, bounded. */
-static __attribute__((noinline)) int far_option(int fd, const struct ask *a)
+/* Apart: what it has on the stack is not below the waiting. */
+static __attribute__((noinline)) int near_option(struct amp_sock *s, const struct ask *a)
 {
-	struct amp_call c;
-	int r = amp_enter(&c, fd);
-
-	if (r)
-		return r;
-	do {
-		r = -EFAULT;
-		if (a->val && a->len)
-			r = c.s->fam->option ? c.s->fam->option(c.s, a->set, a->level, a->name,
-								a->val, a->len)
-					     : -ENOPROTOOPT;
-	} while (amp_far_again(&c, r));
-	r = amp_far_result(&c, r);
-	/* it is known here, but the family may have to tell somebody */
-	if (r == -ENOPROTOOPT && a->level == SOL_SOCKET && a->name == SO_LINGER)
-		r = 0;
-	return (int)amp_leave(&c, r);
-}
-
-/* One that is answered here. */
-static __attribute__((noinline)) int near_option(int fd, const struct ask *a, unsigned opt)
-{
+	unsigned opt = near_find(a->level, a->name);
 	socklen_t size = opt < LINGER	 ? sizeof(int)
 			 : opt == LINGER ? sizeof(struct linger)
 					 : sizeof(struct timeval);
-	struct amp_sock *s = amp_hold(fd);
 	union value u;
-	int r = 0;
 
-	if (!s)
-		return -1;
+	if (opt == NONE)
+		return FAR;
 	memset(&u, 0, sizeof(u));
 	if (!a->set) {
 		get_sol(s, opt, &u);
 		if (*a->len > size)
 			*a->len = size;
 		memcpy(a->val, &u, *a->len);
-	} else if (*a->len < size) {
-		r = -EINVAL;
-	} else {
-		memcpy(&u, a->val, size);
-		r = set_sol(s, opt, &u);
+		return 0;
 	}
-	return (int)amp_release_slow(s, r);
+	if (*a->len < size)
+		return -EINVAL;
+	memcpy(&u, a->val, size);
+	return set_sol(s, opt, &u);
 }
 
+/* The family's answer may have to come from far away: waited for, bounded. */
 static int option(int fd, const struct ask *a)
 {
-	unsigned opt = a->val && a->len ? near_find(a->level, a->name) : NONE;
-	int r = opt == NONE ? 0 : near_option(fd, a, opt);
+	struct amp_call c;
+	int r = amp_enter(&c, fd, false);
 
-	if (r || (opt != NONE && !(opt == LINGER && a->set)))
+	if (r)
 		return r;
-	return far_option(fd, a);
+	r = a->val && a->len ? near_option(c.s, a) : -EFAULT;
+	if (r == FAR) {
+		do {
+			r = c.s->fam->option ? c.s->fam->option(c.s, a->set, a->level, a->name,
+								a->val, a->len)
+					     : -ENOPROTOOPT;
+		} while (amp_far_again(&c, r));
+		r = amp_far_result(&c, r);
+		/* it is known here, but the family may have to tell somebody */
+		if (r == -ENOPROTOOPT && a->level == SOL_SOCKET && a->name == SO_LINGER)
+			r = 0;
+	}
+	return (int)amp_leave(&c, r);
 }
 
 int amp_getsockopt(int fd, int level, int name, void *restrict val, socklen_t *restrict len)

@@ -7,27 +7,31 @@
 #include "stack.h"
 
 /* Two of AF_VSOCK's, connected. */
-static int pair_make(int type, struct amp_sock *ab[2])
+static int pair_make(int domain, int type, int sv[2])
 {
-	int r;
+	struct amp_sock *ab[2] = {NULL, NULL};
+	int fd[2], r = 0;
 
-	ab[0] = amp_sock_open(AF_VSOCK, type, 0, &r);
-	if (!ab[0])
-		return r;
-	ab[1] = amp_sock_open(AF_VSOCK, type, 0, &r);
-	if (ab[1]) {
-		r = amp_vsock_pair(ab);
-		if (!r)
-			return 0;
-		amp_sock_close(ab[1]);
+	for (int i = 0; r == 0 && i < 2; i++) {
+		ab[i] = amp_sock_new(AF_VSOCK, type, 0, &fd[i]);
+		if (ab[i])
+			ab[i]->domain = (uint8_t)domain;
+		else
+			r = fd[i];
 	}
-	amp_sock_close(ab[0]);
+	if (r == 0)
+		r = amp_vsock_pair(ab);
+	if (r == 0)
+		memcpy(sv, fd, sizeof(fd));
+	for (int i = 0; r && i < 2; i++) {
+		if (ab[i])
+			amp_sock_close(ab[i]);
+	}
 	return r;
 }
 
 int amp_socketpair(int domain, int type, int protocol, int sv[2])
 {
-	struct amp_sock *ab[2];
 	struct amp_call c;
 	int r;
 
@@ -37,11 +41,6 @@ int amp_socketpair(int domain, int type, int protocol, int sv[2])
 	else if (protocol)
 		r = -EPROTONOSUPPORT;
 	else
-		r = AMPSOCK_VSOCK ? pair_make(type, ab) : -EAFNOSUPPORT;
-	for (int i = 0; r == 0 && i < 2; i++) {
-		ab[i]->domain = (uint8_t)domain;
-		ab[i]->flags &= (uint16_t)~AMP_SF_ORPHAN;
-		sv[i] = amp_sock_fd(ab[i]);
-	}
+		r = AMPSOCK_VSOCK ? pair_make(domain, type, sv) : -EAFNOSUPPORT;
 	return (int)amp_leave(&c, r);
 }

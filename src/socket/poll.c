@@ -14,36 +14,22 @@
 #ifndef POLLWRNORM
 #define POLLWRNORM POLLOUT
 #endif
+/* POLLRDNORM with POLLIN, POLLWRNORM with POLLOUT: as far from them the one as the other. */
+#define NORM(ev) (((ev) & (POLLIN | POLLOUT)) * (POLLRDNORM / POLLIN))
+_Static_assert(NORM(POLLIN) == POLLRDNORM && NORM(POLLOUT) == POLLWRNORM, "NORM()");
 
 /* All that is true of fd now, POLLNVAL when it is no descriptor. */
 static int ready(int fd)
 {
-	const struct amp_fd_ops *ops = amp_fd_own(fd);
-	struct amp_sock *s;
+	struct amp_sock *s = amp_sock_find(fd);
 	int ev;
 
-	if (ops)
-		return ops->poll(fd);
-	s = amp_sock_find(fd);
 	if (!s)
-		return POLLNVAL;
+		return amp_fd_other(fd, AMP_FD_POLL);
 	ev = AMP_FAM(s->fam, poll)(s);
 	if (s->err)
 		ev |= POLLERR | POLLIN | POLLOUT; /* the next call will not block */
-	if (ev & POLLIN)
-		ev |= POLLRDNORM;
-	if (ev & POLLOUT)
-		ev |= POLLWRNORM;
-	return ev;
-}
-
-static void poll_enter(struct amp_call *c, int32_t timeout_ms)
-{
-	amp_enter_plain(c);
-	c->block = timeout_ms != 0;
-	c->timeout_ms = timeout_ms > 0 ? (uint32_t)timeout_ms : 0;
-	c->looked = true;
-	amp_links_run();
+	return ev | NORM(ev);
 }
 
 static int poll_scan(struct pollfd *fds, nfds_t nfds)
@@ -63,28 +49,25 @@ static int poll_scan(struct pollfd *fds, nfds_t nfds)
 int amp_poll(struct pollfd *fds, nfds_t nfds, int timeout)
 {
 	struct amp_call c;
-	int cnt;
+	int cnt = 0;
 
 	if (nfds > AMPSOCK_SOCKETS + AMPSOCK_FD_BASE)
 		return amp_fail(EINVAL);
-	poll_enter(&c, timeout);
-	do {
+	amp_enter_timed(&c, timeout);
+	while (cnt == 0 && amp_again(&c) == 0) /* the links have their look first */
 		cnt = poll_scan(fds, nfds);
-	} while (cnt == 0 && amp_again(&c) == 0);
 	return (int)amp_leave(&c, cnt);
 }
 
-/* Rounded up. NULL: -1, for ever; -2: EINVAL. */
+/* AMP_MS_BAD: EINVAL. */
 static int32_t to_ms(const struct timespec *t)
 {
+	int32_t ms;
+
 	if (!t)
 		return -1;
-	if (t->tv_sec < 0 || t->tv_nsec < 0 || t->tv_nsec > 999999999)
-		return -2;
-	if (t->tv_sec > INT32_MAX / 1000 - 1)
-		return INT32_MAX;
-	return (int32_t)t->tv_sec * 1000 +
-	       (int32_t)(((uint32_t)t->tv_nsec + 999999u) / 1000000u);
+	ms = amp_to_ms(t->tv_sec, (unsigned long)t->tv_nsec, 1000000);
+	return ms < 0 ? AMP_MS_BAD : ms;
 }
 
 int amp_ppoll(struct pollfd *fds, nfds_t nfds, const struct timespec *timeout,
@@ -93,7 +76,7 @@ int amp_ppoll(struct pollfd *fds, nfds_t nfds, const struct timespec *timeout,
 	int32_t ms = to_ms(timeout);
 
 	(void)sigmask; /* nothing of ours is interrupted by signals */
-	return ms == -2 ? amp_fail(EINVAL) : amp_poll(fds, nfds, ms);
+	return ms == AMP_MS_BAD ? amp_fail(EINVAL) : amp_poll(fds, nfds, ms);
 }
 
 /* What select() asks of each of its sets. */
@@ -133,14 +116,13 @@ static int do_select(int nfds, fd_set *const in[3], int32_t timeout_ms)
 {
 	struct amp_call c;
 	fd_set out[3];
-	int cnt;
+	int cnt = 0;
 
-	if (nfds < 0 || nfds > FD_SETSIZE || timeout_ms == -2)
+	if (nfds < 0 || nfds > FD_SETSIZE || timeout_ms == AMP_MS_BAD)
 		return amp_fail(EINVAL);
-	poll_enter(&c, timeout_ms);
-	do {
+	amp_enter_timed(&c, timeout_ms);
+	while (cnt == 0 && amp_again(&c) == 0)
 		cnt = select_scan(nfds, in, out);
-	} while (cnt == 0 && amp_again(&c) == 0);
 	for (int k = 0; k < 3 && cnt >= 0; k++) {
 		if (in[k])
 			memcpy(in[k], &out[k], sizeof(fd_set));
@@ -152,14 +134,14 @@ int amp_select(int nfds, fd_set *restrict readfds, fd_set *restrict writefds,
 	       fd_set *restrict errorfds, struct timeval *restrict timeout)
 {
 	fd_set *const in[3] = {readfds, writefds, errorfds};
-	struct timespec t;
+	int32_t ms = -1;
 
 	if (timeout) {
-		t.tv_sec = timeout->tv_sec;
-		t.tv_nsec = timeout->tv_usec;
-		t.tv_nsec = (unsigned long)t.tv_nsec < 1000000 ? t.tv_nsec * 1000 : -1;
+		ms = amp_to_ms(timeout->tv_sec, (unsigned long)timeout->tv_usec, 1000);
+		if (ms < 0)
+			ms = AMP_MS_BAD;
 	}
-	return do_select(nfds, in, to_ms(timeout ? &t : NULL));
+	return do_select(nfds, in, ms);
 }
 
 int amp_pselect(int nfds, fd_set *restrict readfds, fd_set *restrict writefds,

@@ -31,12 +31,15 @@ static size_t run_len(uint32_t pos, size_t len)
 
 static void ring_put(const struct amp_rxring *r, uint32_t pos, const void *data, size_t len)
 {
-	size_t run = run_len(pos, len);
+	const uint8_t *from = data;
+	size_t run;
 
-	if (run)
-		memcpy(ring_at(r, pos), data, run);
-	if (run < len)
-		memcpy(r->buf, (const uint8_t *)data + run, len - run);
+	for (; len; len -= run) { /* at most twice */
+		run = run_len(pos, len);
+		memcpy(ring_at(r, pos), from, run);
+		from += run;
+		pos += (uint32_t)run;
+	}
 }
 
 void amp_rxring_peek(const struct amp_rxring *r, uint32_t pos, void *to, size_t len)
@@ -45,19 +48,6 @@ void amp_rxring_peek(const struct amp_rxring *r, uint32_t pos, void *to, size_t 
 
 	memcpy(to, ring_at(r, pos), run);
 	memcpy((uint8_t *)to + run, r->buf, len - run);
-}
-
-/* One copy for a program that has AF_RPMSG alone; in others streams have it to themselves. */
-#if AMPSOCK_VSOCK
-#define PUT_INLINED AMP_INLINED
-#else
-#define PUT_INLINED
-#endif
-
-PUT_INLINED void amp_rxring_put(struct amp_rxring *r, const void *data, size_t len)
-{
-	ring_put(r, r->head, data, len);
-	r->head = (AMP_RING_IDX)(r->head + len);
 }
 
 size_t amp_msg_put(const struct amp_msg *m, size_t skip, const void *data, size_t len)
@@ -86,11 +76,20 @@ size_t amp_msg_put(const struct amp_msg *m, size_t skip, const void *data, size_
 	return len - left;
 }
 
+size_t amp_rxring_write(struct amp_rxring *r, const void *data, size_t len)
+{
+	if (len > amp_rxring_room(r))
+		len = amp_rxring_room(r);
+	ring_put(r, r->head, data, len);
+	r->head = (AMP_RING_IDX)(r->head + len);
+	return len;
+}
+
+#if AMPSOCK_FAST
 size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *direct)
 {
 	struct amp_rx_want *w = amp_sock_want(s);
 	struct amp_rxring *r = &s->rx;
-	const uint8_t *from = data;
 	size_t n = 0;
 
 	/* in order: only when nothing older lies in the ring */
@@ -98,20 +97,13 @@ size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *dir
 		n = (size_t)(w->end - w->to);
 		if (n > len)
 			n = len;
-		memcpy(w->to, from, n);
+		memcpy(w->to, data, n);
 		w->to += n;
 	}
 	*direct = n;
-	if (n == len)
-		return n;
-	from += n;
-	len -= n;
-	if (len > amp_rxring_room(r))
-		len = amp_rxring_room(r);
-	if (len)
-		amp_rxring_put(r, from, len);
-	return n + len;
+	return n == len ? n : n + amp_rxring_write(r, (const uint8_t *)data + n, len - n);
 }
+#endif
 
 size_t amp_rxring_read(const struct amp_rxring *r, uint32_t pos, const struct amp_msg *m,
 		       size_t len)
@@ -152,7 +144,9 @@ int amp_rxring_msg_append(struct amp_sock *s, const void *data, size_t len, unsi
 		if ((AMP_RING_IDX)(pos - r->tail) + n >= AMPSOCK_RING_LEN)
 			return -ENOBUFS;
 		len -= n;
-		*ring_at(r, pos++) = (uint8_t)(len ? h : h | how);
+		if (!len)
+			h |= how;
+		*ring_at(r, pos++) = (uint8_t)h;
 		ring_put(r, pos, from, n);
 		pos += (uint32_t)n;
 		from += n;
@@ -166,26 +160,25 @@ int amp_rxring_msg_append(struct amp_sock *s, const void *data, size_t len, unsi
 ssize_t amp_rxring_msg_read(struct amp_rxring *r, struct amp_msg *m, bool peek, size_t *full)
 {
 	uint32_t pos = r->tail;
+	size_t all = 0, n;
 	unsigned h;
-	size_t n;
 
-	if (r->head == r->tail)
+	if (r->head == pos)
 		return -EAGAIN;
-	*full = 0;
 	do {
 		h = *ring_at(r, pos++);
 		n = (size_t)h >> CHUNK_SHIFT << (h & CHUNK_UNIT);
 		m->done += amp_rxring_read(r, pos, m, n);
-		*full += n;
+		all += n;
 		pos += (uint32_t)n;
 	} while (!(h & AMP_RX_LAST));
 	n = m->done;
 	m->done = 0; /* the caller's to count */
-	if (h & AMP_RX_EOR)
-		m->flags |= MSG_EOR;
-	if (n < *full)
+	m->flags = h & AMP_RX_EOR ? MSG_EOR : 0;
+	if (n < all)
 		m->flags |= MSG_TRUNC;
 	if (!peek)
 		r->tail = (AMP_RING_IDX)pos;
+	*full = all;
 	return (ssize_t)n;
 }

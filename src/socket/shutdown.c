@@ -19,7 +19,7 @@ static void give_up(struct amp_sock *s)
 int amp_shutdown(int fd, int how)
 {
 	struct amp_call c;
-	int r = amp_enter(&c, fd);
+	int r = amp_enter(&c, fd, false);
 
 	if (r)
 		return r;

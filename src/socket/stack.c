@@ -54,13 +54,15 @@ static struct {
 	unsigned timed;		     /* runners that want to know the time */
 	unsigned waiters;	     /* threads in amp_port_wait() */
 	int32_t next_ms;	     /* when a runner wants to run, as of the last look */
+	bool changed;		     /* !AMPSOCK_FAST: amp_change() */
 	bool ring_used[RING_TABLE];
-} stack;			     /* l. Together: one address to load */
-static uint32_t own_nonblock[2];     /* l: bit per console descriptor */
-static const struct amp_fd_ops *own; /* set once */
-bool amp_changed;		     /* l */
+} stack; /* l. Together: one address to load */
 #if AMPSOCK_FAST
+bool amp_changed; /* l */
 bool amp_stirred; /* l */
+#define CHANGED amp_changed
+#else
+#define CHANGED stack.changed
 #endif
 #if AMP_PORT_WAKE_ONE
 struct amp_wakes amp_wakes; /* l */
@@ -70,6 +72,7 @@ struct amp_runner *amp_due;  /* l: those with due set */
 struct amp_stats amp_counts; /* l */
 
 AMP_OPTIONAL(amp_link_report);
+AMP_OPTIONAL(amp_console_ask);
 
 #define AMP_FAMILY(prefix, af) extern const struct amp_family prefix##_family;
 #include "families.def"
@@ -117,7 +120,7 @@ const struct amp_family *amp_family_carrier(void)
 #if !AMPSOCK_FAST
 void amp_change(void)
 {
-	amp_changed = true;
+	stack.changed = true;
 }
 #endif
 
@@ -130,38 +133,66 @@ void amp_link_change(int link, bool up)
 
 /* ---- sockets ---- */
 
-struct amp_sock *amp_sock_new(const struct amp_family *fam, int domain, int type, int protocol,
-			      int *err)
+/* Counted as they come and go where AF_INET's listeners look at that in each turn; else when somebody
+ * asks (stats.c). */
+static inline void count_socket(int more)
 {
-	struct amp_sock *s;
-	uint8_t gen;
+	if (!AMP_COUNT_USE)
+		return;
+	amp_counts.sockets_used += (uint32_t)more;
+	if (amp_counts.sockets_used > amp_counts.sockets_max)
+		amp_counts.sockets_max = amp_counts.sockets_used;
+}
 
-	for (s = BOUNDS && stack.first_free ? stack.first_free : amp_socks;; s++) {
-		if (BOUNDS)
-			stack.first_free = s;
-		if (s == amp_socks + AMPSOCK_SOCKETS) {
-			*err = -EMFILE;
-			return NULL;
-		}
-		if (!s->fam && (!AMP_PORT_THREADS || !s->users))
-			break;
-	}
+static inline void count_ring(int more)
+{
+	if (AMP_COUNT_USE)
+		amp_counts.rings_used += (uint32_t)more;
+}
+
+/* The lowest free slot; AMPSOCK_SOCKETS: none. */
+static unsigned slot_free(void)
+{
+	unsigned i = BOUNDS && stack.first_free ? (unsigned)(stack.first_free - amp_socks) : 0;
+
+	while (i < AMPSOCK_SOCKETS &&
+	       (amp_socks[i].fam || (AMP_PORT_THREADS && amp_socks[i].users)))
+		i++;
+	if (BOUNDS)
+		stack.first_free = amp_socks + i;
+	return i;
+}
+
+struct amp_sock *amp_sock_new(int domain, int type, int protocol, int *fd)
+{
+	const struct amp_family *fam = amp_family_find(domain);
+	unsigned i = slot_free();
+	struct amp_sock *s = amp_socks + i;
+	uint8_t gen;
+	int r;
+
+	if (!fam)
+		r = -EAFNOSUPPORT;
+	else if (i == AMPSOCK_SOCKETS)
+		r = -EMFILE;
+	else
+		r = AMP_FAM(fam, create)(s, type & ~AMP_TYPE_FLAGS, protocol);
+	*fd = r ? r : AMPSOCK_FD_BASE + (int)i;
+	if (r)
+		return NULL;
 	gen = s->gen;
 	memset(s, 0, sizeof(*s));
 	if (AMP_PORT_THREADS)
 		s->gen = gen;
-	s->domain = (uint8_t)domain;
-	s->type = (uint8_t)type;
-	s->flags = AMP_SF_ORPHAN;
-	s->linger_s = 255;
-	*err = AMP_FAM(fam, create)(s, type, protocol);
-	if (*err)
-		return NULL;
 	s->fam = fam;
+	s->domain = (uint8_t)domain;
+	s->type = (uint8_t)(type & ~AMP_TYPE_FLAGS);
+	if (type & SOCK_NONBLOCK)
+		s->flags = AMP_SF_NONBLOCK;
+	s->linger_s = 255;
 	if (BOUNDS && s >= stack.high)
 		stack.high = s + 1;
-	if (++amp_counts.sockets_used > amp_counts.sockets_max)
-		amp_counts.sockets_max = amp_counts.sockets_used;
+	count_socket(1);
 	return s;
 }
 
@@ -177,24 +208,9 @@ void amp_sock_free(struct amp_sock *s)
 	s->gen += AMP_PORT_THREADS;
 	s->fam = NULL;
 	amp_sock_set_want(s, NULL);
-	amp_counts.sockets_used--;
+	count_socket(-1);
 	slot_is_free(s);
 	amp_sock_changed(s);
-}
-
-struct amp_sock *amp_sock_open(int domain, int type, int protocol, int *err)
-{
-	const struct amp_family *fam = amp_family_find(domain);
-	struct amp_sock *s;
-
-	if (!fam) {
-		*err = -EAFNOSUPPORT;
-		return NULL;
-	}
-	s = amp_sock_new(fam, domain, type & ~AMP_TYPE_FLAGS, protocol, err);
-	if (s && (type & SOCK_NONBLOCK))
-		s->flags |= AMP_SF_NONBLOCK;
-	return s;
 }
 
 struct amp_sock *amp_sock_next(const struct amp_sock *s)
@@ -238,7 +254,7 @@ int amp_sock_ring(struct amp_sock *s)
 			return -ENOBUFS;
 		stack.ring_used[i] = true;
 	}
-	amp_counts.rings_used++;
+	count_ring(1);
 	s->rx.buf = rings[i];
 	s->rx.head = s->rx.tail = 0;
 	return 0;
@@ -256,7 +272,7 @@ void amp_sock_ring_free(struct amp_sock *s)
 		if (i < stack.first_ring)
 			stack.first_ring = i;
 	}
-	amp_counts.rings_used--;
+	count_ring(-1);
 	s->rx.buf = NULL;
 	s->rx.head = s->rx.tail = 0;
 }
@@ -329,7 +345,7 @@ void amp_sock_close(struct amp_sock *s)
 
 int amp_sock_take_err(struct amp_sock *s)
 {
-	int err = s->err;
+	int err = -s->err;
 
 	s->err = 0;
 	return err;
@@ -351,29 +367,9 @@ struct amp_sock *amp_sock_find(int fd)
 	return NULL;
 }
 
-void amp_fd_console(const struct amp_fd_ops *ops)
+__attribute__((noinline)) int amp_fd_other(int fd, enum amp_fd_ask ask)
 {
-	own = ops;
-}
-
-const struct amp_fd_ops *amp_fd_own(int fd)
-{
-	return fd >= 0 && fd < AMPSOCK_FD_BASE ? own : NULL;
-}
-
-bool amp_fd_nonblock(int fd)
-{
-	return own_nonblock[fd / 32 & 1] >> (fd & 31) & 1;
-}
-
-void amp_fd_set_nonblock(int fd, bool on)
-{
-	uint32_t bit = 1u << (fd & 31);
-
-	if (on)
-		own_nonblock[fd / 32 & 1] |= bit;
-	else
-		own_nonblock[fd / 32 & 1] &= ~bit;
+	return amp_console_ask ? amp_console_ask(fd, ask) : (int)ask;
 }
 
 /* ---- runners ---- */
@@ -502,9 +498,9 @@ static inline int port_wait(const struct amp_call *c, int32_t timeout_ms)
 
 static inline void wake_others(void)
 {
-	if (AMP_PORT_THREADS && amp_changed && stack.waiters)
+	if (AMP_PORT_THREADS && CHANGED && stack.waiters)
 		wake_named();
-	amp_changed = false;
+	CHANGED = false;
 	wakes_done();
 }
 
@@ -582,22 +578,21 @@ static bool flush(void)
 			AMP_RUNNER(r, kick)(r, bits);
 			amp_port_lock();
 		}
-		any |= amp_changed; /* sending an RST can be the end of a connection */
+		any |= CHANGED; /* sending an RST can be the end of a connection */
 		wake_others();
 	}
 	return any;
 }
 
 /* The same on the way out: the lock is not held on return, nor taken again for one kick. */
+#if AMPSOCK_FAST
 void amp_flush_out(void)
 {
 	struct amp_runner *r = amp_due;
 	unsigned bits;
 
 	wake_others();
-	if (!AMPSOCK_FAST) {
-		(void)flush();
-	} else if (r && !r->due && !r->due_next) { /* one kick and no more */
+	if (r && !r->due && !r->due_next) { /* one kick and no more */
 		bits = r->bits;
 		amp_due = NULL;
 		r->listed = false;
@@ -605,7 +600,8 @@ void amp_flush_out(void)
 		amp_port_unlock();
 		AMP_RUNNER(r, kick)(r, bits);
 		return;
-	} else if (r) {
+	}
+	if (r) {
 		bits = take_due(r);
 		if (bits && !amp_due && !amp_changed) {
 			amp_port_unlock();
@@ -619,36 +615,53 @@ void amp_flush_out(void)
 	}
 	amp_port_unlock();
 }
+#else
+static inline void amp_flush_out(void)
+{
+	(void)flush();
+	amp_port_unlock();
+}
+#endif
 
 /* ---- a call ---- */
 
-struct amp_sock *amp_hold_slow(int fd)
+static AMP_INLINE struct amp_sock *hold(int fd)
 {
 	struct amp_sock *s;
-	int err = 0;
+	int err;
 
 	amp_port_lock();
 	s = amp_sock_find(fd);
-	if (!s)
-		err = amp_fd_own(fd) ? ENOTSOCK : EBADF;
-	else if (AMP_PORT_THREADS && s->users == UINT8_MAX)
+	if (!s) {
+		err = amp_fd_other(fd, AMP_FD_ERR);
+	} else if (AMP_PORT_THREADS && s->users == UINT8_MAX) {
 		err = ENOBUFS;
-	else
+	} else {
 		s->users += AMP_PORT_THREADS;
-	if (!err)
 		return s;
+	}
 	amp_port_unlock();
 	(void)amp_fail(err);
 	return NULL;
 }
 
-int amp_enter(struct amp_call *c, int fd)
+#if AMPSOCK_FAST
+struct amp_sock *amp_hold_slow(int fd)
 {
-	struct amp_sock *s = amp_hold(fd);
+	return hold(fd);
+}
+#define HOLD amp_hold
+#else
+#define HOLD hold
+#endif
+
+int amp_enter(struct amp_call *c, int fd, bool out)
+{
+	struct amp_sock *s = HOLD(fd);
 
 	if (!s)
 		return -1;
-	amp_call_init(c, s, 0);
+	amp_call_init(c, s, amp_timeo_ms(out ? s->sndtimeo : s->rcvtimeo));
 	return 0;
 }
 
@@ -658,7 +671,26 @@ void amp_enter_plain(struct amp_call *c)
 	amp_port_lock();
 }
 
-int amp_fail(int err)
+void amp_enter_timed(struct amp_call *c, int32_t timeout_ms)
+{
+	amp_enter_plain(c);
+	c->block = timeout_ms != 0;
+	c->timeout_ms = timeout_ms > 0 ? (uint32_t)timeout_ms : 0;
+}
+
+int32_t amp_to_ms(int64_t sec, unsigned long parts, unsigned long ms_parts)
+{
+	if (parts >= ms_parts * 1000u)
+		return AMP_MS_BAD;
+	if (sec < 0)
+		return -1;
+	if (sec >= (int32_t)(AMP_TIMEO_MAX_MS / 1000u))
+		return (int32_t)AMP_TIMEO_MAX_MS;
+	return (int32_t)((uint32_t)sec * 1000u +
+			 (uint32_t)((parts + ms_parts - 1u) / ms_parts));
+}
+
+__attribute__((noinline)) int amp_fail(int err)
 {
 	errno = err;
 	return -1;
@@ -672,7 +704,7 @@ ssize_t amp_release_slow(struct amp_sock *s, ssize_t r)
 	return r < 0 ? amp_fail((int)-r) : r;
 }
 
-/* Until woken or the deadline. The lock is free meanwhile. 0 or -ETIMEDOUT. */
+/* Until woken or the deadline. The lock is free meanwhile. 0, or -EAGAIN: time is up. */
 static int amp_sleep(struct amp_call *c)
 {
 	int32_t left = -1;
@@ -685,7 +717,7 @@ static int amp_sleep(struct amp_call *c)
 		c->started = true;
 		left = (int32_t)(c->deadline_ms - now_ms);
 		if (left <= 0)
-			return -ETIMEDOUT;
+			return -EAGAIN;
 	}
 	left = amp_sooner(left, stack.next_ms);
 	all_due();
@@ -698,13 +730,14 @@ static int amp_sleep(struct amp_call *c)
 	return 0;
 }
 
+/* Apart: what it has on the stack is not below a look at the links. */
 int amp_wait(struct amp_call *c)
 {
 	int r = c->block ? amp_sleep(c) : -EAGAIN;
 
 	if (AMP_PORT_THREADS && c->s && c->s->gen != c->gen)
 		return -EBADF;
-	return r ? -EAGAIN : 0;
+	return r;
 }
 
 int amp_again(struct amp_call *c)

@@ -54,13 +54,14 @@ static inline void amp_call_named(struct amp_call *c, bool named)
 
 extern struct amp_sock amp_socks[AMPSOCK_SOCKETS];
 
+#if AMPSOCK_FAST
 /* Lock, find, hold. NULL with errno EBADF, ENOTSOCK, and the lock is not held. */
 struct amp_sock *amp_hold_slow(int fd);
 static inline struct amp_sock *amp_hold(int fd)
 {
 	unsigned i = (unsigned)fd - AMPSOCK_FD_BASE;
 
-	if (!AMPSOCK_FAST || AMP_PORT_THREADS || i >= AMPSOCK_SOCKETS)
+	if (AMP_PORT_THREADS || i >= AMPSOCK_SOCKETS)
 		return amp_hold_slow(fd);
 	amp_port_lock();
 	if (amp_socks[i].fam && !(amp_socks[i].flags & AMP_SF_ORPHAN))
@@ -68,6 +69,7 @@ static inline struct amp_sock *amp_hold(int fd)
 	amp_port_unlock();
 	return amp_hold_slow(fd); /* which says why not */
 }
+#endif
 /* What amp_again() needs to know about a call on a socket that is held. */
 static inline void amp_call_init(struct amp_call *c, struct amp_sock *s, uint32_t timeout_ms)
 {
@@ -79,8 +81,8 @@ static inline void amp_call_init(struct amp_call *c, struct amp_sock *s, uint32_
 	c->looked = c->started = false;
 	amp_call_named(c, false);
 }
-/* Both. 0, or -1 with errno. */
-int amp_enter(struct amp_call *c, int fd);
+/* Lock, find and hold a call's socket, with the time-out of sending (out), or of receiving. 0, or -1 with errno. */
+int amp_enter(struct amp_call *c, int fd, bool out);
 /* The same, but for a call that needs no descriptor. */
 void amp_enter_plain(struct amp_call *c);
 /*
@@ -88,11 +90,12 @@ void amp_enter_plain(struct amp_call *c);
  * public call ends here (or in amp_fail()).
  */
 ssize_t amp_release_slow(struct amp_sock *s, ssize_t r);
+#if AMPSOCK_FAST
 void amp_flush_out(void);
 /* The same, of a call that did well. */
 static inline ssize_t amp_release(struct amp_sock *s, ssize_t r)
 {
-	if (!AMPSOCK_FAST || AMP_PORT_THREADS)
+	if (AMP_PORT_THREADS)
 		return amp_release_slow(s, r);
 	if (amp_due) {
 		amp_flush_out();
@@ -102,6 +105,7 @@ static inline ssize_t amp_release(struct amp_sock *s, ssize_t r)
 	}
 	return r;
 }
+#endif
 static inline ssize_t amp_leave(struct amp_call *c, ssize_t r)
 {
 	return amp_release_slow(c->s, r);
@@ -114,6 +118,14 @@ int amp_again(struct amp_call *c);
 
 /* Only sleep, once the links had their look; the caller looks himself. As amp_again(). */
 int amp_wait(struct amp_call *c);
+/* A call without socket that waits: not at all (0), for ever (negative), or so long. */
+void amp_enter_timed(struct amp_call *c, int32_t timeout_ms);
+/*
+ * sec and what is beyond, in parts of which ms_parts are a millisecond: in ms, rounded up, at most
+ * AMP_TIMEO_MAX_MS. Negative: -1, or AMP_MS_BAD when there are more parts than a second has.
+ */
+int32_t amp_to_ms(int64_t sec, unsigned long parts, unsigned long ms_parts);
+#define AMP_MS_BAD (-2)
 
 /* An operation that needs an answer from far away: waited for, but not for ever. False: over.
  */
@@ -121,20 +133,34 @@ bool amp_far_again(struct amp_call *c, int r);
 /* What it came to. Its answer, if one comes after all, is nobody's. */
 int amp_far_result(struct amp_call *c, int r);
 
-/* socket() without the descriptor; type may have AMP_TYPE_FLAGS. NULL with *err. */
-struct amp_sock *amp_sock_open(int domain, int type, int protocol, int *err);
 /* The descriptor goes at once, whoever waits on it hears EBADF; the rest is the family's. */
 void amp_sock_close(struct amp_sock *s);
 /* The socket with this descriptor, or NULL. Lock held. */
 struct amp_sock *amp_sock_find(int fd);
 int amp_sock_fd(const struct amp_sock *s);
-/* Console descriptors: NULL when fd is none. */
-const struct amp_fd_ops *amp_fd_own(int fd);
-bool amp_fd_nonblock(int fd);
-void amp_fd_set_nonblock(int fd, bool on);
 /* The runner behind r, the first for NULL; NULL at the end. */
 struct amp_runner *amp_runner_next(const struct amp_runner *r);
-/* errno's number of a pending error, cleared; 0. */
+/* The pending error, -errno, cleared; 0. */
 int amp_sock_take_err(struct amp_sock *s);
+
+/* ---- descriptors that are no sockets (console.c, linked with amp_fd_console()) ---- */
+
+/* What is asked of one; as a number, the answer of one that is nothing at all. */
+enum amp_fd_ask {
+	AMP_FD_ERR = EBADF,	/* errno of a call for sockets; the console's: ENOTSOCK */
+	AMP_FD_POLL = POLLNVAL, /* what poll() finds */
+	AMP_FD_CLOSE = -EBADF,	/* close(): 0 or -errno */
+};
+int amp_fd_other(int fd, enum amp_fd_ask ask);
+static inline bool amp_fd_own(int fd)
+{
+	return amp_fd_other(fd, AMP_FD_ERR) == ENOTSOCK;
+}
+
+/* Of the console's: all that amp_fd_other() answers; where AMP_SF_NONBLOCK is; readv() and writev().
+ * Named weakly. */
+int amp_console_ask(int fd, enum amp_fd_ask ask);
+uint16_t *amp_console_flags(int fd);
+ssize_t amp_console_io(int fd, const struct iovec *iov, int iovcnt, bool out);
 
 #endif /* AMP_STACK_H */

@@ -169,17 +169,15 @@ OP int amp_mmio_run(struct amp_vdev *vd)
 }
 
 /* 4.2.2.2: fields wider than 32 bits are read in pieces, and again if ConfigGeneration moved. */
-OP int amp_mmio_config(struct amp_vdev *vd, uint32_t off, void *dst, uint32_t len)
+OP int amp_mmio_words(struct amp_vdev *vd, uint32_t first, uint32_t *to, uint32_t cnt)
 {
 	struct amp_mmio *m = mmio_of(vd);
-	uint32_t gen, i, tries, *to = dst;
+	uint32_t gen, i, tries;
 
-	if ((off | len) & 3 || off > 0x100 || len > 0x100 - off) /* a slot has no more */
-		return -EINVAL;
 	for (tries = 0; tries < 16; tries++) {
 		gen = m->regs[R_CONFIG_GEN];
-		for (i = 0; i < len / 4; i++)
-			to[i] = m->regs[R_CONFIG + off / 4 + i];
+		for (i = 0; i < cnt; i++)
+			to[i] = m->regs[R_CONFIG + first + i];
 		if (m->regs[R_CONFIG_GEN] == gen)
 			return 0;
 	}
@@ -212,6 +210,12 @@ OP void amp_mmio_reset(struct amp_vdev *vd)
 }
 
 #if AMPSOCK_VDEV_OTHERS
+static int amp_mmio_config(struct amp_vdev *vd, uint32_t off, void *dst, uint32_t len)
+{
+	return amp_vdev_config_ok(off, len) ? amp_mmio_words(vd, off / 4, dst, len / 4)
+					    : -EINVAL;
+}
+
 static const struct amp_vdev_ops mmio_ops = {
 	.probe = amp_mmio_probe,
 	.accept = amp_mmio_accept,

@@ -10,6 +10,8 @@
 #ifndef AMP_VDEV_H
 #define AMP_VDEV_H
 
+#include <errno.h>
+
 #include "vq.h"
 
 #define AMP_VIRTIO_ID_VSOCK 19u
@@ -49,6 +51,12 @@ struct amp_vdev_ops {
 	void (*reset)(struct amp_vdev *vd);
 };
 
+/* Whole words, of a configuration of at most 256 bytes: a slot of virtio-mmio has no more. */
+static inline bool amp_vdev_config_ok(uint32_t off, uint32_t len)
+{
+	return !((off | len) & 3) && off <= 0x100 && len <= 0x100 - off;
+}
+
 /*
  * An operation: AMP_VDEV(vd, probe)(vd, ...). A core whose devices are all behind virtio-mmio calls
  * them by name: amp_link_vsock() refuses a transport of another kind without AMPSOCK_VDEV_OTHERS.
@@ -62,10 +70,16 @@ int amp_mmio_accept(struct amp_vdev *vd, uint64_t features);
 uint16_t amp_mmio_queue_max(struct amp_vdev *vd, unsigned q);
 int amp_mmio_queue_set(struct amp_vdev *vd, unsigned q, const struct amp_vq *vq);
 int amp_mmio_run(struct amp_vdev *vd);
-int amp_mmio_config(struct amp_vdev *vd, uint32_t off, void *dst, uint32_t len);
 unsigned amp_mmio_events(struct amp_vdev *vd);
 void amp_mmio_notify(struct amp_vdev *vd, unsigned q);
 void amp_mmio_reset(struct amp_vdev *vd);
+/* What off and len are is known where this is called, and nothing is left of the check. */
+int amp_mmio_words(struct amp_vdev *vd, uint32_t first, uint32_t *to, uint32_t cnt);
+static inline int amp_mmio_config(struct amp_vdev *vd, uint32_t off, void *dst, uint32_t len)
+{
+	return amp_vdev_config_ok(off, len) ? amp_mmio_words(vd, off / 4, dst, len / 4)
+					    : -EINVAL;
+}
 #endif
 
 struct amp_vdev {

@@ -294,5 +294,7 @@ int amp_vq_break(struct amp_vq *vq);
 
 /* Buffers that get could return now (a hint: the peer may lie). Never negative. */
 uint16_t amp_vq_avail(const struct amp_vq *vq);
+/* Are there any? */
+bool amp_vq_any(const struct amp_vq *vq);
 
 #endif /* AMP_VQ_H */

@@ -22,11 +22,16 @@
 /* Off the way of the usual buffer, or its registers are saved for nothing. */
 #define AMP_VQ_RARE __attribute__((noinline, cold))
 
-/* One more copy is worth it where speed matters: what a peek finds stays in registers. */
+/*
+ * One more copy is worth it where speed matters: what a peek finds stays in registers. A small build
+ * has one caller of each that it links, and a compiler does not see which those are.
+ */
 #if AMPSOCK_FAST
 #define RING_INLINE inline __attribute__((always_inline))
+#define RING_FLAT   inline
 #else
 #define RING_INLINE inline
+#define RING_FLAT   AMP_INLINED
 #endif
 
 static inline int ring_lied(struct amp_vq *vq, const char *why)
@@ -150,7 +155,7 @@ static inline bool ring_memory(const struct amp_vq *vq, uint64_t addr, uint32_t 
 }
 
 /* Driver: hand chain id to the device. */
-static inline void ring_avail_put(struct amp_vq *vq, uint16_t id)
+static RING_FLAT void ring_avail_put(struct amp_vq *vq, uint16_t id)
 {
 	unsigned at = vq->put_idx;
 
@@ -234,7 +239,7 @@ static inline void ring_used_put(struct amp_vq *vq, uint16_t id, uint32_t len)
  * out (driver), or than the queue has beyond what I hold (device). The shared index is
  * read only when what was known is used up.
  */
-static inline int ring_peer_has(struct amp_vq *vq)
+static RING_FLAT int ring_peer_has(struct amp_vq *vq)
 {
 	uint16_t limit, now;
 
@@ -265,7 +270,7 @@ struct ring_buf {
 };
 
 /* Driver: the next used entry, checked against what is really out; it stays where it is. */
-static inline int ring_used_peek(struct amp_vq *vq, uint16_t *id, uint32_t *len)
+static RING_FLAT int ring_used_peek(struct amp_vq *vq, uint16_t *id, uint32_t *len)
 {
 	volatile struct vring_used_elem *e;
 	uint32_t raw;
@@ -359,27 +364,31 @@ static RING_INLINE bool ring_peek(struct amp_vq *vq, enum amp_vq_dir dir, struct
 static inline int ring_driver_get(struct amp_vq *vq, enum amp_vq_dir dir,
 				  struct amp_vq_buf *buf)
 {
+	uint32_t len, room = vq->buf_len;
+	uint16_t id;
 	int r;
 
-	if (vq->broken)
-		return -EBADMSG;
 	if (dir == AMP_VQ_OUT && ring_takes_fresh(vq)) {
-		buf->id = vq->free_head;
-		vq->free_head = vq->state[buf->id];
+		id = vq->free_head;
+		vq->free_head = vq->state[id];
 		vq->free_cnt--;
 	} else {
-		r = ring_used_peek(vq, &buf->id, &buf->len);
+		r = ring_used_peek(vq, &id, &len);
 		if (r <= 0)
 			return r;
 		vq->get_idx++;
+		if (dir == AMP_VQ_IN) {
+			if (len > room)
+				return ring_lied(
+					vq, "used length beyond the buffer (virtio 2.7.8.2)");
+			room = len;
+		}
 	}
-	if (dir == AMP_VQ_OUT)
-		buf->len = vq->buf_len;
-	else if (buf->len > vq->buf_len)
-		return ring_lied(vq, "used length beyond the buffer (virtio 2.7.8.2)");
-	vq->state[buf->id] = RING_HELD;
-	buf->iov[0].base = vq->pool + (size_t)buf->id * vq->buf_len;
-	buf->iov[0].len = buf->len;
+	vq->state[id] = RING_HELD;
+	buf->id = id;
+	buf->len = room;
+	buf->iov[0].base = vq->pool + (size_t)id * vq->buf_len;
+	buf->iov[0].len = room;
 	buf->iov_cnt = 1;
 	if (dir == AMP_VQ_IN)
 		amp_port_cache_invalidate(buf->iov[0].base, buf->len);

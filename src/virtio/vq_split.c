@@ -48,7 +48,7 @@ int amp_vq_break(struct amp_vq *vq)
 	return -EBADMSG;
 }
 
-size_t amp_vq_layout(uint16_t num, size_t *avail_off, size_t *used_off)
+static inline size_t layout(uint16_t num, size_t *avail_off, size_t *used_off)
 {
 	size_t avail = sizeof(struct vring_desc) * num;
 	size_t used = avail + sizeof(struct vring_avail) + 2u * num + 2u;
@@ -57,6 +57,11 @@ size_t amp_vq_layout(uint16_t num, size_t *avail_off, size_t *used_off)
 	*avail_off = avail;
 	*used_off = used;
 	return used + sizeof(struct vring_used) + sizeof(struct vring_used_elem) * num + 2u;
+}
+
+size_t amp_vq_layout(uint16_t num, size_t *avail_off, size_t *used_off)
+{
+	return layout(num, avail_off, used_off);
 }
 
 void amp_vq_device(struct amp_vq *vq)
@@ -232,27 +237,28 @@ int amp_vq_pool(struct amp_vq *vq, void *pool, uint32_t buf_len, uint16_t cnt)
 void amp_vq_driver(struct amp_vq *vq, void *ring)
 {
 	bool in = vq->dir == AMP_VQ_IN;
-	size_t avail, used, len = amp_vq_layout(vq->num, &avail, &used);
+	uint16_t num = vq->num;
+	size_t avail, used, len = layout(num, &avail, &used);
 	uint8_t *p = vq->pool;
 
 	memset(ring, 0, len);
 	vq->desc = ring;
 	vq->avail = (void *)((uint8_t *)ring + avail);
 	vq->used = (void *)((uint8_t *)ring + used);
-	vq->mask = (uint16_t)(vq->num - 1u);
+	vq->mask = (uint16_t)(num - 1u);
 	vq->armed = true;
-	for (uint16_t i = 0; i < vq->num; i++, p += vq->buf_len) {
+	for (uint16_t i = 0; i < num; i++, p += vq->buf_len) {
 		write_desc(&vq->desc[i], (uintptr_t)p + vq->bus_off, vq->buf_len,
 			   in ? VRING_DESC_F_WRITE : 0, 0);
 		vq->state[i] = (uint16_t)(i + 1u);
 		if (in)
-			ring_put(vq, AMP_VQ_IN, i, 0);
+			amp_vq_put(vq, i, 0);
 	}
 	if (in) {
-		amp_port_cache_clean(vq->pool, (size_t)vq->num * vq->buf_len);
+		amp_port_cache_clean(vq->pool, (size_t)num * vq->buf_len);
 	} else {
-		vq->state[vq->mask] = RING_END;
-		vq->free_cnt = vq->num;
+		vq->state[num - 1u] = RING_END;
+		vq->free_cnt = num;
 	}
 	amp_port_cache_clean(ring, len);
 }
@@ -499,6 +505,15 @@ void amp_vq_disarm(struct amp_vq *vq)
 {
 	if (vq->armed)
 		ring_disarm(vq);
+}
+
+bool amp_vq_any(const struct amp_vq *vq)
+{
+	if (vq->broken)
+		return false;
+	if (!ring_device(vq) && vq->dir == AMP_VQ_OUT && vq->free_cnt)
+		return true;
+	return ring_rd16(ring_peer_idx(vq)) != vq->get_idx;
 }
 
 uint16_t amp_vq_avail(const struct amp_vq *vq)

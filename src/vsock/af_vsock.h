@@ -268,7 +268,7 @@ static inline bool amp_vlink_piece(struct amp_vsock *vs, struct amp_vsock_conn *
 	memcpy(w->to, data, n);
 	w->to += n;
 	vs->enough = n == room;
-	amp_changed = true; /* the caller's affair alone */
+	amp_mine();
 	amp_wake_want(w);
 	return true;
 }

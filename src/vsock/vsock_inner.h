@@ -297,8 +297,8 @@ static inline uint16_t trim(struct amp_iov *iov, uint16_t cnt, size_t len)
 static inline bool tx_ready(const struct amp_vsock *vs, bool loop)
 {
 	if (PLAIN && QUEUES) /* a loop's own one is lent, or it is not */
-		return vs->out ? amp_vq_avail(vs->out) != 0 : !vs->loop_busy;
-	return loop ? path_ready(vs) : vs->out && amp_vq_avail(vs->out);
+		return vs->out ? amp_vq_any(vs->out) : !vs->loop_busy;
+	return loop ? path_ready(vs) : vs->out && amp_vq_any(vs->out);
 }
 
 /* Owed packets found no buffer: the next ones are theirs, or data would starve them. */

@@ -34,7 +34,7 @@ struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs,
 	} while (s && !listens_on(s, &ends->local, type, loop));
 	if (!s || s->queued >= s->backlog)
 		return NULL;
-	child = amp_sock_new(&amp_vsock_family, AF_VSOCK, s->type, 0, &err);
+	child = amp_sock_new(AF_VSOCK, s->type, 0, &err);
 	if (!child)
 		return NULL;
 	if (amp_sock_ring(child)) {
@@ -45,7 +45,7 @@ struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs,
 	child->sndtimeo = s->sndtimeo;
 	child->linger_s = s->linger_s;
 	child->link = l->index;
-	child->flags |= AMP_SF_CONNECTED;
+	child->flags = AMP_SF_CONNECTED | AMP_SF_ORPHAN;
 	if (!loop && ends->peer.cid == VMADDR_CID_HOST)
 		child->flags |= AMP_SF_TRUSTED;
 	conn_of(child)->buf_alloc = (AMP_CREDIT_CNT)buf_alloc(child);

@@ -41,6 +41,7 @@ FILE_SPENT_ON = {
 	"af_rpmsg/rpmsg_stream.c": "stream headers: tags, REQUEST and RESPONSE checked, credit on the wire",
 	"port/baremetal.c": "sleep without a lost wake-up; 64-bit ticks to ms without a division",
 	"socket/api.c": "socket, bind, connect, close: blocking ones on families that never block",
+	"socket/console.c": "the console's descriptors",
 	"socket/gai_strerror.c": "what the resolver says, in words",
 	"socket/inet_text.c": "addresses as text, IPv4 and IPv6, both ways",
 	"socket/msg.c": "send and receive in all their forms: partial, MSG_WAITALL, time-outs, iovecs",

@@ -14,6 +14,8 @@
 
 #include <ampsock.h>
 
+#include "socket/fd.h"
+
 int main(void);
 
 #if AMPSOCK_RPMSG
@@ -73,6 +75,7 @@ const volatile any_fn every[] = {
 	F(amp_poll_links),
 	F(amp_stats_get),
 	F(amp_log_hook),
+	F(amp_fd_console),
 	F(sockatmark),
 	F(if_nameindex),
 	F(if_freenameindex),
