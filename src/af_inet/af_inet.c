@@ -6,9 +6,9 @@
  *
  * A socket has a state (inet.h). connect(), and any use of a UDP socket, only sets it to
  * WAIT: the session's runner then steps the socket through session, carrier, OPEN and
- * ANSWER, the same way whether somebody waits for it or not. bind() and listen() are
- * requests on the control carrier that their caller fetches the answer of; after a lost
- * session the runner makes them again by itself.
+ * ANSWER, the same way whether somebody waits for it or not. So it is with bind() and
+ * listen(), which are requests on the control carrier: the runner makes them, whether the
+ * call asks or, after a lost session, nobody does.
  *
  * Once connected, a TCP socket is its carrier: send, receive, shutdown, poll and the
  * zero-copy calls go straight through to it, and so does the buffer of a waiting caller.
@@ -195,8 +195,7 @@ void amp_inet_lost(struct amp_sock *s)
 	case AMP_INET_LISTEN:
 		memset(i->peer, 0, sizeof(i->peer));
 		i->id = 0;
-		i->until = (uint16_t)amp_port_now_ms();
-		amp_inet_start(s, AMP_INET_BIND); /* the next session hears of it again */
+		amp_inet_start(s, AMP_INET_BIND, 0); /* the next session hears of it again */
 		break;
 	case AMP_INET_RELEASE:
 		released(s);
@@ -243,8 +242,7 @@ void amp_inet_watch(struct amp_sock *s)
 	if (why) {
 		amp_inet_fail(s, why);
 	} else {
-		i->until = (uint16_t)(amp_port_now_ms() + RST_WAIT_MS);
-		amp_inet_start(s, AMP_INET_RSTWAIT);
+		amp_inet_start(s, AMP_INET_RSTWAIT, RST_WAIT_MS);
 	}
 }
 
@@ -282,7 +280,7 @@ int amp_inet_fetch(struct amp_sock *s, unsigned op, unsigned at)
 }
 
 /* 0: bound; -EAGAIN; -errno. */
-int amp_inet_bind_step(struct amp_sock *s)
+static int bind_step(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
 	uint8_t *p = amp_inet_body;
@@ -302,16 +300,28 @@ int amp_inet_bind_step(struct amp_sock *s)
 	return amp_inet_req_send(12 + AMP_OFF_ADDR_LEN);
 }
 
-/* A listener or bound socket that a new session must hear of. */
-static void step_again(struct amp_sock *s)
+/*
+ * BIND and LISTEN. What of an older session is not taken is asked for again. An error is told by
+ * bind() or listen(), which wait for this, or by whoever next wants the address.
+ */
+static void announce(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
-	int r = i->state == AMP_INET_BIND ? amp_inet_bind_step(s) : amp_inet_listen_step(s);
+	bool bind = i->state == AMP_INET_BIND;
+	int r = bind ? bind_step(s) : amp_inet_listen_step(s);
 
-	if (r && r != -EAGAIN) {
-		i->until = (uint16_t)(amp_port_now_ms() + RETRY_MS);
-		i->off = 0;
-	}
+	if (r == -EAGAIN)
+		return;
+	if (!(s->flags & AMP_SF_LISTEN))
+		s->err = (uint8_t)-r;
+	if (!r)
+		return;
+	if (s->flags & (bind ? AMP_SF_BOUND : AMP_SF_LISTEN))
+		amp_inet_start(s, (enum amp_inet_state)i->state, RETRY_MS);
+	else if (bind)
+		amp_inet_give_up(s);
+	else
+		i->state = AMP_INET_BOUND;
 }
 
 /* ---- connect ---- */
@@ -369,8 +379,8 @@ void amp_inet_step(struct amp_sock *s)
 	case AMP_INET_BIND:
 	case AMP_INET_LISTEN:
 		if (due)
-			step_again(s);
-		return;
+			announce(s);
+		break;
 	case AMP_INET_RELEASE:
 		if (amp_inet_note(AMP_OFF_RELEASE, 12, i->id, 0) > 0)
 			released(s);
@@ -386,9 +396,9 @@ void amp_inet_step(struct amp_sock *s)
 		r = step_open(s);
 		if (r && r != -EAGAIN)
 			amp_inet_fail(s, -r);
-		else if (i->state != before)
-			amp_inet_poke(); /* the link has something to send */
 	}
+	if (i->state != before)
+		amp_inet_poke(); /* the link has something to send, or somebody waits for this */
 }
 
 /* ---- operations ---- */
@@ -404,56 +414,38 @@ static int inet_create(struct amp_sock *s, int type, int protocol)
 	return 0;
 }
 
-int amp_inet_start(struct amp_sock *s, enum amp_inet_state state)
+int amp_inet_start(struct amp_sock *s, enum amp_inet_state state, unsigned ms)
 {
 	struct amp_inet *i = amp_inet(s);
 
 	i->state = (uint8_t)state;
 	i->off = 0;
+	i->until = (uint16_t)(amp_port_now_ms() + ms);
 	amp_inet_poke();
 	return -EAGAIN;
 }
 
 /* UDP sockets bind by being opened. */
-static int udp_bind(struct amp_sock *s)
-{
-	if (amp_inet(s)->state == AMP_INET_IDLE)
-		return amp_inet_start(s, AMP_INET_WAIT);
-	if (amp_inet(s)->state != AMP_INET_CONN)
-		return -EAGAIN;
-	s->flags |= AMP_SF_BOUND;
-	return 0;
-}
-
 static int inet_bind(struct amp_sock *s, const struct sockaddr *sa, socklen_t len)
 {
 	struct amp_inet *i = amp_inet(s);
-	int r;
+	bool udp = s->type == SOCK_DGRAM;
+	int r = amp_inet_refused(s);
 
 	if (s->flags & AMP_SF_BOUND)
 		return -EINVAL;
-	if (s->type == SOCK_DGRAM && s->err) {
-		r = -s->err;
-		s->err = 0;
+	if (r)
 		return r;
-	}
 	if (i->state == AMP_INET_IDLE) {
 		r = amp_inet_from_sa(s->domain, sa, len, i->local);
-		if (r)
-			return r;
-		if (s->type == SOCK_STREAM)
-			amp_inet_start(s, AMP_INET_BIND);
+		return r ? r : amp_inet_start(s, udp ? AMP_INET_WAIT : AMP_INET_BIND, 0);
 	}
-	if (s->type == SOCK_DGRAM)
-		return udp_bind(s);
-	if (i->state != AMP_INET_BIND)
-		return i->state == AMP_INET_RELEASE ? -EAGAIN : -EINVAL;
-	r = amp_inet_bind_step(s);
-	if (r == 0)
+	if (i->state == (udp ? AMP_INET_CONN : AMP_INET_BOUND)) {
 		s->flags |= AMP_SF_BOUND;
-	else if (r != -EAGAIN)
-		amp_inet_give_up(s);
-	return r;
+		return 0;
+	}
+	return i->state >= AMP_INET_BUSY && (udp || i->state < AMP_INET_WAIT) ? -EAGAIN
+									      : -EINVAL;
 }
 
 /* a: 24 bytes, zero: the name is dissolved. */
@@ -464,7 +456,7 @@ static int udp_connect(struct amp_sock *s, const uint8_t *a)
 	int r;
 
 	if (i->state == AMP_INET_IDLE) /* a trip more, once */
-		return amp_inet_start(s, AMP_INET_WAIT);
+		return amp_inet_start(s, AMP_INET_WAIT, 0);
 	r = amp_inet_fetch(s, AMP_OFF_UDP_CONNECT, 0);
 	if (r < 0)
 		return r;
@@ -504,7 +496,7 @@ static int inet_connect(struct amp_sock *s, const struct sockaddr *sa, socklen_t
 		amp_inet_give_up(s);
 	amp_inet_addr_copy(i->peer, a);
 	s->flags &= (uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_CONNECTED);
-	return amp_inet_start(s, AMP_INET_WAIT);
+	return amp_inet_start(s, AMP_INET_WAIT, 0);
 }
 
 /* The carrier of a connected TCP socket, or NULL with what to answer instead. */
@@ -603,30 +595,23 @@ static void inet_recv_fast(struct amp_sock *s, struct amp_rx_want *w)
  * that is still to come nor find a socket that is about to be bound to the address of this one.
  * (listen() asks for the same each time.)
  */
-static void late(struct amp_sock *s)
-{
-	struct amp_inet *i = amp_inet(s);
-
-	if (i->state == AMP_INET_LISTEN)
-		return;
-	amp_inet_req_forget(s);
-	if (s->type == SOCK_DGRAM ? i->state > AMP_INET_BUSY
-				  : i->state == AMP_INET_BIND && !(s->flags & AMP_SF_BOUND))
-		amp_inet_give_up(s);
-}
-
 static void inet_end(struct amp_sock *s, enum amp_end_why why)
 {
 	struct amp_inet *i = amp_inet(s);
+	bool udp = s->type == SOCK_DGRAM;
 
-	if (why == AMP_END_CLOSED)
+	if (why == AMP_END_CLOSED) {
 		amp_inet_close(s);
-	else if (why == AMP_END_LATE)
-		late(s);
-	else if (s->type == SOCK_DGRAM)
-		amp_inet_req_forget(s); /* the next one must not take its answer */
-	else if (i->state >= AMP_INET_WAIT && i->state <= AMP_INET_ANSWER)
-		amp_inet_fail(s, 0);
+	} else if (why == AMP_END_CONNECT && !udp) {
+		if (i->state >= AMP_INET_WAIT && i->state <= AMP_INET_ANSWER)
+			amp_inet_fail(s, 0);
+	} else if (i->state != AMP_INET_LISTEN) {
+		amp_inet_req_forget(s);
+		if (udp ? i->state > AMP_INET_BUSY
+			: (i->state == AMP_INET_BIND || i->state == AMP_INET_BOUND) &&
+				    !(s->flags & AMP_SF_BOUND))
+			amp_inet_give_up(s);
+	}
 }
 
 static int inet_poll(struct amp_sock *s)

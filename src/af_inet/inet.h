@@ -20,7 +20,7 @@ enum amp_inet_state {
 	AMP_INET_BOUND,	    /* id: bound. From here to CARRIER an id is to be given back */
 	AMP_INET_LISTENING, /* id: listener */
 	AMP_INET_BUSY,
-	AMP_INET_BIND = AMP_INET_BUSY, /* BIND asked for, or owed to a new session */
+	AMP_INET_BIND = AMP_INET_BUSY, /* BIND is asked for, by bind() or of a new session */
 	AMP_INET_LISTEN,	       /* the same with LISTEN; id: bound */
 	AMP_INET_RELEASE,	       /* RELEASE is owed; then IDLE, or free when closed */
 	AMP_INET_WAIT,		       /* the session comes up first */
@@ -112,8 +112,8 @@ void amp_inet_lost(struct amp_sock *s);
 void amp_inet_fail(struct amp_sock *s, int err);
 /* CLOSED arrived. Of a socket that we closed meanwhile: nobody is told. */
 void amp_inet_closed(uint32_t id, unsigned status);
-/* From now on in this state, in which the session steps it. -EAGAIN */
-int amp_inet_start(struct amp_sock *s, enum amp_inet_state state);
+/* From now on in this state, in which the session steps it; amp_inet_due() after ms. -EAGAIN */
+int amp_inet_start(struct amp_sock *s, enum amp_inet_state state, unsigned ms);
 void amp_inet_close(struct amp_sock *s);
 /* Back to IDLE, the carrier closed; RELEASE on the way there when the proxy holds an id for it. */
 void amp_inet_drop_carrier(struct amp_inet_way *i, uint8_t linger_s);
@@ -134,6 +134,15 @@ static inline uint8_t amp_inet_wire(int domain)
 	return domain == AF_INET6 ? AMP_OFF_INET6 : AMP_OFF_INET;
 }
 
+/* Why the bind() or listen() that was asked for came to nothing, told once: -errno; 0. */
+static inline int amp_inet_refused(struct amp_sock *s)
+{
+	int err = s->err;
+
+	s->err = 0;
+	return -err;
+}
+
 /* SOCK_*, 0: any. */
 static inline uint8_t amp_inet_wire_type(int type)
 {
@@ -145,7 +154,6 @@ _Static_assert(AMP_OFF_STREAM == 1 && AMP_OFF_DGRAM == 2, "amp_inet_wire_type()"
 
 /* Shared with the files below, see there. */
 int amp_inet_fetch(struct amp_sock *s, unsigned op, unsigned at);
-int amp_inet_bind_step(struct amp_sock *s);
 struct amp_sock *amp_inet_stream(struct amp_sock *s, int *err);
 
 /* ---- inet_shutdown.c, linked with shutdown() ---- */
@@ -156,7 +164,7 @@ int amp_inet_half_close(struct amp_sock *s, int how);
 
 int amp_inet_listen(struct amp_sock *s, int backlog);
 struct amp_sock *amp_inet_accept(struct amp_sock *s, int *err);
-/* LISTEN's answer; an accept carrier's header. */
+/* The request and its answer: 0: it listens; -EAGAIN; -errno. An accept carrier's header. */
 int amp_inet_listen_step(struct amp_sock *s);
 void amp_inet_header_step(struct amp_sock *s, bool late);
 /* A listener closes: those whom nobody accepted are reset. */

@@ -15,9 +15,9 @@
  * and CONN (up).
  *
  * Requests go one at a time through one buffer: the request lies there until its answer
- * overwrites it. The answer waits for its owner, but not for ever: an owner that was timed
- * out never comes. Of an owner that is closed meanwhile nothing is left; what BIND or LISTEN
- * then gives it is released as soon as the answer comes. Frames without answer need no
+ * overwrites it. The answer waits for its owner, who comes, or says that he gives up
+ * (amp_inet_req_forget); what BIND or LISTEN then gives him is released as soon as the answer
+ * comes. Frames without answer need no
  * buffer: that they are owed is a bit or a state somewhere, and they go when the carrier has
  * room for a whole one.
  *
@@ -41,7 +41,6 @@ AMP_OPTIONAL(amp_inet_door_work);
 
 #define PING_MS	     (AMPSOCK_PING_MS ? AMPSOCK_PING_MS : 2000)
 #define PINGS_MISSED 2
-#define STALE_MS     1000 /* an answer that nobody fetched */
 /* Who asked has given up long before: a proxy whose resolver is slow is not yet a dead one. */
 #define ANSWER_MS (3u * AMPSOCK_CONNECT_MS)
 #define TICK_MS	  50 /* while something waits for time to pass */
@@ -73,7 +72,7 @@ static struct {
 	uint32_t pong_seq;
 	uint32_t seq;
 	const void *owner; /* of the request; NULL: nobody wants its answer */
-	uint32_t req_ms;   /* when it was sent or answered */
+	uint32_t req_ms;   /* when it was sent */
 	const struct amp_family *fam;
 	uint8_t token[8];
 	struct amp_runner runner;
@@ -309,14 +308,10 @@ int amp_inet_req(const void *owner, uint8_t *ticket, unsigned key)
 
 	if (r)
 		return r;
-	if (ses.req == REQ_DONE) {
-		if (ses.owner == owner && ses.key == key) {
-			ses.req = REQ_IDLE;
-			amp_sock_changed(ses.ctl.carrier); /* others may wait for their turn */
-			return amp_inet_frame[3] ? amp_inet_err(amp_inet_frame[3]) : 1;
-		}
-		if (amp_port_now_ms() - ses.req_ms > STALE_MS)
-			abandon();
+	if (ses.req == REQ_DONE && ses.owner == owner && ses.key == key) {
+		ses.req = REQ_IDLE;
+		amp_sock_changed(ses.ctl.carrier); /* others may wait for their turn */
+		return amp_inet_frame[3] ? amp_inet_err(amp_inet_frame[3]) : 1;
 	}
 	if (ses.req != REQ_IDLE)
 		return -EAGAIN;
@@ -385,7 +380,6 @@ static bool take_answer(const uint8_t *h, unsigned len)
 		return false;
 	amp_inet_take(ses.ctl.carrier, amp_inet_frame, len, 0);
 	ses.req = REQ_DONE;
-	ses.req_ms = amp_port_now_ms();
 	if (!ses.owner)
 		abandon();
 	amp_sock_changed(ses.ctl.carrier);
@@ -499,11 +493,7 @@ static APART void step_all(void)
 	while ((s = amp_inet_next(s)) != NULL) {
 		unsigned state = amp_inet(s)->state;
 
-		/* bind() and listen() ask for themselves the first time; a new session hears
-		 * of it from us */
-		if (state < AMP_INET_BUSY ||
-		    (state == AMP_INET_BIND && !(s->flags & AMP_SF_BOUND)) ||
-		    (state == AMP_INET_LISTEN && !(s->flags & AMP_SF_LISTEN)))
+		if (state < AMP_INET_BUSY)
 			continue;
 		busy = true; /* one look more than needed */
 		amp_inet_step(s);

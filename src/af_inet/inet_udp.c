@@ -111,7 +111,7 @@ ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m, int flags
 		if (m->done)
 			return -ECONNRESET; /* half a datagram went down with its carrier */
 		if (i->state == AMP_INET_IDLE)
-			amp_inet_start(s, AMP_INET_WAIT);
+			amp_inet_start(s, AMP_INET_WAIT, 0);
 		return -EAGAIN;
 	}
 	if (!m->done) {
@@ -180,7 +180,7 @@ int amp_inet_udp_poll(struct amp_sock *s)
 	int r, ev = 0;
 
 	if (i->state == AMP_INET_IDLE && !s->err)
-		amp_inet_start(s, AMP_INET_WAIT); /* until it is open, nothing can be sent */
+		amp_inet_start(s, AMP_INET_WAIT, 0); /* until it is open, nothing can be sent */
 	if (i->state != AMP_INET_CONN)
 		return 0;
 	r = head(s, p);
