@@ -123,24 +123,25 @@ bool amp_inet_take_addr(const struct amp_sock *s, uint8_t *to, const uint8_t *a)
 
 /* ---- ends ---- */
 
-void amp_inet_drop_carrier(struct amp_inet_way *i, uint8_t linger_s)
+void amp_inet_drop_carrier(struct amp_inet_way *i)
 {
-	/* bound, a listener, or bound for a connect that never left */
-	bool owes = i->id && i->state >= AMP_INET_BOUND && i->state <= AMP_INET_CARRIER;
-
 	if (i->carrier)
-		amp_inet_carrier_close(i->carrier, linger_s);
+		amp_inet_carrier_close(i->carrier);
 	i->carrier = NULL;
 	i->off = 0;
-	i->state = owes ? AMP_INET_RELEASE : AMP_INET_IDLE;
-	if (!owes)
+	/* bound, a listener, or bound for a connect that never left */
+	if (i->id && i->state >= AMP_INET_BOUND && i->state <= AMP_INET_CARRIER) {
+		i->state = AMP_INET_RELEASE;
+	} else {
 		i->id = 0;
+		i->state = AMP_INET_IDLE;
+	}
 	amp_inet_poke();
 }
 
 void amp_inet_give_up(struct amp_sock *s)
 {
-	amp_inet_drop_carrier(&amp_inet(s)->way, 0);
+	amp_inet_drop_carrier(&amp_inet(s)->way);
 	if (!(s->flags & AMP_SF_BOUND))
 		memset(amp_inet(s)->local, 0, AMP_OFF_ADDR_LEN);
 }
@@ -153,10 +154,15 @@ void amp_inet_fail(struct amp_sock *s, int err)
 		amp_inet_close(s);
 		return;
 	}
-	if (s->type == SOCK_STREAM) /* a bound id is used up */
-		s->flags &= (uint16_t) ~(AMP_SF_CONNECTED | AMP_SF_BOUND);
-	if (s->type == SOCK_STREAM &&
-	    (i->state < AMP_INET_BUSY || i->state == AMP_INET_RSTWAIT)) {
+	if (s->type ==
+	    SOCK_DGRAM) { /* it is opened again at its next use, with the same names */
+		amp_inet_give_up(s);
+		s->err = (uint8_t)err;
+		return;
+	}
+	/* it may try again; a bound id is used up */
+	s->flags &= (uint16_t) ~(AMP_SF_CONNECTED | AMP_SF_BOUND);
+	if (i->state < AMP_INET_BUSY || i->state == AMP_INET_RSTWAIT) {
 		/* the carrier stays: what arrived can still be read */
 		i->state = AMP_INET_DEAD;
 		i->id = 0;
@@ -167,13 +173,7 @@ void amp_inet_fail(struct amp_sock *s, int err)
 	} else {
 		amp_inet_give_up(s);
 	}
-	/* it may try again; UDP does so at its next use, with the same names */
-	if (s->type == SOCK_STREAM) {
-		amp_sock_reset(s, err);
-		return;
-	}
-	s->err = (uint8_t)err;
-	amp_sock_changed(s);
+	amp_sock_reset(s, err);
 }
 
 /* The proxy has its id back, or is gone itself. */
@@ -185,28 +185,33 @@ static void released(struct amp_sock *s)
 		amp_sock_free(s);
 }
 
-void amp_inet_lost(struct amp_sock *s)
+void amp_inet_lost(void)
 {
-	struct amp_inet *i = amp_inet(s);
+	struct amp_sock *s = NULL;
 
-	switch (i->state) {
-	case AMP_INET_BOUND:
-	case AMP_INET_LISTENING:
-	case AMP_INET_LISTEN:
-		memset(i->peer, 0, sizeof(i->peer));
-		i->id = 0;
-		amp_inet_start(s, AMP_INET_BIND, 0); /* the next session hears of it again */
-		break;
-	case AMP_INET_RELEASE:
-		released(s);
-		break;
-	case AMP_INET_IDLE:
-	case AMP_INET_DEAD:
-	case AMP_INET_BIND: /* those that wait for the session have a ticket */
-	case AMP_INET_WAIT:
-		break;
-	default:
-		amp_inet_fail(s, ECONNRESET);
+	while ((s = amp_inet_next(s)) != NULL) {
+		struct amp_inet *i = amp_inet(s);
+
+		switch (i->state) {
+		case AMP_INET_BOUND:
+		case AMP_INET_LISTENING:
+		case AMP_INET_LISTEN:
+			memset(i->peer, 0, sizeof(i->peer));
+			i->id = 0;
+			/* the next session hears of it again */
+			amp_inet_start(s, AMP_INET_BIND, 0);
+			break;
+		case AMP_INET_RELEASE:
+			released(s);
+			break;
+		case AMP_INET_IDLE:
+		case AMP_INET_DEAD:
+		case AMP_INET_BIND: /* those that wait for the session have a ticket */
+		case AMP_INET_WAIT:
+			break;
+		default:
+			amp_inet_fail(s, ECONNRESET);
+		}
 	}
 }
 
@@ -230,36 +235,31 @@ void amp_inet_closed(uint32_t id, unsigned status)
 void amp_inet_watch(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
-	int why = s->type == SOCK_DGRAM ? ECONNRESET : i->off;
+	struct amp_sock *c = i->carrier;
 
 	if (i->state != AMP_INET_CONN)
 		return;
 	/* no error: an orderly end, both halves were closed; but a device that is not the proxy's has an
 	 * end for its reset, too (docs/protocol.md, 1): CLOSED tells */
-	if (!(i->carrier->flags & AMP_SF_RESET && i->carrier->err) &&
-	    !(i->carrier->flags & AMP_SF_EOF && s->type == SOCK_STREAM && why))
-		return;
-	if (why) {
-		amp_inet_fail(s, why);
-	} else {
+	if ((c->flags & AMP_SF_EOF) && i->off)
+		amp_inet_fail(s, i->off);
+	else if ((c->flags & AMP_SF_RESET) && c->err)
 		amp_inet_start(s, AMP_INET_RSTWAIT, RST_WAIT_MS);
-	}
 }
 
 void amp_inet_close(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
-	uint8_t linger_s = s->linger_s;
 
 	if (s->flags & AMP_SF_LISTEN) /* else it may not even be linked */
 		amp_inet_listen_end(s);
 	s->flags |= AMP_SF_ORPHAN;
 	amp_inet_req_forget(s); /* the slot's next socket is another */
 	/* unread data: the TCP peer must hear of it (RFC 2525, 2.17) */
-	if (i->state >= AMP_INET_WAIT ||
-	    (s->type == SOCK_STREAM && i->carrier && amp_rxring_used(&i->carrier->rx)))
-		linger_s = 0;
-	amp_inet_drop_carrier(&i->way, linger_s); /* somebody may be granted the room */
+	if (i->state < AMP_INET_BUSY && i->carrier &&
+	    !(s->type == SOCK_STREAM && amp_rxring_used(&i->carrier->rx)))
+		i->carrier->linger_s = s->linger_s;
+	amp_inet_drop_carrier(&i->way); /* somebody may be granted the room */
 	if (i->state != AMP_INET_RELEASE)
 		amp_sock_free(s);
 }
@@ -499,17 +499,19 @@ static int inet_connect(struct amp_sock *s, const struct sockaddr *sa, socklen_t
 	return amp_inet_start(s, AMP_INET_WAIT, 0);
 }
 
-/* The carrier of a connected TCP socket, or NULL with what to answer instead. */
+/* The carrier of a connected TCP socket, or NULL. What to answer then, or when it is of no use. */
 struct amp_sock *amp_inet_stream(struct amp_sock *s, int *err)
 {
 	struct amp_inet *i = amp_inet(s);
 
 	amp_inet_watch(s);
-	*err = i->state > AMP_INET_BUSY ? -EAGAIN : -ENOTCONN;
-	return i->state == AMP_INET_CONN || i->state == AMP_INET_DEAD ||
-			       i->state == AMP_INET_RSTWAIT
-		       ? i->carrier
-		       : NULL;
+	*err = -ENOTCONN;
+	if (i->state > AMP_INET_BUSY) {
+		*err = -EAGAIN;
+		if (i->state != AMP_INET_RSTWAIT)
+			return NULL;
+	}
+	return i->carrier;
 }
 
 /* The carrier of a TCP socket that is connected as it should be, and amp_inet_watch() would see
@@ -532,12 +534,10 @@ static ssize_t inet_sendmsg(struct amp_sock *s, const struct amp_msg *m, int fla
 	if (c)
 		return c->fam->sendmsg(c, m, flags);
 	if (s->type == SOCK_DGRAM)
-		return amp_inet_udp_send(s, m, flags);
+		return amp_inet_udp_send(s, m);
 	c = amp_inet_stream(s, &err);
-	if (!c)
+	if (!c || amp_inet(s)->state == AMP_INET_RSTWAIT)
 		return err;
-	if (amp_inet(s)->state == AMP_INET_RSTWAIT)
-		return -EAGAIN;
 	return c->fam->sendmsg(c, m, flags);
 }
 
@@ -552,22 +552,18 @@ static inline void want_at(struct amp_sock *s, struct amp_sock *c)
 static ssize_t inet_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 {
 	struct amp_sock *c = usual_stream(s);
-	ssize_t n;
 	int err;
 
-	if (c) {
-		want_at(s, c);
-		return c->fam->recvmsg(c, m, flags);
+	if (!c) {
+		if (s->type == SOCK_DGRAM)
+			return amp_inet_udp_recv(s, m, flags);
+		c = amp_inet_stream(s, &err);
+		/* all read, and soon we know why there is no more */
+		if (!c || (amp_inet(s)->state == AMP_INET_RSTWAIT && !amp_rxring_used(&c->rx)))
+			return err;
 	}
-	if (s->type == SOCK_DGRAM)
-		return amp_inet_udp_recv(s, m, flags);
-	c = amp_inet_stream(s, &err);
-	if (!c)
-		return err;
 	want_at(s, c);
-	n = c->fam->recvmsg(c, m, flags);
-	/* all read, and soon we know why there is no more */
-	return n <= 0 && m->len && amp_inet(s)->state == AMP_INET_RSTWAIT ? -EAGAIN : n;
+	return c->fam->recvmsg(c, m, flags);
 }
 
 #if AMPSOCK_FAST
@@ -620,8 +616,6 @@ static int inet_poll(struct amp_sock *s)
 
 	if (s->type == SOCK_DGRAM)
 		return amp_inet_udp_poll(s);
-	if (s->flags & AMP_SF_LISTEN)
-		return s->next ? POLLIN : 0;
 	amp_inet_watch(s);
 	if (i->state == AMP_INET_CONN) {
 		i->carrier->rcvlowat = s->rcvlowat;
@@ -629,9 +623,7 @@ static int inet_poll(struct amp_sock *s)
 	}
 	if (i->state == AMP_INET_RSTWAIT)
 		return amp_rxring_used(&i->carrier->rx) ? POLLIN : 0;
-	if (i->state >= AMP_INET_BUSY)
-		return 0;
-	return POLLOUT | POLLHUP | (s->flags & AMP_SF_RESET ? POLLIN | POLLRDHUP : 0);
+	return amp_sock_poll(s, false);
 }
 
 const struct amp_family amp_inet_family = {

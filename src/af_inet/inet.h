@@ -59,22 +59,28 @@ struct amp_inet {
 			uint32_t id;
 		};
 	};
+	/* from here on in the order of OPEN, into which they go together */
+	uint16_t keep[3]; /* TCP_KEEPIDLE, KEEPINTVL, KEEPCNT */
 	uint16_t until; /* BIND, LISTEN: not before; RSTWAIT, HEADER: deadline: low bits of ms;
-			 * UDP: proxy's max_frame */
-	uint16_t keep[3]; /* TCP_KEEPIDLE, KEEPINTVL, KEEPCNT: travel in OPEN */
+			   * UDP: proxy's max_frame. There it is the linger time */
 	union {
-		struct { /* in the order of OPEN, into which they go together */
+		struct {
 			uint8_t peer[AMP_OFF_ADDR_LEN];
 			uint8_t local[AMP_OFF_ADDR_LEN]; /* none: all zero */
 		};
-		uint8_t names[2 * AMP_OFF_ADDR_LEN];
 		struct { /* listener */
 			uint8_t token[8];
 			uint8_t credits; /* granted, not used yet */
 		} door;
 	};
 };
-_Static_assert(AMP_OFF_O_LOCAL == AMP_OFF_O_PEER + AMP_OFF_ADDR_LEN, "struct amp_inet.names");
+#define AMP_INET_OPEN_PART (AMP_OFF_O_LOCAL + AMP_OFF_ADDR_LEN - AMP_OFF_O_KEEP)
+#define AMP_INET_IN_OPEN(field) \
+	(AMP_OFF_O_KEEP + offsetof(struct amp_inet, field) - offsetof(struct amp_inet, keep))
+_Static_assert(AMP_INET_IN_OPEN(until) == AMP_OFF_O_LINGER &&
+		       AMP_INET_IN_OPEN(peer) == AMP_OFF_O_PEER &&
+		       AMP_INET_IN_OPEN(local) == AMP_OFF_O_LOCAL,
+	       "struct amp_inet as part of OPEN");
 
 _Static_assert(offsetof(struct amp_inet, id) == offsetof(struct amp_inet_way, id) &&
 		       offsetof(struct amp_inet, carrier) ==
@@ -106,8 +112,8 @@ extern const struct amp_family amp_inet_family;
 
 /* Go on as far as possible. */
 void amp_inet_step(struct amp_sock *s);
-/* The session is gone: those that were connected hear of it. */
-void amp_inet_lost(struct amp_sock *s);
+/* The session is gone, for all sockets: those that were connected hear of it. */
+void amp_inet_lost(void);
 /* The connection, or the attempt at one, is over: err is told once. */
 void amp_inet_fail(struct amp_sock *s, int err);
 /* CLOSED arrived. Of a socket that we closed meanwhile: nobody is told. */
@@ -116,7 +122,7 @@ void amp_inet_closed(uint32_t id, unsigned status);
 int amp_inet_start(struct amp_sock *s, enum amp_inet_state state, unsigned ms);
 void amp_inet_close(struct amp_sock *s);
 /* Back to IDLE, the carrier closed; RELEASE on the way there when the proxy holds an id for it. */
-void amp_inet_drop_carrier(struct amp_inet_way *i, uint8_t linger_s);
+void amp_inet_drop_carrier(struct amp_inet_way *i);
 /* The same at once; an address that s is not bound to is asked for, and told, no more. */
 void amp_inet_give_up(struct amp_sock *s);
 /* sockaddr to wire and back; -EINVAL, -EAFNOSUPPORT: nothing was written. */
@@ -184,7 +190,7 @@ int amp_inet_option(struct amp_sock *s, bool set, int level, int name, void *val
 
 /* ---- inet_udp.c ---- */
 
-ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m, int flags);
+ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m);
 ssize_t amp_inet_udp_recv(struct amp_sock *s, struct amp_msg *m, int flags);
 int amp_inet_udp_poll(struct amp_sock *s);
 
@@ -208,10 +214,14 @@ struct amp_sock *amp_inet_next(const struct amp_sock *s);
  * for has failed (-errno; a ticket of 0 begins a new one).
  */
 int amp_inet_session(uint8_t *ticket);
-/* A socket that becomes a carrier, of the family that carries the session. NULL: none left. */
+/* A socket that becomes a carrier, of the family that carries the session: unless it is given a
+ * linger time its end is a reset. NULL: none left. */
 struct amp_sock *amp_inet_carrier_new(void);
 /* A carrier is no longer needed. */
-void amp_inet_carrier_close(struct amp_sock *c, uint8_t linger_s);
+static inline void amp_inet_carrier_close(struct amp_sock *c)
+{
+	c->fam->end(c, AMP_END_CLOSED);
+}
 /*
  * i's carrier on its way up, states CARRIER to ANSWER: connect, OPEN for s, whose way it is (NULL:
  * HELLO), the answer. 0: it is here and says yes; -EAGAIN; -errno.
@@ -248,8 +258,7 @@ int amp_inet_err(unsigned status);
 /* The answer makes no sense: the session ends, before anything else of it is looked at.
  * -EPROTO. */
 int amp_inet_violation(void);
-/* A frame of len bytes without answer: more than 0, or -errno. PING and PONG (8 bytes): a is the number.
- */
+/* A frame of len bytes without answer, of which a is the number, too: more than 0, or -errno. */
 int amp_inet_note(unsigned op, unsigned len, uint32_t a, uint32_t b);
 /* Look again before sleeping: at the sockets that move by themselves, too. */
 void amp_inet_poke(void);

@@ -40,7 +40,7 @@ static int door_open(void)
 	if (!r)
 		r = d->fam->listen(d, DOOR_BACKLOG);
 	if (r) {
-		amp_inet_carrier_close(d, 0);
+		amp_inet_carrier_close(d);
 		return r;
 	}
 	d->flags |= AMP_SF_LISTEN;
@@ -76,8 +76,9 @@ static bool door_input(bool up)
 		}
 		any = true;
 		(void)door->fam->accept(door, &err);
+		c->linger_s = 0;
 		if (!s) {
-			amp_inet_carrier_close(c, 0);
+			amp_inet_carrier_close(c);
 			continue;
 		}
 		amp_inet(s)->carrier = c;
@@ -207,7 +208,7 @@ void amp_inet_listen_end(struct amp_sock *s)
 	struct amp_sock *child;
 
 	while ((child = amp_sock_queue_pop(s)) != NULL) {
-		amp_inet_drop_carrier(&amp_inet(child)->way, 0);
+		amp_inet_drop_carrier(&amp_inet(child)->way);
 		amp_sock_free(child);
 	}
 }

@@ -11,8 +11,8 @@
  * older one.
  *
  * The control carrier comes up as a data carrier does, and by the same code (amp_inet_up):
- * the session has a way of its own, of whose states it uses IDLE (down), CARRIER, OPEN, ANSWER
- * and CONN (up).
+ * the session has a way of its own, of whose states it uses IDLE (down), CARRIER, OPEN, ANSWER,
+ * CONN (up) and DEAD (the proxy broke the protocol: soon down).
  *
  * Requests go one at a time through one buffer: the request lies there until its answer
  * overwrites it. The answer waits for its owner, who comes, or says that he gives up
@@ -48,8 +48,8 @@ AMP_OPTIONAL(amp_inet_door_work);
 /* Not in line: what it has on the stack would lie below all that is sent. */
 #define APART __attribute__((noinline))
 
-/* GIVE_BACK: the answer came and nobody wants what it has. */
-enum { REQ_IDLE, REQ_SENT, REQ_DONE, REQ_GIVE_BACK };
+/* SEND: not all of it is out. GIVE_BACK: the answer came and nobody wants what it has. */
+enum { REQ_IDLE, REQ_SENT, REQ_DONE, REQ_SEND, REQ_GIVE_BACK };
 
 static int32_t session_run(struct amp_runner *r, uint32_t now_ms);
 static bool session_arm(struct amp_runner *r, bool on);
@@ -66,7 +66,6 @@ static struct {
 	bool busy;  /* some socket is in a state above AMP_INET_BUSY */
 	bool timed; /* some of them wait for time to pass */
 	bool poked;
-	bool violated; /* the proxy broke the protocol */
 	struct amp_inet_way ctl;
 	uint32_t ping_ms; /* next tick */
 	uint32_t pong_seq;
@@ -94,21 +93,23 @@ struct amp_sock *amp_inet_next(const struct amp_sock *s)
 struct amp_sock *amp_inet_carrier_new(void)
 {
 	int err;
+	struct amp_sock *c = amp_sock_new(ses.fam, ses.fam->domain, SOCK_STREAM, 0, &err);
 
-	return amp_sock_new(ses.fam, ses.fam->domain, SOCK_STREAM, 0, &err);
-}
-
-void amp_inet_carrier_close(struct amp_sock *c, uint8_t linger_s)
-{
-	c->linger_s = linger_s;
-	c->fam->end(c, AMP_END_CLOSED);
+	if (c)
+		c->linger_s = 0;
+	return c;
 }
 
 bool amp_inet_take(struct amp_sock *c, void *buf, size_t len, int flags)
 {
 	struct iovec iov = {.iov_base = buf, .iov_len = len};
-	struct amp_msg m = {.iov = buf ? &iov : NULL, .iov_cnt = 1, .len = len};
+	struct amp_msg m; /* by field: of all that there is memset() would be called */
 
+	m.iov = buf ? &iov : NULL;
+	m.iov_cnt = 1;
+	m.len = len;
+	m.done = 0;
+	m.name = NULL;
 	return amp_rxring_used(&c->rx) >= len && (size_t)c->fam->recvmsg(c, &m, flags) == len;
 }
 
@@ -148,9 +149,9 @@ static void put_open(unsigned op, struct amp_sock *s)
 	amp_put_le32(p + AMP_OFF_O_BOUND_ID, i->id);
 	amp_put_le32(p + AMP_OFF_O_OPTS_SET, (uint32_t)i->opts_set << 1);
 	amp_put_le32(p + AMP_OFF_O_OPTS, (uint32_t)i->opts << 1);
-	memcpy(p + AMP_OFF_O_KEEP, i->keep, sizeof(i->keep)); /* as le.h: little-endian */
-	p[AMP_OFF_O_LINGER] = (uint8_t)(s->linger_s + 1);     /* 255, not set, becomes 0 */
-	memcpy(p + AMP_OFF_O_PEER, i->names, sizeof(i->names));
+	amp_copy(p + AMP_OFF_O_KEEP, i->keep, AMP_INET_OPEN_PART); /* as le.h: little-endian */
+	amp_put_le16(p + AMP_OFF_O_LINGER,
+		     (uint8_t)(s->linger_s + 1)); /* 255, not set, becomes 0 */
 }
 
 int amp_inet_recv_answer(struct amp_sock *c, unsigned op)
@@ -215,20 +216,17 @@ int amp_inet_up(struct amp_inet_way *i, struct amp_sock *s)
 
 static void session_down(int err)
 {
-	struct amp_sock *s = NULL;
-
 	if (AMPSOCK_WHY && err == EPROTO)
 		amp_log("offload: the proxy broke the protocol, session reset");
 	if (AMPSOCK_WHY && err == ETIMEDOUT)
 		amp_log("offload: the proxy does not answer, session reset");
-	if (ses.ctl.state == AMP_INET_CONN)
-		amp_counts.link_resets++;
-	amp_inet_drop_carrier(&ses.ctl, 0);
+	if (ses.ctl.state < AMP_INET_BUSY)
+		amp_counts.link_resets++; /* it was up */
+	amp_inet_drop_carrier(&ses.ctl);
 	ses.err = (uint8_t)err;
 	ses.req = REQ_IDLE;
-	ses.ping_owed = ses.pong_owed = ses.violated = false;
-	while ((s = amp_inet_next(s)) != NULL)
-		amp_inet_lost(s);
+	ses.ping_owed = ses.pong_owed = false;
+	amp_inet_lost();
 	amp_inet_poke();
 }
 
@@ -259,10 +257,10 @@ int amp_inet_session(uint8_t *ticket)
 {
 	int r = -EAGAIN;
 
-	if (ses.violated) /* the next one */
-		return r;
 	if (ses.ctl.state == AMP_INET_CONN)
 		return 0;
+	if (ses.ctl.state == AMP_INET_DEAD) /* the next one */
+		return r;
 	if (ses.ctl.state == AMP_INET_IDLE) {
 		if (*ticket && *ticket == ses.attempt)
 			return -ses.err;
@@ -322,15 +320,15 @@ int amp_inet_req(const void *owner, uint8_t *ticket, unsigned key)
 
 static void put_ctl(uint8_t *p, unsigned op, unsigned len, uint32_t seq)
 {
-	amp_put_le32(p, len | (op & 0xffu) << 16);
+	amp_put_le32(p, len | op << 16);
 	amp_put_le32(p + 4, seq);
 }
 
 int amp_inet_req_send(unsigned len)
 {
-	put_ctl(amp_inet_frame, ses.key, len + AMP_OFF_CTL_LEN, ++ses.seq);
+	put_ctl(amp_inet_frame, (uint8_t)ses.key, len + AMP_OFF_CTL_LEN, ++ses.seq);
 	ses.off = 0;
-	ses.req = REQ_SENT;
+	ses.req = REQ_SEND;
 	ses.req_ms = amp_port_now_ms();
 	amp_inet_poke();
 	return -EAGAIN;
@@ -352,9 +350,9 @@ int amp_inet_note(unsigned op, unsigned len, uint32_t a, uint32_t b)
 	if (ses.ctl.state != AMP_INET_CONN || /* or: a request is half out; one that is not
 					       * begun comes later: who closes a listener and
 					       * binds its port again means RELEASE first */
-	    (ses.req == REQ_SENT && ses.off && ses.off < amp_le16(amp_inet_frame)))
+	    (ses.req == REQ_SEND && ses.off))
 		return -EAGAIN;
-	put_ctl(p, op, len, len == AMP_OFF_CTL_LEN ? a : ++ses.seq);
+	put_ctl(p, op, len, a);
 	amp_put_le32(p + 8, a);
 	amp_put_le32(p + 12, b);
 	return amp_inet_send(ses.ctl.carrier, p, len, 0); /* a transport buffer holds more */
@@ -364,7 +362,7 @@ int amp_inet_note(unsigned op, unsigned len, uint32_t a, uint32_t b)
  * or is wanted. */
 int amp_inet_violation(void)
 {
-	ses.violated = true;
+	ses.ctl.state = AMP_INET_DEAD;
 	amp_inet_poke();
 	return -EPROTO;
 }
@@ -374,8 +372,7 @@ int amp_inet_violation(void)
 /* The answer to the request in flight, whole, and to nothing else (protocol.md 5). */
 static bool take_answer(const uint8_t *h, unsigned len)
 {
-	if (ses.req != REQ_SENT || ses.off < amp_le16(amp_inet_frame) ||
-	    h[2] != (amp_inet_frame[2] | AMP_OFF_REPLY) ||
+	if (ses.req != REQ_SENT || h[2] != (amp_inet_frame[2] | AMP_OFF_REPLY) ||
 	    amp_le32(h + 4) != amp_le32(amp_inet_frame + 4))
 		return false;
 	amp_inet_take(ses.ctl.carrier, amp_inet_frame, len, 0);
@@ -423,7 +420,7 @@ static APART unsigned ctl_input(void)
 	uint8_t h[SHORT_LEN] __attribute__((aligned(4)));
 	unsigned any = 0; /* a word: bytes are made bytes each time */
 
-	while (!ses.violated && amp_inet_take(c, h, AMP_OFF_CTL_LEN, MSG_PEEK)) {
+	while (amp_inet_take(c, h, AMP_OFF_CTL_LEN, MSG_PEEK)) {
 		unsigned len = amp_le16(h);
 		bool ok = len >= AMP_OFF_CTL_LEN && len <= AMP_INET_CTL_MAX;
 
@@ -431,11 +428,12 @@ static APART unsigned ctl_input(void)
 			break;
 		ses.missed = 0;
 		any = 1;
-		ses.violated = !ok || !take_frame(h, len);
+		if (!ok || !take_frame(h, len)) {
+			session_down(EPROTO);
+			return any;
+		}
 	}
-	if (ses.violated)
-		session_down(EPROTO);
-	else if (c->flags & (AMP_SF_RESET | AMP_SF_EOF))
+	if (c->flags & (AMP_SF_RESET | AMP_SF_EOF))
 		session_down(ECONNRESET);
 	return any;
 }
@@ -444,11 +442,13 @@ static void ctl_output(void)
 {
 	int n;
 
-	if (ses.req == REQ_SENT && ses.off < amp_le16(amp_inet_frame)) {
+	if (ses.req == REQ_SEND) {
 		n = amp_inet_send(ses.ctl.carrier, amp_inet_frame, amp_le16(amp_inet_frame),
 				  ses.off);
 		if (n > 0)
 			ses.off = (uint16_t)(ses.off + n);
+		if (ses.off == amp_le16(amp_inet_frame))
+			ses.req = REQ_SENT;
 	}
 	if (ses.req == REQ_GIVE_BACK &&
 	    amp_inet_note(AMP_OFF_RELEASE, 12, amp_le32(amp_inet_body), 0) > 0)
@@ -506,9 +506,7 @@ static APART void step_all(void)
 /* Is nothing owed that could not be sent yet, and nobody on his way? */
 static bool at_rest(void)
 {
-	return !ses.busy && !ses.violated && !ses.pong_owed && !ses.ping_owed &&
-	       (ses.req == REQ_IDLE || ses.req == REQ_DONE ||
-		(ses.req == REQ_SENT && ses.off == amp_le16(amp_inet_frame)));
+	return !ses.busy && !ses.pong_owed && !ses.ping_owed && ses.req < REQ_SEND;
 }
 
 static bool session_work(uint32_t now_ms)
@@ -518,6 +516,8 @@ static bool session_work(uint32_t now_ms)
 
 	amp_rest_end(&resting);
 	ses.poked = false;
+	if (ses.ctl.state == AMP_INET_DEAD)
+		session_down(EPROTO);
 	if (ses.ctl.state > AMP_INET_BUSY) {
 		r = amp_inet_up(&ses.ctl, NULL);
 		if (!r) {

@@ -34,8 +34,7 @@ static int head(struct amp_sock *s, uint8_t p[AMP_OFF_UDP_LEN])
 		uint32_t len = amp_le16(p), arg = amp_le32(p + ARG);
 
 		if (!amp_off_udp_ok(p) || len > max_len) {
-			amp_inet_fail(s, EPROTO);
-			s->err = 0;
+			amp_inet_give_up(s);
 			return -EPROTO;
 		}
 		if (amp_rxring_used(&c->rx) < len)
@@ -50,8 +49,7 @@ static int head(struct amp_sock *s, uint8_t p[AMP_OFF_UDP_LEN])
 		else if (arg != AMP_OFF_ECONNREFUSED || i->peer[0])
 			return amp_inet_err(arg);
 	}
-	amp_inet_watch(s);
-	if (i->state == AMP_INET_CONN && (c->flags & AMP_SF_EOF))
+	if (c->flags & AMP_SF_EOF)
 		amp_inet_fail(s, ECONNRESET);
 	return -EAGAIN;
 }
@@ -95,7 +93,7 @@ static size_t begin(const struct amp_msg *m, struct iovec iov[2], uint8_t *p)
 	return AMP_OFF_UDP_LEN + iov[1].iov_len;
 }
 
-ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m, int flags)
+ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m)
 {
 	struct amp_inet *i = amp_inet(s);
 	uint8_t p[AMP_OFF_UDP_LEN];
@@ -104,7 +102,6 @@ ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m, int flags
 	struct iovec iov[2];
 	ssize_t r;
 
-	(void)flags;
 	if (s->flags & AMP_SF_WR_SHUT)
 		return -EPIPE;
 	if (i->state != AMP_INET_CONN) {
