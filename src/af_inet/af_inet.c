@@ -77,9 +77,7 @@ int amp_inet_from_sa(int domain, const struct sockaddr *sa, socklen_t len, uint8
 	if (len < BEFORE + n)
 		return -EINVAL;
 	memset(a, 0, AMP_OFF_ADDR_LEN);
-	a[0] = amp_inet_wire(domain);
-	a[2] = p[PORT + 1];
-	a[3] = p[PORT];
+	amp_put_le32(a, amp_inet_wire(domain) | (uint32_t)ntohs(amp_le16(p + PORT)) << 16);
 	if (n == 16)
 		memcpy(a + 4, p + offsetof(struct sockaddr_in6, sin6_scope_id), 4);
 	amp_copy(a + 8, addr, n);
@@ -94,8 +92,7 @@ void amp_inet_to_sa(int domain, const uint8_t *a, struct sockaddr *sa, socklen_t
 
 	memset(p, 0, sizeof(in6));
 	in6.sin6_family = (sa_family_t)domain;
-	p[PORT] = a[3];
-	p[PORT + 1] = a[2];
+	in6.sin6_port = htons(amp_le16(a + 2));
 	if (domain == AF_INET6) {
 		memcpy(&in6.sin6_scope_id, a + 4, 4);
 		addr = p + ADDR6;
@@ -162,7 +159,7 @@ void amp_inet_fail(struct amp_sock *s, int err)
 	}
 	/* it may try again; a bound id is used up */
 	s->flags &= (uint16_t) ~(AMP_SF_CONNECTED | AMP_SF_BOUND);
-	if (i->state < AMP_INET_BUSY || i->state == AMP_INET_RSTWAIT) {
+	if (i->state < AMP_INET_BUSY) {
 		/* the carrier stays: what arrived can still be read */
 		i->state = AMP_INET_DEAD;
 		i->id = 0;
@@ -176,15 +173,6 @@ void amp_inet_fail(struct amp_sock *s, int err)
 	amp_sock_reset(s, err);
 }
 
-/* The proxy has its id back, or is gone itself. */
-static void released(struct amp_sock *s)
-{
-	amp_inet(s)->id = 0;
-	amp_inet(s)->state = AMP_INET_IDLE;
-	if (s->flags & AMP_SF_ORPHAN)
-		amp_sock_free(s);
-}
-
 void amp_inet_lost(void)
 {
 	struct amp_sock *s = NULL;
@@ -195,14 +183,11 @@ void amp_inet_lost(void)
 		switch (i->state) {
 		case AMP_INET_BOUND:
 		case AMP_INET_LISTENING:
-		case AMP_INET_LISTEN:
-			memset(i->peer, 0, sizeof(i->peer));
-			i->id = 0;
-			/* the next session hears of it again */
+		case AMP_INET_LISTEN: /* the next session hears of it again */
 			amp_inet_start(s, AMP_INET_BIND, 0);
-			break;
+			/* fall through */
 		case AMP_INET_RELEASE:
-			released(s);
+			i->id = 0;
 			break;
 		case AMP_INET_IDLE:
 		case AMP_INET_DEAD:
@@ -217,7 +202,7 @@ void amp_inet_lost(void)
 
 void amp_inet_closed(uint32_t id, unsigned status)
 {
-	int err = status ? amp_off_errno(status) : ECONNRESET;
+	int err = status ? -amp_inet_err(status) : ECONNRESET;
 	struct amp_sock *s = NULL;
 
 	while ((s = amp_inet_next(s)) != NULL) {
@@ -227,7 +212,7 @@ void amp_inet_closed(uint32_t id, unsigned status)
 			continue;
 		if (i->state == AMP_INET_CONN && s->type == SOCK_STREAM)
 			i->off = (uint8_t)err; /* data still comes before the reset */
-		else if (i->state < AMP_INET_BUSY || i->state == AMP_INET_RSTWAIT)
+		else if (i->state < AMP_INET_BUSY)
 			amp_inet_fail(s, err);
 	}
 }
@@ -346,7 +331,6 @@ static int take_open_answer(struct amp_sock *s)
 	i->id = amp_le32(a + AMP_OFF_A_ID);
 	i->off = 0;
 	i->state = AMP_INET_CONN;
-	amp_sock_changed(s);
 	return 0;
 }
 
@@ -375,19 +359,23 @@ void amp_inet_step(struct amp_sock *s)
 	uint8_t before = i->state;
 	int r;
 
+	if (!due && before <= AMP_INET_LISTEN)
+		return;
 	switch (before) {
+	case AMP_INET_RSTWAIT:
+		amp_inet_fail(s, ECONNRESET);
+		return;
 	case AMP_INET_BIND:
 	case AMP_INET_LISTEN:
-		if (due)
-			announce(s);
+		announce(s);
 		break;
-	case AMP_INET_RELEASE:
-		if (amp_inet_note(AMP_OFF_RELEASE, 12, i->id, 0) > 0)
-			released(s);
-		return;
-	case AMP_INET_RSTWAIT:
-		if (due)
-			amp_inet_fail(s, ECONNRESET);
+	case AMP_INET_RELEASE: /* id 0: the proxy is gone itself */
+		if (i->id && amp_inet_note(AMP_OFF_RELEASE, 12, i->id, 0) <= 0)
+			return;
+		i->id = 0;
+		i->state = AMP_INET_IDLE;
+		if (s->flags & AMP_SF_ORPHAN)
+			amp_sock_free(s);
 		return;
 	case AMP_INET_HEADER:
 		amp_inet_header_step(s, due);
@@ -430,10 +418,11 @@ static int inet_bind(struct amp_sock *s, const struct sockaddr *sa, socklen_t le
 {
 	struct amp_inet *i = amp_inet(s);
 	bool udp = s->type == SOCK_DGRAM;
-	int r = amp_inet_refused(s);
+	int r;
 
 	if (s->flags & AMP_SF_BOUND)
 		return -EINVAL;
+	r = amp_inet_refused(s);
 	if (r)
 		return r;
 	if (i->state == AMP_INET_IDLE) {
@@ -505,13 +494,8 @@ struct amp_sock *amp_inet_stream(struct amp_sock *s, int *err)
 	struct amp_inet *i = amp_inet(s);
 
 	amp_inet_watch(s);
-	*err = -ENOTCONN;
-	if (i->state > AMP_INET_BUSY) {
-		*err = -EAGAIN;
-		if (i->state != AMP_INET_RSTWAIT)
-			return NULL;
-	}
-	return i->carrier;
+	*err = i->state == AMP_INET_RSTWAIT || i->state > AMP_INET_BUSY ? -EAGAIN : -ENOTCONN;
+	return i->state < AMP_INET_BUSY ? i->carrier : NULL;
 }
 
 /* The carrier of a TCP socket that is connected as it should be, and amp_inet_watch() would see

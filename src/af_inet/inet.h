@@ -12,11 +12,13 @@
 #include "../wire/le.h"
 #include "../wire/offload.h"
 
-/* Where a socket is. Those above AMP_INET_BUSY move by themselves: the session steps them. */
+/* Where a socket is. Those from AMP_INET_BUSY on move by themselves, and AMP_INET_RSTWAIT: the
+ * session steps them. */
 enum amp_inet_state {
 	AMP_INET_IDLE = 0,  /* the proxy does not know it */
 	AMP_INET_DEAD,	    /* over; the carrier may hold bytes to read */
 	AMP_INET_CONN,	    /* id: connected or UDP; the carrier is the data's */
+	AMP_INET_RSTWAIT,   /* the same, but it is reset, and CLOSED may tell why */
 	AMP_INET_BOUND,	    /* id: bound. From here to CARRIER an id is to be given back */
 	AMP_INET_LISTENING, /* id: listener */
 	AMP_INET_BUSY,
@@ -27,7 +29,6 @@ enum amp_inet_state {
 	AMP_INET_CARRIER,	       /* the carrier connects */
 	AMP_INET_OPEN,		       /* OPEN is being sent, off bytes are out */
 	AMP_INET_ANSWER,	       /* ANSWER is awaited */
-	AMP_INET_RSTWAIT,	       /* the carrier is reset, CLOSED may tell why */
 	AMP_INET_HEADER,	       /* accept carrier, its header is awaited */
 };
 
@@ -175,8 +176,9 @@ int amp_inet_listen_step(struct amp_sock *s);
 void amp_inet_header_step(struct amp_sock *s, bool late);
 /* A listener closes: those whom nobody accepted are reset. */
 void amp_inet_listen_end(struct amp_sock *s);
-/* Accept carriers in, credits out when there is reason to look. True: something came. */
-bool amp_inet_door_work(bool up, bool look);
+/* Accept carriers in, credits out when there is reason to look. Not 0: something came. Words: bytes
+ * are made bytes each time. */
+unsigned amp_inet_door_work(unsigned state, unsigned look);
 
 /* ---- inet_name.c, inet_direct.c, linked with their calls ---- */
 

@@ -127,9 +127,9 @@ static void grant(void)
 	}
 }
 
-bool amp_inet_door_work(bool up, bool look)
+unsigned amp_inet_door_work(unsigned state, unsigned look)
 {
-	bool any = door_input(up);
+	bool up = state == AMP_INET_CONN, any = door_input(up);
 
 	if (AMPSOCK_WHY && !up)
 		said = false;

@@ -63,8 +63,7 @@ static struct {
 	uint8_t attempt; /* never 0 once there was one */
 	uint8_t missed;
 	bool ping_owed, pong_owed;
-	bool busy;  /* some socket is in a state above AMP_INET_BUSY */
-	bool timed; /* some of them wait for time to pass */
+	bool busy; /* some socket moves by itself, or may */
 	bool poked;
 	struct amp_inet_way ctl;
 	uint32_t ping_ms; /* next tick */
@@ -73,7 +72,7 @@ static struct {
 	const void *owner; /* of the request; NULL: nobody wants its answer */
 	uint32_t req_ms;   /* when it was sent */
 	const struct amp_family *fam;
-	uint8_t token[8];
+	uint32_t token[2];
 	struct amp_runner runner;
 } ses;
 
@@ -110,7 +109,10 @@ bool amp_inet_take(struct amp_sock *c, void *buf, size_t len, int flags)
 	m.len = len;
 	m.done = 0;
 	m.name = NULL;
-	return amp_rxring_used(&c->rx) >= len && (size_t)c->fam->recvmsg(c, &m, flags) == len;
+	if (amp_rxring_used(&c->rx) < len)
+		return false;
+	c->fam->recvmsg(c, &m, flags);
+	return true;
 }
 
 int amp_inet_send(struct amp_sock *c, void *p, size_t len, size_t done)
@@ -141,7 +143,8 @@ static void put_open(unsigned op, struct amp_sock *s)
 	if (!s)
 		return;
 	i = amp_inet(s);
-	memcpy(p + AMP_OFF_O_TOKEN, ses.token, sizeof(ses.token));
+	amp_put_le32(p + AMP_OFF_O_TOKEN, ses.token[0]);
+	amp_put_le32(p + AMP_OFF_O_TOKEN + 4, ses.token[1]);
 	p[AMP_OFF_O_FAMILY] = amp_inet_wire(s->domain);
 	p[AMP_OFF_O_FAMILY + 1] = amp_inet_wire_type(s->type);
 	amp_put_le32(p + AMP_OFF_O_MAX_FRAME,
@@ -159,7 +162,7 @@ int amp_inet_recv_answer(struct amp_sock *c, unsigned op)
 	unsigned status;
 
 	if (!amp_inet_take(c, amp_inet_answer, AMP_OFF_ANSWER_LEN, 0))
-		return c->flags & (AMP_SF_RESET | AMP_SF_EOF) ? -ECONNRESET : -EAGAIN;
+		return c->flags & AMP_SF_EOF ? -ECONNRESET : -EAGAIN;
 	status = (unsigned)amp_off_answer_ok(amp_inet_answer);
 	if (status == AMP_OFF_OK)
 		status = amp_inet_answer[AMP_OFF_A_OP] == op
@@ -173,8 +176,8 @@ static int carrier_connect(struct amp_sock *c)
 {
 	int r;
 
-	if (c->flags & AMP_SF_RESET)
-		r = c->err ? -c->err : -ECONNRESET;
+	if (c->err)
+		r = -c->err;
 	else if (c->flags & AMP_SF_CONNECTED)
 		return 0;
 	else
@@ -232,25 +235,20 @@ static void session_down(int err)
 
 static int session_start(void)
 {
-	int err = ENETDOWN;
-
 	amp_inet_opened();
 	ses.attempt = (uint8_t)(ses.attempt + 2u) | 1u;
 	ses.missed = 0;
 	ses.ping_ms = amp_port_now_ms() + PING_MS;
-	ses.fam = amp_family_carrier();
-	if (ses.fam) {
-		ses.ctl.carrier = amp_inet_carrier_new();
-		err = ENOBUFS;
-	}
+	ses.fam = amp_family_carrier(); /* there is one (ampsock_config.h) */
+	ses.ctl.carrier = amp_inet_carrier_new();
 	amp_inet_poke();
 	if (ses.ctl.carrier) {
 		ses.ctl.state = AMP_INET_CARRIER;
 		return -EAGAIN;
 	}
 	/* nobody had a session: nobody is told but who asks with this ticket */
-	ses.err = (uint8_t)err;
-	return -err;
+	ses.err = ENOBUFS;
+	return -ENOBUFS;
 }
 
 int amp_inet_session(uint8_t *ticket)
@@ -294,9 +292,12 @@ void amp_inet_opened(void)
 /* An answer that nobody wants: is there an id in it that is nobody's now? */
 static void abandon(void)
 {
-	bool id = (uint8_t)ses.key == AMP_OFF_BIND || (uint8_t)ses.key == AMP_OFF_LISTEN;
+	unsigned what = amp_le16(amp_inet_frame + 2); /* operation; status: 0 */
 
-	ses.req = id && !amp_inet_frame[3] ? REQ_GIVE_BACK : REQ_IDLE;
+	ses.req = what == (AMP_OFF_BIND | AMP_OFF_REPLY) ||
+				  what == (AMP_OFF_LISTEN | AMP_OFF_REPLY)
+			  ? REQ_GIVE_BACK
+			  : REQ_IDLE;
 	ses.poked = true;
 }
 
@@ -433,7 +434,7 @@ static APART unsigned ctl_input(void)
 			return any;
 		}
 	}
-	if (c->flags & (AMP_SF_RESET | AMP_SF_EOF))
+	if (c->flags & AMP_SF_EOF)
 		session_down(ECONNRESET);
 	return any;
 }
@@ -485,7 +486,6 @@ static void ping_tick(uint32_t now_ms)
 static APART void step_all(void)
 {
 	struct amp_sock *s = NULL;
-	bool timed = false, busy = false;
 
 	if (!ses.busy)
 		return;
@@ -493,14 +493,11 @@ static APART void step_all(void)
 	while ((s = amp_inet_next(s)) != NULL) {
 		unsigned state = amp_inet(s)->state;
 
-		if (state < AMP_INET_BUSY)
+		if (state < AMP_INET_BUSY && state != AMP_INET_RSTWAIT)
 			continue;
-		busy = true; /* one look more than needed */
+		ses.busy = true; /* one look more than needed */
 		amp_inet_step(s);
-		timed |= state <= AMP_INET_LISTEN || state >= AMP_INET_RSTWAIT;
 	}
-	ses.busy |= busy;
-	ses.timed = timed;
 }
 
 /* Is nothing owed that could not be sent yet, and nobody on his way? */
@@ -521,15 +518,17 @@ static bool session_work(uint32_t now_ms)
 	if (ses.ctl.state > AMP_INET_BUSY) {
 		r = amp_inet_up(&ses.ctl, NULL);
 		if (!r) {
-			memcpy(ses.token, amp_inet_answer + AMP_OFF_A_TOKEN, 8);
+			ses.token[0] = amp_le32(amp_inet_answer + AMP_OFF_A_TOKEN);
+			ses.token[1] = amp_le32(amp_inet_answer + AMP_OFF_A_TOKEN + 4);
 			ses.ctl.state = AMP_INET_CONN;
+			amp_inet_opened(); /* behind the link that brought it */
 			amp_inet_poke();
 		} else if (r != -EAGAIN) {
 			session_down(-r);
 		}
 	}
 	if (amp_inet_door_work)
-		any |= amp_inet_door_work(ses.ctl.state == AMP_INET_CONN, any || ses.poked);
+		any |= amp_inet_door_work(ses.ctl.state, any | ses.poked);
 	step_all();
 	if (ses.ctl.state == AMP_INET_CONN)
 		any |= ctl_input();
@@ -550,20 +549,22 @@ static int32_t session_run(struct amp_runner *r, uint32_t now_ms)
 		now_ms = amp_port_now_ms();
 	if (session_work(now_ms))
 		return 0;
-	if (ses.timed)
+	if (ses.busy)
 		return TICK_MS;
 	if (AMPSOCK_FAST && at_rest())
 		amp_rest_begin(&resting, quiet());
 	return quiet() ? -1 : (int32_t)(ses.ping_ms - now_ms);
 }
 
-/* A link may have run after us and have brought something. */
+/* What the caller did since the look is still to be seen to; and a link may have run after us and
+ * have brought something. */
 static bool session_arm(struct amp_runner *r, bool on)
 {
-	if (AMPSOCK_FAST)
-		return on && (ses.poked || !amp_rest_undisturbed(&resting)) &&
-		       session_work(amp_port_now_ms());
-	return on && session_run(r, amp_port_now_ms()) == 0; /* one caller less to be in line */
+	(void)r;
+	if (!AMPSOCK_FAST)
+		return ses.poked;
+	return on && (ses.poked || !amp_rest_undisturbed(&resting)) &&
+	       session_work(amp_port_now_ms());
 }
 
 #endif /* AMPSOCK_INET */

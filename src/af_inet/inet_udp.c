@@ -30,6 +30,10 @@ static int head(struct amp_sock *s, uint8_t p[AMP_OFF_UDP_LEN])
 	struct amp_sock *c = i->carrier;
 	const uint32_t max_len = AMPSOCK_RING_LEN; /* the 65535 of the field may be less */
 
+	if (i->state == AMP_INET_IDLE && !s->err)
+		return amp_inet_start(s, AMP_INET_WAIT, 0); /* by whatever use of it */
+	if (i->state != AMP_INET_CONN)
+		return -EAGAIN;
 	while (amp_inet_take(c, p, AMP_OFF_UDP_LEN, MSG_PEEK)) {
 		uint32_t len = amp_le16(p), arg = amp_le32(p + ARG);
 
@@ -104,14 +108,10 @@ ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m)
 
 	if (s->flags & AMP_SF_WR_SHUT)
 		return -EPIPE;
-	if (i->state != AMP_INET_CONN) {
-		if (m->done)
+	if (m->done) {
+		if (i->state != AMP_INET_CONN)
 			return -ECONNRESET; /* half a datagram went down with its carrier */
-		if (i->state == AMP_INET_IDLE)
-			amp_inet_start(s, AMP_INET_WAIT, 0);
-		return -EAGAIN;
-	}
-	if (!m->done) {
+	} else {
 		r = head(s, p); /* an ICMP error is told before the next datagram goes */
 		if (r == 0 || (r == -EAGAIN && i->state == AMP_INET_CONN))
 			r = put_header(s, m, p);
@@ -123,11 +123,12 @@ ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m)
 	}
 	r = i->carrier->fam->carrier->carry(i->carrier, from, m->done, end, whole);
 	if (!m->done && r >= 0) {
-		r -= (ssize_t)AMP_OFF_UDP_LEN;
-		if (r < 0 || (!r && m->len)) { /* buffers too small for a header: not ours */
+		if (r <= (ssize_t)AMP_OFF_UDP_LEN && (size_t)r != whole) {
+			/* buffers too small for a header: not ours */
 			i->carrier->fam->half_close(i->carrier, SHUT_RDWR);
 			return -EPIPE;
 		}
+		r -= (ssize_t)AMP_OFF_UDP_LEN;
 	}
 	if (r >= 0)
 		i->off = m->done + (size_t)r < m->len;
@@ -147,17 +148,12 @@ ssize_t amp_inet_udp_recv(struct amp_sock *s, struct amp_msg *m, int flags)
 
 	if (s->flags & AMP_SF_RD_SHUT)
 		return 0;
-	if (i->state != AMP_INET_CONN)
-		return -EAGAIN;
 	err = head(s, p);
 	if (err)
 		return err;
 	arg = amp_le32(p + ARG);
-	n = (size_t)amp_le16(p) - AMP_OFF_UDP_LEN;
-	if (n > m->len)
-		n = m->len;
 	r = &i->carrier->rx;
-	n = amp_rxring_read(r, r->tail + AMP_OFF_UDP_LEN, m, n);
+	n = amp_rxring_read(r, r->tail + AMP_OFF_UDP_LEN, m, amp_le16(p) - AMP_OFF_UDP_LEN);
 	if (m->name)
 		amp_inet_to_sa(s->domain, p + ADDR, m->name, &m->name_len);
 	if (arg > n)
@@ -176,10 +172,6 @@ int amp_inet_udp_poll(struct amp_sock *s)
 	uint8_t p[AMP_OFF_UDP_LEN];
 	int r, ev = 0;
 
-	if (i->state == AMP_INET_IDLE && !s->err)
-		amp_inet_start(s, AMP_INET_WAIT, 0); /* until it is open, nothing can be sent */
-	if (i->state != AMP_INET_CONN)
-		return 0;
 	r = head(s, p);
 	if (r == 0 || (s->flags & AMP_SF_RD_SHUT))
 		ev = POLLIN;
