@@ -276,6 +276,7 @@ static int bind_step(struct amp_sock *s)
 	if (r) {
 		i->id = amp_le32(p);
 		i->state = s->flags & AMP_SF_LISTEN ? AMP_INET_LISTEN : AMP_INET_BOUND;
+		s->err = 0; /* of an attempt before */
 		return 0;
 	}
 	amp_put_le32(p, (uint32_t)amp_inet_wire(s->domain) | AMP_OFF_STREAM << 8);
@@ -295,12 +296,10 @@ static void announce(struct amp_sock *s)
 	bool bind = i->state == AMP_INET_BIND;
 	int r = bind ? bind_step(s) : amp_inet_listen_step(s);
 
-	if (r == -EAGAIN)
+	if (!r || r == -EAGAIN)
 		return;
 	if (!(s->flags & AMP_SF_LISTEN))
 		s->err = (uint8_t)-r;
-	if (!r)
-		return;
 	if (s->flags & (bind ? AMP_SF_BOUND : AMP_SF_LISTEN))
 		amp_inet_start(s, (enum amp_inet_state)i->state, RETRY_MS);
 	else if (bind)
@@ -433,11 +432,12 @@ static int inet_bind(struct amp_sock *s, const struct sockaddr *sa, socklen_t le
 		s->flags |= AMP_SF_BOUND;
 		return 0;
 	}
-	return i->state >= AMP_INET_BUSY && (udp || i->state < AMP_INET_WAIT) ? -EAGAIN
+	/* the others are connected, or on their way: no more to be bound */
+	return udp || (i->state >= AMP_INET_BUSY && i->state < AMP_INET_WAIT) ? -EAGAIN
 									      : -EINVAL;
 }
 
-/* a: 24 bytes, zero: the name is dissolved. */
+/* a: 24 bytes, zero: the name is dissolved. 1: so it is; -EAGAIN; -errno. */
 static int udp_connect(struct amp_sock *s, const uint8_t *a)
 {
 	struct amp_inet *i = amp_inet(s);
@@ -447,19 +447,12 @@ static int udp_connect(struct amp_sock *s, const uint8_t *a)
 	if (i->state == AMP_INET_IDLE) /* a trip more, once */
 		return amp_inet_start(s, AMP_INET_WAIT, 0);
 	r = amp_inet_fetch(s, AMP_OFF_UDP_CONNECT, 0);
-	if (r < 0)
+	if (r)
 		return r;
-	if (r == 0) {
-		amp_put_le32(p, i->id);
-		amp_put_le32(p + 4, 0);
-		amp_inet_addr_copy(p + 8, a);
-		return amp_inet_req_send(8 + AMP_OFF_ADDR_LEN);
-	}
-	amp_inet_addr_copy(i->peer, a);
-	s->flags &= (uint16_t)~AMP_SF_CONNECTED;
-	if (a[0])
-		s->flags |= AMP_SF_CONNECTED;
-	return 0;
+	amp_put_le32(p, i->id);
+	amp_put_le32(p + 4, 0);
+	amp_inet_addr_copy(p + 8, a);
+	return amp_inet_req_send(8 + AMP_OFF_ADDR_LEN);
 }
 
 static int inet_connect(struct amp_sock *s, const struct sockaddr *sa, socklen_t len)
@@ -477,25 +470,29 @@ static int inet_connect(struct amp_sock *s, const struct sockaddr *sa, socklen_t
 		r = amp_inet_from_sa(s->domain, sa, len, a);
 	if (r)
 		return r;
-	if (udp)
-		return udp_connect(s, a);
-	if (i->state == AMP_INET_CONN || i->state == AMP_INET_LISTENING)
+	if (udp) {
+		r = udp_connect(s, a);
+		if (r < 0)
+			return r;
+	} else if (i->state == AMP_INET_CONN || i->state == AMP_INET_LISTENING) {
 		return -EISCONN;
-	if (i->state == AMP_INET_DEAD)
+	} else if (i->state == AMP_INET_DEAD) {
 		amp_inet_give_up(s);
+	}
 	amp_inet_addr_copy(i->peer, a);
 	s->flags &= (uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_CONNECTED);
-	return amp_inet_start(s, AMP_INET_WAIT, 0);
+	if (!udp)
+		return amp_inet_start(s, AMP_INET_WAIT, 0);
+	if (a[0])
+		s->flags |= AMP_SF_CONNECTED;
+	return 0;
 }
 
-/* The carrier of a connected TCP socket, or NULL. What to answer then, or when it is of no use. */
-struct amp_sock *amp_inet_stream(struct amp_sock *s, int *err)
+/* The carrier of a connected TCP socket, or NULL. */
+struct amp_sock *amp_inet_stream(struct amp_sock *s)
 {
-	struct amp_inet *i = amp_inet(s);
-
 	amp_inet_watch(s);
-	*err = i->state == AMP_INET_RSTWAIT || i->state > AMP_INET_BUSY ? -EAGAIN : -ENOTCONN;
-	return i->state < AMP_INET_BUSY ? i->carrier : NULL;
+	return amp_inet(s)->state < AMP_INET_BUSY ? amp_inet(s)->carrier : NULL;
 }
 
 /* The carrier of a TCP socket that is connected as it should be, and amp_inet_watch() would see
@@ -510,21 +507,6 @@ static inline struct amp_sock *usual_stream(struct amp_sock *s)
 	return i->carrier;
 }
 
-static ssize_t inet_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
-{
-	struct amp_sock *c = usual_stream(s);
-	int err;
-
-	if (c)
-		return c->fam->sendmsg(c, m, flags);
-	if (s->type == SOCK_DGRAM)
-		return amp_inet_udp_send(s, m);
-	c = amp_inet_stream(s, &err);
-	if (!c || amp_inet(s)->state == AMP_INET_RSTWAIT)
-		return err;
-	return c->fam->sendmsg(c, m, flags);
-}
-
 /* Bytes that arrive on the carrier go to who waits at s. */
 static inline void want_at(struct amp_sock *s, struct amp_sock *c)
 {
@@ -533,32 +515,49 @@ static inline void want_at(struct amp_sock *s, struct amp_sock *c)
 		amp_sock_want(s)->at = c;
 }
 
+/* in, to be filled, or out: one of them. */
+static ssize_t move(struct amp_sock *s, struct amp_msg *in, const struct amp_msg *out,
+		    int flags)
+{
+	struct amp_sock *c = amp_inet_stream(s);
+
+	/* all read, and soon we know why there is no more */
+	if (!c || (amp_inet(s)->state == AMP_INET_RSTWAIT && !(in && amp_rxring_used(&c->rx))))
+		return amp_inet_no_stream(amp_inet(s));
+	if (!in)
+		return c->fam->sendmsg(c, out, flags);
+	want_at(s, c);
+	return c->fam->recvmsg(c, in, flags);
+}
+
+static ssize_t inet_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
+{
+	struct amp_sock *c = usual_stream(s);
+
+	if (c)
+		return c->fam->sendmsg(c, m, flags);
+	return s->type == SOCK_DGRAM ? amp_inet_udp_send(s, m) : move(s, NULL, m, flags);
+}
+
 static ssize_t inet_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 {
 	struct amp_sock *c = usual_stream(s);
-	int err;
 
-	if (!c) {
-		if (s->type == SOCK_DGRAM)
-			return amp_inet_udp_recv(s, m, flags);
-		c = amp_inet_stream(s, &err);
-		/* all read, and soon we know why there is no more */
-		if (!c || (amp_inet(s)->state == AMP_INET_RSTWAIT && !amp_rxring_used(&c->rx)))
-			return err;
+	if (c) {
+		want_at(s, c);
+		return c->fam->recvmsg(c, m, flags);
 	}
-	want_at(s, c);
-	return c->fam->recvmsg(c, m, flags);
+	return s->type == SOCK_DGRAM ? amp_inet_udp_recv(s, m, flags) : move(s, m, NULL, flags);
 }
 
 #if AMPSOCK_FAST
 static bool inet_send_fast(struct amp_sock *s, const void *buf, size_t len, int flags)
 {
 	struct amp_sock *c;
-	int err;
 
 	if (s->type == SOCK_DGRAM)
 		return false;
-	c = amp_inet_stream(s, &err);
+	c = amp_inet_stream(s);
 	return c && amp_inet(s)->state != AMP_INET_RSTWAIT &&
 	       amp_sock_send_fast(c, buf, len, flags);
 }

@@ -8,6 +8,8 @@
 #ifndef AMP_INET_H
 #define AMP_INET_H
 
+#include <errno.h>
+
 #include "../socket/family.h"
 #include "../wire/le.h"
 #include "../wire/offload.h"
@@ -161,7 +163,12 @@ _Static_assert(AMP_OFF_STREAM == 1 && AMP_OFF_DGRAM == 2, "amp_inet_wire_type()"
 
 /* Shared with the files below, see there. */
 int amp_inet_fetch(struct amp_sock *s, unsigned op, unsigned at);
-struct amp_sock *amp_inet_stream(struct amp_sock *s, int *err);
+struct amp_sock *amp_inet_stream(struct amp_sock *s);
+/* What to answer when it is not there, or of no use. */
+static inline int amp_inet_no_stream(const struct amp_inet *i)
+{
+	return i->state == AMP_INET_RSTWAIT || i->state > AMP_INET_BUSY ? -EAGAIN : -ENOTCONN;
+}
 
 /* ---- inet_shutdown.c, linked with shutdown() ---- */
 

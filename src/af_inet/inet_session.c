@@ -390,14 +390,14 @@ static bool take_answer(const uint8_t *h, unsigned len)
 /* A frame of len bytes, which are here; h: the first eight, and room for SHORT_LEN. */
 static bool take_frame(uint8_t *h, unsigned len)
 {
-	unsigned op = h[2];
+	unsigned what = amp_le16(h + 2); /* operation; status: 0 */
 
-	if (op & AMP_OFF_REPLY)
+	if (what & AMP_OFF_REPLY)
 		return take_answer(h, len);
-	if (h[3] || len > SHORT_LEN)
+	if (len > SHORT_LEN)
 		return false;
 	amp_inet_take(ses.ctl.carrier, h, len, 0);
-	switch (op) {
+	switch (what) {
 	case AMP_OFF_PING:
 		ses.pong_owed = true;
 		ses.pong_seq = amp_le32(h + 4);
@@ -425,11 +425,14 @@ static APART unsigned ctl_input(void)
 		unsigned len = amp_le16(h);
 		bool ok = len >= AMP_OFF_CTL_LEN && len <= AMP_INET_CTL_MAX;
 
-		if (ok && amp_rxring_used(&c->rx) < len)
-			break;
-		ses.missed = 0;
-		any = 1;
-		if (!ok || !take_frame(h, len)) {
+		if (ok) {
+			if (amp_rxring_used(&c->rx) < len)
+				break;
+			ses.missed = 0;
+			any = 1;
+			ok = take_frame(h, len);
+		}
+		if (!ok) {
 			session_down(EPROTO);
 			return any;
 		}

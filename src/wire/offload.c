@@ -43,10 +43,12 @@ void amp_off_put_addr(uint8_t *p, const struct amp_off_addr *a)
 /* protocol.md 2.3: no address is 24 zero bytes; IPv4 leaves scope and 12 bytes zero. */
 bool amp_off_addr_ok(const uint8_t *p)
 {
-	if (p[0] == AMP_OFF_INET6)
-		return !p[1];
-	if (p[0] == AMP_OFF_INET)
-		return !p[1] && !amp_le32(p + 4) && all_zero(p + 12, 12);
+	unsigned family = amp_le16(p); /* and the reserved byte */
+
+	if (family == AMP_OFF_INET6)
+		return true;
+	if (family == AMP_OFF_INET)
+		return !amp_le32(p + 4) && all_zero(p + 12, 12);
 	return all_zero(p, AMP_OFF_ADDR_LEN);
 }
 
