@@ -437,7 +437,14 @@ static int inet_bind(struct amp_sock *s, const struct sockaddr *sa, socklen_t le
 									      : -EINVAL;
 }
 
-/* a: 24 bytes, zero: the name is dissolved. 1: so it is; -EAGAIN; -errno. */
+/* A function, as amp_inet_addr_copy(). */
+static __attribute__((noinline)) void take_peer(struct amp_sock *s, const uint8_t *a)
+{
+	amp_inet_addr_copy(amp_inet(s)->peer, a);
+	s->flags &= (uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_CONNECTED);
+}
+
+/* a: 24 bytes, zero: the name is dissolved. */
 static int udp_connect(struct amp_sock *s, const uint8_t *a)
 {
 	struct amp_inet *i = amp_inet(s);
@@ -447,12 +454,18 @@ static int udp_connect(struct amp_sock *s, const uint8_t *a)
 	if (i->state == AMP_INET_IDLE) /* a trip more, once */
 		return amp_inet_start(s, AMP_INET_WAIT, 0);
 	r = amp_inet_fetch(s, AMP_OFF_UDP_CONNECT, 0);
-	if (r)
+	if (r < 0)
 		return r;
-	amp_put_le32(p, i->id);
-	amp_put_le32(p + 4, 0);
-	amp_inet_addr_copy(p + 8, a);
-	return amp_inet_req_send(8 + AMP_OFF_ADDR_LEN);
+	if (r == 0) {
+		amp_put_le32(p, i->id);
+		amp_put_le32(p + 4, 0);
+		amp_inet_addr_copy(p + 8, a);
+		return amp_inet_req_send(8 + AMP_OFF_ADDR_LEN);
+	}
+	take_peer(s, a);
+	if (a[0])
+		s->flags |= AMP_SF_CONNECTED;
+	return 0;
 }
 
 static int inet_connect(struct amp_sock *s, const struct sockaddr *sa, socklen_t len)
@@ -470,22 +483,14 @@ static int inet_connect(struct amp_sock *s, const struct sockaddr *sa, socklen_t
 		r = amp_inet_from_sa(s->domain, sa, len, a);
 	if (r)
 		return r;
-	if (udp) {
-		r = udp_connect(s, a);
-		if (r < 0)
-			return r;
-	} else if (i->state == AMP_INET_CONN || i->state == AMP_INET_LISTENING) {
+	if (udp)
+		return udp_connect(s, a);
+	if (i->state == AMP_INET_CONN || i->state == AMP_INET_LISTENING)
 		return -EISCONN;
-	} else if (i->state == AMP_INET_DEAD) {
+	if (i->state == AMP_INET_DEAD)
 		amp_inet_give_up(s);
-	}
-	amp_inet_addr_copy(i->peer, a);
-	s->flags &= (uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_CONNECTED);
-	if (!udp)
-		return amp_inet_start(s, AMP_INET_WAIT, 0);
-	if (a[0])
-		s->flags |= AMP_SF_CONNECTED;
-	return 0;
+	take_peer(s, a);
+	return amp_inet_start(s, AMP_INET_WAIT, 0);
 }
 
 /* The carrier of a connected TCP socket, or NULL. */
@@ -515,19 +520,18 @@ static inline void want_at(struct amp_sock *s, struct amp_sock *c)
 		amp_sock_want(s)->at = c;
 }
 
-/* in, to be filled, or out: one of them. */
-static ssize_t move(struct amp_sock *s, struct amp_msg *in, const struct amp_msg *out,
-		    int flags)
+/* Receive into m or send what is in it. */
+static ssize_t move(struct amp_sock *s, struct amp_msg *m, int flags, bool in)
 {
 	struct amp_sock *c = amp_inet_stream(s);
 
 	/* all read, and soon we know why there is no more */
 	if (!c || (amp_inet(s)->state == AMP_INET_RSTWAIT && !(in && amp_rxring_used(&c->rx))))
-		return amp_inet_no_stream(amp_inet(s));
+		return amp_inet_no_stream(amp_inet(s), c);
 	if (!in)
-		return c->fam->sendmsg(c, out, flags);
+		return c->fam->sendmsg(c, m, flags);
 	want_at(s, c);
-	return c->fam->recvmsg(c, in, flags);
+	return c->fam->recvmsg(c, m, flags);
 }
 
 static ssize_t inet_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
@@ -536,7 +540,9 @@ static ssize_t inet_sendmsg(struct amp_sock *s, const struct amp_msg *m, int fla
 
 	if (c)
 		return c->fam->sendmsg(c, m, flags);
-	return s->type == SOCK_DGRAM ? amp_inet_udp_send(s, m) : move(s, NULL, m, flags);
+	if (s->type == SOCK_DGRAM)
+		return amp_inet_udp_send(s, m);
+	return move(s, (struct amp_msg *)(uintptr_t)m, flags, false); /* only read */
 }
 
 static ssize_t inet_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
@@ -547,7 +553,7 @@ static ssize_t inet_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 		want_at(s, c);
 		return c->fam->recvmsg(c, m, flags);
 	}
-	return s->type == SOCK_DGRAM ? amp_inet_udp_recv(s, m, flags) : move(s, m, NULL, flags);
+	return s->type == SOCK_DGRAM ? amp_inet_udp_recv(s, m, flags) : move(s, m, flags, true);
 }
 
 #if AMPSOCK_FAST

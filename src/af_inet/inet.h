@@ -164,10 +164,10 @@ _Static_assert(AMP_OFF_STREAM == 1 && AMP_OFF_DGRAM == 2, "amp_inet_wire_type()"
 /* Shared with the files below, see there. */
 int amp_inet_fetch(struct amp_sock *s, unsigned op, unsigned at);
 struct amp_sock *amp_inet_stream(struct amp_sock *s);
-/* What to answer when it is not there, or of no use. */
-static inline int amp_inet_no_stream(const struct amp_inet *i)
+/* What to answer when it is not there; or of no use, because it waits for CLOSED. */
+static inline int amp_inet_no_stream(const struct amp_inet *i, const struct amp_sock *c)
 {
-	return i->state == AMP_INET_RSTWAIT || i->state > AMP_INET_BUSY ? -EAGAIN : -ENOTCONN;
+	return c || i->state > AMP_INET_BUSY ? -EAGAIN : -ENOTCONN;
 }
 
 /* ---- inet_shutdown.c, linked with shutdown() ---- */
