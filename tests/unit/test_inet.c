@@ -1055,7 +1055,7 @@ static void late_listener(void **state)
 	struct sockaddr_in a = sin4("0.0.0.0", 8080), b = sin4("0.0.0.0", 8081);
 	int fd = amp_socket(AF_INET, SOCK_STREAM, 0),
 	    other = amp_socket(AF_INET, SOCK_STREAM, 0);
-	int low = 0x0303, c;
+	int low = 3, c;
 	struct amp_off_addr addr = addr4(0, 8080);
 	uint8_t ans[40] = {0};
 
