@@ -6,9 +6,9 @@
  *
  * A socket has a state (inet.h). connect(), and any use of a UDP socket, only sets it to
  * WAIT: the session's runner then steps the socket through session, carrier, OPEN and
- * ANSWER, the same way whether somebody waits for it or not. bind() and listen() are
- * requests on the control carrier that their caller fetches the answer of; after a lost
- * session the runner makes them again by itself.
+ * ANSWER, the same way whether somebody waits for it or not. So it is with bind() and
+ * listen(), which are requests on the control carrier: the runner makes them, whether the
+ * call asks or, after a lost session, nobody does.
  *
  * Once connected, a TCP socket is its carrier: send, receive, shutdown, poll and the
  * zero-copy calls go straight through to it, and so does the buffer of a waiting caller.
@@ -77,9 +77,7 @@ int amp_inet_from_sa(int domain, const struct sockaddr *sa, socklen_t len, uint8
 	if (sa->sa_family != domain)
 		return -EAFNOSUPPORT;
 	memset(a, 0, AMP_OFF_ADDR_LEN);
-	a[0] = amp_inet_wire(domain);
-	a[2] = p[PORT + 1];
-	a[3] = p[PORT];
+	amp_put_le32(a, amp_inet_wire(domain) | (uint32_t)ntohs(amp_le16(p + PORT)) << 16);
 	if (n == 16)
 		memcpy(a + 4, p + offsetof(struct sockaddr_in6, sin6_scope_id), 4);
 	amp_copy(a + 8, addr, n);
@@ -94,8 +92,7 @@ void amp_inet_to_sa(int domain, const uint8_t *a, struct sockaddr *sa, socklen_t
 
 	memset(p, 0, sizeof(in6));
 	in6.sin6_family = (sa_family_t)domain;
-	p[PORT] = a[3];
-	p[PORT + 1] = a[2];
+	in6.sin6_port = htons(amp_le16(a + 2));
 	if (domain == AF_INET6) {
 		memcpy(&in6.sin6_scope_id, a + 4, 4);
 		addr = p + ADDR6;
@@ -123,24 +120,25 @@ bool amp_inet_take_addr(const struct amp_sock *s, uint8_t *to, const uint8_t *a)
 
 /* ---- ends ---- */
 
-void amp_inet_drop_carrier(struct amp_inet_way *i, uint8_t linger_s)
+void amp_inet_drop_carrier(struct amp_inet_way *i)
 {
-	/* bound, a listener, or bound for a connect that never left */
-	bool owes = i->id && i->state >= AMP_INET_BOUND && i->state <= AMP_INET_CARRIER;
-
 	if (i->carrier)
-		amp_inet_carrier_close(i->carrier, linger_s);
+		amp_inet_carrier_close(i->carrier);
 	i->carrier = NULL;
 	i->off = 0;
-	i->state = owes ? AMP_INET_RELEASE : AMP_INET_IDLE;
-	if (!owes)
+	/* bound, a listener, or bound for a connect that never left */
+	if (i->id && i->state >= AMP_INET_BOUND && i->state <= AMP_INET_CARRIER) {
+		i->state = AMP_INET_RELEASE;
+	} else {
 		i->id = 0;
+		i->state = AMP_INET_IDLE;
+	}
 	amp_inet_poke();
 }
 
 void amp_inet_give_up(struct amp_sock *s)
 {
-	amp_inet_drop_carrier(&amp_inet(s)->way, 0);
+	amp_inet_drop_carrier(&amp_inet(s)->way);
 	if (!(s->flags & AMP_SF_BOUND))
 		memset(amp_inet(s)->local, 0, AMP_OFF_ADDR_LEN);
 }
@@ -153,10 +151,15 @@ void amp_inet_fail(struct amp_sock *s, int err)
 		amp_inet_close(s);
 		return;
 	}
-	if (s->type == SOCK_STREAM) /* a bound id is used up */
-		s->flags &= (uint16_t) ~(AMP_SF_CONNECTED | AMP_SF_BOUND);
-	if (s->type == SOCK_STREAM &&
-	    (i->state < AMP_INET_BUSY || i->state == AMP_INET_RSTWAIT)) {
+	if (s->type ==
+	    SOCK_DGRAM) { /* it is opened again at its next use, with the same names */
+		amp_inet_give_up(s);
+		s->err = (uint8_t)err;
+		return;
+	}
+	/* it may try again; a bound id is used up */
+	s->flags &= (uint16_t) ~(AMP_SF_CONNECTED | AMP_SF_BOUND);
+	if (i->state < AMP_INET_BUSY) {
 		/* the carrier stays: what arrived can still be read */
 		i->state = AMP_INET_DEAD;
 		i->id = 0;
@@ -167,53 +170,39 @@ void amp_inet_fail(struct amp_sock *s, int err)
 	} else {
 		amp_inet_give_up(s);
 	}
-	/* it may try again; UDP does so at its next use, with the same names */
-	if (s->type == SOCK_STREAM) {
-		amp_sock_reset(s, err);
-		return;
-	}
-	s->err = (uint8_t)err;
-	amp_sock_changed(s);
+	amp_sock_reset(s, err);
 }
 
-/* The proxy has its id back, or is gone itself. */
-static void released(struct amp_sock *s)
+void amp_inet_lost(void)
 {
-	amp_inet(s)->id = 0;
-	amp_inet(s)->state = AMP_INET_IDLE;
-	if (s->flags & AMP_SF_ORPHAN)
-		amp_sock_free(s);
-}
+	struct amp_sock *s = NULL;
 
-void amp_inet_lost(struct amp_sock *s)
-{
-	struct amp_inet *i = amp_inet(s);
+	while ((s = amp_inet_next(s)) != NULL) {
+		struct amp_inet *i = amp_inet(s);
 
-	switch (i->state) {
-	case AMP_INET_BOUND:
-	case AMP_INET_LISTENING:
-	case AMP_INET_LISTEN:
-		memset(i->peer, 0, sizeof(i->peer));
-		i->id = 0;
-		i->until = (uint16_t)amp_port_now_ms();
-		amp_inet_start(s, AMP_INET_BIND); /* the next session hears of it again */
-		break;
-	case AMP_INET_RELEASE:
-		released(s);
-		break;
-	case AMP_INET_IDLE:
-	case AMP_INET_DEAD:
-	case AMP_INET_BIND: /* those that wait for the session have a ticket */
-	case AMP_INET_WAIT:
-		break;
-	default:
-		amp_inet_fail(s, ECONNRESET);
+		switch (i->state) {
+		case AMP_INET_BOUND:
+		case AMP_INET_LISTENING:
+		case AMP_INET_LISTEN: /* the next session hears of it again */
+			amp_inet_start(s, AMP_INET_BIND, 0);
+			/* fall through */
+		case AMP_INET_RELEASE:
+			i->id = 0;
+			break;
+		case AMP_INET_IDLE:
+		case AMP_INET_DEAD:
+		case AMP_INET_BIND: /* those that wait for the session have a ticket */
+		case AMP_INET_WAIT:
+			break;
+		default:
+			amp_inet_fail(s, ECONNRESET);
+		}
 	}
 }
 
 void amp_inet_closed(uint32_t id, unsigned status)
 {
-	int err = status ? amp_off_errno(status) : ECONNRESET;
+	int err = status ? -amp_inet_err(status) : ECONNRESET;
 	struct amp_sock *s = NULL;
 
 	while ((s = amp_inet_next(s)) != NULL) {
@@ -223,7 +212,7 @@ void amp_inet_closed(uint32_t id, unsigned status)
 			continue;
 		if (i->state == AMP_INET_CONN && s->type == SOCK_STREAM)
 			i->off = (uint8_t)err; /* data still comes before the reset */
-		else if (i->state < AMP_INET_BUSY || i->state == AMP_INET_RSTWAIT)
+		else if (i->state < AMP_INET_BUSY)
 			amp_inet_fail(s, err);
 	}
 }
@@ -231,37 +220,31 @@ void amp_inet_closed(uint32_t id, unsigned status)
 void amp_inet_watch(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
-	int why = s->type == SOCK_DGRAM ? ECONNRESET : i->off;
+	struct amp_sock *c = i->carrier;
 
 	if (i->state != AMP_INET_CONN)
 		return;
 	/* no error: an orderly end, both halves were closed; but a device that is not the proxy's has an
 	 * end for its reset, too (docs/protocol.md, 1): CLOSED tells */
-	if (!(i->carrier->flags & AMP_SF_RESET && i->carrier->err) &&
-	    !(i->carrier->flags & AMP_SF_EOF && s->type == SOCK_STREAM && why))
-		return;
-	if (why) {
-		amp_inet_fail(s, why);
-	} else {
-		i->until = (uint16_t)(amp_port_now_ms() + RST_WAIT_MS);
-		amp_inet_start(s, AMP_INET_RSTWAIT);
-	}
+	if ((c->flags & AMP_SF_EOF) && i->off)
+		amp_inet_fail(s, i->off);
+	else if ((c->flags & AMP_SF_RESET) && c->err)
+		amp_inet_start(s, AMP_INET_RSTWAIT, RST_WAIT_MS);
 }
 
 void amp_inet_close(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
-	uint8_t linger_s = s->linger_s;
 
 	if (s->flags & AMP_SF_LISTEN) /* else it may not even be linked */
 		amp_inet_listen_end(s);
 	s->flags |= AMP_SF_ORPHAN;
 	amp_inet_req_forget(s); /* the slot's next socket is another */
 	/* unread data: the TCP peer must hear of it (RFC 2525, 2.17) */
-	if (i->state >= AMP_INET_WAIT ||
-	    (s->type == SOCK_STREAM && i->carrier && amp_rxring_used(&i->carrier->rx)))
-		linger_s = 0;
-	amp_inet_drop_carrier(&i->way, linger_s); /* somebody may be granted the room */
+	if (i->state < AMP_INET_BUSY && i->carrier &&
+	    !(s->type == SOCK_STREAM && amp_rxring_used(&i->carrier->rx)))
+		i->carrier->linger_s = s->linger_s;
+	amp_inet_drop_carrier(&i->way); /* somebody may be granted the room */
 	if (i->state != AMP_INET_RELEASE)
 		amp_sock_free(s);
 }
@@ -282,7 +265,7 @@ int amp_inet_fetch(struct amp_sock *s, unsigned op, unsigned at)
 }
 
 /* 0: bound; -EAGAIN; -errno. */
-int amp_inet_bind_step(struct amp_sock *s)
+static int bind_step(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
 	uint8_t *p = amp_inet_body;
@@ -293,6 +276,7 @@ int amp_inet_bind_step(struct amp_sock *s)
 	if (r) {
 		i->id = amp_le32(p);
 		i->state = s->flags & AMP_SF_LISTEN ? AMP_INET_LISTEN : AMP_INET_BOUND;
+		s->err = 0; /* of an attempt before */
 		return 0;
 	}
 	amp_put_le32(p, (uint32_t)amp_inet_wire(s->domain) | AMP_OFF_STREAM << 8);
@@ -302,16 +286,26 @@ int amp_inet_bind_step(struct amp_sock *s)
 	return amp_inet_req_send(12 + AMP_OFF_ADDR_LEN);
 }
 
-/* A listener or bound socket that a new session must hear of. */
-static void step_again(struct amp_sock *s)
+/*
+ * BIND and LISTEN. What of an older session is not taken is asked for again. An error is told by
+ * bind() or listen(), which wait for this, or by whoever next wants the address.
+ */
+static void announce(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
-	int r = i->state == AMP_INET_BIND ? amp_inet_bind_step(s) : amp_inet_listen_step(s);
+	bool bind = i->state == AMP_INET_BIND;
+	int r = bind ? bind_step(s) : amp_inet_listen_step(s);
 
-	if (r && r != -EAGAIN) {
-		i->until = (uint16_t)(amp_port_now_ms() + RETRY_MS);
-		i->off = 0;
-	}
+	if (!r || r == -EAGAIN)
+		return;
+	if (!(s->flags & AMP_SF_LISTEN))
+		s->err = (uint8_t)-r;
+	if (s->flags & (bind ? AMP_SF_BOUND : AMP_SF_LISTEN))
+		amp_inet_start(s, (enum amp_inet_state)i->state, RETRY_MS);
+	else if (bind)
+		amp_inet_give_up(s);
+	else
+		i->state = AMP_INET_BOUND;
 }
 
 /* ---- connect ---- */
@@ -336,7 +330,6 @@ static int take_open_answer(struct amp_sock *s)
 	i->id = amp_le32(a + AMP_OFF_A_ID);
 	i->off = 0;
 	i->state = AMP_INET_CONN;
-	amp_sock_changed(s);
 	return 0;
 }
 
@@ -365,19 +358,23 @@ void amp_inet_step(struct amp_sock *s)
 	uint8_t before = i->state;
 	int r;
 
+	if (!due && before <= AMP_INET_LISTEN)
+		return;
 	switch (before) {
+	case AMP_INET_RSTWAIT:
+		amp_inet_fail(s, ECONNRESET);
+		return;
 	case AMP_INET_BIND:
 	case AMP_INET_LISTEN:
-		if (due)
-			step_again(s);
-		return;
-	case AMP_INET_RELEASE:
-		if (amp_inet_note(AMP_OFF_RELEASE, 12, i->id, 0) > 0)
-			released(s);
-		return;
-	case AMP_INET_RSTWAIT:
-		if (due)
-			amp_inet_fail(s, ECONNRESET);
+		announce(s);
+		break;
+	case AMP_INET_RELEASE: /* id 0: the proxy is gone itself */
+		if (i->id && amp_inet_note(AMP_OFF_RELEASE, 12, i->id, 0) <= 0)
+			return;
+		i->id = 0;
+		i->state = AMP_INET_IDLE;
+		if (s->flags & AMP_SF_ORPHAN)
+			amp_sock_free(s);
 		return;
 	case AMP_INET_HEADER:
 		amp_inet_header_step(s, due);
@@ -386,9 +383,9 @@ void amp_inet_step(struct amp_sock *s)
 		r = step_open(s);
 		if (r && r != -EAGAIN)
 			amp_inet_fail(s, -r);
-		else if (i->state != before)
-			amp_inet_poke(); /* the link has something to send */
 	}
+	if (i->state != before)
+		amp_inet_poke(); /* the link has something to send, or somebody waits for this */
 }
 
 /* ---- operations ---- */
@@ -404,56 +401,47 @@ static int inet_create(struct amp_sock *s, int type, int protocol)
 	return 0;
 }
 
-int amp_inet_start(struct amp_sock *s, enum amp_inet_state state)
+int amp_inet_start(struct amp_sock *s, enum amp_inet_state state, unsigned ms)
 {
 	struct amp_inet *i = amp_inet(s);
 
 	i->state = (uint8_t)state;
 	i->off = 0;
+	i->until = (uint16_t)(amp_port_now_ms() + ms);
 	amp_inet_poke();
 	return -EAGAIN;
 }
 
 /* UDP sockets bind by being opened. */
-static int udp_bind(struct amp_sock *s)
-{
-	if (amp_inet(s)->state == AMP_INET_IDLE)
-		return amp_inet_start(s, AMP_INET_WAIT);
-	if (amp_inet(s)->state != AMP_INET_CONN)
-		return -EAGAIN;
-	s->flags |= AMP_SF_BOUND;
-	return 0;
-}
-
 static int inet_bind(struct amp_sock *s, const struct sockaddr *sa, socklen_t len)
 {
 	struct amp_inet *i = amp_inet(s);
+	bool udp = s->type == SOCK_DGRAM;
 	int r;
 
 	if (s->flags & AMP_SF_BOUND)
 		return -EINVAL;
-	if (s->type == SOCK_DGRAM && s->err) {
-		r = -s->err;
-		s->err = 0;
+	r = amp_inet_refused(s);
+	if (r)
 		return r;
-	}
 	if (i->state == AMP_INET_IDLE) {
 		r = amp_inet_from_sa(s->domain, sa, len, i->local);
-		if (r)
-			return r;
-		if (s->type == SOCK_STREAM)
-			amp_inet_start(s, AMP_INET_BIND);
+		return r ? r : amp_inet_start(s, udp ? AMP_INET_WAIT : AMP_INET_BIND, 0);
 	}
-	if (s->type == SOCK_DGRAM)
-		return udp_bind(s);
-	if (i->state != AMP_INET_BIND)
-		return i->state == AMP_INET_RELEASE ? -EAGAIN : -EINVAL;
-	r = amp_inet_bind_step(s);
-	if (r == 0)
+	if (i->state == (udp ? AMP_INET_CONN : AMP_INET_BOUND)) {
 		s->flags |= AMP_SF_BOUND;
-	else if (r != -EAGAIN)
-		amp_inet_give_up(s);
-	return r;
+		return 0;
+	}
+	/* the others are connected, or on their way: no more to be bound */
+	return udp || (i->state >= AMP_INET_BUSY && i->state < AMP_INET_WAIT) ? -EAGAIN
+									      : -EINVAL;
+}
+
+/* A function, as amp_inet_addr_copy(). */
+static __attribute__((noinline)) void take_peer(struct amp_sock *s, const uint8_t *a)
+{
+	amp_inet_addr_copy(amp_inet(s)->peer, a);
+	s->flags &= (uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_CONNECTED);
 }
 
 /* a: 24 bytes, zero: the name is dissolved. */
@@ -461,11 +449,10 @@ static int udp_connect(struct amp_sock *s, const uint8_t *a)
 {
 	struct amp_inet *i = amp_inet(s);
 	uint8_t *p = amp_inet_body;
-	uint16_t port;
 	int r;
 
 	if (i->state == AMP_INET_IDLE && a[0]) /* a trip more, once */
-		return amp_inet_start(s, AMP_INET_WAIT);
+		return amp_inet_start(s, AMP_INET_WAIT, 0);
 	r = i->state == AMP_INET_IDLE ? 1 : amp_inet_fetch(s, AMP_OFF_UDP_CONNECT, 0);
 	if (r < 0)
 		return r;
@@ -475,10 +462,8 @@ static int udp_connect(struct amp_sock *s, const uint8_t *a)
 		amp_inet_addr_copy(p + 8, a);
 		return amp_inet_req_send(8 + AMP_OFF_ADDR_LEN);
 	}
-	amp_inet_addr_copy(i->peer, a);
-	s->flags &= (uint16_t)~AMP_SF_CONNECTED;
-	memcpy(&port, a + 2, sizeof(port));
-	if (port) /* 0 can be sent to, and is no peer, as on Linux */
+	take_peer(s, a);
+	if (amp_le16(a + 2)) /* port 0 can be sent to, and is no peer, as on Linux */
 		s->flags |= AMP_SF_CONNECTED;
 	return 0;
 }
@@ -504,22 +489,15 @@ static int inet_connect(struct amp_sock *s, const struct sockaddr *sa, socklen_t
 		return -EISCONN;
 	if (i->state == AMP_INET_DEAD)
 		amp_inet_give_up(s);
-	amp_inet_addr_copy(i->peer, a);
-	s->flags &= (uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_CONNECTED);
-	return amp_inet_start(s, AMP_INET_WAIT);
+	take_peer(s, a);
+	return amp_inet_start(s, AMP_INET_WAIT, 0);
 }
 
-/* The carrier of a connected TCP socket, or NULL with what to answer instead. */
-struct amp_sock *amp_inet_stream(struct amp_sock *s, int *err)
+/* The carrier of a connected TCP socket, or NULL. */
+struct amp_sock *amp_inet_stream(struct amp_sock *s)
 {
-	struct amp_inet *i = amp_inet(s);
-
 	amp_inet_watch(s);
-	*err = i->state > AMP_INET_BUSY ? -EAGAIN : -ENOTCONN;
-	return i->state == AMP_INET_CONN || i->state == AMP_INET_DEAD ||
-			       i->state == AMP_INET_RSTWAIT
-		       ? i->carrier
-		       : NULL;
+	return amp_inet(s)->state < AMP_INET_BUSY ? amp_inet(s)->carrier : NULL;
 }
 
 /* The carrier of a TCP socket that is connected as it should be, and amp_inet_watch() would see
@@ -534,23 +512,6 @@ static inline struct amp_sock *usual_stream(struct amp_sock *s)
 	return i->carrier;
 }
 
-static ssize_t inet_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
-{
-	struct amp_sock *c = usual_stream(s);
-	int err;
-
-	if (c)
-		return c->fam->sendmsg(c, m, flags);
-	if (s->type == SOCK_DGRAM)
-		return amp_inet_udp_send(s, m, flags);
-	c = amp_inet_stream(s, &err);
-	if (!c)
-		return err;
-	if (amp_inet(s)->state == AMP_INET_RSTWAIT)
-		return -EAGAIN;
-	return c->fam->sendmsg(c, m, flags);
-}
-
 /* Bytes that arrive on the carrier go to who waits at s. */
 static inline void want_at(struct amp_sock *s, struct amp_sock *c)
 {
@@ -559,36 +520,50 @@ static inline void want_at(struct amp_sock *s, struct amp_sock *c)
 		amp_sock_want(s)->at = c;
 }
 
+/* Receive into m or send what is in it. */
+static ssize_t move(struct amp_sock *s, struct amp_msg *m, int flags, bool in)
+{
+	struct amp_sock *c = amp_inet_stream(s);
+
+	/* all read, and soon we know why there is no more */
+	if (!c || (amp_inet(s)->state == AMP_INET_RSTWAIT && !(in && amp_rxring_used(&c->rx))))
+		return amp_inet_no_stream(amp_inet(s), c);
+	if (!in)
+		return c->fam->sendmsg(c, m, flags);
+	want_at(s, c);
+	return c->fam->recvmsg(c, m, flags);
+}
+
+static ssize_t inet_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
+{
+	struct amp_sock *c = usual_stream(s);
+
+	if (c)
+		return c->fam->sendmsg(c, m, flags);
+	if (s->type == SOCK_DGRAM)
+		return amp_inet_udp_send(s, m);
+	return move(s, (struct amp_msg *)(uintptr_t)m, flags, false); /* only read */
+}
+
 static ssize_t inet_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 {
 	struct amp_sock *c = usual_stream(s);
-	ssize_t n;
-	int err;
 
 	if (c) {
 		want_at(s, c);
 		return c->fam->recvmsg(c, m, flags);
 	}
-	if (s->type == SOCK_DGRAM)
-		return amp_inet_udp_recv(s, m, flags);
-	c = amp_inet_stream(s, &err);
-	if (!c)
-		return err;
-	want_at(s, c);
-	n = c->fam->recvmsg(c, m, flags);
-	/* all read, and soon we know why there is no more */
-	return n <= 0 && m->len && amp_inet(s)->state == AMP_INET_RSTWAIT ? -EAGAIN : n;
+	return s->type == SOCK_DGRAM ? amp_inet_udp_recv(s, m, flags) : move(s, m, flags, true);
 }
 
 #if AMPSOCK_FAST
 static bool inet_send_fast(struct amp_sock *s, const void *buf, size_t len, int flags)
 {
 	struct amp_sock *c;
-	int err;
 
 	if (s->type == SOCK_DGRAM)
 		return false;
-	c = amp_inet_stream(s, &err);
+	c = amp_inet_stream(s);
 	return c && amp_inet(s)->state != AMP_INET_RSTWAIT &&
 	       amp_sock_send_fast(c, buf, len, flags);
 }
@@ -605,30 +580,23 @@ static void inet_recv_fast(struct amp_sock *s, struct amp_rx_want *w)
  * that is still to come nor find a socket that is about to be bound to the address of this one.
  * (listen() asks for the same each time.)
  */
-static void late(struct amp_sock *s)
-{
-	struct amp_inet *i = amp_inet(s);
-
-	if (i->state == AMP_INET_LISTEN)
-		return;
-	amp_inet_req_forget(s);
-	if (s->type == SOCK_DGRAM ? i->state > AMP_INET_BUSY
-				  : i->state == AMP_INET_BIND && !(s->flags & AMP_SF_BOUND))
-		amp_inet_give_up(s);
-}
-
 static void inet_end(struct amp_sock *s, enum amp_end_why why)
 {
 	struct amp_inet *i = amp_inet(s);
+	bool udp = s->type == SOCK_DGRAM;
 
-	if (why == AMP_END_CLOSED)
+	if (why == AMP_END_CLOSED) {
 		amp_inet_close(s);
-	else if (why == AMP_END_LATE)
-		late(s);
-	else if (s->type == SOCK_DGRAM)
-		amp_inet_req_forget(s); /* the next one must not take its answer */
-	else if (i->state >= AMP_INET_WAIT && i->state <= AMP_INET_ANSWER)
-		amp_inet_fail(s, 0);
+	} else if (why == AMP_END_CONNECT && !udp) {
+		if (i->state >= AMP_INET_WAIT && i->state <= AMP_INET_ANSWER)
+			amp_inet_fail(s, 0);
+	} else if (i->state != AMP_INET_LISTEN) {
+		amp_inet_req_forget(s);
+		if (udp ? i->state > AMP_INET_BUSY
+			: (i->state == AMP_INET_BIND || i->state == AMP_INET_BOUND) &&
+				    !(s->flags & AMP_SF_BOUND))
+			amp_inet_give_up(s);
+	}
 }
 
 static int inet_poll(struct amp_sock *s)
@@ -637,8 +605,6 @@ static int inet_poll(struct amp_sock *s)
 
 	if (s->type == SOCK_DGRAM)
 		return amp_inet_udp_poll(s);
-	if (s->flags & AMP_SF_LISTEN)
-		return s->next ? POLLIN : 0;
 	amp_inet_watch(s);
 	if (i->state == AMP_INET_CONN) {
 		i->carrier->rcvlowat = s->rcvlowat;
@@ -646,9 +612,7 @@ static int inet_poll(struct amp_sock *s)
 	}
 	if (i->state == AMP_INET_RSTWAIT)
 		return amp_rxring_used(&i->carrier->rx) ? POLLIN : 0;
-	if (i->state >= AMP_INET_BUSY)
-		return 0;
-	return POLLOUT | POLLHUP | (s->flags & AMP_SF_RESET ? POLLIN | POLLRDHUP : 0);
+	return amp_sock_poll(s, false);
 }
 
 const struct amp_family amp_inet_family = {

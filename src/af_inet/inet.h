@@ -8,26 +8,29 @@
 #ifndef AMP_INET_H
 #define AMP_INET_H
 
+#include <errno.h>
+
 #include "../socket/family.h"
 #include "../wire/le.h"
 #include "../wire/offload.h"
 
-/* Where a socket is. Those above AMP_INET_BUSY move by themselves: the session steps them. */
+/* Where a socket is. Those from AMP_INET_BUSY on move by themselves, and AMP_INET_RSTWAIT: the
+ * session steps them. */
 enum amp_inet_state {
 	AMP_INET_IDLE = 0,  /* the proxy does not know it */
 	AMP_INET_DEAD,	    /* over; the carrier may hold bytes to read */
 	AMP_INET_CONN,	    /* id: connected or UDP; the carrier is the data's */
+	AMP_INET_RSTWAIT,   /* the same, but it is reset, and CLOSED may tell why */
 	AMP_INET_BOUND,	    /* id: bound. From here to CARRIER an id is to be given back */
 	AMP_INET_LISTENING, /* id: listener */
 	AMP_INET_BUSY,
-	AMP_INET_BIND = AMP_INET_BUSY, /* BIND asked for, or owed to a new session */
+	AMP_INET_BIND = AMP_INET_BUSY, /* BIND is asked for, by bind() or of a new session */
 	AMP_INET_LISTEN,	       /* the same with LISTEN; id: bound */
 	AMP_INET_RELEASE,	       /* RELEASE is owed; then IDLE, or free when closed */
 	AMP_INET_WAIT,		       /* the session comes up first */
 	AMP_INET_CARRIER,	       /* the carrier connects */
 	AMP_INET_OPEN,		       /* OPEN is being sent, off bytes are out */
 	AMP_INET_ANSWER,	       /* ANSWER is awaited */
-	AMP_INET_RSTWAIT,	       /* the carrier is reset, CLOSED may tell why */
 	AMP_INET_HEADER,	       /* accept carrier, its header is awaited */
 };
 
@@ -59,22 +62,28 @@ struct amp_inet {
 			uint32_t id;
 		};
 	};
+	/* from here on in the order of OPEN, into which they go together */
+	uint16_t keep[3]; /* TCP_KEEPIDLE, KEEPINTVL, KEEPCNT */
 	uint16_t until; /* BIND, LISTEN: not before; RSTWAIT, HEADER: deadline: low bits of ms;
-			 * UDP: proxy's max_frame */
-	uint16_t keep[3]; /* TCP_KEEPIDLE, KEEPINTVL, KEEPCNT: travel in OPEN */
+			   * UDP: proxy's max_frame. There it is the linger time */
 	union {
-		struct { /* in the order of OPEN, into which they go together */
+		struct {
 			uint8_t peer[AMP_OFF_ADDR_LEN];
 			uint8_t local[AMP_OFF_ADDR_LEN]; /* none: all zero */
 		};
-		uint8_t names[2 * AMP_OFF_ADDR_LEN];
 		struct { /* listener */
 			uint8_t token[8];
 			uint8_t credits; /* granted, not used yet */
 		} door;
 	};
 };
-_Static_assert(AMP_OFF_O_LOCAL == AMP_OFF_O_PEER + AMP_OFF_ADDR_LEN, "struct amp_inet.names");
+#define AMP_INET_OPEN_PART (AMP_OFF_O_LOCAL + AMP_OFF_ADDR_LEN - AMP_OFF_O_KEEP)
+#define AMP_INET_IN_OPEN(field) \
+	(AMP_OFF_O_KEEP + offsetof(struct amp_inet, field) - offsetof(struct amp_inet, keep))
+_Static_assert(AMP_INET_IN_OPEN(until) == AMP_OFF_O_LINGER &&
+		       AMP_INET_IN_OPEN(peer) == AMP_OFF_O_PEER &&
+		       AMP_INET_IN_OPEN(local) == AMP_OFF_O_LOCAL,
+	       "struct amp_inet as part of OPEN");
 
 _Static_assert(offsetof(struct amp_inet, id) == offsetof(struct amp_inet_way, id) &&
 		       offsetof(struct amp_inet, carrier) ==
@@ -106,17 +115,17 @@ extern const struct amp_family amp_inet_family;
 
 /* Go on as far as possible. */
 void amp_inet_step(struct amp_sock *s);
-/* The session is gone: those that were connected hear of it. */
-void amp_inet_lost(struct amp_sock *s);
+/* The session is gone, for all sockets: those that were connected hear of it. */
+void amp_inet_lost(void);
 /* The connection, or the attempt at one, is over: err is told once. */
 void amp_inet_fail(struct amp_sock *s, int err);
 /* CLOSED arrived. Of a socket that we closed meanwhile: nobody is told. */
 void amp_inet_closed(uint32_t id, unsigned status);
-/* From now on in this state, in which the session steps it. -EAGAIN */
-int amp_inet_start(struct amp_sock *s, enum amp_inet_state state);
+/* From now on in this state, in which the session steps it; amp_inet_due() after ms. -EAGAIN */
+int amp_inet_start(struct amp_sock *s, enum amp_inet_state state, unsigned ms);
 void amp_inet_close(struct amp_sock *s);
 /* Back to IDLE, the carrier closed; RELEASE on the way there when the proxy holds an id for it. */
-void amp_inet_drop_carrier(struct amp_inet_way *i, uint8_t linger_s);
+void amp_inet_drop_carrier(struct amp_inet_way *i);
 /* The same at once; an address that s is not bound to is asked for, and told, no more. */
 void amp_inet_give_up(struct amp_sock *s);
 /* sockaddr to wire and back; -EINVAL, -EAFNOSUPPORT: nothing was written. */
@@ -134,6 +143,15 @@ static inline uint8_t amp_inet_wire(int domain)
 	return domain == AF_INET6 ? AMP_OFF_INET6 : AMP_OFF_INET;
 }
 
+/* Why the bind() or listen() that was asked for came to nothing, told once: -errno; 0. */
+static inline int amp_inet_refused(struct amp_sock *s)
+{
+	int err = s->err;
+
+	s->err = 0;
+	return -err;
+}
+
 /* SOCK_*, 0: any. */
 static inline uint8_t amp_inet_wire_type(int type)
 {
@@ -145,8 +163,12 @@ _Static_assert(AMP_OFF_STREAM == 1 && AMP_OFF_DGRAM == 2, "amp_inet_wire_type()"
 
 /* Shared with the files below, see there. */
 int amp_inet_fetch(struct amp_sock *s, unsigned op, unsigned at);
-int amp_inet_bind_step(struct amp_sock *s);
-struct amp_sock *amp_inet_stream(struct amp_sock *s, int *err);
+struct amp_sock *amp_inet_stream(struct amp_sock *s);
+/* What to answer when it is not there; or of no use, because it waits for CLOSED. */
+static inline int amp_inet_no_stream(const struct amp_inet *i, const struct amp_sock *c)
+{
+	return c || i->state > AMP_INET_BUSY ? -EAGAIN : -ENOTCONN;
+}
 
 /* ---- inet_shutdown.c, linked with shutdown() ---- */
 
@@ -156,13 +178,14 @@ int amp_inet_half_close(struct amp_sock *s, int how);
 
 int amp_inet_listen(struct amp_sock *s, int backlog);
 struct amp_sock *amp_inet_accept(struct amp_sock *s, int *err);
-/* LISTEN's answer; an accept carrier's header. */
+/* The request and its answer: 0: it listens; -EAGAIN; -errno. An accept carrier's header. */
 int amp_inet_listen_step(struct amp_sock *s);
 void amp_inet_header_step(struct amp_sock *s, bool late);
 /* A listener closes: those whom nobody accepted are reset. */
 void amp_inet_listen_end(struct amp_sock *s);
-/* Accept carriers in, credits out when there is reason to look. True: something came. */
-bool amp_inet_door_work(bool up, bool look);
+/* Accept carriers in, credits out when there is reason to look. Not 0: something came. Words: bytes
+ * are made bytes each time. */
+unsigned amp_inet_door_work(unsigned state, unsigned look);
 
 /* ---- inet_name.c, inet_direct.c, linked with their calls ---- */
 
@@ -176,7 +199,7 @@ int amp_inet_option(struct amp_sock *s, bool set, int level, int name, void *val
 
 /* ---- inet_udp.c ---- */
 
-ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m, int flags);
+ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m);
 ssize_t amp_inet_udp_recv(struct amp_sock *s, struct amp_msg *m, int flags);
 int amp_inet_udp_poll(struct amp_sock *s);
 
@@ -200,10 +223,14 @@ struct amp_sock *amp_inet_next(const struct amp_sock *s);
  * for has failed (-errno; a ticket of 0 begins a new one).
  */
 int amp_inet_session(uint8_t *ticket);
-/* A socket that becomes a carrier, of the family that carries the session. NULL: none left. */
+/* A socket that becomes a carrier, of the family that carries the session: unless it is given a
+ * linger time its end is a reset. NULL: none left. */
 struct amp_sock *amp_inet_carrier_new(void);
 /* A carrier is no longer needed. */
-void amp_inet_carrier_close(struct amp_sock *c, uint8_t linger_s);
+static inline void amp_inet_carrier_close(struct amp_sock *c)
+{
+	c->fam->end(c, AMP_END_CLOSED);
+}
 /*
  * i's carrier on its way up, states CARRIER to ANSWER: connect, OPEN for s, whose way it is (NULL:
  * HELLO), the answer. 0: it is here and says yes; -EAGAIN; -errno.
@@ -240,8 +267,7 @@ int amp_inet_err(unsigned status);
 /* The answer makes no sense: the session ends, before anything else of it is looked at.
  * -EPROTO. */
 int amp_inet_violation(void);
-/* A frame of len bytes without answer: more than 0, or -errno. PING and PONG (8 bytes): a is the number.
- */
+/* A frame of len bytes without answer, of which a is the number, too: more than 0, or -errno. */
 int amp_inet_note(unsigned op, unsigned len, uint32_t a, uint32_t b);
 /* Look again before sleeping: at the sockets that move by themselves, too. */
 void amp_inet_poke(void);

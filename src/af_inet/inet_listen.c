@@ -40,7 +40,7 @@ static int door_open(void)
 	if (!r)
 		r = d->fam->listen(d, DOOR_BACKLOG);
 	if (r) {
-		amp_inet_carrier_close(d, 0);
+		amp_inet_carrier_close(d);
 		return r;
 	}
 	d->flags |= AMP_SF_LISTEN;
@@ -76,14 +76,14 @@ static bool door_input(bool up)
 		}
 		any = true;
 		(void)door->fam->accept(door, &err);
+		c->linger_s = 0;
 		if (!s) {
-			amp_inet_carrier_close(c, 0);
+			amp_inet_carrier_close(c);
 			continue;
 		}
 		s->flags = AMP_SF_ORPHAN;
 		amp_inet(s)->carrier = c;
-		amp_inet(s)->until = (uint16_t)(amp_port_now_ms() + HEADER_MS);
-		amp_inet_start(s, AMP_INET_HEADER);
+		amp_inet_start(s, AMP_INET_HEADER, HEADER_MS);
 	}
 	return any;
 }
@@ -113,7 +113,8 @@ static void grant(void)
 	while (left > 0 && (s = amp_inet_next(s)) != NULL) {
 		struct amp_inet *i = amp_inet(s);
 
-		if (i->state != AMP_INET_LISTENING)
+		/* listen() has still to see that it does, or nobody waits any more to see it */
+		if (i->state != AMP_INET_LISTENING || !(s->flags & AMP_SF_LISTEN))
 			continue;
 		n = (left + i->door.credits + 1) / 2;
 		if (n > s->backlog - s->queued)
@@ -130,9 +131,9 @@ static void grant(void)
 	}
 }
 
-bool amp_inet_door_work(bool up, bool look)
+unsigned amp_inet_door_work(unsigned state, unsigned look)
 {
-	bool any = door_input(up);
+	bool up = state == AMP_INET_CONN, any = door_input(up);
 
 	if (AMPSOCK_WHY && !up)
 		said = false;
@@ -158,7 +159,6 @@ int amp_inet_listen_step(struct amp_sock *s)
 		memcpy(i->door.token, p + 8, 8);
 		i->door.credits = 0;
 		i->state = AMP_INET_LISTENING;
-		amp_inet_poke();
 		return 0;
 	}
 	amp_put_le32(p, i->id);
@@ -172,31 +172,28 @@ int amp_inet_listen(struct amp_sock *s, int backlog)
 	struct amp_inet *i = amp_inet(s);
 	int r;
 
-	(void)backlog;			 /* s->backlog */
-	if (i->state == AMP_INET_IDLE) { /* any address, any port */
+	(void)backlog; /* s->backlog */
+	r = amp_inet_refused(s);
+	if (r)
+		return r;
+	switch (i->state) {
+	case AMP_INET_IDLE: /* any address, any port */
 		memset(i->local, 0, sizeof(i->local));
 		i->local[0] = amp_inet_wire(s->domain);
-		amp_inet_start(s, AMP_INET_BIND);
-	}
-	if (i->state == AMP_INET_BIND) {
-		r = amp_inet_bind_step(s);
-		if (r == 0)
-			s->flags |= AMP_SF_BOUND;
-		else if (r != -EAGAIN && !(s->flags & AMP_SF_BOUND))
-			amp_inet_give_up(s);
-		else if (r != -EAGAIN)
-			i->off = 0; /* bound in a session that was lost: the name stays */
-		if (r)
-			return r;
-	}
-	if (i->state == AMP_INET_BOUND)
-		amp_inet_start(s, AMP_INET_LISTEN);
-	if (i->state != AMP_INET_LISTEN)
+		return amp_inet_start(s, AMP_INET_BIND, 0);
+	case AMP_INET_BOUND:
+		s->flags |= AMP_SF_BOUND;
+		return amp_inet_start(s, AMP_INET_LISTEN, 0);
+	case AMP_INET_LISTENING:
+		amp_inet_poke(); /* credit */
+		return 0;
+	case AMP_INET_BIND:
+	case AMP_INET_LISTEN:
+	case AMP_INET_RELEASE:
+		return -EAGAIN;
+	default:
 		return -EINVAL;
-	r = amp_inet_listen_step(s);
-	if (r && r != -EAGAIN)
-		i->state = AMP_INET_BOUND;
-	return r;
+	}
 }
 
 struct amp_sock *amp_inet_accept(struct amp_sock *s, int *err)
@@ -215,7 +212,7 @@ void amp_inet_listen_end(struct amp_sock *s)
 	struct amp_sock *child;
 
 	while ((child = amp_sock_queue_pop(s)) != NULL) {
-		amp_inet_drop_carrier(&amp_inet(child)->way, 0);
+		amp_inet_drop_carrier(&amp_inet(child)->way);
 		amp_sock_free(child);
 	}
 }

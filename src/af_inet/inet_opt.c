@@ -199,7 +199,7 @@ int amp_inet_option(struct amp_sock *s, bool set, int level, int name, void *val
 			return r || set ? r : give(&v, val, len);
 		}
 	} else if (i->state == AMP_INET_IDLE && s->type == SOCK_DGRAM) {
-		return amp_inet_start(s, AMP_INET_WAIT);
+		return amp_inet_start(s, AMP_INET_WAIT, 0);
 	}
 	/* SO_LINGER of a socket without connection is in s->linger_s; OPEN takes it along */
 	return i->id ? ask(s, set, opt, val, len) : -ENOPROTOOPT;

@@ -11,13 +11,13 @@
  * older one.
  *
  * The control carrier comes up as a data carrier does, and by the same code (amp_inet_up):
- * the session has a way of its own, of whose states it uses IDLE (down), CARRIER, OPEN, ANSWER
- * and CONN (up).
+ * the session has a way of its own, of whose states it uses IDLE (down), CARRIER, OPEN, ANSWER,
+ * CONN (up) and DEAD (the proxy broke the protocol: soon down).
  *
  * Requests go one at a time through one buffer: the request lies there until its answer
- * overwrites it. The answer waits for its owner, but not for ever: an owner that was timed
- * out never comes. Of an owner that is closed meanwhile nothing is left; what BIND or LISTEN
- * then gives it is released as soon as the answer comes. Frames without answer need no
+ * overwrites it. The answer waits for its owner, who comes, or says that he gives up
+ * (amp_inet_req_forget); what BIND or LISTEN then gives him is released as soon as the answer
+ * comes. Frames without answer need no
  * buffer: that they are owed is a bit or a state somewhere, and they go when the carrier has
  * room for a whole one.
  *
@@ -41,7 +41,6 @@ AMP_OPTIONAL(amp_inet_door_work);
 
 #define PING_MS	     (AMPSOCK_PING_MS ? AMPSOCK_PING_MS : 2000)
 #define PINGS_MISSED 2
-#define STALE_MS     1000 /* an answer that nobody fetched */
 /* Who asked has given up long before: a proxy whose resolver is slow is not yet a dead one. */
 #define ANSWER_MS (3u * AMPSOCK_CONNECT_MS)
 #define TICK_MS	  50 /* while something waits for time to pass */
@@ -49,8 +48,8 @@ AMP_OPTIONAL(amp_inet_door_work);
 /* Not in line: what it has on the stack would lie below all that is sent. */
 #define APART __attribute__((noinline))
 
-/* GIVE_BACK: the answer came and nobody wants what it has. */
-enum { REQ_IDLE, REQ_SENT, REQ_DONE, REQ_GIVE_BACK };
+/* SEND: not all of it is out. GIVE_BACK: the answer came and nobody wants what it has. */
+enum { REQ_IDLE, REQ_SENT, REQ_DONE, REQ_SEND, REQ_GIVE_BACK };
 
 static int32_t session_run(struct amp_runner *r, uint32_t now_ms);
 static bool session_arm(struct amp_runner *r, bool on);
@@ -64,18 +63,16 @@ static struct {
 	uint8_t attempt; /* never 0 once there was one */
 	uint8_t missed;
 	bool ping_owed, pong_owed;
-	bool busy;  /* some socket is in a state above AMP_INET_BUSY */
-	bool timed; /* some of them wait for time to pass */
+	bool busy; /* some socket moves by itself, or may */
 	bool poked;
-	bool violated; /* the proxy broke the protocol */
 	struct amp_inet_way ctl;
 	uint32_t ping_ms; /* next tick */
 	uint32_t pong_seq;
 	uint32_t seq;
 	const void *owner; /* of the request; NULL: nobody wants its answer */
-	uint32_t req_ms;   /* when it was sent or answered */
+	uint32_t req_ms;   /* when it was sent */
 	const struct amp_family *fam;
-	uint8_t token[8];
+	uint32_t token[2];
 	struct amp_runner runner;
 } ses;
 
@@ -98,23 +95,27 @@ struct amp_sock *amp_inet_carrier_new(void)
 	int err;
 
 	c = amp_sock_new(ses.fam->domain, SOCK_STREAM, 0, &err);
-	if (c)
+	if (c) {
 		c->flags = AMP_SF_ORPHAN;
+		c->linger_s = 0;
+	}
 	return c;
-}
-
-void amp_inet_carrier_close(struct amp_sock *c, uint8_t linger_s)
-{
-	c->linger_s = linger_s;
-	c->fam->end(c, AMP_END_CLOSED);
 }
 
 bool amp_inet_take(struct amp_sock *c, void *buf, size_t len, int flags)
 {
 	struct iovec iov = {.iov_base = buf, .iov_len = len};
-	struct amp_msg m = {.iov = buf ? &iov : NULL, .iov_cnt = 1, .len = len};
+	struct amp_msg m; /* by field: of all that there is memset() would be called */
 
-	return amp_rxring_used(&c->rx) >= len && (size_t)c->fam->recvmsg(c, &m, flags) == len;
+	m.iov = buf ? &iov : NULL;
+	m.iov_cnt = 1;
+	m.len = len;
+	m.done = 0;
+	m.name = NULL;
+	if (amp_rxring_used(&c->rx) < len)
+		return false;
+	c->fam->recvmsg(c, &m, flags);
+	return true;
 }
 
 int amp_inet_send(struct amp_sock *c, void *p, size_t len, size_t done)
@@ -145,7 +146,8 @@ static void put_open(unsigned op, struct amp_sock *s)
 	if (!s)
 		return;
 	i = amp_inet(s);
-	memcpy(p + AMP_OFF_O_TOKEN, ses.token, sizeof(ses.token));
+	amp_put_le32(p + AMP_OFF_O_TOKEN, ses.token[0]);
+	amp_put_le32(p + AMP_OFF_O_TOKEN + 4, ses.token[1]);
 	p[AMP_OFF_O_FAMILY] = amp_inet_wire(s->domain);
 	p[AMP_OFF_O_FAMILY + 1] = amp_inet_wire_type(s->type);
 	amp_put_le32(p + AMP_OFF_O_MAX_FRAME,
@@ -153,9 +155,9 @@ static void put_open(unsigned op, struct amp_sock *s)
 	amp_put_le32(p + AMP_OFF_O_BOUND_ID, i->id);
 	amp_put_le32(p + AMP_OFF_O_OPTS_SET, (uint32_t)i->opts_set << 1);
 	amp_put_le32(p + AMP_OFF_O_OPTS, (uint32_t)i->opts << 1);
-	memcpy(p + AMP_OFF_O_KEEP, i->keep, sizeof(i->keep)); /* as le.h: little-endian */
-	p[AMP_OFF_O_LINGER] = (uint8_t)(s->linger_s + 1);     /* 255, not set, becomes 0 */
-	memcpy(p + AMP_OFF_O_PEER, i->names, sizeof(i->names));
+	amp_copy(p + AMP_OFF_O_KEEP, i->keep, AMP_INET_OPEN_PART); /* as le.h: little-endian */
+	amp_put_le16(p + AMP_OFF_O_LINGER,
+		     (uint8_t)(s->linger_s + 1)); /* 255, not set, becomes 0 */
 }
 
 int amp_inet_recv_answer(struct amp_sock *c, unsigned op)
@@ -163,7 +165,7 @@ int amp_inet_recv_answer(struct amp_sock *c, unsigned op)
 	unsigned status;
 
 	if (!amp_inet_take(c, amp_inet_answer, AMP_OFF_ANSWER_LEN, 0))
-		return c->flags & (AMP_SF_RESET | AMP_SF_EOF) ? -ECONNRESET : -EAGAIN;
+		return c->flags & AMP_SF_EOF ? -ECONNRESET : -EAGAIN;
 	status = (unsigned)amp_off_answer_ok(amp_inet_answer);
 	if (status == AMP_OFF_OK)
 		status = amp_inet_answer[AMP_OFF_A_OP] == op
@@ -177,8 +179,8 @@ static int carrier_connect(struct amp_sock *c)
 {
 	int r;
 
-	if (c->flags & AMP_SF_RESET)
-		r = c->err ? -c->err : -ECONNRESET;
+	if (c->err)
+		r = -c->err;
 	else if (c->flags & AMP_SF_CONNECTED)
 		return 0;
 	else
@@ -220,54 +222,46 @@ int amp_inet_up(struct amp_inet_way *i, struct amp_sock *s)
 
 static void session_down(int err)
 {
-	struct amp_sock *s = NULL;
-
 	if (AMPSOCK_WHY && err == EPROTO)
 		amp_log("offload: the proxy broke the protocol, session reset");
 	if (AMPSOCK_WHY && err == ETIMEDOUT)
 		amp_log("offload: the proxy does not answer, session reset");
-	if (ses.ctl.state == AMP_INET_CONN)
-		amp_counts.link_resets++;
-	amp_inet_drop_carrier(&ses.ctl, 0);
+	if (ses.ctl.state < AMP_INET_BUSY)
+		amp_counts.link_resets++; /* it was up */
+	amp_inet_drop_carrier(&ses.ctl);
 	ses.err = (uint8_t)err;
 	ses.req = REQ_IDLE;
-	ses.ping_owed = ses.pong_owed = ses.violated = false;
-	while ((s = amp_inet_next(s)) != NULL)
-		amp_inet_lost(s);
+	ses.ping_owed = ses.pong_owed = false;
+	amp_inet_lost();
 	amp_inet_poke();
 }
 
 static int session_start(void)
 {
-	int err = ENETDOWN;
-
 	amp_inet_opened();
 	ses.attempt = (uint8_t)(ses.attempt + 2u) | 1u;
 	ses.missed = 0;
 	ses.ping_ms = amp_port_now_ms() + PING_MS;
-	ses.fam = amp_family_carrier();
-	if (ses.fam) {
-		ses.ctl.carrier = amp_inet_carrier_new();
-		err = ENOBUFS;
-	}
+	ses.fam = amp_family_carrier(); /* there is one (ampsock_config.h) */
+	ses.ctl.carrier = amp_inet_carrier_new();
 	amp_inet_poke();
 	if (ses.ctl.carrier) {
 		ses.ctl.state = AMP_INET_CARRIER;
 		return -EAGAIN;
 	}
 	/* nobody had a session: nobody is told but who asks with this ticket */
-	ses.err = (uint8_t)err;
-	return -err;
+	ses.err = ENOBUFS;
+	return -ENOBUFS;
 }
 
 int amp_inet_session(uint8_t *ticket)
 {
 	int r = -EAGAIN;
 
-	if (ses.violated) /* the next one */
-		return r;
 	if (ses.ctl.state == AMP_INET_CONN)
 		return 0;
+	if (ses.ctl.state == AMP_INET_DEAD) /* the next one */
+		return r;
 	if (ses.ctl.state == AMP_INET_IDLE) {
 		if (*ticket && *ticket == ses.attempt)
 			return -ses.err;
@@ -301,9 +295,12 @@ void amp_inet_opened(void)
 /* An answer that nobody wants: is there an id in it that is nobody's now? */
 static void abandon(void)
 {
-	bool id = (uint8_t)ses.key == AMP_OFF_BIND || (uint8_t)ses.key == AMP_OFF_LISTEN;
+	unsigned what = amp_le16(amp_inet_frame + 2); /* operation; status: 0 */
 
-	ses.req = id && !amp_inet_frame[3] ? REQ_GIVE_BACK : REQ_IDLE;
+	ses.req = what == (AMP_OFF_BIND | AMP_OFF_REPLY) ||
+				  what == (AMP_OFF_LISTEN | AMP_OFF_REPLY)
+			  ? REQ_GIVE_BACK
+			  : REQ_IDLE;
 	ses.poked = true;
 }
 
@@ -313,14 +310,10 @@ int amp_inet_req(const void *owner, uint8_t *ticket, unsigned key)
 
 	if (r)
 		return r;
-	if (ses.req == REQ_DONE) {
-		if (ses.owner == owner && ses.key == key) {
-			ses.req = REQ_IDLE;
-			amp_sock_changed(ses.ctl.carrier); /* others may wait for their turn */
-			return amp_inet_frame[3] ? amp_inet_err(amp_inet_frame[3]) : 1;
-		}
-		if (amp_port_now_ms() - ses.req_ms > STALE_MS)
-			abandon();
+	if (ses.req == REQ_DONE && ses.owner == owner && ses.key == key) {
+		ses.req = REQ_IDLE;
+		amp_sock_changed(ses.ctl.carrier); /* others may wait for their turn */
+		return amp_inet_frame[3] ? amp_inet_err(amp_inet_frame[3]) : 1;
 	}
 	if (ses.req != REQ_IDLE)
 		return -EAGAIN;
@@ -331,15 +324,15 @@ int amp_inet_req(const void *owner, uint8_t *ticket, unsigned key)
 
 static void put_ctl(uint8_t *p, unsigned op, unsigned len, uint32_t seq)
 {
-	amp_put_le32(p, len | (op & 0xffu) << 16);
+	amp_put_le32(p, len | op << 16);
 	amp_put_le32(p + 4, seq);
 }
 
 int amp_inet_req_send(unsigned len)
 {
-	put_ctl(amp_inet_frame, ses.key, len + AMP_OFF_CTL_LEN, ++ses.seq);
+	put_ctl(amp_inet_frame, (uint8_t)ses.key, len + AMP_OFF_CTL_LEN, ++ses.seq);
 	ses.off = 0;
-	ses.req = REQ_SENT;
+	ses.req = REQ_SEND;
 	ses.req_ms = amp_port_now_ms();
 	amp_inet_poke();
 	return -EAGAIN;
@@ -361,9 +354,9 @@ int amp_inet_note(unsigned op, unsigned len, uint32_t a, uint32_t b)
 	if (ses.ctl.state != AMP_INET_CONN || /* or: a request is half out; one that is not
 					       * begun comes later: who closes a listener and
 					       * binds its port again means RELEASE first */
-	    (ses.req == REQ_SENT && ses.off && ses.off < amp_le16(amp_inet_frame)))
+	    (ses.req == REQ_SEND && ses.off))
 		return -EAGAIN;
-	put_ctl(p, op, len, len == AMP_OFF_CTL_LEN ? a : ++ses.seq);
+	put_ctl(p, op, len, a);
 	amp_put_le32(p + 8, a);
 	amp_put_le32(p + 12, b);
 	return amp_inet_send(ses.ctl.carrier, p, len, 0); /* a transport buffer holds more */
@@ -373,7 +366,7 @@ int amp_inet_note(unsigned op, unsigned len, uint32_t a, uint32_t b)
  * or is wanted. */
 int amp_inet_violation(void)
 {
-	ses.violated = true;
+	ses.ctl.state = AMP_INET_DEAD;
 	amp_inet_poke();
 	return -EPROTO;
 }
@@ -383,13 +376,11 @@ int amp_inet_violation(void)
 /* The answer to the request in flight, whole, and to nothing else (protocol.md 5). */
 static bool take_answer(const uint8_t *h, unsigned len)
 {
-	if (ses.req != REQ_SENT || ses.off < amp_le16(amp_inet_frame) ||
-	    h[2] != (amp_inet_frame[2] | AMP_OFF_REPLY) ||
+	if (ses.req != REQ_SENT || h[2] != (amp_inet_frame[2] | AMP_OFF_REPLY) ||
 	    amp_le32(h + 4) != amp_le32(amp_inet_frame + 4))
 		return false;
 	amp_inet_take(ses.ctl.carrier, amp_inet_frame, len, 0);
 	ses.req = REQ_DONE;
-	ses.req_ms = amp_port_now_ms();
 	if (!ses.owner)
 		abandon();
 	amp_sock_changed(ses.ctl.carrier);
@@ -402,14 +393,14 @@ static bool take_answer(const uint8_t *h, unsigned len)
 /* A frame of len bytes, which are here; h: the first eight, and room for SHORT_LEN. */
 static bool take_frame(uint8_t *h, unsigned len)
 {
-	unsigned op = h[2];
+	unsigned what = amp_le16(h + 2); /* operation; status: 0 */
 
-	if (op & AMP_OFF_REPLY)
+	if (what & AMP_OFF_REPLY)
 		return take_answer(h, len);
-	if (h[3] || len > SHORT_LEN)
+	if (len > SHORT_LEN)
 		return false;
 	amp_inet_take(ses.ctl.carrier, h, len, 0);
-	switch (op) {
+	switch (what) {
 	case AMP_OFF_PING:
 		ses.pong_owed = true;
 		ses.pong_seq = amp_le32(h + 4);
@@ -433,19 +424,23 @@ static APART unsigned ctl_input(void)
 	uint8_t h[SHORT_LEN] __attribute__((aligned(4)));
 	unsigned any = 0; /* a word: bytes are made bytes each time */
 
-	while (!ses.violated && amp_inet_take(c, h, AMP_OFF_CTL_LEN, MSG_PEEK)) {
+	while (amp_inet_take(c, h, AMP_OFF_CTL_LEN, MSG_PEEK)) {
 		unsigned len = amp_le16(h);
 		bool ok = len >= AMP_OFF_CTL_LEN && len <= AMP_INET_CTL_MAX;
 
-		if (ok && amp_rxring_used(&c->rx) < len)
-			break;
-		ses.missed = 0;
-		any = 1;
-		ses.violated = !ok || !take_frame(h, len);
+		if (ok) {
+			if (amp_rxring_used(&c->rx) < len)
+				break;
+			ses.missed = 0;
+			any = 1;
+			ok = take_frame(h, len);
+		}
+		if (!ok) {
+			session_down(EPROTO);
+			return any;
+		}
 	}
-	if (ses.violated)
-		session_down(EPROTO);
-	else if (c->flags & (AMP_SF_RESET | AMP_SF_EOF))
+	if (c->flags & AMP_SF_EOF)
 		session_down(ECONNRESET);
 	return any;
 }
@@ -454,11 +449,13 @@ static void ctl_output(void)
 {
 	int n;
 
-	if (ses.req == REQ_SENT && ses.off < amp_le16(amp_inet_frame)) {
+	if (ses.req == REQ_SEND) {
 		n = amp_inet_send(ses.ctl.carrier, amp_inet_frame, amp_le16(amp_inet_frame),
 				  ses.off);
 		if (n > 0)
 			ses.off = (uint16_t)(ses.off + n);
+		if (ses.off == amp_le16(amp_inet_frame))
+			ses.req = REQ_SENT;
 	}
 	if (ses.req == REQ_GIVE_BACK &&
 	    amp_inet_note(AMP_OFF_RELEASE, 12, amp_le32(amp_inet_body), 0) > 0)
@@ -495,7 +492,6 @@ static void ping_tick(uint32_t now_ms)
 static APART void step_all(void)
 {
 	struct amp_sock *s = NULL;
-	bool timed = false, busy = false;
 
 	if (!ses.busy)
 		return;
@@ -503,26 +499,17 @@ static APART void step_all(void)
 	while ((s = amp_inet_next(s)) != NULL) {
 		unsigned state = amp_inet(s)->state;
 
-		/* bind() and listen() ask for themselves the first time; a new session hears
-		 * of it from us */
-		if (state < AMP_INET_BUSY ||
-		    (state == AMP_INET_BIND && !(s->flags & AMP_SF_BOUND)) ||
-		    (state == AMP_INET_LISTEN && !(s->flags & AMP_SF_LISTEN)))
+		if (state < AMP_INET_BUSY && state != AMP_INET_RSTWAIT)
 			continue;
-		busy = true; /* one look more than needed */
+		ses.busy = true; /* one look more than needed */
 		amp_inet_step(s);
-		timed |= state <= AMP_INET_LISTEN || state >= AMP_INET_RSTWAIT;
 	}
-	ses.busy |= busy;
-	ses.timed = timed;
 }
 
 /* Is nothing owed that could not be sent yet, and nobody on his way? */
 static bool at_rest(void)
 {
-	return !ses.busy && !ses.violated && !ses.pong_owed && !ses.ping_owed &&
-	       (ses.req == REQ_IDLE || ses.req == REQ_DONE ||
-		(ses.req == REQ_SENT && ses.off == amp_le16(amp_inet_frame)));
+	return !ses.busy && !ses.pong_owed && !ses.ping_owed && ses.req < REQ_SEND;
 }
 
 static bool session_work(uint32_t now_ms)
@@ -532,18 +519,22 @@ static bool session_work(uint32_t now_ms)
 
 	amp_rest_end(&resting);
 	ses.poked = false;
+	if (ses.ctl.state == AMP_INET_DEAD)
+		session_down(EPROTO);
 	if (ses.ctl.state > AMP_INET_BUSY) {
 		r = amp_inet_up(&ses.ctl, NULL);
 		if (!r) {
-			memcpy(ses.token, amp_inet_answer + AMP_OFF_A_TOKEN, 8);
+			ses.token[0] = amp_le32(amp_inet_answer + AMP_OFF_A_TOKEN);
+			ses.token[1] = amp_le32(amp_inet_answer + AMP_OFF_A_TOKEN + 4);
 			ses.ctl.state = AMP_INET_CONN;
+			amp_inet_opened(); /* behind the link that brought it */
 			amp_inet_poke();
 		} else if (r != -EAGAIN) {
 			session_down(-r);
 		}
 	}
 	if (amp_inet_door_work)
-		any |= amp_inet_door_work(ses.ctl.state == AMP_INET_CONN, any || ses.poked);
+		any |= amp_inet_door_work(ses.ctl.state, any | ses.poked);
 	step_all();
 	if (ses.ctl.state == AMP_INET_CONN)
 		any |= ctl_input();
@@ -564,20 +555,22 @@ static int32_t session_run(struct amp_runner *r, uint32_t now_ms)
 		now_ms = amp_port_now_ms();
 	if (session_work(now_ms))
 		return 0;
-	if (ses.timed)
+	if (ses.busy)
 		return TICK_MS;
 	if (AMPSOCK_FAST && at_rest())
 		amp_rest_begin(&resting, quiet());
 	return quiet() ? -1 : (int32_t)(ses.ping_ms - now_ms);
 }
 
-/* A link may have run after us and have brought something. */
+/* What the caller did since the look is still to be seen to; and a link may have run after us and
+ * have brought something. */
 static bool session_arm(struct amp_runner *r, bool on)
 {
-	if (AMPSOCK_FAST)
-		return on && (ses.poked || !amp_rest_undisturbed(&resting)) &&
-		       session_work(amp_port_now_ms());
-	return on && session_run(r, amp_port_now_ms()) == 0; /* one caller less to be in line */
+	(void)r;
+	if (!AMPSOCK_FAST)
+		return ses.poked;
+	return on && (ses.poked || !amp_rest_undisturbed(&resting)) &&
+	       session_work(amp_port_now_ms());
 }
 
 #endif /* AMPSOCK_INET */

@@ -5,7 +5,7 @@
  * Theory of operation: a frame goes whole or not at all. Before its first byte the
  * carrier's window must have room for its last, so a socket that may not block can say
  * EAGAIN; after the first byte api.c does not leave before the last, whatever the socket's
- * flags, and whoever else wants to send meanwhile waits (off is 1). Received frames stay
+ * flags, and another thread that wants to send meanwhile waits (off is 1). Received frames stay
  * in the carrier's ring, which is as large as the largest frame that we told the proxy;
  * so one that is longer is a lie.
  */
@@ -20,9 +20,12 @@
 #define ARG  4
 #define ADDR 8
 
+/* Without threads a call is alone until it returns. */
+#define MID_FRAME(i) (AMP_PORT_THREADS && (i)->off)
+
 /*
- * The oldest whole frame, DROPS taken out. 0: p is its header; -EAGAIN: none; -errno: it was
- * an ERROR and is gone, or the carrier is.
+ * The oldest whole frame, DROPS taken out. 1: p is its header; 0: none; -EAGAIN: the socket is not
+ * open; -errno: it was an ERROR and is gone, or the carrier is.
  */
 static int head(struct amp_sock *s, uint8_t p[AMP_OFF_UDP_LEN])
 {
@@ -30,18 +33,21 @@ static int head(struct amp_sock *s, uint8_t p[AMP_OFF_UDP_LEN])
 	struct amp_sock *c = i->carrier;
 	const uint32_t max_len = AMPSOCK_RING_LEN; /* the 65535 of the field may be less */
 
+	if (i->state == AMP_INET_IDLE && !s->err)
+		return amp_inet_start(s, AMP_INET_WAIT, 0); /* by whatever use of it */
+	if (i->state != AMP_INET_CONN)
+		return -EAGAIN;
 	while (amp_inet_take(c, p, AMP_OFF_UDP_LEN, MSG_PEEK)) {
 		uint32_t len = amp_le16(p), arg = amp_le32(p + ARG);
 
 		if (!amp_off_udp_ok(p) || len > max_len) {
-			amp_inet_fail(s, EPROTO);
-			s->err = 0;
+			amp_inet_give_up(s);
 			return -EPROTO;
 		}
 		if (amp_rxring_used(&c->rx) < len)
 			break;
 		if (p[KIND] == AMP_OFF_UDP_DATA)
-			return 0;
+			return 1;
 		amp_inet_take(c, NULL, len, 0);
 		if (p[KIND] == AMP_OFF_UDP_DROPS)
 			amp_counts.dgram_drops += arg;
@@ -50,9 +56,9 @@ static int head(struct amp_sock *s, uint8_t p[AMP_OFF_UDP_LEN])
 		else if (arg != AMP_OFF_ECONNREFUSED || i->peer[0])
 			return amp_inet_err(arg);
 	}
-	amp_inet_watch(s);
-	if (i->state == AMP_INET_CONN && (c->flags & AMP_SF_EOF))
-		amp_inet_fail(s, ECONNRESET);
+	if (!(c->flags & AMP_SF_EOF))
+		return 0;
+	amp_inet_fail(s, ECONNRESET);
 	return -EAGAIN;
 }
 
@@ -73,8 +79,8 @@ static int put_header(struct amp_sock *s, const struct amp_msg *m, uint8_t *p)
 	/* what the proxy takes is never more than a frame's length can say */
 	if (!r && m->len + AMP_OFF_UDP_LEN > i->until)
 		r = -EMSGSIZE;
-	if (!r && i->off)
-		r = -EAGAIN; /* another thread is in the middle of its frame */
+	if (!r && MID_FRAME(i))
+		r = -EAGAIN;
 	amp_put_le16(p, (uint16_t)(m->len + AMP_OFF_UDP_LEN));
 	amp_put_le32(p + ARG, (uint32_t)m->len);
 	return r;
@@ -95,7 +101,7 @@ static size_t begin(const struct amp_msg *m, struct iovec iov[2], uint8_t *p)
 	return AMP_OFF_UDP_LEN + iov[1].iov_len;
 }
 
-ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m, int flags)
+ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m)
 {
 	struct amp_inet *i = amp_inet(s);
 	uint8_t p[AMP_OFF_UDP_LEN];
@@ -104,19 +110,14 @@ ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m, int flags
 	struct iovec iov[2];
 	ssize_t r;
 
-	(void)flags;
 	if (s->flags & AMP_SF_WR_SHUT)
 		return -EPIPE;
-	if (i->state != AMP_INET_CONN) {
-		if (m->done)
+	if (m->done) {
+		if (i->state != AMP_INET_CONN)
 			return -ECONNRESET; /* half a datagram went down with its carrier */
-		if (i->state == AMP_INET_IDLE)
-			amp_inet_start(s, AMP_INET_WAIT);
-		return -EAGAIN;
-	}
-	if (!m->done) {
+	} else {
 		r = head(s, p); /* an ICMP error is told before the next datagram goes */
-		if (r == 0 || (r == -EAGAIN && i->state == AMP_INET_CONN))
+		if (r >= 0)
 			r = put_header(s, m, p);
 		if (r)
 			return r;
@@ -126,15 +127,16 @@ ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m, int flags
 	}
 	r = i->carrier->fam->carrier->carry(i->carrier, from, m->done, end, whole);
 	if (!m->done && r >= 0) {
-		r -= (ssize_t)AMP_OFF_UDP_LEN;
-		if (r < 0 || (!r && m->len)) { /* buffers too small for a header: not ours */
+		if (r <= (ssize_t)AMP_OFF_UDP_LEN && (size_t)r != whole) {
+			/* buffers too small for a header: not ours */
 			i->carrier->fam->half_close(i->carrier, SHUT_RDWR);
 			return -EPIPE;
 		}
+		r -= (ssize_t)AMP_OFF_UDP_LEN;
 	}
-	if (r >= 0)
+	if (AMP_PORT_THREADS && r >= 0)
 		i->off = m->done + (size_t)r < m->len;
-	else if (r != -EAGAIN && m->done)
+	if (r < 0 && r != -EAGAIN && m->done)
 		amp_inet_fail(s, ECONNRESET);
 	return r;
 }
@@ -150,17 +152,12 @@ ssize_t amp_inet_udp_recv(struct amp_sock *s, struct amp_msg *m, int flags)
 
 	if (s->flags & AMP_SF_RD_SHUT)
 		return 0;
-	if (i->state != AMP_INET_CONN)
-		return -EAGAIN;
 	err = head(s, p);
-	if (err)
-		return err;
+	if (err <= 0)
+		return err ? err : -EAGAIN;
 	arg = amp_le32(p + ARG);
-	n = (size_t)amp_le16(p) - AMP_OFF_UDP_LEN;
-	if (n > m->len)
-		n = m->len;
 	r = &i->carrier->rx;
-	n = amp_rxring_read(r, r->tail + AMP_OFF_UDP_LEN, m, n);
+	n = amp_rxring_read(r, r->tail + AMP_OFF_UDP_LEN, m, amp_le16(p) - AMP_OFF_UDP_LEN);
 	if (m->name)
 		amp_inet_to_sa(s->domain, p + ADDR, m->name, &m->name_len);
 	if (arg > n)
@@ -179,20 +176,17 @@ int amp_inet_udp_poll(struct amp_sock *s)
 	uint8_t p[AMP_OFF_UDP_LEN];
 	int r, ev;
 
-	if (i->state == AMP_INET_IDLE && !s->err)
-		amp_inet_start(s, AMP_INET_WAIT); /* until it is open, nothing can be sent */
+	r = head(s, p);
+	if (r < 0 && r != -EAGAIN)
+		s->err = (uint8_t)-r;
 	if (i->state != AMP_INET_CONN)
 		return 0;
-	r = head(s, p);
-	if (r && r != -EAGAIN)
-		s->err = (uint8_t)-r;
-	ev = amp_sock_poll(s, r == 0);
-	if (ev < 0) {
-		ev = ~ev;
-		if (i->state == AMP_INET_CONN && !i->off &&
-		    i->carrier->fam->carrier->carry(i->carrier, NULL, 0, 0,
-						    AMP_OFF_UDP_LEN + 1) == 0)
-			ev |= POLLOUT;
-	}
+	ev = amp_sock_poll(s, r > 0);
+	if (ev >= 0)
+		return ev;
+	ev = ~ev;
+	if (!MID_FRAME(i) &&
+	    i->carrier->fam->carrier->carry(i->carrier, NULL, 0, 0, AMP_OFF_UDP_LEN + 1) == 0)
+		ev |= POLLOUT;
 	return ev;
 }

@@ -40,9 +40,10 @@
 #define SCOPE 4
 #define BYTES 8
 
-/* l: under the stack lock; a cell that is lent out is the caller's to read */
+/* l: under the stack lock; a cell that is lent out is the caller's to read. Aligned: 64 bytes on a
+ * 32-bit core, so that nothing is divided by 60. */
 union cell {
-	struct {
+	_Alignas(16) struct {
 		struct addrinfo ai; /* must be first: freeaddrinfo() gets its address */
 		union {
 			struct sockaddr_in in;
@@ -57,17 +58,26 @@ union cell {
 static union cell pool[CELLS]; /* l */
 static uint8_t used[CELLS];    /* l: 0: free; of the first of a name's: how many they are */
 
-/* A getaddrinfo() on its way. On the caller's stack: small. Bytes first: short offsets are short
- * instructions. */
+/* A getaddrinfo() on its way. On the caller's stack: small. */
 struct query {
-	uint8_t node_len, service_len; /* of what the proxy is asked; 0: nothing */
+	/* what the proxy is asked, as it travels (protocol.md 5.8): 8 bytes */
+	uint8_t asked;	  /* family, 0: any */
+	uint8_t type;	  /* SOCK_*, 0: both: mostly the same there */
+	uint8_t how;	  /* flags there */
+	uint8_t node_len; /* 0: nothing */
 	uint16_t port;
+	uint8_t service_len; /* 0: nothing */
+	uint8_t zero;
+	/* from here on our own */
 	const char *node, *service;
 	struct addrinfo *first, **last;
-	char *canon;		 /* AI_CANONNAME: in cells; NULL: there was no room */
-	int family, flags, type; /* type: SOCK_*, 0: both */
-	int asked;		 /* the family that the proxy is asked for */
+	char *canon; /* AI_CANONNAME: in cells; NULL: there was no room */
+	int family, flags;
 };
+#define QUERY_HEAD 8u
+_Static_assert(offsetof(struct query, node_len) == 3 && offsetof(struct query, port) == 4 &&
+		       offsetof(struct query, service_len) == 6,
+	       "struct query as it travels");
 
 /* ---- the pool ---- */
 
@@ -196,12 +206,12 @@ static void no_host(struct query *q, uint8_t *a)
 	bool loop = !(q->flags & AI_PASSIVE);
 
 	a[0] = AMP_OFF_INET;
-	a[BYTES] = loop ? 127 : 0;
-	a[BYTES + 3] = loop;
+	if (loop)
+		amp_put_le32(a + BYTES, htonl(INADDR_LOOPBACK));
 	if (q->family != AF_INET6)
 		add(q, a);
 	a[0] = AMP_OFF_INET6;
-	a[BYTES] = a[BYTES + 3] = 0;
+	amp_put_le32(a + BYTES, 0);
 	a[BYTES + 15] = loop;
 	if (q->family != AF_INET)
 		add(q, a);
@@ -243,10 +253,11 @@ static int ask(struct amp_call *c, const struct question *to, void *what)
 			r = amp_inet_req_send(len);
 		}
 	} while (amp_far_again(c, r));
-	if (r == 1 && !to->take(what))
+	if (r == 1) {
+		if (to->take(what))
+			return 0;
 		r = amp_inet_violation();
-	if (r == 1)
-		return 0;
+	}
 	amp_inet_req_forget(c);
 	return eai_of(r);
 }
@@ -257,25 +268,16 @@ static unsigned fill_query(const void *what)
 {
 	const struct query *q = what;
 	uint8_t *p = amp_inet_body;
-	unsigned flags = 0;
 
-	if (q->flags & AI_CANONNAME)
-		flags |= 2;
-	if (q->flags & AI_ADDRCONFIG)
-		flags |= 4;
-	if (q->flags & AI_PASSIVE)
-		flags |= 8;
-	p[0] = q->asked == AF_UNSPEC ? 0 : amp_inet_wire(q->asked);
-	p[1] = amp_inet_wire_type(q->type);
-	p[2] = (uint8_t)flags;
-	p[3] = q->node_len;
-	amp_put_le32(p + 4, q->port | (uint32_t)q->service_len << 16);
-	p += 8;
+	memcpy(p, q, QUERY_HEAD);
+	if (SOCK_STREAM != 1)
+		p[1] = amp_inet_wire_type(q->type);
+	p += QUERY_HEAD;
 	if (q->node_len)
 		memcpy(p, q->node, q->node_len);
 	if (q->service_len)
 		memcpy(p + q->node_len, q->service, q->service_len);
-	return 8u + q->node_len + q->service_len;
+	return QUERY_HEAD + q->node_len + q->service_len;
 }
 
 /* The list that the answer holds (protocol.md 5.8). */
@@ -283,16 +285,17 @@ static bool take_list(void *what)
 {
 	struct query *q = what;
 	uint8_t *p = amp_inet_body;
-	unsigned len = amp_inet_body_len(), cnt = p[0], canon_len = p[1];
+	unsigned cnt = p[0], canon_len = p[1];
 
-	if (len < 8 || len != 8 + cnt * AMP_OFF_ADDR_LEN + canon_len || cnt > AMP_OFF_ADDRS_MAX)
+	/* of a shorter one, too, what these two say is not true */
+	if (amp_inet_body_len() != 8 + cnt * AMP_OFF_ADDR_LEN + canon_len ||
+	    cnt > AMP_OFF_ADDRS_MAX)
 		return false;
 	p += 8;
 	if (canon_len && q->node_len)
 		set_canon(q, p + cnt * AMP_OFF_ADDR_LEN, canon_len);
 	for (; cnt; cnt--, p += AMP_OFF_ADDR_LEN) {
-		if (!p[0] || !amp_off_addr_ok(p) ||
-		    (q->asked != AF_UNSPEC && p[0] != amp_inet_wire(q->asked)))
+		if (!p[0] || !amp_off_addr_ok(p) || (q->asked && p[0] != q->asked))
 			return false;
 		if (!q->node_len) { /* only the service was asked for */
 			q->port = amp_le16(p + PORT);
@@ -315,7 +318,7 @@ static int names(struct query *q, struct amp_call *c)
 
 	if (q->family == AF_INET6 && (q->flags & AI_V4MAPPED) &&
 	    (r == EAI_NONAME || r == EAI_FAMILY || (!r && (q->flags & AI_ALL)))) {
-		q->asked = AF_INET;
+		q->asked = AMP_OFF_INET;
 		r = ask(c, &list_of, q);
 		if (q->first)
 			r = 0;
@@ -352,13 +355,11 @@ static __attribute__((noinline)) int no_name(struct query *q)
 static int lookup(struct query *q, struct amp_call *c)
 {
 	bool named = q->node && !numeric(q->node);
-	uint8_t node_len = q->node_len;
 	int r;
 
 	if (q->service_len && !named) {
 		q->node_len = 0; /* the host is no question: only the service is */
 		r = ask(c, &list_of, q);
-		q->node_len = node_len;
 		if (r)
 			return r;
 	}
@@ -369,22 +370,27 @@ static int lookup(struct query *q, struct amp_call *c)
 
 static int check_hints(struct query *q, const struct addrinfo *hints)
 {
-	int proto = hints->ai_protocol, type = hints->ai_socktype;
+	int proto = hints->ai_protocol, type = hints->ai_socktype, want = type;
 
 	q->flags = hints->ai_flags;
-	q->family = q->asked = hints->ai_family;
-	q->type = type;
+	q->family = hints->ai_family;
+	q->how =
+		(uint8_t)((q->flags & AI_CANONNAME ? 2 : 0) |
+			  (q->flags & AI_ADDRCONFIG ? 4 : 0) | (q->flags & AI_PASSIVE ? 8 : 0));
 	if (proto)
-		q->type = proto == IPPROTO_TCP	 ? SOCK_STREAM
-			  : proto == IPPROTO_UDP ? SOCK_DGRAM
-						 : -1;
-	if ((type && type != q->type) ||
-	    (q->type && q->type != SOCK_STREAM && q->type != SOCK_DGRAM))
+		want = proto == IPPROTO_TCP   ? SOCK_STREAM
+		       : proto == IPPROTO_UDP ? SOCK_DGRAM
+					      : -1;
+	if ((type && type != want) || (want && want != SOCK_STREAM && want != SOCK_DGRAM))
 		return EAI_SOCKTYPE;
+	q->type = (uint8_t)want;
+	if (q->family) {
+		if (q->family != AF_INET && q->family != AF_INET6)
+			return EAI_FAMILY;
+		q->asked = amp_inet_wire(q->family);
+	}
 	if ((q->flags & ~KNOWN_FLAGS) || ((q->flags & AI_CANONNAME) && !q->node))
 		return EAI_BADFLAGS;
-	if (q->family != AF_UNSPEC && q->family != AF_INET && q->family != AF_INET6)
-		return EAI_FAMILY;
 	return 0;
 }
 
@@ -428,6 +434,7 @@ int amp_getaddrinfo(const char *restrict node, const char *restrict service,
 	amp_enter_plain(&c);
 	set_canon(&q, node, q.node_len); /* unless the answer has another */
 	r = lookup(&q, &c);
+	AMP_FORGET(r);
 	if (!r && (!q.first || (!q.canon && (q.flags & AI_CANONNAME))))
 		r = EAI_MEMORY;
 	if (r) {
@@ -452,28 +459,24 @@ void amp_freeaddrinfo(struct addrinfo *res)
 
 /* ---- the other way ---- */
 
+/* As it travels (protocol.md 5.9). */
 struct reverse {
+	uint32_t how;
 	uint8_t a[AMP_OFF_ADDR_LEN];
-	int flags;
 };
 
 static unsigned fill_reverse(const void *what)
 {
-	const struct reverse *v = what;
-	uint8_t *p = amp_inet_body;
-
-	amp_put_le32(p, (v->flags & NI_NAMEREQD ? 1u : 0) | (v->flags & NI_DGRAM ? 2u : 0));
-	memcpy(p + 4, v->a, AMP_OFF_ADDR_LEN);
-	return 4 + AMP_OFF_ADDR_LEN;
+	amp_copy(amp_inet_body, what, sizeof(struct reverse));
+	return sizeof(struct reverse);
 }
 
 static bool take_reverse(void *what)
 {
 	const uint8_t *p = amp_inet_body;
-	unsigned len = amp_inet_body_len();
 
 	(void)what;
-	return len >= 4 && len == 4u + p[0] + p[1];
+	return amp_inet_body_len() == 4u + p[0] + p[1];
 }
 
 static const struct question names_of = {
@@ -530,7 +533,7 @@ int amp_getnameinfo(const struct sockaddr *restrict addr, socklen_t len, char *r
 {
 	static const uint8_t none[2];
 	const uint8_t *p = none; /* the proxy's texts */
-	struct reverse v = {.flags = flags};
+	struct reverse v;
 	socklen_t name, service; /* not 0: wanted as texts */
 	struct amp_call c;
 	int r = 0;
@@ -544,11 +547,11 @@ int amp_getnameinfo(const struct sockaddr *restrict addr, socklen_t len, char *r
 		host_len = 0;
 	if (!serv)
 		serv_len = 0;
-	if (!(host_len | serv_len) ||
-	    (host && (flags & NI_NAMEREQD) && (!host_len || (flags & NI_NUMERICHOST))))
-		return EAI_NONAME;
 	name = flags & NI_NUMERICHOST ? 0 : host_len;
 	service = flags & NI_NUMERICSERV ? 0 : serv_len;
+	if (!(host_len | serv_len) || (host && (flags & NI_NAMEREQD) && !name))
+		return EAI_NONAME;
+	v.how = (flags & NI_NAMEREQD ? 1u : 0) | (flags & NI_DGRAM ? 2u : 0);
 	AMP_FORGET(flags);
 	amp_enter_plain(&c);
 	if (name | service) {
@@ -556,15 +559,18 @@ int amp_getnameinfo(const struct sockaddr *restrict addr, socklen_t len, char *r
 		if (!r)
 			p = amp_inet_body;
 	}
+	AMP_FORGET(p); /* one copy of what follows will do */
+	AMP_FORGET(r);
 	if (!(flags & NI_NAMEREQD) || !host_len) /* a number will do */
 		r = 0;
 	else if (!r && !p[0])
 		r = EAI_NONAME;
 	if (!r && host_len)
-		r = give_host(host, host_len, name ? p : none, v.a);
+		r = give_host(host, host_len, flags & NI_NUMERICHOST ? none : p, v.a);
 	if (!r && serv_len)
-		r = service && p[1] ? give(serv, serv_len, p + 4 + p[0], p[1])
-				    : give_number(serv, serv_len, 0, amp_le16(v.a + PORT));
+		r = !(flags & NI_NUMERICSERV) && p[1]
+			    ? give(serv, serv_len, p + 4 + p[0], p[1])
+			    : give_number(serv, serv_len, 0, amp_le16(v.a + PORT));
 	amp_leave(&c, 0);
 	return r;
 }

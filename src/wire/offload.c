@@ -43,10 +43,12 @@ void amp_off_put_addr(uint8_t *p, const struct amp_off_addr *a)
 /* protocol.md 2.3: no address is 24 zero bytes; IPv4 leaves scope and 12 bytes zero. */
 bool amp_off_addr_ok(const uint8_t *p)
 {
-	if (p[0] == AMP_OFF_INET6)
-		return !p[1];
-	if (p[0] == AMP_OFF_INET)
-		return !p[1] && !amp_le32(p + 4) && all_zero(p + 12, 12);
+	unsigned family = amp_le16(p); /* and the reserved byte */
+
+	if (family == AMP_OFF_INET6)
+		return true;
+	if (family == AMP_OFF_INET)
+		return !amp_le32(p + 4) && all_zero(p + 12, 12);
 	return all_zero(p, AMP_OFF_ADDR_LEN);
 }
 
@@ -225,7 +227,7 @@ bool amp_off_get_udp(const uint8_t p[AMP_OFF_UDP_LEN], struct amp_off_udp *u)
 }
 
 /* By enum amp_off_status. Every errno here is below 256 on Linux, newlib and picolibc. */
-static const uint8_t errnos[] = {
+const uint8_t amp_off_errnos[AMP_OFF_ERRNOS] = {
 	[AMP_OFF_OK] = 0,
 	[AMP_OFF_EACCES] = EACCES,
 	[AMP_OFF_EADDRINUSE] = EADDRINUSE,
@@ -257,17 +259,12 @@ static const uint8_t errnos[] = {
 	[AMP_OFF_ESTALE] = ESTALE,
 };
 
-int amp_off_errno(unsigned status)
-{
-	return status < sizeof(errnos) ? errnos[status] : EIO;
-}
-
 unsigned amp_off_status(int err)
 {
 	unsigned i;
 
-	for (i = 0; i < sizeof(errnos); i++)
-		if (errnos[i] == err)
+	for (i = 0; i < AMP_OFF_ERRNOS; i++)
+		if (amp_off_errnos[i] == err)
 			return i;
 	return AMP_OFF_EIO;
 }

@@ -98,6 +98,7 @@ enum amp_off_status {
 	AMP_OFF_EISCONN,
 	AMP_OFF_EDESTADDRREQ,
 	AMP_OFF_ESTALE, /* ESTALE: unknown session or token */
+	AMP_OFF_ERRNOS,
 	/* getaddrinfo */
 	AMP_OFF_EAI_AGAIN = 64,
 	AMP_OFF_EAI_FAIL,
@@ -300,7 +301,11 @@ bool amp_off_get_ctl(const uint8_t p[AMP_OFF_CTL_LEN], struct amp_off_ctl *c);
 void amp_off_put_udp(uint8_t p[AMP_OFF_UDP_LEN], const struct amp_off_udp *u);
 bool amp_off_get_udp(const uint8_t p[AMP_OFF_UDP_LEN], struct amp_off_udp *u);
 /* errno of this libc <-> status of the wire; unknown ones become EIO. */
-int amp_off_errno(unsigned status);
+extern const uint8_t amp_off_errnos[AMP_OFF_ERRNOS];
+static inline int amp_off_errno(unsigned status)
+{
+	return amp_off_errnos[status < AMP_OFF_ERRNOS ? status : (unsigned)AMP_OFF_EIO];
+}
 unsigned amp_off_status(int err);
 
 #endif /* AMP_WIRE_OFFLOAD_H */

@@ -1120,6 +1120,46 @@ static void late_answers(void **state)
 	amp_close(fd);
 }
 
+/* listen() is answered after it has given up: it is the answer to the next one, in whose way no
+ * other request stands; and no visitor comes before. */
+static void late_listener(void **state)
+{
+	struct sockaddr_in a = sin4("0.0.0.0", 8080), b = sin4("0.0.0.0", 8081);
+	int fd = amp_socket(AF_INET, SOCK_STREAM, 0),
+	    other = amp_socket(AF_INET, SOCK_STREAM, 0);
+	int low = 3, c;
+	struct amp_off_addr addr = addr4(0, 8080);
+	uint8_t ans[40] = {0};
+
+	(void)state;
+	assert_int_equal(amp_setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low)), 0);
+	assert_int_equal(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	px_resolver = hold_one;
+	assert_errno(amp_listen(fd, 2), ETIMEDOUT);
+	assert_int_equal(held_op, AMP_OFF_LISTEN);
+	px.listener = 78;
+	amp_put_le32(ans, px.listener);
+	amp_put_le64(ans + 8, DOOR_TOKEN);
+	amp_off_put_addr(ans + 16, &addr);
+	answer_late(ans, sizeof(ans));
+	assert_int_equal(px.creds, 0);
+	assert_int_equal(amp_bind(other, (struct sockaddr *)&b, sizeof(b)), 0);
+	px.bind_port = 8080;
+	assert_int_equal(amp_listen(fd, 2), 0);
+	assert_int_equal(px.listens, 0);
+	spin();
+	assert_int_equal(px.credits, 2);
+	assert_non_null(visit(1));
+	spin();
+	c = amp_accept(fd, NULL, NULL);
+	assert_true(c >= 0);
+	px_resolver = NULL;
+	amp_close(c);
+	amp_close(other);
+	amp_close(fd);
+	spin();
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, rig_up, rig_down)
 
 int main(void)
@@ -1158,6 +1198,7 @@ int main(void)
 		T(over_a_limit),
 		T(answers_of_the_closed),
 		T(late_answers),
+		T(late_listener),
 	};
 
 	return cmocka_run_group_tests_name("inet", tests, NULL, NULL);
