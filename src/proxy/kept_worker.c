@@ -242,6 +242,7 @@ struct any {
 	int fd; /* as it was put: what it is by now is looked at */
 	char addr[AMP_KEPT_NAME];
 	char name[AMP_KEPT_NAME];
+	char what[AMP_KEPT_WHAT];
 };
 
 static LIST_HEAD(, any) anys = LIST_HEAD_INITIALIZER(anys);
@@ -272,13 +273,14 @@ static bool in_use(const char *name)
 }
 
 /* Several may be for the same: the next that nobody has. */
-static void any_name(char *dst, const char *what)
+static void any_name(struct any *a, const char *what)
 {
 	char text[AMP_KEPT_WHAT + 16];
 
-	for (unsigned n = 0; !n || in_use(dst); n++) {
+	snprintf(a->what, sizeof(a->what), "%s", what);
+	for (unsigned n = 0; !n || in_use(a->name); n++) {
 		snprintf(text, sizeof(text), "%s %u", what, n);
-		amp_kept_hash_name(dst, "+any", text, strlen(text));
+		amp_kept_hash_name(a->name, "+any", text, strlen(text));
 	}
 }
 
@@ -306,7 +308,7 @@ int amp_kept_take_any(int type, const struct sockaddr *sa, const char *what)
 
 	if (!a)
 		return -1;
-	any_name(a->name, what);
+	any_name(a, what);
 	a->fd = amp_kept_take(a->name);
 	if (a->fd >= 0 && getsockname(a->fd, (struct sockaddr *)&ss, &len) == 0 &&
 	    same_host(&ss, sa) &&
@@ -323,19 +325,32 @@ int amp_kept_take_any(int type, const struct sockaddr *sa, const char *what)
 	return -1;
 }
 
+static void any_end(struct any *a)
+{
+	amp_kept_drop(a->name);
+	LIST_REMOVE(a, entry);
+	free(a);
+}
+
+/* Under its new name first: whenever we die, it has one. Without memory it keeps the old one. */
 void amp_kept_put_any(int fd, const char *what)
 {
-	struct any *a = calloc(1, sizeof(*a));
+	struct any *old = any_of(fd), *a;
 
-	amp_kept_drop_socket(fd); /* it was for something else */
+	/* as it is called already: a second number would be one that no successor asks for */
+	if (old && strcmp(old->what, what) == 0)
+		return;
+	a = calloc(1, sizeof(*a));
 	if (!a || !name_of(fd, a->addr)) {
 		free(a);
 		return;
 	}
 	a->fd = fd;
-	any_name(a->name, what);
+	any_name(a, what);
 	LIST_INSERT_HEAD(&anys, a, entry);
 	amp_kept_put(a->name, fd);
+	if (old)
+		any_end(old);
 }
 
 void amp_kept_drop_socket(int fd)
@@ -344,9 +359,7 @@ void amp_kept_drop_socket(int fd)
 	struct any *a = any_of(fd);
 
 	if (a) {
-		amp_kept_drop(a->name);
-		LIST_REMOVE(a, entry);
-		free(a);
+		any_end(a);
 	} else if (name_of(fd, name)) {
 		amp_kept_drop(name);
 	}
