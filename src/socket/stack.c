@@ -48,15 +48,19 @@ struct amp_sock amp_socks[AMPSOCK_SOCKETS];					   /* l */
 static uint8_t rings[AMPSOCK_RINGS][AMPSOCK_RING_LEN] __attribute__((aligned(8))); /* l */
 static struct {
 	struct amp_runner *runners;
-	unsigned first_ring;	     /* none free below it */
-	struct amp_sock *first_free; /* the same; NULL: none was ever used */
-	const struct amp_sock *high; /* no socket at or above it was ever used */
-	unsigned timed;		     /* runners that want to know the time */
-	unsigned waiters;	     /* threads in amp_port_wait() */
-	int32_t next_ms;	     /* when a runner wants to run, as of the last look */
-	bool changed;		     /* !AMPSOCK_FAST: amp_change() */
+	unsigned waiters;    /* threads in amp_port_wait() */
+	int32_t next_ms;     /* when a runner wants to run, as of the last look */
+	uint16_t first_ring; /* none free below it */
+	uint8_t timed;	     /* runners that want to know the time */
+	bool changed;	     /* !AMPSOCK_FAST: amp_change() */
 	bool ring_used[RING_TABLE];
 } stack; /* l. Together: one address to load */
+static struct {
+	struct amp_sock *first_free; /* none free below it; NULL: none was ever used */
+	const struct amp_sock *high; /* no socket at or above it was ever used */
+} bounds;			     /* l. BOUNDS alone */
+_Static_assert(AMPSOCK_VSOCK_LINKS + AMPSOCK_RPMSG < UINT8_MAX - 8, "stack.timed");
+_Static_assert(RING_TABLE <= UINT16_MAX, "stack.first_ring");
 #if AMPSOCK_FAST
 bool amp_changed; /* l */
 bool amp_stirred; /* l */
@@ -153,13 +157,14 @@ static inline void count_ring(int more)
 /* The lowest free slot; AMPSOCK_SOCKETS: none. */
 static unsigned slot_free(void)
 {
-	unsigned i = BOUNDS && stack.first_free ? (unsigned)(stack.first_free - amp_socks) : 0;
+	unsigned i =
+		BOUNDS && bounds.first_free ? (unsigned)(bounds.first_free - amp_socks) : 0;
 
 	while (i < AMPSOCK_SOCKETS &&
 	       (amp_socks[i].fam || (AMP_PORT_THREADS && amp_socks[i].users)))
 		i++;
 	if (BOUNDS)
-		stack.first_free = amp_socks + i;
+		bounds.first_free = amp_socks + i;
 	return i;
 }
 
@@ -190,16 +195,16 @@ struct amp_sock *amp_sock_new(int domain, int type, int protocol, int *fd)
 	if (type & SOCK_NONBLOCK)
 		s->flags = AMP_SF_NONBLOCK;
 	s->linger_s = 255;
-	if (BOUNDS && s >= stack.high)
-		stack.high = s + 1;
+	if (BOUNDS && s >= bounds.high)
+		bounds.high = s + 1;
 	count_socket(1);
 	return s;
 }
 
 static void slot_is_free(struct amp_sock *s)
 {
-	if (BOUNDS && s < stack.first_free)
-		stack.first_free = s;
+	if (BOUNDS && s < bounds.first_free)
+		bounds.first_free = s;
 }
 
 void amp_sock_free(struct amp_sock *s)
@@ -217,7 +222,7 @@ struct amp_sock *amp_sock_next(const struct amp_sock *s)
 {
 	struct amp_sock *next = s ? (struct amp_sock *)(uintptr_t)s + 1 : amp_socks;
 
-	for (; next < (BOUNDS ? stack.high : amp_socks + AMPSOCK_SOCKETS); next++) {
+	for (; next < (BOUNDS ? bounds.high : amp_socks + AMPSOCK_SOCKETS); next++) {
 		if (next->fam)
 			return next;
 	}
@@ -235,7 +240,7 @@ struct amp_sock *amp_sock_next_of(const struct amp_sock *s, const struct amp_fam
 {
 	struct amp_sock *next = s ? (struct amp_sock *)(uintptr_t)s + 1 : amp_socks;
 
-	for (; next < (BOUNDS ? stack.high : amp_socks + AMPSOCK_SOCKETS); next++) {
+	for (; next < (BOUNDS ? bounds.high : amp_socks + AMPSOCK_SOCKETS); next++) {
 		if (next->fam == fam)
 			return next;
 	}
@@ -270,7 +275,7 @@ void amp_sock_ring_free(struct amp_sock *s)
 		i = (unsigned)((size_t)(s->rx.buf - rings[0]) / AMPSOCK_RING_LEN);
 		stack.ring_used[i] = false;
 		if (i < stack.first_ring)
-			stack.first_ring = i;
+			stack.first_ring = (uint16_t)i;
 	}
 	count_ring(-1);
 	s->rx.buf = NULL;
