@@ -188,8 +188,6 @@ done:
 static RARE bool settle(struct amp_vsock *vs)
 {
 	(void)amp_vsock_flush(vs);
-	if (QUEUES && AMPSOCK_FAST)
-		vs->settled = true;
 	if ((QUEUES && vs->tx_starved && tx_ready(vs, PATH && !PATHS && vs->path)) ||
 	    ((PATHS || !QUEUES) && vs->path_starved && path_ready(vs))) {
 		if (QUEUES)

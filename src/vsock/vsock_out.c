@@ -226,10 +226,18 @@ static inline bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, 
 	return send_packet(vs, c, op, flags, NULL) >= 0;
 }
 
+/* Something is about to be sent: the peer is asked whether it wants to hear of it. */
+static inline void settles(struct amp_vsock *vs)
+{
+	if (QUEUES && AMPSOCK_FAST)
+		vs->settled = true;
+}
+
 #if AMP_VSOCK_ROOM_APART
 /* False: no buffer. */
 static bool flush_strays(struct amp_vsock *vs)
 {
+	settles(vs);
 	while (vs->stray_cnt) {
 		struct amp_vsock_stray *s = &vs->stray[0];
 		struct amp_vsock_conn c = {.type = (uint8_t)s->type};
@@ -250,7 +258,7 @@ bool amp_vsock_strays_room(struct amp_vsock *vs)
 #else
 static inline bool flush_strays(struct amp_vsock *vs)
 {
-	(void)vs;
+	settles(vs);
 	return true; /* a connection's */
 }
 #endif
