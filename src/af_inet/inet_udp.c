@@ -177,8 +177,11 @@ int amp_inet_udp_poll(struct amp_sock *s)
 	int r, ev;
 
 	r = head(s, p);
-	if (r < 0 && r != -EAGAIN)
+	if (r < 0 && r != -EAGAIN) {
 		s->err = (uint8_t)-r;
+		if (AMP_PORT_THREADS) /* connect() in another is told, and fetches no answer */
+			amp_inet_req_forget(s);
+	}
 	if (i->state != AMP_INET_CONN)
 		return 0;
 	ev = amp_sock_poll(s, r > 0);
