@@ -431,6 +431,25 @@ static void connect_times_out(void **state)
 	amp_close(fd);
 }
 
+/* Who only looks whether something is here has not used the socket: it can still be bound. */
+static void looked_at(void **state)
+{
+	struct sockaddr_in a = sin4("0.0.0.0", 5353), got;
+	int fd = amp_socket(AF_INET, SOCK_DGRAM, 0), n = -1;
+	socklen_t len = sizeof(got);
+	char c;
+
+	(void)state;
+	assert_int_equal(amp_ioctl(fd, FIONREAD, &n), 0);
+	assert_int_equal(n, 0);
+	assert_errno(amp_recv(fd, &c, 1, MSG_DONTWAIT), EAGAIN);
+	spin();
+	assert_int_equal(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(amp_getsockname(fd, (struct sockaddr *)&got, &len), 0);
+	assert_int_equal(ntohs(got.sin_port), 5353);
+	amp_close(fd);
+}
+
 static struct wire *bad_way;
 
 static void hears_of_it(int fd)
@@ -473,7 +492,7 @@ int main(void)
 		T(errors_and_drops),	   T(whole_or_not_at_all), T(frames_do_not_mix),
 		T(liars_lose_the_socket),  T(bind_and_names),	   T(multicast_options),
 		T(bind_is_refused),	   T(connect_times_out),   T(bind_times_out),
-		T(connect_is_told_before),
+		T(connect_is_told_before), T(looked_at),
 	};
 
 	return cmocka_run_group_tests_name("inet_udp", tests, NULL, NULL);
