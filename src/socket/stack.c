@@ -620,8 +620,13 @@ void amp_flush_out(void)
 	}
 	amp_port_unlock();
 }
+
+static inline void flush_out(void)
+{
+	amp_flush_out();
+}
 #else
-static inline void amp_flush_out(void)
+static inline void flush_out(void)
 {
 	(void)flush();
 	amp_port_unlock();
@@ -705,7 +710,7 @@ ssize_t amp_release_slow(struct amp_sock *s, ssize_t r)
 {
 	if (AMP_PORT_THREADS && s && --s->users == 0 && !s->fam)
 		slot_is_free(s);
-	amp_flush_out();
+	flush_out();
 	return r < 0 ? amp_fail((int)-r) : r;
 }
 
