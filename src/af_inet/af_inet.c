@@ -151,6 +151,7 @@ void amp_inet_fail(struct amp_sock *s, int err)
 		amp_inet_close(s);
 		return;
 	}
+	amp_inet_req_forget(s); /* who waits for an answer has no use for it */
 	if (s->type ==
 	    SOCK_DGRAM) { /* it is opened again at its next use, with the same names */
 		amp_inet_give_up(s);
