@@ -35,7 +35,10 @@
 #ifndef AMPSOCK_SOCKETS
 #define AMPSOCK_SOCKETS 16
 #endif
-/* Receive rings: one per connected AF_VSOCK socket or per carrier of an AF_INET one. */
+/*
+ * Receive rings: one per connection of AF_VSOCK or AF_RPMSG, per SOCK_DGRAM socket of AF_RPMSG and per
+ * carrier of an AF_INET one.
+ */
 #ifndef AMPSOCK_RINGS
 #define AMPSOCK_RINGS AMPSOCK_SOCKETS
 #endif
