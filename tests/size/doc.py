@@ -131,6 +131,33 @@ def table_peers(record):
 	return rows(["", "text", "RAM a socket", "static RAM", "deepest stack"], lines)
 
 
+# What the files of a small configuration are for, together.
+KIB = {"vsock-small": [
+	("the states, credit and checks of a connection", "vsock/vsock_conn.c"),
+	("packets in and out, what is owed, RSTs to strangers", "vsock/vsock.c vsock/vsock_out.c"),
+	("the family, with the meter that keeps a Linux host's buffers from overflowing by small packets", "vsock/af_vsock.c"),
+	("one link from probe to reset and what its events mean to sockets", "vsock/link_driver.c vsock/vlink.c"),
+	("rings and the device's registers", "virtio/"), ("sockets, descriptors, runners, waiting", "socket/stack.c"),
+	("receive rings with message boundaries", "socket/rxring.c"), ("send and receive", "socket/msg.c"),
+	("the other calls", "socket/"), ("the port", "")], "rpmsg-small": [
+	("the family with its three types and its bus", "af_rpmsg/"), ("the engine", "vsock/"),
+	("rings and resource table", "virtio/"), ("the socket face", "socket/"), ("the port", "")]}
+
+
+def table_kib(record):
+	"""A sentence a configuration; a file counts for the first that names it, or its room."""
+	out = ""
+	for r in record["results"]:
+		sums = [[what, 0] for what, _ in KIB.get(r["config"], ())]
+		for module, m in r["modules"].items() if sums else ():
+			at = next(n for n, (_, files) in enumerate(KIB[r["config"]])
+				  if not files or any(module.startswith(f) for f in files.split()))
+			sums[at][1] += m["text"] + m["rodata"] + m["data"]
+		if sums:
+			out += "*%s* in KiB: %s.\n" % (r["config"], "; ".join("%.1f %s" % (n / 1024, what) for what, n in sums))
+	return out
+
+
 def table_cores(record):
 	names = [r["config"] for r in record["results"]]
 	lines = [["Cortex-M4"] + ["%d / %d" % (r["text"], r["stack_max"]) for r in record["results"]]]
