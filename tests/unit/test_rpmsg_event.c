@@ -107,6 +107,12 @@ static void no_wake_up_is_lost(void **state)
 		drain(&rr.host, &rr.remote, AMP_RPROC_TX);
 		assert_int_equal(put(&rr.remote, AMP_RPROC_TX), 0);
 		assert_true(amp_vq_arm(end(&rr.host, AMP_RPROC_TX)));
+		/* who has seen it before the question wants the next one */
+		drain(&rr.host, &rr.remote, AMP_RPROC_TX);
+		assert_true(rr_send(&rr.remote, AMP_RPROC_TX, rr.remote.sent++));
+		drain(&rr.host, &rr.remote, AMP_RPROC_TX);
+		assert_false(amp_vq_arm(end(&rr.host, AMP_RPROC_TX)));
+		assert_false(amp_vq_kick_due(end(&rr.remote, AMP_RPROC_TX)));
 	}
 }
 
