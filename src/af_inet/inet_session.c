@@ -281,7 +281,6 @@ void amp_inet_poke(void)
 /* At the end of the list: behind the links that came up since the last time. */
 void amp_inet_opened(void)
 {
-	amp_runner_del(&ses.runner);
 	ses.runner.run = session_run;
 	ses.runner.arm = session_arm;
 	if (AMPSOCK_FAST)
