@@ -115,7 +115,7 @@ static inline void find_owner(struct amp_vsock *vs, const struct amp_vsock_hdr *
 	if (good && asked(vs, h, &ends))
 		return;
 	if (h->op != AMP_VSOCK_OP_RST) /* an RST is never answered */
-		amp_vsock_stray_rst(vs, &ends, type);
+		stray_rst(vs, &ends, type);
 }
 
 /*

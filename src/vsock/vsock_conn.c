@@ -37,8 +37,9 @@ static inline struct amp_vsock_conn *find(const struct amp_vsock *vs,
 	return c;
 }
 
-struct amp_vsock_conn *amp_vsock_find(const struct amp_vsock *vs,
-				      const struct amp_vsock_ends *ends, unsigned type)
+/* One copy, for this file, too. */
+__attribute__((noinline)) struct amp_vsock_conn *amp_vsock_find(
+	const struct amp_vsock *vs, const struct amp_vsock_ends *ends, unsigned type)
 {
 	return find(vs, ends, type);
 }
@@ -227,34 +228,9 @@ void amp_vsock_in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c)
 	reset(vs, c, false);
 }
 
-#if AMP_VSOCK_ROOM_APART
-static inline void owe_stray(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
-			     unsigned type)
-{
-	struct amp_vsock_stray *s = &vs->stray[vs->stray_cnt++];
-
-	s->type = type;
-	s->ends = *ends;
-}
-#else
-static inline void owe_stray(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
-			     unsigned type)
-{
-	struct amp_vsock_conn *c = STRANGER(vs);
-
-	/* its credit is, and stays, zero; nobody finds it, for no packet comes in meanwhile */
-	c->standing = AMP_VSOCK_STANDING(AMP_CONN_DEAD, type);
-	c->ends = *ends;
-	amp_vsock_owe(vs, c, AMP_OWE_RST);
-}
-#endif
-
 void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends, unsigned type)
 {
-	if (!QUEUES || (AMP_VSOCK_ROOM_APART && strays_full(vs))) /* else run() saw to it */
-		return;
-	vs->stats.rst_strays++;
-	owe_stray(vs, ends, type);
+	stray_rst(vs, ends, type);
 }
 
 /* What every packet says of the peer's buffer. False: it claims more than was sent. */

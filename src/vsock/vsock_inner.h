@@ -200,9 +200,6 @@ static inline bool amp_vsock_type_good(const struct amp_vsock_hdr *h)
 }
 /* How much of want may be sent on c now, or what a reserve says instead (-EAGAIN: asked for). */
 int amp_vsock_may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want);
-/* RST to an address that we know nothing of. There is room: run() saw to it. */
-RARE void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
-			      unsigned type);
 /* Send what is owed. False: no buffer for all of it. */
 bool amp_vsock_flush(struct amp_vsock *vs);
 /* 0, or why nothing can be sent on c. The library has looked at its socket's flags, which say the
@@ -267,6 +264,38 @@ static inline bool amp_vsock_strays_room(struct amp_vsock *vs)
 	return !strays_full(vs) || amp_vsock_flush(vs);
 }
 #endif
+
+#if AMP_VSOCK_ROOM_APART
+static inline void owe_stray(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
+			     unsigned type)
+{
+	struct amp_vsock_stray *s = &vs->stray[vs->stray_cnt++];
+
+	s->type = type;
+	s->ends = *ends;
+}
+#else
+static inline void owe_stray(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
+			     unsigned type)
+{
+	struct amp_vsock_conn *c = STRANGER(vs);
+
+	/* its credit is, and stays, zero; nobody finds it, for no packet comes in meanwhile */
+	c->standing = AMP_VSOCK_STANDING(AMP_CONN_DEAD, type);
+	c->ends = *ends;
+	amp_vsock_owe(vs, c, AMP_OWE_RST);
+}
+#endif
+
+/* RST to an address that we know nothing of. There is room: run() saw to it. */
+static inline void stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
+			     unsigned type)
+{
+	if (!QUEUES || (AMP_VSOCK_ROOM_APART && strays_full(vs)))
+		return;
+	vs->stats.rst_strays++;
+	owe_stray(vs, ends, type);
+}
 
 /* Only a loop does. The library's has an engine of its own, which is never down. */
 static inline bool path_stays(const struct amp_vsock *vs)
