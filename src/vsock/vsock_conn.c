@@ -13,20 +13,6 @@
 
 /* ---- by address ---- */
 
-/* A small core's links have one bucket: no arithmetic. */
-#define ONE_BUCKET (AMPSOCK_HASH == 1)
-#define BUCKETS	   AMP_VSOCK_BUCKETS(vs)
-
-static struct amp_vsock_conn **bucket(const struct amp_vsock *vs,
-				      const struct amp_vsock_ends *ends)
-{
-	uint32_t h = ends->local.port * 31u ^ ends->peer.port ^ amp_vsock_cid(&ends->peer) << 5;
-
-	/* const is who only looks it up: the table may be in it */
-	return (struct amp_vsock_conn **)(uintptr_t)&vs
-		->hash[ONE_BUCKET ? 0 : (h ^ h >> 12) & (BUCKETS - 1u)];
-}
-
 static inline struct amp_vsock_conn *find(const struct amp_vsock *vs,
 					  const struct amp_vsock_ends *ends, unsigned type)
 {
@@ -72,15 +58,6 @@ static void hash_add(struct amp_vsock *vs, struct amp_vsock_conn *c)
 	*head = c;
 }
 
-static void hash_del(struct amp_vsock *vs, struct amp_vsock_conn *c)
-{
-	struct amp_vsock_conn **at = bucket(vs, &c->ends);
-
-	while (*at != c)
-		at = &(*at)->hash_next;
-	*at = c->hash_next;
-}
-
 void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			 const struct amp_vsock_ends *ends, unsigned type, uint8_t state)
 {
@@ -95,19 +72,6 @@ void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	if (AMP_VSOCK_LOOP_TOLD)
 		c->loop = amp_vsock_cid(&ends->peer) == AMP_VSOCK_CID_LOCAL;
 	hash_add(vs, c);
-}
-
-void amp_vsock_forget(struct amp_vsock *vs, struct amp_vsock_conn *c)
-{
-	c->state = AMP_CONN_FREE;
-	if (c == STRANGER(vs)) /* nobody's */
-		return;
-	hash_del(vs, c);
-	if (RECENT(vs) == c)
-		SET_RECENT(vs, NULL);
-	if (LOOP(vs, c))
-		path_gone(vs, c);
-	tell_event(vs, c, AMP_VSOCK_EV_GONE);
 }
 
 /* ---- what is owed, and the end ---- */
@@ -464,13 +428,7 @@ void amp_vsock_want_credit(struct amp_vsock *vs, struct amp_vsock_conn *c)
 
 void amp_vsock_want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
-	if (!PLAIN && c->state != AMP_CONN_OPEN) /* whose socket is connected, is open */
-		return;
-	/* credit that is only reserved comes back here, not from the peer */
-	if (amp_credit_tx_space(&c->credit))
-		tx_starve(vs, c);
-	else
-		amp_vsock_want_credit(vs, c);
+	want_tx(vs, c);
 }
 
 void amp_vsock_consumed(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t n)

@@ -179,13 +179,34 @@ static inline void blame(struct amp_vsock *vs, const char *what)
 	AMP_WHY_SAY(vs, what);
 }
 
+/* A small core's links have one bucket: no arithmetic. */
+#define ONE_BUCKET (AMPSOCK_HASH == 1)
+#define BUCKETS	   AMP_VSOCK_BUCKETS(vs)
+
+static inline struct amp_vsock_conn **bucket(const struct amp_vsock *vs,
+					     const struct amp_vsock_ends *ends)
+{
+	uint32_t h = ends->local.port * 31u ^ ends->peer.port ^ amp_vsock_cid(&ends->peer) << 5;
+
+	/* const is who only looks it up: the table may be in it */
+	return (struct amp_vsock_conn **)(uintptr_t)&vs
+		->hash[ONE_BUCKET ? 0 : (h ^ h >> 12) & (BUCKETS - 1u)];
+}
+
+static inline void hash_del(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	struct amp_vsock_conn **at = bucket(vs, &c->ends);
+
+	while (*at != c)
+		at = &(*at)->hash_next;
+	*at = c->hash_next;
+}
+
 struct amp_vsock_conn *amp_vsock_find(const struct amp_vsock *vs,
 				      const struct amp_vsock_ends *ends, unsigned type);
 /* A fresh connection; the owner's buf_alloc stays. */
 void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			 const struct amp_vsock_ends *ends, unsigned type, uint8_t state);
-/* Out of the hash, then the owner's last word about it. */
-void amp_vsock_forget(struct amp_vsock *vs, struct amp_vsock_conn *c);
 void amp_vsock_owe(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t bits);
 /* The peer broke a rule: its connection pays. */
 RARE void amp_vsock_conn_lied(struct amp_vsock *vs, struct amp_vsock_conn *c);
@@ -328,6 +349,17 @@ static inline bool tx_ready(const struct amp_vsock *vs, bool loop)
 	if (PLAIN && QUEUES) /* a loop's own one is lent, or it is not */
 		return vs->out ? amp_vq_any(vs->out) : !vs->loop_busy;
 	return loop ? path_ready(vs) : vs->out && amp_vq_any(vs->out);
+}
+
+static inline void want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	if (!PLAIN && c->state != AMP_CONN_OPEN) /* whose socket is connected, is open */
+		return;
+	/* credit that is only reserved comes back here, not from the peer */
+	if (amp_credit_tx_space(&c->credit))
+		tx_starve(vs, c);
+	else
+		amp_vsock_want_credit(vs, c);
 }
 
 /* Owed packets found no buffer: the next ones are theirs, or data would starve them. */

@@ -280,6 +280,20 @@ static bool send_owed(struct amp_vsock *vs, struct amp_vsock_conn *c)
 	return false;
 }
 
+/* Out of the hash, then the owner's last word about it. */
+static void forget(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	c->state = AMP_CONN_FREE;
+	if (c == STRANGER(vs)) /* nobody's */
+		return;
+	hash_del(vs, c);
+	if (RECENT(vs) == c)
+		SET_RECENT(vs, NULL);
+	if (LOOP(vs, c))
+		path_gone(vs, c);
+	tell_event(vs, c, AMP_VSOCK_EV_GONE);
+}
+
 bool amp_vsock_flush(struct amp_vsock *vs)
 {
 	struct amp_vsock_conn *c;
@@ -294,7 +308,7 @@ bool amp_vsock_flush(struct amp_vsock *vs)
 		vs->owed_head = c->owed_next;
 		c->owed = 0;
 		if (c->state == AMP_CONN_DEAD)
-			amp_vsock_forget(vs, c);
+			forget(vs, c);
 	}
 	return true;
 }
@@ -310,7 +324,7 @@ int amp_vsock_may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t
 		r = -EAGAIN;
 	if (r) {
 		if (r == -EAGAIN)
-			amp_vsock_want_tx(vs, c);
+			want_tx(vs, c);
 		return r;
 	}
 	if (CHAINS && space > INT32_MAX)
