@@ -266,7 +266,8 @@ _Static_assert(AMP_OWE_REQUEST == 1u << AMP_VSOCK_OP_REQUEST &&
 /* Send one owed packet of c. False: no buffer. */
 static bool send_owed(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
-	unsigned op = (unsigned)__builtin_ctz(c->owed & ~AMP_VSOCK_LISTED), bit = 1u << op;
+	unsigned bits = c->owed & ~AMP_VSOCK_LISTED;
+	unsigned op = (unsigned)__builtin_ctz(bits), bit = bits & -bits;
 	uint32_t flags = op == AMP_VSOCK_OP_SHUTDOWN ? c->shut : 0;
 
 	/* on a loop the answer may come back inside: the bit goes first */
