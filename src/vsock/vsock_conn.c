@@ -199,7 +199,7 @@ void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends
 
 /* What every packet says of the peer's buffer. False: it claims more than was sent. */
 static inline bool in_credit(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			       const struct amp_vsock_say *h)
+			     const struct amp_vsock_say *h)
 {
 	bool news = (h->buf_alloc ^ c->credit.peer_buf_alloc) |
 		    (h->fwd_cnt ^ c->credit.peer_fwd_cnt);
