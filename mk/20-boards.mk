@@ -100,6 +100,8 @@ endef
 $(foreach b,$(BOARDS),$(eval $(call fw_board,$(b),$(BUILD)/fw/$(b),$(FW_SPECS))))
 FW_NEWLIB := qemu-virt-arm qemu-mps2
 $(foreach b,$(FW_NEWLIB),$(eval $(call fw_board,$(b),$(BUILD)/fw/$(b)-newlib,--specs=nosys.specs)))
+# Small builds have ways of their own (__OPTIMIZE_SIZE__ in ampsock_config.h): they run, too.
+$(foreach b,$(FW_NEWLIB),$(eval fw_cflags.$(BUILD)/fw/$(b)-newlib += -Os))
 
 .PHONY: firmware
 firmware: $(BOARDS:%=firmware-%) $(FW_NEWLIB:%=firmware-%-newlib) ## every example for every board

@@ -30,10 +30,11 @@ endef
 $(eval $(call conform_program,ours,$$(SAN_FLAGS),san))
 $(eval $(call conform_program,tsan,$(TSAN_FLAGS),tsan))
 
-# In firmware, on a board of each kind of link: $(BUILD)/fw/BOARD-conform/conform.elf. The suite
-# wants more sockets than a core usually has, and its channel is the console.
+# In firmware, on a board of each kind of link: $(BUILD)/fw/BOARD-conform/conform.elf, a small
+# build (-Os), whose ways no hosted program has. The suite wants more sockets than a core usually
+# has, and its channel is the console.
 CONFORM_BOARDS := qemu-virt-aarch64 qemu-mps2
-CONFORM_FW     := -DAMPSOCK_SOCKETS=128 -DAMPSOCK_ADDRINFO=64 -DAMPSOCK_RPMSG_NAMES=64 \
+CONFORM_FW     := -Os -DAMPSOCK_SOCKETS=128 -DAMPSOCK_ADDRINFO=64 -DAMPSOCK_RPMSG_NAMES=64 \
 	-DAMPSOCK_RPMSG_SERVICES=64 \
 	-DBOARD_CONSOLE_LEN=16384
 

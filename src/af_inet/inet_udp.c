@@ -34,7 +34,7 @@ static int head(struct amp_sock *s, uint8_t p[AMP_OFF_UDP_LEN])
 	const uint32_t max_len = AMPSOCK_RING_LEN; /* the 65535 of the field may be less */
 
 	if (i->state == AMP_INET_IDLE && !s->err)
-		return amp_inet_start(s, AMP_INET_WAIT, 0); /* by whatever use of it */
+		return amp_inet_start(s, AMP_INET_WAIT, 0); /* by its use */
 	if (i->state != AMP_INET_CONN)
 		return -EAGAIN;
 	while (amp_inet_take(c, p, AMP_OFF_UDP_LEN, MSG_PEEK)) {
@@ -152,7 +152,8 @@ ssize_t amp_inet_udp_recv(struct amp_sock *s, struct amp_msg *m, int flags)
 
 	if (s->flags & AMP_SF_RD_SHUT)
 		return 0;
-	err = head(s, p);
+	/* who only looks has not used it, and may still bind it */
+	err = s->flags & AMP_SF_BOUND ? head(s, p) : 0;
 	if (err <= 0)
 		return err ? err : -EAGAIN;
 	arg = amp_le32(p + ARG);
@@ -177,8 +178,11 @@ int amp_inet_udp_poll(struct amp_sock *s)
 	int r, ev;
 
 	r = head(s, p);
-	if (r < 0 && r != -EAGAIN)
+	if (r < 0 && r != -EAGAIN) {
 		s->err = (uint8_t)-r;
+		if (AMP_PORT_THREADS) /* connect() in another is told, and fetches no answer */
+			amp_inet_req_forget(s);
+	}
 	if (i->state != AMP_INET_CONN)
 		return 0;
 	ev = amp_sock_poll(s, r > 0);

@@ -2,6 +2,7 @@
 /* Bytes in and out: send, recv, read, write and their relatives. */
 #include <errno.h>
 #include <string.h>
+#include <fcntl.h>
 
 #include "ampsock.h"
 #include "stack.h"
@@ -579,8 +580,8 @@ static ssize_t vector(int fd, const struct iovec *iov, int iovcnt, bool out)
 
 	if (iovcnt <= 0 || iovcnt > AMP_IOV_MAX || msg_init(&m, iov, (size_t)iovcnt))
 		return amp_fail(EINVAL);
-	if (!m.len) /* no message, not even an empty one: as on Linux */
-		return 0;
+	if (!m.len) /* no message, not even an empty one: as on Linux, of a descriptor */
+		return amp_fcntl(fd, F_GETFD);
 	return amp_fd_own(fd) ? amp_console_io(fd, iov, iovcnt, out) : do_msg(fd, &m, 0, out);
 }
 

@@ -26,6 +26,8 @@ static void badf(struct ct *t)
 	CT_ERR(recv(fd, &c, 1, 0), EBADF);
 	CT_ERR(read(fd, &c, 1), EBADF);
 	CT_ERR(write(fd, &c, 1), EBADF);
+	CT_ERR(readv(fd, &(struct iovec){NULL, 0}, 1), EBADF);
+	CT_ERR(writev(fd, &(struct iovec){NULL, 0}, 1), EBADF);
 	CT_ERR(shutdown(fd, SHUT_RDWR), EBADF);
 	CT_ERR(getsockname(fd, (struct sockaddr *)&a.ss, &len), EBADF);
 	CT_ERR(getpeername(fd, (struct sockaddr *)&a.ss, &len), EBADF);

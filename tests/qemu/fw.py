@@ -139,7 +139,7 @@ class Process:
 
 class Qemu(Process):
 	def __init__(self, board, program, args, socket=None, qemu=""):
-		argv = ["boards/run-qemu.sh", board, f"{BUILD}/fw/{board}/{program}.elf"]
+		argv = ["boards/run-qemu.sh", board, os.path.normpath(f"{BUILD}/fw/{board}/{program}.elf")]
 		if socket:
 			argv += ["-s", socket]
 		if qemu:

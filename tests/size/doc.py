@@ -36,7 +36,7 @@ FILE_SPENT_ON = {
 	"af_rpmsg/rlink.c": "a link's turn: announcements, names heard, streams' events",
 	"af_rpmsg/rpmsg.c": "the bus: endpoints, header checks, name service both ways, queues full and empty",
 	"af_rpmsg/rpmsg_listen.c": "raw and stream listeners: a first message is a connection",
-	"af_rpmsg/rpmsg_raw.c": "raw messages: into their ring, MSG_PEEK, MSG_TRUNC, what does not fit",
+	"af_rpmsg/rpmsg_raw.c": "raw messages: kept in the ring whole, MSG_PEEK, MSG_TRUNC, drops, ENOBUFS once",
 	"af_rpmsg/rpmsg_serve.c": "listeners' services, demultiplexed by (local, source)",
 	"af_rpmsg/rpmsg_stream.c": "stream headers: tags, REQUEST and RESPONSE checked, credit on the wire",
 	"port/baremetal.c": "sleep without a lost wake-up; 64-bit ticks to ms without a division",

@@ -1120,6 +1120,38 @@ static void late_answers(void **state)
 	amp_close(fd);
 }
 
+static struct wire *ending; /* of the connection that ends in the meantime */
+
+static void end_then_answer(int fd)
+{
+	(void)fd;
+	say_closed(ending->id, AMP_OFF_EHOSTUNREACH);
+	say_ctl(held_op | AMP_OFF_REPLY, AMP_OFF_EINVAL, held_seq, "", 0);
+}
+
+/* The connection ends before its option is answered: that answer, which nobody fetches, is in nobody's
+ * way. */
+static void ends_before_the_answer(void **state)
+{
+	int v = 5, fd = tcp(80), other;
+	char c;
+
+	(void)state;
+	ending = last_wire();
+	other = tcp(80);
+	ending->rst = true;
+	spin();
+	assert_errno(amp_recv(fd, &c, 1, MSG_DONTWAIT), EAGAIN);
+	px_resolver = hold_one;
+	in_sleep = end_then_answer;
+	assert_int_equal(amp_setsockopt(fd, IPPROTO_IP, IP_TTL, &v, sizeof(v)), -1);
+	assert_errno(amp_recv(fd, &c, 1, 0), EHOSTUNREACH);
+	assert_int_equal(amp_setsockopt(other, IPPROTO_IP, IP_TTL, &v, sizeof(v)), 0);
+	assert_int_equal(px.sessions, 1);
+	amp_close(other);
+	amp_close(fd);
+}
+
 /* listen() is answered after it has given up: it is the answer to the next one, in whose way no
  * other request stands; and no visitor comes before. */
 static void late_listener(void **state)
@@ -1198,6 +1230,7 @@ int main(void)
 		T(over_a_limit),
 		T(answers_of_the_closed),
 		T(late_answers),
+		T(ends_before_the_answer),
 		T(late_listener),
 	};
 

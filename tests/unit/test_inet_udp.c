@@ -431,15 +431,68 @@ static void connect_times_out(void **state)
 	amp_close(fd);
 }
 
+/* Who only looks whether something is here has not used the socket: it can still be bound. */
+static void looked_at(void **state)
+{
+	struct sockaddr_in a = sin4("0.0.0.0", 5353), got;
+	int fd = amp_socket(AF_INET, SOCK_DGRAM, 0), n = -1;
+	socklen_t len = sizeof(got);
+	char c;
+
+	(void)state;
+	assert_int_equal(amp_ioctl(fd, FIONREAD, &n), 0);
+	assert_int_equal(n, 0);
+	assert_errno(amp_recv(fd, &c, 1, MSG_DONTWAIT), EAGAIN);
+	spin();
+	assert_int_equal(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(amp_getsockname(fd, (struct sockaddr *)&got, &len), 0);
+	assert_int_equal(ntohs(got.sin_port), 5353);
+	amp_close(fd);
+}
+
+static struct wire *bad_way;
+
+static void hears_of_it(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	px.stall_in = false;
+	say_udp(bad_way, AMP_OFF_UDP_ERROR, 0, AMP_OFF_EHOSTUNREACH, addr4(0xc0000209, 53), "",
+		0);
+	assert_int_equal(amp_poll(&p, 1, 0), 1);
+}
+
+/* connect() ends with an error that another thread's poll() has seen: its answer, which nobody fetches,
+ * is in nobody's way. */
+static void connect_is_told_before(void **state)
+{
+	struct sockaddr_in a = sin4("192.0.2.9", 53);
+	int fd = udp_bound(1), other, one = 1;
+
+	(void)state;
+	bad_way = last_wire();
+	other = udp_bound(2);
+	px.stall_in = true;
+	in_sleep_fd = fd;
+	in_sleep = hears_of_it;
+	assert_errno(amp_connect(fd, (struct sockaddr *)&a, sizeof(a)), EHOSTUNREACH);
+	assert_int_equal(amp_setsockopt(other, IPPROTO_IP, IP_TTL, &one, sizeof(one)), 0);
+	assert_int_equal(amp_connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(px.sessions, 1);
+	amp_close(other);
+	amp_close(fd);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, rig_up, rig_down)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(there_and_back),	  T(split_everywhere),	  T(truncated),
-		T(errors_and_drops),	  T(whole_or_not_at_all), T(frames_do_not_mix),
-		T(liars_lose_the_socket), T(bind_and_names),	  T(multicast_options),
-		T(bind_is_refused),	  T(connect_times_out),	  T(bind_times_out),
+		T(there_and_back),	   T(split_everywhere),	   T(truncated),
+		T(errors_and_drops),	   T(whole_or_not_at_all), T(frames_do_not_mix),
+		T(liars_lose_the_socket),  T(bind_and_names),	   T(multicast_options),
+		T(bind_is_refused),	   T(connect_times_out),   T(bind_times_out),
+		T(connect_is_told_before), T(looked_at),
 	};
 
 	return cmocka_run_group_tests_name("inet_udp", tests, NULL, NULL);

@@ -146,6 +146,7 @@ static void test_socket(void **state)
 	assert_int_equal(amp_close(fd), 0);
 	assert_errno(amp_close(fd), EBADF);
 	assert_errno(amp_send(fd, "x", 1, 0), EBADF);
+	assert_errno(amp_readv(fd, &(struct iovec){NULL, 0}, 1), EBADF);
 	assert_errno(amp_send(1, "x", 1, 0), ENOTSOCK);
 	assert_errno(amp_listen(-1, 1), EBADF);
 }
