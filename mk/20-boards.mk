@@ -143,10 +143,10 @@ demo: ## firmware in QEMU reaches real servers through the proxy, and is reached
 	@$(MAKE) --no-print-directory -s $(BUILD)/ampsock-proxy $(BUILD)/fw/$(BOARD)/demo.elf
 	@boards/demo.sh $(BUILD) $(BOARD)
 
-demo-rpmsg: ## the same on a Cortex-M3 that shares memory with Linux (BOARD=qemu-mps2)
+demo-rpmsg: ## make demo on a Cortex-M3 that shares memory with Linux (BOARD=qemu-mps2)
 	@$(MAKE) --no-print-directory demo BOARD=qemu-mps2
 
-run: ## the same, left up for a browser
+run: ## make demo, left up for a browser (BOARD=)
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory -s $(BUILD)/ampsock-proxy $(BUILD)/fw/$(BOARD)/demo.elf
 	@boards/demo.sh $(BUILD) $(BOARD) --stay

@@ -16,13 +16,13 @@ endif
 BENCH_PEERS := $(if $(PARTS),$(if $(filter qemu,$(PARTS)),bench-peers),bench-peers)
 
 .PHONY: bench bench-smoke bench-record bench-bin bench-check-bin
-bench: bench-bin $(BENCH_PEERS) ## every figure beside its peers, bench.json, charts (30 minutes; PARTS="insn qemu": those only)
+bench: bench-bin $(BENCH_PEERS) ## every figure beside its peers, bench.json, charts (30 minutes; PARTS="insn qemu": those only, BENCH_ROUNDS=)
 	@python3 tests/bench/bench.py --build $(BUILD) $(BENCH_ARGS)
 
 bench-smoke: bench-check-bin
 	@python3 tests/bench/bench.py --build $(BUILD) --smoke --part insn --part sockets --part qemu --part tcp --part confine --part rpmsg
 
-bench-record: bench-bin $(BENCH_PEERS) ## the same, recorded in docs/performance.md (PARTS=insn: those only)
+bench-record: bench-bin $(BENCH_PEERS) ## make bench, recorded in docs/performance.md (PARTS="insn qemu": those only, BENCH_ROUNDS=)
 	@python3 tests/bench/bench.py --build $(BUILD) $(BENCH_ARGS) --record
 
 # What `make check` runs of it, and the rest.

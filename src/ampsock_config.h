@@ -35,7 +35,10 @@
 #ifndef AMPSOCK_SOCKETS
 #define AMPSOCK_SOCKETS 16
 #endif
-/* Receive rings: one per connected AF_VSOCK socket or per carrier of an AF_INET one. */
+/*
+ * Receive rings: one per connection of AF_VSOCK or AF_RPMSG, per SOCK_DGRAM socket of AF_RPMSG and per
+ * carrier of an AF_INET one.
+ */
 #ifndef AMPSOCK_RINGS
 #define AMPSOCK_RINGS AMPSOCK_SOCKETS
 #endif
@@ -115,10 +118,7 @@
 #ifndef AMPSOCK_WHY
 #define AMPSOCK_WHY 0
 #endif
-/* rpmsg links have neither */
-#ifndef AMPSOCK_EVENT_IDX
-#define AMPSOCK_EVENT_IDX AMPSOCK_VSOCK
-#endif
+/* rpmsg links have none */
 #ifndef AMPSOCK_INDIRECT
 #define AMPSOCK_INDIRECT AMPSOCK_VSOCK
 #endif
@@ -129,6 +129,14 @@
 #else
 #define AMPSOCK_FAST 1
 #endif
+#endif
+/* 1: an rpmsg link offers or takes the event index, so that a burst is one kick; 0: a kick a
+ * message until the peer has said that it is awake, and 100 bytes are saved */
+#ifndef AMPSOCK_RPMSG_EVENT_IDX
+#define AMPSOCK_RPMSG_EVENT_IDX (AMPSOCK_RPMSG > 0 && AMPSOCK_FAST)
+#endif
+#ifndef AMPSOCK_EVENT_IDX
+#define AMPSOCK_EVENT_IDX (AMPSOCK_VSOCK || AMPSOCK_RPMSG_EVENT_IDX)
 #endif
 /* 1: who waits looks at the ring for a while before he asks to be woken and sleeps; for how
  * long, amp_baremetal_spin() says. One core without threads. */
@@ -217,6 +225,8 @@ _Static_assert(AMPSOCK_VSOCK || !AMPSOCK_LOOP,
 	       "AMPSOCK_LOOP: its sockets are AF_VSOCK's (AMPSOCK_VSOCK 1)");
 _Static_assert(AMPSOCK_VQ_DRIVER || !AMPSOCK_VSOCK,
 	       "AMPSOCK_VQ_DRIVER: a vsock guest is the driver");
+_Static_assert(AMPSOCK_EVENT_IDX || !AMPSOCK_RPMSG_EVENT_IDX,
+	       "AMPSOCK_RPMSG_EVENT_IDX: the rings are to have it (AMPSOCK_EVENT_IDX 1)");
 _Static_assert(AMPSOCK_VQ_DEVICE || AMPSOCK_VQ_DRIVER,
 	       "AMPSOCK_VQ_DEVICE: the remote core of an rpmsg link is the device");
 

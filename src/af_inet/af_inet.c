@@ -174,50 +174,6 @@ void amp_inet_fail(struct amp_sock *s, int err)
 	amp_sock_reset(s, err);
 }
 
-void amp_inet_lost(void)
-{
-	struct amp_sock *s = NULL;
-
-	while ((s = amp_inet_next(s)) != NULL) {
-		struct amp_inet *i = amp_inet(s);
-
-		switch (i->state) {
-		case AMP_INET_BOUND:
-		case AMP_INET_LISTENING:
-		case AMP_INET_LISTEN: /* the next session hears of it again */
-			amp_inet_start(s, AMP_INET_BIND, 0);
-			/* fall through */
-		case AMP_INET_RELEASE:
-			i->id = 0;
-			break;
-		case AMP_INET_IDLE:
-		case AMP_INET_DEAD:
-		case AMP_INET_BIND: /* those that wait for the session have a ticket */
-		case AMP_INET_WAIT:
-			break;
-		default:
-			amp_inet_fail(s, ECONNRESET);
-		}
-	}
-}
-
-void amp_inet_closed(uint32_t id, unsigned status)
-{
-	int err = status ? -amp_inet_err(status) : ECONNRESET;
-	struct amp_sock *s = NULL;
-
-	while ((s = amp_inet_next(s)) != NULL) {
-		struct amp_inet *i = amp_inet(s);
-
-		if (i->id != id)
-			continue;
-		if (i->state == AMP_INET_CONN && s->type == SOCK_STREAM)
-			i->off = (uint8_t)err; /* data still comes before the reset */
-		else if (i->state < AMP_INET_BUSY)
-			amp_inet_fail(s, err);
-	}
-}
-
 void amp_inet_watch(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
@@ -352,7 +308,8 @@ static int step_open(struct amp_sock *s)
 	return r ? r : take_open_answer(s);
 }
 
-void amp_inet_step(struct amp_sock *s)
+/* Go on as far as possible. */
+static void step(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
 	bool due = amp_inet_due(i);
@@ -387,6 +344,22 @@ void amp_inet_step(struct amp_sock *s)
 	}
 	if (i->state != before)
 		amp_inet_poke(); /* the link has something to send, or somebody waits for this */
+}
+
+bool amp_inet_step_all(void)
+{
+	struct amp_sock *s = NULL;
+	bool any = false;
+
+	while ((s = amp_inet_next(s)) != NULL) {
+		unsigned state = amp_inet(s)->state;
+
+		if (state < AMP_INET_BUSY && state != AMP_INET_RSTWAIT)
+			continue;
+		any = true;
+		step(s);
+	}
+	return any;
 }
 
 /* ---- operations ---- */

@@ -113,14 +113,10 @@ extern const struct amp_family amp_inet_family;
 
 /* ---- af_inet.c ---- */
 
-/* Go on as far as possible. */
-void amp_inet_step(struct amp_sock *s);
-/* The session is gone, for all sockets: those that were connected hear of it. */
-void amp_inet_lost(void);
+/* Sockets that move by themselves go on as far as possible. Were there any? */
+bool amp_inet_step_all(void);
 /* The connection, or the attempt at one, is over: err is told once. */
 void amp_inet_fail(struct amp_sock *s, int err);
-/* CLOSED arrived. Of a socket that we closed meanwhile: nobody is told. */
-void amp_inet_closed(uint32_t id, unsigned status);
 /* From now on in this state, in which the session steps it; amp_inet_due() after ms. -EAGAIN */
 int amp_inet_start(struct amp_sock *s, enum amp_inet_state state, unsigned ms);
 void amp_inet_close(struct amp_sock *s);
@@ -229,7 +225,7 @@ struct amp_sock *amp_inet_carrier_new(void);
 /* A carrier is no longer needed. */
 static inline void amp_inet_carrier_close(struct amp_sock *c)
 {
-	c->fam->end(c, AMP_END_CLOSED);
+	AMP_FAM(c->fam, end)(c, AMP_END_CLOSED);
 }
 /*
  * i's carrier on its way up, states CARRIER to ANSWER: connect, OPEN for s, whose way it is (NULL:

@@ -19,9 +19,11 @@
 #define HEADER_MS    AMP_INET_WAIT_MS
 #define DOOR_BACKLOG 16
 
-static struct amp_sock *door; /* l */
-static uint32_t seen_used;    /* l: sockets in use when credits were last looked at */
-static bool said;	      /* l: of a carrier that nobody asked for, once in a session */
+static struct {
+	struct amp_sock *door; /* NULL: nobody has ever listened */
+	uint32_t seen_used;    /* sockets in use when credits were last looked at */
+	bool said;	       /* of a carrier that nobody asked for, once in a session */
+} in;			       /* l. Together: one address to load */
 
 /* ---- accept carriers ---- */
 
@@ -30,7 +32,7 @@ static int door_open(void)
 	struct amp_sock *d;
 	int r;
 
-	if (door)
+	if (in.door)
 		return 0;
 	d = amp_inet_carrier_new();
 	if (!d)
@@ -44,7 +46,7 @@ static int door_open(void)
 		return r;
 	}
 	d->flags |= AMP_SF_LISTEN;
-	door = d;
+	in.door = d;
 	return 0;
 }
 
@@ -67,7 +69,7 @@ static bool door_input(bool up)
 	bool any = false;
 	int err;
 
-	while (door && (c = amp_sock_queue_peek(door)) != NULL) {
+	while (in.door && (c = amp_sock_queue_peek(in.door)) != NULL) {
 		s = NULL;
 		if ((c->flags & AMP_SF_TRUSTED) && up) {
 			s = amp_sock_new(AF_INET, SOCK_STREAM, 0, &err);
@@ -75,7 +77,7 @@ static bool door_input(bool up)
 				break;
 		}
 		any = true;
-		(void)door->fam->accept(door, &err);
+		(void)in.door->fam->accept(in.door, &err);
 		c->linger_s = 0;
 		if (!s) {
 			amp_inet_carrier_close(c);
@@ -109,7 +111,7 @@ static void grant(void)
 	int left = (int)room() - (int)granted(), n;
 	struct amp_sock *s = NULL;
 
-	seen_used = amp_counts.sockets_used;
+	in.seen_used = amp_counts.sockets_used;
 	while (left > 0 && (s = amp_inet_next(s)) != NULL) {
 		struct amp_inet *i = amp_inet(s);
 
@@ -123,7 +125,7 @@ static void grant(void)
 		if (n <= 0)
 			continue;
 		if (amp_inet_note(AMP_OFF_CREDIT, 16, i->id, (uint32_t)n) < 0) {
-			seen_used = ~0u; /* try again */
+			in.seen_used = ~0u; /* try again */
 			return;
 		}
 		i->door.credits = (uint8_t)(i->door.credits + n);
@@ -136,8 +138,8 @@ unsigned amp_inet_door_work(unsigned state, unsigned look)
 	bool up = state == AMP_INET_CONN, any = door_input(up);
 
 	if (AMPSOCK_WHY && !up)
-		said = false;
-	if (up && door && (look || any || seen_used != amp_counts.sockets_used))
+		in.said = false;
+	if (up && in.door && (look || any || in.seen_used != amp_counts.sockets_used))
 		grant();
 	return any;
 }
@@ -252,9 +254,9 @@ void amp_inet_header_step(struct amp_sock *s, bool late)
 	if ((r == -EAGAIN && !late) || (r == 0 && header_ok(s)))
 		return;
 	amp_counts.rx_bad++;
-	if (AMPSOCK_WHY && !said) {
+	if (AMPSOCK_WHY && !in.said) {
 		amp_log("offload: an accept carrier that nobody asked for, reset");
-		said = true;
+		in.said = true;
 	}
 	s->linger_s = 0;
 	amp_inet_close(s);

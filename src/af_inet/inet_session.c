@@ -6,7 +6,7 @@
  *
  * One session at a time. It is opened when the first socket needs it and stays until its
  * carrier breaks, the proxy misses two pings or breaks a rule; then everything of it is
- * told (amp_inet_lost) and the next need opens another. Who waits for a session holds a
+ * told (lost()) and the next need opens another. Who waits for a session holds a
  * ticket, the number of the attempt, and so hears of that attempt's failure and of no
  * older one.
  *
@@ -220,6 +220,34 @@ int amp_inet_up(struct amp_inet_way *i, struct amp_sock *s)
 
 /* ---- up and down ---- */
 
+/* The session is gone, for all sockets: those that were connected hear of it. */
+static void lost(void)
+{
+	struct amp_sock *s = NULL;
+
+	while ((s = amp_inet_next(s)) != NULL) {
+		struct amp_inet *i = amp_inet(s);
+
+		switch (i->state) {
+		case AMP_INET_BOUND:
+		case AMP_INET_LISTENING:
+		case AMP_INET_LISTEN: /* the next session hears of it again */
+			amp_inet_start(s, AMP_INET_BIND, 0);
+			/* fall through */
+		case AMP_INET_RELEASE:
+			i->id = 0;
+			break;
+		case AMP_INET_IDLE:
+		case AMP_INET_DEAD:
+		case AMP_INET_BIND: /* those that wait for the session have a ticket */
+		case AMP_INET_WAIT:
+			break;
+		default:
+			amp_inet_fail(s, ECONNRESET);
+		}
+	}
+}
+
 static void session_down(int err)
 {
 	if (AMPSOCK_WHY && err == EPROTO)
@@ -232,7 +260,7 @@ static void session_down(int err)
 	ses.err = (uint8_t)err;
 	ses.req = REQ_IDLE;
 	ses.ping_owed = ses.pong_owed = false;
-	amp_inet_lost();
+	lost();
 	amp_inet_poke();
 }
 
@@ -281,7 +309,6 @@ void amp_inet_poke(void)
 /* At the end of the list: behind the links that came up since the last time. */
 void amp_inet_opened(void)
 {
-	amp_runner_del(&ses.runner);
 	ses.runner.run = session_run;
 	ses.runner.arm = session_arm;
 	if (AMPSOCK_FAST)
@@ -391,6 +418,24 @@ static bool take_answer(const uint8_t *h, unsigned len)
 	return true;
 }
 
+/* CLOSED arrived. Of a socket that we closed meanwhile: nobody is told. */
+static void closed(uint32_t id, unsigned status)
+{
+	int err = status ? -amp_inet_err(status) : ECONNRESET;
+	struct amp_sock *s = NULL;
+
+	while ((s = amp_inet_next(s)) != NULL) {
+		struct amp_inet *i = amp_inet(s);
+
+		if (i->id != id)
+			continue;
+		if (i->state == AMP_INET_CONN && s->type == SOCK_STREAM)
+			i->off = (uint8_t)err; /* data still comes before the reset */
+		else if (i->state < AMP_INET_BUSY)
+			amp_inet_fail(s, err);
+	}
+}
+
 /* The longest frame but an answer: CLOSED. */
 #define SHORT_LEN (AMP_OFF_CTL_LEN + 8u)
 
@@ -414,7 +459,7 @@ static bool take_frame(uint8_t *h, unsigned len)
 	case AMP_OFF_CLOSED:
 		if (len != SHORT_LEN || !amp_le32(h + 8)) /* 5.1: no id is 0 */
 			return false;
-		amp_inet_closed(amp_le32(h + 8), amp_le32(h + 12));
+		closed(amp_le32(h + 8), amp_le32(h + 12));
 		return true;
 	default:
 		return false;
@@ -492,24 +537,6 @@ static void ping_tick(uint32_t now_ms)
 		ses.ping_owed = true;
 }
 
-/* Sockets that move by themselves. */
-static APART void step_all(void)
-{
-	struct amp_sock *s = NULL;
-
-	if (!ses.busy)
-		return;
-	ses.busy = false;
-	while ((s = amp_inet_next(s)) != NULL) {
-		unsigned state = amp_inet(s)->state;
-
-		if (state < AMP_INET_BUSY && state != AMP_INET_RSTWAIT)
-			continue;
-		ses.busy = true; /* one look more than needed */
-		amp_inet_step(s);
-	}
-}
-
 /* Is nothing owed that could not be sent yet, and nobody on his way? */
 static bool at_rest(void)
 {
@@ -539,7 +566,10 @@ static bool session_work(uint32_t now_ms)
 	}
 	if (amp_inet_door_work)
 		any |= amp_inet_door_work(ses.ctl.state, any | ses.poked);
-	step_all();
+	if (ses.busy) {
+		ses.busy = false;
+		ses.busy |= amp_inet_step_all(); /* one look more than needed */
+	}
 	if (ses.ctl.state == AMP_INET_CONN)
 		any |= ctl_input();
 	ping_tick(now_ms);

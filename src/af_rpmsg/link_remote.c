@@ -55,13 +55,18 @@ static __attribute__((noinline)) void begin(struct amp_rlink *l, struct remote *
  * if they had come back: no other host starts with a used index. It marks them as buffers
  * that it receives (WRITE), and suppresses notifications of both vrings once and for all,
  * which its own remotes never look at.
+ *
+ * OpenAMP's host (which has no epochs) accepts every feature that a table offers, the event index,
+ * too, and then never writes the event at which it wants to be notified of messages: it stays 0.
+ * Linux, who does write it, passes 0 once in 65,536 messages.
  */
-static void see_rpmsg_lite(struct remote *m)
+static void see_host(struct remote *m)
 {
 	bool lite = m->q[AMP_RPROC_RX].skew != 0;
 
 	m->q[AMP_RPROC_RX].any_dir = lite;
-	m->q[AMP_RPROC_TX].eager = lite;
+	m->q[AMP_RPROC_TX].eager = lite || (AMPSOCK_RPMSG_EVENT_IDX && !m->rp->epoch &&
+					    m->q[AMP_RPROC_TX].event_idx);
 }
 
 static void served(struct amp_rlink *l, struct remote *m)
@@ -72,7 +77,7 @@ static void served(struct amp_rlink *l, struct remote *m)
 			return;
 		}
 	}
-	see_rpmsg_lite(m);
+	see_host(m);
 	amp_rlink_up(l, &m->q[AMP_RPROC_RX], &m->q[AMP_RPROC_TX],
 		     amp_rproc_features(m->rp) & AMP_RPMSG_F_NS);
 }

@@ -75,6 +75,12 @@ static struct amp_sock *receiver(struct amp_rlink *l, struct amp_sock *s, uint32
 	return amp_rpmsg_child(l, s, src);
 }
 
+/*
+ * So many bytes in a ring, and the turn ends: who waits, in recv() or in poll(), gets his turn while
+ * there is room for one more of the usual 512-byte buffers' messages, if there ever is for two.
+ */
+#define ENOUGH (AMPSOCK_RING_LEN >= 1024 ? AMPSOCK_RING_LEN / 2u : 0u)
+
 /* True: s has it. False: there is no room, which is the end of who may not lose one. */
 static bool keep(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg_rx *rx)
 {
@@ -83,20 +89,19 @@ static bool keep(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg
 		.len = (uint16_t)rx->len,
 		.link = (uint16_t)amp_rlink_index(l),
 	};
-	uint32_t room = amp_rxring_room(&s->rx);
+	uint32_t used = amp_rxring_used(&s->rx) + (uint32_t)sizeof(h) + h.len;
 
 	if (AMPSOCK_FAST && s->type == SOCK_SEQPACKET && wanted(l, s, rx))
 		return true;
-	/* the turn ends while there is room, for a reader who may be waiting in it */
-	if (!AMPSOCK_FAST && room < AMPSOCK_RING_LEN / 2)
-		l->bus.enough = true;
-	if (sizeof(h) + h.len > room) {
+	if (used > AMPSOCK_RING_LEN) {
 		if (s->type == SOCK_SEQPACKET) {
 			amp_explain("rpmsg: a SOCK_SEQPACKET socket is not read, ENOBUFS");
 			amp_rsock_over(s, ENOBUFS);
 		}
 		return false;
 	}
+	if (used > ENOUGH)
+		l->bus.enough = true;
 	(void)amp_rxring_write(&s->rx, &h, sizeof(h));
 	(void)amp_rxring_write(&s->rx, rx->data, h.len);
 	return true;

@@ -690,7 +690,7 @@ static inline void amp_runner_due(struct amp_runner *r)
 }
 #endif
 
-/* Adding twice is adding once. r lives for ever. */
+/* At the end of the list, where it also goes when it is there already. r lives for ever. */
 void amp_runner_add(struct amp_runner *r);
 void amp_runner_del(struct amp_runner *r);
 

@@ -27,8 +27,7 @@ static __attribute__((noinline)) unsigned digit(char c)
 	return low >= 'a' && low <= 'f' ? low - 'a' + 10 : 16;
 }
 
-/* Where a number of at most most ends; NULL: none is there, or a larger one. */
-static const char *number(const char *s, unsigned base, uint32_t most, uint32_t *val)
+const char *amp_inet_number(const char *s, unsigned base, uint32_t most, uint32_t *val)
 {
 	const char *from = s;
 	uint32_t v = 0;
@@ -51,7 +50,7 @@ static const char *parse4(const char *s, uint8_t *out)
 
 	for (unsigned i = 0; i < 4; i++) {
 		from = s;
-		s = number(from, 10, 255, &val);
+		s = amp_inet_number(from, 10, 255, &val);
 		if (!s || (*from == '0' && s - from > 1) || (i < 3 && *s++ != '.'))
 			return NULL;
 		out[i] = (uint8_t)val;
@@ -80,7 +79,7 @@ static const char *parse6(const char *s, uint8_t *out)
 			gap = at;
 			continue;
 		}
-		s = number(group, 16, 0xffff, &val);
+		s = amp_inet_number(group, 16, 0xffff, &val);
 		if (!s || s - group > 4)
 			return NULL;
 		if (*s == '.') {
@@ -127,8 +126,7 @@ int amp_inet_pton(int af, const char *restrict src, void *restrict dst)
 	return 1;
 }
 
-/* val in text, and behind it. */
-static __attribute__((noinline)) char *put(char *p, uint32_t val, uint32_t base)
+__attribute__((noinline)) char *amp_inet_put(char *p, uint32_t val, unsigned base)
 {
 	uint32_t unit = 1;
 
@@ -142,7 +140,7 @@ static __attribute__((noinline)) char *put(char *p, uint32_t val, uint32_t base)
 static char *ntop4(const uint8_t a[4], char *p)
 {
 	for (unsigned i = 0; i < 4; i++) {
-		p = put(p, a[i], 10);
+		p = amp_inet_put(p, a[i], 10);
 		*p++ = '.';
 	}
 	*--p = '\0';
@@ -186,7 +184,7 @@ static char *ntop6(const uint8_t a[16], char *p)
 			*p++ = ':';
 		if (v4 && i == 6)
 			return ntop4(a + 12, p);
-		p = put(p, (unsigned)a[2 * i] << 8 | a[2 * i + 1], 16);
+		p = amp_inet_put(p, (unsigned)a[2 * i] << 8 | a[2 * i + 1], 16);
 	}
 	*p = '\0';
 	return p;
@@ -229,7 +227,7 @@ int amp_inet_aton(const char *cp, struct in_addr *in)
 			base = (cp[1] | 0x20) == 'x' ? 16 : 8;
 			cp += base == 16 ? 2 : 0;
 		}
-		cp = number(cp, base, most, &val);
+		cp = amp_inet_number(cp, base, most, &val);
 		if (!cp)
 			return 0;
 		if (*cp == '\0') {

@@ -166,20 +166,11 @@ static void set_canon(struct query *q, const void *name, size_t len)
 /* ---- numbers ---- */
 
 /* A decimal number of at most max, and nothing else. */
-static inline __attribute__((always_inline)) bool number(const char *s, uint32_t max,
-							 uint32_t *v)
+static bool number(const char *s, uint32_t max, uint32_t *v)
 {
-	uint32_t n = 0;
+	const char *end = amp_inet_number(s, 10, max, v);
 
-	if (!*s)
-		return false;
-	for (; *s >= '0' && *s <= '9'; s++) {
-		n = n * 10 + (uint32_t)(*s - '0');
-		if (n > max)
-			return false;
-	}
-	*v = n;
-	return !*s;
+	return end && !*end;
 }
 
 /* Is the host a number? Of IPv4 in each form that inet_addr() takes. a, all zero before and aligned as
@@ -194,7 +185,7 @@ static bool numeric_host(const char *node, uint8_t *a)
 		return true;
 	a[0] = AMP_OFF_INET6;
 	end = amp_inet_parse(AF_INET6, node, a + BYTES);
-	if (!end || (*end && !number(end + 1, UINT32_MAX / 10 - 1, &scope)))
+	if (!end || (*end && !number(end + 1, UINT32_MAX, &scope)))
 		return false;
 	amp_put_le32(a + SCOPE, scope);
 	return true;
@@ -500,15 +491,11 @@ static __attribute__((noinline)) int give(char *to, socklen_t room, const void *
 static __attribute__((noinline)) int give_number(char *to, socklen_t room, char prefix,
 						 uint32_t v)
 {
-	char text[12], *p = text + sizeof(text);
+	char text[12], *p = text;
 
-	do {
-		*--p = (char)('0' + v % 10);
-		v /= 10;
-	} while (v);
-	if (prefix)
-		*--p = prefix;
-	return give(to, room, p, (size_t)(text + sizeof(text) - p));
+	*p = prefix;
+	p = amp_inet_put(p + !!prefix, v, 10);
+	return give(to, room, text, (size_t)(p - text));
 }
 
 /* The host's name that p has, or as the number that it is. */

@@ -398,21 +398,27 @@ static inline struct amp_runner *behind(const struct amp_runner *r)
 void amp_runner_add(struct amp_runner *r)
 {
 	struct amp_runner **at = &stack.runners;
+	bool new = true;
 
 	/* at the end: who sits on links looks after they have brought something */
-	for (; !AMP_ONE_RUNNER && *at; at = &(*at)->next) {
-		if (*at == r)
-			return;
+	while (!AMP_ONE_RUNNER && *at) {
+		if (*at == r) {
+			if (!TIMED) /* they are links, all of them */
+				return;
+			new = false;
+			*at = r->next;
+		} else {
+			at = &(*at)->next;
+		}
 	}
 	r->next = NULL;
 	*at = r;
-	if (TIMED)
+	if (TIMED && new)
 		stack.timed += !r->untimed;
 }
 
 void amp_runner_del(struct amp_runner *r)
 {
-	/* r->next stays: whoever walks the list stands on it */
 	for (struct amp_runner **at = &stack.runners; *at; at = &(*at)->next) {
 		if (*at == r) {
 			*at = r->next;
@@ -427,8 +433,10 @@ static AMP_INLINE int32_t look(void)
 {
 	uint32_t now_ms = TIMED && stack.timed ? amp_port_now_ms() : 0;
 	uint32_t next = UINT32_MAX, ms; /* -1 is more than any time */
+	struct amp_runner *then;
 
-	for (struct amp_runner *r = stack.runners; r; r = behind(r)) {
+	for (struct amp_runner *r = stack.runners; r; r = then) {
+		then = behind(r); /* r may add itself, which is then the last */
 		if (AMPSOCK_FAST && AMPSOCK_VSOCK && r->calm)
 			continue;
 		ms = (uint32_t)AMP_RUNNER(r, run)(r, now_ms);

@@ -60,7 +60,7 @@ enum amp_rproc_event amp_rproc_look(struct amp_rproc *rp)
 
 uint32_t amp_rproc_features(const struct amp_rproc *rp)
 {
-	return table_of(rp)->vdev.gfeatures & (uint32_t)AMP_RPMSG_F_NS;
+	return table_of(rp)->vdev.gfeatures;
 }
 
 int amp_rproc_queue(struct amp_rproc *rp, unsigned vring, struct amp_vq *vq)
@@ -79,6 +79,8 @@ int amp_rproc_queue(struct amp_rproc *rp, unsigned vring, struct amp_vq *vq)
 	memset(vq, 0, sizeof(*vq));
 	vq->dir = vring == AMP_RPROC_TX ? AMP_VQ_OUT : AMP_VQ_IN;
 	vq->num = rp->num;
+	vq->event_idx = AMPSOCK_RPMSG_EVENT_IDX &&
+			amp_rproc_features(rp) & (uint32_t)AMP_VIRTIO_F_EVENT_IDX;
 	vq->xlate.base = rp->shm;
 	vq->xlate.addr = rp->shm_da;
 	vq->xlate.len = rp->shm_len;

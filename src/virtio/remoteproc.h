@@ -70,6 +70,15 @@
 #define AMP_RPROC_DRIVER      2u
 #define AMP_RPROC_DRIVER_OK   4u
 
+/*
+ * The features that a remote of ours offers and a host of ours takes: the name service, and the
+ * event index (virtio 1.2, 2.7.7, 2.7.9), which Linux's remoteproc passes on to its rings. What a
+ * host has written into gfeatures is in use, nothing else: a host that knows neither writes neither.
+ */
+#define AMP_RPROC_FEATURES          \
+	((uint32_t)AMP_RPMSG_F_NS | \
+	 (AMPSOCK_RPMSG_EVENT_IDX ? (uint32_t)AMP_VIRTIO_F_EVENT_IDX : 0u))
+
 struct amp_rsc_vring {
 	uint32_t da, align, num, notifyid, pa;
 };
@@ -138,7 +147,7 @@ _Static_assert(sizeof(struct amp_rsc_vring) == 20 && sizeof(struct amp_rproc_con
 			  .name = "trace"},                                                    \
 		.vdev = {.type = AMP_RSC_VDEV,                                                 \
 			 .id = AMP_RPROC_VIRTIO_ID,                                            \
-			 .dfeatures = (uint32_t)AMP_RPMSG_F_NS,                                \
+			 .dfeatures = AMP_RPROC_FEATURES,                                      \
 			 .config_len = sizeof(struct amp_rproc_config),                        \
 			 .num_of_vrings = AMP_RPROC_VRINGS,                                    \
 			 .vring = {{.da = (vring0_da_),                                        \
@@ -209,7 +218,7 @@ enum amp_rproc_event amp_rproc_look(struct amp_rproc *rp);
  * The link then stays as it is: DOWN comes when the host thinks better of it.
  */
 int amp_rproc_queue(struct amp_rproc *rp, unsigned vring, struct amp_vq *vq);
-/* After UP: VIRTIO_RPMSG_F_* that both sides have. */
+/* After UP: what the host has accepted, in its word: of AMP_RPROC_FEATURES those are in use. */
 uint32_t amp_rproc_features(const struct amp_rproc *rp);
 
 /* The trace buffer: len bytes at buf, zeroed at boot or as an earlier life left them. */

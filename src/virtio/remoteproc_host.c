@@ -150,7 +150,7 @@ static int see_vdev(struct amp_rproc_host *h, struct walk *w, size_t at, size_t 
 		return bad(h, -EINVAL, "vdev entry beyond the shared memory");
 	*len = VDEV_LEN + config_len;
 	h->vdev_off = at;
-	h->features = rd32(h, at + AT_VDEV(dfeatures)) & (uint32_t)AMP_RPMSG_F_NS;
+	h->features = rd32(h, at + AT_VDEV(dfeatures)) & AMP_RPROC_FEATURES;
 	h->epochs = config_len >= sizeof(struct amp_rproc_config) &&
 		    rd32(h, at + AT_VDEV(config.magic)) == AMP_RPROC_MAGIC;
 	for (unsigned i = 0; i < AMP_RPROC_VRINGS; i++) {
@@ -458,6 +458,7 @@ static int set_up(struct amp_rproc_host *h, struct amp_vq *vq, unsigned i)
 		.desc = h->mem + r->off,
 		.avail = h->mem + r->off + 16u * (size_t)r->num,
 		.used = h->mem + r->off + r->used_off,
+		.event_idx = h->features & (uint32_t)AMP_VIRTIO_F_EVENT_IDX,
 		.state = h->state[i],
 		.bus_off = h->mem_da - (uintptr_t)h->mem,
 	};

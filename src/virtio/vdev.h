@@ -17,10 +17,9 @@
 #define AMP_VIRTIO_ID_VSOCK 19u
 #define AMP_VIRTIO_ID_RPMSG 7u
 
-#define AMP_VIRTIO_F_INDIRECT_DESC (1ull << 28)
-#define AMP_VIRTIO_F_EVENT_IDX	   (1ull << 29)
-#define AMP_VIRTIO_F_VERSION_1	   (1ull << 32)
-#define AMP_VIRTIO_F_RING_PACKED   (1ull << 34)
+/* Those of the rings: vq.h */
+#define AMP_VIRTIO_F_VERSION_1	 (1ull << 32)
+#define AMP_VIRTIO_F_RING_PACKED (1ull << 34)
 
 /* What happened since the last look; from ops->events(). */
 #define AMP_VDEV_EV_CONFIG 1u /* configuration changed: read it again */

@@ -42,6 +42,10 @@
 
 #include "../ampsock_config.h"
 
+/* Features that are the rings' own (virtio 1.2, 6) */
+#define AMP_VIRTIO_F_INDIRECT_DESC (1ull << 28)
+#define AMP_VIRTIO_F_EVENT_IDX	   (1ull << 29)
+
 /* The layout of struct iovec, without its header. */
 struct amp_iov {
 	void *base;
@@ -139,10 +143,16 @@ struct amp_vq {
 	uint16_t num;	/* entries, a power of two (virtio 1.2, 2.7) */
 	uint16_t mask;	/* num - 1 */
 	bool any_dir;	/* owner: descriptors may say the wrong direction */
-	bool eager;	/* owner: notify a driver that says that it need not be, too */
+	bool eager;	/* owner: notify a driver that says that it need not be, too; with event
+			   index: one whose event is 0, as if it never wrote it */
 	volatile struct vring_desc *desc;
 	volatile struct vring_avail *avail;
 	volatile struct vring_used *used;
+#if AMPSOCK_FAST
+	/* event_idx: where I ask to be notified, and where the peer does; else NULL */
+	volatile uint16_t *event;
+	const volatile uint16_t *peer_event;
+#endif
 	/* driver */
 	uint16_t *state; /* private, num entries: free list, or what is out */
 	uint8_t *pool;
@@ -201,9 +211,9 @@ size_t amp_vq_layout(uint16_t num, size_t *avail_off, size_t *used_off);
 void amp_vq_driver(struct amp_vq *vq, void *ring);
 
 /*
- * A device's queue, set up whole: desc, avail, used, num (a power of two, at most 1024), dir
- * and xlate are set by the caller, who has checked that they are aligned; get_idx is where to
- * start, the rest of *vq is zero. The used ring is taken as it is.
+ * A device's queue, set up whole: desc, avail, used, num (a power of two, at most 1024), dir,
+ * event_idx and xlate are set by the caller, who has checked that they are aligned; get_idx is
+ * where to start, the rest of *vq is zero. The used ring is taken as it is.
  */
 void amp_vq_device(struct amp_vq *vq);
 

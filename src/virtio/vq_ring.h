@@ -98,6 +98,47 @@ static inline volatile uint16_t *ring_avail_event(const struct amp_vq *vq)
 	return (volatile uint16_t *)&vq->used->ring[vq->num];
 }
 
+/* Where I ask to be notified with event index, and where the peer does; NULL: by a flag. */
+#if AMPSOCK_FAST
+static inline volatile uint16_t *ring_event(const struct amp_vq *vq)
+{
+	return AMPSOCK_EVENT_IDX ? vq->event : NULL;
+}
+
+static inline const volatile uint16_t *ring_peer_event(const struct amp_vq *vq)
+{
+	return AMPSOCK_EVENT_IDX ? vq->peer_event : NULL;
+}
+
+/* The rings' addresses are known. */
+static inline void ring_events(struct amp_vq *vq)
+{
+	if (!ring_event_idx(vq))
+		return;
+	vq->event = ring_device(vq) ? ring_avail_event(vq) : ring_used_event(vq);
+	vq->peer_event = ring_device(vq) ? ring_used_event(vq) : ring_avail_event(vq);
+}
+#else
+static inline volatile uint16_t *ring_event(const struct amp_vq *vq)
+{
+	if (!ring_event_idx(vq))
+		return NULL;
+	return ring_device(vq) ? ring_avail_event(vq) : ring_used_event(vq);
+}
+
+static inline const volatile uint16_t *ring_peer_event(const struct amp_vq *vq)
+{
+	if (!ring_event_idx(vq))
+		return NULL;
+	return ring_device(vq) ? ring_used_event(vq) : ring_avail_event(vq);
+}
+
+static inline void ring_events(struct amp_vq *vq)
+{
+	(void)vq;
+}
+#endif
+
 #if AMPSOCK_VQ_DEVICE
 /* Device: does addr..addr+len lie in the window, with *at? No sum that could overflow. */
 static inline bool ring_window(const struct amp_vq *vq, uint64_t addr, uint32_t len, void **at)
@@ -492,17 +533,22 @@ static inline void ring_disarm(struct amp_vq *vq)
 /* ring_kick_due() of a queue that is not broken and was put to. */
 static inline bool ring_kick_put(struct amp_vq *vq)
 {
-	uint16_t old = vq->kick_idx, now = vq->put_idx;
+	const volatile uint16_t *event = ring_peer_event(vq);
+	unsigned old = vq->kick_idx, now = vq->put_idx;
 	bool due;
 
-	vq->kick_idx = now;
+	vq->kick_idx = (uint16_t)now;
 	amp_mb(); /* pairs with mb in the peer's arm: index before event index */
-	if (ring_event_idx(vq)) {
-		uint16_t ev =
-			ring_rd16(ring_device(vq) ? ring_used_event(vq) : ring_avail_event(vq));
+	if (event) {
+		unsigned ev = ring_rd16(event);
 
-		/* 2.7.7.2, 2.7.10.2: has the index passed the event? */
-		due = (uint16_t)(now - ev - 1u) < (uint16_t)(now - old);
+		/*
+		 * 2.7.7.2, 2.7.10.2: has the index passed the event? That is, is the event one of
+		 * those from old on, before now; of 16 bits each, which are quicker compared as the
+		 * upper half of 32.
+		 */
+		due = (uint32_t)(ev - old) << 16 < (uint32_t)(now - old) << 16 ||
+		      (!ev && ring_device(vq) && vq->eager);
 	} else if (ring_device(vq)) {
 		due = !(ring_rd16(&vq->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT) || vq->eager;
 	} else {

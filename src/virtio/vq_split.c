@@ -75,6 +75,7 @@ void amp_vq_device(struct amp_vq *vq)
 	 */
 	vq->put_idx = vq->kick_idx = ring_rd16(&vq->used->idx);
 	vq->skew = (uint16_t)(vq->put_idx - vq->get_idx);
+	ring_events(vq);
 	/* a back-end that died here before us may have left notifications off */
 	(void)amp_vq_arm(vq);
 }
@@ -184,6 +185,7 @@ int amp_vq_init(struct amp_vq *vq, const struct amp_vq_setup *s)
 		return 0;
 	}
 	vq->armed = true;
+	ring_events(vq);
 	len = amp_vq_layout(s->num, &avail_off, &used_off);
 	memset(s->desc, 0, avail_off);
 	memset(s->avail, 0, used_off - avail_off);
@@ -247,6 +249,7 @@ void amp_vq_driver(struct amp_vq *vq, void *ring)
 	vq->used = (void *)((uint8_t *)ring + used);
 	vq->mask = (uint16_t)(num - 1u);
 	vq->armed = true;
+	ring_events(vq);
 	for (uint16_t i = 0; i < num; i++, p += vq->buf_len) {
 		write_desc(&vq->desc[i], (uintptr_t)p + vq->bus_off, vq->buf_len,
 			   in ? VRING_DESC_F_WRITE : 0, 0);
@@ -491,9 +494,10 @@ bool amp_vq_kick_due(struct amp_vq *vq)
 
 bool amp_vq_arm(struct amp_vq *vq)
 {
-	if (ring_event_idx(vq))
-		ring_wr16(ring_device(vq) ? ring_avail_event(vq) : ring_used_event(vq),
-			  vq->get_idx);
+	volatile uint16_t *event = ring_event(vq);
+
+	if (event)
+		ring_wr16(event, vq->get_idx);
 	else if (!vq->armed)
 		ring_wr16(ring_device(vq) ? &vq->used->flags : &vq->avail->flags, 0);
 	vq->armed = true;

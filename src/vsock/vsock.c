@@ -94,28 +94,28 @@ static inline void find_owner(struct amp_vsock *vs, const struct amp_vsock_hdr *
 {
 	struct amp_vsock_ends ends = {amp_vsock_at((uint32_t)h->dst_cid, h->dst_port),
 				      amp_vsock_at((uint32_t)h->src_cid, h->src_port)};
-	struct amp_vsock_conn *c = NULL;
+	struct amp_vsock_conn *c;
 	unsigned type = h->type;
 	bool good = amp_vsock_type_good(h);
 
-	if (good)
-		c = amp_vsock_find(vs, &ends, type);
-	else
-		type = AMP_VSOCK_STREAM; /* 5.10.6.4: the RST's */
-	AMP_FORGET(good);
 	/* a known connection pays below, an unknown one gets RST */
 	if (!good || h->op - 1u >= AMP_VSOCK_OP_CREDIT_REQUEST)
 		vs->stats.rx_bad++;
-	if (c) {
-		if (AMPSOCK_FAST && OPS(vs)->piece)
-			SET_RECENT(vs, c);
-		amp_vsock_input_for(vs, c, &h->say, rx);
-		return;
+	if (good) {
+		c = amp_vsock_find(vs, &ends, type);
+		if (c) {
+			if (AMPSOCK_FAST && OPS(vs)->piece)
+				SET_RECENT(vs, c);
+			amp_vsock_input_for(vs, c, &h->say, rx);
+			return;
+		}
+		if (asked(vs, h, &ends))
+			return;
+	} else {
+		type = AMP_VSOCK_STREAM; /* 5.10.6.4: the RST's */
 	}
-	if (good && asked(vs, h, &ends))
-		return;
 	if (h->op != AMP_VSOCK_OP_RST) /* an RST is never answered */
-		amp_vsock_stray_rst(vs, &ends, type);
+		stray_rst(vs, &ends, type);
 }
 
 /*
@@ -188,8 +188,6 @@ done:
 static RARE bool settle(struct amp_vsock *vs)
 {
 	(void)amp_vsock_flush(vs);
-	if (QUEUES && AMPSOCK_FAST)
-		vs->settled = true;
 	if ((QUEUES && vs->tx_starved && tx_ready(vs, PATH && !PATHS && vs->path)) ||
 	    ((PATHS || !QUEUES) && vs->path_starved && path_ready(vs))) {
 		if (QUEUES)

@@ -246,7 +246,7 @@ struct amp_vsock {
 		uint32_t to_do; /* engine: any of these at once */
 	};
 	bool enough;	    /* set by a hook: run takes no more packets now */
-	bool settled;	    /* set by run: it may have sent something */
+	bool settled;	    /* set by run and flush: it may have sent something */
 	bool timed;	    /* a connection may have a deadline: amp_vsock_tick() looks */
 	bool loop_busy;	    /* loop_buf is reserved */
 	bool seqpacket;	    /* VIRTIO_VSOCK_F_SEQPACKET negotiated */

@@ -13,20 +13,6 @@
 
 /* ---- by address ---- */
 
-/* A small core's links have one bucket: no arithmetic. */
-#define ONE_BUCKET (AMPSOCK_HASH == 1)
-#define BUCKETS	   AMP_VSOCK_BUCKETS(vs)
-
-static struct amp_vsock_conn **bucket(const struct amp_vsock *vs,
-				      const struct amp_vsock_ends *ends)
-{
-	uint32_t h = ends->local.port * 31u ^ ends->peer.port ^ amp_vsock_cid(&ends->peer) << 5;
-
-	/* const is who only looks it up: the table may be in it */
-	return (struct amp_vsock_conn **)(uintptr_t)&vs
-		->hash[ONE_BUCKET ? 0 : (h ^ h >> 12) & (BUCKETS - 1u)];
-}
-
 static inline struct amp_vsock_conn *find(const struct amp_vsock *vs,
 					  const struct amp_vsock_ends *ends, unsigned type)
 {
@@ -37,8 +23,9 @@ static inline struct amp_vsock_conn *find(const struct amp_vsock *vs,
 	return c;
 }
 
-struct amp_vsock_conn *amp_vsock_find(const struct amp_vsock *vs,
-				      const struct amp_vsock_ends *ends, unsigned type)
+/* One copy, for this file, too. */
+__attribute__((noinline)) struct amp_vsock_conn *amp_vsock_find(
+	const struct amp_vsock *vs, const struct amp_vsock_ends *ends, unsigned type)
 {
 	return find(vs, ends, type);
 }
@@ -71,15 +58,6 @@ static void hash_add(struct amp_vsock *vs, struct amp_vsock_conn *c)
 	*head = c;
 }
 
-static void hash_del(struct amp_vsock *vs, struct amp_vsock_conn *c)
-{
-	struct amp_vsock_conn **at = bucket(vs, &c->ends);
-
-	while (*at != c)
-		at = &(*at)->hash_next;
-	*at = c->hash_next;
-}
-
 void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			 const struct amp_vsock_ends *ends, unsigned type, uint8_t state)
 {
@@ -94,19 +72,6 @@ void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	if (AMP_VSOCK_LOOP_TOLD)
 		c->loop = amp_vsock_cid(&ends->peer) == AMP_VSOCK_CID_LOCAL;
 	hash_add(vs, c);
-}
-
-void amp_vsock_forget(struct amp_vsock *vs, struct amp_vsock_conn *c)
-{
-	c->state = AMP_CONN_FREE;
-	if (c == STRANGER(vs)) /* nobody's */
-		return;
-	hash_del(vs, c);
-	if (RECENT(vs) == c)
-		SET_RECENT(vs, NULL);
-	if (LOOP(vs, c))
-		path_gone(vs, c);
-	tell_event(vs, c, AMP_VSOCK_EV_GONE);
 }
 
 /* ---- what is owed, and the end ---- */
@@ -227,39 +192,14 @@ void amp_vsock_in_rst(struct amp_vsock *vs, struct amp_vsock_conn *c)
 	reset(vs, c, false);
 }
 
-#if AMP_VSOCK_ROOM_APART
-static inline void owe_stray(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
-			     unsigned type)
-{
-	struct amp_vsock_stray *s = &vs->stray[vs->stray_cnt++];
-
-	s->type = type;
-	s->ends = *ends;
-}
-#else
-static inline void owe_stray(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
-			     unsigned type)
-{
-	struct amp_vsock_conn *c = STRANGER(vs);
-
-	/* its credit is, and stays, zero; nobody finds it, for no packet comes in meanwhile */
-	c->standing = AMP_VSOCK_STANDING(AMP_CONN_DEAD, type);
-	c->ends = *ends;
-	amp_vsock_owe(vs, c, AMP_OWE_RST);
-}
-#endif
-
 void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends, unsigned type)
 {
-	if (!QUEUES || (AMP_VSOCK_ROOM_APART && strays_full(vs))) /* else run() saw to it */
-		return;
-	vs->stats.rst_strays++;
-	owe_stray(vs, ends, type);
+	stray_rst(vs, ends, type);
 }
 
 /* What every packet says of the peer's buffer. False: it claims more than was sent. */
-static ONE_COPY bool in_credit(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			       const struct amp_vsock_say *h)
+static inline bool in_credit(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			     const struct amp_vsock_say *h)
 {
 	bool news = (h->buf_alloc ^ c->credit.peer_buf_alloc) |
 		    (h->fwd_cnt ^ c->credit.peer_fwd_cnt);
@@ -488,13 +428,7 @@ void amp_vsock_want_credit(struct amp_vsock *vs, struct amp_vsock_conn *c)
 
 void amp_vsock_want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
-	if (!PLAIN && c->state != AMP_CONN_OPEN) /* whose socket is connected, is open */
-		return;
-	/* credit that is only reserved comes back here, not from the peer */
-	if (amp_credit_tx_space(&c->credit))
-		tx_starve(vs, c);
-	else
-		amp_vsock_want_credit(vs, c);
+	want_tx(vs, c);
 }
 
 void amp_vsock_consumed(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t n)

@@ -179,13 +179,34 @@ static inline void blame(struct amp_vsock *vs, const char *what)
 	AMP_WHY_SAY(vs, what);
 }
 
+/* A small core's links have one bucket: no arithmetic. */
+#define ONE_BUCKET (AMPSOCK_HASH == 1)
+#define BUCKETS	   AMP_VSOCK_BUCKETS(vs)
+
+static inline struct amp_vsock_conn **bucket(const struct amp_vsock *vs,
+					     const struct amp_vsock_ends *ends)
+{
+	uint32_t h = ends->local.port * 31u ^ ends->peer.port ^ amp_vsock_cid(&ends->peer) << 5;
+
+	/* const is who only looks it up: the table may be in it */
+	return (struct amp_vsock_conn **)(uintptr_t)&vs
+		->hash[ONE_BUCKET ? 0 : (h ^ h >> 12) & (BUCKETS - 1u)];
+}
+
+static inline void hash_del(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	struct amp_vsock_conn **at = bucket(vs, &c->ends);
+
+	while (*at != c)
+		at = &(*at)->hash_next;
+	*at = c->hash_next;
+}
+
 struct amp_vsock_conn *amp_vsock_find(const struct amp_vsock *vs,
 				      const struct amp_vsock_ends *ends, unsigned type);
 /* A fresh connection; the owner's buf_alloc stays. */
 void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			 const struct amp_vsock_ends *ends, unsigned type, uint8_t state);
-/* Out of the hash, then the owner's last word about it. */
-void amp_vsock_forget(struct amp_vsock *vs, struct amp_vsock_conn *c);
 void amp_vsock_owe(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t bits);
 /* The peer broke a rule: its connection pays. */
 RARE void amp_vsock_conn_lied(struct amp_vsock *vs, struct amp_vsock_conn *c);
@@ -200,9 +221,6 @@ static inline bool amp_vsock_type_good(const struct amp_vsock_hdr *h)
 }
 /* How much of want may be sent on c now, or what a reserve says instead (-EAGAIN: asked for). */
 int amp_vsock_may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want);
-/* RST to an address that we know nothing of. There is room: run() saw to it. */
-RARE void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
-			      unsigned type);
 /* Send what is owed. False: no buffer for all of it. */
 bool amp_vsock_flush(struct amp_vsock *vs);
 /* 0, or why nothing can be sent on c. The library has looked at its socket's flags, which say the
@@ -268,6 +286,38 @@ static inline bool amp_vsock_strays_room(struct amp_vsock *vs)
 }
 #endif
 
+#if AMP_VSOCK_ROOM_APART
+static inline void owe_stray(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
+			     unsigned type)
+{
+	struct amp_vsock_stray *s = &vs->stray[vs->stray_cnt++];
+
+	s->type = type;
+	s->ends = *ends;
+}
+#else
+static inline void owe_stray(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
+			     unsigned type)
+{
+	struct amp_vsock_conn *c = STRANGER(vs);
+
+	/* its credit is, and stays, zero; nobody finds it, for no packet comes in meanwhile */
+	c->standing = AMP_VSOCK_STANDING(AMP_CONN_DEAD, type);
+	c->ends = *ends;
+	amp_vsock_owe(vs, c, AMP_OWE_RST);
+}
+#endif
+
+/* RST to an address that we know nothing of. There is room: run() saw to it. */
+static inline void stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends,
+			     unsigned type)
+{
+	if (!QUEUES || (AMP_VSOCK_ROOM_APART && strays_full(vs)))
+		return;
+	vs->stats.rst_strays++;
+	owe_stray(vs, ends, type);
+}
+
 /* Only a loop does. The library's has an engine of its own, which is never down. */
 static inline bool path_stays(const struct amp_vsock *vs)
 {
@@ -299,6 +349,17 @@ static inline bool tx_ready(const struct amp_vsock *vs, bool loop)
 	if (PLAIN && QUEUES) /* a loop's own one is lent, or it is not */
 		return vs->out ? amp_vq_any(vs->out) : !vs->loop_busy;
 	return loop ? path_ready(vs) : vs->out && amp_vq_any(vs->out);
+}
+
+static inline void want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	if (!PLAIN && c->state != AMP_CONN_OPEN) /* whose socket is connected, is open */
+		return;
+	/* credit that is only reserved comes back here, not from the peer */
+	if (amp_credit_tx_space(&c->credit))
+		tx_starve(vs, c);
+	else
+		amp_vsock_want_credit(vs, c);
 }
 
 /* Owed packets found no buffer: the next ones are theirs, or data would starve them. */

@@ -12,8 +12,7 @@ static bool listens_on(struct amp_sock *s, const struct amp_vsock_addr *local, u
 {
 	struct amp_vsock_addr *at = &conn_of(s)->local;
 
-	if (s->fam != &amp_vsock_family || !(s->flags & AMP_SF_LISTEN) ||
-	    at->port != local->port || wire_type(s) != type)
+	if (!(s->flags & AMP_SF_LISTEN) || at->port != local->port || wire_type(s) != type)
 		return false;
 	return at->cid == VMADDR_CID_ANY || at->cid == local->cid || loop;
 }
@@ -30,7 +29,7 @@ struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs,
 	if (ends->local.cid != vs->local_cid)
 		return NULL;
 	do {
-		s = amp_sock_next(s);
+		s = amp_sock_next_of(s, &amp_vsock_family);
 	} while (s && !listens_on(s, &ends->local, type, loop));
 	if (!s || s->queued >= s->backlog)
 		return NULL;

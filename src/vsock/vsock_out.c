@@ -226,10 +226,18 @@ static inline bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, 
 	return send_packet(vs, c, op, flags, NULL) >= 0;
 }
 
+/* Something is about to be sent: the peer is asked whether it wants to hear of it. */
+static inline void settles(struct amp_vsock *vs)
+{
+	if (QUEUES && AMPSOCK_FAST)
+		vs->settled = true;
+}
+
 #if AMP_VSOCK_ROOM_APART
 /* False: no buffer. */
 static bool flush_strays(struct amp_vsock *vs)
 {
+	settles(vs);
 	while (vs->stray_cnt) {
 		struct amp_vsock_stray *s = &vs->stray[0];
 		struct amp_vsock_conn c = {.type = (uint8_t)s->type};
@@ -250,7 +258,7 @@ bool amp_vsock_strays_room(struct amp_vsock *vs)
 #else
 static inline bool flush_strays(struct amp_vsock *vs)
 {
-	(void)vs;
+	settles(vs);
 	return true; /* a connection's */
 }
 #endif
@@ -266,7 +274,8 @@ _Static_assert(AMP_OWE_REQUEST == 1u << AMP_VSOCK_OP_REQUEST &&
 /* Send one owed packet of c. False: no buffer. */
 static bool send_owed(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
-	unsigned op = (unsigned)__builtin_ctz(c->owed & ~AMP_VSOCK_LISTED), bit = 1u << op;
+	unsigned bits = c->owed & ~AMP_VSOCK_LISTED;
+	unsigned op = (unsigned)__builtin_ctz(bits), bit = bits & -bits;
 	uint32_t flags = op == AMP_VSOCK_OP_SHUTDOWN ? c->shut : 0;
 
 	/* on a loop the answer may come back inside: the bit goes first */
@@ -278,6 +287,20 @@ static bool send_owed(struct amp_vsock *vs, struct amp_vsock_conn *c)
 		tx_starve(vs, c);
 	c->owed |= (uint8_t)bit;
 	return false;
+}
+
+/* Out of the hash, then the owner's last word about it. */
+static void forget(struct amp_vsock *vs, struct amp_vsock_conn *c)
+{
+	c->state = AMP_CONN_FREE;
+	if (c == STRANGER(vs)) /* nobody's */
+		return;
+	hash_del(vs, c);
+	if (RECENT(vs) == c)
+		SET_RECENT(vs, NULL);
+	if (LOOP(vs, c))
+		path_gone(vs, c);
+	tell_event(vs, c, AMP_VSOCK_EV_GONE);
 }
 
 bool amp_vsock_flush(struct amp_vsock *vs)
@@ -294,7 +317,7 @@ bool amp_vsock_flush(struct amp_vsock *vs)
 		vs->owed_head = c->owed_next;
 		c->owed = 0;
 		if (c->state == AMP_CONN_DEAD)
-			amp_vsock_forget(vs, c);
+			forget(vs, c);
 	}
 	return true;
 }
@@ -310,7 +333,7 @@ int amp_vsock_may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t
 		r = -EAGAIN;
 	if (r) {
 		if (r == -EAGAIN)
-			amp_vsock_want_tx(vs, c);
+			want_tx(vs, c);
 		return r;
 	}
 	if (CHAINS && space > INT32_MAX)

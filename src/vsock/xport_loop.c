@@ -35,10 +35,13 @@ static void deliver(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
 {
 	struct amp_vsock_conn *to = other_end(vs, c);
 	struct amp_vsock_hdr *h = vs->loop_buf;
+	struct amp_vsock_say say;
 
 	amp_vsock_fill_header(c, h, op, rx ? rx->len : 0, flags);
+	if (OWNERS) /* whose hook may send, before all of it has been looked at; the library's do not */
+		say = h->say;
 	if (to)
-		amp_vsock_input_for(vs, to, &h->say, rx);
+		amp_vsock_input_for(vs, to, OWNERS ? &say : &h->say, rx);
 	else if (op != AMP_VSOCK_OP_RST && !taken(vs, c))
 		amp_vsock_in_rst(vs, c);
 }

@@ -147,18 +147,6 @@ void amp_off_put_answer(uint8_t p[AMP_OFF_ANSWER_LEN], const struct amp_off_answ
 	amp_off_put_addr(p + 64, &a->peer);
 }
 
-int amp_off_answer_ok(const uint8_t p[AMP_OFF_ANSWER_LEN])
-{
-	if (amp_le32(p) != AMP_OFF_MAGIC)
-		return AMP_OFF_EPROTO;
-	if (p[4] != AMP_OFF_VERSION)
-		return AMP_OFF_EPROTONOSUPPORT;
-	return all_zero(p + 28, 12) && amp_off_addr_ok(p + AMP_OFF_A_LOCAL) &&
-			       amp_off_addr_ok(p + AMP_OFF_A_PEER)
-		       ? AMP_OFF_OK
-		       : AMP_OFF_EPROTO;
-}
-
 int amp_off_get_answer(const uint8_t p[AMP_OFF_ANSWER_LEN], struct amp_off_answer *a)
 {
 	a->magic = amp_le32(p);
@@ -198,22 +186,6 @@ void amp_off_put_udp(uint8_t p[AMP_OFF_UDP_LEN], const struct amp_off_udp *u)
 	p[3] = u->flags;
 	amp_put_le32(p + 4, u->arg);
 	amp_off_put_addr(p + 8, &u->addr);
-}
-
-/* protocol.md 7: lengths must agree, or everything behind this frame is garbage. */
-bool amp_off_udp_ok(const uint8_t p[AMP_OFF_UDP_LEN])
-{
-	uint32_t carried = amp_le16(p) - AMP_OFF_UDP_LEN; /* wraps: below 32 is too short */
-	uint32_t arg = amp_le32(p + 4);
-
-	if (carried > UINT16_MAX || !amp_off_addr_ok(p + 8))
-		return false;
-	if (p[2] == AMP_OFF_UDP_DATA) /* no datagram is longer: it becomes a return value */
-		return p[3] == AMP_OFF_UDP_TRUNC ? arg > carried && arg <= UINT16_MAX
-						 : !p[3] && arg == carried;
-	if (p[2] == AMP_OFF_UDP_ERROR && arg == AMP_OFF_OK)
-		return false;
-	return p[2] <= AMP_OFF_UDP_DROPS && !p[3] && !carried;
 }
 
 bool amp_off_get_udp(const uint8_t p[AMP_OFF_UDP_LEN], struct amp_off_udp *u)

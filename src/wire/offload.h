@@ -21,6 +21,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "le.h"
+
 #define AMP_OFF_MAGIC	0x50534d41u /* "AMSP" on the wire: 41 4d 53 50 */
 #define AMP_OFF_VERSION 1u
 #define AMP_OFF_PORT	0x414d5301u /* vsock port of the proxy (host CID): carriers connect here */
@@ -287,8 +289,36 @@ struct amp_off_udp {
  * alone (ok), for who leaves the bytes where they are: what get refuses, they refuse.
  */
 bool amp_off_addr_ok(const uint8_t *p);
-int amp_off_answer_ok(const uint8_t p[AMP_OFF_ANSWER_LEN]); /* as amp_off_get_answer() */
-bool amp_off_udp_ok(const uint8_t p[AMP_OFF_UDP_LEN]);
+/* As amp_off_get_answer(). */
+static inline int amp_off_answer_ok(const uint8_t p[AMP_OFF_ANSWER_LEN])
+{
+	if (amp_le32(p) != AMP_OFF_MAGIC)
+		return AMP_OFF_EPROTO;
+	if (p[4] != AMP_OFF_VERSION)
+		return AMP_OFF_EPROTONOSUPPORT;
+	return !(amp_le32(p + 28) | amp_le32(p + 32) | amp_le32(p + 36)) &&
+			       amp_off_addr_ok(p + AMP_OFF_A_LOCAL) &&
+			       amp_off_addr_ok(p + AMP_OFF_A_PEER)
+		       ? AMP_OFF_OK
+		       : AMP_OFF_EPROTO;
+}
+
+/* protocol.md 7: lengths must agree, or everything behind this frame is garbage. */
+static inline bool amp_off_udp_ok(const uint8_t p[AMP_OFF_UDP_LEN])
+{
+	uint32_t carried = amp_le16(p) - AMP_OFF_UDP_LEN; /* wraps: below 32 is too short */
+	uint32_t arg = amp_le32(p + 4);
+
+	if (carried > UINT16_MAX || !amp_off_addr_ok(p + 8))
+		return false;
+	if (p[2] == AMP_OFF_UDP_DATA) /* no datagram is longer: it becomes a return value */
+		return p[3] == AMP_OFF_UDP_TRUNC ? arg > carried && arg <= UINT16_MAX
+						 : !p[3] && arg == carried;
+	if (p[2] == AMP_OFF_UDP_ERROR && arg == AMP_OFF_OK)
+		return false;
+	return p[2] <= AMP_OFF_UDP_DROPS && !p[3] && !carried;
+}
+
 void amp_off_put_addr(uint8_t *p, const struct amp_off_addr *a);
 bool amp_off_get_addr(const uint8_t *p, struct amp_off_addr *a); /* false: malformed */
 void amp_off_put_open(uint8_t p[AMP_OFF_OPEN_LEN], const struct amp_off_open *o);

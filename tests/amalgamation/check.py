@@ -140,9 +140,9 @@ def symbols(build, name, flags, archive):
 				     stdout=subprocess.PIPE, text=True, timeout=60).stdout
 		return {line.split()[2] for line in out.splitlines() if len(line.split()) == 3}
 
-	with tempfile.TemporaryDirectory(prefix="ampsock-") as where: # at -O0: what is exported does not depend on it
+	with tempfile.TemporaryDirectory(prefix="ampsock-") as where: # -Os, as the archive: a small build exports less
 		obj = os.path.join(where, "ampsock.o")
-		problem = run(GCC + ["-O0"] + WARN + flags + ["-I" + build, "-c", os.path.join(build, "ampsock.c"), "-o", obj], ROOT)
+		problem = run(GCC + ["-Os"] + WARN + flags + ["-I" + build, "-c", os.path.join(build, "ampsock.c"), "-o", obj], ROOT)
 		if problem:
 			return problem
 		mine, theirs = exported(obj), exported(archive)

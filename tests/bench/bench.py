@@ -171,9 +171,14 @@ def main():
 if __name__ == "__main__":
 	def ended(sig, _frame):
 		# Once: what is measured is written. Twice: at once.
-		signal.signal(signal.SIGTERM, signal.SIG_DFL)
-		signal.signal(signal.SIGINT, signal.SIG_DFL)
+		signal.signal(signal.SIGTERM, at_once)
+		signal.signal(signal.SIGINT, at_once)
 		raise Interrupted(signal.Signals(sig).name)
+
+	def at_once(_sig, _frame):
+		common.kill_all()
+		shutil.rmtree(common.tmp or "", ignore_errors=True)
+		os._exit(130)
 
 	signal.signal(signal.SIGTERM, ended)
 	signal.signal(signal.SIGINT, ended)

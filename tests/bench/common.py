@@ -47,9 +47,7 @@ def start(argv, **kw):
 
 
 def stop(p):
-	"""By its own group: socat forks."""
-	if p in procs:
-		procs.remove(p)
+	"""By its own group: socat forks. It is on the list until it has ended: this may be interrupted, and begun again."""
 	for sig in (signal.SIGTERM, signal.SIGKILL):
 		try:
 			os.killpg(p.pid, sig)
@@ -60,11 +58,22 @@ def stop(p):
 		except subprocess.TimeoutExpired:
 			continue
 	p.wait()
+	if p in procs:
+		procs.remove(p)
 
 
 def stop_all():
 	for p in procs[:]:
 		stop(p)
+
+
+def kill_all():
+	"""At once, and without a look at what has ended; they lead groups, which nothing else ends."""
+	for p in procs:
+		try:
+			os.killpg(p.pid, signal.SIGKILL)
+		except ProcessLookupError:
+			pass
 
 
 def run(argv, env=None, timeout=120, what=None):

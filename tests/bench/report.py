@@ -173,11 +173,12 @@ def read_record():
 
 
 def write_json(path, what):
-	"""A result a line, so that a difference can be read."""
+	"""A result a line, so that a difference can be read. The old file or the new one, whoever interrupts it."""
 	lines = ",\n".join("  " + json.dumps(r, sort_keys=True) for r in what["results"])
-	with open(path, "w", encoding="utf-8") as f:
+	with open(path + ".new", "w", encoding="utf-8") as f:
 		f.write('{\n "tools": %s,\n "machine": %s,\n "results": [\n%s\n ]\n}\n' % (
 			json.dumps(what["tools"], sort_keys=True), json.dumps(what["machine"], sort_keys=True), lines))
+	os.replace(path + ".new", path)
 
 
 def record(results, where, parts):

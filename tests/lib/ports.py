@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Ports of loopback for tests that run side by side."""
+import errno
 import os
 import socket
 
@@ -17,8 +18,10 @@ def free_port(kind=socket.SOCK_STREAM, family=socket.AF_INET):
             name.bind(f"\0ampsock-test-port-{port}")
             with socket.socket(family, kind) as s:
                 s.bind(("127.0.0.1" if family == socket.AF_INET else "::1", port))
-        except OSError:
+        except OSError as e:
             name.close()
+            if e.errno != errno.EADDRINUSE:
+                raise  # no IPv6 here, no descriptors left: so it would be with any port
             continue
         TAKEN.append(name)
         return port

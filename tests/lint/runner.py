@@ -105,6 +105,30 @@ def killed_build(bench):
 		raise AssertionError(out)
 
 
+def crashed_build(bench):
+	"""make alone is killed, as where memory runs out: what it has written is gone"""
+	bench.make("echo half >$HALF; kill -9 $$")
+	out = bench.start().communicate(timeout=40)[0]
+	if os.path.exists(bench.half) or not os.path.exists(bench.old) or "a make was killed here" not in out:
+		raise AssertionError(out)
+
+
+def two_builds(bench):
+	"""two at once in one directory: the second waits, and takes nothing away"""
+	bench.make("echo half >$HALF; until [ -e $HALF.go ]; do sleep 0.02; done; exit 2")
+	one = bench.start()
+	bench.building()
+	two = bench.start()
+	said = two.stdout.readline() + two.stdout.readline()
+	there = os.path.exists(bench.half)
+	with open(bench.half + ".go", "w", encoding="ascii"):
+		pass
+	said += two.communicate(timeout=40)[0]
+	out = one.communicate(timeout=40)[0]
+	if not there or "is waited for" not in said or "killed here" in said + out or (one.returncode, two.returncode) != (1, 1):
+		raise AssertionError(out + said)
+
+
 def interrupted_build(bench):
 	"""tests/run is interrupted: make has time to take away what it was making"""
 	bench.make("echo half >$HALF; trap 'rm $HALF; exit 130' TERM; echo ready >$HALF.pid; while :; do sleep 0.02; done")
@@ -126,7 +150,7 @@ def read(path):
 		return ""
 
 
-BUILDS = [failed_build, killed_build, interrupted_build]
+BUILDS = [failed_build, killed_build, crashed_build, two_builds, interrupted_build]
 
 
 def main():

@@ -59,6 +59,12 @@ def raw(m):
 
 
 @shared
+def event_index(m):
+    """the kernel's rings have the event index (VIRTIO_F_EVENT_IDX, 29) in all that follows"""
+    eq(m.g.run("cat /sys/bus/virtio/devices/virtio0/features").strip()[29], "1")
+
+
+@shared
 def create_ept(m):
     """RPMSG_CREATE_EPT_IOCTL: an endpoint with addresses of the program's choice"""
     ls = m.listener("svc")

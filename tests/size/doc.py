@@ -36,7 +36,7 @@ FILE_SPENT_ON = {
 	"af_rpmsg/rlink.c": "a link's turn: announcements, names heard, streams' events",
 	"af_rpmsg/rpmsg.c": "the bus: endpoints, header checks, name service both ways, queues full and empty",
 	"af_rpmsg/rpmsg_listen.c": "raw and stream listeners: a first message is a connection",
-	"af_rpmsg/rpmsg_raw.c": "raw messages: held buffers with their limits, MSG_PEEK, MSG_TRUNC, dgram drops",
+	"af_rpmsg/rpmsg_raw.c": "raw messages: kept in the ring whole, MSG_PEEK, MSG_TRUNC, drops, ENOBUFS once",
 	"af_rpmsg/rpmsg_serve.c": "listeners' services, demultiplexed by (local, source)",
 	"af_rpmsg/rpmsg_stream.c": "stream headers: tags, REQUEST and RESPONSE checked, credit on the wire",
 	"port/baremetal.c": "sleep without a lost wake-up; 64-bit ticks to ms without a division",
@@ -129,6 +129,33 @@ def table_peers(record):
 				      "%.1f KB" % (r["ram_static"] / 1000), "%d B" % r["stack_max"]])
 		lines += [list(line) for line in theirs]
 	return rows(["", "text", "RAM a socket", "static RAM", "deepest stack"], lines)
+
+
+# What the files of a small configuration are for, together.
+KIB = {"vsock-small": [
+	("the states, credit and checks of a connection", "vsock/vsock_conn.c"),
+	("packets in and out, what is owed, RSTs to strangers", "vsock/vsock.c vsock/vsock_out.c"),
+	("the family, with the meter that keeps a Linux host's buffers from overflowing by small packets", "vsock/af_vsock.c"),
+	("one link from probe to reset and what its events mean to sockets", "vsock/link_driver.c vsock/vlink.c"),
+	("rings and the device's registers", "virtio/"), ("sockets, descriptors, runners, waiting", "socket/stack.c"),
+	("receive rings with message boundaries", "socket/rxring.c"), ("send and receive", "socket/msg.c"),
+	("the other calls", "socket/"), ("the port", "")], "rpmsg-small": [
+	("the family with its three types and its bus", "af_rpmsg/"), ("the engine", "vsock/"),
+	("rings and resource table", "virtio/"), ("the socket face", "socket/"), ("the port", "")]}
+
+
+def table_kib(record):
+	"""A sentence a configuration; a file counts for the first that names it, or its room."""
+	out = ""
+	for r in record["results"]:
+		sums = [[what, 0] for what, _ in KIB.get(r["config"], ())]
+		for module, m in r["modules"].items() if sums else ():
+			at = next(n for n, (_, files) in enumerate(KIB[r["config"]])
+				  if not files or any(module.startswith(f) for f in files.split()))
+			sums[at][1] += m["text"] + m["rodata"] + m["data"]
+		if sums:
+			out += "*%s* in KiB: %s.\n" % (r["config"], "; ".join("%.1f %s" % (n / 1024, what) for what, n in sums))
+	return out
 
 
 def table_cores(record):

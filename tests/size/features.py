@@ -293,6 +293,8 @@ def main():
 	unknown = [n for n in names if n not in FEATURES]
 	if unknown:
 		p.error("no feature %s; there are: %s" % (", ".join(unknown), ", ".join(FEATURES)))
+	if opt.record and (opt.feature or opt.dry):
+		p.error("--record: the table is of all features, measured")
 	where = os.path.abspath(os.path.join(HOME, opt.build, "size/features"))
 	os.makedirs(where, exist_ok=True)
 	if opt.dry:
@@ -301,7 +303,7 @@ def main():
 		rows, whole, only, bad = measure(names, where)
 		rest = together(names, where, only, bad)
 		print("%-32s %6s" % ("without all of them", rest))
-		if opt.record and not bad and not opt.feature:
+		if opt.record and not bad:
 			record(rows, whole, rest)
 	for line in bad:
 		print("features: " + line, file=sys.stderr)

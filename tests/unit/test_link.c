@@ -462,6 +462,35 @@ static void test_deep_ring(void **state)
 	amp_poll_links();
 }
 
+/* What refuses strangers has room for four: what goes out to have room again is told of, too. */
+static void test_many_strangers(void **state)
+{
+	struct iovec one = {.iov_base = "x", .iov_len = 1};
+	struct amp_vsock_conn stranger[4];
+	char byte;
+	int fd;
+
+	(void)state;
+	assert_int_equal(amp_link_vsock(&dev.vd), 0);
+	fd = dial();
+	amp_poll_links();
+	memset(stranger, 0, sizeof(stranger));
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(amp_vsock_connect(&dev.vs, &stranger[i],
+						   amp_vsock_at(2, 5000 + i),
+						   amp_vsock_at(3, 99), AMP_VSOCK_STREAM),
+				 0);
+	while (amp_vsock_run(&dev.vs, 100) > 0)
+		;
+	assert_int_equal(amp_vsock_send(&dev.vs, &dev.conn, &one, 0, 1, 0), 1);
+	(void)amp_vsock_arm(&dev.vs);
+	assert_int_equal(amp_recv(fd, &byte, 1, MSG_DONTWAIT), 1);
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(stranger[i].state, AMP_CONN_FREE);
+	assert_int_equal(amp_close(fd), 0);
+	amp_poll_links();
+}
+
 /* A lie in the ring costs the link, once. */
 static void test_broken_ring(void **state)
 {
@@ -783,6 +812,7 @@ int main(void)
 		T(test_needs_reset),
 		T(test_transport_reset),
 		T(test_deep_ring),
+		T(test_many_strangers),
 		T(test_broken_ring),
 		T(test_lies_are_said_once),
 		T(test_away_and_back),

@@ -691,6 +691,8 @@ static void holder_leaves_a_reserve(void **state)
 		all_home();
 		rig_free();
 	}
+	for (unsigned n = 1; n <= 1024; n++)
+		assert_in_range(amp_rpmsg_hold(n), 1, n == 1 ? 1 : n - 1);
 }
 
 /* What is held stays as it is until it is released. */

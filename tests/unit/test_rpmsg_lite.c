@@ -2,7 +2,8 @@
 /*
  * AF_RPMSG, the remote, under a master as rpmsg-lite has it: the used ring of what it sends is
  * full from the beginning, all of its descriptors say WRITE, notifications of both vrings are
- * suppressed for ever and wanted all the same, and it counts on used lengths.
+ * suppressed for ever and wanted all the same, and it counts on used lengths. And under a host as
+ * OpenAMP has it: it accepts all that the table offers, and never writes its event.
  */
 #define AMPSOCK_CONFIG "port/hosted_config.h" /* as the library it is linked with */
 #include <errno.h>
@@ -181,13 +182,63 @@ static void messages_both_ways(void **state)
 	assert_int_equal(amp_close(fd), 0);
 }
 
+/* rpmsg_init_vdev() in the host's role, after remoteproc_create_virtio(). */
+static int openamp_up(void **state)
+{
+	struct amp_rsc_table *t = (struct amp_rsc_table *)(void *)lite.mem;
+
+	(void)state;
+	t->vdev.status = 0;
+	amp_poll_links();
+	memset(lite.mem + RING(0), 0, MEM - RING(0));
+	lite.seen[0] = lite.seen[1] = 0;
+	t->vdev.gfeatures = t->vdev.dfeatures;
+	avail(AMP_RPROC_RX)->flags = VRING_AVAIL_F_NO_INTERRUPT;
+	for (uint16_t k = 0; k < NUM; k++) {
+		desc(AMP_RPROC_TX)[k].addr = DA + BUFS(0) + k * LEN;
+		desc(AMP_RPROC_TX)[k].len = LEN;
+		desc(AMP_RPROC_TX)[k].flags = VRING_DESC_F_WRITE;
+		offer(AMP_RPROC_TX, k);
+	}
+	amp_wmb();
+	t->vdev.status = 7;
+	lite.kicks[0] = lite.kicks[1] = 0;
+	amp_poll_links();
+	return 0;
+}
+
+/* Longer than its index is wide. */
+static void openamp_hears_of_each_message(void **state)
+{
+	struct sockaddr_rpmsg a = {.rp_family = AF_RPMSG, .rp_addr = 7};
+	int fd = amp_socket(AF_RPMSG, SOCK_DGRAM, 0);
+	struct vring_used_elem e;
+
+	(void)state;
+	assert_int_equal(amp_connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	for (uint32_t k = 0; k < 70000; k++) {
+		unsigned kicks = lite.kicks[AMP_RPROC_TX];
+
+		assert_int_equal(amp_send(fd, "abc", 3, 0), 3);
+		assert_int_equal(lite.kicks[AMP_RPROC_TX], kicks + 1);
+		assert_true(back(AMP_RPROC_TX, &e));
+		offer(AMP_RPROC_TX, (uint16_t)e.id);
+	}
+	assert_int_equal(amp_close(fd), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(announcement_is_rung_for),
 		cmocka_unit_test(messages_both_ways),
 	};
+	const struct CMUnitTest openamp[] = {
+		cmocka_unit_test_setup(announcement_is_rung_for, openamp_up),
+		cmocka_unit_test(openamp_hears_of_each_message),
+	};
 
 	alarm(60);
-	return cmocka_run_group_tests(tests, up, NULL);
+	return cmocka_run_group_tests(tests, up, NULL) |
+	       cmocka_run_group_tests(openamp, NULL, NULL);
 }

@@ -51,6 +51,7 @@ struct side {
 	bool in_run;	  /* run or down is on the stack: the only place for EV_GONE */
 	struct end *last; /* of the last request */
 	void (*on_data)(struct side *s, struct end *e);
+	void (*on_writable)(struct side *s, struct end *e);
 };
 
 /* So many packets went the usual way; a small build has none. */
@@ -179,6 +180,8 @@ static void on_event(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned ev
 	e->reset += (ev & AMP_VSOCK_EV_RESET) != 0;
 	e->gone += (ev & AMP_VSOCK_EV_GONE) != 0;
 	assert_true(e->reset <= 1 && e->open <= 1);
+	if ((ev & AMP_VSOCK_EV_WRITABLE) && s->on_writable)
+		s->on_writable(s, e);
 }
 
 static void on_tx_ready(struct amp_vsock *vs)
@@ -2208,6 +2211,37 @@ static void echo_in_hook(struct side *s, struct end *e)
 		assert_int_equal(try_send(s, e, "echo", 4), -EAGAIN);
 }
 
+static void send_in_hook(struct side *s, struct end *e)
+{
+	assert_int_equal(try_send(s, e, "more", 4), 4);
+}
+
+/* Who sends when he hears of credit does so within the packet that told of it. */
+static void loop_sends_when_writable(void **state)
+{
+	struct end *a, *b;
+	uint8_t data[256] = {0};
+	uint64_t sent = 4;
+	int r;
+
+	(void)state;
+	world(8, 512);
+	a = loop_pair(&w.guest, &b);
+	while ((r = try_send(&w.guest, a, data, 256)) > 0)
+		sent += (unsigned)r;
+	assert_int_equal(r, -EAGAIN);
+	run(&w.guest);
+	w.guest.on_writable = send_in_hook;
+	eat(&w.guest, b, b->rx_len);
+	run(&w.guest);
+	assert_int_equal(a->writable, 1);
+	assert_int_equal(b->rx_all, sent);
+	assert_int_equal(a->reset + b->reset, 0);
+	w.guest.on_writable = NULL;
+	amp_vsock_abort(&w.guest.vs, &a->c);
+	all_home();
+}
+
 static void loop_without_a_link(void **state)
 {
 	struct end *a, *b;
@@ -2576,6 +2610,7 @@ int main(void)
 		cmocka_unit_test(receive_buffers_too_small),
 		cmocka_unit_test(loop_data_and_close),
 		cmocka_unit_test(loop_refused_and_self),
+		cmocka_unit_test(loop_sends_when_writable),
 		cmocka_unit_test(loop_without_a_link),
 		cmocka_unit_test(link_down_with_many),
 		cmocka_unit_test(broken_ring_is_reported),
