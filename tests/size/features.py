@@ -142,8 +142,7 @@ FEATURES = {
 		sub(API, r"if \(!c->block\)\s*return before \? -EALREADY : -EINPROGRESS;", ""),
 		sub(STACK, r"if \((?:s && \()?type & SOCK_NONBLOCK\)?\)\s*s->flags \|?= AMP_SF_NONBLOCK;", ""),
 		], [], "`O_NONBLOCK`, `MSG_DONTWAIT`, `connect()` that goes on by itself"),
-	"the console's descriptors": ([either(body(STACK, "amp_fd_own", "(void)fd; return NULL;"),
-		body("src/socket/stack.h", "amp_fd_own", "(void)fd; return false;"))], [], "0 to 2 are nothing"),
+	"the console's descriptors": ([body(STACK, "amp_fd_other", "(void)fd; return (int)ask;")], [], "0 to 2 are nothing"),
 	"asking for credit": ([body(CONN, "amp_vsock_want_credit", "(void)vs; if (c->state == AMP_CONN_OPEN) c->starved = 1;")],
 		[], "a writer waits for a peer that does not volunteer"),
 	"checks of credit": ([
