@@ -22,8 +22,8 @@
 static struct {
 	struct amp_sock *door; /* NULL: nobody has ever listened */
 	uint32_t seen_used;    /* sockets in use when credits were last looked at */
-	bool said;	       /* of a carrier that nobody asked for, once in a session */
 } in;			       /* l. Together: one address to load */
+static bool said;	       /* l: of a carrier that nobody asked for, once in a session */
 
 /* ---- accept carriers ---- */
 
@@ -138,7 +138,7 @@ unsigned amp_inet_door_work(unsigned state, unsigned look)
 	bool up = state == AMP_INET_CONN, any = door_input(up);
 
 	if (AMPSOCK_WHY && !up)
-		in.said = false;
+		said = false;
 	if (up && in.door && (look || any || in.seen_used != amp_counts.sockets_used))
 		grant();
 	return any;
@@ -254,9 +254,9 @@ void amp_inet_header_step(struct amp_sock *s, bool late)
 	if ((r == -EAGAIN && !late) || (r == 0 && header_ok(s)))
 		return;
 	amp_counts.rx_bad++;
-	if (AMPSOCK_WHY && !in.said) {
+	if (AMPSOCK_WHY && !said) {
 		amp_log("offload: an accept carrier that nobody asked for, reset");
-		in.said = true;
+		said = true;
 	}
 	s->linger_s = 0;
 	amp_inet_close(s);

@@ -342,8 +342,9 @@ int amp_inet_req(const void *owner, uint8_t *ticket, unsigned key)
 		amp_sock_changed(ses.ctl.carrier); /* others may wait for their turn */
 		return amp_inet_frame[3] ? amp_inet_err(amp_inet_frame[3]) : 1;
 	}
-	/* a thread that waits for this one would wait for the one that has to be fetched before */
-	if (AMP_PORT_THREADS && ses.req == REQ_DONE && ses.owner == owner)
+	/* who waits for an option in another thread waits for listen(), and asks again then */
+	if (AMP_PORT_THREADS && key == AMP_OFF_LISTEN && ses.req == REQ_DONE &&
+	    ses.owner == owner)
 		abandon();
 	if (ses.req != REQ_IDLE)
 		return -EAGAIN;

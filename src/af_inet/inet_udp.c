@@ -180,7 +180,8 @@ int amp_inet_udp_poll(struct amp_sock *s)
 	r = head(s, p);
 	if (r < 0 && r != -EAGAIN) {
 		s->err = (uint8_t)-r;
-		if (AMP_PORT_THREADS) /* connect() in another is told, and fetches no answer */
+		/* connect() in another thread is told, and fetches no answer */
+		if (AMP_PORT_THREADS && (s->flags & AMP_SF_CONNECTING))
 			amp_inet_req_forget(s);
 	}
 	if (i->state != AMP_INET_CONN)

@@ -10,9 +10,10 @@
  * behind it: the end or a '%' (of IPv6: a zone). NULL: it is none, out may be half written.
  */
 const char *amp_inet_parse(int af, const char *s, uint8_t *out);
-/* Where a number of at most most, in digits of that base, ends; NULL: none is there, or a larger one. */
+/* Where a number of at most most, in digits of that base, ends; NULL: there is none, or a larger
+ * one. */
 const char *amp_inet_number(const char *s, unsigned base, uint32_t most, uint32_t *val);
-/* val in text to p, without an end; what is behind it. At most 10 bytes when base is 10, 8 when it is 16. */
+/* val in text to p, without an end; what is behind it. At most 10 bytes in base 10, 8 in 16. */
 char *amp_inet_put(char *p, uint32_t val, unsigned base);
 
 #endif /* AMP_INET_TEXT_H */

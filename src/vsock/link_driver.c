@@ -289,8 +289,8 @@ static bool drv_arm(struct amp_runner *r, bool on)
 	return news;
 }
 
-/* The bit of a queue whose peer wants to hear of it. Is there nothing new? A look before the call, where
- * speed matters: the call says so, too. */
+/* The bit of a queue whose peer wants to hear of it. Where speed matters a look saves the call,
+ * which looks, too, whether there is anything new. */
 static inline unsigned queue_due(struct drv_link *d, unsigned q)
 {
 	return (!AMPSOCK_FAST || amp_vq_news(&d->q[q])) && AMP_VQ_KICK_DUE(&d->q[q]) ? 1u << q

@@ -1152,6 +1152,28 @@ static void ends_before_the_answer(void **state)
 	amp_close(fd);
 }
 
+static void do_listen(int fd)
+{
+	px.stall_in = false;
+	assert_int_equal(amp_listen(fd, 2), 0);
+}
+
+/* One thread waits for an option of the socket that another makes a listener. */
+static void option_and_listen(void **state)
+{
+	struct sockaddr_in a = sin4("0.0.0.0", 8080);
+	int v = 5, fd = amp_socket(AF_INET, SOCK_STREAM, 0);
+
+	(void)state;
+	assert_int_equal(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	in_sleep_fd = fd;
+	in_sleep = do_listen;
+	px.stall_in = true;
+	assert_int_equal(amp_setsockopt(fd, IPPROTO_IP, IP_TTL, &v, sizeof(v)), 0);
+	amp_close(fd);
+	spin();
+}
+
 /* listen() is answered after it has given up: it is the answer to the next one, in whose way no
  * other request stands; and no visitor comes before. */
 static void late_listener(void **state)
@@ -1231,6 +1253,7 @@ int main(void)
 		T(answers_of_the_closed),
 		T(late_answers),
 		T(ends_before_the_answer),
+		T(option_and_listen),
 		T(late_listener),
 	};
 
