@@ -203,8 +203,12 @@ struct amp_sock *amp_inet_accept(struct amp_sock *s, int *err)
 	struct amp_sock *child = amp_sock_queue_pop(s);
 
 	*err = -EAGAIN;
-	if (child)
-		amp_inet_poke(); /* room in the queue: credit */
+	if (child) {
+		amp_inet_poke();			  /* room in the queue: credit */
+	} else if (amp_inet(s)->state == AMP_INET_DEAD) { /* CLOSED: its rule is gone */
+		*err = s->err ? -s->err : -EINVAL;
+		s->err = 0;
+	}
 	return child;
 }
 

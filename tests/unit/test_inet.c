@@ -533,6 +533,22 @@ static void listen_and_accept(void **state)
 	assert_int_equal(px.released[0], px.listener);
 }
 
+/* A reload took the rule away: who waits for a visitor hears it, once, and no longer waits. */
+static void listener_not_allowed_any_more(void **state)
+{
+	struct pollfd p = {.events = POLLIN};
+
+	(void)state;
+	p.fd = listener(2);
+	say_closed(px.listener, AMP_OFF_EACCES);
+	spin();
+	assert_int_equal(amp_poll(&p, 1, 0), 1);
+	assert_true(p.revents & POLLERR);
+	assert_errno(amp_accept(p.fd, NULL, NULL), EACCES);
+	assert_errno(amp_accept(p.fd, NULL, NULL), EINVAL);
+	amp_close(p.fd);
+}
+
 static void listen_unbound_and_refused(void **state)
 {
 	int fd = amp_socket(AF_INET, SOCK_STREAM, 0);
@@ -1234,6 +1250,7 @@ int main(void)
 		T(names_of_the_failed),
 		T(listen_and_accept),
 		T(listen_unbound_and_refused),
+		T(listener_not_allowed_any_more),
 		T(forged_accepts),
 		T(forged_is_said_once),
 		T(credits_follow_the_pools),
