@@ -131,7 +131,7 @@
 #endif
 #endif
 /* 1: an rpmsg link offers or takes the event index, so that a burst is one kick; 0: a kick a
- * message until the peer has said that it is awake, and 100 bytes are saved */
+ * message until the peer has said that it is awake, and 90 bytes are saved */
 #ifndef AMPSOCK_RPMSG_EVENT_IDX
 #define AMPSOCK_RPMSG_EVENT_IDX (AMPSOCK_RPMSG > 0 && AMPSOCK_FAST)
 #endif

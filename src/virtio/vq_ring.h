@@ -98,8 +98,10 @@ static inline volatile uint16_t *ring_avail_event(const struct amp_vq *vq)
 	return (volatile uint16_t *)&vq->used->ring[vq->num];
 }
 
-/* Where I ask to be notified with event index, and where the peer does; NULL: by a flag. */
+/* Where I ask to be notified with event index, and where the peer does: if RING_ASKED(). */
 #if AMPSOCK_FAST
+#define RING_ASKED(vq, event) ((event) != NULL)
+
 static inline volatile uint16_t *ring_event(const struct amp_vq *vq)
 {
 	return AMPSOCK_EVENT_IDX ? vq->event : NULL;
@@ -119,17 +121,15 @@ static inline void ring_events(struct amp_vq *vq)
 	vq->peer_event = ring_device(vq) ? ring_used_event(vq) : ring_avail_event(vq);
 }
 #else
+#define RING_ASKED(vq, event) ring_event_idx(vq)
+
 static inline volatile uint16_t *ring_event(const struct amp_vq *vq)
 {
-	if (!ring_event_idx(vq))
-		return NULL;
 	return ring_device(vq) ? ring_avail_event(vq) : ring_used_event(vq);
 }
 
 static inline const volatile uint16_t *ring_peer_event(const struct amp_vq *vq)
 {
-	if (!ring_event_idx(vq))
-		return NULL;
 	return ring_device(vq) ? ring_used_event(vq) : ring_avail_event(vq);
 }
 
@@ -539,7 +539,7 @@ static inline bool ring_kick_put(struct amp_vq *vq)
 
 	vq->kick_idx = (uint16_t)now;
 	amp_mb(); /* pairs with mb in the peer's arm: index before event index */
-	if (event) {
+	if (RING_ASKED(vq, event)) {
 		unsigned ev = ring_rd16(event);
 
 		/*

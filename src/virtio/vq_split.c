@@ -496,7 +496,7 @@ bool amp_vq_arm(struct amp_vq *vq)
 {
 	volatile uint16_t *event = ring_event(vq);
 
-	if (event)
+	if (RING_ASKED(vq, event))
 		ring_wr16(event, vq->get_idx);
 	else if (!vq->armed)
 		ring_wr16(ring_device(vq) ? &vq->used->flags : &vq->avail->flags, 0);
