@@ -22,7 +22,7 @@
 static struct {
 	struct amp_sock *door; /* NULL: nobody has ever listened */
 	uint32_t seen_used;    /* sockets in use when credits were last looked at */
-} in;			       /* l. Together: one address to load */
+} inbound;		       /* l. Together: one address to load */
 static bool said;	       /* l: of a carrier that nobody asked for, once in a session */
 
 /* ---- accept carriers ---- */
@@ -32,7 +32,7 @@ static int door_open(void)
 	struct amp_sock *d;
 	int r;
 
-	if (in.door)
+	if (inbound.door)
 		return 0;
 	d = amp_inet_carrier_new();
 	if (!d)
@@ -46,7 +46,7 @@ static int door_open(void)
 		return r;
 	}
 	d->flags |= AMP_SF_LISTEN;
-	in.door = d;
+	inbound.door = d;
 	return 0;
 }
 
@@ -69,7 +69,7 @@ static bool door_input(bool up)
 	bool any = false;
 	int err;
 
-	while (in.door && (c = amp_sock_queue_peek(in.door)) != NULL) {
+	while (inbound.door && (c = amp_sock_queue_peek(inbound.door)) != NULL) {
 		s = NULL;
 		if ((c->flags & AMP_SF_TRUSTED) && up) {
 			s = amp_sock_new(AF_INET, SOCK_STREAM, 0, &err);
@@ -77,7 +77,7 @@ static bool door_input(bool up)
 				break;
 		}
 		any = true;
-		(void)in.door->fam->accept(in.door, &err);
+		(void)inbound.door->fam->accept(inbound.door, &err);
 		c->linger_s = 0;
 		if (!s) {
 			amp_inet_carrier_close(c);
@@ -111,7 +111,7 @@ static void grant(void)
 	int left = (int)room() - (int)granted(), n;
 	struct amp_sock *s = NULL;
 
-	in.seen_used = amp_counts.sockets_used;
+	inbound.seen_used = amp_counts.sockets_used;
 	while (left > 0 && (s = amp_inet_next(s)) != NULL) {
 		struct amp_inet *i = amp_inet(s);
 
@@ -125,7 +125,7 @@ static void grant(void)
 		if (n <= 0)
 			continue;
 		if (amp_inet_note(AMP_OFF_CREDIT, 16, i->id, (uint32_t)n) < 0) {
-			in.seen_used = ~0u; /* try again */
+			inbound.seen_used = ~0u; /* try again */
 			return;
 		}
 		i->door.credits = (uint8_t)(i->door.credits + n);
@@ -139,7 +139,7 @@ unsigned amp_inet_door_work(unsigned state, unsigned look)
 
 	if (AMPSOCK_WHY && !up)
 		said = false;
-	if (up && in.door && (look || any || in.seen_used != amp_counts.sockets_used))
+	if (up && inbound.door && (look || any || inbound.seen_used != amp_counts.sockets_used))
 		grant();
 	return any;
 }

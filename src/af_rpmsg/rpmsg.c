@@ -53,7 +53,7 @@
 #endif
 
 /* A small core's links have one bucket: no arithmetic. */
-#define BUCKETS (AMPSOCK_HASH == 1 ? 1u : bus->hash_len)
+#define BUS_BUCKETS (AMPSOCK_HASH == 1 ? 1u : bus->hash_len)
 
 bool amp_rpmsg_ns_good(const char *name, uint32_t addr)
 {
@@ -108,7 +108,7 @@ static inline void tell_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
 static AMP_INLINED struct amp_rpmsg_ept **slot(const struct amp_rpmsg *bus, uint32_t addr)
 {
 	/* dynamic addresses follow one another: they spread by themselves */
-	struct amp_rpmsg_ept **at = &bus->hash[addr & (BUCKETS - 1u)];
+	struct amp_rpmsg_ept **at = &bus->hash[addr & (BUS_BUCKETS - 1u)];
 
 	while (*at && (*at)->addr != addr)
 		at = &(*at)->hash_next;
@@ -309,7 +309,7 @@ static RARE void flush(struct amp_rpmsg *bus)
 
 void amp_rpmsg_init(struct amp_rpmsg *bus)
 {
-	memset(bus->hash, 0, BUCKETS * sizeof(*bus->hash));
+	memset(bus->hash, 0, BUS_BUCKETS * sizeof(*bus->hash));
 	memset(&bus->stats, 0, sizeof(bus->stats));
 	bus->in = bus->out = NULL;
 	bus->owed_head = NULL;
@@ -339,7 +339,7 @@ void amp_rpmsg_up(struct amp_rpmsg *bus, struct amp_vq *in, struct amp_vq *out, 
 	if (OTHERS) /* a library's own links hold none */
 		bus->held_max = amp_rpmsg_hold(in->num);
 	amp_vq_disarm(out);
-	for (uint32_t i = 0; i < BUCKETS; i++) {
+	for (uint32_t i = 0; i < BUS_BUCKETS; i++) {
 		for (struct amp_rpmsg_ept *e = bus->hash[i]; e; e = e->hash_next) {
 			if (e->ns == AMP_RPMSG_NAMELESS)
 				continue;

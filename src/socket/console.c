@@ -7,23 +7,23 @@
 
 #include "stack.h"
 
-static const struct amp_fd_ops *own;				  /* set once */
+static const struct amp_fd_ops *own_ops;			  /* set once */
 static uint16_t own_flags[AMPSOCK_FD_BASE ? AMPSOCK_FD_BASE : 1]; /* l: AMP_SF_NONBLOCK */
 
 void amp_fd_console(const struct amp_fd_ops *ops)
 {
-	own = ops;
+	own_ops = ops;
 }
 
 int amp_console_ask(int fd, enum amp_fd_ask ask)
 {
-	if (!own || fd < 0 || fd >= AMPSOCK_FD_BASE)
+	if (!own_ops || fd < 0 || fd >= AMPSOCK_FD_BASE)
 		return (int)ask;
 	if (ask == AMP_FD_ERR)
 		return ENOTSOCK;
 	if (ask == AMP_FD_POLL)
-		return own->poll(fd);
-	return own->close ? own->close(fd) : 0;
+		return own_ops->poll(fd);
+	return own_ops->close ? own_ops->close(fd) : 0;
 }
 
 uint16_t *amp_console_flags(int fd)
@@ -37,7 +37,7 @@ static ssize_t own_read(struct amp_call *c, int fd, const struct iovec *iov)
 	ssize_t n;
 
 	do {
-		n = own->read(fd, iov->iov_base, iov->iov_len);
+		n = own_ops->read(fd, iov->iov_base, iov->iov_len);
 		if (n == -EAGAIN)
 			n = amp_again(c) ? -EAGAIN : -EINTR;
 	} while (n == -EINTR);
@@ -51,7 +51,8 @@ static ssize_t own_write(struct amp_call *c, int fd, const struct iovec *iov, in
 
 	for (; iovcnt; iovcnt--, iov++) {
 		for (size_t at = 0; at < iov->iov_len; at += (size_t)n) {
-			n = own->write(fd, (const char *)iov->iov_base + at, iov->iov_len - at);
+			n = own_ops->write(fd, (const char *)iov->iov_base + at,
+					   iov->iov_len - at);
 			if (n == -EAGAIN && amp_again(c) == 0)
 				n = 0;
 			else if (n <= 0)

@@ -23,12 +23,14 @@ static inline ssize_t send_once(struct amp_sock *s, struct amp_msg *m, int flags
 	return n ? n : AMP_FAM(s->fam, sendmsg)(s, m, flags);
 }
 
+#if AMPSOCK_FAST
 static inline void call_init(struct amp_call *c, struct amp_sock *s, AMP_TIMEO timeo, int flags)
 {
 	amp_call_init(c, s, amp_timeo_ms(timeo));
 	if (flags & MSG_DONTWAIT)
 		c->block = false;
 }
+#endif
 
 #if AMP_PORT_WAKE_ONE
 /* Before a send is tried, and at the end of its call: at's credit is not waited for any longer. */
@@ -59,7 +61,7 @@ static void want_mine(struct amp_rx_want *w)
 {
 	w->thread = amp_port_self();
 }
-#else
+#elif AMPSOCK_FAST
 static inline void credit_begin(struct amp_sock **at, bool asking)
 {
 	(void)at;
@@ -72,7 +74,6 @@ static inline bool credit_asked(struct amp_sock **at)
 	return false;
 }
 
-#if AMPSOCK_FAST
 static inline bool want_named(const struct amp_sock *s, const struct amp_rx_want *w)
 {
 	(void)s;
@@ -84,7 +85,6 @@ static inline void want_mine(struct amp_rx_want *w)
 {
 	(void)w;
 }
-#endif
 #endif
 
 /*
