@@ -107,7 +107,7 @@ PEERS = [
 		("NuttX `rpmsg_sockif`", "4.2 KB, and 18.5 KB of rpmsg and OpenAMP under it", "448 B", "", "")], ["vsock-small", "rpmsg-small"]),
 	("AF_INET by a proxy", [
 		("NuttX `net/usrsock`", "7.0 KB and client 0.6 KB, above the same 18.5 KB", "448 B", "", ""),
-		("Zephyr, a stub of an offload driver", "6.3 KB", "", "", "")],
+		("Zephyr, an offload driver that does nothing", "6.3 KB", "", "", "")],
 		["vsock-inet-small", "rpmsg-inet-small"]),
 	("AF_INET with everything: TCP, UDP, addresses, names", [
 		("FreeRTOS-Plus-TCP", "22.4 KB", "456 B", "", ""),
