@@ -139,7 +139,7 @@ static inline uint8_t amp_inet_wire(int domain)
 	return domain == AF_INET6 ? AMP_OFF_INET6 : AMP_OFF_INET;
 }
 
-/* Why the bind() or listen() that was asked for came to nothing, told once: -errno; 0. */
+/* Why what was asked for came to nothing, or a listener to its end, told once: -errno; 0. */
 static inline int amp_inet_refused(struct amp_sock *s)
 {
 	int err = s->err;

@@ -206,8 +206,9 @@ struct amp_sock *amp_inet_accept(struct amp_sock *s, int *err)
 	if (child) {
 		amp_inet_poke();			  /* room in the queue: credit */
 	} else if (amp_inet(s)->state == AMP_INET_DEAD) { /* CLOSED: its rule is gone */
-		*err = s->err ? -s->err : -EINVAL;
-		s->err = 0;
+		*err = amp_inet_refused(s);
+		if (!*err)
+			*err = -EINVAL;
 	}
 	return child;
 }
