@@ -16,8 +16,10 @@
  * interrupt is two switches between threads of the host. So a core may look at its rings for
  * a while before it sleeps (AMPSOCK_SPIN), and while it does the peer has not been asked to notify.
  * The clock, slow to read there, is asked once in so many looks. Where nothing comes in that time,
- * because the peer is far, it is tried ever less often; and not for long where the clock has
- * jumped between two looks: then somebody else wants the processor that the core is made of.
+ * because the peer is far, it is tried ever less often. So it is where the clock has jumped between
+ * two looks, because somebody else wanted the processor that the core is made of: once is an
+ * accident and costs a few looks, again and again is a busy host, and a guest that sleeps is the
+ * one that it lets run when there is news.
  *
  * Milliseconds come from the board's counter by multiplication: per tick 2^32 * 1000 / hz
  * parts of 2^32, the remainder is carried, so that nothing drifts by when it was asked.
@@ -98,7 +100,9 @@ static struct {
 #if AMPSOCK_SPIN
 	uint64_t spin_ticks; /* t */
 	uint16_t spin_vain;  /* t: as many sleeps without, after the last that found nothing */
-	uint16_t spin_skip;  /* t: of these, to come */
+	uint16_t
+		spin_away; /* t: as many sleeps without, after the last during which it stood still */
+	uint16_t spin_skip; /* t: of these, to come */
 #endif
 #if AMPSOCK_FAST
 	uint64_t alarm; /* t: what the alarm is set to, or was last */
@@ -141,12 +145,13 @@ void amp_baremetal_init(const struct amp_baremetal_clock *clock, uint32_t hz)
 #if AMPSOCK_SPIN
 #define SPIN_LOOKS     64u /* for one at the clock */
 #define SPIN_SKIP_VAIN 63u
-#define SPIN_SKIP_AWAY 1023u
+#define SPIN_SKIP_AWAY 1023u /* at most; each look that finds something takes one off */
 
 void amp_baremetal_spin(uint32_t us)
 {
 	bm.spin_ticks = (uint64_t)(us / 1000) * bm.ms_ticks + us % 1000 * bm.ms_ticks / 1000;
 	bm.spin_vain = 0;
+	bm.spin_away = 0;
 	bm.spin_skip = 0;
 }
 
@@ -173,7 +178,11 @@ static __attribute__((noinline)) bool spin_wisely(bool (*news)(const void *ctx),
 	bool away, found = spin(news, ctx, &away);
 
 	bm.spin_vain = found ? 0 : (uint16_t)(2u * bm.spin_vain + 1u) & SPIN_SKIP_VAIN;
-	bm.spin_skip = away ? SPIN_SKIP_AWAY : bm.spin_vain;
+	if (away)
+		bm.spin_away = (uint16_t)(4u * bm.spin_away + 3u) & SPIN_SKIP_AWAY;
+	else if (found && bm.spin_away)
+		bm.spin_away--;
+	bm.spin_skip = away ? bm.spin_away : bm.spin_vain;
 	return found;
 }
 
