@@ -20,6 +20,7 @@
 #include "../wire/le.h"
 #include "af_vsock.h"
 #include "hosted.h"
+#include "vsock_inner.h"
 
 #if AMPSOCK_VSOCK
 
@@ -28,7 +29,10 @@ AMP_OPTIONAL(amp_vlink_stats);
 #define Q_RX	0u
 #define Q_TX	1u
 #define Q_EVENT 2u
-#define QUEUES	3u
+#define Q_CNT	3u
+_Static_assert(AMP_VQ_IN == (Q_RX & 1) && AMP_VQ_OUT == (Q_TX & 1) &&
+		       AMP_VQ_IN == (Q_EVENT & 1),
+	       "queue_up()");
 
 #define NUM		      AMPSOCK_VSOCK_NUM
 #define EVENT_NUM	      2u
@@ -58,7 +62,7 @@ AMP_OPTIONAL(amp_vlink_stats);
 
 struct drv_link {
 	struct amp_vlink l; /* first */
-	struct amp_vq q[QUEUES];
+	struct amp_vq q[Q_CNT];
 #if AMPSOCK_FAST
 	bool event_armed; /* notified of the next event already */
 #endif
@@ -111,7 +115,7 @@ static int queue_up(struct drv_link *d, unsigned q, uint32_t features, uint8_t *
 	vq->num = queue_num(d->l.vd, q, event ? EVENT_NUM : NUM);
 	if (vq->num == 0 && !event)
 		return -ENODEV;
-	vq->dir = q == Q_TX ? AMP_VQ_OUT : AMP_VQ_IN;
+	vq->dir = q & 1u;
 	vq->event_idx = (features & AMP_VIRTIO_F_EVENT_IDX) != 0;
 	vq->bus_off = d->l.vd->bus_off;
 	vq->state = d->state + q * NUM;
@@ -159,8 +163,9 @@ static int link_start(struct drv_link *d)
 	r = AMP_VDEV(vd, probe)(vd, AMP_VIRTIO_ID_VSOCK, &features);
 	if (r)
 		return r;
+	r = -ENOTSUP;
 	if (!(features & AMP_VIRTIO_F_VERSION_1))
-		return -ENOTSUP;
+		goto fail;
 	memset(d->q, 0, sizeof(d->q));
 	AMP_FORGET(wanted); /* else it is cleared bit by bit */
 	wanted &= (uint32_t)features;
@@ -170,7 +175,7 @@ static int link_start(struct drv_link *d)
 	r = read_cid(d);
 	if (r)
 		goto fail;
-	for (unsigned q = 0; q < QUEUES; q++) {
+	for (unsigned q = 0; q < Q_CNT; q++) {
 		r = queue_up(d, q, wanted, mem);
 		if (r)
 			goto fail;
@@ -217,20 +222,22 @@ static SELDOM bool event_came(struct drv_link *d)
 	struct amp_vq_buf b;
 	struct amp_iov iov;
 	struct amp_vq *q = &d->q[Q_EVENT];
-	bool reset = false;
+	uint32_t event = ~EVENT_TRANSPORT_RESET;
 
 	amp_vq_buf_room(&b, &iov, 1);
 	if (AMPSOCK_FAST)
 		d->l.event_in = EVENT_EVERY;
 	if (amp_vq_get(q, &b) > 0) {
-		reset = b.len >= 4 && amp_le32(b.iov->base) == EVENT_TRANSPORT_RESET;
+		if (b.len >= 4)
+			event = amp_le32(b.iov->base);
+		AMP_FORGET(event);
 		amp_vq_put(q, b.id, 0);
 		event_told(d, false);
 		if (AMPSOCK_FAST)
 			d->l.event_in = 1;
 		amp_runner_due(&d->l.runner);
 	}
-	return reset || q->broken;
+	return event == EVENT_TRANSPORT_RESET || q->broken;
 }
 
 static int32_t drv_run(struct amp_runner *r, uint32_t now_ms)
@@ -293,7 +300,7 @@ static bool drv_arm(struct amp_runner *r, bool on)
 		return false;
 	if (news_soon(d))
 		return true;
-	news = amp_vsock_arm(&d->l.vs);
+	news = vsock_arm(&d->l.vs);
 	if (event_arm(d)) {
 		if (AMPSOCK_FAST)
 			d->l.event_in = 1;
@@ -321,7 +328,7 @@ static unsigned drv_kick_due(struct amp_runner *r)
 	amp_vlink_asked(&d->l);
 	if (AMPSOCK_FAST) /* a loop has registers to save, each time */
 		return queue_due(d, Q_TX) | queue_due(d, Q_RX) | queue_due(d, Q_EVENT);
-	for (unsigned q = amp_vlink_ask_back(&d->l) ? Q_RX : Q_TX; q < QUEUES; q++) {
+	for (unsigned q = amp_vlink_ask_back(&d->l) ? Q_RX : Q_TX; q < Q_CNT; q++) {
 		if (!AMP_KICK_AT_ONCE)
 			bits |= queue_due(d, q);
 		else if (queue_due(d, q))
@@ -391,7 +398,7 @@ int amp_link_vsock(struct amp_vdev *vd)
 			d->l.runner.kick = drv_kick;
 		d->l.runner.stats = amp_vlink_stats;
 		d->l.q = d->q;
-		d->l.q_cnt = QUEUES;
+		d->l.q_cnt = Q_CNT;
 		amp_vlinks[d->l.index] = &d->l;
 		r = link_start(d);
 		if (r == 0) /* else vd stays: a thread may be on its way to notify it */

@@ -217,9 +217,9 @@ static inline void conn_lied(struct amp_vsock *vs, struct amp_vsock_conn *c, con
 	blame(vs, why);
 	amp_vsock_conn_lied(vs, c);
 }
-static inline bool amp_vsock_type_good(const struct amp_vsock_hdr *h)
+static inline bool amp_vsock_type_good(unsigned type)
 {
-	return h->type - 1u <= 1u;
+	return type - 1u <= 1u;
 }
 /* How much of want may be sent on c now, if there is credit for least, or what a reserve says
  * instead (-EAGAIN: asked for). */
@@ -345,6 +345,16 @@ static inline uint16_t trim(struct amp_iov *iov, uint16_t cnt, size_t len)
 		len -= iov[i].len;
 	}
 	return i;
+}
+
+/* amp_vsock_arm(). A link has its queues while it is up. */
+static inline bool vsock_arm(struct amp_vsock *vs)
+{
+	bool more = (PLAIN || vs->in) && !strays_full(vs) && amp_vq_arm(vs->in);
+
+	if (vs->tx_starved && (PLAIN || vs->out))
+		more |= amp_vq_arm(vs->out);
+	return more;
 }
 
 /* Could what waits for a buffer have one now? */
