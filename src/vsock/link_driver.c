@@ -385,9 +385,11 @@ int amp_link_vsock(struct amp_vdev *vd)
 	amp_port_lock();
 	d = slot_for(vd);
 	if (d) {
+		if (AMPSOCK_VSOCK_LINKS > 1)
+			d->l.index = (uint8_t)(d - drv);
+		AMP_FORGET(d); /* nearer than the addresses of its parts */
 		amp_vlink_down(&d->l);
 		d->l.vd = vd;
-		d->l.index = (uint8_t)(d - drv);
 		if (AMPSOCK_FAST)
 			d->l.out_bit = 1u << Q_TX;
 		d->l.runner.run = drv_run;

@@ -298,7 +298,7 @@ void amp_vsock_down(struct amp_vsock *vs)
 		vs->in = vs->out = NULL;
 		vs->tx_starved = false;
 		vs->stray_cnt = 0;
-		if (!AMP_VSOCK_ROOM_APART)
+		if (!AMP_VSOCK_ROOM_APART && !OWED_TO_NOBODY)
 			STRANGER(vs)->owed &= AMP_VSOCK_LISTED;
 	}
 	for (uint32_t i = 0; i < BUCKETS; i++) {
@@ -309,7 +309,8 @@ void amp_vsock_down(struct amp_vsock *vs)
 			if (PATHS && c->loop && path_stays(vs))
 				continue;
 			reset(vs, c, false);
-			c->owed = AMP_VSOCK_LISTED; /* nothing can be sent */
+			if (!OWED_TO_NOBODY)
+				c->owed = AMP_VSOCK_LISTED; /* nothing can be sent */
 		}
 	}
 	(void)amp_vsock_flush(vs);

@@ -76,6 +76,9 @@
  * itself whether a queue is broken.
  */
 #define PLAIN (!AMPSOCK_FAST && !OWNERS)
+/* Then one that has lost its queues is down, and none is ever paused: what is owed is dropped when its
+ * time has come. */
+#define OWED_TO_NOBODY (PLAIN && QUEUES)
 /* Does it take a path? Of the library's engines one has its queues and the other its path; a
  * host's, and a test's, has connections of both kinds. */
 #define LOOP(vs, c) (!QUEUES || (PATH && (PATHS ? (c)->loop : (vs)->path != NULL)))
