@@ -90,14 +90,12 @@ static inline int amp_mmio_accept(struct amp_vdev *vd, uint64_t features)
 	return -ENOTSUP;
 }
 
-static inline uint16_t amp_mmio_queue_max(struct amp_vdev *vd, unsigned q)
+static inline uint32_t amp_mmio_queue_max(struct amp_vdev *vd, unsigned q)
 {
 	struct amp_mmio *m = mmio_of(vd);
-	uint32_t num;
 
 	m->regs[R_QUEUE_SEL] = q;
-	num = m->regs[R_QUEUE_NUM_MAX];
-	return num > 32768 ? 32768 : (uint16_t)num; /* 2.7: at most 2^15 */
+	return m->regs[R_QUEUE_NUM_MAX];
 }
 
 static inline void mmio_put_addr(volatile uint32_t *regs, const volatile void *p,
@@ -112,22 +110,21 @@ static inline void mmio_put_addr(volatile uint32_t *regs, const volatile void *p
 /* 4.2.3.2 */
 static inline int amp_mmio_queue_set(struct amp_vdev *vd, unsigned q, const struct amp_vq *vq)
 {
-	struct amp_mmio *m = mmio_of(vd);
-	volatile uint32_t *addrs = &m->regs[R_QUEUE_DESC];
+	volatile uint32_t *regs = mmio_of(vd)->regs, *addrs = &regs[R_QUEUE_DESC];
 
-	m->regs[R_QUEUE_SEL] = q;
-	if (m->regs[R_QUEUE_READY] != 0)
+	regs[R_QUEUE_SEL] = q;
+	if (regs[R_QUEUE_READY] != 0)
 		return -EBUSY;
-	if (AMPSOCK_VDEV_OTHERS && vq->num > m->regs[R_QUEUE_NUM_MAX])
+	if (AMPSOCK_VDEV_OTHERS && vq->num > regs[R_QUEUE_NUM_MAX])
 		return -EINVAL; /* who calls by name has just seen to that */
-	m->regs[R_QUEUE_NUM] = vq->num;
+	regs[R_QUEUE_NUM] = vq->num;
 	AMP_FORGET(addrs); /* nearer than from the beginning: so are the next */
 	mmio_put_addr(addrs, vq->desc, vq->bus_off);
 	mmio_put_addr(addrs + R_QUEUE_DRIVER - R_QUEUE_DESC, vq->avail, vq->bus_off);
 	mmio_put_addr(addrs + R_QUEUE_DEVICE - R_QUEUE_DESC, vq->used, vq->bus_off);
 	amp_io_wmb(); /* the ring's first state before the device may look at it */
-	m->regs[R_QUEUE_READY] = 1;
-	return m->regs[R_QUEUE_READY] == 1 ? 0 : -EIO;
+	regs[R_QUEUE_READY] = 1;
+	return regs[R_QUEUE_READY] == 1 ? 0 : -EIO;
 }
 
 static inline int amp_mmio_run(struct amp_vdev *vd)

@@ -98,7 +98,7 @@ static inline bool event_told(struct drv_link *d, bool now)
 /* The largest power of two that the device allows, and we have memory for. */
 static uint16_t queue_num(struct amp_vdev *vd, unsigned q, uint16_t num)
 {
-	uint16_t max = AMP_VDEV(vd, queue_max)(vd, q);
+	uint32_t max = AMP_VDEV(vd, queue_max)(vd, q);
 
 	while (num > max)
 		num >>= 1;
@@ -106,18 +106,19 @@ static uint16_t queue_num(struct amp_vdev *vd, unsigned q, uint16_t num)
 }
 
 /* The memory: the rings, one behind the other, then the pools. */
-static int queue_up(struct drv_link *d, unsigned q, uint32_t features, uint8_t *mem)
+static int queue_up(struct drv_link *d, struct amp_vdev *vd, unsigned q, uint32_t features,
+		    uint8_t *mem)
 {
 	bool event = q == Q_EVENT;
 	struct amp_vq *vq = &d->q[q];
 
 	AMP_FORGET(mem); /* else each queue's own part of it has a register */
-	vq->num = queue_num(d->l.vd, q, event ? EVENT_NUM : NUM);
+	vq->num = queue_num(vd, q, event ? EVENT_NUM : NUM);
 	if (vq->num == 0 && !event)
 		return -ENODEV;
 	vq->dir = q & 1u;
 	vq->event_idx = (features & AMP_VIRTIO_F_EVENT_IDX) != 0;
-	vq->bus_off = d->l.vd->bus_off;
+	vq->bus_off = vd->bus_off;
 	vq->state = d->state + q * NUM;
 	vq->pool = mem + POOLS + q * (NUM * BUF_LEN);
 	vq->buf_len = event ? EVENT_LEN : BUF_LEN;
@@ -125,14 +126,14 @@ static int queue_up(struct drv_link *d, unsigned q, uint32_t features, uint8_t *
 	if (vq->num ==
 	    0) /* a device without events: the queue is ours alone, and always empty */
 		return 0;
-	return AMP_VDEV(d->l.vd, queue_set)(d->l.vd, q, vq);
+	return AMP_VDEV(vd, queue_set)(vd, q, vq);
 }
 
 /* 5.10.4: the upper half of a CID is zero; 0, 1, 2 and the broadcast are nobody's guest. */
-static int read_cid(struct drv_link *d)
+static int read_cid(struct drv_link *d, struct amp_vdev *vd)
 {
 	uint32_t raw[2];
-	int r = AMP_VDEV(d->l.vd, config)(d->l.vd, 0, raw, sizeof(raw));
+	int r = AMP_VDEV(vd, config)(vd, 0, raw, sizeof(raw));
 
 	if (r)
 		return r;
@@ -172,11 +173,11 @@ static int link_start(struct drv_link *d)
 	r = AMP_VDEV(vd, accept)(vd, AMP_VIRTIO_F_VERSION_1 | wanted);
 	if (r)
 		goto fail;
-	r = read_cid(d);
+	r = read_cid(d, vd);
 	if (r)
 		goto fail;
 	for (unsigned q = 0; q < Q_CNT; q++) {
-		r = queue_up(d, q, wanted, mem);
+		r = queue_up(d, vd, q, wanted, mem);
 		if (r)
 			goto fail;
 	}
