@@ -130,7 +130,7 @@ static void in_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t
 {
 	uint8_t was = c->peer_shut;
 
-	c->peer_shut = (c->peer_shut | flags) & SHUT_BOTH;
+	c->peer_shut |= flags & SHUT_BOTH;
 	if (c->state == AMP_CONN_CLOSING) {
 		if (c->peer_shut == SHUT_BOTH)
 			die(vs, c, true);
@@ -414,14 +414,15 @@ uint32_t amp_vsock_tx_space(const struct amp_vsock *vs, const struct amp_vsock_c
 
 void amp_vsock_want_credit(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
-	if (c->state != AMP_CONN_OPEN)
+	bool before = c->asked;
+
+	if (!PLAIN && c->state != AMP_CONN_OPEN) /* as want_tx() */
 		return;
 	/* 5.10.6.3: ask once per drought, for peers that do not volunteer updates */
 	c->starved = 1;
-	if (!c->asked) {
-		c->asked = 1;
+	c->asked = 1;
+	if (!before)
 		amp_vsock_owe(vs, c, AMP_OWE_CREDIT_REQ);
-	}
 }
 
 void amp_vsock_want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c)
