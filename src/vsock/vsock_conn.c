@@ -283,13 +283,7 @@ void amp_vsock_rekey(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t pe
 
 void amp_vsock_init(struct amp_vsock *vs)
 {
-	memset(vs->hash, 0, BUCKETS * sizeof(*vs->hash));
-	vs->owed_head = NULL;
-	SET_RECENT(vs, NULL);
-	vs->to_do = 0;
-	vs->loop_busy = false;
-	amp_vsock_set_timed(vs, false);
-	AMP_WHY_SAY(vs, NULL);
+	vsock_begin(vs);
 }
 
 void amp_vsock_down(struct amp_vsock *vs)

@@ -5,6 +5,7 @@
 #define AMP_VSOCK_INNER_H
 
 #include <errno.h>
+#include <string.h>
 
 #include "../port/port.h"
 #include "vsock.h"
@@ -358,6 +359,18 @@ static inline bool vsock_arm(struct amp_vsock *vs)
 	if (vs->tx_starved && (PLAIN || vs->out))
 		more |= amp_vq_arm(vs->out);
 	return more;
+}
+
+/* amp_vsock_init() */
+static inline void vsock_begin(struct amp_vsock *vs)
+{
+	memset(vs->hash, 0, BUCKETS * sizeof(*vs->hash));
+	vs->owed_head = NULL;
+	SET_RECENT(vs, NULL);
+	vs->to_do = 0;
+	vs->loop_busy = false;
+	amp_vsock_set_timed(vs, false);
+	AMP_WHY_SAY(vs, NULL);
 }
 
 /* Could what waits for a buffer have one now? */
