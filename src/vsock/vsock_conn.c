@@ -58,19 +58,17 @@ static void hash_add(struct amp_vsock *vs, struct amp_vsock_conn *c)
 	*head = c;
 }
 
-void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			 const struct amp_vsock_ends *ends, unsigned type, uint8_t state)
+void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t state)
 {
 	/* all behind buf_alloc; AF_RPMSG's alone are new each time (stream_anew()) */
 	if (QUEUES)
 		memset(&c->reserved, 0, sizeof(*c) - offsetof(struct amp_vsock_conn, reserved));
-	c->standing = AMP_VSOCK_STANDING(state, type);
-	c->ends = *ends;
+	c->standing = AMP_VSOCK_STANDING(state, c->type);
 #if AMP_VSOCK_CONN_KNOWS
 	c->vs = vs;
 #endif
 	if (AMP_VSOCK_LOOP_TOLD)
-		c->loop = amp_vsock_cid(&ends->peer) == AMP_VSOCK_CID_LOCAL;
+		c->loop = amp_vsock_cid(&c->peer) == AMP_VSOCK_CID_LOCAL;
 	hash_add(vs, c);
 }
 
@@ -132,7 +130,7 @@ static void in_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t
 {
 	uint8_t was = c->peer_shut;
 
-	c->peer_shut = (c->peer_shut | flags) & SHUT_BOTH;
+	c->peer_shut |= flags & SHUT_BOTH;
 	if (c->state == AMP_CONN_CLOSING) {
 		if (c->peer_shut == SHUT_BOTH)
 			die(vs, c, true);
@@ -285,13 +283,7 @@ void amp_vsock_rekey(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t pe
 
 void amp_vsock_init(struct amp_vsock *vs)
 {
-	memset(vs->hash, 0, BUCKETS * sizeof(*vs->hash));
-	vs->owed_head = NULL;
-	SET_RECENT(vs, NULL);
-	vs->to_do = 0;
-	vs->loop_busy = false;
-	vs->timed = false;
-	AMP_WHY_SAY(vs, NULL);
+	vsock_begin(vs);
 }
 
 void amp_vsock_down(struct amp_vsock *vs)
@@ -300,7 +292,7 @@ void amp_vsock_down(struct amp_vsock *vs)
 		vs->in = vs->out = NULL;
 		vs->tx_starved = false;
 		vs->stray_cnt = 0;
-		if (!AMP_VSOCK_ROOM_APART)
+		if (!AMP_VSOCK_ROOM_APART && !OWED_TO_NOBODY)
 			STRANGER(vs)->owed &= AMP_VSOCK_LISTED;
 	}
 	for (uint32_t i = 0; i < BUCKETS; i++) {
@@ -311,7 +303,8 @@ void amp_vsock_down(struct amp_vsock *vs)
 			if (PATHS && c->loop && path_stays(vs))
 				continue;
 			reset(vs, c, false);
-			c->owed = AMP_VSOCK_LISTED; /* nothing can be sent */
+			if (!OWED_TO_NOBODY)
+				c->owed = AMP_VSOCK_LISTED; /* nothing can be sent */
 		}
 	}
 	(void)amp_vsock_flush(vs);
@@ -321,14 +314,14 @@ int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms)
 {
 	int32_t next = -1;
 
-	vs->timed = false;
+	amp_vsock_set_timed(vs, false);
 	for (uint32_t i = 0; i < BUCKETS; i++) {
 		for (struct amp_vsock_conn *c = vs->hash[i]; c; c = c->hash_next) {
 			int32_t left = (int32_t)(c->deadline_ms - now_ms);
 
 			if (!c->deadline_ms)
 				continue;
-			vs->timed = true;
+			amp_vsock_set_timed(vs, true);
 			/* of those that are open: the meter, which AF_RPMSG has not */
 			if (QUEUES && left <= 0 && c->state == AMP_CONN_OPEN) {
 				c->asked =
@@ -346,20 +339,19 @@ int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms)
 	return next;
 }
 
-int amp_vsock_connect_ends(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			   struct amp_vsock_ends *ends, uint8_t type)
+int amp_vsock_open(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
-	bool loop = amp_vsock_cid(&ends->peer) == AMP_VSOCK_CID_LOCAL;
+	bool loop = amp_vsock_cid(&c->peer) == AMP_VSOCK_CID_LOCAL;
 
 	/* a library's family has found the link up, and its CID */
 	if (QUEUES && !PLAIN && (loop ? !vs->path : !vs->out))
 		return -ENETDOWN;
 	if (QUEUES && !PLAIN && loop)
-		ends->local = amp_vsock_at(AMP_VSOCK_CID_LOCAL, ends->local.port);
+		c->local = amp_vsock_at(AMP_VSOCK_CID_LOCAL, c->local.port);
 	/* a path that is alone has no two connections from one port */
-	if (QUEUES && amp_vsock_find(vs, ends, type))
+	if (QUEUES && amp_vsock_find(vs, &c->ends, c->type))
 		return -EADDRINUSE;
-	amp_vsock_conn_init(vs, c, ends, type, AMP_CONN_CONNECTING);
+	amp_vsock_conn_init(vs, c, AMP_CONN_CONNECTING);
 	amp_vsock_owe(vs, c, AMP_OWE_REQUEST);
 	return 0;
 }
@@ -416,19 +408,20 @@ uint32_t amp_vsock_tx_space(const struct amp_vsock *vs, const struct amp_vsock_c
 
 void amp_vsock_want_credit(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
-	if (c->state != AMP_CONN_OPEN)
+	bool before = c->asked;
+
+	if (!PLAIN && c->state != AMP_CONN_OPEN) /* as want_tx() */
 		return;
 	/* 5.10.6.3: ask once per drought, for peers that do not volunteer updates */
 	c->starved = 1;
-	if (!c->asked) {
-		c->asked = 1;
+	c->asked = 1;
+	if (!before)
 		amp_vsock_owe(vs, c, AMP_OWE_CREDIT_REQ);
-	}
 }
 
 void amp_vsock_want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
-	want_tx(vs, c);
+	want_tx(vs, c, 1);
 }
 
 void amp_vsock_consumed(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t n)

@@ -5,6 +5,7 @@
 #define AMP_VSOCK_INNER_H
 
 #include <errno.h>
+#include <string.h>
 
 #include "../port/port.h"
 #include "vsock.h"
@@ -27,6 +28,9 @@
 #endif
 
 #define SHUT_BOTH (AMP_VSOCK_SHUTDOWN_RCV | AMP_VSOCK_SHUTDOWN_SEND)
+
+/* Without messages, and what AF_INET has on its carriers, a sender takes what credit there is. */
+#define LEAST(least) (AMPSOCK_VSOCK || AMPSOCK_INET ? (least) : 1u)
 
 /* Off the way of the usual packet, or its registers are saved for nothing; where all ways are
  * alike, as is shortest. */
@@ -73,6 +77,9 @@
  * itself whether a queue is broken.
  */
 #define PLAIN (!AMPSOCK_FAST && !OWNERS)
+/* Then one that has lost its queues is down, and none is ever paused: what is owed is dropped when its
+ * time has come. */
+#define OWED_TO_NOBODY (PLAIN && QUEUES)
 /* Does it take a path? Of the library's engines one has its queues and the other its path; a
  * host's, and a test's, has connections of both kinds. */
 #define LOOP(vs, c) (!QUEUES || (PATH && (PATHS ? (c)->loop : (vs)->path != NULL)))
@@ -204,9 +211,8 @@ static inline void hash_del(struct amp_vsock *vs, struct amp_vsock_conn *c)
 
 struct amp_vsock_conn *amp_vsock_find(const struct amp_vsock *vs,
 				      const struct amp_vsock_ends *ends, unsigned type);
-/* A fresh connection; the owner's buf_alloc stays. */
-void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			 const struct amp_vsock_ends *ends, unsigned type, uint8_t state);
+/* A fresh connection; its ends, its type and the owner's buf_alloc stay. */
+void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t state);
 void amp_vsock_owe(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t bits);
 /* The peer broke a rule: its connection pays. */
 RARE void amp_vsock_conn_lied(struct amp_vsock *vs, struct amp_vsock_conn *c);
@@ -215,12 +221,14 @@ static inline void conn_lied(struct amp_vsock *vs, struct amp_vsock_conn *c, con
 	blame(vs, why);
 	amp_vsock_conn_lied(vs, c);
 }
-static inline bool amp_vsock_type_good(const struct amp_vsock_hdr *h)
+static inline bool amp_vsock_type_good(unsigned type)
 {
-	return h->type - 1u <= 1u;
+	return type - 1u <= 1u;
 }
-/* How much of want may be sent on c now, or what a reserve says instead (-EAGAIN: asked for). */
-int amp_vsock_may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want);
+/* How much of want may be sent on c now, if there is credit for least, or what a reserve says
+ * instead (-EAGAIN: asked for). */
+int amp_vsock_may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
+			  size_t least);
 /* Send what is owed. False: no buffer for all of it. */
 bool amp_vsock_flush(struct amp_vsock *vs);
 /* 0, or why nothing can be sent on c. The library has looked at its socket's flags, which say the
@@ -343,6 +351,28 @@ static inline uint16_t trim(struct amp_iov *iov, uint16_t cnt, size_t len)
 	return i;
 }
 
+/* amp_vsock_arm(). A link has its queues while it is up. */
+static inline bool vsock_arm(struct amp_vsock *vs)
+{
+	bool more = (PLAIN || vs->in) && !strays_full(vs) && amp_vq_arm(vs->in);
+
+	if (vs->tx_starved && (PLAIN || vs->out))
+		more |= amp_vq_arm(vs->out);
+	return more;
+}
+
+/* amp_vsock_init() */
+static inline void vsock_begin(struct amp_vsock *vs)
+{
+	memset(vs->hash, 0, BUCKETS * sizeof(*vs->hash));
+	vs->owed_head = NULL;
+	SET_RECENT(vs, NULL);
+	vs->to_do = 0;
+	vs->loop_busy = false;
+	amp_vsock_set_timed(vs, false);
+	AMP_WHY_SAY(vs, NULL);
+}
+
 /* Could what waits for a buffer have one now? */
 static inline bool tx_ready(const struct amp_vsock *vs, bool loop)
 {
@@ -351,12 +381,12 @@ static inline bool tx_ready(const struct amp_vsock *vs, bool loop)
 	return loop ? path_ready(vs) : vs->out && amp_vq_any(vs->out);
 }
 
-static inline void want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c)
+static inline void want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t least)
 {
 	if (!PLAIN && c->state != AMP_CONN_OPEN) /* whose socket is connected, is open */
 		return;
 	/* credit that is only reserved comes back here, not from the peer */
-	if (amp_credit_tx_space(&c->credit))
+	if (amp_credit_tx_space(&c->credit) >= least)
 		tx_starve(vs, c);
 	else
 		amp_vsock_want_credit(vs, c);
