@@ -123,20 +123,18 @@ static bool meant(unsigned link, unsigned i)
 }
 
 /* The newest announcement of name on l, which has none while it is down; NULL: none. */
-static const struct amp_rname *name_find(const struct amp_rlink *l, const char *name)
+static inline const struct amp_rpmsg_ns *name_find(const struct amp_rlink *l, const char *name)
 {
-	const struct amp_rname *n = l->names + l->name_cnt;
-
-	while (n-- > l->names) {
-		if (strcmp(n->name, name) == 0)
-			return n;
+	for (unsigned i = 0; i < AMPSOCK_RPMSG_NAMES; i++) {
+		if (strcmp(l->names[i].name, name) == 0)
+			return &l->names[i];
 	}
 	return NULL;
 }
 
 int amp_raddr_find(unsigned on, const char *name, uint32_t *addr)
 {
-	const struct amp_rname *n;
+	const struct amp_rpmsg_ns *n;
 	int r = -ENETUNREACH;
 
 	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
@@ -526,9 +524,9 @@ void amp_rsock_link_down(struct amp_rlink *l)
 			continue;
 		if (s->sub & SUB_CHILD)
 			s->sub |= SUB_STALE;
+		s->flags &= (uint16_t)~AMP_SF_RESERVED; /* there is nothing to go back to */
 		if (!(s->flags & AMP_SF_CONNECTED))
 			continue; /* over already, and told */
-		s->flags &= (uint16_t)~AMP_SF_RESERVED;
 		amp_rsock_over(s, ECONNRESET);
 	}
 }
@@ -557,25 +555,6 @@ void amp_rpmsg_sock_end(struct amp_sock *s, enum amp_end_why why)
 		close_raw(s);
 	else /* nobody has announced it in time */
 		amp_rsock_over(s, ECONNREFUSED);
-}
-
-/* ---- bytes ---- */
-
-ssize_t amp_rpmsg_sock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
-{
-	return s->type == SOCK_STREAM ? amp_vsock_sock_sendmsg(s, m, flags)
-				      : amp_rraw_send(s, m);
-}
-
-ssize_t amp_rpmsg_sock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
-{
-	return s->type == SOCK_STREAM ? amp_vsock_sock_recvmsg(s, m, flags)
-				      : amp_rraw_recv(s, m, flags);
-}
-
-int amp_rpmsg_sock_poll(struct amp_sock *s)
-{
-	return s->type == SOCK_STREAM ? amp_vsock_sock_poll(s) : amp_rraw_poll(s);
 }
 
 /* ---- what AF_INET's carriers need to know (docs/protocol.md) ---- */

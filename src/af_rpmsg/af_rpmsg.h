@@ -16,20 +16,12 @@
 #define AMP_RLINK_IN  1u
 #define AMP_RLINK_OUT 2u
 
-/* A service that the peer has announced. */
-struct amp_rname {
-	char name[AMP_RPMSG_NAME_LEN];
-	uint32_t addr;
-};
-
 /* One link, whatever its transport: a bus, the streams on it, and their memory. Everything
  * under the stack lock. */
 struct amp_rlink {
-	/* first, as what else is looked at often: short offsets */
-	uint8_t name_cnt; /* oldest first; one too many: until the turn has looked */
-	uint8_t said;	  /* what the log has had in this life of the link */
-	uint16_t out_cnt; /* buffers to send in, as of up */
-	struct amp_rpmsg bus;
+	struct amp_rpmsg bus; /* first: found through it */
+	uint8_t said;	      /* what the log has had in this life of the link */
+	uint16_t out_cnt;     /* buffers to send in, as of up */
 #if AMPSOCK_FAST
 	uint16_t in_left; /* so many messages go the short way until the next turn */
 #endif
@@ -40,9 +32,12 @@ struct amp_rlink {
 			struct amp_rstream rs; /* rs.vs is l.vs */
 		};
 	};
+#if AMP_RPMSG_OTHERS
 	struct amp_rpmsg_ept *ept_hash[AMPSOCK_HASH];
+#endif
 	struct amp_rpmsg_named door; /* front door, kind 0: none (protocol.md) */
-	struct amp_rname names[AMPSOCK_RPMSG_NAMES + 1u];
+	struct amp_rpmsg_ns
+		names[AMPSOCK_RPMSG_NAMES]; /* the peer's services, newest first; free: "" */
 };
 
 _Static_assert(offsetof(struct amp_rlink, rs.vs) == offsetof(struct amp_rlink, l.vs),
@@ -80,7 +75,16 @@ static inline bool amp_rlink_is_up(const struct amp_rlink *l)
 }
 
 /* Link number i, its bus ready for endpoints whether it is up or not. */
+#if AMP_RPMSG_OTHERS
 struct amp_rlink *amp_rlink_get(unsigned i);
+#else
+static inline struct amp_rlink *amp_rlink_get(unsigned i)
+{
+	return amp_rlink_at(i);
+}
+#endif
+/* The same for who is about to bring it up. */
+struct amp_rlink *amp_rlink_new(unsigned i);
 /* Was it ever brought up? */
 static inline bool amp_rlink_exists(unsigned i)
 {
@@ -281,9 +285,6 @@ struct amp_rraw_hdr {
 };
 /* A message at the endpoint of s. */
 void amp_rraw_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg_rx *rx);
-ssize_t amp_rraw_send(struct amp_sock *s, const struct amp_msg *m);
-ssize_t amp_rraw_recv(struct amp_sock *s, struct amp_msg *m, int flags);
-int amp_rraw_poll(struct amp_sock *s);
 
 /* ---- the family's operations (struct amp_family) ---- */
 

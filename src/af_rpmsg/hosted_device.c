@@ -217,7 +217,7 @@ int amp_link_rpmsg_device(const char *path)
 		unlink(path);
 		return -ENOBUFS;
 	}
-	l = amp_rlink_get((unsigned)(d - rdevs));
+	l = amp_rlink_new((unsigned)(d - rdevs));
 	l->l.runner.run = dev_run;
 	l->l.runner.arm = amp_rlink_arm;
 	l->l.runner.kick_due = dev_kick_due;

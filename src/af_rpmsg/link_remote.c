@@ -190,7 +190,7 @@ int amp_link_rpmsg(struct amp_rproc *rp)
 		amp_port_unlock();
 		return i;
 	}
-	l = amp_rlink_get((unsigned)i);
+	l = amp_rlink_new((unsigned)i);
 	remotes[i].rp = rp;
 	init_runner(&l->l.runner);
 	l->l.runner.untimed = true;

@@ -31,15 +31,16 @@ struct amp_rpmsg;
 /* What the peer knows of an endpoint's name, or is to be told. */
 enum amp_rpmsg_ns_state {
 	AMP_RPMSG_NAMELESS = 0,
-	AMP_RPMSG_UNTOLD,   /* the link is down, or has no name service */
-	AMP_RPMSG_ANNOUNCE, /* is owed */
-	AMP_RPMSG_TOLD,	    /* announced in this life of the link */
-	AMP_RPMSG_WITHDRAW, /* is owed, and then it is gone */
+	AMP_RPMSG_TOLD,	    /* announced in the last life of the link that there was */
+	AMP_RPMSG_ANNOUNCE, /* is owed, to a link that is up and has a name service */
 };
+
+/* Buses with other owners than a library's own links, which are called by name. */
+#define AMP_RPMSG_OTHERS AMPSOCK_VSOCK
 
 /* Life: amp_rpmsg_open() .. amp_rpmsg_close() true, or amp_rpmsg_ops.gone(). */
 struct amp_rpmsg_ept {
-	struct amp_rpmsg_ept *hash_next; /* bus */
+	struct amp_rpmsg_ept *hash_next; /* bus: of those in a bucket, or that are leaving */
 	uint32_t addr;
 	uint8_t kind; /* the owner's own: what this is to it */
 	uint8_t ns;   /* bus: enum amp_rpmsg_ns_state */
@@ -50,7 +51,6 @@ struct amp_rpmsg_ept {
 struct amp_rpmsg_named {
 	struct amp_rpmsg_ept ept; /* first */
 	const char *name; /* owner's, at most 31 characters, valid while it lives; NULL: none */
-	struct amp_rpmsg_named *owed_next; /* bus: list of those that owe an announcement */
 };
 
 /* One arrived message, in place. */
@@ -92,8 +92,13 @@ struct amp_rpmsg_ops {
  */
 int amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
 		      const struct amp_rpmsg_rx *rx);
-void amp_rlink_on_service(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone);
-void amp_rlink_on_told(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone);
+/*
+ * What the peer says of a service, checked as for amp_rpmsg_ops.service. flags: AMP_RPMSG_NS_CREATE,
+ * AMP_RPMSG_NS_DESTROY, or it is new and in place of what its name had (protocol.md 10.6): a process that
+ * was killed has withdrawn nothing, and the next one has other addresses.
+ */
+#define AMP_RLINK_INSTEAD 2u
+void amp_rlink_on_service(struct amp_rpmsg *bus, const struct amp_rpmsg_ns *ns);
 void amp_rlink_on_tx_ready(struct amp_rpmsg *bus);
 void amp_rlink_on_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept);
 
@@ -109,21 +114,30 @@ struct amp_rpmsg_stats {
 	uint32_t ns_ignored; /* announcements that nobody wants to know of */
 };
 
+/* A library's own links begin as zeroes; without AMP_RPMSG_OTHERS they are all there is. */
 struct amp_rpmsg {
-	const struct amp_rpmsg_ops *ops;
-	void *owner;
+	/* first: no offset to add */
+#if AMP_RPMSG_OTHERS
+	struct amp_rpmsg_ept **hash; /* hash_len heads, zeroed by init */
+#else
+	struct amp_rpmsg_ept *hash[AMPSOCK_HASH];
+#endif
 	struct amp_vq *in; /* NULL: down */
 	struct amp_vq *out;
-	bool ns;			   /* VIRTIO_RPMSG_F_NS negotiated */
-	bool tx_starved;		   /* a reserve found no buffer */
-	bool enough;			   /* set by a hook: run takes no more messages now */
-	uint16_t held_cnt;		   /* receive buffers held */
-	uint16_t held_max;		   /* set by up(): the rest is for everybody else */
-	uint16_t gen;			   /* number of this life of the link, in every id */
-	uint32_t next_addr;		   /* dynamic addresses rotate */
-	struct amp_rpmsg_ept **hash;	   /* hash_len heads, zeroed by init */
-	uint32_t hash_len;		   /* a power of two */
-	struct amp_rpmsg_named *owed_head; /* first in, first out */
+	bool ns;	    /* VIRTIO_RPMSG_F_NS negotiated */
+	bool tx_starved;    /* a reserve found no buffer */
+	bool enough;	    /* set by a hook: run takes no more messages now */
+	bool owed;	    /* there may be an announcement or a withdrawal to be sent */
+	uint32_t next_addr; /* dynamic addresses rotate; 0: at their beginning */
+	struct amp_rpmsg_ept *leaving; /* closed, and still to be withdrawn */
+#if AMP_RPMSG_OTHERS
+	const struct amp_rpmsg_ops *ops;
+	void *owner;
+	uint16_t held_cnt; /* receive buffers held */
+	uint16_t held_max; /* set by up(): the rest is for everybody else */
+	uint16_t gen;	   /* number of this life of the link, in every id */
+	uint32_t hash_len; /* a power of two */
+#endif
 #if AMPSOCK_WHY
 	const char *why; /* last lie of the peer in words, for one log line; NULL: none */
 #endif
@@ -214,19 +228,23 @@ void amp_rpmsg_cancel(struct amp_rpmsg *bus, const struct amp_rpmsg_tx *tx);
 /* Announcements found no buffer: the next ones are theirs, or data would starve them. */
 static inline bool amp_rpmsg_must_queue(const struct amp_rpmsg *bus)
 {
-	return bus->tx_starved && bus->owed_head;
+	return bus->tx_starved && bus->owed;
 }
 /* Would reserve succeed? (A hint.) */
 bool amp_rpmsg_tx_ready(const struct amp_rpmsg *bus);
 
+#if AMP_RPMSG_OTHERS
 static inline bool amp_rpmsg_may_hold(const struct amp_rpmsg *bus)
 {
 	return bus->held_cnt < bus->held_max;
 }
+#endif
 /* Can there be such a service? name: AMP_RPMSG_NAME_LEN bytes. */
 bool amp_rpmsg_ns_good(const char *name, uint32_t addr);
 
+#if AMP_RPMSG_OTHERS
 /* A buffer held by ops->data goes back. Does nothing when the link went down since. */
 void amp_rpmsg_release(struct amp_rpmsg *bus, uint32_t id);
+#endif
 
 #endif /* AMP_RPMSG_H */
