@@ -281,7 +281,7 @@ int32_t amp_rlink_turn(struct amp_rlink *l)
 			amp_runner_due(&l->l.runner);
 	}
 	/* a peer who never pauses does not stop the clock */
-	if (l->rs.vs.timed)
+	if (amp_vsock_timed(&l->rs.vs))
 		ms = amp_vsock_tick(&l->rs.vs, amp_port_now_ms());
 	if (amp_rsock_waits)
 		ms = amp_sooner(ms, amp_rsock_wait());

@@ -328,7 +328,7 @@ int amp_vlink_run(struct amp_vlink *vl)
 	amp_loop_moved(amp_pass.len + vl->join_moved);
 	if (more || !TAILQ_EMPTY(&vl->due))
 		amp_work_queue(&vl->work);
-	if (vl->vs.timed)
+	if (amp_vsock_timed(&vl->vs))
 		tick_start(vl);
 	return r < 0 ? r : n;
 }

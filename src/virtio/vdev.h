@@ -58,27 +58,12 @@ static inline bool amp_vdev_config_ok(uint32_t off, uint32_t len)
 
 /*
  * An operation: AMP_VDEV(vd, probe)(vd, ...). A core whose devices are all behind virtio-mmio calls
- * them by name: amp_link_vsock() refuses a transport of another kind without AMPSOCK_VDEV_OTHERS.
+ * them by name (mmio_ops.h): amp_link_vsock() refuses a transport of another kind without AMPSOCK_VDEV_OTHERS.
  */
 #if AMPSOCK_VDEV_OTHERS
 #define AMP_VDEV(vd, op) ((vd)->ops->op)
 #else
 #define AMP_VDEV(vd, op) amp_mmio_##op
-int amp_mmio_probe(struct amp_vdev *vd, uint32_t device_id, uint64_t *features);
-int amp_mmio_accept(struct amp_vdev *vd, uint64_t features);
-uint16_t amp_mmio_queue_max(struct amp_vdev *vd, unsigned q);
-int amp_mmio_queue_set(struct amp_vdev *vd, unsigned q, const struct amp_vq *vq);
-int amp_mmio_run(struct amp_vdev *vd);
-unsigned amp_mmio_events(struct amp_vdev *vd);
-void amp_mmio_notify(struct amp_vdev *vd, unsigned q);
-void amp_mmio_reset(struct amp_vdev *vd);
-/* What off and len are is known where this is called, and nothing is left of the check. */
-int amp_mmio_words(struct amp_vdev *vd, uint32_t first, uint32_t *to, uint32_t cnt);
-static inline int amp_mmio_config(struct amp_vdev *vd, uint32_t off, void *dst, uint32_t len)
-{
-	return amp_vdev_config_ok(off, len) ? amp_mmio_words(vd, off / 4, dst, len / 4)
-					    : -EINVAL;
-}
 #endif
 
 struct amp_vdev {

@@ -136,34 +136,36 @@ int amp_vsock_sock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen
 int amp_vsock_sock_connect(struct amp_sock *s, const struct sockaddr *addr, socklen_t len)
 {
 	struct amp_vsock_conn *c = conn_of(s);
-	struct amp_vsock_ends ends;
+	struct amp_vsock_addr peer;
 	struct amp_vlink *l;
 	int r;
 
 	/* an attempt is under way, or the last connection has packets to send */
 	if (c->state != AMP_CONN_FREE)
 		return -EAGAIN;
-	r = get_addr(addr, len, &ends.peer);
+	r = get_addr(addr, len, &peer);
 	if (r)
 		return r;
-	if (ends.peer.cid == VMADDR_CID_ANY || ends.peer.port == VMADDR_PORT_ANY)
+	if (peer.cid == VMADDR_CID_ANY || peer.port == VMADDR_PORT_ANY)
 		return -EINVAL;
-	if (own_cid(ends.peer.cid)) {
-		ends.peer.cid = VMADDR_CID_LOCAL;
+	if (own_cid(peer.cid)) {
+		peer.cid = VMADDR_CID_LOCAL;
 		if (!amp_vlink_loop) /* linked with listen(): here nobody listens */
 			return -ECONNREFUSED;
 		l = amp_vlink_loop();
 	} else {
-		l = link_to(ends.peer.cid);
+		l = link_to(peer.cid);
 	}
 	if (!l)
 		return -ENETUNREACH;
 	r = amp_sock_ring(s);
 	if (r)
 		return r;
-	ends.local =
-		amp_vsock_at(l->vs.local_cid,
-			     s->flags & AMP_SF_BOUND ? c->local.port : amp_vsock_port_any());
+	if (!(s->flags & AMP_SF_BOUND))
+		c->local.port = amp_vsock_port_any();
+	c->local.cid = l->vs.local_cid;
+	c->peer = peer;
+	c->type = wire_type(s);
 	s->rx.head = s->rx.tail = 0;
 	s->flags &= (uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_RD_SHUT |
 				 AMP_SF_WR_SHUT);
@@ -173,7 +175,7 @@ int amp_vsock_sock_connect(struct amp_sock *s, const struct sockaddr *addr, sock
 	s->link = l->index;
 	c->buf_alloc = (AMP_CREDIT_CNT)buf_alloc(s);
 	amp_runner_due(&l->runner);
-	r = amp_vsock_connect_ends(&l->vs, c, &ends, wire_type(s));
+	r = amp_vsock_open(&l->vs, c);
 	if (r)
 		return r;
 	s->flags |= AMP_SF_BOUND;
@@ -222,25 +224,14 @@ int amp_vsock_meter(struct amp_sock *s, uint32_t *len)
 	return -EAGAIN;
 }
 
-/* Has the peer credit for len bytes? Else it is asked for more. */
-static int window_for(struct amp_sock *s, size_t len)
+/* A message's beginning, which goes when there is credit for all of it. 0 or -errno. */
+static ssize_t message_begin(struct amp_sock *s, const struct amp_msg *m,
+			     struct amp_vsock_load *load)
 {
-	struct amp_vsock_conn *c = conn_of(s);
-
-	/* a peer may take back the credit that something was reserved from; len is at most what
-	 * it had, and a reservation a packet, so no sum wraps */
-	if (amp_credit_tx_space(&c->credit) >= len + c->reserved)
-		return 0;
-	amp_vsock_want_credit(engine_of(s), c);
-	return -EAGAIN;
-}
-
-/* A message's beginning: is its time now? 0 or -errno. */
-static ssize_t message_begin(struct amp_sock *s, const struct amp_msg *m)
-{
+	load->least = m->len;
 	if (m->len > conn_of(s)->credit.peer_buf_alloc)
 		return -EMSGSIZE;
-	return AMP_PORT_THREADS && (s->sub & SUB_TX_PART) ? -EAGAIN : window_for(s, m->len);
+	return AMP_PORT_THREADS && (s->sub & SUB_TX_PART) ? -EAGAIN : 0;
 }
 
 /*
@@ -263,31 +254,31 @@ static void message_sent(struct amp_sock *s, const struct amp_msg *m, ssize_t n)
 ssize_t amp_vsock_sock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
 	bool stream = is_stream(s);
-	size_t left = m->len - m->done;
-	uint32_t part, eom = 0;
+	struct amp_vsock_load load = {m->iov, m->done, m->len - m->done, 1, 0};
 	struct amp_vsock *vs;
+	uint32_t part;
 	ssize_t n;
 
 	n = amp_vsock_may_send(s, m->name);
 	if (n == 0 && !stream) {
-		eom = flags & MSG_EOR ? AMP_VSOCK_SEQ_EOM | AMP_VSOCK_SEQ_EOR
-				      : AMP_VSOCK_SEQ_EOM;
+		load.flags = flags & MSG_EOR ? AMP_VSOCK_SEQ_EOM | AMP_VSOCK_SEQ_EOR
+					     : AMP_VSOCK_SEQ_EOM;
 		if (!m->done)
-			n = message_begin(s, m);
+			n = message_begin(s, m, &load);
 	}
-	if (n || !left)
+	if (n || !load.len)
 		return n;
 	vs = engine_of(s);
-	part = (uint32_t)left; /* of a message the meter takes all or nothing */
-	if (sizeof(size_t) > 4 && left > INT32_MAX)
+	part = (uint32_t)load.len; /* of a message the meter takes all or nothing */
+	if (sizeof(size_t) > 4 && load.len > INT32_MAX)
 		part = INT32_MAX;
 	if (AMPSOCK_VSOCK && (stream || !m->done))
 		n = amp_vsock_meter(s, &part);
-	left = sizeof(size_t) > 4 && !stream ? left : part;
+	load.len = sizeof(size_t) > 4 && !stream ? load.len : part;
 	if (n == 0)
 		n = AMP_VSOCK_LOOP_APART && vs->path
-			    ? amp_vsock_loop_data(vs, conn_of(s), m->iov, m->done, left, eom)
-			    : amp_vsock_send(vs, conn_of(s), m->iov, m->done, left, eom);
+			    ? amp_vsock_loop_data(vs, conn_of(s), &load)
+			    : amp_vsock_send_load(vs, conn_of(s), &load);
 	if (n > 0)
 		amp_vsock_metered(s);
 	if (n == -EAGAIN)
@@ -302,13 +293,10 @@ ssize_t amp_vsock_sock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int 
 ssize_t amp_vsock_carry(struct amp_sock *s, const struct iovec *iov, size_t off, size_t end,
 			size_t whole)
 {
+	struct amp_vsock_load load = {iov, off, end - off, whole, 0};
 	int n = amp_vsock_may_send(s, NULL);
 
-	if (n == 0)
-		n = window_for(s, whole);
-	if (n || off == end)
-		return n;
-	return amp_vsock_send(engine_of(s), conn_of(s), iov, off, end - off, 0);
+	return n ? n : amp_vsock_send_load(engine_of(s), conn_of(s), &load);
 }
 #endif
 

@@ -35,7 +35,7 @@ struct amp_vlink {
 	struct amp_vdev *vd;	/* a driver's device */
 	const struct amp_vq *q; /* its queues, for the statistics */
 	uint8_t event_in;	/* its looks at the links until the event queue's turn */
-	uint8_t last;		/* its looks at what a device that is gone has left */
+	uint8_t last; /* its turns of what a device that is gone has left, if one is not enough */
 #if AMPSOCK_FAST
 	bool whole;	  /* it had a whole turn since kick_due() asked */
 	uint32_t in_half; /* half the in queue's entries */
@@ -319,7 +319,7 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 		AMP_WHY_SAY(vs, NULL);
 	}
 	/* a peer who never pauses does not stop the clock */
-	if (vs->timed)
+	if (amp_vsock_timed(vs))
 		ms = amp_vsock_tick(vs, amp_port_now_ms());
 	if (!enough)
 		return ms;

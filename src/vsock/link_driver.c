@@ -16,7 +16,7 @@
 #include <string.h>
 
 #include "ampsock.h"
-#include "../virtio/vdev.h"
+#include "../virtio/mmio_ops.h"
 #include "../wire/le.h"
 #include "af_vsock.h"
 #include "hosted.h"
@@ -45,6 +45,9 @@ AMP_OPTIONAL(amp_vlink_stats);
 
 /* Where the pools begin: rx, tx, events. */
 #define POOLS (2u * RING_LEN(NUM) + RING_LEN(EVENT_NUM))
+
+/* Does a turn take all that a queue can hold? */
+#define ONE_TURN (!AMPSOCK_FAST && NUM <= AMP_VLINK_TURN)
 
 /* Off the way of the looks that find nothing, where speed matters. */
 #if AMPSOCK_FAST
@@ -106,8 +109,8 @@ static int queue_up(struct drv_link *d, unsigned q, uint32_t features, uint8_t *
 
 	AMP_FORGET(mem); /* else each queue's own part of it has a register */
 	vq->num = queue_num(d->l.vd, q, event ? EVENT_NUM : NUM);
-	if (vq->num == 0)
-		return event ? 0 : -ENODEV;
+	if (vq->num == 0 && !event)
+		return -ENODEV;
 	vq->dir = q == Q_TX ? AMP_VQ_OUT : AMP_VQ_IN;
 	vq->event_idx = (features & AMP_VIRTIO_F_EVENT_IDX) != 0;
 	vq->bus_off = d->l.vd->bus_off;
@@ -115,6 +118,9 @@ static int queue_up(struct drv_link *d, unsigned q, uint32_t features, uint8_t *
 	vq->pool = mem + POOLS + q * (NUM * BUF_LEN);
 	vq->buf_len = event ? EVENT_LEN : BUF_LEN;
 	amp_vq_driver(vq, mem + q * RING_LEN(NUM));
+	if (vq->num ==
+	    0) /* a device without events: the queue is ours alone, and always empty */
+		return 0;
 	return AMP_VDEV(d->l.vd, queue_set)(d->l.vd, q, vq);
 }
 
@@ -159,26 +165,33 @@ static int link_start(struct drv_link *d)
 	AMP_FORGET(wanted); /* else it is cleared bit by bit */
 	wanted &= (uint32_t)features;
 	r = AMP_VDEV(vd, accept)(vd, AMP_VIRTIO_F_VERSION_1 | wanted);
-	if (r == 0)
-		r = read_cid(d);
-	for (unsigned q = 0; r == 0 && q < QUEUES; q++)
+	if (r)
+		goto fail;
+	r = read_cid(d);
+	if (r)
+		goto fail;
+	for (unsigned q = 0; q < QUEUES; q++) {
 		r = queue_up(d, q, wanted, mem);
-	if (r == 0)
-		r = AMP_VDEV(vd, run)(vd);
-	if (r) {
-		AMP_VDEV(vd, reset)(vd);
-		return r;
+		if (r)
+			goto fail;
 	}
+	r = AMP_VDEV(vd, run)(vd);
+	if (r)
+		goto fail;
 	d->l.vs.in = &d->q[Q_RX];
 	d->l.vs.out = &d->q[Q_TX];
 	d->l.vs.seqpacket = (wanted & AMP_VSOCK_F_SEQPACKET) != 0;
 	if (AMPSOCK_FAST)
 		d->l.event_in = 1;
 	event_told(d, false);
-	d->l.last = NUM < UINT8_MAX ? NUM : UINT8_MAX;
+	if (!ONE_TURN)
+		d->l.last = NUM < UINT8_MAX ? NUM : UINT8_MAX;
 	amp_vlink_up(&d->l);
 	amp_runner_due(&d->l.runner);
 	return 0;
+fail:
+	AMP_VDEV(vd, reset)(vd);
+	return r;
 }
 
 /* Returns when to run again: at once. */
@@ -209,7 +222,7 @@ static SELDOM bool event_came(struct drv_link *d)
 	amp_vq_buf_room(&b, &iov, 1);
 	if (AMPSOCK_FAST)
 		d->l.event_in = EVENT_EVERY;
-	if (q->num && amp_vq_get(q, &b) > 0) {
+	if (amp_vq_get(q, &b) > 0) {
 		reset = b.len >= 4 && amp_le32(b.iov->base) == EVENT_TRANSPORT_RESET;
 		amp_vq_put(q, b.id, 0);
 		event_told(d, false);
@@ -236,7 +249,7 @@ static int32_t drv_run(struct amp_runner *r, uint32_t now_ms)
 		return link_restart(d, AMP_WHY("vsock: the host has reset the transport"));
 	ms = amp_vlink_turn(&d->l);
 	/* what it had sent before lies in our memory and is told first, as of a peer's RST */
-	if (gone && (ms != 0 || --d->l.last == 0))
+	if (gone && (ONE_TURN || ms != 0 || --d->l.last == 0))
 		return link_restart(d, AMP_WHY("vsock: the device is gone or wants a reset"));
 	if (AMP_VSOCK_OPS ? ms != AMP_VLINK_BROKEN : !(d->q[Q_RX].broken || d->q[Q_TX].broken))
 		return ms;
@@ -281,7 +294,7 @@ static bool drv_arm(struct amp_runner *r, bool on)
 	if (news_soon(d))
 		return true;
 	news = amp_vsock_arm(&d->l.vs);
-	if (d->q[Q_EVENT].num && event_arm(d)) {
+	if (event_arm(d)) {
 		if (AMPSOCK_FAST)
 			d->l.event_in = 1;
 		news = true;

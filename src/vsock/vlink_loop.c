@@ -29,7 +29,7 @@ static void loop_calm(struct amp_runner *r)
 {
 	const struct amp_vsock *vs = &loop_link.vs;
 
-	r->calm = !r->due && !vs->owed_head && !vs->to_do && !vs->timed;
+	r->calm = !r->due && !vs->owed_head && !vs->to_do && !amp_vsock_timed(vs);
 }
 
 static int32_t loop_run(struct amp_runner *r, uint32_t now_ms)
@@ -81,7 +81,6 @@ int amp_vsock_pair(struct amp_sock *const ab[2])
 	};
 
 	for (unsigned i = 0; i < 2; i++) {
-		const struct amp_vsock_ends ends = {port[i], port[!i]};
 		struct amp_sock *s = ab[i];
 		struct amp_vsock_conn *c = conn_of(s);
 		int r = amp_sock_ring(s);
@@ -91,7 +90,9 @@ int amp_vsock_pair(struct amp_sock *const ab[2])
 		s->link = l->index;
 		s->flags |= AMP_SF_CONNECTED | AMP_SF_BOUND;
 		c->buf_alloc = (AMP_CREDIT_CNT)buf_alloc(s);
-		amp_vsock_conn_init(&l->vs, c, &ends, wire_type(s), AMP_CONN_OPEN);
+		c->ends = (struct amp_vsock_ends){port[i], port[!i]};
+		c->type = wire_type(s);
+		amp_vsock_conn_init(&l->vs, c, AMP_CONN_OPEN);
 		c->credit.peer_buf_alloc = c->buf_alloc; /* they are alike */
 	}
 	return 0;

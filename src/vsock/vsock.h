@@ -247,7 +247,7 @@ struct amp_vsock {
 	};
 	bool enough;	    /* set by a hook: run takes no more packets now */
 	bool settled;	    /* set by run and flush: it may have sent something */
-	bool timed;	    /* a connection may have a deadline: amp_vsock_tick() looks */
+	bool timed;	    /* engine: amp_vsock_timed() */
 	bool loop_busy;	    /* loop_buf is reserved */
 	bool seqpacket;	    /* VIRTIO_VSOCK_F_SEQPACKET negotiated */
 	uint8_t stray_len;  /* AMP_VSOCK_ROOM_APART, as the other lengths */
@@ -363,20 +363,27 @@ void amp_vsock_stray_rst(struct amp_vsock *vs, const struct amp_vsock_ends *ends
 /* The link is gone: every connection gets EV_RESET | EV_GONE, queues are forgotten. */
 void amp_vsock_down(struct amp_vsock *vs);
 
-/* Time-outs of connections, while vs->timed. Returns ms until the next, -1: none. */
+/* Time-outs of connections, while there may be some: amp_vsock_timed(). Returns ms until the next,
+ * -1: none. */
 int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms);
 
 /*
- * Open towards peer: REQUEST goes out at the next run. c->buf_alloc is set by the
- * caller. -EADDRINUSE: that pair exists; -ENETDOWN: no link (and not CID 1).
+ * Open towards c->peer: REQUEST goes out at the next run. c->ends, c->type and c->buf_alloc
+ * are set by the caller. -EADDRINUSE: that pair exists; -ENETDOWN: no link (and not CID 1).
  */
-int amp_vsock_connect_ends(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			   struct amp_vsock_ends *ends, uint8_t type); /* *ends may change */
+int amp_vsock_open(struct amp_vsock *vs, struct amp_vsock_conn *c);
+static inline int amp_vsock_connect_ends(struct amp_vsock *vs, struct amp_vsock_conn *c,
+					 const struct amp_vsock_ends *ends, uint8_t type)
+{
+	c->ends = *ends;
+	c->type = type;
+	return amp_vsock_open(vs, c);
+}
 static inline int amp_vsock_connect(struct amp_vsock *vs, struct amp_vsock_conn *c,
 				    struct amp_vsock_addr local, struct amp_vsock_addr peer,
 				    uint8_t type)
 {
-	struct amp_vsock_ends ends = {local, peer};
+	const struct amp_vsock_ends ends = {local, peer};
 
 	return amp_vsock_connect_ends(vs, c, &ends, type);
 }
@@ -387,12 +394,34 @@ void amp_vsock_abort(struct amp_vsock *vs, struct amp_vsock_conn *c);
 /* I shall send / receive no more. flags: AMP_VSOCK_SHUTDOWN_*. Goes out after committed data.
  */
 void amp_vsock_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t flags);
+/* May a connection have a deadline? A small engine looks at them each time instead. */
+#if AMPSOCK_FAST
+static inline bool amp_vsock_timed(const struct amp_vsock *vs)
+{
+	return vs->timed;
+}
+static inline void amp_vsock_set_timed(struct amp_vsock *vs, bool timed)
+{
+	vs->timed = timed;
+}
+#else
+static inline bool amp_vsock_timed(const struct amp_vsock *vs)
+{
+	(void)vs;
+	return true;
+}
+static inline void amp_vsock_set_timed(struct amp_vsock *vs, bool timed)
+{
+	(void)vs;
+	(void)timed;
+}
+#endif
 /* c is aborted by amp_vsock_tick() when this time has come (0 means 1). */
 static inline void amp_vsock_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c,
 				      uint32_t at_ms)
 {
 	c->deadline_ms = at_ms | !at_ms;
-	vs->timed = true;
+	amp_vsock_set_timed(vs, true);
 }
 static inline void amp_vsock_no_deadline(struct amp_vsock_conn *c)
 {
@@ -413,13 +442,28 @@ void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t no
  */
 int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t want,
 		      struct amp_vsock_tx *tx);
+/* What is to be sent: len bytes of what lies from off on in the pieces at iov (the layout of struct
+ * iovec). */
+struct amp_vsock_load {
+	const void *iov;
+	size_t off, len;
+	size_t least;	/* nothing is sent before the peer has credit for so much */
+	uint32_t flags; /* AMP_VSOCK_SEQ_*, they go with the last of the len bytes */
+};
 /*
- * reserve, copy and commit in one: up to len bytes of what lies from off on in the pieces
- * at iov (the layout of struct iovec), in one packet. flags: AMP_VSOCK_SEQ_*, they go with
- * the last of the len bytes. Returns bytes sent, or -errno as amp_vsock_reserve().
+ * reserve, copy and commit in one: in one packet as much of *load as there is credit for. *load is
+ * then what was meant to go. Returns bytes sent, or -errno as amp_vsock_reserve(); of no bytes
+ * what it would say of some.
  */
-int amp_vsock_send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *iov, size_t off,
-		   size_t len, uint32_t flags);
+int amp_vsock_send_load(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			struct amp_vsock_load *load);
+static inline int amp_vsock_send(struct amp_vsock *vs, struct amp_vsock_conn *c,
+				 const void *iov, size_t off, size_t len, uint32_t flags)
+{
+	struct amp_vsock_load load = {iov, off, len, 1, flags};
+
+	return amp_vsock_send_load(vs, c, &load);
+}
 /* The same of no connection: into the pieces at to (one, whose length is not looked at, unless
  * there is a device's queue). */
 void amp_vsock_gather(const struct amp_iov *to, const void *from, size_t off, size_t len);
@@ -480,11 +524,11 @@ bool amp_vsock_loop_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_
 			 uint32_t flags);
 /*
  * Is the loop the only path there is? Then data on it is its owner's to send by this, as by
- * amp_vsock_send(), which there has queues.
+ * amp_vsock_send_load(), which there has queues.
  */
 #define AMP_VSOCK_LOOP_APART (AMPSOCK_VSOCK && AMPSOCK_LOOP && !AMPSOCK_VQ_DEVICE)
-int amp_vsock_loop_data(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *iov,
-			size_t off, size_t len, uint32_t flags);
+int amp_vsock_loop_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			struct amp_vsock_load *load);
 int amp_vsock_loop_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			   struct amp_vsock_tx *tx);
 void amp_vsock_loop_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,

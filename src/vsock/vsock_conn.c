@@ -58,19 +58,17 @@ static void hash_add(struct amp_vsock *vs, struct amp_vsock_conn *c)
 	*head = c;
 }
 
-void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			 const struct amp_vsock_ends *ends, unsigned type, uint8_t state)
+void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t state)
 {
 	/* all behind buf_alloc; AF_RPMSG's alone are new each time (stream_anew()) */
 	if (QUEUES)
 		memset(&c->reserved, 0, sizeof(*c) - offsetof(struct amp_vsock_conn, reserved));
-	c->standing = AMP_VSOCK_STANDING(state, type);
-	c->ends = *ends;
+	c->standing = AMP_VSOCK_STANDING(state, c->type);
 #if AMP_VSOCK_CONN_KNOWS
 	c->vs = vs;
 #endif
 	if (AMP_VSOCK_LOOP_TOLD)
-		c->loop = amp_vsock_cid(&ends->peer) == AMP_VSOCK_CID_LOCAL;
+		c->loop = amp_vsock_cid(&c->peer) == AMP_VSOCK_CID_LOCAL;
 	hash_add(vs, c);
 }
 
@@ -290,7 +288,7 @@ void amp_vsock_init(struct amp_vsock *vs)
 	SET_RECENT(vs, NULL);
 	vs->to_do = 0;
 	vs->loop_busy = false;
-	vs->timed = false;
+	amp_vsock_set_timed(vs, false);
 	AMP_WHY_SAY(vs, NULL);
 }
 
@@ -321,14 +319,14 @@ int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms)
 {
 	int32_t next = -1;
 
-	vs->timed = false;
+	amp_vsock_set_timed(vs, false);
 	for (uint32_t i = 0; i < BUCKETS; i++) {
 		for (struct amp_vsock_conn *c = vs->hash[i]; c; c = c->hash_next) {
 			int32_t left = (int32_t)(c->deadline_ms - now_ms);
 
 			if (!c->deadline_ms)
 				continue;
-			vs->timed = true;
+			amp_vsock_set_timed(vs, true);
 			/* of those that are open: the meter, which AF_RPMSG has not */
 			if (QUEUES && left <= 0 && c->state == AMP_CONN_OPEN) {
 				c->asked =
@@ -346,20 +344,19 @@ int32_t amp_vsock_tick(struct amp_vsock *vs, uint32_t now_ms)
 	return next;
 }
 
-int amp_vsock_connect_ends(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			   struct amp_vsock_ends *ends, uint8_t type)
+int amp_vsock_open(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
-	bool loop = amp_vsock_cid(&ends->peer) == AMP_VSOCK_CID_LOCAL;
+	bool loop = amp_vsock_cid(&c->peer) == AMP_VSOCK_CID_LOCAL;
 
 	/* a library's family has found the link up, and its CID */
 	if (QUEUES && !PLAIN && (loop ? !vs->path : !vs->out))
 		return -ENETDOWN;
 	if (QUEUES && !PLAIN && loop)
-		ends->local = amp_vsock_at(AMP_VSOCK_CID_LOCAL, ends->local.port);
+		c->local = amp_vsock_at(AMP_VSOCK_CID_LOCAL, c->local.port);
 	/* a path that is alone has no two connections from one port */
-	if (QUEUES && amp_vsock_find(vs, ends, type))
+	if (QUEUES && amp_vsock_find(vs, &c->ends, c->type))
 		return -EADDRINUSE;
-	amp_vsock_conn_init(vs, c, ends, type, AMP_CONN_CONNECTING);
+	amp_vsock_conn_init(vs, c, AMP_CONN_CONNECTING);
 	amp_vsock_owe(vs, c, AMP_OWE_REQUEST);
 	return 0;
 }
@@ -428,7 +425,7 @@ void amp_vsock_want_credit(struct amp_vsock *vs, struct amp_vsock_conn *c)
 
 void amp_vsock_want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
-	want_tx(vs, c);
+	want_tx(vs, c, 1);
 }
 
 void amp_vsock_consumed(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t n)

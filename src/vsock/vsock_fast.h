@@ -27,7 +27,7 @@ _Static_assert(offsetof(struct amp_vsock_hdr, type) == 28 &&
 
 /* The header of c's next packet. */
 static inline void vsock_fill(struct amp_vsock_conn *c, volatile struct amp_vsock_hdr *h,
-			      uint16_t op, uint32_t len, uint32_t flags)
+			      unsigned op, uint32_t len, uint32_t flags)
 {
 	h->src_cid = amp_vsock_cid(&c->local);
 	h->dst_cid = amp_vsock_cid(&c->peer);

@@ -28,6 +28,9 @@
 
 #define SHUT_BOTH (AMP_VSOCK_SHUTDOWN_RCV | AMP_VSOCK_SHUTDOWN_SEND)
 
+/* Without messages, and what AF_INET has on its carriers, a sender takes what credit there is. */
+#define LEAST(least) (AMPSOCK_VSOCK || AMPSOCK_INET ? (least) : 1u)
+
 /* Off the way of the usual packet, or its registers are saved for nothing; where all ways are
  * alike, as is shortest. */
 #if AMPSOCK_FAST
@@ -204,9 +207,8 @@ static inline void hash_del(struct amp_vsock *vs, struct amp_vsock_conn *c)
 
 struct amp_vsock_conn *amp_vsock_find(const struct amp_vsock *vs,
 				      const struct amp_vsock_ends *ends, unsigned type);
-/* A fresh connection; the owner's buf_alloc stays. */
-void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			 const struct amp_vsock_ends *ends, unsigned type, uint8_t state);
+/* A fresh connection; its ends, its type and the owner's buf_alloc stay. */
+void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t state);
 void amp_vsock_owe(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t bits);
 /* The peer broke a rule: its connection pays. */
 RARE void amp_vsock_conn_lied(struct amp_vsock *vs, struct amp_vsock_conn *c);
@@ -219,8 +221,10 @@ static inline bool amp_vsock_type_good(const struct amp_vsock_hdr *h)
 {
 	return h->type - 1u <= 1u;
 }
-/* How much of want may be sent on c now, or what a reserve says instead (-EAGAIN: asked for). */
-int amp_vsock_may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want);
+/* How much of want may be sent on c now, if there is credit for least, or what a reserve says
+ * instead (-EAGAIN: asked for). */
+int amp_vsock_may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
+			  size_t least);
 /* Send what is owed. False: no buffer for all of it. */
 bool amp_vsock_flush(struct amp_vsock *vs);
 /* 0, or why nothing can be sent on c. The library has looked at its socket's flags, which say the
@@ -351,12 +355,12 @@ static inline bool tx_ready(const struct amp_vsock *vs, bool loop)
 	return loop ? path_ready(vs) : vs->out && amp_vq_any(vs->out);
 }
 
-static inline void want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c)
+static inline void want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t least)
 {
 	if (!PLAIN && c->state != AMP_CONN_OPEN) /* whose socket is connected, is open */
 		return;
 	/* credit that is only reserved comes back here, not from the peer */
-	if (amp_credit_tx_space(&c->credit))
+	if (amp_credit_tx_space(&c->credit) >= least)
 		tx_starve(vs, c);
 	else
 		amp_vsock_want_credit(vs, c);

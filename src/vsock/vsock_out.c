@@ -63,7 +63,7 @@ static inline int cut_header(struct amp_vsock *vs, struct amp_vsock_tx *tx)
 
 /* The header of c's next packet, into its pieces. Shared memory is not read back. */
 static inline void put_header(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			      struct amp_vsock_tx *tx, uint16_t op, uint32_t len,
+			      struct amp_vsock_tx *tx, unsigned op, uint32_t len,
 			      uint32_t flags)
 {
 	struct amp_vsock_hdr h;
@@ -72,10 +72,10 @@ static inline void put_header(struct amp_vsock *vs, struct amp_vsock_conn *c,
 
 	if (!TAPPED(vs) && tx->hdr[0].len == AMP_VSOCK_HDR_LEN &&
 	    !((uintptr_t)tx->hdr[0].base & 3)) {
-		amp_vsock_fill_header(c, tx->hdr[0].base, op, len, flags);
+		amp_vsock_fill_header(c, tx->hdr[0].base, (uint16_t)op, len, flags);
 		return;
 	}
-	amp_vsock_fill_header(c, &h, op, len, flags);
+	amp_vsock_fill_header(c, &h, (uint16_t)op, len, flags);
 	/* in one piece that is not aligned, the others were never set */
 	for (unsigned k = 0; from < end; from += tx->hdr[k].len, k++)
 		memcpy(tx->hdr[k].base, from, tx->hdr[k].len);
@@ -92,14 +92,14 @@ static inline int cut_header(struct amp_vsock *vs, struct amp_vsock_tx *tx)
 }
 
 static inline void put_header(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			      struct amp_vsock_tx *tx, uint16_t op, uint32_t len,
+			      struct amp_vsock_tx *tx, unsigned op, uint32_t len,
 			      uint32_t flags)
 {
-	uint8_t *at = tx->iov->base;
+	uint8_t *h = (uint8_t *)tx->iov->base - AMP_VSOCK_HDR_LEN;
 
 	(void)vs;
-	amp_vsock_fill_header(c, (struct amp_vsock_hdr *)(void *)(at - AMP_VSOCK_HDR_LEN), op,
-			      len, flags);
+	AMP_FORGET(h); /* a field before the payload is a longer instruction */
+	vsock_fill(c, (struct amp_vsock_hdr *)(void *)h, op, len, flags);
 }
 #endif
 
@@ -132,7 +132,7 @@ static inline bool buf_for(struct amp_vsock *vs, struct amp_vsock_conn *c,
 
 /* Header into its place, packet to the peer. */
 static ONE_COPY void out_put(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			     struct amp_vsock_tx *tx, uint16_t op, uint32_t len, uint32_t flags)
+			     struct amp_vsock_tx *tx, unsigned op, uint32_t len, uint32_t flags)
 {
 	put_header(vs, c, tx, op, len, flags);
 	vs->stats.tx_packets++;
@@ -182,48 +182,43 @@ __attribute__((noinline)) void amp_vsock_gather(const struct amp_iov *to, const 
 	}
 }
 
-/* What a packet carries: len bytes of what lies from off on in the pieces at iov. */
-struct load {
-	const void *iov;
-	size_t off, len;
-};
-
-/*
- * A packet with as much of it as there is a buffer for, or without payload (NULL; not of a loop's).
- * flags: where all of it goes. Returns its length, or -EAGAIN.
- */
+/* A packet with as much of the load as there is a buffer for (without payload, not of a loop's).
+ * Returns its length, or -EAGAIN. */
 static ONE_COPY int send_packet(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned op,
-				uint32_t flags, const struct load *load)
+				const struct amp_vsock_load *load)
 {
-	bool path = load && !AMP_VSOCK_LOOP_APART && LOOP(vs, c);
+	uint32_t len = (uint32_t)load->len, flags = load->flags;
+	bool path = !QUEUES || (len && !AMP_VSOCK_LOOP_APART && LOOP(vs, c));
 	struct amp_vsock_tx tx;
-	uint32_t len = 0;
 
 	ROOM_FOR(vs, &tx.buf);
 	if (!buf_for(vs, c, &tx, path))
 		return -EAGAIN;
-	if (load) {
+	if (len) {
 		if (too_small(vs, c, &tx))
 			return -EAGAIN;
-		len = (uint32_t)load->len;
 		if (len > tx.len) {
 			len = tx.len;
 			flags = 0;
 		}
 		amp_vsock_gather(tx.iov, load->iov, load->off, len);
+		c->credit.tx_cnt += len;
 	}
-	c->credit.tx_cnt += len;
 	if (path)
 		path_commit(vs, c, &tx, len, flags);
 	else
-		out_put(vs, c, &tx, (uint16_t)op, len, flags);
+		out_put(vs, c, &tx, op, len, flags);
 	return (int)len;
 }
 
 static inline bool send_control(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned op,
 				uint32_t flags)
 {
-	return send_packet(vs, c, op, flags, NULL) >= 0;
+	struct amp_vsock_load load; /* of which there is no more */
+
+	load.len = 0;
+	load.flags = flags;
+	return send_packet(vs, c, op, &load) >= 0;
 }
 
 /* Something is about to be sent: the peer is asked whether it wants to hear of it. */
@@ -324,16 +319,17 @@ bool amp_vsock_flush(struct amp_vsock *vs)
 
 /* ---- the door ---- */
 
-int amp_vsock_may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want)
+int amp_vsock_may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
+			  size_t least)
 {
 	uint32_t space = credit_left(c);
 	int r = usual(c, AMP_VSOCK_USUAL_OUT) ? 0 : amp_vsock_may_send_on(c);
 
-	if (r == 0 && (space == 0 || must_queue(vs, c)))
+	if (r == 0 && (space < LEAST(least) || must_queue(vs, c)))
 		r = -EAGAIN;
 	if (r) {
 		if (r == -EAGAIN)
-			want_tx(vs, c);
+			want_tx(vs, c, LEAST(least));
 		return r;
 	}
 	if (CHAINS && space > INT32_MAX)
@@ -343,7 +339,7 @@ int amp_vsock_may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t
 
 bool amp_vsock_may_send_now(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
-	if (amp_vsock_may_reserve(vs, c, 1) < 0)
+	if (amp_vsock_may_reserve(vs, c, 1, 1) < 0)
 		return false;
 	if (tx_ready(vs, LOOP(vs, c)))
 		return true;
@@ -354,7 +350,7 @@ bool amp_vsock_may_send_now(struct amp_vsock *vs, struct amp_vsock_conn *c)
 int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t want,
 		      struct amp_vsock_tx *tx)
 {
-	int r = amp_vsock_may_reserve(vs, c, want);
+	int r = amp_vsock_may_reserve(vs, c, want, 1);
 
 	if (r < 0)
 		return r;
@@ -367,16 +363,17 @@ int amp_vsock_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t w
 	return (int)tx->len;
 }
 
-int amp_vsock_send(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *iov, size_t off,
-		   size_t len, uint32_t flags)
+int amp_vsock_send_load(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			struct amp_vsock_load *load)
 {
-	struct load load = {iov, off, 0};
-	int r = amp_vsock_may_reserve(vs, c, len);
+	int r = amp_vsock_may_reserve(vs, c, load->len, load->least);
 
-	if (r < 0)
+	if (r <= 0)
 		return r;
-	load.len = (size_t)r;
-	return send_packet(vs, c, AMP_VSOCK_OP_RW, load.len == len ? flags : 0, &load);
+	if (QUEUES && (size_t)r < load->len) /* a path has no messages */
+		load->flags = 0;
+	load->len = (size_t)r;
+	return send_packet(vs, c, AMP_VSOCK_OP_RW, load);
 }
 
 void amp_vsock_commit(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_tx *tx,

@@ -25,7 +25,9 @@ void amp_vsock_requested(struct amp_vsock *vs, struct amp_vsock_conn *c,
 {
 	bool answered = c->state == AMP_CONN_OPEN; /* amp_vsock_respond() inside the hook */
 
-	amp_vsock_conn_init(vs, c, ends, type, AMP_CONN_REQUESTED);
+	c->ends = *ends;
+	c->type = (uint8_t)type;
+	amp_vsock_conn_init(vs, c, AMP_CONN_REQUESTED);
 	c->credit.peer_buf_alloc = peer_buf_alloc;
 	if (answered)
 		amp_vsock_respond(vs, c);

@@ -53,13 +53,14 @@ bool amp_vsock_loop_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_
 	return true;
 }
 
-int amp_vsock_loop_data(struct amp_vsock *vs, struct amp_vsock_conn *c, const void *iov,
-			size_t off, size_t len, uint32_t flags)
+int amp_vsock_loop_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			struct amp_vsock_load *load)
 {
-	const struct amp_iov *at = iov;
+	const struct amp_iov *at = load->iov;
+	size_t off = load->off;
 	struct amp_vsock_rx rx = {.iov_cnt = 1};
 	struct amp_iov piece;
-	int r = amp_vsock_may_reserve(vs, c, len);
+	int r = amp_vsock_may_reserve(vs, c, load->len, load->least);
 
 	if (r <= 0)
 		return r;
@@ -73,8 +74,8 @@ int amp_vsock_loop_data(struct amp_vsock *vs, struct amp_vsock_conn *c, const vo
 		piece.len = (size_t)r;
 	rx.iov = &piece;
 	rx.len = (uint32_t)piece.len;
-	if (rx.len == len)
-		rx.flags = flags;
+	if (rx.len == load->len)
+		rx.flags = load->flags;
 	c->credit.tx_cnt += rx.len;
 	deliver(vs, c, AMP_VSOCK_OP_RW, rx.flags, &rx);
 	return (int)rx.len;

@@ -27,6 +27,7 @@ ROOMS = {
 		"virtio/vq.h",       # floor 1
 		"virtio/vq_fast.h",  # the same, inlined where speed matters
 		"virtio/vdev.h",     # floor 1: bring-up
+		"virtio/mmio_ops.h", # the same, where it is behind virtio-mmio and nowhere else
 	],
 	"af_inet": [
 		"socket/family.h",   # its sockets, and its carrier like any other owner's
