@@ -216,6 +216,13 @@ static struct amp_rpmsg_ept *owing(const struct amp_rpmsg *bus)
 	return e;
 }
 
+/* To a link without name service, too: it may come up anew with one. */
+static inline void owe(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
+{
+	ept->ns = AMP_RPMSG_ANNOUNCE;
+	bus->owed = bus->ns;
+}
+
 /* The first of those that leave is withdrawn, or never will be. */
 static ONCE void left(struct amp_rpmsg *bus)
 {
@@ -401,13 +408,14 @@ void amp_rpmsg_up(struct amp_rpmsg *bus, struct amp_vq *in, struct amp_vq *out, 
 	amp_rpmsg_down(bus);
 	bus->in = in;
 	bus->out = out;
-	bus->ns = bus->owed = ns;
+	bus->ns = ns;
+	bus->owed = false;
 	life_begins(bus);
 	amp_vq_disarm(out);
 	for (uint32_t i = 0; i < BUS_BUCKETS; i++) {
 		for (struct amp_rpmsg_ept *e = bus->hash[i]; e; e = e->hash_next) {
 			if (e->ns)
-				e->ns = AMP_RPMSG_ANNOUNCE;
+				owe(bus, e);
 		}
 	}
 }
@@ -479,8 +487,7 @@ int amp_rpmsg_open(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint32_t ad
 void amp_rpmsg_announce(struct amp_rpmsg *bus, struct amp_rpmsg_named *n, const char *name)
 {
 	n->name = name;
-	n->ept.ns = AMP_RPMSG_ANNOUNCE;
-	bus->owed = bus->ns; /* of this life: the next one's up() owes everything */
+	owe(bus, &n->ept);
 }
 
 int amp_rpmsg_open_named(struct amp_rpmsg *bus, struct amp_rpmsg_named *n, uint32_t addr,
