@@ -48,6 +48,8 @@ extern const struct amp_family amp_rpmsg_family;
 
 static inline struct amp_rlink *amp_rlink_of(struct amp_runner *r)
 {
+	if (AMPSOCK_RPMSG == 1)
+		return &amp_rlinks[0];
 	return (struct amp_rlink *)(void *)((char *)r - offsetof(struct amp_rlink, l.runner));
 }
 
@@ -233,13 +235,6 @@ static inline bool amp_rsock_elsewhere(const struct amp_sock *s, const struct am
 static inline bool amp_rsock_is_conn(const struct amp_sock *s)
 {
 	return s->type == SOCK_STREAM && s->link;
-}
-
-/* What the streams owe found no buffer: the next ones are theirs, or raw messages would starve
- * them. */
-static inline bool amp_rlink_must_queue(const struct amp_rlink *l)
-{
-	return l->rs.vs.path_starved && l->rs.vs.owed_head;
 }
 
 /* The checked address: struct sockaddr_rpmsg, with the name as it goes over the wire, the

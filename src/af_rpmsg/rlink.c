@@ -113,13 +113,28 @@ int amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
 	return 0;
 }
 
+/* What the streams owe. What found no buffer has the next ones. */
+static inline void flush(struct amp_rlink *l)
+{
+	(void)amp_rstream_run(&l->rs);
+	if (AMP_RPMSG_OTHERS) /* else that has said so */
+		l->bus.queued = l->rs.vs.owed_head || l->rs.stray_cnt;
+}
+
+/* The same where speed matters: no call is quicker than one that finds nothing. */
+static inline void flush_owed(struct amp_rlink *l)
+{
+	if (!AMPSOCK_FAST || l->rs.vs.owed_head || l->rs.stray_cnt)
+		flush(l);
+}
+
 void amp_rlink_on_tx_ready(struct amp_rpmsg *bus)
 {
 	struct amp_rlink *l = link_of(bus);
 
 	amp_change();
 	if (AMPSOCK_FAST) /* else kick_due(), which is asked now, does that */
-		(void)amp_rstream_run(&l->rs);
+		flush(l);
 }
 
 void amp_rlink_on_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
@@ -241,20 +256,13 @@ static void say(struct amp_rlink *l, const char *why, uint8_t bit, bool broken)
 	l->said |= bit;
 }
 
-/* What the streams owe. Nothing is quickly sent; but where speed matters no call is quicker. */
-static inline void flush(struct amp_rlink *l)
-{
-	if (!AMPSOCK_FAST || l->rs.vs.owed_head || l->rs.stray_cnt)
-		(void)amp_rstream_run(&l->rs);
-}
-
 int32_t amp_rlink_turn(struct amp_rlink *l)
 {
 	int n = amp_rpmsg_run(&l->bus, TURN);
 	int32_t ms = -1;
 
 	if (AMPSOCK_FAST) /* a small build's kick_due() is always asked, and does that */
-		flush(l);
+		flush_owed(l);
 	if (AMP_WHY_OF(&l->bus)) {
 		say(l, AMP_WHY_OF(&l->bus), SAID_BUS, n < 0);
 		AMP_WHY_SAY(&l->bus, NULL);
@@ -300,7 +308,8 @@ bool amp_rlink_arm(struct amp_runner *r, bool on)
 	if (!amp_rlink_is_up(l))
 		return false;
 	/* a poll() that found no buffer has asked the engine, not the bus */
-	l->bus.tx_starved |= l->rs.vs.path_starved;
+	if (AMP_RPMSG_OTHERS)
+		l->bus.tx_starved |= l->rs.vs.path_starved;
 	return amp_rpmsg_arm(&l->bus);
 }
 
@@ -312,7 +321,7 @@ unsigned amp_rlink_kick_due(struct amp_runner *r)
 	if (!amp_rlink_is_up(l))
 		return 0;
 	(void)amp_rpmsg_run(&l->bus, 0); /* announcements; a broken ring is the next turn's */
-	flush(l);
+	flush_owed(l);
 	if ((amp_vlink_ask_back(&l->l) || amp_rlink_many_back(l)) && amp_vq_kick_due(l->bus.in))
 		bits |= AMP_RLINK_IN;
 	if (amp_vq_kick_due(l->bus.out))

@@ -523,6 +523,14 @@ bool amp_rpmsg_tx_ready(const struct amp_rpmsg *bus)
 	return bus->out && !amp_rpmsg_must_queue(bus) && amp_vq_avail(bus->out);
 }
 
+bool amp_rpmsg_may_send_now(struct amp_rpmsg *bus)
+{
+	bool ready = amp_rpmsg_tx_ready(bus);
+
+	bus->tx_starved |= !ready;
+	return ready;
+}
+
 int amp_rpmsg_reserve_for(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, size_t len, bool must)
 {
 	if (!bus->out)

@@ -128,6 +128,7 @@ struct amp_rpmsg {
 	bool tx_starved;    /* a reserve found no buffer */
 	bool enough;	    /* set by a hook: run takes no more messages now */
 	bool owed;	    /* there may be an announcement or a withdrawal to be sent */
+	bool queued;	    /* owner: more that is owed (by streams) waits for buffers */
 	uint32_t next_addr; /* dynamic addresses rotate; 0: at their beginning */
 	struct amp_rpmsg_ept *leaving; /* closed, and still to be withdrawn */
 #if AMP_RPMSG_OTHERS
@@ -225,13 +226,15 @@ static inline int amp_rpmsg_reserve(struct amp_rpmsg *bus, struct amp_rpmsg_tx *
 void amp_rpmsg_commit(struct amp_rpmsg *bus, const struct amp_rpmsg_tx *tx, uint32_t src,
 		      uint32_t dst, uint32_t len);
 void amp_rpmsg_cancel(struct amp_rpmsg *bus, const struct amp_rpmsg_tx *tx);
-/* Announcements found no buffer: the next ones are theirs, or data would starve them. */
+/* What is owed found no buffer: the next ones are for that, or data would starve it. */
 static inline bool amp_rpmsg_must_queue(const struct amp_rpmsg *bus)
 {
-	return bus->tx_starved && bus->owed;
+	return bus->tx_starved && (bus->owed || bus->queued);
 }
 /* Would reserve succeed? (A hint.) */
 bool amp_rpmsg_tx_ready(const struct amp_rpmsg *bus);
+/* The same for who waits for that: if not, tx_ready will come. */
+bool amp_rpmsg_may_send_now(struct amp_rpmsg *bus);
 
 #if AMP_RPMSG_OTHERS
 static inline bool amp_rpmsg_may_hold(const struct amp_rpmsg *bus)

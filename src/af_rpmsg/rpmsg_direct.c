@@ -17,10 +17,8 @@ static int seq_reserve(struct amp_sock *s, struct amp_direct_io *io)
 
 	if (r)
 		return r;
-	r = amp_rlink_must_queue(amp_rsock_link(s))
-		    ? -EAGAIN
-		    : amp_rpmsg_reserve_for(&amp_rsock_link(s)->bus, &p->tx, io->len,
-					    false); /* a message is never split */
+	/* a message is never split */
+	r = amp_rpmsg_reserve_for(&amp_rsock_link(s)->bus, &p->tx, io->len, false);
 	if (r)
 		return r;
 	s->flags |= AMP_SF_RESERVED;

@@ -227,8 +227,7 @@ ssize_t amp_rpmsg_sock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int 
 		dst = amp_rsock(s)->peer;
 	}
 	/* the link is up: else there is neither a peer nor an address */
-	r = amp_rlink_must_queue(l) ? -EAGAIN
-				    : amp_rpmsg_reserve_for(&l->bus, &tx, m->len, false);
+	r = amp_rpmsg_reserve_for(&l->bus, &tx, m->len, false);
 	if (r)
 		return r;
 	to.base = tx.data;
@@ -243,7 +242,7 @@ ssize_t amp_rpmsg_sock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int 
 /* ---- poll ---- */
 
 /* Would a send find a buffer? Else it is asked for. */
-static bool tx_ready(const struct amp_sock *s)
+static inline bool tx_ready(const struct amp_sock *s)
 {
 	bool ready = true;
 
@@ -251,12 +250,9 @@ static bool tx_ready(const struct amp_sock *s)
 		struct amp_rlink *l = &amp_rlinks[i];
 
 		/* of an unconnected datagram socket the next one may go to any link */
-		if (!amp_rlink_is_up(l) ||
-		    (amp_rpmsg_tx_ready(&l->bus) && !amp_rlink_must_queue(l)) ||
-		    ((s->flags & AMP_SF_CONNECTED) && amp_rsock_elsewhere(s, l)))
-			continue;
-		l->bus.tx_starved = true;
-		ready = false;
+		if (amp_rlink_is_up(l) &&
+		    !((s->flags & AMP_SF_CONNECTED) && amp_rsock_elsewhere(s, l)))
+			ready &= amp_rpmsg_may_send_now(&l->bus);
 	}
 	return ready;
 }
@@ -265,8 +261,11 @@ int amp_rpmsg_sock_poll(struct amp_sock *s)
 {
 	bool stream = s->type == SOCK_STREAM;
 	uint32_t used = amp_rxring_used(&s->rx);
-	int ev = amp_sock_poll(s, used && (!stream || used >= s->rcvlowat));
+	int ev;
 
+	if (stream && used < s->rcvlowat)
+		used = 0;
+	ev = amp_sock_poll(s, used != 0);
 	if (ev >= 0)
 		return ev;
 	if (stream ? amp_vsock_may_send_now(engine_of(s), conn_of(s)) : tx_ready(s))

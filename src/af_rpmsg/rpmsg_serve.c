@@ -69,6 +69,8 @@ void amp_rstream_answer(struct amp_rstream *rs)
 		rs->stray_cnt--;
 		memmove(&rs->stray[0], &rs->stray[1], rs->stray_cnt * sizeof(*s));
 	}
+	if (!AMP_RPMSG_OTHERS && rs->stray_cnt) /* as amp_rstream_run() */
+		((struct amp_rpmsg *)rs->door_ctx)->queued = true;
 }
 
 /* The owner has taken it: an endpoint of its own, or else its end. */

@@ -51,6 +51,12 @@ static struct amp_rstream *rs_of(struct amp_vsock *vs)
 	return (struct amp_rstream *)(void *)vs;
 }
 
+/* Of a door onto a bus. */
+static struct amp_rpmsg *bus_of(const struct amp_rstream *rs)
+{
+	return rs->door_ctx;
+}
+
 /* ---- out: the engine's path ---- */
 
 #if AMPSOCK_FAST
@@ -97,6 +103,12 @@ bool amp_rstream_path_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint1
 	return true;
 }
 
+/* RSTs to strangers wait for a buffer. (The bus of a program's own links knows: queued.) */
+static inline bool must_queue(const struct amp_rstream *rs)
+{
+	return AMP_RPMSG_OTHERS && rs->stray_cnt;
+}
+
 /* The door's buffer in between. */
 static struct amp_rpmsg_tx *door_tx(struct amp_vsock_tx *tx)
 {
@@ -112,7 +124,7 @@ int amp_rstream_path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	struct amp_rstream *rs = rs_of(vs);
 	struct amp_rpmsg_tx *t = door_tx(tx);
 
-	if (rs->stray_cnt || amp_rstream_door(rs)->reserve(rs, amp_rstream_conn(c), t))
+	if (must_queue(rs) || amp_rstream_door(rs)->reserve(rs, amp_rstream_conn(c), t))
 		return 0;
 	tx->iov[0].base = t->data + AMP_RSTREAM_HDR_LEN;
 	tx->iov[0].len = tx->len = t->room - AMP_RSTREAM_HDR_LEN;
@@ -128,6 +140,27 @@ void amp_rstream_path_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	     AMP_RSTREAM_HDR_LEN + len);
 }
 
+#if !AMP_RPMSG_OTHERS
+int amp_rstream_path_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			  const struct amp_vsock_load *load)
+{
+	struct amp_rstream *rs = rs_of(vs);
+	uint32_t len = (uint32_t)load->len;
+	struct amp_rpmsg_tx tx;
+	struct amp_iov to;
+
+	if (amp_rstream_door(rs)->reserve(rs, amp_rstream_conn(c), &tx))
+		return -EAGAIN;
+	if (len > tx.room - AMP_RSTREAM_HDR_LEN)
+		len = tx.room - AMP_RSTREAM_HDR_LEN;
+	to.base = tx.data + AMP_RSTREAM_HDR_LEN;
+	amp_vsock_gather(&to, load->iov, load->off, len);
+	c->credit.tx_cnt += len;
+	send(rs, amp_rstream_conn(c), &tx, AMP_RSTREAM_DATA, AMP_RSTREAM_HDR_LEN + len);
+	return (int)len;
+}
+#endif
+
 void amp_rstream_path_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx)
 {
 	struct amp_rstream *rs = rs_of(vs);
@@ -139,7 +172,7 @@ bool amp_rstream_path_ready(const struct amp_vsock *vs)
 {
 	const struct amp_rstream *rs = (const struct amp_rstream *)(const void *)vs;
 
-	return !rs->stray_cnt && amp_rstream_door(rs)->ready(rs);
+	return !must_queue(rs) && amp_rstream_door(rs)->ready(rs);
 }
 
 void amp_rstream_path_gone(struct amp_vsock *vs, struct amp_vsock_conn *c)
@@ -270,7 +303,8 @@ void amp_rstream_down(struct amp_rstream *rs)
 	/* their tags mean something else to the peer's next life */
 	rs->stray_cnt = 0;
 	amp_vsock_down(&rs->vs);
-	rs->vs.path_starved = false;
+	if (AMP_RPMSG_OTHERS) /* else the bus knows */
+		rs->vs.path_starved = false;
 }
 
 int amp_rstream_connect(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32_t addr)
@@ -292,6 +326,13 @@ int amp_rstream_connect(struct amp_rstream *rs, struct amp_rstream_conn *rc, uin
 
 int amp_rstream_run(struct amp_rstream *rs)
 {
+	if (!AMP_RPMSG_OTHERS) {
+		/* a program's own links, whose bus keeps the next buffers for what found none */
+		bus_of(rs)->queued = amp_vsock_owed(&rs->vs) != 0;
+		if (rs->stray_cnt)
+			amp_rstream_answer(rs);
+		return 0;
+	}
 	if (rs->stray_cnt)
 		amp_rstream_answer(rs);
 	return amp_vsock_owed(&rs->vs);
@@ -308,11 +349,6 @@ size_t amp_rstream_name_len(const char *name)
 }
 
 /* ---- the door onto a bus ---- */
-
-static struct amp_rpmsg *bus_of(const struct amp_rstream *rs)
-{
-	return rs->door_ctx;
-}
 
 static int bus_open(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32_t dst)
 {
@@ -348,7 +384,9 @@ static void bus_cancel(struct amp_rstream *rs, const struct amp_rpmsg_tx *tx)
 
 static bool bus_ready(const struct amp_rstream *rs)
 {
-	return amp_rpmsg_tx_ready(bus_of(rs));
+	/* firmware asks because a socket waits */
+	return AMP_RPMSG_OTHERS ? amp_rpmsg_tx_ready(bus_of(rs))
+				: amp_rpmsg_may_send_now(bus_of(rs));
 }
 
 const struct amp_rstream_door_ops amp_rstream_bus_door = {
