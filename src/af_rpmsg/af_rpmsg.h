@@ -97,12 +97,8 @@ static inline bool amp_rlink_exists(unsigned i)
 #endif
 }
 
-/* ---- for the files that bring a link up ---- */
+/* ---- for the files that bring a link up (with rlink_life.h) ---- */
 
-/* The queues work (DRIVER_OK), its runner is added. ns: VIRTIO_RPMSG_F_NS. */
-void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bool ns);
-/* Every connection on it is reset; amp_link_change(). Nothing when it is down already. */
-void amp_rlink_down(struct amp_rlink *l);
 /* Its turn: ms until it wants another, -1; AMP_VLINK_BROKEN: a ring was lied about. */
 int32_t amp_rlink_turn(struct amp_rlink *l);
 /* Buffers that went back since the peer was last asked whether it wants to hear of them: is it
@@ -116,11 +112,11 @@ static inline bool amp_rlink_many_back(const struct amp_rlink *l)
 #if !AMP_ONE_RUNNER
 int32_t amp_remote_run(struct amp_runner *r, uint32_t now_ms);
 unsigned amp_remote_kick_due(struct amp_runner *r);
+#if !AMP_KICK_AT_ONCE
 void amp_remote_kick(struct amp_runner *r, unsigned queues);
 #endif
-/* amp_runner.arm, .kick_due (AMP_RLINK_IN, AMP_RLINK_OUT) and .stats */
-bool amp_rlink_arm(struct amp_runner *r, bool on);
-unsigned amp_rlink_kick_due(struct amp_runner *r);
+#endif
+/* amp_runner.stats */
 void amp_rlink_stats(const struct amp_runner *r, struct amp_stats *st);
 
 /* kind of an endpoint; 0: not open */

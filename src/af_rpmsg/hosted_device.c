@@ -33,7 +33,7 @@
 #include "../virtio/vdev.h"
 #include "../virtio/vhost_user_backend.h"
 #include "../vsock/hosted.h"
-#include "af_rpmsg.h"
+#include "rlink_life.h"
 
 AMP_OPTIONAL(amp_rlink_stats);
 

@@ -22,7 +22,7 @@
 #include "ampsock.h"
 #include "ampsock_hosted.h"
 #include "../virtio/remoteproc.h"
-#include "af_rpmsg.h"
+#include "rlink_life.h"
 #include "hosted_bell.h"
 
 AMP_OPTIONAL(amp_rlink_stats);

@@ -15,7 +15,7 @@
 
 #include "ampsock.h"
 #include "../virtio/remoteproc.h"
-#include "af_rpmsg.h"
+#include "rlink_life.h"
 
 #if AMPSOCK_RPMSG && AMPSOCK_VQ_DEVICE
 
@@ -46,6 +46,10 @@ static __attribute__((noinline)) void begin(struct amp_rlink *l, struct remote *
 {
 	amp_rlink_down(l);
 	amp_rproc_boot(m->rp);
+	if (AMP_KICK_AT_ONCE) {
+		m->rp->ops->notify(m->rp, AMP_RPROC_TX);
+		return;
+	}
 	m->answer = true;
 	amp_runner_due(&l->l.runner);
 }
@@ -98,7 +102,7 @@ int32_t amp_remote_run(struct amp_runner *r, uint32_t now_ms)
 			begin(l, m);
 	}
 	ms = amp_rlink_turn(l);
-	if (ms == AMP_VLINK_BROKEN)
+	if (AMP_RPMSG_PLAIN ? amp_rlink_is_broken(l) : ms == AMP_VLINK_BROKEN)
 		begin(l, m);
 	return ms;
 }
@@ -111,6 +115,24 @@ static REMOTE_OUTLINE void kick_all(struct amp_rproc *rp, unsigned queues)
 		rp->ops->notify(rp, AMP_RPROC_RX);
 }
 
+#if AMP_KICK_AT_ONCE
+static inline void later(struct amp_runner *r)
+{
+	(void)r;
+}
+
+static inline void begun(struct amp_runner *r)
+{
+	(void)r; /* and the host has heard of it */
+	amp_port_unlock();
+}
+
+unsigned amp_remote_kick_due(struct amp_runner *r)
+{
+	kick_all(remote_of(r)->rp, amp_rlink_kick_due(r));
+	return 0;
+}
+#else
 void amp_remote_kick(struct amp_runner *r, unsigned queues)
 {
 	struct amp_rproc *rp = remote_of(r)->rp;
@@ -129,11 +151,23 @@ unsigned amp_remote_kick_due(struct amp_runner *r)
 	if (m->answer)
 		bits |= AMP_RLINK_OUT;
 	m->answer = false;
-	if (!AMP_KICK_AT_ONCE)
-		return bits;
-	kick_all(m->rp, bits);
-	return 0;
+	return bits;
 }
+
+/* It is notified without the lock. */
+static inline void later(struct amp_runner *r)
+{
+	r->kick = amp_remote_kick;
+}
+
+static inline void begun(struct amp_runner *r)
+{
+	unsigned kicks = amp_remote_kick_due(r);
+
+	amp_port_unlock();
+	amp_remote_kick(r, kicks);
+}
+#endif
 
 #if AMP_ONE_RUNNER
 bool amp_remote_arm(struct amp_runner *r, bool on)
@@ -151,8 +185,7 @@ static void init_runner(struct amp_runner *r)
 	r->run = amp_remote_run;
 	r->arm = amp_rlink_arm;
 	r->kick_due = amp_remote_kick_due;
-	if (!AMP_KICK_AT_ONCE)
-		r->kick = amp_remote_kick;
+	later(r);
 }
 #endif
 
@@ -179,7 +212,6 @@ static bool possible(const struct amp_rproc *rp)
 int amp_link_rpmsg(struct amp_rproc *rp)
 {
 	struct amp_rlink *l;
-	unsigned kicks;
 	int i;
 
 	if (!possible(rp))
@@ -198,10 +230,7 @@ int amp_link_rpmsg(struct amp_rproc *rp)
 	amp_rlink_door(l);
 	amp_runner_add(&l->l.runner);
 	begin(l, &remotes[i]);
-	kicks = amp_remote_kick_due(&l->l.runner);
-	amp_port_unlock();
-	if (!AMP_KICK_AT_ONCE)
-		amp_remote_kick(&l->l.runner, kicks);
+	begun(&l->l.runner);
 	amp_port_wake(); /* who waits for the link looks again */
 	return 0;
 }

@@ -23,7 +23,7 @@
 
 #include "ampsock.h"
 #include "../wire/le.h"
-#include "af_rpmsg.h"
+#include "rlink_life.h"
 
 #if AMPSOCK_RPMSG
 
@@ -113,28 +113,13 @@ int amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
 	return 0;
 }
 
-/* What the streams owe. What found no buffer has the next ones. */
-static inline void flush(struct amp_rlink *l)
-{
-	(void)amp_rstream_run(&l->rs);
-	if (AMP_RPMSG_OTHERS) /* else that has said so */
-		l->bus.queued = l->rs.vs.owed_head || l->rs.stray_cnt;
-}
-
-/* The same where speed matters: no call is quicker than one that finds nothing. */
-static inline void flush_owed(struct amp_rlink *l)
-{
-	if (!AMPSOCK_FAST || l->rs.vs.owed_head || l->rs.stray_cnt)
-		flush(l);
-}
-
 void amp_rlink_on_tx_ready(struct amp_rpmsg *bus)
 {
 	struct amp_rlink *l = link_of(bus);
 
 	amp_change();
 	if (AMPSOCK_FAST) /* else kick_due(), which is asked now, does that */
-		flush(l);
+		amp_rlink_flush(l);
 }
 
 void amp_rlink_on_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
@@ -216,33 +201,6 @@ struct amp_rlink *amp_rlink_new(unsigned i)
 }
 #endif
 
-void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bool ns)
-{
-	amp_rpmsg_up(&l->bus, in, out, ns);
-	l->out_cnt = amp_vq_avail(out);
-	l->l.up = true;
-	amp_runner_due(&l->l.runner); /* announcements */
-	amp_link_change(amp_rlink_id(l), true);
-}
-
-void amp_rlink_down(struct amp_rlink *l)
-{
-	if (!amp_rlink_is_up(l))
-		return;
-	l->l.up = false;
-	memset(l->names, 0, sizeof(l->names));
-	if (AMPSOCK_WHY)
-		l->said = 0;
-	amp_counts.kicks +=
-		l->bus.in->kicks + l->bus.out->kicks; /* the next queues count anew */
-	/* first the bus, so that nothing is opened anew from the hooks */
-	amp_rpmsg_down(&l->bus);
-	amp_rstream_down(&l->rs);
-	amp_rsock_link_down(l);
-	amp_counts.link_resets++;
-	amp_link_change(amp_rlink_id(l), false);
-}
-
 /* ---- turns ---- */
 
 /*
@@ -262,7 +220,7 @@ int32_t amp_rlink_turn(struct amp_rlink *l)
 	int32_t ms = -1;
 
 	if (AMPSOCK_FAST) /* a small build's kick_due() is always asked, and does that */
-		flush_owed(l);
+		amp_rlink_flush_owed(l);
 	if (AMP_WHY_OF(&l->bus)) {
 		say(l, AMP_WHY_OF(&l->bus), SAID_BUS, n < 0);
 		AMP_WHY_SAY(&l->bus, NULL);
@@ -271,7 +229,8 @@ int32_t amp_rlink_turn(struct amp_rlink *l)
 		say(l, AMP_WHY_OF(&l->rs.vs), SAID_STREAMS, false);
 		AMP_WHY_SAY(&l->rs.vs, NULL);
 	}
-	if (n < 0 || (AMPSOCK_FAST && amp_rlink_is_up(l) && l->bus.out->broken))
+	if (!AMP_RPMSG_PLAIN &&
+	    (n < 0 || (AMPSOCK_FAST && amp_rlink_is_up(l) && l->bus.out->broken)))
 		return AMP_VLINK_BROKEN;
 	if (amp_rlink_is_up(l)) {
 		if (n)
@@ -298,35 +257,6 @@ int32_t amp_rlink_turn(struct amp_rlink *l)
 		return 0;
 	}
 	return ms;
-}
-
-bool amp_rlink_arm(struct amp_runner *r, bool on)
-{
-	struct amp_rlink *l = amp_rlink_of(r);
-
-	(void)on;
-	if (!amp_rlink_is_up(l))
-		return false;
-	/* a poll() that found no buffer has asked the engine, not the bus */
-	if (AMP_RPMSG_OTHERS)
-		l->bus.tx_starved |= l->rs.vs.path_starved;
-	return amp_rpmsg_arm(&l->bus);
-}
-
-unsigned amp_rlink_kick_due(struct amp_runner *r)
-{
-	struct amp_rlink *l = amp_rlink_of(r);
-	unsigned bits = 0;
-
-	if (!amp_rlink_is_up(l))
-		return 0;
-	(void)amp_rpmsg_run(&l->bus, 0); /* announcements; a broken ring is the next turn's */
-	flush_owed(l);
-	if ((amp_vlink_ask_back(&l->l) || amp_rlink_many_back(l)) && amp_vq_kick_due(l->bus.in))
-		bits |= AMP_RLINK_IN;
-	if (amp_vq_kick_due(l->bus.out))
-		bits |= AMP_RLINK_OUT;
-	return bits;
 }
 
 #endif /* AMPSOCK_RPMSG */

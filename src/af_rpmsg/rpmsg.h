@@ -35,6 +35,8 @@ enum amp_rpmsg_ns_state {
 	AMP_RPMSG_ANNOUNCE, /* is owed, to a link that is up and has a name service */
 };
 
+/* Small, and all are a library's own links, which look for themselves whether a queue is broken. */
+#define AMP_RPMSG_PLAIN (!AMPSOCK_FAST && !AMPSOCK_VSOCK && !AMPSOCK_WHY)
 /* Buses with other owners than a library's own links, which are called by name. */
 #define AMP_RPMSG_OTHERS AMPSOCK_VSOCK
 
@@ -182,7 +184,8 @@ void amp_rpmsg_down(struct amp_rpmsg *bus);
 /*
  * Look at the queues: at most budget messages in, owed announcements out. Returns the number
  * of messages handled (0: nothing to do, or down), or -EBADMSG when the peer has broken a ring
- * or a header (why says how): the owner resets the link. Call again while it returns budget.
+ * or a header (why says how): the owner resets the link. (Not so AMP_RPMSG_PLAIN.) Call again while it returns
+ * budget.
  */
 int amp_rpmsg_run(struct amp_rpmsg *bus, unsigned budget);
 
