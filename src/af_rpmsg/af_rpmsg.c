@@ -50,15 +50,6 @@ _Static_assert(
 		offsetof(struct sockaddr_rpmsg, rp_name) == offsetof(struct amp_raddr, name),
 	"struct amp_raddr");
 
-/* Not worth a copy wherever it is called. */
-#if AMPSOCK_FAST
-#define RARE __attribute__((noinline, cold))
-#define OUTLINE
-#else
-#define RARE
-#define OUTLINE __attribute__((noinline))
-#endif
-
 /* Names that sockets are bound to: few are, so they are not in each. "": free. A socket that is
  * closed has its own until the withdrawal is out. */
 static struct amp_own_name own_names[AMPSOCK_RPMSG_SERVICES]; /* l */
@@ -73,11 +64,19 @@ int amp_rpmsg_sock_create(struct amp_sock *s, int type, int protocol)
 	return protocol && protocol != AF_RPMSG ? -EPROTONOSUPPORT : 0;
 }
 
-/* The next socket of this family: as amp_sock_next(). Here alone its table's address is loaded. */
-static OUTLINE struct amp_sock *next_of_us(const struct amp_sock *s)
+/* The next socket of this family: as amp_sock_next(). */
+#if AMP_ONE_FAMILY
+static inline struct amp_sock *next_of_us(const struct amp_sock *s)
+{
+	return amp_sock_next(s);
+}
+#else
+/* Here alone its table's address is loaded. */
+static __attribute__((noinline)) struct amp_sock *next_of_us(const struct amp_sock *s)
 {
 	return amp_sock_next_of(s, &amp_rpmsg_family);
 }
+#endif
 
 /* ---- addresses ---- */
 

@@ -42,8 +42,11 @@ static struct remote *remote_of(struct amp_runner *r)
 }
 
 /* Another life: nothing is up here, and the host can see it. */
-static __attribute__((noinline)) void begin(struct amp_rlink *l, struct remote *m)
+static __attribute__((noinline)) void begin(struct amp_rlink *l)
 {
+	struct remote *m = &remotes[amp_rlink_index(l)];
+
+	AMP_FORGET(m);
 	amp_rlink_down(l);
 	amp_rproc_boot(m->rp);
 	if (AMP_KICK_AT_ONCE) {
@@ -93,17 +96,19 @@ int32_t amp_remote_run(struct amp_runner *r, uint32_t now_ms)
 	enum amp_rproc_event ev;
 	int32_t ms;
 
+	AMP_FORGET(m);
+	AMP_FORGET(l);
 	(void)now_ms;
 	/* again after each, but not for ever: a host may change its mind all the time */
 	for (int i = 0; i < 3 && (ev = amp_rproc_look(m->rp)) != AMP_RPROC_NOTHING; i++) {
 		if (ev == AMP_RPROC_UP)
 			served(l, m);
 		else
-			begin(l, m);
+			begin(l);
 	}
 	ms = amp_rlink_turn(l);
 	if (AMP_RPMSG_PLAIN ? amp_rlink_is_broken(l) : ms == AMP_VLINK_BROKEN)
-		begin(l, m);
+		begin(l);
 	return ms;
 }
 
@@ -129,7 +134,10 @@ static inline void begun(struct amp_runner *r)
 
 unsigned amp_remote_kick_due(struct amp_runner *r)
 {
-	kick_all(remote_of(r)->rp, amp_rlink_kick_due(r));
+	unsigned bits = amp_rlink_kick_due(r);
+
+	AMP_FORGET(bits);
+	kick_all(remote_of(r)->rp, bits);
 	return 0;
 }
 #else
@@ -229,7 +237,7 @@ int amp_link_rpmsg(struct amp_rproc *rp)
 	l->l.runner.stats = amp_rlink_stats;
 	amp_rlink_door(l);
 	amp_runner_add(&l->l.runner);
-	begin(l, &remotes[i]);
+	begin(l);
 	begun(&l->l.runner);
 	amp_port_wake(); /* who waits for the link looks again */
 	return 0;

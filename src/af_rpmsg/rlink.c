@@ -84,8 +84,8 @@ void amp_rlink_on_service(struct amp_rpmsg *bus, const struct amp_rpmsg_ns *ns)
 
 /* ---- events from the bus and from the streams ---- */
 
-int amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
-		      const struct amp_rpmsg_rx *rx)
+void amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
+		       const struct amp_rpmsg_rx *rx)
 {
 	struct amp_rlink *l = link_of(bus);
 	struct amp_sock *s;
@@ -97,20 +97,19 @@ int amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
 		(void)amp_rstream_input(&l->rs, amp_rstream_of(ept), rx);
 		if (AMPSOCK_FAST)
 			bus->enough = l->rs.vs.enough;
-		return 0;
+		return;
 	}
 	if (ept->kind == AMP_REPT_BOUND) {
 		s = amp_rsock_of(l, ept);
 		if (s->type != SOCK_STREAM) {
 			amp_rraw_in(l, s, rx);
-			return 0;
+			return;
 		}
 	}
 	if (amp_rpmsg_serve)
 		amp_rpmsg_serve(l, rx);
 	else
 		amp_rstream_told(&l->rs, rx);
-	return 0;
 }
 
 void amp_rlink_on_tx_ready(struct amp_rpmsg *bus)
@@ -128,6 +127,13 @@ void amp_rlink_on_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
 }
 
 #if AMP_RPMSG_OTHERS
+static int bus_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
+		    const struct amp_rpmsg_rx *rx)
+{
+	amp_rlink_on_data(bus, ept, rx);
+	return 0;
+}
+
 /* what: AMP_RPMSG_NS_DESTROY, or how it is new */
 static void service(struct amp_rpmsg *bus, const char *name, uint32_t addr, uint32_t what)
 {
@@ -143,7 +149,7 @@ static void bus_service(struct amp_rpmsg *bus, const char *name, uint32_t addr, 
 }
 
 static const struct amp_rpmsg_ops bus_ops = {
-	.data = amp_rlink_on_data,
+	.data = bus_data,
 	.service = bus_service,
 	.tx_ready = amp_rlink_on_tx_ready,
 	.gone = amp_rlink_on_gone,
@@ -235,16 +241,16 @@ int32_t amp_rlink_turn(struct amp_rlink *l)
 	if (amp_rlink_is_up(l)) {
 		if (n)
 			amp_change(); /* who sleeps arms the ring anew */
+		else if (!AMPSOCK_FAST)
+			l->l.runner.due = true;
 		/*
 		 * As amp_vlink_turn(): buffers that went back are no news while the peer has
 		 * enough. It may have when they were half the ring, or when nothing more comes:
 		 * fewer may go round.
 		 */
 		amp_rlink_go_on(l);
-		if (!AMPSOCK_FAST)
-			l->l.runner.due |= n == 0;
-		else if (amp_vq_news(l->bus.out) ||
-			 (n ? amp_rlink_many_back(l) : amp_vq_news(l->bus.in)))
+		if (AMPSOCK_FAST && (amp_vq_news(l->bus.out) ||
+			 (n ? amp_rlink_many_back(l) : amp_vq_news(l->bus.in))))
 			amp_runner_due(&l->l.runner);
 	}
 	/* a peer who never pauses does not stop the clock */

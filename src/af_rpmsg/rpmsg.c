@@ -127,7 +127,7 @@ static void hold(struct amp_rpmsg *bus)
 static inline int tell_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
 			    const struct amp_rpmsg_rx *rx)
 {
-	(void)amp_rlink_on_data(bus, ept, rx); /* which holds none */
+	amp_rlink_on_data(bus, ept, rx); /* which holds none */
 	return 0;
 }
 
@@ -405,7 +405,8 @@ void amp_rpmsg_down(struct amp_rpmsg *bus)
 
 void amp_rpmsg_up(struct amp_rpmsg *bus, struct amp_vq *in, struct amp_vq *out, bool ns)
 {
-	amp_rpmsg_down(bus);
+	if (AMP_RPMSG_OTHERS) /* a library's own link has been, since it was last up */
+		amp_rpmsg_down(bus);
 	bus->in = in;
 	bus->out = out;
 	bus->ns = ns;

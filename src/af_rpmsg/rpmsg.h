@@ -92,8 +92,8 @@ struct amp_rpmsg_ops {
  * A library's own links (rlink.c). In a program without AF_VSOCK no bus has another owner, so
  * they are called by name and bus->ops is nobody's.
  */
-int amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
-		      const struct amp_rpmsg_rx *rx);
+void amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
+		       const struct amp_rpmsg_rx *rx);
 /*
  * What the peer says of a service, checked as for amp_rpmsg_ops.service. flags: AMP_RPMSG_NS_CREATE,
  * AMP_RPMSG_NS_DESTROY, or it is new and in place of what its name had (protocol.md 10.6): a process that
