@@ -43,11 +43,6 @@ int amp_socket(int domain, int type, int protocol)
 	return (int)amp_release_slow(NULL, r);
 }
 
-static bool no_addr(const struct sockaddr *addr, socklen_t len)
-{
-	return !addr || len < sizeof(addr->sa_family);
-}
-
 int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
 {
 	struct amp_call c;
@@ -55,12 +50,11 @@ int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
 
 	if (r)
 		return r;
-	r = -EINVAL;
-	if (!no_addr(addr, len)) {
-		do {
-			r = AMP_FAM(c.s->fam, bind)(c.s, addr, len);
-		} while (AMPSOCK_INET && amp_far_again(&c, r)); /* the others know at once */
-	}
+	if (!addr)
+		len = 0;
+	do {
+		r = AMP_FAM(c.s->fam, bind)(c.s, addr, len);
+	} while (AMPSOCK_INET && amp_far_again(&c, r)); /* the others know at once */
 	return (int)amp_leave(&c, AMPSOCK_INET ? amp_far_result(&c, r) : r);
 }
 
@@ -80,13 +74,13 @@ static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen
 	bool before = (s->flags & AMP_SF_CONNECTING) != 0;
 	int r;
 
-	if (s->type == SOCK_DGRAM) /* only names the peer: nobody expects EINPROGRESS of that */
+	if (amp_sock_dgram(s)) /* only names the peer: nobody expects EINPROGRESS of that */
 		c->block = true;
 	for (;;) {
 		r = connect_err(s);
 		if (!r && c->looked && !(s->flags & AMP_SF_CONNECTING))
 			break; /* connected; that may have ended since, and is to be read */
-		if (!r && (s->flags & AMP_SF_CONNECTED) && s->type != SOCK_DGRAM)
+		if (!r && (s->flags & AMP_SF_CONNECTED) && !amp_sock_dgram(s))
 			r = -EISCONN;
 		if (!r)
 			r = AMP_FAM(s->fam, connect)(s, addr, len);
@@ -96,7 +90,7 @@ static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen
 		r = amp_again(c);
 		if (r == 0)
 			continue;
-		if (r != -EAGAIN)
+		if (AMP_PORT_THREADS && r != -EAGAIN) /* closed */
 			return r;
 		if (!c->block)
 			return before ? -EALREADY : -EINPROGRESS;
@@ -104,7 +98,7 @@ static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen
 		 * As on Linux: SO_SNDTIMEO on TCP leaves the attempt running, everywhere else and
 		 * with the default of AMPSOCK_CONNECT_MS it is given up.
 		 */
-		if (AMPSOCK_INET && s->sndtimeo && s->type != SOCK_DGRAM &&
+		if (AMPSOCK_INET && s->timeo[true] && !amp_sock_dgram(s) &&
 		    (s->domain == AF_INET || s->domain == AF_INET6))
 			return -EINPROGRESS;
 		AMP_FAM(s->fam, end)(s, AMP_END_CONNECT);
@@ -126,12 +120,9 @@ int amp_connect(int fd, const struct sockaddr *addr, socklen_t len)
 		return r;
 	if (!c.timeout_ms)
 		c.timeout_ms = AMPSOCK_CONNECT_MS;
-	if (c.s->flags & AMP_SF_LISTEN)
-		r = -EOPNOTSUPP;
-	else if (no_addr(addr, len))
-		r = -EINVAL;
-	else
-		r = connect_loop(&c, addr, len);
+	r = -EOPNOTSUPP;
+	if (!(c.s->flags & AMP_SF_LISTEN))
+		r = connect_loop(&c, addr, addr ? len : 0);
 	return (int)amp_leave(&c, r);
 }
 

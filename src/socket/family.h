@@ -171,6 +171,12 @@ struct amp_family {
  *    at time-outs: both by end().
  */
 
+/* bind() and connect(): an address that is NULL has length 0. */
+static inline bool amp_addr_unspec(const struct sockaddr *addr, socklen_t len)
+{
+	return len >= sizeof(addr->sa_family) && addr->sa_family == AF_UNSPEC;
+}
+
 /* Byte ring of a socket: AMPSOCK_RING_LEN bytes; the counters run free and wrap. */
 #if AMPSOCK_RING_LEN <= 32768
 #define AMP_RING_IDX uint16_t
@@ -296,7 +302,7 @@ struct amp_sock {
 		};
 	};
 #if AMP_TIMEO_PACKED
-	AMP_TIMEO rcvtimeo, sndtimeo; /* amp_timeo_ms() */
+	AMP_TIMEO timeo[2]; /* amp_timeo_ms(); of receiving, of sending */
 #endif
 #if AMPSOCK_FAST
 	struct amp_rx_want *want; /* a caller waits in recv: copy straight to it */
@@ -310,9 +316,15 @@ struct amp_sock {
 		void *align; /* a family has nothing that wants more */
 	} priv;
 #if !AMP_TIMEO_PACKED
-	AMP_TIMEO rcvtimeo, sndtimeo; /* larger, and so behind what is looked at more often */
+	AMP_TIMEO timeo[2]; /* larger, and so behind what is looked at more often */
 #endif
 };
+
+/* AF_VSOCK has no datagrams: where it is alone, nobody has. */
+static inline bool amp_sock_dgram(const struct amp_sock *s)
+{
+	return (AMPSOCK_INET || AMPSOCK_RPMSG) && s->type == SOCK_DGRAM;
+}
 
 /*
  * A recv that waits: where its bytes go. Lives on the caller's stack; s->want is set

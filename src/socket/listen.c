@@ -25,7 +25,7 @@ int amp_listen(int fd, int backlog)
 	if ((unsigned)backlog > UINT8_MAX) /* below 0 is the most there is, as on Linux */
 		backlog = UINT8_MAX;
 	backlog += !backlog;
-	if (!s->fam->listen || s->type == SOCK_DGRAM) {
+	if (!s->fam->listen || amp_sock_dgram(s)) {
 		r = -EOPNOTSUPP;
 	} else if (s->flags & (AMP_SF_CONNECTED | AMP_SF_CONNECTING)) {
 		r = -EINVAL;
@@ -53,7 +53,7 @@ int amp_accept4(int fd, struct sockaddr *restrict addr, socklen_t *restrict len,
 	if (r)
 		return r;
 	do {
-		if (!c.s->fam->accept || c.s->type == SOCK_DGRAM)
+		if (!c.s->fam->accept || amp_sock_dgram(c.s))
 			r = -EOPNOTSUPP;
 		else if (!(c.s->flags & AMP_SF_LISTEN))
 			r = -EINVAL;

@@ -310,7 +310,7 @@ static AMP_INLINE int msg_enter(struct amp_call *c, int fd, bool out)
 
 	if (!s)
 		return -1;
-	amp_call_init(c, s, amp_timeo_ms(out ? s->sndtimeo : s->rcvtimeo));
+	amp_call_init(c, s, amp_timeo_ms(s->timeo[out]));
 	return 0;
 }
 
@@ -368,7 +368,7 @@ static AMP_OUTLINE ssize_t send_rest(struct amp_sock *s, const void *buf, size_t
 			return amp_release(s, (ssize_t)len);
 	}
 	msg_simple(&m, &iov);
-	call_init(&c, s, s->sndtimeo, flags);
+	call_init(&c, s, s->timeo[true], flags);
 	return amp_release_slow(s, send_loop(&c, &m, flags));
 }
 
@@ -399,7 +399,7 @@ static AMP_OUTLINE ssize_t recv_other(struct amp_sock *s, void *buf, size_t len)
 	struct amp_msg m;
 
 	msg_simple(&m, &iov);
-	call_init(&c, s, s->rcvtimeo, 0);
+	call_init(&c, s, s->timeo[false], 0);
 	return amp_release_slow(s, recv_loop(&c, &m, 0));
 }
 
@@ -423,7 +423,7 @@ static AMP_OUTLINE ssize_t recv_rest(struct amp_sock *s, struct amp_rx_want *w)
 	want_mine(w);
 	amp_sock_set_want(s, w);
 	msg_simple(&m, &iov);
-	call_init(&c, s, s->rcvtimeo, 0);
+	call_init(&c, s, s->timeo[false], 0);
 	n = AMP_FAM(s->fam, recvmsg)(s, &m, 0);
 	if (n == -EAGAIN && !s->err) {
 		(void)amp_links_run();

@@ -55,7 +55,7 @@ static unsigned near_find(int level, int name)
 
 static AMP_TIMEO *timeout_of(struct amp_sock *s, unsigned opt)
 {
-	return opt == RCVTIMEO ? &s->rcvtimeo : &s->sndtimeo;
+	return &s->timeo[opt - RCVTIMEO];
 }
 
 /* Has it one, or is its place something else's? A message needs no more than itself. */

@@ -122,7 +122,7 @@ const struct amp_family *amp_family_carrier(void)
 #endif
 
 #if !AMPSOCK_FAST
-void amp_change(void)
+__attribute__((noinline)) void amp_change(void)
 {
 	stack.changed = true;
 }
@@ -329,7 +329,7 @@ int amp_sock_poll(const struct amp_sock *s, bool readable)
 
 	if (f & AMP_SF_LISTEN)
 		return s->next ? POLLIN : 0;
-	if (s->type != SOCK_DGRAM && !(f & (AMP_SF_CONNECTED | AMP_SF_RESET)))
+	if (!amp_sock_dgram(s) && !(f & (AMP_SF_CONNECTED | AMP_SF_RESET)))
 		return f & AMP_SF_CONNECTING ? 0 : POLLOUT | POLLHUP;
 	if (f & (AMP_SF_EOF | AMP_SF_RD_SHUT)) {
 		ev = POLLIN | POLLRDHUP;
@@ -345,7 +345,8 @@ void amp_sock_close(struct amp_sock *s)
 	s->gen += AMP_PORT_THREADS;
 	amp_sock_set_want(s, NULL);
 	AMP_FAM(s->fam, end)(s, AMP_END_CLOSED);
-	amp_sock_changed(s);
+	if (AMPSOCK_FAST || AMP_PORT_THREADS) /* else nobody sleeps, nor is about to */
+		amp_sock_changed(s);
 }
 
 int amp_sock_take_err(struct amp_sock *s)
@@ -591,10 +592,12 @@ static bool flush(void)
 			AMP_RUNNER(r, kick)(r, bits);
 			amp_port_lock();
 		}
-		any |= CHANGED; /* sending an RST can be the end of a connection */
-		wake_others();
+		if (AMP_PORT_THREADS) {
+			any |= CHANGED;
+			wake_others();
+		}
 	}
-	return any;
+	return any || CHANGED; /* sending an RST can be the end of a connection */
 }
 
 /* The same on the way out: the lock is not held on return, nor taken again for one kick. */
@@ -679,7 +682,7 @@ int amp_enter(struct amp_call *c, int fd, bool out)
 
 	if (!s)
 		return -1;
-	amp_call_init(c, s, amp_timeo_ms(out ? s->sndtimeo : s->rcvtimeo));
+	amp_call_init(c, s, amp_timeo_ms(s->timeo[out]));
 	return 0;
 }
 
