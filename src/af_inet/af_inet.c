@@ -72,7 +72,7 @@ int amp_inet_from_sa(int domain, const struct sockaddr *sa, socklen_t len, uint8
 		addr = p + ADDR6;
 		n = 16;
 	}
-	if (len < BEFORE + n) /* first, as on Linux; there may be no family */
+	if (!sa || len < BEFORE + n) /* first, as on Linux; there may be no family */
 		return -EINVAL;
 	if (sa->sa_family != domain)
 		return -EAFNOSUPPORT;

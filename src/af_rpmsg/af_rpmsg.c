@@ -90,7 +90,7 @@ int amp_raddr_get(const struct amp_sock *s, const struct sockaddr *addr, socklen
 	size_t max = s->type == SOCK_STREAM ? RPMSG_NAME_LEN - SUFFIX_LEN : RPMSG_NAME_LEN;
 	char *end;
 
-	if (len < sizeof(*to)) /* first: there may be nothing at all */
+	if (!addr || len < sizeof(*to))
 		return -EINVAL;
 	if (addr->sa_family != AF_RPMSG)
 		return -EAFNOSUPPORT;

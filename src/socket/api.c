@@ -50,8 +50,6 @@ int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
 
 	if (r)
 		return r;
-	if (!addr)
-		len = 0;
 	do {
 		r = AMP_FAM(c.s->fam, bind)(c.s, addr, len);
 	} while (AMPSOCK_INET && amp_far_again(&c, r)); /* the others know at once */
@@ -122,7 +120,7 @@ int amp_connect(int fd, const struct sockaddr *addr, socklen_t len)
 		c.timeout_ms = AMPSOCK_CONNECT_MS;
 	r = -EOPNOTSUPP;
 	if (!(c.s->flags & AMP_SF_LISTEN))
-		r = connect_loop(&c, addr, addr ? len : 0);
+		r = connect_loop(&c, addr, len);
 	return (int)amp_leave(&c, r);
 }
 

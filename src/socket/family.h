@@ -101,6 +101,7 @@ struct amp_family {
 	/* At most 15 operations. Those that are optional (see below) may be NULL: EOPNOTSUPP. */
 #if !AMP_ONE_FAMILY
 	int (*create)(struct amp_sock *s, int type, int protocol);
+	/* addr is as the program gave it, NULL perhaps. */
 	int (*bind)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
 	int (*connect)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
 	/* flags: MSG_EOR MSG_NOSIGNAL. A short count is progress, api.c calls again with done
@@ -171,10 +172,10 @@ struct amp_family {
  *    at time-outs: both by end().
  */
 
-/* bind() and connect(): an address that is NULL has length 0. */
+/* bind() and connect(): the program's address, NULL perhaps, is AF_UNSPEC's. */
 static inline bool amp_addr_unspec(const struct sockaddr *addr, socklen_t len)
 {
-	return len >= sizeof(addr->sa_family) && addr->sa_family == AF_UNSPEC;
+	return addr && len >= sizeof(addr->sa_family) && addr->sa_family == AF_UNSPEC;
 }
 
 /* Byte ring of a socket: AMPSOCK_RING_LEN bytes; the counters run free and wrap. */

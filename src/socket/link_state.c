@@ -25,12 +25,10 @@ void amp_link_report(int link, bool up)
 
 void amp_link_callback(void (*fn)(void *arg, int link, int up), void *arg)
 {
-	struct amp_call c;
-
-	amp_enter_plain(&c);
+	amp_port_lock();
 	link_fn = fn;
 	link_arg = arg;
-	amp_leave(&c, 0);
+	amp_port_unlock();
 }
 
 int amp_link_wait(int timeout_ms)

@@ -325,13 +325,14 @@ static inline int msg_enter(struct amp_call *c, int fd, bool out)
 }
 #endif
 
-/* out: it is sent, else received. */
-static AMP_OUTLINE ssize_t do_msg(int fd, struct amp_msg *m, int flags, bool out)
+/* may: AMP_SEND_FLAGS, it is sent, or AMP_RECV_FLAGS, it is received. */
+static AMP_OUTLINE ssize_t do_msg(int fd, struct amp_msg *m, int flags, int may)
 {
+	bool out = may == AMP_SEND_FLAGS;
 	struct amp_call c;
 	int r;
 
-	if (flags & ~(out ? AMP_SEND_FLAGS : AMP_RECV_FLAGS))
+	if (flags & ~may)
 		return amp_fail(EOPNOTSUPP);
 	r = msg_enter(&c, fd, out);
 	if (r)
@@ -477,7 +478,7 @@ static AMP_INLINE ssize_t recv_now(int fd, void *buf, size_t len, int flags)
 
 #else
 static __attribute__((noinline)) ssize_t one_piece(int fd, const void *buf, size_t len,
-						   int flags, bool out)
+						   int flags, int may)
 {
 	const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
 	struct amp_msg m;
@@ -485,17 +486,17 @@ static __attribute__((noinline)) ssize_t one_piece(int fd, const void *buf, size
 	if (len > AMP_LEN_MAX)
 		return amp_fail(EINVAL);
 	msg_simple(&m, &iov);
-	return do_msg(fd, &m, flags, out);
+	return do_msg(fd, &m, flags, may);
 }
 
 static inline ssize_t send_now(int fd, const void *buf, size_t len, int flags)
 {
-	return one_piece(fd, buf, len, flags, true);
+	return one_piece(fd, buf, len, flags, AMP_SEND_FLAGS);
 }
 
 static inline ssize_t recv_now(int fd, void *buf, size_t len, int flags)
 {
-	return one_piece(fd, buf, len, flags, false);
+	return one_piece(fd, buf, len, flags, AMP_RECV_FLAGS);
 }
 #endif
 
@@ -512,7 +513,7 @@ ssize_t amp_sendto(int fd, const void *buf, size_t len, int flags, const struct 
 		m.name = (struct sockaddr *)(uintptr_t)dest;
 		m.name_len = dest_len;
 	}
-	return do_msg(fd, &m, flags, true);
+	return do_msg(fd, &m, flags, AMP_SEND_FLAGS);
 }
 
 ssize_t amp_send(int fd, const void *buf, size_t len, int flags)
@@ -530,7 +531,7 @@ ssize_t amp_sendmsg(int fd, const struct msghdr *msg, int flags)
 		m.name = NULL;
 	if (r == 0 && msg->msg_controllen)
 		r = -EOPNOTSUPP;
-	return r ? amp_fail(-r) : do_msg(fd, &m, flags, true);
+	return r ? amp_fail(-r) : do_msg(fd, &m, flags, AMP_SEND_FLAGS);
 }
 
 ssize_t amp_recvfrom(int fd, void *restrict buf, size_t len, int flags,
@@ -547,7 +548,7 @@ ssize_t amp_recvfrom(int fd, void *restrict buf, size_t len, int flags,
 		m.name = src;
 		m.name_len = *src_len;
 	}
-	n = do_msg(fd, &m, flags, false);
+	n = do_msg(fd, &m, flags, AMP_RECV_FLAGS);
 	if (n >= 0 && m.name)
 		*src_len = m.name_len;
 	return n;
@@ -562,7 +563,7 @@ ssize_t amp_recvmsg(int fd, struct msghdr *msg, int flags)
 {
 	struct amp_msg m;
 	int r = msg_from(&m, msg);
-	ssize_t n = r ? amp_fail(-r) : do_msg(fd, &m, flags, false);
+	ssize_t n = r ? amp_fail(-r) : do_msg(fd, &m, flags, AMP_RECV_FLAGS);
 
 	if (n >= 0) {
 		msg->msg_namelen = m.name ? m.name_len : 0;
@@ -582,7 +583,9 @@ static ssize_t vector(int fd, const struct iovec *iov, int iovcnt, bool out)
 		return amp_fail(EINVAL);
 	if (!m.len) /* no message, not even an empty one: as on Linux, of a descriptor */
 		return amp_fcntl(fd, F_GETFD);
-	return amp_fd_own(fd) ? amp_console_io(fd, iov, iovcnt, out) : do_msg(fd, &m, 0, out);
+	if (amp_fd_own(fd))
+		return amp_console_io(fd, iov, iovcnt, out);
+	return do_msg(fd, &m, 0, out ? AMP_SEND_FLAGS : AMP_RECV_FLAGS);
 }
 
 ssize_t amp_readv(int fd, const struct iovec *iov, int iovcnt)

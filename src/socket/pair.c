@@ -32,15 +32,14 @@ static int pair_make(int domain, int type, int sv[2])
 
 int amp_socketpair(int domain, int type, int protocol, int sv[2])
 {
-	struct amp_call c;
 	int r;
 
-	amp_enter_plain(&c);
+	amp_port_lock();
 	if (domain != AF_UNIX && domain != AF_VSOCK)
 		r = amp_family_find(domain) ? -EOPNOTSUPP : -EAFNOSUPPORT;
 	else if (protocol)
 		r = -EPROTONOSUPPORT;
 	else
 		r = AMPSOCK_VSOCK ? pair_make(domain, type, sv) : -EAFNOSUPPORT;
-	return (int)amp_leave(&c, r);
+	return (int)amp_release_slow(NULL, r);
 }

@@ -39,9 +39,9 @@ static int poll_scan(struct pollfd *fds, nfds_t nfds)
 	for (nfds_t i = 0; i < nfds; i++) {
 		int ev = fds[i].fd < 0 ? 0 : ready(fds[i].fd);
 
-		fds[i].revents = (short)(ev & (fds[i].events | POLLERR | POLLHUP | POLLNVAL));
-		if (fds[i].revents)
-			cnt++;
+		ev &= fds[i].events | POLLERR | POLLHUP | POLLNVAL;
+		fds[i].revents = (short)ev;
+		cnt += ev != 0;
 	}
 	return cnt;
 }
@@ -51,9 +51,9 @@ int amp_poll(struct pollfd *fds, nfds_t nfds, int timeout)
 	struct amp_call c;
 	int cnt = 0;
 
-	if (nfds > AMPSOCK_SOCKETS + AMPSOCK_FD_BASE)
-		return amp_fail(EINVAL);
 	amp_enter_timed(&c, timeout);
+	if (nfds > AMPSOCK_SOCKETS + AMPSOCK_FD_BASE)
+		cnt = -EINVAL;
 	while (cnt == 0 && amp_again(&c) == 0) /* the links have their look first */
 		cnt = poll_scan(fds, nfds);
 	return (int)amp_leave(&c, cnt);
@@ -118,9 +118,9 @@ static int do_select(int nfds, fd_set *const in[3], int32_t timeout_ms)
 	fd_set out[3];
 	int cnt = 0;
 
-	if (nfds < 0 || nfds > FD_SETSIZE || timeout_ms == AMP_MS_BAD)
-		return amp_fail(EINVAL);
 	amp_enter_timed(&c, timeout_ms);
+	if ((unsigned)nfds > FD_SETSIZE || timeout_ms == AMP_MS_BAD)
+		cnt = -EINVAL;
 	while (cnt == 0 && amp_again(&c) == 0)
 		cnt = select_scan(nfds, in, out);
 	for (int k = 0; k < 3 && cnt >= 0; k++) {

@@ -464,8 +464,8 @@ static bool arm_all(void)
 	bool news = false;
 
 	for (struct amp_runner *r = stack.runners; r; r = behind(r)) {
-		if (HAS(r, arm) && AMP_RUNNER(r, arm)(r, true))
-			news = true;
+		if (HAS(r, arm))
+			news |= AMP_RUNNER(r, arm)(r, true);
 	}
 	return news;
 }
@@ -520,9 +520,11 @@ static inline void wake_others(void)
 
 #if AMPSOCK_FAST
 /* The first of those that are due: it is no longer. Returns the queues to be kicked. */
-static inline unsigned take_due(struct amp_runner *r)
+static inline unsigned take_due(struct amp_runner *r, bool all)
 {
 	unsigned bits = r->bits;
+
+	(void)all; /* all_due() */
 
 	amp_due = r->due_next;
 	r->listed = false;
@@ -532,6 +534,15 @@ static inline unsigned take_due(struct amp_runner *r)
 		bits |= AMP_RUNNER(r, kick_due)(r);
 	}
 	return bits;
+}
+
+/* Everybody is to be asked. */
+static inline void all_due(void)
+{
+	for (struct amp_runner *r = stack.runners; r; r = r->next) {
+		if (HAS(r, kick_due))
+			amp_runner_due(r);
+	}
 }
 
 /* Those that are due, one after the other: each is taken off the list. */
@@ -546,9 +557,14 @@ static inline struct amp_runner *due_next(const struct amp_runner *r)
 	return amp_due;
 }
 #else
-static inline unsigned take_due(struct amp_runner *r)
+static inline unsigned take_due(struct amp_runner *r, bool all)
 {
+	r->due |= all;
 	return HAS(r, kick_due) ? AMP_RUNNER(r, kick_due)(r) : 0;
+}
+
+static inline void all_due(void)
+{
 }
 
 static inline struct amp_runner *due_first(void)
@@ -562,29 +578,20 @@ static inline struct amp_runner *due_next(const struct amp_runner *r)
 }
 #endif
 
-/* Before sleep: everybody is asked, and about everything. */
-static inline void all_due(void)
-{
-	for (struct amp_runner *r = stack.runners; r; r = behind(r)) {
-		if (!AMPSOCK_FAST)
-			r->due = true;
-		else if (HAS(r, kick_due))
-			amp_runner_due(r);
-	}
-}
-
 /*
  * Send what is owed and the kicks that are due, these without the lock, which is held
- * again on return. True: the lock was free or something happened, so look again before
- * sleeping.
+ * again on return. all: before sleep, when everybody is asked, and about everything. True:
+ * the lock was free or something happened, so look again before sleeping.
  */
-static bool flush(void)
+static bool flush(bool all)
 {
 	bool any = false;
 
+	if (all)
+		all_due();
 	wake_others();
 	for (struct amp_runner *r = due_first(); r; r = due_next(r)) {
-		unsigned bits = take_due(r);
+		unsigned bits = take_due(r, all);
 
 		if (!AMP_KICK_AT_ONCE && bits) {
 			any = true;
@@ -618,7 +625,7 @@ void amp_flush_out(void)
 		return;
 	}
 	if (r) {
-		bits = take_due(r);
+		bits = take_due(r, false);
 		if (bits && !amp_due && !amp_changed) {
 			amp_port_unlock();
 			AMP_RUNNER(r, kick)(r, bits);
@@ -627,7 +634,7 @@ void amp_flush_out(void)
 		r->bits = bits;
 		if (bits)
 			amp_runner_list(r);
-		(void)flush();
+		(void)flush(false);
 	}
 	amp_port_unlock();
 }
@@ -639,52 +646,60 @@ static inline void flush_out(void)
 #else
 static inline void flush_out(void)
 {
-	(void)flush();
+	(void)flush(false);
 	amp_port_unlock();
 }
 #endif
 
 /* ---- a call ---- */
 
-static AMP_INLINE struct amp_sock *hold(int fd)
+/* Without a socket, or of one that cannot be held. */
+static int no_hold(int fd, const struct amp_sock *s)
 {
-	struct amp_sock *s;
-	int err;
+	int err = s ? ENOBUFS : amp_fd_other(fd, AMP_FD_ERR);
 
-	amp_port_lock();
-	s = amp_sock_find(fd);
-	if (!s) {
-		err = amp_fd_other(fd, AMP_FD_ERR);
-	} else if (AMP_PORT_THREADS && s->users == UINT8_MAX) {
-		err = ENOBUFS;
-	} else {
-		s->users += AMP_PORT_THREADS;
-		return s;
-	}
 	amp_port_unlock();
-	(void)amp_fail(err);
-	return NULL;
+	return amp_fail(err);
 }
 
 #if AMPSOCK_FAST
 struct amp_sock *amp_hold_slow(int fd)
 {
-	return hold(fd);
+	struct amp_sock *s;
+
+	amp_port_lock();
+	s = amp_sock_find(fd);
+	if (!s || (AMP_PORT_THREADS && s->users == UINT8_MAX)) {
+		(void)no_hold(fd, s);
+		return NULL;
+	}
+	s->users += AMP_PORT_THREADS;
+	return s;
 }
-#define HOLD amp_hold
-#else
-#define HOLD hold
-#endif
 
 int amp_enter(struct amp_call *c, int fd, bool out)
 {
-	struct amp_sock *s = HOLD(fd);
+	struct amp_sock *s = amp_hold(fd);
 
 	if (!s)
 		return -1;
 	amp_call_init(c, s, amp_timeo_ms(s->timeo[out]));
 	return 0;
 }
+#else
+int amp_enter(struct amp_call *c, int fd, bool out)
+{
+	struct amp_sock *s;
+
+	amp_port_lock();
+	s = amp_sock_find(fd);
+	if (!s || (AMP_PORT_THREADS && s->users == UINT8_MAX))
+		return no_hold(fd, s);
+	s->users += AMP_PORT_THREADS;
+	amp_call_init(c, s, amp_timeo_ms(s->timeo[out]));
+	return 0;
+}
+#endif
 
 void amp_enter_plain(struct amp_call *c)
 {
@@ -717,13 +732,25 @@ __attribute__((noinline)) int amp_fail(int err)
 	return -1;
 }
 
-ssize_t amp_release_slow(struct amp_sock *s, ssize_t r)
+static AMP_INLINE ssize_t done(ssize_t r)
 {
-	if (AMP_PORT_THREADS && s && --s->users == 0 && !s->fam)
-		slot_is_free(s);
 	flush_out();
 	return r < 0 ? amp_fail((int)-r) : r;
 }
+
+#if AMP_PORT_THREADS
+ssize_t amp_release_slow(struct amp_sock *s, ssize_t r)
+{
+	if (s && --s->users == 0 && !s->fam)
+		slot_is_free(s);
+	return done(r);
+}
+#else
+ssize_t amp_done(ssize_t r)
+{
+	return done(r);
+}
+#endif
 
 /* Until woken or the deadline. The lock is free meanwhile. 0, or -EAGAIN: time is up. */
 static int amp_sleep(struct amp_call *c)
@@ -740,13 +767,11 @@ static int amp_sleep(struct amp_call *c)
 		if (left <= 0)
 			return -EAGAIN;
 	}
-	left = amp_sooner(left, stack.next_ms);
-	all_due();
-	if (flush())
+	if (flush(true))
 		return 0;
 	stack.waiters += AMP_PORT_THREADS;
 	if (!arm_all())
-		port_wait(c, left);
+		port_wait(c, amp_sooner(left, stack.next_ms));
 	stack.waiters -= AMP_PORT_THREADS;
 	return 0;
 }

@@ -89,7 +89,16 @@ void amp_enter_plain(struct amp_call *c);
  * Let go, unlock, notify the peers. Returns r, or -1 with errno when r is negative: every
  * public call ends here (or in amp_fail()).
  */
+#if AMP_PORT_THREADS
 ssize_t amp_release_slow(struct amp_sock *s, ssize_t r);
+#else
+ssize_t amp_done(ssize_t r);
+static inline ssize_t amp_release_slow(struct amp_sock *s, ssize_t r)
+{
+	(void)s; /* nobody counts the calls inside */
+	return amp_done(r);
+}
+#endif
 #if AMPSOCK_FAST
 void amp_flush_out(void);
 /* The same, of a call that did well. */

@@ -104,7 +104,7 @@ static int get_addr(const struct sockaddr *addr, socklen_t len, struct amp_vsock
 {
 	const uint8_t *p = (const uint8_t *)addr; /* the caller's may lie anywhere */
 
-	if (len < sizeof(struct sockaddr_vm)) /* first: there may be nothing at all */
+	if (!addr || len < sizeof(struct sockaddr_vm))
 		return -EINVAL;
 	if (addr->sa_family != AF_VSOCK)
 		return -EAFNOSUPPORT;
