@@ -18,7 +18,6 @@ bool amp_far_again(struct amp_call *c, int r)
 {
 	if (r != -EAGAIN)
 		return false;
-	c->block = true;
 	c->timeout_ms = AMPSOCK_CONNECT_MS;
 	return amp_again(c) == 0;
 }
@@ -72,8 +71,9 @@ static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen
 	bool before = (s->flags & AMP_SF_CONNECTING) != 0;
 	int r;
 
-	if (amp_sock_dgram(s)) /* only names the peer: nobody expects EINPROGRESS of that */
-		c->block = true;
+	/* only names the peer: nobody expects EINPROGRESS of that */
+	if (amp_sock_dgram(s) && !c->timeout_ms)
+		c->timeout_ms = AMPSOCK_CONNECT_MS;
 	for (;;) {
 		r = connect_err(s);
 		if (!r && c->looked && !(s->flags & AMP_SF_CONNECTING))
@@ -90,7 +90,7 @@ static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen
 			continue;
 		if (AMP_PORT_THREADS && r != -EAGAIN) /* closed */
 			return r;
-		if (!c->block)
+		if (!c->timeout_ms)
 			return before ? -EALREADY : -EINPROGRESS;
 		/*
 		 * As on Linux: SO_SNDTIMEO on TCP leaves the attempt running, everywhere else and
@@ -116,7 +116,7 @@ int amp_connect(int fd, const struct sockaddr *addr, socklen_t len)
 
 	if (r)
 		return r;
-	if (!c.timeout_ms)
+	if (c.timeout_ms == AMP_FOREVER)
 		c.timeout_ms = AMPSOCK_CONNECT_MS;
 	r = -EOPNOTSUPP;
 	if (!(c.s->flags & AMP_SF_LISTEN))

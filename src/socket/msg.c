@@ -16,6 +16,7 @@ AMP_OPTIONAL(amp_console_io);
 
 /* ---- loops over a family's operation ---- */
 
+#if AMPSOCK_FAST
 static inline ssize_t send_once(struct amp_sock *s, struct amp_msg *m, int flags)
 {
 	ssize_t n = m->done ? 0 : amp_sock_take_err(s);
@@ -23,12 +24,11 @@ static inline ssize_t send_once(struct amp_sock *s, struct amp_msg *m, int flags
 	return n ? n : AMP_FAM(s->fam, sendmsg)(s, m, flags);
 }
 
-#if AMPSOCK_FAST
 static inline void call_init(struct amp_call *c, struct amp_sock *s, AMP_TIMEO timeo, int flags)
 {
 	amp_call_init(c, s, amp_timeo_ms(timeo));
 	if (flags & MSG_DONTWAIT)
-		c->block = false;
+		c->timeout_ms = 0;
 }
 #endif
 
@@ -89,12 +89,12 @@ static inline void want_mine(struct amp_rx_want *w)
 
 /*
  * Half a message is worse than waiting for the device. (AF_RPMSG takes one whole, or not at all; what
- * it carries for UDP goes in pieces.) A call: else a small build keeps what is stored here in registers.
+ * it carries for UDP goes in pieces.)
  */
-static __attribute__((noinline)) void half_sent(struct amp_call *c)
+static inline void half_sent(struct amp_call *c, const struct amp_sock *s)
 {
-	c->block = true;
-	c->timeout_ms = 0;
+	if ((AMPSOCK_VSOCK || AMPSOCK_INET) && s->type != SOCK_STREAM)
+		c->timeout_ms = AMP_FOREVER;
 }
 
 #if AMPSOCK_FAST
@@ -113,13 +113,12 @@ static AMP_OUTLINE ssize_t send_loop(struct amp_call *c, struct amp_msg *m, int 
 				credit_begin(&at, false);
 				return (ssize_t)m->done;
 			}
+			half_sent(c, s);
 			n = 0;
 			continue;
 		}
 		if (n != -EAGAIN)
 			break;
-		if ((AMPSOCK_VSOCK || AMPSOCK_INET) && m->done && s->type != SOCK_STREAM)
-			half_sent(c);
 		n = amp_again(c);
 	} while (n == 0);
 	credit_begin(&at, false);
@@ -246,16 +245,19 @@ static ssize_t move(struct amp_call *c, struct amp_msg *m, int flags, bool out)
 	int r;
 
 	do {
-		n = out ? send_once(s, m, flags) : AMP_FAM(s->fam, recvmsg)(s, m, flags);
+		n = -EAGAIN;
+		if (!out)
+			n = AMP_FAM(s->fam, recvmsg)(s, m, flags);
+		else if (!s->err || m->done) /* else that comes first */
+			n = AMP_FAM(s->fam, sendmsg)(s, m, flags);
 		if (n > 0 && !(flags & MSG_PEEK)) {
 			/* of received messages one is enough, and one byte of it */
 			m->done += (size_t)n;
+			half_sent(c, s);
 			continue;
 		}
 		if (n > 0 ? (size_t)n >= need : n != -EAGAIN || (s->err && !m->done))
 			break;
-		if ((AMPSOCK_VSOCK || AMPSOCK_INET) && m->done && s->type != SOCK_STREAM)
-			half_sent(c);
 		r = amp_again(c);
 		if (AMP_PORT_THREADS && r == -EBADF)
 			n = r;
@@ -328,7 +330,7 @@ static inline int msg_enter(struct amp_call *c, int fd, bool out)
 /* may: AMP_SEND_FLAGS, it is sent, or AMP_RECV_FLAGS, it is received. */
 static AMP_OUTLINE ssize_t do_msg(int fd, struct amp_msg *m, int flags, int may)
 {
-	bool out = may == AMP_SEND_FLAGS;
+	bool out = (may & MSG_EOR) != 0; /* AMP_SEND_FLAGS alone has it */
 	struct amp_call c;
 	int r;
 
@@ -338,7 +340,7 @@ static AMP_OUTLINE ssize_t do_msg(int fd, struct amp_msg *m, int flags, int may)
 	if (r)
 		return r;
 	if (flags & MSG_DONTWAIT)
-		c.block = false;
+		c.timeout_ms = 0;
 	return amp_leave(&c, move(&c, m, flags, out));
 }
 

@@ -155,7 +155,7 @@ static inline void count_ring(int more)
 }
 
 /* The lowest free slot; AMPSOCK_SOCKETS: none. */
-static unsigned slot_free(void)
+static inline unsigned slot_free(void)
 {
 	unsigned i =
 		BOUNDS && bounds.first_free ? (unsigned)(bounds.first_free - amp_socks) : 0;
@@ -174,17 +174,17 @@ struct amp_sock *amp_sock_new(int domain, int type, int protocol, int *fd)
 	unsigned i = slot_free();
 	struct amp_sock *s = amp_socks + i;
 	uint8_t gen;
-	int r;
+	int r = -EAFNOSUPPORT;
 
-	if (!fam)
-		r = -EAFNOSUPPORT;
-	else if (i == AMPSOCK_SOCKETS)
-		r = -EMFILE;
-	else
-		r = AMP_FAM(fam, create)(s, type & ~AMP_TYPE_FLAGS, protocol);
-	*fd = r ? r : AMPSOCK_FD_BASE + (int)i;
-	if (r)
+	if (fam)
+		r = i == AMPSOCK_SOCKETS ? -EMFILE
+					 : AMP_FAM(fam, create)(s, type & ~AMP_TYPE_FLAGS,
+								protocol);
+	if (r) {
+		*fd = r;
 		return NULL;
+	}
+	*fd = AMPSOCK_FD_BASE + (int)i;
 	gen = s->gen;
 	memset(s, 0, sizeof(*s));
 	if (AMP_PORT_THREADS)
@@ -459,9 +459,9 @@ struct amp_runner *amp_runner_next(const struct amp_runner *r)
 }
 
 /* Rings are not disarmed afterwards: with event indices they are so by themselves. */
-static bool arm_all(void)
+static inline bool arm_all(void)
 {
-	bool news = false;
+	unsigned news = 0;
 
 	for (struct amp_runner *r = stack.runners; r; r = behind(r)) {
 		if (HAS(r, arm))
@@ -710,8 +710,7 @@ void amp_enter_plain(struct amp_call *c)
 void amp_enter_timed(struct amp_call *c, int32_t timeout_ms)
 {
 	amp_enter_plain(c);
-	c->block = timeout_ms != 0;
-	c->timeout_ms = timeout_ms > 0 ? (uint32_t)timeout_ms : 0;
+	c->timeout_ms = timeout_ms < 0 ? AMP_FOREVER : (uint32_t)timeout_ms;
 }
 
 int32_t amp_to_ms(int64_t sec, unsigned long parts, unsigned long ms_parts)
@@ -757,7 +756,7 @@ static int amp_sleep(struct amp_call *c)
 {
 	int32_t left = -1;
 
-	if (c->timeout_ms) {
+	if (c->timeout_ms != AMP_FOREVER) {
 		uint32_t now_ms = amp_port_now_ms();
 
 		if (!c->started)
@@ -779,7 +778,7 @@ static int amp_sleep(struct amp_call *c)
 /* Apart: what it has on the stack is not below a look at the links. */
 int amp_wait(struct amp_call *c)
 {
-	int r = c->block ? amp_sleep(c) : -EAGAIN;
+	int r = c->timeout_ms ? amp_sleep(c) : -EAGAIN;
 
 	if (AMP_PORT_THREADS && c->s && c->s->gen != c->gen)
 		return -EBADF;

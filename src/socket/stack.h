@@ -28,16 +28,17 @@
 /* One call on one socket, from amp_enter() to amp_leave(). On the caller's stack. */
 struct amp_call {
 	struct amp_sock *s;  /* NULL: a call without socket */
-	uint32_t timeout_ms; /* 0: for ever */
+	uint32_t timeout_ms; /* 0: it may not block; AMP_FOREVER */
 	uint32_t deadline_ms;
-	uint8_t gen;
-	bool block;
 	bool looked;  /* the links had their look */
 	bool started; /* deadline_ms is set */
+	uint8_t gen;
 #if AMP_PORT_WAKE_ONE
 	bool named; /* it is woken by name when there is a reason */
 #endif
 };
+
+#define AMP_FOREVER UINT32_MAX
 
 #if AMP_PORT_WAKE_ONE
 static inline void amp_call_named(struct amp_call *c, bool named)
@@ -70,14 +71,13 @@ static inline struct amp_sock *amp_hold(int fd)
 	return amp_hold_slow(fd); /* which says why not */
 }
 #endif
-/* What amp_again() needs to know about a call on a socket that is held. */
-static inline void amp_call_init(struct amp_call *c, struct amp_sock *s, uint32_t timeout_ms)
+/* What amp_again() needs to know about a call on a socket that is held. timeo_ms: of the socket, 0: for ever. */
+static inline void amp_call_init(struct amp_call *c, struct amp_sock *s, uint32_t timeo_ms)
 {
 	c->s = s;
-	c->timeout_ms = timeout_ms;
+	c->timeout_ms = s->flags & AMP_SF_NONBLOCK ? 0 : timeo_ms ? timeo_ms : AMP_FOREVER;
 	if (AMP_PORT_THREADS)
 		c->gen = s->gen;
-	c->block = !(s->flags & AMP_SF_NONBLOCK);
 	c->looked = c->started = false;
 	amp_call_named(c, false);
 }
