@@ -154,37 +154,34 @@ static inline void count_ring(int more)
 		amp_counts.rings_used += (uint32_t)more;
 }
 
-/* The lowest free slot; AMPSOCK_SOCKETS: none. */
-static inline unsigned slot_free(void)
+/* The lowest free slot, or NULL. */
+static inline struct amp_sock *slot_free(void)
 {
-	unsigned i =
-		BOUNDS && bounds.first_free ? (unsigned)(bounds.first_free - amp_socks) : 0;
+	struct amp_sock *s = BOUNDS && bounds.first_free ? bounds.first_free : amp_socks;
 
-	while (i < AMPSOCK_SOCKETS &&
-	       (amp_socks[i].fam || (AMP_PORT_THREADS && amp_socks[i].users)))
-		i++;
-	if (BOUNDS)
-		bounds.first_free = amp_socks + i;
-	return i;
+	for (; s < amp_socks + AMPSOCK_SOCKETS; s++) {
+		if (BOUNDS)
+			bounds.first_free = s;
+		if (!s->fam && !(AMP_PORT_THREADS && s->users))
+			return s;
+	}
+	return NULL;
 }
 
 struct amp_sock *amp_sock_new(int domain, int type, int protocol, int *fd)
 {
 	const struct amp_family *fam = amp_family_find(domain);
-	unsigned i = slot_free();
-	struct amp_sock *s = amp_socks + i;
+	struct amp_sock *s = slot_free();
 	uint8_t gen;
 	int r = -EAFNOSUPPORT;
 
 	if (fam)
-		r = i == AMPSOCK_SOCKETS ? -EMFILE
-					 : AMP_FAM(fam, create)(s, type & ~AMP_TYPE_FLAGS,
-								protocol);
+		r = s ? AMP_FAM(fam, create)(s, type & ~AMP_TYPE_FLAGS, protocol) : -EMFILE;
 	if (r) {
 		*fd = r;
 		return NULL;
 	}
-	*fd = AMPSOCK_FD_BASE + (int)i;
+	*fd = amp_sock_fd(s);
 	gen = s->gen;
 	memset(s, 0, sizeof(*s));
 	if (AMP_PORT_THREADS)
