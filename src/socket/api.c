@@ -14,16 +14,10 @@
 
 AMP_OPTIONAL(amp_console_flags);
 
-bool amp_far_again(struct amp_call *c, int r)
+int amp_far(struct amp_call *c, int r)
 {
-	if (r != -EAGAIN)
-		return false;
-	c->timeout_ms = AMPSOCK_CONNECT_MS;
-	return amp_again(c) == 0;
-}
-
-int amp_far_result(struct amp_call *c, int r)
-{
+	if (amp_far_again(c, r))
+		return AMP_FAR_AGAIN;
 	if (r != -EAGAIN)
 		return r;
 	if (AMP_PORT_THREADS && c->s->gen != c->gen) /* closed meanwhile */
@@ -51,8 +45,10 @@ int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
 		return r;
 	do {
 		r = AMP_FAM(c.s->fam, bind)(c.s, addr, len);
-	} while (AMPSOCK_INET && amp_far_again(&c, r)); /* the others know at once */
-	return (int)amp_leave(&c, AMPSOCK_INET ? amp_far_result(&c, r) : r);
+		if (AMPSOCK_INET) /* the others know at once */
+			r = amp_far(&c, r);
+	} while (AMPSOCK_INET && r == AMP_FAR_AGAIN);
+	return (int)amp_leave(&c, r);
 }
 
 /*
@@ -158,24 +154,33 @@ static void set_nonblock(uint16_t *flags, bool on)
 	*flags = (uint16_t)((*flags & ~AMP_SF_NONBLOCK) | (on ? AMP_SF_NONBLOCK : 0));
 }
 
-int amp_fcntl(int fd, int cmd, ...)
+int amp_fcntl_arg(int fd, int cmd, int arg)
 {
 	struct amp_call c;
 	uint16_t *flags = enter_any(&c, fd);
-	va_list ap;
 	int r = 0;
 
 	if (!flags)
 		return -1;
-	va_start(ap, cmd);
 	if (cmd == F_SETFL)
-		set_nonblock(flags, (va_arg(ap, int) & O_NONBLOCK) != 0);
+		set_nonblock(flags, (arg & O_NONBLOCK) != 0);
 	else if (cmd == F_GETFL)
 		r = *flags & AMP_SF_NONBLOCK ? O_RDWR | O_NONBLOCK : O_RDWR;
 	else if (cmd != F_GETFD && cmd != F_SETFD) /* there is nothing to exec */
 		r = -EINVAL;
-	va_end(ap);
 	return (int)amp_leave(&c, r);
+}
+
+int amp_fcntl(int fd, int cmd, ...)
+{
+	int arg = 0;
+	va_list ap;
+
+	va_start(ap, cmd);
+	if (cmd == F_SETFL)
+		arg = va_arg(ap, int);
+	va_end(ap);
+	return amp_fcntl_arg(fd, cmd, arg);
 }
 
 /* Asked of the family as a peek without buffer, see family.h. */
@@ -187,18 +192,14 @@ static int readable_len(struct amp_sock *s)
 	return n > 0 ? (int)n : 0;
 }
 
-int amp_ioctl(int fd, unsigned long request, ...)
+int amp_ioctl_arg(int fd, unsigned long request, int *arg)
 {
 	struct amp_call c;
 	uint16_t *flags = enter_any(&c, fd);
-	va_list ap;
-	int *arg, r = 0;
+	int r = 0;
 
 	if (!flags)
 		return -1;
-	va_start(ap, request);
-	arg = va_arg(ap, int *);
-	va_end(ap);
 	if (request == FIONBIO) {
 		set_nonblock(flags, *arg != 0);
 	} else if (request == FIONREAD && c.s) {
@@ -211,4 +212,15 @@ int amp_ioctl(int fd, unsigned long request, ...)
 		r = -ENOTTY;
 	}
 	return (int)amp_leave(&c, r);
+}
+
+int amp_ioctl(int fd, unsigned long request, ...)
+{
+	va_list ap;
+	int *arg;
+
+	va_start(ap, request);
+	arg = va_arg(ap, int *);
+	va_end(ap);
+	return amp_ioctl_arg(fd, request, arg);
 }

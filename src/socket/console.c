@@ -38,9 +38,7 @@ static ssize_t own_read(struct amp_call *c, int fd, const struct iovec *iov)
 
 	do {
 		n = own_ops->read(fd, iov->iov_base, iov->iov_len);
-		if (n == -EAGAIN)
-			n = amp_again(c) ? -EAGAIN : -EINTR;
-	} while (n == -EINTR);
+	} while (n == -EAGAIN && amp_again(c) == 0);
 	return n;
 }
 

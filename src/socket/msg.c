@@ -584,7 +584,7 @@ static ssize_t vector(int fd, const struct iovec *iov, int iovcnt, bool out)
 	if (iovcnt <= 0 || iovcnt > AMP_IOV_MAX || msg_init(&m, iov, (size_t)iovcnt))
 		return amp_fail(EINVAL);
 	if (!m.len) /* no message, not even an empty one: as on Linux, of a descriptor */
-		return amp_fcntl(fd, F_GETFD);
+		return amp_fcntl_arg(fd, F_GETFD, 0);
 	if (amp_fd_own(fd))
 		return amp_console_io(fd, iov, iovcnt, out);
 	return do_msg(fd, &m, 0, out ? AMP_SEND_FLAGS : AMP_RECV_FLAGS);

@@ -142,10 +142,10 @@ static int set_sol(struct amp_sock *s, unsigned opt, const union value *u)
 
 /* What is asked, on the stack of who asks: where a call waits there should be little else. */
 struct ask {
-	bool set;
 	int level, name;
 	void *val;
 	socklen_t *len;
+	int set; /* a whole word is shorter to write */
 };
 
 /* Apart: what it has on the stack is not below the waiting. */
@@ -184,11 +184,11 @@ static int option(int fd, const struct ask *a)
 	r = a->val && a->len ? near_option(c.s, a) : -EFAULT;
 	if (r == FAR) {
 		do {
-			r = c.s->fam->option ? c.s->fam->option(c.s, a->set, a->level, a->name,
+			r = c.s->fam->option ? c.s->fam->option(c.s, a->set != 0, a->level, a->name,
 								a->val, a->len)
 					     : -ENOPROTOOPT;
-		} while (amp_far_again(&c, r));
-		r = amp_far_result(&c, r);
+			r = amp_far(&c, r);
+		} while (r == AMP_FAR_AGAIN);
 		/* it is known here, but the family may have to tell somebody */
 		if (r == -ENOPROTOOPT && a->level == SOL_SOCKET && a->name == SO_LINGER)
 			r = 0;
@@ -198,14 +198,14 @@ static int option(int fd, const struct ask *a)
 
 int amp_getsockopt(int fd, int level, int name, void *restrict val, socklen_t *restrict len)
 {
-	const struct ask a = {false, level, name, val, len};
+	const struct ask a = {level, name, val, len, false};
 
 	return option(fd, &a);
 }
 
 int amp_setsockopt(int fd, int level, int name, const void *val, socklen_t len)
 {
-	const struct ask a = {true, level, name, (void *)(uintptr_t)val, &len};
+	const struct ask a = {level, name, (void *)(uintptr_t)val, &len, true};
 
 	return option(fd, &a);
 }

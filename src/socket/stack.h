@@ -136,11 +136,20 @@ void amp_enter_timed(struct amp_call *c, int32_t timeout_ms);
 int32_t amp_to_ms(int64_t sec, unsigned long parts, unsigned long ms_parts);
 #define AMP_MS_BAD (-2)
 
-/* An operation that needs an answer from far away: waited for, but not for ever. False: over.
+/* An operation that needs an answer from far away: waited for, but not for ever. False: over. */
+static inline bool amp_far_again(struct amp_call *c, int r)
+{
+	if (r != -EAGAIN)
+		return false;
+	c->timeout_ms = AMPSOCK_CONNECT_MS;
+	return amp_again(c) == 0;
+}
+
+/*
+ * r is what an operation said that may need an answer from far away. AMP_FAR_AGAIN: try again. Else what it came to; an answer that comes after all is nobody's.
  */
-bool amp_far_again(struct amp_call *c, int r);
-/* What it came to. Its answer, if one comes after all, is nobody's. */
-int amp_far_result(struct amp_call *c, int r);
+int amp_far(struct amp_call *c, int r);
+#define AMP_FAR_AGAIN 1
 
 /* The descriptor goes at once, whoever waits on it hears EBADF; the rest is the family's. */
 void amp_sock_close(struct amp_sock *s);
