@@ -278,31 +278,25 @@ static ssize_t move(struct amp_call *c, struct amp_msg *m, int flags, bool out)
 
 /* ---- messages ---- */
 
+/* All but the name. */
 static int msg_init(struct amp_msg *m, const struct iovec *iov, size_t cnt)
 {
 	static const struct iovec none;
 
-	memset(m, 0, sizeof(*m));
-	m->iov = cnt ? iov : &none; /* NULL is no caller's (family.h) */
-	m->iov_cnt = cnt;
 	if (cnt > AMP_IOV_MAX)
 		return -EMSGSIZE;
+	m->iov = iov;
+	if (!cnt) /* NULL is no caller's (family.h) */
+		m->iov = &none;
+	m->iov_cnt = cnt;
+	m->len = m->done = 0;
+	m->flags = 0;
 	for (; cnt; cnt--, iov++) {
 		if (iov->iov_len > (size_t)PTRDIFF_MAX - m->len)
 			return -EINVAL;
 		m->len += iov->iov_len;
 	}
 	return 0;
-}
-
-static int msg_from(struct amp_msg *m, const struct msghdr *msg)
-{
-	int r = msg_init(m, msg->msg_iov, (size_t)msg->msg_iovlen);
-
-	m->name = msg->msg_name;
-	if (m->name)
-		m->name_len = msg->msg_namelen;
-	return r;
 }
 
 #if AMPSOCK_FAST
@@ -342,6 +336,15 @@ static AMP_OUTLINE ssize_t do_msg(int fd, struct amp_msg *m, int flags, int may)
 	if (flags & MSG_DONTWAIT)
 		c.timeout_ms = 0;
 	return amp_leave(&c, move(&c, m, flags, out));
+}
+
+/* The same of iov's cnt pieces, to or from m's name. */
+static AMP_ONCE ssize_t do_pieces(int fd, struct amp_msg *m, int flags, int may, const struct iovec *iov,
+			 size_t cnt)
+{
+	int r = msg_init(m, iov, cnt);
+
+	return r ? amp_fail(-r) : do_msg(fd, m, flags, may);
 }
 
 /* Of one piece, field by field: a compiler would call memset() for it. */
@@ -508,14 +511,9 @@ ssize_t amp_sendto(int fd, const void *buf, size_t len, int flags, const struct 
 	const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
 	struct amp_msg m;
 
-	if (len > AMP_LEN_MAX)
-		return amp_fail(EINVAL);
-	msg_simple(&m, &iov);
-	if (dest) {
-		m.name = (struct sockaddr *)(uintptr_t)dest;
-		m.name_len = dest_len;
-	}
-	return do_msg(fd, &m, flags, AMP_SEND_FLAGS);
+	m.name = (struct sockaddr *)(uintptr_t)dest;
+	m.name_len = dest_len;
+	return do_pieces(fd, &m, flags, AMP_SEND_FLAGS, &iov, 1);
 }
 
 ssize_t amp_send(int fd, const void *buf, size_t len, int flags)
@@ -527,13 +525,12 @@ ssize_t amp_send(int fd, const void *buf, size_t len, int flags)
 ssize_t amp_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
 	struct amp_msg m;
-	int r = msg_from(&m, msg);
 
-	if (!msg->msg_namelen) /* as on Linux there is no name then */
-		m.name = NULL;
-	if (r == 0 && msg->msg_controllen)
-		r = -EOPNOTSUPP;
-	return r ? amp_fail(-r) : do_msg(fd, &m, flags, AMP_SEND_FLAGS);
+	if (msg->msg_controllen)
+		return amp_fail(EOPNOTSUPP);
+	m.name_len = msg->msg_namelen;
+	m.name = m.name_len ? msg->msg_name : NULL; /* as on Linux */
+	return do_pieces(fd, &m, flags, AMP_SEND_FLAGS, msg->msg_iov, (size_t)msg->msg_iovlen);
 }
 
 ssize_t amp_recvfrom(int fd, void *restrict buf, size_t len, int flags,
@@ -543,14 +540,9 @@ ssize_t amp_recvfrom(int fd, void *restrict buf, size_t len, int flags,
 	struct amp_msg m;
 	ssize_t n;
 
-	if (len > AMP_LEN_MAX)
-		return amp_fail(EINVAL);
-	msg_simple(&m, &iov);
-	if (src && src_len) {
-		m.name = src;
-		m.name_len = *src_len;
-	}
-	n = do_msg(fd, &m, flags, AMP_RECV_FLAGS);
+	m.name = src_len ? src : NULL;
+	m.name_len = src_len ? *src_len : 0;
+	n = do_pieces(fd, &m, flags, AMP_RECV_FLAGS, &iov, 1);
 	if (n >= 0 && m.name)
 		*src_len = m.name_len;
 	return n;
@@ -564,11 +556,13 @@ ssize_t amp_recv(int fd, void *buf, size_t len, int flags)
 ssize_t amp_recvmsg(int fd, struct msghdr *msg, int flags)
 {
 	struct amp_msg m;
-	int r = msg_from(&m, msg);
-	ssize_t n = r ? amp_fail(-r) : do_msg(fd, &m, flags, AMP_RECV_FLAGS);
+	ssize_t n;
 
+	m.name = msg->msg_name;
+	m.name_len = m.name ? msg->msg_namelen : 0;
+	n = do_pieces(fd, &m, flags, AMP_RECV_FLAGS, msg->msg_iov, (size_t)msg->msg_iovlen);
 	if (n >= 0) {
-		msg->msg_namelen = m.name ? m.name_len : 0;
+		msg->msg_namelen = m.name_len;
 		msg->msg_controllen = 0;
 		msg->msg_flags = m.flags;
 	}
@@ -577,27 +571,28 @@ ssize_t amp_recvmsg(int fd, struct msghdr *msg, int flags)
 
 /* ---- read and write, which also reach the console ---- */
 
-static ssize_t vector(int fd, const struct iovec *iov, int iovcnt, bool out)
+static ssize_t vector(int fd, const struct iovec *iov, int iovcnt, int may)
 {
 	struct amp_msg m;
 
-	if (iovcnt <= 0 || iovcnt > AMP_IOV_MAX || msg_init(&m, iov, (size_t)iovcnt))
+	m.name = NULL;
+	if (iovcnt <= 0 || msg_init(&m, iov, (size_t)iovcnt))
 		return amp_fail(EINVAL);
 	if (!m.len) /* no message, not even an empty one: as on Linux, of a descriptor */
 		return amp_fcntl_arg(fd, F_GETFD, 0);
 	if (amp_fd_own(fd))
-		return amp_console_io(fd, iov, iovcnt, out);
-	return do_msg(fd, &m, 0, out ? AMP_SEND_FLAGS : AMP_RECV_FLAGS);
+		return amp_console_io(fd, iov, iovcnt, (may & MSG_EOR) != 0);
+	return do_msg(fd, &m, 0, may);
 }
 
 ssize_t amp_readv(int fd, const struct iovec *iov, int iovcnt)
 {
-	return vector(fd, iov, iovcnt, false);
+	return vector(fd, iov, iovcnt, AMP_RECV_FLAGS);
 }
 
 ssize_t amp_writev(int fd, const struct iovec *iov, int iovcnt)
 {
-	return vector(fd, iov, iovcnt, true);
+	return vector(fd, iov, iovcnt, AMP_SEND_FLAGS);
 }
 
 static __attribute__((noinline)) ssize_t own_piece(int fd, void *buf, size_t len, bool out)
@@ -607,13 +602,32 @@ static __attribute__((noinline)) ssize_t own_piece(int fd, void *buf, size_t len
 	return amp_console_io(fd, &iov, 1, out);
 }
 
+#if AMPSOCK_FAST
+static AMP_INLINE ssize_t piece(int fd, void *buf, size_t len, int may)
+{
+	return may == AMP_SEND_FLAGS ? amp_send(fd, buf, len, 0) : amp_recv(fd, buf, len, 0);
+}
+#else
+static inline ssize_t piece(int fd, void *buf, size_t len, int may)
+{
+	return one_piece(fd, buf, len, 0, may);
+}
+#endif
+
+/* read() and write(): a copy each where speed matters. */
+static AMP_ONCE ssize_t io(int fd, void *buf, size_t len, int may)
+{
+	if (amp_fd_own(fd))
+		return own_piece(fd, buf, len, (may & MSG_EOR) != 0);
+	return piece(fd, buf, len, may);
+}
+
 ssize_t amp_read(int fd, void *buf, size_t len)
 {
-	return amp_fd_own(fd) ? own_piece(fd, buf, len, false) : amp_recv(fd, buf, len, 0);
+	return io(fd, buf, len, AMP_RECV_FLAGS);
 }
 
 ssize_t amp_write(int fd, const void *buf, size_t len)
 {
-	return amp_fd_own(fd) ? own_piece(fd, (void *)(uintptr_t)buf, len, true)
-			      : amp_send(fd, buf, len, 0);
+	return io(fd, (void *)(uintptr_t)buf, len, AMP_SEND_FLAGS);
 }

@@ -107,11 +107,12 @@ static void get_sol(struct amp_sock *s, unsigned opt, union value *u)
 
 static int set_timeout(AMP_TIMEO *to, const struct timeval *tv)
 {
-	int32_t ms = amp_to_ms(tv->tv_sec, (unsigned long)tv->tv_usec, 1000);
+	bool before = tv->tv_sec < 0;
+	int32_t ms = amp_to_ms(before ? 0 : tv->tv_sec, (unsigned long)tv->tv_usec, 1000);
 
 	if (ms == AMP_MS_BAD)
 		return -EDOM;
-	if (ms < 0)
+	if (before)
 		ms = 1; /* Linux: do not wait at all */
 	*to = AMP_TIMEO_PACKED ? amp_timeo_pack((uint32_t)ms) : (AMP_TIMEO)ms;
 	return 0;

@@ -60,14 +60,9 @@ int amp_poll(struct pollfd *fds, nfds_t nfds, int timeout)
 }
 
 /* AMP_MS_BAD: EINVAL. */
-static int32_t to_ms(const struct timespec *t)
+static AMP_OUTLINE int32_t to_ms(const struct timespec *t)
 {
-	int32_t ms;
-
-	if (!t)
-		return -1;
-	ms = amp_to_ms(t->tv_sec, (unsigned long)t->tv_nsec, 1000000);
-	return ms < 0 ? AMP_MS_BAD : ms;
+	return t ? amp_to_ms(t->tv_sec, (unsigned long)t->tv_nsec, 1000000) : -1;
 }
 
 int amp_ppoll(struct pollfd *fds, nfds_t nfds, const struct timespec *timeout,
@@ -136,11 +131,8 @@ int amp_select(int nfds, fd_set *restrict readfds, fd_set *restrict writefds,
 	fd_set *const in[3] = {readfds, writefds, errorfds};
 	int32_t ms = -1;
 
-	if (timeout) {
+	if (timeout)
 		ms = amp_to_ms(timeout->tv_sec, (unsigned long)timeout->tv_usec, 1000);
-		if (ms < 0)
-			ms = AMP_MS_BAD;
-	}
 	return do_select(nfds, in, ms);
 }
 

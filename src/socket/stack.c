@@ -712,10 +712,8 @@ void amp_enter_timed(struct amp_call *c, int32_t timeout_ms)
 
 int32_t amp_to_ms(int64_t sec, unsigned long parts, unsigned long ms_parts)
 {
-	if (parts >= ms_parts * 1000u)
+	if (sec < 0 || parts >= ms_parts * 1000u)
 		return AMP_MS_BAD;
-	if (sec < 0)
-		return -1;
 	if (sec >= (int32_t)(AMP_TIMEO_MAX_MS / 1000u))
 		return (int32_t)AMP_TIMEO_MAX_MS;
 	return (int32_t)((uint32_t)sec * 1000u +

@@ -20,9 +20,11 @@
 #if AMPSOCK_FAST
 #define AMP_INLINE  inline __attribute__((always_inline))
 #define AMP_OUTLINE __attribute__((noinline))
+#define AMP_ONCE    AMP_INLINE
 #else
 #define AMP_INLINE inline
 #define AMP_OUTLINE
+#define AMP_ONCE __attribute__((noinline))
 #endif
 
 /* One call on one socket, from amp_enter() to amp_leave(). On the caller's stack. */
@@ -131,7 +133,7 @@ int amp_wait(struct amp_call *c);
 void amp_enter_timed(struct amp_call *c, int32_t timeout_ms);
 /*
  * sec and what is beyond, in parts of which ms_parts are a millisecond: in ms, rounded up, at most
- * AMP_TIMEO_MAX_MS. Negative: -1, or AMP_MS_BAD when there are more parts than a second has.
+ * AMP_TIMEO_MAX_MS. AMP_MS_BAD: negative, or more parts than a second has.
  */
 int32_t amp_to_ms(int64_t sec, unsigned long parts, unsigned long ms_parts);
 #define AMP_MS_BAD (-2)
