@@ -65,7 +65,6 @@ ssize_t amp_console_io(int fd, const struct iovec *iov, int iovcnt, bool out)
 {
 	struct amp_call c;
 
-	amp_enter_plain(&c);
-	c.timeout_ms = own_flags[fd] & AMP_SF_NONBLOCK ? 0 : AMP_FOREVER;
+	amp_enter_timed(&c, own_flags[fd] & AMP_SF_NONBLOCK ? 0 : -1);
 	return amp_leave(&c, out ? own_write(&c, fd, iov, iovcnt) : own_read(&c, fd, iov));
 }

@@ -339,8 +339,8 @@ static AMP_OUTLINE ssize_t do_msg(int fd, struct amp_msg *m, int flags, int may)
 }
 
 /* The same of iov's cnt pieces, to or from m's name. */
-static AMP_ONCE ssize_t do_pieces(int fd, struct amp_msg *m, int flags, int may, const struct iovec *iov,
-			 size_t cnt)
+static AMP_ONCE ssize_t do_pieces(int fd, struct amp_msg *m, int flags, int may,
+				  const struct iovec *iov, size_t cnt)
 {
 	int r = msg_init(m, iov, cnt);
 

@@ -185,8 +185,8 @@ static int option(int fd, const struct ask *a)
 	r = a->val && a->len ? near_option(c.s, a) : -EFAULT;
 	if (r == FAR) {
 		do {
-			r = c.s->fam->option ? c.s->fam->option(c.s, a->set != 0, a->level, a->name,
-								a->val, a->len)
+			r = c.s->fam->option ? c.s->fam->option(c.s, a->set != 0, a->level,
+								a->name, a->val, a->len)
 					     : -ENOPROTOOPT;
 			r = amp_far(&c, r);
 		} while (r == AMP_FAR_AGAIN);

@@ -4,7 +4,6 @@
  * descriptors; when nothing is ready they sleep as any other call does and look again.
  */
 #include <errno.h>
-#include <string.h>
 
 #include "stack.h"
 
@@ -60,7 +59,7 @@ int amp_poll(struct pollfd *fds, nfds_t nfds, int timeout)
 }
 
 /* AMP_MS_BAD: EINVAL. */
-static AMP_OUTLINE int32_t to_ms(const struct timespec *t)
+static __attribute__((noinline)) int32_t to_ms(const struct timespec *t)
 {
 	return t ? amp_to_ms(t->tv_sec, (unsigned long)t->tv_nsec, 1000000) : -1;
 }
@@ -81,67 +80,64 @@ static const short set_events[3] = {
 	POLLPRI,
 };
 
-/* Fills out from in. Bits set, or -EBADF. Apart: what it needs is not below the waiting. */
-static __attribute__((noinline)) int select_scan(int nfds, fd_set *const in[3], fd_set out[3])
+/*
+ * Bits set that are true, or -EBADF. take: those that are not are cleared. Apart: what it needs is not
+ * below the waiting.
+ */
+static __attribute__((noinline)) int select_scan(int nfds, fd_set *const sets[3], bool take)
 {
 	int cnt = 0;
 
-	for (int k = 0; k < 3; k++)
-		FD_ZERO(&out[k]);
-	for (int fd = 0; fd < nfds; fd++) {
-		int ev = -1;
+	for (int k = 0; k < 3; k++) {
+		for (int fd = 0; sets[k] && fd < nfds; fd++) {
+			int ev;
 
-		for (int k = 0; k < 3; k++) {
-			if (!in[k] || !FD_ISSET(fd, in[k]))
+			if (!FD_ISSET(fd, sets[k]))
 				continue;
-			if (ev < 0)
-				ev = ready(fd);
+			ev = ready(fd);
 			if (ev & POLLNVAL)
 				return -EBADF;
-			if (ev & set_events[k]) {
-				FD_SET(fd, &out[k]);
+			if (ev & set_events[k])
 				cnt++;
-			}
+			else if (take)
+				FD_CLR(fd, sets[k]);
 		}
 	}
 	return cnt;
 }
 
-static int do_select(int nfds, fd_set *const in[3], int32_t timeout_ms)
+static int do_select(int nfds, fd_set *const sets[3], int32_t timeout_ms)
 {
 	struct amp_call c;
-	fd_set out[3];
 	int cnt = 0;
 
 	amp_enter_timed(&c, timeout_ms);
 	if ((unsigned)nfds > FD_SETSIZE || timeout_ms == AMP_MS_BAD)
 		cnt = -EINVAL;
 	while (cnt == 0 && amp_again(&c) == 0)
-		cnt = select_scan(nfds, in, out);
-	for (int k = 0; k < 3 && cnt >= 0; k++) {
-		if (in[k])
-			memcpy(in[k], &out[k], sizeof(fd_set));
-	}
+		cnt = select_scan(nfds, sets, false);
+	if (cnt >= 0)
+		cnt = select_scan(nfds, sets, true);
 	return (int)amp_leave(&c, cnt);
 }
 
 int amp_select(int nfds, fd_set *restrict readfds, fd_set *restrict writefds,
 	       fd_set *restrict errorfds, struct timeval *restrict timeout)
 {
-	fd_set *const in[3] = {readfds, writefds, errorfds};
+	fd_set *const sets[3] = {readfds, writefds, errorfds};
 	int32_t ms = -1;
 
 	if (timeout)
 		ms = amp_to_ms(timeout->tv_sec, (unsigned long)timeout->tv_usec, 1000);
-	return do_select(nfds, in, ms);
+	return do_select(nfds, sets, ms);
 }
 
 int amp_pselect(int nfds, fd_set *restrict readfds, fd_set *restrict writefds,
 		fd_set *restrict errorfds, const struct timespec *restrict timeout,
 		const sigset_t *restrict sigmask)
 {
-	fd_set *const in[3] = {readfds, writefds, errorfds};
+	fd_set *const sets[3] = {readfds, writefds, errorfds};
 
 	(void)sigmask;
-	return do_select(nfds, in, to_ms(timeout));
+	return do_select(nfds, sets, to_ms(timeout));
 }

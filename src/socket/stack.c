@@ -92,13 +92,18 @@ static const struct {
 };
 #define FAMILY_CNT (sizeof(families) / sizeof(families[0]))
 
-const struct amp_family *amp_family_find(int domain)
+static inline const struct amp_family *family_find(int domain)
 {
 	for (size_t i = 0; i < FAMILY_CNT; i++) {
 		if (families[i].domain == domain)
 			return families[i].fam;
 	}
 	return NULL;
+}
+
+const struct amp_family *amp_family_find(int domain)
+{
+	return family_find(domain);
 }
 
 #if AMPSOCK_INET
@@ -170,7 +175,8 @@ static inline struct amp_sock *slot_free(void)
 
 struct amp_sock *amp_sock_new(int domain, int type, int protocol, int *fd)
 {
-	const struct amp_family *fam = amp_family_find(domain);
+	const struct amp_family *fam =
+		AMP_ONE_FAMILY ? family_find(domain) : amp_family_find(domain);
 	struct amp_sock *s = slot_free();
 	uint8_t gen;
 	int r = -EAFNOSUPPORT;
@@ -698,15 +704,12 @@ int amp_enter(struct amp_call *c, int fd, bool out)
 }
 #endif
 
-void amp_enter_plain(struct amp_call *c)
-{
-	memset(c, 0, sizeof(*c));
-	amp_port_lock();
-}
-
 void amp_enter_timed(struct amp_call *c, int32_t timeout_ms)
 {
-	amp_enter_plain(c);
+	amp_port_lock();
+	c->s = NULL;
+	c->looked = c->started = false;
+	amp_call_named(c, false);
 	c->timeout_ms = timeout_ms < 0 ? AMP_FOREVER : (uint32_t)timeout_ms;
 }
 

@@ -85,8 +85,6 @@ static inline void amp_call_init(struct amp_call *c, struct amp_sock *s, uint32_
 }
 /* Lock, find and hold a call's socket, with the time-out of sending (out), or of receiving. 0, or -1 with errno. */
 int amp_enter(struct amp_call *c, int fd, bool out);
-/* The same, but for a call that needs no descriptor. */
-void amp_enter_plain(struct amp_call *c);
 /*
  * Let go, unlock, notify the peers. Returns r, or -1 with errno when r is negative: every
  * public call ends here (or in amp_fail()).
@@ -131,6 +129,11 @@ int amp_again(struct amp_call *c);
 int amp_wait(struct amp_call *c);
 /* A call without socket that waits: not at all (0), for ever (negative), or so long. */
 void amp_enter_timed(struct amp_call *c, int32_t timeout_ms);
+/* The same, but it does not wait. */
+static inline void amp_enter_plain(struct amp_call *c)
+{
+	amp_enter_timed(c, 0);
+}
 /*
  * sec and what is beyond, in parts of which ms_parts are a millisecond: in ms, rounded up, at most
  * AMP_TIMEO_MAX_MS. AMP_MS_BAD: negative, or more parts than a second has.
