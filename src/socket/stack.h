@@ -156,6 +156,8 @@ static inline bool amp_far_again(struct amp_call *c, int r)
 int amp_far(struct amp_call *c, int r);
 #define AMP_FAR_AGAIN 1
 
+/* The last call has left a slot that was given back. */
+void amp_sock_gone(struct amp_sock *s);
 /* The descriptor goes at once, whoever waits on it hears EBADF; the rest is the family's. */
 void amp_sock_close(struct amp_sock *s);
 /* The socket with this descriptor, or NULL. Lock held. */
