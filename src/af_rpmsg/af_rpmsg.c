@@ -89,10 +89,10 @@ int amp_raddr_get(const struct amp_sock *s, const struct sockaddr *addr, socklen
 	size_t max = s->type == SOCK_STREAM ? RPMSG_NAME_LEN - SUFFIX_LEN : RPMSG_NAME_LEN;
 	char *end;
 
+	if (!addr || len < sizeof(*to))
+		return -EINVAL;
 	if (addr->sa_family != AF_RPMSG)
 		return -EAFNOSUPPORT;
-	if (len < sizeof(*to))
-		return -EINVAL;
 	amp_copy(to, addr, sizeof(*to)); /* the caller's may lie anywhere */
 	end = memchr(to->name, '\0', max);
 	if (!end)
@@ -354,7 +354,7 @@ static int wait_for(struct amp_sock *s, const struct amp_raddr *to)
 	s->sub |= SUB_WAIT;
 	amp_rsock_waits = true;
 	p->deadline_ms = amp_port_now_ms() +
-			 (s->sndtimeo ? amp_timeo_ms(s->sndtimeo) : AMPSOCK_CONNECT_MS);
+			 (s->timeo[true] ? amp_timeo_ms(s->timeo[true]) : AMPSOCK_CONNECT_MS);
 	strcpy(p->wait, to->name);
 	p->wait_on = (uint8_t)to->link;
 	return -EAGAIN;
@@ -431,7 +431,7 @@ int amp_rpmsg_sock_connect(struct amp_sock *s, const struct sockaddr *addr, sock
 	struct amp_raddr to;
 	int r;
 
-	if (s->type == SOCK_DGRAM && addr->sa_family == AF_UNSPEC) {
+	if (s->type == SOCK_DGRAM && amp_addr_unspec(addr, len)) {
 		unwait(s);
 		disconnect(s);
 		return 0;
