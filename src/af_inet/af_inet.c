@@ -72,7 +72,7 @@ int amp_inet_from_sa(int domain, const struct sockaddr *sa, socklen_t len, uint8
 		addr = p + ADDR6;
 		n = 16;
 	}
-	if (len < BEFORE + n) /* first, as on Linux; there may be no family */
+	if (!sa || len < BEFORE + n) /* first, as on Linux; there may be no family */
 		return -EINVAL;
 	if (sa->sa_family != domain)
 		return -EAFNOSUPPORT;
@@ -451,7 +451,7 @@ static int inet_connect(struct amp_sock *s, const struct sockaddr *sa, socklen_t
 
 	if (i->state >= AMP_INET_BUSY)
 		return -EAGAIN;
-	if (udp && sa->sa_family == AF_UNSPEC)
+	if (udp && amp_addr_unspec(sa, len))
 		memset(a, 0, sizeof(a));
 	else
 		r = amp_inet_from_sa(s->domain, sa, len, a);

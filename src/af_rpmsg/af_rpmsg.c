@@ -50,15 +50,6 @@ _Static_assert(
 		offsetof(struct sockaddr_rpmsg, rp_name) == offsetof(struct amp_raddr, name),
 	"struct amp_raddr");
 
-/* Not worth a copy wherever it is called. */
-#if AMPSOCK_FAST
-#define RARE __attribute__((noinline, cold))
-#define OUTLINE
-#else
-#define RARE
-#define OUTLINE __attribute__((noinline))
-#endif
-
 /* Names that sockets are bound to: few are, so they are not in each. "": free. A socket that is
  * closed has its own until the withdrawal is out. */
 static struct amp_own_name own_names[AMPSOCK_RPMSG_SERVICES]; /* l */
@@ -73,11 +64,19 @@ int amp_rpmsg_sock_create(struct amp_sock *s, int type, int protocol)
 	return protocol && protocol != AF_RPMSG ? -EPROTONOSUPPORT : 0;
 }
 
-/* The next socket of this family: as amp_sock_next(). Here alone its table's address is loaded. */
-static OUTLINE struct amp_sock *next_of_us(const struct amp_sock *s)
+/* The next socket of this family: as amp_sock_next(). */
+#if AMP_ONE_FAMILY
+static inline struct amp_sock *next_of_us(const struct amp_sock *s)
+{
+	return amp_sock_next(s);
+}
+#else
+/* Here alone its table's address is loaded. */
+static __attribute__((noinline)) struct amp_sock *next_of_us(const struct amp_sock *s)
 {
 	return amp_sock_next_of(s, &amp_rpmsg_family);
 }
+#endif
 
 /* ---- addresses ---- */
 
@@ -90,10 +89,10 @@ int amp_raddr_get(const struct amp_sock *s, const struct sockaddr *addr, socklen
 	size_t max = s->type == SOCK_STREAM ? RPMSG_NAME_LEN - SUFFIX_LEN : RPMSG_NAME_LEN;
 	char *end;
 
+	if (!addr || len < sizeof(*to))
+		return -EINVAL;
 	if (addr->sa_family != AF_RPMSG)
 		return -EAFNOSUPPORT;
-	if (len < sizeof(*to))
-		return -EINVAL;
 	amp_copy(to, addr, sizeof(*to)); /* the caller's may lie anywhere */
 	end = memchr(to->name, '\0', max);
 	if (!end)
@@ -123,20 +122,18 @@ static bool meant(unsigned link, unsigned i)
 }
 
 /* The newest announcement of name on l, which has none while it is down; NULL: none. */
-static const struct amp_rname *name_find(const struct amp_rlink *l, const char *name)
+static inline const struct amp_rpmsg_ns *name_find(const struct amp_rlink *l, const char *name)
 {
-	const struct amp_rname *n = l->names + l->name_cnt;
-
-	while (n-- > l->names) {
-		if (strcmp(n->name, name) == 0)
-			return n;
+	for (unsigned i = 0; i < AMPSOCK_RPMSG_NAMES; i++) {
+		if (strcmp(l->names[i].name, name) == 0)
+			return &l->names[i];
 	}
 	return NULL;
 }
 
 int amp_raddr_find(unsigned on, const char *name, uint32_t *addr)
 {
-	const struct amp_rname *n;
+	const struct amp_rpmsg_ns *n;
 	int r = -ENETUNREACH;
 
 	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
@@ -357,7 +354,7 @@ static int wait_for(struct amp_sock *s, const struct amp_raddr *to)
 	s->sub |= SUB_WAIT;
 	amp_rsock_waits = true;
 	p->deadline_ms = amp_port_now_ms() +
-			 (s->sndtimeo ? amp_timeo_ms(s->sndtimeo) : AMPSOCK_CONNECT_MS);
+			 (s->timeo[true] ? amp_timeo_ms(s->timeo[true]) : AMPSOCK_CONNECT_MS);
 	strcpy(p->wait, to->name);
 	p->wait_on = (uint8_t)to->link;
 	return -EAGAIN;
@@ -434,7 +431,7 @@ int amp_rpmsg_sock_connect(struct amp_sock *s, const struct sockaddr *addr, sock
 	struct amp_raddr to;
 	int r;
 
-	if (s->type == SOCK_DGRAM && addr->sa_family == AF_UNSPEC) {
+	if (s->type == SOCK_DGRAM && amp_addr_unspec(addr, len)) {
 		unwait(s);
 		disconnect(s);
 		return 0;
@@ -526,9 +523,9 @@ void amp_rsock_link_down(struct amp_rlink *l)
 			continue;
 		if (s->sub & SUB_CHILD)
 			s->sub |= SUB_STALE;
+		s->flags &= (uint16_t)~AMP_SF_RESERVED; /* there is nothing to go back to */
 		if (!(s->flags & AMP_SF_CONNECTED))
 			continue; /* over already, and told */
-		s->flags &= (uint16_t)~AMP_SF_RESERVED;
 		amp_rsock_over(s, ECONNRESET);
 	}
 }
@@ -557,25 +554,6 @@ void amp_rpmsg_sock_end(struct amp_sock *s, enum amp_end_why why)
 		close_raw(s);
 	else /* nobody has announced it in time */
 		amp_rsock_over(s, ECONNREFUSED);
-}
-
-/* ---- bytes ---- */
-
-ssize_t amp_rpmsg_sock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
-{
-	return s->type == SOCK_STREAM ? amp_vsock_sock_sendmsg(s, m, flags)
-				      : amp_rraw_send(s, m);
-}
-
-ssize_t amp_rpmsg_sock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
-{
-	return s->type == SOCK_STREAM ? amp_vsock_sock_recvmsg(s, m, flags)
-				      : amp_rraw_recv(s, m, flags);
-}
-
-int amp_rpmsg_sock_poll(struct amp_sock *s)
-{
-	return s->type == SOCK_STREAM ? amp_vsock_sock_poll(s) : amp_rraw_poll(s);
 }
 
 /* ---- what AF_INET's carriers need to know (docs/protocol.md) ---- */

@@ -16,20 +16,12 @@
 #define AMP_RLINK_IN  1u
 #define AMP_RLINK_OUT 2u
 
-/* A service that the peer has announced. */
-struct amp_rname {
-	char name[AMP_RPMSG_NAME_LEN];
-	uint32_t addr;
-};
-
 /* One link, whatever its transport: a bus, the streams on it, and their memory. Everything
  * under the stack lock. */
 struct amp_rlink {
-	/* first, as what else is looked at often: short offsets */
-	uint8_t name_cnt; /* oldest first; one too many: until the turn has looked */
-	uint8_t said;	  /* what the log has had in this life of the link */
-	uint16_t out_cnt; /* buffers to send in, as of up */
-	struct amp_rpmsg bus;
+	struct amp_rpmsg bus; /* first: found through it */
+	uint8_t said;	      /* what the log has had in this life of the link */
+	uint16_t out_cnt;     /* buffers to send in, as of up */
 #if AMPSOCK_FAST
 	uint16_t in_left; /* so many messages go the short way until the next turn */
 #endif
@@ -40,9 +32,12 @@ struct amp_rlink {
 			struct amp_rstream rs; /* rs.vs is l.vs */
 		};
 	};
+#if AMP_RPMSG_OTHERS
 	struct amp_rpmsg_ept *ept_hash[AMPSOCK_HASH];
+#endif
 	struct amp_rpmsg_named door; /* front door, kind 0: none (protocol.md) */
-	struct amp_rname names[AMPSOCK_RPMSG_NAMES + 1u];
+	struct amp_rpmsg_ns
+		names[AMPSOCK_RPMSG_NAMES]; /* the peer's services, newest first; free: "" */
 };
 
 _Static_assert(offsetof(struct amp_rlink, rs.vs) == offsetof(struct amp_rlink, l.vs),
@@ -53,6 +48,8 @@ extern const struct amp_family amp_rpmsg_family;
 
 static inline struct amp_rlink *amp_rlink_of(struct amp_runner *r)
 {
+	if (AMPSOCK_RPMSG == 1)
+		return &amp_rlinks[0];
 	return (struct amp_rlink *)(void *)((char *)r - offsetof(struct amp_rlink, l.runner));
 }
 
@@ -80,7 +77,16 @@ static inline bool amp_rlink_is_up(const struct amp_rlink *l)
 }
 
 /* Link number i, its bus ready for endpoints whether it is up or not. */
+#if AMP_RPMSG_OTHERS
 struct amp_rlink *amp_rlink_get(unsigned i);
+#else
+static inline struct amp_rlink *amp_rlink_get(unsigned i)
+{
+	return amp_rlink_at(i);
+}
+#endif
+/* The same for who is about to bring it up. */
+struct amp_rlink *amp_rlink_new(unsigned i);
 /* Was it ever brought up? */
 static inline bool amp_rlink_exists(unsigned i)
 {
@@ -91,12 +97,8 @@ static inline bool amp_rlink_exists(unsigned i)
 #endif
 }
 
-/* ---- for the files that bring a link up ---- */
+/* ---- for the files that bring a link up (with rlink_life.h) ---- */
 
-/* The queues work (DRIVER_OK), its runner is added. ns: VIRTIO_RPMSG_F_NS. */
-void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bool ns);
-/* Every connection on it is reset; amp_link_change(). Nothing when it is down already. */
-void amp_rlink_down(struct amp_rlink *l);
 /* Its turn: ms until it wants another, -1; AMP_VLINK_BROKEN: a ring was lied about. */
 int32_t amp_rlink_turn(struct amp_rlink *l);
 /* Buffers that went back since the peer was last asked whether it wants to hear of them: is it
@@ -110,11 +112,11 @@ static inline bool amp_rlink_many_back(const struct amp_rlink *l)
 #if !AMP_ONE_RUNNER
 int32_t amp_remote_run(struct amp_runner *r, uint32_t now_ms);
 unsigned amp_remote_kick_due(struct amp_runner *r);
+#if !AMP_KICK_AT_ONCE
 void amp_remote_kick(struct amp_runner *r, unsigned queues);
 #endif
-/* amp_runner.arm, .kick_due (AMP_RLINK_IN, AMP_RLINK_OUT) and .stats */
-bool amp_rlink_arm(struct amp_runner *r, bool on);
-unsigned amp_rlink_kick_due(struct amp_runner *r);
+#endif
+/* amp_runner.stats */
 void amp_rlink_stats(const struct amp_runner *r, struct amp_stats *st);
 
 /* kind of an endpoint; 0: not open */
@@ -231,13 +233,6 @@ static inline bool amp_rsock_is_conn(const struct amp_sock *s)
 	return s->type == SOCK_STREAM && s->link;
 }
 
-/* What the streams owe found no buffer: the next ones are theirs, or raw messages would starve
- * them. */
-static inline bool amp_rlink_must_queue(const struct amp_rlink *l)
-{
-	return l->rs.vs.path_starved && l->rs.vs.owed_head;
-}
-
 /* The checked address: struct sockaddr_rpmsg, with the name as it goes over the wire, the
  * address 0 for any. */
 struct amp_raddr {
@@ -281,9 +276,6 @@ struct amp_rraw_hdr {
 };
 /* A message at the endpoint of s. */
 void amp_rraw_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg_rx *rx);
-ssize_t amp_rraw_send(struct amp_sock *s, const struct amp_msg *m);
-ssize_t amp_rraw_recv(struct amp_sock *s, struct amp_msg *m, int flags);
-int amp_rraw_poll(struct amp_sock *s);
 
 /* ---- the family's operations (struct amp_family) ---- */
 

@@ -33,7 +33,7 @@
 #include "../virtio/vdev.h"
 #include "../virtio/vhost_user_backend.h"
 #include "../vsock/hosted.h"
-#include "af_rpmsg.h"
+#include "rlink_life.h"
 
 AMP_OPTIONAL(amp_rlink_stats);
 
@@ -217,7 +217,7 @@ int amp_link_rpmsg_device(const char *path)
 		unlink(path);
 		return -ENOBUFS;
 	}
-	l = amp_rlink_get((unsigned)(d - rdevs));
+	l = amp_rlink_new((unsigned)(d - rdevs));
 	l->l.runner.run = dev_run;
 	l->l.runner.arm = amp_rlink_arm;
 	l->l.runner.kick_due = dev_kick_due;

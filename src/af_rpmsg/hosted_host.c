@@ -22,7 +22,7 @@
 #include "ampsock.h"
 #include "ampsock_hosted.h"
 #include "../virtio/remoteproc.h"
-#include "af_rpmsg.h"
+#include "rlink_life.h"
 #include "hosted_bell.h"
 
 AMP_OPTIONAL(amp_rlink_stats);
@@ -188,7 +188,7 @@ int amp_link_rpmsg_host(const char *file, const char *bell)
 		m->h.state[1] = m->state[1];
 		m->h.state_len = NUM_MAX;
 		m->tried_ms = amp_port_now_ms() - RETRY_MS;
-		l = amp_rlink_get((unsigned)i);
+		l = amp_rlink_new((unsigned)i);
 		l->l.runner.run = host_run;
 		l->l.runner.arm = amp_rlink_arm;
 		l->l.runner.kick_due = host_kick_due;

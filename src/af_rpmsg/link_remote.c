@@ -15,7 +15,7 @@
 
 #include "ampsock.h"
 #include "../virtio/remoteproc.h"
-#include "af_rpmsg.h"
+#include "rlink_life.h"
 
 #if AMPSOCK_RPMSG && AMPSOCK_VQ_DEVICE
 
@@ -42,10 +42,17 @@ static struct remote *remote_of(struct amp_runner *r)
 }
 
 /* Another life: nothing is up here, and the host can see it. */
-static __attribute__((noinline)) void begin(struct amp_rlink *l, struct remote *m)
+static __attribute__((noinline)) void begin(struct amp_rlink *l)
 {
+	struct remote *m = &remotes[amp_rlink_index(l)];
+
+	AMP_FORGET(m);
 	amp_rlink_down(l);
 	amp_rproc_boot(m->rp);
+	if (AMP_KICK_AT_ONCE) {
+		m->rp->ops->notify(m->rp, AMP_RPROC_TX);
+		return;
+	}
 	m->answer = true;
 	amp_runner_due(&l->l.runner);
 }
@@ -89,17 +96,19 @@ int32_t amp_remote_run(struct amp_runner *r, uint32_t now_ms)
 	enum amp_rproc_event ev;
 	int32_t ms;
 
+	AMP_FORGET(m);
+	AMP_FORGET(l);
 	(void)now_ms;
 	/* again after each, but not for ever: a host may change its mind all the time */
 	for (int i = 0; i < 3 && (ev = amp_rproc_look(m->rp)) != AMP_RPROC_NOTHING; i++) {
 		if (ev == AMP_RPROC_UP)
 			served(l, m);
 		else
-			begin(l, m);
+			begin(l);
 	}
 	ms = amp_rlink_turn(l);
-	if (ms == AMP_VLINK_BROKEN)
-		begin(l, m);
+	if (AMP_RPMSG_PLAIN ? amp_rlink_is_broken(l) : ms == AMP_VLINK_BROKEN)
+		begin(l);
 	return ms;
 }
 
@@ -111,6 +120,27 @@ static REMOTE_OUTLINE void kick_all(struct amp_rproc *rp, unsigned queues)
 		rp->ops->notify(rp, AMP_RPROC_RX);
 }
 
+#if AMP_KICK_AT_ONCE
+static inline void later(struct amp_runner *r)
+{
+	(void)r;
+}
+
+static inline void begun(struct amp_runner *r)
+{
+	(void)r; /* and the host has heard of it */
+	amp_port_unlock();
+}
+
+unsigned amp_remote_kick_due(struct amp_runner *r)
+{
+	unsigned bits = amp_rlink_kick_due(r);
+
+	AMP_FORGET(bits);
+	kick_all(remote_of(r)->rp, bits);
+	return 0;
+}
+#else
 void amp_remote_kick(struct amp_runner *r, unsigned queues)
 {
 	struct amp_rproc *rp = remote_of(r)->rp;
@@ -129,11 +159,23 @@ unsigned amp_remote_kick_due(struct amp_runner *r)
 	if (m->answer)
 		bits |= AMP_RLINK_OUT;
 	m->answer = false;
-	if (!AMP_KICK_AT_ONCE)
-		return bits;
-	kick_all(m->rp, bits);
-	return 0;
+	return bits;
 }
+
+/* It is notified without the lock. */
+static inline void later(struct amp_runner *r)
+{
+	r->kick = amp_remote_kick;
+}
+
+static inline void begun(struct amp_runner *r)
+{
+	unsigned kicks = amp_remote_kick_due(r);
+
+	amp_port_unlock();
+	amp_remote_kick(r, kicks);
+}
+#endif
 
 #if AMP_ONE_RUNNER
 bool amp_remote_arm(struct amp_runner *r, bool on)
@@ -151,8 +193,7 @@ static void init_runner(struct amp_runner *r)
 	r->run = amp_remote_run;
 	r->arm = amp_rlink_arm;
 	r->kick_due = amp_remote_kick_due;
-	if (!AMP_KICK_AT_ONCE)
-		r->kick = amp_remote_kick;
+	later(r);
 }
 #endif
 
@@ -179,7 +220,6 @@ static bool possible(const struct amp_rproc *rp)
 int amp_link_rpmsg(struct amp_rproc *rp)
 {
 	struct amp_rlink *l;
-	unsigned kicks;
 	int i;
 
 	if (!possible(rp))
@@ -190,18 +230,15 @@ int amp_link_rpmsg(struct amp_rproc *rp)
 		amp_port_unlock();
 		return i;
 	}
-	l = amp_rlink_get((unsigned)i);
+	l = amp_rlink_new((unsigned)i);
 	remotes[i].rp = rp;
 	init_runner(&l->l.runner);
 	l->l.runner.untimed = true;
 	l->l.runner.stats = amp_rlink_stats;
 	amp_rlink_door(l);
 	amp_runner_add(&l->l.runner);
-	begin(l, &remotes[i]);
-	kicks = amp_remote_kick_due(&l->l.runner);
-	amp_port_unlock();
-	if (!AMP_KICK_AT_ONCE)
-		amp_remote_kick(&l->l.runner, kicks);
+	begin(l);
+	begun(&l->l.runner);
 	amp_port_wake(); /* who waits for the link looks again */
 	return 0;
 }

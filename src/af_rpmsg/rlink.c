@@ -15,14 +15,15 @@
  *
  * Names. The peer announces services by the name service, or, where a kernel does not let it,
  * by SERVICE at our front door (protocol.md); they are kept in a short table, the newest
- * first to be found. When it is full further ones are counted, said once, and only heard by
- * who waits for them at that moment: the run ends with such a one, and the turn shows it to them.
+ * first. When it is full the oldest is forgotten: counted, said once. The run ends with each, and
+ * the turn shows it to who waits for it, however many follow.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "ampsock.h"
-#include "af_rpmsg.h"
+#include "../wire/le.h"
+#include "rlink_life.h"
 
 #if AMPSOCK_RPMSG
 
@@ -38,73 +39,55 @@ AMP_OPTIONAL(amp_rpmsg_serve);
 
 struct amp_rlink amp_rlinks[AMPSOCK_RPMSG]; /* l */
 
+static struct amp_rlink *link_of(struct amp_rpmsg *bus)
+{
+	return (struct amp_rlink *)(void *)bus;
+}
+
 /* ---- names ---- */
 
-/* There is room for one more than is kept: for who waits, if it is him that it is for. */
-static void name_lost(struct amp_rlink *l)
+static inline void name_lost(struct amp_rlink *l)
 {
 	amp_counts.names_lost++;
 	if (AMPSOCK_WHY && !(l->said & SAID_NAMES))
 		amp_log("rpmsg: too many services (AMPSOCK_RPMSG_NAMES)");
 	if (AMPSOCK_WHY)
 		l->said |= SAID_NAMES;
-	if (!amp_rsock_waits)
-		l->name_cnt--;
-	l->bus.enough = true; /* the turn sees to it, and takes it out again */
 }
 
-/* What the peer says of a service. */
-enum heard {
-	HEARD_NEW,
-	HEARD_GONE,
-	/* New, and in place of what its name had (protocol.md 10.6): a process that was killed has
-	 * withdrawn nothing, and the next one has other addresses. */
-	HEARD_INSTEAD,
-};
-_Static_assert(HEARD_NEW == false && HEARD_GONE == true, "amp_rlink_on_service()");
-
-static void heard(struct amp_rpmsg *bus, const char *name, uint32_t addr, unsigned how)
+void amp_rlink_on_service(struct amp_rpmsg *bus, const struct amp_rpmsg_ns *ns)
 {
-	struct amp_rlink *l = bus->owner;
-	struct amp_rname *end = l->names + l->name_cnt, *n = end;
+	struct amp_rlink *l = link_of(bus);
+	struct amp_rpmsg_ns *n = l->names + AMPSOCK_RPMSG_NAMES, *room = n - 1;
 
 	amp_change();
-	/* what is said again is the newest again */
 	while (n-- > l->names) {
-		if (strcmp(n->name, name) != 0 || (n->addr != addr && how != HEARD_INSTEAD))
-			continue;
-		if (n->addr != addr)
-			amp_rsock_withdrawn(l, n->addr);
-		l->name_cnt--;
-		end--;
-		memmove(n, n + 1, (size_t)((char *)end - (char *)n));
+		if (strcmp(n->name, ns->name) == 0 &&
+		    (n->addr == ns->addr || ns->flags == AMP_RLINK_INSTEAD)) {
+			if (n->addr != ns->addr)
+				amp_rsock_withdrawn(l, n->addr);
+			n->name[0] = '\0'; /* what is said again is the newest again */
+		}
+		if (!n->name[0])
+			room = n;
 	}
-	if (how == HEARD_GONE) { /* kept or not */
-		amp_rsock_withdrawn(l, addr);
+	if (ns->flags == AMP_RPMSG_NS_DESTROY) { /* kept or not */
+		amp_rsock_withdrawn(l, ns->addr);
 		return;
 	}
-	strcpy(end->name, name); /* checked by who tells */
-	end->addr = addr;
-	if (++l->name_cnt > AMPSOCK_RPMSG_NAMES)
+	if (room->name[0])
 		name_lost(l);
-}
-
-void amp_rlink_on_service(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone)
-{
-	heard(bus, name, addr, gone);
-}
-
-void amp_rlink_on_told(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone)
-{
-	heard(bus, name, addr, gone ? HEARD_GONE : HEARD_INSTEAD);
+	memmove(l->names + 1, l->names, (size_t)((char *)room - (char *)l->names));
+	amp_copy(l->names, ns, sizeof(*ns));
+	bus->enough = true; /* the turn shows it to who waits, before it is lost again */
 }
 
 /* ---- events from the bus and from the streams ---- */
 
-int amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
-		      const struct amp_rpmsg_rx *rx)
+void amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
+		       const struct amp_rpmsg_rx *rx)
 {
-	struct amp_rlink *l = bus->owner;
+	struct amp_rlink *l = link_of(bus);
 	struct amp_sock *s;
 
 	if (ept->kind == AMP_REPT_CONN) {
@@ -114,111 +97,115 @@ int amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
 		(void)amp_rstream_input(&l->rs, amp_rstream_of(ept), rx);
 		if (AMPSOCK_FAST)
 			bus->enough = l->rs.vs.enough;
-		return 0;
+		return;
 	}
 	if (ept->kind == AMP_REPT_BOUND) {
 		s = amp_rsock_of(l, ept);
 		if (s->type != SOCK_STREAM) {
 			amp_rraw_in(l, s, rx);
-			return 0;
+			return;
 		}
 	}
 	if (amp_rpmsg_serve)
 		amp_rpmsg_serve(l, rx);
 	else
 		amp_rstream_told(&l->rs, rx);
-	return 0;
 }
 
 void amp_rlink_on_tx_ready(struct amp_rpmsg *bus)
 {
-	struct amp_rlink *l = bus->owner;
+	struct amp_rlink *l = link_of(bus);
 
 	amp_change();
 	if (AMPSOCK_FAST) /* else kick_due(), which is asked now, does that */
-		(void)amp_rstream_run(&l->rs);
+		amp_rlink_flush(l);
 }
 
 void amp_rlink_on_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
 {
-	amp_rsock_gone(amp_rsock_of(bus->owner, ept), ept);
+	amp_rsock_gone(amp_rsock_of(link_of(bus), ept), ept);
+}
+
+#if AMP_RPMSG_OTHERS
+static int bus_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
+		    const struct amp_rpmsg_rx *rx)
+{
+	amp_rlink_on_data(bus, ept, rx);
+	return 0;
+}
+
+/* what: AMP_RPMSG_NS_DESTROY, or how it is new */
+static void service(struct amp_rpmsg *bus, const char *name, uint32_t addr, uint32_t what)
+{
+	struct amp_rpmsg_ns ns = {.addr = addr, .flags = what};
+
+	memcpy(ns.name, name, strlen(name));
+	amp_rlink_on_service(bus, &ns);
+}
+
+static void bus_service(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone)
+{
+	service(bus, name, addr, gone ? AMP_RPMSG_NS_DESTROY : AMP_RPMSG_NS_CREATE);
 }
 
 static const struct amp_rpmsg_ops bus_ops = {
-	.data = amp_rlink_on_data,
-	.service = amp_rlink_on_service,
+	.data = bus_data,
+	.service = bus_service,
 	.tx_ready = amp_rlink_on_tx_ready,
 	.gone = amp_rlink_on_gone,
 };
 
 static void stream_service(struct amp_rstream *rs, const char *name, uint32_t addr, bool gone)
 {
-	amp_rlink_on_told(rs->door_ctx, name, addr, gone);
+	service(rs->door_ctx, name, addr, gone ? AMP_RPMSG_NS_DESTROY : AMP_RLINK_INSTEAD);
 }
 
 static const struct amp_rstream_ops stream_ops = {
 	.request = amp_rpmsg_request,
 	.service = stream_service,
 };
+#endif
 
 /* ---- life ---- */
 
+/* In static memory: of what amp_rpmsg_init() and amp_rstream_init() do this is left. */
+#if AMP_RPMSG_OTHERS
 struct amp_rlink *amp_rlink_get(unsigned i)
 {
 	struct amp_rlink *l = amp_rlink_at(i);
 
-	if (l->bus.owner)
+	if (l->bus.ops)
 		return l;
-	if (AMPSOCK_VSOCK) /* else nobody asks */
-		l->bus.ops = &bus_ops;
-	l->bus.owner = l;
+	l->bus.ops = &bus_ops;
 	l->bus.hash = l->ept_hash;
-	/* in static memory: of what amp_rpmsg_init() and amp_rstream_init() do this is left */
-	l->bus.next_addr = AMP_RPMSG_DYNAMIC;
-	if (AMPSOCK_VSOCK || AMPSOCK_RPMSG > 1) /* amp_rlink_id() */
-		l->l.index = (uint8_t)(AMP_VLINK_RPMSG + i);
-	if (AMPSOCK_VSOCK)
-		amp_vlink_hooks(&l->rs.vs);
+	l->bus.hash_len = AMPSOCK_HASH;
+	l->l.index = (uint8_t)(AMP_VLINK_RPMSG + i);
+	amp_vlink_hooks(&l->rs.vs);
 	amp_vlink_room(&l->l);
-	if (AMPSOCK_HASH > 1)
-		l->bus.hash_len = AMPSOCK_HASH;
-	if (AMPSOCK_VSOCK)
-		l->rs.ops = &stream_ops;
-	if (AMPSOCK_VSOCK) /* else there is no other: nobody looks */
-		l->rs.door = &amp_rstream_bus_door;
+	l->rs.ops = &stream_ops;
+	l->rs.door = &amp_rstream_bus_door;
 	l->rs.door_ctx = &l->bus;
-	if (AMPSOCK_VSOCK)
-		amp_rstream_init(&l->rs);
+	amp_rstream_init(&l->rs);
 	amp_vlinks[amp_rlink_id(l)] = &l->l;
 	return l;
 }
 
-void amp_rlink_up(struct amp_rlink *l, struct amp_vq *in, struct amp_vq *out, bool ns)
+struct amp_rlink *amp_rlink_new(unsigned i)
 {
-	amp_rpmsg_up(&l->bus, in, out, ns);
-	l->out_cnt = amp_vq_avail(out);
-	l->l.up = true;
-	amp_runner_due(&l->l.runner); /* announcements */
-	amp_link_change(amp_rlink_id(l), true);
+	return amp_rlink_get(i);
 }
+#else
+struct amp_rlink *amp_rlink_new(unsigned i)
+{
+	struct amp_rlink *l = amp_rlink_at(i);
 
-void amp_rlink_down(struct amp_rlink *l)
-{
-	if (!amp_rlink_is_up(l))
-		return;
-	l->l.up = false;
-	l->name_cnt = 0;
-	if (AMPSOCK_WHY)
-		l->said = 0;
-	amp_counts.kicks +=
-		l->bus.in->kicks + l->bus.out->kicks; /* the next queues count anew */
-	/* first the bus, so that nothing is opened anew from the hooks */
-	amp_rpmsg_down(&l->bus);
-	amp_rstream_down(&l->rs);
-	amp_rsock_link_down(l);
-	amp_counts.link_resets++;
-	amp_link_change(amp_rlink_id(l), false);
+	if (AMPSOCK_RPMSG > 1) /* amp_rlink_id() */
+		l->l.index = (uint8_t)(AMP_VLINK_RPMSG + i);
+	l->rs.door_ctx = &l->bus;
+	amp_vlinks[amp_rlink_id(l)] = &l->l;
+	return l;
 }
+#endif
 
 /* ---- turns ---- */
 
@@ -233,20 +220,13 @@ static void say(struct amp_rlink *l, const char *why, uint8_t bit, bool broken)
 	l->said |= bit;
 }
 
-/* What the streams owe. Nothing is quickly sent; but where speed matters no call is quicker. */
-static inline void flush(struct amp_rlink *l)
-{
-	if (!AMPSOCK_FAST || l->rs.vs.owed_head || l->rs.stray_cnt)
-		(void)amp_rstream_run(&l->rs);
-}
-
 int32_t amp_rlink_turn(struct amp_rlink *l)
 {
 	int n = amp_rpmsg_run(&l->bus, TURN);
 	int32_t ms = -1;
 
 	if (AMPSOCK_FAST) /* a small build's kick_due() is always asked, and does that */
-		flush(l);
+		amp_rlink_flush_owed(l);
 	if (AMP_WHY_OF(&l->bus)) {
 		say(l, AMP_WHY_OF(&l->bus), SAID_BUS, n < 0);
 		AMP_WHY_SAY(&l->bus, NULL);
@@ -255,64 +235,34 @@ int32_t amp_rlink_turn(struct amp_rlink *l)
 		say(l, AMP_WHY_OF(&l->rs.vs), SAID_STREAMS, false);
 		AMP_WHY_SAY(&l->rs.vs, NULL);
 	}
-	if (n < 0 || (AMPSOCK_FAST && amp_rlink_is_up(l) && l->bus.out->broken))
+	if (!AMP_RPMSG_PLAIN &&
+	    (n < 0 || (AMPSOCK_FAST && amp_rlink_is_up(l) && l->bus.out->broken)))
 		return AMP_VLINK_BROKEN;
 	if (amp_rlink_is_up(l)) {
 		if (n)
 			amp_change(); /* who sleeps arms the ring anew */
+		else if (!AMPSOCK_FAST)
+			l->l.runner.due = true;
 		/*
 		 * As amp_vlink_turn(): buffers that went back are no news while the peer has
 		 * enough. It may have when they were half the ring, or when nothing more comes:
 		 * fewer may go round.
 		 */
 		amp_rlink_go_on(l);
-		if (!AMPSOCK_FAST)
-			l->l.runner.due |= n == 0;
-		else if (amp_vq_news(l->bus.out) ||
-			 (n ? amp_rlink_many_back(l) : amp_vq_news(l->bus.in)))
+		if (AMPSOCK_FAST && (amp_vq_news(l->bus.out) ||
+			 (n ? amp_rlink_many_back(l) : amp_vq_news(l->bus.in))))
 			amp_runner_due(&l->l.runner);
 	}
 	/* a peer who never pauses does not stop the clock */
 	if (amp_vsock_timed(&l->rs.vs))
 		ms = amp_vsock_tick(&l->rs.vs, amp_port_now_ms());
-	if (amp_rsock_waits) {
+	if (amp_rsock_waits)
 		ms = amp_sooner(ms, amp_rsock_wait());
-		if (l->name_cnt > AMPSOCK_RPMSG_NAMES)
-			l->name_cnt--;
-	}
 	if (n == TURN || l->bus.enough) {
 		amp_change(); /* there may be more, for somebody who sleeps */
 		return 0;
 	}
 	return ms;
-}
-
-bool amp_rlink_arm(struct amp_runner *r, bool on)
-{
-	struct amp_rlink *l = amp_rlink_of(r);
-
-	(void)on;
-	if (!amp_rlink_is_up(l))
-		return false;
-	/* a poll() that found no buffer has asked the engine, not the bus */
-	l->bus.tx_starved |= l->rs.vs.path_starved;
-	return amp_rpmsg_arm(&l->bus);
-}
-
-unsigned amp_rlink_kick_due(struct amp_runner *r)
-{
-	struct amp_rlink *l = amp_rlink_of(r);
-	unsigned bits = 0;
-
-	if (!amp_rlink_is_up(l))
-		return 0;
-	(void)amp_rpmsg_run(&l->bus, 0); /* announcements; a broken ring is the next turn's */
-	flush(l);
-	if ((amp_vlink_ask_back(&l->l) || amp_rlink_many_back(l)) && amp_vq_kick_due(l->bus.in))
-		bits |= AMP_RLINK_IN;
-	if (amp_vq_kick_due(l->bus.out))
-		bits |= AMP_RLINK_OUT;
-	return bits;
 }
 
 #endif /* AMPSOCK_RPMSG */

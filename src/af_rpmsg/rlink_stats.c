@@ -20,7 +20,7 @@ void amp_rlink_stats(const struct amp_runner *r, struct amp_stats *st)
 	avail = amp_vq_avail(l->bus.out);
 	st->kicks += l->bus.in->kicks + l->bus.out->kicks;
 	st->tx_pending += (l->out_cnt > avail ? (uint32_t)(l->out_cnt - avail) : 0) +
-			  (l->rs.vs.owed_head != NULL) + (l->bus.owed_head != NULL);
+			  (l->rs.vs.owed_head != NULL) + l->bus.owed;
 }
 
 #endif /* AMPSOCK_RPMSG */

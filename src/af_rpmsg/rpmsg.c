@@ -15,10 +15,11 @@
  * accident, and the rest of its ring is not worth reading. Messages to nobody and malformed
  * announcements do happen between honest programs: counted, dropped.
  *
- * Owed. An announcement is a state of the endpoint, so memory for it is there by construction.
- * Endpoints in such a state form a list, served first come first served while the out queue
- * has buffers: a withdrawal goes out before the announcement of whoever has the address next.
- * While the list waits for buffers nobody else gets one, or senders of data would starve it.
+ * Owed. An announcement is a state of the endpoint, so memory for it is there by construction, and
+ * whose turn it is the table says. Closed endpoints that are still to be withdrawn hang together by the link that they had in
+ * the table; they come first, so a withdrawal goes out before the announcement of whoever has the
+ * address next. While any of these waits for buffers nobody else gets one, or senders of
+ * data would starve it.
  *
  * Lives. Each coming up of the link is a life of its own, with a number (gen) that is part
  * of every buffer's id: what was held or reserved in an earlier life is given back to nobody.
@@ -37,10 +38,12 @@
 
 #if AMPSOCK_FAST
 #define RARE __attribute__((noinline, cold))
-#define ONCE RARE
+#define ONCE
+#define FLUSH_OUTLINE RARE
 #else
 #define RARE
-#define ONCE __attribute__((noinline)) /* the one copy of several */
+#define ONCE	      __attribute__((noinline)) /* the one copy of several */
+#define FLUSH_OUTLINE ONCE
 #endif
 
 /* Does somebody look at the messages? */
@@ -53,7 +56,11 @@
 #endif
 
 /* A small core's links have one bucket: no arithmetic. */
+#if AMP_RPMSG_OTHERS
 #define BUS_BUCKETS (AMPSOCK_HASH == 1 ? 1u : bus->hash_len)
+#else
+#define BUS_BUCKETS ((uint32_t)AMPSOCK_HASH)
+#endif
 
 bool amp_rpmsg_ns_good(const char *name, uint32_t addr)
 {
@@ -62,53 +69,121 @@ bool amp_rpmsg_ns_good(const char *name, uint32_t addr)
 
 /* ---- hooks ---- */
 
-/* Other buses than a library's own links, which are called by name. */
-#define OTHERS AMPSOCK_VSOCK
-
+#if AMP_RPMSG_OTHERS
 static inline int tell_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
 			    const struct amp_rpmsg_rx *rx)
 {
-	if (OTHERS)
-		return bus->ops->data(bus, ept, rx);
-	(void)amp_rlink_on_data(bus, ept, rx); /* which holds none */
-	return 0;
+	return bus->ops->data(bus, ept, rx);
 }
 
 static inline void tell_service(struct amp_rpmsg *bus, const struct amp_rpmsg_ns *ns)
 {
-	bool gone = ns->flags & AMP_RPMSG_NS_DESTROY;
-
-	if (!OTHERS)
-		amp_rlink_on_service(bus, ns->name, ns->addr, gone);
-	else if (bus->ops->service)
-		bus->ops->service(bus, ns->name, ns->addr, gone);
+	if (bus->ops->service)
+		bus->ops->service(bus, ns->name, ns->addr, ns->flags);
 	else
 		bus->stats.ns_ignored++;
 }
 
 static inline void tell_tx_ready(struct amp_rpmsg *bus)
 {
-	if (!OTHERS)
-		amp_rlink_on_tx_ready(bus);
-	else if (bus->ops->tx_ready)
+	if (bus->ops->tx_ready)
 		bus->ops->tx_ready(bus);
 }
 
 static inline void tell_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
 {
-	if (OTHERS)
-		bus->ops->gone(bus, ept);
-	else
-		amp_rlink_on_gone(bus, ept);
+	bus->ops->gone(bus, ept);
 }
+
+/* Another life of the link is another half of every id. */
+static uint32_t id_of(const struct amp_rpmsg *bus, uint16_t id)
+{
+	return (uint32_t)bus->gen << 16 | id;
+}
+
+static bool stale(const struct amp_rpmsg *bus, uint32_t id)
+{
+	return id >> 16 != bus->gen;
+}
+
+/* gen is odd while the link is down, so that no id is of a time without queues. */
+static void life_ends(struct amp_rpmsg *bus)
+{
+	bus->gen |= 1u;
+	bus->held_cnt = 0;
+}
+
+static void life_begins(struct amp_rpmsg *bus)
+{
+	bus->gen++;
+	bus->held_max = amp_rpmsg_hold(bus->in->num);
+}
+
+static void hold(struct amp_rpmsg *bus)
+{
+	bus->held_cnt++;
+}
+#else
+static inline int tell_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
+			    const struct amp_rpmsg_rx *rx)
+{
+	amp_rlink_on_data(bus, ept, rx); /* which holds none */
+	return 0;
+}
+
+static inline void tell_service(struct amp_rpmsg *bus, const struct amp_rpmsg_ns *ns)
+{
+	amp_rlink_on_service(bus, ns);
+}
+
+static inline void tell_tx_ready(struct amp_rpmsg *bus)
+{
+	amp_rlink_on_tx_ready(bus);
+}
+
+static inline void tell_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
+{
+	amp_rlink_on_gone(bus, ept);
+}
+
+/* Sockets forget what they have reserved when the link goes down: no id is of another life. */
+static uint32_t id_of(const struct amp_rpmsg *bus, uint16_t id)
+{
+	(void)bus;
+	return id;
+}
+
+static bool stale(const struct amp_rpmsg *bus, uint32_t id)
+{
+	(void)id;
+	return !bus->out;
+}
+
+static void life_ends(struct amp_rpmsg *bus)
+{
+	(void)bus;
+}
+
+static void life_begins(struct amp_rpmsg *bus)
+{
+	(void)bus;
+}
+
+static void hold(struct amp_rpmsg *bus)
+{
+	(void)bus;
+}
+#endif
 
 /* ---- endpoints by address ---- */
 
 /* Where the endpoint with this address hangs, or else where it would. In line it is shorter. */
 static AMP_INLINED struct amp_rpmsg_ept **slot(const struct amp_rpmsg *bus, uint32_t addr)
 {
-	/* dynamic addresses follow one another: they spread by themselves */
-	struct amp_rpmsg_ept **at = &bus->hash[addr & (BUS_BUCKETS - 1u)];
+	/* dynamic addresses follow one another: they spread by themselves. const is who only looks: the
+	 * table may be in it */
+	struct amp_rpmsg_ept **at =
+		(struct amp_rpmsg_ept **)(uintptr_t)&bus->hash[addr & (BUS_BUCKETS - 1u)];
 
 	while (*at && (*at)->addr != addr)
 		at = &(*at)->hash_next;
@@ -128,28 +203,33 @@ static struct amp_rpmsg_named *named_of(struct amp_rpmsg_ept *ept)
 	return (struct amp_rpmsg_named *)(void *)ept;
 }
 
-/* what: AMP_RPMSG_ANNOUNCE, AMP_RPMSG_WITHDRAW */
-static ONCE void owe(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint8_t what)
+/* Who is told of next: withdrawals first, so that each is before the announcement of whoever has the
+ * address, or the name, next. NULL: nobody. */
+static struct amp_rpmsg_ept *owing(const struct amp_rpmsg *bus)
 {
-	struct amp_rpmsg_named **at = &bus->owed_head, *n = named_of(ept);
+	struct amp_rpmsg_ept *e = bus->leaving;
 
-	while (*at)
-		at = &(*at)->owed_next;
-	*at = n;
-	n->owed_next = NULL;
-	ept->ns = what;
+	for (uint32_t i = 0; !e && i < BUS_BUCKETS; i++) {
+		for (e = bus->hash[i]; e && e->ns != AMP_RPMSG_ANNOUNCE;)
+			e = e->hash_next;
+	}
+	return e;
 }
 
-/* The first of the list is served, or never will be. */
-static void served(struct amp_rpmsg *bus)
+/* To a link without name service, too: it may come up anew with one. */
+static inline void owe(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
 {
-	struct amp_rpmsg_named *n = bus->owed_head;
+	ept->ns = AMP_RPMSG_ANNOUNCE;
+	bus->owed = bus->ns;
+}
 
-	bus->owed_head = n->owed_next;
-	if (n->ept.ns == AMP_RPMSG_WITHDRAW)
-		tell_gone(bus, &n->ept);
-	else
-		n->ept.ns = AMP_RPMSG_TOLD;
+/* The first of those that leave is withdrawn, or never will be. */
+static ONCE void left(struct amp_rpmsg *bus)
+{
+	struct amp_rpmsg_ept *e = bus->leaving;
+
+	bus->leaving = e->hash_next;
+	tell_gone(bus, e);
 }
 
 /* ---- in ---- */
@@ -173,6 +253,7 @@ static __attribute__((noinline)) void to_nobody(struct amp_rpmsg *bus,
 	}
 	if (rx->len >= AMP_RPMSG_NS_LEN) {
 		amp_copy(&ns, rx->data, AMP_RPMSG_NS_LEN);
+		ns.flags &= AMP_RPMSG_NS_DESTROY;
 		if (amp_rpmsg_ns_good(ns.name, ns.addr)) {
 			tell_service(bus, &ns);
 			return;
@@ -180,16 +261,6 @@ static __attribute__((noinline)) void to_nobody(struct amp_rpmsg *bus,
 	}
 	bus->stats.rx_bad++;
 	AMP_WHY_SAY(bus, "malformed name service message");
-}
-
-static uint32_t id_of(const struct amp_rpmsg *bus, uint16_t id)
-{
-	return (uint32_t)bus->gen << 16 | id;
-}
-
-static bool stale(const struct amp_rpmsg *bus, uint32_t id)
-{
-	return id >> 16 != bus->gen;
 }
 
 /*
@@ -220,7 +291,7 @@ static inline bool message(struct amp_rpmsg *bus, const struct amp_vq_buf *buf)
 		return false;
 	}
 	rx.data = hdr + AMP_RPMSG_HDR_LEN;
-	if (OTHERS) /* else nobody holds it */
+	if (AMP_RPMSG_OTHERS) /* else nobody holds it */
 		rx.id = id_of(bus, buf->id);
 	bus->stats.rx_messages++;
 	if (BUS_TAPPED(bus))
@@ -232,7 +303,7 @@ static inline bool message(struct amp_rpmsg *bus, const struct amp_vq_buf *buf)
 	}
 	if (tell_data(bus, ept, &rx) == 0)
 		return false;
-	bus->held_cnt++;
+	hold(bus);
 	return true;
 }
 
@@ -286,66 +357,66 @@ static void fill_header(const struct amp_rpmsg *bus, const struct amp_rpmsg_tx *
 		amp_port_cache_clean(hdr, AMP_RPMSG_HDR_LEN + len);
 }
 
-static RARE void flush(struct amp_rpmsg *bus)
+static FLUSH_OUTLINE void flush(struct amp_rpmsg *bus)
 {
-	const struct amp_rpmsg_named *n;
+	struct amp_rpmsg_ept *e;
 	struct amp_rpmsg_tx tx;
 
-	while ((n = bus->owed_head) != NULL) {
+	while ((e = owing(bus)) != NULL) {
 		if (out_get(bus, &tx, AMP_RPMSG_NS_LEN, true))
 			return;
 		/* open has seen to its length; the rest is zeroes */
-		strncpy((char *)tx.data, n->name, AMP_RPMSG_NAME_LEN);
-		amp_put_le32(tx.data + offsetof(struct amp_rpmsg_ns, addr), n->ept.addr);
+		strncpy((char *)tx.data, named_of(e)->name, AMP_RPMSG_NAME_LEN);
+		amp_put_le32(tx.data + offsetof(struct amp_rpmsg_ns, addr), e->addr);
 		amp_put_le32(tx.data + offsetof(struct amp_rpmsg_ns, flags),
-			     n->ept.ns == AMP_RPMSG_WITHDRAW ? AMP_RPMSG_NS_DESTROY
-							     : AMP_RPMSG_NS_CREATE);
-		amp_rpmsg_commit(bus, &tx, n->ept.addr, AMP_RPMSG_NS_ADDR, AMP_RPMSG_NS_LEN);
-		served(bus);
+			     e == bus->leaving ? AMP_RPMSG_NS_DESTROY : AMP_RPMSG_NS_CREATE);
+		amp_rpmsg_commit(bus, &tx, e->addr, AMP_RPMSG_NS_ADDR, AMP_RPMSG_NS_LEN);
+		e->ns = AMP_RPMSG_TOLD;
+		if (e == bus->leaving)
+			left(bus);
 	}
+	bus->owed = false;
 }
 
 /* ---- the door ---- */
 
+#if AMP_RPMSG_OTHERS
 void amp_rpmsg_init(struct amp_rpmsg *bus)
 {
 	memset(bus->hash, 0, BUS_BUCKETS * sizeof(*bus->hash));
 	memset(&bus->stats, 0, sizeof(bus->stats));
 	bus->in = bus->out = NULL;
-	bus->owed_head = NULL;
-	bus->next_addr = AMP_RPMSG_DYNAMIC;
+	bus->leaving = NULL;
+	bus->owed = false;
+	bus->next_addr = 0;
 	bus->gen = 0;
 	AMP_WHY_SAY(bus, NULL);
 }
+#endif
 
 void amp_rpmsg_down(struct amp_rpmsg *bus)
 {
 	bus->in = bus->out = NULL;
-	bus->gen |= 1u;
-	if (OTHERS)
-		bus->held_cnt = 0;
+	life_ends(bus);
 	bus->tx_starved = false;
-	while (bus->owed_head)
-		served(bus);
+	while (bus->leaving)
+		left(bus);
 }
 
 void amp_rpmsg_up(struct amp_rpmsg *bus, struct amp_vq *in, struct amp_vq *out, bool ns)
 {
-	amp_rpmsg_down(bus);
-	bus->gen++; /* even: down is odd, so that no id is of a time without queues */
+	if (AMP_RPMSG_OTHERS) /* a library's own link has been, since it was last up */
+		amp_rpmsg_down(bus);
 	bus->in = in;
 	bus->out = out;
 	bus->ns = ns;
-	if (OTHERS) /* a library's own links hold none */
-		bus->held_max = amp_rpmsg_hold(in->num);
+	bus->owed = false;
+	life_begins(bus);
 	amp_vq_disarm(out);
 	for (uint32_t i = 0; i < BUS_BUCKETS; i++) {
 		for (struct amp_rpmsg_ept *e = bus->hash[i]; e; e = e->hash_next) {
-			if (e->ns == AMP_RPMSG_NAMELESS)
-				continue;
-			e->ns = AMP_RPMSG_UNTOLD;
-			if (ns)
-				owe(bus, e, AMP_RPMSG_ANNOUNCE);
+			if (e->ns)
+				owe(bus, e);
 		}
 	}
 }
@@ -367,14 +438,14 @@ int amp_rpmsg_run(struct amp_rpmsg *bus, unsigned budget)
 	}
 	if (n && (!AMPSOCK_FAST || bus->in->armed)) /* which disarm looks at, too */
 		amp_vq_disarm(bus->in);
-	if (bus->owed_head)
+	if (bus->owed)
 		flush(bus);
 	if (bus->tx_starved && amp_vq_avail(bus->out)) {
 		bus->tx_starved = false;
 		amp_vq_disarm(bus->out);
 		tell_tx_ready(bus);
 	}
-	if (!bus->in->broken && !bus->out->broken)
+	if (AMP_RPMSG_PLAIN || (!bus->in->broken && !bus->out->broken))
 		return (int)n;
 	AMP_WHY_SAY(bus, AMP_WHY_OF(bus->in->broken ? bus->in : bus->out));
 	return -EBADMSG;
@@ -382,8 +453,8 @@ int amp_rpmsg_run(struct amp_rpmsg *bus, unsigned budget)
 
 bool amp_rpmsg_arm(struct amp_rpmsg *bus)
 {
-	bool more =
-		(!OTHERS || bus->in) && amp_vq_arm(bus->in); /* amp_rlink_arm() has looked */
+	bool more = (!AMP_RPMSG_OTHERS || bus->in) &&
+		    amp_vq_arm(bus->in); /* amp_rlink_arm() has looked */
 
 	if (bus->tx_starved)
 		more |= amp_vq_arm(bus->out);
@@ -399,9 +470,9 @@ int amp_rpmsg_open(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint32_t ad
 	do { /* ends: there are fewer endpoints than addresses */
 		ept->addr = addr;
 		if (addr == AMP_RPMSG_ADDR_ANY) {
-			ept->addr = bus->next_addr++;
-			if (bus->next_addr == AMP_RPMSG_ADDR_ANY)
+			if (bus->next_addr + 1u <= AMP_RPMSG_DYNAMIC) /* ANY, too */
 				bus->next_addr = AMP_RPMSG_DYNAMIC;
+			ept->addr = bus->next_addr++;
 		}
 		at = slot(bus, ept->addr);
 		if (*at && addr != AMP_RPMSG_ADDR_ANY)
@@ -417,9 +488,7 @@ int amp_rpmsg_open(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept, uint32_t ad
 void amp_rpmsg_announce(struct amp_rpmsg *bus, struct amp_rpmsg_named *n, const char *name)
 {
 	n->name = name;
-	n->ept.ns = AMP_RPMSG_UNTOLD;
-	if (bus->out && bus->ns)
-		owe(bus, &n->ept, AMP_RPMSG_ANNOUNCE);
+	owe(bus, &n->ept);
 }
 
 int amp_rpmsg_open_named(struct amp_rpmsg *bus, struct amp_rpmsg_named *n, uint32_t addr,
@@ -427,7 +496,7 @@ int amp_rpmsg_open_named(struct amp_rpmsg *bus, struct amp_rpmsg_named *n, uint3
 {
 	int r;
 
-	if (OTHERS && name &&
+	if (AMP_RPMSG_OTHERS && name &&
 	    strlen(name) - 1u >= AMP_RPMSG_NAME_LEN - 1u) /* amp_raddr_get() */
 		return -EINVAL;
 	r = amp_rpmsg_open(bus, &n->ept, addr);
@@ -441,23 +510,26 @@ int amp_rpmsg_open_named(struct amp_rpmsg *bus, struct amp_rpmsg_named *n, uint3
 
 bool amp_rpmsg_close(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
 {
-	struct amp_rpmsg_named **at = &bus->owed_head;
-
 	*slot(bus, ept->addr) = ept->hash_next;
-	if (ept->ns == AMP_RPMSG_ANNOUNCE) { /* never */
-		while (*at != named_of(ept))
-			at = &(*at)->owed_next;
-		*at = named_of(ept)->owed_next;
-	}
 	if (ept->ns != AMP_RPMSG_TOLD || !bus->out)
 		return true;
-	owe(bus, ept, AMP_RPMSG_WITHDRAW);
+	ept->hash_next = bus->leaving;
+	bus->leaving = ept;
+	bus->owed = true;
 	return false;
 }
 
 bool amp_rpmsg_tx_ready(const struct amp_rpmsg *bus)
 {
 	return bus->out && !amp_rpmsg_must_queue(bus) && amp_vq_avail(bus->out);
+}
+
+bool amp_rpmsg_may_send_now(struct amp_rpmsg *bus)
+{
+	bool ready = amp_rpmsg_tx_ready(bus);
+
+	bus->tx_starved |= !ready;
+	return ready;
 }
 
 int amp_rpmsg_reserve_for(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, size_t len, bool must)
@@ -470,7 +542,7 @@ int amp_rpmsg_reserve_for(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, size_t
 void amp_rpmsg_commit(struct amp_rpmsg *bus, const struct amp_rpmsg_tx *tx, uint32_t src,
 		      uint32_t dst, uint32_t len)
 {
-	if (stale(bus, tx->id))
+	if (AMP_RPMSG_OTHERS && stale(bus, tx->id))
 		return;
 	fill_header(bus, tx, src, dst, len);
 	bus->stats.tx_messages++;
@@ -491,6 +563,7 @@ void amp_rpmsg_cancel(struct amp_rpmsg *bus, const struct amp_rpmsg_tx *tx)
 	amp_vq_unget(bus->out, (uint16_t)tx->id);
 }
 
+#if AMP_RPMSG_OTHERS
 void amp_rpmsg_release(struct amp_rpmsg *bus, uint32_t id)
 {
 	if (stale(bus, id))
@@ -498,3 +571,4 @@ void amp_rpmsg_release(struct amp_rpmsg *bus, uint32_t id)
 	bus->held_cnt--;
 	amp_vq_put(bus->in, (uint16_t)id, amp_vq_desc_len(bus->in, (uint16_t)id));
 }
+#endif

@@ -31,15 +31,18 @@ struct amp_rpmsg;
 /* What the peer knows of an endpoint's name, or is to be told. */
 enum amp_rpmsg_ns_state {
 	AMP_RPMSG_NAMELESS = 0,
-	AMP_RPMSG_UNTOLD,   /* the link is down, or has no name service */
-	AMP_RPMSG_ANNOUNCE, /* is owed */
-	AMP_RPMSG_TOLD,	    /* announced in this life of the link */
-	AMP_RPMSG_WITHDRAW, /* is owed, and then it is gone */
+	AMP_RPMSG_TOLD,	    /* announced in the last life of the link that there was */
+	AMP_RPMSG_ANNOUNCE, /* is owed, to a link that is up and has a name service */
 };
+
+/* Small, and all are a library's own links, which look for themselves whether a queue is broken. */
+#define AMP_RPMSG_PLAIN (!AMPSOCK_FAST && !AMPSOCK_VSOCK && !AMPSOCK_WHY)
+/* Buses with other owners than a library's own links, which are called by name. */
+#define AMP_RPMSG_OTHERS AMPSOCK_VSOCK
 
 /* Life: amp_rpmsg_open() .. amp_rpmsg_close() true, or amp_rpmsg_ops.gone(). */
 struct amp_rpmsg_ept {
-	struct amp_rpmsg_ept *hash_next; /* bus */
+	struct amp_rpmsg_ept *hash_next; /* bus: of those in a bucket, or that are leaving */
 	uint32_t addr;
 	uint8_t kind; /* the owner's own: what this is to it */
 	uint8_t ns;   /* bus: enum amp_rpmsg_ns_state */
@@ -50,7 +53,6 @@ struct amp_rpmsg_ept {
 struct amp_rpmsg_named {
 	struct amp_rpmsg_ept ept; /* first */
 	const char *name; /* owner's, at most 31 characters, valid while it lives; NULL: none */
-	struct amp_rpmsg_named *owed_next; /* bus: list of those that owe an announcement */
 };
 
 /* One arrived message, in place. */
@@ -90,10 +92,15 @@ struct amp_rpmsg_ops {
  * A library's own links (rlink.c). In a program without AF_VSOCK no bus has another owner, so
  * they are called by name and bus->ops is nobody's.
  */
-int amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
-		      const struct amp_rpmsg_rx *rx);
-void amp_rlink_on_service(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone);
-void amp_rlink_on_told(struct amp_rpmsg *bus, const char *name, uint32_t addr, bool gone);
+void amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
+		       const struct amp_rpmsg_rx *rx);
+/*
+ * What the peer says of a service, checked as for amp_rpmsg_ops.service. flags: AMP_RPMSG_NS_CREATE,
+ * AMP_RPMSG_NS_DESTROY, or it is new and in place of what its name had (protocol.md 10.6): a process that
+ * was killed has withdrawn nothing, and the next one has other addresses.
+ */
+#define AMP_RLINK_INSTEAD 2u
+void amp_rlink_on_service(struct amp_rpmsg *bus, const struct amp_rpmsg_ns *ns);
 void amp_rlink_on_tx_ready(struct amp_rpmsg *bus);
 void amp_rlink_on_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept);
 
@@ -109,21 +116,31 @@ struct amp_rpmsg_stats {
 	uint32_t ns_ignored; /* announcements that nobody wants to know of */
 };
 
+/* A library's own links begin as zeroes; without AMP_RPMSG_OTHERS they are all there is. */
 struct amp_rpmsg {
-	const struct amp_rpmsg_ops *ops;
-	void *owner;
+	/* first: no offset to add */
+#if AMP_RPMSG_OTHERS
+	struct amp_rpmsg_ept **hash; /* hash_len heads, zeroed by init */
+#else
+	struct amp_rpmsg_ept *hash[AMPSOCK_HASH];
+#endif
 	struct amp_vq *in; /* NULL: down */
 	struct amp_vq *out;
-	bool ns;			   /* VIRTIO_RPMSG_F_NS negotiated */
-	bool tx_starved;		   /* a reserve found no buffer */
-	bool enough;			   /* set by a hook: run takes no more messages now */
-	uint16_t held_cnt;		   /* receive buffers held */
-	uint16_t held_max;		   /* set by up(): the rest is for everybody else */
-	uint16_t gen;			   /* number of this life of the link, in every id */
-	uint32_t next_addr;		   /* dynamic addresses rotate */
-	struct amp_rpmsg_ept **hash;	   /* hash_len heads, zeroed by init */
-	uint32_t hash_len;		   /* a power of two */
-	struct amp_rpmsg_named *owed_head; /* first in, first out */
+	bool ns;	    /* VIRTIO_RPMSG_F_NS negotiated */
+	bool tx_starved;    /* a reserve found no buffer */
+	bool enough;	    /* set by a hook: run takes no more messages now */
+	bool owed;	    /* there may be an announcement or a withdrawal to be sent */
+	bool queued;	    /* owner: more that is owed (by streams) waits for buffers */
+	uint32_t next_addr; /* dynamic addresses rotate; 0: at their beginning */
+	struct amp_rpmsg_ept *leaving; /* closed, and still to be withdrawn */
+#if AMP_RPMSG_OTHERS
+	const struct amp_rpmsg_ops *ops;
+	void *owner;
+	uint16_t held_cnt; /* receive buffers held */
+	uint16_t held_max; /* set by up(): the rest is for everybody else */
+	uint16_t gen;	   /* number of this life of the link, in every id */
+	uint32_t hash_len; /* a power of two */
+#endif
 #if AMPSOCK_WHY
 	const char *why; /* last lie of the peer in words, for one log line; NULL: none */
 #endif
@@ -167,7 +184,8 @@ void amp_rpmsg_down(struct amp_rpmsg *bus);
 /*
  * Look at the queues: at most budget messages in, owed announcements out. Returns the number
  * of messages handled (0: nothing to do, or down), or -EBADMSG when the peer has broken a ring
- * or a header (why says how): the owner resets the link. Call again while it returns budget.
+ * or a header (why says how): the owner resets the link. (Not so AMP_RPMSG_PLAIN.) Call again while it returns
+ * budget.
  */
 int amp_rpmsg_run(struct amp_rpmsg *bus, unsigned budget);
 
@@ -211,22 +229,28 @@ static inline int amp_rpmsg_reserve(struct amp_rpmsg *bus, struct amp_rpmsg_tx *
 void amp_rpmsg_commit(struct amp_rpmsg *bus, const struct amp_rpmsg_tx *tx, uint32_t src,
 		      uint32_t dst, uint32_t len);
 void amp_rpmsg_cancel(struct amp_rpmsg *bus, const struct amp_rpmsg_tx *tx);
-/* Announcements found no buffer: the next ones are theirs, or data would starve them. */
+/* What is owed found no buffer: the next ones are for that, or data would starve it. */
 static inline bool amp_rpmsg_must_queue(const struct amp_rpmsg *bus)
 {
-	return bus->tx_starved && bus->owed_head;
+	return bus->tx_starved && (bus->owed || bus->queued);
 }
 /* Would reserve succeed? (A hint.) */
 bool amp_rpmsg_tx_ready(const struct amp_rpmsg *bus);
+/* The same for who waits for that: if not, tx_ready will come. */
+bool amp_rpmsg_may_send_now(struct amp_rpmsg *bus);
 
+#if AMP_RPMSG_OTHERS
 static inline bool amp_rpmsg_may_hold(const struct amp_rpmsg *bus)
 {
 	return bus->held_cnt < bus->held_max;
 }
+#endif
 /* Can there be such a service? name: AMP_RPMSG_NAME_LEN bytes. */
 bool amp_rpmsg_ns_good(const char *name, uint32_t addr);
 
+#if AMP_RPMSG_OTHERS
 /* A buffer held by ops->data goes back. Does nothing when the link went down since. */
 void amp_rpmsg_release(struct amp_rpmsg *bus, uint32_t id);
+#endif
 
 #endif /* AMP_RPMSG_H */

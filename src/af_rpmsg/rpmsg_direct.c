@@ -17,10 +17,8 @@ static int seq_reserve(struct amp_sock *s, struct amp_direct_io *io)
 
 	if (r)
 		return r;
-	r = amp_rlink_must_queue(amp_rsock_link(s))
-		    ? -EAGAIN
-		    : amp_rpmsg_reserve_for(&amp_rsock_link(s)->bus, &p->tx, io->len,
-					    false); /* a message is never split */
+	/* a message is never split */
+	r = amp_rpmsg_reserve_for(&amp_rsock_link(s)->bus, &p->tx, io->len, false);
 	if (r)
 		return r;
 	s->flags |= AMP_SF_RESERVED;
@@ -59,40 +57,44 @@ static int seq_commit(struct amp_sock *s, struct amp_direct_io *io)
 	return 0;
 }
 
-/* A whole message, however little was asked for. */
-static int seq_borrow(struct amp_sock *s, struct amp_direct_io *io)
+/* A whole message, however little was asked for: h, the oldest. */
+static inline void seq_borrow(struct amp_sock *s, struct amp_direct_io *io,
+			      const struct amp_rraw_hdr *h)
 {
-	struct amp_rraw_hdr h;
-	size_t off, run;
+	size_t off = (s->rx.tail + sizeof(*h)) & (AMPSOCK_RING_LEN - 1u);
+	size_t run = AMPSOCK_RING_LEN - off;
 
-	if (!(s->flags & (AMP_SF_CONNECTED | AMP_SF_RESET)) || (s->sub & SUB_WAIT))
-		return -ENOTCONN;
-	io->len = 0;
-	io->cnt = 0;
-	if (!amp_rxring_used(&s->rx))
-		return s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT) ? 0 : -EAGAIN;
-	amp_rxring_peek(&s->rx, s->rx.tail, &h, sizeof(h));
-	off = (s->rx.tail + sizeof(h)) & (AMPSOCK_RING_LEN - 1u);
-	run = AMPSOCK_RING_LEN - off;
-	if (run > h.len)
-		run = h.len;
-	io->len = h.len;
+	if (run > h->len)
+		run = h->len;
+	io->len = h->len;
 	io->iov[0].iov_base = s->rx.buf + off;
 	io->iov[0].iov_len = run;
 	io->iov[1].iov_base = s->rx.buf;
-	io->iov[1].iov_len = h.len - run;
-	io->cnt = h.len > run ? 2 : 1;
-	return 0;
+	io->iov[1].iov_len = h->len - run;
+	io->cnt = h->len > run ? 2 : 1;
 }
 
-/* The message goes back, however much of it was looked at. */
-static int seq_return(struct amp_sock *s, const struct amp_direct_io *io)
+/* AMP_BORROW, or the oldest message goes back, however much of it was looked at. */
+static inline int seq_received(struct amp_sock *s, struct amp_direct_io *io, bool borrow)
 {
 	struct amp_rraw_hdr h;
 
-	if (!amp_rxring_used(&s->rx))
-		return -EINVAL;
+	if (borrow) {
+		if (!(s->flags & (AMP_SF_CONNECTED | AMP_SF_RESET)))
+			return -ENOTCONN;
+		io->len = 0;
+		io->cnt = 0;
+	}
+	if (!amp_rxring_used(&s->rx)) {
+		if (!borrow)
+			return -EINVAL;
+		return s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT) ? 0 : -EAGAIN;
+	}
 	amp_rxring_peek(&s->rx, s->rx.tail, &h, sizeof(h));
+	if (borrow) {
+		seq_borrow(s, io, &h);
+		return 0;
+	}
 	if (io->len > h.len)
 		return -EINVAL;
 	s->rx.tail = (AMP_RING_IDX)(s->rx.tail + sizeof(h) + h.len);
@@ -105,16 +107,11 @@ int amp_rpmsg_direct(struct amp_sock *s, enum amp_direct op, struct amp_direct_i
 		return amp_vsock_direct(s, op, io);
 	if (s->type == SOCK_DGRAM)
 		return -EOPNOTSUPP;
-	switch (op) {
-	case AMP_RESERVE:
+	if (op == AMP_RESERVE)
 		return seq_reserve(s, io);
-	case AMP_COMMIT:
+	if (op == AMP_COMMIT)
 		return seq_commit(s, io);
-	case AMP_BORROW:
-		return seq_borrow(s, io);
-	default:
-		return seq_return(s, io);
-	}
+	return seq_received(s, io, op == AMP_BORROW);
 }
 
 #endif /* AMPSOCK_RPMSG */

@@ -49,8 +49,7 @@ static struct amp_sock *new_child(struct amp_sock *s, const struct amp_rlink *l)
 	child = amp_sock_new(s->domain, s->type, 0, &err);
 	if (!child)
 		return NULL;
-	child->rcvtimeo = s->rcvtimeo;
-	child->sndtimeo = s->sndtimeo;
+	memcpy(child->timeo, s->timeo, sizeof(child->timeo));
 	child->linger_s = s->linger_s;
 	child->link = amp_rlink_id(l);
 	child->flags = AMP_SF_CONNECTED | AMP_SF_ORPHAN;

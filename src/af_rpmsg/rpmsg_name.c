@@ -8,35 +8,33 @@
 
 #if AMPSOCK_RPMSG
 
-static uint16_t link_of(unsigned on)
-{
-	return on == AMP_RLINK_ANY ? RPMSG_LINK_ANY : (uint16_t)on;
-}
-
 /* Not a connection of the engine: what it is bound to, or has an endpoint for. */
-static void local_name(struct amp_sock *s, struct sockaddr_rpmsg *a)
+static inline void local_name(struct amp_sock *s, struct sockaddr_rpmsg *a)
 {
 	const struct amp_rsock *p = amp_rsock(s);
+	bool bound = s->flags & AMP_SF_BOUND, child = s->sub & SUB_CHILD;
 	size_t len;
 
 	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
 		/* a datagram may have gone out on another link, from an address there */
-		if ((s->flags & AMP_SF_BOUND) && p->bound_on != AMP_RLINK_ANY &&
+		if (AMPSOCK_RPMSG > 1 && bound && p->bound_on != AMP_RLINK_ANY &&
 		    p->bound_on != i)
 			continue;
 		if (!p->end[i].ept.kind &&
-		    !(s->sub & SUB_CHILD && s->link == AMP_VLINK_RPMSG + i))
+		    !(child && (AMPSOCK_RPMSG == 1 || s->link == AMP_VLINK_RPMSG + i)))
 			continue;
 		a->rp_link = (uint16_t)i;
 		a->rp_addr = p->end[i].ept.addr;
 	}
-	if (!(s->flags & AMP_SF_BOUND))
+	if (!bound)
 		return;
-	a->rp_link = link_of(p->bound_on);
+	a->rp_link = p->bound_on == AMP_RLINK_ANY ? RPMSG_LINK_ANY : p->bound_on;
 	if (!p->own)
 		return;
-	len = amp_rstream_name_len(p->own->name);
-	memcpy(a->rp_name, p->own->name, len ? len : strlen(p->own->name));
+	len = strlen(p->own->name);
+	if (s->type == SOCK_STREAM)
+		len -= sizeof(AMP_RSTREAM_SUFFIX) - 1;
+	memcpy(a->rp_name, p->own->name, len);
 }
 
 int amp_rpmsg_name(struct amp_sock *s, bool peer, struct sockaddr *addr, socklen_t *len)

@@ -121,14 +121,6 @@ void amp_rraw_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg
 
 /* ---- receive ---- */
 
-/* What a recv that finds nothing says. */
-static ssize_t nothing(const struct amp_sock *s)
-{
-	if (!s->link && s->type != SOCK_DGRAM)
-		return -ENOTCONN;
-	return (s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT)) && !s->err ? 0 : -EAGAIN;
-}
-
 static void give_source(struct amp_msg *m, const struct amp_rraw_hdr *h)
 {
 	struct sockaddr_rpmsg a;
@@ -161,11 +153,31 @@ static RRAW_OUTLINE ssize_t take(struct amp_sock *s, struct amp_msg *m, int flag
 	return (ssize_t)(flags & MSG_TRUNC ? h.len : n);
 }
 
-ssize_t amp_rraw_recv(struct amp_sock *s, struct amp_msg *m, int flags)
+/* Of a stream: bytes that are here. */
+static inline ssize_t take_bytes(struct amp_sock *s, struct amp_msg *m, int flags)
 {
-	if (s->type == SOCK_SEQPACKET)
+	size_t n = amp_rxring_read(&s->rx, s->rx.tail, m, m->len - m->done);
+
+	if (!(flags & MSG_PEEK)) {
+		s->rx.tail = (AMP_RING_IDX)(s->rx.tail + n);
+		amp_vsock_consumed(engine_of(s), conn_of(s), (uint32_t)n);
+	}
+	return (ssize_t)n;
+}
+
+ssize_t amp_rpmsg_sock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
+{
+	if (s->type != SOCK_DGRAM) {
 		m->name_len = 0;
-	return amp_rxring_used(&s->rx) ? take(s, m, flags) : nothing(s);
+		if (!s->rx.buf || !(s->flags & (AMP_SF_CONNECTED | AMP_SF_RESET)))
+			return -ENOTCONN;
+	}
+	if (s->rx.head == s->rx.tail)
+		return (s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT)) &&
+				       (s->type == SOCK_STREAM || !s->err)
+			       ? 0
+			       : -EAGAIN;
+	return s->type == SOCK_STREAM ? take_bytes(s, m, flags) : take(s, m, flags);
 }
 
 /* ---- send ---- */
@@ -193,7 +205,7 @@ static int dgram_to(struct amp_sock *s, const struct amp_msg *m, struct amp_rlin
 	return amp_rsock_open(s, (unsigned)r, 0);
 }
 
-ssize_t amp_rraw_send(struct amp_sock *s, const struct amp_msg *m)
+ssize_t amp_rpmsg_sock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
 	struct amp_rlink *l;
 	struct amp_rpmsg_tx tx;
@@ -201,6 +213,8 @@ ssize_t amp_rraw_send(struct amp_sock *s, const struct amp_msg *m)
 	uint32_t dst = 0;
 	int r;
 
+	if (s->type == SOCK_STREAM)
+		return amp_vsock_sock_sendmsg(s, m, flags);
 	if (s->type == SOCK_DGRAM && (m->name || !(s->flags & AMP_SF_CONNECTED))) {
 		r = dgram_to(s, m, &l, &dst);
 		if (r)
@@ -213,8 +227,7 @@ ssize_t amp_rraw_send(struct amp_sock *s, const struct amp_msg *m)
 		dst = amp_rsock(s)->peer;
 	}
 	/* the link is up: else there is neither a peer nor an address */
-	r = amp_rlink_must_queue(l) ? -EAGAIN
-				    : amp_rpmsg_reserve_for(&l->bus, &tx, m->len, false);
+	r = amp_rpmsg_reserve_for(&l->bus, &tx, m->len, false);
 	if (r)
 		return r;
 	to.base = tx.data;
@@ -229,7 +242,7 @@ ssize_t amp_rraw_send(struct amp_sock *s, const struct amp_msg *m)
 /* ---- poll ---- */
 
 /* Would a send find a buffer? Else it is asked for. */
-static bool tx_ready(const struct amp_sock *s)
+static inline bool tx_ready(const struct amp_sock *s)
 {
 	bool ready = true;
 
@@ -237,23 +250,27 @@ static bool tx_ready(const struct amp_sock *s)
 		struct amp_rlink *l = &amp_rlinks[i];
 
 		/* of an unconnected datagram socket the next one may go to any link */
-		if (!amp_rlink_is_up(l) ||
-		    (amp_rpmsg_tx_ready(&l->bus) && !amp_rlink_must_queue(l)) ||
-		    ((s->flags & AMP_SF_CONNECTED) && amp_rsock_elsewhere(s, l)))
-			continue;
-		l->bus.tx_starved = true;
-		ready = false;
+		if (amp_rlink_is_up(l) &&
+		    !((s->flags & AMP_SF_CONNECTED) && amp_rsock_elsewhere(s, l)))
+			ready &= amp_rpmsg_may_send_now(&l->bus);
 	}
 	return ready;
 }
 
-int amp_rraw_poll(struct amp_sock *s)
+int amp_rpmsg_sock_poll(struct amp_sock *s)
 {
-	int ev = amp_sock_poll(s, amp_rxring_used(&s->rx));
+	bool stream = s->type == SOCK_STREAM;
+	uint32_t used = amp_rxring_used(&s->rx);
+	int ev;
 
+	if (stream && used < s->rcvlowat)
+		used = 0;
+	ev = amp_sock_poll(s, used != 0);
 	if (ev >= 0)
 		return ev;
-	return tx_ready(s) ? ~ev | POLLOUT : ~ev;
+	if (stream ? amp_vsock_may_send_now(engine_of(s), conn_of(s)) : tx_ready(s))
+		return ~ev | POLLOUT;
+	return ~ev;
 }
 
 #endif /* AMPSOCK_RPMSG */

@@ -56,32 +56,31 @@ static void refuse(struct amp_rstream *rs, uint32_t local,
 
 void amp_rstream_answer(struct amp_rstream *rs)
 {
-	const struct amp_rstream_door_ops *way = amp_rstream_door(rs);
-	const struct amp_rstream_stray *s = &rs->stray[0];
+	const struct amp_rstream_stray *s;
 	struct amp_rpmsg_tx tx;
 
-	while (rs->stray_cnt && way->reserve(rs, NULL, &tx) == 0) {
+	while (rs->stray_cnt && door_reserve(rs, NULL, &tx) == 0) {
+		s = &rs->stray[--rs->stray_cnt]; /* in any order */
 		amp_put_le32(tx.data, AMP_RSTREAM_WORD(AMP_RSTREAM_RST, s->flags, s->tag));
 		amp_put_le32(tx.data + 4, 0);
 		amp_rstream_count(&rs->vs.stats.tx_packets);
 		amp_rstream_count(&rs->vs.stats.rst_strays);
-		way->commit(rs, NULL, &tx, s->local, s->peer, AMP_RSTREAM_HDR_LEN);
-		rs->stray_cnt--;
-		memmove(&rs->stray[0], &rs->stray[1], rs->stray_cnt * sizeof(*s));
+		door_commit(rs, NULL, &tx, s->local, s->peer, AMP_RSTREAM_HDR_LEN);
 	}
+	if (!AMP_RPMSG_OTHERS && rs->stray_cnt) /* as amp_rstream_run() */
+		amp_rstream_bus(rs)->queued = true;
 }
 
 /* The owner has taken it: an endpoint of its own, or else its end. */
 static void accepted(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32_t local,
 		     const struct amp_rstream_hello *hello)
 {
-	const struct amp_rstream_door_ops *way = amp_rstream_door(rs);
 	struct amp_vsock_ends ends = {amp_vsock_at(AMP_VSOCK_CID_LOCAL, local),
 				      amp_vsock_at(AMP_VSOCK_CID_LOCAL, hello->addr)};
 	int r;
 
 	rc->ept.addr = AMP_RPMSG_ADDR_ANY;
-	r = way->open(rs, rc, hello->addr);
+	r = door_open(rs, rc, hello->addr);
 	if (r == 0) /* else the RST comes from the service */
 		ends.local.port = rc->ept.addr;
 	rc->rx_tag = amp_rstream_new_tag(rs);
@@ -91,41 +90,52 @@ static void accepted(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32
 		amp_vsock_abort(&rs->vs, &rc->c);
 }
 
+/* Of our version: whose it is from now on, NULL: nobody's. False: it was seen to before. */
+static inline bool ask(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx, bool good,
+		       const struct amp_rstream_hello *hello, struct amp_rstream_conn **rc)
+{
+	*rc = find_peer(rs, hello->addr);
+	if (*rc && (*rc)->tx_tag == hello->tag) {
+		amp_rstream_count(&rs->stats.duplicates);
+		return false;
+	}
+	/* an endpoint has one connection: its last was of an earlier life of the address */
+	if (*rc)
+		amp_vsock_in_rst(&rs->vs, &(*rc)->c);
+	*rc = NULL;
+	if (!good)
+		malformed(rs, AMP_WHY("malformed REQUEST (protocol.md 10.3)"));
+	else if (!AMPSOCK_VSOCK)
+		*rc = amp_rpmsg_request(rs, rx->dst, hello->addr);
+	else if (rs->ops->request)
+		*rc = rs->ops->request(rs, rx->dst, hello->addr);
+	return true;
+}
+
 static void in_request(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx, uint32_t word,
 		       uint32_t fwd_cnt)
 {
-	struct amp_rstream_conn *rc;
+	struct amp_rstream_conn *rc = NULL;
 	struct amp_rstream_hello hello;
 	enum amp_hello h = amp_rstream_hello(rx, &hello);
+	uint8_t flags = 0;
 
 	if (h == AMP_HELLO_NOBODY) {
 		malformed(rs, AMP_WHY("REQUEST of nobody (protocol.md 10.3)"));
 		return;
 	}
+	word -= AMP_RSTREAM_REQUEST;
 	if (hello.version != AMP_RSTREAM_VERSION) {
 		amp_rstream_count(&rs->stats.versions);
-		refuse(rs, rx->dst, &hello, AMP_RSTREAM_VERSION);
+		flags = AMP_RSTREAM_VERSION;
+	} else if (!ask(rs, rx,
+			h == AMP_HELLO_GOOD && !fwd_cnt &&
+				!(word & ~AMP_RSTREAM_WORD(0, AMP_RSTREAM_F_ANY_SRC, 0)),
+			&hello, &rc)) {
 		return;
 	}
-	rc = find_peer(rs, hello.addr);
-	if (rc && rc->tx_tag == hello.tag) {
-		amp_rstream_count(&rs->stats.duplicates);
-		return;
-	}
-	/* an endpoint has one connection: its last was of an earlier life of the address */
-	if (rc)
-		amp_vsock_in_rst(&rs->vs, &rc->c);
-	rc = NULL;
-	word -= AMP_RSTREAM_REQUEST;
-	if (h == AMP_HELLO_OTHER || (word & ~AMP_RSTREAM_WORD(0, AMP_RSTREAM_F_ANY_SRC, 0)) ||
-	    fwd_cnt)
-		malformed(rs, AMP_WHY("malformed REQUEST (protocol.md 10.3)"));
-	else if (!AMPSOCK_VSOCK)
-		rc = amp_rpmsg_request(rs, rx->dst, hello.addr);
-	else if (rs->ops->request)
-		rc = rs->ops->request(rs, rx->dst, hello.addr);
 	if (!rc) {
-		refuse(rs, rx->dst, &hello, 0);
+		refuse(rs, rx->dst, &hello, flags);
 		return;
 	}
 	accepted(rs, rc, rx->dst, &hello);
@@ -176,7 +186,6 @@ void amp_rstream_serve(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx)
 int amp_rstream_tell(struct amp_rstream *rs, uint32_t src, uint32_t door, const char *name,
 		     uint32_t addr, bool gone)
 {
-	const struct amp_rstream_door_ops *way = amp_rstream_door(rs);
 	struct amp_rstream_service s = {
 		.magic = AMP_RSTREAM_MAGIC,
 		.version = AMP_RSTREAM_VERSION,
@@ -189,12 +198,12 @@ int amp_rstream_tell(struct amp_rstream *rs, uint32_t src, uint32_t door, const 
 	if (len - 1 >= AMP_RPMSG_NAME_LEN - 1)
 		return -EINVAL;
 	memcpy(s.name, name, len);
-	if (rs->stray_cnt || way->reserve(rs, NULL, &tx))
+	if (rs->stray_cnt || door_reserve(rs, NULL, &tx))
 		return -EAGAIN;
 	amp_put_le32(tx.data, AMP_RSTREAM_SERVICE);
 	amp_put_le32(tx.data + 4, 0);
 	memcpy(tx.data + AMP_RSTREAM_HDR_LEN, &s, sizeof(s));
 	amp_rstream_count(&rs->vs.stats.tx_packets);
-	way->commit(rs, NULL, &tx, src, door, AMP_RSTREAM_ROOM);
+	door_commit(rs, NULL, &tx, src, door, AMP_RSTREAM_ROOM);
 	return 0;
 }

@@ -68,7 +68,7 @@ static OUTLINE void send(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 		     rc->c.credit.fwd_cnt);
 	amp_vsock_told(&rc->c);
 	amp_rstream_count(&rs->vs.stats.tx_packets);
-	amp_rstream_door(rs)->commit(rs, rc, tx, rc->c.local.port, rc->c.peer.port, len);
+	door_commit(rs, rc, tx, rc->c.local.port, rc->c.peer.port, len);
 }
 
 bool amp_rstream_path_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
@@ -79,7 +79,7 @@ bool amp_rstream_path_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint1
 	uint32_t len = AMP_RSTREAM_HDR_LEN;
 	struct amp_rpmsg_tx tx;
 
-	if (amp_rstream_door(rs)->reserve(rs, rc, &tx))
+	if (door_reserve(rs, rc, &tx))
 		return false;
 	/* an RST without the peer's tag takes a REQUEST back: it says whose */
 	if (op == AMP_VSOCK_OP_RESPONSE || !rc->tx_tag) {
@@ -92,9 +92,15 @@ bool amp_rstream_path_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint1
 		len = AMP_RSTREAM_LONG;
 	}
 	if (op == AMP_VSOCK_OP_REQUEST)
-		flags = amp_rstream_door(rs)->request_flags;
+		flags = AMP_RPMSG_OTHERS ? rs->door->request_flags : 0;
 	send(rs, rc, &tx, AMP_RSTREAM_WORD(WIRE_OP(op), flags, 0), len);
 	return true;
+}
+
+/* RSTs to strangers wait for a buffer. (The bus of a program's own links knows: queued.) */
+static inline bool must_queue(const struct amp_rstream *rs)
+{
+	return AMP_RPMSG_OTHERS && rs->stray_cnt;
 }
 
 /* The door's buffer in between. */
@@ -112,7 +118,7 @@ int amp_rstream_path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	struct amp_rstream *rs = rs_of(vs);
 	struct amp_rpmsg_tx *t = door_tx(tx);
 
-	if (rs->stray_cnt || amp_rstream_door(rs)->reserve(rs, amp_rstream_conn(c), t))
+	if (must_queue(rs) || door_reserve(rs, amp_rstream_conn(c), t))
 		return 0;
 	tx->iov[0].base = t->data + AMP_RSTREAM_HDR_LEN;
 	tx->iov[0].len = tx->len = t->room - AMP_RSTREAM_HDR_LEN;
@@ -128,18 +134,39 @@ void amp_rstream_path_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	     AMP_RSTREAM_HDR_LEN + len);
 }
 
+#if !AMP_RPMSG_OTHERS
+int amp_rstream_path_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			  const struct amp_vsock_load *load)
+{
+	struct amp_rstream *rs = rs_of(vs);
+	uint32_t len = (uint32_t)load->len;
+	struct amp_rpmsg_tx tx;
+	struct amp_iov to;
+
+	if (door_reserve(rs, amp_rstream_conn(c), &tx))
+		return -EAGAIN;
+	if (len > tx.room - AMP_RSTREAM_HDR_LEN)
+		len = tx.room - AMP_RSTREAM_HDR_LEN;
+	to.base = tx.data + AMP_RSTREAM_HDR_LEN;
+	amp_vsock_gather(&to, load->iov, load->off, len);
+	c->credit.tx_cnt += len;
+	send(rs, amp_rstream_conn(c), &tx, AMP_RSTREAM_DATA, AMP_RSTREAM_HDR_LEN + len);
+	return (int)len;
+}
+#endif
+
 void amp_rstream_path_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx)
 {
 	struct amp_rstream *rs = rs_of(vs);
 
-	amp_rstream_door(rs)->cancel(rs, door_tx(tx));
+	door_cancel(rs, door_tx(tx));
 }
 
 bool amp_rstream_path_ready(const struct amp_vsock *vs)
 {
 	const struct amp_rstream *rs = (const struct amp_rstream *)(const void *)vs;
 
-	return !rs->stray_cnt && amp_rstream_door(rs)->ready(rs);
+	return !must_queue(rs) && door_ready(rs);
 }
 
 void amp_rstream_path_gone(struct amp_vsock *vs, struct amp_vsock_conn *c)
@@ -148,7 +175,7 @@ void amp_rstream_path_gone(struct amp_vsock *vs, struct amp_vsock_conn *c)
 	struct amp_rstream *rs = rs_of(vs);
 
 	if (rc->ept.addr != AMP_RPMSG_ADDR_ANY)
-		amp_rstream_door(rs)->close(rs, rc);
+		door_close(rs, rc);
 	rc->ept.addr = AMP_RPMSG_ADDR_ANY;
 }
 
@@ -191,8 +218,8 @@ static void in_response(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 	struct amp_rstream_hello hello;
 
 	if (rc->tx_tag || amp_rstream_hello(rx, &hello) != AMP_HELLO_GOOD ||
-	    (amp_rstream_door(rs)->redirect &&
-	     amp_rstream_door(rs)->redirect(rs, rc, hello.addr))) {
+	    (AMP_RPMSG_OTHERS && rs->door->redirect &&
+	     rs->door->redirect(rs, rc, hello.addr))) {
 		v->op = AMP_VSOCK_OP_INVALID;
 		return;
 	}
@@ -270,7 +297,8 @@ void amp_rstream_down(struct amp_rstream *rs)
 	/* their tags mean something else to the peer's next life */
 	rs->stray_cnt = 0;
 	amp_vsock_down(&rs->vs);
-	rs->vs.path_starved = false;
+	if (AMP_RPMSG_OTHERS) /* else the bus knows */
+		rs->vs.path_starved = false;
 }
 
 int amp_rstream_connect(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32_t addr)
@@ -280,7 +308,7 @@ int amp_rstream_connect(struct amp_rstream *rs, struct amp_rstream_conn *rc, uin
 
 	if (AMPSOCK_VSOCK && rc->ept.addr == 0) /* a program's own says what it means */
 		rc->ept.addr = AMP_RPMSG_ADDR_ANY;
-	r = amp_rstream_door(rs)->open(rs, rc, addr);
+	r = door_open(rs, rc, addr);
 	if (r)
 		return r;
 	ends.local = amp_vsock_at(AMP_VSOCK_CID_LOCAL, rc->ept.addr);
@@ -292,6 +320,13 @@ int amp_rstream_connect(struct amp_rstream *rs, struct amp_rstream_conn *rc, uin
 
 int amp_rstream_run(struct amp_rstream *rs)
 {
+	if (!AMP_RPMSG_OTHERS) {
+		/* a program's own links, whose bus keeps the next buffers for what found none */
+		amp_rstream_bus(rs)->queued = amp_vsock_owed(&rs->vs) != 0;
+		if (rs->stray_cnt)
+			amp_rstream_answer(rs);
+		return 0;
+	}
 	if (rs->stray_cnt)
 		amp_rstream_answer(rs);
 	return amp_vsock_owed(&rs->vs);
@@ -309,46 +344,42 @@ size_t amp_rstream_name_len(const char *name)
 
 /* ---- the door onto a bus ---- */
 
-static struct amp_rpmsg *bus_of(const struct amp_rstream *rs)
-{
-	return rs->door_ctx;
-}
-
+#if AMP_RPMSG_OTHERS
 static int bus_open(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32_t dst)
 {
 	(void)dst;
-	if (AMPSOCK_VSOCK && !bus_of(rs)->out) /* else who connects has found the link up */
+	if (!amp_rstream_bus(rs)->out)
 		return -ENETDOWN;
-	return amp_rpmsg_open(bus_of(rs), &rc->ept, rc->ept.addr);
+	return amp_rpmsg_open(amp_rstream_bus(rs), &rc->ept, rc->ept.addr);
 }
 
 static void bus_close(struct amp_rstream *rs, struct amp_rstream_conn *rc)
 {
-	(void)amp_rpmsg_close(bus_of(rs), &rc->ept); /* it has no name to withdraw */
+	(void)amp_rpmsg_close(amp_rstream_bus(rs), &rc->ept); /* it has no name to withdraw */
 }
 
 static int bus_reserve(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 		       struct amp_rpmsg_tx *tx)
 {
 	(void)rc;
-	return amp_rpmsg_reserve_for(bus_of(rs), tx, AMP_RSTREAM_ROOM, true);
+	return amp_rpmsg_reserve_for(amp_rstream_bus(rs), tx, AMP_RSTREAM_ROOM, true);
 }
 
 static void bus_commit(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 		       const struct amp_rpmsg_tx *tx, uint32_t src, uint32_t dst, uint32_t len)
 {
 	(void)rc;
-	amp_rpmsg_commit(bus_of(rs), tx, src, dst, len);
+	amp_rpmsg_commit(amp_rstream_bus(rs), tx, src, dst, len);
 }
 
 static void bus_cancel(struct amp_rstream *rs, const struct amp_rpmsg_tx *tx)
 {
-	amp_rpmsg_cancel(bus_of(rs), tx);
+	amp_rpmsg_cancel(amp_rstream_bus(rs), tx);
 }
 
 static bool bus_ready(const struct amp_rstream *rs)
 {
-	return amp_rpmsg_tx_ready(bus_of(rs));
+	return amp_rpmsg_tx_ready(amp_rstream_bus(rs));
 }
 
 const struct amp_rstream_door_ops amp_rstream_bus_door = {
@@ -359,3 +390,4 @@ const struct amp_rstream_door_ops amp_rstream_bus_door = {
 	.cancel = bus_cancel,
 	.ready = bus_ready,
 };
+#endif

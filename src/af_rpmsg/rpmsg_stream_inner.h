@@ -26,10 +26,61 @@ static inline void amp_rstream_count(uint32_t *cnt)
 		(*cnt)++;
 }
 
-/* A program's own links have one kind of door, and then calls through it are plain calls. */
-static inline const struct amp_rstream_door_ops *amp_rstream_door(const struct amp_rstream *rs)
+/* Of a door onto a bus. */
+static inline struct amp_rpmsg *amp_rstream_bus(const struct amp_rstream *rs)
 {
-	return AMPSOCK_VSOCK ? rs->door : &amp_rstream_bus_door;
+	return rs->door_ctx;
+}
+
+/* ---- the door: a program's own links have one kind of it, and no table ---- */
+
+static inline int door_open(struct amp_rstream *rs, struct amp_rstream_conn *rc, uint32_t dst)
+{
+	if (AMP_RPMSG_OTHERS)
+		return rs->door->open(rs, rc, dst);
+	/* who connects, or is asked, has found the link up */
+	return amp_rpmsg_open(amp_rstream_bus(rs), &rc->ept, rc->ept.addr);
+}
+
+static inline void door_close(struct amp_rstream *rs, struct amp_rstream_conn *rc)
+{
+	if (AMP_RPMSG_OTHERS)
+		rs->door->close(rs, rc);
+	else
+		(void)amp_rpmsg_close(amp_rstream_bus(rs), &rc->ept); /* it has no name */
+}
+
+static inline int door_reserve(struct amp_rstream *rs, struct amp_rstream_conn *rc,
+			       struct amp_rpmsg_tx *tx)
+{
+	if (AMP_RPMSG_OTHERS)
+		return rs->door->reserve(rs, rc, tx);
+	return amp_rpmsg_reserve_for(amp_rstream_bus(rs), tx, AMP_RSTREAM_ROOM, true);
+}
+
+static inline void door_commit(struct amp_rstream *rs, struct amp_rstream_conn *rc,
+			       const struct amp_rpmsg_tx *tx, uint32_t src, uint32_t dst,
+			       uint32_t len)
+{
+	if (AMP_RPMSG_OTHERS)
+		rs->door->commit(rs, rc, tx, src, dst, len);
+	else
+		amp_rpmsg_commit(amp_rstream_bus(rs), tx, src, dst, len);
+}
+
+static inline void door_cancel(struct amp_rstream *rs, const struct amp_rpmsg_tx *tx)
+{
+	if (AMP_RPMSG_OTHERS)
+		rs->door->cancel(rs, tx);
+	else
+		amp_rpmsg_cancel(amp_rstream_bus(rs), tx);
+}
+
+static inline bool door_ready(const struct amp_rstream *rs)
+{
+	if (AMP_RPMSG_OTHERS)
+		return rs->door->ready(rs);
+	return amp_rpmsg_may_send_now(amp_rstream_bus(rs)); /* a socket waits */
 }
 
 enum amp_hello {

@@ -44,19 +44,19 @@ int fcntl(int fd, int cmd, ...)
 	va_list ap;
 
 	va_start(ap, cmd);
-	if (cmd != F_GETFL && cmd != F_GETFD)
+	if (cmd == F_SETFL) /* F_SETFD's says nothing here */
 		arg = va_arg(ap, int);
 	va_end(ap);
-	return amp_fcntl(fd, cmd, arg);
+	return amp_fcntl_arg(fd, cmd, arg);
 }
 
 int ioctl(int fd, unsigned long request, ...)
 {
 	va_list ap;
-	void *arg;
+	int *arg;
 
 	va_start(ap, request);
-	arg = va_arg(ap, void *);
+	arg = va_arg(ap, int *);
 	va_end(ap);
-	return amp_ioctl(fd, request, arg);
+	return amp_ioctl_arg(fd, request, arg);
 }

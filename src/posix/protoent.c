@@ -20,20 +20,25 @@ static const struct protoent protos[] = {
 /* Of getprotoent(): POSIX lets it serve one thread. */
 static unsigned next_proto;
 
+/* By name, or where that is NULL by number. */
+static struct protoent *find(const char *name, int number)
+{
+	const struct protoent *p = protos;
+
+	for (unsigned i = 0; i < PROTOS; i++, p++)
+		if (name ? strcmp(p->p_name, name) == 0 : p->p_proto == number)
+			return (struct protoent *)p;
+	return NULL;
+}
+
 struct protoent *getprotobyname(const char *name)
 {
-	for (unsigned i = 0; i < PROTOS; i++)
-		if (strcmp(protos[i].p_name, name) == 0)
-			return (struct protoent *)&protos[i];
-	return NULL;
+	return find(name, 0);
 }
 
 struct protoent *getprotobynumber(int proto)
 {
-	for (unsigned i = 0; i < PROTOS; i++)
-		if (protos[i].p_proto == proto)
-			return (struct protoent *)&protos[i];
-	return NULL;
+	return find(NULL, proto);
 }
 
 struct protoent *getprotoent(void)
@@ -49,5 +54,5 @@ void setprotoent(int stayopen)
 
 void endprotoent(void)
 {
-	next_proto = 0;
+	setprotoent(0);
 }

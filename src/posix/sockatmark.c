@@ -2,14 +2,14 @@
 /* No family has urgent data, so no stream is ever at a mark. */
 #include <errno.h>
 
-#include "../socket/amp_calls.h"
+#include "../socket/stack.h"
 
 int sockatmark(int fd)
 {
-	int type = 0;
-	socklen_t len = sizeof(type);
+	struct amp_call c;
+	int r = amp_enter(&c, fd, false);
 
-	if (amp_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
-		return -1;
-	return type == SOCK_STREAM ? 0 : amp_fail(ENOTTY);
+	if (r)
+		return r;
+	return (int)amp_leave(&c, c.s->type == SOCK_STREAM ? 0 : -ENOTTY);
 }

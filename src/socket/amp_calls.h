@@ -45,6 +45,9 @@ int amp_setsockopt(int fd, int level, int name, const void *val, socklen_t len);
 /* The third argument, where there is one: an int (fcntl), an int pointer (ioctl). */
 int amp_fcntl(int fd, int cmd, ...);
 int amp_ioctl(int fd, unsigned long request, ...);
+/* The same with that argument, whether there was one or not: for who has calls of his own that take it. */
+int amp_fcntl_arg(int fd, int cmd, int arg);
+int amp_ioctl_arg(int fd, unsigned long request, int *arg);
 
 /* poll.c */
 int amp_poll(struct pollfd *fds, nfds_t nfds, int timeout);

@@ -14,17 +14,10 @@
 
 AMP_OPTIONAL(amp_console_flags);
 
-bool amp_far_again(struct amp_call *c, int r)
+int amp_far(struct amp_call *c, int r)
 {
-	if (r != -EAGAIN)
-		return false;
-	c->block = true;
-	c->timeout_ms = AMPSOCK_CONNECT_MS;
-	return amp_again(c) == 0;
-}
-
-int amp_far_result(struct amp_call *c, int r)
-{
+	if (amp_far_again(c, r))
+		return AMP_FAR_AGAIN;
 	if (r != -EAGAIN)
 		return r;
 	if (AMP_PORT_THREADS && c->s->gen != c->gen) /* closed meanwhile */
@@ -43,11 +36,6 @@ int amp_socket(int domain, int type, int protocol)
 	return (int)amp_release_slow(NULL, r);
 }
 
-static bool no_addr(const struct sockaddr *addr, socklen_t len)
-{
-	return !addr || len < sizeof(addr->sa_family);
-}
-
 int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
 {
 	struct amp_call c;
@@ -55,13 +43,12 @@ int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
 
 	if (r)
 		return r;
-	r = -EINVAL;
-	if (!no_addr(addr, len)) {
-		do {
-			r = AMP_FAM(c.s->fam, bind)(c.s, addr, len);
-		} while (AMPSOCK_INET && amp_far_again(&c, r)); /* the others know at once */
-	}
-	return (int)amp_leave(&c, AMPSOCK_INET ? amp_far_result(&c, r) : r);
+	do {
+		r = AMP_FAM(c.s->fam, bind)(c.s, addr, len);
+		if (AMPSOCK_INET) /* the others know at once */
+			r = amp_far(&c, r);
+	} while (AMPSOCK_INET && r == AMP_FAR_AGAIN);
+	return (int)amp_leave(&c, r);
 }
 
 /*
@@ -80,13 +67,14 @@ static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen
 	bool before = (s->flags & AMP_SF_CONNECTING) != 0;
 	int r;
 
-	if (s->type == SOCK_DGRAM) /* only names the peer: nobody expects EINPROGRESS of that */
-		c->block = true;
+	/* only names the peer: nobody expects EINPROGRESS of that */
+	if (amp_sock_dgram(s) && !c->timeout_ms)
+		c->timeout_ms = AMPSOCK_CONNECT_MS;
 	for (;;) {
 		r = connect_err(s);
 		if (!r && c->looked && !(s->flags & AMP_SF_CONNECTING))
 			break; /* connected; that may have ended since, and is to be read */
-		if (!r && (s->flags & AMP_SF_CONNECTED) && s->type != SOCK_DGRAM)
+		if (!r && (s->flags & AMP_SF_CONNECTED) && !amp_sock_dgram(s))
 			r = -EISCONN;
 		if (!r)
 			r = AMP_FAM(s->fam, connect)(s, addr, len);
@@ -96,15 +84,15 @@ static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen
 		r = amp_again(c);
 		if (r == 0)
 			continue;
-		if (r != -EAGAIN)
+		if (AMP_PORT_THREADS && r != -EAGAIN) /* closed */
 			return r;
-		if (!c->block)
+		if (!c->timeout_ms)
 			return before ? -EALREADY : -EINPROGRESS;
 		/*
 		 * As on Linux: SO_SNDTIMEO on TCP leaves the attempt running, everywhere else and
 		 * with the default of AMPSOCK_CONNECT_MS it is given up.
 		 */
-		if (AMPSOCK_INET && s->sndtimeo && s->type != SOCK_DGRAM &&
+		if (AMPSOCK_INET && s->timeo[true] && !amp_sock_dgram(s) &&
 		    (s->domain == AF_INET || s->domain == AF_INET6))
 			return -EINPROGRESS;
 		AMP_FAM(s->fam, end)(s, AMP_END_CONNECT);
@@ -124,13 +112,10 @@ int amp_connect(int fd, const struct sockaddr *addr, socklen_t len)
 
 	if (r)
 		return r;
-	if (!c.timeout_ms)
+	if (c.timeout_ms == AMP_FOREVER)
 		c.timeout_ms = AMPSOCK_CONNECT_MS;
-	if (c.s->flags & AMP_SF_LISTEN)
-		r = -EOPNOTSUPP;
-	else if (no_addr(addr, len))
-		r = -EINVAL;
-	else
+	r = -EOPNOTSUPP;
+	if (!(c.s->flags & AMP_SF_LISTEN))
 		r = connect_loop(&c, addr, len);
 	return (int)amp_leave(&c, r);
 }
@@ -169,24 +154,33 @@ static void set_nonblock(uint16_t *flags, bool on)
 	*flags = (uint16_t)((*flags & ~AMP_SF_NONBLOCK) | (on ? AMP_SF_NONBLOCK : 0));
 }
 
-int amp_fcntl(int fd, int cmd, ...)
+int amp_fcntl_arg(int fd, int cmd, int arg)
 {
 	struct amp_call c;
 	uint16_t *flags = enter_any(&c, fd);
-	va_list ap;
 	int r = 0;
 
 	if (!flags)
 		return -1;
-	va_start(ap, cmd);
 	if (cmd == F_SETFL)
-		set_nonblock(flags, (va_arg(ap, int) & O_NONBLOCK) != 0);
+		set_nonblock(flags, (arg & O_NONBLOCK) != 0);
 	else if (cmd == F_GETFL)
 		r = *flags & AMP_SF_NONBLOCK ? O_RDWR | O_NONBLOCK : O_RDWR;
 	else if (cmd != F_GETFD && cmd != F_SETFD) /* there is nothing to exec */
 		r = -EINVAL;
-	va_end(ap);
 	return (int)amp_leave(&c, r);
+}
+
+int amp_fcntl(int fd, int cmd, ...)
+{
+	int arg = 0;
+	va_list ap;
+
+	va_start(ap, cmd);
+	if (cmd == F_SETFL)
+		arg = va_arg(ap, int);
+	va_end(ap);
+	return amp_fcntl_arg(fd, cmd, arg);
 }
 
 /* Asked of the family as a peek without buffer, see family.h. */
@@ -198,18 +192,14 @@ static int readable_len(struct amp_sock *s)
 	return n > 0 ? (int)n : 0;
 }
 
-int amp_ioctl(int fd, unsigned long request, ...)
+int amp_ioctl_arg(int fd, unsigned long request, int *arg)
 {
 	struct amp_call c;
 	uint16_t *flags = enter_any(&c, fd);
-	va_list ap;
-	int *arg, r = 0;
+	int r = 0;
 
 	if (!flags)
 		return -1;
-	va_start(ap, request);
-	arg = va_arg(ap, int *);
-	va_end(ap);
 	if (request == FIONBIO) {
 		set_nonblock(flags, *arg != 0);
 	} else if (request == FIONREAD && c.s) {
@@ -222,4 +212,15 @@ int amp_ioctl(int fd, unsigned long request, ...)
 		r = -ENOTTY;
 	}
 	return (int)amp_leave(&c, r);
+}
+
+int amp_ioctl(int fd, unsigned long request, ...)
+{
+	va_list ap;
+	int *arg;
+
+	va_start(ap, request);
+	arg = va_arg(ap, int *);
+	va_end(ap);
+	return amp_ioctl_arg(fd, request, arg);
 }

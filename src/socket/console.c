@@ -38,9 +38,7 @@ static ssize_t own_read(struct amp_call *c, int fd, const struct iovec *iov)
 
 	do {
 		n = own_ops->read(fd, iov->iov_base, iov->iov_len);
-		if (n == -EAGAIN)
-			n = amp_again(c) ? -EAGAIN : -EINTR;
-	} while (n == -EINTR);
+	} while (n == -EAGAIN && amp_again(c) == 0);
 	return n;
 }
 
@@ -67,7 +65,6 @@ ssize_t amp_console_io(int fd, const struct iovec *iov, int iovcnt, bool out)
 {
 	struct amp_call c;
 
-	amp_enter_plain(&c);
-	c.block = !(own_flags[fd] & AMP_SF_NONBLOCK);
+	amp_enter_timed(&c, own_flags[fd] & AMP_SF_NONBLOCK ? 0 : -1);
 	return amp_leave(&c, out ? own_write(&c, fd, iov, iovcnt) : own_read(&c, fd, iov));
 }

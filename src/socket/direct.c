@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Zero-copy: amp_reserve() and its relatives (ampsock.h). */
 #include <errno.h>
-#include <string.h>
 
 #include "ampsock.h"
 #include "stack.h"
@@ -9,7 +8,7 @@
 #define AMP_NEED direct
 #include "need.h"
 
-static ssize_t direct(int fd, enum amp_direct op, struct iovec iov[2], int *cnt, size_t len)
+static ssize_t direct(int fd, struct iovec iov[2], int *cnt, size_t len, enum amp_direct op)
 {
 	struct amp_direct_io io = {.len = len};
 	struct amp_call c;
@@ -28,7 +27,8 @@ static ssize_t direct(int fd, enum amp_direct op, struct iovec iov[2], int *cnt,
 	if (n == 0) {
 		n = (ssize_t)io.len;
 		if (iov) {
-			memcpy(iov, io.iov, sizeof(io.iov));
+			iov[0] = io.iov[0];
+			iov[1] = io.iov[1];
 			*cnt = (int)io.cnt;
 		}
 	}
@@ -37,20 +37,20 @@ static ssize_t direct(int fd, enum amp_direct op, struct iovec iov[2], int *cnt,
 
 ssize_t amp_reserve(int fd, struct iovec iov[2], int *cnt, size_t len)
 {
-	return direct(fd, AMP_RESERVE, iov, cnt, len);
+	return direct(fd, iov, cnt, len, AMP_RESERVE);
 }
 
 ssize_t amp_commit(int fd, size_t len)
 {
-	return direct(fd, AMP_COMMIT, NULL, NULL, len);
+	return direct(fd, NULL, NULL, len, AMP_COMMIT);
 }
 
 ssize_t amp_borrow(int fd, struct iovec iov[2], int *cnt, size_t len)
 {
-	return direct(fd, AMP_BORROW, iov, cnt, len);
+	return direct(fd, iov, cnt, len, AMP_BORROW);
 }
 
 ssize_t amp_give_back(int fd, size_t len)
 {
-	return direct(fd, AMP_RETURN, NULL, NULL, len);
+	return direct(fd, NULL, NULL, len, AMP_RETURN);
 }

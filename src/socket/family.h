@@ -101,6 +101,7 @@ struct amp_family {
 	/* At most 15 operations. Those that are optional (see below) may be NULL: EOPNOTSUPP. */
 #if !AMP_ONE_FAMILY
 	int (*create)(struct amp_sock *s, int type, int protocol);
+	/* addr is as the program gave it, NULL perhaps. */
 	int (*bind)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
 	int (*connect)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
 	/* flags: MSG_EOR MSG_NOSIGNAL. A short count is progress, api.c calls again with done
@@ -170,6 +171,12 @@ struct amp_family {
  *  - shutdown() of a socket with AMP_SF_CONNECTING gives the attempt up, and so does api.c
  *    at time-outs: both by end().
  */
+
+/* bind() and connect(): the program's address, NULL perhaps, is AF_UNSPEC's. */
+static inline bool amp_addr_unspec(const struct sockaddr *addr, socklen_t len)
+{
+	return addr && len >= sizeof(addr->sa_family) && addr->sa_family == AF_UNSPEC;
+}
 
 /* Byte ring of a socket: AMPSOCK_RING_LEN bytes; the counters run free and wrap. */
 #if AMPSOCK_RING_LEN <= 32768
@@ -296,7 +303,7 @@ struct amp_sock {
 		};
 	};
 #if AMP_TIMEO_PACKED
-	AMP_TIMEO rcvtimeo, sndtimeo; /* amp_timeo_ms() */
+	AMP_TIMEO timeo[2]; /* amp_timeo_ms(); of receiving, of sending */
 #endif
 #if AMPSOCK_FAST
 	struct amp_rx_want *want; /* a caller waits in recv: copy straight to it */
@@ -310,9 +317,15 @@ struct amp_sock {
 		void *align; /* a family has nothing that wants more */
 	} priv;
 #if !AMP_TIMEO_PACKED
-	AMP_TIMEO rcvtimeo, sndtimeo; /* larger, and so behind what is looked at more often */
+	AMP_TIMEO timeo[2]; /* larger, and so behind what is looked at more often */
 #endif
 };
+
+/* AF_VSOCK has no datagrams: where it is alone, nobody has. */
+static inline bool amp_sock_dgram(const struct amp_sock *s)
+{
+	return (AMPSOCK_INET || AMPSOCK_RPMSG) && s->type == SOCK_DGRAM;
+}
 
 /*
  * A recv that waits: where its bytes go. Lives on the caller's stack; s->want is set

@@ -70,6 +70,7 @@ static const char *parse6(const char *s, uint8_t *out)
 	for (;;) {
 		const char *group = s;
 		uint32_t val;
+		uint16_t be;
 
 		if (digit(*s) == 16) {
 			if (at_end(*s))
@@ -91,8 +92,9 @@ static const char *parse6(const char *s, uint8_t *out)
 		}
 		if (at > 14)
 			return NULL;
-		out[at++] = (uint8_t)(val >> 8);
-		out[at++] = (uint8_t)val;
+		be = htons((uint16_t)val);
+		memcpy(out + at, &be, sizeof(be));
+		at += 2;
 		if (at_end(*s))
 			break;
 		if (*s++ != ':' || at_end(*s))
@@ -132,8 +134,13 @@ __attribute__((noinline)) char *amp_inet_put(char *p, uint32_t val, unsigned bas
 
 	while (val / unit >= base)
 		unit *= base;
-	for (; unit; unit /= base)
-		*p++ = "0123456789abcdef"[val / unit % base];
+	for (; unit; unit /= base) {
+		uint32_t d = val / unit;
+
+		val -= d * unit;
+		d += d < 10 ? '0' : 'a' - 10;
+		*p++ = (char)d;
+	}
 	return p;
 }
 
@@ -147,13 +154,22 @@ static char *ntop4(const uint8_t a[4], char *p)
 	return p;
 }
 
+/* The i-th group of an IPv6 address. */
+static inline uint16_t group6(const uint8_t a[16], unsigned i)
+{
+	uint16_t be;
+
+	memcpy(&be, a + 2 * i, sizeof(be));
+	return ntohs(be);
+}
+
 /* Where the longest run of two or more zero groups begins (the first of equals); 8: none. */
 static unsigned zero_run(const uint8_t a[16], unsigned *len)
 {
 	unsigned best = 8, best_len = 1, run = 0;
 
 	for (unsigned i = 0; i < 8; i++) {
-		run = a[2 * i] | a[2 * i + 1] ? 0 : run + 1;
+		run = group6(a, i) ? 0 : run + 1;
 		if (run > best_len) {
 			best_len = run;
 			best = i + 1 - run;
@@ -170,7 +186,7 @@ static unsigned zero_run(const uint8_t a[16], unsigned *len)
 static char *ntop6(const uint8_t a[16], char *p)
 {
 	unsigned len, gap = zero_run(a, &len);
-	bool v4 = gap == 0 && (len == 6 || (len == 5 && (a[10] & a[11]) == 0xff));
+	bool v4 = gap == 0 && (len == 6 || (len == 5 && group6(a, 5) == 0xffff));
 
 	for (unsigned i = 0; i < 8; i++) {
 		if (i == gap) {
@@ -184,7 +200,7 @@ static char *ntop6(const uint8_t a[16], char *p)
 			*p++ = ':';
 		if (v4 && i == 6)
 			return ntop4(a + 12, p);
-		p = amp_inet_put(p, (unsigned)a[2 * i] << 8 | a[2 * i + 1], 16);
+		p = amp_inet_put(p, group6(a, i), 16);
 	}
 	*p = '\0';
 	return p;
@@ -224,8 +240,11 @@ int amp_inet_aton(const char *cp, struct in_addr *in)
 		uint32_t val;
 
 		if (*cp == '0') {
-			base = (cp[1] | 0x20) == 'x' ? 16 : 8;
-			cp += base == 16 ? 2 : 0;
+			base = 8;
+			if ((cp[1] | 0x20) == 'x') {
+				base = 16;
+				cp += 2;
+			}
 		}
 		cp = amp_inet_number(cp, base, most, &val);
 		if (!cp)

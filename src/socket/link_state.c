@@ -8,29 +8,29 @@
 #include "ampsock.h"
 #include "stack.h"
 
-static uint32_t links_up;			     /* l: bit per link */
-static void (*link_fn)(void *arg, int link, int up); /* l */
-static void *link_arg;				     /* l */
+static struct {
+	uint32_t up; /* bit per link */
+	void (*fn)(void *arg, int link, int up);
+	void *arg;
+} links; /* l */
 
 void amp_link_report(int link, bool up)
 {
-	uint32_t bit = 1u << (link & 31);
+	unsigned bit = (unsigned)link & 31;
 
-	if (((links_up & bit) != 0) == up)
+	if ((links.up >> bit & 1u) == up)
 		return;
-	links_up ^= bit;
-	if (link_fn)
-		link_fn(link_arg, link, up);
+	links.up ^= 1u << bit;
+	if (links.fn)
+		links.fn(links.arg, link, up);
 }
 
 void amp_link_callback(void (*fn)(void *arg, int link, int up), void *arg)
 {
-	struct amp_call c;
-
-	amp_enter_plain(&c);
-	link_fn = fn;
-	link_arg = arg;
-	amp_leave(&c, 0);
+	amp_port_lock();
+	links.fn = fn;
+	links.arg = arg;
+	amp_port_unlock();
 }
 
 int amp_link_wait(int timeout_ms)
@@ -39,7 +39,7 @@ int amp_link_wait(int timeout_ms)
 	int r = 0;
 
 	amp_enter_timed(&c, timeout_ms);
-	while (!links_up && r == 0)
+	while (!links.up && r == 0)
 		r = amp_again(&c);
 	amp_leave(&c, 0);
 	return r ? -ETIMEDOUT : 0;

@@ -9,22 +9,19 @@ static void (*log_fn)(const char *line); /* l */
 
 int amp_poll_links(void)
 {
-	struct amp_call c;
 	int32_t ms;
 
-	amp_enter_plain(&c);
+	amp_port_lock();
 	ms = amp_links_run();
-	amp_leave(&c, 0);
+	amp_release_slow(NULL, 0);
 	return ms;
 }
 
 void amp_log_hook(void (*fn)(const char *line))
 {
-	struct amp_call c;
-
-	amp_enter_plain(&c);
+	amp_port_lock();
 	log_fn = fn;
-	amp_leave(&c, 0);
+	amp_port_unlock();
 }
 
 void amp_log(const char *line)

@@ -21,56 +21,60 @@ int amp_listen(int fd, int backlog)
 	if (r)
 		return r;
 	s = c.s;
-	low = s->rcvlowat;
 	if ((unsigned)backlog > UINT8_MAX) /* below 0 is the most there is, as on Linux */
 		backlog = UINT8_MAX;
 	backlog += !backlog;
-	if (!s->fam->listen || s->type == SOCK_DGRAM) {
+	if (!s->fam->listen || amp_sock_dgram(s)) {
 		r = -EOPNOTSUPP;
 	} else if (s->flags & (AMP_SF_CONNECTED | AMP_SF_CONNECTING)) {
 		r = -EINVAL;
+	} else if (s->flags & AMP_SF_LISTEN) {
+		s->backlog = (uint8_t)backlog;
 	} else {
-		if (!(s->flags & AMP_SF_LISTEN))
-			s->rcvlowat = 0; /* its place is the queue's, when all goes well */
+		low = s->rcvlowat;
+		s->rcvlowat = 0; /* its place is the queue's, when all goes well */
 		s->backlog = (uint8_t)backlog;
 		do {
-			r = s->flags & AMP_SF_LISTEN ? 0 : s->fam->listen(s, backlog);
-		} while (amp_far_again(&c, r));
+			r = amp_far(&c, s->fam->listen(s, backlog));
+			if (AMP_PORT_THREADS && (s->flags & AMP_SF_LISTEN)) /* another's */
+				r = 0;
+		} while (r == AMP_FAR_AGAIN);
 		if (r == 0)
 			s->flags |= AMP_SF_LISTEN;
-		else if (!(s->flags & AMP_SF_LISTEN))
+		else
 			s->rcvlowat = low;
 	}
-	return (int)amp_leave(&c, amp_far_result(&c, r));
+	return (int)amp_leave(&c, r);
 }
 
 int amp_accept4(int fd, struct sockaddr *restrict addr, socklen_t *restrict len, int flags)
 {
 	struct amp_call c;
 	struct amp_sock *child = NULL;
-	int r = flags & ~AMP_TYPE_FLAGS ? amp_fail(EINVAL) : amp_enter(&c, fd, false);
+	int r = amp_enter(&c, fd, false), err;
+	unsigned child_flags;
 
 	if (r)
 		return r;
 	do {
-		if (!c.s->fam->accept || c.s->type == SOCK_DGRAM)
+		if (!c.s->fam->accept || amp_sock_dgram(c.s)) {
 			r = -EOPNOTSUPP;
-		else if (!(c.s->flags & AMP_SF_LISTEN))
+		} else if (!(c.s->flags & AMP_SF_LISTEN) || (flags & ~AMP_TYPE_FLAGS)) {
 			r = -EINVAL;
-		else
-			child = c.s->fam->accept(c.s, &r);
+		} else {
+			child = c.s->fam->accept(c.s, &err);
+			r = err;
+		}
 	} while (!child && r == -EAGAIN && (r = amp_again(&c)) == 0);
 	if (child) {
-		child->flags &= (uint16_t)~AMP_SF_ORPHAN;
+		child_flags = child->flags & ~AMP_SF_ORPHAN;
 		if (flags & SOCK_NONBLOCK)
-			child->flags |= AMP_SF_NONBLOCK;
+			child_flags |= AMP_SF_NONBLOCK;
 		if (addr && len) { /* who it was is told, though it may be gone already */
-			uint16_t flags_now = child->flags;
-
 			child->flags |= AMP_SF_CONNECTED;
 			child->fam->name(child, true, addr, len);
-			child->flags = flags_now;
 		}
+		child->flags = (uint16_t)child_flags;
 		r = amp_sock_fd(child);
 	}
 	return (int)amp_leave(&c, r);

@@ -16,6 +16,7 @@ AMP_OPTIONAL(amp_console_io);
 
 /* ---- loops over a family's operation ---- */
 
+#if AMPSOCK_FAST
 static inline ssize_t send_once(struct amp_sock *s, struct amp_msg *m, int flags)
 {
 	ssize_t n = m->done ? 0 : amp_sock_take_err(s);
@@ -23,12 +24,11 @@ static inline ssize_t send_once(struct amp_sock *s, struct amp_msg *m, int flags
 	return n ? n : AMP_FAM(s->fam, sendmsg)(s, m, flags);
 }
 
-#if AMPSOCK_FAST
 static inline void call_init(struct amp_call *c, struct amp_sock *s, AMP_TIMEO timeo, int flags)
 {
 	amp_call_init(c, s, amp_timeo_ms(timeo));
 	if (flags & MSG_DONTWAIT)
-		c->block = false;
+		c->timeout_ms = 0;
 }
 #endif
 
@@ -89,12 +89,12 @@ static inline void want_mine(struct amp_rx_want *w)
 
 /*
  * Half a message is worse than waiting for the device. (AF_RPMSG takes one whole, or not at all; what
- * it carries for UDP goes in pieces.) A call: else a small build keeps what is stored here in registers.
+ * it carries for UDP goes in pieces.)
  */
-static __attribute__((noinline)) void half_sent(struct amp_call *c)
+static inline void half_sent(struct amp_call *c, const struct amp_sock *s)
 {
-	c->block = true;
-	c->timeout_ms = 0;
+	if ((AMPSOCK_VSOCK || AMPSOCK_INET) && s->type != SOCK_STREAM)
+		c->timeout_ms = AMP_FOREVER;
 }
 
 #if AMPSOCK_FAST
@@ -113,13 +113,12 @@ static AMP_OUTLINE ssize_t send_loop(struct amp_call *c, struct amp_msg *m, int 
 				credit_begin(&at, false);
 				return (ssize_t)m->done;
 			}
+			half_sent(c, s);
 			n = 0;
 			continue;
 		}
 		if (n != -EAGAIN)
 			break;
-		if ((AMPSOCK_VSOCK || AMPSOCK_INET) && m->done && s->type != SOCK_STREAM)
-			half_sent(c);
 		n = amp_again(c);
 	} while (n == 0);
 	credit_begin(&at, false);
@@ -246,16 +245,19 @@ static ssize_t move(struct amp_call *c, struct amp_msg *m, int flags, bool out)
 	int r;
 
 	do {
-		n = out ? send_once(s, m, flags) : AMP_FAM(s->fam, recvmsg)(s, m, flags);
+		n = -EAGAIN;
+		if (!out)
+			n = AMP_FAM(s->fam, recvmsg)(s, m, flags);
+		else if (!s->err || m->done) /* else that comes first */
+			n = AMP_FAM(s->fam, sendmsg)(s, m, flags);
 		if (n > 0 && !(flags & MSG_PEEK)) {
 			/* of received messages one is enough, and one byte of it */
 			m->done += (size_t)n;
+			half_sent(c, s);
 			continue;
 		}
 		if (n > 0 ? (size_t)n >= need : n != -EAGAIN || (s->err && !m->done))
 			break;
-		if ((AMPSOCK_VSOCK || AMPSOCK_INET) && m->done && s->type != SOCK_STREAM)
-			half_sent(c);
 		r = amp_again(c);
 		if (AMP_PORT_THREADS && r == -EBADF)
 			n = r;
@@ -276,31 +278,25 @@ static ssize_t move(struct amp_call *c, struct amp_msg *m, int flags, bool out)
 
 /* ---- messages ---- */
 
+/* All but the name. */
 static int msg_init(struct amp_msg *m, const struct iovec *iov, size_t cnt)
 {
 	static const struct iovec none;
 
-	memset(m, 0, sizeof(*m));
-	m->iov = cnt ? iov : &none; /* NULL is no caller's (family.h) */
-	m->iov_cnt = cnt;
 	if (cnt > AMP_IOV_MAX)
 		return -EMSGSIZE;
+	m->iov = iov;
+	if (!cnt) /* NULL is no caller's (family.h) */
+		m->iov = &none;
+	m->iov_cnt = cnt;
+	m->len = m->done = 0;
+	m->flags = 0;
 	for (; cnt; cnt--, iov++) {
 		if (iov->iov_len > (size_t)PTRDIFF_MAX - m->len)
 			return -EINVAL;
 		m->len += iov->iov_len;
 	}
 	return 0;
-}
-
-static int msg_from(struct amp_msg *m, const struct msghdr *msg)
-{
-	int r = msg_init(m, msg->msg_iov, (size_t)msg->msg_iovlen);
-
-	m->name = msg->msg_name;
-	if (m->name)
-		m->name_len = msg->msg_namelen;
-	return r;
 }
 
 #if AMPSOCK_FAST
@@ -310,7 +306,7 @@ static AMP_INLINE int msg_enter(struct amp_call *c, int fd, bool out)
 
 	if (!s)
 		return -1;
-	amp_call_init(c, s, amp_timeo_ms(out ? s->sndtimeo : s->rcvtimeo));
+	amp_call_init(c, s, amp_timeo_ms(s->timeo[out]));
 	return 0;
 }
 
@@ -325,20 +321,30 @@ static inline int msg_enter(struct amp_call *c, int fd, bool out)
 }
 #endif
 
-/* out: it is sent, else received. */
-static AMP_OUTLINE ssize_t do_msg(int fd, struct amp_msg *m, int flags, bool out)
+/* may: AMP_SEND_FLAGS, it is sent, or AMP_RECV_FLAGS, it is received. */
+static AMP_OUTLINE ssize_t do_msg(int fd, struct amp_msg *m, int flags, int may)
 {
+	bool out = (may & MSG_EOR) != 0; /* AMP_SEND_FLAGS alone has it */
 	struct amp_call c;
 	int r;
 
-	if (flags & ~(out ? AMP_SEND_FLAGS : AMP_RECV_FLAGS))
+	if (flags & ~may)
 		return amp_fail(EOPNOTSUPP);
 	r = msg_enter(&c, fd, out);
 	if (r)
 		return r;
 	if (flags & MSG_DONTWAIT)
-		c.block = false;
+		c.timeout_ms = 0;
 	return amp_leave(&c, move(&c, m, flags, out));
+}
+
+/* The same of iov's cnt pieces, to or from m's name. */
+static AMP_ONCE ssize_t do_pieces(int fd, struct amp_msg *m, int flags, int may,
+				  const struct iovec *iov, size_t cnt)
+{
+	int r = msg_init(m, iov, cnt);
+
+	return r ? amp_fail(-r) : do_msg(fd, m, flags, may);
 }
 
 /* Of one piece, field by field: a compiler would call memset() for it. */
@@ -368,7 +374,7 @@ static AMP_OUTLINE ssize_t send_rest(struct amp_sock *s, const void *buf, size_t
 			return amp_release(s, (ssize_t)len);
 	}
 	msg_simple(&m, &iov);
-	call_init(&c, s, s->sndtimeo, flags);
+	call_init(&c, s, s->timeo[true], flags);
 	return amp_release_slow(s, send_loop(&c, &m, flags));
 }
 
@@ -399,7 +405,7 @@ static AMP_OUTLINE ssize_t recv_other(struct amp_sock *s, void *buf, size_t len)
 	struct amp_msg m;
 
 	msg_simple(&m, &iov);
-	call_init(&c, s, s->rcvtimeo, 0);
+	call_init(&c, s, s->timeo[false], 0);
 	return amp_release_slow(s, recv_loop(&c, &m, 0));
 }
 
@@ -423,7 +429,7 @@ static AMP_OUTLINE ssize_t recv_rest(struct amp_sock *s, struct amp_rx_want *w)
 	want_mine(w);
 	amp_sock_set_want(s, w);
 	msg_simple(&m, &iov);
-	call_init(&c, s, s->rcvtimeo, 0);
+	call_init(&c, s, s->timeo[false], 0);
 	n = AMP_FAM(s->fam, recvmsg)(s, &m, 0);
 	if (n == -EAGAIN && !s->err) {
 		(void)amp_links_run();
@@ -477,7 +483,7 @@ static AMP_INLINE ssize_t recv_now(int fd, void *buf, size_t len, int flags)
 
 #else
 static __attribute__((noinline)) ssize_t one_piece(int fd, const void *buf, size_t len,
-						   int flags, bool out)
+						   int flags, int may)
 {
 	const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
 	struct amp_msg m;
@@ -485,17 +491,17 @@ static __attribute__((noinline)) ssize_t one_piece(int fd, const void *buf, size
 	if (len > AMP_LEN_MAX)
 		return amp_fail(EINVAL);
 	msg_simple(&m, &iov);
-	return do_msg(fd, &m, flags, out);
+	return do_msg(fd, &m, flags, may);
 }
 
 static inline ssize_t send_now(int fd, const void *buf, size_t len, int flags)
 {
-	return one_piece(fd, buf, len, flags, true);
+	return one_piece(fd, buf, len, flags, AMP_SEND_FLAGS);
 }
 
 static inline ssize_t recv_now(int fd, void *buf, size_t len, int flags)
 {
-	return one_piece(fd, buf, len, flags, false);
+	return one_piece(fd, buf, len, flags, AMP_RECV_FLAGS);
 }
 #endif
 
@@ -505,14 +511,9 @@ ssize_t amp_sendto(int fd, const void *buf, size_t len, int flags, const struct 
 	const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
 	struct amp_msg m;
 
-	if (len > AMP_LEN_MAX)
-		return amp_fail(EINVAL);
-	msg_simple(&m, &iov);
-	if (dest) {
-		m.name = (struct sockaddr *)(uintptr_t)dest;
-		m.name_len = dest_len;
-	}
-	return do_msg(fd, &m, flags, true);
+	m.name = (struct sockaddr *)(uintptr_t)dest;
+	m.name_len = dest_len;
+	return do_pieces(fd, &m, flags, AMP_SEND_FLAGS, &iov, 1);
 }
 
 ssize_t amp_send(int fd, const void *buf, size_t len, int flags)
@@ -524,13 +525,12 @@ ssize_t amp_send(int fd, const void *buf, size_t len, int flags)
 ssize_t amp_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
 	struct amp_msg m;
-	int r = msg_from(&m, msg);
 
-	if (!msg->msg_namelen) /* as on Linux there is no name then */
-		m.name = NULL;
-	if (r == 0 && msg->msg_controllen)
-		r = -EOPNOTSUPP;
-	return r ? amp_fail(-r) : do_msg(fd, &m, flags, true);
+	if (msg->msg_controllen)
+		return amp_fail(EOPNOTSUPP);
+	m.name_len = msg->msg_namelen;
+	m.name = m.name_len ? msg->msg_name : NULL; /* as on Linux */
+	return do_pieces(fd, &m, flags, AMP_SEND_FLAGS, msg->msg_iov, (size_t)msg->msg_iovlen);
 }
 
 ssize_t amp_recvfrom(int fd, void *restrict buf, size_t len, int flags,
@@ -540,14 +540,9 @@ ssize_t amp_recvfrom(int fd, void *restrict buf, size_t len, int flags,
 	struct amp_msg m;
 	ssize_t n;
 
-	if (len > AMP_LEN_MAX)
-		return amp_fail(EINVAL);
-	msg_simple(&m, &iov);
-	if (src && src_len) {
-		m.name = src;
-		m.name_len = *src_len;
-	}
-	n = do_msg(fd, &m, flags, false);
+	m.name = src_len ? src : NULL;
+	m.name_len = src_len ? *src_len : 0;
+	n = do_pieces(fd, &m, flags, AMP_RECV_FLAGS, &iov, 1);
 	if (n >= 0 && m.name)
 		*src_len = m.name_len;
 	return n;
@@ -561,11 +556,13 @@ ssize_t amp_recv(int fd, void *buf, size_t len, int flags)
 ssize_t amp_recvmsg(int fd, struct msghdr *msg, int flags)
 {
 	struct amp_msg m;
-	int r = msg_from(&m, msg);
-	ssize_t n = r ? amp_fail(-r) : do_msg(fd, &m, flags, false);
+	ssize_t n;
 
+	m.name = msg->msg_name;
+	m.name_len = m.name ? msg->msg_namelen : 0;
+	n = do_pieces(fd, &m, flags, AMP_RECV_FLAGS, msg->msg_iov, (size_t)msg->msg_iovlen);
 	if (n >= 0) {
-		msg->msg_namelen = m.name ? m.name_len : 0;
+		msg->msg_namelen = m.name_len;
 		msg->msg_controllen = 0;
 		msg->msg_flags = m.flags;
 	}
@@ -574,25 +571,28 @@ ssize_t amp_recvmsg(int fd, struct msghdr *msg, int flags)
 
 /* ---- read and write, which also reach the console ---- */
 
-static ssize_t vector(int fd, const struct iovec *iov, int iovcnt, bool out)
+static ssize_t vector(int fd, const struct iovec *iov, int iovcnt, int may)
 {
 	struct amp_msg m;
 
-	if (iovcnt <= 0 || iovcnt > AMP_IOV_MAX || msg_init(&m, iov, (size_t)iovcnt))
+	m.name = NULL;
+	if (iovcnt <= 0 || msg_init(&m, iov, (size_t)iovcnt))
 		return amp_fail(EINVAL);
 	if (!m.len) /* no message, not even an empty one: as on Linux, of a descriptor */
-		return amp_fcntl(fd, F_GETFD);
-	return amp_fd_own(fd) ? amp_console_io(fd, iov, iovcnt, out) : do_msg(fd, &m, 0, out);
+		return amp_fcntl_arg(fd, F_GETFD, 0);
+	if (amp_fd_own(fd))
+		return amp_console_io(fd, iov, iovcnt, (may & MSG_EOR) != 0);
+	return do_msg(fd, &m, 0, may);
 }
 
 ssize_t amp_readv(int fd, const struct iovec *iov, int iovcnt)
 {
-	return vector(fd, iov, iovcnt, false);
+	return vector(fd, iov, iovcnt, AMP_RECV_FLAGS);
 }
 
 ssize_t amp_writev(int fd, const struct iovec *iov, int iovcnt)
 {
-	return vector(fd, iov, iovcnt, true);
+	return vector(fd, iov, iovcnt, AMP_SEND_FLAGS);
 }
 
 static __attribute__((noinline)) ssize_t own_piece(int fd, void *buf, size_t len, bool out)
@@ -602,13 +602,32 @@ static __attribute__((noinline)) ssize_t own_piece(int fd, void *buf, size_t len
 	return amp_console_io(fd, &iov, 1, out);
 }
 
+#if AMPSOCK_FAST
+static AMP_INLINE ssize_t piece(int fd, void *buf, size_t len, int may)
+{
+	return may == AMP_SEND_FLAGS ? amp_send(fd, buf, len, 0) : amp_recv(fd, buf, len, 0);
+}
+#else
+static inline ssize_t piece(int fd, void *buf, size_t len, int may)
+{
+	return one_piece(fd, buf, len, 0, may);
+}
+#endif
+
+/* read() and write(): a copy each where speed matters. */
+static AMP_ONCE ssize_t io(int fd, void *buf, size_t len, int may)
+{
+	if (amp_fd_own(fd))
+		return own_piece(fd, buf, len, (may & MSG_EOR) != 0);
+	return piece(fd, buf, len, may);
+}
+
 ssize_t amp_read(int fd, void *buf, size_t len)
 {
-	return amp_fd_own(fd) ? own_piece(fd, buf, len, false) : amp_recv(fd, buf, len, 0);
+	return io(fd, buf, len, AMP_RECV_FLAGS);
 }
 
 ssize_t amp_write(int fd, const void *buf, size_t len)
 {
-	return amp_fd_own(fd) ? own_piece(fd, (void *)(uintptr_t)buf, len, true)
-			      : amp_send(fd, buf, len, 0);
+	return io(fd, (void *)(uintptr_t)buf, len, AMP_SEND_FLAGS);
 }

@@ -55,7 +55,7 @@ static unsigned near_find(int level, int name)
 
 static AMP_TIMEO *timeout_of(struct amp_sock *s, unsigned opt)
 {
-	return opt == RCVTIMEO ? &s->rcvtimeo : &s->sndtimeo;
+	return &s->timeo[opt - RCVTIMEO];
 }
 
 /* Has it one, or is its place something else's? A message needs no more than itself. */
@@ -107,11 +107,12 @@ static void get_sol(struct amp_sock *s, unsigned opt, union value *u)
 
 static int set_timeout(AMP_TIMEO *to, const struct timeval *tv)
 {
-	int32_t ms = amp_to_ms(tv->tv_sec, (unsigned long)tv->tv_usec, 1000);
+	bool before = tv->tv_sec < 0;
+	int32_t ms = amp_to_ms(before ? 0 : tv->tv_sec, (unsigned long)tv->tv_usec, 1000);
 
 	if (ms == AMP_MS_BAD)
 		return -EDOM;
-	if (ms < 0)
+	if (before)
 		ms = 1; /* Linux: do not wait at all */
 	*to = AMP_TIMEO_PACKED ? amp_timeo_pack((uint32_t)ms) : (AMP_TIMEO)ms;
 	return 0;
@@ -142,10 +143,10 @@ static int set_sol(struct amp_sock *s, unsigned opt, const union value *u)
 
 /* What is asked, on the stack of who asks: where a call waits there should be little else. */
 struct ask {
-	bool set;
 	int level, name;
 	void *val;
 	socklen_t *len;
+	int set; /* a whole word is shorter to write */
 };
 
 /* Apart: what it has on the stack is not below the waiting. */
@@ -184,11 +185,11 @@ static int option(int fd, const struct ask *a)
 	r = a->val && a->len ? near_option(c.s, a) : -EFAULT;
 	if (r == FAR) {
 		do {
-			r = c.s->fam->option ? c.s->fam->option(c.s, a->set, a->level, a->name,
-								a->val, a->len)
+			r = c.s->fam->option ? c.s->fam->option(c.s, a->set != 0, a->level,
+								a->name, a->val, a->len)
 					     : -ENOPROTOOPT;
-		} while (amp_far_again(&c, r));
-		r = amp_far_result(&c, r);
+			r = amp_far(&c, r);
+		} while (r == AMP_FAR_AGAIN);
 		/* it is known here, but the family may have to tell somebody */
 		if (r == -ENOPROTOOPT && a->level == SOL_SOCKET && a->name == SO_LINGER)
 			r = 0;
@@ -198,14 +199,14 @@ static int option(int fd, const struct ask *a)
 
 int amp_getsockopt(int fd, int level, int name, void *restrict val, socklen_t *restrict len)
 {
-	const struct ask a = {false, level, name, val, len};
+	const struct ask a = {level, name, val, len, false};
 
 	return option(fd, &a);
 }
 
 int amp_setsockopt(int fd, int level, int name, const void *val, socklen_t len)
 {
-	const struct ask a = {true, level, name, (void *)(uintptr_t)val, &len};
+	const struct ask a = {level, name, (void *)(uintptr_t)val, &len, true};
 
 	return option(fd, &a);
 }

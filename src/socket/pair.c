@@ -9,38 +9,35 @@
 /* Two of AF_VSOCK's, connected. */
 static int pair_make(int domain, int type, int sv[2])
 {
-	struct amp_sock *ab[2] = {NULL, NULL};
-	int fd[2], r = 0;
+	struct amp_sock *ab[2];
+	int fd[2], r;
 
-	for (int i = 0; r == 0 && i < 2; i++) {
-		ab[i] = amp_sock_new(AF_VSOCK, type, 0, &fd[i]);
-		if (ab[i])
-			ab[i]->domain = (uint8_t)domain;
-		else
-			r = fd[i];
-	}
-	if (r == 0)
-		r = amp_vsock_pair(ab);
-	if (r == 0)
+	ab[0] = amp_sock_new(AF_VSOCK, type, 0, &fd[0]);
+	if (!ab[0])
+		return fd[0];
+	ab[1] = amp_sock_new(AF_VSOCK, type, 0, &fd[1]);
+	r = ab[1] ? amp_vsock_pair(ab) : fd[1];
+	if (r == 0) {
+		ab[0]->domain = ab[1]->domain = (uint8_t)domain;
 		memcpy(sv, fd, sizeof(fd));
-	for (int i = 0; r && i < 2; i++) {
-		if (ab[i])
-			amp_sock_close(ab[i]);
+		return 0;
 	}
+	amp_sock_close(ab[0]);
+	if (ab[1])
+		amp_sock_close(ab[1]);
 	return r;
 }
 
 int amp_socketpair(int domain, int type, int protocol, int sv[2])
 {
-	struct amp_call c;
 	int r;
 
-	amp_enter_plain(&c);
+	amp_port_lock();
 	if (domain != AF_UNIX && domain != AF_VSOCK)
 		r = amp_family_find(domain) ? -EOPNOTSUPP : -EAFNOSUPPORT;
 	else if (protocol)
 		r = -EPROTONOSUPPORT;
 	else
 		r = AMPSOCK_VSOCK ? pair_make(domain, type, sv) : -EAFNOSUPPORT;
-	return (int)amp_leave(&c, r);
+	return (int)amp_release_slow(NULL, r);
 }

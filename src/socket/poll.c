@@ -4,7 +4,6 @@
  * descriptors; when nothing is ready they sleep as any other call does and look again.
  */
 #include <errno.h>
-#include <string.h>
 
 #include "stack.h"
 
@@ -39,9 +38,9 @@ static int poll_scan(struct pollfd *fds, nfds_t nfds)
 	for (nfds_t i = 0; i < nfds; i++) {
 		int ev = fds[i].fd < 0 ? 0 : ready(fds[i].fd);
 
-		fds[i].revents = (short)(ev & (fds[i].events | POLLERR | POLLHUP | POLLNVAL));
-		if (fds[i].revents)
-			cnt++;
+		ev &= fds[i].events | POLLERR | POLLHUP | POLLNVAL;
+		fds[i].revents = (short)ev;
+		cnt += ev != 0;
 	}
 	return cnt;
 }
@@ -51,23 +50,18 @@ int amp_poll(struct pollfd *fds, nfds_t nfds, int timeout)
 	struct amp_call c;
 	int cnt = 0;
 
-	if (nfds > AMPSOCK_SOCKETS + AMPSOCK_FD_BASE)
-		return amp_fail(EINVAL);
 	amp_enter_timed(&c, timeout);
+	if (nfds > AMPSOCK_SOCKETS + AMPSOCK_FD_BASE)
+		cnt = -EINVAL;
 	while (cnt == 0 && amp_again(&c) == 0) /* the links have their look first */
 		cnt = poll_scan(fds, nfds);
 	return (int)amp_leave(&c, cnt);
 }
 
 /* AMP_MS_BAD: EINVAL. */
-static int32_t to_ms(const struct timespec *t)
+static __attribute__((noinline)) int32_t to_ms(const struct timespec *t)
 {
-	int32_t ms;
-
-	if (!t)
-		return -1;
-	ms = amp_to_ms(t->tv_sec, (unsigned long)t->tv_nsec, 1000000);
-	return ms < 0 ? AMP_MS_BAD : ms;
+	return t ? amp_to_ms(t->tv_sec, (unsigned long)t->tv_nsec, 1000000) : -1;
 }
 
 int amp_ppoll(struct pollfd *fds, nfds_t nfds, const struct timespec *timeout,
@@ -86,70 +80,64 @@ static const short set_events[3] = {
 	POLLPRI,
 };
 
-/* Fills out from in. Bits set, or -EBADF. Apart: what it needs is not below the waiting. */
-static __attribute__((noinline)) int select_scan(int nfds, fd_set *const in[3], fd_set out[3])
+/*
+ * Bits set that are true, or -EBADF. take: those that are not are cleared. Apart: what it needs is not
+ * below the waiting.
+ */
+static __attribute__((noinline)) int select_scan(int nfds, fd_set *const sets[3], bool take)
 {
 	int cnt = 0;
 
-	for (int k = 0; k < 3; k++)
-		FD_ZERO(&out[k]);
-	for (int fd = 0; fd < nfds; fd++) {
-		int ev = -1;
+	for (int k = 0; k < 3; k++) {
+		for (int fd = 0; sets[k] && fd < nfds; fd++) {
+			int ev;
 
-		for (int k = 0; k < 3; k++) {
-			if (!in[k] || !FD_ISSET(fd, in[k]))
+			if (!FD_ISSET(fd, sets[k]))
 				continue;
-			if (ev < 0)
-				ev = ready(fd);
+			ev = ready(fd);
 			if (ev & POLLNVAL)
 				return -EBADF;
-			if (ev & set_events[k]) {
-				FD_SET(fd, &out[k]);
+			if (ev & set_events[k])
 				cnt++;
-			}
+			else if (take)
+				FD_CLR(fd, sets[k]);
 		}
 	}
 	return cnt;
 }
 
-static int do_select(int nfds, fd_set *const in[3], int32_t timeout_ms)
+static int do_select(int nfds, fd_set *const sets[3], int32_t timeout_ms)
 {
 	struct amp_call c;
-	fd_set out[3];
 	int cnt = 0;
 
-	if (nfds < 0 || nfds > FD_SETSIZE || timeout_ms == AMP_MS_BAD)
-		return amp_fail(EINVAL);
 	amp_enter_timed(&c, timeout_ms);
+	if ((unsigned)nfds > FD_SETSIZE || timeout_ms == AMP_MS_BAD)
+		cnt = -EINVAL;
 	while (cnt == 0 && amp_again(&c) == 0)
-		cnt = select_scan(nfds, in, out);
-	for (int k = 0; k < 3 && cnt >= 0; k++) {
-		if (in[k])
-			memcpy(in[k], &out[k], sizeof(fd_set));
-	}
+		cnt = select_scan(nfds, sets, false);
+	if (cnt >= 0)
+		cnt = select_scan(nfds, sets, true);
 	return (int)amp_leave(&c, cnt);
 }
 
 int amp_select(int nfds, fd_set *restrict readfds, fd_set *restrict writefds,
 	       fd_set *restrict errorfds, struct timeval *restrict timeout)
 {
-	fd_set *const in[3] = {readfds, writefds, errorfds};
+	fd_set *const sets[3] = {readfds, writefds, errorfds};
 	int32_t ms = -1;
 
-	if (timeout) {
+	if (timeout)
 		ms = amp_to_ms(timeout->tv_sec, (unsigned long)timeout->tv_usec, 1000);
-		if (ms < 0)
-			ms = AMP_MS_BAD;
-	}
-	return do_select(nfds, in, ms);
+	return do_select(nfds, sets, ms);
 }
 
 int amp_pselect(int nfds, fd_set *restrict readfds, fd_set *restrict writefds,
 		fd_set *restrict errorfds, const struct timespec *restrict timeout,
 		const sigset_t *restrict sigmask)
 {
-	fd_set *const in[3] = {readfds, writefds, errorfds};
+	fd_set *const sets[3] = {readfds, writefds, errorfds};
 
 	(void)sigmask;
-	return do_select(nfds, in, to_ms(timeout));
+	return do_select(nfds, sets, to_ms(timeout));
 }

@@ -121,10 +121,19 @@ size_t amp_rxring_read(const struct amp_rxring *r, uint32_t pos, const struct am
 
 /* ---- messages ---- */
 
-/* A chunk's first byte: AMP_RX_LAST, AMP_RX_EOR, and its length: up to 31, or so many times 16. */
+/*
+ * A chunk's first byte: AMP_RX_LAST, AMP_RX_EOR, and its length: up to 31, or so many times 16. In a
+ * small build, which has less code for more chunks, up to 63.
+ */
+#if AMPSOCK_FAST
 #define CHUNK_MAX   31u
 #define CHUNK_SHIFT 3
 #define CHUNK_UNIT  4u /* the bit that says 16, and 16 as a shift */
+#else
+#define CHUNK_MAX   63u
+#define CHUNK_SHIFT 2
+#define CHUNK_UNIT  0u
+#endif
 
 int amp_rxring_msg_append(struct amp_sock *s, const void *data, size_t len, unsigned how)
 {

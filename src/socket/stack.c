@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Sockets, their rings, the runners, and how a call enters, waits in and leaves the stack.
+ * The runners, and how a call enters, waits in and leaves the stack. (Sockets: socks.c.)
  *
  * Theory of operation
  *
@@ -29,11 +29,6 @@
 #include "ampsock.h"
 #include "stack.h"
 
-/* Enough rings: each socket's is the one with its number, and nothing is to be looked for. */
-#define OWN_RINGS  (AMPSOCK_RINGS >= AMPSOCK_SOCKETS)
-#define RING_TABLE (OWN_RINGS ? 1u : (unsigned)AMPSOCK_RINGS)
-/* Searches begin, and end, where that can be known: of many sockets; a few are soon seen. */
-#define BOUNDS AMPSOCK_FAST
 /* All runners are AF_RPMSG's links, which have all operations. (In a process there are bells, too.) */
 #if !AMPSOCK_HOSTED && !AMPSOCK_VSOCK && !AMPSOCK_INET
 #define HAS(r, op) true
@@ -44,23 +39,14 @@
 #define TIMED (AMPSOCK_INET || AMPSOCK_HOSTED)
 
 /* l: everything here is under the stack lock */
-struct amp_sock amp_socks[AMPSOCK_SOCKETS];					   /* l */
-static uint8_t rings[AMPSOCK_RINGS][AMPSOCK_RING_LEN] __attribute__((aligned(8))); /* l */
 static struct {
 	struct amp_runner *runners;
-	unsigned waiters;    /* threads in amp_port_wait() */
-	int32_t next_ms;     /* when a runner wants to run, as of the last look */
-	uint16_t first_ring; /* none free below it */
-	uint8_t timed;	     /* runners that want to know the time */
-	bool changed;	     /* !AMPSOCK_FAST: amp_change() */
-	bool ring_used[RING_TABLE];
-} stack; /* l. Together: one address to load */
-static struct {
-	struct amp_sock *first_free; /* none free below it; NULL: none was ever used */
-	const struct amp_sock *high; /* no socket at or above it was ever used */
-} bounds;			     /* l. BOUNDS alone */
+	unsigned waiters; /* threads in amp_port_wait() */
+	int32_t next_ms;  /* when a runner wants to run, as of the last look */
+	uint8_t timed;	  /* runners that want to know the time */
+	bool changed;	  /* !AMPSOCK_FAST: amp_change() */
+} stack;		  /* l. Together: one address to load */
 _Static_assert(AMPSOCK_VSOCK_LINKS + AMPSOCK_RPMSG < UINT8_MAX - 8, "stack.timed");
-_Static_assert(RING_TABLE <= UINT16_MAX, "stack.first_ring");
 #if AMPSOCK_FAST
 bool amp_changed; /* l */
 bool amp_stirred; /* l */
@@ -72,57 +58,13 @@ bool amp_stirred; /* l */
 struct amp_wakes amp_wakes; /* l */
 struct amp_credit_wait amp_credit_wait;
 #endif
-struct amp_runner *amp_due;  /* l: those with due set */
-struct amp_stats amp_counts; /* l */
+struct amp_runner *amp_due; /* l: those with due set */
 
 AMP_OPTIONAL(amp_link_report);
 AMP_OPTIONAL(amp_console_ask);
 
-#define AMP_FAMILY(prefix, af) extern const struct amp_family prefix##_family;
-#include "families.def"
-#undef AMP_FAMILY
-
-static const struct {
-	const struct amp_family *fam;
-	int domain;
-} families[] = {
-#define AMP_FAMILY(prefix, af) {&prefix##_family, af},
-#include "families.def"
-#undef AMP_FAMILY
-};
-#define FAMILY_CNT (sizeof(families) / sizeof(families[0]))
-
-const struct amp_family *amp_family_find(int domain)
-{
-	for (size_t i = 0; i < FAMILY_CNT; i++) {
-		if (families[i].domain == domain)
-			return families[i].fam;
-	}
-	return NULL;
-}
-
-#if AMPSOCK_INET
-const struct amp_family *amp_family_carrier(void)
-{
-	const struct amp_family *first = NULL;
-
-	for (size_t i = 0; i < FAMILY_CNT; i++) {
-		const struct amp_family *fam = families[i].fam;
-
-		if (!fam->carrier)
-			continue;
-		if (!(AMPSOCK_VSOCK && AMPSOCK_RPMSG > 0) || !fam->carrier->up ||
-		    fam->carrier->up())
-			return fam;
-		if (!first)
-			first = fam;
-	}
-	return first;
-}
-#endif
-
 #if !AMPSOCK_FAST
-void amp_change(void)
+__attribute__((noinline)) void amp_change(void)
 {
 	stack.changed = true;
 }
@@ -135,233 +77,7 @@ void amp_link_change(int link, bool up)
 		amp_link_report(link, up);
 }
 
-/* ---- sockets ---- */
-
-/* Counted as they come and go where AF_INET's listeners look at that in each turn; else when somebody
- * asks (stats.c). */
-static inline void count_socket(int more)
-{
-	if (!AMP_COUNT_USE)
-		return;
-	amp_counts.sockets_used += (uint32_t)more;
-	if (amp_counts.sockets_used > amp_counts.sockets_max)
-		amp_counts.sockets_max = amp_counts.sockets_used;
-}
-
-static inline void count_ring(int more)
-{
-	if (AMP_COUNT_USE)
-		amp_counts.rings_used += (uint32_t)more;
-}
-
-/* The lowest free slot; AMPSOCK_SOCKETS: none. */
-static unsigned slot_free(void)
-{
-	unsigned i =
-		BOUNDS && bounds.first_free ? (unsigned)(bounds.first_free - amp_socks) : 0;
-
-	while (i < AMPSOCK_SOCKETS &&
-	       (amp_socks[i].fam || (AMP_PORT_THREADS && amp_socks[i].users)))
-		i++;
-	if (BOUNDS)
-		bounds.first_free = amp_socks + i;
-	return i;
-}
-
-struct amp_sock *amp_sock_new(int domain, int type, int protocol, int *fd)
-{
-	const struct amp_family *fam = amp_family_find(domain);
-	unsigned i = slot_free();
-	struct amp_sock *s = amp_socks + i;
-	uint8_t gen;
-	int r;
-
-	if (!fam)
-		r = -EAFNOSUPPORT;
-	else if (i == AMPSOCK_SOCKETS)
-		r = -EMFILE;
-	else
-		r = AMP_FAM(fam, create)(s, type & ~AMP_TYPE_FLAGS, protocol);
-	*fd = r ? r : AMPSOCK_FD_BASE + (int)i;
-	if (r)
-		return NULL;
-	gen = s->gen;
-	memset(s, 0, sizeof(*s));
-	if (AMP_PORT_THREADS)
-		s->gen = gen;
-	s->fam = fam;
-	s->domain = (uint8_t)domain;
-	s->type = (uint8_t)(type & ~AMP_TYPE_FLAGS);
-	if (type & SOCK_NONBLOCK)
-		s->flags = AMP_SF_NONBLOCK;
-	s->linger_s = 255;
-	if (BOUNDS && s >= bounds.high)
-		bounds.high = s + 1;
-	count_socket(1);
-	return s;
-}
-
-static void slot_is_free(struct amp_sock *s)
-{
-	if (BOUNDS && s < bounds.first_free)
-		bounds.first_free = s;
-}
-
-void amp_sock_free(struct amp_sock *s)
-{
-	amp_sock_ring_free(s);
-	s->gen += AMP_PORT_THREADS;
-	s->fam = NULL;
-	amp_sock_set_want(s, NULL);
-	count_socket(-1);
-	slot_is_free(s);
-	amp_sock_changed(s);
-}
-
-struct amp_sock *amp_sock_next(const struct amp_sock *s)
-{
-	struct amp_sock *next = s ? (struct amp_sock *)(uintptr_t)s + 1 : amp_socks;
-
-	for (; next < (BOUNDS ? bounds.high : amp_socks + AMPSOCK_SOCKETS); next++) {
-		if (next->fam)
-			return next;
-	}
-	return NULL;
-}
-
-static unsigned ring_free(void)
-{
-	while (stack.first_ring < RING_TABLE && stack.ring_used[stack.first_ring])
-		stack.first_ring++;
-	return stack.first_ring;
-}
-
-struct amp_sock *amp_sock_next_of(const struct amp_sock *s, const struct amp_family *fam)
-{
-	struct amp_sock *next = s ? (struct amp_sock *)(uintptr_t)s + 1 : amp_socks;
-
-	for (; next < (BOUNDS ? bounds.high : amp_socks + AMPSOCK_SOCKETS); next++) {
-		if (next->fam == fam)
-			return next;
-	}
-	return NULL;
-}
-
-int amp_sock_ring(struct amp_sock *s)
-{
-	unsigned i = (unsigned)(s - amp_socks);
-
-	if (s->rx.buf)
-		return 0;
-	if (!OWN_RINGS) {
-		i = ring_free();
-		if (i == RING_TABLE)
-			return -ENOBUFS;
-		stack.ring_used[i] = true;
-	}
-	count_ring(1);
-	s->rx.buf = rings[i];
-	s->rx.head = s->rx.tail = 0;
-	return 0;
-}
-
-void amp_sock_ring_free(struct amp_sock *s)
-{
-	unsigned i;
-
-	if (!s->rx.buf)
-		return;
-	if (!OWN_RINGS) {
-		i = (unsigned)((size_t)(s->rx.buf - rings[0]) / AMPSOCK_RING_LEN);
-		stack.ring_used[i] = false;
-		if (i < stack.first_ring)
-			stack.first_ring = (uint16_t)i;
-	}
-	count_ring(-1);
-	s->rx.buf = NULL;
-	s->rx.head = s->rx.tail = 0;
-}
-
-int amp_sock_queue_push(struct amp_sock *listener, struct amp_sock *child)
-{
-	struct amp_sock *last = listener;
-
-	if (listener->queued >= listener->backlog)
-		return -ENOBUFS;
-	while (last->next)
-		last = &amp_socks[last->next - 1];
-	last->next = (uint16_t)(child - amp_socks + 1);
-	child->next = 0;
-	listener->queued++;
-	amp_sock_changed(listener);
-	return 0;
-}
-
-struct amp_sock *amp_sock_queue_peek(const struct amp_sock *listener)
-{
-	return listener->next ? &amp_socks[listener->next - 1] : NULL;
-}
-
-struct amp_sock *amp_sock_queue_pop(struct amp_sock *listener)
-{
-	struct amp_sock *child = amp_sock_queue_peek(listener);
-
-	if (child) {
-		listener->next = child->next;
-		listener->queued--;
-		child->next = 0;
-	}
-	return child;
-}
-
-void amp_sock_reset(struct amp_sock *s, int err)
-{
-	s->flags |= AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP;
-	s->flags &= (uint16_t)~AMP_SF_CONNECTING;
-	s->err = (uint8_t)err;
-	amp_sock_changed(s);
-}
-
-int amp_sock_poll(const struct amp_sock *s, bool readable)
-{
-	unsigned f = s->flags;
-	int ev = readable ? POLLIN : 0, both = 0;
-
-	if (f & AMP_SF_LISTEN)
-		return s->next ? POLLIN : 0;
-	if (s->type != SOCK_DGRAM && !(f & (AMP_SF_CONNECTED | AMP_SF_RESET)))
-		return f & AMP_SF_CONNECTING ? 0 : POLLOUT | POLLHUP;
-	if (f & (AMP_SF_EOF | AMP_SF_RD_SHUT)) {
-		ev = POLLIN | POLLRDHUP;
-		both = POLLHUP;
-	}
-	return f & (AMP_SF_HUP | AMP_SF_WR_SHUT) ? ev | POLLOUT | both : ~ev;
-}
-
-/* The descriptor goes at once, whoever waits on it hears EBADF; the rest is the family's. */
-void amp_sock_close(struct amp_sock *s)
-{
-	s->flags |= AMP_SF_ORPHAN;
-	s->gen += AMP_PORT_THREADS;
-	amp_sock_set_want(s, NULL);
-	AMP_FAM(s->fam, end)(s, AMP_END_CLOSED);
-	amp_sock_changed(s);
-}
-
-int amp_sock_take_err(struct amp_sock *s)
-{
-	int err = -s->err;
-
-	s->err = 0;
-	return err;
-}
-
 /* ---- descriptors ---- */
-
-int amp_sock_fd(const struct amp_sock *s)
-{
-	return AMPSOCK_FD_BASE + (int)(s - amp_socks);
-}
 
 struct amp_sock *amp_sock_find(int fd)
 {
@@ -458,13 +174,13 @@ struct amp_runner *amp_runner_next(const struct amp_runner *r)
 }
 
 /* Rings are not disarmed afterwards: with event indices they are so by themselves. */
-static bool arm_all(void)
+static inline bool arm_all(void)
 {
-	bool news = false;
+	unsigned news = 0;
 
 	for (struct amp_runner *r = stack.runners; r; r = behind(r)) {
-		if (HAS(r, arm) && AMP_RUNNER(r, arm)(r, true))
-			news = true;
+		if (HAS(r, arm))
+			news |= AMP_RUNNER(r, arm)(r, true);
 	}
 	return news;
 }
@@ -519,9 +235,11 @@ static inline void wake_others(void)
 
 #if AMPSOCK_FAST
 /* The first of those that are due: it is no longer. Returns the queues to be kicked. */
-static inline unsigned take_due(struct amp_runner *r)
+static inline unsigned take_due(struct amp_runner *r, bool all)
 {
 	unsigned bits = r->bits;
+
+	(void)all; /* all_due() */
 
 	amp_due = r->due_next;
 	r->listed = false;
@@ -531,6 +249,15 @@ static inline unsigned take_due(struct amp_runner *r)
 		bits |= AMP_RUNNER(r, kick_due)(r);
 	}
 	return bits;
+}
+
+/* Everybody is to be asked. */
+static inline void all_due(void)
+{
+	for (struct amp_runner *r = stack.runners; r; r = r->next) {
+		if (HAS(r, kick_due))
+			amp_runner_due(r);
+	}
 }
 
 /* Those that are due, one after the other: each is taken off the list. */
@@ -545,9 +272,14 @@ static inline struct amp_runner *due_next(const struct amp_runner *r)
 	return amp_due;
 }
 #else
-static inline unsigned take_due(struct amp_runner *r)
+static inline unsigned take_due(struct amp_runner *r, bool all)
 {
+	r->due |= all;
 	return HAS(r, kick_due) ? AMP_RUNNER(r, kick_due)(r) : 0;
+}
+
+static inline void all_due(void)
+{
 }
 
 static inline struct amp_runner *due_first(void)
@@ -561,29 +293,20 @@ static inline struct amp_runner *due_next(const struct amp_runner *r)
 }
 #endif
 
-/* Before sleep: everybody is asked, and about everything. */
-static inline void all_due(void)
-{
-	for (struct amp_runner *r = stack.runners; r; r = behind(r)) {
-		if (!AMPSOCK_FAST)
-			r->due = true;
-		else if (HAS(r, kick_due))
-			amp_runner_due(r);
-	}
-}
-
 /*
  * Send what is owed and the kicks that are due, these without the lock, which is held
- * again on return. True: the lock was free or something happened, so look again before
- * sleeping.
+ * again on return. all: before sleep, when everybody is asked, and about everything. True:
+ * the lock was free or something happened, so look again before sleeping.
  */
-static bool flush(void)
+static bool flush(bool all)
 {
 	bool any = false;
 
+	if (all)
+		all_due();
 	wake_others();
 	for (struct amp_runner *r = due_first(); r; r = due_next(r)) {
-		unsigned bits = take_due(r);
+		unsigned bits = take_due(r, all);
 
 		if (!AMP_KICK_AT_ONCE && bits) {
 			any = true;
@@ -591,10 +314,12 @@ static bool flush(void)
 			AMP_RUNNER(r, kick)(r, bits);
 			amp_port_lock();
 		}
-		any |= CHANGED; /* sending an RST can be the end of a connection */
-		wake_others();
+		if (AMP_PORT_THREADS) {
+			any |= CHANGED;
+			wake_others();
+		}
 	}
-	return any;
+	return any || CHANGED; /* sending an RST can be the end of a connection */
 }
 
 /* The same on the way out: the lock is not held on return, nor taken again for one kick. */
@@ -615,7 +340,7 @@ void amp_flush_out(void)
 		return;
 	}
 	if (r) {
-		bits = take_due(r);
+		bits = take_due(r, false);
 		if (bits && !amp_due && !amp_changed) {
 			amp_port_unlock();
 			AMP_RUNNER(r, kick)(r, bits);
@@ -624,7 +349,7 @@ void amp_flush_out(void)
 		r->bits = bits;
 		if (bits)
 			amp_runner_list(r);
-		(void)flush();
+		(void)flush(false);
 	}
 	amp_port_unlock();
 }
@@ -636,72 +361,74 @@ static inline void flush_out(void)
 #else
 static inline void flush_out(void)
 {
-	(void)flush();
+	(void)flush(false);
 	amp_port_unlock();
 }
 #endif
 
 /* ---- a call ---- */
 
-static AMP_INLINE struct amp_sock *hold(int fd)
+/* Without a socket, or of one that cannot be held. */
+static int no_hold(int fd, const struct amp_sock *s)
 {
-	struct amp_sock *s;
-	int err;
+	int err = s ? ENOBUFS : amp_fd_other(fd, AMP_FD_ERR);
 
-	amp_port_lock();
-	s = amp_sock_find(fd);
-	if (!s) {
-		err = amp_fd_other(fd, AMP_FD_ERR);
-	} else if (AMP_PORT_THREADS && s->users == UINT8_MAX) {
-		err = ENOBUFS;
-	} else {
-		s->users += AMP_PORT_THREADS;
-		return s;
-	}
 	amp_port_unlock();
-	(void)amp_fail(err);
-	return NULL;
+	return amp_fail(err);
 }
 
 #if AMPSOCK_FAST
 struct amp_sock *amp_hold_slow(int fd)
 {
-	return hold(fd);
+	struct amp_sock *s;
+
+	amp_port_lock();
+	s = amp_sock_find(fd);
+	if (!s || (AMP_PORT_THREADS && s->users == UINT8_MAX)) {
+		(void)no_hold(fd, s);
+		return NULL;
+	}
+	s->users += AMP_PORT_THREADS;
+	return s;
 }
-#define HOLD amp_hold
-#else
-#define HOLD hold
-#endif
 
 int amp_enter(struct amp_call *c, int fd, bool out)
 {
-	struct amp_sock *s = HOLD(fd);
+	struct amp_sock *s = amp_hold(fd);
 
 	if (!s)
 		return -1;
-	amp_call_init(c, s, amp_timeo_ms(out ? s->sndtimeo : s->rcvtimeo));
+	amp_call_init(c, s, amp_timeo_ms(s->timeo[out]));
 	return 0;
 }
-
-void amp_enter_plain(struct amp_call *c)
+#else
+int amp_enter(struct amp_call *c, int fd, bool out)
 {
-	memset(c, 0, sizeof(*c));
+	struct amp_sock *s;
+
 	amp_port_lock();
+	s = amp_sock_find(fd);
+	if (!s || (AMP_PORT_THREADS && s->users == UINT8_MAX))
+		return no_hold(fd, s);
+	s->users += AMP_PORT_THREADS;
+	amp_call_init(c, s, amp_timeo_ms(s->timeo[out]));
+	return 0;
 }
+#endif
 
 void amp_enter_timed(struct amp_call *c, int32_t timeout_ms)
 {
-	amp_enter_plain(c);
-	c->block = timeout_ms != 0;
-	c->timeout_ms = timeout_ms > 0 ? (uint32_t)timeout_ms : 0;
+	amp_port_lock();
+	c->s = NULL;
+	c->looked = c->started = false;
+	amp_call_named(c, false);
+	c->timeout_ms = timeout_ms < 0 ? AMP_FOREVER : (uint32_t)timeout_ms;
 }
 
 int32_t amp_to_ms(int64_t sec, unsigned long parts, unsigned long ms_parts)
 {
-	if (parts >= ms_parts * 1000u)
+	if (sec < 0 || parts >= ms_parts * 1000u)
 		return AMP_MS_BAD;
-	if (sec < 0)
-		return -1;
 	if (sec >= (int32_t)(AMP_TIMEO_MAX_MS / 1000u))
 		return (int32_t)AMP_TIMEO_MAX_MS;
 	return (int32_t)((uint32_t)sec * 1000u +
@@ -714,20 +441,32 @@ __attribute__((noinline)) int amp_fail(int err)
 	return -1;
 }
 
-ssize_t amp_release_slow(struct amp_sock *s, ssize_t r)
+static AMP_INLINE ssize_t done(ssize_t r)
 {
-	if (AMP_PORT_THREADS && s && --s->users == 0 && !s->fam)
-		slot_is_free(s);
 	flush_out();
 	return r < 0 ? amp_fail((int)-r) : r;
 }
+
+#if AMP_PORT_THREADS
+ssize_t amp_release_slow(struct amp_sock *s, ssize_t r)
+{
+	if (s && --s->users == 0 && !s->fam)
+		amp_sock_gone(s);
+	return done(r);
+}
+#else
+ssize_t amp_done(ssize_t r)
+{
+	return done(r);
+}
+#endif
 
 /* Until woken or the deadline. The lock is free meanwhile. 0, or -EAGAIN: time is up. */
 static int amp_sleep(struct amp_call *c)
 {
 	int32_t left = -1;
 
-	if (c->timeout_ms) {
+	if (c->timeout_ms != AMP_FOREVER) {
 		uint32_t now_ms = amp_port_now_ms();
 
 		if (!c->started)
@@ -737,13 +476,11 @@ static int amp_sleep(struct amp_call *c)
 		if (left <= 0)
 			return -EAGAIN;
 	}
-	left = amp_sooner(left, stack.next_ms);
-	all_due();
-	if (flush())
+	if (flush(true))
 		return 0;
 	stack.waiters += AMP_PORT_THREADS;
 	if (!arm_all())
-		port_wait(c, left);
+		port_wait(c, amp_sooner(left, stack.next_ms));
 	stack.waiters -= AMP_PORT_THREADS;
 	return 0;
 }
@@ -751,7 +488,7 @@ static int amp_sleep(struct amp_call *c)
 /* Apart: what it has on the stack is not below a look at the links. */
 int amp_wait(struct amp_call *c)
 {
-	int r = c->block ? amp_sleep(c) : -EAGAIN;
+	int r = c->timeout_ms ? amp_sleep(c) : -EAGAIN;
 
 	if (AMP_PORT_THREADS && c->s && c->s->gen != c->gen)
 		return -EBADF;

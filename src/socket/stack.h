@@ -20,24 +20,27 @@
 #if AMPSOCK_FAST
 #define AMP_INLINE  inline __attribute__((always_inline))
 #define AMP_OUTLINE __attribute__((noinline))
+#define AMP_ONCE    AMP_INLINE
 #else
 #define AMP_INLINE inline
 #define AMP_OUTLINE
+#define AMP_ONCE __attribute__((noinline))
 #endif
 
 /* One call on one socket, from amp_enter() to amp_leave(). On the caller's stack. */
 struct amp_call {
 	struct amp_sock *s;  /* NULL: a call without socket */
-	uint32_t timeout_ms; /* 0: for ever */
+	uint32_t timeout_ms; /* 0: it may not block; AMP_FOREVER */
 	uint32_t deadline_ms;
-	uint8_t gen;
-	bool block;
 	bool looked;  /* the links had their look */
 	bool started; /* deadline_ms is set */
+	uint8_t gen;
 #if AMP_PORT_WAKE_ONE
 	bool named; /* it is woken by name when there is a reason */
 #endif
 };
+
+#define AMP_FOREVER UINT32_MAX
 
 #if AMP_PORT_WAKE_ONE
 static inline void amp_call_named(struct amp_call *c, bool named)
@@ -70,26 +73,32 @@ static inline struct amp_sock *amp_hold(int fd)
 	return amp_hold_slow(fd); /* which says why not */
 }
 #endif
-/* What amp_again() needs to know about a call on a socket that is held. */
-static inline void amp_call_init(struct amp_call *c, struct amp_sock *s, uint32_t timeout_ms)
+/* What amp_again() needs to know about a call on a socket that is held. timeo_ms: of the socket, 0: for ever. */
+static inline void amp_call_init(struct amp_call *c, struct amp_sock *s, uint32_t timeo_ms)
 {
 	c->s = s;
-	c->timeout_ms = timeout_ms;
+	c->timeout_ms = s->flags & AMP_SF_NONBLOCK ? 0 : timeo_ms ? timeo_ms : AMP_FOREVER;
 	if (AMP_PORT_THREADS)
 		c->gen = s->gen;
-	c->block = !(s->flags & AMP_SF_NONBLOCK);
 	c->looked = c->started = false;
 	amp_call_named(c, false);
 }
 /* Lock, find and hold a call's socket, with the time-out of sending (out), or of receiving. 0, or -1 with errno. */
 int amp_enter(struct amp_call *c, int fd, bool out);
-/* The same, but for a call that needs no descriptor. */
-void amp_enter_plain(struct amp_call *c);
 /*
  * Let go, unlock, notify the peers. Returns r, or -1 with errno when r is negative: every
  * public call ends here (or in amp_fail()).
  */
+#if AMP_PORT_THREADS
 ssize_t amp_release_slow(struct amp_sock *s, ssize_t r);
+#else
+ssize_t amp_done(ssize_t r);
+static inline ssize_t amp_release_slow(struct amp_sock *s, ssize_t r)
+{
+	(void)s; /* nobody counts the calls inside */
+	return amp_done(r);
+}
+#endif
 #if AMPSOCK_FAST
 void amp_flush_out(void);
 /* The same, of a call that did well. */
@@ -120,19 +129,35 @@ int amp_again(struct amp_call *c);
 int amp_wait(struct amp_call *c);
 /* A call without socket that waits: not at all (0), for ever (negative), or so long. */
 void amp_enter_timed(struct amp_call *c, int32_t timeout_ms);
+/* The same, but it does not wait. */
+static inline void amp_enter_plain(struct amp_call *c)
+{
+	amp_enter_timed(c, 0);
+}
 /*
  * sec and what is beyond, in parts of which ms_parts are a millisecond: in ms, rounded up, at most
- * AMP_TIMEO_MAX_MS. Negative: -1, or AMP_MS_BAD when there are more parts than a second has.
+ * AMP_TIMEO_MAX_MS. AMP_MS_BAD: negative, or more parts than a second has.
  */
 int32_t amp_to_ms(int64_t sec, unsigned long parts, unsigned long ms_parts);
 #define AMP_MS_BAD (-2)
 
-/* An operation that needs an answer from far away: waited for, but not for ever. False: over.
- */
-bool amp_far_again(struct amp_call *c, int r);
-/* What it came to. Its answer, if one comes after all, is nobody's. */
-int amp_far_result(struct amp_call *c, int r);
+/* An operation that needs an answer from far away: waited for, but not for ever. False: over. */
+static inline bool amp_far_again(struct amp_call *c, int r)
+{
+	if (r != -EAGAIN)
+		return false;
+	c->timeout_ms = AMPSOCK_CONNECT_MS;
+	return amp_again(c) == 0;
+}
 
+/*
+ * r is what an operation said that may need an answer from far away. AMP_FAR_AGAIN: try again. Else what it came to; an answer that comes after all is nobody's.
+ */
+int amp_far(struct amp_call *c, int r);
+#define AMP_FAR_AGAIN 1
+
+/* The last call has left a slot that was given back. */
+void amp_sock_gone(struct amp_sock *s);
 /* The descriptor goes at once, whoever waits on it hears EBADF; the rest is the family's. */
 void amp_sock_close(struct amp_sock *s);
 /* The socket with this descriptor, or NULL. Lock held. */

@@ -40,9 +40,8 @@ static void count(struct amp_stats *st)
 void amp_stats_get(struct amp_stats *st)
 {
 	struct amp_runner *r = NULL;
-	struct amp_call c;
 
-	amp_enter_plain(&c);
+	amp_port_lock();
 	*st = amp_counts;
 	if (!AMP_COUNT_USE)
 		count(st);
@@ -50,5 +49,5 @@ void amp_stats_get(struct amp_stats *st)
 		if (r->stats)
 			r->stats(r, st);
 	}
-	amp_leave(&c, 0);
+	amp_port_unlock();
 }

@@ -104,10 +104,10 @@ static int get_addr(const struct sockaddr *addr, socklen_t len, struct amp_vsock
 {
 	const uint8_t *p = (const uint8_t *)addr; /* the caller's may lie anywhere */
 
+	if (!addr || len < sizeof(struct sockaddr_vm))
+		return -EINVAL;
 	if (addr->sa_family != AF_VSOCK)
 		return -EAFNOSUPPORT;
-	if (len < sizeof(struct sockaddr_vm))
-		return -EINVAL;
 	memcpy(&to->cid, p + offsetof(struct sockaddr_vm, svm_cid), sizeof(to->cid));
 	memcpy(&to->port, p + offsetof(struct sockaddr_vm, svm_port), sizeof(to->port));
 	return 0;

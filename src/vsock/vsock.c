@@ -188,10 +188,10 @@ static RARE bool settle(struct amp_vsock *vs)
 {
 	(void)amp_vsock_flush(vs);
 	if ((QUEUES && vs->tx_starved && tx_ready(vs, PATH && !PATHS && vs->path)) ||
-	    ((PATHS || !QUEUES) && vs->path_starved && path_ready(vs))) {
+	    (PATHS && vs->path_starved && path_ready(vs))) {
 		if (QUEUES)
 			vs->tx_starved = false;
-		if (PATHS || !QUEUES)
+		if (PATHS)
 			vs->path_starved = false;
 		tell_tx_ready(vs);
 	}
@@ -232,6 +232,8 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 
 int amp_vsock_owed(struct amp_vsock *vs)
 {
+	if (!QUEUES) /* who waits for a buffer is known to AF_RPMSG's bus */
+		return amp_vsock_flush(vs) ? 0 : -EAGAIN;
 	return (PLAIN || vs->owed_head || vs->to_do) && !settle(vs) ? -EBADMSG : 0;
 }
 

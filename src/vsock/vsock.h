@@ -343,7 +343,8 @@ void amp_vsock_init(struct amp_vsock *vs);
  */
 int amp_vsock_run(struct amp_vsock *vs, unsigned budget);
 
-/* The second half of it: owed packets out. 0 or -EBADMSG. */
+/* The second half of it: owed packets out. 0 or -EBADMSG; of an engine without queues -EAGAIN when some wait for
+ * a buffer. */
 int amp_vsock_owed(struct amp_vsock *vs);
 
 /*
@@ -547,6 +548,9 @@ int amp_rstream_path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			     struct amp_vsock_tx *tx);
 void amp_rstream_path_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			     struct amp_vsock_tx *tx, uint32_t len, uint32_t flags);
+/* As amp_vsock_send_load(), when there is credit for all of *load. */
+int amp_rstream_path_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
+			  const struct amp_vsock_load *load);
 void amp_rstream_path_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx);
 bool amp_rstream_path_ready(const struct amp_vsock *vs);
 void amp_rstream_path_gone(struct amp_vsock *vs, struct amp_vsock_conn *c);

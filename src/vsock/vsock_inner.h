@@ -240,12 +240,12 @@ static inline int amp_vsock_may_send_on(const struct amp_vsock_conn *c)
 		return -EAGAIN;
 	return OWNERS ? amp_vsock_why_not_send(c) : 0;
 }
-/* No buffer, or not now: tx_ready will say when to try again. */
+/* No buffer, or not now: tx_ready will say when to try again. (AF_RPMSG's bus has noted it.) */
 static inline void tx_starve(struct amp_vsock *vs, const struct amp_vsock_conn *c)
 {
-	if (PATHS ? c->loop : !QUEUES)
+	if (PATHS && c->loop)
 		vs->path_starved = true;
-	else
+	else if (QUEUES)
 		vs->tx_starved = true;
 }
 
@@ -392,12 +392,14 @@ static inline void want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c, size_
 		amp_vsock_want_credit(vs, c);
 }
 
-/* Owed packets found no buffer: the next ones are theirs, or data would starve them. */
+/* Owed packets found no buffer: the next ones are theirs, or data would starve them. (AF_RPMSG's bus
+ * sees to that.) */
 static inline bool must_queue(const struct amp_vsock *vs, const struct amp_vsock_conn *c)
 {
-	if (PATHS ? c->loop : !QUEUES)
+	if (PATHS && c->loop)
 		return vs->path_starved && vs->owed_head && !path_stays(vs);
-	return vs->tx_starved && (vs->owed_head || (AMP_VSOCK_ROOM_APART && vs->stray_cnt));
+	return QUEUES && vs->tx_starved &&
+	       (vs->owed_head || (AMP_VSOCK_ROOM_APART && vs->stray_cnt));
 }
 
 #endif /* AMP_VSOCK_INNER_H */

@@ -40,8 +40,7 @@ struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs,
 		amp_sock_free(child);
 		return NULL;
 	}
-	child->rcvtimeo = s->rcvtimeo;
-	child->sndtimeo = s->sndtimeo;
+	memcpy(child->timeo, s->timeo, sizeof(child->timeo));
 	child->linger_s = s->linger_s;
 	child->link = l->index;
 	child->flags = AMP_SF_CONNECTED | AMP_SF_ORPHAN;

@@ -188,7 +188,7 @@ static ONE_COPY int send_packet(struct amp_vsock *vs, struct amp_vsock_conn *c, 
 				const struct amp_vsock_load *load)
 {
 	uint32_t len = (uint32_t)load->len, flags = load->flags;
-	bool path = !QUEUES || (len && !AMP_VSOCK_LOOP_APART && LOOP(vs, c));
+	bool path = len && !AMP_VSOCK_LOOP_APART && LOOP(vs, c);
 	struct amp_vsock_tx tx;
 
 	ROOM_FOR(vs, &tx.buf);
@@ -280,7 +280,7 @@ static bool send_owed(struct amp_vsock *vs, struct amp_vsock_conn *c)
 	if (LOOP(vs, c) ? path_send(vs, c, (uint16_t)op, flags)
 			: send_control(vs, c, op, flags))
 		return true;
-	if ((PATHS || !QUEUES) && LOOP(vs, c)) /* the library's loop never fails */
+	if (PATHS && LOOP(vs, c)) /* the library's loop never fails, AF_RPMSG's bus knows */
 		tx_starve(vs, c);
 	c->owed |= (uint8_t)bit;
 	return false;
@@ -375,6 +375,8 @@ int amp_vsock_send_load(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	if (QUEUES && (size_t)r < load->len) /* a path has no messages */
 		load->flags = 0;
 	load->len = (size_t)r;
+	if (!QUEUES)
+		return amp_rstream_path_data(vs, c, load);
 	return send_packet(vs, c, AMP_VSOCK_OP_RW, load);
 }
 

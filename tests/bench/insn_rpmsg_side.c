@@ -10,7 +10,7 @@
 
 #include <ampsock.h>
 
-#include "af_rpmsg/af_rpmsg.h"
+#include "af_rpmsg/rlink_life.h"
 #include "insn_rpmsg.h"
 #include "port/port.h"
 #include "virtio/remoteproc.h"
@@ -109,7 +109,7 @@ static void kick(struct amp_runner *r, unsigned queues)
 
 int amp_side_up(void)
 {
-	struct amp_rlink *l = amp_rlink_get(0);
+	struct amp_rlink *l = amp_rlink_new(0);
 
 	l->l.runner.run = run;
 	l->l.runner.untimed = true;

@@ -49,7 +49,8 @@ FILE_SPENT_ON = {
 	"socket/poll.c": "poll and select over sockets and console",
 	"socket/resolve.c": "getaddrinfo, getnameinfo: numbers, services, names asked of the proxy",
 	"socket/rxring.c": "receive rings: bytes, and messages with their lengths",
-	"socket/stack.c": "descriptors with generations, the lock, waiting, runners and kicks, listeners' queues",
+	"socket/socks.c": "sockets with generations, who has which ring, listeners' queues",
+	"socket/stack.c": "descriptors, the lock, waiting, runners and kicks",
 	"virtio/mmio.c": "device set-up and interrupts, every queue size and feature checked",
 	"virtio/remoteproc.c": "the resource table's vdev and its status",
 	"virtio/vq_split.c": "split rings: each index, id, chain, address and length checked before use",
@@ -137,7 +138,7 @@ KIB = {"vsock-small": [
 	("packets in and out, what is owed, RSTs to strangers", "vsock/vsock.c vsock/vsock_out.c"),
 	("the family, with the meter that keeps a Linux host's buffers from overflowing by small packets", "vsock/af_vsock.c"),
 	("one link from probe to reset and what its events mean to sockets", "vsock/link_driver.c vsock/vlink.c"),
-	("rings and the device's registers", "virtio/"), ("sockets, descriptors, runners, waiting", "socket/stack.c"),
+	("rings and the device's registers", "virtio/"), ("sockets, descriptors, runners, waiting", "socket/stack.c socket/socks.c"),
 	("receive rings with message boundaries", "socket/rxring.c"), ("send and receive", "socket/msg.c"),
 	("the other calls", "socket/"), ("the port", "")], "rpmsg-small": [
 	("the family with its three types and its bus", "af_rpmsg/"), ("the engine", "vsock/"),

@@ -30,6 +30,7 @@ AF, CONN, LINK = "src/vsock/af_vsock.c", "src/vsock/vsock_conn.c", "src/vsock/li
 ENGINE, INNER = "src/vsock/vsock.c", "src/vsock/vsock_inner.h"
 MMIO, REGS = "src/virtio/mmio.c", "src/virtio/mmio_ops.h"
 MSG, API, STACK = "src/socket/msg.c", "src/socket/api.c", "src/socket/stack.c"
+SOCKS = "src/socket/socks.c"
 RINGS = ("src/virtio/vq_ring.h", "src/virtio/vq_split.c")
 # A condition that ends in such a statement.
 LIED = r"if \((?:[^;{}]|\n)*?\)\s*return ring_lied\((?:[^;]|\n)*?\);"
@@ -75,10 +76,9 @@ FEATURES = {
 	"time-outs": ([
 		body("src/vsock/vsock.h", "amp_vsock_deadline", "(void)vs; (void)c; (void)at_ms;"),
 		body(CONN, "amp_vsock_tick", "(void)vs; (void)now_ms; return -1;"),
-		body("src/socket/stack.h", "amp_call_init", "(void)timeout_ms; c->s = s; c->timeout_ms = 0; c->looked = c->started = false;"
-			" c->block = !(s->flags & AMP_SF_NONBLOCK);"),
-		either(sub(API, r"s->sndtimeo \? amp_timeo_ms\(s->sndtimeo\) : AMPSOCK_CONNECT_MS", "0"),
-		       sub(API, r"c\.timeout_ms = AMPSOCK_CONNECT_MS;", "c.timeout_ms = 0;")),
+		body("src/socket/stack.h", "amp_call_init", "(void)timeo_ms; c->s = s; c->looked = c->started = false;"
+			" c->timeout_ms = s->flags & AMP_SF_NONBLOCK ? 0 : AMP_FOREVER;"),
+		sub(API, r"c\.timeout_ms = AMPSOCK_CONNECT_MS;", ";"),
 		], [], "`SO_RCVTIMEO`, `SO_SNDTIMEO`; no `connect()` ends by itself, nor a close without answer"),
 	"checks of the device": ([
 		sub(LINK, r"if \(raw\[1\](?:[^;{}])*\) \{(?:[^{}])*\}", ""),
@@ -127,9 +127,9 @@ FEATURES = {
 		], [], "`MSG_PEEK`, `MSG_WAITALL`, `MSG_TRUNC`, `SO_RCVLOWAT`"),
 	"statistics": ([
 		sub(ENGINE, r"vs->stats\.\w+\+\+;", ";"), sub(CONN, r"vs->stats\.\w+\+\+;", ";"),
-		sub(STACK, r"if \((?:\+\+)?amp_counts\.sockets_used > amp_counts\.sockets_max\)\s*"
+		sub(SOCKS, r"if \((?:\+\+)?amp_counts\.sockets_used > amp_counts\.sockets_max\)\s*"
 			r"amp_counts\.sockets_max = amp_counts\.sockets_used;", ""),
-		sub(STACK, r"amp_counts\.\w+(?:\+\+|--| \+= \(uint32_t\)more);", ";"),
+		sub(SOCKS, r"amp_counts\.\w+(?:\+\+|--| \+= \(uint32_t\)more);", ";"),
 		], [], "`amp_stats_get()` is all zero"),
 	"checks of headers": ([
 		body(ENGINE, "header_fault", "(void)vs; (void)h; (void)len; return NULL;"),
@@ -137,10 +137,10 @@ FEATURES = {
 		body(INNER, "amp_vsock_type_good", "(void)type; return true;"),
 		], [], "foreign CIDs, lengths beyond the buffer and unknown types are believed"),
 	"not blocking": ([
-		sub("src/socket/stack.h", r"c->block = !\(s->flags & AMP_SF_NONBLOCK\);", "c->block = true;"),
-		sub(MSG, r"if \(flags & MSG_DONTWAIT\)\s*c->block = false;", ""),
-		sub(API, r"if \(!c->block\)\s*return before \? -EALREADY : -EINPROGRESS;", ""),
-		sub(STACK, r"if \((?:s && \()?type & SOCK_NONBLOCK\)?\)\s*s->flags \|?= AMP_SF_NONBLOCK;", ""),
+		sub("src/socket/stack.h", r"s->flags & AMP_SF_NONBLOCK \? 0 : ", ""),
+		sub(MSG, r"if \(flags & MSG_DONTWAIT\)\s*c(?:->|\.)timeout_ms = 0;", ""),
+		sub(API, r"if \(!c->timeout_ms\)\s*return before \? -EALREADY : -EINPROGRESS;", ""),
+		sub(SOCKS, r"if \((?:s && \()?type & SOCK_NONBLOCK\)?\)\s*s->flags \|?= AMP_SF_NONBLOCK;", ""),
 		], [], "`O_NONBLOCK`, `MSG_DONTWAIT`, `connect()` that goes on by itself"),
 	"the console's descriptors": ([body(STACK, "amp_fd_other", "(void)fd; return (int)ask;")], [], "0 to 2 are nothing"),
 	"asking for credit": ([body(CONN, "amp_vsock_want_credit", "(void)vs; if (c->state == AMP_CONN_OPEN) c->starved = 1;")],

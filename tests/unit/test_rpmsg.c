@@ -975,7 +975,7 @@ static void live(uint32_t *rnd, unsigned steps)
 			if (!e->open)
 				rig_open(s, (unsigned)(e - s->ept), AMP_RPMSG_ADDR_ANY,
 					 rp_rand(rnd) & 1 ? "svc" : NULL);
-			else if (!s->bus.owed_head && amp_rpmsg_close(&s->bus, &e->e.ept))
+			else if (!s->bus.owed && amp_rpmsg_close(&s->bus, &e->e.ept))
 				e->open = false;
 			break;
 		case 1:

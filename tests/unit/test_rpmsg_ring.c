@@ -4,7 +4,7 @@
  * there are fewer rings than sockets.
  */
 // build: -DAMPSOCK_RING_LEN=1024 -DAMPSOCK_SOCKETS=6 -DAMPSOCK_RINGS=2 -DAMPSOCK_RPMSG=1
-// build: -DAMPSOCK_INET=0 src/socket/stack.c src/socket/api.c src/socket/msg.c
+// build: -DAMPSOCK_INET=0 src/socket/stack.c src/socket/socks.c src/socket/api.c src/socket/msg.c
 // build: src/socket/poll.c src/socket/links.c src/socket/listen.c src/socket/name.c src/socket/rxring.c
 // build: src/socket/stats.c src/af_rpmsg/af_rpmsg.c src/af_rpmsg/link_remote.c src/af_rpmsg/rlink.c
 // build: src/af_rpmsg/rlink_stats.c src/af_rpmsg/rpmsg.c src/af_rpmsg/rpmsg_fast.c src/af_rpmsg/rpmsg_listen.c
