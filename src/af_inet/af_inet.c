@@ -33,10 +33,6 @@ AMP_OPTIONAL(amp_inet_listen_step);
 AMP_OPTIONAL(amp_inet_header_step);
 AMP_OPTIONAL(amp_inet_listen_end);
 
-/* Of the carriers, which are told when a socket is over; ours was said to be optional above. */
-#define AMP_NEED half_close
-#include "../socket/need.h"
-
 #if AMPSOCK_INET
 
 #define RST_WAIT_MS 200
@@ -161,13 +157,12 @@ void amp_inet_fail(struct amp_sock *s, int err)
 	/* it may try again; a bound id is used up */
 	s->flags &= (uint16_t) ~(AMP_SF_CONNECTED | AMP_SF_BOUND);
 	if (i->state < AMP_INET_BUSY) {
-		/* the carrier stays: what arrived can still be read */
+		/* the carrier stays: what arrived can still be read. The proxy, who knows, resets it,
+		 * and nothing more is sent */
 		i->state = AMP_INET_DEAD;
 		i->id = 0;
-		if (i->carrier && !(i->carrier->flags & AMP_SF_RESET)) {
-			i->carrier->fam->half_close(i->carrier, SHUT_WR);
-			i->carrier->flags |= AMP_SF_EOF; /* SHUT_RD throws away */
-		}
+		if (i->carrier)
+			i->carrier->flags |= AMP_SF_EOF | AMP_SF_HUP;
 	} else {
 		amp_inet_give_up(s);
 	}
@@ -503,9 +498,9 @@ static ssize_t move(struct amp_sock *s, struct amp_msg *m, int flags, bool in)
 	if (!c || (amp_inet(s)->state == AMP_INET_RSTWAIT && !(in && amp_rxring_used(&c->rx))))
 		return amp_inet_no_stream(amp_inet(s), c);
 	if (!in)
-		return c->fam->sendmsg(c, m, flags);
+		return AMP_CARRIER(c, sendmsg)(c, m, flags);
 	want_at(s, c);
-	return c->fam->recvmsg(c, m, flags);
+	return AMP_CARRIER(c, recvmsg)(c, m, flags);
 }
 
 static ssize_t inet_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
@@ -582,7 +577,7 @@ static int inet_poll(struct amp_sock *s)
 	amp_inet_watch(s);
 	if (i->state == AMP_INET_CONN) {
 		i->carrier->rcvlowat = s->rcvlowat;
-		return i->carrier->fam->poll(i->carrier);
+		return AMP_CARRIER(i->carrier, poll)(i->carrier);
 	}
 	if (i->state == AMP_INET_RSTWAIT)
 		return amp_rxring_used(&i->carrier->rx) ? POLLIN : 0;

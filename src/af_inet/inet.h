@@ -225,7 +225,7 @@ struct amp_sock *amp_inet_carrier_new(void);
 /* A carrier is no longer needed. */
 static inline void amp_inet_carrier_close(struct amp_sock *c)
 {
-	AMP_FAM(c->fam, end)(c, AMP_END_CLOSED);
+	AMP_CARRIER(c, end)(c, AMP_END_CLOSED);
 }
 /*
  * i's carrier on its way up, states CARRIER to ANSWER: connect, OPEN for s, whose way it is (NULL:

@@ -38,7 +38,7 @@ static int door_open(void)
 	if (!d)
 		return -ENOBUFS;
 	d->backlog = DOOR_BACKLOG;
-	r = d->fam->bind(d, d->fam->carrier->accept, d->fam->carrier->len);
+	r = AMP_CARRIER(d, bind)(d, d->fam->carrier->accept, d->fam->carrier->len);
 	if (!r)
 		r = d->fam->listen(d, DOOR_BACKLOG);
 	if (r) {

@@ -76,6 +76,9 @@ static struct {
 	struct amp_runner runner;
 } ses;
 
+/* Whose the carriers are. */
+#define FAMILY (AMP_ONE_CARRIER ? amp_family_carrier() : ses.fam)
+
 static struct amp_rest resting;
 
 uint8_t amp_inet_frame[AMP_INET_CTL_MAX] __attribute__((aligned(4)));
@@ -94,7 +97,7 @@ struct amp_sock *amp_inet_carrier_new(void)
 	struct amp_sock *c;
 	int err;
 
-	c = amp_sock_new(ses.fam->domain, SOCK_STREAM, 0, &err);
+	c = amp_sock_new(FAMILY->domain, SOCK_STREAM, 0, &err);
 	if (c) {
 		c->flags = AMP_SF_ORPHAN;
 		c->linger_s = 0;
@@ -114,14 +117,14 @@ bool amp_inet_take(struct amp_sock *c, void *buf, size_t len, int flags)
 	m.name = NULL;
 	if (amp_rxring_used(&c->rx) < len)
 		return false;
-	c->fam->recvmsg(c, &m, flags);
+	AMP_CARRIER(c, recvmsg)(c, &m, flags);
 	return true;
 }
 
 int amp_inet_send(struct amp_sock *c, void *p, size_t len, size_t done)
 {
 	const struct iovec iov = {.iov_base = p, .iov_len = len};
-	ssize_t n = c->fam->carrier->carry(c, &iov, done, len, len - done);
+	ssize_t n = AMP_CARRIER_CARRY(c)(c, &iov, done, len, len - done);
 
 	if (n > 0)
 		ses.poked = true; /* the link has something to send */
@@ -184,7 +187,7 @@ static int carrier_connect(struct amp_sock *c)
 	else if (c->flags & AMP_SF_CONNECTED)
 		return 0;
 	else
-		r = c->fam->connect(c, c->fam->carrier->proxy, c->fam->carrier->len);
+		r = AMP_CARRIER(c, connect)(c, FAMILY->carrier->proxy, FAMILY->carrier->len);
 	/* the carrier's refusal is not the peer's: there is no proxy at the offload port */
 	return r == -ECONNREFUSED ? -ENETDOWN : r;
 }
@@ -270,7 +273,8 @@ static int session_start(void)
 	ses.attempt = (uint8_t)(ses.attempt + 2u) | 1u;
 	ses.missed = 0;
 	ses.ping_ms = amp_port_now_ms() + PING_MS;
-	ses.fam = amp_family_carrier(); /* there is one (ampsock_config.h) */
+	if (!AMP_ONE_CARRIER)
+		ses.fam = amp_family_carrier(); /* there is one (ampsock_config.h) */
 	ses.ctl.carrier = amp_inet_carrier_new();
 	amp_inet_poke();
 	if (ses.ctl.carrier) {

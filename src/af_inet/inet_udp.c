@@ -125,11 +125,11 @@ ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m)
 		from = iov;
 		whole = AMP_OFF_UDP_LEN + m->len;
 	}
-	r = i->carrier->fam->carrier->carry(i->carrier, from, m->done, end, whole);
+	r = AMP_CARRIER_CARRY(i->carrier)(i->carrier, from, m->done, end, whole);
 	if (!m->done && r >= 0) {
 		if (r <= (ssize_t)AMP_OFF_UDP_LEN && (size_t)r != whole) {
 			/* buffers too small for a header: not ours */
-			i->carrier->fam->half_close(i->carrier, SHUT_RDWR);
+			amp_inet_give_up(s);
 			return -EPIPE;
 		}
 		r -= (ssize_t)AMP_OFF_UDP_LEN;
@@ -191,7 +191,7 @@ int amp_inet_udp_poll(struct amp_sock *s)
 		return ev;
 	ev = ~ev;
 	if (!MID_FRAME(i) &&
-	    i->carrier->fam->carrier->carry(i->carrier, NULL, 0, 0, AMP_OFF_UDP_LEN + 1) == 0)
+	    AMP_CARRIER_CARRY(i->carrier)(i->carrier, NULL, 0, 0, AMP_OFF_UDP_LEN + 1) == 0)
 		ev |= POLLOUT;
 	return ev;
 }

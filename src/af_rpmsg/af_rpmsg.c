@@ -581,6 +581,7 @@ int amp_rpmsg_sock_poll(struct amp_sock *s)
 /* ---- what AF_INET's carriers need to know (docs/protocol.md) ---- */
 
 #if AMPSOCK_INET
+#if !AMP_ONE_CARRIER
 static bool carrier_up(void)
 {
 	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
@@ -589,6 +590,7 @@ static bool carrier_up(void)
 	}
 	return false;
 }
+#endif
 
 static const struct sockaddr_rpmsg door_addr = {
 	.rp_family = AF_RPMSG,
@@ -600,8 +602,10 @@ static const struct amp_carrier carrier = {
 	.proxy = (const struct sockaddr *)&door_addr,
 	.accept = (const struct sockaddr *)&door_addr,
 	.len = sizeof(door_addr),
+#if !AMP_ONE_CARRIER
 	.up = AMPSOCK_VSOCK ? carrier_up : NULL, /* else nobody asks */
 	.carry = amp_vsock_carry,
+#endif
 };
 #endif
 

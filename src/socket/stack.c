@@ -101,7 +101,7 @@ const struct amp_family *amp_family_find(int domain)
 	return NULL;
 }
 
-#if AMPSOCK_INET
+#if AMPSOCK_INET && !AMP_ONE_CARRIER
 const struct amp_family *amp_family_carrier(void)
 {
 	const struct amp_family *first = NULL;

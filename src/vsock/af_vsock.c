@@ -499,6 +499,7 @@ static const struct sockaddr_vm accept_addr = {
 	.svm_port = AMP_OFF_ACCEPT_PORT,
 	.svm_cid = VMADDR_CID_ANY,
 };
+#if !AMP_ONE_CARRIER
 static bool carrier_up(void)
 {
 	for (unsigned i = 0; i < AMPSOCK_VSOCK_LINKS; i++) {
@@ -507,13 +508,16 @@ static bool carrier_up(void)
 	}
 	return false;
 }
+#endif
 
 static const struct amp_carrier carrier = {
 	.proxy = (const struct sockaddr *)&proxy_addr,
 	.accept = (const struct sockaddr *)&accept_addr,
 	.len = sizeof(struct sockaddr_vm),
+#if !AMP_ONE_CARRIER
 	.up = AMPSOCK_RPMSG ? carrier_up : NULL, /* else nobody asks */
 	.carry = amp_vsock_carry,
+#endif
 };
 #endif
 
