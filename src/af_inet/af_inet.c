@@ -462,13 +462,6 @@ static int inet_connect(struct amp_sock *s, const struct sockaddr *sa, socklen_t
 	return amp_inet_start(s, AMP_INET_WAIT, 0);
 }
 
-/* The carrier of a connected TCP socket, or NULL. */
-struct amp_sock *amp_inet_stream(struct amp_sock *s)
-{
-	amp_inet_watch(s);
-	return amp_inet(s)->state < AMP_INET_BUSY ? amp_inet(s)->carrier : NULL;
-}
-
 /* The carrier of a TCP socket that is connected as it should be, and amp_inet_watch() would see
  * nothing; else NULL, and amp_inet_stream() says what. */
 static inline struct amp_sock *usual_stream(struct amp_sock *s)
@@ -489,52 +482,57 @@ static inline void want_at(struct amp_sock *s, struct amp_sock *c)
 		amp_sock_want(s)->at = c;
 }
 
-/* Receive into m or send what is in it. */
-static ssize_t move(struct amp_sock *s, struct amp_msg *m, int flags, bool in)
+/* 0: bytes of a TCP socket go by its carrier now; -errno. A function: two copies are longer. */
+static __attribute__((noinline)) int may_move(struct amp_sock *s, bool in)
 {
-	struct amp_sock *c = amp_inet_stream(s);
+	struct amp_inet *i = amp_inet(s);
+	int r = amp_inet_streams(s);
 
 	/* all read, and soon we know why there is no more */
-	if (!c || (amp_inet(s)->state == AMP_INET_RSTWAIT && !(in && amp_rxring_used(&c->rx))))
-		return amp_inet_no_stream(amp_inet(s), c);
-	if (!in)
-		return AMP_CARRIER(c, sendmsg)(c, m, flags);
-	want_at(s, c);
-	return AMP_CARRIER(c, recvmsg)(c, m, flags);
+	if (i->state == AMP_INET_RSTWAIT && !(in && amp_rxring_used(&i->carrier->rx)))
+		r = -EAGAIN;
+	return r;
 }
 
 static ssize_t inet_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
 	struct amp_sock *c = usual_stream(s);
+	int r;
 
-	if (c)
-		return c->fam->sendmsg(c, m, flags);
-	if (s->type == SOCK_DGRAM)
-		return amp_inet_udp_send(s, m);
-	return move(s, (struct amp_msg *)(uintptr_t)m, flags, false); /* only read */
+	if (!c) {
+		if (s->type == SOCK_DGRAM)
+			return amp_inet_udp_send(s, m);
+		r = may_move(s, false);
+		if (r)
+			return r;
+		c = amp_inet(s)->carrier;
+	}
+	return AMP_CARRIER(c, sendmsg)(c, m, flags);
 }
 
 static ssize_t inet_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 {
 	struct amp_sock *c = usual_stream(s);
+	int r;
 
-	if (c) {
-		want_at(s, c);
-		return c->fam->recvmsg(c, m, flags);
+	if (!c) {
+		if (s->type == SOCK_DGRAM)
+			return amp_inet_udp_recv(s, m, flags);
+		r = may_move(s, true);
+		if (r)
+			return r;
+		c = amp_inet(s)->carrier;
 	}
-	return s->type == SOCK_DGRAM ? amp_inet_udp_recv(s, m, flags) : move(s, m, flags, true);
+	want_at(s, c);
+	return AMP_CARRIER(c, recvmsg)(c, m, flags);
 }
 
 #if AMPSOCK_FAST
 static bool inet_send_fast(struct amp_sock *s, const void *buf, size_t len, int flags)
 {
-	struct amp_sock *c;
-
 	if (s->type == SOCK_DGRAM)
 		return false;
-	c = amp_inet_stream(s);
-	return c && amp_inet(s)->state != AMP_INET_RSTWAIT &&
-	       amp_sock_send_fast(c, buf, len, flags);
+	return !may_move(s, false) && amp_sock_send_fast(amp_inet(s)->carrier, buf, len, flags);
 }
 
 static void inet_recv_fast(struct amp_sock *s, struct amp_rx_want *w)

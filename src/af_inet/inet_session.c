@@ -130,7 +130,7 @@ int amp_inet_send(struct amp_sock *c, void *p, size_t len, size_t done)
 
 int amp_inet_err(unsigned status)
 {
-	return status == AMP_OFF_EAGAIN ? -ENOBUFS : -amp_off_errno(status);
+	return -amp_off_errno(status);
 }
 
 /* protocol.md 2.4. s: NULL: HELLO. */

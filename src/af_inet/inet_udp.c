@@ -31,7 +31,7 @@ static int head(struct amp_sock *s, uint8_t p[AMP_OFF_UDP_LEN])
 {
 	struct amp_inet *i = amp_inet(s);
 	struct amp_sock *c = i->carrier;
-	const uint32_t max_len = AMPSOCK_RING_LEN; /* the 65535 of the field may be less */
+	const uint32_t max_len = AMPSOCK_RING_LEN < UINT16_MAX ? AMPSOCK_RING_LEN : UINT16_MAX;
 
 	if (i->state == AMP_INET_IDLE && !s->err)
 		return amp_inet_start(s, AMP_INET_WAIT, 0); /* by its use */
@@ -40,7 +40,7 @@ static int head(struct amp_sock *s, uint8_t p[AMP_OFF_UDP_LEN])
 	while (amp_inet_take(c, p, AMP_OFF_UDP_LEN, MSG_PEEK)) {
 		uint32_t len = amp_le16(p), arg = amp_le32(p + ARG);
 
-		if (!amp_off_udp_ok(p) || len > max_len) {
+		if (!amp_off_udp_ok(p, max_len)) {
 			amp_inet_give_up(s);
 			return -EPROTO;
 		}
