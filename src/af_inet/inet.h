@@ -128,7 +128,8 @@ void amp_inet_give_up(struct amp_sock *s);
 int amp_inet_from_sa(int domain, const struct sockaddr *sa, socklen_t len, uint8_t *a);
 void amp_inet_to_sa(int domain, const uint8_t *a, struct sockaddr *sa, socklen_t *len);
 void amp_inet_addr_copy(uint8_t *to, const uint8_t *a);
-/* The address that the proxy says is s's. False: it is none of its family (protocol.md 2.3). */
+/* The address that the proxy says is s's, and that is one (amp_off_addr_ok()). False: it is none of its
+ * family (protocol.md 2.3). */
 bool amp_inet_take_addr(const struct amp_sock *s, uint8_t *to, const uint8_t *a);
 /* Did the carrier break? Then CLOSED is waited for. */
 void amp_inet_watch(struct amp_sock *s);

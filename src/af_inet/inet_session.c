@@ -241,6 +241,7 @@ static void lost(void)
 		case AMP_INET_DEAD:
 		case AMP_INET_BIND: /* those that wait for the session have a ticket */
 		case AMP_INET_WAIT:
+		case AMP_INET_HEADER: /* of which there is no listener any more */
 			break;
 		default:
 			amp_inet_fail(s, ECONNRESET);
