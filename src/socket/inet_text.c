@@ -10,6 +10,7 @@
 
 #include "amp_calls.h"
 #include "inet_text.h"
+#include "../wire/le.h"
 
 /* Where an address may end; '%' is before the zone of an IPv6 one. */
 static bool at_end(char c)
@@ -91,8 +92,8 @@ static const char *parse6(const char *s, uint8_t *out)
 		}
 		if (at > 14)
 			return NULL;
-		out[at++] = (uint8_t)(val >> 8);
-		out[at++] = (uint8_t)val;
+		amp_put_le16(out + at, htons((uint16_t)val));
+		at += 2;
 		if (at_end(*s))
 			break;
 		if (*s++ != ':' || at_end(*s))
@@ -153,7 +154,7 @@ static unsigned zero_run(const uint8_t a[16], unsigned *len)
 	unsigned best = 8, best_len = 1, run = 0;
 
 	for (unsigned i = 0; i < 8; i++) {
-		run = a[2 * i] | a[2 * i + 1] ? 0 : run + 1;
+		run = amp_le16(a + 2 * i) ? 0 : run + 1;
 		if (run > best_len) {
 			best_len = run;
 			best = i + 1 - run;
@@ -170,21 +171,24 @@ static unsigned zero_run(const uint8_t a[16], unsigned *len)
 static char *ntop6(const uint8_t a[16], char *p)
 {
 	unsigned len, gap = zero_run(a, &len);
-	bool v4 = gap == 0 && (len == 6 || (len == 5 && (a[10] & a[11]) == 0xff));
+	unsigned dots = 8; /* the group from which on it is IPv4 */
 
+	if (gap == 0 && (len == 6 || (len == 5 && amp_le16(a + 10) == 0xffff)))
+		dots = 6;
 	for (unsigned i = 0; i < 8; i++) {
-		if (i == gap) {
+		if (i)
 			*p++ = ':';
+		if (i == gap) {
+			if (!i)
+				*p++ = ':';
 			i += len - 1;
 			if (i == 7)
 				*p++ = ':';
-			continue;
-		}
-		if (i != 0)
-			*p++ = ':';
-		if (v4 && i == 6)
+		} else if (i == dots) {
 			return ntop4(a + 12, p);
-		p = amp_inet_put(p, (unsigned)a[2 * i] << 8 | a[2 * i + 1], 16);
+		} else {
+			p = amp_inet_put(p, ntohs(amp_le16(a + 2 * i)), 16);
+		}
 	}
 	*p = '\0';
 	return p;
