@@ -233,6 +233,7 @@ static bool header_ok(struct amp_sock *s)
 	struct amp_inet *i = amp_inet(s), *li;
 	struct amp_sock *l = NULL;
 
+	AMP_FORGET(a); /* one address, in a register */
 	do {
 		l = amp_inet_next(l);
 		if (!l)

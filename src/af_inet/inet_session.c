@@ -134,10 +134,9 @@ int amp_inet_err(unsigned status)
 }
 
 /* protocol.md 2.4. s: NULL: HELLO. */
-static void put_open(unsigned op, struct amp_sock *s)
+static void put_open(uint8_t *p, unsigned op, struct amp_sock *s)
 {
 	const struct amp_inet *i;
-	uint8_t *p = amp_inet_answer;
 
 	memset(p, 0, AMP_OFF_OPEN_LEN);
 	amp_put_le32(p, AMP_OFF_MAGIC);
@@ -196,6 +195,7 @@ _Static_assert(AMP_OFF_STREAM == 1 && AMP_OFF_CONNECT == 2 && AMP_OFF_DGRAM == 2
 int amp_inet_up(struct amp_inet_way *i, struct amp_sock *s)
 {
 	unsigned op = s ? amp_inet_wire_type(s->type) + 1u : AMP_OFF_HELLO;
+	uint8_t *p = amp_inet_answer;
 	int r;
 
 	if (i->state == AMP_INET_CARRIER) {
@@ -206,8 +206,9 @@ int amp_inet_up(struct amp_inet_way *i, struct amp_sock *s)
 		i->state = AMP_INET_OPEN;
 	}
 	if (i->state == AMP_INET_OPEN) {
-		put_open(op, s);
-		r = amp_inet_send(i->carrier, amp_inet_answer, AMP_OFF_OPEN_LEN, i->off);
+		AMP_FORGET(p); /* one address, in a register */
+		put_open(p, op, s);
+		r = amp_inet_send(i->carrier, p, AMP_OFF_OPEN_LEN, i->off);
 		if (r < 0)
 			return r;
 		i->off = (uint8_t)(i->off + r);
@@ -442,11 +443,10 @@ static void closed(uint32_t id, unsigned status)
 /* The longest frame but an answer: CLOSED. */
 #define SHORT_LEN (AMP_OFF_CTL_LEN + 8u)
 
-/* A frame of len bytes, which are here; h: the first eight, and room for SHORT_LEN. */
-static bool take_frame(uint8_t *h, unsigned len)
+/* A frame of len bytes, which are here; h: the first eight, and room for SHORT_LEN; what: its operation,
+ * and status, 0. */
+static bool take_frame(uint8_t *h, unsigned len, unsigned what)
 {
-	unsigned what = amp_le16(h + 2); /* operation; status: 0 */
-
 	if (what & AMP_OFF_REPLY)
 		return take_answer(h, len);
 	if (len > SHORT_LEN)
@@ -467,20 +467,20 @@ static APART void ctl_input(void)
 	uint8_t h[SHORT_LEN] __attribute__((aligned(4)));
 
 	while (amp_inet_take(c, h, AMP_OFF_CTL_LEN, MSG_PEEK)) {
-		unsigned len = amp_le16(h);
+		unsigned len = amp_le16(h), what = amp_le16(h + 2);
 		bool ok = len >= AMP_OFF_CTL_LEN && len <= AMP_INET_CTL_MAX;
 
 		if (ok) {
 			if (amp_rxring_used(&c->rx) < len)
 				break;
 			/* answered, and then taken */
-			if (amp_le16(h + 2) == AMP_OFF_PING &&
+			if (what == AMP_OFF_PING &&
 			    amp_inet_note(AMP_OFF_PONG, AMP_OFF_CTL_LEN, amp_le32(h + 4), 0) <=
 				    0)
 				break;
 			ses.missed = 0;
 			ses.poked = true;
-			ok = take_frame(h, len);
+			ok = take_frame(h, len, what);
 		}
 		if (!ok) {
 			session_down(EPROTO);
