@@ -474,9 +474,8 @@ static APART void ctl_input(void)
 			if (amp_rxring_used(&c->rx) < len)
 				break;
 			/* answered, and then taken */
-			if (what == AMP_OFF_PING &&
-			    amp_inet_note(AMP_OFF_PONG, AMP_OFF_CTL_LEN, amp_le32(h + 4), 0) <=
-				    0)
+			if (what == AMP_OFF_PING && amp_inet_note(AMP_OFF_PONG, AMP_OFF_CTL_LEN,
+								  amp_le32(h + 4), 0) <= 0)
 				break;
 			ses.missed = 0;
 			ses.poked = true;

@@ -15,6 +15,8 @@
 #include "ampsock.h"
 #include "inet.h"
 
+_Static_assert(AMP_OFF_UDP_LEN < AMP_CARRY_LEAST, "progress is more than a header");
+
 /* Where the fields of a frame are (protocol.md 7). */
 #define KIND 2
 #define ARG  4
@@ -126,14 +128,9 @@ ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m)
 		whole = AMP_OFF_UDP_LEN + m->len;
 	}
 	r = AMP_CARRIER_CARRY(i->carrier)(i->carrier, from, m->done, end, whole);
-	if (!m->done && r >= 0) {
-		if (r <= (ssize_t)AMP_OFF_UDP_LEN && (size_t)r != whole) {
-			/* buffers too small for a header: not ours */
-			amp_inet_give_up(s);
-			return -EPIPE;
-		}
-		r -= (ssize_t)AMP_OFF_UDP_LEN;
-	}
+	if (!m->done && r >= 0)
+		r -= (ssize_t)
+			AMP_OFF_UDP_LEN; /* AMP_CARRY_LEAST: a byte more, if there is one */
 	if (AMP_PORT_THREADS && r >= 0)
 		i->off = m->done + (size_t)r < m->len;
 	if (r < 0 && r != -EAGAIN && m->done)

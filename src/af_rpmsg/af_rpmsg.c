@@ -592,6 +592,9 @@ static bool carrier_up(void)
 }
 #endif
 
+_Static_assert(AMP_RSTREAM_ROOM - AMP_RSTREAM_HDR_LEN >= AMP_CARRY_LEAST,
+	       "what carriers rely on: a buffer with less room is refused");
+
 static const struct sockaddr_rpmsg door_addr = {
 	.rp_family = AF_RPMSG,
 	.rp_link = RPMSG_LINK_ANY,

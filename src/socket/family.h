@@ -62,6 +62,9 @@ struct amp_msg {
 #endif
 #endif
 
+/* No carrier's packet has room for fewer bytes. */
+#define AMP_CARRY_LEAST 33u
+
 /* Where an AF_INET socket's carrier goes: data, so that af_inet needs no family's header. */
 struct amp_carrier {
 	const struct sockaddr *proxy;  /* connect here */
@@ -71,7 +74,8 @@ struct amp_carrier {
 	bool (*up)(void); /* is one of its links up? NULL: always */
 	/*
 	 * Of the bytes in iov those from off up to end, as many as go now; none while the window
-	 * has no room for whole of them. Their number, or -errno as sendmsg.
+	 * has no room for whole of them. Their number, AMP_CARRY_LEAST at least where there are so
+	 * many, or -errno as sendmsg.
 	 */
 	ssize_t (*carry)(struct amp_sock *c, const struct iovec *iov, size_t off, size_t end,
 			 size_t whole);

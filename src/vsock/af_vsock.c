@@ -298,6 +298,9 @@ ssize_t amp_vsock_sock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int 
 }
 
 #if AMPSOCK_INET
+_Static_assert(AMPSOCK_VSOCK_BUF_LEN - AMP_VSOCK_HDR_LEN >= AMP_CARRY_LEAST,
+	       "what carriers rely on");
+
 /* A packet at a time. No meter: the bytes are our own proxy's (ours()), and so is the window. */
 ssize_t amp_vsock_carry(struct amp_sock *s, const struct iovec *iov, size_t off, size_t end,
 			size_t whole)
