@@ -413,7 +413,7 @@ static int inet_bind(struct amp_sock *s, const struct sockaddr *sa, socklen_t le
 static int inet_connect(struct amp_sock *s, const struct sockaddr *sa, socklen_t len)
 {
 	struct amp_inet *i = amp_inet(s);
-	bool udp = s->type == SOCK_DGRAM;
+	unsigned udp = s->type == SOCK_DGRAM; /* a word, for AMP_FORGET() */
 	uint8_t a[AMP_OFF_ADDR_LEN];
 	uint8_t *p = amp_inet_body;
 	int r = 0;
@@ -444,6 +444,7 @@ static int inet_connect(struct amp_sock *s, const struct sockaddr *sa, socklen_t
 	} else if (a[0]) { /* a trip more, once */
 		return amp_inet_start(s, AMP_INET_WAIT, 0);
 	}
+	AMP_FORGET(udp); /* one copy of what follows will do */
 	amp_inet_addr_copy(i->peer, a);
 	s->flags &= (uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_CONNECTED);
 	if (!udp)
@@ -540,21 +541,25 @@ static void inet_recv_fast(struct amp_sock *s, struct amp_rx_want *w)
  */
 static void inet_end(struct amp_sock *s, enum amp_end_why why)
 {
-	struct amp_inet *i = amp_inet(s);
+	unsigned state = amp_inet(s)->state;
 	bool udp = s->type == SOCK_DGRAM;
 
 	if (why == AMP_END_CLOSED) {
 		amp_inet_close(s);
-	} else if (why == AMP_END_CONNECT && !udp) {
-		if (i->state >= AMP_INET_WAIT && i->state <= AMP_INET_ANSWER)
-			amp_inet_fail(s, 0);
-	} else if (i->state != AMP_INET_LISTEN) {
-		amp_inet_req_forget(s);
-		if (udp ? i->state > AMP_INET_BUSY
-			: (i->state == AMP_INET_BIND || i->state == AMP_INET_BOUND) &&
-				    !(s->flags & AMP_SF_BOUND))
-			amp_inet_give_up(s);
+		return;
 	}
+	if (state == AMP_INET_LISTEN)
+		return;
+	if (why == AMP_END_CONNECT && !udp) {
+		if (state >= AMP_INET_WAIT)
+			amp_inet_fail(s, 0);
+		return;
+	}
+	amp_inet_req_forget(s);
+	if (udp ? state > AMP_INET_BUSY
+		: (state == AMP_INET_BIND || state == AMP_INET_BOUND) &&
+			    !(s->flags & AMP_SF_BOUND))
+		amp_inet_give_up(s);
 }
 
 static int inet_poll(struct amp_sock *s)
