@@ -33,10 +33,6 @@ AMP_OPTIONAL(amp_inet_listen_step);
 AMP_OPTIONAL(amp_inet_header_step);
 AMP_OPTIONAL(amp_inet_listen_end);
 
-/* Of the carriers, which are told when a socket is over; ours was said to be optional above. */
-#define AMP_NEED half_close
-#include "../socket/need.h"
-
 #if AMPSOCK_INET
 
 #define RST_WAIT_MS 200
@@ -112,7 +108,7 @@ __attribute__((noinline)) void amp_inet_addr_copy(uint8_t *to, const uint8_t *a)
 
 bool amp_inet_take_addr(const struct amp_sock *s, uint8_t *to, const uint8_t *a)
 {
-	if (a[0] != amp_inet_wire(s->domain) || !amp_off_addr_ok(a))
+	if (a[0] != amp_inet_wire(s->domain))
 		return false;
 	amp_inet_addr_copy(to, a);
 	return true;
@@ -147,10 +143,6 @@ void amp_inet_fail(struct amp_sock *s, int err)
 {
 	struct amp_inet *i = amp_inet(s);
 
-	if (i->state == AMP_INET_HEADER) { /* nobody has seen it yet */
-		amp_inet_close(s);
-		return;
-	}
 	amp_inet_req_forget(s); /* who waits for an answer has no use for it */
 	if (s->type ==
 	    SOCK_DGRAM) { /* it is opened again at its next use, with the same names */
@@ -161,13 +153,12 @@ void amp_inet_fail(struct amp_sock *s, int err)
 	/* it may try again; a bound id is used up */
 	s->flags &= (uint16_t) ~(AMP_SF_CONNECTED | AMP_SF_BOUND);
 	if (i->state < AMP_INET_BUSY) {
-		/* the carrier stays: what arrived can still be read */
+		/* the carrier stays: what arrived can still be read. The proxy, who knows, resets it,
+		 * and nothing more is sent */
 		i->state = AMP_INET_DEAD;
 		i->id = 0;
-		if (i->carrier && !(i->carrier->flags & AMP_SF_RESET)) {
-			i->carrier->fam->half_close(i->carrier, SHUT_WR);
-			i->carrier->flags |= AMP_SF_EOF; /* SHUT_RD throws away */
-		}
+		if (i->carrier)
+			i->carrier->flags |= AMP_SF_EOF | AMP_SF_HUP;
 	} else {
 		amp_inet_give_up(s);
 	}
@@ -216,6 +207,7 @@ int amp_inet_fetch(struct amp_sock *s, unsigned op, unsigned at)
 	int r = amp_inet_req(s, &i->off, op);
 
 	if (r == 1 && (amp_inet_body_len() != at + AMP_OFF_ADDR_LEN ||
+		       !amp_off_addr_ok(amp_inet_body + at) ||
 		       !amp_inet_take_addr(s, i->local, amp_inet_body + at)))
 		return amp_inet_violation();
 	return r;
@@ -241,28 +233,6 @@ static int bind_step(struct amp_sock *s)
 	amp_put_le32(p + 8, (uint32_t)i->opts << 1);
 	amp_inet_addr_copy(p + 12, i->local);
 	return amp_inet_req_send(12 + AMP_OFF_ADDR_LEN);
-}
-
-/*
- * BIND and LISTEN. What of an older session is not taken is asked for again. An error is told by
- * bind() or listen(), which wait for this, or by whoever next wants the address.
- */
-static void announce(struct amp_sock *s)
-{
-	struct amp_inet *i = amp_inet(s);
-	bool bind = i->state == AMP_INET_BIND;
-	int r = bind ? bind_step(s) : amp_inet_listen_step(s);
-
-	if (!r || r == -EAGAIN)
-		return;
-	if (!(s->flags & AMP_SF_LISTEN))
-		s->err = (uint8_t)-r;
-	if (s->flags & (bind ? AMP_SF_BOUND : AMP_SF_LISTEN))
-		amp_inet_start(s, (enum amp_inet_state)i->state, RETRY_MS);
-	else if (bind)
-		amp_inet_give_up(s);
-	else
-		i->state = AMP_INET_BOUND;
 }
 
 /* ---- connect ---- */
@@ -303,9 +273,42 @@ static int step_open(struct amp_sock *s)
 		if (!i->carrier)
 			return -ENOBUFS;
 		i->state = AMP_INET_CARRIER;
+		amp_inet_poke(); /* the link has something to send */
 	}
 	r = amp_inet_up(&i->way, s);
 	return r ? r : take_open_answer(s);
+}
+
+/*
+ * BIND or LISTEN was refused. What of an older session is not taken is asked for again. An error is
+ * told by bind() or listen(), which wait for this, or by whoever next wants the address.
+ */
+static void refused(struct amp_sock *s, int err)
+{
+	struct amp_inet *i = amp_inet(s);
+	bool bind = i->state == AMP_INET_BIND;
+
+	if (!(s->flags & AMP_SF_LISTEN))
+		s->err = (uint8_t)err;
+	if (s->flags & (bind ? AMP_SF_BOUND : AMP_SF_LISTEN))
+		amp_inet_start(s, (enum amp_inet_state)i->state, RETRY_MS);
+	else if (bind)
+		amp_inet_give_up(s);
+	else
+		i->state = AMP_INET_BOUND;
+}
+
+static void release(struct amp_sock *s)
+{
+	struct amp_inet *i = amp_inet(s);
+
+	/* id 0: the proxy is gone itself */
+	if (i->id && amp_inet_note(AMP_OFF_RELEASE, 12, i->id, 0) <= 0)
+		return;
+	i->id = 0;
+	i->state = AMP_INET_IDLE;
+	if (s->flags & AMP_SF_ORPHAN)
+		amp_sock_free(s);
 }
 
 /* Go on as far as possible. */
@@ -313,37 +316,32 @@ static void step(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
 	bool due = amp_inet_due(i);
-	uint8_t before = i->state;
+	unsigned state = i->state;
 	int r;
 
-	if (!due && before <= AMP_INET_LISTEN)
+	if (!due && state <= AMP_INET_LISTEN)
 		return;
-	switch (before) {
-	case AMP_INET_RSTWAIT:
-		amp_inet_fail(s, ECONNRESET);
+	if (state == AMP_INET_RELEASE) {
+		release(s);
 		return;
-	case AMP_INET_BIND:
-	case AMP_INET_LISTEN:
-		announce(s);
-		break;
-	case AMP_INET_RELEASE: /* id 0: the proxy is gone itself */
-		if (i->id && amp_inet_note(AMP_OFF_RELEASE, 12, i->id, 0) <= 0)
-			return;
-		i->id = 0;
-		i->state = AMP_INET_IDLE;
-		if (s->flags & AMP_SF_ORPHAN)
-			amp_sock_free(s);
-		return;
-	case AMP_INET_HEADER:
+	}
+	if (state == AMP_INET_HEADER) {
 		amp_inet_header_step(s, due);
 		return;
-	default:
-		r = step_open(s);
-		if (r && r != -EAGAIN)
-			amp_inet_fail(s, -r);
 	}
-	if (i->state != before)
-		amp_inet_poke(); /* the link has something to send, or somebody waits for this */
+	if (state == AMP_INET_BIND)
+		r = bind_step(s);
+	else if (state == AMP_INET_LISTEN)
+		r = amp_inet_listen_step(s);
+	else
+		r = state == AMP_INET_RSTWAIT ? -ECONNRESET : step_open(s);
+	if (r == -EAGAIN)
+		return;
+	if (r && (state == AMP_INET_BIND || state == AMP_INET_LISTEN))
+		refused(s, -r);
+	else if (r)
+		amp_inet_fail(s, -r);
+	amp_inet_poke(); /* somebody waits for this */
 }
 
 bool amp_inet_step_all(void)
@@ -411,42 +409,13 @@ static int inet_bind(struct amp_sock *s, const struct sockaddr *sa, socklen_t le
 									      : -EINVAL;
 }
 
-/* A function, as amp_inet_addr_copy(). */
-static __attribute__((noinline)) void take_peer(struct amp_sock *s, const uint8_t *a)
-{
-	amp_inet_addr_copy(amp_inet(s)->peer, a);
-	s->flags &= (uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_CONNECTED);
-}
-
-/* a: 24 bytes, zero: the name is dissolved. */
-static int udp_connect(struct amp_sock *s, const uint8_t *a)
-{
-	struct amp_inet *i = amp_inet(s);
-	uint8_t *p = amp_inet_body;
-	int r;
-
-	if (i->state == AMP_INET_IDLE && a[0]) /* a trip more, once */
-		return amp_inet_start(s, AMP_INET_WAIT, 0);
-	r = i->state == AMP_INET_IDLE ? 1 : amp_inet_fetch(s, AMP_OFF_UDP_CONNECT, 0);
-	if (r < 0)
-		return r;
-	if (r == 0) {
-		amp_put_le32(p, i->id);
-		amp_put_le32(p + 4, 0);
-		amp_inet_addr_copy(p + 8, a);
-		return amp_inet_req_send(8 + AMP_OFF_ADDR_LEN);
-	}
-	take_peer(s, a);
-	if (amp_le16(a + 2)) /* port 0 can be sent to, and is no peer, as on Linux */
-		s->flags |= AMP_SF_CONNECTED;
-	return 0;
-}
-
+/* Of UDP sa is only named, or (AF_UNSPEC) no peer any more. */
 static int inet_connect(struct amp_sock *s, const struct sockaddr *sa, socklen_t len)
 {
 	struct amp_inet *i = amp_inet(s);
-	bool udp = s->type == SOCK_DGRAM;
+	unsigned udp = s->type == SOCK_DGRAM; /* a word, for AMP_FORGET() */
 	uint8_t a[AMP_OFF_ADDR_LEN];
+	uint8_t *p = amp_inet_body;
 	int r = 0;
 
 	if (i->state >= AMP_INET_BUSY)
@@ -457,25 +426,36 @@ static int inet_connect(struct amp_sock *s, const struct sockaddr *sa, socklen_t
 		r = amp_inet_from_sa(s->domain, sa, len, a);
 	if (r)
 		return r;
-	if (udp)
-		return udp_connect(s, a);
-	if (i->state == AMP_INET_CONN || i->state == AMP_INET_LISTENING)
-		return -EISCONN;
-	if (i->state == AMP_INET_DEAD)
-		amp_inet_give_up(s);
-	take_peer(s, a);
-	return amp_inet_start(s, AMP_INET_WAIT, 0);
-}
-
-/* The carrier of a connected TCP socket, or NULL. */
-struct amp_sock *amp_inet_stream(struct amp_sock *s)
-{
-	amp_inet_watch(s);
-	return amp_inet(s)->state < AMP_INET_BUSY ? amp_inet(s)->carrier : NULL;
+	if (!udp) {
+		if (i->state == AMP_INET_LISTENING)
+			return -EISCONN;
+		if (i->state == AMP_INET_DEAD)
+			amp_inet_give_up(s);
+	} else if (i->state != AMP_INET_IDLE) {
+		r = amp_inet_fetch(s, AMP_OFF_UDP_CONNECT, 0);
+		if (r < 0)
+			return r;
+		if (r == 0) {
+			amp_put_le32(p, i->id);
+			amp_put_le32(p + 4, 0);
+			amp_inet_addr_copy(p + 8, a);
+			return amp_inet_req_send(8 + AMP_OFF_ADDR_LEN);
+		}
+	} else if (a[0]) { /* a trip more, once */
+		return amp_inet_start(s, AMP_INET_WAIT, 0);
+	}
+	AMP_FORGET(udp); /* one copy of what follows will do */
+	amp_inet_addr_copy(i->peer, a);
+	s->flags &= (uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_CONNECTED);
+	if (!udp)
+		return amp_inet_start(s, AMP_INET_WAIT, 0);
+	if (amp_le16(a + 2)) /* port 0 can be sent to, and is no peer, as on Linux */
+		s->flags |= AMP_SF_CONNECTED;
+	return 0;
 }
 
 /* The carrier of a TCP socket that is connected as it should be, and amp_inet_watch() would see
- * nothing; else NULL, and amp_inet_stream() says what. */
+ * nothing; else NULL, and may_move() says what. */
 static inline struct amp_sock *usual_stream(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
@@ -494,52 +474,57 @@ static inline void want_at(struct amp_sock *s, struct amp_sock *c)
 		amp_sock_want(s)->at = c;
 }
 
-/* Receive into m or send what is in it. */
-static ssize_t move(struct amp_sock *s, struct amp_msg *m, int flags, bool in)
+/* 0: bytes of a TCP socket go by its carrier now; -errno. A function: two copies are longer. */
+static __attribute__((noinline)) int may_move(struct amp_sock *s, bool in)
 {
-	struct amp_sock *c = amp_inet_stream(s);
+	struct amp_inet *i = amp_inet(s);
+	int r = amp_inet_streams(s);
 
 	/* all read, and soon we know why there is no more */
-	if (!c || (amp_inet(s)->state == AMP_INET_RSTWAIT && !(in && amp_rxring_used(&c->rx))))
-		return amp_inet_no_stream(amp_inet(s), c);
-	if (!in)
-		return c->fam->sendmsg(c, m, flags);
-	want_at(s, c);
-	return c->fam->recvmsg(c, m, flags);
+	if (i->state == AMP_INET_RSTWAIT && !(in && amp_rxring_used(&i->carrier->rx)))
+		r = -EAGAIN;
+	return r;
 }
 
 static ssize_t inet_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
 	struct amp_sock *c = usual_stream(s);
+	int r;
 
-	if (c)
-		return c->fam->sendmsg(c, m, flags);
-	if (s->type == SOCK_DGRAM)
-		return amp_inet_udp_send(s, m);
-	return move(s, (struct amp_msg *)(uintptr_t)m, flags, false); /* only read */
+	if (!c) {
+		if (s->type == SOCK_DGRAM)
+			return amp_inet_udp_send(s, m);
+		r = may_move(s, false);
+		if (r)
+			return r;
+		c = amp_inet(s)->carrier;
+	}
+	return AMP_CARRIER(c, sendmsg)(c, m, flags);
 }
 
 static ssize_t inet_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 {
 	struct amp_sock *c = usual_stream(s);
+	int r;
 
-	if (c) {
-		want_at(s, c);
-		return c->fam->recvmsg(c, m, flags);
+	if (!c) {
+		if (s->type == SOCK_DGRAM)
+			return amp_inet_udp_recv(s, m, flags);
+		r = may_move(s, true);
+		if (r)
+			return r;
+		c = amp_inet(s)->carrier;
 	}
-	return s->type == SOCK_DGRAM ? amp_inet_udp_recv(s, m, flags) : move(s, m, flags, true);
+	want_at(s, c);
+	return AMP_CARRIER(c, recvmsg)(c, m, flags);
 }
 
 #if AMPSOCK_FAST
 static bool inet_send_fast(struct amp_sock *s, const void *buf, size_t len, int flags)
 {
-	struct amp_sock *c;
-
 	if (s->type == SOCK_DGRAM)
 		return false;
-	c = amp_inet_stream(s);
-	return c && amp_inet(s)->state != AMP_INET_RSTWAIT &&
-	       amp_sock_send_fast(c, buf, len, flags);
+	return !may_move(s, false) && amp_sock_send_fast(amp_inet(s)->carrier, buf, len, flags);
 }
 
 static void inet_recv_fast(struct amp_sock *s, struct amp_rx_want *w)
@@ -556,21 +541,25 @@ static void inet_recv_fast(struct amp_sock *s, struct amp_rx_want *w)
  */
 static void inet_end(struct amp_sock *s, enum amp_end_why why)
 {
-	struct amp_inet *i = amp_inet(s);
+	unsigned state = amp_inet(s)->state;
 	bool udp = s->type == SOCK_DGRAM;
 
 	if (why == AMP_END_CLOSED) {
 		amp_inet_close(s);
-	} else if (why == AMP_END_CONNECT && !udp) {
-		if (i->state >= AMP_INET_WAIT && i->state <= AMP_INET_ANSWER)
-			amp_inet_fail(s, 0);
-	} else if (i->state != AMP_INET_LISTEN) {
-		amp_inet_req_forget(s);
-		if (udp ? i->state > AMP_INET_BUSY
-			: (i->state == AMP_INET_BIND || i->state == AMP_INET_BOUND) &&
-				    !(s->flags & AMP_SF_BOUND))
-			amp_inet_give_up(s);
+		return;
 	}
+	if (state == AMP_INET_LISTEN)
+		return;
+	if (why == AMP_END_CONNECT && !udp) {
+		if (state >= AMP_INET_WAIT)
+			amp_inet_fail(s, 0);
+		return;
+	}
+	amp_inet_req_forget(s);
+	if (udp ? state > AMP_INET_BUSY
+		: (state == AMP_INET_BIND || state == AMP_INET_BOUND) &&
+			    !(s->flags & AMP_SF_BOUND))
+		amp_inet_give_up(s);
 }
 
 static int inet_poll(struct amp_sock *s)
@@ -582,7 +571,7 @@ static int inet_poll(struct amp_sock *s)
 	amp_inet_watch(s);
 	if (i->state == AMP_INET_CONN) {
 		i->carrier->rcvlowat = s->rcvlowat;
-		return i->carrier->fam->poll(i->carrier);
+		return AMP_CARRIER(i->carrier, poll)(i->carrier);
 	}
 	if (i->state == AMP_INET_RSTWAIT)
 		return amp_rxring_used(&i->carrier->rx) ? POLLIN : 0;

@@ -128,7 +128,8 @@ void amp_inet_give_up(struct amp_sock *s);
 int amp_inet_from_sa(int domain, const struct sockaddr *sa, socklen_t len, uint8_t *a);
 void amp_inet_to_sa(int domain, const uint8_t *a, struct sockaddr *sa, socklen_t *len);
 void amp_inet_addr_copy(uint8_t *to, const uint8_t *a);
-/* The address that the proxy says is s's. False: it is none of its family (protocol.md 2.3). */
+/* The address that the proxy says is s's, and that is one (amp_off_addr_ok()). False: it is none of its
+ * family (protocol.md 2.3). */
 bool amp_inet_take_addr(const struct amp_sock *s, uint8_t *to, const uint8_t *a);
 /* Did the carrier break? Then CLOSED is waited for. */
 void amp_inet_watch(struct amp_sock *s);
@@ -159,11 +160,15 @@ _Static_assert(AMP_OFF_STREAM == 1 && AMP_OFF_DGRAM == 2, "amp_inet_wire_type()"
 
 /* Shared with the files below, see there. */
 int amp_inet_fetch(struct amp_sock *s, unsigned op, unsigned at);
-struct amp_sock *amp_inet_stream(struct amp_sock *s);
-/* What to answer when it is not there; or of no use, because it waits for CLOSED. */
-static inline int amp_inet_no_stream(const struct amp_inet *i, const struct amp_sock *c)
+/* Has a TCP socket its carrier, by which bytes go? 0 or -errno. */
+static inline int amp_inet_streams(struct amp_sock *s)
 {
-	return c || i->state > AMP_INET_BUSY ? -EAGAIN : -ENOTCONN;
+	struct amp_inet *i = amp_inet(s);
+
+	amp_inet_watch(s);
+	if (i->state > AMP_INET_BUSY)
+		return -EAGAIN;
+	return i->carrier ? 0 : -ENOTCONN;
 }
 
 /* ---- inet_shutdown.c, linked with shutdown() ---- */
@@ -225,7 +230,7 @@ struct amp_sock *amp_inet_carrier_new(void);
 /* A carrier is no longer needed. */
 static inline void amp_inet_carrier_close(struct amp_sock *c)
 {
-	AMP_FAM(c->fam, end)(c, AMP_END_CLOSED);
+	AMP_CARRIER(c, end)(c, AMP_END_CLOSED);
 }
 /*
  * i's carrier on its way up, states CARRIER to ANSWER: connect, OPEN for s, whose way it is (NULL:
@@ -258,7 +263,7 @@ static inline unsigned amp_inet_body_len(void)
 }
 /* owner is gone or no longer interested. What the answer gives it is given back. */
 void amp_inet_req_forget(const void *owner);
-/* The proxy's word as -errno. EAGAIN (over a limit) would mean "not now" to api.c: ENOBUFS. */
+/* The proxy's word as -errno. */
 int amp_inet_err(unsigned status);
 /* The answer makes no sense: the session ends, before anything else of it is looked at.
  * -EPROTO. */

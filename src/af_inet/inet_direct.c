@@ -6,16 +6,16 @@
 
 int amp_inet_direct(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io)
 {
-	struct amp_sock *c;
+	struct amp_inet *i = amp_inet(s);
 	int r;
 
 	if (s->type != SOCK_STREAM)
 		return -EOPNOTSUPP;
-	c = amp_inet_stream(s);
-	if (!c)
-		return amp_inet_no_stream(amp_inet(s), NULL);
-	r = c->fam->direct(c, op, io);
-	if (amp_inet(s)->state == AMP_INET_RSTWAIT &&
+	r = amp_inet_streams(s);
+	if (r)
+		return r;
+	r = i->carrier->fam->direct(i->carrier, op, io);
+	if (i->state == AMP_INET_RSTWAIT &&
 	    (op == AMP_RESERVE || (op == AMP_BORROW && (r || !io->cnt))))
 		return -EAGAIN;
 	return r;

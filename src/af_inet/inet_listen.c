@@ -38,7 +38,7 @@ static int door_open(void)
 	if (!d)
 		return -ENOBUFS;
 	d->backlog = DOOR_BACKLOG;
-	r = d->fam->bind(d, d->fam->carrier->accept, d->fam->carrier->len);
+	r = AMP_CARRIER(d, bind)(d, d->fam->carrier->accept, d->fam->carrier->len);
 	if (!r)
 		r = d->fam->listen(d, DOOR_BACKLOG);
 	if (r) {
@@ -233,6 +233,7 @@ static bool header_ok(struct amp_sock *s)
 	struct amp_inet *i = amp_inet(s), *li;
 	struct amp_sock *l = NULL;
 
+	AMP_FORGET(a); /* one address, in a register */
 	do {
 		l = amp_inet_next(l);
 		if (!l)

@@ -6,9 +6,8 @@
  *
  * One session at a time. It is opened when the first socket needs it and stays until its
  * carrier breaks, the proxy misses two pings or breaks a rule; then everything of it is
- * told (lost()) and the next need opens another. Who waits for a session holds a
- * ticket, the number of the attempt, and so hears of that attempt's failure and of no
- * older one.
+ * told (lost()) and the next need opens another. Who waits for a session remembers that he
+ * does (a ticket), and so hears when it does not come up; who has not waited begins the next.
  *
  * The control carrier comes up as a data carrier does, and by the same code (amp_inet_up):
  * the session has a way of its own, of whose states it uses IDLE (down), CARRIER, OPEN, ANSWER,
@@ -17,9 +16,10 @@
  * Requests go one at a time through one buffer: the request lies there until its answer
  * overwrites it. The answer waits for its owner, who comes, or says that he gives up
  * (amp_inet_req_forget); what BIND or LISTEN then gives him is released as soon as the answer
- * comes. Frames without answer need no
- * buffer: that they are owed is a bit or a state somewhere, and they go when the carrier has
- * room for a whole one.
+ * comes, by a request that the answer becomes, and that has none. Other frames without answer need no
+ * buffer: that they are owed is a state somewhere, and they go when the carrier has
+ * room for a whole one. PONG is owed while its PING has not been taken; a PING that finds no room is as
+ * good as one that is not answered.
  *
  * The session is a runner. It moves what moves by itself: connecting sockets, listeners
  * that a new session must hear of, arrived control frames and accept carriers. It comes
@@ -48,8 +48,8 @@ AMP_OPTIONAL(amp_inet_door_work);
 /* Not in line: what it has on the stack would lie below all that is sent. */
 #define APART __attribute__((noinline))
 
-/* SEND: not all of it is out. GIVE_BACK: the answer came and nobody wants what it has. */
-enum { REQ_IDLE, REQ_SENT, REQ_DONE, REQ_SEND, REQ_GIVE_BACK };
+/* SEND: not all of it is out. */
+enum { REQ_IDLE, REQ_SENT, REQ_DONE, REQ_SEND };
 
 static int32_t session_run(struct amp_runner *r, uint32_t now_ms);
 static bool session_arm(struct amp_runner *r, bool on);
@@ -57,17 +57,14 @@ static bool session_arm(struct amp_runner *r, bool on);
 /* The small fields first: Thumb's short instructions reach no further. */
 static struct {
 	uint16_t key;
-	uint16_t off;	 /* bytes of the request that are out */
-	uint8_t req;	 /* REQ_* */
-	uint8_t err;	 /* why the last attempt failed */
-	uint8_t attempt; /* never 0 once there was one */
+	uint16_t off; /* bytes of the request that are out */
+	uint8_t req;  /* REQ_* */
+	uint8_t err;  /* why the last attempt failed */
 	uint8_t missed;
-	bool ping_owed, pong_owed;
-	bool busy; /* some socket moves by itself, or may */
-	bool poked;
+	bool busy;  /* AMPSOCK_FAST: some socket moves by itself, or may */
+	bool poked; /* something has happened: look again before sleeping */
 	struct amp_inet_way ctl;
 	uint32_t ping_ms; /* next tick */
-	uint32_t pong_seq;
 	uint32_t seq;
 	const void *owner; /* of the request; NULL: nobody wants its answer */
 	uint32_t req_ms;   /* when it was sent */
@@ -75,6 +72,9 @@ static struct {
 	uint32_t token[2];
 	struct amp_runner runner;
 } ses;
+
+/* Whose the carriers are. */
+#define FAMILY (AMP_ONE_CARRIER ? amp_family_carrier() : ses.fam)
 
 static struct amp_rest resting;
 
@@ -94,7 +94,7 @@ struct amp_sock *amp_inet_carrier_new(void)
 	struct amp_sock *c;
 	int err;
 
-	c = amp_sock_new(ses.fam->domain, SOCK_STREAM, 0, &err);
+	c = amp_sock_new(FAMILY->domain, SOCK_STREAM, 0, &err);
 	if (c) {
 		c->flags = AMP_SF_ORPHAN;
 		c->linger_s = 0;
@@ -114,14 +114,14 @@ bool amp_inet_take(struct amp_sock *c, void *buf, size_t len, int flags)
 	m.name = NULL;
 	if (amp_rxring_used(&c->rx) < len)
 		return false;
-	c->fam->recvmsg(c, &m, flags);
+	AMP_CARRIER(c, recvmsg)(c, &m, flags);
 	return true;
 }
 
 int amp_inet_send(struct amp_sock *c, void *p, size_t len, size_t done)
 {
 	const struct iovec iov = {.iov_base = p, .iov_len = len};
-	ssize_t n = c->fam->carrier->carry(c, &iov, done, len, len - done);
+	ssize_t n = AMP_CARRIER_CARRY(c)(c, &iov, done, len, len - done);
 
 	if (n > 0)
 		ses.poked = true; /* the link has something to send */
@@ -130,14 +130,13 @@ int amp_inet_send(struct amp_sock *c, void *p, size_t len, size_t done)
 
 int amp_inet_err(unsigned status)
 {
-	return status == AMP_OFF_EAGAIN ? -ENOBUFS : -amp_off_errno(status);
+	return -amp_off_errno(status);
 }
 
 /* protocol.md 2.4. s: NULL: HELLO. */
-static void put_open(unsigned op, struct amp_sock *s)
+static void put_open(uint8_t *p, unsigned op, struct amp_sock *s)
 {
 	const struct amp_inet *i;
-	uint8_t *p = amp_inet_answer;
 
 	memset(p, 0, AMP_OFF_OPEN_LEN);
 	amp_put_le32(p, AMP_OFF_MAGIC);
@@ -184,7 +183,7 @@ static int carrier_connect(struct amp_sock *c)
 	else if (c->flags & AMP_SF_CONNECTED)
 		return 0;
 	else
-		r = c->fam->connect(c, c->fam->carrier->proxy, c->fam->carrier->len);
+		r = AMP_CARRIER(c, connect)(c, FAMILY->carrier->proxy, FAMILY->carrier->len);
 	/* the carrier's refusal is not the peer's: there is no proxy at the offload port */
 	return r == -ECONNREFUSED ? -ENETDOWN : r;
 }
@@ -196,6 +195,7 @@ _Static_assert(AMP_OFF_STREAM == 1 && AMP_OFF_CONNECT == 2 && AMP_OFF_DGRAM == 2
 int amp_inet_up(struct amp_inet_way *i, struct amp_sock *s)
 {
 	unsigned op = s ? amp_inet_wire_type(s->type) + 1u : AMP_OFF_HELLO;
+	uint8_t *p = amp_inet_answer;
 	int r;
 
 	if (i->state == AMP_INET_CARRIER) {
@@ -206,8 +206,9 @@ int amp_inet_up(struct amp_inet_way *i, struct amp_sock *s)
 		i->state = AMP_INET_OPEN;
 	}
 	if (i->state == AMP_INET_OPEN) {
-		put_open(op, s);
-		r = amp_inet_send(i->carrier, amp_inet_answer, AMP_OFF_OPEN_LEN, i->off);
+		AMP_FORGET(p); /* one address, in a register */
+		put_open(p, op, s);
+		r = amp_inet_send(i->carrier, p, AMP_OFF_OPEN_LEN, i->off);
 		if (r < 0)
 			return r;
 		i->off = (uint8_t)(i->off + r);
@@ -241,6 +242,7 @@ static void lost(void)
 		case AMP_INET_DEAD:
 		case AMP_INET_BIND: /* those that wait for the session have a ticket */
 		case AMP_INET_WAIT:
+		case AMP_INET_HEADER: /* of which there is no listener any more */
 			break;
 		default:
 			amp_inet_fail(s, ECONNRESET);
@@ -259,7 +261,6 @@ static void session_down(int err)
 	amp_inet_drop_carrier(&ses.ctl);
 	ses.err = (uint8_t)err;
 	ses.req = REQ_IDLE;
-	ses.ping_owed = ses.pong_owed = false;
 	lost();
 	amp_inet_poke();
 }
@@ -267,10 +268,10 @@ static void session_down(int err)
 static int session_start(void)
 {
 	amp_inet_opened();
-	ses.attempt = (uint8_t)(ses.attempt + 2u) | 1u;
 	ses.missed = 0;
 	ses.ping_ms = amp_port_now_ms() + PING_MS;
-	ses.fam = amp_family_carrier(); /* there is one (ampsock_config.h) */
+	if (!AMP_ONE_CARRIER)
+		ses.fam = amp_family_carrier(); /* there is one (ampsock_config.h) */
 	ses.ctl.carrier = amp_inet_carrier_new();
 	amp_inet_poke();
 	if (ses.ctl.carrier) {
@@ -291,18 +292,19 @@ int amp_inet_session(uint8_t *ticket)
 	if (ses.ctl.state == AMP_INET_DEAD) /* the next one */
 		return r;
 	if (ses.ctl.state == AMP_INET_IDLE) {
-		if (*ticket && *ticket == ses.attempt)
+		if (*ticket)
 			return -ses.err;
 		r = session_start();
 	}
-	*ticket = ses.attempt;
+	*ticket = 1;
 	return r;
 }
 
 void amp_inet_poke(void)
 {
 	ses.poked = true;
-	ses.busy = true;
+	if (AMPSOCK_FAST)
+		ses.busy = true;
 	amp_sock_changed(ses.ctl.carrier);
 }
 
@@ -319,16 +321,18 @@ void amp_inet_opened(void)
 
 /* ---- requests ---- */
 
-/* An answer that nobody wants: is there an id in it that is nobody's now? */
+/* An answer that nobody wants: is there an id in it that is nobody's now? It lies where RELEASE has
+ * it. */
 static void abandon(void)
 {
 	unsigned what = amp_le16(amp_inet_frame + 2); /* operation; status: 0 */
 
-	ses.req = what == (AMP_OFF_BIND | AMP_OFF_REPLY) ||
-				  what == (AMP_OFF_LISTEN | AMP_OFF_REPLY)
-			  ? REQ_GIVE_BACK
-			  : REQ_IDLE;
+	ses.req = REQ_IDLE;
 	ses.poked = true;
+	if (what != (AMP_OFF_BIND | AMP_OFF_REPLY) && what != (AMP_OFF_LISTEN | AMP_OFF_REPLY))
+		return;
+	ses.key = AMP_OFF_RELEASE;
+	amp_inet_req_send(4);
 }
 
 int amp_inet_req(const void *owner, uint8_t *ticket, unsigned key)
@@ -439,80 +443,64 @@ static void closed(uint32_t id, unsigned status)
 /* The longest frame but an answer: CLOSED. */
 #define SHORT_LEN (AMP_OFF_CTL_LEN + 8u)
 
-/* A frame of len bytes, which are here; h: the first eight, and room for SHORT_LEN. */
-static bool take_frame(uint8_t *h, unsigned len)
+/* A frame of len bytes, which are here; h: the first eight, and room for SHORT_LEN; what: its operation,
+ * and status, 0. */
+static bool take_frame(uint8_t *h, unsigned len, unsigned what)
 {
-	unsigned what = amp_le16(h + 2); /* operation; status: 0 */
-
 	if (what & AMP_OFF_REPLY)
 		return take_answer(h, len);
 	if (len > SHORT_LEN)
 		return false;
 	amp_inet_take(ses.ctl.carrier, h, len, 0);
-	switch (what) {
-	case AMP_OFF_PING:
-		ses.pong_owed = true;
-		ses.pong_seq = amp_le32(h + 4);
-		/* fall through */
-	case AMP_OFF_PONG:
+	if (what == AMP_OFF_PING || what == AMP_OFF_PONG)
 		return len == AMP_OFF_CTL_LEN;
-	case AMP_OFF_CLOSED:
-		if (len != SHORT_LEN || !amp_le32(h + 8)) /* 5.1: no id is 0 */
-			return false;
-		closed(amp_le32(h + 8), amp_le32(h + 12));
-		return true;
-	default:
+	if (what != AMP_OFF_CLOSED || len != SHORT_LEN ||
+	    !amp_le32(h + 8)) /* 5.1: no id is 0 */
 		return false;
-	}
+	closed(amp_le32(h + 8), amp_le32(h + 12));
+	return true;
 }
 
-/* True: something came. */
-static APART unsigned ctl_input(void)
+static APART void ctl_input(void)
 {
 	struct amp_sock *c = ses.ctl.carrier;
 	uint8_t h[SHORT_LEN] __attribute__((aligned(4)));
-	unsigned any = 0; /* a word: bytes are made bytes each time */
 
 	while (amp_inet_take(c, h, AMP_OFF_CTL_LEN, MSG_PEEK)) {
-		unsigned len = amp_le16(h);
+		unsigned len = amp_le16(h), what = amp_le16(h + 2);
 		bool ok = len >= AMP_OFF_CTL_LEN && len <= AMP_INET_CTL_MAX;
 
 		if (ok) {
 			if (amp_rxring_used(&c->rx) < len)
 				break;
+			/* answered, and then taken */
+			if (what == AMP_OFF_PING && amp_inet_note(AMP_OFF_PONG, AMP_OFF_CTL_LEN,
+								  amp_le32(h + 4), 0) <= 0)
+				break;
 			ses.missed = 0;
-			any = 1;
-			ok = take_frame(h, len);
+			ses.poked = true;
+			ok = take_frame(h, len, what);
 		}
 		if (!ok) {
 			session_down(EPROTO);
-			return any;
+			return;
 		}
 	}
 	if (c->flags & AMP_SF_EOF)
 		session_down(ECONNRESET);
-	return any;
 }
 
 static void ctl_output(void)
 {
 	int n;
 
-	if (ses.req == REQ_SEND) {
-		n = amp_inet_send(ses.ctl.carrier, amp_inet_frame, amp_le16(amp_inet_frame),
-				  ses.off);
-		if (n > 0)
-			ses.off = (uint16_t)(ses.off + n);
-		if (ses.off == amp_le16(amp_inet_frame))
-			ses.req = REQ_SENT;
-	}
-	if (ses.req == REQ_GIVE_BACK &&
-	    amp_inet_note(AMP_OFF_RELEASE, 12, amp_le32(amp_inet_body), 0) > 0)
-		ses.req = REQ_IDLE;
-	if (ses.pong_owed && amp_inet_note(AMP_OFF_PONG, 8, ses.pong_seq, 0) > 0)
-		ses.pong_owed = false;
-	if (ses.ping_owed && amp_inet_note(AMP_OFF_PING, 8, ses.ping_ms, 0) > 0)
-		ses.ping_owed = false;
+	if (ses.req != REQ_SEND)
+		return;
+	n = amp_inet_send(ses.ctl.carrier, amp_inet_frame, amp_le16(amp_inet_frame), ses.off);
+	if (n > 0)
+		ses.off = (uint16_t)(ses.off + n);
+	if (ses.off == amp_le16(amp_inet_frame))
+		ses.req = amp_inet_frame[2] == AMP_OFF_RELEASE ? REQ_IDLE : REQ_SENT;
 }
 
 /* ---- the runner ---- */
@@ -524,58 +512,77 @@ static bool quiet(void)
 	       (ses.ctl.state == AMP_INET_CONN && (!AMPSOCK_PING_MS || !amp_inet_next(NULL)));
 }
 
-static void ping_tick(uint32_t now_ms)
+/* Does the proxy live? ms until that is asked again, -1: nobody needs to know. */
+static int32_t ping_tick(uint32_t now_ms)
 {
+	if (quiet())
+		return -1;
 	/* no tick lies further ahead than PING_MS, however long nobody looked */
-	if (ses.ping_ms - now_ms - 1 < PING_MS || quiet())
-		return;
-	ses.ping_ms = now_ms + PING_MS;
-	if (ses.missed++ >= PINGS_MISSED ||
-	    (ses.req == REQ_SENT && now_ms - ses.req_ms > ANSWER_MS))
-		session_down(ETIMEDOUT);
-	else
-		ses.ping_owed = true;
+	if (ses.ping_ms - now_ms - 1 >= PING_MS) {
+		ses.ping_ms = now_ms + PING_MS;
+		if (ses.missed++ >= PINGS_MISSED ||
+		    (ses.req == REQ_SENT && now_ms - ses.req_ms > ANSWER_MS))
+			session_down(ETIMEDOUT);
+		else
+			(void)amp_inet_note(AMP_OFF_PING, AMP_OFF_CTL_LEN, now_ms, 0);
+	}
+	return (int32_t)(ses.ping_ms - now_ms);
 }
 
-/* Is nothing owed that could not be sent yet, and nobody on his way? */
-static bool at_rest(void)
+/* The sockets go on. Does one still move by itself? */
+static bool step_all(void)
 {
-	return !ses.busy && !ses.pong_owed && !ses.ping_owed && ses.req < REQ_SEND;
+	if (!AMPSOCK_FAST) /* few are soon looked at */
+		return amp_inet_step_all();
+	if (!ses.busy)
+		return false;
+	ses.busy = false;
+	ses.busy |= amp_inet_step_all(); /* one look more than needed */
+	return ses.busy;
 }
 
-static bool session_work(uint32_t now_ms)
+static void come_up(void)
 {
-	unsigned any = ses.poked;
-	int r;
+	int r = amp_inet_up(&ses.ctl, NULL);
+
+	if (!r) {
+		ses.token[0] = amp_le32(amp_inet_answer + AMP_OFF_A_TOKEN);
+		ses.token[1] = amp_le32(amp_inet_answer + AMP_OFF_A_TOKEN + 4);
+		ses.ctl.state = AMP_INET_CONN;
+		amp_inet_opened(); /* behind the link that brought it */
+		amp_inet_poke();
+	} else if (r != -EAGAIN) {
+		session_down(-r);
+	}
+}
+
+/* As struct amp_runner's run(). */
+static int32_t session_work(uint32_t now_ms)
+{
+	unsigned look = ses.poked;
+	int32_t left;
+	bool busy;
 
 	amp_rest_end(&resting);
 	ses.poked = false;
 	if (ses.ctl.state == AMP_INET_DEAD)
 		session_down(EPROTO);
-	if (ses.ctl.state > AMP_INET_BUSY) {
-		r = amp_inet_up(&ses.ctl, NULL);
-		if (!r) {
-			ses.token[0] = amp_le32(amp_inet_answer + AMP_OFF_A_TOKEN);
-			ses.token[1] = amp_le32(amp_inet_answer + AMP_OFF_A_TOKEN + 4);
-			ses.ctl.state = AMP_INET_CONN;
-			amp_inet_opened(); /* behind the link that brought it */
-			amp_inet_poke();
-		} else if (r != -EAGAIN) {
-			session_down(-r);
-		}
-	}
-	if (amp_inet_door_work)
-		any |= amp_inet_door_work(ses.ctl.state, any | ses.poked);
-	if (ses.busy) {
-		ses.busy = false;
-		ses.busy |= amp_inet_step_all(); /* one look more than needed */
-	}
+	if (ses.ctl.state > AMP_INET_BUSY)
+		come_up();
+	if (amp_inet_door_work && amp_inet_door_work(ses.ctl.state, look | ses.poked))
+		ses.poked = true;
+	busy = step_all();
 	if (ses.ctl.state == AMP_INET_CONN)
-		any |= ctl_input();
-	ping_tick(now_ms);
+		ctl_input();
+	left = ping_tick(now_ms);
 	if (ses.ctl.state == AMP_INET_CONN)
 		ctl_output();
-	return any || ses.poked;
+	if (ses.poked)
+		return 0;
+	/* is nothing owed that could not be sent yet, and nobody on his way? */
+	if (AMPSOCK_FAST && !busy && ses.req != REQ_SEND)
+		amp_rest_begin(&resting, left < 0);
+	return busy ? TICK_MS : left;
 }
 
 static int32_t session_run(struct amp_runner *r, uint32_t now_ms)
@@ -587,13 +594,7 @@ static int32_t session_run(struct amp_runner *r, uint32_t now_ms)
 		return left;
 	if (AMPSOCK_FAST)
 		now_ms = amp_port_now_ms();
-	if (session_work(now_ms))
-		return 0;
-	if (ses.busy)
-		return TICK_MS;
-	if (AMPSOCK_FAST && at_rest())
-		amp_rest_begin(&resting, quiet());
-	return quiet() ? -1 : (int32_t)(ses.ping_ms - now_ms);
+	return session_work(now_ms);
 }
 
 /* What the caller did since the look is still to be seen to; and a link may have run after us and
@@ -603,8 +604,8 @@ static bool session_arm(struct amp_runner *r, bool on)
 	(void)r;
 	if (!AMPSOCK_FAST)
 		return ses.poked;
-	return on && (ses.poked || !amp_rest_undisturbed(&resting)) &&
-	       session_work(amp_port_now_ms());
+	return on && (ses.poked ||
+		      (!amp_rest_undisturbed(&resting) && !session_work(amp_port_now_ms())));
 }
 
 #endif /* AMPSOCK_INET */

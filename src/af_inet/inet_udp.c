@@ -15,6 +15,8 @@
 #include "ampsock.h"
 #include "inet.h"
 
+_Static_assert(AMP_OFF_UDP_LEN < AMP_CARRY_LEAST, "progress is more than a header");
+
 /* Where the fields of a frame are (protocol.md 7). */
 #define KIND 2
 #define ARG  4
@@ -31,7 +33,7 @@ static int head(struct amp_sock *s, uint8_t p[AMP_OFF_UDP_LEN])
 {
 	struct amp_inet *i = amp_inet(s);
 	struct amp_sock *c = i->carrier;
-	const uint32_t max_len = AMPSOCK_RING_LEN; /* the 65535 of the field may be less */
+	const uint32_t max_len = AMPSOCK_RING_LEN < UINT16_MAX ? AMPSOCK_RING_LEN : UINT16_MAX;
 
 	if (i->state == AMP_INET_IDLE && !s->err)
 		return amp_inet_start(s, AMP_INET_WAIT, 0); /* by its use */
@@ -40,7 +42,7 @@ static int head(struct amp_sock *s, uint8_t p[AMP_OFF_UDP_LEN])
 	while (amp_inet_take(c, p, AMP_OFF_UDP_LEN, MSG_PEEK)) {
 		uint32_t len = amp_le16(p), arg = amp_le32(p + ARG);
 
-		if (!amp_off_udp_ok(p) || len > max_len) {
+		if (!amp_off_udp_ok(p, max_len)) {
 			amp_inet_give_up(s);
 			return -EPROTO;
 		}
@@ -125,15 +127,10 @@ ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m)
 		from = iov;
 		whole = AMP_OFF_UDP_LEN + m->len;
 	}
-	r = i->carrier->fam->carrier->carry(i->carrier, from, m->done, end, whole);
-	if (!m->done && r >= 0) {
-		if (r <= (ssize_t)AMP_OFF_UDP_LEN && (size_t)r != whole) {
-			/* buffers too small for a header: not ours */
-			i->carrier->fam->half_close(i->carrier, SHUT_RDWR);
-			return -EPIPE;
-		}
-		r -= (ssize_t)AMP_OFF_UDP_LEN;
-	}
+	r = AMP_CARRIER_CARRY(i->carrier)(i->carrier, from, m->done, end, whole);
+	if (!m->done && r >= 0)
+		r -= (ssize_t)
+			AMP_OFF_UDP_LEN; /* AMP_CARRY_LEAST: a byte more, if there is one */
 	if (AMP_PORT_THREADS && r >= 0)
 		i->off = m->done + (size_t)r < m->len;
 	if (r < 0 && r != -EAGAIN && m->done)
@@ -191,7 +188,7 @@ int amp_inet_udp_poll(struct amp_sock *s)
 		return ev;
 	ev = ~ev;
 	if (!MID_FRAME(i) &&
-	    i->carrier->fam->carrier->carry(i->carrier, NULL, 0, 0, AMP_OFF_UDP_LEN + 1) == 0)
+	    AMP_CARRIER_CARRY(i->carrier)(i->carrier, NULL, 0, 0, AMP_OFF_UDP_LEN + 1) == 0)
 		ev |= POLLOUT;
 	return ev;
 }

@@ -559,6 +559,7 @@ void amp_rpmsg_sock_end(struct amp_sock *s, enum amp_end_why why)
 /* ---- what AF_INET's carriers need to know (docs/protocol.md) ---- */
 
 #if AMPSOCK_INET
+#if !AMP_ONE_CARRIER
 static bool carrier_up(void)
 {
 	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
@@ -567,6 +568,10 @@ static bool carrier_up(void)
 	}
 	return false;
 }
+#endif
+
+_Static_assert(AMP_RSTREAM_ROOM - AMP_RSTREAM_HDR_LEN >= AMP_CARRY_LEAST,
+	       "what carriers rely on: a buffer with less room is refused");
 
 static const struct sockaddr_rpmsg door_addr = {
 	.rp_family = AF_RPMSG,
@@ -578,8 +583,10 @@ static const struct amp_carrier carrier = {
 	.proxy = (const struct sockaddr *)&door_addr,
 	.accept = (const struct sockaddr *)&door_addr,
 	.len = sizeof(door_addr),
+#if !AMP_ONE_CARRIER
 	.up = AMPSOCK_VSOCK ? carrier_up : NULL, /* else nobody asks */
 	.carry = amp_vsock_carry,
+#endif
 };
 #endif
 

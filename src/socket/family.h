@@ -42,18 +42,44 @@ struct amp_msg {
 	int flags;	       /* out of recv: MSG_TRUNC, MSG_EOR */
 };
 
+/*
+ * A small core with one family beside AF_INET knows whose its carriers are: AMP_CARRIER(c, connect) is
+ * that family's by name then, and no entry of a table.
+ */
+#define AMP_ONE_CARRIER \
+	(AMPSOCK_INET && !AMPSOCK_FAST && !AMPSOCK_HOSTED && !(AMPSOCK_VSOCK && AMPSOCK_RPMSG))
+#if !AMP_ONE_CARRIER
+#define AMP_CARRIER(c, op)   ((c)->fam->op)
+#define AMP_CARRIER_CARRY(c) ((c)->fam->carrier->carry)
+#else
+#define AMP_CARRIER_CARRY(c) amp_vsock_carry
+#if AMPSOCK_VSOCK
+#define AMP_CARRIER(c, op) amp_vsock_sock_##op
+#define AMP_CARRIER_FAMILY amp_vsock_family
+#else
+#define AMP_CARRIER(c, op) amp_rpmsg_sock_##op
+#define AMP_CARRIER_FAMILY amp_rpmsg_family
+#endif
+#endif
+
+/* No carrier's packet has room for fewer bytes. */
+#define AMP_CARRY_LEAST 33u
+
 /* Where an AF_INET socket's carrier goes: data, so that af_inet needs no family's header. */
 struct amp_carrier {
 	const struct sockaddr *proxy;  /* connect here */
 	const struct sockaddr *accept; /* accepted connections arrive here */
 	socklen_t len;
+#if !AMP_ONE_CARRIER
 	bool (*up)(void); /* is one of its links up? NULL: always */
 	/*
 	 * Of the bytes in iov those from off up to end, as many as go now; none while the window
-	 * has no room for whole of them. Their number, or -errno as sendmsg.
+	 * has no room for whole of them. Their number, AMP_CARRY_LEAST at least where there are so
+	 * many, or -errno as sendmsg.
 	 */
 	ssize_t (*carry)(struct amp_sock *c, const struct iovec *iov, size_t off, size_t end,
 			 size_t whole);
+#endif
 };
 
 enum amp_direct {
@@ -400,7 +426,15 @@ static inline void amp_sock_recv_fast(struct amp_sock *s, struct amp_rx_want *w)
 /* The family that serves a domain, or NULL (families.def). */
 const struct amp_family *amp_family_find(int domain);
 /* The first family that has a carrier whose link is up, else the first that has one. */
+#if !AMP_ONE_CARRIER
 const struct amp_family *amp_family_carrier(void);
+#else
+extern const struct amp_family AMP_CARRIER_FAMILY;
+static inline const struct amp_family *amp_family_carrier(void)
+{
+	return &AMP_CARRIER_FAMILY;
+}
+#endif
 /* socketpair(), which AF_VSOCK's loop makes of two new sockets of it, of one type. 0, or -errno:
  * they are to be closed. */
 int amp_vsock_pair(struct amp_sock *const ab[2]);
@@ -503,6 +537,18 @@ ssize_t AMP_FAM(, sendmsg)(struct amp_sock *s, const struct amp_msg *m, int flag
 ssize_t AMP_FAM(, recvmsg)(struct amp_sock *s, struct amp_msg *m, int flags);
 void AMP_FAM(, end)(struct amp_sock *s, enum amp_end_why why);
 int AMP_FAM(, poll)(struct amp_sock *s);
+#endif
+
+#if AMP_ONE_CARRIER
+/* The same, and struct amp_carrier's, of whose the carriers are. */
+int AMP_CARRIER(, bind)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
+int AMP_CARRIER(, connect)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
+ssize_t AMP_CARRIER(, sendmsg)(struct amp_sock *s, const struct amp_msg *m, int flags);
+ssize_t AMP_CARRIER(, recvmsg)(struct amp_sock *s, struct amp_msg *m, int flags);
+void AMP_CARRIER(, end)(struct amp_sock *s, enum amp_end_why why);
+int AMP_CARRIER(, poll)(struct amp_sock *s);
+ssize_t AMP_CARRIER_CARRY()(struct amp_sock *c, const struct iovec *iov, size_t off, size_t end,
+			    size_t whole);
 #endif
 
 /* What is left of the sockets: NULL at the end. For rare searches (a free port, a listener). */

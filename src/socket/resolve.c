@@ -56,7 +56,7 @@ union cell {
 /* One more than addresses: for a name. */
 #define CELLS (AMPSOCK_ADDRINFO + 1u)
 static union cell pool[CELLS]; /* l */
-static uint8_t used[CELLS];    /* l: 0: free; of the first of a name's: how many they are */
+static uint8_t used[CELLS];    /* l: 0: free; how many are used together, of a name's */
 
 /* A getaddrinfo() on its way. On the caller's stack: small. */
 struct query {
@@ -91,8 +91,7 @@ static union cell *cells_new(unsigned cnt)
 		if (run < cnt)
 			continue;
 		i -= cnt - 1;
-		memset(&used[i], 1, cnt);
-		used[i] = (uint8_t)cnt;
+		memset(&used[i], (int)cnt, cnt);
 		return memset(&pool[i], 0, cnt * sizeof(pool[0]));
 	}
 	return NULL;
@@ -221,34 +220,23 @@ static int eai_of(int r)
 	return r == -EACCES || r == -EPROTO ? EAI_FAIL : EAI_AGAIN;
 }
 
-/* What can be asked: how the request is put together, and its answer looked at. */
-struct question {
-	unsigned op;
-	/* Into amp_inet_body; its length. */
-	unsigned (*fill)(const void *what);
-	/* What is in amp_inet_body; false: nonsense. */
-	bool (*take)(void *what);
-};
-
-/* Ask and wait. 0 or EAI_*. */
-static int ask(struct amp_call *c, const struct question *to, void *what)
+/*
+ * Ask and wait. 0: the answer is in amp_inet_body; EAI_*. fill: puts what is asked there; returns its
+ * length. An answer that makes no sense: amp_inet_violation().
+ */
+static int ask(struct amp_call *c, unsigned op, unsigned (*fill)(const void *what),
+	       const void *what)
 {
 	uint8_t ticket = 0;
-	unsigned len;
 	int r;
 
 	do {
-		r = amp_inet_req(c, &ticket, to->op);
-		if (r == 0) {
-			len = to->fill(what);
-			r = amp_inet_req_send(len);
-		}
+		r = amp_inet_req(c, &ticket, op);
+		if (r == 0)
+			r = amp_inet_req_send(fill(what));
 	} while (amp_far_again(c, r));
-	if (r == 1) {
-		if (to->take(what))
-			return 0;
-		r = amp_inet_violation();
-	}
+	if (r == 1)
+		return 0;
 	amp_inet_req_forget(c);
 	return eai_of(r);
 }
@@ -271,10 +259,9 @@ static unsigned fill_query(const void *what)
 	return QUERY_HEAD + q->node_len + q->service_len;
 }
 
-/* The list that the answer holds (protocol.md 5.8). */
-static bool take_list(void *what)
+/* The list that the answer holds (protocol.md 5.8). False: nonsense. */
+static __attribute__((noinline)) bool take_list(struct query *q)
 {
-	struct query *q = what;
 	uint8_t *p = amp_inet_body;
 	unsigned cnt = p[0], canon_len = p[1];
 
@@ -295,26 +282,6 @@ static bool take_list(void *what)
 		add(q, p);
 	}
 	return true;
-}
-
-static const struct question list_of = {
-	.op = AMP_OFF_RESOLVE,
-	.fill = fill_query,
-	.take = take_list,
-};
-
-static int names(struct query *q, struct amp_call *c)
-{
-	int r = ask(c, &list_of, q);
-
-	if (q->family == AF_INET6 && (q->flags & AI_V4MAPPED) &&
-	    (r == EAI_NONAME || r == EAI_FAMILY || (!r && (q->flags & AI_ALL)))) {
-		q->asked = AMP_OFF_INET;
-		r = ask(c, &list_of, q);
-		if (q->first)
-			r = 0;
-	}
-	return r;
 }
 
 static __attribute__((noinline)) bool numeric(const char *node)
@@ -342,21 +309,38 @@ static __attribute__((noinline)) int no_name(struct query *q)
 	return 0;
 }
 
+/* AI_V4MAPPED: addresses of IPv4 are wanted, too, or as nothing else was found. */
+static bool mapped_next(const struct query *q, int r)
+{
+	if (q->asked != AMP_OFF_INET6 || !(q->flags & AI_V4MAPPED))
+		return false;
+	return r == EAI_NONAME || r == EAI_FAMILY || (!r && (q->flags & AI_ALL));
+}
+
 /* Addresses lie in its calls' frames, not below the waiting for an answer. */
 static int lookup(struct query *q, struct amp_call *c)
 {
-	bool named = q->node && !numeric(q->node);
-	int r;
+	bool named = q->node && !numeric(q->node), again = false;
+	int r = 0;
 
-	if (q->service_len && !named) {
+	if (named && (q->flags & AI_NUMERICHOST))
+		return EAI_NONAME;
+	if (!named)
 		q->node_len = 0; /* the host is no question: only the service is */
-		r = ask(c, &list_of, q);
-		if (r)
-			return r;
+	while (named || q->service_len) {
+		r = ask(c, AMP_OFF_RESOLVE, fill_query, q);
+		if (!r && !take_list(q)) {
+			(void)amp_inet_violation();
+			r = EAI_FAIL;
+		}
+		if (again && q->first)
+			r = 0;
+		again = named && mapped_next(q, r);
+		if (!again)
+			break;
+		q->asked = AMP_OFF_INET;
 	}
-	if (named)
-		return q->flags & AI_NUMERICHOST ? EAI_NONAME : names(q, c);
-	return no_name(q);
+	return named || r ? r : no_name(q);
 }
 
 static int check_hints(struct query *q, const struct addrinfo *hints)
@@ -462,20 +446,6 @@ static unsigned fill_reverse(const void *what)
 	return sizeof(struct reverse);
 }
 
-static bool take_reverse(void *what)
-{
-	const uint8_t *p = amp_inet_body;
-
-	(void)what;
-	return amp_inet_body_len() == 4u + p[0] + p[1];
-}
-
-static const struct question names_of = {
-	.op = AMP_OFF_RNAME,
-	.fill = fill_reverse,
-	.take = take_reverse,
-};
-
 /* Text of len bytes to where the caller wants it, with its end. */
 static __attribute__((noinline)) int give(char *to, socklen_t room, const void *text,
 					  size_t len)
@@ -542,9 +512,15 @@ int amp_getnameinfo(const struct sockaddr *restrict addr, socklen_t len, char *r
 	AMP_FORGET(flags);
 	amp_enter_plain(&c);
 	if (name | service) {
-		r = ask(&c, &names_of, &v);
-		if (!r)
+		r = ask(&c, AMP_OFF_RNAME, fill_reverse, &v);
+		if (!r) {
 			p = amp_inet_body;
+			if (amp_inet_body_len() != 4u + p[0] + p[1]) {
+				(void)amp_inet_violation();
+				p = none;
+				r = EAI_FAIL;
+			}
+		}
 	}
 	AMP_FORGET(p); /* one copy of what follows will do */
 	AMP_FORGET(r);

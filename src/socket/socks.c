@@ -60,7 +60,7 @@ const struct amp_family *amp_family_find(int domain)
 	return family_find(domain);
 }
 
-#if AMPSOCK_INET
+#if AMPSOCK_INET && !AMP_ONE_CARRIER
 const struct amp_family *amp_family_carrier(void)
 {
 	const struct amp_family *first = NULL;

@@ -289,6 +289,9 @@ ssize_t amp_vsock_sock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int 
 }
 
 #if AMPSOCK_INET
+_Static_assert(AMPSOCK_VSOCK_BUF_LEN - AMP_VSOCK_HDR_LEN >= AMP_CARRY_LEAST,
+	       "what carriers rely on");
+
 /* A packet at a time. No meter: the bytes are our own proxy's (ours()), and so is the window. */
 ssize_t amp_vsock_carry(struct amp_sock *s, const struct iovec *iov, size_t off, size_t end,
 			size_t whole)
@@ -492,6 +495,7 @@ static const struct sockaddr_vm accept_addr = {
 	.svm_port = AMP_OFF_ACCEPT_PORT,
 	.svm_cid = VMADDR_CID_ANY,
 };
+#if !AMP_ONE_CARRIER
 static bool carrier_up(void)
 {
 	for (unsigned i = 0; i < AMPSOCK_VSOCK_LINKS; i++) {
@@ -500,13 +504,16 @@ static bool carrier_up(void)
 	}
 	return false;
 }
+#endif
 
 static const struct amp_carrier carrier = {
 	.proxy = (const struct sockaddr *)&proxy_addr,
 	.accept = (const struct sockaddr *)&accept_addr,
 	.len = sizeof(struct sockaddr_vm),
+#if !AMP_ONE_CARRIER
 	.up = AMPSOCK_RPMSG ? carrier_up : NULL, /* else nobody asks */
 	.carry = amp_vsock_carry,
+#endif
 };
 #endif
 

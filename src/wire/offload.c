@@ -44,12 +44,16 @@ void amp_off_put_addr(uint8_t *p, const struct amp_off_addr *a)
 bool amp_off_addr_ok(const uint8_t *p)
 {
 	unsigned family = amp_le16(p); /* and the reserved byte */
+	unsigned from = 0;
 
 	if (family == AMP_OFF_INET6)
 		return true;
-	if (family == AMP_OFF_INET)
-		return !amp_le32(p + 4) && all_zero(p + 12, 12);
-	return all_zero(p, AMP_OFF_ADDR_LEN);
+	if (family == AMP_OFF_INET) {
+		if (amp_le32(p + 4))
+			return false;
+		from = 12;
+	}
+	return all_zero(p + from, AMP_OFF_ADDR_LEN - from);
 }
 
 bool amp_off_get_addr(const uint8_t *p, struct amp_off_addr *a)
@@ -195,7 +199,7 @@ bool amp_off_get_udp(const uint8_t p[AMP_OFF_UDP_LEN], struct amp_off_udp *u)
 	u->flags = p[3];
 	u->arg = amp_le32(p + 4);
 	amp_off_get_addr(p + 8, &u->addr);
-	return amp_off_udp_ok(p);
+	return amp_off_udp_ok(p, UINT16_MAX);
 }
 
 /* By enum amp_off_status. Every errno here is below 256 on Linux, newlib and picolibc. */
@@ -224,7 +228,7 @@ const uint8_t amp_off_errnos[AMP_OFF_ERRNOS] = {
 	[AMP_OFF_EPROTONOSUPPORT] = EPROTONOSUPPORT,
 	[AMP_OFF_ETIMEDOUT] = ETIMEDOUT,
 	[AMP_OFF_EHOSTDOWN] = EHOSTDOWN,
-	[AMP_OFF_EAGAIN] = EAGAIN,
+	[AMP_OFF_EAGAIN] = ENOBUFS, /* over a limit: EAGAIN would mean "not now" here */
 	[AMP_OFF_EIO] = EIO,
 	[AMP_OFF_EISCONN] = EISCONN,
 	[AMP_OFF_EDESTADDRREQ] = EDESTADDRREQ,
@@ -235,6 +239,8 @@ unsigned amp_off_status(int err)
 {
 	unsigned i;
 
+	if (err == EAGAIN)
+		return AMP_OFF_EAGAIN;
 	for (i = 0; i < AMP_OFF_ERRNOS; i++)
 		if (amp_off_errnos[i] == err)
 			return i;

@@ -303,20 +303,28 @@ static inline int amp_off_answer_ok(const uint8_t p[AMP_OFF_ANSWER_LEN])
 		       : AMP_OFF_EPROTO;
 }
 
-/* protocol.md 7: lengths must agree, or everything behind this frame is garbage. */
-static inline bool amp_off_udp_ok(const uint8_t p[AMP_OFF_UDP_LEN])
+/* protocol.md 7: lengths must agree, or everything behind this frame is garbage. max_len: the longest
+ * frame that is taken. */
+static inline bool amp_off_udp_ok(const uint8_t p[AMP_OFF_UDP_LEN], uint32_t max_len)
 {
 	uint32_t carried = amp_le16(p) - AMP_OFF_UDP_LEN; /* wraps: below 32 is too short */
 	uint32_t arg = amp_le32(p + 4);
 
-	if (carried > UINT16_MAX || !amp_off_addr_ok(p + 8))
+	if (carried > max_len - AMP_OFF_UDP_LEN || !amp_off_addr_ok(p + 8))
 		return false;
-	if (p[2] == AMP_OFF_UDP_DATA) /* no datagram is longer: it becomes a return value */
-		return p[3] == AMP_OFF_UDP_TRUNC ? arg > carried && arg <= UINT16_MAX
-						 : !p[3] && arg == carried;
-	if (p[2] == AMP_OFF_UDP_ERROR && arg == AMP_OFF_OK)
+	switch (amp_le16(p + 2)) { /* kind, and flags above it */
+	case AMP_OFF_UDP_DATA:
+		return arg == carried;
+	case AMP_OFF_UDP_DATA | AMP_OFF_UDP_TRUNC << 8:
+		/* no datagram is longer: it becomes a return value */
+		return arg > carried && arg <= UINT16_MAX;
+	case AMP_OFF_UDP_ERROR:
+		return !carried && arg != AMP_OFF_OK;
+	case AMP_OFF_UDP_DROPS:
+		return !carried;
+	default:
 		return false;
-	return p[2] <= AMP_OFF_UDP_DROPS && !p[3] && !carried;
+	}
 }
 
 void amp_off_put_addr(uint8_t *p, const struct amp_off_addr *a);

@@ -31,7 +31,6 @@ ROOMS = {
 	],
 	"af_inet": [
 		"socket/family.h",   # its sockets, and its carrier like any other owner's
-		"socket/need.h",     # asks for the carrier's optional operations (family.h)
 	],
 	"af_rpmsg": [
 		"socket/family.h", "conn/conn.h", "virtio/vq.h", "virtio/vdev.h",

@@ -228,7 +228,7 @@ static ssize_t fk_carry(struct amp_sock *s, const struct iovec *iov, size_t off,
 	size_t at = 0, n = 0;
 
 	assert_int_equal(w->room_len, 0);
-	if (s->flags & (AMP_SF_RESET | AMP_SF_WR_SHUT))
+	if (s->flags & (AMP_SF_RESET | AMP_SF_WR_SHUT | AMP_SF_HUP))
 		return -EPIPE;
 	if (whole > fk_window(w))
 		return -EAGAIN;
