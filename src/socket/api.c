@@ -48,20 +48,38 @@ static bool no_addr(const struct sockaddr *addr, socklen_t len)
 	return !addr || len < sizeof(addr->sa_family);
 }
 
+uint8_t amp_far_begin(struct amp_sock *s)
+{
+	uint8_t err = s->err;
+
+	if (!(s->flags & AMP_SF_RESET))
+		return 0;
+	s->err = 0;
+	return err;
+}
+
 int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
 {
 	struct amp_call c;
+	uint8_t err = 0;
 	int r = amp_enter(&c, fd, true);
 
 	if (r)
 		return r;
+	if (AMPSOCK_INET)
+		err = amp_far_begin(c.s);
 	r = -EINVAL;
 	if (!no_addr(addr, len)) {
 		do {
 			r = AMP_FAM(c.s->fam, bind)(c.s, addr, len);
 		} while (AMPSOCK_INET && amp_far_again(&c, r)); /* the others know at once */
 	}
-	return (int)amp_leave(&c, AMPSOCK_INET ? amp_far_result(&c, r) : r);
+	if (!AMPSOCK_INET)
+		return (int)amp_leave(&c, r);
+	r = amp_far_result(&c, r);
+	if (!c.s->err)
+		c.s->err = err;
+	return (int)amp_leave(&c, r);
 }
 
 /*

@@ -16,6 +16,7 @@ int amp_listen(int fd, int backlog)
 	struct amp_call c;
 	struct amp_sock *s;
 	uint16_t low;
+	uint8_t err = 0;
 	int r = amp_enter(&c, fd, false);
 
 	if (r)
@@ -33,6 +34,8 @@ int amp_listen(int fd, int backlog)
 		if (!(s->flags & AMP_SF_LISTEN))
 			s->rcvlowat = 0; /* its place is the queue's, when all goes well */
 		s->backlog = (uint8_t)backlog;
+		if (AMPSOCK_INET)
+			err = amp_far_begin(s);
 		do {
 			r = s->flags & AMP_SF_LISTEN ? 0 : s->fam->listen(s, backlog);
 		} while (amp_far_again(&c, r));
@@ -41,7 +44,10 @@ int amp_listen(int fd, int backlog)
 		else if (!(s->flags & AMP_SF_LISTEN))
 			s->rcvlowat = low;
 	}
-	return (int)amp_leave(&c, amp_far_result(&c, r));
+	r = amp_far_result(&c, r);
+	if (AMPSOCK_INET && !s->err)
+		s->err = err;
+	return (int)amp_leave(&c, r);
 }
 
 int amp_accept4(int fd, struct sockaddr *restrict addr, socklen_t *restrict len, int flags)

@@ -127,6 +127,11 @@ void amp_enter_timed(struct amp_call *c, int32_t timeout_ms);
 int32_t amp_to_ms(int64_t sec, unsigned long parts, unsigned long ms_parts);
 #define AMP_MS_BAD (-2)
 
+/*
+ * bind() and listen(), which AF_INET tells by s->err what came of them: what is pending there of a
+ * connection that is over is put aside. It is to go back, or into SO_ERROR it never comes.
+ */
+uint8_t amp_far_begin(struct amp_sock *s);
 /* An operation that needs an answer from far away: waited for, but not for ever. False: over.
  */
 bool amp_far_again(struct amp_call *c, int r);
