@@ -31,11 +31,13 @@ uint16_t *amp_console_flags(int fd)
 	return &own_flags[fd];
 }
 
-/* Of the first piece. */
-static ssize_t own_read(struct amp_call *c, int fd, const struct iovec *iov)
+/* What is there, at most the first piece that is not empty: of a terminal any read may be short. */
+static ssize_t own_read(struct amp_call *c, int fd, const struct iovec *iov, int iovcnt)
 {
 	ssize_t n;
 
+	while (iovcnt-- > 1 && !iov->iov_len) /* to read nothing would look like the end */
+		iov++;
 	do {
 		n = own_ops->read(fd, iov->iov_base, iov->iov_len);
 		if (n == -EAGAIN)
@@ -69,5 +71,6 @@ ssize_t amp_console_io(int fd, const struct iovec *iov, int iovcnt, bool out)
 
 	amp_enter_plain(&c);
 	c.block = !(own_flags[fd] & AMP_SF_NONBLOCK);
-	return amp_leave(&c, out ? own_write(&c, fd, iov, iovcnt) : own_read(&c, fd, iov));
+	return amp_leave(&c,
+			 out ? own_write(&c, fd, iov, iovcnt) : own_read(&c, fd, iov, iovcnt));
 }
