@@ -23,8 +23,10 @@ bool amp_far_again(struct amp_call *c, int r)
 	return amp_again(c) == 0;
 }
 
-int amp_far_result(struct amp_call *c, int r)
+int amp_far_result(struct amp_call *c, int r, uint8_t err)
 {
+	if (AMPSOCK_INET && !c->s->err)
+		c->s->err = err;
 	if (r != -EAGAIN)
 		return r;
 	if (AMP_PORT_THREADS && c->s->gen != c->gen) /* closed meanwhile */
@@ -48,7 +50,7 @@ static bool no_addr(const struct sockaddr *addr, socklen_t len)
 	return !addr || len < sizeof(addr->sa_family);
 }
 
-uint8_t amp_far_begin(struct amp_sock *s)
+__attribute__((noinline)) uint8_t amp_far_begin(struct amp_sock *s)
 {
 	uint8_t err = s->err;
 
@@ -74,12 +76,7 @@ int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
 			r = AMP_FAM(c.s->fam, bind)(c.s, addr, len);
 		} while (AMPSOCK_INET && amp_far_again(&c, r)); /* the others know at once */
 	}
-	if (!AMPSOCK_INET)
-		return (int)amp_leave(&c, r);
-	r = amp_far_result(&c, r);
-	if (!c.s->err)
-		c.s->err = err;
-	return (int)amp_leave(&c, r);
+	return (int)amp_leave(&c, AMPSOCK_INET ? amp_far_result(&c, r, err) : r);
 }
 
 /*

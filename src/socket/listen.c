@@ -44,10 +44,7 @@ int amp_listen(int fd, int backlog)
 		else if (!(s->flags & AMP_SF_LISTEN))
 			s->rcvlowat = low;
 	}
-	r = amp_far_result(&c, r);
-	if (AMPSOCK_INET && !s->err)
-		s->err = err;
-	return (int)amp_leave(&c, r);
+	return (int)amp_leave(&c, amp_far_result(&c, r, err));
 }
 
 int amp_accept4(int fd, struct sockaddr *restrict addr, socklen_t *restrict len, int flags)

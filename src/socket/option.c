@@ -188,7 +188,7 @@ static int option(int fd, const struct ask *a)
 								a->val, a->len)
 					     : -ENOPROTOOPT;
 		} while (amp_far_again(&c, r));
-		r = amp_far_result(&c, r);
+		r = amp_far_result(&c, r, 0);
 		/* it is known here, but the family may have to tell somebody */
 		if (r == -ENOPROTOOPT && a->level == SOL_SOCKET && a->name == SO_LINGER)
 			r = 0;

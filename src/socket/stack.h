@@ -135,8 +135,8 @@ uint8_t amp_far_begin(struct amp_sock *s);
 /* An operation that needs an answer from far away: waited for, but not for ever. False: over.
  */
 bool amp_far_again(struct amp_call *c, int r);
-/* What it came to. Its answer, if one comes after all, is nobody's. */
-int amp_far_result(struct amp_call *c, int r);
+/* What it came to. Its answer, if one comes after all, is nobody's. err: amp_far_begin()'s, 0. */
+int amp_far_result(struct amp_call *c, int r, uint8_t err);
 
 /* The descriptor goes at once, whoever waits on it hears EBADF; the rest is the family's. */
 void amp_sock_close(struct amp_sock *s);
