@@ -137,8 +137,8 @@ void amp_link_change(int link, bool up)
 
 /* ---- sockets ---- */
 
-/* Counted as they come and go where AF_INET's listeners look at that in each turn; else when somebody
- * asks (stats.c). */
+/* Counted as they come and go where AF_INET's listeners look at that in each turn, or where slots do
+ * not tell (AMP_COUNT_USE); else when somebody asks (stats.c). */
 static inline void count_socket(int more)
 {
 	if (!AMP_COUNT_USE)
