@@ -20,12 +20,11 @@
 #define DOOR_BACKLOG 16
 
 static struct {
-	struct amp_sock *door; /* NULL: nobody has ever listened */
-	const struct amp_sock
-		*given;	    /* who was granted credit last: those behind it come first */
-	uint16_t seen_used; /* sockets in use when credits were last looked at */
-	bool said;	    /* of a carrier that nobody asked for, once in a session */
-} inbound;		    /* l. Together: one address to load */
+	struct amp_sock *door;	/* NULL: nobody has ever listened */
+	struct amp_sock *given; /* who got credit last: those behind it come first */
+	uint16_t seen_used;	/* sockets in use when credits were last looked at */
+	bool said;		/* of a carrier that nobody asked for, once in a session */
+} inbound;			/* l. Together: one address to load */
 
 /* ---- accept carriers ---- */
 
@@ -111,19 +110,21 @@ static unsigned room(void)
  */
 static void grant(void)
 {
-	int left = (int)room() - (int)granted(), n, round = 0;
-	struct amp_sock *s = NULL;
+	int left = (int)room() - (int)granted(), n;
+	struct amp_sock *s = inbound.given;
+	bool again = true;
 
 	inbound.seen_used = (uint16_t)amp_counts.sockets_used;
 	while (left > 0) {
 		struct amp_inet *i;
 
 		s = amp_inet_next(s);
-		if (!s && ++round == 2)
-			break;
-		/* first those behind it, then, from the beginning, those up to it */
-		if (!s || (s <= inbound.given) != round)
+		if (!s) { /* and then from the beginning, once */
+			if (!again)
+				break;
+			again = false;
 			continue;
+		}
 		i = amp_inet(s);
 		/* listen() has still to see that it does, or nobody waits any more to see it */
 		if (i->state != AMP_INET_LISTENING || !(s->flags & AMP_SF_LISTEN))
