@@ -150,8 +150,18 @@ static struct amp_stats stats(void)
 
 static int group_up(void **state)
 {
+	uint32_t offers;
+
 	(void)state;
 	host_boot();
+	/* a table of a file that was compiled with other knobs */
+	offers = host.rp.table->vdev.dfeatures;
+	assert_int_equal(offers, AMP_RPROC_FEATURES);
+	if (!AMPSOCK_RPMSG_EVENT_IDX) {
+		host.rp.table->vdev.dfeatures |= (uint32_t)AMP_VIRTIO_F_EVENT_IDX;
+		assert_int_equal(amp_link_rpmsg(&host.rp), -EINVAL);
+		host.rp.table->vdev.dfeatures = offers;
+	}
 	assert_int_equal(amp_link_rpmsg(&host.rp), 0);
 	return amp_link_wait(10000);
 }
