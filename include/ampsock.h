@@ -40,7 +40,8 @@ int amp_link_vsock(struct amp_vdev *vd);
  * amp_port_wake(); without one call amp_poll_links() now and then. From thread context, before
  * or after sockets exist; a second time for the same rp begins anew. 0; -EINVAL a table that
  * can not be: num no power of two up to 1024, align no power of two of at least 4, the window
- * not aligned; -ENOBUFS no link slot (AMPSOCK_RPMSG).
+ * not aligned, or its file was compiled with AMPSOCK_RPMSG_EVENT_IDX 1 and the library with 0;
+ * -ENOBUFS no link slot (AMPSOCK_RPMSG).
  */
 int amp_link_rpmsg(struct amp_rproc *rp);
 

@@ -58,6 +58,7 @@ $(foreach k,asan tsan small,$(foreach t,$(UNIT),$(eval $(call unit_program,$(k),
 # What they include besides headers.
 $(BUILD)/check/asan/test_inet_udp_rpmsg: tests/unit/test_inet_udp.c
 $(BUILD)/check/asan/test_join_way: src/proxy/join_way.c
+$(BUILD)/check/asan/test_board_clint: boards/timer-clint.c boards/board.h
 -include $(wildcard $(BUILD)/check/*/o*/*/*.d)
 endif
 

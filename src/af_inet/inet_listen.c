@@ -20,10 +20,11 @@
 #define DOOR_BACKLOG 16
 
 static struct {
-	struct amp_sock *door; /* NULL: nobody has ever listened */
-	uint32_t seen_used;    /* sockets in use when credits were last looked at */
-} inbound;		       /* l. Together: one address to load */
-static bool said;	       /* l: of a carrier that nobody asked for, once in a session */
+	struct amp_sock *door;	/* NULL: nobody has ever listened */
+	struct amp_sock *given; /* who got credit last: those behind it come first */
+	uint16_t seen_used;	/* sockets in use when credits were last looked at */
+	bool said;		/* of a carrier that nobody asked for, once in a session */
+} inbound;			/* l. Together: one address to load */
 
 /* ---- accept carriers ---- */
 
@@ -103,33 +104,44 @@ static unsigned room(void)
 
 /*
  * Grant what can be held, to all listeners together never more than there is room for. A listener
- * holds half of what nobody else does, however long its backlog: credits do not come back, and the
- * next listener wants some, too.
+ * holds a quarter of what nobody else does, however long its backlog: credits do not come back, and
+ * the next listener wants some, too. They have their turns: of little that comes free the same one
+ * would have all, for ever.
  */
 static void grant(void)
 {
 	int left = (int)room() - (int)granted(), n;
-	struct amp_sock *s = NULL;
+	struct amp_sock *s = inbound.given;
+	bool again = true;
 
-	inbound.seen_used = amp_counts.sockets_used;
-	while (left > 0 && (s = amp_inet_next(s)) != NULL) {
-		struct amp_inet *i = amp_inet(s);
+	inbound.seen_used = (uint16_t)amp_counts.sockets_used;
+	while (left > 0) {
+		struct amp_inet *i;
 
+		s = amp_inet_next(s);
+		if (!s) { /* and then from the beginning, once */
+			if (!again)
+				break;
+			again = false;
+			continue;
+		}
+		i = amp_inet(s);
 		/* listen() has still to see that it does, or nobody waits any more to see it */
 		if (i->state != AMP_INET_LISTENING || !(s->flags & AMP_SF_LISTEN))
 			continue;
-		n = (left + i->door.credits + 1) / 2;
+		n = (left + i->door.credits + 3) / 4;
 		if (n > s->backlog - s->queued)
 			n = s->backlog - s->queued;
 		n -= i->door.credits;
 		if (n <= 0)
 			continue;
 		if (amp_inet_note(AMP_OFF_CREDIT, 16, i->id, (uint32_t)n) < 0) {
-			inbound.seen_used = ~0u; /* try again */
+			inbound.seen_used = UINT16_MAX; /* try again */
 			return;
 		}
 		i->door.credits = (uint8_t)(i->door.credits + n);
 		left -= n;
+		inbound.given = s;
 	}
 }
 
@@ -138,7 +150,7 @@ unsigned amp_inet_door_work(unsigned state, unsigned look)
 	bool up = state == AMP_INET_CONN, any = door_input(up);
 
 	if (AMPSOCK_WHY && !up)
-		said = false;
+		inbound.said = false;
 	if (up && inbound.door && (look || any || inbound.seen_used != amp_counts.sockets_used))
 		grant();
 	return any;
@@ -260,9 +272,9 @@ void amp_inet_header_step(struct amp_sock *s, bool late)
 	if ((r == -EAGAIN && !late) || (r == 0 && header_ok(s)))
 		return;
 	amp_counts.rx_bad++;
-	if (AMPSOCK_WHY && !said) {
+	if (AMPSOCK_WHY && !inbound.said) {
 		amp_log("offload: an accept carrier that nobody asked for, reset");
-		said = true;
+		inbound.said = true;
 	}
 	s->linger_s = 0;
 	amp_inet_close(s);

@@ -174,6 +174,9 @@ int amp_inet_udp_poll(struct amp_sock *s)
 	uint8_t p[AMP_OFF_UDP_LEN];
 	int r, ev;
 
+	/* who only looks has not used it (as in recv), and nothing is in the way of a first datagram */
+	if (i->state == AMP_INET_IDLE && !(s->flags & AMP_SF_BOUND))
+		return POLLOUT;
 	r = head(s, p);
 	if (r < 0 && r != -EAGAIN) {
 		s->err = (uint8_t)-r;

@@ -466,8 +466,10 @@ void amp_rsock_withdrawn(struct amp_rlink *l, uint32_t addr)
 	while ((s = next_of_us(s)) != NULL) {
 		/* a stream has an end of its own */
 		if (s->type == SOCK_SEQPACKET && (s->flags & AMP_SF_CONNECTED) &&
-		    !amp_rsock_elsewhere(s, l) && amp_rsock(s)->peer == addr)
+		    !amp_rsock_elsewhere(s, l) && amp_rsock(s)->peer == addr) {
 			s->flags |= AMP_SF_EOF | AMP_SF_HUP;
+			s->sub |= SUB_STALE;
+		}
 	}
 }
 

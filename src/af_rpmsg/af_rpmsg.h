@@ -158,7 +158,7 @@ static inline void amp_rlink_door(struct amp_rlink *l)
 #define SUB_DOOR  8u  /* the carriers' listener: what comes to the front door is its */
 #define SUB_WAIT  16u /* connect() by name, and nobody has announced it yet */
 #define SUB_CHILD 32u /* raw, accepted: its endpoint is its listener's */
-#define SUB_STALE 64u /* of an earlier life of the link: its source may be another's now */
+#define SUB_STALE 64u /* a child: its source may be another's now (withdrawn; link was down) */
 
 /* A name that a socket is bound to, as it is announced. */
 struct amp_own_name {

@@ -213,6 +213,13 @@ static int slot_for(const struct amp_rproc *rp)
 
 static bool possible(const struct amp_rproc *rp)
 {
+	/* of a file that was compiled with another AMPSOCK_RPMSG_EVENT_IDX: a host that takes it waits
+	 * to be asked for kicks where nobody here would */
+	if (!AMPSOCK_RPMSG_EVENT_IDX &&
+	    (rp->table->vdev.dfeatures & (uint32_t)AMP_VIRTIO_F_EVENT_IDX)) {
+		amp_explain("rpmsg: the table offers the event index, the library has none");
+		return false;
+	}
 	return AMP_IS_POW2(rp->num) && rp->num <= 1024 && rp->align >= 4 &&
 	       AMP_IS_POW2(rp->align) && !(((uintptr_t)rp->shm | (uint32_t)rp->shm_da) & 15);
 }

@@ -164,7 +164,7 @@ static RFAST_OUTLINE void recv_raw(struct amp_sock *s, struct amp_rx_want *w)
 	struct rfast_msg m;
 	size_t n;
 
-	if ((s->flags & (AMP_SF_CONNECTED | AMP_SF_RD_SHUT)) != AMP_SF_CONNECTED ||
+	if ((s->flags & (AMP_SF_CONNECTED | AMP_SF_RD_SHUT | AMP_SF_EOF)) != AMP_SF_CONNECTED ||
 	    s->rx.head != s->rx.tail)
 		return;
 	l = amp_rsock_link(s);

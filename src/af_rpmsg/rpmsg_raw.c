@@ -112,8 +112,8 @@ void amp_rraw_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg
 	s = receiver(l, s, rx->src);
 	if (s && (s->flags & AMP_SF_RD_SHUT))
 		return;
-	/* of listeners' children one may be over already */
-	if (!s || (s->flags & AMP_SF_RESET) || !keep(l, s, rx))
+	/* over already: a child, or its peer was withdrawn, and the address is another's now */
+	if (!s || (s->flags & AMP_SF_EOF) || !keep(l, s, rx))
 		amp_counts.dgram_drops++;
 	else
 		amp_sock_changed(s);

@@ -13,8 +13,10 @@ struct amp_baremetal_clock {
 	uint64_t (*ticks)(void);
 	/*
 	 * Interrupt once when ticks() reaches at, at once if it has; UINT64_MAX: no more.
-	 * Called with interrupts enabled. The handler only silences the timer. It may go off
-	 * when nobody waits any more.
+	 * Called with interrupts enabled. The handler only silences the timer, and that only
+	 * when it is due: where the timer or the interrupt controller withdraws an interrupt
+	 * late, that of the last alarm can come when the next is set already, which is not set
+	 * again before it has gone off. It may go off when nobody waits any more.
 	 */
 	void (*alarm)(uint64_t at);
 };

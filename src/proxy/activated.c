@@ -184,6 +184,25 @@ bool amp_activated_has(unsigned long inode)
 	return false;
 }
 
+int amp_activated_adopt(int fd)
+{
+	unsigned i = (unsigned)fd - AMP_ACTIVATED_FIRST;
+
+	if (i >= AMP_ACTIVATED_MAX) {
+		close(fd);
+		return -EMFILE;
+	}
+	got.state[i] = LENT;
+	if (got.cnt <= i)
+		got.cnt = i + 1;
+	return 0;
+}
+
+bool amp_activated_any(void)
+{
+	return got.cnt > 0;
+}
+
 int amp_activated_take_name(const char *name)
 {
 	for (unsigned i = 0; i < got.cnt; i++) {

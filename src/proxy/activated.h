@@ -31,6 +31,13 @@ int amp_activated_init(void);
 int amp_activated_lend(int type, const struct sockaddr *sa);
 /* Is the socket of this inode one of them, lent or not? Its address is in use for good. */
 bool amp_activated_has(unsigned long inode);
+/*
+ * One that a program before this one, the same process, was passed (kept.h): here it is as if it had been
+ * lent already. -EMFILE: closed.
+ */
+int amp_activated_adopt(int fd);
+/* Are there any? */
+bool amp_activated_any(void);
 /* By the name of a descriptor (FileDescriptorName=, FDNAME=), whatever it is; the caller's. */
 int amp_activated_take_name(const char *name);
 

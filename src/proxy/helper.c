@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "activated.h"
 #include "confine.h"
 #include "confine_filter.h"
 #include "helper_call.h"
@@ -532,12 +533,12 @@ int amp_helper_start(const struct amp_config *conf, const struct amp_confine *co
 		     const char *config_path, int *ready_fd, int *code)
 {
 	bool confined = false;
-	int r, passed = amp_helper_manager_open();
+	int r = amp_helper_manager_open();
 	pid_t parent = getpid(), pid;
 	sigset_t mask;
 
-	if (passed < 0)
-		return passed;
+	if (r < 0)
+		return r;
 	self.conf = conf;
 	self.config_path = config_path;
 	sigemptyset(&mask);
@@ -552,7 +553,7 @@ int amp_helper_start(const struct amp_config *conf, const struct amp_confine *co
 	amp_kept_load();
 	r = start_loop();
 	while (!r) {
-		pid = spawn(parent, passed > 0);
+		pid = spawn(parent, amp_activated_any());
 		if (pid == 0) {
 			sigprocmask(SIG_SETMASK, &self.mask, NULL);
 			return 0;

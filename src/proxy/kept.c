@@ -301,6 +301,22 @@ static void load_store(void)
 	}
 }
 
+/* A duplicate: the next program is to have it, too. */
+static void adopt(const char *name, int fd, void *ctx)
+{
+	struct sockaddr_storage ss = {.ss_family = AF_UNSPEC};
+	socklen_t len = sizeof(ss);
+
+	(void)ctx;
+	if (!amp_kept_is_lent(name) || getsockname(fd, (struct sockaddr *)&ss, &len) ||
+	    (ss.ss_family != AF_INET && ss.ss_family != AF_INET6))
+		return;
+	fd = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FD);
+	if (fd < 0 || amp_activated_adopt(fd))
+		amp_log(AMP_LOG_ERROR, "a socket of the service manager's is lost: %s",
+			strerror(EMFILE));
+}
+
 unsigned amp_kept_load(void)
 {
 	const char *file = getenv(AMP_KEPT_ENV);
@@ -309,6 +325,7 @@ unsigned amp_kept_load(void)
 	if (file) {
 		load_exec(file);
 		unsetenv(AMP_KEPT_ENV);
+		amp_kept_each(adopt, NULL);
 	}
 	return cnt;
 }
@@ -327,6 +344,11 @@ void amp_kept_unstore(const char *name)
 
 	snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=" PREFIX "%s", name);
 	amp_helper_manager_tell(text, -1);
+}
+
+bool amp_kept_is_lent(const char *name)
+{
+	return strncmp(name, AMP_KEPT_LENT, strlen(AMP_KEPT_LENT)) == 0;
 }
 
 /* ---- Unix sockets ---- */

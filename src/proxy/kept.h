@@ -27,6 +27,11 @@
  * so every later helper, after an exec or from the service manager's store, knows the file that is
  * its own to serve and to remove from one that somebody has put in its place.
  *
+ * A TCP or UDP socket that a service manager has passed says so by its name. It is lent to the worker, and
+ * stays in the table when its rule goes, so that a program after an exec, which is passed nothing, is as
+ * the one before: it does not end the socket with the rule, and has it for the rule that comes back. From
+ * the manager's store it does not come: the manager passes its sockets itself.
+ *
  * Nothing that comes from the table is believed: each user checks what it takes, as it would
  * check what a guest or another process had sent.
  */
@@ -120,6 +125,8 @@ void amp_kept_settle(void);
  */
 int amp_kept_take_socket(int type, const struct sockaddr *sa, socklen_t len);
 void amp_kept_put_socket(int fd);
+/* The same of a service manager's. */
+void amp_kept_put_lent(int fd);
 /*
  * The same of one whose port the kernel chooses: what it is for, in words (at most AMP_KEPT_WHAT bytes),
  * is its name, and the successor has the port, too. Several may be for the same.

@@ -12,6 +12,9 @@ void amp_kept_join(int fd);
  * that. */
 bool amp_kept_serve(int sock, bool *upgrade);
 bool amp_kept_is_unix(const char *name);
+/* A service manager's, of TCP or UDP: see kept.h. */
+bool amp_kept_is_lent(const char *name);
+#define AMP_KEPT_LENT "+lent" /* the beginning of their names */
 /* PREFIX-hash */
 void amp_kept_hash_name(char *dst, const char *prefix, const void *data, size_t len);
 

@@ -99,12 +99,12 @@ void amp_kept_drop(const char *name)
 	send_msg(DROP, name, -1);
 }
 
-/* Unix sockets are the helper's own affair. */
+/* Unix sockets are the helper's own affair, and the manager's stay. */
 static void drop_one(const char *name, int fd, void *ctx)
 {
 	(void)fd;
 	(void)ctx;
-	if (!amp_kept_is_unix(name))
+	if (!amp_kept_is_unix(name) && !amp_kept_is_lent(name))
 		amp_kept_drop(name);
 }
 
@@ -135,7 +135,8 @@ void amp_kept_settle(void)
 static void act(const struct msg *text, int fd, bool *upgrade)
 {
 	if (text->op == PUT && fd >= 0) {
-		amp_kept_store(text->name, fd);
+		if (!amp_kept_is_lent(text->name))
+			amp_kept_store(text->name, fd);
 		if (amp_kept_add(text->name, fd) == 0)
 			return;
 		amp_kept_unstore(text->name);
@@ -233,6 +234,16 @@ void amp_kept_put_socket(int fd)
 
 	if (name_of(fd, name))
 		amp_kept_put(name, fd);
+}
+
+void amp_kept_put_lent(int fd)
+{
+	char name[AMP_KEPT_NAME], lent[AMP_KEPT_NAME];
+
+	if (!name_of(fd, name))
+		return;
+	amp_kept_hash_name(lent, AMP_KEPT_LENT, name, strlen(name));
+	amp_kept_put(lent, fd);
 }
 
 /* ---- sockets with any port: what they are for tells them from one another, not the address ---- */

@@ -234,12 +234,13 @@ static void deafen(int fd, const struct amp_target *t)
 void amp_listen_close(int fd)
 {
 	struct amp_target t;
-	bool ours = is_listener(fd, &t) && !is_given(&t);
+	bool listens = is_listener(fd, &t), ours = listens && !is_given(&t);
 
 	/* close() here ends it when the last duplicate is closed, shutdown() now, in all of them */
 	if (ours && t.kind == AMP_TARGET_TCP)
 		shutdown(fd, SHUT_RD);
-	amp_kept_drop_socket(fd);
+	if (ours || !listens)
+		amp_kept_drop_socket(fd);
 	if (ours && t.kind == AMP_TARGET_UDP) /* and its name is another */
 		deafen(fd, &t);
 	forget_opened(fd);
@@ -301,17 +302,12 @@ static int inet_listen(const struct amp_target *t, const char *what, bool beside
 	if (fd >= 0 && tcp)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (fd >= 0) { /* the program that we become has them from nobody else */
-		/* a predecessor has put the same there: taken, or it is dropped as nobody's */
-		int same = amp_kept_take_socket(type, &t->addr.sa, t->len);
-
-		if (same >= 0)
-			close(same);
 		r = remember_given(t);
 		if (r) {
 			close(fd);
 			return r;
 		}
-		amp_kept_put_socket(fd);
+		amp_kept_put_lent(fd);
 	}
 	if (fd != -ENOENT)
 		return fd;

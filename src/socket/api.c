@@ -36,19 +36,40 @@ int amp_socket(int domain, int type, int protocol)
 	return (int)amp_release_slow(NULL, r);
 }
 
+#if AMPSOCK_INET
+uint8_t amp_far_begin(struct amp_sock *s)
+{
+	uint8_t err = s->err;
+
+	if (!(s->flags & AMP_SF_RESET))
+		return 0;
+	s->err = 0;
+	return err;
+}
+
+int amp_far_end(struct amp_call *c, int r, uint8_t err)
+{
+	if (err && !c->s->err && (!AMP_PORT_THREADS || c->s->gen == c->gen))
+		c->s->err = err;
+	return (int)amp_leave(c, r);
+}
+#endif
+
 int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
 {
 	struct amp_call c;
+	uint8_t err;
 	int r = amp_enter(&c, fd, true);
 
 	if (r)
 		return r;
+	err = amp_far_begin(c.s);
 	do {
 		r = AMP_FAM(c.s->fam, bind)(c.s, addr, len);
 		if (AMPSOCK_INET) /* the others know at once */
 			r = amp_far(&c, r);
 	} while (AMPSOCK_INET && r == AMP_FAR_AGAIN);
-	return (int)amp_leave(&c, r);
+	return amp_far_end(&c, r, err);
 }
 
 /*

@@ -516,9 +516,9 @@ void amp_link_change(int link, bool up);
 /* The same, for amp_link_wait() and the callback: linked with them. */
 void amp_link_report(int link, bool up);
 /* A datagram was dropped, a link was reset: amp_stats_get(). Sockets and rings in use are counted
- * there only with AF_INET. */
+ * there only with AF_INET, or where threads can close a socket whose slot is not free yet. */
 extern struct amp_stats amp_counts;
-#define AMP_COUNT_USE AMPSOCK_INET
+#define AMP_COUNT_USE (AMPSOCK_INET || AMP_PORT_THREADS)
 /* One line for the application's log hook. */
 void amp_log(const char *line);
 /* The same, where words are compiled in (AMPSOCK_WHY). */

@@ -16,6 +16,7 @@ int amp_listen(int fd, int backlog)
 	struct amp_call c;
 	struct amp_sock *s;
 	uint16_t low;
+	uint8_t err = 0;
 	int r = amp_enter(&c, fd, false);
 
 	if (r)
@@ -34,6 +35,7 @@ int amp_listen(int fd, int backlog)
 		low = s->rcvlowat;
 		s->rcvlowat = 0; /* its place is the queue's, when all goes well */
 		s->backlog = (uint8_t)backlog;
+		err = amp_far_begin(s);
 		do {
 			r = amp_far(&c, s->fam->listen(s, backlog));
 			if (AMP_PORT_THREADS && (s->flags & AMP_SF_LISTEN)) /* another's */
@@ -44,7 +46,7 @@ int amp_listen(int fd, int backlog)
 		else
 			s->rcvlowat = low;
 	}
-	return (int)amp_leave(&c, r);
+	return amp_far_end(&c, r, err);
 }
 
 int amp_accept4(int fd, struct sockaddr *restrict addr, socklen_t *restrict len, int flags)

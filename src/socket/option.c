@@ -158,6 +158,8 @@ static __attribute__((noinline)) int near_option(struct amp_sock *s, const struc
 					 : sizeof(struct timeval);
 	union value u;
 
+	if (*a->len > INT32_MAX) /* an int's, below 0, as on Linux */
+		return -EINVAL;
 	if (opt == NONE)
 		return FAR;
 	memset(&u, 0, sizeof(u));

@@ -80,8 +80,8 @@ const struct amp_family *amp_family_carrier(void)
 }
 #endif
 
-/* Counted as they come and go where AF_INET's listeners look at that in each turn; else when somebody
- * asks (stats.c). */
+/* Counted as they come and go where AF_INET's listeners look at that in each turn, or where slots do
+ * not tell (AMP_COUNT_USE); else when somebody asks (stats.c). */
 static inline void count_socket(int more)
 {
 	if (!AMP_COUNT_USE)

@@ -141,6 +141,26 @@ static inline void amp_enter_plain(struct amp_call *c)
 int32_t amp_to_ms(int64_t sec, unsigned long parts, unsigned long ms_parts);
 #define AMP_MS_BAD (-2)
 
+/*
+ * bind() and listen(), which AF_INET tells by s->err what came of them: what is pending there of a
+ * connection that is over is put aside, and goes back at the end of the call, or into SO_ERROR it never comes.
+ */
+#if AMPSOCK_INET
+uint8_t amp_far_begin(struct amp_sock *s);
+int amp_far_end(struct amp_call *c, int r, uint8_t err);
+#else
+static inline uint8_t amp_far_begin(const struct amp_sock *s)
+{
+	(void)s;
+	return 0;
+}
+
+static inline int amp_far_end(struct amp_call *c, int r, uint8_t err)
+{
+	(void)err;
+	return (int)amp_leave(c, r);
+}
+#endif
 /* An operation that needs an answer from far away: waited for, but not for ever. False: over. */
 static inline bool amp_far_again(struct amp_call *c, int r)
 {

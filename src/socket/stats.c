@@ -27,7 +27,7 @@ static stats_fn *const wanted[] __attribute__((used)) = {
 };
 
 /* What nobody counted. A slot that was ever used has a type still; the lowest free one is taken first, so
- * there were never more at a time. */
+ * there were never more at a time: without threads a slot is free when its socket is. */
 static void count(struct amp_stats *st)
 {
 	for (const struct amp_sock *s = amp_socks; s < amp_socks + AMPSOCK_SOCKETS; s++) {

@@ -503,6 +503,40 @@ static void reuse_b(struct ct *t)
 	CT_EQ(ct_get(t, fd, SOL_SOCKET, SO_ERROR), 0);
 }
 
+#define NB_LISTEN "`listen` after a `connect` without blocking failed"
+
+/* A refusal that waits for SO_ERROR is not bind()'s or listen()'s to tell. */
+static void kept_b(struct ct *t)
+{
+	struct ct_addr to, a, bad;
+	int i;
+
+	ct_recv_addr(t, &to);
+	for (i = 0; i < 3; i++) {
+		int fd = ct_socket(t, SOCK_NONBLOCK);
+
+		if (connect(fd, (struct sockaddr *)&to.ss, to.len) == 0 || errno != EINPROGRESS)
+			break; /* told at once: nothing is pending */
+		CT_TRUE(ct_poll(t, fd, POLLOUT) & POLLERR);
+		ct_addr_free(t, &a);
+		bad = a;
+		bad.ss.ss_family = AF_UNSPEC + 77;
+		if (i == 1)
+			CT_ERR2(bind(fd, (struct sockaddr *)&bad.ss, bad.len), EAFNOSUPPORT,
+				EINVAL);
+		else
+			CT_OK(bind(fd, (struct sockaddr *)&a.ss, a.len));
+		if (i == 2 && ct_differs(t, NB_LISTEN))
+			CT_OK(listen(fd, 1));
+		else if (i == 2)
+			CT_ERR(listen(fd, 1), EINVAL);
+		CT_TRUE(ct_now(t, fd, 0) & POLLERR);
+		CT_EQ(ct_get(t, fd, SOL_SOCKET, SO_ERROR), t->tr->e_refused);
+		CT_EQ(ct_get(t, fd, SOL_SOCKET, SO_ERROR), 0);
+	}
+	ct_tell(t, "refused");
+}
+
 /* a bound socket connects from the address it is bound to */
 static void from_bound_a(struct ct *t)
 {
@@ -547,6 +581,9 @@ const struct ct_case ct_connect[] = {
 	 CT_MATES, 0, progress_a, progress_b},
 	{"connect.progress-refused", "O_NONBLOCK: refused by SO_ERROR, once", CT_CONN,
 	 CT_REFUSES, CT_UNIX, refused_a, progress_refused_b},
+	{"connect.progress-kept",
+	 "O_NONBLOCK: a refusal waits for SO_ERROR, whatever bind() says", CT_CONN,
+	 CT_REFUSES | CT_INET, 0, refused_a, kept_b},
 	{"connect.progress-again", "O_NONBLOCK: connect() again says 0 or EISCONN", CT_CONN,
 	 CT_MATES, CT_UNIX, progress_a, progress_again_b},
 	{"connect.full", "a backlog is bounded, and goes on when there is room", CT_CONN,

@@ -56,6 +56,31 @@ static void short_len(struct ct *t)
 	CT_ERR(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &v, 0), EINVAL);
 }
 
+/* A length is a number below 2^31, whatever socklen_t can hold. */
+static void huge_len(struct ct *t)
+{
+	static const int option[] = {SO_RCVBUF, SO_LINGER, SO_RCVTIMEO, SO_REUSEADDR, 9999};
+	const socklen_t huge = 0x80000000u, most = 0x7fffffffu;
+	int fd = ct_socket(t, 0);
+	unsigned char v[64];
+	socklen_t len;
+	unsigned i;
+
+	memset(v, 0, sizeof(v));
+	for (i = 0; i < sizeof(option) / sizeof(option[0]); i++) {
+		CT_ERR(setsockopt(fd, SOL_SOCKET, option[i], v, huge), EINVAL);
+		CT_ERR(setsockopt(fd, SOL_SOCKET, option[i], v, ~(socklen_t)0), EINVAL);
+		len = huge;
+		CT_ERR(getsockopt(fd, SOL_SOCKET, option[i], v, &len), EINVAL);
+	}
+	if (t->tr->props & CT_INET)
+		CT_ERR(setsockopt(fd, IPPROTO_IP, IP_TTL, v, huge), EINVAL);
+	CT_OK(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, v, most));
+	len = most;
+	CT_OK(getsockopt(fd, SOL_SOCKET, SO_TYPE, v, &len));
+	CT_EQ(len, sizeof(int));
+}
+
 /* What is read is cut to the room; its length says how much that is. */
 static void short_room(struct ct *t)
 {
@@ -329,6 +354,7 @@ const struct ct_case ct_option[] = {
 	{"option.read-only", "setting what can only be read: ENOPROTOOPT", CT_ALL, 0, 0,
 	 read_only, ct_nothing},
 	{"option.unknown", "ENOPROTOOPT", CT_ALL, 0, 0, unknown, ct_nothing},
+	{"option.huge", "a length of 2^31 or more: EINVAL", CT_ALL, 0, 0, huge_len, ct_nothing},
 	{"option.short", "a value that is too short: EINVAL", CT_ALL, 0, 0, short_len,
 	 ct_nothing},
 	{"option.room", "what is read is cut to the room", CT_ALL, 0, 0, short_room,

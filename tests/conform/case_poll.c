@@ -167,13 +167,50 @@ static void fresh(struct ct *t)
 {
 	int fd = ct_socket(t, 0);
 
-	if (t->tr->kind == CT_DGRAM) /* through the proxy, as soon as it has one */
-		CT_EQ(ct_poll(t, fd, POLLIN | POLLOUT), POLLOUT);
+	if (t->tr->kind == CT_DGRAM)
+		CT_EQ(ct_now(t, fd, POLLIN | POLLOUT), POLLOUT);
 	else
 		CT_EQ(ct_now(t, fd, POLLIN | POLLOUT),
 		      ct_linux_vsock(t, "AF_VSOCK `poll` of a socket without connection")
 			      ? POLLOUT
 			      : POLLOUT | POLLHUP);
+}
+
+/* To look at a socket is not to use it. */
+static void looked_at(struct ct *t)
+{
+	int fd = ct_socket(t, 0);
+	struct ct_addr a;
+
+	CT_EQ(ct_now(t, fd, POLLIN | POLLOUT), POLLOUT);
+	CT_EQ(ct_now(t, fd, POLLIN), 0);
+	ct_addr_free(t, &a);
+	CT_OK(bind(fd, (struct sockaddr *)&a.ss, a.len));
+	CT_EQ(ct_now(t, fd, POLLIN | POLLOUT), POLLOUT);
+}
+
+static void first_a(struct ct *t)
+{
+	int fd = ct_socket(t, SOCK_NONBLOCK);
+	struct ct_addr to;
+
+	ct_recv_addr(t, &to);
+	CT_EQ(ct_now(t, fd, POLLOUT), POLLOUT);
+	if (ct_differs(t, "the first `send` of an unbound UDP socket, not waiting")) {
+		CT_ERR(sendto(fd, "x", 1, 0, (struct sockaddr *)&to.ss, to.len), EAGAIN);
+		CT_EQ(ct_poll(t, fd, POLLOUT), POLLOUT);
+	}
+	CT_EQ(sendto(fd, "x", 1, 0, (struct sockaddr *)&to.ss, to.len), 1);
+}
+
+static void first_b(struct ct *t)
+{
+	struct ct_addr a;
+	int fd = ct_bound(t, 0, &a);
+	char c;
+
+	ct_send_addr(t, &a);
+	CT_EQ(recv(fd, &c, 1, 0), 1);
 }
 
 static void invalid(struct ct *t)
@@ -391,6 +428,10 @@ const struct ct_case ct_poll_cases[] = {
 	 CT_PRESSURE, 0, out_a, out_b},
 	{"poll.fresh", "a socket that is not connected: POLLOUT, POLLHUP", CT_ALL, 0, 0, fresh,
 	 ct_nothing},
+	{"poll.looked-at", "who only polls a datagram socket may still bind it", CT_DGRAM,
+	 CT_PORTS, 0, looked_at, ct_nothing},
+	{"poll.first", "POLLOUT of a socket that was never used, and its first datagram",
+	 CT_DGRAM, CT_INET, 0, first_a, first_b},
 	{"poll.invalid", "POLLNVAL, negative descriptors, none at all", CT_ALL, 0, 0, invalid,
 	 ct_nothing},
 	{"poll.several", "several, and one twice", CT_ALL, CT_EOF, 0, several_a, several_b},

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # timeout: 120
 """The service manager's side: sd_notify, watchdog, and sockets that were passed."""
+import errno
 import os
 import re
 import select
@@ -37,6 +38,8 @@ os.execv(sys.argv[2 + n], sys.argv[2 + n:])
 class Service:
     """The proxy as systemd starts it."""
 
+    alive = []  # of the present test
+
     def __init__(self, args, socks=(), env=None, ready=True):
         self.dir = tempfile.TemporaryDirectory(prefix="ampsock-manager-")
         path = os.path.join(self.dir.name, "notify")
@@ -48,6 +51,7 @@ class Service:
         with open(self.log_path, "wb") as log:
             self.proc = subprocess.Popen(argv + [binary()] + args, stderr=log, pass_fds=[s.fileno() for s in socks],
                                          env={**os.environ, "NOTIFY_SOCKET": path, **(env or {})})
+        Service.alive.append(self)
         for s in socks:
             s.close()
         try:
@@ -74,6 +78,18 @@ class Service:
         with open(f"/proc/{self.proc.pid}/task/{self.proc.pid}/children", encoding="ascii") as f:
             return int(f.read().split()[0])
 
+    def upgrade(self):
+        """Another program in the same process, which serves when it says so."""
+        at = len(self.log())
+        self.proc.send_signal(signal.SIGUSR2)
+        until(lambda: "upgrade: executing" in self.log()[at:], "no upgrade")
+        while True:
+            text = self.hear()
+            if text is None:
+                raise AssertionError("the new program is not ready")
+            if text.startswith("READY=1"):
+                break
+
     def goes_round(self):
         """The helper wakes up, looks at its clock, does what is due, and sleeps again."""
         until(lambda: state(self.proc.pid) == "S", "the helper does not sleep")
@@ -83,7 +99,7 @@ class Service:
 
     def kill(self):
         self.proc.kill()
-        self.proc.wait()
+        self.proc.wait()  # its worker ends with it
         print("\n".join("# " + line for line in self.log().splitlines()))
 
     def stop(self):
@@ -104,7 +120,13 @@ class Service:
 
 def with_dir(fn):
     with tempfile.TemporaryDirectory(prefix="ampsock-manager-") as d:
-        return fn(d)
+        try:
+            return fn(d)
+        finally:  # nothing of a test that failed is left
+            for s in Service.alive:
+                if s.proc.poll() is None:
+                    s.kill()
+            Service.alive.clear()
 
 
 @test
@@ -313,42 +335,103 @@ def reloading():
 @test
 def udp_wider():
     """a UDP rule for more than a passed socket's address, or a part of it, is refused: that socket stays, and nobody would read it"""
-    def run(d):
-        part = bound(socket.AF_INET, ("127.0.0.2", 0), socket.SOCK_DGRAM)
-        port = part.getsockname()[1]
-        every = bound(socket.AF_INET, ("0.0.0.0", 0), socket.SOCK_DGRAM)
-        whole = every.getsockname()[1]
+    with_dir(wider)
 
-        def conf(*addrs):
-            with open(d + "/conf", "w", encoding="ascii") as f:
-                f.write("\n".join(["[link g]", "type = vhost-user-vsock", f"path = {d}/g", "cid = 3",
-                                   *(f"publish = udp {host}:{n} -> vsock:5001" for host, n in addrs), ""]))
-        mine, passed, all_of_it = ("127.0.0.1", port), ("127.0.0.2", port), ("0.0.0.0", whole)
-        conf(mine, passed, all_of_it)
-        s = Service(["--config", d + "/conf"], [part, every])
-        g = Guest(d + "/g", seqpacket=True)
-        g.listen(5001)
 
-        def heard(*addrs):
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as k:
-                for addr in addrs:
-                    k.sendto(b"query", addr)
-                    c = g.accept(5001)
-                    eq(c.recv_msg(), b"query", addr)
-                    c.close()
+@test
+def udp_wider_upgraded():
+    """the same, by a program that was passed nothing: the one before it was"""
+    with_dir(lambda d: wider(d, upgrade=True))
+
+
+def wider(d, upgrade=False):
+    part = bound(socket.AF_INET, ("127.0.0.2", 0), socket.SOCK_DGRAM)
+    port = part.getsockname()[1]
+    every = bound(socket.AF_INET, ("0.0.0.0", 0), socket.SOCK_DGRAM)
+    whole = every.getsockname()[1]
+
+    def conf(*addrs):
+        with open(d + "/conf", "w", encoding="ascii") as f:
+            f.write("\n".join(["[link g]", "type = vhost-user-vsock", f"path = {d}/g", "cid = 3",
+                               *(f"publish = udp {host}:{n} -> vsock:5001" for host, n in addrs), ""]))
+    mine, passed, all_of_it = ("127.0.0.1", port), ("127.0.0.2", port), ("0.0.0.0", whole)
+    conf(mine, passed, all_of_it)
+    s = Service(["--config", d + "/conf"], [part, every])
+    g = Guest(d + "/g", seqpacket=True)
+    g.listen(5001)
+
+    def heard(*addrs):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as k:
+            for addr in addrs:
+                k.sendto(b"query", addr)
+                c = g.accept(5001)
+                eq(c.recv_msg(), b"query", addr)
+                c.close()
+    heard(mine, passed, ("127.0.0.3", whole))
+    if upgrade:
+        s.upgrade()
         heard(mine, passed, ("127.0.0.3", whole))
-        for wanted, text in (((("0.0.0.0", port), all_of_it), f"0.0.0.0:{port}"), ((passed, ("127.0.0.3", whole)), f"127.0.0.3:{whole}"),
-                             ((("0.0.0.0", port),), f"0.0.0.0:{port}")):
-            conf(*wanted)
-            before = len(s.log())
-            s.proc.send_signal(signal.SIGHUP)
-            eq(s.hear().split("\n")[0], "RELOADING=1")
-            eq(s.hear().split("\n")[0], "READY=1")
-            until(lambda at=before, t=text: re.search(f"nothing has changed(.|\n)*cannot publish udp {re.escape(t)} -> vsock:5001: a socket of the service manager's",
-                                                      s.log()[at:]), "it is not refused")
-            heard(mine, passed, ("127.0.0.3", whole))
+    for wanted, text in (((("0.0.0.0", port), all_of_it), f"0.0.0.0:{port}"), ((passed, ("127.0.0.3", whole)), f"127.0.0.3:{whole}"),
+                         ((("0.0.0.0", port),), f"0.0.0.0:{port}")):
+        conf(*wanted)
+        before = len(s.log())
+        s.proc.send_signal(signal.SIGHUP)
+        eq(s.hear().split("\n")[0], "RELOADING=1")
+        eq(s.hear().split("\n")[0], "READY=1")
+        until(lambda at=before, t=text: re.search(f"nothing has changed(.|\n)*cannot publish udp {re.escape(t)} -> vsock:5001: a socket of the service manager's",
+                                                  s.log()[at:]), "it is not refused")
+        heard(mine, passed, ("127.0.0.3", whole))
+    g.close()
+    s.stop()
+
+
+@test
+def upgraded():
+    """a program after an upgrade does not end a passed socket with its rule, and has it when the rule comes back"""
+    def run(d):
+        t = bound(socket.AF_INET, ("127.0.0.1", 0))
+        u = bound(socket.AF_INET, ("127.0.0.1", 0), socket.SOCK_DGRAM)
+        ports = t.getsockname()[1], u.getsockname()[1]
+        link = f"[link g]\ntype = vhost-user-vsock\npath = {d}/g\ncid = 3\n"
+        rules = f"publish = tcp 127.0.0.1:{ports[0]} -> vsock:5000\npublish = udp 127.0.0.1:{ports[1]} -> vsock:5001\n"
+
+        def conf(text, reload=True):
+            with open(d + "/conf", "w", encoding="ascii") as f:
+                f.write(text)
+            if reload:
+                s.proc.send_signal(signal.SIGHUP)
+                eq([s.hear().split("\n")[0] for _ in range(2)], ["RELOADING=1", "READY=1"])
+        conf(link + rules, reload=False)
+        mine = t.dup(), u.dup()  # the manager's
+        s = Service(["--config", d + "/conf"], [t, u])
+        g = Guest(d + "/g", seqpacket=True)
+        g.listen(5000)
+        g.listen(5001)
+        for _ in range(2):
+            s.upgrade()
+            conf(link)
+            eq(mine[0].getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN), 1, "the manager's socket listens")
+            try:
+                eq(mine[1].getpeername(), None, "the manager's socket is connected")
+            except OSError as e:
+                eq(e.errno, errno.ENOTCONN)
+            s.upgrade()  # and the one that comes while there is no rule
+            conf(link + rules)
+            with socket.create_connection(("127.0.0.1", ports[0]), TIMEOUT) as k:
+                c = g.accept(5000)
+                c.send(b"y")
+                eq(k.recv(1), b"y")
+            eq(c.recv(), b"")
+            c.close()
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as k:
+                k.sendto(b"query", ("127.0.0.1", ports[1]))
+                c = g.accept(5001)
+                eq(c.recv_msg(), b"query")
+                c.close()
         g.close()
         s.stop()
+        for m in mine:
+            m.close()
     with_dir(run)
 
 

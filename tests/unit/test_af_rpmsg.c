@@ -150,8 +150,18 @@ static struct amp_stats stats(void)
 
 static int group_up(void **state)
 {
+	uint32_t offers;
+
 	(void)state;
 	host_boot();
+	/* a table of a file that was compiled with other knobs */
+	offers = host.rp.table->vdev.dfeatures;
+	assert_int_equal(offers, AMP_RPROC_FEATURES);
+	if (!AMPSOCK_RPMSG_EVENT_IDX) {
+		host.rp.table->vdev.dfeatures |= (uint32_t)AMP_VIRTIO_F_EVENT_IDX;
+		assert_int_equal(amp_link_rpmsg(&host.rp), -EINVAL);
+		host.rp.table->vdev.dfeatures = offers;
+	}
 	assert_int_equal(amp_link_rpmsg(&host.rp), 0);
 	return amp_link_wait(10000);
 }
@@ -461,6 +471,58 @@ static void test_seq_eof(void **state)
 	assert_errno(amp_send(fd, "x", 1, 0), EPIPE);
 	assert_true(poll_for(fd, POLLIN, 0) & POLLHUP);
 	close_ok(fd);
+}
+
+/* Whoever has the address next is somebody else. */
+static void test_seq_eof_and_next(void **state)
+{
+	struct host_ept *e = host_open(0, 500, "echo");
+	uint32_t drops = stats().dgram_drops;
+	int fd = dial(SOCK_SEQPACKET, named("echo"));
+	char buf[8];
+
+	(void)state;
+	assert_int_equal(host_send(500, local_addr(fd), "last", 4), 0);
+	assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0), 4);
+	host_close(e);
+	amp_poll_links();
+	for (int i = 0; i < 2;
+	     i++) { /* by the links' turn, and by the short way, if that is there */
+		assert_int_equal(host_send(500, local_addr(fd), "next", 4), 0);
+		if (i == 0)
+			amp_poll_links();
+		assert_int_equal(amp_recv(fd, buf, sizeof(buf), 0), 0);
+		amp_poll_links();
+		assert_int_equal(stats().dgram_drops, drops + 1 + (uint32_t)i);
+	}
+	close_ok(fd);
+}
+
+/* The same of a listener's: a new connection. */
+static void test_seq_child_eof_and_next(void **state)
+{
+	int l = listener(SOCK_SEQPACKET, "srv", 4), a, b;
+	uint32_t addr = local_addr(l);
+	char buf[8];
+
+	(void)state;
+	nonblock(l);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(host_tell("client", 801, false), 0);
+		assert_int_equal(host_send(801, addr, "first", 5), 0);
+		a = amp_accept(l, NULL, NULL);
+		assert_true(a >= 0);
+		assert_int_equal(host_tell("client", 801, true), 0);
+		assert_int_equal(host_send(801, addr, "new", 3), 0);
+		b = amp_accept(l, NULL, NULL);
+		assert_true(b >= 0);
+		assert_int_equal(amp_recv(a, buf, sizeof(buf), 0), 5);
+		assert_int_equal(amp_recv(a, buf, sizeof(buf), 0), 0);
+		assert_int_equal(amp_recv(b, buf, sizeof(buf), 0), 3);
+		close_ok(i & 1 ? a : b);
+		close_ok(i & 1 ? b : a);
+	}
+	close_ok(l);
 }
 
 /* By address nobody can know whether it is there. */
@@ -2138,6 +2200,8 @@ int main(void)
 		T(test_no_name),
 		T(test_wait_given_up),
 		T(test_seq_listen),
+		T(test_seq_eof_and_next),
+		T(test_seq_child_eof_and_next),
 		T(test_seq_again),
 		T(test_stalled),
 		T(test_stalled_together),

@@ -436,18 +436,44 @@ static void connect_times_out(void **state)
 static void looked_at(void **state)
 {
 	struct sockaddr_in a = sin4("0.0.0.0", 5353), got;
+	struct pollfd p = {.events = POLLIN | POLLOUT};
 	int fd = amp_socket(AF_INET, SOCK_DGRAM, 0), n = -1;
 	socklen_t len = sizeof(got);
+	uint32_t id = px.next_id;
 	char c;
 
 	(void)state;
 	assert_int_equal(amp_ioctl(fd, FIONREAD, &n), 0);
 	assert_int_equal(n, 0);
 	assert_errno(amp_recv(fd, &c, 1, MSG_DONTWAIT), EAGAIN);
-	spin();
+	p.fd = fd;
+	for (n = 0; n < 3; n++) {
+		assert_int_equal(amp_poll(&p, 1, 0), 1);
+		assert_int_equal(p.revents, POLLOUT);
+		spin();
+	}
+	assert_int_equal(px.next_id, id); /* the proxy has heard of nothing */
 	assert_int_equal(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
 	assert_int_equal(amp_getsockname(fd, (struct sockaddr *)&got, &len), 0);
 	assert_int_equal(ntohs(got.sin_port), 5353);
+	amp_close(fd);
+}
+
+/* A first datagram that may not wait goes once the proxy has opened the socket: poll() says when. */
+static void first_datagram(void **state)
+{
+	int fd = amp_socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
+
+	(void)state;
+	assert_int_equal(amp_poll(&p, 1, 0), 1);
+	px.stall_in = true;
+	assert_errno(send_to(fd, "x", 1, 0), EAGAIN);
+	assert_int_equal(amp_poll(&p, 1, 0), 0);
+	px.stall_in = false;
+	assert_int_equal(amp_poll(&p, 1, -1), 1);
+	assert_int_equal(p.revents, POLLOUT);
+	assert_int_equal(send_to(fd, "x", 1, 0), 1);
 	amp_close(fd);
 }
 
@@ -493,7 +519,7 @@ int main(void)
 		T(errors_and_drops),	   T(whole_or_not_at_all), T(frames_do_not_mix),
 		T(liars_lose_the_socket),  T(bind_and_names),	   T(multicast_options),
 		T(bind_is_refused),	   T(connect_times_out),   T(bind_times_out),
-		T(connect_is_told_before), T(looked_at),
+		T(connect_is_told_before), T(looked_at),	   T(first_datagram),
 	};
 
 	return cmocka_run_group_tests_name("inet_udp", tests, NULL, NULL);

@@ -26,6 +26,7 @@
 
 #include "rpmsg_host.h"
 #include "socket/amp_calls.h"
+#include "socket/stack.h"
 
 #define LONGEST 496 /* payload of a 512-byte buffer */
 #define BURST	12
@@ -150,9 +151,35 @@ static void no_ring(void **state)
 	assert_int_equal(amp_close(two), 0);
 }
 
+/* A call sleeps in a socket that another thread closes: the slot is not free yet, and the next socket has
+ * another. There was never more than one at a time. */
+static void most_at_a_time(void **state)
+{
+	int fd = amp_socket(AF_RPMSG, SOCK_SEQPACKET, 0), other;
+	struct amp_stats st;
+	struct amp_call c;
+
+	(void)state;
+	assert_int_equal(amp_enter(&c, fd, false), 0);
+	amp_port_unlock();
+	assert_int_equal(amp_close(fd), 0);
+	other = amp_socket(AF_RPMSG, SOCK_SEQPACKET, 0);
+	assert_true(other > fd);
+	amp_port_lock();
+	amp_leave(&c, 0);
+	amp_stats_get(&st);
+	assert_int_equal(st.sockets_used, 1);
+	assert_int_equal(st.sockets_max, 1);
+	assert_int_equal(amp_close(other), 0);
+	amp_stats_get(&st);
+	assert_int_equal(st.sockets_used, 0);
+	assert_int_equal(st.sockets_max, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(most_at_a_time), /* first: of all the others, too */
 		cmocka_unit_test(who_reads),
 		cmocka_unit_test(who_polls),
 		cmocka_unit_test(no_ring),

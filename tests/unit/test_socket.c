@@ -748,6 +748,7 @@ static void test_console(void **state)
 	int sv[2], p[2], keep = dup(0);
 	struct pollfd pf[2];
 	char b[4];
+	const struct iovec iov[3] = {{b, 0}, {b, 1}, {b + 1, 3}};
 
 	(void)state;
 	assert_int_equal(pipe(p), 0);
@@ -762,6 +763,12 @@ static void test_console(void **state)
 	assert_int_equal(amp_read(0, b, 4), 1);
 	assert_int_equal(amp_fcntl(0, F_SETFL, O_NONBLOCK), 0);
 	assert_errno(amp_read(0, b, 4), EAGAIN);
+	/* an empty piece is no end of file */
+	assert_errno(amp_readv(0, iov, 3), EAGAIN);
+	assert_int_equal(write(p[1], "ey", 2), 2);
+	assert_int_equal(amp_readv(0, iov, 3), 1);
+	assert_int_equal(amp_readv(0, iov + 1, 2), 1); /* the rest is still there */
+	assert_int_equal(b[0], 'y');
 	assert_int_equal(amp_fcntl(0, F_SETFL, 0), 0);
 	dup2(keep, 0);
 	close(keep);
