@@ -6,6 +6,10 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 
 BUILD ?= build
+# Nothing would be the root of the file system, and to make a name with blanks is several.
+ifneq ($(words $(BUILD)),1)
+$(error BUILD='$(BUILD)': expected one directory, without blanks in its name)
+endif
 CC    ?= gcc
 ifeq ($(origin CC),default)
 CC    := gcc

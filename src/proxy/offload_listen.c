@@ -410,6 +410,7 @@ static void virtual_take(struct amp_acceptor *a, int fd, const struct sockaddr_s
 
 	if (v->listener) {
 		v->listener->credits--;
+		amp_forward_hit(v->fwd);
 		amp_tcp_accepted(v->listener, v, fd, peer);
 		return;
 	}

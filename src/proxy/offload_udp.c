@@ -249,6 +249,7 @@ static int udp_start(struct amp_udp *u, const struct amp_off_open *o, struct amp
 		return -fd;
 	if (u->o.virt) {
 		u->o.virt->udp_user = &u->o;
+		amp_forward_hit(u->o.virt->fwd);
 		u->kernel_drops = u->o.virt->udp_drops;
 		u->in_ok = true;
 		a->local = o->local;

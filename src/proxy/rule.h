@@ -118,7 +118,7 @@ struct amp_forward { /* publish or expose */
 	bool runtime;		  /* published while the proxy ran: no file has it */
 	uint16_t port;		  /* published: that of the socket, if the rule's is 0 */
 	uint32_t id;		  /* of a published one: publish.c */
-	uint64_t hits;		  /* connections, UDP peers */
+	uint64_t hits;		  /* connections, UDP peers; of UDP to inet, sockets */
 	struct amp_forward *twin; /* in the other configuration: reload.c */
 	char *text;
 	char *where;

@@ -410,6 +410,7 @@ static struct peer *find_peer(struct amp_udp_relay *r, const struct sockaddr_sto
 		uv_timer_start(&r->timer, on_timer, AMP_RELAY_IDLE_MS / 4,
 			       AMP_RELAY_IDLE_MS / 4);
 	r->link->stats.flows++;
+	amp_forward_hit(r->fwd);
 	return p;
 }
 

@@ -215,6 +215,36 @@ def published_at():
 
 
 @test
+def published_used():
+    """publish: rules count connections, UDP peers, and sockets of the guest at a port that leads to inet"""
+    rules = [f"tcp 127.0.0.1:{free_port()} -> inet:80", f"udp 127.0.0.1:{free_port(socket.SOCK_DGRAM)} -> inet:53",
+             f"udp 127.0.0.1:{free_port(socket.SOCK_DGRAM)} -> vsock:5353"]
+    b = Bed(*("publish " + r for r in rules), seqpacket=True)
+    at = [("127.0.0.1", int(re.search(r":(\d+)", r).group(1))) for r in rules]
+
+    def hits():
+        return [r["hits"] for r in ctl.ask(b.p, "rules") if r["kind"] == "publish"]
+    with contextlib.suppress(ConnectionResetError), socket.create_connection(at[0], timeout=TIMEOUT) as k:
+        eq(k.recv(1), b"?")  # nobody listens: not used
+    b.g.listen(5353)
+    ses = Session(b.g)
+    eq(hits(), [0, 0, 0])
+    bid, _ = ses.bind("0.0.0.0", 80)
+    ses.listen(bid, 4, 2)
+    u = ses.udp(local=("0.0.0.0", 53))
+    with socket.create_connection(at[0], timeout=TIMEOUT), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as k:
+        ses.accept()
+        for _ in range(2):
+            k.sendto(b"query", at[1])
+            eq(u.recvfrom()[0], b"query")
+            k.sendto(b"hello", at[2])
+        c = b.g.accept(5353)
+        eq((c.recv_msg(), c.recv_msg()), (b"hello", b"hello"))
+        eq(hits(), [1, 1, 1])
+    b.close()
+
+
+@test
 def reloading():
     """reload: what the file says now is in force; a mistake comes back with its line and caret, and changes nothing"""
     conf = tempfile.NamedTemporaryFile("w", prefix="ampsock-test-", suffix=".conf")
