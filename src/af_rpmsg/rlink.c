@@ -79,7 +79,8 @@ void amp_rlink_on_service(struct amp_rpmsg *bus, const struct amp_rpmsg_ns *ns)
 		name_lost(l);
 	memmove(l->names + 1, l->names, (size_t)((char *)room - (char *)l->names));
 	amp_copy(l->names, ns, sizeof(*ns));
-	bus->enough = true; /* the turn shows it to who waits, before it is lost again */
+	if (l->names[AMPSOCK_RPMSG_NAMES - 1].name[0])
+		bus->enough = true; /* the turn shows it to who waits, before it is lost again */
 }
 
 /* ---- events from the bus and from the streams ---- */
