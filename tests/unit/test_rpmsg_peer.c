@@ -472,6 +472,7 @@ static void random_liar(bool host)
 	struct rig_side *s = host ? &rig.host : &rig.remote;
 	uint32_t rnd = host ? 99 : 98;
 	unsigned broken = 0, got = 0;
+	bool closed = false;
 
 	start();
 	s->ept[0].hold = true;
@@ -502,10 +503,13 @@ static void random_liar(bool host)
 			}
 			break;
 		default:
-			if (!s->ept[1].open)
+			if (!s->ept[1].open) {
 				rig_open(s, 1, AMP_RPMSG_ADDR_ANY, "name");
-			else if (s->ept[1].e.ept.ns == AMP_RPMSG_TOLD)
-				(void)amp_rpmsg_close(&s->bus, &s->ept[1].e.ept);
+				closed = false;
+			} else if (!closed && s->ept[1].e.ept.ns == AMP_RPMSG_TOLD) {
+				assert_false(amp_rpmsg_close(&s->bus, &s->ept[1].e.ept));
+				closed = true;
+			}
 			r = amp_rpmsg_run(&s->bus, 4);
 			(void)amp_rpmsg_arm(&s->bus);
 			if (r >= 0)
