@@ -123,7 +123,7 @@ static void owner_acts(const uint8_t *d)
 		tx_cnt = 0;
 	switch (d[0] % 8) {
 	case 0:
-		if (e->open || e->e.ept.ns == AMP_RPMSG_WITHDRAW)
+		if (e->open || e->leaving)
 			break;
 		r = amp_rpmsg_open_named(&me->bus, &e->e, addr, d[3] & 1 ? "name" : NULL);
 		CHECK(r == 0 || r == -EADDRINUSE);
@@ -134,7 +134,8 @@ static void owner_acts(const uint8_t *d)
 		if (!e->open)
 			break;
 		e->open = false;
-		if (amp_rpmsg_close(&me->bus, &e->e.ept))
+		e->leaving = !amp_rpmsg_close(&me->bus, &e->e.ept);
+		if (!e->leaving)
 			memset(&e->e, 0xa5, sizeof(e->e));
 		break;
 	case 2:

@@ -19,6 +19,7 @@ struct rig_side;
 
 struct rig_ept {
 	struct amp_rpmsg_named e; /* first */
+	bool leaving; /* closed, still to be withdrawn */
 	unsigned got, gone;
 	uint32_t last_src, last_len;
 	uint32_t want_seq; /* the next message's, when it is a sequence */
@@ -119,6 +120,7 @@ static inline void rig_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
 	struct rig_ept *e = (struct rig_ept *)ept;
 
 	e->gone++;
+	e->leaving = false;
 	e->open = false;
 	if (s->on_gone)
 		s->on_gone(s, e);

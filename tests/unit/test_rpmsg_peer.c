@@ -472,7 +472,6 @@ static void random_liar(bool host)
 	struct rig_side *s = host ? &rig.host : &rig.remote;
 	uint32_t rnd = host ? 99 : 98;
 	unsigned broken = 0, got = 0;
-	bool closed = false;
 
 	start();
 	s->ept[0].hold = true;
@@ -503,12 +502,11 @@ static void random_liar(bool host)
 			}
 			break;
 		default:
-			if (!s->ept[1].open) {
+			if (!s->ept[1].open)
 				rig_open(s, 1, AMP_RPMSG_ADDR_ANY, "name");
-				closed = false;
-			} else if (!closed && s->ept[1].e.ept.ns == AMP_RPMSG_TOLD) {
-				assert_false(amp_rpmsg_close(&s->bus, &s->ept[1].e.ept));
-				closed = true;
+			else if (!s->ept[1].leaving && s->ept[1].e.ept.ns == AMP_RPMSG_TOLD) {
+				s->ept[1].leaving = !amp_rpmsg_close(&s->bus, &s->ept[1].e.ept);
+				assert_true(s->ept[1].leaving);
 			}
 			r = amp_rpmsg_run(&s->bus, 4);
 			(void)amp_rpmsg_arm(&s->bus);
