@@ -49,7 +49,7 @@ static AMP_INLINE int msg_enter(struct amp_call *c, int fd, bool out)
 	return 0;
 }
 
-static AMP_INLINE ssize_t move(struct amp_call *c, struct amp_msg *m, int flags, bool out)
+static AMP_INLINE ssize_t msg_move(struct amp_call *c, struct amp_msg *m, int flags, bool out)
 {
 	return out ? send_loop(c, m, flags) : recv_loop(c, m, flags);
 }
@@ -74,7 +74,7 @@ static AMP_OUTLINE ssize_t do_msg(int fd, struct amp_msg *m, int flags, int may)
 		return r;
 	if (flags & MSG_DONTWAIT)
 		c.timeout_ms = 0;
-	return amp_leave(&c, move(&c, m, flags, out));
+	return amp_leave(&c, msg_move(&c, m, flags, out));
 }
 
 /* The same of iov's cnt pieces, to or from m's name. */

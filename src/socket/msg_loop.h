@@ -229,7 +229,7 @@ static ssize_t recv_loop(struct amp_call *c, struct amp_msg *m, int flags)
  * Both ways. All comes by the ring, and nobody registers where it is to go. When there is nothing to
  * wait for any longer, what the last try said is the answer: the links had their look before it.
  */
-static ssize_t move(struct amp_call *c, struct amp_msg *m, int flags, bool out)
+static ssize_t msg_move(struct amp_call *c, struct amp_msg *m, int flags, bool out)
 {
 	struct amp_sock *s = c->s;
 	size_t need = !out ? least(s, m, flags) : m->len ? m->len : 1;
