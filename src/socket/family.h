@@ -49,7 +49,7 @@ struct amp_msg {
 #define AMP_ONE_CARRIER \
 	(AMPSOCK_INET && !AMPSOCK_FAST && !AMPSOCK_HOSTED && !(AMPSOCK_VSOCK && AMPSOCK_RPMSG))
 #if !AMP_ONE_CARRIER
-#define AMP_CARRIER(c, op)   ((c)->fam->op)
+#define AMP_CARRIER(c, op)   AMP_FAM((c)->fam, op)
 #define AMP_CARRIER_CARRY(c) ((c)->fam->carrier->carry)
 #else
 #define AMP_CARRIER_CARRY(c) amp_vsock_carry
