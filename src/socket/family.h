@@ -332,7 +332,7 @@ struct amp_sock {
 /* AF_VSOCK has no datagrams: where it is alone, nobody has. */
 static inline bool amp_sock_dgram(const struct amp_sock *s)
 {
-	return (AMPSOCK_INET || AMPSOCK_RPMSG) && s->type == SOCK_DGRAM;
+	return (AMPSOCK_INET || AMPSOCK_RPMSG > 0) && s->type == SOCK_DGRAM;
 }
 
 /*
