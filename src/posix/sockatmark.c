@@ -1,15 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* No family has urgent data, so no stream is ever at a mark. */
-#include <errno.h>
-
-#include "../socket/stack.h"
+/* sockatmark(), see socket/sockatmark.c. */
+#include "../socket/amp_calls.h"
 
 int sockatmark(int fd)
 {
-	struct amp_call c;
-	int r = amp_enter(&c, fd, false);
-
-	if (r)
-		return r;
-	return (int)amp_leave(&c, c.s->type == SOCK_STREAM ? 0 : -ENOTTY);
+	return amp_sockatmark(fd);
 }

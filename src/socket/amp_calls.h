@@ -37,6 +37,7 @@ ssize_t amp_write(int fd, const void *buf, size_t len);
 ssize_t amp_readv(int fd, const struct iovec *iov, int iovcnt);
 ssize_t amp_writev(int fd, const struct iovec *iov, int iovcnt);
 int amp_shutdown(int fd, int how);
+int amp_sockatmark(int fd);
 int amp_close(int fd);
 int amp_getsockname(int fd, struct sockaddr *restrict addr, socklen_t *restrict len);
 int amp_getpeername(int fd, struct sockaddr *restrict addr, socklen_t *restrict len);

@@ -67,9 +67,6 @@ static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen
 	bool before = (s->flags & AMP_SF_CONNECTING) != 0;
 	int r;
 
-	/* only names the peer: nobody expects EINPROGRESS of that */
-	if (amp_sock_dgram(s) && !c->timeout_ms)
-		c->timeout_ms = AMPSOCK_CONNECT_MS;
 	for (;;) {
 		r = connect_err(s);
 		if (!r && c->looked && !(s->flags & AMP_SF_CONNECTING))
@@ -112,7 +109,8 @@ int amp_connect(int fd, const struct sockaddr *addr, socklen_t len)
 
 	if (r)
 		return r;
-	if (c.timeout_ms == AMP_FOREVER)
+	/* a datagram's only names the peer: nobody expects EINPROGRESS of that */
+	if (c.timeout_ms == AMP_FOREVER || (!c.timeout_ms && amp_sock_dgram(c.s)))
 		c.timeout_ms = AMPSOCK_CONNECT_MS;
 	r = -EOPNOTSUPP;
 	if (!(c.s->flags & AMP_SF_LISTEN))

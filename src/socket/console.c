@@ -31,30 +31,24 @@ uint16_t *amp_console_flags(int fd)
 	return &own_flags[fd];
 }
 
-/* Of the first piece. */
-static ssize_t own_read(struct amp_call *c, int fd, const struct iovec *iov)
-{
-	ssize_t n;
-
-	do {
-		n = own_ops->read(fd, iov->iov_base, iov->iov_len);
-	} while (n == -EAGAIN && amp_again(c) == 0);
-	return n;
-}
-
-static ssize_t own_write(struct amp_call *c, int fd, const struct iovec *iov, int iovcnt)
+/* All of it is written; what comes first is what was read. */
+static ssize_t own_io(struct amp_call *c, int fd, const struct iovec *iov, int iovcnt, bool out)
 {
 	size_t done = 0;
 	ssize_t n;
 
 	for (; iovcnt; iovcnt--, iov++) {
 		for (size_t at = 0; at < iov->iov_len; at += (size_t)n) {
-			n = own_ops->write(fd, (const char *)iov->iov_base + at,
-					   iov->iov_len - at);
+			char *p = (char *)iov->iov_base + at;
+			size_t len = iov->iov_len - at;
+
+			n = out ? own_ops->write(fd, p, len) : own_ops->read(fd, p, len);
 			if (n == -EAGAIN && amp_again(c) == 0)
 				n = 0;
 			else if (n <= 0)
 				return done ? (ssize_t)done : n;
+			else if (!out)
+				return n;
 			done += (size_t)n;
 		}
 	}
@@ -66,5 +60,5 @@ ssize_t amp_console_io(int fd, const struct iovec *iov, int iovcnt, bool out)
 	struct amp_call c;
 
 	amp_enter_timed(&c, own_flags[fd] & AMP_SF_NONBLOCK ? 0 : -1);
-	return amp_leave(&c, out ? own_write(&c, fd, iov, iovcnt) : own_read(&c, fd, iov));
+	return amp_leave(&c, own_io(&c, fd, iov, iovcnt, out));
 }

@@ -111,7 +111,7 @@ static inline struct amp_sock *slot_free(void)
 	return NULL;
 }
 
-int amp_sock_fd(const struct amp_sock *s)
+AMP_ONCE int amp_sock_fd(const struct amp_sock *s)
 {
 	return AMPSOCK_FD_BASE + (int)(s - amp_socks);
 }
@@ -120,12 +120,14 @@ struct amp_sock *amp_sock_new(int domain, int type, int protocol, int *fd)
 {
 	const struct amp_family *fam =
 		AMP_ONE_FAMILY ? family_find(domain) : amp_family_find(domain);
-	struct amp_sock *s = slot_free();
+	struct amp_sock *s = NULL;
 	uint8_t gen;
 	int r = -EAFNOSUPPORT;
 
-	if (fam)
+	if (fam) {
+		s = slot_free();
 		r = s ? AMP_FAM(fam, create)(s, type & ~AMP_TYPE_FLAGS, protocol) : -EMFILE;
+	}
 	if (r) {
 		*fd = r;
 		return NULL;
@@ -195,11 +197,13 @@ struct amp_sock *amp_sock_next_of(const struct amp_sock *s, const struct amp_fam
 
 int amp_sock_ring(struct amp_sock *s)
 {
-	unsigned i = (unsigned)(s - amp_socks);
+	unsigned i;
 
 	if (s->rx.buf)
 		return 0;
-	if (!OWN_RINGS) {
+	if (OWN_RINGS) {
+		i = (unsigned)(amp_sock_fd(s) - AMPSOCK_FD_BASE);
+	} else {
 		i = ring_free();
 		if (i == RING_TABLE)
 			return -ENOBUFS;
@@ -236,7 +240,7 @@ int amp_sock_queue_push(struct amp_sock *listener, struct amp_sock *child)
 		return -ENOBUFS;
 	while (last->next)
 		last = &amp_socks[last->next - 1];
-	last->next = (uint16_t)(child - amp_socks + 1);
+	last->next = (uint16_t)(amp_sock_fd(child) - AMPSOCK_FD_BASE + 1);
 	child->next = 0;
 	listener->queued++;
 	amp_sock_changed(listener);

@@ -29,7 +29,7 @@ CONFIG = "vsock-small"
 AF, CONN, LINK = "src/vsock/af_vsock.c", "src/vsock/vsock_conn.c", "src/vsock/link_driver.c"
 ENGINE, INNER, MMIO = "src/vsock/vsock.c", "src/vsock/vsock_inner.h", "src/virtio/mmio.c"
 MSG, API, STACK = "src/socket/msg.c", "src/socket/api.c", "src/socket/stack.c"
-SOCKS = "src/socket/socks.c"
+SOCKS, LOOP = "src/socket/socks.c", "src/socket/msg_loop.h"
 RINGS = ("src/virtio/vq_ring.h", "src/virtio/vq_split.c")
 # A condition that ends in such a statement.
 LIED = r"if \((?:[^;{}]|\n)*?\)\s*return ring_lied\((?:[^;]|\n)*?\);"
@@ -122,8 +122,8 @@ FEATURES = {
 		sub(AF, r"\(flags & MSG_PEEK\) != 0", "false"),
 		sub(AF, r"flags & MSG_TRUNC \? \(ssize_t\)full : n", "n"),
 		sub(AF, r"used >= s->rcvlowat", "true"),
-		sub(MSG, r"flags & MSG_WAITALL \? m->len : s->rcvlowat \? s->rcvlowat : 1", "1"),
-		sub(MSG, r"\(flags & MSG_PEEK\)(?: != 0)?", "false"),
+		sub(LOOP, r"flags & MSG_WAITALL \? m->len : s->rcvlowat \? s->rcvlowat : 1", "1"),
+		sub(LOOP, r"\(flags & MSG_PEEK\)(?: != 0)?", "false"),
 		], [], "`MSG_PEEK`, `MSG_WAITALL`, `MSG_TRUNC`, `SO_RCVLOWAT`"),
 	"statistics": ([
 		sub(ENGINE, r"vs->stats\.\w+\+\+;", ";"), sub(CONN, r"vs->stats\.\w+\+\+;", ";"),

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* No family has urgent data, so no stream is ever at a mark. */
+#include <errno.h>
+
+#include "stack.h"
+
+int amp_sockatmark(int fd)
+{
+	struct amp_call c;
+	int r = amp_enter(&c, fd, false);
+
+	if (r)
+		return r;
+	return (int)amp_leave(&c, c.s->type == SOCK_STREAM ? 0 : -ENOTTY);
+}
