@@ -75,7 +75,7 @@ struct amp_stats {
 	uint32_t rings_used;
 	uint32_t tx_pending; /* packets that the other end has not taken yet: 0 before power-off
 			      */
-	uint32_t names_lost; /* AF_RPMSG: announcements that found no room */
+	uint32_t names_lost; /* AF_RPMSG: announcements forgotten for want of room */
 };
 
 void amp_stats_get(struct amp_stats *st);

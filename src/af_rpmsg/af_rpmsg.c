@@ -39,17 +39,6 @@ AMP_OPTIONAL(amp_rpmsg_half_close);
 AMP_OPTIONAL(amp_rpmsg_close_family);
 AMP_OPTIONAL(amp_rpmsg_unreserve);
 
-/* families.def has the number, because it is read where no header knows the name. */
-_Static_assert(AF_RPMSG == 65, "families.def");
-_Static_assert(RPMSG_NAME_LEN == AMP_RPMSG_NAME_LEN && RPMSG_ADDR_ANY == AMP_RPMSG_ADDR_ANY,
-	       "sys/rpmsg_socket.h and wire/rpmsg_hdr.h");
-_Static_assert(
-	sizeof(struct sockaddr_rpmsg) == sizeof(struct amp_raddr) &&
-		offsetof(struct sockaddr_rpmsg, rp_link) == offsetof(struct amp_raddr, link) &&
-		offsetof(struct sockaddr_rpmsg, rp_addr) == offsetof(struct amp_raddr, addr) &&
-		offsetof(struct sockaddr_rpmsg, rp_name) == offsetof(struct amp_raddr, name),
-	"struct amp_raddr");
-
 /* Names that sockets are bound to: few are, so they are not in each. "": free. A socket that is
  * closed has its own until the withdrawal is out. */
 static struct amp_own_name own_names[AMPSOCK_RPMSG_SERVICES]; /* l */
@@ -77,84 +66,6 @@ static __attribute__((noinline)) struct amp_sock *next_of_us(const struct amp_so
 	return amp_sock_next_of(s, &amp_rpmsg_family);
 }
 #endif
-
-/* ---- addresses ---- */
-
-#define SUFFIX_LEN (sizeof(AMP_RSTREAM_SUFFIX) - 1)
-_Static_assert(SUFFIX_LEN == 2, "amp_raddr_get()");
-
-int amp_raddr_get(const struct amp_sock *s, const struct sockaddr *addr, socklen_t len,
-		  struct amp_raddr *to)
-{
-	size_t max = s->type == SOCK_STREAM ? RPMSG_NAME_LEN - SUFFIX_LEN : RPMSG_NAME_LEN;
-	char *end;
-
-	if (!addr || len < sizeof(*to))
-		return -EINVAL;
-	if (addr->sa_family != AF_RPMSG)
-		return -EAFNOSUPPORT;
-	amp_copy(to, addr, sizeof(*to)); /* the caller's may lie anywhere */
-	end = memchr(to->name, '\0', max);
-	if (!end)
-		return -ENAMETOOLONG;
-	/* The suffix of streams is ours, the front door's name only a carrier's: nobody but this
-	 * library makes a socket without descriptor. */
-	if ((end >= to->name + SUFFIX_LEN &&
-	     amp_le16(end - SUFFIX_LEN) == amp_le16(AMP_RSTREAM_SUFFIX)) ||
-	    (!(AMPSOCK_INET && (s->flags & AMP_SF_ORPHAN)) &&
-	     strcmp(to->name, AMP_RSTREAM_DOOR) == 0))
-		return -EINVAL;
-	if (to->link != RPMSG_LINK_ANY && to->link >= AMPSOCK_RPMSG)
-		return -ENODEV;
-	if (to->name[0] && s->type == SOCK_STREAM) {
-		amp_put_le16(end, amp_le16(AMP_RSTREAM_SUFFIX));
-		end[SUFFIX_LEN] = '\0';
-	}
-	if (to->addr == RPMSG_ADDR_ANY)
-		to->addr = 0;
-	return 0;
-}
-
-/* Is link i meant? A byte has AMP_RLINK_ANY for any; checked addresses name no other. */
-static bool meant(unsigned link, unsigned i)
-{
-	return AMPSOCK_RPMSG == 1 || (uint8_t)link == AMP_RLINK_ANY || link == i;
-}
-
-/* The newest announcement of name on l, which has none while it is down; NULL: none. */
-static inline const struct amp_rpmsg_ns *name_find(const struct amp_rlink *l, const char *name)
-{
-	for (unsigned i = 0; i < AMPSOCK_RPMSG_NAMES; i++) {
-		if (strcmp(l->names[i].name, name) == 0)
-			return &l->names[i];
-	}
-	return NULL;
-}
-
-int amp_raddr_find(unsigned on, const char *name, uint32_t *addr)
-{
-	const struct amp_rpmsg_ns *n;
-	int r = -ENETUNREACH;
-
-	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
-		struct amp_rlink *l = &amp_rlinks[i];
-
-		if (!meant(on, i) || !amp_rlink_exists(i))
-			continue;
-		if (!*name) {
-			if (amp_rlink_is_up(l))
-				return (int)i;
-			continue;
-		}
-		n = name_find(l, name);
-		if (n) {
-			*addr = n->addr;
-			return (int)i;
-		}
-		r = -EAGAIN; /* it may yet come, also when the peer is late */
-	}
-	return r;
-}
 
 /* ---- endpoints ---- */
 
@@ -189,7 +100,7 @@ static int name_keep(struct amp_rsock *p, const struct amp_raddr *at)
 		if (!n->name[0])
 			room = n;
 		else if (n->bound && strcmp(n->name, at->name) == 0 &&
-			 (meant(n->on, at->link) || meant(at->link, n->on)))
+			 (amp_rlink_meant(n->on, at->link) || amp_rlink_meant(at->link, n->on)))
 			return -EADDRINUSE;
 	}
 	if (!room) {
@@ -238,7 +149,7 @@ static int open_some(struct amp_sock *s, unsigned on, uint32_t addr)
 	int r;
 
 	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
-		if (!meant(on, i) || p->end[i].ept.kind)
+		if (!amp_rlink_meant(on, i) || p->end[i].ept.kind)
 			continue;
 		r = amp_rpmsg_open(&amp_rlink_get(i)->bus, &p->end[i].ept, addr);
 		if (r) {
@@ -273,7 +184,7 @@ void amp_rsock_announce(struct amp_sock *s)
 		struct amp_rlink *l = &amp_rlinks[i];
 
 		/* a datagram may have gone out on a link that the socket is not bound to */
-		if (!p->own || !meant(p->bound_on, i) || p->end[i].name)
+		if (!p->own || !amp_rlink_meant(p->bound_on, i) || p->end[i].name)
 			continue;
 		amp_rpmsg_announce(&l->bus, &p->end[i], p->own->name);
 		if (amp_rlink_is_up(l))
@@ -420,7 +331,7 @@ static int start(struct amp_sock *s, unsigned i, uint32_t addr)
 	struct amp_rlink *l = amp_rlink_at(i);
 
 	unwait(s);
-	if ((s->flags & AMP_SF_BOUND) && !meant(p->bound_on, i))
+	if ((s->flags & AMP_SF_BOUND) && !amp_rlink_meant(p->bound_on, i))
 		return -ENETUNREACH;
 	return s->type == SOCK_STREAM ? start_stream(s, l, addr) : start_raw(s, l, addr);
 }

@@ -243,6 +243,12 @@ struct amp_raddr {
 };
 int amp_raddr_get(const struct amp_sock *s, const struct sockaddr *addr, socklen_t len,
 		  struct amp_raddr *to);
+/* Is link i meant? A byte has AMP_RLINK_ANY for any; checked addresses name no other. */
+static inline bool amp_rlink_meant(unsigned link, unsigned i)
+{
+	return AMPSOCK_RPMSG == 1 || (uint8_t)link == AMP_RLINK_ANY || link == i;
+}
+
 /* Who is meant on a link (or any, as in struct amp_raddr): its link's number, with *addr when there
  * is a name. -EAGAIN: not announced (yet); -ENETUNREACH. */
 int amp_raddr_find(unsigned on, const char *name, uint32_t *addr);
@@ -274,6 +280,8 @@ struct amp_rraw_hdr {
 	uint16_t len; /* as it was checked: the rpmsg header has 16 bits for it */
 	uint16_t link;
 };
+/* A datagram's source, for m's name (rpmsg_dgram.c, as amp_rpmsg_dgram_to()). */
+void amp_rraw_source(struct amp_msg *m, const struct amp_rraw_hdr *h);
 /* A message at the endpoint of s. */
 void amp_rraw_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg_rx *rx);
 

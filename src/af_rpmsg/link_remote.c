@@ -121,11 +121,6 @@ static REMOTE_OUTLINE void kick_all(struct amp_rproc *rp, unsigned queues)
 }
 
 #if AMP_KICK_AT_ONCE
-static inline void later(struct amp_runner *r)
-{
-	(void)r;
-}
-
 static inline void begun(struct amp_runner *r)
 {
 	(void)r; /* and the host has heard of it */
@@ -162,12 +157,6 @@ unsigned amp_remote_kick_due(struct amp_runner *r)
 	return bits;
 }
 
-/* It is notified without the lock. */
-static inline void later(struct amp_runner *r)
-{
-	r->kick = amp_remote_kick;
-}
-
 static inline void begun(struct amp_runner *r)
 {
 	unsigned kicks = amp_remote_kick_due(r);
@@ -188,12 +177,24 @@ static inline void init_runner(struct amp_runner *r)
 	(void)r;
 }
 #else
+#if AMP_KICK_AT_ONCE
+static inline void init_kick(struct amp_runner *r)
+{
+	(void)r;
+}
+#else
+static inline void init_kick(struct amp_runner *r)
+{
+	r->kick = amp_remote_kick;
+}
+#endif
+
 static void init_runner(struct amp_runner *r)
 {
 	r->run = amp_remote_run;
 	r->arm = amp_rlink_arm;
 	r->kick_due = amp_remote_kick_due;
-	later(r);
+	init_kick(r);
 }
 #endif
 

@@ -251,7 +251,7 @@ int32_t amp_rlink_turn(struct amp_rlink *l)
 		 */
 		amp_rlink_go_on(l);
 		if (AMPSOCK_FAST && (amp_vq_news(l->bus.out) ||
-			 (n ? amp_rlink_many_back(l) : amp_vq_news(l->bus.in))))
+				     (n ? amp_rlink_many_back(l) : amp_vq_news(l->bus.in))))
 			amp_runner_due(&l->l.runner);
 	}
 	/* a peer who never pauses does not stop the clock */

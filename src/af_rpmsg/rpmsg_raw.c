@@ -24,6 +24,9 @@
 #if AMPSOCK_RPMSG
 
 AMP_OPTIONAL(amp_rpmsg_child);
+/* Where a message has a name they are there (family.h). */
+AMP_OPTIONAL(amp_rpmsg_dgram_to);
+AMP_OPTIONAL(amp_rraw_source);
 
 /* Who finds nothing, and waits, does not save registers for what he has not found. */
 #if AMPSOCK_FAST
@@ -121,21 +124,6 @@ void amp_rraw_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg
 
 /* ---- receive ---- */
 
-static void give_source(struct amp_msg *m, const struct amp_rraw_hdr *h)
-{
-	struct sockaddr_rpmsg a;
-
-	if (!m->name)
-		return;
-	memset(&a, 0, sizeof(a));
-	a.rp_family = AF_RPMSG;
-	if (AMPSOCK_RPMSG > 1)
-		a.rp_link = h->link;
-	a.rp_addr = h->src;
-	memcpy(m->name, &a, m->name_len < sizeof(a) ? m->name_len : sizeof(a));
-	m->name_len = sizeof(a);
-}
-
 /* The oldest message, which there is. */
 static RRAW_OUTLINE ssize_t take(struct amp_sock *s, struct amp_msg *m, int flags)
 {
@@ -144,8 +132,8 @@ static RRAW_OUTLINE ssize_t take(struct amp_sock *s, struct amp_msg *m, int flag
 
 	amp_rxring_peek(&s->rx, s->rx.tail, &h, sizeof(h));
 	n = amp_rxring_read(&s->rx, s->rx.tail + sizeof(h), m, h.len);
-	if (s->type == SOCK_DGRAM)
-		give_source(m, &h);
+	if (m->name && s->type == SOCK_DGRAM)
+		amp_rraw_source(m, &h);
 	if (!(flags & MSG_PEEK))
 		s->rx.tail = (AMP_RING_IDX)(s->rx.tail + sizeof(h) + h.len);
 	if (n < h.len)
@@ -182,29 +170,6 @@ ssize_t amp_rpmsg_sock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 
 /* ---- send ---- */
 
-/* Where a datagram goes that does not go to the socket's peer: 0 with its link and *dst; -errno. */
-static int dgram_to(struct amp_sock *s, const struct amp_msg *m, struct amp_rlink **l,
-		    uint32_t *dst)
-{
-	struct amp_raddr to;
-	int r;
-
-	if (s->flags & AMP_SF_WR_SHUT)
-		return -EPIPE;
-	if (!m->name)
-		return -EDESTADDRREQ;
-	r = amp_raddr_get(s, m->name, m->name_len, &to);
-	if (r)
-		return r;
-	r = amp_raddr_find(to.link, to.name, &to.addr);
-	if (r <
-	    0) /* nobody has announced it, and a datagram does not wait until somebody does */
-		return r == -EAGAIN ? -ECONNREFUSED : r;
-	*l = amp_rlink_at((unsigned)r);
-	*dst = to.addr;
-	return amp_rsock_open(s, (unsigned)r, 0);
-}
-
 ssize_t amp_rpmsg_sock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
 	struct amp_rlink *l;
@@ -216,7 +181,9 @@ ssize_t amp_rpmsg_sock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int 
 	if (s->type == SOCK_STREAM)
 		return amp_vsock_sock_sendmsg(s, m, flags);
 	if (s->type == SOCK_DGRAM && (m->name || !(s->flags & AMP_SF_CONNECTED))) {
-		r = dgram_to(s, m, &l, &dst);
+		if (s->flags & AMP_SF_WR_SHUT)
+			return -EPIPE;
+		r = m->name ? amp_rpmsg_dgram_to(s, m, &l, &dst) : -EDESTADDRREQ;
 		if (r)
 			return r;
 	} else {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Bytes in and out: send, recv, read, write and their relatives. */
+/* Bytes in and out: send, recv, read, write. With names and headers: msg_name.c. */
 #include <errno.h>
 #include <string.h>
 #include <fcntl.h>
@@ -10,10 +10,8 @@
 
 AMP_OPTIONAL(amp_console_io);
 
-#define AMP_IOV_MAX    1024
-#define AMP_LEN_MAX    (SIZE_MAX / 2) /* SSIZE_MAX, where <limits.h> lacks it */
-#define AMP_SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_EOR)
-#define AMP_RECV_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_PEEK | MSG_WAITALL | MSG_TRUNC)
+#define AMP_IOV_MAX 1024
+#define AMP_LEN_MAX (SIZE_MAX / 2) /* SSIZE_MAX, where <limits.h> lacks it */
 
 /* ---- messages ---- */
 
@@ -77,9 +75,8 @@ static AMP_OUTLINE ssize_t do_msg(int fd, struct amp_msg *m, int flags, int may)
 	return amp_leave(&c, msg_move(&c, m, flags, out));
 }
 
-/* The same of iov's cnt pieces, to or from m's name. */
-static AMP_ONCE ssize_t do_pieces(int fd, struct amp_msg *m, int flags, int may,
-				  const struct iovec *iov, size_t cnt)
+ssize_t amp_msg_pieces(int fd, struct amp_msg *m, int flags, int may, const struct iovec *iov,
+		       size_t cnt)
 {
 	int r = msg_init(m, iov, cnt);
 
@@ -244,68 +241,15 @@ static inline ssize_t recv_now(int fd, void *buf, size_t len, int flags)
 }
 #endif
 
-ssize_t amp_sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *dest,
-		   socklen_t dest_len)
-{
-	const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
-	struct amp_msg m;
-
-	m.name = (struct sockaddr *)(uintptr_t)dest;
-	m.name_len = dest_len;
-	return do_pieces(fd, &m, flags, AMP_SEND_FLAGS, &iov, 1);
-}
-
 ssize_t amp_send(int fd, const void *buf, size_t len, int flags)
 {
 	/* its own, or a program that only has send() had sendto(), too */
 	return send_now(fd, buf, len, flags);
 }
 
-ssize_t amp_sendmsg(int fd, const struct msghdr *msg, int flags)
-{
-	struct amp_msg m;
-
-	if (msg->msg_controllen)
-		return amp_fail(EOPNOTSUPP);
-	m.name_len = msg->msg_namelen;
-	m.name = m.name_len ? msg->msg_name : NULL; /* as on Linux */
-	return do_pieces(fd, &m, flags, AMP_SEND_FLAGS, msg->msg_iov, (size_t)msg->msg_iovlen);
-}
-
-ssize_t amp_recvfrom(int fd, void *restrict buf, size_t len, int flags,
-		     struct sockaddr *restrict src, socklen_t *restrict src_len)
-{
-	const struct iovec iov = {.iov_base = buf, .iov_len = len};
-	struct amp_msg m;
-	ssize_t n;
-
-	m.name = src_len ? src : NULL;
-	m.name_len = src_len ? *src_len : 0;
-	n = do_pieces(fd, &m, flags, AMP_RECV_FLAGS, &iov, 1);
-	if (n >= 0 && m.name)
-		*src_len = m.name_len;
-	return n;
-}
-
 ssize_t amp_recv(int fd, void *buf, size_t len, int flags)
 {
 	return recv_now(fd, buf, len, flags); /* as amp_send() */
-}
-
-ssize_t amp_recvmsg(int fd, struct msghdr *msg, int flags)
-{
-	struct amp_msg m;
-	ssize_t n;
-
-	m.name = msg->msg_name;
-	m.name_len = m.name ? msg->msg_namelen : 0;
-	n = do_pieces(fd, &m, flags, AMP_RECV_FLAGS, msg->msg_iov, (size_t)msg->msg_iovlen);
-	if (n >= 0) {
-		msg->msg_namelen = m.name_len;
-		msg->msg_controllen = 0;
-		msg->msg_flags = m.flags;
-	}
-	return n;
 }
 
 /* ---- read and write, which also reach the console ---- */

@@ -180,6 +180,15 @@ int amp_far(struct amp_call *c, int r);
 void amp_sock_gone(struct amp_sock *s);
 /* The descriptor goes at once, whoever waits on it hears EBADF; the rest is the family's. */
 void amp_sock_close(struct amp_sock *s);
+/* ---- messages (msg.c) ---- */
+
+#define AMP_SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_EOR)
+#define AMP_RECV_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_PEEK | MSG_WAITALL | MSG_TRUNC)
+/* iov's cnt pieces, to or from m's name, which is set. may: AMP_SEND_FLAGS, they are sent, or
+ * AMP_RECV_FLAGS, they are received. What the call returns. */
+ssize_t amp_msg_pieces(int fd, struct amp_msg *m, int flags, int may, const struct iovec *iov,
+		       size_t cnt);
+
 /* The socket with this descriptor, or NULL. Lock held. */
 struct amp_sock *amp_sock_find(int fd);
 int amp_sock_fd(const struct amp_sock *s);

@@ -3,14 +3,15 @@
  * AF_RPMSG's raw messages where memory is short: a ring has room for two of the longest, and
  * there are fewer rings than sockets.
  */
-// build: -DAMPSOCK_RING_LEN=1024 -DAMPSOCK_SOCKETS=6 -DAMPSOCK_RINGS=2 -DAMPSOCK_RPMSG=1
-// build: -DAMPSOCK_INET=0 src/socket/stack.c src/socket/socks.c src/socket/api.c src/socket/msg.c
-// build: src/socket/poll.c src/socket/links.c src/socket/listen.c src/socket/name.c src/socket/rxring.c
-// build: src/socket/stats.c src/af_rpmsg/af_rpmsg.c src/af_rpmsg/link_remote.c src/af_rpmsg/rlink.c
-// build: src/af_rpmsg/rlink_stats.c src/af_rpmsg/rpmsg.c src/af_rpmsg/rpmsg_fast.c src/af_rpmsg/rpmsg_listen.c
-// build: src/af_rpmsg/rpmsg_name.c src/af_rpmsg/rpmsg_raw.c src/vsock/vsock_listen.c src/vsock/vsock_name.c
-// build: src/af_rpmsg/rpmsg_serve.c src/af_rpmsg/rpmsg_stream.c src/af_rpmsg/rpmsg_told.c src/vsock/af_vsock.c
-// build: src/vsock/vlink.c src/vsock/vlink_loop.c src/vsock/vsock.c src/vsock/vsock_conn.c src/vsock/vsock_out.c
+// build: -DAMPSOCK_RING_LEN=1024 -DAMPSOCK_SOCKETS=6 -DAMPSOCK_RINGS=2 -DAMPSOCK_RPMSG=1 -DAMPSOCK_INET=0
+// build: src/socket/stack.c src/socket/socks.c src/socket/api.c src/socket/msg.c src/socket/msg_name.c
+// build: src/af_rpmsg/rpmsg_addr.c src/af_rpmsg/rpmsg_dgram.c src/socket/poll.c src/socket/links.c
+// build: src/socket/listen.c src/socket/name.c src/socket/rxring.c src/socket/stats.c src/af_rpmsg/af_rpmsg.c
+// build: src/af_rpmsg/link_remote.c src/af_rpmsg/rlink.c src/af_rpmsg/rlink_stats.c src/af_rpmsg/rpmsg.c
+// build: src/af_rpmsg/rpmsg_fast.c src/af_rpmsg/rpmsg_listen.c src/af_rpmsg/rpmsg_name.c
+// build: src/af_rpmsg/rpmsg_raw.c src/vsock/vsock_listen.c src/vsock/vsock_name.c src/af_rpmsg/rpmsg_serve.c
+// build: src/af_rpmsg/rpmsg_stream.c src/af_rpmsg/rpmsg_told.c src/vsock/af_vsock.c src/vsock/vlink.c
+// build: src/vsock/vlink_loop.c src/vsock/vsock.c src/vsock/vsock_conn.c src/vsock/vsock_out.c
 // build: src/vsock/vsock_request.c src/vsock/xport_loop.c
 // small
 #include <errno.h>
