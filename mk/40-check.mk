@@ -57,6 +57,7 @@ ifdef UNIT_WORDS
 $(foreach k,asan tsan small,$(foreach t,$(UNIT),$(eval $(call unit_program,$(k),$(t)))))
 # What they include besides headers.
 $(BUILD)/check/asan/test_inet_udp_rpmsg: tests/unit/test_inet_udp.c
+$(BUILD)/check/asan/test_guest_fast: tests/unit/test_guest.c
 $(BUILD)/check/asan/test_join_way: src/proxy/join_way.c
 $(BUILD)/check/asan/test_board_clint: boards/timer-clint.c boards/board.h
 -include $(wildcard $(BUILD)/check/*/o*/*/*.d)

@@ -116,6 +116,11 @@ int amp_kept_take(const char *name)
 	return fd;
 }
 
+bool amp_kept_has(const char *name)
+{
+	return find(name) != NULL;
+}
+
 bool amp_kept_remove(const char *name)
 {
 	int fd = amp_kept_take(name);

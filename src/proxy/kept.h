@@ -60,6 +60,7 @@ int amp_kept_add(const char *name, int fd);
 bool amp_kept_remove(const char *name);
 /* Out of the table and the caller's from now on; -1: none. */
 int amp_kept_take(const char *name);
+bool amp_kept_has(const char *name);
 /* Calls fn for each name. fn may not change the table. */
 void amp_kept_each(void (*fn)(const char *name, int fd, void *ctx), void *ctx);
 /* Closes all. */
@@ -129,8 +130,10 @@ void amp_kept_put_socket(int fd);
 void amp_kept_put_lent(int fd);
 /*
  * The same of one whose port the kernel chooses: what it is for, in words (at most AMP_KEPT_WHAT bytes),
- * is its name, and the successor has the port, too. Several may be for the same.
+ * is its name, and the successor has the port, too. Several may be for the same: they have numbers, and of
+ * AMP_KEPT_SAME numbers some may be free again.
  */
+#define AMP_KEPT_SAME 64u
 #define AMP_KEPT_WHAT 256u
 int amp_kept_take_any(int type, const struct sockaddr *sa, const char *what);
 void amp_kept_put_any(int fd, const char *what);

@@ -283,16 +283,35 @@ static bool in_use(const char *name)
 	return false;
 }
 
-/* Several may be for the same: the next that nobody has. */
-static void any_name(struct any *a, const char *what)
+/* Several may be for the same. */
+static void any_number(struct any *a, const char *what, unsigned n)
 {
 	char text[AMP_KEPT_WHAT + 16];
 
 	snprintf(a->what, sizeof(a->what), "%s", what);
-	for (unsigned n = 0; !n || in_use(a->name); n++) {
-		snprintf(text, sizeof(text), "%s %u", what, n);
-		amp_kept_hash_name(a->name, "+any", text, strlen(text));
-	}
+	snprintf(text, sizeof(text), "%s %u", what, n);
+	amp_kept_hash_name(a->name, "+any", text, strlen(text));
+}
+
+/* The next that nobody has. */
+static void any_name(struct any *a, const char *what)
+{
+	unsigned n = 0;
+
+	do
+		any_number(a, what, n++);
+	while (in_use(a->name));
+}
+
+/* The next that there is. Those before it may have gone, and the others keep their numbers. */
+static int any_take(struct any *a, const char *what)
+{
+	unsigned n = 0;
+
+	do
+		any_number(a, what, n++);
+	while (!amp_kept_has(a->name) && n < AMP_KEPT_SAME);
+	return amp_kept_take(a->name);
 }
 
 /* The address, but for its port. */
@@ -319,8 +338,7 @@ int amp_kept_take_any(int type, const struct sockaddr *sa, const char *what)
 
 	if (!a)
 		return -1;
-	any_name(a, what);
-	a->fd = amp_kept_take(a->name);
+	a->fd = any_take(a, what);
 	if (a->fd >= 0 && getsockname(a->fd, (struct sockaddr *)&ss, &len) == 0 &&
 	    same_host(&ss, sa) &&
 	    getsockopt(a->fd, SOL_SOCKET, SO_TYPE, &has, &type_len) == 0 && has == type &&

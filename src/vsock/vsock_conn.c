@@ -379,6 +379,9 @@ void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t no
 			die(vs, c, true);
 		return;
 	}
+	/* nothing more to ask for, or to tell: behind SHUTDOWN it may find no connection any more, and the
+	 * RST for that the next one from here */
+	c->owed &= (uint8_t) ~(AMP_OWE_CREDIT | AMP_OWE_CREDIT_REQ);
 	if (c->shut != SHUT_BOTH) {
 		c->shut = SHUT_BOTH;
 		amp_vsock_owe(vs, c, AMP_OWE_SHUTDOWN);

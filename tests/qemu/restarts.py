@@ -255,8 +255,10 @@ def rounds(tap, path, kinds, most, limit_s):
 			  ("lost", "no socket, ring, buffer or name is lost"),
 			  ("fds", "the proxy loses no descriptor"),
 			  ("told", "a killed proxy is told once to each connection")]
+		least = min(most, 20)
+		few = [f"{total} rounds in {limit_s} s are too few: {least} say something"] if total < least else []
 		for key, text in report:
-			tap.check(f"{words}: {text}", not bad[key] and total >= 20, "\n".join(bad[key][:10]))
+			tap.check(f"{words}: {text}", not bad[key] and not few, "\n".join(few + bad[key][:10]))
 		rig.vm.type("e\n")
 		out = rig.vm.finish()
 		tap.check(f"{words}: EOF and EPIPE after the error, all bytes right", "BAD" not in out and rig.vm.status == 0,
@@ -293,7 +295,12 @@ def late(tap, path):
 def main():
 	tap = Tap()
 	# Here 40 of each kind: what a round loses, each of them loses. `make check-restarts` has 1,000.
-	most, limit_s = (int(sys.argv[1]), 0) if len(sys.argv) > 1 else (120, 25)
+	most, limit_s = 120, 25
+	if len(sys.argv) > 1:
+		if not sys.argv[1].isdigit() or int(sys.argv[1]) < 1:
+			print(f"restarts.py: {sys.argv[1]}: expected a number of rounds, 1 or more", file=sys.stderr)
+			return 2
+		most, limit_s = int(sys.argv[1]), 0
 	make("ampsock-proxy", f"fw/{BOARD}/restart.elf")
 
 	def run(name, test):

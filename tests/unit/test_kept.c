@@ -4,6 +4,7 @@
 // build: src/proxy/rule.c src/proxy/rule_text.c src/proxy/rule_addr.c src/proxy/host_addr.c src/proxy/log.c -lbsd
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -220,12 +221,81 @@ static void test_bad_table(void **state)
 	assert_int_equal(open_cnt(), before);
 }
 
+static int listener(uint16_t *port)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET,
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(in);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &len), 0);
+	*port = in.sin_port;
+	return fd;
+}
+
+static void serve_all(unsigned cnt)
+{
+	bool upgrade;
+
+	while (cnt--)
+		assert_true(amp_kept_serve(pair[1], &upgrade));
+}
+
+/* Three that are for the same, of which one goes, and one becomes another: a successor finds the rest. */
+static void test_any_gap(void **state)
+{
+	struct sockaddr_in any = {.sin_family = AF_INET,
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	uint16_t port[3], got;
+	unsigned before = open_cnt();
+	struct sockaddr_in in;
+	socklen_t len = sizeof(in);
+	int fd[3], now;
+	char text[256];
+
+	(void)state;
+	amp_kept_clear();
+	amp_kept_join(pair[0]);
+	for (unsigned i = 0; i < 3; i++) {
+		fd[i] = listener(&port[i]);
+		amp_kept_put_any(fd[i], "same");
+	}
+	serve_all(3);
+	amp_kept_drop_socket(fd[0]);
+	amp_kept_put_any(fd[1], "other");
+	serve_all(3);			   /* one goes, one comes, and is no more what it was */
+	for (unsigned i = 1; i < 3; i++) { /* they are the next worker's, from here on */
+		amp_kept_drop_socket(fd[i]);
+		assert_true(recv(pair[1], text, sizeof(text), 0) > 0);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		close(fd[i]);
+	for (unsigned i = 1; i < 3; i++) {
+		now = amp_kept_take_any(SOCK_STREAM, (struct sockaddr *)&any,
+					i == 1 ? "other" : "same");
+		assert_true(now >= 0);
+		assert_int_equal(getsockname(now, (struct sockaddr *)&in, &len), 0);
+		got = in.sin_port;
+		assert_int_equal(got, port[i]);
+		amp_kept_drop_socket(now);
+		assert_true(recv(pair[1], text, sizeof(text), 0) > 0);
+		close(now);
+	}
+	assert_int_equal(amp_kept_take_any(SOCK_STREAM, (struct sockaddr *)&any, "same"), -1);
+	assert_int_equal(open_cnt(), before);
+	amp_kept_join(-1);
+	amp_kept_clear();
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_extra),
 		cmocka_unit_test(test_no_room),
 		cmocka_unit_test(test_bad_table),
+		cmocka_unit_test(test_any_gap),
 	};
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair))

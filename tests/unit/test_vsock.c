@@ -913,6 +913,26 @@ static void credit_request_is_answered(void **state)
 	assert_int_equal(guest_sees_op(), AMP_VSOCK_OP_CREDIT_UPDATE);
 }
 
+/*
+ * Who closes has nothing more to ask for. Linux, which may have no connection any more behind the SHUTDOWN,
+ * would answer with an RST, and that with the first one, too late for this connection.
+ */
+static void closed_asks_for_nothing(void **state)
+{
+	struct end *b;
+
+	(void)state;
+	world(8, 512);
+	b = raw_open(1000);
+	amp_vsock_want_credit(&w.host.vs, &b->c);
+	amp_vsock_close(&w.host.vs, &b->c, 0, 1000);
+	(void)run(&w.host);
+	assert_int_equal(guest_sees_op(), AMP_VSOCK_OP_SHUTDOWN);
+	assert_int_equal(guest_sees_op(), 0);
+	guest_op(AMP_VSOCK_OP_RST, 1000, 0);
+	assert_int_equal(guest_sees_op(), 0);
+}
+
 static void updates_after_own_shutdown_send(void **state)
 {
 	struct end *a, *b;
@@ -2568,6 +2588,7 @@ int main(void)
 		cmocka_unit_test(half_a_message_does_not_stall),
 		cmocka_unit_test(credit_that_has_come_is_not_asked_for),
 		cmocka_unit_test(credit_request_is_answered),
+		cmocka_unit_test(closed_asks_for_nothing),
 		cmocka_unit_test(updates_after_own_shutdown_send),
 		cmocka_unit_test(reservations_and_cancel),
 		cmocka_unit_test(reserved_credit_comes_back),
