@@ -54,8 +54,11 @@ int amp_poll(struct pollfd *fds, nfds_t nfds, int timeout)
 	if (nfds > AMPSOCK_SOCKETS + AMPSOCK_FD_BASE)
 		return amp_fail(EINVAL);
 	amp_enter_timed(&c, timeout);
-	while (cnt == 0 && amp_again(&c) == 0) /* the links have their look first */
+	while (cnt == 0 && amp_again(&c) == 0) { /* the links have their look first */
 		cnt = poll_scan(fds, nfds);
+		if (cnt == 0 && amp_look_on())
+			cnt = poll_scan(fds, nfds);
+	}
 	return (int)amp_leave(&c, cnt);
 }
 
@@ -121,8 +124,11 @@ static int do_select(int nfds, fd_set *const in[3], int32_t timeout_ms)
 	if (nfds < 0 || nfds > FD_SETSIZE || timeout_ms == AMP_MS_BAD)
 		return amp_fail(EINVAL);
 	amp_enter_timed(&c, timeout_ms);
-	while (cnt == 0 && amp_again(&c) == 0)
+	while (cnt == 0 && amp_again(&c) == 0) {
 		cnt = select_scan(nfds, in, out);
+		if (cnt == 0 && amp_look_on())
+			cnt = select_scan(nfds, in, out);
+	}
 	for (int k = 0; k < 3 && cnt >= 0; k++) {
 		if (in[k])
 			memcpy(in[k], &out[k], sizeof(fd_set));
