@@ -224,6 +224,37 @@ struct amp_rxring {
 	AMP_RING_IDX tail; /* bytes ever read */
 };
 
+/*
+ * Where buffers are large, poll() and select() leave bulk in the queue. One packet of it goes to its
+ * socket's ring and makes that readable, which the caller hears at once; his recv() takes what is in the
+ * ring, and then what lies behind it in the queue, straight to him: it is copied once, not twice. When
+ * none of his descriptors is ready for that, they look again and take all there is, as every other
+ * call does: whoever waits for what lies behind somebody's bulk does not depend on him.
+ */
+#define AMP_BULK_LEN   4096u
+#define AMP_BULK_STAYS (AMPSOCK_FAST && AMPSOCK_VSOCK_BUF_LEN > AMP_BULK_LEN)
+#if AMP_BULK_STAYS
+extern struct amp_bulk {
+	bool stays; /* l: this look is poll()'s */
+	bool left;  /* l: and some was left */
+} amp_bulk;
+
+/* A packet of len bytes went to a socket's ring. Is that enough for this look? */
+static inline bool amp_bulk_enough(uint32_t len)
+{
+	if (!amp_bulk.stays || len <= AMP_BULK_LEN)
+		return false;
+	amp_bulk.left = true;
+	return true;
+}
+#else
+static inline bool amp_bulk_enough(uint32_t len)
+{
+	(void)len;
+	return false;
+}
+#endif
+
 /* What a SOCK_SEQPACKET socket can promise its peer: message headers take the rest. */
 #define AMP_RING_MSG_ALLOC (AMPSOCK_RING_LEN / 2u)
 

@@ -184,6 +184,11 @@ static AMP_OUTLINE ssize_t recv_rest(struct amp_sock *s, struct amp_rx_want *w)
 		if (w->to == buf)
 			n = AMP_FAM(s->fam, recvmsg)(s, &m, 0);
 	}
+	if (AMP_BULK_STAYS && n > 0 && (size_t)n < m.len && s->type == SOCK_STREAM &&
+	    w->to == buf) {
+		m.done = (size_t)n;
+		(void)behind_ring(s, w, &m);
+	}
 	want_clear(s, w);
 	if (w->to != buf)
 		return amp_release(s, w->to - buf);

@@ -141,6 +141,18 @@ static void want_clear(struct amp_sock *s, struct amp_rx_want *w)
 		amp_sock_set_want(w->at, NULL);
 }
 
+/* m's bytes so far are out of the socket's ring: what in the queue belongs behind them, if any. */
+static size_t behind_ring(struct amp_sock *s, struct amp_rx_want *w, const struct amp_msg *m)
+{
+	uint8_t *from;
+
+	want_set(s, w, m);
+	from = w->to;
+	if (w->to != w->end)
+		amp_sock_recv_fast(s, w);
+	return (size_t)(w->to - from);
+}
+
 /* Has a message come straight to the caller? Only the short ways do that. */
 static inline bool w_full(const struct amp_rx_want *w)
 {
@@ -205,6 +217,8 @@ static ssize_t recv_loop(struct amp_call *c, struct amp_msg *m, int flags)
 		if (peek && n == -EAGAIN) /* less than asked for is better than nothing */
 			n = AMP_FAM(s->fam, recvmsg)(s, m, flags);
 	} while (n == 0 && m->done < need);
+	if (AMP_BULK_STAYS && stream && n == 0 && m->done < m->len && !peek)
+		m->done += behind_ring(s, &w, m);
 	want_clear(s, &w);
 	if (w_full(&w)) {
 		if (w.full > m->done)

@@ -53,8 +53,11 @@ int amp_poll(struct pollfd *fds, nfds_t nfds, int timeout)
 	amp_enter_timed(&c, timeout);
 	if (nfds > AMPSOCK_SOCKETS + AMPSOCK_FD_BASE)
 		cnt = -EINVAL;
-	while (cnt == 0 && amp_again(&c) == 0) /* the links have their look first */
+	while (cnt == 0 && amp_again(&c) == 0) { /* the links have their look first */
 		cnt = poll_scan(fds, nfds);
+		if (cnt == 0 && amp_look_on())
+			cnt = poll_scan(fds, nfds);
+	}
 	return (int)amp_leave(&c, cnt);
 }
 
@@ -114,8 +117,11 @@ static int do_select(int nfds, fd_set *const sets[3], int32_t timeout_ms)
 	amp_enter_timed(&c, timeout_ms);
 	if ((unsigned)nfds > FD_SETSIZE || timeout_ms == AMP_MS_BAD)
 		cnt = -EINVAL;
-	while (cnt == 0 && amp_again(&c) == 0)
+	while (cnt == 0 && amp_again(&c) == 0) {
 		cnt = select_scan(nfds, sets, false);
+		if (cnt == 0 && amp_look_on())
+			cnt = select_scan(nfds, sets, false);
+	}
 	if (cnt >= 0)
 		cnt = select_scan(nfds, sets, true);
 	return (int)amp_leave(&c, cnt);

@@ -495,13 +495,41 @@ int amp_wait(struct amp_call *c)
 	return r;
 }
 
+#if AMP_BULK_STAYS
+struct amp_bulk amp_bulk; /* l */
+
+/* Calls that wait and have no socket are poll() and select(), or do not mind. */
+static void look_for(const struct amp_call *c)
+{
+	amp_bulk.stays = !c->s;
+	amp_bulk.left = false;
+	(void)look();
+	amp_bulk.stays = false;
+}
+
+bool amp_look_on(void)
+{
+	if (!amp_bulk.left)
+		return false;
+	amp_bulk.left = false;
+	(void)look();
+	return true;
+}
+#else
+static inline void look_for(const struct amp_call *c)
+{
+	(void)c;
+	(void)look();
+}
+#endif
+
 int amp_again(struct amp_call *c)
 {
 	int r = c->looked ? amp_wait(c) : 0;
 
 	if (r == 0) {
 		c->looked = true;
-		(void)look();
+		look_for(c);
 	}
 	if (AMP_PORT_THREADS && c->s && c->s->gen != c->gen)
 		return -EBADF;

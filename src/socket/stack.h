@@ -124,6 +124,16 @@ static inline ssize_t amp_leave(struct amp_call *c, ssize_t r)
  * -EAGAIN: it may not block or its time is up; -EBADF: closed meanwhile.
  */
 int amp_again(struct amp_call *c);
+/* The look of a call without socket left bulk where it was (AMP_BULK_STAYS), and nothing came of it: now
+ * all of it is taken. False: it left none. */
+#if AMP_BULK_STAYS
+bool amp_look_on(void);
+#else
+static inline bool amp_look_on(void)
+{
+	return false;
+}
+#endif
 
 /* Only sleep, once the links had their look; the caller looks himself. As amp_again(). */
 int amp_wait(struct amp_call *c);

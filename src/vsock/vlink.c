@@ -85,6 +85,8 @@ int amp_vlink_on_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	if (AMPSOCK_FAST && direct) {
 		vs->enough = amp_sock_want(s)->to == amp_sock_want(s)->end;
 		amp_vsock_consumed(vs, c, (uint32_t)direct);
+	} else if (AMP_BULK_STAYS && amp_bulk_enough(rx->len)) {
+		vs->enough = true;
 	}
 	return 0;
 }
