@@ -40,7 +40,7 @@ done
 shift $((OPTIND - 1))
 
 row=$(printf '%s' "$table" | grep "^$board ") || {
-	echo "run-qemu.sh: no board $board" >&2
+	echo "run-qemu.sh: no board $board; there are:$(printf '%s' "$table" | sed 's/ .*//' | tr '\n' ' ')" >&2
 	exit 2
 }
 # shellcheck disable=SC2086

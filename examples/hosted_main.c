@@ -4,7 +4,7 @@
  * AMPSOCK_LINK=vhost-user:PATH brings a link up, vsock-device:PATH,CID waits for one,
  * rpmsg-remote:FILE,BELL and rpmsg-host:FILE,BELL are the two ends of another kind, and
  * rpmsg-device:PATH is the remote of a kernel's rpmsg bus; several are separated by ';'.
- * Without it only CID 1 exists.
+ * Without it only CID 1 exists, and a terminal is told.
  * AMPSOCK_LOG=1 prints the library's log. Standard input and output become descriptors of
  * the library, so that select() works over console and sockets.
  */
@@ -104,7 +104,7 @@ static int link_up(const char *link)
 	size_t len;
 
 	if (strncmp(link, "vhost-user:", 11) == 0)
-		return amp_link_vhost_user(link + 11, 10000);
+		return link[11] ? amp_link_vhost_user(link + 11, 10000) : -EINVAL;
 	if (strncmp(link, "rpmsg-device:", 13) == 0)
 		return amp_link_rpmsg_device(link + 13);
 	if (strncmp(link, "rpmsg-", 6) == 0)
@@ -128,8 +128,12 @@ __attribute__((constructor)) static void bring_up(void)
 	if (getenv("AMPSOCK_LOG"))
 		amp_log_hook(print_log);
 	amp_fd_console(&console_ops);
-	if (!links)
+	if (!links || !*links) {
+		if (isatty(STDERR_FILENO)) /* whoever reads this is told; a program that reads is not */
+			fputs("AMPSOCK_LINK is not set: there is no link, only CID 1\n",
+			      stderr);
 		return;
+	}
 	list = strdup(links); /* for the life of the process */
 	for (link = strtok_r(list, ";", &save); link; link = strtok_r(NULL, ";", &save)) {
 		int err = link_up(link);

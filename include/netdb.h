@@ -91,8 +91,9 @@ struct servent {
  * are asked of the proxy: then it blocks until the proxy answers. node or service may be
  * NULL, not both. *res is a list from a static pool (AMPSOCK_ADDRINFO addresses in all, and a
  * canonical name): give it back with freeaddrinfo(). 0, or EAI_NONAME, EAI_AGAIN (no link,
- * time-out), EAI_FAIL, EAI_FAMILY, EAI_SOCKTYPE, EAI_SERVICE, EAI_BADFLAGS, EAI_MEMORY (the
- * pool is lent out), EAI_SYSTEM (errno). Thread context. POSIX.1-2017.
+ * time-out), EAI_FAIL (the proxy's rules do not allow the name, among others), EAI_FAMILY,
+ * EAI_SOCKTYPE, EAI_SERVICE, EAI_BADFLAGS, EAI_MEMORY (the pool is lent out). Thread context.
+ * POSIX.1-2017.
  */
 int getaddrinfo(const char *__restrict node, const char *__restrict service,
 		const struct addrinfo *__restrict hints, struct addrinfo **__restrict res);
@@ -107,7 +108,7 @@ const char *gai_strerror(int ecode);
  * getnameinfo - address to text, to host and serv: room of host_len and serv_len bytes, or
  * NULL. Names are asked of the proxy (it blocks), numbers with NI_NUMERICHOST and
  * NI_NUMERICSERV are not. 0, or EAI_FAMILY, EAI_OVERFLOW, EAI_NONAME, EAI_BADFLAGS,
- * EAI_AGAIN, EAI_FAIL, EAI_SYSTEM. Thread context. POSIX.1-2017.
+ * EAI_AGAIN, EAI_FAIL. Thread context. POSIX.1-2017.
  */
 int getnameinfo(const struct sockaddr *__restrict addr, socklen_t len, char *__restrict host,
 		socklen_t host_len, char *__restrict serv, socklen_t serv_len, int flags);

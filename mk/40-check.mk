@@ -89,6 +89,13 @@ $(FUZZ): $(BUILD)/check/fuzz/%: tests/fuzz/%.c $(wildcard src/*/*.c) $(UNIT_DEPS
 	clang $(FUZZ_FLAGS) -fsanitize=fuzzer,address,undefined \
 		-fno-sanitize-recover=undefined -o $@ $< $$(sed -n '1,15s,^// build: *,,p' $<)
 
+# Before clang has minutes to do.
+ifneq ($(filter check-fuzz,$(MAKECMDGOALS)),)
+ifneq ($(shell tests/fuzz/run '$(FUZZ_S)' >&2 || echo wrong),)
+$(error see above)
+endif
+endif
+
 fuzz-programs: $(FUZZ)
 check-fuzz: $(FUZZ) ## fuzzers, 5 s each (FUZZ_S=; FUZZ_PACK=1: new seeds)
 	@tests/fuzz/run $(FUZZ_S) $(FUZZ)

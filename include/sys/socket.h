@@ -60,7 +60,7 @@
 #define SO_PROTOCOL   38
 #define SO_DOMAIN     39
 
-/* Largest useful backlog of listen(); the pool of sockets bounds it further. */
+/* Linux's number; listen() takes 255 of it at most, and the pool of sockets bounds it further. */
 #define SOMAXCONN 4096
 
 /* Flags of send and receive. */
@@ -192,7 +192,8 @@ int socketpair(int domain, int type, int protocol, int sv[2]);
  * On AF_INET the proxy answers, so this waits for it even on an O_NONBLOCK socket.
  * 0, or -1 with EADDRINUSE, EADDRNOTAVAIL, EACCES (the proxy's rules), EAFNOSUPPORT,
  * EINVAL (already bound, bad length), ENOBUFS (a pool is empty), ENETUNREACH (no link),
- * ENETDOWN (no proxy there), ETIMEDOUT. POSIX.1-2017.
+ * ENETDOWN (no proxy there), ETIMEDOUT; AF_RPMSG: ENAMETOOLONG, ENODEV (no such link).
+ * POSIX.1-2017.
  */
 int bind(int fd, const struct sockaddr *addr, socklen_t len);
 
@@ -200,7 +201,7 @@ int bind(int fd, const struct sockaddr *addr, socklen_t len);
  * listen - make a SOCK_STREAM or SOCK_SEQPACKET socket accept connections. backlog is
  * bounded to 1..255 (below 0: 255) and by the pool of sockets. 0, or -1 with EINVAL
  * (connected; AF_VSOCK: not bound), EOPNOTSUPP (type), EADDRINUSE, EACCES, ENETDOWN,
- * ETIMEDOUT. POSIX.1-2017.
+ * ENETUNREACH (no link), ENOBUFS, ETIMEDOUT. POSIX.1-2017.
  */
 int listen(int fd, int backlog);
 
@@ -208,7 +209,8 @@ int listen(int fd, int backlog);
  * accept, accept4 - the oldest waiting connection as a new descriptor; blocks, at most
  * SO_RCVTIMEO. addr may be NULL, else filled in up to *len, and *len set to the true length.
  * flags: SOCK_NONBLOCK, SOCK_CLOEXEC; O_NONBLOCK is not inherited. -1 with EAGAIN, EINVAL
- * (not listening, bad flag), EOPNOTSUPP (type). POSIX.1-2017; accept4: Linux, POSIX.1-2024.
+ * (not listening, bad flag), EOPNOTSUPP (type), EACCES (AF_INET: the proxy's rules no longer
+ * allow it; told once, then EINVAL). POSIX.1-2017; accept4: Linux, POSIX.1-2024.
  */
 int accept(int fd, struct sockaddr *__restrict addr, socklen_t *__restrict len);
 int accept4(int fd, struct sockaddr *__restrict addr, socklen_t *__restrict len, int flags);
@@ -220,8 +222,8 @@ int accept4(int fd, struct sockaddr *__restrict addr, socklen_t *__restrict len,
  * EALREADY, EISCONN, ECONNREFUSED (nobody listens, on every family), ETIMEDOUT, ENETUNREACH
  * (no way there, no link), ENETDOWN (AF_INET: no proxy there), EOPNOTSUPP (listening),
  * EHOSTUNREACH, EACCES (the proxy's rules), EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL,
- * ENOBUFS (pools, limits of the proxy), ECONNABORTED (another thread's shutdown() gave it up).
- * POSIX.1-2017.
+ * ENOBUFS, EMFILE (pools, limits of the proxy), ECONNABORTED (another thread's shutdown() gave
+ * it up); AF_RPMSG: ENAMETOOLONG, ENODEV (no such link). POSIX.1-2017.
  */
 int connect(int fd, const struct sockaddr *addr, socklen_t len);
 
@@ -229,8 +231,9 @@ int connect(int fd, const struct sockaddr *addr, socklen_t len);
  * send, sendto, sendmsg - send len bytes; blocks. flags: MSG_DONTWAIT MSG_NOSIGNAL MSG_EOR.
  * A stream may send less (non-blocking, time-out); a message goes whole or not at all.
  * Returns bytes sent, or -1 with EAGAIN, EPIPE (shut for sending, or the peer reads no
- * more), ECONNRESET (told once), ENOTCONN, EDESTADDRREQ, EISCONN, EMSGSIZE (message too
- * large; iovlen out of range), EOPNOTSUPP (flag), ENOBUFS, EACCES, EINVAL. POSIX.1-2017.
+ * more), ECONNRESET (told once; AF_INET: or the true reason, as recv), ENOTCONN, EDESTADDRREQ,
+ * EISCONN, EMSGSIZE (message too large; iovlen out of range), EOPNOTSUPP (flag), ENOBUFS,
+ * EACCES, EINVAL; AF_RPMSG by name: ECONNREFUSED, ENETUNREACH. POSIX.1-2017.
  */
 ssize_t send(int fd, const void *buf, size_t len, int flags);
 ssize_t sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *dest,
@@ -242,8 +245,10 @@ ssize_t sendmsg(int fd, const struct msghdr *msg, int flags);
  * all of them with MSG_WAITALL. flags: MSG_PEEK MSG_DONTWAIT MSG_WAITALL MSG_TRUNC (returns
  * a message's true length). What of a message does not fit is lost, and recvmsg says
  * MSG_TRUNC. Returns bytes, 0 at end of stream (SOCK_STREAM: never for another reason), or
- * -1 with EAGAIN, ECONNRESET (told once), ECONNREFUSED (a datagram's ICMP answer), ENOTCONN,
- * EMSGSIZE (iovlen out of range), EOPNOTSUPP (flag), EINVAL. POSIX.1-2017.
+ * -1 with EAGAIN, ECONNRESET (told once; AF_INET: or the true reason, such as ETIMEDOUT,
+ * EHOSTUNREACH, EACCES, ENOBUFS), ECONNREFUSED (a datagram's ICMP answer), ENOBUFS (AF_RPMSG
+ * SOCK_SEQPACKET: its ring was full; once), ENOTCONN, EMSGSIZE (iovlen out of range),
+ * EOPNOTSUPP (flag), EINVAL. POSIX.1-2017.
  */
 ssize_t recv(int fd, void *buf, size_t len, int flags);
 ssize_t recvfrom(int fd, void *__restrict buf, size_t len, int flags,

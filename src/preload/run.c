@@ -87,9 +87,11 @@ static const struct option options[] = {
 	{NULL, 0, NULL, 0},
 };
 
-static int usage(const char *what)
+/* option: NULL if it is about none. */
+static int usage(const char *option, const char *what)
 {
-	fprintf(stderr, "ampsock-run: %s\nTry 'ampsock-run --help'.\n", what);
+	fprintf(stderr, "ampsock-run: %s%s%s\nTry 'ampsock-run --help'.\n",
+		option ? option : "", option ? ": " : "", what);
 	return RUN_EXIT_USAGE;
 }
 
@@ -292,7 +294,7 @@ static int parse(int argc, char **argv, int *linger_s)
 			break;
 		case OPT_LINGER:
 			if (parse_linger(optarg, linger_s))
-				return usage("--linger: expected seconds, 0 to 3600");
+				return usage("--linger", "expected seconds, 0 to 3600");
 			break;
 		case OPT_VERBOSE:
 			amp_log_hook(print_log);
@@ -304,14 +306,12 @@ static int parse(int argc, char **argv, int *linger_s)
 			fputs(help, stdout);
 			exit(0);
 		case ':':
-			fprintf(stderr, "ampsock-run: %s: wants a value\n", argv[optind - 1]);
-			return usage("an option has no value");
+			return usage(argv[optind - 1], "expected a value behind it");
 		default:
-			fprintf(stderr, "ampsock-run: %s: ", argv[optind - 1]);
-			return usage("no such option");
+			return usage(argv[optind - 1], "no such option");
 		}
 	}
-	return optind < argc ? 0 : usage("no program");
+	return optind < argc ? 0 : usage(NULL, "no program");
 }
 
 int main(int argc, char **argv)

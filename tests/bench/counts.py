@@ -92,6 +92,9 @@ def measure_size():
 def attempt(what):
 	try:
 		return what()
+	except FileNotFoundError as e:
+		problems.append("%s: there is no such file or program here: `make deps` installs what is missing" % e.filename)
+		return None
 	except (Fail, OSError, subprocess.TimeoutExpired) as e:
 		problems.append(str(e))
 		return None

@@ -152,7 +152,11 @@ def tools():
 			   ("aarch64-linux-gnu-gcc", ["aarch64-linux-gnu-gcc", "-dumpfullversion"]),
 			   ("riscv64-unknown-elf-gcc", ["riscv64-unknown-elf-gcc", "-dumpfullversion"]),
 			   ("valgrind", ["valgrind", "--version"]), ("libc", ["getconf", "GNU_LIBC_VERSION"])):
-		r = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+		try:
+			r = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+		except FileNotFoundError:
+			found[name] = ""  # what needs it says so
+			continue
 		found[name] = r.stdout.strip()
 	return found
 

@@ -24,7 +24,8 @@ def options():
     """a wrong option is exit 2 with a word about what would be right"""
     says(2, "no program")
     says(2, "no program", "--offload")
-    says(2, "no such option", "--lnk", "x", "true")
+    says(2, "ampsock-run: --lnk: no such option", "--lnk", "x", "true")
+    says(2, "ampsock-run: --link: expected a value", "--link")
     says(2, "no such option", "-x", "true")
     says(2, "--link", "--link")
     says(2, "expected vhost-user:PATH", "--link", "vhost:x", "true")

@@ -117,8 +117,11 @@ class Fail(Exception):
 
 
 def sh(argv):
-	return subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-			      text=True, check=False)
+	try:
+		return subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+				      text=True, check=False)
+	except FileNotFoundError:
+		raise Fail("%s: there is no such program here: `make deps` installs what is missing" % argv[0]) from None
 
 
 def compiler(cross):

@@ -749,6 +749,9 @@ def run(tap, fn, *args):
 	return True
 
 
+OWN_FIRMWARE = (restart, migration, offload)  # each starts what it needs
+
+
 def main():
 	with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "pattern"), "rb") as f:
 		Data.period = f.read()
@@ -769,7 +772,7 @@ def main():
 		tap.check("the link never went down, and nothing bad came of the kernel", st[2][1:] == ["0"] * 3 and not log,
 			  f"{st} {log}")
 		fw.stop()
-	for fn in (restart, migration, offload):
+	for fn in OWN_FIRMWARE:
 		if not only or fn.__name__ in only:
 			run(tap, fn)
 	tap.done()

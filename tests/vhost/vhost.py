@@ -226,6 +226,11 @@ def boot(cases):
 
 
 def main():
+	names = [fn.__name__ for fn in (*inside.CASES, *inside.OWN_FIRMWARE)]
+	for name in sys.argv[1:]:
+		if name not in names:
+			print(f"vhost.py: there is no case {name}; there are: {' '.join(names)}", file=sys.stderr)
+			return 2
 	try:
 		make("ampsock-proxy", *[f"fw/{inside.BOARD}/{name}.elf" for name in inside.FIRMWARE])
 		return boot(sys.argv[1:])

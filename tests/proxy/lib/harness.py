@@ -66,6 +66,9 @@ def main():
     skipped for that reason."""
     picked = [t for t in TESTS if len(sys.argv) < 2 or any(a in t.__name__ for a in sys.argv[1:])]
     failed = 0
+    if not picked:
+        print(f"{sys.argv[0]}: no test has that in its name; there are: {' '.join(t.__name__ for t in TESTS)}", file=sys.stderr)
+        sys.exit(2)
     print(f"1..{len(picked)}")
     for i, t in enumerate(picked, 1):
         name = (t.__doc__ or t.__name__).strip().splitlines()[0]
