@@ -91,7 +91,7 @@ $(FUZZ): $(BUILD)/check/fuzz/%: tests/fuzz/%.c $(wildcard src/*/*.c) $(UNIT_DEPS
 
 # Before clang has minutes to do.
 ifneq ($(filter check-fuzz,$(MAKECMDGOALS)),)
-ifneq ($(shell tests/fuzz/run '$(FUZZ_S)' >&2 || echo wrong),)
+ifneq ($(shell tests/fuzz/run '$(FUZZ_S)' >/dev/null || echo wrong),)
 $(error see above)
 endif
 endif
