@@ -46,11 +46,6 @@ static AMP_INLINE int msg_enter(struct amp_call *c, int fd, bool out)
 	amp_call_init(c, s, amp_timeo_ms(s->timeo[out]));
 	return 0;
 }
-
-static AMP_INLINE ssize_t msg_move(struct amp_call *c, struct amp_msg *m, int flags, bool out)
-{
-	return out ? send_loop(c, m, flags) : recv_loop(c, m, flags);
-}
 #else
 static inline int msg_enter(struct amp_call *c, int fd, bool out)
 {

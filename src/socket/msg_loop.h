@@ -238,6 +238,11 @@ static ssize_t recv_loop(struct amp_call *c, struct amp_msg *m, int flags)
 	}
 	return n;
 }
+/* Both ways. */
+static AMP_INLINE ssize_t msg_move(struct amp_call *c, struct amp_msg *m, int flags, bool out)
+{
+	return out ? send_loop(c, m, flags) : recv_loop(c, m, flags);
+}
 #else
 /*
  * Both ways. All comes by the ring, and nobody registers where it is to go. When there is nothing to
