@@ -148,7 +148,7 @@
 #define AMPSOCK_HOSTED 0
 #endif
 /* 1: there are other virtio transports than virtio-mmio (vdev.h), a board's own perhaps; 0: that
- * alone, called by name, and 100 bytes are saved */
+ * alone, called by name, and 300 bytes are saved */
 #ifndef AMPSOCK_VDEV_OTHERS
 #ifdef __OPTIMIZE_SIZE__
 #define AMPSOCK_VDEV_OTHERS AMPSOCK_HOSTED

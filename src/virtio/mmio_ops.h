@@ -90,42 +90,41 @@ static inline int amp_mmio_accept(struct amp_vdev *vd, uint64_t features)
 	return -ENOTSUP;
 }
 
-static inline uint16_t amp_mmio_queue_max(struct amp_vdev *vd, unsigned q)
+static inline uint32_t amp_mmio_queue_max(struct amp_vdev *vd, unsigned q)
 {
 	struct amp_mmio *m = mmio_of(vd);
-	uint32_t num;
 
 	m->regs[R_QUEUE_SEL] = q;
-	num = m->regs[R_QUEUE_NUM_MAX];
-	return num > 32768 ? 32768 : (uint16_t)num; /* 2.7: at most 2^15 */
+	return m->regs[R_QUEUE_NUM_MAX];
 }
 
-static inline void mmio_put_addr(struct amp_mmio *m, unsigned reg, const volatile void *p,
+static inline void mmio_put_addr(volatile uint32_t *regs, const volatile void *p,
 				 uint64_t bus_off)
 {
 	uint64_t bus = (uint64_t)(uintptr_t)p + bus_off;
 
-	m->regs[reg] = (uint32_t)bus;
-	m->regs[reg + 1] = (uint32_t)(bus >> 32);
+	regs[0] = (uint32_t)bus;
+	regs[1] = (uint32_t)(bus >> 32);
 }
 
 /* 4.2.3.2 */
 static inline int amp_mmio_queue_set(struct amp_vdev *vd, unsigned q, const struct amp_vq *vq)
 {
-	struct amp_mmio *m = mmio_of(vd);
+	volatile uint32_t *regs = mmio_of(vd)->regs, *addrs = &regs[R_QUEUE_DESC];
 
-	m->regs[R_QUEUE_SEL] = q;
-	if (m->regs[R_QUEUE_READY] != 0)
+	regs[R_QUEUE_SEL] = q;
+	if (regs[R_QUEUE_READY] != 0)
 		return -EBUSY;
-	if (AMPSOCK_VDEV_OTHERS && vq->num > m->regs[R_QUEUE_NUM_MAX])
+	if (AMPSOCK_VDEV_OTHERS && vq->num > regs[R_QUEUE_NUM_MAX])
 		return -EINVAL; /* who calls by name has just seen to that */
-	m->regs[R_QUEUE_NUM] = vq->num;
-	mmio_put_addr(m, R_QUEUE_DESC, vq->desc, vq->bus_off);
-	mmio_put_addr(m, R_QUEUE_DRIVER, vq->avail, vq->bus_off);
-	mmio_put_addr(m, R_QUEUE_DEVICE, vq->used, vq->bus_off);
+	regs[R_QUEUE_NUM] = vq->num;
+	AMP_FORGET(addrs); /* nearer than from the beginning: so are the next */
+	mmio_put_addr(addrs, vq->desc, vq->bus_off);
+	mmio_put_addr(addrs + R_QUEUE_DRIVER - R_QUEUE_DESC, vq->avail, vq->bus_off);
+	mmio_put_addr(addrs + R_QUEUE_DEVICE - R_QUEUE_DESC, vq->used, vq->bus_off);
 	amp_io_wmb(); /* the ring's first state before the device may look at it */
-	m->regs[R_QUEUE_READY] = 1;
-	return m->regs[R_QUEUE_READY] == 1 ? 0 : -EIO;
+	regs[R_QUEUE_READY] = 1;
+	return regs[R_QUEUE_READY] == 1 ? 0 : -EIO;
 }
 
 static inline int amp_mmio_run(struct amp_vdev *vd)
@@ -142,13 +141,15 @@ static inline int amp_mmio_words(struct amp_vdev *vd, uint32_t first, uint32_t *
 				 uint32_t cnt)
 {
 	struct amp_mmio *m = mmio_of(vd);
+	volatile uint32_t *regs = &m->regs[R_CONFIG_GEN];
 	uint32_t gen, i, tries;
 
+	AMP_FORGET(regs);
 	for (tries = 0; tries < 16; tries++) {
-		gen = m->regs[R_CONFIG_GEN];
+		gen = regs[0];
 		for (i = 0; i < cnt; i++)
-			to[i] = m->regs[R_CONFIG + first + i];
-		if (m->regs[R_CONFIG_GEN] == gen)
+			to[i] = regs[R_CONFIG - R_CONFIG_GEN + first + i];
+		if (regs[0] == gen)
 			return 0;
 	}
 	m->why = AMP_MMIO_RESTLESS;

@@ -32,8 +32,8 @@ struct amp_vdev_ops {
 	int (*probe)(struct amp_vdev *vd, uint32_t device_id, uint64_t *features);
 	/* FEATURES_OK with these features. 0 or -ENOTSUP. */
 	int (*accept)(struct amp_vdev *vd, uint64_t features);
-	/* Most entries that queue q can have, 0: no such queue. */
-	uint16_t (*queue_max)(struct amp_vdev *vd, unsigned q);
+	/* Most entries that queue q can have, as the device says; 0: no such queue. */
+	uint32_t (*queue_max)(struct amp_vdev *vd, unsigned q);
 	/* Tell the device where queue q lies; vq->kick goes through notify. */
 	int (*queue_set)(struct amp_vdev *vd, unsigned q, const struct amp_vq *vq);
 	/* DRIVER_OK. */

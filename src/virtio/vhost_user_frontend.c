@@ -227,7 +227,7 @@ static int fe_accept(struct amp_vdev *vd, uint64_t features)
 	return rc < 0 ? rc : send_memory(fe);
 }
 
-static uint16_t fe_queue_max(struct amp_vdev *vd, unsigned q)
+static uint32_t fe_queue_max(struct amp_vdev *vd, unsigned q)
 {
 	return q < fe_of(vd)->queues ? NUM_MAX : 0;
 }

@@ -250,19 +250,19 @@ void amp_vq_driver(struct amp_vq *vq, void *ring)
 	vq->mask = (uint16_t)(num - 1u);
 	vq->armed = true;
 	ring_events(vq);
-	for (uint16_t i = 0; i < num; i++, p += vq->buf_len) {
-		write_desc(&vq->desc[i], (uintptr_t)p + vq->bus_off, vq->buf_len,
-			   in ? VRING_DESC_F_WRITE : 0, 0);
-		vq->state[i] = (uint16_t)(i + 1u);
-		if (in)
-			amp_vq_put(vq, i, 0);
+	for (unsigned i = 0; i < num; i++, p += vq->buf_len) {
+		vq->desc[i].addr = (uintptr_t)p + vq->bus_off;
+		vq->desc[i].len = vq->buf_len;
+		vq->state[i] = (uint16_t)(i + 1u); /* of the last nobody asks: free_cnt */
+		if (in) {
+			vq->desc[i].flags = VRING_DESC_F_WRITE;
+			amp_vq_put(vq, (uint16_t)i, 0);
+		}
 	}
-	if (in) {
+	if (in)
 		amp_port_cache_clean(vq->pool, (size_t)num * vq->buf_len);
-	} else {
-		vq->state[num - 1u] = RING_END;
+	else
 		vq->free_cnt = num;
-	}
 	amp_port_cache_clean(ring, len);
 }
 

@@ -40,7 +40,7 @@ AMP_OPTIONAL(amp_vsock_half_close);
 AMP_OPTIONAL(amp_vsock_unreserve);
 AMP_OPTIONAL(amp_vsock_unlisten);
 
-#define CLOSE_WAIT_MS 8000u /* for the peer's RST, as Linux */
+#define CLOSE_WAIT_S 8u /* for the peer's RST, as Linux */
 
 /* ---- AF_VSOCK's own: addresses ---- */
 
@@ -201,27 +201,25 @@ static inline bool ours(const struct amp_sock *s)
  * when there is room for all of its packets: half a message is not read, however long one
  * waits for that.
  */
-int amp_vsock_meter(struct amp_sock *s, uint32_t *len)
+uint32_t amp_vsock_meter(struct amp_sock *s, uint32_t len)
 {
 	struct amp_vsock_sock *v = (struct amp_vsock_sock *)(void *)&s->priv;
-	uint32_t more = is_stream(s) ? 0 : *len / (AMPSOCK_VSOCK_BUF_LEN - AMP_VSOCK_HDR_LEN);
+	uint32_t more = is_stream(s) ? 0 : len / (AMPSOCK_VSOCK_BUF_LEN - AMP_VSOCK_HDR_LEN);
 	struct amp_vsock *vs;
 	uint32_t room;
 
 	if (!metered(s) || ours(s))
-		return 0;
+		return len;
 	room = amp_meter_room(&v->meter, &v->c.credit, more, v->c.reserved);
-	if (room >= *len)
-		return 0;
-	if (room && is_stream(s)) {
-		*len = room;
-		return 0;
-	}
+	if (room >= len)
+		return len;
+	if (room && is_stream(s))
+		return room;
 	vs = engine_of(s);
 	amp_vsock_want_credit(vs, &v->c);
 	if (!v->c.deadline_ms) /* asked again then, see amp_vsock_tick() */
 		amp_vsock_deadline(vs, &v->c, amp_port_now_ms() + AMP_METER_MS);
-	return -EAGAIN;
+	return 0;
 }
 
 /* A message's beginning, which goes when there is credit for all of it. 0 or -errno. */
@@ -273,7 +271,9 @@ ssize_t amp_vsock_sock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int 
 	if (sizeof(size_t) > 4 && load.len > INT32_MAX)
 		part = INT32_MAX;
 	if (AMPSOCK_VSOCK && (stream || !m->done))
-		n = amp_vsock_meter(s, &part);
+		part = amp_vsock_meter(s, part);
+	if (!part)
+		n = -EAGAIN;
 	load.len = sizeof(size_t) > 4 && !stream ? load.len : part;
 	if (n == 0)
 		n = AMP_VSOCK_LOOP_APART && vs->path
@@ -325,10 +325,9 @@ static __attribute__((noinline)) bool send_packet(struct amp_sock *s, const void
 static __attribute__((noinline)) bool send_metered(struct amp_sock *s, const void *buf,
 						   size_t len, int flags)
 {
-	uint32_t part = (uint32_t)len;
-
-	if ((s->flags & SEND_FLAGS) != AMP_SF_CONNECTED || amp_vsock_meter(s, &part) ||
-	    part != len || !send_packet(s, buf, len, flags))
+	if ((s->flags & SEND_FLAGS) != AMP_SF_CONNECTED ||
+	    amp_vsock_meter(s, (uint32_t)len) != (uint32_t)len ||
+	    !send_packet(s, buf, len, flags))
 		return false;
 	amp_vsock_metered(s);
 	return true;
@@ -433,9 +432,10 @@ ssize_t amp_vsock_sock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 }
 
 /* Closed, or an attempt is given up: that one's error is no later call's, the caller knows. */
-void amp_vsock_conn_end(struct amp_sock *s, enum amp_end_why why)
+static void conn_end(struct amp_sock *s, enum amp_end_why why)
 {
 	struct amp_vsock_conn *c = conn_of(s);
+	unsigned linger_s = s->linger_s == 255 ? CLOSE_WAIT_S : s->linger_s;
 	bool closed = why == AMP_END_CLOSED;
 
 	unreserve(s);
@@ -445,18 +445,24 @@ void amp_vsock_conn_end(struct amp_sock *s, enum amp_end_why why)
 	else
 		s->flags |= AMP_SF_RESET;
 	if (c->state != AMP_CONN_FREE)
-		amp_vsock_close(engine_of(s), c, amp_port_now_ms(),
-				s->linger_s == 255 ? CLOSE_WAIT_MS : s->linger_s * 1000u);
+		amp_vsock_close(engine_of(s), c, amp_port_now_ms(), linger_s * 1000u);
 	else if (closed)
 		amp_sock_free(s);
 }
+
+#if AMPSOCK_RPMSG
+void amp_vsock_conn_end(struct amp_sock *s, enum amp_end_why why)
+{
+	conn_end(s, why);
+}
+#endif
 
 #if AMPSOCK_VSOCK
 void amp_vsock_sock_end(struct amp_sock *s, enum amp_end_why why)
 {
 	if (s->flags & AMP_SF_LISTEN)
 		amp_vsock_unlisten(s);
-	amp_vsock_conn_end(s, why);
+	conn_end(s, why);
 }
 #endif
 
@@ -464,11 +470,10 @@ int amp_vsock_sock_poll(struct amp_sock *s)
 {
 	uint32_t used = amp_rxring_used(&s->rx);
 	int ev = amp_sock_poll(s, used && (!is_stream(s) || used >= s->rcvlowat));
-	uint32_t one = 1;
 
 	if (ev >= 0)
 		return ev;
-	if (amp_vsock_may_send_now(engine_of(s), conn_of(s)) && amp_vsock_meter(s, &one) == 0)
+	if (amp_vsock_may_send_now(engine_of(s), conn_of(s)) && amp_vsock_meter(s, 1))
 		return ~ev | POLLOUT;
 	return ~ev;
 }

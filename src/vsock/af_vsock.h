@@ -149,8 +149,9 @@ static inline bool amp_vlink_usual(struct amp_vlink *l)
 
 static inline void amp_vlink_back(struct amp_vlink *l, unsigned n)
 {
-	l->runner.due |= n == 0 || n >= l->vs.in->num / 2u ||
-			 (AMPSOCK_VSOCK_NUM > 2 * AMP_VLINK_TURN && n == AMP_VLINK_TURN);
+	if (n == 0 || n >= l->vs.in->num / 2u ||
+	    (AMPSOCK_VSOCK_NUM > 2 * AMP_VLINK_TURN && n == AMP_VLINK_TURN))
+		l->runner.due = true;
 }
 #endif
 
@@ -309,10 +310,10 @@ static inline int32_t amp_vlink_turn(struct amp_vlink *l)
 		return AMP_VLINK_BROKEN;
 	if (AMPSOCK_FAST)
 		enough |= vs->enough;
-	enough |= (unsigned)r / AMP_VLINK_TURN; /* 1 when that was all used */
 	amp_vlink_back(l, (unsigned)(n + r));
 	AMP_FORGET(r);
-	if (AMP_WHY_OF(vs)) { /* counted each time */
+	enough |= (unsigned)r / AMP_VLINK_TURN; /* 1 when that was all used */
+	if (AMP_WHY_OF(vs)) {			/* counted each time */
 		if (!vs->said)
 			amp_log(AMP_WHY_OF(vs));
 		vs->said = true;
@@ -359,8 +360,8 @@ static inline bool metered(const struct amp_sock *s)
 	       !(AMP_VSOCK_LOOP_TOLD && c->loop);
 }
 
-/* Then: has it room for *len bytes, or (a stream) how many? 0, or -EAGAIN and it is asked. */
-int amp_vsock_meter(struct amp_sock *s, uint32_t *len);
+/* Then: has it room for len bytes, or (a stream) how many? 0: wait, it is asked. */
+uint32_t amp_vsock_meter(struct amp_sock *s, uint32_t len);
 /* A packet was sent. Who is not measured has his counts forgotten when he is (meter.h); AF_RPMSG's
  * streams, which are told by loop, have none. */
 static inline void amp_vsock_metered(struct amp_sock *s)

@@ -67,9 +67,12 @@ static int direct_reserve(struct amp_sock *s, struct amp_direct_io *io)
 		return -EOPNOTSUPP;
 	tx = &at->tx;
 	amp_vq_buf_room(&tx->buf, RESERVED_IOV(at), AMP_VLINK_IOV);
-	r = amp_vsock_meter(s, &want);
-	if (r == 0)
-		r = amp_vsock_reserve(engine_of(s), conn_of(s), want, tx);
+	if (want) {
+		want = amp_vsock_meter(s, want);
+		if (!want)
+			return -EAGAIN;
+	}
+	r = amp_vsock_reserve(engine_of(s), conn_of(s), want, tx);
 	if (r < 0)
 		return r == -ECONNRESET ? -EPIPE : r;
 	at->s = s;

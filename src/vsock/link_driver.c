@@ -20,6 +20,7 @@
 #include "../wire/le.h"
 #include "af_vsock.h"
 #include "hosted.h"
+#include "vsock_inner.h"
 
 #if AMPSOCK_VSOCK
 
@@ -28,7 +29,10 @@ AMP_OPTIONAL(amp_vlink_stats);
 #define Q_RX	0u
 #define Q_TX	1u
 #define Q_EVENT 2u
-#define QUEUES	3u
+#define Q_CNT	3u
+_Static_assert(AMP_VQ_IN == (Q_RX & 1) && AMP_VQ_OUT == (Q_TX & 1) &&
+		       AMP_VQ_IN == (Q_EVENT & 1),
+	       "queue_up()");
 
 #define NUM		      AMPSOCK_VSOCK_NUM
 #define EVENT_NUM	      2u
@@ -58,7 +62,7 @@ AMP_OPTIONAL(amp_vlink_stats);
 
 struct drv_link {
 	struct amp_vlink l; /* first */
-	struct amp_vq q[QUEUES];
+	struct amp_vq q[Q_CNT];
 #if AMPSOCK_FAST
 	bool event_armed; /* notified of the next event already */
 #endif
@@ -94,7 +98,7 @@ static inline bool event_told(struct drv_link *d, bool now)
 /* The largest power of two that the device allows, and we have memory for. */
 static uint16_t queue_num(struct amp_vdev *vd, unsigned q, uint16_t num)
 {
-	uint16_t max = AMP_VDEV(vd, queue_max)(vd, q);
+	uint32_t max = AMP_VDEV(vd, queue_max)(vd, q);
 
 	while (num > max)
 		num >>= 1;
@@ -102,18 +106,19 @@ static uint16_t queue_num(struct amp_vdev *vd, unsigned q, uint16_t num)
 }
 
 /* The memory: the rings, one behind the other, then the pools. */
-static int queue_up(struct drv_link *d, unsigned q, uint32_t features, uint8_t *mem)
+static int queue_up(struct drv_link *d, struct amp_vdev *vd, unsigned q, uint32_t features,
+		    uint8_t *mem)
 {
 	bool event = q == Q_EVENT;
 	struct amp_vq *vq = &d->q[q];
 
 	AMP_FORGET(mem); /* else each queue's own part of it has a register */
-	vq->num = queue_num(d->l.vd, q, event ? EVENT_NUM : NUM);
+	vq->num = queue_num(vd, q, event ? EVENT_NUM : NUM);
 	if (vq->num == 0 && !event)
 		return -ENODEV;
-	vq->dir = q == Q_TX ? AMP_VQ_OUT : AMP_VQ_IN;
+	vq->dir = q & 1u;
 	vq->event_idx = (features & AMP_VIRTIO_F_EVENT_IDX) != 0;
-	vq->bus_off = d->l.vd->bus_off;
+	vq->bus_off = vd->bus_off;
 	vq->state = d->state + q * NUM;
 	vq->pool = mem + POOLS + q * (NUM * BUF_LEN);
 	vq->buf_len = event ? EVENT_LEN : BUF_LEN;
@@ -121,14 +126,14 @@ static int queue_up(struct drv_link *d, unsigned q, uint32_t features, uint8_t *
 	if (vq->num ==
 	    0) /* a device without events: the queue is ours alone, and always empty */
 		return 0;
-	return AMP_VDEV(d->l.vd, queue_set)(d->l.vd, q, vq);
+	return AMP_VDEV(vd, queue_set)(vd, q, vq);
 }
 
 /* 5.10.4: the upper half of a CID is zero; 0, 1, 2 and the broadcast are nobody's guest. */
-static int read_cid(struct drv_link *d)
+static int read_cid(struct drv_link *d, struct amp_vdev *vd)
 {
 	uint32_t raw[2];
-	int r = AMP_VDEV(d->l.vd, config)(d->l.vd, 0, raw, sizeof(raw));
+	int r = AMP_VDEV(vd, config)(vd, 0, raw, sizeof(raw));
 
 	if (r)
 		return r;
@@ -159,19 +164,20 @@ static int link_start(struct drv_link *d)
 	r = AMP_VDEV(vd, probe)(vd, AMP_VIRTIO_ID_VSOCK, &features);
 	if (r)
 		return r;
+	r = -ENOTSUP;
 	if (!(features & AMP_VIRTIO_F_VERSION_1))
-		return -ENOTSUP;
+		goto fail;
 	memset(d->q, 0, sizeof(d->q));
 	AMP_FORGET(wanted); /* else it is cleared bit by bit */
 	wanted &= (uint32_t)features;
 	r = AMP_VDEV(vd, accept)(vd, AMP_VIRTIO_F_VERSION_1 | wanted);
 	if (r)
 		goto fail;
-	r = read_cid(d);
+	r = read_cid(d, vd);
 	if (r)
 		goto fail;
-	for (unsigned q = 0; q < QUEUES; q++) {
-		r = queue_up(d, q, wanted, mem);
+	for (unsigned q = 0; q < Q_CNT; q++) {
+		r = queue_up(d, vd, q, wanted, mem);
 		if (r)
 			goto fail;
 	}
@@ -217,20 +223,22 @@ static SELDOM bool event_came(struct drv_link *d)
 	struct amp_vq_buf b;
 	struct amp_iov iov;
 	struct amp_vq *q = &d->q[Q_EVENT];
-	bool reset = false;
+	uint32_t event = ~EVENT_TRANSPORT_RESET;
 
 	amp_vq_buf_room(&b, &iov, 1);
 	if (AMPSOCK_FAST)
 		d->l.event_in = EVENT_EVERY;
 	if (amp_vq_get(q, &b) > 0) {
-		reset = b.len >= 4 && amp_le32(b.iov->base) == EVENT_TRANSPORT_RESET;
+		if (b.len >= 4)
+			event = amp_le32(b.iov->base);
+		AMP_FORGET(event);
 		amp_vq_put(q, b.id, 0);
 		event_told(d, false);
 		if (AMPSOCK_FAST)
 			d->l.event_in = 1;
 		amp_runner_due(&d->l.runner);
 	}
-	return reset || q->broken;
+	return event == EVENT_TRANSPORT_RESET || q->broken;
 }
 
 static int32_t drv_run(struct amp_runner *r, uint32_t now_ms)
@@ -293,7 +301,7 @@ static bool drv_arm(struct amp_runner *r, bool on)
 		return false;
 	if (news_soon(d))
 		return true;
-	news = amp_vsock_arm(&d->l.vs);
+	news = vsock_arm(&d->l.vs);
 	if (event_arm(d)) {
 		if (AMPSOCK_FAST)
 			d->l.event_in = 1;
@@ -321,7 +329,7 @@ static unsigned drv_kick_due(struct amp_runner *r)
 	amp_vlink_asked(&d->l);
 	if (AMPSOCK_FAST) /* a loop has registers to save, each time */
 		return queue_due(d, Q_TX) | queue_due(d, Q_RX) | queue_due(d, Q_EVENT);
-	for (unsigned q = amp_vlink_ask_back(&d->l) ? Q_RX : Q_TX; q < QUEUES; q++) {
+	for (unsigned q = amp_vlink_ask_back(&d->l) ? Q_RX : Q_TX; q < Q_CNT; q++) {
 		if (!AMP_KICK_AT_ONCE)
 			bits |= queue_due(d, q);
 		else if (queue_due(d, q))
@@ -378,9 +386,11 @@ int amp_link_vsock(struct amp_vdev *vd)
 	amp_port_lock();
 	d = slot_for(vd);
 	if (d) {
+		if (AMPSOCK_VSOCK_LINKS > 1)
+			d->l.index = (uint8_t)(d - drv);
+		AMP_FORGET(d); /* nearer than the addresses of its parts */
 		amp_vlink_down(&d->l);
 		d->l.vd = vd;
-		d->l.index = (uint8_t)(d - drv);
 		if (AMPSOCK_FAST)
 			d->l.out_bit = 1u << Q_TX;
 		d->l.runner.run = drv_run;
@@ -391,7 +401,7 @@ int amp_link_vsock(struct amp_vdev *vd)
 			d->l.runner.kick = drv_kick;
 		d->l.runner.stats = amp_vlink_stats;
 		d->l.q = d->q;
-		d->l.q_cnt = QUEUES;
+		d->l.q_cnt = Q_CNT;
 		amp_vlinks[d->l.index] = &d->l;
 		r = link_start(d);
 		if (r == 0) /* else vd stays: a thread may be on its way to notify it */

@@ -9,6 +9,7 @@
 
 #include "ampsock.h"
 #include "af_vsock.h"
+#include "vsock_inner.h"
 
 #if AMPSOCK_VSOCK
 AMP_OPTIONAL(amp_vsock_request);
@@ -191,7 +192,7 @@ void amp_vlink_up(struct amp_vlink *l)
 	amp_vlink_room(l);
 	if (AMPSOCK_WHY)
 		vs->said = false;
-	amp_vsock_init(vs);
+	vsock_begin(vs);
 	amp_vlink_begin(l);
 	l->up = true;
 	amp_runner_add(&l->runner);

@@ -96,24 +96,22 @@ static inline void find_owner(struct amp_vsock *vs, const struct amp_vsock_hdr *
 				      amp_vsock_at((uint32_t)h->src_cid, h->src_port)};
 	struct amp_vsock_conn *c;
 	unsigned type = h->type;
-	bool good = amp_vsock_type_good(h);
 
 	/* a known connection pays below, an unknown one gets RST */
-	if (!good || h->op - 1u >= AMP_VSOCK_OP_CREDIT_REQUEST)
+	if (!amp_vsock_type_good(type) || h->op - 1u >= AMP_VSOCK_OP_CREDIT_REQUEST)
 		vs->stats.rx_bad++;
-	if (good) {
-		c = amp_vsock_find(vs, &ends, type);
-		if (c) {
-			if (AMPSOCK_FAST && OPS(vs)->piece)
-				SET_RECENT(vs, c);
-			amp_vsock_input_for(vs, c, &h->say, rx);
-			return;
-		}
-		if (asked(vs, h, &ends))
-			return;
-	} else {
-		type = AMP_VSOCK_STREAM; /* 5.10.6.4: the RST's */
+	AMP_FORGET(type);
+	c = amp_vsock_find(vs, &ends, type); /* none is of a type that is not good */
+	if (c) {
+		if (AMPSOCK_FAST && OPS(vs)->piece)
+			SET_RECENT(vs, c);
+		amp_vsock_input_for(vs, c, &h->say, rx);
+		return;
 	}
+	if (!amp_vsock_type_good(type))
+		type = AMP_VSOCK_STREAM; /* 5.10.6.4: the RST's */
+	else if (asked(vs, h, &ends))
+		return;
 	if (h->op != AMP_VSOCK_OP_RST) /* an RST is never answered */
 		stray_rst(vs, &ends, type);
 }
@@ -136,7 +134,7 @@ static inline void look_up(struct amp_vsock *vs, const struct amp_vsock_hdr *h,
 		rx->iov_cnt = trim((struct amp_iov *)(uintptr_t)rx->iov, rx->iov_cnt, h->len);
 	else
 		((struct amp_iov *)(uintptr_t)rx->iov)->len = h->len;
-	if (CHAINS && amp_vsock_type_good(h) && h->dst_cid != vs->local_cid &&
+	if (CHAINS && amp_vsock_type_good(h->type) && h->dst_cid != vs->local_cid &&
 	    OPS(vs)->foreign && OPS(vs)->foreign(vs, h, rx))
 		return;
 	find_owner(vs, h, rx);
@@ -162,7 +160,8 @@ static __attribute__((noinline)) void packet(struct amp_vsock *vs, struct amp_vq
 	if (!CHAINS || iov->len > AMP_VSOCK_HDR_LEN) {
 		amp_copy(&h, iov->base, AMP_VSOCK_HDR_LEN);
 		iov->base = (uint8_t *)iov->base + AMP_VSOCK_HDR_LEN;
-		iov->len -= AMP_VSOCK_HDR_LEN;
+		if (OWNERS) /* else look_up() sets it */
+			iov->len -= AMP_VSOCK_HDR_LEN;
 	} else {
 		take(&iov, &buf->iov_cnt, &h, AMP_VSOCK_HDR_LEN);
 	}
@@ -235,16 +234,12 @@ int amp_vsock_owed(struct amp_vsock *vs)
 {
 	if (!QUEUES) /* who waits for a buffer is known to AF_RPMSG's bus */
 		return amp_vsock_flush(vs) ? 0 : -EAGAIN;
-	return (vs->owed_head || vs->to_do) && !settle(vs) ? -EBADMSG : 0;
+	return (PLAIN || vs->owed_head || vs->to_do) && !settle(vs) ? -EBADMSG : 0;
 }
 
 bool amp_vsock_arm(struct amp_vsock *vs)
 {
-	bool more = vs->in && !strays_full(vs) && amp_vq_arm(vs->in);
-
-	if (vs->tx_starved && vs->out)
-		more |= amp_vq_arm(vs->out);
-	return more;
+	return vsock_arm(vs);
 }
 
 static bool moved(const struct amp_vq *vq)

@@ -417,11 +417,11 @@ static inline void amp_vsock_set_timed(struct amp_vsock *vs, bool timed)
 	(void)timed;
 }
 #endif
-/* c is aborted by amp_vsock_tick() when this time has come (0 means 1). */
+/* c is aborted by amp_vsock_tick() when this time has come, or a ms later: odd, as 0 is none. */
 static inline void amp_vsock_deadline(struct amp_vsock *vs, struct amp_vsock_conn *c,
 				      uint32_t at_ms)
 {
-	c->deadline_ms = at_ms | !at_ms;
+	c->deadline_ms = at_ms | 1;
 	amp_vsock_set_timed(vs, true);
 }
 static inline void amp_vsock_no_deadline(struct amp_vsock_conn *c)

@@ -130,7 +130,7 @@ static void in_shutdown(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t
 {
 	uint8_t was = c->peer_shut;
 
-	c->peer_shut = (c->peer_shut | flags) & SHUT_BOTH;
+	c->peer_shut |= flags & SHUT_BOTH;
 	if (c->state == AMP_CONN_CLOSING) {
 		if (c->peer_shut == SHUT_BOTH)
 			die(vs, c, true);
@@ -283,13 +283,7 @@ void amp_vsock_rekey(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t pe
 
 void amp_vsock_init(struct amp_vsock *vs)
 {
-	memset(vs->hash, 0, BUCKETS * sizeof(*vs->hash));
-	vs->owed_head = NULL;
-	SET_RECENT(vs, NULL);
-	vs->to_do = 0;
-	vs->loop_busy = false;
-	amp_vsock_set_timed(vs, false);
-	AMP_WHY_SAY(vs, NULL);
+	vsock_begin(vs);
 }
 
 void amp_vsock_down(struct amp_vsock *vs)
@@ -298,7 +292,7 @@ void amp_vsock_down(struct amp_vsock *vs)
 		vs->in = vs->out = NULL;
 		vs->tx_starved = false;
 		vs->stray_cnt = 0;
-		if (!AMP_VSOCK_ROOM_APART)
+		if (!AMP_VSOCK_ROOM_APART && !OWED_TO_NOBODY)
 			STRANGER(vs)->owed &= AMP_VSOCK_LISTED;
 	}
 	for (uint32_t i = 0; i < BUCKETS; i++) {
@@ -309,7 +303,8 @@ void amp_vsock_down(struct amp_vsock *vs)
 			if (PATHS && c->loop && path_stays(vs))
 				continue;
 			reset(vs, c, false);
-			c->owed = AMP_VSOCK_LISTED; /* nothing can be sent */
+			if (!OWED_TO_NOBODY)
+				c->owed = AMP_VSOCK_LISTED; /* nothing can be sent */
 		}
 	}
 	(void)amp_vsock_flush(vs);
@@ -413,14 +408,15 @@ uint32_t amp_vsock_tx_space(const struct amp_vsock *vs, const struct amp_vsock_c
 
 void amp_vsock_want_credit(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
-	if (c->state != AMP_CONN_OPEN)
+	bool before = c->asked;
+
+	if (!PLAIN && c->state != AMP_CONN_OPEN) /* as want_tx() */
 		return;
 	/* 5.10.6.3: ask once per drought, for peers that do not volunteer updates */
 	c->starved = 1;
-	if (!c->asked) {
-		c->asked = 1;
+	c->asked = 1;
+	if (!before)
 		amp_vsock_owe(vs, c, AMP_OWE_CREDIT_REQ);
-	}
 }
 
 void amp_vsock_want_tx(struct amp_vsock *vs, struct amp_vsock_conn *c)

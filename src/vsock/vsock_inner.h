@@ -5,6 +5,7 @@
 #define AMP_VSOCK_INNER_H
 
 #include <errno.h>
+#include <string.h>
 
 #include "../port/port.h"
 #include "vsock.h"
@@ -76,6 +77,9 @@
  * itself whether a queue is broken.
  */
 #define PLAIN (!AMPSOCK_FAST && !OWNERS)
+/* Then one that has lost its queues is down, and none is ever paused: what is owed is dropped when its
+ * time has come. */
+#define OWED_TO_NOBODY (PLAIN && QUEUES)
 /* Does it take a path? Of the library's engines one has its queues and the other its path; a
  * host's, and a test's, has connections of both kinds. */
 #define LOOP(vs, c) (!QUEUES || (PATH && (PATHS ? (c)->loop : (vs)->path != NULL)))
@@ -217,9 +221,9 @@ static inline void conn_lied(struct amp_vsock *vs, struct amp_vsock_conn *c, con
 	blame(vs, why);
 	amp_vsock_conn_lied(vs, c);
 }
-static inline bool amp_vsock_type_good(const struct amp_vsock_hdr *h)
+static inline bool amp_vsock_type_good(unsigned type)
 {
-	return h->type - 1u <= 1u;
+	return type - 1u <= 1u;
 }
 /* How much of want may be sent on c now, if there is credit for least, or what a reserve says
  * instead (-EAGAIN: asked for). */
@@ -345,6 +349,28 @@ static inline uint16_t trim(struct amp_iov *iov, uint16_t cnt, size_t len)
 		len -= iov[i].len;
 	}
 	return i;
+}
+
+/* amp_vsock_arm(). A link has its queues while it is up. */
+static inline bool vsock_arm(struct amp_vsock *vs)
+{
+	bool more = (PLAIN || vs->in) && !strays_full(vs) && amp_vq_arm(vs->in);
+
+	if (vs->tx_starved && (PLAIN || vs->out))
+		more |= amp_vq_arm(vs->out);
+	return more;
+}
+
+/* amp_vsock_init() */
+static inline void vsock_begin(struct amp_vsock *vs)
+{
+	memset(vs->hash, 0, BUCKETS * sizeof(*vs->hash));
+	vs->owed_head = NULL;
+	SET_RECENT(vs, NULL);
+	vs->to_do = 0;
+	vs->loop_busy = false;
+	amp_vsock_set_timed(vs, false);
+	AMP_WHY_SAY(vs, NULL);
 }
 
 /* Could what waits for a buffer have one now? */

@@ -74,7 +74,7 @@ void amp_vsock_unlisten(struct amp_sock *s)
 
 	while ((child = amp_sock_queue_pop(s)) != NULL) {
 		child->linger_s = 0; /* nobody will read it: an RST */
-		amp_vsock_conn_end(child, AMP_END_CLOSED);
+		amp_vsock_sock_end(child, AMP_END_CLOSED);
 	}
 }
 

@@ -186,7 +186,7 @@ static int accept_features(struct amp_vdev *vd, uint64_t features)
 	return 0;
 }
 
-static uint16_t queue_max(struct amp_vdev *vd, unsigned q)
+static uint32_t queue_max(struct amp_vdev *vd, unsigned q)
 {
 	(void)vd;
 	return q < 2 ? host.max : 0;

@@ -81,7 +81,7 @@ static int dev_accept(struct amp_vdev *vd, uint64_t features)
 	return 0;
 }
 
-static uint16_t dev_max(struct amp_vdev *vd, unsigned q)
+static uint32_t dev_max(struct amp_vdev *vd, unsigned q)
 {
 	(void)vd;
 	return dev.max[q];

@@ -332,12 +332,12 @@ static void closing_deadline(void **state)
 	start(state);
 	e = rig_pair(&rig.a, &o);
 	assert_int_equal(rig_send(&rig.a, e, 10), 10);
-	amp_vsock_close(&rig.a.rs.vs, &e->rc.c, 1000, 500);
+	amp_vsock_close(&rig.a.rs.vs, &e->rc.c, 1000, 501);
 	rig_settle(); /* o does not read */
-	assert_int_equal(amp_vsock_tick(&rig.a.rs.vs, 1100), 400);
+	assert_int_equal(amp_vsock_tick(&rig.a.rs.vs, 1100), 401);
 	rig_settle();
 	assert_int_equal(e->gone, 0);
-	assert_int_equal(amp_vsock_tick(&rig.a.rs.vs, 1500), 0);
+	assert_int_equal(amp_vsock_tick(&rig.a.rs.vs, 1501), 0);
 	rig_settle();
 	assert_int_equal(e->gone, 1);
 	assert_int_equal(o->gone, 1);
@@ -642,9 +642,9 @@ static void timed_out(void **state)
 	start(state);
 	rig.b.later = true;
 	e = rig_dial(&rig.a, 100, 20);
-	amp_vsock_deadline(&rig.a.rs.vs, &e->rc.c, 100);
+	amp_vsock_deadline(&rig.a.rs.vs, &e->rc.c, 101);
 	rig_settle();
-	assert_int_equal(amp_vsock_tick(&rig.a.rs.vs, 100), 0);
+	assert_int_equal(amp_vsock_tick(&rig.a.rs.vs, 101), 0);
 	rig_settle();
 	assert_int_equal(e->gone, 1);
 	assert_int_equal(e->reset, 0);

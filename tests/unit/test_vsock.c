@@ -1228,14 +1228,14 @@ static void close_times_out(void **state)
 	a = pair(&w.guest, &w.host, &b);
 	assert_int_equal(try_send(&w.guest, a, "unread", 6), 6);
 	assert_int_equal(amp_vsock_tick(&w.guest.vs, 0xffffff00u), -1);
-	amp_vsock_close(&w.guest.vs, &a->c, 0xffffff00u, 1000); /* the clock wraps meanwhile */
-	amp_vsock_close(&w.guest.vs, &a->c, 0xffffff00u, 1000); /* twice is once */
+	amp_vsock_close(&w.guest.vs, &a->c, 0xffffff00u, 1001); /* the clock wraps meanwhile */
+	amp_vsock_close(&w.guest.vs, &a->c, 0xffffff00u, 1001); /* twice is once */
 	settle();
-	assert_true(w.guest.vs.timed);
-	assert_int_equal(amp_vsock_tick(&w.guest.vs, 0xffffff00u), 1000);
-	assert_int_equal(amp_vsock_tick(&w.guest.vs, 743), 1);
+	assert_true(amp_vsock_timed(&w.guest.vs));
+	assert_int_equal(amp_vsock_tick(&w.guest.vs, 0xffffff00u), 1001);
+	assert_int_equal(amp_vsock_tick(&w.guest.vs, 744), 1);
 	assert_int_equal(a->gone, 0);
-	assert_int_equal(amp_vsock_tick(&w.guest.vs, 744), 0);
+	assert_int_equal(amp_vsock_tick(&w.guest.vs, 745), 0);
 	assert_int_equal(a->gone, 0); /* GONE comes from run only */
 	settle();
 	assert_int_equal(a->gone, 1);
@@ -1244,7 +1244,7 @@ static void close_times_out(void **state)
 	assert_int_equal(b->reset, 0);
 	assert_int_equal(b->gone, 1);
 	assert_int_equal(b->rx_len, 6);
-	assert_int_equal(amp_vsock_tick(&w.guest.vs, 744), -1);
+	assert_int_equal(amp_vsock_tick(&w.guest.vs, 745), -1);
 	all_home();
 }
 
