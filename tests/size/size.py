@@ -301,15 +301,11 @@ def measure(name, cfg, build, check):
 	like = (whole, {"src/" + m for m, sizes in modules.items() if sizes["data"] + sizes["bss"]}) if check else (None, ())
 	few = Build(base + "-ram", MAIN, cfg["flags"] + cfg["ram"], cfg["program"], only, like=like)
 	static = total(few.modules(), "data", "bss")
-	count, rings, ring_len = (int(re.search(knob + r"=(\d+)", " ".join(cfg["ram"])).group(1))
-				  for knob in ("SOCKETS", "RINGS", "RING_LEN"))
-	# Four more, so that what is rounded to words is not lost. Where each has a ring each still has: who has
-	# which is written down where there are fewer.
-	new = 4 if rings == count else 0
-	flags = ["-DAMPSOCK_SOCKETS=%d" % (count + 4), "-DAMPSOCK_RINGS=%d" % (rings + new),
-		 "-DAMPSOCK_RING_LEN=%d" % ring_len]
+	count = int(re.search(r"SOCKETS=(\d+)", " ".join(cfg["ram"])).group(1))
+	flags = [f for f in cfg["ram"] if "SOCKETS" not in f] + ["-DAMPSOCK_SOCKETS=%d" % (count + 4)]
 	more = Build(base + "-more", MAIN, cfg["flags"] + flags, cfg["program"], only, like=like)
-	each = (total(more.modules(), "data", "bss") - static - new * ring_len) / 4 * cfg["each"]
+	# Four more, so that what is rounded to words is not lost.
+	each = (total(more.modules(), "data", "bss") - static) / 4 * cfg["each"]
 	return {
 		"config": name, "text": total(modules, "text", "rodata", "data"), "ram_static": static,
 		"ram_per_socket": int(each + 0.5), "stack_max": stack, "budget": cfg["budget"],
