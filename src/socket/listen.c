@@ -38,8 +38,8 @@ int amp_listen(int fd, int backlog)
 		err = amp_far_begin(s);
 		do {
 			r = amp_far(&c, s->fam->listen(s, backlog));
-			if (AMP_PORT_THREADS && (s->flags & AMP_SF_LISTEN)) /* another's */
-				r = 0;
+			if (AMP_PORT_THREADS && r != -EBADF && (s->flags & AMP_SF_LISTEN))
+				r = 0; /* another's */
 		} while (r == AMP_FAR_AGAIN);
 		if (AMP_PORT_THREADS && !r && !(s->flags & AMP_SF_LISTEN)) {
 			s->backlog = (uint8_t)backlog; /* SO_RCVLOWAT may be set meanwhile */
