@@ -103,7 +103,7 @@ enum amp_end_why {
 	AMP_END_CLOSED,	 /* the descriptor is gone; the family calls amp_sock_free() when it is
 			    done with the struct, now or later */
 	AMP_END_LATE,	 /* AF_INET: a call that waited for an answer from far away has given up
-			    (amp_far_result()) */
+			    (amp_far()) */
 };
 
 /*
