@@ -411,6 +411,19 @@ static const struct amp_carrier fk_carrier = {
 	.len = sizeof(fk_proxy),
 };
 
+#if AMPSOCK_RPMSG
+/* Who calls sendto() links that, and with it the real family. */
+int amp_rpmsg_dgram_to(struct amp_sock *s, const struct amp_msg *m, struct amp_rlink **l,
+		       uint32_t *dst)
+{
+	(void)s;
+	(void)m;
+	(void)l;
+	(void)dst;
+	return -EOPNOTSUPP;
+}
+#endif
+
 /* In the place of the real one. */
 const struct amp_family amp_vsock_family = {
 	.domain = AMPSOCK_VSOCK ? AF_VSOCK : 65, /* families.def */
