@@ -18,8 +18,7 @@
  * (amp_inet_req_forget); what BIND or LISTEN then gives him is released as soon as the answer
  * comes, by a request that the answer becomes, and that has none. Other frames without answer need no
  * buffer: that they are owed is a state somewhere, and they go when the carrier has
- * room for a whole one. PONG is owed while its PING has not been taken; a PING that finds no room is as
- * good as one that is not answered.
+ * room for a whole one. PONG is owed while its PING has not been taken.
  *
  * The session is a runner. It moves what moves by itself: connecting sockets, listeners
  * that a new session must hear of, arrived control frames and accept carriers. It comes
@@ -61,8 +60,9 @@ static struct {
 	uint8_t req;  /* REQ_* */
 	uint8_t err;  /* why the last attempt failed */
 	uint8_t missed;
-	bool busy;  /* AMPSOCK_FAST: some socket moves by itself, or may */
-	bool poked; /* something has happened: look again before sleeping */
+	bool ping_owed; /* of a session that is over: the next one's is early */
+	bool busy;	/* AMPSOCK_FAST: some socket moves by itself, or may */
+	bool poked;	/* something has happened: look again before sleeping */
 	struct amp_inet_way ctl;
 	uint32_t ping_ms; /* next tick */
 	uint32_t seq;
@@ -524,8 +524,11 @@ static int32_t ping_tick(uint32_t now_ms)
 		    (ses.req == REQ_SENT && now_ms - ses.req_ms > ANSWER_MS))
 			session_down(ETIMEDOUT);
 		else
-			(void)amp_inet_note(AMP_OFF_PING, AMP_OFF_CTL_LEN, now_ms, 0);
+			ses.ping_owed = true;
 	}
+	/* whoever sends a lot is here mostly when there is no room: a later look finds some */
+	if (ses.ping_owed && amp_inet_note(AMP_OFF_PING, AMP_OFF_CTL_LEN, now_ms, 0) > 0)
+		ses.ping_owed = false;
 	return (int32_t)(ses.ping_ms - now_ms);
 }
 

@@ -823,6 +823,30 @@ static void ping_finds_the_dead(void **state)
 	assert_int_equal(px.pings, 0); /* no sockets, no pings */
 }
 
+/* Each time that a ping is due there is no room for it, as beside a sender who fills the link; and soon
+ * there is. The proxy lives, and so does the session. */
+static void ping_waits_for_room(void **state)
+{
+	int fd = tcp(80);
+
+	(void)state;
+	spin();
+	px.pings = 0;
+	for (int i = 0; i < 6; i++) {
+		px.window = 0;
+		clock_ms += AMPSOCK_PING_MS;
+		spin();
+		px.window = 16384;
+		amp_sock_changed(px.ctl->s); /* credit */
+		spin();
+	}
+	assert_int_equal(px.sessions, 1);
+	assert_int_equal(px.pings, 6);
+	assert_int_equal(amp_send(fd, "x", 1, 0), 1);
+	amp_close(fd);
+	spin();
+}
+
 static void listener_keeps_trying(void **state)
 {
 	int lfd = listener(1);
@@ -1346,6 +1370,7 @@ int main(void)
 		T(credits_go_round),
 		T(no_credit_no_visit),
 		T(ping_finds_the_dead),
+		T(ping_waits_for_room),
 		T(listener_keeps_trying),
 		T(no_lies_on_the_control_carrier),
 		T(odd_answers),
