@@ -8,7 +8,7 @@
 // build: src/af_rpmsg/rpmsg_listen.c src/af_rpmsg/rpmsg_name.c src/af_rpmsg/rpmsg_raw.c src/af_rpmsg/rpmsg_serve.c
 // build: src/af_rpmsg/rpmsg_stream.c src/af_rpmsg/rpmsg_told.c src/vsock/af_vsock.c src/vsock/direct.c src/vsock/vlink.c
 // build: src/vsock/vsock.c src/vsock/vsock_conn.c src/vsock/vsock_out.c src/vsock/vsock_listen.c src/vsock/vsock_name.c
-// build: src/virtio/remoteproc.c src/virtio/vq_split.c
+// build: src/vsock/vsock_request.c src/virtio/remoteproc.c src/virtio/vq_split.c
 /*
  * A small remote's own configuration: AF_RPMSG alone, no thread, one link that is called by name. The
  * host is the test's, and knows the vrings and the messages from their specifications.
