@@ -80,7 +80,8 @@ void amp_rlink_on_service(struct amp_rpmsg *bus, const struct amp_rpmsg_ns *ns)
 	memmove(l->names + 1, l->names, (size_t)((char *)room - (char *)l->names));
 	amp_copy(l->names, ns, sizeof(*ns));
 	if (l->names[AMPSOCK_RPMSG_NAMES - 1].name[0])
-		bus->enough = true; /* the turn shows it to who waits, before it is lost again */
+		bus->enough =
+			true; /* the turn shows it to who waits, before it is lost again */
 }
 
 /* ---- events from the bus and from the streams ---- */

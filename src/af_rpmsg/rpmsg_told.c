@@ -14,6 +14,7 @@ void amp_rstream_told(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx)
 	struct amp_rpmsg_ns ns;
 	bool good = false;
 
+	ns.flags = AMP_RLINK_INSTEAD;
 	amp_rstream_count(&rs->vs.stats.rx_packets);
 	if (rx->len == AMP_RSTREAM_ROOM) {
 		word = amp_le32(rx->data);
@@ -23,7 +24,8 @@ void amp_rstream_told(struct amp_rstream *rs, const struct amp_rpmsg_rx *rx)
 		amp_copy(ns.name, at + offsetof(struct amp_rstream_service, name),
 			 sizeof(ns.name));
 		amp_rstream_read();
-		ns.flags = rest & 0x100u ? AMP_RPMSG_NS_DESTROY : AMP_RLINK_INSTEAD;
+		if (rest & 0x100u)
+			ns.flags = AMP_RPMSG_NS_DESTROY;
 		rest &= ~0x100u; /* gone: 0 or 1; reserved: 0 */
 		good = word == AMP_RSTREAM_SERVICE && magic == AMP_RSTREAM_MAGIC &&
 		       rest == AMP_RSTREAM_VERSION && ns.addr &&

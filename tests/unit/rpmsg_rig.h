@@ -19,7 +19,7 @@ struct rig_side;
 
 struct rig_ept {
 	struct amp_rpmsg_named e; /* first */
-	bool leaving; /* closed, still to be withdrawn */
+	bool leaving;		  /* closed, still to be withdrawn */
 	unsigned got, gone;
 	uint32_t last_src, last_len;
 	uint32_t want_seq; /* the next message's, when it is a sequence */
