@@ -4,7 +4,7 @@ all: ## library, proxy, firmware and examples
 
 .PHONY: clean
 clean: ## remove what was built (BUILD=)
-	@case "$$(realpath .)/" in "$$(realpath -m -- "$(BUILD)")"/*) \
+	@dir=$$(realpath -m -- "$(BUILD)"); case "$$(realpath .)/" in "$${dir%/}"/*) \
 		echo "make clean: BUILD=$(BUILD) has the sources in it: expected the directory that was built in" >&2; exit 1;; \
 	esac
 	rm -rf -- "$(BUILD)"

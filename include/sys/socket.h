@@ -233,7 +233,8 @@ int connect(int fd, const struct sockaddr *addr, socklen_t len);
  * Returns bytes sent, or -1 with EAGAIN, EPIPE (shut for sending, or the peer reads no
  * more), ECONNRESET (told once; AF_INET: or the true reason, as recv), ENOTCONN, EDESTADDRREQ,
  * EISCONN, EMSGSIZE (message too large; iovlen out of range), EOPNOTSUPP (flag), ENOBUFS,
- * EACCES, EINVAL; AF_RPMSG by name: ECONNREFUSED, ENETUNREACH. POSIX.1-2017.
+ * EACCES, EINVAL, EAFNOSUPPORT (the name's family); AF_RPMSG by name: ECONNREFUSED,
+ * ENETUNREACH, ENAMETOOLONG, ENODEV (no such link). POSIX.1-2017.
  */
 ssize_t send(int fd, const void *buf, size_t len, int flags);
 ssize_t sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *dest,

@@ -271,6 +271,21 @@ static void errors_json(int argc, char **argv)
 	optind = 0; /* glibc: begin anew */
 }
 
+/* The argument that it is in; of a letter that is none, itself: there may be others behind it. */
+static const char *faulty(int ch, char **argv)
+{
+	static char letter[] = "-x";
+
+	for (const struct option *o = options; o->name; o++) {
+		if (o->val == optopt)
+			return argv[optind - 1];
+	}
+	if (ch == ':' || !optopt)
+		return argv[optind - 1];
+	letter[1] = (char)optopt;
+	return letter;
+}
+
 /* What getopt_long() did not like. */
 static const char *option_fault(int ch)
 {
@@ -318,7 +333,7 @@ int main(int argc, char **argv)
 			return 0;
 		}
 		if (ch == '?' || ch == ':')
-			return usage(option_fault(ch), argv[optind - 1]);
+			return usage(option_fault(ch), faulty(ch, argv));
 		r = take_option(&opt, ch, optarg, given);
 		if (r)
 			return r;

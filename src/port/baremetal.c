@@ -176,10 +176,11 @@ static __attribute__((noinline)) bool spin_wisely(bool (*news)(const void *ctx),
 						  const void *ctx)
 {
 	bool away, found = spin(news, ctx, &away);
+	unsigned more = 4u * bm.spin_away + 3u;
 
 	bm.spin_vain = found ? 0 : (uint16_t)(2u * bm.spin_vain + 1u) & SPIN_SKIP_VAIN;
 	if (away)
-		bm.spin_away = (uint16_t)(4u * bm.spin_away + 3u) & SPIN_SKIP_AWAY;
+		bm.spin_away = (uint16_t)(more < SPIN_SKIP_AWAY ? more : SPIN_SKIP_AWAY);
 	else if (found && bm.spin_away)
 		bm.spin_away--;
 	bm.spin_skip = away ? bm.spin_away : bm.spin_vain;

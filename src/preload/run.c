@@ -280,6 +280,7 @@ static void share_descriptors(void)
 static int parse(int argc, char **argv, int *linger_s)
 {
 	int c, r;
+	char letter[] = "-x";
 
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, "+:", options, NULL)) != -1) {
@@ -308,7 +309,10 @@ static int parse(int argc, char **argv, int *linger_s)
 		case ':':
 			return usage(argv[optind - 1], "expected a value behind it");
 		default:
-			return usage(argv[optind - 1], "no such option");
+			if (optopt >= OPT_LINK)
+				return usage(argv[optind - 1], "expected no value behind it");
+			letter[1] = (char)optopt; /* of several: which argument is not said */
+			return usage(optopt ? letter : argv[optind - 1], "no such option");
 		}
 	}
 	return optind < argc ? 0 : usage(NULL, "no program");

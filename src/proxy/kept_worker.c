@@ -9,7 +9,7 @@
  * successor lacks a descriptor, and the link that misses it is given up.
  *
  * #syscalls sendmsg poll ppoll close getsockname getsockopt
- * #syscalls:helper recvmsg close
+ * #syscalls:helper recvmsg close fstat newfstatat getsockname getsockopt
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -18,9 +18,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "activated.h"
 #include "confine.h"
 #include "control.h"
 #include "helper_msg.h"
@@ -130,6 +132,38 @@ void amp_kept_settle(void)
 	send_msg(SETTLED, "-", -1);
 }
 
+/* ---- names ---- */
+
+static void socket_name(char *dst, int type, const struct sockaddr *sa, socklen_t len)
+{
+	amp_kept_hash_name(dst, type == SOCK_DGRAM ? "+dgram" : "+stream", sa, len);
+}
+
+/* As the kernel says it: in IPv6 with what was left out. */
+static bool name_of(int fd, char *dst)
+{
+	struct sockaddr_storage ss = {0};
+	socklen_t len = sizeof(ss), type_len = sizeof(int);
+	int type = 0;
+
+	if (getsockname(fd, (struct sockaddr *)&ss, &len) || len > sizeof(ss) ||
+	    (ss.ss_family != AF_INET && ss.ss_family != AF_INET6) ||
+	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len))
+		return false;
+	socket_name(dst, type, (struct sockaddr *)&ss, len);
+	return true;
+}
+
+static bool lent_name(int fd, char *dst)
+{
+	char name[AMP_KEPT_NAME];
+
+	if (!name_of(fd, name))
+		return false;
+	amp_kept_hash_name(dst, AMP_KEPT_LENT, name, strlen(name));
+	return true;
+}
+
 /* ---- the helper's end ---- */
 
 static void act(const struct msg *text, int fd, bool *upgrade)
@@ -153,6 +187,20 @@ static void act(const struct msg *text, int fd, bool *upgrade)
 		*upgrade = true;
 }
 
+/*
+ * A service manager's socket is in the table for good, and the next program believes that it is one: so it
+ * has to be one that was passed, under the one name that it has.
+ */
+static bool may_be_lent(const struct msg *text, int fd)
+{
+	char name[AMP_KEPT_NAME];
+	struct stat st;
+
+	return text->op == PUT && fd >= 0 && lent_name(fd, name) &&
+	       strcmp(name, text->name) == 0 && fstat(fd, &st) == 0 &&
+	       amp_activated_has(st.st_ino);
+}
+
 bool amp_kept_serve(int sock, bool *upgrade)
 {
 	struct msg text;
@@ -168,7 +216,8 @@ bool amp_kept_serve(int sock, bool *upgrade)
 		return false;
 	/* the helper's own sockets are neither put nor dropped by a worker */
 	if (n == (ssize_t)sizeof(text) && text.magic == MAGIC && amp_kept_name_ok(text.name) &&
-	    !amp_kept_is_unix(text.name)) {
+	    !amp_kept_is_unix(text.name) &&
+	    (!amp_kept_is_lent(text.name) || may_be_lent(&text, fd))) {
 		act(&text, fd, upgrade);
 		return true;
 	}
@@ -181,26 +230,6 @@ bool amp_kept_serve(int sock, bool *upgrade)
 }
 
 /* ---- sockets ---- */
-
-static void socket_name(char *dst, int type, const struct sockaddr *sa, socklen_t len)
-{
-	amp_kept_hash_name(dst, type == SOCK_DGRAM ? "+dgram" : "+stream", sa, len);
-}
-
-/* As the kernel says it: in IPv6 with what was left out. */
-static bool name_of(int fd, char *dst)
-{
-	struct sockaddr_storage ss = {0};
-	socklen_t len = sizeof(ss), type_len = sizeof(int);
-	int type = 0;
-
-	if (getsockname(fd, (struct sockaddr *)&ss, &len) || len > sizeof(ss) ||
-	    (ss.ss_family != AF_INET && ss.ss_family != AF_INET6) ||
-	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len))
-		return false;
-	socket_name(dst, type, (struct sockaddr *)&ss, len);
-	return true;
-}
 
 /* What listens, or is bound; other: a file of the service manager's that was exchanged, say. */
 static bool serves(int fd, int type)
@@ -238,12 +267,10 @@ void amp_kept_put_socket(int fd)
 
 void amp_kept_put_lent(int fd)
 {
-	char name[AMP_KEPT_NAME], lent[AMP_KEPT_NAME];
+	char name[AMP_KEPT_NAME];
 
-	if (!name_of(fd, name))
-		return;
-	amp_kept_hash_name(lent, AMP_KEPT_LENT, name, strlen(name));
-	amp_kept_put(lent, fd);
+	if (lent_name(fd, name))
+		amp_kept_put(name, fd);
 }
 
 /* ---- sockets with any port: what they are for tells them from one another, not the address ---- */

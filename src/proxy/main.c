@@ -172,7 +172,12 @@ static const char *nearest(const char *typed)
 static int bad_option(const struct settings *set, char **argv, int opt)
 {
 	const char *arg = optind > 0 ? argv[optind - 1] : "";
+	char letter[] = "-x";
 
+	if (opt == '?' && optopt > 0 && optopt <= UCHAR_MAX) { /* there are none of these */
+		letter[1] = (char)optopt;
+		arg = letter;
+	}
 	if (opt == ':')
 		fprintf(set->err, "ampsock-proxy: %s: expected a value behind it; see --help\n",
 			arg);

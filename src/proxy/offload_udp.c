@@ -249,7 +249,6 @@ static int udp_start(struct amp_udp *u, const struct amp_off_open *o, struct amp
 		return -fd;
 	if (u->o.virt) {
 		u->o.virt->udp_user = &u->o;
-		amp_forward_hit(u->o.virt->fwd);
 		u->kernel_drops = u->o.virt->udp_drops;
 		u->in_ok = true;
 		a->local = o->local;
@@ -270,6 +269,8 @@ static int udp_start(struct amp_udp *u, const struct amp_off_open *o, struct amp
 	if (o->peer.family)
 		err = amp_udp_connect(&u->o, &o->peer, &a->local);
 	a->peer = o->peer;
+	if (!err && u->o.virt)
+		amp_forward_hit(u->o.virt->fwd);
 	return err;
 }
 

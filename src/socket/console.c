@@ -45,10 +45,8 @@ static ssize_t own_io(struct amp_call *c, int fd, const struct iovec *iov, int i
 			n = out ? own_ops->write(fd, p, len) : own_ops->read(fd, p, len);
 			if (n == -EAGAIN && amp_again(c) == 0)
 				n = 0;
-			else if (n <= 0)
+			else if (n <= 0 || !out) /* nothing is done before that is read */
 				return done ? (ssize_t)done : n;
-			else if (!out)
-				return n;
 			done += (size_t)n;
 		}
 	}
@@ -59,6 +57,7 @@ ssize_t amp_console_io(int fd, const struct iovec *iov, int iovcnt, bool out)
 {
 	struct amp_call c;
 
-	amp_enter_timed(&c, own_flags[fd] & AMP_SF_NONBLOCK ? 0 : -1);
+	amp_enter_plain(&c);
+	c.timeout_ms = own_flags[fd] & AMP_SF_NONBLOCK ? 0 : AMP_FOREVER;
 	return amp_leave(&c, own_io(&c, fd, iov, iovcnt, out));
 }

@@ -4,8 +4,8 @@
  * struct that both work on.
  *
  * Families never block: an operation does what it can now and returns a count, 0 or
- * -errno, -EAGAIN for "not now". socket/api.c is the only place that waits, times out,
- * knows MSG_DONTWAIT and O_NONBLOCK, and writes errno. After -EAGAIN api.c waits and
+ * -errno, -EAGAIN for "not now". The socket face (api.c, for short; msg.c, poll.c, ...) alone waits, times
+ * out, knows MSG_DONTWAIT and O_NONBLOCK, and writes errno. After -EAGAIN api.c waits and
  * calls the same operation again with the same arguments until it answers otherwise;
  * for connect, bind, listen and option that is how a request that needs an answer from
  * far away is made: the first call sends it, a later one returns the result. (On a
@@ -103,7 +103,7 @@ enum amp_end_why {
 	AMP_END_CLOSED,	 /* the descriptor is gone; the family calls amp_sock_free() when it is
 			    done with the struct, now or later */
 	AMP_END_LATE,	 /* AF_INET: a call that waited for an answer from far away has given up
-			    (amp_far_result()) */
+			    (amp_far()) */
 };
 
 /*

@@ -41,6 +41,10 @@ int amp_listen(int fd, int backlog)
 			if (AMP_PORT_THREADS && (s->flags & AMP_SF_LISTEN)) /* another's */
 				r = 0;
 		} while (r == AMP_FAR_AGAIN);
+		if (AMP_PORT_THREADS && !r && !(s->flags & AMP_SF_LISTEN)) {
+			s->backlog = (uint8_t)backlog; /* SO_RCVLOWAT may be set meanwhile */
+			s->queued = 0;
+		}
 		if (r == 0)
 			s->flags |= AMP_SF_LISTEN;
 		else

@@ -13,8 +13,7 @@
 #include "stack.h"
 
 /* Enough rings: each socket's is the one with its number, and nothing is to be looked for. */
-#define OWN_RINGS  (AMPSOCK_RINGS >= AMPSOCK_SOCKETS)
-#define RING_TABLE (OWN_RINGS ? 1u : (unsigned)AMPSOCK_RINGS)
+#define OWN_RINGS (AMPSOCK_RINGS >= AMPSOCK_SOCKETS)
 /* Searches begin, and end, where that can be known: of many sockets; a few are soon seen. */
 #define BOUNDS AMPSOCK_FAST
 
@@ -22,15 +21,10 @@
 struct amp_sock amp_socks[AMPSOCK_SOCKETS];					   /* l */
 static uint8_t rings[AMPSOCK_RINGS][AMPSOCK_RING_LEN] __attribute__((aligned(8))); /* l */
 static struct {
-	uint16_t first_ring; /* none free below it */
-	bool ring_used[RING_TABLE];
-} pool; /* l */
-static struct {
 	struct amp_sock *first_free; /* none free below it; NULL: none was ever used */
 	const struct amp_sock *high; /* no socket at or above it was ever used */
 } bounds;			     /* l. BOUNDS alone */
-_Static_assert(RING_TABLE <= UINT16_MAX, "pool.first_ring");
-struct amp_stats amp_counts; /* l */
+struct amp_stats amp_counts;	     /* l */
 
 #define AMP_FAMILY(prefix, af) extern const struct amp_family prefix##_family;
 #include "families.def"
@@ -177,13 +171,6 @@ struct amp_sock *amp_sock_next(const struct amp_sock *s)
 	return NULL;
 }
 
-static unsigned ring_free(void)
-{
-	while (pool.first_ring < RING_TABLE && pool.ring_used[pool.first_ring])
-		pool.first_ring++;
-	return pool.first_ring;
-}
-
 struct amp_sock *amp_sock_next_of(const struct amp_sock *s, const struct amp_family *fam)
 {
 	struct amp_sock *next = s ? (struct amp_sock *)(uintptr_t)s + 1 : amp_socks;
@@ -195,20 +182,67 @@ struct amp_sock *amp_sock_next_of(const struct amp_sock *s, const struct amp_fam
 	return NULL;
 }
 
+/* ---- rings ---- */
+
+/* A free one, which is taken (AMPSOCK_RINGS: none), and back. */
+#if AMPSOCK_FAST
+#define RING_TABLE (OWN_RINGS ? 1u : (unsigned)AMPSOCK_RINGS)
+static struct {
+	uint16_t first; /* none free below it */
+	bool used[RING_TABLE];
+} pool; /* l */
+_Static_assert(RING_TABLE <= UINT16_MAX, "pool.first");
+
+static unsigned ring_take(void)
+{
+	while (pool.first < RING_TABLE && pool.used[pool.first])
+		pool.first++;
+	if (pool.first < RING_TABLE)
+		pool.used[pool.first] = true;
+	return pool.first;
+}
+
+static void ring_back(unsigned i)
+{
+	pool.used[i] = false;
+	if (i < pool.first)
+		pool.first = (uint16_t)i;
+}
+#else
+/* Few sockets are soon asked which they have: a table would be memory that each costs. */
+static bool ring_taken(const uint8_t *ring)
+{
+	for (const struct amp_sock *s = amp_socks; s < amp_socks + AMPSOCK_SOCKETS; s++) {
+		if (s->rx.buf == ring)
+			return true;
+	}
+	return false;
+}
+
+static unsigned ring_take(void)
+{
+	unsigned i = 0;
+
+	while (i < AMPSOCK_RINGS && ring_taken(rings[i]))
+		i++;
+	return i;
+}
+
+static inline void ring_back(unsigned i)
+{
+	(void)i;
+}
+#endif
+
 int amp_sock_ring(struct amp_sock *s)
 {
 	unsigned i;
 
 	if (s->rx.buf)
 		return 0;
-	if (OWN_RINGS) {
-		i = (unsigned)(amp_sock_fd(s) - AMPSOCK_FD_BASE);
-	} else {
-		i = ring_free();
-		if (i == RING_TABLE)
-			return -ENOBUFS;
-		pool.ring_used[i] = true;
-	}
+	i = OWN_RINGS ? (unsigned)(amp_sock_fd(s) - AMPSOCK_FD_BASE) : ring_take();
+	if (!OWN_RINGS && i == AMPSOCK_RINGS)
+		return -ENOBUFS;
 	count_ring(1);
 	s->rx.buf = rings[i];
 	s->rx.head = s->rx.tail = 0;
@@ -217,20 +251,16 @@ int amp_sock_ring(struct amp_sock *s)
 
 void amp_sock_ring_free(struct amp_sock *s)
 {
-	unsigned i;
-
 	if (!s->rx.buf)
 		return;
-	if (!OWN_RINGS) {
-		i = (unsigned)((size_t)(s->rx.buf - rings[0]) / AMPSOCK_RING_LEN);
-		pool.ring_used[i] = false;
-		if (i < pool.first_ring)
-			pool.first_ring = (uint16_t)i;
-	}
+	if (!OWN_RINGS)
+		ring_back((unsigned)((size_t)(s->rx.buf - rings[0]) / AMPSOCK_RING_LEN));
 	count_ring(-1);
 	s->rx.buf = NULL;
 	s->rx.head = s->rx.tail = 0;
 }
+
+/* ---- queues ---- */
 
 int amp_sock_queue_push(struct amp_sock *listener, struct amp_sock *child)
 {

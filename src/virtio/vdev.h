@@ -2,7 +2,7 @@
 /*
  * The door to a virtio transport as the *driver* sees it (virtio 1.2, 3.1): what
  * virtio-mmio and the vhost-user front-end have in common. An engine's owner
- * (af_vsock.c) brings a device up with amp_vdev_start() and needs to know nothing else.
+ * (link_driver.c) brings a device up with its operations and needs to know nothing else.
  *
  * The *device* role has no vdev: its back-end (vhost_user_backend.c) sets the queues
  * up and hands them over.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // build: -UAMPSOCK_CONFIG -DAMPSOCK_FAST=0 -DAMPSOCK_INET=0 -DAMPSOCK_LOOP=0 -DAMP_PORT_THREADS=0
 // build: src/socket/stack.c src/socket/socks.c src/socket/api.c src/socket/msg.c src/socket/msg_name.c src/socket/links.c src/socket/rxring.c
-// build: src/socket/shutdown.c src/vsock/vsock_shutdown.c src/vsock/af_vsock.c src/vsock/vlink.c
+// build: src/socket/option.c src/vsock/vsock_option.c src/socket/shutdown.c src/vsock/vsock_shutdown.c src/vsock/af_vsock.c src/vsock/vlink.c
 // build: src/vsock/link_driver.c src/vsock/vsock.c src/vsock/vsock_out.c src/vsock/vsock_conn.c src/virtio/vq_split.c
 /*
  * A small core's own configuration: the driver's end of rings and nothing else, no thread, under the
@@ -419,12 +419,58 @@ static void test_liar(void **state)
 	assert_int_equal(amp_close(fd), 0);
 }
 
+/* All buffers are out when the device goes: what was owed is owed to nobody, and every slot is free again. */
+static void test_gone_owing(void **state)
+{
+	struct amp_vsock_hdr h = {.src_cid = 3, .dst_cid = 2, .dst_port = 9, .src_port = STRAY};
+	const struct linger now = {.l_onoff = 1};
+	unsigned resets = host.resets;
+	int fd[AMPSOCK_SOCKETS], i;
+	char c;
+
+	(void)state;
+	h.type = AMP_VSOCK_STREAM;
+	for (i = 0; i < 4; i++) {
+		fd[i] = dial(1);
+		assert_true(fd[i] >= 0);
+	}
+	while (amp_send(fd[0], "x", 1, MSG_DONTWAIT) == 1)
+		;
+	assert_int_equal(amp_setsockopt(fd[1], SOL_SOCKET, SO_LINGER, &now, sizeof(now)), 0);
+	assert_int_equal(amp_close(fd[1]), 0); /* an RST, and a SHUTDOWN */
+	assert_int_equal(amp_close(fd[2]), 0);
+	assert_true(say(&h, AMP_VSOCK_OP_RW, "y", 1)); /* an RST to nobody */
+	amp_poll_links();
+	host.events = AMP_VDEV_EV_GONE;
+	amp_poll_links();
+	assert_int_equal(host.resets, resets + 1);
+	for (i = 0; i < 4; i += 3) {
+		assert_int_equal(amp_recv(fd[i], &c, 1, 0), -1);
+		assert_int_equal(errno, ECONNRESET);
+		assert_int_equal(amp_close(fd[i]), 0);
+	}
+	for (i = 0; i < AMPSOCK_SOCKETS; i++) {
+		fd[i] = amp_socket(AF_VSOCK, SOCK_STREAM, 0);
+		assert_true(fd[i] >= 0);
+	}
+	while (i--)
+		assert_int_equal(amp_close(fd[i]), 0);
+	host.rsts = 0; /* nothing of before is said to the next life */
+	i = dial(1);
+	assert_true(i >= 0);
+	assert_int_equal(amp_send(i, "x", 1, 0), 1);
+	assert_int_equal(amp_recv(i, &c, 1, 0), 1);
+	assert_int_equal(host.rsts, 0);
+	assert_int_equal(amp_close(i), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_echo),   cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_much),   cmocka_unit_test(test_short_queues),
-		cmocka_unit_test(test_strays), cmocka_unit_test(test_liar),
+		cmocka_unit_test(test_echo),	   cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_much),	   cmocka_unit_test(test_short_queues),
+		cmocka_unit_test(test_strays),	   cmocka_unit_test(test_liar),
+		cmocka_unit_test(test_gone_owing),
 	};
 
 	return cmocka_run_group_tests_name("guest", tests, begin, NULL);

@@ -1248,6 +1248,37 @@ static void option_and_listen(void **state)
 	spin();
 }
 
+static void do_lowat(int fd)
+{
+	int v = 0x301; /* as a queue: one place, and three wait */
+
+	px.stall_in = false;
+	assert_int_equal(amp_setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &v, sizeof(v)), 0);
+}
+
+/* One thread waits in listen() for the proxy, another sets what lies where the queue will be. */
+static void lowat_and_listen(void **state)
+{
+	struct sockaddr_in a = sin4("0.0.0.0", 8080);
+	int fd = amp_socket(AF_INET, SOCK_STREAM, 0), c;
+
+	(void)state;
+	assert_int_equal(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	in_sleep_fd = fd;
+	in_sleep = do_lowat;
+	px.stall_in = true;
+	assert_int_equal(amp_listen(fd, 2), 0);
+	assert_null(in_sleep);
+	spin();
+	assert_int_equal(px.credits, 1);
+	visit(1111);
+	c = amp_accept(fd, NULL, NULL);
+	assert_true(c >= 0);
+	amp_close(c);
+	amp_close(fd);
+	spin();
+}
+
 /* listen() is answered after it has given up: it is the answer to the next one, in whose way no
  * other request stands; and no visitor comes before. */
 static void late_listener(void **state)
@@ -1330,6 +1361,7 @@ int main(void)
 		T(late_answers),
 		T(ends_before_the_answer),
 		T(option_and_listen),
+		T(lowat_and_listen),
 		T(late_listener),
 	};
 

@@ -18,6 +18,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "proxy/activated.h"
 #include "proxy/confine.h"
 #include "proxy/helper_msg.h"
 #include "proxy/kept.h"
@@ -289,13 +290,54 @@ static void test_any_gap(void **state)
 	amp_kept_clear();
 }
 
+static char the_name[AMP_KEPT_NAME];
+
+static void name_it(const char *name, int fd, void *ctx)
+{
+	(void)fd;
+	(void)ctx;
+	strcpy(the_name, name);
+}
+
+/* A manager's socket is one that it has passed, and no worker drops it. */
+static void test_lent(void **state)
+{
+	int passed = socket(AF_INET, SOCK_STREAM, 0), other = socket(AF_INET, SOCK_STREAM, 0);
+	unsigned before = open_cnt();
+	char name[AMP_KEPT_NAME];
+	bool upgrade;
+
+	(void)state;
+	assert_int_equal(amp_activated_adopt(passed), 0);
+	amp_kept_join(pair[0]);
+	amp_kept_put_lent(other);
+	serve_all(1);
+	assert_int_equal(open_cnt(), before);
+	amp_kept_put("+lent-0123456789abcdef", passed); /* under another name */
+	serve_all(1);
+	assert_int_equal(open_cnt(), before);
+	amp_kept_put_lent(passed);
+	amp_kept_put_lent(passed);
+	serve_all(2);
+	assert_int_equal(open_cnt(), before + 1);
+	the_name[0] = '\0';
+	amp_kept_each(name_it, NULL);
+	strcpy(name, the_name);
+	amp_kept_drop(name);
+	assert_true(amp_kept_serve(pair[1], &upgrade));
+	assert_int_equal(open_cnt(), before + 1);
+	amp_kept_join(-1);
+	amp_kept_clear();
+	amp_activated_close();
+	close(other);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_extra),
-		cmocka_unit_test(test_no_room),
-		cmocka_unit_test(test_bad_table),
-		cmocka_unit_test(test_any_gap),
+		cmocka_unit_test(test_extra),	  cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_bad_table), cmocka_unit_test(test_any_gap),
+		cmocka_unit_test(test_lent),
 	};
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair))

@@ -542,7 +542,9 @@ static void test_poll_select(void **state)
 	assert_int_equal(amp_select(sv[1] + 1, &rd, NULL, NULL, &tv), 0);
 	assert_false(FD_ISSET(sv[1], &rd));
 	FD_SET(1000, &rd);
+	FD_SET(sv[1], &rd);
 	assert_errno(amp_select(1001, &rd, NULL, NULL, &tv), EBADF);
+	assert_true(FD_ISSET(sv[1], &rd)); /* no set is written but by success */
 	assert_errno(amp_select(-1, NULL, NULL, NULL, &tv), EINVAL);
 	tv.tv_usec = -1;
 	assert_errno(amp_select(0, NULL, NULL, NULL, &tv), EINVAL);
@@ -742,6 +744,13 @@ static void test_threads_pingpong(void **state)
 		close_both(sv[i]);
 }
 
+static void *flips_flags(void *p)
+{
+	for (int i = 0; i < 200; i++)
+		(void)amp_fcntl(0, F_SETFL, i & 1 ? 0 : O_NONBLOCK);
+	return p;
+}
+
 /* The process's own descriptors: select() over a pipe in place of the console, and a socket. */
 static void test_console(void **state)
 {
@@ -749,6 +758,8 @@ static void test_console(void **state)
 	struct pollfd pf[2];
 	char b[4];
 	const struct iovec iov[3] = {{b, 0}, {b, 1}, {b + 1, 3}};
+	char many[200] = {0};
+	pthread_t other;
 
 	(void)state;
 	assert_int_equal(pipe(p), 0);
@@ -769,6 +780,12 @@ static void test_console(void **state)
 	assert_int_equal(amp_readv(0, iov, 3), 1);
 	assert_int_equal(amp_readv(0, iov + 1, 2), 1); /* the rest is still there */
 	assert_int_equal(b[0], 'y');
+	/* its flags are under the lock: the thread sanitizer looks */
+	assert_int_equal(write(p[1], many, sizeof(many)), sizeof(many));
+	assert_int_equal(pthread_create(&other, NULL, flips_flags, NULL), 0);
+	for (size_t i = 0; i < sizeof(many); i++)
+		assert_int_equal(amp_read(0, b, 1), 1);
+	assert_int_equal(pthread_join(other, NULL), 0);
 	assert_int_equal(amp_fcntl(0, F_SETFL, 0), 0);
 	dup2(keep, 0);
 	close(keep);

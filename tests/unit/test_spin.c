@@ -240,6 +240,17 @@ static void test_away_forgiven(void **state)
 	assert_int_equal(skipped(), 3);
 }
 
+/* Not much forgiven is not much less: there is a most, and nothing behind it. */
+static void test_away_most(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 5; i++)
+		stand_still();
+	find(1023 - 256);
+	stand_still();
+	assert_int_equal(skipped(), 1023);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -250,6 +261,7 @@ int main(void)
 		cmocka_unit_test_setup(test_backs_off, begin),
 		cmocka_unit_test_setup(test_away, begin),
 		cmocka_unit_test_setup(test_away_forgiven, begin),
+		cmocka_unit_test_setup(test_away_most, begin),
 	};
 
 	return cmocka_run_group_tests_name("spin", tests, NULL, NULL);
