@@ -119,7 +119,7 @@ void amp_rlink_on_tx_ready(struct amp_rpmsg *bus)
 	struct amp_rlink *l = link_of(bus);
 
 	amp_change();
-	if (AMPSOCK_FAST) /* else kick_due(), which is asked now, does that */
+	if (AMPSOCK_FAST) /* else the turn and kick_due(), which alone look, do that next */
 		amp_rlink_flush(l);
 }
 
@@ -227,8 +227,8 @@ int32_t amp_rlink_turn(struct amp_rlink *l)
 	int n = amp_rpmsg_run(&l->bus, TURN);
 	int32_t ms = -1;
 
-	if (AMPSOCK_FAST) /* a small build's kick_due() is always asked, and does that */
-		amp_rlink_flush_owed(l);
+	/* before who waits for a buffer to send data in tries again */
+	amp_rlink_flush_owed(l);
 	if (AMP_WHY_OF(&l->bus)) {
 		say(l, AMP_WHY_OF(&l->bus), SAID_BUS, n < 0);
 		AMP_WHY_SAY(&l->bus, NULL);

@@ -183,7 +183,7 @@ static void finish(void)
 	running = true;
 	amp_rpmsg_down(&me->bus);
 	running = false;
-	CHECK(!me->bus.owed_head);
+	CHECK(!me->bus.leaving);
 	for (unsigned i = 0; i < RIG_EPTS; i++)
 		if (me->ept[i].open)
 			CHECK(amp_rpmsg_close(&me->bus, &me->ept[i].e.ept));
