@@ -137,10 +137,13 @@ static void say_quiet(void)
 {
 	const struct amp_rlink *l = &amp_rlinks[0];
 	struct amp_stats st;
+	unsigned names = 0;
 	int i, used = 0;
 
 	for (i = MINE; i < FDS; i++)
 		used += fds[i].fd >= 0;
+	for (i = 0; i < AMPSOCK_RPMSG_NAMES; i++)
+		names += l->names[i].name[0] != '\0';
 	amp_stats_get(&st);
 	if (used || !l->l.up || st.tx_pending || l->rs.vs.timed || said)
 		return;
@@ -148,8 +151,7 @@ static void say_quiet(void)
 	printf("quiet sockets %lu rings %lu tx %u of %u names %u turns %lu resets %lu "
 	       "bad %lu\n",
 	       (unsigned long)st.sockets_used, (unsigned long)st.rings_used,
-	       amp_vq_avail(l->bus.out), l->out_cnt, l->name_cnt, turns, (unsigned long)resets,
-	       bad);
+	       amp_vq_avail(l->bus.out), l->out_cnt, names, turns, (unsigned long)resets, bad);
 }
 
 static int command(void)

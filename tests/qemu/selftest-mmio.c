@@ -5,7 +5,7 @@
 
 #include "../../boards/board.h"
 #include "../../src/port/port.h"
-#include "../../src/virtio/mmio.h"
+#include "../../src/virtio/mmio_ops.h"
 #include "selftest.h"
 
 #define VIRTIO_ID_RNG 4u
