@@ -37,7 +37,8 @@ int amp_listen(int fd, int backlog)
 		s->backlog = (uint8_t)backlog;
 		err = amp_far_begin(s);
 		do {
-			r = amp_far(&c, s->fam->listen(s, backlog));
+			r = s->fam->listen(s, backlog);
+			r = amp_far(&c, r);
 			if (AMP_PORT_THREADS && r != -EBADF && (s->flags & AMP_SF_LISTEN))
 				r = 0; /* another's */
 		} while (r == AMP_FAR_AGAIN);

@@ -228,12 +228,15 @@ static int ask(struct amp_call *c, unsigned op, unsigned (*fill)(const void *wha
 	       const void *what)
 {
 	uint8_t ticket = 0;
+	unsigned len;
 	int r;
 
 	do {
 		r = amp_inet_req(c, &ticket, op);
-		if (r == 0)
-			r = amp_inet_req_send(fill(what));
+		if (r == 0) {
+			len = fill(what);
+			r = amp_inet_req_send(len);
+		}
 	} while (amp_far_again(c, r));
 	if (r == 1)
 		return 0;

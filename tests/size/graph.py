@@ -37,12 +37,15 @@ NARROW = [
 # Recursion that ends: how often a function can be on the way, and why.
 RECURSION = {
 	"amp_rpmsg_close_family": (2, "a listener closes its children, which are no listeners"),
+	"amp_vsock_unlisten": (1, "the same"),
 }
+# Functions that are passed to one that calls its parameter: the parameter's name, and where they are passed.
+PASSED = {"fill": re.compile(r"\bask\([^,]+, [^,]+, (\w+),")}
 # Calls of functions that are not the library's: their stack is the board's or the program's.
 OUTSIDE = [
 	r"clock->(ticks|alarm)\(",	# the board's clock: reads a counter, writes a register
 	r"ops->(read|write|close|poll)\(fd",	# the board's console
-	r"^(link_fn|log_fn|fn)\(",	# the program's hooks
+	r"^(links\.fn|log_fn|fn)\(",	# the program's hooks
 	r"rs->door->redirect\(",	# a bus has none
 	r"rp->ops->notify\(",	# the board's mailbox
 ]
@@ -101,14 +104,16 @@ class Graph:
 		for path in self.sources + ["src/socket/families.def"]:
 			with open(os.path.join(ROOT, path), encoding="utf-8") as f:
 				text = f.read()
-			for m in re.finditer(r"[.>](\w+)\s*=\s*&?(\w+)\s*[,;}]", text):
+			puts = [m.groups() for m in re.finditer(r"[.>](\w+)\s*=\s*&?(\w+)\s*[,;}]", text)]
+			puts += [(slot, fn) for slot, calls in PASSED.items() for fn in calls.findall(text)]
+			for slot, fn in puts:
 				# Known even if nothing of it is linked: then the slot is NULL.
-				if m.group(2) in self.all_names:
-					slots.setdefault(m.group(1), set())
-				for title in names.get(m.group(2), []):
+				if fn in self.all_names:
+					slots.setdefault(slot, set())
+				for title in names.get(fn, []):
 					# A static function is meant in its own file only.
 					if ":" not in title or title.split(":")[0] == path:
-						slots[m.group(1)].add(title)
+						slots[slot].add(title)
 		return slots
 
 	def resolve(self, caller, where):
