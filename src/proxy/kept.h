@@ -131,7 +131,7 @@ void amp_kept_put_lent(int fd);
 /*
  * The same of one whose port the kernel chooses: what it is for, in words (at most AMP_KEPT_WHAT bytes),
  * is its name, and the successor has the port, too. Several may be for the same: they have numbers, and of
- * AMP_KEPT_SAME numbers some may be free again.
+ * AMP_KEPT_SAME in a row may be free again.
  */
 #define AMP_KEPT_SAME 64u
 #define AMP_KEPT_WHAT 256u

@@ -330,15 +330,18 @@ static void any_name(struct any *a, const char *what)
 	while (in_use(a->name));
 }
 
-/* The next that there is. Those before it may have gone, and the others keep their numbers. */
+/* The next that there is. Those before it may have been taken, or have gone: the others keep their numbers. */
 static int any_take(struct any *a, const char *what)
 {
-	unsigned n = 0;
+	unsigned n = 0, gone = 0;
 
-	do
+	while (gone < AMP_KEPT_SAME) {
 		any_number(a, what, n++);
-	while (!amp_kept_has(a->name) && n < AMP_KEPT_SAME);
-	return amp_kept_take(a->name);
+		if (amp_kept_has(a->name))
+			return amp_kept_take(a->name);
+		gone += !in_use(a->name);
+	}
+	return -1;
 }
 
 /* The address, but for its port. */

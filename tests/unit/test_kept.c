@@ -290,6 +290,45 @@ static void test_any_gap(void **state)
 	amp_kept_clear();
 }
 
+/* As many as there are, though the first of them are taken already and their names are not there. */
+static void test_any_many(void **state)
+{
+	enum { MANY = AMP_KEPT_SAME + 6 };
+	struct sockaddr_in any = {.sin_family = AF_INET,
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	unsigned before = open_cnt();
+	int fd[MANY];
+	char text[256];
+	uint16_t port;
+
+	(void)state;
+	amp_kept_clear();
+	amp_kept_join(pair[0]);
+	for (unsigned i = 0; i < MANY; i++) {
+		fd[i] = listener(&port);
+		amp_kept_put_any(fd[i], "same");
+		serve_all(1);
+	}
+	for (unsigned i = 0; i < MANY; i++) { /* the next worker's, from here on */
+		amp_kept_drop_socket(fd[i]);
+		assert_true(recv(pair[1], text, sizeof(text), 0) > 0);
+		close(fd[i]);
+	}
+	for (unsigned i = 0; i < MANY; i++) {
+		fd[i] = amp_kept_take_any(SOCK_STREAM, (struct sockaddr *)&any, "same");
+		assert_true(fd[i] >= 0);
+	}
+	assert_int_equal(amp_kept_take_any(SOCK_STREAM, (struct sockaddr *)&any, "same"), -1);
+	for (unsigned i = 0; i < MANY; i++) {
+		amp_kept_drop_socket(fd[i]);
+		assert_true(recv(pair[1], text, sizeof(text), 0) > 0);
+		close(fd[i]);
+	}
+	assert_int_equal(open_cnt(), before);
+	amp_kept_join(-1);
+	amp_kept_clear();
+}
+
 static char the_name[AMP_KEPT_NAME];
 
 static void name_it(const char *name, int fd, void *ctx)
@@ -337,7 +376,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_extra),	  cmocka_unit_test(test_no_room),
 		cmocka_unit_test(test_bad_table), cmocka_unit_test(test_any_gap),
-		cmocka_unit_test(test_lent),
+		cmocka_unit_test(test_any_many),  cmocka_unit_test(test_lent),
 	};
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair))
