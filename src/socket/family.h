@@ -567,25 +567,23 @@ static inline void amp_explain(const char *line)
 		amp_log(line);
 }
 
+/* struct amp_family's, of the only one or of whose the carriers are: by name. */
 #if AMP_ONE_FAMILY
-/* struct amp_family's, of the only one. */
-int AMP_FAM(, create)(struct amp_sock *s, int type, int protocol);
-int AMP_FAM(, bind)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
-int AMP_FAM(, connect)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
-ssize_t AMP_FAM(, sendmsg)(struct amp_sock *s, const struct amp_msg *m, int flags);
-ssize_t AMP_FAM(, recvmsg)(struct amp_sock *s, struct amp_msg *m, int flags);
-void AMP_FAM(, end)(struct amp_sock *s, enum amp_end_why why);
-int AMP_FAM(, poll)(struct amp_sock *s);
+#define AMP_BY_NAME(op) AMP_FAM(, op)
+#elif AMP_ONE_CARRIER
+#define AMP_BY_NAME(op) AMP_CARRIER(, op)
 #endif
-
+#ifdef AMP_BY_NAME
+int AMP_BY_NAME(create)(struct amp_sock *s, int type, int protocol);
+int AMP_BY_NAME(bind)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
+int AMP_BY_NAME(connect)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
+ssize_t AMP_BY_NAME(sendmsg)(struct amp_sock *s, const struct amp_msg *m, int flags);
+ssize_t AMP_BY_NAME(recvmsg)(struct amp_sock *s, struct amp_msg *m, int flags);
+void AMP_BY_NAME(end)(struct amp_sock *s, enum amp_end_why why);
+int AMP_BY_NAME(poll)(struct amp_sock *s);
+#endif
 #if AMP_ONE_CARRIER
-/* The same, and struct amp_carrier's, of whose the carriers are. */
-int AMP_CARRIER(, bind)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
-int AMP_CARRIER(, connect)(struct amp_sock *s, const struct sockaddr *addr, socklen_t len);
-ssize_t AMP_CARRIER(, sendmsg)(struct amp_sock *s, const struct amp_msg *m, int flags);
-ssize_t AMP_CARRIER(, recvmsg)(struct amp_sock *s, struct amp_msg *m, int flags);
-void AMP_CARRIER(, end)(struct amp_sock *s, enum amp_end_why why);
-int AMP_CARRIER(, poll)(struct amp_sock *s);
+/* struct amp_carrier's. */
 ssize_t AMP_CARRIER_CARRY()(struct amp_sock *c, const struct iovec *iov, size_t off, size_t end,
 			    size_t whole);
 #endif

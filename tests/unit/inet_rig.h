@@ -28,6 +28,7 @@
 #include "socket/family.h"
 #include "wire/le.h"
 #include "wire/offload.h"
+#include "assert_errno.h"
 
 /* Where there is no AF_VSOCK, AF_RPMSG is what carries. */
 #if !AMPSOCK_VSOCK
@@ -809,13 +810,6 @@ static __attribute__((unused)) int tcp(uint16_t port)
 	assert_int_equal(try_connect(fd, port), 0);
 	return fd;
 }
-
-#define assert_errno(expr, err)                    \
-	do {                                       \
-		errno = 0;                         \
-		assert_int_equal((int)(expr), -1); \
-		assert_int_equal(errno, err);      \
-	} while (0)
 
 /* Every test: a proxy in its senses, no session left from before, and afterwards no socket. */
 static int rig_up(void **state)

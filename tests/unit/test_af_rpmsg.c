@@ -33,13 +33,7 @@
 #include "socket/stack.h"
 #include "virtio/vring.h"
 #include "wire/le.h"
-
-#define assert_errno(expr, err)                    \
-	do {                                       \
-		errno = 0;                         \
-		assert_int_equal((int)(expr), -1); \
-		assert_int_equal(errno, err);      \
-	} while (0)
+#include "assert_errno.h"
 
 #define BUF_MAX 496 /* payload of a 512-byte buffer */
 

@@ -33,6 +33,7 @@
 #include "virtio/vring.h"
 #include "wire/le.h"
 #include "wire/rpmsg_hdr.h"
+#include "assert_errno.h"
 
 #if !AMP_ONE_RUNNER || !AMP_KICK_AT_ONCE || AMP_PORT_THREADS || AMPSOCK_VSOCK || AMPSOCK_FAST
 #error "this is to be a small core's"
@@ -47,13 +48,6 @@
 #define CONN   601u
 #define WINDOW 4096u
 #define TAG    77u
-
-#define assert_errno(expr, err)                    \
-	do {                                       \
-		errno = 0;                         \
-		assert_int_equal((int)(expr), -1); \
-		assert_int_equal(errno, err);      \
-	} while (0)
 
 struct ring {
 	volatile struct vring_desc *desc;

@@ -28,16 +28,10 @@
 #include "rpmsg_host.h"
 #include "socket/amp_calls.h"
 #include "socket/stack.h"
+#include "assert_errno.h"
 
 #define LONGEST 496 /* payload of a 512-byte buffer */
 #define BURST	12
-
-#define assert_errno(expr, err)                    \
-	do {                                       \
-		errno = 0;                         \
-		assert_int_equal((int)(expr), -1); \
-		assert_int_equal(errno, err);      \
-	} while (0)
 
 static int dial(uint32_t addr)
 {

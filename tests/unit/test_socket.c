@@ -28,13 +28,7 @@
 #include "port/port.h"
 #include "port/posix.h"
 #include "socket/amp_calls.h"
-
-#define assert_errno(expr, err)                    \
-	do {                                       \
-		errno = 0;                         \
-		assert_int_equal((int)(expr), -1); \
-		assert_int_equal(errno, err);      \
-	} while (0)
+#include "assert_errno.h"
 
 static struct sockaddr_vm vm_addr(uint32_t cid, uint32_t port)
 {

@@ -36,21 +36,28 @@ static unsigned none_due(struct amp_runner *r)
 	return 0;
 }
 
-static void queues(void)
+/* Both ends of a ring; dir: the driver's. */
+static void both_ends(struct amp_vq *driver, struct amp_vq *device, enum amp_vq_dir dir,
+		      uint8_t *mem, uint16_t *its_state)
 {
-	struct amp_vq_setup s = {.role = AMP_VQ_DRIVER, .dir = AMP_VQ_OUT, .num = NUM};
+	struct amp_vq_setup s = {.role = AMP_VQ_DRIVER, .dir = dir, .num = NUM};
 	size_t avail, used;
 
 	(void)amp_vq_layout(NUM, &avail, &used);
-	s.desc = ring;
-	s.avail = ring + avail;
-	s.used = ring + used;
-	s.state = state;
-	assert_int_equal(amp_vq_init(&drv, &s), 0);
+	s.desc = mem;
+	s.avail = mem + avail;
+	s.used = mem + used;
+	s.state = its_state;
+	assert_int_equal(amp_vq_init(driver, &s), 0);
 	s.role = AMP_VQ_DEVICE;
-	s.dir = AMP_VQ_IN;
+	s.dir = dir == AMP_VQ_OUT ? AMP_VQ_IN : AMP_VQ_OUT;
 	s.xlate.translate = translate;
-	assert_int_equal(amp_vq_init(&dev, &s), 0);
+	assert_int_equal(amp_vq_init(device, &s), 0);
+}
+
+static void queues(void)
+{
+	both_ends(&drv, &dev, AMP_VQ_OUT, ring, state);
 }
 
 /* Four packets fill the ring, and the driver waits until it hears of them. */
@@ -148,20 +155,8 @@ static void packets_back(unsigned cnt)
 
 static void bulk_link(void)
 {
-	struct amp_vq_setup s = {.role = AMP_VQ_DRIVER, .dir = AMP_VQ_IN, .num = NUM};
-	size_t avail, used;
-
 	queues();
-	(void)amp_vq_layout(NUM, &avail, &used);
-	s.desc = back;
-	s.avail = back + avail;
-	s.used = back + used;
-	s.state = back_state;
-	assert_int_equal(amp_vq_init(&back_drv, &s), 0);
-	s.role = AMP_VQ_DEVICE;
-	s.dir = AMP_VQ_OUT;
-	s.xlate.translate = translate;
-	assert_int_equal(amp_vq_init(&back_dev, &s), 0);
+	both_ends(&back_drv, &back_dev, AMP_VQ_IN, back, back_state);
 	for (unsigned i = 0; i < NUM; i++) {
 		struct amp_iov iov = {to_driver[i], AMP_VSOCK_HDR_LEN};
 
