@@ -15,8 +15,8 @@
  *
  * Names. The peer announces services by the name service, or, where a kernel does not let it,
  * by SERVICE at our front door (protocol.md); they are kept in a short table, the newest
- * first. When it is full the oldest is forgotten: counted, said once. The run ends with each, and
- * the turn shows it to who waits for it, however many follow.
+ * first. When it is full the oldest is forgotten: counted, said once. While it is, the run ends with
+ * each, and the turn shows it to who waits for it, however many follow.
  */
 #include <errno.h>
 #include <string.h>
@@ -79,9 +79,9 @@ void amp_rlink_on_service(struct amp_rpmsg *bus, const struct amp_rpmsg_ns *ns)
 		name_lost(l);
 	memmove(l->names + 1, l->names, (size_t)((char *)room - (char *)l->names));
 	amp_copy(l->names, ns, sizeof(*ns));
+	/* the turn shows it to who waits, before it is lost again */
 	if (l->names[AMPSOCK_RPMSG_NAMES - 1].name[0])
-		bus->enough =
-			true; /* the turn shows it to who waits, before it is lost again */
+		bus->enough = true;
 }
 
 /* ---- events from the bus and from the streams ---- */
