@@ -17,11 +17,11 @@ static ssize_t direct(int fd, struct iovec iov[2], int *cnt, size_t len, enum am
 	if (n)
 		return n;
 	do {
-		if (op == AMP_RESERVE && c.s->err)
-			n = amp_sock_take_err(c.s);
-		else
+		n = -EPIPE; /* which an error comes before, as before an empty ring */
+		if (op != AMP_RESERVE || !c.s->err)
 			n = c.s->fam->direct ? c.s->fam->direct(c.s, op, &io) : -EOPNOTSUPP;
-		if (op == AMP_BORROW && c.s->err && (n == -EAGAIN || (n == 0 && io.cnt == 0)))
+		if (c.s->err && (op == AMP_BORROW ? n == -EAGAIN || (n == 0 && io.cnt == 0)
+						  : op == AMP_RESERVE && n == -EPIPE))
 			n = amp_sock_take_err(c.s);
 	} while (n == -EAGAIN && (n = amp_again(&c)) == 0);
 	if (n == 0) {

@@ -11,9 +11,10 @@
 #if AMPSOCK_FAST
 static inline ssize_t send_once(struct amp_sock *s, struct amp_msg *m, int flags)
 {
-	ssize_t n = m->done ? 0 : amp_sock_take_err(s);
+	ssize_t n = m->done || !s->err ? AMP_FAM(s->fam, sendmsg)(s, m, flags) : -EPIPE;
 
-	return n ? n : AMP_FAM(s->fam, sendmsg)(s, m, flags);
+	/* the family may have found out only now */
+	return n == -EPIPE && s->err && !m->done ? amp_sock_take_err(s) : n;
 }
 
 static inline void call_init(struct amp_call *c, struct amp_sock *s, AMP_TIMEO timeo, int flags)
@@ -277,8 +278,8 @@ static ssize_t msg_move(struct amp_call *c, struct amp_msg *m, int flags, bool o
 	} while (m->done < need);
 	if (m->done)
 		return (ssize_t)m->done;
-	if (n == -EAGAIN || (n == 0 && s->type == SOCK_STREAM)) {
-		/* what had arrived comes first, then the error, once, then EOF */
+	if (n == -EAGAIN || n == -EPIPE || (n == 0 && s->type == SOCK_STREAM)) {
+		/* what had arrived comes first, then the error, once, then EOF, or EPIPE */
 		r = amp_sock_take_err(s);
 		if (r || need == 0) /* or asked for nothing */
 			return r;

@@ -464,7 +464,7 @@ ssize_t amp_done(ssize_t r)
 /* Until woken or the deadline. The lock is free meanwhile. 0, or -EAGAIN: time is up. */
 static int amp_sleep(struct amp_call *c)
 {
-	int32_t left = -1;
+	uint32_t left = AMP_FOREVER;
 
 	if (c->timeout_ms != AMP_FOREVER) {
 		uint32_t now_ms = amp_port_now_ms();
@@ -472,15 +472,18 @@ static int amp_sleep(struct amp_call *c)
 		if (!c->started)
 			c->deadline_ms = now_ms + c->timeout_ms;
 		c->started = true;
-		left = (int32_t)(c->deadline_ms - now_ms);
-		if (left <= 0)
+		left = c->deadline_ms - now_ms;
+		if ((int32_t)left < 0)
 			return -EAGAIN;
+		/* through that millisecond: at the start one had begun already. Still a positive number */
+		left++;
+		left -= left >> 31;
 	}
 	if (flush(true))
 		return 0;
 	stack.waiters += AMP_PORT_THREADS;
 	if (!arm_all())
-		port_wait(c, amp_sooner(left, stack.next_ms));
+		port_wait(c, amp_sooner((int32_t)left, stack.next_ms));
 	stack.waiters -= AMP_PORT_THREADS;
 	return 0;
 }

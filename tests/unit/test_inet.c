@@ -9,6 +9,8 @@
 // build: src/wire/offload.c src/af_inet/inet_listen.c src/af_inet/inet_name.c
 // build: src/af_inet/inet_direct.c src/socket/listen.c src/socket/name.c
 // build: src/socket/direct.c src/socket/shutdown.c src/af_inet/inet_shutdown.c
+#include <limits.h>
+
 #include "inet_rig.h"
 
 static int so_error(int fd)
@@ -281,6 +283,49 @@ static void open_when_time_is_over(void **state)
 	}
 }
 
+static void byte_at_last(int fd)
+{
+	(void)fd;
+	say(last_wire(), "x", 1);
+}
+
+static void nothing_yet(int fd)
+{
+	(void)fd;
+	in_sleep = byte_at_last;
+}
+
+static void nothing_for_me(int fd)
+{
+	(void)fd;
+}
+
+/* Not shorter than asked for: the clock's millisecond had begun when it was read. */
+static void timeout_to_its_end(void **state)
+{
+	struct pollfd p = {.events = POLLIN};
+	struct timeval tv = {.tv_usec = 50000};
+	uint32_t t0;
+	char b;
+
+	(void)state;
+	p.fd = tcp(80);
+	assert_int_equal(amp_setsockopt(p.fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)), 0);
+	in_sleep = nothing_for_me;
+	t0 = clock_ms;
+	assert_errno(amp_recv(p.fd, &b, 1, 0), EAGAIN);
+	assert_int_equal(clock_ms - t0, 51);
+
+	in_sleep = nothing_for_me;
+	t0 = clock_ms;
+	assert_int_equal(amp_poll(&p, 1, 50), 0);
+	assert_int_equal(clock_ms - t0, 51);
+
+	in_sleep = nothing_yet; /* the longest that there is, woken for nothing in its first millisecond */
+	assert_int_equal(amp_poll(&p, 1, INT_MAX), 1);
+	amp_close(p.fd);
+}
+
 /* The true reason of an end, whichever comes first. */
 static void closed_tells_why(void **state)
 {
@@ -314,6 +359,24 @@ static void closed_tells_why(void **state)
 	assert_errno(amp_recv(fd, buf, sizeof(buf), 0), ETIMEDOUT);
 	assert_errno(amp_send(fd, "x", 1, MSG_NOSIGNAL), EPIPE);
 	amp_close(fd);
+
+	for (int way = 0; way < 2; way++) { /* who writes first hears the reason first, EPIPE behind it */
+		struct iovec iov[2];
+		int cnt;
+
+		fd = tcp(80);
+		w = last_wire();
+		say_closed(w->id, AMP_OFF_ETIMEDOUT);
+		w->rst = true;
+		spin();
+		if (way)
+			assert_errno(amp_reserve(fd, iov, &cnt, 1), ETIMEDOUT);
+		else
+			assert_errno(amp_send(fd, "x", 1, MSG_NOSIGNAL), ETIMEDOUT);
+		assert_errno(amp_send(fd, "x", 1, MSG_NOSIGNAL), EPIPE);
+		assert_errno(amp_send(fd, "x", 1, MSG_NOSIGNAL), EPIPE);
+		amp_close(fd);
+	}
 
 	fd = tcp(80); /* and one that is just that */
 	last_wire()->eof = true;
@@ -1357,6 +1420,7 @@ int main(void)
 		T(ended_by_another_thread),
 		T(two_wait),
 		T(open_when_time_is_over),
+		T(timeout_to_its_end),
 		T(closed_tells_why),
 		T(options),
 		T(bind_names_and_releases),
