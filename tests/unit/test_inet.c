@@ -321,7 +321,8 @@ static void timeout_to_its_end(void **state)
 	assert_int_equal(amp_poll(&p, 1, 50), 0);
 	assert_int_equal(clock_ms - t0, 51);
 
-	in_sleep = nothing_yet; /* the longest that there is, woken for nothing in its first millisecond */
+	/* the longest that there is, woken for nothing in its first millisecond */
+	in_sleep = nothing_yet;
 	assert_int_equal(amp_poll(&p, 1, INT_MAX), 1);
 	amp_close(p.fd);
 }
@@ -360,7 +361,8 @@ static void closed_tells_why(void **state)
 	assert_errno(amp_send(fd, "x", 1, MSG_NOSIGNAL), EPIPE);
 	amp_close(fd);
 
-	for (int way = 0; way < 2; way++) { /* who writes first hears the reason first, EPIPE behind it */
+	/* who writes first hears the reason first, EPIPE behind it */
+	for (int way = 0; way < 2; way++) {
 		struct iovec iov[2];
 		int cnt;
 
