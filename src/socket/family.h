@@ -92,7 +92,7 @@ enum amp_direct {
 };
 
 struct amp_direct_io {
-	struct iovec iov[2];
+	struct iovec *iov; /* the caller's two */
 	unsigned cnt;
 	size_t len;
 };

@@ -182,9 +182,8 @@ static int option(int fd, const struct ask *a)
 	struct amp_call c;
 	int r = amp_enter(&c, fd, false);
 
-	if (r)
-		return r;
-	r = a->val && a->len ? near_option(c.s, a) : -EFAULT;
+	if (!r)
+		r = a->val && a->len ? near_option(c.s, a) : -EFAULT;
 	if (r == FAR) {
 		do {
 			r = c.s->fam->option ? c.s->fam->option(c.s, a->set != 0, a->level,
