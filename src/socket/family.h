@@ -462,8 +462,6 @@ static inline void amp_sock_recv_fast(struct amp_sock *s, struct amp_rx_want *w)
 }
 #endif
 
-/* The family that serves a domain, or NULL (families.def). */
-const struct amp_family *amp_family_find(int domain);
 /* The first family that has a carrier whose link is up, else the first that has one. */
 #if !AMP_ONE_CARRIER
 const struct amp_family *amp_family_carrier(void);

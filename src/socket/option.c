@@ -152,16 +152,17 @@ struct ask {
 /* Apart: what it has on the stack is not below the waiting. */
 static __attribute__((noinline)) int near_option(struct amp_sock *s, const struct ask *a)
 {
-	unsigned opt = near_find(a->level, a->name);
-	socklen_t size = opt < LINGER	 ? sizeof(int)
-			 : opt == LINGER ? sizeof(struct linger)
-					 : sizeof(struct timeval);
+	socklen_t size = sizeof(int);
 	union value u;
+	unsigned opt;
 
 	if (*a->len > INT32_MAX) /* an int's, below 0, as on Linux */
 		return -EINVAL;
+	opt = near_find(a->level, a->name);
 	if (opt == NONE)
 		return FAR;
+	if (opt >= LINGER)
+		size = opt == LINGER ? sizeof(struct linger) : sizeof(struct timeval);
 	memset(&u, 0, sizeof(u));
 	if (!a->set) {
 		get_sol(s, opt, &u);

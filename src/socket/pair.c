@@ -6,6 +6,17 @@
 
 #include "stack.h"
 
+/* Is there a family for it? */
+static bool known(int domain)
+{
+#define AMP_FAMILY(prefix, af) \
+	if (domain == (af))    \
+		return true;
+#include "families.def"
+#undef AMP_FAMILY
+	return false;
+}
+
 /* Two of AF_VSOCK's, connected. */
 static int pair_make(int domain, int type, int sv[2])
 {
@@ -34,7 +45,7 @@ int amp_socketpair(int domain, int type, int protocol, int sv[2])
 
 	amp_port_lock();
 	if (domain != AF_UNIX && domain != AF_VSOCK)
-		r = amp_family_find(domain) ? -EOPNOTSUPP : -EAFNOSUPPORT;
+		r = known(domain) ? -EOPNOTSUPP : -EAFNOSUPPORT;
 	else if (protocol)
 		r = -EPROTONOSUPPORT;
 	else

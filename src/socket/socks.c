@@ -49,11 +49,6 @@ static inline const struct amp_family *family_find(int domain)
 	return NULL;
 }
 
-const struct amp_family *amp_family_find(int domain)
-{
-	return family_find(domain);
-}
-
 #if AMPSOCK_INET && !AMP_ONE_CARRIER
 const struct amp_family *amp_family_carrier(void)
 {
@@ -112,8 +107,7 @@ AMP_ONCE int amp_sock_fd(const struct amp_sock *s)
 
 struct amp_sock *amp_sock_new(int domain, int type, int protocol, int *fd)
 {
-	const struct amp_family *fam =
-		AMP_ONE_FAMILY ? family_find(domain) : amp_family_find(domain);
+	const struct amp_family *fam = family_find(domain);
 	struct amp_sock *s = NULL;
 	uint8_t gen;
 	int r = -EAFNOSUPPORT;
