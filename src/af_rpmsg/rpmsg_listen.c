@@ -42,11 +42,10 @@ struct amp_sock *amp_rpmsg_accept(struct amp_sock *s, int *err)
 static struct amp_sock *new_child(struct amp_sock *s, const struct amp_rlink *l)
 {
 	struct amp_sock *child;
-	int err;
 
 	if (!(s->flags & AMP_SF_LISTEN) || s->queued >= s->backlog)
 		return NULL;
-	child = amp_sock_new(s->domain, s->type, 0, &err);
+	child = amp_sock_find(amp_sock_new(s->domain, s->type, 0));
 	if (!child)
 		return NULL;
 	memcpy(child->timeo, s->timeo, sizeof(child->timeo));

@@ -29,11 +29,8 @@ int amp_far(struct amp_call *c, int r)
 
 int amp_socket(int domain, int type, int protocol)
 {
-	int r;
-
 	amp_port_lock();
-	(void)amp_sock_new(domain, type, protocol, &r);
-	return (int)amp_release_slow(NULL, r);
+	return (int)amp_release_slow(NULL, amp_sock_new(domain, type, protocol));
 }
 
 #if AMPSOCK_INET

@@ -477,10 +477,12 @@ static inline const struct amp_family *amp_family_carrier(void)
 int amp_vsock_pair(struct amp_sock *const ab[2]);
 
 /*
- * What socket() makes: fam->create() done, *fd its descriptor. NULL: *fd is -errno. One that is not
- * the application's, or not yet, is made an orphan by who asked for it (AMP_SF_ORPHAN).
+ * What socket() makes: fam->create() done. Its descriptor, or -errno. One that is not the application's,
+ * or not yet, is made an orphan by who asked for it (AMP_SF_ORPHAN).
  */
-struct amp_sock *amp_sock_new(int domain, int type, int protocol, int *fd);
+int amp_sock_new(int domain, int type, int protocol);
+/* The socket with this descriptor; NULL, of -errno, too. */
+struct amp_sock *amp_sock_find(int fd);
 /* Give the slot back (generation raised); its ring with it. */
 void amp_sock_free(struct amp_sock *s);
 /* Give the socket a receive ring / take it back. -ENOBUFS. */

@@ -23,10 +23,12 @@ static int pair_make(int domain, int type, int sv[2])
 	struct amp_sock *ab[2];
 	int fd[2], r;
 
-	ab[0] = amp_sock_new(AF_VSOCK, type, 0, &fd[0]);
+	fd[0] = amp_sock_new(AF_VSOCK, type, 0);
+	ab[0] = amp_sock_find(fd[0]);
 	if (!ab[0])
 		return fd[0];
-	ab[1] = amp_sock_new(AF_VSOCK, type, 0, &fd[1]);
+	fd[1] = amp_sock_new(AF_VSOCK, type, 0);
+	ab[1] = amp_sock_find(fd[1]);
 	r = ab[1] ? amp_vsock_pair(ab) : fd[1];
 	if (r == 0) {
 		ab[0]->domain = ab[1]->domain = (uint8_t)domain;

@@ -105,22 +105,21 @@ AMP_ONCE int amp_sock_fd(const struct amp_sock *s)
 	return AMPSOCK_FD_BASE + (int)(s - amp_socks);
 }
 
-struct amp_sock *amp_sock_new(int domain, int type, int protocol, int *fd)
+int amp_sock_new(int domain, int type, int protocol)
 {
 	const struct amp_family *fam = family_find(domain);
-	struct amp_sock *s = NULL;
+	struct amp_sock *s;
 	uint8_t gen;
-	int r = -EAFNOSUPPORT;
+	int r;
 
-	if (fam) {
-		s = slot_free();
-		r = s ? AMP_FAM(fam, create)(s, type & ~AMP_TYPE_FLAGS, protocol) : -EMFILE;
-	}
-	if (r) {
-		*fd = r;
-		return NULL;
-	}
-	*fd = amp_sock_fd(s);
+	if (!fam)
+		return -EAFNOSUPPORT;
+	s = slot_free();
+	if (!s)
+		return -EMFILE;
+	r = AMP_FAM(fam, create)(s, type & ~AMP_TYPE_FLAGS, protocol);
+	if (r)
+		return r;
 	gen = s->gen;
 	memset(s, 0, sizeof(*s));
 	if (AMP_PORT_THREADS)
@@ -134,7 +133,7 @@ struct amp_sock *amp_sock_new(int domain, int type, int protocol, int *fd)
 	if (BOUNDS && s >= bounds.high)
 		bounds.high = s + 1;
 	count_socket(1);
-	return s;
+	return amp_sock_fd(s);
 }
 
 void amp_sock_gone(struct amp_sock *s)

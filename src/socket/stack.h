@@ -200,8 +200,6 @@ void amp_sock_close(struct amp_sock *s);
  * sent, or AMP_RECV_FLAGS, they are received. What the call returns. */
 ssize_t amp_msg_pieces(int fd, struct amp_msg *m, int flags, int may);
 
-/* The socket with this descriptor, or NULL. Lock held. */
-struct amp_sock *amp_sock_find(int fd);
 int amp_sock_fd(const struct amp_sock *s);
 /* The runner behind r, the first for NULL; NULL at the end. */
 struct amp_runner *amp_runner_next(const struct amp_runner *r);
