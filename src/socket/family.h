@@ -520,11 +520,9 @@ static inline size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t le
 	return amp_rxring_write(&s->rx, data, len);
 }
 #endif
-/* len bytes from data to behind the first skip bytes of m's iov. Returns what fitted; without an
- * iov that is all: counted, or thrown away. */
-size_t amp_msg_put(const struct amp_msg *m, size_t skip, const void *data, size_t len);
 /* Up to len bytes from pos on, of those that are there, to behind the first m->done bytes of m's
- * iov. They stay: who is done with them moves r->tail. */
+ * iov. Returns what fitted; without an iov that is all: counted, or thrown away. They stay: who is
+ * done with them moves r->tail. */
 size_t amp_rxring_read(const struct amp_rxring *r, uint32_t pos, const struct amp_msg *m,
 		       size_t len);
 /* len bytes from pos on, whether there or not. */
