@@ -31,15 +31,10 @@ static size_t run_len(uint32_t pos, size_t len)
 
 static void ring_put(const struct amp_rxring *r, uint32_t pos, const void *data, size_t len)
 {
-	const uint8_t *from = data;
-	size_t run;
+	size_t run = run_len(pos, len);
 
-	for (; len; len -= run) { /* at most twice */
-		run = run_len(pos, len);
-		memcpy(ring_at(r, pos), from, run);
-		from += run;
-		pos += (uint32_t)run;
-	}
+	memcpy(ring_at(r, pos), data, run);
+	memcpy(r->buf, (const uint8_t *)data + run, len - run);
 }
 
 void amp_rxring_peek(const struct amp_rxring *r, uint32_t pos, void *to, size_t len)
