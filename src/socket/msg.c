@@ -45,6 +45,8 @@ static AMP_OUTLINE ssize_t do_msg(int fd, struct amp_msg *m, int flags, int may)
 
 	if (flags & MSG_DONTWAIT)
 		c.timeout_ms = 0;
+	if (!r && m->len > AMP_LEN_MAX)
+		r = -EINVAL;
 	if (!r)
 		r = flags & ~may ? -EOPNOTSUPP : msg_move(&c, m, flags, out);
 	return amp_leave(&c, r);
@@ -203,8 +205,6 @@ static __attribute__((noinline)) ssize_t one_piece(int fd, const void *buf, size
 	const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
 	struct amp_msg m;
 
-	if (len > AMP_LEN_MAX)
-		return amp_fail(EINVAL);
 	msg_simple(&m, &iov);
 	return do_msg(fd, &m, flags, may);
 }

@@ -244,7 +244,7 @@ int amp_sock_ring(struct amp_sock *s)
 
 void amp_sock_ring_free(struct amp_sock *s)
 {
-	if (!s->rx.buf)
+	if (!s->rx.buf && (AMP_COUNT_USE || !OWN_RINGS)) /* else nobody is told */
 		return;
 	if (!OWN_RINGS)
 		ring_back((unsigned)((size_t)(s->rx.buf - rings[0]) / AMPSOCK_RING_LEN));
