@@ -157,7 +157,8 @@ static int enter_any(struct amp_call *c, int fd, uint16_t **flags)
 		*flags = amp_console_flags(fd);
 		return 0;
 	}
-	*flags = &c->s->flags;
+	if (!r)
+		*flags = &c->s->flags;
 	return r;
 }
 
