@@ -73,7 +73,7 @@ static bool door_input(bool up)
 	while (inbound.door && (c = amp_sock_queue_peek(inbound.door)) != NULL) {
 		s = NULL;
 		if ((c->flags & AMP_SF_TRUSTED) && up) {
-			s = amp_sock_new(AF_INET, SOCK_STREAM, 0, &err);
+			s = amp_sock_find(amp_sock_new(AF_INET, SOCK_STREAM, 0));
 			if (!s && granted()) /* refused now, its credit would be lost */
 				break;
 		}

@@ -91,10 +91,8 @@ struct amp_sock *amp_inet_next(const struct amp_sock *s)
 
 struct amp_sock *amp_inet_carrier_new(void)
 {
-	struct amp_sock *c;
-	int err;
+	struct amp_sock *c = amp_sock_find(amp_sock_new(FAMILY->domain, SOCK_STREAM, 0));
 
-	c = amp_sock_new(FAMILY->domain, SOCK_STREAM, 0, &err);
 	if (c) {
 		c->flags = AMP_SF_ORPHAN;
 		c->linger_s = 0;

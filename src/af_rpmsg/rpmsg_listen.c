@@ -42,11 +42,10 @@ struct amp_sock *amp_rpmsg_accept(struct amp_sock *s, int *err)
 static struct amp_sock *new_child(struct amp_sock *s, const struct amp_rlink *l)
 {
 	struct amp_sock *child;
-	int err;
 
 	if (!(s->flags & AMP_SF_LISTEN) || s->queued >= s->backlog)
 		return NULL;
-	child = amp_sock_new(s->domain, s->type, 0, &err);
+	child = amp_sock_find(amp_sock_new(s->domain, s->type, 0));
 	if (!child)
 		return NULL;
 	memcpy(child->timeo, s->timeo, sizeof(child->timeo));
@@ -72,9 +71,8 @@ static struct amp_sock *door_listener(void)
 	struct amp_sock *s = NULL;
 
 	do {
-		s = amp_sock_next(s);
-	} while (s && (s->fam != &amp_rpmsg_family || !(s->flags & AMP_SF_LISTEN) ||
-		       !(s->sub & SUB_DOOR)));
+		s = amp_sock_next_of(s, &amp_rpmsg_family);
+	} while (s && (!(s->flags & AMP_SF_LISTEN) || !(s->sub & SUB_DOOR)));
 	return s;
 }
 
@@ -124,7 +122,7 @@ struct amp_sock *amp_rpmsg_child(struct amp_rlink *l, struct amp_sock *s, uint32
 		return c;
 	c = NULL;
 	do {
-		c = amp_sock_next(c);
+		c = amp_sock_next_of(c, &amp_rpmsg_family);
 	} while (c && !is_child(c, l, s, src));
 	if (!c) {
 		c = new_child(s, l);

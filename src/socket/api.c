@@ -29,28 +29,23 @@ int amp_far(struct amp_call *c, int r)
 
 int amp_socket(int domain, int type, int protocol)
 {
-	int r;
-
 	amp_port_lock();
-	(void)amp_sock_new(domain, type, protocol, &r);
-	return (int)amp_release_slow(NULL, r);
+	return (int)amp_release_slow(NULL, amp_sock_new(domain, type, protocol));
 }
 
 #if AMPSOCK_INET
-uint8_t amp_far_begin(struct amp_sock *s)
+void amp_far_begin(struct amp_call *c)
 {
-	uint8_t err = s->err;
-
-	if (!(s->flags & AMP_SF_RESET))
-		return 0;
-	s->err = 0;
-	return err;
+	if (!(c->s->flags & AMP_SF_RESET))
+		return;
+	c->aside = c->s->err;
+	c->s->err = 0;
 }
 
-int amp_far_end(struct amp_call *c, int r, uint8_t err)
+int amp_far_end(struct amp_call *c, int r)
 {
-	if (err && !c->s->err && (!AMP_PORT_THREADS || c->s->gen == c->gen))
-		c->s->err = err;
+	if (c->s && !c->s->err && (!AMP_PORT_THREADS || c->s->gen == c->gen))
+		c->s->err = c->aside;
 	return (int)amp_leave(c, r);
 }
 #endif
@@ -58,18 +53,17 @@ int amp_far_end(struct amp_call *c, int r, uint8_t err)
 int amp_bind(int fd, const struct sockaddr *addr, socklen_t len)
 {
 	struct amp_call c;
-	uint8_t err;
 	int r = amp_enter(&c, fd, true);
 
-	if (r)
-		return r;
-	err = amp_far_begin(c.s);
-	do {
-		r = AMP_FAM(c.s->fam, bind)(c.s, addr, len);
-		if (AMPSOCK_INET) /* the others know at once */
-			r = amp_far(&c, r);
-	} while (AMPSOCK_INET && r == AMP_FAR_AGAIN);
-	return amp_far_end(&c, r, err);
+	if (!r) {
+		amp_far_begin(&c);
+		do {
+			r = AMP_FAM(c.s->fam, bind)(c.s, addr, len);
+			if (AMPSOCK_INET) /* the others know at once */
+				r = amp_far(&c, r);
+		} while (AMPSOCK_INET && r == AMP_FAR_AGAIN);
+	}
+	return amp_far_end(&c, r);
 }
 
 /*
@@ -88,6 +82,9 @@ static int connect_loop(struct amp_call *c, const struct sockaddr *addr, socklen
 	bool before = (s->flags & AMP_SF_CONNECTING) != 0;
 	int r;
 
+	/* a datagram's only names the peer: nobody expects EINPROGRESS of that */
+	if (c->timeout_ms == AMP_FOREVER || (!c->timeout_ms && amp_sock_dgram(s)))
+		c->timeout_ms = AMPSOCK_CONNECT_MS;
 	for (;;) {
 		r = connect_err(s);
 		if (!r && c->looked && !(s->flags & AMP_SF_CONNECTING))
@@ -128,13 +125,9 @@ int amp_connect(int fd, const struct sockaddr *addr, socklen_t len)
 	struct amp_call c;
 	int r = amp_enter(&c, fd, true);
 
-	if (r)
-		return r;
-	/* a datagram's only names the peer: nobody expects EINPROGRESS of that */
-	if (c.timeout_ms == AMP_FOREVER || (!c.timeout_ms && amp_sock_dgram(c.s)))
-		c.timeout_ms = AMPSOCK_CONNECT_MS;
-	r = -EOPNOTSUPP;
-	if (!(c.s->flags & AMP_SF_LISTEN))
+	if (!r && c.s->flags & AMP_SF_LISTEN)
+		r = -EOPNOTSUPP;
+	if (!r)
 		r = connect_loop(&c, addr, len);
 	return (int)amp_leave(&c, r);
 }
@@ -155,38 +148,49 @@ int amp_close(int fd)
 
 /* ---- fcntl, ioctl ---- */
 
-/*
- * A call on a socket or on a console descriptor: then c->s is NULL. Where AMP_SF_NONBLOCK is; NULL
- * with errno.
- */
-static uint16_t *enter_any(struct amp_call *c, int fd)
+/* A call on a socket or on a console descriptor: then c->s is NULL. *flags: where AMP_SF_NONBLOCK is. */
+static int enter_any(struct amp_call *c, int fd, uint16_t **flags)
 {
-	if (amp_fd_own(fd)) {
-		amp_enter_plain(c);
-		return amp_console_flags(fd);
+	int r = amp_enter(c, fd, false);
+
+	if (r == -ENOTSOCK) {
+		*flags = amp_console_flags(fd);
+		return 0;
 	}
-	return amp_enter(c, fd, false) ? NULL : &c->s->flags;
+	if (!r)
+		*flags = &c->s->flags;
+	return r;
 }
 
-static void set_nonblock(uint16_t *flags, bool on)
+static int set_nonblock(uint16_t *flags, bool on)
 {
 	*flags = (uint16_t)((*flags & ~AMP_SF_NONBLOCK) | (on ? AMP_SF_NONBLOCK : 0));
+	return 0;
+}
+
+static int do_fcntl(uint16_t *flags, int cmd, int arg)
+{
+	switch (cmd) {
+	case F_SETFL:
+		return set_nonblock(flags, (arg & O_NONBLOCK) != 0);
+	case F_GETFL:
+		return *flags & AMP_SF_NONBLOCK ? O_RDWR | O_NONBLOCK : O_RDWR;
+	case F_GETFD:
+	case F_SETFD: /* there is nothing to exec */
+		return 0;
+	default:
+		return -EINVAL;
+	}
 }
 
 int amp_fcntl_arg(int fd, int cmd, int arg)
 {
 	struct amp_call c;
-	uint16_t *flags = enter_any(&c, fd);
-	int r = 0;
+	uint16_t *flags;
+	int r = enter_any(&c, fd, &flags);
 
-	if (!flags)
-		return -1;
-	if (cmd == F_SETFL)
-		set_nonblock(flags, (arg & O_NONBLOCK) != 0);
-	else if (cmd == F_GETFL)
-		r = *flags & AMP_SF_NONBLOCK ? O_RDWR | O_NONBLOCK : O_RDWR;
-	else if (cmd != F_GETFD && cmd != F_SETFD) /* there is nothing to exec */
-		r = -EINVAL;
+	if (!r)
+		r = do_fcntl(flags, cmd, arg);
 	return (int)amp_leave(&c, r);
 }
 
@@ -211,25 +215,28 @@ static int readable_len(struct amp_sock *s)
 	return n > 0 ? (int)n : 0;
 }
 
+/* s: NULL of the console's. */
+static int do_ioctl(struct amp_sock *s, uint16_t *flags, unsigned long request, int *arg)
+{
+	if (request == FIONBIO)
+		return set_nonblock(flags, *arg != 0);
+	if (request != FIONREAD || !s)
+		return -ENOTTY;
+	amp_links_run();
+	if (*flags & AMP_SF_LISTEN)
+		return -EINVAL;
+	*arg = readable_len(s);
+	return 0;
+}
+
 int amp_ioctl_arg(int fd, unsigned long request, int *arg)
 {
 	struct amp_call c;
-	uint16_t *flags = enter_any(&c, fd);
-	int r = 0;
+	uint16_t *flags;
+	int r = enter_any(&c, fd, &flags);
 
-	if (!flags)
-		return -1;
-	if (request == FIONBIO) {
-		set_nonblock(flags, *arg != 0);
-	} else if (request == FIONREAD && c.s) {
-		amp_links_run();
-		if (*flags & AMP_SF_LISTEN)
-			r = -EINVAL;
-		else
-			*arg = readable_len(c.s);
-	} else {
-		r = -ENOTTY;
-	}
+	if (!r)
+		r = do_ioctl(c.s, flags, request, arg);
 	return (int)amp_leave(&c, r);
 }
 

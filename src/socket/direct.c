@@ -8,30 +8,35 @@
 #define AMP_NEED direct
 #include "need.h"
 
+static ssize_t direct_once(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io)
+{
+	ssize_t n = -EOPNOTSUPP;
+
+	if (op == AMP_RESERVE && s->err)
+		return amp_sock_take_err(s);
+	if (s->fam->direct)
+		n = s->fam->direct(s, op, io);
+	/* before an empty ring, and before EPIPE: the family may have found out only now */
+	if (s->err && (op == AMP_RESERVE ? n == -EPIPE
+					 : op == AMP_BORROW &&
+						   (n == -EAGAIN || (n == 0 && io->cnt == 0))))
+		return amp_sock_take_err(s);
+	return n ? n : (ssize_t)io->len;
+}
+
 static ssize_t direct(int fd, struct iovec iov[2], int *cnt, size_t len, enum amp_direct op)
 {
-	struct amp_direct_io io = {.len = len};
+	struct amp_direct_io io;
 	struct amp_call c;
 	ssize_t n = amp_enter(&c, fd, op == AMP_RESERVE);
 
-	if (n)
-		return n;
-	do {
-		n = -EPIPE; /* which an error comes before, as before an empty ring */
-		if (op != AMP_RESERVE || !c.s->err)
-			n = c.s->fam->direct ? c.s->fam->direct(c.s, op, &io) : -EOPNOTSUPP;
-		if (c.s->err && (op == AMP_BORROW ? n == -EAGAIN || (n == 0 && io.cnt == 0)
-						  : op == AMP_RESERVE && n == -EPIPE))
-			n = amp_sock_take_err(c.s);
-	} while (n == -EAGAIN && (n = amp_again(&c)) == 0);
-	if (n == 0) {
-		n = (ssize_t)io.len;
-		if (iov) {
-			iov[0] = io.iov[0];
-			iov[1] = io.iov[1];
-			*cnt = (int)io.cnt;
-		}
-	}
+	io.iov = iov;
+	io.cnt = 0;
+	io.len = len;
+	while (n == 0 && (n = direct_once(c.s, op, &io)) == -EAGAIN)
+		n = amp_again(&c);
+	if (n >= 0 && cnt)
+		*cnt = (int)io.cnt;
 	return amp_leave(&c, n);
 }
 

@@ -92,7 +92,7 @@ enum amp_direct {
 };
 
 struct amp_direct_io {
-	struct iovec iov[2];
+	struct iovec *iov; /* the caller's two */
 	unsigned cnt;
 	size_t len;
 };
@@ -462,8 +462,6 @@ static inline void amp_sock_recv_fast(struct amp_sock *s, struct amp_rx_want *w)
 }
 #endif
 
-/* The family that serves a domain, or NULL (families.def). */
-const struct amp_family *amp_family_find(int domain);
 /* The first family that has a carrier whose link is up, else the first that has one. */
 #if !AMP_ONE_CARRIER
 const struct amp_family *amp_family_carrier(void);
@@ -479,10 +477,12 @@ static inline const struct amp_family *amp_family_carrier(void)
 int amp_vsock_pair(struct amp_sock *const ab[2]);
 
 /*
- * What socket() makes: fam->create() done, *fd its descriptor. NULL: *fd is -errno. One that is not
- * the application's, or not yet, is made an orphan by who asked for it (AMP_SF_ORPHAN).
+ * What socket() makes: fam->create() done. Its descriptor, or -errno. One that is not the application's,
+ * or not yet, is made an orphan by who asked for it (AMP_SF_ORPHAN).
  */
-struct amp_sock *amp_sock_new(int domain, int type, int protocol, int *fd);
+int amp_sock_new(int domain, int type, int protocol);
+/* The socket with this descriptor; NULL, of -errno, too. */
+struct amp_sock *amp_sock_find(int fd);
 /* Give the slot back (generation raised); its ring with it. */
 void amp_sock_free(struct amp_sock *s);
 /* Give the socket a receive ring / take it back. -ENOBUFS. */
@@ -520,11 +520,9 @@ static inline size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t le
 	return amp_rxring_write(&s->rx, data, len);
 }
 #endif
-/* len bytes from data to behind the first skip bytes of m's iov. Returns what fitted; without an
- * iov that is all: counted, or thrown away. */
-size_t amp_msg_put(const struct amp_msg *m, size_t skip, const void *data, size_t len);
 /* Up to len bytes from pos on, of those that are there, to behind the first m->done bytes of m's
- * iov. They stay: who is done with them moves r->tail. */
+ * iov. Returns what fitted; without an iov that is all: counted, or thrown away. They stay: who is
+ * done with them moves r->tail. */
 size_t amp_rxring_read(const struct amp_rxring *r, uint32_t pos, const struct amp_msg *m,
 		       size_t len);
 /* len bytes from pos on, whether there or not. */

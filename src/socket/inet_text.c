@@ -42,20 +42,41 @@ const char *amp_inet_number(const char *s, unsigned base, uint32_t most, uint32_
 	return s == from ? NULL : s;
 }
 
-/* Exactly four decimal numbers. A leading zero is refused: elsewhere it means octal. */
-static const char *parse4(const char *s, uint8_t *out)
+/*
+ * a, a.b, a.b.c or a.b.c.d, the last number taking the bytes that are left; each decimal, octal (0) or
+ * hexadecimal (0x). strict: four decimal numbers, and a leading zero, which elsewhere means octal, is
+ * refused. What is behind it; NULL.
+ */
+static const char *dotted(const char *s, bool strict, void *out)
 {
-	const char *from;
-	uint32_t val;
+	uint32_t most = UINT32_MAX, addr = 0, val; /* most: of all bytes that are left */
 
-	for (unsigned i = 0; i < 4; i++) {
-		from = s;
-		s = amp_inet_number(from, 10, 255, &val);
-		if (!s || (*from == '0' && s - from > 1) || (i < 3 && *s++ != '.'))
+	while (most) {
+		unsigned base = 10;
+
+		if (*s == '0' && !strict) {
+			base = 8;
+			if ((s[1] | 0x20) == 'x') {
+				base = 16;
+				s += 2;
+			}
+		} else if (*s == '0' && digit(s[1]) < 10) {
 			return NULL;
-		out[i] = (uint8_t)val;
+		}
+		s = amp_inet_number(s, base, most, &val);
+		if (!s)
+			return NULL;
+		if (strict ? most == 255 && at_end(*s) : *s == '\0') {
+			addr = htonl(addr | val);
+			memcpy(out, &addr, sizeof(addr));
+			return s;
+		}
+		if (*s++ != '.' || val > 255)
+			return NULL;
+		most >>= 8;
+		addr |= val * (most + 1);
 	}
-	return at_end(*s) ? s : NULL;
+	return NULL;
 }
 
 #define NOWHERE 17
@@ -84,7 +105,7 @@ static const char *parse6(const char *s, uint8_t *out)
 		if (!s || s - group > 4)
 			return NULL;
 		if (*s == '.') {
-			s = at > 12 ? NULL : parse4(group, out + at);
+			s = at > 12 ? NULL : dotted(group, true, out + at);
 			if (!s)
 				return NULL;
 			at += 4;
@@ -95,9 +116,7 @@ static const char *parse6(const char *s, uint8_t *out)
 		be = htons((uint16_t)val);
 		memcpy(out + at, &be, sizeof(be));
 		at += 2;
-		if (at_end(*s))
-			break;
-		if (*s++ != ':' || at_end(*s))
+		if (*s == ':' && at_end(*++s))
 			return NULL;
 	}
 	if (gap == NOWHERE)
@@ -111,7 +130,7 @@ static const char *parse6(const char *s, uint8_t *out)
 
 const char *amp_inet_parse(int af, const char *s, uint8_t *out)
 {
-	return af == AF_INET ? parse4(s, out) : parse6(s, out);
+	return af == AF_INET ? dotted(s, true, out) : parse6(s, out);
 }
 
 int amp_inet_pton(int af, const char *restrict src, void *restrict dst)
@@ -226,38 +245,10 @@ const char *amp_inet_ntop(int af, const void *restrict src, char *restrict dst, 
 	return memcpy(dst, text, (size_t)(end - text) + 1);
 }
 
-/*
- * a, a.b, a.b.c or a.b.c.d, the last number taking the bytes that are left; each decimal,
- * octal (0) or hexadecimal (0x). Unlike BSD's nothing may follow, white space neither.
- */
+/* Unlike BSD's nothing may follow, white space neither. */
 int amp_inet_aton(const char *cp, struct in_addr *in)
 {
-	uint32_t addr = 0;
-
-	for (unsigned part = 0; part < 4; part++) {
-		uint32_t most = UINT32_MAX >> 8 * part;
-		unsigned base = 10;
-		uint32_t val;
-
-		if (*cp == '0') {
-			base = 8;
-			if ((cp[1] | 0x20) == 'x') {
-				base = 16;
-				cp += 2;
-			}
-		}
-		cp = amp_inet_number(cp, base, most, &val);
-		if (!cp)
-			return 0;
-		if (*cp == '\0') {
-			in->s_addr = htonl(addr | val);
-			return 1;
-		}
-		if (*cp++ != '.' || val > 255)
-			return 0;
-		addr |= val << (24 - 8 * part);
-	}
-	return 0;
+	return dotted(cp, false, &in->s_addr) != NULL;
 }
 
 in_addr_t amp_inet_addr(const char *cp)

@@ -11,68 +11,77 @@
 #define AMP_NEED name
 #include "need.h"
 
-int amp_listen(int fd, int backlog)
+static int do_listen(struct amp_call *c, int backlog)
 {
-	struct amp_call c;
-	struct amp_sock *s;
-	uint16_t low;
-	uint8_t err = 0;
-	int r = amp_enter(&c, fd, false);
+	struct amp_sock *s = c->s;
+	uint16_t low = s->rcvlowat;
+	int r;
 
-	if (r)
-		return r;
-	s = c.s;
 	if ((unsigned)backlog > UINT8_MAX) /* below 0 is the most there is, as on Linux */
 		backlog = UINT8_MAX;
 	backlog += !backlog;
-	if (!s->fam->listen || amp_sock_dgram(s)) {
-		r = -EOPNOTSUPP;
-	} else if (s->flags & (AMP_SF_CONNECTED | AMP_SF_CONNECTING)) {
-		r = -EINVAL;
-	} else if (s->flags & AMP_SF_LISTEN) {
-		s->backlog = (uint8_t)backlog;
-	} else {
-		low = s->rcvlowat;
+	if (!s->fam->listen || amp_sock_dgram(s))
+		return -EOPNOTSUPP;
+	if (s->flags & (AMP_SF_CONNECTED | AMP_SF_CONNECTING))
+		return -EINVAL;
+	if (!(s->flags & AMP_SF_LISTEN))
 		s->rcvlowat = 0; /* its place is the queue's, when all goes well */
-		s->backlog = (uint8_t)backlog;
-		err = amp_far_begin(s);
-		do {
-			r = s->fam->listen(s, backlog);
-			r = amp_far(&c, r);
-			if (AMP_PORT_THREADS && r != -EBADF && (s->flags & AMP_SF_LISTEN))
-				r = 0; /* another's */
-		} while (r == AMP_FAR_AGAIN);
-		if (AMP_PORT_THREADS && !r && !(s->flags & AMP_SF_LISTEN)) {
-			s->backlog = (uint8_t)backlog; /* SO_RCVLOWAT may be set meanwhile */
-			s->queued = 0;
-		}
-		if (r == 0)
-			s->flags |= AMP_SF_LISTEN;
-		else
-			s->rcvlowat = low;
+	s->backlog = (uint8_t)backlog;
+	if (s->flags & AMP_SF_LISTEN)
+		return 0;
+	amp_far_begin(c);
+	do {
+		r = s->fam->listen(s, backlog);
+		r = amp_far(c, r);
+		if (AMP_PORT_THREADS && r != -EBADF && (s->flags & AMP_SF_LISTEN))
+			r = 0; /* another's */
+	} while (r == AMP_FAR_AGAIN);
+	if (AMP_PORT_THREADS && !r && !(s->flags & AMP_SF_LISTEN)) {
+		s->backlog = (uint8_t)backlog; /* SO_RCVLOWAT may be set meanwhile */
+		s->queued = 0;
 	}
-	return amp_far_end(&c, r, err);
+	if (r == 0)
+		s->flags |= AMP_SF_LISTEN;
+	else
+		s->rcvlowat = low;
+	return r;
+}
+
+int amp_listen(int fd, int backlog)
+{
+	struct amp_call c;
+	int r = amp_enter(&c, fd, false);
+
+	if (!r)
+		r = do_listen(&c, backlog);
+	return amp_far_end(&c, r);
+}
+
+/* A child taken off the queue, or NULL with *err. */
+static struct amp_sock *take_child(struct amp_call *c, int *err)
+{
+	struct amp_sock *s = c->s;
+
+	if (!s->fam->accept || amp_sock_dgram(s))
+		*err = -EOPNOTSUPP;
+	else if (!(s->flags & AMP_SF_LISTEN))
+		*err = -EINVAL;
+	else
+		return s->fam->accept(s, err);
+	return NULL;
 }
 
 int amp_accept4(int fd, struct sockaddr *restrict addr, socklen_t *restrict len, int flags)
 {
 	struct amp_call c;
 	struct amp_sock *child = NULL;
-	int r = amp_enter(&c, fd, false), err;
+	int r = amp_enter(&c, fd, false);
 	unsigned child_flags;
 
-	if (r)
-		return r;
-	do {
-		if (!c.s->fam->accept || amp_sock_dgram(c.s)) {
-			r = -EOPNOTSUPP;
-		} else if (!(c.s->flags & AMP_SF_LISTEN) || (flags & ~AMP_TYPE_FLAGS)) {
-			r = -EINVAL;
-		} else {
-			child = c.s->fam->accept(c.s, &err);
-			r = err;
-		}
-	} while (!child && r == -EAGAIN && (r = amp_again(&c)) == 0);
+	if (!r && flags & ~AMP_TYPE_FLAGS)
+		r = -EINVAL;
+	while (!r && !(child = take_child(&c, &r)) && r == -EAGAIN)
+		r = amp_again(&c);
 	if (child) {
 		child_flags = child->flags & ~AMP_SF_ORPHAN;
 		if (flags & SOCK_NONBLOCK)

@@ -15,17 +15,17 @@ AMP_OPTIONAL(amp_console_io);
 
 /* ---- messages ---- */
 
-/* All but the name. */
-static int msg_init(struct amp_msg *m, const struct iovec *iov, size_t cnt)
+/* Its pieces and name are set, the rest is not. */
+static int msg_init(struct amp_msg *m)
 {
 	static const struct iovec none;
+	const struct iovec *iov = m->iov;
+	size_t cnt = m->iov_cnt;
 
 	if (cnt > AMP_IOV_MAX)
 		return -EMSGSIZE;
-	m->iov = iov;
 	if (!cnt) /* NULL is no caller's (family.h) */
 		m->iov = &none;
-	m->iov_cnt = cnt;
 	m->len = m->done = 0;
 	m->flags = 0;
 	for (; cnt; cnt--, iov++) {
@@ -36,44 +36,25 @@ static int msg_init(struct amp_msg *m, const struct iovec *iov, size_t cnt)
 	return 0;
 }
 
-#if AMPSOCK_FAST
-static AMP_INLINE int msg_enter(struct amp_call *c, int fd, bool out)
-{
-	struct amp_sock *s = amp_hold(fd);
-
-	if (!s)
-		return -1;
-	amp_call_init(c, s, amp_timeo_ms(s->timeo[out]));
-	return 0;
-}
-#else
-static inline int msg_enter(struct amp_call *c, int fd, bool out)
-{
-	return amp_enter(c, fd, out);
-}
-#endif
-
 /* may: AMP_SEND_FLAGS, it is sent, or AMP_RECV_FLAGS, it is received. */
 static AMP_OUTLINE ssize_t do_msg(int fd, struct amp_msg *m, int flags, int may)
 {
 	bool out = (may & MSG_EOR) != 0; /* AMP_SEND_FLAGS alone has it */
 	struct amp_call c;
-	int r;
+	ssize_t r = amp_enter(&c, fd, out);
 
-	if (flags & ~may)
-		return amp_fail(EOPNOTSUPP);
-	r = msg_enter(&c, fd, out);
-	if (r)
-		return r;
 	if (flags & MSG_DONTWAIT)
 		c.timeout_ms = 0;
-	return amp_leave(&c, msg_move(&c, m, flags, out));
+	if (!r && m->len > AMP_LEN_MAX)
+		r = -EINVAL;
+	if (!r)
+		r = flags & ~may ? -EOPNOTSUPP : msg_move(&c, m, flags, out);
+	return amp_leave(&c, r);
 }
 
-ssize_t amp_msg_pieces(int fd, struct amp_msg *m, int flags, int may, const struct iovec *iov,
-		       size_t cnt)
+ssize_t amp_msg_pieces(int fd, struct amp_msg *m, int flags, int may)
 {
-	int r = msg_init(m, iov, cnt);
+	int r = msg_init(m);
 
 	return r ? amp_fail(-r) : do_msg(fd, m, flags, may);
 }
@@ -224,8 +205,6 @@ static __attribute__((noinline)) ssize_t one_piece(int fd, const void *buf, size
 	const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
 	struct amp_msg m;
 
-	if (len > AMP_LEN_MAX)
-		return amp_fail(EINVAL);
 	msg_simple(&m, &iov);
 	return do_msg(fd, &m, flags, may);
 }
@@ -258,8 +237,10 @@ static ssize_t vector(int fd, const struct iovec *iov, int iovcnt, int may)
 {
 	struct amp_msg m;
 
+	m.iov = iov;
+	m.iov_cnt = (size_t)iovcnt;
 	m.name = NULL;
-	if (iovcnt <= 0 || msg_init(&m, iov, (size_t)iovcnt))
+	if (iovcnt <= 0 || msg_init(&m))
 		return amp_fail(EINVAL);
 	if (!m.len) /* no message, not even an empty one: as on Linux, of a descriptor */
 		return amp_fcntl_arg(fd, F_GETFD, 0);

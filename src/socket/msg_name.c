@@ -20,9 +20,11 @@ ssize_t amp_sendto(int fd, const void *buf, size_t len, int flags, const struct 
 	const struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
 	struct amp_msg m;
 
+	m.iov = &iov;
+	m.iov_cnt = 1;
 	m.name = (struct sockaddr *)(uintptr_t)dest;
 	m.name_len = dest_len;
-	return amp_msg_pieces(fd, &m, flags, AMP_SEND_FLAGS, &iov, 1);
+	return amp_msg_pieces(fd, &m, flags, AMP_SEND_FLAGS);
 }
 
 ssize_t amp_sendmsg(int fd, const struct msghdr *msg, int flags)
@@ -31,10 +33,11 @@ ssize_t amp_sendmsg(int fd, const struct msghdr *msg, int flags)
 
 	if (msg->msg_controllen)
 		return amp_fail(EOPNOTSUPP);
+	m.iov = msg->msg_iov;
+	m.iov_cnt = (size_t)msg->msg_iovlen;
 	m.name_len = msg->msg_namelen;
 	m.name = m.name_len ? msg->msg_name : NULL; /* as on Linux */
-	return amp_msg_pieces(fd, &m, flags, AMP_SEND_FLAGS, msg->msg_iov,
-			      (size_t)msg->msg_iovlen);
+	return amp_msg_pieces(fd, &m, flags, AMP_SEND_FLAGS);
 }
 
 ssize_t amp_recvfrom(int fd, void *restrict buf, size_t len, int flags,
@@ -44,9 +47,11 @@ ssize_t amp_recvfrom(int fd, void *restrict buf, size_t len, int flags,
 	struct amp_msg m;
 	ssize_t n;
 
+	m.iov = &iov;
+	m.iov_cnt = 1;
 	m.name = src_len ? src : NULL;
 	m.name_len = src_len ? *src_len : 0;
-	n = amp_msg_pieces(fd, &m, flags, AMP_RECV_FLAGS, &iov, 1);
+	n = amp_msg_pieces(fd, &m, flags, AMP_RECV_FLAGS);
 	if (n >= 0 && m.name)
 		*src_len = m.name_len;
 	return n;
@@ -57,10 +62,11 @@ ssize_t amp_recvmsg(int fd, struct msghdr *msg, int flags)
 	struct amp_msg m;
 	ssize_t n;
 
+	m.iov = msg->msg_iov;
+	m.iov_cnt = (size_t)msg->msg_iovlen;
 	m.name = msg->msg_name;
 	m.name_len = m.name ? msg->msg_namelen : 0;
-	n = amp_msg_pieces(fd, &m, flags, AMP_RECV_FLAGS, msg->msg_iov,
-			   (size_t)msg->msg_iovlen);
+	n = amp_msg_pieces(fd, &m, flags, AMP_RECV_FLAGS);
 	if (n >= 0) {
 		msg->msg_namelen = m.name_len;
 		msg->msg_controllen = 0;

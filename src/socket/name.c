@@ -8,23 +8,27 @@
 #define AMP_NEED name
 #include "need.h"
 
+static int name_of(struct amp_sock *s, bool peer, struct sockaddr *addr, socklen_t *len)
+{
+	static const sa_family_t af = AF_UNIX;
+
+	if (!addr || !len)
+		return -EINVAL;
+	if (s->domain != AF_UNIX)
+		return s->fam->name(s, peer, addr, len);
+	/* socketpair(): no name */
+	memcpy(addr, &af, *len < sizeof(af) ? *len : sizeof(af));
+	*len = sizeof(af);
+	return 0;
+}
+
 static int get_name(int fd, bool peer, struct sockaddr *addr, socklen_t *len)
 {
 	struct amp_call c;
 	int r = amp_enter(&c, fd, false);
 
-	if (r)
-		return r;
-	if (!addr || !len) {
-		r = -EINVAL;
-	} else if (c.s->domain == AF_UNIX) { /* socketpair(): no name */
-		sa_family_t af = AF_UNIX;
-
-		memcpy(addr, &af, *len < sizeof(af) ? *len : sizeof(af));
-		*len = sizeof(af);
-	} else {
-		r = c.s->fam->name(c.s, peer, addr, len);
-	}
+	if (!r)
+		r = name_of(c.s, peer, addr, len);
 	return (int)amp_leave(&c, r);
 }
 

@@ -100,8 +100,9 @@ static void get_sol(struct amp_sock *s, unsigned opt, union value *u)
 		u->v = has_lowat(s) && s->rcvlowat ? s->rcvlowat : 1;
 		break;
 	default: /* RCVBUF, SNDBUF */
-		u->v = opt == RCVBUF && s->type == SOCK_SEQPACKET ? (int)AMP_RING_MSG_ALLOC
-								  : AMPSOCK_RING_LEN;
+		u->v = AMPSOCK_RING_LEN;
+		if (opt == RCVBUF && s->type == SOCK_SEQPACKET)
+			u->v = AMP_RING_MSG_ALLOC;
 	}
 }
 
@@ -152,25 +153,27 @@ struct ask {
 /* Apart: what it has on the stack is not below the waiting. */
 static __attribute__((noinline)) int near_option(struct amp_sock *s, const struct ask *a)
 {
-	unsigned opt = near_find(a->level, a->name);
-	socklen_t size = opt < LINGER	 ? sizeof(int)
-			 : opt == LINGER ? sizeof(struct linger)
-					 : sizeof(struct timeval);
+	socklen_t len = *a->len, size = sizeof(int);
 	union value u;
+	unsigned opt;
 
-	if (*a->len > INT32_MAX) /* an int's, below 0, as on Linux */
+	if (len > INT32_MAX) /* an int's, below 0, as on Linux */
 		return -EINVAL;
+	opt = near_find(a->level, a->name);
 	if (opt == NONE)
 		return FAR;
+	if (opt >= LINGER)
+		size = opt == LINGER ? sizeof(struct linger) : sizeof(struct timeval);
 	memset(&u, 0, sizeof(u));
 	if (!a->set) {
 		get_sol(s, opt, &u);
-		if (*a->len > size)
-			*a->len = size;
-		memcpy(a->val, &u, *a->len);
+		if (len > size)
+			len = size;
+		*a->len = len;
+		memcpy(a->val, &u, len);
 		return 0;
 	}
-	if (*a->len < size)
+	if (len < size)
 		return -EINVAL;
 	memcpy(&u, a->val, size);
 	return set_sol(s, opt, &u);
@@ -182,9 +185,8 @@ static int option(int fd, const struct ask *a)
 	struct amp_call c;
 	int r = amp_enter(&c, fd, false);
 
-	if (r)
-		return r;
-	r = a->val && a->len ? near_option(c.s, a) : -EFAULT;
+	if (!r)
+		r = a->val && a->len ? near_option(c.s, a) : -EFAULT;
 	if (r == FAR) {
 		do {
 			r = c.s->fam->option ? c.s->fam->option(c.s, a->set != 0, a->level,

@@ -6,16 +6,29 @@
 
 #include "stack.h"
 
+/* Is there a family for it? */
+static bool known(int domain)
+{
+#define AMP_FAMILY(prefix, af) \
+	if (domain == (af))    \
+		return true;
+#include "families.def"
+#undef AMP_FAMILY
+	return false;
+}
+
 /* Two of AF_VSOCK's, connected. */
 static int pair_make(int domain, int type, int sv[2])
 {
 	struct amp_sock *ab[2];
 	int fd[2], r;
 
-	ab[0] = amp_sock_new(AF_VSOCK, type, 0, &fd[0]);
+	fd[0] = amp_sock_new(AF_VSOCK, type, 0);
+	ab[0] = amp_sock_find(fd[0]);
 	if (!ab[0])
 		return fd[0];
-	ab[1] = amp_sock_new(AF_VSOCK, type, 0, &fd[1]);
+	fd[1] = amp_sock_new(AF_VSOCK, type, 0);
+	ab[1] = amp_sock_find(fd[1]);
 	r = ab[1] ? amp_vsock_pair(ab) : fd[1];
 	if (r == 0) {
 		ab[0]->domain = ab[1]->domain = (uint8_t)domain;
@@ -34,7 +47,7 @@ int amp_socketpair(int domain, int type, int protocol, int sv[2])
 
 	amp_port_lock();
 	if (domain != AF_UNIX && domain != AF_VSOCK)
-		r = amp_family_find(domain) ? -EOPNOTSUPP : -EAFNOSUPPORT;
+		r = known(domain) ? -EOPNOTSUPP : -EAFNOSUPPORT;
 	else if (protocol)
 		r = -EPROTONOSUPPORT;
 	else

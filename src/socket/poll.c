@@ -35,11 +35,11 @@ static int poll_scan(struct pollfd *fds, nfds_t nfds)
 {
 	int cnt = 0;
 
-	for (nfds_t i = 0; i < nfds; i++) {
-		int ev = fds[i].fd < 0 ? 0 : ready(fds[i].fd);
+	for (struct pollfd *p = fds; p < fds + nfds; p++) {
+		int ev = p->fd < 0 ? 0 : ready(p->fd);
 
-		ev &= fds[i].events | POLLERR | POLLHUP | POLLNVAL;
-		fds[i].revents = (short)ev;
+		ev &= p->events | POLLERR | POLLHUP | POLLNVAL;
+		p->revents = (short)ev;
 		cnt += ev != 0;
 	}
 	return cnt;

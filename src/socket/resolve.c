@@ -207,6 +207,35 @@ static void no_host(struct query *q, uint8_t *a)
 		add(q, a);
 }
 
+/* ---- what the proxy is asked ---- */
+
+static unsigned fill_query(const struct query *q)
+{
+	uint8_t *p = amp_inet_body;
+
+	memcpy(p, q, QUERY_HEAD);
+	if (SOCK_STREAM != 1)
+		p[1] = amp_inet_wire_type(q->type);
+	p += QUERY_HEAD;
+	if (q->node_len)
+		memcpy(p, q->node, q->node_len);
+	if (q->service_len)
+		memcpy(p + q->node_len, q->service, q->service_len);
+	return QUERY_HEAD + q->node_len + q->service_len;
+}
+
+/* As it travels (protocol.md 5.9). */
+struct reverse {
+	uint32_t how;
+	uint8_t a[AMP_OFF_ADDR_LEN];
+};
+
+static unsigned fill_reverse(const struct reverse *v)
+{
+	amp_copy(amp_inet_body, v, sizeof(*v));
+	return sizeof(*v);
+}
+
 /* ---- the proxy's answers ---- */
 
 static int eai_of(int r)
@@ -221,11 +250,10 @@ static int eai_of(int r)
 }
 
 /*
- * Ask and wait. 0: the answer is in amp_inet_body; EAI_*. fill: puts what is asked there; returns its
- * length. An answer that makes no sense: amp_inet_violation().
+ * Ask for what is a struct query (AMP_OFF_RESOLVE) or a struct reverse (AMP_OFF_RNAME), and wait. 0: the
+ * answer is in amp_inet_body; EAI_*. One that makes no sense: amp_inet_violation().
  */
-static int ask(struct amp_call *c, unsigned op, unsigned (*fill)(const void *what),
-	       const void *what)
+static int ask(struct amp_call *c, unsigned op, const void *what)
 {
 	uint8_t ticket = 0;
 	unsigned len;
@@ -234,7 +262,7 @@ static int ask(struct amp_call *c, unsigned op, unsigned (*fill)(const void *wha
 	do {
 		r = amp_inet_req(c, &ticket, op);
 		if (r == 0) {
-			len = fill(what);
+			len = op == AMP_OFF_RNAME ? fill_reverse(what) : fill_query(what);
 			r = amp_inet_req_send(len);
 		}
 	} while (amp_far_again(c, r));
@@ -245,22 +273,6 @@ static int ask(struct amp_call *c, unsigned op, unsigned (*fill)(const void *wha
 }
 
 /* ---- by name ---- */
-
-static unsigned fill_query(const void *what)
-{
-	const struct query *q = what;
-	uint8_t *p = amp_inet_body;
-
-	memcpy(p, q, QUERY_HEAD);
-	if (SOCK_STREAM != 1)
-		p[1] = amp_inet_wire_type(q->type);
-	p += QUERY_HEAD;
-	if (q->node_len)
-		memcpy(p, q->node, q->node_len);
-	if (q->service_len)
-		memcpy(p + q->node_len, q->service, q->service_len);
-	return QUERY_HEAD + q->node_len + q->service_len;
-}
 
 /* The list that the answer holds (protocol.md 5.8). False: nonsense. */
 static __attribute__((noinline)) bool take_list(struct query *q)
@@ -331,7 +343,7 @@ static int lookup(struct query *q, struct amp_call *c)
 	if (!named)
 		q->node_len = 0; /* the host is no question: only the service is */
 	while (named || q->service_len) {
-		r = ask(c, AMP_OFF_RESOLVE, fill_query, q);
+		r = ask(c, AMP_OFF_RESOLVE, q);
 		if (!r && !take_list(q)) {
 			(void)amp_inet_violation();
 			r = EAI_FAIL;
@@ -428,26 +440,12 @@ int amp_getaddrinfo(const char *restrict node, const char *restrict service,
 
 void amp_freeaddrinfo(struct addrinfo *res)
 {
-	struct amp_call c;
-
-	amp_enter_plain(&c);
+	amp_port_lock();
 	list_free(res);
-	amp_leave(&c, 0);
+	amp_port_unlock();
 }
 
 /* ---- the other way ---- */
-
-/* As it travels (protocol.md 5.9). */
-struct reverse {
-	uint32_t how;
-	uint8_t a[AMP_OFF_ADDR_LEN];
-};
-
-static unsigned fill_reverse(const void *what)
-{
-	amp_copy(amp_inet_body, what, sizeof(struct reverse));
-	return sizeof(struct reverse);
-}
 
 /* Text of len bytes to where the caller wants it, with its end. */
 static __attribute__((noinline)) int give(char *to, socklen_t room, const void *text,
@@ -515,7 +513,7 @@ int amp_getnameinfo(const struct sockaddr *restrict addr, socklen_t len, char *r
 	AMP_FORGET(flags);
 	amp_enter_plain(&c);
 	if (name | service) {
-		r = ask(&c, AMP_OFF_RNAME, fill_reverse, &v);
+		r = ask(&c, AMP_OFF_RNAME, &v);
 		if (!r) {
 			p = amp_inet_body;
 			if (amp_inet_body_len() != 4u + p[0] + p[1]) {

@@ -31,15 +31,10 @@ static size_t run_len(uint32_t pos, size_t len)
 
 static void ring_put(const struct amp_rxring *r, uint32_t pos, const void *data, size_t len)
 {
-	const uint8_t *from = data;
-	size_t run;
+	size_t run = run_len(pos, len);
 
-	for (; len; len -= run) { /* at most twice */
-		run = run_len(pos, len);
-		memcpy(ring_at(r, pos), from, run);
-		from += run;
-		pos += (uint32_t)run;
-	}
+	memcpy(ring_at(r, pos), data, run);
+	memcpy(r->buf, (const uint8_t *)data + run, len - run);
 }
 
 void amp_rxring_peek(const struct amp_rxring *r, uint32_t pos, void *to, size_t len)
@@ -48,32 +43,6 @@ void amp_rxring_peek(const struct amp_rxring *r, uint32_t pos, void *to, size_t 
 
 	memcpy(to, ring_at(r, pos), run);
 	memcpy((uint8_t *)to + run, r->buf, len - run);
-}
-
-size_t amp_msg_put(const struct amp_msg *m, size_t skip, const void *data, size_t len)
-{
-	const struct iovec *iov = m->iov;
-	const uint8_t *from = data;
-	size_t left = len;
-
-	if (!iov)
-		return len;
-	for (size_t cnt = m->iov_cnt; cnt && left; iov++, cnt--) {
-		size_t n = iov->iov_len;
-
-		if (skip >= n) {
-			skip -= n;
-			continue;
-		}
-		n -= skip;
-		if (n > left)
-			n = left;
-		memcpy((uint8_t *)iov->iov_base + skip, from, n);
-		from += n;
-		left -= n;
-		skip = 0;
-	}
-	return len - left;
 }
 
 size_t amp_rxring_write(struct amp_rxring *r, const void *data, size_t len)
@@ -108,15 +77,30 @@ size_t amp_sock_rx(struct amp_sock *s, const void *data, size_t len, size_t *dir
 size_t amp_rxring_read(const struct amp_rxring *r, uint32_t pos, const struct amp_msg *m,
 		       size_t len)
 {
-	size_t n = (AMP_RING_IDX)(r->head - pos), run;
+	const struct iovec *iov = m->iov;
+	size_t left = (AMP_RING_IDX)(r->head - pos), skip = m->done;
 
-	if (len > n)
-		len = n;
-	run = run_len(pos, len);
-	n = amp_msg_put(m, m->done, ring_at(r, pos), run);
-	if (n == run && run < len)
-		n += amp_msg_put(m, m->done + n, r->buf, len - run);
-	return n;
+	if (left > len)
+		left = len;
+	len = left;
+	if (!iov)
+		return len;
+	for (size_t cnt = m->iov_cnt; cnt && left; iov++, cnt--) {
+		size_t n = iov->iov_len;
+
+		if (skip >= n) {
+			skip -= n;
+			continue;
+		}
+		n -= skip;
+		if (n > left)
+			n = left;
+		amp_rxring_peek(r, pos, (uint8_t *)iov->iov_base + skip, n);
+		pos += (uint32_t)n;
+		left -= n;
+		skip = 0;
+	}
+	return len - left;
 }
 
 /* ---- messages ---- */

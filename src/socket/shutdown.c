@@ -16,21 +16,23 @@ static void give_up(struct amp_sock *s)
 		s->err = ECONNABORTED;
 }
 
+static int do_shutdown(struct amp_sock *s, int how)
+{
+	if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
+		return -EINVAL;
+	amp_sock_changed(s);
+	if (!(s->flags & AMP_SF_CONNECTING))
+		return s->fam->half_close ? s->fam->half_close(s, how) : -EOPNOTSUPP;
+	give_up(s);
+	return 0;
+}
+
 int amp_shutdown(int fd, int how)
 {
 	struct amp_call c;
 	int r = amp_enter(&c, fd, false);
 
-	if (r)
-		return r;
-	if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
-		r = -EINVAL;
-	else if (c.s->flags & AMP_SF_CONNECTING)
-		give_up(c.s);
-	else if (!c.s->fam->half_close)
-		r = -EOPNOTSUPP;
-	else
-		r = c.s->fam->half_close(c.s, how);
-	amp_sock_changed(c.s);
+	if (!r)
+		r = do_shutdown(c.s, how);
 	return (int)amp_leave(&c, r);
 }

@@ -9,7 +9,7 @@ int amp_sockatmark(int fd)
 	struct amp_call c;
 	int r = amp_enter(&c, fd, false);
 
-	if (r)
-		return r;
-	return (int)amp_leave(&c, c.s->type == SOCK_STREAM ? 0 : -ENOTTY);
+	if (!r && c.s->type != SOCK_STREAM)
+		r = -ENOTTY;
+	return (int)amp_leave(&c, r);
 }

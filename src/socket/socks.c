@@ -49,11 +49,6 @@ static inline const struct amp_family *family_find(int domain)
 	return NULL;
 }
 
-const struct amp_family *amp_family_find(int domain)
-{
-	return family_find(domain);
-}
-
 #if AMPSOCK_INET && !AMP_ONE_CARRIER
 const struct amp_family *amp_family_carrier(void)
 {
@@ -110,23 +105,21 @@ AMP_ONCE int amp_sock_fd(const struct amp_sock *s)
 	return AMPSOCK_FD_BASE + (int)(s - amp_socks);
 }
 
-struct amp_sock *amp_sock_new(int domain, int type, int protocol, int *fd)
+int amp_sock_new(int domain, int type, int protocol)
 {
-	const struct amp_family *fam =
-		AMP_ONE_FAMILY ? family_find(domain) : amp_family_find(domain);
-	struct amp_sock *s = NULL;
+	const struct amp_family *fam = family_find(domain);
+	struct amp_sock *s;
 	uint8_t gen;
-	int r = -EAFNOSUPPORT;
+	int r;
 
-	if (fam) {
-		s = slot_free();
-		r = s ? AMP_FAM(fam, create)(s, type & ~AMP_TYPE_FLAGS, protocol) : -EMFILE;
-	}
-	if (r) {
-		*fd = r;
-		return NULL;
-	}
-	*fd = amp_sock_fd(s);
+	if (!fam)
+		return -EAFNOSUPPORT;
+	s = slot_free();
+	if (!s)
+		return -EMFILE;
+	r = AMP_FAM(fam, create)(s, type & ~AMP_TYPE_FLAGS, protocol);
+	if (r)
+		return r;
 	gen = s->gen;
 	memset(s, 0, sizeof(*s));
 	if (AMP_PORT_THREADS)
@@ -140,7 +133,7 @@ struct amp_sock *amp_sock_new(int domain, int type, int protocol, int *fd)
 	if (BOUNDS && s >= bounds.high)
 		bounds.high = s + 1;
 	count_socket(1);
-	return s;
+	return amp_sock_fd(s);
 }
 
 void amp_sock_gone(struct amp_sock *s)
@@ -251,7 +244,7 @@ int amp_sock_ring(struct amp_sock *s)
 
 void amp_sock_ring_free(struct amp_sock *s)
 {
-	if (!s->rx.buf)
+	if (!s->rx.buf && (AMP_COUNT_USE || !OWN_RINGS)) /* else nobody is told */
 		return;
 	if (!OWN_RINGS)
 		ring_back((unsigned)((size_t)(s->rx.buf - rings[0]) / AMPSOCK_RING_LEN));

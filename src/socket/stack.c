@@ -145,7 +145,7 @@ void amp_runner_del(struct amp_runner *r)
 	}
 }
 
-static AMP_INLINE int32_t look(void)
+AMP_INLINE int32_t amp_links_run(void)
 {
 	uint32_t now_ms = TIMED && stack.timed ? amp_port_now_ms() : 0;
 	uint32_t next = UINT32_MAX, ms; /* -1 is more than any time */
@@ -161,11 +161,6 @@ static AMP_INLINE int32_t look(void)
 	}
 	stack.next_ms = (int32_t)next;
 	return stack.next_ms;
-}
-
-int32_t amp_links_run(void)
-{
-	return look();
 }
 
 struct amp_runner *amp_runner_next(const struct amp_runner *r)
@@ -368,53 +363,35 @@ static inline void flush_out(void)
 
 /* ---- a call ---- */
 
-/* Without a socket, or of one that cannot be held. */
-static int no_hold(int fd, const struct amp_sock *s)
-{
-	int err = s ? ENOBUFS : amp_fd_other(fd, AMP_FD_ERR);
-
-	amp_port_unlock();
-	return amp_fail(err);
-}
-
 #if AMPSOCK_FAST
 struct amp_sock *amp_hold_slow(int fd)
 {
-	struct amp_sock *s;
+	struct amp_call c;
+	int r = amp_enter(&c, fd, false);
 
-	amp_port_lock();
-	s = amp_sock_find(fd);
-	if (!s || (AMP_PORT_THREADS && s->users == UINT8_MAX)) {
-		(void)no_hold(fd, s);
-		return NULL;
-	}
-	s->users += AMP_PORT_THREADS;
-	return s;
-}
-
-int amp_enter(struct amp_call *c, int fd, bool out)
-{
-	struct amp_sock *s = amp_hold(fd);
-
-	if (!s)
-		return -1;
-	amp_call_init(c, s, amp_timeo_ms(s->timeo[out]));
-	return 0;
-}
-#else
-int amp_enter(struct amp_call *c, int fd, bool out)
-{
-	struct amp_sock *s;
-
-	amp_port_lock();
-	s = amp_sock_find(fd);
-	if (!s || (AMP_PORT_THREADS && s->users == UINT8_MAX))
-		return no_hold(fd, s);
-	s->users += AMP_PORT_THREADS;
-	amp_call_init(c, s, amp_timeo_ms(s->timeo[out]));
-	return 0;
+	if (r)
+		(void)amp_leave(&c, r);
+	return c.s;
 }
 #endif
+
+int amp_enter(struct amp_call *c, int fd, bool out)
+{
+	struct amp_sock *s;
+
+	amp_port_lock();
+	s = amp_sock_find(fd);
+	c->s = s;
+	if (!s)
+		return -amp_fd_other(fd, AMP_FD_ERR);
+	if (AMP_PORT_THREADS && s->users == UINT8_MAX) {
+		c->s = NULL;
+		return -ENOBUFS;
+	}
+	s->users += AMP_PORT_THREADS;
+	amp_call_init(c, s, amp_timeo_ms(s->timeo[out]));
+	return 0;
+}
 
 void amp_enter_timed(struct amp_call *c, int32_t timeout_ms)
 {
@@ -506,7 +483,7 @@ static void look_for(const struct amp_call *c)
 {
 	amp_bulk.stays = !c->s;
 	amp_bulk.left = false;
-	(void)look();
+	(void)amp_links_run();
 	amp_bulk.stays = false;
 }
 
@@ -515,14 +492,14 @@ bool amp_look_on(void)
 	if (!amp_bulk.left)
 		return false;
 	amp_bulk.left = false;
-	(void)look();
+	(void)amp_links_run();
 	return true;
 }
 #else
 static inline void look_for(const struct amp_call *c)
 {
 	(void)c;
-	(void)look();
+	(void)amp_links_run();
 }
 #endif
 

@@ -35,6 +35,7 @@ struct amp_call {
 	bool looked;  /* the links had their look */
 	bool started; /* deadline_ms is set */
 	uint8_t gen;
+	uint8_t aside; /* amp_far_begin(): an error that is pending, no longer in s */
 #if AMP_PORT_WAKE_ONE
 	bool named; /* it is woken by name when there is a reason */
 #endif
@@ -78,12 +79,15 @@ static inline void amp_call_init(struct amp_call *c, struct amp_sock *s, uint32_
 {
 	c->s = s;
 	c->timeout_ms = s->flags & AMP_SF_NONBLOCK ? 0 : timeo_ms ? timeo_ms : AMP_FOREVER;
-	if (AMP_PORT_THREADS)
-		c->gen = s->gen;
 	c->looked = c->started = false;
+	c->gen = AMP_PORT_THREADS ? s->gen : 0;
+	c->aside = 0;
 	amp_call_named(c, false);
 }
-/* Lock, find and hold a call's socket, with the time-out of sending (out), or of receiving. 0, or -1 with errno. */
+/*
+ * Lock, find and hold a call's socket, with the time-out of sending (out), or of receiving. 0, or -errno:
+ * then only amp_leave() is left to do.
+ */
 int amp_enter(struct amp_call *c, int fd, bool out);
 /*
  * Let go, unlock, notify the peers. Returns r, or -1 with errno when r is negative: every
@@ -156,18 +160,16 @@ int32_t amp_to_ms(int64_t sec, unsigned long parts, unsigned long ms_parts);
  * connection that is over is put aside, and goes back at the end of the call, or into SO_ERROR it never comes.
  */
 #if AMPSOCK_INET
-uint8_t amp_far_begin(struct amp_sock *s);
-int amp_far_end(struct amp_call *c, int r, uint8_t err);
+void amp_far_begin(struct amp_call *c);
+int amp_far_end(struct amp_call *c, int r);
 #else
-static inline uint8_t amp_far_begin(const struct amp_sock *s)
+static inline void amp_far_begin(const struct amp_call *c)
 {
-	(void)s;
-	return 0;
+	(void)c;
 }
 
-static inline int amp_far_end(struct amp_call *c, int r, uint8_t err)
+static inline int amp_far_end(struct amp_call *c, int r)
 {
-	(void)err;
 	return (int)amp_leave(c, r);
 }
 #endif
@@ -194,13 +196,10 @@ void amp_sock_close(struct amp_sock *s);
 
 #define AMP_SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_EOR)
 #define AMP_RECV_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_PEEK | MSG_WAITALL | MSG_TRUNC)
-/* iov's cnt pieces, to or from m's name, which is set. may: AMP_SEND_FLAGS, they are sent, or
- * AMP_RECV_FLAGS, they are received. What the call returns. */
-ssize_t amp_msg_pieces(int fd, struct amp_msg *m, int flags, int may, const struct iovec *iov,
-		       size_t cnt);
+/* m's pieces, to or from its name: iov, iov_cnt, name and name_len are set. may: AMP_SEND_FLAGS, they are
+ * sent, or AMP_RECV_FLAGS, they are received. What the call returns. */
+ssize_t amp_msg_pieces(int fd, struct amp_msg *m, int flags, int may);
 
-/* The socket with this descriptor, or NULL. Lock held. */
-struct amp_sock *amp_sock_find(int fd);
 int amp_sock_fd(const struct amp_sock *s);
 /* The runner behind r, the first for NULL; NULL at the end. */
 struct amp_runner *amp_runner_next(const struct amp_runner *r);

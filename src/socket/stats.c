@@ -5,6 +5,7 @@
  */
 #include "ampsock.h"
 #include "stack.h"
+#include "../wire/le.h"
 
 typedef void stats_fn(const struct amp_runner *r, struct amp_stats *st);
 
@@ -42,7 +43,7 @@ void amp_stats_get(struct amp_stats *st)
 	struct amp_runner *r = NULL;
 
 	amp_port_lock();
-	*st = amp_counts;
+	amp_copy(st, &amp_counts, sizeof(*st));
 	if (!AMP_COUNT_USE)
 		count(st);
 	while ((r = amp_runner_next(r)) != NULL) {

@@ -24,7 +24,6 @@ struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs,
 		(struct amp_vlink *)(void *)((char *)vs - offsetof(struct amp_vlink, vs));
 	bool loop = l->index == AMP_VLINK_LOOP;
 	struct amp_sock *s = NULL, *child;
-	int err;
 
 	if (ends->local.cid != vs->local_cid)
 		return NULL;
@@ -33,7 +32,7 @@ struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs,
 	} while (s && !listens_on(s, &ends->local, type, loop));
 	if (!s || s->queued >= s->backlog)
 		return NULL;
-	child = amp_sock_new(AF_VSOCK, s->type, 0, &err);
+	child = amp_sock_find(amp_sock_new(AF_VSOCK, s->type, 0));
 	if (!child)
 		return NULL;
 	if (amp_sock_ring(child)) {

@@ -78,7 +78,7 @@ FEATURES = {
 		body(CONN, "amp_vsock_tick", "(void)vs; (void)now_ms; return -1;"),
 		body("src/socket/stack.h", "amp_call_init", "(void)timeo_ms; c->s = s; c->looked = c->started = false;"
 			" c->timeout_ms = s->flags & AMP_SF_NONBLOCK ? 0 : AMP_FOREVER;"),
-		sub(API, r"c\.timeout_ms = AMPSOCK_CONNECT_MS;", ";"),
+		sub(API, r"c->timeout_ms = AMPSOCK_CONNECT_MS;", ";"),
 		], [], "`SO_RCVTIMEO`, `SO_SNDTIMEO`; no `connect()` ends by itself, nor a close without answer"),
 	"checks of the device": ([
 		sub(LINK, r"if \(raw\[1\](?:[^;{}])*\) \{(?:[^{}])*\}", ""),

@@ -39,8 +39,6 @@ RECURSION = {
 	"amp_rpmsg_close_family": (2, "a listener closes its children, which are no listeners"),
 	"amp_vsock_unlisten": (1, "the same"),
 }
-# Functions that are passed to one that calls its parameter: the parameter's name, and where they are passed.
-PASSED = {"fill": re.compile(r"\bask\([^,]+, [^,]+, (\w+),")}
 # Calls of functions that are not the library's: their stack is the board's or the program's.
 OUTSIDE = [
 	r"clock->(ticks|alarm)\(",	# the board's clock: reads a counter, writes a register
@@ -105,7 +103,6 @@ class Graph:
 			with open(os.path.join(ROOT, path), encoding="utf-8") as f:
 				text = f.read()
 			puts = [m.groups() for m in re.finditer(r"[.>](\w+)\s*=\s*&?(\w+)\s*[,;}]", text)]
-			puts += [(slot, fn) for slot, calls in PASSED.items() for fn in calls.findall(text)]
 			for slot, fn in puts:
 				# Known even if nothing of it is linked: then the slot is NULL.
 				if fn in self.all_names:

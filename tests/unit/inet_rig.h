@@ -730,10 +730,9 @@ static struct wire *knock(bool trusted)
 {
 	struct amp_sock *s;
 	struct wire *w;
-	int err;
 
 	assert_non_null(door);
-	s = amp_sock_new(amp_vsock_family.domain, SOCK_STREAM, 0, &err);
+	s = amp_sock_find(amp_sock_new(amp_vsock_family.domain, SOCK_STREAM, 0));
 	if (!s)
 		return NULL;
 	s->flags = AMP_SF_ORPHAN;
