@@ -294,20 +294,17 @@ static inline bool news_soon(struct drv_link *d)
 static bool drv_arm(struct amp_runner *r, bool on)
 {
 	struct drv_link *d = drv_of(r);
-	bool news;
 
 	(void)on;
 	if (!d->l.up)
 		return false;
-	if (news_soon(d))
+	if (news_soon(d) || vsock_arm(&d->l.vs))
 		return true;
-	news = vsock_arm(&d->l.vs);
-	if (event_arm(d)) {
-		if (AMPSOCK_FAST)
-			d->l.event_in = 1;
-		news = true;
-	}
-	return news;
+	if (!event_arm(d))
+		return false;
+	if (AMPSOCK_FAST)
+		d->l.event_in = 1;
+	return true;
 }
 
 /* The bit of a queue whose peer wants to hear of it. Where speed matters a look saves the call,

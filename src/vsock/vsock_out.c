@@ -155,30 +155,35 @@ __attribute__((noinline)) void amp_vsock_gather(const struct amp_iov *to, const 
 						size_t off, size_t len)
 {
 	const struct amp_iov *at = from;
-	size_t n, at_len, done = 0;
+	uint8_t *dst = to->base;
+	size_t n, at_len, room = to->len;
 	const uint8_t *base;
 
-	for (; len; len -= n, done += n) {
+	while (len) {
 		/* by copy: it is the caller's type, another one in name */
 		memcpy(&at_len, &at->len, sizeof(at_len));
 		memcpy(&base, &at->base, sizeof(base));
-		n = 0;
 		if (off >= at_len) {
 			off -= at_len;
 			at++;
 			continue;
 		}
-		if (CHAINS && done == to->len) {
+		if (CHAINS && !room) {
 			to++;
-			done = 0;
+			dst = to->base;
+			room = to->len;
+			continue;
 		}
 		n = at_len - off;
 		if (n > len)
 			n = len;
-		if (CHAINS && n > to->len - done)
-			n = to->len - done;
-		memcpy((uint8_t *)to->base + done, base + off, n);
+		if (CHAINS && n > room)
+			n = room;
+		memcpy(dst, base + off, n);
+		dst += n;
 		off += n;
+		len -= n;
+		room -= n;
 	}
 }
 
