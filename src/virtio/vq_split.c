@@ -519,7 +519,7 @@ bool amp_vq_any(const struct amp_vq *vq)
 {
 	if (vq->broken)
 		return false;
-	if (!ring_device(vq) && vq->dir == AMP_VQ_OUT && vq->free_cnt)
+	if (!ring_device(vq) && vq->free_cnt) /* an in queue has posted its pool */
 		return true;
 	return ring_rd16(ring_peer_idx(vq)) != vq->get_idx;
 }

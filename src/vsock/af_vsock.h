@@ -83,7 +83,8 @@ static inline void amp_vlink_hooks(struct amp_vsock *vs)
 extern const struct amp_family amp_vsock_family;
 extern struct amp_vlink *amp_vlinks[AMP_VLINK_CNT];
 
-/* Set vs.in, vs.out, vs.local_cid, vs.peer_cid, vs.seqpacket first; then the link is up. */
+/* Set vs.in, vs.out, vs.local_cid, vs.peer_cid, vs.seqpacket first; then the link is up: what is one to the
+ * program, amp_link_change(). */
 void amp_vlink_up(struct amp_vlink *l);
 /* Every connection on it is reset; amp_link_change(). Nothing when it is down already. */
 void amp_vlink_down(struct amp_vlink *l);

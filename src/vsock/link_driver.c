@@ -193,6 +193,7 @@ static int link_start(struct drv_link *d)
 	if (!ONE_TURN)
 		d->l.last = NUM < UINT8_MAX ? NUM : UINT8_MAX;
 	amp_vlink_up(&d->l);
+	amp_link_change(d->l.index, true);
 	amp_runner_due(&d->l.runner);
 	return 0;
 fail:

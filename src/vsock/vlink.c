@@ -199,8 +199,6 @@ void amp_vlink_up(struct amp_vlink *l)
 	amp_vlink_begin(l);
 	l->up = true;
 	amp_runner_add(&l->runner);
-	if (l->index != AMP_VLINK_LOOP)
-		amp_link_change(l->index, true);
 }
 
 #if AMPSOCK_VSOCK
