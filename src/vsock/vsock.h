@@ -564,10 +564,7 @@ void amp_vlink_on_tx_ready(struct amp_vsock *vs);
 struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs,
 					 const struct amp_vsock_ends *ends, uint8_t type);
 
-/* For paths alone. The header of c's next packet. */
-void amp_vsock_fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, uint16_t op,
-			   uint32_t len, uint32_t flags);
-/* The peer has been told of all that was consumed. */
+/* For paths alone. The peer has been told of all that was consumed. */
 static inline void amp_vsock_told(struct amp_vsock_conn *c)
 {
 	amp_credit_told(&c->credit);

@@ -9,12 +9,6 @@
 #include "vsock_fast.h"
 #include "vsock_inner.h"
 
-void amp_vsock_fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, uint16_t op,
-			   uint32_t len, uint32_t flags)
-{
-	vsock_fill(c, h, op, len, flags);
-}
-
 /* The out queue is: see there. */
 static RARE int torn(struct amp_vsock *vs, const char *why)
 {
@@ -72,10 +66,10 @@ static inline void put_header(struct amp_vsock *vs, struct amp_vsock_conn *c,
 
 	if (!TAPPED(vs) && tx->hdr[0].len == AMP_VSOCK_HDR_LEN &&
 	    !((uintptr_t)tx->hdr[0].base & 3)) {
-		amp_vsock_fill_header(c, tx->hdr[0].base, (uint16_t)op, len, flags);
+		vsock_fill(c, tx->hdr[0].base, op, len, flags);
 		return;
 	}
-	amp_vsock_fill_header(c, &h, (uint16_t)op, len, flags);
+	vsock_fill(c, &h, op, len, flags);
 	/* in one piece that is not aligned, the others were never set */
 	for (unsigned k = 0; from < end; from += tx->hdr[k].len, k++)
 		memcpy(tx->hdr[k].base, from, tx->hdr[k].len);
