@@ -109,8 +109,8 @@ static struct {
 #endif
 } bm;
 
-/* 2^32 * 1000 / hz, rounded down, by long division: this library divides no 64 bits. */
-static uint32_t tick_fraction(uint32_t hz)
+/* By long division: this library divides no 64 bits. */
+uint32_t amp_baremetal_fraction(uint32_t hz)
 {
 	uint32_t q = 0, rest = 1000; /* less than hz */
 	unsigned i;
@@ -129,13 +129,12 @@ static uint32_t tick_fraction(uint32_t hz)
 	return q;
 }
 
-void amp_baremetal_init(const struct amp_baremetal_clock *clock, uint32_t hz)
+void amp_baremetal_start(const struct amp_baremetal_clock *clock, uint32_t tick_frac,
+			 uint32_t ms_ticks)
 {
-	if (hz <= 1000)
-		hz = 1001; /* such a counter can not tell milliseconds apart */
 	bm.clock = clock;
-	bm.tick_frac = tick_fraction(hz);
-	bm.ms_ticks = hz / 1000 + 1;
+	bm.tick_frac = tick_frac;
+	bm.ms_ticks = ms_ticks;
 	bm.seen = clock->ticks();
 #if AMPSOCK_FAST
 	bm.alarm = UINT64_MAX;

@@ -21,8 +21,26 @@ struct amp_baremetal_clock {
 	void (*alarm)(uint64_t at);
 };
 
-/* Once, before the first call into the library. hz: ticks per second, 1001 to 4 GHz. */
-void amp_baremetal_init(const struct amp_baremetal_clock *clock, uint32_t hz);
+/* tick_frac: a tick in ms * 2^32, rounded down; ms_ticks: ticks per ms, rounded up. */
+void amp_baremetal_start(const struct amp_baremetal_clock *clock, uint32_t tick_frac,
+			 uint32_t ms_ticks);
+/* 2^32 * 1000 / hz, rounded down, where it is not known before: hz is more than 1000. */
+uint32_t amp_baremetal_fraction(uint32_t hz);
+
+/*
+ * Once, before the first call into the library. hz: ticks per second, 1001 to 4 GHz. Of a constant the
+ * compiler makes what is needed; else the division is linked, too.
+ */
+static inline void amp_baremetal_init(const struct amp_baremetal_clock *clock, uint32_t hz)
+{
+	uint32_t rate =
+		hz > 1000 ? hz : 1001; /* a slower one can not tell milliseconds apart */
+
+	amp_baremetal_start(clock,
+			    __builtin_constant_p(rate) ? (uint32_t)((1000ull << 32) / rate)
+						       : amp_baremetal_fraction(rate),
+			    rate / 1000 + 1);
+}
 
 /*
  * Where it costs much to be woken, and the peer answers soon: look at the ring for us

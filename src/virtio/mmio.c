@@ -19,7 +19,7 @@
 #define INT_CONFIG 2u /* InterruptStatus, 4.2.2 */
 
 /* Looks at a register that ought to change: a device that needs more is dead. */
-#define PATIENCE 100000u
+#define PATIENCE 0x20000u
 
 int amp_mmio_forget(struct amp_mmio *m)
 {
@@ -64,8 +64,6 @@ static inline void set_ops(struct amp_mmio *m)
 int amp_mmio_init(struct amp_mmio *m, uintptr_t base)
 {
 	volatile uint32_t *regs = (volatile uint32_t *)base; /* board data */
-	uint32_t version;
-
 	*m = (struct amp_mmio){.regs = regs};
 	set_ops(m);
 	if (regs[R_MAGIC] != MAGIC)
@@ -73,10 +71,9 @@ int amp_mmio_init(struct amp_mmio *m, uintptr_t base)
 	m->device_id = regs[R_DEVICE_ID];
 	if (m->device_id == 0)
 		return -ENODEV;
-	version = regs[R_VERSION];
-	if (version == 2)
+	if (regs[R_VERSION] == 2)
 		return 0;
-	m->why = version == 1 ? AMP_MMIO_LEGACY : AMP_MMIO_VERSION;
+	m->why = AMP_MMIO_VERSION;
 	return -ENOTSUP;
 }
 

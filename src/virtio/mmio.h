@@ -39,8 +39,7 @@ enum {
 	AMP_MMIO_STUCK_RESET = 1,
 	AMP_MMIO_REFUSED,
 	AMP_MMIO_RESTLESS,
-	AMP_MMIO_LEGACY,
-	AMP_MMIO_VERSION,
+	AMP_MMIO_VERSION, /* legacy, or unknown */
 };
 
 #endif /* AMP_MMIO_H */

@@ -2,7 +2,7 @@
 /* What is wrong with a virtio-mmio slot, in words: only for programs that print them. */
 #include <stddef.h>
 
-#include "mmio.h"
+#include "mmio_ops.h"
 
 const char *amp_mmio_why(const struct amp_mmio *m)
 {
@@ -12,10 +12,11 @@ const char *amp_mmio_why(const struct amp_mmio *m)
 				     "(FEATURES_OK did not stay)",
 		[AMP_MMIO_RESTLESS] =
 			"virtio-mmio: the device's configuration never stands still",
-		[AMP_MMIO_LEGACY] = "virtio-mmio: legacy device; start QEMU with "
-				    "-global virtio-mmio.force-legacy=false",
 		[AMP_MMIO_VERSION] = "virtio-mmio: unknown register layout version",
 	};
 
+	if (m->why == AMP_MMIO_VERSION && m->regs[R_VERSION] == 1)
+		return "virtio-mmio: legacy device; start QEMU with "
+		       "-global virtio-mmio.force-legacy=false";
 	return m->why < sizeof(words) / sizeof(words[0]) ? words[m->why] : NULL;
 }

@@ -98,6 +98,9 @@ static inline void amp_vq_buf_room(struct amp_vq_buf *b, struct amp_iov *iov, ui
 }
 #endif
 
+/* A small core's driver is never so busy that it would not be woken. */
+#define AMP_VQ_DISARMS (AMPSOCK_FAST || AMPSOCK_VQ_DEVICE)
+
 struct vring_desc; /* virtio 1.2, 2.7.5 */
 struct vring_avail;
 struct vring_used;
@@ -136,7 +139,7 @@ struct amp_vq_order {
 struct amp_vq {
 	bool broken;	/* the peer lied: amp_vq_break(), why */
 	bool event_idx; /* VIRTIO_F_EVENT_IDX negotiated */
-	bool armed;	/* the peer is asked to notify me */
+	bool armed;	/* the peer is asked to notify me; AMP_VQ_DISARMS */
 	uint8_t role;	/* enum amp_vq_role */
 	uint8_t dir;	/* enum amp_vq_dir */
 	bool indirect;	/* VIRTIO_F_INDIRECT_DESC negotiated */
@@ -284,7 +287,7 @@ static inline bool amp_vq_seen_empty(const struct amp_vq *vq)
  * meantime: look again, the notification may never come. disarm: do not bother.
  */
 bool amp_vq_arm(struct amp_vq *vq);
-void amp_vq_disarm(struct amp_vq *vq);
+void amp_vq_disarm(struct amp_vq *vq); /* AMP_VQ_DISARMS, else there is none */
 #if AMPSOCK_VQ_ORDER
 /* The same of the buffer that is made available when the driver's index is idx, whatever lies
  * there before it. */

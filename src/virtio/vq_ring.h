@@ -14,7 +14,7 @@
 
 #define RING_BUSY 0x8000u /* the peer has the chain that starts here */
 #define RING_END  0x7fffu /* end of the free list or of a chain */
-#define RING_HELD 0x7ffeu /* got, not yet put */
+#define RING_HELD 0u	  /* got, not yet put */
 
 /* To a program that has nothing but rpmsg everything but one descriptor is a lie. */
 #define RING_CHAINS AMP_VQ_CHAINS

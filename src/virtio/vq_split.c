@@ -248,7 +248,8 @@ void amp_vq_driver(struct amp_vq *vq, void *ring)
 	vq->avail = (void *)((uint8_t *)ring + avail);
 	vq->used = (void *)((uint8_t *)ring + used);
 	vq->mask = (uint16_t)(num - 1u);
-	vq->armed = true;
+	if (AMP_VQ_DISARMS)
+		vq->armed = true;
 	ring_events(vq);
 	for (unsigned i = 0; i < num; i++, p += vq->buf_len) {
 		vq->desc[i].addr = (uintptr_t)p + vq->bus_off;
@@ -498,24 +499,27 @@ bool amp_vq_arm(struct amp_vq *vq)
 
 	if (RING_ASKED(vq, event))
 		ring_wr16(event, vq->get_idx);
-	else if (!vq->armed)
+	else if (AMP_VQ_DISARMS && !vq->armed)
 		ring_wr16(ring_device(vq) ? &vq->used->flags : &vq->avail->flags, 0);
-	vq->armed = true;
+	if (AMP_VQ_DISARMS)
+		vq->armed = true;
 	amp_mb(); /* pairs with mb in the peer's kick_due: event index before index */
 	return ring_rd16(ring_peer_idx(vq)) != vq->get_idx;
 }
 
+#if AMP_VQ_DISARMS
 void amp_vq_disarm(struct amp_vq *vq)
 {
 	if (vq->armed)
 		ring_disarm(vq);
 }
+#endif
 
 bool amp_vq_any(const struct amp_vq *vq)
 {
 	if (vq->broken)
 		return false;
-	if (!ring_device(vq) && vq->dir == AMP_VQ_OUT && vq->free_cnt)
+	if (!ring_device(vq) && vq->free_cnt) /* an in queue has posted its pool */
 		return true;
 	return ring_rd16(ring_peer_idx(vq)) != vq->get_idx;
 }

@@ -138,6 +138,7 @@ int amp_vsock_sock_connect(struct amp_sock *s, const struct sockaddr *addr, sock
 	struct amp_vsock_conn *c = conn_of(s);
 	struct amp_vsock_addr peer;
 	struct amp_vlink *l;
+	uint32_t bound;
 	int r;
 
 	/* an attempt is under way, or the last connection has packets to send */
@@ -163,9 +164,17 @@ int amp_vsock_sock_connect(struct amp_sock *s, const struct sockaddr *addr, sock
 		return r;
 	if (!(s->flags & AMP_SF_BOUND))
 		c->local.port = amp_vsock_port_any();
+	bound = c->local.cid;
 	c->local.cid = l->vs.local_cid;
 	c->peer = peer;
 	c->type = wire_type(s);
+	c->buf_alloc = (AMP_CREDIT_CNT)buf_alloc(s);
+	amp_runner_due(&l->runner);
+	r = amp_vsock_open(&l->vs, c);
+	if (r) {
+		c->local.cid = bound;
+		return r;
+	}
 	s->rx.head = s->rx.tail = 0;
 	s->flags &= (uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_RD_SHUT |
 				 AMP_SF_WR_SHUT);
@@ -173,11 +182,6 @@ int amp_vsock_sock_connect(struct amp_sock *s, const struct sockaddr *addr, sock
 	if (!is_stream(s))
 		s->rx_part = 0; /* of the connection before */
 	s->link = l->index;
-	c->buf_alloc = (AMP_CREDIT_CNT)buf_alloc(s);
-	amp_runner_due(&l->runner);
-	r = amp_vsock_open(&l->vs, c);
-	if (r)
-		return r;
 	s->flags |= AMP_SF_BOUND;
 	/* an attempt that nobody watches (O_NONBLOCK) ends, too */
 	amp_vsock_deadline(&l->vs, c, amp_port_now_ms() + AMPSOCK_CONNECT_MS);

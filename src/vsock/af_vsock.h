@@ -83,8 +83,6 @@ static inline void amp_vlink_hooks(struct amp_vsock *vs)
 extern const struct amp_family amp_vsock_family;
 extern struct amp_vlink *amp_vlinks[AMP_VLINK_CNT];
 
-/* Set vs.in, vs.out, vs.local_cid, vs.peer_cid, vs.seqpacket first; then the link is up. */
-void amp_vlink_up(struct amp_vlink *l);
 /* Every connection on it is reset; amp_link_change(). Nothing when it is down already. */
 void amp_vlink_down(struct amp_vlink *l);
 /* The queues stop for a while, connections stay: set vs.in and vs.out to go on. */
@@ -147,13 +145,28 @@ static inline bool amp_vlink_usual(struct amp_vlink *l)
 	return false;
 }
 
+/* Two packets can be half of a small build's ring. */
 static inline void amp_vlink_back(struct amp_vlink *l, unsigned n)
 {
-	if (n == 0 || n >= l->vs.in->num / 2u ||
-	    (AMPSOCK_VSOCK_NUM > 2 * AMP_VLINK_TURN && n == AMP_VLINK_TURN))
+	if (n != 1)
 		l->runner.due = true;
 }
 #endif
+
+/* Set vs.in, vs.out, vs.local_cid, vs.peer_cid, vs.seqpacket first; then the link is up: what is one to
+ * the program, amp_link_change(). */
+static inline void amp_vlink_up(struct amp_vlink *l)
+{
+	amp_vlink_hooks(&l->vs);
+	amp_vlink_room(l);
+	if (AMPSOCK_WHY)
+		l->vs.said = false;
+	if (AMP_VSOCK_OPS) /* a small core's begins with nothing, and ends so (amp_vsock_down()) */
+		amp_vsock_init(&l->vs);
+	amp_vlink_begin(l);
+	l->up = true;
+	amp_runner_add(&l->runner);
+}
 
 /* kick_due(): is it time to ask about the buffers that went back? With the short ways it is only
  * called when it is. */

@@ -67,6 +67,7 @@ static void queues_changed(struct dev_link *d)
 	vs->peer_cid = amp_le32(d->config);
 	vs->seqpacket = d->seqpacket;
 	amp_vlink_up(&d->l);
+	amp_link_change(d->l.index, true);
 }
 
 static void on_queue_start(struct amp_vhost_be *be, unsigned q, struct amp_vq *vq)

@@ -193,6 +193,7 @@ static int link_start(struct drv_link *d)
 	if (!ONE_TURN)
 		d->l.last = NUM < UINT8_MAX ? NUM : UINT8_MAX;
 	amp_vlink_up(&d->l);
+	amp_link_change(d->l.index, true);
 	amp_runner_due(&d->l.runner);
 	return 0;
 fail:
@@ -294,20 +295,17 @@ static inline bool news_soon(struct drv_link *d)
 static bool drv_arm(struct amp_runner *r, bool on)
 {
 	struct drv_link *d = drv_of(r);
-	bool news;
 
 	(void)on;
 	if (!d->l.up)
 		return false;
-	if (news_soon(d))
+	if (news_soon(d) || vsock_arm(&d->l.vs))
 		return true;
-	news = vsock_arm(&d->l.vs);
-	if (event_arm(d)) {
-		if (AMPSOCK_FAST)
-			d->l.event_in = 1;
-		news = true;
-	}
-	return news;
+	if (!event_arm(d))
+		return false;
+	if (AMPSOCK_FAST)
+		d->l.event_in = 1;
+	return true;
 }
 
 /* The bit of a queue whose peer wants to hear of it. Where speed matters a look saves the call,

@@ -186,22 +186,6 @@ const struct amp_vsock_ops amp_vlink_ops = {
 
 /* ---- links ---- */
 
-void amp_vlink_up(struct amp_vlink *l)
-{
-	struct amp_vsock *vs = &l->vs;
-
-	amp_vlink_hooks(vs);
-	amp_vlink_room(l);
-	if (AMPSOCK_WHY)
-		vs->said = false;
-	vsock_begin(vs);
-	amp_vlink_begin(l);
-	l->up = true;
-	amp_runner_add(&l->runner);
-	if (l->index != AMP_VLINK_LOOP)
-		amp_link_change(l->index, true);
-}
-
 #if AMPSOCK_VSOCK
 void amp_vlink_pause(struct amp_vlink *l)
 {

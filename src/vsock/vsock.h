@@ -85,11 +85,11 @@ struct amp_vsock_conn {
 			uint8_t state;	       /* enum amp_conn_state */
 			uint8_t type;	       /* enum amp_vsock_type */
 			uint8_t owed;	       /* AMP_OWE_*, AMP_VSOCK_LISTED */
-			uint8_t shut : 2;      /* mine: AMP_VSOCK_SHUTDOWN_* */
-			uint8_t peer_shut : 2; /* the peer's */
+			uint8_t peer_shut : 2; /* the peer's: AMP_VSOCK_SHUTDOWN_* */
+			uint8_t shut : 2;      /* mine */
 			uint8_t starved : 1;   /* out of credit: tell me with EV_WRITABLE */
-			uint8_t eager : 1; /* engine: it waits for credit: tell of any byte */
 			uint8_t asked : 1; /* engine: CREDIT_REQUEST sent, no credit since */
+			uint8_t eager : 1; /* engine: it waits for credit: tell of any byte */
 			uint8_t loop : 1;  /* peer.cid is CID 1: its packets take vs->path */
 		};
 		uint32_t standing; /* all of these at once, AMP_VSOCK_USUAL_* */
@@ -118,12 +118,12 @@ struct amp_vsock_conn {
  * of the ordinary: then standing & these is AMP_CONN_OPEN (little-endian, as vsock_hdr.h
  * asserts). To send, no RESPONSE may be owed, which goes before any data; nor is a loop usual.
  */
-#define AMP_VSOCK_USUAL_IN  0x3f0000ffu
+#define AMP_VSOCK_USUAL_IN  0x5f0000ffu
 #define AMP_VSOCK_USUAL_OUT (0x8f0000ffu | AMP_OWE_RESPONSE << 16)
 /* What all of it is in the beginning. */
 #define AMP_VSOCK_STANDING(state, type) ((uint32_t)(state) | (uint32_t)(type) << 8)
 /* The same of credit that is waited for: starved, asked, and what asks. */
-#define AMP_VSOCK_DROUGHT (0x50000000u | AMP_OWE_CREDIT_REQ << 16)
+#define AMP_VSOCK_DROUGHT (0x30000000u | AMP_OWE_CREDIT_REQ << 16)
 
 /* Events rise. Several may come in one call. */
 #define AMP_VSOCK_EV_OPEN     0x01u /* RESPONSE arrived: connected */
@@ -564,10 +564,7 @@ void amp_vlink_on_tx_ready(struct amp_vsock *vs);
 struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs,
 					 const struct amp_vsock_ends *ends, uint8_t type);
 
-/* For paths alone. The header of c's next packet. */
-void amp_vsock_fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, uint16_t op,
-			   uint32_t len, uint32_t flags);
-/* The peer has been told of all that was consumed. */
+/* For paths alone. The peer has been told of all that was consumed. */
 static inline void amp_vsock_told(struct amp_vsock_conn *c)
 {
 	amp_credit_told(&c->credit);

@@ -207,8 +207,7 @@ static inline bool in_credit(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	if (news && c->starved) {
 		/* nor is the peer asked any more for what has come: who wants more will say so */
 		c->standing &= ~AMP_VSOCK_DROUGHT;
-		if (c->state == AMP_CONN_OPEN)
-			tell_event(vs, c, AMP_VSOCK_EV_WRITABLE);
+		tell_event(vs, c, AMP_VSOCK_EV_WRITABLE);
 	}
 	return true;
 }
@@ -379,13 +378,13 @@ void amp_vsock_close(struct amp_vsock *vs, struct amp_vsock_conn *c, uint32_t no
 			die(vs, c, true);
 		return;
 	}
-	/* nothing more to ask for, or to tell: behind SHUTDOWN it may find no connection any more, and the
-	 * RST for that the next one from here */
-	c->owed &= (uint8_t) ~(AMP_OWE_CREDIT | AMP_OWE_CREDIT_REQ);
 	if (c->shut != SHUT_BOTH) {
 		c->shut = SHUT_BOTH;
 		amp_vsock_owe(vs, c, AMP_OWE_SHUTDOWN);
 	}
+	/* nothing more to ask for, or to tell: behind SHUTDOWN it may find no connection any more, and the
+	 * RST for that the next one from here; nor does anybody wait for credit */
+	c->standing &= ~(AMP_VSOCK_DROUGHT | AMP_OWE_CREDIT << 16);
 	c->state = AMP_CONN_CLOSING;
 	amp_vsock_deadline(vs, c, now_ms + wait_ms);
 }

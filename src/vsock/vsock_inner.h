@@ -351,14 +351,13 @@ static inline uint16_t trim(struct amp_iov *iov, uint16_t cnt, size_t len)
 	return i;
 }
 
-/* amp_vsock_arm(). A link has its queues while it is up. */
+/* amp_vsock_arm(). A link has its queues while it is up. Who hears of news does not sleep, and asks
+ * again. */
 static inline bool vsock_arm(struct amp_vsock *vs)
 {
-	bool more = (PLAIN || vs->in) && !strays_full(vs) && amp_vq_arm(vs->in);
-
-	if (vs->tx_starved && (PLAIN || vs->out))
-		more |= amp_vq_arm(vs->out);
-	return more;
+	if ((PLAIN || vs->in) && !strays_full(vs) && amp_vq_arm(vs->in))
+		return true;
+	return vs->tx_starved && (PLAIN || vs->out) && amp_vq_arm(vs->out);
 }
 
 /* amp_vsock_init() */

@@ -9,12 +9,6 @@
 #include "vsock_fast.h"
 #include "vsock_inner.h"
 
-void amp_vsock_fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, uint16_t op,
-			   uint32_t len, uint32_t flags)
-{
-	vsock_fill(c, h, op, len, flags);
-}
-
 /* The out queue is: see there. */
 static RARE int torn(struct amp_vsock *vs, const char *why)
 {
@@ -72,10 +66,10 @@ static inline void put_header(struct amp_vsock *vs, struct amp_vsock_conn *c,
 
 	if (!TAPPED(vs) && tx->hdr[0].len == AMP_VSOCK_HDR_LEN &&
 	    !((uintptr_t)tx->hdr[0].base & 3)) {
-		amp_vsock_fill_header(c, tx->hdr[0].base, (uint16_t)op, len, flags);
+		vsock_fill(c, tx->hdr[0].base, op, len, flags);
 		return;
 	}
-	amp_vsock_fill_header(c, &h, (uint16_t)op, len, flags);
+	vsock_fill(c, &h, op, len, flags);
 	/* in one piece that is not aligned, the others were never set */
 	for (unsigned k = 0; from < end; from += tx->hdr[k].len, k++)
 		memcpy(tx->hdr[k].base, from, tx->hdr[k].len);
@@ -155,30 +149,35 @@ __attribute__((noinline)) void amp_vsock_gather(const struct amp_iov *to, const 
 						size_t off, size_t len)
 {
 	const struct amp_iov *at = from;
-	size_t n, at_len, done = 0;
+	uint8_t *dst = to->base;
+	size_t n, at_len, room = to->len;
 	const uint8_t *base;
 
-	for (; len; len -= n, done += n) {
+	while (len) {
 		/* by copy: it is the caller's type, another one in name */
 		memcpy(&at_len, &at->len, sizeof(at_len));
 		memcpy(&base, &at->base, sizeof(base));
-		n = 0;
 		if (off >= at_len) {
 			off -= at_len;
 			at++;
 			continue;
 		}
-		if (CHAINS && done == to->len) {
+		if (CHAINS && !room) {
 			to++;
-			done = 0;
+			dst = to->base;
+			room = to->len;
+			continue;
 		}
 		n = at_len - off;
 		if (n > len)
 			n = len;
-		if (CHAINS && n > to->len - done)
-			n = to->len - done;
-		memcpy((uint8_t *)to->base + done, base + off, n);
+		if (CHAINS && n > room)
+			n = room;
+		memcpy(dst, base + off, n);
+		dst += n;
 		off += n;
+		len -= n;
+		room -= n;
 	}
 }
 

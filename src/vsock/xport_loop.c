@@ -11,54 +11,66 @@
 #define AMP_XPORT_LOOP
 #include "vsock_inner.h"
 
-/* c's other end; NULL: there is none. */
-static __attribute__((noinline)) struct amp_vsock_conn *other_end(
-	const struct amp_vsock *vs, const struct amp_vsock_conn *c)
+/* c's next packet, whose operation and flags are set, to where it goes: to somebody, to who may be
+ * asked, or it is refused. */
+static void deliver(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_vsock_rx *rx)
 {
 	const struct amp_vsock_ends turned = {c->peer, c->local};
-
-	return amp_vsock_find(vs, &turned, c->type);
-}
-
-/* c's REQUEST, to a port that is no connection's yet: has the owner taken it? */
-static __attribute__((noinline)) bool taken(struct amp_vsock *vs,
-					    const struct amp_vsock_conn *c)
-{
-	const struct amp_vsock_ends turned = {c->peer, c->local};
-
-	return asked(vs, vs->loop_buf, &turned);
-}
-
-/* The next packet of c, to where it goes: to somebody, to who may be asked, or it is refused. */
-static void deliver(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op, uint32_t flags,
-		    struct amp_vsock_rx *rx)
-{
-	struct amp_vsock_conn *to = other_end(vs, c);
+	struct amp_vsock_conn *to = amp_vsock_find(vs, &turned, c->type);
 	struct amp_vsock_hdr *h = vs->loop_buf;
 	struct amp_vsock_say say;
 
-	amp_vsock_fill_header(c, h, op, rx ? rx->len : 0, flags);
+	h->type = c->type;
+	h->buf_alloc = c->buf_alloc;
+	h->fwd_cnt = c->credit.fwd_cnt;
+	amp_vsock_told(c);
 	if (OWNERS) /* whose hook may send, before all of it has been looked at; the library's do not */
 		say = h->say;
 	if (to)
 		amp_vsock_input_for(vs, to, OWNERS ? &say : &h->say, rx);
-	else if (op != AMP_VSOCK_OP_RST && !taken(vs, c))
+	else if (h->op != AMP_VSOCK_OP_RST && !asked(vs, h, &turned))
 		amp_vsock_in_rst(vs, c);
+}
+
+static void set_op(struct amp_vsock *vs, uint16_t op, uint32_t flags)
+{
+	struct amp_vsock_hdr *h = vs->loop_buf;
+
+	h->op = op;
+	h->flags = flags;
 }
 
 bool amp_vsock_loop_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
 			 uint32_t flags)
 {
-	deliver(vs, c, op, flags, NULL);
+	set_op(vs, op, flags);
+	deliver(vs, c, NULL);
 	return true;
+}
+
+/* Data, len bytes of what lies at piece. */
+static void deliver_data(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp_iov *piece,
+			 uint32_t len, uint32_t flags)
+{
+	struct amp_vsock_rx rx;
+
+	piece->len = len;
+	rx.iov = piece;
+	rx.len = len;
+	rx.flags = flags;
+	if (OWNERS) {
+		rx.iov_cnt = 1;
+		rx.held = false;
+	}
+	set_op(vs, AMP_VSOCK_OP_RW, flags);
+	deliver(vs, c, &rx);
 }
 
 int amp_vsock_loop_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			struct amp_vsock_load *load)
 {
 	const struct amp_iov *at = load->iov;
-	size_t off = load->off;
-	struct amp_vsock_rx rx = {.iov_cnt = 1};
+	size_t off = load->off, len;
 	struct amp_iov piece;
 	int r = amp_vsock_may_reserve(vs, c, load->len, load->least);
 
@@ -69,16 +81,12 @@ int amp_vsock_loop_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	     memcpy(&piece, ++at, sizeof(piece)))
 		off -= piece.len;
 	piece.base = (uint8_t *)piece.base + off;
-	piece.len -= off;
-	if (piece.len > (size_t)r)
-		piece.len = (size_t)r;
-	rx.iov = &piece;
-	rx.len = (uint32_t)piece.len;
-	if (rx.len == load->len)
-		rx.flags = load->flags;
-	c->credit.tx_cnt += rx.len;
-	deliver(vs, c, AMP_VSOCK_OP_RW, rx.flags, &rx);
-	return (int)rx.len;
+	len = piece.len - off;
+	if (len > (size_t)r)
+		len = (size_t)r;
+	c->credit.tx_cnt += (uint32_t)len;
+	deliver_data(vs, c, &piece, (uint32_t)len, len == load->len ? load->flags : 0);
+	return (int)len;
 }
 
 int amp_vsock_loop_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
@@ -97,10 +105,7 @@ int amp_vsock_loop_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
 void amp_vsock_loop_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			   struct amp_vsock_tx *tx, uint32_t len, uint32_t flags)
 {
-	struct amp_vsock_rx rx = {.iov = tx->iov, .iov_cnt = 1, .len = len, .flags = flags};
-
-	tx->iov[0].len = len;
-	deliver(vs, c, AMP_VSOCK_OP_RW, flags, &rx);
+	deliver_data(vs, c, tx->iov, len, flags);
 	vs->loop_busy = false;
 }
 

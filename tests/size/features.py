@@ -90,7 +90,7 @@ FEATURES = {
 		sub(REGS, r"return m->regs\[R_STATUS\] & S_NEEDS_RESET \? -EIO : 0;", "return 0;"),
 		sub(REGS, r"if \(m->regs\[R_STATUS\] & S_FEATURES_OK\)\s*return 0;\s*m->why = AMP_MMIO_REFUSED;\s*return -ENOTSUP;", "return 0;"),
 		sub(MMIO, r"if \(regs\[R_MAGIC\] != MAGIC\)\s*return -ENODEV;", ""),
-		sub(MMIO, r"if \(version == 2\)\s*return 0;(?:[^{}])*\n\}", "return 0;\n}"),
+		sub(MMIO, r"if \(regs\[R_VERSION\] == 2\)\s*return 0;(?:[^{}])*\n\}", "return 0;\n}"),
 		sub(REGS, r"if \(regs\[0\] == gen\)\s*return 0;", "return 0;"),
 		], [], "magic, version, status, queue and CID believed, waits for registers without bound"),
 	"RSTs to strangers": ([

@@ -356,6 +356,30 @@ static void test_backlog(void **state)
 	close_both(c);
 }
 
+/* The pair is a connection still, of a listener that is closed: who is bound to its port stays as he was. */
+static void test_pair_in_use(void **state)
+{
+	struct sockaddr_vm at, peer, here, got;
+	socklen_t len = sizeof(peer);
+	int l = listener(SOCK_STREAM, 1, &at), c = dial(SOCK_STREAM, &at);
+	int a = amp_accept(l, NULL, NULL), s = amp_socket(AF_VSOCK, SOCK_STREAM, 0);
+
+	(void)state;
+	assert_int_equal(amp_getsockname(c, (struct sockaddr *)&peer, &len), 0);
+	assert_int_equal(amp_close(l), 0);
+	here = vm_addr(VMADDR_CID_ANY, at.svm_port);
+	assert_int_equal(amp_bind(s, (struct sockaddr *)&here, sizeof(here)), 0);
+	assert_errno(amp_connect(s, (struct sockaddr *)&peer, sizeof(peer)), EADDRINUSE);
+	assert_int_equal(amp_getsockname(s, (struct sockaddr *)&got, &len), 0);
+	assert_memory_equal(&got, &here, sizeof(got));
+	assert_errno(amp_getpeername(s, (struct sockaddr *)&got, &len), ENOTCONN);
+	/* bound as it is to any, it listens on any */
+	assert_int_equal(amp_listen(s, 1), 0);
+	assert_int_equal(amp_close(s), 0);
+	assert_int_equal(amp_close(c), 0);
+	assert_int_equal(amp_close(a), 0);
+}
+
 static void test_linger_zero(void **state)
 {
 	struct linger lg = {.l_onoff = 1};
@@ -974,6 +998,7 @@ int main(void)
 		T(test_console),      T(test_threads_pingpong),
 		T(test_listen_fails), T(test_accept_the_gone),
 		T(test_wake_one),     T(test_who_leaves_hands_over),
+		T(test_pair_in_use),
 	};
 
 	alarm(60);

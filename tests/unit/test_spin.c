@@ -251,6 +251,16 @@ static void test_away_most(void **state)
 	assert_int_equal(skipped(), 1023);
 }
 
+/* What amp_baremetal_init() takes of hz that is no constant is what a compiler makes of one that is. */
+static void test_fraction(void **state)
+{
+	(void)state;
+	for (uint64_t hz = 1001; hz <= UINT32_MAX; hz += hz / 99 + 1)
+		assert_int_equal(amp_baremetal_fraction((uint32_t)hz), (1000ull << 32) / hz);
+	assert_int_equal(amp_baremetal_fraction(UINT32_MAX), 1000);
+	assert_int_equal(amp_baremetal_fraction(1000000), 4294967);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -262,6 +272,7 @@ int main(void)
 		cmocka_unit_test_setup(test_away, begin),
 		cmocka_unit_test_setup(test_away_forgiven, begin),
 		cmocka_unit_test_setup(test_away_most, begin),
+		cmocka_unit_test(test_fraction),
 	};
 
 	return cmocka_run_group_tests_name("spin", tests, NULL, NULL);
