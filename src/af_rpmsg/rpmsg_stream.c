@@ -33,8 +33,13 @@
 extern __typeof__(amp_rstream_answer) amp_rstream_answer __attribute__((weak));
 
 /* The engine's numbers of the operations and those on the wire, four bits each. */
+#if AMPSOCK_VSOCK
 #define VSOCK_OP(op) (0x34765210u >> 4 * (op)&15u)
 #define WIRE_OP(op)  (0x54367210u >> 4 * (op)&15u)
+#else
+#define VSOCK_OP(op) ((uint32_t)(op))
+#define WIRE_OP(op)  ((uint32_t)(op))
+#endif
 
 #define SAME(wire, vsock) (VSOCK_OP(wire) == (vsock) && WIRE_OP(vsock) == (wire))
 _Static_assert(SAME(AMP_RSTREAM_REQUEST, AMP_VSOCK_OP_REQUEST) &&
@@ -256,7 +261,7 @@ bool amp_rstream_input(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 	v.fwd_cnt = amp_le32(data + offsetof(struct amp_rstream_hdr, fwd_cnt));
 	amp_rstream_read();
 	v.op = AMP_VSOCK_OP_INVALID;
-	if ((uint8_t)word <= AMP_RSTREAM_RST)
+	if (!AMPSOCK_VSOCK || (uint8_t)word <= AMP_RSTREAM_RST) /* else the engine refuses it as it is */
 		v.op = (uint16_t)VSOCK_OP((uint8_t)word);
 	if (word >> 16 != rc->rx_tag ||
 	    (rx->src != rc->c.peer.port && rx->src && !may_come_from_elsewhere(rc, v.op))) {

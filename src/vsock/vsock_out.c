@@ -260,14 +260,6 @@ static inline bool flush_strays(struct amp_vsock *vs)
 }
 #endif
 
-_Static_assert(AMP_OWE_REQUEST == 1u << AMP_VSOCK_OP_REQUEST &&
-		       AMP_OWE_RESPONSE == 1u << AMP_VSOCK_OP_RESPONSE &&
-		       AMP_OWE_RST == 1u << AMP_VSOCK_OP_RST &&
-		       AMP_OWE_SHUTDOWN == 1u << AMP_VSOCK_OP_SHUTDOWN &&
-		       AMP_OWE_CREDIT == 1u << AMP_VSOCK_OP_CREDIT_UPDATE &&
-		       AMP_OWE_CREDIT_REQ == 1u << AMP_VSOCK_OP_CREDIT_REQUEST,
-	       "send_owed()");
-
 /* Send one owed packet of c. False: no buffer. */
 static bool send_owed(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
