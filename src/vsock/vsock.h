@@ -548,9 +548,9 @@ int amp_rstream_path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			     struct amp_vsock_tx *tx);
 void amp_rstream_path_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			     struct amp_vsock_tx *tx, uint32_t len, uint32_t flags);
-/* As amp_vsock_send_load(), when there is credit for all of *load. */
-int amp_rstream_path_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			  const struct amp_vsock_load *load);
+/* Either: as send, or, of some bytes, as amp_vsock_send_load() when there is credit for all of them. */
+int amp_rstream_path_packet(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned op,
+			    const struct amp_vsock_load *load);
 void amp_rstream_path_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx);
 bool amp_rstream_path_ready(const struct amp_vsock *vs);
 void amp_rstream_path_gone(struct amp_vsock *vs, struct amp_vsock_conn *c);

@@ -191,6 +191,8 @@ static ONE_COPY int send_packet(struct amp_vsock *vs, struct amp_vsock_conn *c, 
 	bool path = len && !AMP_VSOCK_LOOP_APART && LOOP(vs, c);
 	struct amp_vsock_tx tx;
 
+	if (!QUEUES)
+		return amp_rstream_path_packet(vs, c, op, load);
 	ROOM_FOR(vs, &tx.buf);
 	if (!buf_for(vs, c, &tx, path))
 		return -EAGAIN;
@@ -269,8 +271,8 @@ static bool send_owed(struct amp_vsock *vs, struct amp_vsock_conn *c)
 
 	/* on a loop the answer may come back inside: the bit goes first */
 	c->owed &= (uint8_t)~bit;
-	if (LOOP(vs, c) ? path_send(vs, c, (uint16_t)op, flags)
-			: send_control(vs, c, op, flags))
+	if (QUEUES && LOOP(vs, c) ? path_send(vs, c, (uint16_t)op, flags)
+				  : send_control(vs, c, op, flags))
 		return true;
 	if (PATHS && LOOP(vs, c)) /* the library's loop never fails, AF_RPMSG's bus knows */
 		tx_starve(vs, c);
@@ -367,8 +369,6 @@ int amp_vsock_send_load(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	if (QUEUES && (size_t)r < load->len) /* a path has no messages */
 		load->flags = 0;
 	load->len = (size_t)r;
-	if (!QUEUES)
-		return amp_rstream_path_data(vs, c, load);
 	return send_packet(vs, c, AMP_VSOCK_OP_RW, load);
 }
 
