@@ -322,7 +322,7 @@ int amp_rstream_run(struct amp_rstream *rs)
 {
 	if (!AMP_RPMSG_OTHERS) {
 		/* a program's own links, whose bus keeps the next buffers for what found none */
-		amp_rstream_bus(rs)->queued = amp_vsock_owed(&rs->vs) != 0;
+		amp_rstream_bus(rs)->queued = !amp_vsock_flush(&rs->vs);
 		if (rs->stray_cnt)
 			amp_rstream_answer(rs);
 		return 0;

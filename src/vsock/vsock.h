@@ -343,8 +343,7 @@ void amp_vsock_init(struct amp_vsock *vs);
  */
 int amp_vsock_run(struct amp_vsock *vs, unsigned budget);
 
-/* The second half of it: owed packets out. 0 or -EBADMSG; of an engine without queues -EAGAIN when some wait for
- * a buffer. */
+/* The second half of it: owed packets out. 0 or -EBADMSG. */
 int amp_vsock_owed(struct amp_vsock *vs);
 
 /*
@@ -564,7 +563,9 @@ void amp_vlink_on_tx_ready(struct amp_vsock *vs);
 struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs,
 					 const struct amp_vsock_ends *ends, uint8_t type);
 
-/* For paths alone. The header of c's next packet. */
+/* For paths alone. Send what is owed. False: no buffer for all of it. */
+bool amp_vsock_flush(struct amp_vsock *vs);
+/* The header of c's next packet. */
 void amp_vsock_fill_header(struct amp_vsock_conn *c, struct amp_vsock_hdr *h, uint16_t op,
 			   uint32_t len, uint32_t flags);
 /* The peer has been told of all that was consumed. */
