@@ -60,7 +60,6 @@ void amp_rlink_on_service(struct amp_rpmsg *bus, const struct amp_rpmsg_ns *ns)
 	struct amp_rlink *l = link_of(bus);
 	struct amp_rpmsg_ns *n = l->names + AMPSOCK_RPMSG_NAMES, *room = n - 1;
 
-	amp_change();
 	while (n-- > l->names) {
 		if (strcmp(n->name, ns->name) == 0 &&
 		    (n->addr == ns->addr || ns->flags == AMP_RLINK_INSTEAD)) {
@@ -240,19 +239,19 @@ int32_t amp_rlink_turn(struct amp_rlink *l)
 	if (!AMP_RPMSG_PLAIN &&
 	    (n < 0 || (AMPSOCK_FAST && amp_rlink_is_up(l) && l->bus.out->broken)))
 		return AMP_VLINK_BROKEN;
-	if (amp_rlink_is_up(l)) {
-		if (n)
-			amp_change(); /* who sleeps arms the ring anew */
-		else if (!AMPSOCK_FAST)
-			l->l.runner.due = true;
+	if (n) /* who sleeps arms the ring anew, and there may be more */
+		amp_change();
+	else if (!AMPSOCK_FAST)
+		l->l.runner.due = true;
+	if (AMPSOCK_FAST && amp_rlink_is_up(l)) {
 		/*
 		 * As amp_vlink_turn(): buffers that went back are no news while the peer has
 		 * enough. It may have when they were half the ring, or when nothing more comes:
 		 * fewer may go round.
 		 */
 		amp_rlink_go_on(l);
-		if (AMPSOCK_FAST && (amp_vq_news(l->bus.out) ||
-				     (n ? amp_rlink_many_back(l) : amp_vq_news(l->bus.in))))
+		if (amp_vq_news(l->bus.out) ||
+		    (n ? amp_rlink_many_back(l) : amp_vq_news(l->bus.in)))
 			amp_runner_due(&l->l.runner);
 	}
 	/* a peer who never pauses does not stop the clock */
@@ -260,11 +259,7 @@ int32_t amp_rlink_turn(struct amp_rlink *l)
 		ms = amp_vsock_tick(&l->rs.vs, amp_port_now_ms());
 	if (amp_rsock_waits)
 		ms = amp_sooner(ms, amp_rsock_wait());
-	if (n == TURN || l->bus.enough) {
-		amp_change(); /* there may be more, for somebody who sleeps */
-		return 0;
-	}
-	return ms;
+	return n == TURN || l->bus.enough ? 0 : ms;
 }
 
 #endif /* AMPSOCK_RPMSG */

@@ -428,9 +428,9 @@ int amp_rpmsg_run(struct amp_rpmsg *bus, unsigned budget)
 	struct amp_iov iov;
 	unsigned n = 0;
 
+	bus->enough = false;
 	if (!bus->in)
 		return 0;
-	bus->enough = false;
 	amp_vq_buf_room(&buf, &iov, 1); /* header and payload in one piece */
 	while (n < budget && !bus->enough && amp_vq_get(bus->in, &buf) > 0) {
 		n++;
