@@ -43,7 +43,9 @@ AMP_OPTIONAL(amp_rpmsg_unreserve);
  * closed has its own until the withdrawal is out. */
 static struct amp_own_name own_names[AMPSOCK_RPMSG_SERVICES]; /* l */
 
+#if AMPSOCK_FAST
 bool amp_rsock_waits; /* l */
+#endif
 
 int amp_rpmsg_sock_create(struct amp_sock *s, int type, int protocol)
 {
@@ -263,7 +265,7 @@ static int wait_for(struct amp_sock *s, const struct amp_raddr *to)
 
 	disconnect(s);
 	s->sub |= SUB_WAIT;
-	amp_rsock_waits = true;
+	amp_rsock_set_waiting(true);
 	p->deadline_ms = amp_port_now_ms() +
 			 (s->timeo[true] ? amp_timeo_ms(s->timeo[true]) : AMPSOCK_CONNECT_MS);
 	strcpy(p->wait, to->name);
@@ -408,7 +410,7 @@ int32_t amp_rsock_wait(void)
 			next = amp_sooner(next, left);
 		}
 	}
-	amp_rsock_waits = next >= 0;
+	amp_rsock_set_waiting(next >= 0);
 	return next;
 }
 

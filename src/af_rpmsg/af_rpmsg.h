@@ -259,10 +259,30 @@ int amp_rsock_open(struct amp_sock *s, unsigned on, uint32_t addr);
 void amp_rsock_announce(struct amp_sock *s);
 /* A service is gone: the end of who is connected to it. */
 void amp_rsock_withdrawn(struct amp_rlink *l, uint32_t addr);
-/* Does a connect() wait for an announcement? Then each turn sees whether it has come, or else
- * to its deadline. ms until the next of these, -1: none. */
-extern bool amp_rsock_waits;
+/* Each turn sees whether the announcement has come that a connect() waits for, or else to its
+ * deadline. ms until the next of these, -1: none. */
 int32_t amp_rsock_wait(void);
+/* May there be one? A small build looks each time instead (as amp_vsock_timed()). */
+#if AMPSOCK_FAST
+extern bool amp_rsock_waits;
+static inline bool amp_rsock_waiting(void)
+{
+	return amp_rsock_waits;
+}
+static inline void amp_rsock_set_waiting(bool waits)
+{
+	amp_rsock_waits = waits;
+}
+#else
+static inline bool amp_rsock_waiting(void)
+{
+	return true;
+}
+static inline void amp_rsock_set_waiting(bool waits)
+{
+	(void)waits;
+}
+#endif
 /* The connection of a raw socket is over, or the attempt; err is told once. */
 void amp_rsock_over(struct amp_sock *s, int err);
 /* The last of a closed socket: its endpoints. */

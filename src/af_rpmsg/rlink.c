@@ -257,7 +257,7 @@ int32_t amp_rlink_turn(struct amp_rlink *l)
 	/* a peer who never pauses does not stop the clock */
 	if (amp_vsock_timed(&l->rs.vs))
 		ms = amp_vsock_tick(&l->rs.vs, amp_port_now_ms());
-	if (amp_rsock_waits)
+	if (amp_rsock_waiting())
 		ms = amp_sooner(ms, amp_rsock_wait());
 	return n == TURN || l->bus.enough ? 0 : ms;
 }
