@@ -233,28 +233,13 @@ int amp_rpmsg_sock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen
 #define FRESH \
 	((uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_RD_SHUT | AMP_SF_WR_SHUT))
 
-static void unwait(struct amp_sock *s)
-{
-	if (!(s->sub & SUB_WAIT))
-		return;
-	s->sub &= (uint8_t)~SUB_WAIT;
-	/* and with it what lies there else */
-	memset(amp_rsock(s)->wait, 0, sizeof(amp_rsock(s)->wait));
-}
-
-/* What it had reserved goes back, and of a connection what was not read. */
-static void raw_release(struct amp_sock *s)
+/* No peer: what it had reserved goes back, and of a connection what was not read. */
+static __attribute__((noinline)) void disconnect(struct amp_sock *s)
 {
 	if (s->flags & AMP_SF_RESERVED)
 		amp_rpmsg_unreserve(s);
 	if (s->type == SOCK_SEQPACKET)
 		s->rx.tail = s->rx.head;
-}
-
-/* No peer: what of the last one is left goes. */
-static __attribute__((noinline)) void disconnect(struct amp_sock *s)
-{
-	raw_release(s);
 	s->link = 0;
 	s->flags &= FRESH & (uint16_t)~AMP_SF_CONNECTED;
 }
@@ -289,21 +274,15 @@ static int start_stream(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 	uint32_t local = s->flags & AMP_SF_BOUND
 				 ? amp_rsock(s)->end[amp_rlink_index(l)].ept.addr
 				 : AMP_RPMSG_ADDR_ANY;
-	int r = amp_sock_ring(s);
 
-	if (r)
-		return r;
 	(void)close_all(s);
 	stream_anew(s);
 	s->link = amp_rlink_id(l);
 	rc->ept.addr = local;
 	rc->ept.kind = AMP_REPT_CONN;
 	rc->c.buf_alloc = AMPSOCK_RING_LEN;
-	r = amp_rstream_connect(&l->rs, rc, addr);
-	if (r) {
-		stream_anew(s);
-		return r;
-	}
+	/* the link is up, and its address was its own before: nothing can be said against it */
+	(void)amp_rstream_connect(&l->rs, rc, addr);
 	amp_runner_due(&l->l.runner);
 	/* an attempt that nobody watches (O_NONBLOCK) ends, too */
 	amp_vsock_deadline(&l->rs.vs, &rc->c, amp_port_now_ms() + AMPSOCK_CONNECT_MS);
@@ -314,15 +293,13 @@ static int start_raw(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 {
 	int r = amp_rsock_open(s, amp_rlink_index(l), 0);
 
-	if (r == 0)
-		r = amp_sock_ring(s);
 	if (r)
 		return r;
 	amp_rsock_announce(s);
-	raw_release(s); /* what of the last one is left */
+	disconnect(s);
 	amp_rsock(s)->peer = addr;
 	s->link = amp_rlink_id(l);
-	s->flags = (s->flags & FRESH & (uint16_t)~AMP_SF_CONNECTING) | AMP_SF_CONNECTED;
+	s->flags = (s->flags & (uint16_t)~AMP_SF_CONNECTING) | AMP_SF_CONNECTED;
 	amp_sock_changed(s);
 	return 0;
 }
@@ -331,10 +308,14 @@ static int start(struct amp_sock *s, unsigned i, uint32_t addr)
 {
 	const struct amp_rsock *p = amp_rsock(s);
 	struct amp_rlink *l = amp_rlink_at(i);
+	int r;
 
-	unwait(s);
+	s->sub &= (uint8_t)~SUB_WAIT;
 	if ((s->flags & AMP_SF_BOUND) && !amp_rlink_meant(p->bound_on, i))
 		return -ENETUNREACH;
+	r = amp_sock_ring(s);
+	if (r)
+		return r;
 	return s->type == SOCK_STREAM ? start_stream(s, l, addr) : start_raw(s, l, addr);
 }
 
@@ -345,7 +326,7 @@ int amp_rpmsg_sock_connect(struct amp_sock *s, const struct sockaddr *addr, sock
 	int r;
 
 	if (s->type == SOCK_DGRAM && amp_addr_unspec(addr, len)) {
-		unwait(s);
+		s->sub &= (uint8_t)~SUB_WAIT;
 		disconnect(s);
 		return 0;
 	}
@@ -436,8 +417,7 @@ void amp_rsock_link_down(struct amp_rlink *l)
 	while ((s = next_of_us(s)) != NULL) {
 		if (s->type == SOCK_STREAM || amp_rsock_elsewhere(s, l))
 			continue;
-		if (s->sub & SUB_CHILD)
-			s->sub |= SUB_STALE;
+		s->sub |= SUB_STALE; /* of a child */
 		s->flags &= (uint16_t)~AMP_SF_RESERVED; /* there is nothing to go back to */
 		if (!(s->flags & AMP_SF_CONNECTED))
 			continue; /* over already, and told */
@@ -449,7 +429,7 @@ static void close_raw(struct amp_sock *s)
 {
 	bool wait;
 
-	raw_release(s);
+	disconnect(s);
 	amp_sock_ring_free(s);
 	/* only who listens has children, or is one */
 	wait = amp_rpmsg_close_family && amp_rpmsg_close_family(s);
@@ -464,7 +444,7 @@ void amp_rpmsg_sock_end(struct amp_sock *s, enum amp_end_why why)
 		amp_vsock_conn_end(s, why);
 		return;
 	}
-	unwait(s);
+	s->sub &= (uint8_t)~SUB_WAIT;
 	if (why == AMP_END_CLOSED)
 		close_raw(s);
 	else /* nobody has announced it in time */

@@ -309,7 +309,7 @@ int amp_rstream_connect(struct amp_rstream *rs, struct amp_rstream_conn *rc, uin
 	if (AMPSOCK_VSOCK && rc->ept.addr == 0) /* a program's own says what it means */
 		rc->ept.addr = AMP_RPMSG_ADDR_ANY;
 	r = door_open(rs, rc, addr);
-	if (r)
+	if (AMP_RPMSG_OTHERS && r) /* else none that is free can be refused */
 		return r;
 	ends.local = amp_vsock_at(AMP_VSOCK_CID_LOCAL, rc->ept.addr);
 	rc->rx_tag = amp_rstream_new_tag(rs);
