@@ -71,7 +71,8 @@ static __attribute__((noinline)) struct amp_sock *next_of_us(const struct amp_so
 
 /* ---- endpoints ---- */
 
-/* Of all links, those that s has an endpoint on are closed. True: nothing is still to be sent.
+/* Of all links, those that s has an endpoint on are closed. True: nothing is still to be sent, as
+ * without a name, or when it was never announced.
  */
 static bool close_all(struct amp_sock *s)
 {
@@ -81,14 +82,15 @@ static bool close_all(struct amp_sock *s)
 	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
 		struct amp_rpmsg_ept *e = &p->end[i].ept;
 
-		if (e->kind == AMP_REPT_BOUND) {
-			e->kind = 0;
-			if (!amp_rpmsg_close(&amp_rlinks[i].bus, e)) {
-				e->kind = AMP_REPT_GOING;
-				amp_runner_due(&amp_rlinks[i].l.runner);
-			}
-		}
-		done = done && e->kind == 0;
+		if (!e->kind)
+			continue;
+		e->kind = 0;
+		if (amp_rpmsg_close(&amp_rlinks[i].bus, e))
+			continue;
+		done = false;
+		if (AMPSOCK_RPMSG > 1)
+			p->leaving++;
+		amp_runner_due(&amp_rlinks[i].l.runner);
 	}
 	return done;
 }
@@ -117,12 +119,12 @@ static int name_keep(struct amp_rsock *p, const struct amp_raddr *at)
 	return 0;
 }
 
-/* Nobody is told of it any more. */
-static void name_drop(struct amp_rsock *p)
+/* Nobody is to hear of it any more. */
+static void forget(struct amp_sock *s)
 {
-	if (p->own)
-		p->own->name[0] = '\0';
-	p->own = NULL;
+	if (amp_rsock(s)->own)
+		amp_rsock(s)->own->name[0] = '\0';
+	amp_sock_free(s);
 }
 
 void amp_rsock_finish(struct amp_sock *s)
@@ -131,17 +133,17 @@ void amp_rsock_finish(struct amp_sock *s)
 
 	if (p->own)
 		p->own->bound = false; /* for others to bind to */
-	if (close_all(s)) {
-		name_drop(p);
-		amp_sock_free(s);
-	}
+	if (close_all(s))
+		forget(s);
 }
 
-void amp_rsock_gone(struct amp_sock *s, struct amp_rpmsg_ept *ept)
+/* The withdrawal of a closed socket's endpoint is out. */
+void amp_rlink_on_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
 {
-	ept->kind = 0;
-	if (s->sub & SUB_CLOSED)
-		amp_rsock_finish(s);
+	struct amp_sock *s = amp_rsock_of(amp_rlink_bus(bus), ept);
+
+	if (AMPSOCK_RPMSG == 1 || --amp_rsock(s)->leaving == 0)
+		forget(s);
 }
 
 /* One on each link meant, all at the same address. */
@@ -155,12 +157,12 @@ static int open_some(struct amp_sock *s, unsigned on, uint32_t addr)
 			continue;
 		r = amp_rpmsg_open(&amp_rlink_get(i)->bus, &p->end[i].ept, addr);
 		if (r) {
-			if (AMPSOCK_RPMSG > 1) /* without a name, or never announced: at once */
+			if (AMPSOCK_RPMSG > 1)
 				(void)close_all(s);
 			return r;
 		}
 		p->end[i].name = NULL;
-		p->end[i].ept.kind = AMP_REPT_BOUND;
+		p->end[i].ept.kind = s->type;
 		addr = p->end[i].ept.addr;
 	}
 	return 0;
@@ -219,7 +221,9 @@ int amp_rpmsg_sock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen
 		r = amp_rsock_open(s, at.link, at.addr);
 	}
 	if (r) {
-		name_drop(p);
+		if (p->own) /* nobody has heard of it */
+			p->own->name[0] = '\0';
+		p->own = NULL;
 		return r;
 	}
 	s->flags |= AMP_SF_BOUND;

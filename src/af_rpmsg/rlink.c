@@ -39,11 +39,6 @@ AMP_OPTIONAL(amp_rpmsg_serve);
 
 struct amp_rlink amp_rlinks[AMPSOCK_RPMSG]; /* l */
 
-static struct amp_rlink *link_of(struct amp_rpmsg *bus)
-{
-	return (struct amp_rlink *)(void *)bus;
-}
-
 /* ---- names ---- */
 
 static inline void name_lost(struct amp_rlink *l)
@@ -57,7 +52,7 @@ static inline void name_lost(struct amp_rlink *l)
 
 void amp_rlink_on_service(struct amp_rpmsg *bus, const struct amp_rpmsg_ns *ns)
 {
-	struct amp_rlink *l = link_of(bus);
+	struct amp_rlink *l = amp_rlink_bus(bus);
 	struct amp_rpmsg_ns *n = l->names + AMPSOCK_RPMSG_NAMES, *room = n - 1;
 
 	while (n-- > l->names) {
@@ -88,8 +83,7 @@ void amp_rlink_on_service(struct amp_rpmsg *bus, const struct amp_rpmsg_ns *ns)
 void amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
 		       const struct amp_rpmsg_rx *rx)
 {
-	struct amp_rlink *l = link_of(bus);
-	struct amp_sock *s;
+	struct amp_rlink *l = amp_rlink_bus(bus);
 
 	if (ept->kind == AMP_REPT_CONN) {
 		/* holds nothing. enough: a caller has all that it wanted */
@@ -100,14 +94,9 @@ void amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
 			bus->enough = l->rs.vs.enough;
 		return;
 	}
-	if (ept->kind == AMP_REPT_BOUND) {
-		s = amp_rsock_of(l, ept);
-		if (s->type != SOCK_STREAM) {
-			amp_rraw_in(l, s, rx);
-			return;
-		}
-	}
-	if (amp_rpmsg_serve)
+	if (ept->kind != SOCK_STREAM)
+		amp_rraw_in(l, amp_rsock_of(l, ept), rx);
+	else if (amp_rpmsg_serve)
 		amp_rpmsg_serve(l, rx);
 	else
 		amp_rstream_told(&l->rs, rx);
@@ -115,16 +104,11 @@ void amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
 
 void amp_rlink_on_tx_ready(struct amp_rpmsg *bus)
 {
-	struct amp_rlink *l = link_of(bus);
+	struct amp_rlink *l = amp_rlink_bus(bus);
 
 	amp_change();
 	if (AMPSOCK_FAST) /* else the turn and kick_due(), which alone look, do that next */
 		amp_rlink_flush(l);
-}
-
-void amp_rlink_on_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
-{
-	amp_rsock_gone(amp_rsock_of(link_of(bus), ept), ept);
 }
 
 #if AMP_RPMSG_OTHERS
