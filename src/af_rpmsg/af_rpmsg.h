@@ -300,7 +300,7 @@ void amp_rsock_link_down(struct amp_rlink *l);
 struct amp_rraw_hdr {
 	uint32_t src;
 	uint16_t len; /* as it was checked: the rpmsg header has 16 bits for it */
-	uint16_t link;
+	uint16_t link; /* where there are several */
 };
 /* A datagram's source, for m's name (rpmsg_dgram.c, as amp_rpmsg_dgram_to()). */
 void amp_rraw_source(struct amp_msg *m, const struct amp_rraw_hdr *h);
