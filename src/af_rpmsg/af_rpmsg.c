@@ -242,7 +242,7 @@ static __attribute__((noinline)) void disconnect(struct amp_sock *s)
 {
 	if (s->flags & AMP_SF_RESERVED)
 		amp_rpmsg_unreserve(s);
-	if (s->type == SOCK_SEQPACKET)
+	if (s->type != SOCK_DGRAM)
 		s->rx.tail = s->rx.head;
 	s->link = 0;
 	s->flags &= FRESH & (uint16_t)~AMP_SF_CONNECTED;
@@ -258,17 +258,15 @@ static int wait_for(struct amp_sock *s, const struct amp_raddr *to)
 	p->deadline_ms = amp_port_now_ms() +
 			 (s->timeo[true] ? amp_timeo_ms(s->timeo[true]) : AMPSOCK_CONNECT_MS);
 	strcpy(p->wait, to->name);
-	p->wait_on = (uint8_t)to->link;
+	if (AMPSOCK_RPMSG > 1)
+		p->wait_on = (uint8_t)to->link;
 	return -EAGAIN;
 }
 
-/* As after socket(). */
-static void stream_anew(struct amp_sock *s)
+/* Its private part is as after socket(). */
+static inline void priv_anew(struct amp_sock *s)
 {
 	memset(&s->priv, 0, sizeof(s->priv));
-	s->flags &= FRESH & (uint16_t)~AMP_SF_BOUND;
-	s->sub = 0;
-	s->link = 0;
 }
 
 /* It is a connection of the engine from now on. */
@@ -280,7 +278,9 @@ static int start_stream(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 				 : AMP_RPMSG_ADDR_ANY;
 
 	(void)close_all(s);
-	stream_anew(s);
+	priv_anew(s);
+	s->flags &= (uint16_t)~AMP_SF_BOUND;
+	s->sub = 0;
 	s->link = amp_rlink_id(l);
 	rc->ept.addr = local;
 	rc->ept.kind = AMP_REPT_CONN;
@@ -300,7 +300,6 @@ static int start_raw(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 	if (r)
 		return r;
 	amp_rsock_announce(s);
-	disconnect(s);
 	amp_rsock(s)->peer = addr;
 	s->link = amp_rlink_id(l);
 	s->flags = (s->flags & (uint16_t)~AMP_SF_CONNECTING) | AMP_SF_CONNECTED;
@@ -320,6 +319,7 @@ static int start(struct amp_sock *s, unsigned i, uint32_t addr)
 	r = amp_sock_ring(s);
 	if (r)
 		return r;
+	disconnect(s);
 	return s->type == SOCK_STREAM ? start_stream(s, l, addr) : start_raw(s, l, addr);
 }
 
@@ -342,8 +342,8 @@ int amp_rpmsg_sock_connect(struct amp_sock *s, const struct sockaddr *addr, sock
 	r = amp_raddr_get(s, addr, len, &to);
 	if (r)
 		return r;
-	if (conn) {
-		stream_anew(s);
+	if (conn) { /* of the last one nothing is left */
+		priv_anew(s);
 		amp_sock_ring_free(s);
 	}
 	if (!to.name[0] && !to.addr)
