@@ -237,7 +237,8 @@ int amp_rpmsg_sock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen
 #define FRESH \
 	((uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_RD_SHUT | AMP_SF_WR_SHUT))
 
-/* No peer: what it had reserved goes back, and of a connection what was not read. */
+/* No peer, nor one that is waited for: what it had reserved goes back, and of a connection what was not
+ * read. */
 static __attribute__((noinline)) void disconnect(struct amp_sock *s)
 {
 	if (s->flags & AMP_SF_RESERVED)
@@ -245,6 +246,7 @@ static __attribute__((noinline)) void disconnect(struct amp_sock *s)
 	if (s->type != SOCK_DGRAM)
 		s->rx.tail = s->rx.head;
 	s->link = 0;
+	s->sub &= (uint8_t)~SUB_WAIT;
 	s->flags &= FRESH & (uint16_t)~AMP_SF_CONNECTED;
 }
 
@@ -313,7 +315,6 @@ static int start(struct amp_sock *s, unsigned i, uint32_t addr)
 	struct amp_rlink *l = amp_rlink_at(i);
 	int r;
 
-	s->sub &= (uint8_t)~SUB_WAIT;
 	if ((s->flags & AMP_SF_BOUND) && !amp_rlink_meant(p->bound_on, i))
 		return -ENETUNREACH;
 	r = amp_sock_ring(s);
@@ -330,7 +331,6 @@ int amp_rpmsg_sock_connect(struct amp_sock *s, const struct sockaddr *addr, sock
 	int r;
 
 	if (s->type == SOCK_DGRAM && amp_addr_unspec(addr, len)) {
-		s->sub &= (uint8_t)~SUB_WAIT;
 		disconnect(s);
 		return 0;
 	}
@@ -387,13 +387,14 @@ int32_t amp_rsock_wait(void)
 		r = amp_raddr_find(p->wait_on, p->wait, &addr);
 		if (r >= 0) {
 			r = start(s, (unsigned)r, addr);
-			if (r && r != -EAGAIN)
-				amp_rsock_over(s, -r);
 		} else if (left <= 0) {
-			amp_rpmsg_sock_end(s, AMP_END_CONNECT);
+			r = -ECONNREFUSED;
 		} else {
 			next = amp_sooner(next, left);
+			continue;
 		}
+		if (r && r != -EAGAIN)
+			amp_rsock_over(s, -r);
 	}
 	amp_rsock_set_waiting(next >= 0);
 	return next;
@@ -404,6 +405,7 @@ int32_t amp_rsock_wait(void)
 void amp_rsock_over(struct amp_sock *s, int err)
 {
 	s->flags &= (uint16_t) ~(AMP_SF_CONNECTED | AMP_SF_CONNECTING);
+	s->sub &= (uint8_t)~SUB_WAIT;
 	if (s->type != SOCK_DGRAM) {
 		amp_sock_reset(s, err);
 		return;
@@ -421,7 +423,7 @@ void amp_rsock_link_down(struct amp_rlink *l)
 	while ((s = next_of_us(s)) != NULL) {
 		if (s->type == SOCK_STREAM || amp_rsock_elsewhere(s, l))
 			continue;
-		s->sub |= SUB_STALE; /* of a child */
+		s->sub |= SUB_STALE;			/* of a child */
 		s->flags &= (uint16_t)~AMP_SF_RESERVED; /* there is nothing to go back to */
 		if (!(s->flags & AMP_SF_CONNECTED))
 			continue; /* over already, and told */
@@ -448,7 +450,6 @@ void amp_rpmsg_sock_end(struct amp_sock *s, enum amp_end_why why)
 		amp_vsock_conn_end(s, why);
 		return;
 	}
-	s->sub &= (uint8_t)~SUB_WAIT;
 	if (why == AMP_END_CLOSED)
 		close_raw(s);
 	else /* nobody has announced it in time */

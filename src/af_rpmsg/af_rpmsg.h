@@ -299,7 +299,7 @@ void amp_rsock_link_down(struct amp_rlink *l);
 /* Before each message in a raw socket's ring. */
 struct amp_rraw_hdr {
 	uint32_t src;
-	uint16_t len; /* as it was checked: the rpmsg header has 16 bits for it */
+	uint16_t len;  /* as it was checked: the rpmsg header has 16 bits for it */
 	uint16_t link; /* where there are several */
 };
 /* A datagram's source, for m's name (rpmsg_dgram.c, as amp_rpmsg_dgram_to()). */

@@ -236,9 +236,9 @@ int amp_rpmsg_sock_poll(struct amp_sock *s)
 	ev = amp_sock_poll(s, used != 0);
 	if (ev >= 0)
 		return ev;
-	if (stream ? amp_vsock_may_send_now(engine_of(s), conn_of(s)) : tx_ready(s))
-		return ~ev | POLLOUT;
-	return ~ev;
+	if ((stream && !amp_vsock_may_send_now(engine_of(s), conn_of(s))) || !tx_ready(s))
+		return ~ev;
+	return ~ev | POLLOUT;
 }
 
 #endif /* AMPSOCK_RPMSG */

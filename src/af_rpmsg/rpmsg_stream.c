@@ -256,7 +256,8 @@ bool amp_rstream_input(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 	v.fwd_cnt = amp_le32(data + offsetof(struct amp_rstream_hdr, fwd_cnt));
 	amp_rstream_read();
 	v.op = AMP_VSOCK_OP_INVALID;
-	if (!AMPSOCK_VSOCK || (uint8_t)word <= AMP_RSTREAM_RST) /* else the engine refuses it as it is */
+	if (!AMPSOCK_VSOCK ||
+	    (uint8_t)word <= AMP_RSTREAM_RST) /* else the engine refuses it as it is */
 		v.op = (uint16_t)VSOCK_OP((uint8_t)word);
 	if (word >> 16 != rc->rx_tag ||
 	    (rx->src != rc->c.peer.port && rx->src && !may_come_from_elsewhere(rc, v.op))) {

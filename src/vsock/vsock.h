@@ -481,7 +481,8 @@ void amp_vsock_cancel(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp
 
 /* Bytes that reserve would give now, 0: none. Does not ask for events. */
 uint32_t amp_vsock_tx_space(const struct amp_vsock *vs, const struct amp_vsock_conn *c);
-/* The same for who waits for it: if it gives none, is there credit, or a buffer, tell me of either. */
+/* The same for who waits for it: if it gives none, is there credit, or a buffer, tell me of either. (Without
+ * AF_VSOCK of credit alone: buffers are the bus's.) */
 bool amp_vsock_may_send_now(struct amp_vsock *vs, struct amp_vsock_conn *c);
 /* Ask for EV_WRITABLE when there is more credit than now: a whole message needs it. */
 void amp_vsock_want_credit(struct amp_vsock *vs, struct amp_vsock_conn *c);

@@ -63,8 +63,8 @@ static uint32_t now_ms;
 static struct {
 	struct amp_rproc rp;
 	struct ring q[2];
-	bool keep; /* buffers that came are not given back */
-	bool off;  /* it does not come up */
+	bool keep;     /* buffers that came are not given back */
+	bool off;      /* it does not come up */
 	unsigned idle; /* sleeps of the remote, nothing happening */
 	unsigned kept, ups, kicks;
 	uint32_t tag, fwd; /* of the stream: the remote's tag, bytes had */
@@ -177,8 +177,7 @@ static bool host_turn(void)
 	struct ring *r = &host.q[AMP_RPROC_TX];
 	bool any = false;
 
-	if (!host.off &&
-	    table()->vdev.config.remote_epoch == table()->vdev.config.host_epoch &&
+	if (!host.off && table()->vdev.config.remote_epoch == table()->vdev.config.host_epoch &&
 	    !table()->vdev.status) {
 		host_up();
 		any = true;
