@@ -43,7 +43,9 @@ AMP_OPTIONAL(amp_rpmsg_unreserve);
  * closed has its own until the withdrawal is out. */
 static struct amp_own_name own_names[AMPSOCK_RPMSG_SERVICES]; /* l */
 
+#if AMPSOCK_FAST
 bool amp_rsock_waits; /* l */
+#endif
 
 int amp_rpmsg_sock_create(struct amp_sock *s, int type, int protocol)
 {
@@ -69,7 +71,8 @@ static __attribute__((noinline)) struct amp_sock *next_of_us(const struct amp_so
 
 /* ---- endpoints ---- */
 
-/* Of all links, those that s has an endpoint on are closed. True: nothing is still to be sent.
+/* Of all links, those that s has an endpoint on are closed. True: nothing is still to be sent, as
+ * without a name, or when it was never announced.
  */
 static bool close_all(struct amp_sock *s)
 {
@@ -79,14 +82,15 @@ static bool close_all(struct amp_sock *s)
 	for (unsigned i = 0; i < AMPSOCK_RPMSG; i++) {
 		struct amp_rpmsg_ept *e = &p->end[i].ept;
 
-		if (e->kind == AMP_REPT_BOUND) {
-			e->kind = 0;
-			if (!amp_rpmsg_close(&amp_rlinks[i].bus, e)) {
-				e->kind = AMP_REPT_GOING;
-				amp_runner_due(&amp_rlinks[i].l.runner);
-			}
-		}
-		done = done && e->kind == 0;
+		if (!e->kind)
+			continue;
+		e->kind = 0;
+		if (amp_rpmsg_close(&amp_rlinks[i].bus, e))
+			continue;
+		done = false;
+		if (AMPSOCK_RPMSG > 1)
+			p->leaving++;
+		amp_runner_due(&amp_rlinks[i].l.runner);
 	}
 	return done;
 }
@@ -115,12 +119,12 @@ static int name_keep(struct amp_rsock *p, const struct amp_raddr *at)
 	return 0;
 }
 
-/* Nobody is told of it any more. */
-static void name_drop(struct amp_rsock *p)
+/* Nobody is to hear of it any more. */
+static void forget(struct amp_sock *s)
 {
-	if (p->own)
-		p->own->name[0] = '\0';
-	p->own = NULL;
+	if (amp_rsock(s)->own)
+		amp_rsock(s)->own->name[0] = '\0';
+	amp_sock_free(s);
 }
 
 void amp_rsock_finish(struct amp_sock *s)
@@ -129,17 +133,17 @@ void amp_rsock_finish(struct amp_sock *s)
 
 	if (p->own)
 		p->own->bound = false; /* for others to bind to */
-	if (close_all(s)) {
-		name_drop(p);
-		amp_sock_free(s);
-	}
+	if (close_all(s))
+		forget(s);
 }
 
-void amp_rsock_gone(struct amp_sock *s, struct amp_rpmsg_ept *ept)
+/* The withdrawal of a closed socket's endpoint is out. */
+void amp_rlink_on_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
 {
-	ept->kind = 0;
-	if (s->sub & SUB_CLOSED)
-		amp_rsock_finish(s);
+	struct amp_sock *s = amp_rsock_of(amp_rlink_bus(bus), ept);
+
+	if (AMPSOCK_RPMSG == 1 || --amp_rsock(s)->leaving == 0)
+		forget(s);
 }
 
 /* One on each link meant, all at the same address. */
@@ -153,12 +157,12 @@ static int open_some(struct amp_sock *s, unsigned on, uint32_t addr)
 			continue;
 		r = amp_rpmsg_open(&amp_rlink_get(i)->bus, &p->end[i].ept, addr);
 		if (r) {
-			if (AMPSOCK_RPMSG > 1) /* without a name, or never announced: at once */
+			if (AMPSOCK_RPMSG > 1)
 				(void)close_all(s);
 			return r;
 		}
 		p->end[i].name = NULL;
-		p->end[i].ept.kind = AMP_REPT_BOUND;
+		p->end[i].ept.kind = s->type;
 		addr = p->end[i].ept.addr;
 	}
 	return 0;
@@ -217,7 +221,9 @@ int amp_rpmsg_sock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen
 		r = amp_rsock_open(s, at.link, at.addr);
 	}
 	if (r) {
-		name_drop(p);
+		if (p->own) /* nobody has heard of it */
+			p->own->name[0] = '\0';
+		p->own = NULL;
 		return r;
 	}
 	s->flags |= AMP_SF_BOUND;
@@ -231,29 +237,16 @@ int amp_rpmsg_sock_bind(struct amp_sock *s, const struct sockaddr *addr, socklen
 #define FRESH \
 	((uint16_t) ~(AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP | AMP_SF_RD_SHUT | AMP_SF_WR_SHUT))
 
-static void unwait(struct amp_sock *s)
-{
-	if (!(s->sub & SUB_WAIT))
-		return;
-	s->sub &= (uint8_t)~SUB_WAIT;
-	/* and with it what lies there else */
-	memset(amp_rsock(s)->wait, 0, sizeof(amp_rsock(s)->wait));
-}
-
-/* What it had reserved goes back, and of a connection what was not read. */
-static void raw_release(struct amp_sock *s)
+/* No peer, nor one that is waited for: what it had reserved goes back, and of a connection what was not
+ * read. */
+static __attribute__((noinline)) void disconnect(struct amp_sock *s)
 {
 	if (s->flags & AMP_SF_RESERVED)
 		amp_rpmsg_unreserve(s);
-	if (s->type == SOCK_SEQPACKET)
+	if (s->type != SOCK_DGRAM)
 		s->rx.tail = s->rx.head;
-}
-
-/* No peer: what of the last one is left goes. */
-static __attribute__((noinline)) void disconnect(struct amp_sock *s)
-{
-	raw_release(s);
 	s->link = 0;
+	s->sub &= (uint8_t)~SUB_WAIT;
 	s->flags &= FRESH & (uint16_t)~AMP_SF_CONNECTED;
 }
 
@@ -263,21 +256,19 @@ static int wait_for(struct amp_sock *s, const struct amp_raddr *to)
 
 	disconnect(s);
 	s->sub |= SUB_WAIT;
-	amp_rsock_waits = true;
+	amp_rsock_set_waiting(true);
 	p->deadline_ms = amp_port_now_ms() +
 			 (s->timeo[true] ? amp_timeo_ms(s->timeo[true]) : AMPSOCK_CONNECT_MS);
 	strcpy(p->wait, to->name);
-	p->wait_on = (uint8_t)to->link;
+	if (AMPSOCK_RPMSG > 1)
+		p->wait_on = (uint8_t)to->link;
 	return -EAGAIN;
 }
 
-/* As after socket(). */
-static void stream_anew(struct amp_sock *s)
+/* Its private part is as after socket(). */
+static inline void priv_anew(struct amp_sock *s)
 {
 	memset(&s->priv, 0, sizeof(s->priv));
-	s->flags &= FRESH & (uint16_t)~AMP_SF_BOUND;
-	s->sub = 0;
-	s->link = 0;
 }
 
 /* It is a connection of the engine from now on. */
@@ -287,21 +278,17 @@ static int start_stream(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 	uint32_t local = s->flags & AMP_SF_BOUND
 				 ? amp_rsock(s)->end[amp_rlink_index(l)].ept.addr
 				 : AMP_RPMSG_ADDR_ANY;
-	int r = amp_sock_ring(s);
 
-	if (r)
-		return r;
 	(void)close_all(s);
-	stream_anew(s);
+	priv_anew(s);
+	s->flags &= (uint16_t)~AMP_SF_BOUND;
+	s->sub = 0;
 	s->link = amp_rlink_id(l);
 	rc->ept.addr = local;
 	rc->ept.kind = AMP_REPT_CONN;
 	rc->c.buf_alloc = AMPSOCK_RING_LEN;
-	r = amp_rstream_connect(&l->rs, rc, addr);
-	if (r) {
-		stream_anew(s);
-		return r;
-	}
+	/* the link is up, and its address was its own before: nothing can be said against it */
+	(void)amp_rstream_connect(&l->rs, rc, addr);
 	amp_runner_due(&l->l.runner);
 	/* an attempt that nobody watches (O_NONBLOCK) ends, too */
 	amp_vsock_deadline(&l->rs.vs, &rc->c, amp_port_now_ms() + AMPSOCK_CONNECT_MS);
@@ -312,15 +299,12 @@ static int start_raw(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 {
 	int r = amp_rsock_open(s, amp_rlink_index(l), 0);
 
-	if (r == 0)
-		r = amp_sock_ring(s);
 	if (r)
 		return r;
 	amp_rsock_announce(s);
-	raw_release(s); /* what of the last one is left */
 	amp_rsock(s)->peer = addr;
 	s->link = amp_rlink_id(l);
-	s->flags = (s->flags & FRESH & (uint16_t)~AMP_SF_CONNECTING) | AMP_SF_CONNECTED;
+	s->flags = (s->flags & (uint16_t)~AMP_SF_CONNECTING) | AMP_SF_CONNECTED;
 	amp_sock_changed(s);
 	return 0;
 }
@@ -329,10 +313,14 @@ static int start(struct amp_sock *s, unsigned i, uint32_t addr)
 {
 	const struct amp_rsock *p = amp_rsock(s);
 	struct amp_rlink *l = amp_rlink_at(i);
+	int r;
 
-	unwait(s);
 	if ((s->flags & AMP_SF_BOUND) && !amp_rlink_meant(p->bound_on, i))
 		return -ENETUNREACH;
+	r = amp_sock_ring(s);
+	if (r)
+		return r;
+	disconnect(s);
 	return s->type == SOCK_STREAM ? start_stream(s, l, addr) : start_raw(s, l, addr);
 }
 
@@ -343,7 +331,6 @@ int amp_rpmsg_sock_connect(struct amp_sock *s, const struct sockaddr *addr, sock
 	int r;
 
 	if (s->type == SOCK_DGRAM && amp_addr_unspec(addr, len)) {
-		unwait(s);
 		disconnect(s);
 		return 0;
 	}
@@ -355,8 +342,8 @@ int amp_rpmsg_sock_connect(struct amp_sock *s, const struct sockaddr *addr, sock
 	r = amp_raddr_get(s, addr, len, &to);
 	if (r)
 		return r;
-	if (conn) {
-		stream_anew(s);
+	if (conn) { /* of the last one nothing is left */
+		priv_anew(s);
 		amp_sock_ring_free(s);
 	}
 	if (!to.name[0] && !to.addr)
@@ -400,15 +387,16 @@ int32_t amp_rsock_wait(void)
 		r = amp_raddr_find(p->wait_on, p->wait, &addr);
 		if (r >= 0) {
 			r = start(s, (unsigned)r, addr);
-			if (r && r != -EAGAIN)
-				amp_rsock_over(s, -r);
 		} else if (left <= 0) {
-			amp_rpmsg_sock_end(s, AMP_END_CONNECT);
+			r = -ECONNREFUSED;
 		} else {
 			next = amp_sooner(next, left);
+			continue;
 		}
+		if (r && r != -EAGAIN)
+			amp_rsock_over(s, -r);
 	}
-	amp_rsock_waits = next >= 0;
+	amp_rsock_set_waiting(next >= 0);
 	return next;
 }
 
@@ -417,6 +405,7 @@ int32_t amp_rsock_wait(void)
 void amp_rsock_over(struct amp_sock *s, int err)
 {
 	s->flags &= (uint16_t) ~(AMP_SF_CONNECTED | AMP_SF_CONNECTING);
+	s->sub &= (uint8_t)~SUB_WAIT;
 	if (s->type != SOCK_DGRAM) {
 		amp_sock_reset(s, err);
 		return;
@@ -434,8 +423,7 @@ void amp_rsock_link_down(struct amp_rlink *l)
 	while ((s = next_of_us(s)) != NULL) {
 		if (s->type == SOCK_STREAM || amp_rsock_elsewhere(s, l))
 			continue;
-		if (s->sub & SUB_CHILD)
-			s->sub |= SUB_STALE;
+		s->sub |= SUB_STALE;			/* of a child */
 		s->flags &= (uint16_t)~AMP_SF_RESERVED; /* there is nothing to go back to */
 		if (!(s->flags & AMP_SF_CONNECTED))
 			continue; /* over already, and told */
@@ -447,7 +435,7 @@ static void close_raw(struct amp_sock *s)
 {
 	bool wait;
 
-	raw_release(s);
+	disconnect(s);
 	amp_sock_ring_free(s);
 	/* only who listens has children, or is one */
 	wait = amp_rpmsg_close_family && amp_rpmsg_close_family(s);
@@ -462,7 +450,6 @@ void amp_rpmsg_sock_end(struct amp_sock *s, enum amp_end_why why)
 		amp_vsock_conn_end(s, why);
 		return;
 	}
-	unwait(s);
 	if (why == AMP_END_CLOSED)
 		close_raw(s);
 	else /* nobody has announced it in time */

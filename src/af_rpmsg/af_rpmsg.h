@@ -53,6 +53,11 @@ static inline struct amp_rlink *amp_rlink_of(struct amp_runner *r)
 	return (struct amp_rlink *)(void *)((char *)r - offsetof(struct amp_rlink, l.runner));
 }
 
+static inline struct amp_rlink *amp_rlink_bus(struct amp_rpmsg *bus)
+{
+	return (struct amp_rlink *)(void *)bus;
+}
+
 /* Mostly there is one, and then nothing is to be computed. */
 static inline unsigned amp_rlink_index(const struct amp_rlink *l)
 {
@@ -119,13 +124,11 @@ void amp_remote_kick(struct amp_runner *r, unsigned queues);
 /* amp_runner.stats */
 void amp_rlink_stats(const struct amp_runner *r, struct amp_stats *st);
 
-/* kind of an endpoint; 0: not open */
-enum {
-	AMP_REPT_BOUND = 1, /* in struct amp_rsock */
-	AMP_REPT_GOING,	    /* the same, closed: its withdrawal is still to be sent */
-	AMP_REPT_CONN,	    /* in struct amp_rstream_conn */
-	AMP_REPT_DOOR,	    /* in struct amp_rlink */
-};
+/*
+ * kind of an endpoint; 0: not open. In struct amp_rsock it is its socket's type; SOCK_STREAM is a
+ * stream service, as is the front door's, in struct amp_rlink.
+ */
+#define AMP_REPT_CONN 0x80u /* in struct amp_rstream_conn */
 
 /* The turn has seen to everything: the short way may go on for a while, in which the peer does
  * not run out of buffers. */
@@ -146,7 +149,7 @@ static inline void amp_rlink_door(struct amp_rlink *l)
 {
 	if (l->door.ept.kind)
 		return;
-	l->door.ept.kind = AMP_REPT_DOOR;
+	l->door.ept.kind = SOCK_STREAM;
 	/* at a dynamic address: there is one */
 	(void)amp_rpmsg_open(&l->bus, &l->door.ept, AMP_RPMSG_ADDR_ANY);
 	amp_rpmsg_announce(&l->bus, &l->door, AMP_RSTREAM_DOOR AMP_RSTREAM_SUFFIX);
@@ -176,6 +179,7 @@ struct amp_rsock {
 	/* bytes early: short offsets are short instructions */
 	uint8_t bound_on; /* AMP_SF_BOUND: a link or AMP_RLINK_ANY */
 	uint8_t wait_on;  /* SUB_WAIT: a link or AMP_RLINK_ANY */
+	uint8_t leaving;  /* closed: endpoints whose withdrawal is still to be sent */
 	struct amp_rpmsg_named
 		end[AMPSOCK_RPMSG]; /* by link. A child: its listener's address */
 	struct amp_own_name *own;   /* that it is bound to; NULL: none */
@@ -259,16 +263,34 @@ int amp_rsock_open(struct amp_sock *s, unsigned on, uint32_t addr);
 void amp_rsock_announce(struct amp_sock *s);
 /* A service is gone: the end of who is connected to it. */
 void amp_rsock_withdrawn(struct amp_rlink *l, uint32_t addr);
-/* Does a connect() wait for an announcement? Then each turn sees whether it has come, or else
- * to its deadline. ms until the next of these, -1: none. */
-extern bool amp_rsock_waits;
+/* Each turn sees whether the announcement has come that a connect() waits for, or else to its
+ * deadline. ms until the next of these, -1: none. */
 int32_t amp_rsock_wait(void);
+/* May there be one? A small build looks each time instead (as amp_vsock_timed()). */
+#if AMPSOCK_FAST
+extern bool amp_rsock_waits;
+static inline bool amp_rsock_waiting(void)
+{
+	return amp_rsock_waits;
+}
+static inline void amp_rsock_set_waiting(bool waits)
+{
+	amp_rsock_waits = waits;
+}
+#else
+static inline bool amp_rsock_waiting(void)
+{
+	return true;
+}
+static inline void amp_rsock_set_waiting(bool waits)
+{
+	(void)waits;
+}
+#endif
 /* The connection of a raw socket is over, or the attempt; err is told once. */
 void amp_rsock_over(struct amp_sock *s, int err);
 /* The last of a closed socket: its endpoints. */
 void amp_rsock_finish(struct amp_sock *s);
-/* The withdrawal of an endpoint is out. */
-void amp_rsock_gone(struct amp_sock *s, struct amp_rpmsg_ept *ept);
 /* l is down: what that means to raw sockets. */
 void amp_rsock_link_down(struct amp_rlink *l);
 
@@ -277,8 +299,8 @@ void amp_rsock_link_down(struct amp_rlink *l);
 /* Before each message in a raw socket's ring. */
 struct amp_rraw_hdr {
 	uint32_t src;
-	uint16_t len; /* as it was checked: the rpmsg header has 16 bits for it */
-	uint16_t link;
+	uint16_t len;  /* as it was checked: the rpmsg header has 16 bits for it */
+	uint16_t link; /* where there are several */
 };
 /* A datagram's source, for m's name (rpmsg_dgram.c, as amp_rpmsg_dgram_to()). */
 void amp_rraw_source(struct amp_msg *m, const struct amp_rraw_hdr *h);

@@ -39,11 +39,6 @@ AMP_OPTIONAL(amp_rpmsg_serve);
 
 struct amp_rlink amp_rlinks[AMPSOCK_RPMSG]; /* l */
 
-static struct amp_rlink *link_of(struct amp_rpmsg *bus)
-{
-	return (struct amp_rlink *)(void *)bus;
-}
-
 /* ---- names ---- */
 
 static inline void name_lost(struct amp_rlink *l)
@@ -57,10 +52,9 @@ static inline void name_lost(struct amp_rlink *l)
 
 void amp_rlink_on_service(struct amp_rpmsg *bus, const struct amp_rpmsg_ns *ns)
 {
-	struct amp_rlink *l = link_of(bus);
+	struct amp_rlink *l = amp_rlink_bus(bus);
 	struct amp_rpmsg_ns *n = l->names + AMPSOCK_RPMSG_NAMES, *room = n - 1;
 
-	amp_change();
 	while (n-- > l->names) {
 		if (strcmp(n->name, ns->name) == 0 &&
 		    (n->addr == ns->addr || ns->flags == AMP_RLINK_INSTEAD)) {
@@ -89,8 +83,7 @@ void amp_rlink_on_service(struct amp_rpmsg *bus, const struct amp_rpmsg_ns *ns)
 void amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
 		       const struct amp_rpmsg_rx *rx)
 {
-	struct amp_rlink *l = link_of(bus);
-	struct amp_sock *s;
+	struct amp_rlink *l = amp_rlink_bus(bus);
 
 	if (ept->kind == AMP_REPT_CONN) {
 		/* holds nothing. enough: a caller has all that it wanted */
@@ -101,14 +94,9 @@ void amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
 			bus->enough = l->rs.vs.enough;
 		return;
 	}
-	if (ept->kind == AMP_REPT_BOUND) {
-		s = amp_rsock_of(l, ept);
-		if (s->type != SOCK_STREAM) {
-			amp_rraw_in(l, s, rx);
-			return;
-		}
-	}
-	if (amp_rpmsg_serve)
+	if (ept->kind != SOCK_STREAM)
+		amp_rraw_in(l, amp_rsock_of(l, ept), rx);
+	else if (amp_rpmsg_serve)
 		amp_rpmsg_serve(l, rx);
 	else
 		amp_rstream_told(&l->rs, rx);
@@ -116,16 +104,11 @@ void amp_rlink_on_data(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept,
 
 void amp_rlink_on_tx_ready(struct amp_rpmsg *bus)
 {
-	struct amp_rlink *l = link_of(bus);
+	struct amp_rlink *l = amp_rlink_bus(bus);
 
 	amp_change();
 	if (AMPSOCK_FAST) /* else the turn and kick_due(), which alone look, do that next */
 		amp_rlink_flush(l);
-}
-
-void amp_rlink_on_gone(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
-{
-	amp_rsock_gone(amp_rsock_of(link_of(bus), ept), ept);
 }
 
 #if AMP_RPMSG_OTHERS
@@ -240,31 +223,27 @@ int32_t amp_rlink_turn(struct amp_rlink *l)
 	if (!AMP_RPMSG_PLAIN &&
 	    (n < 0 || (AMPSOCK_FAST && amp_rlink_is_up(l) && l->bus.out->broken)))
 		return AMP_VLINK_BROKEN;
-	if (amp_rlink_is_up(l)) {
-		if (n)
-			amp_change(); /* who sleeps arms the ring anew */
-		else if (!AMPSOCK_FAST)
-			l->l.runner.due = true;
+	if (n) /* who sleeps arms the ring anew, and there may be more */
+		amp_change();
+	else if (!AMPSOCK_FAST)
+		l->l.runner.due = true;
+	if (AMPSOCK_FAST && amp_rlink_is_up(l)) {
 		/*
 		 * As amp_vlink_turn(): buffers that went back are no news while the peer has
 		 * enough. It may have when they were half the ring, or when nothing more comes:
 		 * fewer may go round.
 		 */
 		amp_rlink_go_on(l);
-		if (AMPSOCK_FAST && (amp_vq_news(l->bus.out) ||
-				     (n ? amp_rlink_many_back(l) : amp_vq_news(l->bus.in))))
+		if (amp_vq_news(l->bus.out) ||
+		    (n ? amp_rlink_many_back(l) : amp_vq_news(l->bus.in)))
 			amp_runner_due(&l->l.runner);
 	}
 	/* a peer who never pauses does not stop the clock */
 	if (amp_vsock_timed(&l->rs.vs))
 		ms = amp_vsock_tick(&l->rs.vs, amp_port_now_ms());
-	if (amp_rsock_waits)
+	if (amp_rsock_waiting())
 		ms = amp_sooner(ms, amp_rsock_wait());
-	if (n == TURN || l->bus.enough) {
-		amp_change(); /* there may be more, for somebody who sleeps */
-		return 0;
-	}
-	return ms;
+	return n == TURN || l->bus.enough ? 0 : ms;
 }
 
 #endif /* AMPSOCK_RPMSG */

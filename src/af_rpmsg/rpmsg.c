@@ -348,6 +348,7 @@ static void fill_header(const struct amp_rpmsg *bus, const struct amp_rpmsg_tx *
 {
 	uint8_t *hdr = tx->data - AMP_RPMSG_HDR_LEN;
 
+	AMP_FORGET(hdr); /* a field before the payload is a longer instruction */
 	amp_put_le32(hdr + offsetof(struct amp_rpmsg_hdr, src), src);
 	amp_put_le32(hdr + offsetof(struct amp_rpmsg_hdr, dst), dst);
 	amp_put_le32(hdr + offsetof(struct amp_rpmsg_hdr, reserved), 0);
@@ -427,9 +428,9 @@ int amp_rpmsg_run(struct amp_rpmsg *bus, unsigned budget)
 	struct amp_iov iov;
 	unsigned n = 0;
 
+	bus->enough = false;
 	if (!bus->in)
 		return 0;
-	bus->enough = false;
 	amp_vq_buf_room(&buf, &iov, 1); /* header and payload in one piece */
 	while (n < budget && !bus->enough && amp_vq_get(bus->in, &buf) > 0) {
 		n++;
@@ -519,11 +520,6 @@ bool amp_rpmsg_close(struct amp_rpmsg *bus, struct amp_rpmsg_ept *ept)
 	return false;
 }
 
-bool amp_rpmsg_tx_ready(const struct amp_rpmsg *bus)
-{
-	return bus->out && !amp_rpmsg_must_queue(bus) && amp_vq_avail(bus->out);
-}
-
 bool amp_rpmsg_may_send_now(struct amp_rpmsg *bus)
 {
 	bool ready = amp_rpmsg_tx_ready(bus);
@@ -534,7 +530,7 @@ bool amp_rpmsg_may_send_now(struct amp_rpmsg *bus)
 
 int amp_rpmsg_reserve_for(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, size_t len, bool must)
 {
-	if (!bus->out)
+	if (AMP_RPMSG_OTHERS && !bus->out) /* a socket has found the link up */
 		return -ENETDOWN;
 	return amp_rpmsg_must_queue(bus) ? -EAGAIN : out_get(bus, tx, len, must);
 }

@@ -235,7 +235,10 @@ static inline bool amp_rpmsg_must_queue(const struct amp_rpmsg *bus)
 	return bus->tx_starved && (bus->owed || bus->queued);
 }
 /* Would reserve succeed? (A hint.) */
-bool amp_rpmsg_tx_ready(const struct amp_rpmsg *bus);
+static inline bool amp_rpmsg_tx_ready(const struct amp_rpmsg *bus)
+{
+	return bus->out && !amp_rpmsg_must_queue(bus) && amp_vq_avail(bus->out);
+}
 /* The same for who waits for that: if not, tx_ready will come. */
 bool amp_rpmsg_may_send_now(struct amp_rpmsg *bus);
 

@@ -44,7 +44,7 @@ int amp_raddr_get(const struct amp_sock *s, const struct sockaddr *addr, socklen
 	    (!(AMPSOCK_INET && (s->flags & AMP_SF_ORPHAN)) &&
 	     strcmp(to->name, AMP_RSTREAM_DOOR) == 0))
 		return -EINVAL;
-	if (to->link != RPMSG_LINK_ANY && to->link >= AMPSOCK_RPMSG)
+	if ((uint16_t)(to->link + 1u) > AMPSOCK_RPMSG) /* RPMSG_LINK_ANY is 0xffff */
 		return -ENODEV;
 	if (to->name[0] && s->type == SOCK_STREAM) {
 		amp_put_le16(end, amp_le16(AMP_RSTREAM_SUFFIX));

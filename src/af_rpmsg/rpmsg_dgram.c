@@ -8,20 +8,19 @@
 
 #if AMPSOCK_RPMSG
 
-int amp_rpmsg_dgram_to(struct amp_sock *s, const struct amp_msg *m, struct amp_rlink **l,
-		       uint32_t *dst)
+int amp_rpmsg_dgram_to(struct amp_sock *s, const struct amp_msg *m, uint32_t *dst)
 {
 	struct amp_raddr to;
-	int r = amp_raddr_get(s, m->name, m->name_len, &to);
+	int r = amp_raddr_get(s, m->name, m->name_len, &to), err;
 
 	if (r)
 		return r;
 	r = amp_raddr_find(to.link, to.name, &to.addr);
 	if (r < 0) /* a datagram does not wait until somebody has announced it */
 		return r == -EAGAIN ? -ECONNREFUSED : r;
-	*l = amp_rlink_at((unsigned)r);
 	*dst = to.addr;
-	return amp_rsock_open(s, (unsigned)r, 0);
+	err = amp_rsock_open(s, (unsigned)r, 0);
+	return err ? err : r;
 }
 
 void amp_rraw_source(struct amp_msg *m, const struct amp_rraw_hdr *h)

@@ -22,9 +22,14 @@
 
 int amp_rpmsg_listen(struct amp_sock *s, int backlog)
 {
+	struct amp_rsock *p = amp_rsock(s);
+
 	(void)backlog;
 	if (!(s->flags & AMP_SF_BOUND) || amp_rsock_is_conn(s))
 		return -EINVAL;
+	/* a name lay there while it waited for that */
+	p->recent = NULL;
+	p->children = 0;
 	amp_rsock_announce(
 		s); /* of the front door's, which has no endpoint, there is nothing to tell */
 	return 0;
@@ -116,7 +121,7 @@ struct amp_sock *amp_rpmsg_child(struct amp_rlink *l, struct amp_sock *s, uint32
 	struct amp_sock *c = p->recent;
 	unsigned i = amp_rlink_index(l);
 
-	if (!(s->flags & AMP_SF_LISTEN) && !p->children)
+	if (!(s->flags & AMP_SF_LISTEN) && !(s->sub & SUB_CLOSED)) /* which children keep */
 		return NULL;
 	if (c && is_child(c, l, s, src))
 		return c;

@@ -73,9 +73,7 @@ static struct amp_sock *receiver(struct amp_rlink *l, struct amp_sock *s, uint32
 		return amp_rsock_elsewhere(s, l) || amp_rsock(s)->peer != src ? NULL : s;
 	if (s->type == SOCK_DGRAM)
 		return s;
-	if (s->sub & SUB_WAIT || !amp_rpmsg_child)
-		return NULL;
-	return amp_rpmsg_child(l, s, src);
+	return amp_rpmsg_child ? amp_rpmsg_child(l, s, src) : NULL;
 }
 
 /*
@@ -84,15 +82,11 @@ static struct amp_sock *receiver(struct amp_rlink *l, struct amp_sock *s, uint32
  */
 #define ENOUGH (AMPSOCK_RING_LEN >= 1024 ? AMPSOCK_RING_LEN / 2u : 0u)
 
-/* True: s has it. False: there is no room, which is the end of who may not lose one. */
+/* True: s has it (who waits hears of the turn). False: there is no room, which is the end of who may not lose one. */
 static bool keep(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg_rx *rx)
 {
-	struct amp_rraw_hdr h = {
-		.src = rx->src,
-		.len = (uint16_t)rx->len,
-		.link = (uint16_t)amp_rlink_index(l),
-	};
-	uint32_t used = amp_rxring_used(&s->rx) + (uint32_t)sizeof(h) + h.len;
+	struct amp_rraw_hdr h;
+	uint32_t used = amp_rxring_used(&s->rx) + (uint32_t)sizeof(h) + rx->len;
 
 	if (AMPSOCK_FAST && s->type == SOCK_SEQPACKET && wanted(l, s, rx))
 		return true;
@@ -105,8 +99,12 @@ static bool keep(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg
 	}
 	if (used > ENOUGH)
 		l->bus.enough = true;
+	h.src = rx->src;
+	h.len = (uint16_t)rx->len;
+	if (AMPSOCK_RPMSG > 1)
+		h.link = (uint16_t)amp_rlink_index(l);
 	(void)amp_rxring_write(&s->rx, &h, sizeof(h));
-	(void)amp_rxring_write(&s->rx, rx->data, h.len);
+	(void)amp_rxring_write(&s->rx, rx->data, rx->len);
 	return true;
 }
 
@@ -118,8 +116,6 @@ void amp_rraw_in(struct amp_rlink *l, struct amp_sock *s, const struct amp_rpmsg
 	/* over already: a child, or its peer was withdrawn, and the address is another's now */
 	if (!s || (s->flags & AMP_SF_EOF) || !keep(l, s, rx))
 		amp_counts.dgram_drops++;
-	else
-		amp_sock_changed(s);
 }
 
 /* ---- receive ---- */
@@ -172,20 +168,24 @@ ssize_t amp_rpmsg_sock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 
 ssize_t amp_rpmsg_sock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int flags)
 {
-	struct amp_rlink *l;
+	bool connected = (s->flags & AMP_SF_CONNECTED) != 0;
 	struct amp_rpmsg_tx tx;
+	struct amp_rlink *l;
 	struct amp_iov to;
-	uint32_t dst = 0;
+	uint32_t dst;
 	int r;
 
 	if (s->type == SOCK_STREAM)
 		return amp_vsock_sock_sendmsg(s, m, flags);
-	if (s->type == SOCK_DGRAM && (m->name || !(s->flags & AMP_SF_CONNECTED))) {
+	if (s->type == SOCK_DGRAM && (m->name || !connected)) {
+		r = -EDESTADDRREQ;
 		if (s->flags & AMP_SF_WR_SHUT)
-			return -EPIPE;
-		r = m->name ? amp_rpmsg_dgram_to(s, m, &l, &dst) : -EDESTADDRREQ;
-		if (r)
+			r = -EPIPE;
+		else if (m->name)
+			r = amp_rpmsg_dgram_to(s, m, &dst);
+		if (r < 0)
 			return r;
+		l = amp_rlink_at((unsigned)r);
 	} else {
 		r = amp_vsock_may_send(s, m->name);
 		if (r)
@@ -198,7 +198,8 @@ ssize_t amp_rpmsg_sock_sendmsg(struct amp_sock *s, const struct amp_msg *m, int 
 	if (r)
 		return r;
 	to.base = tx.data;
-	to.len = m->len;
+	if (AMP_VQ_CHAINS) /* else not looked at */
+		to.len = m->len;
 	amp_vsock_gather(&to, m->iov, 0, m->len);
 	amp_rpmsg_commit(&l->bus, &tx, amp_rsock(s)->end[amp_rlink_index(l)].ept.addr, dst,
 			 (uint32_t)m->len);
@@ -235,9 +236,9 @@ int amp_rpmsg_sock_poll(struct amp_sock *s)
 	ev = amp_sock_poll(s, used != 0);
 	if (ev >= 0)
 		return ev;
-	if (stream ? amp_vsock_may_send_now(engine_of(s), conn_of(s)) : tx_ready(s))
-		return ~ev | POLLOUT;
-	return ~ev;
+	if ((stream && !amp_vsock_may_send_now(engine_of(s), conn_of(s))) || !tx_ready(s))
+		return ~ev;
+	return ~ev | POLLOUT;
 }
 
 #endif /* AMPSOCK_RPMSG */

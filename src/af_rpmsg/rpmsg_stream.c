@@ -33,8 +33,13 @@
 extern __typeof__(amp_rstream_answer) amp_rstream_answer __attribute__((weak));
 
 /* The engine's numbers of the operations and those on the wire, four bits each. */
+#if AMPSOCK_VSOCK
 #define VSOCK_OP(op) (0x34765210u >> 4 * (op)&15u)
 #define WIRE_OP(op)  (0x54367210u >> 4 * (op)&15u)
+#else
+#define VSOCK_OP(op) ((uint32_t)(op))
+#define WIRE_OP(op)  ((uint32_t)(op))
+#endif
 
 #define SAME(wire, vsock) (VSOCK_OP(wire) == (vsock) && WIRE_OP(vsock) == (wire))
 _Static_assert(SAME(AMP_RSTREAM_REQUEST, AMP_VSOCK_OP_REQUEST) &&
@@ -53,48 +58,65 @@ static struct amp_rstream *rs_of(struct amp_vsock *vs)
 
 /* ---- out: the engine's path ---- */
 
-#if AMPSOCK_FAST
-#define OUTLINE
-#else
-#define OUTLINE __attribute__((noinline))
-#endif
-
 /* The peer aligns a device's buffers as it likes: words are put, not assigned. */
-static OUTLINE void send(struct amp_rstream *rs, struct amp_rstream_conn *rc,
-			 const struct amp_rpmsg_tx *tx, uint32_t word, uint32_t len)
+static inline void send(struct amp_rstream *rs, struct amp_rstream_conn *rc,
+			const struct amp_rpmsg_tx *tx, uint32_t word, uint32_t len)
 {
-	amp_put_le32(tx->data, word | AMP_RSTREAM_WORD(0, 0, rc->tx_tag));
-	amp_put_le32(tx->data + offsetof(struct amp_rstream_hdr, fwd_cnt),
-		     rc->c.credit.fwd_cnt);
+	uint32_t fwd_cnt = rc->c.credit.fwd_cnt;
+	uint8_t *hdr = tx->data;
+
 	amp_vsock_told(&rc->c);
+	amp_put_le32(hdr, word | AMP_RSTREAM_WORD(0, 0, rc->tx_tag));
+	amp_put_le32(hdr + offsetof(struct amp_rstream_hdr, fwd_cnt), fwd_cnt);
 	amp_rstream_count(&rs->vs.stats.tx_packets);
-	door_commit(rs, rc, tx, rc->c.local.port, rc->c.peer.port, len);
+	door_commit(rs, rc, tx, rc->c.local.port, rc->c.peer.port, AMP_RSTREAM_HDR_LEN + len);
+}
+
+/* Who speaks. Returns its length. */
+static inline uint32_t put_hello(const struct amp_rstream_conn *rc, uint8_t *to)
+{
+	amp_put_le32(to, AMP_RSTREAM_MAGIC);
+	amp_put_le32(to + offsetof(struct amp_rstream_hello, version),
+		     AMP_RSTREAM_WORD(AMP_RSTREAM_VERSION, 0, rc->rx_tag));
+	amp_put_le32(to + offsetof(struct amp_rstream_hello, addr), rc->c.local.port);
+	amp_put_le32(to + offsetof(struct amp_rstream_hello, window), rc->c.buf_alloc);
+	return AMP_RSTREAM_HELLO_LEN;
+}
+
+int amp_rstream_path_packet(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned op,
+			    const struct amp_vsock_load *load)
+{
+	uint32_t len = (uint32_t)load->len, flags = load->flags;
+	struct amp_rstream_conn *rc = amp_rstream_conn(c);
+	struct amp_rstream *rs = rs_of(vs);
+	struct amp_rpmsg_tx tx;
+	struct amp_iov to;
+	int r = door_reserve(rs, rc, &tx);
+
+	if (r)
+		return r;
+	to.base = tx.data + AMP_RSTREAM_HDR_LEN;
+	if (len) {
+		if (len > tx.room - AMP_RSTREAM_HDR_LEN)
+			len = tx.room - AMP_RSTREAM_HDR_LEN;
+		amp_vsock_gather(&to, load->iov, load->off, len);
+		c->credit.tx_cnt += len;
+	} else if (op == AMP_VSOCK_OP_RESPONSE || !rc->tx_tag) {
+		/* an RST without the peer's tag takes a REQUEST back: it says whose */
+		len = put_hello(rc, to.base);
+	}
+	if (AMP_RPMSG_OTHERS && op == AMP_VSOCK_OP_REQUEST)
+		flags = rs->door->request_flags;
+	send(rs, rc, &tx, AMP_RSTREAM_WORD(WIRE_OP(op), flags, 0), len);
+	return (int)len;
 }
 
 bool amp_rstream_path_send(struct amp_vsock *vs, struct amp_vsock_conn *c, uint16_t op,
 			   uint32_t flags)
 {
-	struct amp_rstream *rs = rs_of(vs);
-	struct amp_rstream_conn *rc = amp_rstream_conn(c);
-	uint32_t len = AMP_RSTREAM_HDR_LEN;
-	struct amp_rpmsg_tx tx;
+	const struct amp_vsock_load load = {.flags = flags};
 
-	if (door_reserve(rs, rc, &tx))
-		return false;
-	/* an RST without the peer's tag takes a REQUEST back: it says whose */
-	if (op == AMP_VSOCK_OP_RESPONSE || !rc->tx_tag) {
-		uint8_t *hello = tx.data + AMP_RSTREAM_HDR_LEN;
-
-		amp_put_le32(hello, AMP_RSTREAM_MAGIC);
-		amp_put_le32(hello + 4, AMP_RSTREAM_WORD(AMP_RSTREAM_VERSION, 0, rc->rx_tag));
-		amp_put_le32(hello + 8, c->local.port);
-		amp_put_le32(hello + 12, c->buf_alloc);
-		len = AMP_RSTREAM_LONG;
-	}
-	if (op == AMP_VSOCK_OP_REQUEST)
-		flags = AMP_RPMSG_OTHERS ? rs->door->request_flags : 0;
-	send(rs, rc, &tx, AMP_RSTREAM_WORD(WIRE_OP(op), flags, 0), len);
-	return true;
+	return amp_rstream_path_packet(vs, c, op, &load) >= 0;
 }
 
 /* RSTs to strangers wait for a buffer. (The bus of a program's own links knows: queued.) */
@@ -130,30 +152,8 @@ void amp_rstream_path_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			     struct amp_vsock_tx *tx, uint32_t len, uint32_t flags)
 {
 	(void)flags; /* of messages, which a stream has not */
-	send(rs_of(vs), amp_rstream_conn(c), door_tx(tx), AMP_RSTREAM_DATA,
-	     AMP_RSTREAM_HDR_LEN + len);
+	send(rs_of(vs), amp_rstream_conn(c), door_tx(tx), AMP_RSTREAM_DATA, len);
 }
-
-#if !AMP_RPMSG_OTHERS
-int amp_rstream_path_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			  const struct amp_vsock_load *load)
-{
-	struct amp_rstream *rs = rs_of(vs);
-	uint32_t len = (uint32_t)load->len;
-	struct amp_rpmsg_tx tx;
-	struct amp_iov to;
-
-	if (door_reserve(rs, amp_rstream_conn(c), &tx))
-		return -EAGAIN;
-	if (len > tx.room - AMP_RSTREAM_HDR_LEN)
-		len = tx.room - AMP_RSTREAM_HDR_LEN;
-	to.base = tx.data + AMP_RSTREAM_HDR_LEN;
-	amp_vsock_gather(&to, load->iov, load->off, len);
-	c->credit.tx_cnt += len;
-	send(rs, amp_rstream_conn(c), &tx, AMP_RSTREAM_DATA, AMP_RSTREAM_HDR_LEN + len);
-	return (int)len;
-}
-#endif
 
 void amp_rstream_path_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx)
 {
@@ -256,7 +256,8 @@ bool amp_rstream_input(struct amp_rstream *rs, struct amp_rstream_conn *rc,
 	v.fwd_cnt = amp_le32(data + offsetof(struct amp_rstream_hdr, fwd_cnt));
 	amp_rstream_read();
 	v.op = AMP_VSOCK_OP_INVALID;
-	if ((uint8_t)word <= AMP_RSTREAM_RST)
+	if (!AMPSOCK_VSOCK ||
+	    (uint8_t)word <= AMP_RSTREAM_RST) /* else the engine refuses it as it is */
 		v.op = (uint16_t)VSOCK_OP((uint8_t)word);
 	if (word >> 16 != rc->rx_tag ||
 	    (rx->src != rc->c.peer.port && rx->src && !may_come_from_elsewhere(rc, v.op))) {
@@ -309,7 +310,7 @@ int amp_rstream_connect(struct amp_rstream *rs, struct amp_rstream_conn *rc, uin
 	if (AMPSOCK_VSOCK && rc->ept.addr == 0) /* a program's own says what it means */
 		rc->ept.addr = AMP_RPMSG_ADDR_ANY;
 	r = door_open(rs, rc, addr);
-	if (r)
+	if (AMP_RPMSG_OTHERS && r) /* else none that is free can be refused */
 		return r;
 	ends.local = amp_vsock_at(AMP_VSOCK_CID_LOCAL, rc->ept.addr);
 	rc->rx_tag = amp_rstream_new_tag(rs);
@@ -322,7 +323,7 @@ int amp_rstream_run(struct amp_rstream *rs)
 {
 	if (!AMP_RPMSG_OTHERS) {
 		/* a program's own links, whose bus keeps the next buffers for what found none */
-		amp_rstream_bus(rs)->queued = amp_vsock_owed(&rs->vs) != 0;
+		amp_rstream_bus(rs)->queued = !amp_vsock_flush(&rs->vs);
 		if (rs->stray_cnt)
 			amp_rstream_answer(rs);
 		return 0;

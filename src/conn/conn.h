@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "../ampsock_config.h"
+#include "../wire/vsock_hdr.h"
 
 enum amp_conn_state {
 	AMP_CONN_FREE = 0,   /* the engine does not know it */
@@ -22,16 +23,16 @@ enum amp_conn_state {
 };
 
 /*
- * Owed packets: bits, not queue entries (DESIGN 5). The number of a bit is the packet's operation
- * (virtio 1.2, 5.10.6), and they are sent in this order. An RST is owed alone; every packet but
- * a request for credit says what CREDIT would, so that none is left when a SHUTDOWN is out.
+ * Owed packets: bits, not queue entries (DESIGN 5). The number of a bit is the packet's operation,
+ * and they are sent in the order of the numbers. An RST is owed alone; every packet but a request
+ * for credit says what CREDIT would, so that none is left when a SHUTDOWN is out.
  */
-#define AMP_OWE_REQUEST	   0x02u
-#define AMP_OWE_RESPONSE   0x04u
-#define AMP_OWE_RST	   0x08u
-#define AMP_OWE_SHUTDOWN   0x10u
-#define AMP_OWE_CREDIT	   0x40u
-#define AMP_OWE_CREDIT_REQ 0x80u
+#define AMP_OWE_REQUEST	   (1u << AMP_VSOCK_OP_REQUEST)
+#define AMP_OWE_RESPONSE   (1u << AMP_VSOCK_OP_RESPONSE)
+#define AMP_OWE_RST	   (1u << AMP_VSOCK_OP_RST)
+#define AMP_OWE_SHUTDOWN   (1u << AMP_VSOCK_OP_SHUTDOWN)
+#define AMP_OWE_CREDIT	   (1u << AMP_VSOCK_OP_CREDIT_UPDATE)
+#define AMP_OWE_CREDIT_REQ (1u << AMP_VSOCK_OP_CREDIT_REQUEST)
 
 /* AMP_CREDIT_CNT: their low halves, where all windows of ours are small. */
 struct amp_credit {

@@ -185,13 +185,11 @@ struct amp_family {
  */
 #define AMP_OPTIONAL(fn) extern __typeof__(fn) fn __attribute__((weak))
 
-struct amp_rlink;
 /*
  * AF_RPMSG's datagram to a name, and a datagram's source: linked by the calls whose messages have
- * names (msg_name.c), and called for nobody else's. Where it goes: 0 with its link and *dst; -errno.
+ * names (msg_name.c), and called for nobody else's. Where it goes: its link's number, and *dst; -errno.
  */
-int amp_rpmsg_dgram_to(struct amp_sock *s, const struct amp_msg *m, struct amp_rlink **l,
-		       uint32_t *dst);
+int amp_rpmsg_dgram_to(struct amp_sock *s, const struct amp_msg *m, uint32_t *dst);
 
 /*
  * Said once for all families:

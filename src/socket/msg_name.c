@@ -10,8 +10,8 @@
 
 #if AMPSOCK_RPMSG
 /* For the linker's eyes only, as need.h's table: of the one family that has that in a file of its own. */
-static int (*const wanted[])(struct amp_sock *, const struct amp_msg *, struct amp_rlink **,
-			     uint32_t *) __attribute__((used)) = {amp_rpmsg_dgram_to};
+static int (*const wanted[])(struct amp_sock *, const struct amp_msg *, uint32_t *)
+	__attribute__((used)) = {amp_rpmsg_dgram_to};
 #endif
 
 ssize_t amp_sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *dest,

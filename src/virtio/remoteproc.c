@@ -58,11 +58,6 @@ enum amp_rproc_event amp_rproc_look(struct amp_rproc *rp)
 	return ok ? AMP_RPROC_UP : AMP_RPROC_DOWN;
 }
 
-uint32_t amp_rproc_features(const struct amp_rproc *rp)
-{
-	return table_of(rp)->vdev.gfeatures;
-}
-
 int amp_rproc_queue(struct amp_rproc *rp, unsigned vring, struct amp_vq *vq)
 {
 	uint32_t da = table_of(rp)->vdev.vring[vring].da, mask = rp->align - 1u;

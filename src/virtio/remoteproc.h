@@ -218,8 +218,14 @@ enum amp_rproc_event amp_rproc_look(struct amp_rproc *rp);
  * The link then stays as it is: DOWN comes when the host thinks better of it.
  */
 int amp_rproc_queue(struct amp_rproc *rp, unsigned vring, struct amp_vq *vq);
-/* After UP: what the host has accepted, in its word: of AMP_RPROC_FEATURES those are in use. */
-uint32_t amp_rproc_features(const struct amp_rproc *rp);
+/* After UP, whose look has read the table anew: what the host has accepted, in its word: of
+ * AMP_RPROC_FEATURES those are in use. */
+static inline uint32_t amp_rproc_features(const struct amp_rproc *rp)
+{
+	const volatile struct amp_rsc_table *t = rp->table;
+
+	return t->vdev.gfeatures;
+}
 
 /* The trace buffer: len bytes at buf, zeroed at boot or as an earlier life left them. */
 struct amp_rproc_trace {

@@ -232,8 +232,6 @@ int amp_vsock_run(struct amp_vsock *vs, unsigned budget)
 
 int amp_vsock_owed(struct amp_vsock *vs)
 {
-	if (!QUEUES) /* who waits for a buffer is known to AF_RPMSG's bus */
-		return amp_vsock_flush(vs) ? 0 : -EAGAIN;
 	return (PLAIN || vs->owed_head || vs->to_do) && !settle(vs) ? -EBADMSG : 0;
 }
 

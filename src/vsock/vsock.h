@@ -343,8 +343,7 @@ void amp_vsock_init(struct amp_vsock *vs);
  */
 int amp_vsock_run(struct amp_vsock *vs, unsigned budget);
 
-/* The second half of it: owed packets out. 0 or -EBADMSG; of an engine without queues -EAGAIN when some wait for
- * a buffer. */
+/* The second half of it: owed packets out. 0 or -EBADMSG. */
 int amp_vsock_owed(struct amp_vsock *vs);
 
 /*
@@ -482,7 +481,8 @@ void amp_vsock_cancel(struct amp_vsock *vs, struct amp_vsock_conn *c, struct amp
 
 /* Bytes that reserve would give now, 0: none. Does not ask for events. */
 uint32_t amp_vsock_tx_space(const struct amp_vsock *vs, const struct amp_vsock_conn *c);
-/* The same for who waits for it: if it gives none, is there credit, or a buffer, tell me of either. */
+/* The same for who waits for it: if it gives none, is there credit, or a buffer, tell me of either. (Without
+ * AF_VSOCK of credit alone: buffers are the bus's.) */
 bool amp_vsock_may_send_now(struct amp_vsock *vs, struct amp_vsock_conn *c);
 /* Ask for EV_WRITABLE when there is more credit than now: a whole message needs it. */
 void amp_vsock_want_credit(struct amp_vsock *vs, struct amp_vsock_conn *c);
@@ -548,9 +548,9 @@ int amp_rstream_path_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			     struct amp_vsock_tx *tx);
 void amp_rstream_path_commit(struct amp_vsock *vs, struct amp_vsock_conn *c,
 			     struct amp_vsock_tx *tx, uint32_t len, uint32_t flags);
-/* As amp_vsock_send_load(), when there is credit for all of *load. */
-int amp_rstream_path_data(struct amp_vsock *vs, struct amp_vsock_conn *c,
-			  const struct amp_vsock_load *load);
+/* Either: as send, or, of some bytes, as amp_vsock_send_load() when there is credit for all of them. */
+int amp_rstream_path_packet(struct amp_vsock *vs, struct amp_vsock_conn *c, unsigned op,
+			    const struct amp_vsock_load *load);
 void amp_rstream_path_cancel(struct amp_vsock *vs, struct amp_vsock_tx *tx);
 bool amp_rstream_path_ready(const struct amp_vsock *vs);
 void amp_rstream_path_gone(struct amp_vsock *vs, struct amp_vsock_conn *c);
@@ -564,7 +564,9 @@ void amp_vlink_on_tx_ready(struct amp_vsock *vs);
 struct amp_vsock_conn *amp_vsock_request(struct amp_vsock *vs,
 					 const struct amp_vsock_ends *ends, uint8_t type);
 
-/* For paths alone. The peer has been told of all that was consumed. */
+/* For paths alone. Send what is owed. False: no buffer for all of it. */
+bool amp_vsock_flush(struct amp_vsock *vs);
+/* The peer has been told of all that was consumed. */
 static inline void amp_vsock_told(struct amp_vsock_conn *c)
 {
 	amp_credit_told(&c->credit);

@@ -60,7 +60,7 @@ static void hash_add(struct amp_vsock *vs, struct amp_vsock_conn *c)
 
 void amp_vsock_conn_init(struct amp_vsock *vs, struct amp_vsock_conn *c, uint8_t state)
 {
-	/* all behind buf_alloc; AF_RPMSG's alone are new each time (stream_anew()) */
+	/* all behind buf_alloc; AF_RPMSG's alone are new each time (priv_anew()) */
 	if (QUEUES)
 		memset(&c->reserved, 0, sizeof(*c) - offsetof(struct amp_vsock_conn, reserved));
 	c->standing = AMP_VSOCK_STANDING(state, c->type);

@@ -229,8 +229,6 @@ static inline bool amp_vsock_type_good(unsigned type)
  * instead (-EAGAIN: asked for). */
 int amp_vsock_may_reserve(struct amp_vsock *vs, struct amp_vsock_conn *c, size_t want,
 			  size_t least);
-/* Send what is owed. False: no buffer for all of it. */
-bool amp_vsock_flush(struct amp_vsock *vs);
 /* 0, or why nothing can be sent on c. The library has looked at its socket's flags, which say the
  * same but for a RESPONSE that is still to go. */
 int amp_vsock_why_not_send(const struct amp_vsock_conn *c);

@@ -190,6 +190,8 @@ static ONE_COPY int send_packet(struct amp_vsock *vs, struct amp_vsock_conn *c, 
 	bool path = len && !AMP_VSOCK_LOOP_APART && LOOP(vs, c);
 	struct amp_vsock_tx tx;
 
+	if (!QUEUES)
+		return amp_rstream_path_packet(vs, c, op, load);
 	ROOM_FOR(vs, &tx.buf);
 	if (!buf_for(vs, c, &tx, path))
 		return -EAGAIN;
@@ -259,14 +261,6 @@ static inline bool flush_strays(struct amp_vsock *vs)
 }
 #endif
 
-_Static_assert(AMP_OWE_REQUEST == 1u << AMP_VSOCK_OP_REQUEST &&
-		       AMP_OWE_RESPONSE == 1u << AMP_VSOCK_OP_RESPONSE &&
-		       AMP_OWE_RST == 1u << AMP_VSOCK_OP_RST &&
-		       AMP_OWE_SHUTDOWN == 1u << AMP_VSOCK_OP_SHUTDOWN &&
-		       AMP_OWE_CREDIT == 1u << AMP_VSOCK_OP_CREDIT_UPDATE &&
-		       AMP_OWE_CREDIT_REQ == 1u << AMP_VSOCK_OP_CREDIT_REQUEST,
-	       "send_owed()");
-
 /* Send one owed packet of c. False: no buffer. */
 static bool send_owed(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
@@ -276,8 +270,8 @@ static bool send_owed(struct amp_vsock *vs, struct amp_vsock_conn *c)
 
 	/* on a loop the answer may come back inside: the bit goes first */
 	c->owed &= (uint8_t)~bit;
-	if (LOOP(vs, c) ? path_send(vs, c, (uint16_t)op, flags)
-			: send_control(vs, c, op, flags))
+	if (QUEUES && LOOP(vs, c) ? path_send(vs, c, (uint16_t)op, flags)
+				  : send_control(vs, c, op, flags))
 		return true;
 	if (PATHS && LOOP(vs, c)) /* the library's loop never fails, AF_RPMSG's bus knows */
 		tx_starve(vs, c);
@@ -342,7 +336,7 @@ bool amp_vsock_may_send_now(struct amp_vsock *vs, struct amp_vsock_conn *c)
 {
 	if (amp_vsock_may_reserve(vs, c, 1, 1) < 0)
 		return false;
-	if (tx_ready(vs, LOOP(vs, c)))
+	if (!QUEUES || tx_ready(vs, LOOP(vs, c))) /* AF_RPMSG asks its bus itself */
 		return true;
 	tx_starve(vs, c);
 	return false;
@@ -374,8 +368,6 @@ int amp_vsock_send_load(struct amp_vsock *vs, struct amp_vsock_conn *c,
 	if (QUEUES && (size_t)r < load->len) /* a path has no messages */
 		load->flags = 0;
 	load->len = (size_t)r;
-	if (!QUEUES)
-		return amp_rstream_path_data(vs, c, load);
 	return send_packet(vs, c, AMP_VSOCK_OP_RW, load);
 }
 

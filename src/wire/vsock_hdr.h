@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#include "../ampsock_config.h"
+
 #define AMP_VSOCK_HDR_LEN 44u
 
 #define AMP_VSOCK_F_SEQPACKET (1ull << 1) /* 5.10.3 */
@@ -18,15 +20,21 @@ enum amp_vsock_type {
 	AMP_VSOCK_SEQPACKET = 2,
 };
 
+/* A library without AF_VSOCK has no packets of it, but rpmsg streams: their numbers (rpmsg_hdr.h). */
+#if AMPSOCK_VSOCK
+#define AMP_VSOCK_OP(virtio, rpmsg) (virtio)
+#else
+#define AMP_VSOCK_OP(virtio, rpmsg) (rpmsg)
+#endif
 enum amp_vsock_op {
 	AMP_VSOCK_OP_INVALID = 0,
 	AMP_VSOCK_OP_REQUEST = 1,
 	AMP_VSOCK_OP_RESPONSE = 2,
-	AMP_VSOCK_OP_RST = 3,
-	AMP_VSOCK_OP_SHUTDOWN = 4,
-	AMP_VSOCK_OP_RW = 5,
-	AMP_VSOCK_OP_CREDIT_UPDATE = 6,
-	AMP_VSOCK_OP_CREDIT_REQUEST = 7,
+	AMP_VSOCK_OP_RST = AMP_VSOCK_OP(3, 7),
+	AMP_VSOCK_OP_SHUTDOWN = AMP_VSOCK_OP(4, 6),
+	AMP_VSOCK_OP_RW = AMP_VSOCK_OP(5, 3),
+	AMP_VSOCK_OP_CREDIT_UPDATE = AMP_VSOCK_OP(6, 4),
+	AMP_VSOCK_OP_CREDIT_REQUEST = AMP_VSOCK_OP(7, 5),
 };
 
 #define AMP_VSOCK_SHUTDOWN_RCV	1u /* I shall receive no more */

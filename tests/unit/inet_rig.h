@@ -414,12 +414,10 @@ static const struct amp_carrier fk_carrier = {
 
 #if AMPSOCK_RPMSG
 /* Who calls sendto() links that, and with it the real family. */
-int amp_rpmsg_dgram_to(struct amp_sock *s, const struct amp_msg *m, struct amp_rlink **l,
-		       uint32_t *dst)
+int amp_rpmsg_dgram_to(struct amp_sock *s, const struct amp_msg *m, uint32_t *dst)
 {
 	(void)s;
 	(void)m;
-	(void)l;
 	(void)dst;
 	return -EOPNOTSUPP;
 }

@@ -63,7 +63,9 @@ static uint32_t now_ms;
 static struct {
 	struct amp_rproc rp;
 	struct ring q[2];
-	bool keep; /* buffers that came are not given back */
+	bool keep;     /* buffers that came are not given back */
+	bool off;      /* it does not come up */
+	unsigned idle; /* sleeps of the remote, nothing happening */
 	unsigned kept, ups, kicks;
 	uint32_t tag, fwd; /* of the stream: the remote's tag, bytes had */
 	struct {
@@ -175,7 +177,7 @@ static bool host_turn(void)
 	struct ring *r = &host.q[AMP_RPROC_TX];
 	bool any = false;
 
-	if (table()->vdev.config.remote_epoch == table()->vdev.config.host_epoch &&
+	if (!host.off && table()->vdev.config.remote_epoch == table()->vdev.config.host_epoch &&
 	    !table()->vdev.status) {
 		host_up();
 		any = true;
@@ -249,6 +251,7 @@ int amp_port_wait(int32_t timeout_ms)
 	if (host_turn())
 		return 0;
 	assert_true(timeout_ms >= 0); /* or nothing would ever come */
+	assert_true(host.idle++ < 1000);
 	now_ms += (uint32_t)timeout_ms;
 	return -ETIMEDOUT;
 }
@@ -300,6 +303,7 @@ static int fresh(void **state)
 
 	(void)state;
 	host.keep = false;
+	host.idle = 0;
 	host_restart();
 	settle();
 	amp_stats_get(&st);
@@ -597,6 +601,30 @@ static void broken(void **state)
 	}
 }
 
+/* The ring breaks in a turn that had enough: a link that is down asks for no other turn. */
+static void down_sleeps(void **state)
+{
+	int taker = sock(SOCK_DGRAM, false), l;
+
+	(void)state;
+	exhaust(taker);
+	l = bound(SOCK_DGRAM, "mine");
+	host.q[AMP_RPROC_TX].avail->idx += 2 * NUM;
+	for (unsigned i = 0; i < 3; i++)
+		tell((const char *[]){"n0", "n1", "n2"}[i], ECHO + i, false);
+	host.off = true;
+	host.idle = 0;
+	assert_int_equal(amp_poll(NULL, 0, 1000), 0);
+	assert_int_equal(table()->vdev.status, 0);
+	assert_true(host.idle < 4);
+	host.off = false;
+	settle();
+	assert_int_equal(table()->vdev.status, AMP_RPROC_DRIVER_OK);
+	assert_int_equal(amp_close(l), 0);
+	assert_int_equal(amp_close(taker), 0);
+	settle();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -606,6 +634,7 @@ int main(void)
 		cmocka_unit_test_setup(owed_first, fresh),
 		cmocka_unit_test_setup(reserved, fresh),
 		cmocka_unit_test_setup(broken, fresh),
+		cmocka_unit_test_setup(down_sleeps, fresh),
 	};
 
 	return cmocka_run_group_tests_name("AF_RPMSG alone, small", tests, boot, NULL);
