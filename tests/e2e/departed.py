@@ -7,11 +7,12 @@ import errno
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 
 from guest import INET, OUT, VSOCK, Guest, main, pattern, test
-from harness import TIMEOUT, Proxy, Server, echo, eq
+from harness import BUILD, TIMEOUT, Proxy, Server, echo, eq
 
 LOOP = "127.0.0.1"
 HOST = 2
@@ -135,6 +136,22 @@ def ring_many():
         eq((len(data), end), (LEN // 8, 0))
         assert data == pattern(0, LEN // 8, i)
     p.wait_counter("flows", 0)
+
+
+@test
+def without_close():
+    """a program that ends without close(): its peer sees all of it, and an end"""
+    for kind in ("tcp", "vsock"):
+        peer = Peer(4096)
+        p = Proxy("allow out tcp local:any", f"expose vsock:6000 -> tcp {LOOP}:{peer.addr[1]}")
+        port = peer.addr[1] if kind == "tcp" else 6000
+        with subprocess.Popen([os.path.join(BUILD, "e2e", "leaves"), kind, str(port), str(LEN)],
+                              env={**os.environ, "AMPSOCK_LINK": "vhost-user:" + p.path}) as g:
+            c = peer.accept()
+            eq(g.wait(TIMEOUT), 0)
+        data, end = read_all(c)
+        eq((len(data), end), (LEN, 0), kind)
+        p.wait_counter("flows", 0)
 
 
 @test
