@@ -24,7 +24,8 @@ def options():
     """a wrong option is exit 2 with a word about what would be right"""
     says(2, "no program")
     says(2, "no program", "--offload")
-    says(2, "ampsock-run: --lnk: no such option", "--lnk", "x", "true")
+    says(2, "ampsock-run: --lnk: no such option: did you mean --link; see --help", "--lnk", "x", "true")
+    says(2, "ampsock-run: --lingr: no such option: did you mean --linger; see --help", "--lingr", "x", "true")
     says(2, "ampsock-run: --link: expected a value", "--link")
     says(2, "ampsock-run: -x: no such option", "-x", "true")
     says(2, "ampsock-run: -x: no such option", "-xv", "true")
