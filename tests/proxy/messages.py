@@ -101,7 +101,11 @@ def file_runs():
 @test
 def no_directory():
     """a socket path in a directory that is not there: exit 1, the directory's name, what to do"""
-    run(*LINK, code=1, text="directory /nowhere does not exist: create it")
+    run(*LINK, code=1, text="error: link cid3: directory /nowhere does not exist: create it")
+    with tempfile.TemporaryDirectory() as d:
+        for key, path in (("control", ""), ("metrics", "unix ")):
+            run("--link", f"vhost-user-vsock:{d}/g.sock,cid=3", f"--{key}", path + "/nowhere/c", code=1,
+                text=f"error: {key}: directory /nowhere does not exist: create it")
 
 
 @test
