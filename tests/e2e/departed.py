@@ -12,6 +12,7 @@ import threading
 import time
 
 from guest import INET, OUT, VSOCK, Guest, main, pattern, test
+import ctl  # behind guest, which knows where it is
 from harness import BUILD, TIMEOUT, Proxy, Server, echo, eq
 
 LOOP = "127.0.0.1"
@@ -53,7 +54,7 @@ def read_all(c, part=1 << 16):
 def connected(kind, rcvbuf=None):
     """A proxy, a guest, a socket of its that leads to the peer, the peer's."""
     peer = Peer(rcvbuf)
-    p = Proxy("allow out tcp local:any", f"expose vsock:6000 -> tcp {LOOP}:{peer.addr[1]}")
+    p = Proxy("allow out tcp local:any", f"expose vsock:6000 -> tcp {LOOP}:{peer.addr[1]}", "control DIR/control")
     g = Guest(p.path)
     s = g.socket(kind)
     s.connect(peer.addr if kind == INET else (HOST, 6000))
@@ -224,6 +225,8 @@ def slow_counts():
     stuffed(p, g, s)
     eq(p.counters()["flows"], 1)
     eq(p.counters()["sockets"], 1)
+    sock, = ctl.ask(p, "sockets")
+    eq((sock["link"], sock["kind"], sock["proto"]), ("g", "connect", "tcp"))
     p.stop()
     eq(read_all(c)[1], errno.ECONNRESET)
 

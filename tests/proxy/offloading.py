@@ -5,7 +5,6 @@
 import errno
 import hashlib
 import os
-import select
 import socket
 import struct
 import sys
@@ -1067,21 +1066,6 @@ def unread_answers():
     r.end()
 
 
-def stuff(g, c, fill=b"x" * 16384):
-    """Sends until neither the kernel nor the window takes more: how much that was."""
-    total = 0
-    while True:
-        if hasattr(c, "sock"):  # not ours: its buffers are the kernel's
-            if not select.select([], [c.sock], [], 0.3)[1]:
-                return total
-            total += c.sock.send(fill)
-        elif c.credit() >= len(fill) or g.wait(lambda: c.credit() >= len(fill), 0.3):
-            c.send(fill)
-            total += len(fill)
-        else:
-            return total
-
-
 @test
 def closed_before():
     """a session ends: what was closed before is delivered whole to a slow peer, what was not is reset"""
@@ -1092,7 +1076,7 @@ def closed_before():
     r = Rig("allow out tcp 127.0.0.1:any")
     s = off.Session(r.g)
     pairs = [(s.connect(*slow.getsockname()), slow.accept()[0]) for _ in range(2)]
-    totals = [stuff(r.g, c) for c, _ in pairs]
+    totals = [off.stuff(r.g, c) for c, _ in pairs]
     pairs[0][0].shutdown(SEND | RCV)
     pong(s, 1)  # the proxy has seen that, too
     s.ctl.shutdown(SEND | RCV)
