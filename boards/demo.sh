@@ -7,12 +7,25 @@
 # Exits 0 only if every byte was right. --stay: leave it up for a browser until Ctrl-C.
 set -u
 
-build=$1
-board=$2
+cd "$(dirname "$0")/.." || exit 1
+build=${1:-}
+board=${2:-}
 stay=${3:-}
 limit=${DEMO_SECONDS:-60} # for the whole of it, --stay excepted
-cd "$(dirname "$0")/.." || exit 1
 firmware=$build/fw/$board/demo.elf
+
+usage() {
+	local boards=(boards/qemu-*.mk)
+	boards=("${boards[@]#boards/}")
+	printf 'demo.sh: %s\nusage: demo.sh BUILD BOARD [--stay], as "make demo" and "make run" call it\nBOARD: %s\n' \
+		"$1" "${boards[*]%.mk}" >&2
+	exit 2
+}
+
+[ $# -eq 2 ] || [ $# -eq 3 ] || usage "expected two arguments or three, found $#"
+[ -z "$stay" ] || [ "$stay" = --stay ] || usage "expected --stay, found $stay"
+[ -f "boards/$board.mk" ] || usage "there is no board $board"
+[ -f "$firmware" ] || usage "there is no $firmware: make $firmware"
 dir=$(mktemp -d "${TMPDIR:-/tmp}/ampsock-demo.XXXXXX") || exit 1
 pids=()
 done_ok=

@@ -4,7 +4,8 @@
  * AMPSOCK_LINK=vhost-user:PATH brings a link up, vsock-device:PATH,CID waits for one,
  * rpmsg-remote:FILE,BELL and rpmsg-host:FILE,BELL are the two ends of another kind, and
  * rpmsg-device:PATH is the remote of a kernel's rpmsg bus; several are separated by ';'.
- * Without it only CID 1 exists, and a terminal is told.
+ * Without it only CID 1 exists, and a terminal is told. A vhost-user path that nobody listens at is
+ * tried again for 10 seconds.
  * AMPSOCK_LOG=1 prints the library's log. Standard input and output become descriptors of
  * the library, so that select() works over console and sockets.
  */
@@ -19,7 +20,11 @@
 #include "../include/ampsock_hosted.h"
 #include "../src/port/port.h"
 #include "../src/port/posix.h"
+#include "../src/socket/amp_calls.h"
 #include "../src/socket/fd.h"
+
+#define FIRST_FD (STDERR_FILENO + 1)
+#define FDS	 (1 << 14) /* more than any hosted library has sockets */
 
 /* Under the stack lock. */
 static struct {
@@ -96,6 +101,19 @@ static int rpmsg_up(const char *link)
 	return strncmp(link, "host:", 5) == 0 ? amp_link_rpmsg_host(path, bell + 1) : -EINVAL;
 }
 
+/* Who listens at path may begin later than we; who waits for that knows it. */
+static int guest_up(const char *path)
+{
+	int r = path[0] ? amp_link_vhost_user(path, 1000) : -EINVAL;
+
+	if (r != -ENOENT && r != -ECONNREFUSED)
+		return r;
+	fprintf(stderr,
+		"AMPSOCK_LINK=vhost-user:%s: nobody listens there; tried again for 9 seconds\n",
+		path);
+	return amp_link_vhost_user(path, 9000);
+}
+
 /* TYPE:PATH: the guest of a proxy or of another such process, or the host for one. */
 static int link_up(const char *link)
 {
@@ -104,7 +122,7 @@ static int link_up(const char *link)
 	size_t len;
 
 	if (strncmp(link, "vhost-user:", 11) == 0)
-		return link[11] ? amp_link_vhost_user(link + 11, 10000) : -EINVAL;
+		return guest_up(link + 11);
 	if (strncmp(link, "rpmsg-device:", 13) == 0)
 		return amp_link_rpmsg_device(link + 13);
 	if (strncmp(link, "rpmsg-", 6) == 0)
@@ -149,12 +167,17 @@ __attribute__((constructor)) static void bring_up(void)
 	}
 }
 
-/* The link ends with the process: what was sent before is to arrive. */
+/*
+ * As Linux does for its own when a process ends: what is open is closed. And the link ends with the
+ * process: what was sent before is to arrive.
+ */
 __attribute__((destructor)) static void linger(void)
 {
 	struct amp_stats st;
 	int tries = 500;
 
+	for (int fd = FIRST_FD; fd < FIRST_FD + FDS; fd++)
+		(void)amp_close(fd); /* EBADF: none was open */
 	do {
 		(void)amp_poll_links();
 		amp_stats_get(&st);

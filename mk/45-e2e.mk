@@ -6,6 +6,7 @@
 #   $(BUILD)/e2e/agent-small    under the sanitizers, with a small core's pools
 #   $(BUILD)/e2e/agent-patient  under the sanitizers, for a peer that is a whole Linux in a process: where others
 #                               run, it may not answer for longer than until the third ping
+#   $(BUILD)/e2e/leaves         a program as it is for Linux, with the library inside
 
 E2E_CPPFLAGS := -D_GNU_SOURCE '-DAMPSOCK_CONFIG="port/hosted_config.h"' -Isrc -idirafter include
 E2E_CFLAGS   := $(STD) $(WARN) $(E2E_CPPFLAGS)
@@ -34,10 +35,17 @@ $(BUILD)/e2e/agent-patient: tests/e2e/agent.c $(BUILD)/e2e/inet_session-patient.
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(E2E_CFLAGS) $(DEBUG_FLAGS) $(SAN_FLAGS) -o $@ $^ -pthread
 
+$(BUILD)/e2e/leaves: tests/e2e/leaves.c $(BUILD)/hosted/ampsock.redefine $(BUILD)/hosted/hosted_main.o $(BUILD)/hosted/libampsock.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(STD) $(WARN) -D_GNU_SOURCE $(CFLAGS) -c -o $@.plain $<
+	$(Q)objcopy --redefine-syms=$(BUILD)/hosted/ampsock.redefine $@.plain $@.o
+	$(Q)$(CC) $(CFLAGS) -o $@ $@.o $(BUILD)/hosted/hosted_main.o $(BUILD)/hosted/libampsock.a -pthread
+
 $(eval $(call hosted_lib,e2e-small,$(E2E_SMALL) $(DEBUG_FLAGS) $$(SAN_FLAGS)))
 
 .PHONY: e2e-programs check-e2e
 e2e-programs: $(BUILD)/e2e/agent-plain $(BUILD)/e2e/agent-san $(BUILD)/e2e/agent-small \
+	$(BUILD)/e2e/leaves \
 	$(BUILD)/ampsock-proxy $(BUILD)/san/ampsock-proxy
 
 check-e2e: ## a hosted guest, the proxy, real peers, and attacks (2 min)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../cli/option.h"
 #include "../wire/utf8.h"
 #include "ctl.h"
 
@@ -271,32 +272,14 @@ static void errors_json(int argc, char **argv)
 	optind = 0; /* glibc: begin anew */
 }
 
-/* The argument that it is in; of a letter that is none, itself: there may be others behind it. */
-static const char *faulty(int ch, char **argv)
+static int wrong_option(int ch, char **argv)
 {
-	static char letter[] = "-x";
+	char text[AMP_OPTION_TEXT];
 
-	for (const struct option *o = options; o->name; o++) {
-		if (o->val == optopt)
-			return argv[optind - 1];
-	}
-	if (ch == ':' || !optopt)
-		return argv[optind - 1];
-	letter[1] = (char)optopt;
-	return letter;
-}
-
-/* What getopt_long() did not like. */
-static const char *option_fault(int ch)
-{
-	if (ch == ':')
-		return "expected a value behind an option";
-	/* of a long option that takes none it says which one it was */
-	for (const struct option *o = options; optopt && o->name; o++) {
-		if (o->val == optopt && o->has_arg == no_argument)
-			return "expected no value behind this option";
-	}
-	return "there is no such option (a rule goes in quotes)";
+	amp_option_fault(text, ch, argv, options);
+	/* `->` of one that the shell has taken to pieces */
+	ctl_complain(EINVAL, "%s%s", text, optopt == '>' ? " (a rule goes in quotes)" : "");
+	return EXIT_USAGE;
 }
 
 /*
@@ -333,7 +316,7 @@ int main(int argc, char **argv)
 			return 0;
 		}
 		if (ch == '?' || ch == ':')
-			return usage(option_fault(ch), faulty(ch, argv));
+			return wrong_option(ch, argv);
 		r = take_option(&opt, ch, optarg, given);
 		if (r)
 			return r;

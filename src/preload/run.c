@@ -33,6 +33,7 @@
 #include <unistd.h>
 
 #include "ampsock.h"
+#include "../cli/option.h"
 #include "run.h"
 #include "run_start.h"
 
@@ -90,8 +91,8 @@ static const struct option options[] = {
 /* option: NULL if it is about none. */
 static int usage(const char *option, const char *what)
 {
-	fprintf(stderr, "ampsock-run: %s%s%s\nTry 'ampsock-run --help'.\n",
-		option ? option : "", option ? ": " : "", what);
+	fprintf(stderr, "ampsock-run: %s%s%s; see --help\n", option ? option : "",
+		option ? ": " : "", what);
 	return RUN_EXIT_USAGE;
 }
 
@@ -280,7 +281,7 @@ static void share_descriptors(void)
 static int parse(int argc, char **argv, int *linger_s)
 {
 	int c, r;
-	char letter[] = "-x";
+	char text[AMP_OPTION_TEXT];
 
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, "+:", options, NULL)) != -1) {
@@ -306,13 +307,10 @@ static int parse(int argc, char **argv, int *linger_s)
 		case OPT_HELP:
 			fputs(help, stdout);
 			exit(0);
-		case ':':
-			return usage(argv[optind - 1], "expected a value behind it");
 		default:
-			if (optopt >= OPT_LINK)
-				return usage(argv[optind - 1], "expected no value behind it");
-			letter[1] = (char)optopt; /* of several: which argument is not said */
-			return usage(optopt ? letter : argv[optind - 1], "no such option");
+			amp_option_fault(text, c, argv, options);
+			fprintf(stderr, "ampsock-run: %s\n", text);
+			return RUN_EXIT_USAGE;
 		}
 	}
 	return optind < argc ? 0 : usage(NULL, "no program");

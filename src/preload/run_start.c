@@ -17,8 +17,9 @@
 #include "run.h"
 #include "run_start.h"
 
-#define LIBRARY	   "libampsock-preload.so"
-#define LINK_UP_MS 10000
+#define LIBRARY	  "libampsock-preload.so"
+#define SOON_MS	  1000 /* then the terminal hears what is waited for */
+#define LINK_UP_S 9    /* besides */
 
 /* ---- links ---- */
 
@@ -106,7 +107,15 @@ static int guest_up(const char *path)
 		amp_link_callback(link_event, NULL);
 	}
 	guests.at = (int)guests.cnt;
-	r = amp_link_vhost_user(path, LINK_UP_MS);
+	r = amp_link_vhost_user(path, SOON_MS);
+	if (r == -ENOENT || r == -ECONNREFUSED) {
+		fprintf(stderr,
+			"ampsock-run: --link vhost-user:%s: nobody listens there; tried again "
+			"for "
+			"%d seconds\n",
+			path, LINK_UP_S);
+		r = amp_link_vhost_user(path, LINK_UP_S * 1000);
+	}
 	guests.at = -1;
 	if (r == 0)
 		guests.path[guests.cnt++] = path;

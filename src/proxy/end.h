@@ -98,6 +98,12 @@ struct amp_end_ops {
 	void (*shut)(struct amp_end *end);
 	/* Nothing more is taken from the peer, which hears of it; NULL: it cannot be told. */
 	void (*deafen)(struct amp_end *end);
+	/*
+	 * Ring ends. Has the peer closed, both ways, in good order? gone: it is not there any more; then what
+	 * it sends is enough, and from now on the end is like one that has closed. True: what it said can be
+	 * delivered without it. NULL: no.
+	 */
+	bool (*left)(struct amp_end *end, bool gone);
 	/* The last calls: abnormal (the peer sees a reset), orderly. */
 	void (*reset)(struct amp_end *end);
 	void (*close)(struct amp_end *end);

@@ -529,8 +529,8 @@ static void sock_close(struct amp_end *end)
 #define COMMON_OPS                                                                           \
 	.name = "sock", .write = sock_write, .reserve = sock_reserve, .commit = sock_commit, \
 	.resume = sock_resume, .space = sock_space, .want = sock_want, .shut = sock_shut,    \
-	.deafen = sock_deafen, .reset = sock_reset, .close = sock_close,                     \
-	.text = amp_end_sock_text, .info = amp_end_sock_info
+	.deafen = sock_deafen, .left = amp_end_sock_left, .reset = sock_reset,               \
+	.close = sock_close, .text = amp_end_sock_text, .info = amp_end_sock_info
 
 static const struct amp_end_ops in_ops = {COMMON_OPS, .accept = sock_accept};
 static const struct amp_end_ops out_ops = {COMMON_OPS};

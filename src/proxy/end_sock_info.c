@@ -80,3 +80,12 @@ void amp_end_sock_info(const struct amp_end *end, struct amp_sock_info *info)
 	info->held_len = e->in.len;
 	info->window_len = AMP_LIMIT_WINDOW - e->in.len;
 }
+
+/* Its end, or its reset, is on the way to us, behind what it said. */
+bool amp_end_sock_left(struct amp_end *end, bool gone)
+{
+	const struct amp_end_sock *e = amp_container_of(end, struct amp_end_sock, end);
+
+	(void)gone;
+	return e->open && e->hup && !e->let_go && !e->broken;
+}

@@ -370,6 +370,19 @@ static void v_close(struct amp_end *end)
 	let_go(e);
 }
 
+static bool v_left(struct amp_end *end, bool gone)
+{
+	struct amp_end_vsock *e = of(end);
+	uint8_t need = AMP_VSOCK_SHUTDOWN_SEND | (gone ? 0 : AMP_VSOCK_SHUTDOWN_RCV);
+
+	if (!e->open || e->let_go || e->broken || e->reset || (e->ev & AMP_VSOCK_EV_RESET) ||
+	    (e->c.peer_shut & need) != need)
+		return false;
+	if (gone && !e->gone) /* the link's end is not to be told as one of its own */
+		amp_vsock_close(&e->vl->vs, &e->c, 0, 0);
+	return true;
+}
+
 static void v_text(const struct amp_end *end, char *dst, size_t len)
 {
 	const struct amp_end_vsock *e =
@@ -384,8 +397,8 @@ static void v_text(const struct amp_end *end, char *dst, size_t len)
 #define COMMON_OPS                                                                   \
 	.name = "vsock", .write = v_write, .reserve = v_reserve, .commit = v_commit, \
 	.resume = v_resume, .space = v_space, .want = v_want, .shut = v_shut,        \
-	.deafen = v_deafen, .reset = v_reset, .close = v_close, .text = v_text,      \
-	.info = amp_end_vsock_info
+	.deafen = v_deafen, .left = v_left, .reset = v_reset, .close = v_close,      \
+	.text = v_text, .info = amp_end_vsock_info
 
 static const struct amp_end_ops in_ops = {COMMON_OPS, .accept = v_accept};
 static const struct amp_end_ops out_ops = {COMMON_OPS};

@@ -115,6 +115,14 @@ void amp_flow_kill(struct amp_flow *f)
 	flow_gone(f);
 }
 
+bool amp_flow_left(struct amp_flow *f, bool gone)
+{
+	struct amp_end *guest = f->end[0];
+
+	return !f->dead && f->open[0] && f->open[1] && guest->ops->left &&
+	       guest->ops->left(guest, gone);
+}
+
 unsigned amp_flow_end_all(struct amp_link *link, const struct amp_flow_ops *ops,
 			  const void *owner)
 {

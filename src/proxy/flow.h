@@ -55,6 +55,8 @@ void amp_flow_drain(void (*idle)(void));
 int amp_flow_head(struct amp_flow *flow, unsigned side, const uint8_t *bytes, uint16_t len);
 /* Abnormal end from outside: both ends see a reset. No ops->failed. */
 void amp_flow_kill(struct amp_flow *flow);
+/* What the guest said is complete, and can be delivered without it: amp_end_ops.left(). */
+bool amp_flow_left(struct amp_flow *flow, bool gone);
 /* All of a link's with these ops and this owner. How many. */
 unsigned amp_flow_end_all(struct amp_link *link, const struct amp_flow_ops *ops,
 			  const void *owner);

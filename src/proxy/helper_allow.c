@@ -86,12 +86,12 @@ static bool in_runtime_dir(const struct amp_config *conf, const char *path)
 	       path[len + 1] && !strchr(path + len + 1, '/') && strcmp(path + len, "/..");
 }
 
-/* What belongs to no link, in a link's place: the name is for the log. */
+/* What belongs to no link, in a link's place, but for its type: the name is for the log. */
 static const struct amp_link_conf *own_place(const struct amp_config *conf,
 					     enum amp_helper_kind kind, const char *path)
 {
-	static const struct amp_link_conf control = {.name = "(control)"};
-	static const struct amp_link_conf metrics = {.name = "(metrics)"};
+	static const struct amp_link_conf control = {.name = "control"};
+	static const struct amp_link_conf metrics = {.name = "metrics"};
 
 	if (kind == AMP_HELPER_CONTROL && conf->control[0] && strcmp(conf->control, path) == 0)
 		return &control;

@@ -25,13 +25,15 @@
 #define JOURNAL_MAX	(1u << 20) /* bytes */
 #define CONFIG_MAX	(1u << 20) /* bytes of a configuration file */
 #define ENDPOINTS_SPARE 32u
-#define MADE_MAX	4096u /* socket files: of a worker gone wrong, in the runtime directory */
+#define PLACE_LEN \
+	(sizeof("link ") + AMP_LINK_NAME_MAX) /* how the log calls a link, or what is none */
+#define MADE_MAX 4096u /* socket files: of a worker gone wrong, in the runtime directory */
 
 /* A socket file that we made, to be told from another's at the same path. */
 struct made {
 	LIST_ENTRY(made) entry;
 	char path[AMP_SUN_PATH];
-	char link[AMP_LINK_NAME_MAX + 1];
+	char place[PLACE_LEN];
 	struct amp_kept_file file;
 };
 
@@ -206,7 +208,7 @@ static int remove_made(struct made *m)
 	if (amp_kept_file_stands(m->path, &m->file)) {
 		r = unlink(m->path) ? -errno : 0;
 	} else if (access(m->path, F_OK) == 0) {
-		amp_log(AMP_LOG_WARN, "link %s: %s is another's file by now: it stays", m->link,
+		amp_log(AMP_LOG_WARN, "%s: %s is another's file by now: it stays", m->place,
 			m->path);
 		r = -ESTALE;
 	} else {
@@ -217,7 +219,7 @@ static int remove_made(struct made *m)
 }
 
 /* The service manager's: the file is its affair, too, and nothing that we made. */
-static int passed_unix(const struct amp_link_conf *link, const char *path)
+static int passed_unix(const char *place, const char *path)
 {
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	int fd;
@@ -226,9 +228,8 @@ static int passed_unix(const struct amp_link_conf *link, const char *path)
 	fd = amp_helper_passed(true, (const struct sockaddr *)&un);
 	if (fd < 0 && fd != -ENOENT)
 		amp_log(AMP_LOG_ERROR,
-			"link %s: the socket that the service manager passed for %s: %s",
-			link->name, path,
-			fd == -EPROTOTYPE ? "no listening stream socket" : strerror(-fd));
+			"%s: the socket that the service manager passed for %s: %s", place,
+			path, fd == -EPROTOTYPE ? "no listening stream socket" : strerror(-fd));
 	return fd;
 }
 
@@ -239,8 +240,8 @@ static int kept_unix(struct made *m, const struct sockaddr_un *un)
 
 	if (fd < 0 || amp_kept_file_stands(m->path, &m->file))
 		return fd;
-	amp_log(AMP_LOG_WARN, "link %s: %s was removed or replaced: its socket is made anew",
-		m->link, m->path);
+	amp_log(AMP_LOG_WARN, "%s: %s was removed or replaced: its socket is made anew",
+		m->place, m->path);
 	close(fd);
 	amp_kept_drop_unix(un, false);
 	return -1;
@@ -270,11 +271,11 @@ static int listen_anew(struct made *m, const struct sockaddr_un *un)
 
 	if (other) {
 		amp_log(AMP_LOG_ERROR,
-			"link %s: %s is the same socket as %s of link %s: give another path",
-			m->link, m->path, other->path, other->link);
+			"%s: %s is the same socket as %s of %s: give another path", m->place,
+			m->path, other->path, other->place);
 		return -EADDRINUSE;
 	}
-	fd = amp_unix_listen(m->path, m->link);
+	fd = amp_unix_listen(m->path, m->place);
 	if (fd < 0)
 		return fd;
 	r = amp_kept_file_at(m->path, &m->file);
@@ -282,21 +283,20 @@ static int listen_anew(struct made *m, const struct sockaddr_un *un)
 		amp_kept_keep_unix(un, fd, &m->file);
 		return fd;
 	}
-	amp_log(AMP_LOG_ERROR, "link %s: cannot listen on %s: its file went away: %s", m->link,
+	amp_log(AMP_LOG_ERROR, "%s: cannot listen on %s: its file went away: %s", m->place,
 		m->path, strerror(-r));
 	close(fd);
 	return -EACCES;
 }
 
-static struct made *new_made(const char *path, const char *link)
+static struct made *new_made(const char *path, const char *place)
 {
 	struct made *m = made_cnt < MADE_MAX ? calloc(1, sizeof(*m)) : NULL;
 
 	if (!m) {
 		amp_log_some(&log_made, AMP_LOG_ERROR,
-			     "link %s: cannot listen on %s: no memory, or more than %u "
-			     "socket files",
-			     link, path, MADE_MAX);
+			     "%s: cannot listen on %s: no memory, or more than %u socket files",
+			     place, path, MADE_MAX);
 		return NULL;
 	}
 	strcpy(m->path, path);
@@ -306,10 +306,9 @@ static struct made *new_made(const char *path, const char *link)
 }
 
 /* The manager's, now or for the program before this one; -ENOENT: it has none for this path. */
-static int given_unix(const struct amp_link_conf *link, const char *path,
-		      const struct sockaddr_un *un)
+static int given_unix(const char *place, const char *path, const struct sockaddr_un *un)
 {
-	int fd = passed_unix(link, path);
+	int fd = passed_unix(place, path);
 
 	if (fd >= 0)
 		amp_kept_keep_unix(un, fd, NULL);
@@ -324,19 +323,22 @@ static int do_listen(const struct amp_link_conf *link, const char *path, mode_t 
 {
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	struct made *m = find_made(path);
+	char place[PLACE_LEN];
 	int fd, r;
 
 	if (strlen(path) >= sizeof(m->path))
 		return -ENAMETOOLONG;
 	strcpy(un.sun_path, path);
-	fd = given_unix(link, path, &un);
+	snprintf(place, sizeof(place), "%s%s", link->type == AMP_LINK_NONE ? "" : "link ",
+		 link->name);
+	fd = given_unix(place, path, &un);
 	if (fd != -ENOENT)
 		return fd;
 	if (!m)
-		m = new_made(path, link->name);
+		m = new_made(path, place);
 	if (!m)
 		return -ENOMEM;
-	strcpy(m->link, link->name);
+	strcpy(m->place, place);
 	fd = kept_unix(m, &un);
 	if (fd < 0)
 		fd = listen_anew(m, &un);
@@ -347,8 +349,8 @@ static int do_listen(const struct amp_link_conf *link, const char *path, mode_t 
 	if (!mode || chmod(path, mode) == 0)
 		return fd;
 	r = -errno;
-	amp_log(AMP_LOG_ERROR, "link %s: cannot listen on %s: its mode cannot be set: %s",
-		link->name, path, strerror(-r));
+	amp_log(AMP_LOG_ERROR, "%s: cannot listen on %s: its mode cannot be set: %s", place,
+		path, strerror(-r));
 	amp_kept_drop_unix(&un, false);
 	close(fd);
 	remove_made(m);

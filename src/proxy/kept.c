@@ -292,6 +292,18 @@ static void load_exec(const char *text)
 
 /* ---- the service manager's ---- */
 
+static void not_used(const char *name, int fd)
+{
+	char clean[AMP_KEPT_NAME];
+
+	amp_log(AMP_LOG_WARN,
+		"a descriptor in the service manager's store, %s, is there twice or has a name "
+		"that "
+		"is none of ours: closed",
+		amp_log_clean(clean, sizeof(clean), name, strlen(name)));
+	close(fd);
+}
+
 static void load_store(void)
 {
 	const char *name;
@@ -302,7 +314,7 @@ static void load_store(void)
 		if (amp_kept_name_ok(name) && !find(name))
 			amp_kept_add(name, fd);
 		else
-			close(fd);
+			not_used(name, fd);
 	}
 }
 

@@ -30,6 +30,10 @@
 #include "kept_msg.h"
 #include "log.h"
 
+#define STREAM "+stream" /* the beginnings of sockets' names */
+#define DGRAM  "+dgram"
+#define ANY    "+any"
+
 #define MAGIC	0x6b706d61u /* "ampk" */
 #define WAIT_MS 1000
 
@@ -101,13 +105,28 @@ void amp_kept_drop(const char *name)
 	send_msg(DROP, name, -1);
 }
 
+/* A link's, or of a kind that there is today; the program before this one may have been a newer one. */
+static bool is_known(const char *name)
+{
+	return name[0] != '+' || strncmp(name, STREAM "-", strlen(STREAM "-")) == 0 ||
+	       strncmp(name, DGRAM "-", strlen(DGRAM "-")) == 0 ||
+	       strncmp(name, ANY "-", strlen(ANY "-")) == 0;
+}
+
 /* Unix sockets are the helper's own affair, and the manager's stay. */
 static void drop_one(const char *name, int fd, void *ctx)
 {
 	(void)fd;
 	(void)ctx;
-	if (!amp_kept_is_unix(name) && !amp_kept_is_lent(name))
-		amp_kept_drop(name);
+	if (amp_kept_is_unix(name) || amp_kept_is_lent(name))
+		return;
+	if (!is_known(name))
+		amp_log(AMP_LOG_WARN,
+			"%s, kept by the program before this one, is of a kind that this one "
+			"does "
+			"not know: closed",
+			name);
+	amp_kept_drop(name);
 }
 
 /*
@@ -136,7 +155,7 @@ void amp_kept_settle(void)
 
 static void socket_name(char *dst, int type, const struct sockaddr *sa, socklen_t len)
 {
-	amp_kept_hash_name(dst, type == SOCK_DGRAM ? "+dgram" : "+stream", sa, len);
+	amp_kept_hash_name(dst, type == SOCK_DGRAM ? DGRAM : STREAM, sa, len);
 }
 
 /* As the kernel says it: in IPv6 with what was left out. */
@@ -317,7 +336,7 @@ static void any_number(struct any *a, const char *what, unsigned n)
 
 	snprintf(a->what, sizeof(a->what), "%s", what);
 	snprintf(text, sizeof(text), "%s %u", what, n);
-	amp_kept_hash_name(a->name, "+any", text, strlen(text));
+	amp_kept_hash_name(a->name, ANY, text, strlen(text));
 }
 
 /* The next that nobody has. */

@@ -57,6 +57,19 @@ void amp_link_end_del(struct amp_link *link, struct amp_end *end)
 	TAILQ_REMOVE(&link->ends, end, ring_entry);
 }
 
+void amp_link_gone(struct amp_link *link)
+{
+	struct amp_flow *f, *next;
+
+	link->up = false;
+	amp_offload_down(link->offload);
+	for (f = TAILQ_FIRST(&link->flows); f; f = next) {
+		next = TAILQ_NEXT(f, entry);
+		if (!amp_flow_left(f, true))
+			amp_flow_kill(f);
+	}
+}
+
 void amp_link_down(struct amp_link *link)
 {
 	struct amp_flow *f;

@@ -122,8 +122,11 @@ struct amp_link *amp_link_new(const struct amp_link_conf *conf);
 int amp_link_init(struct amp_link *link, const struct amp_link_ops *ops,
 		  const struct amp_link_conf *conf);
 void amp_link_fini(struct amp_link *link);
-/* The guest is there; is gone: every flow and session of the link ends now. */
+/* The guest is there. */
 void amp_link_up(struct amp_link *link);
+/* It is gone: every session and flow of the link ends now, but where it had ended what it sends. */
+void amp_link_gone(struct amp_link *link);
+/* Those, too. */
 void amp_link_down(struct amp_link *link);
 
 /*

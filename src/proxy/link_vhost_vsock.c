@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* #syscalls accept4 close */
+/* #syscalls accept4 close poll ppoll */
 /*
  * Link type vhost-user-vsock: a VMM (QEMU, UML, our own hosted front-end) connects to
  * our Unix socket and shares its guest's memory; we are its virtio-vsock device.
  *
  * One VMM at a time. When it goes, the guest's flows go, and the next may come on the
- * same path.
+ * same path. What a guest had sent is not lost with it: before a word of its VMM is read, or
+ * that there will be none any more, what lies in the ring is taken, in turns like all else. A
+ * flow that the guest had ended is delivered to its end (amp_link_gone()).
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -100,6 +103,33 @@ static bool busy_news(const struct amp_busy *busy)
 	return vs->in && amp_vsock_news(vs);
 }
 
+/* One turn of the engine. Packets that were taken; negative: none, as things stand. */
+static int turn(struct amp_link_vv *l)
+{
+	struct amp_vsock *vs = &l->vl.vs;
+	int n;
+
+	if (amp_vv_tell(l)) {
+		tell_driver(l);
+		return -1;
+	}
+	/* what flows have put into the ring: it need not wait for what comes now */
+	if (!tell_driver(l))
+		return -1;
+	amp_vq_disarm(vs->in);
+	amp_vq_disarm(vs->out);
+	n = amp_vlink_run(&l->vl);
+	if (amp_vhost_be_dead(&l->be)) {
+		fail(l, -EFAULT, NULL);
+		return -1;
+	}
+	if (n < 0)
+		fail(l, -EBADMSG, vs->in->broken ? vs->in->why : vs->out->why);
+	return n;
+}
+
+static void listen_ready(struct amp_watch *w, uint32_t events);
+
 static void run(struct amp_work *work)
 {
 	struct amp_link_vv *l = amp_container_of(work, struct amp_link_vv, vl.work);
@@ -108,27 +138,16 @@ static void run(struct amp_work *work)
 	int n;
 
 	amp_busy_stop(&l->busy);
-	if (!vs->in || !vs->out)
+	if (l->next_waits && l->be.fd < 0 && l->listen.fd >= 0)
+		listen_ready(&l->listen, 0);
+	if (!vs->in || !vs->out) {
+		amp_vlink_serve(&l->vl);
 		return;
+	}
 	told = amp_vq_news(vs->out);
-	if (amp_vv_tell(l)) {
-		tell_driver(l);
+	n = turn(l);
+	if (n < 0)
 		return;
-	}
-	/* what flows have put into the ring: it need not wait for what comes now */
-	if (!tell_driver(l))
-		return;
-	amp_vq_disarm(vs->in);
-	amp_vq_disarm(vs->out);
-	n = amp_vlink_run(&l->vl);
-	if (amp_vhost_be_dead(&l->be)) {
-		fail(l, -EFAULT, NULL);
-		return;
-	}
-	if (n < 0) {
-		fail(l, -EBADMSG, vs->in->broken ? vs->in->why : vs->out->why);
-		return;
-	}
 	if (n == (int)AMP_VLINK_BATCH || stays_awake(l))
 		amp_work_queue(work);
 	else if (n == 0 && looks_on(l, told))
@@ -147,14 +166,14 @@ static int hook_features(struct amp_vhost_be *be, uint64_t features)
 	return 0;
 }
 
-/* Everything of the guest ends; the engine is ready for the next. */
-static void detach(struct amp_link_vv *l)
+/* The guest is gone; the engine is ready for the next. down: amp_link_gone() or amp_link_down(). */
+static void detach(struct amp_link_vv *l, void (*down)(struct amp_link *link))
 {
 	bool seqpacket = l->vl.vs.seqpacket;
 
 	amp_busy_stop(&l->busy);
 	l->vl.vs.in = l->vl.vs.out = NULL;
-	amp_link_down(&l->vl.link);
+	down(&l->vl.link);
 	amp_vlink_down(&l->vl);
 	l->vl.vs.seqpacket = seqpacket;
 }
@@ -171,7 +190,7 @@ static void hook_queue_start(struct amp_vhost_be *be, unsigned q, struct amp_vq 
 	if (l->ran[q] && vq->get_idx != l->stopped_at[q]) {
 		memset(l->ran, 0, sizeof(l->ran));
 		amp_log(AMP_LOG_INFO, "link %s: the guest restarted", name_of(l));
-		detach(l);
+		detach(l, amp_link_gone);
 		amp_vv_tell_end(l);
 	}
 	l->vq[q] = vq;
@@ -228,11 +247,13 @@ static void hook_gone(struct amp_vhost_be *be, int err)
 	else
 		amp_log(AMP_LOG_INFO, "link %s: guest detached", name_of(l));
 	amp_watch_stop(&l->conn);
-	detach(l);
+	detach(l, amp_link_gone);
 	amp_vv_keep_stop(l);
 	memset(l->ran, 0, sizeof(l->ran));
 	l->vl.vs.seqpacket = false;
+	l->taking = false;
 	amp_vhost_be_reset(be);
+	amp_work_queue(&l->vl.work); /* the next VMM may have come, and flows go on */
 }
 
 static const struct amp_vhost_be_ops be_ops = {
@@ -252,19 +273,52 @@ static void handle_messages(struct amp_link_vv *l)
 	amp_vv_keep_end(l);
 }
 
+/*
+ * Nothing is left in the ring of what lay there when the VMM said something, or went; a guest that
+ * goes on sending does not put that off. False: the watch (of a level) calls again.
+ */
+static bool took_all(struct amp_link_vv *l)
+{
+	struct amp_vsock *vs = &l->vl.vs;
+	int n = -1;
+
+	if (vs->in && vs->out && !l->taking) {
+		l->taking = true;
+		l->left = amp_vq_avail(vs->in);
+	}
+	if (vs->in && vs->out && l->left) {
+		amp_work_queue(&l->vl.work); /* which arms the rings */
+		n = turn(l);
+	}
+	if (n > 0 && (unsigned)n < l->left) {
+		l->left -= (unsigned)n;
+		return false;
+	}
+	l->taking = false;
+	return true;
+}
+
 static void conn_ready(struct amp_watch *w, uint32_t events)
 {
+	struct amp_link_vv *l = amp_container_of(w, struct amp_link_vv, conn);
+
 	(void)events;
-	handle_messages(amp_container_of(w, struct amp_link_vv, conn));
+	if (took_all(l) && w->fd >= 0)
+		handle_messages(l);
+}
+
+/* The VMM has gone, and conn_ready() will come to that. */
+static bool leaving(const struct amp_link_vv *l)
+{
+	struct pollfd p = {.fd = l->be.fd, .events = POLLRDHUP};
+
+	return l->be.fd >= 0 && poll(&p, 1, 0) > 0;
 }
 
 static void attach(struct amp_link_vv *l, int fd)
 {
 	int r;
 
-	/* the one before may have gone, and its end be still unread: it is not in the way */
-	if (l->be.fd >= 0)
-		handle_messages(l);
 	if (l->be.fd >= 0) {
 		amp_log_some(&l->log_second, AMP_LOG_WARN,
 			     "link %s: a second VMM connected to %s and was refused",
@@ -290,6 +344,10 @@ static void listen_ready(struct amp_watch *w, uint32_t events)
 	int fd;
 
 	(void)events;
+	/* the one before may have gone, and its end be still unread: it is not in the way */
+	l->next_waits = leaving(l);
+	if (l->next_waits)
+		return;
 	do {
 		fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0)
@@ -336,9 +394,11 @@ static void stop(struct amp_link *link)
 
 	if (l->be.fd >= 0) {
 		amp_watch_stop(&l->conn);
-		detach(l);
+		detach(l, amp_link_down);
 		amp_vv_keep_stop(l);
 		amp_vhost_be_reset(&l->be);
+	} else {
+		detach(l, amp_link_down); /* of guests before */
 	}
 	uv_close((uv_handle_t *)&l->patience, NULL);
 	if (l->listen.fd >= 0)

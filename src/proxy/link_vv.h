@@ -40,6 +40,9 @@ struct amp_link_vv {
 	uint64_t bytes; /* of link.stats, both ways, as of the last turn */
 	uint8_t config[8];
 	struct amp_busy busy; /* between an answer and the guest's next message */
+	unsigned left;	      /* packets in the ring that are taken before the VMM's words, */
+	bool taking;	      /* in turns: it has begun */
+	bool next_waits;      /* another VMM, for this one's end to be read */
 	bool awake; /* the guest did not want to hear of the last buffer that it got */
 	struct amp_log_rate log_second;
 	/* link_vv_keep.c */

@@ -12,10 +12,10 @@
 
 /*
  * A non-blocking listening Unix stream socket at path. A stale socket file is removed; one
- * that somebody listens on is not. Returns the descriptor, or -errno with a log line said. For
- * the helper alone.
+ * that somebody listens on is not. Returns the descriptor, or -errno with a log line said, which
+ * begins with the place: a link, or what is none's. For the helper alone.
  */
-int amp_unix_listen(const char *path, const char *link);
+int amp_unix_listen(const char *path, const char *place);
 /*
  * The same for any target: TCP listens, UDP is bound. In the worker. Where the port is any, who has asked
  * is whose successor gets the same: the link (or another word), and the service, if it is for one.

@@ -52,7 +52,7 @@ static bool alive(const struct sockaddr_un *un)
 }
 
 /* Removes a socket file that a dead process left. 0 or -errno, said. */
-static int clear_path(const struct sockaddr_un *un, const char *link)
+static int clear_path(const struct sockaddr_un *un, const char *place)
 {
 	struct stat st;
 
@@ -60,22 +60,22 @@ static int clear_path(const struct sockaddr_un *un, const char *link)
 		return 0;
 	if (!S_ISSOCK(st.st_mode)) {
 		amp_log(AMP_LOG_ERROR,
-			"link %s: %s exists and is no socket: remove it or give another path",
-			link, un->sun_path);
+			"%s: %s exists and is no socket: remove it or give another path", place,
+			un->sun_path);
 		return -EEXIST;
 	}
 	if (alive(un)) {
 		amp_log(AMP_LOG_ERROR,
-			"link %s: %s is already in use by another process: stop it or give "
+			"%s: %s is already in use by another process: stop it or give "
 			"another path",
-			link, un->sun_path);
+			place, un->sun_path);
 		return -EADDRINUSE;
 	}
 	unlink(un->sun_path);
 	return 0;
 }
 
-static void say_why(const char *path, const char *link, int err)
+static void say_why(const char *path, const char *place, int err)
 {
 	char dir[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	char *slash;
@@ -86,21 +86,21 @@ static void say_why(const char *path, const char *link, int err)
 		*slash = 0;
 	if (err == ENOENT && slash)
 		amp_log(AMP_LOG_ERROR,
-			"link %s: directory %s does not exist: create it, or give a path in "
+			"%s: directory %s does not exist: create it, or give a path in "
 			"one that does",
-			link, dir[0] ? dir : "/");
+			place, dir[0] ? dir : "/");
 	else
-		amp_log(AMP_LOG_ERROR, "link %s: cannot listen on %s: %s", link, path,
+		amp_log(AMP_LOG_ERROR, "%s: cannot listen on %s: %s", place, path,
 			strerror(err));
 }
 
-int amp_unix_listen(const char *path, const char *link)
+int amp_unix_listen(const char *path, const char *place)
 {
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	int fd, r;
 
 	memcpy(un.sun_path, path, strlen(path) + 1);
-	r = clear_path(&un, link);
+	r = clear_path(&un, place);
 	if (r)
 		return r;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -108,7 +108,7 @@ int amp_unix_listen(const char *path, const char *link)
 	    listen(fd, AMP_LISTEN_BACKLOG) == 0)
 		return fd;
 	r = -errno;
-	say_why(path, link, -r);
+	say_why(path, place, -r);
 	if (fd >= 0)
 		close(fd);
 	return r;

@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "../cli/option.h"
 #include "config.h"
 #include "confine.h"
 #include "control.h"
@@ -150,43 +151,12 @@ static struct {
 	char **argv;
 } args;
 
-/* The known option that is most like what was typed: the one with the longest common start. */
-static const char *nearest(const char *typed)
-{
-	const char *best = "help";
-	size_t best_len = 0;
-
-	for (const struct option *o = options; o->name; o++) {
-		size_t n = 0;
-
-		while (typed[n] && typed[n] == o->name[n])
-			n++;
-		if (n > best_len) {
-			best_len = n;
-			best = o->name;
-		}
-	}
-	return best;
-}
-
 static int bad_option(const struct settings *set, char **argv, int opt)
 {
-	const char *arg = optind > 0 ? argv[optind - 1] : "";
-	char letter[] = "-x";
+	char text[AMP_OPTION_TEXT];
 
-	if (opt == '?' && optopt > 0 && optopt <= UCHAR_MAX) { /* there are none of these */
-		letter[1] = (char)optopt;
-		arg = letter;
-	}
-	if (opt == ':')
-		fprintf(set->err, "ampsock-proxy: %s: expected a value behind it; see --help\n",
-			arg);
-	else
-		fprintf(set->err,
-			"ampsock-proxy: %s: no such option, or one that takes no value; did "
-			"you mean "
-			"--%s? See --help\n",
-			arg, nearest(arg + strspn(arg, "-")));
+	amp_option_fault(text, opt, argv, options);
+	fprintf(set->err, "ampsock-proxy: %s\n", text);
 	return EXIT_USAGE;
 }
 

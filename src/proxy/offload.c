@@ -12,7 +12,8 @@
  * another user and this file sees it no more.
  *
  * A session owns sockets: bound ones, listeners, connections. Each has an id that is
- * unique in the link and not used again. When the control carrier ends, all of them end.
+ * unique in the link and not used again. When the control carrier ends, all of them end; a
+ * connection that the guest has closed meanwhile delivers what it has, and is nobody's.
  *
  * Who the guest is was settled before the first byte: the link.
  */
@@ -95,6 +96,13 @@ static void session_free(struct amp_grave *grave)
 	free(amp_container_of(grave, struct amp_session, grave));
 }
 
+static void leave(struct amp_osock *s)
+{
+	TAILQ_REMOVE(&s->ses->socks, s, entry);
+	s->ses = &s->ses->off->left;
+	TAILQ_INSERT_TAIL(&s->ses->socks, s, entry);
+}
+
 void amp_session_end(struct amp_session *ses, const char *why)
 {
 	struct amp_offload *off = ses->off;
@@ -107,8 +115,12 @@ void amp_session_end(struct amp_session *ses, const char *why)
 		amp_log_some(&off->log_bad, AMP_LOG_WARN, "link %s: offload session reset: %s",
 			     off->link->conf->name, why);
 	amp_resolve_forget(off, ses);
-	while ((s = TAILQ_FIRST(&ses->socks)) != NULL)
-		s->ops->kill(s);
+	while ((s = TAILQ_FIRST(&ses->socks)) != NULL) {
+		if (s->ops->left && s->ops->left(s))
+			leave(s);
+		else
+			s->ops->kill(s);
+	}
 	ses->ctl->ops->reset(ses->ctl);
 	amp_buf_clear(&ses->out);
 	TAILQ_REMOVE(&off->sessions, ses, entry);
@@ -431,6 +443,8 @@ struct amp_offload *amp_offload_new(struct amp_link *link)
 	if (!off)
 		return NULL;
 	off->link = link;
+	off->left = (struct amp_session){.off = off, .over = true};
+	TAILQ_INIT(&off->left.socks);
 	link->limits.room = room;
 	TAILQ_INIT(&off->sessions);
 	TAILQ_INIT(&off->carriers);
@@ -484,55 +498,6 @@ int amp_offload_publish(struct amp_offload *off, const struct amp_forward *fwd, 
 						  : amp_virtual_tcp(off, fwd, fd);
 }
 
-/* What a reload does not allow any more: the guest hears why. */
-static void cut(struct amp_osock *s)
-{
-	struct amp_session *ses = s->ses;
-
-	ses->off->link->stats.cut++;
-	amp_session_closed(ses, s->id, EACCES);
-	if (!ses->over) /* else it went with the others */
-		s->ops->kill(s);
-}
-
-/* Calls end() for every socket that asks() says no to. What end() does may end others, too. */
-static void sweep(struct amp_offload *off, bool (*asks)(struct amp_osock *s, const void *arg),
-		  const void *arg)
-{
-	struct amp_session *ses, *next;
-	struct amp_osock *s;
-
-	for (ses = TAILQ_FIRST(&off->sessions); ses; ses = next) {
-		next = TAILQ_NEXT(ses, entry);
-		do {
-			TAILQ_FOREACH(s, &ses->socks, entry)
-			{
-				if (!asks(s, arg))
-					break;
-			}
-			if (s)
-				cut(s);
-		} while (s && !ses->over);
-	}
-}
-
-static bool still_allowed(struct amp_osock *s, const void *arg)
-{
-	(void)arg;
-	return !s->ops->allowed || s->ops->allowed(s);
-}
-
-static bool elsewhere(struct amp_osock *s, const void *arg)
-{
-	return s->virt != arg;
-}
-
-void amp_offload_rules(struct amp_offload *off)
-{
-	amp_policy_forget(off);
-	sweep(off, still_allowed, NULL);
-}
-
 void amp_offload_quit(struct amp_offload *off)
 {
 	struct amp_session *ses;
@@ -546,22 +511,6 @@ void amp_offload_quit(struct amp_offload *off)
 		TAILQ_FOREACH(s, &ses->socks, entry)
 		amp_tcp_quit(s);
 	}
-}
-
-int amp_offload_unpublish(struct amp_offload *off, const struct amp_forward *fwd)
-{
-	struct amp_virtual *v;
-
-	TAILQ_FOREACH(v, &off->virtuals, entry)
-	{
-		if (v->fwd == fwd)
-			break;
-	}
-	if (!v)
-		return -1;
-	amp_virtual_leave(v);
-	sweep(off, elsewhere, v);
-	return amp_virtual_free(v);
 }
 
 bool amp_offload_next(const struct amp_offload *off, uint64_t *num, uint32_t *id,

@@ -41,6 +41,8 @@ struct amp_osock_ops {
 	 * place at a published port (s->virt) no allow rule is needed.
 	 */
 	bool (*allowed)(struct amp_osock *s);
+	/* The session is over: can this one end by itself, in good order? NULL: no. */
+	bool (*left)(struct amp_osock *s);
 	bool released; /* RELEASE applies: bound sockets and listeners */
 };
 
@@ -100,6 +102,8 @@ struct amp_resolve;
 struct amp_offload {
 	struct amp_link *link;
 	TAILQ_HEAD(, amp_session) sessions;
+	struct amp_session
+		left; /* none: it is over, and has the sockets that go on after theirs */
 	TAILQ_HEAD(, amp_carrier) carriers; /* without a header yet, oldest first */
 	TAILQ_HEAD(, amp_virtual) virtuals;
 	TAILQ_HEAD(, amp_resolve) resolves; /* waiting */

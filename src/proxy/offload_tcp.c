@@ -103,8 +103,16 @@ static bool tcp_allowed(struct amp_osock *o)
 	return !in || !in->gone || amp_tcp_in_allowed(o, &t->bound);
 }
 
+static bool tcp_left(struct amp_osock *o)
+{
+	struct amp_flow *f = tcp_of(o)->flow;
+
+	return f && amp_flow_left(f, !o->ses->off->link->up);
+}
+
 static const struct amp_osock_ops tcp_ops = {
 	.kill = tcp_kill,
+	.left = tcp_left,
 	.fd = tcp_fd,
 	.allowed = tcp_allowed,
 };

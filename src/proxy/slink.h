@@ -145,6 +145,8 @@ int amp_end_sock_start(struct amp_end_sock *e, int fd, bool ours, uint32_t port,
 /* ops->text(), ops->info(): end_sock_info.c. */
 void amp_end_sock_text(const struct amp_end *end, char *dst, size_t len);
 void amp_end_sock_info(const struct amp_end *end, struct amp_sock_info *info);
+/* amp_end_ops.left() */
+bool amp_end_sock_left(struct amp_end *end, bool gone);
 /* Who is at the other end. False: not known, or no AF_VSOCK. */
 bool amp_end_sock_peer(const struct amp_end_sock *e, struct sockaddr_vm *vm);
 /* shutdown(), behind which amp_end_sock_peer() still knows. */

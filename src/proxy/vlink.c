@@ -333,6 +333,13 @@ int amp_vlink_run(struct amp_vlink *vl)
 	return r < 0 ? r : n;
 }
 
+void amp_vlink_serve(struct amp_vlink *vl)
+{
+	serve_due(vl);
+	if (!TAILQ_EMPTY(&vl->due))
+		amp_work_queue(&vl->work);
+}
+
 void amp_vlink_down(struct amp_vlink *vl)
 {
 	amp_pass.held_cnt = 0;

@@ -148,6 +148,8 @@ void amp_vlink_engine_ready(struct amp_vlink *vl);
 extern const struct amp_vlink_ops amp_vlink_vsock;
 /* Engine and deliveries, once. Packets handled, or -EBADMSG: the ring is broken. */
 int amp_vlink_run(struct amp_vlink *vl);
+/* Without rings: what the ends of a guest that is gone have still to do. */
+void amp_vlink_serve(struct amp_vlink *vl);
 /* The guest is gone: every end of its hears of it. The engine is fresh afterwards. */
 void amp_vlink_down(struct amp_vlink *vl);
 /* The engine's 32-bit counters into the link's. */

@@ -48,10 +48,13 @@ ROOMS = {
 	"preload": [
 		"socket/amp_calls.h",  # ampsock-run: a Linux program on top of the hosted library
 		"socket/stack.h",      # run_inside.c: what no call tells
+		"cli/option.h",
 		"af_rpmsg/af_rpmsg.h",
 	],
-	"ctl": [],  # ampsockctl: knows the proxy's socket and nothing of the proxy
+	"cli": [],  # what our three programs for Linux say alike
+	"ctl": ["cli/option.h"],  # ampsockctl: knows the proxy's socket and nothing of the proxy
 	"proxy": [
+		"cli/option.h",
 		"conn/conn.h", "conn/meter.h",
 		"vsock/vsock.h",
 		"virtio/vq.h",
@@ -73,7 +76,7 @@ ENGINES_MAY_NOT = ["socket/*", "<sys/socket.h>", "<sys/uio.h>", "<netinet/*>", "
 		   "<netdb.h>", "<arpa/inet.h>", "<ampsock.h>"]
 
 # The freestanding part of the library: what a bare toolchain has, or include/ brings.
-HOSTED = ["proxy/*", "ctl/*", "preload/*", "port/posix.*", "virtio/vhost_user_*", "virtio/sigbus.*", "vsock/hosted_*",
+HOSTED = ["cli/*", "proxy/*", "ctl/*", "preload/*", "port/posix.*", "virtio/vhost_user_*", "virtio/sigbus.*", "vsock/hosted_*",
 	  "af_rpmsg/hosted_*", "posix/hosted_*"]
 LIBC = ["<stdbool.h>", "<stddef.h>", "<stdint.h>", "<stdarg.h>", "<limits.h>", "<string.h>",
 	"<errno.h>", "<sys/types.h>", "<sys/time.h>", "<fcntl.h>", "<signal.h>", "<time.h>"]

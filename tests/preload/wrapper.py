@@ -24,7 +24,8 @@ def options():
     """a wrong option is exit 2 with a word about what would be right"""
     says(2, "no program")
     says(2, "no program", "--offload")
-    says(2, "ampsock-run: --lnk: no such option", "--lnk", "x", "true")
+    says(2, "ampsock-run: --lnk: no such option: did you mean --link; see --help", "--lnk", "x", "true")
+    says(2, "ampsock-run: --lingr: no such option: did you mean --linger; see --help", "--lingr", "x", "true")
     says(2, "ampsock-run: --link: expected a value", "--link")
     says(2, "ampsock-run: -x: no such option", "-x", "true")
     says(2, "ampsock-run: -x: no such option", "-xv", "true")
@@ -48,6 +49,7 @@ def options():
 def links():
     """a link that can not come up is exit 125"""
     says(125, "No such file", "--link", "vsock-device:/nowhere/at/all,3", "true")
+    says(125, "/nowhere/at/all: nobody listens there", "--link", "vhost-user:/nowhere/at/all", "true")
     says(125, "too long", "--link", "vsock-device:" + "x" * 200 + ",3", "true")
     with Wire() as w:
         p = run("sleep", "60", link=w.host)

@@ -781,7 +781,7 @@ def usage():
                         (("publish", "add", "g", "a", "b"), "one argument"), (("reset",), "expected the name of a link"),
                         (("links", "-n", "1"), "-n is not for this command"), (("top", "-n", "0"), "from 1 to"),
                         (("top", "-n", "x"), "found `x`"), (("capture",), "expected -w FILE"), (("capture", "-w"), "expected a value"),
-                        (("--nothing",), "no such option"), (("-xv",), "found `-x`"), (("log", "level"), "error, warning, info or debug"),
+                        (("--nothing",), "no such option"), (("-xv",), "ampsockctl: -x: no such option; see --help"), (("publish", "add", "g", "tcp", "1.2.3.4:5", "->", "vsock:9"), "a rule goes in quotes"), (("log", "level"), "error, warning, info or debug"),
                         (("status", "now"), "found `now`"), (("log", "level", "loud"), "expected error, warning, info or debug behind level, found `loud`"),
                         (("--json=1", "status"), "expected no value"), (("links", "-l", ""), "name of a link behind -l"), (("reset", ""), "found ``"),
                         (("publish", "add", "g", ""), "expected a rule"), (("capture", "-w", ""), "name of a file"),

@@ -50,7 +50,10 @@ def wrong_options():
     run("--lnik", code=2, text="did you mean --link")
     run("--allwo", "x", code=2, text="did you mean --allow")
     run("--link", code=2, text="expected a value")
-    run("--verbose=1", code=2, text="takes no value")
+    run("--verbose=1", code=2, text="--verbose=1: expected no value with it; see --help")
+    run("-xv", code=2, text="-x: no such option; see --help")
+    run("--nothing", code=2, text="--nothing: no such option: did you mean --no-confine; see --help")
+    run("--x", code=2, text="--x: no such option; see --help")
     run("stray", code=2, text="found `stray`")
     run(code=2, text="expected --link")
     run(*LINK, "--log-level", "loud", code=2, text="error, warning, info or debug")
@@ -98,7 +101,11 @@ def file_runs():
 @test
 def no_directory():
     """a socket path in a directory that is not there: exit 1, the directory's name, what to do"""
-    run(*LINK, code=1, text="directory /nowhere does not exist: create it")
+    run(*LINK, code=1, text="error: link cid3: directory /nowhere does not exist: create it")
+    with tempfile.TemporaryDirectory() as d:
+        for key, path in (("control", ""), ("metrics", "unix ")):
+            run("--link", f"vhost-user-vsock:{d}/g.sock,cid=3", f"--{key}", path + "/nowhere/c", code=1,
+                text=f"error: {key}: directory /nowhere does not exist: create it")
 
 
 @test

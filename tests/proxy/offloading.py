@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # timeout: 120
 """The offload protocol, as a guest that may be honest, odd or hostile sees it."""
+import errno
 import hashlib
 import os
 import socket
@@ -16,7 +17,7 @@ import ctl  # noqa: E402
 import offload as off  # noqa: E402
 from clock import Clock  # noqa: E402
 from harness import Proxy, Server, echo, eq, free_port, main, test  # noqa: E402
-from vguest import REQUEST, SEND, Guest, Reset  # noqa: E402
+from vguest import RCV, REQUEST, SEND, Guest, Reset  # noqa: E402
 
 MIB = 1 << 20
 
@@ -1062,6 +1063,39 @@ def unread_answers():
         raise AssertionError("the proxy keeps everything")
     r.s.send(off.PING, seq=1)
     eq(r.s.frame()[0], off.PONG)
+    r.end()
+
+
+@test
+def closed_before():
+    """a session ends: what was closed before is delivered whole to a slow peer, what was not is reset"""
+    slow = socket.socket()
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    slow.bind(("127.0.0.1", 0))
+    slow.listen()
+    r = Rig("allow out tcp 127.0.0.1:any")
+    s = off.Session(r.g)
+    pairs = [(s.connect(*slow.getsockname()), slow.accept()[0]) for _ in range(2)]
+    totals = [off.stuff(r.g, c) for c, _ in pairs]
+    pairs[0][0].shutdown(SEND | RCV)
+    pong(s, 1)  # the proxy has seen that, too
+    s.ctl.shutdown(SEND | RCV)
+    r.p.wait_counter("sockets", 1)
+    got = []
+    for _, k in pairs:
+        k.settimeout(10)
+        n = 0
+        try:
+            while data := k.recv(1 << 16):
+                n += len(data)
+            got.append((n, 0))
+        except ConnectionResetError:
+            got.append((n, errno.ECONNRESET))
+        k.close()
+    eq(got[0], (totals[0], 0))
+    eq((got[1][0] < totals[1], got[1][1]), (True, errno.ECONNRESET))
+    r.p.wait_counter("sockets", 0)
+    slow.close()
     r.end()
 
 

@@ -20,7 +20,7 @@ import offload as off  # noqa: E402
 from harness import TIMEOUT, Proxy, Server, echo, eq, free_port, main, own_host, test  # noqa: E402
 from procs import plain, preload  # noqa: E402
 from rpmsgguest import DA, EventBell, Remote, UnixBell  # noqa: E402
-from vguest import SEQPACKET, Gone, Guest, Reset  # noqa: E402
+from vguest import RCV, SEND, SEQPACKET, Gone, Guest, Reset  # noqa: E402
 
 
 class Rig:
@@ -280,6 +280,38 @@ def guests_own_listeners():
     closed(port)
     eq(r.p.counters()["sockets"], 0)
     g.close()
+    r.stop()
+
+
+@test
+def left_behind():
+    """what a guest that has gone had closed is delivered by the rule that allowed it, and cut when that goes"""
+    slow = socket.socket()
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    slow.bind(("127.0.0.1", 0))
+    slow.listen()
+    kept = f"allow = out tcp 127.0.0.1:{slow.getsockname()[1]}"
+    r = Rig(link("g", 3, kept))
+    g = r.guest()
+    c = off.Session(g).connect(*slow.getsockname())
+    k = slow.accept()[0]
+    off.stuff(g, c)
+    c.shutdown(RCV | SEND)
+    g.close()
+    r.p.log("guest detached")
+    r.reload(link("g", 3, kept, "allow = out tcp 192.0.2.1:1"))
+    eq(r.p.counters()["sockets"], 1)
+    r.reload(link("g", 3))
+    eq((r.p.counters()["sockets"], r.p.counters()["cut"]), (0, 1))
+    k.settimeout(TIMEOUT)
+    try:
+        while k.recv(65536):
+            pass
+        raise AssertionError("an end, but no reset")
+    except ConnectionResetError:
+        pass
+    k.close()
+    slow.close()
     r.stop()
 
 

@@ -297,8 +297,9 @@ def main():
 	# Here 40 of each kind: what a round loses, each of them loses. `make check-restarts` has 1,000.
 	most, limit_s = 120, 25
 	if len(sys.argv) > 1:
-		if not sys.argv[1].isdigit() or int(sys.argv[1]) < 1:
-			print(f"restarts.py: {sys.argv[1]}: expected a number of rounds, 1 or more", file=sys.stderr)
+		if len(sys.argv) > 2 or not re.fullmatch("[1-9][0-9]{0,8}", sys.argv[1]):
+			print(f"restarts.py: expected one number of rounds, 1 or more, found `{' '.join(sys.argv[1:])}`",
+			      file=sys.stderr)
 			return 2
 		most, limit_s = int(sys.argv[1]), 0
 	make("ampsock-proxy", f"fw/{BOARD}/restart.elf")

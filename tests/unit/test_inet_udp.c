@@ -6,7 +6,7 @@
 // build: src/af_inet/inet_session.c src/af_inet/inet_udp.c src/af_inet/inet_opt.c
 // build: src/wire/offload.c src/af_inet/inet_listen.c src/af_inet/inet_name.c
 // build: src/af_inet/inet_direct.c src/socket/listen.c src/socket/name.c
-// build: src/socket/direct.c
+// build: src/socket/direct.c src/socket/stats.c src/vsock/vlink_stats.c
 #include <sys/ioctl.h>
 #include "inet_rig.h"
 

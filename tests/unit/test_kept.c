@@ -371,12 +371,40 @@ static void test_lent(void **state)
 	close(other);
 }
 
+/* What a newer program has left is not closed without a word. */
+static void test_newer(void **state)
+{
+	static const char *const names[] = {"+later-0123456789abcdef",
+					    "+stream-0123456789abcdef", "g-mem0-7",
+					    "+lent-0123456789abcdef"};
+	int out[2], saved = dup(STDERR_FILENO);
+	char said[2048];
+	ssize_t n;
+
+	(void)state;
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(amp_kept_add(names[i], dup(1)), 0);
+	assert_int_equal(pipe2(out, O_NONBLOCK), 0);
+	assert_true(dup2(out[1], STDERR_FILENO) >= 0);
+	amp_kept_settle();
+	assert_true(dup2(saved, STDERR_FILENO) >= 0);
+	n = read(out[0], said, sizeof(said) - 1);
+	assert_true(n > 0);
+	said[n] = '\0';
+	assert_non_null(strstr(said, "+later-0123456789abcdef, kept by the program before"));
+	assert_ptr_equal(strchr(said, '\n'), said + n - 1); /* and of nothing else */
+	close(saved);
+	close(out[0]);
+	close(out[1]);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_extra),	  cmocka_unit_test(test_no_room),
 		cmocka_unit_test(test_bad_table), cmocka_unit_test(test_any_gap),
 		cmocka_unit_test(test_any_many),  cmocka_unit_test(test_lent),
+		cmocka_unit_test(test_newer),
 	};
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair))

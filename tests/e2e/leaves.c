@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * A program that ends without closing what it has open:
+ *
+ *	leaves tcp|vsock PORT LEN	sends LEN bytes to 127.0.0.1, or to CID 2, and leaves main()
+ */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <linux/vm_sockets.h>
+
+static int connected(int tcp, unsigned port)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+	struct sockaddr_vm vm = {.svm_family = AF_VSOCK, .svm_cid = 2, .svm_port = port};
+	int fd = socket(tcp ? AF_INET : AF_VSOCK, SOCK_STREAM, 0);
+
+	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (fd < 0 || connect(fd, tcp ? (struct sockaddr *)&in : (struct sockaddr *)&vm,
+			      tcp ? sizeof(in) : sizeof(vm))) {
+		perror("leaves");
+		exit(1);
+	}
+	return fd;
+}
+
+int main(int argc, char **argv)
+{
+	static char buf[1 << 16];
+	size_t len;
+	int fd;
+
+	if (argc != 4)
+		return 2;
+	fd = connected(strcmp(argv[1], "tcp") == 0, (unsigned)atoi(argv[2]));
+	for (len = (size_t)atol(argv[3]); len;) {
+		ssize_t n = send(fd, buf, len < sizeof(buf) ? len : sizeof(buf), 0);
+
+		if (n <= 0) {
+			perror("leaves: send");
+			return 1;
+		}
+		len -= (size_t)n;
+	}
+	return 0;
+}
