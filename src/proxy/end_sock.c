@@ -508,6 +508,7 @@ static void sock_reset(struct amp_end *end)
 	if (e->let_go)
 		return;
 	e->let_go = true;
+	amp_end_let_go(end);
 	over(e, false);
 }
 
@@ -518,6 +519,7 @@ static void sock_close(struct amp_end *end)
 	if (e->let_go)
 		return;
 	e->let_go = true;
+	amp_end_let_go(end);
 	if (!e->out.len || e->deaf || flush(e)) {
 		over(e, true);
 		return;
