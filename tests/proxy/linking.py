@@ -17,10 +17,11 @@ import offload as off  # noqa: E402
 from clock import Clock  # noqa: E402
 from harness import TIMEOUT, Proxy, Server, echo, eq, free_port, main, test  # noqa: E402
 from vguest import (CREDIT_UPDATE, HDR, HOST, REQUEST, RW, SEND, Conn, Gone, Guest,  # noqa: E402
-                    GET_FEATURES, SET_MEM_TABLE, Reset)
+                    GET_FEATURES, SET_MEM_TABLE, SET_VRING_CALL, SET_VRING_KICK, Reset)
 from vrig import dial, exposed, published  # noqa: E402
 
 MIB = 1 << 20
+SET_VRING_ERR, SET_BACKEND_REQ_FD = 14, 21
 
 
 def forever(s):
@@ -529,6 +530,42 @@ def kicks_saved():
         g.close()
         p.stop()
         srv.close()
+
+
+def lingering():
+    """A TCP socket whose close() waits for its peer, which reads nothing; and that peer."""
+    with socket.create_server(("127.0.0.1", 0)) as srv:
+        s = socket.create_connection(srv.getsockname())
+        peer, _ = srv.accept()
+    s.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            s.send(bytes(65536))
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3600))
+    return s, peer
+
+
+@test
+def closing_waits():
+    """sockets whose close() waits, in whichever message: neither worker nor helper does, and the neighbour stays"""
+    pair = Pair()
+    worker = pair.p.worker_pid()
+    peers = []
+    for req, payload in ((SET_VRING_CALL, struct.pack("<Q", 0)), (SET_VRING_KICK, struct.pack("<Q", 0)),
+                         (SET_BACKEND_REQ_FD, b""), (SET_VRING_ERR, struct.pack("<Q", 0)), (GET_FEATURES, b"")):
+        g = Guest(pair.p.path)
+        s, peer = lingering()
+        peers.append(peer)
+        os.kill(worker, signal.SIGSTOP)  # so that it is the last to close it
+        g.request(req, payload, [s.fileno()])
+        s.close()
+        os.kill(worker, signal.SIGCONT)
+        pair.check()
+        g.close()
+    assert not [x for x in pair.p.lines if "does not answer" in x or "no memory" in x], pair.p.lines
+    for s in peers:
+        s.close()
+    pair.end()
 
 
 @test
