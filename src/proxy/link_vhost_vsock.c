@@ -170,7 +170,8 @@ static void hook_queue_start(struct amp_vhost_be *be, unsigned q, struct amp_vq 
 
 	if (l->ran[q] && vq->get_idx != l->stopped_at[q]) {
 		memset(l->ran, 0, sizeof(l->ran));
-		amp_log(AMP_LOG_INFO, "link %s: the guest restarted", name_of(l));
+		amp_log_some(&l->log_again, AMP_LOG_INFO, "link %s: the guest restarted",
+			     name_of(l));
 		detach(l);
 		amp_vv_tell_end(l);
 	}
@@ -224,9 +225,11 @@ static void hook_gone(struct amp_vhost_be *be, int err)
 	struct amp_link_vv *l = of_be(be);
 
 	if (err)
-		amp_log(AMP_LOG_WARN, "link %s: link reset: %s", name_of(l), be->why);
+		amp_log_some(&l->log_reset, AMP_LOG_WARN, "link %s: link reset: %s", name_of(l),
+			     be->why);
 	else
-		amp_log(AMP_LOG_INFO, "link %s: guest detached", name_of(l));
+		amp_log_some(&l->log_detached, AMP_LOG_INFO, "link %s: guest detached",
+			     name_of(l));
 	amp_watch_stop(&l->conn);
 	detach(l);
 	amp_vv_keep_stop(l);
@@ -276,8 +279,8 @@ static void attach(struct amp_link_vv *l, int fd)
 	if (!r)
 		r = amp_watch_start(&l->conn, fd, EPOLLIN);
 	if (r) {
-		amp_log(AMP_LOG_ERROR, "link %s: cannot attach a VMM: %s", name_of(l),
-			strerror(-r));
+		amp_log_some(&l->log_second, AMP_LOG_ERROR, "link %s: cannot attach a VMM: %s",
+			     name_of(l), strerror(-r));
 		amp_vhost_be_reset(&l->be);
 		return;
 	}

@@ -41,7 +41,7 @@ struct amp_link_vv {
 	uint8_t config[8];
 	struct amp_busy busy; /* between an answer and the guest's next message */
 	bool awake; /* the guest did not want to hear of the last buffer that it got */
-	struct amp_log_rate log_second;
+	struct amp_log_rate log_second, log_again, log_reset, log_detached;
 	/* link_vv_keep.c */
 	struct amp_vhost_kept kept; /* under which names descriptors are kept now */
 	uint32_t kept_changes;	    /* be.changes then; be's own counts from 0 */

@@ -602,6 +602,27 @@ def hostile_front_ends():
 
 
 @test
+def quiet():
+    """a VMM that comes and goes, or breaks the rules, or restarts its guest, all the time does not flood the log"""
+    p = Proxy()
+    for i in range(40):
+        g = Guest(p.path)
+        for n in range(5):  # its driver starts anew
+            g.stop_queue(0)
+            g.start_queue(0, base=n + 1)
+        g.request(GET_FEATURES, reply=True)
+        if i % 2:
+            g.request(GET_FEATURES, fds=[g.memfd])
+            gone(g)
+        g.close()
+    p.wait_counter("attached", 40 * 6)
+    p.wait_counter("up", 0)
+    lines = [x for x in p.lines if "counters" not in x]
+    assert 30 < len(lines) < 60, (len(lines), lines[-8:])
+    p.stop()
+
+
+@test
 def not_shared():
     """memory that is not shared (QEMU without share=on): the line says what to add"""
     p = Proxy()
