@@ -16,6 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib
 import offload as off  # noqa: E402
 from clock import Clock  # noqa: E402
 from harness import TIMEOUT, Proxy, Server, echo, eq, free_port, main, test  # noqa: E402
+from procs import state, until  # noqa: E402
 from vguest import (CREDIT_UPDATE, HDR, HOST, REQUEST, RW, SEND, Conn, Gone, Guest,  # noqa: E402
                     GET_FEATURES, SET_MEM_TABLE, SET_VRING_CALL, SET_VRING_KICK, Reset)
 from vrig import dial, exposed, published  # noqa: E402
@@ -557,6 +558,7 @@ def closing_waits():
         s, peer = lingering()
         peers.append(peer)
         os.kill(worker, signal.SIGSTOP)  # so that it is the last to close it
+        until(lambda: state(worker) == "T", "it runs on")
         g.request(req, payload, [s.fileno()])
         s.close()
         os.kill(worker, signal.SIGCONT)
@@ -693,6 +695,47 @@ def fair():
     eq(max(total) < 5 * min(total), True, total)
     g.close()
     srv.close()
+
+
+@test
+def datagram_flood():
+    """datagrams and requests of no length, as many as fit: a neighbour's datagram waits for a few of them, not for all"""
+    sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MIB)  # what anybody may have holds 500
+    sink.bind(("127.0.0.1", 0))
+    sink.settimeout(TIMEOUT)
+    rule = ["--allow", f"out udp 127.0.0.1:{sink.getsockname()[1]}"]
+    p = Proxy(args=lambda p: two(p)[:2] + rule + two(p)[2:] + rule)
+    worker = p.worker_pid()
+    g, h = Guest(p.path), Guest(p.path + "2")
+    its = off.Session(g)
+    frame = struct.pack("<HBBI", 32, 0, 0, 0) + off.addr(*sink.getsockname())
+    flood = [its.udp().c for _ in range(4)]
+    more = [off.Session(g) for _ in range(40)]
+    u = off.Session(h).udp(peer=sink.getsockname())
+    for _ in range(12):  # which of the two links is first is not said
+        os.kill(worker, signal.SIGSTOP)
+        until(lambda: state(worker) == "T", "it runs on")
+        for c in flood:
+            c.post(RW, frame * 100)
+        for s in more:
+            s.ctl.post(RW, struct.pack("<HBBI", 8, off.PING, 0, 0) * 300)
+        g.flush()
+        u.sendto(b"h")
+        os.kill(worker, signal.SIGCONT)
+        before = 0
+        while sink.recv(1) == b"":
+            before += 1
+        assert before <= 256, before
+        for _ in range(400 - before):  # in the end all come
+            eq(sink.recv(1), b"")
+        for s in more:
+            for _ in range(300):
+                eq(s.frame()[0], off.PONG)
+    g.close()
+    h.close()
+    sink.close()
+    p.stop()
 
 
 @test
