@@ -16,7 +16,8 @@ import ctl  # noqa: E402
 import offload as off  # noqa: E402
 from clock import Clock  # noqa: E402
 from harness import Proxy, Server, echo, eq, free_port, main, test  # noqa: E402
-from vguest import REQUEST, SEND, Guest, Reset  # noqa: E402
+from procs import preload  # noqa: E402
+from vguest import REQUEST, RW, SEND, Guest, Reset  # noqa: E402
 
 MIB = 1 << 20
 
@@ -666,6 +667,33 @@ def udp_icmp():
         u.connect()
         u.sendto(b"you!", a.getsockname())
         eq(a.recvfrom(10)[0], b"you!")
+    r.end()
+
+
+@test
+def udp_icmp_burst():
+    """more refusals at once than are read in one go: each is told, with nothing else to come"""
+    r = Rig("allow out udp 127.0.0.1:any")
+    u = r.s.udp()
+    ports = [s.getsockname()[1] for s in [udp_sock() for _ in range(40)]]
+    for port in ports:
+        u.c.post(RW, struct.pack("<HBBI", 32, 0, 0, 0) + off.addr("127.0.0.1", port))
+    u.c.tx_cnt += 32 * len(ports)
+    r.g.flush()
+    got = [u.frame() for _ in ports]
+    eq({(kind, off.STATUS[arg], a[1]) for kind, _, arg, a, _ in got}, {(1, "ECONNREFUSED", port) for port in ports})
+    u.close()
+    r.end()
+
+
+@test
+def udp_no_memory():
+    """no memory for what did not fit of a frame: the carrier is reset, and no other frame follows the half one"""
+    a = udp_sock()
+    r = Rig("allow out udp 127.0.0.1:any", env={"LD_PRELOAD": preload("nobuffer"), "ASAN_OPTIONS": "verify_asan_link_order=0"})
+    u = r.s.udp(peer=a.getsockname(), carrier_kw={"buf_alloc": 100})
+    a.sendto(bytes(1000), u.name)
+    dies(u.frame)
     r.end()
 
 
