@@ -47,6 +47,12 @@ static void fail(struct amp_link_vv *l, int err, const char *why)
 	amp_vhost_be_fail(&l->be, err, why);
 }
 
+/* The alarm has ended the wait (loop.h). */
+static void waits(struct amp_link_vv *l, int err)
+{
+	fail(l, err, "a call descriptor that makes the writer wait");
+}
+
 /* False: the link has failed, and its queues are gone. */
 static bool tell_driver(struct amp_link_vv *l)
 {
@@ -60,8 +66,8 @@ static bool tell_driver(struct amp_link_vv *l)
 		if (!l->awake && n == 0)
 			n = amp_vhost_be_notify(&l->be, AMP_VV_RX);
 	}
-	if (n) /* the alarm has ended the wait (loop.h) */
-		fail(l, n, "a call descriptor that makes the writer wait");
+	if (n)
+		waits(l, n);
 	return !n;
 }
 
@@ -108,6 +114,10 @@ static void run(struct amp_work *work)
 	int n;
 
 	amp_busy_stop(&l->busy);
+	if (l->ring_all && (n = amp_vv_ring_all(l)) != 0) {
+		waits(l, n);
+		return;
+	}
 	if (!vs->in || !vs->out)
 		return;
 	told = amp_vq_news(vs->out);
