@@ -111,9 +111,9 @@ struct amp_end {
 	const struct amp_end_ops *ops;
 	const struct amp_end_user *user; /* NULL: none yet, or none any more */
 	void *owner;			 /* the user's */
-	int err;      /* positive errno of FAILED */
-	bool message; /* boundaries are kept */
-	bool empty;   /* and a message of no bytes is one */
+	int err;			 /* positive errno of FAILED */
+	bool message;			 /* boundaries are kept */
+	bool empty;			 /* and a message of no bytes is one */
 	/* ends in a link's ring: of link->ends, by rising number */
 	uint64_t num;
 	TAILQ_ENTRY(amp_end) ring_entry;

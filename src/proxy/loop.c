@@ -22,7 +22,7 @@
 #define SMALL_LEN   8192u	  /* who moves no more in a turn has the next one before bulk */
 #define THINGS	    128u /* small things in a turn; of a batch of 64 packets none waits */
 #define THING_LEN   512u /* bytes that each counts as: a turn of them is a pass */
-#define MIXED	    3u /* one message for so many turns of bulk, and there are both */
+#define MIXED	    3u	 /* one message for so many turns of bulk, and there are both */
 #define RETRY_MS    100u
 #define BUSY_LOOKS  64u /* for one at the descriptors and the clock */
 #define BUSY_SKIP   63u
@@ -42,7 +42,7 @@ static struct work_head bulk = TAILQ_HEAD_INITIALIZER(bulk);
 static struct amp_work *running;
 static size_t pass_moved;
 static size_t turn_moved;
-static unsigned things; /* in this turn */
+static unsigned things;			 /* in this turn */
 static unsigned small_turns, bulk_turns; /* that moved something, since the last alarm */
 static struct amp_grave *graves;
 static unsigned buried; /* since the heap was trimmed */

@@ -46,8 +46,7 @@ static bool put_frame(struct amp_udp *u, const struct amp_off_udp *h, const void
 		n = u->end->ops->write(u->end, iov, len ? 2 : 1, sizeof(p) + len);
 	if (n < 0)
 		n = 0;
-	if ((size_t)n == sizeof(p) + len ||
-	    amp_buf_put(&u->spill, iov, len ? 2 : 1, (size_t)n))
+	if ((size_t)n == sizeof(p) + len || amp_buf_put(&u->spill, iov, len ? 2 : 1, (size_t)n))
 		return true;
 	if (n)
 		amp_udp_kill(u);

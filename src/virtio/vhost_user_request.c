@@ -253,7 +253,8 @@ static struct amp_vhost_be_queue *vring_fd(struct amp_vhost_be *be, int *fd, boo
 	*sock = is_unix(be->fds[0]);
 	if (((st.st_mode & S_IFMT) != 0 && !*sock) || (fl & O_ACCMODE) != O_RDWR ||
 	    fcntl(be->fds[0], F_SETFL, fl | O_NONBLOCK) < 0) {
-		amp_vhost_be_why(be, -EPROTO, "request %u: neither an eventfd nor a Unix socket",
+		amp_vhost_be_why(be, -EPROTO,
+				 "request %u: neither an eventfd nor a Unix socket",
 				 be->msg.hdr.req);
 		return NULL;
 	}

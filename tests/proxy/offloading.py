@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # timeout: 120
 """The offload protocol, as a guest that may be honest, odd or hostile sees it."""
+import contextlib
 import hashlib
 import os
 import socket
@@ -684,6 +685,35 @@ def udp_icmp_burst():
     eq({(kind, off.STATUS[arg], a[1]) for kind, _, arg, a, _ in got}, {(1, "ECONNREFUSED", port) for port in ports})
     u.close()
     r.end()
+
+
+@test
+def name_too_late():
+    """a name that is found when whoever asked for it, a connection or a whole session, has gone: nobody is told"""
+    with tempfile.TemporaryDirectory() as d:
+        os.chmod(d, 0o755)
+        slow = os.path.join(d, "names")  # the resolver waits until somebody writes there
+        os.mkfifo(slow, 0o644)
+        r = Rig("allow out tcp slow.example:any", env={"LD_PRELOAD": preload("names", "-ldl"), "PLAYED_NAMES": slow,
+                                                       "ASAN_OPTIONS": "verify_asan_link_order=0"})
+        ask = off.open_header(off.CONNECT, r.s.token, off.INET, off.STREAM, host=b"slow.example",
+                              peer=struct.pack("<BBHI", off.INET, 0, 80, 0) + bytes(16))
+        c = r.g.connect(off.PORT)
+        c.send(ask)
+        other = off.Session(r.g)
+        other.send(off.RESOLVE, struct.pack("<BBBBHBB", 0, off.STREAM, 0, 12, 80, 0, 0) + b"slow.example")
+        r.s.request(off.BIND, struct.pack("<BBHII", off.INET, off.STREAM, 0, 0, 0) + off.addr("127.0.0.1", 0))
+        c.reset()
+        other.ctl.reset()
+        r.p.wait_counter("ends", 1)
+        with open(slow, "w", encoding="ascii") as f:
+            f.write("slow.example 192.0.2.1\n")
+        for _ in range(50):  # the other one may have come to it later
+            with contextlib.suppress(OSError):
+                os.close(os.open(slow, os.O_WRONLY | os.O_NONBLOCK))
+            r.s.send(off.PING)
+            eq(r.s.frame()[0], off.PONG)
+        r.end()
 
 
 @test

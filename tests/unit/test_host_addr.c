@@ -262,8 +262,7 @@ static int no_descriptor(void)
 	struct rlimit all, few;
 	int fd;
 
-	if (own_network() ||
-	    route(RTM_NEWROUTE, "192.0.2.1", 32, RTN_LOCAL, RT_TABLE_LOCAL) ||
+	if (own_network() || route(RTM_NEWROUTE, "192.0.2.1", 32, RTN_LOCAL, RT_TABLE_LOCAL) ||
 	    getrlimit(RLIMIT_NOFILE, &all))
 		return 10;
 	fd = dup(0);

@@ -389,7 +389,8 @@ static void on_alarm(int num)
 static void test_slow_helper(void **state)
 {
 	const struct sigaction sa = {.sa_handler = on_alarm};
-	const struct itimerval every = {{.tv_usec = 5000}, {.tv_usec = 5000}}, never = {{0}, {0}};
+	const struct itimerval every = {{.tv_usec = 5000}, {.tv_usec = 5000}},
+			       never = {{0}, {0}};
 	char text[256];
 	bool last = false;
 
@@ -413,9 +414,9 @@ static void test_slow_helper(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_extra),	  cmocka_unit_test(test_no_room),
-		cmocka_unit_test(test_bad_table), cmocka_unit_test(test_any_gap),
-		cmocka_unit_test(test_any_many),  cmocka_unit_test(test_lent),
+		cmocka_unit_test(test_extra),	    cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_bad_table),   cmocka_unit_test(test_any_gap),
+		cmocka_unit_test(test_any_many),    cmocka_unit_test(test_lent),
 		cmocka_unit_test(test_slow_helper),
 	};
 

@@ -83,7 +83,7 @@ static void test_room(void **state)
 	assert_true(amp_limit_take(&l, AMP_LIMIT_SOCKETS, 1));
 	assert_false(amp_limit_await(&l));
 	max[AMP_LIMIT_SOCKETS] = 1;
-	amp_limits_set(&l, max); /* there is less than before */
+	amp_limits_set(&l, max);		  /* there is less than before */
 	amp_limit_give(&l, AMP_LIMIT_SOCKETS, 1); /* and still none */
 	assert_int_equal(told, 1);
 	amp_limit_give(&l, AMP_LIMIT_SOCKETS, 1);

@@ -409,12 +409,18 @@ static void short_turns_beside_bulk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(duplicate),	    cmocka_unit_test(message_first),
-		cmocka_unit_test(bulk_in_turn),	    cmocka_unit_test(many_little_turns),
-		cmocka_unit_test(bulk_not_starved), cmocka_unit_test(ring_is_looked_at),
-		cmocka_unit_test(vain_looks),	    cmocka_unit_test(descriptors_while_looking),
-		cmocka_unit_test(stopped_in_its_batch), cmocka_unit_test(things_of_a_turn),
-		cmocka_unit_test(ring_beside_bulk), cmocka_unit_test(short_turns_beside_bulk),
+		cmocka_unit_test(duplicate),
+		cmocka_unit_test(message_first),
+		cmocka_unit_test(bulk_in_turn),
+		cmocka_unit_test(many_little_turns),
+		cmocka_unit_test(bulk_not_starved),
+		cmocka_unit_test(ring_is_looked_at),
+		cmocka_unit_test(vain_looks),
+		cmocka_unit_test(descriptors_while_looking),
+		cmocka_unit_test(stopped_in_its_batch),
+		cmocka_unit_test(things_of_a_turn),
+		cmocka_unit_test(ring_beside_bulk),
+		cmocka_unit_test(short_turns_beside_bulk),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
