@@ -115,15 +115,22 @@ struct amp_end_ops {
 
 struct amp_end {
 	const struct amp_end_ops *ops;
-	const struct amp_end_user *user;
-	void *owner;  /* the user's */
-	int err;      /* positive errno of FAILED */
-	bool message; /* boundaries are kept */
-	bool empty;   /* and a message of no bytes is one */
+	const struct amp_end_user *user; /* NULL: none yet, or none any more */
+	void *owner;			 /* the user's */
+	int err;			 /* positive errno of FAILED */
+	bool message;			 /* boundaries are kept */
+	bool empty;			 /* and a message of no bytes is one */
 	/* ends in a link's ring: of link->ends, by rising number */
 	uint64_t num;
 	TAILQ_ENTRY(amp_end) ring_entry;
 };
+
+/* Its user has reset or closed it and is about to go: an end in the ring is there, and listed, for longer. */
+static inline void amp_end_let_go(struct amp_end *end)
+{
+	end->user = NULL;
+	end->owner = NULL;
+}
 
 /* A stream socket of the host. Owns fd, which is non-blocking, from now on. NULL: no memory (fd
  * closed, with a reset). */

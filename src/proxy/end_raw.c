@@ -201,6 +201,7 @@ void amp_raw_close(struct amp_end *end)
 	struct amp_raw_end *e = of(end);
 
 	e->let_go = true;
+	amp_end_let_go(end);
 	amp_raw_due(e);
 	amp_work_queue(&e->raws->vl->work);
 }

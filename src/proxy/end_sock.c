@@ -518,6 +518,7 @@ static void sock_close(struct amp_end *end)
 	if (e->let_go)
 		return;
 	e->let_go = true;
+	amp_end_let_go(end);
 	if (!e->out.len || e->deaf || flush(e)) {
 		over(e, true);
 		return;
@@ -583,11 +584,6 @@ int amp_end_sock_start(struct amp_end_sock *e, int fd, bool ours, uint32_t port,
 	if (ours)
 		amp_slink_wait(e);
 	return 0;
-}
-
-void amp_end_sock_late(struct amp_end_sock *e)
-{
-	fail(e, ETIMEDOUT);
 }
 
 void amp_end_sock_kill(struct amp_end_sock *e, int err)

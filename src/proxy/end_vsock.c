@@ -343,6 +343,7 @@ static void v_deafen(struct amp_end *end)
 static void let_go(struct amp_end_vsock *e)
 {
 	e->let_go = true;
+	amp_end_let_go(&e->end);
 	amp_buf_clear(&e->buf);
 	amp_end_vsock_due(e);
 	amp_work_queue(&e->vl->work);

@@ -131,7 +131,10 @@ static bool open_news(void)
 							1u << (RTNLGRP_IPV6_RULE - 1)};
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
 
-	host.news = host.routes = 0;
+	if (host.owner != getpid())
+		host.routes = 0;
+	host.owner = getpid();
+	host.news = 0;
 	host.lost = false;
 	memset(host.kept, 0, sizeof(host.kept));
 	if (fd < 0)
@@ -141,15 +144,26 @@ static bool open_news(void)
 		return false;
 	}
 	host.news = fd;
-	host.owner = getpid();
 	host.stale = true;
-	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
-	host.routes = fd > 0 ? fd : 0;
 	return true;
 }
 
-/* Does what goes there arrive here? The kernel answers within send(). False also when it does not:
- * then *known is false. */
+/* To ask on. False: descriptors are out. */
+static bool open_routes(void)
+{
+	int fd;
+
+	if (host.routes)
+		return true;
+	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
+	host.routes = fd > 0 ? fd : 0;
+	return host.routes;
+}
+
+/*
+ * Does what goes there arrive here? The kernel answers within send(). False also if there is no way
+ * there: then *known is false; and true if it cannot be asked, when nobody knows that it does not.
+ */
 static bool ask_route(const uint8_t addr[16], bool *known)
 {
 	static const uint8_t v4_mapped[12] = {[10] = 0xff, [11] = 0xff};
@@ -178,14 +192,16 @@ static bool ask_route(const uint8_t addr[16], bool *known)
 	ssize_t n;
 
 	*known = false;
-	if (!host.routes)
-		return false;
+	if (!open_routes())
+		return true;
 	memcpy(ask.addr, addr + (16 - len), len);
 	if (send(host.routes, &ask, ask.head.nlmsg_len, MSG_DONTWAIT) < 0)
-		return false;
+		return true;
 	do
 		n = recv(host.routes, &answer, sizeof(answer), MSG_DONTWAIT);
 	while (n >= (ssize_t)sizeof(answer.head) && answer.head.nlmsg_seq != seq);
+	if (n < 0)
+		return true;
 	if (n < (ssize_t)(sizeof(answer.head) + sizeof(answer.route)) ||
 	    answer.head.nlmsg_type != RTM_NEWROUTE)
 		return false; /* no way there */

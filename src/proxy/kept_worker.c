@@ -65,8 +65,8 @@ static void send_msg(enum op op, const char *name, int fd)
 	struct iovec iov = {&text, sizeof(text)};
 	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
 	struct pollfd p = {.fd = helper, .events = POLLOUT};
+	uint64_t now = amp_now_ms(), end = now + WAIT_MS;
 	union control ctl;
-	int tries = 0;
 
 	if (helper < 0)
 		return;
@@ -86,12 +86,14 @@ static void send_msg(enum op op, const char *name, int fd)
 	while (sendmsg(helper, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
 		if (errno == EINTR)
 			continue;
-		if (errno != EAGAIN || ++tries > 1 || poll(&p, 1, WAIT_MS) == 0) {
+		if (errno != EAGAIN || now >= end) {
 			amp_log_some(&log_bad, AMP_LOG_WARN,
 				     "%s cannot be kept for a successor: %s", name,
 				     strerror(errno));
 			return;
 		}
+		(void)poll(&p, 1, (int)(end - now)); /* EINTR is the loop's alarm */
+		now = amp_now_ms();
 	}
 }
 

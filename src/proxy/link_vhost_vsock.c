@@ -50,6 +50,12 @@ static void fail(struct amp_link_vv *l, int err, const char *why)
 	amp_vhost_be_fail(&l->be, err, why);
 }
 
+/* The alarm has ended the wait (loop.h). */
+static void waits(struct amp_link_vv *l, int err)
+{
+	fail(l, err, "a call descriptor that makes the writer wait");
+}
+
 /* False: the link has failed, and its queues are gone. */
 static bool tell_driver(struct amp_link_vv *l)
 {
@@ -63,8 +69,8 @@ static bool tell_driver(struct amp_link_vv *l)
 		if (!l->awake && n == 0)
 			n = amp_vhost_be_notify(&l->be, AMP_VV_RX);
 	}
-	if (n) /* the alarm has ended the wait (loop.h) */
-		fail(l, n, "a call descriptor that makes the writer wait");
+	if (n)
+		waits(l, n);
 	return !n;
 }
 
@@ -138,6 +144,10 @@ static void run(struct amp_work *work)
 	int n;
 
 	amp_busy_stop(&l->busy);
+	if (l->ring_all && (n = amp_vv_ring_all(l)) != 0) {
+		waits(l, n);
+		return;
+	}
 	if (l->next_waits && l->be.fd < 0 && l->listen.fd >= 0)
 		listen_ready(&l->listen, 0);
 	if (!vs->in || !vs->out) {
@@ -189,7 +199,8 @@ static void hook_queue_start(struct amp_vhost_be *be, unsigned q, struct amp_vq 
 
 	if (l->ran[q] && vq->get_idx != l->stopped_at[q]) {
 		memset(l->ran, 0, sizeof(l->ran));
-		amp_log(AMP_LOG_INFO, "link %s: the guest restarted", name_of(l));
+		amp_log_some(&l->log_again, AMP_LOG_INFO, "link %s: the guest restarted",
+			     name_of(l));
 		detach(l, amp_link_gone);
 		amp_vv_tell_end(l);
 	}
@@ -243,9 +254,11 @@ static void hook_gone(struct amp_vhost_be *be, int err)
 	struct amp_link_vv *l = of_be(be);
 
 	if (err)
-		amp_log(AMP_LOG_WARN, "link %s: link reset: %s", name_of(l), be->why);
+		amp_log_some(&l->log_reset, AMP_LOG_WARN, "link %s: link reset: %s", name_of(l),
+			     be->why);
 	else
-		amp_log(AMP_LOG_INFO, "link %s: guest detached", name_of(l));
+		amp_log_some(&l->log_detached, AMP_LOG_INFO, "link %s: guest detached",
+			     name_of(l));
 	amp_watch_stop(&l->conn);
 	detach(l, amp_link_gone);
 	amp_vv_keep_stop(l);
@@ -330,8 +343,8 @@ static void attach(struct amp_link_vv *l, int fd)
 	if (!r)
 		r = amp_watch_start(&l->conn, fd, EPOLLIN);
 	if (r) {
-		amp_log(AMP_LOG_ERROR, "link %s: cannot attach a VMM: %s", name_of(l),
-			strerror(-r));
+		amp_log_some(&l->log_second, AMP_LOG_ERROR, "link %s: cannot attach a VMM: %s",
+			     name_of(l), strerror(-r));
 		amp_vhost_be_reset(&l->be);
 		return;
 	}

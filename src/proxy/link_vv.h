@@ -44,11 +44,12 @@ struct amp_link_vv {
 	bool taking;	      /* in turns: it has begun */
 	bool next_waits;      /* another VMM, for this one's end to be read */
 	bool awake; /* the guest did not want to hear of the last buffer that it got */
-	struct amp_log_rate log_second;
+	struct amp_log_rate log_second, log_again, log_reset, log_detached;
 	/* link_vv_keep.c */
 	struct amp_vhost_kept kept; /* under which names descriptors are kept now */
 	uint32_t kept_changes;	    /* be.changes then; be's own counts from 0 */
 	enum amp_vv_news news;
+	bool ring_all;	     /* taken over: a call may have been lost */
 	bool no_event;	     /* it had its time: only RSTs are told yet */
 	uint16_t event_seen; /* the event queue's avail index when it was told */
 	uv_timer_t patience;
@@ -68,6 +69,8 @@ void amp_vv_keep_stop(struct amp_link_vv *l);
  * connected. True: there is, and be runs.
  */
 bool amp_vv_take_over(struct amp_link_vv *l);
+/* Rings every call. 0, or -EINTR as amp_vhost_be_notify(). */
+int amp_vv_ring_all(struct amp_link_vv *l);
 /* In each pass, before the engine's turn. True: the guest is to be left alone in this one. */
 bool amp_vv_tell(struct amp_link_vv *l);
 /* Its driver starts anew, or it is gone: there is nothing to be told. */

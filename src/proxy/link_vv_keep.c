@@ -10,8 +10,8 @@
  *
  * Taking over. A successor replays the record (vhost_user_keep.h): features, memory and rings
  * are as they were, and the rings go on behind the last chain that was completed. Both queues
- * are looked at and both calls are rung once, unasked: a kick or a call may have been lost with
- * the predecessor.
+ * are looked at and both calls are rung once, unasked, in the loop's first turn: a kick or a call
+ * may have been lost with the predecessor.
  *
  * Telling the guest. The sockets on our side are gone, so each of the guest's connections is
  * answered with RST (AMP_VV_RST), before any of its packets is looked at where the
@@ -220,10 +220,9 @@ bool amp_vv_take_over(struct amp_link_vv *l)
 		l->news = AMP_VV_RST;
 		l->vl.next_port = amp_journal_port(l->vl.journal);
 		keep(l);
-		for (unsigned q = 0; q < AMP_VV_QUEUES; q++) {
-			if (l->vq[q])
-				(void)amp_vhost_be_notify(&l->be, q);
-		}
+		/* in the loop, where a wait has an end */
+		l->ring_all = true;
+		amp_work_queue(&l->vl.work);
 		return true;
 	}
 	if (why)
@@ -234,6 +233,18 @@ bool amp_vv_take_over(struct amp_link_vv *l)
 	amp_vv_keep_stop(l);
 	amp_vhost_be_reset(&l->be);
 	return false;
+}
+
+int amp_vv_ring_all(struct amp_link_vv *l)
+{
+	int r = 0;
+
+	l->ring_all = false;
+	for (unsigned q = 0; q < AMP_VV_QUEUES && !r; q++) {
+		if (l->vq[q])
+			r = amp_vhost_be_notify(&l->be, q);
+	}
+	return r;
 }
 
 /* ---- telling the guest ---- */

@@ -20,7 +20,9 @@
 #define FIRST_ITEMS 64u	 /* of the first queue, until one of the second has its turn */
 #define PASS_LEN    (64u * 1024u) /* and bytes */
 #define SMALL_LEN   8192u	  /* who moves no more in a turn has the next one before bulk */
-#define MIXED	    3u /* one message for so many turns of bulk, and there are both */
+#define THINGS	    128u /* small things in a turn; of a batch of 64 packets none waits */
+#define THING_LEN   512u /* bytes that each counts as: a turn of them is a pass */
+#define MIXED	    3u	 /* one message for so many turns of bulk, and there are both */
 #define RETRY_MS    100u
 #define BUSY_LOOKS  64u /* for one at the descriptors and the clock */
 #define BUSY_SKIP   63u
@@ -40,6 +42,7 @@ static struct work_head bulk = TAILQ_HEAD_INITIALIZER(bulk);
 static struct amp_work *running;
 static size_t pass_moved;
 static size_t turn_moved;
+static unsigned things;			 /* in this turn */
 static unsigned small_turns, bulk_turns; /* that moved something, since the last alarm */
 static struct amp_grave *graves;
 static unsigned buried; /* since the heap was trimmed */
@@ -161,6 +164,7 @@ static void run_first(struct work_head *list)
 	item->queued = false;
 	item->moved = 0;
 	turn_moved = 0;
+	things = 0;
 	running = item; /* it may be gone when run() returns: nothing looks at it then */
 	item->run(item);
 	running = NULL;
@@ -420,6 +424,20 @@ void amp_loop_moved(size_t len)
 	turn_moved += len;
 	if (running) /* a turn is far shorter than 4 GiB */
 		running->moved += (uint32_t)len;
+}
+
+bool amp_loop_over(void)
+{
+	return things == THINGS;
+}
+
+bool amp_loop_may(void)
+{
+	if (amp_loop_over())
+		return false;
+	things++;
+	amp_loop_moved(THING_LEN);
+	return true;
 }
 
 void amp_work_cancel(struct amp_work *item)

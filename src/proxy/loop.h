@@ -21,7 +21,7 @@
  * messages bring each other about are not all there is. A pass ends when the queues
  * are empty, PASS_LEN bytes have moved, or its budget of items is spent; then the loop looks
  * at descriptors, timers and signals again, without sleeping while work is left: what came
- * meanwhile has waited for one turn of bulk.
+ * meanwhile has waited for one turn of bulk, or of as many datagrams or requests as a turn may have.
  *
  * Nothing in a pass may wait, and one call can be made to: a front-end that shares an eventfd
  * can clear O_NONBLOCK on it and fill it, and then write() sleeps. While the loop is awake an
@@ -109,6 +109,14 @@ void amp_work_queue(struct amp_work *work);
 void amp_work_cancel(struct amp_work *work);
 /* The item that runs now has moved len bytes (more). */
 void amp_loop_moved(size_t len);
+/*
+ * May it do one more small thing in this turn: a datagram, a request? They move few bytes and cost
+ * calls to the kernel all the same, so they count as more bytes than they have, and a turn has
+ * a number of them.
+ */
+bool amp_loop_may(void);
+/* Would it say no? */
+bool amp_loop_over(void);
 
 /*
  * Look at busy's ring before the next sleep; then its work item is queued. False: not this time.

@@ -408,6 +408,10 @@ size_t amp_session_input(struct amp_session *ses, const uint8_t *p, size_t len)
 		}
 		if (len - done < c.len)
 			break;
+		if (!amp_loop_may()) {
+			ses->ctl->ops->resume(ses->ctl); /* the rest in its turn */
+			break;
+		}
 		f = (struct frame){.ses = ses,
 				   .body = p + done + AMP_OFF_CTL_LEN,
 				   .len = c.len - AMP_OFF_CTL_LEN,

@@ -26,7 +26,10 @@ static struct {
 	uint8_t data[BATCH][DGRAM_MAX];
 } in;
 
-/* A frame: out now, or into the spill. False: no room at all. */
+/*
+ * A frame: out now, or into the spill. False: no room at all. If there is no memory for what is left of
+ * one the carrier is over: its guest would take the next frame for the rest of this one.
+ */
 static bool put_frame(struct amp_udp *u, const struct amp_off_udp *h, const void *payload,
 		      size_t len)
 {
@@ -35,7 +38,7 @@ static bool put_frame(struct amp_udp *u, const struct amp_off_udp *h, const void
 	ssize_t n = 0;
 
 	/* before the first byte is out: half a frame would end the carrier */
-	if (u->spill.len > SPILL_LIMIT ||
+	if (u->dead || u->spill.len > SPILL_LIMIT ||
 	    !amp_limit_room(u->spill.limits, AMP_LIMIT_BUFFERED, sizeof(p) + len))
 		return false;
 	amp_off_put_udp(p, h);
@@ -43,9 +46,11 @@ static bool put_frame(struct amp_udp *u, const struct amp_off_udp *h, const void
 		n = u->end->ops->write(u->end, iov, len ? 2 : 1, sizeof(p) + len);
 	if (n < 0)
 		n = 0;
-	if ((size_t)n == sizeof(p) + len)
+	if ((size_t)n == sizeof(p) + len || amp_buf_put(&u->spill, iov, len ? 2 : 1, (size_t)n))
 		return true;
-	return amp_buf_put(&u->spill, iov, len ? 2 : 1, (size_t)n);
+	if (n)
+		amp_udp_kill(u);
+	return false;
 }
 
 void amp_udp_error(struct amp_udp *u, int err, const struct sockaddr *to)
@@ -249,8 +254,9 @@ void amp_udp_writable(struct amp_udp *u)
 		if (n > 0)
 			amp_buf_drop(&u->spill, (size_t)n);
 	}
-	if (u->spill.len == 0) {
-		put_drops(u);
+	if (u->spill.len)
+		return;
+	put_drops(u);
+	if (!u->dead)
 		amp_work_queue(&u->work);
-	}
 }

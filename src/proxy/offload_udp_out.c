@@ -135,6 +135,10 @@ size_t amp_udp_data(struct amp_end *end, const struct iovec *iov, int cnt, size_
 		}
 		if (len - done < h.len)
 			break;
+		if (!amp_loop_may()) {
+			end->ops->resume(end); /* the rest in its turn */
+			break;
+		}
 		n = slice(iov, cnt, done + AMP_OFF_UDP_LEN, h.len - AMP_OFF_UDP_LEN, part);
 		err = send_frame(u, &h, part, n);
 		if (err == -EAGAIN) {

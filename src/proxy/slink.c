@@ -29,7 +29,7 @@ static void tick_due(uv_timer_t *t)
 
 	while ((e = TAILQ_FIRST(&sl->waits)) != NULL && e->deadline_ms <= now) {
 		amp_slink_wait_over(e);
-		amp_end_sock_late(e);
+		amp_end_sock_kill(e, ETIMEDOUT);
 	}
 	if (e)
 		uv_timer_start(&sl->tick, tick_due, e->deadline_ms - now, 0);

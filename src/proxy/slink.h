@@ -153,11 +153,9 @@ bool amp_end_sock_peer(const struct amp_end_sock *e, struct sockaddr_vm *vm);
 void amp_end_sock_shutdown(struct amp_end_sock *e, int how);
 /* An end that has no descriptor yet. */
 void amp_end_sock_drop(struct amp_end_sock *e);
-/* The time that it had is over. */
-void amp_end_sock_late(struct amp_end_sock *e);
 /* From outside: it is over, with err. */
 void amp_end_sock_kill(struct amp_end_sock *e, int err);
-/* Within AMP_SLINK_WAIT_MS, or amp_end_sock_late(). slink.c has the timer. */
+/* Within AMP_SLINK_WAIT_MS, or it is killed. slink.c has the timer. */
 void amp_slink_wait(struct amp_end_sock *e);
 void amp_slink_wait_over(struct amp_end_sock *e);
 

@@ -243,6 +243,20 @@ void amp_vlink_count(struct amp_vlink *vl)
 	vl->counted = *now;
 }
 
+/* One that finds that the turn has had its datagrams and requests goes before those that had theirs. */
+static void serve(struct amp_end_vsock *e, struct amp_end_vsock_list *left)
+{
+	struct amp_vlink *vl = e->vl;
+	bool over = amp_loop_over();
+
+	e->on_due = false;
+	amp_end_vsock_serve(e);
+	if (!over || !e->on_due)
+		return;
+	TAILQ_REMOVE(&vl->due, e, due_entry);
+	TAILQ_INSERT_TAIL(left, e, due_entry);
+}
+
 /*
  * Those due now; who becomes due meanwhile waits for the next pass. First those with little,
  * whose messages would else wait for the copying of what came before them.
@@ -251,23 +265,23 @@ static void serve_due(struct amp_vlink *vl)
 {
 	struct amp_end_vsock_list now = TAILQ_HEAD_INITIALIZER(now);
 	struct amp_end_vsock_list much = TAILQ_HEAD_INITIALIZER(much);
+	struct amp_end_vsock_list left = TAILQ_HEAD_INITIALIZER(left);
 	struct amp_end_vsock *e;
 
 	TAILQ_CONCAT(&now, &vl->due, due_entry);
 	while ((e = TAILQ_FIRST(&now)) != NULL) {
 		TAILQ_REMOVE(&now, e, due_entry);
-		if (e->held_len > AMP_VLINK_SMALL_LEN) {
+		if (e->held_len > AMP_VLINK_SMALL_LEN)
 			TAILQ_INSERT_TAIL(&much, e, due_entry);
-			continue;
-		}
-		e->on_due = false;
-		amp_end_vsock_serve(e);
+		else
+			serve(e, &left);
 	}
 	while ((e = TAILQ_FIRST(&much)) != NULL) {
 		TAILQ_REMOVE(&much, e, due_entry);
-		e->on_due = false;
-		amp_end_vsock_serve(e);
+		serve(e, &left);
 	}
+	TAILQ_CONCAT(&left, &vl->due, due_entry);
+	TAILQ_CONCAT(&vl->due, &left, due_entry);
 }
 
 static void complain(struct amp_vlink *vl)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * #syscalls:hot preadv2 read write
- * #syscalls close recvfrom recvmsg sendto
+ * #syscalls close recvfrom recvmsg sendto setsockopt
  */
 /*
  * The vhost-user back-end: the connection, queues and notifications.
@@ -18,7 +18,9 @@
  * sockets are used with MSG_DONTWAIT, eventfds read with RWF_NOWAIT. One exception: a call
  * eventfd is set non-blocking, but a front-end that clears this again and fills the counter
  * makes our write() wait, until a signal of the owner's ends it (the proxy's loop has an
- * alarm for that): writes to eventfds know no RWF_NOWAIT. Failure is always
+ * alarm for that): writes to eventfds know no RWF_NOWAIT. Nor does close() wait for what a TCP socket
+ * that somebody slipped in has still to send: SO_LINGER is off before anything else is done with it,
+ * and none but AF_UNIX sockets, which do not linger, are kept. Failure is always
  * the whole connection's: the handler returns -errno with be->why set, and
  * amp_vhost_be_fail() stops the queues and tells the owner.
  */
@@ -152,6 +154,14 @@ int amp_vhost_be_queues_start(struct amp_vhost_be *be)
 
 /* --- receiving --- */
 
+/* Of sockets: to close the last descriptor of one waits for nobody (others: ENOTSOCK). */
+static void calm(int fd)
+{
+	static const struct linger off;
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off));
+}
+
 /* Keeps the descriptors of m; more than fit are closed. */
 static int take_cmsgs(struct amp_vhost_be *be, struct msghdr *m)
 {
@@ -167,6 +177,7 @@ static int take_cmsgs(struct amp_vhost_be *be, struct msghdr *m)
 			int fd;
 
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+			calm(fd);
 			if (be->fd_cnt < AMP_VU_REGIONS) {
 				be->fds[be->fd_cnt++] = fd;
 			} else {

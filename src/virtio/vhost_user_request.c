@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* #syscalls fcntl.flags fstat newfstatat sendmsg */
+/* #syscalls fcntl.flags fstat getsockopt newfstatat sendmsg */
 /*
  * The vhost-user back-end: what each request means.
  *
@@ -220,6 +220,15 @@ static int set_vring_enable(struct amp_vhost_be *be)
 	return 0;
 }
 
+/* The only sockets that VMMs pass. Those of others can make whoever closes them last wait (SO_LINGER). */
+static bool is_unix(int fd)
+{
+	int domain = 0;
+	socklen_t len = sizeof(domain);
+
+	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX;
+}
+
 /*
  * The queue and the descriptor of a KICK or CALL message; *fd -1: none on purpose.
  * Only eventfds (no file type) and sockets can be used without ever blocking or a
@@ -241,10 +250,11 @@ static struct amp_vhost_be_queue *vring_fd(struct amp_vhost_be *be, int *fd, boo
 				 be->msg.hdr.req);
 		return NULL;
 	}
-	*sock = S_ISSOCK(st.st_mode);
+	*sock = is_unix(be->fds[0]);
 	if (((st.st_mode & S_IFMT) != 0 && !*sock) || (fl & O_ACCMODE) != O_RDWR ||
 	    fcntl(be->fds[0], F_SETFL, fl | O_NONBLOCK) < 0) {
-		amp_vhost_be_why(be, -EPROTO, "request %u: neither an eventfd nor a socket",
+		amp_vhost_be_why(be, -EPROTO,
+				 "request %u: neither an eventfd nor a Unix socket",
 				 be->msg.hdr.req);
 		return NULL;
 	}
@@ -291,6 +301,9 @@ static int set_backend_req_fd(struct amp_vhost_be *be)
 {
 	if (be->fd_cnt == 0)
 		return amp_vhost_be_why(be, -EPROTO, "request %u came without its descriptor",
+					be->msg.hdr.req);
+	if (!is_unix(be->fds[0]))
+		return amp_vhost_be_why(be, -EPROTO, "request %u: no Unix socket",
 					be->msg.hdr.req);
 	amp_vhost_be_close(&be->req_fd);
 	be->req_fd = take_fd(be);

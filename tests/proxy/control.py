@@ -25,9 +25,9 @@ import ctl  # noqa: E402
 from clock import Clock  # noqa: E402
 from harness import BUILD, TIMEOUT, Proxy, Server, binary, echo, eq, free_port, main, own_host, test  # noqa: E402
 from procs import preload, state, until  # noqa: E402
-from offload import Session  # noqa: E402
+from offload import CONNECT, INET, STREAM, Session, addr, carrier, open_header  # noqa: E402
 from rpmsgrig import Rig  # noqa: E402
-from vguest import SEQPACKET, Guest, Reset  # noqa: E402
+from vguest import SEND, SEQPACKET, Guest, Reset  # noqa: E402
 
 CONTROL = "control DIR/control"
 
@@ -407,6 +407,28 @@ def many_sockets():
     r.close()
     flow.done()
     eq(len(conns), 600)
+    b.close()
+
+
+@test
+def closing():
+    """connections that nobody uses any more and whose guest keeps quiet are listed as closing, and the list is sound"""
+    b = Bed("allow out tcp 127.0.0.1:any", "allow out udp 127.0.0.1:any")
+    dead = socket.socket()  # bound, and nobody listens
+    dead.bind(("127.0.0.1", 0))
+    ses = Session(b.g)
+    flow = b.g.connect(6000)
+    flow.shutdown(SEND)
+    eq(flow.recv(), b"", "the end of the echo")
+    udp = ses.udp(peer=("127.0.0.1", b.srv.port)).c
+    udp.shutdown(SEND)
+    eq(udp.recv(), b"", "the end of the datagrams")
+    refused, answer = carrier(b.g, open_header(CONNECT, ses.token, INET, STREAM, peer=addr(*dead.getsockname())))
+    assert answer.status
+    eq(refused.recv(), b"", "the end of the carrier")
+    rows = [r for r in ctl.ask(b.p, "sockets") if r["state"] == "closing"]
+    eq([(r["kind"], "host_peer" in r) for r in rows], [("closing", False)] * 3)
+    dead.close()
     b.close()
 
 

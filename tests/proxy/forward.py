@@ -3,6 +3,7 @@
 # timeout: 120
 """publish and expose: TCP, Unix and UDP between a guest's AF_VSOCK and the host."""
 import array
+import contextlib
 import hashlib
 import os
 import select
@@ -710,6 +711,35 @@ def udp_publish():
         eq((data, src), (b"answer %d" % i, ("127.0.0.1", port)))
         s.close()
     g.close()
+
+
+@test
+def udp_publish_many():
+    """publish udp: one peer more than a rule has is heard, in the place of the one that was silent longest"""
+    port, most = free_port(socket.SOCK_DGRAM), 256
+    p = Proxy(f"publish udp 127.0.0.1:{port} -> vsock:5353")
+    g = Guest(p.path, seqpacket=True)
+    g.listen(5353)
+    p.log("guest attached")
+    peers, conns = [], []
+    with contextlib.ExitStack() as all_peers:
+        for i in range(most + 1):
+            s = all_peers.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            s.settimeout(20)
+            if i == most:  # the first speaks once more: now it is the second
+                peers[0].sendto(b"here", ("127.0.0.1", port))
+                eq(conns[0].recv_msg(), b"here")
+            s.sendto(b"%d" % i, ("127.0.0.1", port))
+            peers.append(s)
+            conns.append(g.accept(5353))
+            eq(conns[i].recv_msg(), b"%d" % i)
+        g.wait(lambda: conns[1].peer_shut)
+        for i in (0, 2, most - 1, most):
+            eq(conns[i].peer_shut, 0)
+            conns[i].send_msg(b"to %d" % i)
+            eq(peers[i].recv(100), b"to %d" % i)
+    g.close()
+    p.stop()
 
 
 @test

@@ -5,6 +5,7 @@
 import errno
 import os
 import re
+import select
 import signal
 import socket
 import struct
@@ -17,7 +18,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import ctl  # noqa: E402
 from harness import TIMEOUT, Proxy, Server, binary, echo, eq, free_port, main, own_host, test  # noqa: E402
-from procs import alive, state, until  # noqa: E402
+from procs import alive, preload, state, until  # noqa: E402
 from store import LAUNCH, Store  # noqa: E402
 from vguest import REQUEST, RW, Guest, Reset  # noqa: E402
 from vrig import conf_of, configured, dial, exposed, published, works, write_conf  # noqa: E402
@@ -252,6 +253,31 @@ def two_guests():
     g.close()
     h.close()
     p.stop()
+
+
+@test
+def clogged_call():
+    """a guest whose call makes the writer wait when another worker goes on with it: it alone loses its link"""
+    srv = Server(echo)
+    p = Proxy(args=lambda p: ["--link", f"vhost-user-vsock:{p.path},cid=3,name=g",
+                              "--link", f"vhost-user-vsock:{p.path}2,cid=4,name=h",
+                              "--expose", f"vsock:6000 -> tcp 127.0.0.1:{srv.port}"],
+              env={"LD_PRELOAD": preload("quicker"), "ASAN_OPTIONS": "verify_asan_link_order=0"})
+    g, h = Guest(p.path), Guest(p.path + "2")
+    works(h)
+    w = Worker(p)
+    w.idle()
+    if select.select([g.call[0]], [], [], 0)[0]:
+        os.eventfd_read(g.call[0])
+    os.eventfd_write(g.call[0], 2**64 - 2)
+    os.set_blocking(g.call[0], True)
+    w.kill()
+    works(h)
+    p.log("link g: link reset: a call descriptor that makes the writer wait")
+    g.close()
+    h.close()
+    p.stop()
+    srv.close()
 
 
 @test

@@ -6,6 +6,7 @@ import array
 import hashlib
 import os
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -532,6 +533,21 @@ def mux_callers():
     p.counters()
     eq([take(k) for k in held], [b""] * 256)
     p.log("no `CONNECT PORT` in time")
+    # each has its own time
+    first = unix(path)
+    for _ in range(2):
+        p.counters()
+    clock.forward(6)
+    last = unix(path)
+    for _ in range(2):
+        p.counters()
+    clock.forward(6)
+    p.counters()
+    eq(take(first), b"")
+    eq(select.select([last], [], [], 0)[0], [])
+    clock.forward(6)
+    p.counters()
+    eq(take(last), b"")
     k = call(path, 7)
     c = g.accept(7)
     eq(line_of(k), b"OK 7\n")

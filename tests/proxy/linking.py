@@ -16,11 +16,13 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib
 import offload as off  # noqa: E402
 from clock import Clock  # noqa: E402
 from harness import TIMEOUT, Proxy, Server, echo, eq, free_port, main, test  # noqa: E402
+from procs import state, until  # noqa: E402
 from vguest import (CREDIT_UPDATE, HDR, HOST, REQUEST, RW, SEND, Conn, Gone, Guest,  # noqa: E402
-                    GET_FEATURES, SET_MEM_TABLE, Reset)
+                    GET_FEATURES, SET_MEM_TABLE, SET_VRING_CALL, SET_VRING_KICK, Reset)
 from vrig import dial, exposed, published  # noqa: E402
 
 MIB = 1 << 20
+SET_VRING_ERR, SET_BACKEND_REQ_FD = 14, 21
 
 
 def forever(s):
@@ -531,6 +533,43 @@ def kicks_saved():
         srv.close()
 
 
+def lingering():
+    """A TCP socket whose close() waits for its peer, which reads nothing; and that peer."""
+    with socket.create_server(("127.0.0.1", 0)) as srv:
+        s = socket.create_connection(srv.getsockname())
+        peer, _ = srv.accept()
+    s.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            s.send(bytes(65536))
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3600))
+    return s, peer
+
+
+@test
+def closing_waits():
+    """sockets whose close() waits, in whichever message: neither worker nor helper does, and the neighbour stays"""
+    pair = Pair()
+    worker = pair.p.worker_pid()
+    peers = []
+    for req, payload in ((SET_VRING_CALL, struct.pack("<Q", 0)), (SET_VRING_KICK, struct.pack("<Q", 0)),
+                         (SET_BACKEND_REQ_FD, b""), (SET_VRING_ERR, struct.pack("<Q", 0)), (GET_FEATURES, b"")):
+        g = Guest(pair.p.path)
+        s, peer = lingering()
+        peers.append(peer)
+        os.kill(worker, signal.SIGSTOP)  # so that it is the last to close it
+        until(lambda: state(worker) == "T", "it runs on")
+        g.request(req, payload, [s.fileno()])
+        s.close()
+        os.kill(worker, signal.SIGCONT)
+        pair.check()
+        g.close()
+    assert not [x for x in pair.p.lines if "does not answer" in x or "no memory" in x], pair.p.lines
+    for s in peers:
+        s.close()
+    pair.end()
+
+
 @test
 def hostile_front_ends():
     """front-ends that talk nonsense lose their connection with one line; the next is served"""
@@ -562,6 +601,27 @@ def hostile_front_ends():
     g = Guest(p.path)
     p.log("guest attached")
     g.close()
+
+
+@test
+def quiet():
+    """a VMM that comes and goes, or breaks the rules, or restarts its guest, all the time does not flood the log"""
+    p = Proxy()
+    for i in range(40):
+        g = Guest(p.path)
+        for n in range(5):  # its driver starts anew
+            g.stop_queue(0)
+            g.start_queue(0, base=n + 1)
+        g.request(GET_FEATURES, reply=True)
+        if i % 2:
+            g.request(GET_FEATURES, fds=[g.memfd])
+            gone(g)
+        g.close()
+    p.wait_counter("attached", 40 * 6)
+    p.wait_counter("up", 0)
+    lines = [x for x in p.lines if "counters" not in x]
+    assert 30 < len(lines) < 60, (len(lines), lines[-8:])
+    p.stop()
 
 
 @test
@@ -635,6 +695,47 @@ def fair():
     eq(max(total) < 5 * min(total), True, total)
     g.close()
     srv.close()
+
+
+@test
+def datagram_flood():
+    """datagrams and requests of no length, as many as fit: a neighbour's datagram waits for a few of them, not for all"""
+    sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MIB)  # what anybody may have holds 500
+    sink.bind(("127.0.0.1", 0))
+    sink.settimeout(TIMEOUT)
+    rule = ["--allow", f"out udp 127.0.0.1:{sink.getsockname()[1]}"]
+    p = Proxy(args=lambda p: two(p)[:2] + rule + two(p)[2:] + rule)
+    worker = p.worker_pid()
+    g, h = Guest(p.path), Guest(p.path + "2")
+    its = off.Session(g)
+    frame = struct.pack("<HBBI", 32, 0, 0, 0) + off.addr(*sink.getsockname())
+    flood = [its.udp().c for _ in range(4)]
+    more = [off.Session(g) for _ in range(40)]
+    u = off.Session(h).udp(peer=sink.getsockname())
+    for _ in range(12):  # which of the two links is first is not said
+        os.kill(worker, signal.SIGSTOP)
+        until(lambda: state(worker) == "T", "it runs on")
+        for c in flood:
+            c.post(RW, frame * 100)
+        for s in more:
+            s.ctl.post(RW, struct.pack("<HBBI", 8, off.PING, 0, 0) * 300)
+        g.flush()
+        u.sendto(b"h")
+        os.kill(worker, signal.SIGCONT)
+        before = 0
+        while sink.recv(1) == b"":
+            before += 1
+        assert before <= 256, before
+        for _ in range(400 - before):  # in the end all come
+            eq(sink.recv(1), b"")
+        for s in more:
+            for _ in range(300):
+                eq(s.frame()[0], off.PONG)
+    g.close()
+    h.close()
+    sink.close()
+    p.stop()
 
 
 @test

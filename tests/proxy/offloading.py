@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # timeout: 120
 """The offload protocol, as a guest that may be honest, odd or hostile sees it."""
+import contextlib
 import errno
 import hashlib
 import os
@@ -17,7 +18,8 @@ import ctl  # noqa: E402
 import offload as off  # noqa: E402
 from clock import Clock  # noqa: E402
 from harness import Proxy, Server, echo, eq, free_port, main, test  # noqa: E402
-from vguest import RCV, REQUEST, SEND, Guest, Reset  # noqa: E402
+from procs import preload  # noqa: E402
+from vguest import RCV, REQUEST, RW, SEND, Guest, Reset  # noqa: E402
 
 MIB = 1 << 20
 
@@ -667,6 +669,62 @@ def udp_icmp():
         u.connect()
         u.sendto(b"you!", a.getsockname())
         eq(a.recvfrom(10)[0], b"you!")
+    r.end()
+
+
+@test
+def udp_icmp_burst():
+    """more refusals at once than are read in one go: each is told, with nothing else to come"""
+    r = Rig("allow out udp 127.0.0.1:any")
+    u = r.s.udp()
+    ports = [s.getsockname()[1] for s in [udp_sock() for _ in range(40)]]
+    for port in ports:
+        u.c.post(RW, struct.pack("<HBBI", 32, 0, 0, 0) + off.addr("127.0.0.1", port))
+    u.c.tx_cnt += 32 * len(ports)
+    r.g.flush()
+    got = [u.frame() for _ in ports]
+    eq({(kind, off.STATUS[arg], a[1]) for kind, _, arg, a, _ in got}, {(1, "ECONNREFUSED", port) for port in ports})
+    u.close()
+    r.end()
+
+
+@test
+def name_too_late():
+    """a name that is found when whoever asked for it, a connection or a whole session, has gone: nobody is told"""
+    with tempfile.TemporaryDirectory() as d:
+        os.chmod(d, 0o755)
+        slow = os.path.join(d, "names")  # the resolver waits until somebody writes there
+        os.mkfifo(slow, 0o644)
+        r = Rig("allow out tcp slow.example:any", env={"LD_PRELOAD": preload("names", "-ldl"), "PLAYED_NAMES": slow,
+                                                       "ASAN_OPTIONS": "verify_asan_link_order=0"})
+        ask = off.open_header(off.CONNECT, r.s.token, off.INET, off.STREAM, host=b"slow.example",
+                              peer=struct.pack("<BBHI", off.INET, 0, 80, 0) + bytes(16))
+        c = r.g.connect(off.PORT)
+        c.send(ask)
+        other = off.Session(r.g)
+        other.send(off.RESOLVE, struct.pack("<BBBBHBB", 0, off.STREAM, 0, 12, 80, 0, 0) + b"slow.example")
+        r.s.request(off.BIND, struct.pack("<BBHII", off.INET, off.STREAM, 0, 0, 0) + off.addr("127.0.0.1", 0))
+        c.reset()
+        other.ctl.reset()
+        r.p.wait_counter("ends", 1)
+        with open(slow, "w", encoding="ascii") as f:
+            f.write("slow.example 192.0.2.1\n")
+        for _ in range(50):  # the other one may have come to it later
+            with contextlib.suppress(OSError):
+                os.close(os.open(slow, os.O_WRONLY | os.O_NONBLOCK))
+            r.s.send(off.PING)
+            eq(r.s.frame()[0], off.PONG)
+        r.end()
+
+
+@test
+def udp_no_memory():
+    """no memory for what did not fit of a frame: the carrier is reset, and no other frame follows the half one"""
+    a = udp_sock()
+    r = Rig("allow out udp 127.0.0.1:any", env={"LD_PRELOAD": preload("nobuffer"), "ASAN_OPTIONS": "verify_asan_link_order=0"})
+    u = r.s.udp(peer=a.getsockname(), carrier_kw={"buf_alloc": 100})
+    a.sendto(bytes(1000), u.name)
+    dies(u.frame)
     r.end()
 
 

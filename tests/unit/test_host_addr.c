@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -255,6 +256,31 @@ static int overrun(void)
 	return 13;
 }
 
+/* There was a descriptor for one of the two sockets alone: later there is one for the other. */
+static int no_descriptor(void)
+{
+	struct rlimit all, few;
+	int fd;
+
+	if (own_network() || route(RTM_NEWROUTE, "192.0.2.1", 32, RTN_LOCAL, RT_TABLE_LOCAL) ||
+	    getrlimit(RLIMIT_NOFILE, &all))
+		return 10;
+	fd = dup(0);
+	close(fd);
+	few = (struct rlimit){(rlim_t)fd + 1, all.rlim_max};
+	if (setrlimit(RLIMIT_NOFILE, &few) || !is_local("192.0.2.2"))
+		return 11; /* it could be one of ours, as far as can be known */
+	few.rlim_cur++;
+	next_ms();
+	/* now there is room to read the addresses, but the next is asked for in vain */
+	if (setrlimit(RLIMIT_NOFILE, &few) || !is_local("192.0.2.1"))
+		return 12;
+	if (setrlimit(RLIMIT_NOFILE, &all))
+		return 13;
+	next_ms();
+	return is_local("192.0.2.1") && !is_local("192.0.2.2") ? 0 : 14;
+}
+
 static void in_child(int (*what)(void))
 {
 	int status;
@@ -286,12 +312,19 @@ static void test_overrun(void **state)
 	in_child(overrun);
 }
 
+static void test_no_descriptor(void **state)
+{
+	(void)state;
+	in_child(no_descriptor);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_routes),
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_overrun),
+		cmocka_unit_test(test_no_descriptor),
 	};
 
 	return cmocka_run_group_tests_name("host_addr", tests, NULL, NULL);

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,6 +16,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -398,13 +400,51 @@ static void test_newer(void **state)
 	close(out[1]);
 }
 
+/* The helper reads on when the loop's alarm has gone off so often. */
+static volatile sig_atomic_t alarms;
+
+static void on_alarm(int num)
+{
+	char text[256];
+
+	(void)num;
+	if (++alarms == 8 && recv(pair[0], text, sizeof(text), MSG_DONTWAIT) < 0)
+		abort();
+}
+
+/* A helper that is busy is waited for, however often the alarm interrupts that. */
+static void test_slow_helper(void **state)
+{
+	const struct sigaction sa = {.sa_handler = on_alarm};
+	const struct itimerval every = {{.tv_usec = 5000}, {.tv_usec = 5000}},
+			       never = {{0}, {0}};
+	char text[256];
+	bool last = false;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	amp_kept_join(pair[1]);
+	while (send(pair[1], text, sizeof(text), MSG_DONTWAIT) > 0)
+		;
+	assert_int_equal(sigaction(SIGALRM, &sa, NULL), 0);
+	setitimer(ITIMER_REAL, &every, NULL);
+	amp_kept_drop("last");
+	setitimer(ITIMER_REAL, &never, NULL);
+	while (recv(pair[0], text, sizeof(text), MSG_DONTWAIT) > 0)
+		last |= memcmp(text + 8, "last", 5) == 0;
+	assert_true(last);
+	amp_kept_join(-1);
+	close(pair[0]);
+	close(pair[1]);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_extra),	  cmocka_unit_test(test_no_room),
 		cmocka_unit_test(test_bad_table), cmocka_unit_test(test_any_gap),
 		cmocka_unit_test(test_any_many),  cmocka_unit_test(test_lent),
-		cmocka_unit_test(test_newer),
+		cmocka_unit_test(test_newer),	  cmocka_unit_test(test_slow_helper),
 	};
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair))

@@ -54,6 +54,44 @@ static void test_level_shrinks(void **state)
 	assert_false(amp_limit_take(&l, AMP_LIMIT_BUFFERED, UINT64_MAX)); /* no overflow */
 }
 
+static unsigned told;
+
+static void on_room(struct amp_limits *limits)
+{
+	assert_ptr_equal(limits, &l);
+	told++;
+}
+
+/* Who waits for a socket hears of one that is given back, and of a limit that has grown: once. */
+static void test_room(void **state)
+{
+	(void)state;
+	told = 0;
+	max[AMP_LIMIT_SOCKETS] = 1;
+	amp_limits_set(&l, max);
+	l.room = on_room;
+	assert_true(amp_limit_await(&l));
+	assert_true(amp_limit_take(&l, AMP_LIMIT_SOCKETS, 1));
+	amp_limits_set(&l, max);
+	amp_limit_give(&l, AMP_LIMIT_SOCKETS, 1); /* nobody waits */
+	assert_int_equal(told, 0);
+	assert_true(amp_limit_take(&l, AMP_LIMIT_SOCKETS, 1));
+	assert_false(amp_limit_await(&l));
+	max[AMP_LIMIT_SOCKETS] = 2;
+	amp_limits_set(&l, max);
+	assert_int_equal(told, 1);
+	assert_true(amp_limit_take(&l, AMP_LIMIT_SOCKETS, 1));
+	assert_false(amp_limit_await(&l));
+	max[AMP_LIMIT_SOCKETS] = 1;
+	amp_limits_set(&l, max);		  /* there is less than before */
+	amp_limit_give(&l, AMP_LIMIT_SOCKETS, 1); /* and still none */
+	assert_int_equal(told, 1);
+	amp_limit_give(&l, AMP_LIMIT_SOCKETS, 1);
+	assert_int_equal(told, 2);
+	amp_limits_set(&l, max);
+	assert_int_equal(told, 2);
+}
+
 static unsigned burst(enum amp_limit what, uint64_t now_ms)
 {
 	unsigned n = 0;
@@ -134,6 +172,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_level, up),
 		cmocka_unit_test_setup(test_level_shrinks, up),
+		cmocka_unit_test_setup(test_room, up),
 		cmocka_unit_test_setup(test_rate, up),
 		cmocka_unit_test_setup(test_rate_is_exact, up),
 		cmocka_unit_test_setup(test_none, up),

@@ -62,6 +62,73 @@ static void duplicate(void **state)
 	amp_loop_fini();
 }
 
+/* Two that are ready at once, and whoever is called first stops the other. */
+static struct amp_watch pair_watch[2];
+static unsigned called;
+
+static void on_either(struct amp_watch *w, uint32_t events)
+{
+	(void)events;
+	called++;
+	if (called == 1)
+		amp_watch_stop(&pair_watch[w == &pair_watch[0]]);
+	amp_loop_stop();
+}
+
+static void stopped_in_its_batch(void **state)
+{
+	int s[2][2];
+
+	(void)state;
+	called = 0;
+	assert_int_equal(amp_loop_init(), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, s[i]), 0);
+		pair_watch[i] = (struct amp_watch){.ready = on_either};
+		assert_int_equal(amp_watch_start(&pair_watch[i], s[i][0], EPOLLIN), 0);
+		assert_int_equal(write(s[i][1], "x", 1), 1);
+	}
+	amp_loop_run();
+	assert_int_equal(called, 1);
+	for (unsigned i = 0; i < 2; i++) {
+		amp_watch_stop(&pair_watch[i]);
+		close(s[i][0]);
+		close(s[i][1]);
+	}
+	amp_loop_fini();
+}
+
+/* Small things: so many in a turn, and in the next as many again. */
+static unsigned had[2], had_turn;
+
+static void have_things(struct amp_work *work)
+{
+	assert_false(amp_loop_over());
+	while (amp_loop_may())
+		had[had_turn]++;
+	assert_true(amp_loop_over());
+	if (had_turn++)
+		amp_loop_stop();
+	else
+		amp_work_queue(work);
+}
+
+static void things_of_a_turn(void **state)
+{
+	struct amp_work work = {.run = have_things};
+
+	(void)state;
+	memset(had, 0, sizeof(had));
+	had_turn = 0;
+	assert_int_equal(amp_loop_init(), 0);
+	amp_work_queue(&work);
+	amp_loop_run();
+	assert_int_equal(had[0], 128);
+	assert_int_equal(had[1], 128);
+	assert_true(work.moved > 8192); /* so it goes on behind messages */
+	amp_loop_fini();
+}
+
 /* Turns as they were taken, a letter each. */
 static char turns[4096];
 static unsigned turn_cnt;
@@ -342,11 +409,18 @@ static void short_turns_beside_bulk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(duplicate),	    cmocka_unit_test(message_first),
-		cmocka_unit_test(bulk_in_turn),	    cmocka_unit_test(many_little_turns),
-		cmocka_unit_test(bulk_not_starved), cmocka_unit_test(ring_is_looked_at),
-		cmocka_unit_test(vain_looks),	    cmocka_unit_test(descriptors_while_looking),
-		cmocka_unit_test(ring_beside_bulk), cmocka_unit_test(short_turns_beside_bulk),
+		cmocka_unit_test(duplicate),
+		cmocka_unit_test(message_first),
+		cmocka_unit_test(bulk_in_turn),
+		cmocka_unit_test(many_little_turns),
+		cmocka_unit_test(bulk_not_starved),
+		cmocka_unit_test(ring_is_looked_at),
+		cmocka_unit_test(vain_looks),
+		cmocka_unit_test(descriptors_while_looking),
+		cmocka_unit_test(stopped_in_its_batch),
+		cmocka_unit_test(things_of_a_turn),
+		cmocka_unit_test(ring_beside_bulk),
+		cmocka_unit_test(short_turns_beside_bulk),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

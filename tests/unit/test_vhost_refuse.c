@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* The vhost-user back-end with front-ends that are wrong, or hostile. */
+#include <netinet/in.h>
+
 #include "vhost_rig.h"
 
 /* --- memory tables --- */
@@ -275,7 +277,7 @@ static void test_replies_not_taken(void **state)
 
 static void test_fd_kinds(void **state)
 {
-	static const char *const why = "neither an eventfd nor a socket";
+	static const char *const why = "neither an eventfd nor a Unix socket";
 	struct rig r;
 	int pfd[2];
 
@@ -301,6 +303,76 @@ static void test_fd_kinds(void **state)
 	assert_gone(&r, "queue 5 of 2");
 	rig_down(&r);
 	close(pfd[0]);
+	rig_up(&r); /* of what it does not use it keeps nothing but what it knows */
+	pfd[0] = eventfd(0, 0);
+	tell(&r, AMP_VU_SET_BACKEND_REQ_FD, NULL, 0, pfd[0]);
+	assert_gone(&r, "no Unix socket");
+	rig_down(&r);
+	close(pfd[0]);
+}
+
+/* A TCP socket whose close() waits for an hour, or for its peer, which reads nothing. */
+static int lingering(int *peer)
+{
+	const struct linger hour = {.l_onoff = 1, .l_linger = 3600};
+	struct sockaddr_in in = {.sin_family = AF_INET};
+	static const char bytes[65536];
+	socklen_t len = sizeof(in);
+	int srv = socket(AF_INET, SOCK_STREAM, 0), fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(bind(srv, (struct sockaddr *)&in, len), 0);
+	assert_int_equal(listen(srv, 1), 0);
+	assert_int_equal(getsockname(srv, (struct sockaddr *)&in, &len), 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&in, len), 0);
+	*peer = accept(srv, NULL, NULL);
+	assert_true(*peer >= 0);
+	close(srv);
+	while (send(fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		;
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &hour, sizeof(hour)), 0);
+	return fd;
+}
+
+/* The last descriptor of it is ours, in whichever message it came. */
+static void test_close_waits_for_nobody(void **state)
+{
+	static const struct {
+		uint32_t req, len;
+		const char *why;
+	} all[] = {
+		{AMP_VU_SET_VRING_KICK, 8, "neither an eventfd nor a Unix socket"},
+		{AMP_VU_SET_VRING_CALL, 8, "neither an eventfd nor a Unix socket"},
+		{AMP_VU_SET_VRING_ERR, 8, NULL},
+		{AMP_VU_SET_BACKEND_REQ_FD, 0, "no Unix socket"},
+		{AMP_VU_GET_FEATURES, 0, "1 descriptors"},
+		{AMP_VU_SET_MEM_TABLE, 40, "not a file"},
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(all) / sizeof(*all); i++) {
+		struct {
+			uint32_t head[3];
+			struct amp_vu_mem mem;
+		} msg = {{all[i].req, AMP_VU_VERSION, all[i].len}, {.cnt = 1}};
+		int peer, fd;
+		struct rig r;
+
+		if (all[i].req != AMP_VU_SET_MEM_TABLE)
+			msg.mem.cnt = 0;
+		msg.mem.region[0].size = 4096;
+		rig_up(&r);
+		fd = lingering(&peer);
+		send_raw(r.fd, &msg, 12 + all[i].len, &fd, 1);
+		close(fd);
+		alarm(5);
+		amp_vhost_be_readable(&r.be);
+		if (all[i].why)
+			assert_gone(&r, all[i].why);
+		rig_down(&r);
+		alarm(0);
+		close(peer);
+	}
 }
 
 static void test_no_fd_on_purpose(void **state)
@@ -339,9 +411,10 @@ static int count_maps(void)
 static void test_fds_replaced(void **state)
 {
 	struct rig r;
-	int before, maps = count_maps(), fd = eventfd(0, 0);
+	int before, maps = count_maps(), fd = eventfd(0, 0), req[2];
 
 	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, req), 0);
 	rig_up(&r);
 	rig_run(&r);
 	before = count_fds();
@@ -351,7 +424,7 @@ static void test_fds_replaced(void **state)
 		tell_u64(&r, AMP_VU_SET_VRING_ERR, 0, fd);
 		if (i == 0) /* never had one before */
 			before++;
-		tell(&r, AMP_VU_SET_BACKEND_REQ_FD, NULL, 0, fd);
+		tell(&r, AMP_VU_SET_BACKEND_REQ_FD, NULL, 0, req[0]);
 		rig_memory(&r);
 	}
 	assert_int_equal(r.gones, 0);
@@ -360,6 +433,8 @@ static void test_fds_replaced(void **state)
 	rig_down(&r);
 	assert_int_equal(count_maps(), maps);
 	close(fd);
+	close(req[0]);
+	close(req[1]);
 }
 
 static void test_too_many_fds(void **state)
@@ -564,6 +639,7 @@ int main(void)
 		cmocka_unit_test(test_many_at_once),
 		cmocka_unit_test(test_replies_not_taken),
 		cmocka_unit_test(test_fd_kinds),
+		cmocka_unit_test(test_close_waits_for_nobody),
 		cmocka_unit_test(test_no_fd_on_purpose),
 		cmocka_unit_test(test_fds_replaced),
 		cmocka_unit_test(test_too_many_fds),
