@@ -63,6 +63,7 @@ static void add_stats(cJSON *o, const struct amp_link *l)
 		{"denied_names", s->denied_names},
 		{"cut", s->cut},
 		{"refused", s->refused},
+		{"unresolved", s->unresolved},
 		{"stale", s->stale},
 		{"attached", s->attached},
 		{"restarts", s->attached ? s->attached - 1 : 0},

@@ -158,6 +158,8 @@ static const struct family families[] = {
 	     cut),
 	STAT("ampsock_link_refused_total", "Requests refused: limits, or nobody there.",
 	     refused),
+	STAT("ampsock_link_unresolved_total",
+	     "Names that the host's resolver had no answer for.", unresolved),
 	STAT("ampsock_link_stale_total", "Offload requests of sessions that are no more.",
 	     stale),
 	{.name = "ampsock_rule_hits_total",
