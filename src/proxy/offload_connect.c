@@ -18,11 +18,11 @@
 static int new_socket(struct amp_osock *o, uint32_t opts_set, uint32_t opts)
 {
 	int family = o->family == AMP_OFF_INET6 ? AF_INET6 : AF_INET;
-	int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int fd = amp_off_socket(o->ses->off, family, SOCK_STREAM);
 	int err;
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	err = amp_tcp_defaults(o, fd, opts_set, opts);
 	if (!err)
 		return fd;

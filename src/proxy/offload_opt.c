@@ -18,6 +18,23 @@
 
 #include "offload_inner.h"
 
+int amp_off_socket(struct amp_offload *off, int domain, int type)
+{
+	int fd = socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), err = errno;
+
+	if (fd >= 0)
+		return fd;
+	if (err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM) {
+		/* the carrier of a datagram socket is refused, and counted there */
+		off->link->stats.refused += type == SOCK_STREAM;
+		amp_log_some(&off->link->log_refused, AMP_LOG_ERROR,
+			     "link %s: no socket for the guest: %s%s", off->link->conf->name,
+			     strerror(err),
+			     err == EMFILE ? " (LimitNOFILE= of the unit, or ulimit -n)" : "");
+	}
+	return -err;
+}
+
 /* Options whose value is an int on both sides. */
 static const struct {
 	int level, name;

@@ -112,8 +112,11 @@ static void hand_over(void)
 	exit(AMP_EXIT_UPGRADE);
 }
 
+static bool stopping;
+
 static void stop_now(const char *why)
 {
+	stopping = true;
 	amp_log(AMP_LOG_INFO, "%s: stopping", why);
 	amp_helper_notify(AMP_HELPER_STOPPING, "Stopping");
 	amp_loop_stop();
@@ -125,7 +128,8 @@ static uv_timer_t drain_timer;
 
 static void drained(void)
 {
-	stop_now("every connection has ended");
+	if (!stopping) /* else it is the stop that has ended them */
+		stop_now("every connection has ended");
 }
 
 static void drain_over(uv_timer_t *t)
