@@ -285,7 +285,8 @@ static int check_listeners(const struct amp_config *conf, FILE *err)
 
 	if (conf->control[0] && metrics.kind == AMP_TARGET_UNIX &&
 	    strcmp(metrics.addr.un.sun_path, conf->control) == 0) {
-		fprintf(err, "control and metrics have the same path: expected two\n");
+		fprintf(err, "%s%scontrol and metrics have the same path: expected two\n",
+			conf->file ? conf->file : "", conf->file ? ": " : "");
 		r = -EINVAL;
 	}
 	TAILQ_FOREACH(l, &conf->links, entry)
@@ -317,8 +318,12 @@ int amp_config_check(struct amp_config *conf, FILE *err)
 	int r = 0;
 
 	if (TAILQ_EMPTY(&conf->links) && !conf->bad) {
-		fprintf(err, "nothing to do: expected --link or a [link NAME] section in "
-			     "--config\n");
+		if (conf->file)
+			fprintf(err, "%s: nothing to do: expected a [link NAME] section\n",
+				conf->file);
+		else
+			fprintf(err, "nothing to do: expected --link or a [link NAME] section "
+				     "in --config\n");
 		return -EINVAL;
 	}
 	TAILQ_FOREACH(a, &conf->links, entry)

@@ -23,7 +23,6 @@
 #include "rchar.h"
 
 #define JOURNAL_MAX	(1u << 20) /* bytes */
-#define CONFIG_MAX	(1u << 20) /* bytes of a configuration file */
 #define ENDPOINTS_SPARE 32u
 #define MADE_MAX	4096u /* socket files: of a worker gone wrong, in the runtime directory */
 
@@ -79,7 +78,7 @@ static int copy_text(int from, int to)
 
 	while ((n = read(from, buf, sizeof(buf))) > 0) {
 		sum += (size_t)n;
-		if (sum > CONFIG_MAX)
+		if (sum > AMP_CONFIG_MAX)
 			return -EFBIG;
 		done = write(to, buf, (size_t)n);
 		if (done != n)
