@@ -161,7 +161,8 @@ static bool receive(struct ctl_conn *conn)
 		ctl_complain(ETIMEDOUT, NO_ANSWER, WAIT_S);
 	else if (n == 0 || errno == ECONNRESET)
 		ctl_complain(ECONNRESET,
-			     "the proxy closed the connection: did it end? Its log says");
+			     "the proxy closed the connection: did it end, or is that no "
+			     "control socket? Its log says");
 	else
 		ctl_complain(errno, "%s", strerror(errno));
 	return false;

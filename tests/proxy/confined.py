@@ -457,6 +457,7 @@ def another_address_the_second_time():
                 s.resolve(b"rebind.example", srv.port, family=off.INET, type_=off.STREAM)
             except off.Refused:
                 pass
+            p.log(f"name rebind.example stands for {re.escape(addr)}, which is .* but by a rule with the address")
             refused(s.connect, addr, srv.port)
             try:
                 s.connect(None, srv.port, host_name=b"rebind.example")
