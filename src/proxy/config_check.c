@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <string.h>
 
+#include "../virtio/sigbus.h"
 #include "../wire/offload.h"
 #include "config_inner.h"
 
@@ -312,6 +313,24 @@ static int check_listeners(const struct amp_config *conf, FILE *err)
 
 /* ---- the whole ---- */
 
+/* Of vhost-user-vsock it is guests that are counted, when they come. */
+static int check_count(const struct amp_config *conf, FILE *err)
+{
+	const struct amp_link_conf *l;
+	unsigned n = 0;
+
+	TAILQ_FOREACH(l, &conf->links, entry)
+	{
+		n += l->type == AMP_LINK_RPMSG_SHM;
+		if (n > AMP_SIGBUS_GUARDS)
+			return amp_config_complain(err, l->where,
+						   "expected at most 256 links of type "
+						   "rpmsg-shm in one process",
+						   NULL);
+	}
+	return 0;
+}
+
 int amp_config_check(struct amp_config *conf, FILE *err)
 {
 	struct amp_link_conf *a, *b;
@@ -350,7 +369,7 @@ int amp_config_check(struct amp_config *conf, FILE *err)
 	}
 	if (!conf->bad && amp_join_check(conf, err))
 		r = -EINVAL;
-	if (check_listeners(conf, err))
+	if (check_listeners(conf, err) || check_count(conf, err))
 		r = -EINVAL;
 	return conf->bad ? -EINVAL : r;
 }

@@ -277,7 +277,9 @@ static void attach(struct amp_link_vv *l, int fd)
 		r = amp_watch_start(&l->conn, fd, EPOLLIN);
 	if (r) {
 		amp_log(AMP_LOG_ERROR, "link %s: cannot attach a VMM: %s", name_of(l),
-			strerror(-r));
+			r == -ENFILE ? "one process serves 256 guests that share memory, and "
+				       "has them"
+				     : strerror(-r));
 		amp_vhost_be_reset(&l->be);
 		return;
 	}
