@@ -62,6 +62,7 @@ def sockets():
     for x in (c, e, *[t.connect("127.0.0.1", srv.port) for _ in range(5)]):
         works(x)
     eq(limits(p)["limited_sockets"], 4)
+    eq(p.counters()["refused"], 4)
     eq(limits(p, "h")["limited_sockets"], 0)
     p.log("link g: limit sockets 3 reached")
     s.release(b)
@@ -199,6 +200,7 @@ def half_open():
     refused("ENOBUFS", s.connect, "127.0.0.1", port)
     refused("ENOBUFS", s.connect, "127.0.0.1", srv.port)
     eq(limits(p)["limited_half_open"], 2)
+    eq(p.counters()["refused"], 2)
     hang[0].reset()
     e.reset()
     while limits(p)["used_half_open"] > 1:
@@ -292,6 +294,7 @@ def rates():
     for name in ("limited_connects", "limited_dns", "limited_datagrams"):
         if not now[name]:
             raise AssertionError(name)
+    eq(p.counters()["refused"], now["limited_connects"] + now["limited_dns"])
     g.close()
     p.stop()
     srv.close()
