@@ -28,6 +28,7 @@ struct ctl_conn {
 	int fd;
 	char *buf;
 	size_t len, room;
+	bool heard; /* it has said something */
 };
 
 /* ---- ctl_conn.c ---- */

@@ -155,13 +155,15 @@ static bool receive(struct ctl_conn *conn)
 	n = recv(conn->fd, conn->buf + conn->len, conn->room - conn->len - 1, 0);
 	if (n > 0) {
 		conn->len += (size_t)n;
+		conn->heard = true;
 		return true;
 	}
 	if (n < 0 && errno == EAGAIN)
 		ctl_complain(ETIMEDOUT, NO_ANSWER, WAIT_S);
 	else if (n == 0 || errno == ECONNRESET)
 		ctl_complain(ECONNRESET,
-			     "the proxy closed the connection: did it end? Its log says");
+			     "the proxy closed the connection: did it end%s? Its log says",
+			     conn->heard ? "" : ", or is that no control socket");
 	else
 		ctl_complain(errno, "%s", strerror(errno));
 	return false;

@@ -9,17 +9,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ampsock.h"
 #include "ampsock_hosted.h"
 #include "../ampsock_config.h"
+#include "../port/port.h"
 #include "run.h"
 #include "run_start.h"
 
 #define LIBRARY	  "libampsock-preload.so"
 #define SOON_MS	  1000 /* then the terminal hears what is waited for */
 #define LINK_UP_S 9    /* besides */
+#define LOOK_MS	  100
 
 /* ---- links ---- */
 
@@ -72,69 +75,116 @@ static int rpmsg_up(const char *link, const char *rest, int (*up)(const char *, 
 
 /*
  * A guest's link ends when its device does (a proxy that restarts): then it is looked for
- * again. Hosts, and rpmsg's two sides, come again by themselves.
+ * again. One whose device begins anew on the connection that it has (a proxy that was upgraded)
+ * is down and up within one turn, and nobody has to look. Hosts, and rpmsg's two sides, come
+ * again by themselves. All under the lock of the stack, in which link_event() is called.
  */
 static struct {
 	const char *path[AMPSOCK_VSOCK_LINKS];
-	int link[AMPSOCK_VSOCK_LINKS]; /* its number while it is up */
+	int link[AMPSOCK_VSOCK_LINKS]; /* its number; -1: it has none, or another has it by now */
+	bool up[AMPSOCK_VSOCK_LINKS];
 	unsigned cnt;
-	int at; /* being brought up; -1: none */
+	int at; /* being brought up, by thread who; -1: none */
+	pthread_t who;
 	sem_t lost;
 } guests = {.at = -1};
 
-/* Lock of the stack held, and one link is brought up at a time. */
 static void link_event(void *arg, int link, int up)
 {
+	bool mine = up && guests.at >= 0 && pthread_equal(guests.who, pthread_self());
+
 	(void)arg;
-	if (up && guests.at >= 0)
-		guests.link[guests.at] = link;
-	for (unsigned i = 0; !up && i < guests.cnt; i++) {
-		if (guests.link[i] == link) {
+	for (unsigned i = 0; i < guests.cnt; i++) {
+		if (guests.link[i] != link)
+			continue;
+		if (mine)
 			guests.link[i] = -1;
+		else
+			guests.up[i] = up;
+		if (!up)
 			sem_post(&guests.lost);
-		}
 	}
+	if (mine) {
+		guests.link[guests.at] = link;
+		guests.up[guests.at] = true;
+		guests.at = -1;
+	}
+}
+
+/* One at a time. */
+static int bring_up(unsigned i, int timeout_ms)
+{
+	int r;
+
+	amp_port_lock();
+	guests.at = (int)i;
+	guests.who = pthread_self();
+	amp_port_unlock();
+	r = amp_link_vhost_user(guests.path[i], timeout_ms);
+	amp_port_lock();
+	guests.at = -1;
+	amp_port_unlock();
+	return r;
 }
 
 static int guest_up(const char *path)
 {
+	unsigned i = guests.cnt;
 	int r;
 
-	if (guests.cnt == AMPSOCK_VSOCK_LINKS)
+	if (i == AMPSOCK_VSOCK_LINKS)
 		return -ENOBUFS;
-	if (guests.cnt == 0) {
+	if (i == 0) {
 		sem_init(&guests.lost, 0, 0);
 		amp_link_callback(link_event, NULL);
 	}
-	guests.at = (int)guests.cnt;
-	r = amp_link_vhost_user(path, SOON_MS);
+	amp_port_lock();
+	guests.path[i] = path;
+	guests.link[i] = -1;
+	guests.cnt++;
+	amp_port_unlock();
+	r = bring_up(i, SOON_MS);
 	if (r == -ENOENT || r == -ECONNREFUSED) {
 		fprintf(stderr,
 			"ampsock-run: --link vhost-user:%s: nobody listens there; tried again "
-			"for "
-			"%d seconds\n",
+			"for %d seconds\n",
 			path, LINK_UP_S);
-		r = amp_link_vhost_user(path, LINK_UP_S * 1000);
+		r = bring_up(i, LINK_UP_S * 1000);
 	}
-	guests.at = -1;
-	if (r == 0)
-		guests.path[guests.cnt++] = path;
+	if (r) {
+		amp_port_lock();
+		guests.cnt--;
+		amp_port_unlock();
+	}
 	return r;
+}
+
+static bool is_up(unsigned i)
+{
+	bool up;
+
+	amp_port_lock();
+	up = guests.up[i];
+	amp_port_unlock();
+	return up;
 }
 
 static void *look_again(void *arg)
 {
+	/* of who is refused, as another guest is there: it may stay for long */
+	const struct timespec nap = {.tv_nsec = LOOK_MS * 1000000l};
+
 	(void)arg;
 	for (;;) {
+		bool failed = false;
+
 		while (sem_wait(&guests.lost) < 0)
 			;
-		for (unsigned i = 0; i < guests.cnt; i++) {
-			if (guests.link[i] >= 0)
-				continue;
-			guests.at = (int)i;
-			if (amp_link_vhost_user(guests.path[i], 1000))
-				sem_post(&guests.lost);
-			guests.at = -1;
+		for (unsigned i = 0; i < guests.cnt; i++)
+			failed |= !is_up(i) && bring_up(i, 1000) != 0;
+		if (failed) {
+			nanosleep(&nap, NULL);
+			sem_post(&guests.lost);
 		}
 	}
 	return NULL;
@@ -166,7 +216,11 @@ int run_link_up(const char *link)
 				      "rpmsg-remote:FILE,BELL or rpmsg-host:FILE,BELL");
 	if (r >= 0)
 		return r;
-	fprintf(stderr, "ampsock-run: --link %s: %s\n", link, strerror(-r));
+	fprintf(stderr, "ampsock-run: --link %s: %s\n", link,
+		r == -EPIPE || r == -ECONNRESET ? "who listens there closed the connection: it "
+						  "has another guest, or is no "
+						  "vhost-user back-end. Its log says which"
+						: strerror(-r));
 	return RUN_EXIT_LINK;
 }
 

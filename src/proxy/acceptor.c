@@ -33,6 +33,7 @@ bool amp_accept_next(int err)
 
 static void failed(struct amp_acceptor *a)
 {
+	struct amp_sock_info info = {.host_local = ""};
 	int err = errno;
 
 	if (err == EAGAIN) {
@@ -41,8 +42,9 @@ static void failed(struct amp_acceptor *a)
 		amp_work_queue(&a->work);
 	} else {
 		/* nothing gets better by our trying again at once */
-		amp_log_some(&a->log, AMP_LOG_ERROR, "accept: %s: connections wait",
-			     strerror(err));
+		amp_fd_info(a->watch.fd, &info);
+		amp_log_some(&a->log, AMP_LOG_ERROR, "accept: %s: connections to %s wait",
+			     strerror(err), info.host_local);
 		amp_watch_retry(&a->watch);
 	}
 }

@@ -4,12 +4,9 @@
  * a line of the file and an option on the command line mean the same.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <ini.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "config_inner.h"
 
@@ -24,6 +21,7 @@ struct file {
 	FILE *err;
 	const char *path;
 	int line;
+	size_t len; /* so far */
 	bool failed;
 	bool proxy; /* in [proxy] */
 	bool skip;  /* of a section whose head was wrong already */
@@ -386,7 +384,7 @@ static bool too_long(struct file *f, const char *text, const char *where)
 	len -= len && text[len - 1] == '\r';
 	if (len <= LINE_LEN)
 		return false;
-	while (ch != '\n' && ch != EOF)
+	for (; ch != '\n' && ch != EOF && f->len <= AMP_CONFIG_MAX; f->len++)
 		ch = fgetc(f->in);
 	fprintf(f->err, "%s: expected a line of at most %u bytes\n", where, LINE_LEN);
 	amp_source_show_column(f->err, where, LINE_LEN);
@@ -441,8 +439,9 @@ static char *read_line(char *str, int num, void *stream)
 	int zero;
 
 	f->aside = false;
-	if (!amp_source_read(f->in, line, sizeof(line), &zero))
+	if (f->len > AMP_CONFIG_MAX || !amp_source_read(f->in, line, sizeof(line), &zero))
 		return NULL;
+	f->len += strlen(line);
 	f->line++;
 	snprintf(where, sizeof(where), "%s:%d", f->path, f->line);
 	amp_source_add(where, line);
@@ -544,55 +543,15 @@ int amp_config_stream(struct amp_config *conf, FILE *in, const char *path, FILE 
 
 	if (r > 0 && !f.failed) /* what look_at_line() took for good */
 		fprintf(err, "%s:%d: expected [section] or key = value\n", path, r);
+	if (f.len > AMP_CONFIG_MAX) {
+		fprintf(err, "%s: expected a file of at most %u bytes\n", path, AMP_CONFIG_MAX);
+		f.failed = true;
+	}
 	if (ferror(in)) { /* a directory, a disk's error: what was read may be half of it */
 		fprintf(err, "%s: cannot be read: %s\n", path, strerror(errno));
 		f.failed = true;
 	}
+	conf->file = path;
 	conf->bad |= r || f.failed;
 	return r || f.failed ? -EINVAL : 0;
-}
-
-/* A pipe may be one's way to hand it over, but it is not waited for who may open it some day. */
-static FILE *open_file(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	FILE *in;
-
-	if (fd < 0)
-		return NULL;
-	fcntl(fd, F_SETFL, O_RDONLY);
-	in = fdopen(fd, "r");
-	if (!in)
-		close(fd);
-	return in;
-}
-
-static bool is_pipe(FILE *in)
-{
-	struct stat st;
-
-	return fstat(fileno(in), &st) == 0 && S_ISFIFO(st.st_mode);
-}
-
-int amp_config_file(struct amp_config *conf, const char *path, FILE *err)
-{
-	FILE *in = open_file(path);
-	int r, ch;
-
-	if (!in) {
-		fprintf(err, "%s: %s\n", path, strerror(errno));
-		conf->bad = true;
-		return -EINVAL;
-	}
-	ch = fgetc(in);
-	if (ch == EOF && is_pipe(in)) {
-		fprintf(err, "%s: is a pipe with nothing in it: expected a file\n", path);
-		fclose(in);
-		conf->bad = true;
-		return -EINVAL;
-	}
-	ungetc(ch, in);
-	r = amp_config_stream(conf, in, path, err);
-	fclose(in);
-	return r;
 }

@@ -18,6 +18,7 @@ enum amp_link_type {
 };
 
 #define AMP_LINK_NAME_MAX 31u
+#define AMP_CONFIG_MAX	  (16u << 20) /* bytes of a file: what is longer may have no end */
 #define AMP_SUN_PATH	  108u /* what sun_path takes, its NUL included */
 
 enum amp_bell_kind { AMP_BELL_NONE, AMP_BELL_UNIX, AMP_BELL_EVENTFD, AMP_BELL_POLL };
@@ -101,6 +102,7 @@ struct amp_config {
 	struct amp_nat64 nat64[AMP_NAT64_MAX];
 	unsigned nat64_cnt;
 	unsigned given, by_option; /* keys of [proxy]: config_proxy.c */
+	const char *file;	   /* its name, as given; NULL: options alone */
 	bool bad;		   /* something was wrong, and said */
 	bool look_up;		   /* are there such users and groups? Not when confined */
 };

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <string.h>
 
+#include "../virtio/sigbus.h"
 #include "../wire/offload.h"
 #include "config_inner.h"
 
@@ -285,7 +286,8 @@ static int check_listeners(const struct amp_config *conf, FILE *err)
 
 	if (conf->control[0] && metrics.kind == AMP_TARGET_UNIX &&
 	    strcmp(metrics.addr.un.sun_path, conf->control) == 0) {
-		fprintf(err, "control and metrics have the same path: expected two\n");
+		fprintf(err, "%s%scontrol and metrics have the same path: expected two\n",
+			conf->file ? conf->file : "", conf->file ? ": " : "");
 		r = -EINVAL;
 	}
 	TAILQ_FOREACH(l, &conf->links, entry)
@@ -311,14 +313,36 @@ static int check_listeners(const struct amp_config *conf, FILE *err)
 
 /* ---- the whole ---- */
 
+/* Of vhost-user-vsock it is guests that are counted, when they come. */
+static int check_count(const struct amp_config *conf, FILE *err)
+{
+	const struct amp_link_conf *l;
+	unsigned n = 0;
+
+	TAILQ_FOREACH(l, &conf->links, entry)
+	{
+		n += l->type == AMP_LINK_RPMSG_SHM;
+		if (n > AMP_SIGBUS_GUARDS)
+			return amp_config_complain(err, l->where,
+						   "expected at most 256 links of type "
+						   "rpmsg-shm in one process",
+						   NULL);
+	}
+	return 0;
+}
+
 int amp_config_check(struct amp_config *conf, FILE *err)
 {
 	struct amp_link_conf *a, *b;
 	int r = 0;
 
 	if (TAILQ_EMPTY(&conf->links) && !conf->bad) {
-		fprintf(err, "nothing to do: expected --link or a [link NAME] section in "
-			     "--config\n");
+		if (conf->file)
+			fprintf(err, "%s: nothing to do: expected a [link NAME] section\n",
+				conf->file);
+		else
+			fprintf(err, "nothing to do: expected --link or a [link NAME] section "
+				     "in --config\n");
 		return -EINVAL;
 	}
 	TAILQ_FOREACH(a, &conf->links, entry)
@@ -345,7 +369,7 @@ int amp_config_check(struct amp_config *conf, FILE *err)
 	}
 	if (!conf->bad && amp_join_check(conf, err))
 		r = -EINVAL;
-	if (check_listeners(conf, err))
+	if (check_listeners(conf, err) || check_count(conf, err))
 		r = -EINVAL;
 	return conf->bad ? -EINVAL : r;
 }

@@ -489,7 +489,7 @@ static int check_shm(const struct amp_link_conf *link, FILE *err)
 int amp_link_check(const struct amp_link_conf *link, FILE *err)
 {
 	char what[256];
-	int r;
+	int r = 0;
 
 	if (link->type == AMP_LINK_NONE) {
 		snprintf(what, sizeof(what), "this link has no type: expected type = %s",
@@ -503,8 +503,10 @@ int amp_link_check(const struct amp_link_conf *link, FILE *err)
 			key_where(link, keys[i].name), amp_link_type_text(link->type),
 			keys[i].name, amp_link_key_list(1u << link->type));
 		amp_source_show_key(err, key_where(link, keys[i].name), keys[i].name);
-		return -EINVAL;
+		r = -EINVAL;
 	}
+	if (r)
+		return r;
 	if (!link->path[0] && link->type != AMP_LINK_VSOCK) {
 		snprintf(what, sizeof(what), "this link has no path: expected path = %s",
 			 link->type == AMP_LINK_RPMSG_SHM    ? "FILE"

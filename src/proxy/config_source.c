@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The lines of the files that are being read, so that a complaint can show the one it is about:
- * also one that only the whole of the configuration shows, when the reading is over.
+ * A file of the configuration, and its lines while it is read, so that a complaint can show the one
+ * it is about: also one that only the whole of the configuration shows, when the reading is over.
  */
 #include <bsd/string.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "../wire/utf8.h"
 #include "config_inner.h"
@@ -195,6 +199,53 @@ void amp_source_show_at(FILE *err, const char *where, const char *value, size_t 
 		mark(err, line, value_at(line) + at, len);
 	else /* an option: its text alone */
 		mark(err, value, at, len);
+}
+
+/* ---- the file ---- */
+
+/* A pipe may be one's way to hand it over, but it is not waited for who may open it some day. */
+static FILE *open_file(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	FILE *in;
+
+	if (fd < 0)
+		return NULL;
+	fcntl(fd, F_SETFL, O_RDONLY);
+	in = fdopen(fd, "r");
+	if (!in)
+		close(fd);
+	return in;
+}
+
+static bool is_pipe(FILE *in)
+{
+	struct stat st;
+
+	return fstat(fileno(in), &st) == 0 && S_ISFIFO(st.st_mode);
+}
+
+int amp_config_file(struct amp_config *conf, const char *path, FILE *err)
+{
+	FILE *in = open_file(path);
+	int r, ch;
+
+	if (!in) {
+		fprintf(err, "%s: %s\n", path, strerror(errno));
+		conf->bad = true;
+		return -EINVAL;
+	}
+	ch = fgetc(in);
+	if (ch == EOF && is_pipe(in)) {
+		fprintf(err, "%s: is a pipe with nothing in it: expected a file\n", path);
+		fclose(in);
+		conf->bad = true;
+		return -EINVAL;
+	}
+	ungetc(ch, in);
+	r = amp_config_stream(conf, in, path, err);
+	fclose(in);
+	return r;
 }
 
 /* ---- slips of the pen ---- */

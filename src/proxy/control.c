@@ -185,25 +185,29 @@ static void done(struct amp_ctl *c, int r, const char *why)
 		answer(c, NULL);
 }
 
-static void whole(struct amp_ctl *c, int (*fn)(char *why, size_t len))
-{
-	char why[AMP_WHY_LEN] = "";
-
-	done(c, fn(why, sizeof(why)), why);
-}
-
 static void cmd_reload(struct amp_ctl *c, const struct amp_ctl_req *req, struct amp_link *l)
 {
+	char why[AMP_WHY_LEN];
+	int r = amp_reload(why, sizeof(why));
+	cJSON *result = !r && why[0] ? cJSON_CreateObject() : NULL;
+
 	(void)req;
 	(void)l;
-	whole(c, amp_reload);
+	if (!result) {
+		done(c, r, why);
+		return;
+	}
+	cJSON_AddStringToObject(result, "needs_restart", why);
+	answer(c, result);
 }
 
 static void cmd_upgrade(struct amp_ctl *c, const struct amp_ctl_req *req, struct amp_link *l)
 {
+	char why[AMP_WHY_LEN] = "";
+
 	(void)req;
 	(void)l;
-	whole(c, amp_upgrade);
+	done(c, amp_upgrade(why, sizeof(why)), why);
 }
 
 static void publish(struct amp_ctl *c, const struct amp_ctl_req *req, struct amp_link *l,

@@ -10,6 +10,7 @@
 #include "../wire/utf8.h"
 #include "control_inner.h"
 #include "offload.h"
+#include "reload.h"
 
 #ifndef AMPSOCK_VERSION
 #define AMPSOCK_VERSION "0.1.0"
@@ -63,6 +64,7 @@ static void add_stats(cJSON *o, const struct amp_link *l)
 		{"denied_names", s->denied_names},
 		{"cut", s->cut},
 		{"refused", s->refused},
+		{"unresolved", s->unresolved},
 		{"stale", s->stale},
 		{"attached", s->attached},
 		{"restarts", s->attached ? s->attached - 1 : 0},
@@ -329,6 +331,25 @@ static cJSON *next_forward(struct amp_ctl *c, struct amp_link *l, const char *ki
 	return o;
 }
 
+/* Who it is joined to, also where the other's section says so. */
+static cJSON *next_join(struct amp_ctl *c, struct amp_link *l)
+{
+	const struct amp_join_conf *j;
+	const char *name = l->conf->name;
+	uint64_t n = 0;
+
+	TAILQ_FOREACH(j, &amp_config_running()->joins, entry)
+	{
+		if (!j->again && (strcmp(j->name[0], name) == 0 || strcmp(j->name[1], name) == 0) &&
+		    n++ == c->at)
+			break;
+	}
+	if (!j)
+		return NULL;
+	c->at++;
+	return rule_object(l, "join", j->name[strcmp(j->name[0], name) == 0], j->where);
+}
+
 /* What no rule covered: the last entry of each link. */
 static cJSON *denied_object(struct amp_ctl *c, struct amp_link *l)
 {
@@ -346,10 +367,11 @@ static cJSON *next_rule(struct amp_ctl *c, struct amp_link *l)
 {
 	cJSON *o = NULL;
 
-	for (; c->phase < 4; c->phase++, c->at = 0) {
+	for (; c->phase < 5; c->phase++, c->at = 0) {
 		o = c->phase == 0   ? next_allow(c, l)
 		    : c->phase == 1 ? next_forward(c, l, "publish", &l->conf->publish)
 		    : c->phase == 2 ? next_forward(c, l, "expose", &l->conf->expose)
+		    : c->phase == 3 ? next_join(c, l)
 				    : denied_object(c, l);
 		if (o)
 			break;

@@ -23,7 +23,6 @@
 #include "rchar.h"
 
 #define JOURNAL_MAX	(1u << 20) /* bytes */
-#define CONFIG_MAX	(1u << 20) /* bytes of a configuration file */
 #define ENDPOINTS_SPARE 32u
 #define PLACE_LEN \
 	(sizeof("link ") + AMP_LINK_NAME_MAX) /* how the log calls a link, or what is none */
@@ -81,7 +80,7 @@ static int copy_text(int from, int to)
 
 	while ((n = read(from, buf, sizeof(buf))) > 0) {
 		sum += (size_t)n;
-		if (sum > CONFIG_MAX)
+		if (sum > AMP_CONFIG_MAX)
 			return -EFBIG;
 		done = write(to, buf, (size_t)n);
 		if (done != n)

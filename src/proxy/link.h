@@ -73,6 +73,7 @@ struct amp_link_stats {
 	uint64_t denied_names;
 	uint64_t cut;	  /* flows that a reload does not allow any more */
 	uint64_t refused; /* by limits, or nobody there */
+	uint64_t unresolved; /* names that the host's resolver could not ask for */
 	uint64_t stale;	  /* offload: unknown session or token */
 	uint64_t drops;	  /* datagrams */
 	uint64_t attached;
@@ -104,6 +105,7 @@ struct amp_link {
 	struct amp_log_rate log_rebound;
 	struct amp_log_rate log_refused;
 	struct amp_log_rate log_guest;
+	struct amp_log_rate log_unresolved;
 	struct amp_log_rate log_attached;
 };
 

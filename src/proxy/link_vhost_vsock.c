@@ -344,7 +344,11 @@ static void attach(struct amp_link_vv *l, int fd)
 		r = amp_watch_start(&l->conn, fd, EPOLLIN);
 	if (r) {
 		amp_log_some(&l->log_second, AMP_LOG_ERROR, "link %s: cannot attach a VMM: %s",
-			     name_of(l), strerror(-r));
+			     name_of(l),
+			     r == -ENFILE
+				     ? "one process serves 256 guests that share memory, and "
+				       "has them"
+				     : strerror(-r));
 		amp_vhost_be_reset(&l->be);
 		return;
 	}

@@ -34,7 +34,7 @@ struct family {
 	bool counter;
 	enum of of;
 	uint64_t (*value)(const struct amp_link *l); /* PROXY: of NULL; LINK */
-	size_t at;				     /* STATS: in struct amp_link_stats */
+	size_t at; /* STATS: in struct amp_link_stats; LIMIT: in struct amp_limits */
 };
 
 struct scrape {
@@ -154,10 +154,17 @@ static const struct family families[] = {
 	     "Connections reset because the guest broke a rule of the protocol.", lies),
 	STAT("ampsock_link_datagram_drops_total", "Datagrams dropped.", drops),
 	STAT("ampsock_link_denied_total", "Requests denied by policy.", denied),
+	STAT("ampsock_link_denied_out_total", "Of these, addresses to be reached.",
+	     denied_dir[AMP_DIR_OUT]),
+	STAT("ampsock_link_denied_in_total", "Of these, addresses to be bound.",
+	     denied_dir[AMP_DIR_IN]),
+	STAT("ampsock_link_denied_names_total", "Of these, names.", denied_names),
 	STAT("ampsock_link_cut_total", "Flows ended because a reload does not allow them.",
 	     cut),
 	STAT("ampsock_link_refused_total", "Requests refused: limits, or nobody there.",
 	     refused),
+	STAT("ampsock_link_unresolved_total",
+	     "Names that the host's resolver had no answer for.", unresolved),
 	STAT("ampsock_link_stale_total", "Offload requests of sessions that are no more.",
 	     stale),
 	{.name = "ampsock_rule_hits_total",
@@ -167,7 +174,16 @@ static const struct family families[] = {
 	{.name = "ampsock_limit_refusals_total",
 	 .help = "Times that a limit of the link said no.",
 	 .counter = true,
-	 .of = OF_LIMIT},
+	 .of = OF_LIMIT,
+	 .at = offsetof(struct amp_limits, hits)},
+	{.name = "ampsock_limit_used",
+	 .help = "How much of the limit is used; rates do not have it.",
+	 .of = OF_LIMIT,
+	 .at = offsetof(struct amp_limits, used)},
+	{.name = "ampsock_limit_max",
+	 .help = "The limit, if there is one.",
+	 .of = OF_LIMIT,
+	 .at = offsetof(struct amp_limits, max)},
 };
 
 #define FAMILIES (sizeof(families) / sizeof(*families))
@@ -279,11 +295,18 @@ static bool sample_rule(struct scrape *s, const struct family *f, const struct a
 static bool sample_limit(struct scrape *s, const struct family *f, const struct amp_link *l)
 {
 	char text[300];
+	uint64_t v;
 
-	if (s->rule == AMP_LIMIT_CNT)
+	if (s->rule == AMP_LIMIT_CNT ||
+	    (f->at == offsetof(struct amp_limits, used) && s->rule == AMP_LIMIT_CONNECTS))
 		return false;
+	memcpy(&v, (const uint8_t *)&l->limits + f->at + s->rule * sizeof(v), sizeof(v));
+	if (f->at == offsetof(struct amp_limits, max) && v == AMP_LIMIT_NONE) {
+		s->rule++;
+		return true;
+	}
 	snprintf(text, sizeof(text), "%s{link=\"%s\",limit=\"%s\"} %" PRIu64 "\n", f->name,
-		 l->conf->name, amp_limit_name[s->rule], l->limits.hits[s->rule]);
+		 l->conf->name, amp_limit_name[s->rule], v);
 	amp_client_puts(&s->client, text);
 	s->rule++;
 	return true;

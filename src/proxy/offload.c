@@ -217,7 +217,8 @@ void amp_carrier_refuse(struct amp_offload *off, struct amp_end *end, uint8_t op
 	uint8_t p[AMP_OFF_ANSWER_LEN];
 	struct iovec iov = {p, sizeof(p)};
 
-	off->link->stats.refused++;
+	if (status != AMP_OFF_EMFILE) /* that was counted where there was no room */
+		off->link->stats.refused++;
 	amp_off_put_answer(p, &a);
 	if (end->ops->write(end, &iov, 1, sizeof(p)) == sizeof(p))
 		end->ops->close(end);

@@ -18,11 +18,11 @@
 static int new_socket(struct amp_osock *o, uint32_t opts_set, uint32_t opts)
 {
 	int family = o->family == AMP_OFF_INET6 ? AF_INET6 : AF_INET;
-	int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int fd = amp_off_socket(o->ses->off, family, SOCK_STREAM);
 	int err;
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	err = amp_tcp_defaults(o, fd, opts_set, opts);
 	if (!err)
 		return fd;
@@ -80,13 +80,15 @@ static int connect_socket(struct amp_tcp *t)
 /* 0: under way or there; positive errno. */
 static int connect_one(struct amp_tcp *t, const struct sockaddr *sa)
 {
-	struct amp_limits *limits = &t->o.ses->off->link->limits;
+	struct amp_link *link = t->o.ses->off->link;
 	int r, fd;
 	socklen_t len = sa->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
 						  : sizeof(struct sockaddr_in);
 
-	if (!amp_limit_take(limits, AMP_LIMIT_HALF_OPEN, 1))
+	if (!amp_limit_take(&link->limits, AMP_LIMIT_HALF_OPEN, 1)) {
+		link->stats.refused++;
 		return ENOBUFS;
+	}
 	t->half = true;
 	fd = connect_socket(t);
 	r = fd < 0 ? fd : amp_connect_fd(fd, sa, len);
@@ -155,7 +157,7 @@ static void connect_name(struct amp_tcp *t, const char *name)
 		amp_tcp_answer(t, err);
 		return;
 	}
-	if (!amp_limit_rate(&t->o.ses->off->link->limits, AMP_LIMIT_DNS, amp_now_ms())) {
+	if (!amp_off_rate(t->o.ses->off, AMP_LIMIT_DNS)) {
 		amp_tcp_answer(t, EAGAIN);
 		return;
 	}
@@ -217,7 +219,7 @@ void amp_tcp_open(struct amp_session *ses, struct amp_end *carrier,
 	carrier->user = &amp_tcp_guest_user;
 	if (o->bound_id)
 		err = take_bound(t);
-	if (!err && !amp_limit_rate(&ses->off->link->limits, AMP_LIMIT_CONNECTS, amp_now_ms()))
+	if (!err && !amp_off_rate(ses->off, AMP_LIMIT_CONNECTS))
 		err = ENOBUFS;
 	t->port = o->peer.port;
 	if (err) {

@@ -284,7 +284,7 @@ static bool do_resolve(const struct frame *f)
 		 amp_policy_name(f->ses->off, proto_of(f->body[1]), r->host, r->port))
 		status = AMP_OFF_EACCES;
 	else if (r->host[0] &&
-		 !amp_limit_rate(&f->ses->off->link->limits, AMP_LIMIT_DNS, amp_now_ms()))
+		 !amp_off_rate(f->ses->off, AMP_LIMIT_DNS))
 		status = AMP_OFF_EAI_AGAIN;
 	if (status) {
 		amp_resolve_drop(r);
@@ -349,7 +349,7 @@ static bool do_rname(const struct frame *f)
 	/* who may not talk to an address learns nothing about it */
 	if (!amp_policy_host(off, (struct sockaddr *)&r->sa))
 		r->flags |= NI_NUMERICHOST;
-	else if (!amp_limit_rate(&off->link->limits, AMP_LIMIT_DNS, amp_now_ms())) {
+	else if (!amp_off_rate(off, AMP_LIMIT_DNS)) {
 		amp_resolve_drop(r);
 		amp_session_reply(f->ses, f->op, f->seq, AMP_OFF_EAI_AGAIN, NULL, 0);
 		return true;

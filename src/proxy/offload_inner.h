@@ -149,6 +149,10 @@ void amp_off_same_family(uint8_t family, struct amp_off_addr *a);
 void amp_off_local(int fd, struct amp_off_addr *a);
 
 /* ---- offload_opt.c ---- */
+/* A socket of this host for the guest: non-blocking, or -errno, and told if we are short of it. */
+int amp_off_socket(struct amp_offload *off, int domain, int type);
+/* One of a rate; false: refused, counted and said. */
+bool amp_off_rate(struct amp_offload *off, enum amp_limit what);
 /* positive errno or 0 */
 int amp_off_set_bits(struct amp_osock *s, int fd, uint32_t opts_set, uint32_t opts);
 int amp_off_set_keep(int fd, const struct amp_off_open *o);

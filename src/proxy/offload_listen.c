@@ -182,9 +182,9 @@ static int bind_real(struct amp_bound *b, uint32_t opts_set, uint32_t opts,
 				      "bind", &b->o.rule[AMP_DIR_IN]);
 	if (err)
 		return err;
-	b->fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	b->fd = amp_off_socket(off, ss.ss_family, SOCK_STREAM);
 	if (b->fd < 0)
-		return errno;
+		return -b->fd;
 	err = amp_tcp_defaults(&b->o, b->fd, opts_set, opts);
 	if (!err)
 		err = -amp_helper_bind(b->fd, (struct sockaddr *)&ss, len);

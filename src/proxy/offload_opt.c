@@ -18,6 +18,30 @@
 
 #include "offload_inner.h"
 
+int amp_off_socket(struct amp_offload *off, int domain, int type)
+{
+	int fd = socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), err = errno;
+
+	if (fd >= 0)
+		return fd;
+	if (err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM) {
+		off->link->stats.refused++;
+		amp_log_some(&off->link->log_refused, AMP_LOG_ERROR,
+			     "link %s: no socket for the guest: %s%s", off->link->conf->name,
+			     strerror(err),
+			     err == EMFILE ? " (LimitNOFILE= of the unit, or ulimit -n)" : "");
+	}
+	return -err;
+}
+
+bool amp_off_rate(struct amp_offload *off, enum amp_limit what)
+{
+	bool good = amp_limit_rate(&off->link->limits, what, amp_now_ms());
+
+	off->link->stats.refused += !good;
+	return good;
+}
+
 /* Options whose value is an int on both sides. */
 static const struct {
 	int level, name;

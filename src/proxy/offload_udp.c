@@ -174,9 +174,9 @@ static int udp_socket(struct amp_udp *u, const struct amp_off_open *o)
 			return -err;
 		u->in_ok = true;
 	}
-	fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	fd = amp_off_socket(u->o.ses->off, ss.ss_family, SOCK_DGRAM);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	err = amp_off_set_bits(&u->o, fd, o->opts_set, o->opts);
 	/* bound in any case: getsockname() tells the truth from the first moment */
 	if (!err)

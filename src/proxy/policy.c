@@ -191,13 +191,15 @@ static bool name_may_be(const char *name, const struct amp_dest *dest)
 static void say_rebound(struct amp_offload *off, const char *name, const struct sockaddr *sa)
 {
 	char text[128], addr[AMP_ADDR_TEXT];
+	char *port = strrchr(amp_sockaddr_text(sa, addr), ':');
 
+	if (port) /* of the resolver's: none, or a service's */
+		*port = 0;
 	amp_log_some(&off->link->log_rebound, AMP_LOG_WARN,
 		     "link %s: name %s stands for %s, which is local to the host or multicast: "
-		     "not allowed by its name (DNS rebinding)",
+		     "not allowed by its name (DNS rebinding), but by a rule with the address",
 		     off->link->conf->name,
-		     amp_log_clean(text, sizeof(text), name, strlen(name)),
-		     amp_sockaddr_text(sa, addr));
+		     amp_log_clean(text, sizeof(text), name, strlen(name)), addr);
 }
 
 static void lease(struct amp_offload *off, const struct amp_rule *r, const uint8_t addr[16])

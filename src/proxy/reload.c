@@ -64,13 +64,11 @@ static int read_fresh(struct amp_reload *rl)
 	int fd = amp_helper_config(), r;
 	FILE *in;
 
-	if (fd == -ENOENT)
-		fputs("there is no file to read again: expected --config FILE at the start, "
-		      "and "
-		      "the file in its place\n",
+	if (fd < 0 && !running->file)
+		fputs("there is no file to read again: expected --config FILE at the start\n",
 		      rl->err);
 	else if (fd < 0)
-		fprintf(rl->err, "the file of --config cannot be read: %s\n", strerror(-fd));
+		fprintf(rl->err, "%s: cannot be read: %s\n", running->file, strerror(-fd));
 	if (fd < 0)
 		return fd;
 	in = fdopen(fd, "r");
@@ -569,6 +567,8 @@ out:
 		fclose(rl.err);
 	counts.cnt++;
 	counts.refused += !in_force;
+	if (!r)
+		snprintf(why, len, "%s", rl.restart);
 	if (r && text) {
 		snprintf(why, len, "%s", text);
 		if (!in_force)

@@ -37,7 +37,8 @@
 void amp_reload_init(struct amp_config *conf);
 
 /*
- * Reads the file of --config again and does what it says. 0, or -errno and why nothing has
+ * Reads the file of --config again and does what it says. 0, and in why the keys of [proxy] that
+ * have changed and take a restart, with blanks between, or nothing; or -errno and why nothing has
  * changed, several lines perhaps: -EINVAL the file is wrong, -ENOENT there is none, others a
  * socket that cannot be had; or, which should not happen, why not all of it could be done (-EIO).
  * Not from within a link's pass. Says what changed in the log.

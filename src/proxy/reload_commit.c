@@ -420,25 +420,30 @@ static void start_link(struct amp_reload *rl, struct amp_link *l)
 
 /* ---- [proxy] ---- */
 
-static void needs_restart(const char *key, const char *is, const char *will)
+static void needs_restart(struct amp_reload *rl, const char *key, const char *is,
+			  const char *will)
 {
-	if (strcmp(is, will))
-		amp_log(AMP_LOG_WARN, "reload: %s takes a restart to change", key);
+	size_t n = strlen(rl->restart);
+
+	if (strcmp(is, will) == 0)
+		return;
+	snprintf(rl->restart + n, sizeof(rl->restart) - n, "%s%s", n ? " " : "", key);
+	amp_log(AMP_LOG_WARN, "reload: %s takes a restart to change", key);
 }
 
-static void proxy_keys(struct amp_config *c, const struct amp_config *f)
+static void proxy_keys(struct amp_reload *rl, struct amp_config *c, const struct amp_config *f)
 {
-	needs_restart("user", c->user, f->user);
-	needs_restart("confine", c->confine ? "yes" : "no", f->confine ? "yes" : "no");
-	needs_restart("control", c->control, f->control);
-	needs_restart("control-group", c->control_group, f->control_group);
-	needs_restart("control-read-group", c->control_read_group, f->control_read_group);
+	needs_restart(rl, "user", c->user, f->user);
+	needs_restart(rl, "confine", c->confine ? "yes" : "no", f->confine ? "yes" : "no");
+	needs_restart(rl, "control", c->control, f->control);
+	needs_restart(rl, "control-group", c->control_group, f->control_group);
+	needs_restart(rl, "control-read-group", c->control_read_group, f->control_read_group);
 	if (c->metrics.kind != f->metrics.kind ||
 	    (c->metrics.kind && !amp_target_same(&c->metrics, &f->metrics)))
-		needs_restart("metrics", "", "other");
+		needs_restart(rl, "metrics", "", "other");
 	if (c->nat64_cnt != f->nat64_cnt ||
 	    memcmp(c->nat64, f->nat64, c->nat64_cnt * sizeof(c->nat64[0])) != 0)
-		needs_restart("nat64", "", "other");
+		needs_restart(rl, "nat64", "", "other");
 	/* a level that was set while the proxy ran stays, unless the file has another now */
 	if (c->log_level != f->log_level)
 		amp_helper_log_level(f->log_level);
@@ -471,7 +476,7 @@ void amp_reload_commit(struct amp_reload *rl)
 		start_link(rl, l);
 	start_joins(rl);
 	amp_publish_tell(); /* before any other news: what of the old list is not told yet is no more */
-	proxy_keys(amp_reload_running(), &rl->fresh->conf);
+	proxy_keys(rl, amp_reload_running(), &rl->fresh->conf);
 	amp_listen_let_go(); /* none are left, unless memory was short */
 	amp_vsock_let_go();
 	amp_log(AMP_LOG_INFO,

@@ -41,6 +41,28 @@ static unsigned status_of(int err)
 	}
 }
 
+/* No such name is an answer, and the guest's affair. That there is none is the host's. */
+static void tell(const struct amp_resolve *r, unsigned status, const char *why)
+{
+	struct amp_link *link = r->off->link;
+	char text[sizeof(r->host)];
+	const struct amp_log_field fields[] = {
+		AMP_LOG_TEXT("event", "unresolved"),
+		AMP_LOG_TEXT("link", link->conf->name),
+		AMP_LOG_TEXT("name", r->reverse ? NULL : r->host),
+		AMP_LOG_END,
+	};
+
+	if (status != AMP_OFF_EAI_AGAIN && status != AMP_OFF_EAI_FAIL &&
+	    status != AMP_OFF_EAI_MEMORY)
+		return;
+	link->stats.unresolved++;
+	amp_log_fields(&link->log_unresolved, AMP_LOG_WARN, fields,
+		       "link %s: %s%s: no answer from this host's resolver: %s",
+		       link->conf->name, r->reverse ? "the name of an address" : "name ",
+		       amp_log_clean(text, sizeof(text), r->host, strlen(r->host)), why);
+}
+
 static void start_next(struct amp_offload *off);
 
 static void finished(struct amp_resolve *r, unsigned status, const struct addrinfo *res)
@@ -61,6 +83,7 @@ static void finished(struct amp_resolve *r, unsigned status, const struct addrin
 
 static void on_name(uint64_t id, const struct amp_helper_name *name)
 {
+	unsigned status = status_of(name->err);
 	struct amp_resolve *r;
 
 	TAILQ_FOREACH(r, &running, entry)
@@ -70,12 +93,14 @@ static void on_name(uint64_t id, const struct amp_helper_name *name)
 	}
 	if (!r)
 		return;
+	if (r->off)
+		tell(r, status, gai_strerror(name->err));
 	/* strings go through the job itself: there is no addrinfo to hand over */
 	if (r->reverse && name->host && !name->err) {
 		strncpy(r->host, name->host, sizeof(r->host) - 1);
 		strncpy(r->service, name->service, sizeof(r->service) - 1);
 	}
-	finished(r, status_of(name->err), r->reverse ? NULL : name->res);
+	finished(r, status, r->reverse ? NULL : name->res);
 }
 
 static int run(struct amp_resolve *r)
@@ -121,6 +146,9 @@ int amp_resolve_start(struct amp_offload *off, struct amp_resolve *r)
 {
 	if (off->resolve_cnt >= AMP_OFF_RESOLVES) {
 		off->link->stats.refused++;
+		amp_log_some(&off->link->log_refused, AMP_LOG_WARN,
+			     "link %s: a name is refused: %u are being resolved, %u wait",
+			     off->link->conf->name, off->resolving, off->resolve_cnt);
 		free(r);
 		return -EAGAIN;
 	}

@@ -81,12 +81,13 @@ static void print_counters(void)
 		l->ops->stats(l, text, sizeof(text));
 		amp_log_counters(
 			"link=%s up=%d flows=%u flows_total=%" PRIu64
-			" sockets=%u denied=%" PRIu64 " refused=%" PRIu64 " stale=%" PRIu64
+			" sockets=%u denied=%" PRIu64 " refused=%" PRIu64
+			" unresolved=%" PRIu64 " stale=%" PRIu64
 			" datagram_drops=%" PRIu64 " attached=%" PRIu64 " denied_in=%" PRIu64
 			" denied_out=%" PRIu64 " denied_names=%" PRIu64 " cut=%" PRIu64 " %s",
 			l->conf->name, l->up, l->flow_cnt, l->stats.flows,
 			amp_offload_sockets(l->offload), l->stats.denied, l->stats.refused,
-			l->stats.stale, l->stats.drops, l->stats.attached,
+			l->stats.unresolved, l->stats.stale, l->stats.drops, l->stats.attached,
 			l->stats.denied_dir[AMP_DIR_IN], l->stats.denied_dir[AMP_DIR_OUT],
 			l->stats.denied_names, l->stats.cut, text);
 		print_limits(l);
@@ -111,8 +112,11 @@ static void hand_over(void)
 	exit(AMP_EXIT_UPGRADE);
 }
 
+static bool stopping;
+
 static void stop_now(const char *why)
 {
+	stopping = true;
 	amp_log(AMP_LOG_INFO, "%s: stopping", why);
 	amp_helper_notify(AMP_HELPER_STOPPING, "Stopping");
 	amp_loop_stop();
@@ -124,7 +128,8 @@ static uv_timer_t drain_timer;
 
 static void drained(void)
 {
-	stop_now("every connection has ended");
+	if (!stopping) /* else it is the stop that has ended them */
+		stop_now("every connection has ended");
 }
 
 static void drain_over(uv_timer_t *t)

@@ -15,13 +15,11 @@
 
 #include "sigbus.h"
 
-#define GUARDS 256
-
-static struct amp_sigbus *guard[GUARDS]; /* atomic */
+static struct amp_sigbus *guard[AMP_SIGBUS_GUARDS]; /* atomic */
 
 int amp_sigbus_enter(struct amp_sigbus *g)
 {
-	for (unsigned i = 0; i < GUARDS; i++) {
+	for (unsigned i = 0; i < AMP_SIGBUS_GUARDS; i++) {
 		struct amp_sigbus *none = NULL;
 
 		if (__atomic_compare_exchange_n(&guard[i], &none, g, false, __ATOMIC_ACQ_REL,
@@ -44,7 +42,7 @@ void amp_sigbus_unmap(struct amp_sigbus *g)
 void amp_sigbus_leave(struct amp_sigbus *g)
 {
 	amp_sigbus_unmap(g);
-	for (unsigned i = 0; i < GUARDS; i++) {
+	for (unsigned i = 0; i < AMP_SIGBUS_GUARDS; i++) {
 		if (__atomic_load_n(&guard[i], __ATOMIC_RELAXED) == g)
 			__atomic_store_n(&guard[i], NULL, __ATOMIC_RELEASE);
 	}
@@ -69,7 +67,7 @@ static bool owns(const struct amp_sigbus *g, unsigned cnt, const uint8_t *addr)
 /* Async-signal-safe: mmap() is a bare system call. false: not ours, or no way out. */
 static bool bury(const uint8_t *addr)
 {
-	for (unsigned i = 0; i < GUARDS; i++) {
+	for (unsigned i = 0; i < AMP_SIGBUS_GUARDS; i++) {
 		struct amp_sigbus *g = __atomic_load_n(&guard[i], __ATOMIC_ACQUIRE);
 		unsigned cnt = g ? __atomic_load_n(&g->cnt, __ATOMIC_ACQUIRE) : 0;
 

@@ -16,7 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define AMP_SIGBUS_AREAS 8u
+#define AMP_SIGBUS_AREAS  8u
+#define AMP_SIGBUS_GUARDS 256u /* of the process */
 
 /* Zeroed at first. One owner, one thread; areas and cnt are read by the handler. */
 struct amp_sigbus {

@@ -143,6 +143,12 @@ def files():
         path = c.file(text)
         c.wrong(2, rf"{re.escape(path)}:{line}: .*{what}", "--config", path)
     c.wrong(2, r"a.conf:1: this link has no path", "--config", c.file("[link a]\ntype = vhost-user-vsock\n"))
+    for what in ("a.conf:5: a link of type vhost-user-vsock has no key bell", "a.conf:6: .* has no key da"):
+        c.wrong(2, what, "--config", c.file(head + "bell = poll:10\nda = 3\n"))
+    c.wrong(2, "DIR/a.conf: nothing to do: expected a .link NAME. section", "--config", c.file("[proxy]\n"))
+    c.wrong(2, "DIR/a.conf: control and metrics have the same path", "--config",
+            c.file("[proxy]\ncontrol = /run/x\nmetrics = unix /run/x\n" + head))
+    c.wrong(2, "/dev/zero: expected a file of at most", "--config", "/dev/zero")
     c.wrong(2, "DIR/none.conf: No such file", "--config", "DIR/none.conf")
     eq(c.run("--config", c.file(head + "allow = out tcp local:80\n"), "--check-config"), (0, ""))
 

@@ -7,7 +7,9 @@ import json
 import os
 import socket
 import sys
+import tempfile
 import threading
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 from prig import (BUILD, MB, TIMEOUT, Prog, Proxy, Server, cleaned, eq, free_port, hosted, inside, main, run, sha,  # noqa: E402
@@ -197,6 +199,48 @@ def udp_proxy_gone():
     b.end()
     again.stop()
     echo.close()
+
+
+@cleaned
+def upgrade():
+    """the proxy is upgraded: the link begins anew on its connection, nobody tries a second one"""
+    p = Proxy(*EVERYTHING)
+    web = Web(b"x" * 100)
+    try:
+        a = run("sh", "-c", "echo up; exec sleep 1000", **link_of(p)).wait_for("up")
+        for _ in range(5):
+            start = len(p.lines)
+            p.proc.send_signal(signal.SIGUSR2)
+            p.log("the guest restarted", start=start)
+            p.log("guest attached.*times=2", start=start)
+        a.proc.send_signal(signal.SIGTERM)
+        a.end(want=-signal.SIGTERM)
+        p.log("guest detached")
+        eq([t for t in p.lines if "second VMM" in t], [])
+        run("curl", "-sS", web.url, **link_of(p)).end()
+    finally:
+        web.close()
+    p.stop()
+
+
+@cleaned
+def refused_again_and_again():
+    """where another guest is there it is tried again, ten times a second and not without a pause"""
+    with tempfile.TemporaryDirectory() as tmp, socket.socket(socket.AF_UNIX) as s:
+        path = os.path.join(tmp, "g.sock")
+        p = Proxy(args=lambda _: ["--link", f"vhost-user-vsock:{path},cid=3,name=g"])
+        a = run("sh", "-c", "echo up; exec sleep 1000", link="vhost-user:" + path).wait_for("up")
+        p.stop()
+        s.bind(path)
+        s.listen(64)
+        s.settimeout(TIMEOUT)
+        start = time.monotonic()
+        for _ in range(5):
+            s.accept()[0].close()
+        took = time.monotonic() - start
+        a.proc.send_signal(signal.SIGTERM)
+        a.end(want=-signal.SIGTERM)
+    eq(took >= 0.3, True, f"five in {took:.3f} s")
 
 
 @cleaned

@@ -56,6 +56,10 @@ def links():
         while not os.path.exists(w.guest[len("vhost-user:"):]):
             pass
         says(125, "in use", "--link", w.host, "true")
+        q = run("sh", "-c", "echo up; exec sleep 60", link=w.guest).wait_for("up")
+        says(125, "it has another guest", "--link", w.guest, "true")
+        q.proc.send_signal(signal.SIGTERM)
+        q.end(-signal.SIGTERM)
         p.proc.send_signal(signal.SIGTERM)
         p.end(-signal.SIGTERM)
 

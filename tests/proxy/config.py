@@ -277,7 +277,7 @@ def one_listener():
             (VS + "publish = unix /run/g.sock -> vsock:1\n", "FILE:5: publish: this address is that of link g"),
             (VS + "publish = unix /run/v_7 -> vsock:1\n[link v]\ntype = vsock-unix\npath = /run/v\nexpose = vsock:7 -> unix /run/o\n",
              "FILE:5: publish: this address is that of link v"),
-            ("[proxy]\ncontrol = /run/x\nmetrics = unix /run/x\n" + VS, "control and metrics have the same path: expected two"),
+            ("[proxy]\ncontrol = /run/x\nmetrics = unix /run/x\n" + VS, "FILE: control and metrics have the same path: expected two"),
             ("[proxy]\ncontrol = /run/g.sock\n" + VS, "FILE:3: the control socket has this link's path: expected another"),
             (VS + "publish = tcp 127.0.0.1:80 -> vsock:1\npublish = tcp 0.0.0.0:80 -> vsock:2\n",
              "FILE:6: publish: this address is published already at FILE:5"),

@@ -406,6 +406,33 @@ def bound_and_by_name():
 
 
 @test
+def no_answer():
+    """a name server that does not answer is told and counted; that there is no such name is not"""
+    lib = build("names.so", "names.c", "-shared", "-fPIC", libs=["-ldl"])
+    with tempfile.NamedTemporaryFile("w", prefix="ampsock-names-") as f:
+        f.write("silent.example again\n")
+        f.flush()
+        os.chmod(f.name, 0o644)
+        p = Proxy("allow out tcp *.example:80", env={"LD_PRELOAD": lib, "PLAYED_NAMES": f.name})
+        g = Guest(p.path)
+        s = off.Session(g)
+        for name, status, log in ((b"none.example", "EAI_NONAME", None),
+                                  (b"silent.example", "EAI_AGAIN",
+                                   "warning: link g: name silent.example: no answer from this host's resolver: "
+                                   ".*event=unresolved link=g name=silent.example")):
+            try:
+                s.resolve(name, 80, family=off.INET, type_=off.STREAM)
+                raise AssertionError(f"{name} has an address")
+            except off.Refused as e:
+                eq(e.status, status)
+            if log:
+                p.log(log)
+        eq(p.counters()["unresolved"], 1)
+        g.close()
+        p.stop()
+
+
+@test
 def another_address_the_second_time():
     """a name that means something else the second time: what it means then is not had, what was given is"""
     lib = build("names.so", "names.c", "-shared", "-fPIC", libs=["-ldl"])
@@ -430,6 +457,7 @@ def another_address_the_second_time():
                 s.resolve(b"rebind.example", srv.port, family=off.INET, type_=off.STREAM)
             except off.Refused:
                 pass
+            p.log(f"name rebind.example stands for {re.escape(addr)}, which is .* but by a rule with the address")
             refused(s.connect, addr, srv.port)
             try:
                 s.connect(None, srv.port, host_name=b"rebind.example")

@@ -252,7 +252,7 @@ def descriptors_out():
     for i, k in enumerate(socks):
         k.sendall(b"%d" % i)
     served = 0
-    p.log("accept: Too many open files")
+    p.log(f"accept: Too many open files: connections to 127.0.0.1:{port} wait")
     while served < 8:
         c = g.accept(5000)
         c.recv_exact(1)

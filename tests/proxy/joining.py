@@ -3,6 +3,7 @@
 # timeout: 240
 """Joined guests: they talk to each other, nobody else does, and no lie or stall costs a third."""
 import os
+import re
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
@@ -89,6 +90,16 @@ def stream():
     d.reset()
     till(a.g, lambda: a.state == c.state == "reset")
     eq("pairs=0 " in j.counters(), True, "pairs after the end")
+    j.end()
+
+
+@test
+def shown():
+    """ampsockctl rules has a join with each of its links, once, wherever it was said"""
+    j = Joined("control DIR/control", joins=("g,h", "h,g", "x,g"))
+    rows = [(r["link"], r["rule"], r["where"]) for r in ctl.ask(j.p, "rules") if r["kind"] == "join"]
+    eq(rows, [("g", "h", "--join"), ("g", "x", "--join"), ("h", "g", "--join"), ("x", "g", "--join")])
+    eq(re.search(r"(?m)^g +join .* h +--join$", ctl.run(j.p, "rules")) is not None, True)
     j.end()
 
 

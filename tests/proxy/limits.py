@@ -12,7 +12,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import offload as off  # noqa: E402
 from clock import Clock  # noqa: E402
-from harness import TIMEOUT, Proxy, Server, echo, eq, free_port, main, test  # noqa: E402
+from harness import TIMEOUT, Proxy, Server, echo, eq, free_port, limit_fds, main, test  # noqa: E402
 from procs import preload  # noqa: E402
 from vguest import REQUEST, SEQPACKET, Gone, Guest, Reset  # noqa: E402
 
@@ -62,6 +62,7 @@ def sockets():
     for x in (c, e, *[t.connect("127.0.0.1", srv.port) for _ in range(5)]):
         works(x)
     eq(limits(p)["limited_sockets"], 4)
+    eq(p.counters()["refused"], 4)
     eq(limits(p, "h")["limited_sockets"], 0)
     p.log("link g: limit sockets 3 reached")
     s.release(b)
@@ -199,6 +200,7 @@ def half_open():
     refused("ENOBUFS", s.connect, "127.0.0.1", port)
     refused("ENOBUFS", s.connect, "127.0.0.1", srv.port)
     eq(limits(p)["limited_half_open"], 2)
+    eq(p.counters()["refused"], 2)
     hang[0].reset()
     e.reset()
     while limits(p)["used_half_open"] > 1:
@@ -292,6 +294,7 @@ def rates():
     for name in ("limited_connects", "limited_dns", "limited_datagrams"):
         if not now[name]:
             raise AssertionError(name)
+    eq(p.counters()["refused"], now["limited_connects"] + now["limited_dns"])
     g.close()
     p.stop()
     srv.close()
@@ -426,6 +429,25 @@ def drain():
 
 
 @test
+def descriptors():
+    """no descriptor is left for a guest's socket: EMFILE, counted, and a line that says what to raise"""
+    srv = Server(echo)
+    p = Proxy(f"allow out any 127.0.0.1:{srv.port}", "allow in tcp 127.0.0.1:any")
+    g = Guest(p.path)
+    s = off.Session(g)
+    works(s.connect("127.0.0.1", srv.port))
+    limit_fds(p.worker_pid(), p.fds(), p.fds())
+    refused("EMFILE", s.connect, "127.0.0.1", srv.port)
+    refused("EMFILE", s.udp, peer=("127.0.0.1", srv.port))
+    refused("EMFILE", s.bind, "127.0.0.1", 0)
+    p.log("error: link g: no socket for the guest: Too many open files .LimitNOFILE=")
+    eq(p.counters()["refused"], 3)
+    g.close()
+    p.stop()
+    srv.close()
+
+
+@test
 def drain_ends():
     """the drain time is over, or a second SIGTERM comes: connections are reset, and that is the end"""
     srv = Server(echo)
@@ -442,6 +464,8 @@ def drain_ends():
         else:
             p.log("1 connections have not ended in time")
         eq(p.proc.wait(TIMEOUT), 0)
+        p.thread.join(TIMEOUT)
+        eq([t for t in p.lines if "every connection has ended" in t], [])
         g.close()
         p.stop()
     srv.close()

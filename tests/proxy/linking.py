@@ -4,6 +4,7 @@
 """Links: VMMs that come, go and vanish, guests that lie, and the neighbours that must not notice."""
 import contextlib
 import os
+import re
 import select
 import signal
 import socket
@@ -735,6 +736,24 @@ def datagram_flood():
     g.close()
     h.close()
     sink.close()
+    p.stop()
+
+
+@test
+def most_guests():
+    """one more guest than one process has guards for shared memory: said so, and room again when one has gone"""
+    p = Proxy(args=lambda p: [a for i in range(257) for a in ("--link", f"vhost-user-vsock:{p.path}{i},cid={3 + i},name=g{i}")])
+    socks = []
+    for i in range(257):
+        socks.append(socket.socket(socket.AF_UNIX))
+        socks[-1].connect(p.path + str(i))
+    line = p.log("link g[0-9]+: cannot attach a VMM: one process serves 256 guests that share memory, and has them")
+    out = int(re.search("link g([0-9]+)", line).group(1))
+    socks[out - 1].close()
+    p.log("guest detached")
+    Guest(p.path + str(out)).close()
+    for k in socks:
+        k.close()
     p.stop()
 
 

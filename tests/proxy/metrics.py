@@ -18,7 +18,7 @@ from vrig import configured, exposed, write_conf  # noqa: E402
 NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*$")
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\[\\"n])*)"(,|$)')
 SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)$")
-UNITS = ("seconds", "bytes", "packets", "total", "info", "up", "flows", "sockets")
+UNITS = ("seconds", "bytes", "packets", "total", "info", "up", "flows", "sockets", "used", "max")  # the last two: the limit's
 
 
 def labels(text):
@@ -103,7 +103,7 @@ def text_format():
     """every line is what the format says; counters are those of ampsockctl and only rise"""
     srv = Server(echo)
     p = Proxy(f"expose vsock:6000 -> tcp 127.0.0.1:{srv.port}", "allow out tcp 127.0.0.1:any", "allow out tcp 127.0.0.1:any",
-              "control DIR/control", "metrics unix DIR/metrics")
+              "limit half-open none", "control DIR/control", "metrics unix DIR/metrics")
     before = scrape(p)
     eq(of(before, "ampsock_link_up", link="g"), 0)
     g = Guest(p.path)
@@ -124,6 +124,11 @@ def text_format():
         assert not key[0].endswith("_total") or (v <= after[key] <= last[key]), key
     link, = ctl.ask(p, "links")
     eq(link["flows_total"], of(last, "ampsock_link_flows_total", link="g"))
+    for limit, row in link["limits"].items():
+        for key, name in (("used", "ampsock_limit_used"), ("max", "ampsock_limit_max"), ("refusals", "ampsock_limit_refusals_total")):
+            eq([v for (n, ls), v in last.items() if n == name and ("limit", limit) in ls], [row[key]] if key in row else [], (limit, key))
+    for key in ("out", "in", "names"):
+        eq(of(last, f"ampsock_link_denied_{key}_total", link="g"), link["denied_" + key])
     eq(of(scrape(p), "ampsock_scrapes_total"), 4, "itself included")
     c.close()
     g.close()

@@ -72,6 +72,11 @@ def main():
 	rc, text = run("systemctl", "reload", "ampsock-proxy@a")
 	said("reload is over when its rules are in force", rc == 0 and "18001" in run(
 		CTL, "--socket", "/run/ampsock/a/control", "rules")[1], text)
+	with open("/etc/ampsock/a.conf", "a", encoding="ascii") as f:
+		f.write("alow = out tcp 127.0.0.1:18002\n")
+	rc, text = run("systemctl", "reload", "ampsock-proxy@a")
+	said("reload of a wrong file fails, and nothing changes", rc != 0 and show("ampsock-proxy@a", "ActiveState") == "active" and
+	     '"up":true' in link("a"), text)
 	rc, text = run("systemctl", "stop", *UNITS)
 	said("all units stop", rc == 0 and all(show(u, "ActiveState") == "inactive" for u in UNITS), text)
 	print(run("journalctl", "--no-pager", "-u", "ampsock-proxy*")[1])

@@ -2,7 +2,7 @@
 /*
  * Preloaded under the proxy where a test plays the name server: getaddrinfo() of a name has the
  * addresses that the file $PLAYED_NAMES has behind it ("NAME ADDRESS" a line), in that order, as it
- * is at that moment, and no other name has one.
+ * is at that moment, and no other name has one. Of one whose address is "again" it has no answer.
  */
 #include <dlfcn.h>
 #include <netdb.h>
@@ -25,6 +25,8 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
 		return real(node, service, hints, res);
 	numeric.ai_flags |= AI_NUMERICHOST;
 	while (f && fscanf(f, "%255s %63s", name, addr) == 2) {
+		if (!strcmp(name, node) && !strcmp(addr, "again"))
+			r = EAI_AGAIN;
 		if (strcmp(name, node) || real(addr, service, &numeric, end))
 			continue;
 		r = 0;
