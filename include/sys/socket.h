@@ -11,6 +11,10 @@
 #ifndef AMP_SYS_SOCKET_H
 #define AMP_SYS_SOCKET_H
 
+#ifdef AF_INET
+#error "the C library's or another stack's <sys/socket.h> came first: name ampsock's include/ before it (-I), or include ampsock.h alone"
+#endif
+
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
