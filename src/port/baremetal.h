@@ -21,7 +21,8 @@ struct amp_baremetal_clock {
 	void (*alarm)(uint64_t at);
 };
 
-/* Once, before the first call into the library. hz: ticks per second, 1001 to 4 GHz. */
+/* Once, before the first call into the library, which reads the clock. hz: ticks per second,
+ * 1001 to 4 GHz. */
 void amp_baremetal_init(const struct amp_baremetal_clock *clock, uint32_t hz);
 
 /*
