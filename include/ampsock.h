@@ -57,7 +57,7 @@ int amp_link_rpmsg(struct amp_rproc *rp);
 void amp_link_callback(void (*fn)(void *arg, int link, int up), void *arg);
 /*
  * Wait until some link is up. timeout_ms -1: for ever. 0 or -ETIMEDOUT. A link that is up need not
- * have a proxy behind it: then connect() says ENETDOWN.
+ * have a proxy behind it: then connect() says ENETDOWN or ETIMEDOUT.
  */
 int amp_link_wait(int timeout_ms);
 
