@@ -2,6 +2,9 @@
 /*
  * ampsock.h - what POSIX has no word for: bring-up, links, progress, statistics,
  * the log hook, zero-copy. Everything else is in <sys/socket.h> and its kin.
+ *
+ * All calls: thread context only. Bring-up and links return 0 or -errno and leave errno alone;
+ * zero-copy returns -1 and sets errno, as send() and recv() do.
  */
 #ifndef AMPSOCK_H
 #define AMPSOCK_H
@@ -22,8 +25,9 @@ struct amp_rproc;
 
 /*
  * Bring a virtio-vsock device up behind a transport that amp_mmio_init() prepared (a Linux
- * process calls amp_link_vhost_user() instead). vd must stay where it is for ever. From
- * thread context, before or after sockets exist; again when the link went down, or to
+ * process calls amp_link_vhost_user() instead). vd must stay where it is for ever. The
+ * device's interrupt must end in amp_mmio_isr(); without one call amp_poll_links() now and then.
+ * Before or after sockets exist; again when the link went down, or to
  * begin anew: connections are reset then, listeners stay. 0; -ENODEV no vsock device there;
  * -ENOTSUP missing features, or a transport that is not virtio-mmio in a library without
  * AMPSOCK_VDEV_OTHERS; -EIO, -EBUSY the device does not do as it should; -EPROTO no usable CID;
@@ -37,7 +41,7 @@ int amp_link_vsock(struct amp_vdev *vd);
  * once; the link is up when the host has set DRIVER_OK, down when it takes that back or
  * breaks a ring, and up again, by itself, when it serves anew: connected sockets report
  * ECONNRESET, listeners and bound sockets are announced again. The host's doorbell must end in
- * amp_port_wake(); without one call amp_poll_links() now and then. From thread context, before
+ * amp_port_wake(); without one call amp_poll_links() now and then. Before
  * or after sockets exist; a second time for the same rp begins anew. 0; -EINVAL a table that
  * can not be: num no power of two up to 1024, align no power of two of at least 4, the window
  * not aligned, or its file was compiled with AMPSOCK_RPMSG_EVENT_IDX 1 and the library with 0;
@@ -46,42 +50,48 @@ int amp_link_vsock(struct amp_vdev *vd);
 int amp_link_rpmsg(struct amp_rproc *rp);
 
 /*
- * Link up or down: fn runs in thread context inside a socket call, lock held: set a flag.
- * link: AF_VSOCK's links have numbers from 0 up, AF_RPMSG's come behind them and the in-core
+ * Link up or down: fn runs inside a socket call, lock held: set a flag. One fn for all links,
+ * called at changes only; NULL: none. link: AF_VSOCK's links have numbers from 0 up, AF_RPMSG's come behind them and the in-core
  * loop: sockaddr_rpmsg.rp_link + AMPSOCK_VSOCK_LINKS + AMPSOCK_LOOP.
  */
 void amp_link_callback(void (*fn)(void *arg, int link, int up), void *arg);
-/* Wait until some link is up. timeout_ms -1: for ever. 0 or -ETIMEDOUT. */
+/*
+ * Wait until some link is up. timeout_ms -1: for ever. 0 or -ETIMEDOUT. A link that is up need not
+ * have a proxy behind it: then connect() says ENETDOWN or ETIMEDOUT.
+ */
 int amp_link_wait(int timeout_ms);
 
 /*
  * Let the stack make progress: look at every ring, deliver, answer, time out. Inside
  * every socket call anyway; call it from a main loop or an idle hook when the program
- * does other things for long. Thread context. Returns ms until it wants to run again,
+ * does other things for long. Returns ms until it wants to run again,
  * -1: not before something arrives.
  */
 int amp_poll_links(void);
 
+/* Counters since start-up, modulo 2^32, of all links together; and what is in use now. */
 struct amp_stats {
 	uint32_t rx_packets;
 	uint32_t tx_packets;
-	uint32_t rx_bad;      /* packets that broke a rule, accept carriers unasked for */
-	uint32_t resets;      /* connections reset for that */
-	uint32_t link_resets; /* links reset: broken ring, device reset, dead proxy */
-	uint32_t kicks;	      /* notifications sent to the device */
-	uint32_t dgram_drops; /* datagrams and raw messages that found no room, or nobody */
-	uint32_t sockets_used;
-	uint32_t sockets_max;
-	uint32_t rings_used;
-	uint32_t tx_pending; /* packets that the other end has not taken yet: 0 before power-off
-			      */
+	uint32_t rx_bad;       /* packets that broke a rule, accept carriers unasked for */
+	uint32_t resets;       /* connections reset for that */
+	uint32_t link_resets;  /* links reset: broken ring, device reset, dead proxy */
+	uint32_t kicks;	       /* notifications sent to the device */
+	uint32_t dgram_drops;  /* datagrams and raw messages that found no room, or nobody */
+	uint32_t sockets_used; /* of AMPSOCK_SOCKETS: carriers and closing ones, too */
+	uint32_t sockets_max;  /* the most that ever were at a time */
+	uint32_t rings_used;   /* of AMPSOCK_RINGS */
+	uint32_t tx_pending; /* packets that the other end has not taken: 0 before power-off */
 	uint32_t names_lost; /* AF_RPMSG: announcements forgotten for want of room */
 };
 
 void amp_stats_get(struct amp_stats *st);
 
-/* One line of text, no newline. Default: none. Thread context, stack lock held: no socket
- * calls. */
+/*
+ * fn gets one line of text, no newline, for each link or peer that broke a rule; NULL, as at
+ * first: nobody. It runs inside a socket call, lock held: no socket calls, copy what is to be
+ * kept. A library without AMPSOCK_WHY has hardly a word to say: what happened is in amp_stats.
+ */
 void amp_log_hook(void (*fn)(const char *line));
 
 /*

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Links of a Linux process that has the library inside: the firmware, or its peer, without a
- * machine. */
+/*
+ * Links of a Linux process that has the library inside: the firmware, or its peer, without a
+ * machine. From any thread; paths are copied. 0 or -errno, errno is left alone.
+ */
 #ifndef AMPSOCK_HOSTED_H
 #define AMPSOCK_HOSTED_H
 
@@ -56,7 +58,7 @@ int amp_link_rpmsg_host(const char *file, const char *bell);
  * that reboots or goes is a link that went down: connections end with ECONNRESET, sockets
  * that are bound and listeners stay, and are announced to the next one. One guest at a time.
  * 0; -ENAMETOOLONG; -EADDRINUSE somebody listens there; -ENOBUFS no link slot (AMPSOCK_RPMSG),
- * or too many descriptors; -errno. Any thread.
+ * or too many descriptors; -errno.
  */
 int amp_link_rpmsg_device(const char *path);
 

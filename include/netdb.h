@@ -87,18 +87,19 @@ struct servent {
 };
 
 /*
- * getaddrinfo - addresses of a host and a port of a service. Numbers are read here, names
- * are asked of the proxy: then it blocks until the proxy answers. node or service may be
+ * getaddrinfo - addresses of a host and a port of a service. Numbers are read here, names of
+ * either are asked of the proxy: then it blocks, at most AMPSOCK_CONNECT_MS. node or service may be
  * NULL, not both. *res is a list from a static pool (AMPSOCK_ADDRINFO addresses in all, and a
  * canonical name): give it back with freeaddrinfo(). 0, or EAI_NONAME, EAI_AGAIN (no link,
  * time-out), EAI_FAIL (the proxy's rules do not allow the name, among others), EAI_FAMILY,
- * EAI_SOCKTYPE, EAI_SERVICE, EAI_BADFLAGS, EAI_MEMORY (the pool is lent out). Thread context.
- * POSIX.1-2017.
+ * EAI_SOCKTYPE, EAI_SERVICE, EAI_BADFLAGS, EAI_MEMORY (the pool is lent out). errno is not set.
+ * Thread context; a library with AMPSOCK_INET. POSIX.1-2017.
  */
 int getaddrinfo(const char *__restrict node, const char *__restrict service,
 		const struct addrinfo *__restrict hints, struct addrinfo **__restrict res);
 
-/* freeaddrinfo - give back a list that getaddrinfo() lent, or its tail. POSIX.1-2017. */
+/* freeaddrinfo - give back a list that getaddrinfo() lent, or its tail. Thread context.
+ * POSIX.1-2017. */
 void freeaddrinfo(struct addrinfo *res);
 
 /* gai_strerror - a short constant text for an EAI_* value. Any context. POSIX.1-2017. */
@@ -116,7 +117,7 @@ int getnameinfo(const struct sockaddr *__restrict addr, socklen_t len, char *__r
 /*
  * getprotobyname, getprotobynumber, getprotoent - ip icmp tcp udp ipv6, from constant
  * memory; NULL for others and at the end. getprotoent's place is one for all threads.
- * POSIX.1-2017.
+ * Any context but that. POSIX.1-2017.
  */
 struct protoent *getprotobyname(const char *name);
 struct protoent *getprotobynumber(int proto);

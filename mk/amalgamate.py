@@ -21,10 +21,11 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # Headers of ampsock.h, in this order: the application's, then the board's.
-PUBLIC = ["errno.h", "sys/select.h", "sys/uio.h", "sys/socket.h", "sys/ioctl.h", "sys/un.h", "netinet/in.h",
+PUBLIC = ["errno.h", "sys/select.h", "sys/socket.h", "sys/uio.h", "sys/ioctl.h", "sys/un.h", "netinet/in.h",
 	  "netinet/tcp.h", "arpa/inet.h", "net/if.h", "netdb.h", "poll.h", "sys/vm_sockets.h",
 	  "sys/rpmsg_socket.h", "ampsock.h"]
-BOARD = ["port/port.h", "port/baremetal.h", "virtio/mmio.h", "virtio/remoteproc.h", "socket/fd.h"]
+BOARD = ["port/port.h", "port/baremetal.h", "virtio/mmio.h", "virtio/remoteproc.h", "socket/fd.h",
+	 "socket/amp_calls.h"]
 
 # What is never part of a firmware: Linux processes, and the linker's eyes (need.h).
 LEFT_OUT = re.compile(r"hosted|vhost_user|port/posix\.|socket/need\.h")
@@ -261,11 +262,16 @@ def write_header(path, public):
 	for name in PUBLIC:
 		book.out += banner("include/" + name)
 		book.header(os.path.join(ROOT, "include", name), name)
+	book.out += ["", "#ifdef __cplusplus", 'extern "C" {', "#endif"]
 	for name in BOARD:
 		full = os.path.join(ROOT, "src", name)
 		if os.path.exists(full):
 			book.out += banner("src/" + name)
+			start = len(book.out)
 			book.header(full, name)
+			if name == "socket/amp_calls.h": # C++ has another word for it
+				book.out[start:] = [re.sub(r"\brestrict\b", "__restrict", line) for line in book.out[start:]]
+	book.out += ["", "#ifdef __cplusplus", "}", "#endif"]
 	book.out += ["", "#endif /* AMPSOCK_AMALGAMATION_H */", ""]
 	write(path, book.out)
 	return book.done

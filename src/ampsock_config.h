@@ -31,7 +31,10 @@
 #define AMPSOCK_TAP 0
 #endif
 
-/* Sockets in all, listeners and connections in a backlog included. */
+/*
+ * Sockets in all, listeners and connections in a backlog included. One of AF_INET that is connected,
+ * or bound, takes two, and all of them one more: 16 are 7 TCP connections.
+ */
 #ifndef AMPSOCK_SOCKETS
 #define AMPSOCK_SOCKETS 16
 #endif

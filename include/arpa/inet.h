@@ -28,6 +28,7 @@ const char *inet_ntop(int af, const void *__restrict src, char *__restrict dst, 
  * inet_addr, inet_aton - IPv4 text as 1 to 4 numbers, decimal, octal or hexadecimal.
  * inet_addr returns the address in network byte order or INADDR_NONE (which is also the
  * broadcast address: prefer inet_pton). inet_aton (BSD) returns 1, or 0 for no address.
+ * Any context. POSIX.1-2017, inet_aton apart.
  */
 in_addr_t inet_addr(const char *cp);
 int inet_aton(const char *cp, struct in_addr *in);

@@ -22,7 +22,8 @@ struct if_nameindex {
 unsigned int if_nametoindex(const char *name);
 char *if_indextoname(unsigned int index, char *name);
 
-/* if_nameindex - an array that is all end; if_freenameindex does nothing. POSIX.1-2017. */
+/* if_nameindex - a constant array that is all end; if_freenameindex does nothing. Any context.
+ * POSIX.1-2017. */
 struct if_nameindex *if_nameindex(void);
 void if_freenameindex(struct if_nameindex *list);
 

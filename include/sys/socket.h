@@ -7,9 +7,16 @@
  * All calls: thread context only, any number of threads; EBADF and ENOTSOCK as POSIX says.
  * Buffers and addresses are borrowed for the call. "Blocks" ends with EAGAIN when the
  * socket is O_NONBLOCK, the call has MSG_DONTWAIT, or SO_RCVTIMEO/SO_SNDTIMEO is over.
+ *
+ * close(), read(), write() and fcntl() are ours, too; their prototypes are the C library's, in
+ * <unistd.h> and <fcntl.h>. close() never blocks: what was sent goes out behind it (SO_LINGER).
  */
 #ifndef AMP_SYS_SOCKET_H
 #define AMP_SYS_SOCKET_H
+
+#ifdef AF_INET
+#error "the C library's or another stack's <sys/socket.h> came first: name ampsock's include/ before it (-I), or include ampsock.h alone"
+#endif
 
 #include <stddef.h>
 #include <stdint.h>
@@ -176,7 +183,8 @@ struct linger {
  * socket - a new descriptor, the lowest free one. type: SOCK_* | SOCK_NONBLOCK |
  * SOCK_CLOEXEC; protocol: 0 or the type's own (IPPROTO_TCP, IPPROTO_UDP).
  * -1 with EAFNOSUPPORT, ESOCKTNOSUPPORT (the family has no such type; unknown flag),
- * EPROTONOSUPPORT, EMFILE (AMPSOCK_SOCKETS are in use), ENOBUFS. POSIX.1-2017.
+ * EPROTONOSUPPORT, EMFILE (AMPSOCK_SOCKETS are in use: a connection of AF_INET takes two, and all
+ * of AF_INET one more), ENOBUFS. POSIX.1-2017.
  */
 int socket(int domain, int type, int protocol);
 

@@ -28,7 +28,7 @@ void amp_baremetal_start(const struct amp_baremetal_clock *clock, uint32_t tick_
 uint32_t amp_baremetal_fraction(uint32_t hz);
 
 /*
- * Once, before the first call into the library. hz: ticks per second, 1001 to 4 GHz. Of a constant the
+ * Once, before the first call into the library, which reads the clock. hz: ticks per second, 1001 to 4 GHz. Of a constant the
  * compiler makes what is needed; else the division is linked, too.
  */
 static inline void amp_baremetal_init(const struct amp_baremetal_clock *clock, uint32_t hz)

@@ -1,6 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* POSIX's names for the resolver. */
+#include "../ampsock_config.h"
 #include "../socket/amp_calls.h"
+
+#if !AMPSOCK_INET
+/* There is no resolver: the linker's message is to say why. */
+#define NEEDS_INET __asm__("getaddrinfo_needs_AMPSOCK_INET_1")
+extern __typeof__(getaddrinfo) amp_getaddrinfo NEEDS_INET;
+extern __typeof__(freeaddrinfo) amp_freeaddrinfo NEEDS_INET;
+extern __typeof__(getnameinfo) amp_getnameinfo NEEDS_INET;
+#endif
 
 int getaddrinfo(const char *restrict node, const char *restrict service,
 		const struct addrinfo *restrict hints, struct addrinfo **restrict res)

@@ -80,12 +80,36 @@ static void say_allowed(struct amp_offload *off, struct amp_rule *r, enum amp_di
 		     proto_name(proto), amp_sockaddr_text(sa, text), r->where);
 }
 
+#define HINT_LEN 160
+
+/* Of an address that no rule covers: why not, where one may well think that a rule does. */
+static const char *hint(const struct amp_offload *off, enum amp_proto proto,
+			const struct amp_dest *dest, char text[HINT_LEN])
+{
+	const struct amp_link_conf *conf = off->link->conf;
+	const struct amp_rule *r;
+
+	TAILQ_FOREACH(r, &conf->allow, entry)
+	{
+		if (r->dir != AMP_DIR_OUT || r->host != AMP_HOST_NAME || !(r->proto & proto) ||
+		    !amp_rule_port(r, dest->port) || amp_name_is_local(r->name) != dest->local)
+			continue;
+		(void)snprintf(text, HINT_LEN,
+			       " (`%.80s` covers what the guest resolved in the last %u s)",
+			       r->text, conf->lease_s);
+		return text;
+	}
+	return dest->local ? " (an address of the host itself needs a rule that names it, or "
+			     "`local`)"
+			   : "";
+}
+
 int amp_policy_addr(struct amp_offload *off, enum amp_dir dir, enum amp_proto proto,
 		    const struct sockaddr *sa, const char *what, struct amp_rule **by)
 {
 	struct amp_link *link = off->link;
 	struct amp_rule *r = amp_policy_quiet(off, dir, proto, sa);
-	char text[AMP_ADDR_TEXT];
+	char text[AMP_ADDR_TEXT], why[HINT_LEN];
 	struct amp_dest dest;
 
 	*by = r;
@@ -96,20 +120,18 @@ int amp_policy_addr(struct amp_offload *off, enum amp_dir dir, enum amp_proto pr
 	amp_dest_from(sa, dir == AMP_DIR_IN, &dest);
 	link->stats.denied++;
 	link->stats.denied_dir[dir]++;
-	amp_log_fields(
-		&link->log_denied, AMP_LOG_WARN,
-		(const struct amp_log_field[]){
-			AMP_LOG_TEXT("event", "denied"), AMP_LOG_TEXT("link", link->conf->name),
-			AMP_LOG_TEXT("call", what),
-			AMP_LOG_TEXT("dir", dir == AMP_DIR_IN ? "in" : "out"),
-			AMP_LOG_TEXT("proto", proto_name(proto)),
-			AMP_LOG_TEXT("addr", amp_sockaddr_text(sa, text)), AMP_LOG_END},
-		"link %s: denied %s: %s %s %s: no allow rule covers it%s", link->conf->name,
-		what, dir == AMP_DIR_IN ? "in" : "out", proto_name(proto),
-		amp_sockaddr_text(sa, text),
-		dir == AMP_DIR_OUT && dest.local ? " (an address of the host itself needs "
-						   "a rule that names it, or `local`)"
-						 : "");
+	amp_log_fields(&link->log_denied, AMP_LOG_WARN,
+		       (const struct amp_log_field[]){
+			       AMP_LOG_TEXT("event", "denied"),
+			       AMP_LOG_TEXT("link", link->conf->name),
+			       AMP_LOG_TEXT("call", what),
+			       AMP_LOG_TEXT("dir", dir == AMP_DIR_IN ? "in" : "out"),
+			       AMP_LOG_TEXT("proto", proto_name(proto)),
+			       AMP_LOG_TEXT("addr", amp_sockaddr_text(sa, text)), AMP_LOG_END},
+		       "link %s: denied %s: %s %s %s: no allow rule covers it%s",
+		       link->conf->name, what, dir == AMP_DIR_IN ? "in" : "out",
+		       proto_name(proto), amp_sockaddr_text(sa, text),
+		       dir == AMP_DIR_OUT ? hint(off, proto, &dest, why) : "");
 	return EACCES;
 }
 

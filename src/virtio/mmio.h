@@ -3,9 +3,9 @@
  * virtio-mmio, modern (version 2), driver side (virtio 1.2, 4.2): a transport behind
  * struct amp_vdev_ops. Board code finds the device and owns the interrupt line:
  *
- *	err = amp_mmio_init(&m, slot_base);     0, or -ENODEV: empty slot, -ENOTSUP:
- *amp_mmio_why() (route the slot's interrupt to a handler that calls amp_mmio_isr(&m)) err =
- *amp_link_vsock(&m.vd);
+ *	err = amp_mmio_init(&m, slot_base);
+ *	(route the slot's interrupt to a handler that calls amp_mmio_isr(&m))
+ *	err = amp_link_vsock(&m.vd);
  */
 #ifndef AMP_MMIO_H
 #define AMP_MMIO_H
@@ -27,8 +27,7 @@ struct amp_mmio {
  */
 int amp_mmio_init(struct amp_mmio *m, uintptr_t base);
 
-/* The slot's interrupt: acknowledges the device and wakes. Returns false when it was not ours.
- */
+/* The slot's interrupt, from its handler: acknowledges the device and wakes. False: not ours. */
 bool amp_mmio_isr(struct amp_mmio *m);
 
 /* The last error in words, what is wrong and what to do, one line; NULL: none. */

@@ -53,6 +53,7 @@ WRONG = [
 	("-DAMP_PORT_THREADS=1", "baremetal.c has no threads"),
 	("-DAMPSOCK_SPIN=1 -DAMPSOCK_BAREMETAL=0 -DAMP_PORT_THREADS=1", "AMPSOCK_SPIN=1 is for one core without threads"),
 	("-march=armv4t -marm", "name yours with -mcpu="),
+	("-DAF_INET=2", "another stack's <sys/socket.h> came first"),
 ]
 # Families and pools that no other configuration here has: without a warning.
 RIGHT = [
@@ -157,13 +158,47 @@ def first_error(build, flags, text):
 	return "" if errors and text in errors[0] else "no word of `%s`:\n%s" % (text, out)
 
 
+def no_resolver(build):
+	"""A program that asks for a name in a library without AF_INET: what the linker says."""
+	with tempfile.TemporaryDirectory(prefix="ampsock-") as where:
+		put(where, "main.c", '#include "ampsock.h"\nint main(void) { freeaddrinfo(NULL); '
+		    'return getaddrinfo("a", "1", NULL, NULL) + getnameinfo(NULL, 0, NULL, 0, NULL, 0, 0); }\n')
+		out = run(GCC + ["-mcpu=cortex-m4", "-Os", "-DAMPSOCK_INET=0", "-DAMPSOCK_BAREMETAL=0", "-I" + os.path.abspath(build),
+			  "--specs=nosys.specs", "-Wl,--gc-sections", "-o", "/dev/null", "main.c",
+			  os.path.join(os.path.abspath(build), "ampsock.c")], where)
+	missing = set(re.findall(r"undefined reference to .(\w+)", out)) - {"amp_port_wait", "amp_port_wake", "amp_port_now_ms"}
+	return "" if missing == {"getaddrinfo_needs_AMPSOCK_INET_1"} else "missing: %s\n%s" % (sorted(missing), out)
+
+
+def other_names(build):
+	"""AMPSOCK_POSIX=0: the calls have prototypes."""
+	with tempfile.TemporaryDirectory(prefix="ampsock-") as where:
+		put(where, "main.c", '#include "ampsock.h"\nint main(void) { char b[4]; int fd = amp_socket(AF_INET, SOCK_STREAM, 0); '
+		    'return amp_recv(fd, b, sizeof(b), 0) < 0 ? amp_close(fd) : 0; }\n')
+		return run(GCC + ["-mcpu=cortex-m4"] + WARN + ["-DAMPSOCK_POSIX=0", "-I" + os.path.abspath(build),
+			   "-fsyntax-only", "main.c"], where)
+
+
+def cxx_names(build):
+	"""What a board written in C++ calls has the names of the library in C."""
+	with tempfile.TemporaryDirectory(prefix="ampsock-") as where:
+		put(where, "main.cc", '#include "ampsock.h"\nint main() { amp_baremetal_init(0, 1); amp_port_wake(); '
+		    'return amp_mmio_init(0, 0) + amp_socket(1, 2, 3) + amp_link_rpmsg(0) + socket(1, 2, 3); }\n')
+		problem = run(["arm-none-eabi-g++", "-mthumb", "-mcpu=cortex-m4", "-I" + os.path.abspath(build), "-c", "main.cc"], where)
+		out = problem or run(["sh", "-c", "arm-none-eabi-nm -u main.o | grep _Z && exit 1; exit 0"], where)
+	return out
+
+
 def knobs(build):
+	report("-DAMPSOCK_INET=0: the linker says what getaddrinfo() needs", no_resolver(build))
+	report("-DAMPSOCK_POSIX=0: ampsock.h declares amp_socket() and its kin", other_names(build))
 	with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 2) as pool:
 		for (flags, text), problem in zip(WRONG, pool.map(lambda w: first_error(build, *w), WRONG)):
 			report("%s: %s" % (flags, text), problem)
 		for flags, problem in zip(RIGHT, pool.map(lambda f: run(GCC + ["-mcpu=cortex-m4"] + WARN + f.split() +
 				["-Os", "-c", "-o", "/dev/null", os.path.join(build, "ampsock.c")], ROOT), RIGHT)):
 			report("%s: no warning" % flags, problem)
+	report("ampsock.h in C++: the board's functions are C's", cxx_names(build))
 	report("ampsock.h in C++", run(["arm-none-eabi-g++", "-mthumb", "-mcpu=cortex-m4"] + WARN + ["-Wno-shadow"] + # if_nameindex is two things
 	       ["-fsyntax-only", "-x", "c++", "-include", os.path.join(build, "ampsock.h"), "/dev/null"], ROOT))
 

@@ -192,6 +192,19 @@ def closed_reason():
 
 
 @test
+def denied_unnamed():
+    """a rule has a name and the guest an address that it did not ask for: the line says what the rule covers"""
+    r = Rig("allow out tcp localhost:7", "allow out tcp *.invalid:9")
+    refused("EACCES", r.s.connect, "127.0.0.1", 7)
+    r.p.log("127.0.0.1:7: no allow rule covers it .`out tcp localhost:7` covers what the guest resolved in the last 300 s")
+    refused("EACCES", r.s.connect, "198.51.100.1", 9)
+    r.p.log("198.51.100.1:9: no allow rule covers it .`out tcp .*invalid:9` covers")
+    refused("EACCES", r.s.connect, "127.0.0.1", 9)
+    r.p.log("127.0.0.1:9: no allow rule covers it .an address of the host itself needs a rule")
+    r.end()
+
+
+@test
 def denied():
     """what no rule covers: EACCES, one line that says so; every disguise of loopback"""
     srv = Server(echo)
