@@ -6,7 +6,7 @@
 // build: src/af_inet/inet_session.c src/af_inet/inet_udp.c src/af_inet/inet_opt.c
 // build: src/wire/offload.c src/af_inet/inet_listen.c src/af_inet/inet_name.c
 // build: src/af_inet/inet_direct.c src/socket/listen.c src/socket/name.c
-// build: src/socket/direct.c
+// build: src/socket/direct.c src/socket/shutdown.c src/af_inet/inet_shutdown.c
 #include <sys/ioctl.h>
 #include "inet_rig.h"
 
@@ -189,6 +189,47 @@ static void errors_and_drops(void **state)
 	assert_errno(amp_getpeername(fd, (struct sockaddr *)&a, &(socklen_t){sizeof(a)}),
 		     ENOTCONN);
 	assert_errno(amp_send(fd, "x", 1, 0), EDESTADDRREQ);
+	amp_close(fd);
+}
+
+/* select() asks once for each set, and once more: the second error waits until the first is told. */
+static void two_errors(void **state)
+{
+	struct sockaddr_in a = sin4("192.0.2.9", 53);
+	int fd = amp_socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+	struct timeval now = {.tv_sec = 0};
+	fd_set in, out;
+	char buf[4];
+
+	(void)state;
+	assert_int_equal(amp_connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	say_udp(last_wire(), AMP_OFF_UDP_ERROR, 0, AMP_OFF_ECONNREFUSED, addr4(0xc0000209, 53),
+		"", 0);
+	say_udp(last_wire(), AMP_OFF_UDP_ERROR, 0, AMP_OFF_EHOSTUNREACH, addr4(0xc0000209, 53),
+		"", 0);
+	FD_ZERO(&in);
+	FD_SET(fd, &in);
+	out = in;
+	assert_int_equal(amp_select(fd + 1, &in, &out, NULL, &now), 2);
+	assert_errno(amp_recv(fd, buf, 4, 0), ECONNREFUSED);
+	assert_errno(amp_recv(fd, buf, 4, 0), EHOSTUNREACH);
+	assert_errno(amp_recv(fd, buf, 4, 0), EAGAIN);
+	amp_close(fd);
+}
+
+/* Nothing is received any more: 0 bytes, of nobody. */
+static void shut_for_reading(void **state)
+{
+	struct sockaddr_in a = sin4("192.0.2.9", 53);
+	socklen_t len = sizeof(a);
+	int fd = udp_bound(1);
+	char buf[4];
+
+	(void)state;
+	assert_int_equal(amp_connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(amp_shutdown(fd, SHUT_RD), 0);
+	assert_int_equal(amp_recvfrom(fd, buf, 4, 0, (struct sockaddr *)&a, &len), 0);
+	assert_int_equal(len, 0);
 	amp_close(fd);
 }
 
@@ -520,6 +561,7 @@ int main(void)
 		T(liars_lose_the_socket),  T(bind_and_names),	   T(multicast_options),
 		T(bind_is_refused),	   T(connect_times_out),   T(bind_times_out),
 		T(connect_is_told_before), T(looked_at),	   T(first_datagram),
+		T(two_errors),		   T(shut_for_reading),
 	};
 
 	return cmocka_run_group_tests_name("inet_udp", tests, NULL, NULL);

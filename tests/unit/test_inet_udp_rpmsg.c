@@ -6,5 +6,5 @@
 // build: src/af_inet/inet_session.c src/af_inet/inet_udp.c src/af_inet/inet_opt.c
 // build: src/wire/offload.c src/af_inet/inet_listen.c src/af_inet/inet_name.c
 // build: src/af_inet/inet_direct.c src/socket/listen.c src/socket/name.c
-// build: src/socket/direct.c
+// build: src/socket/direct.c src/socket/shutdown.c src/af_inet/inet_shutdown.c
 #include "test_inet_udp.c"
