@@ -118,17 +118,15 @@ bool amp_inet_take_addr(const struct amp_sock *s, uint8_t *to, const uint8_t *a)
 
 void amp_inet_drop_carrier(struct amp_inet_way *i)
 {
-	if (i->carrier)
+	if (i->carrier) {
 		amp_inet_carrier_close(i->carrier);
-	i->carrier = NULL;
-	i->off = 0;
-	/* bound, a listener, or bound for a connect that never left */
-	if (i->id && i->state >= AMP_INET_BOUND && i->state <= AMP_INET_CARRIER) {
-		i->state = AMP_INET_RELEASE;
-	} else {
-		i->id = 0;
-		i->state = AMP_INET_IDLE;
+		i->carrier = NULL;
+		/* its id ends with it, but for one that was bound for an OPEN that never left */
+		if (i->state != AMP_INET_UP || i->off)
+			i->id = 0;
 	}
+	i->off = 0;
+	i->state = i->id ? AMP_INET_RELEASE : AMP_INET_IDLE;
 	amp_inet_poke();
 }
 
@@ -272,7 +270,8 @@ static int step_open(struct amp_sock *s)
 		i->carrier = amp_inet_carrier_new();
 		if (!i->carrier)
 			return -ENOBUFS;
-		i->state = AMP_INET_CARRIER;
+		i->off = 0;
+		i->state = AMP_INET_UP;
 		amp_inet_poke(); /* the link has something to send */
 	}
 	r = amp_inet_up(&i->way, s);

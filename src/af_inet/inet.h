@@ -21,24 +21,22 @@ enum amp_inet_state {
 	AMP_INET_DEAD,	    /* over; the carrier may hold bytes to read */
 	AMP_INET_CONN,	    /* id: connected or UDP; the carrier is the data's */
 	AMP_INET_RSTWAIT,   /* the same, but it is reset, and CLOSED may tell why */
-	AMP_INET_BOUND,	    /* id: bound. From here to CARRIER an id is to be given back */
+	AMP_INET_BOUND,	    /* id: bound */
 	AMP_INET_LISTENING, /* id: listener */
 	AMP_INET_BUSY,
 	AMP_INET_BIND = AMP_INET_BUSY, /* BIND is asked for, by bind() or of a new session */
 	AMP_INET_LISTEN,	       /* the same with LISTEN; id: bound */
 	AMP_INET_RELEASE,	       /* RELEASE is owed; then IDLE, or free when closed */
 	AMP_INET_WAIT,		       /* the session comes up first */
-	AMP_INET_CARRIER,	       /* the carrier connects */
-	AMP_INET_OPEN,		       /* OPEN is being sent, off bytes are out */
-	AMP_INET_ANSWER,	       /* ANSWER is awaited */
+	AMP_INET_UP,		       /* the carrier comes up: connects, OPEN, ANSWER */
 	AMP_INET_HEADER,	       /* accept carrier, its header is awaited */
 };
 
 /* How a carrier comes up, and is left: a socket's, and the session's own, which has no more. */
 struct amp_inet_way {
 	uint8_t state;	  /* enum amp_inet_state */
-	uint8_t off;	  /* WAIT, BIND, LISTEN: session ticket; OPEN: bytes out; CONN: errno
-			   * from CLOSED; UDP: 1 in the middle of a frame */
+	uint8_t off;	  /* WAIT, BIND, LISTEN: session ticket; UP: bytes of OPEN that are
+			   * out; CONN: errno from CLOSED; UDP: 1 in the middle of a frame */
 	uint8_t opts_set; /* bit n - 1: AMP_OFF_ option n <= 8 */
 	uint8_t opts;
 	struct amp_sock *carrier;
@@ -233,8 +231,8 @@ static inline void amp_inet_carrier_close(struct amp_sock *c)
 	AMP_CARRIER(c, end)(c, AMP_END_CLOSED);
 }
 /*
- * i's carrier on its way up, states CARRIER to ANSWER: connect, OPEN for s, whose way it is (NULL:
- * HELLO), the answer. 0: it is here and says yes; -EAGAIN; -errno.
+ * i's carrier on its way up: connect, OPEN for s, whose way it is (NULL: HELLO), the answer. 0: it is
+ * here and says yes; -EAGAIN; -errno.
  */
 int amp_inet_up(struct amp_inet_way *i, struct amp_sock *s);
 /* Receive an ANSWER to op: its status as -errno; -EAGAIN. 0: it lies in amp_inet_answer. */

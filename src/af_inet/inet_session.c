@@ -10,8 +10,8 @@
  * does (a ticket), and so hears when it does not come up; who has not waited begins the next.
  *
  * The control carrier comes up as a data carrier does, and by the same code (amp_inet_up):
- * the session has a way of its own, of whose states it uses IDLE (down), CARRIER, OPEN, ANSWER,
- * CONN (up) and DEAD (the proxy broke the protocol: soon down).
+ * the session has a way of its own, of whose states it uses IDLE (down), UP, CONN (it is up) and
+ * DEAD (the proxy broke the protocol: soon down).
  *
  * Requests go one at a time through one buffer: the request lies there until its answer
  * overwrites it. The answer waits for its owner, who comes, or says that he gives up
@@ -180,7 +180,7 @@ static int carrier_connect(struct amp_sock *c)
 
 	if (c->err)
 		r = -c->err;
-	else if (c->flags & AMP_SF_CONNECTED)
+	else if (c->flags & (AMP_SF_CONNECTED | AMP_SF_RESET)) /* who sends hears which */
 		return 0;
 	else
 		r = AMP_CARRIER(c, connect)(c, FAMILY->carrier->proxy, FAMILY->carrier->len);
@@ -198,14 +198,10 @@ int amp_inet_up(struct amp_inet_way *i, struct amp_sock *s)
 	uint8_t *p = amp_inet_answer;
 	int r;
 
-	if (i->state == AMP_INET_CARRIER) {
+	if (i->off < AMP_OFF_OPEN_LEN) {
 		r = carrier_connect(i->carrier);
 		if (r)
 			return r;
-		i->off = 0;
-		i->state = AMP_INET_OPEN;
-	}
-	if (i->state == AMP_INET_OPEN) {
 		AMP_FORGET(p); /* one address, in a register */
 		put_open(p, op, s);
 		r = amp_inet_send(i->carrier, p, AMP_OFF_OPEN_LEN, i->off);
@@ -214,7 +210,6 @@ int amp_inet_up(struct amp_inet_way *i, struct amp_sock *s)
 		i->off = (uint8_t)(i->off + r);
 		if (i->off < AMP_OFF_OPEN_LEN)
 			return -EAGAIN;
-		i->state = AMP_INET_ANSWER;
 	}
 	return amp_inet_recv_answer(i->carrier, op);
 }
@@ -275,7 +270,7 @@ static int session_start(void)
 	ses.ctl.carrier = amp_inet_carrier_new();
 	amp_inet_poke();
 	if (ses.ctl.carrier) {
-		ses.ctl.state = AMP_INET_CARRIER;
+		ses.ctl.state = AMP_INET_UP;
 		return -EAGAIN;
 	}
 	/* nobody had a session: nobody is told but who asks with this ticket */

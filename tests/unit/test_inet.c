@@ -429,6 +429,17 @@ static void bind_names_and_releases(void **state)
 	spin();
 	assert_int_equal(px.releases, 1);
 	assert_int_equal(px.released[0], px.bind_id);
+
+	/* nor has a CONNECT that never left */
+	fd = amp_socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	assert_int_equal(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	px.window = 0;
+	assert_errno(try_connect(fd, 80), EINPROGRESS);
+	spin();
+	amp_close(fd);
+	px.window = 16384;
+	spin();
+	assert_int_equal(px.releases, 2);
 }
 
 static int listener(int backlog)
