@@ -38,97 +38,24 @@ AMP_OPTIONAL(amp_inet_listen_end);
 #define RST_WAIT_MS 200
 #define RETRY_MS    500 /* listeners of a lost session: between attempts */
 
-/* Where the port is, and the family before it, in both kinds of address. */
-#define PORT  offsetof(struct sockaddr_in, sin_port)
-#define ADDR4 offsetof(struct sockaddr_in, sin_addr)
-#define ADDR6 offsetof(struct sockaddr_in6, sin6_addr)
-/* What else there is in either: an address of n bytes is part of BEFORE + n. */
-#define BEFORE (sizeof(struct sockaddr_in) - 4u)
-_Static_assert(offsetof(struct sockaddr_in6, sin6_port) == PORT &&
-		       sizeof(struct sockaddr_in6) == BEFORE + 16u,
-	       "from_sa, to_sa");
-_Static_assert(offsetof(struct sockaddr_in6, sin6_family) ==
-		       offsetof(struct sockaddr_in, sin_family),
-	       "from_sa, to_sa");
-
 /* Not everybody's <errno.h> has this. */
 #ifndef ESOCKTNOSUPPORT
 #define ESOCKTNOSUPPORT 124
 #endif
 
-/* ---- addresses ---- */
-
-/* Byte by byte: the caller's may lie anywhere. Ports travel little-endian. */
-int amp_inet_from_sa(int domain, const struct sockaddr *sa, socklen_t len, uint8_t *a)
-{
-	const uint8_t *p = (const uint8_t *)sa, *addr = p + ADDR4;
-	size_t n = 4;
-
-	if (domain == AF_INET6) {
-		addr = p + ADDR6;
-		n = 16;
-	}
-	if (!sa || len < BEFORE + n) /* first, as on Linux; there may be no family */
-		return -EINVAL;
-	if (sa->sa_family != domain)
-		return -EAFNOSUPPORT;
-	memset(a, 0, AMP_OFF_ADDR_LEN);
-	amp_put_le32(a, amp_inet_wire(domain) | (uint32_t)ntohs(amp_le16(p + PORT)) << 16);
-	if (n == 16)
-		memcpy(a + 4, p + offsetof(struct sockaddr_in6, sin6_scope_id), 4);
-	amp_copy(a + 8, addr, n);
-	return 0;
-}
-
-void amp_inet_to_sa(int domain, const uint8_t *a, struct sockaddr *sa, socklen_t *len)
-{
-	struct sockaddr_in6 in6;
-	uint8_t *p = (uint8_t *)&in6, *addr = p + ADDR4;
-	size_t n = 4;
-
-	memset(p, 0, sizeof(in6));
-	in6.sin6_family = (sa_family_t)domain;
-	in6.sin6_port = htons(amp_le16(a + 2));
-	if (domain == AF_INET6) {
-		memcpy(&in6.sin6_scope_id, a + 4, 4);
-		addr = p + ADDR6;
-		n = 16;
-	}
-	amp_copy(addr, a + 8, n);
-	n += BEFORE;
-	memcpy(sa, p, *len < n ? *len : n);
-	*len = (socklen_t)n;
-}
-
-/* A function: inline, each copy would be as long as three calls. */
-__attribute__((noinline)) void amp_inet_addr_copy(uint8_t *to, const uint8_t *a)
-{
-	memcpy(to, a, AMP_OFF_ADDR_LEN);
-}
-
-bool amp_inet_take_addr(const struct amp_sock *s, uint8_t *to, const uint8_t *a)
-{
-	if (a[0] != amp_inet_wire(s->domain))
-		return false;
-	amp_inet_addr_copy(to, a);
-	return true;
-}
-
 /* ---- ends ---- */
 
 void amp_inet_drop_carrier(struct amp_inet_way *i)
 {
-	if (i->carrier)
+	if (i->carrier) {
 		amp_inet_carrier_close(i->carrier);
-	i->carrier = NULL;
-	i->off = 0;
-	/* bound, a listener, or bound for a connect that never left */
-	if (i->id && i->state >= AMP_INET_BOUND && i->state <= AMP_INET_CARRIER) {
-		i->state = AMP_INET_RELEASE;
-	} else {
-		i->id = 0;
-		i->state = AMP_INET_IDLE;
+		i->carrier = NULL;
+		/* its id ends with it, but for one that was bound for an OPEN that never left */
+		if (i->state != AMP_INET_UP || i->off)
+			i->id = 0;
 	}
+	i->off = 0;
+	i->state = i->id ? AMP_INET_RELEASE : AMP_INET_IDLE;
 	amp_inet_poke();
 }
 
@@ -260,22 +187,19 @@ static int take_open_answer(struct amp_sock *s)
 	return 0;
 }
 
-static int step_open(struct amp_sock *s)
+static int step_open(struct amp_sock *s, unsigned left)
 {
 	struct amp_inet *i = amp_inet(s);
-	int r;
+	int r = 0;
 
-	if (i->state == AMP_INET_WAIT) {
-		r = amp_inet_session(&i->off);
-		if (r)
-			return r;
-		i->carrier = amp_inet_carrier_new();
-		if (!i->carrier)
-			return -ENOBUFS;
-		i->state = AMP_INET_CARRIER;
-		amp_inet_poke(); /* the link has something to send */
+	if (i->state == AMP_INET_HEADER) {
+		r = amp_inet_header_step(s, left);
+	} else {
+		if (i->state == AMP_INET_WAIT)
+			r = amp_inet_session(&i->off);
+		if (!r)
+			r = amp_inet_up(&i->way, s);
 	}
-	r = amp_inet_up(&i->way, s);
 	return r ? r : take_open_answer(s);
 }
 
@@ -286,16 +210,19 @@ static int step_open(struct amp_sock *s)
 static void refused(struct amp_sock *s, int err)
 {
 	struct amp_inet *i = amp_inet(s);
-	bool bind = i->state == AMP_INET_BIND;
 
-	if (!(s->flags & AMP_SF_LISTEN))
+	if (!(s->flags & AMP_SF_LISTEN)) {
 		s->err = (uint8_t)err;
-	if (s->flags & (bind ? AMP_SF_BOUND : AMP_SF_LISTEN))
-		amp_inet_start(s, (enum amp_inet_state)i->state, RETRY_MS);
-	else if (bind)
-		amp_inet_give_up(s);
-	else
-		i->state = AMP_INET_BOUND;
+		if (!(s->flags & AMP_SF_BOUND)) {
+			amp_inet_give_up(s);
+			return;
+		}
+		if (i->state == AMP_INET_LISTEN) {
+			i->state = AMP_INET_BOUND;
+			return;
+		}
+	}
+	amp_inet_start(s, (enum amp_inet_state)i->state, RETRY_MS);
 }
 
 static void release(struct amp_sock *s)
@@ -315,18 +242,13 @@ static void release(struct amp_sock *s)
 static void step(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
-	bool due = amp_inet_due(i);
-	unsigned state = i->state;
+	unsigned left = amp_inet_left(i), state = i->state;
 	int r;
 
-	if (!due && state <= AMP_INET_LISTEN)
+	if (left < AMP_INET_WAIT_MS && state <= AMP_INET_LISTEN)
 		return;
 	if (state == AMP_INET_RELEASE) {
 		release(s);
-		return;
-	}
-	if (state == AMP_INET_HEADER) {
-		amp_inet_header_step(s, due);
 		return;
 	}
 	if (state == AMP_INET_BIND)
@@ -334,7 +256,7 @@ static void step(struct amp_sock *s)
 	else if (state == AMP_INET_LISTEN)
 		r = amp_inet_listen_step(s);
 	else
-		r = state == AMP_INET_RSTWAIT ? -ECONNRESET : step_open(s);
+		r = state == AMP_INET_RSTWAIT ? -ECONNRESET : step_open(s, left);
 	if (r == -EAGAIN)
 		return;
 	if (r && (state == AMP_INET_BIND || state == AMP_INET_LISTEN))
@@ -350,9 +272,7 @@ bool amp_inet_step_all(void)
 	bool any = false;
 
 	while ((s = amp_inet_next(s)) != NULL) {
-		unsigned state = amp_inet(s)->state;
-
-		if (state < AMP_INET_BUSY && state != AMP_INET_RSTWAIT)
+		if (amp_inet(s)->state < AMP_INET_RSTWAIT)
 			continue;
 		any = true;
 		step(s);
@@ -455,7 +375,7 @@ static int inet_connect(struct amp_sock *s, const struct sockaddr *sa, socklen_t
 }
 
 /* The carrier of a TCP socket that is connected as it should be, and amp_inet_watch() would see
- * nothing; else NULL, and may_move() says what. */
+ * nothing; else NULL, and amp_inet_may_move() says what. */
 static inline struct amp_sock *usual_stream(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
@@ -474,12 +394,16 @@ static inline void want_at(struct amp_sock *s, struct amp_sock *c)
 		amp_sock_want(s)->at = c;
 }
 
-/* 0: bytes of a TCP socket go by its carrier now; -errno. A function: two copies are longer. */
-static __attribute__((noinline)) int may_move(struct amp_sock *s, bool in)
+/* A function: two copies are longer. */
+__attribute__((noinline)) int amp_inet_may_move(struct amp_sock *s, bool in)
 {
 	struct amp_inet *i = amp_inet(s);
-	int r = amp_inet_streams(s);
+	int r;
 
+	amp_inet_watch(s);
+	if (i->state > AMP_INET_BUSY)
+		return -EAGAIN;
+	r = i->carrier ? 0 : -ENOTCONN;
 	/* all read, and soon we know why there is no more */
 	if (i->state == AMP_INET_RSTWAIT && !(in && amp_rxring_used(&i->carrier->rx)))
 		r = -EAGAIN;
@@ -494,7 +418,7 @@ static ssize_t inet_sendmsg(struct amp_sock *s, const struct amp_msg *m, int fla
 	if (!c) {
 		if (s->type == SOCK_DGRAM)
 			return amp_inet_udp_send(s, m);
-		r = may_move(s, false);
+		r = amp_inet_may_move(s, false);
 		if (r)
 			return r;
 		c = amp_inet(s)->carrier;
@@ -510,7 +434,7 @@ static ssize_t inet_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 	if (!c) {
 		if (s->type == SOCK_DGRAM)
 			return amp_inet_udp_recv(s, m, flags);
-		r = may_move(s, true);
+		r = amp_inet_may_move(s, true);
 		if (r)
 			return r;
 		c = amp_inet(s)->carrier;
@@ -524,7 +448,8 @@ static bool inet_send_fast(struct amp_sock *s, const void *buf, size_t len, int 
 {
 	if (s->type == SOCK_DGRAM)
 		return false;
-	return !may_move(s, false) && amp_sock_send_fast(amp_inet(s)->carrier, buf, len, flags);
+	return !amp_inet_may_move(s, false) &&
+	       amp_sock_send_fast(amp_inet(s)->carrier, buf, len, flags);
 }
 
 static void inet_recv_fast(struct amp_sock *s, struct amp_rx_want *w)

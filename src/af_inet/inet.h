@@ -14,31 +14,28 @@
 #include "../wire/le.h"
 #include "../wire/offload.h"
 
-/* Where a socket is. Those from AMP_INET_BUSY on move by themselves, and AMP_INET_RSTWAIT: the
- * session steps them. */
+/* Where a socket is. Those from AMP_INET_RSTWAIT on move by themselves: the session steps them. */
 enum amp_inet_state {
 	AMP_INET_IDLE = 0,  /* the proxy does not know it */
 	AMP_INET_DEAD,	    /* over; the carrier may hold bytes to read */
+	AMP_INET_BOUND,	    /* id: bound */
+	AMP_INET_LISTENING, /* id: listener */
 	AMP_INET_CONN,	    /* id: connected or UDP; the carrier is the data's */
 	AMP_INET_RSTWAIT,   /* the same, but it is reset, and CLOSED may tell why */
-	AMP_INET_BOUND,	    /* id: bound. From here to CARRIER an id is to be given back */
-	AMP_INET_LISTENING, /* id: listener */
 	AMP_INET_BUSY,
 	AMP_INET_BIND = AMP_INET_BUSY, /* BIND is asked for, by bind() or of a new session */
 	AMP_INET_LISTEN,	       /* the same with LISTEN; id: bound */
 	AMP_INET_RELEASE,	       /* RELEASE is owed; then IDLE, or free when closed */
 	AMP_INET_WAIT,		       /* the session comes up first */
-	AMP_INET_CARRIER,	       /* the carrier connects */
-	AMP_INET_OPEN,		       /* OPEN is being sent, off bytes are out */
-	AMP_INET_ANSWER,	       /* ANSWER is awaited */
+	AMP_INET_UP,		       /* the carrier comes up: connects, OPEN, ANSWER */
 	AMP_INET_HEADER,	       /* accept carrier, its header is awaited */
 };
 
 /* How a carrier comes up, and is left: a socket's, and the session's own, which has no more. */
 struct amp_inet_way {
 	uint8_t state;	  /* enum amp_inet_state */
-	uint8_t off;	  /* WAIT, BIND, LISTEN: session ticket; OPEN: bytes out; CONN: errno
-			   * from CLOSED; UDP: 1 in the middle of a frame */
+	uint8_t off;	  /* WAIT, BIND, LISTEN: session ticket; UP: bytes of OPEN that are
+			   * out; CONN: errno from CLOSED; UDP: 1 in the middle of a frame */
 	uint8_t opts_set; /* bit n - 1: AMP_OFF_ option n <= 8 */
 	uint8_t opts;
 	struct amp_sock *carrier;
@@ -101,12 +98,11 @@ static inline struct amp_inet *amp_inet(struct amp_sock *s)
 /* No deadline lies further ahead than this. */
 #define AMP_INET_WAIT_MS 1000u
 
-/* Is it over? So it is for a program that was away for longer than 16 bits can tell. */
-static inline bool amp_inet_due(const struct amp_inet *i)
+/* ms until a deadline, one less; AMP_INET_WAIT_MS or more: it is over. So it is for a program that was away
+ * for longer than 16 bits can tell. */
+static inline unsigned amp_inet_left(const struct amp_inet *i)
 {
-	uint16_t left = (uint16_t)(i->until - amp_port_now_ms());
-
-	return (uint16_t)(left - 1u) >= AMP_INET_WAIT_MS;
+	return (uint16_t)(i->until - amp_port_now_ms() - 1u);
 }
 
 extern const struct amp_family amp_inet_family;
@@ -117,20 +113,13 @@ extern const struct amp_family amp_inet_family;
 bool amp_inet_step_all(void);
 /* The connection, or the attempt at one, is over: err is told once. */
 void amp_inet_fail(struct amp_sock *s, int err);
-/* From now on in this state, in which the session steps it; amp_inet_due() after ms. -EAGAIN */
+/* From now on in this state, in which the session steps it; until ms are over. -EAGAIN */
 int amp_inet_start(struct amp_sock *s, enum amp_inet_state state, unsigned ms);
 void amp_inet_close(struct amp_sock *s);
 /* Back to IDLE, the carrier closed; RELEASE on the way there when the proxy holds an id for it. */
 void amp_inet_drop_carrier(struct amp_inet_way *i);
 /* The same at once; an address that s is not bound to is asked for, and told, no more. */
 void amp_inet_give_up(struct amp_sock *s);
-/* sockaddr to wire and back; -EINVAL, -EAFNOSUPPORT: nothing was written. */
-int amp_inet_from_sa(int domain, const struct sockaddr *sa, socklen_t len, uint8_t *a);
-void amp_inet_to_sa(int domain, const uint8_t *a, struct sockaddr *sa, socklen_t *len);
-void amp_inet_addr_copy(uint8_t *to, const uint8_t *a);
-/* The address that the proxy says is s's, and that is one (amp_off_addr_ok()). False: it is none of its
- * family (protocol.md 2.3). */
-bool amp_inet_take_addr(const struct amp_sock *s, uint8_t *to, const uint8_t *a);
 /* Did the carrier break? Then CLOSED is waited for. */
 void amp_inet_watch(struct amp_sock *s);
 static inline uint8_t amp_inet_wire(int domain)
@@ -160,16 +149,18 @@ _Static_assert(AMP_OFF_STREAM == 1 && AMP_OFF_DGRAM == 2, "amp_inet_wire_type()"
 
 /* Shared with the files below, see there. */
 int amp_inet_fetch(struct amp_sock *s, unsigned op, unsigned at);
-/* Has a TCP socket its carrier, by which bytes go? 0 or -errno. */
-static inline int amp_inet_streams(struct amp_sock *s)
-{
-	struct amp_inet *i = amp_inet(s);
+/* 0: bytes of a TCP socket go by its carrier now; -errno. */
+int amp_inet_may_move(struct amp_sock *s, bool in);
 
-	amp_inet_watch(s);
-	if (i->state > AMP_INET_BUSY)
-		return -EAGAIN;
-	return i->carrier ? 0 : -ENOTCONN;
-}
+/* ---- inet_addr.c ---- */
+
+/* sockaddr to wire and back; -EINVAL, -EAFNOSUPPORT: nothing was written. */
+int amp_inet_from_sa(int domain, const struct sockaddr *sa, socklen_t len, uint8_t *a);
+void amp_inet_to_sa(int domain, const uint8_t *a, struct sockaddr *sa, socklen_t *len);
+void amp_inet_addr_copy(uint8_t *to, const uint8_t *a);
+/* The address that the proxy says is s's, and that is one (amp_off_addr_ok()). False: it is none of its
+ * family (protocol.md 2.3). */
+bool amp_inet_take_addr(const struct amp_sock *s, uint8_t *to, const uint8_t *a);
 
 /* ---- inet_shutdown.c, linked with shutdown() ---- */
 
@@ -179,9 +170,11 @@ int amp_inet_half_close(struct amp_sock *s, int how);
 
 int amp_inet_listen(struct amp_sock *s, int backlog);
 struct amp_sock *amp_inet_accept(struct amp_sock *s, int *err);
-/* The request and its answer: 0: it listens; -EAGAIN; -errno. An accept carrier's header. */
+/* The request and its answer: 0: it listens; -EAGAIN; -errno. */
 int amp_inet_listen_step(struct amp_sock *s);
-void amp_inet_header_step(struct amp_sock *s, bool late);
+/* An accept carrier's header. 0: it lies in amp_inet_answer, and s in the listener's queue; -EAGAIN: not
+ * yet, or s is gone. */
+int amp_inet_header_step(struct amp_sock *s, unsigned left);
 /* A listener closes: those whom nobody accepted are reset. */
 void amp_inet_listen_end(struct amp_sock *s);
 /* Accept carriers in, credits out when there is reason to look. Not 0: something came. Words: bytes
@@ -204,6 +197,33 @@ ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m);
 ssize_t amp_inet_udp_recv(struct amp_sock *s, struct amp_msg *m, int flags);
 int amp_inet_udp_poll(struct amp_sock *s);
 
+/* ---- inet_carrier.c ---- */
+
+/* A socket that becomes a carrier, of the family that carries the session: unless it is given a
+ * linger time its end is a reset. NULL: none left. */
+struct amp_sock *amp_inet_carrier_new(void);
+/* A carrier is no longer needed. */
+static inline void amp_inet_carrier_close(struct amp_sock *c)
+{
+	AMP_CARRIER(c, end)(c, AMP_END_CLOSED);
+}
+/*
+ * i's carrier on its way up, from none: connect, OPEN for s, whose way it is (NULL: HELLO), the answer.
+ * 0: it is here and says yes; -EAGAIN; -errno.
+ */
+int amp_inet_up(struct amp_inet_way *i, struct amp_sock *s);
+/* Receive an ANSWER to op: its status as -errno; -EAGAIN. 0: it lies in amp_inet_answer. */
+int amp_inet_recv_answer(struct amp_sock *c, unsigned op);
+extern uint8_t amp_inet_answer[AMP_OFF_OPEN_LEN]; /* until the next one */
+/* len bytes at p, of which done are out: how many more are now; -EAGAIN: the window has no room
+ * for all the rest; -errno. */
+int amp_inet_send(struct amp_sock *c, void *p, size_t len, size_t done);
+/* The first len bytes that arrived; flags: 0 or MSG_PEEK; buf NULL: away with them. False:
+ * there are fewer. */
+bool amp_inet_take(struct amp_sock *c, void *buf, size_t len, int flags);
+/* The proxy's word as -errno. */
+int amp_inet_err(unsigned status);
+
 /* ---- inet_session.c ---- */
 
 /* Largest control frame that we take: the answer to RESOLVE. */
@@ -224,28 +244,6 @@ struct amp_sock *amp_inet_next(const struct amp_sock *s);
  * for has failed (-errno; a ticket of 0 begins a new one).
  */
 int amp_inet_session(uint8_t *ticket);
-/* A socket that becomes a carrier, of the family that carries the session: unless it is given a
- * linger time its end is a reset. NULL: none left. */
-struct amp_sock *amp_inet_carrier_new(void);
-/* A carrier is no longer needed. */
-static inline void amp_inet_carrier_close(struct amp_sock *c)
-{
-	AMP_CARRIER(c, end)(c, AMP_END_CLOSED);
-}
-/*
- * i's carrier on its way up, states CARRIER to ANSWER: connect, OPEN for s, whose way it is (NULL:
- * HELLO), the answer. 0: it is here and says yes; -EAGAIN; -errno.
- */
-int amp_inet_up(struct amp_inet_way *i, struct amp_sock *s);
-/* Receive an ANSWER to op: its status as -errno; -EAGAIN. 0: it lies in amp_inet_answer. */
-int amp_inet_recv_answer(struct amp_sock *c, unsigned op);
-extern uint8_t amp_inet_answer[AMP_OFF_OPEN_LEN]; /* until the next one */
-/* len bytes at p, of which done are out: how many more are now; -EAGAIN: the window has no room
- * for all the rest; -errno. */
-int amp_inet_send(struct amp_sock *c, void *p, size_t len, size_t done);
-/* The first len bytes that arrived; flags: 0 or MSG_PEEK; buf NULL: away with them. False:
- * there are fewer. */
-bool amp_inet_take(struct amp_sock *c, void *buf, size_t len, int flags);
 
 /*
  * A control request, one at a time. key: operation | option << 8. 0: fill amp_inet_body, then
@@ -263,8 +261,6 @@ static inline unsigned amp_inet_body_len(void)
 }
 /* owner is gone or no longer interested. What the answer gives it is given back. */
 void amp_inet_req_forget(const void *owner);
-/* The proxy's word as -errno. */
-int amp_inet_err(unsigned status);
 /* The answer makes no sense: the session ends, before anything else of it is looked at.
  * -EPROTO. */
 int amp_inet_violation(void);

@@ -192,7 +192,6 @@ int amp_inet_listen(struct amp_sock *s, int backlog)
 		return r;
 	switch (i->state) {
 	case AMP_INET_IDLE: /* any address, any port */
-		memset(i->local, 0, sizeof(i->local));
 		i->local[0] = amp_inet_wire(s->domain);
 		return amp_inet_start(s, AMP_INET_BIND, 0);
 	case AMP_INET_BOUND:
@@ -242,8 +241,8 @@ void amp_inet_listen_end(struct amp_sock *s)
 static bool header_ok(struct amp_sock *s)
 {
 	const uint8_t *a = amp_inet_answer;
-	struct amp_inet *i = amp_inet(s), *li;
 	struct amp_sock *l = NULL;
+	struct amp_inet *li;
 
 	AMP_FORGET(a); /* one address, in a register */
 	do {
@@ -253,31 +252,27 @@ static bool header_ok(struct amp_sock *s)
 		li = amp_inet(l);
 	} while (li->state != AMP_INET_LISTENING || li->id != amp_le32(a + AMP_OFF_A_ARG) ||
 		 memcmp(li->door.token, a + AMP_OFF_A_TOKEN, 8) != 0);
-	if (!li->door.credits || !amp_inet_take_addr(l, i->local, a + AMP_OFF_A_LOCAL) ||
-	    !amp_inet_take_addr(l, i->peer, a + AMP_OFF_A_PEER))
-		return false;
 	s->domain = l->domain;
-	s->flags |= AMP_SF_CONNECTED | AMP_SF_BOUND;
-	i->id = amp_le32(a + AMP_OFF_A_ID);
-	i->state = AMP_INET_CONN;
+	if (!li->door.credits || a[AMP_OFF_A_LOCAL] != amp_inet_wire(l->domain) ||
+	    a[AMP_OFF_A_PEER] != a[AMP_OFF_A_LOCAL])
+		return false;
 	li->door.credits--;
-	amp_inet_poke();
 	return amp_sock_queue_push(l, s) == 0;
 }
 
-void amp_inet_header_step(struct amp_sock *s, bool late)
+int amp_inet_header_step(struct amp_sock *s, unsigned left)
 {
 	int r = amp_inet_recv_answer(amp_inet(s)->carrier, AMP_OFF_ACCEPT);
 
-	if ((r == -EAGAIN && !late) || (r == 0 && header_ok(s)))
-		return;
+	if ((r == -EAGAIN && left < AMP_INET_WAIT_MS) || (r == 0 && header_ok(s)))
+		return r;
 	amp_counts.rx_bad++;
 	if (AMPSOCK_WHY && !inbound.said) {
 		amp_log("offload: an accept carrier that nobody asked for, reset");
 		inbound.said = true;
 	}
-	s->linger_s = 0;
 	amp_inet_close(s);
+	return -EAGAIN;
 }
 
 #endif /* AMPSOCK_INET */

@@ -10,8 +10,8 @@
  * does (a ticket), and so hears when it does not come up; who has not waited begins the next.
  *
  * The control carrier comes up as a data carrier does, and by the same code (amp_inet_up):
- * the session has a way of its own, of whose states it uses IDLE (down), CARRIER, OPEN, ANSWER,
- * CONN (up) and DEAD (the proxy broke the protocol: soon down).
+ * the session has a way of its own, of whose states it uses IDLE (down), UP, CONN (it is up) and
+ * DEAD (the proxy broke the protocol: soon down).
  *
  * Requests go one at a time through one buffer: the request lies there until its answer
  * overwrites it. The answer waits for its owner, who comes, or says that he gives up
@@ -41,8 +41,8 @@ AMP_OPTIONAL(amp_inet_door_work);
 #define PING_MS	     (AMPSOCK_PING_MS ? AMPSOCK_PING_MS : 2000)
 #define PINGS_MISSED 2
 /* Who asked has given up long before: a proxy whose resolver is slow is not yet a dead one. */
-#define ANSWER_MS (3u * AMPSOCK_CONNECT_MS)
-#define TICK_MS	  50 /* while something waits for time to pass */
+#define ANSWER_PINGS (3u * AMPSOCK_CONNECT_MS / PING_MS + 1)
+#define TICK_MS	     50 /* while something waits for time to pass */
 
 /* Not in line: what it has on the stack would lie below all that is sent. */
 #define APART __attribute__((noinline))
@@ -67,154 +67,17 @@ static struct {
 	uint32_t ping_ms; /* next tick */
 	uint32_t seq;
 	const void *owner; /* of the request; NULL: nobody wants its answer */
-	uint32_t req_ms;   /* when it was sent */
-	const struct amp_family *fam;
-	uint32_t token[2];
+	uint32_t late;	   /* pings since it was made */
 	struct amp_runner runner;
 } ses;
-
-/* Whose the carriers are. */
-#define FAMILY (AMP_ONE_CARRIER ? amp_family_carrier() : ses.fam)
 
 static struct amp_rest resting;
 
 uint8_t amp_inet_frame[AMP_INET_CTL_MAX] __attribute__((aligned(4)));
-/* OPEN is put together where its answer will lie: one of both at a time. */
-uint8_t amp_inet_answer[AMP_OFF_OPEN_LEN] __attribute__((aligned(4)));
 
 struct amp_sock *amp_inet_next(const struct amp_sock *s)
 {
 	return amp_sock_next_of(s, &amp_inet_family);
-}
-
-/* ---- carriers ---- */
-
-struct amp_sock *amp_inet_carrier_new(void)
-{
-	struct amp_sock *c = amp_sock_find(amp_sock_new(FAMILY->domain, SOCK_STREAM, 0));
-
-	if (c) {
-		c->flags = AMP_SF_ORPHAN;
-		c->linger_s = 0;
-	}
-	return c;
-}
-
-bool amp_inet_take(struct amp_sock *c, void *buf, size_t len, int flags)
-{
-	struct iovec iov = {.iov_base = buf, .iov_len = len};
-	struct amp_msg m; /* by field: of all that there is memset() would be called */
-
-	m.iov = buf ? &iov : NULL;
-	m.iov_cnt = 1;
-	m.len = len;
-	m.done = 0;
-	m.name = NULL;
-	if (amp_rxring_used(&c->rx) < len)
-		return false;
-	AMP_CARRIER(c, recvmsg)(c, &m, flags);
-	return true;
-}
-
-int amp_inet_send(struct amp_sock *c, void *p, size_t len, size_t done)
-{
-	const struct iovec iov = {.iov_base = p, .iov_len = len};
-	ssize_t n = AMP_CARRIER_CARRY(c)(c, &iov, done, len, len - done);
-
-	if (n > 0)
-		ses.poked = true; /* the link has something to send */
-	return (int)n;
-}
-
-int amp_inet_err(unsigned status)
-{
-	return -amp_off_errno(status);
-}
-
-/* protocol.md 2.4. s: NULL: HELLO. */
-static void put_open(uint8_t *p, unsigned op, struct amp_sock *s)
-{
-	const struct amp_inet *i;
-
-	memset(p, 0, AMP_OFF_OPEN_LEN);
-	amp_put_le32(p, AMP_OFF_MAGIC);
-	amp_put_le32(p + 4, AMP_OFF_VERSION | op << 8 | AMP_OFF_OPEN_LEN << 16);
-	amp_put_le32(p + AMP_OFF_O_MAX_FRAME, AMP_INET_CTL_MAX);
-	if (!s)
-		return;
-	i = amp_inet(s);
-	amp_put_le32(p + AMP_OFF_O_TOKEN, ses.token[0]);
-	amp_put_le32(p + AMP_OFF_O_TOKEN + 4, ses.token[1]);
-	p[AMP_OFF_O_FAMILY] = amp_inet_wire(s->domain);
-	p[AMP_OFF_O_FAMILY + 1] = amp_inet_wire_type(s->type);
-	amp_put_le32(p + AMP_OFF_O_MAX_FRAME,
-		     AMPSOCK_RING_LEN < UINT16_MAX ? AMPSOCK_RING_LEN : UINT16_MAX);
-	amp_put_le32(p + AMP_OFF_O_BOUND_ID, i->id);
-	amp_put_le32(p + AMP_OFF_O_OPTS_SET, (uint32_t)i->opts_set << 1);
-	amp_put_le32(p + AMP_OFF_O_OPTS, (uint32_t)i->opts << 1);
-	amp_copy(p + AMP_OFF_O_KEEP, i->keep, AMP_INET_OPEN_PART); /* as le.h: little-endian */
-	amp_put_le16(p + AMP_OFF_O_LINGER,
-		     (uint8_t)(s->linger_s + 1)); /* 255, not set, becomes 0 */
-}
-
-int amp_inet_recv_answer(struct amp_sock *c, unsigned op)
-{
-	unsigned status;
-
-	if (!amp_inet_take(c, amp_inet_answer, AMP_OFF_ANSWER_LEN, 0))
-		return c->flags & AMP_SF_EOF ? -ECONNRESET : -EAGAIN;
-	status = (unsigned)amp_off_answer_ok(amp_inet_answer);
-	if (status == AMP_OFF_OK)
-		status = amp_inet_answer[AMP_OFF_A_OP] == op
-				 ? amp_le16(amp_inet_answer + AMP_OFF_A_STATUS)
-				 : AMP_OFF_EPROTO;
-	return amp_inet_err(status);
-}
-
-/* Connect, once and again: 0, -EAGAIN, -errno. */
-static int carrier_connect(struct amp_sock *c)
-{
-	int r;
-
-	if (c->err)
-		r = -c->err;
-	else if (c->flags & AMP_SF_CONNECTED)
-		return 0;
-	else
-		r = AMP_CARRIER(c, connect)(c, FAMILY->carrier->proxy, FAMILY->carrier->len);
-	/* the carrier's refusal is not the peer's: there is no proxy at the offload port */
-	return r == -ECONNREFUSED ? -ENETDOWN : r;
-}
-
-_Static_assert(AMP_OFF_STREAM == 1 && AMP_OFF_CONNECT == 2 && AMP_OFF_DGRAM == 2 &&
-		       AMP_OFF_UDP == 3,
-	       "amp_inet_up(): the operation is the type's, and one more");
-
-int amp_inet_up(struct amp_inet_way *i, struct amp_sock *s)
-{
-	unsigned op = s ? amp_inet_wire_type(s->type) + 1u : AMP_OFF_HELLO;
-	uint8_t *p = amp_inet_answer;
-	int r;
-
-	if (i->state == AMP_INET_CARRIER) {
-		r = carrier_connect(i->carrier);
-		if (r)
-			return r;
-		i->off = 0;
-		i->state = AMP_INET_OPEN;
-	}
-	if (i->state == AMP_INET_OPEN) {
-		AMP_FORGET(p); /* one address, in a register */
-		put_open(p, op, s);
-		r = amp_inet_send(i->carrier, p, AMP_OFF_OPEN_LEN, i->off);
-		if (r < 0)
-			return r;
-		i->off = (uint8_t)(i->off + r);
-		if (i->off < AMP_OFF_OPEN_LEN)
-			return -EAGAIN;
-		i->state = AMP_INET_ANSWER;
-	}
-	return amp_inet_recv_answer(i->carrier, op);
 }
 
 /* ---- up and down ---- */
@@ -227,24 +90,16 @@ static void lost(void)
 	while ((s = amp_inet_next(s)) != NULL) {
 		struct amp_inet *i = amp_inet(s);
 
-		switch (i->state) {
-		case AMP_INET_BOUND:
-		case AMP_INET_LISTENING:
-		case AMP_INET_LISTEN: /* the next session hears of it again */
-			amp_inet_start(s, AMP_INET_BIND, 0);
-			/* fall through */
-		case AMP_INET_RELEASE:
-			i->id = 0;
-			break;
-		case AMP_INET_IDLE:
-		case AMP_INET_DEAD:
-		case AMP_INET_BIND: /* those that wait for the session have a ticket */
-		case AMP_INET_WAIT:
-		case AMP_INET_HEADER: /* of which there is no listener any more */
-			break;
-		default:
+		/* those that wait for the session have a ticket, HEADER has no listener any more */
+		if (i->carrier && i->state != AMP_INET_DEAD && i->state != AMP_INET_HEADER) {
 			amp_inet_fail(s, ECONNRESET);
+			continue;
 		}
+		i->id = 0;
+		/* the next session hears of these again */
+		if (i->state == AMP_INET_BOUND || i->state == AMP_INET_LISTENING ||
+		    i->state == AMP_INET_LISTEN)
+			amp_inet_start(s, AMP_INET_BIND, 0);
 	}
 }
 
@@ -263,39 +118,28 @@ static void session_down(int err)
 	amp_inet_poke();
 }
 
-static int session_start(void)
+static void session_start(void)
 {
 	amp_inet_opened();
 	ses.missed = 0;
 	ses.ping_ms = amp_port_now_ms() + PING_MS;
-	if (!AMP_ONE_CARRIER)
-		ses.fam = amp_family_carrier(); /* there is one (ampsock_config.h) */
-	ses.ctl.carrier = amp_inet_carrier_new();
+	ses.ctl.state = AMP_INET_UP;
 	amp_inet_poke();
-	if (ses.ctl.carrier) {
-		ses.ctl.state = AMP_INET_CARRIER;
-		return -EAGAIN;
-	}
-	/* nobody had a session: nobody is told but who asks with this ticket */
-	ses.err = ENOBUFS;
-	return -ENOBUFS;
 }
 
 int amp_inet_session(uint8_t *ticket)
 {
-	int r = -EAGAIN;
-
 	if (ses.ctl.state == AMP_INET_CONN)
 		return 0;
 	if (ses.ctl.state == AMP_INET_DEAD) /* the next one */
-		return r;
+		return -EAGAIN;
 	if (ses.ctl.state == AMP_INET_IDLE) {
 		if (*ticket)
 			return -ses.err;
-		r = session_start();
+		session_start();
 	}
 	*ticket = 1;
-	return r;
+	return -EAGAIN;
 }
 
 void amp_inet_poke(void)
@@ -365,8 +209,8 @@ int amp_inet_req_send(unsigned len)
 {
 	put_ctl(amp_inet_frame, (uint8_t)ses.key, len + AMP_OFF_CTL_LEN, ++ses.seq);
 	ses.off = 0;
+	ses.late = 0;
 	ses.req = REQ_SEND;
-	ses.req_ms = amp_port_now_ms();
 	amp_inet_poke();
 	return -EAGAIN;
 }
@@ -407,9 +251,9 @@ int amp_inet_violation(void)
 /* ---- control frames ---- */
 
 /* The answer to the request in flight, whole, and to nothing else (protocol.md 5). */
-static bool take_answer(const uint8_t *h, unsigned len)
+static bool take_answer(const uint8_t *h, unsigned len, unsigned what)
 {
-	if (ses.req != REQ_SENT || h[2] != (amp_inet_frame[2] | AMP_OFF_REPLY) ||
+	if (ses.req != REQ_SENT || (uint8_t)what != (amp_inet_frame[2] | AMP_OFF_REPLY) ||
 	    amp_le32(h + 4) != amp_le32(amp_inet_frame + 4))
 		return false;
 	amp_inet_take(ses.ctl.carrier, amp_inet_frame, len, 0);
@@ -445,15 +289,16 @@ static void closed(uint32_t id, unsigned status)
  * and status, 0. */
 static bool take_frame(uint8_t *h, unsigned len, unsigned what)
 {
+	bool over = what == AMP_OFF_CLOSED;
+
 	if (what & AMP_OFF_REPLY)
-		return take_answer(h, len);
-	if (len > SHORT_LEN)
+		return take_answer(h, len, what);
+	if (len != (over ? SHORT_LEN : AMP_OFF_CTL_LEN))
 		return false;
 	amp_inet_take(ses.ctl.carrier, h, len, 0);
-	if (what == AMP_OFF_PING || what == AMP_OFF_PONG)
-		return len == AMP_OFF_CTL_LEN;
-	if (what != AMP_OFF_CLOSED || len != SHORT_LEN ||
-	    !amp_le32(h + 8)) /* 5.1: no id is 0 */
+	if (!over)
+		return what == AMP_OFF_PING || what == AMP_OFF_PONG;
+	if (!amp_le32(h + 8)) /* 5.1: no id is 0 */
 		return false;
 	closed(amp_le32(h + 8), amp_le32(h + 12));
 	return true;
@@ -465,7 +310,7 @@ static APART void ctl_input(void)
 	uint8_t h[SHORT_LEN] __attribute__((aligned(4)));
 
 	while (amp_inet_take(c, h, AMP_OFF_CTL_LEN, MSG_PEEK)) {
-		unsigned len = amp_le16(h), what = amp_le16(h + 2);
+		unsigned what = amp_le32(h) >> 16, len = amp_le32(h) & UINT16_MAX;
 		bool ok = len >= AMP_OFF_CTL_LEN && len <= AMP_INET_CTL_MAX;
 
 		if (ok) {
@@ -518,8 +363,9 @@ static int32_t ping_tick(uint32_t now_ms)
 	/* no tick lies further ahead than PING_MS, however long nobody looked */
 	if (ses.ping_ms - now_ms - 1 >= PING_MS) {
 		ses.ping_ms = now_ms + PING_MS;
+		ses.late++;
 		if (ses.missed++ >= PINGS_MISSED ||
-		    (ses.req == REQ_SENT && now_ms - ses.req_ms > ANSWER_MS))
+		    (ses.req == REQ_SENT && ses.late > ANSWER_PINGS))
 			session_down(ETIMEDOUT);
 		else
 			ses.ping_owed = true;
@@ -547,8 +393,6 @@ static void come_up(void)
 	int r = amp_inet_up(&ses.ctl, NULL);
 
 	if (!r) {
-		ses.token[0] = amp_le32(amp_inet_answer + AMP_OFF_A_TOKEN);
-		ses.token[1] = amp_le32(amp_inet_answer + AMP_OFF_A_TOKEN + 4);
 		ses.ctl.state = AMP_INET_CONN;
 		amp_inet_opened(); /* behind the link that brought it */
 		amp_inet_poke();
@@ -576,8 +420,7 @@ static int32_t session_work(uint32_t now_ms)
 	if (ses.ctl.state == AMP_INET_CONN)
 		ctl_input();
 	left = ping_tick(now_ms);
-	if (ses.ctl.state == AMP_INET_CONN)
-		ctl_output();
+	ctl_output();
 	if (ses.poked)
 		return 0;
 	/* is nothing owed that could not be sent yet, and nobody on his way? */

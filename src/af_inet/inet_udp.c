@@ -50,6 +50,8 @@ static int head(struct amp_sock *s, uint8_t p[AMP_OFF_UDP_LEN])
 			break;
 		if (p[KIND] == AMP_OFF_UDP_DATA)
 			return 1;
+		if (s->err) /* poll() found it: one is told before the next */
+			return 0;
 		amp_inet_take(c, NULL, len, 0);
 		if (p[KIND] == AMP_OFF_UDP_DROPS)
 			amp_counts.dgram_drops += arg;
@@ -147,8 +149,10 @@ ssize_t amp_inet_udp_recv(struct amp_sock *s, struct amp_msg *m, int flags)
 	size_t n;
 	int err;
 
-	if (s->flags & AMP_SF_RD_SHUT)
+	if (s->flags & AMP_SF_RD_SHUT) {
+		m->name_len = 0; /* of nobody */
 		return 0;
+	}
 	/* who only looks has not used it, and may still bind it */
 	err = s->flags & AMP_SF_BOUND ? head(s, p) : 0;
 	if (err <= 0)

@@ -156,11 +156,13 @@ ssize_t amp_rpmsg_sock_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 		if (!s->rx.buf || !(s->flags & (AMP_SF_CONNECTED | AMP_SF_RESET)))
 			return -ENOTCONN;
 	}
-	if (s->rx.head == s->rx.tail)
-		return (s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT)) &&
-				       (s->type == SOCK_STREAM || !s->err)
-			       ? 0
-			       : -EAGAIN;
+	if (s->rx.head == s->rx.tail) {
+		if (!(s->flags & (AMP_SF_EOF | AMP_SF_RD_SHUT)) ||
+		    (s->type != SOCK_STREAM && s->err))
+			return -EAGAIN;
+		m->name_len = 0; /* of nobody */
+		return 0;
+	}
 	return s->type == SOCK_STREAM ? take_bytes(s, m, flags) : take(s, m, flags);
 }
 

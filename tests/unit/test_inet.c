@@ -4,8 +4,8 @@
 // small
 // build: -DAMPSOCK_RPMSG=0 -DAMPSOCK_SOCKETS=12 -DAMPSOCK_RING_LEN=1024 src/socket/stack.c src/socket/socks.c
 // build: src/socket/api.c src/socket/msg.c src/socket/msg_name.c src/socket/option.c src/socket/poll.c
-// build: src/socket/links.c src/socket/rxring.c src/af_inet/af_inet.c
-// build: src/af_inet/inet_session.c src/af_inet/inet_udp.c src/af_inet/inet_opt.c
+// build: src/socket/links.c src/socket/rxring.c src/af_inet/af_inet.c src/af_inet/inet_addr.c
+// build: src/af_inet/inet_carrier.c src/af_inet/inet_session.c src/af_inet/inet_udp.c src/af_inet/inet_opt.c
 // build: src/wire/offload.c src/af_inet/inet_listen.c src/af_inet/inet_name.c
 // build: src/af_inet/inet_direct.c src/socket/listen.c src/socket/name.c
 // build: src/socket/direct.c src/socket/shutdown.c src/af_inet/inet_shutdown.c src/socket/stats.c src/vsock/vlink_stats.c
@@ -494,6 +494,17 @@ static void bind_names_and_releases(void **state)
 	spin();
 	assert_int_equal(px.releases, 1);
 	assert_int_equal(px.released[0], px.bind_id);
+
+	/* nor has a CONNECT that never left */
+	fd = amp_socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	assert_int_equal(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	px.window = 0;
+	assert_errno(try_connect(fd, 80), EINPROGRESS);
+	spin();
+	amp_close(fd);
+	px.window = 16384;
+	spin();
+	assert_int_equal(px.releases, 2);
 }
 
 static int listener(int backlog)

@@ -2,11 +2,12 @@
 /* AF_INET's UDP side against a scripted proxy: frames, errors, options, reopening. */
 // build: -DAMPSOCK_RPMSG=0 -DAMPSOCK_SOCKETS=12 -DAMPSOCK_RING_LEN=1024 src/socket/stack.c src/socket/socks.c
 // build: src/socket/api.c src/socket/msg.c src/socket/msg_name.c src/socket/option.c src/socket/poll.c
-// build: src/socket/links.c src/socket/rxring.c src/af_inet/af_inet.c
-// build: src/af_inet/inet_session.c src/af_inet/inet_udp.c src/af_inet/inet_opt.c
+// build: src/socket/links.c src/socket/rxring.c src/af_inet/af_inet.c src/af_inet/inet_addr.c
+// build: src/af_inet/inet_carrier.c src/af_inet/inet_session.c src/af_inet/inet_udp.c src/af_inet/inet_opt.c
 // build: src/wire/offload.c src/af_inet/inet_listen.c src/af_inet/inet_name.c
 // build: src/af_inet/inet_direct.c src/socket/listen.c src/socket/name.c
-// build: src/socket/direct.c src/socket/stats.c src/vsock/vlink_stats.c
+// build: src/socket/direct.c src/socket/shutdown.c src/af_inet/inet_shutdown.c src/socket/stats.c
+// build: src/vsock/vlink_stats.c
 #include <sys/ioctl.h>
 #include "inet_rig.h"
 
@@ -189,6 +190,47 @@ static void errors_and_drops(void **state)
 	assert_errno(amp_getpeername(fd, (struct sockaddr *)&a, &(socklen_t){sizeof(a)}),
 		     ENOTCONN);
 	assert_errno(amp_send(fd, "x", 1, 0), EDESTADDRREQ);
+	amp_close(fd);
+}
+
+/* select() asks once for each set, and once more: the second error waits until the first is told. */
+static void two_errors(void **state)
+{
+	struct sockaddr_in a = sin4("192.0.2.9", 53);
+	int fd = amp_socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+	struct timeval now = {.tv_sec = 0};
+	fd_set in, out;
+	char buf[4];
+
+	(void)state;
+	assert_int_equal(amp_connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	say_udp(last_wire(), AMP_OFF_UDP_ERROR, 0, AMP_OFF_ECONNREFUSED, addr4(0xc0000209, 53),
+		"", 0);
+	say_udp(last_wire(), AMP_OFF_UDP_ERROR, 0, AMP_OFF_EHOSTUNREACH, addr4(0xc0000209, 53),
+		"", 0);
+	FD_ZERO(&in);
+	FD_SET(fd, &in);
+	out = in;
+	assert_int_equal(amp_select(fd + 1, &in, &out, NULL, &now), 2);
+	assert_errno(amp_recv(fd, buf, 4, 0), ECONNREFUSED);
+	assert_errno(amp_recv(fd, buf, 4, 0), EHOSTUNREACH);
+	assert_errno(amp_recv(fd, buf, 4, 0), EAGAIN);
+	amp_close(fd);
+}
+
+/* Nothing is received any more: 0 bytes, of nobody. */
+static void shut_for_reading(void **state)
+{
+	struct sockaddr_in a = sin4("192.0.2.9", 53);
+	socklen_t len = sizeof(a);
+	int fd = udp_bound(1);
+	char buf[4];
+
+	(void)state;
+	assert_int_equal(amp_connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(amp_shutdown(fd, SHUT_RD), 0);
+	assert_int_equal(amp_recvfrom(fd, buf, 4, 0, (struct sockaddr *)&a, &len), 0);
+	assert_int_equal(len, 0);
 	amp_close(fd);
 }
 
@@ -379,7 +421,9 @@ static void multicast_options(void **state)
 	struct ip_mreq m = {.imr_multiaddr.s_addr = inet_addr("224.1.2.3"),
 			    .imr_interface.s_addr = inet_addr("10.0.0.2")};
 	struct in_addr ifaddr = {.s_addr = inet_addr("10.0.0.2")};
+	const uint32_t mreqn[8] = {inet_addr("224.1.2.4"), inet_addr("10.0.0.3"), 7, 8, 9, 10};
 	int one = 1, fd = amp_socket(AF_INET, SOCK_DGRAM, 0);
+	struct amp_off_addr group;
 	unsigned char ttl = 9;
 
 	(void)state;
@@ -398,8 +442,32 @@ static void multicast_options(void **state)
 	assert_int_equal(amp_setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &ifaddr, 4), 0);
 	assert_int_equal(amp_le32(px.last_opt + 8), 0);
 	assert_memory_equal(px.last_opt + 12, &ifaddr, 4);
+	/* with an index behind, and what no kernel looks at behind that */
+	assert_int_equal(amp_setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, mreqn, 12), 0);
+	assert_int_equal(px.last_opt_len, 8 + 8);
+	assert_int_equal(amp_le32(px.last_opt + 8), 7);
+	assert_memory_equal(px.last_opt + 12, mreqn + 1, 4);
+	assert_int_equal(
+		amp_setsockopt(fd, IPPROTO_IP, IP_DROP_MEMBERSHIP, mreqn, sizeof(mreqn)), 0);
+	assert_true(amp_off_get_addr(px.last_opt + 8, &group));
+	assert_int_equal(group.family, AMP_OFF_INET);
+	assert_memory_equal(group.addr, mreqn, 4);
+	assert_int_equal(amp_le32(px.last_opt + 32), 7);
+	assert_memory_equal(px.last_opt + 36, mreqn + 1, 4);
 	assert_errno(amp_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)),
 		     ENOPROTOOPT);
+	amp_close(fd);
+	/* IPv6: the index is right behind the group */
+	fd = amp_socket(AF_INET6, SOCK_DGRAM, 0);
+	assert_int_equal(
+		amp_setsockopt(fd, IPPROTO_IPV6, IPV6_JOIN_GROUP, mreqn, sizeof(mreqn)), 0);
+	assert_int_equal(px.last_opt_len, 8 + 32);
+	assert_true(amp_off_get_addr(px.last_opt + 8, &group));
+	assert_int_equal(group.family, AMP_OFF_INET6);
+	assert_memory_equal(group.addr, mreqn, 16);
+	assert_int_equal(amp_le32(px.last_opt + 32), 9);
+	assert_int_equal(amp_le32(px.last_opt + 36), 0);
+	assert_errno(amp_setsockopt(fd, IPPROTO_IPV6, IPV6_JOIN_GROUP, mreqn, 19), EINVAL);
 	amp_close(fd);
 }
 
@@ -515,11 +583,23 @@ static void connect_is_told_before(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(there_and_back),	   T(split_everywhere),	   T(truncated),
-		T(errors_and_drops),	   T(whole_or_not_at_all), T(frames_do_not_mix),
-		T(liars_lose_the_socket),  T(bind_and_names),	   T(multicast_options),
-		T(bind_is_refused),	   T(connect_times_out),   T(bind_times_out),
-		T(connect_is_told_before), T(looked_at),	   T(first_datagram),
+		T(there_and_back),
+		T(split_everywhere),
+		T(truncated),
+		T(errors_and_drops),
+		T(whole_or_not_at_all),
+		T(frames_do_not_mix),
+		T(liars_lose_the_socket),
+		T(bind_and_names),
+		T(multicast_options),
+		T(bind_is_refused),
+		T(connect_times_out),
+		T(bind_times_out),
+		T(connect_is_told_before),
+		T(looked_at),
+		T(first_datagram),
+		T(two_errors),
+		T(shut_for_reading),
 	};
 
 	return cmocka_run_group_tests_name("inet_udp", tests, NULL, NULL);
