@@ -129,12 +129,10 @@ static void forget(struct amp_sock *s)
 
 void amp_rsock_finish(struct amp_sock *s)
 {
-	struct amp_rsock *p = amp_rsock(s);
-
-	if (p->own)
-		p->own->bound = false; /* for others to bind to */
 	if (close_all(s))
 		forget(s);
+	else /* its name was announced, and is for others to bind to */
+		amp_rsock(s)->own->bound = false;
 }
 
 /* The withdrawal of a closed socket's endpoint is out. */
@@ -297,10 +295,8 @@ static int start_stream(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 
 static int start_raw(struct amp_sock *s, struct amp_rlink *l, uint32_t addr)
 {
-	int r = amp_rsock_open(s, amp_rlink_index(l), 0);
-
-	if (r)
-		return r;
+	/* it has its ring, and any address will do */
+	(void)amp_rsock_open(s, amp_rlink_index(l), 0);
 	amp_rsock_announce(s);
 	amp_rsock(s)->peer = addr;
 	s->link = amp_rlink_id(l);

@@ -81,17 +81,28 @@ static inline bool amp_rlink_is_up(const struct amp_rlink *l)
 	return l->bus.in != NULL;
 }
 
-/* Link number i, its bus ready for endpoints whether it is up or not. */
+/* Link number i, its bus ready for endpoints whether it is up or not; amp_rlink_new(): for who is
+ * about to bring it up. */
 #if AMP_RPMSG_OTHERS
 struct amp_rlink *amp_rlink_get(unsigned i);
+struct amp_rlink *amp_rlink_new(unsigned i);
 #else
 static inline struct amp_rlink *amp_rlink_get(unsigned i)
 {
 	return amp_rlink_at(i);
 }
+
+static inline struct amp_rlink *amp_rlink_new(unsigned i)
+{
+	struct amp_rlink *l = amp_rlink_at(i);
+
+	if (AMPSOCK_RPMSG > 1) /* amp_rlink_id() */
+		l->l.index = (uint8_t)(AMP_VLINK_RPMSG + i);
+	l->rs.door_ctx = &l->bus;
+	amp_vlinks[amp_rlink_id(l)] = &l->l;
+	return l;
+}
 #endif
-/* The same for who is about to bring it up. */
-struct amp_rlink *amp_rlink_new(unsigned i);
 /* Was it ever brought up? */
 static inline bool amp_rlink_exists(unsigned i)
 {

@@ -179,17 +179,6 @@ struct amp_rlink *amp_rlink_new(unsigned i)
 {
 	return amp_rlink_get(i);
 }
-#else
-struct amp_rlink *amp_rlink_new(unsigned i)
-{
-	struct amp_rlink *l = amp_rlink_at(i);
-
-	if (AMPSOCK_RPMSG > 1) /* amp_rlink_id() */
-		l->l.index = (uint8_t)(AMP_VLINK_RPMSG + i);
-	l->rs.door_ctx = &l->bus;
-	amp_vlinks[amp_rlink_id(l)] = &l->l;
-	return l;
-}
 #endif
 
 /* ---- turns ---- */

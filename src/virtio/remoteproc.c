@@ -2,7 +2,8 @@
 /*
  * Theory of operation: the remote's side of a resource table.
  *
- * The handshake is the door's (remoteproc.h). Here is what makes it safe on this side:
+ * The handshake is the door's (remoteproc.h), where boot and look are, too, which have one caller.
+ * Here is what makes it safe on this side:
  *
  *  - the host writes addresses after this core may already run, so none is read before
  *    DRIVER_OK is seen, and each then once, into a local;
@@ -23,44 +24,9 @@
 
 #if AMPSOCK_VQ_DEVICE
 
-static volatile struct amp_rsc_table *table_of(const struct amp_rproc *rp)
-{
-	amp_port_cache_invalidate(&rp->table->vdev, sizeof(rp->table->vdev));
-	return rp->table;
-}
-
-void amp_rproc_boot(struct amp_rproc *rp)
-{
-	volatile struct amp_rsc_table *t = table_of(rp);
-
-	rp->epoch = t->vdev.config.host_epoch;
-	if (rp->epoch) {
-		rp->up = false;
-		t->vdev.status = 0;
-		amp_port_cache_clean(&t->vdev.status, 1);
-	}
-	amp_wmb(); /* pairs with rmb in the host's look: the status before the answer */
-	t->vdev.config.remote_epoch = rp->epoch;
-	amp_port_cache_clean(&t->vdev.config.remote_epoch, sizeof(uint32_t));
-}
-
-enum amp_rproc_event amp_rproc_look(struct amp_rproc *rp)
-{
-	volatile struct amp_rsc_table *t = table_of(rp);
-	bool ok = t->vdev.status & AMP_RPROC_DRIVER_OK;
-
-	amp_rmb(); /* pairs with wmb in the host's up: what it wrote before DRIVER_OK */
-	if (t->vdev.config.host_epoch != rp->epoch)
-		ok = false;
-	else if (ok == rp->up)
-		return AMP_RPROC_NOTHING;
-	rp->up = ok;
-	return ok ? AMP_RPROC_UP : AMP_RPROC_DOWN;
-}
-
 int amp_rproc_queue(struct amp_rproc *rp, unsigned vring, struct amp_vq *vq)
 {
-	uint32_t da = table_of(rp)->vdev.vring[vring].da, mask = rp->align - 1u;
+	uint32_t da = amp_rproc_table(rp)->vdev.vring[vring].da, mask = rp->align - 1u;
 	uint32_t off = da - (uint32_t)rp->shm_da; /* a da is the lower half of an address */
 	/* virtio 1.2, 2.7.2 (legacy layout): used_event is counted, then used is aligned */
 	size_t avail = 16u * (size_t)rp->num;

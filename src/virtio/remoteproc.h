@@ -48,6 +48,7 @@
 #include <stddef.h>
 
 #include "../ampsock_config.h"
+#include "../port/port.h"
 #include "../wire/rpmsg_hdr.h"
 #include "vq.h"
 
@@ -198,12 +199,32 @@ struct amp_rproc {
 	uint32_t epoch; /* mine; 0: a host without epochs, or none yet */
 };
 
+/* As it is in memory now. */
+static inline volatile struct amp_rsc_table *amp_rproc_table(const struct amp_rproc *rp)
+{
+	amp_port_cache_invalidate(&rp->table->vdev, sizeof(rp->table->vdev));
+	return rp->table;
+}
+
 /*
  * Boot of the link: the host's epoch becomes mine, and it hears that nothing is up here. The
  * caller kicks (ops->notify) afterwards. Also for a remote that finds its rings broken. (Under a
  * host without epochs that leaves the link down until the host clears the status.)
  */
-void amp_rproc_boot(struct amp_rproc *rp);
+static inline void amp_rproc_boot(struct amp_rproc *rp)
+{
+	volatile struct amp_rsc_table *t = amp_rproc_table(rp);
+
+	rp->epoch = t->vdev.config.host_epoch;
+	if (rp->epoch) {
+		rp->up = false;
+		t->vdev.status = 0;
+		amp_port_cache_clean(&t->vdev.status, 1);
+	}
+	amp_wmb(); /* pairs with rmb in the host's look: the status before the answer */
+	t->vdev.config.remote_epoch = rp->epoch;
+	amp_port_cache_clean(&t->vdev.config.remote_epoch, sizeof(uint32_t));
+}
 
 enum amp_rproc_event { AMP_RPROC_NOTHING, AMP_RPROC_UP, AMP_RPROC_DOWN };
 /*
@@ -212,7 +233,19 @@ enum amp_rproc_event { AMP_RPROC_NOTHING, AMP_RPROC_UP, AMP_RPROC_DOWN };
  * come when nothing is up): forget the queues, if any, then amp_rproc_boot() and a kick.
  * Look again after either, but not for ever: the host may change its mind all the time.
  */
-enum amp_rproc_event amp_rproc_look(struct amp_rproc *rp);
+static inline enum amp_rproc_event amp_rproc_look(struct amp_rproc *rp)
+{
+	volatile struct amp_rsc_table *t = amp_rproc_table(rp);
+	bool ok = t->vdev.status & AMP_RPROC_DRIVER_OK;
+
+	amp_rmb(); /* pairs with wmb in the host's up: what it wrote before DRIVER_OK */
+	if (t->vdev.config.host_epoch != rp->epoch)
+		ok = false;
+	else if (ok == rp->up)
+		return AMP_RPROC_NOTHING;
+	rp->up = ok;
+	return ok ? AMP_RPROC_UP : AMP_RPROC_DOWN;
+}
 /*
  * After UP: a vring as the device sees it. 0; -EINVAL: what the table says of it can not be.
  * The link then stays as it is: DOWN comes when the host thinks better of it.
