@@ -209,10 +209,10 @@ int run_link_up(const char *link)
 	if (r >= 0)
 		return r;
 	fprintf(stderr, "ampsock-run: --link %s: %s\n", link,
-		r == -EPIPE || r == -ECONNRESET
-			? "who listens there closed the connection: it has another guest, or is no "
-			  "vhost-user back-end. Its log says which"
-			: strerror(-r));
+		r == -EPIPE || r == -ECONNRESET ? "who listens there closed the connection: it "
+						  "has another guest, or is no "
+						  "vhost-user back-end. Its log says which"
+						: strerror(-r));
 	return RUN_EXIT_LINK;
 }
 
