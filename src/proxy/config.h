@@ -19,7 +19,7 @@ enum amp_link_type {
 
 #define AMP_LINK_NAME_MAX 31u
 #define AMP_CONFIG_MAX	  (16u << 20) /* bytes of a file: what is longer may have no end */
-#define AMP_SUN_PATH	  108u /* what sun_path takes, its NUL included */
+#define AMP_SUN_PATH	  108u	      /* what sun_path takes, its NUL included */
 
 enum amp_bell_kind { AMP_BELL_NONE, AMP_BELL_UNIX, AMP_BELL_EVENTFD, AMP_BELL_POLL };
 

@@ -340,7 +340,8 @@ static cJSON *next_join(struct amp_ctl *c, struct amp_link *l)
 
 	TAILQ_FOREACH(j, &amp_config_running()->joins, entry)
 	{
-		if (!j->again && (strcmp(j->name[0], name) == 0 || strcmp(j->name[1], name) == 0) &&
+		if (!j->again &&
+		    (strcmp(j->name[0], name) == 0 || strcmp(j->name[1], name) == 0) &&
 		    n++ == c->at)
 			break;
 	}

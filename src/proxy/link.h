@@ -71,11 +71,11 @@ struct amp_link_stats {
 	uint64_t denied;	/* by policy, and of these: */
 	uint64_t denied_dir[2]; /* addresses, by enum amp_dir, */
 	uint64_t denied_names;
-	uint64_t cut;	  /* flows that a reload does not allow any more */
-	uint64_t refused; /* by limits, or nobody there */
+	uint64_t cut;	     /* flows that a reload does not allow any more */
+	uint64_t refused;    /* by limits, or nobody there */
 	uint64_t unresolved; /* names that the host's resolver could not ask for */
-	uint64_t stale;	  /* offload: unknown session or token */
-	uint64_t drops;	  /* datagrams */
+	uint64_t stale;	     /* offload: unknown session or token */
+	uint64_t drops;	     /* datagrams */
 	uint64_t attached;
 	/* of the rings: payload and packets, from the guest and to it */
 	uint64_t rx_bytes, tx_bytes;

@@ -283,8 +283,7 @@ static bool do_resolve(const struct frame *f)
 	else if (r->host[0] && /* no name: only the service is asked for */
 		 amp_policy_name(f->ses->off, proto_of(f->body[1]), r->host, r->port))
 		status = AMP_OFF_EACCES;
-	else if (r->host[0] &&
-		 !amp_off_rate(f->ses->off, AMP_LIMIT_DNS))
+	else if (r->host[0] && !amp_off_rate(f->ses->off, AMP_LIMIT_DNS))
 		status = AMP_OFF_EAI_AGAIN;
 	if (status) {
 		amp_resolve_drop(r);

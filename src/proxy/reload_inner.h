@@ -20,7 +20,8 @@ struct amp_reload {
 	/* for the log */
 	unsigned links_added, links_gone, rules_added, rules_gone;
 	uint64_t cut;
-	char restart[128]; /* keys of [proxy] that have changed and cannot, with blanks between */
+	char restart
+		[128]; /* keys of [proxy] that have changed and cannot, with blanks between */
 };
 
 struct amp_config *amp_reload_running(void);

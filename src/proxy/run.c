@@ -81,10 +81,10 @@ static void print_counters(void)
 		l->ops->stats(l, text, sizeof(text));
 		amp_log_counters(
 			"link=%s up=%d flows=%u flows_total=%" PRIu64
-			" sockets=%u denied=%" PRIu64 " refused=%" PRIu64
-			" unresolved=%" PRIu64 " stale=%" PRIu64
-			" datagram_drops=%" PRIu64 " attached=%" PRIu64 " denied_in=%" PRIu64
-			" denied_out=%" PRIu64 " denied_names=%" PRIu64 " cut=%" PRIu64 " %s",
+			" sockets=%u denied=%" PRIu64 " refused=%" PRIu64 " unresolved=%" PRIu64
+			" stale=%" PRIu64 " datagram_drops=%" PRIu64 " attached=%" PRIu64
+			" denied_in=%" PRIu64 " denied_out=%" PRIu64 " denied_names=%" PRIu64
+			" cut=%" PRIu64 " %s",
 			l->conf->name, l->up, l->flow_cnt, l->stats.flows,
 			amp_offload_sockets(l->offload), l->stats.denied, l->stats.refused,
 			l->stats.unresolved, l->stats.stale, l->stats.drops, l->stats.attached,
