@@ -108,9 +108,9 @@ static int guest_up(const char *path)
 	}
 	guests.at = (int)guests.cnt;
 	r = amp_link_vhost_user(path, SOON_MS);
-	if (r == -ENOENT || r == -ECONNREFUSED) {
+	if (r == -ENOENT || r == -ECONNREFUSED || r == -EAGAIN) {
 		fprintf(stderr,
-			"ampsock-run: --link vhost-user:%s: nobody listens there; tried again "
+			"ampsock-run: --link vhost-user:%s: nobody answers there; tried again "
 			"for "
 			"%d seconds\n",
 			path, LINK_UP_S);
