@@ -106,10 +106,10 @@ static int guest_up(const char *path)
 {
 	int r = path[0] ? amp_link_vhost_user(path, 1000) : -EINVAL;
 
-	if (r != -ENOENT && r != -ECONNREFUSED)
+	if (r != -ENOENT && r != -ECONNREFUSED && r != -EAGAIN)
 		return r;
 	fprintf(stderr,
-		"AMPSOCK_LINK=vhost-user:%s: nobody listens there; tried again for 9 seconds\n",
+		"AMPSOCK_LINK=vhost-user:%s: nobody answers there; tried again for 9 seconds\n",
 		path);
 	return amp_link_vhost_user(path, 9000);
 }

@@ -144,9 +144,9 @@ static int guest_up(const char *path)
 	guests.cnt++;
 	amp_port_unlock();
 	r = bring_up(i, SOON_MS);
-	if (r == -ENOENT || r == -ECONNREFUSED) {
+	if (r == -ENOENT || r == -ECONNREFUSED || r == -EAGAIN) {
 		fprintf(stderr,
-			"ampsock-run: --link vhost-user:%s: nobody listens there; tried again "
+			"ampsock-run: --link vhost-user:%s: nobody answers there; tried again "
 			"for %d seconds\n",
 			path, LINK_UP_S);
 		r = bring_up(i, LINK_UP_S * 1000);

@@ -361,11 +361,11 @@ static void listen_ready(struct amp_watch *w, uint32_t events)
 	int fd;
 
 	(void)events;
-	/* the one before may have gone, and its end be still unread: it is not in the way */
-	l->next_waits = leaving(l);
-	if (l->next_waits)
-		return;
 	do {
+		/* the one before may have gone, and its end be still unread: it is not in the way */
+		l->next_waits = leaving(l);
+		if (l->next_waits)
+			return;
 		fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0)
 			attach(l, fd);

@@ -49,7 +49,7 @@ def options():
 def links():
     """a link that can not come up is exit 125"""
     says(125, "No such file", "--link", "vsock-device:/nowhere/at/all,3", "true")
-    says(125, "/nowhere/at/all: nobody listens there", "--link", "vhost-user:/nowhere/at/all", "true")
+    says(125, "/nowhere/at/all: nobody answers there", "--link", "vhost-user:/nowhere/at/all", "true")
     says(125, "too long", "--link", "vsock-device:" + "x" * 200 + ",3", "true")
     with Wire() as w:
         p = run("sleep", "60", link=w.host)
