@@ -179,7 +179,7 @@ __attribute__((destructor)) static void linger(void)
 	struct amp_stats st;
 	int tries = 500;
 
-	if (getpid() != who)
+	if (getpid() != who || !amp_port_end())
 		return;
 	for (int fd = AMPSOCK_FD_BASE; fd < AMPSOCK_FD_BASE + SOCKETS_MAX; fd++)
 		(void)amp_close(fd); /* EBADF: none was open */
