@@ -24,7 +24,8 @@
 #include "../src/socket/amp_calls.h"
 #include "../src/socket/fd.h"
 
-#define SOCKETS_MAX 4096 /* that any hosted library has; below them are the process's own descriptors */
+#define SOCKETS_MAX \
+	4096 /* that any hosted library has; below them are the process's own descriptors */
 
 static pid_t who; /* has the links: not what it forks */
 

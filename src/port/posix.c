@@ -46,8 +46,8 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static bool ending;	/* under the lock, as the next: the process ends, */
-static pthread_t ender; /* in this thread */
+static bool ending;	 /* under the lock, as the next: the process ends, */
+static pthread_t ender;	 /* in this thread */
 static int wake_fd = -1; /* written once before the first wait */
 
 /* A thread. Nobody looks at one that does not follow or lead, or that is inside: it may be gone. */
