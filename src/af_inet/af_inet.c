@@ -44,7 +44,7 @@ AMP_OPTIONAL(amp_inet_listen_end);
 #define ADDR6 offsetof(struct sockaddr_in6, sin6_addr)
 /* What else there is in either: an address of n bytes is part of BEFORE + n. */
 #define BEFORE (sizeof(struct sockaddr_in) - 4u)
-_Static_assert(offsetof(struct sockaddr_in6, sin6_port) == PORT &&
+_Static_assert(PORT == sizeof(sa_family_t) && offsetof(struct sockaddr_in6, sin6_port) == PORT &&
 		       sizeof(struct sockaddr_in6) == BEFORE + 16u,
 	       "from_sa, to_sa");
 _Static_assert(offsetof(struct sockaddr_in6, sin6_family) ==
@@ -84,20 +84,19 @@ void amp_inet_to_sa(int domain, const uint8_t *a, struct sockaddr *sa, socklen_t
 {
 	struct sockaddr_in6 in6;
 	uint8_t *p = (uint8_t *)&in6, *addr = p + ADDR4;
-	size_t n = 4;
+	socklen_t n = sizeof(struct sockaddr_in);
 
-	memset(p, 0, sizeof(in6));
 	in6.sin6_family = (sa_family_t)domain;
 	in6.sin6_port = htons(amp_le16(a + 2));
+	in6.sin6_flowinfo = 0;
 	if (domain == AF_INET6) {
 		memcpy(&in6.sin6_scope_id, a + 4, 4);
 		addr = p + ADDR6;
-		n = 16;
+		n = sizeof(in6);
 	}
-	amp_copy(addr, a + 8, n);
-	n += BEFORE;
-	memcpy(sa, p, *len < n ? *len : n);
-	*len = (socklen_t)n;
+	amp_copy(addr, a + 8, 16); /* IPv4: and zeroes */
+	amp_copy(sa, p, *len < n ? *len : n);
+	*len = n;
 }
 
 /* A function: inline, each copy would be as long as three calls. */
@@ -261,20 +260,12 @@ static int take_open_answer(struct amp_sock *s)
 static int step_open(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
-	int r;
+	int r = 0;
 
-	if (i->state == AMP_INET_WAIT) {
+	if (i->state == AMP_INET_WAIT)
 		r = amp_inet_session(&i->off);
-		if (r)
-			return r;
-		i->carrier = amp_inet_carrier_new();
-		if (!i->carrier)
-			return -ENOBUFS;
-		i->off = 0;
-		i->state = AMP_INET_UP;
-		amp_inet_poke(); /* the link has something to send */
-	}
-	r = amp_inet_up(&i->way, s);
+	if (!r)
+		r = amp_inet_up(&i->way, s);
 	return r ? r : take_open_answer(s);
 }
 
@@ -314,18 +305,17 @@ static void release(struct amp_sock *s)
 static void step(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
-	bool due = amp_inet_due(i);
-	unsigned state = i->state;
+	unsigned left = amp_inet_left(i), state = i->state;
 	int r;
 
-	if (!due && state <= AMP_INET_LISTEN)
+	if (left < AMP_INET_WAIT_MS && state <= AMP_INET_LISTEN)
 		return;
 	if (state == AMP_INET_RELEASE) {
 		release(s);
 		return;
 	}
 	if (state == AMP_INET_HEADER) {
-		amp_inet_header_step(s, due);
+		amp_inet_header_step(s, left);
 		return;
 	}
 	if (state == AMP_INET_BIND)
@@ -349,9 +339,7 @@ bool amp_inet_step_all(void)
 	bool any = false;
 
 	while ((s = amp_inet_next(s)) != NULL) {
-		unsigned state = amp_inet(s)->state;
-
-		if (state < AMP_INET_BUSY && state != AMP_INET_RSTWAIT)
+		if (amp_inet(s)->state < AMP_INET_RSTWAIT)
 			continue;
 		any = true;
 		step(s);

@@ -14,15 +14,14 @@
 #include "../wire/le.h"
 #include "../wire/offload.h"
 
-/* Where a socket is. Those from AMP_INET_BUSY on move by themselves, and AMP_INET_RSTWAIT: the
- * session steps them. */
+/* Where a socket is. Those from AMP_INET_RSTWAIT on move by themselves: the session steps them. */
 enum amp_inet_state {
 	AMP_INET_IDLE = 0,  /* the proxy does not know it */
 	AMP_INET_DEAD,	    /* over; the carrier may hold bytes to read */
-	AMP_INET_CONN,	    /* id: connected or UDP; the carrier is the data's */
-	AMP_INET_RSTWAIT,   /* the same, but it is reset, and CLOSED may tell why */
 	AMP_INET_BOUND,	    /* id: bound */
 	AMP_INET_LISTENING, /* id: listener */
+	AMP_INET_CONN,	    /* id: connected or UDP; the carrier is the data's */
+	AMP_INET_RSTWAIT,   /* the same, but it is reset, and CLOSED may tell why */
 	AMP_INET_BUSY,
 	AMP_INET_BIND = AMP_INET_BUSY, /* BIND is asked for, by bind() or of a new session */
 	AMP_INET_LISTEN,	       /* the same with LISTEN; id: bound */
@@ -99,12 +98,11 @@ static inline struct amp_inet *amp_inet(struct amp_sock *s)
 /* No deadline lies further ahead than this. */
 #define AMP_INET_WAIT_MS 1000u
 
-/* Is it over? So it is for a program that was away for longer than 16 bits can tell. */
-static inline bool amp_inet_due(const struct amp_inet *i)
+/* ms until a deadline, one less; AMP_INET_WAIT_MS or more: it is over. So it is for a program that was away
+ * for longer than 16 bits can tell. */
+static inline unsigned amp_inet_left(const struct amp_inet *i)
 {
-	uint16_t left = (uint16_t)(i->until - amp_port_now_ms());
-
-	return (uint16_t)(left - 1u) >= AMP_INET_WAIT_MS;
+	return (uint16_t)(i->until - amp_port_now_ms() - 1u);
 }
 
 extern const struct amp_family amp_inet_family;
@@ -115,7 +113,7 @@ extern const struct amp_family amp_inet_family;
 bool amp_inet_step_all(void);
 /* The connection, or the attempt at one, is over: err is told once. */
 void amp_inet_fail(struct amp_sock *s, int err);
-/* From now on in this state, in which the session steps it; amp_inet_due() after ms. -EAGAIN */
+/* From now on in this state, in which the session steps it; until ms are over. -EAGAIN */
 int amp_inet_start(struct amp_sock *s, enum amp_inet_state state, unsigned ms);
 void amp_inet_close(struct amp_sock *s);
 /* Back to IDLE, the carrier closed; RELEASE on the way there when the proxy holds an id for it. */
@@ -179,7 +177,7 @@ int amp_inet_listen(struct amp_sock *s, int backlog);
 struct amp_sock *amp_inet_accept(struct amp_sock *s, int *err);
 /* The request and its answer: 0: it listens; -EAGAIN; -errno. An accept carrier's header. */
 int amp_inet_listen_step(struct amp_sock *s);
-void amp_inet_header_step(struct amp_sock *s, bool late);
+void amp_inet_header_step(struct amp_sock *s, unsigned left);
 /* A listener closes: those whom nobody accepted are reset. */
 void amp_inet_listen_end(struct amp_sock *s);
 /* Accept carriers in, credits out when there is reason to look. Not 0: something came. Words: bytes
@@ -231,8 +229,8 @@ static inline void amp_inet_carrier_close(struct amp_sock *c)
 	AMP_CARRIER(c, end)(c, AMP_END_CLOSED);
 }
 /*
- * i's carrier on its way up: connect, OPEN for s, whose way it is (NULL: HELLO), the answer. 0: it is
- * here and says yes; -EAGAIN; -errno.
+ * i's carrier on its way up, from none: connect, OPEN for s, whose way it is (NULL: HELLO), the answer.
+ * 0: it is here and says yes; -EAGAIN; -errno.
  */
 int amp_inet_up(struct amp_inet_way *i, struct amp_sock *s);
 /* Receive an ANSWER to op: its status as -errno; -EAGAIN. 0: it lies in amp_inet_answer. */

@@ -192,7 +192,6 @@ int amp_inet_listen(struct amp_sock *s, int backlog)
 		return r;
 	switch (i->state) {
 	case AMP_INET_IDLE: /* any address, any port */
-		memset(i->local, 0, sizeof(i->local));
 		i->local[0] = amp_inet_wire(s->domain);
 		return amp_inet_start(s, AMP_INET_BIND, 0);
 	case AMP_INET_BOUND:
@@ -256,27 +255,28 @@ static bool header_ok(struct amp_sock *s)
 	if (!li->door.credits || !amp_inet_take_addr(l, i->local, a + AMP_OFF_A_LOCAL) ||
 	    !amp_inet_take_addr(l, i->peer, a + AMP_OFF_A_PEER))
 		return false;
+	li->door.credits--;
+	if (amp_sock_queue_push(l, s))
+		return false;
 	s->domain = l->domain;
 	s->flags |= AMP_SF_CONNECTED | AMP_SF_BOUND;
 	i->id = amp_le32(a + AMP_OFF_A_ID);
 	i->state = AMP_INET_CONN;
-	li->door.credits--;
 	amp_inet_poke();
-	return amp_sock_queue_push(l, s) == 0;
+	return true;
 }
 
-void amp_inet_header_step(struct amp_sock *s, bool late)
+void amp_inet_header_step(struct amp_sock *s, unsigned left)
 {
 	int r = amp_inet_recv_answer(amp_inet(s)->carrier, AMP_OFF_ACCEPT);
 
-	if ((r == -EAGAIN && !late) || (r == 0 && header_ok(s)))
+	if ((r == -EAGAIN && left < AMP_INET_WAIT_MS) || (r == 0 && header_ok(s)))
 		return;
 	amp_counts.rx_bad++;
 	if (AMPSOCK_WHY && !inbound.said) {
 		amp_log("offload: an accept carrier that nobody asked for, reset");
 		inbound.said = true;
 	}
-	s->linger_s = 0;
 	amp_inet_close(s);
 }
 

@@ -198,6 +198,14 @@ int amp_inet_up(struct amp_inet_way *i, struct amp_sock *s)
 	uint8_t *p = amp_inet_answer;
 	int r;
 
+	if (!i->carrier) {
+		i->carrier = amp_inet_carrier_new();
+		if (!i->carrier)
+			return -ENOBUFS;
+		i->off = 0;
+		i->state = AMP_INET_UP;
+		amp_inet_poke(); /* the link has something to send */
+	}
 	if (i->off < AMP_OFF_OPEN_LEN) {
 		r = carrier_connect(i->carrier);
 		if (r)
@@ -224,24 +232,16 @@ static void lost(void)
 	while ((s = amp_inet_next(s)) != NULL) {
 		struct amp_inet *i = amp_inet(s);
 
-		switch (i->state) {
-		case AMP_INET_BOUND:
-		case AMP_INET_LISTENING:
-		case AMP_INET_LISTEN: /* the next session hears of it again */
-			amp_inet_start(s, AMP_INET_BIND, 0);
-			/* fall through */
-		case AMP_INET_RELEASE:
-			i->id = 0;
-			break;
-		case AMP_INET_IDLE:
-		case AMP_INET_DEAD:
-		case AMP_INET_BIND: /* those that wait for the session have a ticket */
-		case AMP_INET_WAIT:
-		case AMP_INET_HEADER: /* of which there is no listener any more */
-			break;
-		default:
+		/* those that wait for the session have a ticket, HEADER has no listener any more */
+		if (i->carrier && i->state != AMP_INET_DEAD && i->state != AMP_INET_HEADER) {
 			amp_inet_fail(s, ECONNRESET);
+			continue;
 		}
+		i->id = 0;
+		/* the next session hears of these again */
+		if (i->state == AMP_INET_BOUND || i->state == AMP_INET_LISTENING ||
+		    i->state == AMP_INET_LISTEN)
+			amp_inet_start(s, AMP_INET_BIND, 0);
 	}
 }
 
@@ -260,39 +260,30 @@ static void session_down(int err)
 	amp_inet_poke();
 }
 
-static int session_start(void)
+static void session_start(void)
 {
 	amp_inet_opened();
 	ses.missed = 0;
 	ses.ping_ms = amp_port_now_ms() + PING_MS;
 	if (!AMP_ONE_CARRIER)
 		ses.fam = amp_family_carrier(); /* there is one (ampsock_config.h) */
-	ses.ctl.carrier = amp_inet_carrier_new();
+	ses.ctl.state = AMP_INET_UP;
 	amp_inet_poke();
-	if (ses.ctl.carrier) {
-		ses.ctl.state = AMP_INET_UP;
-		return -EAGAIN;
-	}
-	/* nobody had a session: nobody is told but who asks with this ticket */
-	ses.err = ENOBUFS;
-	return -ENOBUFS;
 }
 
 int amp_inet_session(uint8_t *ticket)
 {
-	int r = -EAGAIN;
-
 	if (ses.ctl.state == AMP_INET_CONN)
 		return 0;
 	if (ses.ctl.state == AMP_INET_DEAD) /* the next one */
-		return r;
+		return -EAGAIN;
 	if (ses.ctl.state == AMP_INET_IDLE) {
 		if (*ticket)
 			return -ses.err;
-		r = session_start();
+		session_start();
 	}
 	*ticket = 1;
-	return r;
+	return -EAGAIN;
 }
 
 void amp_inet_poke(void)
@@ -404,9 +395,9 @@ int amp_inet_violation(void)
 /* ---- control frames ---- */
 
 /* The answer to the request in flight, whole, and to nothing else (protocol.md 5). */
-static bool take_answer(const uint8_t *h, unsigned len)
+static bool take_answer(const uint8_t *h, unsigned len, unsigned what)
 {
-	if (ses.req != REQ_SENT || h[2] != (amp_inet_frame[2] | AMP_OFF_REPLY) ||
+	if (ses.req != REQ_SENT || (uint8_t)what != (amp_inet_frame[2] | AMP_OFF_REPLY) ||
 	    amp_le32(h + 4) != amp_le32(amp_inet_frame + 4))
 		return false;
 	amp_inet_take(ses.ctl.carrier, amp_inet_frame, len, 0);
@@ -442,15 +433,16 @@ static void closed(uint32_t id, unsigned status)
  * and status, 0. */
 static bool take_frame(uint8_t *h, unsigned len, unsigned what)
 {
+	bool over = what == AMP_OFF_CLOSED;
+
 	if (what & AMP_OFF_REPLY)
-		return take_answer(h, len);
-	if (len > SHORT_LEN)
+		return take_answer(h, len, what);
+	if (len != (over ? SHORT_LEN : AMP_OFF_CTL_LEN))
 		return false;
 	amp_inet_take(ses.ctl.carrier, h, len, 0);
-	if (what == AMP_OFF_PING || what == AMP_OFF_PONG)
-		return len == AMP_OFF_CTL_LEN;
-	if (what != AMP_OFF_CLOSED || len != SHORT_LEN ||
-	    !amp_le32(h + 8)) /* 5.1: no id is 0 */
+	if (!over)
+		return what == AMP_OFF_PING || what == AMP_OFF_PONG;
+	if (!amp_le32(h + 8)) /* 5.1: no id is 0 */
 		return false;
 	closed(amp_le32(h + 8), amp_le32(h + 12));
 	return true;
@@ -462,7 +454,7 @@ static APART void ctl_input(void)
 	uint8_t h[SHORT_LEN] __attribute__((aligned(4)));
 
 	while (amp_inet_take(c, h, AMP_OFF_CTL_LEN, MSG_PEEK)) {
-		unsigned len = amp_le16(h), what = amp_le16(h + 2);
+		unsigned what = amp_le32(h) >> 16, len = amp_le32(h) & UINT16_MAX;
 		bool ok = len >= AMP_OFF_CTL_LEN && len <= AMP_INET_CTL_MAX;
 
 		if (ok) {
