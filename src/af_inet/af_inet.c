@@ -276,16 +276,19 @@ static int step_open(struct amp_sock *s)
 static void refused(struct amp_sock *s, int err)
 {
 	struct amp_inet *i = amp_inet(s);
-	bool bind = i->state == AMP_INET_BIND;
 
-	if (!(s->flags & AMP_SF_LISTEN))
+	if (!(s->flags & AMP_SF_LISTEN)) {
 		s->err = (uint8_t)err;
-	if (s->flags & (bind ? AMP_SF_BOUND : AMP_SF_LISTEN))
-		amp_inet_start(s, (enum amp_inet_state)i->state, RETRY_MS);
-	else if (bind)
-		amp_inet_give_up(s);
-	else
-		i->state = AMP_INET_BOUND;
+		if (!(s->flags & AMP_SF_BOUND)) {
+			amp_inet_give_up(s);
+			return;
+		}
+		if (i->state == AMP_INET_LISTEN) {
+			i->state = AMP_INET_BOUND;
+			return;
+		}
+	}
+	amp_inet_start(s, (enum amp_inet_state)i->state, RETRY_MS);
 }
 
 static void release(struct amp_sock *s)

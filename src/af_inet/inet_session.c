@@ -41,8 +41,8 @@ AMP_OPTIONAL(amp_inet_door_work);
 #define PING_MS	     (AMPSOCK_PING_MS ? AMPSOCK_PING_MS : 2000)
 #define PINGS_MISSED 2
 /* Who asked has given up long before: a proxy whose resolver is slow is not yet a dead one. */
-#define ANSWER_MS (3u * AMPSOCK_CONNECT_MS)
-#define TICK_MS	  50 /* while something waits for time to pass */
+#define ANSWER_PINGS (3u * AMPSOCK_CONNECT_MS / PING_MS + 1)
+#define TICK_MS	     50 /* while something waits for time to pass */
 
 /* Not in line: what it has on the stack would lie below all that is sent. */
 #define APART __attribute__((noinline))
@@ -67,7 +67,7 @@ static struct {
 	uint32_t ping_ms; /* next tick */
 	uint32_t seq;
 	const void *owner; /* of the request; NULL: nobody wants its answer */
-	uint32_t req_ms;   /* when it was sent */
+	uint32_t late;	   /* pings since it was made */
 	const struct amp_family *fam;
 	uint32_t token[2];
 	struct amp_runner runner;
@@ -353,8 +353,8 @@ int amp_inet_req_send(unsigned len)
 {
 	put_ctl(amp_inet_frame, (uint8_t)ses.key, len + AMP_OFF_CTL_LEN, ++ses.seq);
 	ses.off = 0;
+	ses.late = 0;
 	ses.req = REQ_SEND;
-	ses.req_ms = amp_port_now_ms();
 	amp_inet_poke();
 	return -EAGAIN;
 }
@@ -507,8 +507,9 @@ static int32_t ping_tick(uint32_t now_ms)
 	/* no tick lies further ahead than PING_MS, however long nobody looked */
 	if (ses.ping_ms - now_ms - 1 >= PING_MS) {
 		ses.ping_ms = now_ms + PING_MS;
+		ses.late++;
 		if (ses.missed++ >= PINGS_MISSED ||
-		    (ses.req == REQ_SENT && now_ms - ses.req_ms > ANSWER_MS))
+		    (ses.req == REQ_SENT && ses.late > ANSWER_PINGS))
 			session_down(ETIMEDOUT);
 		else
 			ses.ping_owed = true;
@@ -565,8 +566,7 @@ static int32_t session_work(uint32_t now_ms)
 	if (ses.ctl.state == AMP_INET_CONN)
 		ctl_input();
 	left = ping_tick(now_ms);
-	if (ses.ctl.state == AMP_INET_CONN)
-		ctl_output();
+	ctl_output();
 	if (ses.poked)
 		return 0;
 	/* is nothing owed that could not be sent yet, and nobody on his way? */
