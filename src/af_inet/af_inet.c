@@ -44,7 +44,7 @@ AMP_OPTIONAL(amp_inet_listen_end);
 #define ADDR6 offsetof(struct sockaddr_in6, sin6_addr)
 /* What else there is in either: an address of n bytes is part of BEFORE + n. */
 #define BEFORE (sizeof(struct sockaddr_in) - 4u)
-_Static_assert(PORT == sizeof(sa_family_t) && offsetof(struct sockaddr_in6, sin6_port) == PORT &&
+_Static_assert(offsetof(struct sockaddr_in6, sin6_port) == PORT &&
 		       sizeof(struct sockaddr_in6) == BEFORE + 16u,
 	       "from_sa, to_sa");
 _Static_assert(offsetof(struct sockaddr_in6, sin6_family) ==
@@ -84,19 +84,20 @@ void amp_inet_to_sa(int domain, const uint8_t *a, struct sockaddr *sa, socklen_t
 {
 	struct sockaddr_in6 in6;
 	uint8_t *p = (uint8_t *)&in6, *addr = p + ADDR4;
-	socklen_t n = sizeof(struct sockaddr_in);
+	size_t n = 4;
 
+	memset(p, 0, sizeof(in6));
 	in6.sin6_family = (sa_family_t)domain;
 	in6.sin6_port = htons(amp_le16(a + 2));
-	in6.sin6_flowinfo = 0;
 	if (domain == AF_INET6) {
 		memcpy(&in6.sin6_scope_id, a + 4, 4);
 		addr = p + ADDR6;
-		n = sizeof(in6);
+		n = 16;
 	}
-	amp_copy(addr, a + 8, 16); /* IPv4: and zeroes */
-	amp_copy(sa, p, *len < n ? *len : n);
-	*len = n;
+	amp_copy(addr, a + 8, n);
+	n += BEFORE;
+	memcpy(sa, p, *len < n ? *len : n);
+	*len = (socklen_t)n;
 }
 
 /* A function: inline, each copy would be as long as three calls. */

@@ -74,54 +74,53 @@ static int preset(struct amp_inet *i, bool set, unsigned opt, int32_t *v)
 	return 0;
 }
 
+/* The longest value: an address, an index and an address. The longest that a program gives. */
+#define VAL_MAX	  (AMP_OFF_ADDR_LEN + 8u)
+#define MREQ6_LEN 20u
+
 /*
  * The value as it travels (protocol.md 5.6): its length, or -EINVAL when the program's is shorter
  * than it must be: struct ipv6_mreq; ip_mreq, or ip_mreqn, which has an index behind it; linger;
  * in_addr, or ip_mreqn; of numbers one byte will do, which is what IP_MULTICAST_TTL is on BSD.
  */
-static int put_val(uint8_t *p, unsigned opt, const uint8_t *val, socklen_t len)
+static int put_val(uint8_t *p, unsigned opt, const void *val, socklen_t len)
 {
-	uint32_t v[3] = {0, 0, 0};
+	uint8_t *v =
+		p + 8; /* where an address has its bytes, and an IPv6 group its index behind */
 	socklen_t least = 8;
 	int n = 8;
 
-	memcpy(v, val, len < sizeof(v) ? len : sizeof(v));
-	memset(p, 0, AMP_OFF_ADDR_LEN + 8);
+	memset(p, 0, VAL_MAX);
+	memcpy(v, val, len < MREQ6_LEN ? len : MREQ6_LEN);
 	switch (opt) {
 	case AMP_OFF_IP_ADD_MEMBERSHIP:
 	case AMP_OFF_IP_DROP_MEMBERSHIP:
 		p[0] = AMP_OFF_INET;
-		amp_put_le32(p + 8, v[0]);
-		amp_put_le32(p + AMP_OFF_ADDR_LEN, v[2]);
-		amp_put_le32(p + AMP_OFF_ADDR_LEN + 4, v[1]);
-		n = AMP_OFF_ADDR_LEN + 8;
+		amp_put_le32(v + 16, amp_le32(v + 8));
+		amp_put_le32(v + 20, amp_le32(v + 4));
+		memset(v + 4, 0, 12);
+		n = VAL_MAX;
 		break;
 	case AMP_OFF_IPV6_JOIN_GROUP:
 	case AMP_OFF_IPV6_LEAVE_GROUP:
-		least = 20;
-		if (len < least)
-			break;
 		p[0] = AMP_OFF_INET6;
-		amp_copy(p + 8, val,
-			 least); /* the index is right behind the address, here and there */
-		n = AMP_OFF_ADDR_LEN + 8;
+		least = MREQ6_LEN;
+		n = VAL_MAX;
 		break;
 	case AMP_OFF_IP_MULTICAST_IF:
 		least = 4;
-		if (len < 8)
-			v[1] = v[0];
-		v[0] = v[2];
-		/* fall through */
+		amp_put_le32(p, amp_le32(v + 8));
+		amp_put_le32(p + 4, amp_le32(len < 8 ? v : v + 4));
+		break;
 	case AMP_OFF_SO_LINGER:
-		amp_put_le32(p, v[0]);
-		amp_put_le32(p + 4, v[1]);
+		amp_put_le32(p, amp_le32(v));
+		amp_put_le32(p + 4, amp_le32(v + 4));
 		break;
 	default:
 		least = 1;
-		if (len < 4) /* le.h: little-endian */
-			v[0] &= 0xffu;
-		amp_put_le32(p, v[0]);
 		n = 4;
+		/* le.h: little-endian */
+		amp_put_le32(p, len < 4 ? v[0] : amp_le32(v));
 	}
 	return len < least ? -EINVAL : n;
 }
@@ -147,6 +146,7 @@ static int ask(struct amp_sock *s, bool set, unsigned opt, void *val, socklen_t 
 		return r;
 	if (r && set)
 		return 0;
+	AMP_FORGET(p); /* one address, in a register */
 	if (r)
 		return amp_inet_body_len() < at + 4 ? -EPROTO : give(p + at, val, len);
 	if (set)

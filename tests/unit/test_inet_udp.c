@@ -420,7 +420,9 @@ static void multicast_options(void **state)
 	struct ip_mreq m = {.imr_multiaddr.s_addr = inet_addr("224.1.2.3"),
 			    .imr_interface.s_addr = inet_addr("10.0.0.2")};
 	struct in_addr ifaddr = {.s_addr = inet_addr("10.0.0.2")};
+	const uint32_t mreqn[8] = {inet_addr("224.1.2.4"), inet_addr("10.0.0.3"), 7, 8, 9, 10};
 	int one = 1, fd = amp_socket(AF_INET, SOCK_DGRAM, 0);
+	struct amp_off_addr group;
 	unsigned char ttl = 9;
 
 	(void)state;
@@ -439,8 +441,32 @@ static void multicast_options(void **state)
 	assert_int_equal(amp_setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &ifaddr, 4), 0);
 	assert_int_equal(amp_le32(px.last_opt + 8), 0);
 	assert_memory_equal(px.last_opt + 12, &ifaddr, 4);
+	/* with an index behind, and what no kernel looks at behind that */
+	assert_int_equal(amp_setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, mreqn, 12), 0);
+	assert_int_equal(px.last_opt_len, 8 + 8);
+	assert_int_equal(amp_le32(px.last_opt + 8), 7);
+	assert_memory_equal(px.last_opt + 12, mreqn + 1, 4);
+	assert_int_equal(
+		amp_setsockopt(fd, IPPROTO_IP, IP_DROP_MEMBERSHIP, mreqn, sizeof(mreqn)), 0);
+	assert_true(amp_off_get_addr(px.last_opt + 8, &group));
+	assert_int_equal(group.family, AMP_OFF_INET);
+	assert_memory_equal(group.addr, mreqn, 4);
+	assert_int_equal(amp_le32(px.last_opt + 32), 7);
+	assert_memory_equal(px.last_opt + 36, mreqn + 1, 4);
 	assert_errno(amp_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)),
 		     ENOPROTOOPT);
+	amp_close(fd);
+	/* IPv6: the index is right behind the group */
+	fd = amp_socket(AF_INET6, SOCK_DGRAM, 0);
+	assert_int_equal(
+		amp_setsockopt(fd, IPPROTO_IPV6, IPV6_JOIN_GROUP, mreqn, sizeof(mreqn)), 0);
+	assert_int_equal(px.last_opt_len, 8 + 32);
+	assert_true(amp_off_get_addr(px.last_opt + 8, &group));
+	assert_int_equal(group.family, AMP_OFF_INET6);
+	assert_memory_equal(group.addr, mreqn, 16);
+	assert_int_equal(amp_le32(px.last_opt + 32), 9);
+	assert_int_equal(amp_le32(px.last_opt + 36), 0);
+	assert_errno(amp_setsockopt(fd, IPPROTO_IPV6, IPV6_JOIN_GROUP, mreqn, 19), EINVAL);
 	amp_close(fd);
 }
 
@@ -556,12 +582,23 @@ static void connect_is_told_before(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(there_and_back),	   T(split_everywhere),	   T(truncated),
-		T(errors_and_drops),	   T(whole_or_not_at_all), T(frames_do_not_mix),
-		T(liars_lose_the_socket),  T(bind_and_names),	   T(multicast_options),
-		T(bind_is_refused),	   T(connect_times_out),   T(bind_times_out),
-		T(connect_is_told_before), T(looked_at),	   T(first_datagram),
-		T(two_errors),		   T(shut_for_reading),
+		T(there_and_back),
+		T(split_everywhere),
+		T(truncated),
+		T(errors_and_drops),
+		T(whole_or_not_at_all),
+		T(frames_do_not_mix),
+		T(liars_lose_the_socket),
+		T(bind_and_names),
+		T(multicast_options),
+		T(bind_is_refused),
+		T(connect_times_out),
+		T(bind_times_out),
+		T(connect_is_told_before),
+		T(looked_at),
+		T(first_datagram),
+		T(two_errors),
+		T(shut_for_reading),
 	};
 
 	return cmocka_run_group_tests_name("inet_udp", tests, NULL, NULL);
