@@ -258,15 +258,19 @@ static int take_open_answer(struct amp_sock *s)
 	return 0;
 }
 
-static int step_open(struct amp_sock *s)
+static int step_open(struct amp_sock *s, unsigned left)
 {
 	struct amp_inet *i = amp_inet(s);
 	int r = 0;
 
-	if (i->state == AMP_INET_WAIT)
-		r = amp_inet_session(&i->off);
-	if (!r)
-		r = amp_inet_up(&i->way, s);
+	if (i->state == AMP_INET_HEADER) {
+		r = amp_inet_header_step(s, left);
+	} else {
+		if (i->state == AMP_INET_WAIT)
+			r = amp_inet_session(&i->off);
+		if (!r)
+			r = amp_inet_up(&i->way, s);
+	}
 	return r ? r : take_open_answer(s);
 }
 
@@ -318,16 +322,12 @@ static void step(struct amp_sock *s)
 		release(s);
 		return;
 	}
-	if (state == AMP_INET_HEADER) {
-		amp_inet_header_step(s, left);
-		return;
-	}
 	if (state == AMP_INET_BIND)
 		r = bind_step(s);
 	else if (state == AMP_INET_LISTEN)
 		r = amp_inet_listen_step(s);
 	else
-		r = state == AMP_INET_RSTWAIT ? -ECONNRESET : step_open(s);
+		r = state == AMP_INET_RSTWAIT ? -ECONNRESET : step_open(s, left);
 	if (r == -EAGAIN)
 		return;
 	if (r && (state == AMP_INET_BIND || state == AMP_INET_LISTEN))

@@ -175,9 +175,11 @@ int amp_inet_half_close(struct amp_sock *s, int how);
 
 int amp_inet_listen(struct amp_sock *s, int backlog);
 struct amp_sock *amp_inet_accept(struct amp_sock *s, int *err);
-/* The request and its answer: 0: it listens; -EAGAIN; -errno. An accept carrier's header. */
+/* The request and its answer: 0: it listens; -EAGAIN; -errno. */
 int amp_inet_listen_step(struct amp_sock *s);
-void amp_inet_header_step(struct amp_sock *s, unsigned left);
+/* An accept carrier's header. 0: it lies in amp_inet_answer, and s in the listener's queue; -EAGAIN: not
+ * yet, or s is gone. */
+int amp_inet_header_step(struct amp_sock *s, unsigned left);
 /* A listener closes: those whom nobody accepted are reset. */
 void amp_inet_listen_end(struct amp_sock *s);
 /* Accept carriers in, credits out when there is reason to look. Not 0: something came. Words: bytes

@@ -241,8 +241,8 @@ void amp_inet_listen_end(struct amp_sock *s)
 static bool header_ok(struct amp_sock *s)
 {
 	const uint8_t *a = amp_inet_answer;
-	struct amp_inet *i = amp_inet(s), *li;
 	struct amp_sock *l = NULL;
+	struct amp_inet *li;
 
 	AMP_FORGET(a); /* one address, in a register */
 	do {
@@ -252,32 +252,27 @@ static bool header_ok(struct amp_sock *s)
 		li = amp_inet(l);
 	} while (li->state != AMP_INET_LISTENING || li->id != amp_le32(a + AMP_OFF_A_ARG) ||
 		 memcmp(li->door.token, a + AMP_OFF_A_TOKEN, 8) != 0);
-	if (!li->door.credits || !amp_inet_take_addr(l, i->local, a + AMP_OFF_A_LOCAL) ||
-	    !amp_inet_take_addr(l, i->peer, a + AMP_OFF_A_PEER))
+	s->domain = l->domain;
+	if (!li->door.credits || a[AMP_OFF_A_LOCAL] != amp_inet_wire(l->domain) ||
+	    a[AMP_OFF_A_PEER] != a[AMP_OFF_A_LOCAL])
 		return false;
 	li->door.credits--;
-	if (amp_sock_queue_push(l, s))
-		return false;
-	s->domain = l->domain;
-	s->flags |= AMP_SF_CONNECTED | AMP_SF_BOUND;
-	i->id = amp_le32(a + AMP_OFF_A_ID);
-	i->state = AMP_INET_CONN;
-	amp_inet_poke();
-	return true;
+	return amp_sock_queue_push(l, s) == 0;
 }
 
-void amp_inet_header_step(struct amp_sock *s, unsigned left)
+int amp_inet_header_step(struct amp_sock *s, unsigned left)
 {
 	int r = amp_inet_recv_answer(amp_inet(s)->carrier, AMP_OFF_ACCEPT);
 
 	if ((r == -EAGAIN && left < AMP_INET_WAIT_MS) || (r == 0 && header_ok(s)))
-		return;
+		return r;
 	amp_counts.rx_bad++;
 	if (AMPSOCK_WHY && !inbound.said) {
 		amp_log("offload: an accept carrier that nobody asked for, reset");
 		inbound.said = true;
 	}
 	amp_inet_close(s);
+	return -EAGAIN;
 }
 
 #endif /* AMPSOCK_INET */
