@@ -446,7 +446,7 @@ static int inet_connect(struct amp_sock *s, const struct sockaddr *sa, socklen_t
 }
 
 /* The carrier of a TCP socket that is connected as it should be, and amp_inet_watch() would see
- * nothing; else NULL, and may_move() says what. */
+ * nothing; else NULL, and amp_inet_may_move() says what. */
 static inline struct amp_sock *usual_stream(struct amp_sock *s)
 {
 	struct amp_inet *i = amp_inet(s);
@@ -465,12 +465,16 @@ static inline void want_at(struct amp_sock *s, struct amp_sock *c)
 		amp_sock_want(s)->at = c;
 }
 
-/* 0: bytes of a TCP socket go by its carrier now; -errno. A function: two copies are longer. */
-static __attribute__((noinline)) int may_move(struct amp_sock *s, bool in)
+/* A function: two copies are longer. */
+__attribute__((noinline)) int amp_inet_may_move(struct amp_sock *s, bool in)
 {
 	struct amp_inet *i = amp_inet(s);
-	int r = amp_inet_streams(s);
+	int r;
 
+	amp_inet_watch(s);
+	if (i->state > AMP_INET_BUSY)
+		return -EAGAIN;
+	r = i->carrier ? 0 : -ENOTCONN;
 	/* all read, and soon we know why there is no more */
 	if (i->state == AMP_INET_RSTWAIT && !(in && amp_rxring_used(&i->carrier->rx)))
 		r = -EAGAIN;
@@ -485,7 +489,7 @@ static ssize_t inet_sendmsg(struct amp_sock *s, const struct amp_msg *m, int fla
 	if (!c) {
 		if (s->type == SOCK_DGRAM)
 			return amp_inet_udp_send(s, m);
-		r = may_move(s, false);
+		r = amp_inet_may_move(s, false);
 		if (r)
 			return r;
 		c = amp_inet(s)->carrier;
@@ -501,7 +505,7 @@ static ssize_t inet_recvmsg(struct amp_sock *s, struct amp_msg *m, int flags)
 	if (!c) {
 		if (s->type == SOCK_DGRAM)
 			return amp_inet_udp_recv(s, m, flags);
-		r = may_move(s, true);
+		r = amp_inet_may_move(s, true);
 		if (r)
 			return r;
 		c = amp_inet(s)->carrier;
@@ -515,7 +519,7 @@ static bool inet_send_fast(struct amp_sock *s, const void *buf, size_t len, int 
 {
 	if (s->type == SOCK_DGRAM)
 		return false;
-	return !may_move(s, false) && amp_sock_send_fast(amp_inet(s)->carrier, buf, len, flags);
+	return !amp_inet_may_move(s, false) && amp_sock_send_fast(amp_inet(s)->carrier, buf, len, flags);
 }
 
 static void inet_recv_fast(struct amp_sock *s, struct amp_rx_want *w)

@@ -156,16 +156,8 @@ _Static_assert(AMP_OFF_STREAM == 1 && AMP_OFF_DGRAM == 2, "amp_inet_wire_type()"
 
 /* Shared with the files below, see there. */
 int amp_inet_fetch(struct amp_sock *s, unsigned op, unsigned at);
-/* Has a TCP socket its carrier, by which bytes go? 0 or -errno. */
-static inline int amp_inet_streams(struct amp_sock *s)
-{
-	struct amp_inet *i = amp_inet(s);
-
-	amp_inet_watch(s);
-	if (i->state > AMP_INET_BUSY)
-		return -EAGAIN;
-	return i->carrier ? 0 : -ENOTCONN;
-}
+/* 0: bytes of a TCP socket go by its carrier now; -errno. */
+int amp_inet_may_move(struct amp_sock *s, bool in);
 
 /* ---- inet_shutdown.c, linked with shutdown() ---- */
 

@@ -6,17 +6,11 @@
 
 int amp_inet_direct(struct amp_sock *s, enum amp_direct op, struct amp_direct_io *io)
 {
-	struct amp_inet *i = amp_inet(s);
+	struct amp_sock *c = amp_inet(s)->carrier;
 	int r;
 
 	if (s->type != SOCK_STREAM)
 		return -EOPNOTSUPP;
-	r = amp_inet_streams(s);
-	if (r)
-		return r;
-	r = i->carrier->fam->direct(i->carrier, op, io);
-	if (i->state == AMP_INET_RSTWAIT &&
-	    (op == AMP_RESERVE || (op == AMP_BORROW && (r || !io->cnt))))
-		return -EAGAIN;
-	return r;
+	r = amp_inet_may_move(s, op >= AMP_BORROW);
+	return r ? r : c->fam->direct(c, op, io);
 }
