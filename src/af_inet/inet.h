@@ -120,13 +120,6 @@ void amp_inet_close(struct amp_sock *s);
 void amp_inet_drop_carrier(struct amp_inet_way *i);
 /* The same at once; an address that s is not bound to is asked for, and told, no more. */
 void amp_inet_give_up(struct amp_sock *s);
-/* sockaddr to wire and back; -EINVAL, -EAFNOSUPPORT: nothing was written. */
-int amp_inet_from_sa(int domain, const struct sockaddr *sa, socklen_t len, uint8_t *a);
-void amp_inet_to_sa(int domain, const uint8_t *a, struct sockaddr *sa, socklen_t *len);
-void amp_inet_addr_copy(uint8_t *to, const uint8_t *a);
-/* The address that the proxy says is s's, and that is one (amp_off_addr_ok()). False: it is none of its
- * family (protocol.md 2.3). */
-bool amp_inet_take_addr(const struct amp_sock *s, uint8_t *to, const uint8_t *a);
 /* Did the carrier break? Then CLOSED is waited for. */
 void amp_inet_watch(struct amp_sock *s);
 static inline uint8_t amp_inet_wire(int domain)
@@ -158,6 +151,16 @@ _Static_assert(AMP_OFF_STREAM == 1 && AMP_OFF_DGRAM == 2, "amp_inet_wire_type()"
 int amp_inet_fetch(struct amp_sock *s, unsigned op, unsigned at);
 /* 0: bytes of a TCP socket go by its carrier now; -errno. */
 int amp_inet_may_move(struct amp_sock *s, bool in);
+
+/* ---- inet_addr.c ---- */
+
+/* sockaddr to wire and back; -EINVAL, -EAFNOSUPPORT: nothing was written. */
+int amp_inet_from_sa(int domain, const struct sockaddr *sa, socklen_t len, uint8_t *a);
+void amp_inet_to_sa(int domain, const uint8_t *a, struct sockaddr *sa, socklen_t *len);
+void amp_inet_addr_copy(uint8_t *to, const uint8_t *a);
+/* The address that the proxy says is s's, and that is one (amp_off_addr_ok()). False: it is none of its
+ * family (protocol.md 2.3). */
+bool amp_inet_take_addr(const struct amp_sock *s, uint8_t *to, const uint8_t *a);
 
 /* ---- inet_shutdown.c, linked with shutdown() ---- */
 
@@ -194,26 +197,8 @@ ssize_t amp_inet_udp_send(struct amp_sock *s, const struct amp_msg *m);
 ssize_t amp_inet_udp_recv(struct amp_sock *s, struct amp_msg *m, int flags);
 int amp_inet_udp_poll(struct amp_sock *s);
 
-/* ---- inet_session.c ---- */
+/* ---- inet_carrier.c ---- */
 
-/* Largest control frame that we take: the answer to RESOLVE. */
-#define AMP_INET_ANSWER_MAX (16u + AMP_OFF_ADDR_LEN * AMPSOCK_ADDRINFO + 256u)
-#define AMP_INET_CTL_TOP \
-	(AMPSOCK_RING_LEN < AMP_OFF_CTL_MAX ? AMPSOCK_RING_LEN + 0u : AMP_OFF_CTL_MAX)
-#define AMP_INET_CTL_MAX                                             \
-	(AMP_INET_ANSWER_MAX < 320u		  ? 320u             \
-	 : AMP_INET_ANSWER_MAX > AMP_INET_CTL_TOP ? AMP_INET_CTL_TOP \
-						  : AMP_INET_ANSWER_MAX)
-_Static_assert(AMP_INET_CTL_MAX <= AMPSOCK_RING_LEN, "a frame is looked at when it is whole");
-
-/* The next of this family's sockets, NULL behind the last. */
-struct amp_sock *amp_inet_next(const struct amp_sock *s);
-
-/*
- * 0: the session is up. Else it is on its way (-EAGAIN), or the attempt that *ticket waited
- * for has failed (-errno; a ticket of 0 begins a new one).
- */
-int amp_inet_session(uint8_t *ticket);
 /* A socket that becomes a carrier, of the family that carries the session: unless it is given a
  * linger time its end is a reset. NULL: none left. */
 struct amp_sock *amp_inet_carrier_new(void);
@@ -236,6 +221,29 @@ int amp_inet_send(struct amp_sock *c, void *p, size_t len, size_t done);
 /* The first len bytes that arrived; flags: 0 or MSG_PEEK; buf NULL: away with them. False:
  * there are fewer. */
 bool amp_inet_take(struct amp_sock *c, void *buf, size_t len, int flags);
+/* The proxy's word as -errno. */
+int amp_inet_err(unsigned status);
+
+/* ---- inet_session.c ---- */
+
+/* Largest control frame that we take: the answer to RESOLVE. */
+#define AMP_INET_ANSWER_MAX (16u + AMP_OFF_ADDR_LEN * AMPSOCK_ADDRINFO + 256u)
+#define AMP_INET_CTL_TOP \
+	(AMPSOCK_RING_LEN < AMP_OFF_CTL_MAX ? AMPSOCK_RING_LEN + 0u : AMP_OFF_CTL_MAX)
+#define AMP_INET_CTL_MAX                                             \
+	(AMP_INET_ANSWER_MAX < 320u		  ? 320u             \
+	 : AMP_INET_ANSWER_MAX > AMP_INET_CTL_TOP ? AMP_INET_CTL_TOP \
+						  : AMP_INET_ANSWER_MAX)
+_Static_assert(AMP_INET_CTL_MAX <= AMPSOCK_RING_LEN, "a frame is looked at when it is whole");
+
+/* The next of this family's sockets, NULL behind the last. */
+struct amp_sock *amp_inet_next(const struct amp_sock *s);
+
+/*
+ * 0: the session is up. Else it is on its way (-EAGAIN), or the attempt that *ticket waited
+ * for has failed (-errno; a ticket of 0 begins a new one).
+ */
+int amp_inet_session(uint8_t *ticket);
 
 /*
  * A control request, one at a time. key: operation | option << 8. 0: fill amp_inet_body, then
@@ -253,8 +261,6 @@ static inline unsigned amp_inet_body_len(void)
 }
 /* owner is gone or no longer interested. What the answer gives it is given back. */
 void amp_inet_req_forget(const void *owner);
-/* The proxy's word as -errno. */
-int amp_inet_err(unsigned status);
 /* The answer makes no sense: the session ends, before anything else of it is looked at.
  * -EPROTO. */
 int amp_inet_violation(void);

@@ -18,14 +18,15 @@ uint8_t amp_inet_answer[AMP_OFF_OPEN_LEN] __attribute__((aligned(4)));
 static struct {
 	uint32_t token[2];
 	const struct amp_family *fam; /* whose the carriers are, where there are several */
-} session; /* l */
+} session;			      /* l */
 
 struct amp_sock *amp_inet_carrier_new(void)
 {
 	struct amp_sock *c;
 	int err;
 
-	c = amp_sock_new((AMP_ONE_CARRIER ? amp_family_carrier() : session.fam)->domain, SOCK_STREAM, 0, &err);
+	c = amp_sock_new((AMP_ONE_CARRIER ? amp_family_carrier() : session.fam)->domain,
+			 SOCK_STREAM, 0, &err);
 	if (c) {
 		c->flags = AMP_SF_ORPHAN;
 		c->linger_s = 0;
@@ -132,7 +133,8 @@ int amp_inet_up(struct amp_inet_way *i, struct amp_sock *s)
 
 	if (!i->carrier) {
 		if (!AMP_ONE_CARRIER && !s)
-			session.fam = amp_family_carrier(); /* there is one (ampsock_config.h) */
+			session.fam =
+				amp_family_carrier(); /* there is one (ampsock_config.h) */
 		i->carrier = amp_inet_carrier_new();
 		if (!i->carrier)
 			return -ENOBUFS;

@@ -3,7 +3,7 @@
 // build: -DAMPSOCK_RPMSG=0 -DAMPSOCK_SOCKETS=12 -DAMPSOCK_RING_LEN=1024 src/socket/stack.c src/socket/socks.c src/socket/api.c
 // build: src/socket/msg.c src/socket/msg_name.c src/socket/option.c src/socket/poll.c src/socket/links.c
 // build: src/socket/rxring.c src/socket/resolve.c src/socket/gai_strerror.c src/socket/inet_text.c
-// build: src/af_inet/af_inet.c src/af_inet/inet_carrier.c src/af_inet/inet_session.c src/af_inet/inet_udp.c
+// build: src/af_inet/af_inet.c src/af_inet/inet_addr.c src/af_inet/inet_carrier.c src/af_inet/inet_session.c src/af_inet/inet_udp.c
 // build: src/af_inet/inet_opt.c src/wire/offload.c src/af_inet/inet_listen.c
 // build: src/af_inet/inet_name.c src/af_inet/inet_direct.c src/socket/listen.c
 // build: src/socket/name.c src/socket/direct.c
