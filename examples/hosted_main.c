@@ -24,7 +24,9 @@
 #include "../src/socket/amp_calls.h"
 #include "../src/socket/fd.h"
 
-#define FDS (1 << 14) /* more than any hosted library has sockets */
+#define SOCKETS_MAX 4096 /* that any hosted library has; below them are the process's own descriptors */
+
+static pid_t who; /* has the links: not what it forks */
 
 /* Under the stack lock. */
 static struct {
@@ -142,6 +144,7 @@ __attribute__((constructor)) static void bring_up(void)
 	const char *links = getenv("AMPSOCK_LINK");
 	char *list, *link, *save;
 
+	who = getpid();
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (getenv("AMPSOCK_LOG"))
 		amp_log_hook(print_log);
@@ -176,8 +179,9 @@ __attribute__((destructor)) static void linger(void)
 	struct amp_stats st;
 	int tries = 500;
 
-	/* those below are the process's own, the link's among them */
-	for (int fd = AMPSOCK_FD_BASE; fd < AMPSOCK_FD_BASE + FDS; fd++)
+	if (getpid() != who || !amp_port_end())
+		return;
+	for (int fd = AMPSOCK_FD_BASE; fd < AMPSOCK_FD_BASE + SOCKETS_MAX; fd++)
 		(void)amp_close(fd); /* EBADF: none was open */
 	do {
 		(void)amp_poll_links();

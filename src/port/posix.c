@@ -46,6 +46,8 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+static bool ending;	/* under the lock, as the next: the process ends, */
+static pthread_t ender; /* in this thread */
 static int wake_fd = -1; /* written once before the first wait */
 
 /* A thread. Nobody looks at one that does not follow or lead, or that is inside: it may be gone. */
@@ -124,9 +126,35 @@ static void tell(unsigned cnt)
 	call_all_up();
 }
 
+/* Who has the lock, and is not to have it any more. */
+static void stay(void)
+{
+	if (!ending || pthread_equal(ender, pthread_self()))
+		return;
+	pthread_mutex_unlock(&lock);
+	for (;;)
+		pause();
+}
+
 void amp_port_lock(void)
 {
 	pthread_mutex_lock(&lock);
+	stay();
+}
+
+bool amp_port_end(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	ts.tv_sec++;
+	if (pthread_mutex_timedlock(&lock, &ts))
+		return false;
+	stay();
+	ending = true;
+	ender = pthread_self();
+	pthread_mutex_unlock(&lock);
+	return true;
 }
 
 #if AMP_PORT_WAKE_ONE
@@ -321,6 +349,7 @@ static void follow(int32_t timeout_ms)
 		}
 		pthread_cond_timedwait(&me.cond, &lock, &ts);
 	}
+	stay();
 	if (me.follows) /* nobody has called: time is up, or for no reason at all */
 		LIST_REMOVE(&me, entry);
 	else

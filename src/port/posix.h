@@ -5,6 +5,8 @@
 #ifndef AMP_PORT_POSIX_H
 #define AMP_PORT_POSIX_H
 
+#include <stdbool.h>
+
 #define AMP_PORT_WATCHES 128
 
 /*
@@ -17,5 +19,12 @@ void amp_port_unwatch(int fd);
 
 /* A drain for eventfds and for sockets used as such. */
 void amp_port_drain(int fd);
+
+/*
+ * The process ends, in this thread: no other comes back from a call of the library, or gets into one,
+ * which would be told that its sockets are closed. Once. False: the lock is not to be had within a
+ * second, as a signal handler ends the process in the midst of a call.
+ */
+bool amp_port_end(void);
 
 #endif /* AMP_PORT_POSIX_H */

@@ -25,6 +25,7 @@
 #include "zeroed.h"
 
 #define AWAKE_LEN (16u * 1024u) /* moved between two of its turns: a link with bulk */
+#define DUE_TURNS 64u /* of 128 datagrams (loop.h): in a full window of one's there are 8192 */
 
 #define F_STREAM (1ull << 0) /* virtio 1.2, 5.10.3 */
 
@@ -287,25 +288,29 @@ static void handle_messages(struct amp_link_vv *l)
 }
 
 /*
- * Nothing is left in the ring of what lay there when the VMM said something, or went; a guest that
- * goes on sending does not put that off. False: the watch (of a level) calls again.
+ * Nothing is left in the ring of what lay there when the VMM said something, or went, nor with ends
+ * that had more datagrams than a turn has; a guest that goes on sending does not put that off. False:
+ * the watch (of a level) calls again.
  */
 static bool took_all(struct amp_link_vv *l)
 {
 	struct amp_vsock *vs = &l->vl.vs;
+	bool due = !TAILQ_EMPTY(&l->vl.due);
 	int n = -1;
 
 	if (vs->in && vs->out && !l->taking) {
 		l->taking = true;
 		l->left = amp_vq_avail(vs->in);
+		l->due_turns = DUE_TURNS;
 	}
-	if (vs->in && vs->out && l->left) {
+	if (vs->in && vs->out && (l->left || due)) {
 		amp_work_queue(&l->vl.work); /* which arms the rings */
 		n = turn(l);
 	}
-	if (n > 0 && (unsigned)n < l->left) {
-		l->left -= (unsigned)n;
-		return false;
+	if (n >= 0) {
+		l->left = n && (unsigned)n < l->left ? l->left - (unsigned)n : 0;
+		if (l->left || (!TAILQ_EMPTY(&l->vl.due) && l->due_turns--))
+			return false;
 	}
 	l->taking = false;
 	return true;

@@ -41,6 +41,7 @@ struct amp_link_vv {
 	uint8_t config[8];
 	struct amp_busy busy; /* between an answer and the guest's next message */
 	unsigned left;	      /* packets in the ring that are taken before the VMM's words, */
+	unsigned due_turns;   /* and how often ends that are due may still have more, */
 	bool taking;	      /* in turns: it has begun */
 	bool next_waits;      /* another VMM, for this one's end to be read */
 	bool awake; /* the guest did not want to hear of the last buffer that it got */

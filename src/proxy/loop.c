@@ -135,6 +135,7 @@ static void dispatch(int timeout_ms)
 	for (batch_at = 0; batch_at < batch_cnt; batch_at++) {
 		struct amp_watch *w = batch[batch_at].data.ptr;
 
+		things = 0; /* a turn, too */
 		if (w)
 			w->ready(w, batch[batch_at].events);
 	}

@@ -142,12 +142,13 @@ def ring_many():
 
 @test
 def without_close():
-    """a program that ends without close(): its peer sees all of it, and an end"""
+    """a program that ends without close(): its peer sees all of it, and an end; its child's end, and its files, are its own"""
     for kind, meanwhile in itertools.product(("tcp", "vsock"), (contextlib.nullcontext, stopped)):
         peer = Peer(4096)
         p = Proxy("allow out tcp local:any", f"expose vsock:6000 -> tcp {LOOP}:{peer.addr[1]}")
         port = peer.addr[1] if kind == "tcp" else 6000
-        with subprocess.Popen([os.path.join(BUILD, "e2e", "leaves"), kind, str(port), str(LEN)],
+        file = p.path + ".out"
+        with subprocess.Popen([os.path.join(BUILD, "e2e", "leaves"), kind, str(port), str(LEN), file],
                               env={**os.environ, "AMPSOCK_LINK": "vhost-user:" + p.path}) as g:
             c = peer.accept()
             c.recv(1, socket.MSG_PEEK)
@@ -155,6 +156,8 @@ def without_close():
                 eq(g.wait(TIMEOUT), 0)
         data, end = read_all(c)
         eq((len(data), end), (LEN, 0), kind)
+        with open(file, encoding="ascii") as f:
+            eq(f.read(), "left\n")
         p.wait_counter("flows", 0)
 
 

@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * A program that ends without closing what it has open:
+ * A program that ends without closing what it has open, and before that has a child that does; a thread
+ * of its waits for its peer meanwhile:
  *
- *	leaves tcp|vsock PORT LEN	sends LEN bytes to 127.0.0.1, or to CID 2, and leaves main()
+ *	leaves tcp|vsock PORT LEN FILE	sends LEN bytes to 127.0.0.1, or to CID 2, writes a line to
+ *					FILE, and leaves main()
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <linux/vm_sockets.h>
 
 static int connected(int tcp, unsigned port)
@@ -27,15 +32,38 @@ static int connected(int tcp, unsigned port)
 	return fd;
 }
 
+/* Whoever reads when the process ends hears nothing of it. */
+static void *reader(void *arg)
+{
+	char c;
+
+	recv(*(int *)arg, &c, 1, 0);
+	perror("leaves: recv");
+	exit(3);
+}
+
 int main(int argc, char **argv)
 {
 	static char buf[1 << 16];
+	pthread_t thread;
+	pid_t child;
 	size_t len;
+	FILE *out;
 	int fd;
 
-	if (argc != 4)
+	if (argc != 5)
 		return 2;
 	fd = connected(strcmp(argv[1], "tcp") == 0, (unsigned)atoi(argv[2]));
+	child = fork();
+	if (child == 0)
+		exit(0);
+	if (waitpid(child, NULL, 0) != child)
+		return 1;
+	if (pthread_create(&thread, NULL, reader, &fd))
+		return 1;
+	out = fopen(argv[4], "w");
+	if (!out || fputs("left\n", out) < 0)
+		return 1;
 	for (len = (size_t)atol(argv[3]); len;) {
 		ssize_t n = send(fd, buf, len < sizeof(buf) ? len : sizeof(buf), 0);
 

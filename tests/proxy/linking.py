@@ -18,7 +18,7 @@ import offload as off  # noqa: E402
 from clock import Clock  # noqa: E402
 from harness import TIMEOUT, Proxy, Server, echo, eq, free_port, main, test  # noqa: E402
 from procs import state, until  # noqa: E402
-from vguest import (CREDIT_UPDATE, HDR, HOST, REQUEST, RW, SEND, Conn, Gone, Guest,  # noqa: E402
+from vguest import (CREDIT_UPDATE, HDR, HOST, RCV, REQUEST, RW, SEND, Conn, Gone, Guest,  # noqa: E402
                     GET_FEATURES, SET_MEM_TABLE, SET_VRING_CALL, SET_VRING_KICK, Reset)
 from vrig import dial, exposed, published  # noqa: E402
 
@@ -737,6 +737,34 @@ def datagram_flood():
     h.close()
     sink.close()
     p.stop()
+
+
+@test
+def last_datagrams():
+    """more datagrams than a turn has, of a guest that is gone behind them, its socket closed or not: all come"""
+    sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MIB)  # what anybody may have holds 500
+    sink.bind(("127.0.0.1", 0))
+    sink.settimeout(TIMEOUT)
+    p = Proxy(f"allow out udp 127.0.0.1:{sink.getsockname()[1]}")
+    worker = p.worker_pid()
+    frame = struct.pack("<HBBI", 32, 0, 0, 0) + off.addr(*sink.getsockname())
+    for closed in (False, True):
+        g = Guest(p.path)
+        c = off.Session(g).udp().c
+        os.kill(worker, signal.SIGSTOP)
+        until(lambda: state(worker) == "T", "it runs on")
+        c.post(RW, frame * 400)
+        if closed:
+            c.shutdown(SEND | RCV)
+        g.flush()
+        g.close()
+        os.kill(worker, signal.SIGCONT)
+        for _ in range(400):
+            eq(sink.recv(1), b"")
+    p.wait_counter("up", 0)
+    p.stop()
+    sink.close()
 
 
 @test

@@ -129,6 +129,45 @@ static void things_of_a_turn(void **state)
 	amp_loop_fini();
 }
 
+/* What a turn has had is not missed in what a descriptor brings behind it. */
+static struct amp_watch behind;
+static int behind_fd[2];
+
+static void all_things(struct amp_work *work)
+{
+	(void)work;
+	while (amp_loop_may())
+		;
+	assert_int_equal(write(behind_fd[1], "x", 1), 1);
+}
+
+static void behind_ready(struct amp_watch *w, uint32_t events)
+{
+	(void)w;
+	(void)events;
+	had[0] = !amp_loop_over();
+	amp_loop_stop();
+}
+
+static void things_of_a_watch(void **state)
+{
+	struct amp_work work = {.run = all_things};
+
+	(void)state;
+	had[0] = 0;
+	assert_int_equal(amp_loop_init(), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, behind_fd), 0);
+	behind.ready = behind_ready;
+	assert_int_equal(amp_watch_start(&behind, behind_fd[0], EPOLLIN), 0);
+	amp_work_queue(&work);
+	amp_loop_run();
+	assert_int_equal(had[0], 1);
+	amp_watch_stop(&behind);
+	close(behind_fd[0]);
+	close(behind_fd[1]);
+	amp_loop_fini();
+}
+
 /* Turns as they were taken, a letter each. */
 static char turns[4096];
 static unsigned turn_cnt;
@@ -419,6 +458,7 @@ int main(void)
 		cmocka_unit_test(descriptors_while_looking),
 		cmocka_unit_test(stopped_in_its_batch),
 		cmocka_unit_test(things_of_a_turn),
+		cmocka_unit_test(things_of_a_watch),
 		cmocka_unit_test(ring_beside_bulk),
 		cmocka_unit_test(short_turns_beside_bulk),
 	};
