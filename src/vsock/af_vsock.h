@@ -145,10 +145,10 @@ static inline bool amp_vlink_usual(struct amp_vlink *l)
 	return false;
 }
 
-/* Two packets can be half of a small build's ring. */
+/* Two packets can be half of a small build's ring, and one all of a device's that has no more. */
 static inline void amp_vlink_back(struct amp_vlink *l, unsigned n)
 {
-	if (n != 1)
+	if (n != 1 || l->vs.in->num == 1)
 		l->runner.due = true;
 }
 #endif
