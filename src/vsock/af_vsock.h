@@ -153,8 +153,8 @@ static inline void amp_vlink_back(struct amp_vlink *l, unsigned n)
 }
 #endif
 
-/* Set vs.in, vs.out, vs.local_cid, vs.peer_cid, vs.seqpacket first; then the link is up: what is one to
- * the program, amp_link_change(). */
+/* Set vs.in, vs.out, vs.local_cid, vs.peer_cid, vs.seqpacket first; then the link is up. Who calls
+ * says amp_link_change(), but of the loop, which is no link to a program. */
 static inline void amp_vlink_up(struct amp_vlink *l)
 {
 	amp_vlink_hooks(&l->vs);
