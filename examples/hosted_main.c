@@ -18,13 +18,13 @@
 
 #include "../include/ampsock.h"
 #include "../include/ampsock_hosted.h"
+#include "../src/port/hosted_config.h"
 #include "../src/port/port.h"
 #include "../src/port/posix.h"
 #include "../src/socket/amp_calls.h"
 #include "../src/socket/fd.h"
 
-#define FIRST_FD (STDERR_FILENO + 1)
-#define FDS	 (1 << 14) /* more than any hosted library has sockets */
+#define FDS (1 << 14) /* more than any hosted library has sockets */
 
 /* Under the stack lock. */
 static struct {
@@ -176,7 +176,8 @@ __attribute__((destructor)) static void linger(void)
 	struct amp_stats st;
 	int tries = 500;
 
-	for (int fd = FIRST_FD; fd < FIRST_FD + FDS; fd++)
+	/* those below are the process's own, the link's among them */
+	for (int fd = AMPSOCK_FD_BASE; fd < AMPSOCK_FD_BASE + FDS; fd++)
 		(void)amp_close(fd); /* EBADF: none was open */
 	do {
 		(void)amp_poll_links();

@@ -1033,6 +1033,26 @@ static void odd_answers(void **state)
 	amp_close(fd);
 }
 
+/* The session turns out to be none when a bound socket is to connect: the next one knows no number of it. */
+static void bound_for_the_next_session(void **state)
+{
+	struct sockaddr_in a = sin4("10.0.0.2", 1234);
+	int fd = amp_socket(AF_INET, SOCK_STREAM, 0),
+	    liar = amp_socket(AF_INET, SOCK_STREAM, 0);
+
+	(void)state;
+	assert_int_equal(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	px_resolver = odd_bind;
+	assert_errno(amp_bind(liar, (struct sockaddr *)&a, sizeof(a)), EPROTO);
+	px_resolver = NULL;
+	assert_int_equal(try_connect(fd, 80), 0);
+	assert_int_equal(px.sessions, 2);
+	assert_int_equal(last_wire()->open.bound_id, 0);
+	assert_int_equal(last_wire()->open.local.port, 1234);
+	amp_close(liar);
+	amp_close(fd);
+}
+
 static void close_while_binding(void **state)
 {
 	struct sockaddr_in a = sin4("10.0.0.2", 1234);
@@ -1451,6 +1471,7 @@ int main(void)
 		T(listener_keeps_trying),
 		T(no_lies_on_the_control_carrier),
 		T(odd_answers),
+		T(bound_for_the_next_session),
 		T(close_while_binding),
 		T(pool_runs_out),
 		T(inet6),
