@@ -218,6 +218,29 @@ static void two_errors(void **state)
 	amp_close(fd);
 }
 
+/* Who asks how much there is to read has not been told of an error. */
+static void counted_error(void **state)
+{
+	struct sockaddr_in a = sin4("192.0.2.9", 53);
+	int fd = amp_socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0), n = -1;
+	char buf[4];
+
+	(void)state;
+	assert_int_equal(amp_connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	say_udp(last_wire(), AMP_OFF_UDP_ERROR, 0, AMP_OFF_ECONNREFUSED, addr4(0xc0000209, 53),
+		"", 0);
+	say_udp(last_wire(), AMP_OFF_UDP_ERROR, 0, AMP_OFF_EHOSTUNREACH, addr4(0xc0000209, 53),
+		"", 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(amp_ioctl(fd, FIONREAD, &n), 0);
+		assert_int_equal(n, 0);
+	}
+	assert_errno(amp_recv(fd, buf, 4, 0), ECONNREFUSED);
+	assert_errno(amp_recv(fd, buf, 4, 0), EHOSTUNREACH);
+	assert_errno(amp_recv(fd, buf, 4, 0), EAGAIN);
+	amp_close(fd);
+}
+
 /* Nothing is received any more: 0 bytes, of nobody. */
 static void shut_for_reading(void **state)
 {
@@ -599,6 +622,7 @@ int main(void)
 		T(looked_at),
 		T(first_datagram),
 		T(two_errors),
+		T(counted_error),
 		T(shut_for_reading),
 	};
 
