@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// small
 /* AF_INET's UDP side against a scripted proxy: frames, errors, options, reopening. */
 // build: -DAMPSOCK_RPMSG=0 -DAMPSOCK_SOCKETS=12 -DAMPSOCK_RING_LEN=1024 src/socket/stack.c src/socket/socks.c
 // build: src/socket/api.c src/socket/msg.c src/socket/msg_name.c src/socket/option.c src/socket/poll.c
