@@ -327,6 +327,31 @@ static void timeout_to_its_end(void **state)
 	amp_close(p.fd);
 }
 
+/* Whoever gives room back does not wait for the reason of a reset, and is not told to come again. */
+static void commit_waits_for_nothing(void **state)
+{
+	struct iovec iov[2];
+	struct wire *w;
+	uint32_t t0;
+	int fd, cnt;
+
+	(void)state;
+	for (int flag = 0; flag <= O_NONBLOCK; flag += O_NONBLOCK) {
+		fd = tcp(80);
+		assert_int_equal(amp_fcntl(fd, F_SETFL, flag), 0);
+		assert_int_equal(amp_reserve(fd, iov, &cnt, 5), 5);
+		w = last_wire();
+		w->rst = true;
+		spin();
+		t0 = clock_ms;
+		assert_int_equal(amp_commit(fd, 0), 0);
+		assert_int_equal(w->room_len, 0);
+		assert_int_equal(amp_give_back(fd, 0), 0);
+		assert_int_equal(clock_ms, t0);
+		amp_close(fd);
+	}
+}
+
 /* The true reason of an end, whichever comes first. */
 static void closed_tells_why(void **state)
 {
@@ -1455,6 +1480,7 @@ int main(void)
 		T(open_when_time_is_over),
 		T(timeout_to_its_end),
 		T(closed_tells_why),
+		T(commit_waits_for_nothing),
 		T(options),
 		T(bind_names_and_releases),
 		T(names_of_the_failed),
