@@ -51,8 +51,8 @@ int amp_link_rpmsg(struct amp_rproc *rp);
 
 /*
  * Link up or down: fn runs inside a socket call, lock held: set a flag. One fn for all links,
- * called at changes only; NULL: none. link: AF_VSOCK's links have numbers from 0 up, AF_RPMSG's come behind them and the in-core
- * loop: sockaddr_rpmsg.rp_link + AMPSOCK_VSOCK_LINKS + AMPSOCK_LOOP.
+ * called at changes only; NULL: none. link: AF_VSOCK's links have numbers from 0 up, AF_RPMSG's
+ * come behind them and the in-core loop: sockaddr_rpmsg.rp_link + AMPSOCK_VSOCK_LINKS + AMPSOCK_LOOP.
  */
 void amp_link_callback(void (*fn)(void *arg, int link, int up), void *arg);
 /*
@@ -104,7 +104,8 @@ void amp_log_hook(void (*fn)(const char *line));
  * empty (iov[0].iov_len 0). A pending error comes behind what has been received, empty messages
  * too. give_back: the first len are done with; of SOCK_SEQPACKET that is the whole message,
  * and an empty one goes with len 0. Blocking as send() and recv() are; -1 and errno as theirs, and
- * EOPNOTSUPP, EBUSY (a reservation is open), EINVAL (len larger than reserved or borrowed).
+ * EOPNOTSUPP, EBUSY (a reservation is open), EINVAL (len larger than reserved or borrowed), EFAULT
+ * (iov or cnt NULL). commit and give_back do not block.
  */
 ssize_t amp_reserve(int fd, struct iovec iov[2], int *cnt, size_t len);
 ssize_t amp_commit(int fd, size_t len);

@@ -155,6 +155,10 @@ ssize_t amp_inet_udp_recv(struct amp_sock *s, struct amp_msg *m, int flags)
 	}
 	/* who only looks has not used it, and may still bind it */
 	err = s->flags & AMP_SF_BOUND ? head(s, p) : 0;
+	if (err < 0 && err != -EAGAIN && !m->iov) { /* FIONREAD tells nobody */
+		s->err = (uint8_t)-err;
+		err = 0;
+	}
 	if (err <= 0)
 		return err ? err : -EAGAIN;
 	arg = amp_le32(p + ARG);

@@ -338,8 +338,9 @@ int amp_rpmsg_sock_connect(struct amp_sock *s, const struct sockaddr *addr, sock
 	r = amp_raddr_get(s, addr, len, &to);
 	if (r)
 		return r;
-	if (conn) { /* of the last one nothing is left */
+	if (conn) { /* of the last one nothing is left, though the next may be refused at once */
 		priv_anew(s);
+		s->link = 0;
 		amp_sock_ring_free(s);
 	}
 	if (!to.name[0] && !to.addr)

@@ -212,7 +212,8 @@ struct amp_rpmsg_ept *amp_rpmsg_find(const struct amp_rpmsg *bus, uint32_t addr)
 
 /*
  * A buffer with room for a message of len bytes. As amp_rpmsg_reserve(), and -EMSGSIZE: the next
- * one has less, and stays where it is. must: every buffer has so much room, or it is a lie.
+ * one has less, and stays where it is. must: every buffer has so much room, or it is a lie. (Without
+ * AMP_RPMSG_OTHERS the caller knows that the link is up.)
  */
 int amp_rpmsg_reserve_for(struct amp_rpmsg *bus, struct amp_rpmsg_tx *tx, size_t len,
 			  bool must);

@@ -33,6 +33,8 @@ static ssize_t direct(int fd, struct iovec iov[2], int *cnt, size_t len, enum am
 	io.iov = iov;
 	io.cnt = 0;
 	io.len = len;
+	if (!n && (op == AMP_RESERVE || op == AMP_BORROW) && (!iov || !cnt))
+		n = -EFAULT; /* nobody would know what he has */
 	while (n == 0 && (n = direct_once(c.s, op, &io)) == -EAGAIN)
 		n = amp_again(&c);
 	if (n >= 0 && cnt)

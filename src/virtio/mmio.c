@@ -64,6 +64,7 @@ static inline void set_ops(struct amp_mmio *m)
 int amp_mmio_init(struct amp_mmio *m, uintptr_t base)
 {
 	volatile uint32_t *regs = (volatile uint32_t *)base; /* board data */
+
 	*m = (struct amp_mmio){.regs = regs};
 	set_ops(m);
 	if (regs[R_MAGIC] != MAGIC)

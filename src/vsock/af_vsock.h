@@ -145,16 +145,16 @@ static inline bool amp_vlink_usual(struct amp_vlink *l)
 	return false;
 }
 
-/* Two packets can be half of a small build's ring. */
+/* Two packets can be half of a small build's ring, and one all of a device's that has no more. */
 static inline void amp_vlink_back(struct amp_vlink *l, unsigned n)
 {
-	if (n != 1)
+	if (n != 1 || l->vs.in->num == 1)
 		l->runner.due = true;
 }
 #endif
 
-/* Set vs.in, vs.out, vs.local_cid, vs.peer_cid, vs.seqpacket first; then the link is up: what is one to
- * the program, amp_link_change(). */
+/* Set vs.in, vs.out, vs.local_cid, vs.peer_cid, vs.seqpacket first; then the link is up. Who calls
+ * says amp_link_change(), but of the loop, which is no link to a program. */
 static inline void amp_vlink_up(struct amp_vlink *l)
 {
 	amp_vlink_hooks(&l->vs);

@@ -29,7 +29,7 @@ int amp_vsock_may_send(const struct amp_sock *s, const void *name)
 	unsigned f = s->flags;
 
 	if (f & (AMP_SF_WR_SHUT | AMP_SF_HUP | AMP_SF_RESET))
-		return -EPIPE;
+		return s->rx.buf ? -EPIPE : -ENOTCONN; /* an attempt that failed has no ring */
 	if (!(f & AMP_SF_CONNECTED))
 		return name ? -EOPNOTSUPP : -ENOTCONN;
 	if (name)
@@ -143,7 +143,7 @@ void amp_vlink_on_over(struct amp_vsock_conn *c, unsigned ev)
 		s->err = (uint8_t)err;
 		f &= ~AMP_SF_CONNECTING;
 	}
-	if (connecting && (ev & AMP_VSOCK_EV_RESET))
+	if (connecting)
 		amp_sock_ring_free(s);
 	s->flags = (uint16_t)((f & ~AMP_SF_CONNECTED) | AMP_SF_RESET | AMP_SF_EOF | AMP_SF_HUP);
 	s->sub &= SUB_CLOSED;

@@ -503,6 +503,27 @@ static void reuse_b(struct ct *t)
 	CT_EQ(ct_get(t, fd, SOL_SOCKET, SO_ERROR), 0);
 }
 
+/* No connection: nothing can be sent on it, or comes. */
+static void refused_io_b(struct ct *t)
+{
+	struct ct_addr a;
+	int fd = ct_socket(t, 0), want = ENOTCONN, i;
+	char c = 0;
+
+	ct_recv_addr(t, &a);
+	ct_timeout(t, fd, SO_SNDTIMEO, 300);
+	CT_ERR(connect(fd, (struct sockaddr *)&a.ss, a.len), t->tr->e_refused);
+	ct_tell(t, "refused");
+	if (t->tr->props & CT_INET &&
+	    !ct_differs(t, "`send` on a TCP socket that is not connected"))
+		want = EPIPE;
+	for (i = 0; i < 2; i++)
+		CT_ERR(send(fd, &c, 1, MSG_NOSIGNAL), want);
+	CT_ERR(recv(fd, &c, 1, MSG_DONTWAIT),
+	       t->tr->props & CT_UNIX && t->tr->kind == CT_STREAM ? EINVAL : ENOTCONN);
+	CT_ERR(getpeername(fd, (struct sockaddr *)&a.ss, &a.len), ENOTCONN);
+}
+
 #define NB_LISTEN "`listen` after a `connect` without blocking failed"
 
 /* A refusal that waits for SO_ERROR is not bind()'s or listen()'s to tell. */
@@ -568,6 +589,8 @@ const struct ct_case ct_connect[] = {
 	 CT_REFUSES, 0, refused_again_a, refused_again_b},
 	{"connect.refused-same", "after a refusal the same descriptor connects", CT_CONN,
 	 CT_REFUSES, 0, refused_again_a, reuse_b},
+	{"connect.refused-io", "after a refusal send() and recv() say ENOTCONN", CT_CONN,
+	 CT_REFUSES, 0, refused_a, refused_io_b},
 	{"connect.names", "accept(), getpeername() and the peer's getsockname() agree", CT_CONN,
 	 CT_MATES, CT_UNIX, names_a, names_b},
 	{"connect.from-bound", "a bound socket connects from its address", CT_CONN, CT_MATES,

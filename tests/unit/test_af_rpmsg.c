@@ -1102,6 +1102,31 @@ static void test_stream_refused(void **state)
 	close_ok(fd);
 }
 
+/* The connection is over, and the next is refused before it has begun: a socket as any other, which
+ * has no address yet and can be bound. */
+static void test_stream_anew(void **state)
+{
+	struct host_ept *e = host_open(0, 500, "svc~s");
+	struct sockaddr_rpmsg nobody = at(RPMSG_ADDR_ANY);
+	int fd = sock(SOCK_STREAM);
+	char c;
+
+	(void)state;
+	(void)e;
+	assert_int_equal(do_connect(fd, named("svc")), 0);
+	host_restart();
+	assert_errno(amp_recv(fd, &c, 1, 0), ECONNRESET);
+	assert_errno(do_connect(fd, nobody), EINVAL);
+	assert_errno(amp_recv(fd, &c, 1, 0), ENOTCONN);
+	assert_int_equal(local_addr(fd), RPMSG_ADDR_ANY);
+	assert_int_equal(do_bind(fd, at(77)), 0);
+	assert_int_equal(do_connect(fd, named("svc")), 0);
+	assert_int_equal(local_addr(fd), 77);
+	assert_int_equal(amp_send(fd, "a", 1, 0), 1);
+	assert_int_equal(amp_recv(fd, &c, 1, 0), 1);
+	close_ok(fd);
+}
+
 /* Credit stops the sender, and only that one. */
 static void test_stream_credit(void **state)
 {
@@ -2203,6 +2228,7 @@ int main(void)
 		T(test_dgram_full),
 		T(test_stream),
 		T(test_stream_refused),
+		T(test_stream_anew),
 		T(test_stream_credit),
 		T(test_stream_listen),
 		T(test_front_door),

@@ -327,6 +327,31 @@ static void timeout_to_its_end(void **state)
 	amp_close(p.fd);
 }
 
+/* Whoever gives room back does not wait for the reason of a reset, and is not told to come again. */
+static void commit_waits_for_nothing(void **state)
+{
+	struct iovec iov[2];
+	struct wire *w;
+	uint32_t t0;
+	int fd, cnt;
+
+	(void)state;
+	for (int flag = 0; flag <= O_NONBLOCK; flag += O_NONBLOCK) {
+		fd = tcp(80);
+		assert_int_equal(amp_fcntl(fd, F_SETFL, flag), 0);
+		assert_int_equal(amp_reserve(fd, iov, &cnt, 5), 5);
+		w = last_wire();
+		w->rst = true;
+		spin();
+		t0 = clock_ms;
+		assert_int_equal(amp_commit(fd, 0), 0);
+		assert_int_equal(w->room_len, 0);
+		assert_int_equal(amp_give_back(fd, 0), 0);
+		assert_int_equal(clock_ms, t0);
+		amp_close(fd);
+	}
+}
+
 /* The true reason of an end, whichever comes first. */
 static void closed_tells_why(void **state)
 {
@@ -1033,6 +1058,26 @@ static void odd_answers(void **state)
 	amp_close(fd);
 }
 
+/* The session turns out to be none when a bound socket is to connect: the next one knows no number of it. */
+static void bound_for_the_next_session(void **state)
+{
+	struct sockaddr_in a = sin4("10.0.0.2", 1234);
+	int fd = amp_socket(AF_INET, SOCK_STREAM, 0),
+	    liar = amp_socket(AF_INET, SOCK_STREAM, 0);
+
+	(void)state;
+	assert_int_equal(amp_bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	px_resolver = odd_bind;
+	assert_errno(amp_bind(liar, (struct sockaddr *)&a, sizeof(a)), EPROTO);
+	px_resolver = NULL;
+	assert_int_equal(try_connect(fd, 80), 0);
+	assert_int_equal(px.sessions, 2);
+	assert_int_equal(last_wire()->open.bound_id, 0);
+	assert_int_equal(last_wire()->open.local.port, 1234);
+	amp_close(liar);
+	amp_close(fd);
+}
+
 static void close_while_binding(void **state)
 {
 	struct sockaddr_in a = sin4("10.0.0.2", 1234);
@@ -1435,6 +1480,7 @@ int main(void)
 		T(open_when_time_is_over),
 		T(timeout_to_its_end),
 		T(closed_tells_why),
+		T(commit_waits_for_nothing),
 		T(options),
 		T(bind_names_and_releases),
 		T(names_of_the_failed),
@@ -1451,6 +1497,7 @@ int main(void)
 		T(listener_keeps_trying),
 		T(no_lies_on_the_control_carrier),
 		T(odd_answers),
+		T(bound_for_the_next_session),
 		T(close_while_binding),
 		T(pool_runs_out),
 		T(inet6),

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+// small
 /* AF_INET's UDP side against a scripted proxy: frames, errors, options, reopening. */
 // build: -DAMPSOCK_RPMSG=0 -DAMPSOCK_SOCKETS=12 -DAMPSOCK_RING_LEN=1024 src/socket/stack.c src/socket/socks.c
 // build: src/socket/api.c src/socket/msg.c src/socket/msg_name.c src/socket/option.c src/socket/poll.c
@@ -212,6 +213,29 @@ static void two_errors(void **state)
 	FD_SET(fd, &in);
 	out = in;
 	assert_int_equal(amp_select(fd + 1, &in, &out, NULL, &now), 2);
+	assert_errno(amp_recv(fd, buf, 4, 0), ECONNREFUSED);
+	assert_errno(amp_recv(fd, buf, 4, 0), EHOSTUNREACH);
+	assert_errno(amp_recv(fd, buf, 4, 0), EAGAIN);
+	amp_close(fd);
+}
+
+/* Who asks how much there is to read has not been told of an error. */
+static void counted_error(void **state)
+{
+	struct sockaddr_in a = sin4("192.0.2.9", 53);
+	int fd = amp_socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0), n = -1;
+	char buf[4];
+
+	(void)state;
+	assert_int_equal(amp_connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	say_udp(last_wire(), AMP_OFF_UDP_ERROR, 0, AMP_OFF_ECONNREFUSED, addr4(0xc0000209, 53),
+		"", 0);
+	say_udp(last_wire(), AMP_OFF_UDP_ERROR, 0, AMP_OFF_EHOSTUNREACH, addr4(0xc0000209, 53),
+		"", 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(amp_ioctl(fd, FIONREAD, &n), 0);
+		assert_int_equal(n, 0);
+	}
 	assert_errno(amp_recv(fd, buf, 4, 0), ECONNREFUSED);
 	assert_errno(amp_recv(fd, buf, 4, 0), EHOSTUNREACH);
 	assert_errno(amp_recv(fd, buf, 4, 0), EAGAIN);
@@ -599,6 +623,7 @@ int main(void)
 		T(looked_at),
 		T(first_datagram),
 		T(two_errors),
+		T(counted_error),
 		T(shut_for_reading),
 	};
 

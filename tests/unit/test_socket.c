@@ -584,6 +584,9 @@ static void test_zero_copy(void **state)
 	memcpy(v[0].iov_base, "0123456789", 10);
 	assert_errno(amp_send(sv[0], "x", 1, 0), EBUSY);
 	assert_errno(amp_reserve(sv[0], v, &cnt, 10), EBUSY);
+	assert_errno(amp_reserve(sv[0], NULL, &cnt, 10), EFAULT);
+	assert_errno(amp_borrow(sv[1], NULL, &cnt, 10), EFAULT);
+	assert_errno(amp_borrow(sv[1], v, NULL, 10), EFAULT);
 	assert_errno(amp_commit(sv[0], 11), EINVAL);
 	assert_int_equal(amp_commit(sv[0], 5), 5);
 	assert_errno(amp_commit(sv[0], 1), EINVAL);
