@@ -24,8 +24,8 @@
 #include "../src/socket/amp_calls.h"
 #include "../src/socket/fd.h"
 
-#define SOCKETS_MAX \
-	4096 /* that any hosted library has; below them are the process's own descriptors */
+/* That any hosted library has. Descriptors below them are the process's own. */
+#define SOCKETS_MAX 4096
 
 static pid_t who; /* has the links: not what it forks */
 
