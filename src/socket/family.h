@@ -196,7 +196,8 @@ int amp_rpmsg_dgram_to(struct amp_sock *s, const struct amp_msg *m, uint32_t *ds
  *  - pending errors (s->err) are api.c's: it reports them before a send and after the
  *    last received byte; poll gets POLLERR from it.
  *  - a connection that is over (AMP_SF_RESET) answers recvmsg with what is left, then 0,
- *    and sendmsg with -EPIPE. connect() on it is -EISCONN or starts anew, as the family likes.
+ *    and sendmsg with -EPIPE; both with -ENOTCONN where it was an attempt that failed. connect()
+ *    on it is -EISCONN or starts anew, as the family likes.
  *  - connect: api.c sets AMP_SF_CONNECTING. When it is done, now or by an event, the family
  *    sets AMP_SF_CONNECTED; by an event it clears AMP_SF_CONNECTING, too: the connection may
  *    have ended again before anybody looks. Failure by event: amp_sock_reset(s, ECONNREFUSED).

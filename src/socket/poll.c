@@ -35,11 +35,11 @@ static int poll_scan(struct pollfd *fds, nfds_t nfds)
 {
 	int cnt = 0;
 
-	for (struct pollfd *p = fds; p < fds + nfds; p++) {
-		int ev = p->fd < 0 ? 0 : ready(p->fd);
+	for (; nfds; nfds--, fds++) {
+		int ev = fds->fd < 0 ? 0 : ready(fds->fd);
 
-		ev &= p->events | POLLERR | POLLHUP | POLLNVAL;
-		p->revents = (short)ev;
+		ev &= fds->events | POLLERR | POLLHUP | POLLNVAL;
+		fds->revents = (short)ev;
 		cnt += ev != 0;
 	}
 	return cnt;
