@@ -162,6 +162,20 @@ def without_close():
 
 
 @test
+def in_a_handler():
+    """exit() in a signal handler that came in the midst of a call: the process ends"""
+    peer = Peer()
+    p = Proxy("allow out tcp local:any")
+    with subprocess.Popen([os.path.join(BUILD, "e2e", "leaves"), "alarm", str(peer.addr[1])],
+                          env={**os.environ, "AMPSOCK_LINK": "vhost-user:" + p.path}) as g:
+        try:
+            eq(g.wait(TIMEOUT), 0)
+        finally:
+            g.kill()
+    p.wait_counter("flows", 0)
+
+
+@test
 def next_at_once():
     """the next guest connects before the end of the first is read: both are served"""
     p, g, s, c = connected(VSOCK)

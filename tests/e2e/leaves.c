@@ -5,10 +5,12 @@
  *
  *	leaves tcp|vsock PORT LEN FILE	sends LEN bytes to 127.0.0.1, or to CID 2, writes a line to
  *					FILE, and leaves main()
+ *	leaves alarm PORT		ends in a signal handler, in the midst of a call
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +44,23 @@ static void *reader(void *arg)
 	exit(3);
 }
 
+static void end(int sig)
+{
+	(void)sig;
+	exit(0);
+}
+
+static _Noreturn void in_a_call(unsigned port)
+{
+	int fd = connected(1, port);
+	char c;
+
+	signal(SIGALRM, end);
+	ualarm(50000, 0);
+	for (;;)
+		recv(fd, &c, 1, MSG_DONTWAIT);
+}
+
 int main(int argc, char **argv)
 {
 	static char buf[1 << 16];
@@ -51,6 +70,8 @@ int main(int argc, char **argv)
 	FILE *out;
 	int fd;
 
+	if (argc == 3 && strcmp(argv[1], "alarm") == 0)
+		in_a_call((unsigned)atoi(argv[2]));
 	if (argc != 5)
 		return 2;
 	fd = connected(strcmp(argv[1], "tcp") == 0, (unsigned)atoi(argv[2]));
