@@ -93,7 +93,7 @@ static void bad(const char *text, const char *where, const char *what)
 static void test_bad(void **state)
 {
 	(void)state;
-	bad("", "nothing to do", "--link");
+	bad("", "F: nothing to do", "[link NAME]");
 	bad(LINK "allow = out tcp 10.0.0.1:99999\n", "F:5: allow:", "0 to 65535");
 	bad(LINK "\n\nallow = out tpc 10.0.0.1:1\n", "F:7: allow:", "tcp, udp or any");
 	bad(LINK "publish = tcp 127.0.0.1:1 -> vsock:x\n", "F:5: publish:", "4294967294");
